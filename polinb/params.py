@@ -1,0 +1,196 @@
+"""The typed parameters of a run. One flat list, shared by every notebook, the command line and the workflow.
+
+A parameter left at ``None`` takes the value of its profile (``resources/profiles/*.toml``). Unknown names and wrong
+values are refused before any model is loaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from polinb.errors import ParameterError
+
+PROFILES = ("tiny", "quick", "full", "paper")
+TopicName = Literal["crime", "race", "economy", "immigration", "gender", "science"]
+Control = Literal["uniform", "layer", "score"]
+
+
+class Params(BaseModel):
+    """Every choice that can change a number. Units are in the description of each field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    profile: Literal["tiny", "quick", "full", "paper"] = Field(
+        description="Named set of defaults: tiny (random model, tests), quick, full, paper"
+    )
+    # model
+    model: str = Field(min_length=1, description="Alias, Hugging Face id, local folder, or tiny:<architecture>")
+    revision: str = Field(description="Revision of the model on the hub; empty: the alias's pinned one")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(description="Number format of the weights")
+    device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:<n>")
+    system_prompt: str | Literal[False] = Field(
+        description="System turn of the chat template; empty text: an empty turn; False: the template's own"
+    )
+    # data
+    data: str = Field(min_length=1, description="bundled, ideoinst, a folder, a file, or hub:owner/name")
+    data_revision: str = Field(description="Commit of ideoinst or hub: data; empty: the pinned one")
+    label_filter: Literal["none", "agree"] = Field(
+        description="agree keeps only responses whose label agrees with their side"
+    )
+    answer_template: Literal["question", "appendix_a4"] = Field(
+        description="The question itself, or the prompt of the paper's Appendix A.4"
+    )
+    statements: list[str] = Field(description="Statement sets: compass, ideologies, or files")
+    statement_limit: int = Field(ge=2, description="Statements used of each set (fewer if it has fewer)")
+    topics: list[TopicName] = Field(min_length=2, description="Topics, at least two")
+    seed: int = Field(ge=0, le=2**31 - 1, description="Seed of everything random")
+    # supervised fine-tuning
+    train_examples: int = Field(ge=1, description="Training prompts a topic (fewer if the data has fewer)")
+    epochs: float = Field(gt=0, le=1000, description="Passes over the training examples (paper: 6)")
+    batch_size: int = Field(ge=1, le=4096, description="Examples an optimiser step (paper: 8)")
+    micro_batch: int = Field(ge=1, le=4096, description="Examples a forward pass; divides batch_size")
+    learning_rate: float = Field(gt=0, le=1, description="Peak learning rate of AdamW (paper: 2e-5)")
+    weight_decay: float = Field(ge=0, le=1, description="Decoupled weight decay of AdamW")
+    warmup: float = Field(ge=0, lt=1, description="Share of the steps with a rising learning rate")
+    train: Literal["all", "body", "lora"] = Field(
+        description="Weights that learn: all, body (all but embeddings and output head), or lora adapters"
+    )
+    lora_rank: int = Field(ge=1, le=4096, description="Rank of the adapters when train is lora")
+    max_tokens: int = Field(ge=8, le=32768, description="Longest training or scoring text in tokens")
+    # PNLAC
+    localise_prompts: int = Field(ge=1, description="Prompts a topic for scoring neurons")
+    localise_tokens: int = Field(ge=1, le=4096, description="Longest response in tokens for scoring (paper: 128)")
+    response_source: Literal["left", "right", "vanilla", "dataset", "both"] = Field(
+        description="Whose response the two models are read on"
+    )
+    gamma: float = Field(gt=0, lt=100, description="Per cent of all neurons kept per topic (paper: 5)")
+    pool: Literal["model", "layer"] = Field(description="Rank neurons over the whole model or within each layer")
+    normalise: Literal["none", "vanilla_std"] = Field(
+        description="Raw score (paper), or divided by the vanilla activation's standard deviation"
+    )
+    # stance
+    eval_questions: int = Field(ge=2, description="Evaluation questions a topic (paper: 100)")
+    eval_tokens: int = Field(ge=1, le=4096, description="Longest answer in tokens")
+    eval_batch: int = Field(ge=1, le=4096, description="Answers generated at once")
+    likelihood_questions: int = Field(ge=2, description="Questions a topic for the stance without a judge")
+    judge: Literal["local", "hf", "openai"] = Field(description="Who labels the answers")
+    judge_model: str = Field(description="Model id or folder of the hf or openai judge; empty: its default")
+    judge_url: str = Field(description="Base address of an OpenAI-compatible service; empty: the default one")
+    utility: Literal["stand_in", "classifier"] = Field(
+        description="CoLA and MNLI classifiers, or honestly named stand-ins that need no download"
+    )
+    bootstrap: int = Field(ge=100, le=1_000_000, description="Bootstrap resamples behind each 95 % interval")
+    # patching
+    patch: Literal["lockstep", "recorded", "mean"] = Field(
+        description="How donor activations reach the recipient while it writes"
+    )
+    patch_questions: int = Field(ge=2, description="Questions a topic in the patching experiments")
+    # InhibitFT
+    freeze: Literal["neuron", "down", "up"] = Field(
+        description="Weights frozen for a neuron: its gate, up and down slices, or one side"
+    )
+    controls: list[Control] = Field(description="Random control sets: uniform, layer (matched), score (matched)")
+    control_seeds: int = Field(ge=1, le=100, description="Random sets a control")
+    # gamma ablation
+    gammas: list[float] = Field(min_length=1, description="Per cents of the ablation (paper: 2.5 to 25)")
+    ablation_topics: list[TopicName] = Field(min_length=1, description="Fine-tuning topics of the ablation")
+
+    @classmethod
+    def from_profile(cls, profile: str = "quick", **overrides: Any) -> Params:
+        """Parameters of ``profile`` with ``overrides`` on top; ``None`` means: the profile's value.
+
+        Raises:
+            ParameterError: unknown profile, unknown name or a value that is not allowed.
+        """
+        if profile not in PROFILES:
+            raise ParameterError("profile", profile, ", ".join(PROFILES))
+        unknown = sorted(set(overrides) - set(cls.model_fields))
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], cls.model_fields, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else ""
+            raise ParameterError(unknown[0], overrides[unknown[0]], "no parameter has this name", hint)
+        values = profile_values(profile) | {k: v for k, v in overrides.items() if v is not None}
+        for name in ("gammas", "statements", "topics", "controls", "ablation_topics"):
+            if isinstance(values[name], tuple):
+                values[name] = list(values[name])
+        try:
+            params = cls.model_validate({**values, "profile": profile})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            raise ParameterError(name, values.get(name), _allowed(first)) from None
+        params._check_together()
+        return params
+
+    def _check_together(self) -> None:
+        if self.batch_size % self.micro_batch:
+            raise ParameterError("micro_batch", self.micro_batch, f"a divisor of batch_size ({self.batch_size})")
+        if len(set(self.topics)) != len(self.topics):
+            raise ParameterError("topics", self.topics, "each topic once")
+        stray = [t for t in self.ablation_topics if t not in self.topics]
+        if stray:
+            raise ParameterError("ablation_topics", self.ablation_topics, f"topics of this run: {self.topics}")
+        bad = [g for g in self.gammas if not 0 < g < 100]
+        if bad:
+            raise ParameterError("gammas", self.gammas, "per cents above 0 and below 100")
+        if self.patch_questions > self.eval_questions:
+            raise ParameterError(
+                "patch_questions", self.patch_questions, f"at most eval_questions ({self.eval_questions})"
+            )
+        for name in ("model", "data", "revision", "data_revision", "judge_model", "judge_url"):
+            value = getattr(self, name)
+            if any(mark in value for mark in ("\0", "\n")):
+                raise ParameterError(name, value, "one line of text")
+        _refuse_secrets(self)
+
+
+def profile_values(profile: str) -> dict[str, Any]:
+    """The defaults of ``profile``: the common ones, then its own on top."""
+    folder = resources.files("polinb") / "resources" / "profiles"
+    common = tomllib.loads((folder / "common.toml").read_text("utf-8"))
+    return common | tomllib.loads((folder / f"{profile}.toml").read_text("utf-8"))
+
+
+def from_namespace(namespace: Mapping[str, Any]) -> Params:
+    """Parameters out of a notebook's global names, right after its parameters cell.
+
+    Papermill accepts unknown names silently: here every public name that is no parameter is refused.
+    """
+    given = {
+        name: value
+        for name, value in namespace.items()
+        if not name.startswith("_") and name not in _IPYTHON and not _is_machinery(value)
+    }
+    profile = given.pop("profile", None) or "quick"
+    return Params.from_profile(profile, **given)
+
+
+_IPYTHON = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open"})
+
+
+def _is_machinery(value: Any) -> bool:
+    return type(value).__name__ in {"module", "function", "type", "builtin_function_or_method"}
+
+
+def _allowed(problem: Mapping[str, Any]) -> str:
+    text = str(problem["msg"]).replace("Input should be ", "")
+    return "a value (it is missing)" if problem["type"] == "missing" else text
+
+
+def _refuse_secrets(params: Params) -> None:
+    for name, value in params:
+        texts = value if isinstance(value, list) else [value]
+        for text in texts:
+            if isinstance(text, str) and text.startswith(("sk-", "hf_")) and len(text) > 20:
+                raise ParameterError(
+                    name,
+                    text[:3] + "…",
+                    "no secret",
+                    "Put keys into environment variables, never into a parameter",
+                )

@@ -1,0 +1,116 @@
+"""Parameters: profiles are complete, wrong values are refused with name, value and what is allowed."""
+
+import tomllib
+from importlib import resources
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from polinb.errors import ParameterError
+from polinb.notebook import parameters_source
+from polinb.params import PROFILES, Params, from_namespace, profile_values
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profiles_are_complete_and_valid(profile):
+    params = Params.from_profile(profile)
+    assert params.profile == profile
+    assert set(profile_values(profile)) == set(Params.model_fields) - {"profile"}
+
+
+def test_full_profile_has_the_papers_hyperparameters():
+    p = Params.from_profile("full")
+    assert (p.epochs, p.batch_size, p.learning_rate, p.eval_questions, p.gamma) == (6.0, 8, 2e-5, 100, 5.0)
+    assert p.gammas == [2.5, 5.0, 7.5, 10.0, 12.5, 15.0, 20.0, 25.0] and p.localise_tokens == 128
+
+
+def test_profile_files_name_no_unknown_parameter():
+    for path in (resources.files("polinb") / "resources" / "profiles").iterdir():
+        assert set(tomllib.loads(path.read_text("utf-8"))) <= set(Params.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"gama": 5.0}, "'gama'.*no parameter has this name.*'gamma'"),
+        ({"gamma": 0.0}, "'gamma': got 0.0; allowed: greater than 0"),
+        ({"gamma": 100.0}, "'gamma': got 100.0; allowed: less than 100"),
+        ({"gamma": "5"}, "'gamma': got '5'"),
+        ({"gamma": float("nan")}, "'gamma'"),
+        ({"topics": ["crime", "sport"]}, "'topics'"),
+        ({"topics": ["crime"]}, "'topics'"),
+        ({"topics": ["crime", "crime"]}, "'topics'.*each topic once"),
+        ({"micro_batch": 3}, "'micro_batch': got 3; allowed: a divisor of batch_size"),
+        ({"patch_questions": 999}, "'patch_questions'.*at most eval_questions"),
+        ({"ablation_topics": ["race"], "topics": ["crime", "gender"]}, "'ablation_topics'"),
+        ({"gammas": [5.0, 100.0]}, "'gammas'"),
+        ({"judge": "oracle"}, "'judge': got 'oracle'; allowed: 'local', 'hf' or 'openai'"),
+        ({"device": "gpu"}, "'device'"),
+        ({"epochs": float("inf")}, "'epochs'"),
+        ({"seed": -1}, "'seed'"),
+        ({"seed": True}, "'seed'"),
+        ({"model": ""}, "'model'"),
+        ({"model": "a\nb"}, "'model'.*one line"),
+    ],
+)
+def test_wrong_values_are_named(given, told):
+    with pytest.raises(ParameterError, match=told):
+        Params.from_profile("tiny", **given)
+
+
+def test_unknown_profile():
+    with pytest.raises(ParameterError, match="'profile': got 'fast'; allowed: tiny, quick, full, paper"):
+        Params.from_profile("fast")
+
+
+def test_secrets_are_refused_and_not_repeated():
+    secret = "sk-" + "a1b2" * 8
+    for name in ("model", "judge_model", "judge_url", "system_prompt"):
+        with pytest.raises(ParameterError, match="no secret") as error:
+            Params.from_profile("tiny", **{name: secret})
+        assert secret not in str(error.value)
+
+
+def test_none_means_the_profile():
+    assert Params.from_profile("quick", gamma=None, model=None) == Params.from_profile("quick")
+
+
+def test_whole_numbers_are_good_floats():
+    assert Params.from_profile("tiny", gamma=7).gamma == 7.0
+
+
+def test_notebook_namespace():
+    space: dict[str, object] = {
+        "In": [],
+        "Out": {},
+        "_i": "x",
+        "pytest": pytest,
+        "begin": from_namespace,
+        "__name__": "x",
+    }
+    exec(parameters_source(), space)
+    space.pop("__builtins__", None)
+    assert from_namespace(space) == Params.from_profile("quick")
+    assert from_namespace(space | {"gamma": 7.5, "profile": "tiny"}).gamma == 7.5
+    with pytest.raises(ParameterError, match="'learning_rat'"):
+        from_namespace(space | {"learning_rat": 1.0})
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(sorted(Params.model_fields)),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.lists(st.text(max_size=5) | st.floats(), max_size=3),
+)
+def test_any_value_is_taken_or_refused_by_name(name, value):
+    try:
+        params = Params.from_profile("tiny", **{name: value}) if name != "profile" else Params.from_profile(value)
+    except ParameterError as error:
+        assert repr(error.name) in str(error)
+    else:
+        assert isinstance(params, Params)
