@@ -1,0 +1,169 @@
+"""The artifact store: addressed by content, atomic, checked, resumable."""
+
+import errno
+import json
+import multiprocessing
+import os
+import time
+
+import pytest
+
+from polinb.artifacts import META, Store, canonical, code_version, key_of, provenance
+from polinb.errors import ArtifactError
+
+
+def writer(text="hello", calls=None):
+    def make(folder):
+        if calls is not None:
+            calls.append(1)
+        (folder / "data.txt").write_text(text)
+        return {"length": len(text)}
+
+    return make
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "s")
+
+
+def test_made_once_then_read(store):
+    calls = []
+    first = store.get("thing", {"a": 1, "b": [1, 2]}, writer(calls=calls))
+    second = store.get("thing", {"b": [1, 2], "a": 1}, writer(calls=calls))
+    assert len(calls) == 1 and first.path == second.path and second.summary == {"length": 5}
+    assert store.get("thing", {"a": 2, "b": [1, 2]}, writer(calls=calls)).path != first.path and len(calls) == 2
+
+
+def test_key_depends_on_every_value_not_on_order():
+    assert key_of({"x": 1, "y": 2}) == key_of({"y": 2, "x": 1})
+    assert len({key_of(d) for d in ({"x": 1}, {"x": 1.5}, {"x": "1"}, {"x": None}, {"y": 1}, {"x": [1]}, {})}) == 7
+    with pytest.raises(ValueError):
+        canonical({"x": float("nan")})
+
+
+def test_failure_leaves_nothing(store):
+    def broken(folder):
+        (folder / "data.txt").write_text("half")
+        raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        store.get("thing", {}, broken)
+    assert [p.name for p in (store.root / "thing").iterdir() if not p.name.endswith(".lock")] == []
+    assert store.get("thing", {}, writer()).summary["length"] == 5
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda p: (p / "data.txt").write_text("hell"), "has 4 bytes, not 5"),
+        (lambda p: (p / "data.txt").write_text("HELLO"), "was changed"),
+        (lambda p: (p / "data.txt").unlink(), "is missing"),
+        (lambda p: (p / META).write_text("{"), "no readable"),
+        (lambda p: (p / META).write_text("[]"), "no readable"),
+        (lambda p: (p / META).unlink(), "no readable"),
+    ],
+)
+def test_damage_is_named_set_aside_and_remade(store, capsys, damage, told):
+    path = store.get("thing", {"k": 1}, writer()).path
+    damage(path)
+    calls = []
+    again = store.get("thing", {"k": 1}, writer(calls=calls))
+    assert calls and (again.path / "data.txt").read_text() == "hello"
+    assert told in capsys.readouterr().err
+    assert any("-damaged-" in p.name for p in path.parent.iterdir())
+
+
+def test_a_swapped_folder_is_noticed(store, capsys):
+    one = store.get("thing", {"k": 1}, writer("one")).path
+    two = store.get("thing", {"k": 2}, writer("two")).path
+    two.rename(two.with_name("x"))
+    one.rename(two)
+    assert (store.get("thing", {"k": 2}, writer("two")).path / "data.txt").read_text() == "two"
+    assert "made from other inputs" in capsys.readouterr().err
+
+
+def test_a_file_name_in_the_meta_cannot_leave_the_folder(store, tmp_path, capsys):
+    path = store.get("thing", {}, writer()).path
+    (tmp_path / "s" / "thing" / "outside.txt").write_text("hello")
+    meta = json.loads((path / META).read_text())
+    meta["files"] = {"../outside.txt": meta["files"]["data.txt"]}
+    (path / META).write_text(json.dumps(meta))
+    assert store.find("thing", {}) is None
+
+
+@pytest.mark.parametrize("kind", ["../x", "a/b", "", ".", "a.b"])
+def test_names_cannot_leave_the_store(store, kind):
+    with pytest.raises(ArtifactError, match="letters, digits"):
+        store.get(kind, {}, writer())
+
+
+@pytest.mark.parametrize("name", ["weights.pkl", "weights.pt", "weights.bin", "run.py"])
+def test_only_safe_file_types(store, name):
+    with pytest.raises(ArtifactError, match="not allowed"):
+        store.get("thing", {}, lambda folder: (folder / name).write_text("x") and None)
+    assert store.find("thing", {}) is None
+
+
+def test_full_disk_is_a_clear_error(store):
+    def full(folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ArtifactError, match=r"No space left on device.*POLINB_STORE.*finished before is kept"):
+        store.get("thing", {}, full)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_read_only_store(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ArtifactError, match="cannot write"):
+        Store(tmp_path / "s").get("thing", {}, writer())
+
+
+def test_a_file_where_the_store_should_be(tmp_path):
+    (tmp_path / "s").write_text("")
+    with pytest.raises(ArtifactError, match="cannot write"):
+        Store(tmp_path / "s").get("thing", {}, writer())
+
+
+def _slow(root, log):
+    def make(folder):
+        with log.open("a") as file:
+            file.write("made\n")
+        time.sleep(0.5)
+        (folder / "data.txt").write_text("x")
+
+    Store(root).get("thing", {}, make)
+
+
+def test_two_processes_make_it_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    jobs = [context.Process(target=_slow, args=(tmp_path / "s", tmp_path / "log")) for _ in range(3)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(60)
+        assert job.exitcode == 0
+    assert (tmp_path / "log").read_text() == "made\n"
+
+
+def test_code_version_follows_the_source(tmp_path, monkeypatch):
+    import polinb.artifacts as module
+
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.py").write_text("1")
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "artifacts.py"))
+    code_version.cache_clear()
+    first = code_version("a", "b")
+    assert first == code_version("b", "a")
+    (tmp_path / "b.py").write_text("2")
+    code_version.cache_clear()
+    assert code_version("a", "b") != first
+    code_version.cache_clear()
+
+
+def test_provenance_names_no_person_or_place(store):
+    text = json.dumps(store.get("thing", {}, writer()).meta["provenance"]) + json.dumps(provenance())
+    assert "torch" in text
+    for private in (os.environ.get("USER", "no-user"), os.uname().nodename, str(store.root)):
+        assert not private or private == "root" or private not in text
