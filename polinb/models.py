@@ -1,0 +1,159 @@
+"""A model name → a loaded model and tokenizer with its FFN sizes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polinb.architectures import ARCHITECTURES, ffn_width, n_layers
+from polinb.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+EMBEDDED = "smollm2-135m-instruct"
+# alias → (hub id, pinned revision); the paper's four are Instruct models (methods 1). A gated model needs the
+# user's own token in the environment (HF_TOKEN).
+ALIASES: dict[str, tuple[str, str]] = {
+    "llama-3.1-8b-instruct": ("meta-llama/Llama-3.1-8B-Instruct", "main"),
+    "llama-3.2-3b-instruct": ("meta-llama/Llama-3.2-3B-Instruct", "main"),
+    "qwen2.5-3b-instruct": ("Qwen/Qwen2.5-3B-Instruct", "main"),
+    "qwen2.5-7b-instruct": ("Qwen/Qwen2.5-7B-Instruct", "main"),
+}
+PAPER_NAMES = {
+    "llama-3.1-8b-instruct": "Llama-3.1-8B",
+    "llama-3.2-3b-instruct": "Llama-3.2-3B",
+    "qwen2.5-3b-instruct": "Qwen2.5-3B",
+    "qwen2.5-7b-instruct": "Qwen2.5-7B",
+}
+
+
+@dataclass
+class LM:
+    """A causal language model with everything the chapters need to know of it.
+
+    Attributes:
+        model: the network, in eval mode.
+        tokenizer: its tokenizer.
+        name: alias, id or folder it was asked for by.
+        identity: what determines its weights (id, revision, dtype, or a digest), for artifact keys.
+        layers: L, number of blocks.
+        width: F, FFN neurons a block.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    identity: dict[str, Any]
+    layers: int = field(init=False)
+    width: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.layers, self.width = n_layers(self.model), ffn_width(self.model)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the first weight."""
+        return next(self.model.parameters()).device
+
+    @property
+    def neurons(self) -> int:
+        """L × F, number of FFN neurons."""
+        return self.layers * self.width
+
+
+def identity_of(name: str, revision: str = "", dtype: str = "auto") -> dict[str, Any]:
+    """What determines the weights of ``name``, without loading them. A local folder counts by its files' digests."""
+    if name == EMBEDDED:
+        from polinb.embedded import GGUF_SHA256
+
+        return {"model": name, "sha256": GGUF_SHA256, "dtype": dtype}
+    if name.startswith("tiny:"):
+        return {"model": name, "dtype": dtype}
+    if name in ALIASES:
+        hub, pinned = ALIASES[name]
+        return {"model": hub, "revision": revision or pinned, "dtype": dtype}
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return {"model": folder.name, "sha256": _folder_digest(folder), "dtype": dtype}
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return {"model": name, "revision": revision or "main", "dtype": dtype}
+    known = ", ".join([EMBEDDED, *ALIASES, "tiny:<architecture>"])
+    raise ModelError(f"model {name!r} is no alias ({known}), no existing folder and no hub id (owner/name)")
+
+
+def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "auto") -> LM:
+    """Load ``name``: an alias, a hub id, a local folder, the embedded model or ``tiny:<architecture>``.
+
+    Only safetensors are read and no remote code is run.
+
+    Raises:
+        ModelError: unknown name or architecture, unreachable hub, or weights that are not safetensors.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    identity = identity_of(name, revision, dtype)
+    target = pick_device(device)
+    kind = pick_dtype(dtype, target)
+    if name.startswith("tiny:"):
+        from polinb.tiny import tiny_model, tiny_tokenizer
+
+        small: Any = tiny_model(name.removeprefix("tiny:"))
+        return LM(small.to(device=target, dtype=kind), tiny_tokenizer(), name, identity)
+    source, pinned = name, identity.get("revision")
+    if name == EMBEDDED:
+        from polinb.embedded import embedded_folder
+
+        source = str(embedded_folder())
+    elif name in ALIASES:
+        source = ALIASES[name][0]
+    safe: dict[str, Any] = {"trust_remote_code": False, "revision": pinned or "main"}
+    try:
+        config = AutoConfig.from_pretrained(source, **safe)
+        if config.model_type not in ARCHITECTURES:
+            raise ModelError(
+                f"architecture {config.model_type!r} of {name!r} is unknown; known: "
+                f"{', '.join(sorted(ARCHITECTURES))}. "
+                "Add a line to ARCHITECTURES in polinb/architectures.py."
+            )
+        tokenizer = AutoTokenizer.from_pretrained(source, **safe)
+        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=kind, use_safetensors=True, **safe)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot load model {name!r}: {error}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return LM(model.to(target).eval(), tokenizer, name, identity)
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """``auto`` → the CUDA card, else Apple's GPU, else the CPU."""
+    import torch
+
+    if device != "auto":
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ModelError(f"device {device!r} was asked for, but PyTorch sees no CUDA card; use device=auto or cpu")
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """``auto`` → float32, so that small differences between models survive; others as named."""
+    import torch
+
+    return torch.float32 if dtype == "auto" else getattr(torch, dtype)
+
+
+def _folder_digest(folder: Path) -> str:
+    files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".jinja", ".model"})
+    if not any(p.suffix == ".safetensors" for p in files):
+        raise ModelError(f"{folder} holds no .safetensors file; other weight formats are refused (they can run code)")
+    total = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()

@@ -1,0 +1,95 @@
+"""Tiny randomly initialised models of every known architecture, made from a configuration: no download, for tests."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from polinb.errors import ParameterError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+_SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 1024,
+}
+# architecture → (configuration class, its own sizes)
+TINY: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("LlamaConfig", _SIZES),
+    "qwen2": ("Qwen2Config", {k: v for k, v in _SIZES.items() if k != "head_dim"}),
+    "qwen3": ("Qwen3Config", _SIZES),
+    "mistral": ("MistralConfig", _SIZES),
+    "gemma": ("GemmaConfig", _SIZES),
+    "gemma2": ("Gemma2Config", _SIZES),
+    "gemma3_text": ("Gemma3TextConfig", _SIZES),
+    "olmo2": ("Olmo2Config", {k: v for k, v in _SIZES.items() if k != "head_dim"}),
+    "phi3": ("Phi3Config", {k: v for k, v in _SIZES.items() if k != "head_dim"}),
+    "gpt2": ("GPT2Config", {"n_embd": 32, "n_inner": 48, "n_layer": 3, "n_head": 4, "n_positions": 1024}),
+    "gpt_neox": (
+        "GPTNeoXConfig",
+        {k: v for k, v in _SIZES.items() if k not in ("head_dim", "num_key_value_heads")},
+    ),
+}
+_TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+@lru_cache(maxsize=1)
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer of 800 tokens learnt from the bundled statements, with a chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=800,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    folder = resources.files("polinb") / "resources" / "statements"
+    texts = [(folder / f"{name}.jsonl").read_text("utf-8") for name in ("compass", "ideologies")]
+    core.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<|pad|>", eos_token="<|end|>")
+    tokenizer.chat_template = _TEMPLATE
+    return tokenizer
+
+
+def tiny_model(architecture: str, seed: int = 0) -> PreTrainedModel:
+    """A three-layer random model of ``architecture`` in float32, the same for the same seed.
+
+    Raises:
+        ParameterError: no tiny configuration of that name.
+    """
+    import torch
+    import transformers
+
+    if architecture not in TINY:
+        raise ParameterError("model", f"tiny:{architecture}", ", ".join(f"tiny:{name}" for name in TINY))
+    class_name, sizes = TINY[architecture]
+    tokenizer = tiny_tokenizer()
+    ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    # Untied: a random model whose output head is its embedding only repeats its last token.
+    config = getattr(transformers, class_name)(vocab_size=len(tokenizer), tie_word_embeddings=False, **sizes, **ids)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        # Default initialisation leaves FFNs near zero: widen it so that neurons matter in tests.
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.data.normal_(0.0, 0.15)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return model.eval()
