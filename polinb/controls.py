@@ -1,0 +1,66 @@
+"""Random neuron sets that a claim about G has to beat (methods 4, 5). All sets are (L, F) boolean arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from polinb.errors import ParameterError
+
+KINDS = ("uniform", "layer", "score")
+
+
+def random_set(kind: str, chosen: np.ndarray, scale: np.ndarray, seed: int) -> np.ndarray:
+    """A random set of the size of ``chosen`` drawn outside it.
+
+    Args:
+        kind: ``uniform`` over the model; ``layer``: the same count in every layer; ``score``: neurons of nearly the
+            same plain activation scale (a set outside G cannot match its PNLAC score: G holds the highest).
+        chosen: the set to match, (L, F) bool.
+        scale: activation scale of each neuron, (L, F); used by ``score``.
+        seed: the same seed gives the same set.
+
+    Where too few neurons are left outside ``chosen`` (in a layer), the rest comes from inside it.
+
+    Raises:
+        ParameterError: unknown ``kind``.
+    """
+    rng = np.random.default_rng([seed, KINDS.index(kind) if kind in KINDS else 99])
+    if kind == "uniform":
+        return _draw(chosen.reshape(1, -1), rng).reshape(chosen.shape)
+    if kind == "layer":
+        return _draw(chosen, rng)
+    if kind == "score":
+        return _match(chosen, scale, rng)
+    raise ParameterError("controls", kind, ", ".join(KINDS))
+
+
+def _draw(chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    out = np.zeros_like(chosen)
+    for row, mask in enumerate(chosen):
+        need = int(mask.sum())
+        # Outside first, in random order; then inside, in random order.
+        order = np.concatenate([rng.permutation(np.flatnonzero(~mask)), rng.permutation(np.flatnonzero(mask))])
+        out[row, order[:need]] = True
+    return out
+
+
+def _match(chosen: np.ndarray, scale: np.ndarray, rng: np.random.Generator, near: int = 10) -> np.ndarray:
+    flat, size = chosen.ravel(), scale.ravel()
+    free = np.flatnonzero(~flat)
+    free = free[np.argsort(size[free], kind="stable")]
+    targets = rng.permutation(np.flatnonzero(flat))
+    out = np.zeros_like(flat)
+    left = list(free)
+    sizes = list(size[free])
+    for target in targets:
+        if not left:
+            break
+        at = int(np.searchsorted(sizes, size[target]))
+        low = max(0, min(at - near // 2, len(left) - near))
+        pick = int(rng.integers(low, min(len(left), low + near)))
+        out[left.pop(pick)] = True
+        sizes.pop(pick)
+    short = int(flat.sum() - out.sum())
+    if short:
+        out[rng.permutation(np.flatnonzero(flat & ~out))[:short]] = True
+    return out.reshape(chosen.shape)

@@ -1,0 +1,102 @@
+"""Political Neuron Localization through Activation Contrasting: scores → neuron sets. Pure arrays, no model.
+
+Every set is a boolean array of shape (L, F).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from polinb.errors import ParameterError
+
+FloatArray = np.ndarray
+BoolArray = np.ndarray
+
+
+def top_share(score: FloatArray, gamma: float, pool: str = "model") -> BoolArray:
+    """The top ``gamma`` per cent of neurons by score; ties go to the lower layer and index.
+
+    Args:
+        score: (L, F), any finite numbers.
+        gamma: per cent of all neurons (``pool="model"``) or of each layer's (``pool="layer"``).
+
+    Raises:
+        ParameterError: ``gamma`` outside (0, 100) or ``pool`` unknown.
+        ValueError: a score that is not finite.
+    """
+    if not 0 < gamma < 100:
+        raise ParameterError("gamma", gamma, "per cents above 0 and below 100")
+    if pool not in ("model", "layer"):
+        raise ParameterError("pool", pool, "model, layer")
+    if not np.isfinite(score).all():
+        raise ValueError("a neuron score is not finite: the models' activations overflowed or hold NaN")
+    rows = score.reshape(1, -1) if pool == "model" else score
+    keep = round(gamma / 100 * rows.shape[1])
+    chosen = np.zeros(rows.shape, dtype=bool)
+    order = np.argsort(-rows, axis=1, kind="stable")[:, :keep]
+    np.put_along_axis(chosen, order, True, axis=1)
+    return chosen.reshape(score.shape)
+
+
+def normalised(score: FloatArray, vanilla_std: FloatArray) -> FloatArray:
+    """Score in units of the vanilla activation's standard deviation; 0 where that is 0 (a constant neuron)."""
+    return np.divide(score, vanilla_std, out=np.zeros_like(score), where=vanilla_std > 0)
+
+
+@dataclass(frozen=True)
+class NeuronSets:
+    """Political neurons at one γ (paper 3.2).
+
+    Attributes:
+        political: topic → N_t, the top γ % by score.
+        general: G, the intersection of all N_t.
+    """
+
+    political: dict[str, BoolArray]
+    general: BoolArray
+
+    @property
+    def specific(self) -> dict[str, BoolArray]:
+        """S_t = N_t without G."""
+        return {topic: chosen & ~self.general for topic, chosen in self.political.items()}
+
+    @property
+    def strict(self) -> dict[str, BoolArray]:
+        """Strictly topic-specific neurons: N_t without every other topic's N."""
+        return {
+            topic: chosen & ~np.any([other for t, other in self.political.items() if t != topic], axis=0)
+            for topic, chosen in self.political.items()
+        }
+
+    def general_without(self, topic: str) -> BoolArray:
+        """General neurons found without looking at ``topic`` (no leakage of the evaluated topic)."""
+        return np.all([chosen for t, chosen in self.political.items() if t != topic], axis=0)
+
+
+def neuron_sets(scores: Mapping[str, FloatArray], gamma: float, pool: str = "model") -> NeuronSets:
+    """Sets N_t, G and S_t from one score array a topic.
+
+    Raises:
+        ParameterError: fewer than two topics (G would be N_t itself).
+        ValueError: arrays of different shapes.
+    """
+    if len(scores) < 2:
+        raise ParameterError("topics", list(scores), "at least two topics")
+    if len({s.shape for s in scores.values()}) != 1:
+        raise ValueError(f"scores differ in shape: { {t: s.shape for t, s in scores.items()} }")
+    political = {topic: top_share(score, gamma, pool) for topic, score in scores.items()}
+    return NeuronSets(political, np.all(list(political.values()), axis=0))
+
+
+def overlap(first: BoolArray, second: BoolArray) -> float:
+    """Share of ``first`` that is also in ``second``; NaN if ``first`` is empty."""
+    size = int(first.sum())
+    return float((first & second).sum() / size) if size else float("nan")
+
+
+def chance_overlap(first: BoolArray, second: BoolArray) -> float:
+    """Expected overlap of ``first`` with a random set of ``second``'s size: its share of all neurons."""
+    return float(second.mean()) if first.any() else float("nan")

@@ -1,0 +1,118 @@
+"""PNLAC's sums against plain PyTorch hooks in float64, text by text and without padding."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from polinb.architectures import ARCHITECTURES, architecture_of, down_modules, value_vectors
+from polinb.errors import ModelError
+from polinb.neurons import contrast, envoys, read
+from polinb.text import Batch, pad
+from polinb.tiny import TINY
+
+
+def hooked(model, ids):
+    """Inputs of all output projections for one unpadded text: (L, T, F) float64."""
+    seen = []
+    hooks = [m.register_forward_pre_hook(lambda _, args: seen.append(args[0][0].detach())) for m in down_modules(model)]
+    with torch.no_grad():
+        model(input_ids=torch.tensor([ids]))
+    for hook in hooks:
+        hook.remove()
+    return torch.stack(seen).numpy()
+
+
+def reference(both):
+    models = [copy.deepcopy(lm.model).double() for lm in (both.left, both.right, both.vanilla)]
+    parts = []
+    for prompt, response in zip(both.prompts, both.responses, strict=True):
+        left, right, plain = (hooked(m, prompt + response)[:, len(prompt) :] for m in models)
+        parts.append(((right - left) ** 2, right - left, plain, plain**2))
+    sums = [np.concatenate([p[k] for p in parts], axis=1).sum(1) for k in range(4)]
+    return sums, sum(map(len, both.responses))
+
+
+def test_every_known_architecture_has_a_tiny_model():
+    assert set(TINY) == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("architecture", TINY)
+def test_scores_equal_float64_hooks(pair, architecture):
+    both = pair(architecture)
+    (squared, difference, plain, plain_squared), tokens = reference(both)
+    assert squared.max() > 0
+    for batch in (1, 3, 16):
+        got = contrast(both.left, both.right, both.vanilla, both.prompts, both.responses, batch=batch)
+        assert got.tokens == tokens
+        np.testing.assert_allclose(got.score, np.sqrt(squared / tokens), rtol=2e-4, atol=1e-6)
+        np.testing.assert_allclose(got.difference, difference, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(got.scale, np.sqrt(plain_squared / tokens), rtol=2e-4, atol=1e-6)
+        std = np.sqrt(plain_squared / tokens - (plain / tokens) ** 2)
+        np.testing.assert_allclose(got.vanilla_std, std, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi3"])
+def test_padding_side_does_not_matter(pair, architecture):
+    both = pair(architecture)
+    left = pad(both.left, both.prompts, both.responses, range(4))
+    longest = left.ids.shape[1]
+    right = Batch(
+        torch.zeros_like(left.ids),
+        torch.zeros_like(left.mask),
+        torch.zeros_like(left.mask),
+        torch.zeros_like(left.response),
+        left.rows,
+    )
+    for row, (prompt, response) in enumerate(zip(both.prompts, both.responses, strict=True)):
+        text = prompt + response
+        right.ids[row, : len(text)] = torch.tensor(text)
+        right.mask[row, : len(text)] = 1
+        right.positions[row, : len(text)] = torch.arange(len(text))
+        right.response[row, len(prompt) : len(text)] = True
+    assert longest > min(len(p) + len(r) for p, r in zip(both.prompts, both.responses, strict=True))
+    with torch.no_grad():
+        one, other = (read(*envoys(both.left), chunk) for chunk in (left, right))
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_same_model_on_both_sides_scores_zero(pair):
+    both = pair("llama")
+    got = contrast(both.left, both.left, both.vanilla, both.prompts, both.responses)
+    assert (got.score == 0).all() and (got.scale > 0).all()
+
+
+def test_no_response_token_is_an_error(pair):
+    both = pair("llama")
+    with pytest.raises(ValueError, match="every response is empty"):
+        contrast(both.left, both.right, both.vanilla, both.prompts, [[] for _ in both.prompts])
+
+
+def test_an_empty_response_adds_nothing(pair):
+    both = pair("llama")
+    with_empty = contrast(both.left, both.right, both.vanilla, both.prompts, [*both.responses[:3], []])
+    without = contrast(both.left, both.right, both.vanilla, both.prompts[:3], both.responses[:3])
+    assert with_empty.tokens == without.tokens
+    np.testing.assert_allclose(with_empty.score, without.score, rtol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", TINY)
+def test_a_neuron_writes_its_value_vector(pair, architecture):
+    model = pair(architecture).left.model
+    down = down_modules(model)[1]
+    width = value_vectors(model, 1).shape[0]
+    one = torch.zeros(1, 1, width)
+    with torch.no_grad():
+        base = down(one)
+        one[..., 5] = 2.0
+        moved = down(one) - base
+    torch.testing.assert_close(moved[0, 0], 2 * value_vectors(model, 1)[5], rtol=1e-5, atol=1e-6)
+
+
+def test_unknown_architecture_says_what_to_add(pair):
+    model = pair("llama").left.model
+    model.config.model_type = "mamba"
+    with pytest.raises(ModelError, match=r"'mamba' is unknown.*ARCHITECTURES"):
+        architecture_of(model)

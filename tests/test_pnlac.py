@@ -1,0 +1,127 @@
+"""Neuron sets obey their algebra; controls have the size and the layers they claim."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from polinb.controls import KINDS, random_set
+from polinb.errors import ParameterError
+from polinb.pnlac import NeuronSets, neuron_sets, normalised, overlap, top_share
+
+SHAPES = st.tuples(st.integers(1, 6), st.integers(2, 40))
+FINITE = st.floats(0, 1e6, allow_nan=False, width=32)
+GAMMA = st.floats(0.5, 99.5)
+
+
+@st.composite
+def score_maps(draw):
+    shape = draw(SHAPES)
+    n = draw(st.integers(2, 6))
+    return {f"t{i}": draw(hnp.arrays(np.float64, shape, elements=FINITE)) for i in range(n)}
+
+
+@settings(max_examples=150, deadline=None)
+@given(score_maps(), GAMMA, st.sampled_from(["model", "layer"]))
+def test_set_algebra(scores, gamma, pool):
+    sets = neuron_sets(scores, gamma, pool)
+    shape = next(iter(scores.values())).shape
+    for topic, chosen in sets.political.items():
+        expected = round(gamma / 100 * chosen.size) if pool == "model" else shape[0] * round(gamma / 100 * shape[1])
+        assert chosen.sum() == expected
+        assert not (sets.general & ~chosen).any()  # G inside every N_t
+        assert ((sets.specific[topic] | sets.general) == chosen).all()
+        assert not (sets.specific[topic] & sets.general).any()
+        assert not (sets.strict[topic] & ~sets.specific[topic]).any()  # strict inside S_t
+        for other, theirs in sets.political.items():
+            if other != topic:
+                assert not (sets.strict[topic] & theirs).any()
+        assert not (sets.general & ~sets.general_without(topic)).any()  # one topic fewer can only add
+
+
+@settings(max_examples=100, deadline=None)
+@given(hnp.arrays(np.float64, SHAPES, elements=FINITE), GAMMA, GAMMA)
+def test_top_share_is_a_threshold_and_monotone(score, small, large):
+    small, large = sorted((small, large))
+    few, many = top_share(score, small), top_share(score, large)
+    assert not (few & ~many).any()
+    if few.any() and (~few).any():
+        assert score[few].min() >= score[~few].max()
+
+
+def test_ties_go_to_the_first_neurons():
+    assert top_share(np.ones((2, 5)), 30).tolist() == [[True, True, True, False, False], [False] * 5]
+
+
+def test_gamma_is_a_percentage_of_the_whole_model():
+    score = np.array([[9.0, 8, 7, 6], [1, 2, 3, 4]])
+    assert top_share(score, 50, "model").tolist() == [[True] * 4, [False] * 4]
+    assert top_share(score, 50, "layer").tolist() == [[True, True, False, False], [False, False, True, True]]
+
+
+@pytest.mark.parametrize("gamma", [0, 100, -1, float("nan")])
+def test_wrong_gamma(gamma):
+    with pytest.raises(ParameterError, match="'gamma'"):
+        top_share(np.ones((2, 2)), gamma)
+
+
+def test_wrong_inputs():
+    with pytest.raises(ParameterError, match="'pool'"):
+        top_share(np.ones((2, 2)), 5, "head")
+    with pytest.raises(ValueError, match="not finite"):
+        top_share(np.array([[1.0, np.nan]]), 50)
+    with pytest.raises(ParameterError, match="at least two topics"):
+        neuron_sets({"race": np.ones((2, 2))}, 50)
+    with pytest.raises(ValueError, match="differ in shape"):
+        neuron_sets({"race": np.ones((2, 2)), "crime": np.ones((2, 3))}, 50)
+
+
+def test_normalised_and_overlap_by_hand():
+    got = normalised(np.array([2.0, 3.0, 1.0]), np.array([4.0, 0.0, 0.5]))
+    assert got.tolist() == [0.5, 0.0, 2.0]
+    a, b = np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool)
+    assert overlap(a, b) == 0.5 and np.isnan(overlap(a & ~a, b))
+
+
+@settings(max_examples=60, deadline=None)
+@given(hnp.arrays(bool, SHAPES), st.sampled_from(KINDS), st.integers(0, 50), st.data())
+def test_controls_match_what_they_promise(chosen, kind, seed, data):
+    scale = data.draw(hnp.arrays(np.float64, chosen.shape, elements=FINITE))
+    got = random_set(kind, chosen, scale, seed)
+    assert got.sum() == chosen.sum()
+    assert (got == random_set(kind, chosen, scale, seed)).all()
+    if kind == "layer":
+        assert (got.sum(1) == chosen.sum(1)).all()
+        room = chosen.shape[1] - chosen.sum(1)
+        assert ((got & chosen).sum(1) == np.maximum(chosen.sum(1) - room, 0)).all()  # from inside only when it must
+    elif chosen.sum() * 2 <= chosen.size:
+        assert not (got & chosen).any()
+
+
+def test_scale_matched_controls_are_as_loud():
+    rng = np.random.default_rng(0)
+    scale = rng.lognormal(size=(10, 500))
+    chosen = np.zeros_like(scale, bool)
+    loud = np.argsort(-scale.ravel())
+    chosen.ravel()[loud[100:600:2]] = True  # loud neurons with equally loud neighbours left outside
+    matched = random_set("score", chosen, scale, 1)
+    uniform = random_set("uniform", chosen, scale, 1)
+    gap = abs(np.log(scale[matched]).mean() - np.log(scale[chosen]).mean())
+    assert gap < 0.05 < abs(np.log(scale[uniform]).mean() - np.log(scale[chosen]).mean())
+
+
+def test_different_seeds_differ():
+    chosen = np.zeros((4, 50), bool)
+    chosen[2] = True
+    scale = np.ones((4, 50))
+    assert (random_set("uniform", chosen, scale, 0) != random_set("uniform", chosen, scale, 1)).any()
+    with pytest.raises(ParameterError, match="'controls'"):
+        random_set("lucky", chosen, scale, 0)
+
+
+def test_sets_type():
+    sets = neuron_sets({"a": np.array([[3.0, 2, 1, 0]]), "b": np.array([[3.0, 0, 2, 1]])}, 50)
+    assert isinstance(sets, NeuronSets)
+    assert sets.general.tolist() == [[True, False, False, False]]
+    assert sets.specific["a"].tolist() == [[False, True, False, False]]
