@@ -1,0 +1,198 @@
+"""Fine-tuning with frozen neurons: frozen weights do not move by a bit, freezing nothing is plain fine-tuning."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from polinb.architectures import weight_slices
+from polinb.errors import ParameterError, TrainingError
+from polinb.finetune import Recipe, finetune
+from polinb.inhibit import Freezer, check_frozen, frozen_slices
+from polinb.text import response_ids
+from polinb.tiny import TINY
+
+RECIPE = Recipe(
+    epochs=2,
+    batch_size=4,
+    micro_batch=2,
+    learning_rate=3e-3,
+    weight_decay=0.3,
+    warmup=0.0,
+    train="all",
+    lora_rank=4,
+    seed=5,
+)
+
+
+@pytest.fixture
+def task(pair):
+    def make(architecture):
+        both = pair(architecture)
+        responses = [response_ids(both.left, a, end=True) for a in both.ANSWERS]
+        return both.left, both.prompts, responses
+
+    return make
+
+
+def some(lm, share=0.3):
+    return np.random.default_rng(0).random((lm.layers, lm.width)) < share
+
+
+def plain_weights(lm):
+    return {name: p.detach().clone() for name, p in lm.model.named_parameters()}
+
+
+def touched(before, after, slices):
+    """Per parameter, a mask of entries that belong to frozen slices."""
+    masks = {name: torch.zeros_like(value, dtype=torch.bool) for name, value in after.items()}
+    for part in slices:
+        if part.name in masks:
+            masks[part.name].index_fill_(part.dim, part.index, True)
+    return masks
+
+
+@pytest.mark.parametrize("architecture", TINY)
+@pytest.mark.parametrize("train", ["all", "lora"])
+@pytest.mark.parametrize("freeze", ["neuron", "down", "up"])
+def test_frozen_weights_stay_bitwise(task, architecture, train, freeze):
+    lm, prompts, responses = task(architecture)
+    before = plain_weights(lm)
+    chosen = some(lm)
+    recipe = dataclasses.replace(RECIPE, train=train)
+    tuned = finetune(lm, prompts, responses, recipe, frozen=chosen, freeze=freeze)
+    slices = frozen_slices(lm.model, chosen, freeze)
+    assert slices and tuned.frozen_entries > 0 and tuned.frozen_change == 0.0
+    free_moved = 0
+    for name, mask in touched(before, tuned.weights, slices).items():
+        same = tuned.weights[name] == before[name]
+        assert same[mask].all(), name
+        free_moved += int((~same & ~mask).sum())
+    assert free_moved > 0
+    for name, value in lm.model.named_parameters():  # the vanilla model is never touched
+        assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi3"])
+def test_each_mode_freezes_its_sides(task, architecture):
+    lm, *_ = task(architecture)
+    chosen = some(lm)
+    sides = {mode: {s.name for s in frozen_slices(lm.model, chosen, mode)} for mode in ("neuron", "down", "up")}
+    assert sides["neuron"] == sides["up"] | sides["down"] and not sides["up"] & sides["down"]
+    assert all("down" in n or "c_proj" in n for n in sides["down"])
+    expected = sum(int(row.sum()) * len(list(weight_slices(lm.model, k))) for k, row in enumerate(chosen))
+    assert sum(len(s.index) for s in frozen_slices(lm.model, chosen, "neuron")) == expected
+    with pytest.raises(ParameterError, match="'freeze'"):
+        frozen_slices(lm.model, chosen, "head")
+
+
+def test_frozen_rows_by_hand(task):
+    """Llama: neuron (1, 7) owns row 7 of gate and up and column 7 of down, nothing else."""
+    lm, *_ = task("llama")
+    chosen = np.zeros((lm.layers, lm.width), bool)
+    chosen[1, 7] = True
+    got = {(s.name, s.dim, tuple(s.index.tolist())) for s in frozen_slices(lm.model, chosen)}
+    block = "model.layers.1.mlp"
+    assert got == {
+        (f"{block}.gate_proj.weight", 0, (7,)),
+        (f"{block}.up_proj.weight", 0, (7,)),
+        (f"{block}.down_proj.weight", 1, (7,)),
+    }
+
+
+@pytest.mark.parametrize("train", ["all", "body", "lora"])
+def test_freezing_nothing_is_plain_finetuning(task, train):
+    lm, prompts, responses = task("llama")
+    recipe = dataclasses.replace(RECIPE, train=train)
+    plain = finetune(lm, prompts, responses, recipe)
+    empty = finetune(lm, prompts, responses, recipe, frozen=some(lm, -1.0))
+    assert plain.losses == empty.losses
+    assert plain.weights.keys() == empty.weights.keys()
+    assert all(torch.equal(plain.weights[n], empty.weights[n]) for n in plain.weights)
+
+
+@pytest.mark.parametrize("train", ["all", "lora"])
+def test_freezing_every_neuron_keeps_every_ffn(task, train):
+    lm, prompts, responses = task("llama")
+    before = plain_weights(lm)
+    everything = np.ones((lm.layers, lm.width), bool)
+    tuned = finetune(lm, prompts, responses, dataclasses.replace(RECIPE, train=train), frozen=everything)
+    ffn = [n for n in tuned.weights if ".mlp." in n]
+    assert len(ffn) == 3 * lm.layers
+    assert all(torch.equal(tuned.weights[n], before[n]) for n in ffn)
+    assert any(not torch.equal(tuned.weights[n], before[n]) for n in tuned.weights if ".self_attn." in n)
+
+
+def test_same_seed_same_weights_and_training_learns(task):
+    lm, prompts, responses = task("llama")
+    one, two = (finetune(lm, prompts, responses, dataclasses.replace(RECIPE, epochs=8)) for _ in range(2))
+    assert all(torch.equal(one.weights[n], two.weights[n]) for n in one.weights)
+    assert one.losses[-1] < one.losses[0] - 0.3
+
+
+def test_body_leaves_embeddings_alone(task):
+    lm, prompts, responses = task("llama")
+    names = finetune(lm, prompts, responses, dataclasses.replace(RECIPE, train="body")).weights
+    assert not any("embed_tokens" in n or "lm_head" in n for n in names) and any("mlp" in n for n in names)
+
+
+def test_loss_counts_response_tokens_only(task):
+    """First-step loss equals the cross-entropy of response tokens, computed here by hand."""
+    lm, prompts, responses = task("llama")
+    recipe = dataclasses.replace(RECIPE, batch_size=4, micro_batch=4, epochs=1)
+    got = finetune(lm, prompts, responses, recipe).losses[0]
+    total, count = 0.0, 0
+    for prompt, response in zip(prompts, responses, strict=True):
+        ids = torch.tensor([prompt + response])
+        with torch.no_grad():
+            logp = lm.model(input_ids=ids).logits[0].log_softmax(-1)
+        for k in range(len(prompt), ids.shape[1]):
+            total -= float(logp[k - 1, ids[0, k]])
+            count += 1
+    assert got == pytest.approx(total / count, rel=1e-4)
+
+
+def test_weight_decay_alone_would_move_frozen_weights(task):
+    """The control: without the restore step the guarantee is broken, so the tests above can fail."""
+    lm, *_ = task("llama")
+    model = lm.model
+    freezer = Freezer(model, frozen_slices(model, some(lm)))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1, weight_decay=0.3)
+    model(input_ids=torch.tensor([[5, 6, 7]]), labels=torch.tensor([[5, 6, 7]])).loss.backward()
+    optimiser.step()
+    assert freezer.max_change() > 1e-4
+    freezer.restore()
+    assert freezer.max_change() == 0.0
+
+
+def test_gradients_are_zeroed_before_clipping(task):
+    lm, *_ = task("llama")
+    slices = frozen_slices(lm.model, some(lm))
+    freezer = Freezer(lm.model, slices)
+    for _ in range(2):  # accumulation must not bring them back
+        lm.model(input_ids=torch.tensor([[5, 6, 7]]), labels=torch.tensor([[5, 6, 7]])).loss.backward()
+    parameters = dict(lm.model.named_parameters())
+    assert all((parameters[s.name].grad.index_select(s.dim, s.index) == 0).all() for s in slices)
+    freezer.release()
+    lm.model(input_ids=torch.tensor([[5, 6, 7]]), labels=torch.tensor([[5, 6, 7]])).loss.backward()
+    assert any((parameters[s.name].grad.index_select(s.dim, s.index) != 0).any() for s in slices)
+
+
+def test_a_moved_weight_is_an_error(task):
+    lm, *_ = task("llama")
+    before = plain_weights(lm)
+    slices = frozen_slices(lm.model, some(lm))
+    after = {n: v.clone() for n, v in before.items()}
+    assert check_frozen(before, after, slices) == 0.0
+    after[slices[0].name] += 1e-6
+    with pytest.raises(TrainingError, match="a frozen weight moved"):
+        check_frozen(before, after, slices)
+
+
+def test_nan_loss_stops_at_once(task):
+    lm, prompts, responses = task("llama")
+    with torch.no_grad():
+        lm.model.lm_head.weight[0] = float("nan")
+    with pytest.raises(TrainingError, match=r"loss is nan at step 1 of 2; lower learning_rate \(now 0.003\)"):
+        finetune(lm, prompts, responses, RECIPE, label="right crime")
