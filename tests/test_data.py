@@ -1,0 +1,198 @@
+"""Stance data: the split of prompts, the label filter, what is dropped, and the prompt wordings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polinb.data import (
+    FRACTIONS,
+    SPLITS,
+    TOPICS,
+    Pair,
+    StanceData,
+    answer_prompt,
+    load_data,
+    split_of,
+    statement_prompt,
+)
+from polinb.errors import DataError, ParameterError
+
+
+def make(prompts: list[str], topic: str = "crime") -> StanceData:
+    return StanceData("made", tuple(Pair(f"id-{p}", topic, p, f"left {p}", f"right {p}") for p in prompts))
+
+
+prompt_lists = st.lists(st.text(alphabet="abcdefgh ", min_size=3), min_size=1, max_size=60).map(
+    lambda prompts: sorted({" ".join(p.split()) for p in prompts} - {""}) or ["abc"]
+)
+
+
+def split_or_nothing(data: StanceData, split: str | None, limit: int | None = None) -> list[Pair]:
+    try:
+        return data.topic("crime", split, limit)
+    except DataError:  # a split of a tiny set can be empty
+        return []
+
+
+@given(prompt_lists, st.randoms(use_true_random=False))
+def test_split_and_digest_ignore_row_order(prompts: list[str], rng: random.Random) -> None:
+    shuffled = rng.sample(prompts, len(prompts))
+    one, other = make(prompts), make(shuffled)
+    assert one.digest() == other.digest()
+    for split in SPLITS:
+        assert split_or_nothing(one, split) == split_or_nothing(other, split)
+
+
+@given(prompt_lists)
+def test_splits_are_disjoint_and_complete(prompts: list[str]) -> None:
+    data = make(prompts)
+    parts = [[pair.prompt for pair in split_or_nothing(data, split)] for split in SPLITS]
+    assert sorted(prompt for part in parts for prompt in part) == sorted(prompts)
+
+
+@given(prompt_lists, st.integers(1, 30), st.integers(1, 30))
+def test_limit_is_monotone(prompts: list[str], one: int, other: int) -> None:
+    data = make(prompts)
+    small, large = sorted((one, other))
+    for split in (*SPLITS, None):
+        few, many = (split_or_nothing(data, split, limit) for limit in (small, large))
+        assert many[: len(few)] == few
+        assert len(few) == min(small, len(split_or_nothing(data, split)))
+
+
+@given(prompt_lists, prompt_lists)
+def test_rows_added_elsewhere_move_nothing(prompts: list[str], added: list[str]) -> None:
+    before = make(prompts)
+    after = StanceData("more", before.pairs + make([f"x {p}" for p in added]).pairs)
+    for split in SPLITS:
+        kept = [pair for pair in split_or_nothing(after, split) if not pair.prompt.startswith("x ")]
+        assert kept == split_or_nothing(before, split)
+
+
+def test_split_shares_are_those_asked_for() -> None:
+    prompts = [f"question number {n}" for n in range(4000)]
+    for fractions in (FRACTIONS, (0.2, 0.2, 0.6)):
+        for split, share in zip(SPLITS, fractions, strict=True):
+            found = sum(split_of(p, fractions) == split for p in prompts) / len(prompts)
+            assert abs(found - share) < 4 * (share * (1 - share) / len(prompts)) ** 0.5
+
+
+def test_split_comes_from_the_normal_form_of_the_prompt() -> None:
+    for n in range(50):
+        assert split_of(f"Is  it\u00a0{n}? ") == split_of(f"is it {n}?")
+    # Pinned by an independent computation, so that a release cannot silently move prompts between splits.
+    for prompt in ("is it 1?", "is it 2?", "is it 3?", "is it 4?"):
+        place = int(hashlib.sha256(prompt.encode()).hexdigest(), 16) / 16**64
+        expected = SPLITS[(place >= 0.5) + (place >= 0.7)]
+        assert split_of(prompt) == expected
+
+
+def test_digest_changes_with_content_and_filter() -> None:
+    data = make(["one", "two"])
+    changed = StanceData("made", (*data.pairs[:1], Pair("id-two", "crime", "two", "other", "right two")))
+    filtered = StanceData("made", data.pairs, label_filter="agree")
+    renamed = StanceData("another name", data.pairs, {"origin": "elsewhere"})
+    assert len({data.digest(), changed.digest(), filtered.digest()}) == 3
+    assert renamed.digest() == data.digest()
+
+
+def test_label_filter_works_side_by_side() -> None:
+    pairs = tuple(
+        Pair(f"{a}{b}", "race", f"prompt {a} {b}", "l", "r", left_agrees=a, right_agrees=b)
+        for a in (True, False)
+        for b in (True, False)
+    )
+    unfiltered, filtered = StanceData("d", pairs), StanceData("d", pairs, label_filter="agree")
+    for leaning in (None, "left", "right", "both"):
+        assert len(unfiltered.topic("race", leaning=leaning)) == 4
+    assert len(filtered.topic("race")) == 4
+    assert {pair.id for pair in filtered.topic("race", leaning="left")} == {"TrueTrue", "TrueFalse"}
+    assert {pair.id for pair in filtered.topic("race", leaning="right")} == {"TrueTrue", "FalseTrue"}
+    assert {pair.id for pair in filtered.topic("race", leaning="both")} == {"TrueTrue"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"topic": "sport"}, "topic"),
+        ({"topic": "crime", "split": "test"}, "split"),
+        ({"topic": "crime", "limit": 0}, "limit"),
+        ({"topic": "crime", "leaning": "centre"}, "leaning"),
+        ({"topic": "crime", "split": "train", "fractions": (0.5, 0.5, 0.5)}, "fractions"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict, name: str) -> None:
+    with pytest.raises(ParameterError, match=f"'{name}'"):
+        make(["one", "two"]).topic(**arguments)
+
+
+def test_nothing_left_is_an_error_that_names_the_topics_there_are() -> None:
+    with pytest.raises(DataError, match=r"no prompts for topic 'race'.*topics with prompts: crime"):
+        make(["one", "two"]).topic("race")
+
+
+def write(path: Path, rows: list[dict]) -> str:
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def test_shared_and_repeated_prompts_are_dropped_and_counted(tmp_path: Path) -> None:
+    rows = [
+        {"topic": topic, "prompt": prompt, "left": f"left of {topic}", "right": "right"}
+        for topic, prompt in [
+            ("crime", "In two topics?"),
+            ("race", "in  two TOPICS?"),
+            ("crime", "Repeated?"),
+            ("crime", "repeated?"),
+            ("science", "Alone?"),
+        ]
+    ]
+    data = load_data(write(tmp_path / "set.jsonl", rows))
+    assert [pair.prompt for pair in data.pairs] == ["Repeated?", "Alone?"]
+    assert data.source["dropped"] == {
+        "prompts_in_two_topics": 1,
+        "rows_of_prompts_in_two_topics": 2,
+        "repeated_prompts_in_a_topic": 1,
+    }
+    assert (data.source["rows"], data.source["kept"], data.topics) == (5, 2, ("crime", "science"))
+    assert str(tmp_path) not in json.dumps(data.source)  # provenance is printed in the book
+
+
+def test_load_data_refuses_what_it_cannot_mean(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="label_filter"):
+        load_data("bundled", label_filter="some")
+    with pytest.raises(ParameterError, match="revision"):
+        load_data("bundled", revision="0" * 40)
+    with pytest.raises(DataError, match="expected bundled, ideoinst"):
+        load_data("bundeld")
+    with pytest.raises(DataError, match="not an IdeoINST folder"):
+        load_data(str(tmp_path))
+
+
+def test_prompt_wordings() -> None:
+    assert statement_prompt("Taxes are low.", "Well? ", " Yes/No") == "Well? Taxes are low. Yes/No"
+    assert "Taxes are low." in statement_prompt("Taxes are low.")
+    assert answer_prompt("Why?") == "Why?"
+    question = answer_prompt("Why {topic}?", "appendix_a4", "gender")
+    assert question.startswith("Write a response to the following instruction on the topic of Gender and Sexuality,")
+    assert question.count("Gender and Sexuality") == 2
+    assert question.endswith("Instruction: Why {topic}?")
+    statement = answer_prompt("Taxes.", "appendix_a4")
+    assert "topic" not in statement and statement.endswith("Viewpoints: Taxes.")
+    for text in (question, statement):
+        assert "reflecting a leaning perspective" in text and "under 100 words" in text
+    for topic in TOPICS:
+        assert answer_prompt("Why?", "appendix_a4", topic)
+    with pytest.raises(ParameterError, match="answer_template"):
+        answer_prompt("Why?", "a4")
+    with pytest.raises(ParameterError, match="topic"):
+        answer_prompt("Why?", "appendix_a4", "sport")
+    with pytest.raises(ParameterError):
+        statement_prompt("  ")

@@ -1,0 +1,197 @@
+"""The download of IdeoINST at a pinned commit, from a local server that also cuts, corrupts and refuses."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from polinb import ideoinst
+from polinb.data import LEANINGS, TOPICS, load_data
+from polinb.errors import DataError, ParameterError
+from polinb.ideoinst import DATA_FOLDER, REPOSITORY, REVISION, file_path
+
+
+def content(topic: str, leaning: str) -> bytes:
+    label = f"{leaning} leaning"
+    rows = [
+        {"instruction": f"What of {topic} {n}?", "output": f"A {leaning} view {n}.", "label": label} for n in range(3)
+    ]
+    return json.dumps(rows, indent=1).encode()
+
+
+class Repository:
+    """A stand-in for GitHub's two services with faults to order: ``faults[path]`` is a list of faults, one a
+    request."""
+
+    def __init__(self) -> None:
+        self.files = {f"{DATA_FOLDER}/{file_path(t, s)}": content(t, s) for t in TOPICS for s in LEANINGS}
+        self.faults: dict[str, list[str]] = {}
+        self.requests: list[str] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.answer(self)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.base = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def body(self, path: str) -> bytes | None:
+        if path == f"/repos/{REPOSITORY}/git/trees/{REVISION}?recursive=1":
+            blobs = [
+                {"path": p, "type": "blob", "sha": hashlib.sha1(b"blob %d\0" % len(c) + c).hexdigest()}
+                for p, c in self.files.items()
+            ]
+            return json.dumps({"sha": REVISION, "tree": blobs, "truncated": False}).encode()
+        return self.files.get(path.removeprefix(f"/{REPOSITORY}/{REVISION}/"))
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        self.requests.append(handler.path)
+        queue = next((q for part, q in self.faults.items() if part in handler.path), [])
+        fault = queue.pop(0) if queue else ""
+        body = self.body(handler.path)
+        status = int(fault) if fault.isdigit() else 200 if body is not None else 404
+        body = b"" if body is None or status != 200 else body
+        if fault == "corrupt":
+            body = body.replace(b"view", b"VIEW")
+        if fault == "rubbish":
+            body = b"<html>"
+        handler.send_response(status)
+        if fault != "cut without length":
+            handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body[: len(body) // 2] if fault.startswith(("truncate", "cut")) else body)
+        handler.close_connection = True
+
+
+@pytest.fixture
+def repository() -> Iterator[Repository]:
+    stand_in = Repository()
+    yield stand_in
+    stand_in.server.shutdown()
+    stand_in.server.server_close()
+
+
+def fetch(repository: Repository, cache: Path, revision: str | None = None) -> Path:
+    base = repository.base
+    return ideoinst.fetch(revision, cache, base, base, attempts=2, wait=0.0, timeout=5.0)[0]
+
+
+def test_download_once_then_verify_offline(repository: Repository, tmp_path: Path) -> None:
+    folder, source = ideoinst.fetch(None, tmp_path, repository.base, repository.base)
+    assert len(repository.requests) == 13  # one listing, twelve files
+    assert source["revision"] == REVISION and len(source["sha256"]) == 12
+    for path, body in repository.files.items():
+        assert source["sha256"][path] == hashlib.sha256(body).hexdigest()
+        assert (folder / path.removeprefix(f"{DATA_FOLDER}/")).read_bytes() == body
+    manifest = json.loads((folder.parents[1] / "manifest.json").read_text())
+    assert manifest["revision"] == REVISION and manifest["repository"] == REPOSITORY
+    data = load_data("ideoinst", cache_dir=tmp_path)  # the cache is full: GitHub itself is not asked
+    assert len(data.pairs) == 18 and data.source["revision"] == REVISION
+    assert data.pairs == load_data(str(folder)).pairs  # one reader for both
+    assert len(repository.requests) == 13
+    assert not list(tmp_path.rglob(".part-*"))
+
+
+@pytest.mark.parametrize("fault", ["truncate", "cut without length", "corrupt", "503", "429"])
+def test_a_passing_fault_is_tried_again(repository: Repository, tmp_path: Path, fault: str) -> None:
+    repository.faults = {"race_right": [fault]}
+    folder = fetch(repository, tmp_path)
+    assert (folder / file_path("race", "right")).read_bytes() == content("race", "right")
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("truncate", "truncated download"),
+        ("cut without length", "wrong checksum"),
+        ("corrupt", "wrong checksum: expected git blob"),
+        ("404", "answered 404"),
+        ("500", "answered 500"),
+        ("302", "answered 302"),
+    ],
+)
+def test_a_lasting_fault_is_a_clear_error_and_leaves_no_half_file(
+    repository: Repository, tmp_path: Path, fault: str, message: str
+) -> None:
+    repository.faults = {"race_right": [fault] * 2}
+    with pytest.raises(DataError, match=rf"race_right_eval\.json: .*{message}.*give its path as the data"):
+        fetch(repository, tmp_path)
+    asked = sum("race_right" in path for path in repository.requests)
+    assert asked == (1 if fault in {"404", "302"} else 2)  # a refusal does not pass by itself
+    assert not list(tmp_path.rglob("race_right*")) and not list(tmp_path.rglob(".part-*"))
+    assert not list(tmp_path.rglob("manifest.json"))
+    asked = len(repository.requests)
+    repository.faults = {}
+    assert len(load_data(str(fetch(repository, tmp_path))).pairs) == 18  # the next try resumes
+    assert len(repository.requests) - asked < 13
+
+
+@pytest.mark.parametrize(("fault", "message"), [("rubbish", "not a list of files"), ("403", "hourly limit")])
+def test_no_listing_no_download(repository: Repository, tmp_path: Path, fault: str, message: str) -> None:
+    repository.faults = {"git/trees": [fault] * 2}
+    with pytest.raises(DataError, match=message):
+        fetch(repository, tmp_path)
+    assert all("git/trees" in path for path in repository.requests)
+
+
+def test_a_revision_without_the_files(repository: Repository, tmp_path: Path) -> None:
+    del repository.files[f"{DATA_FOLDER}/{file_path('gender', 'left')}"]
+    with pytest.raises(DataError, match=r"has no file .*gender_and_sexuality_left_eval.json"):
+        fetch(repository, tmp_path)
+    with pytest.raises(DataError, match="answered 404"):
+        fetch(repository, tmp_path, revision="0" * 40)
+
+
+@pytest.mark.parametrize("revision", ["main", "dd078cb", "../../x", REVISION.upper()])
+def test_a_revision_must_pin(revision: str, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="full commit hash"):
+        load_data("ideoinst", revision=revision, cache_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_network(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        base = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(DataError, match=r"cannot be reached.*give its path as the data"):
+        ideoinst.fetch(None, tmp_path, base, base, attempts=2, wait=0.0)
+
+
+def test_a_changed_cache_is_refused(repository: Repository, tmp_path: Path) -> None:
+    folder = fetch(repository, tmp_path)
+    target = folder / file_path("crime", "left")
+    good = target.read_bytes()
+    for bad in (good[:-1], good.replace(b"view", b"VIEW")):
+        target.write_bytes(bad)
+        with pytest.raises(DataError, match=r"crime_and_gun_left_eval\.json: wrong checksum.*Delete the folder"):
+            load_data("ideoinst", cache_dir=tmp_path)
+    target.unlink()
+    with pytest.raises(DataError, match="found no file"):
+        load_data("ideoinst", cache_dir=tmp_path)
+    (folder.parents[1] / "manifest.json").write_text("{")
+    with pytest.raises(DataError, match=r"damaged.*Delete the folder"):
+        load_data("ideoinst", cache_dir=tmp_path)
+
+
+def test_a_full_disk(repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match="the disk is full"):
+        fetch(repository, tmp_path)
+    assert not list(tmp_path.rglob("*.json")) and not list(tmp_path.rglob(".part-*"))
