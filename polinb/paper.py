@@ -1,0 +1,78 @@
+"""The numbers that the main paper prints, and the list of its figures and tables.
+
+Source, conventions and the paper's known slips: ``resources/paper/README.md``.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import pandas as pd
+
+MODELS = ("Llama-3.1-8B", "Llama-3.2-3B", "Qwen2.5-3B", "Qwen2.5-7B")
+UTILITY = (
+    "ideoinst_cola",
+    "ideoinst_mnli",
+    "political_compass_cola",
+    "political_compass_mnli",
+    "idrlabs_cola",
+    "idrlabs_mnli",
+)
+
+
+def vanilla_stance() -> pd.DataFrame:
+    """Table 2, tidy: ``table, model, topic, stance``; -1 left to 1 right, about 100 questions each."""
+    return _read("vanilla_stance_ideoinst").melt(["table", "model"], var_name="topic", value_name="stance")
+
+
+def vanilla_transfer() -> pd.DataFrame:
+    """Table 3, tidy: ``table, model, statements, stance``; 61 and 29 statements."""
+    wide = _read("vanilla_stance_transfer")
+    return wide.melt(["table", "model"], var_name="statements", value_name="stance")
+
+
+def inhibitft() -> pd.DataFrame:
+    """Tables 1, 4, 5, 6: ``table, model, topic, method, rmse`` and the six columns of ``UTILITY``.
+
+    ``topic`` is the one fine-tuned on; ``method`` is ``fine-tune``, ``inhibitft`` or ``inhibitft-random``;
+    ``rmse`` is R.
+    """
+    return _read("inhibitft")
+
+
+def gamma_ablation() -> pd.DataFrame:
+    """Tables 7 to 10: ``table, model, topic, gamma_percent, rmse`` and the six columns of ``UTILITY``."""
+    return _read("gamma_ablation")
+
+
+def exhibits() -> pd.DataFrame:
+    """Every figure and table of the paper, figures first.
+
+    ``id`` (``figure-3``), ``kind``, ``number``, ``section``, ``models`` (tuple), ``caption`` in our words,
+    ``numbers`` (name of the function's file here, empty where the paper prints none), ``chapter`` (the
+    notebook that makes its counterpart).
+    """
+    frame = _read("exhibits").fillna("")
+    return frame.assign(models=[tuple(m.split(";")) if m else () for m in frame["models"]])
+
+
+def disagreements() -> pd.DataFrame:
+    """Cells printed twice with different values: InhibitFT at gamma = 5 % in Tables 1, 4-6 and 7-10.
+
+    ``model, topic, column, main`` (Tables 1, 4-6), ``ablation`` (Tables 7-10), ``ablation_2_5`` (the row of
+    gamma = 2.5 %).
+    """
+    keys = ["model", "topic"]
+    columns = ["rmse", *UTILITY]
+    ablation = gamma_ablation().set_index(keys)
+    main = inhibitft().query("method == 'inhibitft'").set_index(keys)[columns].stack()
+    at_5 = ablation.query("gamma_percent == 5")[columns].stack()
+    at_2_5 = ablation.query("gamma_percent == 2.5")[columns].stack()
+    both = pd.DataFrame({"main": main, "ablation": at_5, "ablation_2_5": at_2_5}).rename_axis([*keys, "column"])
+    return both[both["main"] != both["ablation"]].reset_index()
+
+
+def _read(name: str) -> pd.DataFrame:
+    path = resources.files("polinb") / "resources" / "paper" / f"{name}.csv"
+    with path.open(encoding="utf-8") as file:
+        return pd.read_csv(file, dtype={"section": str})
