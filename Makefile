@@ -1,0 +1,81 @@
+# make book   executes the notebooks and builds the book        make test   lint, types and tests
+# Both make their own environment first. Works with GNU make 3.81 and later (macOS has 3.81).
+.DEFAULT_GOAL := help
+.PHONY: help setup book test lint types fmt lock hooks clean distclean
+.SUFFIXES:
+
+VENV ?= .venv
+PYTHON ?=
+TESTS ?=
+BIN = $(VENV)/bin
+
+# Shortcuts for parameters, as in `make book MODEL=…`; PARAMS="name=value name=value" takes every other one.
+SHORTCUTS = MODEL DATA GAMMA SEED DEVICE DTYPE JUDGE LABEL_FILTER
+
+# A parameter counts only when it is written on make's command line. The environment of a cluster job often holds a
+# DATA or MODEL that means something else, so that one is not taken, and we say so.
+given = $(filter command,$(origin $(1)))
+lower = $(shell printf '%s' '$(1)' | tr A-Z a-z)
+quote = '$(subst ','\'',$(1))'
+settings = $(foreach name,$(SHORTCUTS),$(if $(call given,$(name)),--set $(call quote,$(call lower,$(name))=$($(name))))) \
+	$(if $(call given,PARAMS),$(foreach setting,$(PARAMS),--set $(call quote,$(setting))))
+strays = $(foreach name,PROFILE PARAMS $(SHORTCUTS),$(if $(filter environment,$(origin $(name))),$(name)))
+
+# Runs one stage of `make test` or `make lint` and names it, also when it fails.
+stage = @echo "== $(1)"; $(2) || { echo "== make $@: the stage '$(1)' failed" >&2; exit 1; }
+
+help:
+	@echo 'make book        execute all notebooks, build the book (_build/html/index.html); see below'
+	@echo 'make test        ruff, mypy, pytest; TESTS="-k pnlac" or TESTS="-m slow" is passed to pytest'
+	@echo 'make setup       only make or refresh $(VENV); PYTHON=python3.12 names the Python to use'
+	@echo 'make lint        ruff (lint, format)'
+	@echo 'make types       mypy'
+	@echo 'make fmt         format code, strip notebooks'
+	@echo 'make lock        resolve requirements.lock anew after a change of pyproject.toml'
+	@echo 'make hooks       install the git hooks (pre-commit, local only)'
+	@echo 'make clean       remove what was built (computed results stay in their store)'
+	@echo 'make distclean   clean, and remove $(VENV)'
+	@echo
+	@echo 'Parameters of make book: PROFILE=tiny|quick|full|paper (default quick)'
+	@echo '  $(foreach name,$(SHORTCUTS),$(name)=…)'
+	@echo '  PARAMS="name=value name=value" for any other parameter'
+
+setup:
+	@VENV='$(VENV)' PYTHON='$(PYTHON)' sh .ci/setup
+
+book: setup
+	$(if $(strip $(strays)),@echo 'polinb: not taken from the environment: $(strip $(strays)). Write them after make book.' >&2)
+	@$(BIN)/python -m polinb book --profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) $(strip $(settings))
+
+test: setup
+	$(call stage,ruff check,$(BIN)/ruff check .)
+	$(call stage,ruff format --check,$(BIN)/ruff format --check .)
+	$(call stage,mypy,$(BIN)/mypy polinb)
+	$(call stage,pytest,$(BIN)/python -m pytest $(TESTS))
+
+lint: setup
+	$(call stage,ruff check,$(BIN)/ruff check .)
+	$(call stage,ruff format --check,$(BIN)/ruff format --check .)
+
+types: setup
+	$(call stage,mypy,$(BIN)/mypy polinb)
+
+fmt: setup
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+	@for n in notebooks/*.ipynb; do [ ! -f "$$n" ] || $(BIN)/nbstripout --keep-id "$$n" || exit 1; done
+
+# The resolver runs in an environment of its own: the lock must not depend on what happens to be installed.
+lock:
+	@t=$$(mktemp -d) && trap 'rm -rf "$$t"' EXIT && \
+	$(if $(PYTHON),'$(PYTHON)',python3) -m venv "$$t/venv" && "$$t/venv/bin/python" .ci/lock.py
+
+hooks: setup
+	@$(BIN)/pre-commit install
+
+clean:
+	rm -rf _build book/chapters book/_assets/vendor build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find polinb tests .ci -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf '$(VENV)' polinb.egg-info

@@ -1,0 +1,224 @@
+"""The Makefile and .ci/setup with a planted Python: what they install, when, and what they say when they cannot."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from polinb.params import Params
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = ("Makefile", "pyproject.toml", "requirements.lock", "requirements-nodeps.lock", ".ci/setup", ".ci/run")
+INSTALLS = [
+    "-r requirements.lock",
+    "--no-deps -r requirements-nodeps.lock",
+    "--no-deps --no-build-isolation --editable .",
+]
+
+pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+
+# Stands in for Python: says a version, "makes" an environment out of copies of itself, and writes down every install.
+FAKE = """#!/bin/sh
+case "$*" in
+    *version_info*) echo {version} ;;
+    *ensurepip*) exit {ensurepip} ;;
+    "-m venv "*) mkdir -p "$3/bin"; for tool in python ruff mypy; do cp "$0" "$3/bin/$tool"; done ;;
+    "-m pip install "*) echo "$*" >>"{log}"; [ ! -f "{log}.fail" ] || exit 1 ;;
+    *) echo "ran $(basename "$0") $*"; [ "$(basename "$0")" != "$FAIL" ] || exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the project's set-up files, in a folder with a space in its name."""
+    folder = tmp_path / "a clone"
+    (folder / ".ci").mkdir(parents=True)
+    for name in FILES:
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Callable[..., str]:
+    def make(version: str = "3.12", ensurepip: int = 0, name: str = "fake-python") -> str:
+        path = tmp_path / "bin" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(FAKE.format(version=version, ensurepip=ensurepip, log=tmp_path / "pip.log"), "utf-8")
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+def run(command: list[str], tree: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    # A `make test` above this one must not hand its own variables down.
+    drop = {"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "VENV", "PYTHON", "TESTS"}
+    clean = {k: v for k, v in os.environ.items() if k not in drop} | env
+    return subprocess.run(
+        command, cwd=tree, env=clean, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60
+    )
+
+
+def make(tree: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return run(["make", *args], tree, **env)
+
+
+def installs(tmp_path: Path) -> list[str]:
+    log = tmp_path / "pip.log"
+    lines = log.read_text("utf-8").splitlines() if log.exists() else []
+    quiet = "-m pip install --disable-pip-version-check --no-input --quiet --progress-bar off "
+    return [line.removeprefix(quiet) for line in lines]
+
+
+def test_set_up_installs_the_locks_once(tree: Path, tmp_path: Path, fake: Callable[..., str]) -> None:
+    python = fake()
+    first = make(tree, "setup", f"PYTHON={python}")
+    assert first.returncode == 0, first.stderr
+    assert installs(tmp_path) == INSTALLS
+    again = make(tree, "setup", f"PYTHON={python}")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    assert make(tree, "setup").returncode == 0, "no PYTHON is needed once the environment is there"
+    assert installs(tmp_path) == INSTALLS
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-nodeps.lock", "pyproject.toml"])
+def test_a_changed_lock_is_installed(tree: Path, tmp_path: Path, fake: Callable[..., str], name: str) -> None:
+    python = fake()
+    make(tree, "setup", f"PYTHON={python}")
+    with (tree / name).open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert make(tree, "setup", f"PYTHON={python}").returncode == 0
+    assert installs(tmp_path) == INSTALLS * 2
+
+
+def test_a_failed_installation_is_not_taken_for_a_finished_one(
+    tree: Path, tmp_path: Path, fake: Callable[..., str]
+) -> None:
+    python = fake()
+    make(tree, "setup", f"PYTHON={python}")
+    before = (tree / "requirements.lock").read_text("utf-8")
+    (tree / "requirements.lock").write_text("six==1.17.0\n", "utf-8")
+    (tmp_path / "pip.log.fail").touch()
+    for _ in range(2):
+        failed = make(tree, "test", f"PYTHON={python}")
+        assert failed.returncode != 0
+        assert "did not finish" in failed.stderr
+        assert "== ruff" not in failed.stdout
+    (tmp_path / "pip.log.fail").unlink()
+    # Back at the old lock: half of the new one may be installed by now, so the old one is installed again.
+    (tree / "requirements.lock").write_text(before, "utf-8")
+    assert make(tree, "setup", f"PYTHON={python}").returncode == 0
+    assert installs(tmp_path)[-3:] == INSTALLS
+
+
+def test_a_moved_clone_makes_its_environment_anew(tree: Path, tmp_path: Path, fake: Callable[..., str]) -> None:
+    python = fake()
+    make(tree, "setup", f"PYTHON={python}")
+    moved = tree.rename(tmp_path / "moved")
+    done = make(moved, "setup", f"PYTHON={python}")
+    assert done.returncode == 0 and "making .venv" in done.stdout
+    assert (moved / ".venv/.polinb-path").read_text("utf-8").strip() == str(moved.resolve())
+
+
+def test_another_python_makes_the_environment_anew(tree: Path, fake: Callable[..., str]) -> None:
+    make(tree, "setup", f"PYTHON={fake('3.12')}")
+    done = make(tree, "setup", f"PYTHON={fake('3.13', name='other')}")
+    assert done.returncode == 0 and "(Python 3.13)" in done.stdout
+
+
+@pytest.mark.parametrize("version", ["2.7", "3.9", "3.10", "3.15", "4.0", "nonsense"])
+def test_a_python_that_does_not_fit_is_named(tree: Path, fake: Callable[..., str], version: str) -> None:
+    python = fake(version)
+    done = make(tree, "setup", f"PYTHON={python}")
+    assert done.returncode != 0
+    assert f"Python 3.11 to 3.14 is missing ({python} is Python {version})" in done.stderr
+    assert not (tree / ".venv").exists()
+
+
+def test_a_python_that_is_not_there_is_named(tree: Path) -> None:
+    done = make(tree, "book", "PYTHON=no-such-python")
+    assert done.returncode != 0
+    assert "no-such-python was not found" in done.stderr and "apt-get install python3" in done.stderr
+
+
+def test_missing_venv_names_the_package(tree: Path, fake: Callable[..., str]) -> None:
+    done = make(tree, "test", f"PYTHON={fake(ensurepip=1)}")
+    assert done.returncode != 0
+    assert "lacks its modules venv and ensurepip" in done.stderr
+    assert "apt-get install python3-venv" in done.stderr and "python3.12-venv" in done.stderr
+    assert not (tree / ".venv").exists()
+
+
+def test_a_newer_python_beside_an_old_python3_is_found(tree: Path, tmp_path: Path, fake: Callable[..., str]) -> None:
+    fake("3.9", name="python3")
+    fake("3.12", name="python3.12")
+    for name in ("python3.13", "python3.11", "python3.14"):
+        fake("", name=name)
+    done = make(tree, "setup", PATH=f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    assert done.returncode == 0, done.stderr
+    assert "making .venv with python3.12 (Python 3.12)" in done.stdout
+
+
+def test_a_folder_of_someone_else_is_left_alone(tree: Path, fake: Callable[..., str]) -> None:
+    (tree / "mine").mkdir()
+    (tree / "mine/pyvenv.cfg").write_text("precious", "utf-8")
+    done = make(tree, "setup", "VENV=mine", f"PYTHON={fake()}")
+    assert done.returncode != 0 and "was not made by polinb" in done.stderr
+    assert (tree / "mine/pyvenv.cfg").read_text("utf-8") == "precious"
+
+
+def book_arguments(tree: Path, *args: str, **env: str) -> list[str]:
+    done = make(tree, "-n", "book", *args, **env)
+    assert done.returncode == 0, done.stderr
+    return shlex.split(done.stdout.strip().splitlines()[-1])
+
+
+def test_book_passes_on_what_was_given_and_nothing_else(tree: Path) -> None:
+    plain = [".venv/bin/python", "-m", "polinb", "book", "--profile", "quick"]
+    assert book_arguments(tree) == plain
+    assert book_arguments(
+        tree, "PROFILE=tiny", "MODEL=a b's", "DATA=x.csv", "GAMMA=2.5", 'PARAMS=seed=3 topics=["race","crime"]'
+    ) == [
+        *plain[:-1],
+        "tiny",
+        *("--set", "model=a b's", "--set", "data=x.csv", "--set", "gamma=2.5"),
+        *("--set", "seed=3", "--set", 'topics=["race","crime"]'),
+    ]
+
+
+def test_a_stray_variable_of_the_environment_is_reported_not_used(tree: Path, fake: Callable[..., str]) -> None:
+    done = make(tree, "book", f"PYTHON={fake()}", DATA="/scratch", PROFILE="paper")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "ran python -m polinb book --profile quick"
+    assert "not taken from the environment: PROFILE DATA" in done.stderr
+
+
+def test_the_shortcuts_are_parameters() -> None:
+    match = re.search(r"^SHORTCUTS = (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert match
+    for name in match[1].split():
+        assert name.lower() in Params.model_fields
+
+
+@pytest.mark.parametrize(("tool", "stage"), [("ruff", "ruff check"), ("mypy", "mypy"), ("python", "pytest"), ("", "")])
+def test_make_test_names_the_stage_that_failed(tree: Path, fake: Callable[..., str], tool: str, stage: str) -> None:
+    make(tree, "setup", f"PYTHON={fake()}")
+    done = run(["bash", str(tree / ".ci/run")], tree.parent, FAIL=tool)
+    order = ["ruff check", "ruff format --check", "mypy", "pytest"]
+    seen = re.findall(r"^== (.*)$", done.stdout, re.MULTILINE)
+    if stage:
+        assert done.returncode != 0
+        assert f"the stage '{stage}' failed" in done.stderr
+        assert seen == order[: order.index(stage) + 1]
+    else:
+        assert done.returncode == 0, done.stderr
+        assert seen == order
+        assert done.stdout.splitlines()[-1].startswith("ran python -m pytest"), "the last line is pytest's own"
