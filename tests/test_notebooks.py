@@ -1,0 +1,129 @@
+"""Every chapter: its form, its refusals, and a real run through papermill on the tiny profile."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from polinb import beside
+from polinb.notebook import parameters_source
+from polinb.params import Params
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NAMES = [path.stem for path in NOTEBOOKS]
+
+
+def read(path):
+    return nbformat.read(path, 4)
+
+
+def tagged(book, tag):
+    return [cell for cell in book.cells if tag in cell.metadata.get("tags", [])]
+
+
+def test_one_chapter_a_section_in_the_papers_order():
+    assert NAMES == [
+        "01_phenomenon", "02_data", "03_pnlac", "04_distribution", "05_vanilla_stance",
+        "06_patching", "07_inhibitft", "08_gamma", "09_paper_beside_ours",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_form(path):
+    book = read(path)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code), "outputs are stripped in git"
+    parameters = tagged(book, "parameters")
+    assert len(parameters) == 1 and parameters[0].source == parameters_source(), "python -m polinb sync rewrites it"
+    first = book.cells[0].source
+    assert re.match(r"\(sec-[a-z]+\)=\n# ", first) and "**Question.**" in first and "**What you will see.**" in first
+    assert "begin(globals())" in code[1].source, "validation follows the parameters at once"
+    for cell in code:
+        assert len(cell.source.splitlines()) <= 18 or cell is parameters[0], cell.source
+        assert "def " not in cell.source, "logic belongs in the package"
+        assert "%" + "%time" not in cell.source
+    assert any(cell.source.startswith("## Summary") or "\n## Summary" in cell.source for cell in book.cells)
+
+
+def test_labels_are_unique_and_every_counterpart_exists():
+    labels = []
+    for path in NOTEBOOKS:
+        for cell in read(path).cells:
+            labels += re.findall(r"\"(tbl-[a-z-]+)\"", cell.source) if cell.cell_type == "code" else []
+            if cell.metadata.get("mystnb", {}).get("figure"):
+                figure = cell.metadata["mystnb"]["figure"]
+                assert figure["caption"].endswith((".", ")"))
+                labels.append(figure["name"])
+    assert len(labels) == len(set(labels))
+    wanted = {label for each in beside.COUNTERPARTS.values() for label in each}
+    assert wanted <= set(labels)
+
+
+def papermill(name, out, *arguments, store):
+    environment = os.environ | {
+        "POLINB_STORE": str(store),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "TQDM_DISABLE": "1",
+    }
+    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / f"{name}.ipynb"), str(out), *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_alone_on_tiny(name, store, tmp_path):
+    done = papermill(name, tmp_path / "out.ipynb", "-p", "profile", "tiny", store=store)
+    assert done.returncode == 0, done.stderr[-3000:]
+    book = read(tmp_path / "out.ipynb")
+    for cell in book.cells:
+        if cell.metadata.get("mystnb", {}).get("figure"):
+            assert any("polinb-vega" in o.get("data", {}).get("text/html", "") for o in cell.outputs), cell.source
+        if "numbered_table(" in cell.source:
+            assert any("{table}" in o.get("data", {}).get("text/markdown", "") for o in cell.outputs), cell.source
+    text = "".join(str(o) for cell in book.cells for o in cell.get("outputs", []))
+    assert "randomly initialised" in text, "numbers of a tiny run are labelled as such"
+
+
+def test_runs_with_other_parameters(store, tmp_path):
+    arguments = ["-p", "profile", "tiny", "-p", "model", "tiny:gpt2", "-p", "gamma", "30", "-y", "topics: [crime, race]"]
+    arguments += ["-p", "pool", "layer", "-p", "response_source", "dataset", "-p", "normalise", "vanilla_std"]
+    arguments += ["-y", "ablation_topics: [crime]"]
+    done = papermill("03_pnlac", tmp_path / "out.ipynb", *arguments, store=store)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "tiny:gpt2" in (tmp_path / "out.ipynb").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-p", "gama", "5"], "parameter 'gama': got 5; allowed: no parameter has this name. Did you mean 'gamma'?"),
+        (["-p", "gamma", "500"], "parameter 'gamma': got 500; allowed: less than 100"),
+        (["-p", "profile", "fast"], "parameter 'profile': got 'fast'; allowed: tiny, quick, full, paper"),
+    ],
+)
+def test_wrong_parameters_are_refused_at_once(arguments, told, store, tmp_path):
+    import time
+
+    start = time.monotonic()
+    done = papermill("07_inhibitft", tmp_path / "out.ipynb", *arguments, store=store)
+    assert done.returncode != 0 and told in done.stderr
+    assert time.monotonic() - start < 60
+    assert len(tagged(read(tmp_path / "out.ipynb"), "injected-parameters")) == 1
+
+
+def test_help_lists_every_parameter(store, tmp_path):
+    done = papermill("03_pnlac", tmp_path / "out.ipynb", "--help-notebook", store=store)
+    assert done.returncode == 0
+    for name, field in Params.model_fields.items():
+        assert re.search(rf"^  {name}: ", done.stdout, re.M), name
+        assert " ".join(field.description.split())[:30] in " ".join(done.stdout.split())

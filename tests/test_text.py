@@ -1,0 +1,120 @@
+"""Token ids, batches, greedy answers and likelihoods against plain one-by-one computation."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from polinb.errors import ParameterError
+from polinb.generate import cut, decode, greedy, log_likelihood, stop_ids
+from polinb.models import load
+from polinb.text import batches, end_ids, fit, prompt_ids, response_ids
+from polinb.tiny import TINY
+
+
+def test_prompt_and_response_join_like_the_template():
+    lm = load("tiny:llama")
+    turns = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "Yes."}]
+    whole = lm.tokenizer.apply_chat_template(turns, tokenize=False)
+    parts = prompt_ids(lm, "Is it?") + response_ids(lm, "Yes.", end=True)
+    assert lm.tokenizer.decode(parts) == whole
+    assert end_ids(lm) == [lm.tokenizer.eos_token_id]
+
+
+def test_system_turn():
+    lm = load("tiny:llama")
+    plain, empty, given = (lm.tokenizer.decode(prompt_ids(lm, "Q", s)) for s in (False, "", "Be brief."))
+    assert plain == "<|user|>Q<|end|><|assistant|>"
+    assert empty.startswith("<|system|><|end|>") and "Be brief." in given
+
+
+def test_without_a_chat_template():
+    lm = load("tiny:gpt2")
+    template, lm.tokenizer.chat_template = lm.tokenizer.chat_template, None
+    try:
+        assert lm.tokenizer.decode(prompt_ids(lm, "Is it?")) == "Question: Is it?\nAnswer:"
+        assert lm.tokenizer.decode(response_ids(lm, "Yes.", end=True)) == " Yes.<|end|>"
+    finally:
+        lm.tokenizer.chat_template = template
+
+
+def test_fit_keeps_the_prompt():
+    assert fit([1, 2], [3, 4, 5], 4) == ([1, 2], [3, 4])
+    with pytest.raises(ParameterError, match=r"'max_tokens': got 2; allowed: more than the longest prompt \(2 tokens\)"):
+        fit([1, 2], [3], 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.lists(st.integers(5, 90), min_size=1, max_size=9), st.lists(st.integers(5, 90), max_size=9)), min_size=1, max_size=9),
+    st.integers(1, 5),
+)
+def test_batches_hold_every_text_once(texts, size):
+    lm = load("tiny:llama")
+    prompts, responses = zip(*texts, strict=True)
+    seen = {}
+    for chunk in batches(lm, prompts, responses, size):
+        for k, row in enumerate(chunk.rows):
+            real = chunk.mask[k].bool()
+            seen[row] = chunk.ids[k][real].tolist()
+            assert chunk.ids[k][chunk.response[k]].tolist() == list(responses[row])
+            assert chunk.positions[k][real].tolist() == list(range(int(real.sum())))
+    assert [seen[k] for k in range(len(texts))] == [list(p) + list(r) for p, r in texts]
+
+
+@pytest.mark.parametrize("architecture", TINY)
+def test_greedy_in_any_batch_equals_one_by_one(pair, architecture):
+    both = pair(architecture)
+    lm = both.left
+    expected = []
+    for prompt in both.prompts:
+        ids = list(prompt)
+        with torch.no_grad():
+            for _ in range(8):
+                ids.append(int(lm.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+        expected.append(cut(ids[len(prompt) :], stop_ids(lm)))
+    for batch in (1, 3, 16):
+        assert greedy(lm, both.prompts, max_new_tokens=8, batch=batch) == expected
+
+
+def test_greedy_ignores_the_models_own_sampling_settings(pair):
+    both = pair("llama")
+    plain = greedy(both.left, both.prompts, max_new_tokens=8)
+    settings = both.left.model.generation_config
+    settings.do_sample, settings.temperature, settings.repetition_penalty, settings.top_p = True, 5.0, 3.0, 0.5
+    assert greedy(both.left, both.prompts, max_new_tokens=8) == plain
+
+
+def test_answers_stop_at_the_end_of_turn(pair):
+    both = pair("llama")
+    free = greedy(both.left, both.prompts, max_new_tokens=8)
+    end = free[0][3]  # pretend this token ends the turn
+    both.left.tokenizer.chat_template = None
+    old = both.left.tokenizer.eos_token
+    try:
+        both.left.tokenizer.eos_token = both.left.tokenizer.convert_ids_to_tokens(end)
+        got = greedy(both.left, both.prompts, max_new_tokens=8)
+    finally:
+        both.left.tokenizer.eos_token = old
+        from polinb.tiny import tiny_tokenizer
+
+        tiny_tokenizer.cache_clear()
+    assert got[0] == free[0][: free[0].index(end)]
+    assert decode(both.left, []) == ""
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma2"])
+def test_likelihood_by_hand(pair, architecture):
+    both = pair(architecture)
+    expected = []
+    for prompt, response in zip(both.prompts, both.responses, strict=True):
+        with torch.no_grad():
+            logp = both.left.model(input_ids=torch.tensor([prompt + response])).logits[0].log_softmax(-1)
+        picks = [float(logp[len(prompt) + k - 1, token]) for k, token in enumerate(response)]
+        expected.append(np.mean(picks))
+    for batch in (1, 4):
+        got = log_likelihood(both.left, both.prompts, both.responses, batch=batch)
+        np.testing.assert_allclose(got, expected, rtol=1e-4)
+    empty = log_likelihood(both.left, both.prompts, [both.responses[0], [], *both.responses[2:]])
+    assert np.isnan(empty[1]) and np.isfinite(empty[[0, 2, 3]]).all()
