@@ -1,0 +1,338 @@
+"""The local judge on planted texts and the bundled data; the hf judge on classifiers with planted weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from polinb.calibration import quality, reliability
+from polinb.data import load_data
+from polinb.errors import DataError, ModelError, ParameterError
+from polinb.judges import HFJudge, LocalJudge, make_judge, responses_of, training_rows
+from polinb.pairs import Pair, StanceData, split_of
+
+TOPICS = ("crime", "race", "economy")
+NOUNS = ("courts", "schools", "wages", "borders", "families", "cities", "farms", "banks", "parks", "trains")
+
+
+def planted(per_topic: int = 20) -> StanceData:
+    """Responses that differ by one word: *solidarity* on the left, *tradition* on the right."""
+    pairs = [
+        Pair(
+            f"{topic}-{i}",
+            topic,
+            f"What about {NOUNS[i % 10]} and {topic} number {i}?",
+            f"On {topic} our {NOUNS[i % 10]} need solidarity now.",
+            f"On {topic} our {NOUNS[i % 10]} need tradition now.",
+        )
+        for topic in TOPICS
+        for i in range(per_topic)
+    ]
+    return StanceData("planted", tuple(pairs))
+
+
+def answers(*texts: str | None) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"topic": "race", "id": range(len(texts)), "prompt": "?", "response": list(texts)},
+        index=range(10, 10 + len(texts)),
+    )
+
+
+@pytest.fixture(scope="module")
+def local() -> LocalJudge:
+    return LocalJudge(planted())
+
+
+# ---- local -----------------------------------------------------------------------------------------------------------
+
+
+def test_local_reads_planted_texts(local: LocalJudge) -> None:
+    frame = answers("We want solidarity.", "We want tradition.", "", "  \n", None, "zzz qqq", "TRADITION!")
+    out = local.rate(frame)
+    assert list(out["label"]) == ["left", "right", "unrated", "unrated", "unrated", "other", "right"]
+    assert list(out["score"]) == [-1, 1, 0, 0, 0, 0, 1]
+    assert out["p_right"].iloc[0] < 0.5 < out["p_right"].iloc[1]
+    assert out["p_right"].isna().tolist() == [False, False, True, True, True, True, False]
+
+
+def test_local_keeps_rows_order_and_columns(local: LocalJudge) -> None:
+    frame = answers("tradition", "solidarity")
+    before = frame.copy()
+    out = local.rate(frame)
+    pd.testing.assert_frame_equal(frame, before)
+    pd.testing.assert_frame_equal(out[list(frame.columns)], before)
+    assert local.rate(frame.iloc[:0]).columns.tolist() == out.columns.tolist()
+
+
+def test_local_sees_the_response_alone(local: LocalJudge) -> None:
+    frame = answers("courts and schools with tradition")
+    moved = frame.assign(topic="crime", prompt="solidarity solidarity")
+    assert local.rate(frame)["p_right"].tolist() == local.rate(moved)["p_right"].tolist()
+
+
+def test_local_margin_makes_others(local: LocalJudge) -> None:
+    judge = LocalJudge(planted(), margin=0.3)
+    frame = answers("solidarity and tradition", "tradition", "solidarity")
+    assert judge.rate(frame)["label"].tolist() == ["other", "right", "left"]
+    assert local.rate(frame)["label"].iloc[0] in ("left", "right")
+
+
+def test_local_learns_nothing_from_evaluation_prompts() -> None:
+    data = planted()
+    held_out = [pair for pair in data.pairs if split_of(pair.prompt) == "evaluate"]
+    assert held_out
+    swapped = tuple(
+        dataclasses.replace(pair, left=pair.right, right=pair.left) if pair in held_out else pair for pair in data.pairs
+    )
+    texts = answers("solidarity", "tradition", "our wages need tradition now")
+    first, second = (LocalJudge(d).rate(texts)["p_right"].tolist() for d in (data, StanceData("swapped", swapped)))
+    assert first == second
+    assert not set(training_rows(data)["prompt"]) & {pair.prompt for pair in held_out}
+
+
+def test_local_learns_only_from_labels_that_agree() -> None:
+    data = planted()
+    wrong = [dataclasses.replace(p, right="More solidarity!", right_agrees=False) for p in data.pairs[::2]]
+    mixed = StanceData("mixed", (*wrong, *data.pairs[1::2]))
+    assert not training_rows(mixed)["text"].isin(["More solidarity!"]).any()
+    assert LocalJudge(mixed).rate(answers("solidarity"))["label"].tolist() == ["left"]
+
+
+def test_local_is_the_same_for_any_order_of_the_data(local: LocalJudge) -> None:
+    shuffled = StanceData("planted", planted().pairs[::-1])
+    texts = ["solidarity and wages", "tradition", "our farms"]
+    assert LocalJudge(shuffled).probabilities(texts).tolist() == local.probabilities(texts).tolist()
+
+
+def test_local_has_no_opinion_on_a_topics_words() -> None:
+    """Race has one right-leaning response in ten; counted plainly, its name would be left-leaning at 0.8."""
+    pairs = [
+        dataclasses.replace(
+            pair,
+            left=f"On {pair.topic} we need solidarity.",
+            right=f"On {pair.topic} we need tradition.",
+            right_agrees=pair.topic != "race" or i % 10 == 0,
+        )
+        for i, pair in enumerate(planted(40).pairs)
+    ]
+    judge = LocalJudge(StanceData("uneven", tuple(pairs)))
+    assert judge.probabilities(["on race"])[0] == pytest.approx(0.5, abs=0.15)
+
+
+def test_local_quality_on_planted_data(local: LocalJudge) -> None:
+    facts = local.provenance()
+    json.dumps(facts, allow_nan=False)
+    for kind in ("prompt_disjoint", "leave_one_topic_out"):
+        found = facts["evaluation"][kind]
+        assert (found["accuracy"], found["contrast"], found["n"]) == (1.0, 1.0, len(local.rows))
+        assert found["by_topic"] == dict.fromkeys(sorted(TOPICS), 1.0)
+        assert found["brier"] < 0.25
+
+
+def test_local_finds_noise_to_be_noise() -> None:
+    """Sides given by a coin: unseen prompts are labelled at chance, whatever the training rows say."""
+    rng = np.random.default_rng(0)
+    pairs = [dataclasses.replace(p, left=p.right, right=p.left) if rng.random() < 0.5 else p for p in planted(60).pairs]
+    found = LocalJudge(StanceData("noise", tuple(pairs))).evaluation["prompt_disjoint"]
+    assert 0.3 < found["accuracy"] < 0.7
+
+
+def test_local_on_the_bundled_data() -> None:
+    """Far above chance, on unseen topics too: else a stance is mostly the judge's error (methods, section 2)."""
+    found = LocalJudge(load_data("bundled")).evaluation
+    assert found["prompt_disjoint"]["accuracy"] > 0.85
+    assert found["leave_one_topic_out"]["accuracy"] > 0.8
+    for quality_of in found.values():
+        assert abs(quality_of["left_recall"] - quality_of["right_recall"]) < 0.1
+        assert quality_of["ece"] < 0.2
+
+
+def test_local_refuses_what_it_cannot_learn_from() -> None:
+    one_sided = tuple(dataclasses.replace(pair, right_agrees=False) for pair in planted().pairs)
+    with pytest.raises(DataError, match="right"):
+        LocalJudge(StanceData("one-sided", one_sided))
+    with pytest.raises(DataError):
+        LocalJudge(StanceData("empty", ()))
+    for name, value in (("margin", 0.5), ("margin", -0.1), ("strength", 0.0), ("folds", 1)):
+        with pytest.raises(ParameterError, match=name):
+            LocalJudge(planted(), **{name: value})  # type: ignore[arg-type]
+
+
+def test_answers_must_be_text() -> None:
+    assert responses_of(answers("a", None, float("nan"))) == ["a", "", ""]  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="response"):
+        responses_of(pd.DataFrame({"text": ["a"]}))
+    with pytest.raises(DataError, match="int"):
+        responses_of(pd.DataFrame({"response": [3]}))
+
+
+def test_make_judge_checks_name_and_options() -> None:
+    data = planted()
+    assert make_judge("local", data=data, options={"margin": 0.1}).name == "local"
+    with pytest.raises(ParameterError, match="local, hf, openai"):
+        make_judge("oracle", data=data, options={})
+    with pytest.raises(ParameterError, match="base_url"):
+        make_judge("local", data=data, options={"base_url": "http://localhost"})
+    with pytest.raises(ParameterError, match="data"):
+        make_judge("local", data=data, options={"data": data})
+    with pytest.raises(ParameterError, match="judge_model"):
+        make_judge("hf", data=data, options={})
+
+
+# ---- calibration -----------------------------------------------------------------------------------------------------
+
+
+def test_quality_by_hand() -> None:
+    rows = pd.DataFrame({"right": [True, True, False, False, True], "topic": ["a", "a", "a", "b", "b"]})
+    out = quality(np.array([0.95, 0.35, 0.05, 0.65, math.nan]), rows)
+    assert (out["n"], out["accuracy"], out["by_topic"]) == (4, 0.5, {"a": pytest.approx(2 / 3), "b": 0.0})
+    assert (out["left_recall"], out["right_recall"], out["contrast"]) == (0.5, 0.5, 0.0)
+    assert out["brier"] == pytest.approx((0.05**2 + 0.65**2 + 0.05**2 + 0.65**2) / 4)
+    assert out["ece"] == pytest.approx((0.05 + 0.65 + 0.05 + 0.65) / 4)
+
+
+def test_reliability_bins() -> None:
+    table = reliability(np.array([0.0, 0.04, 0.55, 0.51, 1.0]), np.array([False, True, True, False, True]))
+    assert table["n"].tolist() == [2, 2, 1]
+    assert table["right"].tolist() == [0.5, 0.5, 1.0]
+    assert table["p_right"].tolist() == pytest.approx([0.02, 0.53, 1.0])
+    assert table["high"].iloc[-1] == 1.0
+
+
+def test_quality_needs_a_prediction() -> None:
+    with pytest.raises(DataError, match="held out"):
+        quality(np.array([math.nan]), pd.DataFrame({"right": [True], "topic": ["a"]}))
+
+
+# ---- hf --------------------------------------------------------------------------------------------------------------
+
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "solidarity", "tradition", "weather", "we", "want"]
+
+
+def classifier(
+    folder: Path, labels: dict[int, str], *, words: tuple[str, ...] = ("solidarity", "tradition", "weather")
+):
+    """A BERT without attention layers whose class k is the one with most of word k in the text."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
+    BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=32).save_pretrained(folder)
+    size = 16
+    config = BertConfig(
+        vocab_size=len(VOCABULARY),
+        hidden_size=size,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=4,
+        max_position_embeddings=32,
+        num_labels=len(labels),
+        id2label=labels,
+        label2id={name: i for i, name in labels.items()},
+        hidden_dropout_prob=0.0,
+    )
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(config).eval()
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.zero_()
+        for name, weights in model.named_parameters():
+            if "LayerNorm.weight" in name:
+                weights.fill_(1.0)
+        table = model.bert.embeddings.word_embeddings.weight
+        for k, word in enumerate(words[: len(labels)]):
+            table[VOCABULARY.index(word), k] = 8.0
+        attention = model.bert.encoder.layer[0].attention
+        for part in (attention.self.value, attention.output.dense, model.bert.pooler.dense):
+            part.weight.copy_(torch.eye(size))
+        model.classifier.weight[:, : len(labels)] = 6 * torch.eye(len(labels))
+    model.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+TELLING = {0: "Left", 1: "RIGHT", 2: "center"}
+PLAIN = {0: "LABEL_0", 1: "LABEL_1"}
+
+
+def test_hf_reads_planted_weights(tmp_path: Path) -> None:
+    judge = HFJudge(str(classifier(tmp_path / "m", TELLING)), batch_size=2, device="cpu")
+    assert judge.sides == ["left", "right", "other"]
+    out = judge.rate(answers("we want tradition", "solidarity", "", "weather", "we want solidarity we want"))
+    assert list(out["label"]) == ["right", "left", "unrated", "other", "left"]
+    assert list(out["score"]) == [1, -1, 0, 0, -1]
+    assert math.isnan(out["p_right"].iloc[2])
+    assert out["p_right"].iloc[0] > 0.6 and out["p_right"].iloc[1] < 0.4
+
+
+def test_hf_does_not_depend_on_the_batches(tmp_path: Path) -> None:
+    folder = str(classifier(tmp_path / "m", TELLING))
+    texts = answers("we want tradition", "solidarity", "weather we want", "tradition tradition solidarity")
+    one, many = (HFJudge(folder, batch_size=n, device="cpu").rate(texts)["p_right"] for n in (1, 4))
+    np.testing.assert_allclose(one, many, atol=1e-6)
+
+
+def test_hf_label_map(tmp_path: Path) -> None:
+    folder = str(classifier(tmp_path / "m", PLAIN))
+    text = answers("tradition")
+    for labels in ({"LABEL_0": "left", "LABEL_1": "right"}, {"0": "left", "1": "right"}):
+        assert HFJudge(folder, labels=labels).rate(text)["label"].tolist() == ["right"]
+    turned = HFJudge(folder, labels={"LABEL_1": "left", "LABEL_0": "right"})
+    assert turned.rate(text)["label"].tolist() == ["left"]
+    facts = turned.provenance()
+    assert facts["labels"] == {"LABEL_0": "right", "LABEL_1": "left"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (None, "LABEL_0, LABEL_1"),
+        ({"LABEL_0": "left"}, "missing: LABEL_1"),
+        ({"LABEL_0": "left", "LABEL_7": "right"}, "LABEL_7"),
+        ({"LABEL_0": "left", "LABEL_1": "up"}, "up"),
+        ({"LABEL_0": "left", "LABEL_1": "left"}, "a right label"),
+        ({"LABEL_0": "left", "0": "right", "LABEL_1": "right"}, "twice"),
+    ],
+)
+def test_hf_label_map_must_fit(tmp_path: Path, labels: dict[str, str] | None, says: str) -> None:
+    folder = str(classifier(tmp_path / "m", PLAIN))
+    with pytest.raises(ParameterError, match=says):
+        HFJudge(folder, labels=labels)
+
+
+def test_hf_cuts_long_texts_and_says_so(tmp_path: Path) -> None:
+    judge = HFJudge(str(classifier(tmp_path / "m", TELLING)), device="cpu")
+    assert judge.rate(answers("we " * 100 + "tradition", "tradition"))["label"].iloc[1] == "right"
+    assert judge.provenance()["truncated"] == 1
+    assert judge.provenance()["max_tokens"] == 32
+
+
+def test_hf_refuses_pickles_and_other_models(tmp_path: Path) -> None:
+    folder = classifier(tmp_path / "m", TELLING)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="safetensors"):
+        HFJudge(str(folder))
+    with pytest.raises(ModelError, match="no such folder"):
+        HFJudge(str(tmp_path / "nothing"))
+    other = classifier(tmp_path / "n", TELLING)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"architectures": ["BertForMaskedLM"]}))
+    with pytest.raises(ModelError, match="BertForMaskedLM"):
+        HFJudge(str(other))
+
+
+def test_hf_refuses_a_head_filled_at_random(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = classifier(tmp_path / "m", TELLING)
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("classifier")}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="lacks weights"):
+        HFJudge(str(folder))

@@ -1,0 +1,99 @@
+"""Stance tables and the likelihood stance against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from polinb.errors import DataError
+from polinb.judges import SCORES, rated_frame
+from polinb.metrics import bootstrap_mean
+from polinb.stance import likelihood_stance, stance_table
+
+
+def rated(labels: dict[str, list[str]], p_right: float = 0.25) -> pd.DataFrame:
+    rows = [(topic, f"{topic}-{i}", label) for topic, of in labels.items() for i, label in enumerate(of)]
+    frame = pd.DataFrame(rows, columns=["topic", "id", "made"])
+    return rated_frame(frame, list(frame["made"]), [p_right] * len(frame))
+
+
+def test_stance_by_hand() -> None:
+    table = stance_table(
+        rated({"race": ["right", "right", "left", "other", "unrated"], "crime": ["left"] * 4}), n_boot=500
+    )
+    assert list(table["topic"]) == ["race", "crime"]
+    race, crime = table.to_dict("records")
+    assert (race["n"], race["stance"]) == (5, pytest.approx((1 + 1 - 1) / 5))
+    assert (race["other_rate"], race["unrated_rate"], race["p_right_mean"]) == (0.2, 0.2, 0.25)
+    assert -1 <= race["low"] < race["stance"] < race["high"] <= 1
+    assert (crime["stance"], crime["low"], crime["high"], crime["other_rate"]) == (-1.0, -1.0, -1.0, 0.0)
+
+
+def test_odd_hundredths_need_answers_that_are_neither() -> None:
+    """100 answers of -1 and +1 cannot give 0.41; one that is neither can."""
+    table = stance_table(rated({"race": ["right"] * 70 + ["left"] * 29 + ["other"]}), n_boot=10)
+    assert table.loc[0, "stance"] == pytest.approx(0.41)
+
+
+def test_interval_is_the_bootstrap_over_questions() -> None:
+    frame = rated({"race": ["right", "left", "left", "right", "right"]})
+    table = stance_table(frame, n_boot=300, seed=4)
+    assert tuple(table.loc[0, ["stance", "low", "high"]]) == bootstrap_mean(frame["score"], 300, 4)
+    assert table.equals(stance_table(frame, n_boot=300, seed=4))
+
+
+def test_mean_probability_skips_what_has_none() -> None:
+    frame = rated({"race": ["right", "left", "unrated"]})
+    frame["p_right"] = [0.9, 0.2, math.nan]
+    assert stance_table(frame).loc[0, "p_right_mean"] == pytest.approx(0.55)
+    frame["p_right"] = math.nan
+    assert math.isnan(stance_table(frame).loc[0, "p_right_mean"])
+
+
+def test_groups_by_another_column() -> None:
+    frame = rated({"race": ["right", "left"]}).assign(arm=["a", "b"])
+    assert stance_table(frame, by="arm")[["arm", "stance"]].to_dict("list") == {"arm": ["a", "b"], "stance": [1, -1]}
+
+
+@pytest.mark.parametrize("column", ["topic", "label", "score", "p_right"])
+def test_missing_column_is_named(column: str) -> None:
+    with pytest.raises(DataError, match=column):
+        stance_table(rated({"race": ["left"]}).drop(columns=column))
+
+
+def test_wrong_rows_are_refused() -> None:
+    frame = rated({"race": ["left", "right"]})
+    with pytest.raises(DataError, match="no rows"):
+        stance_table(frame.iloc[:0])
+    with pytest.raises(DataError, match="centre"):
+        stance_table(frame.assign(label="centre"))
+    with pytest.raises(DataError, match="score"):
+        stance_table(frame.assign(score=[1, 1]))
+
+
+def test_scores_of_labels() -> None:
+    assert SCORES == {"left": -1, "right": 1, "other": 0, "unrated": 0}
+
+
+def test_likelihood_stance_by_hand() -> None:
+    out = likelihood_stance([-1.0, -2.0, -3.0, -1.5], [-2.0, -1.0, -3.5, -1.5], n_boot=400, seed=1)
+    gaps = [1.0, -1.0, 0.5, 0.0]
+    assert (out["n"], out["stance"]) == (4, pytest.approx(0.125))
+    assert (out["stance"], out["low"], out["high"]) == bootstrap_mean(gaps, 400, 1)
+    assert out["right_rate"] == (1 + 0 + 1 + 0.5) / 4
+
+
+def test_likelihood_stance_changes_sign_with_the_sides() -> None:
+    right, left = [-1.0, -2.5, -3.0], [-2.0, -1.0, -3.5]
+    assert likelihood_stance(right, left)["stance"] == -likelihood_stance(left, right)["stance"]
+
+
+def test_likelihood_stance_refuses_gaps() -> None:
+    with pytest.raises(DataError, match="right responses"):
+        likelihood_stance([1.0, 2.0], [1.0])
+    with pytest.raises(DataError, match="not finite"):
+        likelihood_stance([1.0, math.nan], [1.0, 2.0])
+    with pytest.raises(DataError):
+        likelihood_stance([], [])
