@@ -1,0 +1,66 @@
+"""``python -m polinb``: the commands behind the Makefile."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from polinb import __version__
+from polinb.errors import ParameterError, PolinbError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 if it worked, 2 for wrong parameters, 1 for any other expected error."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except ParameterError as error:
+        print(f"polinb: {error}", file=sys.stderr)
+        return 2
+    except PolinbError as error:
+        print(f"polinb: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("polinb: stopped", file=sys.stderr)
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m polinb", description=sys.modules["polinb"].__doc__)
+    parser.add_argument("--version", action="version", version=f"polinb {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    book = commands.add_parser("book", help="execute the notebooks and build the book")
+    book.add_argument("--profile", default="quick", help="tiny, quick (default), full or paper")
+    book.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
+    book.add_argument("--chapters", metavar="A,B", help="run only these notebooks, named without .ipynb")
+    book.set_defaults(run=_book)
+
+    vendor = commands.add_parser("vendor", help="put the browser files of the book in place")
+    vendor.set_defaults(run=_vendor)
+    return parser
+
+
+def _book(arguments: argparse.Namespace) -> int:
+    from polinb.book import make_book, parse_settings
+
+    chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
+    page = make_book(arguments.profile, parse_settings(arguments.set), chapters)
+    if page:
+        print(f"open {page}")
+    return 0
+
+
+def _vendor(_: argparse.Namespace) -> int:
+    from polinb.book import find_layout
+    from polinb.vendor import vendor
+
+    folder = find_layout().vendor
+    print(f"{'written' if vendor(folder) else 'already there'}: {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""What the book asks of Sphinx beyond its configuration.
+
+Jupyter Book 1.x always loads sphinx-thebe, whose script throws on every page and would fetch code from
+another host. It is taken out of each page here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def drop_thebe(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """Handler of ``html-page-context``: no script or style of sphinx-thebe."""
+    context["script_files"] = [file for file in context.get("script_files", []) if not _is_thebe(file)]
+    context["css_files"] = [file for file in context.get("css_files", []) if not _is_thebe(file)]
+
+
+def _is_thebe(file: Any) -> bool:
+    body = (getattr(file, "attributes", None) or {}).get("body") or ""
+    return "thebe" in f"{getattr(file, 'filename', file) or ''} {body}".lower()
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Register with Sphinx; runs after sphinx-thebe's own handlers."""
+    app.connect("html-page-context", drop_thebe, priority=900)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

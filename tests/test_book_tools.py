@@ -1,0 +1,382 @@
+"""Running notebooks, normalising them, the command line, and a small book built from them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nbformat
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from polinb import book, paper, sphinxext, vendor
+from polinb.__main__ import main
+from polinb.errors import ArtifactError, ParameterError
+from polinb.normalise import WIDGET_STATE, WIDGET_VIEW, normalise, strip_progress
+
+REPO = Path(__file__).resolve().parents[1]
+NASTY = (
+    "<script>window.pwned=1</script> **bold** [link](https://evil.example/) ![](https://evil.example/x.png) $x^2$"
+    " `code` {ref}`a`\n```{note}\nhi\n```\n# head\n| a | b |\n<img src=x onerror=alert(1)> www.evil.example"
+    ' {{ 7*7 }} \\(y\\) &lt;b&gt; a_b_c -- "q" :::{note} <!-- c --> \u202egnp.exe'
+)
+PARAMETERS = 'profile = "quick"  # type: str\ngamma = None  # type: float\nmodel = None  # type: str'
+
+
+def notebook(*cells: Any) -> nbformat.NotebookNode:
+    """A notebook with a parameters cell and stable cell ids."""
+    head = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    made = new_notebook(cells=[head, *cells], metadata={"kernelspec": kernel})
+    for number, cell in enumerate(made.cells):
+        cell["id"] = f"c{number}"
+    return made
+
+
+def checkout(root: Path, **notebooks: nbformat.NotebookNode) -> book.Layout:
+    """A folder laid out like the repository, with its real configuration and assets and these notebooks."""
+    shutil.copy(REPO / "_config.yml", root)
+    shutil.copytree(REPO / "book" / "_assets", root / "book" / "_assets", ignore=shutil.ignore_patterns("vendor"))
+    shutil.copy(REPO / "book" / "references.bib", root / "book")
+    (root / "book" / "index.md").write_text("# Small book\n\nCites {cite:t}`zhang2026political`; $x^2$.\n")
+    (root / "book" / "bibliography.md").write_text("# Bibliography\n\n```{bibliography}\n```\n")
+    (root / "notebooks").mkdir()
+    for name, made in notebooks.items():
+        nbformat.write(made, root / "notebooks" / f"{name}.ipynb")
+    chapters = [{"file": f"chapters/{name}"} for name in sorted(notebooks)] + [{"file": "bibliography"}]
+    toc = {"format": "jb-book", "root": "index", "defaults": {"numbered": True}, "chapters": chapters}
+    (root / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
+    return book.Layout(root)
+
+
+# --- settings ---
+
+
+def test_settings_are_typed_as_their_parameter_wants() -> None:
+    given = ["gamma=5", "learning_rate=2e-5", "topics=[crime, race]", "gammas=[1e1, 5]", "model=1234", "seed=3"]
+    assert book.parse_settings([*given, "system_prompt=false", "data=a=b"]) == {
+        "gamma": 5,
+        "learning_rate": 2e-5,
+        "topics": ["crime", "race"],
+        "gammas": [10.0, 5],
+        "model": "1234",
+        "seed": 3,
+        "system_prompt": False,
+        "data": "a=b",
+    }
+
+
+@pytest.mark.parametrize("text", ["gamma", "=5", "a b=5", "topics=[crime"])
+def test_settings_that_are_none(text: str) -> None:
+    with pytest.raises(ParameterError):
+        book.parse_settings([text])
+
+
+def test_a_setting_given_twice() -> None:
+    with pytest.raises(ParameterError, match="twice"):
+        book.parse_settings(["seed=1", "seed=2"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--set", "gama=5"], "Did you mean 'gamma'"),
+        (["--set", "gamma=five"], "'gamma'"),
+        (["--set", "gamma=-1"], "'gamma'"),
+        (["--profile", "huge"], "'profile'"),
+    ],
+)
+def test_wrong_parameters_are_refused_first(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(book, "find_layout", lambda: pytest.fail("something was touched before the check"))
+    assert main(["book", *arguments]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_wrong_chapters_are_refused(tmp_path: Path) -> None:
+    layout = checkout(tmp_path, **{"01_a": notebook()})
+    with pytest.raises(ParameterError, match="01_a"):
+        book.make_book("quick", {}, ["02_b"], layout)
+    assert not layout.chapters.exists()
+
+
+def test_notebooks_and_contents_must_agree(tmp_path: Path) -> None:
+    layout = checkout(tmp_path, **{"01_a": notebook(), "02_b": notebook()})
+    assert book.chapter_names(layout) == ["01_a", "02_b"]
+    (layout.notebooks / "02_b.ipynb").rename(layout.notebooks / "03_c.ipynb")
+    with pytest.raises(book.BookError, match=r"02_b\.ipynb: book/_toc\.yml lists it"):
+        book.chapter_names(layout)
+
+
+def test_this_checkout_is_found() -> None:
+    assert book.find_layout() == book.Layout(REPO)
+
+
+def test_contents_name_prose_that_exists_and_every_chapter_of_the_paper() -> None:
+    files = list(book._files(yaml.safe_load((REPO / "book" / "_toc.yml").read_text())))
+    prose = [name for name in files if not name.startswith("chapters/")]
+    assert prose[0] == "index" and all((REPO / "book" / f"{name}.md").is_file() for name in prose)
+    assert {f"chapters/{chapter}" for chapter in paper.exhibits().chapter} <= set(files)
+
+
+def test_the_notation_page_names_functions_and_tests_that_exist() -> None:
+    text = (REPO / "book" / "notation.md").read_text()
+    functions = re.findall(r"`polinb\.(\w+)\.(\w+)`", text)
+    assert len(functions) == text.count("{eq}`") == 7
+    for module, name in functions:
+        assert re.search(rf"^(def|class) {name}\b", (REPO / "polinb" / f"{module}.py").read_text(), re.M), name
+    tests = re.findall(r"`(tests/\w+\.py)`", text)
+    assert len(tests) == 7 and all((REPO / test).is_file() for test in tests)
+
+
+# --- normalising ---
+
+
+def executed(first: str, second: str, seconds: float) -> nbformat.NotebookNode:
+    """An executed notebook with two linked widgets; only ids, times, addresses and chunks of streams vary."""
+    state = {
+        first: {"model_name": "BoxModel", "state": {"children": [f"IPY_MODEL_{second}"]}},
+        second: {"model_name": "SliderModel", "state": {"value": 3}},
+    }
+    view = {"model_id": first, "version_major": 2, "version_minor": 0}
+    address = f"0x{first[:12]}"
+    outputs = [
+        new_output("stream", name="stdout", text="a" if seconds > 1 else "ab"),
+        *([new_output("stream", name="stdout", text="b")] if seconds > 1 else []),
+        new_output("stream", name="stderr", text=f"\r 10% {seconds}\r 100%\r      \r"),
+        new_output("stream", name="stderr", text=f"/tmp/ipykernel_{int(seconds * 9)}/77.py:1: UserWarning: x\n"),
+        new_output("execute_result", {"text/plain": f"<object at {address}>"}, execution_count=1),
+        new_output("display_data", {WIDGET_VIEW: view, "text/plain": "Box()"}),
+    ]
+    cell = new_code_cell("x", outputs=outputs, execution_count=1, metadata={"papermill": {"duration": seconds}})
+    cell.metadata["execution"] = {"iopub.status.busy": str(seconds)}
+    injected = new_code_cell("gamma = 5", metadata={"tags": ["injected-parameters"]}, id=first[:8])
+    made = notebook(injected, cell)
+    made.cells[1]["id"] = first[:8]
+    made.metadata["papermill"] = {"duration": seconds}
+    made.metadata["widgets"] = {WIDGET_STATE: {"state": state, "version_major": 2}}
+    return made
+
+
+def test_two_runs_normalise_to_the_same_bytes() -> None:
+    one = normalise(executed("f" * 32, "1" * 32, 0.5), REPO)
+    two = normalise(executed("3" * 32, "e" * 32, 7.25), REPO)
+    assert one == two
+    read = nbformat.reads(one, 4)
+    nbformat.validate(read)
+    assert read.cells[1].metadata.tags == ["injected-parameters", "hide-input"]
+    texts = [output.get("text") or output.data["text/plain"] for output in read.cells[2].outputs]
+    assert texts == ["ab", "cell:1: UserWarning: x\n", "<object>", "Box()"]
+    state = read.metadata.widgets[WIDGET_STATE].state
+    shown = read.cells[2].outputs[-1].data[WIDGET_VIEW].model_id
+    assert state[state[shown].state.children[0].removeprefix("IPY_MODEL_")].state.value == 3
+
+
+def test_different_results_stay_different() -> None:
+    one, two = executed("f" * 32, "1" * 32, 0.5), executed("f" * 32, "1" * 32, 0.5)
+    two.metadata["widgets"][WIDGET_STATE]["state"]["1" * 32]["state"]["value"] = 4
+    assert normalise(one, REPO) != normalise(two, REPO)
+
+
+def test_paths_below_the_checkout_become_relative() -> None:
+    made = notebook(new_code_cell("x", outputs=[new_output("stream", name="stdout", text=f"in {REPO}/polinb/a.py")]))
+    assert '"in polinb/a.py"' in normalise(made, REPO)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("a\nb\n", "a\nb\n"),
+        ("\r 0%\r 50%\r     \rdone\n", "done\n"),
+        ("x\n\r 0%\r100%\n", "x\n100%\n"),
+        ("\r 0%\r    \r", ""),
+        ("windows\r\nlines\r\n", "windows\nlines\n"),
+        ("\n\nkept blank\n", "\n\nkept blank\n"),
+    ],
+)
+def test_progress_bars_vanish(text: str, left: str) -> None:
+    assert strip_progress(text) == left
+
+
+# --- fingerprints ---
+
+
+def test_fingerprint_follows_notebook_parameters_and_data(tmp_path: Path) -> None:
+    path, data, folder = tmp_path / "a.ipynb", tmp_path / "data.csv", tmp_path / "model"
+    nbformat.write(notebook(), path)
+    data.write_text("a")
+    folder.mkdir()
+    parameters = {"profile": "quick", "data": str(data), "statements": [str(folder)]}
+    first = book.fingerprint(path, parameters)
+    assert book.fingerprint(path, dict(parameters)) == first
+    seen = {first, book.fingerprint(path, parameters | {"gamma": 6})}
+    data.write_text("b")
+    seen.add(book.fingerprint(path, parameters))
+    (folder / "weights").write_text("x")
+    seen.add(book.fingerprint(path, parameters))
+    nbformat.write(notebook(new_markdown_cell("new")), path)
+    seen.add(book.fingerprint(path, parameters))
+    assert len(seen) == 5
+
+
+def test_fingerprint_follows_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.ipynb"
+    nbformat.write(notebook(), path)
+    package = tmp_path / "polinb"
+    (package / "resources").mkdir(parents=True)
+    (package / "book.py").write_text("1")
+    (package / "resources" / "x.toml").write_text("1")
+    monkeypatch.setattr(book, "__file__", str(package / "book.py"))
+    seen = {book.fingerprint(path, {})}
+    (package / "book.py").write_text("2")
+    seen.add(book.fingerprint(path, {}))
+    (package / "resources" / "x.toml").write_text("2")
+    seen.add(book.fingerprint(path, {}))
+    assert len(seen) == 3
+
+
+# --- execution ---
+
+
+def test_a_failing_chapter_says_where_and_keeps_what_ran(tmp_path: Path) -> None:
+    bad = notebook(new_code_cell("print('before')"), new_code_cell("# comment\n1 / 0"))
+    layout = checkout(tmp_path, **{"01_bad": bad})
+    with pytest.raises(book.BookError) as caught:
+        book.run_chapter(layout, "01_bad", {"profile": "quick"})
+    told = str(caught.value)
+    assert "chapter 01_bad failed in cell" in told and "ZeroDivisionError: division by zero" in told
+    assert "book/chapters/failed/01_bad.ipynb" in told and "\x1b" not in told
+    partial = nbformat.read(layout.failed / "01_bad.ipynb", 4)
+    assert any("before" in str(cell.get("outputs")) for cell in partial.cells)
+    assert not (layout.chapters / "01_bad.ipynb").exists()
+
+
+def test_a_notebook_without_parameters_cell_is_refused(tmp_path: Path) -> None:
+    made = notebook()
+    made.cells[0].metadata["tags"] = []
+    layout = checkout(tmp_path, **{"01_a": made})
+    with pytest.raises(book.BookError, match="tag 'parameters'"):
+        book.run_chapter(layout, "01_a", {"profile": "quick"})
+
+
+def test_small_book_from_notebook_to_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One build, looked at from every side: kernels and Sphinx take their time."""
+    monkeypatch.setenv("POLINB_TEST_NASTY", NASTY)
+    code = (
+        "import os, pandas as pd\nfrom polinb import charts, tables\ncharts.enable_book()\n"
+        "nasty = os.environ['POLINB_TEST_NASTY']\nprint(profile, gamma, model)"
+    )
+    figure = (
+        "charts.stance_dots(pd.DataFrame({'topic': ['</script>' + nasty], 'arm': 'a', 'stance': 0.1,"
+        " 'low': 0.0, 'high': 0.2}))"
+    )
+    table = (
+        "tables.responses_table(pd.DataFrame({'topic': ['crime'], 'prompt': [nasty], 'response': [nasty],"
+        " 'label': ['left']}), 'tbl-said', 'What it said.')"
+    )
+    layout = checkout(
+        tmp_path,
+        **{
+            "01_first": notebook(
+                new_markdown_cell("# First\n\n{numref}`fig-dots`, {numref}`tbl-said`, $a^2$."),
+                new_code_cell(code),
+                new_code_cell(figure, metadata={"mystnb": {"figure": {"name": "fig-dots", "caption": "Dots."}}}),
+                new_code_cell(table, metadata={"mystnb": {"markdown_format": "myst"}}),
+            ),
+            "02_second": notebook(new_markdown_cell("# Second\n\nSee {numref}`fig-dots`."), new_code_cell("gamma")),
+        },
+    )
+    assert book.make_book("quick", {"gamma": 7.5}, ["01_first"], layout) is None  # 02 has never run
+    page = book.make_book("quick", {"gamma": 7.5}, None, layout)
+    assert page == layout.build / "html" / "index.html"
+    times = json.loads((layout.build / "timings.json").read_text())
+    assert [c["reused"] for c in times["chapters"]] == [True, False] and times["settings"] == {"gamma": 7.5}
+    assert not layout.failed.exists()
+    assert "earlier run" not in capsys.readouterr().out
+    book.make_book("quick", {"gamma": 9}, ["02_second"], layout)  # the other chapter shows gamma 7.5
+    assert "show an earlier run with other settings or code: 01_first" in capsys.readouterr().out
+
+    # only the parameters that were given, and a second run with the same bytes
+    output = layout.chapters / "01_first.ipynb"
+    first = output.read_bytes()
+    assert b"quick 7.5 None" in first and str(tmp_path).encode() not in first
+    output.write_bytes(first + b" ")  # a file that is not what was written is made again
+    assert not book.run_chapter(layout, "01_first", {"profile": "quick", "gamma": 7.5}).reused
+    assert output.read_bytes() == first
+    assert book.run_chapter(layout, "01_first", {"profile": "quick", "gamma": 7.5}).reused
+
+    soup = BeautifulSoup((page.parent / "chapters" / "01_first.html").read_text(), "html.parser")
+    captions = [caption.get_text(" ", strip=True) for caption in soup.select("figcaption, table caption")]
+    assert any("Fig. 1.1" in c and "Dots." in c for c in captions), captions
+    assert any("Table 1.1" in c and "What it said." in c for c in captions), captions
+
+    # what a model wrote is there letter by letter, and nothing of it is markup
+    cells = soup.select("table td")
+    shown = " ".join(NASTY.replace("\u202e", "⟨U+202E⟩").replace("\n", " ⏎ ").split())
+    assert [" ".join(cell.get_text().split()) for cell in cells] == ["crime", shown, shown, "left"]
+    assert not soup.select("table td :is(a, img, script, code, strong, em, .math)")
+    spec = json.loads(soup.select_one("script.polinb-spec").string)
+    assert [row["topic"] for rows in spec["datasets"].values() for row in rows] == ["</script>" + NASTY]
+
+    # nothing is fetched from elsewhere, on any page
+    for path in [p for p in page.parent.rglob("*.html") if "_static" not in p.parts]:
+        text = path.read_text()
+        tags = BeautifulSoup(text, "html.parser").select("script[src], link[href], img[src], iframe[src], source[src]")
+        loaded = [tag.get("src") or tag.get("href") for tag in tags if tag.get("rel") not in (["index"], ["search"])]
+        assert not [url for url in loaded if url.startswith(("http:", "https:", "//"))], path
+        assert "thebe" not in " ".join(loaded).lower() and "THEBE_JS_URL" not in text
+        for url in loaded:
+            if not url.startswith("data:"):
+                assert (path.parent / url.split("?")[0].split("#")[0]).exists(), (path, url)
+
+    # warnings are errors
+    (tmp_path / "book" / "index.md").write_text("# Small book\n\n{numref}`no-such-figure`\n")
+    with pytest.raises(book.BookError, match="no-such-figure"):
+        book.build_pages(layout)
+
+
+# --- browser files and Sphinx ---
+
+
+def test_vendor_writes_once_and_mends(tmp_path: Path) -> None:
+    folder = tmp_path / "vendor"
+    assert vendor.vendor(folder) is True
+    assert vendor.vendor(folder) is False
+    assert "MathJax" in (folder / "mathjax" / "tex-svg-full.js").read_text("utf-8")
+    assert (folder / "vega-bundle.js").read_text("utf-8").startswith("(function(){")
+    (folder / "vega-bundle.js").write_text("cut")
+    assert vendor.vendor(folder) is True
+    assert (folder / "vega-bundle.js").stat().st_size > 500_000
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_vendor_names_the_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vendor, "MATHJAX_PACKAGE", "no-such-package-of-mathjax")
+    with pytest.raises(ArtifactError, match="no-such-package-of-mathjax"):
+        vendor.vendor(tmp_path / "vendor")
+
+
+def test_thebe_is_dropped_and_nothing_else() -> None:
+    ours = SimpleNamespace(filename="_static/polinb-charts.js", attributes={})
+    theirs = SimpleNamespace(filename="_static/sphinx-thebe.js", attributes={})
+    inline = SimpleNamespace(filename=None, attributes={"body": "const THEBE_JS_URL = 'https://unpkg.com/x'"})
+    plain = SimpleNamespace(filename=None, attributes={"body": "const x = 1"})
+    context = {"script_files": [ours, theirs, inline, plain], "css_files": ["a.css", "_static/thebe.css"]}
+    sphinxext.drop_thebe(None, "", "", context, None)
+    assert context == {"script_files": [ours, plain], "css_files": ["a.css"]}
+
+
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert {"book", "vendor"} <= set(capsys.readouterr().out.split())

@@ -1,0 +1,117 @@
+"""Tables: numbers as asked for, and text that cannot become markup."""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polinb import tables
+from polinb.errors import DataError, ParameterError
+
+
+def body(frame: pd.DataFrame, **options: object) -> list[list[str]]:
+    """Cells of the table's rows, character references resolved."""
+    text = tables.numbered_table(frame, "tbl-x", "Caption.", **options).data  # type: ignore[arg-type]
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[html.unescape(cell.strip()) for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_directive_name_and_caption() -> None:
+    text = tables.numbered_table(pd.DataFrame({"a": [1]}), "tbl-a", "Mean $R$.").data
+    assert text.startswith("````{table} Mean $R$.\n:name: tbl-a\n\n|")
+
+
+def test_numbers() -> None:
+    frame = pd.DataFrame(
+        {"n": [3, -4], "x": [-0.12345, np.nan], "y": [np.inf, -0.001], "s": ["a", None], "ok": [True, False]}
+    )
+    header, align, first, second = body(frame, formats={"x": ".2f", "y": ".2f"})
+    assert header == ["n", "x", "y", "s", "ok"]
+    assert align[0] == "---:" and align[3] == ":---"
+    assert first == ["3", "−0.12", "∞", "a", "yes"]
+    assert second == ["−4", "–", "0.00", "–", "no"]
+
+
+def test_formats_may_be_functions_and_headers_are_markup() -> None:
+    frame = pd.DataFrame({"gamma": [5.0], "n": [1234567]})
+    rows = body(frame, formats={"gamma": lambda g: f"{g:g} %", "n": ",d"}, headers={"gamma": "$\\gamma$"})
+    assert rows[0] == ["$\\gamma$", "n"] and rows[2] == ["5 %", "1,234,567"]
+
+
+def test_references_need_to_be_asked_for() -> None:
+    frame = pd.DataFrame({"a": ["{numref}`tbl-a`"], "b": ["{numref}`tbl-a`"]})
+    text = tables.numbered_table(frame, "tbl-b", "Caption.", markup=["b"]).data
+    assert text.count("{numref}`tbl-a`") == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "Tbl X"},
+        {"name": "tbl_x"},
+        {"caption": "two\nlines"},
+        {"caption": " "},
+        {"formats": {"nope": ".2f"}},
+        {"headers": {"nope": "x"}},
+        {"markup": ["nope"]},
+    ],
+)
+def test_wrong_arguments_are_refused(options: dict[str, object]) -> None:
+    given_ = {"name": "tbl-x", "caption": "Caption."} | options
+    with pytest.raises(ParameterError):
+        tables.numbered_table(pd.DataFrame({"a": [1]}), **given_)  # type: ignore[arg-type]
+
+
+def test_a_frame_without_columns_or_with_twins_is_refused() -> None:
+    for frame in (pd.DataFrame(), pd.DataFrame([[1, 2]], columns=["a", "a"])):
+        with pytest.raises(DataError):
+            tables.numbered_table(frame, "tbl-x", "Caption.")
+
+
+@given(st.text())
+def test_escaped_text_holds_nothing_that_starts_markup(text: str) -> None:
+    escaped = tables.escape(text)
+    bare = re.sub(r"&#\d+;", "", escaped)
+    assert not set(bare) & set("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\n\r\t")
+    assert not re.search(r"[\u202a-\u202e\u2066-\u2069\u0000-\u001f]", bare)
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"])))
+def test_escaping_loses_nothing(text: str) -> None:
+    assert html.unescape(tables.escape(text)) == text
+
+
+def test_hidden_and_reordering_characters_are_shown() -> None:
+    assert html.unescape(tables.escape("a\u202eb\u0000c\r\nd\te")) == "a⟨U+202E⟩b⟨U+0000⟩c ⏎ d e"
+
+
+def test_csv_holds_the_unshortened_data() -> None:
+    long = "x" * 900 + "\n</a><script>"
+    frame = pd.DataFrame({"topic": ["crime"], "prompt": ["?"], "response": [long], "label": ["left"], "other": [1]})
+    text = tables.responses_table(frame, "tbl-r", "Caption.").data
+    assert "x" * 601 not in text.split("<a ")[0] and "[…]" in html.unescape(text)
+    link = re.search(r'href="data:text/csv;base64,([^"]*)"', text)
+    assert link
+    saved = base64.b64decode(link[1]).decode()
+    assert long in saved and saved.startswith("topic,prompt,response,label\n")
+
+
+def test_responses_need_their_columns() -> None:
+    with pytest.raises(DataError, match="'response'"):
+        tables.responses_table(pd.DataFrame({"topic": [1], "prompt": [1]}), "tbl-r", "Caption.")
+
+
+def test_an_empty_table_still_has_its_header() -> None:
+    assert len(body(pd.DataFrame({"a": pd.Series(dtype=float)}))) == 2
+
+
+def test_intervals_as_text() -> None:
+    frame = pd.DataFrame({"r": [0.5, np.nan, -0.25], "r_low": [0.25, 0, -np.inf], "r_high": [0.75, 0, np.nan]})
+    assert tables.intervals(frame, "r") == ["0.50 [0.25, 0.75]", "–", "−0.25 [−∞, ?]"]
