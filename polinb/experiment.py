@@ -31,9 +31,13 @@ if TYPE_CHECKING:
     from polinb.judges import Judge
     from polinb.neurons import Contrast
 
-_TEXT = ("text", "models", "architectures", "prompts", "data", "rows")
+_TEXT = ("text", "models", "architectures", "prompts", "pairs", "rows")
 _TRAIN = (*_TEXT, "finetune", "inhibit")
 _ANSWER = (*_TEXT, "generate")
+
+
+class _UnratedError(Exception):
+    """Some answers could not be rated, so the table must not be kept as finished."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +107,12 @@ class Experiment:
         p = self.params
         options: dict[str, Any] = {}
         if p.judge != "local":
-            options = {k: v for k, v in (("model", p.judge_model), ("base_url", p.judge_url)) if v}
-            if p.judge == "openai":
-                options["cache"] = self.store.root / "judge" / "answers.jsonl"
-            else:
-                options.pop("base_url", None)
+            options = {"model": p.judge_model} if p.judge_model else {}
+        if p.judge == "openai":
+            options |= {"base_url": p.judge_url} if p.judge_url else {}
+            options["cache"] = self.store.root / "judge" / "answers.jsonl"
+        if p.judge == "hf" and p.judge_labels:
+            options["labels"] = dict(each.split("=", 1) for each in p.judge_labels)
         return make_judge(p.judge, data=self.data, options=options)
 
     @cached_property
@@ -377,7 +382,11 @@ class Experiment:
         out = asked[["topic", "id", "prompt"]].copy()
         out["response"] = [decode(lm, ids) for ids in made]
         out["n_tokens"] = [len(ids) for ids in made]
-        out["vanilla_logp"] = log_likelihood(self.lm, prompts, made)
+        # Fluency under the vanilla model costs a forward pass: the first questions of each topic are enough for it.
+        some = np.flatnonzero(asked.groupby("topic", sort=False).cumcount() < p.likelihood_questions)
+        out["vanilla_logp"] = np.nan
+        logp = log_likelihood(self.lm, [prompts[k] for k in some], [made[k] for k in some])
+        out.loc[out.index[some], "vanilla_logp"] = logp
         return out
 
     def _likelihoods(self, lm: LM) -> pd.DataFrame:
@@ -400,21 +409,33 @@ class Experiment:
         rows = frame[["topic", "id", "prompt", "response"]]
         text = rows.to_json(orient="records", force_ascii=False)
         identity = {"judge": self.params.judge, **self.judge_identity}
+        unrated: list[pd.DataFrame] = []
         inputs = {"answers": hashlib.sha256(text.encode()).hexdigest(), "judge": identity}
 
         def make(folder: Path) -> Mapping[str, Any]:
-            self.judge.rate(frame).to_parquet(folder / "rated.parquet")
+            table = self.judge.rate(frame)
+            missing = (table["label"] == "unrated") & (frame["response"].str.strip() != "").to_numpy()
+            if missing.any():
+                unrated.append(table)
+                raise _UnratedError
+            table.to_parquet(folder / "rated.parquet")
             return {"judge": self.judge.name}
 
-        return self.store.get("rated", inputs, make).frame("rated")
+        try:
+            return self.store.get("rated", inputs, make).frame("rated")
+        except _UnratedError:  # an outage: report what there is, ask again next time
+            return unrated[0]
 
     @cached_property
     def judge_identity(self) -> dict[str, Any]:
         """What determines the judge's labels."""
         p = self.params
         data = self.data.digest() if p.judge == "local" else None
-        code = code_version("judges", "openai_judge", "data")
-        return {"model": p.judge_model, "url": p.judge_url, "data": data, "code": code}
+        code = code_version("judges", "openai_judge", "classifiers", "prompts", "pairs", "rows")
+        model: Any = p.judge_model
+        if p.judge == "hf" and Path(model).expanduser().is_dir():
+            model = identity_of(model)
+        return {"model": model, "url": p.judge_url, "labels": p.judge_labels, "data": data, "code": code}
 
     def stances(self, arm: Arm = VANILLA) -> pd.DataFrame:
         """Judged answers of an arm to the evaluation questions."""

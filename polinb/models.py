@@ -23,12 +23,6 @@ ALIASES: dict[str, tuple[str, str]] = {
     "qwen2.5-3b-instruct": ("Qwen/Qwen2.5-3B-Instruct", "main"),
     "qwen2.5-7b-instruct": ("Qwen/Qwen2.5-7B-Instruct", "main"),
 }
-PAPER_NAMES = {
-    "llama-3.1-8b-instruct": "Llama-3.1-8B",
-    "llama-3.2-3b-instruct": "Llama-3.2-3B",
-    "qwen2.5-3b-instruct": "Qwen2.5-3B",
-    "qwen2.5-7b-instruct": "Qwen2.5-7B",
-}
 
 
 @dataclass

@@ -80,7 +80,10 @@ class Params(BaseModel):
     eval_batch: int = Field(ge=1, le=4096, description="Answers generated at once")
     likelihood_questions: int = Field(ge=2, description="Questions a topic for the stance without a judge")
     judge: Literal["local", "hf", "openai"] = Field(description="Who labels the answers")
-    judge_model: str = Field(description="Model id or folder of the hf or openai judge; empty: its default")
+    judge_model: str = Field(
+        description="Model of the openai judge (empty: gpt-4o-mini), or id or folder of the hf judge"
+    )
+    judge_labels: list[str] = Field(description="Labels of the hf judge as name=left or name=right; empty: by name")
     judge_url: str = Field(description="Base address of an OpenAI-compatible service; empty: the default one")
     utility: Literal["stand_in", "classifier"] = Field(
         description="CoLA and MNLI classifiers, or honestly named stand-ins that need no download"
@@ -116,7 +119,7 @@ class Params(BaseModel):
             hint = f"Did you mean {near[0]!r}?" if near else ""
             raise ParameterError(unknown[0], overrides[unknown[0]], "no parameter has this name", hint)
         values = profile_values(profile) | {k: v for k, v in overrides.items() if v is not None}
-        for name in ("gammas", "statements", "topics", "controls", "ablation_topics"):
+        for name in ("gammas", "statements", "topics", "controls", "ablation_topics", "judge_labels"):
             if isinstance(values[name], tuple):
                 values[name] = list(values[name])
         try:
@@ -143,6 +146,10 @@ class Params(BaseModel):
             raise ParameterError(
                 "patch_questions", self.patch_questions, f"at most eval_questions ({self.eval_questions})"
             )
+        if any(each.partition("=")[2] not in ("left", "right") for each in self.judge_labels):
+            raise ParameterError("judge_labels", self.judge_labels, "texts like LABEL_0=left and LABEL_1=right")
+        if self.judge == "hf" and not self.judge_model:
+            raise ParameterError("judge_model", "", "a sequence-classification model: a hub id or a folder")
         for name in ("model", "data", "revision", "data_revision", "judge_model", "judge_url"):
             value = getattr(self, name)
             if any(mark in value for mark in ("\0", "\n")):

@@ -335,7 +335,7 @@ def utilities(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
             frames += [(str(name), part) for name, part in artifact.frame("statements").groupby("topic", sort=False)]
         for source, frame in frames:
             table = utility_table(frame, data=exp.data, mode=p.utility, n_boot=p.bootstrap, seed=p.seed)
-            fluent = fluency_under_vanilla(frame["vanilla_logp"], n_boot=p.bootstrap, seed=p.seed)
+            fluent = fluency_under_vanilla(frame["vanilla_logp"].dropna(), n_boot=p.bootstrap, seed=p.seed)
             table = pd.concat([table, fluent], ignore_index=True)
             table.insert(0, "source", source)
             table.insert(0, "trained", arm.topic)

@@ -45,12 +45,16 @@ def test_sets_are_the_same_for_the_same_seed(root, exp, tmp_path):
     assert (one.general == two.general).all()
     for topic in exp.params.topics:
         assert (one.political[topic] == two.political[topic]).all()
-        np.testing.assert_array_equal(exp.score_sums(topic).score, Experiment(exp.params, Store(root)).score_sums(topic).score)
+        np.testing.assert_array_equal(
+            exp.score_sums(topic).score, Experiment(exp.params, Store(root)).score_sums(topic).score
+        )
 
 
 def test_answers_are_byte_identical_in_a_fresh_store(exp, tmp_path):
     one, two = exp.answers(), experiment(tmp_path).answers()
-    assert {n: f["sha256"] for n, f in one.meta["files"].items()} == {n: f["sha256"] for n, f in two.meta["files"].items()}
+    assert {n: f["sha256"] for n, f in one.meta["files"].items()} == {
+        n: f["sha256"] for n, f in two.meta["files"].items()
+    }
 
 
 def test_a_second_run_computes_nothing(root, exp, monkeypatch):
@@ -87,7 +91,9 @@ def test_keys_follow_what_matters_and_nothing_else(root, exp):
 def test_splits_do_not_leak(exp):
     """No evaluation or localisation prompt was trained on."""
     for topic in exp.params.topics:
-        prompts = {split: {p.prompt for p in exp.data.topic(topic, split)} for split in ("train", "localise", "evaluate")}
+        prompts = {
+            split: {p.prompt for p in exp.data.topic(topic, split)} for split in ("train", "localise", "evaluate")
+        }
         assert not prompts["train"] & prompts["evaluate"] and not prompts["train"] & prompts["localise"]
         asked = set(exp.questions(topics=[topic])["prompt"])
         assert asked <= prompts["evaluate"]

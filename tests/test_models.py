@@ -39,7 +39,12 @@ def test_identity_follows_the_content_of_a_folder(folder):
 
 def test_identity_follows_revision_and_dtype():
     alias = "qwen2.5-3b-instruct"
-    seen = [identity_of(alias), identity_of(alias, "abc"), identity_of(alias, "", "bfloat16"), identity_of("tiny:llama")]
+    seen = [
+        identity_of(alias),
+        identity_of(alias, "abc"),
+        identity_of(alias, "", "bfloat16"),
+        identity_of("tiny:llama"),
+    ]
     assert len({json.dumps(s, sort_keys=True) for s in seen}) == 4
     assert identity_of(alias)["model"] == ALIASES[alias][0]
 
@@ -47,7 +52,7 @@ def test_identity_follows_revision_and_dtype():
 def test_pickled_weights_are_refused(folder):
     (folder / "model.safetensors").unlink()
     torch.save({}, folder / "pytorch_model.bin")
-    with pytest.raises(ModelError, match="no .safetensors file"):
+    with pytest.raises(ModelError, match=r"no \.safetensors file"):
         load(str(folder))
 
 

@@ -95,7 +95,19 @@ def test_runs_alone_on_tiny(name, store, tmp_path):
 
 
 def test_runs_with_other_parameters(store, tmp_path):
-    arguments = ["-p", "profile", "tiny", "-p", "model", "tiny:gpt2", "-p", "gamma", "30", "-y", "topics: [crime, race]"]
+    arguments = [
+        "-p",
+        "profile",
+        "tiny",
+        "-p",
+        "model",
+        "tiny:gpt2",
+        "-p",
+        "gamma",
+        "30",
+        "-y",
+        "topics: [crime, race]",
+    ]
     arguments += ["-p", "pool", "layer", "-p", "response_source", "dataset", "-p", "normalise", "vanilla_std"]
     arguments += ["-y", "ablation_topics: [crime]"]
     done = papermill("03_pnlac", tmp_path / "out.ipynb", *arguments, store=store)

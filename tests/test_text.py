@@ -41,13 +41,19 @@ def test_without_a_chat_template():
 
 def test_fit_keeps_the_prompt():
     assert fit([1, 2], [3, 4, 5], 4) == ([1, 2], [3, 4])
-    with pytest.raises(ParameterError, match=r"'max_tokens': got 2; allowed: more than the longest prompt \(2 tokens\)"):
+    with pytest.raises(
+        ParameterError, match=r"'max_tokens': got 2; allowed: more than the longest prompt \(2 tokens\)"
+    ):
         fit([1, 2], [3], 2)
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.lists(st.tuples(st.lists(st.integers(5, 90), min_size=1, max_size=9), st.lists(st.integers(5, 90), max_size=9)), min_size=1, max_size=9),
+    st.lists(
+        st.tuples(st.lists(st.integers(5, 90), min_size=1, max_size=9), st.lists(st.integers(5, 90), max_size=9)),
+        min_size=1,
+        max_size=9,
+    ),
     st.integers(1, 5),
 )
 def test_batches_hold_every_text_once(texts, size):
