@@ -40,6 +40,12 @@ def _parser() -> argparse.ArgumentParser:
 
     vendor = commands.add_parser("vendor", help="put the browser files of the book in place")
     vendor.set_defaults(run=_vendor)
+
+    fetch = commands.add_parser("fetch", help="prepare the embedded model now instead of at its first use")
+    fetch.set_defaults(run=_fetch)
+
+    sync = commands.add_parser("sync", help="rewrite the parameters cell of every notebook from polinb/params.py")
+    sync.set_defaults(run=_sync)
     return parser
 
 
@@ -59,6 +65,22 @@ def _vendor(_: argparse.Namespace) -> int:
 
     folder = find_layout().vendor
     print(f"{'written' if vendor(folder) else 'already there'}: {folder}")
+    return 0
+
+
+def _fetch(_: argparse.Namespace) -> int:
+    from polinb.embedded import embedded_folder
+
+    print(f"ready: {embedded_folder()}")
+    return 0
+
+
+def _sync(_: argparse.Namespace) -> int:
+    from polinb.book import find_layout
+    from polinb.notebook import sync
+
+    changed = sync(find_layout().notebooks)
+    print(f"rewritten: {', '.join(changed)}" if changed else "every notebook was up to date")
     return 0
 
 

@@ -112,7 +112,7 @@ class Experiment:
             options |= {"base_url": p.judge_url} if p.judge_url else {}
             options["cache"] = self.store.root / "judge" / "answers.jsonl"
         if p.judge == "hf" and p.judge_labels:
-            options["labels"] = dict(each.split("=", 1) for each in p.judge_labels)
+            options["labels"] = dict(each.rsplit(":", 1) for each in p.judge_labels)
         return make_judge(p.judge, data=self.data, options=options)
 
     @cached_property

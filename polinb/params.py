@@ -83,7 +83,7 @@ class Params(BaseModel):
     judge_model: str = Field(
         description="Model of the openai judge (empty: gpt-4o-mini), or id or folder of the hf judge"
     )
-    judge_labels: list[str] = Field(description="Labels of the hf judge as name=left or name=right; empty: by name")
+    judge_labels: list[str] = Field(description="Sides of the hf judge's labels, such as LABEL_0:left; empty: told by their names")
     judge_url: str = Field(description="Base address of an OpenAI-compatible service; empty: the default one")
     utility: Literal["stand_in", "classifier"] = Field(
         description="CoLA and MNLI classifiers, or honestly named stand-ins that need no download"
@@ -146,8 +146,8 @@ class Params(BaseModel):
             raise ParameterError(
                 "patch_questions", self.patch_questions, f"at most eval_questions ({self.eval_questions})"
             )
-        if any(each.partition("=")[2] not in ("left", "right") for each in self.judge_labels):
-            raise ParameterError("judge_labels", self.judge_labels, "texts like LABEL_0=left and LABEL_1=right")
+        if any(each.rpartition(":")[2] not in ("left", "right") for each in self.judge_labels):
+            raise ParameterError("judge_labels", self.judge_labels, "texts like LABEL_0:left and LABEL_1:right")
         if self.judge == "hf" and not self.judge_model:
             raise ParameterError("judge_model", "", "a sequence-classification model: a hub id or a folder")
         for name in ("model", "data", "revision", "data_revision", "judge_model", "judge_url"):
