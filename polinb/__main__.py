@@ -21,6 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PolinbError as error:
         print(f"polinb: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"polinb: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("polinb: stopped", file=sys.stderr)
         return 130

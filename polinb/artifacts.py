@@ -217,7 +217,8 @@ def _sync(folder: Path) -> None:
 
 
 @cache
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that compute; part of every key, because they change numbers."""
     found = {}
     for name in _PACKAGES:
         try:
@@ -234,7 +235,7 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
-        "packages": _versions(),
+        "packages": package_versions(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     torch = sys.modules.get("torch")

@@ -9,21 +9,24 @@ from polinb import paper
 from polinb.experiment import VANILLA, Experiment, finetuned
 from polinb.metrics import mitigation
 from polinb.results import (
+    LAYER,
+    LOUD,
     couplings,
     differences,
     drops,
-    mitigations,
+    gamma_ablation,
+    inhibit_arms,
     overlaps,
     patch_plan,
     patch_summary,
     per_question,
-    plain_arms,
     stances,
     statement_stances,
     stratified_mean,
     type_shares,
 )
 
+_METHODS = {"fine-tune": "right fine-tune", "inhibitft": "InhibitFT", "inhibitft-random": "random sets"}
 _STATEMENTS = {"compass": "political_compass", "ideologies": "idrlabs_ideologies"}
 
 
@@ -51,6 +54,7 @@ def inhibit_lines(table: pd.DataFrame) -> pd.DataFrame:
     )
     ours = table.assign(kind=table["arm"].where(~table["arm"].str.startswith("random"), "inhibitft-random"))
     mean = ours.groupby(["kind", "trained"], as_index=False, sort=False)[["r", "r_low", "r_high"]].mean()
+    mean.loc[mean["kind"] == "inhibitft-random", ["r_low", "r_high"]] = np.nan  # a mean over sets has no such interval
     own = pd.DataFrame(
         {
             "item": mean["trained"],
@@ -116,18 +120,24 @@ def claims(exp: Experiment) -> pd.DataFrame:
             "difference of shifts",
             beats["layer"],
         ),
-        _claim("… more than random neurons as loud as G (our control)", "difference of shifts", beats["score"]),
+        _claim(
+            f"… more than the loudest neurons outside G ({100 * _loudness(exp):.0f} % as loud as G; our control)",
+            "difference of shifts",
+            beats["score"],
+        ),
         _claim("Patching S_t moves its own topic …", "mean shift on the own topic", own),
         _claim("… and leaves other topics alone", "mean shift on other topics (claim: none)", other, sign=0),
         _claim(
             "InhibitFT lowers coupling (Tables 1, 4–6)",
-            "mean drop of R against the plain fine-tune",
+            "mean drop of noise-corrected R against the plain fine-tune",
             _drop(frozen, "fine-tune"),
         ),
     ]
-    for kind in p.controls:
+    for kind in (k for k in p.controls if k != "heldout"):
         title = f"… more than random sets, {kind}-matched" if kind != "uniform" else "… more than uniform random sets"
-        rows.append(_claim(title + " (control)", "mean drop of R against them", _drop(frozen, f"random-{kind}")))
+        rows.append(
+            _claim(title + " (control)", "mean drop of noise-corrected R against them", _drop(frozen, f"random-{kind}"))
+        )
     share = 100 * float(loud["in_scale_top"])
     rows.append(
         {
@@ -181,25 +191,124 @@ def _drop(table: pd.DataFrame, against: str) -> tuple[float, float, float]:
     return float(row["drop"]), float(row["low"]), float(row["high"])
 
 
+def _loudness(exp: Experiment) -> float:
+    """Mean activation scale of the scale-matched random set over that of G; 1 if the match worked."""
+    scale = exp.scale()
+    return float(scale[exp.control_set("score", 0)].mean() / scale[exp.general()].mean())
+
+
 def _paired_patch(exp: Experiment) -> dict[str, tuple[float, float, float]]:
     p = exp.params
     plan = {name: (chosen, donors) for name, _, chosen, donors in patch_plan(exp)}
     general = exp.patched("G", *plan["G"])
     out = {}
-    for kind, name in (("layer", "random, layer-matched"), ("score", "random, scale-matched")):
+    for kind, name in (("layer", LAYER), ("score", LOUD)):
         moved = differences(exp.patched(name, *plan[name]), general)
         out[kind] = stratified_mean(list(moved.values()), p.bootstrap, p.seed)
     return out
 
 
-def exhibit_map() -> pd.DataFrame:
-    """Every figure and table of the paper with a link to its counterpart: exhibit, section, about, here."""
+def exhibit_map(exp: Experiment) -> pd.DataFrame:
+    """Every figure and table of the paper: exhibit, about, paper (its numbers), ours, differs, here (links)."""
+    found = {**_figures(exp), **_tables(exp)}
     rows = []
     for item in paper.exhibits().itertuples():
         labels = ", ".join(f"{{numref}}`{label}`" for label in COUNTERPARTS[item.id])
+        theirs, ours, differs = found[item.id]
         title = f"{str(item.kind).capitalize()} {item.number}"
-        rows.append({"exhibit": title, "section": item.section, "about": item.caption, "here": labels})
-    return pd.DataFrame(rows)
+        about = f"{item.caption} (section {item.section})"
+        rows.append((title, about, theirs, ours, differs, labels))
+    return pd.DataFrame(rows, columns=["exhibit", "about", "paper", "ours", "differs", "here"])
+
+
+def _figures(exp: Experiment) -> dict[str, tuple[str, str, str]]:
+    """Figure → what the paper says, what we found, what differs."""
+    p = exp.params
+    plain = exp.stances(VANILLA)
+    tuned = {t: differences(plain, exp.stances(finetuned(t, "right"))) for t in p.topics}
+    own = np.mean([tuned[t][t].mean() for t in p.topics])
+    away = np.mean([v.mean() for t in p.topics for u, v in tuned[t].items() if u != t])
+    shares = type_shares(exp.sets()).groupby("type", sort=False)["percent"].mean()
+    patched = patch_summary(exp).set_index("set")
+    specific, other = _specific(exp)
+    plots = "bars without printed values"
+    where = ("4.35 % general, 0.65 % specific", f"{shares['general']:.2f} %, {shares['topic-specific']:.2f} %")
+    patch = (
+        plots,
+        f"G {patched.loc['G', 'shift']:+.2f}, its random controls "
+        f"{patched.loc[LAYER, 'shift']:+.2f} and {patched.loc[LOUD, 'shift']:+.2f}; "
+        f"S_t {specific[0]:+.2f} on its topic, {other[0]:+.2f} elsewhere",
+        "no random control in the paper",
+    )
+    arms = couplings(exp, inhibit_arms(exp)).groupby("arm", sort=False)["r"].mean()
+    frozen = (plots, _by_arm(arms), "three kinds of controls possible, paper: one")
+    out = {
+        "figure-1": ("a drawing", f"shift {own:+.2f} on the trained topic, {away:+.2f} elsewhere", "measured here"),
+        "figure-2": ("a diagram of the method", "chapters 3, 6 and 7", "–"),
+        "figure-3": (*where, "paper: the same two numbers for all four models"),
+        "figure-6": (*where, "one model a run here"),
+        "figure-4": patch,
+        "figure-5": frozen,
+    }
+    out |= dict.fromkeys(("figure-7", "figure-8", "figure-9"), patch)
+    out |= dict.fromkeys(("figure-10", "figure-11", "figure-12"), frozen)
+    return out
+
+
+def _tables(exp: Experiment) -> dict[str, tuple[str, str, str]]:
+    """Table → the paper's numbers in short, ours, what differs."""
+    out: dict[str, tuple[str, str, str]] = {}
+    ours = stances(exp)["stance"].mean()
+    theirs = paper.vanilla_stance().groupby("model", sort=False)["stance"].mean()
+    models = "four models, 100 questions, GPT-4o-mini as judge in the paper"
+    out["table-2"] = (_by(theirs), f"{ours:+.2f} (mean over topics)", models)
+    theirs = paper.vanilla_transfer().groupby("model", sort=False)["stance"].mean()
+    out["table-3"] = (
+        _by(theirs),
+        f"{statement_stances(exp)['stance'].mean():+.2f}",
+        "other statements of the same form",
+    )
+    arms = couplings(exp, inhibit_arms(exp)).groupby("arm", sort=False)["r"].mean()
+    rmse = paper.inhibitft().groupby(["table", "method"], sort=False)["rmse"].mean()
+    utility = "CoLA and MNLI only with utility=classifier" if exp.params.utility == "stand_in" else "–"
+    for number in (1, 4, 5, 6):
+        out[f"table-{number}"] = (_by_arm(rmse.loc[number]), _by_arm(arms), f"intervals and κ added; {utility}")
+    gammas = gamma_ablation(exp)
+    own = gammas[gammas["arm"] == "inhibitft"].groupby("gamma")["r"].mean()
+    for number, part in paper.gamma_ablation().groupby("table"):
+        mean = part.groupby("gamma_percent")["rmse"].mean()
+        told = _lowest(mean)
+        mine = _lowest(own)
+        out[f"table-{number}"] = (
+            told,
+            mine,
+            f"γ of this run: {', '.join(f'{g:g}' for g in own.index)}; a null beside it",
+        )
+    return out
+
+
+def _lowest(values: pd.Series) -> str:
+    return f"lowest R {values.min():.2f} at γ = {values.idxmin():g} %"
+
+
+def _by(values: pd.Series) -> str:
+    return ", ".join(f"{name} {value:+.2f}" for name, value in values.items())
+
+
+def _by_arm(values: pd.Series) -> str:
+    return "R " + ", ".join(f"{name} {value:.2f}" for name, value in values.items())
+
+
+def paper_utility() -> pd.DataFrame:
+    """The paper's utility columns (Tables 1, 4–6), mean over topics: model, method and the six columns."""
+    columns = list(paper.UTILITY)
+    return paper.inhibitft().groupby(["model", "method"], sort=False)[columns].mean().reset_index()
+
+
+def paper_gamma_utility() -> pd.DataFrame:
+    """The paper's utility columns by γ (Tables 7–10), mean over topics and models."""
+    columns = list(paper.UTILITY)
+    return paper.gamma_ablation().groupby("gamma_percent")[columns].mean().reset_index()
 
 
 # exhibit of the paper → labels of the figures and tables of this book that answer it
@@ -246,16 +355,36 @@ def dots(exp: Experiment) -> pd.DataFrame:
     for kind, value in (("general", 4.35), ("topic-specific", 0.65)):
         both = pd.DataFrame({"model": ["all models", None], "value": [value, float(shares[kind])]})
         parts.append(both.assign(group="% of neurons (Figure 3b)", item=kind))
-    table = couplings(exp, plain_arms(exp, exp.params.topics))
-    theirs = paper.inhibitft()
-    theirs = theirs[theirs["method"] == "fine-tune"]
-    group = "R of the right fine-tune (Tables 1, 4–6)"
-    parts.append(theirs.assign(group=group, item=theirs["topic"], value=theirs["rmse"]))
-    own = table.rename(columns={"r": "value", "r_low": "low", "r_high": "high", "trained": "item"})
-    parts.append(own.assign(group=group, model=None))
+    parts += _coupling_dots(exp)
     frame = pd.concat(parts, ignore_index=True)
     frame["source"] = ["ours" if m is None or m != m else f"paper: {m}" for m in frame["model"]]
     return frame.reindex(columns=wide)
+
+
+def _coupling_dots(exp: Experiment) -> list[pd.DataFrame]:
+    """R by arm and topic (Tables 1, 4–6) and by γ (Tables 7–10), theirs and ours."""
+    names = {"r": "value", "r_low": "low", "r_high": "high"}
+    rows = couplings(exp, inhibit_arms(exp))
+    kind = rows["arm"].where(~rows["arm"].str.startswith("random"), "inhibitft-random")
+    mean = rows.assign(kind=kind).groupby(["kind", "trained"], sort=False, as_index=False)[list(names)].mean()
+    mean.loc[mean["kind"] == "inhibitft-random", ["r_low", "r_high"]] = np.nan  # a mean over sets has no such interval
+    parts = []
+    for method in ("fine-tune", "inhibitft", "inhibitft-random"):
+        group = f"R: {_METHODS[method]} (Tables 1, 4–6)"
+        theirs = paper.inhibitft().query("method == @method")
+        parts.append(
+            theirs.assign(group=group, item=theirs["topic"], value=theirs["rmse"])[["group", "item", "value", "model"]]
+        )
+        own = mean[mean["kind"] == method].rename(columns={**names, "trained": "item"})
+        parts.append(own.assign(group=group, model=None))
+    group = "R of InhibitFT by γ in per cent, mean over topics (Tables 7–10)"
+    theirs = paper.gamma_ablation().groupby(["model", "gamma_percent"], as_index=False)["rmse"].mean()
+    theirs["item"] = theirs["gamma_percent"].map("{:g}".format)
+    parts.append(theirs.assign(group=group, value=theirs["rmse"])[["group", "item", "value", "model"]])
+    gammas = gamma_ablation(exp).query("arm == 'inhibitft'").groupby("gamma", as_index=False)[["r"]].mean()
+    own = gammas.rename(columns=names)
+    parts.append(own.assign(group=group, item=own["gamma"].map("{:g}".format), model=None))
+    return parts
 
 
 def table(exp: Experiment) -> pd.DataFrame:
@@ -269,8 +398,3 @@ def table(exp: Experiment) -> pd.DataFrame:
     )
     first = [c for c in ("ours", *sorted(c for c in wide.columns if c != "ours")) if c in wide.columns]
     return wide[first].fillna("").reset_index()
-
-
-def mitigation_table(exp: Experiment, rows: pd.DataFrame) -> pd.DataFrame:
-    """Our mitigation and the paper's, one under the other."""
-    return pd.concat([mitigations(rows), paper_mitigation()], ignore_index=True)

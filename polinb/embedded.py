@@ -82,6 +82,11 @@ def embedded_folder(cache: Path | None = None) -> Path:
             if target.exists():
                 shutil.rmtree(target)
             work.rename(target)
+        except OSError as error:
+            raise ModelError(
+                f"cannot write the embedded model under {root}: {error.strerror or error}. It needs 550 MB; free space "
+                "or point POLINB_CACHE at another folder."
+            ) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return target

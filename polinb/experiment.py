@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from polinb.artifacts import Artifact, Store, code_version, key_of, store_root
+from polinb.artifacts import Artifact, Store, code_version, key_of, package_versions, store_root
 from polinb.controls import random_set
 from polinb.data import StanceData, load_data
 from polinb.errors import ModelError, TrainingError
-from polinb.models import LM, identity_of, load
+from polinb.models import LM, identity_of, load, pick_device
 from polinb.params import Params
 from polinb.pnlac import NeuronSets, neuron_sets, normalised, top_share
 from polinb.prompts import answer_prompt, statement_prompt
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     from polinb.judges import Judge
     from polinb.neurons import Contrast
 
-_TEXT = ("text", "models", "architectures", "prompts", "pairs", "rows")
+_TEXT = ("text", "models", "architectures", "tiny", "prompts", "pairs", "rows")
 _TRAIN = (*_TEXT, "finetune", "inhibit")
 _ANSWER = (*_TEXT, "generate")
+_ASKING = ("questions", "statements", "wrapped", "_answer", "_likelihoods")
 
 
 class _UnratedError(Exception):
@@ -54,7 +56,6 @@ class Arm:
     topic: str = ""
     leaning: str = ""
     frozen: np.ndarray | None = None
-    seed: int | None = None
 
     def frozen_digest(self) -> str | None:
         """Hash of the frozen set."""
@@ -91,7 +92,7 @@ class Experiment:
         data = load_data(p.data, label_filter=p.label_filter, revision=p.data_revision or None)
         for topic in p.topics:
             for split in ("train", "localise", "evaluate"):
-                data.topic(topic, split)  # raises now, not after an hour, if a topic or a split is empty
+                data.topic(topic, split, leaning="both")  # raises now, not after an hour, if a split is empty
         return data
 
     @cached_property
@@ -115,15 +116,22 @@ class Experiment:
             options["labels"] = dict(each.rsplit(":", 1) for each in p.judge_labels)
         return make_judge(p.judge, data=self.data, options=options)
 
+    @staticmethod
+    def _code(modules: Sequence[str], *methods: Callable[..., Any]) -> dict[str, Any]:
+        """What makes an artifact: our modules and methods, and the packages below them."""
+        own = hashlib.sha256("".join(inspect.getsource(m) for m in methods).encode()).hexdigest()[:16]
+        return {"modules": code_version(*modules), "methods": own, "packages": package_versions()}
+
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What determines the vanilla model."""
         p = self.params
-        return {**identity_of(p.model, p.revision, p.dtype), "system_prompt": p.system_prompt}
+        kind = pick_device(p.device).type  # other hardware, other roundings
+        return {**identity_of(p.model, p.revision, p.dtype), "system_prompt": p.system_prompt, "device": kind}
 
     # --- fine-tuned variants
 
-    def recipe(self, seed: int | None = None) -> Recipe:
+    def recipe(self) -> Recipe:
         """Hyperparameters of supervised fine-tuning."""
         from polinb.finetune import Recipe
 
@@ -138,7 +146,7 @@ class Experiment:
             "train",
             "lora_rank",
         )
-        return Recipe(**{name: getattr(p, name) for name in names}, seed=p.seed if seed is None else seed)
+        return Recipe(**{name: getattr(p, name) for name in names}, seed=p.seed)
 
     def arm_inputs(self, arm: Arm) -> dict[str, Any]:
         """Everything that determines the weights of an arm."""
@@ -153,10 +161,10 @@ class Experiment:
             "leaning": arm.leaning,
             "examples": p.train_examples,
             "max_tokens": p.max_tokens,
-            "recipe": asdict(self.recipe(arm.seed)),
+            "recipe": asdict(self.recipe()),
             "frozen": arm.frozen_digest(),
             "freeze": p.freeze if arm.frozen is not None else None,
-            "code": code_version(*_TRAIN),
+            "code": self._code(_TRAIN, Experiment.train),
         }
 
     def variant(self, topic: str, leaning: str) -> Artifact:
@@ -178,7 +186,8 @@ class Experiment:
         from polinb.text import fit, prompt_ids, response_ids
 
         p, lm = self.params, self.lm
-        pairs = self.data.topic(arm.topic, "train", p.train_examples, leaning=arm.leaning)
+        # leaning="both": under label_filter=agree the left and right variants still train on the same prompts.
+        pairs = self.data.topic(arm.topic, "train", p.train_examples, leaning="both")
         texts = [
             fit(
                 prompt_ids(lm, pair.prompt, p.system_prompt),
@@ -189,7 +198,7 @@ class Experiment:
         ]
         prompts, responses = zip(*texts, strict=True)
         label = f"{arm.name} {arm.topic} {arm.leaning}"
-        return finetune(lm, prompts, responses, self.recipe(arm.seed), frozen=arm.frozen, freeze=p.freeze, label=label)
+        return finetune(lm, prompts, responses, self.recipe(), frozen=arm.frozen, freeze=p.freeze, label=label)
 
     def tuned(self, weights: Mapping[str, Any], name: str) -> LM:
         """A copy of the vanilla model with some weights replaced."""
@@ -245,7 +254,8 @@ class Experiment:
             "tokens": p.localise_tokens,
             "source": p.response_source,
             "max_tokens": p.max_tokens,
-            "code": code_version(*_ANSWER, "neurons"),
+            "batch": p.eval_batch,
+            "code": self._code((*_ANSWER, "neurons"), Experiment.scores, Experiment._responses),
         }
 
         def make(folder: Path) -> Mapping[str, Any]:
@@ -274,8 +284,7 @@ class Experiment:
         from polinb.text import fit, prompt_ids, response_ids
 
         p = self.params
-        side = {"left": "left", "right": "right", "both": "both"}.get(p.response_source)
-        pairs = self.data.topic(topic, "localise", p.localise_prompts, leaning=side)
+        pairs = self.data.topic(topic, "localise", p.localise_prompts, leaning="both")
         asked = [prompt_ids(self.lm, pair.prompt, p.system_prompt) for pair in pairs]
         prompts: list[list[int]] = []
         responses: list[list[int]] = []
@@ -324,15 +333,19 @@ class Experiment:
         rows = [
             (topic, pair.id, answer_prompt(pair.prompt, p.answer_template, topic), pair.left, pair.right)
             for topic in topics or p.topics
-            for pair in self.data.topic(topic, "evaluate", limit or p.eval_questions)
+            for pair in self.data.topic(topic, "evaluate", limit or p.eval_questions, leaning="both")
         ]
         return pd.DataFrame(rows, columns=["topic", "id", "prompt", "left", "right"])
+
+    def wrapped(self, statement: str) -> str:
+        """A statement with the run's prefix and suffix."""
+        return statement_prompt(statement, self.params.statement_prefix, self.params.statement_suffix)
 
     def statements(self) -> pd.DataFrame:
         """Statements as prompts: topic (the set's name), id, prompt."""
         p = self.params
         rows = [
-            (each.name, item.id, answer_prompt(statement_prompt(item.text), p.answer_template))
+            (each.name, item.id, answer_prompt(self.wrapped(item.text), p.answer_template))
             for each in self.statement_sets
             for item in each.statements[: p.statement_limit]
         ]
@@ -344,14 +357,13 @@ class Experiment:
             "data": self.data.digest(),
             "topics": p.topics,
             "questions": p.eval_questions,
-            "statements": [s.digest() for s in self.statement_sets],
-            "statement_limit": p.statement_limit,
+            "statements": hashlib.sha256(self.statements().to_json().encode()).hexdigest(),
             "likelihood": p.likelihood_questions,
             "tokens": p.eval_tokens,
             "max_tokens": p.max_tokens,
             "batch": p.eval_batch,
             "template": p.answer_template,
-            "code": code_version(*_ANSWER, "statements"),
+            "code": self._code(_ANSWER, *(getattr(Experiment, n) for n in _ASKING)),
         }
 
     def answers(self, arm: Arm = VANILLA) -> Artifact:
@@ -413,7 +425,7 @@ class Experiment:
         inputs = {"answers": hashlib.sha256(text.encode()).hexdigest(), "judge": identity}
 
         def make(folder: Path) -> Mapping[str, Any]:
-            table = self.judge.rate(frame)
+            table = self.judge.rate(rows)
             missing = (table["label"] == "unrated") & (frame["response"].str.strip() != "").to_numpy()
             if missing.any():
                 unrated.append(table)
@@ -431,7 +443,8 @@ class Experiment:
         """What determines the judge's labels."""
         p = self.params
         data = self.data.digest() if p.judge == "local" else None
-        code = code_version("judges", "openai_judge", "classifiers", "prompts", "pairs", "rows")
+        modules = ("judges", "calibration", "openai_judge", "classifiers", "prompts", "pairs", "rows")
+        code = self._code(modules)
         model: Any = p.judge_model
         if p.judge == "hf" and Path(model).expanduser().is_dir():
             model = identity_of(model)
@@ -463,7 +476,7 @@ class Experiment:
             "tokens": p.eval_tokens,
             "template": p.answer_template,
             "batch": p.eval_batch,
-            "code": code_version(*_ANSWER, "neurons", "patching"),
+            "code": self._code((*_ANSWER, "neurons", "patching"), Experiment.patched),
         }
 
         def make(folder: Path) -> Mapping[str, Any]:
@@ -493,9 +506,26 @@ class Experiment:
             pd.concat(parts, ignore_index=True).to_parquet(folder / "answers.parquet")
             return {"set": name, "neurons": int(chosen.sum())}
 
-        return self.rated(self.store.get("patched", inputs, make).frame("answers"))
+        key = key_of(inputs)
+        if key not in self._rated:
+            self._rated[key] = self.rated(self.store.get("patched", inputs, make).frame("answers"))
+        return self._rated[key].copy()
 
     # --- arms of InhibitFT
+
+    def general(self, gamma: float | None = None) -> np.ndarray:
+        """G, which must not be empty.
+
+        Raises:
+            TrainingError: no neuron is among the top γ % of every topic.
+        """
+        general = self.sets(gamma).general
+        if not general.any():
+            value = self.params.gamma if gamma is None else gamma
+            raise TrainingError(
+                f"no neuron is among the top {value} % of every topic: there is nothing to freeze or patch; raise gamma"
+            )
+        return general
 
     def control_set(self, kind: str, number: int, gamma: float | None = None) -> np.ndarray:
         """Random set ``number`` of a kind, of the size of G."""
@@ -504,14 +534,11 @@ class Experiment:
 
     def inhibit_arms(self, topic: str, gamma: float | None = None, kinds: Sequence[str] | None = None) -> list[Arm]:
         """InhibitFT(G) and its random controls for one training topic; right-leaning data."""
-        general = self.sets(gamma).general
-        if not general.any():
-            value = self.params.gamma if gamma is None else gamma
-            raise TrainingError(
-                f"no neuron is among the top {value} % of every topic, so there is nothing to freeze; raise gamma"
-            )
-        arms = [Arm("inhibitft", topic, "right", general)]
+        arms = [Arm("inhibitft", topic, "right", self.general(gamma))]
         for kind in self.params.controls if kinds is None else kinds:
+            if kind == "heldout":
+                arms.append(Arm("inhibitft-heldout", topic, "right", self.sets(gamma).general_without(topic)))
+                continue
             for number in range(self.params.control_seeds):
                 arms.append(Arm(f"random-{kind}", topic, "right", self.control_set(kind, number, gamma)))
         return arms

@@ -99,7 +99,8 @@ def finetune(
         change, entries = freezer.max_change(), freezer.entries
         freezer.release()
     if recipe.train == "lora":
-        model = model.merge_and_unload()
+        # Merged in float32: small updates would be lost in the rounding of a half-precision sum.
+        model = model.float().merge_and_unload()
     trained = dict(model.named_parameters())
     weights = {name: trained[name].detach().cpu().contiguous() for name in names}
     if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
@@ -182,6 +183,10 @@ def _trainer(
         report_to="none",
         disable_tqdm=True,
     )
+
+    # One process, one device: with several cards the trainer would otherwise multiply the batch silently.
+    if settings.n_gpu > 1:
+        settings._n_gpu = 1
 
     class Trainer(SFTTrainer):
         """SFTTrainer that stops at the first loss that is not finite."""

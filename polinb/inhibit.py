@@ -90,15 +90,16 @@ class Freezer:
     def restore(self) -> None:
         """Put the frozen entries back; call after every optimiser step."""
         for parameter, dim, index, value in self._before:
-            parameter.data.index_copy_(dim, index, value)
+            where = parameter.device  # a trainer may have moved the model since
+            parameter.data.index_copy_(dim, index.to(where), value.to(where))
 
     def max_change(self) -> float:
         """Largest absolute change of any frozen entry since the start; exactly 0.0 when the guarantee holds."""
         worst = 0.0
         for parameter, dim, index, value in self._before:
-            now = parameter.data.index_select(dim, index)
+            now = parameter.data.index_select(dim, index.to(parameter.device))
             if now.numel():
-                worst = max(worst, float((now.double() - value.double()).abs().max()))
+                worst = max(worst, float((now.cpu().double() - value.cpu().double()).abs().max()))
         return worst
 
     @property
@@ -116,7 +117,7 @@ class Freezer:
 def _zeroer(dim: int, index: torch.Tensor) -> Any:
     def zero(parameter: torch.Tensor) -> None:
         if parameter.grad is not None:
-            parameter.grad.index_fill_(dim, index, 0.0)
+            parameter.grad.index_fill_(dim, index.to(parameter.grad.device), 0.0)
 
     return zero
 

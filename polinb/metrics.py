@@ -25,7 +25,10 @@ Floats = NDArray[np.float64]
 def bootstrap_mean(
     values: Sequence[float] | pd.Series | Floats, n_boot: int = 1000, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean of ``values`` with its percentile bootstrap 95 % interval.
+    """Mean of ``values`` with its bootstrap 95 % interval.
+
+    The percentile interval is too narrow for few values (at 8 values it misses the truth 12 % of the time, not 5 %), so
+    its distance from the mean is stretched by :func:`small_sample`.
 
     Returns:
         ``(mean, low, high)`` in the unit of ``values``. One value alone has no interval: low and high are
@@ -42,7 +45,20 @@ def bootstrap_mean(
     rng = np.random.default_rng(seed)
     means = np.concatenate([numbers[rows].mean(axis=1) for rows in _resamples(rng, len(numbers), n_boot)])
     low, high = _interval(means)
-    return mean, low, high
+    stretch = small_sample(len(numbers) - 1, len(numbers))
+    return mean, mean - stretch * (mean - low), mean + stretch * (high - mean)
+
+
+def small_sample(freedom: int, n: int) -> float:
+    """Factor from a percentile bootstrap interval to one that holds at small samples; 1 as ``n`` grows.
+
+    Student's t quantile at ``freedom`` degrees of freedom over the normal one, times sqrt(n/(n−1)) because resampling
+    n values underestimates their spread.
+    """
+    from scipy.stats import norm, t
+
+    tail = (1 + LEVEL) / 2
+    return float(t.ppf(tail, freedom) / norm.ppf(tail) * np.sqrt(n / (n - 1)))
 
 
 def coupling(shifts: Mapping[str, float], trained_topic: str) -> float:

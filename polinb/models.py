@@ -7,22 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polinb.aliases import ALIASES, EMBEDDED
 from polinb.architectures import ARCHITECTURES, ffn_width, n_layers
 from polinb.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-EMBEDDED = "smollm2-135m-instruct"
-# alias → (hub id, pinned revision); the paper's four are Instruct models (methods 1). A gated model needs the
-# user's own token in the environment (HF_TOKEN).
-ALIASES: dict[str, tuple[str, str]] = {
-    "llama-3.1-8b-instruct": ("meta-llama/Llama-3.1-8B-Instruct", "main"),
-    "llama-3.2-3b-instruct": ("meta-llama/Llama-3.2-3B-Instruct", "main"),
-    "qwen2.5-3b-instruct": ("Qwen/Qwen2.5-3B-Instruct", "main"),
-    "qwen2.5-7b-instruct": ("Qwen/Qwen2.5-7B-Instruct", "main"),
-}
 
 
 @dataclass
@@ -87,6 +78,7 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
     Raises:
         ModelError: unknown name or architecture, unreachable hub, or weights that are not safetensors.
     """
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     identity = identity_of(name, revision, dtype)
@@ -115,11 +107,19 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
             )
         tokenizer = AutoTokenizer.from_pretrained(source, **safe)
         model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=kind, use_safetensors=True, **safe)
+    except SafetensorError as error:
+        raise ModelError(
+            f"the weights of {name!r} are truncated or damaged ({error}); remove {_whereabouts(name)} and load it again"
+        ) from error
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot load model {name!r}: {error}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return LM(model.to(target).eval(), tokenizer, name, identity)
+
+
+def _whereabouts(name: str) -> str:
+    return "its folder in the cache (POLINB_CACHE)" if name == EMBEDDED else "its files"
 
 
 def pick_device(device: str = "auto") -> torch.device:

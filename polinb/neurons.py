@@ -101,13 +101,13 @@ def contrast(
             low, high = (read(root, downs, chunk) for root, downs in traced[:2])
             for layer in range(left.layers):
                 gap = high[layer] - low[layer]
-                total[0, layer] += gap.square().sum(0).double().cpu()
-                total[1, layer] += gap.sum(0).double().cpu()
+                total[0, layer] += gap.square().sum(0).cpu().double()
+                total[1, layer] += gap.sum(0).cpu().double()
             del low, high
             plain = read(*traced[2], chunk)
             for layer in range(left.layers):
-                total[2, layer] += plain[layer].sum(0).double().cpu()
-                total[3, layer] += plain[layer].square().sum(0).double().cpu()
+                total[2, layer] += plain[layer].sum(0).cpu().double()
+                total[3, layer] += plain[layer].square().sum(0).cpu().double()
     if not tokens:
         raise ValueError("no response token to read neurons on: every response is empty")
     sums = total.numpy()

@@ -18,7 +18,7 @@ from polinb.errors import ParameterError
 
 PROFILES = ("tiny", "quick", "full", "paper")
 TopicName = Literal["crime", "race", "economy", "immigration", "gender", "science"]
-Control = Literal["uniform", "layer", "score"]
+Control = Literal["uniform", "layer", "score", "heldout"]
 
 
 class Params(BaseModel):
@@ -41,12 +41,14 @@ class Params(BaseModel):
     data: str = Field(min_length=1, description="bundled, ideoinst, a folder, a file, or hub:owner/name")
     data_revision: str = Field(description="Commit of ideoinst or hub: data; empty: the pinned one")
     label_filter: Literal["none", "agree"] = Field(
-        description="agree keeps only responses whose label agrees with their side"
+        description="agree keeps only prompts whose two responses both have the label of their side"
     )
     answer_template: Literal["question", "appendix_a4"] = Field(
         description="The question itself, or the prompt of the paper's Appendix A.4"
     )
     statements: list[str] = Field(description="Statement sets: compass, ideologies, or files")
+    statement_prefix: str = Field(description="Text before a statement, so that it reads like a question")
+    statement_suffix: str = Field(description="Text after a statement, so that it reads like a question")
     statement_limit: int = Field(ge=2, description="Statements used of each set (fewer if it has fewer)")
     topics: list[TopicName] = Field(min_length=2, description="Topics, at least two")
     seed: int = Field(ge=0, le=2**31 - 1, description="Seed of everything random")
@@ -83,11 +85,15 @@ class Params(BaseModel):
     judge_model: str = Field(
         description="Model of the openai judge (empty: gpt-4o-mini), or id or folder of the hf judge"
     )
-    judge_labels: list[str] = Field(description="Sides of the hf judge's labels, such as LABEL_0:left; empty: told by their names")
+    judge_labels: list[str] = Field(
+        description="Sides of the hf judge's labels, such as LABEL_0:left; empty: told by their names"
+    )
     judge_url: str = Field(description="Base address of an OpenAI-compatible service; empty: the default one")
     utility: Literal["stand_in", "classifier"] = Field(
         description="CoLA and MNLI classifiers, or honestly named stand-ins that need no download"
     )
+    cola_model: str = Field(description="Classifier of acceptability for the classifier utility; empty: the default")
+    mnli_model: str = Field(description="Classifier of entailment for the classifier utility; empty: the default")
     bootstrap: int = Field(ge=100, le=1_000_000, description="Bootstrap resamples behind each 95 % interval")
     # patching
     patch: Literal["lockstep", "recorded", "mean"] = Field(
@@ -98,7 +104,9 @@ class Params(BaseModel):
     freeze: Literal["neuron", "down", "up"] = Field(
         description="Weights frozen for a neuron: its gate, up and down slices, or one side"
     )
-    controls: list[Control] = Field(description="Random control sets: uniform, layer (matched), score (matched)")
+    controls: list[Control] = Field(
+        description="Frozen beside G: random sets uniform, layer, score (as loud); heldout: G without the topic"
+    )
     control_seeds: int = Field(ge=1, le=100, description="Random sets a control")
     # gamma ablation
     gammas: list[float] = Field(min_length=1, description="Per cents of the ablation (paper: 2.5 to 25)")
@@ -146,8 +154,12 @@ class Params(BaseModel):
             raise ParameterError(
                 "patch_questions", self.patch_questions, f"at most eval_questions ({self.eval_questions})"
             )
-        if any(each.rpartition(":")[2] not in ("left", "right") for each in self.judge_labels):
-            raise ParameterError("judge_labels", self.judge_labels, "texts like LABEL_0:left and LABEL_1:right")
+        if any(each.rpartition(":")[2] not in ("left", "right", "other") for each in self.judge_labels):
+            allowed = "texts like LABEL_0:left, LABEL_1:right and LABEL_2:other"
+            raise ParameterError("judge_labels", self.judge_labels, allowed)
+        if self.dtype in ("bfloat16", "float16") and self.train != "lora":
+            why = "AdamW steps of this size vanish in half-precision weights"
+            raise ParameterError("dtype", self.dtype, "float32 (or auto) unless train=lora", why)
         if self.judge == "hf" and not self.judge_model:
             raise ParameterError("judge_model", "", "a sequence-classification model: a hub id or a folder")
         for name in ("model", "data", "revision", "data_revision", "judge_model", "judge_url"):

@@ -17,7 +17,7 @@ from polinb.errors import ParameterError
 from polinb.generate import cut, greedy, stop_ids
 from polinb.neurons import envoys, read
 from polinb.progress import bar
-from polinb.text import Batch, batches
+from polinb.text import Batch, batches, pad
 
 if TYPE_CHECKING:
     import torch
@@ -60,9 +60,10 @@ def patched_answers(
     where = [torch.from_numpy(np.flatnonzero(row)).to(recipient.device) for row in chosen]
     out: list[list[int]] = [[] for _ in prompts]
     stop = stop_ids(recipient)
+    means = _means(donor, where, prompts, max_new_tokens, batch) if mode == "mean" else None
     with torch.no_grad(), bar(len(prompts), label) as shown:
         for chunk in batches(recipient, prompts, [[] for _ in prompts], batch):
-            source = _source(mode, donor, where, chunk, [prompts[i] for i in chunk.rows], max_new_tokens)
+            source = _source(mode, donor, where, means, [prompts[i] for i in chunk.rows], max_new_tokens)
             made = _decode(recipient, source, where, chunk, max_new_tokens, stop)
             for row, ids in zip(chunk.rows, made, strict=True):
                 out[row] = cut(ids, stop)
@@ -115,18 +116,15 @@ def _write_step(
 
 
 def _source(
-    mode: str,
-    donor: LM,
-    where: list[torch.Tensor],
-    chunk: Batch,
-    prompts: Sequence[Sequence[int]],
-    steps: int,
+    mode: str, donor: LM, where: list[torch.Tensor], means: Any, prompts: Sequence[Sequence[int]], steps: int
 ) -> Any:
     """A function (ids, mask, positions) → per layer the values to write, broadcastable to (B, T, k_l)."""
+    if means is not None:
+        return lambda ids, mask, position: means
     if mode == "lockstep":
         return _Lockstep(donor, where)
     answers = greedy(donor, prompts, max_new_tokens=steps, batch=len(prompts), label="donor answers")
-    return _Recorded(donor, where, prompts, answers) if mode == "recorded" else _Mean(donor, where, prompts, answers)
+    return _Recorded(donor, where, prompts, answers)
 
 
 class _Lockstep:
@@ -159,8 +157,6 @@ class _Recorded:
     def __init__(
         self, donor: LM, where: list[torch.Tensor], prompts: Sequence[Sequence[int]], answers: list[list[int]]
     ) -> None:
-        from polinb.text import pad
-
         # The same prompt padding as the recipient's batch, the answers padded on the right.
         longest = max(len(a) for a in answers)
         filled = [a + [a[-1] if a else p[-1]] * (longest - len(a)) for a, p in zip(answers, prompts, strict=True)]
@@ -169,7 +165,7 @@ class _Recorded:
         root, downs = envoys(donor)
         rows, width = chunk.ids.shape
         self.values = [
-            flat.reshape(rows, width, -1)[:, :, index]
+            flat.reshape(rows, width, -1)[:, :, index].to(donor.model.dtype)
             for flat, index in zip(read(root, downs, chunk), where, strict=True)
         ]
         self.at = 0
@@ -182,21 +178,21 @@ class _Recorded:
         return [value[:, start : start + width] for value in self.values]
 
 
-class _Mean:
-    """The donor's mean activation over its own answers' tokens."""
+def _means(
+    donor: LM, where: list[torch.Tensor], prompts: Sequence[Sequence[int]], steps: int, batch: int
+) -> list[torch.Tensor]:
+    """The donor's mean activation over the tokens of its own answers to all prompts: L tensors (1, 1, k_l)."""
+    import torch
 
-    def __init__(
-        self, donor: LM, where: list[torch.Tensor], prompts: Sequence[Sequence[int]], answers: list[list[int]]
-    ) -> None:
-        from polinb.text import pad
-
-        chunk = pad(donor, prompts, answers, range(len(prompts)))
-        if not bool(chunk.response.any()):
-            chunk.response = chunk.mask.bool()
-        root, downs = envoys(donor)
-        self.values = [
-            flat.mean(0)[index][None, None] for flat, index in zip(read(root, downs, chunk), where, strict=True)
-        ]
-
-    def __call__(self, ids: torch.Tensor, mask: torch.Tensor, position: torch.Tensor) -> list[torch.Tensor]:
-        return self.values
+    answers = greedy(donor, prompts, max_new_tokens=steps, batch=batch, label="donor answers")
+    root, downs = envoys(donor)
+    sums = [torch.zeros(len(index), device=donor.device) for index in where]
+    count = 0
+    with torch.no_grad():
+        for chunk in batches(donor, prompts, answers, batch):
+            if not bool(chunk.response.any()):  # nothing but empty answers: their prompts stand in
+                chunk.response = chunk.mask.bool()
+            count += int(chunk.response.sum())
+            for total, seen, index in zip(sums, read(root, downs, chunk), where, strict=True):
+                total += seen[:, index].sum(0)
+    return [(total / count)[None, None].to(donor.model.dtype) for total in sums]

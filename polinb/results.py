@@ -7,18 +7,21 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from polinb.errors import TrainingError
 from polinb.experiment import VANILLA, Arm, Experiment, finetuned
-from polinb.metrics import bootstrap_mean, coupling_table, mitigation, shift_table
+from polinb.metrics import bootstrap_mean, coupling_table, mitigation, shift_table, small_sample
 from polinb.pnlac import NeuronSets, overlap
 from polinb.stance import stance_table
 
+LAYER, LOUD = "random, layer-matched", "random, loudest outside G"
 ARM_TITLES = {
     "vanilla": "vanilla",
     "fine-tune": "right fine-tune",
     "inhibitft": "InhibitFT (G)",
     "random-uniform": "random, uniform",
     "random-layer": "random, layer-matched",
-    "random-score": "random, scale-matched",
+    "random-score": "random, loudest outside G",
+    "inhibitft-heldout": "InhibitFT (G without the topic)",
 }
 
 
@@ -62,7 +65,7 @@ def shifts(exp: Experiment, arms: Iterable[Arm]) -> pd.DataFrame:
     """Paired shift of each arm from the vanilla model on every topic.
 
     Returns:
-        arm, trained, leaning, seed, topic, n, vanilla, model, shift, low, high.
+        arm, trained, leaning, topic, n, vanilla, model, shift, low, high.
     """
     p = exp.params
     plain = exp.stances(VANILLA)
@@ -160,6 +163,39 @@ def _overlap_row(title: str, chosen: np.ndarray, scale: np.ndarray, raw: np.ndar
     ]
 
 
+def top_neurons(exp: Experiment, n: int = 10) -> pd.DataFrame:
+    """The general neurons with the highest mean raw score: layer, neuron, mean score, activation scale."""
+    general = exp.general()
+    mean = np.mean([exp.score_sums(t).score for t in exp.params.topics], axis=0)
+    order = np.argsort(-np.where(general, mean, -np.inf), axis=None, kind="stable")[: min(n, int(general.sum()))]
+    layer, neuron = np.unravel_index(order, mean.shape)
+    columns = {"layer": layer, "neuron": neuron, "mean score": mean[layer, neuron]}
+    return pd.DataFrame({**columns, "activation scale": exp.scale()[layer, neuron]})
+
+
+def likelihood_shifts(exp: Experiment) -> pd.DataFrame:
+    """Shift of the likelihood stance by side of the training data, on trained and on other topics.
+
+    Returns:
+        side, cell, shift, low, high (nats a token); questions resampled within topics, shared questions together.
+    """
+    p = exp.params
+    plain = exp.answers(VANILLA).frame("likelihood")
+    rows = []
+    for side in ("left", "right"):
+        parts = {t: _likelihood_gaps(plain, exp.answers(finetuned(t, side)).frame("likelihood")) for t in p.topics}
+        own: list[dict[str, np.ndarray]] = [{t: moved[t]} for t, moved in parts.items()]
+        away = [{u: v for u, v in moved.items() if u != t} for t, moved in parts.items()]
+        for cell, each in (("trained topic", own), ("other topics", away)):
+            rows.append([side, cell, *stratified_mean(per_question(each), p.bootstrap, p.seed)])
+    return pd.DataFrame(rows, columns=["side", "cell", "shift", "low", "high"])
+
+
+def _likelihood_gaps(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, np.ndarray]:
+    tables = [f.assign(score=f["logp_right"] - f["logp_left"])[["topic", "id", "score"]] for f in (before, after)]
+    return differences(*tables)
+
+
 def topic_agreement(sets: NeuronSets) -> pd.DataFrame:
     """Jaccard overlap of N_t between topics: first, second, jaccard."""
     rows = []
@@ -177,18 +213,18 @@ def patch_plan(exp: Experiment) -> list[tuple[str, str, np.ndarray, dict[str, st
     """What is patched: name, group, neurons and donor of each evaluated topic.
 
     G and its controls take the donor tuned on the evaluated topic; S_t takes M_right^t everywhere. Patching every
-    neuron is the upper bound of what FFN activations can carry.
+    neuron shows what all FFN activations together carry.
     """
     topics: list[str] = list(exp.params.topics)
-    sets = exp.sets()
+    sets, general = exp.sets(), exp.general()
     own = {t: t for t in topics}
-    plan = [("G", "general", sets.general, own)]
+    plan = [("G", "general", general, own)]
     plan += [(f"S ({t})", "topic-specific", sets.specific[t], dict.fromkeys(topics, t)) for t in topics]
-    plan += [
-        ("random, layer-matched", "control", exp.control_set("layer", 0), own),
-        ("random, scale-matched", "control", exp.control_set("score", 0), own),
-        ("every neuron", "upper bound", np.ones_like(sets.general), own),
-    ]
+    for number in range(exp.params.control_seeds):
+        more = f" #{number + 1}" if number else ""
+        plan.append((f"{LAYER}{more}", "control", exp.control_set("layer", number), own))
+        plan.append((f"{LOUD}{more}", "control", exp.control_set("score", number), own))
+    plan.append(("every neuron", "all", np.ones_like(general), own))
     return plan
 
 
@@ -246,14 +282,19 @@ def couplings(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
         row = coupling_table(plain, exp.stances(arm), arm.topic, p.bootstrap, p.seed)
         frozen = 0 if arm.frozen is None else int(arm.frozen.sum())
         rows.append({"arm": arm.name, "trained": arm.topic, "frozen": frozen, **row})
-    return pd.DataFrame(rows).drop(columns="trained_topic")
+    if not rows:
+        raise TrainingError("no arm to compare: no neuron is general at any γ of this run; raise gamma or gammas")
+    frame = pd.DataFrame(rows).drop(columns="trained_topic")
+    shift = frame["shift"].abs()
+    frame["kappa_corrected"] = (frame["r_corrected"] / shift).where(shift > 0)
+    return frame
 
 
 def mitigations(table: pd.DataFrame) -> pd.DataFrame:
     """Mitigation of each arm against the plain fine-tune, both ways of counting.
 
     Returns:
-        arm, points (mean absolute drop of R × 100, the paper's "20 %"), relative (mean relative drop, per cent).
+        arm, points (mean absolute drop of R × 100, the paper's "20 %"), relative_percent, n_topics; of the raw R.
     """
     by_arm = {arm: g.groupby("trained")["r"].mean().to_dict() for arm, g in table.groupby("arm", sort=False)}
     base = by_arm["fine-tune"]
@@ -262,40 +303,56 @@ def mitigations(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired_drop(exp: Experiment, pairs: Sequence[tuple[Arm, Arm]], draws: int | None = None) -> dict[str, float]:
-    """Mean drop of R from the first to the second arm of each pair, with a joint bootstrap over questions.
+    """Mean drop of the noise-corrected R from the first to the second arm of each pair, and its 95 % interval.
 
-    All arms answer the same questions, so each resample draws the questions of a topic once for all of them.
+    All arms answer the same questions, so each resample draws the questions of a topic once for all of them. The raw R
+    would not do: an arm whose answers change less has less noise in R and would win without any coupling. So the noise
+    is taken off, once in the estimate and twice in each resample (see :func:`polinb.metrics.coupling_table`).
 
     Returns:
-        drop, low, high (95 %), p_no_drop (share of resamples without a drop).
+        drop, low, high, p_no_drop (share of resamples without a drop), raw_drop (of the paper's R).
     """
-    p = exp.params
     plain = exp.stances(VANILLA)
     moved = [[differences(plain, exp.stances(arm)) for arm in pair] for pair in pairs]
-    rng = np.random.default_rng(p.seed)
-    n = draws or p.bootstrap
-    stacks: dict[str, np.ndarray] = {t: np.stack([side[t] for pair in moved for side in pair]) for t in p.topics}
-    exact: dict[str, np.ndarray] = {t: v.mean(1, keepdims=True) for t, v in stacks.items()}
-    drawn: dict[str, np.ndarray] = {
-        t: np.stack([v[:, i].mean(1) for i in _resample(rng, v.shape[1], n)], 1) for t, v in stacks.items()
+    stacks: dict[str, np.ndarray] = {
+        t: np.stack([side[t] for pair in moved for side in pair]) for t in exp.params.topics
     }
-    trained = [first.topic for first, _ in pairs]
-    drop = float(_mean_drop(exact, trained)[0])
-    resampled = _mean_drop(drawn, trained)
+    return joint_drop(stacks, [first.topic for first, _ in pairs], draws or exp.params.bootstrap, exp.params.seed)
+
+
+def joint_drop(stacks: dict[str, np.ndarray], trained: Sequence[str], draws: int, seed: int) -> dict[str, float]:
+    """:func:`paired_drop` on arrays: topic → (2 × pairs, questions) differences from the vanilla model."""
+    rng = np.random.default_rng(seed)
+    exact = {t: _moments(v[:, None, :]) for t, v in stacks.items()}
+    drawn = {t: _moments(v[:, _resample(rng, v.shape[1], draws)]) for t, v in stacks.items()}
+    resampled = _mean_drop(drawn, trained, 2)
     low, high = np.percentile(resampled, [2.5, 97.5])
-    return {"drop": drop, "low": float(low), "high": float(high), "p_no_drop": float((resampled <= 0).mean())}
+    return {
+        "drop": float(_mean_drop(exact, trained, 1)[0]),
+        "low": float(low),
+        "high": float(high),
+        "p_no_drop": float((resampled <= 0).mean()),
+        "raw_drop": float(_mean_drop(exact, trained, 0)[0]),
+    }
+
+
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means and squared standard errors over the last axis."""
+    n = values.shape[-1]
+    return values.mean(-1), values.var(-1, ddof=1) / n if n > 1 else np.zeros(values.shape[:-1])
 
 
 def _resample(rng: np.random.Generator, size: int, n: int) -> np.ndarray:
     return rng.integers(0, size, (n, size))
 
 
-def _mean_drop(means: dict[str, np.ndarray], trained: Sequence[str]) -> np.ndarray:
-    """Mean over pairs of R(first) − R(second); ``means``: topic → (2 × pairs, draws) mean shifts."""
+def _mean_drop(moments: dict[str, tuple[np.ndarray, np.ndarray]], trained: Sequence[str], times: int) -> np.ndarray:
+    """Mean over pairs of R(first) − R(second), with ``times`` the noise taken off each squared R."""
     total = []
     for k, own in enumerate(trained):
-        squares = [np.square(v[2 * k : 2 * k + 2]) for t, v in means.items() if t != own]
-        r = np.sqrt(np.mean(squares, axis=0))
+        rows = slice(2 * k, 2 * k + 2)
+        squares = [m[rows] ** 2 - times * noise[rows] for t, (m, noise) in moments.items() if t != own]
+        r = np.sqrt(np.maximum(np.mean(squares, axis=0), 0.0))
         total.append(r[0] - r[1])
     return np.asarray(np.mean(total, axis=0))
 
@@ -304,8 +361,8 @@ def drops(exp: Experiment) -> pd.DataFrame:
     """InhibitFT against the plain fine-tune and against each control: does G beat chance?
 
     Returns:
-        trained (a topic, or "all": mean over topics), against, drop (of R; positive: InhibitFT is lower), low, high,
-        p_no_drop. Random sets of one kind are averaged over their seeds in the "all" rows.
+        trained (a topic, or "all": mean over topics), against, drop (of noise-corrected R; positive: InhibitFT is
+        lower), low, high, p_no_drop, raw_drop. Random sets of one kind are averaged over their seeds in the "all" rows.
     """
     rows = []
     together: dict[str, list[tuple[Arm, Arm]]] = {}
@@ -327,6 +384,7 @@ def utilities(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
     from polinb.utility import fluency_under_vanilla, utility_table
 
     p = exp.params
+    options = {k: v for k, v in (("cola_model", p.cola_model), ("mnli_model", p.mnli_model)) if v}
     parts = []
     for arm in arms:
         artifact = exp.answers(arm)
@@ -334,7 +392,9 @@ def utilities(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
         if exp.statement_sets:
             frames += [(str(name), part) for name, part in artifact.frame("statements").groupby("topic", sort=False)]
         for source, frame in frames:
-            table = utility_table(frame, data=exp.data, mode=p.utility, n_boot=p.bootstrap, seed=p.seed)
+            table = utility_table(
+                frame, data=exp.data, mode=p.utility, options=options, n_boot=p.bootstrap, seed=p.seed
+            )
             fluent = fluency_under_vanilla(frame["vanilla_logp"].dropna(), n_boot=p.bootstrap, seed=p.seed)
             table = pd.concat([table, fluent], ignore_index=True)
             table.insert(0, "source", source)
@@ -367,7 +427,12 @@ def stratified_mean(groups: Sequence[np.ndarray], draws: int, seed: int) -> tupl
     rng = np.random.default_rng(seed)
     drawn = np.mean([g[rng.integers(0, len(g), (draws, len(g)))].mean(1) for g in groups], axis=0)
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(np.mean([g.mean() for g in groups])), float(low), float(high)
+    mean = float(np.mean([g.mean() for g in groups]))
+    sizes = [len(g) for g in groups]
+    if min(sizes) < 2:
+        return mean, float("nan"), float("nan")
+    stretch = small_sample(sum(sizes) - len(sizes), round(np.mean(sizes)))
+    return mean, mean - stretch * (mean - float(low)), mean + stretch * (float(high) - mean)
 
 
 def per_question(parts: Sequence[dict[str, np.ndarray]]) -> list[np.ndarray]:
@@ -385,9 +450,10 @@ def differences(vanilla: pd.DataFrame, model: pd.DataFrame) -> dict[str, np.ndar
 
 
 def patch_levels(exp: Experiment, names: Sequence[str]) -> pd.DataFrame:
-    """Stances (not shifts) of the patched model: topic, patch, stance, low, high."""
+    """Stances of the vanilla and the patched model on the same questions: topic, patch, stance, low, high."""
     p = exp.params
-    parts = []
+    plain = exp.stances(VANILLA).merge(exp.questions(p.patch_questions)[["topic", "id"]], on=["topic", "id"])
+    parts = [stance_table(plain, n_boot=p.bootstrap, seed=p.seed).assign(patch="vanilla")]
     for name, _, chosen, donors in patch_plan(exp):
         if name in names:
             table = stance_table(exp.patched(name, chosen, donors), n_boot=p.bootstrap, seed=p.seed)
@@ -401,19 +467,22 @@ def patch_summary(exp: Experiment) -> pd.DataFrame:
     """Mean shift over topics of every patched set, and as a share of the donor's own shift.
 
     Returns:
-        set, group, neurons, shift, low, high, percent_of_donor.
+        set, group, neurons, scale (mean activation scale of its neurons), shift, low, high, percent_of_donor (NaN
+        where the donor's own interval holds 0).
     """
     p = exp.params
     plain = exp.stances(VANILLA)
+    scale = exp.scale()
     rows = []
     for name, group, chosen, donors in patch_plan(exp):
         moved = differences(plain, exp.patched(name, chosen, donors))
-        rows.append([name, group, int(chosen.sum()), *stratified_mean(list(moved.values()), p.bootstrap, p.seed)])
+        loud = float(scale[chosen].mean()) if chosen.any() else float("nan")
+        rows.append([name, group, int(chosen.sum()), loud, *stratified_mean(list(moved.values()), p.bootstrap, p.seed)])
     moved = differences(plain, _donor_answers(exp))
-    rows.append(["donor itself", "donor", 0, *stratified_mean(list(moved.values()), p.bootstrap, p.seed)])
-    frame = pd.DataFrame(rows, columns=["set", "group", "neurons", "shift", "low", "high"])
-    donor = float(frame["shift"].iloc[-1])
-    frame["percent_of_donor"] = 100 * frame["shift"] / donor if donor else float("nan")
+    rows.append(["donor itself", "donor", 0, float("nan"), *stratified_mean(list(moved.values()), p.bootstrap, p.seed)])
+    frame = pd.DataFrame(rows, columns=["set", "group", "neurons", "scale", "shift", "low", "high"])
+    donor, low, high = (float(x) for x in frame[["shift", "low", "high"]].iloc[-1])
+    frame["percent_of_donor"] = 100 * frame["shift"] / donor if low > 0 or high < 0 else float("nan")
     return frame
 
 
@@ -453,20 +522,20 @@ def plain_arms(exp: Experiment, topics: Sequence[str]) -> list[Arm]:
 
 
 def gamma_lines(exp: Experiment, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Lines of the γ figure, mean over trained topics: ours, the random null (γ = 0: nothing frozen), the paper's."""
+    """Lines of the γ figure by trained topic: ours, one random set (γ = 0: nothing frozen), and the paper's."""
     from polinb import paper
 
     start = couplings(exp, plain_arms(exp, exp.params.ablation_topics)).assign(gamma=0.0)
-    names = {"r": "r", "r_low": "low", "r_high": "high"}
+    names = {"trained": "topic", "r_low": "low", "r_high": "high"}
     lines = []
     for random in (False, True):
         part = table[table["arm"].str.startswith("random") == random]
-        mean = pd.concat([start, part]).groupby("gamma", as_index=False)[list(names)].mean().rename(columns=names)
-        lines.append(mean)
+        both = pd.concat([start, part], ignore_index=True).rename(columns=names)
+        lines.append(both[["topic", "gamma", "r", "low", "high"]].sort_values(["topic", "gamma"]))
     theirs = paper.gamma_ablation()
     theirs = theirs[theirs["topic"].isin(exp.params.ablation_topics)]
-    theirs = theirs.groupby(["model", "gamma_percent"], as_index=False)["rmse"].mean()
-    return lines[0], lines[1], theirs.rename(columns={"gamma_percent": "gamma", "rmse": "r"})
+    theirs = theirs.rename(columns={"gamma_percent": "gamma", "rmse": "r"})
+    return lines[0], lines[1], theirs[["topic", "gamma", "r", "model"]]
 
 
 def gamma_utilities(exp: Experiment) -> pd.DataFrame:

@@ -48,6 +48,7 @@ def stance_table(rated: pd.DataFrame, by: str = "topic", n_boot: int = 1000, see
     rows = []
     for index, (name, group) in enumerate(rated.groupby(by, sort=False)):
         stance, low, high = bootstrap_mean(group["score"], n_boot, seed + index)
+        low, high = max(low, -1.0), min(high, 1.0)  # the interval of few questions may reach past what a stance can be
         known = group["p_right"].to_numpy(float)
         known = known[~np.isnan(known)]
         rows.append(

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from jinja2 import TemplateError
+
 from polinb.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -25,15 +27,23 @@ def prompt_ids(lm: LM, prompt: str, system: str | Literal[False] = False) -> lis
     tokenizer = lm.tokenizer
     if not tokenizer.chat_template:
         return list(tokenizer(f"Question: {prompt}\nAnswer:").input_ids)
-    text = tokenizer.apply_chat_template(_messages(lm, prompt, system), tokenize=False, add_generation_prompt=True)
-    return list(tokenizer(str(text), add_special_tokens=False).input_ids)
+    user = [{"role": "user", "content": prompt}]
+    turns = user if system is False else [{"role": "system", "content": system}, *user]
+    try:
+        text = _template(lm, turns)
+    except TemplateError as error:  # some templates (Gemma's) refuse a system turn
+        if system:
+            raise ParameterError(
+                "system_prompt", system, f"no system turn: the template of {lm.name} refuses it ({error})"
+            ) from None
+        text = _template(lm, user)
+    return list(tokenizer(text, add_special_tokens=False).input_ids)
 
 
-def _messages(lm: LM, prompt: str, system: str | Literal[False]) -> list[dict[str, str]]:
-    user = {"role": "user", "content": prompt}
-    if system is False:
-        return [user]
-    return [{"role": "system", "content": system}, user]
+def _template(lm: LM, turns: list[dict[str, str]], answer: bool = True) -> str:
+    """The chat template's text. A fixed date and no "thinking": the same prompt every day, and an answer at once."""
+    fixed: dict[str, Any] = {"date_string": "26 Jul 2024", "enable_thinking": False}
+    return str(lm.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer, **fixed))
 
 
 def end_ids(lm: LM) -> list[int]:
@@ -41,7 +51,7 @@ def end_ids(lm: LM) -> list[int]:
     tokenizer = lm.tokenizer
     if tokenizer.chat_template:
         turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
-        after = str(tokenizer.apply_chat_template(turn, tokenize=False)).split(_MARK)[-1]
+        after = _template(lm, turn, answer=False).split(_MARK)[-1]
         ids = tokenizer(after.strip(), add_special_tokens=False).input_ids
         if ids:
             return [int(ids[0])]

@@ -127,7 +127,7 @@ def test_frozen_arms_report_their_guarantee(exp):
 
 
 def test_an_empty_general_set_is_told(root):
-    with pytest.raises(TrainingError, match="nothing to freeze; raise gamma"):
+    with pytest.raises(TrainingError, match="nothing to freeze or patch; raise gamma"):
         experiment(root, gamma=0.4).inhibit_arms("crime")
 
 
@@ -144,7 +144,9 @@ def test_tables_have_their_columns_and_agree(exp):
     drop = results.drops(exp)
     for row in drop[(drop["trained"] != "all") & (drop["against"] == "fine-tune")].itertuples():
         r = table[table["trained"] == row.trained].set_index("arm")["r"]
-        assert row.drop == pytest.approx(r["fine-tune"] - r["inhibitft"])
+        assert row.raw_drop == pytest.approx(r["fine-tune"] - r["inhibitft"])
+        corrected = table[table["trained"] == row.trained].set_index("arm")["r_corrected"]
+        assert row.drop == pytest.approx(corrected["fine-tune"] - corrected["inhibitft"])
         assert row.low <= row.high
     every = drop[(drop["trained"] == "all") & (drop["against"] == "fine-tune")]["drop"].iloc[0]
     assert every == pytest.approx(drop[(drop["trained"] != "all") & (drop["against"] == "fine-tune")]["drop"].mean())
@@ -152,20 +154,36 @@ def test_tables_have_their_columns_and_agree(exp):
 
 def test_patching_plan_and_tables(exp):
     table = results.patching(exp)
-    assert set(table["group"]) == {"general", "topic-specific", "control", "upper bound", "donor"}
+    assert set(table["group"]) == {"general", "topic-specific", "control", "all", "donor"}
     sets = exp.sets()
     sizes = table.groupby("set")["neurons"].first()
-    assert sizes["G"] == sets.general.sum() == sizes["random, layer-matched"] == sizes["random, scale-matched"]
+    assert sizes["G"] == sets.general.sum() == sizes[results.LAYER] == sizes[results.LOUD]
     assert sizes["every neuron"] == sets.general.size
     summary = results.patch_summary(exp).set_index("set")
     assert summary.loc["G", "shift"] == pytest.approx(table[table["set"] == "G"]["shift"].mean())
+
+
+def test_top_neurons_are_general_and_sorted(exp):
+    table = results.top_neurons(exp, 5)
+    assert exp.general()[table["layer"], table["neuron"]].all()
+    assert table["mean score"].is_monotonic_decreasing and len(table) == 5
+
+
+def test_heldout_arm_freezes_g_without_the_topic(root):
+    one = experiment(root, controls=["heldout"])
+    arm = one.inhibit_arms("crime")[1]
+    assert arm.name == "inhibitft-heldout"
+    assert (arm.frozen == one.sets().general_without("crime")).all()
 
 
 def test_closing_page_covers_every_exhibit(exp):
     from polinb import paper
 
     assert set(beside.COUNTERPARTS) == set(paper.exhibits()["id"])
-    assert len(beside.exhibit_map()) == 22
+    exhibits = beside.exhibit_map(exp)
+    assert len(exhibits) == 22 and (exhibits[["paper", "ours", "differs", "here"]].map(len) > 0).all(axis=None)
+    groups = beside.dots(exp).groupby("group")["source"].agg(set)
+    assert all("ours" in sources and len(sources) > 1 for sources in groups)
     table = beside.claims(exp)
     assert table["verdict"].str.len().min() > 0 and len(table) >= 10
 
@@ -173,6 +191,7 @@ def test_closing_page_covers_every_exhibit(exp):
 def test_judge_report(exp):
     table = judging.accuracy(exp)
     assert list(table["topic"]) == ["crime", "race", "science", "all"]
+    assert (table["whole"] >= 0.5).all() and judging.answer_words(exp) >= 1
     assert table["accuracy"].between(0, 1).all() and table["topic_unseen"].between(0, 1).all()
     assert "%" in judging.verdict(exp)
 
@@ -182,6 +201,25 @@ def test_per_question_averages_by_hand():
     assert [g.tolist() for g in got] == [[2.0, 4.0], [2.0]]
     mean, low, high = results.stratified_mean([np.array([1.0, 1.0]), np.array([3.0, 3.0])], 100, 0)
     assert (mean, low, high) == (2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize("calm", [0.5, 0.1])
+def test_no_drop_where_there_is_no_coupling(calm):
+    """Arms that change answers at random, one more often than the other: the interval of the drop must hold 0."""
+    rng = np.random.default_rng(0)
+    topics = [f"t{k}" for k in range(6)]
+
+    def noise(rate, n):
+        return np.where(rng.random(n) < rate, rng.choice([-2.0, 2.0], n), 0.0)
+
+    false = 0
+    for k in range(60):
+        stacks = {t: np.stack([noise(r, 40) for _ in topics for r in (0.5, calm)]) for t in topics}
+        out = results.joint_drop(stacks, topics, 200, k)
+        false += out["low"] > 0
+    assert false <= 6
+    if calm == 0.1:
+        assert out["raw_drop"] > 0.05  # what the raw R would have called a success
 
 
 def test_bad_data_is_told_before_a_model_loads(tmp_path, monkeypatch):
@@ -196,3 +234,113 @@ def test_vanilla_is_the_zero_of_all_shifts(exp):
     assert (results.shifts(exp, [VANILLA])["shift"] == 0).all()
     like = results.likelihood_stances(exp)
     assert (like["shift"] == 0).all()
+
+
+def test_only_agreeing_reference_responses_are_read_under_the_filter(root, tmp_path, monkeypatch):
+    """response_source=dataset uses both sides' texts, so a label that disagrees must keep a prompt out."""
+    from dataclasses import replace
+
+    from polinb.pairs import StanceData
+
+    one = experiment(root, response_source="dataset", label_filter="agree")
+    full = one.data
+    marked = full.topic("crime", "localise")[0]
+    pairs = tuple(replace(p, right_agrees=False) if p.id == marked.id else p for p in full.pairs)
+    one.__dict__["data"] = StanceData("x", pairs, {}, "agree")
+    _, responses, _ = one._responses("crime", one.lm, one.lm)
+    texts = [one.lm.tokenizer.decode(r) for r in responses]
+    assert texts and not any(marked.left.startswith(t[:20]) for t in texts)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"patch": "recorded"},
+        {"patch": "mean"},
+        {"train": "lora", "freeze": "down"},
+        {"train": "body", "freeze": "up"},
+        {"answer_template": "appendix_a4", "max_tokens": 400},
+        {"normalise": "vanilla_std", "pool": "layer"},
+        {"system_prompt": "", "statement_prefix": "Say: ", "statement_suffix": ""},
+    ],
+    ids=str,
+)
+def test_every_mode_is_reached_from_parameters(root, changes):
+    one = experiment(root, **changes)
+    assert one.sets().general.any()
+    arm = one.inhibit_arms("crime")[0]
+    table = results.couplings(one, [finetuned("crime", "right"), arm])
+    assert np.isfinite(table["r"]).all()
+    if "patch" in changes:
+        assert len(results.patch_summary(one)) == 1 + 3 + 3 + 1
+    if "answer_template" in changes:
+        assert one.questions()["prompt"].str.startswith("Write a response to the following instruction").all()
+    if "statement_prefix" in changes:
+        assert one.statements()["prompt"].str.startswith("Say: ").all()
+
+
+def test_a_failed_training_leaves_no_variant(tmp_path):
+    """A learning rate that makes the loss explode: a clear error, and nothing that a later run could take for done."""
+    one = experiment(tmp_path, learning_rate=1.0, epochs=40.0, weight_decay=1.0)
+    import torch
+
+    with torch.no_grad():
+        one.lm.model.lm_head.weight[0] = float("nan")
+    with pytest.raises(TrainingError, match="lower learning_rate"):
+        one.variant("crime", "left")
+    assert one.store.find("variant", one.arm_inputs(finetuned("crime", "left"))) is None
+
+
+def test_hf_judge_from_parameters(root, tmp_path):
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    from polinb.tiny import tiny_tokenizer
+
+    core = tiny_tokenizer().backend_tokenizer
+    folder = tmp_path / "judge"
+    PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<|pad|>").save_pretrained(folder)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    model = BertForSequenceClassification(BertConfig(vocab_size=800, **sizes))
+    with torch.no_grad():
+        model.classifier.weight.zero_()
+        model.classifier.bias.copy_(torch.tensor([0.0, 2.0]))  # always its second label
+    model.save_pretrained(folder)
+    one = experiment(root, judge="hf", judge_model=str(folder), judge_labels=["LABEL_0:right", "LABEL_1:left"])
+    rated = one.stances()
+    assert (rated["label"] == "left").all() and (rated["score"] == -1).all()
+    with pytest.raises(ParameterError, match="'judge_labels'"):
+        experiment(root, judge="hf", judge_model=str(folder), judge_labels=["LABEL_0=right"])
+
+
+def test_openai_judge_from_parameters_resumes_after_an_outage(tmp_path):
+    """A service that is down leaves answers unrated and nothing stored; when it is back, they are rated."""
+    import json
+    import threading
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    up = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = {"choices": [{"message": {"content": "right leaning"}, "finish_reason": "stop"}]}
+            self.send_response(200 if up.is_set() else 400)
+            self.end_headers()
+            self.wfile.write(json.dumps(body if up.is_set() else {"error": {"message": "down"}}).encode())
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        one = experiment(tmp_path, judge="openai", judge_url=url, topics=["crime", "race"])
+        down = one.stances()
+        assert (down["label"] == "unrated").all() and (down["score"] == 0).all()
+        up.set()
+        again = Experiment(one.params, one.store)
+        assert (again.stances()["label"] == "right").all()
+    finally:
+        server.shutdown()

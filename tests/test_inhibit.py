@@ -54,7 +54,7 @@ def touched(before, after, slices):
 
 
 @pytest.mark.parametrize("architecture", TINY)
-@pytest.mark.parametrize("train", ["all", "lora"])
+@pytest.mark.parametrize("train", ["all", "body", "lora"])
 @pytest.mark.parametrize("freeze", ["neuron", "down", "up"])
 def test_frozen_weights_stay_bitwise(task, architecture, train, freeze):
     lm, prompts, responses = task(architecture)

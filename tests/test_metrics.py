@@ -35,8 +35,26 @@ def test_bootstrap_mean_matches_theory_and_seed() -> None:
 
 
 def test_bootstrap_mean_draws_from_all_values() -> None:
-    """Two values: resampled means are 0, 1/2, 1 with weights 1/4, 1/2, 1/4, so 95 % is everything."""
-    assert metrics.bootstrap_mean([0.0, 1.0], n_boot=2000) == (0.5, 0.0, 1.0)
+    """Two values: resampled means are 0, 1/2, 1 with weights 1/4, 1/2, 1/4, so 95 % is everything, then stretched."""
+    half = 0.5 * metrics.small_sample(1, 2)
+    assert metrics.bootstrap_mean([0.0, 1.0], n_boot=2000) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
+
+
+def test_small_sample_factor_by_hand() -> None:
+    """t quantile 12.706 at one degree of freedom, 2.201 at eleven; normal 1.960."""
+    assert metrics.small_sample(1, 2) == pytest.approx(12.706 / 1.960 * math.sqrt(2), rel=1e-3)
+    assert metrics.small_sample(11, 12) == pytest.approx(2.201 / 1.960 * math.sqrt(12 / 11), rel=1e-3)
+    assert metrics.small_sample(10**6, 10**6) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [6, 12])
+def test_intervals_of_few_values_hold_the_truth_about_95_per_cent(n: int) -> None:
+    rng = np.random.default_rng(1)
+    hits = 0
+    for k in range(400):
+        _, low, high = metrics.bootstrap_mean(rng.normal(size=n), n_boot=400, seed=k)
+        hits += low <= 0 <= high
+    assert 0.92 <= hits / 400 <= 0.98
 
 
 def test_bootstrap_mean_of_one_value_has_no_interval() -> None:
@@ -197,7 +215,10 @@ def test_shift_table_by_hand() -> None:
     assert list(out.topic) == ["race", "crime"]
     assert list(out["shift"]) == [1.0, 1.0] and list(out.n) == [2, 2]
     assert list(out.vanilla) == [-1.0, 0.0] and list(out.model) == [0.0, 1.0]
-    assert out.low.tolist() == [0.0, 1.0] and out.high.tolist() == [2.0, 1.0]
+    stretch = metrics.small_sample(1, 2)  # two questions: [0, 2] by resampling, then stretched around 1
+    assert out.low.tolist() == pytest.approx([1 - stretch, 1.0]) and out.high.tolist() == pytest.approx(
+        [1 + stretch, 1.0]
+    )
 
 
 def test_broken_frames_are_named() -> None:

@@ -1,5 +1,6 @@
 """Loading: names, folders, safety, and the embedded model's file."""
 
+import errno
 import hashlib
 import json
 
@@ -7,8 +8,9 @@ import pytest
 import torch
 
 import polinb.embedded as embedded
+from polinb.aliases import ALIASES, EMBEDDED
 from polinb.errors import ModelError, ParameterError
-from polinb.models import ALIASES, EMBEDDED, identity_of, load, pick_device
+from polinb.models import identity_of, load, pick_device
 from polinb.tiny import tiny_model, tiny_tokenizer
 
 
@@ -54,6 +56,25 @@ def test_pickled_weights_are_refused(folder):
     torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"no \.safetensors file"):
         load(str(folder))
+
+
+@pytest.mark.parametrize("keep", [0, 100, 20_000])
+def test_truncated_weights_are_told(folder, keep):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ModelError, match=r"truncated or damaged.*load it again"):
+        load(str(folder))
+
+
+def test_a_full_disk_while_converting_is_told(tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(embedded, "find_gguf", lambda: tmp_path)
+    monkeypatch.setattr(embedded, "check_gguf", lambda path: None)
+    monkeypatch.setattr(embedded, "_dequantise", full)
+    with pytest.raises(ModelError, match=r"No space left on device.*POLINB_CACHE"):
+        embedded.embedded_folder(tmp_path / "cache")
 
 
 def test_remote_code_is_not_run(folder):

@@ -53,29 +53,33 @@ def test_scores_equal_float64_hooks(pair, architecture):
         np.testing.assert_allclose(got.vanilla_std, std, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi3"])
-def test_padding_side_does_not_matter(pair, architecture):
-    both = pair(architecture)
+def right_padded(both):
+    """A batch with the padding on the other side than polinb's own."""
     left = pad(both.left, both.prompts, both.responses, range(4))
-    longest = left.ids.shape[1]
-    right = Batch(
-        torch.zeros_like(left.ids),
-        torch.zeros_like(left.mask),
-        torch.zeros_like(left.mask),
-        torch.zeros_like(left.response),
-        left.rows,
-    )
+    empty = [torch.zeros_like(t) for t in (left.ids, left.mask, left.positions, left.response)]
+    chunk = Batch(*empty, left.rows)
     for row, (prompt, response) in enumerate(zip(both.prompts, both.responses, strict=True)):
         text = prompt + response
-        right.ids[row, : len(text)] = torch.tensor(text)
-        right.mask[row, : len(text)] = 1
-        right.positions[row, : len(text)] = torch.arange(len(text))
-        right.response[row, len(prompt) : len(text)] = True
-    assert longest > min(len(p) + len(r) for p, r in zip(both.prompts, both.responses, strict=True))
+        chunk.ids[row, : len(text)] = torch.tensor(text)
+        chunk.mask[row, : len(text)] = 1
+        chunk.positions[row, : len(text)] = torch.arange(len(text))
+        chunk.response[row, len(prompt) : len(text)] = True
+    assert not chunk.mask.all(), "the texts must differ in length"
+    return chunk
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("architecture", TINY)
+def test_padding_on_either_side_equals_float64_hooks(pair, architecture, side):
+    both = pair(architecture)
+    chunk = right_padded(both) if side == "right" else pad(both.left, both.prompts, both.responses, range(4))
     with torch.no_grad():
-        one, other = (read(*envoys(both.left), chunk) for chunk in (left, right))
-    for a, b in zip(one, other, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+        got = read(*envoys(both.left), chunk)
+    exact = copy.deepcopy(both.left.model).double()
+    parts = [hooked(exact, p + r)[:, len(p) :] for p, r in zip(both.prompts, both.responses, strict=True)]
+    expected = np.concatenate(parts, axis=1)
+    for layer, values in enumerate(got):
+        np.testing.assert_allclose(values.numpy(), expected[layer], rtol=1e-3, atol=2e-5)
 
 
 def test_same_model_on_both_sides_scores_zero(pair):

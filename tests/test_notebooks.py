@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,17 +52,25 @@ def test_form(path):
 
 
 def test_labels_are_unique_and_every_counterpart_exists():
-    labels = []
+    labels = all_labels()
     for path in NOTEBOOKS:
         for cell in read(path).cells:
-            labels += re.findall(r"\"(tbl-[a-z-]+)\"", cell.source) if cell.cell_type == "code" else []
             if cell.metadata.get("mystnb", {}).get("figure"):
-                figure = cell.metadata["mystnb"]["figure"]
-                assert figure["caption"].endswith((".", ")"))
-                labels.append(figure["name"])
+                assert cell.metadata["mystnb"]["figure"]["caption"].endswith((".", ")"))
     assert len(labels) == len(set(labels))
     wanted = {label for each in beside.COUNTERPARTS.values() for label in each}
     assert wanted <= set(labels)
+
+
+def all_labels():
+    found = []
+    for path in NOTEBOOKS:
+        for cell in read(path).cells:
+            if cell.cell_type == "code":
+                found += re.findall(r"\"(tbl-[a-z-]+)\"", cell.source)
+                figure = cell.metadata.get("mystnb", {}).get("figure")
+                found += [figure["name"]] if figure else []
+    return found
 
 
 def papermill(name, out, *arguments, store):
@@ -92,6 +101,44 @@ def test_runs_alone_on_tiny(name, store, tmp_path):
             assert any("{table}" in o.get("data", {}).get("text/markdown", "") for o in cell.outputs), cell.source
     text = "".join(str(o) for cell in book.cells for o in cell.get("outputs", []))
     assert "randomly initialised" in text, "numbers of a tiny run are labelled as such"
+
+
+def test_the_book_builds_and_holds_every_figure_and_table(store, tmp_path, monkeypatch):
+    """The real chapters and pages, warnings as errors; the artifacts of the runs above are used."""
+    from polinb.book import Layout, make_book
+
+    root = tmp_path / "checkout"
+    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("chapters", "vendor"))
+    for name in ("notebooks", "polinb"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "_config.yml", root)
+    monkeypatch.setenv("POLINB_STORE", str(store))
+    page = make_book("tiny", {}, None, Layout(root))
+    html = {p.name: p.read_text("utf-8") for p in page.parent.rglob("*.html")}
+    everything = "".join(html.values())
+    labels = all_labels()
+    assert len(labels) > 40
+    for label in labels:
+        assert f'id="{label}"' in everything, label
+    closing = html["09_paper_beside_ours.html"]
+    for number in range(1, 11):
+        assert f"Table {number}" in closing
+    for number in range(1, 13):
+        assert f"Figure {number}" in closing
+    assert 'src="http' not in everything and "//cdn" not in everything
+
+
+def test_sync_rewrites_only_what_differs(tmp_path):
+    from polinb.notebook import sync
+
+    shutil.copytree(ROOT / "notebooks", tmp_path / "n")
+    assert sync(tmp_path / "n") == []
+    path = tmp_path / "n" / "03_pnlac.ipynb"
+    book = read(path)
+    tagged(book, "parameters")[0].source = "gamma = 5"
+    nbformat.write(book, path)
+    assert sync(tmp_path / "n") == ["03_pnlac.ipynb"]
+    assert tagged(read(path), "parameters")[0].source == parameters_source()
 
 
 def test_runs_with_other_parameters(store, tmp_path):

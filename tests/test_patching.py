@@ -118,3 +118,21 @@ def test_models_keep_no_hooks(pair):
         ids = torch.tensor([both.prompts[0]])
         with torch.no_grad():
             torch.testing.assert_close(lm.model(input_ids=ids).logits, plain.eval()(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_half_precision_and_batches(pair, mode):
+    """bfloat16 models patch without a dtype error, and the mean is over all prompts whatever the batch."""
+    both = pair("llama")
+    if mode == "mean":
+        one, all_at_once = (
+            patched_answers(
+                both.left, both.right, everything(both.left), both.prompts, max_new_tokens=4, mode=mode, batch=batch
+            )
+            for batch in (1, 4)
+        )
+        assert one == all_at_once
+    both.left.model.to(torch.bfloat16)
+    both.right.model.to(torch.bfloat16)
+    made = patched_answers(both.left, both.right, everything(both.left), both.prompts, max_new_tokens=4, mode=mode)
+    assert len(made) == len(both.prompts)

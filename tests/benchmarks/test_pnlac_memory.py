@@ -18,8 +18,9 @@ from polinb.tiny import tiny_tokenizer
 
 torch.manual_seed(0)
 tokenizer = tiny_tokenizer()
-sizes = dict(hidden_size=128, intermediate_size=2048, num_hidden_layers=12, num_attention_heads=4, num_key_value_heads=2)
-config = LlamaConfig(vocab_size=len(tokenizer), **sizes)
+sizes = dict(hidden_size=128, intermediate_size=2048, num_hidden_layers=12)
+heads = dict(num_attention_heads=4, num_key_value_heads=2)
+config = LlamaConfig(vocab_size=len(tokenizer), **sizes, **heads)
 models = [LM(LlamaForCausalLM(config).eval(), tokenizer, str(k), {}) for k in range(3)]
 texts = int(sys.argv[1])
 prompts = torch.randint(5, 800, (texts, 20)).tolist()
@@ -30,7 +31,9 @@ print(json.dumps({"tokens": out.tokens, "kib": resource.getrusage(resource.RUSAG
 
 
 def peak(texts):
-    done = subprocess.run([sys.executable, "-c", CHILD, str(texts)], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(texts)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout)
 
 

@@ -1,0 +1,14 @@
+"""Short names of models with pinned revisions; adding one changes no artifact."""
+
+from __future__ import annotations
+
+EMBEDDED = "smollm2-135m-instruct"
+
+# alias → (hub id, pinned commit). The paper does not say Base or Instruct: Instruct (methods 1). The Llama models are
+# gated and need the user's own token in the environment (HF_TOKEN).
+ALIASES: dict[str, tuple[str, str]] = {
+    "llama-3.1-8b-instruct": ("meta-llama/Llama-3.1-8B-Instruct", "0e9e39f249a16976918f6564b8830bc894c89659"),
+    "llama-3.2-3b-instruct": ("meta-llama/Llama-3.2-3B-Instruct", "0cb88a4f764b7a12671c53f0838cd831a0843b95"),
+    "qwen2.5-3b-instruct": ("Qwen/Qwen2.5-3B-Instruct", "aa8e72537993ba99e69dfaafa59ed015b17504d1"),
+    "qwen2.5-7b-instruct": ("Qwen/Qwen2.5-7B-Instruct", "a09a35458c702b33eeacc393d103063234e8bc28"),
+}
