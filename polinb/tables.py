@@ -54,8 +54,9 @@ def numbered_table(
     columns = [str(column) for column in frame.columns]
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise ParameterError("name", name, "lower-case letters and digits, joined by hyphens")
-    if not caption.strip() or "\n" in caption:
-        raise ParameterError("caption", caption, "one line of text")
+    if not caption.strip() or "\n" in caption or "`" in caption:
+        # a backtick would end the directive's opening line, and the table would silently lose its number
+        raise ParameterError("caption", caption, "one line of text without backticks")
     for given in [*formats, *headers, *markup]:
         if given not in columns:
             raise ParameterError("formats, headers or markup", given, f"a column of the table: {columns}")

@@ -57,6 +57,7 @@ def test_references_need_to_be_asked_for() -> None:
         {"name": "Tbl X"},
         {"name": "tbl_x"},
         {"caption": "two\nlines"},
+        {"caption": "a `code` word"},
         {"caption": " "},
         {"formats": {"nope": ".2f"}},
         {"headers": {"nope": "x"}},
