@@ -95,8 +95,3 @@ def overlap(first: BoolArray, second: BoolArray) -> float:
     """Share of ``first`` that is also in ``second``; NaN if ``first`` is empty."""
     size = int(first.sum())
     return float((first & second).sum() / size) if size else float("nan")
-
-
-def chance_overlap(first: BoolArray, second: BoolArray) -> float:
-    """Expected overlap of ``first`` with a random set of ``second``'s size: its share of all neurons."""
-    return float(second.mean()) if first.any() else float("nan")
