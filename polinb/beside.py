@@ -52,9 +52,7 @@ def inhibit_lines(table: pd.DataFrame) -> pd.DataFrame:
             "group": theirs["method"].map(titles),
         }
     )
-    ours = table.assign(kind=table["arm"].where(~table["arm"].str.startswith("random"), "inhibitft-random"))
-    mean = ours.groupby(["kind", "trained"], as_index=False, sort=False)[["r", "r_low", "r_high"]].mean()
-    mean.loc[mean["kind"] == "inhibitft-random", ["r_low", "r_high"]] = np.nan  # a mean over sets has no such interval
+    mean = _by_method(table)
     own = pd.DataFrame(
         {
             "item": mean["trained"],
@@ -68,6 +66,15 @@ def inhibit_lines(table: pd.DataFrame) -> pd.DataFrame:
     both = pd.concat([own, rows], ignore_index=True)
     order = list(titles.values())
     return both.sort_values("group", key=lambda c: c.map(order.index), kind="stable").reset_index(drop=True)
+
+
+def _by_method(table: pd.DataFrame) -> pd.DataFrame:
+    """R by the paper's methods and trained topic, random sets averaged: kind, trained, r, r_low, r_high."""
+    kind = table["arm"].where(~table["arm"].str.startswith("random"), "inhibitft-random")
+    ends = ["r_low", "r_high"]
+    mean = table.assign(kind=kind).groupby(["kind", "trained"], as_index=False, sort=False)[["r", *ends]].mean()
+    mean.loc[mean["kind"] == "inhibitft-random", ends] = np.nan  # a mean over sets has no such interval
+    return mean
 
 
 def gamma_means() -> pd.DataFrame:
@@ -178,7 +185,7 @@ def _specific(exp: Experiment) -> tuple[tuple[float, float, float], tuple[float,
     own, other = [], []
     for name, group, chosen, donors in patch_plan(exp):
         if group == "topic-specific":
-            trained = name.removeprefix("S (").removesuffix(")")
+            trained = next(iter(donors.values()))  # S_t takes M_right^t everywhere
             moved = differences(plain, exp.patched(name, chosen, donors))
             own.append({t: v for t, v in moved.items() if t == trained})
             other.append({t: v for t, v in moved.items() if t != trained})
@@ -210,7 +217,8 @@ def _paired_patch(exp: Experiment) -> dict[str, tuple[float, float, float]]:
 
 def exhibit_map(exp: Experiment) -> pd.DataFrame:
     """Every figure and table of the paper: exhibit, about, paper (its numbers), ours, differs, here (links)."""
-    found = {**_figures(exp), **_tables(exp)}
+    arms = couplings(exp, inhibit_arms(exp)).groupby("arm", sort=False)["r"].mean()
+    found = {**_figures(exp, arms), **_tables(exp, arms)}
     rows = []
     for item in paper.exhibits().itertuples():
         labels = ", ".join(f"{{numref}}`{label}`" for label in COUNTERPARTS[item.id])
@@ -221,7 +229,7 @@ def exhibit_map(exp: Experiment) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["exhibit", "about", "paper", "ours", "differs", "here"])
 
 
-def _figures(exp: Experiment) -> dict[str, tuple[str, str, str]]:
+def _figures(exp: Experiment, arms: pd.Series) -> dict[str, tuple[str, str, str]]:
     """Figure → what the paper says, what we found, what differs."""
     p = exp.params
     plain = exp.stances(VANILLA)
@@ -240,7 +248,6 @@ def _figures(exp: Experiment) -> dict[str, tuple[str, str, str]]:
         f"S_t {specific[0]:+.2f} on its topic, {other[0]:+.2f} elsewhere",
         "no random control in the paper",
     )
-    arms = couplings(exp, inhibit_arms(exp)).groupby("arm", sort=False)["r"].mean()
     frozen = (plots, _by_arm(arms), "three kinds of controls possible, paper: one")
     out = {
         "figure-1": ("a drawing", f"shift {own:+.2f} on the trained topic, {away:+.2f} elsewhere", "measured here"),
@@ -255,7 +262,7 @@ def _figures(exp: Experiment) -> dict[str, tuple[str, str, str]]:
     return out
 
 
-def _tables(exp: Experiment) -> dict[str, tuple[str, str, str]]:
+def _tables(exp: Experiment, arms: pd.Series) -> dict[str, tuple[str, str, str]]:
     """Table → the paper's numbers in short, ours, what differs."""
     out: dict[str, tuple[str, str, str]] = {}
     ours = stances(exp)["stance"].mean()
@@ -268,7 +275,6 @@ def _tables(exp: Experiment) -> dict[str, tuple[str, str, str]]:
         f"{statement_stances(exp)['stance'].mean():+.2f}",
         "other statements of the same form",
     )
-    arms = couplings(exp, inhibit_arms(exp)).groupby("arm", sort=False)["r"].mean()
     rmse = paper.inhibitft().groupby(["table", "method"], sort=False)["rmse"].mean()
     utility = "CoLA and MNLI only with utility=classifier" if exp.params.utility == "stand_in" else "–"
     for number in (1, 4, 5, 6):
@@ -364,10 +370,7 @@ def dots(exp: Experiment) -> pd.DataFrame:
 def _coupling_dots(exp: Experiment) -> list[pd.DataFrame]:
     """R by arm and topic (Tables 1, 4–6) and by γ (Tables 7–10), theirs and ours."""
     names = {"r": "value", "r_low": "low", "r_high": "high"}
-    rows = couplings(exp, inhibit_arms(exp))
-    kind = rows["arm"].where(~rows["arm"].str.startswith("random"), "inhibitft-random")
-    mean = rows.assign(kind=kind).groupby(["kind", "trained"], sort=False, as_index=False)[list(names)].mean()
-    mean.loc[mean["kind"] == "inhibitft-random", ["r_low", "r_high"]] = np.nan  # a mean over sets has no such interval
+    mean = _by_method(couplings(exp, inhibit_arms(exp)))
     parts = []
     for method in ("fine-tune", "inhibitft", "inhibitft-random"):
         group = f"R: {_METHODS[method]} (Tables 1, 4–6)"

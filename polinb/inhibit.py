@@ -18,11 +18,12 @@ MODES = ("neuron", "down", "up")
 
 @dataclass(frozen=True)
 class FrozenSlice:
-    """Entries ``index`` along ``dim`` of parameter ``name`` that must not move."""
+    """Entries ``index`` along ``dim`` of parameter ``name`` that must not move; ``side`` as in ``WeightSlice``."""
 
     name: str
     dim: int
     index: torch.Tensor
+    side: str
 
 
 def frozen_slices(model: Any, chosen: np.ndarray, freeze: str = "neuron") -> list[FrozenSlice]:
@@ -40,15 +41,15 @@ def frozen_slices(model: Any, chosen: np.ndarray, freeze: str = "neuron") -> lis
 
     if freeze not in MODES:
         raise ParameterError("freeze", freeze, ", ".join(MODES))
-    found: dict[tuple[str, int], list[torch.Tensor]] = {}
+    found: dict[tuple[str, int, str], list[torch.Tensor]] = {}
     for layer, row in enumerate(chosen):
         index = torch.from_numpy(np.flatnonzero(row))
         if not len(index):
             continue
         for part in weight_slices(model, layer):
             if freeze in ("neuron", part.side):
-                found.setdefault((part.name, part.dim), []).append(index + part.offset)
-    return [FrozenSlice(name, dim, torch.cat(parts)) for (name, dim), parts in found.items()]
+                found.setdefault((part.name, part.dim, part.side), []).append(index + part.offset)
+    return [FrozenSlice(name, dim, torch.cat(parts), side) for (name, dim, side), parts in found.items()]
 
 
 class Freezer:
@@ -65,7 +66,7 @@ class Freezer:
         parameters = dict(model.named_parameters())
         lora = any(".lora_A." in name for name in parameters)
         for part in slices:
-            for parameter, dim, zero in self._targets(parameters, model, part, lora):
+            for parameter, dim, zero in self._targets(parameters, part, lora):
                 index = part.index.to(parameter.device)
                 if zero:
                     parameter.data.index_fill_(dim, index, 0.0)
@@ -73,16 +74,14 @@ class Freezer:
                 self._hooks.append(parameter.register_post_accumulate_grad_hook(_zeroer(dim, index)))
 
     @staticmethod
-    def _targets(
-        parameters: dict[str, torch.Tensor], model: Any, part: FrozenSlice, lora: bool
-    ) -> list[tuple[Any, int, bool]]:
+    def _targets(parameters: dict[str, torch.Tensor], part: FrozenSlice, lora: bool) -> list[tuple[Any, int, bool]]:
         if not lora:
             parameter = parameters[part.name]
             return [(parameter, part.dim, False)] if parameter.requires_grad else []
         module = part.name.removesuffix(".weight")
         if part.name.endswith(".bias"):
             return []  # adapters leave biases alone
-        outgoing = _is_outgoing(model, part)
+        outgoing = part.side == "down"
         wanted = f"{module}.lora_A." if outgoing else f"{module}.lora_B."
         # Incoming: an output coordinate, a row of B. Outgoing: an input coordinate, a column of A.
         return [(p, 1 if outgoing else 0, True) for name, p in parameters.items() if wanted in name]
@@ -120,13 +119,6 @@ def _zeroer(dim: int, index: torch.Tensor) -> Any:
             parameter.grad.index_fill_(dim, index.to(parameter.grad.device), 0.0)
 
     return zero
-
-
-def _is_outgoing(model: Any, part: FrozenSlice) -> bool:
-    from polinb.architectures import ARCHITECTURES
-
-    arch = ARCHITECTURES[model.config.model_type]
-    return part.name.endswith(f".{arch.down}.weight")
 
 
 def check_frozen(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], slices: list[FrozenSlice]) -> float:

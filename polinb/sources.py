@@ -155,13 +155,7 @@ def _explain(kind: str, content: bytes, name: str, error: Exception) -> NoReturn
                     f"expected a list of objects or one object a line, found {type(value).__name__}",
                 )
             for number, row in enumerate(value if isinstance(value, list) else [value], start=1):
-                if not isinstance(row, dict):
-                    fail_at(
-                        name,
-                        number,
-                        None,
-                        f"expected an object with named columns, found {type(row).__name__}",
-                    )
+                _need_object(name, number, row)
         except json.JSONDecodeError as whole:
             if text.lstrip().startswith("["):
                 fail(
@@ -173,14 +167,13 @@ def _explain(kind: str, content: bytes, name: str, error: Exception) -> NoReturn
                     row = json.loads(line)
                 except json.JSONDecodeError as bad:
                     fail_at(name, number, None, f"not valid JSON ({bad.msg}); is the file truncated?")
-                if not isinstance(row, dict):
-                    fail_at(
-                        name,
-                        number,
-                        None,
-                        f"expected an object with named columns, found {type(row).__name__}",
-                    )
+                _need_object(name, number, row)
     fail(name, f"cannot be read as {kind} ({type(cause).__name__}: {first_line(cause)})")
+
+
+def _need_object(name: str, number: int, row: Any) -> None:
+    if not isinstance(row, dict):
+        fail_at(name, number, None, f"expected an object with named columns, found {type(row).__name__}")
 
 
 def first_line(error: BaseException) -> str:
