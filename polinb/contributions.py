@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polinb.architectures import architecture_of, down_modules, resolve, value_vectors
-from polinb.residual import blocks
+from polinb.residual import _hidden, blocks
 from polinb.text import Batch
 
 if TYPE_CHECKING:
@@ -119,7 +119,3 @@ def _averages(counts: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
 def _along(module: Any, w: np.ndarray) -> float:
     bias = getattr(module, "bias", None)
     return 0.0 if bias is None else float(bias.detach().cpu().double().numpy() @ w)
-
-
-def _hidden(output: Any) -> Any:
-    return output[0] if isinstance(output, tuple) else output

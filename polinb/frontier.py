@@ -27,14 +27,9 @@ def moments(
     Returns:
         topic → two arrays (arms, draws); with ``draws=None`` the last axis is 1.
     """
-    out = {}
-    for topic, values in stacks.items():
-        n = values.shape[1]
-        picked = np.arange(n)[None] if draws is None else rng.integers(0, n, (draws, n))
-        chosen = values[:, picked]
-        noise = chosen.var(-1, ddof=1) / n if n > 1 else np.zeros(chosen.shape[:-1])
-        out[topic] = chosen.mean(-1), noise
-    return out
+    sizes = {topic: values.shape[1] for topic, values in stacks.items()}
+    picks = {t: np.arange(n)[None] if draws is None else rng.integers(0, n, (draws, n)) for t, n in sizes.items()}
+    return _picked(stacks, picks)
 
 
 def corrected(found: Mapping[str, tuple[Floats, Floats]], trained: str, times: int) -> Floats:
@@ -193,6 +188,7 @@ def hierarchical_drop(
 
 
 def _picked(stacks: Mapping[str, Floats], picks: Mapping[str, Floats]) -> dict[str, tuple[Floats, Floats]]:
+    """:func:`moments` of given questions: topic → (draws, questions) numbers of the questions picked."""
     out = {}
     for topic, values in stacks.items():
         chosen, n = values[:, picks[topic]], values.shape[1]

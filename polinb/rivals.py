@@ -11,7 +11,7 @@ from polinb.controls import KINDS
 from polinb.experiment import VANILLA, Arm, Experiment, finetuned
 from polinb.frontier import excess, hierarchical_drop
 from polinb.paired import differences
-from polinb.results import couplings
+from polinb.results import ARM_TITLES, couplings
 
 FAMILIES = {
     "fine-tune": "fine-tune",
@@ -24,13 +24,8 @@ FAMILIES = {
     "lower-rate": "trained less",
     "interpolated": "trained less",
 }
-_TITLES = {
+_TITLES = ARM_TITLES | {
     "fine-tune": "fine-tune",
-    "inhibitft": "InhibitFT (G)",
-    "inhibitft-heldout": "InhibitFT (G without the topic)",
-    "random-uniform": "random, uniform",
-    "random-layer": "random, layer-matched",
-    "random-score": "random, loudest outside G",
     "early-stop": "early stop",
     "lower-rate": "lower rate",
     "interpolated": "interpolated",
