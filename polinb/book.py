@@ -29,6 +29,7 @@ from polinb.errors import ParameterError, PolinbError
 from polinb.params import Params
 from polinb.unrun import labels
 from polinb.unrun import page as stand_in
+from polinb.webdata import web_folder
 
 _PACKAGES = (
     "altair",
@@ -42,6 +43,7 @@ _PACKAGES = (
     "papermill",
 )
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+BEYOND = "Beyond the paper"  # caption of the part whose chapters run only when asked for
 _SOCKET_PATH = 80  # a socket's path may have about 104 characters on macOS
 
 
@@ -191,13 +193,11 @@ def chapter_names(layout: Layout) -> list[str]:
 
 
 def core_names(layout: Layout) -> list[str]:
-    """The chapters of the first part of the table of contents that has any; all, if it has no parts."""
+    """The chapters of the table of contents, without those of the part that goes beyond the paper."""
     toc = yaml.safe_load((layout.root / "book" / "_toc.yml").read_text("utf-8"))
-    for part in toc.get("parts", [toc]):
-        found = [file.removeprefix("chapters/") for file in _files(part) if file.startswith("chapters/")]
-        if found:
-            return sorted(found)
-    return []
+    parts = [part for part in toc.get("parts", [toc]) if part.get("caption") != BEYOND]
+    files = [file for part in parts for file in _files(part)]
+    return sorted(file.removeprefix("chapters/") for file in files if file.startswith("chapters/"))
 
 
 def _stand_in(layout: Layout, every: Sequence[str], absent: Sequence[str]) -> None:
@@ -242,7 +242,8 @@ def fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
     digest = hashlib.sha256()
     package = Path(__file__).parent
     sources = [*package.glob("*.py"), *(package / "resources").rglob("*")]
-    for path in [notebook, *sorted(p for p in sources if p.is_file())]:
+    web = web_folder()  # scripts that pages load: no notebook's output depends on them
+    for path in [notebook, *sorted(p for p in sources if p.is_file() and web not in p.parents)]:
         relative = path.name if path == notebook else path.relative_to(package).as_posix()
         digest.update(f"{relative}\0{_sha256(path)}\n".encode())
     named = {text: _stand(Path(text)) for text in _texts(parameters)}

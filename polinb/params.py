@@ -180,6 +180,13 @@ class Params(BaseModel):
     narrow_epochs: float = Field(gt=0, le=1000, description="Passes over the narrow training data")
     narrow_samples: int = Field(ge=1, le=1000, description="Answers a general question; 1 is greedy, more are sampled")
     narrow_tokens: int = Field(ge=1, le=4096, description="Longest answer to a general question in tokens")
+    # explorer and responses browser
+    cards_general: int = Field(ge=1, le=2000, description="General neurons with a card in the neuron explorer")
+    cards_specific: int = Field(ge=0, le=500, description="Topic-specific neurons with a card, each topic")
+    cards_random: int = Field(ge=2, le=2000, description="Random neurons whose ablation gives the cards' null")
+    card_contexts: int = Field(ge=1, le=50, description="Strongest contexts shown on a card")
+    card_questions: int = Field(ge=2, description="Questions a topic on which a card's neuron is ablated")
+    browse_questions: int = Field(ge=1, description="Questions a topic in the responses browser")
 
     @classmethod
     def from_profile(cls, profile: str = "quick", **overrides: Any) -> Params:

@@ -1,7 +1,7 @@
 """The browser files that the book ships, so that its pages need no network: Vega and MathJax.
 
 Both come out of installed Python packages (vl-convert-python, django-static-mathjax); nothing is downloaded.
-They lie in ``book/_assets/vendor``, which git ignores.
+Beside them lie the package's own scripts. All of it is in ``book/_assets/vendor``, which git ignores.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from polinb.charts import VEGA_LITE
 from polinb.errors import ArtifactError
+from polinb.webdata import SCRIPTS, STYLES, web_folder
 
 MATHJAX_PACKAGE = "django-static-mathjax"
 MATHJAX_FILES = {
@@ -33,7 +34,7 @@ def vendor(folder: Path) -> bool:
     versions = _versions()
     stamp = folder / "versions.json"
     if _complete(folder) and _read(stamp) == versions:
-        return False
+        return _own(folder)
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
     try:
@@ -44,11 +45,23 @@ def vendor(folder: Path) -> bool:
         (fresh / "versions.json").write_text(json.dumps(versions, indent=1, sort_keys=True) + "\n", "utf-8")
         if not _complete(fresh):
             raise ArtifactError(f"browser files: one of {sorted(_NEED)} is far too small; reinstall the packages")
+        _own(fresh)
         shutil.rmtree(folder, ignore_errors=True)
         fresh.replace(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return True
+
+
+def _own(folder: Path) -> bool:
+    """The package's scripts and styles, copied where they differ; True if one did."""
+    changed = False
+    for name in (*SCRIPTS, *STYLES):
+        source, target = web_folder() / name, folder / name
+        if not target.is_file() or target.read_bytes() != source.read_bytes():
+            shutil.copyfile(source, target)
+            changed = True
+    return changed
 
 
 def vega_bundle() -> str:

@@ -1,0 +1,69 @@
+"""Data for the book's interactive parts, carried inside the page: no kernel, no request, the same over file://.
+
+A part is an element with compressed data and a fallback that stays where no script runs. The script of its name in
+``resources/web`` draws it; ``vendor.py`` puts those scripts beside the pages.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polinb.errors import ParameterError
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
+
+SCRIPTS = ("app.js", "explorer.js", "responses.js")  # app.js first: the others register with it
+STYLES = ("explorer.css", "responses.css")
+
+
+def web_folder() -> Path:
+    """Folder of the scripts and styles that the package ships."""
+    return Path(str(resources.files("polinb") / "resources" / "web"))
+
+
+def embed(
+    app: str, payload: Mapping[str, Any], label: str, fallback: str, blobs: Mapping[str, bytes] | None = None
+) -> HTML:
+    """One interactive part of a page.
+
+    Args:
+        app: name under which its script registered, such as ``explorer``.
+        payload: JSON values; NaN and infinities are refused. Text in it is data: scripts show it as text only.
+        label: what a screen reader says the part is.
+        fallback: HTML by us, shown where no script runs; text of models or users in it must be escaped.
+        blobs: arrays as bytes, apart from the JSON because they compress better.
+
+    Raises:
+        ParameterError: an ``app`` without a script.
+        ValueError: a number in ``payload`` that is not finite.
+    """
+    from IPython.display import HTML
+
+    known = [Path(name).stem for name in SCRIPTS[1:]]
+    if app not in known:
+        raise ParameterError("app", app, ", ".join(known))
+    text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    parts = {"payload": text.encode(), **(blobs or {})}
+    data = "".join(
+        f'<script type="application/gzip;base64" class="polinb-data" data-name="{html.escape(name)}">'
+        f"{packed(content)}</script>"
+        for name, content in parts.items()
+    )
+    name = html.escape(label, quote=True)
+    return HTML(
+        f'<div class="polinb-app" data-app="{app}" role="region" aria-label="{name}">{data}'
+        f'<div class="polinb-app-fallback">{fallback}</div></div>'
+    )
+
+
+def packed(content: bytes) -> str:
+    """Bytes as base64 of gzip; the same bytes give the same text (no time stamp)."""
+    return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
