@@ -5,6 +5,10 @@ start markup, so ``<script>``, ``$x$``, ``{role}`` and backticks show as they st
 given by the author are MyST.
 
 The cell that shows a table needs the metadata ``mystnb: {markdown_format: myst}``.
+
+Below each table stand two links that work without a script: CSV with the values of the frame, LaTeX with the text as
+shown. A text cell of the CSV that a spreadsheet would run as a formula (it starts with ``=``, ``+``, ``-``, ``@``, a
+tab or a carriage return, as what a model wrote can) gets an apostrophe in front; numbers stay numbers.
 """
 
 from __future__ import annotations
@@ -21,10 +25,12 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
+from polinb import latex
 from polinb.errors import DataError, ParameterError
 
 Format = str | Callable[[Any], str]
 NEWLINE = " ⏎ "
+FORMULA = re.compile(r"^[=+\-@\t\r\uFF1D\uFF0B\uFF0D\uFF20]")  # the last four: the same in full width
 
 
 def numbered_table(
@@ -35,7 +41,7 @@ def numbered_table(
     headers: Mapping[str, str] | None = None,
     markup: Sequence[str] = (),
 ) -> Markdown:
-    r"""``frame`` as a numbered, captioned table with a link that saves it as CSV.
+    r"""``frame`` as a numbered, captioned table with links that save it as CSV and as LaTeX.
 
     Args:
         frame: the rows in order; the index is not shown.
@@ -62,10 +68,12 @@ def numbered_table(
             raise ParameterError("formats, headers or markup", given, f"a column of the table: {columns}")
     if not columns or len(set(columns)) != len(columns):
         raise DataError(f"table {name}: needs columns with different names, has {columns}")
-    text = [
-        [_myst(value) if str(raw) in markup else _cell(value, formats.get(str(raw))) for value in frame[raw]]
-        for raw in frame
+    marked = [column in markup for column in columns]
+    shown = [
+        [str(value) if free else _cell(value, formats.get(str(raw))) for value in frame[raw]]
+        for raw, free in zip(frame, marked, strict=True)
     ]
+    text = [[_myst(c) if free else escape(c) for c in cells] for cells, free in zip(shown, marked, strict=True)]
     numeric = [pd.api.types.is_numeric_dtype(frame[raw]) for raw in frame]
     lines = [
         _row([headers.get(column, escape(column)) for column in columns]),
@@ -74,7 +82,12 @@ def numbered_table(
     ]
     fence = "`" * 4
     table = f"{fence}{{table}} {caption}\n:name: {name}\n\n" + "\n".join(lines) + f"\n{fence}\n"
-    return Markdown(f"{table}\n{_download(frame, name)}\n")
+    over = [latex.from_myst(headers[column]) if column in headers else latex.escape(column) for column in columns]
+    cells = [list(map(latex.from_myst if free else _printed, part)) for part, free in zip(shown, marked, strict=True)]
+    rows = list(zip(*cells, strict=True))
+    printed = latex.tabular(over, rows, numeric, latex.from_myst(caption), name)
+    links = [_link("CSV", f"{name}.csv", "text/csv", _csv(frame)), _link("LaTeX", f"{name}.tex", "text/x-tex", printed)]
+    return Markdown(f"{table}\n{' '.join(links)}\n")
 
 
 def responses_table(
@@ -136,7 +149,7 @@ def _cell(value: Any, form: Format | None) -> str:
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if callable(form):
-        return escape(str(form(value)))
+        return str(form(value))
     if isinstance(value, (float, np.floating)) and math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if isinstance(value, (bool, np.bool_)):
@@ -144,16 +157,33 @@ def _cell(value: Any, form: Format | None) -> str:
     if isinstance(value, (int, float, np.number)):
         whole = isinstance(value, (int, np.integer))
         text = format(value, form or ("d" if whole else ".4g"))
-        return escape(re.sub(r"^−(0\.?0*)$", r"\1", text.replace("-", "−")))
-    if form:
-        return escape(format(value, form))
-    return escape(str(value))
+        return re.sub(r"^−(0\.?0*)$", r"\1", text.replace("-", "−"))
+    return format(value, form) if form else str(value)
 
 
-def _download(frame: pd.DataFrame, name: str) -> str:
-    data = base64.b64encode(frame.to_csv(index=False, lineterminator="\n").encode()).decode()
-    label = html.escape(name)
-    return f'<a class="polinb-csv" download="{label}.csv" href="data:text/csv;base64,{data}">CSV</a>'
+def _printed(text: str) -> str:
+    """A cell for LaTeX, with line breaks shown as in the book."""
+    return latex.escape(re.sub(r"\r\n?|\n", NEWLINE, text))
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    """The frame's values; text that a spreadsheet would run is made harmless."""
+    numeric = pd.api.types.is_numeric_dtype
+    safe = {_harmless(c): frame[c] if numeric(frame[c]) else frame[c].astype(object).map(_harmless) for c in frame}
+    text: str = pd.DataFrame(safe).to_csv(
+        index=False, lineterminator="\r\n"
+    )  # RFC 4180; with "\n" a "\r" is not quoted
+    return text
+
+
+def _harmless(value: Any) -> Any:
+    return "'" + value if isinstance(value, str) and FORMULA.match(value) else value
+
+
+def _link(text: str, file: str, kind: str, content: str) -> str:
+    data = base64.b64encode(content.encode()).decode()
+    name = html.escape(file, quote=True)
+    return f'<a class="polinb-csv" download="{name}" href="data:{kind};base64,{data}">{text}</a>'
 
 
 def intervals(frame: pd.DataFrame, value: str, digits: int = 2) -> list[str]:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import struct
+import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from polinb import charts, paper
-from polinb.errors import DataError
+from polinb import charts, heat_tables, paper
+from polinb.errors import DataError, ParameterError
+from polinb.metrics import shift_table
+from polinb.pnlac import neuron_sets
 
 TOPICS = ["crime", "race", "economy"]
 ARMS = ["vanilla", "right fine-tune", "InhibitFT"]
@@ -31,6 +37,24 @@ def heat(arms: bool = True) -> pd.DataFrame:
     rows = [(a, x, y, 0.8 if x == y else -0.1) for a in ARMS[1:] for x in TOPICS for y in TOPICS]
     frame = pd.DataFrame(rows, columns=["arm", "trained", "tested", "delta"])
     return frame if arms else frame.head(9).drop(columns="arm")
+
+
+def bounded() -> pd.DataFrame:
+    """Clear of zero on the diagonal only; one cell has no interval."""
+    frame = heat(arms=False).assign(low=lambda d: d.delta - 0.3, high=lambda d: d.delta + 0.3, n=8)
+    frame.loc[1, "high"] = np.nan
+    return frame
+
+
+def overlaps() -> pd.DataFrame:
+    rows = [(x, y, 1.0 if x == y else 0.1 * (i + j)) for i, x in enumerate(TOPICS) for j, y in enumerate(TOPICS)]
+    return pd.DataFrame(rows, columns=["first", "second", "value"])
+
+
+def raw_scores(shape: tuple[int, int] = (4, 100)) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1)
+    shared = rng.lognormal(size=shape)
+    return {topic: shared * rng.lognormal(sigma=0.5, size=shape) for topic in TOPICS}
 
 
 def curve(topics: bool = True) -> pd.DataFrame:
@@ -79,6 +103,10 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "patch_chart": lambda: charts.patch_chart(dots("patch")),
     "coupling_heatmap": lambda: charts.coupling_heatmap(heat()),
     "coupling_heatmap_one": lambda: charts.coupling_heatmap(heat(arms=False)),
+    "coupling_heatmap_bounded": lambda: charts.coupling_heatmap(bounded()),
+    "overlap_heatmap": lambda: charts.overlap_heatmap(overlaps(), "Jaccard overlap"),
+    "layer_distribution_ranged": lambda: charts.layer_distribution(layers().assign(low=0, high=9)),
+    "gamma_slider": lambda: charts.gamma_slider(raw_scores(), 5.0),
     "gamma_curve": lambda: charts.gamma_curve(curve(), curve(), theirs()),
     "gamma_curve_one": lambda: charts.gamma_curve(curve(False), curve(False), theirs(False)),
     "gamma_curve_alone": lambda: charts.gamma_curve(curve(False)),
@@ -111,26 +139,33 @@ def units(chart: Any, of: str) -> list[dict[str, Any]]:
     return [unit for unit in marks(chart.to_dict()) if kind(unit) == of]
 
 
+@cache
+def made(name: str) -> str:
+    return json.dumps(MAKERS[name]().to_dict(), allow_nan=False)  # NaN and infinity would break the page's script
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_draws_offline_and_says_what_it_shows(name: str) -> None:
-    spec = MAKERS[name]().to_dict()
+    spec = json.loads(made(name))
     assert charts.png(spec).startswith(b"\x89PNG\r\n\x1a\n")
-    assert len(spec["description"]) > 30 and "nan" not in spec["description"]
-    json.dumps(spec, allow_nan=False)  # NaN and infinity would break the page's script
+    assert len(spec["description"]) > 60 and "nan" not in spec["description"]
+    assert len(re.findall(r"\d", spec["description"])) >= 2  # its main numbers
     assert "http" not in json.dumps({k: v for k, v in spec.items() if k != "$schema"})
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_colour_is_never_alone(name: str) -> None:
     """Where colour tells categories apart, position, shape, dash, a panel or a printed text does so too."""
-    text = json.dumps(MAKERS[name]().to_dict())
+    text = made(name)
     for unit in marks(json.loads(text)):
         colour = unit["encoding"].get("color", {})
         if colour.get("type") != "nominal":
             continue
         field = colour["field"]
+        if field == "part" and unit["encoding"].get("order"):
+            continue  # the slider's stacks: always in this order, and their sizes are printed beside them
         told = [c for c, e in unit["encoding"].items() if c not in ("color", "tooltip") and isinstance(e, dict)]
-        same = [c for c in told if unit["encoding"][c].get("field") == field]
+        same = [c for c in told if unit["encoding"][c].get("field") in (field, "lane")]
         faceted = re.search(rf'"(row|facet)": {{"field": "{field}"', text)
         positioned = field == "type" and unit["encoding"]["y"].get("field") == "name"
         filtered = "transform" in unit  # one series only
@@ -146,7 +181,9 @@ def test_dots_carry_every_row_and_its_interval() -> None:
     assert (rule["encoding"]["x"]["field"], rule["encoding"]["x2"]["field"]) == ("low", "high")
     assert points["encoding"]["yOffset"]["sort"] == ARMS and points["encoding"]["y"]["sort"] == TOPICS
     data = rows(chart.to_dict())
-    assert len(data) == 9 and {tuple(sorted(row)) for row in data} == {("arm", "high", "low", "stance", "topic")}
+    assert len(data) == 9 and {tuple(sorted(row)) for row in data} == {
+        ("arm", "high", "interval", "low", "stance", "topic")
+    }
 
 
 def test_the_paper_is_a_layer_of_its_own() -> None:
@@ -168,6 +205,128 @@ def test_heatmap_prints_each_shift_and_marks_the_own_topic() -> None:
     wider = charts.coupling_heatmap(heat(arms=False), limit=2.0, rows="patched", columns="asked")
     assert units(wider, "rect")[0]["encoding"]["color"]["scale"]["domain"] == [-2.0, 0, 2.0]
     assert units(wider, "text")[0]["encoding"]["y"]["title"] == "patched"
+
+
+def test_cells_whose_interval_includes_zero_are_in_brackets_and_pale() -> None:
+    chart = charts.coupling_heatmap(bounded())
+    spec = chart.to_dict()
+    told = {(row["trained"], row["tested"]): row for row in rows(spec)}
+    assert [told[t, t]["text"] for t in TOPICS] == ["+0.80"] * 3
+    assert told["race", "crime"]["text"] == "(−0.10)" and told["race", "crime"]["interval"] == "−0.4 to 0.2"
+    assert told["crime", "race"]["text"] == "−0.10" and told["crime", "race"]["interval"] == "not known"
+    cells = units(chart, "rect")[0]["encoding"]
+    assert cells["fillOpacity"] == {"condition": {"test": "datum.open", "value": 0.35}, "value": 1}
+    tips = [tip["field"] for tip in cells["tooltip"]]
+    assert {"trained", "tested", "delta", "interval", "n"} <= set(tips)
+    assert "brackets" in spec["title"]["text"][0] and "Framed" in spec["title"]["text"][1]
+    assert "3 to the right and 0 to the left, of 8 cells" in spec["description"]
+
+
+def test_heatmap_without_intervals_has_no_brackets() -> None:
+    spec = charts.coupling_heatmap(heat(arms=False)).to_dict()
+    assert not any("(" in row["text"] for row in rows(spec)) and "brackets" not in json.dumps(spec)
+    assert "ntervals" not in spec["description"]
+
+
+def test_a_cell_given_twice_is_refused() -> None:
+    with pytest.raises(DataError, match="more than one row"):
+        charts.coupling_heatmap(pd.concat([heat(), heat().tail(1)]))
+    with pytest.raises(DataError, match="more than one row"):
+        charts.overlap_heatmap(pd.concat([overlaps(), overlaps()]))
+
+
+def test_overlaps_have_no_direction() -> None:
+    spec = charts.overlap_heatmap(overlaps(), "Jaccard overlap").to_dict()
+    assert {row["text"] for row in rows(spec)} == {"1.00", "0.10", "0.20", "0.30"}
+    assert "right" not in json.dumps(spec) and charts.LEFT not in json.dumps(spec)
+    assert "lowest 0.1 (crime and race), highest 0.3 (race and economy)" in spec["description"]
+    with pytest.raises(DataError, match="from 0 to 1"):
+        charts.overlap_heatmap(overlaps().assign(value=-0.2))
+
+
+@pytest.mark.parametrize("pool", ["model", "layer"])
+def test_the_slider_holds_the_exact_sets(pool: str) -> None:
+    scores = raw_scores()
+    spec = charts.gamma_slider(scores, 5.0, [1.0, 20.0, 33.3], pool=pool, bins=12).to_dict()
+    found = spec["datasets"]["sets"]
+    assert len(found) == 4 * len(TOPICS)
+    for row in found:
+        sets = neuron_sets(scores, row["gamma"], pool)
+        mine = scores[row["topic"]][sets.political[row["topic"]]]
+        assert row["N"] == mine.size and row["cut"] == pytest.approx(mine.min(), rel=1e-3)
+        assert (row["G"], row["S"]) == (sets.general.sum(), sets.specific[row["topic"]].sum())
+        assert row["strict"] == sets.strict[row["topic"]].sum()
+        assert (sum(row["general"]), sum(row["specific"])) == (row["G"], row["S"])  # no neuron falls out of the bins
+    assert all(sum(whole["count"]) == 400 for whole in spec["datasets"]["scores"])
+    start = next(param for param in spec["params"] if param["name"] == "step")
+    assert spec["usermeta"]["polinb"]["labels"]["step"][start["value"]] == "5 %" and start["bind"]["max"] == 3
+
+
+def test_the_slider_is_small_for_a_large_model() -> None:
+    spec = charts.gamma_slider(raw_scores((30, 1536)), 5.0).to_dict()
+    assert len(json.dumps(spec)) < 150_000
+
+
+def test_the_slider_refuses_what_it_cannot_show() -> None:
+    with pytest.raises(DataError):
+        charts.gamma_slider({t: -s for t, s in raw_scores().items()}, 5.0)
+    with pytest.raises(ParameterError, match="gamma"):
+        charts.gamma_slider(raw_scores(), 100.0)
+    with pytest.raises(ParameterError, match="topics"):
+        charts.gamma_slider({"crime": raw_scores()["crime"]}, 5.0)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_the_toolbar_saves_is_in_the_data(name: str) -> None:
+    spec = json.loads(made(name))
+    columns = [field for field, _ in spec["usermeta"]["polinb"]["columns"]]
+    assert columns and any(set(columns) <= set(data[0]) for data in spec["datasets"].values())
+    field = spec["usermeta"]["polinb"]["highlight"]
+    assert field is None or any(param["name"] == "highlight" for param in spec["params"])
+
+
+def test_the_picture_is_packed_and_intact() -> None:
+    import vl_convert
+
+    spec = json.loads(made("coupling_heatmap"))
+    plain = vl_convert.vegalite_to_png(spec, vl_version=charts.VEGA_LITE, scale=1.5)
+    packed = charts.png(spec)
+    assert len(packed) < 0.6 * len(plain)
+
+    def pixels(picture: bytes) -> bytes:
+        at, data = 8, b""
+        while at < len(picture):
+            (size,) = struct.unpack(">I", picture[at : at + 4])
+            kind, content = picture[at + 4 : at + 8], picture[at + 8 : at + 8 + size]
+            assert struct.unpack(">I", picture[at + 8 + size : at + 12 + size])[0] == zlib.crc32(kind + content)
+            data += content if kind == b"IDAT" else b""
+            at += 12 + size
+        return zlib.decompress(data)
+
+    assert pixels(packed) == pixels(plain) and packed.endswith(plain[-12:])
+
+
+def test_cells_of_arms_take_seeds_together() -> None:
+    """Two seeds of one random set: the mean of each question's scores, and the interval that goes with it."""
+    rng = np.random.default_rng(0)
+    base = pd.DataFrame({"topic": np.repeat(TOPICS, 6), "id": [str(i) for i in range(18)]})
+    answers = {k: base.assign(score=rng.choice([-1.0, 0.0, 1.0], 18)) for k in ("plain", "a", "b", "c")}
+    arms = [
+        SimpleNamespace(name=n, topic="crime", key=k)
+        for n, k in (("random-layer", "a"), ("random-layer", "b"), ("inhibitft", "c"))
+    ]
+    exp = SimpleNamespace(
+        params=SimpleNamespace(bootstrap=200, seed=0), stances=lambda arm: answers[getattr(arm, "key", "plain")]
+    )
+    cells = heat_tables.arm_cells(exp, arms)  # type: ignore[arg-type]
+    assert cells["arm"].unique().tolist() == ["random, layer-matched", "InhibitFT (G)"] and len(cells) == 6
+    alone = shift_table(answers["plain"], answers["c"], 200, 0)
+    assert cells.loc[cells["arm"] == "InhibitFT (G)", ["delta", "low", "high", "n"]].to_numpy().tolist() == (
+        alone[["shift", "low", "high", "n"]].to_numpy().tolist()
+    )
+    mean = (answers["a"]["score"] + answers["b"]["score"]) / 2 - answers["plain"]["score"]
+    want = mean.groupby(base["topic"], sort=False).mean()
+    assert cells.head(3)["delta"].tolist() == pytest.approx(want.tolist())
 
 
 def test_heatmap_of_no_shift_at_all() -> None:
@@ -266,8 +425,8 @@ def test_book_html_cannot_be_broken_out_of() -> None:
     assert html.count("<script") == 1 and html.count("</script>") == 1 and "<img src=x>" not in html
     body = re.search(r'class="polinb-spec">(.*?)</script>', html, re.S)
     assert body and "</script><script>alert(1)</script>" in {r["topic"] for r in rows(json.loads(body[1]))}
-    assert 'role="figure"' in html and "data:image/png;base64," in html
-    assert html.count("Stance by topic") == 3  # in the specification, as label and as alternative text
+    assert "data:image/png;base64," in html
+    assert html.count("Stance by topic") == 2  # in the specification and as alternative text
 
 
 def test_same_chart_same_bytes() -> None:

@@ -272,7 +272,12 @@ def test_a_gap_in_a_curve_is_not_bridged_and_a_lone_interval_is_a_whisker() -> N
     (whisker,) = strokes(chart, "rule")
     assert "x: 4" in whisker["aria-label"]
     assert [row["alone"] for row in rows(chart)] == [False, False, False, True, False]
-    assert [one["interval"] for one in drawn(chart, "point")] == ["0.5 to 1.5", "1.5 to 2.5", "2.5 to 3.5", "not known"]
+    assert [one["95 % interval"] for one in drawn(chart, "point")] == [
+        "0.5 to 1.5",
+        "1.5 to 2.5",
+        "2.5 to 3.5",
+        "not known",
+    ]
 
 
 def test_intervals_of_two_panels_are_not_neighbours() -> None:

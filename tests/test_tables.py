@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import csv
 import html
+import io
 import re
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polinb import tables
+from polinb import latex, tables
 from polinb.errors import DataError, ParameterError
 
 
@@ -101,7 +103,54 @@ def test_csv_holds_the_unshortened_data() -> None:
     link = re.search(r'href="data:text/csv;base64,([^"]*)"', text)
     assert link
     saved = base64.b64decode(link[1]).decode()
-    assert long in saved and saved.startswith("topic,prompt,response,label\n")
+    assert long in saved and saved.startswith("topic,prompt,response,label\r\n")
+
+
+def saved(text: str, ending: str) -> str:
+    link = re.search(rf'download="[^"]*\.{ending}" href="data:[^;]*;base64,([^"]*)"', text)
+    assert link
+    return base64.b64decode(link[1]).decode()
+
+
+@pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1"])
+def test_no_text_of_a_csv_is_a_formula(start: str) -> None:
+    frame = pd.DataFrame({start: [start, "plain"], "n": [-1.5, 2.0], "mixed": [-3, start]})
+    text = saved(tables.numbered_table(frame, "tbl-x", "Caption.").data, "csv")
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert rows[0][0] == rows[1][0] == rows[2][2] == "'" + start
+    assert rows[1][1:] == ["-1.5", "-3"] and rows[2][:2] == ["plain", "2.0"]  # numbers stay numbers
+
+
+def test_latex_shows_what_the_page_shows() -> None:
+    frame = pd.DataFrame({"gamma": [5.0, -2.5], "who_am_i": ["50 % & {x}", None], "see": ["{numref}`tbl-a`", "$R$"]})
+    shown = tables.numbered_table(
+        frame, "tbl-x", "Mean $R_c$ in %.", {"gamma": ".1f"}, {"gamma": r"$\gamma$"}, markup=["see"]
+    )
+    text = saved(shown.data, "tex")
+    assert r"\caption{Mean \(R_c\) in \%.}" in text and r"\label{tbl-x}" in text
+    assert r"\begin{tabular}{rll}" in text
+    assert r"\(\gamma\) & who\_am\_i & see \\" in text
+    assert r"5.0 & 50 \% \& \{x\} & \ref{tbl-a} \\" in text and r"\(-\)2.5 & -- & \(R\) \\" in text
+    assert [line for line in text.splitlines() if line.endswith("rule")] == [r"\toprule", r"\midrule", r"\bottomrule"]
+
+
+def test_long_text_gets_a_column_that_breaks() -> None:
+    shown = tables.numbered_table(pd.DataFrame({"a": ["x" * 50], "b": ["y" * 60], "c": ["z"]}), "tbl-x", "Caption.")
+    assert r"{p{0.40\linewidth}p{0.40\linewidth}l}" in saved(shown.data, "tex")
+
+
+@given(st.text())
+def test_latex_of_any_text_is_inert(text: str) -> None:
+    escaped = latex.escape(text)
+    bare = re.sub(r"\\\([^)]*\\\)|\\[a-z]+\{\}|\\[{}$&#%_]|\{\[\}|\{\]\}", "", escaped)
+    bare = bare.replace("{}", "").replace("~", "")  # between two hyphens; a space that does not break
+    assert not set(bare) & set('\\{}$&#%_^~<>|"`[]\n')
+    assert not re.search(r"--(?!-)", bare) or "–" in text or "—" in text
+
+
+def test_latex_keeps_hyphens_and_hides_no_character() -> None:
+    assert latex.escape("a--b 'x' ''") == "a-{}-b 'x' '{}'"
+    assert latex.escape("−1 × γ") == r"\(-\)1 \(\times\) \(\gamma\)" and latex.escape("a\u202eb\x00") == "ab"
 
 
 def test_responses_need_their_columns() -> None:

@@ -1,38 +1,357 @@
-// Draws every chart of the page from the specification beside it; the picture stays where that fails.
+// Draws the charts of a page from the specification beside each, as they come near the screen, and puts a toolbar
+// under them: saving as SVG, PNG, CSV and LaTeX, and pointing out one series. Where drawing fails the picture stays.
+// window.polinbDrawAll() draws every chart and gives a promise; element.dataset.state is drawing, ready or error.
 (function () {
   "use strict";
 
-  const options = {
-    renderer: "svg",
-    actions: { export: true, source: true, compiled: false, editor: false },
-    downloadFileName: "polinb-chart",
-  };
+  const MARGIN = "900px"; // a chart this near the screen is drawn
+  const NARROW = 560; // pixels of room below which legends take one column
+  const LEAST = 170; // a chart is not made narrower than this
+  const drawn = new WeakMap(); // element → promise of its drawing
+  const captions = new WeakMap(); // element → caption as written, before MathJax turns its formulas into pictures
+  let charts = [];
 
-  async function draw(element) {
+  // --- drawing
+
+  function draw(element) {
+    if (!drawn.has(element)) drawn.set(element, begin(element));
+    return drawn.get(element);
+  }
+
+  async function begin(element) {
     const source = element.querySelector("script.polinb-spec");
-    if (!source || element.dataset.state) return;
+    if (!source) return;
+    const picture = element.querySelector("img.polinb-fallback");
+    const host = make("div", { className: "polinb-chart" });
+    const scroller = make("div", { className: "polinb-scroll" }); // a chart that is too wide moves in here
+    const inputs = make("div", { className: "polinb-inputs" });
+    scroller.append(host);
     element.dataset.state = "drawing";
-    const host = document.createElement("div");
     try {
       if (!window.vegaEmbed) throw new Error("the Vega bundle is not loaded");
-      element.appendChild(host);
-      const result = await window.vegaEmbed(host, JSON.parse(source.textContent), options);
-      element.polinbView = result.view;
-      const picture = element.querySelector("img.polinb-fallback");
+      const spec = JSON.parse(source.textContent);
+      const meta = (spec.usermeta && spec.usermeta.polinb) || {};
+      element.append(scroller, inputs);
+      host.style.visibility = "hidden"; // laid out, but the picture is still what is seen
+      const view = await fitted(host, inputs, spec, meta, room(element));
+      element.polinbView = view;
+      const name = label(element);
       if (picture) picture.hidden = true;
+      host.style.visibility = "";
+      readable(host, view, picture ? picture.alt : "chart", element);
+      bindings(inputs, view, meta);
+      element.appendChild(toolbar(element, spec, meta, view, name));
       element.dataset.state = "ready";
+      performance.mark("polinb-chart-ready");
     } catch (error) {
-      host.remove();
+      scroller.remove();
+      inputs.remove();
+      if (picture) picture.hidden = false;
       element.dataset.state = "error";
       element.dataset.error = String(error);
       console.error("polinb chart:", error);
     }
   }
 
-  function all() {
-    document.querySelectorAll("div.polinb-vega").forEach(draw);
+  function room(element) {
+    const style = getComputedStyle(element);
+    return element.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
   }
 
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", all);
-  else all();
+  // Draws, and where that is wider than the page, again with less: panels below each other, then narrower ones.
+  // What still does not fit scrolls in its own box.
+  async function fitted(host, inputs, spec, meta, width) {
+    const options = { renderer: "svg", actions: false, logLevel: 1, bind: inputs };
+    if (width < NARROW) legends(spec);
+    for (let turn = 0; ; turn++) {
+      const view = (await window.vegaEmbed(host, spec, options)).view;
+      const over = host.querySelector("svg").getBoundingClientRect().width - width;
+      if (turn === 2 || over <= 0 || !width || meta.fit === false || !narrower(spec, over)) return view;
+      view.finalize();
+      inputs.replaceChildren();
+    }
+  }
+
+  function narrower(spec, over) {
+    if (spec.facet && spec.columns > 1) {
+      spec.columns = 1;
+      return true;
+    }
+    const sized = [spec, spec.spec, ...(spec.vconcat || [])].filter((part) => part && typeof part.width === "number");
+    const before = sized.map((part) => part.width);
+    sized.forEach((part) => { part.width = Math.max(LEAST, part.width - Math.ceil(over)); });
+    return sized.some((part, i) => part.width !== before[i]);
+  }
+
+  function legends(part) {
+    if (!part || typeof part !== "object") return;
+    for (const [key, value] of Object.entries(part)) {
+      if (key === "data" || key === "datasets") continue;
+      if (key === "legend" && value && value.columns) value.columns = 1;
+      legends(value);
+    }
+  }
+
+  // --- reading with the keyboard
+
+  // Arrow keys step through what a pointer would find: the values of one mark after the other, said below the chart.
+  function readable(host, view, alt, element) {
+    host.tabIndex = 0;
+    host.setAttribute("role", "application");
+    host.setAttribute("aria-roledescription", "chart");
+    host.setAttribute("aria-label", alt + " Arrow keys read the values.");
+    const svg = host.querySelector("svg");
+    svg.setAttribute("aria-hidden", "true"); // its text is that of the label
+    svg.removeAttribute("role");
+    const said = make("p", { className: "polinb-said" });
+    said.setAttribute("role", "status");
+    element.appendChild(said);
+    let at = -1;
+
+    function marks() {
+      const found = new Map(); // a number printed on a mark says the same as the mark: once is enough
+      for (const node of host.querySelectorAll("svg path, svg rect, svg text, svg line")) {
+        const tooltip = node.__data__ && node.__data__.tooltip;
+        if (tooltip && typeof tooltip === "object" && !found.has(spoken(tooltip))) found.set(spoken(tooltip), node);
+      }
+      return [...found.values()];
+    }
+
+    function leave() {
+      host.querySelectorAll(".polinb-current").forEach((node) => node.classList.remove("polinb-current"));
+    }
+
+    function show(index) {
+      const found = marks();
+      leave();
+      if (!found.length) return;
+      at = Math.max(0, Math.min(found.length - 1, index));
+      found[at].classList.add("polinb-current");
+      said.textContent = spoken(found[at].__data__.tooltip);
+    }
+
+    host.addEventListener("keydown", (event) => {
+      if (event.target !== host || event.ctrlKey || event.altKey || event.metaKey) return;
+      const steps = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: Infinity };
+      if (event.key === "Escape") {
+        leave();
+        said.textContent = "";
+        at = -1;
+      } else if (event.key in steps) {
+        event.preventDefault();
+        show(steps[event.key]);
+      }
+    });
+    host.addEventListener("blur", leave);
+    view.addEventListener("click", (event, item) => { // a finger has no pointer to rest on a mark
+      if (item && item.tooltip && typeof item.tooltip === "object") said.textContent = spoken(item.tooltip);
+    });
+  }
+
+  function spoken(tooltip) {
+    return Object.entries(tooltip).map(([name, value]) => name + ": " + value).join("; ");
+  }
+
+  // Sliders show what a step means, not its number.
+  function bindings(inputs, view, meta) {
+    for (const [name, texts] of Object.entries(meta.labels || {})) {
+      const input = inputs.querySelector('.vega-bind input[name="' + name + '"]');
+      if (!input) continue;
+      const shown = make("output", { className: "polinb-step" });
+      input.insertAdjacentElement("afterend", shown);
+      const tell = (step) => {
+        shown.textContent = texts[step];
+        input.setAttribute("aria-valuetext", texts[step]);
+      };
+      tell(view.signal(name));
+      view.addSignalListener(name, (_, step) => tell(step));
+    }
+  }
+
+  // --- the toolbar
+
+  function toolbar(element, spec, meta, view, name) {
+    const bar = make("div", { className: "polinb-tools" });
+    bar.setAttribute("role", "group");
+    bar.setAttribute("aria-label", "Save this figure");
+    const table = () => exported(spec, meta);
+    const kinds = [
+      ["SVG", "svg", "image/svg+xml", async () => view.toSVG()],
+      ["PNG", "png", "image/png", async () => bitmap(await view.toCanvas(2))],
+      ["CSV", "csv", "text/csv;charset=utf-8", async () => csv(table())],
+      ["LaTeX", "tex", "text/x-tex;charset=utf-8", async () => latex(table(), name, captions.get(element) || "")],
+    ];
+    bar.appendChild(make("span", { textContent: "Save as" }));
+    for (const [text, ending, type, content] of kinds) {
+      const button = make("button", { type: "button", textContent: text, className: "polinb-save" });
+      button.dataset.kind = ending;
+      button.setAttribute("aria-label", "Save " + name + " as " + text);
+      button.addEventListener("click", async () => save(name + "." + ending, type, await content()));
+      bar.appendChild(button);
+    }
+    const chooser = highlighter(spec, meta, view);
+    if (chooser) bar.appendChild(chooser);
+    return bar;
+  }
+
+  function bitmap(canvas) {
+    return new Promise((done) => canvas.toBlob(done, "image/png"));
+  }
+
+  function save(name, type, content) {
+    const address = URL.createObjectURL(new Blob([content], { type }));
+    const link = make("a", { href: address, download: name });
+    document.body.appendChild(link);
+    link.click();
+    link.remove();
+    setTimeout(() => URL.revokeObjectURL(address), 10000);
+  }
+
+  // The same as a click on the legend, for those who cannot click there.
+  function highlighter(spec, meta, view) {
+    const field = meta.highlight;
+    const names = field ? [...new Set(rows(spec, [field]).map((row) => row[field]))] : [];
+    if (names.length < 2) return null;
+    const chooser = make("select", {});
+    chooser.append(...[["", "all"], ...names.map((n, i) => [String(i), String(n)])].map(([value, textContent]) =>
+      make("option", { value, textContent })));
+    chooser.addEventListener("change", () => {
+      const chosen = chooser.value === "" ? [] : [{ unit: "", fields: [{ type: "E", field }], values: [names[chooser.value]] }];
+      view.data("highlight_store", chosen).runAsync();
+    });
+    view.addDataListener("highlight_store", (_, store) => {
+      const index = store && store.length ? names.indexOf(store[0].values[0]) : -1;
+      chooser.value = index < 0 ? "" : String(index);
+    });
+    const label = make("label", { className: "polinb-highlight" });
+    label.append("Highlight ", chooser);
+    return label;
+  }
+
+  // --- the data behind a figure
+
+  function rows(spec, fields) {
+    const sets = Object.values(spec.datasets || {});
+    const fits = (set) => set.length && fields.every((field) => field in set[0]);
+    return sets.find(fits) || [];
+  }
+
+  // Headers, and rows of plain values; each row once.
+  function exported(spec, meta) {
+    let columns = meta.columns || [];
+    if (!columns.length) {
+      const largest = Object.values(spec.datasets || {}).sort((a, b) => b.length - a.length)[0];
+      const first = (largest || [{}])[0];
+      columns = Object.keys(first).filter((key) => typeof first[key] !== "object").map((key) => [key, key]);
+    }
+    const seen = new Map();
+    for (const row of rows(spec, columns.map(([field]) => field))) {
+      const values = columns.map(([field]) => (row[field] === undefined ? null : row[field]));
+      seen.set(JSON.stringify(values), values);
+    }
+    return { headers: columns.map(([, header]) => header), rows: [...seen.values()] };
+  }
+
+  // A text that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay numbers.
+  function csv(table) {
+    const cell = (value) => {
+      if (value === null) return "";
+      if (typeof value !== "string") return String(value);
+      const text = /^[=+\-@\t\r\uFF1D\uFF0B\uFF0D\uFF20]/.test(value) ? "'" + value : value;
+      return /[",\r\n]/.test(text) ? '"' + text.replace(/"/g, '""') + '"' : text;
+    };
+    return [table.headers, ...table.rows].map((row) => row.map(cell).join(",") + "\r\n").join("");
+  }
+
+  const MATH = {
+    "−": "-", "±": "\\pm", "×": "\\times", "·": "\\cdot", "≤": "\\leq", "≥": "\\geq", "≈": "\\approx", "∞": "\\infty",
+    "→": "\\rightarrow", "←": "\\leftarrow", "∩": "\\cap", "∖": "\\setminus", "√": "\\surd", "²": "^{2}",
+    "α": "\\alpha", "β": "\\beta", "γ": "\\gamma", "δ": "\\delta", "ε": "\\varepsilon", "κ": "\\kappa",
+    "λ": "\\lambda", "μ": "\\mu", "ρ": "\\rho", "σ": "\\sigma", "τ": "\\tau", "θ": "\\theta", "Δ": "\\Delta", "Σ": "\\Sigma",
+  };
+  const TEXT = {
+    "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%", "_": "\\_",
+    "^": "\\textasciicircum{}", "~": "\\textasciitilde{}", "<": "\\textless{}", ">": "\\textgreater{}",
+    "|": "\\textbar{}", '"': "''", "`": "\\textasciigrave{}", "–": "--", "—": "---", "…": "\\ldots{}", "⏎": "\\(\\hookleftarrow\\)",
+    "[": "{[}", "]": "{]}", "\u00a0": "~",
+  };
+
+  // The same as polinb.latex.escape: text that LaTeX prints as it stands.
+  function tex(text) {
+    return [...String(text).replace(/[^\S\u00a0]+/g, " ")].map((char, i, chars) => {
+      const apart = char === chars[i - 1] && "-'".includes(char) ? "{}" : ""; // two would join to a dash or a quote
+      if (char in TEXT) return TEXT[char];
+      if (char in MATH) return "\\(" + MATH[char] + "\\)";
+      return /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}]/u.test(char) ? "" : apart + char;
+    }).join("");
+  }
+
+  function latex(table, name, caption) {
+    const value = (v) => {
+      if (v === null) return "--";
+      if (typeof v !== "number") return tex(v);
+      const size = String(Number(Math.abs(v).toPrecision(Number.isInteger(v) ? 15 : 4)));
+      return (v < 0 ? "\\(-\\)" : "") + size;
+    };
+    const right = table.headers.map((_, i) => table.rows.every((row) => row[i] === null || typeof row[i] === "number"));
+    const line = (cells) => cells.join(" & ") + " \\\\";
+    const written = caption.split(/\\\((.*?)\\\)/).map((part, i) => (i % 2 ? "\\(" + part + "\\)" : tex(part))).join("");
+    return [
+      "% needs \\usepackage{booktabs}",
+      "\\begin{table}",
+      "\\centering",
+      "\\caption{" + written + "}",
+      "\\label{" + name.replace(/[^A-Za-z0-9:-]/g, "-") + "}",
+      "\\begin{tabular}{" + right.map((r) => (r ? "r" : "l")).join("") + "}",
+      "\\toprule",
+      line(table.headers.map(tex)),
+      "\\midrule",
+      ...table.rows.map((row) => line(row.map(value))),
+      "\\bottomrule",
+      "\\end{tabular}",
+      "\\end{table}",
+      "",
+    ].join("\n");
+  }
+
+  // --- start
+
+  function make(tag, properties) {
+    return Object.assign(document.createElement(tag), properties);
+  }
+
+  function label(element) {
+    const figure = element.closest("figure[id]");
+    return figure ? figure.id : "figure-" + (charts.indexOf(element) + 1);
+  }
+
+  function all() {
+    return Promise.all(charts.map(draw));
+  }
+
+  function start() {
+    charts = [...document.querySelectorAll("div.polinb-vega")];
+    for (const element of charts) {
+      const caption = element.closest("figure") && element.closest("figure").querySelector(".caption-text");
+      if (caption) captions.set(element, caption.textContent);
+    }
+    if (!charts.length) return;
+    draw(charts[0]);
+    if (!window.IntersectionObserver) {
+      all();
+      return;
+    }
+    const watcher = new IntersectionObserver((entries) => {
+      for (const entry of entries.filter((e) => e.isIntersecting)) {
+        watcher.unobserve(entry.target);
+        draw(entry.target);
+      }
+    }, { rootMargin: MARGIN });
+    charts.slice(1).forEach((element) => watcher.observe(element));
+    window.addEventListener("beforeprint", all);
+  }
+
+  window.polinbDrawAll = () => (charts.length ? all() : (start(), all()));
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
 })();

@@ -1,0 +1,122 @@
+r"""Tables as LaTeX source: text is escaped, so it prints as it stands and cannot run a command.
+
+``polinb-charts.js`` writes the figures' data by the same rules; a browser test holds the two together.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+MATH = {
+    "−": "-",
+    "±": r"\pm",
+    "×": r"\times",
+    "·": r"\cdot",
+    "≤": r"\leq",
+    "≥": r"\geq",
+    "≈": r"\approx",
+    "∞": r"\infty",
+    "→": r"\rightarrow",
+    "←": r"\leftarrow",
+    "∩": r"\cap",
+    "∖": r"\setminus",
+    "√": r"\surd",
+    "²": "^{2}",
+    **{"α": r"\alpha", "β": r"\beta", "γ": r"\gamma", "δ": r"\delta", "ε": r"\varepsilon", "κ": r"\kappa"},
+    **{"λ": r"\lambda", "μ": r"\mu", "ρ": r"\rho", "σ": r"\sigma", "τ": r"\tau", "θ": r"\theta"},
+    **{"Δ": r"\Delta", "Σ": r"\Sigma"},
+}
+# A bracket after a line's end would be its option, so brackets stand in braces.
+TEXT = {
+    "\\": r"\textbackslash{}",
+    **{char: "\\" + char for char in "{}$&#%_"},
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "`": r"\textasciigrave{}",
+    "–": "--",
+    "—": "---",
+    "…": r"\ldots{}",
+    "⏎": r"\(\hookleftarrow\)",
+    **{char: "{" + char + "}" for char in "[]"},
+    "\u00a0": "~",
+}
+MYST = re.compile(
+    r"\$([^$]+)\$|\{(numref|ref|eq|cite(?::\w)?)\}`(?:[^`<]*<)?([^`>]+)>?`"
+    r"|\[([^\]]+)\]\([^)]*\)|\*\*([^*]+)\*\*|`([^`]+)`"
+)
+LONG = 40  # a column with a longer text gets a width, so that it breaks into lines
+
+
+def escape(text: str) -> str:
+    """``text`` so that LaTeX prints it; control and formatting characters, which it cannot print, are left out."""
+    parts: list[str] = []
+    last = ""
+    for char in re.sub(r"[^\S\u00a0]+", " ", text):
+        if char == last and char in "-'":  # two would join to a dash or a quotation mark
+            parts.append("{}")
+        last = char
+        if char in TEXT:
+            parts.append(TEXT[char])
+        elif char in MATH:
+            parts.append(rf"\({MATH[char]}\)")
+        elif unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn"):
+            parts.append(char)
+    return "".join(parts)
+
+
+def from_myst(text: str) -> str:
+    r"""One line of the author's MyST: formulas stay, references become ``\ref`` and ``\cite``, the rest is escaped."""
+    parts, at = [], 0
+    for found in MYST.finditer(text):
+        parts.append(escape(text[at : found.start()]))
+        formula, role, target, link, bold, code = found.groups()
+        if formula:
+            parts.append(rf"\({formula}\)")
+        elif role:
+            parts.append((r"\cite{%s}" if role.startswith("cite") else r"\ref{%s}") % re.sub(r"[^\w:,.-]", "", target))
+        elif bold:
+            parts.append(rf"\textbf{{{escape(bold)}}}")
+        else:
+            parts.append(rf"\texttt{{{escape(code)}}}" if code else escape(link))
+        at = found.end()
+    return "".join(parts) + escape(text[at:])
+
+
+def tabular(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool], caption: str, label: str
+) -> str:
+    r"""A ``table`` with a booktabs ``tabular``; headers, cells and caption are LaTeX already.
+
+    Args:
+        headers: one a column.
+        rows: cells as shown.
+        right: which columns are aligned to the right.
+        caption: without its number.
+        label: for ``\ref``.
+    """
+    longest = [max((len(row[i]) for row in rows), default=0) for i in range(len(headers))]
+    long = sum(size > LONG for size in longest)
+    wide = rf"p{{{0.8 / long:.2f}\linewidth}}" if long else ""
+    columns = ["r" if r else wide if size > LONG else "l" for r, size in zip(right, longest, strict=True)]
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption}}}",
+        rf"\label{{{label}}}",
+        rf"\begin{{tabular}}{{{''.join(columns)}}}",
+        r"\toprule",
+        " & ".join(headers) + r" \\",
+        r"\midrule",
+        *(" & ".join(row) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,93 @@
+"""Colours that stand together can be told apart with any common colour blindness, and no side by colour alone."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+
+import numpy as np
+import pytest
+from test_charts import MAKERS as PAPER
+from test_charts import made, marks
+from test_charts_more import MAKERS as MORE
+
+from polinb import charts
+
+# Machado, Oliveira, Fernandes: A Physiologically-based Model for Simulation of Color Vision Deficiency, IEEE TVCG
+# 15(6), 2009, severity 1.0, for linear RGB. Rows: red, green, blue as seen.
+SIGHTS = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+LEAST = 15.0  # CIE 1976 colour difference; 2.3 can just be noticed side by side
+
+
+def linear(colour: str) -> np.ndarray:
+    c = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    t = TO_XYZ @ np.clip(rgb, 0, 1) / np.array([0.95047, 1.0, 1.08883])
+    f = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def apart(first: str, second: str, sight: str) -> float:
+    seen = [lab(np.array(SIGHTS[sight]) @ linear(colour)) for colour in (first, second)]
+    return float(np.linalg.norm(seen[0] - seen[1]))
+
+
+def test_the_ruler_itself() -> None:
+    assert lab(linear("#FFFFFF")) == pytest.approx([100, 0, 0], abs=0.02)
+    assert lab(linear("#FF0000")) == pytest.approx([53.24, 80.09, 67.20], abs=0.05)
+    red, green = "#B03030", "#4F6F20"  # told apart by hue alone: the test must be able to fail
+    assert apart(red, green, "normal") > 60 > 20 > apart(red, green, "deuteranopia")
+    assert apart("#009E73", "#7F7F7F", "deuteranopia") < LEAST  # Okabe and Ito's green and a middle grey
+
+
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_the_palette_can_be_told_apart(sight: str) -> None:
+    close = {(a, b): round(apart(a, b, sight), 1) for a, b in combinations(charts.PALETTE, 2)}
+    assert min(close.values()) >= LEAST, sorted(close.items(), key=lambda pair: pair[1])[:3]
+    assert apart(charts.LEFT, charts.RIGHT, sight) > 80
+
+
+@pytest.mark.parametrize("name", [*PAPER, *(name for name in MORE if not name.endswith("unknown"))])
+def test_colours_of_one_chart_can_be_told_apart(name: str) -> None:
+    text = made(name) if name in PAPER else json.dumps(MORE[name]().to_dict())
+    for unit in marks(json.loads(text)):
+        colour = unit.get("encoding", {}).get("color", {})
+        if colour.get("type") != "nominal":
+            continue
+        together = colour["scale"]["range"]
+        assert len(set(together)) == len(together)
+        for sight in SIGHTS:
+            assert all(apart(a, b, sight) >= LEAST for a, b in combinations(together, 2)), (together, sight)
+
+
+def test_sides_differ_by_more_than_colour() -> None:
+    """A chart whose colours run from left to right prints signed numbers; stances stand left and right of zero."""
+    seen = 0
+    for name in PAPER:
+        spec = json.loads(made(name))
+        for unit in marks(spec):
+            scale = unit["encoding"].get("color", {}).get("scale", {})
+            if {charts.LEFT, charts.RIGHT} <= set(scale.get("range", [])) and "type" in unit["encoding"]["color"]:
+                if unit["encoding"]["color"]["type"] != "quantitative":
+                    continue
+                seen += 1
+                printed = [u for u in marks(spec) if u["encoding"].get("text", {}).get("field") == "text"]
+                texts = {row["text"] for data in spec["datasets"].values() for row in data if row.get("delta")}
+                assert printed and all(text.strip("()")[0] in "+−" for text in texts), name
+                title = unit["encoding"]["color"]["title"]
+                assert "− left" in title and "+ right" in title
+    assert seen >= 3
+    for name in ("stance_dots", "patch_chart"):
+        axes = [u["encoding"]["x"].get("title") or "" for u in marks(json.loads(made(name)))]
+        assert any("left" in axis and "right" in axis for axis in axes)
