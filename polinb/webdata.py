@@ -20,8 +20,11 @@ from polinb.errors import ParameterError
 if TYPE_CHECKING:
     from IPython.display import HTML
 
-SCRIPTS = ("app.js", "explorer.js", "responses.js")  # app.js first: the others register with it
-STYLES = ("explorer.css", "responses.css")
+_PARTS = ("parts", "levels", "draw", "map", "contexts", "card", "list", "link", "controls")
+EXPLORER_SCRIPTS = (*(f"explorer_{part}.js" for part in _PARTS), "explorer.js")  # in this order
+EXPLORER_STYLES = ("explorer.css", "explorer_card.css")
+SCRIPTS = ("app.js", *EXPLORER_SCRIPTS, "responses.js")  # app.js first: the others register with it
+STYLES = (*EXPLORER_STYLES, "responses.css")
 
 
 def web_folder() -> Path:
@@ -47,7 +50,7 @@ def embed(
     """
     from IPython.display import HTML
 
-    known = [Path(name).stem for name in SCRIPTS[1:]]
+    known = [Path(name).stem for name in SCRIPTS[1:] if "_" not in name]  # explorer_map.js is a part of an app
     if app not in known:
         raise ParameterError("app", app, ", ".join(known))
     text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

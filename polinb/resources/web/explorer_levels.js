@@ -1,0 +1,238 @@
+// The neuron explorer's numbers: the level of every neuron and topic, the sets at each gamma, the cells of a map.
+// Levels come as one byte a neuron and topic (see polinb/explorer.py); a neuron is in N_t at a gamma when its level
+// reaches that gamma's cut. Nothing here draws.
+(function () {
+  "use strict";
+
+  const X = (globalThis.polinbExplorer = globalThis.polinbExplorer || {});
+  const TYPES = { all: "all types", G: "general (G)", S: "topic-specific (S)", strict: "strictly specific" };
+  const MOST_TOPICS = 16; // a table over all combinations of topics stays small
+  const OTHER = 0,
+    GENERAL = 1,
+    SPECIFIC = 2; // what the map marks
+
+  function need(condition, message) {
+    if (!condition) throw new Error("neuron explorer: " + message);
+  }
+
+  const whole = (value, low, high) => Number.isInteger(value) && value >= low && value <= high;
+  const falls = (values) => values.every((v, i) => i === 0 || v < values[i - 1]);
+
+  // Broken data must not be drawn: every field that is read without looking is checked here.
+  function check(p, bytes) {
+    need(p && p.version === 1, "the data has version " + (p && p.version) + ", this page reads version 1");
+    need(whole(p.layers, 1, 4096) && whole(p.width, 1, 1e7), "layers and width are not counts");
+    need(Array.isArray(p.topics) && whole(p.topics.length, 2, MOST_TOPICS), "2 to " + MOST_TOPICS + " topics needed");
+    need(Array.isArray(p.shares) && p.shares[0] === 100 && falls(p.shares), "shares do not fall from 100");
+    need(p.shares.length <= 256, "more levels than a byte holds");
+    need(Array.isArray(p.gammas) && p.gammas.includes(p.gamma), "the run's gamma is not among the steps");
+    need(Array.isArray(p.cuts) && p.cuts.length === p.gammas.length, "one cut for each gamma needed");
+    need(bytes instanceof Uint8Array, "the levels are missing");
+    const expected = p.topics.length * p.layers * p.width;
+    need(bytes.length === expected, "levels hold " + bytes.length + " bytes, " + expected + " expected");
+    need(Array.isArray(p.cards), "the list of cards is missing");
+    for (const card of p.cards) {
+      need(whole(card.layer, 0, p.layers - 1) && whole(card.neuron, 0, p.width - 1), "a card of no neuron");
+      need(Array.isArray(card.scores) && card.scores.length === p.topics.length, "a card without its scores");
+    }
+  }
+
+  function bits(mask) {
+    let n = 0;
+    for (let rest = mask; rest; rest &= rest - 1) n++;
+    return n;
+  }
+
+  class Levels {
+    constructor(payload, bytes) {
+      check(payload, bytes);
+      this.payload = payload;
+      this.bytes = bytes;
+      this.layers = payload.layers;
+      this.width = payload.width;
+      this.total = payload.layers * payload.width;
+      this.topics = payload.topics;
+      this.full = (1 << payload.topics.length) - 1;
+      this.best = this.strongest();
+      this.masks = new Map();
+      this.tallies = new Map();
+      this.cards = new Map(payload.cards.map((card) => [this.index(card.layer, card.neuron), card]));
+      this.carded = new Uint8Array(this.total);
+      for (const index of this.cards.keys()) this.carded[index] = 1;
+      const own = payload.gammas.indexOf(payload.gamma);
+      need(!this.disagreement(own), this.disagreement(own));
+    }
+
+    index(layer, neuron) {
+      return layer * this.width + neuron;
+    }
+    layerOf(index) {
+      return Math.floor(index / this.width);
+    }
+    neuronOf(index) {
+      return index % this.width;
+    }
+    name(index) {
+      return this.layerOf(index) + "." + this.neuronOf(index);
+    }
+
+    // highest level over the topics, a byte a neuron
+    strongest() {
+      const { total, topics, bytes } = this;
+      const best = bytes.slice(0, total);
+      for (let t = 1; t < topics.length; t++) {
+        const from = t * total;
+        for (let i = 0; i < total; i++) if (bytes[from + i] > best[i]) best[i] = bytes[from + i];
+      }
+      let highest = 0;
+      for (let i = 0; i < total; i++) if (best[i] > highest) highest = best[i];
+      need(highest < this.payload.shares.length, "a level without a share");
+      this.highest = highest;
+      return best;
+    }
+
+    // levels of one topic, or the highest over all topics for topic -1
+    of(topic) {
+      return topic < 0 ? this.best : this.bytes.subarray(topic * this.total, (topic + 1) * this.total);
+    }
+
+    at(topic, index) {
+      return this.bytes[topic * this.total + index];
+    }
+
+    // bit t of a neuron's mask: it is in N_t at gamma number g
+    mask(g) {
+      if (this.masks.has(g)) return this.masks.get(g);
+      const { total, topics, bytes } = this;
+      const cut = this.payload.cuts[g];
+      const mask = topics.length > 8 ? new Uint16Array(total) : new Uint8Array(total);
+      for (let t = 0; t < topics.length; t++) {
+        const from = t * total,
+          bit = 1 << t;
+        for (let i = 0; i < total; i++) if (bytes[from + i] >= cut) mask[i] |= bit;
+      }
+      this.masks.set(g, mask);
+      return mask;
+    }
+
+    // numbers of neurons at gamma number g: {G, any, N: [..], S: [..], strict: [..]}; any: S of any topic
+    tally(g) {
+      if (this.tallies.has(g)) return this.tallies.get(g);
+      const histogram = new Uint32Array(this.full + 1);
+      const mask = this.mask(g);
+      for (let i = 0; i < mask.length; i++) histogram[mask[i]]++;
+      const zeros = () => this.topics.map(() => 0);
+      const out = { G: histogram[this.full], any: 0, alone: 0, N: zeros(), S: zeros(), strict: zeros() };
+      for (let m = 1; m <= this.full; m++) {
+        if (!histogram[m]) continue;
+        if (m !== this.full) out.any += histogram[m];
+        if (bits(m) === 1) out.alone += histogram[m];
+        this.topics.forEach((_, t) => {
+          if (!((m >> t) & 1)) return;
+          out.N[t] += histogram[m];
+          if (m !== this.full) out.S[t] += histogram[m];
+          if (bits(m) === 1) out.strict[t] += histogram[m];
+        });
+      }
+      this.tallies.set(g, out);
+      return out;
+    }
+
+    // Sentence if the page's own count differs from the one that Python wrote, else "".
+    disagreement(g) {
+      const told = (this.payload.counts || {})[g];
+      if (!told) return "";
+      const found = this.tally(g);
+      const same = (kind) => !told[kind] || this.topics.every((topic, t) => told[kind][topic] === found[kind][t]);
+      if (told.G === found.G && same("S") && same("strict")) return "";
+      return (
+        "the sets counted from the levels differ from the run's own counts at gamma " + this.payload.gammas[g] + " %"
+      );
+    }
+
+    // For every mask: what the map marks under a topic (-1: all) and a type.
+    marks(topic, type) {
+      const table = new Uint8Array(this.full + 1);
+      for (let m = 1; m <= this.full; m++) {
+        if (m === this.full) {
+          if (type === "all" || type === "G") table[m] = GENERAL;
+        } else if (type !== "G") {
+          const inside = topic < 0 || (m >> topic) & 1;
+          if (inside && (type !== "strict" || bits(m) === 1)) table[m] = SPECIFIC;
+        }
+      }
+      return table;
+    }
+
+    // "G", "S" or "" at gamma number g
+    kind(index, g) {
+      const mask = this.mask(g)[index];
+      return mask === this.full ? "G" : mask ? "S" : "";
+    }
+
+    topicsOf(index, g) {
+      const mask = this.mask(g)[index];
+      return this.topics.filter((_, t) => (mask >> t) & 1);
+    }
+
+    // Maps of layers × columns of `per` neurons: highest level and numbers of marked neurons.
+    cells(view, per) {
+      const { layers, width } = this;
+      const columns = Math.ceil(width / per);
+      const shown = this.of(view.topic),
+        mask = this.mask(view.gamma),
+        table = this.marks(view.topic, view.type);
+      const only = view.cards ? this.carded : null;
+      const out = { columns, per, level: new Uint8Array(layers * columns) };
+      out.general = new Uint32Array(layers * columns);
+      out.specific = new Uint32Array(layers * columns);
+      for (let layer = 0, i = 0, cell = 0; layer < layers; layer++) {
+        for (let column = 0; column < columns; column++, cell++) {
+          const end = layer * width + Math.min(width, (column + 1) * per);
+          let highest = 0,
+            general = 0,
+            specific = 0;
+          for (; i < end; i++) {
+            if (shown[i] > highest) highest = shown[i];
+            const mark = table[mask[i]];
+            if (mark && (!only || only[i])) mark === GENERAL ? general++ : specific++;
+          }
+          out.level[cell] = highest;
+          out.general[cell] = general;
+          out.specific[cell] = specific;
+        }
+      }
+      return out;
+    }
+
+    mark(view, index) {
+      if (view.cards && !this.carded[index]) return OTHER;
+      return this.marks(view.topic, view.type)[this.mask(view.gamma)[index]];
+    }
+
+    // Neurons of one layer, by index or by falling level (equal levels by index).
+    sorted(layer, view) {
+      const from = layer * this.width;
+      const order = Uint32Array.from({ length: this.width }, (_, i) => from + i);
+      if (view.order !== "rank") return order;
+      const shown = this.of(view.topic);
+      return order.sort((a, b) => shown[b] - shown[a] || a - b);
+    }
+
+    // The topic in which a neuron is strongest.
+    topTopic(index) {
+      let top = 0;
+      for (let t = 1; t < this.topics.length; t++) if (this.at(t, index) > this.at(top, index)) top = t;
+      return top;
+    }
+
+    // "top 0.5–0.55 %": the share of the pool between whose bounds a level lies
+    share(level) {
+      const high = this.payload.shares[level],
+        low = this.payload.shares[level + 1];
+      return "top " + (low === undefined ? X.short(high) : X.short(low) + "–" + X.short(high)) + " %";
+    }
+  }
+
+  Object.assign(X, { Levels, TYPES, GENERAL, SPECIFIC });
+})();
