@@ -1,0 +1,103 @@
+"""Words for numbers: an effect with its interval as text, and sentences that follow from the interval alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+Effect = tuple[float, float, float]
+"""Estimate, low and high end of its 95 % interval; NaN ends where there is none."""
+
+_PROFILES = {
+    "tiny": "Tiny run, a check of the machinery: its numbers mean nothing.",
+    "quick": "Quick run: small samples, wide intervals.",
+}
+
+
+class Answer(NamedTuple):
+    """A chapter's answer in words.
+
+    Attributes:
+        first: one sentence with the main number; it stands alone on the opening page.
+        rest: what a reader needs beside it.
+    """
+
+    first: str
+    rest: str
+
+    @property
+    def text(self) -> str:
+        """The whole answer."""
+        return f"{self.first} {self.rest}".strip()
+
+
+def label(profile: str) -> str:
+    """What to say before the numbers of a run that cannot settle anything; empty for the larger profiles."""
+    return _PROFILES.get(profile, "")
+
+
+def clear(effect: Effect) -> int | None:
+    """1 or −1 if the interval lies wholly above or below zero, 0 if it holds zero, None without an interval."""
+    _, low, high = effect
+    if np.isnan([low, high]).any():
+        return None
+    return 1 if low > 0 else -1 if high < 0 else 0
+
+
+def told(
+    effect: Effect, above: str, below: str, neither: str, unknown: str = "Not decided, without an interval"
+) -> str:
+    """The one of four texts that the interval allows."""
+    return {1: above, -1: below, 0: neither, None: unknown}[clear(effect)]
+
+
+def number(value: float, digits: int = 2, sign: bool = True) -> str:
+    """A number as printed: a real minus, a plus where asked for, an en dash where it is missing."""
+    if np.isnan(value):
+        return "–"
+    if np.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    # nothing but zeros has no sign
+    return (text if text.strip("+-0.") else text.lstrip("+-")).replace("-", "−")
+
+
+def interval(effect: Effect, digits: int = 2, sign: bool = True, unit: str = "") -> str:
+    """``+0.60 [+0.46, +0.74]``, with the unit after the estimate; says so where there is no interval."""
+    mean, low, high = effect
+    text = f"**{number(mean, digits, sign)}{unit}**"
+    if clear(effect) is None:
+        return f"{text} (no interval)"
+    return f"{text} [{number(low, digits, sign)}, {number(high, digits, sign)}]"
+
+
+def percent(effect: Effect, digits: int = 0, sign: bool = False) -> str:
+    """A share as per cent with its interval."""
+    mean, low, high = (100 * x for x in effect)
+    return interval((mean, low, high), digits, sign, " %")
+
+
+def of(row: pd.Series | Mapping[str, Any], value: str, low: str = "", high: str = "") -> Effect:
+    """A value of a table's row with its interval: ``<value>_low`` and ``<value>_high``, or ``low`` and ``high``."""
+    own = f"{value}_low" in row
+    ends = (low or (f"{value}_low" if own else "low"), high or (f"{value}_high" if own else "high"))
+    return float(row[value]), float(row[ends[0]]), float(row[ends[1]])
+
+
+def counted(frame: pd.DataFrame, side: int = 1) -> str:
+    """``4 of 6``: rows whose interval is clear of zero on one side."""
+    hits = frame["low"] > 0 if side > 0 else frame["high"] < 0
+    return f"{int(hits.sum())} of {len(frame)}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
+
+
+def thousands(value: float) -> str:
+    """A count with narrow gaps."""
+    return f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")

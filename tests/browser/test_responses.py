@@ -1,0 +1,374 @@
+"""The responses browser in Chromium: what it shows, counts, sorts and saves is what pandas says about the same rows."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import served
+from responses_page import FALLBACK, PLANTED, data_of, made_up, shown_by, wide, write
+
+CHECKS = Path(__file__).with_name("page_checks.js")
+SHOWN = ["vanilla", "right", "patch-g", "inhibit"]
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return made_up()
+
+
+@pytest.fixture(scope="module")
+def address(rows, tmp_path_factory):
+    return write(tmp_path_factory.mktemp("page"), shown_by(data_of(*rows)))
+
+
+@pytest.fixture
+def page(visit, address):
+    seen = opened(visit, address)
+    yield seen.page
+    seen.assert_clean()
+
+
+def opened(visit, address, **options):
+    seen = visit(address, **options)
+    seen.page.wait_for_selector(".polinb-app[data-state=ready]")
+    return seen
+
+
+def pick(page, **values):
+    for name, value in values.items():
+        page.select_option(f"select[name={name}]", value)
+
+
+def count(page):
+    return int(re.match(r"(\d+) of", page.inner_text(".count"))[1])
+
+
+def saved(page):
+    with page.expect_download() as download:
+        page.click("text=Save shown rows as CSV")
+    assert download.value.suggested_filename == "responses.csv"
+    text = Path(download.value.path()).read_text("utf-8")
+    return pd.read_csv(io.StringIO(text), keep_default_na=False)
+
+
+def means(page):
+    cells = {}
+    for row in page.query_selector_all(".scroll tbody tr"):
+        cells[row.get_attribute("data-kind")] = [td.inner_text() for td in row.query_selector_all("td")]
+    return cells
+
+
+def agrees(page, wanted, kinds=SHOWN):
+    """The page shows the rows of ``wanted``, in its order, and the means over them."""
+    assert count(page) == len(wanted)
+    assert saved(page)["id"].tolist() == wanted["id"].tolist()
+    table = means(page)
+    assert list(table) == list(kinds)
+    for kind in kinds:
+        known = wanted[wanted[f"{kind} label"].notna()]
+        n, left, neither, right, mean, _ = table[kind]
+        assert int(n) == len(known)
+        labels = known[f"{kind} label"].value_counts()
+        assert [int(left), int(neither), int(right)] == [labels.get(x, 0) for x in ("left", "other", "right")]
+        if len(known):
+            assert float(mean.replace("−", "-")) == pytest.approx(known[f"{kind} score"].mean(), abs=0.00501)
+        else:
+            assert mean == "–"
+
+
+def test_it_starts_with_everything_and_draws_a_part(page, rows):
+    agrees(page, wide(*rows, "crime"))
+    items = page.locator("ol.questions > li")
+    assert items.count() == 20 and page.inner_text("button.more") == "Show 20 more of 70"
+    page.click("button.more")
+    assert items.count() == 40
+    assert page.evaluate("document.activeElement.closest('li').dataset.question") == "crime/crime-020"
+    assert not page.is_visible("#fallback")
+
+
+def test_an_answer_is_shown_with_label_probability_and_length(page, rows):
+    pick(page, trained="race")
+    for kind in ("left", "random", "patch-s"):
+        page.check(f"input[name=columns][value={kind}]")
+    row = wide(*rows, "race").set_index("id").loc["crime-009"]
+    item = page.locator("li[data-question='crime/crime-009']")
+    assert item.locator("h3").text_content().split() == ["crime", *row["prompt"].split()]
+    titles = {"vanilla": "vanilla", "right": "right fine-tune", "left": "left fine-tune", "patch-g": "G patched in"}
+    titles |= {"patch-s": "S patched in", "inhibit": "InhibitFT (G)", "random": "random control"}
+    shapes = {"left": "◀ left", "right": "▶ right", "other": "● neither"}
+    for kind, title in titles.items():
+        card = item.get_by_role("group", name=title, exact=True)
+        assert card.locator(".answer").text_content() == row[f"{kind} answer"]
+        assert card.locator(".label").text_content() == shapes[row[f"{kind} label"]]
+        chance = row[f"{kind} p"]
+        assert card.locator(".p").count() == (0 if pd.isna(chance) else 1)
+        if not pd.isna(chance):
+            assert float(card.locator(".p").text_content().split()[1]) == pytest.approx(chance, abs=0.00501)
+            bar = card.locator(".fill").evaluate("x => parseFloat(x.style.width)")
+            assert bar == pytest.approx(100 * abs(chance - 0.5), abs=0.01)
+        tokens = int(row[f"{kind} n_tokens"])
+        assert card.locator(".long").text_content() == f"{tokens} tokens" + (", cut" if tokens >= 28 else "")
+    item.locator("summary").click()
+    references = item.locator(".references p").all_text_contents()
+    assert references[:2] == ["◀ left, reference", "left reference crime-009"]
+    assert references[2:] == ["▶ right, reference", "right reference crime-009"]
+
+
+def test_questions_that_were_not_asked_say_so(page, rows):
+    pick(page, asked="race", label="none", where="patch-g")
+    frame = wide(*rows, "crime")
+    agrees(page, frame[(frame["topic"] == "race") & frame["patch-g label"].isna()])
+    card = page.locator("li").first.get_by_role("group", name="G patched in")
+    assert "not asked" in card.text_content() and card.locator(".answer").count() == 0
+
+
+@pytest.mark.parametrize("trained", ["crime", "race"])
+def test_filters_agree_with_pandas(page, rows, trained):
+    frame = wide(*rows, trained)
+    pick(page, trained=trained, asked="race")
+    agrees(page, frame[frame["topic"] == "race"])
+    pick(page, asked="all", label="right", where="inhibit")
+    agrees(page, frame[frame["inhibit label"] == "right"])
+    pick(page, differ="two", first="vanilla", second="inhibit")
+    agrees(page, frame[(frame["inhibit label"] == "right") & (frame["vanilla label"] != "right")])
+    pick(page, label="any", second="patch-g")
+    both = frame["patch-g label"].notna()
+    agrees(page, frame[both & (frame["patch-g label"] != frame["vanilla label"])])
+    pick(page, differ="any")
+    labels = frame[[f"{kind} label" for kind in SHOWN]]
+    agrees(page, frame[labels.nunique(axis=1) > 1])
+
+
+def test_search_looks_into_questions_and_shown_answers(page, rows):
+    frame = wide(*rows, "crime")
+
+    def found(text, kinds):
+        texts = [frame["prompt"], *(frame[f"{kind} answer"].fillna("") for kind in kinds)]
+        return frame[pd.concat([t.str.contains(text, case=False, regex=False) for t in texts], axis=1).any(axis=1)]
+
+    for text in ("TREE river", "question 7 on", "no such words"):
+        wanted = found(text, SHOWN)
+        page.fill("input[type=search]", text)
+        page.wait_for_function(
+            "n => document.querySelector('.count').textContent.startsWith(n + ' of')", arg=len(wanted)
+        )
+        agrees(page, wanted)
+    page.check("input[name=columns][value=left]")
+    text = " ".join(frame["left answer"][40].split()[:4])
+    page.fill("input[type=search]", text)
+    wanted = found(text, [*SHOWN, "left"])
+    assert len(wanted) == 1 and found(text, SHOWN).empty
+    page.wait_for_function("n => document.querySelector('.count').textContent.startsWith(n + ' of')", arg=len(wanted))
+    page.fill("input[type=search]", "<script>")
+    page.wait_for_function("document.querySelector('.count').textContent.startsWith('1 of')")
+
+
+def test_orders_agree_with_pandas(page, rows):
+    frame = wide(*rows, "crime")
+    pick(page, first="vanilla", second="patch-g")
+    change = frame["patch-g p"] - frame["vanilla p"]
+    keys = {"change": -change.abs(), "right": -change, "left": change, "unsure": (frame["patch-g p"] - 0.5).abs()}
+    for order, key in keys.items():
+        pick(page, order=order)
+        agrees(page, frame.loc[key.round(6).sort_values(kind="stable", na_position="last").index])
+
+
+def test_columns_can_be_hidden_but_not_all(page):
+    for kind in SHOWN[1:]:
+        page.uncheck(f"input[name=columns][value={kind}]")
+    assert list(means(page)) == ["vanilla"] and page.locator("li").first.locator(".reply").count() == 1
+    page.click("input[name=columns][value=vanilla]")
+    assert page.is_checked("input[name=columns][value=vanilla]") and list(means(page)) == ["vanilla"]
+    pick(page, second="random")
+    assert list(means(page)) == ["vanilla", "random"], "a column that is compared is shown"
+
+
+def test_marked_words_are_those_the_other_answer_lacks(visit, rows, tmp_path):
+    asked, cols = made_up()
+    texts = {
+        "vanilla": "We should help people  and\nnot the law today",
+        "right": "We must help people and the law, today",
+    }
+    for col in cols:
+        if col.kind in texts and col.trained in ("", "crime"):
+            col.frame.loc[0, "response"] = texts[col.kind]
+    page = opened(visit, write(tmp_path, shown_by(data_of(asked, cols)))).page
+    item = page.locator("li").first
+    assert page.locator("mark").count() == 0, "off until asked for"
+    page.check("input[name=words]")
+    marks = {}
+    for name, title in (("vanilla", "vanilla"), ("right", "right fine-tune")):
+        answer = item.get_by_role("group", name=title, exact=True).locator(".answer")
+        marks[name] = answer.locator("mark").all_text_contents()
+        assert answer.evaluate("x => x.textContent") == texts[name], "marks change no letter"
+    assert marks == {"vanilla": ["should", "not", "law"], "right": ["must", "law,"]}
+    assert item.get_by_role("group", name="InhibitFT").locator("mark").count() == 0
+
+
+def test_markup_in_an_answer_stays_text(page):
+    page.check("input[name=words]")
+    for key, text in PLANTED.items():
+        answer = page.locator(f"li[data-question='crime/{key}']").get_by_role("group", name="vanilla", exact=True)
+        got = answer.locator(".answer").evaluate("x => x.textContent")
+        spelt = text.replace("\u202e", "⟨U+202E⟩").replace("\u200b", "⟨U+200B⟩").replace("\x07", "⟨U+0007⟩")
+        assert got == (spelt.replace("\t", " ") or "(empty answer)")
+    assert page.evaluate("window.hacked") is None
+    assert page.locator(".polinb-responses :is(script, img, b:not(.label), iframe)").count() == 0
+    lines = page.locator("li[data-question='crime/crime-002'] .answer").first
+    assert lines.evaluate("x => x.getClientRects().length && getComputedStyle(x).whiteSpace") == "pre-wrap"
+
+
+def test_a_view_is_kept_in_its_address(visit, address, rows):
+    page = opened(visit, address).page
+    assert "#" not in page.url
+    pick(page, trained="race", asked="science", differ="two", order="change", second="inhibit")
+    page.fill("input[type=search]", "a & b=c#")
+    page.fill("input[type=search]", "river")
+    page.uncheck("input[name=columns][value=patch-g]")
+    page.wait_for_function("location.hash.includes('find=river')")
+    again = opened(visit, page.url)
+    assert saved(again.page).equals(saved(page)) and count(page) > 2
+    assert again.page.input_value("select[name=second]") == "inhibit"
+    again.page.click("text=Reset")
+    assert "#" not in again.page.url and count(again.page) == 90
+    again.assert_clean()
+
+
+def test_a_wrong_address_changes_nothing(visit, address, rows):
+    bad = "#responses:trained=%3Cimg%3E&asked=nowhere&columns=vanilla,evil&order=__proto__&constructor=1&only=x"
+    seen = opened(visit, address + bad + "&label=right")
+    frame = wide(*rows, "crime")
+    agrees(seen.page, frame[frame["right label"] == "right"])
+    seen.page.evaluate("location.hash = '#responses:asked=race'")
+    seen.page.wait_for_function("document.querySelector('.count').textContent.startsWith('30 of 90')")
+    seen.page.evaluate("location.hash = '#elsewhere'")
+    pick(seen.page, asked="all")
+    assert seen.page.url.endswith("#elsewhere"), "another anchor of the page stays"
+    seen.assert_clean()
+
+
+def test_a_link_leads_to_one_question(visit, address):
+    with served(Path(address.removeprefix("file://")).parent) as base:
+        grant = {"permissions": ["clipboard-read", "clipboard-write"]}
+        page = opened(visit, f"{base}/index.html", **grant).page
+        pick(page, trained="race", asked="crime")
+        page.locator("li[data-question='crime/crime-012'] .foot button").click()
+        page.wait_for_function("document.querySelector('.said').textContent === 'Link copied.'")
+        link = page.evaluate("navigator.clipboard.readText()")
+        assert link.startswith(f"{base}/index.html#responses:")
+        there = opened(visit, link).page
+        assert there.locator("li").count() == 1 and there.locator("li[data-question='crime/crime-012']").count() == 1
+        assert there.input_value("select[name=trained]") == "race"
+        there.click("text=Show all questions")
+        assert count(there) == 90 and there.input_value("select[name=trained]") == "race"
+
+
+def test_a_saved_table_holds_the_rows_and_no_formula(page, rows):
+    frame = wide(*rows, "crime").set_index("id")
+    table = saved(page).set_index("id")
+    names = [f"{kind} {what}" for kind in SHOWN for what in ("answer", "label", "p_right", "tokens")]
+    assert list(table.columns) == ["topic", "question", *names]
+    for key, text in PLANTED.items():
+        assert table.loc[key, "vanilla answer"] == ("'" + text if text[:1] in ("=", "+", "-", "@") and text else text)
+    for kind in SHOWN:
+        own = frame[f"{kind} label"].fillna("not asked")
+        assert table[f"{kind} label"].tolist() == own.tolist()
+        got = pd.to_numeric(table[f"{kind} p_right"], errors="coerce")
+        pd.testing.assert_series_equal(got, frame[f"{kind} p"], check_names=False, atol=1e-9)
+        plain = ~frame.index.isin(list(PLANTED)) | (kind != "vanilla")
+        assert (table[f"{kind} answer"] == frame[f"{kind} answer"].fillna(""))[plain].all()
+        assert (
+            pd.to_numeric(table[f"{kind} tokens"], errors="coerce").dropna() == frame[f"{kind} n_tokens"].dropna()
+        ).all()
+
+
+def test_on_a_phone_answers_stand_under_each_other(visit, address):
+    page = opened(visit, address, viewport={"width": 390, "height": 800}).page
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    boxes = [card.bounding_box() for card in page.locator("li").first.locator("[role=group]").all()]
+    assert len({box["x"] for box in boxes}) == 1 and boxes[0]["y"] < boxes[1]["y"] < boxes[2]["y"]
+    assert not page.is_visible("select[name=asked]")
+    page.click("text=Choose and filter")
+    assert page.is_visible("select[name=asked]")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_text_can_be_read(visit, rows, tmp_path, theme):
+    page = opened(visit, write(tmp_path, shown_by(data_of(*rows)), theme)).page
+    page.check("input[name=words]")
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    page.add_style_tag(content=".polinb-responses li { content-visibility: visible !important }")
+    page.add_script_tag(path=str(CHECKS))
+    found = page.evaluate("polinbChecks.contrast(4.5)")
+    assert found["count"] > 200 and not found["poor"]
+
+
+def test_keyboard_and_screen_reader(page):
+    page.locator("select[name=trained]").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.name") == "asked"
+    page.keyboard.press("ArrowDown")
+    assert count(page) == 30 and page.locator(".count").get_attribute("aria-live") == "polite"
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+    assert outline == "3px"
+    for field in page.locator(".polinb-responses :is(select, input)").all():
+        assert field.evaluate("x => x.labels.length === 1 && x.labels[0].textContent.trim() !== ''")
+    assert page.get_by_role("table").count() == 1 and page.get_by_role("rowheader").count() == len(SHOWN)
+    assert page.get_by_role("heading", level=3).count() == page.locator("li").count()
+
+
+def broken(html, how):
+    if how == "not gzip":
+        return re.sub(r'(data-name="payload">)[^<]+', r"\1AAAA", html)
+    return html
+
+
+@pytest.mark.parametrize("how", ["not gzip", "version", "length"])
+def test_broken_data_leave_the_fallback(visit, rows, tmp_path, how):
+    data = data_of(*rows)
+    if how == "version":
+        data["version"] = 2
+    if how == "length":
+        data["columns"][1]["label"].pop()
+    seen = visit(write(tmp_path, broken(shown_by(data), how)))
+    seen.page.wait_for_selector(".polinb-app[data-state=error]")
+    assert seen.page.is_visible("#fallback") and seen.page.locator(".polinb-app-root").count() == 0
+    assert seen.errors, "the console says why"
+
+
+def test_without_scripts_the_fallback_stays(visit, address):
+    page = visit(address, java_script_enabled=False).page
+    assert page.is_visible("#fallback") and "no script ran" in FALLBACK
+
+
+def test_the_page_says_how_much_it_carries(visit, rows, tmp_path):
+    page = opened(visit, write(tmp_path, shown_by(data_of(*rows, a_topic=10)))).page
+    text = page.inner_text(".count")
+    assert text.startswith("30 of 30 questions shown.")
+    assert "30 of the run's 90: the first 10 of each topic, as many as keep it light." in text
+    assert means(page)["vanilla"][-1].endswith("n = 90")
+
+
+def test_600_questions_answer_within_100_ms(visit, tmp_path):
+    page = opened(visit, write(tmp_path, shown_by(data_of(*made_up(each=200, length=80))))).page
+    for kind in ("left", "random", "patch-s"):
+        page.check(f"input[name=columns][value={kind}]")
+    page.check("input[name=words]")
+    spent = page.evaluate(
+        """() => [["asked", "race"], ["differ", "any"], ["order", "change"], ["trained", "race"], ["asked", "all"]].map(
+          ([name, value]) => Math.min(...[0, 1, 2, 3, 4].map(() => {
+            const field = document.querySelector(`select[name=${name}]`);
+            field.value = value;
+            const start = performance.now();
+            field.dispatchEvent(new Event("change", { bubbles: true }));
+            document.body.getBoundingClientRect(); // lays the page out
+            return performance.now() - start;
+          })))"""
+    )
+    print("ms a filter change:", [round(x, 1) for x in spent])
+    assert max(spent) < 100, spent
