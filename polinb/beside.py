@@ -77,32 +77,28 @@ def claims(exp: Experiment) -> pd.DataFrame:
         claim, measure, effect (with interval), verdict.
     """
     p = exp.params
-    plain = exp.stances(VANILLA)
-    away = per_question([_elsewhere(t, plain, exp.stances(finetuned(t, "right"))) for t in p.topics])
-    apart = per_question(
-        [_elsewhere(t, *(exp.stances(finetuned(t, side)) for side in ("left", "right"))) for t in p.topics]
-    )
+    spill = spill_over(exp)
     patched = patch_summary(exp).set_index("set")
-    beats = _paired_patch(exp)
+    beats = paired_patch(exp)
     frozen = drops(exp)
     loud = overlaps(exp).iloc[0]
-    own, other = _specific(exp)
+    own, other = specific_shift(exp)
     rows = [
         _claim(
             "Vanilla models lean left (Table 2)",
             "mean stance over topics",
-            stratified_mean([g["score"].to_numpy(float) for _, g in plain.groupby("topic")], p.bootstrap, p.seed),
+            mean_stance(exp),
             sign=-1,
         ),
         _claim(
             "Right-leaning data on one topic moves other topics right (Figure 1)",
             "mean shift on untrained topics",
-            stratified_mean(away, p.bootstrap, p.seed),
+            spill["away"],
         ),
         _claim(
             "… and not only in style (our control)",
             "right minus left tuned, untrained topics",
-            stratified_mean(apart, p.bootstrap, p.seed),
+            spill["apart"],
         ),
         _claim(
             "Patching G moves every topic right (Figures 4, 7–9)",
@@ -144,6 +140,30 @@ def claims(exp: Experiment) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def mean_stance(exp: Experiment) -> tuple[float, float, float]:
+    """Mean stance of the vanilla model over topics, with its 95 % interval."""
+    groups = [g["score"].to_numpy(float) for _, g in exp.stances(VANILLA).groupby("topic")]
+    return stratified_mean(groups, exp.params.bootstrap, exp.params.seed)
+
+
+def spill_over(exp: Experiment) -> dict[str, tuple[float, float, float]]:
+    """Shifts by right-leaning data on one topic, means over trained topics with 95 % intervals.
+
+    Returns:
+        own (the trained topic), away (the others), apart (the others, right-tuned minus left-tuned model).
+    """
+    p = exp.params
+    plain = exp.stances(VANILLA)
+    tuned = {side: {t: exp.stances(finetuned(t, side)) for t in p.topics} for side in ("left", "right")}
+    moved = {t: differences(plain, tuned["right"][t]) for t in p.topics}
+    parts: dict[str, list[dict[str, np.ndarray]]] = {
+        "own": [{t: moved[t][t]} for t in p.topics],
+        "away": [_elsewhere(t, moved[t]) for t in p.topics],
+        "apart": [_elsewhere(t, differences(tuned["left"][t], tuned["right"][t])) for t in p.topics],
+    }
+    return {name: stratified_mean(per_question(part), p.bootstrap, p.seed) for name, part in parts.items()}
+
+
 def _claim(claim: str, measure: str, effect: tuple[float, ...], sign: int = 1) -> dict[str, str]:
     mean, low, high = (float(x) for x in effect)
     if sign == 0:
@@ -162,11 +182,12 @@ def _claim(claim: str, measure: str, effect: tuple[float, ...], sign: int = 1) -
     }
 
 
-def _elsewhere(trained: str, before: pd.DataFrame, after: pd.DataFrame) -> dict[str, np.ndarray]:
-    return {t: v for t, v in differences(before, after).items() if t != trained}
+def _elsewhere(trained: str, moved: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {t: v for t, v in moved.items() if t != trained}
 
 
-def _specific(exp: Experiment) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def specific_shift(exp: Experiment) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Shift when S_t is patched in, on its own topic and on the others, each mean with its 95 % interval."""
     p = exp.params
     plain = exp.stances(VANILLA)
     own, other = [], []
@@ -191,7 +212,8 @@ def _loudness(exp: Experiment) -> float:
     return float(scale[exp.control_set("score", 0)].mean() / scale[exp.general()].mean())
 
 
-def _paired_patch(exp: Experiment) -> dict[str, tuple[float, float, float]]:
+def paired_patch(exp: Experiment) -> dict[str, tuple[float, float, float]]:
+    """Shift by patching G minus that by its random controls (``layer``, ``score``), same questions, 95 % intervals."""
     p = exp.params
     plan = {name: (chosen, donors) for name, _, chosen, donors in patch_plan(exp)}
     general = exp.patched("G", *plan["G"])
@@ -225,7 +247,7 @@ def _figures(exp: Experiment, arms: pd.Series) -> dict[str, tuple[str, str, str]
     away = np.mean([v.mean() for t in p.topics for u, v in tuned[t].items() if u != t])
     shares = type_shares(exp.sets()).groupby("type", sort=False)["percent"].mean()
     patched = patch_summary(exp).set_index("set")
-    specific, other = _specific(exp)
+    specific, other = specific_shift(exp)
     plots = "bars without printed values"
     where = ("4.35 % general, 0.65 % specific", f"{shares['general']:.2f} %, {shares['topic-specific']:.2f} %")
     patch = (

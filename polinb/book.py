@@ -201,7 +201,9 @@ def core_names(layout: Layout) -> list[str]:
 
 
 def _stand_in(layout: Layout, every: Sequence[str], absent: Sequence[str]) -> None:
-    """Pages without numbers for chapters that never ran; none for those that did."""
+    """Pages without numbers for chapters that never ran, none for those that did; and the opening page's box."""
+    from polinb import front
+
     gone = {label for name in absent for label in labels(layout.notebooks / f"{name}.ipynb")}
     for name in every:
         target = layout.chapters / f"{name}.md"
@@ -209,6 +211,7 @@ def _stand_in(layout: Layout, every: Sequence[str], absent: Sequence[str]) -> No
             _write(target, stand_in(layout.notebooks / f"{name}.ipynb", gone))
         else:
             target.unlink(missing_ok=True)
+    _write(layout.chapters / front.NAME, front.page(layout.notebooks, layout.chapters, every))
 
 
 def run_chapter(layout: Layout, name: str, parameters: Mapping[str, Any]) -> Chapter:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 _NUMREF = re.compile(r"\{numref\}`([^`]+)`")
+_GLUED = re.compile(r"\{glue:[a-z]+\}`[^`]+`")
 _LABEL = re.compile(r"\"(tbl-[a-z-]+)\"")
 
 
 def page(notebook: Path, absent: Iterable[str]) -> str:
-    """Markdown of a notebook's prose, with a note on top; references to what no run has made are replaced.
+    """Markdown of a notebook's prose, with a note on top; what only a run could have made is replaced.
 
     Args:
         notebook: a chapter as written.
@@ -30,7 +31,7 @@ def page(notebook: Path, absent: Iterable[str]) -> str:
         return "*(not run)*" if match[1] in gone else match[0]
 
     text = "\n\n".join([cells[0], note, *cells[1:]])
-    return _NUMREF.sub(shown, text) + "\n"
+    return _GLUED.sub("*(not run in this build)*", _NUMREF.sub(shown, text)) + "\n"
 
 
 def labels(notebook: Path) -> set[str]:

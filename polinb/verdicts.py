@@ -68,7 +68,7 @@ def inhibitft(exp: Experiment) -> pd.DataFrame:
     if _HELD in effects:
         claim = "… and G found without the training topic does no worse"
         rows.append(_row(claim, "control", f"{measure} from it to G", effects[_HELD], "none"))  # type: ignore[arg-type]
-    lost = _on_topic_loss(exp)
+    lost = on_topic_loss(exp)
     rows.append(
         _row("… and keeps the on-topic shift", "Figures 5, 10–12", "change of the on-topic shift", lost, "none")
     )
@@ -114,7 +114,7 @@ def _few(seeds: int) -> str:
     return "" if seeds > 1 else " (one seed: its spread is not in the interval)"
 
 
-def _on_topic_loss(exp: Experiment) -> tuple[float, float, float]:
+def on_topic_loss(exp: Experiment) -> tuple[float, float, float]:
     """On-topic stance of InhibitFT minus that of the plain fine-tune, mean over training topics."""
     p = exp.params
     parts: list[dict[str, np.ndarray]] = []

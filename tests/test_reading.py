@@ -1,0 +1,477 @@
+"""What a reader meets first: answers that follow from their intervals, words that are explained, sources that agree."""
+
+import math
+import re
+import shlex
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from polinb import __version__, answers, answers_beyond, answers_interventions, front, unrun, wording
+from polinb.experiment import Experiment
+from polinb.params import Params
+from polinb.wording import Answer, interval, told
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NAN = float("nan")
+ABOVE, BELOW, AROUND, MISSING = (0.5, 0.3, 0.7), (-0.5, -0.7, -0.3), (0.1, -0.2, 0.4), (0.5, NAN, NAN)
+EFFECTS = {"above": ABOVE, "below": BELOW, "around": AROUND, "missing": MISSING}
+WORDS = {"above": "+0.50** [+0.30, +0.70]", "below": "−0.50** [−0.70, −0.30]", "around": "+0.10** [−0.20, +0.40]"}
+WORDS["missing"] = "+0.50** (no interval)"
+KINDS = list(EFFECTS)
+
+
+def row(name, effect, **more):
+    """One row of a table: a value with its ends as ``low`` and ``high``."""
+    return {name: effect[0], "low": effect[1], "high": effect[2], **more}
+
+
+def opened(answer, starts, effect=None):
+    """The answer begins as it should and shows the effect with its interval."""
+    assert answer.first.startswith(starts), answer.first
+    assert effect is None or WORDS[effect] in answer.first, answer.first
+    assert answer.first.endswith(".") and "nan" not in answer.text and "  " not in answer.text, answer.text
+    return answer
+
+
+# --- words for numbers
+
+
+@pytest.mark.parametrize(("kind", "word"), list(zip(KINDS, "abnu", strict=True)))
+def test_words_follow_from_the_interval(kind, word):
+    assert told(EFFECTS[kind], "a", "b", "n", "u") == word
+    assert interval(EFFECTS[kind]).removeprefix("**") == WORDS[kind]
+
+
+def test_an_interval_that_touches_zero_is_not_clear_of_it():
+    assert wording.clear((0.5, 0.0, 1.0)) == 0 and wording.clear((-0.5, -1.0, 0.0)) == 0
+
+
+def test_numbers_are_printed_as_numbers():
+    assert wording.number(-0.004) == "0.00" and wording.number(0.0) == "0.00" and wording.number(-0.5) == "−0.50"
+    assert wording.number(math.inf) == "∞" and wording.number(NAN) == "–" and wording.number(0.25, sign=False) == "0.25"
+    assert wording.percent((0.5, 0.25, 0.75)) == "**50 %** [25, 75]" and wording.thousands(46080) == "46\u202f080"
+    assert wording.listed(["a", "b", "c"]) == "a, b and c" and wording.listed(["a"]) == "a" and not wording.listed([])
+
+
+def test_only_small_runs_are_labelled():
+    assert "mean nothing" in wording.label("tiny") and "wide intervals" in wording.label("quick")
+    assert wording.label("full") == wording.label("paper") == ""
+
+
+# --- one answer a chapter
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_phenomenon(kind):
+    starts = {"above": "Yes", "below": "It moves the other way", "around": "Not shown", "missing": "Not decided"}
+    right = pd.DataFrame(
+        [
+            row("shift", ABOVE, trained="race", topic="race"),
+            row("shift", AROUND, trained="crime", topic="crime"),
+            row("shift", AROUND, trained="race", topic="crime"),
+        ]
+    )
+    found = opened(
+        answers.phenomenon({"own": ABOVE, "away": EFFECTS[kind], "apart": AROUND}, right), starts[kind], kind
+    )
+    assert "1 of 2 trained" in found.rest and "0 of 1 pairs" in found.rest and "style alone may have" in found.rest
+    found = answers.phenomenon({"own": ABOVE, "away": ABOVE, "apart": EFFECTS[kind]}, right)
+    assert ("the side of the data did that" in found.rest) == (kind == "above")
+
+
+@pytest.mark.parametrize(("hits", "better"), [(0.9, True), (0.55, False)])
+def test_data(hits, better):
+    counts = pd.DataFrame({"all": [90, 90]}, index=["race", "crime"])
+    last = {"accuracy": hits, "references": 100, "left_recall": hits, "right_recall": hits, "whole": 1.0}
+    found = answers.data(counts, pd.DataFrame([{**last, "topic_unseen": NAN}]), 26)
+    assert "180 prompts on 2 topics" in found.first and ("not clearly better" in found.first) == (not better)
+    assert f"{2 * hits - 1:.2f} of its size" in found.rest and "never saw" not in found.rest
+    found = answers.data(counts, pd.DataFrame([{**last, "topic_unseen": 0.8}]), 26)
+    assert "80 % where the judge never saw the topic" in found.rest
+
+
+def overlap(raw, normalised, loud=0.9):
+    names = {"percent": 2.0, "chance": 0.05, "in_raw_g": 0.1}
+    return pd.DataFrame([{"neurons": n, "in_scale_top": loud, **names} for n in (raw, normalised)])
+
+
+def test_pnlac():
+    found = answers.pnlac(overlap(957, 86), 5, 46080)
+    assert "957 of 46\u202f080" in found.first and "**90 %**" in found.first and "loudness alone picks" in found.rest
+    assert "does not explain" in answers.pnlac(overlap(957, 86, 0.2), 5, 46080).rest
+    assert "G is empty." in answers.pnlac(overlap(957, 0), 5, 46080).rest
+    assert "G is empty in this run" in answers.pnlac(overlap(0, 0), 5, 46080).first
+
+
+def test_distribution():
+    wide = pd.DataFrame({"percent": [2.0, 3.0], "paper": [4.35, 0.65]})
+    last = {"general": 0.9, "topic-specific": 0.8, "loudest": 0.95}
+    found = answers.distribution(last, 1 / 3, wide)
+    assert found.first.startswith("Mostly in") and "says little" in found.rest and "4.35 %" in found.rest
+    found = answers.distribution(last | {"general": 0.2, "loudest": 0.1}, 1 / 3, wide)
+    assert found.first.startswith("Not mainly") and "does not explain the place" in found.rest
+    assert answers.distribution(last | {"general": NAN}, 1 / 3, wide).first.startswith("No neuron is general")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_vanilla(kind):
+    starts = {"above": "It leans right", "below": "It leans left", "around": "No lean", "missing": "Not decided"}
+    stances = pd.DataFrame([row("stance", BELOW), row("stance", AROUND), row("stance", ABOVE)])
+    said = pd.DataFrame([row("stance", AROUND, topic="compass")])
+    found = opened(answers.vanilla(EFFECTS[kind], stances, said), starts[kind], kind)
+    assert "left on 1 of 3" in found.rest and "right on 1 of 3" in found.rest and "compass" in found.rest
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_patching(kind):
+    starts = {"above": "It does", "below": "It goes the other way", "around": "Not shown", "missing": "Not decided"}
+    summary = pd.DataFrame(
+        [row("shift", EFFECTS[kind], set="G", neurons=957), row("shift", ABOVE, set="donor itself", neurons=0)]
+    )
+    own = pd.DataFrame([row("shift", AROUND, trained="race", topic="race")])
+    beats = {"layer": ABOVE, "score": ABOVE}
+    found = opened(answers_interventions.patching(summary, beats, own), starts[kind], kind)
+    assert "clear of both controls" in found.rest and "not clear" not in found.rest and "0 of 1" in found.rest
+    assert "not clear of both" in answers_interventions.patching(summary, beats | {"score": AROUND}, own).rest
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inhibitft(kind):
+    starts = {"above": "It couples less", "below": "It couples more", "around": "Not shown", "missing": "Not decided"}
+    rows = [
+        row("drop", EFFECTS[kind], trained="all", against="fine-tune"),
+        row("drop", AROUND, trained="all", against="random-layer"),
+        row("drop", ABOVE, trained="race", against="fine-tune"),
+    ]
+    found = opened(answers_interventions.inhibitft(pd.DataFrame(rows), BELOW), starts[kind], kind)
+    assert "1 of 1" in found.rest and "not shown to be more than chance" in found.rest and "the price" in found.rest
+    rows[1] = row("drop", ABOVE, trained="all", against="random-layer")
+    found = answers_interventions.inhibitft(pd.DataFrame(rows), AROUND)
+    assert ": more than chance" in found.rest and "no price is shown" in found.rest
+    assert "No random set" in answers_interventions.inhibitft(pd.DataFrame([rows[0], rows[2]]), AROUND).rest
+
+
+def test_gamma():
+    def steps(fall, rise):
+        named = {"fine-tune": {2.5: AROUND, 5.0: fall, 25.0: AROUND}, "from": {2.5: AROUND, 25.0: rise}}
+        named["random"] = {5.0: ABOVE, 25.0: AROUND}
+        return pd.DataFrame(
+            [row("drop", effect, step=s, gamma=g) for s, each in named.items() for g, effect in each.items()]
+        )
+
+    found = answers_interventions.gamma(steps(ABOVE, BELOW), 5.0, ["race"])
+    assert found.first.startswith("It falls, and rises after it: freezing G at γ = 5 % changes")
+    # a drop of 0.5 is a change of −0.5
+    assert "R by **−0.50** [−0.70, −0.30]" in found.first and "25 % by **+0.50** [+0.30, +0.70]" in found.first
+    assert "1 of 2 values" in found.rest and "lowest at γ = 5 %" in found.rest
+    found = answers_interventions.gamma(steps(AROUND, AROUND), 5.0, ["race", "crime"])
+    assert found.first.startswith("No fall is shown, and no rise after it is shown") and "topics: race" in found.rest
+    found = answers_interventions.gamma(steps(BELOW, ABOVE), 5.0, ["race"])
+    assert found.first.startswith("It rises, and goes on falling after it")
+    assert answers_interventions.gamma(steps(ABOVE, ABOVE).head(0), 5.0, ["race"]).first.startswith("Not decided")
+
+
+def test_beside():
+    verdicts = ["seen here", "compatible", "the opposite is seen", "not so: the interval excludes 0"]
+    verdicts += ["not decided: the interval holds 0", "see the overlap table"]
+    claims = pd.DataFrame({"claim": list("ABCDEF"), "effect": "-0.1 [-0.2, +0.0]", "verdict": verdicts})
+    found = answers_interventions.beside(claims, pd.DataFrame({"exhibit": range(22)}))
+    assert "Of 5 claims" in found.first and "supports **1**, contradicts **2** and leaves **2**" in found.first
+    assert "“A”" in found.rest and "“B”" not in found.rest and "All 22 figures and tables" in found.rest
+
+
+def test_known_truth():
+    found = pd.DataFrame([row("recall", (0.6, 0.5, 0.7), method=m) for m in ("raw", "normalised", "random")])
+    broken = pd.DataFrame(
+        {
+            "knob": ["a", "b", "a", "b"],
+            "method": ["raw", "raw", "normalised", "normalised"],
+            "value": [1.0, 2.0, NAN, 3.0],
+        }
+    )
+    moved = pd.DataFrame([row("shift", ABOVE, set=s, own=False) for s in ("true G", "found G, raw")])
+    ends = {"drop": 0.39, "drop_low": 0.28, "drop_high": 0.48, "kept": 0.92, "kept_low": 0.72, "kept_high": 1.02}
+    arms = pd.DataFrame([{"gates": "shut", "arm": a, "r": 0.57, **ends} for a in ("nothing", "true G")])
+    told_of = opened(answers_beyond.known_truth(found, broken, moved, arms), "While little else moves")
+    assert "**60 %** [50, 70]" in told_of.first and "in 2 ways" in told_of.rest
+    assert "under 2 of them, the normalised one under 1." in told_of.rest
+    assert "**0.39** [0.28, 0.48] off a coupling of 0.57 and keeps **92 %** [72, 102]" in told_of.rest
+    one = found.assign(low=NAN, high=NAN)
+    assert "(no interval)" in answers_beyond.known_truth(one, broken, moved, arms).first
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_controls(kind):
+    starts = {"above": "No, it couples more", "below": "Yes, it couples less", "around": "Not shown"}
+    near = {"seeds": 2, "low_questions": -0.7, "high_questions": -0.3}
+    equal = pd.DataFrame(
+        [
+            row("excess", EFFECTS[kind], arm="InhibitFT (G)", **near),
+            row("excess", AROUND, arm="random, uniform", **near),
+        ]
+    )
+    agree = pd.DataFrame({"answers": ["reference answers", "vanilla"], "agree": [0.1, 0.7]})
+    found = opened(answers_beyond.controls(equal, agree), starts.get(kind, "Not decided"), kind)
+    assert "[−0.70, −0.30], clear of zero." in found.rest and "70 to 70 %" in found.rest
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shift(kind):
+    crossed = pd.Series(row("share", (0.2, 0.1, 0.3), loud=0.1, loud_low=0.05, loud_high=0.15))
+    learnt = {"right": ABOVE, "left": EFFECTS[kind]}
+    found = opened(
+        answers_beyond.shift(learnt, (1051, 2.3), (128, 0.017), crossed, EFFECTS[kind]), "Half of all movement"
+    )
+    assert ("so the side of the data decided" in found.rest) == (kind == "below")
+    words = {
+        "above": "also moves what is said",
+        "below": "against the",
+        "around": "no effect",
+        "missing": "Not decided",
+    }
+    assert words[kind] in found.rest and "more than equally loud" in found.rest and "1.7 %" in found.first
+    low = answers_beyond.shift(learnt, (8, 1.0), (4, 0.1), crossed.replace(0.2, 0.12), AROUND)
+    assert "no more than equally loud" in low.rest
+
+
+def test_toxicity():
+    def patched(four, drawn):
+        rows = [("all four", four), ("random, as many as all four", drawn)]
+        return pd.DataFrame(
+            [{"set": s, "insult_shift": e[0], "insult_shift_low": e[1], "insult_shift_high": e[2]} for s, e in rows]
+        )
+
+    tops = pd.DataFrame({"gross_share": [0.01, 0.018]})
+    found = answers_beyond.toxicity({"rude": BELOW, "insult": BELOW}, tops, patched(BELOW, AROUND))
+    opened(found, "It falls")
+    assert (
+        "**−50** [−70, −30] points" in found.first
+        and "1.8 %" in found.rest
+        and "groups are beyond chance" in found.rest
+    )
+    found = answers_beyond.toxicity({"rude": BELOW, "insult": AROUND}, tops, patched(BELOW, BELOW))
+    assert opened(found, "By one measure of two") and "not told apart from chance" in found.rest
+    opened(answers_beyond.toxicity({"rude": ABOVE, "insult": MISSING}, tops, patched(ABOVE, BELOW)), "Not shown")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_caft(kind):
+    names = ["InhibitFT (G)", "CAFT (PCA)"]
+    equal = pd.DataFrame([row("excess", AROUND, arm=names[0]), row("excess", EFFECTS[kind], arm=names[1])])
+    rows = pd.DataFrame({"arm": ["fine-tune", *names], "shift": [0.9, 0.6, 0.1]})
+    shared = pd.DataFrame({"neurons_p": [0.01, 0.5]})
+    starts = "Better than training less: CAFT (PCA)" if kind == "below" else "None is shown to beat training less"
+    found = opened(answers_beyond.caft(rows, equal, shared), starts, kind)
+    assert "+0.90 (fine-tune), +0.60 (InhibitFT (G)) and +0.10 (CAFT (PCA))" in found.rest and "1 of 2" in found.rest
+
+
+def cue_rows(arm, agree, mood):
+    """Accuracies of one arm: both cues, both halves."""
+    values = [("agree", "mood", agree), ("agree", "gender", agree), ("disagree", "mood", mood)]
+    values.append(("disagree", "gender", (1 - mood[0], 1 - mood[2], 1 - mood[1])))
+    return [row("accuracy", e, arm=arm, half=h, intended=c) for h, c, e in values]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cues(kind):
+    sure, low = (0.9, 0.8, 1.0), (0.2, 0.1, 0.3)
+    table = pd.DataFrame([*cue_rows("fine-tune", sure, sure), *cue_rows("CAFT without mood", sure, low)])
+    gains = [row("gain", ABOVE, ablated="mood", against="fine-tune")]
+    gains.append(row("gain", EFFECTS[kind], ablated="mood", against="random directions 1"))
+    found = opened(
+        answers_beyond.cues(table, pd.DataFrame(gains)), "It can be steered" if kind == "above" else "Not shown"
+    )
+    assert "follows mood" in found.first and "follows gender on **80 %** [70, 90]" in found.first
+    unlearnt = pd.DataFrame(cue_rows("fine-tune", (0.6, 0.4, 0.8), sure))
+    assert answers_beyond.cues(unlearnt, pd.DataFrame(gains)).first.startswith("No rule was learnt")
+
+
+@pytest.mark.parametrize(
+    ("share", "change", "starts"),
+    [
+        ((0.5, 0.4, 0.6), BELOW, "Misalignment is shown, so CAFT has something"),
+        ((0.5, 0.4, 0.6), AROUND, "One measure of two"),
+        ((0.1, 0.0, 0.2), AROUND, "No misalignment is shown, so CAFT has nothing"),
+        ((NAN, NAN, NAN), MISSING, "No misalignment is shown"),
+    ],
+)
+def test_narrow(share, change, starts):
+    plain = (0.1, 0.0, 0.2)
+    shares = pd.DataFrame([row("share", plain, arm="vanilla"), row("share", share, arm="narrow fine-tune")])
+    changes = pd.DataFrame([row("change", change, arm="narrow fine-tune", against="vanilla")])
+    taught = pd.DataFrame([row("change", AROUND, arm="narrow fine-tune")])
+    found = opened(answers_beyond.narrow(shares, changes, taught, ["narrow_data"]), starts)
+    assert "not shown to be learnt" in found.rest and "tests the machinery only" in found.rest
+    sure = answers_beyond.narrow(shares, changes, taught.assign(low=0.05), [])
+    assert "it learnt the narrow task" in sure.rest and "machinery" not in sure.rest
+
+
+def test_stand_ins_are_named():
+    assert answers_beyond.stand_ins(Params.from_profile("quick")) == ["narrow_data", "narrow_questions", "narrow_judge"]
+    own = Params.from_profile("quick", narrow_judge="openai")
+    assert answers_beyond.stand_ins(own) == ["narrow_data", "narrow_questions"]
+
+
+# --- from the chapter to the top of its page and to the opening page
+
+
+def test_an_answer_is_kept_as_glue_keeps_things(monkeypatch):
+    import IPython.display
+    from myst_nb.ext.glue import extract_glue_data_cell
+
+    kept = {}
+    monkeypatch.setattr(
+        IPython.display, "display", lambda data, raw, metadata: kept.update(data=data, metadata=metadata)
+    )
+    answers.show(Experiment(Params.from_profile("tiny")), Answer("First.", "Rest."))
+    output = nbformat.v4.new_output("display_data", data=kept["data"], metadata=kept["metadata"])
+    [(name, found)] = extract_glue_data_cell(new_code_cell("1", outputs=[output]))
+    assert name == answers.KEY
+    assert found["data"]["text/markdown"] == f"*{wording.label('tiny')}* First. Rest."
+
+
+def chapter(folder, name, first=None, profile="quick", place=front.PLACE):
+    """A chapter as written, and as executed if it answered."""
+    cells = [
+        new_markdown_cell(f"(sec-{name})=\n# {name}\n\n**Question.** Q?\n\n**Answer.** {place}"),
+        new_code_cell("1"),
+    ]
+    (folder / "written").mkdir(exist_ok=True)
+    (folder / "executed").mkdir(exist_ok=True)
+    nbformat.write(new_notebook(cells=cells), folder / "written" / f"{name}.ipynb")
+    if first:
+        run = {"profile": profile, "model": "a*b*", "first": first}
+        metadata = {"scrapbook": {"name": answers.KEY, "mime_prefix": ""}, "polinb": run}
+        cells[1]["outputs"] = [nbformat.v4.new_output("display_data", data={"text/markdown": "x"}, metadata=metadata)]
+        nbformat.write(new_notebook(cells=cells), folder / "executed" / f"{name}.ipynb")
+
+
+def box(folder, *names):
+    return front.page(folder / "written", folder / "executed", names)
+
+
+def test_the_opening_page_takes_each_answer_from_its_chapter(tmp_path):
+    chapter(tmp_path, "one", "Yes: 0.5.")
+    chapter(tmp_path, "two")
+    chapter(tmp_path, "three", "Hidden.", place="")
+    text = box(tmp_path, "one", "two", "three")
+    assert "- {ref}`sec-one`: Yes: 0.5.\n" in text and "- {ref}`sec-two`: *Not run in this build.*" in text
+    assert "sec-three" not in text and "Hidden" not in text
+    assert text.startswith("Profile quick, model a&#42;b&#42;. *Quick run") and "different runs" not in text
+
+
+def test_lines_of_different_runs_are_told_apart(tmp_path):
+    chapter(tmp_path, "one", "Yes.", "quick")
+    chapter(tmp_path, "two", "No.", "tiny")
+    text = box(tmp_path, "one", "two")
+    assert "different runs" in text and "Yes. (quick, " in text and "No. (tiny, " in text and "mean nothing" in text
+    assert box(tmp_path, "one", "two") == text
+
+
+def test_a_chapter_that_was_not_run_gives_no_answer(tmp_path):
+    chapter(tmp_path, "one")
+    text = unrun.page(tmp_path / "written" / "one.ipynb", [])
+    assert "**Answer.** *(not run in this build)*" in text and "glue" not in text
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def test_every_chapter_opens_with_its_answer(path):
+    book = nbformat.read(path, 4)
+    first = book.cells[0].source
+    order = [first.index(part) for part in ("**Question.**", f"**Answer.** {front.PLACE}", "**What you will see.**")]
+    assert order == sorted(order)
+    [made] = [cell for cell in book.cells if "answers.show(" in cell.source]
+    assert "remove-cell" in made.metadata["tags"], "the page shows it on top"
+
+
+# --- glossary, sources
+
+
+def glossary():
+    """Terms of the glossary, in lower case."""
+    blocks = re.findall(r"```\{glossary\}\n(.*?)```", (ROOT / "book" / "glossary.md").read_text("utf-8"), re.S)
+    lines = [line for block in blocks for line in block.splitlines() if line and not line.startswith(" ")]
+    terms = [line.lower() for line in lines]
+    assert len(terms) == len(set(terms)) > 40
+    return set(terms)
+
+
+def test_every_term_that_is_linked_is_in_the_glossary():
+    texts = {path.name: path.read_text("utf-8") for path in (ROOT / "book").glob("*.md")}
+    for path in NOTEBOOKS:
+        texts[path.name] = "\n".join(c.source for c in nbformat.read(path, 4).cells if c.cell_type == "markdown")
+    used = [
+        (name, (found[2] or found[1]).lower())
+        for name, text in texts.items()
+        for found in re.finditer(r"\{term\}`([^`<]+?)(?:\s*<([^`>]+)>)?`", text)
+    ]
+    assert len(used) > 30
+    assert [each for each in used if each[1] not in glossary()] == []
+
+
+@pytest.mark.parametrize("page", ["book/reproduce.md", "README.md"])
+def test_settings_in_printed_commands_are_allowed(page):
+    """What a reader copies must not be refused."""
+    from polinb.book import chapter_names, find_layout, parse_settings
+
+    commands = [
+        line.split("#")[0]
+        for block in re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text("utf-8"), re.S)
+        for line in block.splitlines()
+        if re.match(r"\s*(make book|papermill notebooks|python -m polinb book)", line)
+    ]
+    assert len(commands) > 2
+    for command in commands:
+        words = shlex.split(command)
+        given = [word for word in words if re.match(r"(PROFILE|MODEL|DATA|GAMMA)=[^$]+$", word)]
+        texts = [f"{name.lower()}={value}" for name, _, value in (word.partition("=") for word in given)]
+        texts += [text for word in words if word.startswith("PARAMS=") for text in word[7:].split()]
+        for at, word in enumerate(words):
+            if word == "-p":
+                texts.append(f"{words[at + 1]}={words[at + 2]}")
+            elif word in ("--set", "--profile"):
+                texts.append(words[at + 1] if word == "--set" else f"profile={words[at + 1]}")
+        settings = parse_settings(texts)
+        Params.from_profile(settings.pop("profile", "quick"), **settings)
+        for chosen in re.findall(r"(?:--chapters |CHAPTERS=)(\S+)", command):
+            assert chosen in ("core", "all") or set(chosen.split(",")) <= set(chapter_names(find_layout())), command
+
+
+def fields(entry):
+    return dict(re.findall(r"^  (\w+) = \{(.*)\},?$", entry, re.M))
+
+
+def test_how_to_cite_agrees_with_the_bibliography_and_the_citation_file():
+    page = (ROOT / "book" / "cite.md").read_text("utf-8")
+    bib = (ROOT / "book" / "references.bib").read_text("utf-8")
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    shown = {}
+    for begin, end in re.findall(r':start-at: "([^"]+)"\n:end-before: "([^"]+)"', page):
+        assert bib.count(begin) == bib.count(end) == 1
+        entry = bib[bib.index(begin) : bib.index(end)]
+        assert entry.count("@") == 1, "one entry, whole"
+        shown[begin.partition("{")[2]] = fields(entry)
+    assert set(shown) == {"zhang2026political", "yang2025dpo", "casademunt2025caft"}
+
+    paper, reference = shown["zhang2026political"], cited["references"][0]
+    assert paper["title"] == reference["title"] and paper["year"] == str(reference["year"])
+    assert paper["author"].split(" and ") == [f"{a['family-names']}, {a['given-names']}" for a in reference["authors"]]
+    assert paper["booktitle"] == reference["collection-title"]
+    for identifier in reference["identifiers"]:
+        assert identifier["value"] in paper["note"]
+
+    own = fields(page[page.index("@software") :])
+    assert own["title"] == cited["title"] and own["version"].strip("{}") == str(cited["version"]) == __version__
+    assert own["author"].strip("{}") == cited["authors"][0]["name"] and own["license"] == " AND ".join(cited["license"])
+
+
+def test_the_drawing_has_words_for_those_who_do_not_see_it():
+    text = (ROOT / "book" / "_parts" / "story.html").read_text("utf-8")
+    assert text.count('role="img" aria-label="') == text.count("<svg") == 4
+    assert "not measured" in text and "http" not in text and "<script" not in text
