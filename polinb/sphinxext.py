@@ -1,4 +1,4 @@
-"""What the book asks of Sphinx beyond its configuration.
+"""What the book asks of Sphinx beyond its configuration: a box on each chapter, descriptions, API links, no thebe.
 
 Jupyter Book 1.x always loads sphinx-thebe, whose script throws on every page and would fetch code from
 another host. It is taken out of each page here.
@@ -7,6 +7,8 @@ another host. It is taken out of each page here.
 from __future__ import annotations
 
 from typing import Any
+
+from polinb import sphinx_api, sphinx_meta, sphinx_run
 
 
 def drop_thebe(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
@@ -21,6 +23,13 @@ def _is_thebe(file: Any) -> bool:
 
 
 def setup(app: Any) -> dict[str, Any]:
-    """Register with Sphinx; runs after sphinx-thebe's own handlers."""
+    """Register with Sphinx; the handler of pages runs after sphinx-thebe's own."""
+    app.add_config_value("polinb_repository", "", "html", [str])
+    app.add_css_file("polinb-run.css")
+    app.connect("builder-inited", sphinx_run.prepare)
+    app.connect("doctree-resolved", sphinx_run.add_box)
+    app.connect("build-finished", sphinx_run.copy_notebooks)
+    app.connect("html-page-context", sphinx_meta.describe)
     app.connect("html-page-context", drop_thebe, priority=900)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    sphinx_api.connect(app)
+    return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -27,6 +27,9 @@ from polinb.params import PROFILES
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 SETUP_FILES = [
+    ".binder/environment.yml",
+    ".binder/postBuild",
+    ".ci/browser",
     ".ci/lock.py",
     ".ci/run",
     ".ci/setup",

@@ -1,0 +1,188 @@
+"""The API pages: every module has its place, every public name its text, and docstrings come out as they are meant."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+from polinb import sphinx_api
+from polinb.sphinx_docstrings import field_list, plain, restructured
+
+REPO = Path(__file__).resolve().parents[1]
+API = REPO / "book" / "api"
+# What a reader of the code needs but a caller of the package does not.
+INTERNAL = {
+    "__init__": "the version",
+    "__main__": "the command line, told by `python -m polinb --help`",
+    "normalise": "executed notebooks made comparable, for the book",
+    "progress": "progress bars",
+    "sphinx_api": "these pages",
+    "sphinx_command": "the box on each chapter",
+    "sphinx_docstrings": "these pages",
+    "sphinx_links": "the box on each chapter",
+    "sphinx_meta": "descriptions of pages",
+    "sphinx_run": "the box on each chapter",
+    "sphinxext": "the book's Sphinx extension",
+    "vendor": "browser files of the book",
+}
+DIRECTIVE = re.compile(
+    r"^## `polinb\.(\w+)`\n\n```\{eval-rst\}\n\.\. automodule:: polinb\.(\w+)\n   :members:\n```$", re.M
+)
+PAGES = {path.stem: path.read_text("utf-8") for path in API.glob("*.md") if path.stem != "index"}
+SHOWN = {page: [name for _, name in DIRECTIVE.findall(text)] for page, text in PAGES.items()}
+MODULES = {path.stem for path in (REPO / "polinb").glob("*.py")}
+
+
+def test_every_module_is_on_one_page_or_internal() -> None:
+    shown = [name for names in SHOWN.values() for name in names]
+    assert len(shown) == len(set(shown)), "a module on two pages"
+    assert not set(shown) & set(INTERNAL)
+    assert MODULES - set(shown) - set(INTERNAL) == set(), "put it on a page of book/api, or into INTERNAL here"
+    assert set(shown) | set(INTERNAL) <= MODULES, "this module does not exist"
+
+
+def test_pages_are_complete_and_listed() -> None:
+    for page, text in PAGES.items():
+        assert text.count("automodule") == len(SHOWN[page]) > 0, f"{page}: a module in another form"
+        assert all(heading == name for heading, name in DIRECTIVE.findall(text)), page
+        assert not re.search(r":(exclude|special|private|undoc|imported)-", text)
+    index = (API / "index.md").read_text("utf-8")
+    assert set(re.findall(r"\]\(\./(\w+)\.md\)", index)) == set(PAGES)
+    toc = (REPO / "book" / "_toc.yml").read_text("utf-8")
+    listed = re.findall(r"file: api/(\w+)", toc)
+    assert sorted(listed) == sorted(["index", *PAGES])
+    assert yaml.safe_load(toc)
+
+
+@pytest.mark.parametrize("name", sorted(name for names in SHOWN.values() for name in names))
+def test_public_names_have_a_text(name: str) -> None:
+    """What is public, is defined there and has a docstring, autodoc shows: nothing else is left out."""
+    tree = ast.parse((REPO / "polinb" / f"{name}.py").read_text("utf-8"))
+    assert ast.get_docstring(tree)
+    public = [
+        node
+        for node in tree.body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
+    ]
+    for node in public:
+        assert ast.get_docstring(node), f"polinb.{name}.{node.name} has no docstring"
+
+
+# --- docstrings ---
+
+
+def test_sections_become_fields() -> None:
+    text = """What it does.
+
+Args:
+    score: (L, F), any
+        numbers.
+    ids, mask: |x| and ``a|b``.
+
+Returns:
+    name, value: one row a neuron.
+
+Raises:
+    ParameterError, ValueError: wrong.
+
+Left: not a section."""
+    assert restructured(text.splitlines()) == [
+        "What it does.",
+        "",
+        "",
+        ":Parameters:",
+        "    - **score** – (L, F), any",
+        "      numbers.",
+        r"    - **ids**, **mask** – \|x\| and ``a|b``.",
+        "",
+        "",
+        ":Returns:",
+        "    name, value: one row a neuron.",
+        "",
+        "",
+        "",
+        ":Raises:",
+        "    - :exc:`~polinb.errors.ParameterError`, :exc:`ValueError` – wrong.",
+        "",
+        "Left: not a section.",
+    ]
+
+
+def test_text_is_shown_as_it_is() -> None:
+    assert plain("a*b `c` |d| e_ \\") == "a\\*b \\`c\\` \\|d\\| e\\_ \\\\"
+    assert field_list([("top_k", "a*")]) == ["", ":Attributes:", "    - **top\\_k** – a\\*", ""]
+
+
+def test_origins_of_names() -> None:
+    known = sphinx_api.origins("polinb.notebook")
+    assert known["Experiment"] == "polinb.experiment.Experiment"  # for type checkers only
+    assert known["Markdown"] == "IPython.display.Markdown"
+    assert known["_TYPES"] == "polinb.notebook._TYPES"
+    assert sphinx_api.origins("polinb.no_such_module") == {}
+
+
+# --- a build ---
+
+
+def build(tmp_path: Path, page: str) -> tuple[str, list[str]]:
+    """HTML of one page made by plain Sphinx with our extension, every unknown reference a warning; and the warnings."""
+    from sphinx.application import Sphinx
+    from sphinx.util.docutils import docutils_namespace, patch_docutils
+
+    source = tmp_path / "book"
+    source.mkdir(exist_ok=True)
+    (source / "index.rst").write_text(page)
+    shown = yaml.safe_load((REPO / "_config.yml").read_text("utf-8"))["sphinx"]["config"]
+    names = (
+        "add_module_names",
+        "autodoc_default_options",
+        "autodoc_member_order",
+        "autodoc_typehints",
+        "python_maximum_signature_line_length",
+    )
+    config = {name: shown[name] for name in names} | {"nitpicky": True, "html_theme": "basic", "smartquotes": False}
+    config |= {"extensions": ["sphinx.ext.autodoc", "polinb.sphinxext"], "polinb_repository": "none"}
+    warnings = io.StringIO()
+    with patch_docutils(), docutils_namespace():
+        out, trees = str(tmp_path / "out"), str(tmp_path / "trees")
+        app = Sphinx(str(source), None, out, trees, "html", config, io.StringIO(), warnings, freshenv=True)
+        app.build()
+    told = [line for line in warnings.getvalue().splitlines() if "polinb-run.css" not in line]
+    return (tmp_path / "out" / "index.html").read_text(), told
+
+
+def test_a_page_of_real_modules(tmp_path: Path) -> None:
+    modules = ("errors", "pnlac", "params", "notebook", "experiment", "artifacts", "data", "pairs")
+    text = "Title\n=====\n\n" + "".join(f".. automodule:: polinb.{name}\n   :members:\n\n" for name in modules)
+    page, warnings = build(tmp_path, text)
+    # modules that are not on this page are not known on it; nothing else may be unknown
+    strange = [line for line in warnings if "not found: polinb." not in line]
+    assert strange == []
+    soup = BeautifulSoup(page, "html.parser")
+    share = soup.find(id="polinb.pnlac.top_share")
+    assert share.get_text(" ", strip=True).startswith("top_share ( score : ndarray , gamma : float")
+    body = share.find_next_sibling("dd")
+    assert [dt.get_text(strip=True).rstrip(":") for dt in body.select("dl.field-list > dt")] == ["Parameters", "Raises"]
+    assert body.select_one('a[href="#polinb.errors.ParameterError"]')
+    # a type imported for type checkers only leads to its entry
+    begin = soup.find(id="polinb.notebook.begin")
+    assert begin.select_one('a[href="#polinb.experiment.Experiment"]')
+    params = soup.find(id="polinb.params.Params")
+    assert params.get_text(strip=True).rstrip("¶") == "classParams"
+    listed = params.find_next_sibling("dd").select_one("dl.field-list").get_text()
+    assert "gamma" in listed and "Per cent of all neurons kept per topic" in listed
+    assert not soup.find(id="polinb.params.Params.model_config") and not soup.select(".system-message")
+    assert "numpy.ndarray[" not in soup.get_text()
+
+
+def test_a_wrong_reference_is_still_noticed(tmp_path: Path) -> None:
+    _, warnings = build(tmp_path, "Title\n=====\n\n:func:`polinb.pnlac.no_such_function` :class:`Nobody`\n")
+    assert len(warnings) == 2 and "no_such_function" in warnings[0] and "Nobody" in warnings[1]
+    _, warnings = build(tmp_path, "Title\n=====\n\n:class:`numpy.ndarray` :class:`torch.Tensor` :exc:`ValueError`\n")
+    assert warnings == []
