@@ -1,0 +1,374 @@
+"""Cards: who gets one, tokens through the lens, activations and contexts, and the ablation against plain PyTorch."""
+
+import copy
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from polinb import cards, cards_tables
+from polinb.architectures import architecture_of, down_modules, resolve, value_vectors
+from polinb.artifacts import Store
+from polinb.cards_ablation import effects, zeroed_logp
+from polinb.cards_chart import card_effects
+from polinb.cards_choice import Pick, picks, random_neurons
+from polinb.cards_lens import FINAL_NORM, OUTPUT_NORM, extremes, lens, token_text
+from polinb.cards_read import AROUND, Texts, activations, answer_means, contexts
+from polinb.charts_base import png
+from polinb.errors import DataError, ParameterError
+from polinb.experiment import Experiment
+from polinb.generate import log_likelihood
+from polinb.models import LM, load
+from polinb.neurons import contrast
+from polinb.params import Params
+from polinb.pnlac import neuron_sets
+from polinb.tiny import TINY
+
+EVERY = sorted(TINY)
+SOME = ["gemma2", "gpt2", "llama"]  # an RMSNorm more, LayerNorm and Conv1D, and the plain case
+
+# --- who gets a card
+
+
+def test_picks_are_the_strongest_and_a_neuron_has_one_card():
+    scores = {
+        "a": np.array([[9.0, 8, 7, 1, 0, 6]]),
+        "b": np.array([[9.0, 0, 8, 1, 7, 6]]),
+        "c": np.array([[7.0, 1, 8, 9, 0, 6]]),
+    }
+    sets = neuron_sets(scores, 67)  # four of six on each topic: G = {0, 2, 5}; S = {1}, {4}, {3}
+    assert picks(scores, sets, 2, 3) == [
+        Pick(0, 0, "G"),
+        Pick(0, 2, "G"),
+        Pick(0, 1, "S", "a"),
+        Pick(0, 4, "S", "b"),
+        Pick(0, 3, "S", "c"),
+    ]
+    assert [p.neuron for p in picks(scores, sets, 9, 0)] == [0, 2, 5]
+    shared = neuron_sets(scores, 34)  # two each: {0, 1}, {0, 2}, {3, 2}: S of b and c share neuron 2, S of a and b 0
+    assert [(p.neuron, p.topic) for p in picks(scores, shared, 5, 2)] == [(0, "a"), (1, "a"), (2, "b"), (3, "c")]
+
+
+def test_random_neurons_have_no_card_and_follow_the_seed():
+    rng = np.random.default_rng(0)
+    scale = rng.lognormal(0, 2, (6, 200))
+    loudest = np.argsort(-scale, axis=None)[:80:2]
+    picked = [Pick(int(at) // 200, int(at) % 200, "G") for at in loudest]
+    drawn = random_neurons(picked, scale, 20, 3)
+    carded = {(p.layer, p.neuron) for p in picked}
+    assert drawn == random_neurons(picked, scale, 20, 3) != random_neurons(picked, scale, 20, 4)
+    for kind in ("uniform", "loud"):
+        assert len(set(drawn[kind])) == 20 and not carded & set(drawn[kind])
+    size = {kind: np.median([scale[at] for at in neurons]) for kind, neurons in drawn.items()}
+    own = np.median([scale[at] for at in carded])
+    assert size["uniform"] < own / 3 < size["loud"]
+    assert len(random_neurons(picked, scale, 5000, 3)["uniform"]) == 1200 - 40
+    assert random_neurons([], scale, 4, 0)["loud"] == []
+
+
+# --- the lens
+
+
+def shaken(architecture):
+    """A tiny model whose norms have scales and shifts of their own, as trained models do."""
+    lm = load(f"tiny:{architecture}")
+    model = copy.deepcopy(lm.model)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() == 1 and ("norm" in name or "ln_" in name):
+                weight += 0.3 * torch.randn(weight.shape, generator=generator)
+    return LM(model.eval(), lm.tokenizer, "shaken", {})
+
+
+@pytest.mark.parametrize("architecture", EVERY)
+def test_lens_is_the_direction_in_which_the_model_moves_its_own_logits(architecture):
+    """A stream h with a little of what the neuron writes added, through the model's own norm and unembedding."""
+    lm = shaken(architecture)
+    neurons = [(0, 3), (2, 11)]
+    found = lens(lm, neurons)
+    norm = resolve(lm.model, FINAL_NORM.get(architecture, "model.norm"))
+    head = lm.model.get_output_embeddings()
+    for (layer, neuron), row in zip(neurons, found, strict=True):
+        written = value_vectors(lm.model, layer)[neuron].double()
+        if architecture in OUTPUT_NORM:
+            after = resolve(lm.model, architecture_of(lm.model).blocks)[layer].post_feedforward_layernorm
+            weight = after.weight.detach().double()
+            written = written * (weight if architecture == "olmo2" else 1 + weight)
+        with torch.no_grad():
+            h = torch.randn(len(written), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+            away = written - written.mean() if architecture in FINAL_NORM else written
+            h = h - h.mean() if architecture in FINAL_NORM else h
+            h = h - away * (h @ away) / (away @ away)  # so that the norm's own division does not change at first order
+            double = [copy.deepcopy(part).double() for part in (norm, head)]
+            step = 1e-3 / written.norm()
+            up, down = (double[1](double[0].forward(h + sign * step * written)) for sign in (1, -1))
+            moved = (up - down).double().numpy()[: len(lm.tokenizer)]
+        moved -= moved.mean()
+        cosine = moved @ row / np.linalg.norm(moved) / np.linalg.norm(row)
+        # Some norms compute in float32 inside whatever they are given: differences keep three digits or more.
+        assert cosine > 0.99999, (architecture, cosine)
+        assert abs(row.mean()) < 1e-6 and row.dtype == np.float32
+
+
+def test_lens_is_a_plain_matrix_product():
+    llama = shaken("llama")
+    v = llama.model.model.layers[1].mlp.down_proj.weight[:, 7]
+    want = (llama.model.lm_head.weight @ (llama.model.model.norm.weight * v)).detach().numpy()
+    assert np.allclose(lens(llama, [(1, 7)])[0], want - want.mean(), atol=1e-6)
+    gemma = shaken("gemma")
+    v = gemma.model.model.layers[1].mlp.down_proj.weight[:, 7]
+    want = (gemma.model.lm_head.weight @ ((1 + gemma.model.model.norm.weight) * v)).detach().numpy()
+    assert np.allclose(lens(gemma, [(1, 7)])[0], want - want.mean(), atol=1e-5)
+    gpt2 = shaken("gpt2")
+    v = gpt2.model.transformer.h[1].mlp.c_proj.weight[7]
+    want = (gpt2.model.lm_head.weight @ (gpt2.model.transformer.ln_f.weight * (v - v.mean()))).detach().numpy()
+    assert np.allclose(lens(gpt2, [(1, 7)])[0], want - want.mean(), atol=1e-6)
+
+
+def test_extremes_are_sorted_and_padding_rows_do_not_count():
+    lm = shaken("llama")
+    whole = lens(lm, [(0, 0)])[0]
+    found = extremes(lm, [(0, 0)], top=5)[0]
+    up, down = ([value for _, value in found[side]] for side in ("promoted", "suppressed"))
+    assert np.allclose(up, np.sort(whole)[::-1][:5]) and np.allclose(down, np.sort(whole)[:5])
+    assert found["promoted"][0][0] == token_text(lm.tokenizer, int(whole.argmax()))
+    lm.model.resize_token_embeddings(len(lm.tokenizer) + 64)
+    assert lens(lm, [(0, 0)]).shape == (1, len(lm.tokenizer))
+    assert lens(lm, []).shape == (0, len(lm.tokenizer)) and extremes(lm, []) == []
+
+
+def test_tokens_keep_their_leading_space():
+    tokenizer = load("tiny:llama").tokenizer
+    ids = tokenizer("the people", add_special_tokens=False).input_ids
+    assert "".join(token_text(tokenizer, i) for i in ids) == "the people"
+    pieces = SimpleNamespace(decode=lambda ids, **_: "the", convert_ids_to_tokens=lambda i: "\u2581the")
+    assert token_text(pieces, 3) == " the"
+
+
+# --- activations and contexts
+
+
+@pytest.mark.parametrize("architecture", SOME)
+def test_activations_are_what_a_plain_hook_sees(architecture, pair):
+    found = pair(architecture)
+    lm, neurons = found.vanilla, [(2, 5), (0, 7), (2, 1)]
+    got = activations(lm, neurons, found.prompts, found.responses, batch=3)
+    for row, (prompt, response) in enumerate(zip(found.prompts, found.responses, strict=True)):
+        seen: dict[int, torch.Tensor] = {}
+        handles = [
+            module.register_forward_pre_hook(lambda _, x, at=at, seen=seen: seen.__setitem__(at, x[0][0]))
+            for at, module in enumerate(down_modules(lm.model))
+        ]
+        with torch.no_grad():
+            lm.model(input_ids=torch.tensor([[*prompt, *response]]))
+        for handle in handles:
+            handle.remove()
+        want = torch.stack([seen[layer][:, neuron] for layer, neuron in neurons], 1).numpy()
+        assert got[row].shape == want.shape and np.allclose(got[row], want, atol=1e-5)
+
+
+def test_answer_means_are_those_of_pnlacs_sums(pair):
+    found = pair("llama")
+    neurons = [(0, 3), (1, 40), (2, 0)]
+    sums = contrast(found.left, found.right, found.vanilla, found.prompts, found.responses)
+    texts = (found.prompts, found.responses)
+    means = {
+        name: answer_means(activations(getattr(found, name), neurons, *texts), found.responses)
+        for name in ("left", "right", "vanilla")
+    }
+    for at, (layer, neuron) in enumerate(neurons):
+        assert means["vanilla"][at] == pytest.approx(sums.vanilla[layer, neuron] / sums.tokens, rel=1e-5)
+        between = sums.difference[layer, neuron] / sums.tokens
+        assert means["right"][at] - means["left"][at] == pytest.approx(between, rel=1e-4, abs=1e-7)
+
+
+def test_contexts_are_strong_distinct_and_about_the_answer():
+    lm = load("tiny:llama")
+    long = list(range(100, 140))
+    texts = Texts(
+        prompts=[[10, 11, 12], long, [10, 11, 12], [10, 11, 12], [20]],
+        responses=[[30, 31], [40, 41, 42], [30, 31], [50], []],
+        sources=["left", "left", "right", "left", "left"],
+        questions=[0, 1, 2, 3, 4],
+    )
+    vanilla = [np.zeros((len(p) + len(r), 2), np.float32) for p, r in zip(texts.prompts, texts.responses, strict=True)]
+    vanilla[0][:, 1] = [99, 0, 0, -5, 1]  # the loudest position is in the prompt and does not count
+    vanilla[1][:, 1] = [0.0] * 41 + [7, 1]
+    vanilla[2][:, 1] = [0, 0, 0, 4, 1]  # the same window as the first text's
+    vanilla[3][:, 1] = [0, 0, 0, 2]
+    read = {"vanilla": vanilla, "left": [2 * v for v in vanilla], "right": [v + 1 for v in vanilla]}
+    got = contexts(lm, read, texts, 1, 5)
+    assert [each["strength"] for each in got] == [7, 5, 2]
+    first = got[0]
+    assert first["start"] == 41 - AROUND and first["peak"] == AROUND and len(first["tokens"]) == AROUND + 2
+    assert first["values"][first["peak"]] == 7 and first["left"][first["peak"]] == 14
+    assert first["right"][first["peak"]] == 8 and first["tokens"][-1] == token_text(lm.tokenizer, 42)
+    assert got[1]["values"] == [99, 0, 0, -5, 1] and got[1]["peak"] == 3 and got[1]["start"] == 0
+    assert [each["strength"] for each in contexts(lm, read, texts, 1, 1)] == [7]
+    same = Texts(texts.prompts, texts.responses, texts.sources, [0, 0, 0, 0, 0])
+    assert [each["strength"] for each in contexts(lm, read, same, 1, 5)] == [7]  # one a question
+
+
+# --- ablation
+
+
+@pytest.mark.parametrize("architecture", EVERY)
+def test_zeroing_equals_a_plain_hook(architecture, pair):
+    found = pair(architecture)
+    lm, neurons = found.vanilla, [(2, 5), (0, 7), (1, 0), (0, 40)]
+    base, moved = zeroed_logp(lm, neurons, found.prompts, found.responses, batch=3)
+    assert np.allclose(base, log_likelihood(lm, found.prompts, found.responses, batch=3), atol=1e-6)
+    for (layer, neuron), row in zip(neurons, moved, strict=True):
+        keep = torch.ones(lm.width)
+        keep[neuron] = 0
+        handle = down_modules(lm.model)[layer].register_forward_pre_hook(lambda _, x, keep=keep: (x[0] * keep,))
+        want = log_likelihood(lm, found.prompts, found.responses, batch=3)
+        handle.remove()
+        assert np.allclose(row, want, atol=1e-6)
+        assert not np.allclose(row, base, atol=1e-4), "the neuron does nothing: the comparison would prove nothing"
+
+
+@pytest.mark.parametrize("architecture", SOME)
+def test_a_neuron_that_writes_nothing_has_no_effect_at_all(architecture, pair):
+    found = pair(architecture)
+    lm = found.vanilla
+    with torch.no_grad():
+        value_vectors(lm.model, 1)[9] = 0
+    base, moved = zeroed_logp(lm, [(1, 9), (1, 8)], found.prompts, found.responses)
+    assert (moved[0] == base).all() and (moved[1] != base).all()
+
+
+def test_ablation_refuses_what_cannot_be(pair):
+    found = pair("llama")
+    with pytest.raises(ParameterError, match="'neurons'"):
+        zeroed_logp(found.left, [(3, 0)], found.prompts, found.responses)
+    with pytest.raises(ParameterError, match="'responses'"):
+        zeroed_logp(found.left, [(0, 0)], found.prompts[:1], [[]])
+    base, moved = zeroed_logp(found.left, [], found.prompts, found.responses)
+    assert np.isfinite(base).all() and moved.shape == (0, len(found.prompts))
+
+
+def test_effects_by_hand():
+    got = effects([-1.0, -2.0], [-1.5, -1.0], [[-1.0, -3.0]], [[-2.0, -1.0]])
+    assert got.tolist() == [[0.5, -1.0]]  # stance 0.5 → 1.0, and −1 → −2
+
+
+def test_effect_table_weighs_topics_alike_and_keeps_questions_apart():
+    def frame(values):
+        n = len(values)
+        return pd.DataFrame({"layer": [0] * n, "neuron": [4] * n, "id": range(n), "effect": values})
+
+    table = cards.effect_table({"a": frame([1.0, 3.0]), "b": frame([0.0] * 6)}, 500, 0).set_index("topic")
+    assert table.loc["all", "effect"] == 1.0 and table.loc["a", "effect"] == 2.0 and table.loc["b", "effect"] == 0.0
+    assert table.loc["all", "n"] == 8 and table.loc["b", ["low", "high"]].tolist() == [0, 0]
+    assert table.loc["a", "low"] < 2 < table.loc["a", "high"]
+    single = cards.effect_table({"a": frame([1.0])}, 500, 0).set_index("topic")
+    assert np.isnan(single.loc["all", "low"]) and np.isnan(single.loc["a", "high"])
+
+
+# --- a whole run on a tiny model
+
+
+@pytest.fixture(scope="module")
+def exp(tmp_path_factory):
+    small = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "rival_topics": ["crime"]}
+    return Experiment(Params.from_profile("tiny", **small), Store(tmp_path_factory.mktemp("store")))
+
+
+@pytest.fixture(scope="module")
+def found(exp):
+    return cards.collect(exp)
+
+
+def test_means_are_those_of_the_scores_artifact(exp, found):
+    assert len(found.means) == len(found.picks) * 2
+    for row in found.means.itertuples():
+        sums = exp.score_sums(row.topic)
+        at = (row.layer, row.neuron)
+        assert row.n == sums.tokens
+        assert row.vanilla == pytest.approx(sums.vanilla[at] / sums.tokens, abs=1e-6)
+        assert row.right - row.left == pytest.approx(sums.difference[at] / sums.tokens, abs=1e-6)
+    assert (found.readings["gap"] < cards.CLOSE).all()
+
+
+def test_untouched_likelihoods_are_those_of_the_answers(exp):
+    neurons = [(0, 1)]
+    untouched = cards.ablation(exp, "race", neurons).frame("untouched")
+    asked = exp._likelihoods(exp.lm)
+    want = asked[asked.topic == "race"].set_index("id").loc[untouched["id"]]
+    for side in ("logp_left", "logp_right"):
+        assert np.allclose(untouched[side], want[side], atol=1e-5)
+
+
+def test_a_second_time_nothing_is_computed(exp, found, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a model was loaded")
+
+    again = Experiment(exp.params, exp.store)
+    monkeypatch.setattr(Experiment, "lm", property(refuse))
+    same = cards.collect(again)
+    assert same.picks == found.picks and same.effects.equals(found.effects) and same.contexts == found.contexts
+
+
+def test_other_texts_than_pnlacs_are_noticed(exp, tmp_path, monkeypatch):
+    """Kept text that gives as many tokens but others is refused by the sums, and the responses are written again."""
+    kept = cards._rewritten_texts
+
+    def garbled(exp, topic, models):
+        texts = kept(exp, topic, models)
+        return Texts(texts.prompts, [r[::-1] for r in texts.responses], texts.sources, texts.questions)
+
+    def faithful(exp, topic, models):
+        return kept(exp, topic, models)
+
+    neurons = [(0, 1), (2, 3)]
+    other = Experiment(exp.params, exp.store)
+    monkeypatch.setattr(cards, "_stored_texts", garbled)
+    assert cards.reading(other, "crime", neurons).summary["texts"] == "written again"
+    monkeypatch.setattr(cards, "_stored_texts", faithful)
+    assert cards.reading(other, "crime", neurons).summary["texts"] == "stored"
+
+
+def test_tables_and_figure_show_the_effects(exp, found):
+    summary = cards_tables.effect_summary(found).set_index("kind")
+    assert summary.loc["G", "n"] == exp.params.cards_general and summary.loc["uniform", "n"] == exp.params.cards_random
+    every = [found.effect((p.layer, p.neuron)) for p in found.picks if p.kind == "G"]
+    assert summary.loc["G", "largest"] == max(abs(e["effect"]) for e in every)
+    assert summary.loc["G", "clear"] == sum(e["low"] > 0 or e["high"] < 0 for e in every)
+    table = cards_tables.card_table(found, "G", "model")
+    assert table["score"].is_monotonic_decreasing and table.loc[0, "effect"] == every[0]["effect"]
+    own = cards_tables.card_table(found, "S", "model")
+    assert own["topic"].tolist() == list(exp.params.topics)
+    row, pick = own.iloc[1], next(p for p in found.picks if p.topic == "race")
+    assert row["effect"] == found.effect((pick.layer, pick.neuron), "race")["effect"]
+    rows = cards_tables.effect_rows(found)
+    assert len(rows) == summary["n"].sum()
+    assert png(card_effects(rows, "random", "effect")).startswith(b"\x89PNG")
+
+
+def test_figure_draws_the_band_of_the_null_and_says_its_numbers():
+    frame = pd.DataFrame(
+        {
+            "group": ["cards", "cards", "random", "random"],
+            "label": list("abcd"),
+            "value": [0.5, -1.0, -0.1, 0.2],
+            "low": [0.1, np.nan, -0.3, 0.0],
+            "high": [0.9, np.nan, 0.1, 0.4],
+        }
+    )
+    spec = card_effects(frame, "random", "effect").to_dict()
+    assert "cards −1 to 0.5; random −0.1 to 0.2" in spec["description"]
+    sets = [rows for rows in spec["datasets"].values() if len(rows) == 1 and "low" in rows[0]]
+    assert sets == [[{"low": -0.1, "high": 0.2}]]
+    assert "rect" not in str(card_effects(frame, "nobody", "effect").to_dict()["layer"])
+    with pytest.raises(DataError, match="not known"):
+        card_effects(frame.assign(value=np.nan), "random", "effect")
+
+
+def test_tokens_are_made_visible():
+    tokens = [" the", "a\nb", "\u202e", "x\x00", " ", "\t" * 30]
+    want = "␣the · a⏎b · ⟨U+202E⟩ · x⟨U+0000⟩ · ␣ · " + "⇥" * cards_tables.LONGEST + "…"
+    assert cards_tables.token_line(tokens) == want

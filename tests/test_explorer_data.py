@@ -1,0 +1,231 @@
+"""The explorer's levels are exact at every γ, and its payload holds what the page needs and nothing that runs."""
+
+import base64
+import gzip
+import json
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from polinb import cards
+from polinb.artifacts import Store
+from polinb.errors import ParameterError
+from polinb.experiment import Experiment
+from polinb.explorer import explorer, explorer_payload
+from polinb.explorer_levels import GAMMAS, MOST, bound_scores, level_bounds, levels, ranks, set_counts, slider
+from polinb.params import Params
+from polinb.pnlac import neuron_sets, top_share
+from polinb.webdata import packed
+
+POOLS = st.sampled_from(["model", "layer"])
+SHAPES = st.tuples(st.integers(1, 5), st.integers(2, 60))
+# Few distinct values: most neurons are tied with others.
+TIED = st.sampled_from([0.0, 0.5, 1.0, 1.5, 7.0])
+ANY = st.floats(0, 1e6, allow_nan=False, width=32)
+GAMMA = st.floats(0.01, 99.9).map(lambda g: round(g, 3))
+
+
+@st.composite
+def score_maps(draw):
+    shape = draw(SHAPES)
+    elements = draw(st.sampled_from([TIED, ANY]))
+    return {f"t{i}": draw(hnp.arrays(np.float64, shape, elements=elements)) for i in range(draw(st.integers(2, 5)))}
+
+
+@settings(max_examples=150, deadline=None)
+@given(score_maps(), st.lists(GAMMA, max_size=6), GAMMA, POOLS)
+def test_levels_give_the_sets_exactly_at_every_gamma(scores, more, gamma, pool):
+    gammas = slider(gamma, more)
+    bounds = level_bounds(gammas)
+    found = {topic: levels(score, bounds, pool) for topic, score in scores.items()}
+    counts = set_counts(scores, gammas, pool)
+    for place, g in enumerate(gammas):
+        inside = {topic: level >= bounds.index(g) for topic, level in found.items()}
+        sets = neuron_sets(scores, g, pool)
+        general = np.all(list(inside.values()), axis=0)
+        assert (general == sets.general).all()
+        for topic, chosen in inside.items():
+            assert (chosen == top_share(scores[topic], g, pool)).all()
+            assert ((chosen & ~general) == sets.specific[topic]).all()
+            strict = chosen & ~np.any([o for t, o in inside.items() if t != topic], axis=0)
+            assert (strict == sets.strict[topic]).all()
+            assert counts[str(place)]["S"][topic] == (chosen & ~general).sum()
+            assert counts[str(place)]["strict"][topic] == strict.sum()
+        assert counts[str(place)]["G"] == general.sum()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(GAMMA, max_size=40), GAMMA)
+def test_bounds_fall_strictly_fit_a_byte_and_hold_every_gamma(more, gamma):
+    gammas = slider(gamma, more)
+    bounds = level_bounds(gammas)
+    assert gammas == sorted(set(gammas)) and gamma in gammas and set(GAMMAS) <= set(gammas)
+    assert bounds[0] == 100 and all(a > b for a, b in pairwise(bounds))
+    assert len(bounds) <= MOST <= 250 and set(gammas) <= set(bounds)
+
+
+def test_an_octave_has_about_eight_levels():
+    bounds = level_bounds(slider(5.0))
+    for top in (40, 10, 3, 0.4, 0.04):
+        assert 7 <= sum(top / 2 < b <= top for b in bounds) <= 11
+
+
+def test_many_gammas_still_fit_and_too_many_are_refused():
+    assert len(level_bounds(slider(5.0, np.linspace(1, 90, 200).tolist()))) <= MOST
+    with pytest.raises(ParameterError, match="'gammas'"):
+        level_bounds(slider(5.0, np.linspace(1, 90, 260).tolist()))
+
+
+@settings(max_examples=80, deadline=None)
+@given(hnp.arrays(np.float64, SHAPES, elements=TIED), POOLS)
+def test_ranks_are_the_order_of_top_share(score, pool):
+    rank = ranks(score, pool)
+    size = score.size if pool == "model" else score.shape[1]
+    rows = rank.reshape(1, -1) if pool == "model" else rank
+    assert (np.sort(rows, axis=1) == np.arange(1, size + 1)).all()
+    for gamma in (3.0, 20.0, 50.0, 77.0):
+        assert ((rank <= round(gamma / 100 * size)) == top_share(score, gamma, pool)).all()
+
+
+def test_scores_at_the_bounds_by_hand():
+    score = np.array([[1.0, 2, 3, 4], [8, 7, 6, 5]])
+    assert bound_scores(score, [100.0, 50.0, 25.0, 1.0], "model") == [1, 5, 7, 8]  # 1 % of eight neurons is none
+    assert bound_scores(score, [100.0, 50.0, 25.0], "layer") == [1, 3, 4]
+
+
+@pytest.mark.parametrize(("within", "common"), [(0.0, 0.0), (0.5, 0.7), (1.0, 0.9)])
+def test_the_largest_models_levels_fit_the_page(within, common):
+    """32 × 14336 neurons, 6 topics, heavy tails; the less topics and layers have in common, the more bytes."""
+    rng = np.random.default_rng(0)
+    shape = (32, 14336)
+    layer, shared = np.linspace(-1.5, 1.5, 32)[:, None], rng.standard_t(4, shape)
+    bounds = level_bounds(slider(5.0, [2.5, 12.5]))
+    found = []
+    for _ in range(6):
+        own = rng.standard_t(4, shape)
+        score = np.exp(layer * within + common * shared + 0.7 * np.sqrt(1 - common**2) * own)
+        found.append(levels(score, bounds, "model"))
+    assert len(packed(np.stack(found).tobytes())) < 2_300_000
+
+
+# --- the payload
+
+QUICK = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "rival_topics": ["crime"]}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    exp = Experiment(Params.from_profile("tiny", **QUICK), Store(tmp_path_factory.mktemp("store")))
+    found = cards.collect(exp)
+    return exp, found, *explorer_payload(exp, found)
+
+
+def test_payload_has_the_agreed_form(run):
+    exp, found, payload, blobs = run
+    n_topics, (layers, width) = len(exp.params.topics), found.scale.shape
+    assert payload["version"] == 1 and payload["gamma"] in payload["gammas"]
+    assert (payload["layers"], payload["width"]) == (layers, width)
+    assert set(exp.params.gammas) <= set(payload["gammas"])
+    assert len(blobs["levels"]) == n_topics * layers * width
+    assert all(len(each) == len(payload["shares"]) for each in payload["scores_at"].values())
+    assert "randomly initialised" in payload["run"]["note"]
+    kinds = [card["kind"] for card in payload["cards"]]
+    assert kinds == sorted(kinds) and kinds.count("G") == exp.params.cards_general
+    text = json.dumps(payload, allow_nan=False)
+    assert json.loads(text) == payload
+    for card in payload["cards"]:
+        assert len(card["scores"]) == len(card["ranks"]) == len(card["rank_normalised"]) == n_topics
+        assert len(card["promoted"]) == len(card["suppressed"]) == 10
+        assert [row["topic"] for row in card["activation"]] == list(exp.params.topics)
+        assert [row["topic"] for row in card["ablation"]["topics"]] == list(exp.params.topics)
+        assert len(card["contexts"]) == exp.params.card_contexts
+        for context in card["contexts"]:
+            size = len(context["tokens"])
+            assert all(len(context[name]) == size for name in ("values", "left", "right"))
+            peak = context["values"][context["peak"]]
+            assert peak != 0 and size <= 25
+    null = payload["null"]
+    assert null["n"] == len(null["values"]) == exp.params.cards_random
+    assert null["all"] == [min(null["values"]), max(null["values"])]
+
+
+def test_the_pages_own_count_agrees(run):
+    """What the script does: level at least the cut, G where that holds on every topic."""
+    exp, found, payload, blobs = run
+    level = np.frombuffer(blobs["levels"], np.uint8).reshape(len(payload["topics"]), *found.scale.shape)
+    for place, cut in enumerate(payload["cuts"]):
+        inside = level >= cut
+        general = inside.all(0)
+        counts = payload["counts"][str(place)]
+        assert counts["G"] == general.sum()
+        for at, topic in enumerate(payload["topics"]):
+            assert counts["S"][topic] == (inside[at] & ~general).sum()
+            others = np.delete(inside, at, axis=0).any(0)
+            assert counts["strict"][topic] == (inside[at] & ~others).sum()
+    own = payload["cuts"][payload["gammas"].index(payload["gamma"])]
+    sets = exp.sets()
+    assert ((level >= own).all(0) == sets.general).all() and sets.general.any()
+
+
+def test_cards_agree_with_the_map(run):
+    _, found, payload, blobs = run
+    level = np.frombuffer(blobs["levels"], np.uint8).reshape(len(payload["topics"]), *found.scale.shape)
+    size = found.scale.size
+    own = payload["cuts"][payload["gammas"].index(payload["gamma"])]
+    for card in payload["cards"]:
+        inside = level[:, card["layer"], card["neuron"]] >= own
+        kept = [rank <= round(payload["gamma"] / 100 * size) for rank in card["ranks"]]
+        assert inside.tolist() == kept
+        assert inside.all() == (card["kind"] == "G")
+        if card["kind"] == "S":
+            assert inside[payload["topics"].index(card["topic"])]
+
+
+def test_text_of_a_model_stays_text(run):
+    exp, found, _, _ = run
+    evil = "</script><img src=x onerror=alert(1)>"
+    lens = [{side: [(evil, 1.0)] * 10 for side in ("promoted", "suppressed")} for _ in found.picks]
+    planted = cards.Cards(**{**found.__dict__, "lens": lens})
+    page = explorer(exp, planted).data
+    assert "<img" not in page and "&lt;img src=x" in page
+    assert page.count("<script") == page.count("</script>") == 2
+    data = re.findall(r'data-name="(\w+)">([^<]+)</script>', page)
+    assert [name for name, _ in data] == ["payload", "levels"]
+    payload = json.loads(gzip.decompress(base64.b64decode(data[0][1])))
+    assert payload["cards"][0]["promoted"][0][0] == evil  # whole, for the script to show as text
+
+
+def test_without_javascript_the_main_numbers_stay(run):
+    exp, found, payload, _ = run
+    page = explorer(exp, found).data
+    table = page[page.index("polinb-app-fallback") :]
+    assert "needs JavaScript" in table and table.count("<tr>") == 1 + len(payload["cards"])
+    first = payload["cards"][0]
+    assert f"<td>{first['layer']}</td><td>{first['neuron']}</td><td>G</td>" in table
+    assert f"{first['ablation']['all']['effect']:+.2g}".replace("-", "−") in table
+
+
+@pytest.mark.parametrize(
+    ("change", "kinds"),
+    [
+        ({"gamma": 2.0}, {"S"}),  # so few neurons a topic that none is on every list
+        ({"gamma": 0.1}, set()),  # not even one neuron
+        ({"gamma": 30.0, "pool": "layer", "model": "tiny:gpt2", "normalise": "vanilla_std"}, {"G", "S"}),
+    ],
+)
+def test_other_runs(change, kinds, run, tmp_path):
+    exp = run[0]
+    store = exp.store if "model" not in change else Store(tmp_path)
+    other = Experiment(Params.from_profile("tiny", **QUICK, **change), store)
+    mine = cards.collect(other)
+    payload, _ = explorer_payload(other, mine)
+    assert {card["kind"] for card in payload["cards"]} == kinds
+    page = explorer(other, mine).data
+    assert ("No neuron is in any set" in page) == (not kinds)
+    if not kinds:
+        assert payload["null"]["loud"]["n"] == 0 and payload["null"]["loud"]["all"] == [None, None]
