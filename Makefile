@@ -1,7 +1,7 @@
 # make book   executes the notebooks and builds the book        make test   lint, types and tests
 # Both make their own environment first. Works with GNU make 3.81 and later (macOS has 3.81).
 .DEFAULT_GOAL := help
-.PHONY: help setup book test lint types fmt lock hooks clean distclean
+.PHONY: help setup book lab app test lint types fmt lock hooks clean distclean
 .SUFFIXES:
 
 VENV ?= .venv
@@ -27,7 +27,8 @@ stage = @echo "== $(1)"; $(2) || { echo "== make $@: the stage '$(1)' failed" >&
 
 help:
 	@echo 'make book        execute all notebooks, build the book (_build/html/index.html); see below'
-	@echo 'make test        ruff, mypy, pytest; TESTS="-k pnlac" or TESTS="-m slow" is passed to pytest'
+	@echo 'make test        ruff, mypy, pytest (with a browser); TESTS="-k pnlac" or TESTS="-m slow" is passed to pytest'
+	@echo 'make lab         the live lab in JupyterLab; make app: the lab alone, in Voilà; PORT=… changes the port'
 	@echo 'make setup       only make or refresh $(VENV); PYTHON=python3.12 names the Python to use'
 	@echo 'make lint        ruff (lint, format)'
 	@echo 'make types       mypy'
@@ -37,7 +38,7 @@ help:
 	@echo 'make clean       remove what was built (computed results stay in their store)'
 	@echo 'make distclean   clean, and remove $(VENV)'
 	@echo
-	@echo 'Parameters of make book: PROFILE=tiny|quick|full|paper (default quick)'
+	@echo 'Parameters of make book, lab and app: PROFILE=tiny|quick|full|paper (default quick)'
 	@echo '  CHAPTERS=core|all|NAME,NAME (default core: the paper; all: also what goes beyond it)'
 	@echo '  $(foreach name,$(SHORTCUTS),$(name)=…)'
 	@echo '  PARAMS="name=value name=value" for any other parameter'
@@ -49,10 +50,15 @@ book: setup
 	$(if $(strip $(strays)),@echo 'polinb: not taken from the environment: $(strip $(strays)). Write them after make book.' >&2)
 	@$(BIN)/python -m polinb book --profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) $(strip $(chapters) $(settings))
 
+lab app: setup
+	@$(BIN)/python -m polinb $@ --profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) \
+	$(strip $(settings)) $(if $(call given,PORT),--port $(call quote,$(PORT)))
+
 test: setup
 	$(call stage,ruff check,$(BIN)/ruff check .)
 	$(call stage,ruff format --check,$(BIN)/ruff format --check .)
 	$(call stage,mypy,$(BIN)/mypy polinb)
+	$(call stage,browser,VENV='$(VENV)' sh .ci/browser)
 	$(call stage,pytest,$(BIN)/python -m pytest $(TESTS))
 
 lint: setup
@@ -65,7 +71,7 @@ types: setup
 fmt: setup
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
-	@for n in notebooks/*.ipynb; do [ ! -f "$$n" ] || $(BIN)/nbstripout --keep-id "$$n" || exit 1; done
+	@for n in notebooks/*.ipynb notebooks/*/*.ipynb; do [ ! -f "$$n" ] || $(BIN)/nbstripout --keep-id "$$n" || exit 1; done
 
 # The resolver runs in an environment of its own: the lock must not depend on what happens to be installed.
 lock:

@@ -41,6 +41,14 @@ def _parser() -> argparse.ArgumentParser:
     book.add_argument("--chapters", metavar="A,B", help="core (default), all, or names without .ipynb")
     book.set_defaults(run=_book)
 
+    for kind, what in (("lab", "the live lab in JupyterLab"), ("app", "the live lab alone, in Voilà")):
+        live = commands.add_parser(kind, help=f"start {what}")
+        live.add_argument("--profile", default="quick", help="tiny, quick (default), full or paper")
+        live.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
+        live.add_argument("--port", type=int, help="port on this machine")
+        live.add_argument("--no-browser", action="store_true", help="only print the address")
+        live.set_defaults(run=_live, kind=kind)
+
     vendor = commands.add_parser("vendor", help="put the browser files of the book in place")
     vendor.set_defaults(run=_vendor)
 
@@ -60,6 +68,14 @@ def _book(arguments: argparse.Namespace) -> int:
     if page:
         print(f"open {page}")
     return 0
+
+
+def _live(arguments: argparse.Namespace) -> int:
+    from polinb.book import parse_settings
+    from polinb.lab_server import serve
+
+    settings = parse_settings(arguments.set)
+    return serve(arguments.kind, arguments.profile, settings, arguments.port, not arguments.no_browser)
 
 
 def _vendor(_: argparse.Namespace) -> int:
