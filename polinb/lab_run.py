@@ -15,8 +15,9 @@ from polinb import lab_sets
 from polinb.lab_engine import NOTHING, Intervention, reference_gap, stream
 from polinb.lab_needs import Need, missing
 from polinb.lab_request import Answer, Request, Result
-from polinb.lab_worker import Stopped, heard
+from polinb.lab_worker import Stopped
 from polinb.params import Params
+from polinb.progress import heard
 
 if TYPE_CHECKING:
     from polinb.artifacts import Store

@@ -55,6 +55,7 @@ def command(kind: str, port: int | None = None, browser: bool = True, root: Path
         *(sys.executable, "-m", "voila", str(layout.notebooks / NOTEBOOK), "--Voila.ip=127.0.0.1", *shared),
         f"--Voila.port_retries={50 if port is None else 0}",
         "--template=polinb",
+        "--token",  # one is made: other users of this machine must not reach the page
     ]
 
 

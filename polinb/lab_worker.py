@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
-
-from tqdm import tqdm
-
-from polinb import progress
+from collections.abc import Callable
 
 
 class Stopped(Exception):
@@ -66,43 +60,3 @@ class Worker:
                 job()
             finally:
                 self._busy.release()
-
-
-@contextmanager
-def heard(told: Callable[[int, int, str], None]) -> Iterator[None]:
-    """Within this block, progress bars of this thread call ``told(done, total, label)`` instead of being drawn.
-
-    ``told`` may raise :class:`Stopped`, which ends the training or reading that the bar belongs to; the store keeps
-    nothing half done. Bars of other threads stay as they are.
-    """
-    mine = threading.get_ident()
-
-    class Bar:
-        """The part of tqdm that polinb uses."""
-
-        def __init__(self, total: int, label: str) -> None:
-            self.done, self.total, self.label = 0, total, label
-            told(0, total, label)
-
-        def update(self, count: int = 1) -> None:
-            self.done += count
-            told(self.done, self.total, self.label)
-
-        def close(self) -> None:
-            pass
-
-        def __enter__(self) -> Bar:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-    def make(*, total: int, desc: str, **options: Any) -> Any:
-        return Bar(total, desc) if threading.get_ident() == mine else tqdm(total=total, desc=desc, **options)
-
-    before = progress.tqdm
-    progress.tqdm = make  # type: ignore[misc, assignment]
-    try:
-        yield
-    finally:
-        progress.tqdm = before  # type: ignore[misc]

@@ -12,6 +12,8 @@ import nbformat
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+# What the book writes on the two folded cells of parameters.
+_PROMPTS = {"parameters": "All parameters and their meaning", "injected-parameters": "Parameters this run changed"}
 _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,16}")
 _CELL_FILE = re.compile(r"\S*ipykernel_\d+/\d+\.py")
 _WIDGET_ID = re.compile(r"[0-9a-f]{32}")
@@ -23,9 +25,13 @@ def normalise(notebook: nbformat.NotebookNode, root: Path) -> str:
     for cell in notebook.cells:
         for name in ("papermill", "execution"):
             cell.metadata.pop(name, None)
-        if "injected-parameters" in cell.metadata.get("tags", []):
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags:
             cell["id"] = "injected-parameters"
             cell.metadata["tags"] = ["injected-parameters", "hide-input"]
+        for tag, prompt in _PROMPTS.items():
+            if tag in tags:
+                cell.metadata["mystnb"] = {"code_prompt_show": prompt, "code_prompt_hide": f"{prompt} (hide)"}
         if cell.cell_type == "code":
             cell["outputs"] = _outputs(cell["outputs"], root)
     return _dump(_rename_widgets(notebook))

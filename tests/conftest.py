@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread a process (tiny models lose time to more), no progress bars, a store of their own."""
+"""Shared by all tests: one thread a process, no progress bars, a store of their own, and one built book for all."""
 
 import os
 
@@ -6,7 +6,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +54,44 @@ class Pair:
 def pair():
     """Factory: architecture → :class:`Pair`."""
     return Pair
+
+
+@dataclass(frozen=True)
+class BuiltBook:
+    """A built book: its pages, the checkout they were built in, and the store of results they show."""
+
+    html: Path
+    root: Path
+    store: Path | None
+    given: bool = False  # by POLINB_TEST_BOOK
+
+
+@pytest.fixture(scope="session")
+def book_store(tmp_path_factory):
+    """Results of the tiny profile, shared by the runs of the chapters and the book: nothing is computed twice."""
+    return tmp_path_factory.mktemp("book-store")
+
+
+@pytest.fixture(scope="session")
+def built_book(tmp_path_factory, book_store):
+    """The whole book on the tiny profile, made once (minutes with an empty store): :class:`BuiltBook`.
+
+    ``POLINB_TEST_BOOK=FOLDER`` takes the pages in FOLDER instead (such as ``_build/html``), to look at any built book;
+    what compares pages with results is then skipped.
+    """
+    given = os.environ.get("POLINB_TEST_BOOK")
+    if given:
+        html = Path(given).resolve()
+        assert (html / "index.html").is_file(), f"POLINB_TEST_BOOK={given}: no index.html in it"
+        return BuiltBook(html, html.parents[1], None, given=True)
+    root = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("chapters", "vendor"))
+    for name in ("notebooks", "polinb"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "_config.yml", root)
+    # in a process of its own: a browser's event loop may be running in this one
+    command = [sys.executable, "-m", "polinb", "book", "--profile", "tiny", "--chapters", "all"]
+    environment = os.environ | {"POLINB_STORE": str(book_store), "PYTHONPATH": str(root)}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"make book PROFILE=tiny CHAPTERS=all: {(done.stdout + done.stderr)[-5000:]}"
+    return BuiltBook(root / "_build" / "html", root, book_store)

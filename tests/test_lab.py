@@ -16,7 +16,6 @@ import torch
 from tqdm import tqdm
 
 from polinb import lab_view as view
-from polinb import progress
 from polinb.__main__ import main
 from polinb.architectures import down_modules
 from polinb.artifacts import Store
@@ -31,9 +30,9 @@ from polinb.lab_request import Answer, Request, Result
 from polinb.lab_run import Listener, Session
 from polinb.lab_server import command, environment
 from polinb.lab_sets import neurons, parse, written
-from polinb.lab_worker import Worker, heard
+from polinb.lab_worker import Worker
 from polinb.patching import patched_answers
-from polinb.progress import bar
+from polinb.progress import bar, heard
 from polinb.text import prompt_ids
 from polinb.tiny import TINY
 
@@ -410,15 +409,15 @@ def test_the_worker_does_one_job_at_a_time_and_ends():
 
 
 def test_bars_of_other_threads_stay_as_they_are():
-    seen = []
+    seen, theirs = [], []
     with heard(lambda *what: seen.append(what)):
-        other = threading.Thread(target=lambda: bar(3, "theirs").update(3))
+        other = threading.Thread(target=lambda: theirs.append(bar(3, "theirs")))
         other.start()
         other.join()
         with bar(2, "mine") as mine:
             mine.update(2)
     assert seen == [(0, 2, "mine"), (2, 2, "mine")]
-    assert progress.tqdm is tqdm
+    assert isinstance(theirs[0], tqdm) and isinstance(bar(1, "after"), tqdm)
 
 
 def until(true, seconds=60.0):

@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from polinb import beside
+from polinb import beside, front
 from polinb.notebook import parameters_source
 from polinb.params import Params
 
@@ -33,6 +33,7 @@ def test_one_chapter_a_section_in_the_papers_order():
         "01_phenomenon", "02_data", "03_pnlac", "04_distribution", "05_vanilla_stance",
         "06_patching", "07_inhibitft", "08_gamma", "09_paper_beside_ours", "10_known_truth", "11_hard_controls",
         "12_where_the_shift_lives", "13_toxicity", "14_caft", "15_spurious_cue", "16_emergent_misalignment",
+        "17_neuron_explorer", "18_responses",
     ]  # fmt: skip
 
 
@@ -86,9 +87,9 @@ def papermill(name, out, *arguments, store):
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return tmp_path_factory.mktemp("store")
+@pytest.fixture
+def store(book_store):
+    return book_store
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -103,25 +104,22 @@ def test_runs_alone_on_tiny(name, store, tmp_path):
             assert any("{table}" in o.get("data", {}).get("text/markdown", "") for o in cell.outputs), cell.source
     text = "".join(str(o) for cell in book.cells for o in cell.get("outputs", []))
     assert "randomly initialised" in text, "numbers of a tiny run are labelled as such"
+    answer = front.answer(tmp_path / "out.ipynb")
+    assert answer and answer["profile"] == "tiny", "it stands on the opening page"
+    assert not re.search(r"\bnan\b", answer["first"]), answer["first"]
 
 
-def test_the_book_builds_and_holds_every_figure_and_table(store, tmp_path, monkeypatch):
+def test_the_book_builds_and_holds_every_figure_and_table(built_book):
     """The real chapters and pages, warnings as errors; the artifacts of the runs above are used."""
-    from polinb.book import Layout, make_book
-
-    root = tmp_path / "checkout"
-    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("chapters", "vendor"))
-    for name in ("notebooks", "polinb"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "_config.yml", root)
-    monkeypatch.setenv("POLINB_STORE", str(store))
-    page = make_book("tiny", {}, ["all"], Layout(root))
-    html = {p.name: p.read_text("utf-8") for p in page.parent.rglob("*.html")}
+    html = {p.name: p.read_text("utf-8") for p in built_book.html.rglob("*.html")}
     everything = "".join(html.values())
     labels = all_labels()
     assert len(labels) > 40
     for label in labels:
         assert f'id="{label}"' in everything, label
+    opening = (built_book.html / "index.html").read_text("utf-8")
+    assert "Not run in this build" not in opening and opening.count("<strong>") > len(NAMES), "answers of all chapters"
+    assert all("its numbers mean nothing" in html[f"{name}.html"].split("What you will see")[0] for name in NAMES)
     closing = html["09_paper_beside_ours.html"]
     for number in range(1, 11):
         assert f"Table {number}" in closing

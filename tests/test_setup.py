@@ -9,13 +9,15 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from polinb.params import Params
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ("Makefile", "pyproject.toml", "requirements.lock", "requirements-nodeps.lock", ".ci/setup", ".ci/run")
+LOCKS = ("pyproject.toml", "requirements.lock", "requirements-nodeps.lock")
+FILES = ("Makefile", *LOCKS, ".ci/setup", ".ci/browser", ".ci/run")
 INSTALLS = [
     "-r requirements.lock",
     "--no-deps -r requirements-nodeps.lock",
@@ -31,6 +33,8 @@ case "$*" in
     *ensurepip*) exit {ensurepip} ;;
     "-m venv "*) mkdir -p "$3/bin"; for tool in python ruff mypy; do cp "$0" "$3/bin/$tool"; done ;;
     "-m pip install "*) echo "$*" >>"{log}"; [ ! -f "{log}.fail" ] || exit 1 ;;
+    tests/browser/browsers.py) [ -z "${{BROWSER_WRONG:-}}" ] || exit 1; cat "{browser}" 2>/dev/null || echo "" ;;
+    "-m playwright "*) echo "$*" >>"{tools}"; [ "${{PLAYWRIGHT:-}}" = works ] || exit 1; echo b >"{browser}" ;;
     *) echo "ran $(basename "$0") $*"; [ "$(basename "$0")" != "$FAIL" ] || exit 1 ;;
 esac
 """
@@ -51,7 +55,8 @@ def fake(tmp_path: Path) -> Callable[..., str]:
     def make(version: str = "3.12", ensurepip: int = 0, name: str = "fake-python") -> str:
         path = tmp_path / "bin" / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text(FAKE.format(version=version, ensurepip=ensurepip, log=tmp_path / "pip.log"), "utf-8")
+        logs = {"log": tmp_path / "pip.log", "tools": tmp_path / "tools.log", "browser": tmp_path / "browser"}
+        path.write_text(FAKE.format(version=version, ensurepip=ensurepip, **logs), "utf-8")
         path.chmod(0o755)
         return str(path)
 
@@ -60,7 +65,7 @@ def fake(tmp_path: Path) -> Callable[..., str]:
 
 def run(command: list[str], tree: Path, **env: str) -> subprocess.CompletedProcess[str]:
     # A `make test` above this one must not hand its own variables down.
-    drop = {"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "VENV", "PYTHON", "TESTS"}
+    drop = {"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "VENV", "PYTHON", "TESTS", "CI", "POLINB_BROWSER"}
     clean = {k: v for k, v in os.environ.items() if k not in drop} | env
     return subprocess.run(
         command, cwd=tree, env=clean, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60
@@ -212,8 +217,9 @@ def test_the_shortcuts_are_parameters() -> None:
 @pytest.mark.parametrize(("tool", "stage"), [("ruff", "ruff check"), ("mypy", "mypy"), ("python", "pytest"), ("", "")])
 def test_make_test_names_the_stage_that_failed(tree: Path, fake: Callable[..., str], tool: str, stage: str) -> None:
     make(tree, "setup", f"PYTHON={fake()}")
+    (tree.parent / "browser").write_text("/usr/bin/chromium\n", "utf-8")
     done = run(["bash", str(tree / ".ci/run")], tree.parent, FAIL=tool)
-    order = ["ruff check", "ruff format --check", "mypy", "pytest"]
+    order = ["ruff check", "ruff format --check", "mypy", "browser", "pytest"]
     seen = re.findall(r"^== (.*)$", done.stdout, re.MULTILINE)
     if stage:
         assert done.returncode != 0
@@ -223,3 +229,80 @@ def test_make_test_names_the_stage_that_failed(tree: Path, fake: Callable[..., s
         assert done.returncode == 0, done.stderr
         assert seen == order
         assert done.stdout.splitlines()[-1].startswith("ran python -m pytest"), "the last line is pytest's own"
+
+
+# --- .ci/browser ---
+
+APT = """#!/bin/sh
+echo "apt-get $*" >>"{tools}"
+case "$*" in *install*) ;; *) exit 0 ;; esac
+[ "${{APT:-}}" = works ] || {{ echo "E: no such package"; exit 1; }}
+echo b >"{browser}"
+"""
+
+
+@pytest.fixture
+def browser(tree: Path, tmp_path: Path, fake: Callable[..., str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs .ci/browser where apt-get and playwright are planted; who runs it is the keyword ``user`` (an id)."""
+    make(tree, "setup", f"PYTHON={fake()}")
+    (tmp_path / "bin" / "apt-get").write_text(
+        APT.format(tools=tmp_path / "tools.log", browser=tmp_path / "browser"), "utf-8"
+    )
+    (tmp_path / "bin" / "id").write_text('#!/bin/sh\necho "$ID"\n', "utf-8")
+    for name in ("apt-get", "id"):
+        (tmp_path / "bin" / name).chmod(0o755)
+
+    def start(user: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+        path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+        return run(["sh", str(tree / ".ci/browser")], tmp_path, PATH=path, ID=str(user), **env)
+
+    return start
+
+
+def tools(tmp_path: Path) -> list[str]:
+    log = tmp_path / "tools.log"
+    lines = log.read_text("utf-8").splitlines() if log.exists() else []
+    return [" ".join(word for word in line.split() if not word.startswith(("-", "Acquire"))) for line in lines]
+
+
+def test_a_browser_that_is_there_fetches_nothing(tmp_path: Path, browser: Callable[..., Any]) -> None:
+    (tmp_path / "browser").write_text("/usr/bin/chromium\n", "utf-8")
+    done = browser(CI="1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert tools(tmp_path) == []
+
+
+def test_root_installs_a_browser_once(tmp_path: Path, browser: Callable[..., Any]) -> None:
+    done = browser(APT="works")
+    assert done.returncode == 0, done.stderr
+    assert "installing chromium with apt-get" in done.stdout
+    assert tools(tmp_path) == ["apt-get update", "apt-get install chromium"]
+    assert browser(APT="works").stdout == ""
+    assert len(tools(tmp_path)) == 2
+
+
+def test_others_fetch_a_browser_with_playwright(tmp_path: Path, browser: Callable[..., Any]) -> None:
+    done = browser(user=1000, APT="works", PLAYWRIGHT="works")
+    assert done.returncode == 0 and "with playwright" in done.stdout
+    assert tools(tmp_path) == ["playwright install chromium"]
+
+
+def test_playwright_is_the_second_way_for_root(tmp_path: Path, browser: Callable[..., Any]) -> None:
+    assert browser(PLAYWRIGHT="works").returncode == 0
+    assert tools(tmp_path)[-1] == "playwright install chromium"
+
+
+@pytest.mark.parametrize(("env", "code"), [({}, 0), ({"CI": "true"}, 1)])
+def test_no_browser_is_said_aloud_and_fails_in_ci(
+    tmp_path: Path, browser: Callable[..., Any], env: dict[str, str], code: int
+) -> None:
+    done = browser(**env)
+    assert done.returncode == code
+    assert "NO BROWSER" in done.stderr and "NOT tested" in done.stderr
+    assert "E: no such package" in done.stderr, "why the last way failed"
+    assert len(tools(tmp_path)) == 3, "each way was tried once"
+
+
+def test_a_wrong_name_of_a_browser_is_a_failure(tmp_path: Path, browser: Callable[..., Any]) -> None:
+    assert browser(BROWSER_WRONG="1").returncode == 1
+    assert tools(tmp_path) == []

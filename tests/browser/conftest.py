@@ -1,7 +1,7 @@
 """A real browser for the tests: Chromium with no way to another host, a book served below a subfolder, and checks.
 
-Chromium is found on PATH or named by POLINB_BROWSER; ``make test`` installs it where the system lets it. Without one
-these tests are skipped and say so, except in CI, where its absence is a failure.
+``browsers.py`` finds Chromium; ``make test`` installs it where the system lets it (.ci/browser). Without one these
+tests are skipped and say so, except in CI, where its absence is a failure.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 import functools
 import http.server
 import os
-import shutil
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import browsers
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -33,8 +32,7 @@ ARGUMENTS = [
 
 def chromium_path() -> str | None:
     """The browser to drive."""
-    named = os.environ.get("POLINB_BROWSER", "")
-    return named or next((found for found in map(shutil.which, NAMES) if found), None)
+    return browsers.find()
 
 
 @pytest.fixture(scope="package")  # not longer: its event loop would stand in the way of other tests
@@ -44,10 +42,9 @@ def chromium():
 
     path = chromium_path()
     if not path:
-        why = "NO BROWSER: install chromium, or name one in POLINB_BROWSER; the book's pages are NOT tested"
         if os.environ.get("CI"):
-            pytest.fail(why)
-        pytest.skip(why)
+            pytest.fail(browsers.NONE)
+        pytest.skip(browsers.NONE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, headless=True, args=ARGUMENTS)
         yield browser

@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,9 +86,13 @@ def jupyterlab(chromium, place):
         yield address
 
 
+def host(address):
+    return re.match(r"http://[^/?]+", address)[0]
+
+
 def opened(visit, address):
     """The page with the lab ready for a question."""
-    seen = visit(address, allowed=address.split("/lab")[0].split("?")[0], wait="commit")
+    seen = visit(address, allowed=host(address), wait="commit")
     seen.page.set_default_timeout(WAIT)
     return seen
 
@@ -143,6 +149,17 @@ def test_voila_from_click_to_text(visit, voila, place):
     seen.assert_clean()
 
 
+def test_voila_without_its_token_runs_nothing(voila):
+    assert "token=" in voila
+    try:
+        with urllib.request.urlopen(voila.split("?")[0], timeout=60) as answer:
+            address, text = answer.url, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        address, text = f"{error.code}", error.read().decode()
+    assert address == "403" or "/login" in address, "neither refused nor asked for the token"
+    assert "polinb-lab" not in text and "jupyter-config-data" not in text, "no notebook was run"
+
+
 def test_voila_on_a_phone_with_the_keyboard(visit, voila):
     seen = opened_narrow(visit, voila)
     page, lab = seen.page, lab_of(seen.page)
@@ -165,7 +182,7 @@ def test_voila_on_a_phone_with_the_keyboard(visit, voila):
 
 
 def opened_narrow(visit, address):
-    seen = visit(address, allowed=address, wait="commit", viewport={"width": 390, "height": 900})
+    seen = visit(address, allowed=host(address), wait="commit", viewport={"width": 390, "height": 900})
     seen.page.set_default_timeout(WAIT)
     return seen
 

@@ -78,7 +78,7 @@
       this.element = el(
         "section",
         { class: "nx-part nx-cards" },
-        el("h4", {}, "All cards"),
+        el("h3", {}, "All cards"),
         el("p", { class: "nx-line" }, this.search, this.told),
         scroll,
       );

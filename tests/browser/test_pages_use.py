@@ -1,0 +1,141 @@
+"""Using the book's pages: search, the keyboard, the theme's button; over HTTP and over file://."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+import tour
+from conftest import served
+
+# Whether the focus shows, on the element or what is in it: an outline, or a change of ring, ground, edge or colour.
+RING = """() => {
+  const e = document.activeElement, all = [e, ...e.children];
+  const look = (x) => { const s = getComputedStyle(x);
+    return [s.boxShadow, s.backgroundColor, s.borderColor, s.textDecorationLine, s.color].join() };
+  const lined = (x) => { const s = getComputedStyle(x);
+    return s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 1 };
+  if (all.some(lined)) return true;
+  const focused = all.map(look).join();
+  e.blur();
+  const plain = all.map(look).join();
+  e.focus();
+  return focused !== plain;
+}"""
+WHERE = """() => {
+  const e = document.activeElement;
+  const boxes = [e, ...e.children].map((x) => x.getBoundingClientRect());
+  const seen = boxes.some((box) => Math.min(box.width, box.height) > 1);
+  return [e.tagName, e.className, e.getAttribute("href") || "", seen].map(String);
+}"""
+
+
+@contextmanager
+def address(scheme: str, built_book):
+    if scheme == "file":
+        yield f"file://{built_book.html}"
+    else:
+        with served(built_book.html) as base:
+            yield base
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_search_finds_words(visit, built_book, scheme: str) -> None:
+    with address(scheme, built_book) as base:
+        seen = visit(f"{base}/search.html?q=InhibitFT", allowed=base)
+        page = seen.page
+        page.wait_for_function(
+            "document.querySelector('#search-results .search-summary')?.textContent.includes('found')"
+        )
+        links = page.locator("#search-results li a")
+        found = [links.nth(i).get_attribute("href") for i in range(links.count())]
+        assert any("chapters/07_inhibitft.html" in href for href in found), found
+        page.wait_for_load_state("networkidle")
+        seen.assert_clean()
+        page.goto(f"{base}/search.html?q=zzxqj")
+        page.wait_for_function(
+            "document.querySelector('#search-results .search-summary')?.textContent.includes('did not match')"
+        )
+        seen.assert_clean()
+
+
+def test_search_starts_from_the_field_of_any_page(visit, built_book) -> None:
+    base = f"file://{built_book.html}"
+    seen = visit(f"{base}/chapters/07_inhibitft.html", allowed=base)
+    page = seen.page
+    page.locator("button.search-button-field, button.search-button__button").first.click()
+    field = page.locator("dialog input[type=search], .search-button__search-container input[type=search]").first
+    field.wait_for(state="visible")
+    field.fill("coupling")
+    field.press("Enter")
+    page.wait_for_url("**/search.html?q=coupling*")
+    page.wait_for_selector("#search-results li a")
+    page.locator("#search-results li a").first.click()
+    page.wait_for_selector("article h1")
+    assert "search.html" not in page.url
+    seen.assert_clean()
+
+
+def test_the_keyboard_reaches_everything(visit, built_book) -> None:
+    base = f"file://{built_book.html}"
+    page = visit(f"{base}/chapters/01_phenomenon.html", allowed=base).page
+    tour.settle(page)
+    page.keyboard.press("Tab")
+    first = page.evaluate(WHERE)
+    assert first[2] == "#main-content" and first[3] == "true", "the first Tab shows the link that skips to the text"
+    page.keyboard.press("Enter")
+    page.wait_for_url("**#main-content")
+    page.keyboard.press("Tab")
+    assert page.evaluate("!!document.activeElement.closest('main')"), "and the next Tab goes on in the text"
+    page = visit(f"{base}/chapters/01_phenomenon.html", allowed=base, reduced_motion="reduce").page
+    tour.settle(page)
+    reached, without = [], []
+    for _ in range(400):
+        page.keyboard.press("Tab")
+        place = page.evaluate(WHERE)
+        if place[0] == "BODY" or place in reached[:1]:
+            break
+        if not page.evaluate(RING):
+            without.append(place)
+        reached.append(place)
+    text = " ".join(" ".join(place) for place in reached)
+    for wanted in ("search-button", "theme-switch-button", "02_data.html", "sidebar-toggle"):
+        assert wanted in text, wanted
+    assert not without, f"no visible focus: {without}"
+    assert [place for place in reached if place[3] == "false"] == [], "focus on what is not seen"
+
+
+def test_the_themes_button_lasts(visit, built_book) -> None:
+    with served(built_book.html) as base:
+        seen = visit(f"{base}/index.html", allowed=base, color_scheme="light")
+        page = seen.page
+        assert page.evaluate("document.documentElement.dataset.theme") == "light"
+        button = page.locator("button.theme-switch-button").locator("visible=true").first
+        for _ in range(3):
+            if page.evaluate("document.documentElement.dataset.theme") == "dark":
+                break
+            button.click()
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+        page.goto(f"{base}/notation.html")
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+        seen.assert_clean()
+
+
+def test_a_reader_who_prefers_dark_gets_dark(visit, built_book) -> None:
+    base = f"file://{built_book.html}"
+    page = visit(f"{base}/index.html", allowed=base, color_scheme="dark").page
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_the_sidebar_opens_on_a_phone(visit, built_book) -> None:
+    base = f"file://{built_book.html}"
+    page = visit(f"{base}/index.html", allowed=base, viewport={"width": 390, "height": 844}).page
+    link = page.locator(
+        "#pst-primary-sidebar a[href='chapters/03_pnlac.html'], dialog a[href='chapters/03_pnlac.html']"
+    ).first
+    assert not link.is_visible()
+    page.locator("button.primary-toggle, label.primary-toggle").locator("visible=true").first.click()
+    link.wait_for(state="visible")
+    link.click()
+    page.wait_for_url("**/03_pnlac.html")
