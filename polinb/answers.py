@@ -14,7 +14,20 @@ import pandas as pd
 
 from polinb import paper
 from polinb.cues import wilson
-from polinb.wording import Answer, Effect, counted, interval, label, listed, number, of, percent, thousands, told
+from polinb.wording import (
+    Answer,
+    Effect,
+    by_chance,
+    counted,
+    interval,
+    label,
+    listed,
+    number,
+    of,
+    percent,
+    thousands,
+    told,
+)
 
 if TYPE_CHECKING:
     from polinb.experiment import Experiment
@@ -61,7 +74,8 @@ def phenomenon(spill: Mapping[str, Effect], right: pd.DataFrame) -> Answer:
     return Answer(
         first,
         f"The trained topic itself moves by {interval(own)}. By single topics the shift is clear of zero on "
-        f"{counted(same)} trained ones and in {counted(other)} pairs of a trained and another topic. {start}{style}",
+        f"{counted(same)} trained ones ({by_chance(same)}) and in {counted(other)} pairs of a trained and another "
+        f"topic ({by_chance(other)}). {start}{style}",
     )
 
 

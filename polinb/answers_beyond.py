@@ -153,7 +153,8 @@ def caft(rows: pd.DataFrame, equal: pd.DataFrame, shared: pd.DataFrame) -> Answe
     by = equal.set_index("arm")
     names = [name for name in METHOD_TITLES if name in by.index]
     gains = [name for name in names if clear(of(by.loc[name], "excess")) == -1]
-    word = f"Better than training less: {listed(gains)}" if gains else "None is shown to beat training less"
+    tried = f"of {len(names)} compared, uncorrected"
+    word = f"Better than training less: {listed(gains)} ({tried})" if gains else "None is shown to beat training less"
     each = listed([f"{interval(of(by.loc[name], 'excess'))} ({name})" for name in names])
     kept = rows.groupby("arm", sort=False)["shift"].mean()
     shifts = listed([f"{number(kept[name])} ({name})" for name in ["fine-tune", *names] if name in kept.index])
@@ -185,9 +186,9 @@ def cues(table: pd.DataFrame, effects: pd.DataFrame) -> Answer:
     other = CUES[cue == CUES[0]]
     own = effects[effects["ablated"] == cue]
     least = own.loc[own["gain"].idxmin()]
-    steered = bool(own["low"].gt(0).all())
     turned = table[(table["arm"] == f"CAFT without {cue}") & (table["half"] == "disagree")]
     now = of(turned[turned["intended"] == other].iloc[0], "accuracy")
+    steered = len(own) > 0 and bool(own["low"].gt(0).all()) and now[1] > 0.5
     first = (
         f"{'It can be steered' if steered else 'Not shown'}: left alone the model follows {cue} where cues disagree "
         f"({percent(of(plain.loc[('disagree', cue)], 'accuracy'))}), and with the directions of {cue} ablated it "

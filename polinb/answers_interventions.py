@@ -12,7 +12,7 @@ import pandas as pd
 
 from polinb.results import ARM_TITLES, gamma_arms, paired_drop, plain_arms
 from polinb.tables import escape
-from polinb.wording import Answer, Effect, clear, counted, interval, listed, of, thousands, told
+from polinb.wording import Answer, Effect, by_chance, clear, counted, interval, listed, of, thousands, told
 
 if TYPE_CHECKING:
     from polinb.experiment import Arm, Experiment
@@ -28,13 +28,15 @@ def patching(summary: pd.DataFrame, beats: Mapping[str, Effect], own: pd.DataFra
     """
     by = summary.set_index("set")
     effect = of(by.loc["G"], "shift")
+    both = all(clear(beats[name]) == 1 for name in ("layer", "score"))
+    beside = "" if both else "; but it is not clear of both controls"
     body = (
         f"with {thousands(by.loc['G', 'neurons'])} general neurons taken from the right-tuned model, the stance moves "
         f"by {interval(effect)}"
     )
     first = told(
         effect,
-        f"It does: {body} on average over topics.",
+        f"It does: {body} on average over topics{beside}.",
         f"It goes the other way: {body} on average over topics.",
         f"Not shown: {body} on average over topics, an interval that holds zero.",
         f"Not decided: {body}.",
@@ -43,7 +45,6 @@ def patching(summary: pd.DataFrame, beats: Mapping[str, Effect], own: pd.DataFra
         f"Beside as many random neurons of the same layers that is {interval(beats['layer'])} more, beside the loudest "
         f"neurons outside G {interval(beats['score'])}"
     )
-    both = all(clear(beats[name]) == 1 for name in ("layer", "score"))
     same = own[own["trained"] == own["topic"]]
     return Answer(
         first,
@@ -64,16 +65,18 @@ def inhibitft(drops: pd.DataFrame, loss: Effect) -> Answer:
     single = drops[(drops["trained"] != "all") & (drops["against"] == "fine-tune")]
     drop = of(every.loc["fine-tune"], "drop")
     body = f"the drop of the noise-corrected coupling R by freezing G is {interval(drop)}, mean over trained topics"
+    names = [name for name in every.index if name.startswith("random")]
+    ahead = bool(names) and all(clear(of(every.loc[name], "drop")) == 1 for name in names)
+    but = "" if ahead else "; but that is not shown to be more than freezing random neurons does"
+    less = f"{but}{'; the wanted shift falls too' if clear(loss) == -1 else ''}"
     first = told(
         drop,
-        f"It couples less: {body}.",
+        f"It couples less: {body}{less}.",
         f"It couples more: {body}.",
         f"Not shown: {body}, an interval that holds zero.",
         f"Not decided: {body}.",
     )
-    names = [name for name in every.index if name.startswith("random")]
     beside = listed([f"{interval(of(every.loc[name], 'drop'))} ({ARM_TITLES[name]})" for name in names])
-    ahead = all(clear(of(every.loc[name], "drop")) == 1 for name in names)
     chance = f"Against freezing as many random neurons it is {beside}: {'more' if ahead else 'not shown to be more'} "
     chance = f"{chance}than chance does. " if names else "No random set was frozen to compare with. "
     price = told(
@@ -85,8 +88,8 @@ def inhibitft(drops: pd.DataFrame, loss: Effect) -> Answer:
     )
     return Answer(
         first,
-        f"By single topics it is clear of zero on {counted(single)}. {chance}The shift on the trained topic changes by "
-        f"{interval(loss)}: {price}",
+        f"By single topics it is clear of zero on {counted(single)} ({by_chance(single)}). {chance}The shift on the "
+        f"trained topic changes by {interval(loss)}: {price}",
     )
 
 

@@ -21,7 +21,7 @@ UNITS = {
 GROUPS = {
     "G": "general (G)",
     "S": "topic-specific (S)",
-    "loud": "random, as loud",
+    "loud": "random, as loud as possible",
     "uniform": "random",
 }
 
@@ -92,7 +92,7 @@ def card_table(found: Cards, kind: str, pool: str, most: int = 12, tokens: int =
 
 
 def groups(found: Cards) -> dict[str, list[Neuron]]:
-    """Neurons whose ablation is compared: cards of G and S, random ones as loud, random ones; empty groups left out."""
+    """Neurons whose ablation is compared: cards of G and S, the two kinds of random ones; empty groups left out."""
     out = {kind: [(p.layer, p.neuron) for p in found.picks if p.kind == kind] for kind in ("G", "S")}
     out |= {kind: list(found.nulls[kind]) for kind in ("loud", "uniform")}
     return {kind: each for kind, each in out.items() if each}

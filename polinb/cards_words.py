@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.stats import fisher_exact
 
 from polinb.cards import CLOSE, Cards, card_ranks
 from polinb.cards_tables import GROUPS, groups
 from polinb.wording import Answer, listed, thousands
 
-_LIKE = {"loud": " among equally loud ones", "uniform": ""}
+_LIKE = {"loud": " among the nearest in loudness", "uniform": ""}
 NONE = "No neuron is in $G$ or in any $S_t$ at the γ of this run, so there is no card"
 
 
@@ -106,8 +107,9 @@ def answer(found: Cards, summary: pd.DataFrame, pool: str) -> Answer:
     own, cards = rows.loc[kind], rows[rows.index.isin(["G", "S"])]
     first = (
         f"The {len(neurons)} strongest {GROUPS[kind]} neurons sit in {where} (of {found.scale.shape[0]}, from 0), "
-        f"and the median one ranks {thousands(middle)} of {thousands(size)} by plain loudness; setting a single one to "
-        f"zero moves the likelihood stance by at most {own['largest']:.2g} nats a token."
+        f"and the median one ranks {thousands(middle)} of {thousands(size)} by plain loudness; set to zero one at "
+        f"a time, the largest of {int(own['n'])} estimated moves of the likelihood stance is {own['largest']:.2g} nats "
+        "a token."
     )
     clear, n = int(cards["clear"].sum()), int(cards["n"].sum())
     rest = (
@@ -115,7 +117,12 @@ def answer(found: Cards, summary: pd.DataFrame, pool: str) -> Answer:
         f"neurons with a card, {clear} have an effect whose interval excludes zero ({0.05 * n:.1f} by chance)"
     )
     if "loud" in rows.index:
-        rest += f"; of {int(rows.loc['loud', 'n'])} random ones as loud, {int(rows.loc['loud', 'clear'])}"
+        matched = rows.loc["loud"]
+        near = matched["scale"] / own["scale"]
+        rest += (
+            f"; of {int(matched['n'])} random ones as loud as possible (median loudness {near:.2g} times that of the "
+            f"{GROUPS[kind]} cards), {int(matched['clear'])}"
+        )
     return Answer(first, rest + ".")
 
 
@@ -125,10 +132,15 @@ def _clear(row: pd.Series) -> str:
 
 def _apart(rows: pd.DataFrame, own: list[str], against: str) -> str:
     """Share of clear intervals among cards and among random neurons, told as counts this small allow."""
-    mine = rows.loc[own, "clear"].sum() / rows.loc[own, "n"].sum()
-    theirs = rows.loc[against, "clear"] / rows.loc[against, "n"]
-    more = "more often than" if mine > theirs else "less often than" if mine < theirs else "as often as"
+    hits, cards = rows.loc[own, "clear"].sum(), rows.loc[own, "n"].sum()
+    theirs, drawn = rows.loc[against, "clear"], rows.loc[against, "n"]
+    p = float(fisher_exact([[hits, cards - hits], [theirs, drawn - theirs]]).pvalue)
+    more = "more often" if hits / cards > theirs / drawn else "less often"
+    word = more if p <= 0.05 else "not shown to be more or less often"
+    loud = rows.loc[against, "scale"] / rows.loc[own, "scale"].max()
     return (
-        f"A card's interval excludes zero {more} that of a neuron drawn at random{_LIKE[against]}: {100 * mine:.0f} % "
-        f"and {100 * theirs:.0f} %, the latter of only {int(rows.loc[against, 'n'])} neurons."
+        f"A card's interval excludes zero {word} than that of a neuron drawn at random{_LIKE[against]}: "
+        f"{100 * hits / cards:.0f} % and {100 * theirs / drawn:.0f} %, the latter of only {int(drawn)} neurons "
+        f"(Fisher's exact test, p = {p:.2g}). Those are {loud:.2g} times as loud as the loudest kind of card, by "
+        "medians: the further below 1, the less they can settle."
     )

@@ -21,7 +21,8 @@ def flips(cols: Sequence[Column]) -> pd.DataFrame:
 
     Returns:
         kind, title, trained, asked (``OWN`` or ``OTHER``), topic, id, before, after (labels), changed (bool),
-        side (+1 changed to right, −1 changed to left, else 0), p_before (the judge's P(right) of vanilla's answer).
+        side (+1 changed to right, −1 changed to left, else 0), p_before (the judge's P(right) of vanilla's answer),
+        rated (both have a label).
     """
     plain = cols[0].frame[["topic", "id", "label", "p_right"]]
     plain = plain.rename(columns={"label": "before", "p_right": "p_before"})
@@ -35,7 +36,9 @@ def flips(cols: Sequence[Column]) -> pd.DataFrame:
         )
         parts.append(part)
     out = pd.concat(parts, ignore_index=True)
-    out["changed"] = out["before"] != out["after"]
+    # an answer that is not rated has no label to change: a judge that was down must not look like a finding
+    out["rated"] = ~out[["before", "after"]].isin(["unrated"]).any(axis=1)
+    out["changed"] = out["rated"] & (out["before"] != out["after"])
     out["side"] = out["after"].map({"right": 1, "left": -1}).fillna(0).astype(int) * out["changed"]
     return out
 
@@ -44,21 +47,25 @@ def label_flips(exp: Experiment, cols: Sequence[Column]) -> pd.DataFrame:
     """Labels that changed from the vanilla model's, by arm, on the trained topic and on the others.
 
     Returns:
-        kind, arm, asked, n (answers), changed, to_right, to_left, to_neither (counts), share and net with ``_low`` and
-        ``_high``: share of changed labels, and share of changes to right minus to left. Intervals are 95 %, over
-        questions: the answers of several fine-tunes to one question stay together.
+        kind, arm, asked, n (answers rated by both), unrated (left out: no label on one side), changed, to_right,
+        to_left, to_neither (counts), share and net with ``_low`` and ``_high``: share of changed labels, and share of
+        changes to right minus to left. Intervals are 95 %, over questions: the answers of several fine-tunes to one
+        question stay together.
     """
     rows = []
     every = flips(cols)
     for kind in [k for k in ORDER if k in set(every["kind"])]:
         for asked in (OWN, OTHER):
-            part = every[(every["kind"] == kind) & (every["asked"] == asked)]
+            both = every[(every["kind"] == kind) & (every["asked"] == asked)]
+            part = both[both["rated"]]
             if part.empty:
                 continue
             counts = [int(((part["side"] == side) & part["changed"]).sum()) for side in (1, -1, 0)]
             means = [*_mean(exp, part, "changed"), *_mean(exp, part, "side")]
-            rows.append([kind, part["title"].iloc[0], asked, len(part), sum(counts), *counts, *means])
-    names = ["kind", "arm", "asked", "n", "changed", "to_right", "to_left", "to_neither"]
+            rows.append(
+                [kind, part["title"].iloc[0], asked, len(part), len(both) - len(part), sum(counts), *counts, *means]
+            )
+    names = ["kind", "arm", "asked", "n", "unrated", "changed", "to_right", "to_left", "to_neither"]
     names += [name + end for name in ("share", "net") for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=names)
 
@@ -79,6 +86,8 @@ def answer(table: pd.DataFrame) -> Answer:
         table: of :func:`label_flips`.
     """
     by = {(row["kind"], row["asked"]): row for _, row in table.iterrows()}
+    if not {("right", OTHER), ("left", OTHER)} <= set(by):
+        return Answer("Not decided: the judge rated none of these answers.", "")
     right, left = by["right", OTHER], by["left", OTHER]
     net = of(right, "net")
     body = (
@@ -104,8 +113,12 @@ def sentence(table: pd.DataFrame, every: pd.DataFrame) -> str:
         every: of :func:`flips`.
     """
     by = {(row["kind"], row["asked"]): row for _, row in table.iterrows()}
-    text = [_sides(by["right", asked], by["left", asked]) for asked in (OWN, OTHER)]
-    known = every[(every["kind"] == "right") & every["p_before"].notna()]
+    both = [asked for asked in (OWN, OTHER) if {("right", asked), ("left", asked)} <= set(by)]
+    text = [_sides(by["right", asked], by["left", asked]) for asked in both]
+    left_out = int(table["unrated"].sum())
+    if left_out:
+        text.append(f"**{left_out}** pairs are left out, for the judge did not rate both answers.")
+    known = every[(every["kind"] == "right") & every["rated"] & every["p_before"].notna()]
     near = (known["p_before"] - 0.5).abs() <= NEAR
     if known["changed"].any() and not known["changed"].all():
         moved, kept = (100 * near[known["changed"] == flag].mean() for flag in (True, False))

@@ -122,7 +122,8 @@ def escape(text: str) -> str:
     """``text`` so that no renderer of MyST, Markdown or HTML finds markup in it.
 
     Letters, digits, spaces and non-ASCII symbols stay; other ASCII becomes ``&#NN;``. Control and
-    formatting characters (which could reorder or hide text) become ``⟨U+202E⟩``, a line break becomes ``⏎``.
+    formatting characters (which could reorder or hide text) become ``⟨U+202E⟩``, a line break becomes ``⏎``. What could
+    open maths stands in an element of its own: MathJax, as JupyterLab runs it, reads what entities have become.
     """
     parts = []
     for char in re.sub(r"\r\n?|\n", NEWLINE, text):
@@ -133,7 +134,7 @@ def escape(text: str) -> str:
         elif char.isalnum() or char == " " or ord(char) > 127:
             parts.append(char)
         else:
-            parts.append(f"&#{ord(char)};")
+            parts.append(f"<span>&#{ord(char)};</span>" if char in "$\\" else f"&#{ord(char)};")
     return "".join(parts)
 
 

@@ -93,6 +93,11 @@ def counted(frame: pd.DataFrame, side: int = 1) -> str:
     return f"{int(hits.sum())} of {len(frame)}"
 
 
+def by_chance(frame: pd.DataFrame) -> str:
+    """``0.8 by chance``: intervals of 95 % that would be clear of zero on one side if no row held an effect."""
+    return f"{0.025 * len(frame):.1f} by chance"
+
+
 def listed(parts: Sequence[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)

@@ -20,6 +20,8 @@ API = REPO / "book" / "api"
 INTERNAL = {
     "__init__": "the version",
     "__main__": "the command line, told by `python -m polinb --help`",
+    "lab_controls": "the live lab's inputs",
+    "lab_slider": "the live lab's slider",
     "normalise": "executed notebooks made comparable, for the book",
     "progress": "progress bars",
     "sphinx_api": "these pages",

@@ -81,14 +81,15 @@ def test_a_frame_without_columns_or_with_twins_is_refused() -> None:
 @given(st.text())
 def test_escaped_text_holds_nothing_that_starts_markup(text: str) -> None:
     escaped = tables.escape(text)
-    bare = re.sub(r"&#\d+;", "", escaped)
+    assert not re.search(r"(?<!<span>)&#(36|92);", escaped), "maths could open: not in an element of its own"
+    bare = re.sub(r"&#\d+;", "", re.sub(r"<span>&#(?:36|92);</span>", "", escaped))
     assert not set(bare) & set("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~\n\r\t")
     assert not re.search(r"[\u202a-\u202e\u2066-\u2069\u0000-\u001f]", bare)
 
 
 @given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"])))
 def test_escaping_loses_nothing(text: str) -> None:
-    assert html.unescape(tables.escape(text)) == text
+    assert html.unescape(re.sub("</?span>", "", tables.escape(text))) == text
 
 
 def test_hidden_and_reordering_characters_are_shown() -> None:

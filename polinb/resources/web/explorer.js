@@ -122,7 +122,7 @@
           layer +
           ": " +
           size +
-          (order === "rank" ? ", strongest first" : ", by number") +
+          (order === "rank" ? ", strongest level first, equal levels by number" : ", by number") +
           ", left to right and down; " +
           marked(this.map.cells.general) +
           " marked as G, " +

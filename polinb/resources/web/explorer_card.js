@@ -204,7 +204,11 @@
   function ablation(levels, card) {
     const found = card.ablation;
     if (!found) return el("p", { class: "nx-muted" }, "Not measured in this run.");
-    const chance = levels.payload.null || {};
+    // the fair null first: random neurons as loud as the cards' can be; any random ones only where there are none
+    const any = levels.payload.null || {};
+    const usable = (one) => one && known(one.all).length > 0 && known(one.all).every(X.finite);
+    const matched = usable(any.loud);
+    const chance = matched ? any.loud : any;
     const bands = chance.effect || {};
     const all = [
       { topic: "all topics", ...found.all, band: chance.all },
@@ -224,19 +228,15 @@
       "[" + number(row.low) + ", " + number(row.high) + "]",
       known(row.band).length ? number(row.band[0]) + " to " + number(row.band[1]) : "–",
     ]);
-    const loud =
-      chance.loud && known(chance.loud.all).every(X.finite) && known(chance.loud.all).length
-        ? " Of " +
-          chance.loud.n +
-          " random ones as loud, over all topics: " +
-          chance.loud.all.map(number).join(" to ") +
-          "."
+    const others =
+      matched && usable(any)
+        ? " Of " + any.n + " drawn from all, over all topics: " + any.all.map(number).join(" to ") + "."
         : "";
     const caption =
-      "Effect of setting the neuron to zero. Line: interval. Grey: lowest to highest effect of " +
+      "Effect of setting the neuron to zero. Line: interval. Grey and last column: lowest to highest effect of " +
       X.many(chance.n || 0, "random neuron") +
-      "." +
-      loud +
+      (matched ? ", as loud as possible." : ".") +
+      others +
       unit(levels, "effect");
     return table(caption, ["topic", "← left · right →", "effect", "interval", "random"], rows, "nx-wide");
   }

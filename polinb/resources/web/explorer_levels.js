@@ -219,11 +219,11 @@
       return order.sort((a, b) => shown[b] - shown[a] || a - b);
     }
 
-    // The topic in which a neuron is strongest.
-    topTopic(index) {
-      let top = 0;
-      for (let t = 1; t < this.topics.length; t++) if (this.at(t, index) > this.at(top, index)) top = t;
-      return top;
+    // The topics in which a neuron reaches its highest level: several where levels tie, for they are no exact order.
+    topTopics(index) {
+      const levels = this.topics.map((_, t) => this.at(t, index));
+      const highest = Math.max(...levels);
+      return this.topics.filter((_, t) => levels[t] === highest);
     }
 
     // "top 0.5–0.55 %": the share of the pool between whose bounds a level lies

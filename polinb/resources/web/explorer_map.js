@@ -182,7 +182,7 @@
         last = neurons[neurons.length - 1];
       const shown = levels.of(this.view.topic);
       const top = neurons.reduce((a, b) => (shown[b] > shown[a] ? b : a), first);
-      const topic = this.view.topic < 0 ? levels.topTopic(top) : this.view.topic;
+      const topics = this.view.topic < 0 ? levels.topTopics(top) : [levels.topics[this.view.topic]];
       const where =
         "layer " +
         levels.layerOf(first) +
@@ -192,7 +192,7 @@
         (first === last ? "" : "strongest: " + levels.name(top) + ", ") +
         levels.share(shown[top]) +
         " for " +
-        levels.topics[topic];
+        topics.join(", ");
       const { general, specific } = this.cells;
       const members =
         general[cell] + specific[cell] === 0

@@ -59,10 +59,7 @@
       .replace(/\r?\n/g, "⏎")
       .replace(/\t/g, "⇥")
       .replace(/[\u0000-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0)))
-      .replace(
-        /[\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]/g,
-        (c) => "‹" + c.charCodeAt(0).toString(16) + "›",
-      );
+      .replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}\ufe00-\ufe0f]/gu, (c) => "‹" + c.codePointAt(0).toString(16) + "›");
   }
 
   // A token standing alone: spaces at its ends become thin gaps that can be seen.
