@@ -1,4 +1,4 @@
-"""Data for the book's interactive parts, carried inside the page: no kernel, no request, the same over file://.
+"""Data for the book's interactive parts, carried inside the page: no kernel, no request, no server needed.
 
 A part is an element with compressed data and a fallback that stays where no script runs. The script of its name in
 ``resources/web`` draws it; ``vendor.py`` puts those scripts beside the pages.
