@@ -12,6 +12,7 @@ import numpy as np
 from polinb.cards import ALL, Cards, card_ranks, collect
 from polinb.cards_tables import UNITS, token_line
 from polinb.explorer_levels import bound_scores, level_bounds, levels, set_counts, slider
+from polinb.explorer_picture import picture
 from polinb.webdata import embed
 
 if TYPE_CHECKING:
@@ -28,14 +29,14 @@ SHOWN = 12  # cards in the table that stands in for the explorer
 
 
 def explorer(exp: Experiment, found: Cards | None = None) -> HTML:
-    """The explorer as one element of a page; without JavaScript a table of the strongest cards stays.
+    """The explorer as one element of a page; without JavaScript a picture of the map and a table of the strongest cards stay.
 
     Args:
         found: what :func:`polinb.cards.collect` gave; made here if left out.
     """
     found = found or collect(exp)
     payload, blobs = explorer_payload(exp, found)
-    return embed("explorer", payload, "Neuron explorer", _fallback(payload), blobs)
+    return embed("explorer", payload, "Neuron explorer", _fallback(payload, blobs["levels"]), blobs)
 
 
 def explorer_payload(exp: Experiment, found: Cards) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -147,8 +148,8 @@ def _round(value: Any) -> float | None:
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
-def _fallback(payload: Mapping[str, Any]) -> str:
-    """A plain table of the first cards; text of the model is escaped."""
+def _fallback(payload: Mapping[str, Any], levels: bytes) -> str:
+    """The map as a picture and a plain table of the first cards; text of the model is escaped."""
     head = ("layer", "neuron", "set", "mean score", "tokens it promotes", "effect of ablating it")
     rows = []
     for card in payload["cards"][:SHOWN]:
@@ -166,7 +167,7 @@ def _fallback(payload: Mapping[str, Any]) -> str:
     heads = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     body = "".join(rows) or f'<tr><td colspan="{len(head)}">No neuron is in any set at this γ.</td></tr>'
     return (
-        f"<p>The interactive map of all neurons needs JavaScript. Here are {len(rows)} of its {len(payload['cards'])} "
-        f"cards. Unit of the effect: {html.escape(UNITS['effect'])}.</p>"
+        f"<p>The interactive map of all neurons needs JavaScript. Here are a picture of it and {len(rows)} of its "
+        f"{len(payload['cards'])} cards. {picture(payload, levels)}</p><p>Unit of the effect: {html.escape(UNITS['effect'])}.</p>"
         f'<table class="table"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
     )

@@ -192,7 +192,7 @@ def test_text_of_a_model_stays_text(run):
     lens = [{side: [(evil, 1.0)] * 10 for side in ("promoted", "suppressed")} for _ in found.picks]
     planted = cards.Cards(**{**found.__dict__, "lens": lens})
     page = explorer(exp, planted).data
-    assert "<img" not in page and "&lt;img src=x" in page
+    assert "<img src=x" not in page and page.count("<img") == 1 and "&lt;img src=x" in page
     assert page.count("<script") == page.count("</script>") == 2
     data = re.findall(r'data-name="(\w+)">([^<]+)</script>', page)
     assert [name for name, _ in data] == ["payload", "levels"]
