@@ -7,6 +7,7 @@
   const MARGIN = "900px"; // a chart this near the screen is drawn
   const NARROW = 560; // pixels of room below which legends take one column
   const LEAST = 170; // a chart is not made narrower than this
+  const LEAST_STEP = 36; // nor a column of cells: "(+0.50)" has to fit
   const drawn = new WeakMap(); // element → promise of its drawing
   const captions = new WeakMap(); // element → caption as written, before MathJax turns its formulas into pictures
   let charts = [];
@@ -66,21 +67,34 @@
     for (let turn = 0; ; turn++) {
       const view = (await window.vegaEmbed(host, spec, options)).view;
       const over = host.querySelector("svg").getBoundingClientRect().width - width;
-      if (turn === 2 || over <= 0 || !width || meta.fit === false || !narrower(spec, over)) return view;
+      if (turn === 2 || over <= 0 || !width || meta.fit === false || !narrower(spec, over, view)) return view;
       view.finalize();
       inputs.replaceChildren();
     }
   }
 
-  function narrower(spec, over) {
+  function narrower(spec, over, view) {
     if (spec.facet && spec.columns > 1) {
       spec.columns = 1;
+      return true;
+    }
+    const stepped = [spec, spec.spec].find((part) => part && part.width && part.width.step > LEAST_STEP);
+    if (stepped) { // the cells of a heat map; the number in a cell must keep its room
+      stepped.width.step = Math.max(LEAST_STEP, stepped.width.step - Math.ceil(over / columns(view)));
       return true;
     }
     const sized = [spec, spec.spec, ...(spec.vconcat || [])].filter((part) => part && typeof part.width === "number");
     const before = sized.map((part) => part.width);
     sized.forEach((part) => { part.width = Math.max(LEAST, part.width - Math.ceil(over)); });
     return sized.some((part, i) => part.width !== before[i]);
+  }
+
+  function columns(view) {
+    try {
+      return view.scale("x").domain().length || 1;
+    } catch {
+      return 1; // no axis of that name
+    }
   }
 
   function legends(part) {
@@ -175,6 +189,7 @@
     bar.setAttribute("role", "group");
     bar.setAttribute("aria-label", "Save this figure");
     const table = () => exported(spec, meta);
+    const said = title(element) || name;
     const kinds = [
       ["SVG", "svg", "image/svg+xml", async () => view.toSVG()],
       ["PNG", "png", "image/png", async () => bitmap(await view.toCanvas(2))],
@@ -185,7 +200,7 @@
     for (const [text, ending, type, content] of kinds) {
       const button = make("button", { type: "button", textContent: text, className: "polinb-save" });
       button.dataset.kind = ending;
-      button.setAttribute("aria-label", "Save " + name + " as " + text);
+      button.setAttribute("aria-label", "Save " + said + " as " + text);
       button.addEventListener("click", async () => save(name + "." + ending, type, await content()));
       bar.appendChild(button);
     }
@@ -323,6 +338,14 @@
   function label(element) {
     const figure = element.closest("figure[id]");
     return figure ? figure.id : "figure-" + (charts.indexOf(element) + 1);
+  }
+
+  // What a reader calls it: "figure 3.1", out of the caption; empty where there is none.
+  function title(element) {
+    const figure = element.closest("figure");
+    const number = figure && figure.querySelector(".caption-number");
+    const digits = number && number.textContent.match(/[\d.]*\d/);
+    return digits ? "figure " + digits[0] : "";
   }
 
   function all() {
