@@ -29,7 +29,7 @@ SHOWN = 12  # cards in the table that stands in for the explorer
 
 
 def explorer(exp: Experiment, found: Cards | None = None) -> HTML:
-    """The explorer as one element of a page; without JavaScript a picture of the map and a table of the strongest cards stay.
+    """The explorer as one element of a page; without JavaScript a picture and a table of the first cards.
 
     Args:
         found: what :func:`polinb.cards.collect` gave; made here if left out.
@@ -168,6 +168,7 @@ def _fallback(payload: Mapping[str, Any], levels: bytes) -> str:
     body = "".join(rows) or f'<tr><td colspan="{len(head)}">No neuron is in any set at this γ.</td></tr>'
     return (
         f"<p>The interactive map of all neurons needs JavaScript. Here are a picture of it and {len(rows)} of its "
-        f"{len(payload['cards'])} cards. {picture(payload, levels)}</p><p>Unit of the effect: {html.escape(UNITS['effect'])}.</p>"
+        f"{len(payload['cards'])} cards. {picture(payload, levels)}</p>"
+        f"<p>Unit of the effect: {html.escape(UNITS['effect'])}.</p>"
         f'<table class="table"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
     )

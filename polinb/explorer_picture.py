@@ -15,6 +15,7 @@ import pandas as pd
 from polinb.charts_base import GREY, LEFT, RIGHT, png
 
 COLUMNS = 96  # cells in a row of the picture, each the strongest of several neurons
+CELLS = 4800  # at most, in all: Altair refuses more than 5000 rows
 KINDS = ("general (G)", "topic-specific", "neither")
 COLOURS = (LEFT, RIGHT, "#E4E7EA")
 
@@ -32,7 +33,7 @@ def map_cells(levels: np.ndarray, cut: int, columns: int = COLUMNS) -> pd.DataFr
         topic's list, topic-specific if one is on some list.
     """
     inside = levels >= cut
-    every, some = inside.all(axis=0), inside.any(axis=0)
+    every, some = np.all(inside, axis=0), np.any(inside, axis=0)
     layers, width = every.shape
     parts = np.array_split(np.arange(width), min(columns, width))
     rows = []
@@ -55,7 +56,7 @@ def picture(payload: Mapping[str, Any], levels: bytes) -> str:
     place = payload["gammas"].index(gamma)
     shape = (len(topics), layers, width)
     level, cut = np.frombuffer(levels, dtype=np.uint8).reshape(shape), payload["cuts"][place]
-    cells = map_cells(level, cut)
+    cells = map_cells(level, cut, min(COLUMNS, max(1, CELLS // layers)))
     drawn = png(_chart(cells, layers, gamma), scale=1)  # larger would cost the page more than it shows
     wide, tall = struct.unpack(">II", drawn[16:24])
     count = payload["counts"][str(place)]["G"]

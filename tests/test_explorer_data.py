@@ -18,6 +18,7 @@ from polinb.errors import ParameterError
 from polinb.experiment import Experiment
 from polinb.explorer import explorer, explorer_payload
 from polinb.explorer_levels import GAMMAS, MOST, bound_scores, level_bounds, levels, ranks, set_counts, slider
+from polinb.explorer_picture import map_cells, picture
 from polinb.params import Params
 from polinb.pnlac import neuron_sets, top_share
 from polinb.webdata import packed
@@ -229,3 +230,35 @@ def test_other_runs(change, kinds, run, tmp_path):
     assert ("No neuron is in any set" in page) == (not kinds)
     if not kinds:
         assert payload["null"]["loud"]["n"] == 0 and payload["null"]["loud"]["all"] == [None, None]
+
+
+# --- the picture without JavaScript ---
+
+
+def test_cells_of_the_picture_hold_their_strongest_neuron():
+    levels = np.zeros((2, 3, 10), dtype=np.uint8)
+    levels[:, 0, 4] = 9  # on both topics' lists
+    levels[1, 1, 9] = 7  # on one
+    levels[0, 2, 0], levels[1, 2, 1] = 7, 6  # one is on one list; the other just misses
+    cells = map_cells(levels, 7, columns=5)
+    assert len(cells) == 15 and list(cells["first"][:5]) == [0, 2, 4, 6, 8] and cells["last"].max() == 9
+    marked = {(c.layer, c.first): c.kind for c in cells.itertuples() if c.kind != "neither"}
+    assert marked == {(0, 4): "general (G)", (1, 8): "topic-specific", (2, 0): "topic-specific"}
+    assert len(map_cells(levels, 7, columns=99)) == 30, "no more cells than neurons"
+
+
+def test_the_picture_is_small_and_tells_the_counts(run):
+    _, _, payload, blobs = run
+    shown = picture(payload, blobs["levels"])
+    alt, data = re.search(r'alt="([^"]+)".*base64,([^"]+)"', shown).groups()
+    count = payload["counts"][str(payload["gammas"].index(payload["gamma"]))]["G"]
+    assert f"{count:,} general neurons" in alt and f"{payload['layers']} layers" in alt
+    assert base64.b64decode(data).startswith(b"\x89PNG") and len(data) < 60_000
+
+
+def test_the_picture_of_a_large_model_is_small_too():
+    layers, width, topics = 80, 14336, 2
+    levels = np.random.default_rng(0).integers(0, 40, (topics, layers, width), dtype=np.uint8)
+    payload = {"layers": layers, "width": width, "topics": ["a", "b"], "gamma": 5.0, "gammas": [5.0], "cuts": [39]}
+    shown = picture(payload | {"counts": {"0": {"G": 700}}}, levels.tobytes())
+    assert len(shown) < 80_000
