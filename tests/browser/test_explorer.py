@@ -3,8 +3,11 @@
 import json
 
 import explorer_payload as made_up
+import numpy as np
 import pytest
 from conftest import served
+
+from polinb.pnlac import neuron_sets
 
 PLANTED = [(4, 123), (1, 7)]
 READY = ".polinb-app[data-state=ready]"
@@ -264,7 +267,6 @@ def test_a_neuron_without_a_card_shows_its_levels(at, made):
     page.keyboard.press("Enter")
     card = page.locator(".nx-card")
     assert f"cards for {len(carded)} neurons" in card.text_content()
-    assert "cards_general" in card.text_content()
     for t, row in enumerate(card.locator("tbody tr").all()):
         topic, place, inside = row.locator("th, td").all_text_contents()
         score = made.scores[topic]
@@ -273,6 +275,24 @@ def test_a_neuron_without_a_card_shows_its_levels(at, made):
         low, _, high = place.removeprefix("top ").removesuffix(" %").partition("–")
         assert round(float(low) * 24) - 1 <= rank <= round(float(high or low) * 24) + 1, (rank, place)
         assert (inside == "inside") == (rank <= round(0.05 * 2400))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("general", "cards_general"), ("specific", "cards_specific"), ("none", "Only neurons of a set get a card")],
+)
+def test_a_neuron_without_a_card_says_what_would_give_it_one(at, made, kind, said):
+    sets = neuron_sets(made.scores, made.payload["gamma"])
+    some = np.any(list(sets.specific.values()), axis=0)
+    chosen = {"general": sets.general, "specific": some & ~sets.general, "none": ~some & ~sets.general}[kind]
+    carded = {(c["layer"], c["neuron"]) for c in made.payload["cards"]}
+    layer, neuron = next(tuple(map(int, place)) for place in np.argwhere(chosen) if tuple(place) not in carded)
+    page = at().page
+    page.locator("input[name=jump]").fill(f"{layer}.{neuron}")
+    page.keyboard.press("Enter")
+    text = page.locator(".nx-card .nx-note").text_content()
+    parameters = {name for name in ("cards_general", "cards_specific") if name in text}
+    assert said in text and parameters == {said} & {"cards_general", "cards_specific"}
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,15 @@
 
   const part = (title, ...content) => el("section", { class: "nx-part" }, el("h4", {}, title), content);
 
+  // What gives a neuron of this kind (at the γ of the run, whatever the slider says) a card.
+  function more(kind, gamma) {
+    const name = { G: "cards_general", S: "cards_specific" }[kind];
+    const set = { G: "general (G)", S: "topic-specific (S)" }[kind];
+    return name
+      ? "It is " + set + " at the run's γ of " + gamma + ": a higher papermill parameter " + name + " gives more of these a card."
+      : "Only neurons of a set get a card, and at the run's γ of " + gamma + " it is in none.";
+  }
+
   function plain(levels, index, view) {
     const { payload } = levels;
     const rows = levels.topics.map((topic, t) => [
@@ -86,8 +95,8 @@
         { class: "nx-note" },
         "This book has cards for " +
           X.many(payload.cards.length, "neuron") +
-          ", and this is not one of them. To get more, run the " +
-          "chapter with a higher papermill parameter cards_general.",
+          ", and this is not one of them. " +
+          more(levels.kind(index, payload.gammas.indexOf(payload.gamma)), short(payload.gamma) + " %"),
       ),
     );
   }
