@@ -1,4 +1,4 @@
-"""What the book asks of Sphinx beyond its configuration: a box on each chapter, descriptions, API links, no thebe.
+"""What the book asks of Sphinx beyond its configuration: a box on each chapter, descriptions, API links, less weight.
 
 Jupyter Book 1.x always loads sphinx-thebe, whose script throws on every page and would fetch code from
 another host. It is taken out of each page here.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from polinb import sphinx_api, sphinx_meta, sphinx_run
+from polinb import sphinx_api, sphinx_meta, sphinx_run, sphinx_theme
 
 
 def drop_thebe(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
@@ -26,10 +26,13 @@ def setup(app: Any) -> dict[str, Any]:
     """Register with Sphinx; the handler of pages runs after sphinx-thebe's own."""
     app.add_config_value("polinb_repository", "", "html", [str])
     app.add_css_file("polinb-run.css")
+    app.connect("config-inited", sphinx_theme.use_templates)
     app.connect("builder-inited", sphinx_run.prepare)
     app.connect("doctree-resolved", sphinx_run.add_box)
     app.connect("build-finished", sphinx_run.copy_notebooks)
     app.connect("html-page-context", sphinx_meta.describe)
+    app.connect("build-finished", sphinx_theme.drop_files)
     app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", sphinx_theme.name_summaries, priority=900)
     sphinx_api.connect(app)
     return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -30,6 +30,7 @@ INTERNAL = {
     "sphinx_links": "the box on each chapter",
     "sphinx_meta": "descriptions of pages",
     "sphinx_run": "the box on each chapter",
+    "sphinx_theme": "what the book changes of its theme",
     "sphinxext": "the book's Sphinx extension",
     "vendor": "browser files of the book",
 }

@@ -17,7 +17,7 @@ import yaml
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_notebook
 
-from polinb import __main__, sphinx_command, sphinx_links, sphinx_run
+from polinb import __main__, sphinx_command, sphinx_links, sphinx_run, sphinx_theme
 from polinb.book import Layout, chapter_names, find_layout, parse_settings
 from polinb.params import Params
 from polinb.sphinx_command import Run, book_command, papermill_command, read_run
@@ -452,3 +452,32 @@ def test_every_chapter_of_this_book_gets_a_box() -> None:
     layout: Layout = find_layout()
     assert all((layout.notebooks / f"{name}.ipynb").is_file() for name in chapter_names(layout))
     assert set(sphinx_links.HOSTS) == {"github.com", "gitlab.com"}
+
+
+# --- the theme ---
+
+
+def test_the_arrows_of_the_sidebar_get_a_name() -> None:
+    entry = (
+        '<li><a>The <code>package</code></a><details><summary><i></i></summary><ul></ul></details></li>'
+    )
+    named = sphinx_theme.named(BeautifulSoup(f"<ul>{entry}</ul>", "html.parser"))
+    assert named.summary["aria-label"] == "Pages below: The package"
+    assert sphinx_theme.named("") == "", "a book without contents"
+
+
+def test_our_template_stands_in_for_one_that_the_theme_still_has() -> None:
+    """Every macro of the theme's file is in ours; the icons' script is in the one that ours leaves empty."""
+    import pydata_sphinx_theme
+
+    name = "static/webpack-macros.html"
+    folder = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme"
+    theirs, ours = (
+        (folder / name).read_text("utf-8"),
+        (sphinx_theme.web_folder() / "templates" / name).read_text("utf-8"),
+    )
+    macros = re.compile(r"macro (\w+)\(\)")
+    assert sorted(macros.findall(theirs)) == sorted(macros.findall(ours))
+    left_out = theirs.partition("macro head_js_preload()")[2].partition("endmacro")[0]
+    assert theirs.count(sphinx_theme.ICONS) == left_out.count(sphinx_theme.ICONS) == 1
+    assert (folder / "static" / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.woff2").is_file()
