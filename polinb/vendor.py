@@ -19,10 +19,10 @@ from polinb.webdata import SCRIPTS, STYLES, web_folder
 
 MATHJAX_PACKAGE = "django-static-mathjax"
 MATHJAX_FILES = {
-    "mathjax/static/mathjax/es5/tex-svg-full.js": "mathjax/tex-svg-full.js",  # fonts are inside
+    "mathjax/static/mathjax/es5/tex-svg.js": "mathjax/tex-svg.js",  # fonts are inside
     "mathjax/static/mathjax/LICENSE": "mathjax/LICENSE",
 }
-_NEED = {"vega-bundle.js": 500_000, "mathjax/tex-svg-full.js": 1_000_000}  # smallest plausible size in bytes
+_NEED = {"vega-bundle.js": 500_000, "mathjax/tex-svg.js": 1_000_000}  # smallest plausible size in bytes
 
 
 def vendor(folder: Path) -> bool:

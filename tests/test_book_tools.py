@@ -351,7 +351,7 @@ def test_vendor_writes_once_and_mends(tmp_path: Path) -> None:
     folder = tmp_path / "vendor"
     assert vendor.vendor(folder) is True
     assert vendor.vendor(folder) is False
-    assert "MathJax" in (folder / "mathjax" / "tex-svg-full.js").read_text("utf-8")
+    assert "MathJax" in (folder / "mathjax" / "tex-svg.js").read_text("utf-8")
     assert (folder / "vega-bundle.js").read_text("utf-8").startswith("(function(){")
     (folder / "vega-bundle.js").write_text("cut")
     assert vendor.vendor(folder) is True
