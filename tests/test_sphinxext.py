@@ -458,9 +458,7 @@ def test_every_chapter_of_this_book_gets_a_box() -> None:
 
 
 def test_the_arrows_of_the_sidebar_get_a_name() -> None:
-    entry = (
-        '<li><a>The <code>package</code></a><details><summary><i></i></summary><ul></ul></details></li>'
-    )
+    entry = "<li><a>The <code>package</code></a><details><summary><i></i></summary><ul></ul></details></li>"
     named = sphinx_theme.named(BeautifulSoup(f"<ul>{entry}</ul>", "html.parser"))
     assert named.summary["aria-label"] == "Pages below: The package"
     assert sphinx_theme.named("") == "", "a book without contents"
