@@ -90,7 +90,7 @@ def from_myst(text: str) -> str:
 
 
 def label(name: str) -> str:
-    """A label of the book as users of LaTeX write it: ``tbl-drops`` is ``tab:drops``, ``fig-types`` is ``fig:types``."""
+    """A label of the book as users of LaTeX write it: ``tab:drops`` for ``tbl-drops``, ``fig:types`` for its figure."""
     prefixes = {"tbl": "tab", "fig": "fig", "sec": "sec", "eq": "eq"}
     kind, _, rest = name.partition("-")
     return f"{prefixes[kind]}:{rest}" if rest and kind in prefixes else name

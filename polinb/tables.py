@@ -8,9 +8,9 @@ The cell that shows a table needs the metadata ``mystnb: {markdown_format: myst}
 
 Below each table stand two links that work without a script: CSV with the values of the frame under the names of its
 columns, LaTeX with the text as shown. A column of intervals (``0.52 [0.30, 0.71]``) becomes three columns of numbers in
-the CSV: the value, ``…_low`` and ``…_high``. A text cell of the CSV that a spreadsheet would run as a formula (it starts
-with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return, as what a model wrote can) gets an apostrophe in front;
-numbers stay numbers.
+the CSV: the value, ``…_low`` and ``…_high``. A text cell of the CSV that a spreadsheet would run as a formula (it
+starts with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return, as what a model wrote can) gets an apostrophe in
+front; numbers stay numbers.
 """
 
 from __future__ import annotations
@@ -95,7 +95,10 @@ def numbered_table(
     cells = [list(map(latex.from_myst if free else _printed, part)) for part, free in zip(shown, marked, strict=True)]
     rows = list(zip(*cells, strict=True))
     printed = latex.tabular(over, rows, numeric, latex.from_myst(caption), name)
-    links = [_link("CSV", f"{name}.csv", "text/csv", _csv(frame)), _link("LaTeX", f"{name}.tex", "text/x-tex", printed)]
+    links = [
+        _link("CSV", f"{name}.csv", "text/csv", _csv(_unmarked(frame, markup))),
+        _link("LaTeX", f"{name}.tex", "text/x-tex", printed),
+    ]
     return Markdown(f"{table}\n{' '.join(links)}\n")
 
 
@@ -171,7 +174,8 @@ def decimals(column: pd.Series) -> Format | None:
         return lambda value: power(float(value), 3)
     middle = float(np.quantile(size, 0.5, method="higher"))
     least = float(size[size >= middle / 1000].min())
-    most = min(max(2 - _magnitude(middle), -_magnitude(least), 0), 4 - min(_magnitude(middle), 0))
+    most = max(2 - _magnitude(middle), -_magnitude(least), 2 if middle < 100 else 0)
+    most = min(most, 4 - min(_magnitude(middle), 0))
     known = values[np.isfinite(values)]
     for places in range(most):
         if np.allclose(known, np.round(known, places), rtol=0, atol=1e-9):
@@ -208,6 +212,11 @@ def _cell(value: Any, form: Format | None) -> str:
 def _printed(text: str) -> str:
     """A cell for LaTeX, with line breaks shown as in the book."""
     return latex.escape(re.sub(r"\r\n?|\n", NEWLINE, text))
+
+
+def _unmarked(frame: pd.DataFrame, markup: Sequence[str]) -> pd.DataFrame:
+    """The author's formulas as plain text: ``N_t``, not ``$N_t$``."""
+    return frame.assign(**{name: [re.sub(r"\$([^$]+)\$", r"\1", str(text)) for text in frame[name]] for name in markup})
 
 
 def _csv(frame: pd.DataFrame) -> str:

@@ -266,12 +266,12 @@ def test_the_slider_and_the_menu_show_the_exact_sets(visit, folder):
         sets = neuron_sets(scores(), gamma)
         general, own = int(sets.general.sum()), int(sets.specific[topic].sum())
         chosen = int(sets.political[topic].sum())
-        line = f"γ = {gamma:g} %, {topic}: {chosen:,} neurons in N_t, {general:,} in G, {own:,} in S_t"
+        line = f"γ = {gamma:g} %, {topic}: {chosen:,} neurons in Nₜ, {general:,} in G, {own:,} in Sₜ"
         page.wait_for_function(
             "line => [...document.querySelectorAll('#fig-scores svg text')].some(n => n.textContent === line)", arg=line
         )
         for one in TOPICS:
-            told = f"G {general:,} · S_t {int(sets.specific[one].sum()):,} · strict {int(sets.strict[one].sum()):,}"
+            told = f"G {general:,} · Sₜ {int(sets.specific[one].sum()):,} · strict {int(sets.strict[one].sum()):,}"
             assert told in words(page), (gamma, one)
         assert slider.get_attribute("aria-valuetext") == f"{gamma:g} %"
     assert page.locator("#fig-scores svg").inner_html() != before
