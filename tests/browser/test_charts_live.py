@@ -330,7 +330,7 @@ def test_latex_is_balanced_and_escaped(visit, folder):
     page = opened(visit, folder, "all.html")
     name, content = saved(page, "fig-heat", "tex")
     text = content.decode()
-    assert name == "fig-heat.tex" and r"\caption{Shift of \(N_t\) in \%.}" in text and r"\label{fig-heat}" in text
+    assert name == "fig-heat.tex" and r"\caption{Shift of \(N_t\) in \%.}" in text and r"\label{tab:fig-heat}" in text
     assert text.count(r"\\") == 1 + 9 and text.count(r"\toprule") == 1
     assert r"crime & race & \(-\)0.25 & \(-\)0.55 & 0.05 & 8 \\" in text
     text = saved(page, "fig-dots", "tex")[1].decode()
