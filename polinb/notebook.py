@@ -49,6 +49,8 @@ def facts(exp: Experiment) -> Markdown:
     """A note on the run behind a chapter's numbers: profile, model, data, sizes, and what may not be concluded."""
     from IPython.display import Markdown
 
+    from polinb.wording import typeset
+
     p = exp.params
     warning = {
         "tiny": "A **randomly initialised** model: the numbers only prove that the machinery runs.",
@@ -62,7 +64,7 @@ def facts(exp: Experiment) -> Markdown:
         "over questions; unless a table says so they do not cover another seed of the training.",
         warning,
     ]
-    return Markdown("```{admonition} This run\n:class: note\n" + "\n\n".join(x for x in lines if x) + "\n```")
+    return Markdown("```{admonition} This run\n:class: note\n" + "\n\n".join(typeset(x) for x in lines if x) + "\n```")
 
 
 def say(text: str) -> Markdown:

@@ -29,7 +29,7 @@ from IPython.display import Markdown
 
 from polinb import labels, latex
 from polinb.errors import DataError, ParameterError
-from polinb.wording import number, power
+from polinb.wording import number, power, raised
 
 Format = str | Callable[[Any], str]
 NEWLINE = " ⏎ "
@@ -205,7 +205,7 @@ def _cell(value: Any, form: Format | None) -> str:
     if isinstance(value, (int, float, np.number)):
         whole = isinstance(value, (int, np.integer))
         text = format(value, form or ("d" if whole else ".4g"))
-        return re.sub(r"^[+−](0\.?0*%?)$", r"\1", text.replace("-", "−"))
+        return re.sub(r"^[+−](0\.?0*%?)$", r"\1", raised(text).replace("-", "−"))
     return format(value, form) if form else str(value)
 
 

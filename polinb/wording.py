@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 _VERBATIM = re.compile(r"(`+[^`]*`+|\$[^$]+\$)")  # code and formulas, which stay as they are
+_EXPONENT = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]\d+)\b")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MINUS = re.compile(r"(?<![\w-])-(?=[\d∞])")
 _ZERO = re.compile(r"(?<!\w)[+−](?=0(?:\.0+)?(?![\d.]*\d))")
 Effect = tuple[float, float, float]
@@ -70,23 +72,23 @@ def number(value: float, digits: int = 2, sign: bool = True) -> str:
 
 
 def typeset(text: str) -> str:
-    """Prose with its numbers as :func:`number` prints them: a real minus, no sign before zero, a space before %.
+    """Prose with its numbers as :func:`number` prints them: a real minus, powers of ten, no sign before zero.
 
-    Code and formulas stay as they are, and so does a hyphen within a word.
+    A space stands before %. Code and formulas stay as they are, and so does a hyphen within a word.
     """
     parts = _VERBATIM.split(text)
-    parts[::2] = [re.sub(r"(?<=\d)%", " %", _ZERO.sub("", _MINUS.sub("−", part))) for part in parts[::2]]
+    parts[::2] = [re.sub(r"(?<=\d)%", " %", _ZERO.sub("", _MINUS.sub("−", raised(part)))) for part in parts[::2]]
     return "".join(parts)
 
 
 def power(value: float, digits: int = 1) -> str:
     """A very small or large number with a power of ten: ``2 × 10⁻⁶``; others with ``digits`` significant digits."""
-    text = f"{value:.{digits}g}"
-    if "e" not in text:
-        return text.replace("-", "−")
-    front, exponent = text.split("e")
-    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{front} × 10{raised}".replace("-", "−")
+    return raised(f"{value:.{digits}g}").replace("-", "−")
+
+
+def raised(text: str) -> str:
+    """``text`` with ``2e-06`` written as ``2 × 10⁻⁶``."""
+    return _EXPONENT.sub(lambda found: f"{found[1]} × 10{str(int(found[2])).translate(_RAISED)}", text)
 
 
 def bounded(effect: Effect, digits: int = 2) -> str:
