@@ -142,12 +142,11 @@ def claims(exp: Experiment) -> pd.DataFrame:
         rows.append(
             _claim(title + " (control)", "mean drop of noise-corrected R against them", _drop(frozen, f"random-{kind}"))
         )
-    share = 100 * float(loud["in_scale_top"])
     rows.append(
         {
             "claim": "PNLAC finds political neurons, not loud ones (our question)",
-            "measure": "share of G among the loudest neurons",
-            "effect": f"{share:.0f} % (chance {100 * float(loud['chance']):.0f} %)" if share == share else "G is empty",
+            "measure": f"share of G among the loudest neurons (by chance {float(loud['chance']):.2f})",
+            "effect": number(float(loud["in_scale_top"]), sign=False),  # missing where G is empty
             "verdict": "see the overlap table",
         }
     )
