@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from polinb import paper
 from polinb.experiment import VANILLA, Experiment, finetuned
+from polinb.labels import SETS
 from polinb.metrics import mitigation
 from polinb.neuron_tables import overlaps, type_shares
 from polinb.paired import differences, per_question, stratified_mean
 from polinb.patch_tables import LAYER, LOUD, patch_plan, patch_summary
-from polinb.results import couplings, drops, gamma_ablation, inhibit_arms, stances, statement_stances
+from polinb.results import ARM_TITLES, couplings, drops, gamma_ablation, inhibit_arms, stances, statement_stances
+from polinb.tables import intervals
+from polinb.wording import bounded, listed, number, typeset
 
 _METHODS = {"fine-tune": "right fine-tune", "inhibitft": "InhibitFT", "inhibitft-random": "random sets"}
 _STATEMENTS = {"compass": "political_compass", "ideologies": "idrlabs_ideologies"}
+_OURS, _ALL = "ours", "paper: all models"
+_STANCE, _SHARE = "stance", "% of neurons"
+_PAPER_SHARES = {"general": 4.35, "topic-specific": 0.65}  # Figure 3b, for all models
 
 
 def paper_mitigation() -> pd.DataFrame:
@@ -58,10 +66,16 @@ def inhibit_lines(table: pd.DataFrame) -> pd.DataFrame:
 def _by_method(table: pd.DataFrame) -> pd.DataFrame:
     """R by the paper's methods and trained topic, random sets averaged: kind, trained, r, r_low, r_high."""
     kind = table["arm"].where(~table["arm"].str.startswith("random"), "inhibitft-random")
+    return _averaged(table.assign(kind=kind), ["kind", "trained"])
+
+
+def _averaged(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Means of R; a mean of several rows has no interval, one row keeps its own: r, r_low, r_high."""
     ends = ["r_low", "r_high"]
-    mean = table.assign(kind=kind).groupby(["kind", "trained"], as_index=False, sort=False)[["r", *ends]].mean()
-    mean.loc[mean["kind"] == "inhibitft-random", ends] = np.nan  # a mean over sets has no such interval
-    return mean
+    groups = table.groupby(by, sort=False)
+    mean = groups[["r", *ends]].mean()
+    mean.loc[groups.size() > 1, ends] = np.nan
+    return mean.reset_index()
 
 
 def gamma_means() -> pd.DataFrame:
@@ -115,7 +129,7 @@ def claims(exp: Experiment) -> pd.DataFrame:
             "difference of shifts",
             beats["score"],
         ),
-        _claim("Patching S_t moves its own topic …", "mean shift on the own topic", own),
+        _claim("Patching $S_t$ moves its own topic …", "mean shift on the own topic", own),
         _claim("… and leaves other topics alone", "mean shift on other topics (claim: none)", other, sign=0),
         _claim(
             "InhibitFT lowers coupling (Tables 1, 4–6)",
@@ -128,12 +142,11 @@ def claims(exp: Experiment) -> pd.DataFrame:
         rows.append(
             _claim(title + " (control)", "mean drop of noise-corrected R against them", _drop(frozen, f"random-{kind}"))
         )
-    share = 100 * float(loud["in_scale_top"])
     rows.append(
         {
             "claim": "PNLAC finds political neurons, not loud ones (our question)",
-            "measure": "share of G among the loudest neurons",
-            "effect": f"{share:.0f} % (chance {100 * float(loud['chance']):.0f} %)" if share == share else "G is empty",
+            "measure": f"share of G among the loudest neurons (by chance {float(loud['chance']):.2f})",
+            "effect": number(float(loud["in_scale_top"]), sign=False),  # missing where G is empty
             "verdict": "see the overlap table",
         }
     )
@@ -177,7 +190,7 @@ def _claim(claim: str, measure: str, effect: tuple[float, ...], sign: int = 1) -
     return {
         "claim": claim,
         "measure": measure,
-        "effect": f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]",
+        "effect": bounded((mean, low, high)),
         "verdict": verdict,
     }
 
@@ -234,7 +247,7 @@ def exhibit_map(exp: Experiment) -> pd.DataFrame:
         theirs, ours, differs = found[item.id]
         title = f"{str(item.kind).capitalize()} {item.number}"
         about = f"{item.caption} (section {item.section})"
-        rows.append((title, about, theirs, ours, differs, labels))
+        rows.append((title, about, typeset(theirs), typeset(ours), differs, labels))
     return pd.DataFrame(rows, columns=["exhibit", "about", "paper", "ours", "differs", "here"])
 
 
@@ -249,12 +262,13 @@ def _figures(exp: Experiment, arms: pd.Series) -> dict[str, tuple[str, str, str]
     patched = patch_summary(exp).set_index("set")
     specific, other = specific_shift(exp)
     plots = "bars without printed values"
-    where = ("4.35 % general, 0.65 % specific", f"{shares['general']:.2f} %, {shares['topic-specific']:.2f} %")
+    theirs = f"{_PAPER_SHARES['general']} % general, {_PAPER_SHARES['topic-specific']} % specific"
+    where = (theirs, f"{shares['general']:.2f} %, {shares['topic-specific']:.2f} %")
     patch = (
         plots,
         f"G {patched.loc['G', 'shift']:+.2f}, its random controls "
         f"{patched.loc[LAYER, 'shift']:+.2f} and {patched.loc[LOUD, 'shift']:+.2f}; "
-        f"S_t {specific[0]:+.2f} on its topic, {other[0]:+.2f} elsewhere",
+        f"$S_t$ {specific[0]:+.2f} on its topic, {other[0]:+.2f} elsewhere",
         "no random control in the paper",
     )
     frozen = (plots, _by_arm(arms), "three kinds of controls possible, paper: one")
@@ -286,20 +300,28 @@ def _tables(exp: Experiment, arms: pd.Series) -> dict[str, tuple[str, str, str]]
     )
     rmse = paper.inhibitft().groupby(["table", "method"], sort=False)["rmse"].mean()
     utility = "CoLA and MNLI only with utility=classifier" if exp.params.utility == "stand_in" else "–"
-    for number in (1, 4, 5, 6):
-        out[f"table-{number}"] = (_by_arm(rmse.loc[number]), _by_arm(arms), f"intervals and κ added; {utility}")
+    for one in (1, 4, 5, 6):
+        out[f"table-{one}"] = (_by_arm(rmse.loc[one]), _by_arm(arms), f"intervals and κ added; {utility}")
+    topics = exp.params.ablation_topics
     gammas = gamma_ablation(exp)
     own = gammas[gammas["arm"] == "inhibitft"].groupby("gamma")["r"].mean()
-    for number, part in paper.gamma_ablation().groupby("table"):
-        mean = part.groupby("gamma_percent")["rmse"].mean()
-        told = _lowest(mean)
-        mine = _lowest(own)
-        out[f"table-{number}"] = (
-            told,
-            mine,
+    for one, part in _ablated(topics).groupby("table"):
+        out[f"table-{one}"] = (
+            f"{_lowest(part.groupby('gamma_percent')['rmse'].mean())} ({_on(topics)})",
+            f"{_lowest(own)} ({_on(topics)})",
             f"γ of this run: {', '.join(f'{g:g}' for g in own.index)}; a null beside it",
         )
     return out
+
+
+def _ablated(topics: Sequence[str]) -> pd.DataFrame:
+    """The paper's γ ablation on the topics of ours: means over other topics would not be comparable."""
+    theirs = paper.gamma_ablation()
+    return theirs[theirs["topic"].isin(list(topics))]
+
+
+def _on(topics: Sequence[str]) -> str:
+    return topics[0] if len(topics) == 1 else f"mean over {listed(topics)}"
 
 
 def _lowest(values: pd.Series) -> str:
@@ -311,7 +333,8 @@ def _by(values: pd.Series) -> str:
 
 
 def _by_arm(values: pd.Series) -> str:
-    return "R " + ", ".join(f"{name} {value:.2f}" for name, value in values.items())
+    titles = {**ARM_TITLES, **_METHODS}
+    return "R: " + "; ".join(f"{titles.get(str(name), name)} {value:.2f}" for name, value in values.items())
 
 
 def paper_utility() -> pd.DataFrame:
@@ -354,23 +377,25 @@ COUNTERPARTS: dict[str, tuple[str, ...]] = {
 
 
 def dots(exp: Experiment) -> pd.DataFrame:
-    """The paper's numbers and ours for one figure: group, item, source, value, low, high."""
-    wide = ["group", "item", "source", "value", "low", "high"]
+    """The paper's numbers and ours for one figure: group, measure (of the group), item, source, value, low, high."""
+    wide = ["group", "measure", "item", "source", "value", "low", "high"]
     parts = []
     theirs = paper.vanilla_stance()
-    parts.append(theirs.assign(group="vanilla stance (Table 2)", item=theirs["topic"], value=theirs["stance"]))
+    group = {"group": "vanilla stance (Table 2)", "measure": _STANCE}
+    parts.append(theirs.assign(**group, item=theirs["topic"], value=theirs["stance"]))
     ours = stances(exp)
-    parts.append(ours.assign(group="vanilla stance (Table 2)", item=ours["topic"], value=ours["stance"], model=None))
+    parts.append(ours.assign(**group, item=ours["topic"], value=ours["stance"], model=None))
     theirs = paper.vanilla_transfer()
-    parts.append(theirs.assign(group="statements (Table 3)", item=theirs["statements"], value=theirs["stance"]))
+    group = {"group": "stance on statements (Table 3)", "measure": _STANCE}
+    parts.append(theirs.assign(**group, item=theirs["statements"].replace(SETS), value=theirs["stance"]))
     ours = statement_stances(exp)
-    item = ours["topic"].map(_STATEMENTS).fillna(ours["topic"])
-    parts.append(ours.assign(group="statements (Table 3)", item=item, value=ours["stance"], model=None))
+    item = ours["topic"].map(_STATEMENTS).fillna(ours["topic"]).replace(SETS)
+    parts.append(ours.assign(**group, item=item, value=ours["stance"], model=None))
     shares = type_shares(exp.sets()).groupby("type", sort=False)["percent"].mean()
-    for kind, value in (("general", 4.35), ("topic-specific", 0.65)):
+    for kind, value in _PAPER_SHARES.items():
         both = pd.DataFrame({"model": ["all models", None], "value": [value, float(shares[kind])]})
-        parts.append(both.assign(group="% of neurons (Figure 3b)", item=kind))
-    parts += _coupling_dots(exp)
+        parts.append(both.assign(group="% of neurons (Figure 3b)", measure=_SHARE, item=kind))
+    parts += [part.assign(measure="R") for part in _coupling_dots(exp)]
     frame = pd.concat(parts, ignore_index=True)
     frame["source"] = ["ours" if m is None or m != m else f"paper: {m}" for m in frame["model"]]
     return frame.reindex(columns=wide)
@@ -389,23 +414,32 @@ def _coupling_dots(exp: Experiment) -> list[pd.DataFrame]:
         )
         own = mean[mean["kind"] == method].rename(columns={**names, "trained": "item"})
         parts.append(own.assign(group=group, model=None))
-    group = "R of InhibitFT by γ in per cent, mean over topics (Tables 7–10)"
-    theirs = paper.gamma_ablation().groupby(["model", "gamma_percent"], as_index=False)["rmse"].mean()
+    topics = exp.params.ablation_topics
+    group = f"R: InhibitFT by γ in per cent, {_on(topics)} (Tables 7–10)"
+    theirs = _ablated(topics).groupby(["model", "gamma_percent"], as_index=False)["rmse"].mean()
     theirs["item"] = theirs["gamma_percent"].map("{:g}".format)
     parts.append(theirs.assign(group=group, value=theirs["rmse"])[["group", "item", "value", "model"]])
-    gammas = gamma_ablation(exp).query("arm == 'inhibitft'").groupby("gamma", as_index=False)[["r"]].mean()
-    own = gammas.rename(columns=names)
+    own = _averaged(gamma_ablation(exp).query("arm == 'inhibitft'"), ["gamma"]).rename(columns=names)
     parts.append(own.assign(group=group, item=own["gamma"].map("{:g}".format), model=None))
     return parts
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
-    """:func:`dots` as a wide table: group, item, ours with interval, one column a model of the paper."""
-    text = [
-        f"{r.value:.2f}" if r.low != r.low else f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in frame.itertuples()
-    ]
-    wide = frame.assign(text=text).pivot_table(
-        index=["group", "item"], columns="source", values="text", aggfunc="first", sort=False
-    )
-    first = [c for c in ("ours", *sorted(c for c in wide.columns if c != "ours")) if c in wide.columns]
-    return wide[first].fillna("").reset_index()
+    """:func:`dots` as a wide table: group, item, ours with its interval as text, one column of numbers a paper's model.
+
+    What the paper gives for all its models at once stands in each of their columns.
+    """
+    models = sorted(s for s in frame["source"].unique() if s not in (_OURS, _ALL))
+    rows = []
+    for (group, item), part in frame.groupby(["group", "item"], sort=False):
+        own, given = part[part["source"] == _OURS], part.set_index("source")["value"]
+        text = "–" if own.empty else _shown(own.iloc[0])
+        values = {model: given.get(model, given.get(_ALL, np.nan)) for model in models}
+        rows.append({"group": group, "item": item, "ours": text, **values})
+    return pd.DataFrame(rows)
+
+
+def _shown(row: pd.Series) -> str:
+    if np.isnan([row["low"], row["high"]]).any():
+        return number(row["value"], sign=False)
+    return intervals(row.to_frame().T, "value")[0]

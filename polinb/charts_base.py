@@ -137,9 +137,14 @@ def bands() -> alt.Axis:
     return alt.Axis(grid=True, tickBand="extent", ticks=False, labelLimit=260)
 
 
-def header() -> alt.Header:
-    """Title of a panel."""
-    return alt.Header(labelFontSize=12, labelFontWeight="bold", labelOrient="top", labelAnchor="start")
+def header(width: int = 0) -> alt.Header:
+    """Title of a panel, in lines of at most ``width`` characters (0: one line)."""
+    lines: dict[str, Any] = {}
+    if width:  # the page may make the panel narrower than its title
+        text = f"length(datum.label) > {width} ? replace(datum.label, ' (', '\\n(') : datum.label"
+        broken = f"split(trim(replace({text}, /(.{{1,{width}}})(\\s+|$)/g, '$1\\n')), '\\n')"
+        lines = {"labelExpr": broken, "labelLimit": 0, "labelLineHeight": 15}
+    return alt.Header(labelFontSize=12, labelFontWeight="bold", labelOrient="top", labelAnchor="start", **lines)
 
 
 def finish(

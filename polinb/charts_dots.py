@@ -31,6 +31,7 @@ from polinb.charts_base import (
 SIGNED_LABEL = "datum.value ? format(datum.value, '+.1f') : '0'"
 STANCE_AXIS = "stance (−1 left ← 0 → right +1)"
 LANE = 14  # pixels of one lane of dots
+TITLE_WIDTH = 32  # characters of a line of a panel's title: what a small screen has room for
 OURS = "ours"
 
 
@@ -52,13 +53,18 @@ def patch_chart(frame: pd.DataFrame) -> Chart:
     return _stances(frame, "patch", "Stance of the patched model by topic")
 
 
-def paper_vs_ours(frame: pd.DataFrame, title: str = "value") -> Chart:
+def paper_vs_ours(frame: pd.DataFrame, title: str = "") -> Chart:
     """The closing page: the paper's values in one lane an item, ours with its interval in the lane below.
 
     Columns: ``item``, ``source`` (``paper: ...``, ``ours``), ``value``; optional ``low``, ``high`` (NaN
-    where unknown) and ``group`` (one panel each, with its own axis).
+    where unknown), ``group`` (one panel each, with its own axis) and ``measure`` (what a panel's axis shows: panels of
+    one measure have the same range, so that they can be compared; without it all panels have one).
+
+    Args:
+        frame: one row a value.
+        title: what all values are, for the axis; empty where the panels differ and say it themselves.
     """
-    data = with_interval(take(frame, ["item", "source", "value"], ["low", "high", "group"]))
+    data = with_interval(take(frame, ["item", "source", "value"], ["low", "high", "group", "measure"]))
     items = order(data["item"])
     sources = sorted(order(data["source"]), key=lambda source: source == OURS)  # ours last, and black
     colours = ["#000000" if s == OURS else c for s, c in zip(sources, cycle(PALETTE, sources), strict=True)]
@@ -70,21 +76,28 @@ def paper_vs_ours(frame: pd.DataFrame, title: str = "value") -> Chart:
         yOffset=alt.YOffset("lane:N", sort=lanes, scale=alt.Scale(domain=lanes)),
         color=colour("source", sources, colours, legend=legend("top")),
     )
-    x = {"title": title, "scale": alt.Scale(zero=True, padding=6), "axis": alt.Axis(tickCount=5)}
-    tips: list[Any] = ["item:N", "source:N", alt.Tooltip("value:Q", format=".3~f", title=title)]
+    x = {"title": title or None, "scale": alt.Scale(zero=True, padding=6), "axis": alt.Axis(tickCount=5)}
+    tips: list[Any] = ["item:N", "source:N", alt.Tooltip("value:Q", format=".3~f", title=title or "value")]
     tips.append(alt.Tooltip("interval:N", title="95 % interval"))
     drawn = _dots(base, "value", "source", sources, marks, x, tips)
-    chart: Any = alt.layer(*drawn, data=data).properties(width=400, height=alt.Step(LANE))
     grouped = "group" in data
     if grouped:
-        row = alt.Row("group:N", title=None, sort=order(data["group"]), header=header())
+        by = data["measure"] if "measure" in data else pd.Series("", data.index)
+        ends = data[["value", "low", "high"]]
+        data["least"] = ends.min(axis=1).groupby(by).transform("min")
+        data["most"] = ends.max(axis=1).groupby(by).transform("max")
+        reach = base.mark_rule(opacity=0, aria=False)  # it only widens the axis
+        drawn.insert(0, reach.encode(x=alt.X("least:Q", **x), x2="most:Q"))
+    chart: Any = alt.layer(*drawn, data=data).properties(width=400, height=alt.Step(LANE))
+    if grouped:
+        row = alt.Row("group:N", title=None, sort=order(data["group"]), header=header(TITLE_WIDTH))
         chart = chart.facet(row=row).resolve_scale(x="independent", y="independent")
     told = [
         f"{f'{keys[0]}, ' if grouped else ''}{keys[-1]} {number(part.mean())}"
         for keys, part in data.groupby([*(["group"] if grouped else []), "source"], sort=False)["value"]
     ]
-    about = f"The paper beside this book, {title} of {len(items)} items. Means: {listed(told, 40)}."
-    fields = [*(["group"] if grouped else []), "item", "source", ("value", title), "low", "high"]
+    about = f"The paper beside this book, {title or 'values'} of {len(items)} items. Means: {listed(told, 40)}."
+    fields = [*(["group"] if grouped else []), "item", "source", ("value", title or "value"), "low", "high"]
     return finish(chart, about, fields, "source")
 
 

@@ -25,7 +25,8 @@ from polinb.charts_base import (
     with_interval,
 )
 
-OURS, RANDOM = "InhibitFT (ours)", "random sets (ours)"
+OURS = "InhibitFT (ours)"
+RANDOM = {True: "one random set (ours)", False: "random sets (ours)"}
 
 
 def gamma_curve(frame: pd.DataFrame, null: pd.DataFrame | None = None, paper: pd.DataFrame | None = None) -> Chart:
@@ -40,8 +41,10 @@ def gamma_curve(frame: pd.DataFrame, null: pd.DataFrame | None = None, paper: pd
     need = ["gamma", "r", "low", "high"] + (["topic"] if "topic" in frame else [])
     ours = take(frame, need).assign(line=OURS)
     parts = [ours]
+    random = RANDOM[True]
     if null is not None:
-        parts.append(take(null, need).assign(line=RANDOM))
+        random = RANDOM[not null.duplicated([n for n in ("topic", "gamma") if n in need]).any()]
+        parts.append(take(null, need).assign(line=random))
     if paper is not None:
         theirs = take(paper, [n for n in need if n not in ("low", "high")] + ["model"])
         parts.append(theirs.assign(line="paper: " + theirs["model"].astype(str)).drop(columns="model"))
@@ -58,7 +61,7 @@ def gamma_curve(frame: pd.DataFrame, null: pd.DataFrame | None = None, paper: pd
     tips.append(alt.Tooltip("interval:N", title="95 % interval"))
     if "topic" in need:
         tips.insert(0, alt.Tooltip("topic:N", title="trained on"))
-    band = base.transform_filter(f"datum.line == '{RANDOM}'").mark_area(opacity=0.25, aria=False)
+    band = base.transform_filter(f"datum.line == '{random}'").mark_area(opacity=0.25, aria=False)
     whiskers = base.transform_filter(f"datum.line == '{OURS}'").mark_rule(strokeWidth=2, aria=False)
     drawn = [
         band.encode(**ends),

@@ -26,8 +26,8 @@ from polinb.errors import DataError, ParameterError
 from polinb.pnlac import neuron_sets
 
 GAMMAS = (0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7.5, 10, 12.5, 15, 20, 25)  # per cent; the paper's range and below
-GENERAL, SPECIFIC, EVERY = "general (G)", "topic-specific (S_t)", "all neurons"
-PARTS = ("general (G)", "S_t, shared with some topics", "S_t of this topic alone (strict)")
+GENERAL, SPECIFIC, EVERY = "general (G)", "topic-specific (Sₜ)", "all neurons"
+PARTS = ("general (G)", "Sₜ, shared with some topics", "Sₜ of this topic alone (strict)")
 SCORE_AXIS = "PNLAC score (log scale)"
 TICKS: dict[str, Any] = {"format": "~g", "tickCount": 6, "labelOverlap": "greedy", "labelSeparation": 10}
 
@@ -136,7 +136,7 @@ def gamma_slider(
         "G",
         ("S", "S_t"),
         "strict",
-        ("cut", "lowest score in N_t"),
+        ("cut", "lowest score in Nₜ"),
     ]
     labels = {"step": [f"{g:g} %" for g in steps]}
     chart.datasets = {"sets": rows, "scores": whole}  # not inline: Altair would copy them many times
@@ -218,12 +218,12 @@ def _histogram(rows: list[Any], whole: list[Any], edges: np.ndarray) -> Any:
     )
     now = alt.Chart(alt.NamedData("sets")).transform_filter(here)
     said = (
-        "'γ = ' + datum.gamma + ' %, ' + datum.topic + ': ' + format(datum.N, ',') + ' neurons in N_t, '"
-        " + format(datum.G, ',') + ' in G, ' + format(datum.S, ',') + ' in S_t'"
+        "'γ = ' + datum.gamma + ' %, ' + datum.topic + ': ' + format(datum.N, ',') + ' neurons in Nₜ, '"
+        " + format(datum.G, ',') + ' in G, ' + format(datum.S, ',') + ' in Sₜ'"
     )
     words = now.transform_calculate(said=said).mark_text(align="left", baseline="bottom", fontSize=12, dy=-6)
     line = now.transform_filter("isValid(datum.cut)").mark_rule(strokeWidth=1.5, color="black")
-    lowest = alt.Tooltip("cut:Q", title="lowest score in N_t", format=".4g")
+    lowest = alt.Tooltip("cut:Q", title="lowest score in Nₜ", format=".4g")
     return alt.layer(
         every.mark_area(interpolate="step", opacity=0.12, color="black", aria=False),
         every.mark_line(interpolate="step", strokeWidth=1).encode(color=shade, strokeDash=dashes, tooltip=tips),
@@ -253,13 +253,13 @@ def _stacks(rows: list[Any], topics: list[str]) -> Any:
         )
         .mark_bar(stroke="white", strokeWidth=1)
         .encode(
-            x=alt.X("count:Q", title="neurons in N_t", scale=alt.Scale(domain=[0, most], nice=False)),
+            x=alt.X("count:Q", title="neurons in Nₜ", scale=alt.Scale(domain=[0, most], nice=False)),
             color=colour("part", kinds, [PALETTE[0], PALETTE[5], PALETTE[6]], legend=legend(columns=1)),
             order="rank:Q",
             tooltip=["topic:N", alt.Tooltip("part:N", title="set"), alt.Tooltip("count:Q", title="neurons")],
         )
     )
-    said = "'G ' + format(datum.G, ',') + ' · S_t ' + format(datum.S, ',') + ' · strict ' + format(datum.strict, ',')"
+    said = "'G ' + format(datum.G, ',') + ' · Sₜ ' + format(datum.S, ',') + ' · strict ' + format(datum.strict, ',')"
     words = base.transform_calculate(said=said).mark_text(align="left", fontSize=11, dx=6)
     beside = words.encode(x=alt.value("width"), text="said:N")  # right of the bars, however wide they are
     return alt.layer(bars, beside).properties(width=340, height=alt.Step(22))

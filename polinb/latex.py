@@ -79,7 +79,8 @@ def from_myst(text: str) -> str:
         if formula:
             parts.append(rf"\({formula}\)")
         elif role:
-            parts.append((r"\cite{%s}" if role.startswith("cite") else r"\ref{%s}") % re.sub(r"[^\w:,.-]", "", target))
+            key = re.sub(r"[^\w:,.-]", "", target)
+            parts.append(rf"\cite{{{key}}}" if role.startswith("cite") else rf"\ref{{{label(key)}}}")
         elif bold:
             parts.append(rf"\textbf{{{escape(bold)}}}")
         else:
@@ -88,8 +89,15 @@ def from_myst(text: str) -> str:
     return "".join(parts) + escape(text[at:])
 
 
+def label(name: str) -> str:
+    """A label of the book as users of LaTeX write it: ``tab:drops`` for ``tbl-drops``, ``fig:types`` for its figure."""
+    prefixes = {"tbl": "tab", "fig": "fig", "sec": "sec", "eq": "eq"}
+    kind, _, rest = name.partition("-")
+    return f"{prefixes[kind]}:{rest}" if rest and kind in prefixes else name
+
+
 def tabular(
-    headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool], caption: str, label: str
+    headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool], caption: str, name: str
 ) -> str:
     r"""A ``table`` with a booktabs ``tabular``; headers, cells and caption are LaTeX already.
 
@@ -98,7 +106,7 @@ def tabular(
         rows: cells as shown.
         right: which columns are aligned to the right.
         caption: without its number.
-        label: for ``\ref``.
+        name: the book's label, from which ``\label`` is made.
     """
     longest = [max((len(row[i]) for row in rows), default=0) for i in range(len(headers))]
     long = sum(size > LONG for size in longest)
@@ -109,7 +117,7 @@ def tabular(
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{caption}}}",
-        rf"\label{{{label}}}",
+        rf"\label{{{label(name)}}}",
         rf"\begin{{tabular}}{{{''.join(columns)}}}",
         r"\toprule",
         " & ".join(headers) + r" \\",

@@ -49,6 +49,8 @@ def facts(exp: Experiment) -> Markdown:
     """A note on the run behind a chapter's numbers: profile, model, data, sizes, and what may not be concluded."""
     from IPython.display import Markdown
 
+    from polinb.wording import typeset
+
     p = exp.params
     warning = {
         "tiny": "A **randomly initialised** model: the numbers only prove that the machinery runs.",
@@ -57,19 +59,21 @@ def facts(exp: Experiment) -> Markdown:
     lines = [
         f"Profile `{p.profile}`, model `{p.model}`, data `{p.data}` (label filter `{p.label_filter}`), "
         f"judge `{p.judge}`, seed {p.seed}. At most {p.train_examples} training examples a topic, {p.epochs:g} "
-        f"epoch(s) at learning rate {p.learning_rate:g}; {p.eval_questions} questions a topic, answers of at most "
-        f"{p.eval_tokens} tokens; γ = {p.gamma:g} %. Intervals are 95 % bootstrap intervals over questions; "
-        "unless a table says so they do not cover another seed of the training.",
+        f"epoch{'' if p.epochs == 1 else 's'} at learning rate {p.learning_rate:g}; {p.eval_questions} questions a "
+        f"topic, answers of at most {p.eval_tokens} tokens; γ = {p.gamma:g} %. Intervals are 95 % bootstrap intervals "
+        "over questions; unless a table says so they do not cover another seed of the training.",
         warning,
     ]
-    return Markdown("```{admonition} This run\n:class: note\n" + "\n\n".join(x for x in lines if x) + "\n```")
+    return Markdown("```{admonition} This run\n:class: note\n" + "\n\n".join(typeset(x) for x in lines if x) + "\n```")
 
 
 def say(text: str) -> Markdown:
-    """Prose whose numbers come from the results of this run."""
+    """Prose whose numbers come from the results of this run, printed as :func:`polinb.wording.typeset` does."""
     from IPython.display import Markdown
 
-    return Markdown(" ".join(text.split()))
+    from polinb.wording import typeset
+
+    return Markdown(typeset(" ".join(text.split())))
 
 
 def parameters_source() -> str:

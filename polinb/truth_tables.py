@@ -16,7 +16,8 @@ from polinb.truth import KNOBS, over_models
 if TYPE_CHECKING:
     from polinb.experiment import Experiment
 
-NAMES = {"G": "G", "N": "N_t", "S": "S_t"}
+NAMES = {"G": "G", "N": "Nₜ", "S": "Sₜ"}
+MARKUP = {"G": "$G$", "N": "$N_t$", "S": "$S_t$"}  # for tables
 SCORED = ("raw", "normalised", "floored", "gradient")
 TITLES = {
     "loudness": "how loud the loud distractors are (times an ordinary one)",
@@ -85,7 +86,7 @@ def roc_panels(curves: pd.DataFrame) -> pd.DataFrame:
 def base_table(exp: Experiment, table: pd.DataFrame) -> pd.DataFrame:
     """Each method's sets with precision, recall and area under the ROC curve as text with intervals."""
     mean = over_models(exp, table, ["method", "set"], ["precision", "recall", "auc", "found"])
-    shown = mean.assign(method=mean["method"].map(METHODS), set=mean["set"].map(NAMES))
+    shown = mean.assign(method=mean["method"].map(METHODS), set=mean["set"].map(MARKUP))
     texts = {name: intervals(mean, name) for name in ("precision", "recall", "auc")}
     return shown.assign(**texts)[["method", "set", "found", "precision", "recall", "auc"]]
 

@@ -12,6 +12,7 @@ from polinb.metrics import bootstrap_mean
 from polinb.paired import differences, per_question, stratified_mean
 from polinb.results import drops
 from polinb.rivals import arms, equal_shift, hierarchical, title
+from polinb.wording import bounded
 
 _RANDOM = {
     "random-uniform": "uniform random neurons",
@@ -41,12 +42,11 @@ def judged(effect: tuple[float, float, float], want: str) -> str:
 
 
 def _row(claim: str, source: str, measure: str, effect: tuple[float, float, float], want: str) -> dict[str, Any]:
-    mean, low, high = effect
     return {
         "claim": claim,
         "source": source,
         "measure": measure,
-        "effect": f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]",
+        "effect": bounded(effect),
         "verdict": judged(effect, want),
     }
 

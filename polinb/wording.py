@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+_VERBATIM = re.compile(r"(`+[^`]*`+|\$[^$]+\$)")  # code and formulas, which stay as they are
+_EXPONENT = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)e([+-]\d+)\b")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_MINUS = re.compile(r"(?<![\w-])-(?=[\d∞])")
+_ZERO = re.compile(r"(?<!\w)[+−](?=0(?:\.0+)?(?![\d.]*\d))")
 Effect = tuple[float, float, float]
 """Estimate, low and high end of its 95 % interval; NaN ends where there is none."""
 
@@ -63,6 +69,32 @@ def number(value: float, digits: int = 2, sign: bool = True) -> str:
     text = f"{value:{'+' if sign else ''}.{digits}f}"
     # nothing but zeros has no sign
     return (text if text.strip("+-0.") else text.lstrip("+-")).replace("-", "−")
+
+
+def typeset(text: str) -> str:
+    """Prose with its numbers as :func:`number` prints them: a real minus, powers of ten, no sign before zero.
+
+    A space stands before %. Code and formulas stay as they are, and so does a hyphen within a word.
+    """
+    parts = _VERBATIM.split(text)
+    parts[::2] = [re.sub(r"(?<=\d)%", " %", _ZERO.sub("", _MINUS.sub("−", raised(part)))) for part in parts[::2]]
+    return "".join(parts)
+
+
+def power(value: float, digits: int = 1) -> str:
+    """A very small or large number with a power of ten: ``2 × 10⁻⁶``; others with ``digits`` significant digits."""
+    return raised(f"{value:.{digits}g}").replace("-", "−")
+
+
+def raised(text: str) -> str:
+    """``text`` with ``2e-06`` written as ``2 × 10⁻⁶``."""
+    return _EXPONENT.sub(lambda found: f"{found[1]} × 10{str(int(found[2])).translate(_RAISED)}", text)
+
+
+def bounded(effect: Effect, digits: int = 2) -> str:
+    """An effect with its interval for a cell of a table: ``+0.60 [+0.46, +0.74]``."""
+    mean, low, high = (number(x, digits) for x in effect)
+    return f"{mean} [{low}, {high}]"
 
 
 def interval(effect: Effect, digits: int = 2, sign: bool = True, unit: str = "") -> str:

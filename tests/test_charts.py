@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import struct
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import vl_convert
 
 from polinb import charts, heat_tables, paper
 from polinb.errors import DataError, ParameterError
@@ -336,9 +338,11 @@ def test_heatmap_of_no_shift_at_all() -> None:
 def test_gamma_has_interval_null_band_and_the_papers_lines() -> None:
     spec = charts.gamma_curve(curve(), curve().assign(r=0.5), theirs()).to_dict()
     lines = {row["line"] for row in rows(spec)}
-    assert {"InhibitFT (ours)", "random sets (ours)", "paper: Llama-3.1-8B"} <= lines and len(lines) == 6
+    assert {"InhibitFT (ours)", "one random set (ours)", "paper: Llama-3.1-8B"} <= lines and len(lines) == 6
     (band,) = [unit for unit in marks(spec) if kind(unit) == "area"]
-    assert band["transform"] == [{"filter": "datum.line == 'random sets (ours)'"}]
+    assert band["transform"] == [{"filter": "datum.line == 'one random set (ours)'"}]
+    two = charts.gamma_curve(curve(), pd.concat([curve(), curve()]), theirs()).to_dict()
+    assert "random sets (ours)" in {row["line"] for row in rows(two)}
     ours = [row for row in rows(spec) if row["line"] == "InhibitFT (ours)"]
     assert len(ours) == 9 and {row["high"] for row in ours} == {0.4, None}  # infinity is drawn as missing
     printed = [row for row in rows(spec) if row["line"] == "paper: Qwen2.5-7B" and row["topic"] == "race"]
@@ -366,8 +370,28 @@ def test_paper_beside_ours_keeps_groups_apart() -> None:
     colours = points["encoding"]["color"]["scale"]
     assert dict(zip(colours["domain"], colours["range"], strict=True))["ours"] == "#000000"
     assert colours["domain"][-1] == "ours"
+    assert "title" not in points["encoding"]["x"] or points["encoding"]["x"]["title"] is None
     bare = charts.paper_vs_ours(beside().drop(columns=["low", "high", "group"]))
     assert len(units(bare, "point")) == 1
+
+
+def test_panels_of_one_measure_have_one_range() -> None:
+    frame = pd.concat([beside(), beside().assign(group="other R", value=0.9, high=1.1).head(2)])
+    frame["measure"] = ["R", "R", "%", "%", "R", "R"]
+    data = [row for row in rows(charts.paper_vs_ours(frame).to_dict()) if "most" in row]
+    reach = {row["group"]: (row["least"], row["most"]) for row in data}
+    assert reach == {"R": (0.3, 1.1), "other R": (0.3, 1.1), "share": (2.0, 4.35)}
+    alone = rows(charts.paper_vs_ours(frame.drop(columns="measure"), "value").to_dict())
+    assert {row["most"] for row in alone if "most" in row} == {4.35}, "without measures all panels have one range"
+
+
+def test_a_long_title_of_a_panel_is_drawn_in_lines() -> None:
+    long = beside().assign(group="a title that is much longer than a phone is wide (Tables 1, 4–6)")
+    spec = charts.paper_vs_ours(long).to_dict()
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=charts.VEGA_LITE)
+    shown = [html.unescape(t) for t in re.findall(r"<(?:text|tspan)[^>]*>([^<]+)<", svg)]
+    lines = [t for t in shown if "title" in t or "phone" in t or "Tables" in t]
+    assert lines == ["a title that is much longer than", "a phone is wide", "(Tables 1, 4–6)"], lines
 
 
 def test_scores_are_binned_and_add_up() -> None:

@@ -184,8 +184,41 @@ def test_closing_page_covers_every_exhibit(exp):
     assert len(exhibits) == 22 and (exhibits[["paper", "ours", "differs", "here"]].map(len) > 0).all(axis=None)
     groups = beside.dots(exp).groupby("group")["source"].agg(set)
     assert all("ours" in sources and len(sources) > 1 for sources in groups)
+    wide = beside.table(beside.dots(exp)).set_index(["group", "item"])
+    shares = wide.loc["% of neurons (Figure 3b)", [c for c in wide if c.startswith("paper")]]
+    assert (
+        shares.shape == (2, 4) and shares.loc["general"].eq(4.35).all() and shares.loc["topic-specific"].eq(0.65).all()
+    )
     table = beside.claims(exp)
     assert table["verdict"].str.len().min() > 0 and len(table) >= 10
+
+
+def test_closing_page_compares_the_same_topics(root):
+    from polinb import paper
+
+    one = experiment(root, ablation_topics=["race"])
+    dots = beside.dots(one)
+    gammas = dots[dots["group"].str.contains("by γ")]
+    assert gammas["group"].unique() == ["R: InhibitFT by γ in per cent, race (Tables 7–10)"]
+    theirs = paper.gamma_ablation().query("topic == 'race' and model == 'Qwen2.5-7B' and gamma_percent == 25")
+    shown = gammas.query("item == '25' and source == 'paper: Qwen2.5-7B'")
+    assert shown["value"].tolist() == theirs["rmse"].tolist()
+    assert gammas.query("source == 'ours'")[["low", "high"]].notna().all(axis=None), "one topic keeps its interval"
+    rows = beside.exhibit_map(one).set_index("exhibit")
+    at = paper.gamma_ablation().query("topic == 'race' and table == 7").set_index("gamma_percent")["rmse"]
+    assert rows.loc["Table 7", "paper"] == f"lowest R {at.min():.2f} at γ = {at.idxmin():g} % (race)"
+
+
+def test_a_mean_over_random_sets_has_no_interval_and_one_set_keeps_its_own():
+    row = {"trained": "crime", "r": 0.5, "r_low": 0.25, "r_high": 0.75}
+    arms = [{"arm": "random-layer", **row}, {"arm": "inhibitft", **row}]
+    one = beside.inhibit_lines(pd.DataFrame(arms)).query("source == 'ours'").set_index("group")
+    assert one.loc["random", ["low", "high"]].tolist() == [0.25, 0.75]
+    two = (
+        beside.inhibit_lines(pd.DataFrame([*arms, {**arms[0], "r": 1.0}])).query("source == 'ours'").set_index("group")
+    )
+    assert two.loc["random", "value"] == 0.75 and two.loc["random", ["low", "high"]].isna().all()
+    assert two.loc["InhibitFT (G)", ["low", "high"]].tolist() == [0.25, 0.75]
 
 
 def test_judge_report(exp):

@@ -1,5 +1,6 @@
 """Every chapter: its form, its refusals, and a real run through papermill on the tiny profile."""
 
+import html
 import importlib
 import os
 import re
@@ -92,6 +93,24 @@ def store(book_store):
     return book_store
 
 
+def unprinted(written):
+    """What a reader should not meet: headers with names of the code; in prose a hyphen as minus, signed zeros."""
+    plain = re.sub(r"`[^`]*`|\$[^$]*\$", "", written)
+    if "{table}" in written:
+        first = next((line for line in plain.splitlines() if line.startswith("|")), "")
+        return [name for name in html.unescape(first).split("|") if "_" in name]
+    return re.findall(r"(?<![\w-])-\d[\d.]*|[+−-]0\.0+(?!\d)|\d%|\w*\(s\)", plain)
+
+
+def test_what_a_reader_should_not_meet_is_found():
+    table = (
+        "````{table} x_y\n:name: tbl-x\n\n| a | p&#95;no | $S_t$ |\n| ---: | --- | --- |\n| 1 | x&#95;y | -1 |\n````"
+    )
+    assert unprinted(table) == [" p_no "]
+    assert unprinted("by -0.5 `-1` $-1$ and +0.00, 47% of 2 case(s)") == ["-0.5", "+0.00", "7%", "case(s)"]
+    assert not unprinted("by −0.5, 0.00 and +0.001, 47 % of 2-3 cases (sic)")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_runs_alone_on_tiny(name, store, tmp_path):
     done = papermill(name, tmp_path / "out.ipynb", "-p", "profile", "tiny", store=store)
@@ -102,6 +121,9 @@ def test_runs_alone_on_tiny(name, store, tmp_path):
             assert any("polinb-vega" in o.get("data", {}).get("text/html", "") for o in cell.outputs), cell.source
         if "numbered_table(" in cell.source:
             assert any("{table}" in o.get("data", {}).get("text/markdown", "") for o in cell.outputs), cell.source
+        for output in cell.get("outputs", []):
+            written = output.get("data", {}).get("text/markdown", "")
+            assert not unprinted(written), (cell.source, unprinted(written))
     text = "".join(str(o) for cell in book.cells for o in cell.get("outputs", []))
     assert "randomly initialised" in text, "numbers of a tiny run are labelled as such"
     answer = front.answer(tmp_path / "out.ipynb")

@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from polinb import __version__, answers, answers_beyond, answers_interventions, front, unrun, wording
 from polinb.experiment import Experiment
+from polinb.notebook import say
 from polinb.params import Params
 from polinb.wording import Answer, interval, told
 
@@ -57,6 +58,25 @@ def test_numbers_are_printed_as_numbers():
     assert wording.number(math.inf) == "∞" and wording.number(NAN) == "–" and wording.number(0.25, sign=False) == "0.25"
     assert wording.percent((0.5, 0.25, 0.75)) == "**50 %** [25, 75]" and wording.thousands(46080) == "46\u202f080"
     assert wording.listed(["a", "b", "c"]) == "a, b and c" and wording.listed(["a"]) == "a" and not wording.listed([])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("by **-0.54** [-0.60, +0.10]", "by **−0.54** [−0.60, +0.10]"),
+        ("+0.00 [-0.00, +0.01]", "0.00 [0.00, +0.01]"),
+        ("-0.05, +0.050, -0 and +0.00.", "−0.05, +0.050, 0 and 0.00."),
+        *[(kept, kept) for kept in ("`a-1 -2`", "$x -2$", "a-1, x1e-05 and 2024-05")],
+        ("a gap of 4.1e-08", "a gap of 4.1 × 10⁻⁸"),
+        ("47% of 100 %", "47 % of 100 %"),
+    ],
+)
+def test_prose_has_one_kind_of_minus_and_no_signed_zero(text, shown):
+    assert wording.typeset(text) == shown and say(text).data == shown
+
+
+def test_powers_of_ten_are_written_out():
+    assert wording.power(1.6e-6) == "2 × 10⁻⁶" and wording.power(0.02) == "0.02" and wording.power(-3e12) == "−3 × 10¹²"
 
 
 def test_only_small_runs_are_labelled():

@@ -128,10 +128,10 @@ def test_latex_shows_what_the_page_shows() -> None:
         frame, "tbl-x", "Mean $R_c$ in %.", {"gamma": ".1f"}, {"gamma": r"$\gamma$"}, markup=["see"]
     )
     text = saved(shown.data, "tex")
-    assert r"\caption{Mean \(R_c\) in \%.}" in text and r"\label{tbl-x}" in text
+    assert r"\caption{Mean \(R_c\) in \%.}" in text and r"\label{tab:x}" in text
     assert r"\begin{tabular}{rll}" in text
-    assert r"\(\gamma\) & who\_am\_i & see \\" in text
-    assert r"5.0 & 50 \% \& \{x\} & \ref{tbl-a} \\" in text and r"\(-\)2.5 & -- & \(R\) \\" in text
+    assert r"\(\gamma\) & who am i & see \\" in text
+    assert r"5.0 & 50 \% \& \{x\} & \ref{tab:a} \\" in text and r"\(-\)2.5 & -- & \(R\) \\" in text
     assert [line for line in text.splitlines() if line.endswith("rule")] == [r"\toprule", r"\midrule", r"\bottomrule"]
 
 
@@ -166,3 +166,65 @@ def test_an_empty_table_still_has_its_header() -> None:
 def test_intervals_as_text() -> None:
     frame = pd.DataFrame({"r": [0.5, np.nan, -0.25], "r_low": [0.25, 0, -np.inf], "r_high": [0.75, 0, np.nan]})
     assert tables.intervals(frame, "r") == ["0.50 [0.25, 0.75]", "–", "−0.25 [−∞, ?]"]
+
+
+def cells(name: str, values: list[float], **options: object) -> list[str]:
+    return [row[0] for row in body(pd.DataFrame({name: values}), **options)[2:]]
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([-0.1081, 0.003786], ["−0.108", "0.004"]),
+        ([0.65, 4.35], ["0.65", "4.35"]),
+        ([6.0, 4.0], ["6", "4"]),
+        ([0.5, np.nan, 12.25], ["0.50", "–", "12.25"]),
+        ([-0.1081, 0.003786, 58.291], ["−0.108", "0.004", "58.291"]),
+        ([1234.56789, 1.0], ["1235", "1"]),
+        ([20.3, -9.25e-16], ["20.3", "0.0"]),
+        ([0.0, -9.25e-16], ["0", "0"]),
+        ([2e-6, -1e-9], ["2 × 10⁻⁶", "−1 × 10⁻⁹"]),
+        ([2e-6, 0.0], ["2 × 10⁻⁶", "0"]),
+    ],
+)
+def test_a_column_has_one_number_of_decimals(values: list[float], shown: list[str]) -> None:
+    assert cells("x", values) == shown
+
+
+def test_headers_are_words_and_the_csv_keeps_the_names_of_the_code() -> None:
+    frame = pd.DataFrame({"p_no_drop": [0.1], "some_new_name": [1]})
+    text = tables.numbered_table(frame, "tbl-x", "Caption.").data
+    assert body(frame)[0] == ["p (no drop)", "some new name"]
+    assert saved(text, "csv").startswith("p_no_drop,some_new_name\r\n")
+
+
+def test_intervals_are_numbers_in_the_csv() -> None:
+    own = pd.DataFrame({"r": [0.25, np.nan, -0.5], "low": [-0.45, np.nan, -np.inf], "high": [0.95, np.nan, np.nan]})
+    frame = pd.DataFrame({"arm": list("abc"), "R": tables.intervals(own, "r"), "note": ["1 [a]", "1 [0, 2]", "x"]})
+    text = saved(tables.numbered_table(frame, "tbl-x", "Caption.").data, "csv")
+    read = pd.read_csv(io.StringIO(text))
+    assert list(read) == ["arm", "R", "R_low", "R_high", "note"]
+    pd.testing.assert_frame_equal(
+        read[["R", "R_low", "R_high"]], own.set_axis(["R", "R_low", "R_high"], axis=1), check_exact=True
+    )
+    shown = frame.assign(R_low=0.0)  # a column of that name is there already: the text stays
+    assert "−0.45" in saved(tables.numbered_table(shown, "tbl-x", "Caption.").data, "csv")
+
+
+def test_numbers_of_the_csv_carry_no_noise() -> None:
+    frame = pd.DataFrame({"points": [20.3, -9.25e-16], "n_topics": [6.0, np.nan], "x": [0.1 + 0.2, 1e-9]})
+    rows = list(csv.reader(io.StringIO(saved(tables.numbered_table(frame, "tbl-x", "Caption.").data, "csv"))))
+    assert rows[1:] == [["20.3", "6", "0.3"], ["0.0", "", "1e-09"]]
+
+
+def test_an_interval_has_no_signed_zero() -> None:
+    frame = pd.DataFrame({"r": [-0.001], "low": [-0.004], "high": [0.101]})
+    assert tables.intervals(frame, "r") == ["0.00 [0.00, 0.10]"]
+
+
+@pytest.mark.parametrize(
+    ("name", "label"), [("tbl-drops", "tab:drops"), ("fig-a-b", "fig:a-b"), ("sec-x", "sec:x"), ("other", "other")]
+)
+def test_labels_of_latex_say_what_they_label(name: str, label: str) -> None:
+    assert latex.label(name) == label
+    assert latex.from_myst(f"{{numref}}`{name}`") == rf"\ref{{{label}}}"

@@ -1,6 +1,7 @@
 """Verdicts follow from effect and interval alone, and every claim gets a row."""
 
 import math
+import re
 
 import pytest
 
@@ -40,6 +41,7 @@ def test_every_claim_has_a_row_and_numbers_of_the_tables_behind_it(tmp_path):
     assert len(hard) == 6 and hard["claim"].is_unique
     excess = rivals.equal_shift(exp).set_index("arm").loc["InhibitFT (G)"]
     row = hard[hard["claim"] == "… more than simply training less"].iloc[0]
-    assert row["effect"] == f"{excess['excess']:+.2f} [{excess['low']:+.2f}, {excess['high']:+.2f}]"
+    written = f"{excess['excess']:+.2f} [{excess['low']:+.2f}, {excess['high']:+.2f}]"
+    assert row["effect"] == re.sub(r"[+-](?=0\.00)", "", written).replace("-", "−")
     assert row["verdict"] == verdicts.judged((excess["excess"], excess["low"], excess["high"]), "below")
     assert [rivals.kind(a.name) for a in verdicts.swap_arms(exp)] == ["fine-tune", "inhibitft", "random-layer"]

@@ -316,7 +316,7 @@
       "\\begin{table}",
       "\\centering",
       "\\caption{" + written + "}",
-      "\\label{" + name.replace(/[^A-Za-z0-9:-]/g, "-") + "}",
+      "\\label{tab:" + name.replace(/[^A-Za-z0-9:-]/g, "-") + "}", // the data of a figure, as a table
       "\\begin{tabular}{" + right.map((r) => (r ? "r" : "l")).join("") + "}",
       "\\toprule",
       line(table.headers.map(tex)),

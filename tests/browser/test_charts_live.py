@@ -266,12 +266,12 @@ def test_the_slider_and_the_menu_show_the_exact_sets(visit, folder):
         sets = neuron_sets(scores(), gamma)
         general, own = int(sets.general.sum()), int(sets.specific[topic].sum())
         chosen = int(sets.political[topic].sum())
-        line = f"γ = {gamma:g} %, {topic}: {chosen:,} neurons in N_t, {general:,} in G, {own:,} in S_t"
+        line = f"γ = {gamma:g} %, {topic}: {chosen:,} neurons in Nₜ, {general:,} in G, {own:,} in Sₜ"
         page.wait_for_function(
             "line => [...document.querySelectorAll('#fig-scores svg text')].some(n => n.textContent === line)", arg=line
         )
         for one in TOPICS:
-            told = f"G {general:,} · S_t {int(sets.specific[one].sum()):,} · strict {int(sets.strict[one].sum()):,}"
+            told = f"G {general:,} · Sₜ {int(sets.specific[one].sum()):,} · strict {int(sets.strict[one].sum()):,}"
             assert told in words(page), (gamma, one)
         assert slider.get_attribute("aria-valuetext") == f"{gamma:g} %"
     assert page.locator("#fig-scores svg").inner_html() != before
@@ -330,7 +330,7 @@ def test_latex_is_balanced_and_escaped(visit, folder):
     page = opened(visit, folder, "all.html")
     name, content = saved(page, "fig-heat", "tex")
     text = content.decode()
-    assert name == "fig-heat.tex" and r"\caption{Shift of \(N_t\) in \%.}" in text and r"\label{fig-heat}" in text
+    assert name == "fig-heat.tex" and r"\caption{Shift of \(N_t\) in \%.}" in text and r"\label{tab:fig-heat}" in text
     assert text.count(r"\\") == 1 + 9 and text.count(r"\toprule") == 1
     assert r"crime & race & \(-\)0.25 & \(-\)0.55 & 0.05 & 8 \\" in text
     text = saved(page, "fig-dots", "tex")[1].decode()
