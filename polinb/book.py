@@ -27,6 +27,7 @@ import yaml
 
 from polinb.errors import ParameterError, PolinbError
 from polinb.params import Params
+from polinb.secrets import hide, refuse
 from polinb.unrun import labels
 from polinb.unrun import page as stand_in
 from polinb.webdata import web_folder
@@ -112,7 +113,8 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         name = name.strip()
         if not equals or not name.isidentifier():
-            raise ParameterError("--set", text, "name=value")
+            raise ParameterError("--set", hide(text), "name=value")
+        refuse({name: value}, Params.model_fields)
         if name in settings:
             raise ParameterError(name, value, "one value; it is given twice")
         settings[name] = _typed(name, value)
@@ -319,17 +321,25 @@ def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> str:
                 config=config,
             )
         except PapermillExecutionError as error:
-            raise BookError(_failure(layout, name, error)) from None
+            _hide_in(partial)
+            raise BookError(hide(_failure(layout, name, error))) from None
         except DeadKernelError:
+            _hide_in(partial)
             left = partial.relative_to(layout.root)
             raise BookError(
                 f"chapter {name}: its process died, most likely for want of memory. What ran is in {left}"
             ) from None
-    text = normalise(nbformat.read(partial, as_version=4), layout.root)
+    text = hide(normalise(nbformat.read(partial, as_version=4), layout.root), forms=False)
     partial.unlink()
     with contextlib.suppress(OSError):
         layout.failed.rmdir()  # stays while another chapter's remains are in it
     return text
+
+
+def _hide_in(notebook: Path) -> None:
+    """Take keys of the environment out of what a failed chapter left."""
+    if notebook.is_file():
+        _write(notebook, hide(notebook.read_text("utf-8"), forms=False))
 
 
 def _failure(layout: Layout, name: str, error: Any) -> str:
@@ -390,7 +400,7 @@ def _typed(name: str, value: str) -> Any:
         return value
     try:
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # also: a date that is none, a number of 5000 digits, [[[[…
         raise ParameterError(name, value, "a YAML value, such as 5, true, text or [a, b]") from None
     if "float" in kind:  # YAML 1.1 reads 2e-5 as text
         return [_number(item) for item in parsed] if isinstance(parsed, list) else _number(parsed)
