@@ -62,6 +62,8 @@ def plain_label(body: bytes) -> str | None:
         content = message["content"]
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return None
+    if not content and isinstance(message.get("refusal"), str):
+        content = message["refusal"]  # read like any other reply
     if not isinstance(content, str):
         return None
     words = re.sub(r"[^a-z]+", " ", content.casefold()).split()
