@@ -79,6 +79,7 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
     Raises:
         ModelError: unknown name or architecture, unreachable hub, or weights that are not safetensors.
     """
+    import torch
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -117,9 +118,10 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
         raise ModelError(
             f"the weights of {name!r} are truncated or damaged ({error}); remove {_whereabouts(name)} and load it again"
         ) from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, AssertionError) as error:
-        # settings that no code expects end anywhere in transformers
-        raise ModelError(f"cannot load model {name!r}: {type(error).__name__}: {error}") from error
+    except (ModelError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # settings that no code expects end anywhere in transformers and what it uses
+        raise ModelError(f"cannot load model {name!r}: {type(error).__name__}: {str(error)[:1000]}") from error
     check_complete(name, notes)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -58,7 +58,7 @@ def restored(path, whole) -> None:
     shutil.copytree(whole, path)
 
 
-@budgets(150, 1500)
+@budgets(100, 1500)
 def test_any_damage_is_noticed(size, kept, capsys):
     store, path, whole = kept
 

@@ -51,7 +51,7 @@ def values(node):
 PLACES = [path for path in places(notebook()) if path]
 
 
-@budgets(150, 1500)
+@budgets(100, 1500)
 def test_any_executed_notebook(size, tmp_path):
     own = tmp_path / "notebooks"
     own.mkdir()

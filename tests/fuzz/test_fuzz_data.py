@@ -130,7 +130,7 @@ def csv_rows(raw: bytes):
     return [dict(zip(lines[0], cells, strict=False)) for cells in lines[1:]] if lines else None
 
 
-@budgets(150, 1500)
+@budgets(100, 1500)
 def test_csv(size, tmp_path):
     def check(case):
         rows, quoting, end, header, damage = case
@@ -165,7 +165,7 @@ def json_rows(raw: bytes, lines: bool):
         return None
 
 
-@budgets(200, 2000)
+@budgets(120, 2000)
 def test_json(size, tmp_path):
     def check(case):
         rows, lines, ascii_only, suffix, damage = case

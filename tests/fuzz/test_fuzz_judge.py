@@ -76,7 +76,7 @@ def plain_label(body: bytes) -> str | None:
     return "any"
 
 
-@budgets(150, 1500)
+@budgets(100, 1500)
 def test_any_reply(size, monkeypatch, tmp_path):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 

@@ -33,7 +33,7 @@ def plainly(typed: str) -> set[tuple[int, int]] | None:
     return found or None
 
 
-@budgets(200, 2000)
+@budgets(120, 2000)
 def test_any_list(size):
     def check(typed):
         try:

@@ -80,7 +80,7 @@ def valid(params: Params, profile: str, given: dict[str, object]) -> None:
     canonical(params.model_dump()).encode("utf-8")
 
 
-@budgets(150, 1500)
+@budgets(100, 1500)
 def test_any_settings(size):
     def check(case):
         profile, given = case
@@ -170,7 +170,7 @@ def test_what_papermill_injects_is_what_was_meant(size):
     run("papermill", size, named.flatmap(lambda n: st.tuples(st.just(n), near(n) | json_like)), check)
 
 
-@budgets(150, 1500)
+@budgets(100, 1500)
 def test_any_command_line(size):
     def check(texts):
         try:
