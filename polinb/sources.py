@@ -32,6 +32,21 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_path(path: Path) -> None:
+    """Refuse what no file system takes as a path, such as one with NUL or with a part of more than 255 bytes.
+
+    Raises:
+        DataError: says why.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        shown = ascii(str(path))[1:-1]
+        fail(shown if len(shown) <= 200 else f"{shown[:200]}…", f"no such data ({first_line(error)[:200]})")
+
+
 def read_table(path: Path, name: str | None = None) -> list[dict[str, Any]]:
     """Rows of a local file, in file order.
 
@@ -43,6 +58,7 @@ def read_table(path: Path, name: str | None = None) -> list[dict[str, Any]]:
         DataError: no such file, a format that is not read, or content that is not of that format.
     """
     name = name or str(path)
+    check_path(path)
     kind = _kind(path, name)
     try:
         raw = path.read_bytes()

@@ -10,7 +10,7 @@ import unicodedata
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
-from fuzzing import budgets, plain, refused, run
+from fuzzing import budgets, plain, refused, run, text
 from hypothesis import strategies as st
 
 from polinb.data import load_data, load_statements
@@ -305,3 +305,32 @@ def test_a_folder_in_the_layout_of_ideoinst(size, tmp_path):
         case | st.tuples(st.sampled_from(sorted(good)), st.just([]), DAMAGE, st.just(True)),
         check,
     )
+
+
+@budgets(100, 1000)
+def test_any_name_of_data(size, tmp_path, monkeypatch):
+    """Nothing has such a name: refused, whatever is in it, and nothing is fetched or made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def check(name):
+        for load in (load_data, load_statements):
+            try:
+                load(name)
+            except DataError as error:
+                refused(error)
+            else:
+                raise AssertionError(f"{name!r} is no data")
+        assert not list(tmp_path.iterdir())
+        return False
+
+    suffix = st.sampled_from(["", ".csv", ".json", ".parquet", ".pkl", "/"])
+    part = text | st.sampled_from(
+        ["..", ".", "~", "a\0b", "x" * 300, "x" * 5000, "hub:", "hub:../..", "file://", "hub:a", "//", "-"]
+    )
+    name = (
+        st.tuples(part, part, suffix)
+        .map("".join)
+        .filter(lambda n: n not in ("bundled", "ideoinst", "compass", "ideologies"))
+    )
+    run("data names", size, name.filter(lambda n: not (n.startswith("hub:") and n.count("/") == 1)), check)

@@ -8,7 +8,7 @@ from fuzzing import INPUTS, OUTCOMES, SLOW_LEAST
 
 PROPERTIES = {
     "parameters", "notebook names", "papermill", "command line", "csv", "json", "parquet", "statements",
-    "ideoinst folder", "neuron lists", "judge replies", "ratings", "judge cache", "executed notebooks",
+    "ideoinst folder", "data names", "neuron lists", "judge replies", "ratings", "judge cache", "executed notebooks",
     "records of runs", "artifact files", "artifact.json", "artifact names", "artifact inputs", "model folders",
 }  # fmt: skip
 
@@ -22,13 +22,10 @@ def test_the_slow_run_tries_ten_thousand_inputs():
 
 
 def test_properties_see_both_good_and_bad_inputs():
-    if not PROPERTIES <= {name for _, name in INPUTS}:
+    if not {name for _, name in INPUTS} >= PROPERTIES:
         pytest.skip("only a part ran")
-    for name in PROPERTIES - {
-        "judge cache",
-        "artifact inputs",
-        "artifact.json",
-    }:  # the first two take all, the last none
+    one_sided = {"judge cache", "artifact inputs", "artifact.json", "data names"}  # by their nature
+    for name in PROPERTIES - one_sided:
         assert OUTCOMES[name, "accepted"] and OUTCOMES[name, "refused"], f"{name}: every input ends alike"
 
 
