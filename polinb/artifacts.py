@@ -121,8 +121,9 @@ class Store:
             ArtifactError: a name that would leave the store.
         """
         for part in (kind, key):
-            if not part or not part.replace("-", "").replace("_", "").isalnum():
-                raise ArtifactError(f"artifact name {part!r}: letters, digits, '-' and '_' only")
+            plain = part.isascii() and part.replace("-", "").replace("_", "").isalnum()
+            if not plain or len(part) > 100:  # with what is added to it, a file system takes 255
+                raise ArtifactError(f"artifact name {part[:100]!r}: at most 100 letters, digits, '-' and '_' only")
         return self.root / kind / key
 
     def find(self, kind: str, inputs: Mapping[str, Any]) -> Artifact | None:

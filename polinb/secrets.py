@@ -37,7 +37,7 @@ _FORMS = re.compile(
       | \bBearer\s+[A-Za-z0-9._~+/-]{16,}""",
     re.VERBOSE,
 )
-_USERINFO = re.compile(r"(?<=://)[^/\s@?#]*:[^/\s@?#]*@")
+_USERINFO = re.compile(r"(?<=://)[^/\s@?#'\"]+@")  # a user name alone may be a token
 _QUERY = re.compile(
     r"(?<=[?&])((?:api_?key|access_?token|token|key|password|secret|signature)=)[^&#\s'\"]+", re.IGNORECASE
 )
@@ -105,8 +105,9 @@ def _values() -> list[str]:
 
 def _encodings(value: str) -> Iterator[str]:
     yield from dict.fromkeys(
-        (value, quote(value, safe=""), quote_plus(value), html.escape(value), json.dumps(value)[1:-1])
+        (value, quote(value), quote(value, safe=""), quote_plus(value), html.escape(value), json.dumps(value)[1:-1])
     )
+    yield value.encode("utf-8", "surrogateescape").hex()
     raw = value.encode("utf-8", "surrogateescape")
     for shift in range(3):  # base64 depends on where in a text the value begins; its inner characters do not
         text = base64.b64encode(b"\0" * shift + raw).decode()
