@@ -121,7 +121,10 @@ def _load(kind: str, content: bytes, name: str, columns: list[str] | None = None
     # cache tells files apart by path and time only.
     with tempfile.TemporaryDirectory(prefix="polinb-data-") as folder:
         copy = Path(folder) / f"rows.{kind}"
-        copy.write_bytes(content)
+        try:
+            copy.write_bytes(content)
+        except OSError as error:
+            fail(name, f"cannot be copied into {folder} ({error.strerror}); free space there or point TMPDIR elsewhere")
         options: dict[str, Any] = {}
         if columns is not None:
             text = datasets.Features({column: datasets.Value("string") for column in columns})
