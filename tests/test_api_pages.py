@@ -22,6 +22,7 @@ INTERNAL = {
     "__main__": "the command line, told by `python -m polinb --help`",
     "artifact_check": "whether an artifact is what was written",
     "artifact_lock": "one maker an artifact at a time",
+    "book_guard": "builds of the book that are killed",
     "normalise": "executed notebooks made comparable, for the book",
     "progress": "progress bars",
     "sphinx_api": "these pages",
