@@ -51,9 +51,10 @@ def chain(reference: Reference, folder: Path, seed: int) -> list[str]:
     for lock in root.glob("*/.*.lock"):
         with FileLock(lock, timeout=0):
             assert lock.stat().st_size == 0
-    # what a killed training leaves outside the store: an empty folder for checkpoints that were never asked for
-    left = list(temporary.rglob("*"))
-    assert all(p.is_dir() and p.name.startswith("polinb-train-") for p in left), left
+    # outside the store a killed training leaves an empty folder, a killed reading of data a copy of what it read
+    assert all(p.name.startswith(("polinb-train-", "polinb-data-")) for p in temporary.iterdir())
+    assert not [p for p in temporary.glob("polinb-train-*/*")]
+    assert sum(p.stat().st_size for p in temporary.rglob("*")) < 2_000_000
     return hits
 
 

@@ -38,7 +38,12 @@ def finishes(reference: Reference, root: Path, kept: dict[str, tuple[int, int]])
     assert {name: now[name] for name in kept} == kept
 
 
-@pytest.mark.parametrize("stage", STAGES)
+def some(*stages: str) -> list[object]:
+    """All stages; those that are not named only when slow tests are asked for."""
+    return [pytest.param(each, marks=[] if each in stages else pytest.mark.slow) for each in STAGES]
+
+
+@pytest.mark.parametrize("stage", some("variants", "patching"))
 def test_a_full_disk_in_every_stage(reference: Reference, tmp_path: Path, stage: str) -> None:
     """A limit on the size of files stands in for the disk: each library below meets it in its own way."""
     root = tmp_path / "store"
@@ -47,7 +52,7 @@ def test_a_full_disk_in_every_stage(reference: Reference, tmp_path: Path, stage:
     assert error == "ArtifactError" and f"artifact {KIND[stage]}/" in told and "File too large" in told
     assert str(root) in told and "POLINB_STORE" in told and "finished before is kept" in told
     assert finished(root) == kept and leftovers(root) == []
-    if stage in ("variants", "inhibitft"):
+    if stage != "variants":  # from scratch: see the next test
         finishes(reference, root, kept)
 
 
@@ -125,8 +130,8 @@ def test_a_read_only_store_with_something_damaged(foreign: Path) -> None:
     assert table.is_file(), "it stays for reading"
 
 
-@pytest.mark.parametrize("kind", ["machine", "card", "python"])
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("kind", ["machine", "card", pytest.param("python", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stage", some("variants", "scores", "judge"))
 def test_no_memory_in_every_stage(reference: Reference, tmp_path: Path, stage: str, kind: str) -> None:
     root = tmp_path / "store"
     kept = earlier(reference, root, stage)
@@ -134,7 +139,7 @@ def test_no_memory_in_every_stage(reference: Reference, tmp_path: Path, stage: s
     assert error == "OutOfMemoryError" and f"artifact {KIND[stage]}/" in told and "finished before is kept" in told
     assert ("micro_batch" if KIND[stage] == "variant" else "eval_batch") in told and "\n" not in told
     assert finished(root) == kept and leftovers(root) == []
-    if (stage, kind) == ("scores", "machine"):
+    if (stage, kind) == ("inhibitft", "machine"):
         finishes(reference, root, kept)
 
 
@@ -147,7 +152,7 @@ def test_memory_that_really_ends(reference: Reference, tmp_path: Path) -> None:
     assert finished(root) == {} and leftovers(root) == []
 
 
-@pytest.mark.parametrize("stage", ["variants", "inhibitft"])
+@pytest.mark.parametrize("stage", [pytest.param("variants", marks=pytest.mark.slow), "inhibitft"])
 def test_a_loss_that_is_not_finite(reference: Reference, tmp_path: Path, stage: str) -> None:
     root = tmp_path / "store"
     kept = earlier(reference, root, stage)
