@@ -53,7 +53,7 @@ def chain(reference: Reference, folder: Path, seed: int) -> list[str]:
             assert lock.stat().st_size == 0
     # outside the store a killed training leaves an empty folder, a killed reading of data a copy of what it read
     assert all(p.name.startswith(("polinb-train-", "polinb-data-")) for p in temporary.iterdir())
-    assert not [p for p in temporary.glob("polinb-train-*/*")]
+    assert not list(temporary.glob("polinb-train-*/*"))
     assert sum(p.stat().st_size for p in temporary.rglob("*")) < 2_000_000
     return hits
 
