@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -70,24 +71,37 @@ class Worker:
             start_new_session=True,
         )
 
-    def kill(self, after: float) -> list[int]:
-        """Kill -9 this process alone, as the system does for want of memory; what it had started must end by itself.
+    def helped(self) -> float:
+        """Wait for its kernel or its builder of pages; when that was there (monotonic seconds)."""
+        while self.process.poll() is None and not self._children():
+            time.sleep(0.02)
+        return time.monotonic()
 
-        Returns:
-            The processes that it left behind; empty also if it had ended before.
+    def _children(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill(self, after: float) -> bool:
+        """Kill -9 this process alone, as the system does for want of memory, ``after`` seconds with its helper.
+
+        What it had started must end by itself. Whether it was still at work.
         """
+        self.helped()
         try:
             self.process.wait(after)
-            return []
         except subprocess.TimeoutExpired:
-            left = psutil.Process(self.process.pid).children(recursive=True)
+            left = self._children()
             self.process.kill()
             self.process.communicate()
-            _, alive = psutil.wait_procs(left, timeout=20)
+            _, alive = psutil.wait_procs(left, timeout=30)
             for each in alive:
                 each.kill()
-            assert not alive, f"still at work 20 s after the kill: {[each.cmdline() for each in alive]}"
-            return [each.pid for each in left]
+            assert not alive, f"still at work 30 s after the kill: {alive}"
+            return True
+        self.end()
+        return False
 
     def end(self) -> str:
         """What it printed, once it ended well."""
