@@ -44,3 +44,7 @@ class JudgeError(PolinbError, RuntimeError):
 
 class ArtifactError(PolinbError, RuntimeError):
     """An artifact cannot be written, or what is on disk is not what was written."""
+
+
+class OutOfMemoryError(PolinbError, MemoryError):
+    """There was not enough memory, of the machine or of its graphics card, for a stage."""

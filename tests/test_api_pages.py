@@ -20,6 +20,9 @@ API = REPO / "book" / "api"
 INTERNAL = {
     "__init__": "the version",
     "__main__": "the command line, told by `python -m polinb --help`",
+    "artifact_check": "whether an artifact is what was written",
+    "artifact_lock": "one maker an artifact at a time",
+    "book_guard": "builds of the book that are killed",
     "normalise": "executed notebooks made comparable, for the book",
     "progress": "progress bars",
     "sphinx_api": "these pages",
@@ -29,6 +32,7 @@ INTERNAL = {
     "sphinx_meta": "descriptions of pages",
     "sphinx_run": "the box on each chapter",
     "sphinxext": "the book's Sphinx extension",
+    "trouble": "low-level failures in clear words",
     "vendor": "browser files of the book",
 }
 DIRECTIVE = re.compile(
