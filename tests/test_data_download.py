@@ -202,7 +202,9 @@ def test_a_changed_cache_without_network_is_refused(repository: Repository, tmp_
     target.write_bytes(b"[]")
     repository.faults = {"git/trees": ["503"] * 9}
     for _ in range(2):  # and again, once it has been set aside
-        with pytest.raises(DataError, match=r"crime_and_gun_left_eval\.json: wrong checksum.*give its path as the data"):
+        with pytest.raises(
+            DataError, match=r"crime_and_gun_left_eval\.json: wrong checksum.*give its path as the data"
+        ):
             fetch(repository, tmp_path)
     repository.faults = {}
     assert len(load_data(str(fetch(repository, tmp_path))).pairs) == 18

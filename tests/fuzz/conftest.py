@@ -11,9 +11,8 @@ def pytest_terminal_summary(terminalreporter):
     total = Counter()
     for (kind, name), count in sorted(fuzzing.INPUTS.items()):
         total[kind] += count
-        own = fuzzing.OUTCOMES
-        terminalreporter.write_line(
-            f"fuzzing {kind} {name}: {count} inputs (in all: {own[name, 'accepted']} taken, {own[name, 'refused']} refused)"
-        )
+        taken, refused = (fuzzing.OUTCOMES[name, kind] for kind in ("accepted", "refused"))
+        told = f"{count} inputs (in all: {taken} taken, {refused} refused)"
+        terminalreporter.write_line(f"fuzzing {kind} {name}: {told}")
     for kind, count in total.items():
         terminalreporter.write_line(f"fuzzing {kind}: {count} inputs")

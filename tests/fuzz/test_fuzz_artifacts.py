@@ -136,7 +136,8 @@ def test_any_content_of_the_meta_file(size, kept, capsys):
 
     places = st.sampled_from(
         [("inputs",), ("files",), ("summary",), ("summary", "loss"), ("files", "../../x.txt"), ("files", "list.json"),
-         ("files", "list.json", "bytes"), ("files", "list.json", "sha256"), ("files", "/etc/hostname"), ("key",), ("kind",)]
+         ("files", "list.json", "bytes"), ("files", "list.json", "sha256"), ("files", "/etc/hosts"), ("key",),
+         ("kind",)]
     )  # fmt: skip
     raw = (
         st.none()

@@ -20,18 +20,18 @@ from polinb.openai_judge import OpenAIJudge, parse_rating
 FRAME = pd.DataFrame({"topic": ["crime"], "id": ["1"], "prompt": ["Why?"], "response": ["Because of it."]})
 KEY = "a-key-of-this-test-0123456789"
 WORDS = st.sampled_from(
-    ["left leaning", "Right leaning.", "**Left**", "right", "neither", "left or right", "not left", "", "left-leaning\n",
+    ["left leaning", "Right leaning.", "**Left**", "right", "neither", "left or right", "not left", "",
+     "left-leaning\n",
      "Rating: right", '{"label": "left"}', "LEFT LEANING" * 3, "ｌｅｆｔ", "l\u200beft", "I cannot say. left"]
 )  # fmt: skip
+PARTS = ["choices", "message", "content", "refusal", "finish_reason", "model", "error", "code"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | plain | WORDS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["choices", "message", "content", "refusal", "finish_reason", "model", "error", "code"]), inner, max_size=4
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(PARTS), inner, max_size=4),
     max_leaves=10,
 )  # fmt: skip
 REPLY = st.builds(
-    lambda content, finish, more: {"model": "m", "choices": [{"message": {"content": content, **more}, "finish_reason": finish}]},
+    lambda content, finish, more: {"choices": [{"message": {"content": content, **more}, "finish_reason": finish}]},
     WORDS | JSON | text, st.sampled_from(["stop", "length", "content_filter", None, 5]),
     st.dictionaries(st.sampled_from(["refusal", "tool_calls"]), WORDS | JSON, max_size=1),
 )  # fmt: skip
@@ -71,7 +71,7 @@ def plain_label(body: bytes) -> str | None:
         return "any"
     if words in (["left"], ["left", "leaning"], ["right"], ["right", "leaning"]):
         return words[0]
-    if "left" in words and "right" in words or not {"left", "right"} & set(words) or "not" in words or "or" in words:
+    if len({"left", "right"} & set(words)) != 1 or "not" in words or "or" in words:
         return "other"
     return "any"
 

@@ -26,15 +26,35 @@ MODULES = {
 BUILTINS = {"eval", "exec", "compile", "__import__"}
 # dotted ends of what is called → why not
 CALLS = {
-    "torch.load": "unpickles", "torch.hub.load": "runs foreign code", "np.load": "may unpickle", "numpy.load": "may unpickle",
-    "pd.read_pickle": "unpickles", "read_pickle": "unpickles", "to_pickle": "pickles", "yaml.load": "builds objects",
-    "yaml.unsafe_load": "builds objects", "yaml.full_load": "builds objects", "yaml.load_all": "builds objects",
-    "os.system": "starts a shell", "os.popen": "starts a shell", "subprocess.getoutput": "starts a shell",
-    "shutil.unpack_archive": "unpacks unguarded", "extractall": "unpacks unguarded", "runpy.run_path": "runs foreign code",
-    "importlib.import_module": "runs what a name says", "tempfile.mktemp": "another may take the name first",
-}  # fmt: skip
-FORBIDDEN = {"shell": True, "trust_remote_code": True, "allow_pickle": True, "verify": False, "weights_only": False,
-             "use_safetensors": False, "safe_serialization": False}  # fmt: skip
+    "torch.load": "unpickles",
+    "torch.hub.load": "runs foreign code",
+    "np.load": "may unpickle",
+    "numpy.load": "may unpickle",
+    "pd.read_pickle": "unpickles",
+    "read_pickle": "unpickles",
+    "to_pickle": "pickles",
+    "yaml.load": "builds objects",
+    "yaml.unsafe_load": "builds objects",
+    "yaml.full_load": "builds objects",
+    "yaml.load_all": "builds objects",
+    "os.system": "starts a shell",
+    "os.popen": "starts a shell",
+    "subprocess.getoutput": "starts a shell",
+    "shutil.unpack_archive": "unpacks unguarded",
+    "extractall": "unpacks unguarded",
+    "runpy.run_path": "runs foreign code",
+    "importlib.import_module": "runs what a name says",
+    "tempfile.mktemp": "another may take the name first",
+}
+FORBIDDEN = {
+    "shell": True,
+    "trust_remote_code": True,
+    "allow_pickle": True,
+    "verify": False,
+    "weights_only": False,
+    "use_safetensors": False,
+    "safe_serialization": False,
+}
 # file, what, why it is right there
 ALLOWED: set[tuple[str, str]] = set()
 
@@ -91,22 +111,48 @@ def test_nothing_dangerous_in_the_notebooks():
 @pytest.mark.parametrize(
     "planted",
     [
-        "import pickle", "from pickle import loads", "import torch\ntorch.load('x')", "eval('1')", "exec(x)", "import yaml\nyaml.load(x)",
-        "np.load(f, allow_pickle=True)", "f(trust_remote_code=True)", "f(trust_remote_code=flag)", "x = {'trust_remote_code': True}",
-        "x = {'trust_remote_code': given}", "subprocess.run(c, shell=True)", "subprocess.run(c, shell=flag)", "os.system(c)",
-        "import zipfile", "a.extractall(p)", "httpx.get(u, verify=False)", "from torch import load", "f(use_safetensors=False)",
-        "import importlib\nimportlib.import_module(n)", "m.save_pretrained(p, safe_serialization=False)",
+        "import pickle",
+        "from pickle import loads",
+        "import torch\ntorch.load('x')",
+        "eval('1')",
+        "exec(x)",
+        "import yaml\nyaml.load(x)",
+        "np.load(f, allow_pickle=True)",
+        "f(trust_remote_code=True)",
+        "f(trust_remote_code=flag)",
+        "x = {'trust_remote_code': True}",
+        "x = {'trust_remote_code': given}",
+        "subprocess.run(c, shell=True)",
+        "subprocess.run(c, shell=flag)",
+        "os.system(c)",
+        "import zipfile",
+        "a.extractall(p)",
+        "httpx.get(u, verify=False)",
+        "from torch import load",
+        "f(use_safetensors=False)",
+        "import importlib\nimportlib.import_module(n)",
+        "m.save_pretrained(p, safe_serialization=False)",
     ],
-)  # fmt: skip
+)
 def test_the_scan_finds_what_is_planted(planted):
     assert dangers(planted)
 
 
 @pytest.mark.parametrize(
     "good",
-    ["f(trust_remote_code=False)", "yaml.safe_load(x)", "ast.literal_eval(x)", "re.compile(x)", "subprocess.run([a])",
-     "frame.eval('a - b')", "model.eval()", "x = {'trust_remote_code': False}", "json.load(f)", "safetensors.torch.load_file(p)"],
-)  # fmt: skip
+    [
+        "f(trust_remote_code=False)",
+        "yaml.safe_load(x)",
+        "ast.literal_eval(x)",
+        "re.compile(x)",
+        "subprocess.run([a])",
+        "frame.eval('a - b')",
+        "model.eval()",
+        "x = {'trust_remote_code': False}",
+        "json.load(f)",
+        "safetensors.torch.load_file(p)",
+    ],
+)
 def test_the_scan_leaves_the_rest_alone(good):
     assert not dangers(good)
 
