@@ -1,7 +1,7 @@
 # make book   executes the notebooks and builds the book        make test   lint, types and tests
 # Both make their own environment first. Works with GNU make 3.81 and later (macOS has 3.81).
 .DEFAULT_GOAL := help
-.PHONY: help setup book lab app test lint types fmt lock hooks clean distclean
+.PHONY: help setup book lab app test lint types fmt lock audit hooks clean distclean
 .SUFFIXES:
 
 VENV ?= .venv
@@ -34,6 +34,7 @@ help:
 	@echo 'make types       mypy'
 	@echo 'make fmt         format code, strip notebooks'
 	@echo 'make lock        resolve requirements.lock anew after a change of pyproject.toml'
+	@echo 'make audit       ask the advisory services about the locked packages (needs the network)'
 	@echo 'make hooks       install the git hooks (pre-commit, local only)'
 	@echo 'make clean       remove what was built (computed results stay in their store)'
 	@echo 'make distclean   clean, and remove $(VENV)'
@@ -77,6 +78,10 @@ fmt: setup
 lock:
 	@t=$$(mktemp -d) && trap 'rm -rf "$$t"' EXIT && \
 	$(if $(PYTHON),'$(PYTHON)',python3) -m venv "$$t/venv" && "$$t/venv/bin/python" .ci/lock.py
+
+# Status 3: the advisory service could not be reached, so nothing was audited.
+audit: setup
+	@$(BIN)/python .ci/audit.py
 
 hooks: setup
 	@$(BIN)/pre-commit install

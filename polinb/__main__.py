@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from polinb import __version__
 from polinb.errors import ParameterError, PolinbError
+from polinb.secrets import hide
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,10 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = arguments.run(arguments)
     except ParameterError as error:
-        print(f"polinb: {error}", file=sys.stderr)
+        print(f"polinb: {hide(str(error))}", file=sys.stderr)
         return 2
     except PolinbError as error:
-        print(f"polinb: {error}", file=sys.stderr)
+        print(f"polinb: {hide(str(error))}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"polinb: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)

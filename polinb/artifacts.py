@@ -1,7 +1,8 @@
 """Where results live: content-addressed, checked, atomic, with provenance, and free of pickles.
 
 An artifact is a folder ``<root>/<kind>/<key>/`` whose key is a hash of everything that determines it. It appears in
-one rename, so a half-written one is never seen; its files' digests are checked when it is read.
+one rename, so a half-written one is never seen; the digests of its files and of its own record are checked when it is
+read. A process that is killed leaves a hidden folder at most, which the next one to make something beside it removes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -24,20 +26,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polinb.artifact_check import META, DamagedError, canonical, check, digest_of, seal, sync, sync_folder
+from polinb.artifact_lock import locked, sweep
 from polinb.errors import ArtifactError
+from polinb.trouble import explain, note_unfinished, notice
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-META = "artifact.json"
 ALLOWED = frozenset({".safetensors", ".parquet", ".csv", ".json", ".jsonl", ".txt"})
 _PACKAGES = ("torch", "transformers", "nnsight", "trl", "peft", "datasets", "scikit-learn", "numpy", "pandas")
-
-
-def canonical(value: Any) -> str:
-    """One JSON text for equal inputs, whatever the order of keys."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def key_of(inputs: Mapping[str, Any]) -> str:
@@ -95,13 +94,18 @@ class Artifact:
         """Table ``name``.parquet."""
         import pandas as pd
 
-        return pd.read_parquet(self.path / f"{name}.parquet")
+        return pd.read_parquet(self._file(f"{name}.parquet"))
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """Arrays of ``name``.safetensors."""
         from safetensors.numpy import load_file
 
-        return dict(load_file(self.path / f"{name}.safetensors"))
+        return dict(load_file(self._file(f"{name}.safetensors")))
+
+    def _file(self, name: str) -> Path:
+        if name not in self.meta["files"]:  # an unlisted file was never checked
+            raise ArtifactError(f"artifact {self.meta['kind']}/{self.path.name} has no file {name!r}")
+        return self.path / name
 
 
 class Store:
@@ -121,25 +125,23 @@ class Store:
             ArtifactError: a name that would leave the store.
         """
         for part in (kind, key):
-            if not part or not part.replace("-", "").replace("_", "").isalnum():
-                raise ArtifactError(f"artifact name {part!r}: letters, digits, '-' and '_' only")
+            plain = part.isascii() and part.replace("-", "").replace("_", "").isalnum()
+            if not plain or len(part) > 100:  # with what is added to it, a file system takes 255
+                raise ArtifactError(f"artifact name {part[:100]!r}: at most 100 letters, digits, '-' and '_' only")
         return self.root / kind / key
 
     def find(self, kind: str, inputs: Mapping[str, Any]) -> Artifact | None:
-        """The checked artifact, or ``None``. A damaged one is set aside under a new name and reported."""
+        """The checked artifact, or ``None``. A damaged one is set aside under a new name and reported.
+
+        Raises:
+            ArtifactError: it is there but may not be read, or it is damaged and cannot be set aside.
+        """
         path = self.path(kind, key_of(inputs))
-        if not path.exists():
-            return None
         try:
-            return self._check(path, inputs)
-        except ArtifactError as error:
-            aside = path.with_name(f"{path.name}-damaged-{time.time_ns()}")
-            try:
-                path.rename(aside)
-            except FileNotFoundError:  # another process set it aside first
-                return None
-            print(f"{error}; set aside as {aside.name}, making it again", file=sys.stderr)
-            return None
+            return self._look(path, inputs)
+        except DamagedError:
+            with locked(path, self.root):
+                return self._checked(path, inputs)
 
     def get(self, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]) -> Artifact:
         """The artifact determined by ``inputs``; made by ``make`` if it is not there.
@@ -147,28 +149,42 @@ class Store:
         Args:
             make: writes files into the folder it is given and returns a small JSON-able summary.
 
-        Two processes that want the same artifact: one makes it, the other waits. If ``make`` fails, nothing is left.
+        Two processes that want the same artifact: one makes it, the other waits; if the first one dies, the other takes
+        over. If ``make`` fails, nothing is left.
 
         Raises:
             ArtifactError: the folder cannot be written (read-only, disk full), or a forbidden file type.
+            OutOfMemoryError: there was not enough memory to make it.
         """
-        from filelock import FileLock
-
-        found = self.find(kind, inputs)
-        if found is not None:
-            return found
         path = self.path(kind, key_of(inputs))
+        with suppress(DamagedError):  # looked at again below, when no other process can be mending it
+            found = self._look(path, inputs)
+            if found is not None:
+                return found
+        with locked(path, self.root):
+            found = self._checked(path, inputs)
+            return found if found is not None else self._make(path, kind, inputs, make)
+
+    def _checked(self, path: Path, inputs: Mapping[str, Any]) -> Artifact | None:
+        """As :meth:`find`, for the process that holds the lock."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path.with_name(f".{path.name}.lock"))
-            with lock:
-                found = self.find(kind, inputs)
-                return found if found is not None else self._make(path, kind, inputs, make)
-        except OSError as error:
-            raise ArtifactError(
-                f"cannot write artifact {kind}/{path.name} under {self.root}: {error.strerror or error}. Free space or "
-                "point POLINB_STORE at a folder that can be written; what was finished before is kept."
-            ) from error
+            return self._look(path, inputs)
+        except DamagedError as error:
+            aside = path.with_name(f"{path.name}-damaged-{time.time_ns()}")
+            try:
+                path.rename(aside)
+            except OSError as reason:
+                raise ArtifactError(
+                    f"{error}, and it cannot be set aside under {self.root}: {reason.strerror or reason}. Make that "
+                    "folder writable, or point POLINB_STORE at another one"
+                ) from None
+            notice(f"{error}; set aside as {aside.name}, making it again")
+            return None
+
+    @staticmethod
+    def _look(path: Path, inputs: Mapping[str, Any]) -> Artifact | None:
+        meta = check(path, inputs)
+        return None if meta is None else Artifact(path, meta)
 
     def _make(
         self,
@@ -177,16 +193,18 @@ class Store:
         inputs: Mapping[str, Any],
         make: Callable[[Path], Mapping[str, Any] | None],
     ) -> Artifact:
-        work = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        work = None
         try:
+            sweep(path)
+            work = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
             start = time.perf_counter()
             summary = dict(make(work) or {})
             seconds = time.perf_counter() - start
-            files = {p.name: {"bytes": p.stat().st_size, "sha256": _digest(p)} for p in sorted(work.iterdir())}
+            files = {p.name: {"bytes": p.stat().st_size, "sha256": digest_of(p)} for p in sorted(work.iterdir())}
             bad = [name for name in files if Path(name).suffix not in ALLOWED]
             if bad:
                 raise ArtifactError(f"artifact {kind}: file type of {bad} is not allowed; use {sorted(ALLOWED)}")
-            meta = {
+            given = {
                 "kind": kind,
                 "key": path.name,
                 "inputs": dict(inputs),
@@ -194,47 +212,21 @@ class Store:
                 "files": files,
                 "provenance": {**provenance(), "seconds": round(seconds, 3)},
             }
+            # as it will be read: a maker and a later reader must see the same summary
+            meta: dict[str, Any] = json.loads(json.dumps(given, ensure_ascii=False, allow_nan=False))
+            meta["seal"] = seal(meta)
             (work / META).write_text(json.dumps(meta, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False))
-            _sync(work)
+            sync(work)
             work.rename(path)
+            sync_folder(path.parent)
+        except BaseException as error:
+            note_unfinished(f"{kind}: {error or type(error).__name__}")
+            explain(error, f"artifact {kind}/{path.name}", self.root)
+            raise
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            if work is not None:
+                shutil.rmtree(work, ignore_errors=True)
         return Artifact(path, meta)
-
-    @staticmethod
-    def _check(path: Path, inputs: Mapping[str, Any]) -> Artifact:
-        try:
-            meta = json.loads((path / META).read_text("utf-8"))
-            stored = canonical(meta["inputs"])
-            files = dict(meta["files"])
-            sizes = {name: int(entry["bytes"]) for name, entry in files.items()}
-            meta["summary"], meta["provenance"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ArtifactError(f"artifact {path.parent.name}/{path.name} has no readable {META} ({error})") from None
-        if stored != canonical(dict(inputs)):
-            raise ArtifactError(f"artifact {path.parent.name}/{path.name} was made from other inputs")
-        for name, size in sizes.items():
-            file = path / name
-            if Path(name).name != name or not file.is_file():
-                raise ArtifactError(f"artifact {path.parent.name}/{path.name}: file {name!r} is missing")
-            if file.stat().st_size != size:
-                raise ArtifactError(
-                    f"artifact {path.parent.name}/{path.name}: {name} has {file.stat().st_size} bytes, not {size}"
-                )
-            if _digest(file) != files[name].get("sha256"):
-                raise ArtifactError(f"artifact {path.parent.name}/{path.name}: {name} was changed (SHA-256 differs)")
-        return Artifact(path, meta)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
 
 
 @cache

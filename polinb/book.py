@@ -15,7 +15,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,8 +24,11 @@ from typing import Any
 
 import yaml
 
+from polinb.book_guard import ends_with_parent, set_aside, sockets
 from polinb.errors import ParameterError, PolinbError
 from polinb.params import Params
+from polinb.secrets import hide, refuse
+from polinb.trouble import UNFINISHED
 from polinb.unrun import labels
 from polinb.unrun import page as stand_in
 from polinb.webdata import web_folder
@@ -44,7 +46,6 @@ _PACKAGES = (
 )
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 BEYOND = "Beyond the paper"  # caption of the part whose chapters run only when asked for
-_SOCKET_PATH = 80  # a socket's path may have about 104 characters on macOS
 
 
 class BookError(PolinbError, RuntimeError):
@@ -85,11 +86,12 @@ class Layout:
 
 @dataclass(frozen=True)
 class Chapter:
-    """One chapter after a run: seconds its execution took, and whether that was an earlier run."""
+    """One chapter after a run: seconds its execution took, whether that was an earlier run, what it left undone."""
 
     name: str
     seconds: float
     reused: bool
+    unfinished: tuple[str, ...] = ()
 
 
 def find_layout(start: Path | None = None) -> Layout:
@@ -112,7 +114,8 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         name = name.strip()
         if not equals or not name.isidentifier():
-            raise ParameterError("--set", text, "name=value")
+            raise ParameterError("--set", hide(text), "name=value")
+        refuse({name: value}, Params.model_fields)
         if name in settings:
             raise ParameterError(name, value, "one value; it is given twice")
         settings[name] = _typed(name, value)
@@ -159,6 +162,8 @@ def make_book(
                 _say(f"[{number}/{len(wanted)}] {name}")
                 done.append(run_chapter(layout, name, given))
                 _say(f"[{number}/{len(wanted)}] {name}: {_told(done[-1])}")
+            for name in set(every) - set(wanted):
+                _set_aside(layout, name)
             absent = [name for name in every if not (layout.chapters / f"{name}.ipynb").is_file()]
             missing = [name for name in absent if name in core]
             built = time.monotonic()
@@ -171,6 +176,9 @@ def make_book(
     old = [name for name in every if name not in wanted + absent and not _stands(layout, name, given)]
     if old:
         _say(f"note: these chapters show an earlier run with other settings or code: {', '.join(old)}")
+    for chapter in done:
+        for text in chapter.unfinished:
+            _say(f"not finished, tried again by the next run: {chapter.name}: {text}")
     if missing:
         _say(f"no pages built: chapters never run so far: {', '.join(missing)}")
     elif absent:
@@ -219,17 +227,30 @@ def run_chapter(layout: Layout, name: str, parameters: Mapping[str, Any]) -> Cha
     known = _stands(layout, name, parameters)
     if known:
         return Chapter(name, float(known["seconds"]), True)
+    _set_aside(layout, name)
     mark = fingerprint(
         layout.notebooks / f"{name}.ipynb", parameters
     )  # before the run: what changes later is not in it
     target = layout.chapters / f"{name}.ipynb"
     started = time.monotonic()
-    text = _execute(layout, name, parameters)
+    text, unfinished = _execute(layout, name, parameters)
     seconds = round(time.monotonic() - started, 1)
+    # A kill between the two writes must not leave the new notebook with the old record.
+    target.with_suffix(".json").unlink(missing_ok=True)
     _write(target, text)
-    record = {"fingerprint": mark, "sha256": _sha256(target), "seconds": seconds}
+    # What could not be finished, as while a judge is down, is shown now and run again next time.
+    record = {"fingerprint": "" if unfinished else mark, "sha256": _sha256(target), "seconds": seconds}
     _write(target.with_suffix(".json"), json.dumps(record, indent=1, sort_keys=True) + "\n")
-    return Chapter(name, seconds, False)
+    return Chapter(name, seconds, False, unfinished)
+
+
+def _set_aside(layout: Layout, name: str) -> None:
+    """Keep an executed notebook that was damaged under another name, so that none is shown or read as a result."""
+    target = layout.chapters / f"{name}.ipynb"
+    promised = str(_read_json(target.with_suffix(".json")).get("sha256", ""))
+    told = set_aside(target, promised, _sha256(target), layout.failed)
+    if told:
+        _say(f"chapter {told}, running it again")
 
 
 def _stands(layout: Layout, name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,7 +280,7 @@ def build_pages(layout: Layout) -> Path:
     """The pages from ``book/``, from scratch, every warning an error; path of the first page."""
     for name in ("html", ".doctrees", "jupyter_execute"):
         shutil.rmtree(layout.build / name, ignore_errors=True)
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    command = [sys.executable, "-c", ends_with_parent("from jupyter_book.cli.main import main; main()")]
     command += [
         "build",
         "book",
@@ -287,8 +308,8 @@ def build_pages(layout: Layout) -> Path:
 # --- Running one notebook ---
 
 
-def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> str:
-    """Text of the executed, normalised notebook; on failure the part that ran stays in ``layout.failed``."""
+def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Text of the executed, normalised notebook, and what it left undone; on failure ``layout.failed`` has what ran."""
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -302,7 +323,7 @@ def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> str:
     cells = nbformat.read(source, as_version=4).cells
     if not any("parameters" in cell.metadata.get("tags", []) for cell in cells):
         raise BookError(f"notebooks/{name}.ipynb: no cell has the tag 'parameters'")
-    with _sockets() as folder, _environment(layout, folder):
+    with sockets() as folder, _environment(layout, folder):
         # sockets in a folder of this run only: TCP ports can be taken between the choice and the start
         config = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}})
         try:
@@ -319,17 +340,26 @@ def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> str:
                 config=config,
             )
         except PapermillExecutionError as error:
-            raise BookError(_failure(layout, name, error)) from None
+            _hide_in(partial)
+            raise BookError(hide(_failure(layout, name, error))) from None
         except DeadKernelError:
+            _hide_in(partial)
             left = partial.relative_to(layout.root)
             raise BookError(
                 f"chapter {name}: its process died, most likely for want of memory. What ran is in {left}"
             ) from None
-    text = normalise(nbformat.read(partial, as_version=4), layout.root)
+        undone = _lines(Path(folder) / "unfinished")
+    text = hide(normalise(nbformat.read(partial, as_version=4), layout.root), forms=False)
     partial.unlink()
     with contextlib.suppress(OSError):
         layout.failed.rmdir()  # stays while another chapter's remains are in it
-    return text
+    return text, undone
+
+
+def _hide_in(notebook: Path) -> None:
+    """Take keys of the environment out of what a failed chapter left."""
+    if notebook.is_file():
+        _write(notebook, hide(notebook.read_text("utf-8"), forms=False))
 
 
 def _failure(layout: Layout, name: str, error: Any) -> str:
@@ -347,13 +377,6 @@ def _failure(layout: Layout, name: str, error: Any) -> str:
 
 
 @contextlib.contextmanager
-def _sockets() -> Iterator[str]:
-    base = tempfile.gettempdir()
-    with tempfile.TemporaryDirectory(prefix="pb-", dir=base if len(base) < _SOCKET_PATH else "/tmp") as folder:
-        yield folder
-
-
-@contextlib.contextmanager
 def _environment(layout: Layout, folder: str) -> Iterator[None]:
     """What a kernel inherits: this checkout first, nothing of the user's own IPython, a fixed hash seed."""
     extra = {
@@ -362,6 +385,7 @@ def _environment(layout: Layout, folder: str) -> Iterator[None]:
         "IPYTHONDIR": f"{folder}/ipython",
         "JUPYTER_PREFER_ENV_PATH": "1",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        UNFINISHED: f"{folder}/unfinished",
     }
     before = {name: os.environ.get(name) for name in extra}
     os.environ.update(extra)
@@ -390,7 +414,7 @@ def _typed(name: str, value: str) -> Any:
         return value
     try:
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # also: a date that is none, a number of 5000 digits, [[[[…
         raise ParameterError(name, value, "a YAML value, such as 5, true, text or [a, b]") from None
     if "float" in kind:  # YAML 1.1 reads 2e-5 as text
         return [_number(item) for item in parsed] if isinstance(parsed, list) else _number(parsed)
@@ -466,10 +490,17 @@ def _sha256(path: Path) -> str:
         return ""
 
 
+def _lines(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(dict.fromkeys(path.read_text("utf-8").splitlines()))
+    except OSError:
+        return ()
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from polinb.checkpoints import check_folder
 from polinb.errors import ModelError, ParameterError
 from polinb.progress import bar
 
@@ -150,6 +151,7 @@ def _folder(model: str, revision: str) -> tuple[str, str]:
             f"classifier {model!r} has no safetensors weights, and pickled ones are never loaded. "
             "Take a revision that has them, or convert it once and give the folder"
         )
+    check_folder(folder)
     return str(folder), commit
 
 

@@ -15,7 +15,7 @@ from polinb.hub import read_hub
 from polinb.pairs import FRACTIONS, SPLITS, Pair, StanceData, split_of
 from polinb.prompts import answer_prompt, statement_prompt
 from polinb.rows import LEANINGS, TOPICS, normalise, stance_rows
-from polinb.sources import SUFFIXES, file_sha256, read_table
+from polinb.sources import SUFFIXES, check_path, file_sha256, read_table
 from polinb.statements import Statement, StatementSet, load_statements
 
 __all__ = [
@@ -84,6 +84,7 @@ def load_data(
 
 
 def _local(path: Path) -> tuple[str, list[dict[str, Any]], dict[str, Any]]:
+    check_path(path)
     if path.is_dir():
         folder = ideoinst.find_folder(path)
         sums = ideoinst.folder_sums(folder)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from polinb.errors import DataError, ParameterError
 from polinb.sources import file_sha256
+from polinb.trouble import notice
 
 if TYPE_CHECKING:
     import httpx
@@ -77,36 +78,68 @@ class PinnedFiles:
     def ensure(self) -> dict[str, str]:
         """SHA-256 of every file by its path, after download (first time) or verification (every time after).
 
+        A file that is no longer what was downloaded is reported, set aside under a new name and downloaded again.
+
         Raises:
-            DataError: no network, an error answer, a truncated or changed file, a full disk, a damaged cache.
+            DataError: no network, an error answer, a truncated or changed file, a full disk, a damaged cache that
+                cannot be mended.
         """
         from filelock import FileLock
 
         try:
-            if not self.manifest.exists():
-                self.root.mkdir(parents=True, exist_ok=True)
-                with FileLock(self.root / ".lock"):
-                    if not self.manifest.exists():  # another process may have brought it meanwhile
+            sums, wrong = self._verify()
+            if sums and not wrong:
+                return sums
+            self.root.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.root / ".lock"):
+                sums, wrong = self._verify()  # another process may have brought or mended it meanwhile
+                if not sums or wrong:
+                    told = self._set_aside(wrong)
+                    try:
                         self._download_all()
-            return self._verify()
+                    except DataError as error:
+                        raise DataError(f"{told}{error}") from error
+                    sums, wrong = self._verify()
         except OSError as error:
             full = error.errno in {errno.ENOSPC, errno.EDQUOT}
             why = "the disk is full" if full else error.strerror or str(error)
             raise DataError(f"the data cache {self.root} cannot be used: {why}. {self.advice}") from error
+        if wrong:
+            raise DataError(f"{next(iter(wrong.values()))}, right after its download. {self.advice}")
+        return sums
 
-    def _verify(self) -> dict[str, str]:
-        remedy = f"Delete the folder {self.root} to download it again"
+    def _verify(self) -> tuple[dict[str, str], dict[Path, str]]:
+        """Checksums that the manifest promises (none without it), and what is wrong with which file."""
         try:
             listed = json.loads(self.manifest.read_text("utf-8"))["files"]
             sums = {path: str(listed[path]["sha256"]) for path in self.paths}
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{self.manifest} is damaged or lists other files. {remedy}") from error
+        except FileNotFoundError:
+            return {}, {}
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return {}, {self.manifest: f"{self.manifest} is damaged or lists other files"}
+        wrong = {}
         for path, expected in sums.items():
             file = self.root / path
             found = file_sha256(file) if file.is_file() else "no file"
             if found != expected:
-                raise DataError(f"{file}: wrong checksum: expected SHA-256 {expected}, found {found}. {remedy}")
-        return sums
+                wrong[file] = f"{file}: wrong checksum: expected SHA-256 {expected}, found {found}"
+        return sums, wrong
+
+    def _set_aside(self, wrong: dict[Path, str]) -> str:
+        """Keep damaged files under another name; what was told about them."""
+        told = ""
+        for file, why in wrong.items():
+            told += f"{why}. "
+            if os.path.lexists(file):
+                aside = file.with_name(f"{file.name}.damaged-{time.time_ns()}")
+                try:
+                    file.rename(aside)
+                except OSError as error:
+                    raise DataError(f"{why}, and it cannot be set aside: {error.strerror}. {self.advice}") from error
+                notice(f"{why}; set aside as {aside.name}, downloading it again")
+        for left in self.root.rglob(".part-*"):  # of downloads that were killed
+            left.unlink(missing_ok=True)
+        return told
 
     def _download_all(self) -> None:
         import httpx

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_LONGEST = 1000  # characters of a wrong value that are shown
+
 
 class PolinbError(Exception):
     """Base of every error that polinb raises on purpose."""
@@ -12,8 +14,16 @@ class ParameterError(PolinbError, ValueError):
 
     def __init__(self, name: str, given: object, allowed: str, hint: str = "") -> None:
         self.name, self.given, self.allowed = name, given, allowed
-        text = f"parameter {name!r}: got {given!r}; allowed: {allowed}"
+        text = f"parameter {name!r}: got {_shown(given)}; allowed: {allowed}"
         super().__init__(f"{text}. {hint}" if hint else text)
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits; an object that fails to show itself
+        return f"a value of type {type(value).__name__} that is too large to show"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
 
 
 class DataError(PolinbError, ValueError):
@@ -34,3 +44,7 @@ class JudgeError(PolinbError, RuntimeError):
 
 class ArtifactError(PolinbError, RuntimeError):
     """An artifact cannot be written, or what is on disk is not what was written."""
+
+
+class OutOfMemoryError(PolinbError, MemoryError):
+    """There was not enough memory, of the machine or of its graphics card, for a stage."""

@@ -500,7 +500,7 @@ class Experiment:
             missing = (table["label"] == "unrated") & (frame["response"].str.strip() != "").to_numpy()
             if missing.any():
                 unrated.append(table)
-                raise _UnratedError
+                raise _UnratedError(_outage(table[missing], len(table)))
             table.to_parquet(folder / "rated.parquet")
             return {"judge": self.judge.name}
 
@@ -618,6 +618,14 @@ class Experiment:
 def finetuned(topic: str, leaning: str) -> Arm:
     """The plain fine-tuned arm of a topic and leaning."""
     return Arm("fine-tune", topic, leaning)
+
+
+def _outage(unrated: pd.DataFrame, total: int) -> str:
+    """What to tell of answers that a judge could not rate."""
+    reasons = unrated["reason"].value_counts() if "reason" in unrated.columns else pd.Series(dtype=int)
+    why = "; ".join(f"{reason}: {count}" for reason, count in reasons.items())
+    told = f"{len(unrated)} of {total} answers were not rated{f' ({why})' if why else ''}"
+    return f"{told}. The other ratings are kept; run again when the judge answers"
 
 
 def _training_facts(tuned: Tuned) -> dict[str, Any]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from polinb.answers import KEY
+from polinb.errors import ArtifactError
 from polinb.tables import escape
 from polinb.wording import label
 
 NAME = "in_this_run.md"  # beside the executed chapters; book/index.md includes it
 PLACE = f"{{glue:md}}`{KEY}:myst`"
 """What stands for the answer in a chapter's first cell."""
+_PARTS = ("profile", "model", "first")
+_REMEDY = "remove it from book/chapters and run make book again"
 _LABEL = re.compile(r"^\((sec-[a-z]+)\)=$", re.M)
 
 
@@ -42,14 +46,22 @@ def page(notebooks: Path, executed: Path, names: Sequence[str]) -> str:
 
 
 def answer(executed: Path) -> dict[str, str] | None:
-    """What an executed chapter answered: profile, model, first (sentence); None if it was not run or says nothing."""
+    """What an executed chapter answered: profile, model, first (sentence); None if it was not run or says nothing.
+
+    Raises:
+        ArtifactError: the file is no notebook, or its answer lacks a part.
+    """
     if not executed.is_file():
         return None
-    for cell in _read(executed).cells:
-        for output in cell.get("outputs", []):
-            meta = output.get("metadata", {})
-            if meta.get("scrapbook", {}).get("name") == KEY and "polinb" in meta:
-                return dict(meta["polinb"])
+    for cell in _cells(executed):
+        for output in _inside(cell, "outputs", list):
+            meta = _inside(output, "metadata", dict)
+            if _inside(meta, "scrapbook", dict).get("name") != KEY or "polinb" not in meta:
+                continue
+            told = _inside(meta, "polinb", dict)
+            if not all(isinstance(told.get(name), str) for name in _PARTS):
+                raise ArtifactError(f"executed chapter {executed.name}: its answer lacks one of {_PARTS}; {_REMEDY}")
+            return dict(told)
     return None
 
 
@@ -67,11 +79,31 @@ def _runs(runs: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _first(notebook: Path) -> str:
-    cells = [cell.source for cell in _read(notebook).cells if cell.cell_type == "markdown"]
-    return str(cells[0]) if cells else ""
+    for cell in _cells(notebook):
+        if isinstance(cell, dict) and cell.get("cell_type") == "markdown":
+            source = cell.get("source")
+            return "".join(map(str, source)) if isinstance(source, list) else str(source or "")
+    return ""
 
 
-def _read(notebook: Path) -> Any:
-    import nbformat
+def _cells(notebook: Path) -> list[Any]:
+    """The cells as they stand in the file: JSON, whatever else is damaged.
 
-    return nbformat.read(notebook, as_version=4)
+    Raises:
+        ArtifactError: it is no notebook of this format.
+    """
+    try:
+        content = json.loads(notebook.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
+        raise ArtifactError(f"executed chapter {notebook.name} is damaged ({why}); {_REMEDY}") from None
+    cells = content.get("cells") if isinstance(content, dict) else None
+    if not isinstance(cells, list):
+        raise ArtifactError(f"executed chapter {notebook.name} is damaged (no list of cells); {_REMEDY}")
+    return cells
+
+
+def _inside(node: Any, name: str, kind: type) -> Any:
+    """``node[name]`` if it is of that kind, else an empty one."""
+    found = node.get(name) if isinstance(node, dict) else None
+    return found if isinstance(found, kind) else kind()

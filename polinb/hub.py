@@ -21,8 +21,9 @@ def read_hub(
     Raises:
         DataError: not a hub id, out of reach, no such data set, no clear split, or a format that is not read.
     """
-    if not _HUB_ID.fullmatch(hub_id) or ".." in hub_id:
-        raise DataError(f"hub:{hub_id}: expected hub:owner/name, as in the address of the data set's page")
+    if not _HUB_ID.fullmatch(hub_id) or ".." in hub_id or len(hub_id) > 200:
+        shown = ascii(hub_id)[1:-1][:200]
+        raise DataError(f"hub:{shown}: expected hub:owner/name, as in the address of the data set's page")
     if Path(hub_id).exists():
         # datasets would take a local folder of that name for the hub's data set.
         raise DataError(f"hub:{hub_id}: a local folder of this name hides the hub's data set; run from another folder")

@@ -20,7 +20,7 @@ SETS = {
     "layer": "random, as many as G in every layer",
     "own": "my own list",
 }
-_ITEM = re.compile(r"(\d{1,9})\.(\d{1,9})(?:-(\d{1,9}))?")
+_ITEM = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _FORM = "layer.neuron or layer.first-last, parted by commas, as in 3.17, 5.0-9"
 
 
@@ -69,6 +69,8 @@ def parse(text: str, layers: int, width: int) -> np.ndarray:
         ParameterError: names the item that is wrong and what is allowed.
     """
     chosen = np.zeros((layers, width), bool)
+    if not isinstance(text, str):
+        raise ParameterError("own list", text, _FORM)
     items = [item.strip() for item in re.split(r"[,;\n]", text) if item.strip()]
     if not items:
         raise ParameterError("own list", text, _FORM)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from polinb.aliases import ALIASES, EMBEDDED
 from polinb.architectures import ARCHITECTURES, ffn_width, n_layers
+from polinb.checkpoints import check_complete, check_folder
 from polinb.errors import ModelError
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
     Raises:
         ModelError: unknown name or architecture, unreachable hub, or weights that are not safetensors.
     """
+    import torch
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -97,6 +99,8 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
     elif name in ALIASES:
         source = ALIASES[name][0]
     safe: dict[str, Any] = {"trust_remote_code": False, "revision": pinned or "main"}
+    if "sha256" in identity:  # a folder
+        check_folder(Path(source).expanduser())
     try:
         config = AutoConfig.from_pretrained(source, **safe)
         if config.model_type not in ARCHITECTURES:
@@ -106,13 +110,19 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
                 "Add a line to ARCHITECTURES in polinb/architectures.py."
             )
         tokenizer = AutoTokenizer.from_pretrained(source, **safe)
-        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=kind, use_safetensors=True, **safe)
+        model: Any
+        model, notes = AutoModelForCausalLM.from_pretrained(
+            source, dtype=kind, use_safetensors=True, output_loading_info=True, **safe
+        )
     except SafetensorError as error:
         raise ModelError(
             f"the weights of {name!r} are truncated or damaged ({error}); remove {_whereabouts(name)} and load it again"
         ) from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot load model {name!r}: {error}") from error
+    except (ModelError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # settings that no code expects end anywhere in transformers and what it uses
+        raise ModelError(f"cannot load model {name!r}: {type(error).__name__}: {str(error)[:1000]}") from error
+    check_complete(name, notes)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return LM(model.to(target).eval(), tokenizer, name, identity)

@@ -7,6 +7,7 @@ values are refused before any model is loaded.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -15,6 +16,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from polinb.errors import ParameterError
+from polinb.secrets import refuse
 
 PROFILES = ("tiny", "quick", "full", "paper")
 TopicName = Literal["crime", "race", "economy", "immigration", "gender", "science"]
@@ -195,7 +197,8 @@ class Params(BaseModel):
         Raises:
             ParameterError: unknown profile, unknown name or a value that is not allowed.
         """
-        if profile not in PROFILES:
+        refuse({"profile": profile, **overrides}, cls.model_fields)
+        if not isinstance(profile, str) or profile not in PROFILES:
             raise ParameterError("profile", profile, ", ".join(PROFILES))
         unknown = sorted(set(overrides) - set(cls.model_fields))
         if unknown:
@@ -254,7 +257,10 @@ class Params(BaseModel):
             value = getattr(self, name)
             if any(mark in value for mark in ("\0", "\n")):
                 raise ParameterError(name, value, "one line of text")
-        _refuse_secrets(self)
+            if any(len(part.encode("utf-8", "replace")) > 255 for part in value.split("/")) or len(value) > 4000:
+                raise ParameterError(name, value, "a name that a file system can have (255 bytes a part)")
+        for name, value in self:
+            _check_plain(name, value)
 
 
 _MORE_NAMES = (
@@ -284,10 +290,12 @@ def from_namespace(namespace: Mapping[str, Any]) -> Params:
     given = {
         name: value
         for name, value in namespace.items()
-        if not name.startswith("_") and name not in _IPYTHON and not _is_machinery(value)
+        if not name.startswith("_")
+        and name not in _IPYTHON
+        and (name in Params.model_fields or not _is_machinery(value))
     }
-    profile = given.pop("profile", None) or "quick"
-    return Params.from_profile(profile, **given)
+    profile = given.pop("profile", None)
+    return Params.from_profile("quick" if profile is None else profile, **given)
 
 
 _IPYTHON = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open"})
@@ -302,14 +310,13 @@ def _allowed(problem: Mapping[str, Any]) -> str:
     return "a value (it is missing)" if problem["type"] == "missing" else text
 
 
-def _refuse_secrets(params: Params) -> None:
-    for name, value in params:
-        texts = value if isinstance(value, list) else [value]
-        for text in texts:
-            if isinstance(text, str) and text.startswith(("sk-", "hf_")) and len(text) > 20:
-                raise ParameterError(
-                    name,
-                    text[:3] + "…",
-                    "no secret",
-                    "Put keys into environment variables, never into a parameter",
-                )
+_UNFIT = re.compile("[\\0\\ud800-\\udfff]")
+
+
+def _check_plain(name: str, value: Any) -> None:
+    """Refuse what no file, hash or table can hold: NUL, lone surrogates, whole numbers beyond 32 bits."""
+    for each in value if isinstance(value, list) else [value]:
+        if isinstance(each, str) and _UNFIT.search(each):
+            raise ParameterError(name, value, "text that UTF-8 can hold, without NUL")
+        if isinstance(each, int) and abs(each) > 2**31 - 1:
+            raise ParameterError(name, value, "whole numbers up to 2147483647")

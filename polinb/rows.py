@@ -53,14 +53,11 @@ def require_columns(rows: Sequence[Mapping[str, Any]], columns: Iterable[str], f
     if not rows:
         fail(file, f"holds no rows; expected at least one with the columns {wanted}")
     found = set().union(*(row.keys() for row in rows))
+    told = ", ".join(sorted(found)) or "none"
     for column in columns:
         if column not in found:
-            fail_at(
-                file,
-                1,
-                column,
-                f"this column is missing; expected {wanted}, found {', '.join(sorted(found)) or 'none'}",
-            )
+            told = told if len(told) <= 300 else f"{told[:300]}…"
+            fail_at(file, 1, column, f"this column is missing; expected {wanted}, found {told}")
 
 
 def text_cell(row: Mapping[str, Any], number: int, column: str, file: str) -> str:

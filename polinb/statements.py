@@ -12,7 +12,7 @@ from typing import Any
 from polinb.errors import DataError
 from polinb.hub import read_hub
 from polinb.rows import statement_rows
-from polinb.sources import SUFFIXES, file_sha256, read_table
+from polinb.sources import SUFFIXES, check_path, file_sha256, read_table
 
 BUNDLED_STATEMENTS = {
     "compass": "Compass statements (polinb's own wording, in the manner of the Political Compass)",
@@ -78,6 +78,7 @@ def load_statements(
         name = title = hub_id
     else:
         path = Path(given)
+        check_path(path)
         if not path.exists() and path.suffix.lower() not in SUFFIXES:
             names, files = ", ".join(BUNDLED_STATEMENTS), ", ".join(SUFFIXES)
             raise DataError(f"{given}: no such statement list; expected {names}, a {files} file or hub:owner/name")

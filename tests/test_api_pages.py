@@ -22,6 +22,9 @@ INTERNAL = {
     "__main__": "the command line, told by `python -m polinb --help`",
     "lab_controls": "the live lab's inputs",
     "lab_slider": "the live lab's slider",
+    "artifact_check": "whether an artifact is what was written",
+    "artifact_lock": "one maker an artifact at a time",
+    "book_guard": "builds of the book that are killed",
     "normalise": "executed notebooks made comparable, for the book",
     "progress": "progress bars",
     "sphinx_api": "these pages",
@@ -32,6 +35,7 @@ INTERNAL = {
     "sphinx_run": "the box on each chapter",
     "sphinx_theme": "what the book changes of its theme",
     "sphinxext": "the book's Sphinx extension",
+    "trouble": "low-level failures in clear words",
     "vendor": "browser files of the book",
 }
 DIRECTIVE = re.compile(

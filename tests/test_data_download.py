@@ -171,20 +171,57 @@ def test_no_network(tmp_path: Path) -> None:
         ideoinst.fetch(None, tmp_path, base, base, attempts=2, wait=0.0)
 
 
-def test_a_changed_cache_is_refused(repository: Repository, tmp_path: Path) -> None:
+def test_a_changed_cache_is_named_set_aside_and_mended(
+    repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = fetch(repository, tmp_path)
+    target, manifest = folder / file_path("crime", "left"), folder.parents[1] / "manifest.json"
+    good, listed = target.read_bytes(), manifest.read_bytes()
+    for number, bad in enumerate((good[:-1], good.replace(b"view", b"VIEW"), b""), 1):
+        target.write_bytes(bad)
+        asked = len(repository.requests)
+        fetch(repository, tmp_path)
+        told = capsys.readouterr().err
+        assert "crime_and_gun_left_eval.json: wrong checksum" in told and "set aside as" in told
+        assert target.read_bytes() == good and manifest.read_bytes() == listed
+        aside = sorted(target.parent.glob("*.damaged-*"), key=lambda path: path.name)
+        assert len(aside) == number and aside[-1].read_bytes() == bad
+        assert len(repository.requests) == asked + 2  # the listing and this file alone
+    target.unlink()
+    fetch(repository, tmp_path)
+    for rubbish in (b"{", b"", b"[]", b'{"files": {}}', b"\xff"):
+        manifest.write_bytes(rubbish)
+        fetch(repository, tmp_path)
+        assert "manifest.json is damaged" in capsys.readouterr().err
+        assert target.read_bytes() == good and manifest.read_bytes() == listed
+
+
+def test_a_changed_cache_without_network_is_refused(repository: Repository, tmp_path: Path) -> None:
     folder = fetch(repository, tmp_path)
     target = folder / file_path("crime", "left")
-    good = target.read_bytes()
-    for bad in (good[:-1], good.replace(b"view", b"VIEW")):
-        target.write_bytes(bad)
-        with pytest.raises(DataError, match=r"crime_and_gun_left_eval\.json: wrong checksum.*Delete the folder"):
-            load_data("ideoinst", cache_dir=tmp_path)
-    target.unlink()
-    with pytest.raises(DataError, match="found no file"):
-        load_data("ideoinst", cache_dir=tmp_path)
-    (folder.parents[1] / "manifest.json").write_text("{")
-    with pytest.raises(DataError, match=r"damaged.*Delete the folder"):
-        load_data("ideoinst", cache_dir=tmp_path)
+    target.write_bytes(b"[]")
+    repository.faults = {"git/trees": ["503"] * 9}
+    for _ in range(2):  # and again, once it has been set aside
+        with pytest.raises(
+            DataError, match=r"crime_and_gun_left_eval\.json: wrong checksum.*give its path as the data"
+        ):
+            fetch(repository, tmp_path)
+    repository.faults = {}
+    assert len(load_data(str(fetch(repository, tmp_path))).pairs) == 18
+
+
+def test_what_a_killed_download_left_is_removed(repository: Repository, tmp_path: Path) -> None:
+    """Some files, half of another, no manifest: the rest is fetched, and the half is gone."""
+    folder = fetch(repository, tmp_path)
+    whole = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    (folder.parents[1] / "manifest.json").unlink()
+    gone = folder / file_path("race", "left")
+    (gone.parent / ".part-x1").write_bytes(gone.read_bytes()[:10])
+    gone.unlink()
+    asked = len(repository.requests)
+    fetch(repository, tmp_path)
+    assert len(repository.requests) == asked + 2 and not list(tmp_path.rglob(".part-*"))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == whole
 
 
 def test_a_full_disk(repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,105 @@
+"""What a folder with model weights may hold: safetensors of its own, no code, nothing that leads elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from polinb.errors import ModelError
+
+_READ = frozenset({".safetensors", ".json", ".jinja", ".model", ".txt"})
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a local model folder that is not what it seems, before anything in it is loaded.
+
+    Raises:
+        ModelError: settings that need the model's own code or another model (adapters), an index or a link that leads
+            out of the folder, or a settings file that is not a JSON object. Names the file.
+    """
+    home = _home(folder)
+    for path in sorted(folder.iterdir()):
+        if path.suffix in _READ and not _inside(path, home):
+            raise ModelError(f"{path}: leads outside the model's folder; put the file itself there")
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"{folder} holds an adapter (adapter_config.json), which loads another model beneath it; merge the two "
+            "with peft's merge_and_unload, save them as safetensors, and give that folder"
+        )
+    config = _settings(folder / "config.json")
+    if not isinstance(config.get("model_type"), str):
+        raise ModelError(f"{folder / 'config.json'}: has no model_type, so the architecture is unknown")
+    _check_code(folder / "config.json", config)
+    if (folder / "tokenizer_config.json").exists():
+        _check_code(folder / "tokenizer_config.json", _settings(folder / "tokenizer_config.json"))
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        _check_index(index, home)
+
+
+def check_complete(name: str, notes: dict[str, Any]) -> None:
+    """Refuse weights that transformers had to invent: it fills missing ones at random and only warns.
+
+    Args:
+        name: how messages call the model.
+        notes: loading information of ``from_pretrained``.
+
+    Raises:
+        ModelError: names the first missing, mismatched or unknown tensors.
+    """
+    for kind, told in (
+        ("missing_keys", "lacks weights"),
+        ("mismatched_keys", "has weights of another shape"),
+        ("unexpected_keys", "has weights that its architecture does not use"),
+    ):
+        found = [str(key[0] if isinstance(key, tuple) else key) for key in notes.get(kind) or ()]
+        if kind == "unexpected_keys":  # constants that older checkpoints stored are no loss
+            found = [key for key in found if key.endswith(".weight")]
+        if found:
+            first = ", ".join(sorted(found)[:3])
+            raise ModelError(f"model {name!r} {told} ({len(found)}): {first}")
+
+
+def _home(folder: Path) -> Path:
+    """The folder that files may lie in: in the hub's cache, a snapshot's files are links to blobs beside it."""
+    whole = folder.resolve()
+    return whole.parents[1] if whole.parent.name == "snapshots" and (whole.parents[1] / "blobs").is_dir() else whole
+
+
+def _inside(path: Path, home: Path) -> bool:
+    try:
+        return path.resolve(strict=True).is_relative_to(home)
+    except (OSError, RuntimeError, ValueError):  # a link to nothing, or to itself; a name with NUL
+        return False
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: cannot be read as JSON ({type(error).__name__}); is it truncated?") from None
+    if not isinstance(found, dict):
+        raise ModelError(f"{path}: expected a JSON object, found {type(found).__name__}")
+    return found
+
+
+def _check_code(path: Path, settings: dict[str, Any]) -> None:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    kind = settings.get("model_type")
+    own = path.name == "config.json" and kind not in CONFIG_MAPPING_NAMES
+    if settings.get("auto_map") and (own or path.name != "config.json"):
+        raise ModelError(
+            f"{path}: asks for code of its own (auto_map), which is never run; take a model whose architecture is part "
+            "of transformers, or a version of it that does not need the code"
+        )
+
+
+def _check_index(index: Path, home: Path) -> None:
+    shards = _settings(index).get("weight_map")
+    if not isinstance(shards, dict) or not shards:
+        raise ModelError(f"{index}: has no weight_map, so it is unknown which file holds which weights")
+    for shard in sorted({str(value) for value in shards.values()}):
+        plain = "\0" not in shard and Path(shard).name == shard and shard.endswith(".safetensors")
+        if not plain or not _inside(index.parent / shard, home):
+            raise ModelError(f"{index}: names {shard[:200]!r}; expected a .safetensors file in the same folder")

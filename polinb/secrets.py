@@ -1,0 +1,132 @@
+"""Keys and passwords: told by their names and their forms, refused as parameters, and taken out of texts.
+
+Secrets belong into environment variables. What a parameter holds is written into executed notebooks, artifacts and
+pages, so that a key must be refused before the first of them is written.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote, quote_plus
+
+from polinb.errors import ParameterError
+
+HIDDEN = "[secret]"
+_LEAST = 8  # characters; a shorter value of a variable would be found in ordinary text
+_NAME = re.compile(
+    r"(?:^|_)(?:api_?key|access_?key|secret|token|password|passwd|passphrase|credentials?|private_?key|key)(?:$|_)",
+    re.IGNORECASE,
+)
+_FORMS = re.compile(
+    r"""(?<![A-Za-z0-9])(?:
+        sk-[A-Za-z0-9_-]{18,}               # OpenAI, Anthropic and their like
+      | hf_[A-Za-z0-9]{18,}                 # Hugging Face
+      | gh[pousr]_[A-Za-z0-9]{18,} | github_pat_[A-Za-z0-9_]{18,}
+      | glpat-[A-Za-z0-9_-]{16,}            # GitLab
+      | (?:AKIA|ASIA)[A-Z0-9]{16}           # Amazon
+      | AIza[A-Za-z0-9_-]{30,}              # Google
+      | xox[abprs]-[A-Za-z0-9-]{10,}        # Slack
+      | eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*  # JSON web tokens
+    ) | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----
+      | \bBearer\s+[A-Za-z0-9._~+/-]{16,}""",
+    re.VERBOSE,
+)
+_USERINFO = re.compile(r"(?<=://)[^/\s@?#'\"]+@")  # a user name alone may be a token
+_QUERY = re.compile(
+    r"(?<=[?&])((?:api_?key|access_?token|token|key|password|secret|signature)=)[^&#\s'\"]+", re.IGNORECASE
+)
+_HINT = "Put keys and passwords into environment variables, never into a parameter"
+
+
+def refuse(settings: Mapping[str, object], known: Mapping[str, object] | None = None) -> None:
+    """Refuse parameters that are a secret by name or by value; the message never shows the value.
+
+    Args:
+        settings: name → value as given; lists and mappings are searched as well.
+        known: names that are parameters (``max_tokens`` is no secret's name).
+
+    Raises:
+        ParameterError: names the parameter.
+    """
+    for name, value in settings.items():
+        # text only: the book's own tables and numbers may stand in a notebook's names
+        if value and name not in (known or ()) and _NAME.search(name) and isinstance(value, str | bytes):
+            raise ParameterError(hide(name), _Unseen(), "no secret", _HINT)
+        try:
+            secret = hide(name) != name or any(hide(text) != text for text in _texts(value))
+        except RecursionError:
+            raise ParameterError(name, _Unseen(), "a value that does not contain itself") from None
+        if secret:
+            raise ParameterError(hide(name), _Unseen(), "no secret", _HINT)
+
+
+def hide(text: str, forms: bool = True) -> str:
+    """``text`` with every known secret replaced, also where it is URL-, HTML-, JSON- or base64-encoded.
+
+    Known are the values of environment variables that are named like secrets and, with ``forms``, whatever has the form
+    of a common service's key or of a password in an address.
+    """
+    for value in _values():
+        for form in _encodings(value):
+            if form in text:
+                text = text.replace(form, HIDDEN)
+    if not forms:
+        return text
+    text = _FORMS.sub(HIDDEN, text)
+    text = _USERINFO.sub(f"{HIDDEN}@", text)
+    return _QUERY.sub(lambda found: found[1] + HIDDEN, text)
+
+
+class _Unseen:
+    """Stands for a value that must not be shown."""
+
+    def __repr__(self) -> str:
+        return "…"
+
+
+def _values() -> list[str]:
+    """Secrets in this process's environment, longest first so that one within another is no trouble.
+
+    A path is none: it says where a key lies.
+    """
+    found = {
+        value.strip()
+        for name, value in os.environ.items()
+        if _NAME.search(name) and len(value.strip()) >= _LEAST and not Path(value.strip()).is_absolute()
+    }
+    return sorted(found, key=lambda value: (-len(value), value))
+
+
+def _encodings(value: str) -> Iterator[str]:
+    yield from dict.fromkeys(
+        (value, quote(value), quote(value, safe=""), quote_plus(value), html.escape(value), json.dumps(value)[1:-1])
+    )
+    yield value.encode("utf-8", "surrogateescape").hex()
+    raw = value.encode("utf-8", "surrogateescape")
+    for shift in range(3):  # base64 depends on where in a text the value begins; its inner characters do not
+        text = base64.b64encode(b"\0" * shift + raw).decode()
+        first, last = (0, 2, 3)[shift], len(text.rstrip("=")) - ((shift + len(raw)) % 3 > 0)
+        inner = text[first:last]
+        if len(inner) >= _LEAST:
+            yield inner
+            yield inner.replace("+", "-").replace("/", "_")
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, bytes):
+        yield value.decode("utf-8", "replace")
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _texts(name)
+            yield from _texts(item)
+    elif isinstance(value, list | tuple | set):
+        for item in value:
+            yield from _texts(item)

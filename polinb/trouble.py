@@ -1,0 +1,85 @@
+"""What goes wrong below a stage, a full disk or too little memory, said in words that name the remedy."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+from pathlib import Path
+
+from polinb.errors import ArtifactError, OutOfMemoryError, PolinbError
+
+UNFINISHED = "POLINB_UNFINISHED"
+"""Environment variable: a file that notes what a run could not finish, so that it is not taken for finished."""
+
+_WRITING = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR,
+    errno.EEXIST, errno.ENAMETOOLONG, errno.ESTALE,
+}  # fmt: skip
+# Rust and C++ below safetensors and PyTorch raise errors of their own, with the reason in their text only.
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+_NO_MEMORY = re.compile(r"can't allocate memory|cannot allocate memory|out of memory|bad_alloc|std::length_error", re.I)
+# What to lower, by kind of artifact; elsewhere answers are written or read.
+_LESS = {"variant": "micro_batch or max_tokens, or train=lora", "preferred": "micro_batch or max_tokens"}
+_LESS_ELSE = "eval_batch (where it trains: micro_batch)"
+
+
+def explain(error: BaseException, what: str, root: Path) -> None:
+    """Raise a clear error in place of ``error``; nothing where it is clear already or none of our business.
+
+    Args:
+        what: the artifact, as in ``artifact kind/key``.
+        root: folder of the store.
+
+    Raises:
+        OutOfMemoryError: ``error`` was a want of memory, in whatever words.
+        ArtifactError: it was a folder that cannot be written.
+    """
+    if isinstance(error, PolinbError):
+        return
+    number = error.errno if isinstance(error, OSError) else _number(error)
+    if number == errno.ENOMEM or _is_memory(error):
+        less = _LESS.get(what.removeprefix("artifact ").split("/")[0], _LESS_ELSE)
+        raise OutOfMemoryError(
+            f"out of memory while making {what} ({_first_line(error)}). Lower {less}, take dtype=bfloat16 or a smaller "
+            "model, or close other programs; what was finished before is kept"
+        ) from error
+    if number in _WRITING:
+        reason = os.strerror(number)
+        file = getattr(error, "filename", None)
+        elsewhere = f" ({file})" if file and not Path(str(file)).is_relative_to(root) else ""
+        raise ArtifactError(
+            f"cannot write {what} under {root}: {reason}{elsewhere}. Free space or point POLINB_STORE at a folder that "
+            "can be written; what was finished before is kept."
+        ) from error
+
+
+def _number(error: BaseException) -> int | None:
+    found = _OS_ERROR.search(str(error)) if isinstance(error, Exception) else None
+    return int(found[1]) if found else None
+
+
+def _is_memory(error: BaseException) -> bool:
+    # PyTorch's own class is a RuntimeError too, as is its error for want of main memory
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error))))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def note_unfinished(text: str) -> None:
+    """Remember that something was not finished, for whoever set the environment variable ``POLINB_UNFINISHED``."""
+    path = os.environ.get(UNFINISHED)
+    if path:
+        try:
+            with Path(path).open("a", encoding="utf-8") as file:
+                file.write(f"{' '.join(text.split())[:300]}\n")
+        except OSError:
+            return  # the error itself is on its way up; this was a note beside it
+
+
+def notice(text: str) -> None:
+    """Tell something on standard error that, like a progress bar, is not to stay in a notebook's page."""
+    print(f" {text}\r ", file=sys.stderr, flush=True)

@@ -1,0 +1,117 @@
+"""Executed notebooks as the book reads them back: damaged, cut, or of another form."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import nbformat
+from fuzzing import budgets, plain, refused, run
+from hypothesis import strategies as st
+
+from polinb import front
+from polinb.answers import KEY
+from polinb.book import _read_json
+from polinb.errors import PolinbError
+
+TOLD = {"profile": "tiny", "model": "tiny:llama", "first": "The shift is 0.5."}
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | plain,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(plain, inner, max_size=2),
+    max_leaves=3,
+)
+
+
+def notebook() -> dict:
+    output = nbformat.v4.new_output(
+        "display_data", {"text/plain": "x"}, metadata={"scrapbook": {"name": KEY}, "polinb": dict(TOLD)}
+    )
+    cells = [
+        nbformat.v4.new_markdown_cell(f"(sec-a)=\n# A\n\n{front.PLACE}", id="a"),
+        nbformat.v4.new_code_cell("1", outputs=[output], id="b"),
+    ]
+    return json.loads(nbformat.writes(nbformat.v4.new_notebook(cells=cells)))
+
+
+def places(node, path=()):
+    """Every path into nested lists and mappings."""
+    yield path
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield from places(value, (*path, key))
+
+
+def values(node):
+    """Every value in nested lists and mappings."""
+    yield node
+    for each in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from values(each)
+
+
+PLACES = [path for path in places(notebook()) if path]
+
+
+@budgets(100, 1500)
+def test_any_executed_notebook(size, tmp_path):
+    own = tmp_path / "notebooks"
+    own.mkdir()
+    (own / "a.ipynb").write_text(json.dumps(notebook()))
+
+    def check(case):
+        changes, flips, cut = case
+        book = notebook()
+        for place, value, drop in changes:
+            node = book
+            try:
+                for key in place[:-1]:
+                    node = node[key]
+                if drop:
+                    del node[place[-1]]
+                else:
+                    node[place[-1]] = copy.deepcopy(value)
+            except (KeyError, IndexError, TypeError):
+                continue
+        raw = bytearray(json.dumps(book).encode())
+        for at, bit in flips:
+            raw[at % len(raw)] ^= 1 << bit
+        path = tmp_path / "a.ipynb"
+        path.write_bytes(bytes(raw)[: len(raw) if cut is None else cut])
+        try:
+            found = front.answer(path)
+            page = front.page(own, tmp_path, ["a"])
+        except PolinbError as error:
+            return refused(error, "a.ipynb")
+        if found is None:
+            assert "Not run" in page
+            return False
+        assert set(found) >= set(TOLD) and all(isinstance(found[name], str) for name in TOLD)
+        if not flips and not changes:
+            assert found == TOLD
+        held = [value for value in values(json.loads(path.read_bytes())) if value == found]
+        assert held, "an answer that the file does not hold"
+        assert found["first"] in page
+        return True
+
+    change = st.tuples(st.sampled_from(PLACES), VALUE, st.booleans())
+    flips = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 7)), max_size=2)
+    case = st.tuples(st.lists(change, max_size=2), flips, st.none() | st.none() | st.integers(0, 900))
+    run("executed notebooks", size, case, check)
+
+
+@budgets(50, 300)
+def test_any_record_of_a_run(size, tmp_path):
+    def check(raw):
+        path = tmp_path / "a.json"
+        path.write_bytes(raw)
+        found = _read_json(path)
+        assert isinstance(found, dict)
+        try:
+            assert found == json.loads(raw) or not found
+        except (ValueError, RecursionError):
+            assert not found
+        return bool(found)
+
+    raw = (
+        st.binary(max_size=40) | VALUE.map(lambda v: json.dumps(v).encode()) | st.just(0).map(lambda _: b"[" * 100_000)
+    )
+    run("records of runs", size, raw, check)

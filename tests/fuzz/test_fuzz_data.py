@@ -1,0 +1,227 @@
+"""Data files, whole and damaged, against Python's csv and json, pandas and a plain reading of the rules."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+from data_files import (
+    CELL,
+    COLUMNS,
+    DAMAGE,
+    GOOD,
+    IDS,
+    JSON_VALUE,
+    MISSING,
+    ROW,
+    ROWS,
+    as_csv,
+    compare,
+    csv_rows,
+    damaged,
+    json_rows,
+)
+from fuzzing import budgets, refused, run, text
+from hypothesis import strategies as st
+
+from polinb.data import load_data, load_statements
+from polinb.errors import DataError
+from polinb.ideoinst import FOLDERS, file_path
+from polinb.rows import LEANINGS, TOPICS
+from polinb.sources import read_table
+
+
+@budgets(100, 1500)
+def test_csv(size, tmp_path):
+    def check(case):
+        rows, quoting, end, header, damage = case
+        raw = damaged(as_csv(rows, quoting, end, header), damage)
+        taken = compare(tmp_path / "set.csv", raw, csv_rows(raw))
+        if damage[0] == "none" and rows and (quoting == csv.QUOTE_ALL or b"\r" not in raw.replace(b"\r\n", b"")):
+            assert len(read_table(tmp_path / "set.csv")) == len(rows), "a whole file is refused or cut"
+        if taken and damage[0] in ("none", "bom") and end == "\n" and not any(x in raw for x in (b"\0", b"\r")):
+            # a third reader; it drops lines of blanks and is unsure of NUL and CR, which csv is not
+            frame = pd.read_csv(io.BytesIO(raw), dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            frame.columns = ["" if name.startswith("Unnamed: ") else name for name in frame.columns]
+            assert frame.to_dict("records") == read_table(tmp_path / "set.csv")
+        return taken
+
+    case = st.tuples(
+        ROWS, st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]), st.sampled_from(["\n", "\r\n"]), MISSING, DAMAGE
+    )
+    run("csv", size, case, check)
+
+
+@budgets(120, 2000)
+def test_json(size, tmp_path):
+    def check(case):
+        rows, lines, ascii_only, suffix, damage = case
+        dumped = [json.dumps(row, ensure_ascii=ascii_only) for row in rows]
+        whole = "\n".join(dumped) + "\n" if lines else f"[{', '.join(dumped)}]"
+        raw = damaged(whole.encode("utf-8", "replace"), damage)
+        read = json_rows(raw, False)
+        return compare(tmp_path / f"set{suffix}", raw, json_rows(raw, True) if read is None else read)
+
+    rows = ROWS | st.lists(st.dictionaries(st.sampled_from([*COLUMNS, "id", "x"]), JSON_VALUE, max_size=5), max_size=3)
+    case = st.tuples(rows, st.booleans(), st.booleans(), st.sampled_from([".json", ".jsonl"]), DAMAGE)
+    run("json", size, case, check)
+
+
+@budgets(60, 1000)
+def test_parquet(size, tmp_path):
+    def check(case):
+        rows, kinds, damage = case
+        columns = {
+            name: [row.get(name) for row in rows] for name in dict.fromkeys([*COLUMNS, *(k for r in rows for k in r)])
+        }
+        try:
+            table = pa.table(columns)
+        except (pa.ArrowException, TypeError, OverflowError):
+            return False
+        stream = io.BytesIO()
+        pyarrow.parquet.write_table(table, stream, compression=kinds[0], use_dictionary=kinds[1])
+        raw = damaged(stream.getvalue(), damage)
+        try:
+            read = pd.read_parquet(io.BytesIO(raw), dtype_backend="pyarrow").to_dict("records")
+            read = [{k: None if v is pd.NA else v for k, v in row.items()} for row in read]
+        except Exception:
+            read = None
+        if any(isinstance(x, float) for row in read or [] for x in row.values()):  # NaN is not equal to itself
+            read = read_or_none(tmp_path / "set.parquet", raw)
+        return compare(tmp_path / "set.parquet", raw, read)
+
+    rows = st.lists(ROW, max_size=3).filter(bool) | st.lists(GOOD, min_size=1, max_size=6)
+    run("parquet", size, st.tuples(rows, st.tuples(st.sampled_from(["none", "snappy"]), st.booleans()), DAMAGE), check)
+
+
+def read_or_none(path, raw):
+    path.write_bytes(raw)
+    try:
+        return read_table(path)
+    except DataError:
+        return None
+
+
+@budgets(60, 800)
+def test_statements(size, tmp_path):
+    def check(case):
+        rows, damage = case
+        raw = damaged("\n".join(json.dumps(row) for row in rows).encode(), damage)
+        path = tmp_path / "list.jsonl"
+        path.write_bytes(raw)
+        read = json_rows(raw, True)
+        try:
+            found = load_statements(str(path))
+        except DataError as error:
+            return refused(error, path.name)
+        name = "text" if any("text" in r for r in read) and not any("statement" in r for r in read) else "statement"
+        assert [s.text for s in found.statements] == [row[name].strip() for row in read]
+        assert [s.direction for s in found.statements] == [
+            row["direction"].strip().casefold() if any("direction" in r for r in read) else "none" for row in read
+        ]
+        assert len({s.id for s in found.statements}) == len(read)
+        return True
+
+    words = st.sampled_from(["Taxes are too high.", "Borders matter.", "War is bad."]) | CELL | JSON_VALUE
+    row = st.fixed_dictionaries(
+        {"statement": words},
+        optional={"text": words, "direction": st.sampled_from(["left", "Right", "none", "up", None]), "id": IDS},
+    )
+    fine = st.lists(st.sampled_from(["Taxes are too high.", "Borders matter.", "War is bad."]), min_size=1, unique=True)
+    good = fine.map(lambda found: [{"statement": each, "direction": "left"} for each in found])
+    run("statements", size, st.tuples(st.lists(row, max_size=3) | good, DAMAGE), check)
+
+
+@budgets(40, 500)
+def test_a_folder_in_the_layout_of_ideoinst(size, tmp_path):
+    folder = tmp_path / "IdeoINST"
+    good = {
+        file_path(topic, leaning): json.dumps(
+            [
+                {
+                    "instruction": f"Is {topic} {k}?",
+                    "output": f"It is {leaning}.",
+                    "label": f"{leaning.title()} Leaning",
+                }
+                for k in ("good", "bad")
+            ]
+        ).encode()
+        for topic in TOPICS
+        for leaning in LEANINGS
+    }
+    for name, raw in good.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(raw)
+    whole = load_data(str(folder))
+    assert len(whole.pairs) == 12
+
+    def check(case):
+        name, changes, damage, gone = case
+        rows = json.loads(good[name])
+        for number, key, value in changes:
+            rows[number][key] = value
+        raw = damaged(json.dumps(rows).encode(), damage)
+        try:
+            if gone:
+                (folder / name).unlink()
+            else:
+                (folder / name).write_bytes(raw)
+            try:
+                data = load_data(str(folder))
+            except DataError as error:
+                return refused(error, name, next(f for f in FOLDERS.values() if f in name))
+        finally:
+            (folder / name).write_bytes(good[name])
+        read = json_rows(raw, False) or json_rows(raw, True)
+        side = "left" if "/left/" in name else "right"
+        topic = next(t for t, f in FOLDERS.items() if name.startswith(f))
+        found = {p.prompt: getattr(p, side) for p in data.pairs if p.topic == topic}
+        assert found == {row["instruction"].strip(): row["output"].strip() for row in reversed(read)}
+        labels = {p.prompt: getattr(p, f"{side}_agrees") for p in data.pairs if p.topic == topic}
+        agreeing = {r["instruction"].strip() for r in read if str(r.get("label")).casefold() == f"{side} leaning"}
+        assert {p for p, yes in labels.items() if yes} <= agreeing | {p for p in labels if p not in found} or changes
+        return True
+
+    change = st.tuples(st.integers(0, 1), st.sampled_from(["instruction", "output", "label"]), CELL | JSON_VALUE)
+    case = st.tuples(
+        st.sampled_from(sorted(good)), st.lists(change, max_size=1), DAMAGE, st.booleans().map(lambda x: x and False)
+    )
+    run(
+        "ideoinst folder",
+        size,
+        case | st.tuples(st.sampled_from(sorted(good)), st.just([]), DAMAGE, st.just(True)),
+        check,
+    )
+
+
+@budgets(100, 1000)
+def test_any_name_of_data(size, tmp_path, monkeypatch):
+    """Nothing has such a name: refused, whatever is in it, and nothing is fetched or made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def check(name):
+        for load in (load_data, load_statements):
+            try:
+                load(name)
+            except DataError as error:
+                refused(error)
+            else:
+                raise AssertionError(f"{name!r} is no data")
+        assert not list(tmp_path.iterdir())
+        return False
+
+    suffix = st.sampled_from(["", ".csv", ".json", ".parquet", ".pkl", "/"])
+    part = text | st.sampled_from(
+        ["..", ".", "~", "a\0b", "x" * 300, "x" * 5000, "hub:", "hub:../..", "file://", "hub:a", "//", "-"]
+    )
+    name = (
+        st.tuples(part, part, suffix)
+        .map("".join)
+        .filter(lambda n: n not in ("bundled", "ideoinst", "compass", "ideologies"))
+    )
+    run("data names", size, name.filter(lambda n: not (n.startswith("hub:") and n.count("/") == 1)), check)

@@ -1,0 +1,67 @@
+"""Typed lists of neurons in the lab, against a plain reading of their form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fuzzing import budgets, refused, run, text
+from hypothesis import strategies as st
+
+from polinb.errors import ParameterError
+from polinb.lab_sets import parse, written
+
+LAYERS, WIDTH = 4, 12
+
+
+def plainly(typed: str) -> set[tuple[int, int]] | None:
+    """What a list means, item by item; None: it is no list."""
+    found: set[tuple[int, int]] = set()
+    for item in typed.replace(";", ",").replace("\n", ",").split(","):
+        item = item.strip()
+        if not item:
+            continue
+        layer, dot, rest = item.partition(".")
+        first, dash, last = rest.replace("–", "-").partition("-")
+        parts = [layer.strip(), first.strip(), *([last.strip()] if dash else [])]
+        if not dot or not all(part.isdecimal() and part.isascii() and len(part) < 10 for part in parts):
+            return None
+        numbers = [int(part) for part in parts]
+        ends = numbers[1:] if dash else [numbers[1], numbers[1]]
+        if numbers[0] >= LAYERS or max(ends) >= WIDTH or ends[0] > ends[1]:
+            return None
+        found |= {(numbers[0], neuron) for neuron in range(ends[0], ends[1] + 1)}
+    return found or None
+
+
+@budgets(120, 2000)
+def test_any_list(size):
+    def check(typed):
+        try:
+            chosen = parse(typed, LAYERS, WIDTH)
+        except ParameterError as error:
+            assert plainly(typed) is None, f"valid, but refused: {error}"
+            return refused(error, "own list")
+        assert {(int(layer), int(neuron)) for layer, neuron in zip(*np.nonzero(chosen), strict=True)} == plainly(typed)
+        assert (parse(written(chosen), LAYERS, WIDTH) == chosen).all()
+        return True
+
+    number = st.integers(0, 14).map(str) | st.sampled_from(
+        ["", "٣", "²", "1e3", "-1", "007", "9" * 12, "9" * 5000, "x"]
+    )
+    gap = st.sampled_from(["", "", " ", "\t", "\u2009"])
+    item = st.tuples(number, gap, st.just("."), gap, number, st.sampled_from(["", "-", "–", "--", " - "]), number).map(
+        "".join
+    )
+    single = st.tuples(number, number).map(".".join)
+    lists = st.lists(item | single | text, max_size=4).flatmap(
+        lambda x: st.sampled_from([",", ";", "\n", ", "]).map(lambda s: s.join(x))
+    )
+    near = st.tuples(st.integers(0, 4), st.integers(0, 12), st.integers(0, 12), st.booleans())
+    close = st.lists(near.map(lambda n: f"{n[0]}.{n[1]}-{n[2]}" if n[3] else f"{n[0]}.{n[1]}"), min_size=1, max_size=4)
+    run("neuron lists", size, close.map(",".join) | close.map(" ; ".join) | lists | text, check)
+
+
+@pytest.mark.parametrize("given", [None, 5, b"1.2", ["1.2"], float("nan")])
+def test_a_list_that_is_no_text_is_refused(given):
+    with pytest.raises(ParameterError, match="own list"):
+        parse(given, LAYERS, WIDTH)

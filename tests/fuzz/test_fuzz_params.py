@@ -1,0 +1,223 @@
+"""Parameters of any type and form, by every way in: Python, the command line, a notebook that papermill filled."""
+
+from __future__ import annotations
+
+import json
+
+import yaml
+from fuzzing import budgets, plain, refused, run, text
+from hypothesis import strategies as st
+from papermill.translators import PythonTranslator
+
+from polinb.artifacts import canonical
+from polinb.book import parse_settings
+from polinb.errors import ParameterError
+from polinb.params import PROFILES, Params, from_namespace, profile_values
+
+NAMES = sorted(Params.model_fields)
+DEFAULTS = profile_values("tiny")
+HUGE = st.sampled_from([10**400, -(10**400), 2**63, 2**31, -(2**31), 1e308, 5e-324, -0.0])
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | HUGE
+    | st.floats()
+    | text
+    | st.binary(max_size=8)
+    | st.just(0).map(lambda _: "x" * 100_000)
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=3) | st.tuples(inner, inner),
+    max_leaves=8,
+)
+
+
+def near(name: str) -> st.SearchStrategy[object]:
+    """Values close to one that is allowed, so that some are taken."""
+    value = DEFAULTS.get(name, "tiny")
+    if isinstance(value, bool):
+        return st.booleans()
+    if isinstance(value, int):
+        return st.integers(-1, 300) | st.floats(0, 10)
+    if isinstance(value, float):
+        return st.floats(-1, 120, allow_nan=False) | st.integers(0, 9) | st.sampled_from([2e-5, 1e-3, 0.5])
+    if isinstance(value, list):
+        items = [*value, "crime", "race", "uniform", 0.5, 3, 10.0]
+        return st.lists(st.sampled_from(items), max_size=4)
+    return st.just(value) | plain
+
+
+SETTINGS = st.lists(
+    (
+        st.sampled_from(NAMES).flatmap(lambda n: st.tuples(st.just(n), near(n)))
+        | st.tuples(st.sampled_from(NAMES), VALUES)
+    )
+    | st.tuples(text, VALUES),
+    max_size=3,
+).map(dict)
+
+
+def same(one: object, other: object) -> bool:
+    """Equal in type as well: True is not 1, and 5 is not '5'. Whole numbers where floats belong become floats."""
+    if isinstance(one, float) and type(other) is int:
+        return one == other
+    if isinstance(one, list) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return type(one) is type(other) and one == other
+
+
+def valid(params: Params, profile: str, given: dict[str, object]) -> None:
+    """What was taken is what was given, nothing else changed, and every stage can hash, write and read it."""
+    values = {**profile_values(profile), "profile": profile}
+    for name, value in params:
+        expected = values[name] if given.get(name) is None else given[name]
+        assert same(value, expected), f"{name}: {value!r} out of {expected!r}"
+    dumped = params.model_dump()
+    assert Params.from_profile(dumped.pop("profile"), **dumped) == params
+    assert Params(**json.loads(canonical(params.model_dump()))) == params
+    canonical(params.model_dump()).encode("utf-8")
+
+
+@budgets(100, 1500)
+def test_any_settings(size):
+    def check(case):
+        profile, given = case
+        try:
+            params = Params.from_profile(profile, **given)
+        except ParameterError as error:
+            return refused(error, error.name, repr(error.name)[1:-1])
+        valid(params, profile, given)
+        return True
+
+    run(
+        "parameters",
+        size,
+        st.tuples(
+            st.sampled_from([*PROFILES, "fast"]), SETTINGS.filter(lambda s: "profile" not in s and "cls" not in s)
+        ),
+        check,
+    )
+
+
+def test_a_number_too_long_to_print_is_refused():
+    for name in ("seed", "gamma", "model", "gammas"):
+        try:
+            Params.from_profile("tiny", **{name: 10**5000})
+        except ParameterError as error:
+            assert not refused(error, name)
+        else:
+            raise AssertionError(name)
+
+
+@budgets(100, 1000)
+def test_any_profile_and_any_names_of_a_notebook(size):
+    def check(case):
+        profile, given = case
+        space = {"In": [], "_": 1, "__name__": "x", "profile": profile, **given}
+        try:
+            params = from_namespace(space)
+        except ParameterError as error:
+            return refused(error, error.name, repr(error.name)[1:-1])
+        seen = {name: value for name, value in given.items() if not name.startswith("_") and name not in ("In",)}
+        seen.pop("profile", None)
+        chosen = given.get("profile", profile)
+        valid(params, "quick" if chosen is None else chosen, seen)
+        return True
+
+    profiles = st.sampled_from([*PROFILES, None]) | VALUES
+    run("notebook names", size, st.tuples(profiles, SETTINGS), check)
+
+
+@budgets(100, 1500)
+def test_what_papermill_injects_is_what_was_meant(size):
+    """The parameters cell as papermill writes it, executed: the same parameters, or the same refusal."""
+
+    def check(case):
+        name, value = case
+        given = {name: value}
+        try:
+            direct = Params.from_profile("tiny", **given)
+        except ParameterError:
+            direct = None
+        source = PythonTranslator.codify({"profile": "tiny", **given})
+        try:
+            source.encode("utf-8")
+        except UnicodeEncodeError:
+            assert direct is None, "taken, but no notebook file can hold it"
+            return False
+        space: dict[str, object] = {}
+        exec(compile(source, "cell", "exec"), space)
+        space.pop("__builtins__")
+        try:
+            injected = from_namespace(space)
+        except ParameterError as error:
+            assert direct is None, f"papermill changes {value!r}: {source}"
+            return refused(error, name)
+        if direct is None:
+            assert isinstance(value, tuple) or value != value, f"taken only through papermill: {value!r}"
+        else:
+            assert injected == direct
+        return True
+
+    json_like = st.recursive(
+        st.none() | st.booleans() | st.integers(-(10**12), 10**12) | st.floats() | text,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(plain, inner, max_size=2),
+        max_leaves=5,
+    )
+    named = st.sampled_from([n for n in NAMES if n != "profile"])
+    run("papermill", size, named.flatmap(lambda n: st.tuples(st.just(n), near(n) | json_like)), check)
+
+
+@budgets(100, 1500)
+def test_any_command_line(size):
+    def check(texts):
+        try:
+            settings = parse_settings(texts)
+            params = Params.from_profile("tiny", **{n: v for n, v in settings.items() if n != "profile"})
+        except ParameterError as error:
+            return refused(error, error.name, repr(error.name)[1:-1])
+        for each in texts:
+            name, _, value = each.partition("=")
+            found = settings[name.strip()]
+            if Params.model_fields[name.strip()].annotation is str:
+                assert found == value  # text stays the text that it is: no, 1e5 and [x] as well
+            elif not isinstance(found, float | list):
+                assert found == yaml.safe_load(value)
+        assert params.profile == "tiny"
+        return True
+
+    awkward = st.sampled_from(
+        [
+            "1" * 5000,
+            "[" * 5000,
+            "2026-13-45",
+            "&a [*a]",
+            "!!python/object/apply:os.system [id]",
+            "{[1]: 2}",
+            "=",
+            "~",
+            "2e-5",
+            "5_0",
+            "0x1f",
+            "1:30",
+            "NO",
+            "no",
+            ".inf",
+            ".nan",
+            "\t",
+            "'",
+            "- a",
+            "[5, 10.0]",
+            "[crime, race]",
+        ]
+    )
+    value = awkward | text | st.floats().map(repr) | st.integers().map(str)
+    named = st.sampled_from(NAMES).flatmap(
+        lambda n: st.tuples(
+            st.just(n), near(n).map(lambda v: yaml.safe_dump(v) if not isinstance(v, str) else v) | value
+        )
+    )
+    line = named.map("=".join) | text | st.tuples(text, value).map("=".join)
+    run("command line", size, st.lists(line, max_size=3), check)

@@ -1,0 +1,50 @@
+"""One undisturbed run for all: what every disturbed run must end with."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ["PYTHONPATH"] = os.pathsep.join(  # of the fork server and of every other process started here
+    [str(Path(__file__).parent), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An undisturbed run: its store, what that holds, and how long each stage took (seconds) and what it made."""
+
+    root: Path
+    contents: dict[str, str]
+    seconds: dict[str, float]
+    made: dict[str, list[str]]
+
+    def until(self, stage: str, target: Path) -> Path:
+        """A store with what the stages before ``stage`` made (an empty name: all of them)."""
+        stages = list(self.made)
+        for each in stages[: stages.index(stage) if stage else len(stages)]:
+            for name in self.made[each]:
+                shutil.copytree(self.root / name, target / name)
+        return target
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    import forked
+    import stores
+
+    root = tmp_path_factory.mktemp("reference") / "store"
+    with forked.Process("small_run.everything", root) as process:
+        ended = process.join()
+    assert ended is not None and ended[0] == "done", ended
+    begun = list(process.begun.items())
+    seconds = {name: after - at for (name, at), (_, after) in itertools.pairwise(begun)}
+    assert list(seconds) == [*stores.STAGES]
+    return Reference(root, stores.contents(root), seconds, ended[1])

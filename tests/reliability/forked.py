@@ -1,0 +1,126 @@
+"""Processes forked from one that has everything imported: started, listened to, killed."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+LIMIT = 180.0  # seconds; a process that takes longer hangs
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["small_run", "mishaps"])
+
+
+def child(name: str, talk: Any, temporary: str, arguments: tuple[Any, ...]) -> None:
+    """Call ``module.function`` in a process group of its own; its end or its error goes through ``talk``."""
+    os.setsid()
+    tempfile.tempdir = temporary
+    talk.send(("ready", os.getpid()))
+    module, _, function = name.partition(".")
+    try:
+        told = getattr(importlib.import_module(module), function)(*arguments, talk.send)
+    except Exception as error:
+        from polinb.errors import PolinbError
+
+        talk.send(("error", type(error).__name__, str(error), isinstance(error, PolinbError)))
+    else:
+        talk.send(("done", told))
+
+
+class Process:
+    """``module.function(*arguments, say)``, given by name, in a forked process and process group.
+
+    Attributes:
+        stage: the last thing it said to begin.
+        begun: when it began each (monotonic seconds).
+        ended: what came last: ``("done", value)``, ``("error", class, text, clear)``, or ``None`` if it was killed.
+    """
+
+    def __init__(self, name: str, *arguments: Any, temporary: Path | None = None) -> None:
+        self.stage, self.ended = "", None  # type: str, tuple[Any, ...] | None
+        self.begun: dict[str, float] = {}
+        self.pid = 0
+        self._ear, mouth = _context.Pipe(duplex=False)
+        given = (name, mouth, str(temporary or tempfile.gettempdir()), arguments)
+        self._process = _context.Process(target=child, args=given, daemon=True)
+        self._process.start()
+        mouth.close()
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.kill()
+
+    def _listen(self, seconds: float) -> bool:
+        """One message, if it comes in time; False if none will come any more."""
+        if not self._ear.poll(max(0.0, seconds)):
+            return True
+        try:
+            told = self._ear.recv()
+        except (EOFError, OSError):
+            return False
+        if told[0] == "ready":
+            self.pid = told[1]
+        elif told[0] == "begin":
+            self.stage = told[1]
+            self.begun[told[1]] = time.monotonic()
+        else:
+            self.ended = told
+        return True
+
+    def until(self, stage: str) -> None:
+        """Wait until it begins ``stage`` (or ended)."""
+        limit = time.monotonic() + LIMIT
+        while stage not in self.begun and self._listen(limit - time.monotonic()):
+            assert time.monotonic() < limit, f"hangs in {self.stage!r} before {stage!r}"
+
+    def pause(self, seconds: float) -> None:
+        """Let it run for so long."""
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit and self._listen(limit - time.monotonic()):
+            pass
+
+    def join(self) -> tuple[Any, ...] | None:
+        """Wait for its end."""
+        limit = time.monotonic() + LIMIT
+        while self._listen(limit - time.monotonic()):
+            assert time.monotonic() < limit, f"hangs in {self.stage!r}"
+        self._process.join(30)
+        return self.ended
+
+    def kill(self) -> bool:
+        """Kill -9 its whole process group; whether it was still at work."""
+        while self._ear.poll(0) and self._listen(0):
+            pass
+        with suppress(ProcessLookupError):
+            if self.pid:
+                os.killpg(self.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+        self._process.join(30)
+        return self.ended is None
+
+
+def run(name: str, *arguments: Any, temporary: Path | None = None) -> Any:
+    """Its value, from a process of its own."""
+    with Process(name, *arguments, temporary=temporary) as process:
+        ended = process.join()
+    assert ended is not None and ended[0] == "done", ended
+    return ended[1]
+
+
+def error_of(name: str, *arguments: Any) -> tuple[str, str]:
+    """Class and text of the clear error that it ends with, in a process of its own."""
+    with Process(name, *arguments) as process:
+        ended = process.join()
+    assert ended is not None and ended[0] == "error", f"no error: {ended}"
+    assert ended[3], f"not one of polinb's own errors: {ended[1]}: {ended[2]}"
+    return ended[1], ended[2]

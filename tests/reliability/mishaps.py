@@ -1,0 +1,158 @@
+"""What can go wrong in a stage, planted: each function runs in a forked process that may be spoilt."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import small_run
+import torch
+
+import polinb.finetune
+import polinb.generate
+import polinb.judges
+import polinb.neurons
+import polinb.patching
+from polinb.artifacts import Store
+from polinb.data import load_data
+from polinb.experiment import finetuned
+
+# what does the work of each stage
+WORK = {
+    "variants": (polinb.finetune, "finetune"),
+    "scores": (polinb.neurons, "contrast"),
+    "answers": (polinb.generate, "greedy"),
+    "judge": (polinb.judges.LocalJudge, "rate"),
+    "patching": (polinb.patching, "patched_answers"),
+    "inhibitft": (polinb.finetune, "finetune"),
+}
+Say = Callable[[Any], None]
+
+
+def _machine(*_: Any, **__: Any) -> Any:
+    """PyTorch's own error for want of main memory."""
+    return torch.empty(2**52)
+
+
+def _card(*_: Any, **__: Any) -> Any:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …\nmore of it")
+
+
+def _python(*_: Any, **__: Any) -> Any:
+    raise MemoryError
+
+
+MEMORY = {"machine": _machine, "card": _card, "python": _python}
+
+
+def no_memory(root: Path, stage: str, kind: str, say: Say) -> None:
+    """Every stage up to ``stage``, whose work finds no memory."""
+    exp = small_run.experiment(root)
+    owner, name = WORK[stage]
+    for each, run in small_run.STAGES.items():
+        if each == stage:
+            setattr(owner, name, MEMORY[kind])
+        run(exp)
+
+
+def little_memory(root: Path, spare: int, say: Say) -> None:
+    """Train with a limit on the address space of ``spare`` bytes above what is used, and a ballast that needs more."""
+    exp = small_run.experiment(root)
+    assert exp.lm and exp.data
+    real = polinb.finetune.finetune
+
+    def hungry(*arguments: Any, **options: Any) -> Any:
+        tuned = real(*arguments, **options)
+        tuned.extra["ballast"] = [torch.ones(spare // 16) for _ in range(8)]  # float32: twice the spare bytes
+        return tuned
+
+    polinb.finetune.finetune = hungry
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + spare, used + spare))
+    exp.variant("crime", "left")
+
+
+def small_files(root: Path, limit: int, say: Say) -> None:
+    """Every stage, where no file may be longer than ``limit`` bytes (what a quota does)."""
+    exp = small_run.experiment(root)
+    assert exp.lm and exp.data and exp.statement_sets  # the reader of data files writes, too, in the temporary folder
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    for run in small_run.STAGES.values():
+        run(exp)
+
+
+def full_temporary_folder(path: Path, say: Say) -> None:
+    """Read a data file where no other file may be written."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
+    load_data(str(path))
+
+
+def not_finite(root: Path, stage: str, say: Say) -> None:
+    """Every stage up to ``stage``, trained from a model with a weight that is NaN."""
+    exp = small_run.experiment(root)
+    for each, run in small_run.STAGES.items():
+        if each == stage:
+            exp = small_run.experiment(root)
+            with torch.no_grad():
+                exp.lm.model.lm_head.weight[0] = float("nan")
+        run(exp)
+
+
+def bound(root: Path, say: Say) -> None:
+    """Every stage by one whom the modes of files bind, even if that is root."""
+    if os.geteuid() == 0:
+        _bound_by_modes()
+    small_run.everything(root, say)
+
+
+def _bound_by_modes() -> None:
+    """Give up the capabilities CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (Linux: capset(2), version 3)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    head = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice
+    assert libc.capget(head, sets) == 0
+    for place in range(3):
+        sets[place] &= ~0b110
+    assert libc.capset(head, sets) == 0, os.strerror(ctypes.get_errno())
+
+
+# --- several that want the same
+
+
+def make_slowly(root: Path, log: Path, seconds: float, say: Say) -> list[Any]:
+    """One artifact whose making takes ``seconds``; who made it stands in ``log``."""
+
+    def make(folder: Path) -> dict[str, int]:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        say(("begin", "making"))
+        pd.DataFrame({"a": range(100)}).to_parquet(folder / "table.parquet")
+        time.sleep(seconds)
+        return {"rows": 100}
+
+    say(("begin", "asking"))
+    found = Store(root).get("slow", {"n": 1}, make)
+    return [str(found.path), found.meta["files"], found.summary, os.getpid()]
+
+
+def one_variant(root: Path, log: Path, say: Say) -> str:
+    """A real training that several want at once."""
+    exp = small_run.experiment(root)
+    real = exp.train
+
+    def train(arm: Any) -> Any:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return real(arm)
+
+    exp.train = train  # type: ignore[method-assign]
+    say(("begin", "asking"))
+    found = exp.variant("crime", "left")
+    assert found.meta["inputs"] == exp.arm_inputs(finetuned("crime", "left"))
+    return str(found.meta["files"]["weights.safetensors"]["sha256"])

@@ -1,0 +1,105 @@
+"""A small run of every stage on the random model, in processes that are cheap to start and to kill.
+
+Imported once by multiprocessing's fork server; what is imported here is then there in every process it forks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# what the stages import when they start
+import datasets  # noqa: F401
+import nnsight  # noqa: F401
+import pyarrow.parquet  # noqa: F401
+import safetensors.numpy  # noqa: F401
+import sklearn.feature_extraction.text
+import sklearn.linear_model
+import sklearn.pipeline  # noqa: F401
+import torch
+import trl.trainer.sft_trainer  # noqa: F401
+from stores import finished
+
+import polinb.finetune
+import polinb.judges
+import polinb.neurons
+import polinb.patching  # noqa: F401
+from polinb.artifacts import Store
+from polinb.experiment import VANILLA, Experiment, finetuned
+from polinb.params import Params
+from polinb.tiny import tiny_tokenizer
+
+SMALL: dict[str, Any] = {
+    "topics": ["crime", "race"],
+    "statements": ["compass"],
+    "ablation_topics": ["crime"],
+    "train_examples": 4,
+    "epochs": 1.0,
+    "localise_prompts": 2,
+    "eval_questions": 2,
+    "likelihood_questions": 2,
+    "eval_tokens": 3,
+    "patch_questions": 2,
+    "controls": ["layer"],
+    "bootstrap": 100,
+}
+torch.set_num_threads(1)
+tiny_tokenizer()
+
+
+def experiment(root: Path, **changes: Any) -> Experiment:
+    return Experiment(Params.from_profile("tiny", **{**SMALL, **changes}), Store(root))
+
+
+def _variants(exp: Experiment) -> None:
+    for topic in exp.params.topics:
+        for leaning in ("left", "right"):
+            exp.variant(topic, leaning)
+
+
+def _scores(exp: Experiment) -> None:
+    for topic in exp.params.topics:
+        exp.scores(topic)
+
+
+def _answers(exp: Experiment) -> None:
+    for arm in (VANILLA, *(finetuned(topic, "right") for topic in exp.params.topics)):
+        exp.answers(arm)
+
+
+def _judge(exp: Experiment) -> None:
+    for arm in (VANILLA, *(finetuned(topic, "right") for topic in exp.params.topics)):
+        exp.stances(arm)
+
+
+def _patching(exp: Experiment) -> None:
+    exp.patched("G", exp.general(), {topic: topic for topic in exp.params.topics})
+
+
+def _inhibitft(exp: Experiment) -> None:
+    for arm in exp.inhibit_arms("crime"):
+        exp.answers(arm)
+
+
+STAGES: dict[str, Callable[[Experiment], None]] = {
+    "variants": _variants,
+    "scores": _scores,
+    "answers": _answers,
+    "judge": _judge,
+    "patching": _patching,
+    "inhibitft": _inhibitft,
+}
+
+
+def everything(root: Path, say: Callable[[Any], None]) -> dict[str, list[str]]:
+    """Every stage in turn; tells when each begins, and at last what each made."""
+    exp = experiment(root)
+    there, made = set(finished(root)), {}
+    for name, stage in STAGES.items():
+        say(("begin", name))
+        stage(exp)
+        made[name] = sorted(set(finished(root)) - there)
+        there |= set(made[name])
+    say(("begin", ""))
+    return made

@@ -1,0 +1,43 @@
+"""What a store holds, compared between runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+META = "artifact.json"
+STAGES = ("variants", "scores", "answers", "judge", "patching", "inhibitft")
+
+
+def finished(root: Path) -> dict[str, tuple[int, int]]:
+    """Finished artifacts: kind/key → identity of its folder, which another making would change."""
+    folders = [p for p in root.glob("*/*") if p.is_dir() and not p.name.startswith(".") and "-damaged-" not in p.name]
+    return {str(p.relative_to(root)): (p.stat().st_ino, p.stat().st_mtime_ns) for p in folders}
+
+
+def contents(root: Path) -> dict[str, str]:
+    """Digest of every file of every finished artifact; of its record, all but times (:func:`record`)."""
+    found = {}
+    for name in finished(root):
+        for path in sorted((root / name).iterdir()):
+            body = record(path) if path.name == META else path.read_bytes()
+            found[f"{name}/{path.name}"] = hashlib.sha256(body).hexdigest()
+    return found
+
+
+def record(path: Path) -> bytes:
+    """``artifact.json`` without the date, the seconds that making took, and the seal over them."""
+    meta = json.loads(path.read_text("utf-8"))
+    meta.pop("seal")
+    for name in ("date", "seconds"):
+        meta["provenance"].pop(name)
+    meta["summary"].pop("seconds", None)
+    meta["summary"].get("training", {}).pop("seconds", None)
+    return json.dumps(meta, sort_keys=True).encode()
+
+
+def leftovers(root: Path) -> list[str]:
+    """What is neither a finished artifact nor an empty lock file."""
+    hidden = [p for p in root.glob("*/.*") if p.is_dir() or p.stat().st_size or p.suffix != ".lock"]
+    return [str(p.relative_to(root)) for p in hidden]

@@ -1,0 +1,205 @@
+"""Chapters and pages: killed, with a kernel that dies, damaged, unfinished; the next run ends with the same bytes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from chapters import DIES, OUTAGE, PAGES, PARAMETERS, PIECES, RUN, Worker, executed, made
+from stores import contents, finished, leftovers
+
+from polinb import book
+from polinb.book_guard import sockets
+
+
+@pytest.fixture(autouse=True)
+def _short_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Sockets need a short path."""
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
+def kill_chapter(folder: Path, kills: int, seed: int) -> None:
+    """A chapter through ``kills`` kills while its kernel ran, to its end."""
+    layout, store = made(folder / "calm"), folder / "store-calm"
+    seconds = timed(Worker(layout, store, RUN))
+    again, torn = made(folder / "torn"), folder / "store-torn"
+    draw, kept = random.Random(seed), {}
+    while kills:
+        if Worker(again, torn, RUN).kill(draw.uniform(0.0, seconds)):
+            kills -= 1
+        else:  # the end came first: the next one is to run, not to find that it stands
+            (again.chapters / "01_fill.json").unlink()
+        now = finished(torn)
+        assert {name: now.get(name) for name in kept} == kept
+        kept = now
+    Worker(again, torn, RUN).end()
+    assert executed(again) == executed(layout) and contents(torn) == contents(store)
+    end = finished(torn)
+    assert {name: end[name] for name in kept} == kept and len(end) == PIECES and leftovers(torn) == []
+    assert not again.failed.exists() and not list(again.chapters.glob(".*"))
+
+
+def timed(worker: Worker) -> float:
+    """Seconds from the start of its helper to its end."""
+    started = worker.helped()
+    worker.end()
+    return time.monotonic() - started
+
+
+def test_a_killed_chapter(tmp_path: Path) -> None:
+    kill_chapter(tmp_path, 1, 1)
+
+
+@pytest.mark.slow
+def test_a_chapter_killed_10_times(tmp_path: Path) -> None:
+    kill_chapter(tmp_path, 10, 2)
+
+
+def pages(layout: book.Layout) -> dict[str, bytes]:
+    html = layout.build / "html"
+    return {str(p.relative_to(html)): p.read_bytes() for p in sorted(html.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.slow
+def test_pages_killed_5_times(tmp_path: Path) -> None:
+    from polinb.vendor import vendor
+
+    layout, draw = made(tmp_path / "checkout"), random.Random(3)
+    Worker(layout, tmp_path / "store", RUN).end()
+    vendor(layout.vendor)
+    seconds = timed(Worker(layout, tmp_path / "store", PAGES))
+    calm, kills = pages(layout), 0
+    while kills < 5:
+        kills += Worker(layout, tmp_path / "store", PAGES).kill(draw.uniform(0.0, seconds))
+    Worker(layout, tmp_path / "store", PAGES).end()
+    torn = pages(layout)
+    assert sorted(torn) == sorted(calm) and len(calm) > 20
+    assert [name for name in calm if torn[name] != calm[name]] == []
+
+
+def test_a_kernel_that_dies_in_mid_chapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = tmp_path / "store"
+    monkeypatch.setenv("POLINB_STORE", str(store))
+    layout = made(tmp_path / "checkout", DIES)
+    (layout.root / "die").touch()
+    with pytest.raises(book.BookError, match=r"01_fill: its process died.*book/chapters/failed/01_fill.ipynb") as told:
+        book.run_chapter(layout, "01_fill", PARAMETERS)
+    assert "memory" in str(told.value) and "pieces [0, 1" in (layout.failed / "01_fill.ipynb").read_text()
+    assert not (layout.chapters / "01_fill.ipynb").exists()
+    kept = finished(store)
+    assert len(kept) == PIECES
+    (layout.root / "die").unlink()
+    assert not book.run_chapter(layout, "01_fill", PARAMETERS).reused
+    assert finished(store) == kept and not layout.failed.exists()
+    assert book.run_chapter(layout, "01_fill", PARAMETERS).reused
+
+
+def test_what_an_outage_left_undone_is_shown_and_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A judge that is down must not stay in the book for good."""
+    monkeypatch.setenv("POLINB_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr(book, "build_pages", lambda layout: layout.build)
+    layout = made(tmp_path / "checkout", OUTAGE)
+    (layout.root / "down").touch()
+    book.make_book(**PARAMETERS, layout=layout)
+    told = capsys.readouterr().out
+    assert "not finished, tried again by the next run: 01_fill: rating: 7 of 9 answers were not rated (HTTP 503" in told
+    assert "unrated" in executed(layout)[0].decode()
+    (layout.root / "down").unlink()
+    book.make_book(**PARAMETERS, layout=layout)
+    told = capsys.readouterr().out
+    assert "not finished" not in told and "unchanged" not in told and "left" in executed(layout)[0].decode()
+    book.make_book(**PARAMETERS, layout=layout)
+    assert "unchanged" in capsys.readouterr().out
+
+
+def test_a_damaged_chapter_is_named_set_aside_and_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POLINB_STORE", str(tmp_path / "store"))
+    layout = made(tmp_path / "checkout")
+    book.run_chapter(layout, "01_fill", PARAMETERS)
+    good, record = executed(layout)
+    target = layout.chapters / "01_fill.ipynb"
+    flipped = bytes([*good[:200], good[200] ^ 4, *good[201:]])
+    for number, bad in enumerate((good[: len(good) // 2], flipped), 1):
+        target.write_bytes(bad)
+        capsys.readouterr()
+        assert not book.run_chapter(layout, "01_fill", PARAMETERS).reused
+        assert "chapter 01_fill.ipynb is not what was written (SHA-256 differs); set aside as failed/" in (
+            capsys.readouterr().out
+        )
+        assert executed(layout) == (good, record)
+        aside = sorted(layout.failed.glob("01_fill-damaged-*.ipynb"))
+        assert len(aside) == number and aside[-1].read_bytes() == bad
+    for bad in (b"{", b"[]", b"", b"\xff"):  # its record
+        (layout.chapters / "01_fill.json").write_bytes(bad)
+        if bad == b"{":
+            book.run_chapter(layout, "01_fill", PARAMETERS)
+            assert executed(layout) == (good, record)
+        else:
+            assert book._stands(layout, "01_fill", PARAMETERS) == {}
+
+
+def test_a_damaged_chapter_that_is_not_run_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half a notebook would end the build of the pages deep inside; it counts as missing instead."""
+    from nbformat.v4 import new_code_cell, new_markdown_cell
+    from test_book_tools import checkout, notebook
+
+    monkeypatch.setattr(book, "build_pages", lambda layout: layout.build)
+    cells = new_markdown_cell("# A"), new_code_cell("1")
+    layout = checkout(tmp_path, **{"01_a": notebook(*cells), "02_b": notebook(*cells)})
+    assert book.make_book("quick", {}, None, layout)
+    target = layout.chapters / "01_a.ipynb"
+    target.write_bytes(target.read_bytes()[:100])
+    capsys.readouterr()
+    assert book.make_book("quick", {}, ["02_b"], layout) is None
+    told = capsys.readouterr().out
+    assert "01_a.ipynb is not what was written" in told and "no pages built: chapters never run so far: 01_a" in told
+
+
+def test_a_builder_of_pages_ends_with_the_process_that_started_it() -> None:
+    """Left alone it would go on writing into the pages of the next build."""
+    start = "from polinb.book_guard import ends_with_parent; import subprocess, sys, time; "
+    start += "child = subprocess.Popen([sys.executable, '-c', ends_with_parent('time.sleep(600)')]); "
+    start += "print(child.pid, flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    gone, alive = psutil.wait_procs([child], timeout=60)
+    for each in alive:
+        each.kill()
+    assert gone and not alive
+
+
+def test_sockets_of_killed_builds_go_and_those_in_use_stay(_short_temporary_folder: Path) -> None:
+    base, old = _short_temporary_folder, time.time() - 3600
+    for name in ("pb-dead", "pb-used", "pb-young", "pb-other"):
+        (base / name).mkdir()
+        (base / name / "k-1").touch()
+        if name != "pb-other":
+            (base / name / "alive.lock").touch()
+        if name in ("pb-dead", "pb-used"):
+            os.utime(base / name / "alive.lock", (old, old))
+    with (base / "pb-used" / "alive.lock").open() as used:
+        fcntl.flock(used, fcntl.LOCK_EX)
+        with sockets() as mine:
+            assert Path(mine).parent == base
+            assert {p.name for p in base.iterdir()} == {"pb-used", "pb-young", "pb-other", Path(mine).name}
+    assert not Path(mine).exists()

@@ -1,0 +1,214 @@
+"""Damaged artifacts of every kind of file: noticed, named, set aside for reading, made again with the same bytes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Reference
+from forked import run
+from safetensors.numpy import save_file
+from stores import contents, finished, leftovers
+
+from polinb.artifacts import META, Artifact, Store
+from polinb.errors import ArtifactError
+
+INPUTS = {"a": 1, "b": ["x", "ü"], "c": 0.1}
+FILES = ("arrays.safetensors", "table.parquet", "facts.json", "note.txt", META)
+
+
+def make(folder: Path) -> dict[str, object]:
+    """One file of each type."""
+    save_file({"w": np.arange(12, dtype=np.float32).reshape(3, 4)}, folder / "arrays.safetensors")
+    pd.DataFrame({"x": [1.5, 2.5], "y": ["a", "b"]}).to_parquet(folder / "table.parquet")
+    (folder / "facts.json").write_text(json.dumps({"n": 3, "s": "text"}))
+    (folder / "note.txt").write_text("hello\n")
+    return {"tokens": 12, "losses": [0.5, 0.25], "training": {"steps": 2}}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def flips(body: bytes) -> Iterator[tuple[int, int]]:
+    """A bit in each of 64 regions of a file, and each of its first and last 16 bytes: place and mask."""
+    draw = random.Random(len(body))
+    edges = np.linspace(0, len(body), min(64, len(body)) + 1, dtype=int)
+    places = [draw.randrange(a, b) for a, b in itertools.pairwise(edges)]
+    for place in sorted({*places, *range(min(16, len(body))), *range(max(0, len(body) - 16), len(body))}):
+        yield place, 1 << draw.randrange(8)
+
+
+def same_record(old: bytes, new: bytes) -> bool:
+    """Whether a changed record still says the same, as where a blank became another one."""
+    try:
+        return bool(json.loads(new) == json.loads(old))
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit_anywhere(store: Store, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    good = store.get("thing", INPUTS, make)
+    file = good.path / name
+    body = file.read_bytes()
+    tried = 0
+    for place, mask in flips(body):
+        bad = bytearray(body)
+        bad[place] ^= mask
+        if name == META and same_record(body, bytes(bad)):
+            continue
+        file.write_bytes(bad)
+        assert store.find("thing", INPUTS) is None, f"{name}: byte {place}, mask {mask:08b}"
+        told = capsys.readouterr().err
+        aside = next(p for p in good.path.parent.glob("*-damaged-*"))
+        assert good.path.name in told and name in told and f"set aside as {aside.name}" in told
+        assert (aside / name).read_bytes() == bad, "what is set aside is kept as it was"
+        (aside / name).write_bytes(body)
+        aside.rename(good.path)
+        tried += 1
+    assert tried >= min(40, len(body) - 1)
+    assert store.find("thing", INPUTS) is not None
+
+
+def _cut(n: int) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(path.read_bytes()[:n])
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "first byte only": _cut(1),
+    "last byte missing": _cut(-1),
+    "a byte more": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
+    "a line more": lambda path: path.write_bytes(path.read_bytes() + b"{}\n"),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+    "missing": lambda path: path.unlink(),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a dead link": lambda path: (path.unlink(), path.symlink_to("nowhere")),
+    "a link to itself": lambda path: (path.unlink(), path.symlink_to(path.name)),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("name", FILES)
+def test_damage_of_every_kind_of_file(store: Store, name: str, how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    first = store.get("thing", INPUTS, make)
+    before = contents(store.root)
+    DAMAGE[how](first.path / name)
+    again = store.get("thing", INPUTS, make)
+    told = capsys.readouterr().err
+    assert name in told and "set aside as" in told and "making it again" in told
+    assert contents(store.root) == before and again.summary == first.summary
+    assert len(list(first.path.parent.glob("*-damaged-*"))) == 1
+    assert store.find("thing", INPUTS) is not None and not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["empty folder", "a file", "a dead link"])
+def test_something_else_where_an_artifact_should_be(
+    store: Store, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = store.get("thing", INPUTS, make).path
+    shutil.rmtree(path)
+    {"empty folder": path.mkdir, "a file": path.touch, "a dead link": lambda: path.symlink_to("nowhere")}[what]()
+    assert store.get("thing", INPUTS, make).summary["tokens"] == 12
+    assert META in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda meta: meta["summary"].update(tokens=13),
+        lambda meta: meta["summary"]["losses"].append(0.1),
+        lambda meta: meta["provenance"].update(seconds=1),
+        lambda meta: meta["files"].pop("table.parquet"),
+        lambda meta: meta.update(kind="other"),
+        lambda meta: meta.update(seal="0" * 64),
+        lambda meta: meta.update(more=1),
+        lambda meta: meta.pop("provenance"),
+    ],
+)
+def test_a_record_that_was_edited(store: Store, change: Callable[[dict[str, object]], object]) -> None:
+    """A number in a summary is a result as much as one in a table is."""
+    path = store.get("thing", INPUTS, make).path / META
+    meta = json.loads(path.read_text())
+    change(meta)
+    path.write_text(json.dumps(meta))
+    assert store.find("thing", INPUTS) is None
+
+
+def test_an_artifact_of_an_early_version_still_counts(store: Store) -> None:
+    """Before records were sealed; hours of computing are not thrown away for that."""
+    path = store.get("thing", INPUTS, make).path / META
+    meta = json.loads(path.read_text())
+    del meta["seal"]
+    path.write_text(json.dumps(meta))
+    assert store.find("thing", INPUTS) is not None
+
+
+def test_a_maker_and_a_later_reader_see_the_same(store: Store) -> None:
+    """Also where JSON has no such thing as a tuple or a number as key."""
+    first = store.get("thing", {"n": 2}, lambda folder: {"pair": (1, 2), "by": {3: "c"}})
+    second = store.get("thing", {"n": 2}, lambda folder: {})
+    assert isinstance(first, Artifact) and first.summary == second.summary == {"pair": [1, 2], "by": {"3": "c"}}
+
+
+def test_a_file_that_was_never_checked_is_not_read(store: Store) -> None:
+    found = store.get("thing", INPUTS, make)
+    shutil.copy(found.path / "table.parquet", found.path / "planted.parquet")
+    with pytest.raises(ArtifactError, match=r"thing/\w+ has no file 'planted.parquet'"):
+        found.frame("planted")
+
+
+def test_a_half_written_artifact_of_another_program(store: Store) -> None:
+    """As a copy that was interrupted leaves it: the first files without the record, or the record without them."""
+    path = store.get("thing", INPUTS, make).path
+    before = contents(store.root)
+    for gone in (FILES[2:], FILES[:3]):
+        for name in gone:
+            (path / name).unlink()
+        store.get("thing", INPUTS, make)
+        assert contents(store.root) == before
+    assert len(list(path.parent.glob("*-damaged-*"))) == 2
+
+
+def test_a_damaged_result_is_not_mended_twice(store: Store) -> None:
+    """What another process has mended meanwhile is taken, not set aside."""
+    path = store.get("thing", INPUTS, make).path
+    (path / "note.txt").write_text("HELLO\n")
+    look, mended = store._look, []
+
+    def late(path: Path, inputs: dict[str, object]) -> Artifact | None:
+        if not mended:
+            mended.append(1)
+            try:
+                return look(path, inputs)
+            finally:
+                Store(store.root).get("thing", INPUTS, make)  # the other process is quicker
+        return look(path, inputs)
+
+    store._look = late  # type: ignore[method-assign,assignment]
+    assert store.find("thing", INPUTS) is not None
+    assert len(list(path.parent.glob("*-damaged-*"))) == 1
+
+
+def test_every_artifact_of_a_run_damaged_at_once(reference: Reference, tmp_path: Path) -> None:
+    """One bit of one file of each: all are set aside, and the run ends with the bytes it had."""
+    draw, root = random.Random(1), reference.until("", tmp_path / "store")
+    for name in finished(root):
+        file = draw.choice(sorted((root / name).iterdir()))
+        body = bytearray(file.read_bytes())
+        while body[place := draw.randrange(len(body))] in b" \n":  # a blank in a record may become another one
+            pass
+        body[place] ^= 1 << draw.randrange(8)
+        file.write_bytes(body)
+    run("small_run.everything", root)
+    assert contents(root) == reference.contents and leftovers(root) == []
+    assert len(list(root.glob("*/*-damaged-*"))) == len(finished(root))

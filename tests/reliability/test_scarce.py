@@ -1,0 +1,163 @@
+"""Full disk, read-only store, too little memory, a loss that is NaN: a clear error, and a rerun that finishes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Reference
+from forked import error_of, run
+from stores import STAGES, contents, finished, leftovers
+
+# what each stage writes
+KIND = {
+    "variants": "variant",
+    "scores": "scores",
+    "answers": "answers",
+    "judge": "rated",
+    "patching": "patched",
+    "inhibitft": "answers",
+}
+
+
+def earlier(reference: Reference, target: Path, stage: str) -> dict[str, tuple[int, int]]:
+    """A store with what the stages before ``stage`` finished."""
+    return finished(reference.until(stage, target))
+
+
+def finishes(reference: Reference, root: Path, kept: dict[str, tuple[int, int]]) -> None:
+    """The rerun ends with the reference's bytes and makes nothing again."""
+    run("small_run.everything", root)
+    assert contents(root) == reference.contents and leftovers(root) == []
+    now = finished(root)
+    assert {name: now[name] for name in kept} == kept
+
+
+def some(*stages: str) -> list[object]:
+    """All stages; those that are not named only when slow tests are asked for."""
+    return [pytest.param(each, marks=[] if each in stages else pytest.mark.slow) for each in STAGES]
+
+
+@pytest.mark.parametrize("stage", some("variants", "patching"))
+def test_a_full_disk_in_every_stage(reference: Reference, tmp_path: Path, stage: str) -> None:
+    """A limit on the size of files stands in for the disk: each library below meets it in its own way."""
+    root = tmp_path / "store"
+    kept = earlier(reference, root, stage)
+    error, told = error_of("mishaps.small_files", root, 1000)
+    assert error == "ArtifactError" and f"artifact {KIND[stage]}/" in told and "File too large" in told
+    assert str(root) in told and "POLINB_STORE" in told and "finished before is kept" in told
+    assert finished(root) == kept and leftovers(root) == []
+    if stage != "variants":  # from scratch: see the next test
+        finishes(reference, root, kept)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 150 kB, of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    done = mount and subprocess.run([mount, "-t", "tmpfs", "-o", "size=150k", "tmpfs", place], capture_output=True)
+    if not done or done.returncode:
+        pytest.skip("no small disk: mounting one needs root")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_disk_that_is_really_full(reference: Reference, small_disk: Path) -> None:
+    root = small_disk / "store"
+    error, told = error_of("small_run.everything", root)
+    assert error == "ArtifactError" and "No space left on device" in told and "artifact variant/" in told
+    kept = finished(root)
+    assert leftovers(root) == []
+    subprocess.run(["mount", "-o", "remount,size=10m", small_disk], check=True)
+    finishes(reference, root, kept)
+
+
+@pytest.fixture
+def foreign(reference: Reference, tmp_path: Path) -> Iterator[Path]:
+    """A finished store that one may read and not write."""
+    if os.geteuid() == 0 and sys.platform != "linux":
+        pytest.skip("root writes everywhere")
+    root = reference.until("", tmp_path / "foreign")
+    for path in [root, *root.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    yield root
+    for path in [root, *root.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def test_a_full_temporary_folder(tmp_path: Path) -> None:
+    data = tmp_path / "data.csv"
+    data.write_text("topic,prompt,left,right\ncrime,Why?,So.,Thus.\n")
+    error, told = error_of("mishaps.full_temporary_folder", data)
+    assert error == "DataError" and str(data) in told and "File too large" in told and "TMPDIR" in told
+
+
+def _writable(folder: Path) -> None:
+    folder.chmod(0o755)
+
+
+def test_a_read_only_store_is_read(reference: Reference, foreign: Path) -> None:
+    before = finished(foreign)
+    run("mishaps.bound", foreign)
+    assert finished(foreign) == before and contents(foreign) == reference.contents
+
+
+def test_a_read_only_store_with_something_missing(foreign: Path) -> None:
+    (name,) = [each for each in finished(foreign) if each.startswith("patched/")]
+    _writable(foreign / "patched")
+    _writable(foreign / name)
+    shutil.rmtree(foreign / name)
+    (foreign / "patched").chmod(0o555)
+    error, told = error_of("mishaps.bound", foreign)
+    assert error == "ArtifactError" and f"cannot write artifact {name}" in told and "Permission denied" in told
+    assert "POLINB_STORE" in told and str(foreign) in told
+
+
+def test_a_read_only_store_with_something_damaged(foreign: Path) -> None:
+    (name,) = [each for each in finished(foreign) if each.startswith("patched/")]
+    table = foreign / name / "answers.parquet"
+    table.chmod(0o644)
+    table.write_bytes(table.read_bytes()[:-1])
+    error, told = error_of("mishaps.bound", foreign)
+    assert error == "ArtifactError" and name in told and "POLINB_STORE" in told
+    assert table.is_file(), "it stays for reading"
+
+
+@pytest.mark.parametrize("kind", ["machine", "card", pytest.param("python", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stage", some("variants", "scores", "judge"))
+def test_no_memory_in_every_stage(reference: Reference, tmp_path: Path, stage: str, kind: str) -> None:
+    root = tmp_path / "store"
+    kept = earlier(reference, root, stage)
+    error, told = error_of("mishaps.no_memory", root, stage, kind)
+    assert error == "OutOfMemoryError" and f"artifact {KIND[stage]}/" in told and "finished before is kept" in told
+    assert ("micro_batch" if KIND[stage] == "variant" else "eval_batch") in told and "\n" not in told
+    assert finished(root) == kept and leftovers(root) == []
+    if (stage, kind) == ("inhibitft", "machine"):
+        finishes(reference, root, kept)
+
+
+def test_memory_that_really_ends(reference: Reference, tmp_path: Path) -> None:
+    if not Path("/proc/self/statm").is_file():
+        pytest.skip("the limit is set by Linux's numbers")
+    root = tmp_path / "store"
+    error, told = error_of("mishaps.little_memory", root, 200_000_000)
+    assert error == "OutOfMemoryError" and "artifact variant/" in told and "micro_batch" in told
+    assert finished(root) == {} and leftovers(root) == []
+
+
+@pytest.mark.parametrize("stage", [pytest.param("variants", marks=pytest.mark.slow), "inhibitft"])
+def test_a_loss_that_is_not_finite(reference: Reference, tmp_path: Path, stage: str) -> None:
+    root = tmp_path / "store"
+    kept = earlier(reference, root, stage)
+    error, told = error_of("mishaps.not_finite", root, stage)
+    assert error == "TrainingError" and "the loss is nan at step 1 of" in told and "lower learning_rate (now" in told
+    assert ("fine-tune crime left" if stage == "variants" else "inhibitft crime right") in told
+    assert finished(root) == kept and leftovers(root) == []
+    finishes(reference, root, kept)

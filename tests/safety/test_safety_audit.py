@@ -1,0 +1,79 @@
+"""The audit of dependencies against a pip-audit that is played: a silence is never taken for good news."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+FINE = {"name": "a", "version": "1", "vulns": []}
+BAD = {"name": "b", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}]}
+SKIPPED = {"name": "c", "skip_reason": "Dependency not found on PyPI and could not be audited: c (1)"}
+
+
+@pytest.fixture(scope="module")
+def ci():
+    spec = importlib.util.spec_from_file_location("ci_audit", REPO / ".ci" / "audit.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def played(tmp_path, **answers) -> list[str]:
+    """A pip-audit that answers by service: (standard output, standard error, status)."""
+    script = tmp_path / "tool.py"
+    script.write_text(
+        f"import sys\nanswers = {answers!r}\n"
+        "out, err, code = answers[sys.argv[sys.argv.index('--vulnerability-service') + 1]]\n"
+        "print(out)\nprint(err, file=sys.stderr)\nsys.exit(code)\n"
+    )
+    return [sys.executable, str(script)]
+
+
+def told(*packages) -> tuple[str, str, int]:
+    return json.dumps({"dependencies": packages, "fixes": []}), "", int(any(p.get("vulns") for p in packages))
+
+
+DOWN = ("", "requests.exceptions.ConnectionError: Max retries exceeded", 1)
+
+
+@pytest.mark.parametrize(
+    ("pypi", "osv", "code", "words"),
+    [
+        (told(FINE), DOWN, 0, r"1 of 1 .*\(pypi\)\n.*no known vulnerability"),
+        (told(FINE, BAD), DOWN, 1, "b 2: CVE-1, fixed in 3"),
+        (DOWN, told(FINE), 0, r"\(osv\)"),
+        (DOWN, told(BAD), 1, "CVE-1"),
+        (DOWN, DOWN, 3, "NOT AUDITED: could not reach the advisory service"),
+        (told(SKIPPED), DOWN, 3, "NOT AUDITED: could not reach the advisory service"),
+        (told(SKIPPED), told(FINE), 0, "no known"),
+        (told(FINE, SKIPPED), DOWN, 3, r"NOT AUDITED: some packages are unknown .*\(c\)"),
+        (told(BAD, SKIPPED), DOWN, 1, "CVE-1"),
+        (("", "Traceback: a bug", 1), told(FINE), 1, "pip-audit failed"),
+    ],
+)
+def test_what_the_audit_says(ci, tmp_path, capsys, pypi, osv, code, words):
+    assert ci.audit(played(tmp_path, pypi=pypi, osv=osv), tmp_path / "needs.txt") == code
+    out, err = capsys.readouterr()
+    assert re.search(words, out + err), out + err
+    assert ("no known vulnerability" in out + err) == (code == 0)
+
+
+@pytest.mark.slow  # makes an environment
+def test_a_tool_that_cannot_be_installed_is_told(ci, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ci, "TOOL", str(tmp_path / "no-such-wheel.whl"))
+    assert ci.main() == 3
+    assert "NOT AUDITED: pip-audit could not be installed" in capsys.readouterr().err
+
+
+def test_it_is_a_target_of_make_and_no_part_of_the_tests():
+    text = (REPO / "Makefile").read_text("utf-8")
+    rule = re.search(r"^audit:.*\n(?:\t.*\n)+", text, re.M)
+    assert rule and ".ci/audit.py" in rule[0]
+    assert "audit" not in re.search(r"^test:.*\n(?:\t.*\n)+", text, re.M)[0]
+    assert "pip-audit" not in (REPO / "requirements.lock").read_text("utf-8")

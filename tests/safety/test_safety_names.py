@@ -1,0 +1,131 @@
+"""Names that try to leave their folder: data, artifacts, chapters, topics, revisions, hub ids."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from polinb.artifacts import Store
+from polinb.book import Layout, _chosen, make_book, parse_settings
+from polinb.data import load_data, load_statements
+from polinb.download import PinnedFiles
+from polinb.errors import ArtifactError, DataError, ParameterError, PolinbError
+from polinb.ideoinst import file_path
+from polinb.lab_request import Request
+from polinb.params import Params
+from polinb.rows import LEANINGS, TOPICS
+
+ESCAPES = [
+    "../../x",
+    "..",
+    "/etc/passwd",
+    "a/../../b",
+    "a\0b",
+    "x" * 5000,
+    "..\\..\\x",
+    "~/x",
+    "",
+    " ",
+    "%2e%2e/x",
+    "a/b",
+]
+
+
+@pytest.fixture
+def secret(tmp_path):
+    """A file that nothing may read or replace."""
+    path = tmp_path / "x"
+    path.write_text("not yours")
+    yield path
+    assert path.read_text() == "not yours"
+
+
+@pytest.mark.parametrize("name", ESCAPES)
+def test_an_artifact_stays_in_the_store(tmp_path, secret, name):
+    store = Store(tmp_path / "a" / "store")
+    for kind, key in ((name, "key"), ("kind", name)):
+        with pytest.raises(ArtifactError, match="artifact name"):
+            store.path(kind, key)
+    with pytest.raises(ArtifactError, match="artifact name"):
+        store.get(name, {"a": 1}, lambda folder: {})
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("name", ESCAPES)
+def test_a_topic_is_one_of_six(tmp_path, name):
+    for given in ({"topics": ["crime", name]}, {"ablation_topics": [name]}, {"rival_topics": [name]}):
+        with pytest.raises(ParameterError, match=r"topics'"):
+            Params.from_profile("tiny", **given)
+    for field in ("topic", "donor_topic"):
+        with pytest.raises(ParameterError, match=field):
+            Request("tiny", {}, "Why?", **{field: name}).check()
+    row = {"topic": name, "prompt": "Why?", "left": "Yes", "right": "No"}
+    (tmp_path / "set.json").write_text(json.dumps([row]))
+    with pytest.raises(DataError, match=r"set\.json, row 1, column 'topic'"):
+        load_data(str(tmp_path / "set.json"))
+
+
+@pytest.mark.parametrize("name", ESCAPES)
+def test_a_chapter_is_one_of_the_notebooks(tmp_path, secret, name):
+    with pytest.raises(ParameterError, match=r"--chapters"):
+        _chosen(["01_a"], ["01_a"], [name])
+    folder = tmp_path / "checkout"
+    (folder / "notebooks").mkdir(parents=True)
+    (folder / "book").mkdir()
+    (folder / "notebooks" / "01_a.ipynb").write_text("{}")
+    (folder / "book" / "_toc.yml").write_text("root: index\nchapters:\n- file: chapters/01_a\n")
+    with pytest.raises(ParameterError, match=r"--chapters"):
+        make_book("tiny", {}, [name], Layout(folder))
+    assert sorted(p.name for p in folder.iterdir()) == ["book", "notebooks"], "something was made"
+
+
+@pytest.mark.parametrize("name", ESCAPES)
+def test_a_hub_id_is_no_path(name, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    if name == "a/b":
+        return
+    for load in (load_data, load_statements):
+        with pytest.raises(DataError, match="expected hub:owner/name"):
+            load(f"hub:{name}")
+
+
+@pytest.mark.parametrize("name", [*ESCAPES, "main", "v1", "dd078cb", "g" * 40])
+def test_a_revision_is_a_commit(tmp_path, name):
+    with pytest.raises(ParameterError, match="revision"):
+        PinnedFiles("a/b", name, ("x",), tmp_path)
+    if name:
+        with pytest.raises(PolinbError):
+            load_data("ideoinst", revision=name, cache_dir=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_link_in_a_data_folder_leads_nowhere_else(tmp_path, secret):
+    for topic in TOPICS:
+        for leaning in LEANINGS:
+            path = tmp_path / "set" / file_path(topic, leaning)
+            path.parent.mkdir(parents=True)
+            path.write_text(json.dumps([{"instruction": f"Why {topic}?", "output": "So.", "label": "neutral"}]))
+    assert len(load_data(str(tmp_path / "set")).pairs) == 6
+    outside = tmp_path / "outside.json"
+    path.rename(outside)
+    path.symlink_to(outside)
+    with pytest.raises(DataError, match="leads outside the data folder"):
+        load_data(str(tmp_path / "set"))
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "a" * 300 + ".csv", "a\0.json", "\ud800.csv"])
+def test_a_name_that_no_file_has(name):
+    for load in (load_data, load_statements):
+        with pytest.raises(DataError) as error:
+            load(name)
+        assert len(str(error.value)) < 1000
+    with pytest.raises(ParameterError, match="'data'"):
+        Params.from_profile("tiny", data=name)
+
+
+@pytest.mark.parametrize("text", ["../x=1", "a/b=1", "=1", "a b=1", "a\0=1", "a;b=1", "$(id)=1", "-x=1"])
+def test_a_setting_has_a_plain_name(text):
+    with pytest.raises(ParameterError, match=re.escape("name=value")):
+        parse_settings([text])

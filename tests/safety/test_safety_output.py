@@ -1,0 +1,87 @@
+"""What is shown is escaped, and what listens does so on this machine only."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from markdown_it import MarkdownIt
+
+from polinb import lab_server
+from polinb.errors import ParameterError
+from polinb.tables import escape, numbered_table, responses_table
+from polinb.webdata import embed
+
+REPO = Path(__file__).resolve().parents[2]
+EVIL = '<script>alert(1)</script><img src=x onerror="alert(1)">\'"&'
+
+
+def rendered(markdown: str) -> str:
+    """HTML by a renderer that lets HTML through, as the book's does."""
+    inner = markdown.split("\n\n", 1)[1].split("\n````")[0]
+    return MarkdownIt("commonmark", {"html": True}).enable("table").render(inner)
+
+
+def test_tables_escape_what_models_and_users_wrote():
+    frame = pd.DataFrame(
+        {"prompt": [EVIL], "response": [EVIL + "\n[x](javascript:alert(1)) {math}`x` $$y$$"], EVIL: ["x"]}
+    )
+    for shown in (numbered_table(frame, "a", "b"), responses_table(frame, "a", "b", ("prompt", "response"))):
+        page = rendered(shown.data)
+        assert "<table>" in page and not re.search(r"<(?!/?(table|thead|tbody|tr|t[hd])\b)", page), page
+        assert "<script" not in shown.data and "<img" not in shown.data
+    assert "<script>" in rendered(f"x\n\n| a |\n| --- |\n| {EVIL} |\n````"), "this renderer lets HTML through"
+
+
+def test_data_of_pages_cannot_end_its_script():
+    page = embed(
+        "responses", {"text": "</script><script>alert(1)</script>"}, EVIL, escape(EVIL), {"</script>": b"x"}
+    ).data
+    assert page.count("<script") == page.count("</script>") == 2, "one for the data, one for the blob"
+    assert "<img" not in page
+
+
+def test_servers_listen_on_this_machine_only_and_ask_for_a_token(tmp_path):
+    for kind in ("lab", "app"):
+        line = lab_server.command(kind, root=REPO)
+        given = [part for part in line if "ip=" in part.lower()]
+        assert len(given) == 1 and given[0].endswith("ip=127.0.0.1")
+        words = " ".join(line).lower()
+        # JupyterLab makes a token unless it is told not to; Voilà only if it is asked to
+        assert not re.search(r"token=(''|\"\"|\s|$)|password=|disable_check_xsrf|allow_origin|0\.0\.0\.0", words)
+        assert kind == "lab" or "--token" in line
+    with pytest.raises(ParameterError):
+        lab_server.command("lab", 80)
+
+
+def test_nothing_else_listens():
+    """Every server of the package is one of the two above."""
+    for path in (REPO / "polinb").glob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func)
+                assert not re.search(r"(HTTPServer|TCPServer|\.bind|\.listen|create_server|start_server)$", name), (
+                    path.name
+                )
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert "0.0.0.0" not in node.value, path.name
+
+
+def test_the_servers_own_settings_are_as_careful():
+    for path in (REPO / "polinb" / "resources" / "jupyter").rglob("*.json"):
+        text = json.dumps(json.loads(path.read_text("utf-8"))).lower()
+        assert "0.0.0.0" not in text and '"token": ""' not in text and '"ip"' not in text, path
+
+
+def test_scripts_of_pages_show_texts_as_text():
+    """Texts of models go into pages as text: no script of ours writes HTML out of data."""
+    for path in (REPO / "polinb" / "resources" / "web").glob("*.js"):
+        source = path.read_text("utf-8")
+        found = re.findall(r"\.(innerHTML|outerHTML|insertAdjacentHTML|write)\s*(?:=|\()\s*(.{0,20})", source)
+        assert all(rest.startswith(('""', "''", "``")) for _, rest in found), f"{path.name}: {found}"
+        assert not re.search(r"\beval\s*\(|new Function\b", source), path.name

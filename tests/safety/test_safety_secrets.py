@@ -1,0 +1,141 @@
+"""Keys: refused as parameters before anything is written, and found nowhere after a run that uses them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from keys import KEYS, leaks
+
+from polinb import secrets
+from polinb.book import Layout, make_book, parse_settings
+from polinb.errors import ParameterError
+from polinb.lab_server import environment
+from polinb.openai_judge import OpenAIJudge
+from polinb.params import Params, from_namespace
+
+REPO = Path(__file__).resolve().parents[2]
+SHAPES = {
+    "openai": "sk-proj-" + "a1B2" * 8,
+    "hub": "hf_" + "AbCdEfGhIj" * 3,
+    "github": "ghp_" + "a1B2c3D4" * 4,
+    "github, fine": "github_pat_" + "a1B2c3D4" * 4,
+    "gitlab": "glpat-" + "a1B2c3D4" * 3,
+    "amazon": "AKIA" + "ABCDEFGH12345678",
+    "google": "AIza" + "SyA1-b2_" * 5,
+    "slack": "xoxb-" + "1234567890-abc",
+    "web token": "eyJhbGciOiJI." + "eyJzdWIiOiIx." + "SflKxwRJSMeK",
+    "private key": "-----BEGIN RSA PRIVATE KEY-----",
+    "address": "https://user:hunter2@example.org/v1",
+    "address, token": "https://a1b2c3d4@example.org/v1",
+    "query": "https://example.org/v1?api_key=a1b2c3d4",
+}
+# --- parameters
+
+
+@pytest.mark.parametrize("secret", SHAPES.values(), ids=list(SHAPES))
+@pytest.mark.parametrize(
+    "name", ["model", "judge_url", "system_prompt", "statements", "data", "profile", "gamma", "unknown"]
+)
+def test_a_value_that_looks_like_a_key_is_refused_and_not_repeated(name, secret, tmp_path):
+    value = [secret] if name == "statements" else secret
+    with pytest.raises(ParameterError, match="no secret") as error:
+        Params.from_profile(value) if name == "profile" else Params.from_profile("tiny", **{name: value})
+    assert secret not in str(error.value) + repr(error.value) + repr(error.value.given)
+    with pytest.raises(ParameterError, match=r"no secret|'profile'"):
+        from_namespace({"profile": "tiny", name: value})
+    if name != "statements":
+        with pytest.raises(ParameterError) as error:
+            parse_settings([f"{name}={secret}"])
+        assert secret not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "openai_api_key",
+        "api_key",
+        "hf_token",
+        "HF_TOKEN",
+        "password",
+        "db_password",
+        "client_secret",
+        "access_key",
+        "key",
+    ],
+)
+def test_a_name_of_a_key_is_refused_whatever_its_value(name):
+    with pytest.raises(ParameterError, match="no secret") as error:
+        Params.from_profile("tiny", **{name: "correct horse"})
+    assert "correct horse" not in str(error.value)
+    with pytest.raises(ParameterError, match="no secret"):
+        from_namespace({"profile": "tiny", name: "correct horse"})
+
+
+def test_the_value_of_a_variable_that_holds_a_key_is_refused(monkeypatch):
+    monkeypatch.setenv("NDIF_API_KEY", "an ordinary looking text")
+    for value in ("an ordinary looking text", "say: an ordinary looking text.", "an%20ordinary%20looking%20text"):
+        with pytest.raises(ParameterError, match="no secret"):
+            Params.from_profile("tiny", statement_prefix=value)
+    monkeypatch.delenv("NDIF_API_KEY")
+    assert Params.from_profile("tiny", statement_prefix="an ordinary looking text").profile == "tiny"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"model": "tiny:llama"},
+        {"data": "task-risk-asking-people-what-they-think.csv"},
+        {"max_tokens": 64},
+        {"judge_url": "http://localhost:1/v1"},
+        {"statement_prefix": "The key to it is a token of password hygiene: sk-ip the rest."},
+        {"model": "org/sk-model"},
+        {"statement_suffix": "Ask me at a@b.org, 12:30."},
+    ],
+)
+def test_ordinary_values_are_taken(given):
+    assert Params.from_profile("tiny", **given).profile == "tiny"
+
+
+@pytest.mark.parametrize(
+    "settings", [{"judge_url": SHAPES["address"]}, {"judge_model": SHAPES["openai"]}, {"hf_token": "x"}]
+)
+def test_papermill_never_sees_a_key(settings, tmp_path, monkeypatch):
+    import papermill
+
+    def never(*args: object, **more: object) -> None:
+        raise AssertionError("papermill was called")
+
+    monkeypatch.setattr(papermill, "execute_notebook", never)
+    with pytest.raises(ParameterError):
+        make_book("tiny", settings, ["all"], Layout(tmp_path))
+    assert not list(tmp_path.iterdir()), "something was written"
+    with pytest.raises(ParameterError):
+        environment("tiny", settings)
+
+
+def test_hiding(monkeypatch):
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    for value in KEYS.values():
+        for before in (b"", b"-", b"--", b"---"):
+            whole = before + value.encode() + before
+            written = [value, quote(value), quote(value, safe=""), json.dumps(value), whole.hex()]
+            written += [base64.b64encode(whole).decode(), base64.urlsafe_b64encode(whole).decode()]
+            for text in written:
+                for shown in (secrets.hide(f"before {text} after"), secrets.hide(f"before {text} after", forms=False)):
+                    assert not leaks(shown.encode()) and shown.startswith("before ") and shown.endswith(" after")
+    assert secrets.hide("nothing to hide: max_tokens=5") == "nothing to hide: max_tokens=5"
+    assert secrets.hide("https://user:pass@host/x?token=abc&y=1") == "https://[secret]@host/x?token=[secret]&y=1"
+    monkeypatch.setenv("SSL_KEY", "/etc/ssl/private/key.pem")  # says where a key lies
+    assert secrets.hide("/etc/ssl/private/key.pem") == "/etc/ssl/private/key.pem"
+
+
+def test_a_judge_shows_no_key(monkeypatch, tmp_path):
+    monkeypatch.setenv("OPENAI_API_KEY", KEYS["OPENAI_API_KEY"])
+    judge = OpenAIJudge(base_url="http://127.0.0.1:9/v1", cache=tmp_path / "c.jsonl")
+    shown = repr(judge) + str(judge) + json.dumps(judge.provenance()) + repr(vars(judge))
+    assert KEYS["OPENAI_API_KEY"] not in shown
