@@ -252,8 +252,10 @@ def provenance() -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        facts["gpu"] = torch.cuda.get_device_name(0)
+    if torch is not None:
+        facts["threads"] = torch.get_num_threads()  # another number: sums in another order, other last bits
+        if torch.cuda.is_available():
+            facts["gpu"] = torch.cuda.get_device_name(0)
     return facts
 
 

@@ -162,7 +162,7 @@ def make_book(
                 _say(f"[{number}/{len(wanted)}] {name}")
                 done.append(run_chapter(layout, name, given))
                 _say(f"[{number}/{len(wanted)}] {name}: {_told(done[-1])}")
-            for name in set(every) - set(wanted):
+            for name in sorted(set(every) - set(wanted)):
                 _set_aside(layout, name)
             absent = [name for name in every if not (layout.chapters / f"{name}.ipynb").is_file()]
             missing = [name for name in absent if name in core]

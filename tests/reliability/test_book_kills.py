@@ -182,7 +182,7 @@ def test_a_builder_of_pages_ends_with_the_process_that_started_it() -> None:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
-    gone, alive = psutil.wait_procs([child], timeout=60)
+    gone, alive = psutil.wait_procs([child], timeout=30)
     for each in alive:
         each.kill()
     assert gone and not alive

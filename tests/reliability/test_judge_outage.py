@@ -53,7 +53,7 @@ def refuse(handler: Any) -> None:
     """Hang up without an answer, as a host that is not there does after a while."""
 
 
-@pytest.mark.parametrize("how", ["503", "hangs up"])
+@pytest.mark.parametrize("how", ["503", pytest.param("hangs up", marks=pytest.mark.slow)])
 def test_an_hour_without_the_judge(service: Service, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, asked = Clock(), []
     down = threading.Event()
