@@ -1,7 +1,7 @@
 # make book   executes the notebooks and builds the book        make test   lint, types and tests
 # Both make their own environment first. Works with GNU make 3.81 and later (macOS has 3.81).
 .DEFAULT_GOAL := help
-.PHONY: help setup book lab app test lint types fmt lock audit hooks clean distclean
+.PHONY: help setup book lab app test bench bench-env lint types fmt lock audit hooks clean distclean
 .SUFFIXES:
 
 VENV ?= .venv
@@ -29,6 +29,7 @@ help:
 	@echo 'make book        execute all notebooks, build the book (_build/html/index.html); see below'
 	@echo 'make test        ruff, mypy, pytest (with a browser); TESTS="-k pnlac" or TESTS="-m slow" is passed to pytest'
 	@echo 'make lab         the live lab in JupyterLab; make app: the lab alone, in Voilà; PORT=… changes the port'
+	@echo 'make bench       speed and memory against the plain model (minutes); make bench-env first: other libraries as well'
 	@echo 'make setup       only make or refresh $(VENV); PYTHON=python3.12 names the Python to use'
 	@echo 'make lint        ruff (lint, format)'
 	@echo 'make types       mypy'
@@ -61,6 +62,16 @@ test: setup
 	$(call stage,mypy,$(BIN)/mypy polinb)
 	$(call stage,browser,VENV='$(VENV)' sh .ci/browser)
 	$(call stage,pytest,$(BIN)/python -m pytest $(TESTS))
+
+# Figures go to POLINB_BENCHMARKS (default _build/benchmarks.json); the book shows the committed book/benchmarks.json.
+bench: setup
+	@OMP_NUM_THREADS=1 POLINB_BENCH_PYTHON="$${POLINB_BENCH_PYTHON:-.venv-bench/bin/python}" \
+	$(BIN)/python -m pytest -s -m 'not gpu and not network' tests/benchmarks $(TESTS)
+
+# TransformerLens and pyvene, measured beside PNLAC, in an environment of their own.
+bench-env: setup
+	@$(BIN)/python -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --disable-pip-version-check --quiet -r tests/benchmarks/requirements.txt
 
 lint: setup
 	$(call stage,ruff check,$(BIN)/ruff check .)

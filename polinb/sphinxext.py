@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from polinb import sphinx_api, sphinx_meta, sphinx_run, sphinx_theme
+from polinb import sphinx_api, sphinx_meta, sphinx_run, sphinx_speed, sphinx_theme
 
 
 def drop_thebe(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
@@ -25,6 +25,7 @@ def _is_thebe(file: Any) -> bool:
 def setup(app: Any) -> dict[str, Any]:
     """Register with Sphinx; the handler of pages runs after sphinx-thebe's own."""
     app.add_config_value("polinb_repository", "", "html", [str])
+    app.add_directive("polinb-benchmarks", sphinx_speed.Benchmarks)
     app.add_css_file("polinb-run.css")
     app.connect("config-inited", sphinx_theme.use_templates)
     app.connect("builder-inited", sphinx_run.prepare)

@@ -1,0 +1,101 @@
+"""Patched and plain answers, and likelihoods, over what transformers needs for the same."""
+
+import measure
+import numpy as np
+import pytest
+import torch
+
+from polinb.generate import cut, greedy, log_likelihood, stop_ids
+from polinb.models import LM
+from polinb.params import Params
+from polinb.patching import patched_answers
+from polinb.text import batches, prompt_ids
+
+STEPS = 16
+QUESTIONS = (
+    "Should taxes be raised?",
+    "What should a town do about traffic at night, when people who live near the road cannot sleep?",
+    "Is it right that schools choose their pupils?",
+    "Describe how courts, police and citizens should work together in a country that wants to be safe and free.",
+)
+
+
+@pytest.mark.slow
+def test_lock_step_over_donor_and_recipient(embedded, keep):
+    donor = LM(embedded.model, embedded.tokenizer, "donor", {})
+    chosen = np.random.default_rng(0).random((embedded.layers, embedded.width)) < 0.05
+    prompts = [prompt_ids(embedded, text) for text in QUESTIONS * 2]
+    made = {}
+
+    def patched():
+        made["patched"] = patched_answers(embedded, donor, chosen, prompts, max_new_tokens=STEPS)
+
+    def plain():
+        for lm in (embedded, donor):
+            made["plain"] = greedy(lm, prompts, max_new_tokens=STEPS)
+
+    found = measure.in_turns(patched=patched, plain=plain)
+    assert made["patched"] == made["plain"]  # a donor that is the recipient changes nothing, so the lengths are equal
+    what = "lock-step patched generation ÷ (donor + recipient plain generation), same batch and tokens"
+    keep("lock-step", what, measure.over(found["patched"], found["plain"]), at_most=1.15)
+
+
+@pytest.mark.slow
+def test_answers_over_generate_at_its_best_batch_size(embedded, keep):
+    """Useful tokens a second; ``generate`` may choose its batch size and gets the prompts sorted as well as unsorted."""
+    given = [prompt_ids(embedded, f"{text} Case {k}.") for k in range(8) for text in QUESTIONS]
+    stop, pad = stop_ids(embedded), embedded.tokenizer.pad_token_id
+    size = Params.from_profile("quick").eval_batch
+    useful = {}
+
+    def ours():
+        useful["ours"] = sum(map(len, greedy(embedded, given, max_new_tokens=8, batch=size)))
+
+    def theirs(batch, ordered):
+        def run():
+            prompts = sorted(given, key=len) if ordered else given
+            count = 0
+            for start in range(0, len(prompts), batch):
+                part = prompts[start : start + batch]
+                wide = max(map(len, part))
+                ids = torch.tensor([[pad] * (wide - len(p)) + p for p in part])
+                mask = torch.tensor([[0] * (wide - len(p)) + [1] * len(p) for p in part])
+                settings = dict(max_new_tokens=8, do_sample=False, eos_token_id=stop, pad_token_id=pad)
+                with torch.inference_mode():
+                    made = embedded.model.generate(input_ids=ids, attention_mask=mask, **settings)
+                count += sum(len(cut(row, stop)) for row in made[:, wide:].tolist())
+            useful[batch, ordered] = count
+
+        return run
+
+    ways = {(batch, ordered): theirs(batch, ordered) for batch in (8, 16, 32) for ordered in (False, True)}
+    first = {way: measure.seconds(run) / useful[way] for way, run in ways.items() if run() is None}
+    best = sorted(first, key=first.get)[:2]  # the two best are measured again, in turns with ours
+    names = {f"generate {batch} {'sorted' if ordered else 'given'}": (batch, ordered) for batch, ordered in best}
+    found = measure.in_turns(ours=ours, **{name: ways[way] for name, way in names.items()})
+    ratios = [
+        useful["ours"] / found["ours"][k] / max(useful[way] / found[name][k] for name, way in names.items())
+        for k in range(len(found["ours"]))
+    ]
+    keep("stance", "answers: tokens a second ÷ those of generate at its best batch size", ratios, at_least=0.95)
+
+
+@pytest.mark.slow
+def test_likelihood_over_one_forward_pass(embedded, keep):
+    """The plain pass computes the output head where the likelihood needs it, and nothing else."""
+    prompts, responses = measure.texts(16, 30, 50)
+    responses = [each[: 50 - 3 * (k % 5)] for k, each in enumerate(responses)]
+
+    def ours():
+        log_likelihood(embedded, prompts, responses)
+
+    def plain(**options):
+        with torch.inference_mode():
+            for chunk in batches(embedded, prompts, responses, 16):
+                embedded.model(**chunk.inputs, use_cache=False, **options)
+
+    found = measure.in_turns(ours=ours, strict=lambda: plain(logits_to_keep=51), full=plain)
+    what = "likelihood stance ÷ one forward pass over the same tokens"
+    keep("likelihood, full", f"{what}, its output head at all positions", measure.over(found["ours"], found["full"]))
+    strict = measure.over(found["ours"], found["strict"])
+    keep("likelihood", f"{what}, its output head at response positions only", strict, at_most=1.1)

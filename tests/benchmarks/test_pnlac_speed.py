@@ -1,0 +1,140 @@
+"""PNLAC's pass over the plain forward passes it contains, in time and memory; and against other ways and libraries."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import measure
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from polinb.architectures import down_modules
+from polinb.embedded import embedded_folder
+from polinb.models import LM
+from polinb.neurons import contrast
+from polinb.text import batches
+from polinb.tiny import tiny_tokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+BYTES = "bytes of tensors, PyTorch's own account"
+
+
+def plain(models, prompts, responses, batch=16):
+    """The same passes, with as little of the output head; nothing is read."""
+    with torch.no_grad():
+        for chunk in batches(models[0], prompts, responses, batch):
+            for lm in models:
+                lm.model(**chunk.inputs, use_cache=False, logits_to_keep=1)
+
+
+def cached(models, prompts, responses, batch=16):
+    """Cache everything, then reduce: the activations of all texts are kept, and averaged at the end."""
+    kept = []
+    for lm in models:
+        layers = [[] for _ in range(lm.layers)]
+        where = []
+
+        def keep(k, layers=layers, where=where):
+            return lambda _module, args: layers[k].append(args[0][where[-1]])
+
+        hooks = [down.register_forward_pre_hook(keep(k)) for k, down in enumerate(down_modules(lm.model))]
+        with torch.no_grad():
+            for chunk in batches(lm, prompts, responses, batch):
+                where.append(chunk.response)
+                lm.model(**chunk.inputs, use_cache=False, logits_to_keep=1)
+        for hook in hooks:
+            hook.remove()
+        kept.append([torch.cat(layer) for layer in layers])
+    left, right, vanilla = kept
+    squares = [(high - low).square().mean(0) for low, high in zip(left, right, strict=True)]
+    own = [(v.mean(0), v.square().mean(0)) for v in vanilla]
+    return torch.stack(squares), own
+
+
+@pytest.fixture(scope="module")
+def three(embedded):
+    """Left, right and vanilla; the right one with other weights in its feed-forward parts."""
+    right = LM(copy.deepcopy(embedded.model), embedded.tokenizer, "right", {})
+    with torch.no_grad():
+        for down in down_modules(right.model):
+            down.weight.mul_(1.01)
+    return embedded, right, embedded
+
+
+@pytest.mark.slow
+def test_time_over_plain_passes_and_over_a_cache(three, keep):
+    prompts, responses = measure.texts(16, 30, 60)
+    expected = cached(three, prompts, responses)[0].sqrt().numpy()
+    found = contrast(*three, prompts, responses)
+    np.testing.assert_allclose(found.score, expected, rtol=1e-3, atol=1e-5)
+    times = measure.in_turns(
+        pnlac=lambda: contrast(*three, prompts, responses),
+        plain=lambda: plain(three, prompts, responses),
+        cache=lambda: cached(three, prompts, responses),
+    )
+    what = "PNLAC pass ÷ the plain forward passes it contains"
+    keep("PNLAC, time", what, measure.over(times["pnlac"], times["plain"]), at_most=1.05)
+    what = "PNLAC pass ÷ “cache everything, then reduce”, time"
+    keep("PNLAC, time against a cache", what, measure.over(times["pnlac"], times["cache"]), at_most=1.0)
+
+
+@pytest.mark.slow
+def test_memory_over_plain_passes_and_over_a_cache(three, keep):
+    prompts, responses = measure.texts(16, 30, 60)
+    base = measure.peak_bytes(lambda: plain(three, prompts, responses))
+    ours = measure.peak_bytes(lambda: contrast(*three, prompts, responses))
+    theirs = measure.peak_bytes(lambda: cached(three, prompts, responses))
+    # the sums that are handed back are NumPy's, which PyTorch does not see: counted in full
+    ours += 4 * three[0].neurons * 8
+    print(f"peak: plain {base / 2**20:.1f} MiB, PNLAC {ours / 2**20:.1f} MiB, cache {theirs / 2**20:.1f} MiB")
+    assert base > 1e6
+    allowed = 2 * three[0].neurons * 8
+    what = "PNLAC's peak memory above that of the plain passes ÷ (2 × L × F × 8 bytes)"
+    keep("PNLAC, memory", what, [(ours - base) / allowed], at_most=1.0, clock=BYTES)
+    what = "PNLAC's peak memory ÷ that of “cache everything, then reduce”"
+    keep("PNLAC, memory against a cache", what, [ours / theirs], at_most=1.0, clock=BYTES)
+
+
+@pytest.mark.slow
+def test_memory_is_flat_in_tokens(keep):
+    torch.manual_seed(0)
+    tokenizer = tiny_tokenizer()
+    sizes = dict(hidden_size=64, intermediate_size=256, num_hidden_layers=4)
+    heads = dict(num_attention_heads=4, num_key_value_heads=2)
+    config = LlamaConfig(vocab_size=len(tokenizer), **sizes, **heads)
+    models = [LM(LlamaForCausalLM(config).eval(), tokenizer, str(k), {}) for k in range(3)]
+    peaks = {}
+    for times in (1, 10, 100):
+        prompts, responses = measure.texts(8 * times, 10, 30)
+        prompts, responses = ([[t % 800 + 5 for t in text] for text in side] for side in (prompts, responses))
+        peaks[times] = measure.peak_bytes(lambda p=prompts, r=responses: contrast(*models, p, r, batch=8))
+    print(peaks)
+    for times in (10, 100):
+        what = f"PNLAC's peak memory with {times} × the tokens ÷ with 1 ×"
+        value = [peaks[times] / peaks[1]]
+        keep(f"PNLAC, memory of {times} × the tokens", what, value, at_most=1.02, clock=BYTES, model="random Llama")
+
+
+@pytest.mark.slow
+def test_faster_than_other_libraries(keep):
+    python = Path(os.environ.get("POLINB_BENCH_PYTHON", ROOT / ".venv-bench/bin/python"))
+    if not python.is_file():
+        pytest.skip(
+            "NOT MEASURED: TransformerLens and pyvene are missing; run make bench-env, or set POLINB_BENCH_PYTHON"
+        )
+    command = [python, Path(__file__).with_name("other_libraries.py"), embedded_folder(), str(measure.REPEATS)]
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([*map(str, command)], env=variables, stdout=subprocess.PIPE, text=True, check=True)
+    sys.stdout.write(f"{done.stdout}\n")
+    found = json.loads(done.stdout)
+    times, packages = found["seconds"], found["packages"]
+    for name, package in (("TransformerLens", "transformer-lens"), ("pyvene", "pyvene")):
+        what = f"PNLAC pass ÷ the same sums with {name} {packages[package]}"
+        keep(f"PNLAC against {name}", what, measure.over(times["polinb"], times[name]), at_most=1.0, packages=packages)
+        what = f"{name}, the same sums ÷ the plain forward passes it contains"
+        keep(f"{name}, time", what, measure.over(times[name], times["plain"]), packages=packages)
