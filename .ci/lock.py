@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CUDA = re.compile(r"nvidia-|cuda-|triton$|pytorch-triton")
 SOURCES = ("connection-pool",)  # no wheels are published: pure Python, built at installation (snakemake needs it)
 HEADER = """\
-# Made by `make lock` out of pyproject.toml (its dependencies and its extras "test" and "workflow"). Do not edit by hand.
+# Made by `make lock` out of pyproject.toml (dependencies, extras "test" and "workflow"). Do not edit by hand.
 # CUDA packages are missing on purpose: a CUDA build of torch brings its own, a CPU build needs none.
 """
 

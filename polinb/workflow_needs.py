@@ -89,10 +89,10 @@ class Needs:
         self.inhibit()
         out, scores = [], self.scores()
         for topic in self.plan.params.rival_topics:
-            for (_, name, number, run), arm in arm_labels(rivals.arms(self.plan.fresh(), topic)).items():
+            for (_, name, number, repeat), arm in arm_labels(rivals.arms(self.plan.fresh(), topic)).items():
                 before = scores if arm.frozen is not None else []
                 before = before or ([self.variant(topic, "right")] if arm.blend != 1.0 else [])
-                wild = {"topic": topic, "arm": name, "number": number, "run": run}
+                wild = {"topic": topic, "arm": name, "number": number, "repeat": repeat}
                 out.append(self._arm(arm, "rival", wild, before))
         return out
 

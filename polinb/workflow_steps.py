@@ -101,8 +101,8 @@ def _frozen(exp: Experiment, topic: str, arm: str, gamma: str, number: str) -> N
     exp.stances(_named(found, (topic, arm, number, "0")))
 
 
-def _rival(exp: Experiment, topic: str, arm: str, number: str, run: str) -> None:
-    exp.stances(_named(arm_labels(rivals.arms(exp, topic)), (topic, arm, number, run)))
+def _rival(exp: Experiment, topic: str, arm: str, number: str, repeat: str) -> None:
+    exp.stances(_named(arm_labels(rivals.arms(exp, topic)), (topic, arm, number, repeat)))
 
 
 def _caft(exp: Experiment, topic: str, arm: str, number: str) -> None:
@@ -163,7 +163,7 @@ FAMILIES: dict[str, Family] = {
     "vanilla": Family("{what}", ("answers", "rated"), _vanilla),
     "tuned": Family("{topic}.{leaning}", ("answers", "rated"), _tuned),
     "frozen": Family("{topic}.{arm}.g{gamma}.n{number}", ("answers", "rated"), _frozen),
-    "rival": Family("{topic}.{arm}.n{number}.r{run}", ("answers", "rated"), _rival),
+    "rival": Family("{topic}.{arm}.n{number}.r{repeat}", ("answers", "rated"), _rival),
     "patched": Family("{set}", ("patched", "rated"), _patched),
     "directions": Family("{topic}.{method}", ("caft-states", "caft-pca", "caft-sae", "caft-choice"), _directions),
     "caft": Family("{topic}.{arm}.n{number}", ("answers", "rated"), _caft),
