@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,11 @@ def make_book(
         plan = write_plan(layout, request, folder / "plan.json")
         _end_earlier(folder, profile)
         stale = stale_markers(layout, plan, folder, verify)
-        _say(f"{len(markers(plan))} jobs, {len(_open(folder, plan, stale))} of them to do; log: {_log(layout, folder)}")
-        code = _run(layout, folder, profile, request, [*_forced(stale), *more])
+        todo = _open(folder, plan, stale)
+        _say(f"{len(markers(plan))} jobs, {len(todo)} of them to do; log: {_log(layout, folder)}")
+        for name in stale:
+            (folder / name).unlink(missing_ok=True)
+        code = _run(layout, folder, profile, request, more)
         _say_times(folder, plan)
         if code:
             raise BookError(_failure(layout, folder, plan, code))
@@ -115,7 +118,10 @@ def dry_run(request: Request, on: str = "default", more: Sequence[str] = (), lay
     with _alone(layout) as folder:
         plan = write_plan(layout, request, folder / "plan.json")
         stale = stale_markers(layout, plan, folder)
-        text = _ask(layout, folder, request, ["--dry-run", "--printshellcmds", "--quiet", "host", *_forced(stale), *more], profile)
+        _open(folder, plan, stale)
+        options = ["--dry-run", "--printshellcmds", "--quiet", "host", *more]
+        with _aside(folder, stale):
+            text = _ask(layout, folder, request, options, profile)
     done = re.findall(r"-m polinb step (\S+)(?: --run (\S+))? --plan", text)
     names = {f"{run}/{name}" if run else name for name, run in done}
     named = [f"{run}/{name}" for run, about in plan["runs"].items() for name in about["steps"]]
@@ -212,12 +218,24 @@ def stale_markers(layout: Layout, plan: Mapping[str, Any], folder: Path, verify:
     return out
 
 
-def _open(folder: Path, plan: Mapping[str, Any], stale: Mapping[str, str]) -> list[str]:
-    return [name for name in markers(plan) if name in stale or not (folder / name).is_file()]
+def _open(folder: Path, plan: dict[str, Any], stale: Mapping[str, str]) -> list[str]:
+    """Jobs that are to be done: those without a marker and those whose marker does not hold; noted in the plan."""
+    plan["open"] = [name for name in markers(plan) if name in stale or not (folder / name).is_file()]
+    workflow_markers.write(folder / "plan.json", plan)
+    return list(plan["open"])
 
 
-def _forced(stale: Mapping[str, str]) -> list[str]:
-    return ["--forcerun", *stale] if stale else []
+@contextlib.contextmanager
+def _aside(folder: Path, names: Iterable[str]) -> Iterator[None]:
+    """Markers that do not hold, out of snakemake's sight while it only looks."""
+    moved = [(folder / name, folder / f"{name}.aside") for name in names]
+    for path, aside in moved:
+        path.replace(aside)
+    try:
+        yield
+    finally:
+        for path, aside in moved:
+            aside.replace(path)
 
 
 # --- snakemake itself

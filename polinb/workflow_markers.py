@@ -38,7 +38,7 @@ class NotingStore(Store):
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a marker in one step: it is whole or not there."""
+    """Write a marker, or a plan, in one step: it is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")

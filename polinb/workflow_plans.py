@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from polinb import workflow_markers
 from polinb.artifacts import key_of, store_root
 from polinb.book import Layout, _chosen, chapter_names, core_names, fingerprint
 from polinb.errors import ParameterError
@@ -106,10 +105,8 @@ def write_plan(layout: Layout, request: Request, path: Path) -> dict[str, Any]:
         "resources": _resources(request, [*FAMILIES, "chapter", "pages"]),
         "threads": 1,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps(plan, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    fresh.replace(path)
+    plan["open"] = list(markers(plan))
+    workflow_markers.write(path, plan)
     return plan
 
 

@@ -1,0 +1,124 @@
+"""The tiny pipeline on a real SLURM of one node: it runs, survives a cancelled job and a killed controller."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cluster import Cluster
+
+from polinb.book import Layout
+from polinb.workflow_processes import left_over, run_name
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+SETTINGS = ["topics=[crime, race]", "ablation_topics=[crime]", "rival_topics=[crime]", "controls=[layer]"]
+SETTINGS += ["gammas=[50.0]", "device=cpu"]
+
+
+class Work:
+    """A checkout and a store of their own, and the command that runs the pipeline there."""
+
+    def __init__(self, root: Path, slurm: Cluster, chapters: str) -> None:
+        self.slurm, self.layout = slurm, Layout(root / "checkout")
+        ignore = shutil.ignore_patterns("__pycache__", "chapters", "vendor")
+        for name in ("book", "notebooks", "polinb"):
+            shutil.copytree(ROOT / name, self.layout.root / name, ignore=ignore)
+        shutil.copy(ROOT / "_config.yml", self.layout.root)
+        self.folder = self.layout.build / "workflow"
+        self.store = root / "store"
+        self.log = root / "log.txt"
+        more = "--slurm-init-seconds-before-status-checks 1 --seconds-between-status-checks 2"
+        sets = [word for text in SETTINGS for word in ("--set", text)]
+        self.command = [sys.executable, "-m", "polinb", "workflow", "--on", "slurm", "--jobs", "2", *sets]
+        self.command += ["--profile", "tiny", "--chapters", chapters, "--snakemake", more]
+        self.environment = slurm.environment | {
+            "POLINB_STORE": str(self.store),
+            "PYTHONPATH": str(self.layout.root),
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def start(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as out:
+            return subprocess.Popen(
+                self.command, cwd=self.layout.root, env=self.environment, stdout=out, stderr=subprocess.STDOUT
+            )
+
+    def told(self) -> str:
+        log = self.folder / "snakemake.log"
+        return self.log.read_text() + (log.read_text()[-6000:] if log.is_file() else "")
+
+    def finish(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.wait(1200) == 0, self.told()
+
+    def dates(self) -> dict[str, str]:
+        """Artifact → when it was made."""
+        found = {}
+        for path in self.store.glob("*/*/artifact.json"):
+            made = json.loads(path.read_text())["provenance"]
+            found[path.parent.relative_to(self.store).as_posix()] = f"{made['date']} {path.stat().st_ino}"
+        return found
+
+    def until(self, done, seconds: float = 600) -> None:
+        end = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < end, self.told()
+            time.sleep(0.3)
+
+    def running(self) -> list[str]:
+        name = run_name(self.folder)
+        return [n for n, (job, state) in self.slurm.jobs().items() if job.startswith(name) and state == "RUNNING"]
+
+
+def test_a_cancelled_job_is_run_again(slurm: Cluster, tmp_path: Path) -> None:
+    work = Work(tmp_path, slurm, "03_pnlac")
+    process = work.start()
+    work.until(lambda: bool(work.running()) or process.poll() is not None)
+    cancelled = work.running()[0]
+    slurm.run("scancel", cancelled)
+    work.finish(process)
+    log = (work.folder / "snakemake.log").read_text()
+    assert cancelled in log and "restart" in log.lower(), log[-3000:]
+    kinds = [path.parent.parent.name for path in work.store.glob("*/*/artifact.json")]
+    assert sorted(kinds) == ["scores"] * 2 + ["variant"] * 4
+    assert (work.layout.chapters / "03_pnlac.ipynb").is_file()
+    assert not work.slurm.jobs()
+    # nothing is left to do, and a second run does nothing
+    before = work.dates()
+    work.finish(work.start())
+    assert work.dates() == before and "0 of them to do" in work.log.read_text().splitlines()[-20:][0] + work.told()
+
+
+def test_a_killed_controller_loses_nothing(slurm: Cluster, tmp_path: Path) -> None:
+    work = Work(tmp_path, slurm, "01_phenomenon")
+    process = work.start()
+    markers = lambda: [p for p in work.folder.glob("tiny-*/*/*.json") if not p.name.startswith(".")]  # noqa: E731
+    work.until(lambda: (len(markers()) >= 2 and bool(work.running())) or process.poll() is not None)
+    assert process.poll() is None, work.told()
+    for pid in [process.pid, *_children(process.pid)]:
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    running = work.running()
+    assert running, "SLURM goes on without its client"
+    finished = work.dates()
+    work.finish(work.start())
+    assert "SLURM job(s) of an earlier run" in work.log.read_text(), work.told()
+    after = work.dates()
+    assert {name: after[name] for name in finished} == finished  # nothing that had finished was computed again
+    kinds = [name.split("/")[0] for name in after]
+    assert {kind: kinds.count(kind) for kind in ("variant", "answers")} == {"variant": 4, "answers": 5}
+    assert (work.layout.chapters / "01_phenomenon.ipynb").is_file()
+    assert not work.slurm.jobs() and not left_over(run_name(work.folder))
+
+
+def _children(pid: int) -> list[int]:
+    import psutil
+
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
