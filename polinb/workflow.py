@@ -249,6 +249,8 @@ def _command(folder: Path, options: Sequence[str], profile: Path | None, request
         command += ["--profile", str(profile)]
     local = profile is None or "executor:" not in (profile / "config.yaml").read_text("utf-8")
     command += ["--cores" if local else "--jobs", str(request.jobs)]
+    if profile and "executor: slurm" in (profile / "config.yaml").read_text("utf-8"):
+        command += ["--slurm-jobname-prefix", run_name(folder)]
     gpus = local_gpus()
     if local and gpus:
         command += ["--resources", f"cards={len(gpus)}"]
@@ -256,18 +258,26 @@ def _command(folder: Path, options: Sequence[str], profile: Path | None, request
 
 
 def _environment(folder: Path, request: Request) -> dict[str, str]:
-    """What jobs inherit. Threads are shared out, unless someone has said how many."""
+    """What jobs inherit.
+
+    The number of threads is left as it is, since it can change the last bits of a sum; threads of several jobs only do
+    not spin while they wait.
+    """
     package = str(Path(__file__).resolve().parents[1])
     paths = [package, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    out = os.environ | {
-        TAG: run_name(folder),
-        "POLINB_PYTHON": sys.executable,
-        "POLINB_STORE": str(store_root().resolve()),
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(path for path in paths if path)),
-        "PYTHONHASHSEED": "0",
-        "TQDM_DISABLE": "1",
-    }
-    return out
+    several = {"OMP_WAIT_POLICY": "PASSIVE"} if request.jobs > 1 else {}
+    return (
+        several
+        | dict(os.environ)
+        | {
+            TAG: run_name(folder),
+            "POLINB_PYTHON": sys.executable,
+            "POLINB_STORE": str(store_root().resolve()),
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys(path for path in paths if path)),
+            "PYTHONHASHSEED": "0",
+            "TQDM_DISABLE": "1",
+        }
+    )
 
 
 def _run(layout: Layout, folder: Path, profile: Path, request: Request, options: Sequence[str]) -> int:
