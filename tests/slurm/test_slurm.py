@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from cluster import Cluster
 
 from polinb.book import Layout
-from polinb.workflow_processes import left_over, run_name
+from polinb.workflow_processes import end_left_over, left_over, run_name
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
@@ -47,9 +48,16 @@ class Work:
 
     def start(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as out:
-            return subprocess.Popen(
+            self.process = subprocess.Popen(
                 self.command, cwd=self.layout.root, env=self.environment, stdout=out, stderr=subprocess.STDOUT
             )
+        return self.process
+
+    def stop(self) -> None:
+        """Leave nothing behind, also when a test failed."""
+        self.process.kill()
+        self.process.wait()
+        end_left_over(run_name(self.folder), patience=2)
 
     def told(self) -> str:
         log = self.folder / "snakemake.log"
@@ -77,8 +85,22 @@ class Work:
         return [n for n, (job, state) in self.slurm.jobs().items() if job.startswith(name) and state == "RUNNING"]
 
 
-def test_a_cancelled_job_is_run_again(slurm: Cluster, tmp_path: Path) -> None:
-    work = Work(tmp_path, slurm, "03_pnlac")
+@pytest.fixture
+def start(slurm: Cluster, tmp_path: Path) -> Iterator[Callable[[str], Work]]:
+    """Factory: chapters → the work on them; stopped in the end."""
+    made: list[Work] = []
+
+    def make(chapters: str) -> Work:
+        made.append(Work(tmp_path, slurm, chapters))
+        return made[-1]
+
+    yield make
+    for work in made:
+        work.stop()
+
+
+def test_a_cancelled_job_is_run_again(slurm: Cluster, start: Callable[[str], Work]) -> None:
+    work = start("03_pnlac")
     process = work.start()
     found: list[str] = []
     work.until(lambda: bool(found.extend(work.running()) or found) or process.poll() is not None)
@@ -98,8 +120,8 @@ def test_a_cancelled_job_is_run_again(slurm: Cluster, tmp_path: Path) -> None:
     assert work.dates() == before and "jobs, 0 of them to do" in work.log.read_text()
 
 
-def test_a_killed_controller_loses_nothing(slurm: Cluster, tmp_path: Path) -> None:
-    work = Work(tmp_path, slurm, "01_phenomenon")
+def test_a_killed_controller_loses_nothing(start: Callable[[str], Work]) -> None:
+    work = start("01_phenomenon")
     process = work.start()
     markers = lambda: [p for p in work.folder.glob("tiny-*/*/*.json") if not p.name.startswith(".")]  # noqa: E731
     work.until(lambda: (len(markers()) >= 2 and bool(work.running())) or process.poll() is not None)
