@@ -7,16 +7,11 @@ No second implementation: each job is one command that calls the experiment's me
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +19,11 @@ from polinb import workflow_markers
 from polinb.artifacts import Store, store_root
 from polinb.book import BookError, Layout, _say, _stands, find_layout
 from polinb.errors import ParameterError
-from polinb.workflow_gpu import local_gpus
 from polinb.workflow_plans import Request, markers, write_plan
-from polinb.workflow_processes import TAG, cancel_slurm, end_left_over, run_name
+from polinb.workflow_processes import cancel_slurm, end_left_over, run_name
+from polinb.workflow_snakemake import LINES, ask, run, workflow_folder
 
 PROFILES = ("default", "slurm", "kubernetes")
-_LINES = 12
-
-
-def workflow_folder() -> Path:
-    """Folder of the Snakefile and its profiles, inside the package."""
-    return Path(str(resources.files("polinb") / "resources" / "workflow"))
 
 
 def profile_folder(name: str) -> Path:
@@ -98,7 +87,7 @@ def make_book(
         _say(f"{len(markers(plan))} jobs, {len(todo)} of them to do; log: {_log(layout, folder)}")
         for name in stale:
             (folder / name).unlink(missing_ok=True)
-        code = _run(layout, folder, profile, request, more)
+        code = run(layout, folder, profile, request, more)
         _say_times(folder, plan)
         if code:
             raise BookError(_failure(layout, folder, plan, code))
@@ -121,7 +110,7 @@ def dry_run(request: Request, on: str = "default", more: Sequence[str] = (), lay
         _open(folder, plan, stale)
         options = ["--dry-run", "--printshellcmds", "--quiet", "host", *more]
         with _aside(folder, stale):
-            text = _ask(layout, folder, request, options, profile)
+            text = ask(layout, folder, request, options, profile)
     done = re.findall(r"-m polinb step (\S+)(?: --run (\S+))? --plan", text)
     names = {f"{run}/{name}" if run else name for name, run in done}
     named = [f"{run}/{name}" for run, about in plan["runs"].items() for name in about["steps"]]
@@ -145,7 +134,7 @@ def picture(request: Request, path: Path, layout: Layout | None = None) -> Path:
     with _alone(layout) as folder:
         write_plan(layout, request, folder / "plan.json")
         kind = ["mermaid-js"] if suffix == "mmd" else ["dot"]
-        text = _ask(layout, folder, request, ["--forceall", "--dag", *kind])
+        text = ask(layout, folder, request, ["--forceall", "--dag", *kind])
     if suffix in ("svg", "png", "pdf"):
         drawn = subprocess.run(["dot", f"-T{suffix}"], input=text.encode(), capture_output=True, check=True).stdout
     else:
@@ -168,7 +157,7 @@ def report(request: Request, path: Path, layout: Layout | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(layout) as folder:
         write_plan(layout, request, folder / "plan.json")
-        _ask(layout, folder, request, ["--report", str(path.resolve())])
+        ask(layout, folder, request, ["--report", str(path.resolve())])
     return path
 
 
@@ -238,101 +227,6 @@ def _aside(folder: Path, names: Iterable[str]) -> Iterator[None]:
             aside.replace(path)
 
 
-# --- snakemake itself
-
-
-def _command(folder: Path, options: Sequence[str], profile: Path | None, request: Request) -> list[str]:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(workflow_folder() / "Snakefile")]
-    command += ["--directory", str(folder), "--config", f"plan={folder.resolve() / 'plan.json'}"]
-    command += ["--workflow-profile", "none", "--nolock"]  # the book's own lock is held
-    if profile:
-        command += ["--profile", str(profile)]
-    local = profile is None or "executor:" not in (profile / "config.yaml").read_text("utf-8")
-    command += ["--cores" if local else "--jobs", str(request.jobs)]
-    if profile and "executor: slurm" in (profile / "config.yaml").read_text("utf-8"):
-        command += ["--slurm-jobname-prefix", run_name(folder)]
-    gpus = local_gpus()
-    if local and gpus:
-        command += ["--resources", f"cards={len(gpus)}"]
-    return [*command, *options]
-
-
-def _environment(folder: Path, request: Request) -> dict[str, str]:
-    """What jobs inherit.
-
-    The number of threads is left as it is, since it can change the last bits of a sum; threads of several jobs only do
-    not spin while they wait.
-    """
-    package = str(Path(__file__).resolve().parents[1])
-    paths = [package, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    several = {"OMP_WAIT_POLICY": "PASSIVE"} if request.jobs > 1 else {}
-    return (
-        several
-        | dict(os.environ)
-        | {
-            TAG: run_name(folder),
-            "POLINB_PYTHON": sys.executable,
-            "POLINB_STORE": str(store_root().resolve()),
-            "PYTHONPATH": os.pathsep.join(dict.fromkeys(path for path in paths if path)),
-            "PYTHONHASHSEED": "0",
-            "TQDM_DISABLE": "1",
-        }
-    )
-
-
-def _run(layout: Layout, folder: Path, profile: Path, request: Request, options: Sequence[str]) -> int:
-    """Run snakemake in a session of its own, so that all of it can be ended; its exit code."""
-    log = folder / "snakemake.log"
-    with log.open("w", encoding="utf-8") as out:
-        process = subprocess.Popen(
-            _command(folder, options, profile, request),
-            cwd=layout.root,
-            env=_environment(folder, request),
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            return _watch(process, log)
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            raise
-        finally:
-            end_left_over(run_name(folder))
-
-
-def _watch(process: subprocess.Popen[bytes], log: Path) -> int:
-    """Wait for snakemake and tell how far it is."""
-    told = ""
-    while True:
-        code = process.poll()
-        steps = re.findall(r"(\d+ of \d+) steps", log.read_text("utf-8", errors="replace"))
-        if steps and steps[-1] != told:
-            told = steps[-1]
-            _say(f"{told} jobs done")
-        if code is not None:
-            return code
-        time.sleep(1)
-
-
-def _ask(layout: Layout, folder: Path, request: Request, options: Sequence[str], profile: Path | None = None) -> str:
-    """What snakemake prints when it runs nothing."""
-    done = subprocess.run(
-        _command(folder, options, profile, request),
-        cwd=layout.root,
-        env=_environment(folder, request),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise BookError("snakemake failed:\n  " + "\n  ".join((done.stdout + done.stderr).splitlines()[-_LINES:]))
-    return done.stdout + (done.stderr if "--dry-run" in options else "")
-
-
 # --- after a run
 
 
@@ -349,9 +243,9 @@ def _failure(layout: Layout, folder: Path, plan: Mapping[str, Any], code: int) -
     lines = []
     for name in failed:
         path = folder / name
-        last = path.read_text("utf-8", errors="replace").strip().splitlines()[-_LINES:] if path.is_file() else []
+        last = path.read_text("utf-8", errors="replace").strip().splitlines()[-LINES:] if path.is_file() else []
         lines += [f"{path.relative_to(layout.root)}:", *(f"  {line}" for line in last)]
-    lines = lines or text.splitlines()[-_LINES:]
+    lines = lines or text.splitlines()[-LINES:]
     what = f"{len(failed)} job(s) failed" if failed else f"snakemake ended with {code}"
     return f"{what}; run the same command again to go on\n  " + "\n  ".join(lines)
 
