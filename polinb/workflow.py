@@ -80,8 +80,9 @@ def make_book(
     profile = profile_folder(on)
     check_installed(profile)
     with _alone(layout) as folder:
+        request.runs()  # refused before anything is ended
+        _end_earlier(folder, profile)  # first: jobs of an earlier run still read its plan
         plan = write_plan(layout, request, folder / "plan.json")
-        _end_earlier(folder, profile)
         stale = stale_markers(layout, plan, folder, verify)
         todo = _open(folder, plan, stale)
         _say(f"{len(markers(plan))} jobs, {len(todo)} of them to do; log: {_log(layout, folder)}")

@@ -120,7 +120,7 @@ def test_a_cancelled_job_is_run_again(slurm: Cluster, start: Callable[[str], Wor
     assert work.dates() == before and "jobs, 0 of them to do" in work.log.read_text()
 
 
-def test_a_killed_controller_loses_nothing(start: Callable[[str], Work]) -> None:
+def test_a_killed_controller_loses_nothing(slurm: Cluster, start: Callable[[str], Work]) -> None:
     work = start("01_phenomenon")
     process = work.start()
     markers = lambda: [p for p in work.folder.glob("tiny-*/*/*.json") if not p.name.startswith(".")]  # noqa: E731
@@ -131,6 +131,7 @@ def test_a_killed_controller_loses_nothing(start: Callable[[str], Work]) -> None
     process.wait()
     running = work.running()
     assert running, "SLURM goes on without its client"
+    slurm.run("scontrol", "suspend", running[0])  # else it may be done before the next controller looks
     finished = work.dates()
     work.finish(work.start())
     assert "SLURM job(s) of an earlier run" in work.log.read_text(), work.told()
