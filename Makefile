@@ -1,7 +1,7 @@
 # make book   executes the notebooks and builds the book        make test   lint, types and tests
 # Both make their own environment first. Works with GNU make 3.81 and later (macOS has 3.81).
 .DEFAULT_GOAL := help
-.PHONY: help setup book lab app test bench bench-env lint types fmt lock audit hooks clean distclean
+.PHONY: help setup book dag dry-run lab app test bench bench-env lint types fmt lock audit hooks clean distclean
 .SUFFIXES:
 
 VENV ?= .venv
@@ -20,13 +20,15 @@ quote = '$(subst ','\'',$(1))'
 settings = $(foreach name,$(SHORTCUTS),$(if $(call given,$(name)),--set $(call quote,$(call lower,$(name))=$($(name))))) \
 	$(if $(call given,PARAMS),$(foreach setting,$(PARAMS),--set $(call quote,$(setting))))
 chapters = $(if $(call given,CHAPTERS),--chapters $(call quote,$(CHAPTERS)))
-strays = $(foreach name,PROFILE CHAPTERS PARAMS $(SHORTCUTS),$(if $(filter environment,$(origin $(name))),$(name)))
+jobs = $(if $(call given,JOBS),--jobs $(call quote,$(JOBS)))
+strays = $(foreach name,PROFILE CHAPTERS JOBS PARAMS $(SHORTCUTS),$(if $(filter environment,$(origin $(name))),$(name)))
 
 # Runs one stage of `make test` or `make lint` and names it, also when it fails.
 stage = @echo "== $(1)"; $(2) || { echo "== make $@: the stage '$(1)' failed" >&2; exit 1; }
 
 help:
 	@echo 'make book        execute all notebooks, build the book (_build/html/index.html); see below'
+	@echo 'make dry-run     list what make book JOBS=… would run; make dag: draw it (OUT=_build/dag.dot, .mmd or .svg)'
 	@echo 'make test        ruff, mypy, pytest (with a browser); TESTS="-k pnlac" or TESTS="-m slow" is passed to pytest'
 	@echo 'make lab         the live lab in JupyterLab; make app: the lab alone, in Voilà; PORT=… changes the port'
 	@echo 'make bench       speed and memory against the plain model (minutes); make bench-env first: other libraries as well'
@@ -41,6 +43,7 @@ help:
 	@echo 'make distclean   clean, and remove $(VENV)'
 	@echo
 	@echo 'Parameters of make book, lab and app: PROFILE=tiny|quick|full|paper (default quick)'
+	@echo '  JOBS=N runs steps and chapters side by side (not lab, app); on a cluster: book/scale.md'
 	@echo '  CHAPTERS=core|all|NAME,NAME (default core: the paper; all: also what goes beyond it)'
 	@echo '  $(foreach name,$(SHORTCUTS),$(name)=…)'
 	@echo '  PARAMS="name=value name=value" for any other parameter'
@@ -50,7 +53,11 @@ setup:
 
 book: setup
 	$(if $(strip $(strays)),@echo 'polinb: not taken from the environment: $(strip $(strays)). Write them after make book.' >&2)
-	@$(BIN)/python -m polinb book --profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) $(strip $(chapters) $(settings))
+	@$(BIN)/python -m polinb book --profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) $(strip $(chapters) $(jobs) $(settings))
+
+dag dry-run: setup
+	@$(BIN)/python -m polinb workflow $(if $(filter dag,$@),--dag $(if $(call given,OUT),$(call quote,$(OUT)),_build/dag.dot),--dry-run) \
+	--profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) $(strip $(chapters) $(jobs) $(settings))
 
 lab app: setup
 	@$(BIN)/python -m polinb $@ --profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) \

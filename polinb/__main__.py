@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from polinb import __version__
+from polinb import __version__, workflow_command
 from polinb.errors import ParameterError, PolinbError
 from polinb.secrets import hide
 
@@ -40,7 +40,10 @@ def _parser() -> argparse.ArgumentParser:
     book.add_argument("--profile", default="quick", help="tiny, quick (default), full or paper")
     book.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
     book.add_argument("--chapters", metavar="A,B", help="core (default), all, or names without .ipynb")
+    book.add_argument("--jobs", metavar="N", help="run steps and chapters as a workflow, N at once")
     book.set_defaults(run=_book)
+
+    workflow_command.add(commands)
 
     for kind, what in (("lab", "the live lab in JupyterLab"), ("app", "the live lab alone, in Voilà")):
         live = commands.add_parser(kind, help=f"start {what}")
@@ -65,6 +68,8 @@ def _book(arguments: argparse.Namespace) -> int:
     from polinb.book import make_book, parse_settings
 
     chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
+    if arguments.jobs is not None:
+        return workflow_command.book(arguments.profile, parse_settings(arguments.set), chapters, arguments.jobs)
     page = make_book(arguments.profile, parse_settings(arguments.set), chapters)
     if page:
         print(f"open {page}")

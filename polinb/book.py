@@ -1,6 +1,6 @@
 """From notebooks to the book: run every chapter with papermill, then build the pages with Jupyter Book.
 
-A chapter whose notebook, parameters, package sources and data files have not changed since its last run is
+A chapter whose notebook, parameters, modules it reaches and data files have not changed since its last run is
 not run again. What is built lies in ``book/chapters`` (executed notebooks) and ``_build`` (pages).
 """
 
@@ -32,6 +32,7 @@ from polinb.trouble import UNFINISHED
 from polinb.unrun import labels
 from polinb.unrun import page as stand_in
 from polinb.webdata import web_folder
+from polinb.workflow_code import reachable
 
 _PACKAGES = (
     "altair",
@@ -164,12 +165,9 @@ def make_book(
                 _say(f"[{number}/{len(wanted)}] {name}: {_told(done[-1])}")
             for name in sorted(set(every) - set(wanted)):
                 _set_aside(layout, name)
-            absent = [name for name in every if not (layout.chapters / f"{name}.ipynb").is_file()]
-            missing = [name for name in absent if name in core]
             built = time.monotonic()
-            if not missing:
-                _stand_in(layout, every, absent)
-            page = None if missing else build_pages(layout)
+            page, absent = finish(layout)
+            missing = [name for name in absent if name in core]
             _report(layout, profile, settings, done, built - started, time.monotonic() - built)
     except Timeout:
         raise BookError("another build of this book is running; wait for it to end") from None
@@ -184,6 +182,16 @@ def make_book(
     elif absent:
         _say(f"without numbers, never run so far: {', '.join(absent)} (CHAPTERS=all runs them)")
     return page
+
+
+def finish(layout: Layout) -> tuple[Path | None, list[str]]:
+    """Build the pages unless chapters of the paper are missing: path of the first page, and chapters that never ran."""
+    every, core = chapter_names(layout), core_names(layout)
+    absent = [name for name in every if not (layout.chapters / f"{name}.ipynb").is_file()]
+    if any(name in core for name in absent):
+        return None, absent
+    _stand_in(layout, every, absent)
+    return build_pages(layout), absent
 
 
 def chapter_names(layout: Layout) -> list[str]:
@@ -262,12 +270,13 @@ def _stands(layout: Layout, name: str, parameters: Mapping[str, Any]) -> dict[st
 
 
 def fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
-    """Hash of what decides a notebook's outputs: itself, parameters, the package, data files it names."""
+    """Hash of what decides a notebook's outputs: itself, parameters, modules it reaches, data files it names."""
     digest = hashlib.sha256()
     package = Path(__file__).parent
-    sources = [*package.glob("*.py"), *(package / "resources").rglob("*")]
-    web = web_folder()  # scripts that pages load: no notebook's output depends on them
-    for path in [notebook, *sorted(p for p in sources if p.is_file() and web not in p.parents)]:
+    sources = [*reachable(notebook, package), *(package / "resources").rglob("*")]
+    # scripts that pages load, rules of the workflow: no notebook's output depends on them
+    apart = {web_folder(), package / "resources" / "workflow"}
+    for path in [notebook, *sorted(p for p in sources if p.is_file() and not apart & set(p.parents))]:
         relative = path.name if path == notebook else path.relative_to(package).as_posix()
         digest.update(f"{relative}\0{_sha256(path)}\n".encode())
     named = {text: _stand(Path(text)) for text in _texts(parameters)}

@@ -57,7 +57,8 @@ def pins(name: str) -> dict[str, Version]:
 
 def asked_for() -> list[Requirement]:
     project = PROJECT["project"]
-    extras = [line for group in project["optional-dependencies"].values() for line in group]
+    groups = project["optional-dependencies"]
+    extras = [line for name, group in groups.items() if name != "kubernetes" for line in group]  # installed by hand
     return [Requirement(x) for x in project["dependencies"] + extras + PROJECT["build-system"]["requires"]]
 
 
