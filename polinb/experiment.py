@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from polinb.neurons import Contrast
 
 _TEXT = ("text", "models", "architectures", "tiny", "prompts", "pairs", "rows")
-_TRAIN = (*_TEXT, "finetune", "inhibit", "ablate")
+_TRAIN = (*_TEXT, "finetune", "trainer", "inhibit", "ablate")
 _ANSWER = (*_TEXT, "generate")
 _ASKING = ("questions", "statements", "wrapped", "_answer", "_likelihoods")
 
