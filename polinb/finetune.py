@@ -178,7 +178,9 @@ def trained_weights(model: Any, names: Sequence[str], label: str, recipe: Recipe
                 value = _whole(found[name].detach())
             else:
                 origin = _whole(module.base_layer.weight.detach())
-                delta = sum(_whole(module.get_delta_weight(each)).float() for each in module.active_adapters)
+                delta = torch.zeros_like(origin, dtype=torch.float32)
+                for adapter in module.active_adapters:
+                    delta += _whole(module.get_delta_weight(adapter))
                 merged = (origin.float() + delta).to(origin.dtype)
                 value = torch.where(delta == 0, origin, merged)
             if not bool(torch.isfinite(value).all()):

@@ -46,8 +46,10 @@ def _quiet() -> None:
 
 
 def facts(exp: Experiment) -> Markdown:
-    """A note on the run behind a chapter's numbers: profile, model, data, sizes, and what may not be concluded."""
+    """A note on the run behind a chapter's numbers: profile, model, data, sizes, memory, what may not be concluded."""
     from IPython.display import Markdown
+
+    from polinb.memory import report
 
     p = exp.params
     warning = {
@@ -59,6 +61,7 @@ def facts(exp: Experiment) -> Markdown:
         f"judge `{p.judge}`, seed {p.seed}. At most {p.train_examples} training examples a topic, {p.epochs:g} "
         f"epoch(s) at learning rate {p.learning_rate:g}; {p.eval_questions} questions a topic, answers of at most "
         f"{p.eval_tokens} tokens; γ = {p.gamma:g} %. Intervals are 95 % bootstrap intervals over questions.",
+        report(p),
         warning,
     ]
     return Markdown("```{admonition} This run\n:class: note\n" + "\n\n".join(x for x in lines if x) + "\n```")

@@ -14,16 +14,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from polinb import errors
 from polinb.errors import ParameterError, TrainingError
 from polinb.finetune import Recipe, Tuned
+
+if TYPE_CHECKING:
+    from polinb.experiment import Experiment
 
 SHARDINGS = ("ddp", "fsdp")
 
@@ -156,7 +160,9 @@ def _run(words: list[str], folder: Path, label: str) -> None:
         raise (TrainingError if kind is ParameterError else kind)(told["text"])
     if code:
         last = "\n".join(log.read_text("utf-8", "replace").strip().splitlines()[-15:])
-        raise TrainingError(f"{label}: a training process ended with status {code}; nothing was saved. It said:\n{last}")
+        raise TrainingError(
+            f"{label}: a training process ended with status {code}; nothing was saved. It said:\n{last}"
+        )
 
 
 def _result(folder: Path, job: Job, seconds: float) -> Tuned:
@@ -193,3 +199,25 @@ def check_world(found: int, wanted: int, label: str) -> None:
             f"{label}: {wanted} processes were asked for, but {found} trained together (world size {found}); "
             "nothing was saved. Start it through polinb (torchrun), not by another launcher"
         )
+
+
+@contextmanager
+def off_cards(exp: Experiment) -> Iterator[None]:
+    """Leave the cards to the workers: the run's own model waits in the computer's memory, or is loaded again later."""
+    import torch
+
+    lm = exp.lm
+    spread, place = getattr(lm.model, "hf_device_map", None), lm.device
+    if spread:
+        del exp.lm, lm
+    elif place.type == "cuda":
+        model: Any = lm.model
+        model.to("cpu")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    try:
+        yield
+    finally:
+        if "lm" in exp.__dict__ and place.type == "cuda":
+            model = exp.lm.model
+            model.to(place)
