@@ -111,13 +111,24 @@ def training_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence
 @contextmanager
 def _own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
     """A copy of the model to train. For LoRA its weights are the base's own: adapters leave them alone."""
-    if recipe.train != "lora":
-        yield copy.deepcopy(base.model)
-        return
-    shared = list(base.model.parameters())
+    shared = list(base.model.parameters()) if recipe.train == "lora" else []
     learnt = [p.requires_grad for p in shared]
+    model: Any = copy.deepcopy(base.model, {id(p): p for p in shared})
+    places = getattr(model, "hf_device_map", None)
+    if places:
+        if len(set(places.values())) > 1:
+            raise ParameterError(
+                "device_map",
+                "auto",
+                "none for fine-tuning by one process",
+                "A model spread over several cards learns with processes above 1 and sharding=fsdp",
+            )
+        from accelerate.hooks import remove_hook_from_submodules
+
+        remove_hook_from_submodules(model)  # all on one device: nothing needs moving, and the trainer has hooks too
+        del model.hf_device_map
     try:
-        yield copy.deepcopy(base.model, {id(p): p for p in shared})
+        yield model
     finally:
         for parameter, flag in zip(shared, learnt, strict=True):
             parameter.requires_grad_(flag)
