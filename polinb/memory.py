@@ -23,7 +23,7 @@ STAGES = ("load", "train", "score", "ask", "patch")
 PROMPT_TOKENS = 96
 READ_BATCH = 16  # texts read at once where neurons are scored and likelihoods taken
 # What the libraries themselves take once a model runs: code, kernels, workspaces.
-OVERHEAD = 350_000_000
+OVERHEAD = 600_000_000
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,12 @@ def _kept_in_block(shape: Shape, width: int, lora: bool) -> int:
     cache = 2 * shape.kv_heads * shape.head_dim
     # Two norms (input, normalised, scaled), queries and keys twice (rotated), values, attention output, two sums.
     kept = 8 * shape.hidden + 4 * heads + 2 * cache + (4 if shape.gated else 2) * shape.ffn
-    # Adapters on half-precision models read float32 copies of what each linear layer reads.
-    copies = 4 * (5 * shape.hidden + heads + shape.ffn) if lora and width < 4 else 0
-    return kept * width + copies
+    if not lora:
+        return kept * width
+    # Beside each linear layer stands an adapter: on half-precision models it reads a float32 copy of the layer's
+    # input, and else its sum with the layer's output is kept.
+    inputs, outputs = 5 * shape.hidden + heads + shape.ffn, 2 * shape.hidden + heads + cache + 2 * shape.ffn
+    return kept * width + 4 * (inputs if width < 4 else outputs)
 
 
 def free_memory(device: str, spread: bool = False) -> int:

@@ -145,6 +145,7 @@ def test_a_result_of_another_world_size_is_refused(tmp_path):
         parallel._result(tmp_path, job(), 1.0)
 
 
+@pytest.mark.slow
 def test_a_failing_worker_is_told_with_its_reason(task):
     _, prompts, responses = task
     broken = dataclasses.replace(RECIPE, learning_rate=1e30)
