@@ -17,11 +17,13 @@ import numpy as np
 
 from polinb.aliases import ALIASES, EMBEDDED
 from polinb.errors import ModelError, ParameterError
+from polinb.models import LM, identity_of
 
 if TYPE_CHECKING:
+    import torch
+
     from polinb.artifacts import Artifact
     from polinb.experiment import Experiment
-    from polinb.models import LM
     from polinb.neurons import Contrast
 
 KEY = "NDIF_API_KEY"
@@ -61,6 +63,17 @@ def refuse_remote(stage: str) -> None:
     raise ParameterError("remote", True, allowed, "On NDIF one unmodified hub model at a time can be scored")
 
 
+class Skeleton(LM):
+    """A model whose weights are elsewhere; texts are made ready on the CPU and sent."""
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU."""
+        import torch
+
+        return torch.device("cpu")
+
+
 @dataclass
 class Connection:
     """A model on NDIF: nnsight's skeleton of it without weights, its tokenizer and sizes.
@@ -86,16 +99,17 @@ def connect(model: str, revision: str = "") -> Connection:
     check_remote(model)
     if not os.environ.get(KEY):
         raise ModelError(f"remote=True needs a key of NDIF in the environment variable {KEY} (never in a parameter)")
-    import nnsight
-
-    from polinb.models import LM, identity_of
+    from nnsight import TransformersModel
+    from transformers import AutoTokenizer
 
     hub, pinned = ALIASES.get(model, (model, ""))
+    at = revision or pinned or "main"
     try:
-        root = nnsight.LanguageModel(hub, revision=revision or pinned or "main", dispatch=False)
+        tokenizer = AutoTokenizer.from_pretrained(hub, revision=at, trust_remote_code=False)
+        root = TransformersModel(hub, task="text-generation", tokenizer=tokenizer, revision=at, dispatch=False)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read the configuration of {model!r}: {error}") from error
-    lm = LM(root._model, root.tokenizer, model, identity_of(model, revision))
+    lm = Skeleton(root._module, tokenizer, model, identity_of(model, revision))
     if lm.tokenizer.pad_token_id is None:
         lm.tokenizer.pad_token = lm.tokenizer.eos_token
     return Connection(lm, root, {"remote": True})
@@ -107,7 +121,7 @@ def remote_read(there: Connection, chunk: Any) -> list[np.ndarray]:
 
     downs, where = _downs(there), chunk.response
     with there.root.trace(**chunk.inputs, use_cache=False, logits_to_keep=1, **there.how):
-        seen = nnsight.save([down.input[where].float().cpu() for down in downs])
+        seen = nnsight.save([down.input[where].detach().float().cpu() for down in downs])
     return [layer.numpy() for layer in seen]
 
 
@@ -170,7 +184,6 @@ def remote_scores(exp: Experiment, topic: str, left: str, right: str) -> Artifac
         ParameterError: remote is False, or a model that is no hub model.
         ModelError: no key, or an unreachable hub.
     """
-    from polinb.models import identity_of
     from polinb.text import fit, prompt_ids, response_ids
 
     p = exp.params

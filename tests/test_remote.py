@@ -28,7 +28,7 @@ def far(pair):
         made = {}
         for side in ("left", "right", "vanilla"):
             lm = getattr(both, side)
-            root = nnsight.LanguageModel(copy.deepcopy(lm.model), tokenizer=lm.tokenizer)
+            root = nnsight.TransformersModel(copy.deepcopy(lm.model), task="text-generation", tokenizer=lm.tokenizer)
             made[side] = Connection(LM(root._module, lm.tokenizer, side, {}), root, how)
         return both, made
 
@@ -129,6 +129,20 @@ def test_the_key_comes_from_the_environment_only(monkeypatch):
     with pytest.raises(ModelError, match="NDIF_API_KEY"):
         remote_scores(exp, "crime", "someone/left", "someone/right")
     assert not any("ndif" in name for name in Params.model_fields)
+
+
+def test_the_skeleton_of_a_hub_model_has_sizes_and_no_weights(pair, tmp_path, monkeypatch):
+    lm = pair("llama").left
+    lm.model.save_pretrained(tmp_path)
+    lm.tokenizer.save_pretrained(tmp_path)
+    monkeypatch.setenv(remote.KEY, "planted")
+    monkeypatch.setattr(remote, "check_remote", lambda *_: None)
+    there = connect(str(tmp_path))
+    assert (there.lm.layers, there.lm.width, there.how) == (lm.layers, lm.width, {"remote": True})
+    assert {p.device.type for p in there.lm.model.parameters()} == {"meta"}
+    assert len(remote._downs(there)) == lm.layers
+    (chunk,) = batches(there.lm, [[5, 6], [7]], [[8], [9]], 2)
+    assert chunk.ids.tolist() == [[5, 6, 8], [there.lm.tokenizer.pad_token_id, 7, 9]], "texts are real and here"
 
 
 def test_scores_of_two_hub_models_are_kept(far, monkeypatch):
