@@ -57,10 +57,15 @@ class ShardFreezer:
         return worst
 
     def max_state(self, optimizer: Any) -> float:
-        """Largest absolute entry of the optimiser's moments on frozen entries; exactly 0.0: it never saw them move."""
+        """Largest absolute entry of the optimiser's moments on frozen entries; exactly 0.0: it never saw them move.
+
+        Infinite where the optimiser does not know a parameter: then nothing was looked at, which proves nothing.
+        """
         worst, plain = 0.0, getattr(optimizer, "optimizer", optimizer)
         for parameter, dim, where, _ in self._held:
-            for moment in plain.state.get(parameter, {}).values():
+            if parameter not in plain.state:
+                return float("inf")
+            for moment in plain.state[parameter].values():
                 if getattr(moment, "shape", None) == parameter.shape and len(where):
                     seen = local(moment).index_select(dim, where.to(local(moment).device))
                     worst = max(worst, float(seen.double().abs().max()) if seen.numel() else 0.0)

@@ -48,7 +48,7 @@ class LM:
         """
         import torch
 
-        if getattr(self.model, "hf_device_map", None):
+        if hasattr(self.model, "_hf_hook"):  # there is none where a device map put everything on one card
             return torch.device("cpu")
         return next(self.model.parameters()).device
 

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ class Job:
         model: keyword arguments of ``polinb.models.load``; ``device`` is cpu or cuda.
         processes: how many must train together.
         sharding: ddp (each holds the whole model) or fsdp (weights, gradients and optimiser state are split).
+        launcher: process id of who waits for the result; without it the workers stop. 0: nobody.
     """
 
     model: dict[str, Any]
@@ -49,6 +50,7 @@ class Job:
     freeze: str = "neuron"
     stop: float = 1.0
     label: str = "fine-tuning"
+    launcher: int = 0
 
 
 def check_parallel(recipe: Recipe, processes: int, sharding: str, device: str) -> None:
@@ -92,7 +94,7 @@ def finetune_parallel(
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="polinb-parallel-") as name:
         folder = Path(name)
-        write_job(folder, job, prompts, responses, frozen, ablate)
+        write_job(folder, replace(job, launcher=os.getpid()), prompts, responses, frozen, ablate)
         _run(command(job.processes, folder), folder, job.label)
         return _result(folder, job, time.perf_counter() - start)
 

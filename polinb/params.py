@@ -72,7 +72,11 @@ class Params(BaseModel):
         description="Weights that learn: all, body (all but embeddings and output head), or lora adapters"
     )
     lora_rank: int = Field(ge=1, le=4096, description="Rank of the adapters when train is lora")
-    processes: int = Field(ge=1, le=64, description="Processes that fine-tune together, one a card (or CPU)")
+    processes: int = Field(
+        ge=1,
+        le=64,
+        description="Processes that fine-tune a variant together, one a card or CPU; DPO and side tasks take one",
+    )
     sharding: Literal["none", "ddp", "fsdp"] = Field(
         description="With several processes: ddp holds the model in each, fsdp splits it among them"
     )

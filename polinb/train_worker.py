@@ -9,6 +9,8 @@ import json
 import os
 import sys
 import tempfile
+import threading
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -44,6 +46,8 @@ def _work(folder: Path, rank: int) -> None:
     job, texts, frozen, ablate = read_job(folder)
     # Before a model is loaded: what torchrun says. After the trainer is made: what really stands.
     check_world(int(os.environ.get("WORLD_SIZE", "1")), job.processes, job.label)
+    if job.launcher:
+        threading.Thread(target=_leave_with, args=(job.launcher,), daemon=True).start()
     import torch.distributed as dist
     from safetensors.torch import save_file
 
@@ -56,6 +60,16 @@ def _work(folder: Path, rank: int) -> None:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _leave_with(launcher: int, every: float = 2.0) -> None:
+    """End this process when the one that started the training is gone, even killed: nobody would read the result."""
+    while True:
+        try:
+            os.kill(launcher, 0)
+        except ProcessLookupError:
+            os._exit(1)
+        time.sleep(every)
 
 
 def train(

@@ -76,6 +76,10 @@ def test_what_cannot_be_spread_is_refused(wrong):
 def test_inputs_of_a_spread_model_start_on_the_cpu(pair, tmp_path):
     lm = on_disk(pair("llama").left, tmp_path)
     assert lm.device.type == "cpu"
+    # A map that needs no hooks (one card) leaves nobody to move the inputs: they go where the weights are.
+    alone = pair("llama").left
+    alone.model.to("meta").hf_device_map = {"": "meta"}
+    assert alone.device.type == "meta"
 
 
 @pytest.mark.gpu

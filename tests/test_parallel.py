@@ -8,6 +8,8 @@ batch, wrong average or wrong order of rows gives (planted below).
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -167,6 +169,23 @@ def stepped(lm, slices, *, zero=True, restore=True):
     if restore:
         held.restore()
     return held, optimizer
+
+
+def test_a_moment_that_was_not_found_proves_nothing(pair):
+    lm = pair("llama").left
+    held, _ = stepped(lm, frozen_slices(lm.model, some(lm)))
+    assert held.max_state(torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))])) == float("inf")
+
+
+def test_workers_stop_when_their_launcher_is_killed():
+    launcher = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    code = f"from polinb.train_worker import _leave_with; _leave_with({launcher.pid}, 0.05)"
+    worker = subprocess.Popen([sys.executable, "-c", code])
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(3)
+    launcher.kill()
+    launcher.wait()
+    assert worker.wait(60) == 1
 
 
 @pytest.mark.parametrize("zero", [True, False])
