@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 RANDOM_SETS = 2  # sets of random directions, the control of CAFT
 _TEXT = ("text", "models", "architectures", "tiny")
-_TRAIN = (*_TEXT, "finetune", "inhibit", "ablate")
+_TRAIN = (*_TEXT, "finetune", "trainer", "inhibit", "ablate")
 
 
 @dataclass(frozen=True)

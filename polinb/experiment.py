@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from polinb.neurons import Contrast
 
 _TEXT = ("text", "models", "architectures", "tiny", "prompts", "pairs", "rows")
-_TRAIN = (*_TEXT, "finetune", "inhibit", "ablate")
+_TRAIN = (*_TEXT, "finetune", "trainer", "inhibit", "ablate")
 _ANSWER = (*_TEXT, "generate")
 _ASKING = ("questions", "statements", "wrapped", "_answer", "_likelihoods")
 
@@ -110,8 +110,23 @@ class Experiment:
     @cached_property
     def lm(self) -> LM:
         """The vanilla model."""
+        self.afford("load")
+        return load(**self._source())
+
+    def _source(self) -> dict[str, str]:
         p = self.params
-        return load(p.model, revision=p.revision, dtype=p.dtype, device=p.device)
+        names = ("revision", "dtype", "device", "device_map")
+        return {"name": p.model, **{name: getattr(p, name) for name in names}}
+
+    def afford(self, stage: str) -> None:
+        """Refuse a stage that cannot fit into memory, before it starts (see :func:`polinb.memory.check`)."""
+        from polinb.memory import check
+
+        if self.params.remote:
+            from polinb.remote import refuse_remote
+
+            refuse_remote(stage)
+        check(self.params, stage, loaded="lm" in self.__dict__)
 
     @cached_property
     def data(self) -> StanceData:
@@ -155,7 +170,9 @@ class Experiment:
         """What determines the vanilla model."""
         p = self.params
         kind = pick_device(p.device).type  # other hardware, other roundings
-        return {**identity_of(p.model, p.revision, p.dtype), "system_prompt": p.system_prompt, "device": kind}
+        spread = {"device_map": p.device_map} if p.device_map != "none" else {}
+        identity = identity_of(p.model, p.revision, p.dtype)
+        return {**identity, "system_prompt": p.system_prompt, "device": kind, **spread}
 
     # --- fine-tuned variants
 
@@ -173,6 +190,8 @@ class Experiment:
             "warmup",
             "train",
             "lora_rank",
+            "gradient_checkpointing",
+            "autocast",
         )
         values = {name: getattr(p, name) for name in names}
         values["learning_rate"] = p.learning_rate * arm.rate
@@ -198,7 +217,15 @@ class Experiment:
             "frozen": arm.frozen_digest(),
             "freeze": p.freeze if arm.frozen is not None else None,
             "code": self._code(_TRAIN, Experiment.train, *((Experiment.blended,) if arm.blend != 1.0 else ())),
+            **self._parallel_inputs(),
         }
+
+    def _parallel_inputs(self) -> dict[str, Any]:
+        p = self.params
+        if p.processes == 1:
+            return {}
+        code = self._code(("parallel", "train_worker", "freeze_shards"))
+        return {"parallel": {"processes": p.processes, "sharding": p.sharding, "code": code}}
 
     def variant(self, topic: str, leaning: str) -> Artifact:
         """Fine-tuned weights M_leaning^topic (paper 3.2), as safetensors of the trained parameters only."""
@@ -214,10 +241,11 @@ class Experiment:
         return self.store.get("variant", self.arm_inputs(arm), make)
 
     def train(self, arm: Arm) -> Tuned:
-        """Fine-tune the vanilla model for ``arm``."""
+        """Fine-tune the vanilla model for ``arm``, by one process or several."""
         from polinb.finetune import finetune
         from polinb.text import fit, prompt_ids, response_ids
 
+        self.afford("train")
         p, lm = self.params, self.lm
         # leaning="both": under label_filter=agree the left and right variants still train on the same prompts.
         pairs = self.data.topic(arm.topic, "train", p.train_examples, leaning="both")
@@ -231,6 +259,9 @@ class Experiment:
         ]
         prompts, responses = zip(*texts, strict=True)
         label = f"{arm.name} {arm.topic} {arm.leaning}"
+        if p.processes > 1:
+            del lm  # so that its memory can be given to the workers
+            return self._train_parallel(arm, prompts, responses, label)
         return finetune(
             lm,
             prompts,
@@ -242,6 +273,16 @@ class Experiment:
             stop=arm.stop,
             label=label,
         )
+
+    def _train_parallel(self, arm: Arm, prompts: Any, responses: Any, label: str) -> Tuned:
+        from polinb.parallel import Job, finetune_parallel, off_cards
+
+        p = self.params
+        source = {**self._source(), "device": pick_device(p.device).type, "device_map": "none"}
+        recipe = asdict(self.recipe(arm))
+        job = Job(source, recipe, p.processes, p.sharding, p.freeze, arm.stop, label)
+        with off_cards(self):
+            return finetune_parallel(job, prompts, responses, frozen=arm.frozen, ablate=arm.ablate)
 
     def tuned(self, weights: Mapping[str, Any], name: str) -> LM:
         """A copy of the vanilla model with some weights replaced."""
@@ -326,6 +367,7 @@ class Experiment:
             from polinb.generate import decode
             from polinb.neurons import contrast
 
+            self.afford("score")
             left, right = self.load_variant(topic, "left"), self.load_variant(topic, "right")
             prompts, responses, whose = self._responses(topic, left, right)
             sums = contrast(left, right, self.lm, prompts, responses)
@@ -426,7 +468,22 @@ class Experiment:
             "batch": p.eval_batch,
             "template": p.answer_template,
             "code": self._code(_ANSWER, *(getattr(Experiment, n) for n in _ASKING)),
+            **self._engine_inputs(),
         }
+
+    @cached_property
+    def engine(self) -> str:
+        """Who writes plain answers: transformers or vllm."""
+        from polinb.vllm_engine import pick_engine
+
+        return pick_engine(self.params.engine, self.params.device, self.params.device_map)
+
+    def _engine_inputs(self) -> dict[str, Any]:
+        if self.engine == "transformers":
+            return {}
+        from polinb.vllm_engine import engine_version
+
+        return {"engine": {"name": self.engine, "version": engine_version(), "code": self._code(("vllm_engine",))}}
 
     def answers(self, arm: Arm = VANILLA) -> Artifact:
         """Everything one model says: answers, statement answers, and the likelihoods of the reference responses.
@@ -444,6 +501,7 @@ class Experiment:
         inputs = {"weights": weights, "ask": ask}
 
         def make(folder: Path) -> Mapping[str, Any]:
+            self.afford("ask" if arm.topic else "load")
             lm, facts = self.ready(arm)
             self._answer(lm, self.questions()).to_parquet(folder / "answers.parquet")
             if not arm.extra:
@@ -461,7 +519,13 @@ class Experiment:
 
         p = self.params
         prompts = [prompt_ids(lm, text, p.system_prompt) for text in asked["prompt"]]
-        made = greedy(lm, prompts, max_new_tokens=p.eval_tokens, batch=p.eval_batch, label=f"{lm.name} answers")
+        limit: dict[str, Any] = {"max_new_tokens": p.eval_tokens, "batch": p.eval_batch}
+        if self.engine == "vllm":
+            from polinb.vllm_engine import greedy_vllm
+
+            made = greedy_vllm(lm, prompts, **limit)
+        else:
+            made = greedy(lm, prompts, **limit, label=f"{lm.name} answers")
         out = asked[["topic", "id", "prompt"]].copy()
         out["response"] = [decode(lm, ids) for ids in made]
         out["n_tokens"] = [len(ids) for ids in made]
@@ -555,6 +619,7 @@ class Experiment:
             from polinb.patching import patched_answers
             from polinb.text import prompt_ids
 
+            self.afford("patch")
             parts = []
             for donor in dict.fromkeys(donors.values()):
                 topics = [t for t, d in donors.items() if d == donor]
@@ -636,4 +701,6 @@ def _training_facts(tuned: Tuned) -> dict[str, Any]:
         "seconds": round(tuned.seconds, 2),
         "frozen_entries": tuned.frozen_entries,
         "frozen_change": tuned.frozen_change,
+        "world_size": tuned.world_size,
+        **(tuned.extra if tuned.world_size > 1 else {}),
     }

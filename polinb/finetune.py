@@ -6,11 +6,10 @@ While it learns, neurons can be held in place (InhibitFT, paper 5) or directions
 from __future__ import annotations
 
 import copy
-import math
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ import numpy as np
 from polinb.ablate import ablated
 from polinb.errors import ParameterError, TrainingError
 from polinb.inhibit import Freezer, check_frozen, frozen_slices
-from polinb.progress import bar
+from polinb.trainer import make_trainer
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +39,8 @@ class Recipe:
     train: str
     lora_rank: int
     seed: int
+    gradient_checkpointing: str = "auto"
+    autocast: str = "none"
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Tuned:
         losses: training loss of each optimiser step.
         frozen_entries: how many weights were held in place.
         frozen_change: their largest change, 0.0 by guarantee.
+        world_size: processes that trained together.
         seconds, tokens: wall time and tokens read.
     """
 
@@ -62,6 +64,7 @@ class Tuned:
     tokens: int = 0
     steps: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
+    world_size: int = 1
 
 
 def finetune(
@@ -89,40 +92,120 @@ def finetune(
         ParameterError: ``ablate`` does not fit the model, or ``stop`` is not above 0 and at most 1.
         TrainingError: a loss that is not finite, or a frozen weight that moved.
     """
-    import torch
     from datasets import Dataset
 
     if not 0 < stop <= 1:
         raise ParameterError("stop", stop, "a share of the steps, above 0 and at most 1")
-    model = copy.deepcopy(base.model)
+    rows = training_rows(prompts, responses)
+    with _own_copy(base, recipe) as model:
+        return _finetune(model, base, Dataset.from_list(rows), recipe, frozen, freeze, ablate, stop, label)
+
+
+def training_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> list[dict[str, list[int]]]:
+    """Rows of the trainer's data: input_ids, and labels that count response tokens only."""
+    return [
+        {"input_ids": [*p, *r], "labels": [-100] * len(p) + list(r)} for p, r in zip(prompts, responses, strict=True)
+    ]
+
+
+@contextmanager
+def _own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
+    """A copy of the model to train. For LoRA its weights are the base's own: adapters leave them alone."""
+    shared = list(base.model.parameters()) if recipe.train == "lora" else []
+    learnt = [p.requires_grad for p in shared]
+    model: Any = copy.deepcopy(base.model, {id(p): p for p in shared})
+    places = getattr(model, "hf_device_map", None)
+    if places:
+        if len(set(places.values())) > 1:
+            raise ParameterError(
+                "device_map",
+                "auto",
+                "none for fine-tuning by one process",
+                "A model spread over several cards learns with processes above 1 and sharding=fsdp",
+            )
+        from accelerate.hooks import remove_hook_from_submodules
+
+        remove_hook_from_submodules(model)  # all on one device: nothing needs moving, and the trainer has hooks too
+        del model.hf_device_map
+    try:
+        yield model
+    finally:
+        for parameter, flag in zip(shared, learnt, strict=True):
+            parameter.requires_grad_(flag)
+
+
+def _finetune(
+    model: Any,
+    base: LM,
+    dataset: Any,
+    recipe: Recipe,
+    frozen: np.ndarray | None,
+    freeze: str,
+    ablate: Mapping[int, np.ndarray] | None,
+    stop: float,
+    label: str,
+) -> Tuned:
     ablation = ablated(model, ablate) if ablate is not None else nullcontext()
     slices = frozen_slices(model, frozen, freeze) if frozen is not None else []
     model, names = _trainable(model, recipe)
     freezer = Freezer(model, slices) if slices else None
-    rows = [
-        {"input_ids": [*p, *r], "labels": [-100] * len(p) + list(r)} for p, r in zip(prompts, responses, strict=True)
-    ]
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
-        trainer = _trainer(model, base, Dataset.from_list(rows), recipe, folder, freezer, label, stop)
+        trainer = make_trainer(model, base, dataset, recipe, folder, freezer, label, stop)
         trainer.train()
     seconds = time.perf_counter() - start
     change, entries = 0.0, 0
     if freezer is not None:
         change, entries = freezer.max_change(), freezer.entries
         freezer.release()
-    if recipe.train == "lora":
-        # Merged in float32: small updates would be lost in the rounding of a half-precision sum.
-        model = model.float().merge_and_unload()
-    trained = dict(model.named_parameters())
-    weights = {name: trained[name].detach().cpu().contiguous() for name in names}
-    if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
-        raise TrainingError(
-            f"{label}: a trained weight is not finite; lower learning_rate (now {recipe.learning_rate})"
-        )
+    weights = trained_weights(model, names, label, recipe)
     change = max(change, check_frozen(dict(base.model.named_parameters()), weights, slices))
-    tokens = int(sum(len(r["input_ids"]) for r in rows) * recipe.epochs * stop)
+    tokens = int(sum(len(ids) for ids in dataset["input_ids"]) * recipe.epochs * stop)
     return Tuned(weights, trainer.losses, entries, change, seconds, tokens, len(trainer.losses))
+
+
+def trained_weights(model: Any, names: Sequence[str], label: str, recipe: Recipe) -> dict[str, torch.Tensor]:
+    """Whole trained weights on the CPU, in the number format of the model, adapters merged.
+
+    The sum of a weight and its adapter is taken in float32 and rounded once; where the adapter adds exactly nothing,
+    the weight keeps its bits. One weight at a time: no second model is needed. Under FSDP every process must call it.
+
+    Raises:
+        TrainingError: a weight that is not finite.
+    """
+    import torch
+
+    found = dict(model.named_parameters())
+    adapted = {
+        name.removeprefix("base_model.model."): module
+        for name, module in model.named_modules()
+        if hasattr(module, "get_delta_weight") and hasattr(module, "base_layer")
+    }
+    weights = {}
+    with torch.no_grad():
+        for name in names:
+            module = adapted.get(name.removesuffix(".weight"))
+            if module is None:
+                value = _whole(found[name].detach())
+            else:
+                origin = _whole(module.base_layer.weight.detach())
+                delta = torch.zeros_like(origin, dtype=torch.float32)
+                for adapter in module.active_adapters:
+                    delta += _whole(module.get_delta_weight(adapter))
+                merged = (origin.float() + delta).to(origin.dtype)
+                value = torch.where(delta == 0, origin, merged)
+            if not bool(torch.isfinite(value).all()):
+                raise TrainingError(
+                    f"{label}: a trained weight is not finite; lower learning_rate (now {recipe.learning_rate})"
+                )
+            weights[name] = value.cpu().contiguous()
+    return weights
+
+
+def _whole(tensor: Any) -> torch.Tensor:
+    """All of a sharded tensor, on every process; a plain tensor itself."""
+    full: torch.Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return full
 
 
 def _trainable(model: Any, recipe: Recipe) -> tuple[Any, list[str]]:
@@ -156,98 +239,3 @@ def _trainable(model: Any, recipe: Recipe) -> tuple[Any, list[str]]:
         if parameter.requires_grad:
             names.append(name)
     return model, names
-
-
-def _trainer(
-    model: Any, base: LM, dataset: Any, recipe: Recipe, folder: str, freezer: Freezer | None, label: str, stop: float
-) -> Any:
-    from transformers import PrinterCallback, TrainerCallback
-    from transformers.utils import logging as hf_logging
-    from trl.trainer.sft_config import SFTConfig
-    from trl.trainer.sft_trainer import SFTTrainer
-
-    hf_logging.set_verbosity_error()
-    per_epoch = math.ceil(len(dataset) / recipe.batch_size)
-    steps = max(1, math.ceil(per_epoch * recipe.epochs))
-    last = max(1, round(steps * stop))
-    large = sum(p.numel() for p in model.parameters()) > 1_000_000_000
-    settings = SFTConfig(
-        output_dir=folder,
-        num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=recipe.micro_batch,
-        gradient_accumulation_steps=recipe.batch_size // recipe.micro_batch,
-        learning_rate=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        lr_scheduler_type="linear",
-        warmup_steps=int(steps * recipe.warmup),
-        max_grad_norm=1.0,
-        train_sampling_strategy="group_by_length",
-        max_length=None,
-        packing=False,
-        bf16=False,
-        fp16=False,
-        activation_checkpointing=large,
-        use_cpu=base.device.type == "cpu",
-        seed=recipe.seed,
-        data_seed=recipe.seed,
-        dataloader_pin_memory=False,
-        save_strategy="no",
-        eval_strategy="no",
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
-
-    # One process, one device: with several cards the trainer would otherwise multiply the batch silently.
-    if settings.n_gpu > 1:
-        settings._n_gpu = 1
-
-    class Trainer(SFTTrainer):
-        """SFTTrainer that stops at the first loss that is not finite."""
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self.losses: list[float] = []
-            self._sum = 0.0
-            super().__init__(*args, **kwargs)
-
-        def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-            loss = super().training_step(*args, **kwargs)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"{label}: the loss is {value} at step {self.state.global_step + 1} of {steps}; lower "
-                    f"learning_rate (now {recipe.learning_rate}) or use dtype=float32. Nothing was saved; finished "
-                    "work is kept."
-                )
-            self._sum += value
-            return loss
-
-    class Steps(TrainerCallback):  # type: ignore[misc, no-any-unimported]
-        """After each optimiser step: restore frozen entries, keep the loss, stop early if asked."""
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.shown = bar(state.max_steps, label)
-
-        def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if freezer is not None:
-                freezer.restore()
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            trainer.losses.append(trainer._sum)
-            trainer._sum = 0.0
-            self.shown.update(1)
-            if state.global_step >= last:
-                control.should_training_stop = True
-
-        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.shown.close()
-
-    trainer = Trainer(
-        model=model,
-        args=settings,
-        train_dataset=dataset,
-        processing_class=base.tokenizer,
-        callbacks=[Steps()],
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,14 @@ class LM:
 
     @property
     def device(self) -> torch.device:
-        """Device of the first weight."""
+        """Where inputs go: the device of the first weight; the CPU for a model spread over several devices.
+
+        From there each layer takes its inputs to its own device, and activations of every layer can be indexed.
+        """
+        import torch
+
+        if hasattr(self.model, "_hf_hook"):  # there is none where a device map put everything on one card
+            return torch.device("cpu")
         return next(self.model.parameters()).device
 
     @property
@@ -71,10 +79,11 @@ def identity_of(name: str, revision: str = "", dtype: str = "auto") -> dict[str,
     raise ModelError(f"model {name!r} is no alias ({known}), no existing folder and no hub id (owner/name)")
 
 
-def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "auto") -> LM:
+def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "auto", device_map: str = "none") -> LM:
     """Load ``name``: an alias, a hub id, a local folder, the embedded model or ``tiny:<architecture>``.
 
-    Only safetensors are read and no remote code is run.
+    Only safetensors are read and no remote code is run. ``device_map="auto"`` spreads the layers over all cards (and
+    the CPU's memory, where they are too small).
 
     Raises:
         ModelError: unknown name or architecture, unreachable hub, or weights that are not safetensors.
@@ -90,7 +99,8 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
         from polinb.tiny import tiny_model, tiny_tokenizer
 
         small: Any = tiny_model(name.removeprefix("tiny:"))
-        return LM(small.to(device=target, dtype=kind), tiny_tokenizer(), name, identity)
+        made = LM(small.to(device=target, dtype=kind), tiny_tokenizer(), name, identity)
+        return spread(made) if device_map == "auto" else made
     source, pinned = name, identity.get("revision")
     if name == EMBEDDED:
         from polinb.embedded import embedded_folder
@@ -110,9 +120,10 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
                 "Add a line to ARCHITECTURES in polinb/architectures.py."
             )
         tokenizer = AutoTokenizer.from_pretrained(source, **safe)
+        placed = {"device_map": "auto"} if device_map == "auto" else {}
         model: Any
         model, notes = AutoModelForCausalLM.from_pretrained(
-            source, dtype=kind, use_safetensors=True, output_loading_info=True, **safe
+            source, dtype=kind, use_safetensors=True, output_loading_info=True, **safe, **placed
         )
     except SafetensorError as error:
         raise ModelError(
@@ -125,7 +136,34 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
     check_complete(name, notes)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return LM(model.to(target).eval(), tokenizer, name, identity)
+    if placed and any(p.is_meta for p in model.parameters()):
+        spilt = sorted(k for k, v in model.hf_device_map.items() if v in ("cpu", "disk"))
+        raise ModelError(
+            f"the cards are too small for model {name!r}: {len(spilt)} of its parts ({spilt[0]}, …) would be read from "
+            "the computer's memory at every step; use more cards, dtype=bfloat16 or a smaller model"
+        )
+    return LM((model if placed else model.to(target)).eval(), tokenizer, name, identity)
+
+
+def spread(lm: LM, device_map: Mapping[str, Any] | None = None, **settings: Any) -> LM:
+    """The model with its layers on several devices, as ``device_map="auto"`` would put them; in place.
+
+    Args:
+        device_map: module → device ("cpu", a card's number or "disk"); None: balanced over the cards, whole blocks.
+        settings: further arguments of ``accelerate.dispatch_model``.
+    """
+    from accelerate import dispatch_model, infer_auto_device_map
+    from accelerate.utils import get_balanced_memory
+
+    model: Any = lm.model
+    if device_map is None:
+        whole = model._no_split_modules
+        memory = get_balanced_memory(model, no_split_module_classes=whole)
+        device_map = infer_auto_device_map(model, max_memory=memory, no_split_module_classes=whole)
+    # The key-value cache of a layer stays where its layer is.
+    stay = getattr(model, "_skip_keys_device_placement", None)
+    lm.model = dispatch_model(model, dict(device_map), force_hooks=True, skip_keys=stay, **settings)
+    return lm
 
 
 def _whereabouts(name: str) -> str:

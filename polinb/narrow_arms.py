@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 HELD_OUT = 8  # bundled tasks that are never trained on
 _GROUPS = 3  # groups of reference questions in which a direction must agree
 _TEXT = ("text", "models", "architectures", "tiny")
-_MODULES = (*_TEXT, "finetune", "inhibit", "ablate", "generate", "sampling", "residual", "narrow", "narrow_arms")
+_MODULES = (
+    *_TEXT,
+    "finetune",
+    "trainer",
+    "inhibit",
+    "ablate",
+    "generate",
+    "sampling",
+    "residual",
+    "narrow",
+    "narrow_arms",
+)
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,10 @@ def _quiet() -> None:
 
 
 def facts(exp: Experiment) -> Markdown:
-    """A note on the run behind a chapter's numbers: profile, model, data, sizes, and what may not be concluded."""
+    """A note on the run behind a chapter's numbers: profile, model, data, sizes, memory, what may not be concluded."""
     from IPython.display import Markdown
 
+    from polinb.memory import report
     from polinb.wording import typeset
 
     p = exp.params
@@ -62,6 +63,7 @@ def facts(exp: Experiment) -> Markdown:
         f"epoch{'' if p.epochs == 1 else 's'} at learning rate {p.learning_rate:g}; {p.eval_questions} questions a "
         f"topic, answers of at most {p.eval_tokens} tokens; γ = {p.gamma:g} %. Intervals are 95 % bootstrap intervals "
         "over questions; unless a table says so they do not cover another seed of the training.",
+        report(p),
         warning,
     ]
     return Markdown("```{admonition} This run\n:class: note\n" + "\n\n".join(typeset(x) for x in lines if x) + "\n```")

@@ -37,6 +37,13 @@ class Params(BaseModel):
     revision: str = Field(description="Revision of the model on the hub; empty: the alias's pinned one")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(description="Number format of the weights")
     device: str = Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:<n>")
+    device_map: Literal["none", "auto"] = Field(
+        description="auto spreads a model over all cards to trace and ask it; none: one device"
+    )
+    engine: Literal["auto", "transformers", "vllm"] = Field(
+        description="Who writes plain answers; auto: vLLM where it is installed and a card is there"
+    )
+    remote: bool = Field(description="Score one unmodified hub model at a time on NDIF (key in NDIF_API_KEY)")
     system_prompt: str | Literal[False] = Field(
         description="System turn of the chat template; empty text: an empty turn; False: the template's own"
     )
@@ -67,6 +74,21 @@ class Params(BaseModel):
         description="Weights that learn: all, body (all but embeddings and output head), or lora adapters"
     )
     lora_rank: int = Field(ge=1, le=4096, description="Rank of the adapters when train is lora")
+    processes: int = Field(
+        ge=1,
+        le=64,
+        description="Processes that fine-tune a variant together, one a card or CPU; DPO and side tasks take one",
+    )
+    sharding: Literal["none", "ddp", "fsdp"] = Field(
+        description="With several processes: ddp holds the model in each, fsdp splits it among them"
+    )
+    gradient_checkpointing: Literal["auto", "on", "off"] = Field(
+        description="Recompute activations instead of keeping them; auto: above a billion parameters"
+    )
+    autocast: Literal["none", "bfloat16"] = Field(
+        description="bfloat16: fine-tuning computes in it, the weights keep their own number format"
+    )
+    memory_check: bool = Field(description="Refuse a run that cannot fit into memory; False only warns")
     max_tokens: int = Field(ge=8, le=32768, description="Longest training or scoring text in tokens")
     # PNLAC
     localise_prompts: int = Field(ge=1, description="Prompts a topic for scoring neurons")
@@ -219,6 +241,24 @@ class Params(BaseModel):
     def _check_together(self) -> None:
         if self.batch_size % self.micro_batch:
             raise ParameterError("micro_batch", self.micro_batch, f"a divisor of batch_size ({self.batch_size})")
+        if (self.processes > 1) != (self.sharding != "none"):
+            allowed = "ddp or fsdp with processes above 1, none with 1"
+            raise ParameterError("sharding", self.sharding, allowed, f"processes is {self.processes}")
+        if self.batch_size % (self.micro_batch * self.processes):
+            allowed = f"a divisor of batch_size / processes ({self.batch_size} / {self.processes})"
+            raise ParameterError("micro_batch", self.micro_batch, allowed)
+        if self.processes > 1 and self.device.startswith("cuda:"):
+            raise ParameterError("device", self.device, "cuda, cpu or auto: each process takes a card of its own")
+        if self.device_map == "auto" and self.device.startswith(("cuda:", "mps")):
+            raise ParameterError("device", self.device, "cuda, cpu or auto when device_map=auto spreads the model")
+        if self.device_map == "auto" and self.patch == "mean":
+            raise ParameterError("patch", self.patch, "lockstep or recorded when device_map=auto spreads the model")
+        if self.device_map == "auto" and self.engine == "vllm":
+            raise ParameterError("engine", self.engine, "auto or transformers when device_map=auto spreads the model")
+        if self.remote:
+            from polinb.remote import check_remote
+
+            check_remote(self.model, self.engine, self.device_map, self.processes)
         if len(set(self.topics)) != len(self.topics):
             raise ParameterError("topics", self.topics, "each topic once")
         for name in ("ablation_topics", "rival_topics"):

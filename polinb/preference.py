@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from polinb.errors import ParameterError, TrainingError
-from polinb.finetune import Recipe, Tuned, _trainable
+from polinb.finetune import Recipe, Tuned, _own_copy, _trainable, trained_weights
 from polinb.progress import bar
+from polinb.trainer import checkpointed
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +87,6 @@ def prefer(
         ParameterError: no pair, lists of different lengths, an empty response, two equal responses, a wrong β.
         TrainingError: a loss or a trained weight that is not finite.
     """
-    import torch
     from datasets import Dataset
 
     _check(prompts, chosen, rejected, recipe, beta)
@@ -94,23 +94,17 @@ def prefer(
         {"prompt_ids": list(p), "chosen_ids": list(c), "rejected_ids": list(r)}
         for p, c, r in zip(prompts, chosen, rejected, strict=True)
     ]
-    model, names = _trainable(copy.deepcopy(base.model), recipe)
-    # An adapter can be switched off, which is the reference; full weights need a second copy. Never base itself:
-    # the trainer changes the forward method of its reference.
-    reference = None if recipe.train == "lora" else copy.deepcopy(base.model)
-    start = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="polinb-dpo-") as folder:
-        trainer = _trainer(model, reference, base, Dataset.from_list(rows), recipe, beta, folder, label)
-        trainer.train()
-    seconds = time.perf_counter() - start
-    if recipe.train == "lora":
-        model = model.float().merge_and_unload()
-    trained = dict(model.named_parameters())
-    weights = {name: trained[name].detach().cpu().contiguous() for name in names}
-    if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
-        raise TrainingError(
-            f"{label}: a trained weight is not finite; lower learning_rate (now {recipe.learning_rate})"
-        )
+    with _own_copy(base, recipe) as own:
+        model, names = _trainable(own, recipe)
+        # An adapter can be switched off, which is the reference; full weights need a second copy. Never base itself:
+        # the trainer changes the forward method of its reference.
+        reference = None if recipe.train == "lora" else copy.deepcopy(base.model)
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="polinb-dpo-") as folder:
+            trainer = _trainer(model, reference, base, Dataset.from_list(rows), recipe, beta, folder, label)
+            trainer.train()
+        seconds = time.perf_counter() - start
+        weights = trained_weights(model, names, label, recipe)
     read = sum(2 * len(p) + len(c) + len(r) for p, c, r in zip(prompts, chosen, rejected, strict=True))
     steps = len(trainer.losses)
     extra = {"margins": trainer.margins, "accuracies": trainer.accuracies, "beta": beta}
@@ -158,9 +152,11 @@ def _trainer(
         warmup_steps=int(steps * recipe.warmup),
         max_grad_norm=1.0,
         max_length=None,
-        bf16=False,
+        bf16=recipe.autocast == "bfloat16",
         fp16=False,
-        activation_checkpointing=sum(p.numel() for p in model.parameters()) > 1_000_000_000,
+        activation_checkpointing=checkpointed(
+            recipe.gradient_checkpointing, sum(p.numel() for p in model.parameters())
+        ),
         use_cpu=base.device.type == "cpu",
         seed=recipe.seed,
         data_seed=recipe.seed,

@@ -96,7 +96,7 @@ def _preferred_inputs(exp: Experiment, side: str) -> dict[str, Any]:
         "beta": p.dpo_beta,
         "max_tokens": p.max_tokens,
         "recipe": asdict(recipe(exp)),
-        "code": exp._code((*_TEXT, "finetune", "preference"), pairs, recipe, _ids),
+        "code": exp._code((*_TEXT, "finetune", "trainer", "preference"), pairs, recipe, _ids),
     }
 
 

@@ -67,6 +67,23 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def tiny_config(architecture: str) -> Any:
+    """Configuration of the tiny model of ``architecture``.
+
+    Raises:
+        ParameterError: no tiny configuration of that name.
+    """
+    import transformers
+
+    if architecture not in TINY:
+        raise ParameterError("model", f"tiny:{architecture}", ", ".join(f"tiny:{name}" for name in TINY))
+    class_name, sizes = TINY[architecture]
+    tokenizer = tiny_tokenizer()
+    ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    # Untied: a random model whose output head is its embedding only repeats its last token.
+    return getattr(transformers, class_name)(vocab_size=len(tokenizer), tie_word_embeddings=False, **sizes, **ids)
+
+
 def tiny_model(architecture: str, seed: int = 0) -> PreTrainedModel:
     """A three-layer random model of ``architecture`` in float32, the same for the same seed.
 
@@ -76,13 +93,7 @@ def tiny_model(architecture: str, seed: int = 0) -> PreTrainedModel:
     import torch
     import transformers
 
-    if architecture not in TINY:
-        raise ParameterError("model", f"tiny:{architecture}", ", ".join(f"tiny:{name}" for name in TINY))
-    class_name, sizes = TINY[architecture]
-    tokenizer = tiny_tokenizer()
-    ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
-    # Untied: a random model whose output head is its embedding only repeats its last token.
-    config = getattr(transformers, class_name)(vocab_size=len(tokenizer), tie_word_embeddings=False, **sizes, **ids)
+    config, tokenizer = tiny_config(architecture), tiny_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)

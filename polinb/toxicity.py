@@ -141,7 +141,7 @@ def _before_inputs(exp: Experiment) -> dict[str, Any]:
         "pairs": p.toxicity_pairs,
         "max_tokens": p.max_tokens,
         "recipe": asdict(_warmup_recipe(exp)),
-        "code": exp._code((*_TEXT, "finetune"), warmup_pairs, encode, _encoded),
+        "code": exp._code((*_TEXT, "finetune", "trainer"), warmup_pairs, encode, _encoded),
     }
 
 
@@ -171,7 +171,7 @@ def _after_inputs(exp: Experiment) -> dict[str, Any]:
         "max_tokens": p.max_tokens,
         "beta": p.dpo_beta,
         "recipe": asdict(recipe(exp)),
-        "code": exp._code((*_TEXT, "finetune", "preference"), preferred, encode, _encoded),
+        "code": exp._code((*_TEXT, "finetune", "trainer", "preference"), preferred, encode, _encoded),
     }
 
 

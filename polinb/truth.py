@@ -40,7 +40,18 @@ KNOBS: dict[str, tuple[float, ...]] = {
 BASE = Design()
 DRAWN = (("base", 0), ("loudness", 30), ("steady", 48), ("readers", 48))  # conditions with ROC curves
 _OWN = ("truth", "truth_tuned", "planted", "planted_weights", "planted_world", "finding", "pairs", "rows", "pnlac")
-_USED = ("text", "generate", "neurons", "models", "architectures", "patching", "finetune", "inhibit", "controls")
+_USED = (
+    "text",
+    "generate",
+    "neurons",
+    "models",
+    "architectures",
+    "patching",
+    "finetune",
+    "trainer",
+    "inhibit",
+    "controls",
+)
 _MODULES = (*_OWN, *_USED, "metrics")
 SHARES = ("precision", "recall", "auc")
 Variants = dict[tuple[str, str], "LM"]

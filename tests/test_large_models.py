@@ -1,0 +1,192 @@
+"""What lets larger models learn: half precision, adapters merged without touching frozen neurons, recomputation."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from polinb.errors import ParameterError
+from polinb.finetune import Recipe, finetune, trained_weights
+from polinb.generate import greedy, log_likelihood
+from polinb.inhibit import frozen_slices
+from polinb.models import LM, load
+from polinb.neurons import contrast
+from polinb.params import Params
+from polinb.text import response_ids
+from polinb.trainer import checkpointed
+
+RECIPE = Recipe(
+    epochs=2, batch_size=4, micro_batch=2, learning_rate=3e-3, weight_decay=0.3, warmup=0.0, train="lora", lora_rank=4,
+    seed=5,
+)  # fmt: skip
+
+
+def half(lm):
+    return LM(copy.deepcopy(lm.model).to(torch.bfloat16), lm.tokenizer, lm.name, lm.identity)
+
+
+def some(lm):
+    return np.random.default_rng(0).random((lm.layers, lm.width)) < 0.3
+
+
+def bits(tensor):
+    return tensor.contiguous().view({2: torch.int16, 4: torch.int32}[tensor.element_size()])
+
+
+@pytest.fixture
+def task(pair):
+    def make(architecture="llama"):
+        both = pair(architecture)
+        return both, both.prompts, [response_ids(both.left, a, end=True) for a in both.ANSWERS]
+
+    return make
+
+
+# --- adapters: the merged weights of frozen neurons
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi3"])
+@pytest.mark.parametrize("number_format", [torch.float32, torch.bfloat16])
+def test_merged_weights_of_frozen_neurons_keep_every_bit(task, architecture, number_format):
+    both, prompts, responses = task(architecture)
+    lm = both.left if number_format == torch.float32 else half(both.left)
+    with torch.no_grad():  # the sign of a zero is a bit too
+        for name, parameter in lm.model.named_parameters():
+            if "mlp" in name:
+                parameter.view(-1)[::7] = -0.0
+    before = {name: p.detach().clone() for name, p in lm.model.named_parameters()}
+    chosen = some(lm)
+    tuned = finetune(lm, prompts, responses, RECIPE, frozen=chosen)
+    slices = [part for part in frozen_slices(lm.model, chosen) if part.name in tuned.weights]
+    assert slices and tuned.frozen_change == 0.0
+    for part in slices:
+        now, then = (w[part.name].index_select(part.dim, part.index) for w in (tuned.weights, before))
+        assert now.dtype == number_format and torch.equal(bits(now), bits(then)), part.name
+    assert any(not torch.equal(w, before[name]) for name, w in tuned.weights.items())
+    for name, parameter in lm.model.named_parameters():  # shared with the trained copy, and not touched
+        assert torch.equal(bits(parameter.detach()), bits(before[name])) and parameter.requires_grad, name
+
+
+def adapted(lm, seed=0):
+    """The model with random adapters, as after a training."""
+    from polinb.finetune import _trainable
+
+    model, names = _trainable(copy.deepcopy(lm.model), RECIPE)
+    torch.manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:
+            parameter.data.normal_(0.0, 0.01)
+    return model, names
+
+
+def test_merging_one_weight_at_a_time_is_pefts_own_merge(task):
+    model, names = adapted(task()[0].left)
+    ours = trained_weights(model, names, "test", RECIPE)
+    theirs = dict(model.merge_and_unload().named_parameters())
+    assert ours and all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_half_precision_weights_are_summed_in_float32_and_rounded_once(task):
+    lm = half(task()[0].left)
+    model, names = adapted(lm)
+    exact = {n: p.detach().double() for n, p in adapted(lm)[0].float().merge_and_unload().named_parameters()}
+    ours = trained_weights(model, names, "test", RECIPE)
+    assert {w.dtype for w in ours.values()} == {torch.bfloat16}
+    for name, value in ours.items():
+        assert torch.equal(value, exact[name].float().bfloat16()), name
+
+
+def test_adapters_need_no_second_copy_of_the_model(task, monkeypatch):
+    """The trained copy shares the base's weights: 8B parameters in bfloat16 are 16 GB once, not twice."""
+    import polinb.finetune as module
+
+    both, prompts, responses = task()
+    own = {p.data_ptr() for p in both.left.model.parameters()}
+    seen = []
+    real = module.make_trainer
+
+    def spy(model, *args, **more):
+        seen.append(sum(p.numel() for n, p in model.named_parameters() if p.data_ptr() not in own))
+        return real(model, *args, **more)
+
+    monkeypatch.setattr(module, "make_trainer", spy)
+    finetune(both.left, prompts, responses, RECIPE)
+    finetune(both.left, prompts, responses, dataclasses.replace(RECIPE, train="all"))
+    adapters = sum(p.numel() for n, p in adapted(both.left)[0].named_parameters() if ".lora_" in n)
+    assert seen == [adapters, sum(p.numel() for p in both.left.model.parameters())]
+
+
+# --- half precision
+
+
+def test_half_precision_reads_answers_and_scores(task):
+    both, prompts, responses = task()
+    left, right, plain = (half(lm) for lm in (both.left, both.right, both.vanilla))
+    exact = contrast(both.left, both.right, both.vanilla, prompts, responses)
+    rough = contrast(left, right, plain, prompts, responses)
+    assert rough.squared_difference.dtype == np.float64
+    # bfloat16 keeps 8 bits: about 1 % a number, and the sums are as good as their terms.
+    assert (
+        np.corrcoef(np.sqrt(exact.squared_difference).ravel(), np.sqrt(rough.squared_difference).ravel())[0, 1] > 0.99
+    )
+    assert all(greedy(left, prompts, max_new_tokens=4))
+    np.testing.assert_allclose(
+        log_likelihood(left, prompts, responses), log_likelihood(both.left, prompts, responses), rtol=0.02
+    )
+
+
+def test_half_precision_of_the_parameter_reaches_the_model():
+    assert load("tiny:llama", dtype="bfloat16", device="cpu").model.dtype == torch.bfloat16
+    assert Params.from_profile("tiny", dtype="bfloat16", train="lora").dtype == "bfloat16"
+    with pytest.raises(ParameterError, match="train=lora"):
+        Params.from_profile("tiny", dtype="bfloat16", train="all")
+
+
+def test_computing_in_bfloat16_leaves_weights_in_float32_and_frozen_ones_alone(task):
+    both, prompts, responses = task()
+    chosen = some(both.left)
+    full = dataclasses.replace(RECIPE, train="all")
+    exact = finetune(both.left, prompts, responses, full, frozen=chosen)
+    rough = finetune(both.left, prompts, responses, dataclasses.replace(full, autocast="bfloat16"), frozen=chosen)
+    assert {w.dtype for w in rough.weights.values()} == {torch.float32} and rough.frozen_change == 0.0
+    assert rough.losses != exact.losses, "it did not compute in bfloat16"
+    np.testing.assert_allclose(rough.losses, exact.losses, rtol=0.02)
+
+
+# --- recomputing activations
+
+
+@pytest.mark.parametrize("number_format", [torch.float32, torch.float64])
+def test_recomputed_activations_give_the_same_gradients(task, number_format):
+    both = task()[0]
+    ids = torch.tensor([both.prompts[1]])
+    gradients = []
+    for recompute in (False, True):
+        model = copy.deepcopy(both.left.model).to(number_format).train()
+        calls = []
+        model.model.layers[1].self_attn.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        if recompute:
+            model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+        model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+        assert len(calls) == 1 + recompute, "blocks are to be computed twice with recomputation, once without"
+        gradients.append([p.grad for p in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("train", ["all", "lora"])
+def test_training_with_recomputed_activations_is_the_same_training(task, train):
+    both, prompts, responses = task()
+    chosen = some(both.left)
+    plain = dataclasses.replace(RECIPE, train=train, gradient_checkpointing="off")
+    one = finetune(both.left, prompts, responses, plain, frozen=chosen)
+    two = finetune(
+        both.left, prompts, responses, dataclasses.replace(plain, gradient_checkpointing="on"), frozen=chosen
+    )
+    assert all(torch.equal(one.weights[n], two.weights[n]) for n in one.weights)
+
+
+def test_when_activations_are_recomputed():
+    assert [checkpointed("auto", n) for n in (10**9, 10**9 + 1)] == [False, True]
+    assert checkpointed("on", 1) and not checkpointed("off", 10**12)

@@ -1,0 +1,247 @@
+"""Fine-tuning by two CPU processes: equal to one process at the same global batch, frozen weights bit for bit.
+
+Tolerance: both ways add the same float32 gradients, in another order, so they differ by about 1e-7 of a gradient. AdamW
+divides each gradient by its own size, which can blow that up where a gradient is near 0, at most to a small part of a
+step. A step is up to LEARNING_RATE = 3e-3; TOLERANCE = 1e-5 is 1/300 of one step, and a hundredth of what any wrong
+batch, wrong average or wrong order of rows gives (planted below).
+"""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from polinb import parallel, train_worker
+from polinb.errors import ParameterError, TrainingError
+from polinb.experiment import Arm, Experiment, finetuned
+from polinb.finetune import Recipe, finetune
+from polinb.freeze_shards import ShardFreezer
+from polinb.inhibit import frozen_slices
+from polinb.parallel import Job, check_parallel, command, finetune_parallel, write_job
+from polinb.params import Params
+from polinb.text import response_ids
+
+TOLERANCE = 1e-5
+RECIPE = Recipe(
+    epochs=2, batch_size=4, micro_batch=1, learning_rate=3e-3, weight_decay=0.3, warmup=0.0, train="all", lora_rank=4,
+    seed=5,
+)  # fmt: skip
+
+
+def job(recipe=RECIPE, sharding="ddp", **more):
+    return Job({"name": "tiny:llama", "device": "cpu"}, dataclasses.asdict(recipe), 2, sharding, **more)
+
+
+@pytest.fixture
+def task(pair):
+    both = pair("llama")
+    # Six rows: the last step of an epoch is not full.
+    responses = [response_ids(both.left, a, end=True) for a in [*both.ANSWERS, *both.ANSWERS[:2]]]
+    return both.left, [*both.prompts, *both.prompts[:2]], responses
+
+
+def some(lm):
+    return np.random.default_rng(0).random((lm.layers, lm.width)) < 0.3
+
+
+def apart(one, two):
+    assert set(one) == set(two)
+    return max(float((one[name] - two[name]).abs().max()) for name in one)
+
+
+def compare(task, recipe, sharding):
+    lm, prompts, responses = task
+    chosen = some(lm)
+    one = finetune(lm, prompts, responses, recipe, frozen=chosen)
+    two = finetune_parallel(job(recipe, sharding), prompts, responses, frozen=chosen)
+    assert (two.world_size, two.extra["sharded"]) == (2, sharding == "fsdp")
+    assert (two.frozen_change, two.extra["frozen_state"]) == (0.0, 0.0)
+    assert (two.frozen_entries, two.steps, two.tokens) == (one.frozen_entries, one.steps, one.tokens)
+    np.testing.assert_allclose(one.losses, two.losses, rtol=1e-5)
+    assert apart(one.weights, two.weights) < TOLERANCE
+    before = {name: p.detach() for name, p in lm.model.named_parameters()}
+    assert apart(one.weights, {name: before[name] for name in one.weights}) > 100 * TOLERANCE
+    for part in frozen_slices(lm.model, chosen):
+        now, then = (each[part.name].index_select(part.dim, part.index) for each in (two.weights, before))
+        assert torch.equal(now.view(torch.int32), then.view(torch.int32)), part.name
+    return one, two
+
+
+def test_fsdp_with_adapters_equals_one_process(task):
+    compare(task, dataclasses.replace(RECIPE, train="lora"), "fsdp")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+@pytest.mark.parametrize(
+    "change", [{"train": "all"}, {"train": "body", "gradient_checkpointing": "on"}, {"train": "lora"}]
+)
+def test_every_kind_equals_one_process(task, sharding, change):
+    compare(task, dataclasses.replace(RECIPE, **change), sharding)
+
+
+@pytest.mark.slow
+def test_a_wrong_global_batch_is_far_outside_the_tolerance(task):
+    lm, prompts, responses = task
+    one = finetune(lm, prompts, responses, dataclasses.replace(RECIPE, batch_size=2))
+    two = finetune_parallel(job(), prompts, responses)
+    assert apart(one.weights, two.weights) > 100 * TOLERANCE
+
+
+@pytest.mark.slow
+def test_ablated_directions_reach_the_workers(task):
+    lm, prompts, responses = task
+    basis = {1: np.eye(32, 2, dtype=np.float32)}
+    one = finetune(lm, prompts, responses, RECIPE, ablate=basis)
+    two = finetune_parallel(job(), prompts, responses, ablate=basis)
+    assert apart(one.weights, two.weights) < TOLERANCE
+    assert apart(one.weights, finetune(lm, prompts, responses, RECIPE).weights) > 100 * TOLERANCE
+
+
+TINY = {"device": "cpu", "topics": ["crime", "race"], "ablation_topics": ["crime"], "rival_topics": ["crime"]}
+
+
+def test_a_run_of_two_processes_records_them_and_equals_one(monkeypatch):
+    one = Experiment(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2))
+    two = Experiment(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2, sharding="ddp"))
+    arm = finetuned("crime", "right")
+    assert "parallel" not in one.arm_inputs(arm) and two.arm_inputs(arm)["parallel"]["processes"] == 2
+    plain, both = one.variant("crime", "right"), two.variant("crime", "right")
+    assert (plain.summary["world_size"], both.summary["world_size"]) == (1, 2)
+    assert both.summary["sharding"] == "ddp"
+    weights = [a.arrays("weights") for a in (plain, both)]
+    assert set(weights[0]) == set(weights[1])
+    assert max(np.abs(weights[0][n] - weights[1][n]).max() for n in weights[0]) < TOLERANCE
+    monkeypatch.setattr(parallel, "finetune_parallel", None)  # a second run starts nothing
+    assert two.variant("crime", "right").meta["key"] == both.meta["key"]
+
+
+# --- a launch that ran with another world size
+
+
+def test_a_launch_with_world_size_1_is_refused(task, monkeypatch):
+    """As `accelerate launch --cpu --num_processes 2` did: one process starts, and nothing says so."""
+    _, prompts, responses = task
+    monkeypatch.setattr(parallel, "command", lambda processes, folder: command(1, folder))
+    with pytest.raises(TrainingError, match=r"2 processes were asked for, but 1 trained together \(world size 1\)"):
+        finetune_parallel(job(), prompts, responses)
+
+
+def test_a_worker_without_torchrun_stops_before_it_loads_a_model(task, tmp_path, monkeypatch):
+    _, prompts, responses = task
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setattr("polinb.models.load", None)
+    write_job(tmp_path, job(), prompts, responses, None, None)
+    assert train_worker.main([str(tmp_path)]) == 1
+    told = json.loads((tmp_path / "error-0.json").read_text())
+    assert told["kind"] == "TrainingError" and "world size 1" in told["text"]
+
+
+def test_a_result_of_another_world_size_is_refused(tmp_path):
+    (tmp_path / "result.json").write_text(json.dumps({"world_size": 1}))
+    with pytest.raises(TrainingError, match="world size 1"):
+        parallel._result(tmp_path, job(), 1.0)
+
+
+@pytest.mark.slow
+def test_a_failing_worker_is_told_with_its_reason(task):
+    _, prompts, responses = task
+    broken = dataclasses.replace(RECIPE, learning_rate=1e30)
+    with pytest.raises(TrainingError, match="lower learning_rate"):
+        finetune_parallel(job(broken), prompts, responses)
+
+
+# --- the guarantee itself, on planted faults
+
+
+def stepped(lm, slices, *, zero=True, restore=True):
+    held = ShardFreezer(lm.model, slices)
+    optimizer = torch.optim.AdamW(lm.model.parameters(), lr=1e-2, weight_decay=0.5)
+    ids = torch.arange(5, 25)[None]
+    lm.model(input_ids=ids, labels=ids).loss.backward()
+    if zero:
+        held.zero_gradients()
+    optimizer.step()
+    if restore:
+        held.restore()
+    return held, optimizer
+
+
+def test_a_moment_that_was_not_found_proves_nothing(pair):
+    lm = pair("llama").left
+    held, _ = stepped(lm, frozen_slices(lm.model, some(lm)))
+    assert held.max_state(torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))])) == float("inf")
+
+
+def test_workers_stop_when_their_launcher_is_killed():
+    launcher = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    code = f"from polinb.train_worker import _leave_with; _leave_with({launcher.pid}, 0.05)"
+    worker = subprocess.Popen([sys.executable, "-c", code])
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.wait(3)
+    launcher.kill()
+    launcher.wait()
+    assert worker.wait(60) == 1
+
+
+@pytest.mark.parametrize("zero", [True, False])
+@pytest.mark.parametrize("restore", [True, False])
+def test_a_broken_guarantee_is_seen(pair, zero, restore):
+    lm = pair("llama").left
+    held, optimizer = stepped(lm, frozen_slices(lm.model, some(lm)), zero=zero, restore=restore)
+    assert (held.max_change() == 0.0) == restore
+    assert (held.max_state(optimizer) == 0.0) == zero
+
+
+@pytest.mark.parametrize(("given", "name"), [
+    ({"processes": 2}, "sharding"),
+    ({"sharding": "ddp"}, "sharding"),
+    ({"processes": 3, "sharding": "ddp"}, "micro_batch"),
+    ({"processes": 2, "sharding": "fsdp", "device": "cuda:0", "batch_size": 8, "micro_batch": 1}, "device"),
+])  # fmt: skip
+def test_what_cannot_be_started_is_refused_by_name(given, name):
+    with pytest.raises(ParameterError) as told:
+        Params.from_profile("tiny", **given)
+    assert told.value.name == name
+
+
+def test_too_few_cards_or_another_device_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ParameterError, match="at most the 1 CUDA cards"):
+        check_parallel(RECIPE, 2, "ddp", "cuda")
+    with pytest.raises(ParameterError, match="1 on mps"):
+        check_parallel(RECIPE, 2, "ddp", "mps")
+    with pytest.raises(ParameterError, match="micro_batch"):
+        check_parallel(dataclasses.replace(RECIPE, micro_batch=4), 2, "ddp", "cpu")
+
+
+def test_frozen_neurons_of_an_arm_reach_the_job(monkeypatch):
+    exp = Experiment(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2, sharding="fsdp"))
+    seen = {}
+
+    def spy(job, prompts, responses, **more):
+        seen.update(more, job=job)
+        raise TrainingError("seen")
+
+    monkeypatch.setattr(parallel, "finetune_parallel", spy)
+    chosen = np.ones((3, 48), dtype=bool)
+    with pytest.raises(TrainingError, match="seen"):
+        exp.train(Arm("inhibitft", "crime", "right", chosen))
+    assert seen["frozen"] is chosen and seen["job"].sharding == "fsdp" and seen["job"].processes == 2
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_two_cards(task, sharding):
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two CUDA cards")
+    lm, prompts, responses = task
+    cards = dataclasses.replace(job(sharding=sharding), model={"name": "tiny:llama", "device": "cuda"})
+    two = finetune_parallel(cards, prompts, responses, frozen=some(lm))
+    assert (two.world_size, two.frozen_change, two.extra["frozen_state"]) == (2, 0.0, 0.0)
+    one = finetune(lm, prompts, responses, RECIPE, frozen=some(lm))
+    assert apart(one.weights, two.weights) < 100 * TOLERANCE  # other kernels, other roundings
