@@ -132,10 +132,9 @@ def sources(figures: Sequence[dict[str, Any]]) -> list[str]:
     for each in figures:
         p = each["provenance"]
         packages = ", ".join(f"{name} {version}" for name, version in sorted(p["packages"].items()))
-        found.append(
-            f"Machine: {p['cpu']}, {p['platform']}, {p['cpus']} processors, of which {p.get('threads', '?')} used; model: "
-            f"{p.get('model', '?')}; clock: {p.get('clock', '?')}; polinb {p['polinb']}, Python {p['python']}, {packages}."
-        )
+        machine = f"{p['cpu']}, {p['platform']}, {p['cpus']} processors, of which {p.get('threads', '?')} used"
+        measured = f"model: {p.get('model', '?')}; measured: {p.get('clock', '?')}"
+        found.append(f"Machine: {machine}; {measured}; polinb {p['polinb']}, Python {p['python']}, {packages}.")
     return list(dict.fromkeys(found))
 
 

@@ -7,8 +7,8 @@ by layer together, which no trace does: so it costs hardly more than their forwa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -133,7 +133,7 @@ def _pair_sums(left: LM, right: LM, chunk: Batch) -> np.ndarray:
     pieces = _pieces(chunk)
     calls: dict[int, tuple[Any, dict[str, Any]]] = {}
     waiting: list[Any] = []  # the right model's input of the part, while the left one catches up
-    state: dict[str, Any] = {"hidden": _first_hidden(left, chunk), "out": None}
+    state: dict[str, Any] = {"hidden": _first_hidden(left, chunk)}
 
     def note(layer: int) -> Any:
         def hook(_module: Any, args: Any, kwargs: Any) -> None:
@@ -156,35 +156,33 @@ def _pair_sums(left: LM, right: LM, chunk: Batch) -> np.ndarray:
         return run
 
     def both(layer: int, own: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        state["out"], back = torch.empty_like(own), torch.empty_like(other)
         last = layer == right.layers - 1
+        done: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
         for columns, weight in pieces:
-            mine, theirs = own[:, columns].contiguous(), other[:, columns].contiguous()
-            state["out"][:, columns], high = _tapped(forwards[0][layer], downs[0][layer], mine, last)
-            back[:, columns], low = _tapped(forwards[1][layer], downs[1][layer], theirs, last)
-            if weight is None:
-                continue
-            gap = (high.float() - low.to(high.device)).flatten(0, 1)
-            del high, low
-            sums[1, layer] += weight @ gap
-            sums[0, layer] += weight @ gap.square_()
+            out, high = _tapped(forwards[0][layer], downs[0][layer], own[:, columns].contiguous(), last)
+            done[0].append(out)
+            out, low = _tapped(forwards[1][layer], downs[1][layer], other[:, columns].contiguous(), last)
+            done[1].append(out)
+            if weight is not None:
+                gap = (high.float() - low.to(high.device)).flatten(0, 1)
+                sums[1, layer] += weight @ gap
+                sums[0, layer] += weight @ gap.square_()
+                del gap
+            del high, low, out
         if last:
             raise _Stop
-        return back
+        state["out"] = torch.cat(done[0], 1)
+        done[0].clear()
+        return torch.cat(done[1], 1)
 
     hooks = [block.register_forward_pre_hook(note(k), with_kwargs=True) for k, block in enumerate(blocks)]
-    modules = {id(m): (k, m) for each in (blocks, followers) for k, m in enumerate(resolve(b, path) for b in each)}
-    before = {key: m.__dict__.get("forward") for key, (_, m) in modules.items()}
+    modules = {
+        id(m): (m, forward(k)) for each in (blocks, followers) for k, m in enumerate(resolve(b, path) for b in each)
+    }
     try:
-        for layer, module in modules.values():
-            module.forward = forward(layer)
-        with suppress(_Stop):
+        with _replaced(modules.values()), suppress(_Stop):
             right.model(**chunk.inputs, use_cache=False, logits_to_keep=1)
     finally:
-        for key, (_, module) in modules.items():
-            del module.forward
-            if before[key] is not None:
-                module.forward = before[key]
         for hook in hooks:
             hook.remove()
     return sums.cpu().double().numpy()
@@ -195,28 +193,46 @@ def _own_sums(lm: LM, chunk: Batch) -> np.ndarray:
     import torch
 
     sums = torch.zeros(2, lm.layers, lm.width, device=lm.device)
-    pieces = _pieces(chunk)
+    arch = architecture_of(lm.model)
+    parts = [resolve(block, arch.down.rpartition(".")[0]) for block in resolve(lm.model, arch.blocks)]
+    pieces, downs = _pieces(chunk), down_modules(lm.model)
 
-    def hook(layer: int) -> Any:
-        def add(_module: Any, args: Any) -> None:
+    def forward(layer: int, plain: Any) -> Any:
+        def run(hidden: torch.Tensor) -> torch.Tensor:
+            done = []
             for columns, weight in pieces:
+                out, seen = _tapped(plain, downs[layer], hidden[:, columns].contiguous(), layer == lm.layers - 1)
+                done.append(out)
                 if weight is not None:
-                    seen = args[0][:, columns].float().flatten(0, 1)
+                    seen = seen.float().flatten(0, 1)
                     sums[0, layer] += weight @ seen
                     sums[1, layer] += weight @ seen.square()
             if layer == lm.layers - 1:
                 raise _Stop
+            return torch.cat(done, 1)
 
-        return add
+        return run
 
-    hooks = [down.register_forward_pre_hook(hook(k)) for k, down in enumerate(down_modules(lm.model))]
-    try:
-        with suppress(_Stop):
-            lm.model(**chunk.inputs, use_cache=False, logits_to_keep=1)
-    finally:
-        for each in hooks:
-            each.remove()
+    with _replaced([(part, forward(k, part.forward)) for k, part in enumerate(parts)]), suppress(_Stop):
+        lm.model(**chunk.inputs, use_cache=False, logits_to_keep=1)
     return sums.cpu().double().numpy()
+
+
+@contextmanager
+def _replaced(forwards: Iterable[tuple[Any, Any]]) -> Iterator[None]:
+    """Modules with another ``forward`` within this block; what was there before comes back."""
+    pairs = list(forwards)
+    before = [module.__dict__.get("forward") for module, _ in pairs]
+    try:
+        for module, forward in pairs:
+            module.forward = forward
+        yield
+    finally:
+        for (module, _), old in zip(pairs, before, strict=True):
+            if old is not None:
+                module.forward = old
+            else:
+                module.__dict__.pop("forward", None)
 
 
 def _pieces(chunk: Batch) -> list[tuple[slice, torch.Tensor | None]]:

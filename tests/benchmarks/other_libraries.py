@@ -29,7 +29,7 @@ def main(folder, repeats):
         """What each library's user writes: three passes, then the sums of eq. 1 on the response tokens."""
         with torch.no_grad():
             low, high, plain = read(), read(), read()
-            gaps = [(h[where] - l[where]).double() for l, h in zip(low, high, strict=True)]
+            gaps = [(b[where] - a[where]).double() for a, b in zip(low, high, strict=True)]
             squares = torch.stack([gap.square().sum(0) for gap in gaps])
             own = torch.stack([p[where].double().square().sum(0) for p in plain])
         return squares, own

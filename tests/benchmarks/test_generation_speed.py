@@ -42,7 +42,7 @@ def test_lock_step_over_donor_and_recipient(embedded, keep):
 
 @pytest.mark.slow
 def test_answers_over_generate_at_its_best_batch_size(embedded, keep):
-    """Useful tokens a second; ``generate`` may choose its batch size and gets the prompts sorted as well as unsorted."""
+    """Useful tokens a second; ``generate`` may choose its batch size, and gets the prompts sorted as well."""
     given = [prompt_ids(embedded, f"{text} Case {k}.") for k in range(8) for text in QUESTIONS]
     stop, pad = stop_ids(embedded), embedded.tokenizer.pad_token_id
     size = Params.from_profile("quick").eval_batch

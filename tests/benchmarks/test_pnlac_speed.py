@@ -111,7 +111,7 @@ def test_memory_is_flat_in_tokens(keep):
     peaks = {}
     for times in (1, 10, 100):
         prompts, responses = measure.texts(8 * times, 10, 30)
-        prompts, responses = ([[t % 800 + 5 for t in text] for text in side] for side in (prompts, responses))
+        prompts, responses = ([[t % 700 + 5 for t in text] for text in side] for side in (prompts, responses))
         peaks[times] = measure.peak_bytes(lambda p=prompts, r=responses: contrast(*models, p, r, batch=8))
     print(peaks)
     for times in (10, 100):
