@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import numpy as np
 
 from polinb.errors import ParameterError
@@ -55,7 +57,7 @@ def _match(chosen: np.ndarray, scale: np.ndarray, rng: np.random.Generator, near
     for target in targets:
         if not left:
             break
-        at = int(np.searchsorted(sizes, size[target]))
+        at = bisect_left(sizes, size[target])
         low = max(0, min(at - near // 2, len(left) - near))
         pick = int(rng.integers(low, min(len(left), low + near)))
         out[left.pop(pick)] = True

@@ -104,6 +104,7 @@ class Experiment:
         self.store = store or Store(store_root())
         self._sums: dict[str, Contrast] = {}
         self._rated: dict[str, pd.DataFrame] = {}
+        self._memo: dict[tuple[Any, ...], Any] = {}
 
     # --- what a run is made of
 
@@ -418,7 +419,10 @@ class Experiment:
     def sets(self, gamma: float | None = None, normalise: str | None = None) -> NeuronSets:
         """N_t, G and S_t at ``gamma`` per cent."""
         p = self.params
-        return neuron_sets(self.topic_scores(normalise), p.gamma if gamma is None else gamma, p.pool)
+        return self._once(
+            ("sets", p.gamma if gamma is None else gamma, normalise or p.normalise),
+            lambda: neuron_sets(self.topic_scores(normalise), p.gamma if gamma is None else gamma, p.pool),
+        )
 
     def scale(self) -> np.ndarray:
         """Plain activation scale (L, F): root mean square of vanilla activations over all topics' texts."""
@@ -649,6 +653,12 @@ class Experiment:
 
     # --- arms of InhibitFT
 
+    def _once(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, made once in this run: scores on disk do not change while it lasts."""
+        if key not in self._memo:
+            self._memo[key] = make()
+        return self._memo[key]
+
     def general(self, gamma: float | None = None) -> np.ndarray:
         """G, which must not be empty.
 
@@ -666,7 +676,11 @@ class Experiment:
     def control_set(self, kind: str, number: int, gamma: float | None = None) -> np.ndarray:
         """Random set ``number`` of a kind, of the size of G."""
         general = self.sets(gamma).general
-        return random_set(kind, general, self.scale(), seed=self.params.seed + number)
+        drawn = self._once(
+            ("control", kind, number, self.params.gamma if gamma is None else gamma),
+            lambda: random_set(kind, general, self.scale(), seed=self.params.seed + number),
+        )
+        return drawn.copy()
 
     def inhibit_arms(self, topic: str, gamma: float | None = None, kinds: Sequence[str] | None = None) -> list[Arm]:
         """InhibitFT(G) and its random controls for one training topic; right-leaning data."""

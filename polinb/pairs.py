@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from polinb.errors import DataError, ParameterError
@@ -76,6 +77,10 @@ class StanceData:
 
         The order of the rows does not change it.
         """
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         lines = sorted(json.dumps(astuple(pair)) for pair in self.pairs)
         return hashlib.sha256("\n".join([self.label_filter, *lines]).encode()).hexdigest()
 
