@@ -76,7 +76,11 @@ def paper_vs_ours(frame: pd.DataFrame, title: str = "") -> Chart:
         yOffset=alt.YOffset("lane:N", sort=lanes, scale=alt.Scale(domain=lanes)),
         color=colour("source", sources, colours, legend=legend("top")),
     )
-    x = {"title": title or None, "scale": alt.Scale(zero=True, padding=6), "axis": alt.Axis(tickCount=5)}
+    x: dict[str, Any] = {
+        "title": title or None,
+        "scale": alt.Scale(zero=True, padding=6),
+        "axis": alt.Axis(tickCount=5),
+    }
     tips: list[Any] = ["item:N", "source:N", alt.Tooltip("value:Q", format=".3~f", title=title or "value")]
     tips.append(alt.Tooltip("interval:N", title="95 % interval"))
     drawn = _dots(base, "value", "source", sources, marks, x, tips)
