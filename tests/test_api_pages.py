@@ -22,6 +22,7 @@ INTERNAL = {
     "__main__": "the command line, told by `python -m polinb --help`",
     "lab_controls": "the live lab's inputs",
     "lab_slider": "the live lab's slider",
+    "benchmarks": "the table of speed figures in the book",
     "artifact_check": "whether an artifact is what was written",
     "artifact_lock": "one maker an artifact at a time",
     "book_guard": "builds of the book that are killed",
@@ -36,7 +37,20 @@ INTERNAL = {
     "sphinx_theme": "what the book changes of its theme",
     "sphinxext": "the book's Sphinx extension",
     "trouble": "low-level failures in clear words",
+    "sphinx_speed": "the table of speed figures in the book",
     "vendor": "browser files of the book",
+    "workflow": "the workflow's entry",
+    "workflow_code": "what a notebook can reach",
+    "workflow_command": "the workflow's commands",
+    "workflow_gpu": "one card a local job",
+    "workflow_job": "one job of the workflow",
+    "workflow_markers": "what a step made",
+    "workflow_needs": "what a chapter rests on",
+    "workflow_plan": "keys without a model",
+    "workflow_plans": "the plan of a workflow",
+    "workflow_processes": "what a killed controller leaves",
+    "workflow_snakemake": "calling snakemake",
+    "workflow_steps": "the steps of a run",
 }
 DIRECTIVE = re.compile(
     r"^## `polinb\.(\w+)`\n\n```\{eval-rst\}\n\.\. automodule:: polinb\.(\w+)\n   :members:\n```$", re.M
