@@ -8,13 +8,11 @@ extends both. ``recorded``: the donor writes its own answer first and its activa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polinb.architectures import down_modules
 from polinb.errors import ParameterError
 from polinb.generate import cut, greedy, stop_ids
 from polinb.neurons import envoys, read
@@ -78,6 +76,7 @@ def _decode(
 ) -> list[list[int]]:
     import torch
 
+    root, downs = envoys(lm)
     ids, mask, position = chunk.ids, chunk.mask, chunk.positions
     cache: Any = None
     made: list[torch.Tensor] = []
@@ -85,7 +84,7 @@ def _decode(
     ends = torch.tensor(stop, device=ids.device)
     for _ in range(steps):
         values = source(ids, mask, position)
-        logits, cache = _write_step(lm, where, values, ids, mask, position, cache)
+        logits, cache = _write_step(root, downs, where, values, ids, mask, position, cache)
         token = logits[:, -1].argmax(-1)
         made.append(token)
         done |= torch.isin(token, ends)
@@ -98,7 +97,8 @@ def _decode(
 
 
 def _write_step(
-    lm: LM,
+    root: Any,
+    downs: list[Any],
     where: list[torch.Tensor],
     values: list[torch.Tensor],
     ids: torch.Tensor,
@@ -106,38 +106,13 @@ def _write_step(
     position: torch.Tensor,
     cache: Any,
 ) -> tuple[torch.Tensor, Any]:
-    def write(layer: int, seen: torch.Tensor) -> None:
-        seen[:, :, where[layer]] = values[layer]
-
-    with _at_neurons(lm, where, write):
-        out = lm.model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+    inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": position, "past_key_values": cache}
+    with root.trace(**inputs, use_cache=True, logits_to_keep=1):
+        for down, index, value in zip(downs, where, values, strict=True):
+            if len(index):
+                down.input[:, :, index] = value
+        out = root.output.save()
     return out.logits, out.past_key_values
-
-
-@contextmanager
-def _at_neurons(lm: LM, where: list[torch.Tensor], act: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
-    """Call ``act(layer, activation)``, activation (B, T, F), in each layer where a neuron is chosen; it may write it.
-
-    Plain hooks: a decoding step is short, and setting up a trace for each would cost a good part of it.
-    """
-
-    def hook(layer: int) -> Callable[[Any, tuple[torch.Tensor, ...]], None]:
-        return lambda _module, args: act(layer, args[0])
-
-    downs = down_modules(lm.model)
-    hooks = [downs[k].register_forward_pre_hook(hook(k)) for k, index in enumerate(where) if len(index)]
-    try:
-        yield
-    finally:
-        for each in hooks:
-            each.remove()
 
 
 def _source(
@@ -156,21 +131,24 @@ class _Lockstep:
     """The donor reads what the recipient reads, with its own key-value cache."""
 
     def __init__(self, donor: LM, where: list[torch.Tensor]) -> None:
-        self.donor, self.where, self.cache = donor, where, None
+        self.root, self.downs = envoys(donor)
+        self.where, self.cache = where, None
 
     def __call__(self, ids: torch.Tensor, mask: torch.Tensor, position: torch.Tensor) -> list[torch.Tensor]:
-        values: list[Any] = [None] * len(self.where)
+        import nnsight
 
-        def keep(layer: int, seen: torch.Tensor) -> None:
-            values[layer] = seen[:, :, self.where[layer]]
-
-        # Without the output head: what the donor would say next is not asked.
-        with _at_neurons(self.donor, self.where, keep):
-            out = self.donor.model.base_model(
-                input_ids=ids, attention_mask=mask, position_ids=position, past_key_values=self.cache, use_cache=True
-            )
+        where, downs, root = self.where, self.downs, self.root
+        inputs = {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "position_ids": position,
+            "past_key_values": self.cache,
+        }
+        with root.trace(**inputs, use_cache=True, logits_to_keep=1):
+            values = nnsight.save([down.input[:, :, index] for down, index in zip(downs, where, strict=True)])
+            out = root.output.save()
         self.cache = out.past_key_values
-        return values
+        return list(values)
 
 
 class _Recorded:

@@ -20,6 +20,7 @@ API = REPO / "book" / "api"
 INTERNAL = {
     "__init__": "the version",
     "__main__": "the command line, told by `python -m polinb --help`",
+    "labels": "names of columns in words",
     "lab_controls": "the live lab's inputs",
     "lab_slider": "the live lab's slider",
     "benchmarks": "the table of speed figures in the book",
