@@ -41,7 +41,7 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
     """Write a marker, or a plan, in one step: it is whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
+    fresh.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
     fresh.replace(path)
 
 

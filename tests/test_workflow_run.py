@@ -97,8 +97,8 @@ def test_two_jobs_make_the_bytes_of_one_and_a_kill_loses_nothing(tmp_path: Path)
     assert not left_over(run_name(folder))
     one, two = content(alone / "store"), content(jobs / "store")
     assert {name for name in one if one[name] != two.get(name)} == set()
-    # steps may rate answers that a chapter left out would have asked for; nothing else is there
-    assert set(two) == set(one), text
+    # the step of the vanilla model also rates its answers to statements, which the chapters left out here ask for
+    assert {name.split("/")[0] for name in set(two) - set(one)} <= {"rated"}, text
     for name in CHAPTERS.split(","):
         first, second = ((root / "book" / "chapters" / f"{name}.ipynb").read_bytes() for root in (alone, jobs))
         assert first == second
