@@ -7,7 +7,7 @@ import measure
 import numpy as np
 import pytest
 
-from polinb import finetune
+from polinb import finetune, trainer
 from polinb.directions import random_basis
 
 STEPS = 2
@@ -25,7 +25,7 @@ def steps(embedded, monkeypatch):
         marks.append(time.process_time())
         return told
 
-    monkeypatch.setattr(finetune, "bar", bar)
+    monkeypatch.setattr(trainer, "bar", bar)
 
     def run(**options):
         marks.clear()
