@@ -63,7 +63,7 @@ def refuse_remote(stage: str) -> None:
     raise ParameterError("remote", True, allowed, "On NDIF one unmodified hub model at a time can be scored")
 
 
-class Skeleton(LM):
+class _Skeleton(LM):
     """A model whose weights are elsewhere; texts are made ready on the CPU and sent."""
 
     @property
@@ -109,7 +109,7 @@ def connect(model: str, revision: str = "") -> Connection:
         root = TransformersModel(hub, task="text-generation", tokenizer=tokenizer, revision=at, dispatch=False)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read the configuration of {model!r}: {error}") from error
-    lm = Skeleton(root._module, tokenizer, model, identity_of(model, revision))
+    lm = _Skeleton(root._module, tokenizer, model, identity_of(model, revision))
     if lm.tokenizer.pad_token_id is None:
         lm.tokenizer.pad_token = lm.tokenizer.eos_token
     return Connection(lm, root, {"remote": True})

@@ -54,7 +54,7 @@ def numbered_table(
         caption: one line of MyST.
         formats: per column a format specification such as ``.2f`` or a function from a value to text.
             Without one, a column of numbers gets the decimals that suit it. Missing values show as an en dash.
-        headers: per column a header in MyST, such as ``$\gamma$``; by default that of :mod:`polinb.labels`.
+        headers: per column a header in MyST, such as ``$\gamma$``; by default that of ``polinb.labels``.
         markup: columns whose text is MyST by the author, such as references; never text of a model or a user.
 
     Raises:

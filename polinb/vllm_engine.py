@@ -7,7 +7,6 @@ settings of its own. It reads the model from that folder, so a fine-tuned varian
 from __future__ import annotations
 
 import gc
-import importlib
 import importlib.metadata
 import importlib.util
 import tempfile
@@ -43,10 +42,10 @@ def pick_engine(engine: str, device: str, device_map: str = "none") -> str:
 
 def _missing(device: str, device_map: str) -> str:
     """Why vLLM cannot run; empty if it can."""
-    import torch
-
     if importlib.util.find_spec("vllm") is None:
         return "vLLM is not installed"
+    import torch
+
     if not device.startswith(("auto", "cuda")) or not torch.cuda.is_available():
         return f"vLLM needs a CUDA card (device={device})"
     if device_map != "none":
@@ -81,7 +80,8 @@ def greedy_vllm(
 
     if not prompts:
         return []
-    vllm = importlib.import_module("vllm")
+    import vllm
+
     stop = stop_ids(lm)
     settings = vllm.SamplingParams(
         temperature=0.0,

@@ -170,7 +170,7 @@ def test_every_equation_is_in_the_table_with_a_function_and_a_test():
     }
     table = (ROOT / "book" / "notation.md").read_text("utf-8")
     rows = re.findall(
-        r"^\| \{eq\}`(eq-[a-z-]+)` \|[^|]+\| `polinb\.(\w+)\.([\w.]+)` \| `(tests/\w+\.py)` \|", table, re.M
+        r"^\| \{eq\}`(eq-[a-z-]+)` \|[^|]+\| \{py:func\}`polinb\.(\w+)\.([\w.]+)` \| `(tests/\w+\.py)` \|", table, re.M
     )
     assert {row[0] for row in rows} == labels, {row[0] for row in rows} ^ labels
     for label, module, function, test in rows:

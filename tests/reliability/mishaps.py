@@ -20,7 +20,6 @@ import polinb.judges
 import polinb.neurons
 import polinb.patching
 from polinb.artifacts import Store
-from polinb.data import load_data
 from polinb.experiment import finetuned
 
 # what does the work of each stage
@@ -85,12 +84,6 @@ def small_files(root: Path, limit: int, say: Say) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     for run in small_run.STAGES.values():
         run(exp)
-
-
-def full_temporary_folder(path: Path, say: Say) -> None:
-    """Read a data file where no other file may be written."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
-    load_data(str(path))
 
 
 def not_finite(root: Path, stage: str, say: Say) -> None:

@@ -92,13 +92,6 @@ def foreign(reference: Reference, tmp_path: Path) -> Iterator[Path]:
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def test_a_full_temporary_folder(tmp_path: Path) -> None:
-    data = tmp_path / "data.csv"
-    data.write_text("topic,prompt,left,right\ncrime,Why?,So.,Thus.\n")
-    error, told = error_of("mishaps.full_temporary_folder", data)
-    assert error == "DataError" and str(data) in told and "File too large" in told and "TMPDIR" in told
-
-
 def _writable(folder: Path) -> None:
     folder.chmod(0o755)
 
