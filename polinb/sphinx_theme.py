@@ -5,6 +5,7 @@ The theme draws its icons twice, by a script of 1.5 MB and by a font; the font s
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from polinb.webdata import web_folder
 ICONS = "fontawesome.js"  # the font has the same icons, in a tenth of the bytes
 
 
-def use_templates(_app: Any, config: Any) -> None:
+def use_templates(app: Any, config: Any) -> None:
     """Handler of ``config-inited``: our template, which leaves the script of the icons out."""
-    config.templates_path = [*config.templates_path, str(web_folder() / "templates")]
+    # from the book's folder: the path is hashed into .buildinfo, which must not depend on where the checkout lies
+    folder = os.path.relpath(web_folder() / "templates", app.confdir)
+    config.templates_path = [*config.templates_path, folder]
 
 
 def drop_files(app: Any, failure: Exception | None) -> None:

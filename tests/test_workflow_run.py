@@ -56,7 +56,7 @@ def content(store: Path) -> dict[str, str]:
         data = path.read_bytes()
         if path.name == "artifact.json":
             meta = json.loads(data)
-            del meta["provenance"]
+            del meta["provenance"], meta["seal"]  # the seal covers the times
             meta["files"].pop("judge.json", None)
             training = meta["summary"].get("training") or meta["summary"]
             training.pop("seconds", None)

@@ -43,12 +43,13 @@
 
   function tables() {
     const found = [...document.querySelectorAll(".bd-article .pst-scrollable-table-container")];
+    const aside = document.querySelector("div.bd-sidebar-secondary"); // some pages have none, and the theme would fail
     const made = found.map((box) => {
       const edge = document.createElement("div");
       const over = box.scrollWidth > box.clientWidth + 1;
       box.replaceWith(edge);
       edge.append(box);
-      if (over) edge.className = "full-width polinb-wide"; // before the theme looks for it
+      if (over) edge.className = aside ? "full-width polinb-wide" : "polinb-wide"; // before the theme looks for it
       return [edge, box];
     });
     const all = () => made.forEach(([edge, box]) => edge.matches(".polinb-wide") && widen(edge, box));

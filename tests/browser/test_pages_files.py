@@ -126,7 +126,8 @@ def test_numbers_of_pages_are_those_of_the_results(built_book, soups, monkeypatc
         )
         assert row[4] == interval(kept["shift"], kept["low"], kept["high"])
     text = " ".join(page.get_text().split())
-    assert f"On the trained topic the shift is {own['shift'].mean():+.2f} on average" in text
+    mean = f"{own['shift'].mean():+.2f}".replace("-", "−")
+    assert f"On the trained topic the shift is {mean} on average" in text
     table = results.couplings(exp, results.inhibit_arms(exp))
     rows = shown(soups["chapters/07_inhibitft.html"], "tbl-inhibit")
     for row, kept in zip(rows, table.to_dict("records"), strict=True):
