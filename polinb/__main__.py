@@ -45,6 +45,12 @@ def _parser() -> argparse.ArgumentParser:
 
     workflow_command.add(commands)
 
+    reference = commands.add_parser("reference", help="run every chapter for the committed reference results")
+    reference.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
+    reference.add_argument("--cut", default="auto", help="none, cpu, or auto (default): cpu where no card is")
+    reference.add_argument("--chapters", metavar="A,B", help="names without .ipynb; default: all")
+    reference.set_defaults(run=_reference)
+
     for kind, what in (("lab", "the live lab in JupyterLab"), ("app", "the live lab alone, in Voilà")):
         live = commands.add_parser(kind, help=f"start {what}")
         live.add_argument("--profile", default="quick", help="tiny, quick (default), full or paper")
@@ -73,6 +79,15 @@ def _book(arguments: argparse.Namespace) -> int:
     page = make_book(arguments.profile, parse_settings(arguments.set), chapters)
     if page:
         print(f"open {page}")
+    return 0
+
+
+def _reference(arguments: argparse.Namespace) -> int:
+    from polinb.book import parse_settings
+    from polinb.reference_run import run_reference
+
+    chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
+    run_reference(parse_settings(arguments.set), arguments.cut, chapters)
     return 0
 
 

@@ -274,8 +274,8 @@ def fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
     digest = hashlib.sha256()
     package = Path(__file__).parent
     sources = [*reachable(notebook, package), *(package / "resources").rglob("*")]
-    # scripts that pages load, rules of the workflow: no notebook's output depends on them
-    apart = {web_folder(), package / "resources" / "workflow"}
+    # scripts that pages load, rules of the workflow, cuts of the reference run: no notebook's output depends on them
+    apart = {web_folder(), *(package / "resources" / name for name in ("workflow", "reference"))}
     for path in [notebook, *sorted(p for p in sources if p.is_file() and not apart & set(p.parents))]:
         relative = path.name if path == notebook else path.relative_to(package).as_posix()
         digest.update(f"{relative}\0{_sha256(path)}\n".encode())
