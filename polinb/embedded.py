@@ -69,27 +69,31 @@ def embedded_folder(cache: Path | None = None) -> Path:
     done = target / "COMPLETE"
     if done.is_file():
         return target
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / f"{target.name}.lock"):
-        if done.is_file():
-            return target
-        source = find_gguf()
-        check_gguf(source)
-        work = Path(tempfile.mkdtemp(prefix="dequantise-", dir=root))
-        try:
-            _dequantise(source, work)
-            (work / "COMPLETE").write_text(GGUF_SHA256)
-            if target.exists():
-                shutil.rmtree(target)
-            work.rename(target)
-        except OSError as error:
-            raise ModelError(
-                f"cannot write the embedded model under {root}: {error.strerror or error}. It needs 550 MB; free space "
-                "or point POLINB_CACHE at another folder."
-            ) from error
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f"{target.name}.lock"):
+            if not done.is_file():
+                _make(root, target)
+    except OSError as error:
+        raise ModelError(
+            f"cannot write the embedded model under {root}: {error.strerror or error}. It needs 550 MB; free space "
+            "or point POLINB_CACHE at another folder."
+        ) from error
     return target
+
+
+def _make(root: Path, target: Path) -> None:
+    source = find_gguf()
+    check_gguf(source)
+    work = Path(tempfile.mkdtemp(prefix="dequantise-", dir=root))
+    try:
+        _dequantise(source, work)
+        (work / "COMPLETE").write_text(GGUF_SHA256)
+        if target.exists():
+            shutil.rmtree(target)
+        work.rename(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _dequantise(source: Path, target: Path) -> None:

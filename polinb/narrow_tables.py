@@ -65,7 +65,10 @@ def _asked(exp: Experiment, frame: pd.DataFrame, own: list[Mapping[str, str]]) -
         missing = table[["alignment_raw", "coherence_raw"]].isna().any(axis=1)
         if (missing & (frame["response"].str.strip() != "")).any():
             unrated.append(table)
-            raise _UnratedError
+            raise _UnratedError(
+                f"{int(missing.sum())} of {len(table)} answers got no reply from the judge of alignment and coherence. "
+                "The others are shown; run again when the judge answers"
+            )
         table.to_parquet(folder / "judged.parquet")
         return {"judge": judge.model}
 

@@ -77,6 +77,12 @@ def test_a_full_disk_while_converting_is_told(tmp_path, monkeypatch):
         embedded.embedded_folder(tmp_path / "cache")
 
 
+def test_a_cache_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(ModelError, match=r"cannot write the embedded model under .*file.*POLINB_CACHE"):
+        embedded.embedded_folder(tmp_path / "file" / "cache")
+
+
 def test_remote_code_is_not_run(folder):
     config = json.loads((folder / "config.json").read_text())
     config["model_type"] = "evil"

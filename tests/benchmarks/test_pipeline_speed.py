@@ -14,51 +14,62 @@ from polinb.params import Params
 
 
 @contextmanager
-def floor(monkeypatch):
-    """Processor seconds spent inside the model, its gradients and the optimiser; the outermost call counts."""
-    spent, depth = [0.0], [0]
+def floor():
+    """Processor seconds spent inside the model, its gradients and the optimiser; the outermost call counts.
 
-    def timed(owner, name):
-        inner = getattr(owner, name)
+    Hooks on all modules see a model however it is called: nnsight calls what it has wrapped in its own way.
+    """
+    spent, depth, begun = [0.0], [0], [0.0]
 
+    def enter(*_):
+        if not depth[0]:
+            begun[0] = time.process_time()
+        depth[0] += 1
+
+    def leave(*_):
+        depth[0] -= 1
+        if not depth[0]:
+            spent[0] += time.process_time() - begun[0]
+
+    def timed(inner):
         def run(*args, **kwargs):
-            depth[0] += 1
-            start = time.process_time()
+            enter()
             try:
                 return inner(*args, **kwargs)
             finally:
-                depth[0] -= 1
-                if not depth[0]:
-                    spent[0] += time.process_time() - start
+                leave()
 
-        patch.setattr(owner, name, run)
+        return run
 
-    with monkeypatch.context() as patch:
-        for owner, name in (
-            (LlamaForCausalLM, "forward"),
-            (LlamaModel, "forward"),
-            (torch.Tensor, "backward"),
-            (torch.optim.AdamW, "step"),
-        ):
-            timed(owner, name)
-        yield spent
+    module = torch.nn.modules.module
+    whole = (LlamaForCausalLM, LlamaModel)
+    hooks = [
+        module.register_module_forward_pre_hook(lambda m, _: enter() if isinstance(m, whole) else None),
+        module.register_module_forward_hook(lambda m, *_: leave() if isinstance(m, whole) else None, always_call=True),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "backward", timed(torch.Tensor.backward))
+        patch.setattr(torch.optim.AdamW, "step", timed(torch.optim.AdamW.step))
+        try:
+            yield spent
+        finally:
+            for hook in hooks:
+                hook.remove()
+    assert not depth[0], "a call that began inside the model did not end"
 
 
 @pytest.mark.slow
-def test_stages_over_the_model(tmp_path, monkeypatch, keep):
+def test_stages_over_the_model(tmp_path, keep):
     measure.one_thread()
-    small = dict(
-        topics=["science", "race"],
-        ablation_topics=["science"],
-        rival_topics=["science"],
-        train_examples=8,
-        localise_prompts=4,
-        localise_tokens=8,
+    # One topic at the sizes of the profile quick; two topics, so that there is another one to ask about.
+    topics = ["science", "race"]
+    params = Params.from_profile(
+        "quick", topics=topics, ablation_topics=["science"], rival_topics=["science"], device="cpu"
     )
-    small |= dict(eval_questions=4, eval_tokens=8, statement_limit=2, likelihood_questions=2, patch_questions=4)
-    params = Params.from_profile("quick", **small, device="cpu")
     exp = Experiment(params, Store(tmp_path / "store"))
-    _ = exp.lm, exp.data, exp.questions()
+    _ = exp.lm, exp.data, exp.questions(), exp.judge
+    import trl.trainer.sft_trainer  # noqa: F401  imported once a process, whatever it trains
+
     arm = finetuned("science", "right")
     stages = {
         "fine-tuning": lambda: [exp.variant("science", side) for side in ("left", "right")],
@@ -68,9 +79,12 @@ def test_stages_over_the_model(tmp_path, monkeypatch, keep):
         "reading finished results": lambda: [exp.variant("science", "right"), exp.scores("science"), exp.answers(arm)],
     }
     for name, run in stages.items():
-        with floor(monkeypatch) as model:
+        with floor() as model:
             seconds = measure.seconds(run)
         print(f"{name}: {seconds:.1f} s, of which model {model[0]:.1f} s")
-        if model[0]:
+        if name.startswith("reading"):
+            assert not model[0], "a finished result was made again"
+        else:
+            assert model[0], f"{name}: no call of the model was seen"
             what = f"whole stage “{name}” (files, judge and all) ÷ the model's own time in it"
             keep(f"stage {name}", what, [seconds / model[0]])
