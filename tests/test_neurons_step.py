@@ -4,6 +4,7 @@ import copy
 import gc
 import threading
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,3 +156,25 @@ def test_layers_are_let_go_before_the_next_one(pair, monkeypatch):
     contrast(both.left, both.right, both.vanilla, both.prompts, both.responses, batch=4)
     assert len(alive) == 2 * both.left.layers  # two batches of two texts
     assert not any(alive)
+
+
+@pytest.mark.parametrize("architecture", TINY)
+def test_peak_memory_is_that_of_plain_passes_and_two_sums(pair, architecture, monkeypatch):
+    """Several full batches: at most 2 × L × F × 8 bytes above plain passes, by PyTorch's own account."""
+    monkeypatch.syspath_prepend(Path(__file__).parent / "benchmarks")
+    import measure
+
+    both = pair(architecture)
+    three = (both.left, both.right, both.vanilla)
+    prompts, responses = [[7] * 20] * 8, [[9] * 40] * 8
+
+    def plain():
+        with torch.no_grad():
+            for chunk in batches(both.left, prompts, responses, 4):
+                for lm in three:
+                    lm.model(**chunk.inputs, use_cache=False, logits_to_keep=1)
+
+    base = measure.peak_bytes(plain)
+    ours = measure.peak_bytes(lambda: contrast(*three, prompts, responses, batch=4))
+    assert base > 50_000
+    assert ours - base <= 2 * both.left.neurons * 8
