@@ -69,7 +69,8 @@ def estimate(shape: Shape, params: Params, stage: str, *, on_cpu: bool = True, c
         parts["key-value cache"] = caches * tokens * shape.cache_per_token * width // spread
     if stage == "score":
         tokens = READ_BATCH * (PROMPT_TOKENS + params.localise_tokens)
-        parts["activations"] = 2 * READ_BATCH * params.localise_tokens * shape.neurons * 4 // spread
+        # One layer's, as float32: left's and right's (half a batch each), or vanilla's.
+        parts["activations"] = READ_BATCH * params.localise_tokens * shape.ffn * 4
         parts["sums"] = 4 * shape.neurons * 8
     else:
         tokens = max(params.eval_batch * PROMPT_TOKENS, READ_BATCH * (PROMPT_TOKENS + params.eval_tokens))
