@@ -46,7 +46,7 @@ else are this project's own. What models wrote is no opinion of anybody, and muc
 | `responses.parquet` | answers to the questions: arm, topic, id, response, n_tokens (tokens written), vanilla_logp (mean natural log-probability a token under the vanilla model; empty where not measured), label (left, right, other, unrated), score (−1, +1, 0, 0), p_right (the judge's probability of right) |
 | `statements.parquet` | the same for statements; label, score and p_right are empty where no chapter judges the answers |
 | `likelihood.parquet` | arm, topic, id, logp_left and logp_right: mean natural log-probability a token of the two reference answers |
-| `patched.parquet` | answers of the vanilla model with neurons patched in: set, donor (topic of the right-leaning donor), then as in responses |
+| `patched.parquet` | answers of the vanilla model with neurons patched in: set, donor (topic of the right-leaning donor), topic, id, response, label, score, p_right as in responses |
 | `scores.safetensors` | `score/<topic>`: PNLAC score (layers, neurons), in units of activation; `vanilla_std/<topic>`: standard deviation of the vanilla activation; `scale`: its root mean square over all topics; float32 |
 | `sets.safetensors` | neuron sets (layers, neurons / 8) uint8, eight neurons a byte, the first in the highest bit: `N/<raw or std>/<γ>/<topic>`, `G/<γ>`, `loudest/<γ>`, `heldout/<γ>/<topic>` (G found without the topic), `random-<kind>/<γ>/<number>` |
 
@@ -55,8 +55,8 @@ An arm in `arms.json`: name; topic and leaning of its training data; frozen (nam
 (factor on the learning rate); stop (share of the optimiser steps done); blend (weight of the fine-tuned model in the
 interpolation with the vanilla one); run (added to the seed); extra (also asked statements and likelihoods); training
 (losses a step in nats a token, steps, tokens, seconds, frozen_entries: frozen weights, frozen_change: their largest
-change); artifact (key in the store of the run); seconds (that making the answers took, with their training unless the
-weights were kept).
+change); artifact (key in the store of the run); environments (numbers of entries of that name in
+`index.json`: what made it); seconds (that making the answers took, with their training unless the weights were kept).
 """
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +14,14 @@ import numpy as np
 import pandas as pd
 
 from polinb import caft, results, rivals
+from polinb.artifact_check import META
 from polinb.artifacts import Artifact, Store, key_of
 from polinb.controls import KINDS
 from polinb.errors import ArtifactError, TrainingError
 from polinb.experiment import VANILLA, Arm, Experiment, finetuned
 from polinb.patch_tables import patch_plan
+
+_JUDGED = ["label", "score", "p_right"]
 
 
 class MissingError(ArtifactError):
@@ -153,10 +157,13 @@ def _scores(exp: Experiment, found: Found) -> None:
             sums = exp.score_sums(topic)
             found.scores[f"score/{topic}"] = sums.score.astype(np.float32)
             found.scores[f"vanilla_std/{topic}"] = sums.vanilla_std.astype(np.float32)
-            facts = artifact.summary
-            _environment(found, artifact)
-            seconds = artifact.meta["provenance"]["seconds"]
-            found.topics[topic] = {**facts, "artifact": artifact.meta["key"], "seconds": seconds}
+            made_by = [artifact.meta["provenance"], *(_weights(exp, topic, side) for side in ("left", "right"))]
+            found.topics[topic] = {
+                **artifact.summary,
+                "artifact": artifact.meta["key"],
+                "environments": _environments(found, made_by),
+                "seconds": artifact.meta["provenance"]["seconds"],
+            }
     if len(found.topics) == len(exp.params.topics):
         found.scores["scale"] = exp.scale().astype(np.float32)
 
@@ -205,14 +212,14 @@ def arm_id(arm: Arm, frozen: str | None, number: int) -> str:
 
 def _arm(exp: Experiment, found: Found, name: str, candidates: list[Arm]) -> None:
     arm, artifact = _answers(exp, candidates)
-    rated = exp.rated(artifact.frame("answers"))
-    _same_prompts(found, "question", rated, name)
-    parts = {"responses": rated.drop(columns="prompt")}
+    answers = artifact.frame("answers")
+    _same_prompts(found, "question", answers, name)
+    parts = {"responses": answers.join(exp.rated(answers)[_JUDGED]).drop(columns="prompt")}
     if "statements.parquet" in artifact.meta["files"]:
         said = artifact.frame("statements")
         _same_prompts(found, "statement", said, name)
         try:
-            said = exp.rated(said)
+            said = said.join(exp.rated(said)[_JUDGED])
         except MissingError:  # chapters judge those of the vanilla model only
             said = said.assign(label=None, score=np.nan, p_right=np.nan)
         parts["statements"] = said.drop(columns="prompt").astype({"score": float})
@@ -221,8 +228,9 @@ def _arm(exp: Experiment, found: Found, name: str, candidates: list[Arm]) -> Non
     for table, part in parts.items():
         part.insert(0, "arm", name)
         found.frames.setdefault(table, []).append(part)
-    _environment(found, artifact)
     frozen = set_of(found.sets, arm)
+    kept = arm.topic and (arm.plain or arm.blend != 1.0)  # weights that are an artifact of their own
+    made_by = [artifact.meta["provenance"], _weights(exp, arm.topic, arm.leaning) if kept else None]
     found.arms[name] = {
         "name": arm.name,
         "topic": arm.topic,
@@ -238,6 +246,7 @@ def _arm(exp: Experiment, found: Found, name: str, candidates: list[Arm]) -> Non
         "recomputable": arm.ablate is None and (arm.frozen is None or frozen is not None),
         "training": artifact.summary["training"],
         "artifact": artifact.meta["key"],
+        "environments": _environments(found, made_by),
         "seconds": artifact.meta["provenance"]["seconds"],
     }
 
@@ -267,7 +276,7 @@ def _patched(
     rated = exp.patched(name, chosen, donors)
     rated.insert(0, "set", name)
     rated.insert(1, "donor", rated["topic"].map(donors))
-    found.patched_frames.append(rated.drop(columns="prompt"))
+    found.patched_frames.append(rated[["set", "donor", "topic", "id", "response", *_JUDGED]])
     found.patched.append(
         {"set": name, "group": group, "neurons": int(chosen.sum()), "donors": dict(donors), "digest": bits(chosen)}
     )
@@ -280,7 +289,22 @@ def bits(chosen: np.ndarray) -> str:
     return digest
 
 
-def _environment(found: Found, artifact: Artifact) -> None:
-    own = {k: v for k, v in artifact.meta["provenance"].items() if k not in ("date", "seconds")}
-    if own not in found.environments:
-        found.environments.append(own)
+def _weights(exp: Experiment, topic: str, leaning: str) -> dict[str, Any] | None:
+    """Provenance of kept weights, read from their record: their hundreds of megabytes are not looked at."""
+    record = exp.store.path("variant", key_of(exp.arm_inputs(finetuned(topic, leaning)))) / META
+    try:
+        return dict(json.loads(record.read_text("utf-8"))["provenance"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _environments(found: Found, made_by: Iterable[dict[str, Any] | None]) -> list[int]:
+    """Numbers of the software and hardware that made something, in ``found.environments``."""
+    numbers = []
+    for provenance in made_by:
+        if provenance is not None:
+            own = {k: v for k, v in provenance.items() if k not in ("date", "seconds")}
+            if own not in found.environments:
+                found.environments.append(own)
+            numbers.append(found.environments.index(own))
+    return sorted(set(numbers))
