@@ -141,5 +141,3 @@ def sizes(written: dict[str, Any]) -> str:
     lines.append(f"{total / 1e6:9.3f} MB  in all; {written['arms']} arms")
     lines += [f"missing: {each['what']} ({each['why']})" for each in written["missing"]]
     return "\n".join(lines)
-
-

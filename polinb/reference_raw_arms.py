@@ -176,9 +176,7 @@ def _asked(exp: Experiment) -> pd.DataFrame:
     return pd.concat(asked, ignore_index=True)
 
 
-def _group(
-    found: Found, group: str, listed: list[tuple[str, float | None, Arm]], every: dict[str, list[Arm]]
-) -> None:
+def _group(found: Found, group: str, listed: list[tuple[str, float | None, Arm]], every: dict[str, list[Arm]]) -> None:
     entries = []
     for number, (_, gamma, arm) in enumerate(listed):
         nth = sum(a.name == arm.name and a.topic == arm.topic for _, _, a in listed[:number])

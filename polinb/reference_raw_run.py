@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
-from polinb.errors import ArtifactError, ParameterError
+from polinb.errors import ArtifactError
 from polinb.experiment import VANILLA, Arm, Experiment
 from polinb.params import Params
 from polinb.pnlac import NeuronSets
@@ -305,12 +304,3 @@ def _rated(frame: pd.DataFrame) -> pd.DataFrame:
 def _identity(arm: Arm) -> tuple[Any, ...]:
     """What tells arms of one run apart: their names may be the same."""
     return arm.topic, arm.leaning, arm.frozen_digest(), arm.rate, arm.stop, arm.blend, arm.run
-
-
-@contextmanager
-def told(what: str) -> Iterator[None]:
-    """Names what was being done when raw data were not enough."""
-    try:
-        yield
-    except (ArtifactError, ParameterError) as error:
-        raise ArtifactError(f"{what}: {error}") from None
