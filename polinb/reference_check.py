@@ -1,4 +1,4 @@
-"""``make reference-check``: does the committed reference run hold together, and does a random part of it come out again?
+"""``make reference-check``: does the committed reference run hold together, and does a part of it come out again?
 
 First the tables are made again from the raw data, without a model. Then a random tenth of the models is fine-tuned,
 asked and judged again, and a tenth of the topics' scores are measured again, in a store of their own. On the processor,
@@ -21,7 +21,7 @@ from polinb.errors import ParameterError
 from polinb.experiment import Experiment
 from polinb.reference_check_again import OTHER, SAME, Tolerance, again, check_same_run, choose, flush, show, unlike
 from polinb.reference_check_tables import compare_tables
-from polinb.reference_raw_run import Raw, load_raw
+from polinb.reference_raw_load import Raw, load_raw
 
 ALLOWED = ("data", "device", "memory_check")
 

@@ -1,4 +1,4 @@
-"""A part of the reference run made again from scratch: fine-tuned, scored, asked and judged, and compared with what is kept."""
+"""A part of the reference run made again from scratch, and compared with what is kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from polinb.experiment import Experiment
 from polinb.pnlac import top_share
 from polinb.reference_raw_arms import kind_of
 from polinb.reference_raw_files import processor
-from polinb.reference_raw_run import Raw, RawRun
+from polinb.reference_raw_load import Raw
+from polinb.reference_raw_run import RawRun
 from polinb.stance import stance_table
 
 _IGNORED = ("polinb", "cpus", "platform")  # they change no number; the processor's own name is compared

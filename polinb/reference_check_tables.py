@@ -13,7 +13,8 @@ import pandas as pd
 
 from polinb import beside, caft, neuron_tables, patch_tables, results, rivals, verdicts
 from polinb.errors import ArtifactError, PolinbError
-from polinb.reference_raw_run import Raw, RawRun
+from polinb.reference_raw_load import Raw
+from polinb.reference_raw_run import RawRun
 from polinb.tables import BOUNDED, FORMULA, _unmarked
 
 EXACT = 1e-6  # relative: a table prints ten digits, and scores are kept as float32

@@ -5,9 +5,9 @@ Everything is looked up in the store of the run, so an interrupted run can be ex
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from polinb.artifacts import Store
 from polinb.errors import ArtifactError
 from polinb.experiment import Experiment
 from polinb.params import Params
-from polinb.reference_raw_arms import Found, FoundStore, look
+from polinb.reference_raw_arms import Found, look
 from polinb.reference_raw_files import (
     INDEX,
     packed,
@@ -30,34 +30,7 @@ from polinb.reference_raw_files import (
     write_index,
     write_json,
 )
-
-_TEXTS = """# Raw data of the reference run
-
-Written by `python -m polinb reference-raw`, read by `python -m polinb reference-check`. Never edited by hand.
-
-Questions come from {data} (licence: {licence}), reproduced here so that the answers can be read; statements and all
-else are this project's own. What models wrote is no opinion of anybody, and much of it is false.
-
-| file | holds |
-| :--- | :--- |
-| `index.json` | parameters, digest of the data, model, software and hardware, what is missing, size and SHA-256 of each file |
-| `arms.json` | `arms`: every model that was asked; `groups`: which of them belong together; `patched`: sets that were patched in; `scores`: facts about the scores; `missing`: stages that the run did not reach, with the reason |
-| `questions.parquet` | what was asked, once: kind (question or statement), topic (or statement set), id, prompt |
-| `responses.parquet` | answers to the questions: arm, topic, id, response, n_tokens (tokens written), vanilla_logp (mean natural log-probability a token under the vanilla model; empty where not measured), label (left, right, other, unrated), score (−1, +1, 0, 0), p_right (the judge's probability of right) |
-| `statements.parquet` | the same for statements; label, score and p_right are empty where no chapter judges the answers |
-| `likelihood.parquet` | arm, topic, id, logp_left and logp_right: mean natural log-probability a token of the two reference answers |
-| `patched.parquet` | answers of the vanilla model with neurons patched in: set, donor (topic of the right-leaning donor), topic, id, response, label, score, p_right as in responses |
-| `scores.safetensors` | `score/<topic>`: PNLAC score (layers, neurons), in units of activation; `vanilla_std/<topic>`: standard deviation of the vanilla activation; `scale`: its root mean square over all topics; float32 |
-| `sets.safetensors` | neuron sets (layers, neurons / 8) uint8, eight neurons a byte, the first in the highest bit: `N/<raw or std>/<γ>/<topic>`, `G/<γ>`, `loudest/<γ>`, `heldout/<γ>/<topic>` (G found without the topic), `random-<kind>/<γ>/<number>` |
-
-An arm in `arms.json`: name; topic and leaning of its training data; frozen (name of a set, or null) and frozen_neurons
-(count); ablate (digest of CAFT's directions, or null; these are not kept, so such an arm is not recomputable); rate
-(factor on the learning rate); stop (share of the optimiser steps done); blend (weight of the fine-tuned model in the
-interpolation with the vanilla one); run (added to the seed); extra (also asked statements and likelihoods); training
-(losses a step in nats a token, steps, tokens, seconds, frozen_entries: frozen weights, frozen_change: their largest
-change); artifact (key in the store of the run); environments (numbers of entries of that name in
-`index.json`: what made it); seconds (that making the answers took, with their training unless the weights were kept).
-"""
+from polinb.reference_raw_store import FoundStore
 
 
 def export(store: Store, params: Params, folder: Path) -> dict[str, Any]:
@@ -90,7 +63,7 @@ def export(store: Store, params: Params, folder: Path) -> dict[str, Any]:
         if folder.exists():
             shutil.rmtree(folder)
         work.chmod(0o755)
-        os.replace(work, folder)
+        work.replace(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
@@ -113,7 +86,8 @@ def _write(exp: Experiment, found: Found, folder: Path) -> None:
     data = exp.data
     licence = str(data.source.get("licence") or (ideoinst.LICENCE if data.name == "ideoinst" else "see its source"))
     place = f"IdeoINST (github.com/{ideoinst.REPOSITORY})" if data.name == "ideoinst" else f"the data {data.name!r}"
-    text = _TEXTS.format(data=place, licence=licence)
+    template = resources.files("polinb") / "resources" / "reference" / "raw.md"
+    text = template.read_text("utf-8").format(data=place, licence=licence)
     refuse_places("README.md", text, known)
     (folder / "README.md").write_text(text, "utf-8", newline="\n")
     shape = next((list(chosen.shape) for chosen in found.sets.values()), None)

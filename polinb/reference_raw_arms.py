@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,41 +14,14 @@ import pandas as pd
 
 from polinb import caft, results, rivals
 from polinb.artifact_check import META
-from polinb.artifacts import Artifact, Store, key_of
+from polinb.artifacts import Artifact, key_of
 from polinb.controls import KINDS
 from polinb.errors import ArtifactError, TrainingError
 from polinb.experiment import VANILLA, Arm, Experiment, finetuned
 from polinb.patch_tables import patch_plan
+from polinb.reference_raw_store import MissingError
 
 _JUDGED = ["label", "score", "p_right"]
-
-
-class MissingError(ArtifactError):
-    """A stage of the run is not in the store."""
-
-
-class FoundStore(Store):
-    """A store that is only read: what is not there is missing, what is damaged stays where it is."""
-
-    def find(self, kind: str, inputs: Mapping[str, Any]) -> Artifact | None:
-        """The checked artifact, or None.
-
-        Raises:
-            ArtifactError: it is damaged.
-        """
-        return self._look(self.path(kind, key_of(inputs)), inputs)
-
-    def get(self, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]) -> Artifact:
-        """The artifact; ``make`` is never called.
-
-        Raises:
-            MissingError: it is not there.
-            ArtifactError: it is damaged.
-        """
-        found = self.find(kind, inputs)
-        if found is None:
-            raise MissingError(f"{kind}/{key_of(inputs)} is not in the store")
-        return found
 
 
 @dataclass
@@ -122,7 +94,7 @@ def groups_of(exp: Experiment) -> Iterator[tuple[str, Callable[[], list[tuple[st
 
 
 def look(exp: Experiment) -> Found:
-    """Everything of the run that its store holds. ``exp`` must have a :class:`FoundStore`."""
+    """Everything of the run that its store, a :class:`~polinb.reference_raw_store.FoundStore`, holds."""
     found = Found()
     _scores(exp, found)
     with _noted(found, "neuron sets"):

@@ -31,7 +31,7 @@ TINY = {
 }
 # Cells that lead to a table; others draw, or compute what is not compared.
 _LEADS = re.compile(
-    r"^(table|moves|on|like|loud|sets|stances|transfer|patched|summary|arms|mitigated|claims|names) = |numbered_table\(",
+    r"^(table|moves|on|like|loud|sets|stances|transfer|patched|summary|arms|mitigated|claims|names) = |bered_table\(",
     re.M,
 )
 _OTHER = re.compile(r"charts|judging|useful|utilities|responses_table|beside\.table|begin\(|import answers")

@@ -17,7 +17,8 @@ from polinb.experiment import Experiment
 from polinb.reference_check import reference_check
 from polinb.reference_check_again import OTHER, SAME, Choice, again, choose, compare_arm, compare_scores, unlike
 from polinb.reference_check_tables import TABLES, compare_tables
-from polinb.reference_raw_run import RawRun, load_raw
+from polinb.reference_raw_load import load_raw
+from polinb.reference_raw_run import RawRun
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def test_no_table_is_no_success(copy):
 def test_a_part_made_again_from_scratch_is_the_same(run, monkeypatch, capsys):
     """The whole command, on this machine: trained, asked, judged and scored again, every measure exact."""
     exp, folder = run
-    monkeypatch.setattr("polinb.reference_raw_run.Raw.params", lambda self, **given: exp.params)
+    monkeypatch.setattr("polinb.reference_raw_load.Raw.params", lambda self, **given: exp.params)
     pick = Choice(("crime-right-random-layer-g50-n0",), ("crime",), 60.0)
     monkeypatch.setattr("polinb.reference_check.choose", lambda raw, share, seed: pick)
     assert reference_check(folder, {"data": "bundled"}, 0.1, 7) == []

@@ -17,7 +17,8 @@ from polinb.params import Params
 from polinb.patch_tables import patch_plan
 from polinb.reference_raw import export
 from polinb.reference_raw_files import INDEX, packed, places, refuse_places, unpacked, write_frame
-from polinb.reference_raw_run import RawRun, load_raw
+from polinb.reference_raw_load import load_raw
+from polinb.reference_raw_run import RawRun
 
 same = pd.testing.assert_frame_equal
 
