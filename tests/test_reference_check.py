@@ -311,3 +311,12 @@ def test_every_table_comes_out_of_the_raw_data(tmp_path):
     compared = compare_tables(load_raw(tmp_path / "raw"), tmp_path / "tables")
     assert [each.differences for each in compared if each.differences] == []
     assert {each.label for each in compared if each.cells} >= set(TABLES) - {"tbl-excess", "tbl-caft", "tbl-holds-hard"}
+
+
+def test_the_tolerances_are_told_as_they_are(run):
+    text = (run[1] / "raw" / "README.md").read_text("utf-8")
+    rows = [line.strip("|").split("|")[1:] for line in text.splitlines() if ", at " in line and line.startswith("|")]
+    told = [tuple(float(cell) for cell in row) for row in rows]
+    assert told == [
+        (getattr(SAME, n), getattr(OTHER, n)) for n in ("texts", "labels", "likelihood", "scores", "jaccard")
+    ]
