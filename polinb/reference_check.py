@@ -19,7 +19,18 @@ from polinb.artifact_check import digest_of
 from polinb.artifacts import Store
 from polinb.errors import ParameterError
 from polinb.experiment import Experiment
-from polinb.reference_check_again import OTHER, SAME, Tolerance, again, check_same_run, choose, flush, show, unlike
+from polinb.reference_check_again import (
+    OTHER,
+    SAME,
+    Tolerance,
+    again,
+    check_same_run,
+    choose,
+    flush,
+    show,
+    threads_of,
+    unlike,
+)
 from polinb.reference_check_tables import compare_tables
 from polinb.reference_raw_load import Raw, load_raw
 
@@ -117,13 +128,12 @@ def _able(raw: Raw) -> int:
 
 
 def _say_tolerance(raw: Raw) -> None:
-    from polinb.reference_check_again import threads_of
-
     every = list(range(len(raw.index["environments"])))
     with threads_of(raw, every):
         reasons = unlike(raw, every)
     room: Tolerance = OTHER if reasons else SAME
-    flush(f"tolerances: {room.name}{f' ({chr(59).join(reasons)})' if reasons else ''}")
+    told = "; ".join(reasons)
+    flush(f"tolerances: {room.name}" + (f" ({told})" if told else ""))
     flush(
         f"  at least {room.texts:g} of the texts and {room.labels:g} of the labels the same; likelihoods within "
         f"{room.likelihood:g} nats a token; scores within {room.scores:g} of their mean, N_t overlapping by "
