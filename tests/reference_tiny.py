@@ -30,12 +30,13 @@ TINY = {
     "bootstrap": 100,
 }
 # Cells that lead to a table; others draw, or compute what is not compared.
-_LEADS = re.compile(
-    r"^(table|moves|on|like|loud|sets|stances|transfer|patched|summary|arms|mitigated|claims|names) = |bered_table\(",
-    re.M,
+_NAMES = "table moves on like loud sets stances transfer patched summary arms mitigated claims names equal deep rows"
+_LEADS = re.compile(rf"^({_NAMES.replace(' ', '|')}) = |^from polinb import|numbered_table\(", re.M)
+_OTHER = re.compile(
+    r"charts(_more)?\.|judging|useful|utilities|responses_table|beside\.table|import answers|\bagree\b|= both\.assign|"
+    r"caft_angles\.|begin\("
 )
-_OTHER = re.compile(r"charts|judging|useful|utilities|responses_table|beside\.table|begin\(|import answers")
-_CHARTS = re.compile(r"^(from polinb import charts|charts\.).*\n?", re.M)
+_CHARTS = re.compile(r"^(from polinb import charts$|charts\.).*\n?", re.M)
 CHAPTERS = ("01", "03", "05", "06", "07", "08", "09")
 
 
@@ -71,8 +72,7 @@ def write_tables(exp: Experiment, folder: Path, chapters: tuple[str, ...]) -> No
             names = {"exp": exp}
             for cell in json.loads(path.read_text("utf-8"))["cells"]:
                 source = _CHARTS.sub("", "".join(cell["source"]).replace("exp = begin(globals())", ""))
-                wanted = _LEADS.search(source) or source.startswith("from polinb import")
-                if cell["cell_type"] == "code" and wanted and not _OTHER.search(source):
+                if cell["cell_type"] == "code" and _LEADS.search(source) and not _OTHER.search(source):
                     exec(compile(source, path.name, "exec"), names)
     finally:
         tables.numbered_table = real
