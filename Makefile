@@ -1,7 +1,7 @@
 # make book   executes the notebooks and builds the book        make test   lint, types and tests
 # Both make their own environment first. Works with GNU make 3.81 and later (macOS has 3.81).
 .DEFAULT_GOAL := help
-.PHONY: help setup book dag dry-run reference-check lab app test bench bench-env lint types fmt lock audit hooks clean distclean
+.PHONY: help setup book dag dry-run lab app test bench bench-env lint types fmt lock audit hooks clean distclean
 .SUFFIXES:
 
 VENV ?= .venv
@@ -61,6 +61,7 @@ dag dry-run: setup
 	--profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) $(strip $(chapters) $(jobs) $(settings))
 
 # A random tenth of the committed reference run, made again and compared; SHARE=0.2, RANDOM_SEED=7, TABLES_ONLY=1.
+.PHONY: reference-check
 reference-check: setup
 	@$(BIN)/python -m polinb reference-check $(strip $(settings)) $(if $(call given,SHARE),--share $(call quote,$(SHARE))) \
 	$(if $(call given,RANDOM_SEED),--seed $(call quote,$(RANDOM_SEED))) $(if $(call given,TABLES_ONLY),--tables-only)
