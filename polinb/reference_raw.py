@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from polinb.reference_raw_files import (
     write_json,
 )
 from polinb.reference_raw_store import FoundStore
+from polinb.reference_raw_words import README
 
 
 def export(store: Store, params: Params, folder: Path) -> dict[str, Any]:
@@ -86,8 +86,7 @@ def _write(exp: Experiment, found: Found, folder: Path) -> None:
     data = exp.data
     licence = str(data.source.get("licence") or (ideoinst.LICENCE if data.name == "ideoinst" else "see its source"))
     place = f"IdeoINST (github.com/{ideoinst.REPOSITORY})" if data.name == "ideoinst" else f"the data {data.name!r}"
-    template = resources.files("polinb") / "resources" / "reference" / "raw.md"
-    text = template.read_text("utf-8").format(data=place, licence=licence)
+    text = README.format(data=place, licence=licence)
     refuse_places("README.md", text, known)
     (folder / "README.md").write_text(text, "utf-8", newline="\n")
     shape = next((list(chosen.shape) for chosen in found.sets.values()), None)
