@@ -42,11 +42,10 @@ change); artifact (key in the store of the run); environments (numbers of entrie
 
 `make reference-check` (with `DATA=…`, where the data of the run are) makes tables again from these files and compares
 them with those in `tables/`: what a table prints rounded must round to it, other numbers must agree to six digits.
-Then a
-random tenth of the models that can be made again, and of the topics' scores, is made again from scratch with the
-parameters in `index.json` (`SHARE=0.2`: a fifth; `RANDOM_SEED=7`: which ones; `TABLES_ONLY=1`: none). The weights of a
-plain fine-tune take half a gigabyte in the temporary folder (`TMPDIR`). The check fails, with a list, where something
-lies outside these bounds:
+Then a random tenth of the models that can be made again, and of the topics' scores, is made again from scratch with
+the parameters in `index.json` (`SHARE=0.2`: a fifth; `RANDOM_SEED=7`: which ones; `TABLES_ONLY=1`: none). The weights
+of a plain fine-tune take half a gigabyte in the temporary folder (`TMPDIR`). The check fails, with a list, where
+something lies outside these bounds:
 
 | | on the same processor, packages and threads | elsewhere |
 | :--- | ---: | ---: |
