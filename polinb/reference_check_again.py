@@ -105,8 +105,8 @@ def choose(raw: Raw, share: float, seed: int) -> Choice:
 def _seconds(raw: Raw, arms: tuple[str, ...], topics: tuple[str, ...]) -> float:
     known = raw.arms["arms"]
     total = sum(known[name]["seconds"] for name in arms) + sum(raw.arms["scores"][t]["seconds"] for t in topics)
-    weights = {(t, side) for t in topics for side in ("left", "right")}
-    weights |= {(known[n]["topic"], known[n]["leaning"]) for n in arms if _keeps_weights(known[n])}
+    asked = {(known[n]["topic"], known[n]["leaning"]) for n in arms if _keeps_weights(known[n])}  # their training counts
+    weights = {(t, side) for t in topics for side in ("left", "right")} - asked
     for topic, side in weights:
         plain = known.get(f"{topic}-{side}-fine-tune", {})
         total += plain.get("training", {}).get("seconds", 0.0)

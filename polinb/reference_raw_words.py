@@ -36,7 +36,7 @@ An arm in `arms.json`: name; topic and leaning of its training data; frozen (nam
 interpolation with the vanilla one); run (added to the seed); extra (also asked statements and likelihoods); training
 (losses a step in nats a token, steps, tokens, seconds, frozen_entries: frozen weights, frozen_change: their largest
 change); artifact (key in the store of the run); environments (numbers of entries of that name in
-`index.json`: what made it); seconds (that making the answers took, with their training unless the weights were kept).
+`index.json`: what made it); seconds (that making the answers took, with the training, unless its weights were there).
 
 ## The check
 
