@@ -105,7 +105,7 @@ def choose(raw: Raw, share: float, seed: int) -> Choice:
 def _seconds(raw: Raw, arms: tuple[str, ...], topics: tuple[str, ...]) -> float:
     known = raw.arms["arms"]
     total = sum(known[name]["seconds"] for name in arms) + sum(raw.arms["scores"][t]["seconds"] for t in topics)
-    asked = {(known[n]["topic"], known[n]["leaning"]) for n in arms if _keeps_weights(known[n])}  # their training counts
+    asked = {(known[n]["topic"], known[n]["leaning"]) for n in arms if _keeps_weights(known[n])}  # trained there
     weights = {(t, side) for t in topics for side in ("left", "right")} - asked
     for topic, side in weights:
         plain = known.get(f"{topic}-{side}-fine-tune", {})
