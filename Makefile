@@ -31,6 +31,7 @@ help:
 	@echo 'make dry-run     list what make book JOBS=… would run; make dag: draw it (OUT=_build/dag.dot, .mmd or .svg)'
 	@echo 'make test        ruff, mypy, pytest (with a browser); TESTS="-k pnlac" or TESTS="-m slow" is passed to pytest'
 	@echo 'make lab         the live lab in JupyterLab; make app: the lab alone, in Voilà; PORT=… changes the port'
+	@echo 'make reference-check  a random tenth of the committed reference run, made again and compared; DATA=… as in the run'
 	@echo 'make bench       speed and memory against the plain model (minutes); make bench-env first: other libraries as well'
 	@echo 'make setup       only make or refresh $(VENV); PYTHON=python3.12 names the Python to use'
 	@echo 'make lint        ruff (lint, format)'
@@ -58,6 +59,12 @@ book: setup
 dag dry-run: setup
 	@$(BIN)/python -m polinb workflow $(if $(filter dag,$@),--dag $(if $(call given,OUT),$(call quote,$(OUT)),_build/dag.dot),--dry-run) \
 	--profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) $(strip $(chapters) $(jobs) $(settings))
+
+# A random tenth of the committed reference run, made again and compared; SHARE=0.2, RANDOM_SEED=7, TABLES_ONLY=1.
+.PHONY: reference-check
+reference-check: setup
+	@$(BIN)/python -m polinb reference-check $(strip $(settings)) $(if $(call given,SHARE),--share $(call quote,$(SHARE))) \
+	$(if $(call given,RANDOM_SEED),--seed $(call quote,$(RANDOM_SEED))) $(if $(call given,TABLES_ONLY),--tables-only)
 
 lab app: setup
 	@$(BIN)/python -m polinb $@ --profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) \

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from polinb import __version__, workflow_command
+from polinb import __version__, reference_command, workflow_command
 from polinb.errors import ParameterError, PolinbError
 from polinb.secrets import hide
 
@@ -50,6 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     reference.add_argument("--cut", default="auto", help="none, cpu, or auto (default): cpu where no card is")
     reference.add_argument("--chapters", metavar="A,B", help="names without .ipynb; default: all")
     reference.set_defaults(run=_reference)
+
+    reference_command.add(commands)
 
     for kind, what in (("lab", "the live lab in JupyterLab"), ("app", "the live lab alone, in Voilà")):
         live = commands.add_parser(kind, help=f"start {what}")

@@ -52,6 +52,11 @@ INTERNAL = {
     "workflow_processes": "what a killed controller leaves",
     "workflow_snakemake": "calling snakemake",
     "workflow_steps": "the steps of a run",
+    "reference_command": "the commands of the reference data",
+    "reference_raw_arms": "what a run has in its store",
+    "reference_raw_files": "files of the raw reference data",
+    "reference_raw_store": "a store that is only read",
+    "reference_raw_words": "the text beside the raw reference data",
 }
 DIRECTIVE = re.compile(
     r"^## `polinb\.(\w+)`\n\n```\{eval-rst\}\n\.\. automodule:: polinb\.(\w+)\n   :members:\n```$", re.M

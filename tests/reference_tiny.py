@@ -1,0 +1,78 @@
+"""A small run with raw data and tables, made once and shared by the tests of the reference data."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+from polinb import neuron_tables, patch_tables, results, tables
+from polinb.artifacts import Store
+from polinb.experiment import Experiment
+from polinb.params import Params
+from polinb.reference_raw import export
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+TINY = {
+    "topics": ["crime", "race"],
+    "rival_topics": ["crime"],
+    "ablation_topics": ["crime"],
+    "gammas": [50.0],
+    "train_examples": 8,
+    "learning_rate": 3e-3,
+    "localise_prompts": 2,
+    "eval_questions": 4,
+    "likelihood_questions": 2,
+    "patch_questions": 2,
+    "controls": ["layer"],
+    "bootstrap": 100,
+}
+# Cells that lead to a table; others draw, or compute what is not compared.
+_NAMES = "table moves on like loud sets stances transfer patched summary arms mitigated claims names equal deep rows"
+_LEADS = re.compile(rf"^({_NAMES.replace(' ', '|')}) = |^from polinb import|numbered_table\(", re.M)
+_OTHER = re.compile(
+    r"charts(_more)?\.|judging|useful|utilities|responses_table|beside\.table|import answers|\bagree\b|= both\.assign|"
+    r"caft_angles\.|begin\("
+)
+_CHARTS = re.compile(r"^(from polinb import charts$|charts\.).*\n?", re.M)
+CHAPTERS = ("01", "03", "05", "06", "07", "08", "09")
+
+
+@lru_cache(maxsize=1)
+def tiny_run() -> tuple[Experiment, Path]:
+    """An experiment without rivals and CAFT, as if it had been interrupted; and its reference folder."""
+    root = Path(tempfile.mkdtemp(prefix="polinb-reference-"))
+    exp = Experiment(Params.from_profile("tiny", **TINY), Store(root / "store"))
+    results.statement_stances(exp)
+    results.variant_shifts(exp)
+    results.couplings(exp, results.inhibit_arms(exp))
+    patch_tables.patch_summary(exp)
+    neuron_tables.overlaps(exp)
+    folder = root / "reference"
+    export(exp.store, exp.params, folder / "raw")
+    write_tables(exp, folder / "tables", CHAPTERS)
+    return exp, folder
+
+
+def write_tables(exp: Experiment, folder: Path, chapters: tuple[str, ...]) -> None:
+    """The CSV links of the chapters: their own cells are run, on ``exp``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    real = tables.numbered_table
+
+    def kept(frame, name, *given, markup=(), **more):
+        (folder / f"{name}.csv").write_bytes(tables._csv(tables._unmarked(frame, markup)).encode())
+        return real(frame, name, *given, markup=markup, **more)
+
+    tables.numbered_table = kept
+    try:
+        for chapter in chapters:
+            path = next(NOTEBOOKS.glob(f"{chapter}_*.ipynb"))
+            names = {"exp": exp}
+            for cell in json.loads(path.read_text("utf-8"))["cells"]:
+                source = _CHARTS.sub("", "".join(cell["source"]).replace("exp = begin(globals())", ""))
+                if cell["cell_type"] == "code" and _LEADS.search(source) and not _OTHER.search(source):
+                    exec(compile(source, path.name, "exec"), names)
+    finally:
+        tables.numbered_table = real
