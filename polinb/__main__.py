@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     reference.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
     reference.add_argument("--cut", default="auto", help="none, cpu, or auto (default): cpu where no card is")
     reference.add_argument("--chapters", metavar="A,B", help="names without .ipynb; default: all")
+    reference.add_argument("--harvest-only", action="store_true", help="run nothing; write book/reference from what ran")
     reference.set_defaults(run=_reference)
 
     for kind, what in (("lab", "the live lab in JupyterLab"), ("app", "the live lab alone, in Voilà")):
@@ -83,11 +84,17 @@ def _book(arguments: argparse.Namespace) -> int:
 
 
 def _reference(arguments: argparse.Namespace) -> int:
-    from polinb.book import parse_settings
-    from polinb.reference_run import run_reference
+    from polinb.book import find_layout, parse_settings
+    from polinb.reference_harvest import harvest
+    from polinb.reference_run import ReferenceLayout, run_reference
 
     chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
-    run_reference(parse_settings(arguments.set), arguments.cut, chapters)
+    layout = ReferenceLayout(find_layout().root)
+    if not arguments.harvest_only:
+        run_reference(parse_settings(arguments.set), arguments.cut, chapters, layout)
+    manifest = harvest(layout)
+    done = [name for name, chapter in manifest["chapters"].items() if chapter["state"] == "complete"]
+    print(f"book/reference: {len(manifest['files'])} files, {len(done)} of {len(manifest['chapters'])} chapters complete")
     return 0
 
 

@@ -39,14 +39,7 @@ class Run:
 
 def read_run(notebook: Path) -> Run:
     """The parameters with which an executed notebook ran; a notebook that has none ran with the defaults."""
-    given: dict[str, Any] = {}
-    try:
-        cells = json.loads(notebook.read_text("utf-8"))["cells"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return Run()
-    for cell in cells:
-        if "injected-parameters" in cell.get("metadata", {}).get("tags", []):
-            given |= _assigned("".join(cell["source"]))
+    given = given_parameters(notebook)
     profile = given.pop("profile", "quick")
     if profile not in PROFILES:
         return Run()
@@ -58,6 +51,19 @@ def read_run(notebook: Path) -> Run:
     }
     settings = {name: value for name, value in sorted(differs.items()) if _showable(value)}
     return Run(profile, settings, tuple(sorted(set(differs) - set(settings))))
+
+
+def given_parameters(notebook: Path) -> dict[str, Any]:
+    """Names and values that papermill wrote into an executed notebook; none if it cannot be read."""
+    given: dict[str, Any] = {}
+    try:
+        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    for cell in cells:
+        if "injected-parameters" in cell.get("metadata", {}).get("tags", []):
+            given |= _assigned("".join(cell["source"]))
+    return given
 
 
 def papermill_command(notebook: str, run: Run) -> str:

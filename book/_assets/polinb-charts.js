@@ -1,6 +1,7 @@
 // Draws the charts of a page from the specification beside each, as they come near the screen, and puts a toolbar
 // under them: saving as SVG, PNG, CSV and LaTeX, and pointing out one series. Where drawing fails the picture stays.
 // window.polinbDrawAll() draws every chart and gives a promise; element.dataset.state is drawing, ready or error.
+// What stands in a closed box (class polinb-later) has no width yet: it becomes a chart when its box is opened.
 (function () {
   "use strict";
 
@@ -349,10 +350,20 @@
   }
 
   function all() {
-    return Promise.all(charts.map(draw));
+    return Promise.all(charts.filter((element) => !element.closest("details:not([open])")).map(draw));
+  }
+
+  function opened(event) {
+    if (!event.target.matches("details[open]")) return;
+    for (const element of event.target.querySelectorAll("div.polinb-later")) {
+      element.classList.replace("polinb-later", "polinb-vega");
+      charts.push(element);
+      draw(element);
+    }
   }
 
   function start() {
+    document.addEventListener("toggle", opened, true); // it does not bubble
     charts = [...document.querySelectorAll("div.polinb-vega")];
     for (const element of charts) {
       const caption = element.closest("figure") && element.closest("figure").querySelector(".caption-text");
