@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     reference.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
     reference.add_argument("--cut", default="auto", help="none, cpu, or auto (default): cpu where no card is")
     reference.add_argument("--chapters", metavar="A,B", help="names without .ipynb; default: all")
-    reference.add_argument("--harvest-only", action="store_true", help="run nothing; write book/reference from what ran")
+    reference.add_argument("--harvest-only", action="store_true", help="only write book/reference from what ran")
     reference.set_defaults(run=_reference)
 
     for kind, what in (("lab", "the live lab in JupyterLab"), ("app", "the live lab alone, in Voilà")):
@@ -94,7 +94,9 @@ def _reference(arguments: argparse.Namespace) -> int:
         run_reference(parse_settings(arguments.set), arguments.cut, chapters, layout)
     manifest = harvest(layout)
     done = [name for name, chapter in manifest["chapters"].items() if chapter["state"] == "complete"]
-    print(f"book/reference: {len(manifest['files'])} files, {len(done)} of {len(manifest['chapters'])} chapters complete")
+    print(
+        f"book/reference: {len(manifest['files'])} files, {len(done)} of {len(manifest['chapters'])} chapters complete"
+    )
     return 0
 
 

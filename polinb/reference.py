@@ -1,7 +1,7 @@
 """The committed results of the reference run (``book/reference``): read them, each file checked by its digest.
 
-``manifest.json`` names every other file with its size and SHA-256, and carries a digest of itself. The folder is written
-by :mod:`polinb.reference_harvest`.
+``manifest.json`` names every other file with its size and SHA-256, and carries a digest of itself. The folder is
+written by :mod:`polinb.reference_harvest`.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def read(folder: Path) -> Reference | None:
     if not isinstance(manifest, dict) or manifest.get("seal") != seal(manifest):
         raise _damaged(MANIFEST, "it is not what was written")
     if manifest.get("format") != FORMAT:
-        raise ArtifactError(f"book/reference/{MANIFEST} has format {manifest.get('format')!r}; this polinb reads {FORMAT}")
+        raise ArtifactError(
+            f"book/reference/{MANIFEST} has format {manifest.get('format')!r}; this polinb reads {FORMAT}"
+        )
     return Reference(folder, manifest)
 
 

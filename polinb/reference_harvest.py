@@ -34,7 +34,9 @@ PARTS = ("tables", "figures")
 PLAN = "book/reference_plan.md"
 _REMEDY = "run make reference again"
 _SPEC = re.compile(r'<script type="application/json" class="polinb-spec">(.*?)</script>', re.S)
-_PICTURE = re.compile(r'<img class="polinb-fallback"[^>]*? width="(\d+)" height="(\d+)" src="data:image/png;base64,([^"]*)"')
+_PICTURE = re.compile(
+    r'<img class="polinb-fallback"[^>]*? width="(\d+)" height="(\d+)" src="data:image/png;base64,([^"]*)"'
+)
 _CSV = re.compile(r'download="[^"]*\.csv" href="data:text/csv;base64,([^"]*)"')
 
 
@@ -57,15 +59,17 @@ def harvest(layout: ReferenceLayout) -> dict[str, Any]:
     given = _parameters(ran)
     params, data, scrub = _described(given, layout)
     files: dict[str, tuple[str, bytes]] = {}
-    chapters = {}
+    chapters: dict[str, Any] = {}
     for name in names:
         if name not in ran:
             chapters[name] = {"state": "missing"}
             continue
-        found = {file: content for file, content in _contents(name, ran[name], scrub)}
+        found = dict(_contents(name, ran[name], scrub))
         for file, content in found.items():
             if file in files:
-                raise ArtifactError(f"reference run: {file} comes from {files[file][0]} and from {name}; labels must differ")
+                raise ArtifactError(
+                    f"reference run: {file} comes from {files[file][0]} and from {name}; labels must differ"
+                )
             files[file] = (name, content)
         told = _answer(ran[name])
         chapters[name] = {
@@ -161,7 +165,9 @@ def _parameters(ran: Mapping[str, Path]) -> dict[str, Any]:
     for name, given in found.items():
         if given != found[first]:
             differ = sorted(each for each in {*given, *found[first]} if given.get(each) != found[first].get(each))
-            raise ArtifactError(f"reference run: {name} ran with other parameters than {first}: {', '.join(differ)}; {_REMEDY}")
+            raise ArtifactError(
+                f"reference run: {name} ran with other parameters than {first}: {', '.join(differ)}; {_REMEDY}"
+            )
     return found[first]
 
 
@@ -178,7 +184,12 @@ def _described(given: dict[str, Any], layout: ReferenceLayout) -> tuple[dict[str
     local = path not in ("bundled", "ideoinst") and place.exists()
     revision = params["data_revision"] or None
     loaded = load_data(str(place) if local else path, label_filter=params["label_filter"], revision=revision)
-    data = {"name": loaded.name, "digest": loaded.digest(), "rows": loaded.source["rows"], "prompts": loaded.source["kept"]}
+    data = {
+        "name": loaded.name,
+        "digest": loaded.digest(),
+        "rows": loaded.source["rows"],
+        "prompts": loaded.source["kept"],
+    }
     places = {str(layout.root): "", str(layout.root.parent): "", str(Path.home()): "", str(store_of(layout)): ""}
     if local:
         places |= {path: loaded.name, str(place.resolve()): loaded.name}
@@ -228,10 +239,16 @@ def _write(folder: Path, manifest: dict[str, Any], files: Mapping[str, bytes]) -
     fresh = folder / ".new"
     shutil.rmtree(fresh, ignore_errors=True)
     listing = _json(manifest).encode()
-    kept = [path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).parts[0] not in (*PARTS, MANIFEST)]
+    kept = [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.relative_to(folder).parts[0] not in (*PARTS, MANIFEST)
+    ]
     size = len(listing) + sum(map(len, files.values())) + sum(path.stat().st_size for path in kept)
     if size > LIMIT:
-        raise ArtifactError(f"reference run: {size / 2**20:.1f} MiB in {folder.name}; at most {LIMIT // 2**20} are committed")
+        raise ArtifactError(
+            f"reference run: {size / 2**20:.1f} MiB in {folder.name}; at most {LIMIT // 2**20} are committed"
+        )
     for part in PARTS:
         (fresh / part).mkdir(parents=True)
     for file, content in files.items():

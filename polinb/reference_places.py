@@ -18,7 +18,7 @@ class Scrubber:
     """Replaces known places and refuses the others.
 
     Args:
-        places: what stands for each known place; of a folder with an empty name what lies below keeps its relative path.
+        places: what stands for each known place; with an empty text what lies below keeps its relative path.
     """
 
     def __init__(self, places: Mapping[str, str]) -> None:

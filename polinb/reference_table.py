@@ -18,7 +18,8 @@ LONGEST = 60  # characters of a cell; longer ones are read, not compared
 ABSENT = "–"
 
 _TABLE = re.compile(
-    r"^(?P<fence>`{3,})\{table\} (?P<caption>[^\n]*)\n:name: (?P<name>[a-z0-9-]+)\n\n(?P<body>(?:\|[^\n]*\n)+)(?P=fence)\n",
+    r"^(?P<fence>`{3,})\{table\} (?P<caption>[^\n]*)\n:name: (?P<name>[a-z0-9-]+)\n\n"
+    r"(?P<body>(?:\|[^\n]*\n)+)(?P=fence)\n",
     re.M,
 )
 _NUMBER = r"[+−-]?(?:[\d.,  ]*\d|∞)(?: × 10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)? ?%?"
@@ -113,7 +114,9 @@ def beside(mine: Table, other: Table, marked: str = "{}") -> Compared | None:
         return None
 
     def widened(cells: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
-        return tuple(text for at, cell in enumerate(cells) for text in ((cell, more[at]) if at in compared else (cell,)))
+        return tuple(
+            text for at, cell in enumerate(cells) for text in ((cell, more[at]) if at in compared else (cell,))
+        )
 
     none = [ABSENT] * len(heads)
     rows = [widened(row, [marked.format(cell) for cell in there or none]) for row, there in pairs]

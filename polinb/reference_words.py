@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -28,10 +29,10 @@ def note(reference: Reference, name: str) -> str:
     first = chapter["answer"].get("first", "")
     many = "" if not reference.manifest["cuts"] else f", {len(reference.manifest['cuts'])} parameters cut"
     sizes = (
-        f"Profile `{p['profile']}`{many}; model `{escape(p['model'])}`; data {_data(reference)}; seed {p['seed']}. At most "
-        f"{p['train_examples']} training examples a topic, {p['epochs']:g} epoch{'' if p['epochs'] == 1 else 's'} at "
+        f"Profile `{p['profile']}`{many}; model `{_code(p['model'])}`; data {_data(reference)}; seed {p['seed']}. "
+        f"At most {p['train_examples']} training examples a topic, {p['epochs']:g} epoch{'' if p['epochs'] == 1 else 's'} at "
         f"learning rate {p['learning_rate']:g}; {p['eval_questions']} questions a topic, answers of at most "
-        f"{p['eval_tokens']} tokens. Run on {_day(reference)}; what was cut, and why: {{ref}}`{PAGE}`."
+        f"{p['eval_tokens']} tokens. Run on {_day(reference)}. {{ref}}`More on it <{PAGE}>`, its answers to every chapter and what was cut."
     )
     warning = "" if chapter["state"] == "complete" else "This chapter is **not finished** in it."
     lines = [f"Its answer to this chapter's question: {first}" if first else "", typeset(sizes), warning]
@@ -62,8 +63,9 @@ def _run(reference: Reference) -> str:
     threads = f", {where['threads']} threads" if where.get("threads") else ""
     done = sum(chapter["state"] == "complete" for chapter in m["chapters"].values())
     facts = {
-        "Profile": f"`{m['profile']}`" + (f", {len(m['cuts'])} parameters cut (below)" if m["cuts"] else ", nothing cut"),
-        "Model": f"`{escape(p['model'])}`",
+        "Profile": f"`{m['profile']}`"
+        + (f", {len(m['cuts'])} parameters cut (below)" if m["cuts"] else ", nothing cut"),
+        "Model": f"`{_code(p['model'])}`",
         "Data": _data(reference),
         "Set apart from that": ", ".join(f"`{name}` = {_value(value)}" for name, value in more.items()),
         "Chapters": f"{done} of {len(m['chapters'])} complete",
@@ -103,7 +105,7 @@ def _answers(reference: Reference, ours: Mapping[str, str]) -> str:
     for name, chapter in reference.manifest["chapters"].items():
         first = chapter.get("answer", {}).get("first", "")
         if first or name in ours:
-            here = "*not run in this build*" if name not in ours else ours[name]
+            here = ours.get(name, "*not run in this build*")
             lines.append(f"| {_link(name)} | {_cell(first or '*no answer*')} | {_cell(here)} |")
     return "\n".join(["| chapter | reference run | this run |", "| :--- | :--- | :--- |", *lines])
 
@@ -114,7 +116,7 @@ def _admonition(lines: list[str]) -> str:
 
 def _data(reference: Reference) -> str:
     data = reference.manifest["data"]
-    return f"`{escape(data['name'])}` ({thousands(data['prompts'])} prompts)"
+    return f"`{_code(data['name'])}` ({thousands(data['prompts'])} prompts)"
 
 
 def _day(reference: Reference) -> str:
@@ -141,6 +143,11 @@ def _value(value: Any) -> str:
 
 def _link(name: str) -> str:
     return f"{{doc}}`/chapters/{name}`"
+
+
+def _code(text: str) -> str:
+    """Text between backticks, in a table or not."""
+    return re.sub(r"[`|\\\s]", " ", str(text))
 
 
 def _cell(text: str) -> str:

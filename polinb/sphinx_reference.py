@@ -1,7 +1,7 @@
 """The reference run's tables and figures beside this run's, put into a chapter as Sphinx reads it.
 
-The executed notebooks on disk stay as they are, so no chapter has to run again when the reference changes. A chapter that
-was not run in this build shows the reference's results in their places.
+The executed notebooks on disk stay as they are, so no chapter has to run again when the reference changes. A chapter
+that was not run in this build shows the reference's results in their places.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from polinb.reference import Reference
 from polinb.sphinx_command import given_parameters
 from polinb.sphinx_run import FOLDER, chapter_of
 
-OPEN = frozenset({"fig-coupling-right", "fig-patch-general", "fig-inhibit", "fig-gamma", "fig-beside", "fig-pareto", "fig-caft"})
+OPEN = frozenset(
+    {"fig-coupling-right", "fig-patch-general", "fig-inhibit", "fig-gamma", "fig-beside", "fig-pareto", "fig-caft"}
+)
 """The main figures, whose counterparts are shown without a click."""
 PICTURES = "_reference"  # folder of the pages with the pictures
 MARKED = '<span class="polinb-ref">{}</span>'
@@ -185,10 +187,13 @@ class Weave:
         if figure is None:
             return ""
         self.used.append(f"figures/{label}.json")
-        spec = json.dumps(figure["spec"], separators=(",", ":"), sort_keys=True, allow_nan=False).replace("<", "\\u003c")
+        spec = json.dumps(figure["spec"], separators=(",", ":"), sort_keys=True, allow_nan=False).replace(
+            "<", "\\u003c"
+        )
+        kind = "polinb-vega" if shown else "polinb-later"
         alt = html.escape(f"Reference run: {figure['alt']}", quote=True).replace("\n", " ")
         return (
-            f'<figure class="polinb-reference-figure" id="{label}-reference"><div class="{"polinb-vega" if shown else "polinb-later"}">'
+            f'<figure class="polinb-reference-figure" id="{label}-reference"><div class="{kind}">'
             f'<script type="application/json" class="polinb-spec">{spec}</script>'
             f'<img class="polinb-fallback" alt="{alt}" width="{figure["width"]}" height="{figure["height"]}" '
             f'{"" if shown else "loading=lazy "}src="{self.top}{PICTURES}/{label}.png"></div></figure>\n'
@@ -231,9 +236,7 @@ def _prose(text: str, identity: str) -> dict[str, Any]:
 
 
 def _details(summary: str, inner: str, shown: bool = False) -> str:
-    return (
-        f'<details class="polinb-reference"{" open" if shown else ""}><summary>{summary}</summary>\n{inner}\n</details>\n'
-    )
+    return f'<details class="polinb-reference"{" open" if shown else ""}><summary>{summary}</summary>\n{inner}\n</details>\n'
 
 
 def _link(label: str, content: str) -> str:

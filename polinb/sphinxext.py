@@ -1,5 +1,4 @@
-"""What the book asks of Sphinx beyond its configuration: a box on each chapter, the reference run's
-results, descriptions, API links, less weight.
+"""What the book asks of Sphinx beyond its configuration: boxes, the reference run, API links, less weight.
 
 Jupyter Book 1.x always loads sphinx-thebe, whose script throws on every page and would fetch code from
 another host. It is taken out of each page here.
