@@ -104,9 +104,10 @@ def beside(mine: Table, other: Table, marked: str = "{}") -> Compared | None:
     matched = [(row, there) for row, there in pairs if there]
     if 2 * len(matched) < len(mine.rows):
         return None
+    first = numbers.index(True) if any(numbers) else len(heads)  # text left of all numbers says what they are
     compared = [
         at
-        for at in range(len(heads))
+        for at in range(first, len(heads))
         if not papers[at] and at not in naming and (numbers[at] or any(row[at] != there[at] for row, there in matched))
     ]
     long = any(len(plain(row[at])) > LONGEST for at in compared for row in (*mine.rows, *other.rows))

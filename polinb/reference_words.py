@@ -27,12 +27,13 @@ def note(reference: Reference, name: str) -> str:
         text = f"The {{ref}}`reference run <{PAGE}>` has no results for this chapter: it did not get to it."
         return _admonition([text])
     first = chapter["answer"].get("first", "")
+    plural = "" if p["epochs"] == 1 else "s"
     many = "" if not reference.manifest["cuts"] else f", {len(reference.manifest['cuts'])} parameters cut"
     sizes = (
         f"Profile `{p['profile']}`{many}; model `{_code(p['model'])}`; data {_data(reference)}; seed {p['seed']}. "
-        f"At most {p['train_examples']} training examples a topic, {p['epochs']:g} epoch{'' if p['epochs'] == 1 else 's'} at "
-        f"learning rate {p['learning_rate']:g}; {p['eval_questions']} questions a topic, answers of at most "
-        f"{p['eval_tokens']} tokens. Run on {_day(reference)}. {{ref}}`More on it <{PAGE}>`, its answers to every chapter and what was cut."
+        f"At most {p['train_examples']} training examples a topic, {p['epochs']:g} epoch{plural} at learning rate "
+        f"{p['learning_rate']:g}; {p['eval_questions']} questions a topic, answers of at most {p['eval_tokens']} tokens. "
+        f"Run on {_day(reference)}. {{ref}}`More on it <{PAGE}>`: all its answers, and what was cut."
     )
     warning = "" if chapter["state"] == "complete" else "This chapter is **not finished** in it."
     lines = [f"Its answer to this chapter's question: {first}" if first else "", typeset(sizes), warning]
@@ -79,7 +80,7 @@ def _run(reference: Reference) -> str:
         "Plan": f"{{ref}}`sec-plan`, last changed in commit `{m['plan'][:12]}`" if m["plan"] else "{ref}`sec-plan`",
     }
     lines = [f"| {name} | {text} |" for name, text in facts.items() if text]
-    return "\n".join(["| | |", "| :--- | :--- |", *lines])
+    return "\n".join(["| item | reference run |", "| :--- | :--- |", *lines])
 
 
 def _cuts(reference: Reference) -> str:

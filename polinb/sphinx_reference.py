@@ -236,7 +236,8 @@ def _prose(text: str, identity: str) -> dict[str, Any]:
 
 
 def _details(summary: str, inner: str, shown: bool = False) -> str:
-    return f'<details class="polinb-reference"{" open" if shown else ""}><summary>{summary}</summary>\n{inner}\n</details>\n'
+    opened = " open" if shown else ""
+    return f'<details class="polinb-reference"{opened}><summary>{summary}</summary>\n{inner}\n</details>\n'
 
 
 def _link(label: str, content: str) -> str:
