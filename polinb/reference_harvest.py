@@ -91,7 +91,8 @@ def harvest(layout: ReferenceLayout) -> dict[str, Any]:
         "files": {file: _entry(content) for file, (_, content) in sorted(files.items())},
     }
     scrub.refuse(manifest, MANIFEST)
-    _write(layout.results, manifest | {"seal": seal(manifest)}, {file: content for file, (_, content) in files.items()})
+    manifest["seal"] = seal(manifest)
+    _write(layout.results, manifest, {file: content for file, (_, content) in files.items()})
     return manifest
 
 
@@ -111,7 +112,7 @@ def _contents(name: str, path: Path, scrub: Scrubber) -> Iterator[tuple[str, byt
                 if not link:
                     raise ArtifactError(f"chapter {name}: table {label} has no CSV; {_REMEDY}")
                 where = f"{name}: table {label}"
-                yield f"tables/{label}.md", scrub.text(found[0].directive(), where).encode()
+                yield f"tables/{label}.md", scrub.text(text[slice(*found[1])], where).encode()
                 yield f"tables/{label}.csv", scrub.text(base64.b64decode(link[1]).decode(), where).encode()
             spec, picture = (pattern.search(_joined(shown.get("text/html"))) for pattern in (_SPEC, _PICTURE))
             if figure and spec and picture:

@@ -32,8 +32,8 @@ def note(reference: Reference, name: str) -> str:
     sizes = (
         f"Profile `{p['profile']}`{many}; model `{_code(p['model'])}`; data {_data(reference)}; seed {p['seed']}. "
         f"At most {p['train_examples']} training examples a topic, {p['epochs']:g} epoch{plural} at learning rate "
-        f"{p['learning_rate']:g}; {p['eval_questions']} questions a topic, answers of at most {p['eval_tokens']} tokens. "
-        f"Run on {_day(reference)}. {{ref}}`More on it <{PAGE}>`: all its answers, and what was cut."
+        f"{p['learning_rate']:g}; {p['eval_questions']} questions a topic, answers of at most {p['eval_tokens']} "
+        f"tokens. Run on {_day(reference)}. {{ref}}`More on it <{PAGE}>`: all its answers, and what was cut."
     )
     warning = "" if chapter["state"] == "complete" else "This chapter is **not finished** in it."
     lines = [f"Its answer to this chapter's question: {first}" if first else "", typeset(sizes), warning]
