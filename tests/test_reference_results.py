@@ -99,7 +99,8 @@ def test_the_same_chapters_give_the_same_bytes(layout: ReferenceLayout) -> None:
 
 def test_cuts_in_force_and_where_it_ran(tmp_path: Path) -> None:
     chosen = [cut for cut in cuts() if cut.name in ("epochs", "train", "system_prompt")]
-    settings = 'profile = "full"\ndata = "bundled"\nseed = 3\n' + "\n".join(f"{cut.name} = {cut.taken!r}" for cut in chosen)
+    lines = ['profile = "full"', 'data = "bundled"', "seed = 3", *(f"{cut.name} = {cut.taken!r}" for cut in chosen)]
+    settings = "\n".join(lines)
     layout = checkout(tmp_path / "here", **two(settings=settings))
     record = store_of(layout) / "variant" / "x" / "artifact.json"
     for place, date, cpus in (
