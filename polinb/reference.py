@@ -109,6 +109,17 @@ def read(folder: Path) -> Reference | None:
     return Reference(folder, manifest)
 
 
+def check(folder: Path) -> None:
+    """Read all of it, so that damage is told before hours of work and not after.
+
+    Raises:
+        ArtifactError: naming the first file that is not what was written.
+    """
+    found = read(folder)
+    if found:
+        found.verify()
+
+
 def seal(manifest: dict[str, Any]) -> str:
     """Digest of a manifest's content."""
     return hashlib.sha256(canonical({k: v for k, v in manifest.items() if k != "seal"}).encode()).hexdigest()

@@ -41,7 +41,7 @@ _CSV = re.compile(r'download="[^"]*\.csv" href="data:text/csv;base64,([^"]*)"')
 
 
 def harvest(layout: ReferenceLayout) -> dict[str, Any]:
-    """Write ``layout.results`` from the chapters in ``layout.chapters``; chapters that did not run are missing in it.
+    """Write ``layout.reference`` from the chapters in ``layout.chapters``; chapters that did not run are missing in it.
 
     Returns:
         The manifest.
@@ -92,7 +92,7 @@ def harvest(layout: ReferenceLayout) -> dict[str, Any]:
     }
     scrub.refuse(manifest, MANIFEST)
     manifest["seal"] = seal(manifest)
-    _write(layout.results, manifest, {file: content for file, (_, content) in files.items()})
+    _write(layout.reference, manifest, {file: content for file, (_, content) in files.items()})
     return manifest
 
 

@@ -41,11 +41,6 @@ class ReferenceLayout(Layout):
         """Chapters as executed by the reference run."""
         return self.root / "_build" / "reference" / "chapters"
 
-    @property
-    def results(self) -> Path:
-        """What is committed of it."""
-        return self.root / "book" / "reference"
-
 
 def cuts() -> list[Cut]:
     """What a computer without a card leaves out, in the order of the file."""

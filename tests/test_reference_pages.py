@@ -16,8 +16,8 @@ from reference_made import SPEC, chapter, figure, picture, put, table, written
 from test_book_tools import checkout
 
 from polinb import book, reference, reference_words, sphinx_reference, unrun
-from polinb.book import BookError
 from polinb.data import load_data
+from polinb.errors import ArtifactError
 from polinb.params import Params
 from polinb.reference_harvest import harvest
 from polinb.reference_run import ReferenceLayout
@@ -151,7 +151,7 @@ def test_the_note_tells_the_reference_runs_answer(pages: dict[str, BeautifulSoup
     assert [note.p.get_text() for note in notes] == ["This run", "Reference run"]
     told = notes[1].get_text(" ", strip=True)
     assert "Theirs | is 0.7 ." in told and "tiny:llama" in told and "seed 7" in told and "2025-06-15" in told
-    assert notes[1].select_one('a[href="../reference.html"]')
+    assert notes[1].select_one('a[href="../reference.html#sec-reference"]')
     missing = pages["02_two"].select("div.admonition")[1].get_text(" ", strip=True)
     assert "no results for this chapter" in missing
     assert not pages["02_two"].select("details.polinb-reference")
@@ -226,13 +226,13 @@ def test_a_run_with_the_references_parameters_shows_nothing_more(tmp_path: Path)
         notebook = here(True)["01_one"]
         notebook.cells[2].source += '\ndata = "mine.jsonl"'
         path = put(chapters, "01_one", notebook)
-        assert sphinx_reference.is_reference(reference.read(layout.results), path, tmp_path) is not shown
+        assert sphinx_reference.is_reference(reference.read(layout.reference), path, tmp_path) is not shown
 
 
 def test_without_results_nothing_is_shown(tmp_path: Path) -> None:
     layout = make(tmp_path)
     before = (tmp_path / "book" / "chapters" / "01_one.ipynb").read_text("utf-8")
-    for emptied in (lambda: (layout.results / reference.MANIFEST).unlink(), lambda: shutil.rmtree(layout.results)):
+    for emptied in (lambda: (layout.reference / reference.MANIFEST).unlink(), lambda: shutil.rmtree(layout.reference)):
         emptied()
         source = [before]
         made = app(tmp_path)
@@ -243,23 +243,28 @@ def test_without_results_nothing_is_shown(tmp_path: Path) -> None:
 
 def test_damaged_results_end_the_build_and_are_named(tmp_path: Path) -> None:
     layout = make(tmp_path)
-    path = layout.results / "tables" / "tbl-near.csv"
+    path = layout.reference / "tables" / "tbl-near.csv"
     path.write_text(path.read_text("utf-8").replace("0.7", "0.9"), "utf-8")
-    with pytest.raises(BookError, match=r"book/reference/tables/tbl-near\.csv is damaged"):
-        book.finish(book.Layout(tmp_path))
+    for build in (
+        lambda: book.finish(book.Layout(tmp_path)),
+        lambda: book.make_book("tiny", layout=book.Layout(tmp_path)),
+    ):
+        with pytest.raises(ArtifactError, match=r"book/reference/tables/tbl-near\.csv is damaged"):
+            build()
+    assert not (tmp_path / "_build" / "html").exists(), "told before anything heavy"
 
 
 def test_labels_that_this_build_lacks_are_words(tmp_path: Path) -> None:
     layout = make(tmp_path)
     made = app(tmp_path)
     assert made.polinb_absent == {"tbl-gone", "fig-three"}
-    found = reference.read(layout.results)
+    found = reference.read(layout.reference)
     table_of = Weave(found, made.polinb_absent, "../")._table("tbl-marked")
     assert table_of.rows[0][2] == "*(not run)*, {numref}`fig-shut`"
 
 
 def test_a_chapter_without_facts_gets_its_note_below_the_opening(tmp_path: Path) -> None:
-    found = reference.read(make(tmp_path).results)
+    found = reference.read(make(tmp_path).reference)
     notebook = here(False)["01_one"]
     notebook.cells[3].outputs = []
     cells = json.loads(Weave(found, set(), "").notebook("01_one", nbformat.writes(notebook)))["cells"]
@@ -267,7 +272,7 @@ def test_a_chapter_without_facts_gets_its_note_below_the_opening(tmp_path: Path)
 
 
 def test_hidden_cells_stay_hidden(tmp_path: Path) -> None:
-    found = reference.read(make(tmp_path).results)
+    found = reference.read(make(tmp_path).reference)
     notebook = here(False)["01_one"]
     for cell in notebook.cells[4:]:
         cell.metadata["tags"] = ["remove-cell"]
@@ -296,7 +301,7 @@ def test_the_words_for_a_cut_run() -> None:
     }
     found = reference.Reference(Path(), manifest)
     note = reference_words.note(found, "01_phenomenon")
-    assert f"{len(chosen)} parameters cut" in note and "not finished" in note and "5 × 10⁻⁴" in note
+    assert f"{len(chosen)} parameters cut" in note and "not finished" in note and "learning rate 0.0005;" in note
     rows = reference_words.part(found, "cuts", {}).splitlines()[2:]
     assert len(rows) == len(chosen) and rows[0].startswith("| `system_prompt` | False | empty | an empty system turn")
     run = reference_words.part(found, "run", {})

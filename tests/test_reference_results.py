@@ -57,8 +57,8 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 def test_what_is_harvested_is_what_the_chapters_show(layout: ReferenceLayout) -> None:
     manifest = harvest(layout)
-    found = reference.read(layout.results)
-    assert found and found.manifest == manifest and found.verify() == 6 == len(everything(layout.results)) - 1
+    found = reference.read(layout.reference)
+    assert found and found.manifest == manifest and found.verify() == 6 == len(everything(layout.reference)) - 1
     link = re.search(r'csv;base64,([^"]+)"', table(FRAME, "tbl-a").outputs[0].data["text/markdown"])
     assert found.csv("tbl-a").encode() == base64.b64decode(link[1])
     assert found.csv("tbl-a").splitlines()[1] == "crime,0.1,0.0,0.2,3,0.123456789", "as many digits as were measured"
@@ -88,12 +88,12 @@ def test_what_is_harvested_is_what_the_chapters_show(layout: ReferenceLayout) ->
 
 def test_the_same_chapters_give_the_same_bytes(layout: ReferenceLayout) -> None:
     harvest(layout)
-    before = everything(layout.results)
-    (layout.results / "tables" / "tbl-old.csv").write_text("of another run")
-    (layout.results / "raw").mkdir()
-    (layout.results / "raw" / "kept.csv").write_text("of another part")
+    before = everything(layout.reference)
+    (layout.reference / "tables" / "tbl-old.csv").write_text("of another run")
+    (layout.reference / "raw").mkdir()
+    (layout.reference / "raw" / "kept.csv").write_text("of another part")
     harvest(layout)
-    after = everything(layout.results)
+    after = everything(layout.reference)
     assert after.pop("raw/kept.csv") == b"of another part" and after == before
 
 
@@ -151,11 +151,11 @@ def test_no_reference_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["tables/tbl-a.csv", "tables/tbl-a.md", "figures/fig-a.json", "figures/fig-a.png"])
 def test_a_changed_byte_is_found_and_named(layout: ReferenceLayout, file: str) -> None:
     harvest(layout)
-    path = layout.results / file
+    path = layout.reference / file
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
-    found = reference.read(layout.results)
+    found = reference.read(layout.reference)
     with pytest.raises(
         ArtifactError, match=rf"book/reference/{file} is damaged \(its SHA-256 differs\).*make reference"
     ):
@@ -170,7 +170,7 @@ def test_a_changed_byte_is_found_and_named(layout: ReferenceLayout, file: str) -
 
 def test_a_changed_manifest_is_found(layout: ReferenceLayout) -> None:
     harvest(layout)
-    path = layout.results / reference.MANIFEST
+    path = layout.reference / reference.MANIFEST
     text = path.read_text("utf-8")
     for wrong in (
         text.replace('"seconds": 25.0', '"seconds": 26.0'),
@@ -180,22 +180,22 @@ def test_a_changed_manifest_is_found(layout: ReferenceLayout) -> None:
     ):
         path.write_text(wrong, "utf-8")
         with pytest.raises(ArtifactError, match=r"book/reference/manifest\.json is damaged"):
-            reference.read(layout.results)
+            reference.read(layout.reference)
     later = json.loads(text) | {"format": 2}
     path.write_text(json.dumps(later | {"seal": reference.seal(later)}), "utf-8")
     with pytest.raises(ArtifactError, match="has format 2; this polinb reads 1"):
-        reference.read(layout.results)
+        reference.read(layout.reference)
 
 
 def test_a_file_that_is_not_listed_is_not_read(layout: ReferenceLayout) -> None:
     harvest(layout)
     with pytest.raises(ArtifactError, match=r"has no file '../../notebooks/01_one\.ipynb'"):
-        reference.read(layout.results).read("../../notebooks/01_one.ipynb")
+        reference.read(layout.reference).read("../../notebooks/01_one.ipynb")
 
 
 def test_a_chapter_that_is_not_what_was_written(layout: ReferenceLayout) -> None:
     harvest(layout)
-    before = everything(layout.results)
+    before = everything(layout.reference)
     path = layout.chapters / "02_two.ipynb"
     path.write_text(path.read_text("utf-8") + " ", "utf-8")
     with pytest.raises(ArtifactError, match=r"02_two\.ipynb is not what was written"):
@@ -203,7 +203,7 @@ def test_a_chapter_that_is_not_what_was_written(layout: ReferenceLayout) -> None
     path.with_suffix(".json").write_text("{}")
     with pytest.raises(ArtifactError, match=r"02_two\.ipynb has no readable record"):
         harvest(layout)
-    assert everything(layout.results) == before, "the earlier results stay"
+    assert everything(layout.reference) == before, "the earlier results stay"
 
 
 def test_chapters_of_two_runs_are_refused(layout: ReferenceLayout) -> None:
@@ -216,7 +216,7 @@ def test_a_label_of_two_chapters_is_refused(layout: ReferenceLayout) -> None:
     put(layout.chapters, "02_two", chapter("two", table(FRAME, "tbl-a")))
     with pytest.raises(ArtifactError, match=r"tables/tbl-a\.md comes from 01_one and from 02_two"):
         harvest(layout)
-    assert not layout.results.exists()
+    assert not layout.reference.exists()
 
 
 def test_too_much_is_refused(layout: ReferenceLayout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,10 +248,10 @@ def test_the_data_appear_by_their_name_only(tmp_path: Path) -> None:
     layout = checkout(tmp_path / "here", **{"01_one": made})
     manifest = harvest(layout)
     assert manifest["data"]["name"] == manifest["parameters"]["data"] == "opinions"
-    found = reference.read(layout.results)
+    found = reference.read(layout.reference)
     assert found.csv("tbl-a").split() == ["source,n", "opinions,1", "opinions,2", "x.csv,3"]
     assert found.figure("fig-a")["alt"] == "Out of opinions."
-    for file, content in everything(layout.results).items():
+    for file, content in everything(layout.reference).items():
         for word in (b"their folder", str(tmp_path).encode(), b"here"):
             assert word not in content, (file, word)
     path.unlink()
@@ -273,7 +273,7 @@ def test_another_place_is_refused(tmp_path: Path, place: str, where: str) -> Non
     layout = checkout(tmp_path / "here", **{"01_one": made})
     with pytest.raises(ArtifactError, match=f"01_one: .*{where}.*a place of this machine stands in it"):
         harvest(layout)
-    assert not layout.results.exists()
+    assert not layout.reference.exists()
 
 
 def test_what_only_looks_like_a_place() -> None:
@@ -327,10 +327,10 @@ def test_the_real_chapters_are_harvested_whole(built_book, tmp_path: Path) -> No
 
     class Layout(ReferenceLayout):
         chapters = built_book.root / "book" / "chapters"
-        results = root / "results"
+        reference = root / "results"
 
     manifest = harvest(Layout(root))
-    found = reference.read(Layout.results)
+    found = reference.read(Layout.reference)
     labels = {label for path in (root / "notebooks").glob("*.ipynb") for label in unrun.labels(path)}
     assert {Path(file).stem for file in manifest["files"]} == labels
     assert {chapter["state"] for chapter in manifest["chapters"].values()} == {"complete"}
