@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 
@@ -85,14 +86,17 @@ def _book(arguments: argparse.Namespace) -> int:
 
 def _reference(arguments: argparse.Namespace) -> int:
     from polinb.book import find_layout, parse_settings
+    from polinb.reference import MANIFEST
     from polinb.reference_harvest import harvest
     from polinb.reference_run import ReferenceLayout, run_reference
 
     chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
     layout = ReferenceLayout(find_layout().root)
-    if not arguments.harvest_only:
+    if arguments.harvest_only:
+        harvest(layout)
+    else:
         run_reference(parse_settings(arguments.set), arguments.cut, chapters, layout)
-    manifest = harvest(layout)
+    manifest = json.loads((layout.reference / MANIFEST).read_text("utf-8"))
     done = [name for name, chapter in manifest["chapters"].items() if chapter["state"] == "complete"]
     print(
         f"book/reference: {len(manifest['files'])} files, {len(done)} of {len(manifest['chapters'])} chapters complete"

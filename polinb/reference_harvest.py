@@ -198,17 +198,18 @@ def _described(given: dict[str, Any], layout: ReferenceLayout) -> tuple[dict[str
 
 
 def _when(ran: Mapping[str, Path], records: Mapping[str, Any], store: Path) -> dict[str, Any]:
-    """Start and end by the files' times, seconds of all chapters, and what it ran on, as its results tell."""
+    """Start and end by the times of files and artifacts, seconds of all chapters, and what the last artifact ran on."""
     from polinb.artifacts import provenance
 
     ends = {name: _moment(path) for name, path in ran.items()}
-    start = min(end - timedelta(seconds=records[name]["seconds"]) for name, end in ends.items())
+    starts = [end - timedelta(seconds=records[name]["seconds"]) for name, end in ends.items()]
     told = sorted(filter(None, map(_provenance, store.glob("*/*/artifact.json"))), key=lambda each: str(each["date"]))
+    starts += [datetime.fromisoformat(each["date"]) - timedelta(seconds=each["seconds"]) for each in told]
     ran_on = dict(told[-1]) if told else provenance()
     for name in ("date", "seconds"):
         ran_on.pop(name, None)
     return {
-        "started": start.replace(microsecond=0).isoformat(),
+        "started": min(starts).replace(microsecond=0).isoformat(),
         "finished": max(ends.values()).isoformat(timespec="seconds"),
         "seconds": round(sum(record["seconds"] for record in records.values()), 1),
         "provenance": ran_on,
@@ -218,9 +219,10 @@ def _when(ran: Mapping[str, Path], records: Mapping[str, Any], store: Path) -> d
 def _provenance(record: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(record.read_text("utf-8"))["provenance"]
+        known = datetime.fromisoformat(found["date"]).tzinfo is not None and float(found["seconds"]) >= 0
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if isinstance(found, dict) and "date" in found else None
+    return dict(found) if known else None
 
 
 def _plan(root: Path) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from reference_made import MOMENT, SPEC, chapter, figure, picture, put, table, written
 
-from polinb import __main__, reference, reference_harvest, reference_table, unrun
+from polinb import __main__, book, reference, reference_harvest, reference_run, reference_table, unrun
 from polinb.data import load_data
 from polinb.errors import ArtifactError, DataError
 from polinb.params import profile_values
@@ -104,8 +104,8 @@ def test_cuts_in_force_and_where_it_ran(tmp_path: Path) -> None:
     layout = checkout(tmp_path / "here", **two(settings=settings))
     record = store_of(layout) / "variant" / "x" / "artifact.json"
     for place, date, cpus in (
-        (record, "2026-01-02T00:00:00", 7),
-        (record.parents[1] / "y" / "artifact.json", "2026-01-01", 9),
+        (record, "2025-06-15T12:00:00+00:00", 7),
+        (record.parents[1] / "y" / "artifact.json", "2025-06-15T11:00:00+00:00", 9),
     ):
         place.parent.mkdir(parents=True)
         facts = {
@@ -123,6 +123,7 @@ def test_cuts_in_force_and_where_it_ran(tmp_path: Path) -> None:
     manifest = harvest(layout)
     assert [cut["name"] for cut in manifest["cuts"]] == [cut.name for cut in cuts() if cut in chosen]
     assert manifest["cuts"][0].keys() == {"name", "full", "taken", "why"}
+    assert manifest["started"] == "2025-06-15T10:59:55+00:00", "what was computed ahead of the chapters counts"
     assert manifest["provenance"]["cpus"] == 7 and "seconds" not in manifest["provenance"]
     assert manifest["parameters"]["seed"] == 3 and manifest["parameters"]["epochs"] == 1.0
 
@@ -296,14 +297,30 @@ def test_what_only_looks_like_a_place() -> None:
 
 
 def test_the_command_harvests_alone(layout: ReferenceLayout, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    from polinb import book
-
     monkeypatch.setattr(book, "find_layout", lambda: layout)
     assert __main__.main(["reference", "--harvest-only"]) == 0
     assert capsys.readouterr().out == "book/reference: 6 files, 2 of 2 chapters complete\n"
     put(layout.chapters, "02_two", chapter("two", table(FRAME, "tbl-a")))
     assert __main__.main(["reference", "--harvest-only"]) == 1
     assert "labels must differ" in capsys.readouterr().err
+
+
+def test_a_run_ends_with_the_harvest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = checkout(tmp_path / "here", **two())
+    made = two()
+    shutil.rmtree(layout.chapters)
+
+    def run(where, name, parameters):
+        assert parameters["profile"] == "full" and where.chapters == layout.chapters
+        put(where.chapters, name, made[name])
+        return book.Chapter(name, 1.0, False)
+
+    monkeypatch.setattr(reference_run, "run_chapter", run)
+    reference_run.run_reference({}, "cpu", ["02_two"], layout)
+    found = reference.read(layout.reference)
+    assert [chapter["state"] for chapter in found.manifest["chapters"].values()] == ["missing", "complete"]
+    reference_run.run_reference({}, "cpu", None, layout)
+    assert reference.read(layout.reference).csv("tbl-a")
 
 
 def test_make_reference_passes_what_make_book_passes() -> None:
@@ -314,6 +331,8 @@ def test_make_reference_passes_what_make_book_passes() -> None:
     assert last.endswith(
         "python -m polinb reference --chapters '01_phenomenon' --set 'data=d e' --set 'seed=3' --set 'gamma=2'"
     )
+    refused = subprocess.run([*asked, "PROFILE=tiny"], cwd=root, capture_output=True, text=True, check=False)
+    assert refused.returncode and "make reference takes no PROFILE" in refused.stderr
     help_text = subprocess.run(["make", "help"], cwd=root, capture_output=True, text=True, check=True).stdout
     assert "make reference " in help_text
 
