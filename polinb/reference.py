@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from polinb.errors import ArtifactError
 FORMAT = 1
 MANIFEST = "manifest.json"
 FOLDER = "reference"  # in the book's folder
+SPEC = re.compile(r'<script type="application/json" class="polinb-spec">(.*?)</script>', re.S)  # of charts_base
 REMEDY = "take the committed one (git checkout book/reference), or harvest again (make reference)"
 
 

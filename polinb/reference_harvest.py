@@ -24,7 +24,7 @@ from polinb.answers import KEY
 from polinb.book import chapter_names
 from polinb.errors import ArtifactError
 from polinb.params import Params
-from polinb.reference import FORMAT, MANIFEST, seal
+from polinb.reference import FORMAT, MANIFEST, SPEC, seal
 from polinb.reference_places import Scrubber
 from polinb.reference_run import PROFILE, ReferenceLayout, cuts, store_of
 from polinb.sphinx_command import given_parameters
@@ -33,7 +33,6 @@ LIMIT = 25 * 2**20  # bytes of the whole folder
 PARTS = ("tables", "figures")
 PLAN = "book/reference_plan.md"
 _REMEDY = "run make reference again"
-_SPEC = re.compile(r'<script type="application/json" class="polinb-spec">(.*?)</script>', re.S)
 _PICTURE = re.compile(
     r'<img class="polinb-fallback"[^>]*? width="(\d+)" height="(\d+)" src="data:image/png;base64,([^"]*)"'
 )
@@ -114,7 +113,7 @@ def _contents(name: str, path: Path, scrub: Scrubber) -> Iterator[tuple[str, byt
                 where = f"{name}: table {label}"
                 yield f"tables/{label}.md", scrub.text(text[slice(*found[1])], where).encode()
                 yield f"tables/{label}.csv", scrub.text(base64.b64decode(link[1]).decode(), where).encode()
-            spec, picture = (pattern.search(_joined(shown.get("text/html"))) for pattern in (_SPEC, _PICTURE))
+            spec, picture = (pattern.search(_joined(shown.get("text/html"))) for pattern in (SPEC, _PICTURE))
             if figure and spec and picture:
                 label = str(figure["name"])
                 drawn = scrub.values(json.loads(spec[1]), f"{name}: figure {label}")

@@ -20,12 +20,21 @@ from docutils.statemachine import StringList
 from polinb import front, reference, reference_table, reference_words, unrun
 from polinb.errors import PolinbError
 from polinb.params import Params
-from polinb.reference import Reference
+from polinb.reference import SPEC, Reference
 from polinb.sphinx_command import given_parameters
 from polinb.sphinx_run import FOLDER, chapter_of
 
 OPEN = frozenset(
-    {"fig-coupling-right", "fig-patch-general", "fig-inhibit", "fig-gamma", "fig-beside", "fig-pareto", "fig-caft"}
+    {
+        "fig-coupling-right",
+        "fig-patch-general",
+        "fig-paper-inhibit",
+        "fig-gamma",
+        "fig-beside",
+        "fig-pareto",
+        "fig-group-patching",
+        "fig-caft",
+    }
 )
 """The main figures, whose counterparts are shown without a click."""
 PICTURES = "_reference"  # folder of the pages with the pictures
@@ -158,7 +167,7 @@ class Weave:
                 more.append(_details("The same table in the reference run", f"\n{other.body()}\n{link}\n"))
         label = cell.get("metadata", {}).get("mystnb", {}).get("figure", {}).get("name", "")
         figure = self._figure(label, label in OPEN) if label else ""
-        if figure:
+        if figure and _drawn(cell) != (self.found.figure(label) or {})["spec"]:
             more.append(_details("The same figure in the reference run", figure, label in OPEN))
         return more
 
@@ -229,6 +238,13 @@ def _markdown(cell: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """The Markdown outputs of a cell, each with the bundle it stands in."""
     bundles = [output.get("data", {}) for output in cell.get("outputs", [])]
     return [("".join(each["text/markdown"]), each) for each in bundles if "text/markdown" in each]
+
+
+def _drawn(cell: dict[str, Any]) -> Any:
+    """The specification of the chart that a cell shows; None if it shows none."""
+    shown = ("".join(output.get("data", {}).get("text/html", "")) for output in cell.get("outputs", []))
+    found = next(filter(None, map(SPEC.search, shown)), None)
+    return json.loads(found[1]) if found else None
 
 
 def _prose(text: str, identity: str) -> dict[str, Any]:

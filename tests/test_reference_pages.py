@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
@@ -41,8 +42,9 @@ def here(far: bool) -> dict:
         table(pd.DataFrame(shift), "tbl-near", "Near, $x^2$."),
         table(pd.DataFrame(numbers), "tbl-wide"),
         table(pd.DataFrame({"a": ["the same"]}), "tbl-same"),
-        figure("fig-gamma"),
-        figure("fig-shut", SPEC | {"description": 'Told by </script> & "quotes".'}),
+        figure("fig-gamma", SPEC | {"description": "Theirs." if far else "Ours."}),
+        figure("fig-same"),
+        figure("fig-shut", SPEC | {"description": 'Told by </script> & "quotes".', "width": 200 + far}),
         said,
     ]
     first = "Theirs | is **0.7**." if far else "Ours is **0.1**."
@@ -91,7 +93,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BeautifulSoup]:
     assert page and absent == ["03_three"]
     assert (root / "book" / "chapters" / "01_one.ipynb").read_bytes() == before, "what was executed stays as it is"
     html = page.parent
-    assert {path.name for path in (html / "_reference").iterdir()} == {"fig-gamma.png", "fig-shut.png", "fig-three.png"}
+    assert {path.name for path in (html / "_reference").iterdir()} == {
+        f"fig-{name}.png" for name in ("gamma", "same", "shut", "three")
+    }
     assert (html / "_reference" / "fig-three.png").read_bytes() == picture()
     found = {
         path.stem: BeautifulSoup(path.read_text("utf-8"), "html.parser") for path in (html / "chapters").glob("*.html")
@@ -143,7 +147,7 @@ def test_boxes_hold_the_rest(pages: dict[str, BeautifulSoup]) -> None:
 def test_references_to_what_this_build_does_not_have(pages: dict[str, BeautifulSoup]) -> None:
     """A cell of the reference run may name a table of a chapter that did not run here."""
     marked = pages["01_one"].select_one("table#tbl-marked")
-    assert texts(marked)[1] == ["see", "1", "2", "none", "(not run), Fig. 1.2"]
+    assert texts(marked)[1] == ["see", "1", "2", "none", "(not run), Fig. 1.3"]
 
 
 def test_the_note_tells_the_reference_runs_answer(pages: dict[str, BeautifulSoup]) -> None:
@@ -179,7 +183,7 @@ def test_the_page_of_the_reference_run(pages: dict[str, BeautifulSoup]) -> None:
     assert facts["Data"] == "bundled (540 prompts)" and facts["Chapters"] == "2 of 3 complete"
     assert facts["Time in the notebooks"] == "25 s" and "seed = 7" in facts["Set apart from that"]
     assert [row[1:] for row in texts(chapters)[1:]] == [
-        ["complete", "12 s", "4", "2"],
+        ["complete", "12 s", "4", "3"],
         ["missing", "–", "0", "0"],
         ["complete", "12 s", "1", "1"],
     ]
@@ -194,9 +198,7 @@ def test_the_page_of_the_reference_run(pages: dict[str, BeautifulSoup]) -> None:
 # --- without a build ---
 
 
-def app(root: Path, absent: frozenset[str] = frozenset()) -> object:
-    from types import SimpleNamespace
-
+def app(root: Path) -> SimpleNamespace:
     env = SimpleNamespace(note_dependency=lambda file: None)
     builder = SimpleNamespace(format="html")
     made = SimpleNamespace(srcdir=str(root / "book"), builder=builder, env=env)

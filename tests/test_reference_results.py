@@ -22,6 +22,7 @@ from polinb.reference_harvest import harvest
 from polinb.reference_run import ReferenceLayout, cuts, store_of
 from polinb.sphinx_reference import Weave
 
+NOTEBOOKS = list((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 FRAME = pd.DataFrame(
     {"topic": ["crime", "race"], "shift": ["0.10 [0.00, 0.20]", "–"], "n": [3, 4], "p": [0.123456789, None]}
 )
@@ -344,6 +345,9 @@ def test_the_real_chapters_are_harvested_whole(built_book, tmp_path: Path) -> No
     for name in ("book", "notebooks"):
         (root / name).symlink_to(built_book.root / name)
 
+    if built_book.given and len(list((root / "book" / "chapters").glob("*.ipynb"))) < len(NOTEBOOKS):
+        pytest.skip("POLINB_TEST_BOOK was built without some chapters")
+
     class Layout(ReferenceLayout):
         chapters = built_book.root / "book" / "chapters"
         reference = root / "results"
@@ -362,7 +366,4 @@ def test_the_real_chapters_are_harvested_whole(built_book, tmp_path: Path) -> No
         text = (Layout.chapters / f"{name}.ipynb").read_text("utf-8")
         woven = nbformat.reads(Weave(found, set(), "../").notebook(name, text), 4)
         nbformat.validate(woven)
-        figures = sum(file.endswith(".png") for file in manifest["chapters"][name]["files"])
-        assert len(woven.cells) == len(json.loads(text)["cells"]) + figures + 1, (
-            "its own figures and the note, no table twice"
-        )
+        assert len(woven.cells) == len(json.loads(text)["cells"]) + 1, "the note: what is the same is not shown twice"
