@@ -27,10 +27,11 @@ from polinb.params import Params
 from polinb.reference import FORMAT, MANIFEST, SPEC, seal
 from polinb.reference_places import Scrubber
 from polinb.reference_run import PROFILE, ReferenceLayout, cuts, store_of
-from polinb.sphinx_command import given_parameters
+from polinb.sphinx_command import given_parameters, showable
 
 LIMIT = 25 * 2**20  # bytes of the whole folder
 PARTS = ("tables", "figures")
+WITHHELD = "(a place, not shown)"
 PLAN = "book/reference_plan.md"
 _REMEDY = "run make reference again"
 _PICTURE = re.compile(
@@ -193,6 +194,11 @@ def _described(given: dict[str, Any], layout: ReferenceLayout) -> tuple[dict[str
     places = {str(layout.root): "", str(layout.root.parent): "", str(Path.home()): "", str(store_of(layout)): ""}
     if local:
         places |= {path: loaded.name, str(place.resolve()): loaded.name}
+    for name, value in params.items():
+        if name != "data" and not showable(value):
+            texts = value if isinstance(value, list) else [value]
+            places |= {text: Path(text).name for text in texts if not showable(text) and "://" not in text}
+            params[name] = [text if showable(text) else WITHHELD for text in texts] if texts is value else WITHHELD
     return params | {"data": loaded.name}, data, Scrubber(places)
 
 

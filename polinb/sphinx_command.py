@@ -49,7 +49,7 @@ def read_run(notebook: Path) -> Run:
         for name, value in given.items()
         if name in Params.model_fields and value is not None and value != usual.get(name)
     }
-    settings = {name: value for name, value in sorted(differs.items()) if _showable(value)}
+    settings = {name: value for name, value in sorted(differs.items()) if showable(value)}
     return Run(profile, settings, tuple(sorted(set(differs) - set(settings))))
 
 
@@ -114,10 +114,10 @@ def _assigned(source: str) -> dict[str, Any]:
     return found
 
 
-def _showable(value: Any) -> bool:
+def showable(value: Any) -> bool:
     """Whether a value may stand on a page: plain, no place on a machine, no address, nothing like a secret."""
     if isinstance(value, list):
-        return all(_showable(item) and not isinstance(item, list) for item in value)
+        return all(showable(item) and not isinstance(item, list) for item in value)
     if isinstance(value, str):
         return value.isprintable() and len(value) <= 300 and not (_PLACE.search(value) or _SECRET.search(value))
     return isinstance(value, (bool, int, float))

@@ -261,6 +261,17 @@ def test_the_data_appear_by_their_name_only(tmp_path: Path) -> None:
         harvest(layout)
 
 
+def test_other_parameters_that_name_a_place(tmp_path: Path) -> None:
+    given = 'profile = "tiny"\nmodel = "../their/model"\nstatements = ["compass", "../their/list.jsonl"]'
+    named = pd.DataFrame({"model": ["../their/model"], "n": [1]})
+    layout = checkout(tmp_path / "here", **{"01_one": chapter("one", table(named, "tbl-a"), settings=given)})
+    params = harvest(layout)["parameters"]
+    assert params["model"] == reference_harvest.WITHHELD
+    assert params["statements"] == ["compass", reference_harvest.WITHHELD]
+    assert not [file for file, content in everything(layout.reference).items() if b"their" in content]
+    assert reference.read(layout.reference).csv("tbl-a").split()[1] == "model,1"
+
+
 @pytest.mark.parametrize(
     "place", ["/home/someone/data", "/mnt/disk/x.json", "C:\\Users\\someone", "~/models/x", "(/tmp/abc)"]
 )

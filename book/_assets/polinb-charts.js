@@ -341,9 +341,14 @@
     return figure ? figure.id : "figure-" + (charts.indexOf(element) + 1);
   }
 
-  // What a reader calls it: "figure 3.1", out of the caption; empty where there is none.
+  // What a reader calls it: "figure 3.1", out of the caption; empty where there is none. The reference run's figure
+  // has no number of its own.
   function title(element) {
     const figure = element.closest("figure");
+    if (figure && figure.matches(".polinb-reference-figure")) {
+      const own = document.getElementById(figure.id.replace(/-reference$/, ""));
+      return ((own && title(own)) || "figure") + " of the reference run";
+    }
     const number = figure && figure.querySelector(".caption-number");
     const digits = number && number.textContent.match(/[\d.]*\d/);
     return digits ? "figure " + digits[0] : "";

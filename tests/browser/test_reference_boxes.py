@@ -21,10 +21,12 @@ def folder(tmp_path_factory):
     (root / "vega-bundle.js").write_text(vendor.vega_bundle(), "utf-8")
     for name in ("polinb-charts.js", "polinb-charts.css", "polinb-reference.css"):
         (root / name).write_bytes((ASSETS / name).read_bytes())
-    own = figure("fig-heat", charts.coupling_heatmap(cells()))
+    number = '<span class="caption-number">Fig. 3.2</span>'
+    own = figure("fig-heat", charts.coupling_heatmap(cells())).replace("<figcaption>", f"<figcaption>{number}")
     picture = re.search(r"base64,([^\"]+)", own)[1]
     (root / "heat.png").write_bytes(base64.b64decode(picture))
     other = own.replace("polinb-vega", "polinb-later").replace('id="fig-heat"', 'id="fig-heat-reference"')
+    other = other.replace("<figure ", '<figure class="polinb-reference-figure" ').replace(number, "")
     other = re.sub(r'src="data:[^"]+"', 'loading=lazy src="heat.png"', other)
     box = f'<details class="polinb-reference"><summary>The same figure</summary>\n{other}\n</details>'
     style = '<link rel="stylesheet" href="polinb-reference.css">'
@@ -48,6 +50,8 @@ def test_a_box_draws_its_chart_when_it_is_opened(visit, folder, width):
     assert other["width"] > 150 and abs(other["height"] - own["height"]) < 60
     assert other["x"] + other["width"] <= width, "as wide as the page lets it be"
     assert not tab.locator(f"{LATER} img").is_visible() and tab.locator(f"{LATER} .polinb-tools").is_visible()
+    label = tab.locator(f"{LATER} button[data-kind=csv]").get_attribute("aria-label")
+    assert label == "Save figure 3.2 of the reference run as CSV"
     name, content = saved(tab, "fig-heat-reference", "csv")
     assert name == "fig-heat-reference.csv" and content
     seen.assert_clean()
