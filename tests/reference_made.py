@@ -16,10 +16,14 @@ import nbformat
 import pandas as pd
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from polinb.reference_run import ReferenceLayout
 from polinb.tables import numbered_table
 
 PLACE = "{glue:md}`answer:myst`"
 FACTS = "```{admonition} This run\n:class: note\nProfile and so on.\n```"
+FRAME = pd.DataFrame(
+    {"topic": ["crime", "race"], "shift": ["0.10 [0.00, 0.20]", "–"], "n": [3, 4], "p": [0.123456789, None]}
+)
 MOMENT = 1_750_000_000.0
 SPEC = {
     "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
@@ -110,3 +114,29 @@ def put(folder: Path, name: str, notebook: Any, finished: bool = True) -> Path:
     path.with_suffix(".json").write_text(json.dumps(record))
     os.utime(path, (MOMENT, MOMENT))
     return path
+
+
+def checkout(root: Path, **notebooks: Any) -> ReferenceLayout:
+    """A checkout whose reference run ended with these chapters."""
+    (root / "book").mkdir(parents=True)
+    (root / "notebooks").mkdir()
+    files = "".join(f"- file: chapters/{name}\n" for name in notebooks)
+    (root / "book" / "_toc.yml").write_text(f"format: jb-book\nroot: index\nchapters:\n{files}")
+    layout = ReferenceLayout(root)
+    for name, made in notebooks.items():
+        nbformat.write(written(made), root / "notebooks" / f"{name}.ipynb")
+        put(layout.chapters, name, made)
+    return layout
+
+
+def two(**settings: str) -> dict[str, Any]:
+    """Two chapters with three tables and figures."""
+    return {
+        "01_one": chapter("one", table(FRAME, "tbl-a"), figure("fig-a"), first="One | is **0.5**.", **settings),
+        "02_two": chapter("two", table(FRAME.head(1), "tbl-b"), first="Two.", **settings),
+    }
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """Content of all files below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
