@@ -36,7 +36,7 @@ def note(reference: Reference, name: str) -> str:
         f"tokens. Run on {_day(reference)}. {{ref}}`More on it <{PAGE}>`: all its answers, and what was cut."
     )
     warning = "" if chapter["state"] == "complete" else "This chapter is **not finished** in it."
-    lines = [f"Its answer to this chapter's question: {first}" if first else "", typeset(sizes), warning]
+    lines = [f"Its answer to this chapter's question: “{first}”" if first else "", typeset(sizes), warning]
     return _admonition([line for line in lines if line])
 
 
@@ -61,7 +61,8 @@ def _run(reference: Reference) -> str:
     apart = {each["name"] for each in m["cuts"]} | {"profile", "data"}
     more = {name: value for name, value in p.items() if name not in apart and value != full.get(name)}
     card = f", {escape(where['gpu'])}" if where.get("gpu") else ", no graphics card"
-    threads = f", {where['threads']} threads" if where.get("threads") else ""
+    many = where.get("threads", 0)
+    threads = f", {many} thread{'' if many == 1 else 's'}" if many else ""
     done = sum(chapter["state"] == "complete" for chapter in m["chapters"].values())
     facts = {
         "Profile": f"`{m['profile']}`"
@@ -88,7 +89,7 @@ def _cuts(reference: Reference) -> str:
     if not rows:
         return "Nothing was cut: every parameter has its value of the profile."
     lines = [f"| `{r['name']}` | {_value(r['full'])} | {_value(r['taken'])} | {escape(r['why'])} |" for r in rows]
-    return "\n".join(["| parameter | full | taken | why |", "| :--- | ---: | ---: | :--- |", *lines])
+    return "\n".join(["| parameter | full | taken | why |", "| :--- | :--- | :--- | :--- |", *lines])
 
 
 def _chapters(reference: Reference) -> str:
