@@ -248,6 +248,7 @@ def test_the_words_for_a_cut_run() -> None:
     run = reference_words.part(found, "run", {})
     assert (
         "10 h 0 min" in run
+        and "1 thread, no graphics card" in run
         and "commit `0123456789ab`" in run
         and "Set apart" not in run
         and "6 900 prompts" in run.replace("\u202f", " ").replace("\u2009", " ").replace("\u00a0", " ")
