@@ -1,7 +1,7 @@
 # make book   executes the notebooks and builds the book        make test   lint, types and tests
 # Both make their own environment first. Works with GNU make 3.81 and later (macOS has 3.81).
 .DEFAULT_GOAL := help
-.PHONY: help setup book dag dry-run lab app test bench bench-env lint types fmt lock audit hooks clean distclean
+.PHONY: help setup book reference dag dry-run lab app test bench bench-env lint types fmt lock audit hooks clean distclean
 .SUFFIXES:
 
 VENV ?= .venv
@@ -28,6 +28,7 @@ stage = @echo "== $(1)"; $(2) || { echo "== make $@: the stage '$(1)' failed" >&
 
 help:
 	@echo 'make book        execute all notebooks, build the book (_build/html/index.html); see below'
+	@echo 'make reference   run every chapter for the committed reference results (hours); goes on where it was stopped'
 	@echo 'make dry-run     list what make book JOBS=… would run; make dag: draw it (OUT=_build/dag.dot, .mmd or .svg)'
 	@echo 'make test        ruff, mypy, pytest (with a browser); TESTS="-k pnlac" or TESTS="-m slow" is passed to pytest'
 	@echo 'make lab         the live lab in JupyterLab; make app: the lab alone, in Voilà; PORT=… changes the port'
@@ -55,6 +56,12 @@ setup:
 book: setup
 	$(if $(strip $(strays)),@echo 'polinb: not taken from the environment: $(strip $(strays)). Write them after make book.' >&2)
 	@$(BIN)/python -m polinb book --profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) $(strip $(chapters) $(jobs) $(settings))
+
+# The profile is full; what a computer without a card leaves out of it: polinb/resources/reference/cpu.toml.
+reference: setup
+	$(foreach name,PROFILE JOBS,$(if $(call given,$(name)),$(error make reference takes no $(name): the profile is full)))
+	$(if $(strip $(strays)),@echo 'polinb: not taken from the environment: $(strip $(strays)). Write them after make reference.' >&2)
+	@$(BIN)/python -m polinb reference $(strip $(chapters) $(settings))
 
 dag dry-run: setup
 	@$(BIN)/python -m polinb workflow $(if $(filter dag,$@),--dag $(if $(call given,OUT),$(call quote,$(OUT)),_build/dag.dot),--dry-run) \

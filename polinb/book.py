@@ -24,6 +24,7 @@ from typing import Any
 
 import yaml
 
+from polinb import reference
 from polinb.book_guard import ends_with_parent, set_aside, sockets
 from polinb.errors import ParameterError, PolinbError
 from polinb.params import Params
@@ -73,6 +74,11 @@ class Layout:
     def failed(self) -> Path:
         """A notebook while it runs, and what is left of it if it fails."""
         return self.chapters / "failed"
+
+    @property
+    def reference(self) -> Path:
+        """Committed results of the reference run."""
+        return self.root / "book" / reference.FOLDER
 
     @property
     def vendor(self) -> Path:
@@ -141,6 +147,7 @@ def make_book(
     Raises:
         ParameterError: before anything runs, for a wrong parameter or chapter.
         BookError: a chapter failed, or the pages have a warning or an error.
+        ArtifactError: the committed results of the reference run are damaged.
     """
     from filelock import FileLock, Timeout
 
@@ -149,6 +156,7 @@ def make_book(
     settings = dict(settings or {})
     Params.from_profile(profile, **settings)
     layout = layout or find_layout()
+    reference.check(layout.reference)
     every = chapter_names(layout)
     core = core_names(layout)
     wanted = _chosen(every, core, chapters)
@@ -287,6 +295,7 @@ def fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
 
 def build_pages(layout: Layout) -> Path:
     """The pages from ``book/``, from scratch, every warning an error; path of the first page."""
+    reference.check(layout.reference)
     for name in ("html", ".doctrees", "jupyter_execute"):
         shutil.rmtree(layout.build / name, ignore_errors=True)
     command = [sys.executable, "-c", ends_with_parent("from jupyter_book.cli.main import main; main()")]

@@ -41,11 +41,6 @@ class ReferenceLayout(Layout):
         """Chapters as executed by the reference run."""
         return self.root / "_build" / "reference" / "chapters"
 
-    @property
-    def results(self) -> Path:
-        """What is committed of it."""
-        return self.root / "book" / "reference"
-
 
 def cuts() -> list[Cut]:
     """What a computer without a card leaves out, in the order of the file."""
@@ -92,7 +87,7 @@ def run_reference(
     chapters: Sequence[str] | None = None,
     layout: ReferenceLayout | None = None,
 ) -> list[Chapter]:
-    """Run the chapters that are not done yet; called again, it goes on where it was stopped.
+    """Run the chapters that are not done yet, and harvest; called again, it goes on where it was stopped.
 
     Args:
         given: parameters that differ from the profile and its cuts, such as ``data``.
@@ -104,6 +99,8 @@ def run_reference(
         BookError: a chapter failed; those done stay done.
     """
     from filelock import FileLock, Timeout
+
+    from polinb.reference_harvest import harvest
 
     settings, applied = settings_of(cut, dict(given or {}))
     layout = layout or ReferenceLayout(find_layout().root)
@@ -133,4 +130,5 @@ def run_reference(
             os.environ.pop("POLINB_STORE")
         else:
             os.environ["POLINB_STORE"] = before
+    harvest(layout)
     return done

@@ -39,14 +39,7 @@ class Run:
 
 def read_run(notebook: Path) -> Run:
     """The parameters with which an executed notebook ran; a notebook that has none ran with the defaults."""
-    given: dict[str, Any] = {}
-    try:
-        cells = json.loads(notebook.read_text("utf-8"))["cells"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return Run()
-    for cell in cells:
-        if "injected-parameters" in cell.get("metadata", {}).get("tags", []):
-            given |= _assigned("".join(cell["source"]))
+    given = given_parameters(notebook)
     profile = given.pop("profile", "quick")
     if profile not in PROFILES:
         return Run()
@@ -56,8 +49,21 @@ def read_run(notebook: Path) -> Run:
         for name, value in given.items()
         if name in Params.model_fields and value is not None and value != usual.get(name)
     }
-    settings = {name: value for name, value in sorted(differs.items()) if _showable(value)}
+    settings = {name: value for name, value in sorted(differs.items()) if showable(value)}
     return Run(profile, settings, tuple(sorted(set(differs) - set(settings))))
+
+
+def given_parameters(notebook: Path) -> dict[str, Any]:
+    """Names and values that papermill wrote into an executed notebook; none if it cannot be read."""
+    given: dict[str, Any] = {}
+    try:
+        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    for cell in cells:
+        if "injected-parameters" in cell.get("metadata", {}).get("tags", []):
+            given |= _assigned("".join(cell["source"]))
+    return given
 
 
 def papermill_command(notebook: str, run: Run) -> str:
@@ -108,10 +114,10 @@ def _assigned(source: str) -> dict[str, Any]:
     return found
 
 
-def _showable(value: Any) -> bool:
+def showable(value: Any) -> bool:
     """Whether a value may stand on a page: plain, no place on a machine, no address, nothing like a secret."""
     if isinstance(value, list):
-        return all(_showable(item) and not isinstance(item, list) for item in value)
+        return all(showable(item) and not isinstance(item, list) for item in value)
     if isinstance(value, str):
         return value.isprintable() and len(value) <= 300 and not (_PLACE.search(value) or _SECRET.search(value))
     return isinstance(value, (bool, int, float))

@@ -36,7 +36,7 @@ def add_box(app: Any, doctree: Any, page: str) -> None:
     """Handler of ``doctree-resolved``: put the box below a chapter's opening paragraphs."""
     from docutils import nodes
 
-    name = _chapter(app, page)
+    name = chapter_of(app, page)
     sections = [node for node in doctree.children if isinstance(node, nodes.section)]
     if app.builder.format != "html" or not name or not sections:
         return
@@ -60,7 +60,7 @@ def copy_notebooks(app: Any, failure: Exception | None) -> None:
         return
     target = Path(app.outdir) / DOWNLOADS
     for page in sorted(app.env.found_docs):
-        name = _chapter(app, page)
+        name = chapter_of(app, page)
         if name:
             target.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(Path(app.srcdir).parent / "notebooks" / f"{name}.ipynb", target / f"{name}.ipynb")
@@ -153,7 +153,7 @@ def _link(address: str, text: str) -> str:
     return f'<a class="polinb-launch" href="{html.escape(address)}" rel="noopener noreferrer">{text}</a>'
 
 
-def _chapter(app: Any, page: str) -> str:
+def chapter_of(app: Any, page: str) -> str:
     """Name of the notebook behind a page; empty if the page is no chapter."""
     name = page.removeprefix(FOLDER)
     notebook = Path(app.srcdir).parent / "notebooks" / f"{name}.ipynb"

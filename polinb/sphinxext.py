@@ -1,4 +1,4 @@
-"""What the book asks of Sphinx beyond its configuration: a box on each chapter, descriptions, API links, less weight.
+"""What the book asks of Sphinx beyond its configuration: boxes, the reference run, API links, less weight.
 
 Jupyter Book 1.x always loads sphinx-thebe, whose script throws on every page and would fetch code from
 another host. It is taken out of each page here.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from polinb import sphinx_api, sphinx_meta, sphinx_run, sphinx_speed, sphinx_theme
+from polinb import sphinx_api, sphinx_meta, sphinx_reference, sphinx_run, sphinx_speed, sphinx_theme
 
 
 def drop_thebe(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
@@ -36,4 +36,5 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", sphinx_theme.name_summaries, priority=900)
     sphinx_api.connect(app)
+    sphinx_reference.connect(app)
     return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}

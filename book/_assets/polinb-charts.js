@@ -1,6 +1,7 @@
 // Draws the charts of a page from the specification beside each, as they come near the screen, and puts a toolbar
 // under them: saving as SVG, PNG, CSV and LaTeX, and pointing out one series. Where drawing fails the picture stays.
 // window.polinbDrawAll() draws every chart and gives a promise; element.dataset.state is drawing, ready or error.
+// What stands in a closed box (class polinb-later) has no width yet: it becomes a chart when its box is opened.
 (function () {
   "use strict";
 
@@ -340,19 +341,34 @@
     return figure ? figure.id : "figure-" + (charts.indexOf(element) + 1);
   }
 
-  // What a reader calls it: "figure 3.1", out of the caption; empty where there is none.
+  // What a reader calls it: "figure 3.1", out of the caption; empty where there is none. The reference run's figure
+  // has no number of its own.
   function title(element) {
     const figure = element.closest("figure");
+    if (figure && figure.matches(".polinb-reference-figure")) {
+      const own = document.getElementById(figure.id.replace(/-reference$/, ""));
+      return ((own && title(own)) || "figure") + " of the reference run";
+    }
     const number = figure && figure.querySelector(".caption-number");
     const digits = number && number.textContent.match(/[\d.]*\d/);
     return digits ? "figure " + digits[0] : "";
   }
 
   function all() {
-    return Promise.all(charts.map(draw));
+    return Promise.all(charts.filter((element) => !element.closest("details:not([open])")).map(draw));
+  }
+
+  function opened(event) {
+    if (!event.target.matches("details[open]")) return;
+    for (const element of event.target.querySelectorAll("div.polinb-later")) {
+      element.classList.replace("polinb-later", "polinb-vega");
+      charts.push(element);
+      draw(element);
+    }
   }
 
   function start() {
+    document.addEventListener("toggle", opened, true); // it does not bubble
     charts = [...document.querySelectorAll("div.polinb-vega")];
     for (const element of charts) {
       const caption = element.closest("figure") && element.closest("figure").querySelector(".caption-text");

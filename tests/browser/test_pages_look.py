@@ -21,7 +21,7 @@ CUT = """() => {
     stops: [...document.querySelectorAll("mjx-container:not([display])")].filter((e) => e.tabIndex >= 0).length,
   };
 }"""
-FRAMES = """() => [...document.querySelectorAll("div.polinb-app, div.polinb-vega")].map((e) => {
+FRAMES = """() => [...document.querySelectorAll(".output :is(div.polinb-app, div.polinb-vega)")].map((e) => {
   const out = e.closest(".output"), style = getComputedStyle(out);
   return [e.className, style.padding, style.backgroundColor].join(" | ");
 })"""

@@ -1,0 +1,142 @@
+"""Executed chapters made by hand, with the real tables and charts, for the tests of the reference run's results."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from polinb.reference_run import ReferenceLayout
+from polinb.tables import numbered_table
+
+PLACE = "{glue:md}`answer:myst`"
+FACTS = "```{admonition} This run\n:class: note\nProfile and so on.\n```"
+FRAME = pd.DataFrame(
+    {"topic": ["crime", "race"], "shift": ["0.10 [0.00, 0.20]", "–"], "n": [3, 4], "p": [0.123456789, None]}
+)
+MOMENT = 1_750_000_000.0
+SPEC = {
+    "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+    "description": "Two dots.",
+    "data": {"name": "d"},
+    "datasets": {"d": [{"x": 1.0, "name": "a"}, {"x": 2.0, "name": "b"}]},
+    "mark": {"type": "point", "tooltip": True},
+    "encoding": {"x": {"field": "x", "type": "quantitative"}, "y": {"field": "name", "type": "nominal"}},
+    "usermeta": {"polinb": {"columns": [["name", "name"], ["x", "x"]], "highlight": None, "fit": True}},
+}
+
+
+def picture() -> bytes:
+    """A PNG of 3 × 2 white pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    rows = zlib.compress((b"\0" + b"\xff" * 9) * 2)
+    head = struct.pack(">IIBBBBB", 3, 2, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def table(frame: pd.DataFrame, label: str, caption: str = "A table.", **options: Any) -> Any:
+    """A cell that shows a numbered table."""
+    text = numbered_table(frame, label, caption, **options).data
+    shown = new_output("display_data", data={"text/markdown": text, "text/plain": "x"})
+    metadata = {"mystnb": {"markdown_format": "myst"}, "tags": ["remove-input"]}
+    return new_code_cell(f'1  # "{label}"', outputs=[shown], metadata=metadata)
+
+
+def figure(label: str, spec: dict[str, Any] | None = None, caption: str = "A figure.") -> Any:
+    """A cell that shows a chart as the book does."""
+    text = json.dumps(spec or SPEC, separators=(",", ":")).replace("<", "\\u003c")
+    body = (
+        f'<div class="polinb-vega"><script type="application/json" class="polinb-spec">{text}</script>'
+        '<img class="polinb-fallback" alt="Two dots." width="300" height="200" '
+        f'src="data:image/png;base64,{base64.b64encode(picture()).decode()}"></div>'
+    )
+    shown = new_output("display_data", data={"text/html": body, "text/plain": "x"})
+    metadata = {"mystnb": {"figure": {"name": label, "caption": caption}}, "tags": ["remove-input"]}
+    return new_code_cell("2", outputs=[shown], metadata=metadata)
+
+
+def chapter(name: str, *cells: Any, first: str = "It is so.", settings: str = 'profile = "tiny"') -> Any:
+    """A whole executed chapter: question, parameters, facts, the cells, the answer."""
+    run = {"profile": "tiny", "model": "tiny:llama", "first": first}
+    answer = new_output(
+        "display_data",
+        data={"text/markdown": f"{first} And more.", "text/plain": "x"},
+        metadata={"scrapbook": {"name": "answer", "mime_prefix": ""}, "polinb": run},
+    )
+    facts = new_output("execute_result", data={"text/markdown": FACTS, "text/plain": "x"}, execution_count=1)
+    myst = {"mystnb": {"markdown_format": "myst"}}
+    made = new_notebook(
+        cells=[
+            new_markdown_cell(f"(sec-{re.sub('[^a-z]', '', name)})=\n# Chapter {name}\n\n**Answer.** {PLACE}"),
+            new_code_cell('profile = "quick"', metadata={"tags": ["parameters"]}),
+            new_code_cell(settings, metadata={"tags": ["injected-parameters", "hide-input"]}),
+            new_code_cell("facts", outputs=[facts], metadata={**myst, "tags": ["remove-input"]}),
+            *cells,
+            new_code_cell("answer", outputs=[answer], metadata={**myst, "tags": ["remove-cell"]}),
+        ],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+    )
+    for number, cell in enumerate(made.cells):
+        cell["id"] = f"c{number}"
+    return made
+
+
+def written(notebook: Any) -> Any:
+    """The same as it was before it ran."""
+    fresh = nbformat.from_dict(json.loads(json.dumps(notebook)))
+    fresh.cells = [cell for cell in fresh.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    for cell in fresh.cells:
+        if cell.cell_type == "code":
+            cell.outputs = []
+    return fresh
+
+
+def put(folder: Path, name: str, notebook: Any, finished: bool = True) -> Path:
+    """Write an executed chapter and its record, at a fixed moment."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.ipynb"
+    path.write_text(nbformat.writes(notebook), "utf-8")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    record = {"fingerprint": "f" if finished else "", "sha256": digest, "seconds": 12.5}
+    path.with_suffix(".json").write_text(json.dumps(record))
+    os.utime(path, (MOMENT, MOMENT))
+    return path
+
+
+def checkout(root: Path, **notebooks: Any) -> ReferenceLayout:
+    """A checkout whose reference run ended with these chapters."""
+    (root / "book").mkdir(parents=True)
+    (root / "notebooks").mkdir()
+    files = "".join(f"- file: chapters/{name}\n" for name in notebooks)
+    (root / "book" / "_toc.yml").write_text(f"format: jb-book\nroot: index\nchapters:\n{files}")
+    layout = ReferenceLayout(root)
+    for name, made in notebooks.items():
+        nbformat.write(written(made), root / "notebooks" / f"{name}.ipynb")
+        put(layout.chapters, name, made)
+    return layout
+
+
+def two(**settings: str) -> dict[str, Any]:
+    """Two chapters with three tables and figures."""
+    return {
+        "01_one": chapter("one", table(FRAME, "tbl-a"), figure("fig-a"), first="One | is **0.5**.", **settings),
+        "02_two": chapter("two", table(FRAME.head(1), "tbl-b"), first="Two.", **settings),
+    }
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """Content of all files below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
