@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 
@@ -50,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     reference.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
     reference.add_argument("--cut", default="auto", help="none, cpu, or auto (default): cpu where no card is")
     reference.add_argument("--chapters", metavar="A,B", help="names without .ipynb; default: all")
-    reference.add_argument("--harvest-only", action="store_true", help="only write book/reference from what ran")
+    reference.add_argument("--harvest-only", action="store_true", help="only take tables and figures from what ran")
     reference.set_defaults(run=_reference)
 
     reference_command.add(commands)
@@ -87,21 +86,21 @@ def _book(arguments: argparse.Namespace) -> int:
 
 
 def _reference(arguments: argparse.Namespace) -> int:
-    from polinb.book import find_layout, parse_settings
-    from polinb.reference import MANIFEST
+    from polinb.book import parse_settings
     from polinb.reference_harvest import harvest
-    from polinb.reference_run import ReferenceLayout, run_reference
+    from polinb.reference_run import layout_of, run_reference
 
     chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
-    layout = ReferenceLayout(find_layout().root)
-    if arguments.harvest_only:
-        harvest(layout)
-    else:
-        run_reference(parse_settings(arguments.set), arguments.cut, chapters, layout)
-    manifest = json.loads((layout.reference / MANIFEST).read_text("utf-8"))
+    settings = parse_settings(arguments.set)
+    layout = layout_of(settings)
+    if not arguments.harvest_only:
+        run_reference(settings, arguments.cut, chapters, layout)
+        print(reference_command.write_raw(settings, arguments.cut))
+    manifest = harvest(layout)  # counts the raw data, too
     done = [name for name, chapter in manifest["chapters"].items() if chapter["state"] == "complete"]
     print(
-        f"book/reference: {len(manifest['files'])} files, {len(done)} of {len(manifest['chapters'])} chapters complete"
+        f"{layout.reference.relative_to(layout.root)}: {len(manifest['files'])} files, "
+        f"{len(done)} of {len(manifest['chapters'])} chapters complete"
     )
     return 0
 

@@ -37,14 +37,13 @@ def write_raw(given: Mapping[str, Any], cut: str = "auto") -> str:
         ParameterError, ArtifactError, DataError: as in :func:`polinb.reference_raw.export`.
     """
     from polinb.artifacts import Store
-    from polinb.book import find_layout
     from polinb.params import Params
     from polinb.reference_raw import export, sizes
-    from polinb.reference_run import PROFILE, ReferenceLayout, settings_of, store_of
+    from polinb.reference_run import PROFILE, layout_of, settings_of, store_of
 
-    layout = ReferenceLayout(find_layout().root)
     settings, _ = settings_of(cut, given)
-    return sizes(export(Store(store_of(layout)), Params.from_profile(PROFILE, **settings), layout.results / "raw"))
+    layout = layout_of(settings)
+    return sizes(export(Store(store_of(layout)), Params.from_profile(PROFILE, **settings), layout.reference / "raw"))
 
 
 def _raw(arguments: argparse.Namespace) -> int:
@@ -57,7 +56,6 @@ def _raw(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from polinb.book import find_layout, parse_settings
     from polinb.reference_check import reference_check
-    from polinb.reference_run import ReferenceLayout
 
     try:
         share = float(arguments.share)
@@ -66,7 +64,7 @@ def _check(arguments: argparse.Namespace) -> int:
     seed = arguments.seed
     if seed is not None and not (seed.isascii() and seed.isdigit()):
         raise ParameterError("--seed", seed, "a whole number from 0")
-    folder = ReferenceLayout(find_layout().root).results
+    folder = find_layout().reference
     settings = parse_settings(arguments.set)
     wrong = reference_check(folder, settings, share, None if seed is None else int(seed), arguments.tables_only)
     return 1 if wrong else 0

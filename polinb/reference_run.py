@@ -7,6 +7,7 @@ Without a card the profile is cut to what a computer of two cores does in some h
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from polinb.book import BookError, Chapter, Layout, chapter_names, find_layout, run_chapter
+from polinb.book import BookError, Chapter, Layout, chapter_names, core_names, find_layout, run_chapter
 from polinb.errors import ParameterError
 from polinb.params import Params, profile_values
 
@@ -34,12 +35,36 @@ class Cut:
 
 @dataclass(frozen=True)
 class ReferenceLayout(Layout):
-    """A checkout whose reference run is kept apart from ``make book``."""
+    """A checkout whose reference run is kept apart from ``make book``.
+
+    Attributes:
+        model: empty for the profile's own model, whose results are committed; else a folder name of another one.
+    """
+
+    model: str = ""
+
+    @property
+    def place(self) -> Path:
+        """Where the run works."""
+        return self.build / "reference" / self.model
 
     @property
     def chapters(self) -> Path:
         """Chapters as executed by the reference run."""
-        return self.root / "_build" / "reference" / "chapters"
+        return self.place / "chapters"
+
+    @property
+    def reference(self) -> Path:
+        """Its small results: in the book for the profile's own model, beside its chapters for another."""
+        return self.place / "results" if self.model else super().reference
+
+
+def layout_of(settings: Mapping[str, Any], root: Path | None = None) -> ReferenceLayout:
+    """Where the reference run with these parameters works, and where its results go."""
+    given = settings.get("model")
+    same = given in (None, profile_values(PROFILE)["model"])
+    name = "" if same else re.sub(r"[^a-z0-9]+", "-", str(given).lower()).strip("-")[-80:] or "model"
+    return ReferenceLayout(root or find_layout().root, name)
 
 
 def cuts() -> list[Cut]:
@@ -92,7 +117,7 @@ def run_reference(
     Args:
         given: parameters that differ from the profile and its cuts, such as ``data``.
         cut: as in :func:`settings_of`.
-        chapters: names of notebooks; None: all.
+        chapters: names of notebooks; ``["core"]``: those of the paper; None or ``["all"]``: all.
 
     Raises:
         ParameterError: before anything runs.
@@ -103,12 +128,13 @@ def run_reference(
     from polinb.reference_harvest import harvest
 
     settings, applied = settings_of(cut, dict(given or {}))
-    layout = layout or ReferenceLayout(find_layout().root)
+    layout = layout or layout_of(settings)
     every = chapter_names(layout)
-    wanted = list(chapters or every)
+    groups = {"all": every, "core": core_names(layout)}
+    wanted = [name for each in chapters or ["all"] for name in groups.get(each, [each])]
     for name in wanted:
         if name not in every:
-            raise ParameterError("chapters", name, ", ".join(every))
+            raise ParameterError("chapters", name, ", ".join(["core", "all", *every]))
     for each in applied:
         print(f"cut: {each.name} = {each.taken} (full: {each.full}): {each.why}", flush=True)
     store = store_of(layout)
@@ -117,7 +143,7 @@ def run_reference(
     os.environ["POLINB_STORE"] = str(store)
     done = []
     try:
-        with FileLock(layout.chapters.parent / "run.lock", timeout=0):
+        with FileLock(layout.place / "run.lock", timeout=0):
             for number, name in enumerate(wanted, 1):
                 print(f"[{number}/{len(wanted)}] {name}", flush=True)
                 done.append(run_chapter(layout, name, {"profile": PROFILE, **settings}))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from polinb import sphinx_api, sphinx_meta, sphinx_reference, sphinx_run, sphinx_speed, sphinx_theme
+from polinb.sphinx_reference_value import Value
 
 
 def drop_thebe(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
@@ -37,4 +38,5 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("html-page-context", sphinx_theme.name_summaries, priority=900)
     sphinx_api.connect(app)
     sphinx_reference.connect(app)
+    app.add_role("reference", Value())
     return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -15,7 +15,7 @@ from reference_made import FRAME, MOMENT, SPEC, chapter, checkout, everything, p
 
 from polinb import __main__, book, reference, reference_run, reference_table, unrun
 from polinb.data import load_data
-from polinb.errors import ArtifactError
+from polinb.errors import ArtifactError, ParameterError
 from polinb.params import profile_values
 from polinb.reference_harvest import harvest
 from polinb.reference_run import ReferenceLayout, cuts, store_of
@@ -124,7 +124,7 @@ def test_no_reference_is_none(tmp_path: Path) -> None:
 
 
 def test_the_command_harvests_alone(layout: ReferenceLayout, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setattr(book, "find_layout", lambda: layout)
+    monkeypatch.setattr(reference_run, "find_layout", lambda: layout)
     assert __main__.main(["reference", "--harvest-only"]) == 0
     assert capsys.readouterr().out == "book/reference: 6 files, 2 of 2 chapters complete\n"
     put(layout.chapters, "02_two", chapter("two", table(FRAME, "tbl-a")))
@@ -193,3 +193,28 @@ def test_the_real_chapters_are_harvested_whole(built_book, tmp_path: Path) -> No
         woven = nbformat.reads(Weave(found, set(), "../").notebook(name, text), 4)
         nbformat.validate(woven)
         assert len(woven.cells) == len(json.loads(text)["cells"]) + 1, "the note: what is the same is not shown twice"
+
+
+def test_another_model_never_touches_the_committed_results(tmp_path: Path) -> None:
+    own = reference_run.layout_of({}, tmp_path)
+    named = reference_run.layout_of({"model": profile_values("full")["model"]}, tmp_path)
+    assert own == named and own.reference == tmp_path / "book" / "reference"
+    other = reference_run.layout_of({"model": "Qwen/Qwen2.5-0.5B"}, tmp_path)
+    assert other.reference == tmp_path / "_build" / "reference" / "qwen-qwen2-5-0-5b" / "results"
+    assert other.chapters.parent == other.reference.parent != own.chapters.parent
+    for text in ("../../x", "/", "tiny:llama"):
+        folder = reference_run.layout_of({"model": text}, tmp_path).place
+        assert folder.parent == tmp_path / "_build" / "reference", text
+
+
+def test_groups_of_chapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = checkout(tmp_path / "here", **two())
+    ran: list[str] = []
+    monkeypatch.setattr(
+        reference_run, "run_chapter", lambda where, name, _: ran.append(name) or book.Chapter(name, 1.0, True)
+    )
+    reference_run.run_reference({}, "cpu", ["all"], layout)
+    reference_run.run_reference({}, "cpu", ["core"], layout)
+    assert ran == [*book.chapter_names(layout), *book.core_names(layout)]
+    with pytest.raises(ParameterError, match="core, all"):
+        reference_run.run_reference({}, "cpu", ["03_three"], layout)

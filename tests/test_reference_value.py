@@ -1,0 +1,55 @@
+"""The role that puts a number of the reference run into a sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+from reference_made import FRAME, chapter, checkout, table
+
+from polinb import reference
+from polinb.errors import ArtifactError
+from polinb.reference_harvest import harvest
+from polinb.sphinx_reference_value import value
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    layout = checkout(tmp_path_factory.mktemp("value") / "here", **{"01_one": chapter("one", table(FRAME, "tbl-a"))})
+    harvest(layout)
+    return reference.read(layout.reference)
+
+
+def test_values_with_and_without_an_interval(found):
+    assert value(found, "tbl-a | crime | shift") == "0.10 [0.00, 0.20]"
+    assert value(found, "tbl-a | crime | shift .1f") == "0.1 [0.0, 0.2]"
+    assert value(found, "tbl-a | crime & cri | n") == "3"
+    assert value(found, "tbl-a|crime|p .3f") == "0.123"
+    assert value(found, "tbl-a | race | p") == "–"
+    assert value(found, "tbl-a | race | topic") == "race"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("tbl-a | crime", "label | row | column"),
+        ("tbl-z | crime | n", "no table tbl-z"),
+        ("tbl-a | crime | nothing", "columns"),
+        ("tbl-a | gender | n", "0 rows"),
+        ("tbl-a | crime & race | n", "0 rows"),
+    ],
+)
+def test_what_is_not_there_is_an_error(found, text, told):
+    with pytest.raises(ArtifactError, match=told):
+        value(found, text)
+
+
+def test_a_changed_table_is_not_quoted(found, tmp_path: Path):
+    import shutil
+
+    folder = tmp_path / "reference"
+    shutil.copytree(found.folder, folder)
+    csv = folder / "tables" / "tbl-a.csv"
+    csv.write_bytes(csv.read_bytes().replace(b"0.1,", b"0.9,"))
+    assert json.loads((folder / "manifest.json").read_text())
+    with pytest.raises(ArtifactError, match=r"tbl-a\.csv"):
+        value(reference.read(folder), "tbl-a | crime | shift")
