@@ -37,6 +37,7 @@ INTERNAL = {
     "sphinx_links": "the box on each chapter",
     "sphinx_meta": "descriptions of pages",
     "sphinx_reference": "the reference run's results in the chapters",
+    "sphinx_reference_value": "a role for numbers of the reference run",
     "sphinx_run": "the box on each chapter",
     "sphinx_theme": "what the book changes of its theme",
     "sphinxext": "the book's Sphinx extension",
