@@ -38,7 +38,11 @@ OPEN = frozenset(
 )
 """The main figures, whose counterparts are shown without a click."""
 PICTURES = "_reference"  # folder of the pages with the pictures
+NOTES = "reference_notes"  # folder of what is said about its results, a file a chapter
 MARKED = '<span class="polinb-ref">{}</span>'
+SUMMARY = "## Summary"
+DISCUSSION = "reference-discussed"  # identity of the cell
+DISCUSSED = "## What the reference run says"
 _RUN = "```{admonition} This run"
 _HIDDEN = {"remove-cell", "remove-output", "remove_cell", "remove_output"}
 
@@ -70,7 +74,10 @@ def show(app: Any, page: str, source: list[str]) -> None:
     executed = Path(app.srcdir) / FOLDER / f"{name}.ipynb"
     if executed.is_file() and is_reference(found, executed, Path(app.srcdir).parent):
         return
-    weave = Weave(found, app.polinb_absent, "../" * page.count("/"))
+    told = Path(app.srcdir) / NOTES / f"{name}.md"
+    said = told.read_text("utf-8") if told.is_file() and found.chapter(name)["state"] == "complete" else ""
+    app.env.note_dependency(str(told))
+    weave = Weave(found, app.polinb_absent, "../" * page.count("/"), said)
     source[0] = weave.notebook(name, source[0]) if executed.is_file() else weave.page(name, source[0])
     for file in weave.used:
         app.env.note_dependency(str(found.folder / file))
@@ -114,10 +121,12 @@ class Weave:
         found: the results.
         absent: labels that this build does not have.
         top: way from the page to the pages' top folder.
+        said: what people say about them, MyST, put before the chapter's summary.
     """
 
-    def __init__(self, found: Reference, absent: set[str], top: str) -> None:
+    def __init__(self, found: Reference, absent: set[str], top: str, said: str = "") -> None:
         self.found, self.absent, self.top = found, absent, top
+        self.said = f"{DISCUSSED}\n\n{unrun.without(said.strip(), absent)}\n" if said.strip() else ""
         self.used: list[str] = []
 
     def notebook(self, name: str, text: str) -> str:
@@ -134,6 +143,9 @@ class Weave:
                 cells.append(_prose(self._note(name), "reference-note"))
         if not noted:
             cells.insert(1, _prose(self._note(name), "reference-note"))
+        if self.said:
+            placed = [part for cell in cells for part in self._discussed(cell)]
+            cells = placed if len(placed) > len(cells) else [*cells, _prose(self.said, DISCUSSION)]
         return json.dumps(book | {"cells": cells}, ensure_ascii=False)
 
     def page(self, name: str, text: str) -> str:
@@ -142,8 +154,20 @@ class Weave:
         for line in text.splitlines():
             labels = line.removeprefix(unrun.MAKES).split() if line.startswith(unrun.MAKES) else []
             kept += [part for label in labels for part in self._instead(label)] or [line]
+        if self.said:
+            at = next((n for n, line in enumerate(kept) if line == SUMMARY), len(kept))
+            kept[at:at] = [*self.said.splitlines(), ""]
         opening = kept.index("```", kept.index("```{admonition} Not run in this build")) + 1
         return "\n".join([*kept[:opening], "", self._note(name), "", *kept[opening:]]) + "\n"
+
+    def _discussed(self, cell: dict[str, Any]) -> list[dict[str, Any]]:
+        """A cell, with the discussion before the summary that it may hold."""
+        text = "".join(cell["source"])
+        before, found, after = text.partition(SUMMARY)
+        if cell["cell_type"] != "markdown" or not found:
+            return [cell]
+        parts = [cell | {"source": before}] if before.strip() else []
+        return [*parts, _prose(self.said, DISCUSSION), cell | {"source": found + after, "id": "summary"}]
 
     def _note(self, name: str) -> str:
         return unrun.without(reference_words.note(self.found, name), self.absent)

@@ -54,6 +54,11 @@ def make(root: Path) -> ReferenceLayout:
     for name in ("01_one", "03_three"):
         put(layout.chapters, name, theirs[name])
     shutil.copy(REPO / "book" / "reference.md", root / "book")
+    said = root / "book" / "reference_notes"
+    said.mkdir()
+    (said / "01_one.md").write_text("Race moved by {reference}`tbl-near | race | shift`; see {numref}`tbl-gone`.\n")
+    (said / "02_two.md").write_text("Of a chapter that the reference run never came to.\n")
+    (said / "03_three.md").write_text("*Three*: {reference}`tbl-gone | only there | n` rows.\n")
     (root / "book" / "reference_plan.md").write_text(PLAN)
     first = [{"file": f"chapters/{name}"} for name in ("01_one", "02_two")]
     parts = [

@@ -115,6 +115,33 @@ def test_a_chapter_that_was_not_run_shows_the_references_results(pages: dict[str
     assert "makes:" not in three.get_text()
 
 
+def test_what_is_said_about_the_reference_run(pages: dict[str, BeautifulSoup]) -> None:
+    told = {}
+    for name in ("01_one", "02_two", "03_three"):
+        heads = [head for head in pages[name].select("h2") if "What the reference run says" in head.get_text()]
+        told[name] = [" ".join(head.parent.get_text().split()) for head in heads]
+    assert "Race moved by 0.70; see (not run)." in told["01_one"][0] and len(told["01_one"]) == 1
+    assert told["02_two"] == [], "nothing is said about a chapter without results"
+    assert "Three: 3 rows." in told["03_three"][0]
+
+
+def test_the_discussion_stands_before_the_summary() -> None:
+    def cell(text: str) -> dict:
+        return {"cell_type": "markdown", "id": "x", "metadata": {}, "source": text}
+
+    weave = Weave(SimpleNamespace(), set(), "", "Said.")
+    cells = weave._discussed(cell("More.\n\n## Summary\n\n- a"))
+    assert [c["source"] for c in cells] == [
+        "More.\n\n",
+        "## What the reference run says\n\nSaid.\n",
+        "## Summary\n\n- a",
+    ]
+    assert len({c["id"] for c in cells}) == 3
+    assert [c["source"] for c in weave._discussed(cell("## Summary\n- a"))][1:] == ["## Summary\n- a"]
+    other = cell("No end.")
+    assert weave._discussed(other) == [other]
+
+
 def test_the_page_of_the_reference_run(pages: dict[str, BeautifulSoup]) -> None:
     page = pages["reference"].select_one("article.bd-article")
     run, chapters, answers = page.select("table")
