@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from polinb import __version__, reference_command, workflow_command
+from polinb import __version__, reference, reference_command, reference_readme, workflow_command
 from polinb.errors import ParameterError, PolinbError
 from polinb.secrets import hide
 
@@ -97,6 +97,8 @@ def _reference(arguments: argparse.Namespace) -> int:
         run_reference(settings, arguments.cut, chapters, layout)
         print(reference_command.write_raw(settings, arguments.cut))
     manifest = harvest(layout)  # counts the raw data, too
+    if not layout.model:
+        reference_readme.write(layout.root / "README.md", reference.Reference(layout.reference, manifest))
     done = [name for name, chapter in manifest["chapters"].items() if chapter["state"] == "complete"]
     print(
         f"{layout.reference.relative_to(layout.root)}: {len(manifest['files'])} files, "

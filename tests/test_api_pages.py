@@ -36,6 +36,7 @@ INTERNAL = {
     "sphinx_docstrings": "these pages",
     "sphinx_links": "the box on each chapter",
     "sphinx_meta": "descriptions of pages",
+    "reference_readme": "the README's first screen",
     "sphinx_reference": "the reference run's results in the chapters",
     "sphinx_reference_value": "a role for numbers of the reference run",
     "sphinx_run": "the box on each chapter",
