@@ -269,7 +269,7 @@ def test_the_command(copy, monkeypatch, capsys, some):
     some("tbl-sets")
 
     class Here:
-        root = copy.parent
+        reference = copy.parent / "book" / "reference"
 
     (copy.parent / "book").mkdir()
     shutil.move(copy, copy.parent / "book" / "reference")
