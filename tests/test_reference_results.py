@@ -152,7 +152,16 @@ def test_a_run_ends_with_the_harvest(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_make_reference_passes_what_make_book_passes() -> None:
     root = Path(__file__).resolve().parents[1]
-    asked = ["make", "--no-print-directory", "-n", "reference", "VENV=/nowhere", "DATA=d e", "CHAPTERS=01_phenomenon", "PARAMS=seed=3 gamma=2"]
+    asked = [
+        "make",
+        "--no-print-directory",
+        "-n",
+        "reference",
+        "VENV=/nowhere",
+        "DATA=d e",
+        "CHAPTERS=01_phenomenon",
+        "PARAMS=seed=3 gamma=2",
+    ]
     done = subprocess.run(asked, cwd=root, capture_output=True, text=True, check=True)
     last = done.stdout.strip().splitlines()[-1]
     assert last.endswith(
