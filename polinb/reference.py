@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from polinb.artifact_check import canonical
+from polinb.artifact_check import seal
 from polinb.errors import ArtifactError
 
 FORMAT = 1
@@ -120,11 +120,6 @@ def check(folder: Path) -> None:
     found = read(folder)
     if found:
         found.verify()
-
-
-def seal(manifest: dict[str, Any]) -> str:
-    """Digest of a manifest's content."""
-    return hashlib.sha256(canonical({k: v for k, v in manifest.items() if k != "seal"}).encode()).hexdigest()
 
 
 def _damaged(file: str, why: str) -> ArtifactError:

@@ -21,10 +21,11 @@ from typing import Any
 
 from polinb import front, reference_table
 from polinb.answers import KEY
+from polinb.artifact_check import seal
 from polinb.book import chapter_names
 from polinb.errors import ArtifactError
 from polinb.params import Params
-from polinb.reference import FORMAT, MANIFEST, SPEC, seal
+from polinb.reference import FORMAT, MANIFEST, SPEC
 from polinb.reference_places import Scrubber
 from polinb.reference_run import PROFILE, ReferenceLayout, cuts, store_of
 from polinb.sphinx_command import given_parameters, showable

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -29,7 +28,8 @@ class Value(SphinxRole):
 
     def run(self) -> tuple[list[nodes.Node], list[Any]]:
         """The number as text."""
-        found = reference.read(Path(self.env.srcdir) / reference.FOLDER)
+        app: Any = self.env.app
+        found: Reference | None = app.polinb_reference  # read once, as the build starts
         if found is None:
             return [nodes.Text(NOTHING)], []
         self.env.note_dependency(str(found.folder / reference.MANIFEST))

@@ -10,6 +10,7 @@ import pytest
 from reference_made import FRAME, SPEC, chapter, checkout, everything, figure, put, table, two
 
 from polinb import reference, reference_harvest
+from polinb.artifact_check import seal
 from polinb.data import load_data
 from polinb.errors import ArtifactError, DataError
 from polinb.reference_harvest import harvest
@@ -58,7 +59,7 @@ def test_a_changed_manifest_is_found(layout: ReferenceLayout) -> None:
         with pytest.raises(ArtifactError, match=r"book/reference/manifest\.json is damaged"):
             reference.read(layout.reference)
     later = json.loads(text) | {"format": 2}
-    path.write_text(json.dumps(later | {"seal": reference.seal(later)}), "utf-8")
+    path.write_text(json.dumps(later | {"seal": seal(later)}), "utf-8")
     with pytest.raises(ArtifactError, match="has format 2; this polinb reads 1"):
         reference.read(layout.reference)
 
