@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from polinb.errors import ArtifactError
 from polinb.tables import escape
 
 _ROOTS = "home|root|Users|work|workspace|tmp|var|private|mnt|media|srv|opt|scratch|gpfs|lustre|nfs"
-_PLACE = re.compile(rf"(?<![\w.])(?:/(?:{_ROOTS})/[\w.@~-]+|[A-Za-z]:[\\/](?:Users|Windows|Program)\b|~/[\w.-]+)")
+PLACE = re.compile(rf"(?<![\w.])(?:/(?:{_ROOTS})/[\w.@~-]+|[A-Za-z]:[\\/](?:Users|Windows|Program)\b|~/[\w.-]+)")
+# Whatever looks like an absolute path: for files of ours, in which no answer of a model stands.
+ROOTED = re.compile(r"(?<![\w:/.~-])(?:~?/[\w.@+-]+/[\w.@+-]|[A-Za-z]:\\\\?[\w.])")
+
+
+def named_place(text: str, known: Iterable[str], pattern: re.Pattern[str] | None = PLACE) -> str:
+    """Where ``text`` names a place of a machine: the line from there on, at most 60 characters; empty if nowhere.
+
+    Args:
+        known: folders of this machine.
+        pattern: what else is taken for one; None: nothing.
+    """
+    hit = next((each for each in known if each in text), "")
+    match = pattern.search(text) if pattern and not hit else None
+    begins = text.find(hit) if hit else match.start() if match else len(text)
+    return text[begins : begins + 60].partition("\n")[0]
 
 
 class Scrubber:
@@ -66,11 +81,7 @@ class Scrubber:
                 self.refuse(each, where)
         elif isinstance(node, str):
             read = html.unescape(re.sub(r"</?span>", "", node))
-            known = next((place for place, _ in self._places if place in read), None)
-            found = _PLACE.search(read)
-            if known or found:
-                begins = read.find(known) if known else found.start() if found else 0
+            if shown := named_place(read, (place for place, _ in self._places)):
                 raise ArtifactError(
-                    f"reference run, {where}: a place of this machine stands in it: "
-                    f"{read[begins : begins + 40]!r}; nothing was written"
+                    f"reference run, {where}: a place of this machine stands in it: {shown!r}; nothing was written"
                 )

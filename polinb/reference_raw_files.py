@@ -15,10 +15,10 @@ import pandas as pd
 
 from polinb.artifact_check import digest_of, seal
 from polinb.errors import ArtifactError
+from polinb.reference_places import ROOTED, named_place
 
 INDEX = "index.json"
 FORMAT = 1
-_ROOTED = re.compile(r"(?<![\w:/.~-])(?:~?/[\w.@+-]+/[\w.@+-]|[A-Za-z]:\\\\?[\w.])")
 
 
 def places(more: Iterable[Path] = ()) -> tuple[str, ...]:
@@ -38,11 +38,8 @@ def refuse_places(name: str, text: str, known: Iterable[str], rooted: bool = Tru
     Raises:
         ArtifactError: it does; names the file and shows the beginning of the path.
     """
-    hit = next((each for each in known if each in text), "")
-    match = _ROOTED.search(text) if rooted and not hit else None
-    shown = hit or (text[match.start() : match.start() + 60] if match else "")
-    if shown:
-        raise ArtifactError(f"{name} would hold a path of this machine ({shown.splitlines()[0]!r}): nothing is written")
+    if shown := named_place(text, known, ROOTED if rooted else None):
+        raise ArtifactError(f"{name} would hold a path of this machine ({shown!r}): nothing is written")
 
 
 def write_json(path: Path, value: Any, known: Iterable[str] = ()) -> None:
