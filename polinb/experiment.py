@@ -8,7 +8,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,10 +27,12 @@ from polinb.params import Params
 from polinb.pnlac import NeuronSets, neuron_sets, normalised, top_share
 from polinb.prompts import answer_prompt, statement_prompt
 from polinb.statements import StatementSet, load_statements
+from polinb.turns import Bring, everywhere, turns
 
 if TYPE_CHECKING:
     from polinb.finetune import Recipe, Tuned
     from polinb.judges import Judge
+    from polinb.memory import Estimate
     from polinb.neurons import Contrast
 
 _TEXT = ("text", "models", "architectures", "tiny", "prompts", "pairs", "rows")
@@ -119,7 +122,7 @@ class Experiment:
         names = ("revision", "dtype", "device", "device_map")
         return {"name": p.model, **{name: getattr(p, name) for name in names}}
 
-    def afford(self, stage: str) -> None:
+    def afford(self, stage: str) -> Estimate | None:
         """Refuse a stage that cannot fit into memory, before it starts (see :func:`polinb.memory.check`)."""
         from polinb.memory import check
 
@@ -127,7 +130,7 @@ class Experiment:
             from polinb.remote import refuse_remote
 
             refuse_remote(stage)
-        check(self.params, stage, loaded="lm" in self.__dict__)
+        return check(self.params, stage, loaded="lm" in self.__dict__)
 
     @cached_property
     def data(self) -> StanceData:
@@ -369,9 +372,13 @@ class Experiment:
             from polinb.neurons import contrast
 
             self.afford("score")
-            left, right = self.load_variant(topic, "left"), self.load_variant(topic, "right")
-            prompts, responses, whose = self._responses(topic, left, right)
-            sums = contrast(left, right, self.lm, prompts, responses)
+            for side in ("left", "right"):
+                self.variant(topic, side)  # trained before vanilla may have to leave the card
+            with self._turns() as bring:
+                left, right = self.load_variant(topic, "left"), self.load_variant(topic, "right")
+                prompts, responses, whose = self._responses(topic, left, right, bring)
+                sums = contrast(left, right, self.lm, prompts, responses, bring=bring)
+                del left, right
             names = ("squared_difference", "difference", "vanilla", "vanilla_squared")
             save_file(
                 {name: np.ascontiguousarray(getattr(sums, name)) for name in names},
@@ -383,7 +390,19 @@ class Experiment:
 
         return self.store.get("scores", inputs, make)
 
-    def _responses(self, topic: str, left: LM, right: LM) -> tuple[list[list[int]], list[list[int]], list[str]]:
+    @contextmanager
+    def _turns(self) -> Iterator[Bring]:
+        """Bring the models of PNLAC to the card: all three at once if they fit, else two at a time."""
+        need = self.afford("score")
+        if need is None or need.models != 2:
+            yield everywhere
+        else:
+            with turns(self.lm, self.lm.device) as bring:
+                yield bring
+
+    def _responses(
+        self, topic: str, left: LM, right: LM, bring: Bring = everywhere
+    ) -> tuple[list[list[int]], list[list[int]], list[str]]:
         """Prompts, responses w_1 to read the two models on, and whose response each is (**P** response_source)."""
         from polinb.generate import greedy
         from polinb.text import fit, prompt_ids, response_ids
@@ -400,6 +419,7 @@ class Experiment:
             if p.response_source == "dataset":
                 made = [response_ids(self.lm, pair.response(source), end=False)[: p.localise_tokens] for pair in pairs]
             else:
+                bring(models[source])
                 made = greedy(models[source], asked, max_new_tokens=p.localise_tokens, batch=p.eval_batch)
             fitted = [fit(a, m, p.max_tokens) for a, m in zip(asked, made, strict=True)]
             prompts += [f[0] for f in fitted]

@@ -28,10 +28,14 @@ OVERHEAD = 600_000_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes at the peak of a stage, by what holds them; on each card (or of the computer's memory, on a CPU)."""
+    """Bytes at the peak of a stage, by what holds them; on each card (or of the computer's memory, on a CPU).
+
+    ``models``: how many are there at once; fewer than the stage reads if they take turns (``polinb.turns``).
+    """
 
     stage: str
     parts: dict[str, int]
+    models: int = 1
 
     @property
     def total(self) -> int:
@@ -48,7 +52,9 @@ def size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
 
 
-def estimate(shape: Shape, params: Params, stage: str, *, on_cpu: bool = True, cards: int = 1) -> Estimate:
+def estimate(
+    shape: Shape, params: Params, stage: str, *, on_cpu: bool = True, cards: int = 1, turns: bool = False
+) -> Estimate:
     """The peak of one stage.
 
     Args:
@@ -56,11 +62,12 @@ def estimate(shape: Shape, params: Params, stage: str, *, on_cpu: bool = True, c
             variant, with the key-value cache), patch (recipient and donor in lock-step, a cache each).
         on_cpu: all processes share one memory.
         cards: over how many a model is spread when ``device_map`` is auto.
+        turns: of the three models to score, those that are not read wait in the computer's memory.
     """
     if stage == "train":
         return Estimate(stage, _training(shape, params, on_cpu))
     width = 4 if params.dtype in ("auto", "float32") else 2
-    models = {"load": 1, "score": 3, "ask": 2, "patch": 2}[stage]
+    models = {"load": 1, "score": 2 if turns else 3, "ask": 2, "patch": 2}[stage]
     spread = cards if params.device_map == "auto" else 1
     parts = {"weights": models * shape.parameters * width // spread}
     if stage in ("load", "ask", "patch"):
@@ -77,7 +84,7 @@ def estimate(shape: Shape, params: Params, stage: str, *, on_cpu: bool = True, c
         parts["logits"] = 2 * READ_BATCH * params.eval_tokens * shape.vocabulary * 4
     # Without gradients one block's activations live at a time.
     parts["one block"] = tokens * (6 * shape.hidden + 3 * shape.ffn) * width
-    return Estimate(stage, {**parts, "libraries": OVERHEAD})
+    return Estimate(stage, {**parts, "libraries": OVERHEAD}, models)
 
 
 def _training(shape: Shape, p: Params, on_cpu: bool) -> dict[str, int]:
@@ -159,7 +166,8 @@ def check(params: Params, stage: str, *, loaded: bool = False, free: int | None 
         free: bytes free; None: asked of the machine.
 
     Returns:
-        The estimate; None where the model's configuration cannot be had.
+        The estimate; for scoring on a card that is too small for three models, that of two at a time. None where the
+        model's configuration cannot be had.
 
     Raises:
         ParameterError: names the parameters that would make it fit, with what they would need.
@@ -178,6 +186,11 @@ def check(params: Params, stage: str, *, loaded: bool = False, free: int | None 
     have = free if free is not None else free_memory(device)
     if need.total - already <= have:
         return need
+    if stage == "score" and not on_cpu and params.device_map != "auto":
+        fewer = estimate(shape, params, stage, on_cpu=False, turns=True)
+        # Before the first turn all three are in the computer's memory.
+        if fewer.total - already <= have and 3 * fewer.parts["weights"] // 2 <= free_memory("cpu"):
+            return fewer
     told = f"about {size(need.total - already)} more memory than is in use ({need})"
     fits = remedies(shape, params, stage, have + already, on_cpu, cards)
     hint = "It would fit with " + "; or ".join(fits) if fits else "No single parameter makes it fit: a smaller model"

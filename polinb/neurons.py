@@ -20,6 +20,7 @@ from greenlet import getcurrent, greenlet
 from polinb.architectures import architecture_of, resolve
 from polinb.progress import bar
 from polinb.text import Batch, batches
+from polinb.turns import Bring, everywhere
 
 if TYPE_CHECKING:
     import torch
@@ -79,6 +80,7 @@ def contrast(
     responses: Sequence[Sequence[int]],
     *,
     batch: int = 16,
+    bring: Bring = everywhere,
 ) -> Contrast:
     """Teacher-force three models on the same texts and stream the sums PNLAC needs (paper 3.2, eq. 1).
 
@@ -90,6 +92,7 @@ def contrast(
         left, right, vanilla: three models of one architecture and size.
         prompts, responses: token ids; an empty response adds nothing.
         batch: texts in flight at a time; half of ``batch``, but one at least, in each of left and right.
+        bring: called with the models that are read next (``polinb.turns``).
 
     Raises:
         ValueError: there is no response token at all.
@@ -100,12 +103,14 @@ def contrast(
     if not tokens:
         raise ValueError("no response token to read neurons on: every response is empty")
     with torch.no_grad(), bar(2 * len(prompts), "reading neurons") as shown:
+        bring(vanilla)
         own = _Sums(vanilla.layers)
         traced = envoys(vanilla)
-        for chunk in _with_response(batches(left, prompts, responses, batch), shown):
+        for chunk in _with_response(batches(vanilla, prompts, responses, batch), shown):
             walk(*traced, chunk, partial(own.add_moments, chunk.response))
         plain = own.numpy()
-        del own
+        del own, traced
+        bring(left, right)
         gaps = _Sums(left.layers)
         # nnsight runs one pass at a time through a module.
         sides = envoys(_twin(left) if left.model is right.model else left), envoys(right)
