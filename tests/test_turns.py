@@ -1,6 +1,8 @@
 """PNLAC on a card that holds two of its three models: the same bytes, and whoever is read sits on the card."""
 
+import re
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -136,6 +138,17 @@ def test_an_8b_model_is_scored_on_one_card_of_48_gb(monkeypatch):
     host["cpu"] = 60 * 10**9
     with pytest.raises(ParameterError, match="score needs about"):
         memory.check(run, "score", free=24 * 10**9)
+
+
+def test_the_page_on_larger_models_tells_the_estimates():
+    page = (Path(__file__).parents[1] / "book" / "scale.md").read_text("utf-8")
+    run = Params.from_profile("paper")
+    asked = {"fine-tuning": "train", "asking": "ask", "patching": "patch", "scoring": "score"}
+    rows = re.findall(r"^\| ([\w-]+)(, in turns)? \| (\d) \| (\d+) GB \|$", page, re.M)
+    assert [row[0] for row in rows] == [*asked, "scoring"]
+    for name, taking, models, told in rows:
+        need = memory.estimate(LLAMA_8B, run, asked[name], on_cpu=False, turns=bool(taking))
+        assert (round(need.total / 1e9), need.models) == (int(told), int(models)), name
 
 
 @pytest.mark.gpu
