@@ -249,9 +249,10 @@ def verdict(table: pd.DataFrame, equal: pd.DataFrame) -> str:
     if len(chance):
         low, high = chance["excess"].min(), chance["excess"].max()
         held = int((chance["high"] < 0).sum())
+        span = f"from {low:+.2f} to {high:+.2f}" if len(chance) > 1 else f"of {low:+.2f}"
         end += (
-            f" Directions that nobody chose have an excess from {low:+.2f} to {high:+.2f}, clear of zero in {held} of "
-            f"{len(chance)} kinds: what they gain cannot be due to the concept."
+            f" Directions that nobody chose have an excess {span}, clear of zero in {held} of "
+            f"{len(chance)} {'kinds' if len(chance) > 1 else 'kind'}: what they gain cannot be due to the concept."
         )
     return (
         f"The plain fine-tune has an on-topic shift of {start['shift']:+.2f} and a noise-corrected coupling of "

@@ -136,7 +136,7 @@ def _apart(rows: pd.DataFrame, own: list[str], against: str) -> str:
     theirs, drawn = rows.loc[against, "clear"], rows.loc[against, "n"]
     p = float(fisher_exact([[hits, cards - hits], [theirs, drawn - theirs]]).pvalue)
     more = "more often" if hits / cards > theirs / drawn else "less often"
-    word = more if p <= 0.05 else "not shown to be more or less often"
+    word = more if p <= 0.05 else "neither clearly more nor clearly less often"
     loud = rows.loc[against, "scale"] / rows.loc[own, "scale"].max()
     return (
         f"A card's interval excludes zero {word} than that of a neuron drawn at random{_LIKE[against]}: "

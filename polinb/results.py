@@ -88,8 +88,8 @@ def variant_shifts(exp: Experiment) -> pd.DataFrame:
 def side_contrast(exp: Experiment) -> pd.DataFrame:
     """Right-tuned minus left-tuned stance by trained and tested topic, paired by question.
 
-    Fine-tuning also moves the style of the answers, and a judge may take style for stance. Both variants of a topic
-    share that style, so their difference is what the side of the data did.
+    Fine-tuning also moves the style of the answers, and a judge may take style for stance. What both variants of a
+    topic learnt alike cancels in their difference; a manner of one side only does not (``polinb.openings``).
 
     Returns:
         trained, topic, n, shift (right − left), low, high.

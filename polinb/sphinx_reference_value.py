@@ -1,14 +1,14 @@
 """Role ``reference``: one number of the reference run in a sentence, read from its table, never typed by hand.
 
 ``{reference}`tbl-claims | Patching G moves | effect``` gives the effect with its interval, from the row in which a text
-begins like that. A text of several columns is found by ``text & text``.
+begins like that. ``text & text`` names texts of several columns, from left to right.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from docutils import nodes
@@ -44,8 +44,9 @@ def value(found: Reference, text: str) -> str:
     """What ``label | row | column`` names, with its interval where the table has one.
 
     Args:
-        text: the label of a table; the beginnings of texts in the row, joined by ``&``; the name of a column in the
-            table's CSV. Digits after the column (``effect .1f``) set the format of a number.
+        text: the label of a table; texts of the row from left to right, joined by ``&`` (their beginnings will do where
+            no row has them whole); the name of a column in the table's CSV. Digits after the column (``effect .1f``)
+            set the format of a number.
 
     Raises:
         ArtifactError: not of this form, no such table or column, or not exactly one such row.
@@ -60,14 +61,17 @@ def value(found: Reference, text: str) -> str:
     rows = list(csv.DictReader(io.StringIO(found.csv(label), newline="")))
     if not rows or column not in rows[0]:
         raise ArtifactError(f"reference value {text!r}: {label} has the columns {list(rows[0]) if rows else []}")
-    chosen = [each for each in rows if _begins(each, [part.strip() for part in row.split("&")])]
+    wanted = [part.strip() for part in row.split("&")]
+    chosen = [each for each in rows if _holds(each, wanted, str.__eq__)]
+    chosen = chosen or [each for each in rows if _holds(each, wanted, str.startswith)]
     if len(chosen) != 1:
         raise ArtifactError(f"reference value {text!r}: {len(chosen)} rows of {label} begin like that; one must")
     return _told(chosen[0], column, form)
 
 
-def _begins(row: Mapping[str, str], wanted: list[str]) -> bool:
-    return all(any(cell.startswith(text) for cell in row.values()) for text in wanted)
+def _holds(row: Mapping[str, str], wanted: list[str], like: Callable[[str, str], bool]) -> bool:
+    cells = iter(row.values())  # each text is looked for to the right of the one before
+    return all(any(like(cell, text) for cell in cells) for text in wanted)
 
 
 def _told(row: Mapping[str, str], column: str, form: str) -> str:
