@@ -63,7 +63,8 @@ def phenomenon(spill: Mapping[str, Effect], right: pd.DataFrame) -> Answer:
         f"Not decided: {body}.",
     )
     same, other = right[right["trained"] == right["topic"]], right[right["trained"] != right["topic"]]
-    start = f"Right-tuned minus left-tuned models, which cancels changes of style that both share, leaves {interval(apart)} there: "
+    cancelled = "which cancels changes of style that both share"
+    start = f"Right-tuned minus left-tuned models, {cancelled}, leaves {interval(apart)} there: "
     style = told(
         apart,
         "the side of the data did that.",
