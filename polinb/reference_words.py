@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from polinb.params import profile_values
 from polinb.reference import Reference
+from polinb.reference_raw_files import INDEX, read_index
 from polinb.tables import escape
 from polinb.wording import thousands, typeset
 
@@ -72,7 +74,8 @@ def _run(reference: Reference) -> str:
         "Set apart from that": ", ".join(f"`{name}` = {_value(value)}" for name, value in more.items()),
         "Chapters": f"{done} of {len(m['chapters'])} complete",
         "When": f"{_time(m['started'])} to {_time(m['finished'])} (UTC)",
-        "Time in the notebooks": _took(m["seconds"]),
+        "Time to train and ask": _models(reference),
+        "Time in the notebooks": f"{_took(m['seconds'])} when last executed; what stood ready was not made again",
         "Machine": f"{escape(where['platform'])}, {where['cpus']} processors{threads}{card}",
         "Software": ", ".join(
             f"{escape(name)} {escape(version)}"
@@ -82,6 +85,16 @@ def _run(reference: Reference) -> str:
     }
     lines = [f"| {name} | {text} |" for name, text in facts.items() if text]
     return "\n".join(["| item | reference run |", "| :--- | :--- |", *lines])
+
+
+def _models(reference: Reference) -> str:
+    """From the raw data: one model's time may overlap another's, for several processes can share a run."""
+    folder = reference.folder / "raw"
+    if not (folder / INDEX).is_file():
+        return ""
+    read_index(folder)  # refuses what was changed
+    arms = json.loads((folder / "arms.json").read_text("utf-8"))["arms"]
+    return f"{_took(sum(arm['seconds'] for arm in arms.values()))}, summed over {len(arms)} models"
 
 
 def _cuts(reference: Reference) -> str:
@@ -99,7 +112,8 @@ def _chapters(reference: Reference) -> str:
         tables, figures = (sum(file.startswith(kind) for file in files) // 2 for kind in ("tables/", "figures/"))
         took = _took(chapter["seconds"]) if "seconds" in chapter else "–"
         lines.append(f"| {_link(name)} | {_STATES[chapter['state']]} | {took} | {tables} | {figures} |")
-    return "\n".join(["| chapter | state | time | tables | figures |", "| :--- | :--- | ---: | ---: | ---: |", *lines])
+    head = ["| chapter | state | last executed in | tables | figures |", "| :--- | :--- | ---: | ---: | ---: |"]
+    return "\n".join([*head, *lines])
 
 
 def _answers(reference: Reference, ours: Mapping[str, str]) -> str:

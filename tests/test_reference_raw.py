@@ -1,14 +1,16 @@
 """Raw data of the reference run: what is exported is what the store holds, to the last bit, and changes are noticed."""
 
 import json
+import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from reference_tiny import TINY, tiny_run
 
-from polinb import results
+from polinb import reference_words, results
 from polinb.artifact_check import digest_of, seal
 from polinb.artifacts import Store
 from polinb.errors import ArtifactError
@@ -84,6 +86,15 @@ def test_export_computes_nothing_and_gives_the_same_bytes(run, tmp_path, monkeyp
     for path in sorted((folder / "raw").iterdir()):
         assert path.read_bytes() == (tmp_path / "raw" / path.name).read_bytes(), path.name
     assert written["files"].keys() == {path.name for path in (folder / "raw").iterdir()}
+
+
+def test_the_page_tells_the_time_of_all_models(run, copy):
+    told = reference_words._models(SimpleNamespace(folder=copy.parent))
+    arms = json.loads((copy / "arms.json").read_text())["arms"]
+    assert told.endswith(f", summed over {len(arms)} models") and re.match(r"\d", told)
+    (copy / "arms.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"arms\.json"):
+        reference_words._models(SimpleNamespace(folder=copy.parent))
 
 
 def test_an_interrupted_run_says_what_is_missing(run):
