@@ -372,12 +372,12 @@ def test_the_verdict_follows_the_intervals_whichever_way_they_fall():
     table = pd.DataFrame({"arm": arms, "shift": [1.0, 0.9, 0.8, 0.7], "r_corrected": [0.5, 0.4, 0.3, 0.2]})
     equal = pd.DataFrame({"arm": arms[1:], "excess": [-0.1, -0.2, -0.3], "low": -0.5, "high": [0.1, 0.0, -0.1]})
     text = caft.verdict(table, equal)
-    assert "decides for none of them" in text and "clear of zero in 1 of 1 kinds" in text and "-0.20" in text
+    assert "decides for none of them" in text and "clear of zero in 1 of 1 kind:" in text and "-0.20" in text
     better = caft.verdict(table, equal.assign(high=[-0.01, 0.0, 0.1]))
     assert (
         "good side: InhibitFT (G) (of 2 compared, uncorrected)." in better
         and "decides for none" not in better
-        and "in 0 of 1 kinds" in better
+        and "in 0 of 1 kind:" in better
     )
 
 
