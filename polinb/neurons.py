@@ -145,17 +145,18 @@ class _Sums:
     def add_moments(self, where: torch.Tensor, layer: int, values: torch.Tensor) -> None:
         """Activations (B, T, F) of one layer, at ``where`` (B, T)."""
         for part, mask in zip(*_pieces(values, where), strict=True):
-            self._add(layer, part[mask].float())
+            self._add(layer, _rows(part, _chosen(mask)).float())
 
     def add_gap(self, where: torch.Tensor, layer: int, low: torch.Tensor, high: torch.Tensor) -> None:
         """``high − low`` of one layer, each (B, T, F), at ``where`` (B, T)."""
         for one, other, mask in zip(*_pieces(low, high, where), strict=True):
-            gap = other[mask].float()
-            gap -= one[mask].to(gap.device)
+            chosen = _chosen(mask)
+            gap = _rows(other, chosen).float()
+            gap -= _rows(one, chosen).to(gap.device)
             self._add(layer, gap)
 
     def _add(self, layer: int, values: torch.Tensor) -> None:
-        """``values`` (N, F) is ours: indexing with a mask copies, so the model's activations are never written."""
+        """``values`` (N, F) is ours: selecting rows copies, so the model's activations are never written."""
         import torch
 
         if self._layers[layer] is None:
@@ -178,6 +179,16 @@ def _pieces(*values: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
     import torch
 
     return [each.chunk(1 if values[0].dtype == torch.float32 else 4) for each in values]
+
+
+def _chosen(mask: torch.Tensor) -> torch.Tensor:
+    """Where ``mask`` (B, T) is true, counted through: (N,)."""
+    return mask.flatten().nonzero().squeeze(1)
+
+
+def _rows(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """A copy of these rows of ``values`` (B, T, F): (N, F). Copies of whole rows beat indexing with a mask."""
+    return values.flatten(0, 1).index_select(0, chosen.to(values.device))
 
 
 def walk(root: Any, downs: Sequence[Any], chunk: Batch, take: Callable[[int, torch.Tensor], None]) -> None:
