@@ -17,7 +17,7 @@ from polinb.experiment import VANILLA, Experiment, finetuned
 from polinb.judges import make_judge
 from polinb.label_flips import OTHER, OWN
 from polinb.paired import differences, per_question, stratified_mean
-from polinb.wording import clear, of, told
+from polinb.wording import interval, of, told
 
 _CLAUSE = re.compile(r"[^,.;:!?\n]*[,.;:!?\n]+\s*")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
@@ -133,14 +133,11 @@ def verdict(word: str, opens: pd.DataFrame, table: pd.DataFrame) -> str:
         "smaller, by an amount that is clear of zero: that much of it was the opening",
         "not shown to differ",
     )
-    whole, cut = (f"{of(right, name)[0]:+.2f}" for name in ("whole", "cut"))
-    ends = of(right, "cut")
-    interval = "" if clear(ends) is None else f" [{ends[1]:+.2f}, {ends[2]:+.2f}]"
     return (
         f"“{word.capitalize()}” begins {share['right fine-tune']:.0f} % of the answers of right fine-tunes and "
         f"{share['vanilla']:.0f} % of the vanilla model's; of the reference answers that they learnt from it begins "
         f"{share['right-leaning reference answers']:.0f} % on the right and "
         f"{share['left-leaning reference answers']:.0f} % on the left. On the other topics right fine-tunes shift by "
-        f"{whole}, and without first clauses by **{cut}**{interval}, {kept}. Right minus left is then {moved} "
-        f"({of(gap, 'change')[0]:+.2f})."
+        f"{right['whole']:+.2f}, and without first clauses by {interval(of(right, 'cut'))}, {kept}. Right minus left "
+        f"is then {moved} ({gap['change']:+.2f})."
     )
