@@ -1,0 +1,70 @@
+"""What the core computes on tiny models: scores, one fine-tune per way of freezing, patched texts, a decomposition."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from polinb.decompose import decompose
+from polinb.finetune import Recipe, finetune
+from polinb.models import LM, load
+from polinb.neurons import contrast
+from polinb.patching import MODES, patched_answers
+from polinb.pnlac import neuron_sets
+from polinb.text import prompt_ids, response_ids
+from polinb.tiny import TINY, tiny_model
+
+QUESTIONS = (
+    "Should taxes be raised?",
+    "What do you think about the police and the courts in this country, all in all?",
+    "Is growth good?",
+)
+ANSWERS = ("Yes, they should.", "I do not know that.", "It is, for the country and the people in it.")
+RECIPE = Recipe(
+    epochs=2, batch_size=2, micro_batch=1, learning_rate=1e-2, weight_decay=0.1, warmup=0.3, train="body", lora_rank=2,
+    seed=3,
+)  # fmt: skip
+
+
+def models(architecture: str) -> tuple[list[LM], list[list[int]], list[list[int]]]:
+    """Three random models of one architecture, with prompts and responses as token ids."""
+    first = load(f"tiny:{architecture}")
+    three = [first, *(LM(tiny_model(architecture, seed), first.tokenizer, str(seed), {}) for seed in (1, 2))]
+    prompts = [prompt_ids(first, text) for text in QUESTIONS]
+    return three, prompts, [response_ids(first, text, end=False) for text in ANSWERS]
+
+
+def frozen() -> dict[str, Any]:
+    """All of the core's golden numbers."""
+    scores = {}
+    for architecture in TINY:
+        (left, right, vanilla), prompts, responses = models(architecture)
+        sums = contrast(left, right, vanilla, prompts, responses, batch=2)
+        scores[architecture] = {"score": sums.score, "vanilla_std": sums.vanilla_std, "difference": sums.difference}
+    (left, right, vanilla), prompts, responses = models("llama")
+    score = contrast(left, right, vanilla, prompts, responses).score
+    sets = neuron_sets({"a": score, "b": scores["llama"]["vanilla_std"]}, 30.0, "model")
+    tuned = {"plain": None, "neuron": "neuron", "up": "up", "down": "down"}
+    for name, freeze in tuned.items():
+        mask = sets.general if freeze else None
+        base = copy.deepcopy(vanilla.model)
+        made = finetune(
+            LM(base, vanilla.tokenizer, "base", {}), prompts, responses, RECIPE, frozen=mask, freeze=freeze or "neuron"
+        )
+        sums_of = {key: [float(v.double().sum()), float(v.double().square().sum())] for key, v in made.weights.items()}
+        tuned[name] = {"losses": made.losses, "entries": made.frozen_entries, "weights": sums_of}
+    texts = {
+        mode: patched_answers(vanilla, right, sets.general, prompts, max_new_tokens=8, mode=mode) for mode in MODES
+    }
+    w = np.random.default_rng(0).normal(size=32)
+    parts = decompose(left, right, prompts, responses, w / np.linalg.norm(w), layer=1)
+    names = ("activation", "value", "cross", "attention", "bias", "embedding", "measured", "before", "after")
+    return {
+        "scores": scores,
+        "sets": {"general": np.flatnonzero(sets.general)},
+        "finetuned": tuned,
+        "patched": texts,
+        "decomposition": {name: getattr(parts, name) for name in names},
+    }

@@ -1,0 +1,177 @@
+"""Runs a chapter's cells in this process and keeps the data behind each of its tables and figures.
+
+``python tests/golden/oracle.py [CHAPTER…]`` writes the golden files anew; without names, all of them and the core's.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import io
+import json
+import math
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pandas as pd
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+TABLES = "polinb.tables", "numbered_table"
+EMBEDDED = ("polinb.explorer", "polinb.responses"), "embed"
+
+
+def run_chapter(name: str) -> dict[str, Any]:
+    """Tables (label → column → values), figures (name → data sets) and payloads of one chapter on ``tiny``."""
+    tables: dict[str, Any] = {}
+    payloads: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
+    module, function = importlib.import_module(TABLES[0]), TABLES[1]
+    original = getattr(module, function)
+
+    def keep_table(frame: pd.DataFrame, label: str, *rest: Any, **named: Any) -> Any:
+        assert label not in tables, f"{name}: {label} twice"
+        tables[label] = {str(column): [plain(value) for value in frame[column]] for column in frame}
+        return original(frame, label, *rest, **named)
+
+    homes = [importlib.import_module(home) for home in EMBEDDED[0]]
+    embed = getattr(homes[0], EMBEDDED[1])
+
+    def keep_payload(kind: str, payload: Any, *rest: Any, **named: Any) -> Any:
+        payloads[kind] = plain(payload)
+        return embed(kind, payload, *rest, **named)
+
+    with contextlib.ExitStack() as undo:
+        undo.callback(setattr, module, function, original)
+        setattr(module, function, keep_table)
+        for home in homes:
+            undo.callback(setattr, home, EMBEDDED[1], embed)
+            setattr(home, EMBEDDED[1], keep_payload)
+        undo.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        space: dict[str, Any] = {"__name__": "__main__"}
+        for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells:
+            if cell.cell_type != "code":
+                continue
+            shown = run_cell(cell.source, space)
+            if "parameters" in cell.metadata.get("tags", []):
+                space["profile"] = "tiny"
+            figure = cell.metadata.get("mystnb", {}).get("figure")
+            if figure:
+                figures[figure["name"]] = data_of(shown)
+    return {"tables": tables, "figures": figures, "payloads": payloads}
+
+
+def run_cell(source: str, space: dict[str, Any]) -> Any:
+    """As a notebook does: run all, and return the value of a last line that is an expression."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "<cell>", "exec"), space)
+    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), space) if last else None
+
+
+def data_of(chart: Any) -> list[Any]:
+    """All rows a chart draws, data set by data set in the order of the specification."""
+    spec = chart.to_dict()
+    found: list[Any] = []
+
+    def walk(value: Any) -> None:
+        if isinstance(value, dict):
+            data = value.get("data")
+            if isinstance(data, dict):
+                rows = data.get("values", spec.get("datasets", {}).get(data.get("name")))
+                if rows is not None and rows not in found:
+                    found.append(rows)
+            for key, each in value.items():
+                if key not in ("data", "datasets"):
+                    walk(each)
+        elif isinstance(value, list):
+            for each in value:
+                walk(each)
+
+    walk(spec)
+    return [plain(rows) for rows in found]
+
+
+def plain(value: Any) -> Any:
+    """JSON values at full precision; what is missing or not finite becomes text or null."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None if math.isnan(value) else str(value)
+    if value is None or value is pd.NA or value is pd.NaT:
+        return None
+    return str(value)
+
+
+def machine() -> dict[str, str]:
+    """What the last bits depend on."""
+    import torch
+
+    return {"torch": torch.__version__.split("+")[0], "cpu": torch.backends.cpu.get_cpu_capability()}
+
+
+def write(path: Path, found: dict[str, Any]) -> None:
+    """One line a column or row, so that a change shows as the lines that changed."""
+    path.write_text(_lines(found, 0) + "\n", encoding="utf-8")
+
+
+def _lines(value: Any, depth: int) -> str:
+    pad = " " * (depth + 1)
+    if isinstance(value, dict) and value and depth < 3:
+        inner = ",\n".join(f"{pad}{json.dumps(k)}: {_lines(v, depth + 1)}" for k, v in value.items())
+        return "{\n" + inner + "\n" + " " * depth + "}"
+    if isinstance(value, list) and value and isinstance(value[0], list | dict) and depth < 4:
+        return "[\n" + ",\n".join(f"{pad}{_lines(v, depth + 1)}" for v in value) + "\n" + " " * depth + "]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def differences(golden: Any, now: Any, exact: bool, where: str = "") -> list[str]:
+    """Places where two results differ; without ``exact``, numbers may differ by another processor's rounding."""
+    if isinstance(golden, dict) and isinstance(now, dict):
+        found = [f"{where}/{k}: {'gone' if k in golden else 'new'}" for k in sorted(golden.keys() ^ now.keys())]
+        shared = [k for k in golden if k in now]
+        return found + [d for k in shared for d in differences(golden[k], now[k], exact, f"{where}/{k}")]
+    if isinstance(golden, list) and isinstance(now, list):
+        if len(golden) != len(now):
+            return [f"{where}: {len(golden)} rows, now {len(now)}"]
+        pairs = enumerate(zip(golden, now, strict=True))
+        return [d for i, (a, b) in pairs for d in differences(a, b, exact, f"{where}[{i}]")]
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (golden, now))
+    if golden == now or (numbers and not exact and math.isclose(golden, now, rel_tol=1e-3, abs_tol=1e-4)):
+        return []
+    return [f"{where}: {golden!r}, now {now!r}"]
+
+
+def main(names: list[str]) -> None:
+    """Write the golden files of these chapters, or of all and of the core."""
+    with tempfile.TemporaryDirectory() as store:
+        os.environ["POLINB_STORE"] = store
+        for name in names or CHAPTERS:
+            found = run_chapter(name)
+            write(HERE / f"{name}.json", {"machine": machine(), **found})
+            print(name, {kind: len(v) for kind, v in found.items()}, flush=True)
+        if not names or "core" in names:
+            from core import frozen
+
+            write(HERE / "core.json", {"machine": machine(), **plain(frozen())})
+
+
+if __name__ == "__main__":
+    os.environ |= {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"}  # before torch
+    sys.path[:0] = [str(ROOT), str(HERE)]
+    main(sys.argv[1:])

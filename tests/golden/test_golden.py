@@ -1,0 +1,39 @@
+"""The numbers stay: data behind every table and figure of every chapter on ``tiny``, and the core's own arrays.
+
+A number changes on purpose, with its reason in CHANGELOG.md, or not at all; then: ``python tests/golden/oracle.py``.
+"""
+
+import json
+
+import pytest
+from golden import core, oracle
+
+
+@pytest.fixture(scope="module")
+def shared_store(tmp_path_factory):
+    return tmp_path_factory.mktemp("golden-store")
+
+
+def compare(name, found):
+    golden = json.loads((oracle.HERE / f"{name}.json").read_text("utf-8"))
+    exact = golden.pop("machine") == oracle.machine()
+    told = oracle.differences(golden, json.loads(json.dumps(oracle.plain(found))), exact)
+    assert not told, f"{len(told)} numbers of {name} changed:\n" + "\n".join(told[:40])
+
+
+@pytest.mark.parametrize("name", oracle.CHAPTERS)
+def test_chapter(name, shared_store, monkeypatch):
+    monkeypatch.setenv("POLINB_STORE", str(shared_store))
+    compare(name, oracle.run_chapter(name))
+
+
+def test_core():
+    compare("core", core.frozen())
+
+
+def test_a_changed_number_is_found():
+    golden = {"tables": {"t": {"a": [1, 0.5, None, "x"]}}}
+    assert not oracle.differences(golden, {"tables": {"t": {"a": [1, 0.5, None, "x"]}}}, exact=True)
+    for changed in ([2, 0.5, None, "x"], [1, 0.51, None, "x"], [1, 0.5, 0.0, "x"], [1, 0.5, None, "y"], [1, 0.5]):
+        assert oracle.differences(golden, {"tables": {"t": {"a": changed}}}, exact=False), changed
+    assert oracle.differences(golden, {"tables": {}}, exact=True) == ["/tables/t: gone"]
