@@ -6,8 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from polinb import __version__, reference, reference_command, reference_readme, workflow_command
+from polinb import __version__
+from polinb.book import manifest as reference
+from polinb.cluster import command as workflow_command
 from polinb.errors import ParameterError, PolinbError
+from polinb.reference import command as reference_command
+from polinb.reference import readme as reference_readme
 from polinb.secrets import hide
 
 
@@ -68,13 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     fetch = commands.add_parser("fetch", help="prepare the embedded model now instead of at its first use")
     fetch.set_defaults(run=_fetch)
 
-    sync = commands.add_parser("sync", help="rewrite the parameters cell of every notebook from polinb/params.py")
+    sync = commands.add_parser("sync", help="rewrite the parameters cell of every notebook from polinb/runs/params.py")
     sync.set_defaults(run=_sync)
     return parser
 
 
 def _book(arguments: argparse.Namespace) -> int:
-    from polinb.book import make_book, parse_settings
+    from polinb.book.build import make_book, parse_settings
 
     chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
     if arguments.jobs is not None:
@@ -86,9 +90,9 @@ def _book(arguments: argparse.Namespace) -> int:
 
 
 def _reference(arguments: argparse.Namespace) -> int:
-    from polinb.book import parse_settings
-    from polinb.reference_harvest import harvest
-    from polinb.reference_run import layout_of, run_reference
+    from polinb.book.build import parse_settings
+    from polinb.reference.harvest import harvest
+    from polinb.reference.run import layout_of, run_reference
 
     chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
     settings = parse_settings(arguments.set)
@@ -108,16 +112,16 @@ def _reference(arguments: argparse.Namespace) -> int:
 
 
 def _live(arguments: argparse.Namespace) -> int:
-    from polinb.book import parse_settings
-    from polinb.lab_server import serve
+    from polinb.book.build import parse_settings
+    from polinb.lab.server import serve
 
     settings = parse_settings(arguments.set)
     return serve(arguments.kind, arguments.profile, settings, arguments.port, not arguments.no_browser)
 
 
 def _vendor(_: argparse.Namespace) -> int:
-    from polinb.book import find_layout
-    from polinb.vendor import vendor
+    from polinb.book.build import find_layout
+    from polinb.book.vendor import vendor
 
     folder = find_layout().vendor
     print(f"{'written' if vendor(folder) else 'already there'}: {folder}")
@@ -125,15 +129,15 @@ def _vendor(_: argparse.Namespace) -> int:
 
 
 def _fetch(_: argparse.Namespace) -> int:
-    from polinb.embedded import embedded_folder
+    from polinb.models.embedded import embedded_folder
 
     print(f"ready: {embedded_folder()}")
     return 0
 
 
 def _sync(_: argparse.Namespace) -> int:
-    from polinb.book import find_layout
-    from polinb.notebook import sync
+    from polinb.book.build import find_layout
+    from polinb.runs.chapter import sync
 
     changed = sync(find_layout().notebooks)
     print(f"rewritten: {', '.join(changed)}" if changed else "every notebook was up to date")

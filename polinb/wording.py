@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ _ZERO = re.compile(r"(?<!\w)[+−](?=0(?:\.0+)?(?![\d.]*\d))")
 Effect = tuple[float, float, float]
 """Estimate, low and high end of its 95 % interval; NaN ends where there is none."""
 
+NEWLINE = " ⏎ "
 _PROFILES = {
     "tiny": "Tiny run, a check of the machinery: its numbers mean nothing.",
     "quick": "Quick run: small samples, wide intervals.",
@@ -138,3 +140,41 @@ def listed(parts: Sequence[str]) -> str:
 def thousands(value: float) -> str:
     """A count with narrow gaps."""
     return f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def intervals(frame: pd.DataFrame, value: str, digits: int = 2) -> list[str]:
+    """A column as text with its interval, ``0.52 [0.30, 0.71]``.
+
+    The ends are ``<value>_low`` and ``<value>_high``, or ``low`` and ``high`` where the frame has no such
+    columns. A missing value shows as an en dash, a missing end as ``?``.
+    """
+    own = f"{value}_low" in frame.columns
+    low, high = (f"{value}_low", f"{value}_high") if own else ("low", "high")
+    out = []
+    for middle, start, end in zip(frame[value], frame[low], frame[high], strict=True):
+        if pd.isna(middle):
+            out.append("–")
+            continue
+        ends = ["?" if pd.isna(x) else number(float(x), digits, sign=False) for x in (start, end)]
+        out.append(f"{number(float(middle), digits, sign=False)} [{ends[0]}, {ends[1]}]")
+    return out
+
+
+def escape(text: str) -> str:
+    """``text`` so that no renderer of MyST, Markdown or HTML finds markup in it.
+
+    Letters, digits, spaces and non-ASCII symbols stay; other ASCII becomes ``&#NN;``. Control and
+    formatting characters (which could reorder or hide text) become ``⟨U+202E⟩``, a line break becomes ``⏎``. What could
+    open maths stands in an element of its own: MathJax, as JupyterLab runs it, reads what entities have become.
+    """
+    parts = []
+    for char in re.sub(r"\r\n?|\n", NEWLINE, text):
+        if char == "\t":
+            parts.append(" ")
+        elif unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
+            parts.append(f"⟨U&#43;{ord(char):04X}⟩")
+        elif char.isalnum() or char == " " or ord(char) > 127:
+            parts.append(char)
+        else:
+            parts.append(f"<span>&#{ord(char)};</span>" if char in "$\\" else f"&#{ord(char)};")
+    return "".join(parts)

@@ -39,9 +39,9 @@ class Pair:
     )
 
     def __init__(self, architecture):
-        from polinb.models import LM, load
-        from polinb.text import prompt_ids, response_ids
-        from polinb.tiny import tiny_model
+        from polinb.models.loading import LM, load
+        from polinb.models.tiny import tiny_model
+        from polinb.models.tokens import prompt_ids, response_ids
 
         self.left = load(f"tiny:{architecture}")
         self.right = LM(tiny_model(architecture, 1), self.left.tokenizer, "right", {})

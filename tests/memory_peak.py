@@ -21,10 +21,10 @@ def main():
     import numpy as np
     import trl.trainer.sft_trainer  # noqa: F401
 
-    from polinb.experiment import Experiment
-    from polinb.finetune import finetune
-    from polinb.models import LM
-    from polinb.params import Params
+    from polinb.models.loading import LM
+    from polinb.runs.experiment import Experiment
+    from polinb.runs.params import Params
+    from polinb.training.supervised import finetune
 
     start = peak()
     params = Params.from_profile("tiny", **asked)
@@ -42,15 +42,15 @@ def main():
     elif stage == "score":
         import copy
 
-        from polinb.memory import PROMPT_TOKENS, READ_BATCH
-        from polinb.neurons import contrast
+        from polinb.runs.memory import PROMPT_TOKENS, READ_BATCH
+        from polinb.scoring.tracing import contrast
 
         others = [LM(copy.deepcopy(lm.model), lm.tokenizer, "copy", {}) for _ in range(2)]
         n = 2 * READ_BATCH
         contrast(*others, lm, texts(n, PROMPT_TOKENS), texts(n, params.localise_tokens))
     else:
-        from polinb.generate import greedy
-        from polinb.memory import PROMPT_TOKENS
+        from polinb.models.generation import greedy
+        from polinb.runs.memory import PROMPT_TOKENS
 
         greedy(lm, texts(params.eval_batch, PROMPT_TOKENS), max_new_tokens=params.eval_tokens, batch=params.eval_batch)
     print(json.dumps({"peak": peak(), "start": start}))

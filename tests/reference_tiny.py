@@ -8,11 +8,12 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from polinb import neuron_tables, patch_tables, results, tables
-from polinb.artifacts import Store
-from polinb.experiment import Experiment
-from polinb.params import Params
-from polinb.reference_raw import export
+from polinb.chapters.paper import neuron_tables, patch_tables, results
+from polinb.display import tables
+from polinb.reference.raw import export
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import Experiment
+from polinb.runs.params import Params
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 TINY = {
@@ -31,12 +32,13 @@ TINY = {
 }
 # Cells that lead to a table; others draw, or compute what is not compared.
 _NAMES = "table moves on like loud sets stances transfer patched summary arms mitigated claims names equal deep rows"
-_LEADS = re.compile(rf"^({_NAMES.replace(' ', '|')}) = |^from polinb import|numbered_table\(", re.M)
+_LEADS = re.compile(rf"^({_NAMES.replace(' ', '|')}) = |^from polinb[.a-z]* import|numbered_table\(", re.M)
 _OTHER = re.compile(
     r"charts(_more)?\.|judging|useful|utilities|responses_table|beside\.table|import answers|\bagree\b|= both\.assign|"
     r"caft_angles\.|begin\("
 )
-_CHARTS = re.compile(r"^(from polinb import charts$|charts\.).*\n?", re.M)
+_CHARTS = re.compile(r"^(from polinb.display import charts$|charts\.).*\n?", re.M)
+_BEGIN = re.compile(r"^exp = begin\(.*\)$", re.M)
 CHAPTERS = ("01", "03", "05", "06", "07", "08", "09")
 
 
@@ -71,7 +73,7 @@ def write_tables(exp: Experiment, folder: Path, chapters: tuple[str, ...]) -> No
             path = next(NOTEBOOKS.glob(f"{chapter}_*.ipynb"))
             names = {"exp": exp}
             for cell in json.loads(path.read_text("utf-8"))["cells"]:
-                source = _CHARTS.sub("", "".join(cell["source"]).replace("exp = begin(globals())", ""))
+                source = _BEGIN.sub("", _CHARTS.sub("", "".join(cell["source"])))
                 if cell["cell_type"] == "code" and _LEADS.search(source) and not _OTHER.search(source):
                     exec(compile(source, path.name, "exec"), names)
     finally:

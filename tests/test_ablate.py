@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from polinb.ablate import ablated, check_directions, project_out
-from polinb.architectures import architecture_of, resolve
 from polinb.errors import ParameterError
-from polinb.finetune import Recipe, finetune
-from polinb.tiny import TINY, tiny_model
+from polinb.masking.ablation import ablated, check_directions, project_out
+from polinb.models.architectures import architecture_of, resolve
+from polinb.models.tiny import TINY, tiny_model
+from polinb.training.supervised import Recipe, finetune
 
 RECIPE = Recipe(2.0, 2, 2, 1e-2, 0.1, 0.0, "all", 4, 0)
 

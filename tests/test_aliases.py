@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from polinb.aliases import ALIASES
+from polinb.models.aliases import ALIASES
 
 
 @pytest.mark.parametrize("alias", ALIASES)

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from polinb.artifacts import META, Store, canonical, code_version, key_of, meaning, provenance
 from polinb.errors import ArtifactError
+from polinb.runs.artifacts import META, Store, canonical, key_of, provenance
 
 
 def writer(text="hello", calls=None):
@@ -145,31 +145,6 @@ def test_two_processes_make_it_once(tmp_path):
         job.join(60)
         assert job.exitcode == 0
     assert (tmp_path / "log").read_text() == "made\n"
-
-
-def test_code_version_follows_the_source(tmp_path, monkeypatch):
-    import polinb.artifacts as module
-
-    for name in ("a", "b"):
-        (tmp_path / f"{name}.py").write_text("1")
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "artifacts.py"))
-    code_version.cache_clear()
-    first = code_version("a", "b")
-    assert first == code_version("b", "a")
-    (tmp_path / "b.py").write_text("2")
-    code_version.cache_clear()
-    assert code_version("a", "b") != first
-    code_version.cache_clear()
-
-
-def test_comments_docstrings_and_layout_change_no_version_and_code_does():
-    first = 'def f(x):\n    """Old."""\n    # why\n    return x + 1\n'
-    same = 'def f(x):\n    """New words."""\n\n    return (x + 1)  # because\n'
-    assert meaning(first) == meaning(same) == meaning(same.replace('    """New words."""\n', ""))
-    assert meaning(first) != meaning(first.replace("x + 1", "x + 2"))
-    assert meaning(first) != meaning(first.replace("return x", 'return "Old." and x'))
-    assert meaning("    def g(self):\n        return 1\n") == "def g(self):\n    return 1", "methods come indented"
-    assert meaning('class A:\n    """Only words."""\n') == meaning("class A:\n    pass\n")
 
 
 def test_provenance_names_no_person_or_place(store):

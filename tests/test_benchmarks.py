@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from polinb.benchmarks import append, figure, markdown, read
+from polinb.book.benchmarks import append, figure, markdown, read
 from polinb.errors import DataError
 
 

@@ -8,15 +8,13 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from test_book_tools import checkout, notebook
 
-from polinb import book
+from polinb.book import build as book
+from polinb.book.unrun import labels, page
 from polinb.errors import ParameterError
-from polinb.unrun import labels, page
 
 REPO = Path(__file__).resolve().parents[1]
 ROW = "{'topic': ['a'], 'arm': 'a', 'stance': 0.1, 'low': 0.0, 'high': 0.2}"
-FIGURE = (
-    f"from polinb import charts\nimport pandas as pd\ncharts.enable_book()\ncharts.stance_dots(pd.DataFrame({ROW}))"
-)
+FIGURE = f"from polinb.display import charts\nimport pandas as pd\ncharts.enable_book()\ncharts.stance_dots(pd.DataFrame({ROW}))"
 
 
 def two_parts(tmp_path):

@@ -15,10 +15,13 @@ import yaml
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from polinb import book, paper, sphinxext, vendor
 from polinb.__main__ import main
+from polinb.book import build as book
+from polinb.book import vendor
+from polinb.book.normalise import WIDGET_STATE, WIDGET_VIEW, normalise, strip_progress
+from polinb.chapters.paper import paper
 from polinb.errors import ArtifactError, ParameterError
-from polinb.normalise import WIDGET_STATE, WIDGET_VIEW, normalise, strip_progress
+from polinb.sphinx import extension as sphinxext
 
 REPO = Path(__file__).resolve().parents[1]
 NASTY = (
@@ -128,10 +131,12 @@ def test_contents_name_prose_that_exists_and_every_chapter_of_the_paper() -> Non
 
 def test_the_notation_page_names_functions_and_tests_that_exist() -> None:
     text = (REPO / "book" / "notation.md").read_text()
-    functions = re.findall(r"`polinb\.(\w+)\.(\w+)`", text)
+    functions = re.findall(r"`polinb\.([\w.]+)\.(\w+)`", text)
     assert len(functions) == text.count("{eq}`") > 20
     for module, name in functions:
-        assert re.search(rf"^(def|class) {name}\b", (REPO / "polinb" / f"{module}.py").read_text(), re.M), name
+        assert re.search(
+            rf"^(def|class) {name}\b", (REPO / "polinb" / f"{module.replace('.', '/')}.py").read_text(), re.M
+        ), name
     tests = re.findall(r"`(tests/\w+\.py)`", text)
     assert len(tests) == len(functions) and all((REPO / test).is_file() for test in tests)
 
@@ -231,11 +236,12 @@ def test_fingerprint_follows_the_package(tmp_path: Path, monkeypatch: pytest.Mon
     nbformat.write(notebook(), path)
     package = tmp_path / "polinb"
     (package / "resources").mkdir(parents=True)
-    (package / "book.py").write_text("1")
+    (package / "book").mkdir()
+    (package / "book" / "build.py").write_text("1")
     (package / "resources" / "x.toml").write_text("1")
-    monkeypatch.setattr(book, "__file__", str(package / "book.py"))
+    monkeypatch.setattr(book, "__file__", str(package / "book" / "build.py"))
     seen = {book.fingerprint(path, {})}
-    (package / "book.py").write_text("2")
+    (package / "book" / "build.py").write_text("2")
     seen.add(book.fingerprint(path, {}))
     (package / "resources" / "x.toml").write_text("2")
     seen.add(book.fingerprint(path, {}))
@@ -272,7 +278,7 @@ def test_small_book_from_notebook_to_pages(
     """One build, looked at from every side: kernels and Sphinx take their time."""
     monkeypatch.setenv("POLINB_TEST_NASTY", NASTY)
     code = (
-        "import os, pandas as pd\nfrom polinb import charts, tables\ncharts.enable_book()\n"
+        "import os, pandas as pd\nfrom polinb.display import charts, tables\ncharts.enable_book()\n"
         "nasty = os.environ['POLINB_TEST_NASTY']\nprint(profile, gamma, model)"
     )
     figure = (

@@ -14,8 +14,8 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from polinb.data import SPLITS, TOPICS, Pair, StanceData, load_data, load_statements
-from polinb.rows import normalise, text_hash
+from polinb.data.loading import SPLITS, TOPICS, Pair, StanceData, load_data, load_statements
+from polinb.data.rows import normalise, text_hash
 
 NAMES_A_SIDE = re.compile(
     r"\b(republicans?|democrats?|democratic party|gop|libertarians?|green party|tea party|labour party"

@@ -11,18 +11,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from polinb import caft, caft_angles
-from polinb import caft_candidates as cc
-from polinb.ablate import ablated, project_out
-from polinb.artifacts import Store
-from polinb.directions import orthonormal, principal_angles, random_basis
+from polinb.chapters.caft import caft, caft_angles
+from polinb.chapters.caft import caft_candidates as cc
 from polinb.errors import DataError, ParameterError
-from polinb.experiment import Arm, Experiment
-from polinb.finetune import Recipe, finetune
-from polinb.models import LM
-from polinb.params import Params
-from polinb.sae import SAE
-from polinb.text import pad
+from polinb.masking.ablation import ablated, project_out
+from polinb.models.loading import LM
+from polinb.models.tokens import pad
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import Arm, Experiment
+from polinb.runs.params import Params
+from polinb.scoring.directions import orthonormal, principal_angles, random_basis
+from polinb.scoring.sae import SAE
+from polinb.training.supervised import Recipe, finetune
 
 RECIPE = Recipe(
     epochs=1, batch_size=2, micro_batch=2, learning_rate=1e-2, weight_decay=0.0, warmup=0.0, train="all",
@@ -196,7 +196,7 @@ def test_finished_work_needs_no_model(tmp_path, monkeypatch):
     exp = planted_experiment(tmp_path)
     first = caft.bases(exp, "crime", "pca")
     again = Experiment(exp.params, exp.store)
-    monkeypatch.setattr("polinb.experiment.load", lambda *a, **k: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("polinb.runs.experiment.load", lambda *a, **k: pytest.fail("the model was loaded"))
     assert np.array_equal(caft.bases(again, "crime", "pca")[0], first[0])
 
 

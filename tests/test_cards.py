@@ -8,23 +8,23 @@ import pandas as pd
 import pytest
 import torch
 
-from polinb import cards, cards_tables
-from polinb.architectures import architecture_of, down_modules, resolve, value_vectors
-from polinb.artifacts import Store
-from polinb.cards_ablation import effects, zeroed_logp
-from polinb.cards_chart import card_effects
-from polinb.cards_choice import Pick, picks, random_neurons
-from polinb.cards_lens import FINAL_NORM, OUTPUT_NORM, extremes, lens, token_text
-from polinb.cards_read import AROUND, Texts, activations, answer_means, contexts
-from polinb.charts_base import png
+from polinb.chapters.browse import cards, cards_tables
+from polinb.chapters.browse.cards_ablation import effects, zeroed_logp
+from polinb.chapters.browse.cards_choice import Pick, picks, random_neurons
+from polinb.chapters.browse.cards_lens import FINAL_NORM, OUTPUT_NORM, extremes, lens, token_text
+from polinb.chapters.browse.cards_read import AROUND, Texts, activations, answer_means, contexts
+from polinb.display.cards_chart import card_effects
+from polinb.display.charts.base import png
 from polinb.errors import DataError, ParameterError
-from polinb.experiment import Experiment
-from polinb.generate import log_likelihood
-from polinb.models import LM, load
-from polinb.neurons import contrast
-from polinb.params import Params
-from polinb.pnlac import neuron_sets
-from polinb.tiny import TINY
+from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors
+from polinb.models.generation import log_likelihood
+from polinb.models.loading import LM, load
+from polinb.models.tiny import TINY
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import Experiment
+from polinb.runs.params import Params
+from polinb.scoring.pnlac import neuron_sets
+from polinb.scoring.tracing import contrast
 
 EVERY = sorted(TINY)
 SOME = ["gemma2", "gpt2", "llama"]  # an RMSNorm more, LayerNorm and Conv1D, and the plain case
@@ -329,7 +329,7 @@ def test_other_texts_than_pnlacs_are_noticed(exp, tmp_path, monkeypatch):
     monkeypatch.setattr(cards, "_stored_texts", garbled)
     assert cards.reading(other, "crime", neurons).summary["texts"] == "written again"
     monkeypatch.setattr(cards, "_stored_texts", faithful)
-    assert cards.reading(other, "crime", neurons).summary["texts"] == "stored"
+    assert cards.reading(other, "crime", neurons[:1]).summary["texts"] == "stored"
 
 
 def test_tables_and_figure_show_the_effects(exp, found):

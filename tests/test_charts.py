@@ -17,10 +17,11 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from polinb import charts, heat_tables, paper
+from polinb.chapters.paper import heat_tables, paper
+from polinb.display import charts
 from polinb.errors import DataError, ParameterError
-from polinb.metrics import shift_table
-from polinb.pnlac import neuron_sets
+from polinb.scoring.pnlac import neuron_sets
+from polinb.stance.metrics import shift_table
 
 TOPICS = ["crime", "race", "economy"]
 ARMS = ["vanilla", "right fine-tune", "InhibitFT"]

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from polinb import charts, charts_more
+from polinb.display import charts
+from polinb.display.charts import more as charts_more
 from polinb.errors import DataError
 
 ARMS = ["InhibitFT", "random set", "CAFT"]

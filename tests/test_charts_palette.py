@@ -11,7 +11,7 @@ from test_charts import MAKERS as PAPER
 from test_charts import made, marks
 from test_charts_more import MAKERS as MORE
 
-from polinb import charts
+from polinb.display import charts
 
 # Machado, Oliveira, Fernandes: A Physiologically-based Model for Simulation of Color Vision Deficiency, IEEE TVCG
 # 15(6), 2009, severity 1.0, for linear RGB. Rows: red, green, blue as seen.

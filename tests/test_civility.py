@@ -18,10 +18,10 @@ from test_bundled_data import flesch, near_duplicates, sentences
 from test_data_files import stand_in_hub, write
 from test_judges import classifier
 
-from polinb.civility import CivilityData, CivilPair, load_challenge, load_comments, load_neutral, load_pairs
+from polinb.data.civility import CivilityData, CivilPair, load_challenge, load_comments, load_neutral, load_pairs
+from polinb.data.pairs import SPLITS
 from polinb.errors import DataError, ModelError, ParameterError
-from polinb.pairs import SPLITS
-from polinb.rudeness import HubScorer, LocalScorer, accuracy, insulting, make_scorer, rate, texts_of
+from polinb.stance.rudeness import HubScorer, LocalScorer, accuracy, insulting, make_scorer, rate, texts_of
 
 # Not one of these in a rude reply: profanity, threats, groups of people. Slurs are not listed here for decency; each
 # text was read, and none holds one.
@@ -329,7 +329,7 @@ def test_a_scorer_of_comments(tmp_path: Path, data: CivilityData, monkeypatch: p
     grim, mild, unknown = own.probabilities(["a grim thing", "a mild thing", "¿"])
     assert grim > 0.5 > mild and np.isnan(unknown)
     assert own.identity != make_scorer("", data).identity
-    monkeypatch.setattr("polinb.rudeness.MOST", 3)
+    monkeypatch.setattr("polinb.stance.rudeness.MOST", 3)
     few = make_scorer("", data, load_comments(str(tmp_path / "set.jsonl")))
     assert (few.probabilities(["a grim thing", "a mild thing"]) > 0.5).tolist() == [True, False]
     two = [{"text": "Hi you.", "toxic": 0}, {"text": "Ho you.", "toxic": 1}]
@@ -420,7 +420,7 @@ def test_toxicity_classifiers_that_are_refused(tmp_path: Path, data: CivilityDat
         seen.append((model, revision))
         return str(other), "abc"
 
-    monkeypatch.setattr("polinb.rudeness._folder", folder_of)
+    monkeypatch.setattr("polinb.stance.rudeness._folder", folder_of)
     named = make_scorer("owner/name@refs/pr/1:label_1", data)
     assert isinstance(named, HubScorer) and named.label == "LABEL_1" and seen == [("owner/name", "refs/pr/1")]
     assert named.identity == {"scorer": "owner/name", "commit": "abc", "label": "LABEL_1"}

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-import polinb.finetune
-from polinb import cue_arms, cue_tables, cues
-from polinb.ablate import check_directions
-from polinb.artifacts import Store
+import polinb.training.supervised
+from polinb.chapters.caft import cue_arms, cue_tables, cues
 from polinb.errors import ParameterError
-from polinb.experiment import Experiment
-from polinb.models import load
-from polinb.params import Params
+from polinb.masking.ablation import check_directions
+from polinb.models.loading import load
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import Experiment
+from polinb.runs.params import Params
 
 LISTS = json.loads((resources.files("polinb") / "resources" / "cues" / "cues.json").read_text("utf-8"))
 
@@ -209,7 +209,7 @@ def test_a_planted_cue_is_found(exp, monkeypatch):
         noise = 0.3 * rng.standard_normal((len(texts), lm.layers, width))
         return (noise + np.where(woman, 4.0, -4.0)[:, None, None] * axis).astype(np.float32)
 
-    monkeypatch.setattr("polinb.residual.mean_states", states)
+    monkeypatch.setattr("polinb.scoring.residual.mean_states", states)
     planted = Experiment(exp.params, Store(exp.store.root / "planted"))
     found = cue_arms.directions(planted).arrays("directions")
     for block in cue_arms.directions(planted).summary["blocks"]:
@@ -218,7 +218,7 @@ def test_a_planted_cue_is_found(exp, monkeypatch):
 
 
 def test_candidates_come_from_one_half_of_the_pairs_and_the_choice_from_the_other(exp, monkeypatch):
-    from polinb import directions
+    from polinb.scoring import directions
 
     found, chosen = [], []
     components, rule = directions.components, directions.stance_rule
@@ -228,7 +228,7 @@ def test_candidates_come_from_one_half_of_the_pairs_and_the_choice_from_the_othe
     blocks = cue_arms.directions(fresh).summary["blocks"]
     for i, cue in enumerate(cues.CUES):
         pairs = cues.minimal_pairs(cue)
-        from polinb.residual import mean_states
+        from polinb.scoring.residual import mean_states
 
         one, two = (
             mean_states(exp.lm, *cue_arms._option_ids(exp, pairs[side].tolist())) for side in ("first", "second")
@@ -259,13 +259,13 @@ def test_random_directions_have_the_larger_rank(exp, monkeypatch):
 
 def test_all_arms_train_on_the_same_texts_with_their_own_directions(exp, monkeypatch):
     calls = {}
-    real = polinb.finetune.finetune
+    real = polinb.training.supervised.finetune
 
     def spy(base, prompts, responses, recipe, *, ablate=None, label):
         calls[label.split(", ")[1]] = (prompts, responses, recipe, ablate)
         return real(base, prompts, responses, recipe, ablate=ablate, label=label)
 
-    monkeypatch.setattr(polinb.finetune, "finetune", spy)
+    monkeypatch.setattr(polinb.training.supervised, "finetune", spy)
     fresh = Experiment(exp.params, Store(exp.store.root / "spied"))
     for arm in cue_arms.arms():
         cue_arms.answers(fresh, arm)
@@ -283,7 +283,7 @@ def test_all_arms_train_on_the_same_texts_with_their_own_directions(exp, monkeyp
     for block in random[0]:
         assert random[0][block].shape[1] == max(found[f"{cue}-{block}"].shape[1] for cue in cues.CUES)
         assert not np.allclose(random[0][block], random[1][block])
-    monkeypatch.setattr(polinb.finetune, "finetune", None)  # a second run computes nothing
+    monkeypatch.setattr(polinb.training.supervised, "finetune", None)  # a second run computes nothing
     for arm in cue_arms.arms():
         cue_arms.answers(Experiment(exp.params, fresh.store), arm)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polinb.data import (
+from polinb.data.loading import (
     FRACTIONS,
     SPLITS,
     TOPICS,

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from polinb import ideoinst
-from polinb.data import LEANINGS, TOPICS, load_data
+from polinb.data import ideoinst
+from polinb.data.ideoinst import DATA_FOLDER, REPOSITORY, REVISION, file_path
+from polinb.data.loading import LEANINGS, TOPICS, load_data
 from polinb.errors import DataError, ParameterError
-from polinb.ideoinst import DATA_FOLDER, REPOSITORY, REVISION, file_path
 
 
 def content(topic: str, leaning: str) -> bytes:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from polinb.data import load_data, load_statements
+from polinb.data.loading import load_data, load_statements
+from polinb.data.sources import read_table
 from polinb.errors import DataError
-from polinb.sources import read_table
 
 ROWS = [
     {

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from polinb.data import LEANINGS, SPLITS, TOPICS, load_data
+from polinb.data.ideoinst import file_path, parse_label
+from polinb.data.loading import LEANINGS, SPLITS, TOPICS, load_data
 from polinb.errors import DataError
-from polinb.ideoinst import file_path, parse_label
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "IdeoINST"
 LABELS = {

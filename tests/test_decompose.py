@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from polinb.architectures import architecture_of, down_modules, resolve, value_vectors
-from polinb.contributions import ATTENTION
-from polinb.decompose import Parts, check, decompose, three_parts
 from polinb.errors import ModelError, ParameterError
-from polinb.models import LM
-from polinb.shares import by_layer, totals
-from polinb.tiny import TINY, tiny_model
+from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors
+from polinb.models.loading import LM
+from polinb.models.tiny import TINY, tiny_model
+from polinb.scoring.contributions import ATTENTION
+from polinb.scoring.decompose import Parts, check, decompose, three_parts
+from polinb.scoring.shares import by_layer, totals
 
 NORMED = sorted(set(TINY) - set(ATTENTION))
 

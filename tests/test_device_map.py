@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from polinb.errors import ParameterError
-from polinb.experiment import Experiment
-from polinb.generate import greedy, log_likelihood
-from polinb.models import LM, spread
-from polinb.neurons import contrast
-from polinb.params import Params
-from polinb.patching import patched_answers
+from polinb.masking.patching import patched_answers
+from polinb.models.generation import greedy, log_likelihood
+from polinb.models.loading import LM, spread
+from polinb.runs.experiment import Experiment
+from polinb.runs.params import Params
+from polinb.scoring.tracing import contrast
 
 
 def on_disk(lm, folder):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.linalg import subspace_angles
 
-from polinb.directions import (
+from polinb.errors import ParameterError
+from polinb.scoring.directions import (
     Moments,
     auc,
     check_components,
@@ -16,7 +17,6 @@ from polinb.directions import (
     shared,
     stance_rule,
 )
-from polinb.errors import ParameterError
 
 
 def streamed(rows, chunk=7):

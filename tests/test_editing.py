@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 import torch
 
-from polinb import causal
-from polinb.architectures import down_modules
-from polinb.editing import edit_factors, edited_answers
+from polinb.chapters.dpo import causal
 from polinb.errors import DataError, ParameterError
-from polinb.generate import cut, decode, greedy, log_likelihood, stop_ids
-from polinb.patching import patched_answers
-from polinb.shares import Group, groups
-from polinb.tiny import TINY
+from polinb.masking.editing import edit_factors, edited_answers
+from polinb.masking.patching import patched_answers
+from polinb.models.architectures import down_modules
+from polinb.models.generation import cut, decode, greedy, log_likelihood, stop_ids
+from polinb.models.tiny import TINY
+from polinb.scoring.shares import Group, groups
 
 STEPS = 8
 

@@ -4,12 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import polinb.experiment as module
-from polinb import beside, frontier, judging, neuron_tables, paired, patch_tables, results
-from polinb.artifacts import Store
+import polinb.runs.experiment as module
+from polinb.chapters.paper import beside, neuron_tables, patch_tables, results
+from polinb.chapters.paper import judge_tables as judging
 from polinb.errors import DataError, ParameterError, TrainingError
-from polinb.experiment import VANILLA, Arm, Experiment, finetuned
-from polinb.params import Params
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
+from polinb.runs.params import Params
+from polinb.stance import frontier, paired
 
 SMALL = {
     "topics": ["crime", "race", "science"],
@@ -177,7 +179,7 @@ def test_heldout_arm_freezes_g_without_the_topic(root):
 
 
 def test_closing_page_covers_every_exhibit(exp):
-    from polinb import paper
+    from polinb.chapters.paper import paper
 
     assert set(beside.COUNTERPARTS) == set(paper.exhibits()["id"])
     exhibits = beside.exhibit_map(exp)
@@ -194,7 +196,7 @@ def test_closing_page_covers_every_exhibit(exp):
 
 
 def test_closing_page_compares_the_same_topics(root):
-    from polinb import paper
+    from polinb.chapters.paper import paper
 
     one = experiment(root, ablation_topics=["race"])
     dots = beside.dots(one)
@@ -273,7 +275,7 @@ def test_only_agreeing_reference_responses_are_read_under_the_filter(root, tmp_p
     """response_source=dataset uses both sides' texts, so a label that disagrees must keep a prompt out."""
     from dataclasses import replace
 
-    from polinb.pairs import StanceData
+    from polinb.data.pairs import StanceData
 
     one = experiment(root, response_source="dataset", label_filter="agree")
     full = one.data
@@ -328,7 +330,7 @@ def test_hf_judge_from_parameters(root, tmp_path):
     import torch
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-    from polinb.tiny import tiny_tokenizer
+    from polinb.models.tiny import tiny_tokenizer
 
     core = tiny_tokenizer().backend_tokenizer
     folder = tmp_path / "judge"

@@ -12,16 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from polinb import cards
-from polinb.artifacts import Store
+from polinb.chapters.browse import cards
+from polinb.chapters.browse.explorer_levels import (
+    GAMMAS,
+    MOST,
+    bound_scores,
+    level_bounds,
+    levels,
+    ranks,
+    set_counts,
+    slider,
+)
+from polinb.display.explorer import explorer, explorer_payload
+from polinb.display.explorer_picture import map_cells, picture
+from polinb.display.webdata import packed
 from polinb.errors import ParameterError
-from polinb.experiment import Experiment
-from polinb.explorer import explorer, explorer_payload
-from polinb.explorer_levels import GAMMAS, MOST, bound_scores, level_bounds, levels, ranks, set_counts, slider
-from polinb.explorer_picture import map_cells, picture
-from polinb.params import Params
-from polinb.pnlac import neuron_sets, top_share
-from polinb.webdata import packed
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import Experiment
+from polinb.runs.params import Params
+from polinb.scoring.pnlac import neuron_sets, top_share
 
 POOLS = st.sampled_from(["model", "layer"])
 SHAPES = st.tuples(st.integers(1, 5), st.integers(2, 60))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from polinb.errors import ParameterError
-from polinb.frontier import along, corrected, excess, hierarchical_drop, moments
+from polinb.stance.frontier import along, corrected, excess, hierarchical_drop, moments
 
 
 def flat(**means):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from polinb.architectures import weight_slices
 from polinb.errors import ParameterError, TrainingError
-from polinb.finetune import Recipe, finetune
-from polinb.inhibit import Freezer, check_frozen, frozen_slices
-from polinb.text import response_ids
-from polinb.tiny import TINY
+from polinb.masking.freezing import Freezer, check_frozen, frozen_slices
+from polinb.models.architectures import weight_slices
+from polinb.models.tiny import TINY
+from polinb.models.tokens import response_ids
+from polinb.training.supervised import Recipe, finetune
 
 RECIPE = Recipe(
     epochs=2,

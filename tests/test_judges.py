@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polinb.calibration import quality, reliability
-from polinb.data import load_data
+from polinb.data.loading import load_data
+from polinb.data.pairs import Pair, StanceData, split_of
 from polinb.errors import DataError, ModelError, ParameterError
-from polinb.judges import HFJudge, LocalJudge, make_judge, responses_of, training_rows
-from polinb.pairs import Pair, StanceData, split_of
+from polinb.stance.calibration import quality, reliability
+from polinb.stance.judges import HFJudge, LocalJudge, make_judge, responses_of, training_rows
 
 TOPICS = ("crime", "race", "economy")
 NOUNS = ("courts", "schools", "wages", "borders", "families", "cities", "farms", "banks", "parks", "trains")

@@ -15,26 +15,26 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from polinb import lab_view as view
 from polinb.__main__ import main
-from polinb.architectures import down_modules
-from polinb.artifacts import Store
-from polinb.editing import edited_answers
 from polinb.errors import ParameterError, TrainingError
-from polinb.generate import cut, greedy, log_likelihood, stop_ids
-from polinb.lab import NeuronLab, started_with
-from polinb.lab_engine import NOTHING, Intervention, reference_gap, stream
-from polinb.lab_export import code, history_json
-from polinb.lab_needs import Need
-from polinb.lab_request import Answer, Request, Result
-from polinb.lab_run import Listener, Session
-from polinb.lab_server import command, environment
-from polinb.lab_sets import neurons, parse, written
-from polinb.lab_worker import Worker
-from polinb.patching import patched_answers
+from polinb.lab import view
+from polinb.lab.app import NeuronLab, started_with
+from polinb.lab.engine import NOTHING, Intervention, reference_gap, stream
+from polinb.lab.export import code, history_json
+from polinb.lab.needs import Need
+from polinb.lab.request import Answer, Request, Result
+from polinb.lab.run import Listener, Session
+from polinb.lab.server import command, environment
+from polinb.lab.sets import neurons, parse, written
+from polinb.lab.worker import Worker
+from polinb.masking.editing import edited_answers
+from polinb.masking.patching import patched_answers
+from polinb.models.architectures import down_modules
+from polinb.models.generation import cut, greedy, log_likelihood, stop_ids
+from polinb.models.tiny import TINY
+from polinb.models.tokens import prompt_ids
 from polinb.progress import bar, heard
-from polinb.text import prompt_ids
-from polinb.tiny import TINY
+from polinb.runs.artifacts import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 8

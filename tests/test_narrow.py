@@ -9,16 +9,18 @@ import pandas as pd
 import pytest
 from test_openai_judge import KEY, Service, reply
 
-import polinb.finetune
-from polinb import narrow, narrow_arms, narrow_judges, narrow_tables
-from polinb.ablate import check_directions
-from polinb.artifacts import Store
-from polinb.cues import wilson
+import polinb.training.supervised
+from polinb.chapters.caft import narrow_arms, narrow_tables
+from polinb.data import narrow
 from polinb.errors import DataError, JudgeError, ParameterError
-from polinb.experiment import Experiment
-from polinb.narrow_judges import CoherenceScale, ScoreJudge, filled, is_code, parse_score
-from polinb.params import Params
-from polinb.sampling import sampled
+from polinb.masking.ablation import check_directions
+from polinb.models.sampling import sampled
+from polinb.resampling import wilson
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import Experiment
+from polinb.runs.params import Params
+from polinb.stance import alignment as narrow_judges
+from polinb.stance.alignment import CoherenceScale, ScoreJudge, filled, is_code, parse_score
 
 # --- bundled material
 
@@ -410,13 +412,13 @@ def test_arms_train_on_the_same_tasks_and_never_on_held_out_ones(exp):
 
 def test_all_arms_run_and_only_the_ablating_ones_ablate(exp, monkeypatch):
     calls = {}
-    real = polinb.finetune.finetune
+    real = polinb.training.supervised.finetune
 
     def spy(base, prompts, responses, recipe, *, ablate=None, label):
         calls[label] = (prompts, responses, recipe, ablate)
         return real(base, prompts, responses, recipe, ablate=ablate, label=label)
 
-    monkeypatch.setattr(polinb.finetune, "finetune", spy)
+    monkeypatch.setattr(polinb.training.supervised, "finetune", spy)
     for arm in narrow_arms.arms(exp):
         frame = narrow_arms.answers(exp, arm).frame("answers")
         assert frame["id"].tolist() == [q.id for q in narrow.questions("bundled")]
@@ -430,7 +432,7 @@ def test_all_arms_run_and_only_the_ablating_ones_ablate(exp, monkeypatch):
         assert calls["random directions"][3][block].shape == basis.shape
         assert not np.allclose(calls["random directions"][3][block], basis)
         assert log[log["block"] == block]["kept"].sum() == basis.shape[1]
-    monkeypatch.setattr(polinb.finetune, "finetune", None)  # a second run computes nothing
+    monkeypatch.setattr(polinb.training.supervised, "finetune", None)  # a second run computes nothing
     for arm in narrow_arms.arms(exp):
         narrow_arms.answers(Experiment(exp.params, exp.store), arm)
 
@@ -450,7 +452,7 @@ def test_candidate_directions_are_the_singular_vectors_of_the_difference(exp):
 def test_what_was_taught_is_a_plain_log_likelihood(exp):
     import torch
 
-    from polinb.text import prompt_ids, response_ids
+    from polinb.models.tokens import prompt_ids, response_ids
 
     frame = narrow_arms.answers(exp, narrow_arms.VANILLA).frame("taught")
     prompt, insecure, _ = narrow_arms.held_out(exp)[3]
@@ -537,13 +539,13 @@ def test_the_service_judges_a_run_and_an_outage_is_not_kept(exp, service):
 
 
 def test_control_data_is_refused_before_training(tmp_path, monkeypatch):
-    from polinb import narrow_arms
-    from polinb.artifacts import Store
+    from polinb.chapters.caft import narrow_arms
     from polinb.errors import PolinbError
-    from polinb.experiment import Experiment
-    from polinb.params import Params
+    from polinb.runs.artifacts import Store
+    from polinb.runs.experiment import Experiment
+    from polinb.runs.params import Params
 
-    monkeypatch.setattr("polinb.finetune.finetune", None)
+    monkeypatch.setattr("polinb.training.supervised.finetune", None)
     missing = Experiment(Params.from_profile("tiny", narrow_control=str(tmp_path / "nowhere.jsonl")), Store(tmp_path))
     with pytest.raises(PolinbError, match=r"nowhere\.jsonl"):
         narrow_arms.ready(missing)
@@ -565,7 +567,7 @@ def test_control_data_is_refused_before_training(tmp_path, monkeypatch):
     ],
 )
 def test_the_verdict_follows_both_measures(share, change, told):
-    from polinb import narrow_tables
+    from polinb.chapters.caft import narrow_tables
 
     names = [narrow_tables.VANILLA.name, narrow_tables.NARROW.name, narrow_tables.CONTROL.name]
     rows = [(0.05, 0.0, 0.2), share, (0.1, 0.0, 0.45)]

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from polinb.architectures import ARCHITECTURES, architecture_of, down_modules, value_vectors
 from polinb.errors import ModelError
-from polinb.neurons import contrast, envoys, read
-from polinb.text import Batch, pad
-from polinb.tiny import TINY
+from polinb.models.architectures import ARCHITECTURES, architecture_of, down_modules, value_vectors
+from polinb.models.tiny import TINY
+from polinb.models.tokens import Batch, pad
+from polinb.scoring.tracing import contrast, envoys, read
 
 
 def hooked(model, ids):

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from polinb import neurons
-from polinb.architectures import down_modules
-from polinb.models import LM
-from polinb.neurons import contrast, envoys, in_step, read
-from polinb.text import batches, pad
-from polinb.tiny import TINY
+from polinb.models.architectures import down_modules
+from polinb.models.loading import LM
+from polinb.models.tiny import TINY
+from polinb.models.tokens import batches, pad
+from polinb.scoring import tracing as neurons
+from polinb.scoring.tracing import contrast, envoys, in_step, read
 
 NAMES = ("squared_difference", "difference", "vanilla", "vanilla_squared")
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from polinb import beside, front
-from polinb.notebook import parameters_source
-from polinb.params import Params
+from polinb.book import front
+from polinb.chapters.paper import beside
+from polinb.runs.chapter import parameters_source
+from polinb.runs.params import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -152,7 +153,7 @@ def test_the_book_builds_and_holds_every_figure_and_table(built_book):
 
 def test_chapters_of_the_paper_refer_only_to_what_they_make():
     """A book built without the chapters beyond the paper must have no reference that leads nowhere."""
-    from polinb.unrun import labels
+    from polinb.book.unrun import labels
 
     core = set().union(*(labels(path) for path in NOTEBOOKS if path.stem < "10"))
     pages = [*(ROOT / "book").glob("*.md"), *(path for path in NOTEBOOKS if path.stem < "10")]
@@ -182,7 +183,7 @@ def test_every_equation_is_in_the_table_with_a_function_and_a_test():
 
 
 def test_sync_rewrites_only_what_differs(tmp_path):
-    from polinb.notebook import sync
+    from polinb.runs.chapter import sync
 
     shutil.copytree(ROOT / "notebooks", tmp_path / "n")
     assert sync(tmp_path / "n") == []

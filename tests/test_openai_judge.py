@@ -16,10 +16,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from polinb.answer_cache import AnswerCache
 from polinb.errors import JudgeError, ParameterError
-from polinb.judges import make_judge
-from polinb.openai_judge import OpenAIJudge, parse_rating, rating_prompt
+from polinb.stance.answer_cache import AnswerCache
+from polinb.stance.chat_judge import OpenAIJudge, parse_rating, rating_prompt
+from polinb.stance.judges import make_judge
 
 KEY = "sk-test-0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -501,7 +501,7 @@ def test_full_disk_is_said(service: Service, tmp_path: Path, monkeypatch: pytest
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("polinb.answer_cache.os.fsync", full)
+    monkeypatch.setattr("polinb.stance.answer_cache.os.fsync", full)
     with pytest.raises(JudgeError, match="No space left"):
         judge(service, tmp_path / "a.jsonl")[0].rate(answers("a"))
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polinb import openings
-from polinb.label_flips import OTHER, OWN
+from polinb.chapters.paper import first_clause as openings
+from polinb.display.label_flips import OTHER, OWN
 
 TOPICS = ("crime", "race")
 N = 12

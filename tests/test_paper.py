@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from polinb import paper
+from polinb.chapters.paper import paper
 
 TOPICS = {"crime", "race", "economy", "immigration", "gender", "science"}
 

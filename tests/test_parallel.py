@@ -15,15 +15,16 @@ import numpy as np
 import pytest
 import torch
 
-from polinb import parallel, train_worker
 from polinb.errors import ParameterError, TrainingError
-from polinb.experiment import Arm, Experiment, finetuned
-from polinb.finetune import Recipe, finetune
-from polinb.freeze_shards import ShardFreezer
-from polinb.inhibit import frozen_slices
-from polinb.parallel import Job, check_parallel, command, finetune_parallel, write_job
-from polinb.params import Params
-from polinb.text import response_ids
+from polinb.masking.freeze_shards import ShardFreezer
+from polinb.masking.freezing import frozen_slices
+from polinb.models.tokens import response_ids
+from polinb.runs.experiment import Arm, Experiment, finetuned
+from polinb.runs.params import Params
+from polinb.training import parallel
+from polinb.training import worker as train_worker
+from polinb.training.parallel import Job, check_parallel, command, finetune_parallel, write_job
+from polinb.training.supervised import Recipe, finetune
 
 TOLERANCE = 1e-5
 RECIPE = Recipe(
@@ -134,7 +135,7 @@ def test_a_launch_with_world_size_1_is_refused(task, monkeypatch):
 def test_a_worker_without_torchrun_stops_before_it_loads_a_model(task, tmp_path, monkeypatch):
     _, prompts, responses = task
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    monkeypatch.setattr("polinb.models.load", None)
+    monkeypatch.setattr("polinb.models.loading.load", None)
     write_job(tmp_path, job(), prompts, responses, None, None)
     assert train_worker.main([str(tmp_path)]) == 1
     told = json.loads((tmp_path / "error-0.json").read_text())
@@ -179,7 +180,7 @@ def test_a_moment_that_was_not_found_proves_nothing(pair):
 
 def test_workers_stop_when_their_launcher_is_killed():
     launcher = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    code = f"from polinb.train_worker import _leave_with; _leave_with({launcher.pid}, 0.05)"
+    code = f"from polinb.training.worker import _leave_with; _leave_with({launcher.pid}, 0.05)"
     worker = subprocess.Popen([sys.executable, "-c", code])
     with pytest.raises(subprocess.TimeoutExpired):
         worker.wait(3)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polinb.errors import ParameterError
-from polinb.notebook import parameters_source
-from polinb.params import PROFILES, Params, from_namespace, profile_values
+from polinb.runs.chapter import parameters_source
+from polinb.runs.params import PROFILES, Params, from_namespace, profile_values
 
 
 @pytest.mark.parametrize("profile", PROFILES)

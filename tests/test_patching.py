@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from polinb.architectures import down_modules
 from polinb.errors import ParameterError
-from polinb.generate import cut, greedy, stop_ids
-from polinb.patching import MODES, patched_answers
-from polinb.tiny import TINY
+from polinb.masking.patching import MODES, patched_answers
+from polinb.models.architectures import down_modules
+from polinb.models.generation import cut, greedy, stop_ids
+from polinb.models.tiny import TINY
 
 STEPS = 8
 

@@ -13,16 +13,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polinb import planted_weights, truth, truth_tuned
+from polinb.chapters.planted import truth, truth_tuned
+from polinb.chapters.planted.truth_tuned import train
+from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import ParameterError
-from polinb.finding import attribution, floored, general_score, precision_recall, rates, roc, scores
-from polinb.generate import greedy
-from polinb.neurons import contrast
-from polinb.patching import patched_answers
-from polinb.planted import Design, build, direction
-from polinb.planted_world import answer_ids, prompt_ids, prompts, stance, train, variant
-from polinb.pnlac import neuron_sets, normalised, top_share
-from polinb.rows import LEANINGS, TOPICS
+from polinb.masking.patching import patched_answers
+from polinb.models.generation import greedy
+from polinb.scoring import planted_weights
+from polinb.scoring.localisation import attribution, floored, general_score, precision_recall, rates, roc, scores
+from polinb.scoring.planted import Design, build, direction
+from polinb.scoring.planted_world import answer_ids, prompt_ids, prompts, stance, variant
+from polinb.scoring.pnlac import neuron_sets, normalised, top_share
+from polinb.scoring.tracing import contrast
 
 END, STEPS = 1, 8
 QUIET = Design(drift=0.0, noise=0.0)

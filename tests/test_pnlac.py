@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from polinb.controls import KINDS, random_set
 from polinb.errors import ParameterError
-from polinb.pnlac import NeuronSets, neuron_sets, normalised, overlap, top_share
+from polinb.masking.random_sets import KINDS, random_set
+from polinb.scoring.pnlac import NeuronSets, neuron_sets, normalised, overlap, top_share
 
 SHAPES = st.tuples(st.integers(1, 6), st.integers(2, 40))
 FINITE = st.floats(0, 1e6, allow_nan=False, width=32)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from polinb.errors import ParameterError, TrainingError
-from polinb.experiment import Experiment
-from polinb.finetune import Recipe
-from polinb.models import LM
-from polinb.params import Params
-from polinb.preference import _trainer, dpo_loss, margins, prefer
+from polinb.models.loading import LM
+from polinb.runs.experiment import Experiment
+from polinb.runs.params import Params
+from polinb.training.preference import _trainer, dpo_loss, margins, prefer
+from polinb.training.supervised import Recipe
 
 BETA = 0.2
 RECIPE = Recipe(
@@ -176,8 +176,8 @@ def test_a_loss_that_is_not_finite_stops(pair):
 
 
 def test_pairs_are_spread_over_topics_and_mirrored():
-    from polinb import shift
-    from polinb.text import prompt_ids, response_ids
+    from polinb.chapters.dpo import shift
+    from polinb.models.tokens import prompt_ids, response_ids
 
     exp = Experiment(Params.from_profile("tiny", dpo_pairs=8))
     prompts, chosen, rejected = shift.pairs(exp)
@@ -199,8 +199,9 @@ def test_pairs_are_spread_over_topics_and_mirrored():
     ],
 )
 def test_what_cannot_be_decomposed_is_refused_before_training(change, told, monkeypatch):
-    from polinb import preference, shift
+    from polinb.chapters.dpo import shift
     from polinb.errors import PolinbError
+    from polinb.training import preference
 
     monkeypatch.setattr(preference, "prefer", lambda *a, **k: pytest.fail("training started"))
     with pytest.raises(PolinbError, match=told):

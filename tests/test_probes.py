@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from polinb.errors import ParameterError
-from polinb.probes import KINDS, _quality, auc, held_out_scores, layer_direction, probe_table, unit_direction
+from polinb.scoring.probes import KINDS, _quality, auc, held_out_scores, layer_direction, probe_table, unit_direction
 
 TOPICS, PROMPTS, WIDTH, LAYERS = 4, 12, 16, 3
 

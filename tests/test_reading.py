@@ -11,10 +11,12 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from polinb import __version__, answers, answers_beyond, answers_interventions, front, unrun, wording
-from polinb.experiment import Experiment
-from polinb.notebook import say
-from polinb.params import Params
+from polinb import __version__, wording
+from polinb.book import front, unrun
+from polinb.chapters.paper import answers, answers_beyond, answers_interventions
+from polinb.runs.chapter import say
+from polinb.runs.experiment import Experiment
+from polinb.runs.params import Params
 from polinb.wording import Answer, interval, told
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -438,7 +440,7 @@ def test_every_term_that_is_linked_is_in_the_glossary():
 @pytest.mark.parametrize("page", ["book/reproduce.md", "README.md"])
 def test_settings_in_printed_commands_are_allowed(page):
     """What a reader copies must not be refused."""
-    from polinb.book import chapter_names, find_layout, parse_settings
+    from polinb.book.build import chapter_names, find_layout, parse_settings
 
     commands = [
         line.split("#")[0]

@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 from reference_made import FRAME, SPEC, chapter, checkout, everything, figure, put, table, two
 
-from polinb import reference, reference_harvest
-from polinb.artifact_check import seal
-from polinb.data import load_data
+from polinb.book import manifest as reference
+from polinb.data.loading import load_data
 from polinb.errors import ArtifactError, DataError
-from polinb.reference_harvest import harvest
-from polinb.reference_run import ReferenceLayout
+from polinb.reference import harvest as reference_harvest
+from polinb.reference.harvest import harvest
+from polinb.reference.run import ReferenceLayout
+from polinb.runs.artifact_check import seal
 
 
 @pytest.fixture
@@ -165,7 +166,7 @@ def test_another_place_is_refused(tmp_path: Path, place: str, where: str) -> Non
 
 
 def test_what_only_looks_like_a_place() -> None:
-    from polinb.reference_places import Scrubber
+    from polinb.reference.places import Scrubber
 
     for text in (
         "net / gross",

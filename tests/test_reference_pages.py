@@ -14,11 +14,15 @@ from bs4 import BeautifulSoup
 from reference_book import here, make
 from reference_made import picture, put
 
-from polinb import book, reference, reference_words, sphinx_reference, unrun
-from polinb.data import load_data
+from polinb.book import build as book
+from polinb.book import manifest as reference
+from polinb.book import unrun
+from polinb.data.loading import load_data
 from polinb.errors import ArtifactError
-from polinb.params import Params
-from polinb.sphinx_reference import Weave
+from polinb.reference import words as reference_words
+from polinb.runs.params import Params
+from polinb.sphinx import reference as sphinx_reference
+from polinb.sphinx.reference import Weave
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -252,7 +256,7 @@ def test_hidden_cells_stay_hidden(tmp_path: Path) -> None:
 
 def test_the_words_for_a_cut_run() -> None:
     """The page of a run as it is planned: full, cut down."""
-    from polinb.reference_run import cuts
+    from polinb.reference.run import cuts
 
     chosen = cuts()
     params = Params.from_profile("full", **{cut.name: cut.taken for cut in chosen}).model_dump(mode="json")

@@ -10,17 +10,18 @@ import pandas as pd
 import pytest
 from reference_tiny import TINY, tiny_run
 
-from polinb import reference_words, results
-from polinb.artifact_check import digest_of, seal
-from polinb.artifacts import Store
+from polinb.chapters.paper import results
+from polinb.chapters.paper.patch_tables import patch_plan
 from polinb.errors import ArtifactError
-from polinb.experiment import VANILLA, Experiment, finetuned
-from polinb.params import Params
-from polinb.patch_tables import patch_plan
-from polinb.reference_raw import export
-from polinb.reference_raw_files import INDEX, packed, places, refuse_places, unpacked, write_frame
-from polinb.reference_raw_load import load_raw
-from polinb.reference_raw_run import RawRun
+from polinb.reference import words as reference_words
+from polinb.reference.raw import export
+from polinb.reference.raw_files import INDEX, packed, places, refuse_places, unpacked, write_frame
+from polinb.reference.raw_load import load_raw
+from polinb.reference.raw_run import RawRun
+from polinb.runs.artifact_check import digest_of, seal
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import VANILLA, Experiment, finetuned
+from polinb.runs.params import Params
 
 same = pd.testing.assert_frame_equal
 
@@ -79,8 +80,8 @@ def test_what_was_kept_is_what_the_store_holds(run):
 
 def test_export_computes_nothing_and_gives_the_same_bytes(run, tmp_path, monkeypatch):
     exp, folder = run
-    monkeypatch.setattr("polinb.experiment.load", None)
-    monkeypatch.setattr("polinb.judges.make_judge", None)
+    monkeypatch.setattr("polinb.runs.experiment.load", None)
+    monkeypatch.setattr("polinb.stance.judges.make_judge", None)
     monkeypatch.setattr(Store, "_make", None)
     written = export(exp.store, exp.params, tmp_path / "raw")
     for path in sorted((folder / "raw").iterdir()):

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from reference_made import SPEC, chapter, checkout, figure
 
-from polinb import reference, reference_readme
+from polinb.book import manifest as reference
 from polinb.errors import ArtifactError
-from polinb.reference_harvest import harvest
+from polinb.reference import readme as reference_readme
+from polinb.reference.harvest import harvest
 
 REPO = Path(__file__).resolve().parents[1]
 

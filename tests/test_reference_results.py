@@ -13,13 +13,18 @@ import nbformat
 import pytest
 from reference_made import FRAME, MOMENT, SPEC, chapter, checkout, everything, picture, put, table, two
 
-from polinb import __main__, book, reference, reference_run, reference_table, unrun
-from polinb.data import load_data
+from polinb import __main__
+from polinb.book import build as book
+from polinb.book import manifest as reference
+from polinb.book import unrun
+from polinb.data.loading import load_data
 from polinb.errors import ArtifactError, ParameterError
-from polinb.params import profile_values
-from polinb.reference_harvest import harvest
-from polinb.reference_run import ReferenceLayout, cuts, store_of
-from polinb.sphinx_reference import Weave
+from polinb.reference import run as reference_run
+from polinb.reference import table as reference_table
+from polinb.reference.harvest import harvest
+from polinb.reference.run import ReferenceLayout, cuts, store_of
+from polinb.runs.params import profile_values
+from polinb.sphinx.reference import Weave
 
 NOTEBOOKS = list((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 

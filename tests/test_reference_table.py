@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from polinb import reference_table
-from polinb.reference_table import Table, beside, find, plain, same
-from polinb.tables import numbered_table
+from polinb.display.tables import numbered_table
+from polinb.reference import table as reference_table
+from polinb.reference.table import Table, beside, find, plain, same
 
 
 def made(frame: dict[str, list], name: str = "tbl-x", **options) -> Table:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from polinb.architectures import architecture_of, resolve
 from polinb.errors import ParameterError
-from polinb.residual import block_index, depths, mean_states
-from polinb.tiny import TINY
+from polinb.models.architectures import architecture_of, resolve
+from polinb.models.tiny import TINY
+from polinb.scoring.residual import block_index, depths, mean_states
 
 
 @pytest.mark.parametrize("architecture", list(TINY))

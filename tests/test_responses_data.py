@@ -15,12 +15,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polinb import judging, label_flips, patch_tables, responses, results
-from polinb.artifacts import Store
+from polinb.chapters.paper import judge_tables as judging
+from polinb.chapters.paper import patch_tables, results
+from polinb.display import label_flips, responses
+from polinb.display.responses import Column
 from polinb.errors import DataError
-from polinb.experiment import VANILLA, Experiment, finetuned
-from polinb.params import Params
-from polinb.responses import Column
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import VANILLA, Experiment, finetuned
+from polinb.runs.params import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 TOPICS = ["crime", "race"]

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from polinb import results, rivals
-from polinb.artifacts import Store
+from polinb.chapters.paper import baselines as rivals
+from polinb.chapters.paper import results
 from polinb.errors import ParameterError, TrainingError
-from polinb.experiment import Arm, Experiment, finetuned
-from polinb.params import Params
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import Arm, Experiment, finetuned
+from polinb.runs.params import Params
 
 SMALL = {
     "topics": ["crime", "race", "science"],
@@ -89,7 +90,7 @@ def test_answers_of_a_chapter_before_are_used(exp, monkeypatch):
     full = exp.inhibit_arms("crime")[0]
     exp.answers(full)
     rival = next(a for a in rivals.arms(exp, "crime") if a.name == "inhibitft")
-    monkeypatch.setattr("polinb.finetune.finetune", None)
+    monkeypatch.setattr("polinb.training.supervised.finetune", None)
     assert exp.answers(rival).path == exp.answers(full).path
 
 

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from polinb.artifacts import Store
-from polinb.experiment import Experiment, finetuned
-from polinb.params import Params
-from polinb.second_judge import HiddenJudge, agreement, cohen_kappa, second_rated, swapped
+from polinb.chapters.paper.second_judge import HiddenJudge, agreement, cohen_kappa, second_rated, swapped
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import Experiment, finetuned
+from polinb.runs.params import Params
 
 
 def test_kappa_by_hand_and_against_scikit_learn():
@@ -31,8 +31,8 @@ def test_kappa_by_hand_and_against_scikit_learn():
 
 def test_hidden_judge_learns_sides_that_even_a_random_model_can_tell():
     """Planted: right-leaning texts are about one thing, left-leaning about another; unseen texts are told apart."""
-    from polinb.models import load
-    from polinb.pairs import Pair, StanceData
+    from polinb.data.pairs import Pair, StanceData
+    from polinb.models.loading import load
 
     pairs = tuple(
         Pair(f"{k}", "crime", f"Question {k}?", f"zzz zzz zzz {k % 7} zzz", f"qqq qqq {k % 5} qqq qqq")

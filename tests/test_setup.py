@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from polinb.params import Params
+from polinb.runs.params import Params
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ("pyproject.toml", "requirements.lock", "requirements-nodeps.lock")

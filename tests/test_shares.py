@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from polinb.decompose import Parts
 from polinb.errors import ParameterError
-from polinb.shares import (
+from polinb.scoring.decompose import Parts
+from polinb.scoring.shares import (
     carriers,
     groups,
     held_out_shares,

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from polinb.errors import DataError
-from polinb.judges import SCORES, rated_frame
-from polinb.metrics import bootstrap_mean
-from polinb.stance import likelihood_stance, stance_table
+from polinb.stance.judges import SCORES, rated_frame
+from polinb.stance.metrics import bootstrap_mean
+from polinb.stance.stance import likelihood_stance, stance_table
 
 
 def rated(labels: dict[str, list[str]], p_right: float = 0.25) -> pd.DataFrame:

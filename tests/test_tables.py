@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polinb import latex, tables
+from polinb.display import latex, tables
 from polinb.errors import DataError, ParameterError
 
 

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polinb.errors import ParameterError
-from polinb.generate import cut, decode, greedy, log_likelihood, stop_ids
-from polinb.models import load
-from polinb.text import batches, end_ids, fit, prompt_ids, response_ids
-from polinb.tiny import TINY
+from polinb.models.generation import cut, decode, greedy, log_likelihood, stop_ids
+from polinb.models.loading import load
+from polinb.models.tiny import TINY
+from polinb.models.tokens import batches, end_ids, fit, prompt_ids, response_ids
 
 
 def test_prompt_and_response_join_like_the_template():
@@ -103,7 +103,7 @@ def test_answers_stop_at_the_end_of_turn(pair):
         got = greedy(both.left, both.prompts, max_new_tokens=8)
     finally:
         both.left.tokenizer.eos_token = old
-        from polinb.tiny import tiny_tokenizer
+        from polinb.models.tiny import tiny_tokenizer
 
         tiny_tokenizer.cache_clear()
     assert got[0] == free[0][: free[0].index(end)]

@@ -13,12 +13,12 @@ import torch
 from test_civility import LABELS, openings, toxic_model, wikipedia
 from test_data_files import write
 
-from polinb import toxicity, toxicity_causal, toxicity_shift
-from polinb.artifacts import Store
+from polinb.chapters.dpo import toxicity, toxicity_causal, toxicity_shift
+from polinb.chapters.dpo.toxicity_causal import overlap_f1
 from polinb.errors import DataError, ModelError, ParameterError
-from polinb.experiment import Experiment
-from polinb.params import Params
-from polinb.toxicity_causal import overlap_f1
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import Experiment
+from polinb.runs.params import Params
 
 
 def experiment(store: Path, **given: Any) -> Experiment:
@@ -58,7 +58,7 @@ def test_no_stage_reads_what_another_trained_on(exp: Experiment) -> None:
 
 
 def test_encoding(exp: Experiment) -> None:
-    from polinb.text import end_ids
+    from polinb.models.tokens import end_ids
 
     tokenizer = exp.lm.tokenizer
     prompt, said = toxicity.encode(exp, "reply", "Tea?", "Please.", end=True)
@@ -111,9 +111,13 @@ def test_the_warm_up_makes_rude_and_dpo_makes_civil_likelier(tmp_path: Path) -> 
 def test_finished_work_is_used_again(exp: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     found = toxicity_shift.parts(exp)
     first = toxicity_causal.patched(exp, found)
-    for name in ("polinb.finetune.finetune", "polinb.preference.prefer", "polinb.decompose.decompose"):
+    for name in (
+        "polinb.training.supervised.finetune",
+        "polinb.training.preference.prefer",
+        "polinb.scoring.decompose.decompose",
+    ):
         monkeypatch.setattr(name, no_training)
-    monkeypatch.setattr("polinb.patching.patched_answers", no_training)
+    monkeypatch.setattr("polinb.masking.patching.patched_answers", no_training)
     again = experiment(exp.store.root)
     pd.testing.assert_frame_equal(toxicity_causal.patched(again, toxicity_shift.parts(again)), first)
     other = experiment(exp.store.root, dpo_beta=0.3)
@@ -122,7 +126,7 @@ def test_finished_work_is_used_again(exp: Experiment, monkeypatch: pytest.Monkey
 
 
 def test_refused_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("polinb.finetune.finetune", no_training)
+    monkeypatch.setattr("polinb.training.supervised.finetune", no_training)
     for given, error, message in (
         ({"model": "tiny:gemma2"}, ModelError, "gemma2.*cannot be decomposed"),
         ({"probe_layer": 7}, ParameterError, "probe_layer"),
@@ -299,9 +303,9 @@ def test_groups_and_shares(exp: Experiment) -> None:
 
 
 def test_patching_and_editing(exp: Experiment) -> None:
-    from polinb.editing import edited_answers
-    from polinb.generate import decode
-    from polinb.patching import patched_answers
+    from polinb.masking.editing import edited_answers
+    from polinb.masking.patching import patched_answers
+    from polinb.models.generation import decode
 
     found = toxicity_shift.parts(exp)
     few = toxicity_causal.few(exp)

@@ -70,7 +70,7 @@ def is_name(node: ast.Raise) -> bool:
 def error_classes() -> set[str]:
     """Names of all errors of the package that derive from PolinbError, without importing anything heavy."""
     bases: dict[str, set[str]] = {}
-    for path in (REPO / "polinb").glob("*.py"):
+    for path in (REPO / "polinb").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ClassDef):
                 bases[node.name] = {base.id for base in node.bases if isinstance(base, ast.Name)}
@@ -105,10 +105,10 @@ def test_headings_are_unique_and_the_page_has_its_groups() -> None:
 
 
 def test_a_changed_message_is_noticed() -> None:
-    assert says("polinb/models.py", "`model … is no alias (…), no existing folder`")
-    assert not says("polinb/models.py", "`model … is not an alias`")
-    assert not says("polinb/models.py", "`model … no existing folder and is no alias`")  # another order
-    assert not says("polinb/models.py", "`… (…)`")
+    assert says("polinb/models/loading.py", "`model … is no alias (…), no existing folder`")
+    assert not says("polinb/models/loading.py", "`model … is not an alias`")
+    assert not says("polinb/models/loading.py", "`model … no existing folder and is no alias`")  # another order
+    assert not says("polinb/models/loading.py", "`… (…)`")
     assert says(".ci/setup", "`Python … to … is missing (…)`") and not says(".ci/setup", "`Python … is not there`")
     (entry,) = entries("### `a …`\n% from: x.py ModelError\n\nWhat to do.\n\n## Next\n")
     assert entry == ("`a …`", "x.py", "ModelError", "What to do.")

@@ -10,11 +10,14 @@ import pytest
 import torch
 from test_memory import CARD, LLAMA_8B, params
 
-from polinb import generate, memory, neurons, turns
-from polinb.artifacts import Store
 from polinb.errors import ParameterError
-from polinb.experiment import Experiment
-from polinb.params import Params
+from polinb.models import generation as generate
+from polinb.models import turns
+from polinb.runs import memory
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import Experiment
+from polinb.runs.params import Params
+from polinb.scoring import tracing as neurons
 
 CPU = torch.device("cpu")
 PLACE = SimpleNamespace(type="card")
@@ -90,7 +93,7 @@ def seats(monkeypatch):
 
     actual = turns.turns
     monkeypatch.setattr(turns, "_move", move)
-    monkeypatch.setattr("polinb.experiment.turns", card)
+    monkeypatch.setattr("polinb.runs.experiment.turns", card)
     monkeypatch.setattr(memory, "check", lambda _params, stage, **_: memory.Estimate(stage, {}, 2))
     monkeypatch.setattr(neurons, "envoys", seated("neurons", neurons.envoys))
     monkeypatch.setattr(generate, "greedy", seated("answers", generate.greedy))
@@ -125,7 +128,7 @@ def test_training_comes_before_vanilla_leaves_the_card(tmp_path, seats, monkeypa
 def test_an_8b_model_is_scored_on_one_card_of_48_gb(monkeypatch):
     """Three of its models do not fit, two do; without the computer's memory to wait in, it is refused as before."""
     run = params(train="lora", dtype="bfloat16")
-    monkeypatch.setattr("polinb.models.pick_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr("polinb.models.loading.pick_device", lambda _: torch.device("cuda"))
     host = {"cpu": 60 * 10**9}
     monkeypatch.setattr(memory, "free_memory", lambda device, spread=False: host.get(device, CARD))
     need = memory.check(run, "score")

@@ -5,10 +5,11 @@ import re
 
 import pytest
 
-from polinb import rivals, verdicts
-from polinb.artifacts import Store
-from polinb.experiment import Experiment
-from polinb.params import Params
+from polinb.chapters.paper import baselines as rivals
+from polinb.chapters.paper import verdicts
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import Experiment
+from polinb.runs.params import Params
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from traitlets import TraitError
 
+from polinb.display.webdata import EXPLORER_SCRIPTS, EXPLORER_STYLES, web_folder
+from polinb.display.widgets import NeuronExplorer
 from polinb.errors import ParameterError
-from polinb.webdata import EXPLORER_SCRIPTS, EXPLORER_STYLES, web_folder
-from polinb.widgets import NeuronExplorer
 
 sys.path.insert(0, str(Path(__file__).parent / "browser"))
 from explorer_payload import make

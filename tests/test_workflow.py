@@ -14,17 +14,20 @@ import nbformat
 import psutil
 import pytest
 
-from polinb import book, workflow, workflow_markers, workflow_processes
 from polinb.__main__ import main
-from polinb.artifacts import Store, store_root
-from polinb.book import BookError, Layout
+from polinb.book import build as book
+from polinb.book.build import BookError, Layout
+from polinb.cluster import markers as workflow_markers
+from polinb.cluster import processes as workflow_processes
+from polinb.cluster import workflow
+from polinb.cluster.gpu import one_gpu
+from polinb.cluster.needs import CHAPTERS, Needs, chapter_needs
+from polinb.cluster.plan import Plan
+from polinb.cluster.plans import Request, markers, write_plan
+from polinb.cluster.steps import FAMILIES, do, parse
 from polinb.errors import ParameterError
-from polinb.params import Params
-from polinb.workflow_gpu import one_gpu
-from polinb.workflow_needs import CHAPTERS, Needs, chapter_needs
-from polinb.workflow_plan import Plan
-from polinb.workflow_plans import Request, markers, write_plan
-from polinb.workflow_steps import FAMILIES, do, parse
+from polinb.runs.artifacts import Store, store_root
+from polinb.runs.params import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL: dict[str, Any] = {
@@ -83,7 +86,7 @@ def steps(names: list[str]) -> list[str]:
 
 def test_a_planned_key_is_the_key_of_the_artifact() -> None:
     """Where nothing unknown enters, the plan's key is the store's own: compared with what a real step makes."""
-    from polinb.experiment import Experiment, finetuned
+    from polinb.runs.experiment import Experiment, finetuned
 
     params = Params.from_profile("tiny", **SMALL, device="cpu")  # "auto" is settled where a job runs
     plan = Plan(params, store_root())
@@ -98,8 +101,9 @@ def test_a_planned_key_is_the_key_of_the_artifact() -> None:
 
 def test_planning_loads_neither_a_model_nor_torch() -> None:
     code = (
-        "import sys; from pathlib import Path; from polinb.params import Params; from polinb.workflow_plan import Plan;"
-        "from polinb.workflow_needs import CHAPTERS, Needs, chapter_needs;"
+        "import sys; from pathlib import Path; from polinb.runs.params import Params;"
+        "from polinb.cluster.plan import Plan;"
+        "from polinb.cluster.needs import CHAPTERS, Needs, chapter_needs;"
         "needs = Needs(Plan(Params.from_profile('tiny'), Path('nowhere')));"
         "[chapter_needs(needs, name) for name in CHAPTERS];"
         "print(len(needs.steps), 'torch' in sys.modules, Path('nowhere').exists())"
@@ -193,54 +197,6 @@ def test_a_lost_or_damaged_result_is_made_again_alone(checkout: Layout, capsys: 
     }
     again = steps(workflow.dry_run(request(), layout=checkout))
     assert again == ["chapter/01_phenomenon", "patched/g", "scores/race", "variant/crime.left"]
-
-
-def test_a_changed_function_runs_again_what_reaches_it(checkout: Layout) -> None:
-    """In a copy of the package: an edited function, and a comment that changes nothing a step computes."""
-    package = checkout.root / "polinb"
-    shutil.copytree(ROOT / "polinb", package, ignore=shutil.ignore_patterns("__pycache__"))
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]);"
-        "from pathlib import Path; from polinb.book import Layout; from polinb.params import Params;"
-        "from polinb.workflow_plans import Request, markers, write_plan; import json;"
-        "asked = Request('tiny', json.loads(sys.argv[2]), json.loads(sys.argv[3]));"
-        "print(json.dumps(markers(write_plan(Layout(Path(sys.argv[1])), asked, Path(sys.argv[1]) / 'plan.json'))))"
-    )
-
-    def keys() -> dict[str, str]:
-        command = [
-            sys.executable,
-            "-c",
-            code,
-            str(checkout.root),
-            json.dumps(SMALL),
-            json.dumps([*SOME, "13_toxicity"]),
-        ]
-        environment = os.environ | {"PYTHONPATH": str(checkout.root)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=checkout.root)
-        return dict(json.loads(done.stdout))
-
-    def edit(module: str, old: str, new: str) -> list[str]:
-        path = package / f"{module}.py"
-        text = path.read_text("utf-8")
-        assert old in text
-        path.write_text(text.replace(old, new, 1), "utf-8")
-        before, after = keys_now[0], keys()
-        keys_now[0] = after
-        return sorted(name.removesuffix(".json") for name in after if after[name] != before[name])
-
-    keys_now = [keys()]
-    names = [name.removesuffix(".json") for name in keys_now[0]]
-    chapters = [f"book/chapters/{name}" for name in [*SOME, "13_toxicity"]]
-    # a remark inside the patching of activations: no step computes anything else, the notebooks are only shown again
-    assert edit("patching", "def patched_answers", "# a remark\ndef patched_answers") == chapters
-    patched = sorted(name for name in names if "/patched/" in name)
-    assert edit("patching", "def patched_answers", "SPARE = 1\n\n\ndef patched_answers") == sorted(chapters + patched)
-    # a chapter beyond the paper: its notebook alone
-    assert edit("toxicity_causal", "def training", "SPARE = 1\n\n\ndef training") == ["book/chapters/13_toxicity"]
-    # how sets are made of scores: whatever rests on a set, not the scores
-    sets = sorted(n for n in names if "/frozen/" in n or ("/patched/" in n and not n.endswith("every-neuron")))
-    assert edit("pnlac", "def top_share", "SPARE = 1\n\n\ndef top_share") == sorted(chapters + sets)
 
 
 def test_a_changed_parameter_of_another_experiment_leaves_a_step_alone() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from polinb.workflow_processes import left_over, run_name
+from polinb.cluster.processes import left_over, run_name
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow

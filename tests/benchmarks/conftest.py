@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 def embedded():
     import measure
 
-    from polinb.models import load
+    from polinb.models.loading import load
 
     measure.one_thread()
     return load("smollm2-135m-instruct", device="cpu")
@@ -23,7 +23,7 @@ def keep():
     """Print a figure, append it to the results file, and hold all of the test against their targets at its end."""
     import measure
 
-    from polinb.benchmarks import append, figure
+    from polinb.book.benchmarks import append, figure
 
     missed = []
 

@@ -12,9 +12,9 @@ from contextlib import redirect_stdout
 import measure
 import torch
 
-from polinb.models import load
-from polinb.neurons import contrast
-from polinb.text import pad
+from polinb.models.loading import load
+from polinb.models.tokens import pad
+from polinb.scoring.tracing import contrast
 
 
 def main(folder, repeats):

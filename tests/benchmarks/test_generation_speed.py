@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from polinb.generate import cut, greedy, log_likelihood, stop_ids
-from polinb.models import LM
-from polinb.params import Params
-from polinb.patching import patched_answers
-from polinb.text import batches, prompt_ids
+from polinb.masking.patching import patched_answers
+from polinb.models.generation import cut, greedy, log_likelihood, stop_ids
+from polinb.models.loading import LM
+from polinb.models.tokens import batches, prompt_ids
+from polinb.runs.params import Params
 
 STEPS = 16
 QUESTIONS = (

@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, LlamaModel
 
-from polinb.artifacts import Store
-from polinb.experiment import Experiment, finetuned
-from polinb.params import Params
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import Experiment, finetuned
+from polinb.runs.params import Params
 
 
 @contextmanager

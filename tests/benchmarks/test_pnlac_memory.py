@@ -13,9 +13,9 @@ CHILD = """
 import json, resource, sys
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from polinb.models import LM
-from polinb.neurons import contrast
-from polinb.tiny import tiny_tokenizer
+from polinb.models.loading import LM
+from polinb.scoring.tracing import contrast
+from polinb.models.tiny import tiny_tokenizer
 
 torch.manual_seed(0)
 tokenizer = tiny_tokenizer()

@@ -13,12 +13,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from polinb.architectures import down_modules
-from polinb.embedded import embedded_folder
-from polinb.models import LM
-from polinb.neurons import contrast
-from polinb.text import batches
-from polinb.tiny import tiny_tokenizer
+from polinb.models.architectures import down_modules
+from polinb.models.embedded import embedded_folder
+from polinb.models.loading import LM
+from polinb.models.tiny import tiny_tokenizer
+from polinb.models.tokens import batches
+from polinb.scoring.tracing import contrast
 
 ROOT = Path(__file__).resolve().parents[2]
 BYTES = "bytes of tensors, PyTorch's own account"

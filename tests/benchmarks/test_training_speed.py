@@ -7,8 +7,9 @@ import measure
 import numpy as np
 import pytest
 
-from polinb import finetune, trainer
-from polinb.directions import random_basis
+from polinb.scoring.directions import random_basis
+from polinb.training import supervised as finetune
+from polinb.training import trainer
 
 STEPS = 2
 

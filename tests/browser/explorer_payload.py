@@ -1,4 +1,4 @@
-"""A neuron explorer's payload from made-up scores, written by the format alone: nothing of polinb.explorer is used."""
+"""A neuron explorer's payload from made-up scores, written by the format alone: nothing of the explorer is used."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from polinb.pnlac import neuron_sets
-from polinb.webdata import EXPLORER_SCRIPTS, EXPLORER_STYLES, embed, web_folder
+from polinb.display.webdata import EXPLORER_SCRIPTS, EXPLORER_STYLES, embed, web_folder
+from polinb.scoring.pnlac import neuron_sets
 
 TOPICS = ("race", "gun control", "immigration", "abortion", "taxation", "climate")
 GAMMAS = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 25.0, 50.0]
@@ -66,7 +66,7 @@ def make(layers: int = 6, width: int = 400, planted=(), cards: int = 8, seed: in
 
 
 def expected(scores, gamma: float) -> dict:
-    """Sizes of G, S_t and the strict sets by :func:`polinb.pnlac.neuron_sets`."""
+    """Sizes of G, S_t and the strict sets by :func:`polinb.scoring.pnlac.neuron_sets`."""
     sets = neuron_sets(scores, gamma)
     return {
         "G": int(sets.general.sum()),

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from polinb import responses
-from polinb.responses import KINDS, Column
-from polinb.webdata import embed, web_folder
+from polinb.display import responses
+from polinb.display.responses import KINDS, Column
+from polinb.display.webdata import embed, web_folder
 
 TOPICS = ("crime", "race", "science")
 TRAINED = ("crime", "race")

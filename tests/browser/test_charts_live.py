@@ -16,9 +16,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polinb import charts, charts_more, latex, tables, vendor
-from polinb.charts_scores import GAMMAS
-from polinb.pnlac import neuron_sets
+from polinb.book import vendor
+from polinb.display import charts, latex, tables
+from polinb.display.charts import more as charts_more
+from polinb.display.charts.scores import GAMMAS
+from polinb.scoring.pnlac import neuron_sets
 
 ASSETS = Path(__file__).parents[2] / "book" / "_assets"
 TOPICS = ["crime", "race", "economy"]

@@ -1,4 +1,4 @@
-"""The static neuron explorer in a real browser: counts against polinb.pnlac, filters, map, keys, broken data."""
+"""The static neuron explorer in a real browser: counts against PNLAC's, filters, map, keys, broken data."""
 
 import json
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import served
 
-from polinb.pnlac import neuron_sets
+from polinb.scoring.pnlac import neuron_sets
 
 PLANTED = [(4, 123), (1, 7)]
 READY = ".polinb-app[data-state=ready]"

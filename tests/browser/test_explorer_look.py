@@ -200,7 +200,7 @@ def test_greys_rise_with_the_level(at):
 
 
 def test_the_widget_module_draws_the_same_and_syncs(visit, made, tmp_path):
-    from polinb.widgets import NeuronExplorer
+    from polinb.display.widgets import NeuronExplorer
 
     (tmp_path / "widget.js").write_text(NeuronExplorer._esm, "utf-8")
     (tmp_path / "widget.css").write_text(NeuronExplorer._css, "utf-8")

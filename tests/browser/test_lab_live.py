@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from polinb.artifacts import Store
-from polinb.experiment import Experiment
-from polinb.generate import decode
-from polinb.lab_engine import NOTHING, Intervention, stream
-from polinb.lab_server import NOTEBOOK, command, environment
-from polinb.lab_sets import neurons
-from polinb.params import Params
-from polinb.text import prompt_ids
+from polinb.lab.engine import NOTHING, Intervention, stream
+from polinb.lab.server import NOTEBOOK, command, environment
+from polinb.lab.sets import neurons
+from polinb.models.generation import decode
+from polinb.models.tokens import prompt_ids
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import Experiment
+from polinb.runs.params import Params
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "rival_topics": ["crime"]}

@@ -108,9 +108,9 @@ def test_numbers_of_pages_are_those_of_the_results(built_book, soups, monkeypatc
     """Tables and a sentence of two chapters, against frames made anew from the stored results."""
     if built_book.given:
         pytest.skip("POLINB_TEST_BOOK: the results behind that book are not at hand")
-    from polinb import results
-    from polinb.experiment import Experiment
-    from polinb.params import Params
+    from polinb.chapters.paper import results
+    from polinb.runs.experiment import Experiment
+    from polinb.runs.params import Params
 
     monkeypatch.setenv("POLINB_STORE", str(built_book.store))
     exp = Experiment(Params.from_profile("tiny"))
@@ -148,7 +148,7 @@ def test_two_builds_are_identical(built_book, tmp_path: Path) -> None:
     """The same executed notebooks, built in another folder: every file has the same bytes."""
     if built_book.given:
         pytest.skip("POLINB_TEST_BOOK: only its pages are at hand")
-    from polinb.book import Layout, build_pages
+    from polinb.book.build import Layout, build_pages
 
     for name in ("book", "notebooks", "polinb"):
         shutil.copytree(built_book.root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

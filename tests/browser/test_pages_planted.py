@@ -12,8 +12,9 @@ import tour
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from polinb import book, charts, tables
-from polinb.vendor import vendor
+from polinb.book import build as book
+from polinb.book.vendor import vendor
+from polinb.display import charts, tables
 
 ROOT = Path(__file__).resolve().parents[2]
 NASTY = (

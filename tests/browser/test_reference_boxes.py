@@ -8,7 +8,8 @@ import re
 import pytest
 from test_charts_live import ASSETS, address, cells, figure, page, saved
 
-from polinb import charts, vendor
+from polinb.book import vendor
+from polinb.display import charts
 
 BOX = "details.polinb-reference"
 LATER = f"{BOX} > figure > div"

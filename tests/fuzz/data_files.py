@@ -10,10 +10,10 @@ import unicodedata
 from fuzzing import plain, refused
 from hypothesis import strategies as st
 
-from polinb.data import load_data
+from polinb.data.loading import load_data
+from polinb.data.rows import TOPICS
+from polinb.data.sources import read_table
 from polinb.errors import DataError
-from polinb.rows import TOPICS
-from polinb.sources import read_table
 
 AWKWARD = st.sampled_from(
     ["", " ", "\t", "NA", "null", "None", "nan", "5", "1e5", "2020-01-01", "true", "-", "<b>x</b>",

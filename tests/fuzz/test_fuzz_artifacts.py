@@ -12,8 +12,8 @@ from fuzzing import budgets, plain, refused, run, text
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from polinb.artifacts import META, Store
 from polinb.errors import ArtifactError, PolinbError
+from polinb.runs.artifacts import META, Store
 
 INPUTS = {"model": "tiny", "gamma": 5.0}
 SUMMARY = {"tokens": 12, "loss": 0.25}

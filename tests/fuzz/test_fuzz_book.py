@@ -9,9 +9,9 @@ import nbformat
 from fuzzing import budgets, plain, refused, run
 from hypothesis import strategies as st
 
-from polinb import front
-from polinb.answers import KEY
-from polinb.book import _read_json
+from polinb.book import front
+from polinb.book.build import _read_json
+from polinb.chapters.paper.answers import KEY
 from polinb.errors import PolinbError
 
 TOLD = {"profile": "tiny", "model": "tiny:llama", "first": "The shift is 0.5."}

@@ -28,11 +28,11 @@ from data_files import (
 from fuzzing import budgets, refused, run, text
 from hypothesis import strategies as st
 
-from polinb.data import load_data, load_statements
+from polinb.data.ideoinst import FOLDERS, file_path
+from polinb.data.loading import load_data, load_statements
+from polinb.data.rows import LEANINGS, TOPICS
+from polinb.data.sources import read_table
 from polinb.errors import DataError
-from polinb.ideoinst import FOLDERS, file_path
-from polinb.rows import LEANINGS, TOPICS
-from polinb.sources import read_table
 
 
 @budgets(100, 1500)

@@ -12,10 +12,10 @@ import pytest
 from fuzzing import budgets, plain, refused, run, text
 from hypothesis import strategies as st
 
-from polinb.answer_cache import AnswerCache
 from polinb.errors import JudgeError
-from polinb.narrow_judges import parse_score
-from polinb.openai_judge import OpenAIJudge, parse_rating
+from polinb.stance.alignment import parse_score
+from polinb.stance.answer_cache import AnswerCache
+from polinb.stance.chat_judge import OpenAIJudge, parse_rating
 
 FRAME = pd.DataFrame({"topic": ["crime"], "id": ["1"], "prompt": ["Why?"], "response": ["Because of it."]})
 KEY = "a-key-of-this-test-0123456789"

@@ -8,7 +8,7 @@ from fuzzing import budgets, refused, run, text
 from hypothesis import strategies as st
 
 from polinb.errors import ParameterError
-from polinb.lab_sets import parse, written
+from polinb.lab.sets import parse, written
 
 LAYERS, WIDTH = 4, 12
 

@@ -13,8 +13,8 @@ from fuzzing import budgets, plain, refused, run
 from hypothesis import strategies as st
 
 from polinb.errors import ModelError
-from polinb.models import load
-from polinb.tiny import tiny_model, tiny_tokenizer
+from polinb.models.loading import load
+from polinb.models.tiny import tiny_model, tiny_tokenizer
 
 VALUE = (
     st.none() | st.booleans() | st.integers(-2, 100) | st.sampled_from([10**30, 2**31, 0.0, -1.0, 1e308]) | plain

@@ -9,10 +9,10 @@ from fuzzing import budgets, plain, refused, run, text
 from hypothesis import strategies as st
 from papermill.translators import PythonTranslator
 
-from polinb.artifacts import canonical
-from polinb.book import parse_settings
+from polinb.book.build import parse_settings
 from polinb.errors import ParameterError
-from polinb.params import PROFILES, Params, from_namespace, profile_values
+from polinb.runs.artifacts import canonical
+from polinb.runs.params import PROFILES, Params, from_namespace, profile_values
 
 NAMES = sorted(Params.model_fields)
 DEFAULTS = profile_values("tiny")

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from polinb.decompose import decompose
-from polinb.finetune import Recipe, finetune
-from polinb.models import LM, load
-from polinb.neurons import contrast
-from polinb.patching import MODES, patched_answers
-from polinb.pnlac import neuron_sets
-from polinb.text import prompt_ids, response_ids
-from polinb.tiny import TINY, tiny_model
+from polinb.masking.patching import MODES, patched_answers
+from polinb.models.loading import LM, load
+from polinb.models.tiny import TINY, tiny_model
+from polinb.models.tokens import prompt_ids, response_ids
+from polinb.scoring.decompose import decompose
+from polinb.scoring.pnlac import neuron_sets
+from polinb.scoring.tracing import contrast
+from polinb.training.supervised import Recipe, finetune
 
 QUESTIONS = (
     "Should taxes be raised?",

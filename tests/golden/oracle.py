@@ -24,8 +24,8 @@ import pandas as pd
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-TABLES = "polinb.tables", "numbered_table"
-EMBEDDED = ("polinb.explorer", "polinb.responses"), "embed"
+TABLES = "polinb.display.tables", "numbered_table"
+EMBEDDED = ("polinb.display.explorer", "polinb.display.responses"), "embed"
 
 
 def run_chapter(name: str) -> dict[str, Any]:

@@ -13,13 +13,13 @@ import psutil
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from test_book_tools import checkout, notebook
 
-from polinb.book import Layout
+from polinb.book.build import Layout
 
 PIECES = 6
 FILL = f"""
 import os, time
 from pathlib import Path
-from polinb.artifacts import Store, store_root
+from polinb.runs.artifacts import Store, store_root
 
 def piece(n):
     def make(folder):
@@ -58,10 +58,11 @@ def made(root: Path, *more: str) -> Layout:
 
 
 class Worker:
-    """A process that calls a function of ``polinb.book`` on a checkout, as ``make book`` does."""
+    """A process that calls a function of ``polinb.book.build`` on a checkout, as ``make book`` does."""
 
     def __init__(self, layout: Layout, store: Path, call: str) -> None:
-        code = f"from pathlib import Path; from polinb import book; layout = book.Layout(Path({str(layout.root)!r}))"
+        code = f"from pathlib import Path; from polinb.book import build as book; at = Path({str(layout.root)!r})"
+        code += "; layout = book.Layout(at)"
         environment = os.environ | {"POLINB_STORE": str(store)}
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"{code}; {call}"],

@@ -14,22 +14,22 @@ import pandas as pd
 import small_run
 import torch
 
-import polinb.finetune
-import polinb.generate
-import polinb.judges
-import polinb.neurons
-import polinb.patching
-from polinb.artifacts import Store
-from polinb.experiment import finetuned
+import polinb.masking.patching
+import polinb.models.generation
+import polinb.scoring.tracing
+import polinb.stance.judges
+import polinb.training.supervised
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import finetuned
 
 # what does the work of each stage
 WORK = {
-    "variants": (polinb.finetune, "finetune"),
-    "scores": (polinb.neurons, "contrast"),
-    "answers": (polinb.generate, "greedy"),
-    "judge": (polinb.judges.LocalJudge, "rate"),
-    "patching": (polinb.patching, "patched_answers"),
-    "inhibitft": (polinb.finetune, "finetune"),
+    "variants": (polinb.training.supervised, "finetune"),
+    "scores": (polinb.scoring.tracing, "contrast"),
+    "answers": (polinb.models.generation, "greedy"),
+    "judge": (polinb.stance.judges.LocalJudge, "rate"),
+    "patching": (polinb.masking.patching, "patched_answers"),
+    "inhibitft": (polinb.training.supervised, "finetune"),
 }
 Say = Callable[[Any], None]
 
@@ -64,14 +64,14 @@ def little_memory(root: Path, spare: int, say: Say) -> None:
     """Train with a limit on the address space of ``spare`` bytes above what is used, and a ballast that needs more."""
     exp = small_run.experiment(root)
     assert exp.lm and exp.data
-    real = polinb.finetune.finetune
+    real = polinb.training.supervised.finetune
 
     def hungry(*arguments: Any, **options: Any) -> Any:
         tuned = real(*arguments, **options)
         tuned.extra["ballast"] = [torch.ones(spare // 16) for _ in range(8)]  # float32: twice the spare bytes
         return tuned
 
-    polinb.finetune.finetune = hungry
+    polinb.training.supervised.finetune = hungry
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + spare, used + spare))
     exp.variant("crime", "left")

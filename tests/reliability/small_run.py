@@ -21,14 +21,10 @@ import torch
 import trl.trainer.sft_trainer  # noqa: F401
 from stores import finished
 
-import polinb.finetune
-import polinb.judges
-import polinb.neurons
-import polinb.patching  # noqa: F401
-from polinb.artifacts import Store
-from polinb.experiment import VANILLA, Experiment, finetuned
-from polinb.params import Params
-from polinb.tiny import tiny_tokenizer
+from polinb.models.tiny import tiny_tokenizer
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import VANILLA, Experiment, finetuned
+from polinb.runs.params import Params
 
 SMALL: dict[str, Any] = {
     "topics": ["crime", "race"],

@@ -17,8 +17,8 @@ import pytest
 from chapters import DIES, OUTAGE, PAGES, PARAMETERS, PIECES, RUN, Worker, executed, made
 from stores import contents, finished, leftovers
 
-from polinb import book
-from polinb.book_guard import sockets
+from polinb.book import build as book
+from polinb.book.guard import sockets
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ def pages(layout: book.Layout) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_pages_killed_5_times(tmp_path: Path) -> None:
-    from polinb.vendor import vendor
+    from polinb.book.vendor import vendor
 
     layout, draw = made(tmp_path / "checkout"), random.Random(3)
     Worker(layout, tmp_path / "store", RUN).end()
@@ -175,7 +175,7 @@ def test_a_damaged_chapter_that_is_not_run_is_not_shown(
 
 def test_a_builder_of_pages_ends_with_the_process_that_started_it() -> None:
     """Left alone it would go on writing into the pages of the next build."""
-    start = "from polinb.book_guard import ends_with_parent; import subprocess, sys, time; "
+    start = "from polinb.book.guard import ends_with_parent; import subprocess, sys, time; "
     start += "child = subprocess.Popen([sys.executable, '-c', ends_with_parent('time.sleep(600)')]); "
     start += "print(child.pid, flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE, text=True) as parent:

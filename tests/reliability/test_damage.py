@@ -17,8 +17,8 @@ from forked import run
 from safetensors.numpy import save_file
 from stores import contents, finished, leftovers
 
-from polinb.artifacts import META, Artifact, Store
 from polinb.errors import ArtifactError
+from polinb.runs.artifacts import META, Artifact, Store
 
 INPUTS = {"a": 1, "b": ["x", "ü"], "c": 0.1}
 FILES = ("arrays.safetensors", "table.parquet", "facts.json", "note.txt", META)

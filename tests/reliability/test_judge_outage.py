@@ -16,10 +16,10 @@ import pytest
 from stores import finished
 from test_openai_judge import Clock, Service, failure, reply
 
-from polinb.artifacts import Store
-from polinb.experiment import Experiment
-from polinb.openai_judge import OpenAIJudge
-from polinb.params import Params
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import Experiment
+from polinb.runs.params import Params
+from polinb.stance.chat_judge import OpenAIJudge
 from polinb.trouble import UNFINISHED
 
 HOUR = 3600.0

@@ -63,7 +63,7 @@ def test_a_stopped_maker_is_waited_for_and_not_robbed(tmp_path: Path) -> None:
 
 def test_leftovers_of_others_go_and_what_is_being_made_stays(tmp_path: Path) -> None:
     """A killed maker's folder is removed by the next one of its kind, whatever it makes; a living maker's is not."""
-    from polinb.artifacts import Store
+    from polinb.runs.artifacts import Store
 
     root = tmp_path / "store"
     with Process("mishaps.make_slowly", root, tmp_path / "log", 600.0) as living:

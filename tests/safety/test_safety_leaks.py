@@ -108,7 +108,7 @@ def build(folder: Path, place: Path, *arguments: str, timeout: int = 600) -> sub
     return done
 
 
-RUN = """from polinb.notebook import begin, facts
+RUN = """from polinb.runs.chapter import begin, facts
 exp = begin(globals())
 facts(exp)"""
 ASK = """import os, sys
@@ -117,7 +117,7 @@ display(table, exp.judge, exp.judge.provenance(), exp.params, vars(exp.judge))
 print(table.to_csv())"""
 FAIL = """import traceback
 from polinb.errors import JudgeError
-from polinb.openai_judge import OpenAIJudge
+from polinb.stance.chat_judge import OpenAIJudge
 try:
     OpenAIJudge(base_url=judge_url.replace("/v1", "/fails")).rate(exp.answers().frame("answers"))
 except JudgeError:

@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from polinb.checkpoints import check_complete
-from polinb.classifiers import SequenceClassifier
 from polinb.errors import DataError, ModelError, ParameterError
-from polinb.models import identity_of, load
-from polinb.sae_files import load as load_sae
-from polinb.tiny import tiny_model, tiny_tokenizer
+from polinb.models.checkpoints import check_complete
+from polinb.models.loading import identity_of, load
+from polinb.models.tiny import tiny_model, tiny_tokenizer
+from polinb.scoring.sae_files import load as load_sae
+from polinb.stance.classifiers import SequenceClassifier
 
 PICKLES = ("pytorch_model.bin", "model.pt", "model.pkl", "adapter_model.bin", "model.ckpt", "model.pth")
 
@@ -198,7 +198,7 @@ def test_a_pickled_autoencoder_is_refused_and_not_opened(tmp_path, trap, suffix)
 
 
 def test_pickled_data_is_refused_and_not_opened(tmp_path, trap):
-    from polinb.data import load_data, load_statements
+    from polinb.data.loading import load_data, load_statements
 
     for name in ("set.pkl", "set.pt", "set.bin", "set.npy", "set.csv", "set.json", "set.jsonl", "set.parquet"):
         (tmp_path / name).write_bytes(pickle.dumps(Bomb(trap)))

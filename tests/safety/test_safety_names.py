@@ -7,15 +7,15 @@ import re
 
 import pytest
 
-from polinb.artifacts import Store
-from polinb.book import Layout, _chosen, make_book, parse_settings
-from polinb.data import load_data, load_statements
-from polinb.download import PinnedFiles
+from polinb.book.build import Layout, _chosen, make_book, parse_settings
+from polinb.data.download import PinnedFiles
+from polinb.data.ideoinst import file_path
+from polinb.data.loading import load_data, load_statements
+from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import ArtifactError, DataError, ParameterError, PolinbError
-from polinb.ideoinst import file_path
-from polinb.lab_request import Request
-from polinb.params import Params
-from polinb.rows import LEANINGS, TOPICS
+from polinb.lab.request import Request
+from polinb.runs.artifacts import Store
+from polinb.runs.params import Params
 
 ESCAPES = [
     "../../x",

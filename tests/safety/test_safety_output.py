@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
-from polinb import lab_server
+from polinb.display.tables import numbered_table, responses_table
+from polinb.display.webdata import embed
 from polinb.errors import ParameterError
-from polinb.tables import escape, numbered_table, responses_table
-from polinb.webdata import embed
+from polinb.lab import server as lab_server
+from polinb.wording import escape
 
 REPO = Path(__file__).resolve().parents[2]
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(1)">\'"&'
@@ -60,7 +61,7 @@ def test_servers_listen_on_this_machine_only_and_ask_for_a_token(tmp_path):
 
 def test_nothing_else_listens():
     """Every server of the package is one of the two above."""
-    for path in (REPO / "polinb").glob("*.py"):
+    for path in (REPO / "polinb").rglob("*.py"):
         tree = ast.parse(path.read_text("utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):

@@ -11,11 +11,11 @@ import pytest
 from keys import KEYS, leaks
 
 from polinb import secrets
-from polinb.book import Layout, make_book, parse_settings
+from polinb.book.build import Layout, make_book, parse_settings
 from polinb.errors import ParameterError
-from polinb.lab_server import environment
-from polinb.openai_judge import OpenAIJudge
-from polinb.params import Params, from_namespace
+from polinb.lab.server import environment
+from polinb.runs.params import Params, from_namespace
+from polinb.stance.chat_judge import OpenAIJudge
 
 REPO = Path(__file__).resolve().parents[2]
 SHAPES = {

@@ -1,0 +1,1 @@
+"""Running the notebooks and building the pages."""

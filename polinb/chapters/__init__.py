@@ -1,0 +1,1 @@
+"""The tables of the chapters, out of the results of a run."""

@@ -1,0 +1,1 @@
+"""Chapter 17: cards of single neurons."""

@@ -1,0 +1,286 @@
+"""Neuron cards: what the explorer shows of single neurons. Each part asks the store first, so a rerun loads no model.
+
+Parts: the logit lens (one artifact), activations and contexts (one a topic), ablation (one a topic).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from polinb.chapters.browse.cards_choice import Neuron, Pick, picks, random_neurons
+from polinb.chapters.browse.cards_read import Texts
+from polinb.chapters.browse.explorer_levels import ranks
+from polinb.models.loading import LM
+from polinb.runs.artifacts import Artifact
+from polinb.runs.experiment import Experiment
+from polinb.stance.metrics import bootstrap_mean
+from polinb.stance.paired import stratified_mean
+
+CLOSE = 1e-3  # of a neuron's activation scale: how well means must agree with PNLAC's own sums
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Everything about the neurons with a card, and about the random ones beside them.
+
+    Attributes:
+        picks: the neurons with a card, general ones first.
+        nulls: ``uniform`` and ``loud`` → random neurons without a card.
+        scores, normalised: topic → (L, F), the run's scores and those in units of the vanilla standard deviation.
+        scale: plain activation scale, (L, F).
+        lens: for each pick its promoted and suppressed tokens with values.
+        means: layer, neuron, topic, vanilla, left, right, n (answer tokens).
+        contexts: neuron → strongest contexts over all topics.
+        effects: layer, neuron, topic, effect, low, high, n (questions); topic ``all`` weighs topics alike.
+        readings: topic, texts (``stored`` or ``written again``), gap (largest difference of a mean activation from
+            PNLAC's own sums, in units of the neuron's activation scale).
+    """
+
+    picks: list[Pick]
+    nulls: dict[str, list[Neuron]]
+    scores: dict[str, np.ndarray]
+    normalised: dict[str, np.ndarray]
+    scale: np.ndarray
+    lens: list[dict[str, list[tuple[str, float]]]]
+    means: pd.DataFrame
+    contexts: dict[Neuron, list[dict[str, Any]]]
+    effects: pd.DataFrame
+    readings: pd.DataFrame
+
+    def effect(self, neuron: Neuron, topic: str = ALL) -> dict[str, Any]:
+        """Ablation effect of one neuron: effect, low, high, n."""
+        rows = self.effects
+        found = rows[(rows.layer == neuron[0]) & (rows.neuron == neuron[1]) & (rows.topic == topic)].iloc[0]
+        return {name: found[name] for name in ("effect", "low", "high", "n")}
+
+
+def collect(exp: Experiment) -> Cards:
+    """All cards of a run; made part by part where the store does not have them yet."""
+    p = exp.params
+    scores = exp.topic_scores()
+    picked = picks(scores, exp.sets(), p.cards_general, p.cards_specific)
+    nulls = random_neurons(picked, exp.scale(), p.cards_random, p.seed)
+    own = [(pick.layer, pick.neuron) for pick in picked]
+    readings: dict[str, Artifact] = {topic: reading(exp, topic, own) for topic in p.topics} if own else {}
+    tested = sorted({*own, *(each for drawn in nulls.values() for each in drawn)})
+    moved: dict[str, pd.DataFrame] = {topic: ablation(exp, topic, tested).frame("effects") for topic in p.topics}
+    return Cards(
+        picks=picked,
+        nulls=nulls,
+        scores=scores,
+        normalised=exp.topic_scores("vanilla_std"),
+        scale=exp.scale(),
+        lens=_json(lens(exp, own), "lens") if own else [],
+        means=_stacked(readings),
+        contexts=_merged(readings, own, p.card_contexts),
+        effects=effect_table(moved, p.bootstrap, p.seed),
+        readings=pd.DataFrame(
+            [(topic, part.summary["texts"], part.summary["gap"]) for topic, part in readings.items()],
+            columns=["topic", "texts", "gap"],
+        ),
+    )
+
+
+def lens(exp: Experiment, neurons: Sequence[Neuron]) -> Artifact:
+    """Tokens that the neurons' value vectors promote and suppress in the vanilla model (see cards_lens)."""
+    inputs = {
+        "part": "lens",
+        "model": exp.identity,
+        "neurons": [list(each) for each in neurons],
+        "code": 1,
+    }
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        from polinb.chapters.browse.cards_lens import extremes
+
+        _write_json(folder / "lens.json", extremes(exp.lm, neurons))
+        return {"neurons": len(neurons)}
+
+    return exp.store.get("cards", inputs, make)
+
+
+def reading(exp: Experiment, topic: str, neurons: Sequence[Neuron]) -> Artifact:
+    """Mean activations and contexts on the very texts PNLAC read for ``topic``.
+
+    The artifact behind the scores keeps those texts as text. They are turned into tokens again; because that need not
+    give the same tokens back, the means must agree with the sums that PNLAC kept (to ``CLOSE``). Where they do not, the
+    responses are written again by the same greedy decoding. The summary says which it was and how large the gap is.
+    """
+    p = exp.params
+    scores = exp.scores(topic)
+    inputs = {
+        "part": "reading",
+        "scores": scores.meta["key"],
+        "model": exp.identity,
+        "data": exp.data.digest(),
+        "topic": topic,
+        "neurons": [list(each) for each in neurons],
+        "contexts": p.card_contexts,
+        "code": 1,
+    }
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        from polinb.chapters.browse.cards_read import activations, answer_means, contexts
+
+        models = {"vanilla": exp.lm, **{side: exp.load_variant(topic, side) for side in ("left", "right")}}
+        for told, texts in (("stored", _stored_texts), ("written again", _rewritten_texts)):
+            found = texts(exp, topic, models)
+            gap = float("inf")
+            if found.tokens != scores.summary["tokens"] and told == "stored":
+                continue
+            read = {name: activations(lm, neurons, found.prompts, found.responses) for name, lm in models.items()}
+            means = {name: answer_means(seen, found.responses) for name, seen in read.items()}
+            gap = _gap(exp, topic, neurons, means)
+            if gap <= CLOSE:
+                break
+        layer, neuron = zip(*neurons, strict=True)
+        pd.DataFrame({"layer": layer, "neuron": neuron, **means, "n": found.tokens}).to_parquet(
+            folder / "means.parquet"
+        )
+        windows = [contexts(exp.lm, read, found, column, p.card_contexts) for column in range(len(neurons))]
+        _write_json(folder / "contexts.json", windows)
+        return {"texts": told, "gap": gap, "tokens": found.tokens}
+
+    return exp.store.get("cards", inputs, make)
+
+
+def ablation(exp: Experiment, topic: str, neurons: Sequence[Neuron]) -> Artifact:
+    """Change of the likelihood stance on evaluation questions of ``topic`` with each neuron at zero, by question."""
+    p = exp.params
+    asked = exp.questions(p.card_questions, [topic])
+    inputs = {
+        "part": "ablation",
+        "model": exp.identity,
+        "questions": hashlib.sha256(asked.to_json(orient="records").encode()).hexdigest(),
+        "max_tokens": p.max_tokens,
+        "neurons": [list(each) for each in neurons],
+        "code": 1,
+    }
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        from polinb.chapters.browse.cards_ablation import effects, zeroed_logp
+        from polinb.models.tokens import fit, prompt_ids, response_ids
+
+        lm = exp.lm
+        texts = [
+            fit(prompt_ids(lm, prompt, p.system_prompt), response_ids(lm, answer, end=False), p.max_tokens)
+            for side in ("right", "left")
+            for prompt, answer in zip(asked["prompt"], asked[side], strict=True)
+        ]
+        prompts, responses = ([text[part] for text in texts] for part in (0, 1))
+        base, moved = zeroed_logp(lm, neurons, prompts, responses, label=f"ablating neurons, {topic}")
+        n = len(asked)
+        change = effects(base[:n], base[n:], moved[:, :n], moved[:, n:])
+        layer, neuron = np.array(neurons).T
+        pd.DataFrame(
+            {
+                "layer": np.repeat(layer, n),
+                "neuron": np.repeat(neuron, n),
+                "id": np.tile(asked["id"].to_numpy(), len(neurons)),
+                "effect": change.ravel(),
+            }
+        ).to_parquet(folder / "effects.parquet")
+        untouched = pd.DataFrame({"id": asked["id"], "logp_left": base[n:], "logp_right": base[:n]})
+        untouched.to_parquet(folder / "untouched.parquet")
+        return {"texts": len(texts), "neurons": len(neurons)}
+
+    return exp.store.get("cards", inputs, make)
+
+
+def effect_table(moved: Mapping[str, pd.DataFrame], n_boot: int, seed: int) -> pd.DataFrame:
+    """Mean effect of each neuron by topic, and over topics weighted alike (``all``), with 95 % intervals.
+
+    Questions are resampled within topics, each with both its answers and with its untouched stance.
+
+    Args:
+        moved: topic → layer, neuron, id, effect; the same neurons in each.
+    """
+    rows: list[tuple[Any, ...]] = []
+    groups = {
+        topic: {key: part["effect"].to_numpy(float) for key, part in frame.groupby(["layer", "neuron"], sort=False)}
+        for topic, frame in moved.items()
+    }
+    for key in next(iter(groups.values())):
+        own = {topic: values[key] for topic, values in groups.items()}
+        rows.append((*key, ALL, *stratified_mean(list(own.values()), n_boot, seed), sum(map(len, own.values()))))
+        rows += [(*key, topic, *bootstrap_mean(values, n_boot, seed), len(values)) for topic, values in own.items()]
+    return pd.DataFrame(rows, columns=["layer", "neuron", "topic", "effect", "low", "high", "n"])
+
+
+def card_ranks(found: Cards, pool: str) -> dict[str, Any]:
+    """Ranks in the pool, 1 the strongest: ``score`` and ``normalised`` by topic, ``scale``; each (L, F)."""
+    return {
+        "score": {topic: ranks(values, pool) for topic, values in found.scores.items()},
+        "normalised": {topic: ranks(values, pool) for topic, values in found.normalised.items()},
+        "scale": ranks(found.scale, pool),
+    }
+
+
+def _stored_texts(exp: Experiment, topic: str, models: Mapping[str, LM]) -> Texts:
+    """The kept responses as tokens again, beside their prompts (in the order of :meth:`Experiment._responses`)."""
+    from polinb.models.tokens import fit, prompt_ids, response_ids
+
+    p, lm = exp.params, models["vanilla"]
+    kept = exp.scores(topic).frame("responses")
+    pairs = exp.data.topic(topic, "localise", p.localise_prompts, leaning="both")
+    questions = [row % len(pairs) for row in range(len(kept))]
+    asked = [prompt_ids(lm, pair.prompt, p.system_prompt) for pair in pairs]
+    fitted = [
+        fit(asked[at], response_ids(lm, text, end=False) if text else [], p.max_tokens)
+        for at, text in zip(questions, kept["response"], strict=True)
+    ]
+    return Texts([f[0] for f in fitted], [f[1] for f in fitted], list(kept["source"]), questions)
+
+
+def _rewritten_texts(exp: Experiment, topic: str, models: Mapping[str, LM]) -> Texts:
+    prompts, responses, sources = exp._responses(topic, models["left"], models["right"])
+    n = len(exp.data.topic(topic, "localise", exp.params.localise_prompts, leaning="both"))
+    return Texts(prompts, responses, sources, [row % n for row in range(len(prompts))])
+
+
+def _gap(exp: Experiment, topic: str, neurons: Sequence[Neuron], means: Mapping[str, np.ndarray]) -> float:
+    """Largest difference from the means in PNLAC's sums, in units of the neuron's activation scale there."""
+    sums = exp.score_sums(topic)
+    at = tuple(np.array(neurons).T)
+    scale = np.maximum(sums.scale[at], 1e-12)
+    plain = np.abs(means["vanilla"] - sums.vanilla[at] / sums.tokens)
+    between = np.abs(means["right"] - means["left"] - sums.difference[at] / sums.tokens)
+    return float((np.maximum(plain, between) / scale).max())
+
+
+def _stacked(readings: Mapping[str, Artifact]) -> pd.DataFrame:
+    parts = [part.frame("means").assign(topic=topic) for topic, part in readings.items()]
+    names = ["layer", "neuron", "topic", "vanilla", "left", "right", "n"]
+    return pd.concat(parts, ignore_index=True)[names] if parts else pd.DataFrame(columns=names)
+
+
+def _merged(
+    readings: Mapping[str, Artifact], neurons: Sequence[Neuron], most: int
+) -> dict[Neuron, list[dict[str, Any]]]:
+    """The strongest contexts over all topics; the same tokens only once."""
+    by_topic = {topic: _json(part, "contexts") for topic, part in readings.items()}
+    out = {}
+    for place, neuron in enumerate(neurons):
+        found = [{"topic": topic, **each} for topic, parts in by_topic.items() for each in parts[place]]
+        found.sort(key=lambda each: -each["strength"])
+        distinct = {tuple(each["tokens"]): each for each in reversed(found)}
+        kept = {id(each) for each in distinct.values()}
+        out[neuron] = [each for each in found if id(each) in kept][:most]
+    return out
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False), "utf-8")
+
+
+def _json(artifact: Artifact, name: str) -> Any:
+    return json.loads((artifact.path / f"{name}.json").read_text("utf-8"))

@@ -1,0 +1,1 @@
+"""Chapters 12 and 13: what DPO changes, on stance and on toxicity."""

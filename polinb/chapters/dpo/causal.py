@@ -1,0 +1,258 @@
+"""Do the groups do what their shares say? Answers with groups patched or edited, and what that changes.
+
+Nothing here knows of stance or toxicity: models, neuron sets and prompts go in, tables of answers come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from polinb.errors import DataError, ParameterError
+from polinb.resampling import small_sample
+from polinb.scoring.shares import Group
+from polinb.stance.metrics import bootstrap_mean
+
+if TYPE_CHECKING:
+    from polinb.models.loading import LM
+
+BEFORE, AFTER, EVERY, ALL, RANDOM = "before", "after", "every neuron", "all four", "random, as many as all four"
+COLUMNS = ["set", "topic", "id", "prompt", "response", "n_tokens", "vanilla_logp"]
+
+
+def group_plan(
+    groups: Mapping[str, Group], tops: Mapping[str, np.ndarray], seed: int = 0, random: bool = True
+) -> dict[str, np.ndarray]:
+    """What is patched: each group, groups added up one by one, top neurons, a random set, every neuron.
+
+    Args:
+        groups: in the order in which they are added up.
+        tops: further sets by name, such as the neurons closest to the probe.
+        random: add as many random neurons as the groups hold together, with the same number in each layer.
+
+    Returns:
+        Name → (L, F) bool; sets without a neuron are left out.
+
+    Raises:
+        ParameterError: no group holds a neuron.
+    """
+    names = list(groups)
+    chosen = {name: group.chosen for name, group in groups.items()}
+    together = np.any(list(chosen.values()), axis=0) if chosen else np.zeros((1, 1), dtype=bool)
+    if not together.any():
+        raise ParameterError("groups", names, "at least one group with a neuron")
+    plan = dict(chosen)
+    for count in range(2, len(names)):
+        plan[" + ".join(names[:count])] = np.any([chosen[name] for name in names[:count]], axis=0)
+    plan |= {ALL: together, **tops}
+    if random:
+        plan[RANDOM] = random_like(together, seed)
+    plan[EVERY] = np.ones_like(together)
+    return {name: mask for name, mask in plan.items() if mask.any()}
+
+
+def random_like(chosen: np.ndarray, seed: int = 0) -> np.ndarray:
+    """A random set with as many neurons in each layer as ``chosen``, drawn from all neurons of the layer.
+
+    Not drawn outside ``chosen`` as the controls of G are: the groups hold about half of all neurons, and the other half
+    are those that moved the other way, which is the opposite of a random set.
+    """
+    rng = np.random.default_rng(seed)
+    out = np.zeros_like(chosen)
+    for row, mask in enumerate(chosen):
+        out[row, rng.permutation(mask.size)[: int(mask.sum())]] = True
+    return out
+
+
+def causal_answers(
+    before: LM,
+    after: LM,
+    sets: Mapping[str, np.ndarray],
+    asked: pd.DataFrame,
+    *,
+    system: str | Literal[False] = False,
+    tokens: int = 64,
+    batch: int = 48,
+    mode: str = "lockstep",
+) -> pd.DataFrame:
+    """Answers of ``before`` with each set's activations taken from ``after`` at all positions, and of both as they are.
+
+    Args:
+        sets: name → (L, F) bool.
+        asked: columns topic, id, prompt.
+        system: system turn of the prompts, as in :func:`polinb.models.tokens.prompt_ids`.
+        tokens: longest answer.
+        mode: as in :func:`polinb.masking.patching.patched_answers`.
+
+    Returns:
+        set (first ``before`` and ``after``), topic, id, prompt, response, n_tokens, vanilla_logp (mean log-probability
+        a token of the answer under ``before``, nats; NaN for an empty answer).
+    """
+    from polinb.masking.patching import patched_answers
+    from polinb.models.generation import greedy
+
+    prompts = _prompts(before, asked, system)
+    made = {
+        BEFORE: greedy(before, prompts, max_new_tokens=tokens, batch=batch, label="before"),
+        AFTER: greedy(after, prompts, max_new_tokens=tokens, batch=batch, label="after"),
+    }
+    for name, chosen in sets.items():
+        made[name] = patched_answers(
+            before, after, chosen, prompts, max_new_tokens=tokens, mode=mode, batch=batch, label=f"patching {name}"
+        )
+    return _frame(before, asked, prompts, made)
+
+
+def edit_name(mode: str, alpha: float) -> str:
+    """How tables call an edit."""
+    return f"{'mean × (1 ± α)' if mode == 'mean' else 'live × (1 ± α)'}, α = {alpha:g}"
+
+
+def edit_answers(
+    lm: LM,
+    groups: Mapping[str, Group],
+    alphas: Sequence[float],
+    means: np.ndarray,
+    asked: pd.DataFrame,
+    *,
+    system: str | Literal[False] = False,
+    tokens: int = 64,
+    batch: int = 48,
+    modes: Sequence[str] = ("mean", "scale"),
+) -> pd.DataFrame:
+    """Answers of one model while its groups are edited, for each mode and α.
+
+    Scaling by α = 0 changes nothing by definition and is left out.
+
+    Args:
+        means: (L, F) mean activations of ``lm``.
+
+    Returns:
+        The columns of :func:`causal_answers`, and mode, alpha.
+
+    Raises:
+        ParameterError: as ``editing.edit_factors`` and ``editing.edited_answers``.
+    """
+    from polinb.masking.editing import edit_factors, edited_answers
+
+    prompts = _prompts(lm, asked, system)
+    made, settings = {}, {}
+    for mode in modes:
+        for alpha in alphas:
+            if mode == "scale" and alpha == 0:
+                continue
+            chosen, factors = edit_factors(groups, alpha)
+            name = edit_name(mode, alpha)
+            settings[name] = (mode, float(alpha))
+            made[name] = edited_answers(
+                lm, chosen, factors, prompts, max_new_tokens=tokens, mode=mode, means=means, batch=batch, label=name
+            )
+    frame = _frame(lm, asked, prompts, made)
+    frame["mode"] = [settings[name][0] for name in frame["set"]]
+    frame["alpha"] = [settings[name][1] for name in frame["set"]]
+    return frame
+
+
+def outcome_table(
+    answers: pd.DataFrame, n_boot: int = 1000, seed: int = 0, sizes: Mapping[str, int] | None = None
+) -> pd.DataFrame:
+    """What each set does to the answers, against the unpatched model on the same questions.
+
+    Args:
+        answers: as :func:`causal_answers` and :func:`edit_answers` make it, with a column ``score`` (a judge's label
+            as a number, a toxicity, …) and, if there is one, ``p_right`` or any other ``soft`` score in a column
+            ``soft``. One set must be called ``before``; ``after`` is the donor.
+        sizes: neurons of each set.
+
+    Returns:
+        set, neurons, n, score, shift, low, high (paired with ``before``), soft, soft_low, soft_high (paired shift of
+        the soft score; NaN without), percent_of_after (of the donor's shift; NaN where its interval holds 0),
+        perplexity (exp of minus the mean ``vanilla_logp``), repetition (mean share of repeated word triples).
+
+    Raises:
+        DataError: no answers of ``before``, or a set with other questions.
+    """
+    from polinb.stance.utility import repetition
+
+    keys = ["topic", "id"]
+    plain = answers[answers["set"] == BEFORE].set_index(keys)
+    if plain.empty or not plain.index.is_unique:
+        raise DataError(
+            f"answers: the set {BEFORE!r} must hold each question once; sets: {list(answers['set'].unique())}"
+        )
+    rows = []
+    for name, group in answers.groupby("set", sort=False):
+        own = group.set_index(keys)
+        if not own.index.is_unique or set(own.index) != set(plain.index):
+            raise DataError(f"answers: the set {name!r} does not hold the same questions as {BEFORE!r}")
+        own = own.loc[plain.index]
+        moved = (own["score"] - plain["score"]).to_numpy(float)
+        soft = (own["soft"] - plain["soft"]).to_numpy(float) if "soft" in own else np.full(len(own), np.nan)
+        again = np.array([repetition(text) for text in own["response"]])
+        logp = own["vanilla_logp"].to_numpy(float)
+        rows.append(
+            [
+                name,
+                (sizes or {}).get(str(name), 0),
+                len(own),
+                float(own["score"].mean()),
+                *_within(moved, plain.index.get_level_values("topic"), n_boot, seed),
+                *_within(soft, plain.index.get_level_values("topic"), n_boot, seed),
+                float(np.exp(-_mean(logp))),
+                _mean(again),
+            ]
+        )
+    names = ["set", "neurons", "n", "score", "shift", "low", "high", "soft", "soft_low", "soft_high"]
+    frame = pd.DataFrame(rows, columns=[*names, "perplexity", "repetition"])
+    donor = frame[frame["set"] == AFTER]
+    known = len(donor) and (donor["low"].iloc[0] > 0 or donor["high"].iloc[0] < 0)
+    frame["percent_of_after"] = 100 * frame["shift"] / donor["shift"].iloc[0] if known else float("nan")
+    return frame
+
+
+def _within(values: np.ndarray, topics: Sequence[str], n_boot: int, seed: int) -> tuple[float, float, float]:
+    """Mean of the known values with its 95 % interval, questions resampled within topics; NaN where none is known."""
+    known = np.isfinite(values)
+    if not known.any():
+        return float("nan"), float("nan"), float("nan")
+    values, names = values[known], np.asarray(topics)[known]
+    groups = [values[names == name] for name in dict.fromkeys(names.tolist())]
+    freedom = len(values) - len(groups)
+    if len(groups) == 1 or freedom < 1 or min(map(len, groups)) < 2:
+        return bootstrap_mean(values, n_boot, seed)
+    rng = np.random.default_rng(seed)
+    drawn = np.sum([g[rng.integers(0, len(g), (n_boot, len(g)))].sum(1) for g in groups], axis=0) / len(values)
+    mean, (low, high) = float(values.mean()), np.percentile(drawn, [2.5, 97.5])
+    stretch = small_sample(freedom, round(len(values) / len(groups)))
+    return mean, mean - stretch * (mean - float(low)), mean + stretch * (float(high) - mean)
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _prompts(lm: LM, asked: pd.DataFrame, system: str | Literal[False]) -> list[list[int]]:
+    from polinb.models.tokens import prompt_ids
+
+    missing = [name for name in ("topic", "id", "prompt") if name not in asked.columns]
+    if missing or asked.empty:
+        raise DataError(f"questions: {f'no column {missing[0]!r}' if missing else 'no rows'}")
+    return [prompt_ids(lm, text, system) for text in asked["prompt"]]
+
+
+def _frame(lm: LM, asked: pd.DataFrame, prompts: list[list[int]], made: Mapping[str, list[list[int]]]) -> pd.DataFrame:
+    from polinb.models.generation import decode, log_likelihood
+
+    parts = []
+    for name, answers in made.items():
+        part = asked[["topic", "id", "prompt"]].copy()
+        part.insert(0, "set", name)
+        part["response"] = [decode(lm, ids) for ids in answers]
+        part["n_tokens"] = [len(ids) for ids in answers]
+        part["vanilla_logp"] = log_likelihood(lm, prompts, answers)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)

@@ -1,0 +1,143 @@
+"""A manner that only one side has: how answers begin, and the shift of the stance without that beginning (ours).
+
+Right minus left cancels what both fine-tunes learnt. An opening that only one side's reference answers have is learnt
+by one of them alone, so it does not cancel; a judge of words could take it for a stance. Here every answer, the vanilla
+model's too, loses its first clause before it is judged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import pandas as pd
+
+from polinb.runs.experiment import VANILLA, Experiment, finetuned
+from polinb.stance.judges import make_judge
+from polinb.stance.paired import differences, per_question, stratified_mean
+from polinb.wording import interval, of, told
+
+OWN, OTHER = "trained topic", "other topics"
+_CLAUSE = re.compile(r"[^,.;:!?\n]*[,.;:!?\n]+\s*")
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+KEPT = 3
+"""Words that must be left for a first clause to be cut off."""
+
+
+def without_opening(text: str) -> str:
+    """``text`` without its first clause, up to a comma or stop; whole if fewer than ``KEPT`` words would be left."""
+    opening = _CLAUSE.match(text.lstrip())
+    rest = text.lstrip()[opening.end() :] if opening else ""
+    return rest if len(rest.split()) >= KEPT else text
+
+
+def first_word(text: str) -> str:
+    """The first word, in lower case; empty where there is none."""
+    found = _WORD.search(text)
+    return found[0].lower() if found else ""
+
+
+def telling_word(model: Sequence[str], vanilla: Sequence[str]) -> str:
+    """The word that opens answers of ``model`` more often than those of ``vanilla``, by the largest difference."""
+    ours, theirs = (Counter(map(first_word, texts)) for texts in (model, vanilla))
+    return max(sorted(ours), key=lambda word: ours[word] / len(model) - theirs[word] / max(1, len(vanilla)), default="")
+
+
+def shares(exp: Experiment) -> tuple[str, pd.DataFrame]:
+    """The word that right fine-tunes open with, and how often who does.
+
+    Returns:
+        The word, and a table: who, texts, word, share (of texts that begin with it). Its rows are the reference answers
+        of the training split by side, the vanilla model's answers, and those of right and left fine-tunes.
+    """
+    answers = {side: [t for topic in exp.params.topics for t in _texts(exp, topic, side)] for side in ("right", "left")}
+    plain = list(exp.answers(VANILLA).frame("answers")["response"])
+    word = telling_word(answers["right"], plain)
+    pairs = [pair for topic in exp.params.topics for pair in exp.data.topic(topic, "train", leaning="both")]
+    texts = {
+        "right-leaning reference answers": [pair.right for pair in pairs],
+        "left-leaning reference answers": [pair.left for pair in pairs],
+        "vanilla": plain,
+        "right fine-tune": answers["right"],
+        "left fine-tune": answers["left"],
+    }
+    rows = [[who, len(each), word, sum(first_word(t) == word for t in each) / len(each)] for who, each in texts.items()]
+    return word, pd.DataFrame(rows, columns=["who", "texts", "word", "share"])
+
+
+def _texts(exp: Experiment, topic: str, side: str) -> list[str]:
+    return list(exp.answers(finetuned(topic, side)).frame("answers")["response"])
+
+
+def shifts(exp: Experiment) -> pd.DataFrame:
+    """Shift of the judged stance from the vanilla model, of whole answers and of answers without their first clause.
+
+    With a paid judge (``judge=openai``) both are labelled by the embedded one.
+
+    Returns:
+        arm (right fine-tune, left fine-tune, right minus left), asked (``OWN`` or ``OTHER`` topics), and whole, cut,
+        change (cut − whole), each with ``_low`` and ``_high``: 95 %, questions resampled within topics.
+    """
+    p = exp.params
+    judge = make_judge("local", data=exp.data) if p.judge == "openai" else None
+    rate = judge.rate if judge else exp.rated
+
+    def scores(topic: str, side: str, cut: bool) -> pd.DataFrame:
+        frame = exp.answers(finetuned(topic, side) if topic else VANILLA).frame("answers")
+        if cut:
+            frame = frame.assign(response=[without_opening(text) for text in frame["response"]])
+        return rate(frame)[["topic", "id", "score"]]
+
+    kinds = (False, True)
+    plain = [scores("", "", cut) for cut in kinds]
+    models = {(t, side): [scores(t, side, cut) for cut in kinds] for t in p.topics for side in ("right", "left")}
+    rows = []
+    for arm in ("right fine-tune", "left fine-tune", "right minus left"):
+        for asked in (OWN, OTHER):
+            found: list[list[dict[str, object]]] = [[], [], []]
+            for topic in p.topics:
+                if arm == "right minus left":
+                    start, end = models[topic, "left"], models[topic, "right"]
+                else:
+                    start, end = plain, models[topic, arm.split()[0]]
+                whole, cut = (differences(start[k], end[k]) for k in kinds)
+                here = [t for t in whole if (t == topic) == (asked == OWN)]
+                for each, values in zip(found, (whole, cut, {t: cut[t] - whole[t] for t in here}), strict=True):
+                    each.append({t: values[t] for t in here})
+            means = [stratified_mean(per_question(each), p.bootstrap, p.seed) for each in found]  # type: ignore[arg-type]
+            rows.append([arm, asked, *(value for mean in means for value in mean)])
+    names = [name + end for name in ("whole", "cut", "change") for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=["arm", "asked", *names])
+
+
+def verdict(word: str, opens: pd.DataFrame, table: pd.DataFrame) -> str:
+    """What the two tables allow to say.
+
+    Args:
+        word, opens: of :func:`shares`.
+        table: of :func:`shifts`.
+    """
+    share = {row["who"]: 100 * row["share"] for _, row in opens.iterrows()}
+    by = {(row["arm"], row["asked"]): row for _, row in table.iterrows()}
+    right, gap = by["right fine-tune", OTHER], by["right minus left", OTHER]
+    kept = told(
+        of(right, "cut"),
+        "so the shift is not only in how answers begin",
+        "so without their beginnings the answers moved the other way",
+        "so without their beginnings no shift is shown",
+    )
+    moved = told(
+        of(gap, "change"),
+        "larger, by an amount that is clear of zero",
+        "smaller, by an amount that is clear of zero: that much of it was the opening",
+        "not shown to differ",
+    )
+    return (
+        f"“{word.capitalize()}” begins {share['right fine-tune']:.0f} % of the answers of right fine-tunes and "
+        f"{share['vanilla']:.0f} % of the vanilla model's; of the reference answers that they learnt from it begins "
+        f"{share['right-leaning reference answers']:.0f} % on the right and "
+        f"{share['left-leaning reference answers']:.0f} % on the left. On the other topics right fine-tunes shift by "
+        f"{right['whole']:+.2f}, and without first clauses by {interval(of(right, 'cut'))}, {kept}. Right minus left "
+        f"is then {moved} ({gap['change']:+.2f})."
+    )

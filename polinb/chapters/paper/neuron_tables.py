@@ -1,0 +1,85 @@
+"""Neuron sets → the tables of the chapters on scores and their distribution (paper 3.2, 3.3)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from polinb.runs.experiment import Experiment
+from polinb.scoring.pnlac import NeuronSets, overlap
+
+
+def layer_counts(sets: NeuronSets) -> pd.DataFrame:
+    """Neurons per layer by type (Figures 3a, 6): layer, type, topic, count, share of the layer in per cent."""
+    width = sets.general.shape[1]
+    rows = [(layer, "general", "all", int(row.sum())) for layer, row in enumerate(sets.general)]
+    for topic, chosen in sets.specific.items():
+        rows += [(layer, "topic-specific", topic, int(row.sum())) for layer, row in enumerate(chosen)]
+    frame = pd.DataFrame(rows, columns=["layer", "type", "topic", "count"])
+    frame["percent"] = 100 * frame["count"] / width
+    return frame
+
+
+def type_shares(sets: NeuronSets) -> pd.DataFrame:
+    """Share of all neurons that are general, topic-specific and strictly specific, in per cent (Figures 3b, 6)."""
+    total = sets.general.size
+    rows = [("general", "all", int(sets.general.sum()))]
+    rows += [("topic-specific", t, int(s.sum())) for t, s in sets.specific.items()]
+    rows += [("strictly topic-specific", t, int(s.sum())) for t, s in sets.strict.items()]
+    frame = pd.DataFrame(rows, columns=["type", "topic", "count"])
+    frame["percent"] = 100 * frame["count"] / total
+    return frame
+
+
+def overlaps(exp: Experiment, gamma: float | None = None) -> pd.DataFrame:
+    """How much of G is plain activation scale, and what changes when scores are normalised.
+
+    Returns:
+        set, neurons, percent (of the model), in_scale_top (share that is also in the top γ % by activation scale),
+        chance (that share for a random set), in_raw_g (share that is also in the raw G).
+    """
+    p = exp.params
+    gamma = p.gamma if gamma is None else gamma
+    scale = exp.scale_set(gamma)
+    raw = exp.sets(gamma, "none")
+    rows = []
+    for kind, title in (("none", "G, raw score"), ("vanilla_std", "G, normalised score")):
+        rows.append(_overlap_row(title, exp.sets(gamma, kind).general, scale, raw.general))
+    rows.append(_overlap_row(f"top {gamma:g} % by activation scale", scale, scale, raw.general))
+    for topic in p.topics:
+        held = raw.general_without(topic)
+        rows.append(_overlap_row(f"G found without {topic}", held, scale, raw.general))
+    names = ["set", "neurons", "percent", "in_scale_top", "chance", "in_raw_g"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _overlap_row(title: str, chosen: np.ndarray, scale: np.ndarray, raw: np.ndarray) -> list[object]:
+    percent = 100 * float(chosen.mean())
+    return [
+        title,
+        int(chosen.sum()),
+        percent,
+        overlap(chosen, scale),
+        float(scale.mean()),
+        overlap(chosen, raw),
+    ]
+
+
+def top_neurons(exp: Experiment, n: int = 10) -> pd.DataFrame:
+    """The general neurons with the highest mean raw score: layer, neuron, mean score, activation scale."""
+    general = exp.general()
+    mean = np.mean([exp.score_sums(t).score for t in exp.params.topics], axis=0)
+    order = np.argsort(-np.where(general, mean, -np.inf), axis=None, kind="stable")[: min(n, int(general.sum()))]
+    layer, neuron = np.unravel_index(order, mean.shape)
+    columns = {"layer": layer, "neuron": neuron, "mean score": mean[layer, neuron]}
+    return pd.DataFrame({**columns, "activation scale": exp.scale()[layer, neuron]})
+
+
+def topic_agreement(sets: NeuronSets) -> pd.DataFrame:
+    """Jaccard overlap of N_t between topics: first, second, jaccard."""
+    rows = []
+    for a, first in sets.political.items():
+        for b, second in sets.political.items():
+            union = int((first | second).sum())
+            rows.append((a, b, float((first & second).sum() / union) if union else float("nan")))
+    return pd.DataFrame(rows, columns=["first", "second", "jaccard"])

@@ -1,0 +1,125 @@
+"""What is patched, and the tables of the patching chapter (paper 4.2, 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from polinb.runs.experiment import VANILLA, Experiment, finetuned
+from polinb.stance.metrics import shift_table
+from polinb.stance.paired import differences, stratified_mean
+from polinb.stance.stance import stance_table
+
+LAYER, LOUD = "random, layer-matched", "random, loudest outside G"
+
+
+def patch_plan(exp: Experiment) -> list[tuple[str, str, np.ndarray, dict[str, str]]]:
+    """What is patched: name, group, neurons and donor of each evaluated topic.
+
+    G and its controls take the donor tuned on the evaluated topic; S_t takes M_right^t everywhere. Patching every
+    neuron shows what all FFN activations together carry.
+    """
+    topics: list[str] = list(exp.params.topics)
+    sets, general = exp.sets(), exp.general()
+    own = {t: t for t in topics}
+    plan = [("G", "general", general, own)]
+    plan += [(f"S ({t})", "topic-specific", sets.specific[t], dict.fromkeys(topics, t)) for t in topics]
+    for number in range(exp.params.control_seeds):
+        more = f" #{number + 1}" if number else ""
+        plan.append((f"{LAYER}{more}", "control", exp.control_set("layer", number), own))
+        plan.append((f"{LOUD}{more}", "control", exp.control_set("score", number), own))
+    plan.append(("every neuron", "all", np.ones_like(general), own))
+    return plan
+
+
+def patching(exp: Experiment) -> pd.DataFrame:
+    """Stance of the patched vanilla model by topic (Figures 4, 7–9), as a paired shift from the vanilla model.
+
+    Returns:
+        set, group, neurons, trained (topic of the donor), topic, n, vanilla, model (stance), shift, low, high; plus the
+        donor itself, unpatched.
+    """
+    p = exp.params
+    plain = exp.stances(VANILLA)
+    parts = []
+    for name, group, chosen, donors in patch_plan(exp):
+        rated = exp.patched(name, chosen, donors)
+        same = plain.merge(rated[["topic", "id"]], on=["topic", "id"])
+        part = shift_table(same, rated, p.bootstrap, p.seed)
+        part.insert(0, "trained", part["topic"].map(donors))
+        part.insert(0, "neurons", int(chosen.sum()))
+        part.insert(0, "group", group)
+        part.insert(0, "set", name)
+        parts.append(part)
+    return pd.concat([*parts, _donors(exp, plain)], ignore_index=True)
+
+
+def _donors(exp: Experiment, plain: pd.DataFrame) -> pd.DataFrame:
+    p = exp.params
+    rated = _donor_answers(exp)
+    part = shift_table(plain.merge(rated[["topic", "id"]], on=["topic", "id"]), rated, p.bootstrap, p.seed)
+    part.insert(0, "trained", part["topic"])
+    part.insert(0, "neurons", 0)
+    part.insert(0, "group", "donor")
+    part.insert(0, "set", "donor itself")
+    return part
+
+
+def patch_levels(exp: Experiment, names: Sequence[str]) -> pd.DataFrame:
+    """Stances of the vanilla and the patched model on the same questions: topic, patch, stance, low, high."""
+    p = exp.params
+    plain = exp.stances(VANILLA).merge(exp.questions(p.patch_questions)[["topic", "id"]], on=["topic", "id"])
+    parts = [stance_table(plain, n_boot=p.bootstrap, seed=p.seed).assign(patch="vanilla")]
+    for name, _, chosen, donors in patch_plan(exp):
+        if name in names:
+            table = stance_table(exp.patched(name, chosen, donors), n_boot=p.bootstrap, seed=p.seed)
+            parts.append(table.assign(patch=name))
+    if "donor itself" in names:
+        parts.append(stance_table(_donor_answers(exp), n_boot=p.bootstrap, seed=p.seed).assign(patch="donor itself"))
+    return pd.concat(parts, ignore_index=True)[["topic", "patch", "stance", "low", "high"]]
+
+
+def patch_summary(exp: Experiment) -> pd.DataFrame:
+    """Mean shift over topics of every patched set, and as a share of the donor's own shift.
+
+    Returns:
+        set, group, neurons, scale (mean activation scale of its neurons), shift, low, high, percent_of_donor (NaN
+        where the donor's own interval holds 0).
+    """
+    p = exp.params
+    plain = exp.stances(VANILLA)
+    scale = exp.scale()
+    rows = []
+    for name, group, chosen, donors in patch_plan(exp):
+        moved = differences(plain, exp.patched(name, chosen, donors))
+        loud = float(scale[chosen].mean()) if chosen.any() else float("nan")
+        rows.append([name, group, int(chosen.sum()), loud, *stratified_mean(list(moved.values()), p.bootstrap, p.seed)])
+    moved = differences(plain, _donor_answers(exp))
+    rows.append(["donor itself", "donor", 0, float("nan"), *stratified_mean(list(moved.values()), p.bootstrap, p.seed)])
+    frame = pd.DataFrame(rows, columns=["set", "group", "neurons", "scale", "shift", "low", "high"])
+    donor, low, high = (float(x) for x in frame[["shift", "low", "high"]].iloc[-1])
+    frame["percent_of_donor"] = 100 * frame["shift"] / donor if low > 0 or high < 0 else float("nan")
+    return frame
+
+
+def patched_examples(exp: Experiment, topic: str, n: int) -> pd.DataFrame:
+    """The first ``n`` questions of a topic: prompt, and the answers of vanilla, G patched in, and the donor."""
+    name, _, chosen, donors = patch_plan(exp)[0]
+    tables = {"vanilla": exp.stances(VANILLA), f"{name} patched": exp.patched(name, chosen, donors)}
+    tables["donor"] = _donor_answers(exp)
+    out = exp.questions(exp.params.patch_questions, [topic])[["id", "prompt"]].head(n)
+    for title, frame in tables.items():
+        own = frame.assign(**{title: frame["label"].str.upper() + ": " + frame["response"]})
+        out = out.merge(own.loc[own["topic"] == topic, ["id", title]], on="id", how="left")
+    return out.drop(columns="id")
+
+
+def _donor_answers(exp: Experiment) -> pd.DataFrame:
+    asked = exp.questions(exp.params.patch_questions)[["topic", "id"]]
+    parts = []
+    for topic in exp.params.topics:
+        own = exp.stances(finetuned(topic, "right"))
+        parts.append(own[own["topic"] == topic])
+    return pd.concat(parts, ignore_index=True).merge(asked, on=["topic", "id"])

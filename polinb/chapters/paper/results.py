@@ -1,0 +1,304 @@
+"""Artifacts → the tidy tables that chapters show. One function a table; every number comes from an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from polinb.errors import TrainingError
+from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
+from polinb.stance.frontier import joint_drop
+from polinb.stance.metrics import bootstrap_mean, coupling_table, mitigation, shift_table
+from polinb.stance.paired import differences, per_question, stratified_mean
+from polinb.stance.stance import stance_table
+
+ARM_TITLES = {
+    "vanilla": "vanilla",
+    "fine-tune": "right fine-tune",
+    "inhibitft": "InhibitFT (G)",
+    "random-uniform": "random, uniform",
+    "random-layer": "random, layer-matched",
+    "random-score": "random, loudest outside G",
+    "inhibitft-heldout": "InhibitFT (G without the topic)",
+}
+
+
+# --- the phenomenon and stances (paper 1, 4.1)
+
+
+def stances(exp: Experiment, arm: Arm = VANILLA) -> pd.DataFrame:
+    """Judged stance by topic with 95 % intervals (Table 2 for the vanilla model)."""
+    p = exp.params
+    return stance_table(exp.stances(arm), n_boot=p.bootstrap, seed=p.seed)
+
+
+def statement_stances(exp: Experiment, arm: Arm = VANILLA) -> pd.DataFrame:
+    """Judged stance on the statement sets (Table 3): the paper's measure, the leaning of the answer's text."""
+    p = exp.params
+    return stance_table(exp.rated(exp.answers(arm).frame("statements")), n_boot=p.bootstrap, seed=p.seed)
+
+
+def likelihood_stances(exp: Experiment, arm: Arm = VANILLA) -> pd.DataFrame:
+    """Stance without a judge: mean log-likelihood a token of the right minus the left reference response.
+
+    Returns:
+        topic, n, stance, low, high (nats a token), and the paired shift from the vanilla model with its interval.
+    """
+    p = exp.params
+    own = exp.answers(arm).frame("likelihood")
+    plain = exp.answers(VANILLA).frame("likelihood")
+    merged = own.merge(plain, on=["topic", "id"], suffixes=("", "_vanilla"))
+    merged["gap"] = merged["logp_right"] - merged["logp_left"]
+    merged["moved"] = merged["gap"] - (merged["logp_right_vanilla"] - merged["logp_left_vanilla"])
+    rows = []
+    for topic, group in merged.groupby("topic", sort=False):
+        level = bootstrap_mean(group["gap"], p.bootstrap, p.seed)
+        shift = bootstrap_mean(group["moved"], p.bootstrap, p.seed)
+        rows.append([topic, len(group), *level, *shift])
+    names = ["topic", "n", "stance", "low", "high", "shift", "shift_low", "shift_high"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def shifts(exp: Experiment, arms: Iterable[Arm]) -> pd.DataFrame:
+    """Paired shift of each arm from the vanilla model on every topic.
+
+    Returns:
+        arm, trained, leaning, topic, n, vanilla, model, shift, low, high.
+    """
+    p = exp.params
+    plain = exp.stances(VANILLA)
+    parts = []
+    for arm in arms:
+        part = shift_table(plain, exp.stances(arm), p.bootstrap, p.seed)
+        part.insert(0, "leaning", arm.leaning)
+        part.insert(0, "trained", arm.topic)
+        part.insert(0, "arm", arm.name)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def variant_shifts(exp: Experiment) -> pd.DataFrame:
+    """Shifts of all plain variants, both leanings: the coupling matrix (Figure 1; 5a, 10a–12a)."""
+    arms = [finetuned(t, side) for side in ("left", "right") for t in exp.params.topics]
+    return shifts(exp, arms)
+
+
+def side_contrast(exp: Experiment) -> pd.DataFrame:
+    """Right-tuned minus left-tuned stance by trained and tested topic, paired by question.
+
+    Fine-tuning also moves the style of the answers, and a judge may take style for stance. What both variants of a
+    topic learnt alike cancels in their difference; a manner of one side only does not (``paper.first_clause``).
+
+    Returns:
+        trained, topic, n, shift (right − left), low, high.
+    """
+    p = exp.params
+    parts = []
+    for topic in p.topics:
+        left, right = (exp.stances(finetuned(topic, side)) for side in ("left", "right"))
+        part = shift_table(left, right, p.bootstrap, p.seed)[["topic", "n", "shift", "low", "high"]]
+        part.insert(0, "trained", topic)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def likelihood_shifts(exp: Experiment) -> pd.DataFrame:
+    """Shift of the likelihood stance by side of the training data, on trained and on other topics.
+
+    Returns:
+        side, cell, shift, low, high (nats a token); questions resampled within topics, shared questions together.
+    """
+    p = exp.params
+    plain = exp.answers(VANILLA).frame("likelihood")
+    rows = []
+    for side in ("left", "right"):
+        parts = {t: _likelihood_gaps(plain, exp.answers(finetuned(t, side)).frame("likelihood")) for t in p.topics}
+        own: list[dict[str, np.ndarray]] = [{t: moved[t]} for t, moved in parts.items()]
+        away = [{u: v for u, v in moved.items() if u != t} for t, moved in parts.items()]
+        for cell, each in (("trained topic", own), ("other topics", away)):
+            rows.append([side, cell, *stratified_mean(per_question(each), p.bootstrap, p.seed)])
+    return pd.DataFrame(rows, columns=["side", "cell", "shift", "low", "high"])
+
+
+def _likelihood_gaps(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, np.ndarray]:
+    tables = [f.assign(score=f["logp_right"] - f["logp_left"])[["topic", "id", "score"]] for f in (before, after)]
+    return differences(*tables)
+
+
+# --- InhibitFT and its ablation (paper 5)
+
+
+def inhibit_arms(exp: Experiment) -> list[Arm]:
+    """Right fine-tune, InhibitFT and the random controls of every training topic."""
+    out: list[Arm] = []
+    for topic in exp.params.topics:
+        out += [finetuned(topic, "right"), *exp.inhibit_arms(topic)]
+    return out
+
+
+def couplings(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
+    """R raw and noise-corrected, on-topic shift and κ of each arm, with 95 % intervals (Tables 1, 4–6).
+
+    Returns:
+        arm, trained, frozen (count), then the columns of :func:`polinb.stance.metrics.coupling_table`.
+    """
+    p = exp.params
+    plain = exp.stances(VANILLA)
+    rows = []
+    for arm in arms:
+        row = coupling_table(plain, exp.stances(arm), arm.topic, p.bootstrap, p.seed)
+        frozen = 0 if arm.frozen is None else int(arm.frozen.sum())
+        rows.append({"arm": arm.name, "trained": arm.topic, "frozen": frozen, **row})
+    if not rows:
+        raise TrainingError("no arm to compare: no neuron is general at any γ of this run; raise gamma or gammas")
+    frame = pd.DataFrame(rows).drop(columns="trained_topic")
+    shift = frame["shift"].abs()
+    frame["kappa_corrected"] = (frame["r_corrected"] / shift).where(shift > 0)
+    return frame
+
+
+def mitigations(table: pd.DataFrame) -> pd.DataFrame:
+    """Mitigation of each arm against the plain fine-tune, both ways of counting.
+
+    Returns:
+        arm, points (mean absolute drop of R × 100, the paper's "20 %"), relative_percent, n_topics; of the raw R.
+    """
+    by_arm = {arm: g.groupby("trained")["r"].mean().to_dict() for arm, g in table.groupby("arm", sort=False)}
+    base = by_arm["fine-tune"]
+    rows = [{"arm": arm, **mitigation(base, values)} for arm, values in by_arm.items() if arm != "fine-tune"]
+    return pd.DataFrame(rows)
+
+
+def paired_drop(exp: Experiment, pairs: Sequence[tuple[Arm, Arm]], draws: int | None = None) -> dict[str, float]:
+    """Mean drop of the noise-corrected R from the first to the second arm of each pair, and its 95 % interval.
+
+    All arms answer the same questions, so each resample draws the questions of a topic once for all of them. The raw R
+    would not do: an arm whose answers change less has less noise in R and would win without any coupling. So the noise
+    is taken off, once in the estimate and twice in each resample (see :func:`polinb.stance.metrics.coupling_table`).
+
+    Returns:
+        drop, low, high, p_no_drop (share of resamples without a drop), raw_drop (of the paper's R).
+    """
+    plain = exp.stances(VANILLA)
+    moved = [[differences(plain, exp.stances(arm)) for arm in pair] for pair in pairs]
+    stacks: dict[str, np.ndarray] = {
+        t: np.stack([side[t] for pair in moved for side in pair]) for t in exp.params.topics
+    }
+    return joint_drop(stacks, [first.topic for first, _ in pairs], draws or exp.params.bootstrap, exp.params.seed)
+
+
+def drops(exp: Experiment) -> pd.DataFrame:
+    """InhibitFT against the plain fine-tune and against each control: does G beat chance?
+
+    Returns:
+        trained (a topic, or "all": mean over topics), against, drop (of noise-corrected R; positive: InhibitFT is
+        lower), low, high, p_no_drop, raw_drop. Random sets of one kind are averaged over their seeds in the "all" rows.
+    """
+    rows = []
+    together: dict[str, list[tuple[Arm, Arm]]] = {}
+    for topic in exp.params.topics:
+        general, *controls = exp.inhibit_arms(topic)
+        for other in (finetuned(topic, "right"), *controls):
+            rows.append({"trained": topic, "against": other.name, **paired_drop(exp, [(other, general)])})
+            together.setdefault(other.name, []).append((other, general))
+    rows += [{"trained": "all", "against": name, **paired_drop(exp, pairs)} for name, pairs in together.items()]
+    return pd.DataFrame(rows)
+
+
+def utilities(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
+    """Utility of each arm's answers: classifiers (CoLA, MNLI) or honestly named stand-ins.
+
+    Returns:
+        arm, trained, source (questions or a statement set), metric, value, low, high, n, kind, model.
+    """
+    from polinb.stance.utility import fluency_under_vanilla, utility_table
+
+    p = exp.params
+    options = {k: v for k, v in (("cola_model", p.cola_model), ("mnli_model", p.mnli_model)) if v}
+    parts = []
+    for arm in arms:
+        artifact = exp.answers(arm)
+        frames = [("questions", artifact.frame("answers"))]
+        if exp.statement_sets:
+            frames += [(str(name), part) for name, part in artifact.frame("statements").groupby("topic", sort=False)]
+        for source, frame in frames:
+            table = utility_table(
+                frame, data=exp.data, mode=p.utility, options=options, n_boot=p.bootstrap, seed=p.seed
+            )
+            fluent = fluency_under_vanilla(frame["vanilla_logp"].dropna(), n_boot=p.bootstrap, seed=p.seed)
+            table = pd.concat([table, fluent], ignore_index=True)
+            table.insert(0, "source", source)
+            table.insert(0, "trained", arm.topic)
+            table.insert(0, "arm", arm.name)
+            parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def gamma_arms(exp: Experiment) -> list[tuple[float, Arm]]:
+    """Arms of the γ ablation: G and one layer-matched random set of equal size at every γ."""
+    out: list[tuple[float, Arm]] = []
+    for topic in exp.params.ablation_topics:
+        for gamma in exp.params.gammas:
+            if exp.sets(gamma).general.any():
+                out += [(gamma, arm) for arm in exp.inhibit_arms(topic, gamma, kinds=["layer"])]
+    return out
+
+
+def gamma_ablation(exp: Experiment) -> pd.DataFrame:
+    """R, shift and κ against γ (Tables 7–10), with the random null: gamma, then the columns of :func:`couplings`."""
+    pairs = gamma_arms(exp)
+    table = couplings(exp, [arm for _, arm in pairs])
+    table.insert(0, "gamma", [gamma for gamma, _ in pairs])
+    return table
+
+
+def freeze_report(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
+    """Frozen neurons and weights of each arm and their largest change: arm, neurons, weights, largest change."""
+    rows = []
+    for arm in arms:
+        if arm.frozen is not None:
+            facts = exp.answers(arm).summary["training"]
+            rows.append((arm.name, int(arm.frozen.sum()), facts["frozen_entries"], facts["frozen_change"]))
+    frame = pd.DataFrame(rows, columns=["arm", "neurons", "weights", "largest change"])
+    return frame.groupby("arm", sort=False, as_index=False).max().replace({"arm": ARM_TITLES})
+
+
+def arm_shifts(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
+    """Shifts of each arm (as :func:`shifts`), averaged over seeds, with readable arm names."""
+    frame = shifts(exp, arms)
+    mean = frame.groupby(["arm", "trained", "topic"], sort=False, as_index=False)["shift"].mean()
+    return mean.replace({"arm": ARM_TITLES})
+
+
+def plain_arms(exp: Experiment, topics: Sequence[str]) -> list[Arm]:
+    """The plain right-leaning fine-tunes of some topics."""
+    return [finetuned(topic, "right") for topic in topics]
+
+
+def gamma_lines(exp: Experiment, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Lines of the γ figure by trained topic: ours, one random set (γ = 0: nothing frozen), and the paper's."""
+    from polinb.chapters.paper import paper
+
+    start = couplings(exp, plain_arms(exp, exp.params.ablation_topics)).assign(gamma=0.0)
+    names = {"trained": "topic", "r_low": "low", "r_high": "high"}
+    lines = []
+    for random in (False, True):
+        part = table[table["arm"].str.startswith("random") == random]
+        both = pd.concat([start, part], ignore_index=True).rename(columns=names)
+        lines.append(both[["topic", "gamma", "r", "low", "high"]].sort_values(["topic", "gamma"]))
+    theirs = paper.gamma_ablation()
+    theirs = theirs[theirs["topic"].isin(exp.params.ablation_topics)]
+    theirs = theirs.rename(columns={"gamma_percent": "gamma", "rmse": "r"})
+    return lines[0], lines[1], theirs[["topic", "gamma", "r", "model"]]
+
+
+def gamma_utilities(exp: Experiment) -> pd.DataFrame:
+    """Utility of InhibitFT's answers along γ: metric, kind, then one column a γ (mean over sources and topics)."""
+    parts = []
+    for gamma, arm in gamma_arms(exp):
+        if arm.name == "inhibitft":
+            parts.append(utilities(exp, [arm]).assign(gamma=f"γ = {gamma:g}"))
+    mean = pd.concat(parts).groupby(["metric", "kind", "gamma"], sort=False)["value"].mean()
+    return mean.unstack("gamma").reset_index()

@@ -1,0 +1,188 @@
+"""A second judge of another kind, to see whether a result hangs on the judge (Cohen's κ, and the result itself).
+
+Beside the default judge, which counts words, stands one that reads hidden states; beside any other stands the default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from polinb.chapters.paper.judge_tables import answer_words, references
+from polinb.errors import DataError
+from polinb.runs.experiment import VANILLA, Arm, Experiment
+from polinb.stance.judges import LocalJudge, rated_frame, responses_of, training_rows
+from polinb.stance.metrics import coupling_table
+
+if TYPE_CHECKING:
+    from polinb.data.pairs import StanceData
+    from polinb.models.loading import LM
+
+_TEXTS = 40  # training texts a topic and side: more do not help this judge, and each costs a forward pass
+_DEPTH = 0.6  # block read, as a share of the depth: sentence-level features are clearest past the middle
+
+
+class HiddenJudge:
+    """Logistic regression on the vanilla model's mean hidden state over an answer, read without its question.
+
+    Args:
+        lm: the vanilla model.
+        data: stance data; responses of the train and localise splits are learnt from.
+        words: responses are cut to so many words, as long as the answers that will be judged.
+
+    Raises:
+        DataError: responses of one side only.
+    """
+
+    name = "hidden states"
+
+    def __init__(self, lm: LM, data: StanceData, words: int) -> None:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        rows = training_rows(data).groupby(["topic", "right"], sort=False).head(_TEXTS)
+        if rows["right"].nunique() < 2:
+            raise DataError(f"data {data.name!r}: the second judge needs responses of both sides")
+        self._lm = lm
+        texts = [" ".join(text.split()[:words]) for text in rows["text"]]
+        self._model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000))
+        self._model.fit(self._states(texts), rows["right"].to_numpy())
+
+    def _states(self, texts: Sequence[str]) -> np.ndarray:
+        from polinb.models.tokens import response_ids
+        from polinb.scoring.residual import mean_states
+
+        start = [self._lm.tokenizer.bos_token_id or 0]
+        ids = [response_ids(self._lm, text, end=False) or start for text in texts]
+        block = round(_DEPTH * (self._lm.layers - 1))
+        return mean_states(self._lm, [start] * len(ids), ids)[:, block]
+
+    def rate(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Label answers; an empty one is unrated."""
+        texts = responses_of(frame)
+        right = self._model.predict_proba(self._states(texts))[:, 1]
+        labels = [
+            "unrated" if not t.strip() else ("right" if p > 0.5 else "left") for t, p in zip(texts, right, strict=True)
+        ]
+        return rated_frame(frame, labels, right)
+
+    def provenance(self) -> dict[str, Any]:
+        """What it is."""
+        return {"judge": self.name, "method": "logistic regression on mean hidden states", "texts": _TEXTS}
+
+
+def second_name(exp: Experiment) -> str:
+    """Which judge stands beside the run's own."""
+    return "hidden states" if exp.params.judge == "local" else "local"
+
+
+@lru_cache(maxsize=1)
+def _second(exp: Experiment) -> Any:
+    if exp.params.judge == "local":
+        return HiddenJudge(exp.lm, exp.data, answer_words(exp))
+    return LocalJudge(exp.data)
+
+
+def second_rated(exp: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
+    """Labels of the second judge: the columns of ``frame`` plus label, score and p_right; kept as an artifact."""
+    rows = frame[["topic", "id", "prompt", "response"]]
+    text = rows.to_json(orient="records", force_ascii=False)
+    inputs = {
+        "answers": hashlib.sha256(text.encode()).hexdigest(),
+        "judge": second_name(exp),
+        "words": answer_words(exp),
+        "model": exp.identity,
+        "data": exp.data.digest(),
+        "code": 1,
+    }
+
+    def make(folder: Path) -> Mapping[str, Any]:
+        _second(exp).rate(rows).to_parquet(folder / "rated.parquet")
+        return {"judge": second_name(exp)}
+
+    return exp.store.get("rated", inputs, make).frame("rated")
+
+
+def agreement(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
+    """Agreement of the two judges on the answers of some arms and on the reference answers.
+
+    Returns:
+        answers, n, agree (share), kappa (Cohen's κ), low, high (95 %, answers resampled); for the references, cut to
+        the length of this run's answers, also accuracy and second_accuracy.
+    """
+    from polinb.chapters.paper.baselines import title
+
+    p = exp.params
+    known = references(exp, answer_words(exp))
+    cases = [("reference answers", known, second_rated(exp, known))]
+    for arm in (VANILLA, *arms):
+        own = exp.stances(arm)
+        cases.append((f"{title(arm.name)} {arm.topic}".strip(), own, second_rated(exp, own)))
+    rows = []
+    for name, first, second in cases:
+        a, b = first["label"].to_numpy(), second["label"].to_numpy()
+        prompts = (
+            first["topic"].astype(str)
+            + "/"
+            + first["id"].astype(str).str.removesuffix("/left").str.removesuffix("/right")
+        )
+        kappa, low, high = cohen_kappa(a, b, p.bootstrap, p.seed, prompts.to_numpy())
+        row = {"answers": name, "n": len(a), "agree": float((a == b).mean()), "kappa": kappa, "low": low, "high": high}
+        if "side" in first:
+            side = first["side"].to_numpy()
+            row |= {"accuracy": float((a == side).mean()), "second_accuracy": float((b == side).mean())}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def cohen_kappa(
+    first: np.ndarray, second: np.ndarray, draws: int, seed: int, groups: np.ndarray | None = None
+) -> tuple[float, float, float]:
+    """Cohen's κ = (p_o − p_e)/(1 − p_e) of two lists of labels, with a 95 % interval from resampled items.
+
+    Items of one of ``groups`` (two answers to one prompt) are drawn together.
+
+    NaN where both judges give one and the same label throughout: agreement by chance is then certain.
+    """
+    rng = np.random.default_rng(seed)
+    names, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
+    a, b = codes[: len(first)], codes[len(first) :]
+    owner = np.unique(groups, return_inverse=True)[1] if groups is not None else np.arange(len(a))
+    units = int(owner.max()) + 1
+    drawn = rng.multinomial(units, np.full(units, 1 / units), size=draws)[:, owner]
+    weights = np.concatenate([np.ones((1, len(a))), drawn])
+    weights = weights / weights.sum(1, keepdims=True)
+    observed = weights @ (a == b)
+    chance = np.sum([(weights @ (a == k)) * (weights @ (b == k)) for k in range(len(names))], axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        kappa = np.where(chance < 1, (observed - chance) / (1 - chance), np.nan)
+    known = kappa[1:][np.isfinite(kappa[1:])]
+    low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
+    return float(kappa[0]), float(low), float(high)
+
+
+def swapped(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
+    """On-topic shift and coupling of some arms under both judges.
+
+    Returns:
+        arm, trained, judge, then shift, r_corrected and kappa with intervals (see ``metrics.coupling_table``).
+    """
+    from polinb.chapters.paper.baselines import title
+
+    p = exp.params
+    plain = exp.stances(VANILLA)
+    other = second_rated(exp, plain)
+    rows = []
+    for arm in arms:
+        own = exp.stances(arm)
+        for judge, before, after in ((p.judge, plain, own), (second_name(exp), other, second_rated(exp, own))):
+            found = coupling_table(before, after, arm.topic, p.bootstrap, p.seed)
+            rows.append({"arm": title(arm.name), "trained": arm.topic, "judge": judge, **found})
+    return pd.DataFrame(rows)

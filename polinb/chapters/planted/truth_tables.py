@@ -1,0 +1,135 @@
+"""Tables and lines of the known-truth chapter, from the tables of ``polinb.chapters.planted.truth``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from polinb.chapters.planted.truth import KNOBS, over_models
+from polinb.data.rows import TOPICS
+from polinb.scoring.localisation import METHODS
+from polinb.scoring.planted import Design, build, direction
+from polinb.wording import intervals
+
+if TYPE_CHECKING:
+    from polinb.runs.experiment import Experiment
+
+NAMES = {"G": "G", "N": "Nₜ", "S": "Sₜ"}
+MARKUP = {"G": "$G$", "N": "$N_t$", "S": "$S_t$"}  # for tables
+SCORED = ("raw", "normalised", "floored", "gradient")
+TITLES = {
+    "loudness": "how loud the loud distractors are (times an ordinary one)",
+    "drift": "drift of every activation (standard deviation)",
+    "noise": "noise in every weight (share of its matrix's size)",
+    "effect": "effect η on the planted neurons",
+    "steady": "steady distractors (number)",
+    "readers": "neurons that only read stance (number)",
+    "idle": "stance neurons that do not move (number)",
+    "shut": "how deeply gates are shut off-topic",
+}
+WORDS = {
+    "loudness": "distractors {:g} times as loud",
+    "drift": "a drift of {:g}",
+    "noise": "a noise of {:g}",
+    "effect": "an effect of {:g}",
+    "steady": "{:g} steady distractors",
+    "readers": "{:g} neurons that only read stance",
+    "idle": "{:g} idle stance neurons",
+    "shut": "gates shut to −{:g}",
+}
+
+
+def inventory(design: Design) -> pd.DataFrame:
+    """What a planted model holds: kind, neurons, fires on, writes, moves; and the median size of a value vector."""
+    model = build(design)
+    u = direction(model)
+    values = np.stack([block.mlp.down_proj.weight.detach().numpy().T @ u for block in model.lm.model.model.layers])
+    special = model.everything | np.any(list(model.roles.values()), axis=0)
+    kinds = [
+        ("general", model.general, "every topic", "stance", "on every topic"),
+        ("specific, each topic", model.specific[TOPICS[0]], "its topic", "stance", "on its topic"),
+        ("loud distractors", model.roles["loud"], "anything", "nothing of stance", "drift only"),
+        ("ordinary distractors", ~special, "anything", "nothing of stance", "drift only"),
+    ]
+    rows = [(*k[:1], int(k[1].sum()), *k[2:], float(np.median(np.abs(values[k[1]])))) for k in kinds]
+    return pd.DataFrame(rows, columns=["kind", "neurons", "fires on", "writes", "moves", "along stance"])
+
+
+def lines(exp: Experiment, table: pd.DataFrame, knob: str, group: str = "G") -> pd.DataFrame:
+    """Precision and recall of one set against one knob, for ``charts_more.curve``: x, y, by, low, high, panel.
+
+    For N_t found at its true size both are the same number, and there is one line a method without panels.
+    """
+    part = table[(table["knob"] == knob) & (table["set"] == group)]
+    measures = ["recall"] if group == "N" and knob != "gamma" else ["precision", "recall"]
+    mean = over_models(exp, part, ["method", "value"], measures)
+    out = []
+    for name in measures:
+        line = mean.rename(columns={"value": "x", name: "y", f"{name}_low": "low", f"{name}_high": "high"})
+        line = line.assign(by=line["method"].map(METHODS), panel=f"{name} of {NAMES[group]}")
+        out.append(line[["x", "y", "low", "high", "by", "panel"]])
+    joint = pd.concat(out, ignore_index=True)
+    return joint.drop(columns="panel") if len(measures) == 1 else joint
+
+
+def roc_panels(curves: pd.DataFrame) -> pd.DataFrame:
+    """ROC curves for ``charts_more.roc``: method, fpr, tpr, auc, panel."""
+    panels = [
+        "base condition" if knob == "base" else WORDS[knob].format(v)
+        for knob, v in zip(curves["knob"], curves["value"], strict=True)
+    ]
+    return curves.assign(method=curves["method"].map(METHODS), panel=panels)
+
+
+def base_table(exp: Experiment, table: pd.DataFrame) -> pd.DataFrame:
+    """Each method's sets with precision, recall and area under the ROC curve as text with intervals."""
+    mean = over_models(exp, table, ["method", "set"], ["precision", "recall", "auc", "found"])
+    shown = mean.assign(method=mean["method"].map(METHODS), set=mean["set"].map(MARKUP))
+    texts = {name: intervals(mean, name) for name in ("precision", "recall", "auc")}
+    return shown.assign(**texts)[["method", "set", "found", "precision", "recall", "auc"]]
+
+
+def breaks(exp: Experiment, table: pd.DataFrame, limit: float = 0.5) -> pd.DataFrame:
+    """Where each method breaks: the first value of a knob at which less than ``limit`` of N_t is found.
+
+    Columns: knob, method, base (share of N_t found at the base condition), last, last_low, last_high (at the hardest
+    value), value (of the break), share, share_low, share_high (found there); NaN where no value tried breaks it.
+    """
+    part = table[(table["set"] == "N") & table["knob"].isin(list(KNOBS)) & table["method"].isin(SCORED)]
+    mean = over_models(exp, part, ["knob", "method", "value"], ["recall"])
+    mean = mean.set_index(["knob", "method", "value"]).sort_index()
+    ends = ["recall", "recall_low", "recall_high"]
+    rows = []
+    for knob, values in KNOBS.items():
+        for method in SCORED:
+            line = mean.loc[(knob, method)]
+            below = [v for v in values if line.loc[v, "recall"] < limit]
+            found = line.loc[below[0], ends] if below else [np.nan] * 3
+            last = line.loc[values[-1], ends]
+            rows.append((knob, method, line.loc[values[0], "recall"], *last, below[0] if below else np.nan, *found))
+    names = ["knob", "method", "base", "last", "last_low", "last_high", "value", "share", "share_low", "share_high"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def breaks_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Share of N_t found at the hardest value of each knob, one row a knob, one column a method; first the base row."""
+    shown = found.assign(text=intervals(found, "last"), method=found["method"].map(METHODS))
+    columns = [METHODS[m] for m in SCORED]
+    wide = shown.pivot(index="knob", columns="method", values="text").loc[list(KNOBS), columns].reset_index()
+    tried = {knob: ", ".join(f"{v:g}" for v in values) for knob, values in KNOBS.items()}
+    wide.insert(1, "tried", wide["knob"].map(tried))
+    first = found[found["knob"] == next(iter(KNOBS))].set_index("method")["base"]
+    base = {"knob": "base condition", "tried": "", **{METHODS[m]: f"{first[m]:.2f}" for m in SCORED}}
+    return pd.concat([pd.DataFrame([base]), wide.assign(knob=wide["knob"].map(TITLES))], ignore_index=True)
+
+
+def break_text(found: pd.DataFrame, method: str) -> str:
+    """Where one method breaks, in words with numbers."""
+    mine = found[(found["method"] == method) & found["value"].notna()]
+    if mine.empty:
+        return "nowhere among the values tried"
+    shares = intervals(mine, "share")
+    told = [f"{WORDS[k].format(v)} ({s})" for k, v, s in zip(mine["knob"], mine["value"], shares, strict=True)]
+    return ", ".join(told)

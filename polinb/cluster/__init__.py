@@ -1,0 +1,1 @@
+"""The workflow: steps side by side, on one machine or a cluster."""

@@ -1,0 +1,145 @@
+"""Prompts with their two reference responses, and their split by prompt."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from polinb.data.rows import LEANINGS, TOPICS, text_hash
+from polinb.errors import DataError, ParameterError
+
+SPLITS = ("train", "localise", "evaluate")
+FRACTIONS = (0.5, 0.2, 0.3)
+"""Expected shares of the three splits."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One prompt with its two reference responses.
+
+    ``left_agrees`` and ``right_agrees`` say whether a judge's label of that response agrees with its side.
+    IdeoINST has such labels; other data counts as agreeing.
+    """
+
+    id: str
+    topic: str
+    prompt: str
+    left: str
+    right: str
+    left_agrees: bool = True
+    right_agrees: bool = True
+
+    def response(self, leaning: str) -> str:
+        """The response of one side, ``left`` or ``right``."""
+        if leaning not in LEANINGS:
+            raise ParameterError("leaning", leaning, ", ".join(LEANINGS))
+        return self.left if leaning == "left" else self.right
+
+
+def split_of(prompt: str, fractions: Sequence[float] = FRACTIONS) -> str:
+    """The split a prompt belongs to: from the SHA-256 of its normal form alone, so no other row can move it.
+
+    Args:
+        fractions: shares of train, localise and evaluate, summing to 1.
+    """
+    if len(fractions) != len(SPLITS) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise ParameterError("fractions", tuple(fractions), "three shares of at least 0 that sum to 1")
+    place = int(text_hash(prompt)[:13], 16) / 16**13  # 52 bits: exact in a float, in [0, 1)
+    if place < fractions[0]:
+        return "train"
+    return "localise" if place < fractions[0] + fractions[1] else "evaluate"
+
+
+@dataclass(frozen=True)
+class StanceData:
+    """A stance set: every prompt occurs once, in one topic.
+
+    ``source`` tells where it came from and what was dropped; it is not part of the content.
+    """
+
+    name: str
+    pairs: tuple[Pair, ...]
+    source: dict[str, Any] = field(default_factory=dict, compare=False)
+    label_filter: str = "none"
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics that hold prompts, in the usual order."""
+        present = {pair.topic for pair in self.pairs}
+        return tuple(topic for topic in TOPICS if topic in present)
+
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of the content and the label filter.
+
+        The order of the rows does not change it.
+        """
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        lines = sorted(json.dumps(astuple(pair)) for pair in self.pairs)
+        return hashlib.sha256("\n".join([self.label_filter, *lines]).encode()).hexdigest()
+
+    def topic(
+        self,
+        topic: str,
+        split: str | None = None,
+        limit: int | None = None,
+        leaning: str | None = None,
+        fractions: Sequence[float] = FRACTIONS,
+    ) -> list[Pair]:
+        """Prompts of one topic, ordered by the hash of the prompt.
+
+        The order and the split depend on the prompt's own text only: rows added elsewhere never move it, and
+        a smaller ``limit`` always gives the beginning of a larger one.
+
+        Args:
+            split: ``train``, ``localise`` or ``evaluate``; ``None``: all three.
+            limit: at most so many prompts (fewer where there are fewer); ``None``: all.
+            leaning: whose response is going to be used: ``left``, ``right`` or ``both``. With the label
+                filter
+                ``agree``, prompts whose response of that side carries another label are left out. ``None``:
+                only prompts are used, no label counts.
+            fractions: shares of the splits, see :func:`split_of`.
+
+        Raises:
+            ParameterError: unknown topic, split or leaning, or a limit below 1.
+            DataError: nothing is left.
+        """
+        if topic not in TOPICS:
+            raise ParameterError("topic", topic, ", ".join(TOPICS))
+        if split is not None and split not in SPLITS:
+            raise ParameterError("split", split, ", ".join(SPLITS))
+        if leaning is not None and leaning not in (*LEANINGS, "both"):
+            raise ParameterError("leaning", leaning, "left, right, both, or nothing")
+        if limit is not None and limit < 1:
+            raise ParameterError("limit", limit, "a whole number of at least 1")
+        chosen = [
+            pair
+            for pair in self.pairs
+            if pair.topic == topic
+            and (split is None or split_of(pair.prompt, fractions) == split)
+            and self._keeps(pair, leaning)
+        ]
+        if not chosen:
+            raise DataError(
+                f"data {self.name!r} holds no prompts for topic {topic!r}, split {split or 'any'!r}, "
+                f"leaning {leaning or 'any'!r}; topics with prompts: {', '.join(self.topics)}"
+            )
+        return sorted(chosen, key=lambda pair: text_hash(pair.prompt))[:limit]
+
+    def counts(self, fractions: Sequence[float] = FRACTIONS) -> dict[str, dict[str, int]]:
+        """Number of prompts by topic and split."""
+        table = {topic: dict.fromkeys(SPLITS, 0) for topic in self.topics}
+        for pair in self.pairs:
+            table[pair.topic][split_of(pair.prompt, fractions)] += 1
+        return table
+
+    def _keeps(self, pair: Pair, leaning: str | None) -> bool:
+        if self.label_filter == "none" or leaning is None:
+            return True
+        return (leaning == "right" or pair.left_agrees) and (leaning == "left" or pair.right_agrees)

@@ -1,0 +1,74 @@
+"""The prompts a model is asked.
+
+A question as it stands, a question inside the paper's template, or a statement wrapped like a question.
+"""
+
+from __future__ import annotations
+
+from polinb.data.rows import TOPICS
+from polinb.errors import ParameterError
+
+STATEMENT_PREFIX = "Do you agree or disagree with the following statement? "
+STATEMENT_SUFFIX = " Strongly agree/Agree/Disagree/Strongly disagree"
+"""IdeoINST questions mostly end in their answer options, parted by slashes. The paper wraps its statements so
+that they read like IdeoINST prompts and does not say how: this wording is ours."""
+
+TOPIC_TITLES = {
+    "crime": "Crime and Gun",
+    "race": "Race",
+    "economy": "Economy and Inequality",
+    "immigration": "Immigration",
+    "gender": "Gender and Sexuality",
+    "science": "Science",
+}
+
+# Appendix A.4 as printed: the slot before "leaning" is empty there, and so it is here.
+_QUESTION_A4 = (
+    "Write a response to the following instruction on the topic of {topic}, reflecting a leaning "
+    "perspective without directly mentioning the political leaning. Your response should subtly convey "
+    "the principles and values typically associated with the leaning viewpoint on {topic}. Ensure the "
+    "response is concise, clear, and under 100 words. Make sure the evaluator infers the leaning stance"
+    " from the context and content of the answer. Instruction: {prompt}"
+)
+_STATEMENT_A4 = (
+    "Write a response to the following instruction, reflecting a leaning perspective without directly "
+    "mentioning the political leaning. Your response should subtly convey the principles and values "
+    "typically associated with the leaning viewpoint. Ensure the response is concise, clear, and under "
+    "100 words. Make sure the evaluator infers the leaning stance from the context and content of the "
+    "answer. Viewpoints: {prompt}"
+)
+
+
+def statement_prompt(text: str, prefix: str = STATEMENT_PREFIX, suffix: str = STATEMENT_SUFFIX) -> str:
+    """A statement wrapped so that it reads like an IdeoINST prompt.
+
+    Raises:
+        ParameterError: the statement is empty.
+    """
+    if not text.strip():
+        raise ParameterError("text", text, "a statement of at least one word")
+    return f"{prefix}{text.strip()}{suffix}"
+
+
+def answer_prompt(prompt: str, template: str = "question", topic: str | None = None) -> str:
+    """The user turn that asks a model for its answer.
+
+    Args:
+        prompt: the question, or a wrapped statement.
+        template: ``question`` gives ``prompt`` itself; ``appendix_a4`` the wording of the paper's Appendix
+            A.4.
+        topic: topic of the question; ``None`` for statements, which have none and use the second wording of
+            A.4.
+
+    Raises:
+        ParameterError: unknown template or topic.
+    """
+    if template == "question":
+        return prompt
+    if template != "appendix_a4":
+        raise ParameterError("answer_template", template, "question, appendix_a4")
+    if topic is None:
+        return _STATEMENT_A4.format(prompt=prompt)
+    if topic not in TOPIC_TITLES:
+        raise ParameterError("topic", topic, ", ".join(TOPICS))
+    return _QUESTION_A4.format(topic=TOPIC_TITLES[topic], prompt=prompt)

@@ -1,0 +1,1 @@
+"""Tables, charts, the neuron explorer and the answers browser."""

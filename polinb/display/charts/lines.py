@@ -1,0 +1,168 @@
+"""Error curves, lines with interval bands, and principal angles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from polinb.display.charts.base import GREY, Chart, colour, dash, finish, highlight, legend, listed, order, shape, take
+from polinb.display.charts.series import (
+    checked,
+    empty,
+    ends_of,
+    groups,
+    once,
+    once_drawn,
+    only_known,
+    panels,
+    series,
+    spans_zero,
+    where,
+)
+from polinb.errors import DataError
+
+CORNERS = 400  # points a drawn error curve keeps at most
+MARKED = 7  # symbols along an error curve
+
+
+def roc(frame: pd.DataFrame) -> Chart:
+    """Error curves: true against false positive rate, one line a method, and the diagonal of guessing.
+
+    Columns: ``fpr``, ``tpr`` (0 to 1, any order: both rise along a curve), ``method``; optional ``panel`` (one
+    panel each) and ``auc`` (one value a method and panel, for the text; by default the area under the line).
+
+    Raises:
+        DataError: a column is missing, or a rate is not between 0 and 1.
+    """
+    data = checked(frame, ["method"], ["fpr", "tpr"], ["auc"], keep=["panel"])
+    given = data[["fpr", "tpr"]].stack().dropna()
+    if not given.between(0, 1).all():
+        raise DataError(f"roc: fpr and tpr must be from 0 to 1, given {given.min():g} to {given.max():g}")
+    methods, parts, told = order(data["method"]), [], []
+    for keys, part in data.dropna(subset=["fpr", "tpr"]).groupby(groups(data, "method"), sort=False):
+        line = part.sort_values(["fpr", "tpr"], kind="stable")
+        ends = np.array([[0, 0], *line[["fpr", "tpr"]].to_numpy(), [1, 1]], dtype=float)
+        known = line["auc"].dropna()
+        area = known.iloc[0] if len(known) else np.trapezoid(ends[:, 1], ends[:, 0])
+        told.append(f"{where(keys)} {area:.2f}")
+        parts.append(_corners(line, offset=methods.index(line["method"].iloc[0]) / len(methods)))
+    drawn = pd.concat(parts, ignore_index=True) if parts else data.assign(step=0, marked=False)
+    scale = alt.Scale(domain=[0, 1], nice=False)
+    base = alt.Chart().encode(
+        x=alt.X("fpr:Q", title="false positive rate", scale=scale),
+        y=alt.Y("tpr:Q", title="true positive rate", scale=scale),
+        color=colour("method", methods, legend=legend()),
+    )
+    chosen, opacity = highlight("method")
+    tips: list[Any] = ["method:N", alt.Tooltip("fpr:Q", format=".3f"), alt.Tooltip("tpr:Q", format=".3f")]
+    points = base.transform_filter("datum.marked").mark_point(filled=True, size=60)
+    diagonal = once_drawn(GREY, strokeDash=[2, 3])
+    layers = [
+        diagonal.encode(x=alt.datum(0), y=alt.datum(0), x2=alt.datum(1), y2=alt.datum(1)),
+        only_known(base, "fpr", "tpr")
+        .mark_line(strokeWidth=2, aria=False)
+        .encode(strokeDash=dash("method", methods), order="step:Q", opacity=opacity),
+        points.encode(shape=shape("method", methods), tooltip=tips, opacity=opacity)
+        .properties(name="points")
+        .add_params(chosen),
+    ]
+    chart = panels(
+        layers + empty(drawn[["fpr", "tpr"]].notna().all(axis=1)), drawn.drop(columns="auc"), (300, 300), (220, 220)
+    )
+    columns = [*(["panel"] if "panel" in data else []), "method", "fpr", "tpr"]
+    return finish(
+        chart, f"True against false positive rate; dotted: guessing. Areas: {listed(told, 24)}.", columns, "method"
+    )
+
+
+def curve(
+    frame: pd.DataFrame, x_title: str, y_title: str, log_x: bool = False, facet: str | None = None, zero: bool = False
+) -> Chart:
+    """Lines with points and interval bands.
+
+    Columns: ``x``, ``y``, ``by`` (one line each); optional ``low``, ``high`` (interval of ``y``; NaN where
+    unknown) and ``panel`` (one panel each). An interval with no neighbour is drawn as a whisker.
+
+    Args:
+        frame: one row a point.
+        x_title: title of the x axis, with the unit.
+        y_title: title of the y axis, with the unit.
+        log_x: logarithmic x axis.
+        facet: column to use as ``panel``.
+        zero: whether the y axis must reach 0.
+
+    Raises:
+        DataError: a column is missing or holds no numbers, or an x has no place on a logarithmic axis.
+    """
+    if facet is not None:
+        frame = take(frame, ["x", "y", "by", facet], ["low", "high"]).rename(columns={facet: "panel"})
+    data = checked(frame, ["by"], ["x", "y"], ["low", "high"], ("low", "high"), keep=["panel"])
+    if log_x and (data["x"] <= 0).any():
+        raise DataError(f"curve: x = {data['x'].min():g} has no place on a logarithmic axis; x must be above 0")
+    scale = alt.Scale(type="log", nice=False, padding=8) if log_x else alt.Scale(zero=False, nice=False, padding=8)
+    axis = alt.Axis(format=".4~g", labelOverlap="greedy", labelSeparation=8, tickCount=6)
+    measured = sorted(set(data["x"].dropna()))
+    if 0 < len(measured) <= 8:
+        axis.values = measured
+    x: dict[str, Any] = {"title": x_title, "scale": scale, "axis": axis}
+    heights = data.loc[data["x"].notna(), ["y", "low", "high"]]
+    scale = alt.Scale(zero=zero, nice=False, padding=8) if heights.notna().any(axis=None) else alt.Scale(domain=[0, 1])
+    layers, drawn = series(data, x, {"title": y_title, "scale": scale})
+    if spans_zero(heights):
+        layers = [once_drawn(GREY).encode(y=alt.datum(0)), *layers]
+    chart = panels(layers, drawn, (400, 230), (250, 160))
+    columns: list[Any] = [*groups(data, "by"), ("x", x_title), ("y", y_title), "low", "high"]
+    return finish(chart, f"{y_title} against {x_title}. {ends_of(data)}.", columns, "by")
+
+
+def angles(frame: pd.DataFrame) -> Chart:
+    """Principal angles between two subspaces, smallest first, with the band of a null.
+
+    Columns: ``index`` (whole numbers), ``degrees`` (0 to 90), ``kind`` (observed, random, ... one line each);
+    optional ``low``, ``high`` (degrees; drawn as a band, NaN where there is none) and ``panel``.
+
+    Raises:
+        DataError: a column is missing or holds no numbers, an angle is not between 0 and 90 degrees, or a
+            kind has an index twice.
+    """
+    data = checked(frame, ["kind"], ["index", "degrees"], ["low", "high"], ("low", "high"), keep=["panel"])
+    once(data, [*groups(data, "kind"), "index"])
+    data = data.rename(columns={"index": "x", "degrees": "y", "kind": "by"})
+    given = data[["y", "low", "high"]].stack().dropna()
+    if not given.between(-1e-6, 90 + 1e-6).all():
+        raise DataError(f"angles: degrees must be from 0 to 90, given {given.min():g} to {given.max():g}")
+    if (data["x"].dropna() % 1 != 0).any():
+        raise DataError("angles: index must hold whole numbers")
+    numbers = sorted({int(i) for i in data["x"].dropna()})
+    axis = alt.Axis(values=numbers[:: max(1, len(numbers) // 15)], format="d", grid=False)
+    ends = [min(numbers, default=0) - 0.4, max(numbers, default=1) + 0.4]
+    scale = alt.Scale(domain=ends, nice=False)
+    x: dict[str, Any] = {"title": "number of the angle (smallest first)", "axis": axis, "scale": scale}
+    degrees = alt.Axis(values=[0, 15, 30, 45, 60, 75, 90])
+    y: dict[str, Any] = {
+        "title": "principal angle (degrees)",
+        "scale": alt.Scale(domain=[0, 92], nice=False),
+        "axis": degrees,
+    }
+    layers, drawn = series(data, x, y)
+    chart = panels(layers, drawn, (360, 230), (230, 160))
+    columns: list[Any] = [*groups(data, "by"), ("x", "number of the angle"), ("y", "degrees"), "low", "high"]
+    return finish(chart, f"Principal angles in degrees by number; 90: orthogonal. {ends_of(data)}.", columns, "by")
+
+
+def _corners(line: pd.DataFrame, offset: float) -> pd.DataFrame:
+    """A sorted error curve without the points on a straight piece, with its order and where symbols stand."""
+    step = np.diff(line[["fpr", "tpr"]].to_numpy(), axis=0)
+    turn = step[:-1, 0] * step[1:, 1] - step[:-1, 1] * step[1:, 0]
+    kept = line[np.concatenate([[True], np.abs(turn) > 1e-12, [True]])[: len(line)]]
+    if len(kept) > CORNERS:
+        kept = kept.iloc[np.unique(np.linspace(0, len(kept) - 1, CORNERS).round().astype(int))]
+    length = kept["fpr"].to_numpy() + kept["tpr"].to_numpy()
+    # Symbols stand evenly along the curve, shifted from method to method so that close curves stay apart.
+    aims = length[0] + (np.arange(MARKED) + 0.25 + offset / 2) / MARKED * (length[-1] - length[0])
+    nearest = {int(np.abs(length - aim).argmin()) for aim in aims}
+    steps = np.arange(len(kept))
+    return kept.assign(step=steps, marked=[s in nearest for s in steps])

@@ -1,0 +1,298 @@
+"""The responses browser: what every model answered to the evaluation questions, side by side, with the judge's label.
+
+Python gathers the answers and packs them; ``resources/web/responses.js`` draws them. Nothing is trained or asked here
+that the chapters on coupling, patching and InhibitFT have not trained or asked: their artifacts are read.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from polinb.chapters.paper.results import ARM_TITLES
+from polinb.display.webdata import embed, packed
+from polinb.errors import DataError
+from polinb.runs.artifacts import Artifact, Store
+from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
+from polinb.stance.judges import LABELS
+from polinb.stance.paired import stratified_mean
+from polinb.stance.stance import stance_table
+from polinb.wording import escape
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
+
+LIMIT = 2_000_000  # characters that the packed data may add to the page
+STEPS = 10_000  # P(right) is carried as a whole number of these steps
+CONTROLS = ("layer", "score", "uniform")  # which random control is shown, the first that the run has
+KINDS = {
+    "vanilla": ("vanilla", "The model before any fine-tuning."),
+    "right": ("right fine-tune", "Fine-tuned on right-leaning answers about {trained}."),
+    "left": ("left fine-tune", "Fine-tuned on left-leaning answers about {trained}."),
+    "patch-g": (
+        "G patched in",
+        "The vanilla model, writing with the general neurons of the right fine-tune on the topic it is asked about; "
+        "so this column does not depend on the trained topic.",
+    ),
+    "patch-s": (
+        "S patched in",
+        "The vanilla model, writing with the neurons specific to {trained} of the right fine-tune on {trained}.",
+    ),
+    "inhibit": (
+        "InhibitFT (G)",
+        "Fine-tuned on right-leaning answers about {trained} with the general neurons frozen.",
+    ),
+    "random": ("random control", "The same with as many random neurons frozen instead."),
+}
+SHOWN = ("vanilla", "right", "patch-g", "inhibit")  # columns shown at first
+SHAPES = {"left": "◀ left", "right": "▶ right", "other": "● neither", "unrated": "○ not rated"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """The answers of one model.
+
+    Attributes:
+        kind: a key of ``KINDS``.
+        trained: topic it was fine-tuned on or patched from; empty: the same for every choice.
+        title: how the page calls it.
+        frame: topic, id, response, label, score, p_right (NaN: none), n_tokens; one row a question it was asked.
+    """
+
+    kind: str
+    trained: str
+    title: str
+    frame: pd.DataFrame
+
+
+def columns(exp: Experiment) -> list[Column]:
+    """Every column of the browser, vanilla first; the arms are those of the chapters on coupling, patching, InhibitFT.
+
+    Raises:
+        TrainingError: no neuron is general at the run's γ.
+    """
+    topics: list[str] = list(exp.params.topics)
+    sets, general = exp.sets(), exp.general()
+    out = [Column("vanilla", "", KINDS["vanilla"][0], _answers(exp, VANILLA))]
+    own = {t: t for t in topics}
+    out.append(Column("patch-g", "", KINDS["patch-g"][0], _patched(exp, "G", general, own)))
+    for topic in topics:
+        arms = {"right": finetuned(topic, "right"), "left": finetuned(topic, "left"), **_frozen(exp, topic)}
+        for kind, arm in arms.items():
+            title = ARM_TITLES[arm.name] if kind in ("inhibit", "random") else KINDS[kind][0]
+            out.append(Column(kind, topic, title, _answers(exp, arm)))
+        donors = dict.fromkeys(topics, topic)
+        frame = _patched(exp, f"S ({topic})", sets.specific[topic], donors)
+        out.append(Column("patch-s", topic, KINDS["patch-s"][0], frame))
+    return out
+
+
+def _frozen(exp: Experiment, topic: str) -> dict[str, Arm]:
+    """InhibitFT and one random control of a training topic, the arms that the InhibitFT chapter trains."""
+    kind = next((k for k in CONTROLS if k in exp.params.controls), None)
+    arms = exp.inhibit_arms(topic, kinds=[kind] if kind else [])
+    return dict(zip(("inhibit", "random"), arms, strict=False))
+
+
+def _answers(exp: Experiment, arm: Arm) -> pd.DataFrame:
+    return _joined(exp.stances(arm), exp.answers(arm))
+
+
+class _Noting(Store):
+    """A store that remembers the patched answers it handed out: the judged table does not carry their lengths."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.patched: list[Artifact] = []
+
+    def get(self, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]) -> Artifact:
+        found = super().get(kind, inputs, make)
+        if kind == "patched":
+            self.patched.append(found)
+        return found
+
+
+def _patched(exp: Experiment, name: str, chosen: Any, donors: Mapping[str, str]) -> pd.DataFrame:
+    other = copy.copy(exp)
+    other.store, other._rated = (noting := _Noting(exp.store.root)), {}
+    return _joined(other.patched(name, chosen, donors), noting.patched[0])
+
+
+def _joined(rated: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
+    lengths = artifact.frame("answers")[["topic", "id", "n_tokens"]]
+    frame = rated.merge(lengths, on=["topic", "id"], how="left", validate="one_to_one")
+    return frame[["topic", "id", "response", "label", "score", "p_right", "n_tokens"]]
+
+
+def payload(
+    questions: pd.DataFrame, cols: Sequence[Column], a_topic: int, about: Mapping[str, Any], draws: int, seed: int
+) -> dict[str, Any]:
+    """What the page gets: texts once each in one list, everything else as numbers that point into it.
+
+    Args:
+        questions: topic, id, prompt, left, right (reference answers); the run's, in its order.
+        cols: the models' answers.
+        a_topic: the first so many questions of each topic are carried.
+        about: facts on the run, handed on as they are.
+        draws, seed: of the intervals of the whole run's stances.
+
+    Raises:
+        DataError: no question, or a label that is not one of the judge's.
+    """
+    kept = questions.groupby("topic", sort=False).head(a_topic).reset_index(drop=True)
+    if kept.empty:
+        raise DataError("responses browser: no question to show")
+    keys = list(zip(kept["topic"], kept["id"], strict=True))
+    topics = list(dict.fromkeys(kept["topic"]))
+    found = [{(row.topic, row.id): row for row in col.frame.itertuples()} for col in cols]
+    texts = _Texts()
+    rows: dict[str, list[Any]] = {
+        "topic": [topics.index(t) for t in kept["topic"]],
+        "id": [str(x) for x in kept["id"]],
+        "prompt": [],
+        "left": [],
+        "right": [],
+    }
+    answers: list[dict[str, list[Any]]] = [{"text": [], "label": [], "p": [], "tokens": []} for _ in cols]
+    for key, row in zip(keys, kept.itertuples(), strict=True):  # question by question: like texts compress together
+        for name in ("prompt", "left", "right"):
+            rows[name].append(texts.index(getattr(row, name)))
+        for answer, own in zip(answers, found, strict=True):
+            _append(answer, own.get(key), texts)
+    return {
+        "version": 1,
+        "about": dict(about),
+        "counts": {"a_topic": a_topic, "rows": len(kept), "of": len(questions)},
+        "steps": STEPS,
+        "labels": list(LABELS),
+        "topics": topics,
+        "kinds": [
+            {"id": kind, "title": next(c.title for c in cols if c.kind == kind), "note": note, "shown": kind in SHOWN}
+            for kind, (_, note) in KINDS.items()
+            if any(c.kind == kind for c in cols)
+        ],
+        "columns": [
+            {"kind": col.kind, "trained": col.trained, "whole": whole_run(col.frame, draws, seed), **answer}
+            for col, answer in zip(cols, answers, strict=True)
+        ],
+        "questions": rows,
+        "texts": texts.all,
+    }
+
+
+class _Texts:
+    """Texts numbered in order of appearance, each kept once."""
+
+    def __init__(self) -> None:
+        self.all: list[str] = []
+        self._number: dict[str, int] = {}
+
+    def index(self, text: Any) -> int:
+        whole = str(text)
+        if whole not in self._number:
+            self._number[whole] = len(self.all)
+            self.all.append(whole)
+        return self._number[whole]
+
+
+def _append(answer: dict[str, list[Any]], row: Any, texts: _Texts) -> None:
+    """One answer's numbers; a question that was not asked has text −1 and no label."""
+    if row is None:
+        for name, value in (("text", -1), ("label", -1), ("p", None), ("tokens", None)):
+            answer[name].append(value)
+        return
+    if row.label not in LABELS:
+        raise DataError(f"judged answers: label {row.label!r}; allowed: {', '.join(LABELS)}")
+    answer["text"].append(texts.index(row.response))
+    answer["label"].append(LABELS.index(row.label))
+    answer["p"].append(None if math.isnan(row.p_right) else round(STEPS * row.p_right))
+    answer["tokens"].append(None if math.isnan(row.n_tokens) else int(row.n_tokens))
+
+
+def whole_run(frame: pd.DataFrame, draws: int, seed: int) -> dict[str, list[float | None]]:
+    """Stance of one model over all questions it was asked: topic (or "all") → n, stance, low, high.
+
+    By topic these are the numbers of :func:`polinb.chapters.paper.results.stances`; "all" is the mean over topics.
+    """
+    table = stance_table(frame, n_boot=draws, seed=seed)
+    out = {str(r.topic): _numbers(r.n, r.stance, r.low, r.high) for r in table.itertuples()}
+    groups = [g["score"].to_numpy(float) for _, g in frame.groupby("topic", sort=False)]
+    out["all"] = _numbers(len(frame), *stratified_mean(groups, draws, seed))
+    return out
+
+
+def _numbers(n: int, *values: float) -> list[float | None]:
+    return [int(n), *(None if math.isnan(x) else round(float(x), 6) for x in values)]
+
+
+def weight(data: Mapping[str, Any]) -> int:
+    """Characters that ``data`` takes in the page."""
+    import json
+
+    return len(packed(json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()))
+
+
+def fitted(make: Callable[[int], dict[str, Any]], wanted: int, limit: int = LIMIT) -> dict[str, Any]:
+    """The data of as many questions a topic as ``limit`` allows, at most ``wanted`` and at least one.
+
+    Args:
+        make: number of questions a topic → the page's data.
+    """
+    n = wanted
+    while True:
+        data = make(n)
+        size = weight(data)
+        if size <= limit or n == 1:
+            return data
+        n = max(1, min(n - 1, int(0.99 * n * limit / size)))
+
+
+def browser_data(exp: Experiment, cols: Sequence[Column]) -> dict[str, Any]:
+    """The page's data of a run: ``browse_questions`` questions a topic, or fewer where they would be too heavy."""
+    p = exp.params
+    asked = exp.questions()
+    about = {"model": p.model, "judge": p.judge, "longest": p.eval_tokens, "wanted": p.browse_questions}
+    about["whole"] = (
+        "quick run" if p.profile == "quick" else "tiny run (random model)" if p.profile == "tiny" else "run"
+    )
+    most = int(asked.groupby("topic").size().max())
+
+    def make(n: int) -> dict[str, Any]:
+        return payload(asked, cols, n, about, p.bootstrap, p.seed)
+
+    return fitted(make, min(p.browse_questions, most))
+
+
+def browser(exp: Experiment, cols: Sequence[Column]) -> HTML:
+    """The responses browser, with a few answers of each topic as a plain table where no script runs."""
+    return embed("responses", browser_data(exp, cols), "Responses browser", fallback(exp, cols))
+
+
+def fallback(exp: Experiment, cols: Sequence[Column], a_topic: int = 2) -> str:
+    """HTML table of the first questions of each topic and what vanilla, a right fine-tune and InhibitFT answered."""
+    first = exp.params.topics[0]
+    wanted = [c for c in cols if c.kind == "vanilla" or (c.kind in ("right", "inhibit") and c.trained == first)]
+    heads = ["question", *(c.title for c in wanted)]
+    lines = []
+    for row in exp.questions(a_topic).itertuples():
+        cells = [f'<th scope="row">{escape(row.topic)}: {escape(row.prompt)}</th>']
+        for col in wanted:
+            own = col.frame[(col.frame["topic"] == row.topic) & (col.frame["id"] == row.id)].iloc[0]
+            chance = "" if math.isnan(own["p_right"]) else f" (P(right) {own['p_right']:.2f})"
+            cells.append(f"<td><b>{SHAPES[own['label']]}</b>{chance}<br>{escape(own['response'])}</td>")
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
+    caption = (
+        f"The first {a_topic} questions of each topic; the fine-tunes were trained on {escape(first)}. "
+        "The whole browser needs a script, and this page's did not run."
+    )
+    return (
+        f'<div style="overflow-x:auto"><table class="table"><caption>{caption}</caption><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
+    )

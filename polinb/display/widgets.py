@@ -1,0 +1,103 @@
+"""The book's neuron explorer as a widget of a live kernel (JupyterLab, Voilà): the same scripts as in the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anywidget
+import traitlets
+
+from polinb.display.webdata import EXPLORER_SCRIPTS, EXPLORER_STYLES, web_folder
+from polinb.errors import ParameterError
+
+# One module out of the page's scripts, which hang what they export on globalThis.polinbExplorer. The page's address is
+# left alone: it belongs to JupyterLab. Bytes arrive as DataView.
+_WRAPPER = """
+const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+
+function render({ model, el }) {
+  let drawn = null;
+  const told = (index, layer, neuron) => {
+    const now = index === null ? [] : [layer, neuron];
+    if (String(now) === String(model.get("selected"))) return;
+    model.set("selected", now);
+    model.save_changes();
+  };
+  const choose = () => {
+    const [layer, neuron] = model.get("selected") || [];
+    if (drawn && neuron !== undefined) drawn.open(layer, neuron);
+  };
+  const draw = () => {
+    if (drawn) drawn.close();
+    drawn = null;
+    const blobs = Object.fromEntries(Object.entries(model.get("blobs")).map(([name, view]) => [name, bytes(view)]));
+    try {
+      drawn = globalThis.polinbExplorer.render(el, model.get("payload"), blobs, { link: false, selected: told });
+      choose();
+    } catch (error) {
+      const said = document.createElement("p");
+      said.setAttribute("role", "alert");
+      said.textContent = String(error.message || error);
+      el.replaceChildren(said);
+    }
+  };
+  model.on("change:payload", draw);
+  model.on("change:blobs", draw);
+  model.on("change:selected", choose);
+  draw();
+  return () => {
+    if (drawn) drawn.close();
+    model.off("change:payload", draw);
+    model.off("change:blobs", draw);
+    model.off("change:selected", choose);
+  };
+}
+
+export default { render };
+"""
+
+
+def _joined(names: Sequence[str]) -> str:
+    return "\n".join((web_folder() / name).read_text("utf-8") for name in names)
+
+
+class NeuronExplorer(anywidget.AnyWidget):
+    """Map of all neurons, filters and cards, live: ``NeuronExplorer.of(*explorer_payload(exp, cards))``.
+
+    Attributes:
+        payload: what :func:`polinb.display.explorer.explorer_payload` gives first; JSON values.
+        blobs: what it gives second: ``levels`` as bytes.
+        selected: ``[layer, neuron]`` of the open neuron, or ``[]``; set it to open a neuron, observe it to follow.
+    """
+
+    _esm = _joined(EXPLORER_SCRIPTS) + _WRAPPER
+    _css = _joined(EXPLORER_STYLES)
+
+    payload = traitlets.Dict().tag(sync=True)
+    blobs = traitlets.Dict().tag(sync=True)
+    selected = traitlets.List(traitlets.Int()).tag(sync=True)
+
+    @classmethod
+    def of(cls, payload: Mapping[str, Any], blobs: Mapping[str, bytes]) -> NeuronExplorer:
+        """The widget for one run.
+
+        Raises:
+            ParameterError: ``levels`` are missing or have another size than the payload says.
+        """
+        expected = len(payload["topics"]) * payload["layers"] * payload["width"]
+        if len(blobs.get("levels", b"")) != expected:
+            raise ParameterError("levels", f"{len(blobs.get('levels', b''))} bytes", f"{expected} bytes")
+        return cls(payload=dict(payload), blobs=dict(blobs))
+
+    @traitlets.validate("selected")
+    def _in_model(self, proposal: Any) -> list[int]:
+        at: list[int] = proposal["value"]
+        if at and not self._exists(at):
+            layers, width = self.payload.get("layers", 0), self.payload.get("width", 0)
+            raise ParameterError("selected", at, f"[] or [layer below {layers}, neuron below {width}]")
+        return at
+
+    def _exists(self, at: Sequence[int]) -> bool:
+        sizes = (self.payload.get("layers", 0), self.payload.get("width", 0))
+        return len(at) == 2 and all(0 <= value < size for value, size in zip(at, sizes, strict=True))

@@ -1,0 +1,94 @@
+"""Directions projected out of the residual stream while a model learns, the one step of CAFT (Casademunt et al.)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polinb.errors import ModelError, ParameterError
+from polinb.models.architectures import architecture_of, resolve
+
+if TYPE_CHECKING:
+    import torch
+
+# Columns further from orthonormal than this would not make a projection in float32.
+_TOLERANCE = 1e-4
+
+
+def check_directions(directions: Mapping[int, Any], layers: int, d_model: int) -> None:
+    """Refuse directions that are no orthonormal basis of a part of this model's residual stream.
+
+    Args:
+        directions: block → (d_model, k), orthonormal columns, 1 ≤ k ≤ d_model.
+        layers, d_model: the model's number of blocks and residual width.
+
+    Raises:
+        ParameterError: a block that does not exist, a wrong width, no or too many columns, columns not orthonormal.
+    """
+    if not directions:
+        raise ParameterError("directions", {}, "at least one block with at least one direction")
+    for block, basis in directions.items():
+        columns = np.asarray(basis, dtype=float)
+        name = f"directions of block {block}"
+        if not 0 <= block < layers:
+            raise ParameterError("directions", f"block {block}", f"blocks 0 to {layers - 1}")
+        if columns.ndim != 2 or columns.shape[0] != d_model:
+            raise ParameterError(name, f"shape {columns.shape}", f"shape ({d_model}, k), the model's residual width")
+        if not 1 <= columns.shape[1] <= d_model:
+            raise ParameterError(name, f"{columns.shape[1]} columns", f"1 to {d_model}")
+        if not np.isfinite(columns).all():
+            raise ParameterError(name, "a value that is not finite", "finite numbers")
+        off = float(np.abs(columns.T @ columns - np.eye(columns.shape[1])).max())
+        if off > _TOLERANCE:
+            raise ParameterError(name, f"columns {off:.2g} away from orthonormal", f"at most {_TOLERANCE:g}; use QR")
+
+
+def project_out(hidden: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+    """h − QQᵀh for each position: hidden (…, d_model), basis Q (d_model, k) with orthonormal columns."""
+    return hidden - (hidden @ basis) @ basis.T
+
+
+@contextmanager
+def ablated(model: Any, directions: Mapping[int, Any]) -> Iterator[None]:
+    """h ← h − QQᵀh at the output of the given blocks, at all positions, forward and (so) backward; gone on exit.
+
+    Args:
+        model: a causal LM of a known architecture.
+        directions: as in :func:`check_directions`.
+
+    Raises:
+        ParameterError: directions that do not fit the model.
+        ModelError: a hook is left after removal.
+    """
+    blocks = resolve(model, architecture_of(model).blocks)
+    check_directions(directions, len(blocks), int(model.config.hidden_size))
+    before = {block: len(blocks[block]._forward_hooks) for block in directions}
+    handles = [blocks[block].register_forward_hook(_hook(basis)) for block, basis in directions.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+    left = [block for block, count in before.items() if len(blocks[block]._forward_hooks) != count]
+    if left:
+        raise ModelError(f"the ablation of block {left[0]} could not be removed; the model must not be used")
+
+
+def _hook(basis: Any) -> Any:
+    import torch
+
+    own = torch.as_tensor(np.asarray(basis, dtype=np.float32))
+    moved: dict[Any, torch.Tensor] = {}
+
+    def hook(module: Any, args: Any, output: Any) -> Any:
+        hidden = output[0] if isinstance(output, tuple) else output
+        place = (hidden.device, hidden.dtype)
+        if place not in moved:
+            moved[place] = own.to(device=hidden.device, dtype=hidden.dtype)
+        clean = project_out(hidden, moved[place])
+        return (clean, *output[1:]) if isinstance(output, tuple) else clean
+
+    return hook

@@ -1,0 +1,1 @@
+"""A name → a loaded model, its tokens, and where its FFN neurons are."""

@@ -1,0 +1,125 @@
+"""Where FFN neurons are, per architecture: the only file that knows architectures.
+
+A neuron is one coordinate of the input of the FFN's output projection ("down"). Its incoming weights are one row
+of each "up" projection (gate and up in gated FFNs), its outgoing weights one column of "down".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from polinb.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Paths of the FFN parts inside a Hugging Face causal LM.
+
+    Attributes:
+        blocks: path of the list of transformer blocks.
+        down: path, inside a block, of the projection whose input is the neurons' activation.
+        up: paths, inside a block, of the projections that feed the neurons.
+        fused: number of equal parts stacked in one ``up`` projection (Phi-3 stacks gate and up: 2).
+        transposed: weights are stored as (in, out), as in GPT-2's Conv1D.
+    """
+
+    blocks: str
+    down: str
+    up: tuple[str, ...]
+    fused: int = 1
+    transposed: bool = False
+
+
+_GATED = Architecture("model.layers", "mlp.down_proj", ("mlp.gate_proj", "mlp.up_proj"))
+
+# model_type of the configuration → where its neurons are. To add a model, add a line and a tiny configuration in
+# polinb/models/tiny.py; tests/test_neurons.py then checks it against plain PyTorch hooks.
+ARCHITECTURES: dict[str, Architecture] = {
+    "llama": _GATED,
+    "qwen2": _GATED,
+    "qwen3": _GATED,
+    "mistral": _GATED,
+    "gemma": _GATED,
+    "gemma2": _GATED,
+    "gemma3_text": _GATED,
+    "olmo2": _GATED,
+    "phi3": Architecture("model.layers", "mlp.down_proj", ("mlp.gate_up_proj",), fused=2),
+    "gpt2": Architecture("transformer.h", "mlp.c_proj", ("mlp.c_fc",), transposed=True),
+    "gpt_neox": Architecture("gpt_neox.layers", "mlp.dense_4h_to_h", ("mlp.dense_h_to_4h",)),
+}
+
+
+@dataclass(frozen=True)
+class WeightSlice:
+    """One slice of a parameter that belongs to neurons: ``parameter[..., offset + i, ...]`` along ``dim``."""
+
+    name: str
+    dim: int
+    offset: int
+    side: str  # "up" (incoming) or "down" (outgoing)
+
+
+def architecture_of(model: Any) -> Architecture:
+    """The table's entry for a loaded model.
+
+    Raises:
+        ModelError: the model's type is not in the table; says what to add.
+    """
+    kind = getattr(model.config, "model_type", type(model).__name__)
+    if kind not in ARCHITECTURES:
+        raise ModelError(
+            f"architecture {kind!r} is unknown; known: {', '.join(sorted(ARCHITECTURES))}. To add it, put a line "
+            "into ARCHITECTURES in polinb/models/architectures.py: the path of its blocks and, inside a block, of the "
+            "FFN's output projection ('down') and input projections ('up')."
+        )
+    return ARCHITECTURES[kind]
+
+
+def resolve(root: Any, path: str) -> Any:
+    """Attribute ``path`` (dotted) of ``root``; works on modules and on nnsight's envoys alike."""
+    return reduce(getattr, path.split("."), root)
+
+
+def n_layers(model: Any) -> int:
+    """Number of transformer blocks L."""
+    return len(resolve(model, architecture_of(model).blocks))
+
+
+def ffn_width(model: Any) -> int:
+    """Number of FFN neurons a block F."""
+    arch = architecture_of(model)
+    weight = resolve(resolve(model, arch.blocks)[0], arch.down).weight
+    return int(weight.shape[0 if arch.transposed else 1])
+
+
+def down_modules(model: Any) -> list[Any]:
+    """The L output projections; each one's input is the (batch, token, F) activation of the block's neurons."""
+    arch = architecture_of(model)
+    return [resolve(block, arch.down) for block in resolve(model, arch.blocks)]
+
+
+def value_vectors(model: Any, layer: int) -> torch.Tensor:
+    """Value vectors of a layer, (F, d_model): neuron i writes a_i times row i into the residual stream."""
+    weight = down_modules(model)[layer].weight.detach()
+    return weight if architecture_of(model).transposed else weight.T
+
+
+def weight_slices(model: Any, layer: int) -> Iterator[WeightSlice]:
+    """Every parameter slice that belongs to a neuron of ``layer``: incoming weights and biases, outgoing weights."""
+    arch = architecture_of(model)
+    block = f"{arch.blocks}.{layer}"
+    width = ffn_width(model)
+    for path in arch.up:
+        module = resolve(model, f"{arch.blocks}")[layer]
+        has_bias = getattr(resolve(module, path), "bias", None) is not None
+        for part in range(arch.fused):
+            yield WeightSlice(f"{block}.{path}.weight", 1 if arch.transposed else 0, part * width, "up")
+            if has_bias:
+                yield WeightSlice(f"{block}.{path}.bias", 0, part * width, "up")
+    yield WeightSlice(f"{block}.{arch.down}.weight", 0 if arch.transposed else 1, 0, "down")

@@ -1,0 +1,201 @@
+"""A model name → a loaded model and tokenizer with its FFN sizes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polinb.errors import ModelError
+from polinb.models.aliases import ALIASES, EMBEDDED
+from polinb.models.architectures import ARCHITECTURES, ffn_width, n_layers
+from polinb.models.checkpoints import check_complete, check_folder
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass
+class LM:
+    """A causal language model with everything the chapters need to know of it.
+
+    Attributes:
+        model: the network, in eval mode.
+        tokenizer: its tokenizer.
+        name: alias, id or folder it was asked for by.
+        identity: what determines its weights (id, revision, dtype, or a digest), for artifact keys.
+        layers: L, number of blocks.
+        width: F, FFN neurons a block.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    identity: dict[str, Any]
+    layers: int = field(init=False)
+    width: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.layers, self.width = n_layers(self.model), ffn_width(self.model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go: the device of the first weight; the CPU for a model spread over several devices.
+
+        From there each layer takes its inputs to its own device, and activations of every layer can be indexed.
+        """
+        import torch
+
+        if hasattr(self.model, "_hf_hook"):  # there is none where a device map put everything on one card
+            return torch.device("cpu")
+        return next(self.model.parameters()).device
+
+    @property
+    def neurons(self) -> int:
+        """L × F, number of FFN neurons."""
+        return self.layers * self.width
+
+
+def identity_of(name: str, revision: str = "", dtype: str = "auto") -> dict[str, Any]:
+    """What determines the weights of ``name``, without loading them. A local folder counts by its files' digests."""
+    if name == EMBEDDED:
+        from polinb.models.embedded import GGUF_SHA256
+
+        return {"model": name, "sha256": GGUF_SHA256, "dtype": dtype}
+    if name.startswith("tiny:"):
+        return {"model": name, "dtype": dtype}
+    if name in ALIASES:
+        hub, pinned = ALIASES[name]
+        return {"model": hub, "revision": revision or pinned, "dtype": dtype}
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return {"model": folder.name, "sha256": _folder_digest(folder), "dtype": dtype}
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return {"model": name, "revision": revision or "main", "dtype": dtype}
+    known = ", ".join([EMBEDDED, *ALIASES, "tiny:<architecture>"])
+    raise ModelError(f"model {name!r} is no alias ({known}), no existing folder and no hub id (owner/name)")
+
+
+def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "auto", device_map: str = "none") -> LM:
+    """Load ``name``: an alias, a hub id, a local folder, the embedded model or ``tiny:<architecture>``.
+
+    Only safetensors are read and no remote code is run. ``device_map="auto"`` spreads the layers over all cards (and
+    the CPU's memory, where they are too small).
+
+    Raises:
+        ModelError: unknown name or architecture, unreachable hub, or weights that are not safetensors.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    identity = identity_of(name, revision, dtype)
+    target = pick_device(device)
+    kind = pick_dtype(dtype, target)
+    if name.startswith("tiny:"):
+        from polinb.models.tiny import tiny_model, tiny_tokenizer
+
+        small: Any = tiny_model(name.removeprefix("tiny:"))
+        made = LM(small.to(device=target, dtype=kind), tiny_tokenizer(), name, identity)
+        return spread(made) if device_map == "auto" else made
+    source, pinned = name, identity.get("revision")
+    if name == EMBEDDED:
+        from polinb.models.embedded import embedded_folder
+
+        source = str(embedded_folder())
+    elif name in ALIASES:
+        source = ALIASES[name][0]
+    safe: dict[str, Any] = {"trust_remote_code": False, "revision": pinned or "main"}
+    if "sha256" in identity:  # a folder
+        check_folder(Path(source).expanduser())
+    try:
+        config = AutoConfig.from_pretrained(source, **safe)
+        if config.model_type not in ARCHITECTURES:
+            raise ModelError(
+                f"architecture {config.model_type!r} of {name!r} is unknown; known: "
+                f"{', '.join(sorted(ARCHITECTURES))}. "
+                "Add a line to ARCHITECTURES in polinb/models/architectures.py."
+            )
+        tokenizer = AutoTokenizer.from_pretrained(source, **safe)
+        placed = {"device_map": "auto"} if device_map == "auto" else {}
+        model: Any
+        model, notes = AutoModelForCausalLM.from_pretrained(
+            source, dtype=kind, use_safetensors=True, output_loading_info=True, **safe, **placed
+        )
+    except SafetensorError as error:
+        raise ModelError(
+            f"the weights of {name!r} are truncated or damaged ({error}); remove {_whereabouts(name)} and load it again"
+        ) from error
+    except (ModelError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # settings that no code expects end anywhere in transformers and what it uses
+        raise ModelError(f"cannot load model {name!r}: {type(error).__name__}: {str(error)[:1000]}") from error
+    check_complete(name, notes)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if placed and any(p.is_meta for p in model.parameters()):
+        spilt = sorted(k for k, v in model.hf_device_map.items() if v in ("cpu", "disk"))
+        raise ModelError(
+            f"the cards are too small for model {name!r}: {len(spilt)} of its parts ({spilt[0]}, …) would be read from "
+            "the computer's memory at every step; use more cards, dtype=bfloat16 or a smaller model"
+        )
+    return LM((model if placed else model.to(target)).eval(), tokenizer, name, identity)
+
+
+def spread(lm: LM, device_map: Mapping[str, Any] | None = None, **settings: Any) -> LM:
+    """The model with its layers on several devices, as ``device_map="auto"`` would put them; in place.
+
+    Args:
+        device_map: module → device ("cpu", a card's number or "disk"); None: balanced over the cards, whole blocks.
+        settings: further arguments of ``accelerate.dispatch_model``.
+    """
+    from accelerate import dispatch_model, infer_auto_device_map
+    from accelerate.utils import get_balanced_memory
+
+    model: Any = lm.model
+    if device_map is None:
+        whole = model._no_split_modules
+        memory = get_balanced_memory(model, no_split_module_classes=whole)
+        device_map = infer_auto_device_map(model, max_memory=memory, no_split_module_classes=whole)
+    # The key-value cache of a layer stays where its layer is.
+    stay = getattr(model, "_skip_keys_device_placement", None)
+    lm.model = dispatch_model(model, dict(device_map), force_hooks=True, skip_keys=stay, **settings)
+    return lm
+
+
+def _whereabouts(name: str) -> str:
+    return "its folder in the cache (POLINB_CACHE)" if name == EMBEDDED else "its files"
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """``auto`` → the CUDA card, else Apple's GPU, else the CPU."""
+    import torch
+
+    if device != "auto":
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ModelError(f"device {device!r} was asked for, but PyTorch sees no CUDA card; use device=auto or cpu")
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """``auto`` → float32, so that small differences between models survive; others as named."""
+    import torch
+
+    return torch.float32 if dtype == "auto" else getattr(torch, dtype)
+
+
+def _folder_digest(folder: Path) -> str:
+    files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".jinja", ".model"})
+    if not any(p.suffix == ".safetensors" for p in files):
+        raise ModelError(f"{folder} holds no .safetensors file; other weight formats are refused (they can run code)")
+    total = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()

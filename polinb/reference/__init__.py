@@ -1,0 +1,1 @@
+"""The committed reference run: made, checked, shown."""

@@ -1,0 +1,244 @@
+"""Where results live: content-addressed, checked, atomic, with provenance, and free of pickles.
+
+An artifact is a folder ``<root>/<kind>/<key>/`` whose key is a hash of everything that determines it. It appears in
+one rename, so a half-written one is never seen; the digests of its files and of its own record are checked when it is
+read. A process that is killed leaves a hidden folder at most, which the next one to make something beside it removes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polinb.errors import ArtifactError
+from polinb.runs.artifact_check import META, DamagedError, canonical, check, digest_of, seal, sync, sync_folder
+from polinb.runs.artifact_lock import locked, sweep
+from polinb.trouble import explain, note_unfinished, notice
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+ALLOWED = frozenset({".safetensors", ".parquet", ".csv", ".json", ".jsonl", ".txt"})
+_PACKAGES = ("torch", "transformers", "nnsight", "trl", "peft", "datasets", "scikit-learn", "numpy", "pandas")
+
+
+def key_of(inputs: Mapping[str, Any]) -> str:
+    """Short hash of everything that determines an artifact."""
+    return hashlib.sha256(canonical(inputs).encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished artifact on disk.
+
+    Attributes:
+        path: its folder.
+        meta: ``kind, key, inputs, summary, files, provenance``.
+    """
+
+    path: Path
+    meta: dict[str, Any]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The small facts its maker returned."""
+        return dict(self.meta["summary"])
+
+    def frame(self, name: str) -> pd.DataFrame:
+        """Table ``name``.parquet."""
+        import pandas as pd
+
+        return pd.read_parquet(self._file(f"{name}.parquet"))
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """Arrays of ``name``.safetensors."""
+        from safetensors.numpy import load_file
+
+        return dict(load_file(self._file(f"{name}.safetensors")))
+
+    def _file(self, name: str) -> Path:
+        if name not in self.meta["files"]:  # an unlisted file was never checked
+            raise ArtifactError(f"artifact {self.meta['kind']}/{self.path.name} has no file {name!r}")
+        return self.path / name
+
+
+class Store:
+    """Artifacts under one root folder.
+
+    Args:
+        root: the folder; made when the first artifact is written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def path(self, kind: str, key: str) -> Path:
+        """Folder of an artifact.
+
+        Raises:
+            ArtifactError: a name that would leave the store.
+        """
+        for part in (kind, key):
+            plain = part.isascii() and part.replace("-", "").replace("_", "").isalnum()
+            if not plain or len(part) > 100:  # with what is added to it, a file system takes 255
+                raise ArtifactError(f"artifact name {part[:100]!r}: at most 100 letters, digits, '-' and '_' only")
+        return self.root / kind / key
+
+    def find(self, kind: str, inputs: Mapping[str, Any]) -> Artifact | None:
+        """The checked artifact, or ``None``. A damaged one is set aside under a new name and reported.
+
+        Raises:
+            ArtifactError: it is there but may not be read, or it is damaged and cannot be set aside.
+        """
+        path = self.path(kind, key_of(inputs))
+        try:
+            return self._look(path, inputs)
+        except DamagedError:
+            with locked(path, self.root):
+                return self._checked(path, inputs)
+
+    def get(self, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]) -> Artifact:
+        """The artifact determined by ``inputs``; made by ``make`` if it is not there.
+
+        Args:
+            make: writes files into the folder it is given and returns a small JSON-able summary.
+
+        Two processes that want the same artifact: one makes it, the other waits; if the first one dies, the other takes
+        over. If ``make`` fails, nothing is left.
+
+        Raises:
+            ArtifactError: the folder cannot be written (read-only, disk full), or a forbidden file type.
+            OutOfMemoryError: there was not enough memory to make it.
+        """
+        path = self.path(kind, key_of(inputs))
+        with suppress(DamagedError):  # looked at again below, when no other process can be mending it
+            found = self._look(path, inputs)
+            if found is not None:
+                return found
+        with locked(path, self.root):
+            found = self._checked(path, inputs)
+            return found if found is not None else self._make(path, kind, inputs, make)
+
+    def _checked(self, path: Path, inputs: Mapping[str, Any]) -> Artifact | None:
+        """As :meth:`find`, for the process that holds the lock."""
+        try:
+            return self._look(path, inputs)
+        except DamagedError as error:
+            aside = path.with_name(f"{path.name}-damaged-{time.time_ns()}")
+            try:
+                path.rename(aside)
+            except OSError as reason:
+                raise ArtifactError(
+                    f"{error}, and it cannot be set aside under {self.root}: {reason.strerror or reason}. Make that "
+                    "folder writable, or point POLINB_STORE at another one"
+                ) from None
+            notice(f"{error}; set aside as {aside.name}, making it again")
+            return None
+
+    @staticmethod
+    def _look(path: Path, inputs: Mapping[str, Any]) -> Artifact | None:
+        meta = check(path, inputs)
+        return None if meta is None else Artifact(path, meta)
+
+    def _make(
+        self,
+        path: Path,
+        kind: str,
+        inputs: Mapping[str, Any],
+        make: Callable[[Path], Mapping[str, Any] | None],
+    ) -> Artifact:
+        work = None
+        try:
+            sweep(path)
+            work = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+            start = time.perf_counter()
+            summary = dict(make(work) or {})
+            seconds = time.perf_counter() - start
+            files = {p.name: {"bytes": p.stat().st_size, "sha256": digest_of(p)} for p in sorted(work.iterdir())}
+            bad = [name for name in files if Path(name).suffix not in ALLOWED]
+            if bad:
+                raise ArtifactError(f"artifact {kind}: file type of {bad} is not allowed; use {sorted(ALLOWED)}")
+            given = {
+                "kind": kind,
+                "key": path.name,
+                "inputs": dict(inputs),
+                "summary": summary,
+                "files": files,
+                "provenance": {**provenance(), "seconds": round(seconds, 3)},
+            }
+            # as it will be read: a maker and a later reader must see the same summary
+            meta: dict[str, Any] = json.loads(json.dumps(given, ensure_ascii=False, allow_nan=False))
+            meta["seal"] = seal(meta)
+            (work / META).write_text(json.dumps(meta, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False))
+            sync(work)
+            work.rename(path)
+            sync_folder(path.parent)
+        except BaseException as error:
+            note_unfinished(f"{kind}: {error or type(error).__name__}")
+            explain(error, f"artifact {kind}/{path.name}", self.root)
+            raise
+        finally:
+            if work is not None:
+                shutil.rmtree(work, ignore_errors=True)
+        return Artifact(path, meta)
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that compute; part of every key, because they change numbers."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, hardware and date; no user, host name or path."""
+    facts: dict[str, Any] = {
+        "polinb": metadata_version(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "packages": package_versions(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        facts["threads"] = torch.get_num_threads()  # another number: sums in another order, other last bits
+        if torch.cuda.is_available():
+            facts["gpu"] = torch.cuda.get_device_name(0)
+    return facts
+
+
+def metadata_version() -> str:
+    """Version of this package."""
+    from polinb import __version__
+
+    return __version__
+
+
+def store_root() -> Path:
+    """Folder of the artifact store: ``POLINB_STORE``, or ``.polinb`` in the checkout or working folder."""
+    chosen = os.environ.get("POLINB_STORE")
+    if chosen:
+        return Path(chosen)
+    checkout = Path(__file__).resolve().parents[2]
+    return (checkout if (checkout / "notebooks").is_dir() else Path.cwd()) / ".polinb"

@@ -1,0 +1,108 @@
+"""What every chapter does first: read its parameters, refuse wrong ones, and say which run this is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from polinb.runs.params import Params, from_namespace, profile_values
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
+
+    from polinb.runs.experiment import Experiment
+
+_TYPES = {"str": "str", "int": "int", "float": "float"}
+
+
+def begin(namespace: Mapping[str, Any]) -> Experiment:
+    """Check a notebook's parameters and prepare its run; nothing heavy happens here.
+
+    Args:
+        namespace: ``globals()``, straight after the parameters cell.
+
+    Raises:
+        ParameterError: an unknown name or a value that is not allowed.
+    """
+    params = from_namespace(namespace)
+    _quiet()
+    from polinb.runs.experiment import Experiment
+
+    return Experiment(params)
+
+
+def _quiet() -> None:
+    """Keep other packages' notices out of the chapters."""
+    import os
+    import warnings
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl|datasets")
+
+
+def facts(exp: Experiment) -> Markdown:
+    """A note on the run behind a chapter's numbers: profile, model, data, sizes, memory, what may not be concluded."""
+    from IPython.display import Markdown
+
+    from polinb.runs.memory import report
+    from polinb.wording import typeset
+
+    p = exp.params
+    warning = {
+        "tiny": "A **randomly initialised** model: the numbers only prove that the machinery runs.",
+        "quick": "A **quick run**: few examples and questions. Its numbers show effects, they do not settle them.",
+    }.get(p.profile, "")
+    lines = [
+        f"Profile `{p.profile}`, model `{p.model}`, data `{p.data}` (label filter `{p.label_filter}`), "
+        f"judge `{p.judge}`, seed {p.seed}. At most {p.train_examples} training examples a topic, {p.epochs:g} "
+        f"epoch{'' if p.epochs == 1 else 's'} at learning rate {p.learning_rate:g}; {p.eval_questions} questions a "
+        f"topic, answers of at most {p.eval_tokens} tokens; γ = {p.gamma:g} %. Intervals are 95 % bootstrap intervals "
+        "over questions; unless a table says so they do not cover another seed of the training.",
+        report(p),
+        warning,
+    ]
+    return Markdown("```{admonition} This run\n:class: note\n" + "\n\n".join(typeset(x) for x in lines if x) + "\n```")
+
+
+def say(text: str) -> Markdown:
+    """Prose whose numbers come from the results of this run, printed as :func:`polinb.wording.typeset` does."""
+    from IPython.display import Markdown
+
+    from polinb.wording import typeset
+
+    return Markdown(typeset(" ".join(text.split())))
+
+
+def parameters_source() -> str:
+    """Source of the parameters cell, the same in every notebook; written by ``python -m polinb sync``."""
+    lines = ["# Parameters of this run. None takes the value of the profile; every name is checked in the next cell."]
+    values = profile_values("quick")
+    for name, field in Params.model_fields.items():
+        if name == "profile":
+            lines.append(f'profile = "quick"  # type: str  {field.description}')
+            continue
+        kind = "list" if isinstance(values[name], list) else type(values[name]).__name__
+        kind = "str" if kind == "bool" else _TYPES.get(kind, kind)
+        lines.append(f"{name} = None  # type: {kind}  {field.description}")
+    return "\n".join(lines)
+
+
+def sync(folder: Any) -> list[str]:
+    """Rewrite the parameters cell of every notebook in ``folder``; returns the names of those that changed."""
+    from pathlib import Path
+
+    import nbformat
+
+    changed = []
+    for path in sorted(Path(folder).glob("*.ipynb")):
+        book = nbformat.read(path, 4)
+        for cell in book.cells:
+            if "parameters" in cell.metadata.get("tags", []) and cell.source != parameters_source():
+                cell.source = parameters_source()
+                changed.append(path.name)
+        if path.name in changed:
+            nbformat.write(book, path)
+    return changed

@@ -1,0 +1,1 @@
+"""Which neurons and which directions: tracing, PNLAC, probes, contributions, sparse autoencoders, planted truth."""

@@ -1,0 +1,231 @@
+"""Which neurons carry the change of a model along a direction: an exact decomposition (Yang et al. 2025).
+
+Two models read the same text. The residual stream after a block is the sum of what the embedding, every attention
+layer, every neuron and the biases wrote, so the change of its projection on a direction splits into exact parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polinb.errors import ModelError, ParameterError
+from polinb.models.architectures import architecture_of
+from polinb.models.tokens import batches
+from polinb.progress import bar
+from polinb.scoring.contributions import ATTENTION, Reader
+from polinb.scoring.residual import block_index
+
+if TYPE_CHECKING:
+    from polinb.models.loading import LM
+
+# Largest allowed gap between the sum of the parts and the measured change, relative to all that was added up (not to
+# the change, which can be much smaller). Ten to a hundred times the gaps that rounding makes in small models.
+TOLERANCE = {"float64": 1e-14, "float32": 1e-6, "float16": 1e-3, "bfloat16": 5e-3}
+_ARRAYS = ("activation", "value", "cross", "attention", "bias", "cosine", "mean_before", "mean_after")
+_FOLDS = ("folds", "fold_parts", "fold_sizes")
+_FACTS = ("embedding", "measured", "before", "after", "layer", "texts", "tokens")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a change of h·w (eq-parts). Each is a mean over the response tokens of a text, then over texts.
+
+    Attributes:
+        activation, value, cross: δm·(v·w), m·(δv·w) and δm·(δv·w) of every neuron, (L, F); 0 above ``layer``.
+        attention, bias: change of what attention (without its bias) and the two biases of a block write, (L,).
+        embedding: change at the input of the first block.
+        measured: change of h·w after block ``layer``, read from the residual stream itself.
+        before, after: h·w of the two models; ``after`` − ``before`` is ``measured``.
+        cosine: cos(v, w) of the model before, (L, F).
+        mean_before, mean_after: mean activation m of the two models, (L, F).
+        folds: change of every neuron by text, (B, L, F) float32; texts share folds where there are more than B.
+        fold_parts: change by text of h·w in five parts, (B, 5): the three of all neurons, attention, and the rest
+            (biases and embedding).
+        fold_sizes: texts in each fold, (B,).
+        layer, texts, tokens: the block read, and how much text.
+    """
+
+    activation: np.ndarray
+    value: np.ndarray
+    cross: np.ndarray
+    attention: np.ndarray
+    bias: np.ndarray
+    cosine: np.ndarray
+    mean_before: np.ndarray
+    mean_after: np.ndarray
+    folds: np.ndarray
+    fold_parts: np.ndarray
+    fold_sizes: np.ndarray
+    embedding: float
+    measured: float
+    before: float
+    after: float
+    layer: int
+    texts: int
+    tokens: int
+
+    @property
+    def neurons(self) -> np.ndarray:
+        """Change of every neuron, all three parts together, (L, F)."""
+        return np.asarray(self.activation + self.value + self.cross)
+
+    @property
+    def total(self) -> float:
+        """Sum of all parts; equals ``measured`` up to rounding."""
+        return float(self.neurons.sum() + self.attention.sum() + self.bias.sum() + self.embedding)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What goes into a safetensors file."""
+        return {name: np.ascontiguousarray(getattr(self, name)) for name in (*_ARRAYS, *_FOLDS)}
+
+    def facts(self) -> dict[str, Any]:
+        """What goes into a JSON summary."""
+        return {name: getattr(self, name) for name in _FACTS}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Parts:
+        """Back from :meth:`arrays` and :meth:`facts`."""
+        given: dict[str, Any] = {n: arrays[n] for n in (*_ARRAYS, *_FOLDS)} | {n: facts[n] for n in _FACTS}
+        return cls(**given)
+
+
+def three_parts(
+    before: np.ndarray, after: np.ndarray, value_before: np.ndarray, value_after: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Change of m·(v·w) in three exact parts (eq-parts): δm·(v·w), m·(δv·w), δm·(δv·w).
+
+    Args:
+        before, after: activations m of the two models, any shape ending in neurons; means over tokens are allowed,
+            because every part is linear in m.
+        value_before, value_after: v·w of the two models, of a shape that broadcasts.
+    """
+    moved, turned = after - before, value_after - value_before
+    return moved * value_before, before * turned, moved * turned
+
+
+def check(before: LM, after: LM, w: np.ndarray, layer: int = -1) -> int:
+    """Refuse what cannot be decomposed, before anything is run.
+
+    Returns:
+        The number of the block whose output is decomposed.
+
+    Raises:
+        ModelError: the FFN's output does not go straight into the residual stream, or the models differ in shape.
+        ParameterError: ``w`` is not a unit direction of this model's width, or there is no such block.
+    """
+    kinds = [str(lm.model.config.model_type) for lm in (before, after)]
+    architecture_of(before.model)
+    if kinds[0] not in ATTENTION:
+        raise ModelError(
+            f"architecture {kinds[0]!r} cannot be decomposed: it norms the output of its FFN before it adds it to the "
+            f"residual stream, so no neuron has a contribution of its own; possible: {', '.join(sorted(ATTENTION))}"
+        )
+    width = int(before.model.config.hidden_size)
+    shapes = [
+        (k, lm.layers, lm.width, int(lm.model.config.hidden_size)) for k, lm in zip(kinds, (before, after), strict=True)
+    ]
+    if shapes[0] != shapes[1]:
+        raise ModelError(f"the models before and after differ: {shapes[0]} and {shapes[1]} (type, L, F, d_model)")
+    if w.shape != (width,) or not np.isfinite(w).all() or abs(float(np.linalg.norm(w)) - 1) > 1e-6:
+        norm = float(np.linalg.norm(w))
+        raise ParameterError("direction", f"shape {w.shape}, length {norm:g}", f"a unit direction of shape ({width},)")
+    return block_index("probe_layer", layer, before.layers)
+
+
+def decompose(
+    before: LM,
+    after: LM,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    w: np.ndarray,
+    *,
+    layer: int = -1,
+    batch: int = 8,
+    folds: int = 128,
+) -> Parts:
+    """Teacher-force both models on the same texts and split the change of h·w into parts (eq-parts).
+
+    Texts are streamed: memory is O(L·F) for each of at most ``folds`` folds plus one batch, however many tokens.
+
+    Args:
+        prompts, responses: token ids; only response tokens count, and every text counts the same.
+        w: unit direction, (d_model,).
+        layer: block after which h is read, before the final norm; negative numbers from the last.
+
+    Raises:
+        ParameterError, ModelError: as :func:`check`; an empty response; the parts of a text do not sum to the
+            measured change (both numbers are told).
+    """
+    import torch
+
+    at = check(before, after, w, layer)
+    if not len(prompts) or len(prompts) != len(responses) or not all(len(r) for r in responses):
+        raise ParameterError("responses", f"{len(prompts)} prompts, {len(responses)} responses", "one response with "
+                             "tokens for each of at least one prompt")  # fmt: skip
+    w = np.asarray(w, dtype=float)
+    readers = [Reader(lm, w, at) for lm in (before, after)]
+    old, new = readers
+    shape = (before.layers, before.width)
+    texts, count = len(prompts), min(len(prompts), folds)
+    means = np.zeros((2, *shape))
+    by_fold, other = np.zeros((count, *shape), dtype=np.float32), np.zeros((count, 5))
+    attention, ends, tokens = np.zeros((2, before.layers)), np.zeros((2, 2)), 0
+    rest = new.bias.sum() - old.bias.sum()
+    with torch.no_grad(), bar(texts, "decomposing") as shown:
+        for chunk in batches(before, prompts, responses, batch):
+            tokens += int(chunk.response.sum())
+            first, second = (reader.read(chunk) for reader in readers)
+            three = three_parts(first.m, second.m, old.value, new.value)  # each (texts, L, F)
+            change = three[0] + three[1] + three[2]
+            attended = (second.attention - first.attention).sum(1)
+            entered = second.ends[:, 0] - first.ends[:, 0] + rest
+            parts = np.stack([*(kind.sum((1, 2)) for kind in three), attended, entered], axis=1)
+            size = sum(np.abs(r.m * reader.value).sum((1, 2)) + r.size for r, reader in ((first, old), (second, new)))
+            _assert_sum(parts.sum(1), second.ends[:, 1] - first.ends[:, 1], size, before.model.dtype)
+            for row, text in enumerate(chunk.rows):
+                by_fold[text % count] += change[row].astype(np.float32)
+                other[text % count] += parts[row]
+            for k, seen in enumerate((first, second)):
+                means[k] += seen.m.sum(0)
+                attention[k] += seen.attention.sum(0)
+                ends[k] += seen.ends.sum(0)
+            shown.update(len(chunk.rows))
+    sizes = np.bincount(np.arange(texts) % count, minlength=count)
+    means, attention, ends = means / texts, attention / texts, ends / texts
+    activation, value, cross = three_parts(means[0], means[1], old.value, new.value)
+    return Parts(
+        activation=activation,
+        value=value,
+        cross=cross,
+        attention=attention[1] - attention[0],
+        bias=new.bias - old.bias,
+        cosine=old.cosine,
+        mean_before=means[0],
+        mean_after=means[1],
+        folds=by_fold / sizes[:, None, None].astype(np.float32),
+        fold_parts=other / sizes[:, None],
+        fold_sizes=sizes.astype(np.int64),
+        embedding=float(ends[1, 0] - ends[0, 0]),
+        measured=float(ends[1, 1] - ends[0, 1]),
+        before=float(ends[0, 1]),
+        after=float(ends[1, 1]),
+        layer=at,
+        texts=texts,
+        tokens=tokens,
+    )
+
+
+def _assert_sum(parts: np.ndarray, measured: np.ndarray, size: np.ndarray, dtype: Any) -> None:
+    """The parts of every text must sum to the measured change of that text."""
+    limit = TOLERANCE[str(dtype).removeprefix("torch.")] * size
+    gap = np.abs(parts - measured)
+    if not (gap <= limit).all():  # NaN fails too
+        worst = int(np.argmax(np.where(np.isnan(gap), np.inf, gap - limit)))
+        raise ModelError(
+            f"the parts of a text sum to {parts[worst]:.8g}, but its projection changed by {measured[worst]:.8g} "
+            f"(allowed gap {limit[worst]:.2g}): something writes into the residual stream that is not accounted for"
+        )

@@ -1,0 +1,196 @@
+"""Finding planted neurons: scores of PNLAC and its rivals on the same texts, and how good each is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from polinb.data.rows import LEANINGS, TOPICS
+from polinb.scoring.planted import Planted
+from polinb.scoring.planted_world import answer_ids, prompt_ids
+from polinb.scoring.pnlac import neuron_sets, normalised
+
+if TYPE_CHECKING:
+    from polinb.models.loading import LM
+    from polinb.models.tokens import Batch
+
+METHODS = {
+    "raw": "PNLAC, raw",
+    "normalised": "PNLAC, normalised",
+    "floored": "PNLAC, normalised with a floor",
+    "scale": "activation scale",
+    "gradient": "gradient attribution",
+    "random": "random",
+}
+TOKENS = 8  # an answer has six words and its end
+Scores = dict[str, dict[str, np.ndarray]]  # method → topic → (L, F)
+
+
+def attribution(
+    lm: LM,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    left: Sequence[int],
+    right: Sequence[int],
+    *,
+    batch: int = 128,
+) -> np.ndarray:
+    """Gradient attribution of every neuron, (L, F) float64, in logits a token (eq-attribution).
+
+    ``A = 1/Σ|w_1| · Σ_w Σ_j |a[j] · ∂m(w)/∂a[j]|`` over response positions j, where m(w) is the sum over response
+    positions of the mean logit of the ``right`` tokens minus that of the ``left`` tokens. One model only.
+
+    Args:
+        prompts, responses: token ids; only response positions count.
+        left, right: token ids of the two sides' words.
+
+    Raises:
+        ValueError: there is no response token.
+    """
+    import torch
+
+    from polinb.models.tokens import batches
+
+    total = torch.zeros(lm.layers, lm.width, dtype=torch.float64)
+    tokens = 0
+    for chunk in batches(lm, prompts, responses, batch):
+        seen, logits = _watched(lm, chunk)
+        margin = logits[..., list(right)].mean(-1) - logits[..., list(left)].mean(-1)
+        slopes = torch.autograd.grad(margin[chunk.response].sum(), seen)
+        tokens += int(chunk.response.sum())
+        for layer, (value, slope) in enumerate(zip(seen, slopes, strict=True)):
+            total[layer] += (value * slope).detach().abs()[chunk.response].double().sum(0).cpu()
+    if not tokens:
+        raise ValueError("no response token to attribute: every response is empty")
+    return (total / tokens).numpy()
+
+
+def _watched(lm: LM, chunk: Batch) -> tuple[list[Any], Any]:
+    """Activations of all layers, as nodes of the graph that leads to the logits, and the logits."""
+    from polinb.models.architectures import down_modules
+
+    model: Any = lm.model
+    seen: list[Any] = []
+    hooks = [m.register_forward_pre_hook(lambda _, args: seen.append(args[0])) for m in down_modules(model)]
+    try:
+        # From the embeddings on, so that no weight needs a gradient.
+        start = model.get_input_embeddings()(chunk.ids).detach().requires_grad_()
+        out = model(inputs_embeds=start, attention_mask=chunk.mask, position_ids=chunk.positions, use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen, out.logits
+
+
+def floored(score: np.ndarray, vanilla_std: np.ndarray) -> np.ndarray:
+    """Score over the vanilla standard deviation, taken to be at least its lower quartile over the model; (L, F).
+
+    Not in the paper. Without the floor a nearly silent neuron, whose deviation is next to nothing, comes out on top.
+    """
+    floor = float(np.quantile(vanilla_std, 0.25))
+    return normalised(score, np.maximum(vanilla_std, floor))
+
+
+def texts(
+    planted: Planted, topic: str, variants: Mapping[tuple[str, str], LM], source: str, count: int
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Prompts of the localise split and the responses w_1 that all models are read on (**P** response_source)."""
+    from polinb.models.generation import greedy
+
+    asked = prompt_ids(planted, topic, count, "localise")
+    sides = LEANINGS if source in ("both", "dataset") else (source,)
+    responses: list[list[int]] = []
+    for side in sides:
+        if source == "dataset":
+            responses += [answer_ids(planted, side, end=False)] * count
+        else:
+            model = planted.lm if side == "vanilla" else variants[topic, side]
+            responses += greedy(model, asked, max_new_tokens=TOKENS, batch=128)
+    return asked * len(sides), responses
+
+
+def scores(planted: Planted, variants: Mapping[tuple[str, str], LM], source: str, count: int) -> Scores:
+    """Scores of every method and topic on the same texts.
+
+    Args:
+        variants: (topic, leaning) → M_leaning^topic.
+        source: whose responses are read.
+        count: prompts a topic.
+    """
+    from polinb.scoring.tracing import contrast
+
+    left, right = (answer_ids(planted, side, end=False) for side in LEANINGS)
+    guess = np.random.default_rng([planted.design.seed, 5]).random((planted.lm.layers, planted.lm.width))
+    out: Scores = {name: {} for name in METHODS}
+    for topic in TOPICS:
+        asked, responses = texts(planted, topic, variants, source, count)
+        sums = contrast(variants[topic, "left"], variants[topic, "right"], planted.lm, asked, responses, batch=128)
+        out["raw"][topic] = sums.score
+        out["normalised"][topic] = normalised(sums.score, sums.vanilla_std)
+        out["floored"][topic] = floored(sums.score, sums.vanilla_std)
+        out["scale"][topic] = sums.scale
+        out["gradient"][topic] = attribution(planted.lm, asked, responses, left, right)
+        out["random"][topic] = guess  # one guess for all topics: else no neuron would be in every N_t
+    return out
+
+
+def precision_recall(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+    """Share of the found that is true, and share of the true that is found (eq-precision); NaN for an empty set."""
+    both = float((found & true).sum())
+    sizes = float(found.sum()), float(true.sum())
+    return both / sizes[0] if sizes[0] else float("nan"), both / sizes[1] if sizes[1] else float("nan")
+
+
+def general_score(by_topic: Mapping[str, np.ndarray]) -> np.ndarray:
+    """A score whose top neurons are G at every γ: a neuron's worst rank over the topics, (L, F), higher is better.
+
+    A neuron is in the intersection of all N_t exactly when its worst rank is within the top γ %.
+    """
+    ranks = []
+    for score in by_topic.values():
+        rank = np.empty(score.size)
+        rank[np.argsort(-score.ravel(), kind="stable")] = np.arange(score.size, 0, -1)
+        ranks.append(rank.reshape(score.shape))
+    return np.min(ranks, axis=0)
+
+
+def rates(planted: Planted, found: Scores, gamma: float, topics: Sequence[str] = TOPICS) -> pd.DataFrame:
+    """Precision, recall and area under the ROC curve of G, N_t and S_t (means over topics), one row a method and set.
+
+    Columns: method, set, found (mean number of neurons), precision, recall, auc (NaN for S_t, which is no threshold
+    on one score).
+    """
+    from sklearn.metrics import roc_auc_score
+
+    rows = []
+    for method, every in found.items():
+        by_topic = {t: every[t] for t in topics}
+        sets = neuron_sets(by_topic, gamma)
+        area = roc_auc_score(planted.general.ravel(), general_score(by_topic).ravel())
+        rows.append((method, "G", float(sets.general.sum()), *precision_recall(sets.general, planted.general), area))
+        areas = [roc_auc_score(planted.political[t].ravel(), by_topic[t].ravel()) for t in topics]
+        for name, mine, true, area in (
+            ("N", sets.political, planted.political, float(np.mean(areas))),
+            ("S", sets.specific, planted.specific, float("nan")),
+        ):
+            each = pd.DataFrame([precision_recall(mine[t], true[t]) for t in topics])
+            rows.append((method, name, float(np.mean([mine[t].sum() for t in topics])), *each.mean(), area))
+    return pd.DataFrame(rows, columns=["method", "set", "found", "precision", "recall", "auc"])
+
+
+def roc(planted: Planted, found: Scores) -> pd.DataFrame:
+    """ROC curves of G: method, fpr, tpr on one grid of false positive rates, auc."""
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    grid = np.concatenate([np.linspace(0, 0.1, 51)[:-1], np.linspace(0.1, 1, 46)])
+    parts = []
+    for method, by_topic in found.items():
+        score, true = general_score(by_topic).ravel(), planted.general.ravel()
+        fpr, tpr, _ = roc_curve(true, score, drop_intermediate=False)
+        # Highest true positive rate at no more than this false positive rate.
+        height = tpr[np.searchsorted(fpr, grid + 1e-12, side="right") - 1]
+        parts.append(pd.DataFrame({"method": method, "fpr": grid, "tpr": height, "auc": roc_auc_score(true, score)}))
+    return pd.concat(parts, ignore_index=True)

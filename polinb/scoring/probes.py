@@ -1,0 +1,206 @@
+"""Linear probes of hidden states: a direction that tells right from left (or toxic from civil), and how well it does.
+
+States are mean residual-stream states over the response tokens of a text (:func:`polinb.scoring.residual.mean_states`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from polinb.errors import ParameterError
+from polinb.resampling import small_sample
+from polinb.scoring.residual import block_index
+
+KINDS = ("logistic", "mean_difference")
+
+
+def unit_direction(states: np.ndarray, labels: np.ndarray, kind: str = "logistic") -> np.ndarray:
+    """The probe's direction w (eq-probe).
+
+    ``logistic``: the gradient of the log-odds of an L2-regularised logistic regression (C = 1, on standardised
+    features) with respect to the state. ``mean_difference``: mean of the positive minus mean of the negative states.
+
+    Args:
+        states: (n, d_model).
+        labels: (n,), True for the positive side (right, toxic).
+
+    Returns:
+        (d_model,) float64 of length 1; positive states lie further along it.
+
+    Raises:
+        ParameterError: unknown ``kind``, fewer than two texts of a class, a state that is not finite, or classes
+            whose mean states are equal.
+    """
+    return _fit(states, labels, kind)[0]
+
+
+def layer_direction(states: np.ndarray, labels: np.ndarray, layer: int = -1, kind: str = "logistic") -> np.ndarray:
+    """:func:`unit_direction` after one block.
+
+    Args:
+        states: (n, L, d_model).
+        layer: block, negative numbers from the last.
+
+    Raises:
+        ParameterError: no such block, or as :func:`unit_direction`.
+    """
+    layers = _shape(states, 3)[1]
+    return unit_direction(states[:, block_index("probe_layer", layer, layers)], labels, kind)
+
+
+def held_out_scores(
+    states: np.ndarray, labels: np.ndarray, groups: Sequence[Any] | np.ndarray, kind: str = "logistic"
+) -> np.ndarray:
+    """Score of each text by a probe that never saw its group (topic): (n,), positive means predicted positive.
+
+    ``logistic``: log-odds. ``mean_difference``: projection on the direction from the middle between the two means.
+
+    Raises:
+        ParameterError: fewer than two groups, or the others hold fewer than two texts of a class.
+    """
+    labels, names = np.asarray(labels, dtype=bool), np.asarray(groups)
+    distinct = list(dict.fromkeys(names.tolist()))
+    if len(distinct) < 2:
+        raise ParameterError("groups", distinct, "at least two groups (topics or folds), to leave one out")
+    scores = np.full(len(states), np.nan)
+    for name in distinct:
+        out = names == name
+        w, bias, length = _fit(states[~out], labels[~out], kind, f"without group {name!r}: ")
+        scores[out] = length * (np.asarray(states[out], dtype=float) @ w) + bias
+    return scores
+
+
+def probe_table(
+    states: np.ndarray,
+    labels: np.ndarray,
+    groups: Sequence[Any] | np.ndarray,
+    units: Sequence[Any] | np.ndarray,
+    *,
+    kinds: Sequence[str] = KINDS,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Held-out accuracy and AUC of probes after every block.
+
+    Args:
+        states: (n, L, d_model).
+        labels: (n,) bool.
+        groups: what is left out together (topics); AUC is taken within each and averaged, so that no group's own
+            level can help or hurt.
+        units: what is resampled together (prompts, of which both responses are texts). The AUC compares texts of
+            different units only: a resample would otherwise count the easier comparison within a prompt twice.
+
+    Returns:
+        layer, probe, accuracy, accuracy_low, accuracy_high, auc, auc_low, auc_high (bootstrap 95 %), cosine
+        (of the two kinds of direction, fitted on all texts; NaN if only one kind is asked for).
+    """
+    layers = _shape(states, 3)[1]
+    truth, rows = np.asarray(labels, dtype=bool), []
+    for layer in range(layers):
+        own = states[:, layer]
+        found = [unit_direction(own, truth, kind) for kind in kinds]
+        cosine = float(found[0] @ found[1]) if len(found) == 2 else float("nan")
+        for kind in kinds:
+            scores = held_out_scores(own, truth, groups, kind)
+            rows.append([layer, kind, *_quality(scores, truth, groups, units, n_boot, seed), cosine])
+    ends = [f"{name}{end}" for name in ("accuracy", "auc") for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=["layer", "probe", *ends, "cosine"])
+
+
+def auc(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Chance that a positive text scores above a negative one (ties count half); NaN without one of either."""
+    wins = _wins(scores[labels], scores[~labels])
+    return float(wins.mean()) if wins.size else float("nan")
+
+
+def _fit(states: np.ndarray, labels: np.ndarray, kind: str, where: str = "") -> tuple[np.ndarray, float, float]:
+    """Unit direction, intercept and slope of the score slope·(h·w) + intercept."""
+    if kind not in KINDS:
+        raise ParameterError("probe", kind, ", ".join(KINDS))
+    _shape(states, 2)
+    x, y = np.asarray(states, dtype=float), np.asarray(labels, dtype=bool)
+    if y.shape != (len(x),):
+        raise ParameterError("labels", y.shape, f"one a text: ({len(x)},)")
+    counts = int((~y).sum()), int(y.sum())
+    if min(counts) < 2:
+        raise ParameterError(
+            "labels", f"{where}{counts[0]} negative and {counts[1]} positive texts", "at least two of each class"
+        )
+    if not np.isfinite(x).all():
+        raise ParameterError("states", f"{where}a value that is not finite", "finite hidden states")
+    if kind == "mean_difference":
+        high, low = x[y].mean(0), x[~y].mean(0)
+        slope, middle = high - low, (high + low) / 2
+    else:
+        from sklearn.linear_model import LogisticRegression
+
+        # Standardised, because a few coordinates of the residual stream are hundreds of times larger than the rest.
+        scale = x.std(0)
+        scale[scale == 0] = 1.0
+        middle = x.mean(0)
+        model = LogisticRegression(C=1.0, max_iter=2000).fit((x - middle) / scale, y)
+        slope = model.coef_[0] / scale
+    length = float(np.linalg.norm(slope))
+    if length == 0:
+        raise ParameterError("labels", f"{where}two classes with the same mean state", "classes that differ")
+    intercept = -float(middle @ slope) + (float(model.intercept_[0]) if kind == "logistic" else 0.0)
+    return slope / length, intercept, length
+
+
+def _quality(scores: np.ndarray, labels: np.ndarray, groups: Any, units: Any, n_boot: int, seed: int) -> list[float]:
+    """Accuracy and AUC, each with its 95 % interval from resampling units within groups."""
+    rng = np.random.default_rng(seed)
+    names, units = np.asarray(groups), np.asarray(units)
+    right = ((scores > 0) == labels).astype(float)
+    hits, weights = np.zeros(n_boot), np.zeros(n_boot)
+    drawn_areas, areas, sizes = [], [], []
+    for name in dict.fromkeys(names.tolist()):
+        own = np.flatnonzero(names == name)
+        _, code = np.unique(units[own], return_inverse=True)
+        count = int(code.max()) + 1
+        drawn = rng.multinomial(count, np.full(count, 1 / count), size=n_boot)[:, code].astype(float)  # (draws, texts)
+        hits, weights = hits + drawn @ right[own], weights + drawn.sum(1)
+        truth = labels[own]
+        wins = _wins(scores[own][truth], scores[own][~truth])
+        apart = (code[truth][:, None] != code[~truth][None]).astype(float)
+        if apart.any():  # a group with one class or one unit has no AUC
+            areas.append(_auc(wins, apart, *(np.ones((1, n)) for n in wins.shape))[0])
+            drawn_areas.append(_auc(wins, apart, drawn[:, truth], drawn[:, ~truth]))
+        sizes.append(count)
+    freedom = sum(sizes) - len(sizes)
+    stretch = small_sample(freedom, max(2, round(np.mean(sizes)))) if freedom else float("nan")
+    area, drawn_area = float("nan"), np.full(n_boot, np.nan)
+    if areas:
+        area, drawn_area = float(np.mean(areas)), np.mean(drawn_areas, axis=0)
+    return [*_bounds(float(right.mean()), hits / weights, stretch), *_bounds(area, drawn_area, stretch)]
+
+
+def _bounds(middle: float, drawn: np.ndarray, stretch: float) -> tuple[float, float, float]:
+    """A value from 0 to 1 and the ends of its interval; NaN where no resample has one."""
+    known = drawn[np.isfinite(drawn)]
+    if not len(known) or np.isnan(stretch):
+        return middle, float("nan"), float("nan")
+    low, high = np.percentile(known, [2.5, 97.5])
+    return middle, max(0.0, middle - stretch * (middle - low)), min(1.0, middle + stretch * (high - middle))
+
+
+def _wins(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """(positives, negatives): 1 where the positive scores higher, ½ at a tie."""
+    return (high[:, None] > low[None]) + 0.5 * (high[:, None] == low[None])
+
+
+def _auc(wins: np.ndarray, apart: np.ndarray, high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """AUC of each draw over the pairs that are ``apart``, (positives, negatives); ``high``, ``low``: weights a draw."""
+    won, pairs = (np.einsum("dp,pn,dn->d", high, each, low, optimize=True) for each in (wins * apart, apart))
+    return np.divide(won, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+
+
+def _shape(states: np.ndarray, dims: int) -> tuple[int, ...]:
+    if states.ndim != dims or 0 in states.shape:
+        allowed = "(texts, blocks, d_model)" if dims == 3 else "(texts, d_model)"
+        raise ParameterError("states", f"shape {states.shape}", allowed)
+    return tuple(states.shape)

@@ -1,0 +1,99 @@
+"""Reading the residual stream with nnsight: the hidden state after each block, on response tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polinb.errors import ParameterError
+from polinb.models.architectures import architecture_of, resolve
+from polinb.models.tokens import Batch, batches
+from polinb.progress import bar
+
+if TYPE_CHECKING:
+    import torch
+
+    from polinb.models.loading import LM
+
+
+def blocks(lm: LM) -> tuple[Any, list[Any]]:
+    """The model as nnsight sees it, and its L transformer blocks."""
+    import nnsight
+
+    root = nnsight.NNsight(lm.model)
+    found = resolve(root, architecture_of(lm.model).blocks)
+    return root, [found[layer] for layer in range(lm.layers)]
+
+
+def block_index(name: str, layer: int, layers: int) -> int:
+    """A block number from 0; negative numbers count from the last block (−1).
+
+    Raises:
+        ParameterError: no such block.
+    """
+    if not -layers <= layer < layers:
+        raise ParameterError(
+            name, layer, f"a block from 0 to {layers - 1}, or from −{layers} to −1 counted from the end"
+        )
+    return layer % layers
+
+
+def depths(name: str, fractions: Sequence[float], layers: int) -> list[int]:
+    """Blocks at fractions of the depth, 0 the first and 1 the last, each once and in order.
+
+    Raises:
+        ParameterError: a fraction outside 0 to 1.
+    """
+    bad = [f for f in fractions if not 0 <= f <= 1]
+    if bad or not fractions:
+        raise ParameterError(name, list(fractions), "fractions of the depth, from 0 (first block) to 1 (last block)")
+    return sorted({round(f * (layers - 1)) for f in fractions})
+
+
+def read_blocks(root: Any, found: Sequence[Any], chunk: Batch, layers: Sequence[int]) -> list[torch.Tensor]:
+    """Residual stream after the blocks ``layers`` on the response tokens of a batch: tensors (N, d_model), float32.
+
+    Tokens come in the order of the batch's rows, within a row from first to last.
+    """
+    import nnsight
+
+    where = chunk.response
+    with root.trace(**chunk.inputs, use_cache=False, logits_to_keep=1):
+        seen = nnsight.save([_hidden(found[layer].output)[where].float() for layer in layers])
+    return list(seen)
+
+
+def mean_states(
+    lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], batch: int = 16
+) -> np.ndarray:
+    """Mean residual state over the response tokens of each text, after every block: (texts, L, d_model) float32.
+
+    Args:
+        prompts, responses: token ids; padding and prompt tokens never count.
+
+    Raises:
+        ValueError: an empty response.
+    """
+    import torch
+
+    if not all(len(r) for r in responses):
+        raise ValueError("a response without tokens has no mean state")
+    root, found = blocks(lm)
+    every = range(lm.layers)
+    out: np.ndarray = np.zeros((len(prompts), lm.layers, int(lm.model.config.hidden_size)), dtype=np.float32)
+    with torch.no_grad(), bar(len(prompts), "reading hidden states") as shown:
+        for chunk in batches(lm, prompts, responses, batch):
+            counts = chunk.response.sum(1)
+            owner = torch.repeat_interleave(torch.arange(len(chunk.rows), device=counts.device), counts)
+            for layer, states in zip(every, read_blocks(root, found, chunk, every), strict=True):
+                sums = torch.zeros(len(chunk.rows), states.shape[1], device=states.device)
+                sums.index_add_(0, owner, states)
+                out[chunk.rows, layer] = (sums / counts[:, None]).cpu().numpy()
+            shown.update(len(chunk.rows))
+    return out
+
+
+def _hidden(output: Any) -> Any:
+    return output[0] if isinstance(output, tuple) else output

@@ -1,0 +1,233 @@
+"""A small BatchTopK sparse autoencoder (Bussmann, Leask and Nanda 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polinb.errors import ModelError, ParameterError
+from polinb.progress import bar
+
+if TYPE_CHECKING:
+    import torch
+
+AUX_WEIGHT = 1 / 32  # α of the auxiliary loss (Gao et al. 2024)
+DEAD_AFTER = 20  # steps without firing after which a latent counts as dead while training
+RATE = 3e-3  # Adam's peak learning rate, falling linearly to 0 over the last half
+NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
+
+
+@dataclass
+class SAE:
+    """f = σ((x − b_dec) W_enc + b_enc),  x̂ = f W_dec + b_dec.
+
+    σ is ReLU followed by what the autoencoder was trained with: values up to ``threshold`` become 0 (BatchTopK at
+    inference, JumpReLU), or all but the ``k`` largest of a token do (TopK), or nothing more (plain ReLU).
+
+    Attributes:
+        W_enc: (d_model, latents). W_dec: (latents, d_model); unit rows if trained here.
+        b_enc: (latents,). b_dec: (d_model,).
+        threshold: (1,) or (latents,), or None. k: latents a token, or None.
+        centre: b_dec is taken off before encoding.
+    """
+
+    W_enc: torch.Tensor
+    b_enc: torch.Tensor
+    W_dec: torch.Tensor
+    b_dec: torch.Tensor
+    threshold: torch.Tensor | None = None
+    k: int | None = None
+    centre: bool = True
+
+    def before(self, x: torch.Tensor) -> torch.Tensor:
+        """Latents before σ's selection, ReLU done: x (n, d_model) → (n, latents)."""
+        return ((x - self.b_dec if self.centre else x) @ self.W_enc + self.b_enc).relu()
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        """Latent activations of hidden states: (n, d_model) → (n, latents), not negative."""
+        import torch
+
+        f = self.before(x)
+        if self.threshold is not None:
+            f = f * (f > self.threshold)
+        if self.k is not None and self.k < f.shape[1]:
+            values, index = f.topk(self.k, dim=-1)
+            f = torch.zeros_like(f).scatter_(-1, index, values)
+        return f
+
+    def decode(self, f: torch.Tensor) -> torch.Tensor:
+        """Reconstruction: (n, latents) → (n, d_model)."""
+        return f @ self.W_dec + self.b_dec
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file with the names of :func:`polinb.scoring.sae_files.load`."""
+        from safetensors.torch import save_file
+
+        tensors = {name: getattr(self, name).contiguous() for name in NAMES}
+        if self.threshold is not None:
+            tensors["threshold"] = self.threshold.contiguous()
+        save_file(tensors, path)
+
+
+# --- training
+
+
+def keep_batch_top(values: torch.Tensor, k: int) -> torch.Tensor:
+    """BatchTopK: of (n, latents) non-negative values the n·k largest of the whole batch, the others 0."""
+    import torch
+
+    count = min(k * len(values), values.numel())
+    top, index = values.flatten().topk(count)
+    return torch.zeros_like(values).flatten().scatter(0, index, top).view_as(values)
+
+
+def loss(sae: SAE, x: torch.Tensor, k: int, dead: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """BatchTopK loss of a batch, as a share of its variance, and the latents used (eq-sae).
+
+    L = ‖x − x̂‖² + α ‖e − ê‖², where e = x − x̂ and ê is the dead latents' attempt at e: the min(d/2, dead) most active
+    ones of each token. Without the second term a latent that never fires gets no gradient and stays dead.
+
+    Args:
+        dead: (latents,) bool.
+    """
+    import torch
+
+    before = sae.before(x)
+    f = keep_batch_top(before, k)
+    error = x - sae.decode(f)
+    variance = (x - x.mean(0)).square().sum()
+    total = error.square().sum() / variance
+    count = int(dead.sum())
+    if count:
+        top, index = (before[:, dead]).topk(min(max(x.shape[1] // 2, 1), count), dim=-1)
+        attempt = torch.zeros_like(before[:, dead]).scatter(-1, index, top) @ sae.W_dec[dead]
+        total = total + AUX_WEIGHT * (error.detach() - attempt).square().sum() / variance
+    return total, f.detach()
+
+
+def train(states: np.ndarray, latents: int, k: int, steps: int, *, batch: int = 256, seed: int = 0) -> SAE:
+    """Fit a BatchTopK autoencoder to hidden states.
+
+    Args:
+        states: (tokens, d_model); scaled inside to a mean square of 1 a dimension, and back.
+        latents: size of the dictionary. k: active latents a token, on average over a batch.
+        steps: optimiser steps of ``batch`` tokens each.
+
+    Raises:
+        ParameterError: no more latents than k, or fewer than 2 tokens.
+        ModelError: the loss is not finite.
+    """
+    import torch
+
+    if not 1 <= k <= latents:
+        raise ParameterError("sae_k", k, f"1 to sae_latents ({latents})")
+    if len(states) < 2:
+        raise ParameterError("caft_prompts", len(states), "enough text for at least 2 tokens")
+    x = torch.from_numpy(np.ascontiguousarray(states, dtype=np.float32))
+    centre = x.mean(0)
+    scale = float((x - centre).square().mean().sqrt()) or 1.0
+    x = (x - centre) / scale
+    generator = torch.Generator().manual_seed(seed)
+    sae = _initial(x, latents, generator)
+    parameters = [getattr(sae, name).requires_grad_() for name in NAMES]
+    optimizer = torch.optim.Adam(parameters, lr=RATE)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 2 * (1 - step / steps)))
+    silent = torch.zeros(latents, dtype=torch.long)
+    with bar(steps, "sparse autoencoder") as shown:
+        for rows in _batches(len(x), batch, steps, generator):
+            value, used = loss(sae, x[rows], k, silent >= DEAD_AFTER)
+            if not bool(torch.isfinite(value)):
+                raise ModelError("the sparse autoencoder's loss is not finite; lower sae_latents or look at the states")
+            optimizer.zero_grad()
+            value.backward()
+            _keep_unit_rows(sae.W_dec, optimizer.step)
+            schedule.step()
+            silent = torch.where((used > 0).any(0), 0, silent + 1)
+            shown.update(1)
+    sae = SAE(*(getattr(sae, name).detach() for name in NAMES))
+    sae.threshold = _threshold(sae, x, k, batch)
+    return _unscaled(sae, centre, scale)
+
+
+def _initial(x: torch.Tensor, latents: int, generator: torch.Generator) -> SAE:
+    import torch
+
+    rows = torch.randn(latents, x.shape[1], generator=generator)
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    # Tied at the start: encoder and decoder agree on what a latent means before any step.
+    return SAE(rows.T.clone(), torch.zeros(latents), rows.clone(), torch.zeros(x.shape[1]))
+
+
+def _batches(tokens: int, batch: int, steps: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """``steps`` batches; every token once before any comes again."""
+    import torch
+
+    left = torch.empty(0, dtype=torch.long)
+    for _ in range(steps):
+        while len(left) < min(batch, tokens):
+            left = torch.cat([left, torch.randperm(tokens, generator=generator)])
+        yield left[:batch]
+        left = left[batch:]
+
+
+def _keep_unit_rows(decoder: torch.Tensor, step: Any) -> None:
+    """One optimiser step with the gradient along each row removed, and the rows brought back to length 1."""
+    import torch
+
+    with torch.no_grad():
+        gradient = decoder.grad
+        assert gradient is not None
+        gradient -= (gradient * decoder).sum(1, keepdim=True) * decoder
+        step()
+        decoder /= decoder.norm(dim=1, keepdim=True)
+
+
+def _threshold(sae: SAE, x: torch.Tensor, k: int, batch: int) -> torch.Tensor:
+    """Inference threshold: mean over batches of the smallest activation that BatchTopK keeps; (1,)."""
+    import torch
+
+    lowest = []
+    with torch.no_grad():
+        for rows in x.split(batch):
+            kept = keep_batch_top(sae.before(rows), k)
+            if bool((kept > 0).any()):
+                lowest.append(kept[kept > 0].min())
+    return torch.stack(lowest).mean()[None] if lowest else torch.zeros(1)
+
+
+def _unscaled(sae: SAE, centre: torch.Tensor, scale: float) -> SAE:
+    """The same autoencoder for states in their own units: x = centre + scale · x'."""
+    assert sae.threshold is not None
+    moved = centre + scale * sae.b_dec
+    return SAE(sae.W_enc, sae.b_enc * scale, sae.W_dec, moved, sae.threshold * scale)
+
+
+def quality(sae: SAE, states: np.ndarray, batch: int = 1024) -> dict[str, float]:
+    """How good an autoencoder is on tokens it was not trained on.
+
+    Returns:
+        tokens; fvu, the share of the variance it misses, ‖x − x̂‖² / ‖x − mean‖²; explained = 1 − fvu; l0, active
+        latents a token; dead, the share of latents that fire on none of these tokens.
+
+    Raises:
+        ValueError: fewer than 2 tokens, or all the same.
+    """
+    import torch
+
+    x = torch.from_numpy(np.ascontiguousarray(states, dtype=np.float32))
+    variance = float((x.double() - x.double().mean(0)).square().sum())
+    if len(x) < 2 or variance == 0:
+        raise ValueError("the quality of a sparse autoencoder needs at least two different tokens")
+    missed, active = 0.0, torch.zeros(len(sae.b_enc))
+    with torch.no_grad():
+        for rows in x.split(batch):
+            f = sae.encode(rows)
+            missed += float((rows - sae.decode(f)).double().square().sum())
+            active += (f > 0).sum(0)
+    fvu = missed / variance
+    dead = float((active == 0).float().mean())
+    return {"tokens": len(x), "fvu": fvu, "explained": 1 - fvu, "l0": float(active.sum()) / len(x), "dead": dead}

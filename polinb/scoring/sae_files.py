@@ -1,0 +1,115 @@
+"""Reading public sparse autoencoders of the residual stream from safetensors files on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polinb.errors import ParameterError
+from polinb.scoring.sae import NAMES, SAE
+
+
+def load(path: str | Path, width: int) -> SAE:
+    """An autoencoder of the residual stream from a safetensors file, with the settings of a ``cfg.json`` beside it.
+
+    Names as SAELens writes them (``W_enc, b_enc, W_dec, b_dec``, optionally ``threshold``) or as sparsify does
+    (``encoder.weight, encoder.bias, W_dec, b_dec``).
+
+    Args:
+        width: the model's residual width, checked before anything is read.
+
+    Raises:
+        ParameterError: no such file, another width, missing tensors, or settings that are not supported.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    file = Path(path)
+    if not file.is_file() or file.suffix != ".safetensors":
+        raise ParameterError("sae", str(path), "an existing .safetensors file, or a folder with one for each block")
+    try:
+        with safe_open(file, "pt") as header:
+            shapes = {name: tuple(header.get_slice(name).get_shape()) for name in header.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ParameterError("sae", str(path), "a readable safetensors file", str(error)) from None
+    turned = "encoder.weight" in shapes
+    names = {"W_enc": "encoder.weight", "b_enc": "encoder.bias"} if turned else {}
+    missing = [name for name in NAMES if names.get(name, name) not in shapes]
+    if missing:
+        raise ParameterError("sae", sorted(shapes), f"tensors {', '.join(NAMES)}; there is no {missing[0]}")
+    latents = shapes[names.get("b_enc", "b_enc")][0]
+    wanted = {"W_enc": (width, latents)[:: -1 if turned else 1], "W_dec": (latents, width), "b_dec": (width,)}
+    for name, shape in wanted.items():
+        if shapes[names.get(name, name)] != shape:
+            told = f"{name} of shape {shapes[names.get(name, name)]}"
+            raise ParameterError("sae", told, f"{shape}: this model's residual stream has {width} dimensions")
+    settings = _settings(file.with_name("cfg.json"))
+    tensors = {name: value.float() for name, value in load_file(file).items()}
+    parts = {name: tensors[names.get(name, name)] for name in NAMES}
+    if turned:
+        parts["W_enc"] = parts["W_enc"].T.contiguous()
+    return SAE(**parts, threshold=tensors.get("threshold"), k=settings["k"], centre=settings["centre"])
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    given: Mapping[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    scaling = given.get("normalize_activations", "none")
+    strange = [name for name in ("transcode", "skip_connection", "rescale_acts_by_decoder_norm") if given.get(name)]
+    if scaling not in (None, "none") or strange:
+        told = f"{path.name} with {strange or ['normalize_activations']}"
+        raise ParameterError("sae", told, "an autoencoder of unscaled states", "Fold the scaling into its weights")
+    kinds = ("standard", "topk", "batchtopk", "jumprelu")
+    if given.get("architecture", "standard") not in kinds:
+        raise ParameterError("sae", given["architecture"], f"architecture {', '.join(kinds)}")
+    k = given.get("k") if given.get("architecture", given.get("activation")) == "topk" else None
+    return {"k": int(k) if k else None, "centre": bool(given.get("apply_b_dec_to_input", True))}
+
+
+def locate(place: str, blocks: Sequence[int]) -> dict[int, Path]:
+    """Block → file of a public autoencoder: one file for one block, or a folder whose paths name blocks.
+
+    A name such as ``blocks.12.hook_resid_post/sae_weights.safetensors``, ``layers.12/sae.safetensors`` or
+    ``layer_12.safetensors`` belongs to block 12, counted from 0.
+
+    Raises:
+        ParameterError: nothing there, a block without a file or with several.
+    """
+    root = Path(place).expanduser()
+    if root.is_file() and len(blocks) == 1:
+        return {blocks[0]: root}
+    if not root.is_dir():
+        allowed = "a folder with a .safetensors file for each block of caft_layers"
+        raise ParameterError("sae", place, allowed if root.is_file() else f"an existing file, or {allowed}")
+    found: dict[int, list[Path]] = {}
+    for file in sorted(root.rglob("*.safetensors")):
+        told = re.findall(r"(?:block|layer)s?[._-]?(\d+)", file.relative_to(root).as_posix())
+        if told:
+            found.setdefault(int(told[0]), []).append(file)
+    for block in blocks:
+        if len(found.get(block, [])) != 1:
+            count = len(found.get(block, []))
+            raise ParameterError("sae", f"{count} files for block {block}", f"one; found blocks {sorted(found)}")
+    return {block: found[block][0] for block in blocks}
+
+
+def file_digests(place: str) -> dict[str, str]:
+    """Relative path → SHA-256 of every file that ``sae`` names: what determines a public autoencoder.
+
+    Raises:
+        ParameterError: nothing there.
+    """
+    root = Path(place).expanduser()
+    files = [root] if root.is_file() else sorted(root.rglob("*.safetensors"))
+    if not files:
+        raise ParameterError("sae", place, "an existing .safetensors file, or a folder with some")
+    files += [f for f in sorted({file.with_name("cfg.json") for file in files}) if f.is_file()]
+    out = {}
+    for file in files:
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        out[file.name if root.is_file() else file.relative_to(root).as_posix()] = digest
+    return out

@@ -1,0 +1,1 @@
+"""Judges, stance and coupling: each statistic defined once."""

@@ -1,0 +1,271 @@
+"""Is a text rude? An embedded scorer learnt from labelled text, any toxicity classifier, and a plain word list.
+
+A scorer has ``name``, ``identity`` and ``probabilities(texts)``: P(rude) of each text, NaN where it cannot tell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from polinb.data.civility import CivilityData, CivilPair, Comments
+from polinb.data.rows import text_hash
+from polinb.errors import DataError, ModelError, ParameterError
+from polinb.stance.calibration import reliability
+from polinb.stance.classifiers import _folder, _room
+from polinb.stance.metrics import bootstrap_mean
+
+Floats = NDArray[np.float64]
+
+# Names that toxicity classifiers give to the class that is meant here.
+RUDE_NAMES = ("toxic", "toxicity", "rude", "offensive", "insult")
+
+# Mild insults and dismissals, a check that knows nothing of the training text's style. Whole words only.
+INSULTS = frozenset(
+    re.findall(
+        r"\w+",
+        """bore boring brainless clown clueless disgrace dreadful dull fool foolish garbage hopeless
+    idiot idiotic idiots ignorant joke junk lazy loser losers mess moan moaning nonsense pathetic pointless
+    ridiculous rubbish selfish shut silly stupid stupidity terrible trash ugly useless waste whine whining worst
+    worthless""",
+    )
+)
+
+
+SHORT = 12
+"""Words to which the embedded scorer's training texts are also cut."""
+MOST = 10_000
+"""Comments a class that the embedded scorer learns from, at most."""
+
+
+class Scorer(Protocol):
+    """Tells how rude texts are."""
+
+    name: str
+    identity: dict[str, Any]
+
+    def probabilities(self, texts: Sequence[str]) -> Floats:
+        """P(rude) of each text, in [0, 1]; NaN where the scorer cannot tell."""
+        ...
+
+
+def make_scorer(model: str, data: CivilityData, comments: Comments | None = None) -> Scorer:
+    """The embedded scorer for an empty ``model``, else a classifier: see :class:`HubScorer`."""
+    return HubScorer(model) if model else LocalScorer(data, comments)
+
+
+class LocalScorer:
+    """TF-IDF of words, word pairs and letter groups, then logistic regression with both classes at equal weight.
+
+    It learns from the responses of the train and localise splits, or from labelled comments where these are given, each
+    once whole and once cut to :data:`SHORT` words, because models answer briefly; and from the prompts, where these are
+    known to be civil, so that civil text of another kind is not taken for rude. The evaluate split is never seen.
+
+    Args:
+        data: pairs.
+        comments: labelled comments to learn from instead.
+        strength: inverse regularisation C.
+
+    Raises:
+        DataError: fewer than two texts of a class.
+    """
+
+    name = "local"
+
+    def __init__(self, data: CivilityData, comments: Comments | None = None, strength: float = 30.0) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline, make_union
+
+        if not strength > 0:
+            raise ParameterError("strength", strength, "above 0")
+        if comments is None:
+            pairs = [pair for split in ("train", "localise") for pair in data.split(split)]
+            texts, rude = texts_of(pairs)
+            more = [pair.prompt for pair in pairs] if data.civil_prompts else []
+        else:
+            texts, rude, more = *_some(comments), []
+        if min(rude.sum(), (~rude).sum()) < 2:
+            raise DataError(f"a scorer needs two texts of each class; it has {rude.sum()} rude, {(~rude).sum()} civil")
+        digest = data.digest() if comments is None else comments.digest()
+        self.identity: dict[str, Any] = {
+            "scorer": "local",
+            "data": digest,
+            "strength": strength,
+            "prompts": text_hash("\n".join(more)),
+        }
+        words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=200_000)
+        letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, max_features=200_000)
+        self._model = make_pipeline(
+            make_union(words, letters), LogisticRegression(C=strength, max_iter=2000, class_weight="balanced")
+        )
+        short = [" ".join(text.split()[:SHORT]) for text in texts]
+        self._model.fit([*texts, *short, *more], np.concatenate([rude, rude, np.zeros(len(more), dtype=bool)]))
+
+    def probabilities(self, texts: Sequence[str]) -> Floats:
+        """P(rude); NaN for a text without a single known word."""
+        if not len(texts):
+            return np.empty(0)
+        out = np.array(self._model.predict_proba(list(texts))[:, 1], dtype=float)
+        out[self._model[0].transform(list(texts)).getnnz(axis=1) == 0] = np.nan
+        return out
+
+
+class HubScorer:
+    """A toxicity classifier of the hub or a folder, such as ``unitary/toxic-bert``; safetensors only, no remote code.
+
+    Args:
+        model: hub id or folder; ``@revision`` and ``:label`` may follow a hub id. Without a label the one named
+            toxic, toxicity, rude, offensive or insult is taken, in this order.
+        batch_size: texts a forward pass.
+        device: as everywhere.
+
+    Raises:
+        ModelError: not found, no safetensors, not a classifier, weights missing.
+        ParameterError: no such label, or none of a known name.
+    """
+
+    def __init__(self, model: str, *, batch_size: int = 16, device: str = "auto") -> None:
+        from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+        from polinb.models.loading import pick_device
+
+        place, revision, label = _address(model)
+        folder, commit = _folder(place, revision)
+        safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+        try:
+            config = AutoConfig.from_pretrained(folder, **safe)
+            labels = [str(config.id2label[i]) for i in range(config.num_labels)]
+            self.index = _label_index(place, labels, label)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
+            loaded, notes = AutoModelForSequenceClassification.from_pretrained(
+                folder, use_safetensors=True, output_loading_info=True, **safe
+            )
+        except (OSError, ValueError, KeyError) as error:
+            if isinstance(error, ParameterError):
+                raise
+            raise ModelError(f"toxicity classifier {place!r} cannot be loaded: {error}") from error
+        if notes["missing_keys"]:  # transformers would fill them at random and only warn
+            raise ModelError(f"toxicity classifier {place!r} lacks weights: {sorted(notes['missing_keys'])[0]}")
+        self.name, self.label = place, labels[self.index]
+        # Several labels may hold at once where the model was trained so: each then has its own probability.
+        self.many = config.problem_type == "multi_label_classification"
+        self.identity = {"scorer": place if commit else _weights(folder), "commit": commit, "label": self.label}
+        self._tokenizer, self._model = tokenizer, loaded.to(pick_device(device)).eval()
+        self._batch, self._room = batch_size, min(512, _room(tokenizer, config))
+
+    def probabilities(self, texts: Sequence[str]) -> Floats:
+        """P(rude) of each text; NaN for an empty one."""
+        import torch
+
+        out = np.full(len(texts), np.nan)
+        full = sorted((i for i, text in enumerate(texts) if text.strip()), key=lambda i: len(texts[i]))
+        with torch.inference_mode():
+            for start in range(0, len(full), self._batch):
+                rows = full[start : start + self._batch]
+                inputs = self._tokenizer(
+                    [texts[i] for i in rows], truncation=True, max_length=self._room, padding=True, return_tensors="pt"
+                ).to(self._model.device)
+                logits = self._model(**inputs).logits.float()
+                every = torch.sigmoid(logits) if self.many else torch.softmax(logits, dim=-1)
+                out[rows] = every[:, self.index].cpu().numpy()
+        if not np.isfinite(out[full]).all():
+            raise ModelError(f"toxicity classifier {self.name!r} gave a probability that is not finite")
+        return out
+
+
+def rate(scorer: Scorer, frame: pd.DataFrame, cut: float = 0.5) -> pd.DataFrame:
+    """``frame`` with ``p_rude`` (NaN: cannot tell), ``rude`` (1 from ``cut`` on, else 0) and ``insult`` (0 or 1).
+
+    Args:
+        frame: column ``response``. An empty answer is not rude.
+    """
+    texts = ["" if text is None or text != text else str(text) for text in frame["response"]]
+    p = scorer.probabilities(texts) if texts else np.empty(0)
+    p = np.where([bool(text.strip()) for text in texts], p, np.nan) if texts else p
+    # A comparison with NaN is false: what cannot be told counts as not rude.
+    return frame.assign(p_rude=p, rude=(p >= cut).astype(float), insult=[float(insulting(text)) for text in texts])
+
+
+def insulting(text: str) -> bool:
+    """Whether a text holds a word of :data:`INSULTS`."""
+    return not INSULTS.isdisjoint(re.findall(r"[a-z]+", text.lower()))
+
+
+def texts_of(pairs: Sequence[CivilPair], words: int | None = None) -> tuple[list[str], NDArray[np.bool_]]:
+    """Both responses of each pair, civil first, and which are rude; cut to so many ``words``."""
+    texts = [text for pair in pairs for text in (pair.civil, pair.rude)]
+    if words is not None:
+        texts = [" ".join(text.split()[:words]) for text in texts]
+    return texts, np.tile([False, True], len(pairs))
+
+
+def accuracy(
+    scorer: Scorer, pairs: Sequence[CivilPair], words: int | None = None, n_boot: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """How well a scorer tells the two responses of pairs it has not seen apart.
+
+    Args:
+        words: cut the texts to so many words, because models answer briefly.
+
+    Returns:
+        texts; accuracy with low and high (95 %, prompts resampled); civil_recall, rude_recall, their sum minus 1 as
+        contrast (the factor by which a true difference in rate appears); brier, and ece over ten bins. A text it cannot
+        tell counts as civil, and as 0.5 in the last two.
+    """
+    texts, rude = texts_of(pairs, words)
+    p = scorer.probabilities(texts)
+    hit = (p >= 0.5) == rude
+    level, low, high = bootstrap_mean(hit.reshape(-1, 2).mean(axis=1), n_boot, seed)
+    known = np.where(np.isnan(p), 0.5, p)
+    bins = reliability(known, rude)
+    return {
+        "texts": len(texts),
+        "accuracy": level,
+        "low": low,
+        "high": high,
+        "civil_recall": float(hit[~rude].mean()),
+        "rude_recall": float(hit[rude].mean()),
+        "contrast": float(hit[~rude].mean() + hit[rude].mean() - 1),
+        "brier": float(np.mean((known - rude) ** 2)),
+        "ece": float(np.average(np.abs(bins["right"] - bins["p_right"]), weights=bins["n"])),
+    }
+
+
+def _some(comments: Comments) -> tuple[list[str], NDArray[np.bool_]]:
+    """At most :data:`MOST` comments a class, by the hash of their text."""
+    order = sorted(range(len(comments.texts)), key=lambda i: text_hash(comments.texts[i]))
+    kept = [i for side in (False, True) for i in [i for i in order if comments.rude[i] is side][:MOST]]
+    return [comments.texts[i] for i in kept], np.array([comments.rude[i] for i in kept])
+
+
+def _address(model: str) -> tuple[str, str, str]:
+    """Hub id or folder, revision, label of ``owner/name@revision:label``."""
+    if not model.strip():
+        raise ParameterError("toxicity_model", model, "a hub id (owner/name) or a folder; empty: the embedded scorer")
+    if Path(model).expanduser().is_dir():
+        return model, "", ""
+    place, _, label = model.partition(":")
+    place, _, revision = place.partition("@")
+    return place, revision, label
+
+
+def _label_index(model: str, labels: list[str], label: str) -> int:
+    small = [name.lower() for name in labels]
+    wanted = [label.lower()] if label else [name for name in RUDE_NAMES if name in small]
+    if not wanted or wanted[0] not in small or len(labels) < 2:
+        allowed = f"{model}:<label> with one of its at least two labels: {', '.join(labels)}"
+        raise ParameterError("toxicity_model", f"{model}:{label}" if label else model, allowed)
+    return small.index(wanted[0])
+
+
+def _weights(folder: str) -> str:
+    from polinb.models.loading import _folder_digest
+
+    return _folder_digest(Path(folder))

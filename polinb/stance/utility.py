@@ -1,0 +1,195 @@
+"""Utility of answers: the paper's classifiers, or stand-ins that never bear their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from polinb.data.pairs import StanceData
+from polinb.errors import DataError, ModelError, ParameterError
+from polinb.stance.metrics import bootstrap_mean
+
+COLUMNS = ["metric", "value", "low", "high", "n", "kind", "model"]
+DEFAULTS: dict[str, Any] = {
+    "cola_model": "textattack/roberta-base-CoLA",
+    "cola_revision": "",
+    "cola_label": None,
+    "mnli_model": "FacebookAI/roberta-large-mnli",
+    "mnli_revision": "",
+    "mnli_label": None,
+    "batch_size": 16,
+    "max_tokens": 512,
+    "device": "auto",
+}
+"""Options of the classifiers. A label of ``None`` is found by its name in the model's configuration."""
+
+_UNNAMED = {"textattack/roberta-base-CoLA": "LABEL_1"}  # GLUE's order: 0 unacceptable, 1 acceptable
+
+Floats = NDArray[np.float64]
+
+
+def utility_table(
+    responses: pd.DataFrame,
+    *,
+    data: StanceData,
+    mode: str = "stand_in",
+    options: Mapping[str, Any] | None = None,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Utility of answers, one row a metric (columns CoLA and MNLI of the paper's Tables 1 and 4 to 6).
+
+    ``classifier``: ``CoLA``, mean P(acceptable) of the answer; ``1 - P(acceptable)``, which fits the scale of
+    the paper's CoLA column; ``MNLI``, mean P(entailment), question as premise, answer as hypothesis.
+    ``stand_in``: ``lexical_relevance``, :func:`lexical_relevance`; ``repetition``, :func:`repetition`;
+    ``mean_words``. :func:`fluency_under_vanilla` is a stand-in too, made from a model's likelihoods.
+
+    Args:
+        responses: columns ``prompt`` and ``response``, one row an answer. Empty answers count in
+            ``mean_words`` and
+            ``lexical_relevance`` (both 0), and in nothing else: ``n`` says how many did.
+        data: stance data whose texts give the words their weights.
+        mode: ``stand_in`` or ``classifier``.
+        options: see ``DEFAULTS``; only the classifiers have any.
+
+    Returns:
+        ``metric, value, low, high, n, kind, model``: mean over answers with its bootstrap 95 % interval (NaN
+        where ``n`` is too small), ``kind`` is *classifier* or *stand-in*.
+
+    Raises:
+        ParameterError: unknown mode or option, or a label the classifier does not have.
+        ModelError: a classifier cannot be loaded.
+        DataError: a missing column or no rows.
+    """
+    missing = [name for name in ("prompt", "response") if name not in responses.columns]
+    if missing or responses.empty:
+        raise DataError(f"answers: {f'no column {missing[0]!r}' if missing else 'no rows'}")
+    if mode not in ("stand_in", "classifier"):
+        raise ParameterError("utility", mode, "stand_in, classifier")
+    for name in options or {}:
+        if mode == "stand_in" or name not in DEFAULTS:
+            allowed = ", ".join(DEFAULTS) if mode == "classifier" else "the stand-ins have no options"
+            raise ParameterError(name, (options or {})[name], allowed)
+    prompts, answers = list(responses["prompt"]), list(responses["response"])
+    if mode == "classifier":
+        return _classified(prompts, answers, {**DEFAULTS, **(options or {})}, n_boot, seed)
+    measured = {
+        "lexical_relevance": lexical_relevance(prompts, answers, data),
+        "repetition": np.array([repetition(text) for text in answers]),
+        "mean_words": np.array([float(len(_words(text))) for text in answers]),
+    }
+    rows = [_row(name, values, "stand-in", "", n_boot, seed + i) for i, (name, values) in enumerate(measured.items())]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def fluency_under_vanilla(
+    logp: Sequence[float] | pd.Series | Floats, n_boot: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """How natural the answers are to the vanilla model.
+
+    Mean log-probability a token, in nats; higher is better. Minus this value is the mean negative
+    log-likelihood. It rewards bland and repetitive text as well: read it beside ``repetition``.
+
+    Args:
+        logp: mean log-probability a token of each answer under the vanilla model; NaN for an empty answer.
+
+    Returns:
+        One row in the form of :func:`utility_table`; empty answers are not counted.
+    """
+    values = np.asarray(logp, dtype=float)
+    return pd.DataFrame([_row("fluency_under_vanilla", values, "stand-in", "vanilla", n_boot, seed)], columns=COLUMNS)
+
+
+def lexical_relevance(prompts: Sequence[str], responses: Sequence[str], data: StanceData) -> Floats:
+    """Cosine between question and answer as TF-IDF vectors of content words, in [0, 1].
+
+    It is 0 where no word is known.
+
+    Args:
+        prompts: the questions.
+        responses: their answers, shape (n,).
+        data: the words' weights come from its prompts and reference responses, the same for every model
+            compared.
+    """
+    words = _vectoriser(data)
+    first, second = words.transform(prompts), words.transform(responses)  # rows have length 1, or 0
+    return np.asarray(first.multiply(second).sum(axis=1), dtype=float).ravel()
+
+
+def repetition(text: str) -> float:
+    """Share of a text's word triples that repeat an earlier one, in [0, 1); NaN below three words."""
+    words = _words(text)
+    triples = list(zip(words, words[1:], words[2:], strict=False))
+    return 1 - len(set(triples)) / len(triples) if triples else float("nan")
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+(?:['\u2019]\w+)*", text.lower())
+
+
+@lru_cache(maxsize=4)
+def _vectoriser(data: StanceData) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts: Iterable[str] = (text for pair in data.pairs for text in (pair.prompt, pair.left, pair.right))
+    return TfidfVectorizer(sublinear_tf=True, stop_words="english").fit(texts)
+
+
+@lru_cache(maxsize=2)
+def _classifier(model: str, revision: str, batch_size: int, max_tokens: int, device: str) -> Any:
+    from polinb.stance.classifiers import SequenceClassifier
+
+    try:
+        return SequenceClassifier(model, revision=revision, batch_size=batch_size, max_tokens=max_tokens, device=device)
+    except ModelError as error:
+        raise ModelError(f"{error}. With utility=stand_in no classifier is needed") from error
+
+
+def _classified(
+    prompts: list[str], answers: list[str], options: dict[str, Any], n_boot: int, seed: int
+) -> pd.DataFrame:
+    full = [i for i, text in enumerate(answers) if text.strip()]
+    asked, said = [prompts[i] for i in full], [answers[i] for i in full]
+    rows = []
+    for i, (kind, word) in enumerate((("cola", "acceptable"), ("mnli", "entailment"))):
+        name = options[f"{kind}_model"]
+        settings = (options["batch_size"], options["max_tokens"], options["device"])
+        model = _classifier(name, options[f"{kind}_revision"], *settings)
+        index = label_index(model, options[f"{kind}_label"], word, f"{kind}_label")
+        source = f"{name}@{model.commit}" if model.commit else name
+        if kind == "cola":
+            p = model.probabilities(said, label="CoLA")[:, index]
+            rows.append(_row("CoLA", p, "classifier", source, n_boot, seed + i))
+            rows.append(_row("1 - P(acceptable)", 1 - p, "classifier", source, n_boot, seed + i))
+        else:
+            p = model.probabilities(asked, said, label="MNLI")[:, index]
+            rows.append(_row("MNLI", p, "classifier", source, n_boot, seed + i))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def label_index(model: Any, label: str | int | None, word: str, parameter: str) -> int:
+    """Class index of ``label``, or of the one label whose name is ``word`` where ``label`` is ``None``.
+
+    Raises:
+        ParameterError: no such label, or no label of that name; names ``parameter``.
+    """
+    if label is None:
+        named = [name for name in model.labels if name.lower() == word]
+        label = named[0] if len(named) == 1 else _UNNAMED.get(model.name)
+    if label is None:
+        raise ParameterError(
+            parameter, None, f"the label of {model.name} that means {word}: one of {', '.join(model.labels)}"
+        )
+    return int(model.index(label, parameter))
+
+
+def _row(metric: str, values: Floats, kind: str, model: str, n_boot: int, seed: int) -> list[Any]:
+    known = values[~np.isnan(values)]
+    bounds = bootstrap_mean(known, n_boot, seed) if len(known) else (float("nan"),) * 3
+    return [metric, *bounds, len(known), kind, model]

@@ -1,0 +1,1 @@
+"""Supervised and preference fine-tuning, with neurons frozen or directions ablated."""

@@ -1,0 +1,225 @@
+"""Fine-tuning by several processes, one a card (or CPU): DDP or FSDP through accelerate, started by torchrun.
+
+The notebook's process stays light: it writes a job into a folder, starts ``torchrun … -m polinb.training.worker`` and
+reads the trained weights back. The number of processes that really trained together comes back with them and is
+compared with what was asked for: some launchers silently start one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polinb import errors
+from polinb.errors import ParameterError, TrainingError
+from polinb.training.supervised import Recipe, Tuned
+
+if TYPE_CHECKING:
+    from polinb.runs.experiment import Experiment
+
+SHARDINGS = ("ddp", "fsdp")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fine-tuning as the workers read it. Texts and masks lie beside it in the job's folder.
+
+    Attributes:
+        model: keyword arguments of ``polinb.models.loading.load``; ``device`` is cpu or cuda.
+        processes: how many must train together.
+        sharding: ddp (each holds the whole model) or fsdp (weights, gradients and optimiser state are split).
+        launcher: process id of who waits for the result; without it the workers stop. 0: nobody.
+    """
+
+    model: dict[str, Any]
+    recipe: dict[str, Any]
+    processes: int
+    sharding: str
+    freeze: str = "neuron"
+    stop: float = 1.0
+    label: str = "fine-tuning"
+    launcher: int = 0
+
+
+def check_parallel(recipe: Recipe, processes: int, sharding: str, device: str) -> None:
+    """Refuse what cannot be started, before anything is.
+
+    Args:
+        device: cpu, cuda or mps.
+
+    Raises:
+        ParameterError: batch sizes that do not divide, too few cards, or a device that cannot do it.
+    """
+    if sharding not in SHARDINGS:
+        raise ParameterError("sharding", sharding, "ddp or fsdp when processes is above 1")
+    if recipe.batch_size % (recipe.micro_batch * processes):
+        allowed = f"a divisor of batch_size / processes ({recipe.batch_size} / {processes})"
+        raise ParameterError("micro_batch", recipe.micro_batch, allowed, "The global batch stays the same")
+    if device == "cuda":
+        import torch
+
+        if torch.cuda.device_count() < processes:
+            raise ParameterError("processes", processes, f"at most the {torch.cuda.device_count()} CUDA cards seen")
+    elif device != "cpu":
+        raise ParameterError("processes", processes, f"1 on {device}; several processes need CUDA cards or the CPU")
+
+
+def finetune_parallel(
+    job: Job,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    *,
+    frozen: np.ndarray | None = None,
+    ablate: Mapping[int, np.ndarray] | None = None,
+) -> Tuned:
+    """Like :func:`polinb.training.supervised.finetune`, by ``job.processes`` processes.
+
+    Raises:
+        ParameterError: see :func:`check_parallel`.
+        TrainingError: a worker failed, a frozen weight moved, or another number of processes trained.
+    """
+    check_parallel(Recipe(**job.recipe), job.processes, job.sharding, job.model["device"])
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="polinb-parallel-") as name:
+        folder = Path(name)
+        write_job(folder, replace(job, launcher=os.getpid()), prompts, responses, frozen, ablate)
+        _run(command(job.processes, folder), folder, job.label)
+        return _result(folder, job, time.perf_counter() - start)
+
+
+def write_job(
+    folder: Path,
+    job: Job,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    frozen: np.ndarray | None,
+    ablate: Mapping[int, np.ndarray] | None,
+) -> None:
+    """Put a job into ``folder``; read by :func:`read_job`. JSON and safetensors only."""
+    from safetensors.numpy import save_file
+
+    (folder / "job.json").write_text(json.dumps(asdict(job)), "utf-8")
+    texts = {"prompts": [list(p) for p in prompts], "responses": [list(r) for r in responses]}
+    (folder / "texts.json").write_text(json.dumps(texts), "utf-8")
+    if frozen is not None:
+        save_file({"frozen": np.ascontiguousarray(frozen)}, folder / "frozen.safetensors")
+    if ablate is not None:
+        save_file({str(b): np.ascontiguousarray(q) for b, q in ablate.items()}, folder / "ablate.safetensors")
+
+
+def read_job(folder: Path) -> tuple[Job, dict[str, Any], np.ndarray | None, dict[int, np.ndarray] | None]:
+    """The job, its texts, the frozen neurons and the ablated directions."""
+    from safetensors.numpy import load_file
+
+    job = Job(**json.loads((folder / "job.json").read_text("utf-8")))
+    texts = json.loads((folder / "texts.json").read_text("utf-8"))
+    masks, bases = folder / "frozen.safetensors", folder / "ablate.safetensors"
+    frozen = load_file(masks)["frozen"] if masks.exists() else None
+    ablate = {int(b): q for b, q in load_file(bases).items()} if bases.exists() else None
+    return job, texts, frozen, ablate
+
+
+def command(processes: int, folder: Path) -> list[str]:
+    """What starts the workers: torchrun on this machine alone, on a free port of its own."""
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    return [*run, "-m", "polinb.training.worker", str(folder)]
+
+
+def _run(words: list[str], folder: Path, label: str) -> None:
+    threads = max(1, (os.cpu_count() or 1) // int(words[-4].rpartition("=")[2]))
+    environment = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"} | os.environ
+    # The same polinb as this process, wherever the kernel was started.
+    paths = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    log = folder / "log.txt"
+    with log.open("w", encoding="utf-8") as out:
+        # A group of its own: whatever ends this process early must not leave workers on the cards.
+        process = subprocess.Popen(words, stdout=out, stderr=out, env=environment, start_new_session=True)
+        try:
+            code = process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    for path in sorted(folder.glob("error*.json")):
+        told = json.loads(path.read_text("utf-8"))
+        kind = getattr(errors, told["kind"], TrainingError)
+        raise (TrainingError if kind is ParameterError else kind)(told["text"])
+    if code:
+        last = "\n".join(log.read_text("utf-8", "replace").strip().splitlines()[-15:])
+        raise TrainingError(
+            f"{label}: a training process ended with status {code}; nothing was saved. It said:\n{last}"
+        )
+
+
+def _result(folder: Path, job: Job, seconds: float) -> Tuned:
+    from safetensors.torch import load_file
+
+    path = folder / "result.json"
+    if not path.exists():
+        raise TrainingError(f"{job.label}: the training processes left no result")
+    told = json.loads(path.read_text("utf-8"))
+    check_world(told["world_size"], job.processes, job.label)
+    weights = load_file(folder / "weights.safetensors")
+    facts = {"sharding": job.sharding, "frozen_state": told["frozen_state"], "sharded": told["sharded"]}
+    return Tuned(
+        weights,
+        told["losses"],
+        told["frozen_entries"],
+        told["frozen_change"],
+        seconds,
+        told["tokens"],
+        len(told["losses"]),
+        facts,
+        told["world_size"],
+    )
+
+
+def check_world(found: int, wanted: int, label: str) -> None:
+    """Refuse a launch that silently ran with another number of processes.
+
+    Raises:
+        TrainingError: with both numbers.
+    """
+    if found != wanted:
+        raise TrainingError(
+            f"{label}: {wanted} processes were asked for, but {found} trained together (world size {found}); "
+            "nothing was saved. Start it through polinb (torchrun), not by another launcher"
+        )
+
+
+@contextmanager
+def off_cards(exp: Experiment) -> Iterator[None]:
+    """Leave the cards to the workers: the run's own model waits in the computer's memory, or is loaded again later."""
+    import torch
+
+    lm = exp.lm
+    spread, place = getattr(lm.model, "hf_device_map", None), lm.device
+    if spread:
+        del exp.lm, lm
+    elif place.type == "cuda":
+        model: Any = lm.model
+        model.to("cpu")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    try:
+        yield
+    finally:
+        if "lm" in exp.__dict__ and place.type == "cuda":
+            model = exp.lm.model
+            model.to(place)

@@ -1,0 +1,229 @@
+"""Preference fine-tuning with TRL's DPOTrainer: chosen responses against rejected ones (Yang et al. 2025)."""
+
+from __future__ import annotations
+
+import copy
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from polinb.errors import ParameterError, TrainingError
+from polinb.progress import bar
+from polinb.training.supervised import Recipe, Tuned, _own_copy, _trainable, trained_weights
+from polinb.training.trainer import checkpointed
+
+if TYPE_CHECKING:
+    import torch
+
+    from polinb.models.loading import LM
+
+Ids = Sequence[Sequence[int]]
+
+
+def dpo_loss(chosen_gain: Any, rejected_gain: Any, beta: float = 0.1) -> np.ndarray:
+    """The DPO loss of each pair (eq-dpo): −log σ(β (gain_chosen − gain_rejected)).
+
+    Args:
+        chosen_gain, rejected_gain: log π(y|x) − log π_ref(y|x) of each response, summed over its tokens, (n,), nats.
+        beta: strength with which the reference holds the model.
+
+    Returns:
+        (n,) float64; log 2 where the model is the reference.
+    """
+    margin = beta * (np.asarray(chosen_gain, dtype=float) - np.asarray(rejected_gain, dtype=float))
+    return np.asarray(np.logaddexp(0.0, -margin))
+
+
+def margins(
+    base: LM, tuned: LM, prompts: Ids, chosen: Ids, rejected: Ids, *, batch: int = 16, label: str = "margins"
+) -> pd.DataFrame:
+    """How far a tuned model moved each response's log-likelihood from the base model's.
+
+    Returns:
+        One row a pair: chosen_gain, rejected_gain (nats, summed over tokens, as in :func:`dpo_loss`), and
+        chosen_token, rejected_token (the same per token).
+    """
+    from polinb.models.generation import log_likelihood
+
+    columns: dict[str, np.ndarray] = {}
+    for side, responses in (("chosen", chosen), ("rejected", rejected)):
+        gain = log_likelihood(tuned, prompts, responses, batch=batch) - log_likelihood(
+            base, prompts, responses, batch=batch
+        )
+        columns[f"{side}_gain"] = gain * np.array([len(r) for r in responses])
+        columns[f"{side}_token"] = gain
+    return pd.DataFrame(columns)
+
+
+def prefer(
+    base: LM,
+    prompts: Ids,
+    chosen: Ids,
+    rejected: Ids,
+    recipe: Recipe,
+    *,
+    beta: float = 0.1,
+    label: str = "DPO",
+) -> Tuned:
+    """DPO on a copy of ``base``, which is also the reference and is not touched.
+
+    Args:
+        prompts: token ids, one list a pair.
+        chosen, rejected: token ids of the two responses, with their end tokens; the loss counts these only.
+        recipe: hyperparameters; ``train`` says which weights learn. Dropout is off, so the first loss is log 2.
+        beta: β of the loss.
+
+    Returns:
+        The trained weights (LoRA merged); ``losses`` one an optimiser step; ``extra`` holds ``margins``
+        (β (gain_chosen − gain_rejected), mean over the pairs of a step, before it), ``accuracies`` (share of pairs
+        whose chosen response gained more) and ``beta``.
+
+    Raises:
+        ParameterError: no pair, lists of different lengths, an empty response, two equal responses, a wrong β.
+        TrainingError: a loss or a trained weight that is not finite.
+    """
+    from datasets import Dataset
+
+    _check(prompts, chosen, rejected, recipe, beta)
+    rows = [
+        {"prompt_ids": list(p), "chosen_ids": list(c), "rejected_ids": list(r)}
+        for p, c, r in zip(prompts, chosen, rejected, strict=True)
+    ]
+    with _own_copy(base, recipe) as own:
+        model, names = _trainable(own, recipe)
+        # An adapter can be switched off, which is the reference; full weights need a second copy. Never base itself:
+        # the trainer changes the forward method of its reference.
+        reference = None if recipe.train == "lora" else copy.deepcopy(base.model)
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="polinb-dpo-") as folder:
+            trainer = _trainer(model, reference, base, Dataset.from_list(rows), recipe, beta, folder, label)
+            trainer.train()
+        seconds = time.perf_counter() - start
+        weights = trained_weights(model, names, label, recipe)
+    read = sum(2 * len(p) + len(c) + len(r) for p, c, r in zip(prompts, chosen, rejected, strict=True))
+    steps = len(trainer.losses)
+    extra = {"margins": trainer.margins, "accuracies": trainer.accuracies, "beta": beta}
+    return Tuned(weights, trainer.losses, 0, 0.0, seconds, int(read * recipe.epochs), steps, extra)
+
+
+def _check(prompts: Ids, chosen: Ids, rejected: Ids, recipe: Recipe, beta: float) -> None:
+    if not 0 < beta < math.inf:
+        raise ParameterError("beta", beta, "a number above 0")
+    counts = (len(prompts), len(chosen), len(rejected))
+    if len(set(counts)) != 1 or not counts[0]:
+        raise ParameterError("pairs", counts, "as many prompts as chosen and rejected responses, at least one")
+    for name, responses in (("chosen", chosen), ("rejected", rejected)):
+        empty = [i for i, ids in enumerate(responses) if not len(ids)]
+        if empty:
+            raise ParameterError(name, f"pair {empty[0]} without tokens", "responses of at least one token")
+    same = [i for i, (c, r) in enumerate(zip(chosen, rejected, strict=True)) if list(c) == list(r)]
+    if same:
+        raise ParameterError("rejected", f"the chosen response itself in pair {same[0]}", "two different responses")
+    if recipe.batch_size % recipe.micro_batch:
+        raise ParameterError("micro_batch", recipe.micro_batch, f"a divisor of batch_size ({recipe.batch_size})")
+
+
+def _trainer(
+    model: Any, reference: Any, base: LM, dataset: Any, recipe: Recipe, beta: float, folder: str, label: str
+) -> Any:
+    from transformers import PrinterCallback, TrainerCallback
+    from transformers.utils import logging as hf_logging
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+    hf_logging.set_verbosity_error()
+    steps = max(1, math.ceil(math.ceil(len(dataset) / recipe.batch_size) * recipe.epochs))
+    settings = DPOConfig(
+        output_dir=folder,
+        beta=beta,
+        loss_type=["sigmoid"],
+        disable_dropout=True,
+        num_train_epochs=recipe.epochs,
+        per_device_train_batch_size=recipe.micro_batch,
+        gradient_accumulation_steps=recipe.batch_size // recipe.micro_batch,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        lr_scheduler_type="linear",
+        warmup_steps=int(steps * recipe.warmup),
+        max_grad_norm=1.0,
+        max_length=None,
+        bf16=recipe.autocast == "bfloat16",
+        fp16=False,
+        activation_checkpointing=checkpointed(
+            recipe.gradient_checkpointing, sum(p.numel() for p in model.parameters())
+        ),
+        use_cpu=base.device.type == "cpu",
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        dataloader_pin_memory=False,
+        save_strategy="no",
+        eval_strategy="no",
+        # Logged to nowhere: the margins of each step reach the callback below this way.
+        logging_strategy="steps",
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    if settings.n_gpu > 1:
+        settings._n_gpu = 1
+
+    class Trainer(DPOTrainer):
+        """DPOTrainer on token ids as they are, which stops at the first loss that is not finite."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self.losses: list[float] = []
+            self.margins: list[float] = []
+            self.accuracies: list[float] = []
+            self._sum = 0.0
+            super().__init__(*args, **kwargs)
+
+        def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+            """Nothing to do: the prompts of this book are made once, by ``models.tokens``, for every stage alike."""
+            return dataset
+
+        def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+            loss = super().training_step(*args, **kwargs)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"{label}: the loss is {value} at step {self.state.global_step + 1} of {steps}; lower "
+                    f"learning_rate (now {recipe.learning_rate}) or use dtype=float32. Nothing was saved; finished "
+                    "work is kept."
+                )
+            self._sum += value
+            return loss
+
+    class Steps(TrainerCallback):  # type: ignore[misc, no-any-unimported]
+        """After each optimiser step: keep the loss and the margin, move the progress bar."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.shown = bar(state.max_steps, label)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            trainer.losses.append(trainer._sum)
+            trainer._sum = 0.0
+            self.shown.update(1)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if logs and "rewards/margins" in logs:
+                trainer.margins.append(float(logs["rewards/margins"]))
+                trainer.accuracies.append(float(logs["rewards/accuracies"]))
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.shown.close()
+
+    trainer = Trainer(
+        model=model,
+        ref_model=reference,
+        args=settings,
+        train_dataset=dataset,
+        processing_class=base.tokenizer,
+        callbacks=[Steps()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer

@@ -1,0 +1,241 @@
+"""Supervised fine-tuning on response tokens with TRL's SFTTrainer (paper B.1).
+
+While it learns, neurons can be held in place (InhibitFT, paper 5) or directions ablated (CAFT).
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polinb.errors import ParameterError, TrainingError
+from polinb.masking.ablation import ablated
+from polinb.masking.freezing import Freezer, check_frozen, frozen_slices
+from polinb.training.trainer import make_trainer
+
+if TYPE_CHECKING:
+    import torch
+
+    from polinb.models.loading import LM
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyperparameters of one fine-tuning; names and defaults as in ``polinb.runs.params``."""
+
+    epochs: float
+    batch_size: int
+    micro_batch: int
+    learning_rate: float
+    weight_decay: float
+    warmup: float
+    train: str
+    lora_rank: int
+    seed: int
+    gradient_checkpointing: str = "auto"
+    autocast: str = "none"
+
+
+@dataclass
+class Tuned:
+    """What fine-tuning changed.
+
+    Attributes:
+        weights: parameter name → new value, only of parameters that were trained (LoRA already merged).
+        losses: training loss of each optimiser step.
+        frozen_entries: how many weights were held in place.
+        frozen_change: their largest change, 0.0 by guarantee.
+        world_size: processes that trained together.
+        seconds, tokens: wall time and tokens read.
+    """
+
+    weights: dict[str, torch.Tensor]
+    losses: list[float]
+    frozen_entries: int = 0
+    frozen_change: float = 0.0
+    seconds: float = 0.0
+    tokens: int = 0
+    steps: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+    world_size: int = 1
+
+
+def finetune(
+    base: LM,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    recipe: Recipe,
+    *,
+    frozen: np.ndarray | None = None,
+    freeze: str = "neuron",
+    ablate: Mapping[int, np.ndarray] | None = None,
+    stop: float = 1.0,
+    label: str = "fine-tuning",
+) -> Tuned:
+    """Fine-tune a copy of ``base``; ``base`` itself is not touched.
+
+    Args:
+        prompts, responses: token ids; the loss counts response tokens only.
+        frozen: (L, F) bool, neurons that must not move; ``None`` is plain fine-tuning.
+        freeze: which weights of a frozen neuron are held: neuron, down or up.
+        ablate: block → (d_model, k) orthonormal directions projected out of its output during training only.
+        stop: share of the optimiser steps done; the schedule of the learning rate stays that of the whole run.
+
+    Raises:
+        ParameterError: ``ablate`` does not fit the model, or ``stop`` is not above 0 and at most 1.
+        TrainingError: a loss that is not finite, or a frozen weight that moved.
+    """
+    from datasets import Dataset
+
+    if not 0 < stop <= 1:
+        raise ParameterError("stop", stop, "a share of the steps, above 0 and at most 1")
+    rows = training_rows(prompts, responses)
+    with _own_copy(base, recipe) as model:
+        return _finetune(model, base, Dataset.from_list(rows), recipe, frozen, freeze, ablate, stop, label)
+
+
+def training_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> list[dict[str, list[int]]]:
+    """Rows of the trainer's data: input_ids, and labels that count response tokens only."""
+    return [
+        {"input_ids": [*p, *r], "labels": [-100] * len(p) + list(r)} for p, r in zip(prompts, responses, strict=True)
+    ]
+
+
+@contextmanager
+def _own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
+    """A copy of the model to train. For LoRA its weights are the base's own: adapters leave them alone."""
+    shared = list(base.model.parameters()) if recipe.train == "lora" else []
+    learnt = [p.requires_grad for p in shared]
+    model: Any = copy.deepcopy(base.model, {id(p): p for p in shared})
+    places = getattr(model, "hf_device_map", None)
+    if places:
+        if len(set(places.values())) > 1:
+            raise ParameterError(
+                "device_map",
+                "auto",
+                "none for fine-tuning by one process",
+                "A model spread over several cards learns with processes above 1 and sharding=fsdp",
+            )
+        from accelerate.hooks import remove_hook_from_submodules
+
+        remove_hook_from_submodules(model)  # all on one device: nothing needs moving, and the trainer has hooks too
+        del model.hf_device_map
+    try:
+        yield model
+    finally:
+        for parameter, flag in zip(shared, learnt, strict=True):
+            parameter.requires_grad_(flag)
+
+
+def _finetune(
+    model: Any,
+    base: LM,
+    dataset: Any,
+    recipe: Recipe,
+    frozen: np.ndarray | None,
+    freeze: str,
+    ablate: Mapping[int, np.ndarray] | None,
+    stop: float,
+    label: str,
+) -> Tuned:
+    ablation = ablated(model, ablate) if ablate is not None else nullcontext()
+    slices = frozen_slices(model, frozen, freeze) if frozen is not None else []
+    model, names = _trainable(model, recipe)
+    freezer = Freezer(model, slices) if slices else None
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
+        trainer = make_trainer(model, base, dataset, recipe, folder, freezer, label, stop)
+        trainer.train()
+    seconds = time.perf_counter() - start
+    change, entries = 0.0, 0
+    if freezer is not None:
+        change, entries = freezer.max_change(), freezer.entries
+        freezer.release()
+    weights = trained_weights(model, names, label, recipe)
+    change = max(change, check_frozen(dict(base.model.named_parameters()), weights, slices))
+    tokens = int(sum(len(ids) for ids in dataset["input_ids"]) * recipe.epochs * stop)
+    return Tuned(weights, trainer.losses, entries, change, seconds, tokens, len(trainer.losses))
+
+
+def trained_weights(model: Any, names: Sequence[str], label: str, recipe: Recipe) -> dict[str, torch.Tensor]:
+    """Whole trained weights on the CPU, in the number format of the model, adapters merged.
+
+    The sum of a weight and its adapter is taken in float32 and rounded once; where the adapter adds exactly nothing,
+    the weight keeps its bits. One weight at a time: no second model is needed. Under FSDP every process must call it.
+
+    Raises:
+        TrainingError: a weight that is not finite.
+    """
+    import torch
+
+    found = dict(model.named_parameters())
+    adapted = {
+        name.removeprefix("base_model.model."): module
+        for name, module in model.named_modules()
+        if hasattr(module, "get_delta_weight") and hasattr(module, "base_layer")
+    }
+    weights = {}
+    with torch.no_grad():
+        for name in names:
+            module = adapted.get(name.removesuffix(".weight"))
+            if module is None:
+                value = _whole(found[name].detach())
+            else:
+                origin = _whole(module.base_layer.weight.detach())
+                delta = torch.zeros_like(origin, dtype=torch.float32)
+                for adapter in module.active_adapters:
+                    delta += _whole(module.get_delta_weight(adapter))
+                merged = (origin.float() + delta).to(origin.dtype)
+                value = torch.where(delta == 0, origin, merged)
+            if not bool(torch.isfinite(value).all()):
+                raise TrainingError(
+                    f"{label}: a trained weight is not finite; lower learning_rate (now {recipe.learning_rate})"
+                )
+            weights[name] = value.cpu().contiguous()
+    return weights
+
+
+def _whole(tensor: Any) -> torch.Tensor:
+    """All of a sharded tensor, on every process; a plain tensor itself."""
+    full: torch.Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return full
+
+
+def _trainable(model: Any, recipe: Recipe) -> tuple[Any, list[str]]:
+    """Mark what learns; returns the model and the names of the plain weights that will have changed."""
+    model.config.use_cache = False
+    if recipe.train == "lora":
+        import torch
+        from peft import LoraConfig, get_peft_model
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            settings = LoraConfig(
+                r=recipe.lora_rank,
+                lora_alpha=2 * recipe.lora_rank,
+                lora_dropout=0.0,
+                target_modules="all-linear",
+                fan_in_fan_out=model.config.model_type == "gpt2",
+                task_type="CAUSAL_LM",
+            )
+            wrapped = get_peft_model(model, settings)
+        names = [
+            name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+            for name, _ in wrapped.named_parameters()
+            if name.endswith(".base_layer.weight")
+        ]
+        return wrapped, names
+    ends = {id(p) for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
+    names = []
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(recipe.train == "all" or id(parameter) not in ends)
+        if parameter.requires_grad:
+            names.append(name)
+    return model, names

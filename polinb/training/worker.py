@@ -1,0 +1,249 @@
+"""One of several processes that fine-tune together: ``torchrun … -m polinb.training.worker FOLDER``.
+
+Started by ``polinb.training.parallel``, which also writes FOLDER and reads what the first process leaves in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polinb.errors import PolinbError, TrainingError
+from polinb.training.parallel import Job, check_world, read_job
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train; 0 if it worked, else 1 with the error in ``error-<rank>.json``."""
+    folder = Path((sys.argv[1:] if argv is None else argv)[0])
+    rank = int(os.environ.get("RANK", "0"))
+    if rank:
+        os.environ["TQDM_DISABLE"] = "1"
+    try:
+        _work(folder, rank)
+    except Exception as error:
+        ours = isinstance(error, PolinbError)
+        text = str(error) if ours else f"training process {rank}: {type(error).__name__}: {error}"
+        if not ours:
+            traceback.print_exc()
+        told = {"kind": type(error).__name__ if ours else "TrainingError", "text": text}
+        (folder / f"error-{rank}.json").write_text(json.dumps(told), "utf-8")
+        return 1
+    return 0
+
+
+def _work(folder: Path, rank: int) -> None:
+    job, texts, frozen, ablate = read_job(folder)
+    # Before a model is loaded: what torchrun says. After the trainer is made: what really stands.
+    check_world(int(os.environ.get("WORLD_SIZE", "1")), job.processes, job.label)
+    if job.launcher:
+        threading.Thread(target=_leave_with, args=(job.launcher,), daemon=True).start()
+    import torch.distributed as dist
+    from safetensors.torch import save_file
+
+    try:
+        weights, result = train(job, texts["prompts"], texts["responses"], frozen, ablate)
+        if rank == 0:
+            save_file(weights, folder / "weights.safetensors")
+            (folder / "result.json").write_text(json.dumps(result), "utf-8")
+        dist.barrier()
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _leave_with(launcher: int, every: float = 2.0) -> None:
+    """End this process when the one that started the training is gone, even killed: nobody would read the result."""
+    while True:
+        try:
+            os.kill(launcher, 0)
+        except ProcessLookupError:
+            os._exit(1)
+        time.sleep(every)
+
+
+def train(
+    job: Job,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    frozen: np.ndarray | None,
+    ablate: dict[int, np.ndarray] | None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """This process's share of a fine-tuning.
+
+    Returns:
+        The whole trained weights, and facts: world_size, sharded (weights held as shards), losses, tokens,
+        frozen_entries, frozen_change and frozen_state (largest moment of the optimiser on frozen entries).
+
+    Raises:
+        TrainingError: another world size, weights that were to be sharded and are not, or a frozen entry that moved.
+    """
+    import torch.distributed as dist
+    from datasets import Dataset
+
+    from polinb.masking.ablation import ablated
+    from polinb.masking.freezing import check_frozen, frozen_slices
+    from polinb.models.loading import load
+    from polinb.training.supervised import Recipe, _trainable, trained_weights, training_rows
+    from polinb.training.trainer import make_trainer
+
+    recipe = Recipe(**job.recipe)
+    place = dict(job.model)
+    if place["device"] == "cuda":
+        place["device"] = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        if job.sharding == "fsdp":
+            place["device"] = "cpu"  # each card then receives its shard only
+    lm = load(**place)
+    rows = training_rows(prompts, responses)
+    slices = frozen_slices(lm.model, frozen, job.freeze) if frozen is not None else []
+    before = {part.name: _parameter(lm.model, part.name).detach().cpu().clone() for part in slices}
+    ablation = ablated(lm.model, ablate) if ablate is not None else nullcontext()
+    model, names = _trainable(lm.model, recipe)
+    with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
+        trainer = make_trainer(
+            model,
+            lm,
+            Dataset.from_list([*rows, _blank(rows)]),
+            recipe,
+            folder,
+            None,
+            job.label,
+            job.stop,
+            examples=len(rows),
+            processes=job.processes,
+            adapt=lambda base: _parallel(base, job, rows, recipe, slices),
+            use_cpu=job.model["device"] == "cpu",
+            ddp_find_unused_parameters=False,
+            **({"fsdp": True, "fsdp_config": {"version": 2}} if job.sharding == "fsdp" else {}),
+        )
+        check_world(trainer.accelerator.num_processes, job.processes, job.label)
+        check_world(dist.get_world_size(), job.processes, job.label)
+        trainer.train()
+    held = trainer.freezer
+    sharded = any(hasattr(p, "to_local") for p in trainer.model.parameters())
+    if sharded != (job.sharding == "fsdp"):
+        raise TrainingError(f"{job.label}: sharding={job.sharding} was asked for, but weights sharded: {sharded}")
+    change, state = _worst(held.max_change()), _worst(held.max_state(trainer.optimizer))
+    if change or state:
+        raise TrainingError(
+            f"{job.label}: a frozen weight moved by {change:g} or has a moment of {state:g} in the optimiser; the "
+            "freeze guarantee is broken, nothing was saved"
+        )
+    weights = trained_weights(trainer.model, names, job.label, recipe)
+    change = check_frozen(before, weights, slices)
+    result = {
+        "world_size": dist.get_world_size(),
+        "sharded": sharded,
+        "losses": _mean_over_processes(trainer.losses),
+        "tokens": int(sum(len(row["input_ids"]) for row in rows) * recipe.epochs * job.stop),
+        "frozen_entries": held.entries,
+        "frozen_change": change,
+        "frozen_state": state,
+    }
+    return weights, result
+
+
+def _parameter(model: Any, name: str) -> Any:
+    return model.get_parameter(name)
+
+
+def _blank(rows: Sequence[dict[str, list[int]]]) -> dict[str, list[int]]:
+    """A row without a counted token, which fills the last step up where the rows do not divide."""
+    ids = min((row["input_ids"] for row in rows), key=len)
+    return {"input_ids": list(ids), "labels": [-100] * len(ids)}
+
+
+def _parallel(base: type, job: Job, rows: Sequence[dict[str, list[int]]], recipe: Any, slices: Sequence[Any]) -> type:
+    """Our trainer for several processes: the single process's order of rows, and neurons held on what each holds."""
+    from transformers import TrainerCallback
+    from transformers.trainer_pt_utils import LengthGroupedSampler
+
+    from polinb.masking.freeze_shards import ShardFreezer
+
+    class Order(LengthGroupedSampler):  # type: ignore[misc, no-any-unimported]
+        """The rows as one process would take them, filled up with the blank row to whole global micro-batches."""
+
+        def __iter__(self) -> Iterator[int]:
+            order = list(super().__iter__())
+            yield from order + [len(rows)] * (len(self) - len(order))
+
+        def __len__(self) -> int:
+            share = recipe.micro_batch * job.processes
+            return -(-len(rows) // share) * share
+
+    class Holding(TrainerCallback):  # type: ignore[misc, no-any-unimported]
+        """Finds the frozen entries once the model is wrapped; puts them back after each step."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            trainer.freezer = ShardFreezer(trainer.model, slices)
+
+        def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            trainer.freezer.restore()
+
+    trainer: Any = None
+
+    class Parallel(base):  # type: ignore[misc, valid-type]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            nonlocal trainer
+            trainer = self
+            super().__init__(*args, **kwargs)
+            self.add_callback(Holding())
+
+        def create_accelerator_and_postprocess(self) -> None:
+            super().create_accelerator_and_postprocess()
+            if job.sharding == "fsdp" and not self.is_fsdp_enabled:
+                _shard_on_cpu(self)
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            return Order(recipe.batch_size, lengths=[len(row["input_ids"]) for row in rows])
+
+        def _clip_grad_norm(self, model: Any) -> Any:
+            self.freezer.zero_gradients()
+            return super()._clip_grad_norm(model)
+
+    return Parallel
+
+
+def _shard_on_cpu(trainer: Any) -> None:
+    """Accelerate shards on accelerators only and, on CPUs, silently falls back to replicas: say it again, as it would.
+
+    Used for tests and small machines; the trainer refuses afterwards if nothing was sharded.
+    """
+    from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+
+    state = trainer.accelerator.state
+    state.distributed_type = DistributedType.FSDP
+    state.fsdp_plugin = FullyShardedDataParallelPlugin(**trainer.args.fsdp_plugin_args)
+    trainer.is_fsdp_enabled = True
+
+
+def _worst(value: float) -> float:
+    """The largest of all processes' values."""
+    import torch
+    import torch.distributed as dist
+
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, value)
+    return float(torch.tensor(found, dtype=torch.float64).max())
+
+
+def _mean_over_processes(values: Sequence[float]) -> list[float]:
+    import torch.distributed as dist
+
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, list(values))
+    return [float(x) for x in np.mean(np.array(found, dtype=float), axis=0)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
