@@ -135,7 +135,7 @@ def planted_experiment(tmp_path, axis=5, **more):
                 left, right = (" ".join(rng.choice(WORDS, 8)) for _ in range(2))
                 rows.writerow([topic, f"Question {n} about {topic}?", f"{left} care", f"{right} order"])
     own = {"data": str(path), "topics": ["crime", "race", "economy"], "caft_layers": [0.0], "caft_prompts": 8}
-    exp = Experiment(Params.from_profile("tiny", rival_topics=["crime"], **own | more), Store(tmp_path / "store"))
+    exp = Experiment(Params.from_profile("tiny", baseline_topics=["crime"], **own | more), Store(tmp_path / "store"))
     lm = exp.lm
     with torch.no_grad():
         table, word = lm.model.get_input_embeddings().weight, lm.tokenizer
@@ -259,7 +259,12 @@ def test_what_cannot_work_is_refused_before_training(tmp_path, wrong):
         "components": {"caft_components": 33},
         "missing": {"sae": str(tmp_path), "caft_layers": [1.0]},
     }[wrong]
-    own = {"caft_layers": [0.0], "topics": ["crime", "race"], "rival_topics": ["crime"], "ablation_topics": ["crime"]}
+    own = {
+        "caft_layers": [0.0],
+        "topics": ["crime", "race"],
+        "baseline_topics": ["crime"],
+        "ablation_topics": ["crime"],
+    }
     exp = Experiment(Params.from_profile("tiny", **own | more), Store(tmp_path / "store"))
     told = {"width": "has 32 dimensions", "components": "1 to 32", "missing": "0 files for block 2"}[wrong]
     with pytest.raises(ParameterError, match=told):

@@ -274,7 +274,7 @@ def test_effect_table_weighs_topics_alike_and_keeps_questions_apart():
 
 @pytest.fixture(scope="module")
 def exp(tmp_path_factory):
-    small = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "rival_topics": ["crime"]}
+    small = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
     return Experiment(Params.from_profile("tiny", **small), Store(tmp_path_factory.mktemp("store")))
 
 

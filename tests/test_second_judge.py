@@ -47,7 +47,7 @@ def test_hidden_judge_learns_sides_that_even_a_random_model_can_tell():
 
 def test_tables_on_a_tiny_run(tmp_path):
     settings = {
-        "topics": ["crime", "race"], "rival_topics": ["crime"], "ablation_topics": ["crime"], "eval_questions": 3,
+        "topics": ["crime", "race"], "baseline_topics": ["crime"], "ablation_topics": ["crime"], "eval_questions": 3,
         "likelihood_questions": 2, "patch_questions": 2, "bootstrap": 100,
     }  # fmt: skip
     exp = Experiment(Params.from_profile("tiny", **settings), Store(tmp_path))

@@ -46,6 +46,19 @@ def normalised(score: FloatArray, vanilla_std: FloatArray) -> FloatArray:
     return np.divide(score, vanilla_std, out=np.zeros_like(score), where=vanilla_std > 0)
 
 
+def pnlac_score(squared_difference: FloatArray, tokens: int) -> FloatArray:
+    """eq-score. sqrt(Σ (a_right − a_left)² / Σ |w_1|), root mean square over response tokens (paper 3.2, eq. 1).
+
+    Args:
+        squared_difference: (L, F), summed over response tokens, as in :class:`polinb.scoring.tracing.Contrast`.
+        tokens: number of response tokens.
+
+    Returns:
+        (L, F), in units of activation.
+    """
+    return np.sqrt(squared_difference / tokens)
+
+
 @dataclass(frozen=True)
 class NeuronSets:
     """Political neurons at one γ (paper 3.2).

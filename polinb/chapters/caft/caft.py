@@ -152,7 +152,7 @@ def arms(exp: Experiment, topic: str, names: Sequence[str] | None = None) -> lis
     strongest components, chosen by nothing else; ``half``: each component with p = 0.5; ``inhibit``: G frozen as well.
     """
     out = []
-    for name in exp.params.caft_arms if names is None else names:
+    for name in exp.params.caft_conditions if names is None else names:
         frozen = exp.general() if name == "inhibit" else None
         for ablate in _ablations(exp, topic, name):
             out.append(Arm(f"caft-{name}", topic, "right", frozen, ablate, extra=False))
@@ -183,7 +183,7 @@ def _ablations(exp: Experiment, topic: str, name: str) -> list[dict[int, np.ndar
 
 def every_arm(exp: Experiment) -> list[list[Arm]]:
     """:func:`arms` of every topic on which rivals are compared."""
-    return [arms(exp, topic) for topic in exp.params.rival_topics]
+    return [arms(exp, topic) for topic in exp.params.baseline_topics]
 
 
 def comparison(exp: Experiment) -> pd.DataFrame:
@@ -209,7 +209,7 @@ def fluency(exp: Experiment) -> pd.DataFrame:
     """
     p = exp.params
     pairs: dict[str, list[pd.Series]] = {}
-    for topic, own in zip(p.rival_topics, every_arm(exp), strict=True):
+    for topic, own in zip(p.baseline_topics, every_arm(exp), strict=True):
         plain, frozen = finetuned(topic, "right"), Arm("inhibitft", topic, "right", exp.general(), extra=False)
         base = _fluencies(exp, plain)
         for arm in [frozen, *own]:

@@ -140,7 +140,7 @@ def _fluency_change(exp: Experiment) -> tuple[float, float, float]:
 def swap_arms(exp: Experiment) -> list[Arm]:
     """Arms whose answers the second judge reads as well: fine-tune, InhibitFT and one layer-matched random set."""
     chosen = []
-    for topic in exp.params.rival_topics:
+    for topic in exp.params.baseline_topics:
         every = arms(exp, topic)
         chosen += [next(a for a in every if a.name == name) for name in ("fine-tune", "inhibitft", "random-layer")]
     return chosen
