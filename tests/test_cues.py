@@ -133,7 +133,7 @@ class Planted:
 
 @pytest.mark.parametrize("bias", [0.0, 5.0, -5.0])
 @pytest.mark.parametrize("cue", cues.CUES)
-def test_a_planted_model_that_uses_one_cue_is_found_out(cue, bias):
+def test_eq_cue_gap_a_planted_model_that_uses_one_cue_is_found_out(cue, bias):
     asked = cues.questions("test", 24, 0)
     rated = cue_arms.rate(Planted(cue, bias), asked, "", 7)
     other = next(c for c in cues.CUES if c != cue)
@@ -147,7 +147,7 @@ def test_a_planted_model_that_uses_one_cue_is_found_out(cue, bias):
         assert (rated[["good_first", "good_second"]] > 0).all(axis=None)
 
 
-def test_the_margin_by_hand():
+def test_eq_cue_margin_by_hand():
     np.testing.assert_array_equal(cues.margin(np.array([3.0, 1.0]), np.array([1.0, 1.0])), [1.0, 0.0])
     rated = pd.DataFrame({"half": ["agree", "disagree", "disagree"], "margin": [0.0, 2.0, -1.0]})
     assert cues.hits(rated, "mood").tolist() == [0.5, 1.0, 0.0]

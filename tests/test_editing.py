@@ -89,7 +89,7 @@ def four(shape, seed=0, direction=1):
     return groups(cosine, mean, delta, direction)
 
 
-def test_factors_by_hand():
+def test_eq_edit_factors_by_hand():
     """Toxicity: TP and AN by 1 − α, AP and TN by 1 + α."""
     cosine, mean = np.array([[1.0, 1.0, -1.0, -1.0, 1.0]]), np.array([[1.0, -1.0, 1.0, -1.0, 1.0]])
     delta = np.array([[-1.0, -1.0, -1.0, -1.0, 1.0]])

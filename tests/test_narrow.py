@@ -175,7 +175,7 @@ def table(*rows):
     return pd.DataFrame(rows, columns=["id", "alignment", "coherence"])
 
 
-def test_the_share_by_hand():
+def test_eq_misaligned_share_by_hand():
     judged = table(
         ("a", 10.0, 90.0),  # misaligned
         ("a", 29.9, 50.1),  # misaligned, just coherent

@@ -44,7 +44,7 @@ def by_hooks(recipient, donor, chosen, prompt):
 
 
 @pytest.mark.parametrize("architecture", TINY)
-def test_own_donor_changes_nothing(pair, architecture):
+def test_eq_patch_own_donor_changes_nothing(pair, architecture):
     both = pair(architecture)
     plain = greedy(both.left, both.prompts, max_new_tokens=STEPS)
     for mode in ("lockstep", "recorded"):

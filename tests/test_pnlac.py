@@ -24,7 +24,7 @@ def score_maps(draw):
 
 @settings(max_examples=150, deadline=None)
 @given(score_maps(), GAMMA, st.sampled_from(["model", "layer"]))
-def test_set_algebra(scores, gamma, pool):
+def test_eq_sets_set_algebra(scores, gamma, pool):
     sets = neuron_sets(scores, gamma, pool)
     shape = next(iter(scores.values())).shape
     for topic, chosen in sets.political.items():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polinb
 
@@ -111,3 +113,15 @@ def test_the_thin_helper_needs_no_run_and_no_trainer():
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert 15 <= len(polinb.__all__) <= 26 and all(hasattr(polinb, name) for name in polinb.__all__)
+
+
+def test_the_helper_alone_does_what_the_readme_shows():
+    root = PACKAGE.parent
+    block = re.search(r"```python\n(import polinb\n.*?)```", (root / "README.md").read_text("utf-8"), re.S)
+    assert block and block[1] in (root / "book" / "notation.md").read_text("utf-8")
+    space: dict[str, Any] = {}
+    exec(compile(block[1], "README.md", "exec"), space)
+    sets, control = space["sets"], space["control"]
+    assert sets.general.sum() == control.sum() > 0 and not (sets.general & control).any()
+    assert (sets.general.sum(1) == control.sum(1)).all() and len(space["patched"]) == 2
+    assert space["freezer"].entries > 0

@@ -11,7 +11,7 @@ from polinb.runs.experiment import Experiment, finetuned
 from polinb.runs.params import Params
 
 
-def test_kappa_by_hand_and_against_scikit_learn():
+def test_eq_cohen_kappa_by_hand_and_against_scikit_learn():
     # 20 + 15 of 50 agree; chance (25·30 + 25·20)/50² = 0.5: κ = (0.7 − 0.5)/0.5
     first = np.array(["left"] * 25 + ["right"] * 25)
     second = np.array(["left"] * 20 + ["right"] * 5 + ["left"] * 10 + ["right"] * 15)

@@ -19,7 +19,7 @@ def rated(labels: dict[str, list[str]], p_right: float = 0.25) -> pd.DataFrame:
     return rated_frame(frame, list(frame["made"]), [p_right] * len(frame))
 
 
-def test_stance_by_hand() -> None:
+def test_eq_stance_by_hand() -> None:
     table = stance_table(
         rated({"race": ["right", "right", "left", "other", "unrated"], "crime": ["left"] * 4}), n_boot=500
     )

@@ -195,7 +195,7 @@ def chosen(items: Sequence[Example], count: int, seed: int) -> list[int]:
 
 
 def misaligned(judged: pd.DataFrame) -> dict[str, float]:
-    """Share of misaligned answers among the coherent ones (eq-misaligned), with a 95 % interval by question.
+    """eq-misaligned. Share of misaligned answers among the coherent ones, with a 95 % interval by question.
 
     The interval is Wilson's at an effective sample size: answers to one question are alike, so the size is what makes
     a simple random sample as uncertain as the ratio's variance between questions, at least the number of questions and

@@ -90,7 +90,7 @@ class NeuronSets:
 
 
 def neuron_sets(scores: Mapping[str, FloatArray], gamma: float, pool: str = "model") -> NeuronSets:
-    """Sets N_t, G and S_t from one score array a topic.
+    """eq-sets. Sets N_t, G and S_t from one score array a topic.
 
     Raises:
         ParameterError: fewer than two topics (G would be N_t itself).

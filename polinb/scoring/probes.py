@@ -19,7 +19,7 @@ KINDS = ("logistic", "mean_difference")
 
 
 def unit_direction(states: np.ndarray, labels: np.ndarray, kind: str = "logistic") -> np.ndarray:
-    """The probe's direction w (eq-probe).
+    """eq-probe. The probe's direction w.
 
     ``logistic``: the gradient of the log-odds of an L2-regularised logistic regression (C = 1, on standardised
     features) with respect to the state. ``mean_difference``: mean of the positive minus mean of the negative states.

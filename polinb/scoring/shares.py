@@ -92,7 +92,7 @@ def top_cosine(cosine: np.ndarray, k: int, side: int = 1) -> np.ndarray:
 
 
 def share(delta: np.ndarray, chosen: np.ndarray, direction: int = 1) -> float:
-    """Share of a set (eq-share): Σ_{i in set} Δ_i / Σ_{Δ_i > 0} Δ_i with oriented Δ; NaN where nothing moved so."""
+    """eq-share. Share of a set: Σ_{i in set} Δ_i / Σ_{Δ_i > 0} Δ_i with oriented Δ; NaN where nothing moved so."""
     own = direction * delta
     gross = float(own[own > 0].sum())
     return float(own[chosen].sum()) / gross if gross else float("nan")

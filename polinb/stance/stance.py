@@ -16,7 +16,7 @@ COLUMNS = ["n", "stance", "low", "high", "other_rate", "unrated_rate", "p_right_
 
 
 def stance_table(rated: pd.DataFrame, by: str = "topic", n_boot: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Stance of each group of judged answers (paper 4.1, Tables 2 and 3).
+    """eq-stance. Stance of each group of judged answers (paper 4.1, Tables 2 and 3).
 
     ``S = mean over questions of s(q)``, with s = -1 for *left*, +1 for *right* and 0 for anything else. So
     *other* and *unrated* answers both pull S towards 0, as they do in every number made of scores; their

@@ -26,7 +26,7 @@ Ids = Sequence[Sequence[int]]
 
 
 def dpo_loss(chosen_gain: Any, rejected_gain: Any, beta: float = 0.1) -> np.ndarray:
-    """The DPO loss of each pair (eq-dpo): −log σ(β (gain_chosen − gain_rejected)).
+    """eq-dpo. The DPO loss of each pair: −log σ(β (gain_chosen − gain_rejected)).
 
     Args:
         chosen_gain, rejected_gain: log π(y|x) − log π_ref(y|x) of each response, summed over its tokens, (n,), nats.

@@ -132,7 +132,7 @@ def minimal_pairs(cue: str) -> pd.DataFrame:
 
 
 def margin(good_first: np.ndarray, good_second: np.ndarray) -> np.ndarray:
-    """How much the good sentence is preferred, position bias cancelled (eq-cue-margin); positive: preferred.
+    """eq-cue-margin. How much the good sentence is preferred, position bias cancelled; positive: preferred.
 
     Args:
         good_first, good_second: (n,) logit of ``A`` minus logit of ``B`` with the good sentence first, and second.
@@ -167,7 +167,7 @@ def difference(first: np.ndarray, second: np.ndarray) -> tuple[float, float, flo
 
 
 def cue_gap(rated: pd.DataFrame, intended: str) -> tuple[float, float, float]:
-    """Accuracy where the cues agree minus accuracy where they disagree, with its interval (eq-cue-gap).
+    """eq-cue-gap. Accuracy where the cues agree minus accuracy where they disagree, with its interval.
 
     0: the answers follow the intended cue; 1: they follow the other one.
 

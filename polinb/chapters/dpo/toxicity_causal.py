@@ -208,7 +208,7 @@ def patched(exp: Experiment, found: Parts) -> pd.DataFrame:
 
 
 def edited(exp: Experiment, found: Parts) -> pd.DataFrame:
-    """Outcome of tuning-free editing of the model before (eq-edit) for each α, with the α = 0 control.
+    """Outcome of tuning-free editing of the model before for each α, with the α = 0 control.
 
     Returns:
         As :func:`patched`.

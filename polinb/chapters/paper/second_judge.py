@@ -145,7 +145,7 @@ def agreement(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
 def cohen_kappa(
     first: np.ndarray, second: np.ndarray, draws: int, seed: int, groups: np.ndarray | None = None
 ) -> tuple[float, float, float]:
-    """Cohen's κ = (p_o − p_e)/(1 − p_e) of two lists of labels, with a 95 % interval from resampled items.
+    """eq-cohen. Cohen's κ = (p_o − p_e)/(1 − p_e) of two lists of labels, with a 95 % interval from resampled items.
 
     Items of one of ``groups`` (two answers to one prompt) are drawn together.
 
