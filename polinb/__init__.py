@@ -38,7 +38,7 @@ _HOME = {
     "finetune": "training.supervised",
     "Recipe": "training.supervised",
     "stance_table": "stance.stance",
-    "coupling": "stance.metrics",
+    "coupling": "stance.coupling",
 }
 __all__ = [
     "LM",
@@ -80,7 +80,7 @@ if TYPE_CHECKING:
     from polinb.scoring.pnlac import NeuronSets, neuron_sets, normalised, pnlac_score
     from polinb.scoring.probes import unit_direction
     from polinb.scoring.tracing import contrast
-    from polinb.stance.metrics import coupling
+    from polinb.stance.coupling import coupling
     from polinb.stance.stance import stance_table
     from polinb.training.supervised import Recipe, finetune
 

@@ -208,7 +208,7 @@ def _mitigation(run: RawRun) -> Again:
 
 def _drops(run: RawRun) -> Again:
     table = _titled(results.drops(run), "against")
-    return _own(table, "trained", "against", "p_no_drop", "raw_drop").bounded("drop", table, "drop")
+    return _own(table, "trained", "against", "bootstrap_share_no_drop", "raw_drop").bounded("drop", table, "drop")
 
 
 def _claims(make: Callable[[RawRun], pd.DataFrame]) -> Callable[[RawRun], Again]:

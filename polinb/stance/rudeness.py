@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from polinb.data.civility import CivilityData, CivilPair, Comments
 from polinb.data.rows import text_hash
 from polinb.errors import DataError, ModelError, ParameterError
+from polinb.resampling import share_interval
 from polinb.stance.calibration import reliability
 from polinb.stance.classifiers import folder_of, room
-from polinb.stance.metrics import bootstrap_mean
 
 Floats = NDArray[np.float64]
 
@@ -222,7 +222,7 @@ def accuracy(
     texts, rude = texts_of(pairs, words)
     p = scorer.probabilities(texts)
     hit = (p >= 0.5) == rude
-    level, low, high = bootstrap_mean(hit.reshape(-1, 2).mean(axis=1), n_boot, seed)
+    level, low, high = share_interval(hit.reshape(-1, 2).mean(axis=1), n_boot, seed)
     known = np.where(np.isnan(p), 0.5, p)
     bins = reliability(known, rude)
     return {

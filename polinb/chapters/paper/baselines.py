@@ -9,9 +9,9 @@ import pandas as pd
 
 from polinb.chapters.paper.results import ARM_TITLES, couplings
 from polinb.masking.random_sets import KINDS
+from polinb.resampling import differences
 from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
-from polinb.stance.frontier import excess, hierarchical_drop
-from polinb.stance.paired import differences
+from polinb.stance.coupling import excess, hierarchical_drop
 
 FAMILIES = {
     "fine-tune": "fine-tune",
@@ -126,7 +126,7 @@ def equal_shift(exp: Experiment, more: Sequence[Sequence[Arm]] = ()) -> pd.DataF
 
 
 def hierarchical(exp: Experiment, more: Sequence[Sequence[Arm]] = ()) -> pd.DataFrame:
-    """Drop of the noise-corrected R from each kind of arm to InhibitFT, seeds and sets resampled too.
+    """Drop of R_c² from each kind of arm to InhibitFT, seeds and sets resampled too.
 
     Returns:
         against, drop (positive: InhibitFT couples less), low, high (topics, seeds and questions resampled),
