@@ -11,8 +11,7 @@ import torch
 from test_memory import CARD, LLAMA_8B, params
 
 from polinb.errors import ParameterError
-from polinb.models import generation as generate
-from polinb.models import turns
+from polinb.models import generation, turns
 from polinb.runs import memory
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import Experiment
@@ -96,7 +95,7 @@ def seats(monkeypatch):
     monkeypatch.setattr("polinb.runs.experiment.turns", card)
     monkeypatch.setattr(memory, "check", lambda _params, stage, **_: memory.Estimate(stage, {}, 2))
     monkeypatch.setattr(neurons, "envoys", seated("neurons", neurons.envoys))
-    monkeypatch.setattr(generate, "greedy", seated("answers", generate.greedy))
+    monkeypatch.setattr(generation, "generate", seated("answers", generation.generate))
     return SimpleNamespace(there=there, most=most)
 
 

@@ -388,7 +388,7 @@ class Experiment:
         self, topic: str, left: LM, right: LM, bring: Bring = everywhere
     ) -> tuple[list[list[int]], list[list[int]], list[str]]:
         """Prompts, responses w_1 to read the two models on, and whose response each is (**P** response_source)."""
-        from polinb.models.generation import greedy
+        from polinb.models.generation import generate
         from polinb.models.tokens import fit, prompt_ids, response_ids
 
         p = self.params
@@ -404,7 +404,7 @@ class Experiment:
                 made = [response_ids(self.lm, pair.response(source), end=False)[: p.localise_tokens] for pair in pairs]
             else:
                 bring(models[source])
-                made = greedy(models[source], asked, max_new_tokens=p.localise_tokens, batch=p.eval_batch)
+                made = generate(models[source], asked, max_new_tokens=p.localise_tokens, batch=p.eval_batch)
             fitted = [fit(a, m, p.max_tokens) for a, m in zip(asked, made, strict=True)]
             prompts += [f[0] for f in fitted]
             responses += [f[1] for f in fitted]
@@ -507,13 +507,13 @@ class Experiment:
         return self.store.get("answers", inputs, make)
 
     def _answer(self, lm: LM, asked: pd.DataFrame) -> pd.DataFrame:
-        from polinb.models.generation import decode, greedy, log_likelihood
+        from polinb.models.generation import decode, generate, log_likelihood
         from polinb.models.tokens import prompt_ids
 
         p = self.params
         prompts = [prompt_ids(lm, text, p.system_prompt) for text in asked["prompt"]]
         limit: dict[str, Any] = {"max_new_tokens": p.eval_tokens, "batch": p.eval_batch}
-        made = greedy(lm, prompts, **limit, label=f"{lm.name} answers")
+        made = generate(lm, prompts, **limit, label=f"{lm.name} answers")
         out = asked[["topic", "id", "prompt"]].copy()
         out["response"] = [decode(lm, ids) for ids in made]
         out["n_tokens"] = [len(ids) for ids in made]

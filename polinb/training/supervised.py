@@ -18,6 +18,7 @@ import numpy as np
 from polinb.errors import ParameterError, TrainingError
 from polinb.masking.ablation import ablated
 from polinb.masking.freezing import Freezer, check_frozen, frozen_slices
+from polinb.training.environment import alone
 from polinb.training.trainer import make_trainer
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def finetune(
     if not 0 < stop <= 1:
         raise ParameterError("stop", stop, "a share of the steps, above 0 and at most 1")
     rows = training_rows(prompts, responses)
-    with _own_copy(base, recipe) as model:
+    with alone(), _own_copy(base, recipe) as model:
         return _finetune(model, base, Dataset.from_list(rows), recipe, frozen, freeze, ablate, stop, label)
 
 
