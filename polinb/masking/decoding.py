@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from polinb.models.loading import LM
 
-# (layer, own activations (B, T, k_l), the source's (B, T, k_l) or None) → what is written, broadcastable to (B, T, k_l).
+# (layer, own activations (B, T, k_l), the source's or None) → what is written, broadcastable to (B, T, k_l).
 Change = Callable[[int, Any, Any], Any]
 # What the model reads next → for the change, L tensors (B, T, k_l).
 Source = Callable[[Batch], "Sequence[torch.Tensor]"]
@@ -104,12 +104,9 @@ class Reader:
         import torch
 
         root = self.root
-        rows = enumerate(zip(self.downs, self.where, given or [None] * len(self.downs), strict=True))
-        layers = [
-            (layer, down, index, None if value is None else value[:, start:])
-            for layer, (down, index, value) in rows
-            if len(index)
-        ]
+        brought: list[Any] = [value[:, start:] for value in given] if given else [None] * len(self.downs)
+        rows = enumerate(zip(self.downs, self.where, brought, strict=True))
+        layers = [(layer, down, index, value) for layer, (down, index, value) in rows if len(index)]
         inputs = {**chunk.inputs, "past_key_values": self.cache}
         with torch.no_grad(), root.trace(**inputs, use_cache=True, logits_to_keep=keep):
             for layer, down, index, value in layers:

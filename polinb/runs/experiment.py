@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.data.loading import StanceData, load_data
-from polinb.data.prompts import answer_prompt, statement_prompt
+from polinb.data.prompts import answer_prompt, neutral, statement_prompt
 from polinb.data.statements import StatementSet, load_statements
 from polinb.errors import ModelError, TrainingError
 from polinb.masking.random_sets import random_set
@@ -429,13 +429,41 @@ class Experiment:
         )
 
     def scale(self) -> np.ndarray:
-        """Plain activation scale (L, F): root mean square of vanilla activations over all topics' texts."""
+        """Plain activation scale (L, F): root mean square of vanilla activations on the texts that PNLAC read."""
         sums = [self.score_sums(topic) for topic in self.params.topics]
         return np.sqrt(sum(s.vanilla_squared for s in sums) / sum(s.tokens for s in sums))
 
     def scale_set(self, gamma: float | None = None) -> np.ndarray:
         """The top γ % neurons by plain activation scale alone."""
         return top_share(self.scale(), self.params.gamma if gamma is None else gamma, self.params.pool)
+
+    def neutral(self) -> Artifact:
+        """Arrays of ``rms``: ``scale`` (L, F), root mean square of vanilla activations on everyday answers."""
+        texts = neutral()
+        told = {"texts": key_of({"texts": texts}), "max_tokens": self.params.max_tokens}
+        inputs = {"model": self.identity, **told, "code": 1}
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            from safetensors.numpy import save_file
+
+            from polinb.models.tokens import fit, prompt_ids, response_ids
+            from polinb.scoring.tracing import activation_scale
+
+            p, lm = self.params, self.lm
+            read = [
+                fit(prompt_ids(lm, asked, p.system_prompt), response_ids(lm, said, end=False), p.max_tokens)
+                for asked, said in texts
+            ]
+            scale = activation_scale(lm, [r[0] for r in read], [r[1] for r in read])
+            save_file({"scale": scale}, folder / "rms.safetensors")
+            return {"texts": len(texts)}
+
+        return self.store.get("neutral-scale", inputs, make)
+
+    def neutral_set(self, gamma: float | None = None) -> np.ndarray | None:
+        """The top γ % neurons by activation scale on neutral texts; None where a kept run did not measure it."""
+        scale = self.neutral().arrays("rms")["scale"]
+        return top_share(scale, self.params.gamma if gamma is None else gamma, self.params.pool)
 
     # --- answers and stances
 

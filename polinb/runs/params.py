@@ -20,7 +20,7 @@ from polinb.secrets import refuse
 
 PROFILES = ("tiny", "quick", "full", "paper")
 TopicName = Literal["crime", "race", "economy", "immigration", "gender", "science"]
-Control = Literal["uniform", "layer", "score", "heldout"]
+Control = Literal["uniform", "layer", "next_highest", "heldout"]
 CaftArm = Literal["pca", "sae", "random", "top", "half", "inhibit"]
 
 
@@ -126,7 +126,7 @@ class Params(BaseModel):
         description="Weights frozen for a neuron: its gate, up and down slices, or one side"
     )
     controls: list[Control] = Field(
-        description="Frozen beside G: random sets uniform, layer, score (as loud); heldout: G without the topic"
+        description="Frozen beside G: random sets uniform, layer, next_highest (scale); heldout: G without the topic"
     )
     control_seeds: int = Field(ge=1, le=100, description="Random sets a control")
     # gamma ablation
