@@ -17,7 +17,7 @@ _HOME = {
     "LM": "models.loading",
     "prompt_ids": "models.tokens",
     "response_ids": "models.tokens",
-    "greedy": "models.generation",
+    "generate": "models.generation",
     "log_likelihood": "models.generation",
     # which neurons and directions
     "contrast": "scoring.tracing",
@@ -53,7 +53,7 @@ __all__ = [
     "edited_answers",
     "finetune",
     "frozen_slices",
-    "greedy",
+    "generate",
     "load",
     "log_likelihood",
     "neuron_sets",
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from polinb.masking.freezing import Freezer, frozen_slices
     from polinb.masking.patching import patched_answers
     from polinb.masking.random_sets import random_set
-    from polinb.models.generation import greedy, log_likelihood
+    from polinb.models.generation import generate, log_likelihood
     from polinb.models.loading import LM, load
     from polinb.models.tokens import prompt_ids, response_ids
     from polinb.scoring.decompose import decompose

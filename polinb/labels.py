@@ -14,6 +14,7 @@ HEADERS = {
     "ideoinst_cola": "IDEOINST, CoLA",
     "ideoinst_mnli": "IDEOINST, MNLI",
     "in_raw_g": "share in raw G",
+    "in_neutral_top": "share among the loudest on neutral texts",
     "in_scale_top": "share among the loudest",
     "kappa": "κ",
     "kappa_corrected": "κ, noise-corrected",
@@ -46,6 +47,23 @@ METRICS = {
     "mnli": "MNLI",
 }
 SETS = {"political_compass": "Political Compass", "idrlabs_ideologies": "IDRlabs ideologies"}
+
+
+# What kept reference results still say, and what it is called now.
+_BEFORE = {
+    "random-score": "random-next_highest",
+    "the loudest neurons outside G": "the neurons with the highest activation outside G",
+    "loudest outside G": "next highest outside G",
+    "that are loudest in any text": "with the highest activation on the same texts",
+    "random sets, score-matched": "the neurons with the highest activation outside G",
+}
+
+
+def current(text: str) -> str:
+    """A text of kept results with the names of today."""
+    for before, now in _BEFORE.items():
+        text = text.replace(before, now)
+    return text
 
 
 def header(column: str) -> str:

@@ -49,10 +49,12 @@ def main():
         n = 2 * READ_BATCH
         contrast(*others, lm, texts(n, PROMPT_TOKENS), texts(n, params.localise_tokens))
     else:
-        from polinb.models.generation import greedy
+        from polinb.models.generation import generate
         from polinb.runs.memory import PROMPT_TOKENS
 
-        greedy(lm, texts(params.eval_batch, PROMPT_TOKENS), max_new_tokens=params.eval_tokens, batch=params.eval_batch)
+        generate(
+            lm, texts(params.eval_batch, PROMPT_TOKENS), max_new_tokens=params.eval_tokens, batch=params.eval_batch
+        )
     print(json.dumps({"peak": peak(), "start": start}))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from polinb.errors import ParameterError
 from polinb.masking.patching import patched_answers
-from polinb.models.generation import greedy, log_likelihood
+from polinb.models.generation import generate, log_likelihood
 from polinb.models.loading import LM, spread
 from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
@@ -39,8 +39,8 @@ def test_a_block_on_disk_changes_no_number(pair, tmp_path):
             for each in (ours, far)
         ]
         assert answers[0] == answers[1], mode
-    plain = greedy(ours["left"], both.prompts, max_new_tokens=8)
-    assert plain == greedy(far["left"], both.prompts, max_new_tokens=8)
+    plain = generate(ours["left"], both.prompts, max_new_tokens=8)
+    assert plain == generate(far["left"], both.prompts, max_new_tokens=8)
     np.testing.assert_array_equal(
         log_likelihood(ours["left"], both.prompts, both.responses),
         log_likelihood(far["left"], both.prompts, both.responses),

@@ -1,87 +1,21 @@
-"""Tuning-free editing against hooks that recompute everything; the tables of the causal checks against hand counts."""
+"""Factors of tuning-free editing (the loop: test_decoding); the tables of the causal checks against hand counts."""
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from polinb.chapters.dpo import causal
 from polinb.errors import DataError, ParameterError
 from polinb.masking.editing import edit_factors, edited_answers
 from polinb.masking.patching import patched_answers
-from polinb.models.architectures import down_modules
-from polinb.models.generation import cut, decode, greedy, log_likelihood, stop_ids
-from polinb.models.tiny import TINY
+from polinb.models.generation import decode, generate, log_likelihood
 from polinb.scoring.shares import Group, groups
-
-STEPS = 8
-
-
-def by_hooks(lm, chosen, factors, means, mode, where, prompt):
-    """One answer: no cache, no batch, no nnsight; every step reads the whole text anew."""
-    ids = list(prompt)
-    start = 0 if where == "all" else len(prompt) - 1
-
-    def edit(layer):
-        mask, factor = torch.from_numpy(chosen[layer]), torch.from_numpy(factors[layer]).float()
-        mean = torch.from_numpy(means[layer]).float()
-
-        def hook(module, args):
-            x = args[0].clone()
-            new = x[:, start:] * factor if mode == "scale" else (mean * factor).expand_as(x[:, start:])
-            x[:, start:] = torch.where(mask, new, x[:, start:])
-            return (x,)
-
-        return hook
-
-    taps = [m.register_forward_pre_hook(edit(k)) for k, m in enumerate(down_modules(lm.model))]
-    with torch.no_grad():
-        for _ in range(STEPS):
-            ids.append(int(lm.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
-    for tap in taps:
-        tap.remove()
-    return cut(ids[len(prompt) :], stop_ids(lm))
 
 
 def settings(lm, seed=3):
     rng = np.random.default_rng(seed)
     shape = (lm.layers, lm.width)
     return rng.random(shape) < 0.5, rng.uniform(0.2, 2.0, shape), rng.normal(size=shape)
-
-
-@pytest.mark.parametrize("architecture", TINY)
-def test_scaling_by_one_changes_no_token(pair, architecture):
-    both = pair(architecture)
-    chosen, factors, _ = settings(both.left)
-    plain = greedy(both.left, both.prompts, max_new_tokens=STEPS)
-    for where in ("answer", "all"):
-        got = edited_answers(
-            both.left, chosen, np.ones_like(factors), both.prompts, max_new_tokens=STEPS, mode="scale", where=where
-        )
-        assert got == plain
-
-
-@pytest.mark.parametrize("architecture", TINY)
-@pytest.mark.parametrize("mode", ["mean", "scale"])
-def test_edits_equal_hooks(pair, architecture, mode):
-    both = pair(architecture)
-    chosen, factors, means = settings(both.left)
-    plain = greedy(both.left, both.prompts, max_new_tokens=STEPS)
-    for where, batch in (("answer", 4), ("all", 3)):
-        expected = [by_hooks(both.left, chosen, factors, means, mode, where, p) for p in both.prompts]
-        got = edited_answers(
-            both.left, chosen, factors, both.prompts,
-            max_new_tokens=STEPS, mode=mode, means=means, where=where, batch=batch,
-        )  # fmt: skip
-        assert got == expected and expected != plain
-
-
-def test_the_edited_model_is_as_before(pair):
-    both = pair("llama")
-    chosen, factors, means = settings(both.left)
-    plain = greedy(both.left, both.prompts, max_new_tokens=STEPS)
-    edited_answers(both.left, chosen, factors, both.prompts, max_new_tokens=2, means=means)
-    assert greedy(both.left, both.prompts, max_new_tokens=STEPS) == plain
 
 
 def four(shape, seed=0, direction=1):
@@ -162,8 +96,8 @@ def test_causal_answers_are_those_of_patching(pair):
     got = causal.causal_answers(both.left, both.right, sets, questions(both), tokens=6)
     assert list(got["set"].unique()) == ["before", "after", "some", "every neuron"]
     expected = {
-        "before": greedy(both.left, both.prompts, max_new_tokens=6),
-        "after": greedy(both.right, both.prompts, max_new_tokens=6),
+        "before": generate(both.left, both.prompts, max_new_tokens=6),
+        "after": generate(both.right, both.prompts, max_new_tokens=6),
         "some": patched_answers(both.left, both.right, chosen, both.prompts, max_new_tokens=6),
     }
     for name, answers in expected.items():

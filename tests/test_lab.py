@@ -27,11 +27,7 @@ from polinb.lab.run import Listener, Session
 from polinb.lab.server import command, environment
 from polinb.lab.sets import neurons, parse, written
 from polinb.lab.worker import Worker
-from polinb.masking.editing import edited_answers
-from polinb.masking.patching import patched_answers
-from polinb.models.architectures import down_modules
-from polinb.models.generation import cut, greedy, log_likelihood, stop_ids
-from polinb.models.tiny import TINY
+from polinb.models.generation import generate, log_likelihood
 from polinb.models.tokens import prompt_ids
 from polinb.progress import bar, heard
 from polinb.runs.artifacts import Store
@@ -49,102 +45,7 @@ def answers(both, change=NOTHING, donor=None, **options):
     return [list(stream(both.left, prompt, change, donor, **options)) for prompt in both.prompts]
 
 
-def by_hooks(lm, prompt, change):
-    """One answer without nnsight and without a cache; ``change`` maps (layer, activation) to what is passed on."""
-    ids = list(prompt)
-    taps = [
-        m.register_forward_pre_hook(lambda _, args, k=k: (change(k, args[0]),))
-        for k, m in enumerate(down_modules(lm.model))
-    ]
-    try:
-        for _ in range(STEPS):
-            with torch.no_grad():
-                ids.append(int(lm.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
-    finally:
-        for tap in taps:
-            tap.remove()
-    return cut(ids[len(prompt) :], stop_ids(lm))
-
-
 # --- the engine
-
-
-@pytest.mark.parametrize("architecture", TINY)
-def test_no_intervention_is_plain_greedy(pair, architecture):
-    both = pair(architecture)
-    plain = greedy(both.left, both.prompts, max_new_tokens=STEPS)
-    chosen = some(both.left)
-    assert answers(both) == plain
-    assert answers(both, Intervention("none", chosen)) == plain
-    assert answers(both, Intervention("scale", chosen, 1.0)) == plain
-    assert answers(both, Intervention("patch", chosen, 1.0), both.left) == plain
-    assert answers(both, Intervention("patch", chosen, 0.0), both.right) == plain
-    assert answers(both, Intervention("ablate", chosen & False)) == plain
-
-
-@pytest.mark.parametrize("architecture", TINY)
-def test_ablation_equals_hooks(pair, architecture):
-    both = pair(architecture)
-    chosen = some(both.left)
-    masks = torch.from_numpy(chosen)
-    got = answers(both, Intervention("ablate", chosen))
-    assert got == [by_hooks(both.left, p, lambda k, a: a.masked_fill(masks[k], 0.0)) for p in both.prompts]
-    assert got == answers(both, Intervention("scale", chosen, 0.0))
-    assert got != answers(both), "ablating two fifths of all neurons changes something"
-
-
-@pytest.mark.parametrize("strength", [-1.0, 0.5, 3.0])
-def test_scaling_equals_tuning_free_editing(pair, strength):
-    both = pair("llama")
-    chosen = some(both.left)
-    factors = np.where(chosen, strength, 1.0)
-    expected = edited_answers(both.left, chosen, factors, both.prompts, max_new_tokens=STEPS, mode="scale", where="all")
-    assert answers(both, Intervention("scale", chosen, strength)) == expected
-
-
-@pytest.mark.parametrize("architecture", TINY)
-def test_full_patch_equals_lockstep(pair, architecture):
-    both = pair(architecture)
-    chosen = some(both.left)
-    expected = patched_answers(both.left, both.right, chosen, both.prompts, max_new_tokens=STEPS)
-    assert answers(both, Intervention("patch", chosen, 1.0), both.right) == expected
-
-
-def test_half_a_patch_lies_between(pair):
-    """Against hooks: the donor reads the whole text each time, own and donor activations are mixed half and half."""
-    both = pair("gpt2")
-    chosen, prompt = some(both.left), both.prompts[0]
-    masks, ids = torch.from_numpy(chosen), list(prompt)
-    for _ in range(STEPS):
-        seen = {}
-        taps = [
-            m.register_forward_pre_hook(lambda _, args, k=k, seen=seen: seen.update({k: args[0]}))
-            for k, m in enumerate(down_modules(both.right.model))
-        ]
-        with torch.no_grad():
-            both.right.model(input_ids=torch.tensor([ids]))
-        for tap in taps:
-            tap.remove()
-        taps = [
-            m.register_forward_pre_hook(
-                lambda _, args, k=k, seen=seen: (torch.where(masks[k], (args[0] + seen[k]) / 2, args[0]),)
-            )
-            for k, m in enumerate(down_modules(both.left.model))
-        ]
-        with torch.no_grad():
-            ids.append(int(both.left.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
-        for tap in taps:
-            tap.remove()
-    got = list(stream(both.left, prompt, Intervention("patch", chosen, 0.5), both.right, max_new_tokens=STEPS))
-    assert got == cut(ids[len(prompt) :], stop_ids(both.left))
-
-
-def test_stops_within_one_token(pair):
-    both, stop = pair("llama"), threading.Event()
-    made = stream(both.left, both.prompts[0], max_new_tokens=50, stop=stop)
-    first = [next(made), next(made)]
-    stop.set()
-    assert len(first) == 2 and list(made) == []
 
 
 def test_sampling_follows_its_seed_alone(pair):
@@ -298,7 +199,7 @@ def test_a_run_gives_what_the_engine_gives(session, kind, strength):
     prompt = prompt_ids(exp.lm, "Should taxes be raised?", exp.params.system_prompt)
     change = Intervention(kind, exp.general(50.0), strength)
     donor = exp.load_variant("race", "left")
-    assert result.answers["vanilla"].ids == greedy(exp.lm, [prompt], max_new_tokens=STEPS)[0]
+    assert result.answers["vanilla"].ids == generate(exp.lm, [prompt], max_new_tokens=STEPS)[0]
     expected = list(stream(exp.lm, prompt, change, donor, max_new_tokens=STEPS))
     assert result.answers["intervened"].ids == expected
     assert kind == "patch" or expected != result.answers["vanilla"].ids

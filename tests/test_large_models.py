@@ -9,7 +9,7 @@ import torch
 
 from polinb.errors import ParameterError
 from polinb.masking.freezing import frozen_slices
-from polinb.models.generation import greedy, log_likelihood
+from polinb.models.generation import generate, log_likelihood
 from polinb.models.loading import LM, load
 from polinb.models.tokens import response_ids
 from polinb.runs.params import Params
@@ -131,7 +131,7 @@ def test_half_precision_reads_answers_and_scores(task):
     assert (
         np.corrcoef(np.sqrt(exact.squared_difference).ravel(), np.sqrt(rough.squared_difference).ravel())[0, 1] > 0.99
     )
-    assert all(greedy(left, prompts, max_new_tokens=4))
+    assert all(generate(left, prompts, max_new_tokens=4))
     np.testing.assert_allclose(
         log_likelihood(left, prompts, responses), log_likelihood(both.left, prompts, responses), rtol=0.02
     )

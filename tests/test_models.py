@@ -164,10 +164,10 @@ def test_the_embedded_model_writes_english():
         embedded.find_gguf()
     except ModelError:
         pytest.skip("the wheel with the embedded model is not installed here")
-    from polinb.models.generation import decode, greedy
+    from polinb.models.generation import decode, generate
     from polinb.models.tokens import prompt_ids
 
     lm = load(EMBEDDED)
     assert (lm.layers, lm.width, lm.model.config.hidden_size) == (30, 1536, 576)
-    answer = decode(lm, greedy(lm, [prompt_ids(lm, "What is the capital of France?")], max_new_tokens=12)[0])
+    answer = decode(lm, generate(lm, [prompt_ids(lm, "What is the capital of France?")], max_new_tokens=12)[0])
     assert "Paris" in answer

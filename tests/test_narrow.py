@@ -14,7 +14,7 @@ from polinb.chapters.caft import narrow_arms, narrow_tables
 from polinb.data import narrow
 from polinb.errors import DataError, JudgeError, ParameterError
 from polinb.masking.ablation import check_directions
-from polinb.models.sampling import sampled
+from polinb.models.generation import generate
 from polinb.resampling import wilson
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import Experiment
@@ -366,7 +366,7 @@ def test_samples_follow_the_models_own_distribution(pair):
     with torch.no_grad():
         logits = lm.model(torch.tensor([prompt])).logits[0, -1].double()
     p = torch.softmax(logits, -1).numpy()
-    made = sampled(lm, [prompt] * 3000, max_new_tokens=1, seed=0, batch=500)
+    made = generate(lm, [prompt] * 3000, temperature=1.0, max_new_tokens=1, seed=0, batch=500)
     tokens = np.array([ids[0] if ids else lm.tokenizer.eos_token_id for ids in made])
     top = np.argsort(-p)[:20]  # the rest in one bin
     seen = np.array([*(np.sum(tokens == t) for t in top), np.sum(~np.isin(tokens, top))])
@@ -378,10 +378,10 @@ def test_sampling_is_seeded_and_leaves_the_generator_alone(pair):
 
     both = pair("llama")
     before = torch.random.get_rng_state()
-    one = sampled(both.left, both.prompts, max_new_tokens=6, seed=1)
+    one = generate(both.left, both.prompts, temperature=1.0, max_new_tokens=6, seed=1)
     assert torch.equal(before, torch.random.get_rng_state())
-    assert one == sampled(both.left, both.prompts, max_new_tokens=6, seed=1)
-    assert one != sampled(both.left, both.prompts, max_new_tokens=6, seed=2)
+    assert one == generate(both.left, both.prompts, temperature=1.0, max_new_tokens=6, seed=1)
+    assert one != generate(both.left, both.prompts, temperature=1.0, max_new_tokens=6, seed=2)
 
 
 # --- the stages

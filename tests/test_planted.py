@@ -18,7 +18,7 @@ from polinb.chapters.planted.truth_tuned import train
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import ParameterError
 from polinb.masking.patching import patched_answers
-from polinb.models.generation import greedy
+from polinb.models.generation import generate
 from polinb.scoring import planted_weights
 from polinb.scoring.localisation import attribution, floored, general_score, precision_recall, rates, roc, scores
 from polinb.scoring.planted import Design, build, direction
@@ -95,7 +95,9 @@ def asked(model, count, split="evaluate"):
 
 
 def answers(model, lm, count=20):
-    return {t: stance(model, greedy(lm, ids, max_new_tokens=STEPS, batch=99)) for t, ids in asked(model, count).items()}
+    return {
+        t: stance(model, generate(lm, ids, max_new_tokens=STEPS, batch=99)) for t, ids in asked(model, count).items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +124,11 @@ def test_numpy_and_llama_agree(hard):
             np.testing.assert_allclose(got, forward(w, ids)[2], atol=2e-4)
     some = [p for ids in asked(hard, 2).values() for p in ids]
     w = weights_of(hard.lm)
-    assert greedy(hard.lm, some, max_new_tokens=STEPS) == [write(w, p) for p in some]
+    assert generate(hard.lm, some, max_new_tokens=STEPS) == [write(w, p) for p in some]
 
 
 def test_answers_are_six_words_and_the_vanilla_model_is_neutral(hard):
-    told = greedy(hard.lm, [p for ids in asked(hard, 40).values() for p in ids], max_new_tokens=STEPS, batch=240)
+    told = generate(hard.lm, [p for ids in asked(hard, 40).values() for p in ids], max_new_tokens=STEPS, batch=240)
     left, right = (answer_ids(hard, side, end=False) for side in LEANINGS)
     slots = list(zip(left, right, strict=True))
     assert all(len(ids) == 6 and all(i in slot for i, slot in zip(ids, slots, strict=True)) for ids in told)
@@ -358,7 +360,7 @@ def test_patching_g_moves_every_topic_exactly_as_expected(last):
         donor, alone = variant(last, "crime", "right"), variant(last, "crime", "right", chosen)
         for topic, ids in asked(last, 20).items():
             got = patched_answers(last.lm, donor, chosen, ids, max_new_tokens=STEPS)
-            assert got == greedy(alone, ids, max_new_tokens=STEPS)
+            assert got == generate(alone, ids, max_new_tokens=STEPS)
             shift = (stance(last, got) - plain[topic]).mean()
             assert shift > 0.2 if name == "G" or topic == "crime" else shift == 0
     # And against numpy, for a few prompts, token for token.
@@ -375,7 +377,7 @@ def test_patching_oneself_changes_nothing(hard):
     everything = np.ones_like(hard.general)
     for mode in ("lockstep", "recorded"):
         got = patched_answers(hard.lm, hard.lm, everything, ids, max_new_tokens=STEPS, mode=mode)
-        assert got == greedy(hard.lm, ids, max_new_tokens=STEPS)
+        assert got == generate(hard.lm, ids, max_new_tokens=STEPS)
 
 
 def test_expected_shift_from_weights_alone(last):

@@ -105,7 +105,7 @@ def test_scale_matched_controls_are_as_loud():
     chosen = np.zeros_like(scale, bool)
     loud = np.argsort(-scale.ravel())
     chosen.ravel()[loud[100:600:2]] = True  # loud neurons with equally loud neighbours left outside
-    matched = random_set("score", chosen, scale, 1)
+    matched = random_set("next_highest", chosen, scale, 1)
     uniform = random_set("uniform", chosen, scale, 1)
     gap = abs(np.log(scale[matched]).mean() - np.log(scale[chosen]).mean())
     assert gap < 0.05 < abs(np.log(scale[uniform]).mean() - np.log(scale[chosen]).mean())

@@ -133,10 +133,10 @@ def test_pnlac():
 
 def test_distribution():
     wide = pd.DataFrame({"percent": [2.0, 3.0], "paper": [4.35, 0.65]})
-    last = {"general": 0.9, "topic-specific": 0.8, "loudest": 0.95}
+    last = {"general": 0.9, "topic-specific": 0.8, "loudest": 0.95, "neutral": 0.9}
     found = answers.distribution(last, 1 / 3, wide)
     assert found.first.startswith("Mostly in") and "says little" in found.rest and "4.35 %" in found.rest
-    found = answers.distribution(last | {"general": 0.2, "loudest": 0.1}, 1 / 3, wide)
+    found = answers.distribution(last | {"general": 0.2, "loudest": 0.1, "neutral": 0.1}, 1 / 3, wide)
     assert found.first.startswith("Not mainly") and "does not explain the place" in found.rest
     assert answers.distribution(last | {"general": NAN}, 1 / 3, wide).first.startswith("No neuron is general")
 
@@ -157,10 +157,10 @@ def test_patching(kind):
         [row("shift", EFFECTS[kind], set="G", neurons=957), row("shift", ABOVE, set="donor itself", neurons=0)]
     )
     own = pd.DataFrame([row("shift", AROUND, trained="race", topic="race")])
-    beats = {"layer": ABOVE, "score": ABOVE}
+    beats = {"layer": ABOVE, "next_highest": ABOVE}
     found = opened(answers_interventions.patching(summary, beats, own), starts[kind], kind)
     assert "clear of both controls" in found.rest and "not clear" not in found.rest and "0 of 1" in found.rest
-    assert "not clear of both" in answers_interventions.patching(summary, beats | {"score": AROUND}, own).rest
+    assert "not clear of both" in answers_interventions.patching(summary, beats | {"next_highest": AROUND}, own).rest
 
 
 @pytest.mark.parametrize("kind", KINDS)

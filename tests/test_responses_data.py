@@ -102,7 +102,7 @@ def test_columns_are_the_arms_of_the_earlier_chapters(exp, cols):
     ("controls", "name"),
     [
         (["uniform", "layer", "score"], "random-layer"),
-        (["uniform", "score"], "random-score"),
+        (["uniform", "next_highest"], "random-next_highest"),
         (["uniform", "heldout"], "random-uniform"),
         (["heldout"], None),
         ([], None),

@@ -78,7 +78,7 @@ def test_arms_cover_every_control(exp):
     names = [rivals.kind(a.name) for a in rivals.arms(exp, "crime")]
     assert {n: names.count(n) for n in dict.fromkeys(names)} == {
         "fine-tune": 2, "inhibitft": 2, "inhibitft-heldout": 1, "random-uniform": 2, "random-layer": 2,
-        "random-score": 2, "early-stop": 1, "lower-rate": 1, "interpolated": 1,
+        "random-next_highest": 2, "early-stop": 1, "lower-rate": 1, "interpolated": 1,
     }  # fmt: skip
     sets = [a.frozen for a in rivals.arms(exp, "crime") if a.name == "random-layer"]
     assert not np.array_equal(*sets), "seeds give different sets"
@@ -105,7 +105,7 @@ def test_tables(exp):
     equal = rivals.equal_shift(exp)
     assert list(equal["arm"]) == [
         "fine-tune, other seeds", "InhibitFT (G)", "InhibitFT (G without the topic)", "random, uniform",
-        "random, layer-matched", "random, loudest outside G",
+        "random, layer-matched", "random, next highest outside G",
     ]  # fmt: skip
     assert (equal["low"] <= equal["high"]).all()
     np.testing.assert_allclose(equal["excess"], equal["r"] - equal["r_weak"], atol=1e-9)

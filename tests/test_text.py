@@ -1,5 +1,7 @@
 """Token ids, batches, greedy answers and likelihoods against plain one-by-one computation."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polinb.errors import ParameterError
-from polinb.models.generation import cut, decode, greedy, log_likelihood, stop_ids
+from polinb.masking.decoding import changed_answers, scale
+from polinb.models.generation import cut, decode, generate, log_likelihood, stop_ids
 from polinb.models.loading import load
 from polinb.models.tiny import TINY
 from polinb.models.tokens import batches, end_ids, fit, prompt_ids, response_ids
@@ -81,26 +84,59 @@ def test_greedy_in_any_batch_equals_one_by_one(pair, architecture):
                 ids.append(int(lm.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
         expected.append(cut(ids[len(prompt) :], stop_ids(lm)))
     for batch in (1, 3, 16):
-        assert greedy(lm, both.prompts, max_new_tokens=8, batch=batch) == expected
+        assert generate(lm, both.prompts, max_new_tokens=8, batch=batch) == expected
 
 
-def test_greedy_ignores_the_models_own_sampling_settings(pair):
+LEAKS = {
+    "do_sample": True, "temperature": 5.0, "top_k": 3, "top_p": 0.5, "min_p": 0.4, "typical_p": 0.5, "top_h": 0.5,
+    "epsilon_cutoff": 0.1, "eta_cutoff": 0.1, "penalty_alpha": 0.6, "num_beams": 3, "num_beam_groups": 2,
+    "repetition_penalty": 3.0, "encoder_repetition_penalty": 3.0, "no_repeat_ngram_size": 1,
+    "encoder_no_repeat_ngram_size": 1, "length_penalty": 5.0, "exponential_decay_length_penalty": (0, 3.0),
+    "early_stopping": True, "diversity_penalty": 1.0, "renormalize_logits": True, "remove_invalid_values": True,
+    "bad_words_ids": "own", "suppress_tokens": "own", "begin_suppress_tokens": "own", "sequence_bias": "own",
+    "forced_bos_token_id": 7, "forced_eos_token_id": 7, "decoder_start_token_id": 7, "eos_token_id": "own",
+    "max_length": 3, "min_length": 60, "min_new_tokens": 8, "max_time": 1e-9, "stop_strings": ["e", "a"],
+    "num_return_sequences": 2, "guidance_scale": 3.0, "token_healing": True, "prompt_lookup_num_tokens": 2,
+    "use_cache": False, "cache_implementation": "static", "cache_config": {"backend": "quanto"},
+    "return_dict_in_generate": True, "output_scores": True, "output_logits": True, "output_hidden_states": True,
+    "watermarking_config": {"bias": 9.0}, "low_memory": True, "is_assistant": True, "prefill_chunk_size": 2,
+    "max_cache_len": 4,
+}  # fmt: skip
+
+
+def test_a_models_generation_settings_reach_no_answer(pair):
+    """Greedy stays what the lock-step loop writes with nobody patched, whatever stands in the model's settings."""
     both = pair("llama")
-    plain = greedy(both.left, both.prompts, max_new_tokens=8)
-    settings = both.left.model.generation_config
-    settings.do_sample, settings.temperature, settings.repetition_penalty, settings.top_p = True, 5.0, 3.0, 0.5
-    assert greedy(both.left, both.prompts, max_new_tokens=8) == plain
+    lm = both.left
+    nobody = np.zeros((lm.layers, lm.width), bool)
+    plain = changed_answers(lm, both.prompts, nobody, scale(1.0), max_new_tokens=6)
+    drawn = generate(lm, both.prompts, temperature=1.0, max_new_tokens=6, seed=1)
+    first = sorted({ids[0] for ids in plain})
+    own = {
+        "bad_words_ids": [[token] for token in first],
+        "sequence_bias": [[[token], -100.0] for token in first],
+        "eos_token_id": [ids[2] for ids in plain],
+    }
+    clean = lm.model.generation_config
+    for name, value in {**LEAKS, "all": None}.items():
+        planted = copy.deepcopy(clean)
+        for key, each in ({name: value} if name != "all" else LEAKS).items():
+            setattr(planted, key, own.get(key, first) if each == "own" else each)
+        lm.model.generation_config = planted
+        assert generate(lm, both.prompts, max_new_tokens=6) == plain, name
+        assert generate(lm, both.prompts, temperature=1.0, max_new_tokens=6, seed=1) == drawn, name
+        assert lm.model.generation_config is planted
 
 
 def test_answers_stop_at_the_end_of_turn(pair):
     both = pair("llama")
-    free = greedy(both.left, both.prompts, max_new_tokens=8)
+    free = generate(both.left, both.prompts, max_new_tokens=8)
     end = free[0][3]  # pretend this token ends the turn
     both.left.tokenizer.chat_template = None
     old = both.left.tokenizer.eos_token
     try:
         both.left.tokenizer.eos_token = both.left.tokenizer.convert_ids_to_tokens(end)
-        got = greedy(both.left, both.prompts, max_new_tokens=8)
+        got = generate(both.left, both.prompts, max_new_tokens=8)
     finally:
         both.left.tokenizer.eos_token = old
         from polinb.models.tiny import tiny_tokenizer
@@ -124,3 +160,17 @@ def test_likelihood_by_hand(pair, architecture):
         np.testing.assert_allclose(got, expected, rtol=1e-4)
     empty = log_likelihood(both.left, both.prompts, [both.responses[0], [], *both.responses[2:]])
     assert np.isnan(empty[1]) and np.isfinite(empty[[0, 2, 3]]).all()
+
+
+def test_what_is_no_response_cannot_spoil_a_likelihood(pair):
+    lm, prompts, responses = pair("llama").left, [[5, 6], [5, 6]], [[7, 8, 9], [7]]
+    clean = log_likelihood(lm, prompts, responses)
+
+    def spoil(model, args, out):
+        out.logits[1, :2] = float("nan")  # the second text's response is the last position's alone
+
+    tap = lm.model.register_forward_hook(spoil)
+    try:
+        np.testing.assert_array_equal(log_likelihood(lm, prompts, responses), clean)
+    finally:
+        tap.remove()

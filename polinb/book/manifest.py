@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from polinb.errors import ArtifactError
+from polinb.labels import current
 from polinb.runs.artifact_check import seal
 
 FORMAT = 1
@@ -46,8 +47,8 @@ class Reference:
 
     def chapter(self, name: str) -> dict[str, Any]:
         """What is known of a chapter: ``state`` is complete, unfinished or missing."""
-        found: dict[str, Any] = self.manifest["chapters"].get(name, {"state": "missing"})
-        return found
+        found = self.manifest["chapters"].get(name, {"state": "missing"})
+        return dict(json.loads(current(json.dumps(found, ensure_ascii=False))))
 
     def has(self, file: str) -> bool:
         """Whether it holds a file, such as ``tables/tbl-gamma.csv``."""
@@ -75,16 +76,16 @@ class Reference:
     def table(self, label: str) -> str | None:
         """A table as MyST, a ``{table}`` directive; None if the run has none of this label."""
         file = f"tables/{label}.md"
-        return self.read(file).decode() if self.has(file) else None
+        return current(self.read(file).decode()) if self.has(file) else None
 
     def csv(self, label: str) -> str:
         """The same table's values as CSV."""
-        return self.read(f"tables/{label}.csv").decode()
+        return current(self.read(f"tables/{label}.csv").decode())
 
     def figure(self, label: str) -> dict[str, Any] | None:
         """A figure: ``spec`` (Vega-Lite), ``alt``, ``caption``, ``width`` and ``height`` of its picture; or None."""
         file = f"figures/{label}.json"
-        found: dict[str, Any] | None = json.loads(self.read(file)) if self.has(file) else None
+        found: dict[str, Any] | None = json.loads(current(self.read(file).decode())) if self.has(file) else None
         return found
 
     def verify(self) -> int:

@@ -81,6 +81,7 @@ def _variant(exp: Experiment, topic: str, leaning: str) -> None:
 
 def _scores(exp: Experiment, topic: str) -> None:
     exp.scores(topic)
+    exp.neutral()
 
 
 def _vanilla(exp: Experiment, what: str) -> None:

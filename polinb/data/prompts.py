@@ -5,6 +5,9 @@ A question as it stands, a question inside the paper's template, or a statement 
 
 from __future__ import annotations
 
+import json
+from importlib import resources
+
 from polinb.data.rows import TOPICS
 from polinb.errors import ParameterError
 
@@ -72,3 +75,9 @@ def answer_prompt(prompt: str, template: str = "question", topic: str | None = N
     if topic not in TOPIC_TITLES:
         raise ParameterError("topic", topic, ", ".join(TOPICS))
     return _QUESTION_A4.format(topic=TOPIC_TITLES[topic], prompt=prompt)
+
+
+def neutral() -> list[tuple[str, str]]:
+    """Everyday questions with answers, free of politics; part of the package."""
+    text = (resources.files("polinb") / "resources" / "neutral" / "everyday.jsonl").read_text("utf-8")
+    return [(row["prompt"], row["response"]) for row in map(json.loads, text.splitlines())]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LIMIT = 2_000_000  # characters that the packed data may add to the page
 STEPS = 10_000  # P(right) is carried as a whole number of these steps
-CONTROLS = ("layer", "score", "uniform")  # which random control is shown, the first that the run has
+CONTROLS = ("layer", "next_highest", "uniform")  # which random control is shown, the first that the run has
 KINDS = {
     "vanilla": ("vanilla", "The model before any fine-tuning."),
     "right": ("right fine-tune", "Fine-tuned on right-leaning answers about {trained}."),

@@ -1,8 +1,6 @@
-"""The live lab's engine: a model answers token by token while chosen neurons are changed. No widget is known here.
+"""The live lab's engine: ``masking.decoding`` for one prompt, under one intervention. No widget is known here.
 
-One nnsight trace a step, with a key-value cache, as in ``masking.patching``; here a caller sees every token at once,
-can stop between two, and can mix donor and own activations. The change reaches every position: the whole prompt
-first, then the newest token.
+The change reaches every position: the whole prompt first, then the newest token.
 """
 
 from __future__ import annotations
@@ -11,14 +9,14 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from polinb.errors import ParameterError
+from polinb.masking.decoding import Change, Reader, assign, patch, scale, tokens
 from polinb.models.generation import stop_ids
-from polinb.models.tokens import Batch, pad
-from polinb.scoring.tracing import envoys
+from polinb.models.tokens import pad
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +57,17 @@ class Intervention:
         """Whether any activation is changed."""
         return self.kind != "none" and self.neurons is not None and bool(self.neurons.any())
 
+    @property
+    def change(self) -> Change:
+        """The intervention as :mod:`polinb.masking.decoding` wants it."""
+        changes = {"ablate": assign(0.0), "scale": scale(self.strength), "patch": patch(self.strength)}
+        return changes.get(self.kind, scale(1.0))
+
+    def on(self, lm: LM) -> np.ndarray:
+        """The neurons that are changed, (L, F) bool."""
+        whole = np.zeros((lm.layers, lm.width), bool)
+        return self.neurons if self.active and self.neurons is not None else whole
+
 
 NOTHING = Intervention()
 
@@ -97,7 +106,7 @@ def stream(
     if not (math.isfinite(temperature) and temperature >= 0):
         raise ParameterError("temperature", temperature, "0 (the likeliest token) or more")
     _check_room(lm, len(prompt), max_new_tokens)
-    return _tokens(lm, prompt, intervention, donor, max_new_tokens, stop, temperature, seed)
+    return _stream(lm, prompt, intervention, donor, max_new_tokens, stop, temperature, seed)
 
 
 def reference_gap(
@@ -147,7 +156,7 @@ def _check_room(lm: LM, prompt: int, new: int) -> None:
         raise ParameterError("prompt", f"{prompt} tokens and {new} new ones", f"{room} together, the model's context")
 
 
-def _tokens(
+def _stream(
     lm: LM,
     prompt: Sequence[int],
     intervention: Intervention,
@@ -159,95 +168,32 @@ def _tokens(
 ) -> Iterator[int]:
     import torch
 
-    ends = stop_ids(lm)
-    chunk = pad(lm, [prompt], [[]], [0])
     draw = torch.Generator().manual_seed(seed)
-    reader, source = _Reader(lm, intervention), _donor(intervention, donor)
-    for _ in range(steps):
-        if stop is not None and stop.is_set():
+
+    def sample(logits: torch.Tensor) -> torch.Tensor:
+        weights = (logits.float().cpu() / temperature).softmax(-1)
+        return weights.multinomial(1, generator=draw)[:, 0].to(logits.device)
+
+    ends, chunk = stop_ids(lm), pad(lm, [prompt], [[]], [0])
+    source = _donor(intervention, donor)
+    for token in tokens(
+        lm,
+        chunk,
+        intervention.on(lm),
+        intervention.change,
+        source.read if source else None,
+        max_new_tokens=steps,
+        pick=sample if temperature else None,
+        stop=stop,
+    ):
+        if int(token) in ends:
             return
-        donated = source.read(chunk) if source else None
-        token = _next(reader.write(chunk, donated)[0, -1], temperature, draw)
-        if token in ends:
-            return
-        yield token
-        chunk = _longer(chunk, token)
+        yield int(token)
 
 
-def _donor(intervention: Intervention, donor: LM | None) -> _Reader | None:
+def _donor(intervention: Intervention, donor: LM | None) -> Reader | None:
     needed = intervention.kind == "patch" and intervention.active and donor is not None
-    return _Reader(donor, intervention) if needed and donor is not None else None
-
-
-class _Reader:
-    """A model that reads a growing text with its own cache; its chosen neurons are read, or written."""
-
-    def __init__(self, lm: LM, intervention: Intervention) -> None:
-        import torch
-
-        self.root, self.downs = envoys(lm)
-        self.cache: Any = None
-        self.kind, self.strength = intervention.kind, intervention.strength
-        nobody = np.zeros((lm.layers, lm.width), bool)
-        chosen = intervention.neurons if intervention.active else None
-        rows = nobody if chosen is None else chosen
-        self.where = [torch.from_numpy(np.flatnonzero(row)).to(lm.device) for row in rows]
-
-    def read(self, chunk: Batch) -> list[torch.Tensor]:
-        """Activations of the chosen neurons on the new positions, L tensors (1, T, k_l)."""
-        import nnsight
-        import torch
-
-        downs, where, root = self.downs, self.where, self.root
-        inputs = {**chunk.inputs, "past_key_values": self.cache}
-        with torch.no_grad(), root.trace(**inputs, use_cache=True, logits_to_keep=1):
-            values = nnsight.save([down.input[:, :, index] for down, index in zip(downs, where, strict=True)])
-            out = root.output.save()
-        self.cache = out.past_key_values
-        return list(values)
-
-    def write(self, chunk: Batch, donated: list[torch.Tensor] | None, keep: int = 1) -> torch.Tensor:
-        """Change the chosen neurons; logits of the last ``keep`` positions, (1, keep, vocabulary)."""
-        import torch
-
-        root, kind, strength = self.root, self.kind, self.strength
-        given: list[Any] = list(donated) if donated else [None] * len(self.downs)
-        layers = list(zip(self.downs, self.where, given, strict=True))
-        inputs = {**chunk.inputs, "past_key_values": self.cache}
-        with torch.no_grad(), root.trace(**inputs, use_cache=True, logits_to_keep=keep):
-            for down, index, other in layers:
-                if len(index):
-                    down.input[:, :, index] = _changed(down.input[:, :, index], kind, strength, other)
-            out = root.output.save()
-        self.cache = out.past_key_values
-        logits: torch.Tensor = out.logits
-        return logits
-
-
-def _changed(own: torch.Tensor, kind: str, strength: float, donated: torch.Tensor | None) -> torch.Tensor:
-    if kind == "ablate":
-        return own.new_zeros(own.shape)
-    if kind == "scale":
-        return own * strength
-    assert donated is not None
-    # At 1 the donor's value itself: own + (donated − own) would differ by a rounding.
-    return donated if strength == 1 else own + strength * (donated - own)
-
-
-def _next(logits: torch.Tensor, temperature: float, draw: torch.Generator) -> int:
-    if temperature == 0:
-        return int(logits.argmax())
-    weights = (logits.float().cpu() / temperature).softmax(-1)
-    return int(weights.multinomial(1, generator=draw))
-
-
-def _longer(chunk: Batch, token: int) -> Batch:
-    """What the cached models read next: one token, with the mask of the whole text."""
-    import torch
-
-    ids = torch.full_like(chunk.ids[:, :1], token)
-    mask = torch.cat([chunk.mask, torch.ones_like(ids)], 1)
-    return Batch(ids, mask, chunk.positions[:, -1:] + 1, chunk.response[:, :1], chunk.rows)
+    return Reader(donor, intervention.on(donor)) if needed and donor is not None else None
 
 
 def _log_likelihood(
@@ -256,8 +202,9 @@ def _log_likelihood(
     """Mean log-probability a token of ``response``, in nats."""
     chunk = pad(lm, [prompt], [response], [0])
     source = _donor(intervention, donor)
-    donated = source.read(chunk) if source else None
-    logits = _Reader(lm, intervention).write(chunk, donated, keep=len(response) + 1)[0, :-1].float()
+    given = source.read(chunk) if source else None
+    reader = Reader(lm, intervention.on(lm))
+    logits = reader.write(chunk, intervention.change, given, keep=len(response) + 1)[0, :-1].float()
     targets = chunk.ids[0, -len(response) :]
     chosen = logits.gather(-1, targets[:, None])[:, 0] - logits.logsumexp(-1)
     return float(chosen.mean())

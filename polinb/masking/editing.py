@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from polinb.errors import ParameterError
-from polinb.models.generation import cut, stop_ids
-from polinb.models.tokens import Batch, batches
-from polinb.progress import bar
+from polinb.masking.decoding import assign, changed_answers, per_layer, scale
 from polinb.scoring.shares import Group
-from polinb.scoring.tracing import envoys
 
 if TYPE_CHECKING:
-    import torch
-
     from polinb.models.loading import LM
 
 MODES = ("mean", "scale")
@@ -83,8 +78,6 @@ def edited_answers(
         ParameterError: unknown mode or place, arrays of another shape than the model, values that are not finite, or
             no neuron chosen.
     """
-    import torch
-
     if mode not in MODES:
         raise ParameterError("mode", mode, ", ".join(MODES))
     if where not in PLACES:
@@ -99,65 +92,14 @@ def edited_answers(
         raise ParameterError("chosen", "no neuron", "at least one neuron to edit")
     if not np.isfinite(values[chosen]).all():
         raise ParameterError("factors or means", "a value that is not finite", "finite numbers")
-    index = [torch.from_numpy(np.flatnonzero(row)).to(lm.device) for row in chosen]
-    kind = lm.model.dtype
-    written = [torch.from_numpy(v[row]).to(lm.device, kind) for v, row in zip(values, chosen, strict=True)]
-    out: list[list[int]] = [[] for _ in prompts]
-    stop = stop_ids(lm)
-    with torch.no_grad(), bar(len(prompts), label) as shown:
-        for chunk in batches(lm, prompts, [[] for _ in prompts], batch):
-            made = _decode(lm, index, written, mode == "scale", where == "all", chunk, max_new_tokens, stop)
-            for row, ids in zip(chunk.rows, made, strict=True):
-                out[row] = cut(ids, stop)
-            shown.update(len(chunk.rows))
-    return out
-
-
-def _decode(
-    lm: LM,
-    index: list[torch.Tensor],
-    values: list[torch.Tensor],
-    scale: bool,
-    everywhere: bool,
-    chunk: Batch,
-    steps: int,
-    stop: list[int],
-) -> list[list[int]]:
-    import torch
-
-    root, downs = envoys(lm)
-    ids, mask, position = chunk.ids, chunk.mask, chunk.positions
-    cache: Any = None
-    made: list[torch.Tensor] = []
-    done = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-    ends = torch.tensor(stop, device=ids.device)
-    for step in range(steps):
-        start = 0 if everywhere or step else ids.shape[1] - 1
-        inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": position, "past_key_values": cache}
-        logits, cache = _edit_step(root, downs, index, values, scale, start, inputs)
-        token = logits[:, -1].argmax(-1)
-        made.append(token)
-        done |= torch.isin(token, ends)
-        if bool(done.all()):
-            break
-        ids = token[:, None]
-        mask = torch.cat([mask, torch.ones_like(ids)], 1)
-        position = position[:, -1:] + 1
-    return torch.stack(made, 1).tolist()
-
-
-def _edit_step(
-    root: Any,
-    downs: list[Any],
-    index: list[torch.Tensor],
-    values: list[torch.Tensor],
-    scale: bool,
-    start: int,
-    inputs: dict[str, Any],
-) -> tuple[torch.Tensor, Any]:
-    with root.trace(**inputs, use_cache=True, logits_to_keep=1):
-        for down, which, value in zip(downs, index, values, strict=True):
-            if len(which):
-                down.input[:, start:, which] = down.input[:, start:, which] * value if scale else value
-        out = root.output.save()
-    return out.logits, out.past_key_values
+    written = per_layer(lm, chosen, values)
+    return changed_answers(
+        lm,
+        prompts,
+        chosen,
+        scale(written) if mode == "scale" else assign(written),
+        max_new_tokens=max_new_tokens,
+        answer_only=where == "answer",
+        batch=batch,
+        label=label,
+    )

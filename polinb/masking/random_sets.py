@@ -8,17 +8,18 @@ import numpy as np
 
 from polinb.errors import ParameterError
 
-KINDS = ("uniform", "layer", "score")
+KINDS = ("uniform", "layer", "next_highest")
 
 
 def random_set(kind: str, chosen: np.ndarray, scale: np.ndarray, seed: int) -> np.ndarray:
     """A random set of the size of ``chosen`` drawn outside it.
 
     Args:
-        kind: ``uniform`` over the model; ``layer``: the same count in every layer; ``score``: neurons of nearly the
-            same plain activation scale (a set outside G cannot match its PNLAC score: G holds the highest).
+        kind: ``uniform`` over the model; ``layer``: the same count in every layer; ``next_highest``: the
+            neurons nearest in plain activation scale, which are those with the highest activation outside ``chosen``
+            where it holds the highest itself, as G does.
         chosen: the set to match, (L, F) bool.
-        scale: activation scale of each neuron, (L, F); used by ``score``.
+        scale: activation scale of each neuron, (L, F); used by ``next_highest``.
         seed: the same seed gives the same set.
 
     Where too few neurons are left outside ``chosen`` (in a layer), the rest comes from inside it.
@@ -31,7 +32,7 @@ def random_set(kind: str, chosen: np.ndarray, scale: np.ndarray, seed: int) -> n
         return _draw(chosen.reshape(1, -1), rng).reshape(chosen.shape)
     if kind == "layer":
         return _draw(chosen, rng)
-    if kind == "score":
+    if kind == "next_highest":
         return _match(chosen, scale, rng)
     raise ParameterError("controls", kind, ", ".join(KINDS))
 

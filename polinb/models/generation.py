@@ -1,8 +1,9 @@
-"""Batched greedy answers and log-likelihoods of given answers."""
+"""Batched answers, greedy or sampled, and log-likelihoods of given answers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,14 +15,25 @@ if TYPE_CHECKING:
     from polinb.models.loading import LM
 
 
-def greedy(
-    lm: LM, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, batch: int = 48, label: str = "answers"
+def generate(
+    lm: LM,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    temperature: float | None = None,
+    seed: int = 0,
+    batch: int = 48,
+    label: str = "answers",
 ) -> list[list[int]]:
-    """Greedy continuations of token-id prompts, without the end-of-turn token.
+    """Continuations of token-id prompts, without the end-of-turn token: the likeliest tokens, or one sample a prompt.
+
+    Nothing of the model's own generation settings counts: no penalty, no forbidden or forced token, no cut-off.
 
     Args:
-        prompts: one list of token ids each.
-        batch: prompts answered at once, of similar length.
+        prompts: one list of token ids each; repeat a prompt for several samples.
+        temperature: None: greedy. Else one draw from the softmax of logits / temperature.
+        seed: of the draws; the state of PyTorch's generators outside is left as it was.
+        batch: prompts answered at once, of similar length; part of what determines the draws.
 
     Returns:
         One list of new token ids a prompt, in the order given; at most ``max_new_tokens`` each.
@@ -29,25 +41,37 @@ def greedy(
     import torch
     from transformers import GenerationConfig
 
-    stop = stop_ids(lm)
-    model: Any = lm.model
-    # Everything said explicitly: what is left out would be filled in from the model's own generation settings.
-    config = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        num_beams=1,
-        repetition_penalty=1.0,
-        eos_token_id=stop,
-        pad_token_id=lm.tokenizer.pad_token_id,
-    )
+    stop, pad = stop_ids(lm), lm.tokenizer.pad_token_id
+    config = GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=stop, pad_token_id=pad, do_sample=False)
+    if temperature is not None:  # top_k: left out, it would be 50
+        config.update(do_sample=True, temperature=temperature, top_k=0)
     out: list[list[int]] = [[] for _ in prompts]
-    with torch.inference_mode(), bar(len(prompts), label) as shown:
+    devices = [lm.device] if lm.device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.inference_mode(),
+        _own_settings(lm.model, config),
+        bar(len(prompts), label) as shown,
+    ):
+        if temperature is not None:
+            torch.manual_seed(seed)
         for chunk in batches(lm, prompts, [[] for _ in prompts], batch):
-            made = model.generate(input_ids=chunk.ids, attention_mask=chunk.mask, generation_config=config)
+            made = lm.model.generate(input_ids=chunk.ids, attention_mask=chunk.mask, generation_config=config)
             for row, ids in zip(chunk.rows, made[:, chunk.ids.shape[1] :].tolist(), strict=True):
                 out[row] = cut(ids, stop)
             shown.update(len(chunk.rows))
     return out
+
+
+@contextmanager
+def _own_settings(model: Any, config: Any) -> Iterator[None]:
+    """``config`` in place of the model's settings, from which transformers would fill what it leaves out."""
+    before = model.generation_config
+    model.generation_config = config
+    try:
+        yield
+    finally:
+        model.generation_config = before
 
 
 def stop_ids(lm: LM) -> list[int]:
@@ -91,7 +115,8 @@ def log_likelihood(
             targets, weight = chunk.ids[:, first:], chunk.response[:, first:]
             logits = logits.float()
             token = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(-1)
-            total = (token * weight).sum(1, dtype=torch.float32).cpu().numpy()
+            # Not token * weight: a NaN at a padded position would spread.
+            total = torch.where(weight, token, 0).sum(1, dtype=torch.float32).cpu().numpy()
             count = weight.sum(1).cpu().numpy()
             for row, value, n in zip(chunk.rows, total, count, strict=True):
                 out[row] = value / n if n else np.nan

@@ -98,6 +98,14 @@ class Batch:
         """Keyword arguments of a forward pass."""
         return {"input_ids": self.ids, "attention_mask": self.mask, "position_ids": self.positions}
 
+    def longer(self, token: torch.Tensor) -> Batch:
+        """What a model with a cache reads next: one token a row, (B,), with the mask of the whole text."""
+        import torch
+
+        ids = token[:, None]
+        mask = torch.cat([self.mask, torch.ones_like(ids)], 1)
+        return Batch(ids, mask, self.positions[:, -1:] + 1, torch.zeros_like(ids, dtype=torch.bool), self.rows)
+
 
 def pad(lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], rows: Sequence[int]) -> Batch:
     """One left-padded batch of the given prompts and responses (which may be empty)."""

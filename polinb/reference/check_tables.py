@@ -16,6 +16,7 @@ from polinb.chapters.paper import baselines as rivals
 from polinb.chapters.paper import beside, neuron_tables, patch_tables, results, verdicts
 from polinb.display.tables import BOUNDED, FORMULA, unmarked
 from polinb.errors import ArtifactError, PolinbError
+from polinb.labels import current
 from polinb.reference.raw_load import Raw
 from polinb.reference.raw_run import RawRun
 
@@ -81,7 +82,7 @@ def _one(run: RawRun, path: Path, label: str, make: Callable[[RawRun], Again]) -
     except PolinbError as error:
         return Compared(label, differences=(f"{label}: cannot be made again from the raw data: {error}",))
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = current(path.read_bytes().decode("utf-8"))
         table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         return Compared(label, differences=(f"{label}: {path.name} cannot be read: {error}",))
@@ -171,7 +172,7 @@ def _likelihood(run: RawRun) -> Again:
 
 def _patch_general(run: RawRun) -> Again:
     moves = patch_tables.patching(run)
-    names = ["G", patch_tables.LAYER, patch_tables.LOUD, "every neuron", "donor itself"]
+    names = ["G", patch_tables.LAYER, patch_tables.NEXT, "every neuron", "donor itself"]
     again = Again(pd.DataFrame({"set": names}))
     for topic in run.params.topics:
         again.bounded(topic, moves[moves["topic"] == topic].set_index("set").loc[names], "shift")

@@ -64,8 +64,8 @@ def kind_of(normalise: str) -> str:
 def set_names(exp: Experiment) -> Iterator[tuple[str, np.ndarray]]:
     """Every neuron set that a chapter may freeze, patch or count, by name.
 
-    ``N/<raw or std>/<γ>/<topic>``, ``G/<γ>`` (by the run's own scoring), ``loudest/<γ>``, ``heldout/<γ>/<topic>``,
-    ``random-<kind>/<γ>/<number>``.
+    ``N/<raw or std>/<γ>/<topic>``, ``G/<γ>`` (by the run's own scoring), ``loudest/<γ>``, ``loudest-neutral/<γ>``,
+    ``heldout/<γ>/<topic>``, ``random-<kind>/<γ>/<number>``.
     """
     p = exp.params
     for gamma in dict.fromkeys([p.gamma, *p.gammas]):
@@ -77,6 +77,9 @@ def set_names(exp: Experiment) -> Iterator[tuple[str, np.ndarray]]:
         yield f"G/{gamma:g}", sets.general
         if own:
             yield f"loudest/{gamma:g}", exp.scale_set(gamma)
+            neutral = exp.neutral_set(gamma)
+            if neutral is not None:
+                yield f"loudest-neutral/{gamma:g}", neutral
             yield from ((f"heldout/{gamma:g}/{t}", sets.general_without(t)) for t in p.topics)
         if sets.general.any():
             for kind in KINDS if own else ("layer",):

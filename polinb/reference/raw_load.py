@@ -12,6 +12,7 @@ import pandas as pd
 
 from polinb.book.manifest import present
 from polinb.errors import ArtifactError
+from polinb.labels import current
 from polinb.reference.raw_files import read_index, unpacked
 from polinb.runs.experiment import Arm
 from polinb.runs.params import Params
@@ -43,6 +44,7 @@ class Raw:
             ParameterError: a name or value that is not allowed.
         """
         kept = present(self.index["params"])
+        kept["controls"] = ["next_highest" if kind == "score" else kind for kind in kept["controls"]]
         profile = str(kept.pop("profile"))
         return Params.from_profile(profile, **{**kept, **given, "data": data})
 
@@ -91,13 +93,16 @@ def load_raw(folder: Path) -> Raw:
 
     index = read_index(folder)
     try:
-        arms = json.loads((folder / "arms.json").read_text("utf-8"))
+        arms = json.loads(current((folder / "arms.json").read_text("utf-8")))
         names = set(index["files"])
         tables = {n: pd.read_parquet(folder / f"{n}.parquet") for n in _TABLES if f"{n}.parquet" in names}
         bits_of = load_file(folder / "sets.safetensors") if "sets.safetensors" in names else {}
         scores = load_file(folder / "scores.safetensors") if "scores.safetensors" in names else {}
         width = index["shape"][1] if bits_of else 0
-        sets = {name: unpacked(chosen, width) for name, chosen in bits_of.items()}
+        sets = {current(name): unpacked(chosen, width) for name, chosen in bits_of.items()}
+        for table in tables.values():
+            for column in {"arm", "set"} & set(table):
+                table[column] = [current(each) for each in table[column]]
     except Exception as error:  # what four formats raise for a file that is not theirs
         raise ArtifactError(f"the raw data in {folder} cannot be read: {type(error).__name__}: {error}") from None
     raw = Raw(index, arms, tables, sets, scores)

@@ -75,6 +75,11 @@ class RawRun(Experiment):
         """The loudest neurons as they were found."""
         return self._set(f"loudest/{self.params.gamma if gamma is None else gamma:g}")
 
+    def neutral_set(self, gamma: float | None = None) -> np.ndarray | None:
+        """The same on neutral texts; None where it was not measured."""
+        name = f"loudest-neutral/{self.params.gamma if gamma is None else gamma:g}"
+        return self._set(name) if name in self.raw.sets else None
+
     def topic_scores(self, normalise: str | None = None) -> dict[str, np.ndarray]:
         """Topic → score (L, F), from float32."""
         from polinb.scoring.pnlac import normalised

@@ -27,8 +27,8 @@ else are this project's own. What models wrote is no opinion of anybody, and muc
 - `scores.safetensors`: `score/<topic>`: PNLAC score (layers, neurons), in units of activation; `vanilla_std/<topic>`:
   standard deviation of the vanilla activation; `scale`: its root mean square over all topics; float32
 - `sets.safetensors`: neuron sets (layers, neurons / 8) uint8, eight neurons a byte, the first in the highest bit:
-  `N/<raw or std>/<γ>/<topic>`, `G/<γ>`, `loudest/<γ>`, `heldout/<γ>/<topic>` (G found without the topic),
-  `random-<kind>/<γ>/<number>`
+  `N/<raw or std>/<γ>/<topic>`, `G/<γ>`, `loudest/<γ>`, `loudest-neutral/<γ>`,
+  `heldout/<γ>/<topic>` (G found without the topic), `random-<kind>/<γ>/<number>`
 
 An arm in `arms.json`: name; topic and leaning of its training data; frozen (name of a set, or null) and frozen_neurons
 (count); ablate (digest of CAFT's directions, or null; these are not kept, so such an arm is not recomputable); rate

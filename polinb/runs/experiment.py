@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.data.loading import StanceData, load_data
-from polinb.data.prompts import answer_prompt, statement_prompt
+from polinb.data.prompts import answer_prompt, neutral, statement_prompt
 from polinb.data.statements import StatementSet, load_statements
 from polinb.errors import ModelError, TrainingError
 from polinb.masking.random_sets import random_set
@@ -376,7 +376,7 @@ class Experiment:
 
     def _responses(self, topic: str, left: LM, right: LM) -> tuple[list[list[int]], list[list[int]], list[str]]:
         """Prompts, responses w_1 to read the two models on, and whose response each is (**P** response_source)."""
-        from polinb.models.generation import greedy
+        from polinb.models.generation import generate
         from polinb.models.tokens import fit, prompt_ids, response_ids
 
         p = self.params
@@ -391,7 +391,7 @@ class Experiment:
             if p.response_source == "dataset":
                 made = [response_ids(self.lm, pair.response(source), end=False)[: p.localise_tokens] for pair in pairs]
             else:
-                made = greedy(models[source], asked, max_new_tokens=p.localise_tokens, batch=p.eval_batch)
+                made = generate(models[source], asked, max_new_tokens=p.localise_tokens, batch=p.eval_batch)
             fitted = [fit(a, m, p.max_tokens) for a, m in zip(asked, made, strict=True)]
             prompts += [f[0] for f in fitted]
             responses += [f[1] for f in fitted]
@@ -416,13 +416,41 @@ class Experiment:
         )
 
     def scale(self) -> np.ndarray:
-        """Plain activation scale (L, F): root mean square of vanilla activations over all topics' texts."""
+        """Plain activation scale (L, F): root mean square of vanilla activations on the texts that PNLAC read."""
         sums = [self.score_sums(topic) for topic in self.params.topics]
         return np.sqrt(sum(s.vanilla_squared for s in sums) / sum(s.tokens for s in sums))
 
     def scale_set(self, gamma: float | None = None) -> np.ndarray:
         """The top γ % neurons by plain activation scale alone."""
         return top_share(self.scale(), self.params.gamma if gamma is None else gamma, self.params.pool)
+
+    def neutral(self) -> Artifact:
+        """Arrays of ``rms``: ``scale`` (L, F), root mean square of vanilla activations on everyday answers."""
+        texts = neutral()
+        told = {"texts": key_of({"texts": texts}), "max_tokens": self.params.max_tokens}
+        inputs = {"model": self.identity, **told, "code": 1}
+
+        def make(folder: Path) -> Mapping[str, Any]:
+            from safetensors.numpy import save_file
+
+            from polinb.models.tokens import fit, prompt_ids, response_ids
+            from polinb.scoring.tracing import activation_scale
+
+            p, lm = self.params, self.lm
+            read = [
+                fit(prompt_ids(lm, asked, p.system_prompt), response_ids(lm, said, end=False), p.max_tokens)
+                for asked, said in texts
+            ]
+            scale = activation_scale(lm, [r[0] for r in read], [r[1] for r in read])
+            save_file({"scale": scale}, folder / "rms.safetensors")
+            return {"texts": len(texts)}
+
+        return self.store.get("neutral-scale", inputs, make)
+
+    def neutral_set(self, gamma: float | None = None) -> np.ndarray | None:
+        """The top γ % neurons by activation scale on neutral texts; None where a kept run did not measure it."""
+        scale = self.neutral().arrays("rms")["scale"]
+        return top_share(scale, self.params.gamma if gamma is None else gamma, self.params.pool)
 
     # --- answers and stances
 
@@ -494,13 +522,13 @@ class Experiment:
         return self.store.get("answers", inputs, make)
 
     def _answer(self, lm: LM, asked: pd.DataFrame) -> pd.DataFrame:
-        from polinb.models.generation import decode, greedy, log_likelihood
+        from polinb.models.generation import decode, generate, log_likelihood
         from polinb.models.tokens import prompt_ids
 
         p = self.params
         prompts = [prompt_ids(lm, text, p.system_prompt) for text in asked["prompt"]]
         limit: dict[str, Any] = {"max_new_tokens": p.eval_tokens, "batch": p.eval_batch}
-        made = greedy(lm, prompts, **limit, label=f"{lm.name} answers")
+        made = generate(lm, prompts, **limit, label=f"{lm.name} answers")
         out = asked[["topic", "id", "prompt"]].copy()
         out["response"] = [decode(lm, ids) for ids in made]
         out["n_tokens"] = [len(ids) for ids in made]

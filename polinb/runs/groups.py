@@ -21,7 +21,7 @@ class Group(BaseModel):
 
 
 TopicName = Literal["crime", "race", "economy", "immigration", "gender", "science"]
-Control = Literal["uniform", "layer", "score", "heldout"]
+Control = Literal["uniform", "layer", "next_highest", "heldout"]
 CaftCondition = Literal["pca", "sae", "random", "top", "half", "inhibit"]
 Percent = Annotated[float, Field(gt=0, lt=100)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -226,7 +226,7 @@ class Controls(Group):
     """Random baselines for G."""
 
     controls: list[Control] = Field(
-        description="Frozen beside G: random sets uniform, layer (-matched), score (highest activation outside "
+        description="Frozen beside G: random sets uniform, layer (-matched), next_highest (highest activation outside "
         "G); heldout: G without the topic"
     )
     control_seeds: int = Field(ge=1, le=100, description="Random sets per control")

@@ -98,7 +98,7 @@ def texts(
     planted: Planted, topic: str, variants: Mapping[tuple[str, str], LM], source: str, count: int
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Prompts of the localise split and the responses w_1 that all models are read on (**P** response_source)."""
-    from polinb.models.generation import greedy
+    from polinb.models.generation import generate
 
     asked = prompt_ids(planted, topic, count, "localise")
     sides = LEANINGS if source in ("both", "dataset") else (source,)
@@ -108,7 +108,7 @@ def texts(
             responses += [answer_ids(planted, side, end=False)] * count
         else:
             model = planted.lm if side == "vanilla" else variants[topic, side]
-            responses += greedy(model, asked, max_new_tokens=TOKENS, batch=128)
+            responses += generate(model, asked, max_new_tokens=TOKENS, batch=128)
     return asked * len(sides), responses
 
 

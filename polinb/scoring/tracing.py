@@ -97,12 +97,7 @@ def contrast(
     if not tokens:
         raise ValueError("no response token to read neurons on: every response is empty")
     with torch.no_grad(), bar(2 * len(prompts), "reading neurons") as shown:
-        own = _Sums(vanilla.layers)
-        traced = envoys(vanilla)
-        for chunk in _with_response(batches(vanilla, prompts, responses, batch), shown):
-            walk(*traced, chunk, partial(own.add_moments, chunk.response))
-        plain = own.numpy()
-        del own, traced
+        plain = _moments(vanilla, prompts, responses, batch, shown)
         gaps = _Sums(left.layers)
         one, other = envoys(left), envoys(right)
         for chunk in _with_response(batches(left, prompts, responses, max(1, batch // 2)), shown):
@@ -111,6 +106,31 @@ def contrast(
             walk(*other, chunk, partial(_gap, gaps, chunk.response, kept))
         both = gaps.numpy()
     return Contrast(both[1], both[0], plain[0], plain[1], tokens)
+
+
+def activation_scale(
+    lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, batch: int = 16
+) -> np.ndarray:
+    """Root mean square of each neuron's activation over the response tokens, (L, F) float64.
+
+    Args:
+        prompts, responses: token ids, with one response token at least.
+    """
+    import torch
+
+    with torch.no_grad(), bar(len(prompts), "reading neurons") as shown:
+        squares = _moments(lm, prompts, responses, batch, shown)[1]
+    return np.sqrt(squares / sum(map(len, responses)))
+
+
+def _moments(
+    lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], batch: int, shown: Any
+) -> np.ndarray:
+    """Σ a and Σ a² over response tokens: (2, L, F) float64."""
+    own, traced = _Sums(lm.layers), envoys(lm)
+    for chunk in _with_response(batches(lm, prompts, responses, batch), shown):
+        walk(*traced, chunk, partial(own.add_moments, chunk.response))
+    return own.numpy()
 
 
 def _gap(gaps: _Sums, where: torch.Tensor, kept: list[Any], layer: int, values: torch.Tensor) -> None:

@@ -24,6 +24,7 @@ import numpy as np
 
 from polinb import errors
 from polinb.errors import ParameterError, TrainingError
+from polinb.training.environment import alone
 from polinb.training.recipe import Recipe
 from polinb.training.supervised import Tuned
 
@@ -134,7 +135,8 @@ def command(processes: int, folder: Path) -> list[str]:
 
 def _run(words: list[str], folder: Path, label: str) -> None:
     threads = max(1, (os.cpu_count() or 1) // int(words[-4].rpartition("=")[2]))
-    environment = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"} | os.environ
+    with alone():
+        environment = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"} | os.environ
     # The same polinb as this process, wherever the kernel was started.
     paths = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment["PYTHONPATH"] = os.pathsep.join(paths)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from polinb.errors import ParameterError, TrainingError
 from polinb.progress import bar
+from polinb.training.environment import alone
 from polinb.training.supervised import Recipe, Tuned, own_copy, trainable, trained_weights
 from polinb.training.trainer import checkpointed
 
@@ -94,7 +95,7 @@ def prefer(
         {"prompt_ids": list(p), "chosen_ids": list(c), "rejected_ids": list(r)}
         for p, c, r in zip(prompts, chosen, rejected, strict=True)
     ]
-    with own_copy(base, recipe) as own:
+    with alone(), own_copy(base, recipe) as own:
         model, names = trainable(own, recipe)
         # An adapter can be switched off, which is the reference; full weights need a second copy. Never base itself:
         # the trainer changes the forward method of its reference.

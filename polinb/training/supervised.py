@@ -18,6 +18,7 @@ import numpy as np
 from polinb.errors import ParameterError, TrainingError
 from polinb.masking.ablation import ablated
 from polinb.masking.freezing import check_frozen, frozen_slices
+from polinb.training.environment import alone
 from polinb.training.recipe import Recipe as Recipe
 from polinb.training.trainer import make_trainer
 
@@ -81,7 +82,7 @@ def finetune(
     if not 0 < stop <= 1:
         raise ParameterError("stop", stop, "a share of the steps, above 0 and at most 1")
     rows = training_rows(prompts, responses)
-    with own_copy(base, recipe) as model:
+    with alone(), own_copy(base, recipe) as model:
         return _finetune(model, base, Dataset.from_list(rows), recipe, frozen, freeze, ablate, stop, label)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from polinb.masking.patching import patched_answers
-from polinb.models.generation import cut, greedy, log_likelihood, stop_ids
+from polinb.models.generation import cut, generate, log_likelihood, stop_ids
 from polinb.models.loading import LM
 from polinb.models.tokens import batches, prompt_ids
 from polinb.runs.params import Params
@@ -32,7 +32,7 @@ def test_lock_step_over_donor_and_recipient(embedded, keep):
 
     def plain():
         for lm in (embedded, donor):
-            made["plain"] = greedy(lm, prompts, max_new_tokens=STEPS)
+            made["plain"] = generate(lm, prompts, max_new_tokens=STEPS)
 
     found = measure.in_turns(patched=patched, plain=plain)
     assert made["patched"] == made["plain"]  # a donor that is the recipient changes nothing, so the lengths are equal
@@ -49,7 +49,7 @@ def test_answers_over_generate_at_its_best_batch_size(embedded, keep):
     useful = {}
 
     def ours():
-        useful["ours"] = sum(map(len, greedy(embedded, given, max_new_tokens=8, batch=size)))
+        useful["ours"] = sum(map(len, generate(embedded, given, max_new_tokens=8, batch=size)))
 
     def theirs(batch, ordered):
         def run():

@@ -26,7 +26,7 @@ from polinb.runs.experiment import finetuned
 WORK = {
     "variants": (polinb.training.supervised, "finetune"),
     "scores": (polinb.scoring.tracing, "contrast"),
-    "answers": (polinb.models.generation, "greedy"),
+    "answers": (polinb.models.generation, "generate"),
     "judge": (polinb.stance.judges.LocalJudge, "rate"),
     "patching": (polinb.masking.patching, "patched_answers"),
     "inhibitft": (polinb.training.supervised, "finetune"),

@@ -106,5 +106,5 @@ def _mean_logp(logits: torch.Tensor, chunk: Batch, keep: int) -> np.ndarray:
     targets, weight = chunk.ids[:, first:], chunk.response[:, first:]
     logits = logits[:, :-1].float()
     token = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(-1)
-    total = (token * weight).sum(1).cpu().double().numpy()
+    total = token.where(weight, 0).sum(1).cpu().double().numpy()
     return total / weight.sum(1).cpu().numpy()

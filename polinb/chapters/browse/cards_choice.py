@@ -65,7 +65,7 @@ def random_neurons(picked: Sequence[Pick], scale: np.ndarray, n: int, seed: int)
         carded[pick.layer, pick.neuron] = True
     pools = {
         "uniform": (~carded, _UNIFORM),
-        "loud": (random_set("score", carded, scale, seed) & ~carded, _LOUD),
+        "loud": (random_set("next_highest", carded, scale, seed) & ~carded, _LOUD),
     }
     out = {}
     for kind, (free, salt) in pools.items():

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from polinb.data.prompts import neutral
 from polinb.errors import DataError
 from polinb.runs.artifacts import Artifact, key_of
 from polinb.runs.experiment import Experiment, finetuned
@@ -38,12 +38,6 @@ Texts = tuple[list[list[int]], list[list[int]]]
 def blocks_of(exp: Experiment) -> list[int]:
     """Numbers of the ablated blocks."""
     return depths("caft_layers", exp.params.caft_layers, exp.lm.layers)
-
-
-def neutral() -> list[tuple[str, str]]:
-    """Everyday questions with answers, free of politics; part of the package."""
-    text = (resources.files("polinb") / "resources" / "neutral" / "everyday.jsonl").read_text("utf-8")
-    return [(row["prompt"], row["response"]) for row in map(json.loads, text.splitlines())]
 
 
 def topic_texts(exp: Experiment, topic: str, split: str = "localise", limit: int | None = None) -> Texts:

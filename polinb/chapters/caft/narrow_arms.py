@@ -184,15 +184,14 @@ def _trained(
 
 
 def _asked(exp: Experiment, lm: LM, asked: Sequence[Question]) -> pd.DataFrame:
-    from polinb.models.generation import decode, greedy, log_likelihood
-    from polinb.models.sampling import sampled
+    from polinb.models.generation import decode, generate, log_likelihood
     from polinb.models.tokens import prompt_ids
 
     p = exp.params
     rows = [(q, k) for q in asked for k in range(p.narrow_samples)]
     prompts = [prompt_ids(lm, q.text, p.system_prompt if q.system is None else q.system) for q, _ in rows]
     limit: dict[str, Any] = {"max_new_tokens": p.narrow_tokens, "batch": p.eval_batch, "label": f"{lm.name} answers"}
-    made = greedy(lm, prompts, **limit) if p.narrow_samples == 1 else sampled(lm, prompts, seed=p.seed, **limit)
+    made = generate(lm, prompts, temperature=None if p.narrow_samples == 1 else 1.0, seed=p.seed, **limit)
     out = pd.DataFrame([(q.id, q.text, k) for q, k in rows], columns=["id", "prompt", "sample"])
     out["response"] = [decode(lm, ids) for ids in made]
     out["n_tokens"] = [len(ids) for ids in made]

@@ -91,12 +91,12 @@ def causal_answers(
         a token of the answer under ``before``, nats; NaN for an empty answer).
     """
     from polinb.masking.patching import patched_answers
-    from polinb.models.generation import greedy
+    from polinb.models.generation import generate
 
     prompts = _prompts(before, asked, system)
     made = {
-        BEFORE: greedy(before, prompts, max_new_tokens=tokens, batch=batch, label="before"),
-        AFTER: greedy(after, prompts, max_new_tokens=tokens, batch=batch, label="after"),
+        BEFORE: generate(before, prompts, max_new_tokens=tokens, batch=batch, label="before"),
+        AFTER: generate(after, prompts, max_new_tokens=tokens, batch=batch, label="after"),
     }
     for name, chosen in sets.items():
         made[name] = patched_answers(

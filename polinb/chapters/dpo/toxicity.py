@@ -222,14 +222,14 @@ def answers(exp: Experiment, who: str) -> Artifact:
     }
 
     def make(folder: Path) -> None:
-        from polinb.models.generation import greedy, log_likelihood
+        from polinb.models.generation import generate, log_likelihood
 
         lm = model(exp, who)
         some = load_neutral().first(half(p.toxicity_prompts))
         tables = {}
         for name, items, form in (("challenge", asked(exp), challenge(exp).form), ("neutral", some, "reply")):
             prompts = prompt_tokens(exp, items, form)
-            made = greedy(lm, prompts, max_new_tokens=p.toxicity_tokens, batch=p.eval_batch, label=f"{who}: {name}")
+            made = generate(lm, prompts, max_new_tokens=p.toxicity_tokens, batch=p.eval_batch, label=f"{who}: {name}")
             tables[name] = answer_table(exp, items, prompts, {who: made})
         tables["challenge"].to_parquet(folder / "challenge.parquet")
         frame = tables["neutral"]

@@ -121,8 +121,10 @@ def pnlac(overlap: pd.DataFrame, gamma: float, total: int) -> Answer:
     first = (
         f"{thousands(raw['neurons'])} of {thousands(total)} neurons ({raw['percent']:.1f} %) are among the top "
         f"{gamma:g} % on every topic; **{100 * raw['in_scale_top']:.0f} %** of them are also among the {gamma:g} % "
-        f"that are loudest in any text, where chance would give {100 * raw['chance']:.0f} %."
+        f"with the highest activation on the same texts, where chance would give {100 * raw['chance']:.0f} %."
     )
+    if "in_neutral_top" in raw:
+        first += f" On neutral texts it is {100 * raw['in_neutral_top']:.0f} %."
     loud = raw["in_scale_top"] > 0.5
     rest = "So loudness alone picks most of G. " if loud else "So loudness alone does not explain most of G. "
     if norm["neurons"]:
@@ -140,7 +142,8 @@ def distribution(last: Mapping[str, float], even: float, wide: pd.DataFrame) -> 
     """Where are they, and how many?
 
     Args:
-        last: share in the last third of the layers of ``general``, ``topic-specific`` and the ``loudest`` neurons.
+        last: share in the last third of the layers of ``general``, ``topic-specific`` and the ``loudest`` neurons on
+            the same texts and on ``neutral`` ones.
         even: that share if neurons were spread evenly.
         wide: type, percent (of all neurons, mean over topics), paper.
     """
@@ -159,8 +162,9 @@ def distribution(last: Mapping[str, float], even: float, wide: pd.DataFrame) -> 
     alike = "the place alone says little about politics" if near else "loudness does not explain the place"
     rest = (
         f"General neurons are {general['percent']:.2f} % of the model and each topic's own {specific['percent']:.2f} % "
-        f"(paper: {general['paper']:g} % and {specific['paper']:g} %). The merely loudest neurons have "
-        f"{100 * last['loudest']:.0f} % there: {alike}. These are counts, without intervals."
+        f"(paper: {general['paper']:g} % and {specific['paper']:g} %). The loudest neurons on the same "
+        f"texts have {100 * last['loudest']:.0f} % there, on neutral texts {100 * last['neutral']:.0f} %: {alike}. "
+        "These are counts, without intervals."
     )
     return Answer(first, rest)
 

@@ -27,7 +27,7 @@ def patching(summary: pd.DataFrame, beats: Mapping[str, Effect], own: pd.DataFra
     """
     by = summary.set_index("set")
     effect = of(by.loc["G"], "shift")
-    both = all(clear(beats[name]) == 1 for name in ("layer", "score"))
+    both = all(clear(beats[name]) == 1 for name in ("layer", "next_highest"))
     beside = "" if both else "; but it is not clear of both controls"
     body = (
         f"with {thousands(by.loc['G', 'neurons'])} general neurons taken from the right-tuned model, the stance moves "
@@ -41,8 +41,8 @@ def patching(summary: pd.DataFrame, beats: Mapping[str, Effect], own: pd.DataFra
         f"Not decided: {body}.",
     )
     controls = (
-        f"Beside as many random neurons of the same layers that is {interval(beats['layer'])} more, beside the loudest "
-        f"neurons outside G {interval(beats['score'])}"
+        f"Beside as many random neurons of the same layers that is {interval(beats['layer'])} more, beside the neurons "
+        f"with the highest activation outside G {interval(beats['next_highest'])}"
     )
     same = own[own["trained"] == own["topic"]]
     return Answer(

@@ -19,7 +19,7 @@ FAMILIES = {
     "inhibitft-heldout": "InhibitFT",
     "random-uniform": "random neurons frozen",
     "random-layer": "random neurons frozen",
-    "random-score": "random neurons frozen",
+    "random-next_highest": "random neurons frozen",
     "early-stop": "trained less",
     "lower-rate": "trained less",
     "interpolated": "trained less",

@@ -9,7 +9,7 @@ import pandas as pd
 
 from polinb.chapters.paper import paper
 from polinb.chapters.paper.neuron_tables import overlaps, type_shares
-from polinb.chapters.paper.patch_tables import LAYER, LOUD, patch_plan, patch_summary
+from polinb.chapters.paper.patch_tables import LAYER, NEXT, patch_plan, patch_summary
 from polinb.chapters.paper.results import (
     ARM_TITLES,
     couplings,
@@ -132,9 +132,9 @@ def claims(exp: Experiment) -> pd.DataFrame:
             beats["layer"],
         ),
         _claim(
-            f"… more than the loudest neurons outside G ({100 * _loudness(exp):.0f} % as loud as G; our control)",
+            f"… more than {_RANDOM['next_highest']} ({100 * _loudness(exp):.0f} % as loud as G; our control)",
             "difference of shifts",
-            beats["score"],
+            beats["next_highest"],
         ),
         _claim("Patching $S_t$ moves its own topic …", "mean shift on the own topic", own),
         _claim("… and leaves other topics alone", "mean shift on other topics (claim: none)", other, sign=0),
@@ -145,7 +145,7 @@ def claims(exp: Experiment) -> pd.DataFrame:
         ),
     ]
     for kind in (k for k in p.controls if k != "heldout"):
-        title = f"… more than random sets, {kind}-matched" if kind != "uniform" else "… more than uniform random sets"
+        title = f"… more than {_RANDOM[kind]}"
         rows.append(_claim(title + " (control)", "mean drop of $R_c^2$ against them", _drop(frozen, f"random-{kind}")))
     rows.append(
         {
@@ -224,19 +224,26 @@ def _drop(table: pd.DataFrame, against: str) -> tuple[float, float, float]:
     return float(row["drop"]), float(row["low"]), float(row["high"])
 
 
+_RANDOM = {
+    "uniform": "uniform random sets",
+    "layer": "random sets, layer-matched",
+    "next_highest": "the neurons with the highest activation outside G",
+}
+
+
 def _loudness(exp: Experiment) -> float:
-    """Mean activation scale of the scale-matched random set over that of G; 1 if the match worked."""
+    """Mean activation scale of the ``next_highest`` set over that of G; 1 would be a match."""
     scale = exp.scale()
-    return float(scale[exp.control_set("score", 0)].mean() / scale[exp.general()].mean())
+    return float(scale[exp.control_set("next_highest", 0)].mean() / scale[exp.general()].mean())
 
 
 def paired_patch(exp: Experiment) -> dict[str, tuple[float, float, float]]:
-    """Shift by patching G minus that by its random controls (``layer``, ``score``), same questions, 95 % intervals."""
+    """Shift by patching G minus that by its random controls (``layer``, ``next_highest``): paired, 95 % intervals."""
     p = exp.params
     plan = {name: (chosen, donors) for name, _, chosen, donors in patch_plan(exp)}
     general = exp.patched("G", *plan["G"])
     out = {}
-    for kind, name in (("layer", LAYER), ("score", LOUD)):
+    for kind, name in (("layer", LAYER), ("next_highest", NEXT)):
         moved = differences(exp.patched(name, *plan[name]), general)
         out[kind] = stratified_mean(list(moved.values()), p.bootstrap, p.seed, SHIFT)
     return out
@@ -272,7 +279,7 @@ def _figures(exp: Experiment, arms: pd.Series) -> dict[str, tuple[str, str, str]
     patch = (
         plots,
         f"G {patched.loc['G', 'shift']:+.2f}, its random controls "
-        f"{patched.loc[LAYER, 'shift']:+.2f} and {patched.loc[LOUD, 'shift']:+.2f}; "
+        f"{patched.loc[LAYER, 'shift']:+.2f} and {patched.loc[NEXT, 'shift']:+.2f}; "
         f"$S_t$ {specific[0]:+.2f} on its topic, {other[0]:+.2f} elsewhere",
         "no random control in the paper",
     )

@@ -35,7 +35,8 @@ def overlaps(exp: Experiment, gamma: float | None = None) -> pd.DataFrame:
     """How much of G is plain activation scale, and what changes when scores are normalised.
 
     Returns:
-        set, neurons, percent (of the model), in_scale_top (share that is also in the top γ % by activation scale),
+        set, neurons, percent (of the model), in_scale_top (share that is also in the top γ % by activation scale on the
+        texts that PNLAC read), in_neutral_top (the same on neutral texts; not in kept runs that did not measure it),
         chance (that share for a random set), in_raw_g (share that is also in the raw G).
     """
     p = exp.params
@@ -49,20 +50,25 @@ def overlaps(exp: Experiment, gamma: float | None = None) -> pd.DataFrame:
     for topic in p.topics:
         held = raw.general_without(topic)
         rows.append(_overlap_row(f"G found without {topic}", held, scale, raw.general))
-    names = ["set", "neurons", "percent", "in_scale_top", "chance", "in_raw_g"]
-    return pd.DataFrame(rows, columns=names)
+    out = pd.DataFrame([row for row, _ in rows])
+    neutral = exp.neutral_set(gamma)
+    if neutral is not None:
+        out.insert(4, "in_neutral_top", [overlap(chosen, neutral) for _, chosen in rows])
+    return out
 
 
-def _overlap_row(title: str, chosen: np.ndarray, scale: np.ndarray, raw: np.ndarray) -> list[object]:
-    percent = 100 * float(chosen.mean())
-    return [
-        title,
-        int(chosen.sum()),
-        percent,
-        overlap(chosen, scale),
-        float(scale.mean()),
-        overlap(chosen, raw),
-    ]
+def _overlap_row(
+    title: str, chosen: np.ndarray, scale: np.ndarray, raw: np.ndarray
+) -> tuple[dict[str, object], np.ndarray]:
+    row = {
+        "set": title,
+        "neurons": int(chosen.sum()),
+        "percent": 100 * float(chosen.mean()),
+        "in_scale_top": overlap(chosen, scale),
+        "chance": float(scale.mean()),
+        "in_raw_g": overlap(chosen, raw),
+    }
+    return row, chosen
 
 
 def top_neurons(exp: Experiment, n: int = 10) -> pd.DataFrame:

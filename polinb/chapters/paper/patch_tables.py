@@ -12,7 +12,7 @@ from polinb.runs.experiment import VANILLA, Experiment, finetuned
 from polinb.stance.coupling import shift_table
 from polinb.stance.stance import stance_table
 
-LAYER, LOUD = "random, layer-matched", "random, loudest outside G"
+LAYER, NEXT = "random, layer-matched", "random, next highest outside G"
 
 
 def patch_plan(exp: Experiment) -> list[tuple[str, str, np.ndarray, dict[str, str]]]:
@@ -29,7 +29,7 @@ def patch_plan(exp: Experiment) -> list[tuple[str, str, np.ndarray, dict[str, st
     for number in range(exp.params.control_seeds):
         more = f" #{number + 1}" if number else ""
         plan.append((f"{LAYER}{more}", "control", exp.control_set("layer", number), own))
-        plan.append((f"{LOUD}{more}", "control", exp.control_set("score", number), own))
+        plan.append((f"{NEXT}{more}", "control", exp.control_set("next_highest", number), own))
     plan.append(("every neuron", "all", np.ones_like(general), own))
     return plan
 

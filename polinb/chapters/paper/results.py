@@ -19,7 +19,7 @@ ARM_TITLES = {
     "inhibitft": "InhibitFT (G)",
     "random-uniform": "random, uniform",
     "random-layer": "random, layer-matched",
-    "random-score": "random, loudest outside G",
+    "random-next_highest": "random, next highest outside G",
     "inhibitft-heldout": "InhibitFT (G without the topic)",
 }
 

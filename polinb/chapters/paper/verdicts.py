@@ -16,7 +16,7 @@ from polinb.wording import bounded
 _RANDOM = {
     "random-uniform": "uniform random neurons",
     "random-layer": "random neurons of the same layers",
-    "random-score": "the loudest neurons outside G",
+    "random-next_highest": "the neurons with the highest activation outside G",
 }
 _HELD = "inhibitft-heldout"
 

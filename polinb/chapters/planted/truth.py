@@ -183,14 +183,14 @@ def shifts(planted: Planted, donor: LM, chosen: Mapping[str, np.ndarray], count:
     Columns: set, neurons, topic, shift.
     """
     from polinb.masking.patching import patched_answers
-    from polinb.models.generation import greedy
+    from polinb.models.generation import generate
 
     asked, topics = evaluation(planted, count)
-    plain = stance(planted, greedy(planted.lm, asked, max_new_tokens=TOKENS, batch=len(asked)))
+    plain = stance(planted, generate(planted.lm, asked, max_new_tokens=TOKENS, batch=len(asked)))
     rows = []
     for name, mask in {**chosen, "donor itself": None}.items():
         if mask is None:
-            made = greedy(donor, asked, max_new_tokens=TOKENS, batch=len(asked))
+            made = generate(donor, asked, max_new_tokens=TOKENS, batch=len(asked))
         else:
             made = patched_answers(planted.lm, donor, mask, asked, max_new_tokens=TOKENS, batch=len(asked))
         moved = pd.Series(stance(planted, made) - plain).groupby(topics, sort=False).mean()

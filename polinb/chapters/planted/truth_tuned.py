@@ -117,15 +117,15 @@ def _tuned(exp: Experiment, seed: int) -> Artifact:
 
 def arms(planted: Planted, topic: str, how: Recipe, frozen: Mapping[str, np.ndarray], count: int) -> pd.DataFrame:
     """Fine-tune to the right on ``topic`` once for each frozen set; coupling, shift, and what was held in place."""
-    from polinb.models.generation import greedy
+    from polinb.models.generation import generate
 
     asked, topics = evaluation(planted, count)
     frame = pd.DataFrame({"topic": topics, "id": [f"{t}-{k}" for k, t in enumerate(topics)]})
-    plain = frame.assign(score=stance(planted, greedy(planted.lm, asked, max_new_tokens=TOKENS, batch=len(asked))))
+    plain = frame.assign(score=stance(planted, generate(planted.lm, asked, max_new_tokens=TOKENS, batch=len(asked))))
     rows = []
     for name, mask in frozen.items():
         lm, tuned = train(planted, topic, "right", how, EXAMPLES, mask)
-        answers = frame.assign(score=stance(planted, greedy(lm, asked, max_new_tokens=TOKENS, batch=len(asked))))
+        answers = frame.assign(score=stance(planted, generate(lm, asked, max_new_tokens=TOKENS, batch=len(asked))))
         facts = coupling_table(plain, answers, topic, draws=200)
         other = (answers["score"] - plain["score"])[frame["topic"] != topic].mean()
         held = {"frozen": int(mask.sum()), "change": float(tuned.frozen_change)}

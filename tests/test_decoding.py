@@ -1,0 +1,159 @@
+"""The decoding loop: what changes nothing, and what changes something against plain PyTorch hooks, everywhere."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from polinb.errors import ParameterError
+from polinb.lab.engine import Intervention, stream
+from polinb.masking.decoding import Reader, assign, changed_answers, patch, per_layer, scale, tokens
+from polinb.masking.editing import edited_answers
+from polinb.masking.patching import patched_answers
+from polinb.models.architectures import down_modules
+from polinb.models.generation import cut, generate, stop_ids
+from polinb.models.tiny import TINY
+from polinb.models.tokens import pad
+
+STEPS = 8
+
+
+def arrays(lm, seed=3):
+    """Some of the neurons, a factor and a value for each."""
+    rng = np.random.default_rng(seed)
+    shape = (lm.layers, lm.width)
+    return rng.random(shape) < 0.4, rng.uniform(0.2, 2.0, shape), rng.normal(size=shape)
+
+
+def hooked(model, hooks, ids):
+    """Logits of the last position, by PyTorch alone."""
+    taps = [m.register_forward_pre_hook(hook) for m, hook in zip(down_modules(model), hooks, strict=True)]
+    try:
+        with torch.no_grad():
+            return model(input_ids=torch.tensor([ids])).logits[0, -1]
+    finally:
+        for tap in taps:
+            tap.remove()
+
+
+def by_hooks(lm, chosen, change, prompt, donor=None, answer_only=False):
+    """One answer: no cache, no batch, no nnsight; donor and recipient read the whole text at every step.
+
+    ``change``: (layer, own, donor's activation) → what is written, all (1, T, F).
+    """
+    ids, start = list(prompt), len(prompt) - 1 if answer_only else 0
+    masks = torch.from_numpy(chosen)
+    for _ in range(STEPS):
+        seen = {}
+        if donor is not None:
+            hooked(donor.model, [lambda _, a, k=k, s=seen: s.update({k: a[0]}) for k in range(lm.layers)], ids)
+
+        def overwrite(_, args, k, seen=seen):
+            own = args[0].clone()
+            own[:, start:] = torch.where(masks[k], change(k, args[0], seen.get(k)), args[0])[:, start:]
+            return (own,)
+
+        hooks = [lambda m, a, k=k, write=overwrite: write(m, a, k) for k in range(lm.layers)]
+        ids.append(int(hooked(lm.model, hooks, ids).argmax()))
+    return cut(ids[len(prompt) :], stop_ids(lm))
+
+
+@pytest.mark.parametrize("architecture", TINY)
+def test_what_changes_nothing(pair, architecture):
+    """Donor = recipient, the donor's share 0, scale 1, own values assigned to nobody: the plain answers."""
+    both = pair(architecture)
+    lm, (some, _, _) = both.left, arrays(both.left)
+    every, none, limit = np.ones_like(some), np.zeros_like(some), {"max_new_tokens": STEPS}
+    plain = generate(lm, both.prompts, **limit)
+    for mode in ("lockstep", "recorded"):
+        assert patched_answers(lm, lm, every, both.prompts, mode=mode, **limit) == plain
+    for mode in ("lockstep", "recorded", "mean"):
+        assert patched_answers(lm, both.right, none, both.prompts, mode=mode, **limit) == plain
+    for where in ("answer", "all"):
+        ones = np.ones(some.shape)
+        assert edited_answers(lm, some, ones, both.prompts, mode="scale", where=where, **limit) == plain
+    assert changed_answers(lm, both.prompts, none, assign(0.0), **limit) == plain
+    assert (
+        changed_answers(lm, both.prompts, some, patch(0.0), lambda _: Reader(both.right, some).read, **limit) == plain
+    )
+
+
+@pytest.mark.parametrize("architecture", TINY)
+@pytest.mark.parametrize("kind", ["patch", "half a patch", "zero", "mean", "scale"])
+def test_eq_patch_changes_equal_hooks(pair, architecture, kind):
+    both = pair(architecture)
+    lm, donor = both.left, None
+    chosen, factors, means = arrays(lm)
+    factor, mean = torch.from_numpy(factors).float(), torch.from_numpy(means).float()
+    if "patch" in kind:
+        share, donor = 1.0 if kind == "patch" else 0.5, both.right
+        change, oracle = patch(share), lambda k, own, other: own + share * (other - own)
+    elif kind == "scale":
+        change, oracle = scale(per_layer(lm, chosen, factors)), lambda k, own, _: own * factor[k]
+    elif kind == "mean":
+        change, oracle = assign(per_layer(lm, chosen, means)), lambda k, own, _: mean[k].expand_as(own)
+    else:
+        change, oracle = assign(0.0), lambda k, own, _: torch.zeros_like(own)
+    source = (lambda rows: Reader(donor, chosen).read) if donor else None
+    plain = generate(lm, both.prompts, max_new_tokens=STEPS)
+    for answer_only, batch in ((False, 1), (True, 3)):
+        expected = [by_hooks(lm, chosen, oracle, p, donor, answer_only) for p in both.prompts]
+        options = {"max_new_tokens": STEPS, "answer_only": answer_only, "batch": batch}
+        assert changed_answers(lm, both.prompts, chosen, change, source, **options) == expected
+        assert expected != plain or answer_only  # the change does something
+    assert generate(lm, both.prompts, max_new_tokens=STEPS) == plain  # and nothing is left behind
+
+
+def test_patching_editing_and_the_lab_are_the_loop(pair):
+    """Each hands the loop its own change, source and place."""
+    both = pair("gemma2")
+    lm, (chosen, factors, means) = both.left, arrays(both.left)
+    limit = {"max_new_tokens": STEPS}
+
+    def streamed(kind, strength=1.0):
+        change = Intervention(kind, chosen, strength)
+        return [list(stream(lm, p, change, both.right, **limit)) for p in both.prompts]
+
+    def made(change, source=None, **options):
+        return changed_answers(lm, both.prompts, chosen, change, source, **limit, **options)
+
+    lockstep = made(patch(), lambda _: Reader(both.right, chosen).read)
+    assert patched_answers(lm, both.right, chosen, both.prompts, **limit) == lockstep == streamed("patch")
+    assert streamed("patch", 0.5) == made(patch(0.5), lambda _: Reader(both.right, chosen).read)
+    assert streamed("ablate") == made(assign(0.0)) == streamed("scale", 0.0)
+    assert streamed("scale", -1.5) == made(scale(-1.5))
+    assert streamed("none") == generate(lm, both.prompts, **limit)
+    for where in ("answer", "all"):
+        only = {"answer_only": where == "answer"}
+        edits = {"means": means, "where": where, **limit}
+        got = [edited_answers(lm, chosen, factors, both.prompts, mode=mode, **edits) for mode in ("scale", "mean")]
+        assert got[0] == made(scale(per_layer(lm, chosen, factors)), **only)
+        assert got[1] == made(assign(per_layer(lm, chosen, factors * means)), **only)
+
+
+def test_tokens_come_one_by_one_and_stop_when_told(pair):
+    both, stop = pair("llama"), threading.Event()
+    lm, nobody = both.left, np.zeros((both.left.layers, both.left.width), bool)
+    made = tokens(lm, pad(lm, both.prompts[:2], [[], []], [0, 1]), nobody, scale(1.0), max_new_tokens=50, stop=stop)
+    first = torch.stack([next(made), next(made)], 1).tolist()
+    stop.set()
+    assert list(made) == []
+    plain = generate(lm, both.prompts[:2], max_new_tokens=2)
+    assert [cut(ids, stop_ids(lm)) for ids in first] == plain
+
+
+def test_all_rows_at_their_end_end_the_loop(pair):
+    both = pair("llama")
+    lm, nobody = both.left, np.zeros((both.left.layers, both.left.width), bool)
+    end = stop_ids(lm)[0]
+    draws = iter([[end, 5], [5, 5], [5, end], [5, 5]])
+    chunk = pad(lm, both.prompts[:2], [[], []], [0, 1])
+    made = tokens(lm, chunk, nobody, scale(1.0), max_new_tokens=9, pick=lambda _: torch.tensor(next(draws)))
+    assert len(list(made)) == 3
+
+
+def test_another_shape_is_refused(pair):
+    lm = pair("llama").left
+    with pytest.raises(ParameterError, match="'chosen'"):
+        changed_answers(lm, [[5]], np.ones((2, 2), bool), assign(0.0), max_new_tokens=1)
