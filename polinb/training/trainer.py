@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from polinb.training.recipe import Recipe
 
 
+def warmup_steps(steps: int, share: float) -> int:
+    """Steps with a rising learning rate: ``share`` of all, rounded up, so that a short run warms up too.
+
+    As in transformers the first of them has a learning rate of 0.
+    """
+    return math.ceil(steps * share)
+
+
 def make_trainer(
     model: Any,
     base: LM,
@@ -59,7 +67,7 @@ def make_trainer(
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         lr_scheduler_type="linear",
-        warmup_steps=int(steps * recipe.warmup),
+        warmup_steps=warmup_steps(steps, recipe.warmup),
         max_grad_norm=1.0,
         train_sampling_strategy="group_by_length",
         max_length=None,
