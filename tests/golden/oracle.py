@@ -17,9 +17,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import numpy as np
-import pandas as pd
+# One thread, before numpy and torch are loaded: the order of a sum decides its last bits.
+os.environ.update(OMP_NUM_THREADS="1", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false")
+
+import nbformat  # noqa: E402
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -172,6 +175,5 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    os.environ |= {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"}  # before torch
     sys.path[:0] = [str(ROOT), str(HERE)]
     main(sys.argv[1:])
