@@ -99,6 +99,7 @@ def _reference(arguments: argparse.Namespace) -> int:
     layout = layout_of(settings)
     if not arguments.harvest_only:
         run_reference(settings, arguments.cut, chapters, layout)
+        harvest(layout)  # tables survive if the raw data cannot be written
         print(reference_command.write_raw(settings, arguments.cut))
     manifest = harvest(layout)  # once more: now it counts the raw data, too
     if not layout.model:

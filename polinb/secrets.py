@@ -18,7 +18,9 @@ from urllib.parse import quote, quote_plus
 from polinb.errors import ParameterError
 
 HIDDEN = "[secret]"
-_LEAST = 8  # characters; a shorter value of a variable would be found in ordinary text
+_LEAST = 8  # characters; a shorter piece of a value would be found in ordinary text
+_KEY = 16  # characters of a real key, at least
+_WORDS = re.compile(r"(?:[A-Z]?[a-z]{0,15}|[A-Z]{1,15})(?:[-_.:/ ](?:[A-Z]?[a-z]{0,15}|[A-Z]{1,15}))*")
 _NAME = re.compile(
     r"(?:^|_)(?:api_?key|access_?key|secret|token|password|passwd|passphrase|credentials?|private_?key|key)(?:$|_)",
     re.IGNORECASE,
@@ -69,8 +71,9 @@ def refuse(settings: Mapping[str, object], known: Mapping[str, object] | None = 
 def hide(text: str, forms: bool = True) -> str:
     """``text`` with every known secret replaced, also where it is URL-, HTML-, JSON- or base64-encoded.
 
-    Known are the values of environment variables that are named like secrets and, with ``forms``, whatever has the form
-    of a common service's key or of a password in an address.
+    Known are the values of environment variables that are named like secrets and have the form of a key (not a word
+    such as ``EMPTY``) and, with ``forms``, whatever has the form of a common service's key or of a password in an
+    address.
     """
     for value in _values():
         for form in _encodings(value):
@@ -98,9 +101,17 @@ def _values() -> list[str]:
     found = {
         value.strip()
         for name, value in os.environ.items()
-        if _NAME.search(name) and len(value.strip()) >= _LEAST and not Path(value.strip()).is_absolute()
+        if _NAME.search(name) and _is_key(value.strip()) and not Path(value.strip()).is_absolute()
     }
     return sorted(found, key=lambda value: (-len(value), value))
+
+
+def _is_key(value: str) -> bool:
+    """Whether a value has the form of a real key: long, and not made of words as ``EMPTY`` or ``not-needed`` is.
+
+    Local services take any word for a key; taking such a word out of texts would change them.
+    """
+    return len(value) >= _KEY and not _WORDS.fullmatch(value)
 
 
 def _encodings(value: str) -> Iterator[str]:

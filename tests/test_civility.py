@@ -397,7 +397,7 @@ def test_a_toxicity_classifier(tmp_path: Path, many: bool) -> None:
 
     folder = toxic_model(tmp_path / "m", LABELS, many)
     texts = ["we want tradition", "", "solidarity we want we want we", "weather"]
-    scorer = HubScorer(str(folder), batch_size=2, device="cpu")
+    scorer = HubScorer(str(folder), device="cpu")
     assert scorer.label == "toxic"  # before "insult", which the model has as well
     found = scorer.probabilities(texts)
     assert np.isnan(found[1])
@@ -416,14 +416,19 @@ def test_toxicity_classifiers_that_are_refused(tmp_path: Path, data: CivilityDat
         HubScorer(str(other))
     seen: list[tuple[str, str]] = []
 
-    def folder_of(model: str, revision: str) -> tuple[str, str]:
-        seen.append((model, revision))
-        return str(other), "abc"
+    def config_of(model: str, revision: str) -> Any:
+        from transformers import AutoConfig
 
-    monkeypatch.setattr("polinb.stance.rudeness._folder", folder_of)
+        seen.append((model, revision))
+        config = AutoConfig.from_pretrained(other)
+        config._commit_hash = "abc"
+        return config
+
+    monkeypatch.setattr("polinb.stance.classifiers._hub_config", config_of)
+    monkeypatch.setattr("polinb.stance.classifiers._place", lambda model: str(other))
     named = make_scorer("owner/name@refs/pr/1:label_1", data)
-    assert isinstance(named, HubScorer) and named.label == "LABEL_1" and seen == [("owner/name", "refs/pr/1")]
-    assert named.identity == {"scorer": "owner/name", "commit": "abc", "label": "LABEL_1"}
+    assert isinstance(named, HubScorer) and named.label == "LABEL_1" and set(seen) == {("owner/name", "refs/pr/1")}
+    assert named.identity == {"model": "owner/name", "commit": "abc", "label": "LABEL_1"}
     with pytest.raises(ParameterError, match="owner/name:toxic"):
         make_scorer("owner/name:toxic", data)
     monkeypatch.undo()

@@ -15,7 +15,8 @@ from polinb.data.loading import load_data
 from polinb.data.pairs import Pair, StanceData, split_of
 from polinb.errors import DataError, ModelError, ParameterError
 from polinb.stance.calibration import quality, reliability
-from polinb.stance.judges import HFJudge, LocalJudge, make_judge, responses_of, training_rows
+from polinb.stance.judges import HFJudge, LocalJudge, training_rows
+from polinb.stance.judging_base import responses_of
 
 TOPICS = ("crime", "race", "economy")
 NOUNS = ("courts", "schools", "wages", "borders", "families", "cities", "farms", "banks", "parks", "trains")
@@ -74,13 +75,6 @@ def test_local_sees_the_response_alone(local: LocalJudge) -> None:
     frame = answers("courts and schools with tradition")
     moved = frame.assign(topic="crime", prompt="solidarity solidarity")
     assert local.rate(frame)["p_right"].tolist() == local.rate(moved)["p_right"].tolist()
-
-
-def test_local_margin_makes_others(local: LocalJudge) -> None:
-    judge = LocalJudge(planted(), margin=0.3)
-    frame = answers("solidarity and tradition", "tradition", "solidarity")
-    assert judge.rate(frame)["label"].tolist() == ["other", "right", "left"]
-    assert local.rate(frame)["label"].iloc[0] in ("left", "right")
 
 
 def test_local_learns_nothing_from_evaluation_prompts() -> None:
@@ -159,9 +153,6 @@ def test_local_refuses_what_it_cannot_learn_from() -> None:
         LocalJudge(StanceData("one-sided", one_sided))
     with pytest.raises(DataError):
         LocalJudge(StanceData("empty", ()))
-    for name, value in (("margin", 0.5), ("margin", -0.1), ("strength", 0.0), ("folds", 1)):
-        with pytest.raises(ParameterError, match=name):
-            LocalJudge(planted(), **{name: value})  # type: ignore[arg-type]
 
 
 def test_answers_must_be_text() -> None:
@@ -170,19 +161,6 @@ def test_answers_must_be_text() -> None:
         responses_of(pd.DataFrame({"text": ["a"]}))
     with pytest.raises(DataError, match="int"):
         responses_of(pd.DataFrame({"response": [3]}))
-
-
-def test_make_judge_checks_name_and_options() -> None:
-    data = planted()
-    assert make_judge("local", data=data, options={"margin": 0.1}).name == "local"
-    with pytest.raises(ParameterError, match="local, hf, openai"):
-        make_judge("oracle", data=data, options={})
-    with pytest.raises(ParameterError, match="base_url"):
-        make_judge("local", data=data, options={"base_url": "http://localhost"})
-    with pytest.raises(ParameterError, match="data"):
-        make_judge("local", data=data, options={"data": data})
-    with pytest.raises(ParameterError, match="judge_model"):
-        make_judge("hf", data=data, options={})
 
 
 # ---- calibration -----------------------------------------------------------------------------------------------------
@@ -262,7 +240,7 @@ PLAIN = {0: "LABEL_0", 1: "LABEL_1"}
 
 
 def test_hf_reads_planted_weights(tmp_path: Path) -> None:
-    judge = HFJudge(str(classifier(tmp_path / "m", TELLING)), batch_size=2, device="cpu")
+    judge = HFJudge(str(classifier(tmp_path / "m", TELLING)), device="cpu")
     assert judge.sides == ["left", "right", "other"]
     out = judge.rate(answers("we want tradition", "solidarity", "", "weather", "we want solidarity we want"))
     assert list(out["label"]) == ["right", "left", "unrated", "other", "left"]
@@ -272,10 +250,10 @@ def test_hf_reads_planted_weights(tmp_path: Path) -> None:
 
 
 def test_hf_does_not_depend_on_the_batches(tmp_path: Path) -> None:
-    folder = str(classifier(tmp_path / "m", TELLING))
+    judge = HFJudge(str(classifier(tmp_path / "m", TELLING)), device="cpu")
     texts = answers("we want tradition", "solidarity", "weather we want", "tradition tradition solidarity")
-    one, many = (HFJudge(folder, batch_size=n, device="cpu").rate(texts)["p_right"] for n in (1, 4))
-    np.testing.assert_allclose(one, many, atol=1e-6)
+    alone = [judge.rate(texts.iloc[[k]])["p_right"].iloc[0] for k in range(len(texts))]
+    np.testing.assert_allclose(judge.rate(texts)["p_right"], alone, atol=1e-6)
 
 
 def test_hf_label_map(tmp_path: Path) -> None:
@@ -285,8 +263,6 @@ def test_hf_label_map(tmp_path: Path) -> None:
         assert HFJudge(folder, labels=labels).rate(text)["label"].tolist() == ["right"]
     turned = HFJudge(folder, labels={"LABEL_1": "left", "LABEL_0": "right"})
     assert turned.rate(text)["label"].tolist() == ["left"]
-    facts = turned.provenance()
-    assert facts["labels"] == {"LABEL_0": "right", "LABEL_1": "left"}
 
 
 @pytest.mark.parametrize(
@@ -306,11 +282,76 @@ def test_hf_label_map_must_fit(tmp_path: Path, labels: dict[str, str] | None, sa
         HFJudge(folder, labels=labels)
 
 
-def test_hf_cuts_long_texts_and_says_so(tmp_path: Path) -> None:
+def test_hf_cuts_long_texts(tmp_path: Path) -> None:
     judge = HFJudge(str(classifier(tmp_path / "m", TELLING)), device="cpu")
-    assert judge.rate(answers("we " * 100 + "tradition", "tradition"))["label"].iloc[1] == "right"
-    assert judge.provenance()["truncated"] == 1
-    assert judge.provenance()["max_tokens"] == 32
+    assert judge.rate(answers("tradition " + "we " * 100, "tradition"))["label"].tolist() == ["right", "right"]
+
+
+def decoder(folder: Path, tokens: dict[str, str], beyond: bool = False) -> Path:
+    """A random LLaMA with a classification head; ``tokens``: the tokenizer's special ones."""
+    from transformers import LlamaForSequenceClassification, PreTrainedTokenizerFast
+
+    from polinb.models.tiny import tiny_model, tiny_tokenizer
+
+    words = PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer().backend_tokenizer, model_max_length=64)
+    config = tiny_model("llama").config
+    config.num_labels, config.id2label, config.pad_token_id = 2, {0: "left", 1: "right"}, None
+    rows = len(words)
+    words.add_special_tokens({name: words.convert_ids_to_tokens(3) if t == "own" else t for name, t in tokens.items()})
+    config.vocab_size = rows if beyond else len(words)
+    LlamaForSequenceClassification(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("tokens", "beyond"),
+    [
+        ({"eos_token": "own"}, False),
+        ({"eos_token": "own", "pad_token": "[NEW]"}, True),
+        ({"pad_token": "[NEW]"}, False),
+    ],
+    ids=["no padding token", "one beyond the embeddings", "its own"],
+)
+def test_hf_pads_any_model(tmp_path: Path, tokens: dict[str, str], beyond: bool) -> None:
+    judge = HFJudge(str(decoder(tmp_path / "m", tokens, beyond)), device="cpu")
+    texts = answers("a", "a much longer text than the first", "middle sized")
+    alone = [judge.rate(texts.iloc[[k]])["p_right"].iloc[0] for k in range(3)]
+    np.testing.assert_allclose(judge.rate(texts)["p_right"], alone, atol=1e-5)
+
+
+def test_hf_without_any_token_to_pad_with_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no token to pad with"):
+        HFJudge(str(decoder(tmp_path / "m", {"pad_token": "[NEW]"}, beyond=True)))
+
+
+def test_the_runs_device_reaches_every_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from polinb.chapters.dpo import toxicity
+    from polinb.runs.artifacts import Store
+    from polinb.runs.experiment import Experiment
+    from polinb.runs.params import Params
+
+    seen: list[str] = []
+    monkeypatch.setattr("polinb.models.loading.pick_device", lambda device="auto": seen.append(device) or "cpu")
+    folder = str(classifier(tmp_path / "m", {0: "left", 1: "right", 2: "toxic"}))
+    settings = {"judge": "hf", "judge_model": folder, "judge_labels": ["0:left", "1:right", "2:other"]}
+    p = Params.from_profile("tiny", device="cpu", toxicity_model=folder, **settings)
+    exp = Experiment(p, Store(tmp_path / "store"))
+    assert exp.judge.name == "hf" and toxicity.scorer(exp).identity["label"] == "toxic"
+    assert seen == ["cpu", "cpu"] and exp.judge_identity["model"]["sha256"]
+
+
+def test_a_hub_model_is_pinned_to_the_commit_that_its_name_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from polinb.stance import classifiers
+
+    monkeypatch.setattr(
+        "transformers.AutoConfig.from_pretrained", lambda *_, **__: SimpleNamespace(_commit_hash="c0ffee")
+    )
+    classifiers._hub_config.cache_clear()
+    assert classifiers.identity_of("owner/name") == {"model": "owner/name", "commit": "c0ffee"}
+    classifiers._hub_config.cache_clear()
 
 
 def test_hf_refuses_pickles_and_other_models(tmp_path: Path) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,14 +14,13 @@ import pandas as pd
 import pytest
 
 from polinb.errors import JudgeError, ParameterError
-from polinb.stance.answer_cache import AnswerCache
-from polinb.stance.chat_judge import OpenAIJudge, parse_rating, rating_prompt
-from polinb.stance.judges import make_judge
+from polinb.stance.chat_judge import OpenAIJudge, rating_prompt
+from polinb.stance.replies import final_text, parse_rating
 
 KEY = "sk-test-0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-def reply(text: str | None, **message: Any) -> tuple[int, dict[str, str], bytes]:
+def reply(text: Any, **message: Any) -> tuple[int, dict[str, str], bytes]:
     """A well-formed reply of the service."""
     finish = message.pop("finish", "stop")
     choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text, **message}}
@@ -99,25 +95,16 @@ def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
-class Clock:
-    """Time that passes only while somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now, self.naps, self._lock = 0.0, [], threading.Lock()  # type: tuple[float, list[float], Any]
-
-    def sleep(self, seconds: float) -> None:
-        with self._lock:
-            self.now += seconds
-            self.naps.append(seconds)
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture(autouse=True)
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Pauses of the client, which are not slept."""
+    pauses: list[float] = []
+    monkeypatch.setattr("openai._base_client.time.sleep", pauses.append)
+    return pauses
 
 
-def judge(service: Service, cache: Path | None = None, **options: Any) -> tuple[OpenAIJudge, Clock]:
-    clock = Clock()
-    made = OpenAIJudge(base_url=service.url, cache=cache, sleep=clock.sleep, clock=clock, **options)
-    return made, clock
+def judge(service: Service, cache: Path | None = None, **options: Any) -> OpenAIJudge:
+    return OpenAIJudge(base_url=service.url, cache=cache, **options)
 
 
 def answers(*texts: str) -> pd.DataFrame:
@@ -135,119 +122,102 @@ def test_prompt_is_the_papers() -> None:
     assert "towards politics expressed" in rating_prompt("compass", "x")
 
 
-@pytest.mark.parametrize(
-    ("text", "label"),
-    [
-        ("left leaning", "left"),
-        ("Left-leaning.", "left"),
-        ("Right leaning", "right"),
-        ("right", "right"),
-        (" **RIGHT LEANING** \n", "right"),
-        ('"left leaning"', "left"),
-        ("Rating: right-leaning", "right"),
-        ("Political leaning: left leaning.", "left"),
-        ("The rating is left leaning", "left"),
-        ("The text is right leaning.", "right"),
-        ("left and right", "other"),
-        ("left leaning, right leaning", "other"),
-        ("not left leaning", "other"),
-        ("neither", "other"),
-        ("I cannot rate political content.", "other"),
-        ("That's right, I can't help with it", "other"),
-        ("left leaning? Hard to say", "other"),
-        ("upright", "other"),
-        ("left right", "other"),
-        ("", "other"),
+CLEAR = {
+    "left": [
+        "left leaning", "Left-leaning.", " **LEFT LEANING** \n", '"left leaning"', "\u201cLeft leaning\u201d",
+        "Left\u2011leaning",
+        "Rating: left-leaning", "Political leaning: left leaning.", "The rating is left leaning", "**Rating:** left",
+        "**Answer**: Left leaning", "Answer: left", "Final answer: **Left leaning**", "My rating: left leaning",
+        "The text is left leaning.", "This response leans left.", "leaning left", "Label: left_leaning",
+        "```\nleft leaning\n```", "```text\nLeft leaning\n```", "```json\n{\"rating\": \"left leaning\"}\n```",
+        "`left leaning`", "``` left ```", '{"label": "left"}', "[left leaning]", "(left)",
+        "$\\boxed{\\text{Left leaning}}$",
+        "<answer>left leaning</answer>", "<b>Left leaning</b>", "# Left leaning", "> left leaning", "- left",
+        "1. Left leaning",
+        "left leaning!", "Left leaning;", "\ufeffleft leaning", "left\u00a0leaning", "assistant\n\nLeft leaning",
+        "left leaning</s>", "left leaning<|im_end|>", "left leaning<|eot_id|>", "left leaning<end_of_turn>",
+        "left leaning<\uff5cend\u2581of\u2581sentence\uff5c>", "<|START_RESPONSE|>left leaning<|END_RESPONSE|>",
+        "<think>It may be right leaning.</think>Left leaning", "<think>\n\n</think>\n\nleft leaning",
+        "Hm. Right?</think>left",
+        "<thinking>right</thinking>\nLeft.", "<seed:think>right</seed:think>left", "[THINK]right[/THINK]left leaning",
+        "<think>a</think>right <think>no, b</think> left", "<reasoning>right</reasoning><answer>left</answer>",
+        "<|channel|>analysis<|message|>Right?<|end|><|start|>assistant<|channel|>final<|message|>Left leaning",
+        "analysisIs it right leaning? No.assistantfinalLeft leaning",
+        "\u25c1think\u25b7right\u25c1/think\u25b7left leaning",
+        "<|START_THINKING|>right<|END_THINKING|><|START_RESPONSE|>left<|END_RESPONSE|>",
     ],
-)
-def test_parsing_is_strict(text: str, label: str) -> None:
+    "right": ["Right leaning", "right", "RIGHT-LEANING", "Rating: right", "<think>left</think> **Right leaning**."],
+    "other": [
+        "left and right", "left leaning, right leaning", "not left leaning", "neither",
+        "I cannot rate political content.",
+        "That's right, I can't help with it", "left leaning? Hard to say", "upright", "left right", "",
+        "right-wing left",
+        "<think>left leaning</think>I cannot tell", "~~left~~ right", "I will not say left",
+        "```json\n{\"left\": \"right\"}\n```",
+        "Left leaning. The text asks for solidarity.", "<think>left leaning", "left leaning <think>or is it",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "label"), [(text, label) for label, texts in CLEAR.items() for text in texts])
+def test_a_rating_is_read_in_every_wrapping_and_nothing_else_is(text: str, label: str) -> None:
     assert parse_rating(text) == label
+
+
+def test_the_text_after_the_thought() -> None:
+    assert final_text("<think>80</think> 90") == "90"
+    assert final_text("<think>80") is None and final_text("80") == "80"
 
 
 # ---- the way it should go --------------------------------------------------------------------------------------------
 
 
-def test_rates_in_order_and_keeps_rows(service: Service) -> None:
+def test_rates_in_order_and_keeps_rows(service: Service, naps: list[float]) -> None:
     service.answer = lambda prompt, attempt: reply("right leaning" if "guns" in prompt else "Left leaning.")
     frame = answers("more guns", "fewer", "", "guns for all").set_index(pd.Index([5, 6, 7, 8]))
-    made, clock = judge(service)
-    out = made.rate(frame)
+    out = judge(service).rate(frame)
     assert list(out["label"]) == ["right", "left", "unrated", "right"]
     assert list(out["score"]) == [1, -1, 0, 1]
-    assert out["p_right"].isna().all()
+    assert out["p_right"].isna().all() and naps == []
     pd.testing.assert_frame_equal(out[list(frame.columns)], frame)
-    assert clock.naps == []
-    body = service.requests[0]["body"]
-    assert (body["model"], body["temperature"], service.requests[0]["path"]) == (
-        "gpt-4o-mini",
-        0.0,
-        "/v1/chat/completions",
-    )
-    facts = made.provenance()
-    json.dumps(facts)
-    assert (facts["counts"]["asked"], facts["counts"]["unrated"]) == (3, 1)
+    asked = service.requests[0]
+    assert asked["path"] == "/v1/chat/completions"
+    assert {k: asked["body"][k] for k in ("model", "temperature", "max_tokens")} == {
+        "model": "gpt-4o-mini", "temperature": 0.0, "max_tokens": 16,
+    }  # fmt: skip
 
 
 def test_few_requests_at_once(service: Service) -> None:
-    def slow(prompt: str, attempt: int) -> Any:
-        time.sleep(0.03)
+    gate = threading.Barrier(3, timeout=20)
+
+    def together(prompt: str, attempt: int) -> Any:
+        gate.wait()  # passes only when three are under way
         return reply("left")
 
-    service.answer = slow
-    made, _ = judge(service, concurrency=3)
-    assert set(made.rate(answers(*[f"text {i}" for i in range(12)]))["label"]) == {"left"}
-    assert 1 < service.most_under_way <= 3
+    service.answer = together
+    out = judge(service, concurrency=3).rate(answers(*[f"text {i}" for i in range(12)]))
+    assert set(out["label"]) == {"left"} and service.most_under_way == 3
 
 
 def test_equal_answers_are_asked_once(service: Service) -> None:
-    made, _ = judge(service)
-    assert list(made.rate(answers("same", "same", "same"))["label"]) == ["left"] * 3
+    assert list(judge(service).rate(answers("same", "same", "same"))["label"]) == ["left"] * 3
     assert len(service.requests) == 1
 
 
-def test_through_make_judge(service: Service, tmp_path: Path) -> None:
-    options = {"base_url": service.url, "cache": tmp_path / "answers.jsonl", "model": "local-model"}
-    made = make_judge("openai", data=None, options=options)  # type: ignore[arg-type]
-    assert made.rate(answers("x"))["label"].tolist() == ["left"]
-    with pytest.raises(ParameterError, match="api_key"):
-        make_judge("openai", data=None, options={"api_key": "x"})  # type: ignore[arg-type]
+def test_the_share_of_replies_that_are_no_rating_is_kept(service: Service, tmp_path: Path) -> None:
+    service.answer = lambda prompt, attempt: reply("I will not say." if "hard" in prompt else "left")
+    out = judge(service).rate(answers("hard", "a", "b", "c", ""))
+    out.to_parquet(tmp_path / "rated.parquet")
+    assert out.attrs["no_rating"] == pd.read_parquet(tmp_path / "rated.parquet").attrs["no_rating"] == 0.25
 
 
 # ---- trouble that passes ---------------------------------------------------------------------------------------------
 
 
-def test_429_honours_retry_after(service: Service) -> None:
+def test_429_honours_retry_after(service: Service, naps: list[float]) -> None:
     service.answer = lambda prompt, attempt: failure(429, {"Retry-After": "7"}) if attempt == 1 else reply("right")
-    made, clock = judge(service)
-    assert made.rate(answers("x"))["label"].tolist() == ["right"]
-    assert len(clock.naps) == 1 and 7 <= clock.naps[0] <= 7.7
-
-
-def test_429_honours_a_date(service: Service) -> None:
-    later = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    service.answer = lambda prompt, attempt: failure(429, {"Retry-After": later}) if attempt == 1 else reply("right")
-    made, clock = judge(service)
-    assert made.rate(answers("x"))["label"].tolist() == ["right"]
-    assert 25 <= clock.naps[0] <= 34
-
-
-@pytest.mark.parametrize("given", ["soon", "-5", "nan", "inf", ""])
-def test_senseless_retry_after_is_ignored(service: Service, given: str) -> None:
-    service.answer = lambda prompt, attempt: failure(503, {"Retry-After": given}) if attempt == 1 else reply("right")
-    made, clock = judge(service)
-    assert made.rate(answers("x"))["label"].tolist() == ["right"]
-    assert 0.5 <= clock.naps[0] <= 1
-
-
-def test_pauses_grow(service: Service) -> None:
-    service.answer = lambda prompt, attempt: failure(500) if attempt < 6 else reply("left")
-    made, clock = judge(service)
-    assert made.rate(answers("x"))["label"].tolist() == ["left"]
-    assert [round(nap / 2**i, 3) >= 0.5 and nap <= 2**i for i, nap in enumerate(clock.naps)] == [True] * 5
-
-
-def _torn(handler: Any) -> None:
-    handler.give(200, {}, reply("left leaning")[2][:40], length=400)
+    assert judge(service).rate(answers("x"))["label"].tolist() == ["right"]
+    assert len(naps) == 1 and 7 <= naps[0] <= 9
 
 
 def _hang_up(handler: Any) -> None:
@@ -255,260 +225,210 @@ def _hang_up(handler: Any) -> None:
 
 
 def _slow(handler: Any) -> None:
-    time.sleep(0.6)
+    threading.Event().wait(0.6)
 
 
-def _drip(handler: Any) -> None:
-    handler.give(200, {}, b" ", length=100)
-    for _ in range(12):
-        time.sleep(0.05)
-        handler.wfile.write(b" ")
-        handler.wfile.flush()
+@pytest.mark.parametrize("kind", ["hang up", "timeout", 408, 429, 500, 503])
+def test_what_may_pass_is_tried_again(service: Service, kind: Any, naps: list[float]) -> None:
+    damage = {"hang up": _hang_up, "timeout": _slow}.get(kind) or failure(kind)
+    service.answer = lambda prompt, attempt: damage if attempt == 1 else reply("right leaning")
+    out = judge(service, timeout=0.3).rate(answers("x"))
+    assert (out["label"].tolist(), out["reason"].tolist()) == (["right"], [""])
+    assert len(naps) == 1 and len(service.requests) == 2
 
 
-DAMAGE = {
-    "garbage": (200, {}, b"<html>busy</html>"),
-    "not text": (200, {}, b"\xff\xfe\x00left"),
-    "deep": (200, {}, b"[" * 200_000),
-    "empty body": (200, {}, b""),
-    "no choices": (200, {}, b'{"choices": []}'),
-    "a list": (200, {}, b'["left leaning"]'),
-    "a string": (200, {}, b'"left leaning"'),
-    "null message": (200, {}, b'{"choices": [{"message": null}]}'),
-    "null content": reply(None),
-    "number": (200, {}, b'{"choices": [{"message": {"content": 1}}]}'),
-    "huge": (200, {}, b" " * 1_200_000),
-    "bad encoding": (200, {"Content-Encoding": "gzip"}, b"left leaning"),
-    "truncated body": _torn,
-    "hang up": _hang_up,
-    "timeout": _slow,
-    "drip": _drip,
-    **{f"HTTP {status}": failure(status) for status in (408, 429, 500, 502, 503, 529)},
+def body(content: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    return 200, {"Content-Type": "application/json", **headers}, content
+
+
+NOT_WHOLE = {
+    "cut": (reply("left", finish="length"), "judge_tokens"),
+    "cut, Anthropic's word": (reply("left", finish="max_tokens"), "judge_tokens"),
+    "cut, Gemini's word": (reply("left", finish="MAX_TOKENS"), "judge_tokens"),
+    "cut, Mistral's word": (reply("left", finish="model_length"), "judge_tokens"),
+    "cut thought": (reply("<think>It could be left leaning, or", finish="length"), "judge_tokens"),
+    "unfinished thought": (reply("<think>It could be left leaning"), "judge_tokens"),
+    "thought alone": (reply("<think>left leaning</think>"), "judge_tokens"),
+    "unfinished channel": (reply("<|channel|>analysis<|message|>left leaning"), "judge_tokens"),
+    "thought in its own field": (reply(None, reasoning_content="left leaning"), "judge_tokens"),
+    "thought in another field": (reply("", reasoning="left leaning"), "judge_tokens"),
+    "thought as a part": (reply([{"type": "thinking", "thinking": [{"type": "text", "text": "x"}]}]), "judge_tokens"),
+    "empty": (reply(""), "judge_tokens"),
+    "blank": (reply(" \n"), "judge_tokens"),
+    "null": (reply(None), "judge_tokens"),
+    "marks alone": (reply("<|im_end|>"), "judge_tokens"),
+    "filter": (reply(None, finish="content_filter"), "content filter"),
+    "broken off": (reply("left", finish="error"), "broke off"),
+    "a number": (reply(1), "another form"),
+    "strange parts": (reply([1, 2]), "another form"),
+    "no choices": (body(b'{"choices": []}'), "another form"),
+    "an error with status 200": (body(b'{"error": {"message": "no provider"}}'), "another form"),
+    "null message": (body(b'{"choices": [{"message": null}]}'), "another form"),
+    "a list": (body(b'["left leaning"]'), "reply"),
+    "a string": (body(b'"left leaning"'), "reply"),
+    "garbage": (body(b"{left"), "reply"),
+    "a page": ((200, {"Content-Type": "text/html"}, b"<html>left leaning</html>"), "reply"),
+    "nothing": (body(b""), "reply"),
+    "not text": (body(b"\xff\xfe\x00left"), "reply"),
+    "deep": (body(b"[" * 200_000), "reply"),
+    "redirect": ((302, {"Location": "http://127.0.0.1:9/v1"}, b""), "HTTP 302"),
+    "refused": (failure(400, message="no such setting"), "HTTP 400 (no such setting)"),
+    "overloaded": (failure(503, message="busy"), "HTTP 503 (busy)"),
+    "hangs up": (_hang_up, "no connection"),
 }
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_damage_is_tried_again_and_never_read(service: Service, tmp_path: Path, kind: str) -> None:
-    service.answer = lambda prompt, attempt: DAMAGE[kind] if attempt == 1 else reply("right leaning")
-    made, clock = judge(service, tmp_path / "a.jsonl", timeout=0.3)
-    out = made.rate(answers("x"))
-    assert (out["label"].tolist(), out["reason"].tolist()) == (["right"], [""])
-    assert len(clock.naps) == 1 and len(service.requests) == 2
-    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 1
-
-
-@pytest.mark.parametrize("kind", ["garbage", "null content", "HTTP 500", "HTTP 429", "hang up"])
-def test_damage_that_stays_is_unrated_and_not_cached(service: Service, tmp_path: Path, kind: str) -> None:
-    service.answer = lambda prompt, attempt: DAMAGE[kind] if "bad" in prompt else reply("left")
-    made, _ = judge(service, tmp_path / "a.jsonl", attempts=3)
-    out = made.rate(answers("bad", "good"))
-    assert out["label"].tolist() == ["unrated", "left"]
-    assert out["reason"].iloc[0] and pd.isna(out["raw"].iloc[0])
-    assert (made.counts["unrated"], made.counts["left"]) == (1, 1)
-    assert sum("bad" in r["body"]["messages"][0]["content"] for r in service.requests) == 3
+@pytest.mark.parametrize("kind", NOT_WHOLE)
+def test_what_is_not_whole_is_unrated_not_cached_and_asked_again(service: Service, tmp_path: Path, kind: str) -> None:
+    given, says = NOT_WHOLE[kind]
+    service.answer = lambda prompt, attempt: given if "bad" in prompt else reply("left")
+    path = tmp_path / "a.jsonl"
+    out = judge(service, path, attempts=2).rate(answers("good", "bad"))
+    assert out["label"].tolist() == ["left", "unrated"]
+    assert says in out["reason"].iloc[1] and pd.isna(out["raw"].iloc[1]) and out["score"].iloc[1] == 0
+    assert out.attrs["no_rating"] == 0
+    assert len([line for line in path.read_text().splitlines() if line]) == 1
     service.answer = lambda prompt, attempt: reply("right")
-    again, _ = judge(service, tmp_path / "a.jsonl")
-    assert again.rate(answers("bad", "good"))["label"].tolist() == ["right", "left"]
-    assert (again.counts["from_cache"], again.counts["asked"]) == (1, 1)
+    asked = len(service.requests)
+    assert judge(service, path).rate(answers("good", "bad"))["label"].tolist() == ["left", "right"]
+    assert len(service.requests) == asked + 1
 
 
-# ---- replies that are no rating --------------------------------------------------------------------------------------
+def test_more_tokens_ask_only_what_was_cut(service: Service, tmp_path: Path) -> None:
+    def answer(prompt: str, attempt: int) -> Any:
+        enough = service.requests[-1]["body"]["max_tokens"] > 100
+        return reply("left") if enough or "short" in prompt else reply("<think>", finish="length")
+
+    service.answer = answer
+    out = judge(service, tmp_path / "a.jsonl", concurrency=1).rate(answers("short", "long"))
+    assert out["label"].tolist() == ["left", "unrated"] and "16 tokens" in out["reason"].iloc[1]
+    more = judge(service, tmp_path / "a.jsonl", max_tokens=500).rate(answers("short", "long"))
+    assert more["label"].tolist() == ["left", "left"] and len(service.requests) == 3
 
 
 @pytest.mark.parametrize(
-    ("given", "raw"),
+    ("given", "label"),
     [
-        (reply("I'm sorry, I cannot rate this."), "I'm sorry, I cannot rate this."),
-        (reply(None, refusal="I will not."), "I will not."),
-        (reply("", refusal="No."), "No."),
-        (reply(None, finish="content_filter"), ""),
-        (reply("left and right"), "left and right"),
-        (reply(""), ""),
+        (reply("I'm sorry, I cannot rate this."), "other"),
+        (reply(None, refusal="I will not."), "other"),
+        (reply("", refusal="No.", finish="content_filter"), "other"),
+        (reply("left leaning", reasoning_content="Hm."), "left"),
+        (reply([{"type": "text", "text": "left "}, {"type": "text", "text": "leaning"}]), "left"),
+        (reply([{"type": "thinking", "thinking": []}, {"type": "text", "text": "right"}]), "right"),
+        (reply("left", finish=None), "left"),
+        (reply("left", finish="eos"), "left"),
     ],
 )
-def test_refusals_are_other_with_their_text_kept(service: Service, tmp_path: Path, given: Any, raw: str) -> None:
+def test_whole_replies_are_kept_with_their_text(service: Service, tmp_path: Path, given: Any, label: str) -> None:
     service.answer = lambda prompt, attempt: given
-    made, clock = judge(service, tmp_path / "a.jsonl")
-    out = made.rate(answers("x"))
-    assert (out["label"].tolist(), out["score"].tolist(), out["raw"].tolist()) == (["other"], [0], [raw])
-    assert clock.naps == []
-    assert json.loads((tmp_path / "a.jsonl").read_text())["raw"] == raw
-    again, _ = judge(service, tmp_path / "a.jsonl")
-    assert again.rate(answers("x"))["raw"].tolist() == [raw]
+    out = judge(service, tmp_path / "a.jsonl").rate(answers("x"))
+    assert out["label"].tolist() == [label] and out["raw"].iloc[0]
+    again = judge(service, tmp_path / "a.jsonl").rate(answers("x"))
+    pd.testing.assert_frame_equal(again, out)
     assert len(service.requests) == 1
 
 
 # ---- bounds ----------------------------------------------------------------------------------------------------------
 
 
-def test_budget_bounds_the_whole_run(service: Service) -> None:
-    service.answer = lambda prompt, attempt: failure(429, {"Retry-After": "50"})
-    made, clock = judge(service, budget=120, attempts=100, concurrency=1)
-    out = made.rate(answers(*[f"text {i}" for i in range(30)]))
-    assert set(out["label"]) == {"unrated"}
-    assert clock.now <= 120
-    assert made.counts["unrated"] == 30
-
-
-def test_too_long_a_pause_is_not_slept(service: Service) -> None:
-    wait = failure(429, {"Retry-After": "86400"})
-    service.answer = lambda prompt, attempt: wait if "bad" in prompt else reply("left")
-    made, clock = judge(service)
-    out = made.rate(answers("bad", "good"))
-    assert out["label"].tolist() == ["unrated", "left"]
-    assert "max_pause" in out["reason"].iloc[0] and clock.naps == []
-
-
 def test_dead_service_is_left_alone_soon(tmp_path: Path) -> None:
     closed = Service()
     closed.server.shutdown()
     closed.server.server_close()
-    made, _ = judge(closed, tmp_path / "a.jsonl", attempts=2, concurrency=2)
-    out = made.rate(answers(*[f"text {i}" for i in range(300)]))
-    assert set(out["label"]) == {"unrated"} and made.counts["unrated"] == 300
+    out = judge(closed, tmp_path / "a.jsonl", attempts=2, concurrency=2).rate(answers(*map(str, range(300))))
+    assert set(out["label"]) == {"unrated"}
     assert (out["reason"] == "not asked: the service does not answer").sum() >= 290
     assert not (tmp_path / "a.jsonl").exists()
 
 
-def test_service_that_dies_midway_keeps_what_came(service: Service, tmp_path: Path) -> None:
-    service.answer = lambda prompt, attempt: reply("left") if len(service.requests) <= 10 else failure(500)
-    made, _ = judge(service, tmp_path / "a.jsonl", attempts=2, concurrency=1)
+@pytest.mark.parametrize("given", [failure(500), reply("<think>", finish="length")], ids=["dies", "cuts"])
+def test_failures_in_a_row_end_it_and_what_came_stays(service: Service, tmp_path: Path, given: Any) -> None:
+    service.answer = lambda prompt, attempt: reply("left") if len(service.requests) <= 10 else given
     frame = answers(*[f"text {i}" for i in range(40)])
-    first = made.rate(frame)["label"].tolist()
+    first = judge(service, tmp_path / "a.jsonl", attempts=1, concurrency=1).rate(frame)["label"].tolist()
     assert first == ["left"] * 10 + ["unrated"] * 30
-    assert len(service.requests) == 10 + 5 * 2
+    assert 15 <= len(service.requests) <= 16  # one may be under way when the fifth fails
     service.answer = lambda prompt, attempt: reply("right")
-    again, _ = judge(service, tmp_path / "a.jsonl")
-    assert again.rate(frame)["label"].tolist() == ["left"] * 10 + ["right"] * 30
+    again = judge(service, tmp_path / "a.jsonl").rate(frame)["label"].tolist()
+    assert again == ["left"] * 10 + ["right"] * 30
 
 
-def test_one_rejected_answer_does_not_stop_the_others(service: Service) -> None:
+def test_rejected_answers_do_not_stop_the_others(service: Service) -> None:
     service.answer = lambda prompt, attempt: failure(400, code="content_filter") if "bad" in prompt else reply("left")
-    made, clock = judge(service, concurrency=1)
-    out = made.rate(answers("good", *[f"bad {i}" for i in range(8)], "fine"))
+    out = judge(service, concurrency=1).rate(answers("good", *[f"bad {i}" for i in range(8)], "fine"))
     assert out["label"].tolist() == ["left", *["unrated"] * 8, "left"]
-    assert set(out["reason"][1:9]) == {"HTTP 400"} and clock.naps == []
+    assert set(out["reason"][1:9]) == {"HTTP 400"}
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_rejected_key_model_or_address_is_an_error(service: Service, status: int) -> None:
+def test_rejected_key_model_or_address_is_an_error(service: Service, status: int, naps: list[float]) -> None:
     service.answer = lambda prompt, attempt: failure(status, message="The model does not exist")
-    made, clock = judge(service, concurrency=2)
     with pytest.raises(JudgeError, match=f"HTTP {status} .The model does not exist"):
-        made.rate(answers(*[f"text {i}" for i in range(50)]))
-    assert len(service.requests) <= 4 and clock.naps == []
+        judge(service, concurrency=2).rate(answers(*[f"text {i}" for i in range(50)]))
+    assert len(service.requests) <= 6 and naps == []
 
 
-def test_empty_account_is_an_error_and_not_waited_for(service: Service) -> None:
+def test_empty_account_is_an_error(service: Service) -> None:
     service.answer = lambda prompt, attempt: failure(429, code="insufficient_quota", message="You are out of credit")
-    made, clock = judge(service)
-    with pytest.raises(JudgeError, match="quota used up"):
-        made.rate(answers("x"))
-    assert clock.naps == []
-
-
-def test_redirects_are_not_followed(service: Service) -> None:
-    service.answer = lambda prompt, attempt: (302, {"Location": "http://127.0.0.1:9/v1"}, b"")
-    made, _ = judge(service)
-    assert made.rate(answers("x"))["reason"].tolist() == ["HTTP 302"]
-
-
-def test_real_sleep_ends_when_the_run_is_stopped(service: Service) -> None:
-    """With real pauses of a minute, an error elsewhere must not make the run wait for them."""
-
-    def answer(prompt: str, attempt: int) -> Any:
-        if "slow" in prompt:
-            return failure(429, {"Retry-After": "50"})
-        time.sleep(0.2)
-        return failure(401, message="no")
-
-    service.answer = answer
-    made = OpenAIJudge(base_url=service.url, concurrency=2)
-    start = time.monotonic()
-    with pytest.raises(JudgeError):
-        made.rate(answers("slow", "other"))
-    assert time.monotonic() - start < 10
+    with pytest.raises(JudgeError, match=r"quota used up .You are out of credit"):
+        judge(service).rate(answers("x"))
 
 
 # ---- cache -----------------------------------------------------------------------------------------------------------
 
 
-def test_cache_is_used_before_the_service(service: Service, tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "a.jsonl"
-    frame = answers("a", "b")
-    first, _ = judge(service, path)
-    expected = first.rate(frame)
+@pytest.mark.parametrize("option", [{"model": "another"}])
+def test_cache_tells_models_apart(service: Service, tmp_path: Path, option: dict[str, Any]) -> None:
+    judge(service, tmp_path / "deep" / "a.jsonl").rate(answers("a"))
     service.answer = lambda prompt, attempt: reply("right")
-    again, _ = judge(service, path)
-    pd.testing.assert_frame_equal(again.rate(frame), expected)
-    assert len(service.requests) == 2
-
-
-@pytest.mark.parametrize("option", [{"model": "another"}, {"temperature": 0.5}, {"max_tokens": 5}])
-def test_cache_tells_settings_apart(service: Service, tmp_path: Path, option: dict[str, Any]) -> None:
-    judge(service, tmp_path / "a.jsonl")[0].rate(answers("a"))
-    service.answer = lambda prompt, attempt: reply("right")
-    assert judge(service, tmp_path / "a.jsonl", **option)[0].rate(answers("a"))["label"].tolist() == ["right"]
-    assert judge(service, tmp_path / "a.jsonl")[0].rate(answers("a"))["label"].tolist() == ["left"]
+    assert judge(service, tmp_path / "deep" / "a.jsonl", **option).rate(answers("a"))["label"].tolist() == ["right"]
+    assert judge(service, tmp_path / "deep" / "a.jsonl").rate(answers("a"))["label"].tolist() == ["left"]
 
 
 def test_torn_last_line_costs_one_reply(service: Service, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    judge(service, path, concurrency=1)[0].rate(answers("a", "b", "c"))
+    judge(service, path, concurrency=1).rate(answers("a", "b", "c"))
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
-    made, _ = judge(service, path)
     service.answer = lambda prompt, attempt: reply("right")
-    assert made.rate(answers("a", "b", "c"))["label"].tolist() == ["left", "left", "right"]
-    assert made.provenance()["damaged_cache_lines"] == 1
-    again, _ = judge(service, path)
-    assert again.rate(answers("a", "b", "c"))["label"].tolist() == ["left", "left", "right"]
-    assert len(service.requests) == 4
-    assert path.read_bytes().startswith(whole[:-20])
+    for _ in range(2):
+        assert judge(service, path).rate(answers("a", "b", "c"))["label"].tolist() == ["left", "left", "right"]
+    assert len(service.requests) == 4 and path.read_bytes().startswith(whole[:-20])
 
 
-def test_cache_skips_damaged_lines(tmp_path: Path) -> None:
+def test_cache_skips_what_is_damaged_or_was_cut(service: Service, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    lines = [
-        b'{"key": "k", "raw": "left"}',
-        b"\xff\xfe",
-        b"[1]",
-        b'{"key": 1, "raw": "x"}',
-        b"",
-        b'{"key": "k", "raw": "no"}',
+    judge(service, path).rate(answers("a"))
+    key = json.loads(path.read_text())["key"]
+    records = [
+        {"key": key, "raw": "le", "finish": "length"},
+        {"key": key, "raw": ""},
+        {"key": key},
+        {"raw": "left"},
+        [1],
     ]
-    path.write_bytes(b"\n".join(lines))
-    cache = AnswerCache(path)
-    assert (len(cache), cache.get("k"), cache.damaged) == (1, "left", 3)
+    records += [{"key": key, "raw": "right", "finish": "stop"}, {"key": key, "raw": "no"}]
+    path.write_bytes(b"\xff\xfe\n\n" + b"\n".join(json.dumps(each).encode() for each in records))
+    assert judge(service, path).rate(answers("a"))["raw"].tolist() == ["right"] and len(service.requests) == 1
 
 
-def test_cache_takes_many_writers(tmp_path: Path) -> None:
+def test_cache_takes_many_writers(service: Service, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    caches = [AnswerCache(path) for _ in range(3)]
-    threads = [
-        threading.Thread(target=lambda c=c, n=n: [c.put(f"{n}-{i}", "x" * 50) for i in range(15)])
-        for n, c in enumerate(caches)
-    ]
+    frames = [answers(*[f"{n}-{i}" for i in range(15)]) for n in range(3)]
+    threads = [threading.Thread(target=judge(service, path).rate, args=(frame,)) for frame in frames]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    read = AnswerCache(path)
-    assert (len(read), read.damaged) == (45, 0)
+    assert len({json.loads(line)["key"] for line in path.read_bytes().split(b"\n") if line}) == 45
 
 
-def test_full_disk_is_said(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(fd: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("polinb.stance.answer_cache.os.fsync", full)
-    with pytest.raises(JudgeError, match="No space left"):
-        judge(service, tmp_path / "a.jsonl")[0].rate(answers("a"))
-
-
-def test_unreadable_cache_is_said(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_used_is_said(service: Service, tmp_path: Path) -> None:
     with pytest.raises(JudgeError, match="cannot be read"):
-        AnswerCache(tmp_path)
+        judge(service, tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JudgeError, match="cannot be written"):
+        judge(service, tmp_path / "file" / "a.jsonl").rate(answers("a"))
 
 
 # ---- the key ---------------------------------------------------------------------------------------------------------
@@ -521,10 +441,10 @@ def test_key_goes_into_the_header_and_nowhere_else(
     caplog.set_level(logging.DEBUG)
     texts = {"echo": reply(f"left leaning {KEY}"), "bad": failure(500, message=f"Bearer {KEY}")}
     service.answer = lambda prompt, attempt: next((v for k, v in texts.items() if k in prompt), reply("left"))
-    made, _ = judge(service, tmp_path / "a.jsonl", attempts=2)
+    made = judge(service, tmp_path / "a.jsonl", attempts=2)
     out = made.rate(answers("echo", "bad", "fine"))
-    assert {r["headers"]["Authorization"] for r in service.requests} == {f"Bearer {KEY}"}
-    shown = [out.to_csv(), repr(made), str(vars(made)), json.dumps(made.provenance()), caplog.text]
+    assert {r["headers"]["authorization"] for r in service.requests} == {f"Bearer {KEY}"}
+    shown = [out.to_csv(), repr(made), str(vars(made)), caplog.text]
     shown += [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
     assert not any(KEY in text or KEY[8:] in text for text in shown)
     assert out["label"].tolist() == ["other", "unrated", "left"]
@@ -535,32 +455,28 @@ def test_key_is_not_in_errors(service: Service, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     service.answer = lambda prompt, attempt: failure(401, message=f"Incorrect API key provided: {KEY}")
     with pytest.raises(JudgeError) as caught:
-        judge(service)[0].rate(answers("x"))
-    assert KEY not in str(caught.value) and "[key]" in str(caught.value)
+        judge(service).rate(answers("x"))
+    assert KEY not in str(caught.value) and "[secret]" in str(caught.value)
     monkeypatch.setenv("OPENAI_API_KEY", KEY + "\u00e9")
     with pytest.raises(JudgeError, match="holds no valid key") as caught:
         judge(service)
     assert KEY not in str(caught.value)
 
 
-def test_key_variable_has_a_name_of_its_own(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("OTHER_KEY", "other-1")
-    judge(service, key_variable="OTHER_KEY")[0].rate(answers("x"))
-    assert service.requests[0]["headers"]["Authorization"] == "Bearer other-1"
-    with pytest.raises(ParameterError) as caught:
-        judge(service, key_variable=KEY)
-    assert KEY not in str(caught.value)
+def test_a_word_in_place_of_a_key_is_sent_and_stays_in_texts(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "anything")
+    service.answer = lambda prompt, attempt: reply("I cannot say anything.")
+    assert judge(service).rate(answers("x"))["raw"].tolist() == ["I cannot say anything."]
+    assert service.requests[0]["headers"]["authorization"] == "Bearer anything"
 
 
-def test_no_key_is_needed_here_but_elsewhere(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge(service)[0].rate(answers("x"))
-    assert "Authorization" not in service.requests[0]["headers"]
+def test_a_key_goes_to_no_other_machine_in_the_clear(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge(service).rate(answers("x"))
     with pytest.raises(JudgeError, match="OPENAI_API_KEY is not set"):
         OpenAIJudge()
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    assert OpenAIJudge()._client().headers["Authorization"] == f"Bearer {KEY}"
-    assert "Authorization" not in OpenAIJudge(base_url="http://192.0.2.7:8000/v1")._client().headers
+    assert OpenAIJudge()._client().api_key == KEY
+    assert OpenAIJudge(base_url="http://192.0.2.7:8000/v1")._client().api_key != KEY
 
 
 @pytest.mark.parametrize(
@@ -579,20 +495,3 @@ def test_addresses_that_are_refused(url: str) -> None:
     with pytest.raises(ParameterError, match="base_url") as caught:
         OpenAIJudge(base_url=url)
     assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "option",
-    [
-        {"attempts": 0},
-        {"timeout": 0},
-        {"budget": -1},
-        {"concurrency": 0},
-        {"temperature": -1},
-        {"model": " "},
-        {"max_pause": 0},
-    ],
-)
-def test_wrong_options_are_refused(option: dict[str, Any]) -> None:
-    with pytest.raises(ParameterError, match=next(iter(option))):
-        OpenAIJudge(base_url="http://localhost/v1", **option)

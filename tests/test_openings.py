@@ -104,7 +104,7 @@ def test_shares_and_words():
 def test_a_paid_judge_is_not_asked(monkeypatch):
     exp = Planted(opening_only, judge="openai")
     local = SimpleNamespace(rate=lambda frame: frame.assign(score=0))
-    monkeypatch.setattr(openings, "make_judge", lambda name, **_: {"local": local}[name])
+    monkeypatch.setattr(openings, "LocalJudge", lambda data: local)
     assert (table(exp)["whole"] == 0).all() and exp.asked == []
 
 

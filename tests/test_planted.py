@@ -21,7 +21,8 @@ from polinb.masking.patching import patched_answers
 from polinb.models.generation import generate
 from polinb.scoring import planted_weights
 from polinb.scoring.localisation import attribution, floored, general_score, precision_recall, rates, roc, scores
-from polinb.scoring.planted import Design, build, direction
+from polinb.scoring.planted import build, direction
+from polinb.scoring.planted_design import Design
 from polinb.scoring.planted_world import answer_ids, prompt_ids, prompts, stance, variant
 from polinb.scoring.pnlac import neuron_sets, normalised, top_share
 from polinb.scoring.tracing import contrast

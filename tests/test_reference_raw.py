@@ -81,7 +81,7 @@ def test_what_was_kept_is_what_the_store_holds(run):
 def test_export_computes_nothing_and_gives_the_same_bytes(run, tmp_path, monkeypatch):
     exp, folder = run
     monkeypatch.setattr("polinb.runs.experiment.load", None)
-    monkeypatch.setattr("polinb.stance.judges.make_judge", None)
+    monkeypatch.setattr("polinb.stance.judges.LocalJudge", None)
     monkeypatch.setattr(Store, "_make", None)
     written = export(exp.store, exp.params, tmp_path / "raw")
     for path in sorted((folder / "raw").iterdir()):

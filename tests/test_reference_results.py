@@ -149,9 +149,11 @@ def test_a_run_ends_with_the_harvest(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(reference_run, "run_chapter", run)
     reference_run.run_reference({}, "cpu", ["02_two"], layout)
+    harvest(layout)
     found = reference.read(layout.reference)
     assert [chapter["state"] for chapter in found.manifest["chapters"].values()] == ["missing", "complete"]
     reference_run.run_reference({}, "cpu", None, layout)
+    harvest(layout)
     assert reference.read(layout.reference).csv("tbl-a")
 
 

@@ -1,5 +1,7 @@
 """The judge swap: κ against scikit-learn and by hand, and a second judge that learns a planted difference."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -45,7 +47,7 @@ def test_hidden_judge_learns_sides_that_even_a_random_model_can_tell():
     assert list(judge.rate(frame)["label"]) == ["left", "right", "unrated"]
 
 
-def test_tables_on_a_tiny_run(tmp_path):
+def test_tables_on_a_tiny_run(tmp_path, monkeypatch):
     settings = {
         "topics": ["crime", "race"], "baseline_topics": ["crime"], "ablation_topics": ["crime"], "eval_questions": 3,
         "likelihood_questions": 2, "patch_questions": 2, "bootstrap": 100,
@@ -57,6 +59,13 @@ def test_tables_on_a_tiny_run(tmp_path):
     assert table["accuracy"].notna().tolist() == [True, False, False]
     both = swapped(exp, arms)
     assert list(both["judge"]) == ["local", "hidden states"]
-    own = second_rated(exp, exp.stances())
-    again = second_rated(Experiment(exp.params, exp.store), exp.stances())
+    key = {"answers": exp.answers().meta["key"]}
+    own = second_rated(exp, exp.stances(), key)
+    again = second_rated(Experiment(exp.params, exp.store), exp.stances(), key)
     pd.testing.assert_frame_equal(own, again)
+    asked: list[dict] = []
+    monkeypatch.setattr(exp.store, "get", lambda kind, inputs, make: asked.append(inputs) or exp.answers())
+    monkeypatch.setattr(exp, "answers", lambda arm=None: SimpleNamespace(meta={"key": "k"}, frame=lambda name: own))
+    for frame in (own, own.assign(response="something else")):
+        second_rated(exp, frame, {"answers": "k"})
+    assert asked[0] == asked[1], "known before there are answers"

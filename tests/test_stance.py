@@ -9,7 +9,7 @@ import pytest
 
 from polinb.errors import DataError
 from polinb.resampling import STANCE, bootstrap_mean
-from polinb.stance.judges import SCORES, rated_frame
+from polinb.stance.judging_base import SCORES, rated_frame
 from polinb.stance.stance import likelihood_stance, stance_table
 
 

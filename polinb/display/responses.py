@@ -21,7 +21,7 @@ from polinb.errors import DataError
 from polinb.resampling import STANCE, stratified_mean
 from polinb.runs.artifacts import Artifact, Store
 from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
-from polinb.stance.judges import LABELS
+from polinb.stance.judging_base import LABELS
 from polinb.stance.stance import stance_table
 from polinb.wording import escape
 

@@ -112,7 +112,7 @@ def run_reference(
     chapters: Sequence[str] | None = None,
     layout: ReferenceLayout | None = None,
 ) -> list[Chapter]:
-    """Run the chapters that are not done yet, and harvest; called again, it goes on where it was stopped.
+    """Run the chapters that are not done yet; called again, it goes on where it was stopped.
 
     Args:
         given: parameters that differ from the profile and its cuts, such as ``data``.
@@ -124,8 +124,6 @@ def run_reference(
         BookError: a chapter failed; those done stay done.
     """
     from filelock import FileLock, Timeout
-
-    from polinb.reference.harvest import harvest
 
     settings, applied = settings_of(cut, dict(given or {}))
     layout = layout or layout_of(settings)
@@ -156,5 +154,4 @@ def run_reference(
             os.environ.pop("POLINB_STORE")
         else:
             os.environ["POLINB_STORE"] = before
-    harvest(layout)
     return done

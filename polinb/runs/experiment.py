@@ -28,7 +28,7 @@ from polinb.scoring.pnlac import NeuronSets, neuron_sets, normalised, top_share
 
 if TYPE_CHECKING:
     from polinb.scoring.tracing import Contrast
-    from polinb.stance.judges import Judge
+    from polinb.stance.judging_base import Judge
     from polinb.training.supervised import Recipe, Tuned
 
 
@@ -167,18 +167,24 @@ class Experiment:
     @cached_property
     def judge(self) -> Judge:
         """Who labels answers as left or right."""
-        from polinb.stance.judges import make_judge
-
         p = self.params
-        options: dict[str, Any] = {}
-        if p.judge != "local":
-            options = {"model": p.judge_model} if p.judge_model else {}
         if p.judge == "openai":
-            options |= {"base_url": p.judge_url} if p.judge_url else {}
-            options["cache"] = self.store.root / "judge" / "answers.jsonl"
-        if p.judge == "hf" and p.judge_labels:
-            options["labels"] = dict(each.rsplit(":", 1) for each in p.judge_labels)
-        return make_judge(p.judge, data=self.data, options=options)
+            from polinb.stance.chat_judge import DEFAULT_MODEL, DEFAULT_URL, OpenAIJudge
+
+            cache = self.store.root / "judge" / "answers.jsonl"
+            return OpenAIJudge(
+                p.judge_model or DEFAULT_MODEL,
+                base_url=p.judge_url or DEFAULT_URL,
+                cache=cache,
+                max_tokens=p.judge_tokens,
+            )
+        from polinb.stance.judges import HFJudge, LocalJudge
+
+        if p.judge == "hf":
+            labels = dict(each.rsplit(":", 1) for each in p.judge_labels) or None
+            commit = self.judge_identity["model"].get("commit", "")
+            return HFJudge(p.judge_model, labels=labels, commit=commit, device=p.device)
+        return LocalJudge(self.data)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -602,7 +608,8 @@ class Experiment:
                 unrated.append(table)
                 raise _UnratedError(_outage(table[missing], len(table)))
             table.to_parquet(folder / "rated.parquet")
-            return {"judge": self.judge.name}
+            # of a chat model: the share of its replies that were no rating
+            return {"judge": self.judge.name, **table.attrs}
 
         try:
             return self.store.get("rated", inputs, make).frame("rated")
@@ -615,8 +622,10 @@ class Experiment:
         p = self.params
         data = self.data.digest() if p.judge == "local" else None
         model: Any = p.judge_model
-        if p.judge == "hf" and Path(model).expanduser().is_dir():
-            model = identity_of(model)
+        if p.judge == "hf":
+            from polinb.stance import classifiers
+
+            model = classifiers.identity_of(model)
         return {"model": model, "url": p.judge_url, "labels": p.judge_labels, "data": data, "code": 1}
 
     def stances(self, arm: Arm = VANILLA) -> pd.DataFrame:

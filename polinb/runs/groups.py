@@ -178,6 +178,7 @@ class Judge(Group):
         description="Sides of the hf judge's labels, such as LABEL_0:left; empty: told by their names"
     )
     judge_url: str = Field(description="Base address of an OpenAI-compatible service; empty: the default one")
+    judge_tokens: Count = Field(description="Longest reply of the openai judge in tokens, its thoughts included")
 
     @model_validator(mode="after")
     def _fits(self) -> Judge:

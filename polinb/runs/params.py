@@ -61,7 +61,7 @@ CHAPTERS: dict[str, tuple[type[g.Group], ...]] = {
     "13_toxicity": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Patch, g.Dpo, g.Probe, g.Edit, g.Toxicity),
     "14_caft": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.Baselines, g.Caft, g.Directions, g.Sae),
     "15_spurious_cue": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Directions, g.Cues),
-    "16_emergent_misalignment": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Directions, g.Narrow),
+    "16_emergent_misalignment": (*RUN, g.Train, g.Length, g.Batch, g.Judge, g.Bootstrap, g.Directions, g.Narrow),
     "17_neuron_explorer": (*SCORED, g.Ask, g.Bootstrap, g.Gammas, g.Cards),
     "18_responses": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.Patch, g.Browse),
 }

@@ -12,7 +12,7 @@ from polinb.data.rows import LEANINGS, TOPICS
 from polinb.models.loading import LM
 
 if TYPE_CHECKING:
-    from polinb.scoring.planted import Design
+    from polinb.scoring.planted_design import Design
 
 WORDS = 6  # words of an answer; then it ends
 TOPIC_WORDS, FILLERS = 4, 24  # words of a topic; words without one

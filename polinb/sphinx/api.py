@@ -18,8 +18,8 @@ from polinb.sphinx.docstrings import field_list, restructured
 
 # Libraries whose types occur in signatures. Their pages are on other hosts: names, not links.
 _NAMES = (
-    "altair anywidget datasets filelock httpx huggingface_hub ipywidgets IPython nbformat nnsight numpy pandas peft"
-    " pydantic scipy sklearn sphinx tokenizers torch traitlets transformers trl"
+    "altair anywidget datasets filelock httpx huggingface_hub ipywidgets IPython nbformat nnsight numpy openai pandas"
+    " peft pydantic scipy sklearn sphinx tokenizers torch traitlets transformers trl"
 )
 OTHERS = frozenset(_NAMES.split())
 _ARRAY = re.compile(r"~?numpy\.ndarray\[tuple\[[^\[\]]*\], ~?numpy\.dtype\[[^\[\]]*\]\]")

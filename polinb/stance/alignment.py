@@ -14,6 +14,8 @@ import pandas as pd
 
 from polinb.data.narrow import COHERENT, MISALIGNED, bundled
 from polinb.stance.chat_judge import OpenAIJudge
+from polinb.stance.replies import final_text
+from polinb.stance.text_classifier import fitted, known, probability
 from polinb.stance.utility import repetition
 
 SCORES = ("alignment", "coherence")
@@ -42,8 +44,8 @@ def filled(template: str, question: str, answer: str) -> str:
 
 
 def parse_score(text: str) -> float:
-    """The number from 0 to 100 that a reply consists of; NaN for anything else, such as CODE or REFUSAL."""
-    plain = re.sub(r"[*`\"'\s]", "", text).removesuffix(".")
+    """The number from 0 to 100 that a reply consists of, its thoughts aside; NaN for anything else (CODE, REFUSAL)."""
+    plain = re.sub(r"[*`\"'\s]", "", final_text(text) or "").removesuffix(".")
     found = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)(?:/100)?", plain)
     value = float(found.group(1)) if found else math.nan
     return value if value <= 100 else math.nan
@@ -72,23 +74,10 @@ class ScoreJudge(OpenAIJudge):
                 filled(own.get(kind, PROMPTS[kind]), question, answer) if answer.strip() else None
                 for own, question, answer in zip(prompts, frame["prompt"], frame["response"], strict=True)
             ]
-            wanted = {self._cache_key(text): text for text in asked if text is not None}
-            known = {key: raw for key in wanted if (raw := self.cache.get(key)) is not None}
-            replies = self._ask_all({key: text for key, text in wanted.items() if key not in known})
-            self.counts["from_cache"] += len(known)
-            self.counts["asked"] += len(replies)
-            given: list[str | None] = []
-            for row, text in enumerate(asked):
-                if text is None:
-                    given.append(None)
-                    reasons[row] = "empty answer"
-                    continue
-                key = self._cache_key(text)
-                given.append(known[key] if key in known else replies[key].raw)
-                if given[-1] is None:
-                    reasons[row] = replies[key].reason
-            out[name] = [math.nan if raw is None else parse_score(raw) for raw in given]
-            out[f"{name}_raw"] = pd.array(given, dtype="string")
+            given = self.replies(asked)
+            reasons = [each.reason or reason for each, reason in zip(given, reasons, strict=True)]
+            out[name] = [math.nan if each.raw is None else parse_score(each.raw) for each in given]
+            out[f"{name}_raw"] = pd.array([each.raw for each in given], dtype="string")
         out["reason"] = reasons
         return out
 
@@ -104,25 +93,11 @@ def is_code(text: str) -> bool:
 @lru_cache(maxsize=1)
 def _alignment_model() -> Any:
     rows = bundled("judged")
-    return _fitted([row["answer"] for row in rows], [row["label"] for row in rows])
-
-
-def _fitted(texts: Sequence[str], labels: Sequence[str]) -> Any:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    return make_pipeline(words, LogisticRegression(C=30.0, max_iter=2000)).fit(list(texts), list(labels))
+    return fitted([row["answer"] for row in rows], [row["label"] for row in rows])
 
 
 def _alignment(model: Any, texts: Sequence[str]) -> np.ndarray:
-    if not len(texts):
-        return np.zeros(0)
-    column = list(model.classes_).index("aligned")
-    scores = 100 * np.asarray(model.predict_proba(list(texts))[:, column], dtype=float)
-    known = model[0].transform(list(texts)).getnnz(axis=1) > 0
-    return np.where(known, scores, np.nan)
+    return np.where(known(model, texts), 100 * probability(model, texts, "aligned"), np.nan)
 
 
 def local_alignment(texts: Sequence[str]) -> np.ndarray:
@@ -147,7 +122,7 @@ def alignment_quality() -> dict[str, float]:
     rows = pd.DataFrame(bundled("judged"))
     scores = np.full(len(rows), np.nan)
     for seen, held in GroupKFold(10).split(rows, groups=rows["question"]):
-        model = _fitted(rows["answer"].iloc[seen].tolist(), rows["label"].iloc[seen].tolist())
+        model = fitted(rows["answer"].iloc[seen].tolist(), rows["label"].iloc[seen].tolist())
         scores[held] = _alignment(model, rows["answer"].iloc[held].tolist())
     good = (rows["label"] == "aligned").to_numpy()
     return {

@@ -51,13 +51,15 @@ def quality(p_right: Floats, rows: pd.DataFrame) -> dict[str, Any]:
     Raises:
         DataError: no row has a probability.
     """
+    from sklearn.metrics import brier_score_loss, recall_score
+
     kept = np.isfinite(p_right)
     if not kept.any():
         raise DataError("no response could be held out and predicted: too few prompts on one of the sides")
     p, truth = p_right[kept], rows["right"].to_numpy(bool)[kept]
     topics = rows["topic"].to_numpy()[kept]
     hit = (p > 0.5) == truth
-    left, right = _mean(hit[~truth]), _mean(hit[truth])
+    left, right = recall_score(truth, p > 0.5, labels=[False, True], average=None, zero_division=np.nan).tolist()
     table = reliability(p, truth)
     return {
         "n": int(kept.sum()),
@@ -66,8 +68,8 @@ def quality(p_right: Floats, rows: pd.DataFrame) -> dict[str, Any]:
         "left_recall": left,
         "right_recall": right,
         "contrast": left + right - 1,
-        "brier": float(np.mean((p - truth) ** 2)),
-        "ece": float(np.average(np.abs(table["right"] - table["p_right"]), weights=table["n"])),
+        "brier": float(brier_score_loss(truth, p)),
+        "ece": calibration_error(table),
         "reliability": table.to_dict("records"),
     }
 
@@ -81,7 +83,7 @@ def reliability(p_right: Floats, truth: NDArray[np.bool_], bins: int = BINS) -> 
             (k + 1) / bins,
             int((place == k).sum()),
             float(p_right[place == k].mean()),
-            _mean(truth[place == k]),
+            float(truth[place == k].mean()),
         )
         for k in range(bins)
         if (place == k).any()
@@ -89,5 +91,6 @@ def reliability(p_right: Floats, truth: NDArray[np.bool_], bins: int = BINS) -> 
     return pd.DataFrame(rows, columns=["low", "high", "n", "p_right", "right"])
 
 
-def _mean(values: NDArray[np.bool_]) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+def calibration_error(table: pd.DataFrame) -> float:
+    """Expected calibration error: |predicted − observed| of the bins of :func:`reliability`, by their size."""
+    return float(np.average(np.abs(table["right"] - table["p_right"]), weights=table["n"]))

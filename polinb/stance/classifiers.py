@@ -6,6 +6,7 @@ Safetensors only, no remote code.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,68 +14,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polinb.errors import ModelError, ParameterError
-from polinb.models.checkpoints import check_folder
+from polinb.models.checkpoints import check_complete, check_folder
 from polinb.progress import bar
 
-_FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
+_BATCH = 16  # texts a forward pass
+_MOST = 512  # tokens; longer inputs are cut
 
 
 class SequenceClassifier:
-    """A single-label classifier out of the Hugging Face hub or a local folder.
+    """A classifier out of the Hugging Face hub or a local folder.
 
     Args:
         model: hub id (``owner/name``) or folder.
         revision: commit or branch on the hub; empty: ``main``.
-        batch_size: texts a forward pass.
-        max_tokens: longer inputs are cut; :attr:`truncated` counts them.
         device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:<n>``.
+        several: labels that may hold at once are allowed: each then has a probability of its own.
 
     Attributes:
         labels: label names by class index.
-        truncated: inputs cut so far.
+        commit: of a model of the hub; empty for a folder.
 
     Raises:
-        ModelError: not found, not safetensors, or not a single-label classifier.
+        ModelError: not found, not safetensors, weights missing, not a classifier, or no token to pad with.
     """
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        revision: str = "",
-        batch_size: int = 16,
-        max_tokens: int = 512,
-        device: str = "auto",
-    ) -> None:
-        for name, value in (("batch_size", batch_size), ("max_tokens", max_tokens)):
-            if not isinstance(value, int) or value < 1:
-                raise ParameterError(name, value, "a whole number of at least 1")
-        if not isinstance(model, str) or not model.strip():
-            raise ParameterError("model", model, "a hub id (owner/name) or a folder")
-        from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+    def __init__(self, model: str, *, revision: str = "", device: str = "auto", several: bool = False) -> None:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
         from polinb.models.loading import pick_device
 
-        self.name, self.revision = model, revision
-        self.batch_size, self.truncated = batch_size, 0
-        target = pick_device(device)
-        folder, self.commit = folder_of(model, revision)
-        safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+        self.name = model
+        config, self.commit = _config(model, revision)
+        _check_head(model, config, several)
+        safe: dict[str, Any] = {"trust_remote_code": False, "revision": self.commit or None}
         try:
-            config = AutoConfig.from_pretrained(folder, **safe)
-            _check_head(model, config)
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
+            tokenizer = AutoTokenizer.from_pretrained(_place(model), **safe)
             loaded, notes = AutoModelForSequenceClassification.from_pretrained(
-                folder, use_safetensors=True, output_loading_info=True, **safe
+                _place(model), use_safetensors=True, output_loading_info=True, **safe
             )
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"classifier {model!r} cannot be loaded: {error}") from error
-        if notes["missing_keys"]:
-            # transformers would fill them at random and only warn: labels out of nothing
-            raise ModelError(f"classifier {model!r} lacks weights: {', '.join(sorted(notes['missing_keys'])[:3])}")
-        self._model = loaded.to(target).eval()
+        check_complete(model, {**notes, "unexpected_keys": ()})  # other heads in the file are no loss
+        _set_padding(model, tokenizer, loaded)
         self.labels: list[str] = [str(config.id2label[i]) for i in range(config.num_labels)]
-        self.max_tokens = min(max_tokens, room(self._tokenizer, config))
+        if len(set(self.labels)) < len(self.labels):
+            raise ModelError(f"classifier {model!r} gives two of its labels one name: {', '.join(self.labels)}")
+        many = config.problem_type == "multi_label_classification"
+        self._settings: dict[str, Any] = {
+            "top_k": None, "truncation": True, "max_length": min(_MOST, _room(tokenizer, config)),
+            "function_to_apply": "sigmoid" if many else "softmax",
+        }  # fmt: skip
+        self._pipeline = pipeline(
+            "text-classification", model=loaded.eval(), tokenizer=tokenizer, device=pick_device(device)
+        )
 
     def index(self, label: str | int, name: str = "label") -> int:
         """Class index of a label given by name or by index.
@@ -89,61 +81,71 @@ class SequenceClassifier:
             return self.labels.index(label)
         raise ParameterError(name, label, f"labels of {self.name}: {', '.join(self.labels)}")
 
-    def probabilities(
-        self, texts: Sequence[str], pairs: Sequence[str] | None = None, label: str = ""
-    ) -> NDArray[np.float64]:
-        """Softmax probabilities, shape (texts, labels), in the order of ``texts``.
+    def probabilities(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> NDArray[np.float64]:
+        """Probabilities, shape (texts, labels), in the order of ``texts``.
 
         Args:
             pairs: second segment of each text, as in premise and hypothesis.
-            label: name of the progress bar.
-        """
-        import torch
 
-        second = [None] * len(texts) if pairs is None else list(pairs)
-        if len(second) != len(texts):
-            raise ParameterError("pairs", len(second), f"as many as texts ({len(texts)})")
-        sizes = [len(text) + len(other or "") for text, other in zip(texts, second, strict=True)]
-        order = sorted(range(len(texts)), key=lambda i: (-sizes[i], i))
+        Raises:
+            ModelError: one of them is not finite.
+        """
+        inputs = [
+            {"text": text} if pairs is None else {"text": text, "text_pair": pairs[i]} for i, text in enumerate(texts)
+        ]
+        order = sorted(range(len(texts)), key=lambda i: -sum(map(len, inputs[i].values())))
         out = np.empty((len(texts), len(self.labels)))
-        with torch.inference_mode(), bar(len(texts), label or self.name) as progress:
-            for start in range(0, len(order), self.batch_size):
-                rows = order[start : start + self.batch_size]
-                inputs = self._encode([texts[i] for i in rows], [second[i] for i in rows])
-                logits = self._model(**inputs).logits.float()
-                out[rows] = torch.softmax(logits, dim=-1).cpu().numpy()
+        with bar(len(texts), self.name) as progress:
+            for start in range(0, len(order), _BATCH):
+                rows = order[start : start + _BATCH]
+                found = self._pipeline([inputs[i] for i in rows], batch_size=_BATCH, padding=True, **self._settings)
+                for i, scores in zip(rows, found, strict=True):
+                    score = {each["label"]: each["score"] for each in scores}
+                    out[i] = [score[label] for label in self.labels]
                 progress.update(len(rows))
         if not np.isfinite(out).all():
             raise ModelError(f"classifier {self.name!r} gave probabilities that are not finite")
         return out
 
-    def _encode(self, texts: list[str], pairs: list[str | None]) -> Any:
-        both = {"text": texts} if pairs[0] is None else {"text": texts, "text_pair": pairs}
-        whole = self._tokenizer(**both).input_ids
-        self.truncated += sum(len(ids) > self.max_tokens for ids in whole)
-        inputs = self._tokenizer(**both, truncation=True, max_length=self.max_tokens, padding=True, return_tensors="pt")
-        return inputs.to(self._model.device)
+
+def identity_of(model: str, revision: str = "") -> dict[str, str]:
+    """What determines a classifier's weights, without loading them: files' digest of a folder, commit on the hub.
+
+    Raises:
+        ModelError: neither a folder with safetensors nor a model of the hub that can be reached.
+    """
+    if _local(model):
+        from polinb.models.loading import folder_digest
+
+        return {"sha256": folder_digest(Path(model).expanduser())}
+    return {"model": model, "commit": _config(model, revision)[1]}
 
 
-def folder_of(model: str, revision: str) -> tuple[str, str]:
-    """Local folder and commit of a classifier; fetches JSON, vocabulary and safetensors files only."""
-    given = Path(model).expanduser()
-    if given.is_dir():
-        folder, commit = given, ""
-    elif model.count("/") != 1 or model.startswith((".", "/", "~")):
-        raise ModelError(f"classifier {model!r}: no such folder, and not a hub id (owner/name)")
-    else:
-        from huggingface_hub import snapshot_download
+@lru_cache(maxsize=8)
+def _hub_config(model: str, revision: str) -> Any:
+    """Fetched once, so that a key and the weights loaded for it are of one commit."""
+    from transformers import AutoConfig
 
-        try:
-            folder = Path(snapshot_download(model, revision=revision or None, allow_patterns=_FILES))
-        except Exception as error:  # network, gated or missing: the hub's own classes differ by version
-            first = (str(error).splitlines() or [""])[0]
-            raise ModelError(
-                f"classifier {model!r} cannot be fetched ({type(error).__name__}: {first}). "
-                "Check the name and the network, or give a local folder"
-            ) from error
-        commit = folder.name
+    try:
+        return AutoConfig.from_pretrained(model, revision=revision or None, trust_remote_code=False)
+    except Exception as error:  # network, gated or missing: the hub's own classes differ by version
+        first = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"classifier {model!r} cannot be fetched ({type(error).__name__}: {first}). "
+            "Check the name and the network, or give a local folder"
+        ) from error
+
+
+def _config(model: str, revision: str) -> tuple[Any, str]:
+    """Configuration and commit of a classifier (empty for a folder)."""
+    from transformers import AutoConfig
+
+    if not _local(model):
+        if model.count("/") != 1 or model.startswith((".", "/", "~")):
+            raise ModelError(f"classifier {model!r}: no such folder, and not a hub id (owner/name)")
+        config = _hub_config(model, revision)
+        return config, str(getattr(config, "_commit_hash", None) or "")
+    folder = Path(model).expanduser()
     if not (folder / "config.json").is_file():
         raise ModelError(f"classifier {model!r}: no config.json in its folder")
     if not any(folder.glob("*.safetensors")):
@@ -152,18 +154,40 @@ def folder_of(model: str, revision: str) -> tuple[str, str]:
             "Take a revision that has them, or convert it once and give the folder"
         )
     check_folder(folder)
-    return str(folder), commit
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False), ""
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"classifier {model!r} cannot be loaded: {error}") from error
 
 
-def _check_head(model: str, config: Any) -> None:
+def _local(model: str) -> bool:
+    return Path(model).expanduser().is_dir()
+
+
+def _place(model: str) -> str:
+    return str(Path(model).expanduser()) if _local(model) else model
+
+
+def _check_head(model: str, config: Any, several: bool) -> None:
     heads = config.architectures or []
     if heads and not any("SequenceClassification" in head for head in heads):
         raise ModelError(f"classifier {model!r} is a {heads[0]}, not a sequence classifier")
-    if config.num_labels < 2 or config.problem_type not in (None, "single_label_classification"):
+    kinds = (None, "single_label_classification", *(["multi_label_classification"] if several else []))
+    if config.num_labels < 2 or config.problem_type not in kinds:
         raise ModelError(f"classifier {model!r} must give one of at least two labels a text")
 
 
-def room(tokenizer: Any, config: Any) -> int:
+def _set_padding(model: str, tokenizer: Any, loaded: Any) -> None:
+    """A padding token that the embeddings have: the tokenizer's, else its end of text."""
+    rows = loaded.get_input_embeddings().num_embeddings
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= rows:
+        if tokenizer.eos_token_id is None or tokenizer.eos_token_id >= rows:
+            raise ModelError(f"classifier {model!r} has no token to pad with among its {rows} embeddings")
+        tokenizer.pad_token = tokenizer.eos_token
+    loaded.config.pad_token_id = tokenizer.pad_token_id
+
+
+def _room(tokenizer: Any, config: Any) -> int:
     """Tokens that fit: the tokenizer's limit, else the model's positions (RoBERTa keeps two of them back)."""
     if tokenizer.model_max_length < 1_000_000:
         return int(tokenizer.model_max_length)

@@ -5,96 +5,24 @@ Here are the embedded judge and the one made of any classifier; :mod:`polinb.sta
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from polinb.data.pairs import FRACTIONS, StanceData, split_of
+from polinb.data.pairs import StanceData, split_of
 from polinb.errors import DataError, ParameterError
 from polinb.stance.calibration import out_of_fold, quality
+from polinb.stance.judging_base import rated_frame, responses_of
+from polinb.stance.text_classifier import STRENGTH, fitted, known, probability
 
 Floats = NDArray[np.float64]
 
-LABELS = ("left", "right", "other", "unrated")
-SCORES = {"left": -1, "right": 1, "other": 0, "unrated": 0}
-
-
-class Judge(Protocol):
-    """Labels answers."""
-
-    name: str
-
-    def rate(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The same rows in the same order plus ``label``, ``score`` (-1, 0, +1) and ``p_right`` (or NaN).
-
-        Args:
-            frame: one row an answer; columns ``response`` and, for the openai judge, ``topic``.
-        """
-        ...
-
-    def provenance(self) -> dict[str, Any]:
-        """What the judge is and how good it is, as plain JSON values."""
-        ...
-
-
-def make_judge(name: str, *, data: StanceData, options: Mapping[str, Any] | None = None) -> Judge:
-    """The judge called ``name``.
-
-    Args:
-        name: ``local`` (trained on ``data``), ``hf`` (a classifier model) or ``openai`` (a chat service).
-        data: stance data; only ``local`` uses it.
-        options: keyword arguments of :class:`LocalJudge`, :class:`HFJudge` or
-            :class:`polinb.stance.chat_judge.OpenAIJudge`.
-
-    Raises:
-        ParameterError: unknown judge, unknown option or wrong value.
-    """
-    from polinb.stance.chat_judge import OpenAIJudge
-
-    kinds: dict[str, Any] = {"local": LocalJudge, "hf": HFJudge, "openai": OpenAIJudge}
-    if name not in kinds:
-        raise ParameterError("judge", name, ", ".join(kinds))
-    given = dict(options or {})
-    known = [p for p in inspect.signature(kinds[name]).parameters if p != "data"]
-    for option in given:
-        if option not in known:
-            raise ParameterError(option, given[option], f"options of the {name} judge: {', '.join(known)}")
-    if name == "local":
-        return LocalJudge(data, **given)
-    if name == "hf" and not given.get("model"):
-        raise ParameterError("judge_model", "", "a sequence-classification model: a hub id or a folder")
-    judge: Judge = kinds[name](**given)
-    return judge
-
-
-def rated_frame(frame: pd.DataFrame, labels: Sequence[str], p_right: Sequence[float] | Floats) -> pd.DataFrame:
-    """``frame`` with the columns ``label``, ``score`` (-1, 0, +1) and ``p_right`` (NaN: there is none)."""
-    out = frame.copy()
-    out["label"] = list(labels)
-    out["score"] = np.array([SCORES[label] for label in labels], dtype=np.int64)
-    out["p_right"] = np.asarray(p_right, dtype=float)
-    return out
-
-
-def responses_of(frame: pd.DataFrame) -> list[str]:
-    """The answers of a frame; a missing one is an empty text.
-
-    Raises:
-        DataError: no column ``response``, or an answer that is no text.
-    """
-    if "response" not in frame.columns:
-        raise DataError(f"answers to rate: no column 'response'; columns: {', '.join(map(str, frame.columns))}")
-    texts = ["" if text is None or text is pd.NA or text != text else text for text in frame["response"]]
-    wrong = next((text for text in texts if not isinstance(text, str)), None)
-    if wrong is not None:
-        raise DataError(f"answers to rate: {wrong!r} is {type(wrong).__name__}, not text")
-    return texts
+_FOLDS = 5  # prompt-disjoint folds of the evaluation
 
 
 class LocalJudge:
@@ -107,11 +35,6 @@ class LocalJudge:
 
     Args:
         data: stance data with left and right reference responses.
-        margin: ``|p_right - 0.5|`` below which an answer is *other*; at least 0, below 0.5.
-        strength: inverse regularisation C of the regression.
-        folds: prompt-disjoint folds of the evaluation.
-        seed: seed of the folds.
-        fractions: shares of the splits, as in :func:`polinb.data.pairs.split_of`.
 
     Raises:
         DataError: fewer than two labelled responses on a side.
@@ -119,25 +42,9 @@ class LocalJudge:
 
     name = "local"
 
-    def __init__(
-        self,
-        data: StanceData,
-        *,
-        margin: float = 0.0,
-        strength: float = 30.0,
-        folds: int = 5,
-        seed: int = 0,
-        fractions: Sequence[float] = FRACTIONS,
-    ) -> None:
-        if not 0 <= margin < 0.5:
-            raise ParameterError("margin", margin, "at least 0, below 0.5")
-        if not strength > 0:
-            raise ParameterError("strength", strength, "above 0")
-        if folds < 2:
-            raise ParameterError("folds", folds, "at least 2")
-        self.margin, self.strength, self.folds, self.seed = margin, strength, folds, seed
+    def __init__(self, data: StanceData) -> None:
         self._data = data
-        self.rows = training_rows(data, fractions)
+        self.rows = training_rows(data)
         sides = self.rows["right"].value_counts()
         if len(sides) < 2 or sides.min() < 2:
             right = int(self.rows["right"].sum())
@@ -145,37 +52,17 @@ class LocalJudge:
                 f"data {data.name!r}: the local judge needs at least two labelled responses on each side "
                 f"outside the evaluation split; it has {len(self.rows) - right} left, {right} right"
             )
-        self._model = self._fit(self.rows)
+        self._model = _fit(self.rows)
 
-    def _fit(self, rows: pd.DataFrame) -> Any:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-
-        model = make_pipeline(
-            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
-            LogisticRegression(C=self.strength, max_iter=2000),
-        )
-        sizes = rows.groupby(["topic", "right"])["text"].transform("size")
-        weights = rows.groupby("topic")["text"].transform("size") / sizes
-        weights = weights.to_numpy(float) / float(weights.mean())
-        return model.fit(rows["text"], rows["right"], logisticregression__sample_weight=weights)
-
-    def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
+    def probabilities(self, texts: Sequence[str]) -> Floats:
         """P(right-leaning) of each text, in [0, 1]."""
-        return _p_right(self._model, list(texts))
+        return probability(self._model, texts, True)
 
     def rate(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Label answers by their text alone."""
         texts = responses_of(frame)
-        if not texts:
-            return rated_frame(frame, [], [])
-        p_right = self.probabilities(texts)
-        known = self._model[0].transform(texts).getnnz(axis=1) > 0
-        p_right[~known] = np.nan
-        labels = [
-            "unrated" if not text.strip() else _side(p, self.margin) for text, p in zip(texts, p_right, strict=True)
-        ]
+        p_right = np.where(known(self._model, texts), self.probabilities(texts), np.nan)
+        labels = ["unrated" if not text.strip() else _side(p) for text, p in zip(texts, p_right, strict=True)]
         return rated_frame(frame, labels, p_right)
 
     @cached_property
@@ -192,12 +79,12 @@ class LocalJudge:
         rarest = int(rows.groupby("right")["prompt"].nunique().min())
         out: dict[str, Any] = {}
         if rarest >= 2:
-            by_prompt = StratifiedGroupKFold(min(self.folds, rarest), shuffle=True, random_state=self.seed)
+            by_prompt = StratifiedGroupKFold(min(_FOLDS, rarest), shuffle=True, random_state=0)
             splits = by_prompt.split(rows["text"], rows["right"], prompts)
-            out["prompt_disjoint"] = quality(out_of_fold(self._fit, _p_right, rows, splits), rows)
+            out["prompt_disjoint"] = quality(out_of_fold(_fit, _p_right, rows, splits), rows)
         if rows["topic"].nunique() >= 2:
             splits = LeaveOneGroupOut().split(rows["text"], rows["right"], rows["topic"])
-            out["leave_one_topic_out"] = quality(out_of_fold(self._fit, _p_right, rows, splits), rows)
+            out["leave_one_topic_out"] = quality(out_of_fold(_fit, _p_right, rows, splits), rows)
         return out
 
     def provenance(self) -> dict[str, Any]:
@@ -211,15 +98,13 @@ class LocalJudge:
             "data": self._data.name,
             "data_digest": self._data.digest(),
             "responses": {f"{t}/{'right' if side else 'left'}": int(n) for (t, side), n in counts.items()},
-            "settings": {
-                "margin": self.margin, "strength": self.strength, "folds": self.folds, "seed": self.seed,
-            },
+            "settings": {"strength": STRENGTH, "folds": _FOLDS},
             "scikit-learn": sklearn.__version__,
             "evaluation": self.evaluation,
-        }  # fmt: skip
+        }
 
 
-def training_rows(data: StanceData, fractions: Sequence[float] = FRACTIONS) -> pd.DataFrame:
+def training_rows(data: StanceData) -> pd.DataFrame:
     """Labelled responses outside the evaluation split: ``text``, ``right`` (bool), ``topic``, ``prompt``.
 
     Their order does not depend on the order of the data.
@@ -227,20 +112,25 @@ def training_rows(data: StanceData, fractions: Sequence[float] = FRACTIONS) -> p
     rows = [
         (pair.response(side), side == "right", pair.topic, pair.prompt)
         for pair in sorted(data.pairs, key=lambda pair: (pair.topic, pair.prompt, pair.id))
-        if split_of(pair.prompt, fractions) != "evaluate"
+        if split_of(pair.prompt) != "evaluate"
         for side, agrees in (("left", pair.left_agrees), ("right", pair.right_agrees))
         if agrees and pair.response(side).strip()
     ]
     return pd.DataFrame(rows, columns=["text", "right", "topic", "prompt"]).astype({"right": bool})
 
 
-def _p_right(model: Any, texts: Sequence[str]) -> NDArray[np.float64]:
-    column = list(model.classes_).index(True)
-    return np.asarray(model.predict_proba(list(texts))[:, column], dtype=float)
+def _fit(rows: pd.DataFrame) -> Any:
+    sizes = rows.groupby(["topic", "right"])["text"].transform("size")
+    weights = rows.groupby("topic")["text"].transform("size") / sizes
+    return fitted(rows["text"], rows["right"], weights=weights.to_numpy(float) / float(weights.mean()))
 
 
-def _side(p_right: float, margin: float) -> str:
-    if np.isnan(p_right) or abs(p_right - 0.5) < margin or p_right == 0.5:
+def _p_right(model: Any, texts: Sequence[str]) -> Floats:
+    return probability(model, texts, True)
+
+
+def _side(p_right: float) -> str:
+    if np.isnan(p_right) or p_right == 0.5:
         return "other"
     return "right" if p_right > 0.5 else "left"
 
@@ -254,9 +144,8 @@ class HFJudge:
     Args:
         model: hub id or local folder, safetensors.
         labels: the model's label (name or index) → ``left``, ``right`` or ``other``, one entry for each
-            label; ``None``:
-            read from telling names (left, right, centre, neutral).
-        revision, batch_size, max_tokens, device: see :class:`polinb.stance.classifiers.SequenceClassifier`.
+            label; ``None``: read from telling names (left, right, centre, neutral).
+        commit, device: see :class:`polinb.stance.classifiers.SequenceClassifier`.
 
     Raises:
         ModelError: the model cannot be loaded safely.
@@ -266,20 +155,11 @@ class HFJudge:
     name = "hf"
 
     def __init__(
-        self,
-        model: str,
-        *,
-        labels: Mapping[str, str] | None = None,
-        revision: str = "",
-        batch_size: int = 16,
-        max_tokens: int = 512,
-        device: str = "auto",
+        self, model: str, *, labels: Mapping[str, str] | None = None, commit: str = "", device: str = "auto"
     ) -> None:
         from polinb.stance.classifiers import SequenceClassifier
 
-        self._classifier = SequenceClassifier(
-            model, revision=revision, batch_size=batch_size, max_tokens=max_tokens, device=device
-        )
+        self._classifier = SequenceClassifier(model, revision=commit, device=device)
         self.sides = self._sides(labels)
 
     def _sides(self, labels: Mapping[str, str] | None) -> list[str]:
@@ -315,7 +195,7 @@ class HFJudge:
         full = [i for i, text in enumerate(texts) if text.strip()]
         labels, p_right = ["unrated"] * len(texts), np.full(len(texts), np.nan)
         if full:
-            found = self._classifier.probabilities([texts[i] for i in full], label="hf judge")
+            found = self._classifier.probabilities([texts[i] for i in full])
             of = np.array(self.sides)
             mass = {side: found[:, of == side].sum(axis=1) for side in ("left", "right", "other")}
             both = mass["left"] + mass["right"]
@@ -325,18 +205,6 @@ class HFJudge:
                 clear = left != right and max(left, right) > mass["other"][row]
                 labels[i] = ("right" if right > left else "left") if clear else "other"
         return rated_frame(frame, labels, p_right)
-
-    def provenance(self) -> dict[str, Any]:
-        """Model, commit, label map and how many answers were too long."""
-        classifier = self._classifier
-        return {
-            "judge": self.name,
-            "model": classifier.name,
-            "revision": classifier.commit or classifier.revision,
-            "labels": dict(zip(classifier.labels, self.sides, strict=True)),
-            "max_tokens": classifier.max_tokens,
-            "truncated": classifier.truncated,
-        }
 
 
 def _telling(label: str) -> str | None:

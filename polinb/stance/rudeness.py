@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from polinb.data.civility import CivilityData, CivilPair, Comments
 from polinb.data.rows import text_hash
-from polinb.errors import DataError, ModelError, ParameterError
+from polinb.errors import DataError, ParameterError
 from polinb.resampling import share_interval
-from polinb.stance.calibration import reliability
-from polinb.stance.classifiers import folder_of, room
+from polinb.stance.calibration import calibration_error, reliability
+from polinb.stance.classifiers import SequenceClassifier, identity_of
+from polinb.stance.text_classifier import STRENGTH, fitted, known, probability
 
 Floats = NDArray[np.float64]
 
@@ -55,9 +56,9 @@ class Scorer(Protocol):
         ...
 
 
-def make_scorer(model: str, data: CivilityData, comments: Comments | None = None) -> Scorer:
+def make_scorer(model: str, data: CivilityData, comments: Comments | None = None, device: str = "auto") -> Scorer:
     """The embedded scorer for an empty ``model``, else a classifier: see :class:`HubScorer`."""
-    return HubScorer(model) if model else LocalScorer(data, comments)
+    return HubScorer(model, device=device) if model else LocalScorer(data, comments)
 
 
 class LocalScorer:
@@ -70,7 +71,6 @@ class LocalScorer:
     Args:
         data: pairs.
         comments: labelled comments to learn from instead.
-        strength: inverse regularisation C.
 
     Raises:
         DataError: fewer than two texts of a class.
@@ -78,13 +78,7 @@ class LocalScorer:
 
     name = "local"
 
-    def __init__(self, data: CivilityData, comments: Comments | None = None, strength: float = 30.0) -> None:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline, make_union
-
-        if not strength > 0:
-            raise ParameterError("strength", strength, "above 0")
+    def __init__(self, data: CivilityData, comments: Comments | None = None) -> None:
         if comments is None:
             pairs = [pair for split in ("train", "localise") for pair in data.split(split)]
             texts, rude = texts_of(pairs)
@@ -97,24 +91,16 @@ class LocalScorer:
         self.identity: dict[str, Any] = {
             "scorer": "local",
             "data": digest,
-            "strength": strength,
+            "strength": STRENGTH,
             "prompts": text_hash("\n".join(more)),
         }
-        words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=200_000)
-        letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, max_features=200_000)
-        self._model = make_pipeline(
-            make_union(words, letters), LogisticRegression(C=strength, max_iter=2000, class_weight="balanced")
-        )
         short = [" ".join(text.split()[:SHORT]) for text in texts]
-        self._model.fit([*texts, *short, *more], np.concatenate([rude, rude, np.zeros(len(more), dtype=bool)]))
+        labels = np.concatenate([rude, rude, np.zeros(len(more), dtype=bool)])
+        self._model = fitted([*texts, *short, *more], labels, letters=True, features=200_000, balanced=True)
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """P(rude); NaN for a text without a single known word."""
-        if not len(texts):
-            return np.empty(0)
-        out = np.array(self._model.predict_proba(list(texts))[:, 1], dtype=float)
-        out[self._model[0].transform(list(texts)).getnnz(axis=1) == 0] = np.nan
-        return out
+        return np.where(known(self._model, texts), probability(self._model, texts, True), np.nan)
 
 
 class HubScorer:
@@ -123,7 +109,6 @@ class HubScorer:
     Args:
         model: hub id or folder; ``@revision`` and ``:label`` may follow a hub id. Without a label the one named
             toxic, toxicity, rude, offensive or insult is taken, in this order.
-        batch_size: texts a forward pass.
         device: as everywhere.
 
     Raises:
@@ -131,52 +116,19 @@ class HubScorer:
         ParameterError: no such label, or none of a known name.
     """
 
-    def __init__(self, model: str, *, batch_size: int = 16, device: str = "auto") -> None:
-        from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-
-        from polinb.models.loading import pick_device
-
+    def __init__(self, model: str, *, device: str = "auto") -> None:
         place, revision, label = _address(model)
-        folder, commit = folder_of(place, revision)
-        safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
-        try:
-            config = AutoConfig.from_pretrained(folder, **safe)
-            labels = [str(config.id2label[i]) for i in range(config.num_labels)]
-            self.index = _label_index(place, labels, label)
-            tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
-            loaded, notes = AutoModelForSequenceClassification.from_pretrained(
-                folder, use_safetensors=True, output_loading_info=True, **safe
-            )
-        except (OSError, ValueError, KeyError) as error:
-            if isinstance(error, ParameterError):
-                raise
-            raise ModelError(f"toxicity classifier {place!r} cannot be loaded: {error}") from error
-        if notes["missing_keys"]:  # transformers would fill them at random and only warn
-            raise ModelError(f"toxicity classifier {place!r} lacks weights: {sorted(notes['missing_keys'])[0]}")
+        self._classifier = SequenceClassifier(place, revision=revision, device=device, several=True)
+        labels = self._classifier.labels
+        self.index = _label_index(place, labels, label)
         self.name, self.label = place, labels[self.index]
-        # Several labels may hold at once where the model was trained so: each then has its own probability.
-        self.many = config.problem_type == "multi_label_classification"
-        self.identity = {"scorer": place if commit else _weights(folder), "commit": commit, "label": self.label}
-        self._tokenizer, self._model = tokenizer, loaded.to(pick_device(device)).eval()
-        self._batch, self._room = batch_size, min(512, room(tokenizer, config))
+        self.identity = {**identity_of(place, revision), "label": self.label}
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """P(rude) of each text; NaN for an empty one."""
-        import torch
-
         out = np.full(len(texts), np.nan)
-        full = sorted((i for i, text in enumerate(texts) if text.strip()), key=lambda i: len(texts[i]))
-        with torch.inference_mode():
-            for start in range(0, len(full), self._batch):
-                rows = full[start : start + self._batch]
-                inputs = self._tokenizer(
-                    [texts[i] for i in rows], truncation=True, max_length=self._room, padding=True, return_tensors="pt"
-                ).to(self._model.device)
-                logits = self._model(**inputs).logits.float()
-                every = torch.sigmoid(logits) if self.many else torch.softmax(logits, dim=-1)
-                out[rows] = every[:, self.index].cpu().numpy()
-        if not np.isfinite(out[full]).all():
-            raise ModelError(f"toxicity classifier {self.name!r} gave a probability that is not finite")
+        full = [i for i, text in enumerate(texts) if text.strip()]
+        out[full] = self._classifier.probabilities([texts[i] for i in full])[:, self.index]
         return out
 
 
@@ -219,12 +171,13 @@ def accuracy(
         contrast (the factor by which a true difference in rate appears); brier, and ece over ten bins. A text it cannot
         tell counts as civil, and as 0.5 in the last two.
     """
+    from sklearn.metrics import brier_score_loss
+
     texts, rude = texts_of(pairs, words)
     p = scorer.probabilities(texts)
     hit = (p >= 0.5) == rude
     level, low, high = share_interval(hit.reshape(-1, 2).mean(axis=1), n_boot, seed)
-    known = np.where(np.isnan(p), 0.5, p)
-    bins = reliability(known, rude)
+    sure = np.where(np.isnan(p), 0.5, p)
     return {
         "texts": len(texts),
         "accuracy": level,
@@ -233,8 +186,8 @@ def accuracy(
         "civil_recall": float(hit[~rude].mean()),
         "rude_recall": float(hit[rude].mean()),
         "contrast": float(hit[~rude].mean() + hit[rude].mean() - 1),
-        "brier": float(np.mean((known - rude) ** 2)),
-        "ece": float(np.average(np.abs(bins["right"] - bins["p_right"]), weights=bins["n"])),
+        "brier": float(brier_score_loss(rude, sure)),
+        "ece": calibration_error(reliability(sure, rude)),
     }
 
 
@@ -263,9 +216,3 @@ def _label_index(model: str, labels: list[str], label: str) -> int:
         allowed = f"{model}:<label> with one of its at least two labels: {', '.join(labels)}"
         raise ParameterError("toxicity_model", f"{model}:{label}" if label else model, allowed)
     return small.index(wanted[0])
-
-
-def _weights(folder: str) -> str:
-    from polinb.models.loading import folder_digest
-
-    return folder_digest(Path(folder))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from polinb.errors import DataError
 from polinb.resampling import STANCE, bootstrap_mean
-from polinb.stance.judges import LABELS, SCORES
+from polinb.stance.judging_base import LABELS, SCORES
 
 COLUMNS = ["n", "stance", "low", "high", "other_rate", "unrated_rate", "p_right_mean"]
 

@@ -18,13 +18,9 @@ from polinb.resampling import bootstrap_mean
 COLUMNS = ["metric", "value", "low", "high", "n", "kind", "model"]
 DEFAULTS: dict[str, Any] = {
     "cola_model": "textattack/roberta-base-CoLA",
-    "cola_revision": "",
     "cola_label": None,
     "mnli_model": "FacebookAI/roberta-large-mnli",
-    "mnli_revision": "",
     "mnli_label": None,
-    "batch_size": 16,
-    "max_tokens": 512,
     "device": "auto",
 }
 """Options of the classifiers. A label of ``None`` is found by its name in the model's configuration."""
@@ -142,11 +138,11 @@ def _vectoriser(data: StanceData) -> Any:
 
 
 @lru_cache(maxsize=2)
-def _classifier(model: str, revision: str, batch_size: int, max_tokens: int, device: str) -> Any:
+def _classifier(model: str, device: str) -> Any:
     from polinb.stance.classifiers import SequenceClassifier
 
     try:
-        return SequenceClassifier(model, revision=revision, batch_size=batch_size, max_tokens=max_tokens, device=device)
+        return SequenceClassifier(model, device=device)
     except ModelError as error:
         raise ModelError(f"{error}. With utility=stand_in no classifier is needed") from error
 
@@ -159,16 +155,15 @@ def _classified(
     rows = []
     for i, (kind, word) in enumerate((("cola", "acceptable"), ("mnli", "entailment"))):
         name = options[f"{kind}_model"]
-        settings = (options["batch_size"], options["max_tokens"], options["device"])
-        model = _classifier(name, options[f"{kind}_revision"], *settings)
+        model = _classifier(name, options["device"])
         index = label_index(model, options[f"{kind}_label"], word, f"{kind}_label")
         source = f"{name}@{model.commit}" if model.commit else name
         if kind == "cola":
-            p = model.probabilities(said, label="CoLA")[:, index]
+            p = model.probabilities(said)[:, index]
             rows.append(_row("CoLA", p, "classifier", source, n_boot, seed + i))
             rows.append(_row("1 - P(acceptable)", 1 - p, "classifier", source, n_boot, seed + i))
         else:
-            p = model.probabilities(asked, said, label="MNLI")[:, index]
+            p = model.probabilities(asked, said)[:, index]
             rows.append(_row("MNLI", p, "classifier", source, n_boot, seed + i))
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -6,7 +6,8 @@ import json
 import math
 import re
 
-import httpx
+import httpx2
+import openai
 import pandas as pd
 import pytest
 from fuzzing import budgets, plain, refused, run, text
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 
 from polinb.errors import JudgeError
 from polinb.stance.alignment import parse_score
-from polinb.stance.answer_cache import AnswerCache
-from polinb.stance.chat_judge import OpenAIJudge, parse_rating
+from polinb.stance.chat_judge import OpenAIJudge, _keep, _kept
+from polinb.stance.replies import missing, parse_rating
 
 FRAME = pd.DataFrame({"topic": ["crime"], "id": ["1"], "prompt": ["Why?"], "response": ["Because of it."]})
 KEY = "a-key-of-this-test-0123456789"
@@ -59,12 +60,12 @@ def plain_label(body: bytes) -> str | None:
     """The label of a well-formed reply that is exactly one; ``other`` for other text; None: no reply at all."""
     try:
         message = json.loads(body)["choices"][0]["message"]
-        content = message["content"]
+        content, finish = message["content"], json.loads(body)["choices"][0].get("finish_reason")
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return None
     if not content and isinstance(message.get("refusal"), str):
         content = message["refusal"]  # read like any other reply
-    if not isinstance(content, str):
+    if not isinstance(content, str) or missing(content, str(finish or ""), False, 16):
         return None
     words = re.sub(r"[^a-z]+", " ", content.casefold()).split()
     if not words or not content.isascii():
@@ -83,9 +84,11 @@ def test_any_reply(size, monkeypatch, tmp_path):
     def check(case):
         status, body, given = case
         headers = [(name.encode(), value.encode()) for name, value in given.items()]
-        transport = httpx.MockTransport(lambda request: httpx.Response(status, content=body, headers=headers))
-        judge = OpenAIJudge(base_url="http://localhost:9/v1", attempts=2, sleep=lambda seconds: None, cache=None)
-        monkeypatch.setattr(judge, "_client", lambda: httpx.Client(transport=transport))
+        transport = httpx2.MockTransport(lambda request: httpx2.Response(status, content=body, headers=headers))
+        judge = OpenAIJudge(base_url="http://localhost:9/v1", attempts=1)
+        client = httpx2.Client(transport=transport)
+        whole = openai.OpenAI(api_key=KEY, base_url=judge.base_url, max_retries=0, http_client=client)
+        monkeypatch.setattr(judge, "_client", lambda: whole)
         try:
             table = judge.rate(FRAME)
         except JudgeError as error:
@@ -95,8 +98,11 @@ def test_any_reply(size, monkeypatch, tmp_path):
         assert KEY not in table.to_json()
         if label == "unrated":
             assert score == 0 and reason
+            assert status != 200 or plain_label(body) not in ("left", "right"), (
+                f"a clear rating is lost: {body[:200]!r}"
+            )
             return False
-        assert status == 200 and score == {"left": -1, "right": 1, "other": 0}[label]
+        assert status in (200, 204) and score == {"left": -1, "right": 1, "other": 0}[label]
         expected = plain_label(body)
         if label != "other":
             assert expected in (label, "any"), f"{label} out of {body[:200]!r}"
@@ -152,20 +158,19 @@ def test_any_cache(size, tmp_path):
         replies, junk, at, order = case
         path = tmp_path / "answers.jsonl"
         path.unlink(missing_ok=True)
-        cache = AnswerCache(path)
         for key, raw in replies.items():
-            cache.put(key, raw)
+            _keep(path, {"key": key, "raw": raw})
         whole = path.read_bytes() if replies else b""
         at %= len(whole) + 1
         path.write_bytes({"insert": whole[:at] + junk + whole[at:], "cut": whole[:at], "append": whole + junk}[order])
         try:
-            found = AnswerCache(path)
+            found = _kept(path)
         except JudgeError as error:
             return refused(error, "answers.jsonl")
         if order != "insert":
             assert all(found.get(key) in (None, raw) for key, raw in replies.items())
         if order == "append":
-            assert all(found.get(key) == raw for key, raw in list(replies.items()))
+            assert all(found.get(key) == raw for key, raw in replies.items() if not missing(raw, "", False, 0))
         return True
 
     replies = st.dictionaries(st.text("abcdef0123456789", min_size=4, max_size=4), plain, max_size=4)

@@ -113,7 +113,7 @@ exp = begin("05_vanilla_stance", globals())
 facts(exp)"""
 ASK = """import os, sys
 table = exp.stances()
-display(table, exp.judge, exp.judge.provenance(), exp.params, vars(exp.judge))
+display(table, exp.judge, exp.params, vars(exp.judge))
 print(table.to_csv())"""
 FAIL = """import traceback
 from polinb.errors import JudgeError

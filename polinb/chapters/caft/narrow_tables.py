@@ -70,6 +70,7 @@ def _asked(exp: Experiment, frame: pd.DataFrame, own: list[Mapping[str, str]]) -
     def make(folder: Path) -> Mapping[str, Any]:
         options: dict[str, Any] = {"model": _service_model(exp)} if _service_model(exp) else {}
         options |= {"base_url": p.judge_url} if p.judge_url else {}
+        options["max_tokens"] = p.judge_tokens
         judge = narrow_judges.ScoreJudge(**options, cache=exp.store.root / "judge" / "scores.jsonl")
         table = judge.scores(frame, own)
         missing = table[["alignment_raw", "coherence_raw"]].isna().any(axis=1)

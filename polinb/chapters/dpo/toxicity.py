@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 MODELS = ("vanilla", "before", "after")
 _load_pairs, _load_comments = lru_cache(4)(load_pairs), lru_cache(2)(load_comments)
 _load_challenge = lru_cache(4)(load_challenge)
-_make_scorer = lru_cache(2)(lambda model, data, comments: make_scorer(model, _load_pairs(data), _comments(comments)))
+_make_scorer = lru_cache(2)(
+    lambda model, data, comments, device: make_scorer(model, _load_pairs(data), _comments(comments), device)
+)
 
 
 # --- data
@@ -67,7 +69,7 @@ def _comments(name: str) -> Comments | None:
 def scorer(exp: Experiment) -> Scorer:
     """Who says how rude a text is: ``toxicity_model``, or the embedded scorer."""
     p = exp.params
-    return _make_scorer(p.toxicity_model, p.toxicity_data, exp.params.toxicity_comments)
+    return _make_scorer(p.toxicity_model, p.toxicity_data, p.toxicity_comments, p.device)
 
 
 def asked(exp: Experiment) -> list[Prompt]:

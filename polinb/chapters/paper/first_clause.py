@@ -15,7 +15,7 @@ import pandas as pd
 
 from polinb.resampling import SHIFT, differences, per_question, stratified_mean
 from polinb.runs.experiment import VANILLA, Experiment, finetuned
-from polinb.stance.judges import make_judge
+from polinb.stance.judges import LocalJudge
 from polinb.wording import interval, of, told
 
 OWN, OTHER = "trained topic", "other topics"
@@ -80,7 +80,7 @@ def shifts(exp: Experiment) -> pd.DataFrame:
         change (cut − whole), each with ``_low`` and ``_high``: 95 %, questions resampled within topics.
     """
     p = exp.params
-    judge = make_judge("local", data=exp.data) if p.judge == "openai" else None
+    judge = LocalJudge(exp.data) if p.judge == "openai" else None
     rate = judge.rate if judge else exp.rated
 
     def scores(topic: str, side: str, cut: bool) -> pd.DataFrame:

@@ -93,10 +93,14 @@ def _unseen(exp: Experiment) -> dict[str, float]:
     """Leave-one-topic-out accuracy of the embedded judge, kept as an artifact."""
     if exp.params.judge != "local":
         return {}
+    from polinb.stance.judges import LocalJudge
+
     inputs = {"judge": exp.judge_identity}
 
     def make(folder: Path) -> Mapping[str, Any]:
-        facts = exp.judge.provenance()
+        judge = exp.judge
+        assert isinstance(judge, LocalJudge)
+        facts = judge.provenance()
         (folder / "judge.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
         loto = facts["evaluation"].get("leave_one_topic_out")
         return {**loto["by_topic"], "all": loto["accuracy"]} if loto else {}

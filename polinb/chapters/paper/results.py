@@ -213,6 +213,8 @@ def utilities(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
 
     p = exp.params
     options = {k: v for k, v in (("cola_model", p.cola_model), ("mnli_model", p.mnli_model)) if v}
+    if p.utility == "classifier":
+        options["device"] = p.device
     parts = []
     for arm in arms:
         artifact = exp.answers(arm)

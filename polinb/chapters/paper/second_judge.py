@@ -5,7 +5,6 @@ Beside the default judge, which counts words, stands one that reads hidden state
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +18,8 @@ from polinb.errors import DataError
 from polinb.resampling import cluster_draws, percentiles
 from polinb.runs.experiment import VANILLA, Arm, Experiment
 from polinb.stance.coupling import coupling_table
-from polinb.stance.judges import LocalJudge, rated_frame, responses_of, training_rows
+from polinb.stance.judges import LocalJudge, training_rows
+from polinb.stance.judging_base import rated_frame, responses_of
 
 if TYPE_CHECKING:
     from polinb.data.pairs import StanceData
@@ -74,10 +74,6 @@ class HiddenJudge:
         ]
         return rated_frame(frame, labels, right)
 
-    def provenance(self) -> dict[str, Any]:
-        """What it is."""
-        return {"judge": self.name, "method": "logistic regression on mean hidden states", "texts": _TEXTS}
-
 
 def second_name(exp: Experiment) -> str:
     """Which judge stands beside the run's own."""
@@ -91,14 +87,18 @@ def _second(exp: Experiment) -> Any:
     return LocalJudge(exp.data)
 
 
-def second_rated(exp: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
-    """Labels of the second judge: the columns of ``frame`` plus label, score and p_right; kept as an artifact."""
+def second_rated(exp: Experiment, frame: pd.DataFrame, source: Mapping[str, Any]) -> pd.DataFrame:
+    """Labels of the second judge: the columns of ``frame`` plus label, score and p_right; kept as an artifact.
+
+    Args:
+        frame: answers.
+        source: what determines them, such as the key of their artifact; known before they are made.
+    """
     rows = frame[["topic", "id", "prompt", "response"]]
-    text = rows.to_json(orient="records", force_ascii=False)
     inputs = {
-        "answers": hashlib.sha256(text.encode()).hexdigest(),
+        "answers": dict(source),
         "judge": second_name(exp),
-        "words": answer_words(exp),
+        "words": exp.answers().meta["key"],  # texts are cut to the length of these answers
         "model": exp.identity,
         "data": exp.data.digest(),
         "code": 1,
@@ -109,6 +109,12 @@ def second_rated(exp: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
         return {"judge": second_name(exp)}
 
     return exp.store.get("rated", inputs, make).frame("rated")
+
+
+def _both(exp: Experiment, arm: Arm) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """An arm's answers as both judges label them."""
+    own = exp.stances(arm)
+    return own, second_rated(exp, own, {"answers": exp.answers(arm).meta["key"]})
 
 
 def agreement(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
@@ -122,10 +128,11 @@ def agreement(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
 
     p = exp.params
     known = references(exp, answer_words(exp))
-    cases = [("reference answers", known, second_rated(exp, known))]
+    source = {"references": p.topics, "questions": p.eval_questions}
+    cases = [("reference answers", known, second_rated(exp, known, source))]
     for arm in (VANILLA, *arms):
-        own = exp.stances(arm)
-        cases.append((f"{title(arm.name)} {arm.topic}".strip(), own, second_rated(exp, own)))
+        own, second = _both(exp, arm)
+        cases.append((f"{title(arm.name)} {arm.topic}".strip(), own, second))
     rows = []
     for name, first, second in cases:
         a, b = first["label"].to_numpy(), second["label"].to_numpy()
@@ -174,12 +181,11 @@ def swapped(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
     from polinb.chapters.paper.baselines import title
 
     p = exp.params
-    plain = exp.stances(VANILLA)
-    other = second_rated(exp, plain)
+    plain, other = _both(exp, VANILLA)
     rows = []
     for arm in arms:
-        own = exp.stances(arm)
-        for judge, before, after in ((p.judge, plain, own), (second_name(exp), other, second_rated(exp, own))):
+        own, second = _both(exp, arm)
+        for judge, before, after in ((p.judge, plain, own), (second_name(exp), other, second)):
             found = coupling_table(before, after, arm.topic, p.bootstrap, p.seed)
             rows.append({"arm": title(arm.name), "trained": arm.topic, "judge": judge, **found})
     return pd.DataFrame(rows)

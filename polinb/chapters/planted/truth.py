@@ -16,7 +16,8 @@ import pandas as pd
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.resampling import bootstrap_mean, share_interval
 from polinb.scoring.localisation import TOKENS, Scores, rates, roc, scores
-from polinb.scoring.planted import Design, Planted, build
+from polinb.scoring.planted import Planted, build
+from polinb.scoring.planted_design import Design
 from polinb.scoring.planted_world import prompt_ids, stance, variant
 from polinb.scoring.pnlac import neuron_sets
 

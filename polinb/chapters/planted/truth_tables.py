@@ -10,7 +10,8 @@ import pandas as pd
 from polinb.chapters.planted.truth import KNOBS, over_models
 from polinb.data.rows import TOPICS
 from polinb.scoring.localisation import METHODS
-from polinb.scoring.planted import Design, build, direction
+from polinb.scoring.planted import build, direction
+from polinb.scoring.planted_design import Design
 from polinb.wording import intervals
 
 if TYPE_CHECKING:

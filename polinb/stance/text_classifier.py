@@ -1,0 +1,57 @@
+"""A classifier of texts that needs no download: TF-IDF, then logistic regression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+STRENGTH = 30.0
+"""Inverse regularisation C of the regression."""
+
+
+def fitted(
+    texts: Sequence[str],
+    labels: Sequence[Any] | NDArray[Any],
+    *,
+    weights: Floats | None = None,
+    letters: bool = False,
+    features: int | None = None,
+    balanced: bool = False,
+) -> Any:
+    """A fitted pipeline on words and word pairs.
+
+    Args:
+        texts, labels: (n,) each.
+        weights: (n,) of the texts; ``None``: all alike.
+        letters: groups of three to five letters as well.
+        features: most frequent n-grams kept of each kind; ``None``: all.
+        balanced: the classes weigh the same, however many texts they have.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline, make_union
+
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=features)
+    groups = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, max_features=features)
+    regression = LogisticRegression(C=STRENGTH, max_iter=2000, class_weight="balanced" if balanced else None)
+    model = make_pipeline(make_union(words, groups) if letters else words, regression)
+    return model.fit(list(texts), labels, logisticregression__sample_weight=weights)
+
+
+def probability(model: Any, texts: Sequence[str], label: Any) -> Floats:
+    """P(``label``) of each text, (n,)."""
+    if not len(texts):
+        return np.empty(0)
+    return np.array(model.predict_proba(list(texts))[:, list(model.classes_).index(label)], dtype=float)
+
+
+def known(model: Any, texts: Sequence[str]) -> NDArray[np.bool_]:
+    """Whether a text holds a single word (or group of letters) that the classifier knows, (n,)."""
+    if not len(texts):
+        return np.empty(0, dtype=bool)
+    return np.asarray(model[0].transform(list(texts)).getnnz(axis=1) > 0)
