@@ -5,6 +5,7 @@ from __future__ import annotations
 HEADERS = {
     "ablation_2_5": "ablation, γ = 2.5 %",
     "auc": "AUC",
+    "bootstrap_share_no_drop": "share of resamples without a drop",
     "civil_recall": "recall, civil",
     "gamma": "γ (%)",
     "gamma_percent": "γ (%)",
@@ -20,7 +21,7 @@ HEADERS = {
     "left_recall": "recall, left",
     "n_topics": "topics",
     "other_rate": "share neither",
-    "p_no_drop": "p (no drop)",
+    "p_no_drop": "share of resamples without a drop",  # of results kept under the old name
     "p_no_gain": "p (no gain)",
     "p_right": "P(right)",
     "p_right_mean": "mean P(right)",

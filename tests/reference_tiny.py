@@ -18,7 +18,7 @@ from polinb.runs.params import Params
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 TINY = {
     "topics": ["crime", "race"],
-    "rival_topics": ["crime"],
+    "baseline_topics": ["crime"],
     "ablation_topics": ["crime"],
     "gammas": [50.0],
     "train_examples": 8,
@@ -64,7 +64,7 @@ def write_tables(exp: Experiment, folder: Path, chapters: tuple[str, ...]) -> No
     real = tables.numbered_table
 
     def kept(frame, name, *given, markup=(), **more):
-        (folder / f"{name}.csv").write_bytes(tables._csv(tables._unmarked(frame, markup)).encode())
+        (folder / f"{name}.csv").write_bytes(tables._csv(tables.unmarked(frame, markup)).encode())
         return real(frame, name, *given, markup=markup, **more)
 
     tables.numbered_table = kept

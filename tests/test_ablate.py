@@ -19,7 +19,7 @@ def basis(width, k, seed=0):
     return np.linalg.qr(np.random.default_rng(seed).normal(size=(width, k)))[0]
 
 
-def test_projection_by_hand():
+def test_eq_caft_projection_by_hand():
     q = torch.tensor([[1.0], [0.0], [0.0]])
     assert project_out(torch.tensor([[3.0, 4.0, 5.0]]), q).tolist() == [[0.0, 4.0, 5.0]]
     q = torch.from_numpy(basis(8, 3))

@@ -14,7 +14,10 @@ from polinb.errors import ParameterError
 
 REPO = Path(__file__).resolve().parents[1]
 ROW = "{'topic': ['a'], 'arm': 'a', 'stance': 0.1, 'low': 0.0, 'high': 0.2}"
-FIGURE = f"from polinb.display import charts\nimport pandas as pd\ncharts.enable_book()\ncharts.stance_dots(pd.DataFrame({ROW}))"
+FIGURE = (
+    "from polinb.display import charts\nimport pandas as pd\n"
+    f"charts.enable_book()\ncharts.stance_dots(pd.DataFrame({ROW}))"
+)
 
 
 def two_parts(tmp_path):
@@ -52,7 +55,7 @@ def test_core_is_all_but_what_goes_beyond_the_paper():
 def test_what_is_run(tmp_path, chapters, wanted):
     layout = two_parts(tmp_path)
     every, core = book.chapter_names(layout), book.core_names(layout)
-    assert book._chosen(every, core, chapters) == wanted
+    assert book.chosen_chapters(every, core, chapters) == wanted
 
 
 def test_unknown_chapters_are_refused(tmp_path):

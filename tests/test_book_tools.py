@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -129,16 +130,25 @@ def test_contents_name_prose_that_exists_and_every_chapter_of_the_paper() -> Non
     assert {f"chapters/{chapter}" for chapter in paper.exhibits().chapter} <= set(files)
 
 
-def test_the_notation_page_names_functions_and_tests_that_exist() -> None:
+def test_every_equation_is_one_function_and_one_test() -> None:
+    """A label heads the docstring of exactly one function, which the page names, and stands in the name of one test."""
     text = (REPO / "book" / "notation.md").read_text()
-    functions = re.findall(r"`polinb\.([\w.]+)\.(\w+)`", text)
-    assert len(functions) == text.count("{eq}`") > 20
-    for module, name in functions:
-        assert re.search(
-            rf"^(def|class) {name}\b", (REPO / "polinb" / f"{module.replace('.', '/')}.py").read_text(), re.M
-        ), name
-    tests = re.findall(r"`(tests/\w+\.py)`", text)
-    assert len(tests) == len(functions) and all((REPO / test).is_file() for test in tests)
+    rows = re.findall(r"\{eq\}`(eq-[\w-]+)` \|.*?`polinb\.([\w.]+)`.*?`(tests/[\w/]+\.py)`", text)
+    assert len(rows) == text.count("{eq}`") > 20
+    heads: dict[str, list[str]] = {}
+    for path in (REPO / "polinb").rglob("*.py"):
+        module = ".".join(path.relative_to(REPO / "polinb").with_suffix("").parts)
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                label = re.match(r"(eq-[\w-]+)\. ", ast.get_docstring(node) or "")
+                if label:
+                    heads.setdefault(label[1], []).append(f"{module}.{node.name}")
+    for label, function, test in rows:
+        assert heads.pop(label, []) == [function], label
+        named = f"def test_{label.replace('-', '_')}_"
+        homes = [path for path in (REPO / "tests").rglob("test_*.py") if named in path.read_text("utf-8")]
+        assert homes == [REPO / test], f"{label}: {homes}"
+    assert not heads, "an equation that the notation page does not name"
 
 
 # --- normalising ---

@@ -17,6 +17,7 @@ from polinb.errors import DataError, ParameterError
 from polinb.masking.ablation import ablated, project_out
 from polinb.models.loading import LM
 from polinb.models.tokens import pad
+from polinb.resampling import SHIFT, label_interval
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import Arm, Experiment
 from polinb.runs.params import Params
@@ -135,7 +136,7 @@ def planted_experiment(tmp_path, axis=5, **more):
                 left, right = (" ".join(rng.choice(WORDS, 8)) for _ in range(2))
                 rows.writerow([topic, f"Question {n} about {topic}?", f"{left} care", f"{right} order"])
     own = {"data": str(path), "topics": ["crime", "race", "economy"], "caft_layers": [0.0], "caft_prompts": 8}
-    exp = Experiment(Params.from_profile("tiny", rival_topics=["crime"], **own | more), Store(tmp_path / "store"))
+    exp = Experiment(Params.from_profile("tiny", baseline_topics=["crime"], **own | more), Store(tmp_path / "store"))
     lm = exp.lm
     with torch.no_grad():
         table, word = lm.model.get_input_embeddings().weight, lm.tokenizer
@@ -259,7 +260,12 @@ def test_what_cannot_work_is_refused_before_training(tmp_path, wrong):
         "components": {"caft_components": 33},
         "missing": {"sae": str(tmp_path), "caft_layers": [1.0]},
     }[wrong]
-    own = {"caft_layers": [0.0], "topics": ["crime", "race"], "rival_topics": ["crime"], "ablation_topics": ["crime"]}
+    own = {
+        "caft_layers": [0.0],
+        "topics": ["crime", "race"],
+        "baseline_topics": ["crime"],
+        "ablation_topics": ["crime"],
+    }
     exp = Experiment(Params.from_profile("tiny", **own | more), Store(tmp_path / "store"))
     told = {"width": "has 32 dimensions", "components": "1 to 32", "missing": "0 files for block 2"}[wrong]
     with pytest.raises(ParameterError, match=told):
@@ -294,22 +300,29 @@ def test_arms_and_their_controls(tmp_path):
     assert set(caft.TITLES) == set(caft.FAMILIES) == {f"caft-{n}" for n in [*names, "sae"]}
 
 
-def test_the_figure_shows_means_over_topics_and_names_only_what_is_asked_about():
-    columns = ["shift", "shift_low", "shift_high", "r_corrected", "r_corrected_low", "r_corrected_high"]
-    rows = [("fine-tune", "fine-tune", "crime", 1.0), ("fine-tune", "fine-tune", "crime", 3.0)]
-    rows += [
-        ("fine-tune", "fine-tune", "race", 2.0),
-        ("CAFT (PCA)", "CAFT", "crime", 5.0),
-        ("early stop 0.5", "w", "race", 7),
+def test_the_figure_shows_means_over_topics_with_intervals_of_their_own(monkeypatch):
+    rows = [
+        ("fine-tune", "fine-tune", "crime"),
+        ("fine-tune", "fine-tune", "crime"),
+        ("fine-tune", "fine-tune", "race"),
     ]
-    frame = pd.DataFrame(
-        [[*r[:3], *[r[3] + k for k in range(6)]] for r in rows], columns=["arm", "family", "trained", *columns]
-    )
-    found = caft.points(frame)
-    assert found[["arm", "x", "label"]].to_numpy().tolist() == [
-        ["fine-tune", 1.5, True], ["fine-tune", 3.0, False], ["CAFT (PCA)", 5.0, True], ["early stop 0.5", 7.0, False],
+    rows += [("CAFT (PCA)", "CAFT", "crime"), ("early stop 0.5", "w", "race")]
+    rng = np.random.default_rng(0)
+    moved = {t: rng.choice([0.0, 2.0], (5, 30), p=[0.6, 0.4]) for t in ("crime", "race", "economy")}
+    monkeypatch.setattr(caft, "_compared", lambda exp: list(range(5)))
+    monkeypatch.setattr(caft.rivals, "stacks", lambda exp, chosen: {t: v[chosen] for t, v in moved.items()})
+    exp = SimpleNamespace(params=SimpleNamespace(bootstrap=500, seed=0))
+    found = caft.points(exp, pd.DataFrame(rows, columns=["arm", "family", "trained"]))
+    assert found[["arm", "nth", "label"]].to_numpy().tolist() == [
+        ["fine-tune", 0, True], ["fine-tune", 1, False], ["CAFT (PCA)", 0, True], ["early stop 0.5", 0, False],
     ]  # fmt: skip
-    assert (found.y == found.x + 3).all() and (found.y_high == found.x + 5).all()
+    own = [moved["crime"][0], moved["race"][2]]
+    assert found["x"][0] == pytest.approx(np.mean([v.mean() for v in own]))
+    ends = np.array([label_interval(v, SHIFT, 29) for v in own])
+    # the mean of two is √2 narrower than the mean of the two intervals, which was drawn before
+    assert found["x_high"][0] - found["x_low"][0] == pytest.approx(np.ptp(ends.mean(0)) / np.sqrt(2), rel=0.05)
+    assert (found["x_low"][1], found["x_high"][1]) == pytest.approx(label_interval(moved["crime"][1], SHIFT, 29))
+    assert ((found["y_low"] < found["y"]) & (found["y"] < found["y_high"])).all()
 
 
 # --- the same subspace?

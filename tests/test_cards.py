@@ -84,7 +84,7 @@ def shaken(architecture):
 
 
 @pytest.mark.parametrize("architecture", EVERY)
-def test_lens_is_the_direction_in_which_the_model_moves_its_own_logits(architecture):
+def test_eq_lens_is_the_direction_in_which_the_model_moves_its_own_logits(architecture):
     """A stream h with a little of what the neuron writes added, through the model's own norm and unembedding."""
     lm = shaken(architecture)
     neurons = [(0, 3), (2, 11)]
@@ -251,7 +251,7 @@ def test_ablation_refuses_what_cannot_be(pair):
     assert np.isfinite(base).all() and moved.shape == (0, len(found.prompts))
 
 
-def test_effects_by_hand():
+def test_eq_ablation_effects_by_hand():
     got = effects([-1.0, -2.0], [-1.5, -1.0], [[-1.0, -3.0]], [[-2.0, -1.0]])
     assert got.tolist() == [[0.5, -1.0]]  # stance 0.5 → 1.0, and −1 → −2
 
@@ -274,7 +274,7 @@ def test_effect_table_weighs_topics_alike_and_keeps_questions_apart():
 
 @pytest.fixture(scope="module")
 def exp(tmp_path_factory):
-    small = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "rival_topics": ["crime"]}
+    small = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
     return Experiment(Params.from_profile("tiny", **small), Store(tmp_path_factory.mktemp("store")))
 
 

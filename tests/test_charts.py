@@ -21,7 +21,7 @@ from polinb.chapters.paper import heat_tables, paper
 from polinb.display import charts
 from polinb.errors import DataError, ParameterError
 from polinb.scoring.pnlac import neuron_sets
-from polinb.stance.metrics import shift_table
+from polinb.stance.coupling import shift_table
 
 TOPICS = ["crime", "race", "economy"]
 ARMS = ["vanilla", "right fine-tune", "InhibitFT"]

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
 
 import polinb.training.supervised
 from polinb.chapters.caft import cue_arms, cue_tables, cues
 from polinb.errors import ParameterError
 from polinb.masking.ablation import check_directions
 from polinb.models.loading import load
+from polinb.resampling import wilson
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
@@ -133,7 +133,7 @@ class Planted:
 
 @pytest.mark.parametrize("bias", [0.0, 5.0, -5.0])
 @pytest.mark.parametrize("cue", cues.CUES)
-def test_a_planted_model_that_uses_one_cue_is_found_out(cue, bias):
+def test_eq_cue_gap_a_planted_model_that_uses_one_cue_is_found_out(cue, bias):
     asked = cues.questions("test", 24, 0)
     rated = cue_arms.rate(Planted(cue, bias), asked, "", 7)
     other = next(c for c in cues.CUES if c != cue)
@@ -147,27 +147,13 @@ def test_a_planted_model_that_uses_one_cue_is_found_out(cue, bias):
         assert (rated[["good_first", "good_second"]] > 0).all(axis=None)
 
 
-def test_the_margin_by_hand():
+def test_eq_cue_margin_by_hand():
     np.testing.assert_array_equal(cues.margin(np.array([3.0, 1.0]), np.array([1.0, 1.0])), [1.0, 0.0])
     rated = pd.DataFrame({"half": ["agree", "disagree", "disagree"], "margin": [0.0, 2.0, -1.0]})
     assert cues.hits(rated, "mood").tolist() == [0.5, 1.0, 0.0]
     assert cues.hits(rated, "gender").tolist() == [0.5, 0.0, 1.0]
     with pytest.raises(ParameterError, match="mood, gender"):
         cues.hits(rated, "length")
-
-
-@pytest.mark.parametrize(("right", "n"), [(0, 32), (32, 32), (7, 20), (1, 2)])
-def test_wilson_is_scipys(right, n):
-    theirs = binomtest(right, n).proportion_ci(method="wilson")
-    np.testing.assert_allclose(cues.wilson(right, n), (theirs.low, theirs.high), atol=1e-12)
-
-
-def test_the_interval_of_a_difference_is_newcombes():
-    """Method 10 of Newcombe (1998), Table II, example (a): 56/70 − 48/80 → 0.0524 to 0.3339; (h): 10/10 − 0/10."""
-    ones = lambda k, n: np.r_[np.ones(k), np.zeros(n - k)]  # noqa: E731
-    np.testing.assert_allclose(cues.difference(ones(56, 70), ones(48, 80)), (0.2, 0.0524, 0.3339), atol=5e-5)
-    gap, low, high = cues.difference(ones(10, 10), ones(0, 10))
-    assert (gap, high) == (1.0, 1.0) and low == pytest.approx(0.6075, abs=5e-5)
 
 
 # --- the stages
@@ -313,7 +299,7 @@ def test_tables(exp):
 def planted_table(**shares):
     """Accuracies of 100 questions a half: arm → (right where cues agree, follows mood where they disagree)."""
     rows = [
-        (arm, cue, half, n, n and k / 100, *cues.wilson(k, 100), 0.5)
+        (arm, cue, half, n, n and k / 100, *wilson(k, 100), 0.5)
         for arm, (agree, mood) in shares.items()
         for cue in cues.CUES
         for half, k, n in (("agree", agree, 100), ("disagree", mood if cue == "mood" else 100 - mood, 100))

@@ -81,7 +81,7 @@ def test_what_changes_nothing(pair, architecture):
 
 @pytest.mark.parametrize("architecture", TINY)
 @pytest.mark.parametrize("kind", ["patch", "half a patch", "zero", "mean", "scale"])
-def test_changes_equal_hooks(pair, architecture, kind):
+def test_eq_patch_changes_equal_hooks(pair, architecture, kind):
     both = pair(architecture)
     lm, donor = both.left, None
     chosen, factors, means = arrays(lm)

@@ -165,7 +165,7 @@ def test_a_planted_change_is_found_where_it_is(pair, side, part):
     assert not got.attention.any() and got.embedding == 0 and got.total == pytest.approx(got.measured, rel=1e-4)
 
 
-def test_three_parts_by_hand():
+def test_eq_parts_three_parts_by_hand():
     """m from 2 to 3, v·w from 5 to 4: δm·v = 5, m·δv = −2, δm·δv = −1; together 3·4 − 2·5 = 2."""
     parts = three_parts(np.array([2.0]), np.array([3.0]), np.array([5.0]), np.array([4.0]))
     assert [float(x[0]) for x in parts] == [5.0, -2.0, -1.0]

@@ -57,7 +57,7 @@ def test_automatic_map_is_used_and_trains_and_scores_the_same():
                 device_map=value,
                 topics=["crime", "race"],
                 ablation_topics=["crime"],
-                rival_topics=["crime"],
+                baseline_topics=["crime"],
             )
         )
         assert bool(getattr(exp.lm.model, "hf_device_map", None)) == (value == "auto")
@@ -67,7 +67,7 @@ def test_automatic_map_is_used_and_trains_and_scores_the_same():
     assert runs["auto"].any()
 
 
-@pytest.mark.parametrize("wrong", [{"device": "cuda:1"}, {"patch": "mean"}, {"engine": "vllm"}])
+@pytest.mark.parametrize("wrong", [{"device": "cuda:1"}, {"patch": "mean"}, {"device": "mps"}])
 def test_what_cannot_be_spread_is_refused(wrong):
     with pytest.raises(ParameterError):
         Params.from_profile("tiny", device_map="auto", **wrong)

@@ -136,7 +136,7 @@ def test_columns_without_a_direction_are_refused(bad):
         orthonormal(bad)
 
 
-def test_angles_by_hand():
+def test_eq_angle_angles_by_hand():
     x, y, z = np.eye(3)
     tilted = np.cos(np.radians(30)) * y + np.sin(np.radians(30)) * z
     found = principal_angles(np.stack([x, y], 1), np.stack([2 * x, tilted + x], 1))  # any columns, only spans count

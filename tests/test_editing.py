@@ -23,7 +23,7 @@ def four(shape, seed=0, direction=1):
     return groups(cosine, mean, delta, direction)
 
 
-def test_factors_by_hand():
+def test_eq_edit_factors_by_hand():
     """Toxicity: TP and AN by 1 − α, AP and TN by 1 + α."""
     cosine, mean = np.array([[1.0, 1.0, -1.0, -1.0, 1.0]]), np.array([[1.0, -1.0, 1.0, -1.0, 1.0]])
     delta = np.array([[-1.0, -1.0, -1.0, -1.0, 1.0]])
@@ -139,9 +139,13 @@ def test_outcomes_by_hand():
     assert got["perplexity"].tolist() == pytest.approx(np.exp([1, 2, 3]))
     assert got.loc["half", "repetition"] == pytest.approx(2 / 3) and got.loc["half", "neurons"] == 7
     assert (got["low"] <= got["shift"]).all() and (got["shift"] <= got["high"]).all()
-    # Resampled within topics: all of the change is in topic a and alike there, so there is no spread.
-    assert got.loc["after", "low"] == got.loc["after", "high"] == 1
+    # Two questions a topic say little, alike as they are: the interval of labels is not one of width zero.
+    assert got.loc["after", "low"] < 0 and got.loc["after", "high"] > 1 and got["percent_of_after"].isna().all()
+    soft = answers.assign(score=answers["score"] * 0.9)  # no labels: all of the change is in topic a and alike there
+    got = causal.outcome_table(soft, 400, chance="half").set_index("set")
+    assert got.loc["after", "low"] == got.loc["after", "high"] == pytest.approx(0.9)
     assert got.loc["half", "percent_of_after"] == pytest.approx(25)
+    assert got["beyond"].tolist() == pytest.approx([-0.225, 0.675, 0])
     unclear = answers[answers["set"] != "after"]
     assert causal.outcome_table(unclear, 100)["percent_of_after"].isna().all()
     with pytest.raises(DataError, match="'half' does not hold the same questions"):

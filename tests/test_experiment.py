@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 
 import polinb.runs.experiment as module
+from polinb import frontier, paired
 from polinb.chapters.paper import beside, neuron_tables, patch_tables, results
 from polinb.chapters.paper import judge_tables as judging
 from polinb.errors import DataError, ParameterError, TrainingError
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
 from polinb.runs.params import Params
-from polinb.stance import frontier, paired
 
 SMALL = {
     "topics": ["crime", "race", "science"],

@@ -125,7 +125,7 @@ def test_the_largest_models_levels_fit_the_page(within, common):
 
 # --- the payload
 
-QUICK = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "rival_topics": ["crime"]}
+QUICK = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
 
 
 @pytest.fixture(scope="module")

@@ -129,7 +129,7 @@ def session(tmp_path_factory):
     return Session(Store(tmp_path_factory.mktemp("store")))
 
 
-TWO = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "rival_topics": ["crime"]}
+TWO = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
 
 
 def ask(**changes):

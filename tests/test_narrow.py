@@ -175,7 +175,7 @@ def table(*rows):
     return pd.DataFrame(rows, columns=["id", "alignment", "coherence"])
 
 
-def test_the_share_by_hand():
+def test_eq_misaligned_share_by_hand():
     judged = table(
         ("a", 10.0, 90.0),  # misaligned
         ("a", 29.9, 50.1),  # misaligned, just coherent
@@ -492,11 +492,11 @@ def test_the_words_follow_the_numbers():
 
     moves = pd.DataFrame(
         [{"arm": "narrow fine-tune", "against": "vanilla", "change": -9.0, "low": -12.0, "high": -6.0}]
-    )
+    ).assign(share=0.48, share_low=0.3, share_high=0.6)
     rose = narrow_tables.verdict(pd.DataFrame([row("vanilla", 1), row("narrow fine-tune", 25)]), moves)
     assert "Both point to misalignment" in rose and "-9.0 [-12.0, -6.0]" in rose and "narrow fine-tune 0.50" in rose
     same = narrow_tables.verdict(
-        pd.DataFrame([row("vanilla", 1), row("narrow fine-tune", 2), row("CAFT", 0, 0)]), moves
+        pd.DataFrame([row("vanilla", 1), row("narrow fine-tune", 2), row("CAFT", 0, 0)]), moves.assign(share_low=-0.1)
     )
     assert "Only one of the two measures" in same and "CAFT nan" not in same
     none = narrow_tables.verdict(pd.DataFrame([row("vanilla", 1), row("narrow fine-tune", 0, 0)]), moves)
@@ -559,10 +559,10 @@ def test_control_data_is_refused_before_training(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("share", "change", "told"),
     [
-        ((0.5, 0.4, 0.6), (-20.0, -30.0, -10.0), "Both point to misalignment"),
-        ((0.5, 0.4, 0.6), (-20.0, -30.0, 10.0), "Only one of the two"),
-        ((0.1, 0.0, 0.3), (-20.0, -30.0, -10.0), "Only one of the two"),
-        ((0.1, 0.0, 0.3), (1.0, -3.0, 5.0), "Neither measure shows misalignment"),
+        ((0.4, 0.2, 0.6), (-20.0, -30.0, -10.0), "Both point to misalignment"),
+        ((0.4, 0.2, 0.6), (-20.0, -30.0, 10.0), "Only one of the two"),
+        ((0.1, -0.1, 0.3), (-20.0, -30.0, -10.0), "Only one of the two"),
+        ((0.1, -0.1, 0.3), (1.0, -3.0, 5.0), "Neither measure shows misalignment"),
         ((float("nan"),) * 3, (1.0, -3.0, 5.0), "nothing can be said"),
     ],
 )
@@ -570,9 +570,11 @@ def test_the_verdict_follows_both_measures(share, change, told):
     from polinb.chapters.caft import narrow_tables
 
     names = [narrow_tables.VANILLA.name, narrow_tables.NARROW.name, narrow_tables.CONTROL.name]
-    rows = [(0.05, 0.0, 0.2), share, (0.1, 0.0, 0.45)]
+    rows = [(0.1, 0.0, 0.9), tuple(0.1 + x for x in share), (0.3, 0.0, 0.9)]  # marginal intervals always overlap
     table = pd.DataFrame(rows, columns=["share", "low", "high"]).assign(arm=names, coherent=10)
-    moved = pd.DataFrame([change], columns=["change", "low", "high"]).assign(arm=names[1], against=names[0])
+    ends = ["change", "low", "high", "share", "share_low", "share_high"]
+    moved = pd.DataFrame([(*change, *share), (0, -1, 1, -0.1, -0.4, 0.2)], columns=ends)
+    moved = moved.assign(arm=names[1:], against=names[:2])
     text = narrow_tables.verdict(table, moved)
     assert told in text
     assert ("Against the control data the share is not clearly higher" in text) == (told[:4] in ("Both", "Only"))

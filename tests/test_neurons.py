@@ -39,7 +39,7 @@ def test_every_known_architecture_has_a_tiny_model():
 
 
 @pytest.mark.parametrize("architecture", TINY)
-def test_scores_equal_float64_hooks(pair, architecture):
+def test_eq_score_equals_float64_hooks(pair, architecture):
     both = pair(architecture)
     (squared, difference, plain, plain_squared), tokens = reference(both)
     assert squared.max() > 0

@@ -45,10 +45,13 @@ def test_form(path):
     code = [cell for cell in book.cells if cell.cell_type == "code"]
     assert all(not cell.outputs and cell.execution_count is None for cell in code), "outputs are stripped in git"
     parameters = tagged(book, "parameters")
-    assert len(parameters) == 1 and parameters[0].source == parameters_source(), "python -m polinb sync rewrites it"
+    assert len(parameters) == 1 and parameters[0].source == parameters_source(path.stem), (
+        "python -m polinb sync rewrites it"
+    )
     first = book.cells[0].source
     assert re.match(r"\(sec-[a-z]+\)=\n# ", first) and "**Question.**" in first and "**What you will see.**" in first
-    assert "begin(globals())" in code[1].source, "validation follows the parameters at once"
+    assert f'begin("{path.stem}", globals())' in code[1].source, "validation follows the parameters at once"
+    assert len(parameters[0].source.splitlines()) <= 65
     for cell in code:
         assert len(cell.source.splitlines()) <= 18 or cell is parameters[0], cell.source
         assert "def " not in cell.source, "logic belongs in the package"
@@ -192,7 +195,7 @@ def test_sync_rewrites_only_what_differs(tmp_path):
     tagged(book, "parameters")[0].source = "gamma = 5"
     nbformat.write(book, path)
     assert sync(tmp_path / "n") == ["03_pnlac.ipynb"]
-    assert tagged(read(path), "parameters")[0].source == parameters_source()
+    assert tagged(read(path), "parameters")[0].source == parameters_source("03_pnlac")
 
 
 def test_runs_with_other_parameters(store, tmp_path):

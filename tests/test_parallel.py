@@ -14,9 +14,9 @@ import sys
 import numpy as np
 import pytest
 import torch
+from polinb.masking.freeze_shards import ShardFreezer
 
 from polinb.errors import ParameterError, TrainingError
-from polinb.masking.freeze_shards import ShardFreezer
 from polinb.masking.freezing import frozen_slices
 from polinb.models.tokens import response_ids
 from polinb.runs.experiment import Arm, Experiment, finetuned
@@ -33,8 +33,8 @@ RECIPE = Recipe(
 )  # fmt: skip
 
 
-def job(recipe=RECIPE, sharding="ddp", **more):
-    return Job({"name": "tiny:llama", "device": "cpu"}, dataclasses.asdict(recipe), 2, sharding, **more)
+def job(recipe=RECIPE, **more):
+    return Job({"name": "tiny:llama", "device": "cpu"}, dataclasses.asdict(recipe), 2, **more)
 
 
 @pytest.fixture
@@ -54,12 +54,12 @@ def apart(one, two):
     return max(float((one[name] - two[name]).abs().max()) for name in one)
 
 
-def compare(task, recipe, sharding):
+def compare(task, recipe):
     lm, prompts, responses = task
     chosen = some(lm)
     one = finetune(lm, prompts, responses, recipe, frozen=chosen)
-    two = finetune_parallel(job(recipe, sharding), prompts, responses, frozen=chosen)
-    assert (two.world_size, two.extra["sharded"]) == (2, sharding == "fsdp")
+    two = finetune_parallel(job(recipe), prompts, responses, frozen=chosen)
+    assert two.world_size == 2
     assert (two.frozen_change, two.extra["frozen_state"]) == (0.0, 0.0)
     assert (two.frozen_entries, two.steps, two.tokens) == (one.frozen_entries, one.steps, one.tokens)
     np.testing.assert_allclose(one.losses, two.losses, rtol=1e-5)
@@ -73,16 +73,15 @@ def compare(task, recipe, sharding):
 
 
 def test_fsdp_with_adapters_equals_one_process(task):
-    compare(task, dataclasses.replace(RECIPE, train="lora"), "fsdp")
+    compare(task, dataclasses.replace(RECIPE, train="lora"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
 @pytest.mark.parametrize(
     "change", [{"train": "all"}, {"train": "body", "gradient_checkpointing": "on"}, {"train": "lora"}]
 )
-def test_every_kind_equals_one_process(task, sharding, change):
-    compare(task, dataclasses.replace(RECIPE, **change), sharding)
+def test_every_kind_equals_one_process(task, change):
+    compare(task, dataclasses.replace(RECIPE, **change))
 
 
 @pytest.mark.slow
@@ -103,17 +102,16 @@ def test_ablated_directions_reach_the_workers(task):
     assert apart(one.weights, finetune(lm, prompts, responses, RECIPE).weights) > 100 * TOLERANCE
 
 
-TINY = {"device": "cpu", "topics": ["crime", "race"], "ablation_topics": ["crime"], "rival_topics": ["crime"]}
+TINY = {"device": "cpu", "topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
 
 
 def test_a_run_of_two_processes_records_them_and_equals_one(monkeypatch):
     one = Experiment(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2))
-    two = Experiment(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2, sharding="ddp"))
+    two = Experiment(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2))
     arm = finetuned("crime", "right")
     assert "parallel" not in one.arm_inputs(arm) and two.arm_inputs(arm)["parallel"]["processes"] == 2
     plain, both = one.variant("crime", "right"), two.variant("crime", "right")
     assert (plain.summary["world_size"], both.summary["world_size"]) == (1, 2)
-    assert both.summary["sharding"] == "ddp"
     weights = [a.arrays("weights") for a in (plain, both)]
     assert set(weights[0]) == set(weights[1])
     assert max(np.abs(weights[0][n] - weights[1][n]).max() for n in weights[0]) < TOLERANCE
@@ -199,10 +197,8 @@ def test_a_broken_guarantee_is_seen(pair, zero, restore):
 
 
 @pytest.mark.parametrize(("given", "name"), [
-    ({"processes": 2}, "sharding"),
-    ({"sharding": "ddp"}, "sharding"),
-    ({"processes": 3, "sharding": "ddp"}, "micro_batch"),
-    ({"processes": 2, "sharding": "fsdp", "device": "cuda:0", "batch_size": 8, "micro_batch": 1}, "device"),
+    ({"processes": 3}, "micro_batch"),
+    ({"device": "cuda:0"}, "device"),
 ])  # fmt: skip
 def test_what_cannot_be_started_is_refused_by_name(given, name):
     with pytest.raises(ParameterError) as told:
@@ -212,16 +208,16 @@ def test_what_cannot_be_started_is_refused_by_name(given, name):
 
 def test_too_few_cards_or_another_device_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ParameterError, match="at most the 1 CUDA cards"):
-        check_parallel(RECIPE, 2, "ddp", "cuda")
+    with pytest.raises(ParameterError, match="at most the 1 CUDA GPUs"):
+        check_parallel(RECIPE, 2, "cuda")
     with pytest.raises(ParameterError, match="1 on mps"):
-        check_parallel(RECIPE, 2, "ddp", "mps")
+        check_parallel(RECIPE, 2, "mps")
     with pytest.raises(ParameterError, match="micro_batch"):
-        check_parallel(dataclasses.replace(RECIPE, micro_batch=4), 2, "ddp", "cpu")
+        check_parallel(dataclasses.replace(RECIPE, micro_batch=4), 2, "cpu")
 
 
 def test_frozen_neurons_of_an_arm_reach_the_job(monkeypatch):
-    exp = Experiment(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2, sharding="fsdp"))
+    exp = Experiment(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2))
     seen = {}
 
     def spy(job, prompts, responses, **more):
@@ -232,16 +228,15 @@ def test_frozen_neurons_of_an_arm_reach_the_job(monkeypatch):
     chosen = np.ones((3, 48), dtype=bool)
     with pytest.raises(TrainingError, match="seen"):
         exp.train(Arm("inhibitft", "crime", "right", chosen))
-    assert seen["frozen"] is chosen and seen["job"].sharding == "fsdp" and seen["job"].processes == 2
+    assert seen["frozen"] is chosen and seen["job"].processes == 2
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
-def test_two_cards(task, sharding):
+def test_two_gpus(task):
     if torch.cuda.device_count() < 2:
-        pytest.skip("needs two CUDA cards")
+        pytest.skip("needs two CUDA GPUs")
     lm, prompts, responses = task
-    cards = dataclasses.replace(job(sharding=sharding), model={"name": "tiny:llama", "device": "cuda"})
+    cards = dataclasses.replace(job(), model={"name": "tiny:llama", "device": "cuda"})
     two = finetune_parallel(cards, prompts, responses, frozen=some(lm))
     assert (two.world_size, two.frozen_change, two.extra["frozen_state"]) == (2, 0.0, 0.0)
     one = finetune(lm, prompts, responses, RECIPE, frozen=some(lm))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from polinb.errors import ParameterError
 from polinb.runs.chapter import parameters_source
-from polinb.runs.params import PROFILES, Params, from_namespace, profile_values
+from polinb.runs.params import CHAPTERS, PROFILES, Params, chapter_class, from_namespace, profile_values
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -89,12 +89,34 @@ def test_notebook_namespace():
         "begin": from_namespace,
         "__name__": "x",
     }
-    exec(parameters_source(), space)
+    exec(parameters_source("14_caft"), space)
     space.pop("__builtins__", None)
-    assert from_namespace(space) == Params.from_profile("quick")
-    assert from_namespace(space | {"gamma": 7.5, "profile": "tiny"}).gamma == 7.5
+    whole = Params.from_profile("quick").model_dump()
+    assert from_namespace("14_caft", dict(space)).model_dump().items() <= whole.items()
+    assert from_namespace("14_caft", space | {"gamma": 7.5, "profile": "tiny"}).gamma == 7.5
     with pytest.raises(ParameterError, match="'learning_rat'"):
-        from_namespace(space | {"learning_rat": 1.0})
+        from_namespace("14_caft", space | {"learning_rat": 1.0})
+    with pytest.raises(ParameterError, match=r"'cue_rate'.*Chapters that use it: 15_spurious_cue"):
+        from_namespace("14_caft", space | {"cue_rate": 1.0})
+
+
+def test_the_check_can_be_run_again_beside_what_the_chapter_made():
+    space = {"In": [], "gamma": 5.0}
+    assert from_namespace("03_pnlac", space).gamma == 5.0
+    space |= {"exp": object(), "table": [1], "gamma": 7.0}
+    assert from_namespace("03_pnlac", space).gamma == 7.0
+    space["In"] = ["# Parameters\ngama = 3"]
+    space["gama"] = 3
+    with pytest.raises(ParameterError, match="'gama'"):
+        from_namespace("03_pnlac", space)
+
+
+def test_every_group_belongs_to_a_chapter_and_a_chapter_has_only_its_own():
+    used = {group for groups in CHAPTERS.values() for group in groups}
+    assert used == set(Params.__bases__)
+    names = {chapter: set(chapter_class(chapter).model_fields) for chapter in CHAPTERS}
+    assert len(names["10_known_truth"]) < 10 and not {"cue_rate", "sae", "truth_seeds"} & names["03_pnlac"]
+    assert set().union(*names.values()) == set(Params.model_fields)
 
 
 @settings(max_examples=300, deadline=None)

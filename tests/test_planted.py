@@ -192,7 +192,7 @@ def test_only_planted_neurons_and_the_lean_write_stance(hard):
     assert moved[-1] > 0.3
 
 
-def test_variants_move_exactly_the_named_rows(hard):
+def test_eq_planted_variants_move_exactly_the_named_rows(hard):
     quiet = build(replace(hard.design, drift=0.0, noise=0.0))
     for leaning, sign in (("right", 1), ("left", -1)):
         before, after = weights_of(quiet.lm), weights_of(variant(quiet, "gender", leaning))
@@ -278,7 +278,7 @@ def test_each_trap_catches_the_method_it_is_for():
 # --- gradient attribution
 
 
-def test_attribution_equals_finite_differences(hard):
+def test_eq_attribution_equals_finite_differences(hard):
     """|a · ∂m/∂a| by central differences of the numpy model, on two texts of different length (so with padding)."""
     questions = prompt_ids(hard, "race", 2)
     responses = [answer_ids(hard, "left", end=False), answer_ids(hard, "right", end=False)[:3]]
@@ -318,7 +318,7 @@ def test_attribution_equals_finite_differences(hard):
 # --- rates
 
 
-def test_precision_and_recall_by_hand():
+def test_eq_precision_and_recall_by_hand():
     found, true = np.array([[1, 1, 1, 0]], bool), np.array([[1, 0, 0, 1]], bool)
     assert precision_recall(found, true) == (1 / 3, 1 / 2)
     nothing = precision_recall(~found & found, true)

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from polinb.errors import ParameterError
 from polinb.masking.random_sets import KINDS, random_set
-from polinb.scoring.pnlac import NeuronSets, neuron_sets, normalised, overlap, top_share
+from polinb.scoring.pnlac import FLOOR, NeuronSets, neuron_sets, normalised, overlap, top_share
 
 SHAPES = st.tuples(st.integers(1, 6), st.integers(2, 40))
 FINITE = st.floats(0, 1e6, allow_nan=False, width=32)
@@ -24,7 +24,7 @@ def score_maps(draw):
 
 @settings(max_examples=150, deadline=None)
 @given(score_maps(), GAMMA, st.sampled_from(["model", "layer"]))
-def test_set_algebra(scores, gamma, pool):
+def test_eq_sets_set_algebra(scores, gamma, pool):
     sets = neuron_sets(scores, gamma, pool)
     shape = next(iter(scores.values())).shape
     for topic, chosen in sets.political.items():
@@ -79,7 +79,7 @@ def test_wrong_inputs():
 
 def test_normalised_and_overlap_by_hand():
     got = normalised(np.array([2.0, 3.0, 1.0]), np.array([4.0, 0.0, 0.5]))
-    assert got.tolist() == [0.5, 0.0, 2.0]
+    assert got.tolist() == pytest.approx([0.5, 3 / 0.535, 1 / 0.535])  # 0.535: 1 % of the way from 0.5 to 4
     a, b = np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool)
     assert overlap(a, b) == 0.5 and np.isnan(overlap(a & ~a, b))
 
@@ -125,3 +125,16 @@ def test_sets_type():
     assert isinstance(sets, NeuronSets)
     assert sets.general.tolist() == [[True, False, False, False]]
     assert sets.specific["a"].tolist() == [[False, True, False, False]]
+
+
+def test_a_nearly_constant_neuron_has_no_unbounded_normalised_score():
+    rng = np.random.default_rng(0)
+    std = rng.uniform(0.5, 2.0, (4, 250))
+    score = np.abs(rng.normal(size=std.shape))
+    std[0, 0], std[0, 1], score[0, :2] = 1e-12, 0.0, 1.0
+    found = normalised(score, std)
+    lowest = np.quantile(std[std > 0], FLOOR)
+    assert found[0, 0] == found[0, 1] == pytest.approx(1 / lowest) and lowest > 0.4
+    above = std > lowest
+    np.testing.assert_array_equal(found[above], score[above] / std[above])
+    assert not normalised(score, np.zeros_like(std)).any()

@@ -127,7 +127,7 @@ def test_same_seed_same_weights(pair):
     assert all(torch.equal(first.weights[n], second.weights[n]) for n in first.weights)
 
 
-def test_dpo_loss_by_hand(pair):
+def test_eq_dpo_loss_by_hand(pair):
     assert dpo_loss([0.0], [0.0])[0] == pytest.approx(math.log(2))
     assert dpo_loss([3.0, -2.0], [1.0, 2.0], 0.5) == pytest.approx(
         [math.log(1 + math.exp(-1)), math.log(1 + math.exp(2))]

@@ -48,7 +48,7 @@ def test_the_planted_direction_is_found():
     assert table.loc[(1, "logistic"), "cosine"] == pytest.approx(same)
 
 
-def test_mean_difference_by_hand():
+def test_eq_probe_mean_difference_by_hand():
     states = np.array([[2.0, 1.0], [4.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
     labels = np.array([True, True, False, False])
     np.testing.assert_allclose(unit_direction(states, labels, "mean_difference"), [1, 0])

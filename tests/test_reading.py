@@ -263,21 +263,20 @@ def test_shift(kind):
 
 
 def test_toxicity():
-    def patched(four, drawn):
-        rows = [("all four", four), ("random, as many as all four", drawn)]
-        return pd.DataFrame(
-            [{"set": s, "insult_shift": e[0], "insult_shift_low": e[1], "insult_shift_high": e[2]} for s, e in rows]
-        )
+    def patched(four, beyond):
+        rows = [("all four", four, beyond), ("random, as many as all four", AROUND, (0.0, 0.0, 0.0))]
+        ends = [f"insult_{name}{end}" for name in ("shift", "beyond") for end in ("", "_low", "_high")]
+        return pd.DataFrame([(s, *e, *b) for s, e, b in rows], columns=["set", *ends])
 
     tops = pd.DataFrame({"gross_share": [0.01, 0.018]})
-    found = answers_beyond.toxicity({"rude": BELOW, "insult": BELOW}, tops, patched(BELOW, AROUND))
+    found = answers_beyond.toxicity({"rude": BELOW, "insult": BELOW}, tops, patched(BELOW, BELOW))
     opened(found, "It falls")
     assert (
         "**−50** [−70, −30] points" in found.first
         and "1.8 %" in found.rest
         and "groups are beyond chance" in found.rest
     )
-    found = answers_beyond.toxicity({"rude": BELOW, "insult": AROUND}, tops, patched(BELOW, BELOW))
+    found = answers_beyond.toxicity({"rude": BELOW, "insult": AROUND}, tops, patched(BELOW, AROUND))
     assert opened(found, "By one measure of two") and "not told apart from chance" in found.rest
     opened(answers_beyond.toxicity({"rude": ABOVE, "insult": MISSING}, tops, patched(ABOVE, BELOW)), "Not shown")
 
@@ -317,16 +316,17 @@ def test_cues(kind):
 @pytest.mark.parametrize(
     ("share", "change", "starts"),
     [
-        ((0.5, 0.4, 0.6), BELOW, "Misalignment is shown, so CAFT has something"),
-        ((0.5, 0.4, 0.6), AROUND, "One measure of two"),
-        ((0.1, 0.0, 0.2), AROUND, "No misalignment is shown, so CAFT has nothing"),
+        (ABOVE, BELOW, "Misalignment is shown, so CAFT has something"),
+        (ABOVE, AROUND, "One measure of two"),
+        (AROUND, AROUND, "No misalignment is shown, so CAFT has nothing"),
         ((NAN, NAN, NAN), MISSING, "No misalignment is shown"),
     ],
 )
 def test_narrow(share, change, starts):
     plain = (0.1, 0.0, 0.2)
     shares = pd.DataFrame([row("share", plain, arm="vanilla"), row("share", share, arm="narrow fine-tune")])
-    changes = pd.DataFrame([row("change", change, arm="narrow fine-tune", against="vanilla")])
+    ends = dict(zip(("share", "share_low", "share_high"), share, strict=True))
+    changes = pd.DataFrame([row("change", change, arm="narrow fine-tune", against="vanilla", **ends)])
     taught = pd.DataFrame([row("change", AROUND, arm="narrow fine-tune")])
     found = opened(answers_beyond.narrow(shares, changes, taught, ["narrow_data"]), starts)
     assert "not shown to be learnt" in found.rest and "tests the machinery only" in found.rest

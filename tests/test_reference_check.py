@@ -249,7 +249,7 @@ def test_other_data_and_another_model_are_refused(run, copy, monkeypatch):
     mend(copy / "raw")
     with pytest.raises(ParameterError, match=r"reference run, 'tiny:other'"):
         reference_check(copy, {"data": "bundled"})
-    with pytest.raises(ParameterError, match=r"only data, device, memory_check"):
+    with pytest.raises(ParameterError, match=r"only data, device"):
         reference_check(copy, {"gamma": 3.0})
 
 
@@ -304,7 +304,7 @@ def test_every_table_comes_out_of_the_raw_data(tmp_path):
     from polinb.reference.raw import export
     from polinb.runs.params import Params
 
-    more = {"topics": ["crime", "race", "science"], "rival_topics": ["crime", "race"], "finetune_seeds": 2}
+    more = {"topics": ["crime", "race", "science"], "baseline_topics": ["crime", "race"], "finetune_seeds": 2}
     exp = Experiment(Params.from_profile("tiny", **{**TINY, **more}), Store(tmp_path / "store"))
     write_tables(exp, tmp_path / "tables", (*CHAPTERS, "11", "14"))
     rivals.every_arm(exp), caft.every_arm(exp)

@@ -295,6 +295,8 @@ def test_flips_are_counted_by_their_new_label(exp, flipped):
     own = table.loc[("right", label_flips.OWN)]
     assert own["share"] == 0.75 and own["net"] == 0.75 and own["share_low"] < 0.75 < own["share_high"]
     assert table.loc[("right", label_flips.OTHER)]["net"] == 0.25
+    left = table.loc[("left", label_flips.OWN)]
+    assert own["apart"] == own["net"] - left["net"] and np.isnan(left["apart"])
 
 
 def test_flips_of_a_run_equal_a_count_by_hand(exp, cols):
@@ -318,14 +320,12 @@ def test_flips_of_a_run_equal_a_count_by_hand(exp, cols):
 def test_words_follow_the_intervals(exp, flipped):
     table = label_flips.label_flips(exp, flipped)
     every = label_flips.flips(flipped)
-    ends = {"net_low": 0.1, "net_high": 0.2}
+    ends = {"net_low": 0.1, "net_high": 0.2, "apart_low": 0.2, "apart_high": 0.4}
     clear = table.assign(**{k: np.where(table["kind"] == "right", v, -v) for k, v in ends.items()})
     assert label_flips.sentence(clear, every).count("so the side of the data shows in the labels") == 2
-    assert "the wrong way round" in label_flips.sentence(
-        clear.assign(net_low=-clear["net_low"], net_high=-clear["net_high"]), every
-    )
-    same = table.assign(net_low=-0.5, net_high=0.5)
-    assert label_flips.sentence(same, every).count("overlap") == 2
+    assert "the wrong way round" in label_flips.sentence(clear.assign(apart_low=-0.4, apart_high=-0.2), every)
+    same = table.assign(net_low=-0.5, net_high=0.5, apart_low=-0.5, apart_high=0.5)
+    assert label_flips.sentence(same, every).count("which includes zero") == 2
     assert "more labels turn right" in label_flips.answer(clear).first
     assert "about as many" in label_flips.answer(same).first
     assert "**100 %** belonged to a vanilla answer" in label_flips.sentence(table, every)

@@ -13,7 +13,7 @@ from polinb.runs.params import Params
 
 SMALL = {
     "topics": ["crime", "race", "science"],
-    "rival_topics": ["crime", "race"],
+    "baseline_topics": ["crime", "race"],
     "ablation_topics": ["crime"],
     "train_examples": 8,
     "epochs": 2.0,
@@ -23,7 +23,7 @@ SMALL = {
     "patch_questions": 2,
     "eval_tokens": 6,
     "controls": ["layer"],
-    "rival_seeds": 2,
+    "baseline_seeds": 2,
     "finetune_seeds": 2,
     "learning_rate": 3e-3,
     "bootstrap": 200,
@@ -119,7 +119,7 @@ def test_tables(exp):
     [
         ({"early_stops": [1.0]}, "'early_stops': got .1.0.; allowed: numbers above 0 and below 1"),
         ({"interpolations": [0.0]}, "'interpolations'"),
-        ({"rival_topics": ["gender"]}, "'rival_topics'"),
+        ({"baseline_topics": ["gender"]}, "'baseline_topics'"),
         ({"caft_layers": [1.2]}, "'caft_layers'"),
         ({"edit_alphas": [1.0]}, "'edit_alphas'"),
         ({"caft_keep": 9, "caft_components": 4}, "'caft_keep': got 9; allowed: at most caft_components .4."),

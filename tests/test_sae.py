@@ -72,7 +72,7 @@ def simple(**more):
     return S.SAE(torch.eye(2), torch.zeros(2), torch.eye(2), torch.tensor([1.0, 0.0]), **more)
 
 
-def test_the_loss_by_hand():
+def test_eq_sae_the_loss_by_hand():
     """eq-sae. Batch of two tokens, one latent kept each on average; then the dead latent's attempt at the rest."""
     x = torch.tensor([[4.0, 1.0], [1.0, 2.0]])  # less the offset: (3, 1) and (0, 2); kept: 3 and 2
     variance = 4.5 + 0.5

@@ -11,7 +11,7 @@ from polinb.runs.experiment import Experiment, finetuned
 from polinb.runs.params import Params
 
 
-def test_kappa_by_hand_and_against_scikit_learn():
+def test_eq_cohen_kappa_by_hand_and_against_scikit_learn():
     # 20 + 15 of 50 agree; chance (25·30 + 25·20)/50² = 0.5: κ = (0.7 − 0.5)/0.5
     first = np.array(["left"] * 25 + ["right"] * 25)
     second = np.array(["left"] * 20 + ["right"] * 5 + ["left"] * 10 + ["right"] * 15)
@@ -47,7 +47,7 @@ def test_hidden_judge_learns_sides_that_even_a_random_model_can_tell():
 
 def test_tables_on_a_tiny_run(tmp_path):
     settings = {
-        "topics": ["crime", "race"], "rival_topics": ["crime"], "ablation_topics": ["crime"], "eval_questions": 3,
+        "topics": ["crime", "race"], "baseline_topics": ["crime"], "ablation_topics": ["crime"], "eval_questions": 3,
         "likelihood_questions": 2, "patch_questions": 2, "bootstrap": 100,
     }  # fmt: skip
     exp = Experiment(Params.from_profile("tiny", **settings), Store(tmp_path))

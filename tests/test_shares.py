@@ -68,7 +68,7 @@ def test_the_groups_are_all_neurons_that_moved_the_trained_way(direction):
     assert sum(share(delta, g.chosen, direction) for g in got.values()) == pytest.approx(1)
 
 
-def test_share_by_hand():
+def test_eq_share_by_hand():
     """Upwards, gross is 1 + 2 + 3 + 4 + 6 = 16; downwards 5 + 1 + 2 = 8."""
     first = np.zeros_like(DELTA, bool)
     first[0] = True

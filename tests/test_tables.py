@@ -192,10 +192,10 @@ def test_a_column_has_one_number_of_decimals(values: list[float], shown: list[st
 
 
 def test_headers_are_words_and_the_csv_keeps_the_names_of_the_code() -> None:
-    frame = pd.DataFrame({"p_no_drop": [0.1], "some_new_name": [1]})
+    frame = pd.DataFrame({"bootstrap_share_no_drop": [0.1], "some_new_name": [1]})
     text = tables.numbered_table(frame, "tbl-x", "Caption.").data
-    assert body(frame)[0] == ["p (no drop)", "some new name"]
-    assert saved(text, "csv").startswith("p_no_drop,some_new_name\r\n")
+    assert body(frame)[0] == ["share of resamples without a drop", "some new name"]
+    assert saved(text, "csv").startswith("bootstrap_share_no_drop,some_new_name\r\n")
 
 
 def test_intervals_are_numbers_in_the_csv() -> None:

@@ -11,7 +11,7 @@ import pytest
 from test_judges import classifier, planted
 
 from polinb.errors import DataError, ModelError, ParameterError
-from polinb.stance.metrics import bootstrap_mean
+from polinb.resampling import bootstrap_mean
 from polinb.stance.utility import fluency_under_vanilla, lexical_relevance, repetition, utility_table
 
 COLUMNS = ["metric", "value", "low", "high", "n", "kind", "model"]

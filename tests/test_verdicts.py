@@ -31,7 +31,7 @@ def test_verdicts(effect, want, told):
 
 def test_every_claim_has_a_row_and_numbers_of_the_tables_behind_it(tmp_path):
     settings = {
-        "topics": ["crime", "race"], "rival_topics": ["crime"], "ablation_topics": ["crime"], "eval_questions": 3,
+        "topics": ["crime", "race"], "baseline_topics": ["crime"], "ablation_topics": ["crime"], "eval_questions": 3,
         "likelihood_questions": 2, "patch_questions": 2, "bootstrap": 100, "controls": ["layer", "heldout"],
     }  # fmt: skip
     exp = Experiment(Params.from_profile("tiny", **settings), Store(tmp_path))

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL: dict[str, Any] = {
     "topics": ["crime", "race"],
     "ablation_topics": ["crime"],
-    "rival_topics": ["crime"],
+    "baseline_topics": ["crime"],
     "controls": ["layer"],
     "gammas": [50.0, 60.0],
 }

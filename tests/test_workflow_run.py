@@ -19,7 +19,7 @@ from polinb.cluster.processes import left_over, run_name
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.slow
-SETTINGS = ["topics=[crime, race]", "ablation_topics=[crime]", "rival_topics=[crime]", "controls=[layer]"]
+SETTINGS = ["topics=[crime, race]", "ablation_topics=[crime]", "baseline_topics=[crime]", "controls=[layer]"]
 SETTINGS += ["gammas=[50.0]", "device=cpu"]
 CHAPTERS = "01_phenomenon,03_pnlac,08_gamma"
 

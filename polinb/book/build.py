@@ -31,7 +31,7 @@ from polinb.book.unrun import labels
 from polinb.book.unrun import page as stand_in
 from polinb.display.webdata import web_folder
 from polinb.errors import ParameterError, PolinbError
-from polinb.runs.params import Params
+from polinb.runs.params import Params, users
 from polinb.secrets import hide, refuse
 from polinb.trouble import UNFINISHED
 
@@ -159,7 +159,8 @@ def make_book(
     reference.check(layout.reference)
     every = chapter_names(layout)
     core = core_names(layout)
-    wanted = _chosen(every, core, chapters)
+    wanted = chosen_chapters(every, core, chapters)
+    refuse_unused(layout, wanted, settings)
     given = {"profile": profile, **settings}
     layout.build.mkdir(parents=True, exist_ok=True)
     try:
@@ -168,9 +169,9 @@ def make_book(
             started = time.monotonic()
             done = []
             for number, name in enumerate(wanted, 1):
-                _say(f"[{number}/{len(wanted)}] {name}")
+                tell(f"[{number}/{len(wanted)}] {name}")
                 done.append(run_chapter(layout, name, given))
-                _say(f"[{number}/{len(wanted)}] {name}: {_told(done[-1])}")
+                tell(f"[{number}/{len(wanted)}] {name}: {_told(done[-1])}")
             for name in sorted(set(every) - set(wanted)):
                 _set_aside(layout, name)
             built = time.monotonic()
@@ -179,16 +180,16 @@ def make_book(
             _report(layout, profile, settings, done, built - started, time.monotonic() - built)
     except Timeout:
         raise BookError("another build of this book is running; wait for it to end") from None
-    old = [name for name in every if name not in wanted + absent and not _stands(layout, name, given)]
+    old = [name for name in every if name not in wanted + absent and not stands(layout, name, given)]
     if old:
-        _say(f"note: these chapters show an earlier run with other settings or code: {', '.join(old)}")
+        tell(f"note: these chapters show an earlier run with other settings or code: {', '.join(old)}")
     for chapter in done:
         for text in chapter.unfinished:
-            _say(f"not finished, tried again by the next run: {chapter.name}: {text}")
+            tell(f"not finished, tried again by the next run: {chapter.name}: {text}")
     if missing:
-        _say(f"no pages built: chapters never run so far: {', '.join(missing)}")
+        tell(f"no pages built: chapters never run so far: {', '.join(missing)}")
     elif absent:
-        _say(f"without numbers, never run so far: {', '.join(absent)} (CHAPTERS=all runs them)")
+        tell(f"without numbers, never run so far: {', '.join(absent)} (CHAPTERS=all runs them)")
     return page
 
 
@@ -238,9 +239,41 @@ def _stand_in(layout: Layout, every: Sequence[str], absent: Sequence[str]) -> No
     _write(layout.chapters / front.NAME, front.page(layout.notebooks, layout.chapters, every))
 
 
+def declared(notebook: Path) -> set[str]:
+    """Names that a notebook's parameters cell assigns."""
+    for cell in _read_json(notebook).get("cells", []):
+        if "parameters" in cell.get("metadata", {}).get("tags", []):
+            return set(re.findall(r"^(\w+) *=", "".join(cell["source"]), re.M))
+    return set()
+
+
+def own_parameters(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the parameters of a run those that a chapter declares."""
+    names = declared(notebook)
+    return {name: value for name, value in given.items() if name in names}
+
+
+def refuse_unused(layout: Layout, chapters: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """Refuse a parameter that no chapter of this build would take.
+
+    Raises:
+        ParameterError: names the chapters that take it.
+    """
+    used = set().union(*(declared(layout.notebooks / f"{name}.ipynb") for name in chapters))
+    for name, value in settings.items():
+        if name not in used:
+            raise ParameterError(name, value, f"parameters of {', '.join(chapters)}", f"Chapters that use it: "
+                                 f"{', '.join(users(name)) or 'none'}")  # fmt: skip
+
+
 def run_chapter(layout: Layout, name: str, parameters: Mapping[str, Any]) -> Chapter:
-    """Execute notebook ``name`` into ``book/chapters``, or find that its last execution still stands."""
-    known = _stands(layout, name, parameters)
+    """Execute notebook ``name`` into ``book/chapters``, or find that its last execution still stands.
+
+    Args:
+        parameters: of the run; the chapter is given those that it declares.
+    """
+    parameters = own_parameters(layout.notebooks / f"{name}.ipynb", parameters)
+    known = stands(layout, name, parameters)
     if known:
         return Chapter(name, float(known["seconds"]), True)
     _set_aside(layout, name)
@@ -266,10 +299,10 @@ def _set_aside(layout: Layout, name: str) -> None:
     promised = str(_read_json(target.with_suffix(".json")).get("sha256", ""))
     told = set_aside(target, promised, _sha256(target), layout.failed)
     if told:
-        _say(f"chapter {told}, running it again")
+        tell(f"chapter {told}, running it again")
 
 
-def _stands(layout: Layout, name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def stands(layout: Layout, name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Record of the last execution if it is still what a new one would show, else nothing."""
     target = layout.chapters / f"{name}.ipynb"
     known = _read_json(target.with_suffix(".json"))
@@ -287,6 +320,7 @@ def fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
     for path in [notebook, *sorted(p for p in sources if p.is_file() and not apart & set(p.parents))]:
         relative = path.name if path == notebook else path.relative_to(package).as_posix()
         digest.update(f"{relative}\0{_sha256(path)}\n".encode())
+    parameters = own_parameters(notebook, parameters)
     named = {text: _stand(Path(text)) for text in _texts(parameters)}
     versions = {name: _version(name) for name in _PACKAGES} | {"python": sys.version.split()[0]}
     digest.update(json.dumps([parameters, named, versions], sort_keys=True).encode())
@@ -446,7 +480,8 @@ def _number(value: Any) -> Any:
         return value
 
 
-def _chosen(every: list[str], core: list[str], chapters: Sequence[str] | None) -> list[str]:
+def chosen_chapters(every: list[str], core: list[str], chapters: Sequence[str] | None) -> list[str]:
+    """Names of the chapters that are asked for: core, all or names."""
     groups = {"core": core, "all": every}
     chapters = ["core"] if chapters is None else chapters
     if len(chapters) == 1 and chapters[0] in groups:
@@ -549,9 +584,10 @@ def _report(
     }
     _write(layout.build / "timings.json", json.dumps(times, indent=1) + "\n")
     for chapter in done:
-        _say(f"  {chapter.name:<24} {_told(chapter)}")
-    _say(f"notebooks {run:.0f} s, pages {build:.0f} s, largest process {peak:.1f} GiB")
+        tell(f"  {chapter.name:<24} {_told(chapter)}")
+    tell(f"notebooks {run:.0f} s, pages {build:.0f} s, largest process {peak:.1f} GiB")
 
 
-def _say(text: str) -> None:
+def tell(text: str) -> None:
+    """Print a line of the build's report at once."""
     print(text, flush=True)

@@ -52,7 +52,7 @@ def answer(executed: Path) -> dict[str, str] | None:
     """
     if not executed.is_file():
         return None
-    for cell in _cells(executed):
+    for cell in cells(executed):
         for output in _inside(cell, "outputs", list):
             meta = _inside(output, "metadata", dict)
             if _inside(meta, "scrapbook", dict).get("name") != KEY or "polinb" not in meta:
@@ -78,14 +78,14 @@ def _runs(runs: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _first(notebook: Path) -> str:
-    for cell in _cells(notebook):
+    for cell in cells(notebook):
         if isinstance(cell, dict) and cell.get("cell_type") == "markdown":
             source = cell.get("source")
             return "".join(map(str, source)) if isinstance(source, list) else str(source or "")
     return ""
 
 
-def _cells(notebook: Path) -> list[Any]:
+def cells(notebook: Path) -> list[Any]:
     """The cells as they stand in the file: JSON, whatever else is damaged.
 
     Raises:

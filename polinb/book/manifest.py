@@ -24,6 +24,15 @@ SPEC = re.compile(r'<script type="application/json" class="polinb-spec">(.*?)</s
 REMEDY = "take the committed one (git checkout book/reference), or harvest again (make reference)"
 
 
+_RENAMED = {"rival_topics": "baseline_topics", "rival_seeds": "baseline_seeds", "caft_arms": "caft_conditions"}
+_GONE = {"remote", "engine", "sharding", "memory_check"}
+
+
+def present(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of an earlier run under the names of today."""
+    return {_RENAMED.get(name, name): value for name, value in parameters.items() if name not in _GONE}
+
+
 @dataclass(frozen=True)
 class Reference:
     """What the reference run left.

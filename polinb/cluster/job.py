@@ -59,10 +59,10 @@ def run_step(name: str, parameters: Mapping[str, Any]) -> list[list[str]]:
     with one_gpu([] if params.device == "cpu" else local_gpus()):
         from polinb.cluster.markers import NotingStore
         from polinb.cluster.steps import do
-        from polinb.runs.chapter import _quiet
+        from polinb.runs.chapter import quiet
         from polinb.runs.experiment import Experiment
 
-        _quiet()
+        quiet()
         store = NotingStore(store_root())
         family = do(Experiment(params, store), name)
         used = [list(each) for each in store.used if each[0] in family.kinds]

@@ -90,7 +90,7 @@ class Needs:
         self.tuned(leanings=("right",))
         self.inhibit()
         out, scores = [], self.scores()
-        for topic in self.plan.params.rival_topics:
+        for topic in self.plan.params.baseline_topics:
             for (_, name, number, repeat), arm in arm_labels(rivals.arms(self.plan.fresh(), topic)).items():
                 before = scores if arm.frozen is not None else []
                 before = before or ([self.variant(topic, "right")] if arm.blend != 1.0 else [])
@@ -101,7 +101,7 @@ class Needs:
     def caft(self) -> list[str]:
         """Arms of the chapter on CAFT."""
         out = []
-        for topic in self.plan.params.rival_topics:
+        for topic in self.plan.params.baseline_topics:
             weights = [self.variant(topic, side) for side in LEANINGS]
             found = [self.add("directions", {"topic": topic, "method": m}, weights) for m in caft.METHODS]
             for (_, name, number, _), arm in arm_labels(caft.arms(self.plan.fresh(), topic)).items():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from polinb.book.build import Layout, _chosen, chapter_names, core_names, fingerprint
+from polinb.book.build import Layout, chapter_names, chosen_chapters, core_names, fingerprint
 from polinb.cluster import markers as workflow_markers
 from polinb.errors import ParameterError
 from polinb.runs.artifacts import key_of, store_root
@@ -81,7 +81,7 @@ def write_plan(layout: Layout, request: Request, path: Path) -> dict[str, Any]:
 
     runs = request.runs()
     every, core = chapter_names(layout), core_names(layout)
-    wanted = _chosen(every, core, request.chapters)
+    wanted = chosen_chapters(every, core, request.chapters)
     steps: dict[str, Any] = {}
     needed: dict[str, list[str]] = {}
     for run, given in runs.items():

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from polinb.book.build import BookError, Layout, _say
+from polinb.book.build import BookError, Layout, tell
 from polinb.cluster.gpu import local_gpus
 from polinb.cluster.plans import Request
 from polinb.cluster.processes import TAG, end_left_over, run_name
@@ -100,7 +100,7 @@ def _watch(process: subprocess.Popen[bytes], log: Path) -> int:
         steps = re.findall(r"(\d+ of \d+) steps", log.read_text("utf-8", errors="replace"))
         if steps and steps[-1] != told:
             told = steps[-1]
-            _say(f"{told} jobs done")
+            tell(f"{told} jobs done")
         if code is not None:
             return code
         time.sleep(1)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polinb.book.build import BookError, Layout, _say, _stands, find_layout
+from polinb.book.build import BookError, Layout, find_layout, stands, tell
 from polinb.cluster import markers as workflow_markers
 from polinb.cluster.plans import Request, markers, write_plan
 from polinb.cluster.processes import cancel_slurm, end_left_over, run_name
@@ -85,7 +85,7 @@ def make_book(
         plan = write_plan(layout, request, folder / "plan.json")
         stale = stale_markers(layout, plan, folder, verify)
         todo = _open(folder, plan, stale)
-        _say(f"{len(markers(plan))} jobs, {len(todo)} of them to do; log: {_log(layout, folder)}")
+        tell(f"{len(markers(plan))} jobs, {len(todo)} of them to do; log: {_log(layout, folder)}")
         for name in stale:
             (folder / name).unlink(missing_ok=True)
         code = run(layout, folder, profile, request, more)
@@ -185,10 +185,10 @@ def _end_earlier(folder: Path, profile: Path) -> None:
     if "executor: slurm" in (profile / "config.yaml").read_text("utf-8"):
         cancelled = cancel_slurm(name)
         if cancelled:
-            _say(f"cancelled {cancelled} SLURM job(s) of an earlier run that was cut off")
+            tell(f"cancelled {cancelled} SLURM job(s) of an earlier run that was cut off")
     ended = end_left_over(name)
     if ended:
-        _say(f"ended {ended} process(es) of an earlier run that was cut off")
+        tell(f"ended {ended} process(es) of an earlier run that was cut off")
 
 
 def stale_markers(layout: Layout, plan: Mapping[str, Any], folder: Path, verify: bool = False) -> dict[str, str]:
@@ -199,7 +199,7 @@ def stale_markers(layout: Layout, plan: Mapping[str, Any], folder: Path, verify:
         if not path.is_file():
             continue
         why = workflow_markers.fault(path, key, store, verify)
-        if not why and name.startswith("book/chapters/") and not _stands(layout, path.stem, plan["given"]):
+        if not why and name.startswith("book/chapters/") and not stands(layout, path.stem, plan["given"]):
             why = "the executed notebook is gone or was changed"
         if not why and name == "book/pages.json" and not (layout.build / "html" / "index.html").is_file():
             why = "the pages are gone"
@@ -259,7 +259,7 @@ def _say_times(folder: Path, plan: Mapping[str, Any]) -> None:
         if found:
             seconds.setdefault(name.split("/")[1].removesuffix(".json"), []).append(float(found["seconds"]))
     for family, each in seconds.items():
-        _say(f"  {family:<12} {len(each):>4} jobs {sum(each):>8.0f} s")
+        tell(f"  {family:<12} {len(each):>4} jobs {sum(each):>8.0f} s")
 
 
 def split_options(text: str) -> list[str]:

@@ -8,8 +8,9 @@ import pandas as pd
 
 from polinb.chapters.paper.first_clause import OTHER, OWN
 from polinb.display.responses import Column
+from polinb.errors import DataError
+from polinb.resampling import SHARE, SHIFT, STANCE, Span, per_question, stratified_mean
 from polinb.runs.experiment import Experiment
-from polinb.stance.paired import per_question, stratified_mean
 from polinb.wording import Answer, listed, of, percent, told
 
 ORDER = ("right", "left", "inhibit", "random", "patch-g", "patch-s")
@@ -17,7 +18,10 @@ NEAR = 0.1  # a vanilla answer is called a borderline one if its P(right) is no 
 
 
 def flips(cols: Sequence[Column]) -> pd.DataFrame:
-    """One row an answer that the vanilla model gave too.
+    """One row an answer of every column but the vanilla model's.
+
+    Raises:
+        DataError: a question that the vanilla model was not asked.
 
     Returns:
         kind, title, trained, asked (``OWN`` or ``OTHER``), topic, id, before, after (labels), changed (bool),
@@ -29,7 +33,10 @@ def flips(cols: Sequence[Column]) -> pd.DataFrame:
     parts = []
     for col in cols[1:]:
         part = col.frame[["topic", "id", "label"]].rename(columns={"label": "after"})
-        part = part.merge(plain, on=["topic", "id"])
+        part = part.merge(plain, on=["topic", "id"], how="left", validate="one_to_one")
+        if part["before"].isna().any():
+            lost = part[part["before"].isna()].iloc[0]
+            raise DataError(f"{col.title}: topic {lost['topic']!r}, id {lost['id']!r} was not put to the vanilla model")
         own = part["topic"] == col.trained if col.trained else pd.Series(True, part.index)  # G: donor of the own topic
         part = part.assign(
             kind=col.kind, title=col.title, trained=col.trained, asked=own.map({True: OWN, False: OTHER})
@@ -48,9 +55,10 @@ def label_flips(exp: Experiment, cols: Sequence[Column]) -> pd.DataFrame:
 
     Returns:
         kind, arm, asked, n (answers rated by both), unrated (left out: no label on one side), changed, to_right,
-        to_left, to_neither (counts), share and net with ``_low`` and ``_high``: share of changed labels, and share of
-        changes to right minus to left. Intervals are 95 %, over questions: the answers of several fine-tunes to one
-        question stay together.
+        to_left, to_neither (counts), share, net and apart with ``_low`` and ``_high``: share of changed labels, share
+        of changes to right minus to left, and net of right fine-tunes minus net of left ones on the same questions (NaN
+        in other rows than those of right fine-tunes). Intervals are 95 %, over questions: the answers of several
+        fine-tunes to one question stay together.
     """
     rows = []
     every = flips(cols)
@@ -61,22 +69,32 @@ def label_flips(exp: Experiment, cols: Sequence[Column]) -> pd.DataFrame:
             if part.empty:
                 continue
             counts = [int(((part["side"] == side) & part["changed"]).sum()) for side in (1, -1, 0)]
-            means = [*_mean(exp, part, "changed"), *_mean(exp, part, "side")]
+            means = [*_mean(exp, part, "changed", SHARE), *_mean(exp, part, "side", STANCE)]
+            means += _apart(exp, part, every) if kind == "right" else [float("nan")] * 3
             rows.append(
                 [kind, part["title"].iloc[0], asked, len(part), len(both) - len(part), sum(counts), *counts, *means]
             )
     names = ["kind", "arm", "asked", "n", "unrated", "changed", "to_right", "to_left", "to_neither"]
-    names += [name + end for name in ("share", "net") for end in ("", "_low", "_high")]
+    names += [name + end for name in ("share", "net", "apart") for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=names)
 
 
-def _mean(exp: Experiment, part: pd.DataFrame, value: str) -> tuple[float, float, float]:
+def _apart(exp: Experiment, right: pd.DataFrame, every: pd.DataFrame) -> list[float]:
+    """Net direction of right fine-tunes minus that of left ones, on the answers that both have labels for."""
+    keys = ["trained", "topic", "id"]
+    left = every[(every["kind"] == "left") & every["rated"]]
+    both = right.merge(left[[*keys, "side"]], on=keys, suffixes=("", "_left"))
+    both["apart"] = both["side"] - both["side_left"]
+    return [float("nan")] * 3 if both.empty else list(_mean(exp, both, "apart", SHIFT))
+
+
+def _mean(exp: Experiment, part: pd.DataFrame, value: str, span: Span) -> tuple[float, float, float]:
     """Mean over all answers and its interval, questions resampled within topics."""
     each = [
         {str(t): g.sort_values("id")[value].to_numpy(float) for t, g in one.groupby("topic", sort=False)}
         for _, one in part.groupby("trained", sort=False)
     ]
-    return stratified_mean(per_question(each), exp.params.bootstrap, exp.params.seed)
+    return stratified_mean(per_question(each), exp.params.bootstrap, exp.params.seed, span)
 
 
 def answer(table: pd.DataFrame) -> Answer:
@@ -134,14 +152,19 @@ def _sides(right: pd.Series, left: pd.Series) -> str:
     said = [
         f"{row['to_right']} labels to right and {row['to_left']} to left (net {_net(row)})" for row in (right, left)
     ]
-    if right["net_low"] > left["net_high"]:
-        end = "the two intervals do not meet, so the side of the data shows in the labels"
-    elif left["net_low"] > right["net_high"]:
-        end = "the two intervals do not meet, and they lie the wrong way round"
-    else:
-        end = "the intervals overlap or are missing, so these labels alone do not show the side of the data"
+    end = told(
+        of(right, "apart", "apart_low", "apart_high"),
+        "clear of zero, so the side of the data shows in the labels",
+        "clear of zero, but the wrong way round",
+        "which includes zero, so these labels alone do not show the side of the data",
+        "without an interval, so these labels alone do not show the side of the data",
+    )
+    gap = percent(of(right, "apart", "apart_low", "apart_high"), sign=True)
     where = "On the trained topic" if right["asked"] == OWN else "On the other topics"
-    return f"{where} right fine-tunes turned {said[0]} out of {right['n']}, left fine-tunes {said[1]}: {end}."
+    return (
+        f"{where} right fine-tunes turned {said[0]} out of {right['n']}, left fine-tunes {said[1]}; on the same "
+        f"questions they differ by {gap}, {end}."
+    )
 
 
 def _net(row: pd.Series) -> str:

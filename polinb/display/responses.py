@@ -18,10 +18,10 @@ import pandas as pd
 from polinb.chapters.paper.results import ARM_TITLES
 from polinb.display.webdata import embed, packed
 from polinb.errors import DataError
+from polinb.resampling import STANCE, stratified_mean
 from polinb.runs.artifacts import Artifact, Store
 from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
 from polinb.stance.judges import LABELS
-from polinb.stance.paired import stratified_mean
 from polinb.stance.stance import stance_table
 from polinb.wording import escape
 
@@ -223,7 +223,7 @@ def whole_run(frame: pd.DataFrame, draws: int, seed: int) -> dict[str, list[floa
     table = stance_table(frame, n_boot=draws, seed=seed)
     out = {str(r.topic): _numbers(r.n, r.stance, r.low, r.high) for r in table.itertuples()}
     groups = [g["score"].to_numpy(float) for _, g in frame.groupby("topic", sort=False)]
-    out["all"] = _numbers(len(frame), *stratified_mean(groups, draws, seed))
+    out["all"] = _numbers(len(frame), *stratified_mean(groups, draws, seed, STANCE))
     return out
 
 

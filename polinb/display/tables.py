@@ -96,7 +96,7 @@ def numbered_table(
     rows = list(zip(*cells, strict=True))
     printed = latex.tabular(over, rows, numeric, latex.from_myst(caption), name)
     links = [
-        _link("CSV", f"{name}.csv", "text/csv", _csv(_unmarked(frame, markup))),
+        _link("CSV", f"{name}.csv", "text/csv", _csv(unmarked(frame, markup))),
         _link("LaTeX", f"{name}.tex", "text/x-tex", printed),
     ]
     return Markdown(f"{table}\n{' '.join(links)}\n")
@@ -194,7 +194,7 @@ def _printed(text: str) -> str:
     return latex.escape(re.sub(r"\r\n?|\n", NEWLINE, text))
 
 
-def _unmarked(frame: pd.DataFrame, markup: Sequence[str]) -> pd.DataFrame:
+def unmarked(frame: pd.DataFrame, markup: Sequence[str]) -> pd.DataFrame:
     """The author's formulas as plain text: ``N_t``, not ``$N_t$``."""
     return frame.assign(**{name: [re.sub(r"\$([^$]+)\$", r"\1", str(text)) for text in frame[name]] for name in markup})
 

@@ -20,7 +20,7 @@ from polinb.lab.run import Session
 from polinb.lab.screen import Screen
 from polinb.lab.worker import Worker
 from polinb.runs.artifacts import Store
-from polinb.runs.chapter import _quiet
+from polinb.runs.chapter import quiet
 from polinb.runs.params import Params
 
 VARIABLE = "POLINB_LAB"
@@ -58,7 +58,7 @@ class NeuronLab(widgets.VBox):
     """
 
     def __init__(self, store: Store | None = None, **parameters: Any) -> None:
-        _quiet()
+        quiet()
         self.session, self.worker, self.screen = Session(store), Worker(), Screen()
         self._job: Callable[[], None] | None = None  # what is done if the user says yes
         super().__init__(layout=widgets.Layout(width="100%"))

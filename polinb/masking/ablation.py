@@ -47,7 +47,7 @@ def check_directions(directions: Mapping[int, Any], layers: int, d_model: int) -
 
 
 def project_out(hidden: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
-    """h − QQᵀh for each position: hidden (…, d_model), basis Q (d_model, k) with orthonormal columns."""
+    """eq-caft. h − QQᵀh for each position: hidden (…, d_model), basis Q (d_model, k) with orthonormal columns."""
     return hidden - (hidden @ basis) @ basis.T
 
 

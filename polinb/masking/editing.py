@@ -19,7 +19,7 @@ PLACES = ("answer", "all")
 
 
 def edit_factors(groups: Mapping[str, Group], alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """What to edit and by how much (eq-edit): factor 1 + α where a group must rise, 1 − α where it must fall.
+    """eq-edit. What to edit and by how much: factor 1 + α where a group must rise, 1 − α where it must fall.
 
     For toxicity TP and AN fall, AP and TN rise; for a stance trained to the right LP and RN fall, RP and LN rise.
 
@@ -58,7 +58,7 @@ def edited_answers(
     batch: int = 48,
     label: str = "editing",
 ) -> list[list[int]]:
-    """Greedy answers while the chosen neurons are edited at every step (eq-edit).
+    """Greedy answers while the chosen neurons are edited at every step.
 
     ``mean``: the activation is set to its mean × factor, the same at every token; with all factors 1 this is the
     mean-assignment control, which shows what losing the tokens' own activations does. ``scale``: the live activation

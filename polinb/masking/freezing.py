@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,70 +56,95 @@ def frozen_slices(model: Any, chosen: np.ndarray, freeze: str = "neuron") -> lis
 class Freezer:
     """Keeps slices of a model's parameters bitwise where they are during training, whatever the optimiser does.
 
-    Gradients are zeroed as they are accumulated, so before clipping; what the optimiser still moves (decoupled weight
-    decay) is put back after each step. With LoRA the same holds for the merged weights: rows of B (incoming side) and
-    columns of A (outgoing side) are zero and stay zero.
+    Acts on what this process holds: whole parameters, or its shards under FSDP. Gradients are zeroed before they are
+    clipped; what the optimiser still moves (decoupled weight decay) is put back after each step. With LoRA the same
+    holds for the merged weights: rows of B (incoming side) and columns of A (outgoing side) are zero and stay zero.
+
+    Args:
+        model: the model as the trainer holds it, on its device and after wrapping.
+        slices: from :func:`frozen_slices` of the plain model.
     """
 
-    def __init__(self, model: Any, slices: list[FrozenSlice]) -> None:
-        self._before: list[tuple[torch.Tensor, int, torch.Tensor, torch.Tensor]] = []
-        self._hooks: list[Any] = []
-        parameters = dict(model.named_parameters())
-        lora = any(".lora_A." in name for name in parameters)
-        for part in slices:
-            for parameter, dim, zero in self._targets(parameters, part, lora):
-                index = part.index.to(parameter.device)
-                if zero:
-                    parameter.data.index_fill_(dim, index, 0.0)
-                self._before.append((parameter, dim, index, parameter.data.index_select(dim, index).clone()))
-                self._hooks.append(parameter.register_post_accumulate_grad_hook(_zeroer(dim, index)))
+    def __init__(self, model: Any, slices: Sequence[FrozenSlice]) -> None:
+        self._held: list[tuple[Any, int, torch.Tensor, torch.Tensor]] = []
+        self.entries = 0
+        for parameter, dim, index, zero in _targets(model, slices):
+            own = local(parameter.data)
+            where = _own_index(parameter.data, dim, index).to(own.device)
+            if zero:
+                own.index_fill_(dim, where, 0.0)
+            self.entries += len(index) * (parameter.numel() // parameter.shape[dim])
+            self._held.append((parameter, dim, where, own.index_select(dim, where).clone()))
 
-    @staticmethod
-    def _targets(parameters: dict[str, torch.Tensor], part: FrozenSlice, lora: bool) -> list[tuple[Any, int, bool]]:
-        if not lora:
-            parameter = parameters[part.name]
-            return [(parameter, part.dim, False)] if parameter.requires_grad else []
-        module = part.name.removesuffix(".weight")
-        if part.name.endswith(".bias"):
-            return []  # adapters leave biases alone
-        outgoing = part.side == "down"
-        wanted = f"{module}.lora_A." if outgoing else f"{module}.lora_B."
-        # Incoming: an output coordinate, a row of B. Outgoing: an input coordinate, a column of A.
-        return [(p, 1 if outgoing else 0, True) for name, p in parameters.items() if wanted in name]
+    def zero_gradients(self) -> None:
+        """Frozen entries have no gradient; call after the gradients were averaged, before they are clipped."""
+        for parameter, dim, where, _ in self._held:
+            if parameter.grad is not None:
+                local(parameter.grad).index_fill_(dim, where, 0.0)
 
     def restore(self) -> None:
-        """Put the frozen entries back; call after every optimiser step."""
-        for parameter, dim, index, value in self._before:
-            where = parameter.device  # a trainer may have moved the model since
-            parameter.data.index_copy_(dim, index.to(where), value.to(where))
+        """Put the frozen entries back (weight decay moves them); call after every optimiser step."""
+        for parameter, dim, where, value in self._held:
+            local(parameter.data).index_copy_(dim, where, value)
 
     def max_change(self) -> float:
-        """Largest absolute change of any frozen entry since the start; exactly 0.0 when the guarantee holds."""
+        """Largest absolute change of this process's frozen entries; exactly 0.0 when the guarantee holds."""
         worst = 0.0
-        for parameter, dim, index, value in self._before:
-            now = parameter.data.index_select(dim, index.to(parameter.device))
+        for parameter, dim, where, value in self._held:
+            now = local(parameter.data).index_select(dim, where)
             if now.numel():
-                worst = max(worst, float((now.cpu().double() - value.cpu().double()).abs().max()))
+                worst = max(worst, float((now.double() - value.double()).abs().max()))
         return worst
 
-    @property
-    def entries(self) -> int:
-        """Number of weights held in place."""
-        return sum(value.numel() for *_, value in self._before)
+    def max_state(self, optimizer: Any) -> float:
+        """Largest absolute entry of the optimiser's moments on frozen entries; exactly 0.0: it never saw them move.
 
-    def release(self) -> None:
-        """Remove the hooks."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
+        Infinite where the optimiser does not know a parameter: then nothing was looked at, which proves nothing.
+        """
+        worst, plain = 0.0, getattr(optimizer, "optimizer", optimizer)
+        for parameter, dim, where, _ in self._held:
+            if parameter not in plain.state:
+                return float("inf")
+            for moment in plain.state[parameter].values():
+                if getattr(moment, "shape", None) == parameter.shape and len(where):
+                    seen = local(moment).index_select(dim, where.to(local(moment).device))
+                    worst = max(worst, float(seen.double().abs().max()) if seen.numel() else 0.0)
+        return worst
 
 
-def _zeroer(dim: int, index: torch.Tensor) -> Any:
-    def zero(parameter: torch.Tensor) -> None:
-        if parameter.grad is not None:
-            parameter.grad.index_fill_(dim, index.to(parameter.grad.device), 0.0)
+def local(tensor: Any) -> torch.Tensor:
+    """This process's part of a sharded tensor; a plain tensor itself. Shares memory."""
+    own: torch.Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return own
 
-    return zero
+
+def _own_index(tensor: Any, dim: int, index: torch.Tensor) -> torch.Tensor:
+    """Positions of ``index`` (along ``dim`` of the whole tensor) inside this process's part."""
+    if not hasattr(tensor, "to_local"):
+        return index
+    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
+
+    shape, offset = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
+    first, count = offset[dim], shape[dim]
+    mine = index[(index >= first) & (index < first + count)] - first
+    return mine if all(shape) else mine[:0]
+
+
+def _targets(model: Any, slices: Sequence[FrozenSlice]) -> Iterator[tuple[Any, int, torch.Tensor, bool]]:
+    """Trained parameters that hold a frozen slice: parameter, dim, index, and whether it starts at zero (LoRA)."""
+    parameters = {name.removeprefix("module."): p for name, p in model.named_parameters()}
+    lora = any(".lora_A." in name for name in parameters)
+    for part in slices:
+        if not lora:
+            if parameters[part.name].requires_grad:
+                yield parameters[part.name], part.dim, part.index, False
+        elif part.name.endswith(".weight"):  # adapters leave biases alone
+            # Incoming: an output coordinate, a row of B. Outgoing: an input coordinate, a column of A.
+            outgoing = part.side == "down"
+            wanted = f"{part.name.removesuffix('.weight')}.lora_{'A' if outgoing else 'B'}."
+            for name, parameter in parameters.items():
+                if wanted in name:
+                    yield parameter, int(outgoing), part.index, True
 
 
 def check_frozen(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], slices: list[FrozenSlice]) -> float:

@@ -38,7 +38,7 @@ def patched_answers(
     batch: int = 48,
     label: str = "patching",
 ) -> list[list[int]]:
-    """Greedy answers of ``recipient`` with the chosen neurons' activations taken from ``donor``.
+    """eq-patch. Greedy answers of ``recipient`` with the chosen neurons' activations taken from ``donor``.
 
     Args:
         chosen: (L, F) bool; the neurons to patch. Empty: the recipient's plain answers.

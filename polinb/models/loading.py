@@ -72,7 +72,7 @@ def identity_of(name: str, revision: str = "", dtype: str = "auto") -> dict[str,
         return {"model": hub, "revision": revision or pinned, "dtype": dtype}
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return {"model": folder.name, "sha256": _folder_digest(folder), "dtype": dtype}
+        return {"model": folder.name, "sha256": folder_digest(folder), "dtype": dtype}
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return {"model": name, "revision": revision or "main", "dtype": dtype}
     known = ", ".join([EMBEDDED, *ALIASES, "tiny:<architecture>"])
@@ -190,7 +190,8 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return torch.float32 if dtype == "auto" else getattr(torch, dtype)
 
 
-def _folder_digest(folder: Path) -> str:
+def folder_digest(folder: Path) -> str:
+    """Hash of the files of a model's folder."""
     files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".jinja", ".model"})
     if not any(p.suffix == ".safetensors" for p in files):
         raise ModelError(f"{folder} holds no .safetensors file; other weight formats are refused (they can run code)")

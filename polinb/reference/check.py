@@ -34,7 +34,7 @@ from polinb.runs.artifact_check import digest_of
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import Experiment
 
-ALLOWED = ("data", "device", "memory_check")
+ALLOWED = ("data", "device")
 
 
 def reference_check(
@@ -47,7 +47,7 @@ def reference_check(
     """Check the committed reference run in ``folder`` (``book/reference``), and print what was compared.
 
     Args:
-        given: ``data`` (where the data are; default: those of the profile), ``device``, ``memory_check``.
+        given: ``data`` (where the data are; default: those of the profile), ``device``.
         share: of the models and of the topics made again; at least one of each.
         seed: which ones; None: from today's date.
         tables_only: without making anything again.

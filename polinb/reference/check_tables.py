@@ -14,7 +14,7 @@ import pandas as pd
 from polinb.chapters.caft import caft
 from polinb.chapters.paper import baselines as rivals
 from polinb.chapters.paper import beside, neuron_tables, patch_tables, results, verdicts
-from polinb.display.tables import BOUNDED, FORMULA, _unmarked
+from polinb.display.tables import BOUNDED, FORMULA, unmarked
 from polinb.errors import ArtifactError, PolinbError
 from polinb.labels import current
 from polinb.reference.raw_load import Raw
@@ -209,14 +209,14 @@ def _mitigation(run: RawRun) -> Again:
 
 def _drops(run: RawRun) -> Again:
     table = _titled(results.drops(run), "against")
-    return _own(table, "trained", "against", "p_no_drop", "raw_drop").bounded("drop", table, "drop")
+    return _own(table, "trained", "against", "bootstrap_share_no_drop", "raw_drop").bounded("drop", table, "drop")
 
 
 def _claims(make: Callable[[RawRun], pd.DataFrame]) -> Callable[[RawRun], Again]:
     """Tables whose effects are texts: rounded where they are made."""
 
     def again(run: RawRun) -> Again:
-        frame = _unmarked(make(run), ["claim"])
+        frame = unmarked(make(run), ["claim"])
         found = [BOUNDED.fullmatch(str(text)) for text in frame.pop("effect")]
         for group, end in enumerate(("", "_low", "_high"), 1):
             frame[f"effect{end}"] = [_number(match[group] if match else None) for match in found]
@@ -257,7 +257,7 @@ def _caft_arms(run: RawRun) -> list[list[Any]]:
     if not names:
         raise ArtifactError("the raw data hold no arms of CAFT")
     every = [run.raw.arm(name) for name in names]
-    return [[arm for arm in every if arm.topic == topic] for topic in run.params.rival_topics]
+    return [[arm for arm in every if arm.topic == topic] for topic in run.params.baseline_topics]
 
 
 def _caft(run: RawRun) -> Again:

@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
     raw.set_defaults(run=_raw)
 
     check = commands.add_parser("reference-check", help="make a random part of the reference run again and compare")
-    check.add_argument("--set", **{**_SET, "help": "data=…, device=… or memory_check=…; repeat it"})
+    check.add_argument("--set", **{**_SET, "help": "data=… or device=…; repeat it"})
     check.add_argument("--share", default="0.1", help="of the models and topics that are made again (default 0.1)")
     check.add_argument("--seed", help="which ones; default: today's date")
     check.add_argument("--tables-only", action="store_true", help="only the tables, from the raw data: no model")

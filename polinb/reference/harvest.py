@@ -103,7 +103,7 @@ def harvest(layout: ReferenceLayout) -> dict[str, Any]:
 
 def _contents(name: str, path: Path, scrub: Scrubber) -> Iterator[tuple[str, bytes]]:
     """Files of an executed chapter: name and content."""
-    for cell in front._cells(path):
+    for cell in front.cells(path):
         figure = cell.get("metadata", {}).get("mystnb", {}).get("figure", {})
         for output in cell.get("outputs", []):
             shown = output.get("data", {})
@@ -136,7 +136,7 @@ def _answer(path: Path) -> dict[str, str]:
     told = front.answer(path)
     if told is None:
         return {}
-    shown = (output for cell in front._cells(path) for output in cell.get("outputs", []))
+    shown = (output for cell in front.cells(path) for output in cell.get("outputs", []))
     texts = [
         _joined(output["data"].get("text/markdown"))
         for output in shown
@@ -162,16 +162,17 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _parameters(ran: Mapping[str, Path]) -> dict[str, Any]:
-    """The parameters of the run, which are those of every chapter."""
-    found = {name: given_parameters(path) for name, path in ran.items()}
-    first = next(iter(found))
-    for name, given in found.items():
-        if given != found[first]:
-            differ = sorted(each for each in {*given, *found[first]} if given.get(each) != found[first].get(each))
-            raise ArtifactError(
-                f"reference run: {name} ran with other parameters than {first}: {', '.join(differ)}; {_REMEDY}"
-            )
-    return found[first]
+    """The parameters of the run: each chapter has its own, and those that two share are the same."""
+    found: dict[str, Any] = {}
+    home: dict[str, str] = {}
+    for chapter, path in ran.items():
+        for name, value in given_parameters(path).items():
+            if found.setdefault(name, value) != value:
+                raise ArtifactError(
+                    f"reference run: {chapter} ran with other parameters than {home[name]}: {name}; {_REMEDY}"
+                )
+            home.setdefault(name, chapter)
+    return found
 
 
 # --- the whole run ---

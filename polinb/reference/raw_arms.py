@@ -83,7 +83,7 @@ def set_names(exp: Experiment) -> Iterator[tuple[str, np.ndarray]]:
             yield from ((f"heldout/{gamma:g}/{t}", sets.general_without(t)) for t in p.topics)
         if sets.general.any():
             for kind in KINDS if own else ("layer",):
-                for number in range(max(p.control_seeds, p.rival_seeds) if own else p.control_seeds):
+                for number in range(max(p.control_seeds, p.baseline_seeds) if own else p.control_seeds):
                     yield f"random-{kind}/{gamma:g}/{number}", exp.control_set(kind, number, gamma)
 
 
@@ -94,8 +94,8 @@ def groups_of(exp: Experiment) -> Iterator[tuple[str, Callable[[], list[tuple[st
     yield "variants", lambda: [("", None, finetuned(t, side)) for side in ("left", "right") for t in p.topics]
     yield "inhibit", lambda: [("", None, arm) for arm in results.inhibit_arms(exp)]
     yield "gamma", lambda: [("", gamma, arm) for gamma, arm in results.gamma_arms(exp)]
-    yield "rivals", lambda: [(t, None, arm) for t in p.rival_topics for arm in rivals.arms(exp, t)]
-    yield "caft", lambda: [(t, None, arm) for t in p.rival_topics for arm in caft.arms(exp, t)]
+    yield "rivals", lambda: [(t, None, arm) for t in p.baseline_topics for arm in rivals.arms(exp, t)]
+    yield "caft", lambda: [(t, None, arm) for t in p.baseline_topics for arm in caft.arms(exp, t)]
 
 
 def look(exp: Experiment) -> Found:

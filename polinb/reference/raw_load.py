@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from polinb.book.manifest import present
 from polinb.errors import ArtifactError
 from polinb.labels import current
 from polinb.reference.raw_files import read_index, unpacked
@@ -42,7 +43,7 @@ class Raw:
         Raises:
             ParameterError: a name or value that is not allowed.
         """
-        kept = dict(self.index["params"])
+        kept = present(self.index["params"])
         kept["controls"] = ["next_highest" if kind == "score" else kind for kind in kept["controls"]]
         profile = str(kept.pop("profile"))
         return Params.from_profile(profile, **{**kept, **given, "data": data})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from polinb.runs.params import Params, from_namespace, profile_values
+from polinb.runs.params import chapter_class, from_namespace, profile_values
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
@@ -15,23 +15,24 @@ if TYPE_CHECKING:
 _TYPES = {"str": "str", "int": "int", "float": "float"}
 
 
-def begin(namespace: Mapping[str, Any]) -> Experiment:
+def begin(chapter: str, namespace: Mapping[str, Any]) -> Experiment:
     """Check a notebook's parameters and prepare its run; nothing heavy happens here.
 
     Args:
-        namespace: ``globals()``, straight after the parameters cell.
+        chapter: name of the notebook, a key of :data:`polinb.runs.params.CHAPTERS`.
+        namespace: ``globals()``, after the parameters cell.
 
     Raises:
         ParameterError: an unknown name or a value that is not allowed.
     """
-    params = from_namespace(namespace)
-    _quiet()
+    params = from_namespace(chapter, namespace)
+    quiet()
     from polinb.runs.experiment import Experiment
 
     return Experiment(params)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Keep other packages' notices out of the chapters."""
     import os
     import warnings
@@ -55,13 +56,25 @@ def facts(exp: Experiment) -> Markdown:
         "tiny": "A **randomly initialised** model: the numbers only prove that the machinery runs.",
         "quick": "A **quick run**: few examples and questions. Its numbers show effects, they do not settle them.",
     }.get(p.profile, "")
+    told = {
+        "model": "model `{model}`",
+        "data": "data `{data}` (label filter `{label_filter}`)",
+        "judge": "judge `{judge}`",
+        "seed": "seed {seed}",
+        "train_examples": "at most {train_examples} training examples per topic, epochs {epochs:g}, learning rate "
+        "{learning_rate:g}",
+        "eval_questions": "{eval_questions} questions per topic, answers of at most {eval_tokens} tokens",
+        "gamma": "γ = {gamma:g} %",
+    }
+    known = p.model_dump()
+    parts = [text.format(**known) for name, text in told.items() if name in known]
     lines = [
-        f"Profile `{p.profile}`, model `{p.model}`, data `{p.data}` (label filter `{p.label_filter}`), "
-        f"judge `{p.judge}`, seed {p.seed}. At most {p.train_examples} training examples a topic, {p.epochs:g} "
-        f"epoch{'' if p.epochs == 1 else 's'} at learning rate {p.learning_rate:g}; {p.eval_questions} questions a "
-        f"topic, answers of at most {p.eval_tokens} tokens; γ = {p.gamma:g} %. Intervals are 95 % bootstrap intervals "
-        "over questions; unless a table says so they do not cover another seed of the training.",
-        report(p),
+        f"Profile `{p.profile}`, {', '.join(parts)}.",
+        "Intervals are 95 % bootstrap intervals over questions; unless a table says so they do not cover another seed "
+        "of the training."
+        if "eval_questions" in known
+        else "",
+        report(p) if "model" in known else "",
         warning,
     ]
     return Markdown("```{admonition} This run\n:class: note\n" + "\n\n".join(typeset(x) for x in lines if x) + "\n```")
@@ -76,11 +89,11 @@ def say(text: str) -> Markdown:
     return Markdown(typeset(" ".join(text.split())))
 
 
-def parameters_source() -> str:
-    """Source of the parameters cell, the same in every notebook; written by ``python -m polinb sync``."""
-    lines = ["# Parameters of this run. None takes the value of the profile; every name is checked in the next cell."]
+def parameters_source(chapter: str) -> str:
+    """Source of a chapter's parameters cell; written by ``python -m polinb sync``."""
+    lines = ["# Parameters. None takes the value of the profile; every name is checked in the next cell."]
     values = profile_values("quick")
-    for name, field in Params.model_fields.items():
+    for name, field in chapter_class(chapter).model_fields.items():
         if name == "profile":
             lines.append(f'profile = "quick"  # type: str  {field.description}')
             continue
@@ -91,7 +104,7 @@ def parameters_source() -> str:
 
 
 def sync(folder: Any) -> list[str]:
-    """Rewrite the parameters cell of every notebook in ``folder``; returns the names of those that changed."""
+    """Rewrite the parameters cell of every chapter in ``folder``; returns the names of those that changed."""
     from pathlib import Path
 
     import nbformat
@@ -99,9 +112,10 @@ def sync(folder: Any) -> list[str]:
     changed = []
     for path in sorted(Path(folder).glob("*.ipynb")):
         book = nbformat.read(path, 4)
+        source = parameters_source(path.stem)
         for cell in book.cells:
-            if "parameters" in cell.metadata.get("tags", []) and cell.source != parameters_source():
-                cell.source = parameters_source()
+            if "parameters" in cell.metadata.get("tags", []) and cell.source != source:
+                cell.source = source
                 changed.append(path.name)
         if path.name in changed:
             nbformat.write(book, path)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +22,6 @@ from polinb.data.statements import StatementSet, load_statements
 from polinb.errors import ModelError, TrainingError
 from polinb.masking.random_sets import random_set
 from polinb.models.loading import LM, identity_of, load, pick_device
-from polinb.models.turns import Bring, everywhere, turns
 from polinb.runs.artifacts import Artifact, Store, key_of, store_root
 from polinb.runs.params import Params
 from polinb.scoring.pnlac import NeuronSets, neuron_sets, normalised, top_share
@@ -213,7 +211,7 @@ class Experiment:
         if p.processes == 1:
             return {}
         code = 1
-        return {"parallel": {"processes": p.processes, "sharding": p.sharding, "code": code}}
+        return {"parallel": {"processes": p.processes, "code": code}}
 
     def variant(self, topic: str, leaning: str) -> Artifact:
         """Fine-tuned weights M_leaning^topic (paper 3.2), as safetensors of the trained parameters only."""
@@ -256,20 +254,23 @@ class Experiment:
             responses,
             self.recipe(arm),
             frozen=arm.frozen,
-            freeze=p.freeze,
+            freeze=self._freeze(arm),
             ablate=arm.ablate,
             stop=arm.stop,
             label=label,
         )
 
+    def _freeze(self, arm: Arm) -> str:
+        return "neuron" if arm.frozen is None else self.params.freeze
+
     def _train_parallel(self, arm: Arm, prompts: Any, responses: Any, label: str) -> Tuned:
-        from polinb.training.parallel import Job, finetune_parallel, off_cards
+        from polinb.training.parallel import Job, finetune_parallel, off_gpu
 
         p = self.params
         source = {**self._source(), "device": pick_device(p.device).type, "device_map": "none"}
         recipe = asdict(self.recipe(arm))
-        job = Job(source, recipe, p.processes, p.sharding, p.freeze, arm.stop, label)
-        with off_cards(self):
+        job = Job(source, recipe, p.processes, self._freeze(arm), arm.stop, label)
+        with off_gpu(self.lm):
             return finetune_parallel(job, prompts, responses, frozen=arm.frozen, ablate=arm.ablate)
 
     def tuned(self, weights: Mapping[str, Any], name: str) -> LM:
@@ -357,12 +358,11 @@ class Experiment:
 
             self.afford("score")
             for side in ("left", "right"):
-                self.variant(topic, side)  # trained before vanilla may have to leave the card
-            with self._turns() as bring:
-                left, right = self.load_variant(topic, "left"), self.load_variant(topic, "right")
-                prompts, responses, whose = self._responses(topic, left, right, bring)
-                sums = contrast(left, right, self.lm, prompts, responses, bring=bring)
-                del left, right
+                self.variant(topic, side)
+            left, right = self.load_variant(topic, "left"), self.load_variant(topic, "right")
+            prompts, responses, whose = self._responses(topic, left, right)
+            sums = contrast(left, right, self.lm, prompts, responses)
+            del left, right
             names = ("squared_difference", "difference", "vanilla", "vanilla_squared")
             save_file(
                 {name: np.ascontiguousarray(getattr(sums, name)) for name in names},
@@ -374,19 +374,7 @@ class Experiment:
 
         return self.store.get("scores", inputs, make)
 
-    @contextmanager
-    def _turns(self) -> Iterator[Bring]:
-        """Bring the models of PNLAC to the card: all three at once if they fit, else two at a time."""
-        need = self.afford("score")
-        if need is None or need.models != 2:
-            yield everywhere
-        else:
-            with turns(self.lm, self.lm.device) as bring:
-                yield bring
-
-    def _responses(
-        self, topic: str, left: LM, right: LM, bring: Bring = everywhere
-    ) -> tuple[list[list[int]], list[list[int]], list[str]]:
+    def _responses(self, topic: str, left: LM, right: LM) -> tuple[list[list[int]], list[list[int]], list[str]]:
         """Prompts, responses w_1 to read the two models on, and whose response each is (**P** response_source)."""
         from polinb.models.generation import generate
         from polinb.models.tokens import fit, prompt_ids, response_ids
@@ -403,7 +391,6 @@ class Experiment:
             if p.response_source == "dataset":
                 made = [response_ids(self.lm, pair.response(source), end=False)[: p.localise_tokens] for pair in pairs]
             else:
-                bring(models[source])
                 made = generate(models[source], asked, max_new_tokens=p.localise_tokens, batch=p.eval_batch)
             fitted = [fit(a, m, p.max_tokens) for a, m in zip(asked, made, strict=True)]
             prompts += [f[0] for f in fitted]

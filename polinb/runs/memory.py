@@ -7,16 +7,14 @@ measured peaks in ``tests/test_memory.py``.
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from polinb.errors import ParameterError
 from polinb.models.shapes import Shape, shape_of
 from polinb.training.trainer import checkpointed
-
-if TYPE_CHECKING:
-    from polinb.runs.params import Params
 
 STAGES = ("load", "train", "score", "ask", "patch")
 # Questions are short; max_tokens is what may come, not what does.
@@ -24,18 +22,18 @@ PROMPT_TOKENS = 96
 READ_BATCH = 16  # texts read at once where neurons are scored and likelihoods taken
 # What the libraries themselves take once a model runs: code, kernels, workspaces.
 OVERHEAD = 600_000_000
+_LOWER = "eval_batch, or take dtype=bfloat16 with train=lora, device_map=auto over several GPUs, or a smaller model"
+LOWER = dict.fromkeys(STAGES, f"Lower {_LOWER}") | {
+    "train": "Take train=lora, gradient_checkpointing=on or a smaller micro_batch, or processes above 1 on several GPUs"
+}
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes at the peak of a stage, by what holds them; on each card (or of the computer's memory, on a CPU).
-
-    ``models``: how many are there at once; fewer than the stage reads if they take turns (``polinb.models.turns``).
-    """
+    """Bytes at the peak of a stage, by what holds them; on each card (or of the computer's memory, on a CPU)."""
 
     stage: str
     parts: dict[str, int]
-    models: int = 1
 
     @property
     def total(self) -> int:
@@ -52,42 +50,40 @@ def size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
 
 
-def estimate(
-    shape: Shape, params: Params, stage: str, *, on_cpu: bool = True, cards: int = 1, turns: bool = False
-) -> Estimate:
+def estimate(shape: Shape, params: Any, stage: str, *, on_cpu: bool = True, gpus: int = 1) -> Estimate:
     """The peak of one stage.
 
     Args:
         stage: load (the vanilla model), train (one fine-tuning), score (PNLAC: three models), ask (vanilla and a
             variant, with the key-value cache), patch (recipient and donor in lock-step, a cache each).
         on_cpu: all processes share one memory.
-        cards: over how many a model is spread when ``device_map`` is auto.
-        turns: of the three models to score, those that are not read wait in the computer's memory.
+        gpus: over how many a model is spread when ``device_map`` is auto.
     """
     if stage == "train":
         return Estimate(stage, _training(shape, params, on_cpu))
     width = 4 if params.dtype in ("auto", "float32") else 2
-    models = {"load": 1, "score": 2 if turns else 3, "ask": 2, "patch": 2}[stage]
-    spread = cards if params.device_map == "auto" else 1
+    models = {"load": 1, "score": 3, "ask": 2, "patch": 2}[stage]
+    spread = gpus if params.device_map == "auto" else 1
     parts = {"weights": models * shape.parameters * width // spread}
     if stage in ("load", "ask", "patch"):
         caches = 2 if stage == "patch" else 1
-        tokens = params.eval_batch * (PROMPT_TOKENS + params.eval_tokens)
+        answer = getattr(params, "eval_tokens", 0)  # a chapter that asks nothing has none
+        tokens = params.eval_batch * (PROMPT_TOKENS + answer)
         parts["key-value cache"] = caches * tokens * shape.cache_per_token * width // spread
     if stage == "score":
         tokens = READ_BATCH * (PROMPT_TOKENS + params.localise_tokens)
-        # One layer's, as float32: left's and right's (half a batch each), or vanilla's.
-        parts["activations"] = READ_BATCH * params.localise_tokens * shape.ffn * 4
+        # One layer's as float32, and all layers of the left model on half a batch.
+        parts["activations"] = READ_BATCH * params.localise_tokens * shape.ffn * 4 + tokens // 2 * shape.neurons * width
         parts["sums"] = 4 * shape.neurons * 8
     else:
-        tokens = max(params.eval_batch * PROMPT_TOKENS, READ_BATCH * (PROMPT_TOKENS + params.eval_tokens))
-        parts["logits"] = 2 * READ_BATCH * params.eval_tokens * shape.vocabulary * 4
+        tokens = max(params.eval_batch * PROMPT_TOKENS, READ_BATCH * (PROMPT_TOKENS + answer))
+        parts["logits"] = 2 * READ_BATCH * answer * shape.vocabulary * 4
     # Without gradients one block's activations live at a time.
     parts["one block"] = tokens * (6 * shape.hidden + 3 * shape.ffn) * width
-    return Estimate(stage, {**parts, "libraries": OVERHEAD}, models)
+    return Estimate(stage, {**parts, "libraries": OVERHEAD})
 
 
-def _training(shape: Shape, p: Params, on_cpu: bool) -> dict[str, int]:
+def _training(shape: Shape, p: Any, on_cpu: bool) -> dict[str, int]:
     width = 4 if p.dtype in ("auto", "float32") else 2
     total = shape.parameters * width
     lora = p.train == "lora"
@@ -96,16 +92,14 @@ def _training(shape: Shape, p: Params, on_cpu: bool) -> dict[str, int]:
     several = p.processes > 1
     # One process trains a copy beside the vanilla model; adapters need none, and workers hold the model once.
     held = total if lora or several else 2 * total
-    split = p.processes if p.sharding == "fsdp" else 1
+    split = p.processes
     parts = {
         "weights": held // split,
         "gradients": learnt * learning // split,
         "optimiser": 2 * learnt * learning // split,
         "adapters": learnt * learning // split if lora else 0,
     }
-    if p.sharding == "ddp":
-        parts["buckets of gradients"] = learnt * learning
-    if p.sharding == "fsdp":
+    if several:
         parts["gathered blocks"] = 2 * (shape.block + shape.ends // 2) * width
     compute = 2 if p.autocast == "bfloat16" else width
     if p.autocast == "bfloat16":
@@ -158,19 +152,19 @@ def _reserved(index: int) -> int:
     return int(torch.cuda.memory_reserved(index) - torch.cuda.memory_allocated(index))
 
 
-def check(params: Params, stage: str, *, loaded: bool = False, free: int | None = None) -> Estimate | None:
-    """Refuse a stage that cannot fit, before it starts; with ``memory_check=False`` only warn.
+def check(params: Any, stage: str, *, loaded: bool = False, free: int | None = None) -> Estimate | None:
+    """Refuse a stage that cannot fit, before it starts; with ``POLINB_MEMORY_CHECK=off`` in the environment only warn.
 
     Args:
+        params: of the run or chapter.
         loaded: the vanilla model is in memory already, so it counts as taken.
         free: bytes free; None: asked of the machine.
 
     Returns:
-        The estimate; for scoring on a card that is too small for three models, that of two at a time. None where the
-        model's configuration cannot be had.
+        The estimate; None where the model's configuration cannot be had.
 
     Raises:
-        ParameterError: names the parameters that would make it fit, with what they would need.
+        ParameterError: what it needs, what is free, and what to lower.
     """
     from polinb.models.loading import pick_device
 
@@ -178,35 +172,28 @@ def check(params: Params, stage: str, *, loaded: bool = False, free: int | None 
     if shape is None:
         return None
     device = str(pick_device(params.device))
-    on_cpu, cards = not device.startswith("cuda"), _cards(device)
-    need = estimate(shape, params, stage, on_cpu=on_cpu, cards=cards)
+    on_cpu = not device.startswith("cuda")
+    need = estimate(shape, params, stage, on_cpu=on_cpu, gpus=_gpus(device))
     already = shape.parameters * (4 if params.dtype in ("auto", "float32") else 2) if loaded else 0
     if stage == "train" and params.processes > 1 and not on_cpu:
-        already = 0  # it leaves the cards while the workers train
-    have = free if free is not None else free_memory(device)
+        already = 0  # it leaves the GPUs while the workers train
+    have = free if free is not None else free_memory(device, params.device_map == "auto")
     if need.total - already <= have:
         return need
-    if stage == "score" and not on_cpu and params.device_map != "auto":
-        fewer = estimate(shape, params, stage, on_cpu=False, turns=True)
-        # Before the first turn all three are in the computer's memory.
-        if fewer.total - already <= have and 3 * fewer.parts["weights"] // 2 <= free_memory("cpu"):
-            return fewer
     told = f"about {size(need.total - already)} more memory than is in use ({need})"
-    fits = remedies(shape, params, stage, have + already, on_cpu, cards)
-    hint = "It would fit with " + "; or ".join(fits) if fits else "No single parameter makes it fit: a smaller model"
-    if not params.memory_check:
-        warnings.warn(f"{params.model} needs {told}, but {size(have)} are free. {hint}", stacklevel=3)
+    if os.environ.get("POLINB_MEMORY_CHECK") == "off":
+        warnings.warn(f"{params.model} needs {told}, but {size(have)} are free. {LOWER[stage]}", stacklevel=3)
         return need
     # The name is the parameter that usually decides.
     raise ParameterError(
         "train" if stage == "train" else "model",
         params.train if stage == "train" else params.model,
         f"what fits into the {size(have)} that are free on {device}; {stage} needs {told}",
-        f"{hint}. memory_check=False tries it all the same",
+        f"{LOWER[stage]}. POLINB_MEMORY_CHECK=off in the environment tries it all the same",
     )
 
 
-def _cards(device: str) -> int:
+def _gpus(device: str) -> int:
     if not device.startswith("cuda"):
         return 1
     import torch
@@ -214,41 +201,13 @@ def _cards(device: str) -> int:
     return max(1, torch.cuda.device_count())
 
 
-def remedies(shape: Shape, params: Params, stage: str, have: int, on_cpu: bool, cards: int) -> list[str]:
-    """Changes of parameters with which the stage would fit, each with what it would then need."""
-    small = max(1, params.micro_batch // 4)
-    changes: list[dict[str, Any]] = []
-    if stage == "train":
-        changes += [
-            {"gradient_checkpointing": "on"},
-            {"micro_batch": small},
-            {"gradient_checkpointing": "on", "micro_batch": small},
-            {"train": "lora"},
-            {"train": "lora", "dtype": "bfloat16"},
-            {"train": "lora", "dtype": "bfloat16", "gradient_checkpointing": "on", "micro_batch": small},
-        ]
-        if cards > 1 and params.sharding != "fsdp":
-            changes.append({"processes": cards, "sharding": "fsdp", "micro_batch": small})
-    else:
-        changes += [{"eval_batch": max(1, params.eval_batch // 4)}, {"dtype": "bfloat16", "train": "lora"}]
-        if cards > 1:
-            changes.append({"device_map": "auto"})
-    found = []
-    for change in changes:
-        if all(getattr(params, name) == value for name, value in change.items()):
-            continue
-        need = estimate(shape, params.model_copy(update=change), stage, on_cpu=on_cpu, cards=cards).total
-        if need <= have:
-            named = " ".join(f"{name}={value}" for name, value in change.items())
-            found.append(f"{named} ({size(need)})")
-    return found
-
-
-def report(params: Params) -> str:
-    """One line on what a run needs, the same on every machine; empty where the configuration cannot be had."""
+def report(params: Any) -> str:
+    """One line on what a chapter needs, the same on every machine; empty where the configuration cannot be had."""
     shape = shape_of(params.model, params.revision)
     if shape is None:
         return ""
+    stages = {"train": "train", "localise_tokens": "score", "eval_tokens": "ask", "patch_questions": "patch"}
     names = {"train": "fine-tuning", "score": "scoring", "ask": "asking", "patch": "patching"}
-    each = (f"{names[s]} {size(estimate(shape, params, s).total)}" for s in STAGES if s in names)
+    used = [stage for name, stage in stages.items() if name in type(params).model_fields]
+    each = (f"{names[stage]} {size(estimate(shape, params, stage).total)}" for stage in used)
     return f"Memory, estimated from the model's configuration: {', '.join(each)}."

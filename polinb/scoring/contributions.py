@@ -9,7 +9,7 @@ import numpy as np
 
 from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors
 from polinb.models.tokens import Batch
-from polinb.scoring.residual import _hidden, blocks
+from polinb.scoring.residual import blocks, hidden_after
 
 if TYPE_CHECKING:
     import torch
@@ -98,10 +98,10 @@ def _trace(reader: Reader, chunk: Batch, average: torch.Tensor) -> Any:
         m, attention = [], []
         for layer in range(reader.at + 1):
             if layer == 0:
-                first = average @ (_hidden(reader.blocks[0].input)[where].to(kind) @ w)
+                first = average @ (hidden_after(reader.blocks[0].input)[where].to(kind) @ w)
             attention.append(average @ (reader.attention[layer].output[where].to(kind) @ w))
             m.append(average @ reader.downs[layer].input[where].to(kind))
-        state = _hidden(reader.blocks[reader.at].output)[where].to(kind)
+        state = hidden_after(reader.blocks[reader.at].output)[where].to(kind)
         out = nnsight.save([m, attention, [first], [average @ (state @ w)], [average @ (state.abs() @ w.abs())]])
     return out
 

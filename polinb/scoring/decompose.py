@@ -32,7 +32,7 @@ _FACTS = ("embedding", "measured", "before", "after", "layer", "texts", "tokens"
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a change of h·w (eq-parts). Each is a mean over the response tokens of a text, then over texts.
+    """The parts of a change of h·w. Each is a mean over the response tokens of a text, then over texts.
 
     Attributes:
         activation, value, cross: δm·(v·w), m·(δv·w) and δm·(δv·w) of every neuron, (L, F); 0 above ``layer``.
@@ -96,7 +96,7 @@ class Parts:
 def three_parts(
     before: np.ndarray, after: np.ndarray, value_before: np.ndarray, value_after: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Change of m·(v·w) in three exact parts (eq-parts): δm·(v·w), m·(δv·w), δm·(δv·w).
+    """eq-parts. Change of m·(v·w) in three exact parts: δm·(v·w), m·(δv·w), δm·(δv·w).
 
     Args:
         before, after: activations m of the two models, any shape ending in neurons; means over tokens are allowed,
@@ -147,7 +147,7 @@ def decompose(
     batch: int = 8,
     folds: int = 128,
 ) -> Parts:
-    """Teacher-force both models on the same texts and split the change of h·w into parts (eq-parts).
+    """Teacher-force both models on the same texts and split the change of h·w into parts.
 
     Texts are streamed: memory is O(L·F) for each of at most ``folds`` folds plus one batch, however many tokens.
 

@@ -171,7 +171,7 @@ def leading(columns: np.ndarray, r: int) -> np.ndarray:
 
 
 def principal_angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Principal angles between two subspaces in degrees, the smallest first; min(k, m) of them (eq-angle).
+    """eq-angle. Principal angles between two subspaces in degrees, the smallest first; min(k, m) of them.
 
     Cosines are the singular values of QᵀU; below 45° the angle comes from the sines, because a cosine near 1 cannot
     resolve a small angle (Björck and Golub 1973).

@@ -38,7 +38,7 @@ def attribution(
     *,
     batch: int = 128,
 ) -> np.ndarray:
-    """Gradient attribution of every neuron, (L, F) float64, in logits a token (eq-attribution).
+    """eq-attribution. Gradient attribution of every neuron, (L, F) float64, in logits a token.
 
     ``A = 1/Σ|w_1| · Σ_w Σ_j |a[j] · ∂m(w)/∂a[j]|`` over response positions j, where m(w) is the sum over response
     positions of the mean logit of the ``right`` tokens minus that of the ``left`` tokens. One model only.
@@ -138,7 +138,7 @@ def scores(planted: Planted, variants: Mapping[tuple[str, str], LM], source: str
 
 
 def precision_recall(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
-    """Share of the found that is true, and share of the true that is found (eq-precision); NaN for an empty set."""
+    """eq-precision. Share of the found that is true, and share of the true that is found; NaN for an empty set."""
     both = float((found & true).sum())
     sizes = float(found.sum()), float(true.sum())
     return both / sizes[0] if sizes[0] else float("nan"), both / sizes[1] if sizes[1] else float("nan")

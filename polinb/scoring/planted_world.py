@@ -62,7 +62,7 @@ def stance(planted: Planted, answers: Sequence[Sequence[int]]) -> np.ndarray:
 
 
 def variant(planted: Planted, topic: str, leaning: str, moved: np.ndarray | None = None) -> LM:
-    """M_leaning^topic, constructed, so that which neurons moved is exactly known.
+    """eq-planted. M_leaning^topic, constructed, so that which neurons moved is exactly known.
 
     The activation of each neuron of ``moved`` grows by the share η if it writes to the side of ``leaning`` and shrinks
     by η if it writes to the other, through its row of the up projection. Then drift and noise, in all neurons.

@@ -14,6 +14,8 @@ from polinb.errors import ParameterError
 
 FloatArray = np.ndarray
 BoolArray = np.ndarray
+FLOOR = 0.01
+"""Quantile of the model's standard deviations above 0 that none is taken to be below in :func:`normalised`."""
 
 
 def top_share(score: FloatArray, gamma: float, pool: str = "model") -> BoolArray:
@@ -42,8 +44,25 @@ def top_share(score: FloatArray, gamma: float, pool: str = "model") -> BoolArray
 
 
 def normalised(score: FloatArray, vanilla_std: FloatArray) -> FloatArray:
-    """Score in units of the vanilla activation's standard deviation; 0 where that is 0 (a constant neuron)."""
-    return np.divide(score, vanilla_std, out=np.zeros_like(score), where=vanilla_std > 0)
+    """Score in units of the vanilla activation's standard deviation, taken to be at least ``FLOOR``'s; (L, F).
+
+    Without the floor a nearly constant neuron would have any score. All 0 where no neuron varies.
+    """
+    known = vanilla_std[vanilla_std > 0]
+    return score / np.maximum(vanilla_std, np.quantile(known, FLOOR)) if known.size else np.zeros_like(score)
+
+
+def pnlac_score(squared_difference: FloatArray, tokens: int) -> FloatArray:
+    """eq-score. sqrt(Σ (a_right − a_left)² / Σ |w_1|), root mean square over response tokens (paper 3.2, eq. 1).
+
+    Args:
+        squared_difference: (L, F), summed over response tokens, as in :class:`polinb.scoring.tracing.Contrast`.
+        tokens: number of response tokens.
+
+    Returns:
+        (L, F), in units of activation.
+    """
+    return np.sqrt(squared_difference / tokens)
 
 
 @dataclass(frozen=True)
@@ -77,7 +96,7 @@ class NeuronSets:
 
 
 def neuron_sets(scores: Mapping[str, FloatArray], gamma: float, pool: str = "model") -> NeuronSets:
-    """Sets N_t, G and S_t from one score array a topic.
+    """eq-sets. Sets N_t, G and S_t from one score array a topic.
 
     Raises:
         ParameterError: fewer than two topics (G would be N_t itself).

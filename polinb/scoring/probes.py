@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 
 from polinb.errors import ParameterError
-from polinb.resampling import small_sample
+from polinb.resampling import cluster_draws, small_sample, stretched, wilson
 from polinb.scoring.residual import block_index
 
 KINDS = ("logistic", "mean_difference")
 
 
 def unit_direction(states: np.ndarray, labels: np.ndarray, kind: str = "logistic") -> np.ndarray:
-    """The probe's direction w (eq-probe).
+    """eq-probe. The probe's direction w.
 
     ``logistic``: the gradient of the log-odds of an L2-regularised logistic regression (C = 1, on standardised
     features) with respect to the state. ``mean_difference``: mean of the positive minus mean of the negative states.
@@ -160,9 +160,9 @@ def _quality(scores: np.ndarray, labels: np.ndarray, groups: Any, units: Any, n_
     drawn_areas, areas, sizes = [], [], []
     for name in dict.fromkeys(names.tolist()):
         own = np.flatnonzero(names == name)
-        _, code = np.unique(units[own], return_inverse=True)
-        count = int(code.max()) + 1
-        drawn = rng.multinomial(count, np.full(count, 1 / count), size=n_boot)[:, code].astype(float)  # (draws, texts)
+        names_of, code = np.unique(units[own], return_inverse=True)
+        count = len(names_of)
+        drawn = cluster_draws(code, n_boot, rng).astype(float)  # (draws, texts)
         hits, weights = hits + drawn @ right[own], weights + drawn.sum(1)
         truth = labels[own]
         wins = _wins(scores[own][truth], scores[own][~truth])
@@ -176,16 +176,12 @@ def _quality(scores: np.ndarray, labels: np.ndarray, groups: Any, units: Any, n_
     area, drawn_area = float("nan"), np.full(n_boot, np.nan)
     if areas:
         area, drawn_area = float(np.mean(areas)), np.mean(drawn_areas, axis=0)
-    return [*_bounds(float(right.mean()), hits / weights, stretch), *_bounds(area, drawn_area, stretch)]
-
-
-def _bounds(middle: float, drawn: np.ndarray, stretch: float) -> tuple[float, float, float]:
-    """A value from 0 to 1 and the ends of its interval; NaN where no resample has one."""
-    known = drawn[np.isfinite(drawn)]
-    if not len(known) or np.isnan(stretch):
-        return middle, float("nan"), float("nan")
-    low, high = np.percentile(known, [2.5, 97.5])
-    return middle, max(0.0, middle - stretch * (middle - low)), min(1.0, middle + stretch * (high - middle))
+    count = sum(sizes)
+    level = float(right.mean())
+    # all right: a resample would have no spread, so it is units that count
+    alike = level in (0.0, 1.0) and freedom > 0
+    ends = wilson(level * count, count) if alike else stretched(level, hits / weights, stretch)
+    return [level, *np.clip(ends, 0, 1), area, *np.clip(stretched(area, drawn_area, stretch), 0, 1)]
 
 
 def _wins(high: np.ndarray, low: np.ndarray) -> np.ndarray:

@@ -61,7 +61,7 @@ def read_blocks(root: Any, found: Sequence[Any], chunk: Batch, layers: Sequence[
 
     where = chunk.response
     with root.trace(**chunk.inputs, use_cache=False, logits_to_keep=1):
-        seen = nnsight.save([_hidden(found[layer].output)[where].float() for layer in layers])
+        seen = nnsight.save([hidden_after(found[layer].output)[where].float() for layer in layers])
     return list(seen)
 
 
@@ -95,5 +95,6 @@ def mean_states(
     return out
 
 
-def _hidden(output: Any) -> Any:
+def hidden_after(output: Any) -> Any:
+    """The hidden state in what a block returns."""
     return output[0] if isinstance(output, tuple) else output

@@ -86,7 +86,7 @@ def keep_batch_top(values: torch.Tensor, k: int) -> torch.Tensor:
 
 
 def loss(sae: SAE, x: torch.Tensor, k: int, dead: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """BatchTopK loss of a batch, as a share of its variance, and the latents used (eq-sae).
+    """eq-sae. BatchTopK loss of a batch, as a share of its variance, and the latents used.
 
     L = ‖x − x̂‖² + α ‖e − ê‖², where e = x − x̂ and ê is the dead latents' attempt at e: the min(d/2, dead) most active
     ones of each token. Without the second term a latent that never fires gets no gradient and stays dead.

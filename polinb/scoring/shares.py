@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.errors import ParameterError
-from polinb.resampling import small_sample
+from polinb.resampling import cluster_draws, small_sample, stretched
 from polinb.scoring.decompose import Parts
 
 TITLES = {"R": "right-aligned", "L": "left-aligned", "T": "toxic-aligned", "A": "anti-toxic"}
@@ -92,7 +92,7 @@ def top_cosine(cosine: np.ndarray, k: int, side: int = 1) -> np.ndarray:
 
 
 def share(delta: np.ndarray, chosen: np.ndarray, direction: int = 1) -> float:
-    """Share of a set (eq-share): Σ_{i in set} Δ_i / Σ_{Δ_i > 0} Δ_i with oriented Δ; NaN where nothing moved so."""
+    """eq-share. Share of a set: Σ_{i in set} Δ_i / Σ_{Δ_i > 0} Δ_i with oriented Δ; NaN where nothing moved so."""
     own = direction * delta
     gross = float(own[own > 0].sum())
     return float(own[chosen].sum()) / gross if gross else float("nan")
@@ -125,7 +125,7 @@ def shares(
         net = float(own[chosen].sum())
         value = net / gross if gross else float("nan")
         ratios = np.divide(drawn[:, number], drawn[:, -1], out=np.full(n_boot, np.nan), where=drawn[:, -1] > 0)
-        low, high = _bounds(value, ratios, stretch)
+        low, high = stretched(value, ratios, stretch)
         within = net / inside if inside else float("nan")
         percent = 100 * float(chosen.mean())
         rows.append(
@@ -222,7 +222,7 @@ def totals(parts: Parts, direction: int = 1, n_boot: int = 1000, seed: int = 0) 
     rows = []
     for name, (value, by_fold) in found.items():
         own = direction * float(value)
-        rows.append([name, own, *_bounds(own, weights @ (direction * by_fold), stretch)])
+        rows.append([name, own, *stretched(own, weights @ (direction * by_fold), stretch)])
     frame = pd.DataFrame(rows, columns=["part", "change", "low", "high"])
     frame["percent"] = 100 * direction * frame["change"] / parts.measured if parts.measured else float("nan")
     return frame
@@ -249,17 +249,9 @@ def _mean(parts: Parts, which: np.ndarray) -> np.ndarray:
 def _resample(sizes: np.ndarray, n_boot: int, seed: int) -> tuple[np.ndarray, float]:
     """Weights of the folds in each resample (draws, B), summing to 1, and the factor that widens small samples."""
     count = len(sizes)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=n_boot) * sizes
+    drawn = cluster_draws(np.arange(count), n_boot, np.random.default_rng(seed)) * sizes
     stretch = small_sample(count - 1, count) if count > 1 else float("nan")
     return drawn / drawn.sum(1, keepdims=True), stretch
-
-
-def _bounds(value: float, drawn: np.ndarray, stretch: float) -> tuple[float, float]:
-    known = drawn[np.isfinite(drawn)]
-    if not len(known):
-        return float("nan"), float("nan")
-    low, high = np.percentile(known, [2.5, 97.5])
-    return value - stretch * (value - float(low)), value + stretch * (float(high) - value)
 
 
 def _direction(direction: int) -> None:

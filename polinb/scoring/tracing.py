@@ -6,21 +6,17 @@ package because nnsight captures the source of the block.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from greenlet import getcurrent, greenlet
 
 from polinb.models.architectures import architecture_of, resolve
 from polinb.models.tokens import Batch, batches
-from polinb.models.turns import Bring, everywhere
 from polinb.progress import bar
+from polinb.scoring.pnlac import pnlac_score
 
 if TYPE_CHECKING:
     import torch
@@ -57,8 +53,8 @@ class Contrast:
 
     @property
     def score(self) -> np.ndarray:
-        """Eq. 1: sqrt(SumDiff / Σ |w_1|), shape (L, F), in units of activation."""
-        return np.sqrt(self.squared_difference / self.tokens)
+        """PNLAC score (L, F), see :func:`polinb.scoring.pnlac.pnlac_score`."""
+        return pnlac_score(self.squared_difference, self.tokens)
 
     @property
     def vanilla_std(self) -> np.ndarray:
@@ -80,19 +76,17 @@ def contrast(
     responses: Sequence[Sequence[int]],
     *,
     batch: int = 16,
-    bring: Bring = everywhere,
 ) -> Contrast:
     """Teacher-force three models on the same texts and stream the sums PNLAC needs (paper 3.2, eq. 1).
 
-    However many texts there are, memory is that of a plain forward pass over ``batch`` texts and the sums: vanilla is
-    read first, then left and right walk through half as many texts in step, so that only one layer's activations of
-    each are there at a time. Padding and prompt positions never count.
+    However many texts there are, memory is that of a plain forward pass over ``batch`` texts, the sums, and the left
+    model's activations on half a batch, which the right model then meets layer by layer. Padding and prompt positions
+    never count.
 
     Args:
         left, right, vanilla: three models of one architecture and size.
         prompts, responses: token ids; an empty response adds nothing.
-        batch: texts in flight at a time; half of ``batch``, but one at least, in each of left and right.
-        bring: called with the models that are read next (``polinb.models.turns``).
+        batch: texts read at once by vanilla; half as many, but one at least, by left and right.
 
     Raises:
         ValueError: there is no response token at all.
@@ -103,14 +97,13 @@ def contrast(
     if not tokens:
         raise ValueError("no response token to read neurons on: every response is empty")
     with torch.no_grad(), bar(2 * len(prompts), "reading neurons") as shown:
-        bring(vanilla)
         plain = _moments(vanilla, prompts, responses, batch, shown)
-        bring(left, right)
         gaps = _Sums(left.layers)
-        # nnsight runs one pass at a time through a module.
-        sides = envoys(_twin(left) if left.model is right.model else left), envoys(right)
+        one, other = envoys(left), envoys(right)
         for chunk in _with_response(batches(left, prompts, responses, max(1, batch // 2)), shown):
-            in_step(*sides, chunk, partial(gaps.add_gap, chunk.response))
+            kept: list[Any] = [None] * left.layers
+            walk(*one, chunk, kept.__setitem__)
+            walk(*other, chunk, partial(_gap, gaps, chunk.response, kept))
         both = gaps.numpy()
     return Contrast(both[1], both[0], plain[0], plain[1], tokens)
 
@@ -140,17 +133,17 @@ def _moments(
     return own.numpy()
 
 
+def _gap(gaps: _Sums, where: torch.Tensor, kept: list[Any], layer: int, values: torch.Tensor) -> None:
+    """Add one layer's difference, and let the left model's activations of that layer go."""
+    gaps.add_gap(where, layer, kept[layer], values)
+    kept[layer] = None
+
+
 def _with_response(chunks: Iterable[Batch], shown: Any) -> Iterator[Batch]:
     for chunk in chunks:
         shown.update(len(chunk.rows))
         if bool(chunk.response.any()):
             yield chunk
-
-
-def _twin(lm: LM) -> LM:
-    """The same weights, not copied, under modules of their own."""
-    weights = {id(each): each for each in (*lm.model.parameters(), *lm.model.buffers())}
-    return replace(lm, model=copy.deepcopy(lm.model, weights))
 
 
 class _Sums:
@@ -217,60 +210,6 @@ def walk(root: Any, downs: Sequence[Any], chunk: Batch, take: Callable[[int, tor
     with root.trace(**chunk.inputs, use_cache=False, logits_to_keep=1):
         for layer, down in enumerate(downs):
             take(layer, down.input)
-
-
-def in_step(
-    left: tuple[Any, list[Any]],
-    right: tuple[Any, list[Any]],
-    chunk: Batch,
-    take: Callable[[int, torch.Tensor, torch.Tensor], None],
-) -> None:
-    """Two models' passes over a batch, a layer at a time: ``take(layer, left's, right's activations (B, T, F))``.
-
-    Whatever is raised in either pass ends both and reaches the caller.
-    """
-    other = _Steps(*left, chunk)
-    try:
-        walk(*right, chunk, lambda layer, values: take(layer, other.next(), values))
-        other.next()  # left's last layer on
-    finally:
-        other.close()
-
-
-class _Steps:
-    """A pass that stands still at each layer until it is asked for the next one.
-
-    nnsight runs a trace's body in a greenlet, beside the model; here the pass itself runs in one. All of it is one
-    thread: what runs is always the greenlet that was asked last, so nothing is locked and nothing can wait forever.
-    """
-
-    def __init__(self, root: Any, downs: Sequence[Any], chunk: Batch) -> None:
-        self._whole = greenlet(lambda: walk(root, downs, chunk, self._stand))
-        self._whole.gr_context = copy_context()
-        self._at = self._whole
-        self._asker = getcurrent()
-
-    def next(self) -> Any:
-        """The next layer's activations (B, T, F), valid until the next call; None at the pass's end."""
-        # The parent gets control, and any exception, when the pass ends.
-        self._asker = self._whole.parent = getcurrent()
-        return self._at.switch()
-
-    def close(self) -> None:
-        """End the pass where it stands, if it still does."""
-        if self._whole.dead or not self._whole:
-            return
-        self._whole.parent = getcurrent()
-        with suppress(_Ended):
-            self._at.throw(_Ended())
-
-    def _stand(self, _layer: int, values: torch.Tensor) -> None:
-        self._at = getcurrent()
-        self._asker.switch(values)
-
-
-class _Ended(BaseException):
-    """Unwinds a pass that nobody needs any more; no ``except Exception`` on the way may stop it."""
 
 
 def read(root: Any, downs: Sequence[Any], chunk: Batch) -> list[torch.Tensor]:

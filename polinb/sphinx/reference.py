@@ -19,8 +19,9 @@ from docutils.statemachine import StringList
 
 from polinb.book import front, unrun
 from polinb.book import manifest as reference
+from polinb.book.build import declared
 from polinb.book.commands import given_parameters
-from polinb.book.manifest import SPEC, Reference
+from polinb.book.manifest import SPEC, Reference, present
 from polinb.errors import PolinbError
 from polinb.reference import table as reference_table
 from polinb.reference import words as reference_words
@@ -101,8 +102,8 @@ def is_reference(found: Reference, executed: Path, root: Path) -> bool:
     """Whether a chapter ran with the reference run's parameters and data: then there is nothing to compare."""
     try:
         given = Params.from_profile(**{"profile": "quick", **given_parameters(executed)}).model_dump(mode="json")
-        theirs = found.manifest["parameters"]
-        if any(given[name] != theirs.get(name) for name in given if name != "data"):
+        theirs = present(found.manifest["parameters"])
+        if any(given[name] != theirs.get(name) for name in declared(executed) & set(given) - {"data"}):
             return False
         return _digest(given, root) == found.manifest["data"]["digest"]
     except PolinbError:

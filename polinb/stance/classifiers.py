@@ -58,7 +58,7 @@ class SequenceClassifier:
         self.name, self.revision = model, revision
         self.batch_size, self.truncated = batch_size, 0
         target = pick_device(device)
-        folder, self.commit = _folder(model, revision)
+        folder, self.commit = folder_of(model, revision)
         safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         try:
             config = AutoConfig.from_pretrained(folder, **safe)
@@ -74,7 +74,7 @@ class SequenceClassifier:
             raise ModelError(f"classifier {model!r} lacks weights: {', '.join(sorted(notes['missing_keys'])[:3])}")
         self._model = loaded.to(target).eval()
         self.labels: list[str] = [str(config.id2label[i]) for i in range(config.num_labels)]
-        self.max_tokens = min(max_tokens, _room(self._tokenizer, config))
+        self.max_tokens = min(max_tokens, room(self._tokenizer, config))
 
     def index(self, label: str | int, name: str = "label") -> int:
         """Class index of a label given by name or by index.
@@ -125,7 +125,7 @@ class SequenceClassifier:
         return inputs.to(self._model.device)
 
 
-def _folder(model: str, revision: str) -> tuple[str, str]:
+def folder_of(model: str, revision: str) -> tuple[str, str]:
     """Local folder and commit of a classifier; fetches JSON, vocabulary and safetensors files only."""
     given = Path(model).expanduser()
     if given.is_dir():
@@ -163,7 +163,7 @@ def _check_head(model: str, config: Any) -> None:
         raise ModelError(f"classifier {model!r} must give one of at least two labels a text")
 
 
-def _room(tokenizer: Any, config: Any) -> int:
+def room(tokenizer: Any, config: Any) -> int:
     """Tokens that fit: the tokenizer's limit, else the model's positions (RoBERTa keeps two of them back)."""
     if tokenizer.model_max_length < 1_000_000:
         return int(tokenizer.model_max_length)

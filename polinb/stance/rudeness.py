@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from polinb.data.civility import CivilityData, CivilPair, Comments
 from polinb.data.rows import text_hash
 from polinb.errors import DataError, ModelError, ParameterError
+from polinb.resampling import share_interval
 from polinb.stance.calibration import reliability
-from polinb.stance.classifiers import _folder, _room
-from polinb.stance.metrics import bootstrap_mean
+from polinb.stance.classifiers import folder_of, room
 
 Floats = NDArray[np.float64]
 
@@ -137,7 +137,7 @@ class HubScorer:
         from polinb.models.loading import pick_device
 
         place, revision, label = _address(model)
-        folder, commit = _folder(place, revision)
+        folder, commit = folder_of(place, revision)
         safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         try:
             config = AutoConfig.from_pretrained(folder, **safe)
@@ -158,7 +158,7 @@ class HubScorer:
         self.many = config.problem_type == "multi_label_classification"
         self.identity = {"scorer": place if commit else _weights(folder), "commit": commit, "label": self.label}
         self._tokenizer, self._model = tokenizer, loaded.to(pick_device(device)).eval()
-        self._batch, self._room = batch_size, min(512, _room(tokenizer, config))
+        self._batch, self._room = batch_size, min(512, room(tokenizer, config))
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """P(rude) of each text; NaN for an empty one."""
@@ -222,7 +222,7 @@ def accuracy(
     texts, rude = texts_of(pairs, words)
     p = scorer.probabilities(texts)
     hit = (p >= 0.5) == rude
-    level, low, high = bootstrap_mean(hit.reshape(-1, 2).mean(axis=1), n_boot, seed)
+    level, low, high = share_interval(hit.reshape(-1, 2).mean(axis=1), n_boot, seed)
     known = np.where(np.isnan(p), 0.5, p)
     bins = reliability(known, rude)
     return {
@@ -266,6 +266,6 @@ def _label_index(model: str, labels: list[str], label: str) -> int:
 
 
 def _weights(folder: str) -> str:
-    from polinb.models.loading import _folder_digest
+    from polinb.models.loading import folder_digest
 
-    return _folder_digest(Path(folder))
+    return folder_digest(Path(folder))

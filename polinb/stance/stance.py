@@ -9,14 +9,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from polinb.errors import DataError
+from polinb.resampling import STANCE, bootstrap_mean
 from polinb.stance.judges import LABELS, SCORES
-from polinb.stance.metrics import bootstrap_mean
 
 COLUMNS = ["n", "stance", "low", "high", "other_rate", "unrated_rate", "p_right_mean"]
 
 
 def stance_table(rated: pd.DataFrame, by: str = "topic", n_boot: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Stance of each group of judged answers (paper 4.1, Tables 2 and 3).
+    """eq-stance. Stance of each group of judged answers (paper 4.1, Tables 2 and 3).
 
     ``S = mean over questions of s(q)``, with s = -1 for *left*, +1 for *right* and 0 for anything else. So
     *other* and *unrated* answers both pull S towards 0, as they do in every number made of scores; their
@@ -30,7 +30,7 @@ def stance_table(rated: pd.DataFrame, by: str = "topic", n_boot: int = 1000, see
 
     Returns:
         ``by, n, stance, low, high, other_rate, unrated_rate, p_right_mean``, groups in order of appearance:
-        number of questions, S in [-1, 1] with its percentile 95 % interval, shares in [0, 1], and the mean of
+        number of questions, S in [-1, 1] with its 95 % interval, shares in [0, 1], and the mean of
         the judge's P(right) over the answers that have one (NaN: none has).
 
     Raises:
@@ -46,9 +46,8 @@ def stance_table(rated: pd.DataFrame, by: str = "topic", n_boot: int = 1000, see
     if not (rated["score"] == scores).all():
         raise DataError("judged answers: a score that is not its label's (left -1, right 1, others 0)")
     rows = []
-    for index, (name, group) in enumerate(rated.groupby(by, sort=False)):
-        stance, low, high = bootstrap_mean(group["score"], n_boot, seed + index)
-        low, high = max(low, -1.0), min(high, 1.0)  # the interval of few questions may reach past what a stance can be
+    for name, group in rated.groupby(by, sort=False):
+        stance, low, high = bootstrap_mean(group["score"], n_boot, seed, STANCE)
         known = group["p_right"].to_numpy(float)
         known = known[~np.isnan(known)]
         rows.append(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from polinb.data.pairs import StanceData
 from polinb.errors import DataError, ModelError, ParameterError
-from polinb.stance.metrics import bootstrap_mean
+from polinb.resampling import bootstrap_mean
 
 COLUMNS = ["metric", "value", "low", "high", "n", "kind", "model"]
 DEFAULTS: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Fine-tuning by several processes, one a card (or CPU): DDP or FSDP through accelerate, started by torchrun.
+"""Fine-tuning by several processes, one per GPU (or CPU): FSDP through accelerate, started by torchrun.
 
 The notebook's process stays light: it writes a job into a folder, starts ``torchrun … -m polinb.training.worker`` and
 reads the trained weights back. The number of processes that really trained together comes back with them and is
@@ -18,19 +18,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from polinb import errors
 from polinb.errors import ParameterError, TrainingError
 from polinb.training.environment import alone
-from polinb.training.supervised import Recipe, Tuned
+from polinb.training.recipe import Recipe
+from polinb.training.supervised import Tuned
 
 if TYPE_CHECKING:
-    from polinb.runs.experiment import Experiment
-
-SHARDINGS = ("ddp", "fsdp")
+    from polinb.models.loading import LM
 
 
 @dataclass(frozen=True)
@@ -40,31 +39,27 @@ class Job:
     Attributes:
         model: keyword arguments of ``polinb.models.loading.load``; ``device`` is cpu or cuda.
         processes: how many must train together.
-        sharding: ddp (each holds the whole model) or fsdp (weights, gradients and optimiser state are split).
         launcher: process id of who waits for the result; without it the workers stop. 0: nobody.
     """
 
     model: dict[str, Any]
     recipe: dict[str, Any]
     processes: int
-    sharding: str
     freeze: str = "neuron"
     stop: float = 1.0
     label: str = "fine-tuning"
     launcher: int = 0
 
 
-def check_parallel(recipe: Recipe, processes: int, sharding: str, device: str) -> None:
+def check_parallel(recipe: Recipe, processes: int, device: str) -> None:
     """Refuse what cannot be started, before anything is.
 
     Args:
         device: cpu, cuda or mps.
 
     Raises:
-        ParameterError: batch sizes that do not divide, too few cards, or a device that cannot do it.
+        ParameterError: batch sizes that do not divide, too few GPUs, or a device that cannot do it.
     """
-    if sharding not in SHARDINGS:
-        raise ParameterError("sharding", sharding, "ddp or fsdp when processes is above 1")
     if recipe.batch_size % (recipe.micro_batch * processes):
         allowed = f"a divisor of batch_size / processes ({recipe.batch_size} / {processes})"
         raise ParameterError("micro_batch", recipe.micro_batch, allowed, "The global batch stays the same")
@@ -72,9 +67,9 @@ def check_parallel(recipe: Recipe, processes: int, sharding: str, device: str) -
         import torch
 
         if torch.cuda.device_count() < processes:
-            raise ParameterError("processes", processes, f"at most the {torch.cuda.device_count()} CUDA cards seen")
+            raise ParameterError("processes", processes, f"at most the {torch.cuda.device_count()} CUDA GPUs seen")
     elif device != "cpu":
-        raise ParameterError("processes", processes, f"1 on {device}; several processes need CUDA cards or the CPU")
+        raise ParameterError("processes", processes, f"1 on {device}; several processes need CUDA GPUs or the CPU")
 
 
 def finetune_parallel(
@@ -91,7 +86,7 @@ def finetune_parallel(
         ParameterError: see :func:`check_parallel`.
         TrainingError: a worker failed, a frozen weight moved, or another number of processes trained.
     """
-    check_parallel(Recipe(**job.recipe), job.processes, job.sharding, job.model["device"])
+    check_parallel(Recipe(**job.recipe), job.processes, job.model["device"])
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="polinb-parallel-") as name:
         folder = Path(name)
@@ -178,7 +173,7 @@ def _result(folder: Path, job: Job, seconds: float) -> Tuned:
     told = json.loads(path.read_text("utf-8"))
     check_world(told["world_size"], job.processes, job.label)
     weights = load_file(folder / "weights.safetensors")
-    facts = {"sharding": job.sharding, "frozen_state": told["frozen_state"], "sharded": told["sharded"]}
+    facts = {"frozen_state": told["frozen_state"]}
     return Tuned(
         weights,
         told["losses"],
@@ -206,22 +201,15 @@ def check_world(found: int, wanted: int, label: str) -> None:
 
 
 @contextmanager
-def off_cards(exp: Experiment) -> Iterator[None]:
-    """Leave the cards to the workers: the run's own model waits in the computer's memory, or is loaded again later."""
+def off_gpu(lm: LM) -> Iterator[None]:
+    """Leave the GPUs to the workers: the run's own model waits in the computer's memory."""
     import torch
 
-    lm = exp.lm
-    spread, place = getattr(lm.model, "hf_device_map", None), lm.device
-    if spread:
-        del exp.lm, lm
-    elif place.type == "cuda":
-        model: Any = lm.model
+    place, model = lm.device, cast(Any, lm.model)
+    if place.type == "cuda":
         model.to("cpu")
-    if torch.cuda.is_available():
         torch.cuda.empty_cache()
     try:
         yield
     finally:
-        if "lm" in exp.__dict__ and place.type == "cuda":
-            model = exp.lm.model
-            model.to(place)
+        model.to(place)

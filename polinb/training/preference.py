@@ -15,7 +15,7 @@ import pandas as pd
 from polinb.errors import ParameterError, TrainingError
 from polinb.progress import bar
 from polinb.training.environment import alone
-from polinb.training.supervised import Recipe, Tuned, _own_copy, _trainable, trained_weights
+from polinb.training.supervised import Recipe, Tuned, own_copy, trainable, trained_weights
 from polinb.training.trainer import checkpointed
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Ids = Sequence[Sequence[int]]
 
 
 def dpo_loss(chosen_gain: Any, rejected_gain: Any, beta: float = 0.1) -> np.ndarray:
-    """The DPO loss of each pair (eq-dpo): −log σ(β (gain_chosen − gain_rejected)).
+    """eq-dpo. The DPO loss of each pair: −log σ(β (gain_chosen − gain_rejected)).
 
     Args:
         chosen_gain, rejected_gain: log π(y|x) − log π_ref(y|x) of each response, summed over its tokens, (n,), nats.
@@ -95,8 +95,8 @@ def prefer(
         {"prompt_ids": list(p), "chosen_ids": list(c), "rejected_ids": list(r)}
         for p, c, r in zip(prompts, chosen, rejected, strict=True)
     ]
-    with alone(), _own_copy(base, recipe) as own:
-        model, names = _trainable(own, recipe)
+    with alone(), own_copy(base, recipe) as own:
+        model, names = trainable(own, recipe)
         # An adapter can be switched off, which is the reference; full weights need a second copy. Never base itself:
         # the trainer changes the forward method of its reference.
         reference = None if recipe.train == "lora" else copy.deepcopy(base.model)

@@ -17,31 +17,15 @@ import numpy as np
 
 from polinb.errors import ParameterError, TrainingError
 from polinb.masking.ablation import ablated
-from polinb.masking.freezing import Freezer, check_frozen, frozen_slices
+from polinb.masking.freezing import check_frozen, frozen_slices
 from polinb.training.environment import alone
+from polinb.training.recipe import Recipe as Recipe
 from polinb.training.trainer import make_trainer
 
 if TYPE_CHECKING:
     import torch
 
     from polinb.models.loading import LM
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Hyperparameters of one fine-tuning; names and defaults as in ``polinb.runs.params``."""
-
-    epochs: float
-    batch_size: int
-    micro_batch: int
-    learning_rate: float
-    weight_decay: float
-    warmup: float
-    train: str
-    lora_rank: int
-    seed: int
-    gradient_checkpointing: str = "auto"
-    autocast: str = "none"
 
 
 @dataclass
@@ -98,7 +82,7 @@ def finetune(
     if not 0 < stop <= 1:
         raise ParameterError("stop", stop, "a share of the steps, above 0 and at most 1")
     rows = training_rows(prompts, responses)
-    with alone(), _own_copy(base, recipe) as model:
+    with alone(), own_copy(base, recipe) as model:
         return _finetune(model, base, Dataset.from_list(rows), recipe, frozen, freeze, ablate, stop, label)
 
 
@@ -110,7 +94,7 @@ def training_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence
 
 
 @contextmanager
-def _own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
+def own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
     """A copy of the model to train. For LoRA its weights are the base's own: adapters leave them alone."""
     shared = list(base.model.parameters()) if recipe.train == "lora" else []
     learnt = [p.requires_grad for p in shared]
@@ -122,7 +106,7 @@ def _own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
                 "device_map",
                 "auto",
                 "none for fine-tuning by one process",
-                "A model spread over several cards learns with processes above 1 and sharding=fsdp",
+                "A model spread over several GPUs learns with processes above 1",
             )
         from accelerate.hooks import remove_hook_from_submodules
 
@@ -148,17 +132,15 @@ def _finetune(
 ) -> Tuned:
     ablation = ablated(model, ablate) if ablate is not None else nullcontext()
     slices = frozen_slices(model, frozen, freeze) if frozen is not None else []
-    model, names = _trainable(model, recipe)
-    freezer = Freezer(model, slices) if slices else None
+    model, names = trainable(model, recipe)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
-        trainer = make_trainer(model, base, dataset, recipe, folder, freezer, label, stop)
+        trainer = make_trainer(model, base, dataset, recipe, folder, slices, label, stop)
         trainer.train()
     seconds = time.perf_counter() - start
     change, entries = 0.0, 0
-    if freezer is not None:
-        change, entries = freezer.max_change(), freezer.entries
-        freezer.release()
+    if trainer.freezer is not None:
+        change, entries = trainer.freezer.max_change(), trainer.freezer.entries
     weights = trained_weights(model, names, label, recipe)
     change = max(change, check_frozen(dict(base.model.named_parameters()), weights, slices))
     tokens = int(sum(len(ids) for ids in dataset["input_ids"]) * recipe.epochs * stop)
@@ -209,7 +191,7 @@ def _whole(tensor: Any) -> torch.Tensor:
     return full
 
 
-def _trainable(model: Any, recipe: Recipe) -> tuple[Any, list[str]]:
+def trainable(model: Any, recipe: Recipe) -> tuple[Any, list[str]]:
     """Mark what learns; returns the model and the names of the plain weights that will have changed."""
     model.config.use_cache = False
     if recipe.train == "lora":

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from polinb.errors import TrainingError
+from polinb.masking.freezing import Freezer
 from polinb.progress import bar
 
 if TYPE_CHECKING:
     import torch
 
+    from polinb.masking.freezing import FrozenSlice
     from polinb.models.loading import LM
-    from polinb.training.supervised import Recipe
+    from polinb.training.recipe import Recipe
 
 
 def make_trainer(
@@ -22,7 +24,7 @@ def make_trainer(
     dataset: Any,
     recipe: Recipe,
     folder: str,
-    freezer: Any,
+    slices: Sequence[FrozenSlice],
     label: str,
     stop: float,
     *,
@@ -35,7 +37,7 @@ def make_trainer(
 
     Args:
         model: what learns, as ``polinb.training.supervised`` left it.
-        freezer: its ``restore`` is called after each optimiser step; ``None``: nothing is frozen.
+        slices: what must not move (``polinb.masking.freezing``); empty: nothing is frozen.
         examples: rows that count (others are padding of the last step); None: all.
         adapt: makes another trainer class of ours.
         settings_of_launch: further fields of ``SFTConfig``.
@@ -87,6 +89,7 @@ def make_trainer(
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self.losses: list[float] = []
+            self.freezer: Freezer | None = None
             self._sum = 0.0
             super().__init__(*args, **kwargs)
 
@@ -102,15 +105,21 @@ def make_trainer(
             self._sum += value
             return loss
 
+        def _clip_grad_norm(self, model: Any) -> Any:
+            if self.freezer is not None:
+                self.freezer.zero_gradients()
+            return super()._clip_grad_norm(model)
+
     class Steps(TrainerCallback):  # type: ignore[misc, no-any-unimported]
         """After each optimiser step: restore frozen entries, keep the loss, stop early if asked."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.shown = bar(state.max_steps, label)
+            trainer.freezer = Freezer(trainer.model, slices) if slices else None
 
         def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if freezer is not None:
-                freezer.restore()
+            if trainer.freezer is not None:
+                trainer.freezer.restore()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             trainer.losses.append(trainer._sum)

@@ -82,7 +82,7 @@ def train(
     """This process's share of a fine-tuning.
 
     Returns:
-        The whole trained weights, and facts: world_size, sharded (weights held as shards), losses, tokens,
+        The whole trained weights, and facts: world_size, losses, tokens,
         frozen_entries, frozen_change and frozen_state (largest moment of the optimiser on frozen entries).
 
     Raises:
@@ -94,21 +94,17 @@ def train(
     from polinb.masking.ablation import ablated
     from polinb.masking.freezing import check_frozen, frozen_slices
     from polinb.models.loading import load
-    from polinb.training.supervised import Recipe, _trainable, trained_weights, training_rows
+    from polinb.training.supervised import Recipe, trainable, trained_weights, training_rows
     from polinb.training.trainer import make_trainer
 
     recipe = Recipe(**job.recipe)
-    place = dict(job.model)
-    if place["device"] == "cuda":
-        place["device"] = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-        if job.sharding == "fsdp":
-            place["device"] = "cpu"  # each card then receives its shard only
-    lm = load(**place)
+    place = job.model
+    lm = load(**place | {"device": "cpu"})  # each GPU then receives its shard only
     rows = training_rows(prompts, responses)
     slices = frozen_slices(lm.model, frozen, job.freeze) if frozen is not None else []
     before = {part.name: _parameter(lm.model, part.name).detach().cpu().clone() for part in slices}
     ablation = ablated(lm.model, ablate) if ablate is not None else nullcontext()
-    model, names = _trainable(lm.model, recipe)
+    model, names = trainable(lm.model, recipe)
     with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
         trainer = make_trainer(
             model,
@@ -116,24 +112,23 @@ def train(
             Dataset.from_list([*rows, _blank(rows)]),
             recipe,
             folder,
-            None,
+            slices,
             job.label,
             job.stop,
             examples=len(rows),
             processes=job.processes,
-            adapt=lambda base: _parallel(base, job, rows, recipe, slices),
+            adapt=lambda base: _parallel(base, job, rows, recipe),
             use_cpu=job.model["device"] == "cpu",
-            ddp_find_unused_parameters=False,
-            **({"fsdp": True, "fsdp_config": {"version": 2}} if job.sharding == "fsdp" else {}),
+            fsdp=True,
+            fsdp_config={"version": 2},
         )
-        check_world(trainer.accelerator.num_processes, job.processes, job.label)
         check_world(dist.get_world_size(), job.processes, job.label)
         trainer.train()
+    if not any(hasattr(p, "to_local") for p in trainer.model.parameters()):
+        raise TrainingError(f"{job.label}: the weights were not sharded over the processes; nothing was saved")
     held = trainer.freezer
-    sharded = any(hasattr(p, "to_local") for p in trainer.model.parameters())
-    if sharded != (job.sharding == "fsdp"):
-        raise TrainingError(f"{job.label}: sharding={job.sharding} was asked for, but weights sharded: {sharded}")
-    change, state = _worst(held.max_change()), _worst(held.max_state(trainer.optimizer))
+    change = _worst(held.max_change() if held else 0.0)
+    state = _worst(held.max_state(trainer.optimizer) if held else 0.0)
     if change or state:
         raise TrainingError(
             f"{job.label}: a frozen weight moved by {change:g} or has a moment of {state:g} in the optimiser; the "
@@ -143,10 +138,9 @@ def train(
     change = check_frozen(before, weights, slices)
     result = {
         "world_size": dist.get_world_size(),
-        "sharded": sharded,
         "losses": _mean_over_processes(trainer.losses),
         "tokens": int(sum(len(row["input_ids"]) for row in rows) * recipe.epochs * job.stop),
-        "frozen_entries": held.entries,
+        "frozen_entries": held.entries if held else 0,
         "frozen_change": change,
         "frozen_state": state,
     }
@@ -163,12 +157,9 @@ def _blank(rows: Sequence[dict[str, list[int]]]) -> dict[str, list[int]]:
     return {"input_ids": list(ids), "labels": [-100] * len(ids)}
 
 
-def _parallel(base: type, job: Job, rows: Sequence[dict[str, list[int]]], recipe: Any, slices: Sequence[Any]) -> type:
-    """Our trainer for several processes: the single process's order of rows, and neurons held on what each holds."""
-    from transformers import TrainerCallback
+def _parallel(base: type, job: Job, rows: Sequence[dict[str, list[int]]], recipe: Any) -> type:
+    """Our trainer for several processes: the single process's order of rows."""
     from transformers.trainer_pt_utils import LengthGroupedSampler
-
-    from polinb.masking.freeze_shards import ShardFreezer
 
     class Order(LengthGroupedSampler):  # type: ignore[misc, no-any-unimported]
         """The rows as one process would take them, filled up with the blank row to whole global micro-batches."""
@@ -181,35 +172,14 @@ def _parallel(base: type, job: Job, rows: Sequence[dict[str, list[int]]], recipe
             share = recipe.micro_batch * job.processes
             return -(-len(rows) // share) * share
 
-    class Holding(TrainerCallback):  # type: ignore[misc, no-any-unimported]
-        """Finds the frozen entries once the model is wrapped; puts them back after each step."""
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            trainer.freezer = ShardFreezer(trainer.model, slices)
-
-        def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            trainer.freezer.restore()
-
-    trainer: Any = None
-
     class Parallel(base):  # type: ignore[misc, valid-type]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            nonlocal trainer
-            trainer = self
-            super().__init__(*args, **kwargs)
-            self.add_callback(Holding())
-
         def create_accelerator_and_postprocess(self) -> None:
             super().create_accelerator_and_postprocess()
-            if job.sharding == "fsdp" and not self.is_fsdp_enabled:
+            if not self.is_fsdp_enabled:
                 _shard_on_cpu(self)
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             return Order(recipe.batch_size, lengths=[len(row["input_ids"]) for row in rows])
-
-        def _clip_grad_norm(self, model: Any) -> Any:
-            self.freezer.zero_gradients()
-            return super()._clip_grad_norm(model)
 
     return Parallel
 

@@ -64,7 +64,7 @@ def test_stages_over_the_model(tmp_path, keep):
     # One topic at the sizes of the profile quick; two topics, so that there is another one to ask about.
     topics = ["science", "race"]
     params = Params.from_profile(
-        "quick", topics=topics, ablation_topics=["science"], rival_topics=["science"], device="cpu"
+        "quick", topics=topics, ablation_topics=["science"], baseline_topics=["science"], device="cpu"
     )
     exp = Experiment(params, Store(tmp_path / "store"))
     _ = exp.lm, exp.data, exp.questions(), exp.judge

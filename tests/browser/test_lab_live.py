@@ -26,7 +26,7 @@ from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "rival_topics": ["crime"]}
+SETTINGS = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
 EVIL = "<script>window.planted = 1</script><img src=x onerror='window.planted = 2'> Should taxes rise?"
 WAIT = 180_000  # milliseconds; kernels start slowly on a busy machine
 

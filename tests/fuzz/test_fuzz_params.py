@@ -12,7 +12,7 @@ from papermill.translators import PythonTranslator
 from polinb.book.build import parse_settings
 from polinb.errors import ParameterError
 from polinb.runs.artifacts import canonical
-from polinb.runs.params import PROFILES, Params, from_namespace, profile_values
+from polinb.runs.params import CHAPTERS, PROFILES, Params, from_namespace, profile_values
 
 NAMES = sorted(Params.model_fields)
 DEFAULTS = profile_values("tiny")
@@ -32,6 +32,8 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=3) | st.tuples(inner, inner),
     max_leaves=8,
 )
+
+CHAPTERS["everything"] = Params.__bases__  # a chapter with all parameters
 
 
 def near(name: str) -> st.SearchStrategy[object]:
@@ -117,7 +119,7 @@ def test_any_profile_and_any_names_of_a_notebook(size):
         profile, given = case
         space = {"In": [], "_": 1, "__name__": "x", "profile": profile, **given}
         try:
-            params = from_namespace(space)
+            params = from_namespace("everything", space)
         except ParameterError as error:
             return refused(error, error.name, repr(error.name)[1:-1])
         seen = {name: value for name, value in given.items() if not name.startswith("_") and name not in ("In",)}
@@ -151,14 +153,14 @@ def test_what_papermill_injects_is_what_was_meant(size):
         exec(compile(source, "cell", "exec"), space)
         space.pop("__builtins__")
         try:
-            injected = from_namespace(space)
+            injected = from_namespace("everything", space)
         except ParameterError as error:
             assert direct is None, f"papermill changes {value!r}: {source}"
             return refused(error, name)
         if direct is None:
             assert isinstance(value, tuple) or value != value, f"taken only through papermill: {value!r}"
         else:
-            assert injected == direct
+            assert injected.model_dump() == direct.model_dump()
         return True
 
     json_like = st.recursive(

@@ -151,7 +151,7 @@ def test_a_damaged_chapter_is_named_set_aside_and_run_again(
             book.run_chapter(layout, "01_fill", PARAMETERS)
             assert executed(layout) == (good, record)
         else:
-            assert book._stands(layout, "01_fill", PARAMETERS) == {}
+            assert book.stands(layout, "01_fill", PARAMETERS) == {}
 
 
 def test_a_damaged_chapter_that_is_not_run_is_not_shown(

@@ -109,7 +109,7 @@ def build(folder: Path, place: Path, *arguments: str, timeout: int = 600) -> sub
 
 
 RUN = """from polinb.runs.chapter import begin, facts
-exp = begin(globals())
+exp = begin("05_vanilla_stance", globals())
 facts(exp)"""
 ASK = """import os, sys
 table = exp.stances()

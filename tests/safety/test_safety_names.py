@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from polinb.book.build import Layout, _chosen, make_book, parse_settings
+from polinb.book.build import Layout, chosen_chapters, make_book, parse_settings
 from polinb.data.download import PinnedFiles
 from polinb.data.ideoinst import file_path
 from polinb.data.loading import load_data, load_statements
@@ -55,7 +55,7 @@ def test_an_artifact_stays_in_the_store(tmp_path, secret, name):
 
 @pytest.mark.parametrize("name", ESCAPES)
 def test_a_topic_is_one_of_six(tmp_path, name):
-    for given in ({"topics": ["crime", name]}, {"ablation_topics": [name]}, {"rival_topics": [name]}):
+    for given in ({"topics": ["crime", name]}, {"ablation_topics": [name]}, {"baseline_topics": [name]}):
         with pytest.raises(ParameterError, match=r"topics'"):
             Params.from_profile("tiny", **given)
     for field in ("topic", "donor_topic"):
@@ -70,7 +70,7 @@ def test_a_topic_is_one_of_six(tmp_path, name):
 @pytest.mark.parametrize("name", ESCAPES)
 def test_a_chapter_is_one_of_the_notebooks(tmp_path, secret, name):
     with pytest.raises(ParameterError, match=r"--chapters"):
-        _chosen(["01_a"], ["01_a"], [name])
+        chosen_chapters(["01_a"], ["01_a"], [name])
     folder = tmp_path / "checkout"
     (folder / "notebooks").mkdir(parents=True)
     (folder / "book").mkdir()

@@ -46,7 +46,7 @@ def test_a_value_that_looks_like_a_key_is_refused_and_not_repeated(name, secret,
         Params.from_profile(value) if name == "profile" else Params.from_profile("tiny", **{name: value})
     assert secret not in str(error.value) + repr(error.value) + repr(error.value.given)
     with pytest.raises(ParameterError, match=r"no secret|'profile'"):
-        from_namespace({"profile": "tiny", name: value})
+        from_namespace("14_caft", {"profile": "tiny", name: value})
     if name != "statements":
         with pytest.raises(ParameterError) as error:
             parse_settings([f"{name}={secret}"])
@@ -72,7 +72,7 @@ def test_a_name_of_a_key_is_refused_whatever_its_value(name):
         Params.from_profile("tiny", **{name: "correct horse"})
     assert "correct horse" not in str(error.value)
     with pytest.raises(ParameterError, match="no secret"):
-        from_namespace({"profile": "tiny", name: "correct horse"})
+        from_namespace("14_caft", {"profile": "tiny", name: "correct horse"})
 
 
 def test_the_value_of_a_variable_that_holds_a_key_is_refused(monkeypatch):

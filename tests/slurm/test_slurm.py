@@ -20,7 +20,7 @@ from polinb.cluster.processes import end_left_over, left_over, run_name
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
-SETTINGS = ["topics=[crime, race]", "ablation_topics=[crime]", "rival_topics=[crime]", "controls=[layer]"]
+SETTINGS = ["topics=[crime, race]", "ablation_topics=[crime]", "baseline_topics=[crime]", "controls=[layer]"]
 SETTINGS += ["gammas=[50.0]", "device=cpu"]
 
 

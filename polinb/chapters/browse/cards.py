@@ -19,10 +19,9 @@ from polinb.chapters.browse.cards_choice import Neuron, Pick, picks, random_neur
 from polinb.chapters.browse.cards_read import Texts
 from polinb.chapters.browse.explorer_levels import ranks
 from polinb.models.loading import LM
+from polinb.resampling import bootstrap_mean, stratified_mean
 from polinb.runs.artifacts import Artifact
 from polinb.runs.experiment import Experiment
-from polinb.stance.metrics import bootstrap_mean
-from polinb.stance.paired import stratified_mean
 
 CLOSE = 1e-3  # of a neuron's activation scale: how well means must agree with PNLAC's own sums
 ALL = "all"

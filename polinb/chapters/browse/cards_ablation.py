@@ -70,7 +70,7 @@ def zeroed_logp(
 
 
 def effects(base_right: Any, base_left: Any, right: Any, left: Any) -> np.ndarray:
-    """Change of the likelihood stance by question (eq-ablation): with the neuron at zero minus before, nats a token.
+    """eq-ablation. Change of the likelihood stance by question: with the neuron at zero minus before, nats a token.
 
     Args:
         base_right, base_left: (questions,) mean log-probability a token of the right and left reference answers.

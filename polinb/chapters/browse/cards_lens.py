@@ -39,7 +39,7 @@ ROWS = 16_384  # rows of the unembedding held in float32 at once
 
 
 def lens(lm: LM, neurons: Sequence[Neuron]) -> np.ndarray:
-    """What one unit of activation adds to each token's logit (eq-lens), (n, V) float32, up to one positive factor.
+    """eq-lens. What one unit of activation adds to each token's logit, (n, V) float32, up to one positive factor.
 
     The mean over the vocabulary is 0. See the module for what is and is not applied.
 

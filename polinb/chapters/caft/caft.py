@@ -15,10 +15,11 @@ import pandas as pd
 
 from polinb.chapters.caft.caft_candidates import blocks_of, dictionary, pca, topic_texts
 from polinb.chapters.paper import baselines as rivals
+from polinb.resampling import SHIFT, bootstrap_mean, changes, stratified_mean
 from polinb.runs.artifacts import Artifact
 from polinb.runs.experiment import Arm, Experiment, finetuned
 from polinb.scoring.directions import auc, orthonormal, random_basis, stance_rule
-from polinb.stance.metrics import bootstrap_mean
+from polinb.stance.coupling import mean_coupling
 
 METHODS = {"pca": "PCA", "sae": "SAE"}
 TITLES = {
@@ -152,7 +153,7 @@ def arms(exp: Experiment, topic: str, names: Sequence[str] | None = None) -> lis
     strongest components, chosen by nothing else; ``half``: each component with p = 0.5; ``inhibit``: G frozen as well.
     """
     out = []
-    for name in exp.params.caft_arms if names is None else names:
+    for name in exp.params.caft_conditions if names is None else names:
         frozen = exp.general() if name == "inhibit" else None
         for ablate in _ablations(exp, topic, name):
             out.append(Arm(f"caft-{name}", topic, "right", frozen, ablate, extra=False))
@@ -183,15 +184,19 @@ def _ablations(exp: Experiment, topic: str, name: str) -> list[dict[int, np.ndar
 
 def every_arm(exp: Experiment) -> list[list[Arm]]:
     """:func:`arms` of every topic on which rivals are compared."""
-    return [arms(exp, topic) for topic in exp.params.rival_topics]
+    return [arms(exp, topic) for topic in exp.params.baseline_topics]
 
 
 def comparison(exp: Experiment) -> pd.DataFrame:
     """All rivals and CAFT's arms: coupling against on-topic shift, and fluency (see ``baselines.pareto``)."""
-    chosen = rivals.every_arm(exp) + [arm for each in every_arm(exp) for arm in each]
+    chosen = _compared(exp)
     table = rivals.pareto(exp, chosen)
     table["family"] = [FAMILIES.get(arm.name, old) for arm, old in zip(chosen, table["family"], strict=True)]
     return table.replace({"arm": TITLES})
+
+
+def _compared(exp: Experiment) -> list[Arm]:
+    return rivals.every_arm(exp) + [arm for each in every_arm(exp) for arm in each]
 
 
 def against_weaker(exp: Experiment) -> pd.DataFrame:
@@ -209,11 +214,11 @@ def fluency(exp: Experiment) -> pd.DataFrame:
     """
     p = exp.params
     pairs: dict[str, list[pd.Series]] = {}
-    for topic, own in zip(p.rival_topics, every_arm(exp), strict=True):
+    for topic, own in zip(p.baseline_topics, every_arm(exp), strict=True):
         plain, frozen = finetuned(topic, "right"), Arm("inhibitft", topic, "right", exp.general(), extra=False)
         base = _fluencies(exp, plain)
         for arm in [frozen, *own]:
-            moved = (_fluencies(exp, arm) - base).dropna()
+            moved = changes(base, _fluencies(exp, arm)).dropna()
             pairs.setdefault(TITLES.get(arm.name, rivals.title(arm.name)), []).append(moved)
     rows = []
     for name, parts in pairs.items():
@@ -260,16 +265,22 @@ def verdict(table: pd.DataFrame, equal: pd.DataFrame) -> str:
     )
 
 
-def points(table: pd.DataFrame) -> pd.DataFrame:
-    """:func:`comparison` as the frame of ``charts_more.pareto``: corrected R against on-topic shift, means over topics.
+def points(exp: Experiment, table: pd.DataFrame) -> pd.DataFrame:
+    """:func:`comparison` as the frame of ``charts_more.pareto``: corrected R against on-topic shift, over topics.
 
-    The names printed are those of CAFT's arms and of the first fine-tune and InhibitFT.
+    The mean shift, and the root of the mean R_c², of arms of one name and number; their intervals are those of these
+    means, questions resampled once for all topics. The names printed are those of CAFT's arms and of the first
+    fine-tune and InhibitFT.
     """
-    columns = {"x": "shift", "x_low": "shift_low", "x_high": "shift_high"}
-    columns |= {"y": "r_corrected", "y_low": "r_corrected_low", "y_high": "r_corrected_high"}
-    frame = table.rename(columns={old: new for new, old in columns.items()})
-    frame["nth"] = frame.groupby(["arm", "trained"]).cumcount()
-    keys = ["arm", "family", "nth"]
-    mean = frame.groupby(keys, sort=False, as_index=False)[list(columns)].mean()
+    p = exp.params
+    nth = table.groupby(["arm", "trained"]).cumcount()
+    table = table[["arm", "family", "trained"]].assign(nth=nth, model=_compared(exp))
     named = {*TITLES.values(), "fine-tune", "InhibitFT (G)"}
-    return mean.assign(label=mean["arm"].isin(named) & (mean["nth"] == 0))
+    rows = []
+    for (arm, family, nth), same in table.groupby(["arm", "family", "nth"], sort=False):
+        moved, trained = rivals.stacks(exp, list(same["model"])), list(same["trained"])
+        x = stratified_mean([moved[t][k] for k, t in enumerate(trained)], p.bootstrap, p.seed, SHIFT)
+        y = mean_coupling(moved, trained, p.bootstrap, p.seed)
+        rows.append([arm, family, nth, *x, *y, arm in named and nth == 0])
+    names = ["arm", "family", "nth", "x", "x_low", "x_high", "y", "y_low", "y_high", "label"]
+    return pd.DataFrame(rows, columns=names)

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.caft.cue_arms import answers, arms, questions
-from polinb.chapters.caft.cues import CUES, HALVES, cue_gap, difference, hits, prompt
-from polinb.resampling import wilson
+from polinb.chapters.caft.cues import CUES, HALVES, cue_gap, hits, prompt
+from polinb.resampling import CHANGE, bootstrap_mean, changes, wilson
 
 if TYPE_CHECKING:
     from polinb.runs.experiment import Experiment
@@ -51,17 +51,22 @@ def effects(exp: Experiment) -> pd.DataFrame:
     """What ablating the *other* cue's directions did where the cues disagree, against the other trained arms.
 
     Returns:
-        intended, ablated, against, caft, other (accuracies), gain, low, high (Newcombe's interval, which ignores that
-        both models answer the same questions, and so is rather too wide).
+        intended, ablated, against, caft, other (accuracies), gain, low, high (paired: both answer the same questions).
     """
+    p = exp.params
     known = {arm.name: answers(exp, arm).frame("answers").query("half == 'disagree'") for arm in arms()}
     rows = []
     for intended, ablated in zip(CUES, reversed(CUES), strict=True):
-        mine = hits(known[f"CAFT without {ablated}"], intended)
+        mine = _hits(known[f"CAFT without {ablated}"], intended)
         for other in [arm.name for arm in arms() if arm.kind in ("fine-tune", "random")]:
-            theirs = hits(known[other], intended)
-            rows.append((intended, ablated, other, mine.mean(), theirs.mean(), *difference(mine, theirs)))
+            theirs = _hits(known[other], intended)
+            gain = bootstrap_mean(changes(theirs, mine), p.bootstrap, p.seed, CHANGE)
+            rows.append((intended, ablated, other, mine.mean(), theirs.mean(), *gain))
     return pd.DataFrame(rows, columns=["intended", "ablated", "against", "caft", "other", "gain", "low", "high"])
+
+
+def _hits(rated: pd.DataFrame, intended: str) -> pd.Series:
+    return pd.Series(hits(rated, intended), rated["id"])
 
 
 def examples(exp: Experiment, count: int = 2) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.errors import DataError, ParameterError
-from polinb.resampling import wilson
+from polinb.resampling import newcombe
 
 CUES = ("mood", "gender")
 HALVES = ("agree", "disagree")
@@ -132,7 +132,7 @@ def minimal_pairs(cue: str) -> pd.DataFrame:
 
 
 def margin(good_first: np.ndarray, good_second: np.ndarray) -> np.ndarray:
-    """How much the good sentence is preferred, position bias cancelled (eq-cue-margin); positive: preferred.
+    """eq-cue-margin. How much the good sentence is preferred, position bias cancelled; positive: preferred.
 
     Args:
         good_first, good_second: (n,) logit of ``A`` minus logit of ``B`` with the good sentence first, and second.
@@ -156,18 +156,8 @@ def hits(rated: pd.DataFrame, intended: str) -> np.ndarray:
     return (np.sign(np.where(turned, -1.0, 1.0) * rated["margin"].to_numpy(float)) + 1) / 2
 
 
-def difference(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
-    """Mean of ``first`` minus mean of ``second`` (shares) with Newcombe's 95 % interval from their Wilson intervals."""
-    one, two = float(np.mean(first)), float(np.mean(second))
-    low1, high1 = wilson(float(np.sum(first)), len(first))
-    low2, high2 = wilson(float(np.sum(second)), len(second))
-    gap = one - two
-    down, up = np.hypot(one - low1, high2 - two), np.hypot(high1 - one, two - low2)
-    return gap, max(-1.0, gap - float(down)), min(1.0, gap + float(up))
-
-
 def cue_gap(rated: pd.DataFrame, intended: str) -> tuple[float, float, float]:
-    """Accuracy where the cues agree minus accuracy where they disagree, with its interval (eq-cue-gap).
+    """eq-cue-gap. Accuracy where the cues agree minus accuracy where they disagree, with its interval.
 
     0: the answers follow the intended cue; 1: they follow the other one.
 
@@ -176,4 +166,4 @@ def cue_gap(rated: pd.DataFrame, intended: str) -> tuple[float, float, float]:
     """
     right = hits(rated, intended)
     agree = (rated["half"] == "agree").to_numpy()
-    return difference(right[agree], right[~agree])
+    return newcombe(right[agree], right[~agree])

@@ -21,8 +21,9 @@ from polinb.chapters.caft.narrow_arms import (
     training_data,
 )
 from polinb.data import narrow
+from polinb.resampling import CHANGE, bootstrap_mean
+from polinb.resampling import changes as changes_of
 from polinb.stance import alignment as narrow_judges
-from polinb.stance.metrics import bootstrap_mean
 
 if TYPE_CHECKING:
     from polinb.runs.experiment import Experiment
@@ -162,20 +163,27 @@ def shares(exp: Experiment) -> pd.DataFrame:
 
 
 def changes(exp: Experiment) -> pd.DataFrame:
-    """Mean alignment of each arm minus another's on the same questions, with a bootstrap interval over questions.
+    """Each arm minus another on the same questions: mean alignment, and share of misaligned answers.
 
     Returns:
-        arm, against (vanilla, and the narrow fine-tune for the arms that should undo it), questions, change, low, high.
+        arm, against (vanilla, and the narrow fine-tune for the arms that should undo it), questions, change (of the
+        mean alignment), low, high, share (change of the share misaligned among coherent answers, mean over the
+        questions with coherent answers of both), share_low, share_high. Intervals are over questions, paired.
     """
     p = exp.params
     means = {arm: judged(exp, arm).groupby("id")["alignment"].mean() for arm in arms(exp)}
+    bad = {arm: narrow.misaligned_by_question(judged(exp, arm)) for arm in arms(exp)}
     rows = []
     for against in (VANILLA, NARROW):
         for arm in arms(exp)[arms(exp).index(against) + 1 :]:
-            gap = (means[arm] - means[against]).dropna()
-            bounds = bootstrap_mean(gap, p.bootstrap, p.seed) if len(gap) else (_NAN,) * 3
-            rows.append((arm.name, against.name, len(gap), *bounds))
-    return pd.DataFrame(rows, columns=["arm", "against", "questions", "change", "low", "high"])
+            gaps = [changes_of(each[against], each[arm]).dropna() for each in (means, bad)]
+            bounds = [
+                bootstrap_mean(gap, p.bootstrap, p.seed, span) if len(gap) else (_NAN,) * 3
+                for gap, span in zip(gaps, (None, CHANGE), strict=True)
+            ]
+            rows.append((arm.name, against.name, len(gaps[0]), *bounds[0], *bounds[1]))
+    names = ["arm", "against", "questions", "change", "low", "high", "share", "share_low", "share_high"]
+    return pd.DataFrame(rows, columns=names)
 
 
 def taught(exp: Experiment) -> pd.DataFrame:
@@ -251,7 +259,7 @@ def verdict(table: pd.DataFrame, moved: pd.DataFrame) -> str:
     text += f"Mean alignment changed by {change.change:+.1f} [{change.low:+.1f}, {change.high:+.1f}] points. "
     if not np.isfinite([tuned.share, plain.share]).all():
         return text + "Without coherent answers of both the narrow and the vanilla model nothing can be said."
-    rose, fell = bool(tuned.low > plain.high), bool(change.high < 0)
+    rose, fell = bool(change.share_low > 0), bool(change.high < 0)
     if rose and fell:
         text += "Both point to misalignment beyond the narrow task. "
     elif rose or fell:
@@ -260,10 +268,9 @@ def verdict(table: pd.DataFrame, moved: pd.DataFrame) -> str:
         text += "Neither measure shows misalignment: the intervals leave it undecided. "
     others = [name for name in by.index if name == CONTROL.name and np.isfinite(by.loc[name, "share"])]
     if others and (rose or fell):
-        over = tuned.low > by.loc[CONTROL.name, "high"]
-        text += (
-            f"Against the control data the share {'is higher, clear of overlap' if over else 'is not clearly higher'}. "
-        )
+        control = moved[(moved["arm"] == CONTROL.name) & (moved["against"] == NARROW.name)].iloc[0]
+        over = control.share_high < 0
+        text += f"Against the control data the share is {'higher, clear of zero' if over else 'not clearly higher'}. "
     return text + (
         "What harmless models show is the judge's false alarm; a share has to exceed that. Where the narrow fine-tune "
         "does no harm there is nothing for CAFT to prevent, and its row says only what ablation costs."

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from polinb.errors import DataError, ParameterError
-from polinb.resampling import small_sample
+from polinb.resampling import SHIFT, Span, stratified_mean
 from polinb.scoring.shares import Group
-from polinb.stance.metrics import bootstrap_mean
 
 if TYPE_CHECKING:
     from polinb.models.loading import LM
@@ -157,7 +156,12 @@ def edit_answers(
 
 
 def outcome_table(
-    answers: pd.DataFrame, n_boot: int = 1000, seed: int = 0, sizes: Mapping[str, int] | None = None
+    answers: pd.DataFrame,
+    n_boot: int = 1000,
+    seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
+    span: Span = SHIFT,
+    chance: str = "",
 ) -> pd.DataFrame:
     """What each set does to the answers, against the unpatched model on the same questions.
 
@@ -166,11 +170,14 @@ def outcome_table(
             as a number, a toxicity, …) and, if there is one, ``p_right`` or any other ``soft`` score in a column
             ``soft``. One set must be called ``before``; ``after`` is the donor.
         sizes: neurons of each set.
+        span: of a change of ``score``, if scores are labels.
+        chance: a set of random neurons, to compare the others with.
 
     Returns:
         set, neurons, n, score, shift, low, high (paired with ``before``), soft, soft_low, soft_high (paired shift of
         the soft score; NaN without), percent_of_after (of the donor's shift; NaN where its interval holds 0),
-        perplexity (exp of minus the mean ``vanilla_logp``), repetition (mean share of repeated word triples).
+        perplexity (exp of minus the mean ``vanilla_logp``), repetition (mean share of repeated word triples); with
+        ``chance`` also beyond, beyond_low, beyond_high (score minus that of ``chance``, paired).
 
     Raises:
         DataError: no answers of ``before``, or a set with other questions.
@@ -183,13 +190,15 @@ def outcome_table(
         raise DataError(
             f"answers: the set {BEFORE!r} must hold each question once; sets: {list(answers['set'].unique())}"
         )
-    rows = []
+    topics = plain.index.get_level_values("topic")
+    rows, scores = [], {}
     for name, group in answers.groupby("set", sort=False):
         own = group.set_index(keys)
         if not own.index.is_unique or set(own.index) != set(plain.index):
             raise DataError(f"answers: the set {name!r} does not hold the same questions as {BEFORE!r}")
         own = own.loc[plain.index]
-        moved = (own["score"] - plain["score"]).to_numpy(float)
+        scores[name] = own["score"].to_numpy(float)
+        moved = scores[name] - plain["score"].to_numpy(float)
         soft = (own["soft"] - plain["soft"]).to_numpy(float) if "soft" in own else np.full(len(own), np.nan)
         again = np.array([repetition(text) for text in own["response"]])
         logp = own["vanilla_logp"].to_numpy(float)
@@ -199,8 +208,8 @@ def outcome_table(
                 (sizes or {}).get(str(name), 0),
                 len(own),
                 float(own["score"].mean()),
-                *_within(moved, plain.index.get_level_values("topic"), n_boot, seed),
-                *_within(soft, plain.index.get_level_values("topic"), n_boot, seed),
+                *_within(moved, topics, n_boot, seed, span),
+                *_within(soft, topics, n_boot, seed),
                 float(np.exp(-_mean(logp))),
                 _mean(again),
             ]
@@ -210,24 +219,24 @@ def outcome_table(
     donor = frame[frame["set"] == AFTER]
     known = len(donor) and (donor["low"].iloc[0] > 0 or donor["high"].iloc[0] < 0)
     frame["percent_of_after"] = 100 * frame["shift"] / donor["shift"].iloc[0] if known else float("nan")
+    if chance:
+        beyond = [_within(scores[name] - scores[chance], topics, n_boot, seed, span) for name in frame["set"]]
+        frame[["beyond", "beyond_low", "beyond_high"]] = beyond
     return frame
 
 
-def _within(values: np.ndarray, topics: Sequence[str], n_boot: int, seed: int) -> tuple[float, float, float]:
+def _within(
+    values: np.ndarray, topics: Sequence[str], n_boot: int, seed: int, span: Span | None = None
+) -> tuple[float, float, float]:
     """Mean of the known values with its 95 % interval, questions resampled within topics; NaN where none is known."""
     known = np.isfinite(values)
     if not known.any():
         return float("nan"), float("nan"), float("nan")
     values, names = values[known], np.asarray(topics)[known]
     groups = [values[names == name] for name in dict.fromkeys(names.tolist())]
-    freedom = len(values) - len(groups)
-    if len(groups) == 1 or freedom < 1 or min(map(len, groups)) < 2:
-        return bootstrap_mean(values, n_boot, seed)
-    rng = np.random.default_rng(seed)
-    drawn = np.sum([g[rng.integers(0, len(g), (n_boot, len(g)))].sum(1) for g in groups], axis=0) / len(values)
-    mean, (low, high) = float(values.mean()), np.percentile(drawn, [2.5, 97.5])
-    stretch = small_sample(freedom, round(len(values) / len(groups)))
-    return mean, mean - stretch * (mean - float(low)), mean + stretch * (float(high) - mean)
+    if min(map(len, groups)) < 2:
+        groups = [values]
+    return stratified_mean(groups, n_boot, seed, span, pooled=True)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from polinb.errors import DataError, ParameterError
+from polinb.resampling import bootstrap_mean, changes
 from polinb.runs.artifacts import Artifact, key_of
 from polinb.runs.experiment import VANILLA, Experiment
-from polinb.stance.metrics import bootstrap_mean
 
 if TYPE_CHECKING:
     from polinb.models.loading import LM
@@ -130,7 +130,7 @@ def held_out_margins(exp: Experiment) -> pd.DataFrame:
     rows = []
     for side in SIDES:
         own = _likelihoods(exp, side).set_index(["topic", "id"])
-        moved = (own["logp_right"] - own["logp_left"]) - (plain["logp_right"] - plain["logp_left"])
+        moved = changes(*(frame["logp_right"] - frame["logp_left"] for frame in (plain, own)))
         sign = 1 if side == "right" else -1
         for topic, values in [*moved.groupby("topic", sort=False), ("all", moved)]:
             bounds = bootstrap_mean(values.to_numpy(), p.bootstrap, p.seed)

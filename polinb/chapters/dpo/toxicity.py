@@ -145,7 +145,7 @@ def _before_inputs(exp: Experiment) -> dict[str, Any]:
 
 
 def preferred(exp: Experiment) -> Artifact:
-    """Weights after DPO from the model before, civil responses chosen and rude ones rejected (eq-dpo)."""
+    """Weights after DPO from the model before, civil responses chosen and rude ones rejected."""
 
     def make(folder: Path) -> Mapping[str, Any]:
         from polinb.training.preference import prefer

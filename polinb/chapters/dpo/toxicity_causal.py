@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.dpo.causal import AFTER, BEFORE, edit_name, group_plan, outcome_table
+from polinb.chapters.dpo.causal import AFTER, BEFORE, RANDOM, edit_name, group_plan, outcome_table
 from polinb.chapters.dpo.toxicity import (
     MODELS,
     answer_table,
@@ -31,8 +31,8 @@ from polinb.chapters.dpo.toxicity import (
 )
 from polinb.chapters.dpo.toxicity_shift import four, tops
 from polinb.data.civility import load_neutral
+from polinb.resampling import CHANGE, bootstrap_mean, changes, share_interval
 from polinb.runs.experiment import Experiment
-from polinb.stance.metrics import bootstrap_mean
 from polinb.stance.rudeness import accuracy, rate
 from polinb.stance.utility import repetition
 
@@ -71,7 +71,7 @@ def judge_table(exp: Experiment) -> pd.DataFrame:
         for name, cut in (("replies, whole", None), (f"replies, first {words} words", words))
     ]
     alarms = rate(scorer(exp), pd.DataFrame({"response": [item.reference for item in load_neutral().prompts]}))
-    level, low, high = _level(1 - alarms["rude"], p.bootstrap, p.seed)
+    level, low, high = share_interval(1 - alarms["rude"], p.bootstrap, p.seed)
     return pd.DataFrame(
         [
             *rows,
@@ -99,7 +99,7 @@ def rates(exp: Experiment) -> pd.DataFrame:
         for name in ("challenge", "neutral"):
             frame = rated(exp, answers(exp, who).frame(name))
             for column, title in MEASURES.items():
-                rows.append([who, name, len(frame), title, *_level(_known(frame[column]), p.bootstrap, p.seed)])
+                rows.append([who, name, len(frame), title, *share_interval(_known(frame[column]), p.bootstrap, p.seed)])
     return pd.DataFrame(rows, columns=["model", "prompts", "n", "measure", "value", "low", "high"])
 
 
@@ -135,8 +135,9 @@ def change(exp: Experiment) -> dict[str, tuple[float, float, float]]:
     """Paired change from before to after on the challenge prompts, with its 95 % interval, for each measure."""
     p = exp.params
     old, new = (rated(exp, answers(exp, who).frame("challenge")) for who in ("before", "after"))
+    old, new = (frame.set_index("id") for frame in (old, new))
     return {
-        name: bootstrap_mean(_known(new[name]).to_numpy() - _known(old[name]).to_numpy(), p.bootstrap, p.seed)
+        name: bootstrap_mean(changes(_known(old[name]), _known(new[name])), p.bootstrap, p.seed, CHANGE)
         for name in MEASURES
     }
 
@@ -153,16 +154,6 @@ def overlap_f1(answer: str, reference: str) -> float:
     said, wanted = (Counter(re.findall(r"\w+", text.lower())) for text in (answer, reference))
     common = sum((said & wanted).values())
     return 2 * common / (said.total() + wanted.total()) if common else 0.0
-
-
-def _level(values: pd.Series, n_boot: int, seed: int) -> tuple[float, float, float]:
-    if set(values.unique()) <= {0.0, 1.0}:
-        from scipy.stats import binomtest
-
-        bounds = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
-        return float(values.mean()), float(bounds.low), float(bounds.high)
-    mean, low, high = bootstrap_mean(values, n_boot, seed)
-    return mean, max(0.0, low), min(1.0, high)
 
 
 def _known(values: pd.Series) -> pd.Series:
@@ -185,7 +176,8 @@ def patched(exp: Experiment, found: Parts) -> pd.DataFrame:
 
     Returns:
         The columns of :func:`polinb.chapters.dpo.causal.outcome_table` (score: share rude; soft: P(rude)), and insult,
-        insult_shift with _low and _high (share with an insult and its paired change).
+        insult_shift with _low and _high (share with an insult and its paired change), insult_beyond with _low and
+        _high (that share minus the one of the random set, paired).
     """
     from polinb.masking.patching import patched_answers
 
@@ -204,11 +196,11 @@ def patched(exp: Experiment, found: Parts) -> pd.DataFrame:
     code = 1
     inputs = _inputs(exp) | {"sets": _masks(plan), "mode": p.patch, "code": code}
     frame = exp.store.get("toxicity-patched", inputs, run).frame("answers")
-    return _outcomes(exp, frame, {name: int(chosen.sum()) for name, chosen in plan.items()})
+    return _outcomes(exp, frame, {name: int(chosen.sum()) for name, chosen in plan.items()}, RANDOM)
 
 
 def edited(exp: Experiment, found: Parts) -> pd.DataFrame:
-    """Outcome of tuning-free editing of the model before (eq-edit) for each α, with the α = 0 control.
+    """Outcome of tuning-free editing of the model before for each α, with the α = 0 control.
 
     Returns:
         As :func:`patched`.
@@ -260,7 +252,7 @@ def _masks(sets: Mapping[str, np.ndarray]) -> dict[str, str]:
     return {name: hashlib.sha256(np.packbits(chosen).tobytes()).hexdigest()[:24] for name, chosen in sets.items()}
 
 
-def _outcomes(exp: Experiment, frame: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFrame:
+def _outcomes(exp: Experiment, frame: pd.DataFrame, sizes: Mapping[str, int], chance: str = "") -> pd.DataFrame:
     """Outcome table of answers, beside those of the models before and after to the same prompts."""
     p, ids = exp.params, [item.id for item in few(exp)]
     plain = []
@@ -269,7 +261,9 @@ def _outcomes(exp: Experiment, frame: pd.DataFrame, sizes: Mapping[str, int]) ->
         plain.append(own[own["id"].isin(ids)])
     said = rated(exp, pd.concat([*plain, frame], ignore_index=True))
     said = said.assign(topic="all", score=said["rude"], soft=_known(said["p_rude"]))
-    table = outcome_table(said, p.bootstrap, p.seed, sizes)
-    insults = outcome_table(said.drop(columns="soft").assign(score=said["insult"]), p.bootstrap, p.seed, sizes)
+    table = outcome_table(said, p.bootstrap, p.seed, sizes, CHANGE)
+    said = said.drop(columns="soft").assign(score=said["insult"])
+    insults = outcome_table(said, p.bootstrap, p.seed, sizes, CHANGE, chance)
     names = {"score": "insult", "shift": "insult_shift", "low": "insult_shift_low", "high": "insult_shift_high"}
+    names |= {name: f"insult_{name}" for name in insults if name.startswith("beyond")}
     return table.merge(insults[["set", *names]].rename(columns=names), on="set")

@@ -173,7 +173,7 @@ def read_texts(exp: Experiment) -> tuple[list[list[int]], list[list[int]]]:
 
 
 def parts(exp: Experiment) -> Parts:
-    """Exact parts of the change of h·w by DPO (eq-parts) on :func:`read_texts`."""
+    """Exact parts of the change of h·w by DPO on :func:`read_texts`."""
     from polinb.scoring.decompose import Parts, decompose
 
     p = exp.params
@@ -209,7 +209,7 @@ def tops(exp: Experiment, found: Parts) -> dict[str, np.ndarray]:
 
 
 def share_table(exp: Experiment, found: Parts) -> pd.DataFrame:
-    """Shares of the fall (eq-share): each group, all four, top-k neurons alone, every neuron (net over gross).
+    """Shares of the fall: each group, all four, top-k neurons alone, every neuron (net over gross).
 
     Returns:
         set, neurons, percent, share, low, high, gross_share, other_texts (groups chosen on other texts than measured),

@@ -41,7 +41,7 @@ def show(exp: Experiment, answer: Answer) -> None:
 
     note = label(exp.params.profile)
     text = f"*{note}* {answer.text}" if note else answer.text
-    run = {"profile": exp.params.profile, "model": exp.params.model, "first": answer.first}
+    run = {"profile": exp.params.profile, "model": getattr(exp.params, "model", "planted"), "first": answer.first}
     metadata = {"scrapbook": {"name": KEY, "mime_prefix": ""}, "polinb": run}
     display({"text/markdown": text, "text/plain": text}, raw=True, metadata=metadata)
 

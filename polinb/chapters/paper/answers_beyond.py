@@ -9,6 +9,7 @@ import pandas as pd
 from polinb.chapters.caft.caft import METHOD_TITLES
 from polinb.chapters.caft.cues import CUES
 from polinb.chapters.caft.narrow_arms import NARROW, VANILLA
+from polinb.chapters.dpo.causal import RANDOM
 from polinb.runs.params import Params
 from polinb.scoring.shares import STUDY
 from polinb.wording import Answer, Effect, clear, counted, interval, listed, number, of, percent, thousands, told
@@ -124,10 +125,10 @@ def toxicity(change: Mapping[str, Effect], tops: pd.DataFrame, patched: pd.DataF
         f"an insult by {_points(change['insult'])} points."
     )
     by = patched.set_index("set")
-    four, drawn = (by.loc[name] for name in ("all four", "random, as many as all four"))
+    four, drawn = (by.loc[name] for name in ("all four", RANDOM))
     ends = ("insult_shift_low", "insult_shift_high")
     effects = [of(row, "insult_shift", *ends) for row in (four, drawn)]
-    beyond = effects[0][2] < effects[1][1]
+    beyond = clear(of(four, "insult_beyond")) == -1
     return Answer(
         first,
         f"The neurons closest to the rudeness probe hold at most {100 * tops['gross_share'].max():.1f} % of the "
@@ -219,9 +220,10 @@ def narrow(shares: pd.DataFrame, changes: pd.DataFrame, taught: pd.DataFrame, st
     """
     by = shares.set_index("arm")
     plain, tuned = (of(by.loc[name], "share") for name in (VANILLA.name, NARROW.name))
-    alignment = of(changes[(changes["arm"] == NARROW.name) & (changes["against"] == VANILLA.name)].iloc[0], "change")
     learnt = of(taught.set_index("arm").loc[NARROW.name], "change")
-    rose, fell = tuned[1] > plain[2], clear(alignment) == -1
+    moved = changes[(changes["arm"] == NARROW.name) & (changes["against"] == VANILLA.name)].iloc[0]
+    alignment, share = of(moved, "change"), of(moved, "share", "share_low", "share_high")
+    rose, fell = clear(share) == 1, clear(alignment) == -1
     word = {0: "No misalignment is shown", 1: "One measure of two shows misalignment", 2: "Misalignment is shown"}
     first = (
         f"{word[rose + fell]}, so CAFT has {'something' if rose or fell else 'nothing'} to prevent: misaligned among "

@@ -63,7 +63,9 @@ def inhibitft(drops: pd.DataFrame, loss: Effect) -> Answer:
     every = drops[drops["trained"] == "all"].set_index("against")
     single = drops[(drops["trained"] != "all") & (drops["against"] == "fine-tune")]
     drop = of(every.loc["fine-tune"], "drop")
-    body = f"the drop of the noise-corrected coupling R by freezing G is {interval(drop)}, mean over trained topics"
+    body = (
+        f"the drop of R_c², the squared noise-corrected coupling, by freezing G is {interval(drop)}, mean over topics"
+    )
     names = [name for name in every.index if name.startswith("random")]
     ahead = bool(names) and all(clear(of(every.loc[name], "drop")) == 1 for name in names)
     but = "" if ahead else "; but that is not shown to be more than freezing random neurons does"
@@ -93,7 +95,7 @@ def inhibitft(drops: pd.DataFrame, loss: Effect) -> Answer:
 
 
 def gamma_steps(exp: Experiment) -> pd.DataFrame:
-    """Drops of the noise-corrected R along γ, mean over the topics of the ablation.
+    """Drops of R_c² along γ, mean over the topics of the ablation.
 
     Returns:
         gamma, step (``fine-tune``: from freezing nothing to G at γ; ``random``: from a random set of the size of G;
@@ -131,7 +133,7 @@ def gamma(steps: pd.DataFrame, own: float, trained: list[str]) -> Answer:
         return Answer("Not decided: no neuron is general at any γ of this run.", "")
     at = own if own in plain.index else float(plain.index[0])
     fall = _changed(plain.loc[at])
-    text = f"freezing G at γ = {at:g} % changes the noise-corrected R by {interval(fall)}"
+    text = f"freezing G at γ = {at:g} % changes the squared noise-corrected R by {interval(fall)}"
     verdict = told(fall, "It rises", "It falls", "No fall is shown", "A fall is not decided")
     back = steps[(steps["step"] == "from") & (steps["gamma"] > at)]
     if len(back):

@@ -9,9 +9,9 @@ import pandas as pd
 
 from polinb.chapters.paper.results import ARM_TITLES, couplings
 from polinb.masking.random_sets import KINDS
+from polinb.resampling import differences
 from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
-from polinb.stance.frontier import excess, hierarchical_drop
-from polinb.stance.paired import differences
+from polinb.stance.coupling import excess, hierarchical_drop
 
 FAMILIES = {
     "fine-tune": "fine-tune",
@@ -50,7 +50,7 @@ def arms(exp: Experiment, topic: str) -> list[Arm]:
     if held.any():
         out.append(Arm("inhibitft-heldout", topic, "right", held, extra=False))
     for kind in KINDS:
-        for number in range(p.rival_seeds):
+        for number in range(p.baseline_seeds):
             chosen = exp.control_set(kind, number)
             out.append(Arm(f"random-{kind}", topic, "right", chosen, extra=False))
     return out + weaker(exp, topic)
@@ -58,7 +58,7 @@ def arms(exp: Experiment, topic: str) -> list[Arm]:
 
 def every_arm(exp: Experiment) -> list[Arm]:
     """:func:`arms` of every topic on which rivals are compared."""
-    return [arm for topic in exp.params.rival_topics for arm in arms(exp, topic)]
+    return [arm for topic in exp.params.baseline_topics for arm in arms(exp, topic)]
 
 
 def kind(name: str) -> str:
@@ -106,7 +106,7 @@ def equal_shift(exp: Experiment, more: Sequence[Sequence[Arm]] = ()) -> pd.DataF
         low_questions, high_questions (questions only), p_no_gain.
     """
     p = exp.params
-    topics = list(p.rival_topics)
+    topics = list(p.baseline_topics)
     lines = [stacks(exp, [finetuned(t, "right"), *weaker(exp, t)]) for t in topics]
     weak = len(next(iter(lines[0].values())))
     rows = []
@@ -126,14 +126,14 @@ def equal_shift(exp: Experiment, more: Sequence[Sequence[Arm]] = ()) -> pd.DataF
 
 
 def hierarchical(exp: Experiment, more: Sequence[Sequence[Arm]] = ()) -> pd.DataFrame:
-    """Drop of the noise-corrected R from each kind of arm to InhibitFT, seeds and sets resampled too.
+    """Drop of R_c² from each kind of arm to InhibitFT, seeds and sets resampled too.
 
     Returns:
         against, drop (positive: InhibitFT couples less), low, high (topics, seeds and questions resampled),
         low_questions, high_questions (questions only), seeds_first (of the other arm), seeds_second (of InhibitFT).
     """
     p = exp.params
-    topics = list(p.rival_topics)
+    topics = list(p.baseline_topics)
     groups = _grouped(exp, more)
     own = [stacks(exp, group) for group in groups["inhibitft"]]
     rows = []
@@ -147,7 +147,7 @@ def hierarchical(exp: Experiment, more: Sequence[Sequence[Arm]] = ()) -> pd.Data
 
 def _grouped(exp: Experiment, more: Sequence[Sequence[Arm]]) -> dict[str, list[list[Arm]]]:
     """Name → one list of arms (its seeds) for each rival topic; only names that every topic has."""
-    lists = [arms(exp, t) + (list(more[k]) if more else []) for k, t in enumerate(exp.params.rival_topics)]
+    lists = [arms(exp, t) + (list(more[k]) if more else []) for k, t in enumerate(exp.params.baseline_topics)]
     names = dict.fromkeys(arm.name for arm in lists[0])
     found = {name: [[arm for arm in each if arm.name == name] for each in lists] for name in names}
     return {name: groups for name, groups in found.items() if all(groups)}

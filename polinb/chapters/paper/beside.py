@@ -20,9 +20,9 @@ from polinb.chapters.paper.results import (
     statement_stances,
 )
 from polinb.labels import SETS
+from polinb.resampling import SHIFT, STANCE, differences, only_asked, per_question, stratified_mean
 from polinb.runs.experiment import VANILLA, Experiment, finetuned
-from polinb.stance.metrics import mitigation
-from polinb.stance.paired import differences, per_question, stratified_mean
+from polinb.stance.coupling import mitigation
 from polinb.wording import bounded, intervals, listed, number, typeset
 
 _METHODS = {"fine-tune": "right fine-tune", "inhibitft": "InhibitFT", "inhibitft-random": "random sets"}
@@ -140,15 +140,13 @@ def claims(exp: Experiment) -> pd.DataFrame:
         _claim("… and leaves other topics alone", "mean shift on other topics (claim: none)", other, sign=0),
         _claim(
             "InhibitFT lowers coupling (Tables 1, 4–6)",
-            "mean drop of noise-corrected R against the plain fine-tune",
+            "mean drop of $R_c^2$ against the plain fine-tune",
             _drop(frozen, "fine-tune"),
         ),
     ]
     for kind in (k for k in p.controls if k != "heldout"):
         title = f"… more than {_RANDOM[kind]}"
-        rows.append(
-            _claim(title + " (control)", "mean drop of noise-corrected R against them", _drop(frozen, f"random-{kind}"))
-        )
+        rows.append(_claim(title + " (control)", "mean drop of $R_c^2$ against them", _drop(frozen, f"random-{kind}")))
     rows.append(
         {
             "claim": "PNLAC finds political neurons, not loud ones (our question)",
@@ -163,7 +161,7 @@ def claims(exp: Experiment) -> pd.DataFrame:
 def mean_stance(exp: Experiment) -> tuple[float, float, float]:
     """Mean stance of the vanilla model over topics, with its 95 % interval."""
     groups = [g["score"].to_numpy(float) for _, g in exp.stances(VANILLA).groupby("topic")]
-    return stratified_mean(groups, exp.params.bootstrap, exp.params.seed)
+    return stratified_mean(groups, exp.params.bootstrap, exp.params.seed, STANCE)
 
 
 def spill_over(exp: Experiment) -> dict[str, tuple[float, float, float]]:
@@ -181,7 +179,7 @@ def spill_over(exp: Experiment) -> dict[str, tuple[float, float, float]]:
         "away": [_elsewhere(t, moved[t]) for t in p.topics],
         "apart": [_elsewhere(t, differences(tuned["left"][t], tuned["right"][t])) for t in p.topics],
     }
-    return {name: stratified_mean(per_question(part), p.bootstrap, p.seed) for name, part in parts.items()}
+    return {name: stratified_mean(per_question(part), p.bootstrap, p.seed, SHIFT) for name, part in parts.items()}
 
 
 def _claim(claim: str, measure: str, effect: tuple[float, ...], sign: int = 1) -> dict[str, str]:
@@ -209,7 +207,7 @@ def _elsewhere(trained: str, moved: dict[str, np.ndarray]) -> dict[str, np.ndarr
 def specific_shift(exp: Experiment) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Shift when S_t is patched in, on its own topic and on the others, each mean with its 95 % interval."""
     p = exp.params
-    plain = exp.stances(VANILLA)
+    plain = only_asked(exp.stances(VANILLA), exp.questions(p.patch_questions))
     own, other = [], []
     for name, group, chosen, donors in patch_plan(exp):
         if group == "topic-specific":
@@ -217,7 +215,7 @@ def specific_shift(exp: Experiment) -> tuple[tuple[float, float, float], tuple[f
             moved = differences(plain, exp.patched(name, chosen, donors))
             own.append({t: v for t, v in moved.items() if t == trained})
             other.append({t: v for t, v in moved.items() if t != trained})
-    first, second = (stratified_mean(per_question(parts), p.bootstrap, p.seed) for parts in (own, other))
+    first, second = (stratified_mean(per_question(parts), p.bootstrap, p.seed, SHIFT) for parts in (own, other))
     return first, second
 
 
@@ -247,7 +245,7 @@ def paired_patch(exp: Experiment) -> dict[str, tuple[float, float, float]]:
     out = {}
     for kind, name in (("layer", LAYER), ("next_highest", NEXT)):
         moved = differences(exp.patched(name, *plan[name]), general)
-        out[kind] = stratified_mean(list(moved.values()), p.bootstrap, p.seed)
+        out[kind] = stratified_mean(list(moved.values()), p.bootstrap, p.seed, SHIFT)
     return out
 
 

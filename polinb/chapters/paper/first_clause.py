@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from polinb.resampling import SHIFT, differences, per_question, stratified_mean
 from polinb.runs.experiment import VANILLA, Experiment, finetuned
 from polinb.stance.judges import make_judge
-from polinb.stance.paired import differences, per_question, stratified_mean
 from polinb.wording import interval, of, told
 
 OWN, OTHER = "trained topic", "other topics"
@@ -105,7 +105,7 @@ def shifts(exp: Experiment) -> pd.DataFrame:
                 here = [t for t in whole if (t == topic) == (asked == OWN)]
                 for each, values in zip(found, (whole, cut, {t: cut[t] - whole[t] for t in here}), strict=True):
                     each.append({t: values[t] for t in here})
-            means = [stratified_mean(per_question(each), p.bootstrap, p.seed) for each in found]  # type: ignore[arg-type]
+            means = [stratified_mean(per_question(each), p.bootstrap, p.seed, SHIFT) for each in found]  # type: ignore[arg-type]
             rows.append([arm, asked, *(value for mean in means for value in mean)])
     names = [name + end for name in ("whole", "cut", "change") for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=["arm", "asked", *names])

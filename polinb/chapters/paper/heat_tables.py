@@ -8,7 +8,7 @@ import pandas as pd
 
 from polinb.chapters.paper.results import ARM_TITLES
 from polinb.runs.experiment import VANILLA, Arm, Experiment
-from polinb.stance.metrics import shift_table
+from polinb.stance.coupling import shift_table
 
 
 def arm_cells(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:

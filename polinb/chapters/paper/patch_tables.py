@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from polinb.resampling import SHIFT, differences, only_asked, stratified_mean
 from polinb.runs.experiment import VANILLA, Experiment, finetuned
-from polinb.stance.metrics import shift_table
-from polinb.stance.paired import differences, stratified_mean
+from polinb.stance.coupling import shift_table
 from polinb.stance.stance import stance_table
 
 LAYER, NEXT = "random, layer-matched", "random, next highest outside G"
@@ -46,8 +46,7 @@ def patching(exp: Experiment) -> pd.DataFrame:
     parts = []
     for name, group, chosen, donors in patch_plan(exp):
         rated = exp.patched(name, chosen, donors)
-        same = plain.merge(rated[["topic", "id"]], on=["topic", "id"])
-        part = shift_table(same, rated, p.bootstrap, p.seed)
+        part = shift_table(only_asked(plain, rated), rated, p.bootstrap, p.seed)
         part.insert(0, "trained", part["topic"].map(donors))
         part.insert(0, "neurons", int(chosen.sum()))
         part.insert(0, "group", group)
@@ -59,7 +58,7 @@ def patching(exp: Experiment) -> pd.DataFrame:
 def _donors(exp: Experiment, plain: pd.DataFrame) -> pd.DataFrame:
     p = exp.params
     rated = _donor_answers(exp)
-    part = shift_table(plain.merge(rated[["topic", "id"]], on=["topic", "id"]), rated, p.bootstrap, p.seed)
+    part = shift_table(only_asked(plain, rated), rated, p.bootstrap, p.seed)
     part.insert(0, "trained", part["topic"])
     part.insert(0, "neurons", 0)
     part.insert(0, "group", "donor")
@@ -70,7 +69,7 @@ def _donors(exp: Experiment, plain: pd.DataFrame) -> pd.DataFrame:
 def patch_levels(exp: Experiment, names: Sequence[str]) -> pd.DataFrame:
     """Stances of the vanilla and the patched model on the same questions: topic, patch, stance, low, high."""
     p = exp.params
-    plain = exp.stances(VANILLA).merge(exp.questions(p.patch_questions)[["topic", "id"]], on=["topic", "id"])
+    plain = only_asked(exp.stances(VANILLA), exp.questions(p.patch_questions))
     parts = [stance_table(plain, n_boot=p.bootstrap, seed=p.seed).assign(patch="vanilla")]
     for name, _, chosen, donors in patch_plan(exp):
         if name in names:
@@ -89,15 +88,17 @@ def patch_summary(exp: Experiment) -> pd.DataFrame:
         where the donor's own interval holds 0).
     """
     p = exp.params
-    plain = exp.stances(VANILLA)
+    plain = only_asked(exp.stances(VANILLA), exp.questions(p.patch_questions))
     scale = exp.scale()
     rows = []
     for name, group, chosen, donors in patch_plan(exp):
         moved = differences(plain, exp.patched(name, chosen, donors))
         loud = float(scale[chosen].mean()) if chosen.any() else float("nan")
-        rows.append([name, group, int(chosen.sum()), loud, *stratified_mean(list(moved.values()), p.bootstrap, p.seed)])
+        shift = stratified_mean(list(moved.values()), p.bootstrap, p.seed, SHIFT)
+        rows.append([name, group, int(chosen.sum()), loud, *shift])
     moved = differences(plain, _donor_answers(exp))
-    rows.append(["donor itself", "donor", 0, float("nan"), *stratified_mean(list(moved.values()), p.bootstrap, p.seed)])
+    shift = stratified_mean(list(moved.values()), p.bootstrap, p.seed, SHIFT)
+    rows.append(["donor itself", "donor", 0, float("nan"), *shift])
     frame = pd.DataFrame(rows, columns=["set", "group", "neurons", "scale", "shift", "low", "high"])
     donor, low, high = (float(x) for x in frame[["shift", "low", "high"]].iloc[-1])
     frame["percent_of_donor"] = 100 * frame["shift"] / donor if low > 0 or high < 0 else float("nan")
@@ -117,9 +118,9 @@ def patched_examples(exp: Experiment, topic: str, n: int) -> pd.DataFrame:
 
 
 def _donor_answers(exp: Experiment) -> pd.DataFrame:
-    asked = exp.questions(exp.params.patch_questions)[["topic", "id"]]
+    asked = exp.questions(exp.params.patch_questions)
     parts = []
     for topic in exp.params.topics:
         own = exp.stances(finetuned(topic, "right"))
         parts.append(own[own["topic"] == topic])
-    return pd.concat(parts, ignore_index=True).merge(asked, on=["topic", "id"])
+    return only_asked(pd.concat(parts, ignore_index=True), asked)

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 
 from polinb.errors import TrainingError
+from polinb.resampling import bootstrap_mean, differences, per_question, stratified_mean
 from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
-from polinb.stance.frontier import joint_drop
-from polinb.stance.metrics import bootstrap_mean, coupling_table, mitigation, shift_table
-from polinb.stance.paired import differences, per_question, stratified_mean
+from polinb.stance.coupling import coupling_table, joint_drop, mitigation, shift_table
 from polinb.stance.stance import stance_table
 
 ARM_TITLES = {
@@ -49,14 +48,11 @@ def likelihood_stances(exp: Experiment, arm: Arm = VANILLA) -> pd.DataFrame:
     p = exp.params
     own = exp.answers(arm).frame("likelihood")
     plain = exp.answers(VANILLA).frame("likelihood")
-    merged = own.merge(plain, on=["topic", "id"], suffixes=("", "_vanilla"))
-    merged["gap"] = merged["logp_right"] - merged["logp_left"]
-    merged["moved"] = merged["gap"] - (merged["logp_right_vanilla"] - merged["logp_left_vanilla"])
+    moved = _likelihood_gaps(plain, own)
     rows = []
-    for topic, group in merged.groupby("topic", sort=False):
-        level = bootstrap_mean(group["gap"], p.bootstrap, p.seed)
-        shift = bootstrap_mean(group["moved"], p.bootstrap, p.seed)
-        rows.append([topic, len(group), *level, *shift])
+    for topic, group in own.groupby("topic", sort=False):
+        level = bootstrap_mean(group["logp_right"] - group["logp_left"], p.bootstrap, p.seed)
+        rows.append([topic, len(group), *level, *bootstrap_mean(moved[str(topic)], p.bootstrap, p.seed)])
     names = ["topic", "n", "stance", "low", "high", "shift", "shift_low", "shift_high"]
     return pd.DataFrame(rows, columns=names)
 
@@ -142,7 +138,7 @@ def couplings(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
     """R raw and noise-corrected, on-topic shift and κ of each arm, with 95 % intervals (Tables 1, 4–6).
 
     Returns:
-        arm, trained, frozen (count), then the columns of :func:`polinb.stance.metrics.coupling_table`.
+        arm, trained, frozen (count), then the columns of :func:`polinb.stance.coupling.coupling_table`.
     """
     p = exp.params
     plain = exp.stances(VANILLA)
@@ -172,14 +168,14 @@ def mitigations(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired_drop(exp: Experiment, pairs: Sequence[tuple[Arm, Arm]], draws: int | None = None) -> dict[str, float]:
-    """Mean drop of the noise-corrected R from the first to the second arm of each pair, and its 95 % interval.
+    """Mean drop of R_c² from the first to the second arm of each pair, and its 95 % interval.
 
     All arms answer the same questions, so each resample draws the questions of a topic once for all of them. The raw R
-    would not do: an arm whose answers change less has less noise in R and would win without any coupling. So the noise
-    is taken off, once in the estimate and twice in each resample (see :func:`polinb.stance.metrics.coupling_table`).
+    would not do, nor the root of R_c² cut at 0: an arm whose answers change less has less noise in either and would
+    win without any coupling (see :func:`polinb.stance.coupling.corrected_square`).
 
     Returns:
-        drop, low, high, p_no_drop (share of resamples without a drop), raw_drop (of the paper's R).
+        drop, low, high, bootstrap_share_no_drop (share of resamples without a drop), raw_drop (of the paper's R).
     """
     plain = exp.stances(VANILLA)
     moved = [[differences(plain, exp.stances(arm)) for arm in pair] for pair in pairs]
@@ -193,8 +189,8 @@ def drops(exp: Experiment) -> pd.DataFrame:
     """InhibitFT against the plain fine-tune and against each control: does G beat chance?
 
     Returns:
-        trained (a topic, or "all": mean over topics), against, drop (of noise-corrected R; positive: InhibitFT is
-        lower), low, high, p_no_drop, raw_drop. Random sets of one kind are averaged over their seeds in the "all" rows.
+        trained (a topic, or "all": mean over topics), against, drop (of R_c²; positive: InhibitFT is lower), low, high,
+        bootstrap_share_no_drop, raw_drop. Random sets of one kind are averaged over their seeds in the "all" rows.
     """
     rows = []
     together: dict[str, list[tuple[Arm, Arm]]] = {}

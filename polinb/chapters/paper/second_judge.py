@@ -16,9 +16,10 @@ import pandas as pd
 
 from polinb.chapters.paper.judge_tables import answer_words, references
 from polinb.errors import DataError
+from polinb.resampling import cluster_draws, percentiles
 from polinb.runs.experiment import VANILLA, Arm, Experiment
+from polinb.stance.coupling import coupling_table
 from polinb.stance.judges import LocalJudge, rated_frame, responses_of, training_rows
-from polinb.stance.metrics import coupling_table
 
 if TYPE_CHECKING:
     from polinb.data.pairs import StanceData
@@ -145,7 +146,7 @@ def agreement(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
 def cohen_kappa(
     first: np.ndarray, second: np.ndarray, draws: int, seed: int, groups: np.ndarray | None = None
 ) -> tuple[float, float, float]:
-    """Cohen's κ = (p_o − p_e)/(1 − p_e) of two lists of labels, with a 95 % interval from resampled items.
+    """eq-cohen. Cohen's κ = (p_o − p_e)/(1 − p_e) of two lists of labels, with a 95 % interval from resampled items.
 
     Items of one of ``groups`` (two answers to one prompt) are drawn together.
 
@@ -154,25 +155,21 @@ def cohen_kappa(
     rng = np.random.default_rng(seed)
     names, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
     a, b = codes[: len(first)], codes[len(first) :]
-    owner = np.unique(groups, return_inverse=True)[1] if groups is not None else np.arange(len(a))
-    units = int(owner.max()) + 1
-    drawn = rng.multinomial(units, np.full(units, 1 / units), size=draws)[:, owner]
+    drawn = cluster_draws(groups if groups is not None else np.arange(len(a)), draws, rng)
     weights = np.concatenate([np.ones((1, len(a))), drawn])
     weights = weights / weights.sum(1, keepdims=True)
     observed = weights @ (a == b)
     chance = np.sum([(weights @ (a == k)) * (weights @ (b == k)) for k in range(len(names))], axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         kappa = np.where(chance < 1, (observed - chance) / (1 - chance), np.nan)
-    known = kappa[1:][np.isfinite(kappa[1:])]
-    low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
-    return float(kappa[0]), float(low), float(high)
+    return float(kappa[0]), *percentiles(kappa[1:])
 
 
 def swapped(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
     """On-topic shift and coupling of some arms under both judges.
 
     Returns:
-        arm, trained, judge, then shift, r_corrected and kappa with intervals (see ``metrics.coupling_table``).
+        arm, trained, judge, then shift, r_corrected and kappa with intervals (see ``coupling.coupling_table``).
     """
     from polinb.chapters.paper.baselines import title
 

@@ -9,9 +9,8 @@ import pandas as pd
 
 from polinb.chapters.paper.baselines import arms, equal_shift, hierarchical, title
 from polinb.chapters.paper.results import drops
+from polinb.resampling import SHIFT, bootstrap_mean, changes, differences, per_question, stratified_mean
 from polinb.runs.experiment import Arm, Experiment, finetuned
-from polinb.stance.metrics import bootstrap_mean
-from polinb.stance.paired import differences, per_question, stratified_mean
 from polinb.wording import bounded
 
 _RANDOM = {
@@ -60,7 +59,7 @@ def inhibitft(exp: Experiment) -> pd.DataFrame:
     table = drops(exp)
     every = table[table["trained"] == "all"].set_index("against")
     effects = {name: tuple(float(every.loc[name, c]) for c in ("drop", "low", "high")) for name in every.index}
-    measure = "mean drop of the noise-corrected R"
+    measure = "mean drop of R_c²"
     rows = [_row("Freezing G lowers coupling", "Tables 1, 4–6", measure, effects["fine-tune"], "above")]  # type: ignore[arg-type]
     for name in (n for n in effects if n in _RANDOM):
         claim = f"… more than freezing {_RANDOM[name]}"
@@ -88,7 +87,7 @@ def rival(exp: Experiment) -> pd.DataFrame:
     """
     deep = hierarchical(exp).set_index("against")
     equal = equal_shift(exp).set_index("arm")
-    measure = "drop of the noise-corrected R; topics, seeds, questions resampled"
+    measure = "drop of R_c²; topics, seeds, questions resampled"
     rows = []
     for name in ("fine-tune", *_RANDOM):
         if title(name) not in deep.index:
@@ -98,7 +97,7 @@ def rival(exp: Experiment) -> pd.DataFrame:
         claim = "Freezing G lowers coupling" if name == "fine-tune" else f"… more than freezing {_RANDOM[name]}"
         few = _few(min(int(found["seeds_first"]), int(found["seeds_second"])))
         rows.append(_row(claim, "Tables 1, 4–6" if name == "fine-tune" else "control", measure + few, effect, "above"))
-    measure = "R minus that of a weaker fine-tune with the same on-topic shift; questions and seeds resampled"
+    measure = "R_c² minus that of a weaker fine-tune with the same on-topic shift; questions and seeds resampled"
     for name, claim in (
         ("inhibitft", "… more than simply training less"),
         (_HELD, "… and so does G found without the training topic"),
@@ -121,7 +120,7 @@ def on_topic_loss(exp: Experiment) -> tuple[float, float, float]:
     for topic in p.topics:
         plain, frozen = exp.stances(finetuned(topic, "right")), exp.stances(exp.inhibit_arms(topic, kinds=[])[0])
         parts.append({topic: differences(plain, frozen)[topic]})
-    return stratified_mean(per_question(parts), p.bootstrap, p.seed)
+    return stratified_mean(per_question(parts), p.bootstrap, p.seed, SHIFT)
 
 
 def _fluency_change(exp: Experiment) -> tuple[float, float, float]:
@@ -132,7 +131,7 @@ def _fluency_change(exp: Experiment) -> tuple[float, float, float]:
             exp.answers(arm).frame("answers").set_index(["topic", "id"])["vanilla_logp"]
             for arm in (finetuned(topic, "right"), exp.inhibit_arms(topic, kinds=[])[0])
         )
-        moved.append((frozen - plain).dropna())
+        moved.append(changes(plain, frozen).dropna())
     together = pd.concat(moved).groupby(level=[0, 1]).mean()  # a question's changes stay together
     return bootstrap_mean(together, p.bootstrap, p.seed)
 
@@ -140,7 +139,7 @@ def _fluency_change(exp: Experiment) -> tuple[float, float, float]:
 def swap_arms(exp: Experiment) -> list[Arm]:
     """Arms whose answers the second judge reads as well: fine-tune, InhibitFT and one layer-matched random set."""
     chosen = []
-    for topic in exp.params.rival_topics:
+    for topic in exp.params.baseline_topics:
         every = arms(exp, topic)
         chosen += [next(a for a in every if a.name == name) for name in ("fine-tune", "inhibitft", "random-layer")]
     return chosen

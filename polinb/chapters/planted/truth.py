@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from polinb.data.rows import LEANINGS, TOPICS
+from polinb.resampling import bootstrap_mean, share_interval
 from polinb.scoring.localisation import TOKENS, Scores, rates, roc, scores
 from polinb.scoring.planted import Design, Planted, build
 from polinb.scoring.planted_world import prompt_ids, stance, variant
 from polinb.scoring.pnlac import neuron_sets
-from polinb.stance.metrics import bootstrap_mean
 
 if TYPE_CHECKING:
     from polinb.models.loading import LM
@@ -249,9 +249,8 @@ def over_models(exp: Experiment, table: pd.DataFrame, by: Sequence[str], values:
         models = part.groupby("seed")[list(values)].mean()
         for value in values:
             known = models[value].dropna()
-            ends = bootstrap_mean(known, exp.params.bootstrap, exp.params.seed) if len(known) else (np.nan,) * 3
-            if value in SHARES:
-                ends = tuple(np.clip(ends, 0, 1))
+            bounded = share_interval if value in SHARES else bootstrap_mean
+            ends = bounded(known, exp.params.bootstrap, exp.params.seed) if len(known) else (np.nan,) * 3
             row |= dict(zip((value, f"{value}_low", f"{value}_high"), ends, strict=True))
         rows.append(row)
     return pd.DataFrame(rows)

@@ -31,7 +31,7 @@ from polinb.scoring.localisation import TOKENS, rates, scores
 from polinb.scoring.planted import Planted, build
 from polinb.scoring.planted_world import answer_ids, prompt_ids, stance
 from polinb.scoring.pnlac import neuron_sets
-from polinb.stance.metrics import coupling_table
+from polinb.stance.coupling import coupling_table
 
 if TYPE_CHECKING:
     from polinb.runs.artifacts import Artifact
@@ -69,7 +69,7 @@ def inhibition(exp: Experiment) -> pd.DataFrame:
     """Fine-tuning to the right with sets of neurons frozen.
 
     Columns: seed, gates (shut deeply, or ajar as at the base condition), trained, arm, frozen, change (of frozen
-    weights, must be 0), other (mean signed shift on the other topics) and those of ``metrics.coupling_table``.
+    weights, must be 0), other (mean signed shift on the other topics) and those of ``coupling.coupling_table``.
     """
     return joined(exp, _tuned, "arms")
 
@@ -126,7 +126,7 @@ def arms(planted: Planted, topic: str, how: Recipe, frozen: Mapping[str, np.ndar
     for name, mask in frozen.items():
         lm, tuned = train(planted, topic, "right", how, EXAMPLES, mask)
         answers = frame.assign(score=stance(planted, generate(lm, asked, max_new_tokens=TOKENS, batch=len(asked))))
-        facts = coupling_table(plain, answers, topic, n_boot=200)
+        facts = coupling_table(plain, answers, topic, draws=200)
         other = (answers["score"] - plain["score"])[frame["topic"] != topic].mean()
         held = {"frozen": int(mask.sum()), "change": float(tuned.frozen_change)}
         rows.append({"trained": topic, "arm": name, **held, "other": float(other), **facts})

@@ -1,0 +1,378 @@
+"""Stance shifts and what they say about coupling: R, its noise correction, spillover, drops, excess. No model here.
+
+Scores are −1 (left), +1 (right), 0 (neither). All models answer the same questions, and all noise is that of the
+differences between two answers to one question: one draw of questions serves all models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from polinb.errors import DataError, ParameterError
+from polinb.resampling import SHIFT, Floats, bootstrap_mean, finite, pairs, percentiles, small_sample
+
+Moments = Mapping[str, tuple[Floats, Floats]]
+"""topic → means and squared standard errors, each (models, draws)."""
+
+
+# --- shifts and R
+
+
+def shift_table(vanilla: pd.DataFrame, model: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Stance shift of ``model`` from ``vanilla`` per topic, with a paired 95 % interval.
+
+    Args:
+        vanilla: columns topic, id, score; one row a question.
+        model: the same questions answered by the other model.
+
+    Returns:
+        topic, n, vanilla, model, shift, low, high; topics in the order of ``vanilla``.
+    """
+    rows = []
+    for topic, group in pairs(vanilla, model).items():
+        before, after = group["before"], group["after"]
+        moved = bootstrap_mean(after - before, draws, seed, SHIFT)
+        rows.append([topic, len(group), float(before.mean()), float(after.mean()), *moved])
+    return pd.DataFrame(rows, columns=["topic", "n", "vanilla", "model", "shift", "low", "high"])
+
+
+def coupling(shifts: Mapping[str, float], trained_topic: str) -> float:
+    """eq-coupling. Coupling R of a model fine-tuned on ``trained_topic`` (Appendix B.2, "RMSE" in the tables).
+
+    ``R^{t_j} = sqrt( 1/(n-1) * sum_{i != j} (S_M^{t_i} - S_vanilla^{t_i})^2 )``
+
+    Args:
+        shifts: stance of the model minus stance of the vanilla model, per topic, the trained one included;
+            unit of the stance, so from -2 to 2.
+
+    Raises:
+        ParameterError: ``trained_topic`` is not among ``shifts``, or there is no other topic.
+    """
+    others = [float(shift) for topic, shift in shifts.items() if topic != trained_topic]
+    if trained_topic not in shifts or not others:
+        raise ParameterError("trained_topic", trained_topic, f"one of at least two topics: {sorted(shifts)}")
+    return float(np.sqrt(np.mean(np.square(others))))
+
+
+def corrected_square(found: Moments, trained: str, times: int = 1) -> Floats:
+    """eq-corrected. Noise-corrected R_c² of each model, (models, draws); may be negative, and so is unbiased.
+
+    ``R_c^2 = 1/(n-1) * sum_{i != j} (shift_i^2 - var_i/m_i)``: the squared mean of m differences is too large by
+    var/m on average. Models are compared by this square. The root, cut at 0, is for display: it would be the larger
+    the noisier a model is.
+
+    Args:
+        times: how often the noise is taken off: 1 for an estimate; 2 within a resample, which adds it once more; 0
+            gives the square of the paper's R.
+
+    Raises:
+        ParameterError: no other topic.
+    """
+    squares = [mean**2 - times * noise for topic, (mean, noise) in found.items() if topic != trained]
+    if not squares:
+        raise ParameterError("topics", list(found), f"at least one topic beside {trained}")
+    return np.asarray(np.mean(squares, axis=0))
+
+
+def root(square: Any) -> Any:
+    """R of R²; 0 where noise has made the square negative."""
+    return np.sqrt(np.maximum(square, 0.0))
+
+
+def spillover_ratio(r: Any, shift: Any) -> Any:
+    """eq-kappa. R/abs(on-topic shift), how much of the wanted shift spills over; infinite where that shift is 0."""
+    size = np.abs(np.asarray(shift, float))
+    return np.divide(r, size, out=np.full(size.shape, np.inf), where=size > 0)
+
+
+def coupling_table(
+    vanilla: pd.DataFrame, model: pd.DataFrame, trained_topic: str, draws: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """R, noise-corrected R, on-topic shift and spillover ratio of one fine-tuned model, each with a 95 % interval.
+
+    The shift and its interval are those of :func:`shift_table`. For the others questions are drawn with replacement
+    within each topic, a question's two answers together. Drawing adds the same noise once more, which would push every
+    resampled R upwards (for an unchanged model the plain percentile interval never holds the truth). So the noise is
+    subtracted once from the resampled R and twice from the resampled noise-corrected R, which centres each interval on
+    its own estimate.
+
+    The spillover ratio is NaN where the shift is exactly 0, and has no upper end (``inf``) where the interval of the
+    shift holds 0; ``kappa_note`` then says so.
+
+    Args:
+        vanilla: columns ``topic``, ``id``, ``score``; one row a question.
+        model: the same questions answered by the model under test.
+        trained_topic: the topic it was fine-tuned on.
+
+    Returns:
+        ``trained_topic, r, r_low, r_high, r_corrected, r_corrected_low, r_corrected_high, shift, shift_low,
+        shift_high, kappa, kappa_low, kappa_high, kappa_note, n_topics, n_questions``; kappa is the spillover ratio.
+        With a single question on some topic its noise is unknown and everything that needs it is NaN.
+
+    Raises:
+        DataError: a missing column, a repeated or unmatched question, a score that is not finite.
+        ParameterError: ``trained_topic`` has no questions, or no other topic has.
+    """
+    moves = shift_table(vanilla, model, draws, seed)
+    r = coupling(dict(zip(moves["topic"], moves["shift"], strict=True)), trained_topic)  # also refuses a wrong topic
+    own = moves[moves["topic"] == trained_topic].iloc[0]
+    shift, low, high = (float(own[name]) for name in ("shift", "low", "high"))
+    stacks = {t: (g["after"] - g["before"]).to_numpy(float)[None] for t, g in pairs(vanilla, model).items()}
+    rng = np.random.default_rng(seed)
+    drawn = moments(stacks, draws, rng)
+    r_drawn = root(corrected_square(drawn, trained_topic, 1)[0])
+    bounds = {"r": percentiles(r_drawn), "r_corrected": root(percentiles(corrected_square(drawn, trained_topic, 2)[0]))}
+    known = not np.isnan([*bounds["r"], low]).any()
+    kappa, ends, note = float(spillover_ratio(r, shift)), (float("nan"),) * 2, ""
+    if shift == 0:
+        kappa, note = float("nan"), "undefined: the on-topic shift is exactly 0"
+    elif not known:
+        note = "no interval: a topic has a single question"
+    else:
+        ends = percentiles(spillover_ratio(r_drawn, drawn[trained_topic][0][0]))
+        if low <= 0 <= high:
+            ends, note = (ends[0], float("inf")), "no upper end: the interval of the on-topic shift holds 0"
+    return {
+        "trained_topic": trained_topic,
+        "r": r,
+        "r_low": bounds["r"][0],
+        "r_high": bounds["r"][1],
+        "r_corrected": float(root(corrected_square(moments(stacks, None, rng), trained_topic))[0, 0]),
+        "r_corrected_low": float(bounds["r_corrected"][0]),
+        "r_corrected_high": float(bounds["r_corrected"][1]),
+        "shift": shift,
+        "shift_low": low,
+        "shift_high": high,
+        "kappa": kappa,
+        "kappa_low": ends[0],
+        "kappa_high": ends[1],
+        "kappa_note": note,
+        "n_topics": len(stacks),
+        "n_questions": int(moves["n"].sum()),
+    }
+
+
+def mitigation(finetune: Mapping[str, float], arm: Mapping[str, float]) -> dict[str, float]:
+    """How much lower R is in ``arm`` than after plain fine-tuning; both map a fine-tuning topic to R.
+
+    Returns:
+        ``points``: mean over topics of (R_finetune - R_arm) x 100, the paper's "20 %", which is a
+        difference and not a share; ``relative_percent``: mean over topics of (R_finetune -
+        R_arm)/R_finetune x 100, NaN if some R_finetune is 0; ``n_topics``.
+
+    Raises:
+        DataError: the two do not cover the same topics, or there is none.
+    """
+    before, after = dict(finetune), dict(arm)
+    if not before or before.keys() != after.keys():
+        raise DataError(f"mitigation needs R for the same topics: {sorted(before)} against {sorted(after)}")
+    first = finite(list(before.values()), "fine-tune R")
+    drop = first - finite([after[topic] for topic in before], "arm R")
+    relative = float(np.mean(drop / first)) if np.all(first != 0) else float("nan")
+    return {"points": float(drop.mean()) * 100, "relative_percent": relative * 100, "n_topics": float(len(before))}
+
+
+# --- comparisons of R_c²
+
+
+def moments(stacks: Mapping[str, Floats], draws: int | None, rng: np.random.Generator) -> Moments:
+    """Means and squared standard errors by topic, exact (``draws=None``) or of resampled questions.
+
+    Args:
+        stacks: topic → (models, questions) differences from the vanilla model.
+    """
+    picks = _picks(stacks, draws, rng)
+    return {topic: _moments(values[:, picks[topic]]) for topic, values in stacks.items()}
+
+
+def _picks(stacks: Mapping[str, Floats], draws: int | None, rng: np.random.Generator) -> dict[str, Floats]:
+    """topic → (draws, questions) numbers of the questions drawn."""
+    sizes = {topic: values.shape[1] for topic, values in stacks.items()}
+    return {t: np.arange(n)[None] if draws is None else rng.integers(0, n, (draws, n)) for t, n in sizes.items()}
+
+
+def _moments(chosen: Floats) -> tuple[Floats, Floats]:
+    n = chosen.shape[-1]
+    return chosen.mean(-1), chosen.var(-1, ddof=1) / n if n > 1 else np.full(chosen.shape[:-1], np.nan)
+
+
+def joint_drop(stacks: Mapping[str, Floats], trained: Sequence[str], draws: int, seed: int) -> dict[str, float]:
+    """Mean drop of R_c² from the first to the second model of each pair.
+
+    Args:
+        stacks: topic → (2 × pairs, questions) differences: first and second model of each pair in turn.
+        trained: the trained topic of each pair.
+
+    Returns:
+        drop, low, high, bootstrap_share_no_drop (share of resamples without a drop), raw_drop (of the R without
+        correction).
+    """
+    rng = np.random.default_rng(seed)
+    exact, drawn = moments(stacks, None, rng), moments(stacks, draws, rng)
+
+    def each(found: Moments, times: int) -> Floats:  # (pairs, 2, draws)
+        return np.stack([corrected_square(found, t, times)[2 * k : 2 * k + 2] for k, t in enumerate(trained)])
+
+    def gap(values: Floats) -> Floats:
+        return np.asarray((values[:, 0] - values[:, 1]).mean(0))
+
+    resampled = gap(each(drawn, 2))
+    low, high = percentiles(resampled)
+    return {
+        "drop": float(gap(each(exact, 1))[0]),
+        "low": low,
+        "high": high,
+        "bootstrap_share_no_drop": float((resampled <= 0).mean()),
+        "raw_drop": float(gap(root(each(exact, 0)))[0]),
+    }
+
+
+def mean_coupling(
+    stacks: Mapping[str, Floats], trained: Sequence[str], draws: int, seed: int
+) -> tuple[float, float, float]:
+    """Root of the mean R_c² of several models with its interval, questions resampled jointly.
+
+    Args:
+        stacks: topic → (models, questions) differences.
+        trained: the trained topic of each model.
+    """
+    rng = np.random.default_rng(seed)
+    exact, drawn = moments(stacks, None, rng), moments(stacks, draws, rng)
+    square = np.mean([corrected_square(exact, t)[k, 0] for k, t in enumerate(trained)])
+    ends = percentiles(np.mean([corrected_square(drawn, t, 2)[k] for k, t in enumerate(trained)], axis=0))
+    return float(root(square)), float(root(ends[0])), float(root(ends[1]))
+
+
+def less_training(shift: Floats, at: float) -> Floats:
+    """Which mixture of weaker fine-tunes has the on-topic shift ``at``: their weights, linear between neighbours.
+
+    Args:
+        shift: (weak,) on-topic shifts; the vanilla model, with shift 0, is a point of the line too, and what is
+            missing from a sum of 1 is its weight. Points of equal shift share their weight. Beyond the outermost point
+            that point stands: no extrapolation.
+    """
+    places, owner = np.unique(np.append(shift, 0.0), return_inverse=True)
+    weights = np.array([np.interp(at, places, place) for place in np.eye(len(places))])
+    return np.asarray((weights / np.bincount(owner))[owner][:-1])
+
+
+def excess(
+    stacks: Sequence[Mapping[str, Floats]], trained: Sequence[str], weak: int, draws: int, seed: int
+) -> dict[str, float]:
+    """eq-excess. R_c² of an arm minus that of a weaker fine-tune with the same on-topic shift, mean over topics.
+
+    The weaker fine-tune is the mixture of neighbouring ones that :func:`less_training` names; its noise is that of the
+    mixed differences. Questions are resampled jointly for all arms; where the arm has several seeds these are
+    resampled too. The line of the weaker fine-tunes is built anew in each resample, but comes from one training run.
+
+    Args:
+        stacks: for each trained topic: tested topic → (arms, questions). The first ``weak`` arms are the fine-tune and
+            its early-stopped, lower-rate and interpolated versions, the others the arm's seeds.
+        trained: the trained topics.
+
+    Returns:
+        excess (below 0: less coupling than training less would have bought), low, high (95 %, questions and seeds),
+        low_questions, high_questions (questions only), p_no_gain (share of resamples at or above 0), shift, r, r_weak
+        (means; the roots of the mean squares), seeds.
+    """
+    rng = np.random.default_rng(seed)
+    exact, drawn = [], []
+    for stack, topic in zip(stacks, trained, strict=True):
+        exact.append(_excess(stack, topic, weak, _picks(stack, None, rng), 1).mean(1))
+        own, _, less = _excess(stack, topic, weak, _picks(stack, draws, rng), 2)
+        drawn.append(own - less)
+    square, shift, square_weak = np.mean(exact, axis=0)[:, 0]
+    seeds = min(len(each) for each in drawn)
+    picked = rng.integers(0, seeds, (seeds, draws))
+    sampled = np.mean([_resampled(each[:seeds], picked, seeds - 1) for each in drawn], axis=0)
+    low, high = percentiles(sampled)
+    near = percentiles(np.mean([each.mean(0) for each in drawn], axis=0))
+    return {
+        "excess": float(square - square_weak),
+        "low": low,
+        "high": high,
+        "low_questions": near[0],
+        "high_questions": near[1],
+        "p_no_gain": float((sampled >= 0).mean()),
+        "shift": float(shift),
+        "r": float(root(square)),
+        "r_weak": float(root(square_weak)),
+        "seeds": seeds,
+    }
+
+
+def _excess(stack: Mapping[str, Floats], trained: str, weak: int, picks: Mapping[str, Floats], times: int) -> Floats:
+    """(3, seeds, draws): R_c² and on-topic shift of the arm, R_c² of the weaker fine-tune."""
+    shift = stack[trained][:, picks[trained]].mean(-1)
+    line = shift[:weak].T
+    mix = np.array([[less_training(x, at) for x, at in zip(line, own, strict=True)] for own in shift[weak:]])
+    own, less = {}, {}
+    for topic, values in stack.items():
+        chosen = values[:, picks[topic]]
+        own[topic] = _moments(chosen[weak:])
+        less[topic] = _moments(np.einsum("sdw,wdn->sdn", mix, chosen[:weak], optimize=True))
+    return np.stack([corrected_square(own, trained, times), shift[weak:], corrected_square(less, trained, times)])
+
+
+def hierarchical_drop(
+    first: Sequence[Mapping[str, Floats]],
+    second: Sequence[Mapping[str, Floats]],
+    trained: Sequence[str],
+    draws: int,
+    seed: int,
+) -> dict[str, float]:
+    """Mean R_c² of the ``first`` arms minus that of the ``second``, with topics, seeds and questions resampled.
+
+    Three levels: trained topics (where there are several), then seeds (training seeds or random sets, number k being
+    the same seed or set on every topic) within each side, then questions within each tested topic, the same ones for
+    all arms. The spread of few seeds and few topics is stretched by :func:`polinb.resampling.small_sample`.
+
+    Args:
+        first, second: for each trained topic: tested topic → (seeds, questions) differences.
+
+    Returns:
+        drop, low, high (all levels), low_questions, high_questions (questions only), seeds_first, seeds_second.
+    """
+    rng = np.random.default_rng(seed)
+    picks = _picks(first[0], draws, rng)
+    point, sides = [], []
+    for a, b, topic in zip(first, second, trained, strict=True):
+        exact = [corrected_square(moments(side, None, rng), topic)[:, 0] for side in (a, b)]
+        point.append(exact[0].mean() - exact[1].mean())
+        found = [{t: _moments(values[:, picks[t]]) for t, values in side.items()} for side in (a, b)]
+        sides.append([corrected_square(each, topic, 2) for each in found])
+    near = percentiles(np.mean([x.mean(0) - y.mean(0) for x, y in sides], axis=0))
+    counts = [min(side.shape[0] for side in each) for each in zip(*sides, strict=True)]
+    freedom = sum(count - 1 for count in counts)
+    seeds = [rng.integers(0, count, (count, draws)) for count in counts]
+    every = [
+        _resampled(x[: counts[0]], seeds[0], freedom) - _resampled(y[: counts[1]], seeds[1], freedom) for x, y in sides
+    ]
+    whole = _resampled(np.stack(every), rng.integers(0, len(trained), (len(trained), draws)), len(trained) - 1)
+    low, high = percentiles(whole)
+    return {
+        "drop": float(np.mean(point)),
+        "low": low,
+        "high": high,
+        "low_questions": near[0],
+        "high_questions": near[1],
+        "seeds_first": counts[0],
+        "seeds_second": counts[1],
+    }
+
+
+def _resampled(values: Floats, picked: Floats, freedom: int) -> Floats:
+    """Mean over units picked with replacement, (units, draws) → (draws,); deviations stretched for so few units.
+
+    Args:
+        picked: (units, draws), the units of each resample.
+        freedom: degrees of freedom of the stretch.
+    """
+    n, draws = values.shape
+    middle = values.mean(0)
+    wide = small_sample(freedom, n) if n > 1 else 1.0
+    return np.asarray(middle + wide * (values[picked, np.arange(draws)[None]].mean(0) - middle))

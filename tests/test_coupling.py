@@ -1,0 +1,325 @@
+"""Shifts, coupling, spillover, drops and excess: worked out by hand, by a slow reference, and under known truths."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from polinb.chapters.paper import paper
+from polinb.errors import DataError, ParameterError
+from polinb.resampling import SHIFT, bootstrap_mean, label_interval
+from polinb.stance import coupling
+from polinb.stance.coupling import (
+    corrected_square,
+    excess,
+    hierarchical_drop,
+    joint_drop,
+    less_training,
+    mean_coupling,
+    moments,
+)
+
+TOPICS = ("crime", "race", "economy", "immigration", "gender", "science")
+
+
+def frame(scores: dict[str, list[float]]) -> pd.DataFrame:
+    rows = [(t, f"{t}-{i}", s) for t, values in scores.items() for i, s in enumerate(values)]
+    return pd.DataFrame(rows, columns=["topic", "id", "score"])
+
+
+def test_eq_coupling_by_hand() -> None:
+    shifts = {"crime": 9.0, "race": 0.3, "economy": -0.4}
+    assert coupling.coupling(shifts, "crime") == pytest.approx(math.sqrt((0.09 + 0.16) / 2))
+
+
+@pytest.mark.parametrize("shifts", [{"race": 0.1, "economy": 0.2}, {"crime": 0.5}])
+def test_coupling_needs_the_trained_topic_and_another(shifts: dict[str, float]) -> None:
+    with pytest.raises(ParameterError, match="trained_topic"):
+        coupling.coupling(shifts, "crime")
+
+
+def test_coupling_table_by_hand() -> None:
+    vanilla = frame({"crime": [-1, -1], "race": [-1, -1, -1, 1], "economy": [0, 0]})
+    model = frame({"crime": [1, 0], "race": [-1, 1, 1, 1], "economy": [0, -1]})
+    out = coupling.coupling_table(vanilla, model, "crime", draws=4000)
+    # differences: crime 2, 1; race 0, 2, 2, 0 (mean 1, variance 4/3); economy 0, -1 (mean -1/2, variance 1/2)
+    assert out["shift"] == 1.5
+    assert out["r"] == pytest.approx(math.sqrt((1 + 0.25) / 2))
+    assert out["r_corrected"] == pytest.approx(math.sqrt(((1 - 4 / 3 / 4) + (0.25 - 0.5 / 2)) / 2))
+    assert out["kappa"] == pytest.approx(math.sqrt(0.625) / 1.5)
+    one = coupling.shift_table(vanilla, model, 77, seed=5).set_index("topic").loc["crime"]
+    assert (out["shift_low"], out["shift_high"]) == (one["low"], one["high"]), "one shift, one interval"
+    assert "no upper end" in out["kappa_note"] and 0 <= out["kappa_low"] <= out["kappa"]  # two questions say little
+    assert out["n_questions"] == 8 and out["n_topics"] == 3 and out["trained_topic"] == "crime"
+
+
+def test_intervals_match_a_slow_reference() -> None:
+    rng = np.random.default_rng(5)
+    vanilla = frame({t: list(rng.choice([-1.0, 1.0], 80)) for t in TOPICS})
+    model = frame({t: list(rng.choice([-1.0, 1.0], 80, p=[0.1, 0.9])) for t in TOPICS})
+    out = coupling.coupling_table(vanilla, model, "race", draws=3000, seed=1)
+    diffs = {t: (model.score - vanilla.score)[vanilla.topic == t].to_numpy() for t in TOPICS}
+    raw, corrected, kappa = [], [], []
+    draw = np.random.default_rng(99)
+    for _ in range(3000):
+        drawn = {t: d[draw.integers(0, 80, 80)] for t, d in diffs.items()}
+        others = [d for t, d in drawn.items() if t != "race"]
+        noise = np.mean([d.var(ddof=1) / 80 for d in others])
+        square = np.mean([d.mean() ** 2 for d in others])
+        raw.append(math.sqrt(max(0, square - noise)))
+        corrected.append(square - 2 * noise)
+        kappa.append(raw[-1] / abs(drawn["race"].mean()))
+    for name, values in (("r", raw), ("r_corrected", corrected), ("kappa", kappa)):
+        low, high = np.percentile(values, [2.5, 97.5])
+        low, high = (math.sqrt(max(0, x)) for x in (low, high)) if name == "r_corrected" else (low, high)
+        assert out[f"{name}_low"] == pytest.approx(low, abs=0.03), name
+        assert out[f"{name}_high"] == pytest.approx(high, abs=0.03), name
+
+
+def test_pairing_is_by_question_not_by_row() -> None:
+    rng = np.random.default_rng(0)
+    vanilla = frame({t: list(rng.choice([-1.0, 1.0], 30)) for t in TOPICS})
+    model = vanilla.assign(score=np.minimum(1.0, vanilla.score + 1.0))
+    shuffled = model.sample(frac=1, random_state=1)
+    assert coupling.coupling_table(vanilla, model, "crime") == coupling.coupling_table(vanilla, shuffled, "crime")
+
+
+def test_an_unchanged_model_has_no_coupling() -> None:
+    vanilla = frame({t: [1.0, -1.0, 0.0] for t in TOPICS})
+    out = coupling.coupling_table(vanilla, vanilla, "gender")
+    assert out["r"] == out["r_corrected"] == out["r_high"] == 0.0
+    assert math.isnan(out["kappa"]) and "exactly 0" in out["kappa_note"]
+
+
+def test_eq_kappa_has_no_upper_end_when_the_shift_may_be_zero() -> None:
+    vanilla = frame({"crime": [-1, 1, -1, 1], "race": [-1, -1, -1, -1]})
+    model = frame({"crime": [1, 1, -1, -1 + 1], "race": [1, 1, 1, -1]})
+    out = coupling.coupling_table(vanilla, model, "crime")
+    assert out["shift_low"] <= 0 <= out["shift_high"]
+    assert out["kappa_high"] == math.inf and "no upper end" in out["kappa_note"]
+
+
+def test_a_single_question_gives_no_interval() -> None:
+    vanilla, model = frame({"crime": [-1, -1], "race": [-1]}), frame({"crime": [1, 1], "race": [1]})
+    out = coupling.coupling_table(vanilla, model, "crime")
+    assert out["r"] == 2 and math.isnan(out["r_corrected"]) and math.isnan(out["r_low"])
+
+
+def test_noise_correction_and_interval_cover_the_truth() -> None:
+    """Unchanged model, independent answers: raw R is far from 0, the corrected interval holds 0."""
+    rng = np.random.default_rng(2)
+    raw, held = [], 0
+    for trial in range(60):
+        vanilla = frame({t: list(rng.choice([-1.0, 1.0], 50)) for t in TOPICS})
+        model = frame({t: list(rng.choice([-1.0, 1.0], 50)) for t in TOPICS})
+        out = coupling.coupling_table(vanilla, model, "crime", draws=300, seed=trial)
+        raw.append(out["r"])
+        held += out["r_corrected_low"] == 0.0
+        assert out["r_low"] <= out["r"] <= out["r_high"]
+    assert np.mean(raw) > 0.15
+    assert held >= 56
+
+
+@pytest.mark.parametrize(
+    ("model", "points", "relative"),
+    [
+        ("Llama-3.1-8B", 20.7, 31),
+        ("Llama-3.2-3B", 15.2, 38),
+        ("Qwen2.5-3B", 19.8, 35),
+        ("Qwen2.5-7B", 19.9, 36),
+    ],
+)
+def test_the_papers_twenty_per_cent_is_points(model: str, points: float, relative: float) -> None:
+    rows = paper.inhibitft().query("model == @model").pivot(index="topic", columns="method", values="rmse")
+    out = coupling.mitigation(rows["fine-tune"].to_dict(), rows["inhibitft"].to_dict())
+    assert out["points"] == pytest.approx(points, abs=0.051)
+    assert out["relative_percent"] == pytest.approx(relative, abs=0.5)
+    assert out["n_topics"] == 6
+
+
+def test_mitigation_refuses_different_topics() -> None:
+    with pytest.raises(DataError, match="same topics"):
+        coupling.mitigation({"crime": 1.0}, {"race": 1.0})
+
+
+def test_mitigation_of_nothing_has_no_relative_figure() -> None:
+    assert math.isnan(coupling.mitigation({"crime": 0.0}, {"crime": 0.1})["relative_percent"])
+
+
+def test_shift_table_by_hand() -> None:
+    out = coupling.shift_table(frame({"race": [-1, -1], "crime": [0, 0]}), frame({"crime": [1, 1], "race": [1, -1]}))
+    assert list(out.topic) == ["race", "crime"]
+    assert list(out["shift"]) == [1.0, 1.0] and list(out.n) == [2, 2]
+    assert list(out.vanilla) == [-1.0, 0.0] and list(out.model) == [0.0, 1.0]
+    for topic, moved in (("race", [2.0, 0.0]), ("crime", [1.0, 1.0])):
+        row = out.set_index("topic").loc[topic]
+        assert (row["low"], row["high"]) == label_interval(np.array(moved), SHIFT, 1) and row["low"] < row["high"]
+
+
+def test_the_shift_of_scores_that_are_no_labels_is_resampled() -> None:
+    vanilla, model = frame({"race": [0.1, 0.2, 0.4]}), frame({"race": [0.4, 0.3, 0.9]})
+    row = coupling.shift_table(vanilla, model, 100, 3).iloc[0]
+    assert (row["shift"], row["low"], row["high"]) == pytest.approx(bootstrap_mean([0.3, 0.1, 0.5], 100, 3))
+
+
+def flat(**means):
+    """Topic → (arms, 4 questions) without any noise."""
+    return {t: np.repeat(np.array(m, float)[:, None], 4, axis=1) for t, m in means.items()}
+
+
+def noisy(rng, size, **means):
+    return {t: np.array(m, float)[:, None] + rng.normal(0, 1, (len(m), size)) for t, m in means.items()}
+
+
+def test_a_mixture_that_trains_less_by_hand():
+    shift = np.array([1.0, 0.5])
+    assert less_training(shift, 0.5).tolist() == [0, 1] and less_training(shift, 0.75).tolist() == [0.5, 0.5]
+    assert less_training(shift, 0.25).tolist() == [0, 0.5], "the vanilla model is a point of the line"
+    assert less_training(shift, 2.0).tolist() == [1, 0], "no extrapolation"
+    assert less_training(np.array([0.5, 0.5]), 0.5).tolist() == [0.5, 0.5], "ties share"
+    assert less_training(np.zeros(2), 0.3).tolist() == pytest.approx([1 / 3, 1 / 3]), "no shift at all"
+
+
+def test_eq_corrected_square_by_hand():
+    stack = {"a": np.array([[9.0, 9.0]]), "b": np.array([[1.0, 0.0]]), "c": np.array([[2.0, 2.0]])}
+    found = moments(stack, None, np.random.default_rng(0))
+    # b: mean 0.5, variance 0.5, noise 0.25; c: mean 2, no noise
+    assert corrected_square(found, "a")[0, 0] == pytest.approx((0.25 - 0.25 + 4) / 2)
+    assert corrected_square(found, "a", 0)[0, 0] == pytest.approx((0.25 + 4) / 2)
+    assert corrected_square({t: found[t] for t in "ab"}, "a", 2)[0, 0] == pytest.approx(-0.25), "not cut at 0"
+    with pytest.raises(ParameterError, match="beside a"):
+        corrected_square({"a": found["a"]}, "a")
+
+
+@pytest.mark.parametrize("size", [16, 100])
+def test_less_noise_is_no_drop(size):
+    """No coupling in either arm, but 60 % of answers change in one and 10 % in the other: the less noisy one must not
+    win. Comparing roots cut at 0 it did in 13 % of studies of 16 questions, with a mean drop of 0.07."""
+    rng = np.random.default_rng(0)
+    drops, false = [], 0
+    for study in range(200):
+        changed = rng.random((6, 2, size)) < np.array([0.6, 0.1])[:, None]
+        values = np.where(changed, rng.choice([-2.0, 2.0], changed.shape), 0.0)
+        found = joint_drop(dict(zip("abcdef", values, strict=True)), ["a"], 300, study)
+        drops.append(found["drop"])
+        false += found["low"] > 0
+    assert false / 200 <= 0.025 and abs(np.mean(drops)) < 3 * np.std(drops) / math.sqrt(200)
+
+
+def test_a_real_drop_is_found_and_its_share_of_resamples_without_one_told():
+    rng = np.random.default_rng(0)
+    stack = noisy(rng, 40, a=[1.0, 1.0], b=[1.0, 0.2], c=[1.0, 0.2])
+    found = joint_drop(stack, ["a"], 500, 0)
+    assert 0 < found["low"] < found["drop"] < found["high"] and found["drop"] == pytest.approx(0.96, abs=0.4)
+    assert found["bootstrap_share_no_drop"] == 0
+    same = joint_drop({t: v[[0, 0]] for t, v in stack.items()}, ["a"], 500, 0)
+    assert same["drop"] == same["low"] == same["high"] == 0 and same["bootstrap_share_no_drop"] == 1
+
+
+def test_the_mean_of_models_is_narrower_than_the_mean_of_their_ends():
+    rng = np.random.default_rng(0)
+    stack = noisy(rng, 60, a=[1.0, 0.8], b=[0.8, 1.0], c=[0.8, 0.8])
+    each = [mean_coupling({t: v[[k]] for t, v in stack.items()}, [own], 500, 0) for k, own in enumerate("ab")]
+    r, low, high = mean_coupling(stack, ["a", "b"], 500, 0)
+    assert r == pytest.approx(math.sqrt(np.mean([one[0] ** 2 for one in each])))
+    assert low < r < high and high - low < 0.85 * np.mean([one[2] - one[1] for one in each])
+
+
+def test_eq_excess_without_noise():
+    """Rows: fine-tune (shift 1, R .8), half of it (.5, .4), then two seeds of an arm with shift .5 and R .2 and .3."""
+    stack = flat(t=[1.0, 0.5, 0.5, 0.5], u=[0.8, 0.4, 0.2, 0.3])
+    found = excess([stack], ["t"], 2, 100, 0)
+    # two seeds, .04 − .16 and .09 − .16, drawn with replacement and stretched: t over the normal at 1 degree of
+    # freedom, times √2
+    half = 0.025 * math.sqrt(2) * 12.706205 / 1.959964
+    assert found["excess"] == pytest.approx(-0.095)
+    assert (found["low"], found["high"]) == pytest.approx((-0.095 - half, -0.095 + half), rel=1e-5)
+    assert found["low_questions"] == found["high_questions"] == pytest.approx(-0.095), "no noise between questions"
+    one = excess([{t: v[:3] for t, v in stack.items()}], ["t"], 2, 100, 0)
+    assert one["low"] == one["high"] == one["excess"] == pytest.approx(-0.12) and one["seeds"] == 1
+    assert (found["shift"], found["r"], found["r_weak"]) == pytest.approx((0.5, math.sqrt(0.065), 0.4))
+    assert one["p_no_gain"] == 0.0
+
+
+def test_the_line_to_the_origin_is_straight_in_r():
+    """Half of the only fine-tune's shift at half of its R is no gain: R² is not interpolated."""
+    assert excess([flat(t=[1.0, 0.5], u=[0.8, 0.4])], ["t"], 1, 50, 0)["excess"] == pytest.approx(0)
+
+
+def test_an_arm_that_only_trains_less_gains_nothing():
+    """Raw R is lower for it, the excess is not: its interval holds 0 in most of many simulated studies."""
+    rng = np.random.default_rng(0)
+    hits, raw = 0, []
+    for study in range(60):
+        stack = noisy(rng, 40, t=[1.0, 0.5, 0.5], u=[0.8, 0.4, 0.4], v=[0.8, 0.4, 0.4], w=[0.8, 0.4, 0.4])
+        found = excess([stack], ["t"], 2, 300, study)
+        hits += found["low"] <= 0 <= found["high"]
+        raw.append(0.8 - found["r"])
+    assert np.mean(raw) > 0.25 and hits >= 52
+
+
+def test_a_real_gain_is_found():
+    rng = np.random.default_rng(1)
+    found = [
+        excess([noisy(rng, 60, t=[1.0, 0.5, 1.0], u=[0.8, 0.4, 0.1], v=[0.8, 0.4, 0.1])], ["t"], 2, 300, seed)
+        for seed in range(20)
+    ]
+    assert np.mean([f["high"] < 0 for f in found]) > 0.8
+
+
+def test_hierarchical_drop_without_noise_by_hand():
+    first = [flat(t=[1.0, 1.0], u=[0.6, 0.8])]
+    second = [flat(t=[1.0, 1.0], u=[0.2, 0.2])]
+    found = hierarchical_drop(first, second, ["t"], 2000, 0)
+    assert found["drop"] == pytest.approx(0.46)
+    assert found["low_questions"] == found["high_questions"] == pytest.approx(0.46), "no noise between questions"
+    # two seeds .36 and .64, drawn with replacement: .5 ± .14, minus .04; stretched by √2 and by t over the normal at 2
+    # degrees of freedom (one a side): 4.3027 / 1.9600
+    half = 0.14 * math.sqrt(2) * 4.302653 / 1.959964
+    assert (found["low"], found["high"]) == pytest.approx((0.46 - half, 0.46 + half), rel=1e-5)
+    assert (found["seeds_first"], found["seeds_second"]) == (2, 2)
+
+
+def test_hierarchical_interval_covers_what_question_resampling_misses():
+    """No true difference, but each seed has a lasting deviation of its own: only the wider interval holds 0."""
+    rng = np.random.default_rng(2)
+    wide = narrow = 0
+    for study in range(60):
+        sides = []
+        for _ in range(2):
+            own = 0.5 + rng.normal(0, 0.15, 3)
+            values = {t: own[:, None] + rng.normal(0, 0.3, (3, 50)) for t in ("t", "u", "v")}
+            sides.append([values])
+        found = hierarchical_drop(*sides, ["t"], 300, study)
+        wide += found["low"] <= 0 <= found["high"]
+        narrow += found["low_questions"] <= 0 <= found["high_questions"]
+    assert wide >= 54 and narrow <= 45
+
+
+def test_several_trained_topics_are_resampled():
+    one, two = flat(t=[1.0], u=[0.6]), flat(t=[0.2], u=[1.0])
+    zero = flat(t=[0.0], u=[0.0])
+    found = hierarchical_drop([one, two], [zero, zero], ["t", "u"], 1000, 0)
+    assert found["drop"] == pytest.approx(0.2)  # .36 trained on t, .04 trained on u
+    # two topics drawn with replacement: .2 ± .16, stretched at 1 degree of freedom
+    half = 0.16 * math.sqrt(2) * 12.706205 / 1.959964
+    assert (found["low"], found["high"]) == pytest.approx((0.2 - half, 0.2 + half), rel=1e-5)
+
+
+def test_topics_and_shared_sets_are_counted_once():
+    """No true drop, lasting deviations of topics and of sets that every topic shares: the interval holds 0."""
+    rng = np.random.default_rng(3)
+    held = 0
+    for study in range(60):
+        sets = rng.normal(0, 0.1, 3)
+        first, second = [], []
+        for _ in range(4):
+            topic = rng.normal(0, 0.1)
+            for side, own in ((first, 0.6 + topic + sets), (second, np.full(2, 0.6))):
+                side.append({t: own[:, None] + rng.normal(0, 0.2, (len(own), 40)) for t in ("t", "u", "v", "w")})
+        found = hierarchical_drop(first, second, ["t", "u", "v", "w"], 300, study)
+        held += found["low"] <= 0 <= found["high"]
+    assert held >= 54

@@ -1,0 +1,195 @@
+"""Pairing, and intervals against theory, hand-worked cases and simulated coverage."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binom, binomtest
+
+from polinb import resampling
+from polinb.errors import DataError
+from polinb.resampling import CHANGE, SHARE, SHIFT, STANCE, label_interval, newcombe, stratified_mean, wilson
+
+
+def frame(scores: dict[str, list[float]]) -> pd.DataFrame:
+    rows = [(t, f"{t}-{i}", s) for t, values in scores.items() for i, s in enumerate(values)]
+    return pd.DataFrame(rows, columns=["topic", "id", "score"])
+
+
+# --- pairing
+
+
+def test_broken_frames_are_named() -> None:
+    good = frame({"crime": [1.0, 1.0], "race": [1.0, 1.0]})
+    cases = [
+        (good.drop(columns="score"), "no column 'score'"),
+        (pd.concat([good, good.tail(1)]), "occurs twice"),
+        (good.head(3), "one score of two"),
+        (good.assign(score=[1.0, float("nan"), 1.0, 1.0]), "not finite"),
+        (good.head(0), "no rows"),
+    ]
+    for bad, message in cases:
+        with pytest.raises(DataError, match=message):
+            resampling.differences(good, bad)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_question_of_one_side_is_named_and_never_vanishes(lost) -> None:
+    both = [frame({"crime": [1.0, -1.0], "race": [1.0, 1.0]})] * 2
+    both[lost] = both[lost].drop(index=1)
+    with pytest.raises(DataError, match="'crime', id 'crime-1'"):
+        resampling.differences(*both)
+    series = [each.set_index(["topic", "id"])["score"] for each in both]
+    with pytest.raises(DataError, match="'crime', 'crime-1'"):
+        resampling.changes(*series)
+    kept = resampling.only_asked(both[1 - lost], both[lost])  # fewer were asked: said, not guessed
+    assert {t: len(v) for t, v in resampling.differences(both[lost], kept).items()} == {"crime": 1, "race": 2}
+
+
+def test_changes_keep_what_has_no_value() -> None:
+    before, after = pd.Series([1.0, math.nan], ["a", "b"]), pd.Series([2.0, 1.0], ["b", "a"])
+    assert resampling.changes(before, after)["a"] == 0 and math.isnan(resampling.changes(before, after)["b"])
+
+
+# --- resampled means
+
+
+def test_bootstrap_mean_matches_theory_and_seed() -> None:
+    values = [1.0] * 30 + [-1.0] * 70
+    mean, low, high = resampling.bootstrap_mean(values, draws=20_000, seed=3)
+    error = math.sqrt((1 - 0.4**2) / 100)
+    assert mean == pytest.approx(-0.4)
+    assert low == pytest.approx(-0.4 - 1.96 * error, abs=0.02)
+    assert high == pytest.approx(-0.4 + 1.96 * error, abs=0.02)
+    assert resampling.bootstrap_mean(values, seed=3) == resampling.bootstrap_mean(values, seed=3)
+    assert resampling.bootstrap_mean(values, seed=3) != resampling.bootstrap_mean(values, seed=4)
+
+
+def test_bootstrap_mean_draws_from_all_values() -> None:
+    """Two values: resampled means are 0, 1/2, 1 with weights 1/4, 1/2, 1/4, so 95 % is everything, then stretched."""
+    half = 0.5 * resampling.small_sample(1, 2)
+    assert resampling.bootstrap_mean([0.0, 1.0], draws=2000) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
+
+
+def test_small_sample_factor_by_hand() -> None:
+    """t quantile 12.706 at one degree of freedom, 2.201 at eleven; normal 1.960."""
+    assert resampling.small_sample(1, 2) == pytest.approx(12.706 / 1.960 * math.sqrt(2), rel=1e-3)
+    assert resampling.small_sample(11, 12) == pytest.approx(2.201 / 1.960 * math.sqrt(12 / 11), rel=1e-3)
+    assert resampling.small_sample(10**6, 10**6) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [6, 12])
+def test_intervals_of_few_values_hold_the_truth_about_95_per_cent(n: int) -> None:
+    rng = np.random.default_rng(1)
+    hits = 0
+    for k in range(400):
+        _, low, high = resampling.bootstrap_mean(rng.normal(size=n), draws=400, seed=k)
+        hits += low <= 0 <= high
+    assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_bootstrap_mean_of_one_value_has_no_interval() -> None:
+    mean, low, high = resampling.bootstrap_mean([1.0])
+    assert mean == 1.0 and math.isnan(low) and math.isnan(high)
+
+
+@pytest.mark.parametrize("bad", [[], [1.0, float("nan")], [float("inf")], ["left"], [[1.0], [2.0]]])
+def test_bootstrap_mean_refuses(bad: list[float]) -> None:
+    with pytest.raises(DataError):
+        resampling.bootstrap_mean(bad)
+
+
+# --- labels: the edge
+
+
+@pytest.mark.parametrize(("n", "at_centre"), [(16, 0.1), (100, 0.01)])
+@pytest.mark.parametrize("stance", [-0.98, 0.94, 0.9, 0.6, 0.3, 0.0])
+def test_intervals_of_stances_hold_the_truth_at_the_edge_too(n: int, at_centre: float, stance: float) -> None:
+    """Exact coverage at n = 16 and 100; the bootstrap had 38 % at 16 and a stance of 0.94, and no width there."""
+    ends = [label_interval(np.repeat([1.0, -1.0], [k, n - k]), STANCE, n - 1) for k in range(n + 1)]
+    chance = binom.pmf(np.arange(n + 1), n, (1 + stance) / 2)
+    assert sum(p for p, (low, high) in zip(chance, ends, strict=True) if low <= stance <= high) >= 0.93
+    assert all(high - low > 0 for low, high in ends) and all(-1 <= low <= high <= 1 for low, high in ends)
+    middle = np.repeat([1.0, -1.0], n // 2)
+    old = np.array(resampling.bootstrap_mean(middle, 20_000)[1:])
+    assert np.allclose(label_interval(middle, STANCE, n - 1), old, atol=at_centre)  # hardly moves away from the edge
+
+
+@pytest.mark.parametrize("n", [16, 20, 40, 100])
+@pytest.mark.parametrize("chances", [(0.05, 0.0), (0.03, 0.02), (0.1, 0.0), (0.3, 0.05), (0.7, 0.0)])
+def test_intervals_of_shifts_hold_the_truth_at_the_edge_too(n: int, chances: tuple[float, float]) -> None:
+    """Few answers flip: the bootstrap had 60 % at 20 questions, of which 5 % flip."""
+    right, left = chances
+    counts, times = np.unique(
+        np.random.default_rng(0).multinomial(n, [right, left, 1 - right - left], size=4000), axis=0, return_counts=True
+    )
+    held = 0
+    for (a, b, same), often in zip(counts, times, strict=True):
+        low, high = label_interval(np.repeat([2.0, -2.0, 0.0], [a, b, same]), SHIFT, n - 1)
+        held += often * (low <= 2 * (right - left) <= high)
+    assert held / 4000 >= 0.93
+
+
+@pytest.mark.parametrize(("n", "stance"), [(16, 0.94), (100, 0.94), (16, 0.3)])
+def test_means_over_topics_of_labels_hold_the_truth(n: int, stance: float) -> None:
+    rng = np.random.default_rng(0)
+    draws = np.where(rng.random((800, 6, n)) < (1 + stance) / 2, 1.0, -1.0)
+    ends = np.array([stratified_mean(list(groups), 1, 0, STANCE) for groups in draws])
+    assert np.mean((ends[:, 1] <= stance) & (stance <= ends[:, 2])) >= 0.93
+
+
+def test_all_alike_is_no_interval_of_width_zero() -> None:
+    alike = [np.full(16, 1.0)] * 6
+    assert stratified_mean(alike, 200, 0)[1:] == (1.0, 1.0)  # of values that are no labels nothing else is known
+    mean, low, high = stratified_mean(alike, 200, 0, STANCE)
+    assert mean == high == 1.0 and 0.8 < low < 0.95
+    _, low, high = stratified_mean([np.zeros(16)], 200, 0, SHIFT)
+    assert -0.5 < low < 0 < high < 0.5 and low == pytest.approx(-high)
+
+
+def test_a_label_interval_by_hand() -> None:
+    """Values 2, 0, 0, 0 and one more at either end: mean 1/3, variance 12/6 − 1/9."""
+    half = 3.182446 * math.sqrt((2 - 1 / 9) / 6)
+    assert label_interval(np.array([2.0, 0, 0, 0]), SHIFT, 3) == pytest.approx((1 / 3 - half, min(2, 1 / 3 + half)))
+
+
+def test_means_over_models_are_resampled() -> None:
+    values = [np.array([0.0, 1 / 3, 2 / 3, 0.0, 1.0, 1 / 3])]
+    assert stratified_mean(values, 500, 1, SHIFT) == stratified_mean(values, 500, 1)
+
+
+def test_larger_groups_weigh_more_only_where_asked() -> None:
+    groups = [np.array([0.0, 0.1, 0.2]), np.array([1.0, 1.1, 1.3, 1.4, 1.2, 1.0])]
+    assert stratified_mean(groups, 10, 0)[0] == pytest.approx(np.mean([g.mean() for g in groups]))
+    assert stratified_mean(groups, 10, 0, pooled=True)[0] == pytest.approx(np.concatenate(groups).mean())
+
+
+# --- shares
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 7), (3, 7), (7, 7), (40, 100)])
+def test_wilson_is_scipys(right: int, n: int) -> None:
+    theirs = binomtest(right, n).proportion_ci(method="wilson")
+    np.testing.assert_allclose(wilson(right, n), (theirs.low, theirs.high), atol=1e-12)
+
+
+def test_the_interval_of_a_difference_is_newcombes() -> None:
+    """Method 10 of Newcombe (1998), Table II, example (a): 56/70 − 48/80 → 0.0524 to 0.3339; (h): 10/10 − 0/10."""
+    first, second = np.repeat([1, 0], [56, 14]), np.repeat([1, 0], [48, 32])
+    assert newcombe(first, second) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
+    assert newcombe(np.ones(10), np.zeros(10))[2] == 1.0
+
+
+def test_shares_of_yes_and_no_have_wilsons_interval() -> None:
+    assert resampling.share_interval(np.ones(3), 100, 0) == (1.0, *wilson(3, 3))
+    mean, low, high = resampling.share_interval(np.array([1.0, 0.9, 1.0, 1.0]), 100, 0)
+    assert low < mean < high == 1.0
+    assert 0 < label_interval(np.ones(16), SHARE, 15)[0] < label_interval(np.ones(16), CHANGE, 15)[1] == 1.0
+
+
+def test_clusters_are_drawn_whole() -> None:
+    drawn = resampling.cluster_draws(np.array(["a", "b", "a", "c"]), 50, np.random.default_rng(0))
+    assert (drawn[:, 0] == drawn[:, 2]).all() and (drawn[:, [0, 1, 3]].sum(1) == 3).all()

@@ -1,0 +1,127 @@
+"""The house: a room imports only rooms above it, no module another's private name, and nothing goes in a circle."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polinb
+
+PACKAGE = Path(polinb.__file__).parent
+ROOMS = (
+    "models", "data", "scoring", "masking", "training", "stance", "runs", "chapters", "display", "book", "lab",
+    "cluster", "reference", "sphinx",
+)  # fmt: skip
+EVERYBODY = {"errors", "progress", "trouble", "secrets", "wording", "labels", "resampling"}
+"""Modules beside the rooms, which import each other at most."""
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if "resources" not in path.parts:
+            name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+            yield name, ast.parse(path.read_text("utf-8"))
+
+
+def imports(tree: ast.AST, typing: bool = True) -> Iterator[tuple[str, list[str]]]:
+    """Modules of the package that a module imports anywhere, with the names it takes from them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "polinb":
+            yield (node.module or "").removeprefix("polinb").removeprefix("."), [each.name for each in node.names]
+        elif isinstance(node, ast.Import):
+            yield from ((a.name.removeprefix("polinb."), []) for a in node.names if a.name.startswith("polinb."))
+
+
+def reached(module: str, names: list[str], known: set[str]) -> Iterator[str]:
+    for name in names or [""]:
+        whole = f"{module}.{name}".strip(".")
+        yield whole if whole in known else module
+
+
+def arrows() -> dict[str, set[str]]:
+    trees = dict(modules())
+    return {
+        name: {to for module, names in imports(tree) for to in reached(module, names, set(trees))} - {"", name}
+        for name, tree in trees.items()
+    }
+
+
+def test_a_room_imports_only_rooms_above_it():
+    wrong = []
+    for name, targets in arrows().items():
+        room = name.split(".")[0]
+        for target in targets:
+            there = target.split(".")[0]
+            if name == "__main__" or there in EVERYBODY or name == "__init__":
+                continue
+            if room in EVERYBODY or ROOMS.index(there) > ROOMS.index(room):
+                wrong.append(f"{name} imports {target}")
+    assert not wrong
+
+
+def test_no_circle():
+    graph = arrows()
+    done: set[str] = set()
+
+    def walk(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " > ".join([*path[path.index(name) :], name])
+        if name not in done:
+            for target in graph.get(name, ()):
+                walk(target, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        walk(name, ())
+
+
+def test_no_private_name_of_another_module():
+    taken = [
+        f"{name} takes {module}.{each}"
+        for name, tree in modules()
+        for module, names in imports(tree)
+        for each in names
+        if each.startswith("_") and not each.startswith("__")
+    ]
+    assert not taken
+
+
+# What is still too large may only shrink.
+LARGE = {"reference": 17, "book.build": 600, "runs.experiment": 689, "chapters.paper.beside": 452}
+
+
+def test_no_room_is_overfull_and_no_module_too_long():
+    for folder in [PACKAGE, *(path.parent for path in PACKAGE.rglob("__init__.py"))]:
+        found = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(found) <= LARGE.get(folder.name, 15), f"{folder.name}: {len(found)} modules"
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        assert len(path.read_text("utf-8").splitlines()) <= LARGE.get(name, 400), name
+
+
+def test_the_thin_helper_needs_no_run_and_no_trainer():
+    code = (
+        "import sys, time; start = time.perf_counter(); import polinb; took = time.perf_counter() - start;"
+        "assert 'torch' not in sys.modules and took < 0.3, took;"
+        "polinb.contrast, polinb.neuron_sets, polinb.random_set, polinb.Freezer, polinb.patched_answers;"
+        "assert not {'trl', 'accelerate'} & set(sys.modules), sorted(sys.modules);"
+        "assert not any(name.startswith('polinb.runs') for name in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert 15 <= len(polinb.__all__) <= 26 and all(hasattr(polinb, name) for name in polinb.__all__)
+
+
+def test_the_helper_alone_does_what_the_readme_shows():
+    root = PACKAGE.parent
+    block = re.search(r"```python\n(import polinb\n.*?)```", (root / "README.md").read_text("utf-8"), re.S)
+    assert block and block[1] in (root / "book" / "notation.md").read_text("utf-8")
+    space: dict[str, Any] = {}
+    exec(compile(block[1], "README.md", "exec"), space)
+    sets, control = space["sets"], space["control"]
+    assert sets.general.sum() == control.sum() > 0 and not (sets.general & control).any()
+    assert (sets.general.sum(1) == control.sum(1)).all() and len(space["patched"]) == 2
+    assert space["freezer"].entries > 0
