@@ -82,7 +82,7 @@ test: setup
 	$(call stage,ruff format --check,$(BIN)/ruff format --check .)
 	$(call stage,mypy,$(BIN)/mypy polinb)
 	$(call stage,browser,VENV='$(VENV)' sh .ci/browser)
-	$(call stage,pytest,$(BIN)/python -m pytest $(TESTS))
+	$(call stage,pytest,$(BIN)/python -m pytest -n auto --dist loadfile $(TESTS))
 
 # Figures go to POLINB_BENCHMARKS (default _build/benchmarks.json); the book shows the committed book/benchmarks.json.
 bench: setup

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,13 +68,20 @@ class BuiltBook:
 
 
 @pytest.fixture(scope="session")
-def book_store(tmp_path_factory):
-    """Results of the tiny profile, shared by the runs of the chapters and the book: nothing is computed twice."""
-    return tmp_path_factory.mktemp("book-store")
+def shared(tmp_path_factory):
+    """A folder of this test run, the same for all of its processes."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own
 
 
 @pytest.fixture(scope="session")
-def built_book(tmp_path_factory, book_store):
+def book_store(shared):
+    """Results of the tiny profile, shared by the runs of the chapters and the book: nothing is computed twice."""
+    return shared / "book-store"
+
+
+@pytest.fixture(scope="session")
+def built_book(shared, book_store):
     """The whole book on the tiny profile, made once (minutes with an empty store): :class:`BuiltBook`.
 
     ``POLINB_TEST_BOOK=FOLDER`` takes the pages in FOLDER instead (such as ``_build/html``), to look at any built book;
@@ -84,14 +92,22 @@ def built_book(tmp_path_factory, book_store):
         html = Path(given).resolve()
         assert (html / "index.html").is_file(), f"POLINB_TEST_BOOK={given}: no index.html in it"
         return BuiltBook(html, html.parents[1], None, given=True)
-    root = tmp_path_factory.mktemp("checkout")
+    root = shared / "checkout"
+    with FileLock(shared / "checkout.lock"):
+        if not (root / "done").exists():
+            shutil.rmtree(root, ignore_errors=True)
+            build(root, book_store)
+            (root / "done").touch()
+    return BuiltBook(root / "_build" / "html", root, book_store)
+
+
+def build(root, store):
     shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("chapters", "vendor"))
     for name in ("notebooks", "polinb"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "_config.yml", root)
     # in a process of its own: a browser's event loop may be running in this one
     command = [sys.executable, "-m", "polinb", "book", "--profile", "tiny", "--chapters", "all"]
-    environment = os.environ | {"POLINB_STORE": str(book_store), "PYTHONPATH": str(root)}
+    environment = os.environ | {"POLINB_STORE": str(store), "PYTHONPATH": str(root)}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"make book PROFILE=tiny CHAPTERS=all: {(done.stdout + done.stderr)[-5000:]}"
-    return BuiltBook(root / "_build" / "html", root, book_store)

@@ -49,12 +49,10 @@ def main():
         n = 2 * READ_BATCH
         contrast(*others, lm, texts(n, PROMPT_TOKENS), texts(n, params.localise_tokens))
     else:
-        from polinb.models.generation import generate
+        from polinb.models.generation import greedy
         from polinb.runs.memory import PROMPT_TOKENS
 
-        generate(
-            lm, texts(params.eval_batch, PROMPT_TOKENS), max_new_tokens=params.eval_tokens, batch=params.eval_batch
-        )
+        greedy(lm, texts(params.eval_batch, PROMPT_TOKENS), max_new_tokens=params.eval_tokens, batch=params.eval_batch)
     print(json.dumps({"peak": peak(), "start": start}))
 
 

@@ -71,9 +71,9 @@ def test_merged_weights_of_frozen_neurons_keep_every_bit(task, architecture, num
 
 def adapted(lm, seed=0):
     """The model with random adapters, as after a training."""
-    from polinb.training.supervised import _trainable
+    from polinb.training.supervised import trainable
 
-    model, names = _trainable(copy.deepcopy(lm.model), RECIPE)
+    model, names = trainable(copy.deepcopy(lm.model), RECIPE)
     torch.manual_seed(seed)
     for name, parameter in model.named_parameters():
         if ".lora_" in name:

@@ -9,25 +9,22 @@ from pathlib import Path
 import pytest
 
 from polinb.errors import ParameterError
-from polinb.models.shapes import Shape, from_config, shape_of
-from polinb.models.tiny import TINY, tiny_config, tiny_model
+from polinb.models.tiny import TINY, tiny_model
 from polinb.runs import memory
 from polinb.runs.chapter import facts
 from polinb.runs.experiment import Arm, Experiment
-from polinb.runs.memory import check, estimate, report
+from polinb.runs.memory import check, shape_of, training
 from polinb.runs.params import Params
 
-# Llama-3.1-8B's published configuration; 8.03 billion parameters by its model card.
-LLAMA_8B = Shape(
-    hidden=4096, ffn=14336, layers=32, heads=32, kv_heads=8, head_dim=128, vocabulary=128256, tied=False
-)  # fmt: skip
 CARD = 48 * 10**9
+FULL = {
+    "dtype": "float32", "train": "all", "lora_rank": 16, "micro_batch": 8, "max_tokens": 512,
+    "gradient_checkpointing": "auto", "autocast": "none",
+}  # fmt: skip
 
 
-def params(**given):
-    """The paper's settings, by default with all weights in float32."""
-    usual = {"model": "llama-3.1-8b-instruct", "device": "cpu", "train": "all", "dtype": "auto", "micro_batch": 8}
-    return Params.from_profile("paper", **(usual | given))
+def train_8b(**given):
+    return training(shape_of("llama-3.1-8b-instruct"), **(FULL | given))
 
 
 @pytest.mark.parametrize(("model", "billions"), [
@@ -40,83 +37,57 @@ def test_published_parameter_counts(model, billions):
 
 @pytest.mark.parametrize("architecture", TINY)
 def test_counts_are_those_of_the_real_network(architecture):
-    model, shape = tiny_model(architecture), from_config(tiny_config(architecture))
-    real = sum(p.numel() for p in model.parameters())
+    named = dict(tiny_model(architecture).named_parameters())
     # Positions (GPT-2) and biases are left out: nothing in models of the size for which this matters.
-    extra = sum(p.numel() for n, p in model.named_parameters() if n.endswith(".bias") or ".wpe." in n)
-    assert shape.parameters == pytest.approx(real - extra, rel=0.01)
-    assert shape_of(f"tiny:{architecture}") == shape
+    real = sum(p.numel() for n, p in named.items() if not n.endswith(".bias") and ".wpe." not in n)
+    assert shape_of(f"tiny:{architecture}").parameters == pytest.approx(real, rel=0.01)
 
 
-def test_adapters_have_the_size_that_peft_gives_them():
-    from polinb.training.supervised import Recipe, _trainable
+def test_the_count_of_a_large_model_is_that_of_its_network():
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    recipe = Recipe(1, 4, 4, 1e-3, 0.0, 0.0, "lora", 4, 0)
-    model, _ = _trainable(tiny_model("llama"), recipe)
-    real = sum(p.numel() for n, p in model.named_parameters() if ".lora_" in n)
-    assert from_config(tiny_config("llama")).adapter(4) == real
+    sizes = dict(hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, vocab_size=128256)
+    with torch.device("meta"):
+        model = LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=32, num_key_value_heads=8))
+    assert shape_of("llama-3.1-8b-instruct").parameters == sum(p.numel() for p in model.parameters())
 
 
 def test_an_8b_model_fits_a_48_gb_card_with_adapters_in_half_precision_and_not_in_full():
-    assert shape_of("llama-3.1-8b-instruct") == LLAMA_8B
-    adapters = estimate(LLAMA_8B, params(train="lora", dtype="bfloat16"), "train", on_cpu=False)
-    full = estimate(LLAMA_8B, params(train="all"), "train", on_cpu=False)
-    assert adapters.total < 0.8 * CARD, adapters
-    assert adapters.parts["weights"] == pytest.approx(2 * 8.03e9, rel=2e-3), "one copy of the weights"
+    assert train_8b(train="lora", dtype="bfloat16") < 0.8 * CARD
     # By hand: weights, gradients and two moments, 4 bytes each, are 128 GB before anything else.
-    assert full.total > 16 * 8.03e9 > 2 * CARD
-    # Even all weights in half precision (which AdamW could not train well) would not fit.
-    half = estimate(LLAMA_8B, params(train="lora", dtype="bfloat16").model_copy(update={"train": "all"}), "train")
-    assert half.total > CARD
+    assert train_8b() > 16 * 8.03e9
     # Four such cards share a full fine-tuning, two cannot.
-    by = {n: estimate(LLAMA_8B, params(micro_batch=1, processes=n), "train", on_cpu=False).total for n in (2, 4)}
-    assert by[4] < CARD < by[2]
+    assert train_8b(micro_batch=1, processes=4) < CARD < train_8b(micro_batch=1, processes=2)
 
 
 def test_each_choice_moves_the_estimate_its_way():
-    def train(**given):
-        return estimate(LLAMA_8B, params(**given), "train", on_cpu=False)
-
-    plain = train()
-    assert train(gradient_checkpointing="off").parts["activations"] > 3 * plain.parts["activations"]
-    assert train(micro_batch=1).parts["logits"] * 8 == plain.parts["logits"]
-    assert train(max_tokens=1024).parts["logits"] == 2 * plain.parts["logits"]
-    shared = train(micro_batch=1, processes=4)
-    assert shared.parts["optimiser"] * 4 == plain.parts["optimiser"]
-    on_cpu = estimate(LLAMA_8B, params(micro_batch=1, processes=4), "train", on_cpu=True)
-    assert on_cpu.total > 4 * (shared.total - 1)
-    for stage in ("load", "ask", "score", "patch"):
-        one, four = (estimate(LLAMA_8B, params(device_map="auto"), stage, gpus=n) for n in (1, 4))
-        assert one.parts["weights"] == 4 * four.parts["weights"]
-    assert estimate(LLAMA_8B, params(), "score").parts["sums"] == 4 * 32 * 14336 * 8
-    assert estimate(LLAMA_8B, params(), "patch").parts["key-value cache"] == 2 * 48 * (96 + 128) * 2 * 32 * 8 * 128 * 4
+    assert train_8b(gradient_checkpointing="off") > train_8b() > train_8b(micro_batch=1)
+    assert train_8b(max_tokens=1024) > train_8b() > train_8b(train="body") > train_8b(train="lora")
+    lora = {"train": "lora", "dtype": "bfloat16"}
+    assert train_8b(**lora, lora_rank=64) > train_8b(**lora)
 
 
 # --- the check before a start
 
 
-def test_what_does_not_fit_is_refused_with_what_to_lower():
-    with pytest.raises(ParameterError) as told:
-        check(params(), "train", free=CARD)
-    text = str(told.value)
-    assert told.value.name == "train" and "48.0 GB that are free" in text and "train=lora" in text
-    with pytest.raises(ParameterError, match="eval_batch") as told:
-        check(params(), "ask", free=10**9)
-    assert told.value.name == "model"
+def test_what_does_not_fit_is_refused_or_warned_of():
+    check("train", 10**9, 10**9)
+    with pytest.raises(ParameterError, match=r"train needs about 2\.0 GB .* 1\.0 GB are free.*micro_batch.*train=lora"):
+        check("train", 2 * 10**9, 10**9)
+    with pytest.warns(UserWarning, match="eval_batch"):
+        check("ask", 2 * 10**9, 10**9, refuse=False)
 
 
-def test_a_loaded_model_counts_as_taken():
-    run = params(train="lora", dtype="bfloat16")
-    need = estimate(LLAMA_8B, run, "train").total
+def test_a_loaded_model_counts_as_taken(monkeypatch):
+    exp = Experiment(Params.from_profile("tiny", device="cpu"))
+    monkeypatch.setattr(memory, "free_memory", lambda device: exp.peak("train") - 1)
     with pytest.raises(ParameterError):
-        check(run, "train", free=need - 10**9)
-    assert check(run, "train", free=need - 10**9, loaded=True) is not None
-
-
-def test_the_check_can_be_turned_into_a_warning(monkeypatch):
-    monkeypatch.setenv("POLINB_MEMORY_CHECK", "off")
-    with pytest.warns(UserWarning, match="would fit with"):
-        assert check(params(), "train", free=CARD) is not None
+        exp.afford("train")
+    monkeypatch.setattr(memory, "free_memory", lambda device: 10**12)
+    assert exp.lm
+    monkeypatch.setattr(memory, "free_memory", lambda device: exp.peak("train") - 1)
+    exp.afford("train")
 
 
 @pytest.mark.parametrize("stage", ["load", "train", "score", "patch", "ask"])
@@ -126,7 +97,7 @@ def test_a_run_is_refused_before_anything_is_loaded(monkeypatch, stage):
     import polinb.runs.experiment
 
     monkeypatch.setattr(polinb.runs.experiment, "load", None)  # a call of it would be a TypeError
-    monkeypatch.setattr(memory, "free_memory", lambda device, spread=False: 10**6)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 10**6)
     exp = Experiment(Params.from_profile("tiny", device="cpu"))
     chosen = np.ones((3, 48), dtype=bool)
     starts = {
@@ -141,12 +112,21 @@ def test_a_run_is_refused_before_anything_is_loaded(monkeypatch, stage):
 
 
 def test_a_chapter_says_what_the_run_needs_and_the_same_on_every_machine(monkeypatch):
-    run = Params.from_profile("quick")
-    text = facts(Experiment(run)).data
-    assert report(run) in text and re.search(r"fine-tuning \d+\.\d GB, scoring", text)
     monkeypatch.setattr(memory, "free_memory", None)
-    assert report(run) in facts(Experiment(run)).data
-    assert report(run.model_copy(update={"model": "/nowhere/at/all"})) == ""
+    run = Params.from_profile("quick")
+    assert re.search(r"fine-tuning \d+\.\d GB, scoring", facts(Experiment(run)).data)
+    assert "Memory" not in facts(Experiment(run.model_copy(update={"model": "/nowhere/at/all"}))).data
+
+
+def test_the_page_on_larger_models_tells_the_estimates():
+    page = (Path(__file__).parents[1] / "book" / "scale.md").read_text("utf-8")
+    exp = Experiment(Params.from_profile("paper", model="llama-3.1-8b-instruct"))
+    asked = {"fine-tuning": "train", "asking": "ask", "patching": "patch", "scoring": "score"}
+    rows = re.findall(r"^\| ([\w-]+) \| (\d) \| (\d+) GB \|$", page, re.M)
+    assert [row[0] for row in rows] == list(asked)
+    for name, models, told in rows:
+        assert round(exp.peak(asked[name]) / 1e9) == int(told), name
+        assert memory.MODELS.get(asked[name], 1) == int(models)
 
 
 # --- measured
@@ -172,6 +152,7 @@ def test_measured_peaks_of_the_embedded_model_are_near(asked):
     done = subprocess.run([sys.executable, script, json.dumps(given)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     peak = json.loads(done.stdout.splitlines()[-1])["peak"]
-    stage = given.pop("stage")
-    told = estimate(shape_of(given["model"]), Params.from_profile("tiny", **given), stage)
-    assert 0.7 < told.total / peak < 1.5, f"{told}; measured {peak / 1e9:.2f} GB"
+    told = Experiment(Params.from_profile("tiny", **{k: v for k, v in given.items() if k != "stage"})).peak(
+        given["stage"]
+    )
+    assert 0.7 < told / peak < 1.5, f"{told / 1e9:.2f} GB; measured {peak / 1e9:.2f} GB"

@@ -1,4 +1,5 @@
-"""Fine-tuning by two CPU processes: equal to one process at the same global batch, frozen weights bit for bit.
+"""Fine-tuning by two processes (FSDP, here on the CPU): equal to one process at the same global batch, frozen weights
+bit for bit.
 
 Tolerance: both ways add the same float32 gradients, in another order, so they differ by about 1e-7 of a gradient. AdamW
 divides each gradient by its own size, which can blow that up where a gradient is near 0, at most to a small part of a
@@ -7,24 +8,24 @@ batch, wrong average or wrong order of rows gives (planted below).
 """
 
 import dataclasses
-import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from polinb.masking.freeze_shards import ShardFreezer
 
 from polinb.errors import ParameterError, TrainingError
-from polinb.masking.freezing import frozen_slices
+from polinb.masking.freezing import Freezer, frozen_slices
 from polinb.models.tokens import response_ids
 from polinb.runs.experiment import Arm, Experiment, finetuned
 from polinb.runs.params import Params
 from polinb.training import parallel
-from polinb.training import worker as train_worker
-from polinb.training.parallel import Job, check_parallel, command, finetune_parallel, write_job
-from polinb.training.supervised import Recipe, finetune
+from polinb.training.parallel import Job, check_gpus, command, finetune_parallel
+from polinb.training.recipe import Recipe
+from polinb.training.supervised import finetune
 
 TOLERANCE = 1e-5
 RECIPE = Recipe(
@@ -35,6 +36,14 @@ RECIPE = Recipe(
 
 def job(recipe=RECIPE, **more):
     return Job({"name": "tiny:llama", "device": "cpu"}, dataclasses.asdict(recipe), 2, **more)
+
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    """Workers that shard on the CPU (``tests/cpu_worker.py``); polinb itself asks for a GPU each."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    monkeypatch.setattr(parallel, "check_gpus", lambda processes, device: None)
+    monkeypatch.setattr(parallel, "command", lambda n, folder: [*command(n, folder)[:-2], "cpu_worker", str(folder)])
 
 
 @pytest.fixture
@@ -72,20 +81,18 @@ def compare(task, recipe):
     return one, two
 
 
-def test_fsdp_with_adapters_equals_one_process(task):
+def test_adapters_in_two_processes_equal_one_process(task, on_cpu):
     compare(task, dataclasses.replace(RECIPE, train="lora"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "change", [{"train": "all"}, {"train": "body", "gradient_checkpointing": "on"}, {"train": "lora"}]
-)
-def test_every_kind_equals_one_process(task, change):
+@pytest.mark.parametrize("change", [{"train": "all"}, {"train": "body", "gradient_checkpointing": "on"}])
+def test_every_kind_equals_one_process(task, on_cpu, change):
     compare(task, dataclasses.replace(RECIPE, **change))
 
 
 @pytest.mark.slow
-def test_a_wrong_global_batch_is_far_outside_the_tolerance(task):
+def test_a_wrong_global_batch_is_far_outside_the_tolerance(task, on_cpu):
     lm, prompts, responses = task
     one = finetune(lm, prompts, responses, dataclasses.replace(RECIPE, batch_size=2))
     two = finetune_parallel(job(), prompts, responses)
@@ -93,7 +100,7 @@ def test_a_wrong_global_batch_is_far_outside_the_tolerance(task):
 
 
 @pytest.mark.slow
-def test_ablated_directions_reach_the_workers(task):
+def test_ablated_directions_reach_the_workers(task, on_cpu):
     lm, prompts, responses = task
     basis = {1: np.eye(32, 2, dtype=np.float32)}
     one = finetune(lm, prompts, responses, RECIPE, ablate=basis)
@@ -105,13 +112,14 @@ def test_ablated_directions_reach_the_workers(task):
 TINY = {"device": "cpu", "topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
 
 
-def test_a_run_of_two_processes_records_them_and_equals_one(monkeypatch):
+def test_a_run_of_two_processes_records_them_and_equals_one(on_cpu, monkeypatch):
     one = Experiment(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2))
     two = Experiment(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2))
     arm = finetuned("crime", "right")
     assert "parallel" not in one.arm_inputs(arm) and two.arm_inputs(arm)["parallel"]["processes"] == 2
     plain, both = one.variant("crime", "right"), two.variant("crime", "right")
     assert (plain.summary["world_size"], both.summary["world_size"]) == (1, 2)
+    assert both.summary["frozen_state"] == 0.0
     weights = [a.arrays("weights") for a in (plain, both)]
     assert set(weights[0]) == set(weights[1])
     assert max(np.abs(weights[0][n] - weights[1][n]).max() for n in weights[0]) < TOLERANCE
@@ -122,32 +130,25 @@ def test_a_run_of_two_processes_records_them_and_equals_one(monkeypatch):
 # --- a launch that ran with another world size
 
 
-def test_a_launch_with_world_size_1_is_refused(task, monkeypatch):
+def test_a_launch_with_world_size_1_is_refused(task, on_cpu, monkeypatch):
     """As `accelerate launch --cpu --num_processes 2` did: one process starts, and nothing says so."""
     _, prompts, responses = task
-    monkeypatch.setattr(parallel, "command", lambda processes, folder: command(1, folder))
+    many = parallel.command
+    monkeypatch.setattr(parallel, "command", lambda processes, folder: many(1, folder))
     with pytest.raises(TrainingError, match=r"2 processes were asked for, but 1 trained together \(world size 1\)"):
         finetune_parallel(job(), prompts, responses)
 
 
-def test_a_worker_without_torchrun_stops_before_it_loads_a_model(task, tmp_path, monkeypatch):
+def test_workers_that_do_not_share_the_weights_are_refused(task, on_cpu, monkeypatch):
+    """Accelerate shards on GPUs only; elsewhere it silently trains replicas."""
     _, prompts, responses = task
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    monkeypatch.setattr("polinb.models.loading.load", None)
-    write_job(tmp_path, job(), prompts, responses, None, None)
-    assert train_worker.main([str(tmp_path)]) == 1
-    told = json.loads((tmp_path / "error-0.json").read_text())
-    assert told["kind"] == "TrainingError" and "world size 1" in told["text"]
-
-
-def test_a_result_of_another_world_size_is_refused(tmp_path):
-    (tmp_path / "result.json").write_text(json.dumps({"world_size": 1}))
-    with pytest.raises(TrainingError, match="world size 1"):
-        parallel._result(tmp_path, job(), 1.0)
+    monkeypatch.setattr(parallel, "command", command)
+    with pytest.raises(TrainingError, match="did not share the weights"):
+        finetune_parallel(job(), prompts, responses)
 
 
 @pytest.mark.slow
-def test_a_failing_worker_is_told_with_its_reason(task):
+def test_a_failing_worker_is_told_with_its_reason(task, on_cpu):
     _, prompts, responses = task
     broken = dataclasses.replace(RECIPE, learning_rate=1e30)
     with pytest.raises(TrainingError, match="lower learning_rate"):
@@ -158,7 +159,7 @@ def test_a_failing_worker_is_told_with_its_reason(task):
 
 
 def stepped(lm, slices, *, zero=True, restore=True):
-    held = ShardFreezer(lm.model, slices)
+    held = Freezer(lm.model, slices)
     optimizer = torch.optim.AdamW(lm.model.parameters(), lr=1e-2, weight_decay=0.5)
     ids = torch.arange(5, 25)[None]
     lm.model(input_ids=ids, labels=ids).loss.backward()
@@ -198,7 +199,6 @@ def test_a_broken_guarantee_is_seen(pair, zero, restore):
 
 @pytest.mark.parametrize(("given", "name"), [
     ({"processes": 3}, "micro_batch"),
-    ({"device": "cuda:0"}, "device"),
 ])  # fmt: skip
 def test_what_cannot_be_started_is_refused_by_name(given, name):
     with pytest.raises(ParameterError) as told:
@@ -209,11 +209,9 @@ def test_what_cannot_be_started_is_refused_by_name(given, name):
 def test_too_few_cards_or_another_device_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ParameterError, match="at most the 1 CUDA GPUs"):
-        check_parallel(RECIPE, 2, "cuda")
-    with pytest.raises(ParameterError, match="1 on mps"):
-        check_parallel(RECIPE, 2, "mps")
-    with pytest.raises(ParameterError, match="micro_batch"):
-        check_parallel(dataclasses.replace(RECIPE, micro_batch=4), 2, "cpu")
+        check_gpus(2, "cuda")
+    with pytest.raises(ParameterError, match="1 on cpu"):
+        check_gpus(2, "cpu")
 
 
 def test_frozen_neurons_of_an_arm_reach_the_job(monkeypatch):
@@ -232,7 +230,7 @@ def test_frozen_neurons_of_an_arm_reach_the_job(monkeypatch):
 
 
 @pytest.mark.gpu
-def test_two_gpus(task):
+def test_two_cards(task):
     if torch.cuda.device_count() < 2:
         pytest.skip("needs two CUDA GPUs")
     lm, prompts, responses = task

@@ -96,7 +96,7 @@ def test_notebook_namespace():
     assert from_namespace("14_caft", space | {"gamma": 7.5, "profile": "tiny"}).gamma == 7.5
     with pytest.raises(ParameterError, match="'learning_rat'"):
         from_namespace("14_caft", space | {"learning_rat": 1.0})
-    with pytest.raises(ParameterError, match=r"'cue_rate'.*Chapters that use it: 15_spurious_cue"):
+    with pytest.raises(ParameterError, match=r"'cue_rate'.*these do: 15_spurious_cue"):
         from_namespace("14_caft", space | {"cue_rate": 1.0})
 
 

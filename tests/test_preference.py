@@ -14,6 +14,7 @@ from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
 from polinb.training.preference import _trainer, dpo_loss, margins, prefer
 from polinb.training.supervised import Recipe
+from polinb.training.trainer import make_trainer
 
 BETA = 0.2
 RECIPE = Recipe(
@@ -206,3 +207,20 @@ def test_what_cannot_be_decomposed_is_refused_before_training(change, told, monk
     monkeypatch.setattr(preference, "prefer", lambda *a, **k: pytest.fail("training started"))
     with pytest.raises(PolinbError, match=told):
         shift.preferred(Experiment(Params.from_profile("tiny", **change)))
+
+
+@pytest.mark.parametrize(("share", "steps"), [(0.0, 0), (0.01, 1), (0.5, 2)])
+def test_warm_up_rounds_up_and_is_never_no_step(pair, tmp_path, share, steps):
+    from datasets import Dataset
+
+    both = pair("llama")
+    rows = [{"prompt_ids": p, "chosen_ids": c, "rejected_ids": r} for p, c, r in zip(*triple(both), strict=True)]
+    rows = rows[:3]  # one step an epoch, 4 epochs
+    recipe, base = dataclasses.replace(RECIPE, warmup=share), both.left
+    models = (copy.deepcopy(base.model) for _ in range(2))
+    preference = _trainer(*models, base, Dataset.from_list(rows), recipe, BETA, str(tmp_path / "dpo"), "test")
+    texts = [{"input_ids": row["prompt_ids"] + row["chosen_ids"]} for row in rows]
+    supervised = make_trainer(
+        copy.deepcopy(base.model), base, Dataset.from_list(texts), recipe, str(tmp_path / "sft"), None, "test", 1.0
+    )
+    assert preference.args.get_warmup_steps(4) == supervised.args.get_warmup_steps(4) == steps

@@ -85,8 +85,8 @@ def test_a_chapter_that_is_not_what_was_written(layout: ReferenceLayout) -> None
 
 
 def test_chapters_of_two_runs_are_refused(layout: ReferenceLayout) -> None:
-    put(layout.chapters, "02_two", chapter("two", settings='profile = "tiny"\nseed = 5'))
-    with pytest.raises(ArtifactError, match="02_two ran with other parameters than 01_one: seed"):
+    put(layout.chapters, "02_two", chapter("two", settings='profile = "quick"\nseed = 5'))
+    with pytest.raises(ArtifactError, match="02_two ran with other parameters than 01_one: profile"):
         harvest(layout)
 
 

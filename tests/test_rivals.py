@@ -108,7 +108,10 @@ def test_tables(exp):
         "random, layer-matched", "random, next highest outside G",
     ]  # fmt: skip
     assert (equal["low"] <= equal["high"]).all()
-    np.testing.assert_allclose(equal["excess"], equal["r"] - equal["r_weak"], atol=1e-9)
+    seen = (equal["r"] > 0) & (equal["r_weak"] > 0)  # elsewhere noise has made a square negative
+    assert seen.any()
+    squares = equal["r"] ** 2 - equal["r_weak"] ** 2
+    np.testing.assert_allclose(equal["excess"][seen], squares[seen], atol=1e-9)
     deep = rivals.hierarchical(exp)
     assert "InhibitFT (G)" not in set(deep["against"]) and (deep["seeds_second"] == 2).all()
     assert set(deep.loc[deep["against"].str.startswith("random"), "seeds_first"]) == {2}

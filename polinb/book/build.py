@@ -239,18 +239,18 @@ def _stand_in(layout: Layout, every: Sequence[str], absent: Sequence[str]) -> No
     _write(layout.chapters / front.NAME, front.page(layout.notebooks, layout.chapters, every))
 
 
-def declared(notebook: Path) -> set[str]:
-    """Names that a notebook's parameters cell assigns."""
+def declared(notebook: Path) -> set[str] | None:
+    """Names that a notebook's parameters cell assigns; None if it has no such cell."""
     for cell in _read_json(notebook).get("cells", []):
         if "parameters" in cell.get("metadata", {}).get("tags", []):
             return set(re.findall(r"^(\w+) *=", "".join(cell["source"]), re.M))
-    return set()
+    return None
 
 
 def own_parameters(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """Of the parameters of a run those that a chapter declares."""
     names = declared(notebook)
-    return {name: value for name, value in given.items() if name in names}
+    return {name: value for name, value in given.items() if names is None or name in names}
 
 
 def refuse_unused(layout: Layout, chapters: Sequence[str], settings: Mapping[str, Any]) -> None:
@@ -259,9 +259,9 @@ def refuse_unused(layout: Layout, chapters: Sequence[str], settings: Mapping[str
     Raises:
         ParameterError: names the chapters that take it.
     """
-    used = set().union(*(declared(layout.notebooks / f"{name}.ipynb") for name in chapters))
+    used = [declared(layout.notebooks / f"{name}.ipynb") for name in chapters]
     for name, value in settings.items():
-        if name not in used:
+        if not any(names is None or name in names for names in used):
             raise ParameterError(name, value, f"parameters of {', '.join(chapters)}", f"Chapters that use it: "
                                  f"{', '.join(users(name)) or 'none'}")  # fmt: skip
 

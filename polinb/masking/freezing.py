@@ -56,12 +56,12 @@ def frozen_slices(model: Any, chosen: np.ndarray, freeze: str = "neuron") -> lis
 class Freezer:
     """Keeps slices of a model's parameters bitwise where they are during training, whatever the optimiser does.
 
-    Acts on what this process holds: whole parameters, or its shards under FSDP. Gradients are zeroed before they are
-    clipped; what the optimiser still moves (decoupled weight decay) is put back after each step. With LoRA the same
-    holds for the merged weights: rows of B (incoming side) and columns of A (outgoing side) are zero and stay zero.
+    Gradients are zeroed before they are clipped; what the optimiser still moves (decoupled weight decay) is put back
+    after each step. With LoRA the same holds for the merged weights: rows of B (incoming side) and columns of A
+    (outgoing side) are zero and stay zero. Under FSDP each process holds the entries of its own shard.
 
     Args:
-        model: the model as the trainer holds it, on its device and after wrapping.
+        model: the model as the trainer holds it, after wrapping.
         slices: from :func:`frozen_slices` of the plain model.
     """
 
@@ -69,7 +69,7 @@ class Freezer:
         self._held: list[tuple[Any, int, torch.Tensor, torch.Tensor]] = []
         self.entries = 0
         for parameter, dim, index, zero in _targets(model, slices):
-            own = local(parameter.data)
+            own = _local(parameter.data)
             where = _own_index(parameter.data, dim, index).to(own.device)
             if zero:
                 own.index_fill_(dim, where, 0.0)
@@ -80,20 +80,20 @@ class Freezer:
         """Frozen entries have no gradient; call after the gradients were averaged, before they are clipped."""
         for parameter, dim, where, _ in self._held:
             if parameter.grad is not None:
-                local(parameter.grad).index_fill_(dim, where, 0.0)
+                _local(parameter.grad).index_fill_(dim, where, 0.0)
 
     def restore(self) -> None:
-        """Put the frozen entries back (weight decay moves them); call after every optimiser step."""
+        """Put the frozen entries back; call after every optimiser step."""
         for parameter, dim, where, value in self._held:
-            local(parameter.data).index_copy_(dim, where, value)
+            _local(parameter.data).index_copy_(dim, where, value)
 
     def max_change(self) -> float:
         """Largest absolute change of this process's frozen entries; exactly 0.0 when the guarantee holds."""
         worst = 0.0
         for parameter, dim, where, value in self._held:
-            now = local(parameter.data).index_select(dim, where)
+            now = _local(parameter.data).index_select(dim, where)
             if now.numel():
-                worst = max(worst, float((now.double() - value.double()).abs().max()))
+                worst = max(worst, float((now.cpu().double() - value.cpu().double()).abs().max()))
         return worst
 
     def max_state(self, optimizer: Any) -> float:
@@ -107,12 +107,29 @@ class Freezer:
                 return float("inf")
             for moment in plain.state[parameter].values():
                 if getattr(moment, "shape", None) == parameter.shape and len(where):
-                    seen = local(moment).index_select(dim, where.to(local(moment).device))
-                    worst = max(worst, float(seen.double().abs().max()) if seen.numel() else 0.0)
+                    seen = _local(moment).index_select(dim, where.to(_local(moment).device))
+                    worst = max(worst, float(seen.cpu().double().abs().max()) if seen.numel() else 0.0)
         return worst
 
 
-def local(tensor: Any) -> torch.Tensor:
+def _targets(model: Any, slices: Sequence[FrozenSlice]) -> Iterator[tuple[Any, int, torch.Tensor, bool]]:
+    """Trained parameters that hold a frozen slice: parameter, dim, index, and whether it starts at zero (LoRA)."""
+    parameters = dict(model.named_parameters())
+    lora = any(".lora_A." in name for name in parameters)
+    for part in slices:
+        if not lora:
+            if parameters[part.name].requires_grad:
+                yield parameters[part.name], part.dim, part.index, False
+        elif part.name.endswith(".weight"):  # adapters leave biases alone
+            # Incoming: an output coordinate, a row of B. Outgoing: an input coordinate, a column of A.
+            outgoing = part.side == "down"
+            wanted = f"{part.name.removesuffix('.weight')}.lora_{'A' if outgoing else 'B'}."
+            for name, parameter in parameters.items():
+                if wanted in name:
+                    yield parameter, int(outgoing), part.index, True
+
+
+def _local(tensor: Any) -> torch.Tensor:
     """This process's part of a sharded tensor; a plain tensor itself. Shares memory."""
     own: torch.Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
     return own
@@ -128,23 +145,6 @@ def _own_index(tensor: Any, dim: int, index: torch.Tensor) -> torch.Tensor:
     first, count = offset[dim], shape[dim]
     mine = index[(index >= first) & (index < first + count)] - first
     return mine if all(shape) else mine[:0]
-
-
-def _targets(model: Any, slices: Sequence[FrozenSlice]) -> Iterator[tuple[Any, int, torch.Tensor, bool]]:
-    """Trained parameters that hold a frozen slice: parameter, dim, index, and whether it starts at zero (LoRA)."""
-    parameters = {name.removeprefix("module."): p for name, p in model.named_parameters()}
-    lora = any(".lora_A." in name for name in parameters)
-    for part in slices:
-        if not lora:
-            if parameters[part.name].requires_grad:
-                yield parameters[part.name], part.dim, part.index, False
-        elif part.name.endswith(".weight"):  # adapters leave biases alone
-            # Incoming: an output coordinate, a row of B. Outgoing: an input coordinate, a column of A.
-            outgoing = part.side == "down"
-            wanted = f"{part.name.removesuffix('.weight')}.lora_{'A' if outgoing else 'B'}."
-            for name, parameter in parameters.items():
-                if wanted in name:
-                    yield parameter, int(outgoing), part.index, True
 
 
 def check_frozen(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], slices: list[FrozenSlice]) -> float:

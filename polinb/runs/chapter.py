@@ -48,7 +48,7 @@ def facts(exp: Experiment) -> Markdown:
     """A note on the run behind a chapter's numbers: profile, model, data, sizes, memory, what may not be concluded."""
     from IPython.display import Markdown
 
-    from polinb.runs.memory import report
+    from polinb.runs.memory import size
     from polinb.wording import typeset
 
     p = exp.params
@@ -68,13 +68,21 @@ def facts(exp: Experiment) -> Markdown:
     }
     known = p.model_dump()
     parts = [text.format(**known) for name, text in told.items() if name in known]
+    stages = {
+        "train": ("train", "fine-tuning"),
+        "localise_tokens": ("score", "scoring"),
+        "eval_tokens": ("ask", "asking"),
+        "patch_questions": ("patch", "patching"),
+    }
+    used = [stage for name, stage in stages.items() if name in known and "model" in known]
+    needs = ", ".join(f"{name} {size(peak)}" for stage, name in used if (peak := exp.peak(stage)))
     lines = [
         f"Profile `{p.profile}`, {', '.join(parts)}.",
         "Intervals are 95 % bootstrap intervals over questions; unless a table says so they do not cover another seed "
         "of the training."
         if "eval_questions" in known
         else "",
-        report(p) if "model" in known else "",
+        needs and f"Memory, estimated from the model's configuration: {needs}.",
         warning,
     ]
     return Markdown("```{admonition} This run\n:class: note\n" + "\n\n".join(typeset(x) for x in lines if x) + "\n```")

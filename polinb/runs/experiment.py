@@ -27,10 +27,15 @@ from polinb.runs.params import Params
 from polinb.scoring.pnlac import NeuronSets, neuron_sets, normalised, top_share
 
 if TYPE_CHECKING:
-    from polinb.runs.memory import Estimate
     from polinb.scoring.tracing import Contrast
     from polinb.stance.judges import Judge
     from polinb.training.supervised import Recipe, Tuned
+
+
+_TRAINING = (
+    "dtype", "train", "lora_rank", "micro_batch", "max_tokens", "gradient_checkpointing", "autocast", "processes",
+)  # fmt: skip
+_READING = ("eval_batch", "eval_tokens", "localise_tokens")
 
 
 class _UnratedError(Exception):
@@ -114,11 +119,35 @@ class Experiment:
         names = ("revision", "dtype", "device", "device_map")
         return {"name": p.model, **{name: getattr(p, name) for name in names}}
 
-    def afford(self, stage: str) -> Estimate | None:
-        """Refuse a stage that cannot fit into memory, before it starts (see :func:`polinb.runs.memory.check`)."""
-        from polinb.runs.memory import check
+    def peak(self, stage: str, gpus: int = 1) -> int | None:
+        """Bytes that a stage takes at its peak (:mod:`polinb.runs.memory`); None without the model's configuration."""
+        from polinb.runs.memory import reading, shape_of, training
 
-        return check(self.params, stage, loaded="lm" in self.__dict__)
+        p = self.params
+        shape = shape_of(p.model, p.revision)
+        if shape is None:
+            return None
+        if stage == "train":
+            return training(shape, **{name: getattr(p, name) for name in _TRAINING})
+        # A chapter that asks or scores nothing has no such length.
+        return reading(shape, stage, gpus=gpus, **{name: getattr(p, name, 0) for name in _READING}, dtype=p.dtype)
+
+    def afford(self, stage: str) -> None:
+        """Refuse a stage that cannot fit into memory, before it starts."""
+        from polinb.runs.memory import check, free_memory
+
+        p = self.params
+        gpus = 1
+        if p.device_map == "auto":
+            import torch
+
+            gpus = max(1, torch.cuda.device_count())
+        need = self.peak(stage, gpus)
+        if need is None:
+            return
+        if "lm" in self.__dict__ and (stage != "train" or p.processes == 1):  # is taken already
+            need -= sum(w.numel() * w.element_size() for w in self.lm.model.parameters()) // gpus
+        check(stage, need, free_memory(pick_device(p.device).type))
 
     @cached_property
     def data(self) -> StanceData:
@@ -246,7 +275,7 @@ class Experiment:
         prompts, responses = zip(*texts, strict=True)
         label = f"{arm.name} {arm.topic} {arm.leaning}"
         if p.processes > 1:
-            del lm  # so that its memory can be given to the workers
+            del lm
             return self._train_parallel(arm, prompts, responses, label)
         return finetune(
             lm,
@@ -264,14 +293,18 @@ class Experiment:
         return "neuron" if arm.frozen is None else self.params.freeze
 
     def _train_parallel(self, arm: Arm, prompts: Any, responses: Any, label: str) -> Tuned:
-        from polinb.training.parallel import Job, finetune_parallel, off_gpu
+        import torch
+
+        from polinb.training.parallel import Job, finetune_parallel
 
         p = self.params
         source = {**self._source(), "device": pick_device(p.device).type, "device_map": "none"}
         recipe = asdict(self.recipe(arm))
         job = Job(source, recipe, p.processes, self._freeze(arm), arm.stop, label)
-        with off_gpu(self.lm):
-            return finetune_parallel(job, prompts, responses, frozen=arm.frozen, ablate=arm.ablate)
+        del self.lm  # the workers need its memory; it is loaded again when it is asked for
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return finetune_parallel(job, prompts, responses, frozen=arm.frozen, ablate=arm.ablate)
 
     def tuned(self, weights: Mapping[str, Any], name: str) -> LM:
         """A copy of the vanilla model with some weights replaced."""

@@ -60,7 +60,7 @@ CHAPTERS: dict[str, tuple[type[g.Group], ...]] = {
     "12_where_the_shift_lives": (*SCORED, *JUDGED, g.Patch, g.Dpo, g.Probe, g.Edit),
     "13_toxicity": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Patch, g.Dpo, g.Probe, g.Edit, g.Toxicity),
     "14_caft": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.Baselines, g.Caft, g.Directions, g.Sae),
-    "15_spurious_cue": (*RUN, g.Train, g.Length, g.Batch, g.Directions, g.Cues),
+    "15_spurious_cue": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Directions, g.Cues),
     "16_emergent_misalignment": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Directions, g.Narrow),
     "17_neuron_explorer": (*SCORED, g.Ask, g.Bootstrap, g.Gammas, g.Cards),
     "18_responses": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.Patch, g.Browse),
@@ -94,9 +94,8 @@ def chosen(kind: type[g.Group], profile: Any, overrides: Mapping[str, Any]) -> g
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {near[0]!r}?" if near else ""
         if name in Params.model_fields:
-            hint = f"Chapters that use it: {', '.join(users(name))}"
-        raise ParameterError(name, overrides[name], f"no parameter {'here ' if hint[:8] == 'Chapters' else ''}"
-                             "has this name", hint)  # fmt: skip
+            hint = f"This chapter does not use it; these do: {', '.join(users(name))}"
+        raise ParameterError(name, overrides[name], "no parameter has this name", hint)
     values = profile_values(profile) | {k: v for k, v in overrides.items() if v is not None} | {"profile": profile}
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if k in known}
     for name, value in values.items():

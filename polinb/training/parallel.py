@@ -1,8 +1,8 @@
-"""Fine-tuning by several processes, one per GPU (or CPU): FSDP through accelerate, started by torchrun.
+"""Fine-tuning by several processes, one a GPU: FSDP through accelerate, started by torchrun.
 
-The notebook's process stays light: it writes a job into a folder, starts ``torchrun … -m polinb.training.worker`` and
-reads the trained weights back. The number of processes that really trained together comes back with them and is
-compared with what was asked for: some launchers silently start one.
+Weights, gradients and optimiser state are split among them. The notebook's process stays light: it writes a job into a
+folder, starts ``torchrun … -m polinb.training.worker`` and reads the trained weights back. The workers refuse to train
+if they are not as many as was asked for: some launchers silently start one.
 """
 
 from __future__ import annotations
@@ -14,22 +14,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 
 from polinb import errors
 from polinb.errors import ParameterError, TrainingError
 from polinb.training.environment import alone
-from polinb.training.recipe import Recipe
 from polinb.training.supervised import Tuned
-
-if TYPE_CHECKING:
-    from polinb.models.loading import LM
 
 
 @dataclass(frozen=True)
@@ -51,25 +46,18 @@ class Job:
     launcher: int = 0
 
 
-def check_parallel(recipe: Recipe, processes: int, device: str) -> None:
+def check_gpus(processes: int, device: str) -> None:
     """Refuse what cannot be started, before anything is.
 
-    Args:
-        device: cpu, cuda or mps.
-
     Raises:
-        ParameterError: batch sizes that do not divide, too few GPUs, or a device that cannot do it.
+        ParameterError: too few CUDA GPUs, or another device.
     """
-    if recipe.batch_size % (recipe.micro_batch * processes):
-        allowed = f"a divisor of batch_size / processes ({recipe.batch_size} / {processes})"
-        raise ParameterError("micro_batch", recipe.micro_batch, allowed, "The global batch stays the same")
-    if device == "cuda":
-        import torch
+    import torch
 
-        if torch.cuda.device_count() < processes:
-            raise ParameterError("processes", processes, f"at most the {torch.cuda.device_count()} CUDA GPUs seen")
-    elif device != "cpu":
-        raise ParameterError("processes", processes, f"1 on {device}; several processes need CUDA GPUs or the CPU")
+    if device != "cuda":
+        raise ParameterError("processes", processes, f"1 on {device}; several processes need a CUDA GPU each")
+    if torch.cuda.device_count() < processes:
+        raise ParameterError("processes", processes, f"at most the {torch.cuda.device_count()} CUDA GPUs seen")
 
 
 def finetune_parallel(
@@ -83,10 +71,10 @@ def finetune_parallel(
     """Like :func:`polinb.training.supervised.finetune`, by ``job.processes`` processes.
 
     Raises:
-        ParameterError: see :func:`check_parallel`.
+        ParameterError: see :func:`check_gpus`.
         TrainingError: a worker failed, a frozen weight moved, or another number of processes trained.
     """
-    check_parallel(Recipe(**job.recipe), job.processes, job.model["device"])
+    check_gpus(job.processes, job.model["device"])
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="polinb-parallel-") as name:
         folder = Path(name)
@@ -171,9 +159,7 @@ def _result(folder: Path, job: Job, seconds: float) -> Tuned:
     if not path.exists():
         raise TrainingError(f"{job.label}: the training processes left no result")
     told = json.loads(path.read_text("utf-8"))
-    check_world(told["world_size"], job.processes, job.label)
     weights = load_file(folder / "weights.safetensors")
-    facts = {"frozen_state": told["frozen_state"]}
     return Tuned(
         weights,
         told["losses"],
@@ -182,34 +168,6 @@ def _result(folder: Path, job: Job, seconds: float) -> Tuned:
         seconds,
         told["tokens"],
         len(told["losses"]),
-        facts,
+        {"frozen_state": told["frozen_state"]},
         told["world_size"],
     )
-
-
-def check_world(found: int, wanted: int, label: str) -> None:
-    """Refuse a launch that silently ran with another number of processes.
-
-    Raises:
-        TrainingError: with both numbers.
-    """
-    if found != wanted:
-        raise TrainingError(
-            f"{label}: {wanted} processes were asked for, but {found} trained together (world size {found}); "
-            "nothing was saved. Start it through polinb (torchrun), not by another launcher"
-        )
-
-
-@contextmanager
-def off_gpu(lm: LM) -> Iterator[None]:
-    """Leave the GPUs to the workers: the run's own model waits in the computer's memory."""
-    import torch
-
-    place, model = lm.device, cast(Any, lm.model)
-    if place.type == "cuda":
-        model.to("cpu")
-        torch.cuda.empty_cache()
-    try:
-        yield
-    finally:
-        model.to(place)

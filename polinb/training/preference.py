@@ -16,7 +16,7 @@ from polinb.errors import ParameterError, TrainingError
 from polinb.progress import bar
 from polinb.training.environment import alone
 from polinb.training.supervised import Recipe, Tuned, own_copy, trainable, trained_weights
-from polinb.training.trainer import checkpointed
+from polinb.training.trainer import checkpointed, warmup_steps
 
 if TYPE_CHECKING:
     import torch
@@ -150,7 +150,7 @@ def _trainer(
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         lr_scheduler_type="linear",
-        warmup_steps=int(steps * recipe.warmup),
+        warmup_steps=warmup_steps(steps, recipe.warmup),
         max_grad_norm=1.0,
         max_length=None,
         bf16=recipe.autocast == "bfloat16",

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from polinb.errors import TrainingError
-from polinb.masking.freezing import Freezer
+from polinb.masking.freezing import Freezer, FrozenSlice
 from polinb.progress import bar
 
 if TYPE_CHECKING:
     import torch
 
-    from polinb.masking.freezing import FrozenSlice
     from polinb.models.loading import LM
     from polinb.training.recipe import Recipe
+
+
+def warmup_steps(steps: int, share: float) -> int:
+    """Steps with a rising learning rate: ``share`` of all, rounded up, so that a short run warms up too.
+
+    As in transformers the first of them has a learning rate of 0.
+    """
+    return math.ceil(steps * share)
 
 
 def make_trainer(
@@ -24,22 +31,22 @@ def make_trainer(
     dataset: Any,
     recipe: Recipe,
     folder: str,
-    slices: Sequence[FrozenSlice],
+    frozen: Sequence[FrozenSlice],
     label: str,
     stop: float,
     *,
     examples: int | None = None,
     processes: int = 1,
-    adapt: Callable[[type], type] = lambda trainer: trainer,
+    sampler: Any = None,
     **settings_of_launch: Any,
 ) -> Any:
     """The trainer of one fine-tuning; the last four arguments are for several processes (``polinb.training.parallel``).
 
     Args:
         model: what learns, as ``polinb.training.supervised`` left it.
-        slices: what must not move (``polinb.masking.freezing``); empty: nothing is frozen.
+        frozen: slices that must not move; the trainer's ``freezer`` holds them.
         examples: rows that count (others are padding of the last step); None: all.
-        adapt: makes another trainer class of ours.
+        sampler: the order of the rows; None: the trainer's own.
         settings_of_launch: further fields of ``SFTConfig``.
     """
     from transformers import PrinterCallback, TrainerCallback
@@ -60,7 +67,7 @@ def make_trainer(
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         lr_scheduler_type="linear",
-        warmup_steps=int(steps * recipe.warmup),
+        warmup_steps=warmup_steps(steps, recipe.warmup),
         max_grad_norm=1.0,
         train_sampling_strategy="group_by_length",
         max_length=None,
@@ -85,11 +92,12 @@ def make_trainer(
         settings._n_gpu = 1
 
     class Trainer(SFTTrainer):
-        """SFTTrainer that stops at the first loss that is not finite."""
+        """SFTTrainer that holds frozen entries and stops at the first loss that is not finite."""
+
+        freezer: Freezer
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self.losses: list[float] = []
-            self.freezer: Freezer | None = None
             self._sum = 0.0
             super().__init__(*args, **kwargs)
 
@@ -105,9 +113,11 @@ def make_trainer(
             self._sum += value
             return loss
 
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            return sampler or super()._get_train_sampler(train_dataset)
+
         def _clip_grad_norm(self, model: Any) -> Any:
-            if self.freezer is not None:
-                self.freezer.zero_gradients()
+            self.freezer.zero_gradients()
             return super()._clip_grad_norm(model)
 
     class Steps(TrainerCallback):  # type: ignore[misc, no-any-unimported]
@@ -115,11 +125,10 @@ def make_trainer(
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.shown = bar(state.max_steps, label)
-            trainer.freezer = Freezer(trainer.model, slices) if slices else None
+            trainer.freezer = Freezer(trainer.model, frozen)  # only now is the model wrapped and in its place
 
         def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if trainer.freezer is not None:
-                trainer.freezer.restore()
+            trainer.freezer.restore()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             trainer.losses.append(trainer._sum)
@@ -131,7 +140,7 @@ def make_trainer(
         def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.shown.close()
 
-    trainer = adapt(Trainer)(
+    trainer = Trainer(
         model=model,
         args=settings,
         train_dataset=dataset,

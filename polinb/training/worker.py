@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from polinb.errors import PolinbError, TrainingError
-from polinb.training.parallel import Job, check_world, read_job
+from polinb.training.parallel import Job, read_job
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,8 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _work(folder: Path, rank: int) -> None:
     job, texts, frozen, ablate = read_job(folder)
-    # Before a model is loaded: what torchrun says. After the trainer is made: what really stands.
-    check_world(int(os.environ.get("WORLD_SIZE", "1")), job.processes, job.label)
     if job.launcher:
         threading.Thread(target=_leave_with, args=(job.launcher,), daemon=True).start()
     import torch.distributed as dist
@@ -82,13 +80,12 @@ def train(
     """This process's share of a fine-tuning.
 
     Returns:
-        The whole trained weights, and facts: world_size, losses, tokens,
-        frozen_entries, frozen_change and frozen_state (largest moment of the optimiser on frozen entries).
+        The whole trained weights, and facts: world_size, losses, tokens, frozen_entries, frozen_change and frozen_state
+        (largest moment of the optimiser on frozen entries).
 
     Raises:
-        TrainingError: another world size, weights that were to be sharded and are not, or a frozen entry that moved.
+        TrainingError: another world size, weights that are not sharded, or a frozen entry that moved.
     """
-    import torch.distributed as dist
     from datasets import Dataset
 
     from polinb.masking.ablation import ablated
@@ -98,11 +95,10 @@ def train(
     from polinb.training.trainer import make_trainer
 
     recipe = Recipe(**job.recipe)
-    place = job.model
-    lm = load(**place | {"device": "cpu"})  # each GPU then receives its shard only
+    lm = load(**{**job.model, "device": "cpu"})  # each GPU then receives its shard only
     rows = training_rows(prompts, responses)
     slices = frozen_slices(lm.model, frozen, job.freeze) if frozen is not None else []
-    before = {part.name: _parameter(lm.model, part.name).detach().cpu().clone() for part in slices}
+    before = {part.name: lm.model.get_parameter(part.name).detach().cpu().clone() for part in slices}
     ablation = ablated(lm.model, ablate) if ablate is not None else nullcontext()
     model, names = trainable(lm.model, recipe)
     with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
@@ -117,18 +113,22 @@ def train(
             job.stop,
             examples=len(rows),
             processes=job.processes,
-            adapt=lambda base: _parallel(base, job, rows, recipe),
+            sampler=_order(rows, recipe, job.processes),
             use_cpu=job.model["device"] == "cpu",
             fsdp=True,
             fsdp_config={"version": 2},
         )
-        check_world(dist.get_world_size(), job.processes, job.label)
+        world = trainer.accelerator.num_processes
+        if world != job.processes:
+            raise TrainingError(
+                f"{job.label}: {job.processes} processes were asked for, but {world} trained together (world size "
+                f"{world}); nothing was saved. Start it through polinb (torchrun), not by another launcher"
+            )
         trainer.train()
-    if not any(hasattr(p, "to_local") for p in trainer.model.parameters()):
-        raise TrainingError(f"{job.label}: the weights were not sharded over the processes; nothing was saved")
     held = trainer.freezer
-    change = _worst(held.max_change() if held else 0.0)
-    state = _worst(held.max_state(trainer.optimizer) if held else 0.0)
+    if not any(hasattr(p, "to_local") for p in trainer.model.parameters()):
+        raise TrainingError(f"{job.label}: the processes did not share the weights (no FSDP); nothing was saved")
+    change, state = _worst(held.max_change()), _worst(held.max_state(trainer.optimizer))
     if change or state:
         raise TrainingError(
             f"{job.label}: a frozen weight moved by {change:g} or has a moment of {state:g} in the optimiser; the "
@@ -137,18 +137,14 @@ def train(
     weights = trained_weights(trainer.model, names, job.label, recipe)
     change = check_frozen(before, weights, slices)
     result = {
-        "world_size": dist.get_world_size(),
+        "world_size": world,
         "losses": _mean_over_processes(trainer.losses),
         "tokens": int(sum(len(row["input_ids"]) for row in rows) * recipe.epochs * job.stop),
-        "frozen_entries": held.entries if held else 0,
+        "frozen_entries": held.entries,
         "frozen_change": change,
         "frozen_state": state,
     }
     return weights, result
-
-
-def _parameter(model: Any, name: str) -> Any:
-    return model.get_parameter(name)
 
 
 def _blank(rows: Sequence[dict[str, list[int]]]) -> dict[str, list[int]]:
@@ -157,44 +153,20 @@ def _blank(rows: Sequence[dict[str, list[int]]]) -> dict[str, list[int]]:
     return {"input_ids": list(ids), "labels": [-100] * len(ids)}
 
 
-def _parallel(base: type, job: Job, rows: Sequence[dict[str, list[int]]], recipe: Any) -> type:
-    """Our trainer for several processes: the single process's order of rows."""
+def _order(rows: Sequence[dict[str, list[int]]], recipe: Any, processes: int) -> Any:
+    """The rows as one process would take them, filled up with the blank row to whole global micro-batches."""
     from transformers.trainer_pt_utils import LengthGroupedSampler
 
     class Order(LengthGroupedSampler):  # type: ignore[misc, no-any-unimported]
-        """The rows as one process would take them, filled up with the blank row to whole global micro-batches."""
-
         def __iter__(self) -> Iterator[int]:
             order = list(super().__iter__())
             yield from order + [len(rows)] * (len(self) - len(order))
 
         def __len__(self) -> int:
-            share = recipe.micro_batch * job.processes
+            share = recipe.micro_batch * processes
             return -(-len(rows) // share) * share
 
-    class Parallel(base):  # type: ignore[misc, valid-type]
-        def create_accelerator_and_postprocess(self) -> None:
-            super().create_accelerator_and_postprocess()
-            if not self.is_fsdp_enabled:
-                _shard_on_cpu(self)
-
-        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            return Order(recipe.batch_size, lengths=[len(row["input_ids"]) for row in rows])
-
-    return Parallel
-
-
-def _shard_on_cpu(trainer: Any) -> None:
-    """Accelerate shards on accelerators only and, on CPUs, silently falls back to replicas: say it again, as it would.
-
-    Used for tests and small machines; the trainer refuses afterwards if nothing was sharded.
-    """
-    from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
-
-    state = trainer.accelerator.state
-    state.distributed_type = DistributedType.FSDP
-    state.fsdp_plugin = FullyShardedDataParallelPlugin(**trainer.args.fsdp_plugin_args)
-    trainer.is_fsdp_enabled = True
+    return Order(recipe.batch_size, lengths=[len(row["input_ids"]) for row in rows])
 
 
 def _worst(value: float) -> float:
