@@ -159,7 +159,7 @@ def test_patching_plan_and_tables(exp):
     assert set(table["group"]) == {"general", "topic-specific", "control", "all", "donor"}
     sets = exp.sets()
     sizes = table.groupby("set")["neurons"].first()
-    assert sizes["G"] == sets.general.sum() == sizes[patch_tables.LAYER] == sizes[patch_tables.LOUD]
+    assert sizes["G"] == sets.general.sum() == sizes[patch_tables.LAYER] == sizes[patch_tables.NEXT]
     assert sizes["every neuron"] == sets.general.size
     summary = patch_tables.patch_summary(exp).set_index("set")
     assert summary.loc["G", "shift"] == pytest.approx(table[table["set"] == "G"]["shift"].mean())
