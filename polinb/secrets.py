@@ -6,19 +6,15 @@ pages, so that a key must be refused before the first of them is written.
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import quote, quote_plus
 
 from polinb.errors import ParameterError
 
 HIDDEN = "[secret]"
-_LEAST = 8  # characters; a shorter piece of a value would be found in ordinary text
 _KEY = 16  # characters of a real key, at least
 _WORDS = re.compile(r"(?:[A-Z]?[a-z]{0,15}|[A-Z]{1,15})(?:[-_.:/ ](?:[A-Z]?[a-z]{0,15}|[A-Z]{1,15}))*")
 _NAME = re.compile(
@@ -69,16 +65,15 @@ def refuse(settings: Mapping[str, object], known: Mapping[str, object] | None = 
 
 
 def hide(text: str, forms: bool = True) -> str:
-    """``text`` with every known secret replaced, also where it is URL-, HTML-, JSON- or base64-encoded.
+    """``text`` with every known secret replaced, also where it stands in JSON.
 
     Known are the values of environment variables that are named like secrets and have the form of a key (not a word
     such as ``EMPTY``) and, with ``forms``, whatever has the form of a common service's key or of a password in an
     address.
     """
     for value in _values():
-        for form in _encodings(value):
-            if form in text:
-                text = text.replace(form, HIDDEN)
+        for form in (value, json.dumps(value)[1:-1]):  # executed notebooks are JSON
+            text = text.replace(form, HIDDEN)
     if not forms:
         return text
     text = _FORMS.sub(HIDDEN, text)
@@ -112,21 +107,6 @@ def _is_key(value: str) -> bool:
     Local services take any word for a key; taking such a word out of texts would change them.
     """
     return len(value) >= _KEY and not _WORDS.fullmatch(value)
-
-
-def _encodings(value: str) -> Iterator[str]:
-    yield from dict.fromkeys(
-        (value, quote(value), quote(value, safe=""), quote_plus(value), html.escape(value), json.dumps(value)[1:-1])
-    )
-    yield value.encode("utf-8", "surrogateescape").hex()
-    raw = value.encode("utf-8", "surrogateescape")
-    for shift in range(3):  # base64 depends on where in a text the value begins; its inner characters do not
-        text = base64.b64encode(b"\0" * shift + raw).decode()
-        first, last = (0, 2, 3)[shift], len(text.rstrip("=")) - ((shift + len(raw)) % 3 > 0)
-        inner = text[first:last]
-        if len(inner) >= _LEAST:
-            yield inner
-            yield inner.replace("+", "-").replace("/", "_")
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -15,7 +15,7 @@ from polinb.chapters.browse.cards_lens import FINAL_NORM, OUTPUT_NORM, extremes,
 from polinb.chapters.browse.cards_read import AROUND, Texts, activations, answer_means, contexts
 from polinb.display.cards_chart import card_effects
 from polinb.display.charts.base import png
-from polinb.errors import DataError, ParameterError
+from polinb.errors import ArtifactError, DataError, ParameterError
 from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors
 from polinb.models.generation import log_likelihood
 from polinb.models.loading import LM, load
@@ -313,23 +313,16 @@ def test_a_second_time_nothing_is_computed(exp, found, monkeypatch):
     assert same.picks == found.picks and same.effects.equals(found.effects) and same.contexts == found.contexts
 
 
-def test_other_texts_than_pnlacs_are_noticed(exp, tmp_path, monkeypatch):
-    """Kept text that gives as many tokens but others is refused by the sums, and the responses are written again."""
-    kept = cards._rewritten_texts
+def test_other_texts_than_pnlacs_are_refused(exp, tmp_path, monkeypatch):
+    kept = cards._texts
 
-    def garbled(exp, topic, models):
-        texts = kept(exp, topic, models)
+    def garbled(exp, topic):
+        texts = kept(exp, topic)
         return Texts(texts.prompts, [r[::-1] for r in texts.responses], texts.sources, texts.questions)
 
-    def faithful(exp, topic, models):
-        return kept(exp, topic, models)
-
-    neurons = [(0, 1), (2, 3)]
-    other = Experiment(exp.params, exp.store)
-    monkeypatch.setattr(cards, "_stored_texts", garbled)
-    assert cards.reading(other, "crime", neurons).summary["texts"] == "written again"
-    monkeypatch.setattr(cards, "_stored_texts", faithful)
-    assert cards.reading(other, "crime", neurons[:1]).summary["texts"] == "stored"
+    monkeypatch.setattr(cards, "_texts", garbled)
+    with pytest.raises(ArtifactError, match="differ from PNLAC's own sums"):
+        cards.reading(Experiment(exp.params, exp.store), "crime", [(0, 1), (2, 3)])
 
 
 def test_tables_and_figure_show_the_effects(exp, found):

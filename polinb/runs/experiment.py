@@ -386,7 +386,7 @@ class Experiment:
             "source": p.response_source,
             "max_tokens": p.max_tokens,
             "batch": p.eval_batch,
-            "code": 1,
+            "code": 2,  # token ids are kept
         }
 
         def make(folder: Path) -> Mapping[str, Any]:
@@ -408,7 +408,8 @@ class Experiment:
                 folder / "sums.safetensors",
             )
             texts = [decode(self.lm, ids) for ids in responses]
-            pd.DataFrame({"source": whose, "response": texts}).to_parquet(folder / "responses.parquet")
+            read = {"source": whose, "response": texts, "prompt_ids": prompts, "response_ids": responses}
+            pd.DataFrame(read).to_parquet(folder / "responses.parquet")
             return {"tokens": sums.tokens, "texts": len(texts)}
 
         return self.store.get("scores", inputs, make)

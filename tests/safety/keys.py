@@ -7,11 +7,10 @@ import gzip
 import json
 import re
 from pathlib import Path
-from urllib.parse import quote
 
 import pandas as pd
 
-# + and / are written otherwise in addresses, quotes and < otherwise in JSON and HTML
+# quotes are written otherwise in JSON
 KEYS = {
     "OPENAI_API_KEY": "sk-planted+judge/0123456789<abc>&",
     "HF_TOKEN": "hf_PlantedHubTokenAbCdEfGhIjKlMn",
@@ -22,12 +21,7 @@ KEYS = {
 
 def forms(value: str) -> list[str]:
     """A key as it may stand in a file."""
-    raw = value.encode()
-    out = [value, quote(value, safe=""), quote(value), json.dumps(value)[1:-1], raw.hex()]
-    for shift in range(3):  # base64 depends on the place; what is left after cutting its ends does not
-        text = base64.b64encode(b"-" * shift + raw).decode().rstrip("=")[4:-2]
-        out += [text, text.replace("+", "-").replace("/", "_")]
-    return list(dict.fromkeys(out))
+    return list(dict.fromkeys([value, json.dumps(value)[1:-1]]))
 
 
 NEEDLES = {form.encode(): name for name, value in KEYS.items() for form in forms(value)}

@@ -124,14 +124,11 @@ except JudgeError:
     traceback.print_exc()
     print("it failed")"""
 # a chapter must never do this; the book is the last to notice
-CARELESS = """import os, sys, json, base64, html
-from urllib.parse import quote
-from IPython.display import HTML
+CARELESS = """import os
 for name in ("OPENAI_API_KEY", "HF_TOKEN", "NDIF_API_KEY", "MY_SERVICE_PASSWORD"):
     value = os.environ[name]
-    print(value, quote(value, safe=""))
-    print(base64.b64encode(value.encode()).decode(), base64.b64encode(b"u:" + value.encode()).decode())
-    display(HTML(html.escape(value)), {"value": value})
+    print(value)
+    display({"value": value})
 """
 
 

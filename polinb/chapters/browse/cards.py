@@ -18,7 +18,7 @@ import pandas as pd
 from polinb.chapters.browse.cards_choice import Neuron, Pick, picks, random_neurons
 from polinb.chapters.browse.cards_read import Texts
 from polinb.chapters.browse.explorer_levels import ranks
-from polinb.models.loading import LM
+from polinb.errors import ArtifactError
 from polinb.resampling import bootstrap_mean, stratified_mean
 from polinb.runs.artifacts import Artifact
 from polinb.runs.experiment import Experiment
@@ -40,8 +40,8 @@ class Cards:
         means: layer, neuron, topic, vanilla, left, right, n (answer tokens).
         contexts: neuron → strongest contexts over all topics.
         effects: layer, neuron, topic, effect, low, high, n (questions); topic ``all`` weighs topics alike.
-        readings: topic, texts (``stored`` or ``written again``), gap (largest difference of a mean activation from
-            PNLAC's own sums, in units of the neuron's activation scale).
+        readings: topic, gap (largest difference of a mean activation from PNLAC's own sums, in units of the neuron's
+            activation scale).
     """
 
     picks: list[Pick]
@@ -83,8 +83,8 @@ def collect(exp: Experiment) -> Cards:
         contexts=_merged(readings, own, p.card_contexts),
         effects=effect_table(moved, p.bootstrap, p.seed),
         readings=pd.DataFrame(
-            [(topic, part.summary["texts"], part.summary["gap"]) for topic, part in readings.items()],
-            columns=["topic", "texts", "gap"],
+            [(topic, part.summary["gap"]) for topic, part in readings.items()],
+            columns=["topic", "gap"],
         ),
     )
 
@@ -108,11 +108,12 @@ def lens(exp: Experiment, neurons: Sequence[Neuron]) -> Artifact:
 
 
 def reading(exp: Experiment, topic: str, neurons: Sequence[Neuron]) -> Artifact:
-    """Mean activations and contexts on the very texts PNLAC read for ``topic``.
+    """Mean activations and contexts on the very tokens PNLAC read for ``topic``.
 
-    The artifact behind the scores keeps those texts as text. They are turned into tokens again; because that need not
-    give the same tokens back, the means must agree with the sums that PNLAC kept (to ``CLOSE``). Where they do not, the
-    responses are written again by the same greedy decoding. The summary says which it was and how large the gap is.
+    The means must agree with the sums that PNLAC kept; the summary says how large the gap is.
+
+    Raises:
+        ArtifactError: they do not agree to ``CLOSE``.
     """
     p = exp.params
     scores = exp.scores(topic)
@@ -124,30 +125,26 @@ def reading(exp: Experiment, topic: str, neurons: Sequence[Neuron]) -> Artifact:
         "topic": topic,
         "neurons": [list(each) for each in neurons],
         "contexts": p.card_contexts,
-        "code": 1,
+        "code": 2,
     }
 
     def make(folder: Path) -> Mapping[str, Any]:
         from polinb.chapters.browse.cards_read import activations, answer_means, contexts
 
         models = {"vanilla": exp.lm, **{side: exp.load_variant(topic, side) for side in ("left", "right")}}
-        for told, texts in (("stored", _stored_texts), ("written again", _rewritten_texts)):
-            found = texts(exp, topic, models)
-            gap = float("inf")
-            if found.tokens != scores.summary["tokens"] and told == "stored":
-                continue
-            read = {name: activations(lm, neurons, found.prompts, found.responses) for name, lm in models.items()}
-            means = {name: answer_means(seen, found.responses) for name, seen in read.items()}
-            gap = _gap(exp, topic, neurons, means)
-            if gap <= CLOSE:
-                break
+        found = _texts(exp, topic)
+        read = {name: activations(lm, neurons, found.prompts, found.responses) for name, lm in models.items()}
+        means = {name: answer_means(seen, found.responses) for name, seen in read.items()}
+        gap = _gap(exp, topic, neurons, means)
+        if not gap <= CLOSE:
+            raise ArtifactError(f"{topic}: mean activations differ from PNLAC's own sums by {gap:.1e} of a scale")
         layer, neuron = zip(*neurons, strict=True)
         pd.DataFrame({"layer": layer, "neuron": neuron, **means, "n": found.tokens}).to_parquet(
             folder / "means.parquet"
         )
         windows = [contexts(exp.lm, read, found, column, p.card_contexts) for column in range(len(neurons))]
         _write_json(folder / "contexts.json", windows)
-        return {"texts": told, "gap": gap, "tokens": found.tokens}
+        return {"gap": gap, "tokens": found.tokens}
 
     return exp.store.get("cards", inputs, make)
 
@@ -224,26 +221,12 @@ def card_ranks(found: Cards, pool: str) -> dict[str, Any]:
     }
 
 
-def _stored_texts(exp: Experiment, topic: str, models: Mapping[str, LM]) -> Texts:
-    """The kept responses as tokens again, beside their prompts (in the order of :meth:`Experiment._responses`)."""
-    from polinb.models.tokens import fit, prompt_ids, response_ids
-
-    p, lm = exp.params, models["vanilla"]
+def _texts(exp: Experiment, topic: str) -> Texts:
+    """The very tokens PNLAC read, and which question each text answers."""
     kept = exp.scores(topic).frame("responses")
-    pairs = exp.data.topic(topic, "localise", p.localise_prompts, leaning="both")
-    questions = [row % len(pairs) for row in range(len(kept))]
-    asked = [prompt_ids(lm, pair.prompt, p.system_prompt) for pair in pairs]
-    fitted = [
-        fit(asked[at], response_ids(lm, text, end=False) if text else [], p.max_tokens)
-        for at, text in zip(questions, kept["response"], strict=True)
-    ]
-    return Texts([f[0] for f in fitted], [f[1] for f in fitted], list(kept["source"]), questions)
-
-
-def _rewritten_texts(exp: Experiment, topic: str, models: Mapping[str, LM]) -> Texts:
-    prompts, responses, sources = exp._responses(topic, models["left"], models["right"])
-    n = len(exp.data.topic(topic, "localise", exp.params.localise_prompts, leaning="both"))
-    return Texts(prompts, responses, sources, [row % n for row in range(len(prompts))])
+    questions = len(exp.data.topic(topic, "localise", exp.params.localise_prompts, leaning="both"))
+    prompts, responses = ([list(map(int, ids)) for ids in kept[name]] for name in ("prompt_ids", "response_ids"))
+    return Texts(prompts, responses, list(kept["source"]), [row % questions for row in range(len(kept))])
 
 
 def _gap(exp: Experiment, topic: str, neurons: Sequence[Neuron], means: Mapping[str, np.ndarray]) -> float:

