@@ -101,7 +101,7 @@ def test_columns_are_the_arms_of_the_earlier_chapters(exp, cols):
 @pytest.mark.parametrize(
     ("controls", "name"),
     [
-        (["uniform", "layer", "score"], "random-layer"),
+        (["uniform", "layer", "next_highest"], "random-layer"),
         (["uniform", "next_highest"], "random-next_highest"),
         (["uniform", "heldout"], "random-uniform"),
         (["heldout"], None),
