@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 
 import polinb.runs.experiment as module
-from polinb import frontier, paired
+from polinb import resampling
 from polinb.chapters.paper import beside, neuron_tables, patch_tables, results
 from polinb.chapters.paper import judge_tables as judging
 from polinb.errors import DataError, ParameterError, TrainingError
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
 from polinb.runs.params import Params
+from polinb.stance import coupling
 
 SMALL = {
     "topics": ["crime", "race", "science"],
@@ -148,7 +149,8 @@ def test_tables_have_their_columns_and_agree(exp):
         r = table[table["trained"] == row.trained].set_index("arm")["r"]
         assert row.raw_drop == pytest.approx(r["fine-tune"] - r["inhibitft"])
         corrected = table[table["trained"] == row.trained].set_index("arm")["r_corrected"]
-        assert row.drop == pytest.approx(corrected["fine-tune"] - corrected["inhibitft"])
+        if corrected[["fine-tune", "inhibitft"]].min() > 0:  # the root is cut at 0, the drop is not
+            assert row.drop == pytest.approx(corrected["fine-tune"] ** 2 - corrected["inhibitft"] ** 2)
         assert row.low <= row.high
     every = drop[(drop["trained"] == "all") & (drop["against"] == "fine-tune")]["drop"].iloc[0]
     assert every == pytest.approx(drop[(drop["trained"] != "all") & (drop["against"] == "fine-tune")]["drop"].mean())
@@ -232,9 +234,9 @@ def test_judge_report(exp):
 
 
 def test_per_question_averages_by_hand():
-    got = paired.per_question([{"a": np.array([1.0, 3.0])}, {"a": np.array([3.0, 5.0]), "b": np.array([2.0])}])
+    got = resampling.per_question([{"a": np.array([1.0, 3.0])}, {"a": np.array([3.0, 5.0]), "b": np.array([2.0])}])
     assert [g.tolist() for g in got] == [[2.0, 4.0], [2.0]]
-    mean, low, high = paired.stratified_mean([np.array([1.0, 1.0]), np.array([3.0, 3.0])], 100, 0)
+    mean, low, high = resampling.stratified_mean([np.array([1.0, 1.0]), np.array([3.0, 3.0])], 100, 0)
     assert (mean, low, high) == (2.0, 2.0, 2.0)
 
 
@@ -250,7 +252,7 @@ def test_no_drop_where_there_is_no_coupling(calm):
     false = 0
     for k in range(60):
         stacks = {t: np.stack([noise(r, 40) for _ in topics for r in (0.5, calm)]) for t in topics}
-        out = frontier.joint_drop(stacks, topics, 200, k)
+        out = coupling.joint_drop(stacks, topics, 200, k)
         false += out["low"] > 0
     assert false <= 6
     if calm == 0.1:

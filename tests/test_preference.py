@@ -221,6 +221,6 @@ def test_warm_up_rounds_up_and_is_never_no_step(pair, tmp_path, share, steps):
     preference = _trainer(*models, base, Dataset.from_list(rows), recipe, BETA, str(tmp_path / "dpo"), "test")
     texts = [{"input_ids": row["prompt_ids"] + row["chosen_ids"]} for row in rows]
     supervised = make_trainer(
-        copy.deepcopy(base.model), base, Dataset.from_list(texts), recipe, str(tmp_path / "sft"), None, "test", 1.0
+        copy.deepcopy(base.model), base, Dataset.from_list(texts), recipe, str(tmp_path / "sft"), [], "test", 1.0
     )
     assert preference.args.get_warmup_steps(4) == supervised.args.get_warmup_steps(4) == steps

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def warmup_steps(steps: int, share: float) -> int:
     """Steps with a rising learning rate: ``share`` of all, rounded up, so that a short run warms up too.
 
-    As in transformers the first of them has a learning rate of 0.
+    As in transformers the first of them has a learning rate of 0; so the last step is never one of them.
     """
-    return math.ceil(steps * share)
+    return min(math.ceil(steps * share), steps - 1)
 
 
 def make_trainer(
