@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,8 +79,8 @@ def contrast(
     """Teacher-force three models on the same texts and stream the sums PNLAC needs (paper 3.2, eq. 1).
 
     However many texts there are, memory is that of a plain forward pass over ``batch`` texts, the sums, and the left
-    model's activations on half a batch, which the right model then meets layer by layer. Padding and prompt positions
-    never count.
+    model's activations on the response tokens of half a batch, which the right model then meets layer by layer.
+    Padding and prompt positions never count.
 
     Args:
         left, right, vanilla: three models of one architecture and size.
@@ -96,16 +95,16 @@ def contrast(
     tokens = sum(map(len, responses))
     if not tokens:
         raise ValueError("no response token to read neurons on: every response is empty")
+    gaps, kept = _Sums(left.layers), list[torch.Tensor]()
     with torch.no_grad(), bar(2 * len(prompts), "reading neurons") as shown:
-        plain = _moments(vanilla, prompts, responses, batch, shown)
-        gaps = _Sums(left.layers)
+        own = _moments(vanilla, prompts, responses, batch, shown)
         one, other = envoys(left), envoys(right)
         for chunk in _with_response(batches(left, prompts, responses, max(1, batch // 2)), shown):
-            kept: list[Any] = [None] * left.layers
-            walk(*one, chunk, kept.__setitem__)
-            walk(*other, chunk, partial(_gap, gaps, chunk.response, kept))
-        both = gaps.numpy()
-    return Contrast(both[1], both[0], plain[0], plain[1], tokens)
+            kept.clear()
+            _walk(*one, chunk, lambda _, rows: kept.append(rows))
+            _walk(*other, chunk, lambda at, rows: gaps.add(at, rows.float().sub_(kept[at].to(rows.device))))
+    both = gaps.numpy()
+    return Contrast(both[1], both[0], own[0], own[1], tokens)
 
 
 def activation_scale(
@@ -129,14 +128,8 @@ def _moments(
     """Σ a and Σ a² over response tokens: (2, L, F) float64."""
     own, traced = _Sums(lm.layers), envoys(lm)
     for chunk in _with_response(batches(lm, prompts, responses, batch), shown):
-        walk(*traced, chunk, partial(own.add_moments, chunk.response))
+        _walk(*traced, chunk, lambda layer, rows: own.add(layer, rows.float()))
     return own.numpy()
-
-
-def _gap(gaps: _Sums, where: torch.Tensor, kept: list[Any], layer: int, values: torch.Tensor) -> None:
-    """Add one layer's difference, and let the left model's activations of that layer go."""
-    gaps.add_gap(where, layer, kept[layer], values)
-    kept[layer] = None
 
 
 def _with_response(chunks: Iterable[Batch], shown: Any) -> Iterator[Batch]:
@@ -155,21 +148,8 @@ class _Sums:
     def __init__(self, layers: int) -> None:
         self._layers: list[Any] = [None] * layers
 
-    def add_moments(self, where: torch.Tensor, layer: int, values: torch.Tensor) -> None:
-        """Activations (B, T, F) of one layer, at ``where`` (B, T)."""
-        for part, mask in zip(*_pieces(values, where), strict=True):
-            self._add(layer, _rows(part, _chosen(mask)).float())
-
-    def add_gap(self, where: torch.Tensor, layer: int, low: torch.Tensor, high: torch.Tensor) -> None:
-        """``high − low`` of one layer, each (B, T, F), at ``where`` (B, T)."""
-        for one, other, mask in zip(*_pieces(low, high, where), strict=True):
-            chosen = _chosen(mask)
-            gap = _rows(other, chosen).float()
-            gap -= _rows(one, chosen).to(gap.device)
-            self._add(layer, gap)
-
-    def _add(self, layer: int, values: torch.Tensor) -> None:
-        """``values`` (N, F) is ours: selecting rows copies, so the model's activations are never written."""
+    def add(self, layer: int, values: torch.Tensor) -> None:
+        """``values`` (N, F) of one layer; they are written over."""
         import torch
 
         if self._layers[layer] is None:
@@ -187,29 +167,15 @@ class _Sums:
         return sums
 
 
-def _pieces(*values: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
-    """Views of the batch's texts. Half precision goes in quarters: float32 copies of all would outweigh the pass."""
-    import torch
-
-    return [each.chunk(1 if values[0].dtype == torch.float32 else 4) for each in values]
-
-
-def _chosen(mask: torch.Tensor) -> torch.Tensor:
-    """Where ``mask`` (B, T) is true, counted through: (N,)."""
-    return mask.flatten().nonzero().squeeze(1)
-
-
-def _rows(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """A copy of these rows of ``values`` (B, T, F): (N, F). Copies of whole rows beat indexing with a mask."""
-    return values.flatten(0, 1).index_select(0, chosen.to(values.device))
-
-
-def walk(root: Any, downs: Sequence[Any], chunk: Batch, take: Callable[[int, torch.Tensor], None]) -> None:
-    """One pass over a batch that calls ``take(layer, activations (B, T, F))`` at each layer and keeps nothing."""
+def _walk(root: Any, downs: Sequence[Any], chunk: Batch, take: Callable[[int, torch.Tensor], None]) -> None:
+    """One pass over a batch that calls ``take(layer, rows)`` with a copy of the activations (N, F) on its responses."""
+    where = chunk.response.flatten().nonzero().squeeze(1)
     # Only the last position's logits: the output head is not needed to read neurons.
     with root.trace(**chunk.inputs, use_cache=False, logits_to_keep=1):
         for layer, down in enumerate(downs):
-            take(layer, down.input)
+            # Copies of whole rows beat indexing with a mask.
+            values = down.input.flatten(0, 1)
+            take(layer, values.index_select(0, where.to(values.device)))
 
 
 def read(root: Any, downs: Sequence[Any], chunk: Batch) -> list[torch.Tensor]:
