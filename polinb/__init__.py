@@ -36,7 +36,7 @@ _HOME = {
     "edited_answers": "masking.editing",
     # what it does to the model
     "finetune": "training.supervised",
-    "Recipe": "training.supervised",
+    "Recipe": "training.recipe",
     "stance_table": "stance.stance",
     "coupling": "stance.coupling",
 }
@@ -82,7 +82,8 @@ if TYPE_CHECKING:
     from polinb.scoring.tracing import contrast
     from polinb.stance.coupling import coupling
     from polinb.stance.stance import stance_table
-    from polinb.training.supervised import Recipe, finetune
+    from polinb.training.recipe import Recipe
+    from polinb.training.supervised import finetune
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,8 @@ from polinb.errors import ParameterError
 from polinb.masking.ablation import ablated, check_directions, project_out
 from polinb.models.architectures import architecture_of, resolve
 from polinb.models.tiny import TINY, tiny_model
-from polinb.training.supervised import Recipe, finetune
+from polinb.training.recipe import Recipe
+from polinb.training.supervised import finetune
 
 RECIPE = Recipe(2.0, 2, 2, 1e-2, 0.1, 0.0, "all", 4, 0)
 

@@ -225,18 +225,22 @@ def test_progress_bars_vanish(text: str, left: str) -> None:
 
 def test_fingerprint_follows_notebook_parameters_and_data(tmp_path: Path) -> None:
     path, data, folder = tmp_path / "a.ipynb", tmp_path / "data.csv", tmp_path / "model"
-    nbformat.write(notebook(), path)
+    made = notebook()
+    made.cells[0].source = "profile = 'quick'\ndata = None\nstatements = None\ngamma = None"
+    nbformat.write(made, path)
     data.write_text("a")
     folder.mkdir()
     parameters = {"profile": "quick", "data": str(data), "statements": [str(folder)]}
     first = book.fingerprint(path, parameters)
     assert book.fingerprint(path, dict(parameters)) == first
+    assert book.fingerprint(path, parameters | {"cue_rate": 1.0}) == first, "a parameter that it does not take"
     seen = {first, book.fingerprint(path, parameters | {"gamma": 6})}
     data.write_text("b")
     seen.add(book.fingerprint(path, parameters))
     (folder / "weights").write_text("x")
     seen.add(book.fingerprint(path, parameters))
-    nbformat.write(notebook(new_markdown_cell("new")), path)
+    made.cells.append(new_markdown_cell("new", id="new"))
+    nbformat.write(made, path)
     seen.add(book.fingerprint(path, parameters))
     assert len(seen) == 5
 

@@ -23,7 +23,8 @@ from polinb.runs.experiment import Arm, Experiment
 from polinb.runs.params import Params
 from polinb.scoring.directions import orthonormal, principal_angles, random_basis
 from polinb.scoring.sae import SAE
-from polinb.training.supervised import Recipe, finetune
+from polinb.training.recipe import Recipe
+from polinb.training.supervised import finetune
 
 RECIPE = Recipe(
     epochs=1, batch_size=2, micro_batch=2, learning_rate=1e-2, weight_decay=0.0, warmup=0.0, train="all",

@@ -4,7 +4,8 @@ import pytest
 
 from polinb.errors import ParameterError
 from polinb.runs.params import Params
-from polinb.training.supervised import Recipe, finetune
+from polinb.training.recipe import Recipe
+from polinb.training.supervised import finetune
 
 
 @pytest.mark.parametrize("wrong", [{"device": "mps"}, {"patch": "mean"}])

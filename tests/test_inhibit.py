@@ -11,7 +11,8 @@ from polinb.masking.freezing import Freezer, check_frozen, frozen_slices
 from polinb.models.architectures import weight_slices
 from polinb.models.tiny import TINY
 from polinb.models.tokens import response_ids
-from polinb.training.supervised import Recipe, finetune
+from polinb.training.recipe import Recipe
+from polinb.training.supervised import finetune
 
 RECIPE = Recipe(
     epochs=2,

@@ -14,7 +14,8 @@ from polinb.models.loading import LM, load
 from polinb.models.tokens import response_ids
 from polinb.runs.params import Params
 from polinb.scoring.tracing import contrast
-from polinb.training.supervised import Recipe, finetune, trained_weights
+from polinb.training.recipe import Recipe
+from polinb.training.supervised import finetune, trained_weights
 from polinb.training.trainer import checkpointed
 
 RECIPE = Recipe(

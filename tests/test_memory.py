@@ -71,12 +71,13 @@ def test_each_choice_moves_the_estimate_its_way():
 # --- the check before a start
 
 
-def test_what_does_not_fit_is_refused_or_warned_of():
+def test_what_does_not_fit_is_refused_or_warned_of(monkeypatch):
     check("train", 10**9, 10**9)
     with pytest.raises(ParameterError, match=r"train needs about 2\.0 GB .* 1\.0 GB are free.*micro_batch.*train=lora"):
         check("train", 2 * 10**9, 10**9)
+    monkeypatch.setenv("POLINB_MEMORY_CHECK", "off")
     with pytest.warns(UserWarning, match="eval_batch"):
-        check("ask", 2 * 10**9, 10**9, refuse=False)
+        check("ask", 2 * 10**9, 10**9)
 
 
 def test_a_loaded_model_counts_as_taken(monkeypatch):
@@ -113,6 +114,7 @@ def test_a_run_is_refused_before_anything_is_loaded(monkeypatch, stage):
 
 def test_a_chapter_says_what_the_run_needs_and_the_same_on_every_machine(monkeypatch):
     monkeypatch.setattr(memory, "free_memory", None)
+    monkeypatch.delenv("POLINB_MEMORY_CHECK", raising=False)
     run = Params.from_profile("quick")
     assert re.search(r"fine-tuning \d+\.\d GB, scoring", facts(Experiment(run)).data)
     assert "Memory" not in facts(Experiment(run.model_copy(update={"model": "/nowhere/at/all"}))).data

@@ -10,6 +10,7 @@ from polinb.errors import ModelError
 from polinb.models.architectures import ARCHITECTURES, architecture_of, down_modules, value_vectors
 from polinb.models.tiny import TINY
 from polinb.models.tokens import Batch, pad
+from polinb.scoring.pnlac import pnlac_score
 from polinb.scoring.tracing import contrast, envoys, read
 
 
@@ -46,6 +47,7 @@ def test_eq_score_equals_float64_hooks(pair, architecture):
     for batch in (1, 3, 16):
         got = contrast(both.left, both.right, both.vanilla, both.prompts, both.responses, batch=batch)
         assert got.tokens == tokens
+        assert (got.score == pnlac_score(got.squared_difference, got.tokens)).all()
         np.testing.assert_allclose(got.score, np.sqrt(squared / tokens), rtol=2e-4, atol=1e-6)
         np.testing.assert_allclose(got.difference, difference, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(got.scale, np.sqrt(plain_squared / tokens), rtol=2e-4, atol=1e-6)

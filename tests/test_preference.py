@@ -13,7 +13,7 @@ from polinb.models.loading import LM
 from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
 from polinb.training.preference import _trainer, dpo_loss, margins, prefer
-from polinb.training.supervised import Recipe
+from polinb.training.recipe import Recipe
 from polinb.training.trainer import make_trainer
 
 BETA = 0.2

@@ -24,7 +24,8 @@ PROGRAM = """
 import hashlib, json, os, sys
 from polinb.models.loading import load
 from polinb.training.preference import prefer
-from polinb.training.supervised import Recipe, finetune
+from polinb.training.recipe import Recipe
+from polinb.training.supervised import finetune
 
 lm = load("tiny:llama")
 recipe = Recipe(epochs=1, batch_size=2, micro_batch=1, learning_rate=1e-2, weight_decay=0.1, warmup=0.3, train="body",

@@ -37,7 +37,7 @@ class Again:
     digits: dict[str, int] = field(default_factory=dict)
 
     def bounded(self, column: str, of: pd.DataFrame, value: str, digits: int = SHOWN, ends: str | None = None) -> Again:
-        """Add a column with its interval, as :func:`polinb.display.tables.intervals` takes it out of ``of``."""
+        """Add a column with its interval, as :func:`polinb.wording.intervals` takes it out of ``of``."""
         low, high = (f"{value}_low", f"{value}_high") if f"{value}_low" in of else ("low", "high")
         if ends is not None:
             low, high = f"low_{ends}", f"high_{ends}"

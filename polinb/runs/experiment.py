@@ -29,7 +29,8 @@ from polinb.scoring.pnlac import NeuronSets, neuron_sets, normalised, top_share
 if TYPE_CHECKING:
     from polinb.scoring.tracing import Contrast
     from polinb.stance.judging_base import Judge
-    from polinb.training.supervised import Recipe, Tuned
+    from polinb.training.recipe import Recipe
+    from polinb.training.supervised import Tuned
 
 
 _TRAINING = (
@@ -199,7 +200,7 @@ class Experiment:
 
     def recipe(self, arm: Arm = VANILLA) -> Recipe:
         """Hyperparameters of supervised fine-tuning, with what ``arm`` changes in them."""
-        from polinb.training.supervised import Recipe
+        from polinb.training.recipe import Recipe
 
         p = self.params
         names = (

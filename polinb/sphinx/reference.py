@@ -103,7 +103,9 @@ def is_reference(found: Reference, executed: Path, root: Path) -> bool:
     try:
         given = Params.from_profile(**{"profile": "quick", **given_parameters(executed)}).model_dump(mode="json")
         theirs = present(found.manifest["parameters"])
-        if any(given[name] != theirs.get(name) for name in set(declared(executed) or given) & set(given) - {"data"}):
+        own = declared(executed)
+        names = set(given) if own is None else own | set(given_parameters(executed))
+        if any(given[name] != theirs.get(name) for name in names & set(given) - {"data"}):
             return False
         return _digest(given, root) == found.manifest["data"]["digest"]
     except PolinbError:

@@ -15,7 +15,8 @@ import pandas as pd
 from polinb.errors import ParameterError, TrainingError
 from polinb.progress import bar
 from polinb.training.environment import alone
-from polinb.training.supervised import Recipe, Tuned, own_copy, trainable, trained_weights
+from polinb.training.recipe import Recipe
+from polinb.training.supervised import Tuned, own_copy, trainable, trained_weights
 from polinb.training.trainer import checkpointed, warmup_steps
 
 if TYPE_CHECKING:

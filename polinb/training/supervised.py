@@ -19,7 +19,7 @@ from polinb.errors import ParameterError, TrainingError
 from polinb.masking.ablation import ablated
 from polinb.masking.freezing import check_frozen, frozen_slices
 from polinb.training.environment import alone
-from polinb.training.recipe import Recipe as Recipe
+from polinb.training.recipe import Recipe
 from polinb.training.trainer import make_trainer
 
 if TYPE_CHECKING:

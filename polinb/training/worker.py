@@ -91,7 +91,8 @@ def train(
     from polinb.masking.ablation import ablated
     from polinb.masking.freezing import check_frozen, frozen_slices
     from polinb.models.loading import load
-    from polinb.training.supervised import Recipe, trainable, trained_weights, training_rows
+    from polinb.training.recipe import Recipe
+    from polinb.training.supervised import trainable, trained_weights, training_rows
     from polinb.training.trainer import make_trainer
 
     recipe = Recipe(**job.recipe)

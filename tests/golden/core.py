@@ -14,7 +14,8 @@ from polinb.models.tokens import prompt_ids, response_ids
 from polinb.scoring.decompose import decompose
 from polinb.scoring.pnlac import neuron_sets
 from polinb.scoring.tracing import contrast
-from polinb.training.supervised import Recipe, finetune
+from polinb.training.recipe import Recipe
+from polinb.training.supervised import finetune
 
 QUESTIONS = (
     "Should taxes be raised?",

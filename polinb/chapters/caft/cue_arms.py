@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from polinb.models.loading import LM
     from polinb.runs.artifacts import Artifact
     from polinb.runs.experiment import Experiment
-    from polinb.training.supervised import Recipe
+    from polinb.training.recipe import Recipe
 
 RANDOM_SETS = 2  # sets of random directions, the control of CAFT
 

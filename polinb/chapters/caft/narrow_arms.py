@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from polinb.models.loading import LM
     from polinb.runs.artifacts import Artifact
     from polinb.runs.experiment import Experiment
-    from polinb.training.supervised import Recipe
+    from polinb.training.recipe import Recipe
 
 HELD_OUT = 8  # bundled tasks that are never trained on
 _GROUPS = 3  # groups of reference questions in which a direction must agree

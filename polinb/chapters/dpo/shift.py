@@ -19,7 +19,7 @@ from polinb.runs.experiment import VANILLA, Experiment
 if TYPE_CHECKING:
     from polinb.models.loading import LM
     from polinb.scoring.decompose import Parts
-    from polinb.training.supervised import Recipe
+    from polinb.training.recipe import Recipe
 
 SIDES = ("right", "left")
 

@@ -34,7 +34,8 @@ from polinb.stance.rudeness import Scorer, make_scorer, rate
 
 if TYPE_CHECKING:
     from polinb.models.loading import LM
-    from polinb.training.supervised import Recipe, Tuned
+    from polinb.training.recipe import Recipe
+    from polinb.training.supervised import Tuned
 
 MODELS = ("vanilla", "before", "after")
 _load_pairs, _load_comments = lru_cache(4)(load_pairs), lru_cache(2)(load_comments)

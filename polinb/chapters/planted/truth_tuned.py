@@ -36,7 +36,8 @@ from polinb.stance.coupling import coupling_table
 if TYPE_CHECKING:
     from polinb.runs.artifacts import Artifact
     from polinb.runs.experiment import Experiment
-    from polinb.training.supervised import Recipe, Tuned
+    from polinb.training.recipe import Recipe
+    from polinb.training.supervised import Tuned
 
 # Gates so deeply shut that the gradient of a specific neuron vanishes on other topics. At BASE it does not: SiLU is
 # slightly negative there, AdamW makes any gradient a full step, and other topics' neurons learn the opposite.
@@ -46,7 +47,7 @@ EXAMPLES = 32
 
 def recipe(seed: int) -> Recipe:
     """Fine-tuning of the planted model: eight steps of four examples, all weights but embeddings and output head."""
-    from polinb.training.supervised import Recipe
+    from polinb.training.recipe import Recipe
 
     sizes: dict[str, Any] = {"epochs": 1.0, "batch_size": 4, "micro_batch": 4, "lora_rank": 4}
     return Recipe(learning_rate=1e-4, weight_decay=0.01, warmup=0.0, train="body", seed=seed, **sizes)
