@@ -81,7 +81,7 @@ def chapter(name: str, *cells: Any, first: str = "It is so.", settings: str = 'p
     made = new_notebook(
         cells=[
             new_markdown_cell(f"(sec-{re.sub('[^a-z]', '', name)})=\n# Chapter {name}\n\n**Answer.** {PLACE}"),
-            new_code_cell('profile = "quick"', metadata={"tags": ["parameters"]}),
+            new_code_cell('profile = "quick"\nseed = None', metadata={"tags": ["parameters"]}),
             new_code_cell(settings, metadata={"tags": ["injected-parameters", "hide-input"]}),
             new_code_cell("facts", outputs=[facts], metadata={**myst, "tags": ["remove-input"]}),
             *cells,

@@ -100,6 +100,7 @@ def test_eq_kappa_has_no_upper_end_when_the_shift_may_be_zero() -> None:
     out = coupling.coupling_table(vanilla, model, "crime")
     assert out["shift_low"] <= 0 <= out["shift_high"]
     assert out["kappa_high"] == math.inf and "no upper end" in out["kappa_note"]
+    assert coupling.spillover_ratio([0.6, 0.6], [-0.3, 0.0]).tolist() == [2.0, math.inf]
 
 
 def test_a_single_question_gives_no_interval() -> None:
