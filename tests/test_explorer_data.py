@@ -223,7 +223,7 @@ def test_without_javascript_the_main_numbers_stay(run):
 @pytest.mark.parametrize(
     ("change", "kinds"),
     [
-        ({"gamma": 2.0}, {"S"}),  # so few neurons a topic that none is on every list
+        ({"gamma": 1.0}, {"S"}),  # so few neurons a topic that none is on every list
         ({"gamma": 0.1}, set()),  # not even one neuron
         ({"gamma": 30.0, "pool": "layer", "model": "tiny:gpt2", "normalise": "vanilla_std"}, {"G", "S"}),
     ],
