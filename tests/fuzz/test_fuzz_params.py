@@ -77,8 +77,8 @@ def valid(params: Params, profile: str, given: dict[str, object]) -> None:
         expected = values[name] if given.get(name) is None else given[name]
         assert same(value, expected), f"{name}: {value!r} out of {expected!r}"
     dumped = params.model_dump()
-    assert Params.from_profile(dumped.pop("profile"), **dumped) == params
-    assert Params(**json.loads(canonical(params.model_dump()))) == params
+    assert Params.from_profile(dumped.pop("profile"), **dumped).model_dump() == params.model_dump()
+    assert Params(**json.loads(canonical(params.model_dump()))).model_dump() == params.model_dump()
     canonical(params.model_dump()).encode("utf-8")
 
 

@@ -105,7 +105,7 @@ def overlap_heatmap(frame: pd.DataFrame, measure: str = "overlap") -> Chart:
     data = data.rename(columns={"first": "trained", "second": "tested"})
     data["own"] = data["trained"].astype(str) == data["tested"].astype(str)
     data["text"] = ["–" if np.isnan(v) else f"{v:.2f}" for v in data["value"]]
-    data["dark"] = data["value"] > 0.65
+    data["dark"] = data["value"] > 0.63  # where white and black stand out alike
     scale = alt.Scale(domain=[0, 1], range=["#F7F7F7", "#2B2B6B"])  # no hue of a side: this has no direction
     bar = alt.Legend(orient="bottom", format=".1f", gradientLength=200)
     tips = [alt.Tooltip("trained:N", title="first topic"), alt.Tooltip("tested:N", title="second topic")]
