@@ -246,8 +246,7 @@ class Experiment:
         p = self.params
         if p.processes == 1:
             return {}
-        code = 1
-        return {"parallel": {"processes": p.processes, "code": code}}
+        return {"parallel": {"processes": p.processes, "code": 1}}
 
     def variant(self, topic: str, leaning: str) -> Artifact:
         """Fine-tuned weights M_leaning^topic (paper 3.2), as safetensors of the trained parameters only."""

@@ -263,13 +263,6 @@ def freeze_report(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
     return frame.groupby("arm", sort=False, as_index=False).max().replace({"arm": ARM_TITLES})
 
 
-def arm_shifts(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
-    """Shifts of each arm (as :func:`shifts`), averaged over seeds, with readable arm names."""
-    frame = shifts(exp, arms)
-    mean = frame.groupby(["arm", "trained", "topic"], sort=False, as_index=False)["shift"].mean()
-    return mean.replace({"arm": ARM_TITLES})
-
-
 def plain_arms(exp: Experiment, topics: Sequence[str]) -> list[Arm]:
     """The plain right-leaning fine-tunes of some topics."""
     return [finetuned(topic, "right") for topic in topics]
