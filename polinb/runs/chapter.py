@@ -10,12 +10,12 @@ from polinb.runs.params import chapter_class, from_namespace, profile_values
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
-    from polinb.runs.experiment import Experiment
+    from polinb.runs.run import Run
 
 _TYPES = {"str": "str", "int": "int", "float": "float"}
 
 
-def begin(chapter: str, namespace: Mapping[str, Any]) -> Experiment:
+def begin(chapter: str, namespace: Mapping[str, Any]) -> Run:
     """Check a notebook's parameters and prepare its run; nothing heavy happens here.
 
     Args:
@@ -27,9 +27,9 @@ def begin(chapter: str, namespace: Mapping[str, Any]) -> Experiment:
     """
     params = from_namespace(chapter, namespace)
     quiet()
-    from polinb.runs.experiment import Experiment
+    from polinb.runs.run import Run
 
-    return Experiment(params)
+    return Run(params)
 
 
 def quiet() -> None:
@@ -44,14 +44,14 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl|datasets")
 
 
-def facts(exp: Experiment) -> Markdown:
+def facts(run: Run) -> Markdown:
     """A note on the run behind a chapter's numbers: profile, model, data, sizes, memory, what may not be concluded."""
     from IPython.display import Markdown
 
     from polinb.runs.memory import size
     from polinb.wording import typeset
 
-    p = exp.params
+    p = run.params
     warning = {
         "tiny": "A **randomly initialised** model: the numbers only prove that the machinery runs.",
         "quick": "A **quick run**: few examples and questions. Its numbers show effects, they do not settle them.",
@@ -75,7 +75,7 @@ def facts(exp: Experiment) -> Markdown:
         "patch_questions": ("patch", "patching"),
     }
     used = [stage for name, stage in stages.items() if name in known and "model" in known]
-    needs = ", ".join(f"{name} {size(peak)}" for stage, name in used if (peak := exp.peak(stage)))
+    needs = ", ".join(f"{name} {size(peak)}" for stage, name in used if (peak := run.peak(stage)))
     lines = [
         f"Profile `{p.profile}`, {', '.join(parts)}.",
         "Intervals are 95 % bootstrap intervals over questions; unless a table says so they do not cover another seed "

@@ -19,6 +19,10 @@ from polinb.training.trainer import checkpointed
 PROMPT_TOKENS = 96  # of a question: max_tokens is what may come, not what does
 READ_BATCH = 16  # texts read at once where neurons are scored and likelihoods taken
 OVERHEAD = 600_000_000  # what the libraries take once a model runs: code, kernels, workspaces
+TRAINING = (
+    "dtype", "train", "lora_rank", "micro_batch", "max_tokens", "gradient_checkpointing", "autocast", "processes",
+)  # fmt: skip
+"""Parameters that decide the memory of a fine-tuning."""
 MODELS = {"load": 1, "ask": 2, "patch": 2, "score": 3}  # read at once
 
 
