@@ -8,9 +8,9 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
+from book._make.reference.raw import export
 from polinb.chapters.paper import neuron_tables, patch_tables, results
 from polinb.display import tables
-from polinb.reference.raw import export
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-from polinb.sphinx import api as sphinx_api
-from polinb.sphinx.docstrings import field_list, plain, restructured
+from polinb_book import api as sphinx_api
+from polinb_book.docstrings import field_list, plain, restructured
 
 REPO = Path(__file__).resolve().parents[1]
 API = REPO / "book" / "api"
@@ -133,7 +133,7 @@ def build(tmp_path: Path, page: str) -> tuple[str, list[str]]:
         "python_maximum_signature_line_length",
     )
     config = {name: shown[name] for name in names} | {"nitpicky": True, "html_theme": "basic", "smartquotes": False}
-    config |= {"extensions": ["sphinx.ext.autodoc", "polinb.sphinx.extension"], "polinb_repository": "none"}
+    config |= {"extensions": ["sphinx.ext.autodoc", "polinb_book"], "polinb_repository": "none"}
     warnings = io.StringIO()
     with patch_docutils(), docutils_namespace():
         out, trees = str(tmp_path / "out"), str(tmp_path / "trees")

@@ -12,10 +12,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from polinb.book import front
 from polinb.chapters.paper import beside
 from polinb.runs.chapter import parameters_source
 from polinb.runs.params import chapter_class
+from polinb_book import front
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -46,7 +46,7 @@ def test_form(path):
     assert all(not cell.outputs and cell.execution_count is None for cell in code), "outputs are stripped in git"
     parameters = tagged(book, "parameters")
     assert len(parameters) == 1 and parameters[0].source == parameters_source(path.stem), (
-        "python -m polinb sync rewrites it"
+        "python -m book._make sync rewrites it"
     )
     first = book.cells[0].source
     assert re.match(r"\(sec-[a-z]+\)=\n# ", first) and "**Question.**" in first and "**What you will see.**" in first
@@ -156,7 +156,7 @@ def test_the_book_builds_and_holds_every_figure_and_table(built_book):
 
 def test_chapters_of_the_paper_refer_only_to_what_they_make():
     """A book built without the chapters beyond the paper must have no reference that leads nowhere."""
-    from polinb.book.unrun import labels
+    from polinb_book.unrun import labels
 
     core = set().union(*(labels(path) for path in NOTEBOOKS if path.stem < "10"))
     pages = [*(ROOT / "book").glob("*.md"), *(path for path in NOTEBOOKS if path.stem < "10")]

@@ -10,13 +10,13 @@ import pytest
 from reference_tiny import CHAPTERS, tiny_run, write_tables
 from test_reference_raw import mend, respond
 
-from polinb import __main__ as command
+from book._make import __main__ as command
+from book._make.reference.check import reference_check
+from book._make.reference.check_again import OTHER, SAME, Choice, again, choose, compare_arm, compare_scores, unlike
+from book._make.reference.check_tables import TABLES, compare_tables
+from book._make.reference.raw_load import load_raw
+from book._make.reference.raw_run import RawRun
 from polinb.errors import ArtifactError, ParameterError
-from polinb.reference.check import reference_check
-from polinb.reference.check_again import OTHER, SAME, Choice, again, choose, compare_arm, compare_scores, unlike
-from polinb.reference.check_tables import TABLES, compare_tables
-from polinb.reference.raw_load import load_raw
-from polinb.reference.raw_run import RawRun
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import Experiment
 
@@ -37,7 +37,7 @@ def some(monkeypatch):
     """Compare these tables only: each takes a moment."""
 
     def only(*labels):
-        monkeypatch.setattr("polinb.reference.check_tables.TABLES", {label: TABLES[label] for label in labels})
+        monkeypatch.setattr("book._make.reference.check_tables.TABLES", {label: TABLES[label] for label in labels})
 
     return only
 
@@ -145,7 +145,7 @@ def test_a_part_made_again_from_scratch_is_the_same(run, monkeypatch, capsys, so
     folder = run[1]
     some("tbl-sets")
     pick = Choice(("crime-right-random-layer-g50-n0",), ("crime",), 60.0)
-    monkeypatch.setattr("polinb.reference.check.choose", lambda raw, share, seed: pick)
+    monkeypatch.setattr("book._make.reference.check.choose", lambda raw, share, seed: pick)
     assert reference_check(folder, {"data": "bundled"}, 0.1, 7) == []
     told = capsys.readouterr().out
     assert "made again (seed 7): 1 of" in told and "1.0 minutes" in told and SAME.name in told
@@ -236,7 +236,7 @@ def test_the_choice_is_random_seeded_and_never_empty(run):
 
 
 def test_other_data_and_another_model_are_refused(run, copy, monkeypatch):
-    monkeypatch.setattr("polinb.reference.check.compare_tables", None)  # before anything is compared
+    monkeypatch.setattr("book._make.reference.check.compare_tables", None)  # before anything is compared
     index = json.loads((copy / "raw" / "index.json").read_text())
     index["data"]["digest"] = "0" * 64
     (copy / "raw" / "index.json").write_text(json.dumps(index))
@@ -273,7 +273,7 @@ def test_the_command(copy, monkeypatch, capsys, some):
 
     (copy.parent / "book").mkdir()
     shutil.move(copy, copy.parent / "book" / "reference")
-    monkeypatch.setattr("polinb.book.build.find_layout", Here)
+    monkeypatch.setattr("book._make.build.find_layout", Here)
     assert command.main(["reference-check", "--tables-only"]) == 0
     table = copy.parent / "book" / "reference" / "tables" / "tbl-sets.csv"
     edit(table, 0, "count", lambda text: str(int(text) + 1))
@@ -299,9 +299,9 @@ def test_every_table_comes_out_of_the_raw_data(tmp_path):
     """A finished run, with rivals and CAFT."""
     from reference_tiny import TINY
 
+    from book._make.reference.raw import export
     from polinb.chapters.caft import caft
     from polinb.chapters.paper import baselines as rivals
-    from polinb.reference.raw import export
     from polinb.runs.params import Params
 
     more = {"topics": ["crime", "race", "science"], "baseline_topics": ["crime", "race"], "finetune_seeds": 2}

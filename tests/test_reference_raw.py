@@ -10,18 +10,18 @@ import pandas as pd
 import pytest
 from reference_tiny import TINY, tiny_run
 
+from book._make.reference.raw import export
+from book._make.reference.raw_load import load_raw
+from book._make.reference.raw_run import RawRun
 from polinb.chapters.paper import results
 from polinb.chapters.paper.patch_tables import patch_plan
 from polinb.errors import ArtifactError
-from polinb.reference import words as reference_words
-from polinb.reference.raw import export
-from polinb.reference.raw_files import INDEX, packed, places, refuse_places, unpacked, write_frame
-from polinb.reference.raw_load import load_raw
-from polinb.reference.raw_run import RawRun
 from polinb.runs.artifact_check import digest_of, seal
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import VANILLA, Experiment, finetuned
 from polinb.runs.params import Params
+from polinb_book import reference_words
+from polinb_book.raw_files import INDEX, packed, places, refuse_places, unpacked, write_frame
 
 same = pd.testing.assert_frame_equal
 

@@ -23,7 +23,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "polinb"
 KEPT = Path(__file__).with_name("versions.json")
 # Rooms whose code computes nothing that is kept.
-APART = ("display", "book", "lab", "cluster", "reference", "sphinx", "labels", "wording", "progress", "trouble")
+APART = ("display", "lab", "cluster", "labels", "wording", "progress", "trouble")
 
 
 @cache

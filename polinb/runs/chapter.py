@@ -98,7 +98,7 @@ def say(text: str) -> Markdown:
 
 
 def parameters_source(chapter: str) -> str:
-    """Source of a chapter's parameters cell; written by ``python -m polinb sync``."""
+    """Source of a chapter's parameters cell; written by ``python -m book._make sync``."""
     lines = ["# Parameters. None takes the value of the profile; every name is checked in the next cell."]
     values = profile_values("quick")
     for name, field in chapter_class(chapter).model_fields.items():

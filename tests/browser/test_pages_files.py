@@ -148,7 +148,8 @@ def test_two_builds_are_identical(built_book, tmp_path: Path) -> None:
     """The same executed notebooks, built in another folder: every file has the same bytes."""
     if built_book.given:
         pytest.skip("POLINB_TEST_BOOK: only its pages are at hand")
-    from polinb.book.build import Layout, build_pages
+    from book._make.build import build_pages
+    from polinb.runs.checkout import Layout
 
     for name in ("book", "notebooks", "polinb"):
         shutil.copytree(built_book.root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -9,9 +9,9 @@ from fuzzing import budgets, plain, refused, run, text
 from hypothesis import strategies as st
 from papermill.translators import PythonTranslator
 
-from polinb.book.build import parse_settings
 from polinb.errors import ParameterError
 from polinb.runs.artifacts import canonical
+from polinb.runs.checkout import parse_settings
 from polinb.runs.params import CHAPTERS, PROFILES, Params, from_namespace, profile_values
 
 NAMES = sorted(Params.model_fields)

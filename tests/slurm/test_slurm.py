@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 
-from polinb.book.build import Layout
 from polinb.cluster.processes import end_left_over, left_over, run_name
+from polinb.runs.checkout import Layout
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from polinb.book.manifest import present
 from polinb.errors import ArtifactError
 from polinb.labels import current
-from polinb.reference.raw_files import read_index, unpacked
 from polinb.runs.experiment import Arm
 from polinb.runs.params import Params
+from polinb_book.manifest import present
+from polinb_book.raw_files import read_index, unpacked
 
 _TABLES = ("questions", "responses", "statements", "likelihood", "patched")
 

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from polinb.errors import ArtifactError
-from polinb.reference.places import ROOTED, named_place
 from polinb.runs.artifact_check import digest_of, seal
+from polinb_book.places import ROOTED, named_place
 
 INDEX = "index.json"
 FORMAT = 1

@@ -1,4 +1,4 @@
-"""``python -m polinb reference-raw`` and ``reference-check``: keep the raw data of the reference run, and check it."""
+"""The commands ``reference-raw`` and ``reference-check``: keep the raw data of the reference run, and check it."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def write_raw(given: Mapping[str, Any], cut: str = "auto") -> str:
 
     Args:
         given: parameters of the run beside its profile, ``data`` among them.
-        cut: as in :func:`polinb.reference.run.settings_of`.
+        cut: as in :func:`book._make.reference.run.settings_of`.
 
     Raises:
-        ParameterError, ArtifactError, DataError: as in :func:`polinb.reference.raw.export`.
+        ParameterError, ArtifactError, DataError: as in :func:`book._make.reference.raw.export`.
     """
-    from polinb.reference.raw import export, sizes
-    from polinb.reference.run import PROFILE, layout_of, settings_of, store_of
+    from book._make.reference.raw import export, sizes
+    from book._make.reference.run import PROFILE, layout_of, settings_of, store_of
     from polinb.runs.artifacts import Store
     from polinb.runs.params import Params
 
@@ -47,15 +47,15 @@ def write_raw(given: Mapping[str, Any], cut: str = "auto") -> str:
 
 
 def _raw(arguments: argparse.Namespace) -> int:
-    from polinb.book.build import parse_settings
+    from polinb.runs.checkout import parse_settings
 
     print(write_raw(parse_settings(arguments.set), arguments.cut))
     return 0
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from polinb.book.build import find_layout, parse_settings
-    from polinb.reference.check import reference_check
+    from book._make.reference.check import reference_check
+    from polinb.runs.checkout import find_layout, parse_settings
 
     try:
         share = float(arguments.share)

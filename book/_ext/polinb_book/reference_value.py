@@ -14,11 +14,11 @@ from typing import Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxRole
 
-from polinb.book import manifest as reference
-from polinb.book.manifest import Reference
 from polinb.display.tables import BOUNDED
 from polinb.errors import ArtifactError
 from polinb.wording import typeset
+from polinb_book import manifest as reference
+from polinb_book.manifest import Reference
 
 NOTHING = "(no reference run)"
 

@@ -9,7 +9,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
-from polinb.book.benchmarks import markdown, read
+from polinb_book.benchmarks import markdown, read
 
 
 class Benchmarks(Directive):

@@ -22,18 +22,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from polinb.book import manifest as reference
-from polinb.book.code import reachable
-from polinb.book.guard import ends_with_parent, set_aside, sockets
-from polinb.book.unrun import labels
-from polinb.book.unrun import page as stand_in
+import polinb
+from book._make.code import reachable
+from book._make.guard import ends_with_parent, set_aside, sockets
 from polinb.display.webdata import web_folder
-from polinb.errors import ParameterError, PolinbError
+from polinb.errors import BookError, ParameterError
+from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, tell
 from polinb.runs.params import Params, users
-from polinb.secrets import hide, refuse
+from polinb.secrets import hide
 from polinb.trouble import UNFINISHED
+from polinb_book import manifest as reference
+from polinb_book.commands import declared, read_json
+from polinb_book.unrun import labels
+from polinb_book.unrun import page as stand_in
 
 _PACKAGES = (
     "altair",
@@ -46,49 +47,8 @@ _PACKAGES = (
     "scikit-learn",
     "papermill",
 )
+ROOT = Path(__file__).resolve().parents[2]
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-BEYOND = "Beyond the paper"  # caption of the part whose chapters run only when asked for
-
-
-class BookError(PolinbError, RuntimeError):
-    """A chapter failed or the pages could not be built; says which, where and why."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where things are in a checkout."""
-
-    root: Path
-
-    @property
-    def notebooks(self) -> Path:
-        """Chapters as written, without outputs."""
-        return self.root / "notebooks"
-
-    @property
-    def chapters(self) -> Path:
-        """Chapters as executed."""
-        return self.root / "book" / "chapters"
-
-    @property
-    def failed(self) -> Path:
-        """A notebook while it runs, and what is left of it if it fails."""
-        return self.chapters / "failed"
-
-    @property
-    def reference(self) -> Path:
-        """Committed results of the reference run."""
-        return self.root / "book" / reference.FOLDER
-
-    @property
-    def vendor(self) -> Path:
-        """Browser files out of installed packages."""
-        return self.root / "book" / "_assets" / "vendor"
-
-    @property
-    def build(self) -> Path:
-        """Pages and times."""
-        return self.root / "_build"
 
 
 @dataclass(frozen=True)
@@ -99,34 +59,6 @@ class Chapter:
     seconds: float
     reused: bool
     unfinished: tuple[str, ...] = ()
-
-
-def find_layout(start: Path | None = None) -> Layout:
-    """The checkout that this package lies in, else the one around ``start`` (default: the current folder)."""
-    around = (start or Path.cwd()).resolve()
-    for folder in [Path(__file__).resolve().parents[2], around, *around.parents]:
-        if (folder / "_config.yml").is_file() and (folder / "book" / "_toc.yml").is_file():
-            return Layout(folder)
-    raise BookError("no checkout of polinb here: run this in a folder that holds _config.yml and book/_toc.yml")
-
-
-def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` texts as typed parameters; values are YAML, but plain text where text is expected.
-
-    Raises:
-        ParameterError: no equals sign, a name given twice, a value that is no YAML.
-    """
-    settings: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        name = name.strip()
-        if not equals or not name.isidentifier():
-            raise ParameterError("--set", hide(text), "name=value")
-        refuse({name: value}, Params.model_fields)
-        if name in settings:
-            raise ParameterError(name, value, "one value; it is given twice")
-        settings[name] = _typed(name, value)
-    return settings
 
 
 def make_book(
@@ -151,7 +83,7 @@ def make_book(
     """
     from filelock import FileLock, Timeout
 
-    from polinb.book.vendor import vendor
+    from book._make.vendor import vendor
 
     settings = dict(settings or {})
     Params.from_profile(profile, **settings)
@@ -203,31 +135,9 @@ def finish(layout: Layout) -> tuple[Path | None, list[str]]:
     return build_pages(layout), absent
 
 
-def chapter_names(layout: Layout) -> list[str]:
-    """Names of the notebooks in order, checked against the table of contents."""
-    names = sorted(path.stem for path in layout.notebooks.glob("*.ipynb"))
-    toc = yaml.safe_load((layout.root / "book" / "_toc.yml").read_text("utf-8"))
-    listed = [file.removeprefix("chapters/") for file in _files(toc) if file.startswith("chapters/")]
-    stray = sorted(set(names) ^ set(listed))
-    if stray:
-        where = "book/_toc.yml does not list it" if stray[0] in names else "book/_toc.yml lists it"
-        raise BookError(f"notebooks/{stray[0]}.ipynb: {where}; notebooks and table of contents must agree")
-    if not names:
-        raise BookError(f"no notebooks in {layout.notebooks}")
-    return names
-
-
-def core_names(layout: Layout) -> list[str]:
-    """The chapters of the table of contents, without those of the part that goes beyond the paper."""
-    toc = yaml.safe_load((layout.root / "book" / "_toc.yml").read_text("utf-8"))
-    parts = [part for part in toc.get("parts", [toc]) if part.get("caption") != BEYOND]
-    files = [file for part in parts for file in _files(part)]
-    return sorted(file.removeprefix("chapters/") for file in files if file.startswith("chapters/"))
-
-
 def _stand_in(layout: Layout, every: Sequence[str], absent: Sequence[str]) -> None:
     """Pages without numbers for chapters that never ran, none for those that did; and the opening page's box."""
-    from polinb.book import front
+    from polinb_book import front
 
     gone = {label for name in absent for label in labels(layout.notebooks / f"{name}.ipynb")}
     for name in every:
@@ -237,14 +147,6 @@ def _stand_in(layout: Layout, every: Sequence[str], absent: Sequence[str]) -> No
         else:
             target.unlink(missing_ok=True)
     _write(layout.chapters / front.NAME, front.page(layout.notebooks, layout.chapters, every))
-
-
-def declared(notebook: Path) -> set[str] | None:
-    """Names that a notebook's parameters cell assigns; None if it has no such cell."""
-    for cell in _read_json(notebook).get("cells", []):
-        if "parameters" in cell.get("metadata", {}).get("tags", []):
-            return set(re.findall(r"^(\w+) *=", "".join(cell["source"]), re.M))
-    return None
 
 
 def own_parameters(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -296,7 +198,7 @@ def run_chapter(layout: Layout, name: str, parameters: Mapping[str, Any]) -> Cha
 def _set_aside(layout: Layout, name: str) -> None:
     """Keep an executed notebook that was damaged under another name, so that none is shown or read as a result."""
     target = layout.chapters / f"{name}.ipynb"
-    promised = str(_read_json(target.with_suffix(".json")).get("sha256", ""))
+    promised = str(read_json(target.with_suffix(".json")).get("sha256", ""))
     told = set_aside(target, promised, _sha256(target), layout.failed)
     if told:
         tell(f"chapter {told}, running it again")
@@ -305,7 +207,7 @@ def _set_aside(layout: Layout, name: str) -> None:
 def stands(layout: Layout, name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Record of the last execution if it is still what a new one would show, else nothing."""
     target = layout.chapters / f"{name}.ipynb"
-    known = _read_json(target.with_suffix(".json"))
+    known = read_json(target.with_suffix(".json"))
     same = known.get("fingerprint") == fingerprint(layout.notebooks / f"{name}.ipynb", parameters)
     return known if same and known.get("sha256") == _sha256(target) else {}
 
@@ -313,7 +215,7 @@ def stands(layout: Layout, name: str, parameters: Mapping[str, Any]) -> dict[str
 def fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
     """Hash of what decides a notebook's outputs: itself, parameters, modules it reaches, data files it names."""
     digest = hashlib.sha256()
-    package = Path(__file__).parents[1]
+    package = Path(polinb.__file__).parent
     sources = [*reachable(notebook, package), *(package / "resources").rglob("*")]
     # scripts that pages load, rules of the workflow, cuts of the reference run: no notebook's output depends on them
     apart = {web_folder(), *(package / "resources" / name for name in ("workflow", "reference"))}
@@ -368,7 +270,7 @@ def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
-    from polinb.book.normalise import normalise
+    from book._make.normalise import normalise
 
     source, partial = layout.notebooks / f"{name}.ipynb", layout.failed / f"{name}.ipynb"
     partial.parent.mkdir(parents=True, exist_ok=True)
@@ -452,56 +354,11 @@ def _environment(layout: Layout, folder: str) -> Iterator[None]:
 
 
 def _python_path(layout: Layout) -> str:
-    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
+    paths = [str(ROOT), str(ROOT / "book" / "_ext"), os.environ.get("PYTHONPATH", "")]
     return os.pathsep.join(dict.fromkeys(path for path in paths if path))
 
 
 # --- Small things ---
-
-
-def _typed(name: str, value: str) -> Any:
-    field = Params.model_fields.get(name)
-    kind = str(field.annotation) if field else ""
-    if field and field.annotation is str:
-        return value
-    try:
-        parsed = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError):  # also: a date that is none, a number of 5000 digits, [[[[…
-        raise ParameterError(name, value, "a YAML value, such as 5, true, text or [a, b]") from None
-    if "float" in kind:  # YAML 1.1 reads 2e-5 as text
-        return [_number(item) for item in parsed] if isinstance(parsed, list) else _number(parsed)
-    return parsed
-
-
-def _number(value: Any) -> Any:
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
-
-
-def chosen_chapters(every: list[str], core: list[str], chapters: Sequence[str] | None) -> list[str]:
-    """Names of the chapters that are asked for: core, all or names."""
-    groups = {"core": core, "all": every}
-    chapters = ["core"] if chapters is None else chapters
-    if len(chapters) == 1 and chapters[0] in groups:
-        return groups[chapters[0]]
-    unknown = sorted(set(chapters) - set(every))
-    if unknown or not chapters:
-        raise ParameterError("--chapters", ",".join(chapters), f"core, all, or some of {', '.join(every)}")
-    return [name for name in every if name in chapters]
-
-
-def _files(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key in ("file", "root"):
-                yield str(value)
-            else:
-                yield from _files(value)
-    elif isinstance(node, list):
-        for item in node:
-            yield from _files(item)
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -550,14 +407,6 @@ def _lines(path: Path) -> tuple[str, ...]:
         return ()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.new")
@@ -586,8 +435,3 @@ def _report(
     for chapter in done:
         tell(f"  {chapter.name:<24} {_told(chapter)}")
     tell(f"notebooks {run:.0f} s, pages {build:.0f} s, largest process {peak:.1f} GiB")
-
-
-def tell(text: str) -> None:
-    """Print a line of the build's report at once."""
-    print(text, flush=True)

@@ -14,7 +14,7 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
-from polinb.sphinx.docstrings import field_list, restructured
+from polinb_book.docstrings import field_list, restructured
 
 # Libraries whose types occur in signatures. Their pages are on other hosts: names, not links.
 _NAMES = (

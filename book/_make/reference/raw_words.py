@@ -5,7 +5,7 @@ from __future__ import annotations
 README = """\
 # Raw data of the reference run
 
-Written by `python -m polinb reference-raw`, read by `python -m polinb reference-check`. Never edited by hand.
+Written by `python -m book._make reference-raw`, read by `python -m book._make reference-check`. Never edited by hand.
 
 Questions come from {data} (licence: {licence}), reproduced here so that the answers can be read; statements and all
 else are this project's own. What models wrote is no opinion of anybody, and much of it is false.

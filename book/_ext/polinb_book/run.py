@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from polinb.book.commands import Run, book_command, papermill_command, read_run
-from polinb.sphinx.links import EXAMPLE, Repository, find_repository, parse_address
+from polinb_book.commands import Run, book_command, papermill_command, read_run
+from polinb_book.links import EXAMPLE, Repository, find_repository, parse_address
 
 FOLDER = "chapters/"  # documents that are chapters
 DOWNLOADS = "_downloads/notebooks"  # where the pages keep the notebooks as written

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from polinb.sphinx import api as sphinx_api
-from polinb.sphinx import meta as sphinx_meta
-from polinb.sphinx import reference as sphinx_reference
-from polinb.sphinx import run as sphinx_run
-from polinb.sphinx import speed as sphinx_speed
-from polinb.sphinx import theme as sphinx_theme
-from polinb.sphinx.reference_value import Value
+from polinb_book import api as sphinx_api
+from polinb_book import meta as sphinx_meta
+from polinb_book import reference as sphinx_reference
+from polinb_book import run as sphinx_run
+from polinb_book import speed as sphinx_speed
+from polinb_book import theme as sphinx_theme
+from polinb_book.reference_value import Value
 
 
 def drop_thebe(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:

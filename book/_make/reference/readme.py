@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from polinb.book.manifest import FOLDER, Reference
 from polinb.errors import ArtifactError
+from polinb_book.manifest import FOLDER, Reference
 
 BEGIN, END = "<!-- reference run: begin (written by make reference) -->", "<!-- reference run: end -->"
 FIGURE = "fig-coupling-right"

@@ -19,17 +19,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from polinb.book import front
-from polinb.book.build import chapter_names
-from polinb.book.commands import given_parameters, showable
-from polinb.book.manifest import FORMAT, MANIFEST, SPEC
+from book._make.reference.run import PROFILE, ReferenceLayout, cuts, store_of
 from polinb.chapters.paper.answers import KEY
 from polinb.errors import ArtifactError
-from polinb.reference import table as reference_table
-from polinb.reference.places import Scrubber
-from polinb.reference.run import PROFILE, ReferenceLayout, cuts, store_of
 from polinb.runs.artifact_check import seal
+from polinb.runs.checkout import chapter_names
 from polinb.runs.params import Params
+from polinb_book import front, reference_table
+from polinb_book.commands import given_parameters, showable
+from polinb_book.manifest import FORMAT, MANIFEST, SPEC
+from polinb_book.places import Scrubber
 
 LIMIT = 25 * 2**20  # bytes of the whole folder
 PARTS = ("tables", "figures")

@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
+from book._make.reference.raw_arms import bits, kind_of
+from book._make.reference.raw_load import KeptArm, Raw
 from polinb.errors import ArtifactError
-from polinb.reference.raw_arms import bits, kind_of
-from polinb.reference.raw_load import KeptArm, Raw
 from polinb.runs.experiment import VANILLA, Arm, Experiment
 from polinb.scoring.pnlac import NeuronSets
 

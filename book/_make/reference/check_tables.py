@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from book._make.reference.raw_load import Raw
+from book._make.reference.raw_run import RawRun
 from polinb.chapters.caft import caft
 from polinb.chapters.paper import baselines as rivals
 from polinb.chapters.paper import beside, neuron_tables, patch_tables, results, verdicts
 from polinb.display.tables import BOUNDED, FORMULA, unmarked
 from polinb.errors import ArtifactError, PolinbError
 from polinb.labels import current
-from polinb.reference.raw_load import Raw
-from polinb.reference.raw_run import RawRun
 
 EXACT = 1e-6  # relative: a table prints ten digits, and scores are kept as float32
 SHOWN = 2  # decimals of an interval in a table, unless said otherwise

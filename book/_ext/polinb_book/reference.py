@@ -17,16 +17,13 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
-from polinb.book import front, unrun
-from polinb.book import manifest as reference
-from polinb.book.build import declared
-from polinb.book.commands import given_parameters
-from polinb.book.manifest import SPEC, Reference, present
 from polinb.errors import PolinbError
-from polinb.reference import table as reference_table
-from polinb.reference import words as reference_words
 from polinb.runs.params import Params
-from polinb.sphinx.run import FOLDER, chapter_of
+from polinb_book import front, reference_table, reference_words, unrun
+from polinb_book import manifest as reference
+from polinb_book.commands import declared, given_parameters
+from polinb_book.manifest import SPEC, Reference, present
+from polinb_book.run import FOLDER, chapter_of
 
 OPEN = frozenset(
     {

@@ -15,8 +15,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from polinb.book.build import BookError, Chapter, Layout, chapter_names, core_names, find_layout, run_chapter
-from polinb.errors import ParameterError
+from book._make.build import Chapter, run_chapter
+from polinb.errors import BookError, ParameterError
+from polinb.runs.checkout import Layout, chapter_names, core_names, find_layout
 from polinb.runs.params import Params, profile_values
 
 PROFILE = "full"

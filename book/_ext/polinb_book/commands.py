@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from polinb.book.build import parse_settings
+from polinb.runs.checkout import parse_settings
 from polinb.runs.params import PROFILES, Params, profile_values
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:/@+\[\]\"=-]*", re.ASCII)  # passes make and the shell unharmed in '…'
@@ -66,6 +66,23 @@ def given_parameters(notebook: Path) -> dict[str, Any]:
     return given
 
 
+def declared(notebook: Path) -> set[str] | None:
+    """Names that a notebook's parameters cell assigns; None if it has no such cell."""
+    for cell in read_json(notebook).get("cells", []):
+        if "parameters" in cell.get("metadata", {}).get("tags", []):
+            return set(re.findall(r"^(\w+) *=", "".join(cell["source"]), re.M))
+    return None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file's JSON object; empty where there is none."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def papermill_command(notebook: str, run: Run) -> str:
     """A papermill command, one parameter a line; lists are written as YAML."""
     parts = [f"papermill {shlex.quote(notebook)} out.ipynb", f"-p profile {run.profile}"]
@@ -80,18 +97,18 @@ def papermill_command(notebook: str, run: Run) -> str:
 
 
 def book_command(chapter: str, run: Run) -> str:
-    """``make book`` for one chapter; ``python -m polinb book`` if a value would not pass through make."""
+    """``make book`` for one chapter; ``python -m book._make book`` if a value would not pass through make."""
     texts = [_as_setting(name, value) for name, value in run.settings.items()]
     if all(_PLAIN.fullmatch(text) for text in texts):
         profile = [] if run.profile == "quick" else [f"PROFILE={run.profile}"]
         params = [f"PARAMS='{' '.join(texts)}'"] if texts else []
         return " ".join(["make book", *profile, f"CHAPTERS={chapter}", *params])
     sets = [f"--set {shlex.quote(text)}" for text in texts]
-    return " \\\n  ".join([f"python -m polinb book --profile {run.profile} --chapters {chapter}", *sets])
+    return " \\\n  ".join([f"python -m book._make book --profile {run.profile} --chapters {chapter}", *sets])
 
 
 def _as_setting(name: str, value: Any) -> str:
-    """``name=value`` as ``polinb.book.build`` reads it back; no needless space, since make splits at spaces."""
+    """``name=value`` as ``book._make.build`` reads it back; no needless space, since make splits at spaces."""
     plain = f"{name}={value}"
     if isinstance(value, str) and parse_settings([plain]) == {name: value}:
         return plain

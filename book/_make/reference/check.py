@@ -3,7 +3,7 @@
 First the tables are made again from the raw data, without a model. Then a random tenth of the models is fine-tuned,
 asked and judged again, and a tenth of the topics' scores are measured again, in a store of their own. On the processor,
 packages and threads of the reference run the numbers should be the same; elsewhere roundings differ, a few answers with
-them, and the tolerances are wider (see :data:`polinb.reference.check_again.SAME` and ``OTHER``).
+them, and the tolerances are wider (see :data:`book._make.reference.check_again.SAME` and ``OTHER``).
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from polinb.errors import ParameterError
-from polinb.reference.check_again import (
+from book._make.reference.check_again import (
     OTHER,
     SAME,
     Tolerance,
@@ -28,8 +27,9 @@ from polinb.reference.check_again import (
     threads_of,
     unlike,
 )
-from polinb.reference.check_tables import compare_tables
-from polinb.reference.raw_load import Raw, load_raw
+from book._make.reference.check_tables import compare_tables
+from book._make.reference.raw_load import Raw, load_raw
+from polinb.errors import ParameterError
 from polinb.runs.artifact_check import digest_of
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import Experiment

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from polinb.book.manifest import Reference
-from polinb.reference.raw_files import INDEX, read_index
 from polinb.runs.params import profile_values
 from polinb.wording import escape, thousands, typeset
+from polinb_book.manifest import Reference
+from polinb_book.raw_files import INDEX, read_index
 
 PAGE = "sec-reference"  # label of the page
 NONE = (

@@ -1,7 +1,7 @@
 """The committed results of the reference run (``book/reference``): read them, each file checked by its digest.
 
 ``manifest.json`` names every other file with its size and SHA-256, and carries a digest of itself. The folder is
-written by :mod:`polinb.reference.harvest`.
+written by :mod:`book._make.reference.harvest`.
 """
 
 from __future__ import annotations

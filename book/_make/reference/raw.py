@@ -12,10 +12,15 @@ from typing import Any
 
 import pandas as pd
 
+from book._make.reference.raw_arms import Found, look
+from book._make.reference.raw_store import FoundStore
+from book._make.reference.raw_words import README
 from polinb.data import ideoinst
 from polinb.errors import ArtifactError
-from polinb.reference.raw_arms import Found, look
-from polinb.reference.raw_files import (
+from polinb.runs.artifacts import Store
+from polinb.runs.experiment import Experiment
+from polinb.runs.params import Params
+from polinb_book.raw_files import (
     INDEX,
     packed,
     places,
@@ -26,11 +31,6 @@ from polinb.reference.raw_files import (
     write_index,
     write_json,
 )
-from polinb.reference.raw_store import FoundStore
-from polinb.reference.raw_words import README
-from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment
-from polinb.runs.params import Params
 
 
 def export(store: Store, params: Params, folder: Path) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from book._make.reference.raw_store import MissingError
 from polinb.chapters.caft import caft
 from polinb.chapters.paper import baselines as rivals
 from polinb.chapters.paper import results
 from polinb.chapters.paper.patch_tables import patch_plan
 from polinb.errors import ArtifactError, TrainingError
 from polinb.masking.random_sets import KINDS
-from polinb.reference.raw_store import MissingError
 from polinb.runs.artifact_check import META
 from polinb.runs.artifacts import Artifact, key_of
 from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
@@ -99,7 +99,7 @@ def groups_of(exp: Experiment) -> Iterator[tuple[str, Callable[[], list[tuple[st
 
 
 def look(exp: Experiment) -> Found:
-    """Everything of the run that its store, a :class:`~polinb.reference.raw_store.FoundStore`, holds."""
+    """Everything of the run that its store, a :class:`~book._make.reference.raw_store.FoundStore`, holds."""
     found = Found()
     _scores(exp, found)
     with _noted(found, "neuron sets"):
