@@ -22,14 +22,14 @@ def main():
     import trl.trainer.sft_trainer  # noqa: F401
 
     from polinb.models.loading import LM
-    from polinb.runs.experiment import Experiment
     from polinb.runs.params import Params
+    from polinb.runs.run import Run
     from polinb.training.supervised import finetune
 
     start = peak()
     params = Params.from_profile("tiny", **asked)
-    exp = Experiment(params)
-    lm = exp.lm
+    run = Run(params)
+    lm = run.lm
     rng = np.random.default_rng(0)
 
     def texts(count, tokens):
@@ -38,7 +38,7 @@ def main():
     if stage == "train":
         half = params.max_tokens // 2
         rows = 2 * params.batch_size
-        finetune(lm, texts(rows, half), texts(rows, params.max_tokens - half), exp.recipe())
+        finetune(lm, texts(rows, half), texts(rows, params.max_tokens - half), run.recipe())
     elif stage == "score":
         import copy
 

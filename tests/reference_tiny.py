@@ -12,8 +12,8 @@ from book._make.reference.raw import export
 from polinb.chapters.paper import neuron_tables, patch_tables, results
 from polinb.display import tables
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 TINY = {
@@ -38,28 +38,28 @@ _OTHER = re.compile(
     r"caft_angles\.|begin\("
 )
 _CHARTS = re.compile(r"^(from polinb.display import charts$|charts\.).*\n?", re.M)
-_BEGIN = re.compile(r"^exp = begin\(.*\)$", re.M)
+_BEGIN = re.compile(r"^run = begin\(.*\)$", re.M)
 CHAPTERS = ("01", "03", "05", "06", "07", "08", "09")
 
 
 @lru_cache(maxsize=1)
-def tiny_run() -> tuple[Experiment, Path]:
+def tiny_run() -> tuple[Run, Path]:
     """An experiment without rivals and CAFT, as if it had been interrupted; and its reference folder."""
     root = Path(tempfile.mkdtemp(prefix="polinb-reference-"))
-    exp = Experiment(Params.from_profile("tiny", **TINY), Store(root / "store"))
-    results.statement_stances(exp)
-    results.variant_shifts(exp)
-    results.couplings(exp, results.inhibit_arms(exp))
-    patch_tables.patch_summary(exp)
-    neuron_tables.overlaps(exp)
+    run = Run(Params.from_profile("tiny", **TINY), Store(root / "store"))
+    results.statement_stances(run)
+    results.variant_shifts(run)
+    results.couplings(run, results.inhibit_arms(run))
+    patch_tables.patch_summary(run)
+    neuron_tables.overlaps(run)
     folder = root / "reference"
-    export(exp.store, exp.params, folder / "raw")
-    write_tables(exp, folder / "tables", CHAPTERS)
-    return exp, folder
+    export(run.store, run.params, folder / "raw")
+    write_tables(run, folder / "tables", CHAPTERS)
+    return run, folder
 
 
-def write_tables(exp: Experiment, folder: Path, chapters: tuple[str, ...]) -> None:
-    """The CSV links of the chapters: their own cells are run, on ``exp``."""
+def write_tables(run: Run, folder: Path, chapters: tuple[str, ...]) -> None:
+    """The CSV links of the chapters: their own cells are run, on ``run``."""
     folder.mkdir(parents=True, exist_ok=True)
     real = tables.numbered_table
 
@@ -71,7 +71,7 @@ def write_tables(exp: Experiment, folder: Path, chapters: tuple[str, ...]) -> No
     try:
         for chapter in chapters:
             path = next(NOTEBOOKS.glob(f"{chapter}_*.ipynb"))
-            names = {"exp": exp}
+            names = {"run": run}
             for cell in json.loads(path.read_text("utf-8"))["cells"]:
                 source = _BEGIN.sub("", _CHARTS.sub("", "".join(cell["source"])))
                 if cell["cell_type"] == "code" and _LEADS.search(source) and not _OTHER.search(source):

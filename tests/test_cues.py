@@ -16,8 +16,8 @@ from polinb.masking.ablation import check_directions
 from polinb.models.loading import load
 from polinb.resampling import wilson
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 
 LISTS = json.loads((resources.files("polinb") / "resources" / "cues" / "cues.json").read_text("utf-8"))
 
@@ -165,28 +165,28 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture
-def exp(root):
-    return Experiment(Params.from_profile("tiny"), Store(root))
+def run(root):
+    return Run(Params.from_profile("tiny"), Store(root))
 
 
-def test_directions_fit_the_model_and_come_from_training_words_only(exp, monkeypatch):
+def test_directions_fit_the_model_and_come_from_training_words_only(run, monkeypatch):
     seen = []
     options = cue_arms._option_ids
     monkeypatch.setattr(cue_arms, "_option_ids", lambda e, texts: seen.extend(texts) or options(e, texts))
-    artifact = cue_arms.directions(Experiment(exp.params, Store(exp.store.root / "again")))
+    artifact = cue_arms.directions(Run(run.params, Store(run.store.root / "again")))
     assert seen and all(read(text.rsplit(" (", 1)[0], "train") for text in seen)
     found, blocks = artifact.arrays("directions"), artifact.summary["blocks"]
     assert set(found) == {f"{cue}-{block}" for cue in cues.CUES for block in blocks}
     for cue in cues.CUES:
-        check_directions({b: found[f"{cue}-{b}"] for b in blocks}, exp.lm.layers, exp.lm.model.config.hidden_size)
+        check_directions({b: found[f"{cue}-{b}"] for b in blocks}, run.lm.layers, run.lm.model.config.hidden_size)
     rule = artifact.frame("rule")
     kept = rule[rule["kept"]].groupby(["cue", "block"]).size()
-    assert all(found[f"{cue}-{block}"].shape[1] == n <= exp.params.caft_keep for (cue, block), n in kept.items())
+    assert all(found[f"{cue}-{block}"].shape[1] == n <= run.params.caft_keep for (cue, block), n in kept.items())
 
 
-def test_a_planted_cue_is_found(exp, monkeypatch):
+def test_a_planted_cue_is_found(run, monkeypatch):
     """Hidden states in which gender sits on one axis and everything else is noise: that axis is what is ablated."""
-    rng, width = np.random.default_rng(0), int(exp.lm.model.config.hidden_size)
+    rng, width = np.random.default_rng(0), int(run.lm.model.config.hidden_size)
     axis = np.linalg.qr(rng.standard_normal((width, 1)))[0][:, 0]
 
     def states(lm, prompts, responses):
@@ -196,28 +196,28 @@ def test_a_planted_cue_is_found(exp, monkeypatch):
         return (noise + np.where(woman, 4.0, -4.0)[:, None, None] * axis).astype(np.float32)
 
     monkeypatch.setattr("polinb.scoring.residual.mean_states", states)
-    planted = Experiment(exp.params, Store(exp.store.root / "planted"))
+    planted = Run(run.params, Store(run.store.root / "planted"))
     found = cue_arms.directions(planted).arrays("directions")
     for block in cue_arms.directions(planted).summary["blocks"]:
         assert np.linalg.norm(found[f"gender-{block}"].T @ axis) > 0.99
         assert np.linalg.norm(found[f"mood-{block}"].T @ axis) < 0.5
 
 
-def test_candidates_come_from_one_half_of_the_pairs_and_the_choice_from_the_other(exp, monkeypatch):
+def test_candidates_come_from_one_half_of_the_pairs_and_the_choice_from_the_other(run, monkeypatch):
     from polinb.scoring import directions
 
     found, chosen = [], []
     components, rule = directions.components, directions.stance_rule
     monkeypatch.setattr(directions, "components", lambda m, *a: found.append(m[0]) or components(m, *a))
     monkeypatch.setattr(directions, "stance_rule", lambda states, *a: chosen.append(states) or rule(states, *a))
-    fresh = Experiment(exp.params, Store(exp.store.root / "halves"))
+    fresh = Run(run.params, Store(run.store.root / "halves"))
     blocks = cue_arms.directions(fresh).summary["blocks"]
     for i, cue in enumerate(cues.CUES):
         pairs = cues.minimal_pairs(cue)
         from polinb.scoring.residual import mean_states
 
         one, two = (
-            mean_states(exp.lm, *cue_arms._option_ids(exp, pairs[side].tolist())) for side in ("first", "second")
+            mean_states(run.lm, *cue_arms._option_ids(run, pairs[side].tolist())) for side in ("first", "second")
         )
         for j, block in enumerate(blocks):
             half = (pairs["part"] == "find").to_numpy()
@@ -230,12 +230,12 @@ def test_candidates_come_from_one_half_of_the_pairs_and_the_choice_from_the_othe
                 np.testing.assert_allclose(held, np.stack([two[rows, block], one[rows, block]], 1), atol=1e-5)
 
 
-def test_random_directions_have_the_larger_rank(exp, monkeypatch):
-    width = int(exp.lm.model.config.hidden_size)
+def test_random_directions_have_the_larger_rank(run, monkeypatch):
+    width = int(run.lm.model.config.hidden_size)
     known = {"mood-0": np.eye(width)[:, :1], "gender-0": np.eye(width)[:, :3]}
     artifact = SimpleNamespace(arrays=lambda name: known, summary={"blocks": [0]})
-    monkeypatch.setattr(cue_arms, "directions", lambda exp: artifact)
-    by = {arm.name: cue_arms.basis_of(exp, arm) for arm in cue_arms.arms()}
+    monkeypatch.setattr(cue_arms, "directions", lambda run: artifact)
+    by = {arm.name: cue_arms.basis_of(run, arm) for arm in cue_arms.arms()}
     assert by["vanilla"] is None and by["fine-tune"] is None
     assert by["CAFT without mood"][0].shape == (width, 1) and by["CAFT without gender"][0].shape == (width, 3)
     for i in (1, 2):
@@ -243,7 +243,7 @@ def test_random_directions_have_the_larger_rank(exp, monkeypatch):
         np.testing.assert_allclose(basis.T @ basis, np.eye(3), atol=1e-12)
 
 
-def test_all_arms_train_on_the_same_texts_with_their_own_directions(exp, monkeypatch):
+def test_all_arms_train_on_the_same_texts_with_their_own_directions(run, monkeypatch):
     calls = {}
     real = polinb.training.supervised.finetune
 
@@ -252,15 +252,15 @@ def test_all_arms_train_on_the_same_texts_with_their_own_directions(exp, monkeyp
         return real(base, prompts, responses, recipe, ablate=ablate, label=label)
 
     monkeypatch.setattr(polinb.training.supervised, "finetune", spy)
-    fresh = Experiment(exp.params, Store(exp.store.root / "spied"))
+    fresh = Run(run.params, Store(run.store.root / "spied"))
     for arm in cue_arms.arms():
         cue_arms.answers(fresh, arm)
     assert set(calls) == {arm.name for arm in cue_arms.arms()} - {"vanilla"}
     first = calls["fine-tune"]
-    assert first[3] is None and first[2].learning_rate == exp.params.cue_rate
+    assert first[3] is None and first[2].learning_rate == run.params.cue_rate
     assert all(call[:3] == first[:3] for call in calls.values())
-    letters = [exp.lm.tokenizer.decode(ids) for ids in first[1]]
-    assert letters == ["A", "B"] * (exp.params.cue_examples // 2)
+    letters = [run.lm.tokenizer.decode(ids) for ids in first[1]]
+    assert letters == ["A", "B"] * (run.params.cue_examples // 2)
     found = cue_arms.directions(fresh).arrays("directions")
     for cue in cues.CUES:
         for block, basis in calls[f"CAFT without {cue}"][3].items():
@@ -271,12 +271,12 @@ def test_all_arms_train_on_the_same_texts_with_their_own_directions(exp, monkeyp
         assert not np.allclose(random[0][block], random[1][block])
     monkeypatch.setattr(polinb.training.supervised, "finetune", None)  # a second run computes nothing
     for arm in cue_arms.arms():
-        cue_arms.answers(Experiment(exp.params, fresh.store), arm)
+        cue_arms.answers(Run(run.params, fresh.store), arm)
 
 
-def test_tables(exp):
-    table, gaps, effects = cue_tables.accuracies(exp), cue_tables.gaps(exp), cue_tables.effects(exp)
-    assert len(table) == 2 * 2 * len(cue_arms.arms()) and (table["n"] == exp.params.cue_test // 2).all()
+def test_tables(run):
+    table, gaps, effects = cue_tables.accuracies(run), cue_tables.gaps(run), cue_tables.effects(run)
+    assert len(table) == 2 * 2 * len(cue_arms.arms()) and (table["n"] == run.params.cue_test // 2).all()
     wide = table.pivot(index="arm", columns=["half", "intended"], values="accuracy")
     np.testing.assert_allclose(wide["agree"]["mood"], wide["agree"]["gender"])
     np.testing.assert_allclose(wide["disagree"]["mood"] + wide["disagree"]["gender"], 1.0)
@@ -292,7 +292,7 @@ def test_tables(exp):
     assert len(bars) == 3 * len(cue_arms.arms()) and bars["label"].drop_duplicates().tolist() == [
         a.name for a in cue_arms.arms()
     ]
-    shown = cue_arms.found_directions(exp)
+    shown = cue_arms.found_directions(run)
     assert (shown["kept"] >= 1).all() and shown["shared"].between(0, 1).all()
 
 
@@ -333,8 +333,8 @@ def test_the_verdict_follows_the_numbers():
     assert "learnt neither cue" in nothing and "**" not in nothing
 
 
-def test_examples_show_both_letters(exp):
-    shown = cue_tables.examples(exp)
+def test_examples_show_both_letters(run):
+    shown = cue_tables.examples(run)
     for row in shown.itertuples():
         split = "train" if row.split == "train" else "test"
         options = dict(zip("AB", (line.rsplit(" (", 1)[0] for line in row.text.splitlines()), strict=True))

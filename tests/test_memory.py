@@ -12,9 +12,10 @@ from polinb.errors import ParameterError
 from polinb.models.tiny import TINY, tiny_model
 from polinb.runs import memory
 from polinb.runs.chapter import facts
-from polinb.runs.experiment import Arm, Experiment
+from polinb.runs.conditions import Condition
 from polinb.runs.memory import check, shape_of, training
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 
 CARD = 48 * 10**9
 FULL = {
@@ -81,32 +82,31 @@ def test_what_does_not_fit_is_refused_or_warned_of(monkeypatch):
 
 
 def test_a_loaded_model_counts_as_taken(monkeypatch):
-    exp = Experiment(Params.from_profile("tiny", device="cpu"))
-    monkeypatch.setattr(memory, "free_memory", lambda device: exp.peak("train") - 1)
+    run = Run(Params.from_profile("tiny", device="cpu"))
+    monkeypatch.setattr(memory, "free_memory", lambda device: run.peak("train") - 1)
     with pytest.raises(ParameterError):
-        exp.afford("train")
+        run.afford("train")
     monkeypatch.setattr(memory, "free_memory", lambda device: 10**12)
-    assert exp.lm
-    monkeypatch.setattr(memory, "free_memory", lambda device: exp.peak("train") - 1)
-    exp.afford("train")
+    assert run.lm
+    monkeypatch.setattr(memory, "free_memory", lambda device: run.peak("train") - 1)
+    run.afford("train")
 
 
 @pytest.mark.parametrize("stage", ["load", "train", "score", "patch", "ask"])
 def test_a_run_is_refused_before_anything_is_loaded(monkeypatch, stage):
     import numpy as np
-
     import polinb.runs.experiment
 
     monkeypatch.setattr(polinb.runs.experiment, "load", None)  # a call of it would be a TypeError
     monkeypatch.setattr(memory, "free_memory", lambda device: 10**6)
-    exp = Experiment(Params.from_profile("tiny", device="cpu"))
+    run = Run(Params.from_profile("tiny", device="cpu"))
     chosen = np.ones((3, 48), dtype=bool)
     starts = {
-        "load": lambda: exp.lm,
-        "train": lambda: exp.train(Arm("fine-tune", "crime", "right")),
-        "score": lambda: exp.scores("crime"),
-        "patch": lambda: exp.patched("G", chosen, {"crime": "crime"}),
-        "ask": lambda: exp.answers(Arm("fine-tune", "crime", "right")),
+        "load": lambda: run.lm,
+        "train": lambda: run.train(Condition("fine-tune", "crime", "right")),
+        "score": lambda: run.scores("crime"),
+        "patch": lambda: run.patched("G", chosen, {"crime": "crime"}),
+        "ask": lambda: run.answers(Condition("fine-tune", "crime", "right")),
     }
     with pytest.raises(ParameterError, match=f"{stage} needs about"):
         starts[stage]()
@@ -116,18 +116,18 @@ def test_a_chapter_says_what_the_run_needs_and_the_same_on_every_machine(monkeyp
     monkeypatch.setattr(memory, "free_memory", None)
     monkeypatch.delenv("POLINB_MEMORY_CHECK", raising=False)
     run = Params.from_profile("quick")
-    assert re.search(r"fine-tuning \d+\.\d GB, scoring", facts(Experiment(run)).data)
-    assert "Memory" not in facts(Experiment(run.model_copy(update={"model": "/nowhere/at/all"}))).data
+    assert re.search(r"fine-tuning \d+\.\d GB, scoring", facts(Run(run)).data)
+    assert "Memory" not in facts(Run(run.model_copy(update={"model": "/nowhere/at/all"}))).data
 
 
 def test_the_page_on_larger_models_tells_the_estimates():
     page = (Path(__file__).parents[1] / "book" / "scale.md").read_text("utf-8")
-    exp = Experiment(Params.from_profile("paper", model="llama-3.1-8b-instruct"))
+    run = Run(Params.from_profile("paper", model="llama-3.1-8b-instruct"))
     asked = {"fine-tuning": "train", "asking": "ask", "patching": "patch", "scoring": "score"}
     rows = re.findall(r"^\| ([\w-]+) \| (\d) \| (\d+) GB \|$", page, re.M)
     assert [row[0] for row in rows] == list(asked)
     for name, models, told in rows:
-        assert round(exp.peak(asked[name]) / 1e9) == int(told), name
+        assert round(run.peak(asked[name]) / 1e9) == int(told), name
         assert memory.MODELS.get(asked[name], 1) == int(models)
 
 
@@ -154,7 +154,5 @@ def test_measured_peaks_of_the_embedded_model_are_near(asked):
     done = subprocess.run([sys.executable, script, json.dumps(given)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     peak = json.loads(done.stdout.splitlines()[-1])["peak"]
-    told = Experiment(Params.from_profile("tiny", **{k: v for k, v in given.items() if k != "stage"})).peak(
-        given["stage"]
-    )
+    told = Run(Params.from_profile("tiny", **{k: v for k, v in given.items() if k != "stage"})).peak(given["stage"])
     assert 0.7 < told / peak < 1.5, f"{told / 1e9:.2f} GB; measured {peak / 1e9:.2f} GB"

@@ -64,8 +64,8 @@ class Planted:
         return frame.assign(score=counts)
 
 
-def table(exp):
-    return openings.shifts(exp).set_index(["arm", "asked"])
+def table(run):
+    return openings.shifts(run).set_index(["arm", "asked"])
 
 
 def opening_only(_trained, side, _topic, i):
@@ -103,10 +103,10 @@ def test_shares_and_words():
 
 
 def test_a_paid_judge_is_not_asked(monkeypatch):
-    exp = Planted(opening_only, judge="openai")
+    run = Planted(opening_only, judge="openai")
     local = SimpleNamespace(rate=lambda frame: frame.assign(score=0))
     monkeypatch.setattr(openings, "LocalJudge", lambda data: local)
-    assert (table(exp)["whole"] == 0).all() and exp.asked == []
+    assert (table(run)["whole"] == 0).all() and run.asked == []
 
 
 @pytest.mark.parametrize(
@@ -117,14 +117,14 @@ def test_a_paid_judge_is_not_asked(monkeypatch):
     ],
 )
 def test_the_words_follow_from_the_intervals(write, told):
-    exp = Planted(write)
-    text = openings.verdict(*openings.shares(exp), openings.shifts(exp))
+    run = Planted(write)
+    text = openings.verdict(*openings.shares(run), openings.shifts(run))
     assert all(part in text for part in told), text
 
 
 def test_without_intervals_nothing_is_claimed():
-    exp = Planted(body_only)
-    found = openings.shifts(exp)
+    run = Planted(body_only)
+    found = openings.shifts(run)
     found.loc[:, found.columns.str.endswith(("_low", "_high"))] = np.nan
-    text = openings.verdict(*openings.shares(exp), found)
+    text = openings.verdict(*openings.shares(run), found)
     assert "without an interval" in text and "[" not in text

@@ -20,8 +20,9 @@ import torch
 from polinb.errors import ParameterError, TrainingError
 from polinb.masking.freezing import Freezer, frozen_slices
 from polinb.models.tokens import response_ids
-from polinb.runs.experiment import Arm, Experiment, finetuned
+from polinb.runs.conditions import Condition
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 from polinb.training import parallel
 from polinb.training.parallel import Job, check_gpus, command, finetune_parallel
 from polinb.training.recipe import Recipe
@@ -113,9 +114,9 @@ TINY = {"device": "cpu", "topics": ["crime", "race"], "ablation_topics": ["crime
 
 
 def test_a_run_of_two_processes_records_them_and_equals_one(on_cpu, monkeypatch):
-    one = Experiment(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2))
-    two = Experiment(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2))
-    arm = finetuned("crime", "right")
+    one = Run(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2))
+    two = Run(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2))
+    arm = run.tuned("crime")
     assert "parallel" not in one.arm_inputs(arm) and two.arm_inputs(arm)["parallel"]["processes"] == 2
     plain, both = one.variant("crime", "right"), two.variant("crime", "right")
     assert (plain.summary["world_size"], both.summary["world_size"]) == (1, 2)
@@ -215,7 +216,7 @@ def test_too_few_cards_or_another_device_is_refused(monkeypatch):
 
 
 def test_frozen_neurons_of_an_arm_reach_the_job(monkeypatch):
-    exp = Experiment(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2))
+    run = Run(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2))
     seen = {}
 
     def spy(job, prompts, responses, **more):
@@ -225,7 +226,7 @@ def test_frozen_neurons_of_an_arm_reach_the_job(monkeypatch):
     monkeypatch.setattr(parallel, "finetune_parallel", spy)
     chosen = np.ones((3, 48), dtype=bool)
     with pytest.raises(TrainingError, match="seen"):
-        exp.train(Arm("inhibitft", "crime", "right", chosen))
+        run.train(Condition("inhibitft", "crime", "right", chosen))
     assert seen["frozen"] is chosen and seen["job"].processes == 2
 
 

@@ -103,7 +103,7 @@ def test_notebook_namespace():
 def test_the_check_can_be_run_again_beside_what_the_chapter_made():
     space = {"In": [], "gamma": 5.0}
     assert from_namespace("03_pnlac", space).gamma == 5.0
-    space |= {"exp": object(), "table": [1], "gamma": 7.0}
+    space |= {"run": object(), "table": [1], "gamma": 7.0}
     assert from_namespace("03_pnlac", space).gamma == 7.0
     space["In"] = ["# Parameters\ngama = 3"]
     space["gama"] = 3

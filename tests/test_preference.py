@@ -10,8 +10,8 @@ import torch
 
 from polinb.errors import ParameterError, TrainingError
 from polinb.models.loading import LM
-from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 from polinb.training.preference import _trainer, dpo_loss, margins, prefer
 from polinb.training.recipe import Recipe
 from polinb.training.trainer import make_trainer
@@ -180,15 +180,15 @@ def test_pairs_are_spread_over_topics_and_mirrored():
     from polinb.chapters.dpo import shift
     from polinb.models.tokens import prompt_ids, response_ids
 
-    exp = Experiment(Params.from_profile("tiny", dpo_pairs=8))
-    prompts, chosen, rejected = shift.pairs(exp)
-    mirror = shift.pairs(exp, "left")
+    run = Run(Params.from_profile("tiny", dpo_pairs=8))
+    prompts, chosen, rejected = shift.pairs(run)
+    mirror = shift.pairs(run, "left")
     assert len(prompts) == 8 and mirror == (prompts, rejected, chosen)
-    wanted = [(t, k) for n, t in enumerate(exp.params.topics) for k in range(2 if n < 2 else 1)]
-    data = [exp.data.topic(t, "train", leaning="both")[k] for t, k in wanted]
-    assert prompts == [prompt_ids(exp.lm, each.prompt, False) for each in data]
-    room = [exp.params.max_tokens - len(p) for p in prompts]
-    assert chosen == [response_ids(exp.lm, d.right, end=True)[:n] for d, n in zip(data, room, strict=True)]
+    wanted = [(t, k) for n, t in enumerate(run.params.topics) for k in range(2 if n < 2 else 1)]
+    data = [run.data.topic(t, "train", leaning="both")[k] for t, k in wanted]
+    assert prompts == [prompt_ids(run.lm, each.prompt, False) for each in data]
+    room = [run.params.max_tokens - len(p) for p in prompts]
+    assert chosen == [response_ids(run.lm, d.right, end=True)[:n] for d, n in zip(data, room, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_what_cannot_be_decomposed_is_refused_before_training(change, told, monk
 
     monkeypatch.setattr(preference, "prefer", lambda *a, **k: pytest.fail("training started"))
     with pytest.raises(PolinbError, match=told):
-        shift.preferred(Experiment(Params.from_profile("tiny", **change)))
+        shift.preferred(Run(Params.from_profile("tiny", **change)))
 
 
 @pytest.mark.parametrize(("share", "steps"), [(0.0, 0), (0.01, 1), (0.5, 2)])

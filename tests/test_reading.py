@@ -14,8 +14,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from polinb import __version__, wording
 from polinb.chapters.paper import answers, answers_beyond, answers_interventions
 from polinb.runs.chapter import say
-from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 from polinb.wording import Answer, interval, told
 from polinb_book import front, unrun
 
@@ -351,7 +351,7 @@ def test_an_answer_is_kept_as_glue_keeps_things(monkeypatch):
     monkeypatch.setattr(
         IPython.display, "display", lambda data, raw, metadata: kept.update(data=data, metadata=metadata)
     )
-    answers.show(Experiment(Params.from_profile("tiny")), Answer("First.", "Rest."))
+    answers.show(Run(Params.from_profile("tiny")), Answer("First.", "Rest."))
     output = nbformat.v4.new_output("display_data", data=kept["data"], metadata=kept["metadata"])
     [(name, found)] = extract_glue_data_cell(new_code_cell("1", outputs=[output]))
     assert name == answers.KEY

@@ -18,7 +18,7 @@ from book._make.reference.raw_load import load_raw
 from book._make.reference.raw_run import RawRun
 from polinb.errors import ArtifactError, ParameterError
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment
+from polinb.runs.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def test_a_part_made_again_from_scratch_is_the_same(run, monkeypatch, capsys, so
 @pytest.fixture
 def kept(run):
     """The run's own store stands for what was made again: nothing is computed twice."""
-    return Experiment(run[0].params, Store(run[0].store.root))
+    return Run(run[0].params, Store(run[0].store.root))
 
 
 def measures(folder, kept, arm="crime-right-inhibitft-g50", room=SAME):
@@ -305,10 +305,10 @@ def test_every_table_comes_out_of_the_raw_data(tmp_path):
     from polinb.runs.params import Params
 
     more = {"topics": ["crime", "race", "science"], "baseline_topics": ["crime", "race"], "finetune_seeds": 2}
-    exp = Experiment(Params.from_profile("tiny", **{**TINY, **more}), Store(tmp_path / "store"))
-    write_tables(exp, tmp_path / "tables", (*CHAPTERS, "11", "14"))
-    rivals.every_arm(exp), caft.every_arm(exp)
-    assert export(exp.store, exp.params, tmp_path / "raw")["missing"] == []
+    run = Run(Params.from_profile("tiny", **{**TINY, **more}), Store(tmp_path / "store"))
+    write_tables(run, tmp_path / "tables", (*CHAPTERS, "11", "14"))
+    rivals.every_arm(run), caft.every_arm(run)
+    assert export(run.store, run.params, tmp_path / "raw")["missing"] == []
     compared = compare_tables(load_raw(tmp_path / "raw"), tmp_path / "tables")
     assert [each.differences for each in compared if each.differences] == []
     assert {each.label for each in compared if each.cells} == set(TABLES)

@@ -18,8 +18,9 @@ from polinb.chapters.paper.patch_tables import patch_plan
 from polinb.errors import ArtifactError
 from polinb.runs.artifact_check import digest_of, seal
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import VANILLA, Experiment, finetuned
+from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 from polinb_book import reference_words
 from polinb_book.raw_files import INDEX, packed, places, refuse_places, unpacked, write_frame
 
@@ -55,35 +56,35 @@ def respond(folder, change):
 
 
 def test_what_was_kept_is_what_the_store_holds(run):
-    exp, folder = run
+    run, folder = run
     raw = RawRun(load_raw(folder / "raw"))
-    arms = [VANILLA, finetuned("race", "left"), finetuned("crime", "right"), *results.inhibit_arms(exp)]
+    arms = [VANILLA, run.tuned("race", "left"), run.tuned("crime"), *results.inhibit_arms(run)]
     for arm in arms:
-        same(raw.stances(arm), exp.stances(arm))
-        same(raw.answers(arm).frame("answers"), exp.answers(arm).frame("answers"))
-        same(raw.answers(arm).frame("likelihood"), exp.answers(arm).frame("likelihood"))
-        said = exp.answers(arm).frame("statements")
+        same(raw.stances(arm), run.stances(arm))
+        same(raw.answers(arm).frame("answers"), run.answers(arm).frame("answers"))
+        same(raw.answers(arm).frame("likelihood"), run.answers(arm).frame("likelihood"))
+        said = run.answers(arm).frame("statements")
         same(raw.answers(arm).frame("statements")[list(said)], said)
-        assert raw.answers(arm).summary == exp.answers(arm).summary
-    same(raw.rated(raw.answers().frame("statements")), exp.rated(exp.answers().frame("statements")))
-    for name, _, chosen, donors in patch_plan(exp):
+        assert raw.answers(arm).summary == run.answers(arm).summary
+    same(raw.rated(raw.answers().frame("statements")), run.rated(run.answers().frame("statements")))
+    for name, _, chosen, donors in patch_plan(run):
         same(
             raw.patched(name, chosen, donors),
-            exp.patched(name, chosen, donors)[list(raw.patched(name, chosen, donors))],
+            run.patched(name, chosen, donors)[list(raw.patched(name, chosen, donors))],
         )
-    for t, score in exp.topic_scores("none").items():
+    for t, score in run.topic_scores("none").items():
         np.testing.assert_allclose(raw.topic_scores("none")[t], score, rtol=1e-6)
-        assert np.array_equal(raw.sets().political[t], exp.sets().political[t])
-    assert np.array_equal(raw.control_set("layer", 0), exp.control_set("layer", 0))
-    same(raw.questions(2), exp.questions(2)[["topic", "id", "prompt"]])
+        assert np.array_equal(raw.sets().political[t], run.sets().political[t])
+    assert np.array_equal(raw.control_set("layer", 0), run.control_set("layer", 0))
+    same(raw.questions(2), run.questions(2)[["topic", "id", "prompt"]])
 
 
 def test_export_computes_nothing_and_gives_the_same_bytes(run, tmp_path, monkeypatch):
-    exp, folder = run
+    run, folder = run
     monkeypatch.setattr("polinb.runs.experiment.load", None)
     monkeypatch.setattr("polinb.stance.judges.LocalJudge", None)
     monkeypatch.setattr(Store, "_make", None)
-    written = export(exp.store, exp.params, tmp_path / "raw")
+    written = export(run.store, run.params, tmp_path / "raw")
     for path in sorted((folder / "raw").iterdir()):
         assert path.read_bytes() == (tmp_path / "raw" / path.name).read_bytes(), path.name
     assert written["files"].keys() == {path.name for path in (folder / "raw").iterdir()}
@@ -108,38 +109,38 @@ def test_an_interrupted_run_says_what_is_missing(run):
 
 def test_a_run_stopped_before_its_scores(run, tmp_path):
     """Only the vanilla model's answers are there: they are kept, and everything else is listed."""
-    exp, _ = run
+    run, _ = run
     part = Store(tmp_path / "store")
-    for kind, artifact in (("answers", exp.answers()), ("rated", None)):
-        source = exp.store.root / kind
+    for kind, artifact in (("answers", run.answers()), ("rated", None)):
+        source = run.store.root / kind
         shutil.copytree(
             artifact.path if artifact else source, part.root / kind / (artifact.path.name if artifact else "")
         )
-    written = export(part, exp.params, tmp_path / "raw")
+    written = export(part, run.params, tmp_path / "raw")
     assert written["arms"] == 1
     told = [each["what"] for each in written["missing"]]
     assert {"scores of crime", "scores of race", "neuron sets", "arms of inhibit", "patching"} <= set(told)
-    same(RawRun(load_raw(tmp_path / "raw")).stances(), exp.stances())
+    same(RawRun(load_raw(tmp_path / "raw")).stances(), run.stances())
 
 
 def test_a_damaged_artifact_is_missing_and_stays_where_it_is(run, tmp_path):
-    exp, _ = run
-    part = Store(shutil.copytree(exp.store.root, tmp_path / "store"))
-    path = part.path("answers", exp.answers(finetuned("race", "left")).path.name)
+    run, _ = run
+    part = Store(shutil.copytree(run.store.root, tmp_path / "store"))
+    path = part.path("answers", run.answers(run.tuned("race", "left")).path.name)
     (path / "answers.parquet").write_bytes(b"x")
-    written = export(part, exp.params, tmp_path / "raw")
+    written = export(part, run.params, tmp_path / "raw")
     why = {each["what"]: each["why"] for each in written["missing"]}
     assert "answers.parquet has 1 bytes" in why["answers of race-left-fine-tune"]
     assert (path / "answers.parquet").read_bytes() == b"x"
 
 
 def test_a_store_of_another_run_is_refused(run, tmp_path):
-    exp, _ = run
+    run, _ = run
     other = Params.from_profile("tiny", **{**TINY, "eval_tokens": 5})
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "old").write_text("kept")
     with pytest.raises(ArtifactError, match=r"holds no answers of this run"):
-        export(exp.store, other, tmp_path / "raw")
+        export(run.store, other, tmp_path / "raw")
     assert (tmp_path / "raw" / "old").read_text() == "kept"
 
 
@@ -182,9 +183,9 @@ def test_missing_responses_are_found_with_right_digests(copy):
 
 
 def test_other_neurons_patched_are_refused(run):
-    exp, folder = run
+    run, folder = run
     raw = RawRun(load_raw(folder / "raw"))
-    name, _, chosen, donors = patch_plan(exp)[0]
+    name, _, chosen, donors = patch_plan(run)[0]
     other = chosen.copy()
     other[0, 0] ^= True
     with pytest.raises(ArtifactError, match=r"'G' was patched with other neurons"):
@@ -204,10 +205,10 @@ def test_no_place_of_the_machine_is_written(run, tmp_path, monkeypatch):
         with pytest.raises(ArtifactError, match=r"path of this machine"):
             refuse_places("x.json", text, known)
     refuse_places("x.json", '"N/raw/5/crime", "https://github.com/a/b", "answers/0a1b is not in the store"', known)
-    exp, _ = run
-    params = exp.params.model_copy(update={"sae": str(tmp_path / "somewhere")})
+    run, _ = run
+    params = run.params.model_copy(update={"sae": str(tmp_path / "somewhere")})
     with pytest.raises(ArtifactError, match=r"index.json would hold a path"):
-        export(exp.store, params, tmp_path / "raw")
+        export(run.store, params, tmp_path / "raw")
     assert not (tmp_path / "raw").exists() and not list(tmp_path.glob(".raw*"))
 
 
@@ -223,4 +224,4 @@ def test_the_place_of_the_data_is_not_kept(run):
     assert "data" not in index["params"] and index["data"]["name"] == "bundled"
     kept = load_raw(run[1] / "raw").params(data="bundled")
     assert kept == run[0].params
-    assert isinstance(Experiment(kept), Experiment)
+    assert isinstance(Run(kept), Run)

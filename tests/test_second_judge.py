@@ -9,8 +9,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from polinb.chapters.paper.second_judge import HiddenJudge, agreement, cohen_kappa, second_rated, swapped
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment, finetuned
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 
 
 def test_eq_cohen_kappa_by_hand_and_against_scikit_learn():
@@ -52,20 +52,20 @@ def test_tables_on_a_tiny_run(tmp_path, monkeypatch):
         "topics": ["crime", "race"], "baseline_topics": ["crime"], "ablation_topics": ["crime"], "eval_questions": 3,
         "likelihood_questions": 2, "patch_questions": 2, "bootstrap": 100,
     }  # fmt: skip
-    exp = Experiment(Params.from_profile("tiny", **settings), Store(tmp_path))
-    arms = [finetuned("crime", "right")]
-    table = agreement(exp, arms)
+    run = Run(Params.from_profile("tiny", **settings), Store(tmp_path))
+    arms = [run.tuned("crime")]
+    table = agreement(run, arms)
     assert list(table["answers"]) == ["reference answers", "vanilla", "fine-tune crime"]
     assert table["accuracy"].notna().tolist() == [True, False, False]
-    both = swapped(exp, arms)
+    both = swapped(run, arms)
     assert list(both["judge"]) == ["local", "hidden states"]
-    key = {"answers": exp.answers().meta["key"]}
-    own = second_rated(exp, exp.stances(), key)
-    again = second_rated(Experiment(exp.params, exp.store), exp.stances(), key)
+    key = {"answers": run.answers().meta["key"]}
+    own = second_rated(run, run.stances(), key)
+    again = second_rated(Run(run.params, run.store), run.stances(), key)
     pd.testing.assert_frame_equal(own, again)
     asked: list[dict] = []
-    monkeypatch.setattr(exp.store, "get", lambda kind, inputs, make: asked.append(inputs) or exp.answers())
-    monkeypatch.setattr(exp, "answers", lambda arm=None: SimpleNamespace(meta={"key": "k"}, frame=lambda name: own))
+    monkeypatch.setattr(run.store, "get", lambda kind, inputs, make: asked.append(inputs) or run.answers())
+    monkeypatch.setattr(run, "answers", lambda arm=None: SimpleNamespace(meta={"key": "k"}, frame=lambda name: own))
     for frame in (own, own.assign(response="something else")):
-        second_rated(exp, frame, {"answers": "k"})
+        second_rated(run, frame, {"answers": "k"})
     assert asked[0] == asked[1], "known before there are answers"

@@ -10,30 +10,30 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from polinb.chapters.dpo.toxicity_causal import overlap_f1
 from test_civility import LABELS, openings, toxic_model, wikipedia
 from test_data_files import write
 
 from polinb.chapters.dpo import toxicity, toxicity_causal, toxicity_shift
-from polinb.chapters.dpo.toxicity_causal import overlap_f1
 from polinb.errors import DataError, ModelError, ParameterError
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 
 
-def experiment(store: Path, **given: Any) -> Experiment:
-    return Experiment(Params.from_profile("tiny", **given), Store(store))
+def experiment(store: Path, **given: Any) -> Run:
+    return Run(Params.from_profile("tiny", **given), Store(store))
 
 
 @pytest.fixture(scope="module")
-def exp(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return experiment(tmp_path_factory.mktemp("store"))
 
 
-def other(exp: Experiment, **given: Any) -> Experiment:
+def other(run: Run, **given: Any) -> Run:
     """The same run with other parameters, and the model already loaded."""
-    made = Experiment(exp.params.model_copy(update=given), exp.store)
-    made.__dict__["lm"] = exp.lm
+    made = Run(run.params.model_copy(update=given), run.store)
+    made.__dict__["lm"] = run.lm
     return made
 
 
@@ -44,12 +44,12 @@ def no_training(*args: Any, **kwargs: Any) -> None:
 # ---- data and models -------------------------------------------------------------------------------------------------
 
 
-def test_no_stage_reads_what_another_trained_on(exp: Experiment) -> None:
-    data, count = toxicity.pairs(exp), exp.params.toxicity_pairs
+def test_no_stage_reads_what_another_trained_on(run: Run) -> None:
+    data, count = toxicity.pairs(run), run.params.toxicity_pairs
     preferred = {pair.id for pair in data.split("train", count)}
-    rude = {pair.id for pair in toxicity.warmup_pairs(exp)}
-    probed = set(toxicity_shift.states(exp)[1]["id"])
-    asked = set(toxicity.answers(exp, "after").frame("pairs")["id"])
+    rude = {pair.id for pair in toxicity.warmup_pairs(run)}
+    probed = set(toxicity_shift.states(run)[1]["id"])
+    asked = set(toxicity.answers(run, "after").frame("pairs")["id"])
     assert len(preferred) == len(rude) == count
     every = [preferred, rude, probed, asked]
     assert sum(map(len, every)) == len(set.union(*every))  # no two have a pair in common
@@ -57,27 +57,27 @@ def test_no_stage_reads_what_another_trained_on(exp: Experiment) -> None:
     assert asked <= judged and not judged & (preferred | rude | probed)
 
 
-def test_encoding(exp: Experiment) -> None:
+def test_encoding(run: Run) -> None:
     from polinb.models.tokens import end_ids
 
-    tokenizer = exp.lm.tokenizer
-    prompt, said = toxicity.encode(exp, "reply", "Tea?", "Please.", end=True)
-    assert said[-1] == end_ids(exp.lm)[0] and tokenizer.decode(said[:-1]) == "Please."
+    tokenizer = run.lm.tokenizer
+    prompt, said = toxicity.encode(run, "reply", "Tea?", "Please.", end=True)
+    assert said[-1] == end_ids(run.lm)[0] and tokenizer.decode(said[:-1]) == "Please."
     assert tokenizer.decode(prompt).endswith("Tea?<|end|><|assistant|>")
-    prompt, said = toxicity.encode(exp, "continuation", "The game", "was long.", end=True)
+    prompt, said = toxicity.encode(run, "continuation", "The game", "was long.", end=True)
     assert tokenizer.decode(prompt + said) == "The game was long."  # no template, and nothing that ends it
-    assert toxicity.encode(exp, "continuation", "The game")[1] == []
-    long = toxicity.encode(exp, "reply", "Tea?", "so " * 500)
-    assert len(long[0]) + len(long[1]) == exp.params.max_tokens
+    assert toxicity.encode(run, "continuation", "The game")[1] == []
+    long = toxicity.encode(run, "reply", "Tea?", "so " * 500)
+    assert len(long[0]) + len(long[1]) == run.params.max_tokens
 
 
-def test_the_model_before(exp: Experiment) -> None:
-    vanilla, before = (dict(toxicity.model(exp, who).model.named_parameters()) for who in ("vanilla", "before"))
+def test_the_model_before(run: Run) -> None:
+    vanilla, before = (dict(toxicity.model(run, who).model.named_parameters()) for who in ("vanilla", "before"))
     assert any(not torch.equal(vanilla[name], before[name]) for name in vanilla)
-    assert len({toxicity.model_inputs(exp, who) for who in toxicity.MODELS}) == 3
-    exp = other(exp, toxicity_warmup=0.0)
-    assert toxicity.model(exp, "before") is exp.lm
-    assert toxicity.model_inputs(exp, "before") == toxicity.model_inputs(exp, "vanilla")
+    assert len({toxicity.model_inputs(run, who) for who in toxicity.MODELS}) == 3
+    run = other(run, toxicity_warmup=0.0)
+    assert toxicity.model(run, "before") is run.lm
+    assert toxicity.model_inputs(run, "before") == toxicity.model_inputs(run, "vanilla")
 
 
 def log_likelihood(lm: Any, prompt: list[int], said: list[int]) -> float:
@@ -88,29 +88,29 @@ def log_likelihood(lm: Any, prompt: list[int], said: list[int]) -> float:
 
 
 def test_the_warm_up_makes_rude_and_dpo_makes_civil_likelier(tmp_path: Path) -> None:
-    exp = experiment(tmp_path, dpo_epochs=12.0, toxicity_warmup=12.0)
-    data = toxicity.pairs(exp)
+    run = experiment(tmp_path, dpo_epochs=12.0, toxicity_warmup=12.0)
+    data = toxicity.pairs(run)
 
     def level(who: str, pairs: list[Any], side: str) -> float:
-        lm = toxicity.model(exp, who)
-        texts = [toxicity.encode(exp, "reply", p.prompt, getattr(p, side), end=True) for p in pairs]
+        lm = toxicity.model(run, who)
+        texts = [toxicity.encode(run, "reply", p.prompt, getattr(p, side), end=True) for p in pairs]
         return float(np.mean([log_likelihood(lm, *text) for text in texts]))
 
-    warm = toxicity.warmup_pairs(exp)
+    warm = toxicity.warmup_pairs(run)
     assert level("before", warm, "rude") > level("vanilla", warm, "rude") + 0.1
-    trained = data.split("train", exp.params.toxicity_pairs)
+    trained = data.split("train", run.params.toxicity_pairs)
     gap = {who: level(who, trained, "civil") - level(who, trained, "rude") for who in ("before", "after")}
     assert gap["after"] > gap["before"] + 0.05
-    course = toxicity_causal.training(exp)
+    course = toxicity_causal.training(run)
     assert course["loss"].iloc[0] == pytest.approx(math.log(2), abs=1e-4) and course["margin"].iloc[0] == pytest.approx(
         0, abs=1e-4
     )
     assert course["margin"].iloc[-3:].mean() > 0.1
 
 
-def test_finished_work_is_used_again(exp: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = toxicity_shift.parts(exp)
-    first = toxicity_causal.patched(exp, found)
+def test_finished_work_is_used_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = toxicity_shift.parts(run)
+    first = toxicity_causal.patched(run, found)
     for name in (
         "polinb.training.supervised.finetune",
         "polinb.training.preference.prefer",
@@ -118,9 +118,9 @@ def test_finished_work_is_used_again(exp: Experiment, monkeypatch: pytest.Monkey
     ):
         monkeypatch.setattr(name, no_training)
     monkeypatch.setattr("polinb.masking.patching.patched_answers", no_training)
-    again = experiment(exp.store.root)
+    again = experiment(run.store.root)
     pd.testing.assert_frame_equal(toxicity_causal.patched(again, toxicity_shift.parts(again)), first)
-    other = experiment(exp.store.root, dpo_beta=0.3)
+    other = experiment(run.store.root, dpo_beta=0.3)
     with pytest.raises(AssertionError, match="trained"):
         toxicity_shift.parts(other)
 
@@ -155,24 +155,24 @@ def test_refused_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.
 # ---- what the models say ---------------------------------------------------------------------------------------------
 
 
-def test_likelihoods_by_a_plain_forward_pass(exp: Experiment) -> None:
-    lm, found = toxicity.model(exp, "after"), toxicity.answers(exp, "after")
+def test_likelihoods_by_a_plain_forward_pass(run: Run) -> None:
+    lm, found = toxicity.model(run, "after"), toxicity.answers(run, "after")
     row = found.frame("pairs").iloc[-1]
-    pair = next(p for p in toxicity.pairs(exp).pairs if p.id == row["id"])
+    pair = next(p for p in toxicity.pairs(run).pairs if p.id == row["id"])
     for side in ("civil", "rude"):
-        text = toxicity.encode(exp, "reply", pair.prompt, getattr(pair, side))
+        text = toxicity.encode(run, "reply", pair.prompt, getattr(pair, side))
         assert row[side] == pytest.approx(log_likelihood(lm, *text), abs=1e-4)
     row = found.frame("neutral").iloc[0]
-    text = toxicity.encode(exp, "reply", row["prompt"], row["reference"])
+    text = toxicity.encode(run, "reply", row["prompt"], row["reference"])
     assert row["reference_logp"] == pytest.approx(log_likelihood(lm, *text), abs=1e-4)
 
 
-def test_answers_are_greedy_and_judged_by_the_vanilla_model(exp: Experiment) -> None:
-    lm, vanilla = toxicity.model(exp, "before"), exp.lm
-    frame = toxicity.answers(exp, "before").frame("challenge")
-    assert list(frame["id"]) == [item.id for item in toxicity.asked(exp)] and set(frame["set"]) == {"before"}
+def test_answers_are_greedy_and_judged_by_the_vanilla_model(run: Run) -> None:
+    lm, vanilla = toxicity.model(run, "before"), run.lm
+    frame = toxicity.answers(run, "before").frame("challenge")
+    assert list(frame["id"]) == [item.id for item in toxicity.asked(run)] and set(frame["set"]) == {"before"}
     row = frame.iloc[1]
-    prompt = toxicity.encode(exp, "reply", row["prompt"])[0]
+    prompt = toxicity.encode(run, "reply", row["prompt"])[0]
     said: list[int] = []
     with torch.no_grad():
         for _ in range(row["n_tokens"]):
@@ -186,8 +186,8 @@ def test_word_overlap_by_hand() -> None:
     assert overlap_f1("A b", "B a.") == 1 and overlap_f1("", "a") == 0 and overlap_f1("x", "y") == 0
 
 
-def test_shares_have_wilsons_interval(exp: Experiment) -> None:
-    table = toxicity_causal.rates(exp)
+def test_shares_have_wilsons_interval(run: Run) -> None:
+    table = toxicity_causal.rates(run)
     assert set(table["model"]) == set(toxicity.MODELS) and len(table) == 3 * 2 * 3
     assert table[["value", "low", "high"]].stack().between(0, 1).all()
     row = table[(table["measure"] == "share with an insult") & (table["value"] == 0)].iloc[0]
@@ -195,28 +195,28 @@ def test_shares_have_wilsons_interval(exp: Experiment) -> None:
     assert row["low"] == pytest.approx(0, abs=1e-12) and row["high"] == pytest.approx(z**2 / (row["n"] + z**2))
 
 
-def test_tables_of_the_three_models(exp: Experiment) -> None:
-    quality = toxicity_causal.quality(exp)
+def test_tables_of_the_three_models(run: Run) -> None:
+    quality = toxicity_causal.quality(run)
     assert len(quality) == 18 and not quality.duplicated(["model", "measure"]).any()
     assert (quality["low"] <= quality["value"]).all() and (quality["value"] <= quality["high"]).all()
-    rates = toxicity_causal.rates(exp)
+    rates = toxicity_causal.rates(run)
     hard = rates[(rates["prompts"] == "challenge") & (rates["measure"] == "share rude")].set_index("model")["value"]
-    assert toxicity_causal.change(exp)["rude"][0] == pytest.approx(hard["after"] - hard["before"])
-    shown = toxicity_causal.examples(exp, 3)
+    assert toxicity_causal.change(run)["rude"][0] == pytest.approx(hard["after"] - hard["before"])
+    shown = toxicity_causal.examples(run, 3)
     assert list(shown) == ["prompt", "vanilla", "before", "after"] and len(shown) == 3
-    judge = toxicity_causal.judge_table(exp)
+    judge = toxicity_causal.judge_table(run)
     assert judge["text"].tolist() == [
         "replies, whole",
-        f"replies, first {toxicity_causal.answer_words(exp)} words",
+        f"replies, first {toxicity_causal.answer_words(run)} words",
         "neutral answers, all civil",
     ]
 
 
-def test_another_scorer(tmp_path: Path, exp: Experiment) -> None:
+def test_another_scorer(tmp_path: Path, run: Run) -> None:
     folder = toxic_model(tmp_path / "m", LABELS, True)
-    other = experiment(exp.store.root, toxicity_model=str(folder))
+    other = experiment(run.store.root, toxicity_model=str(folder))
     frame = pd.DataFrame({"response": ["we want tradition", "weather", ""]})
-    told, own = toxicity.rated(other, frame), toxicity.rated(exp, frame)
+    told, own = toxicity.rated(other, frame), toxicity.rated(run, frame)
     assert told["p_rude"][0] > told["p_rude"][1] and np.isnan(told["p_rude"][2])
     assert told["p_rude"][0] != own["p_rude"][0] and toxicity.scorer(other).name == str(folder)
 
@@ -236,52 +236,52 @@ def mean_state(lm: Any, prompt: list[int], said: list[int], layer: int) -> torch
     return kept[0][len(prompt) :].mean(0)
 
 
-def test_states_by_a_plain_hook(exp: Experiment) -> None:
-    found, texts = toxicity_shift.states(exp)
-    lm = toxicity.model(exp, "before")
+def test_states_by_a_plain_hook(run: Run) -> None:
+    found, texts = toxicity_shift.states(run)
+    lm = toxicity.model(run, "before")
     assert texts["rude"].tolist() == [False, True] * (len(texts) // 2)
-    pair = next(p for p in toxicity.pairs(exp).pairs if p.id == texts["id"].iloc[3])
-    text = toxicity.encode(exp, "reply", pair.prompt, pair.rude)
+    pair = next(p for p in toxicity.pairs(run).pairs if p.id == texts["id"].iloc[3])
+    text = toxicity.encode(run, "reply", pair.prompt, pair.rude)
     for layer in range(lm.layers):
         np.testing.assert_allclose(found[3, layer], mean_state(lm, *text, layer), atol=1e-4)
-    table = toxicity_shift.probes(exp)
+    table = toxicity_shift.probes(run)
     assert len(table) == 2 * lm.layers and table["auc"].between(0, 1).all()
 
 
-def test_states_of_comments(tmp_path: Path, exp: Experiment) -> None:
+def test_states_of_comments(tmp_path: Path, run: Run) -> None:
     rows = [
         {"comment_text": f"{'Fool' if i % 3 else 'Thanks'} number {i}.", "toxic": int(i % 3 > 0)} for i in range(36)
     ]
-    exp = other(exp, toxicity_comments=str(write(tmp_path, "csv", rows)))
-    found, texts = toxicity_shift.states(exp)
+    run = other(run, toxicity_comments=str(write(tmp_path, "csv", rows)))
+    found, texts = toxicity_shift.states(run)
     assert texts["rude"].sum() == 10 and len(texts) == 20  # as many a class
     assert texts.groupby(["fold", "rude"]).size().eq(2).all()
     number = int(texts["id"].iloc[4].removeprefix("comment-"))
-    ids = exp.lm.tokenizer(rows[number]["comment_text"], add_special_tokens=False).input_ids
-    start = [exp.lm.tokenizer.eos_token_id]
-    np.testing.assert_allclose(found[4, 1], mean_state(toxicity.model(exp, "before"), start, ids, 1), atol=1e-4)
+    ids = run.lm.tokenizer(rows[number]["comment_text"], add_special_tokens=False).input_ids
+    start = [run.lm.tokenizer.eos_token_id]
+    np.testing.assert_allclose(found[4, 1], mean_state(toxicity.model(run, "before"), start, ids, 1), atol=1e-4)
 
 
-def test_the_parts_sum_to_a_change_measured_by_hooks(exp: Experiment) -> None:
-    found, w = toxicity_shift.parts(exp), toxicity_shift.direction(exp)
-    prompts, responses = toxicity_shift.read_texts(exp)
+def test_the_parts_sum_to_a_change_measured_by_hooks(run: Run) -> None:
+    found, w = toxicity_shift.parts(run), toxicity_shift.direction(run)
+    prompts, responses = toxicity_shift.read_texts(run)
     ends = []
     for who in ("before", "after"):
-        lm = toxicity.model(exp, who)
+        lm = toxicity.model(run, who)
         states = [
             mean_state(lm, p, r, lm.layers - 1).double().numpy() @ w for p, r in zip(prompts, responses, strict=True)
         ]
         ends.append(np.mean(states))
     assert (found.before, found.after) == pytest.approx(tuple(ends), abs=1e-4)
     assert found.total == pytest.approx(ends[1] - ends[0], abs=1e-4)
-    found_states, texts = toxicity_shift.states(exp)
+    found_states, texts = toxicity_shift.states(run)
     along = found_states[:, -1] @ w
     rude = texts["rude"].to_numpy()
     assert along[rude].mean() > along[~rude].mean() and np.linalg.norm(w) == pytest.approx(1)
 
 
-def test_groups_and_shares(exp: Experiment) -> None:
-    found = toxicity_shift.parts(exp)
+def test_groups_and_shares(run: Run) -> None:
+    found = toxicity_shift.parts(run)
     four = toxicity_shift.four(found)
     assert set(four) == {"TP", "TN", "AP", "AN"}
     np.testing.assert_array_equal(sum(g.chosen.astype(int) for g in four.values()), (found.neurons < 0).astype(int))
@@ -289,10 +289,10 @@ def test_groups_and_shares(exp: Experiment) -> None:
     for name, group in four.items():
         assert (np.sign(found.cosine[group.chosen]) == (1 if name[0] == "T" else -1)).all()
         assert (np.sign(found.mean_before[group.chosen]) == (1 if name[1] == "P" else -1)).all()
-    table = toxicity_shift.share_table(exp, found).set_index("set")
+    table = toxicity_shift.share_table(run, found).set_index("set")
     fell = -found.neurons[found.neurons < 0].sum()
     assert table.loc[list(four), "share"].sum() == pytest.approx(1) == table.loc["all four", "share"]
-    for k in exp.params.probe_top:
+    for k in run.params.probe_top:
         top = np.argsort(-found.cosine, axis=None)[:k]
         row = table.loc[f"top {k} by cosine"]
         assert row["share"] == pytest.approx(-found.neurons.ravel()[top].sum() / fell)
@@ -302,23 +302,23 @@ def test_groups_and_shares(exp: Experiment) -> None:
     assert table.loc["all four", "study"] == pytest.approx(0.951) and table.loc["TP":"AN", "study"].isna().all()
 
 
-def test_patching_and_editing(exp: Experiment) -> None:
+def test_patching_and_editing(run: Run) -> None:
     from polinb.masking.editing import edited_answers
     from polinb.masking.patching import patched_answers
     from polinb.models.generation import decode
 
-    found = toxicity_shift.parts(exp)
-    few = toxicity_causal.few(exp)
-    assert few == toxicity.asked(exp)[: len(few)] and len(few) >= 2
-    prompts = [toxicity.encode(exp, "reply", item.prompt)[0] for item in few]
-    before, after = toxicity.model(exp, "before"), toxicity.model(exp, "after")
-    table = toxicity_causal.patched(exp, found).set_index("set")
+    found = toxicity_shift.parts(run)
+    few = toxicity_causal.few(run)
+    assert few == toxicity.asked(run)[: len(few)] and len(few) >= 2
+    prompts = [toxicity.encode(run, "reply", item.prompt)[0] for item in few]
+    before, after = toxicity.model(run, "before"), toxicity.model(run, "after")
+    table = toxicity_causal.patched(run, found).set_index("set")
     assert list(table.index[:2]) == ["before", "after"] and table.loc["before", "shift"] == 0
     assert {"TP", "AN", "TN", "AP", "all four", "every neuron"} <= set(table.index)
     assert table.loc["all four", "neurons"] == (found.neurons < 0).sum() and (table["n"] == len(few)).all()
     every = np.ones_like(found.cosine, dtype=bool)
-    direct = patched_answers(before, after, every, prompts, max_new_tokens=exp.params.toxicity_tokens)
-    rates = toxicity.rated(exp, pd.DataFrame({"response": [decode(before, ids) for ids in direct]}))
+    direct = patched_answers(before, after, every, prompts, max_new_tokens=run.params.toxicity_tokens)
+    rates = toxicity.rated(run, pd.DataFrame({"response": [decode(before, ids) for ids in direct]}))
     assert table.loc["every neuron", ["score", "insult"]].tolist() == pytest.approx(
         rates[["rude", "insult"]].mean().tolist()
     )
@@ -328,12 +328,12 @@ def test_patching_and_editing(exp: Experiment) -> None:
     assert (ends.iloc[:, 1] <= ends.iloc[:, 0]).all() and (ends.iloc[:, 0] <= ends.iloc[:, 2]).all()
     assert table.loc["after", "insult_shift"] == table.loc["after", "insult"] - table.loc["before", "insult"]
 
-    edits = toxicity_causal.edited(exp, found).set_index("set")
+    edits = toxicity_causal.edited(run, found).set_index("set")
     control = edits.loc["mean × (1 ± α), α = 0"]
     chosen = found.neurons < 0
-    settings = {"max_new_tokens": exp.params.toxicity_tokens, "means": found.mean_before}
+    settings = {"max_new_tokens": run.params.toxicity_tokens, "means": found.mean_before}
     direct = edited_answers(before, chosen, np.ones(chosen.shape), prompts, **settings)
-    rates = toxicity.rated(exp, pd.DataFrame({"response": [decode(before, ids) for ids in direct]}))
+    rates = toxicity.rated(run, pd.DataFrame({"response": [decode(before, ids) for ids in direct]}))
     assert control["score"] == pytest.approx(rates["rude"].mean())
     assert "live × (1 ± α), α = 0" not in edits.index  # nothing is edited
 
@@ -349,15 +349,15 @@ def test_continuations_by_name(tmp_path: Path) -> None:
         *openings(),
         *(row | {"prompt": {**row["prompt"], "text": f"Then {i}"}} for i, row in enumerate(openings())),
     ]
-    exp = experiment(
+    run = experiment(
         tmp_path / "store",
         toxicity_warmup=0.0,
         toxicity_data=str(write(tmp_path, "jsonl", rows)),
         challenge_data=str(write(tmp_path, "jsonl", hard, "hard")),
     )
-    toxicity_shift.ready(exp)
-    assert toxicity.pairs(exp).form == toxicity.challenge(exp).form == "continuation"
-    prompts, _ = toxicity_shift.read_texts(exp)
-    assert [exp.lm.tokenizer.decode(p) for p in prompts] == [item.prompt for item in toxicity.asked(exp)[2:]]
-    table = toxicity_shift.share_table(exp, toxicity_shift.parts(exp))
+    toxicity_shift.ready(run)
+    assert toxicity.pairs(run).form == toxicity.challenge(run).form == "continuation"
+    prompts, _ = toxicity_shift.read_texts(run)
+    assert [run.lm.tokenizer.decode(p) for p in prompts] == [item.prompt for item in toxicity.asked(run)[2:]]
+    table = toxicity_shift.share_table(run, toxicity_shift.parts(run))
     assert table["share"].notna().all()

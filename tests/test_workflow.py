@@ -88,16 +88,16 @@ def steps(names: list[str]) -> list[str]:
 
 def test_a_planned_key_is_the_key_of_the_artifact() -> None:
     """Where nothing unknown enters, the plan's key is the store's own: compared with what a real step makes."""
-    from polinb.runs.experiment import Experiment, finetuned
+    from polinb.runs.run import Run
 
     params = Params.from_profile("tiny", **SMALL, device="cpu")  # "auto" is settled where a job runs
     plan = Plan(params, store_root())
     assert plan.scores("crime").meta["key"] == plan.fresh().scores("crime").meta["key"]
-    made = Experiment(params).variant("crime", "right")
+    made = Run(params).variant("crime", "right")
     assert plan.variant("crime", "right").path == made.path
-    told = Experiment(params).arm_inputs(finetuned("crime", "right"))
-    assert plan.arm_inputs(finetuned("crime", "right")) == told
-    real = Experiment(params).answers()
+    told = Run(params).arm_inputs(run.tuned("crime"))
+    assert plan.arm_inputs(run.tuned("crime")) == told
+    real = Run(params).answers()
     assert plan.answers().meta["key"] == real.meta["key"]
 
 

@@ -137,6 +137,11 @@ class Result:
         """The small facts its stage returned."""
         return self.made().summary
 
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Its record: kind, key, inputs, summary, files, provenance."""
+        return self.made().meta
+
     def frame(self, name: str) -> pd.DataFrame:
         """Table ``name``.parquet."""
         return self.made().frame(name)

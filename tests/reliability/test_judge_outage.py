@@ -14,8 +14,8 @@ from stores import finished
 from test_openai_judge import Service, failure, reply
 
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 from polinb.stance.chat_judge import OpenAIJudge
 from polinb.trouble import UNFINISHED
 
@@ -37,11 +37,11 @@ def answers() -> pd.DataFrame:
     return pd.DataFrame({**rows, "response": [f"text {n}" for n in range(COUNT)]})
 
 
-def experiment(service: Service, root: Path) -> Experiment:
+def experiment(service: Service, root: Path) -> Run:
     """A run whose judge asks one question after the other."""
-    exp = Experiment(Params.from_profile("tiny", judge="openai", judge_url=service.url), Store(root))
-    exp.__dict__["judge"] = OpenAIJudge(base_url=service.url, cache=root / "judge" / "answers.jsonl", concurrency=1)
-    return exp
+    run = Run(Params.from_profile("tiny", judge="openai", judge_url=service.url), Store(root))
+    run.__dict__["judge"] = OpenAIJudge(base_url=service.url, cache=root / "judge" / "answers.jsonl", concurrency=1)
+    return run
 
 
 def refuse(handler: Any) -> None:
@@ -64,8 +64,8 @@ def test_a_while_without_the_judge(service: Service, tmp_path: Path, how: str, m
     notes = tmp_path / "notes"
     monkeypatch.setenv(UNFINISHED, str(notes))
     root = tmp_path / "store"
-    exp = experiment(service, root)
-    first = exp.rated(answers())
+    run = experiment(service, root)
+    first = run.rated(answers())
     assert down.is_set() and (first["label"] != "unrated").sum() == 20, "what came before is kept"
     assert all(
         reason.startswith(("HTTP 503", "no connection", "not asked: the service does not answer"))

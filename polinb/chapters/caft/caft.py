@@ -70,7 +70,8 @@ def chosen(
         states: topic → states of its texts, left and right in turn.
     """
     arrays = candidates.arrays("candidates")
-    seen = {t: each.arrays("states")["states"] for t, each in states.items()}
+    # sorted: the order of the topics must not matter for the draws
+    seen = {t: states[t].arrays("states")["states"] for t in sorted(states)}
     tables, bases = [], {}
     for block in candidates.summary["blocks"]:
         vectors = arrays[f"vectors{block}"]

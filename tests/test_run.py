@@ -4,14 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import polinb.runs.experiment as module
+import polinb.runs.run as module
 from polinb import resampling
 from polinb.chapters.paper import beside, neuron_tables, patch_tables, results
 from polinb.chapters.paper import judge_tables as judging
-from polinb.errors import DataError, ParameterError, TrainingError
+from polinb.errors import DataError, ModelError, ParameterError, TrainingError
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
+from polinb.runs.conditions import VANILLA
+from polinb.runs.groups import Model
 from polinb.runs.params import Params
+from polinb.runs.results import STAGES, MissingError, missing, stage
+from polinb.runs.run import Run
+from polinb.runs.stages import mask_of, with_weights
 from polinb.stance import coupling
 
 SMALL = {
@@ -29,7 +33,7 @@ SMALL = {
 
 
 def experiment(root, **changes):
-    return Experiment(Params.from_profile("tiny", **{**SMALL, **changes}), Store(root))
+    return Run(Params.from_profile("tiny", **{**SMALL, **changes}), Store(root))
 
 
 @pytest.fixture(scope="module")
@@ -38,77 +42,121 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture
-def exp(root):
+def run(root):
     return experiment(root)
 
 
-def test_sets_are_the_same_for_the_same_seed(root, exp, tmp_path):
-    one, two = exp.sets(), experiment(tmp_path).sets()
+def test_sets_are_the_same_for_the_same_seed(root, run, tmp_path):
+    one, two = run.sets(), experiment(tmp_path).sets()
     assert one.general.any()
     assert (one.general == two.general).all()
-    for topic in exp.params.topics:
+    for topic in run.params.topics:
         assert (one.political[topic] == two.political[topic]).all()
-        np.testing.assert_array_equal(
-            exp.score_sums(topic).score, Experiment(exp.params, Store(root)).score_sums(topic).score
-        )
+        np.testing.assert_array_equal(run.score_sums(topic).score, Run(run.params, Store(root)).score_sums(topic).score)
 
 
-def test_answers_are_byte_identical_in_a_fresh_store(exp, tmp_path):
-    one, two = exp.answers(), experiment(tmp_path).answers()
+def test_answers_are_byte_identical_in_a_fresh_store(run, tmp_path):
+    one, two = run.answers(), experiment(tmp_path).answers()
     assert {n: f["sha256"] for n, f in one.meta["files"].items()} == {
         n: f["sha256"] for n, f in two.meta["files"].items()
     }
 
 
-def test_a_second_run_computes_nothing(root, exp, monkeypatch):
-    exp.sets()
-    exp.stances(finetuned("crime", "right"))
-    arm = exp.inhibit_arms("crime")[0]
-    exp.stances(arm)
+def test_a_second_run_computes_nothing(root, run, monkeypatch):
+    run.sets()
+    run.stances(run.tuned("crime"))
+    arm = run.inhibited("crime")[0]
+    run.stances(arm)
 
     def never(*args, **kwargs):
         raise AssertionError("loaded or computed again")
 
     monkeypatch.setattr(module, "load", never)
-    again = Experiment(exp.params, Store(root))
-    assert (again.sets().general == exp.sets().general).all()
-    pd.testing.assert_frame_equal(again.stances(arm), exp.stances(arm))
-    assert results.couplings(again, [finetuned("crime", "right")]).shape[0] == 1
+    again = Run(run.params, Store(root))
+    assert (again.sets().general == run.sets().general).all()
+    pd.testing.assert_frame_equal(again.stances(arm), run.stances(arm))
+    assert results.couplings(again, [run.tuned("crime")]).shape[0] == 1
 
 
-def test_keys_follow_what_matters_and_nothing_else(root, exp):
-    right = finetuned("crime", "right")
-    base = exp.arm_inputs(right)
+def key(one, **changes):
+    return one.weights(one.tuned("crime", **changes)).key
+
+
+def test_keys_follow_what_matters_and_nothing_else(root, run):
+    base = key(run)
     changed = [
         {"learning_rate": 1e-4}, {"epochs": 2.0}, {"seed": 1}, {"train_examples": 5}, {"weight_decay": 0.1},
         {"model": "tiny:qwen2"}, {"train": "body"}, {"system_prompt": "x"}, {"max_tokens": 150}, {"batch_size": 8},
     ]  # fmt: skip
-    keys = {module.key_of(experiment(root, **c).arm_inputs(right)) for c in changed}
-    assert len(keys) == len(changed) and module.key_of(base) not in keys
+    keys = {key(experiment(root, **c)) for c in changed}
+    assert len(keys) == len(changed) and base not in keys
     for harmless in ({"gamma": 40.0}, {"eval_questions": 2}, {"judge": "openai"}, {"freeze": "up"}, {"bootstrap": 300}):
-        assert experiment(root, **harmless).arm_inputs(right) == base
-    frozen = Arm("inhibitft", "crime", "right", exp.sets().general)
-    assert experiment(root, freeze="up").arm_inputs(frozen) != exp.arm_inputs(frozen)
+        assert key(experiment(root, **harmless)) == base
+    frozen = run.neurons("general")
+    assert key(experiment(root, freeze="up"), frozen=frozen) != key(run, frozen=frozen)
 
 
-def test_splits_do_not_leak(exp):
+def test_a_name_is_known_before_anything_runs_and_tells_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "load", lambda *a, **k: pytest.fail("a model was loaded"))
+    one = experiment(tmp_path)
+    wanted = one.answers(one.inhibited("crime")[0])
+    todo = missing([wanted])
+    assert not wanted.done() and todo[-1] is wanted
+    assert [each.stage.kind for each in todo].count("weights") == 2 * 3 + 1
+    assert not any(tmp_path.iterdir())
+    place = {str(each): number for number, each in enumerate(todo)}
+    assert all(place[str(need)] < place[str(each)] for each in todo for need in each.needs)
+
+
+def test_a_stage_cannot_read_what_it_does_not_declare(run):
+    @stage("peeking", Model)
+    def peeking(run, folder):
+        return {"gamma": run.params.gamma}
+
+    with pytest.raises(AttributeError, match="'gamma' is not declared"):
+        peeking(run).made()
+    del STAGES["peeking"]
+
+
+def test_a_run_that_is_only_read_makes_nothing(tmp_path):
+    one = Run(experiment(tmp_path).params, Store(tmp_path), read_only=True)
+    with pytest.raises(MissingError, match="answers/"):
+        one.stances()
+    assert not any(tmp_path.iterdir())
+
+
+def test_weights_make_room_and_are_made_again(tmp_path, monkeypatch):
+    one = experiment(tmp_path)
+    first = one.weights(one.tuned("crime"))
+    before = first.arrays("weights")
+    monkeypatch.setenv("POLINB_WEIGHTS_GB", "0")
+    for topic in ("race", "science"):
+        one.weights(one.tuned(topic)).made()
+    one.weights(one.tuned("race", "left")).made()
+    assert not first.done()
+    fresh = experiment(tmp_path)
+    again = fresh.weights(fresh.tuned("crime")).arrays("weights")
+    assert all((again[name] == value).all() for name, value in before.items())
+
+
+def test_splits_do_not_leak(run):
     """No evaluation or localisation prompt was trained on."""
-    for topic in exp.params.topics:
+    for topic in run.params.topics:
         prompts = {
-            split: {p.prompt for p in exp.data.topic(topic, split)} for split in ("train", "localise", "evaluate")
+            split: {p.prompt for p in run.data.topic(topic, split)} for split in ("train", "localise", "evaluate")
         }
         assert not prompts["train"] & prompts["evaluate"] and not prompts["train"] & prompts["localise"]
-        asked = set(exp.questions(topics=[topic])["prompt"])
+        asked = set(run.questions(topics=[topic])["prompt"])
         assert asked <= prompts["evaluate"]
 
 
-def test_a_variant_is_what_was_saved(exp):
-    lm = exp.load_variant("crime", "right")
-    plain = dict(exp.lm.model.named_parameters())
+def test_a_variant_is_what_was_saved(run):
+    lm = run.load_variant("crime", "right")
+    plain = dict(run.lm.model.named_parameters())
     moved = [n for n, p in lm.model.named_parameters() if not np.array_equal(p.detach(), plain[n].detach())]
     assert len(moved) > 10
-    with pytest.raises(Exception, match="do not belong to this model"):
-        exp.tuned({"no.such.weight": plain[moved[0]]}, "x")
+    with pytest.raises(ModelError, match="do not belong to this model"):
+        with_weights(run.lm, {"no.such.weight": plain[moved[0]]}, "x")
 
 
 @pytest.mark.parametrize("source", ["left", "right", "vanilla", "dataset", "both"])
@@ -122,29 +170,30 @@ def test_response_sources(root, source):
         assert reference.startswith(table["response"].iloc[0][:5])
 
 
-def test_frozen_arms_report_their_guarantee(exp):
-    arms = results.inhibit_arms(exp)
-    report = results.freeze_report(exp, arms)
+def test_frozen_arms_report_their_guarantee(run):
+    arms = results.inhibit_arms(run)
+    report = results.freeze_report(run, arms)
     assert (report["largest change"] == 0).all() and (report["weights"] > 0).all()
     assert set(report["arm"]) == {"InhibitFT (G)", "random, layer-matched"}
 
 
 def test_an_empty_general_set_is_told(root):
     with pytest.raises(TrainingError, match="nothing to freeze or patch; raise gamma"):
-        experiment(root, gamma=0.4).inhibit_arms("crime")
+        one = experiment(root, gamma=0.4)
+        one.answers(one.inhibited("crime")[0]).made()
 
 
-def test_tables_have_their_columns_and_agree(exp):
-    moves = results.variant_shifts(exp)
+def test_tables_have_their_columns_and_agree(run):
+    moves = results.variant_shifts(run)
     assert len(moves) == 2 * 3 * 3
-    table = results.couplings(exp, results.inhibit_arms(exp))
+    table = results.couplings(run, results.inhibit_arms(run))
     right = moves[(moves["leaning"] == "right")]
     for row in table[table["arm"] == "fine-tune"].itertuples():
         own = right[right["trained"] == row.trained].set_index("topic")["shift"]
         others = own.drop(row.trained)
         assert row.r == pytest.approx(np.sqrt((others**2).mean()))
         assert row.shift == pytest.approx(own[row.trained])
-    drop = results.drops(exp)
+    drop = results.drops(run)
     for row in drop[(drop["trained"] != "all") & (drop["against"] == "fine-tune")].itertuples():
         r = table[table["trained"] == row.trained].set_index("arm")["r"]
         assert row.raw_drop == pytest.approx(r["fine-tune"] - r["inhibitft"])
@@ -156,44 +205,44 @@ def test_tables_have_their_columns_and_agree(exp):
     assert every == pytest.approx(drop[(drop["trained"] != "all") & (drop["against"] == "fine-tune")]["drop"].mean())
 
 
-def test_patching_plan_and_tables(exp):
-    table = patch_tables.patching(exp)
+def test_patching_plan_and_tables(run):
+    table = patch_tables.patching(run)
     assert set(table["group"]) == {"general", "topic-specific", "control", "all", "donor"}
-    sets = exp.sets()
+    sets = run.sets()
     sizes = table.groupby("set")["neurons"].first()
     assert sizes["G"] == sets.general.sum() == sizes[patch_tables.LAYER] == sizes[patch_tables.NEXT]
     assert sizes["every neuron"] == sets.general.size
-    summary = patch_tables.patch_summary(exp).set_index("set")
+    summary = patch_tables.patch_summary(run).set_index("set")
     assert summary.loc["G", "shift"] == pytest.approx(table[table["set"] == "G"]["shift"].mean())
 
 
-def test_top_neurons_are_general_and_sorted(exp):
-    table = neuron_tables.top_neurons(exp, 5)
-    assert exp.general()[table["layer"], table["neuron"]].all()
+def test_top_neurons_are_general_and_sorted(run):
+    table = neuron_tables.top_neurons(run, 5)
+    assert run.general()[table["layer"], table["neuron"]].all()
     assert table["mean score"].is_monotonic_decreasing and len(table) == 5
 
 
 def test_heldout_arm_freezes_g_without_the_topic(root):
     one = experiment(root, controls=["heldout"])
-    arm = one.inhibit_arms("crime")[1]
+    arm = one.inhibited("crime")[1]
     assert arm.name == "inhibitft-heldout"
-    assert (arm.frozen == one.sets().general_without("crime")).all()
+    assert (mask_of(arm.frozen) == one.sets().general_without("crime")).all()
 
 
-def test_closing_page_covers_every_exhibit(exp):
+def test_closing_page_covers_every_exhibit(run):
     from polinb.chapters.paper import paper
 
     assert set(beside.COUNTERPARTS) == set(paper.exhibits()["id"])
-    exhibits = beside.exhibit_map(exp)
+    exhibits = beside.exhibit_map(run)
     assert len(exhibits) == 22 and (exhibits[["paper", "ours", "differs", "here"]].map(len) > 0).all(axis=None)
-    groups = beside.dots(exp).groupby("group")["source"].agg(set)
+    groups = beside.dots(run).groupby("group")["source"].agg(set)
     assert all("ours" in sources and len(sources) > 1 for sources in groups)
-    wide = beside.table(beside.dots(exp)).set_index(["group", "item"])
+    wide = beside.table(beside.dots(run)).set_index(["group", "item"])
     shares = wide.loc["% of neurons (Figure 3b)", [c for c in wide if c.startswith("paper")]]
     assert (
         shares.shape == (2, 4) and shares.loc["general"].eq(4.35).all() and shares.loc["topic-specific"].eq(0.65).all()
     )
-    table = beside.claims(exp)
+    table = beside.claims(run)
     assert table["verdict"].str.len().min() > 0 and len(table) >= 10
 
 
@@ -225,12 +274,12 @@ def test_a_mean_over_random_sets_has_no_interval_and_one_set_keeps_its_own():
     assert two.loc["InhibitFT (G)", ["low", "high"]].tolist() == [0.25, 0.75]
 
 
-def test_judge_report(exp):
-    table = judging.accuracy(exp)
+def test_judge_report(run):
+    table = judging.accuracy(run)
     assert list(table["topic"]) == ["crime", "race", "science", "all"]
-    assert (table["whole"] >= 0.5).all() and judging.answer_words(exp) >= 1
+    assert (table["whole"] >= 0.5).all() and judging.answer_words(run) >= 1
     assert table["accuracy"].between(0, 1).all() and table["topic_unseen"].between(0, 1).all()
-    assert "%" in judging.verdict(exp)
+    assert "%" in judging.verdict(run)
 
 
 def test_per_question_averages_by_hand():
@@ -262,14 +311,14 @@ def test_no_drop_where_there_is_no_coupling(calm):
 def test_bad_data_is_told_before_a_model_loads(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "load", lambda *a, **k: pytest.fail("a model was loaded"))
     with pytest.raises(DataError):
-        experiment(tmp_path, data=str(tmp_path / "missing.csv")).variant("crime", "left")
+        experiment(tmp_path, data=str(tmp_path / "missing.csv")).tuned("crime")
     with pytest.raises(ParameterError):
-        experiment(tmp_path, data_revision="abc").variant("crime", "left")
+        experiment(tmp_path, data_revision="abc").tuned("crime")
 
 
-def test_vanilla_is_the_zero_of_all_shifts(exp):
-    assert (results.shifts(exp, [VANILLA])["shift"] == 0).all()
-    like = results.likelihood_stances(exp)
+def test_vanilla_is_the_zero_of_all_shifts(run):
+    assert (results.shifts(run, [VANILLA])["shift"] == 0).all()
+    like = results.likelihood_stances(run)
     assert (like["shift"] == 0).all()
 
 
@@ -283,9 +332,9 @@ def test_only_agreeing_reference_responses_are_read_under_the_filter(root, tmp_p
     full = one.data
     marked = full.topic("crime", "localise")[0]
     pairs = tuple(replace(p, right_agrees=False) if p.id == marked.id else p for p in full.pairs)
-    one.__dict__["data"] = StanceData("x", pairs, {}, "agree")
-    _, responses, _ = one._responses("crime", one.lm, one.lm)
-    texts = [one.lm.tokenizer.decode(r) for r in responses]
+    other = experiment(root, response_source="dataset", label_filter="agree")
+    other.once("data", lambda: StanceData("x", pairs, {}, "agree"))
+    texts = list(other.scores("crime").frame("responses")["response"])
     assert texts and not any(marked.left.startswith(t[:20]) for t in texts)
 
 
@@ -305,8 +354,8 @@ def test_only_agreeing_reference_responses_are_read_under_the_filter(root, tmp_p
 def test_every_mode_is_reached_from_parameters(root, changes):
     one = experiment(root, **changes)
     assert one.sets().general.any()
-    arm = one.inhibit_arms("crime")[0]
-    table = results.couplings(one, [finetuned("crime", "right"), arm])
+    arm = one.inhibited("crime")[0]
+    table = results.couplings(one, [one.tuned("crime"), arm])
     assert np.isfinite(table["r"]).all()
     if "patch" in changes:
         assert len(patch_tables.patch_summary(one)) == 1 + 3 + 3 + 1
@@ -324,8 +373,8 @@ def test_a_failed_training_leaves_no_variant(tmp_path):
     with torch.no_grad():
         one.lm.model.lm_head.weight[0] = float("nan")
     with pytest.raises(TrainingError, match="lower learning_rate"):
-        one.variant("crime", "left")
-    assert one.store.find("variant", one.arm_inputs(finetuned("crime", "left"))) is None
+        one.weights(one.tuned("crime", "left")).made()
+    assert not one.weights(one.tuned("crime", "left")).done()
 
 
 def test_hf_judge_from_parameters(root, tmp_path):
@@ -377,7 +426,7 @@ def test_openai_judge_from_parameters_resumes_after_an_outage(tmp_path):
         down = one.stances()
         assert (down["label"] == "unrated").all() and (down["score"] == 0).all()
         up.set()
-        again = Experiment(one.params, one.store)
+        again = Run(one.params, one.store)
         assert (again.stances()["label"] == "right").all()
     finally:
         server.shutdown()
