@@ -12,7 +12,6 @@ from polinb.errors import ParameterError
 from polinb.models.tiny import TINY, tiny_model
 from polinb.runs import memory
 from polinb.runs.chapter import facts
-from polinb.runs.conditions import Condition
 from polinb.runs.memory import check, shape_of, training
 from polinb.runs.params import Params
 from polinb.runs.run import Run
@@ -94,19 +93,17 @@ def test_a_loaded_model_counts_as_taken(monkeypatch):
 
 @pytest.mark.parametrize("stage", ["load", "train", "score", "patch", "ask"])
 def test_a_run_is_refused_before_anything_is_loaded(monkeypatch, stage):
-    import numpy as np
-    import polinb.runs.experiment
+    import polinb.runs.base
 
-    monkeypatch.setattr(polinb.runs.experiment, "load", None)  # a call of it would be a TypeError
+    monkeypatch.setattr(polinb.runs.base, "load", None)  # a call of it would be a TypeError
     monkeypatch.setattr(memory, "free_memory", lambda device: 10**6)
     run = Run(Params.from_profile("tiny", device="cpu"))
-    chosen = np.ones((3, 48), dtype=bool)
     starts = {
         "load": lambda: run.lm,
-        "train": lambda: run.train(Condition("fine-tune", "crime", "right")),
-        "score": lambda: run.scores("crime"),
-        "patch": lambda: run.patched("G", chosen, {"crime": "crime"}),
-        "ask": lambda: run.answers(Condition("fine-tune", "crime", "right")),
+        "train": lambda: run.weights(run.tuned("crime")).made(),
+        "score": lambda: run.scores("crime").made(),
+        "patch": lambda: run.patched(run.neurons("all"), {"crime": "crime"}),
+        "ask": lambda: run.answers(run.tuned("crime")).made(),
     }
     with pytest.raises(ParameterError, match=f"{stage} needs about"):
         starts[stage]()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import polinb.runs.run as module
+import polinb.runs.base as module
 from polinb import resampling
 from polinb.chapters.paper import beside, neuron_tables, patch_tables, results
 from polinb.chapters.paper import judge_tables as judging
@@ -15,7 +15,7 @@ from polinb.runs.groups import Model
 from polinb.runs.params import Params
 from polinb.runs.results import STAGES, MissingError, missing, stage
 from polinb.runs.run import Run
-from polinb.runs.stages import mask_of, with_weights
+from polinb.runs.weights import mask_of, with_weights
 from polinb.stance import coupling
 
 SMALL = {
@@ -120,7 +120,7 @@ def test_a_stage_cannot_read_what_it_does_not_declare(run):
 
 def test_a_run_that_is_only_read_makes_nothing(tmp_path):
     one = Run(experiment(tmp_path).params, Store(tmp_path), read_only=True)
-    with pytest.raises(MissingError, match="answers/"):
+    with pytest.raises(MissingError, match="rated/"):
         one.stances()
     assert not any(tmp_path.iterdir())
 

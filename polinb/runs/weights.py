@@ -1,0 +1,190 @@
+"""Weights of conditions: trained, interpolated, loaded, and dropped where they take too much room."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polinb.errors import ModelError
+from polinb.models.loading import LM, pick_device
+from polinb.runs.artifact_lock import locked
+from polinb.runs.base import Base
+from polinb.runs.conditions import Condition, encode
+from polinb.runs.groups import Model
+from polinb.runs.results import Result, stage
+
+if TYPE_CHECKING:
+    from polinb.training.supervised import Tuned
+
+WEIGHTS = "weights.safetensors"
+
+
+# --- weights
+
+
+@stage("weights", Model, memory="train")
+def weights(run: Base, folder: Path, *, condition: Condition, processes: int = 1) -> Mapping[str, Any]:
+    """Weights of a condition: those that were trained, as safetensors; the summary tells of the training."""
+    from safetensors.torch import save_file
+
+    make_room(run)
+    tuned = train(run, condition, processes)
+    save_file(tuned.weights, folder / WEIGHTS)
+    if condition.beta:
+        facts = {name: getattr(tuned, name) for name in ("losses", "steps", "tokens", "seconds")}
+        return facts | tuned.extra
+    return training_facts(tuned)
+
+
+def train(run: Base, condition: Condition, processes: int = 1) -> Tuned:
+    """Fine-tune for ``condition``, by one process or several."""
+    from polinb.training.preference import prefer
+    from polinb.training.supervised import finetune
+
+    learns, recipe = condition.learns, condition.recipe
+    assert learns is not None
+    assert recipe is not None
+    start = model_of(run, condition.start, "start")
+    system = run.params.system_prompt
+    label = " ".join(word for word in (condition.name, condition.topic, condition.leaning) if word)
+    prompts, responses = encode(start, learns, system, condition.limit, end=True)
+    if condition.beta:
+        rejected = encode(start, learns, system, condition.limit, end=True, column="rejected")[1]
+        return prefer(start, prompts, responses, rejected, recipe, beta=condition.beta, label=label)
+    frozen = None if condition.frozen is None else mask_of(condition.frozen)
+    ablate = None if condition.ablated is None else bases_of(condition.ablated)
+    if processes > 1:
+        del start
+        return _train_parallel(run, condition, processes, prompts, responses, frozen, ablate, label)
+    return finetune(
+        start,
+        prompts,
+        responses,
+        recipe,
+        frozen=frozen,
+        freeze=condition.freeze,
+        ablate=ablate,
+        stop=condition.step_share,
+        label=label,
+    )
+
+
+def _train_parallel(
+    run: Base, condition: Condition, processes: int, prompts: Any, responses: Any, frozen: Any, ablate: Any, label: str
+) -> Tuned:
+    import torch
+
+    from polinb.training.parallel import Job, finetune_parallel
+
+    p = run.params
+    assert condition.recipe is not None
+    source = {"name": p.model, "revision": p.revision, "dtype": p.dtype}
+    source |= {"device": pick_device(p.device).type, "device_map": "none"}
+    job = Job(source, asdict(condition.recipe), processes, condition.freeze, condition.step_share, label)
+    run.unload()  # the workers need its memory
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return finetune_parallel(job, prompts, responses, frozen=frozen, ablate=ablate)
+
+
+def training_facts(tuned: Tuned) -> dict[str, Any]:
+    """What tables show of a supervised fine-tuning."""
+    return {
+        "losses": [round(x, 6) for x in tuned.losses],
+        "steps": tuned.steps,
+        "tokens": tuned.tokens,
+        "seconds": round(tuned.seconds, 2),
+        "frozen_entries": tuned.frozen_entries,
+        "frozen_change": tuned.frozen_change,
+        "world_size": tuned.world_size,
+        **(tuned.extra if tuned.world_size > 1 else {}),
+    }
+
+
+@stage("blend", Model)
+def blend(run: Base, folder: Path, *, trained: Result, share: float) -> Mapping[str, Any]:
+    """Weights θ0 + λ(θ − θ0) between the vanilla model and a fine-tune, computed in float32; λ = ``share``."""
+    from safetensors.torch import load_file, save_file
+
+    start = dict(run.lm.model.named_parameters())
+    mixed = {}
+    for name, value in load_file(trained.file(WEIGHTS)).items():
+        origin = start[name].detach().cpu().float()
+        mixed[name] = (origin + share * (value.float() - origin)).to(value.dtype)
+    make_room(run)
+    save_file(mixed, folder / WEIGHTS)
+    return trained.summary
+
+
+def model_of(run: Base, weights: Result | None, name: str = "") -> LM:
+    """The vanilla model, or a copy of it with these weights, ready to run."""
+    return run.lm if weights is None else load_weights(run, weights, name)
+
+
+def load_weights(run: Base, weights: Result, name: str = "") -> LM:
+    """A copy of the vanilla model with the trained weights of a result."""
+    from safetensors.torch import load_file
+
+    weights.made()
+    with locked(weights.path, run.store.root):  # not dropped by make_room meanwhile
+        found = load_file(weights.file(WEIGHTS)) if weights.done() else None
+        if found is not None:
+            os.utime(weights.path)
+    if found is None:
+        return load_weights(run, weights, name)
+    return with_weights(run.lm, found, name)
+
+
+def with_weights(lm: LM, weights: Mapping[str, Any], name: str) -> LM:
+    """A copy of a model with some weights replaced.
+
+    Raises:
+        ModelError: weights of another model.
+    """
+    import torch
+
+    model = copy.deepcopy(lm.model)
+    own = dict(model.named_parameters())
+    stray = sorted(set(weights) - set(own))
+    if stray:
+        raise ModelError(f"weights of {name} do not belong to this model, e.g. {stray[0]!r}")
+    with torch.no_grad():
+        for key, value in weights.items():
+            own[key].copy_(value)
+    return LM(model.eval(), lm.tokenizer, name, lm.identity)
+
+
+def make_room(run: Base) -> None:
+    """Drop the weights that were read longest ago while all of them take more than ``POLINB_WEIGHTS_GB`` (12).
+
+    Weights are made again when something still needs them; what was asked of a model is kept.
+    """
+    most = float(os.environ.get("POLINB_WEIGHTS_GB", "12")) * 1e9
+    found = []
+    for kind in ("weights", "blend"):
+        for path in (run.store.root / kind).glob(f"[!.]*/{WEIGHTS}"):
+            found.append((path.parent.stat().st_mtime, path.stat().st_size, path.parent))
+    size = sum(each[1] for each in found)
+    for _, taken, folder in sorted(found)[:-2]:  # two may be in use: donor and start
+        if size <= most:
+            return
+        with locked(folder, run.store.root):
+            shutil.rmtree(folder, ignore_errors=True)
+        size -= taken
+
+
+def mask_of(neurons: Result) -> np.ndarray:
+    """The neurons of a result, (L, F) bool."""
+    return neurons.arrays("neurons")["mask"].astype(bool)
+
+
+def bases_of(ablated: Result) -> dict[int, np.ndarray]:
+    """Block → directions (d_model, k) of a result."""
+    return {int(name): basis for name, basis in sorted(ablated.arrays("bases").items(), key=lambda each: int(each[0]))}
