@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from book._make.reference import command as reference_command
+from book._make.reference import doses as reference_doses
 from book._make.reference import readme as reference_readme
 from book._make.workflow import book_of, do_step
 from polinb.__main__ import told
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     reference.set_defaults(run=_reference)
 
     reference_command.add(commands)
+    reference_doses.add(commands)
 
     vendor = commands.add_parser("vendor", help="put the browser files of the book in place")
     vendor.set_defaults(run=_vendor)

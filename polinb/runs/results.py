@@ -190,7 +190,8 @@ def _results(value: Any) -> Iterator[Result]:
             yield from _results(each)
     elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
-            yield from _results(getattr(value, field.name))
+            if field.metadata.get("key", True):
+                yield from _results(getattr(value, field.name))
 
 
 def missing(wanted: Iterable[Result]) -> list[Result]:

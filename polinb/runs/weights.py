@@ -5,18 +5,19 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from polinb.errors import ModelError
 from polinb.models.loading import LM, pick_device
 from polinb.runs.artifact_lock import locked
 from polinb.runs.base import Base
-from polinb.runs.conditions import Condition, encode
+from polinb.runs.conditions import Condition, Texts, encode, silent
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from polinb.training.supervised import Tuned
 
 WEIGHTS = "weights.safetensors"
+Watch = Callable[[int, Any], None]
 
 
 # --- weights
@@ -32,10 +34,14 @@ WEIGHTS = "weights.safetensors"
 @stage("weights", Model, memory="train")
 def weights(run: Base, folder: Path, *, condition: Condition, processes: int = 1) -> Mapping[str, Any]:
     """Weights of a condition: those that were trained, as safetensors; the summary tells of the training."""
+    make_room(run)
+    return save(train(run, condition, processes), condition, folder)
+
+
+def save(tuned: Tuned, condition: Condition, folder: Path) -> dict[str, Any]:
+    """Write trained weights; what tables show of the training."""
     from safetensors.torch import save_file
 
-    make_room(run)
-    tuned = train(run, condition, processes)
     save_file(tuned.weights, folder / WEIGHTS)
     if condition.beta:
         facts = {name: getattr(tuned, name) for name in ("losses", "steps", "tokens", "seconds")}
@@ -43,8 +49,12 @@ def weights(run: Base, folder: Path, *, condition: Condition, processes: int = 1
     return training_facts(tuned)
 
 
-def train(run: Base, condition: Condition, processes: int = 1) -> Tuned:
-    """Fine-tune for ``condition``, by one process or several."""
+def train(run: Base, condition: Condition, processes: int = 1, watch: Watch | None = None) -> Tuned:
+    """Fine-tune for ``condition``, by one process or several.
+
+    Args:
+        watch: told the number of each optimiser step and the model after it (supervised, one process).
+    """
     from polinb.training.preference import prefer
     from polinb.training.supervised import finetune
 
@@ -73,6 +83,7 @@ def train(run: Base, condition: Condition, processes: int = 1) -> Tuned:
         ablate=ablate,
         stop=condition.step_share,
         label=label,
+        watch=watch,
     )
 
 
@@ -106,6 +117,45 @@ def training_facts(tuned: Tuned) -> dict[str, Any]:
         "world_size": tuned.world_size,
         **(tuned.extra if tuned.world_size > 1 else {}),
     }
+
+
+@stage("course", Model, memory="train")
+def course(
+    run: Base, folder: Path, *, condition: Condition, weights: Named, texts: Texts, steps: Sequence[int], limit: int
+) -> None:
+    """Log-likelihoods along a fine-tuning: table ``course``, the rows of ``texts`` without texts, step and logp.
+
+    The weights at its end are kept as those of the condition: it is trained once for both.
+
+    Args:
+        weights: of the condition.
+        steps: optimiser steps after which the model is read.
+    """
+    from polinb.models.generation import log_likelihood
+
+    read = encode(run.lm, texts, run.params.system_prompt, limit)
+    rows = texts.rows.drop(columns=[name for name in ("prompt", "response") if name in texts.rows])
+    parts = []
+
+    def watch(step: int, model: Any) -> None:
+        if step in steps:
+            learning = model.training
+            lm = LM(model.eval(), run.lm.tokenizer, "learning", run.lm.identity)
+            parts.append(rows.assign(step=step, logp=log_likelihood(lm, *read)))
+            model.train(learning)
+
+    tuned = train(run, condition, watch=watch)
+    target = weights.result
+    make_room(run)
+    run.store.get(target.stage.kind, target.identity, lambda place: save(tuned, condition, place))
+    pd.concat(parts, ignore_index=True).to_parquet(folder / "course.parquet")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A result that is only named: it need not be there before."""
+
+    result: Result = silent()  # noqa: RUF009
 
 
 @stage("blend", Model)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,7 @@ def finetune(
     ablate: Mapping[int, np.ndarray] | None = None,
     stop: float = 1.0,
     label: str = "fine-tuning",
+    watch: Callable[[int, Any], None] | None = None,
 ) -> Tuned:
     """Fine-tune a copy of ``base``; ``base`` itself is not touched.
 
@@ -72,6 +73,7 @@ def finetune(
         freeze: which weights of a frozen neuron are held: neuron, down or up.
         ablate: block → (d_model, k) orthonormal directions projected out of its output during training only.
         stop: share of the optimiser steps done; the schedule of the learning rate stays that of the whole run.
+        watch: told the number of each optimiser step and the model after it; it must leave the model as it is.
 
     Raises:
         ParameterError: ``ablate`` does not fit the model, or ``stop`` is not above 0 and at most 1.
@@ -83,7 +85,7 @@ def finetune(
         raise ParameterError("stop", stop, "a share of the steps, above 0 and at most 1")
     rows = training_rows(prompts, responses)
     with alone(), own_copy(base, recipe) as model:
-        return _finetune(model, base, Dataset.from_list(rows), recipe, frozen, freeze, ablate, stop, label)
+        return _finetune(model, base, Dataset.from_list(rows), recipe, frozen, freeze, ablate, stop, label, watch)
 
 
 def training_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> list[dict[str, list[int]]]:
@@ -129,13 +131,14 @@ def _finetune(
     ablate: Mapping[int, np.ndarray] | None,
     stop: float,
     label: str,
+    watch: Callable[[int, Any], None] | None,
 ) -> Tuned:
     ablation = ablated(model, ablate) if ablate is not None else nullcontext()
     slices = frozen_slices(model, frozen, freeze) if frozen is not None else []
     model, names = trainable(model, recipe)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
-        trainer = make_trainer(model, base, dataset, recipe, folder, slices, label, stop)
+        trainer = make_trainer(model, base, dataset, recipe, folder, slices, label, stop, watch=watch)
         trainer.train()
     seconds = time.perf_counter() - start
     change, entries = 0.0, 0

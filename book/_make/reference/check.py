@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from polinb.runs.experiment import Experiment
+
 from book._make.reference.check_again import (
     OTHER,
     SAME,
@@ -32,7 +34,6 @@ from book._make.reference.raw_load import Raw, load_raw
 from polinb.errors import ParameterError
 from polinb.runs.artifact_check import digest_of
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment
 
 ALLOWED = ("data", "device")
 

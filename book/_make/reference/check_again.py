@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from polinb.runs.experiment import Experiment
 
 from book._make.reference.raw_arms import kind_of
 from book._make.reference.raw_load import Raw
 from book._make.reference.raw_run import RawRun
 from polinb.errors import ArtifactError, ParameterError
 from polinb.runs.artifacts import provenance
-from polinb.runs.experiment import Experiment
 from polinb.scoring.pnlac import top_share
 from polinb.stance.stance import stance_table
 from polinb_book.raw_files import processor

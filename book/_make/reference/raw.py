@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from polinb.runs.experiment import Experiment
 
 from book._make.reference.raw_arms import Found, look
 from book._make.reference.raw_store import FoundStore
@@ -18,7 +19,6 @@ from book._make.reference.raw_words import README
 from polinb.data import ideoinst
 from polinb.errors import ArtifactError
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
 from polinb_book.raw_files import (
     INDEX,

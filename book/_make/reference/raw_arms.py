@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
 
 from book._make.reference.raw_store import MissingError
 from polinb.chapters.caft import caft
@@ -21,7 +22,6 @@ from polinb.errors import ArtifactError, TrainingError
 from polinb.masking.random_sets import KINDS
 from polinb.runs.artifact_check import META
 from polinb.runs.artifacts import Artifact, key_of
-from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
 
 _JUDGED = ["label", "score", "p_right"]
 

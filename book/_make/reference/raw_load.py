@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from polinb.runs.experiment import Arm
 
 from polinb.errors import ArtifactError
 from polinb.labels import current
-from polinb.runs.experiment import Arm
 from polinb.runs.params import Params
 from polinb_book.manifest import present
 from polinb_book.raw_files import read_index, unpacked

@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
+from polinb.runs.experiment import VANILLA, Arm, Experiment
 
 from book._make.reference.raw_arms import bits, kind_of
 from book._make.reference.raw_load import KeptArm, Raw
 from polinb.errors import ArtifactError
-from polinb.runs.experiment import VANILLA, Arm, Experiment
 from polinb.scoring.pnlac import NeuronSets
 
 _COLUMNS = ["topic", "id", "prompt", "response", "n_tokens", "vanilla_logp"]
