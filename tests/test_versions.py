@@ -77,7 +77,7 @@ def uses(symbol: Symbol) -> frozenset[Symbol]:
     parts = list(code(node))
     own = {each.arg for each in parts if isinstance(each, ast.arg)}
     names = home.names | dict(imported([each for each in parts if isinstance(each, ast.ImportFrom)]))
-    found: set[Symbol] = set(GIVEN.get(argument, ()) for argument in groups(node)) - {()}
+    found: set[Symbol] = {GIVEN[each] for each in groups(node) if each in GIVEN}
     for each in parts:
         if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name):
             target = names.get(each.value.id)

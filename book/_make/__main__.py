@@ -75,9 +75,7 @@ def _reference(arguments: argparse.Namespace) -> int:
     layout = layout_of(settings)
     if not arguments.harvest_only:
         run_reference(settings, arguments.cut, chapters, layout)
-        harvest(layout)  # tables survive if the raw data cannot be written
-        print(reference_command.write_raw(settings, arguments.cut))
-    manifest = harvest(layout)  # once more: now it counts the raw data, too
+    manifest = harvest(layout)
     if not layout.model:
         reference_readme.write(layout.root / "README.md", reference.Reference(layout.reference, manifest))
     done = [name for name, chapter in manifest["chapters"].items() if chapter["state"] == "complete"]

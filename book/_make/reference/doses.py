@@ -50,12 +50,10 @@ def go_on(dose: str, given: Mapping[str, Any], root: Path, folder: Path) -> None
     """
     store, kept = Store(root), folder / dose
     restore(kept, store)
-    settings = doses.settings(dose) | dict(given)
-    run = Run(Params.from_profile(PROFILE, **settings), store)
+    run = run_of(dose, given, store)
     if too_small(run):
         print("the first run moved less than the plan asks for: the rate is doubled for all", flush=True)
-        settings["learning_rate"] *= 2
-        run = Run(Params.from_profile(PROFILE, **settings), store)
+        run = run_of(dose, {**given, "learning_rate": 2 * run.params.learning_rate}, store)
     listed = list(doses.results(run))
     for number, result in enumerate(listed, 1):
         start = time.monotonic()
@@ -64,6 +62,11 @@ def go_on(dose: str, given: Mapping[str, Any], root: Path, folder: Path) -> None
         keep(result, kept)
         if not there:
             print(f"[{number}/{len(listed)}] {result}: {time.monotonic() - start:.0f} s", flush=True)
+
+
+def run_of(dose: str, given: Mapping[str, Any], store: Store) -> Run:
+    """The run of a dose."""
+    return Run(Params.from_profile(PROFILE, **(doses.settings(dose) | dict(given))), store)
 
 
 def too_small(run: Run) -> bool:
