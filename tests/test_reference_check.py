@@ -273,7 +273,7 @@ def test_the_command(copy, monkeypatch, capsys, some):
 
     (copy.parent / "book").mkdir()
     shutil.move(copy, copy.parent / "book" / "reference")
-    monkeypatch.setattr("book._make.build.find_layout", Here)
+    monkeypatch.setattr("polinb.runs.checkout.find_layout", Here)
     assert command.main(["reference-check", "--tables-only"]) == 0
     table = copy.parent / "book" / "reference" / "tables" / "tbl-sets.csv"
     edit(table, 0, "count", lambda text: str(int(text) + 1))
