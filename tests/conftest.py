@@ -107,7 +107,7 @@ def build(root, store):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "_config.yml", root)
     # in a process of its own: a browser's event loop may be running in this one
-    command = [sys.executable, "-m", "polinb", "book", "--profile", "tiny", "--chapters", "all"]
+    command = [sys.executable, "-m", "book._make", "book", "--profile", "tiny", "--chapters", "all"]
     environment = os.environ | {"POLINB_STORE": str(store), "PYTHONPATH": str(root)}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"make book PROFILE=tiny CHAPTERS=all: {(done.stdout + done.stderr)[-5000:]}"
