@@ -5,7 +5,6 @@ A notebook, the command line and a workflow engine all call these methods, so th
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ import pandas as pd
 from polinb.data.loading import StanceData, load_data
 from polinb.data.prompts import answer_prompt, neutral, statement_prompt
 from polinb.data.statements import StatementSet, load_statements
-from polinb.errors import ModelError, TrainingError
+from polinb.errors import TrainingError
 from polinb.masking.random_sets import random_set
 from polinb.models.loading import LM, identity_of, load, pick_device
 from polinb.runs.artifacts import Artifact, Store, key_of, store_root
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 _TRAINING = (
     "dtype", "train", "lora_rank", "micro_batch", "max_tokens", "gradient_checkpointing", "autocast", "processes",
 )  # fmt: skip
-_READING = ("eval_batch", "eval_tokens", "localise_tokens")
+_READING = ("train", "lora_rank", "eval_batch", "eval_tokens", "localise_tokens")
 
 
 class _UnratedError(Exception):
@@ -130,8 +129,9 @@ class Experiment:
             return None
         if stage == "train":
             return training(shape, **{name: getattr(p, name) for name in _TRAINING})
-        # A chapter that asks or scores nothing has no such length.
-        return reading(shape, stage, gpus=gpus, **{name: getattr(p, name, 0) for name in _READING}, dtype=p.dtype)
+        # A chapter that trains, asks or scores nothing has no such parameter.
+        given: dict[str, Any] = {name: getattr(p, name, 0) for name in _READING}
+        return reading(shape, stage, gpus=gpus, dtype=p.dtype, **given)
 
     def afford(self, stage: str) -> None:
         """Refuse a stage that cannot fit into memory, before it starts."""
@@ -238,7 +238,7 @@ class Experiment:
             "recipe": asdict(self.recipe(arm)),
             "frozen": arm.frozen_digest(),
             "freeze": p.freeze if arm.frozen is not None else None,
-            "code": 1,
+            "code": self.recipe(arm).code,
             **self._parallel_inputs(),
         }
 
@@ -249,14 +249,14 @@ class Experiment:
         return {"parallel": {"processes": p.processes, "code": 1}}
 
     def variant(self, topic: str, leaning: str) -> Artifact:
-        """Fine-tuned weights M_leaning^topic (paper 3.2), as safetensors of the trained parameters only."""
+        """Fine-tuned weights M_leaning^topic (paper 3.2), as ``save_variant`` keeps them."""
         arm = finetuned(topic, leaning)
 
         def make(folder: Path) -> Mapping[str, Any]:
-            from safetensors.torch import save_file
+            from polinb.models.variants import save_variant
 
             tuned = self.train(arm)
-            save_file(tuned.weights, folder / "weights.safetensors")
+            save_variant(folder, tuned.weights)
             return _training_facts(tuned)
 
         return self.store.get("variant", self.arm_inputs(arm), make)
@@ -313,37 +313,17 @@ class Experiment:
         return finetune_parallel(job, prompts, responses, frozen=arm.frozen, ablate=arm.ablate)
 
     def tuned(self, weights: Mapping[str, Any], name: str) -> LM:
-        """A copy of the vanilla model with some weights replaced."""
-        import torch
+        """The vanilla model with trained weights."""
+        from polinb.models.variants import variant
 
-        model = copy.deepcopy(self.lm.model)
-        own = dict(model.named_parameters())
-        stray = sorted(set(weights) - set(own))
-        if stray:
-            raise ModelError(f"weights of {name} do not belong to this model, e.g. {stray[0]!r}")
-        with torch.no_grad():
-            for key, value in weights.items():
-                own[key].copy_(value)
-        return LM(model.eval(), self.lm.tokenizer, name, self.lm.identity)
+        return variant(self.lm, weights, name)
 
-    def load_variant(self, topic: str, leaning: str) -> LM:
-        """M_leaning^topic, ready to run."""
-        from safetensors.torch import load_file
+    def load_variant(self, topic: str, leaning: str, blend: float = 1.0) -> LM:
+        """M_leaning^topic, ready to run; ``blend`` as in :class:`Arm`."""
+        from polinb.models.variants import load_variant
 
-        artifact = self.variant(topic, leaning)
-        return self.tuned(load_file(artifact.path / "weights.safetensors"), f"{leaning} {topic}")
-
-    def blended(self, arm: Arm) -> LM:
-        """θ0 + λ(θ − θ0) of a plain variant, computed in float32."""
-        from safetensors.torch import load_file
-
-        artifact = self.variant(arm.topic, arm.leaning)
-        start = dict(self.lm.model.named_parameters())
-        mixed = {}
-        for name, value in load_file(artifact.path / "weights.safetensors").items():
-            origin = start[name].detach().cpu().float()
-            mixed[name] = (origin + arm.blend * (value.float() - origin)).to(value.dtype)
-        return self.tuned(mixed, arm.name)
+        path = self.variant(topic, leaning).path
+        return load_variant(self.lm, path, f"{leaning} {topic}", blend=blend)
 
     def ready(self, arm: Arm) -> tuple[LM, dict[str, Any]]:
         """The arm's model and facts about its training. Only weights of plain variants are kept: the rest train here.
@@ -357,8 +337,7 @@ class Experiment:
             raise TrainingError(f"{arm.name}: only the weights of a plain fine-tune can be interpolated")
         if arm.plain:
             artifact = self.variant(arm.topic, arm.leaning)
-            lm = self.load_variant(arm.topic, arm.leaning) if arm.blend == 1.0 else self.blended(arm)
-            return lm, artifact.summary
+            return self.load_variant(arm.topic, arm.leaning, arm.blend), artifact.summary
         tuned = self.train(arm)
         return self.tuned(tuned.weights, arm.name), _training_facts(tuned)
 

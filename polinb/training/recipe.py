@@ -20,3 +20,8 @@ class Recipe:
     seed: int
     gradient_checkpointing: str = "auto"
     autocast: str = "none"
+
+    @property
+    def code(self) -> int:
+        """Version of what a training gives, for keys of results: 2 where adapters are kept, no longer merged."""
+        return 2 if self.train == "lora" else 1

@@ -173,6 +173,7 @@ def answers(exp: Experiment, arm: CueArm) -> Artifact:
     if arm.kind != "vanilla":
         inputs["train"] = questions(exp, "train").to_dict("list")
         inputs["recipe"] = asdict(cue_recipe(exp))
+        inputs["code"] = cue_recipe(exp).code
         inputs["ablated"] = None if basis is None else {str(b): _digest(q) for b, q in basis.items()}
 
     def make(folder: Path) -> Mapping[str, Any]:

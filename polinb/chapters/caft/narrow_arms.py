@@ -149,7 +149,8 @@ def answers(exp: Experiment, arm: NarrowArm) -> Artifact:
     if arm in (VANILLA, NARROW):
         inputs |= {"general": narrow.bundled("judged"), "layers": p.caft_layers}
     if learnt:
-        inputs |= {"learnt": narrow.digest(learnt), "recipe": asdict(narrow_recipe(exp)), "ablated": _digest(basis)}
+        how = narrow_recipe(exp)
+        inputs |= {"learnt": narrow.digest(learnt), "recipe": asdict(how), "ablated": _digest(basis), "code": how.code}
 
     def make(folder: Path) -> Mapping[str, Any]:
         facts: dict[str, Any] = {}

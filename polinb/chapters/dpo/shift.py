@@ -51,14 +51,13 @@ def preferred(exp: Experiment, side: str = "right") -> Artifact:
     """Weights after DPO with the responses of ``side`` chosen and the others rejected; ``left`` is the mirror."""
 
     def make(folder: Path) -> Mapping[str, Any]:
-        from safetensors.torch import save_file
-
+        from polinb.models.variants import save_variant
         from polinb.training.preference import prefer
 
         refuse(exp)
         label = f"DPO {side}"
         tuned = prefer(exp.lm, *pairs(exp, side), recipe(exp), beta=exp.params.dpo_beta, label=label)
-        save_file(tuned.weights, folder / "weights.safetensors")
+        save_variant(folder, tuned.weights)
         facts = {name: getattr(tuned, name) for name in ("losses", "steps", "tokens", "seconds")}
         return facts | tuned.extra
 
@@ -94,15 +93,15 @@ def _preferred_inputs(exp: Experiment, side: str) -> dict[str, Any]:
         "beta": p.dpo_beta,
         "max_tokens": p.max_tokens,
         "recipe": asdict(recipe(exp)),
-        "code": 1,
+        "code": recipe(exp).code,
     }
 
 
 def load_preferred(exp: Experiment, side: str = "right") -> LM:
     """The model after DPO, ready to run."""
-    from safetensors.torch import load_file
+    from polinb.models.variants import load_variant
 
-    return exp.tuned(load_file(preferred(exp, side).path / "weights.safetensors"), f"DPO {side}")
+    return load_variant(exp.lm, preferred(exp, side).path, f"DPO {side}")
 
 
 def training(exp: Experiment) -> pd.DataFrame:

@@ -143,7 +143,7 @@ def _before_inputs(exp: Experiment) -> dict[str, Any]:
         "pairs": p.toxicity_pairs,
         "max_tokens": p.max_tokens,
         "recipe": asdict(_warmup_recipe(exp)),
-        "code": 1,
+        "code": _warmup_recipe(exp).code,
     }
 
 
@@ -173,26 +173,26 @@ def _after_inputs(exp: Experiment) -> dict[str, Any]:
         "max_tokens": p.max_tokens,
         "beta": p.dpo_beta,
         "recipe": asdict(recipe(exp)),
-        "code": 1,
+        "code": recipe(exp).code,
     }
 
 
 def _keep(folder: Path, tuned: Tuned) -> dict[str, Any]:
-    from safetensors.torch import save_file
+    from polinb.models.variants import save_variant
 
-    save_file(tuned.weights, folder / "weights.safetensors")
+    save_variant(folder, tuned.weights)
     facts = {"losses": tuned.losses, "steps": tuned.steps, "tokens": tuned.tokens, "seconds": round(tuned.seconds, 2)}
     return facts | tuned.extra
 
 
 def model(exp: Experiment, who: str) -> LM:
     """The ``vanilla`` model, the one ``before`` preference tuning, or the one ``after`` it."""
-    from safetensors.torch import load_file
+    from polinb.models.variants import load_variant
 
     if who == "vanilla" or (who == "before" and not exp.params.toxicity_warmup):
         return exp.lm
     artifact = rude(exp) if who == "before" else preferred(exp)
-    return exp.tuned(load_file(artifact.path / "weights.safetensors"), who)
+    return load_variant(exp.lm, artifact.path, who)
 
 
 def model_inputs(exp: Experiment, who: str) -> str:
