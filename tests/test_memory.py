@@ -12,7 +12,7 @@ from polinb.errors import ParameterError
 from polinb.models.tiny import TINY, tiny_model
 from polinb.runs import memory
 from polinb.runs.chapter import facts
-from polinb.runs.memory import check, shape_of, training
+from polinb.runs.memory import check, reading, shape_of, training
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 
@@ -57,6 +57,13 @@ def test_an_8b_model_fits_a_48_gb_card_with_adapters_in_half_precision_and_not_i
     assert train_8b(train="lora", dtype="bfloat16") < 0.8 * CARD
     # By hand: weights, gradients and two moments, 4 bytes each, are 128 GB before anything else.
     assert train_8b() > 16 * 8.03e9
+    # Scoring holds one base and two adapters; three models of their own would not fit.
+    score = {"dtype": "bfloat16", "eval_batch": 48, "eval_tokens": 512, "localise_tokens": 512}
+    fits, whole = (
+        reading(shape_of("llama-3.1-8b-instruct"), "score", train=train, lora_rank=16, **score)
+        for train in ("lora", "all")
+    )
+    assert fits < 0.8 * CARD < CARD < whole
     # Four such cards share a full fine-tuning, two cannot.
     assert train_8b(micro_batch=1, processes=4) < CARD < train_8b(micro_batch=1, processes=2)
 
@@ -126,6 +133,10 @@ def test_the_page_on_larger_models_tells_the_estimates():
     for name, models, told in rows:
         assert round(run.peak(asked[name]) / 1e9) == int(told), name
         assert memory.MODELS.get(asked[name], 1) == int(models)
+        assert run.peak(asked[name]) < CARD
+    exact = Run(Params.from_profile("paper", model="llama-3.1-8b-instruct", dtype="float32"))
+    told = re.search(r"`dtype=float32` the same stages need at most (\d+) GB", page)
+    assert told and int(told[1]) == round(max(map(exact.peak, asked.values())) / 1e9)
 
 
 # --- measured
@@ -137,6 +148,7 @@ MEASURED = [
     {"stage": "train", "train": "lora"},
     {"stage": "train", "train": "lora", "dtype": "bfloat16"},
     {"stage": "score", "localise_tokens": 64},
+    {"stage": "score", "localise_tokens": 64, "train": "lora", "dtype": "bfloat16"},
     {"stage": "load", "eval_tokens": 16, "eval_batch": 32},
 ]
 

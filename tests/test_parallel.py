@@ -64,7 +64,7 @@ def apart(one, two):
     return max(float((one[name] - two[name]).abs().max()) for name in one)
 
 
-def compare(task, recipe):
+def compare(task, recipe, merged):
     lm, prompts, responses = task
     chosen = some(lm)
     one = finetune(lm, prompts, responses, recipe, frozen=chosen)
@@ -75,21 +75,22 @@ def compare(task, recipe):
     np.testing.assert_allclose(one.losses, two.losses, rtol=1e-5)
     assert apart(one.weights, two.weights) < TOLERANCE
     before = {name: p.detach() for name, p in lm.model.named_parameters()}
-    assert apart(one.weights, {name: before[name] for name in one.weights}) > 100 * TOLERANCE
+    after = merged(lm, two.weights)
+    assert apart(after, {name: before[name] for name in after}) > 100 * TOLERANCE
     for part in frozen_slices(lm.model, chosen):
-        now, then = (each[part.name].index_select(part.dim, part.index) for each in (two.weights, before))
+        now, then = (each[part.name].index_select(part.dim, part.index) for each in (after, before))
         assert torch.equal(now.view(torch.int32), then.view(torch.int32)), part.name
     return one, two
 
 
-def test_adapters_in_two_processes_equal_one_process(task, on_cpu):
-    compare(task, dataclasses.replace(RECIPE, train="lora"))
+def test_adapters_in_two_processes_equal_one_process(task, on_cpu, merged):
+    compare(task, dataclasses.replace(RECIPE, train="lora"), merged)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [{"train": "all"}, {"train": "body", "gradient_checkpointing": "on"}])
-def test_every_kind_equals_one_process(task, on_cpu, change):
-    compare(task, dataclasses.replace(RECIPE, **change))
+def test_every_kind_equals_one_process(task, on_cpu, merged, change):
+    compare(task, dataclasses.replace(RECIPE, **change), merged)
 
 
 @pytest.mark.slow

@@ -9,13 +9,14 @@ from polinb import resampling
 from polinb.chapters.paper import beside, neuron_tables, patch_tables, results
 from polinb.chapters.paper import judge_tables as judging
 from polinb.errors import DataError, ModelError, ParameterError, TrainingError
+from polinb.models.variants import variant
 from polinb.runs.artifacts import Store
 from polinb.runs.conditions import VANILLA
 from polinb.runs.groups import Model
 from polinb.runs.params import Params
 from polinb.runs.results import STAGES, MissingError, missing, stage
 from polinb.runs.run import Run
-from polinb.runs.weights import mask_of, with_weights
+from polinb.runs.weights import mask_of
 from polinb.stance import coupling
 
 SMALL = {
@@ -156,7 +157,7 @@ def test_a_variant_is_what_was_saved(run):
     moved = [n for n, p in lm.model.named_parameters() if not np.array_equal(p.detach(), plain[n].detach())]
     assert len(moved) > 10
     with pytest.raises(ModelError, match="do not belong to this model"):
-        with_weights(run.lm, {"no.such.weight": plain[moved[0]]}, "x")
+        variant(run.lm, {"no.such.weight": plain[moved[0]]}, "x")
 
 
 @pytest.mark.parametrize("source", ["left", "right", "vanilla", "dataset", "both"])

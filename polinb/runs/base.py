@@ -20,7 +20,7 @@ from polinb.runs.groups import Data, Group, Judge, Model
 if TYPE_CHECKING:
     from polinb.stance.judging_base import Judge as Labels
 
-_READING = ("eval_batch", "eval_tokens", "localise_tokens")
+_READING = ("train", "lora_rank", "eval_batch", "eval_tokens", "localise_tokens")
 
 
 class Declared:
@@ -101,8 +101,9 @@ class Base:
             return None
         if stage == "train":
             return training(shape, **{name: getattr(p, name) for name in TRAINING})
-        # A chapter that asks or scores nothing has no such length.
-        return reading(shape, stage, gpus=gpus, **{name: getattr(p, name, 0) for name in _READING}, dtype=p.dtype)
+        # A chapter that trains, asks or scores nothing has no such parameter.
+        given: dict[str, Any] = {name: getattr(p, name, 0) for name in _READING}
+        return reading(shape, stage, gpus=gpus, dtype=p.dtype, **given)
 
     def afford(self, stage: str) -> None:
         """Refuse a stage that cannot fit into memory, before it starts."""

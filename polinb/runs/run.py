@@ -87,7 +87,7 @@ class Run(Base):
         trained = store_weights.weights(self, condition=condition, **several)
         if condition.interpolation == 1.0:
             return trained
-        return store_weights.blend(self, trained=trained, share=condition.interpolation)
+        return store_weights.interpolated(self, trained=trained, share=condition.interpolation)
 
     def model(self, weights: Result | None, name: str = "") -> LM:
         """The vanilla model, or a copy of it with these weights, ready to run."""

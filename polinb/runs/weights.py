@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from polinb.errors import ModelError
 from polinb.models.loading import LM, pick_device
 from polinb.runs.artifact_lock import locked
 from polinb.runs.base import Base
@@ -24,7 +22,6 @@ from polinb.runs.results import Result, stage
 if TYPE_CHECKING:
     from polinb.training.supervised import Tuned
 
-WEIGHTS = "weights.safetensors"
 Watch = Callable[[int, Any], None]
 
 
@@ -40,9 +37,9 @@ def weights(run: Base, folder: Path, *, condition: Condition, processes: int = 1
 
 def save(tuned: Tuned, condition: Condition, folder: Path) -> dict[str, Any]:
     """Write trained weights; what tables show of the training."""
-    from safetensors.torch import save_file
+    from polinb.models.variants import save_variant
 
-    save_file(tuned.weights, folder / WEIGHTS)
+    save_variant(folder, tuned.weights)
     if condition.beta:
         facts = {name: getattr(tuned, name) for name in ("losses", "steps", "tokens", "seconds")}
         return facts | tuned.extra
@@ -158,57 +155,27 @@ class Named:
     result: Result = silent()  # noqa: RUF009
 
 
-@stage("blend", Model)
-def blend(run: Base, folder: Path, *, trained: Result, share: float) -> Mapping[str, Any]:
-    """Weights θ0 + λ(θ − θ0) between the vanilla model and a fine-tune, computed in float32; λ = ``share``."""
-    from safetensors.torch import load_file, save_file
-
-    start = dict(run.lm.model.named_parameters())
-    mixed = {}
-    for name, value in load_file(trained.file(WEIGHTS)).items():
-        origin = start[name].detach().cpu().float()
-        mixed[name] = (origin + share * (value.float() - origin)).to(value.dtype)
-    make_room(run)
-    save_file(mixed, folder / WEIGHTS)
+@stage("interpolated")
+def interpolated(run: Base, folder: Path, *, trained: Result, share: float) -> Mapping[str, Any]:
+    """θ0 + λ(θ − θ0) between the vanilla model and a fine-tune, λ = ``share``: computed when it is loaded."""
     return trained.summary
 
 
 def model_of(run: Base, weights: Result | None, name: str = "") -> LM:
     """The vanilla model, or a copy of it with these weights, ready to run."""
-    return run.lm if weights is None else load_weights(run, weights, name)
+    from polinb.models.variants import load_variant
 
-
-def load_weights(run: Base, weights: Result, name: str = "") -> LM:
-    """A copy of the vanilla model with the trained weights of a result."""
-    from safetensors.torch import load_file
-
-    weights.made()
-    with locked(weights.path, run.store.root):  # not dropped by make_room meanwhile
-        found = load_file(weights.file(WEIGHTS)) if weights.done() else None
-        if found is not None:
-            os.utime(weights.path)
-    if found is None:
-        return load_weights(run, weights, name)
-    return with_weights(run.lm, found, name)
-
-
-def with_weights(lm: LM, weights: Mapping[str, Any], name: str) -> LM:
-    """A copy of a model with some weights replaced.
-
-    Raises:
-        ModelError: weights of another model.
-    """
-    import torch
-
-    model = copy.deepcopy(lm.model)
-    own = dict(model.named_parameters())
-    stray = sorted(set(weights) - set(own))
-    if stray:
-        raise ModelError(f"weights of {name} do not belong to this model, e.g. {stray[0]!r}")
-    with torch.no_grad():
-        for key, value in weights.items():
-            own[key].copy_(value)
-    return LM(model.eval(), lm.tokenizer, name, lm.identity)
+    if weights is None:
+        return run.lm
+    share = 1.0
+    if weights.stage is interpolated:
+        weights, share = weights.inputs["trained"], weights.inputs["share"]
+    while True:
+        weights.made()
+        with locked(weights.path, run.store.root):  # not dropped by make_room meanwhile
+            if weights.done():
+                os.utime(weights.path)
+                return load_variant(run.lm, weights.path, name, blend=share)
 
 
 def make_room(run: Base) -> None:
@@ -218,9 +185,8 @@ def make_room(run: Base) -> None:
     """
     most = float(os.environ.get("POLINB_WEIGHTS_GB", "12")) * 1e9
     found = []
-    for kind in ("weights", "blend"):
-        for path in (run.store.root / kind).glob(f"[!.]*/{WEIGHTS}"):
-            found.append((path.parent.stat().st_mtime, path.stat().st_size, path.parent))
+    for folder in (run.store.root / "weights").glob("[!.]*"):
+        found.append((folder.stat().st_mtime, sum(file.stat().st_size for file in folder.iterdir()), folder))
     size = sum(each[1] for each in found)
     for _, taken, folder in sorted(found)[:-2]:  # two may be in use: donor and start
         if size <= most:

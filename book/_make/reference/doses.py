@@ -91,7 +91,7 @@ def keep(result: Result, folder: Path) -> None:
     """Copy a small result, and what small it is made from, into the repository."""
     for each in _closure(result):
         target = folder / each.stage.kind / each.key
-        if each.stage.kind in ("weights", "blend") or target.exists() or not each.done():
+        if each.stage.kind in ("weights", "interpolated") or target.exists() or not each.done():
             continue
         if sum(file.stat().st_size for file in each.path.iterdir()) <= LARGEST:
             shutil.copytree(each.path, target)
