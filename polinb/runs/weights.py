@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ import pandas as pd
 
 from polinb.models.loading import LM, pick_device
 from polinb.runs.artifact_lock import locked
+from polinb.runs.artifacts import META
 from polinb.runs.base import Base
 from polinb.runs.conditions import Condition, Texts, encode, silent
 from polinb.runs.groups import Model
@@ -181,19 +183,40 @@ def model_of(run: Base, weights: Result | None, name: str = "") -> LM:
 def make_room(run: Base) -> None:
     """Drop the weights that were read longest ago while all of them take more than ``POLINB_WEIGHTS_GB`` (12).
 
-    Weights are made again when something still needs them; what was asked of a model is kept.
+    Those with something frozen, ablated or cut short go first: they are asked and done. Weights are made again when
+    something still needs them; what was asked of a model is kept.
     """
     most = float(os.environ.get("POLINB_WEIGHTS_GB", "12")) * 1e9
     found = []
     for folder in (run.store.root / "weights").glob("[!.]*"):
-        found.append((folder.stat().st_mtime, sum(file.stat().st_size for file in folder.iterdir()), folder))
-    size = sum(each[1] for each in found)
-    for _, taken, folder in sorted(found)[:-2]:  # two may be in use: donor and start
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        found.append((_shared(folder), folder.stat().st_mtime, size, folder))
+    newest = sorted(each[1] for each in found)[-2:]  # two may be in use: donor and start
+    size = sum(each[2] for each in found)
+    for _, read, taken, folder in sorted(found):
         if size <= most:
             return
+        if read in newest:
+            continue
         with locked(folder, run.store.root):
             shutil.rmtree(folder, ignore_errors=True)
         size -= taken
+
+
+def _shared(folder: Path) -> bool:
+    """Whether weights are those of an ordinary fine-tune, which several chapters use."""
+    try:
+        condition = json.loads((folder / META).read_text("utf-8"))["inputs"]["condition"]
+    except (OSError, ValueError, KeyError):
+        return False
+    changed = (
+        condition["frozen"],
+        condition["ablated"],
+        condition["start"],
+        condition["beta"],
+        condition["step_share"],
+    )
+    return changed == (None, None, None, 0.0, 1.0)
 
 
 def mask_of(neurons: Result) -> np.ndarray:
