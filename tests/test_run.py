@@ -6,7 +6,7 @@ import pytest
 
 import polinb.runs.base as module
 from polinb import resampling
-from polinb.chapters.paper import beside, neuron_tables, patch_tables, results
+from polinb.chapters.paper import beside, exhibits, neuron_tables, patch_tables, results
 from polinb.chapters.paper import judge_tables as judging
 from polinb.errors import DataError, ModelError, ParameterError, TrainingError
 from polinb.models.variants import variant
@@ -233,9 +233,9 @@ def test_heldout_arm_freezes_g_without_the_topic(root):
 def test_closing_page_covers_every_exhibit(run):
     from polinb.chapters.paper import paper
 
-    assert set(beside.COUNTERPARTS) == set(paper.exhibits()["id"])
-    exhibits = beside.exhibit_map(run)
-    assert len(exhibits) == 22 and (exhibits[["paper", "ours", "differs", "here"]].map(len) > 0).all(axis=None)
+    assert set(exhibits.COUNTERPARTS) == set(paper.exhibits()["id"])
+    found = exhibits.exhibit_map(run)
+    assert len(found) == 22 and (found[["paper", "ours", "differs", "here"]].map(len) > 0).all(axis=None)
     groups = beside.dots(run).groupby("group")["source"].agg(set)
     assert all("ours" in sources and len(sources) > 1 for sources in groups)
     wide = beside.table(beside.dots(run)).set_index(["group", "item"])
@@ -258,7 +258,7 @@ def test_closing_page_compares_the_same_topics(root):
     shown = gammas.query("item == '25' and source == 'paper: Qwen2.5-7B'")
     assert shown["value"].tolist() == theirs["rmse"].tolist()
     assert gammas.query("source == 'ours'")[["low", "high"]].notna().all(axis=None), "one topic keeps its interval"
-    rows = beside.exhibit_map(one).set_index("exhibit")
+    rows = exhibits.exhibit_map(one).set_index("exhibit")
     at = paper.gamma_ablation().query("topic == 'race' and table == 7").set_index("gamma_percent")["rmse"]
     assert rows.loc["Table 7", "paper"] == f"lowest R {at.min():.2f} at γ = {at.idxmin():g} % (race)"
 
