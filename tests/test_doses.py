@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from polinb.chapters.paper import doses
+from polinb.chapters.anatomy import doses
 from polinb.errors import ParameterError
 from polinb.masking.grafting import grafted_attention
 from polinb.models.generation import log_likelihood

@@ -8,7 +8,7 @@ import pytest
 
 from book._make.reference import check
 from book._make.reference import doses as command
-from polinb.chapters.paper import doses
+from polinb.chapters.anatomy import doses
 from polinb.errors import ParameterError
 from polinb.runs.artifacts import Store
 

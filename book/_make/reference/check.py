@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from book._make.reference.doses import run_of
-from polinb.chapters.paper import doses
+from polinb.chapters.anatomy import doses
 from polinb.errors import ArtifactError, ParameterError
 from polinb.runs.artifact_check import META, check, digest_of
 from polinb.runs.artifacts import Store, provenance

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from book._make.reference.run import PROFILE, store_of
-from polinb.chapters.paper import doses
+from polinb.chapters.anatomy import doses
 from polinb.runs.artifacts import META, Store
 from polinb.runs.checkout import find_layout, parse_settings
 from polinb.runs.params import Params
