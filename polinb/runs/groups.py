@@ -20,8 +20,6 @@ class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-SELDOM: dict[str, Any] = {"seldom": True}
-"""Marks a parameter that few will turn: accepted like any other, but not listed in a chapter's parameters cell."""
 TopicName = Literal["crime", "race", "economy", "immigration", "gender", "science"]
 Control = Literal["uniform", "layer", "next_highest", "heldout"]
 CaftCondition = Literal["pca", "sae", "random", "top", "half", "inhibit"]
@@ -29,6 +27,11 @@ Percent = Annotated[float, Field(gt=0, lt=100)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Depth = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+def seldom(**options: Any) -> Any:
+    """A parameter that few will turn: accepted like any other, but not listed in a chapter's parameters cell."""
+    return Field(json_schema_extra={"seldom": True}, **options)
 
 
 class Profile(Group):
@@ -49,20 +52,13 @@ class Model(Group):
     """The vanilla model."""
 
     model: str = Field(min_length=1, description="Alias, Hugging Face id, local folder, or tiny:<architecture>")
-    revision: str = Field(
-        json_schema_extra=SELDOM, description="Revision of the model on the hub; empty: the alias's pinned one"
+    revision: str = seldom(description="Revision of the model on the hub; empty: the alias's pinned one")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = seldom(description="Number format of the weights")
+    device: Literal["auto", "cpu", "mps", "cuda"] = seldom(
+        description="auto, cpu, mps or cuda (which GPU: CUDA_VISIBLE_DEVICES)"
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        json_schema_extra=SELDOM, description="Number format of the weights"
-    )
-    device: Literal["auto", "cpu", "mps", "cuda"] = Field(
-        json_schema_extra=SELDOM, description="auto, cpu, mps or cuda (which GPU: CUDA_VISIBLE_DEVICES)"
-    )
-    device_map: Literal["none", "auto"] = Field(
-        json_schema_extra=SELDOM, description="auto spreads a model over all GPUs; none: one device"
-    )
-    system_prompt: str | Literal[False] = Field(
-        json_schema_extra=SELDOM,
+    device_map: Literal["none", "auto"] = seldom(description="auto spreads a model over all GPUs; none: one device")
+    system_prompt: str | Literal[False] = seldom(
         description="System turn of the chat template; empty text: an empty turn; False: the template's own",
     )
 
@@ -71,11 +67,8 @@ class Data(Group):
     """Questions with left and right answers."""
 
     data: str = Field(min_length=1, description="bundled, ideoinst, a folder, a file, or hub:owner/name")
-    data_revision: str = Field(
-        json_schema_extra=SELDOM, description="Commit of ideoinst or hub: data; empty: the pinned one"
-    )
-    label_filter: Literal["none", "agree"] = Field(
-        json_schema_extra=SELDOM,
+    data_revision: str = seldom(description="Commit of ideoinst or hub: data; empty: the pinned one")
+    label_filter: Literal["none", "agree"] = seldom(
         description="agree keeps only prompts whose two responses both have the label of their side",
     )
 
@@ -95,9 +88,7 @@ class Topics(Group):
 class Length(Group):
     """The longest text a model reads."""
 
-    max_tokens: int = Field(
-        json_schema_extra=SELDOM, ge=8, le=32768, description="Longest training or scoring text in tokens"
-    )
+    max_tokens: int = seldom(ge=8, le=32768, description="Longest training or scoring text in tokens")
 
 
 class Train(Group):
@@ -105,38 +96,28 @@ class Train(Group):
 
     train_examples: Count = Field(description="Training prompts per topic (fewer if the data have fewer)")
     epochs: float = Field(gt=0, le=1000, description="Epochs (paper: 6)")
-    batch_size: int = Field(
-        json_schema_extra=SELDOM,
+    batch_size: int = seldom(
         ge=1,
         le=4096,
         description="Examples per optimiser step (effective batch size; paper: 8)",
     )
-    micro_batch: int = Field(
-        json_schema_extra=SELDOM, ge=1, le=4096, description="Examples per forward pass; divides batch_size / processes"
-    )
+    micro_batch: int = seldom(ge=1, le=4096, description="Examples per forward pass; divides batch_size / processes")
     learning_rate: float = Field(gt=0, le=1, description="Peak learning rate of AdamW (paper: 2e-5)")
-    weight_decay: float = Field(json_schema_extra=SELDOM, ge=0, le=1, description="Decoupled weight decay of AdamW")
-    warmup: float = Field(
-        json_schema_extra=SELDOM, ge=0, lt=1, description="Share of the steps with a rising learning rate"
-    )
+    weight_decay: float = seldom(ge=0, le=1, description="Decoupled weight decay of AdamW")
+    warmup: float = seldom(ge=0, lt=1, description="Share of the steps with a rising learning rate")
     train: Literal["all", "body", "lora"] = Field(
         description="Weights that learn: all, body (all but embeddings and output head), or lora adapters"
     )
-    lora_rank: int = Field(
-        json_schema_extra=SELDOM, ge=1, le=4096, description="Rank of the adapters when train is lora"
-    )
-    processes: int = Field(
-        json_schema_extra=SELDOM,
+    lora_rank: int = seldom(ge=1, le=4096, description="Rank of the adapters when train is lora")
+    processes: int = seldom(
         ge=1,
         le=64,
         description="Processes that fine-tune together (FSDP), one per GPU or CPU",
     )
-    gradient_checkpointing: Literal["auto", "on", "off"] = Field(
-        json_schema_extra=SELDOM,
+    gradient_checkpointing: Literal["auto", "on", "off"] = seldom(
         description="Recompute activations instead of keeping them; auto: above a billion parameters",
     )
-    autocast: Literal["none", "bfloat16"] = Field(
-        json_schema_extra=SELDOM,
+    autocast: Literal["none", "bfloat16"] = seldom(
         description="bfloat16: fine-tuning computes in it, the weights keep their own number format",
     )
 
@@ -162,9 +143,7 @@ class Sets(Group):
     """From scores to neuron sets (paper 3.2)."""
 
     gamma: Percent = Field(description="γ: percentage of all FFN neurons kept per topic (paper: 5)")
-    pool: Literal["model", "layer"] = Field(
-        json_schema_extra=SELDOM, description="Rank neurons over the whole model or within each layer"
-    )
+    pool: Literal["model", "layer"] = seldom(description="Rank neurons over the whole model or within each layer")
     normalise: Literal["none", "vanilla_std"] = Field(
         description="Raw score (paper), or divided by the vanilla activation's standard deviation"
     )
@@ -173,7 +152,7 @@ class Sets(Group):
 class Batch(Group):
     """How many texts a model answers at once; padding changes the last bits."""
 
-    eval_batch: int = Field(json_schema_extra=SELDOM, ge=1, le=4096, description="Answers generated at once")
+    eval_batch: int = seldom(ge=1, le=4096, description="Answers generated at once")
 
 
 class Ask(Group):
@@ -181,8 +160,8 @@ class Ask(Group):
 
     eval_questions: int = Field(ge=2, description="Evaluation questions per topic (paper: 100)")
     eval_tokens: int = Field(ge=1, le=4096, description="Longest answer in tokens")
-    answer_template: Literal["question", "appendix_a4"] = Field(
-        json_schema_extra=SELDOM, description="The question itself, or the prompt of the paper's Appendix A.4"
+    answer_template: Literal["question", "appendix_a4"] = seldom(
+        description="The question itself, or the prompt of the paper's Appendix A.4"
     )
 
 
@@ -190,15 +169,9 @@ class Statements(Group):
     """Statements to agree or disagree with."""
 
     statements: list[str] = Field(description="Statement sets: compass, ideologies, or files")
-    statement_prefix: str = Field(
-        json_schema_extra=SELDOM, description="Text before a statement, so that it reads like a question"
-    )
-    statement_suffix: str = Field(
-        json_schema_extra=SELDOM, description="Text after a statement, so that it reads like a question"
-    )
-    statement_limit: int = Field(
-        json_schema_extra=SELDOM, ge=2, description="Statements used of each set (fewer if it has fewer)"
-    )
+    statement_prefix: str = seldom(description="Text before a statement, so that it reads like a question")
+    statement_suffix: str = seldom(description="Text after a statement, so that it reads like a question")
+    statement_limit: int = seldom(ge=2, description="Statements used of each set (fewer if it has fewer)")
 
 
 class Likelihood(Group):
@@ -214,14 +187,11 @@ class Judge(Group):
     judge_model: str = Field(
         description="Model of the openai judge (empty: gpt-4o-mini), or id or folder of the hf judge"
     )
-    judge_labels: list[str] = Field(
-        json_schema_extra=SELDOM,
+    judge_labels: list[str] = seldom(
         description="Sides of the hf judge's labels, such as LABEL_0:left; empty: told by their names",
     )
     judge_url: str = Field(description="Base address of an OpenAI-compatible service; empty: the default one")
-    judge_tokens: Count = Field(
-        json_schema_extra=SELDOM, description="Longest reply of the openai judge in tokens, its thoughts included"
-    )
+    judge_tokens: Count = seldom(description="Longest reply of the openai judge in tokens, its thoughts included")
 
     @model_validator(mode="after")
     def _fits(self) -> Judge:
@@ -239,13 +209,10 @@ class Utility(Group):
     utility: Literal["stand_in", "classifier"] = Field(
         description="CoLA and MNLI classifiers, or honestly named stand-ins that need no download"
     )
-    cola_model: str = Field(
-        json_schema_extra=SELDOM,
+    cola_model: str = seldom(
         description="Classifier of acceptability for the classifier utility; empty: the default",
     )
-    mnli_model: str = Field(
-        json_schema_extra=SELDOM, description="Classifier of entailment for the classifier utility; empty: the default"
-    )
+    mnli_model: str = seldom(description="Classifier of entailment for the classifier utility; empty: the default")
 
 
 class Bootstrap(Group):
@@ -257,8 +224,8 @@ class Bootstrap(Group):
 class Patch(Group):
     """Activation patching (paper 4.2)."""
 
-    patch: Literal["lockstep", "recorded", "mean"] = Field(
-        json_schema_extra=SELDOM, description="How the donor's activations are injected during generation"
+    patch: Literal["lockstep", "recorded", "mean"] = seldom(
+        description="How the donor's activations are injected during generation"
     )
 
 
@@ -335,8 +302,7 @@ class Probe(Group):
     """The direction along which contributions are counted."""
 
     probe: Literal["logistic", "mean_difference"] = Field(description="Direction on which contributions are projected")
-    probe_layer: int = Field(
-        json_schema_extra=SELDOM,
+    probe_layer: int = seldom(
         description="Block whose output the probe reads; negative numbers count from the last, -1",
     )
     probe_texts: int = Field(ge=2, description="Texts per topic and side behind the probe and the decomposition")
@@ -363,14 +329,9 @@ class Toxicity(Group):
     toxicity_data: str = Field(
         min_length=1, description="Civil and rude continuations: bundled, a file, or hub:owner/name"
     )
-    toxicity_model: str = Field(
-        json_schema_extra=SELDOM, description="Toxicity classifier, a hub id or folder; empty: one trained on the data"
-    )
-    challenge_data: str = Field(
-        json_schema_extra=SELDOM, description="Prompts that invite rudeness: a file or hub:owner/name; empty: bundled"
-    )
-    toxicity_comments: str = Field(
-        json_schema_extra=SELDOM,
+    toxicity_model: str = seldom(description="Toxicity classifier, a hub id or folder; empty: one trained on the data")
+    challenge_data: str = seldom(description="Prompts that invite rudeness: a file or hub:owner/name; empty: bundled")
+    toxicity_comments: str = seldom(
         description="Labelled comments for the rudeness probe and scorer: a file or hub:owner/name; empty: the pairs",
     )
     toxicity_warmup: float = Field(
@@ -378,7 +339,7 @@ class Toxicity(Group):
     )
     toxicity_pairs: int = Field(ge=2, description="Preference pairs")
     toxicity_prompts: int = Field(ge=4, description="Challenge prompts answered by every model")
-    toxicity_tokens: int = Field(json_schema_extra=SELDOM, ge=1, le=4096, description="Longest continuation in tokens")
+    toxicity_tokens: int = seldom(ge=1, le=4096, description="Longest continuation in tokens")
 
 
 class Caft(Group):
@@ -391,14 +352,10 @@ class Caft(Group):
 class Directions(Group):
     """Ablated directions."""
 
-    caft_layers: list[Depth] = Field(
-        json_schema_extra=SELDOM, min_length=1, description="Depths of the ablated blocks, 0 first to 1 last"
-    )
-    caft_pca: Literal["uncentred", "centred", "mean_difference"] = Field(
-        json_schema_extra=SELDOM, description="How directions are taken"
-    )
-    caft_components: int = Field(json_schema_extra=SELDOM, ge=1, le=1000, description="Candidate directions per block")
-    caft_keep: int = Field(json_schema_extra=SELDOM, ge=1, le=1000, description="Directions ablated per block, at most")
+    caft_layers: list[Depth] = seldom(min_length=1, description="Depths of the ablated blocks, 0 first to 1 last")
+    caft_pca: Literal["uncentred", "centred", "mean_difference"] = seldom(description="How directions are taken")
+    caft_components: int = seldom(ge=1, le=1000, description="Candidate directions per block")
+    caft_keep: int = seldom(ge=1, le=1000, description="Directions ablated per block, at most")
 
     @model_validator(mode="after")
     def _enough(self) -> Directions:
@@ -411,11 +368,9 @@ class Sae(Group):
     """Sparse autoencoders."""
 
     sae: str = Field(description="Sparse autoencoders in a folder; empty: trained on the spot")
-    sae_latents: int = Field(
-        json_schema_extra=SELDOM, ge=2, description="Latents of a sparse autoencoder trained on the spot"
-    )
-    sae_k: int = Field(json_schema_extra=SELDOM, ge=1, description="Active latents per token, on average over a batch")
-    sae_steps: Count = Field(json_schema_extra=SELDOM, description="Optimiser steps of a sparse autoencoder")
+    sae_latents: int = seldom(ge=2, description="Latents of a sparse autoencoder trained on the spot")
+    sae_k: int = seldom(ge=1, description="Active latents per token, on average over a batch")
+    sae_steps: Count = seldom(description="Optimiser steps of a sparse autoencoder")
 
     @model_validator(mode="after")
     def _sparse(self) -> Sae:
@@ -437,26 +392,20 @@ class Narrow(Group):
     """Emergent misalignment from narrow fine-tuning."""
 
     narrow_data: str = Field(min_length=1, description="Narrow training data: bundled, a file, or hub:owner/name")
-    narrow_control: str = Field(
-        json_schema_extra=SELDOM,
+    narrow_control: str = seldom(
         description="Harmless control of the narrow data: a file or hub:owner/name; empty: the bundled one, if any",
     )
-    narrow_questions: str = Field(
-        json_schema_extra=SELDOM, min_length=1, description="General questions: bundled, or a file"
-    )
+    narrow_questions: str = seldom(min_length=1, description="General questions: bundled, or a file")
     narrow_judge: Literal["local", "openai"] = Field(description="Who judges alignment and coherence")
     narrow_examples: int = Field(ge=2, description="Examples of the narrow fine-tune")
     narrow_rate: float = Field(gt=0, le=1, description="Peak learning rate of the narrow fine-tune")
     narrow_epochs: float = Field(gt=0, le=1000, description="Epochs over the narrow training data")
-    narrow_samples: int = Field(
-        json_schema_extra=SELDOM,
+    narrow_samples: int = seldom(
         ge=1,
         le=1000,
         description="Answers per general question; 1 is greedy, more are sampled",
     )
-    narrow_tokens: int = Field(
-        json_schema_extra=SELDOM, ge=1, le=4096, description="Longest answer to a general question in tokens"
-    )
+    narrow_tokens: int = seldom(ge=1, le=4096, description="Longest answer to a general question in tokens")
 
 
 class Cards(Group):
@@ -464,13 +413,9 @@ class Cards(Group):
 
     cards_general: int = Field(ge=1, le=2000, description="General neurons with a card in the neuron explorer")
     cards_specific: int = Field(ge=0, le=500, description="Topic-specific neurons with a card, per topic")
-    cards_random: int = Field(
-        json_schema_extra=SELDOM, ge=2, le=2000, description="Random neurons whose ablation gives the cards' null"
-    )
-    card_contexts: int = Field(json_schema_extra=SELDOM, ge=1, le=50, description="Strongest contexts shown on a card")
-    card_questions: int = Field(
-        json_schema_extra=SELDOM, ge=2, description="Questions per topic on which a card's neuron is ablated"
-    )
+    cards_random: int = seldom(ge=2, le=2000, description="Random neurons whose ablation gives the cards' null")
+    card_contexts: int = seldom(ge=1, le=50, description="Strongest contexts shown on a card")
+    card_questions: int = seldom(ge=2, description="Questions per topic on which a card's neuron is ablated")
 
 
 class Browse(Group):
