@@ -10,6 +10,7 @@ import pandas as pd
 from polinb.errors import TrainingError
 from polinb.resampling import bootstrap_mean, differences, per_question, stratified_mean
 from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
+from polinb.stance import likelihood
 from polinb.stance.coupling import coupling_table, joint_drop, mitigation, shift_table
 from polinb.stance.stance import stance_table
 
@@ -48,7 +49,7 @@ def likelihood_stances(exp: Experiment, arm: Arm = VANILLA) -> pd.DataFrame:
     p = exp.params
     own = exp.answers(arm).frame("likelihood")
     plain = exp.answers(VANILLA).frame("likelihood")
-    moved = _likelihood_gaps(plain, own)
+    moved = likelihood.moved(plain, own)
     rows = []
     for topic, group in own.groupby("topic", sort=False):
         level = bootstrap_mean(group["logp_right"] - group["logp_left"], p.bootstrap, p.seed)
@@ -110,17 +111,12 @@ def likelihood_shifts(exp: Experiment) -> pd.DataFrame:
     plain = exp.answers(VANILLA).frame("likelihood")
     rows = []
     for side in ("left", "right"):
-        parts = {t: _likelihood_gaps(plain, exp.answers(finetuned(t, side)).frame("likelihood")) for t in p.topics}
+        parts = {t: likelihood.moved(plain, exp.answers(finetuned(t, side)).frame("likelihood")) for t in p.topics}
         own: list[dict[str, np.ndarray]] = [{t: moved[t]} for t, moved in parts.items()]
         away = [{u: v for u, v in moved.items() if u != t} for t, moved in parts.items()]
         for cell, each in (("trained topic", own), ("other topics", away)):
             rows.append([side, cell, *stratified_mean(per_question(each), p.bootstrap, p.seed)])
     return pd.DataFrame(rows, columns=["side", "cell", "shift", "low", "high"])
-
-
-def _likelihood_gaps(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, np.ndarray]:
-    tables = [f.assign(score=f["logp_right"] - f["logp_left"])[["topic", "id", "score"]] for f in (before, after)]
-    return differences(*tables)
 
 
 # --- InhibitFT and its ablation (paper 5)
