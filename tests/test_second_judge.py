@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from polinb.chapters.paper.second_judge import HiddenJudge, agreement, cohen_kappa, second_labels, second_rated, swapped
+from polinb.chapters.paper.second_judge import HiddenJudge, agreement, second_labels, second_rated, swapped
 from polinb.runs.artifacts import Store
 from polinb.runs.params import Params
 from polinb.runs.run import Run
+from polinb.stance.calibration import cohen_kappa
 
 
 def test_eq_cohen_kappa_by_hand_and_against_scikit_learn():

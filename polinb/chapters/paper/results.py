@@ -11,6 +11,7 @@ from polinb.errors import TrainingError
 from polinb.resampling import bootstrap_mean, differences, per_question, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.run import Run
+from polinb.stance import likelihood
 from polinb.stance.coupling import coupling_table, joint_drop, mitigation, shift_table
 from polinb.stance.stance import stance_table
 
@@ -48,7 +49,7 @@ def likelihood_stances(run: Run, arm: Condition = VANILLA) -> pd.DataFrame:
     """
     p = run.params
     own, plain = run.likelihood(arm), run.likelihood()
-    moved = _likelihood_gaps(plain, own)
+    moved = likelihood.moved(plain, own)
     rows = []
     for topic, group in own.groupby("topic", sort=False):
         level = bootstrap_mean(group["logp_right"] - group["logp_left"], p.bootstrap, p.seed)
@@ -110,17 +111,12 @@ def likelihood_shifts(run: Run) -> pd.DataFrame:
     plain = run.likelihood()
     rows = []
     for side in ("left", "right"):
-        parts = {t: _likelihood_gaps(plain, run.likelihood(run.tuned(t, side))) for t in p.topics}
+        parts = {t: likelihood.moved(plain, run.likelihood(run.tuned(t, side))) for t in p.topics}
         own: list[dict[str, np.ndarray]] = [{t: moved[t]} for t, moved in parts.items()]
         away = [{u: v for u, v in moved.items() if u != t} for t, moved in parts.items()]
         for cell, each in (("trained topic", own), ("other topics", away)):
             rows.append([side, cell, *stratified_mean(per_question(each), p.bootstrap, p.seed)])
     return pd.DataFrame(rows, columns=["side", "cell", "shift", "low", "high"])
-
-
-def _likelihood_gaps(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, np.ndarray]:
-    tables = [f.assign(score=f["logp_right"] - f["logp_left"])[["topic", "id", "score"]] for f in (before, after)]
-    return differences(*tables)
 
 
 def arm_cells(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
