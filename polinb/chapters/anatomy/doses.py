@@ -46,7 +46,6 @@ CHECKPOINTS = (1 / 24, 1 / 12, 1 / 6, 1 / 3, 2 / 3, 1.0)
 FEW, GRAFTED = 16, 40
 """Questions per topic along a training, and where weights are carried over."""
 INTERPOLATIONS = (0.9, 0.95)
-PARTS = ("ffn", "attention")
 
 
 def settings(dose: str) -> dict[str, Any]:
@@ -108,21 +107,21 @@ def conditions(run: Run, topic: str) -> list[Condition]:
     ]
 
 
-def carried(run: Run, topic: str) -> Iterator[Result]:
-    """Weights of a set copied from the tuned into the vanilla model (graft), and put back in the tuned one (reset)."""
-    tuned, texts = run.weights(run.tuned(topic)), references(run, GRAFTED)
+def carried(run: Run, topic: str, way: str) -> dict[str, Result]:
+    """Weights of a set copied from the tuned into the vanilla model (graft), or put back in the tuned one (reset)."""
+    tuned, texts, limit = run.weights(run.tuned(topic)), references(run, GRAFTED), run.params.max_tokens
     sets = {
         "G": run.neurons("general"),
         "S": run.neurons("specific", topic=topic),
         "loud": run.neurons("next_highest"),
         "layer 1": run.neurons("layer", number=0),
         "layer 2": run.neurons("layer", number=1),
-        "ffn": run.neurons("all"),
+        "all FFN": run.neurons("all"),
+        "attention": "attention",
     }
-    for way in ("graft", "reset"):
-        for chosen in sets.values():
-            yield graft(run, tuned=tuned, chosen=chosen, way=way, texts=texts, limit=run.params.max_tokens)
-        yield graft(run, tuned=tuned, chosen="attention", way=way, texts=texts, limit=run.params.max_tokens)
+    return {
+        name: graft(run, tuned=tuned, chosen=chosen, way=way, texts=texts, limit=limit) for name, chosen in sets.items()
+    }
 
 
 def results(run: Run) -> Iterator[Result]:
@@ -137,7 +136,8 @@ def results(run: Run) -> Iterator[Result]:
         for condition in conditions(run, topic):
             yield from trained(run, condition)
     for topic in topics:
-        yield from carried(run, topic)
+        for way in ("graft", "reset"):
+            yield from carried(run, topic, way).values()
         for share in INTERPOLATIONS:
             mixed = run.tuned(topic, name=f"interpolated {share:g}", interpolation=share)
             yield run.logp(mixed, references(run, run.params.likelihood_questions))
