@@ -67,11 +67,11 @@ dag dry-run: setup
 	@$(BIN)/python -m book._make workflow $(if $(filter dag,$@),--dag $(if $(call given,OUT),$(call quote,$(OUT)),_build/dag.dot),--dry-run) \
 	--profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) $(strip $(chapters) $(jobs) $(settings))
 
-# A random tenth of the committed reference run, made again and compared; SHARE=0.2, RANDOM_SEED=7, TABLES_ONLY=1.
+# A random tenth of the committed reference run, made again and compared; SHARE=0.2, RANDOM_SEED=7, FILES_ONLY=1.
 .PHONY: reference-check
 reference-check: setup
 	@$(BIN)/python -m book._make reference-check $(strip $(settings)) $(if $(call given,SHARE),--share $(call quote,$(SHARE))) \
-	$(if $(call given,RANDOM_SEED),--seed $(call quote,$(RANDOM_SEED))) $(if $(call given,TABLES_ONLY),--tables-only)
+	$(if $(call given,RANDOM_SEED),--seed $(call quote,$(RANDOM_SEED))) $(if $(call given,FILES_ONLY),--files-only)
 
 lab app: setup
 	@$(BIN)/python -m polinb $@ --profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) \

@@ -21,7 +21,6 @@ def main():
     import numpy as np
     import trl.trainer.sft_trainer  # noqa: F401
 
-    from polinb.models.loading import LM
     from polinb.runs.params import Params
     from polinb.runs.run import Run
     from polinb.training.supervised import finetune
@@ -40,19 +39,24 @@ def main():
         rows = 2 * params.batch_size
         finetune(lm, texts(rows, half), texts(rows, params.max_tokens - half), run.recipe())
     elif stage == "score":
-        import copy
-
+        from polinb.models.variants import shared_copy, variant
         from polinb.runs.memory import PROMPT_TOKENS, READ_BATCH
         from polinb.scoring.tracing import contrast
+        from polinb.training.supervised import trainable, trained_weights
 
-        others = [LM(copy.deepcopy(lm.model), lm.tokenizer, "copy", {}) for _ in range(2)]
+        recipe = run.recipe()
+        weights = {}
+        if params.train == "lora":
+            weights = trained_weights(*trainable(shared_copy(lm.model), recipe), "", recipe)
+        others = [variant(lm, weights, "copy") for _ in range(2)]
         n = 2 * READ_BATCH
         contrast(*others, lm, texts(n, PROMPT_TOKENS), texts(n, params.localise_tokens))
     else:
-        from polinb.models.generation import greedy
+        from polinb.models.generation import generate
         from polinb.runs.memory import PROMPT_TOKENS
 
-        greedy(lm, texts(params.eval_batch, PROMPT_TOKENS), max_new_tokens=params.eval_tokens, batch=params.eval_batch)
+        limit = {"max_new_tokens": params.eval_tokens, "batch": params.eval_batch}
+        generate(lm, texts(params.eval_batch, PROMPT_TOKENS), **limit)
     print(json.dumps({"peak": peak(), "start": start}))
 
 

@@ -107,7 +107,7 @@ def test_text_is_shown_as_it_is() -> None:
 
 def test_origins_of_names() -> None:
     known = sphinx_api.origins("polinb.runs.chapter")
-    assert known["Run"] == "polinb.runs.experiment.Run"  # for type checkers only
+    assert known["Run"] == "polinb.runs.run.Run"  # for type checkers only
     assert known["Markdown"] == "IPython.display.Markdown"
     assert known["_TYPES"] == "polinb.runs.chapter._TYPES"
     assert sphinx_api.origins("polinb.no_such_module") == {}
@@ -145,7 +145,7 @@ def build(tmp_path: Path, page: str) -> tuple[str, list[str]]:
 
 def test_a_page_of_real_modules(tmp_path: Path) -> None:
     modules = (
-        "errors", "scoring.pnlac", "runs.groups", "runs.params", "runs.chapter", "runs.experiment", "runs.artifacts",
+        "errors", "scoring.pnlac", "runs.groups", "runs.params", "runs.chapter", "runs.run", "runs.artifacts",
         "data.loading", "data.pairs",
     )  # fmt: skip
     text = "Title\n=====\n\n" + "".join(f".. automodule:: polinb.{name}\n   :members:\n\n" for name in modules)
@@ -161,7 +161,7 @@ def test_a_page_of_real_modules(tmp_path: Path) -> None:
     assert body.select_one('a[href="#polinb.errors.ParameterError"]')
     # a type imported for type checkers only leads to its entry
     begin = soup.find(id="polinb.runs.chapter.begin")
-    assert begin.select_one('a[href="#polinb.runs.experiment.Run"]')
+    assert begin.select_one('a[href="#polinb.runs.run.Run"]')
     sets = soup.find(id="polinb.runs.groups.Sets")
     assert sets.get_text(strip=True).rstrip("¶") == "classSets"
     listed = sets.find_next_sibling("dd").select_one("dl.field-list").get_text()

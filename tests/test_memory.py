@@ -12,8 +12,7 @@ from polinb.errors import ParameterError
 from polinb.models.tiny import TINY, tiny_model
 from polinb.runs import memory
 from polinb.runs.chapter import facts
-from polinb.runs.conditions import Condition
-from polinb.runs.memory import check, shape_of, training
+from polinb.runs.memory import check, reading, shape_of, training
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 
@@ -58,6 +57,13 @@ def test_an_8b_model_fits_a_48_gb_card_with_adapters_in_half_precision_and_not_i
     assert train_8b(train="lora", dtype="bfloat16") < 0.8 * CARD
     # By hand: weights, gradients and two moments, 4 bytes each, are 128 GB before anything else.
     assert train_8b() > 16 * 8.03e9
+    # Scoring holds one base and two adapters; three models of their own would not fit.
+    score = {"dtype": "bfloat16", "eval_batch": 48, "eval_tokens": 512, "localise_tokens": 512}
+    fits, whole = (
+        reading(shape_of("llama-3.1-8b-instruct"), "score", train=train, lora_rank=16, **score)
+        for train in ("lora", "all")
+    )
+    assert fits < 0.8 * CARD < CARD < whole
     # Four such cards share a full fine-tuning, two cannot.
     assert train_8b(micro_batch=1, processes=4) < CARD < train_8b(micro_batch=1, processes=2)
 
@@ -94,19 +100,17 @@ def test_a_loaded_model_counts_as_taken(monkeypatch):
 
 @pytest.mark.parametrize("stage", ["load", "train", "score", "patch", "ask"])
 def test_a_run_is_refused_before_anything_is_loaded(monkeypatch, stage):
-    import numpy as np
-    import polinb.runs.experiment
+    import polinb.runs.base
 
-    monkeypatch.setattr(polinb.runs.experiment, "load", None)  # a call of it would be a TypeError
+    monkeypatch.setattr(polinb.runs.base, "load", None)  # a call of it would be a TypeError
     monkeypatch.setattr(memory, "free_memory", lambda device: 10**6)
     run = Run(Params.from_profile("tiny", device="cpu"))
-    chosen = np.ones((3, 48), dtype=bool)
     starts = {
         "load": lambda: run.lm,
-        "train": lambda: run.train(Condition("fine-tune", "crime", "right")),
-        "score": lambda: run.scores("crime"),
-        "patch": lambda: run.patched("G", chosen, {"crime": "crime"}),
-        "ask": lambda: run.answers(Condition("fine-tune", "crime", "right")),
+        "train": lambda: run.weights(run.tuned("crime")).made(),
+        "score": lambda: run.scores("crime").made(),
+        "patch": lambda: run.patched(run.neurons("all"), {"crime": "crime"}),
+        "ask": lambda: run.answers(run.tuned("crime")).made(),
     }
     with pytest.raises(ParameterError, match=f"{stage} needs about"):
         starts[stage]()
@@ -129,6 +133,10 @@ def test_the_page_on_larger_models_tells_the_estimates():
     for name, models, told in rows:
         assert round(run.peak(asked[name]) / 1e9) == int(told), name
         assert memory.MODELS.get(asked[name], 1) == int(models)
+        assert run.peak(asked[name]) < CARD
+    exact = Run(Params.from_profile("paper", model="llama-3.1-8b-instruct", dtype="float32"))
+    told = re.search(r"`dtype=float32` the same stages need at most (\d+) GB", page)
+    assert told and int(told[1]) == round(max(map(exact.peak, asked.values())) / 1e9)
 
 
 # --- measured
@@ -140,6 +148,7 @@ MEASURED = [
     {"stage": "train", "train": "lora"},
     {"stage": "train", "train": "lora", "dtype": "bfloat16"},
     {"stage": "score", "localise_tokens": 64},
+    {"stage": "score", "localise_tokens": 64, "train": "lora", "dtype": "bfloat16"},
     {"stage": "load", "eval_tokens": 16, "eval_batch": 32},
 ]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from polinb.chapters.paper import beside
+from polinb.chapters.paper import exhibits
 from polinb.runs.chapter import parameters_source
 from polinb.runs.params import chapter_class
 from polinb_book import front
@@ -66,7 +66,7 @@ def test_labels_are_unique_and_every_counterpart_exists():
             if cell.metadata.get("mystnb", {}).get("figure"):
                 assert cell.metadata["mystnb"]["figure"]["caption"].endswith((".", ")"))
     assert len(labels) == len(set(labels))
-    wanted = {label for each in beside.COUNTERPARTS.values() for label in each}
+    wanted = {label for each in exhibits.COUNTERPARTS.values() for label in each}
     assert wanted <= set(labels)
 
 
@@ -174,15 +174,13 @@ def test_every_equation_is_in_the_table_with_a_function_and_a_test():
     }
     table = (ROOT / "book" / "notation.md").read_text("utf-8")
     rows = re.findall(
-        r"^\| \{eq\}`(eq-[a-z-]+)` \|[^|]+\| \{py:func\}`polinb\.(\w+)\.([\w.]+)` \| `(tests/\w+\.py)` \|", table, re.M
+        r"^\| \{eq\}`(eq-[a-z-]+)` \|[^|]+\| \{py:func\}`polinb\.([\w.]+)\.(\w+)` \| `(tests/\w+\.py)` \|", table, re.M
     )
     assert {row[0] for row in rows} == labels, {row[0] for row in rows} ^ labels
     for label, module, function, test in rows:
-        found = importlib.import_module(f"polinb.{module}")
-        for name in function.split("."):
-            found = getattr(found, name)
+        found = getattr(importlib.import_module(f"polinb.{module}"), function)
         assert callable(found) and found.__doc__, label
-        assert function.split(".")[-1] in (ROOT / test).read_text("utf-8"), f"{label}: {test} never calls {function}"
+        assert function in (ROOT / test).read_text("utf-8"), f"{label}: {test} never calls {function}"
 
 
 def test_sync_rewrites_only_what_differs(tmp_path):

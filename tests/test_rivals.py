@@ -10,7 +10,7 @@ from polinb.errors import ParameterError
 from polinb.runs.artifacts import Store
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.runs.stages import mask_of
+from polinb.runs.weights import mask_of
 
 SMALL = {
     "topics": ["crime", "race", "science"],

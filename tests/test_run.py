@@ -4,18 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import polinb.runs.run as module
+import polinb.runs.base as module
 from polinb import resampling
-from polinb.chapters.paper import beside, neuron_tables, patch_tables, results
+from polinb.chapters.paper import beside, exhibits, neuron_tables, patch_tables, results
 from polinb.chapters.paper import judge_tables as judging
 from polinb.errors import DataError, ModelError, ParameterError, TrainingError
+from polinb.models.variants import variant
 from polinb.runs.artifacts import Store
 from polinb.runs.conditions import VANILLA
 from polinb.runs.groups import Model
 from polinb.runs.params import Params
 from polinb.runs.results import STAGES, MissingError, missing, stage
 from polinb.runs.run import Run
-from polinb.runs.stages import mask_of, with_weights
+from polinb.runs.weights import mask_of
 from polinb.stance import coupling
 
 SMALL = {
@@ -120,7 +121,7 @@ def test_a_stage_cannot_read_what_it_does_not_declare(run):
 
 def test_a_run_that_is_only_read_makes_nothing(tmp_path):
     one = Run(experiment(tmp_path).params, Store(tmp_path), read_only=True)
-    with pytest.raises(MissingError, match="answers/"):
+    with pytest.raises(MissingError, match="rated/"):
         one.stances()
     assert not any(tmp_path.iterdir())
 
@@ -156,7 +157,7 @@ def test_a_variant_is_what_was_saved(run):
     moved = [n for n, p in lm.model.named_parameters() if not np.array_equal(p.detach(), plain[n].detach())]
     assert len(moved) > 10
     with pytest.raises(ModelError, match="do not belong to this model"):
-        with_weights(run.lm, {"no.such.weight": plain[moved[0]]}, "x")
+        variant(run.lm, {"no.such.weight": plain[moved[0]]}, "x")
 
 
 @pytest.mark.parametrize("source", ["left", "right", "vanilla", "dataset", "both"])
@@ -232,9 +233,9 @@ def test_heldout_arm_freezes_g_without_the_topic(root):
 def test_closing_page_covers_every_exhibit(run):
     from polinb.chapters.paper import paper
 
-    assert set(beside.COUNTERPARTS) == set(paper.exhibits()["id"])
-    exhibits = beside.exhibit_map(run)
-    assert len(exhibits) == 22 and (exhibits[["paper", "ours", "differs", "here"]].map(len) > 0).all(axis=None)
+    assert set(exhibits.COUNTERPARTS) == set(paper.exhibits()["id"])
+    found = exhibits.exhibit_map(run)
+    assert len(found) == 22 and (found[["paper", "ours", "differs", "here"]].map(len) > 0).all(axis=None)
     groups = beside.dots(run).groupby("group")["source"].agg(set)
     assert all("ours" in sources and len(sources) > 1 for sources in groups)
     wide = beside.table(beside.dots(run)).set_index(["group", "item"])
@@ -257,7 +258,7 @@ def test_closing_page_compares_the_same_topics(root):
     shown = gammas.query("item == '25' and source == 'paper: Qwen2.5-7B'")
     assert shown["value"].tolist() == theirs["rmse"].tolist()
     assert gammas.query("source == 'ours'")[["low", "high"]].notna().all(axis=None), "one topic keeps its interval"
-    rows = beside.exhibit_map(one).set_index("exhibit")
+    rows = exhibits.exhibit_map(one).set_index("exhibit")
     at = paper.gamma_ablation().query("topic == 'race' and table == 7").set_index("gamma_percent")["rmse"]
     assert rows.loc["Table 7", "paper"] == f"lowest R {at.min():.2f} at γ = {at.idxmin():g} % (race)"
 

@@ -187,7 +187,7 @@ def book_arguments(tree: Path, *args: str, **env: str) -> list[str]:
 
 
 def test_book_passes_on_what_was_given_and_nothing_else(tree: Path) -> None:
-    plain = [".venv/bin/python", "-m", "polinb", "book", "--profile", "quick"]
+    plain = [".venv/bin/python", "-m", "book._make", "book", "--profile", "quick"]
     assert book_arguments(tree) == plain
     assert book_arguments(
         tree, "PROFILE=tiny", "MODEL=a b's", "DATA=x.csv", "GAMMA=2.5", 'PARAMS=seed=3 topics=["race","crime"]'

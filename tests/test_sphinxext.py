@@ -268,7 +268,7 @@ def test_make_reads_the_command_back(settings: dict[str, Any]) -> None:
     told = subprocess.run(
         ["make", "-n", *words[1:]], cwd=REPO, env=clean, capture_output=True, text=True, check=True
     ).stdout
-    (line,) = [line for line in told.splitlines() if "-m polinb book" in line]
+    (line,) = [line for line in told.splitlines() if "-m book._make book" in line]
     arguments = __main__._parser().parse_args(shlex.split(line)[3:])
     assert (arguments.profile, arguments.chapters) == ("tiny", "01_first")
     assert parse_settings(arguments.set) == settings
@@ -277,7 +277,7 @@ def test_make_reads_the_command_back(settings: dict[str, Any]) -> None:
 def test_what_make_would_garble_goes_to_the_module() -> None:
     command = book_command("01_first", Run("quick", SETTINGS)).replace("\\\n", " ")
     arguments = __main__._parser().parse_args(shlex.split(command)[3:])
-    assert shlex.split(command)[:4] == ["python", "-m", "polinb", "book"]
+    assert shlex.split(command)[:4] == ["python", "-m", "book._make", "book"]
     assert parse_settings(arguments.set) == SETTINGS and arguments.chapters == "01_first"
 
 

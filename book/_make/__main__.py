@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from book._make.reference import command as reference_command
+from book._make.reference import doses as reference_doses
 from book._make.reference import readme as reference_readme
 from book._make.workflow import book_of, do_step
 from polinb.__main__ import told
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     reference.set_defaults(run=_reference)
 
     reference_command.add(commands)
+    reference_doses.add(commands)
 
     vendor = commands.add_parser("vendor", help="put the browser files of the book in place")
     vendor.set_defaults(run=_vendor)
@@ -73,9 +75,7 @@ def _reference(arguments: argparse.Namespace) -> int:
     layout = layout_of(settings)
     if not arguments.harvest_only:
         run_reference(settings, arguments.cut, chapters, layout)
-        harvest(layout)  # tables survive if the raw data cannot be written
-        print(reference_command.write_raw(settings, arguments.cut))
-    manifest = harvest(layout)  # once more: now it counts the raw data, too
+    manifest = harvest(layout)
     if not layout.model:
         reference_readme.write(layout.root / "README.md", reference.Reference(layout.reference, manifest))
     done = [name for name, chapter in manifest["chapters"].items() if chapter["state"] == "complete"]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from polinb.runs.params import chapter_class, from_namespace, profile_values
+from polinb.runs.params import CHAPTERS, from_namespace, profile_values
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
     from polinb.runs.run import Run
 
+SELDOM_TURNED = "Seldom turned, and accepted too:"
 _TYPES = {"str": "str", "int": "int", "float": "float"}
 
 
@@ -100,14 +102,20 @@ def say(text: str) -> Markdown:
 def parameters_source(chapter: str) -> str:
     """Source of a chapter's parameters cell; written by ``python -m book._make sync``."""
     lines = ["# Parameters. None takes the value of the profile; every name is checked in the next cell."]
-    values = profile_values("quick")
-    for name, field in chapter_class(chapter).model_fields.items():
+    values, seldom = profile_values("quick"), []
+    fields = {name: f for group in CHAPTERS[chapter] for name, f in group.model_fields.items()}
+    for name, field in fields.items():
+        if field.json_schema_extra:
+            seldom.append(name)
+            continue
         if name == "profile":
             lines.append(f'profile = "quick"  # type: str  {field.description}')
             continue
         kind = "list" if isinstance(values[name], list) else type(values[name]).__name__
         kind = "str" if kind == "bool" else _TYPES.get(kind, kind)
         lines.append(f"{name} = None  # type: {kind}  {field.description}")
+    if seldom:
+        lines += textwrap.wrap(f"{SELDOM_TURNED} {', '.join(seldom)}", 118, initial_indent="# ", subsequent_indent="# ")
     return "\n".join(lines)
 
 

@@ -31,8 +31,8 @@ class Texts:
     Attributes:
         digest: hash of the rows.
         rows: prompt and, as the use needs them, response, rejected, topic, id, side, system (own system turn).
-        form: ``chat``: a user turn and its answer; ``opening``: and the start of an answer; ``continuation``: plain text
-            going on, with no template and no end token; ``text``: plain text after one token that starts texts.
+        form: ``chat``: a user turn and its answer; ``opening``: and the start of an answer; ``continuation``: plain
+            text going on, with no template and no end token; ``text``: plain text after one token that starts texts.
     """
 
     digest: str

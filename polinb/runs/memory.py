@@ -57,6 +57,10 @@ class Shape:
         """All weights; biases and learnt positions left out, which are below a thousandth in large models."""
         return self.layers * (sum(a * b for a, b in self.linear) + 2 * self.hidden) + self.ends + self.hidden
 
+    def adapter(self, rank: int) -> int:
+        """Weights of a LoRA adapter of a rank."""
+        return self.layers * rank * sum(a + b for a, b in self.linear)
+
 
 # Published configurations of the models with a short name: no network is needed to know what they take.
 _KNOWN = {
@@ -115,8 +119,7 @@ def training(
 ) -> int:
     """Peak of one fine-tuning in bytes, beside the vanilla model; on each of ``processes`` GPUs that share it."""
     width, lora = _width(dtype), train == "lora"
-    adapters = shape.layers * lora_rank * sum(a + b for a, b in shape.linear)
-    learnt = adapters if lora else shape.parameters - (shape.ends if train == "body" else 0)
+    learnt = shape.adapter(lora_rank) if lora else shape.parameters - (shape.ends if train == "body" else 0)
     # One process trains a copy beside the vanilla model; adapters need none, and workers hold the model once.
     copies = 1 if lora or processes > 1 else 2
     # Gradients and two moments; adapters are float32 whatever the model is, and not among the weights.
@@ -139,15 +142,25 @@ def training(
 
 
 def reading(
-    shape: Shape, stage: str, *, dtype: str, eval_batch: int, eval_tokens: int, localise_tokens: int, gpus: int = 1
+    shape: Shape,
+    stage: str,
+    *,
+    dtype: str,
+    train: str,
+    lora_rank: int,
+    eval_batch: int,
+    eval_tokens: int,
+    localise_tokens: int,
+    gpus: int = 1,
 ) -> int:
     """Peak of a stage without gradients in bytes: load (the vanilla model answers), ask, patch or score.
 
     Args:
+        train: how the variants were trained; with ``lora`` they are float32 adapters around the vanilla weights.
         gpus: over how many the models are spread.
     """
-    width = _width(dtype)
-    held = MODELS[stage] * shape.parameters * width
+    width, variants, lora = _width(dtype), MODELS[stage] - 1, train == "lora"
+    held = shape.parameters * width + variants * (shape.adapter(lora_rank) * 4 if lora else shape.parameters * width)
     if stage == "score":  # left's response tokens of half a batch in all layers, and four sums
         tokens = READ_BATCH * (PROMPT_TOKENS + localise_tokens)
         held += shape.layers * shape.ffn * (READ_BATCH // 2 * localise_tokens * width + 4 * 8)
@@ -157,6 +170,8 @@ def reading(
         caches = eval_batch * (PROMPT_TOKENS + eval_tokens) * 2 * shape.layers * shape.kv_heads * shape.head_dim * width
         held += caches * (2 if stage == "patch" else 1)
         passing = 2 * READ_BATCH * eval_tokens * shape.vocabulary * 4  # logits
+    if lora and variants:  # float32 beside a linear layer: its input, the change of its output, and their sum
+        passing += tokens * 4 * (shape.hidden + 2 * shape.ffn)
     # Without gradients one block's activations live at a time.
     return held // gpus + passing + tokens * (6 * shape.hidden + 3 * shape.ffn) * width + OVERHEAD
 

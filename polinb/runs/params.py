@@ -18,6 +18,7 @@ from typing import Any, cast
 from pydantic import ValidationError, create_model
 
 from polinb.errors import ParameterError
+from polinb.runs import beyond as b
 from polinb.runs import groups as g
 from polinb.secrets import refuse
 
@@ -26,8 +27,9 @@ PROFILES = ("tiny", "quick", "full", "paper")
 
 class Params(
     g.Profile, g.Seed, g.Model, g.Data, g.Topics, g.Train, g.Length, g.Localise, g.Sets, g.Batch, g.Ask, g.Statements,
-    g.Likelihood, g.Judge, g.Utility, g.Bootstrap, g.Patch, g.Freeze, g.Controls, g.Gammas, g.AblationTopics, g.Truth,
-    g.Baselines, g.Dpo, g.Probe, g.Edit, g.Toxicity, g.Caft, g.Directions, g.Sae, g.Cues, g.Narrow, g.Cards, g.Browse,
+    g.Likelihood, g.Judge, g.Utility, g.Bootstrap, g.Patch, g.PatchQuestions, g.Freeze, g.Controls, g.ControlSeeds,
+    g.Gammas, g.AblationTopics, b.Truth, b.Baselines, b.Dpo, b.Probe, b.Edit, b.GroupQuestions, b.Toxicity, b.Caft,
+    b.Directions, b.Sae, b.Cues, b.Narrow, b.Cards, b.Browse,
 ):  # fmt: skip
     """Every parameter there is: what the lab, the workflow and the reference run choose from."""
 
@@ -44,26 +46,27 @@ class Params(
 RUN = (g.Profile, g.Seed, g.Model)
 TRAINED = (*RUN, g.Data, g.Topics, g.Train, g.Length)
 SCORED = (*TRAINED, g.Localise, g.Sets, g.Batch)
-JUDGED = (g.Ask, g.Statements, g.Likelihood, g.Judge, g.Bootstrap)
+JUDGED = (g.Ask, g.Likelihood, g.Judge, g.Bootstrap)
+INHIBITED = (*SCORED, *JUDGED, g.Statements, g.Freeze, g.Controls, g.ControlSeeds, g.Utility)
 CHAPTERS: dict[str, tuple[type[g.Group], ...]] = {
     "01_phenomenon": (*TRAINED, g.Batch, *JUDGED),
-    "02_data": (*RUN, g.Data, g.Topics, g.Length, g.Batch, *JUDGED),
+    "02_data": (*RUN, g.Data, g.Topics, g.Length, g.Batch, *JUDGED, g.Statements),
     "03_pnlac": SCORED,
     "04_distribution": SCORED,
-    "05_vanilla_stance": (*RUN, g.Data, g.Topics, g.Length, g.Batch, *JUDGED),
-    "06_patching": (*SCORED, *JUDGED, g.Patch, g.Controls),
-    "07_inhibitft": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.Utility),
-    "08_gamma": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.Utility, g.Gammas, g.AblationTopics),
-    "09_paper_beside_ours": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.Utility, g.Gammas, g.AblationTopics, g.Patch),
-    "10_known_truth": (g.Profile, g.Seed, g.Bootstrap, g.Truth, g.AblationTopics),
-    "11_hard_controls": (*SCORED, *JUDGED, g.Freeze, g.Baselines),
-    "12_where_the_shift_lives": (*SCORED, *JUDGED, g.Patch, g.Dpo, g.Probe, g.Edit),
-    "13_toxicity": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Patch, g.Dpo, g.Probe, g.Edit, g.Toxicity),
-    "14_caft": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.Baselines, g.Caft, g.Directions, g.Sae),
-    "15_spurious_cue": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Directions, g.Cues),
-    "16_emergent_misalignment": (*RUN, g.Train, g.Length, g.Batch, g.Judge, g.Bootstrap, g.Directions, g.Narrow),
-    "17_neuron_explorer": (*SCORED, g.Ask, g.Bootstrap, g.Gammas, g.Cards),
-    "18_responses": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.Patch, g.Browse),
+    "05_vanilla_stance": (*RUN, g.Data, g.Topics, g.Length, g.Batch, *JUDGED, g.Statements),
+    "06_patching": (*SCORED, *JUDGED, g.Patch, g.PatchQuestions, g.ControlSeeds),
+    "07_inhibitft": INHIBITED,
+    "08_gamma": (*INHIBITED, g.Gammas, g.AblationTopics),
+    "09_paper_beside_ours": (*INHIBITED, g.Gammas, g.AblationTopics, g.Patch, g.PatchQuestions),
+    "10_known_truth": (g.Profile, g.Seed, g.Bootstrap, b.Truth, g.AblationTopics),
+    "11_hard_controls": (*SCORED, *JUDGED, g.Freeze, b.Baselines),
+    "12_where_the_shift_lives": (*SCORED, *JUDGED, g.Patch, b.Dpo, b.Probe, b.Edit, b.GroupQuestions),
+    "13_toxicity": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Patch, b.Dpo, b.Probe, b.Edit, b.Toxicity),
+    "14_caft": (*SCORED, *JUDGED, g.Freeze, g.ControlSeeds, b.Baselines, b.Caft, b.Directions, b.Sae),
+    "15_spurious_cue": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, b.Directions, b.Cues),
+    "16_emergent_misalignment": (*RUN, g.Train, g.Length, g.Batch, g.Judge, g.Bootstrap, b.Directions, b.Narrow),
+    "17_neuron_explorer": (*SCORED, g.Ask, g.Bootstrap, g.Gammas, b.Cards),
+    "18_responses": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.ControlSeeds, g.Patch, g.PatchQuestions, b.Browse),
 }
 """The groups of each chapter, in the order of its parameters cell."""
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from polinb.runs.base import Base
     from polinb.runs.groups import Group
-    from polinb.runs.run import Run
 
 STAGES: dict[str, Stage] = {}
 """Every stage that was imported, by kind."""
@@ -44,25 +44,27 @@ class Stage:
         groups: what of the run ``make`` may use, all of it in the key.
         version: raised by whoever changes the numbers.
         make: ``make(run, folder, **inputs)`` writes files into the folder and returns a small JSON-able summary.
+        memory: what :meth:`polinb.runs.base.Base.afford` checks before anything is made; empty: nothing.
     """
 
     kind: str
     groups: tuple[type[Group], ...]
     version: int
     make: Callable[..., Mapping[str, Any] | None]
+    memory: str = ""
 
-    def __call__(self, run: Run, **inputs: Any) -> Result:
+    def __call__(self, run: Base, **inputs: Any) -> Result:
         """The result for these inputs; nothing is computed."""
         return Result(self, run, inputs)
 
 
-def stage(kind: str, *groups: type[Group], version: int = 1) -> Callable[[Callable[..., Any]], Stage]:
+def stage(kind: str, *groups: type[Group], version: int = 1, memory: str = "") -> Callable[[Callable[..., Any]], Stage]:
     """Turn ``make(run, folder, **inputs)`` into a :class:`Stage`."""
 
     def wrap(make: Callable[..., Any]) -> Stage:
         if kind in STAGES and STAGES[kind].make.__module__ != make.__module__:
             raise ValueError(f"two stages of the kind {kind!r}")
-        STAGES[kind] = Stage(kind, groups, version, make)
+        STAGES[kind] = Stage(kind, groups, version, make, memory)
         return STAGES[kind]
 
     return wrap
@@ -78,7 +80,7 @@ class Result:
     """
 
     stage: Stage
-    run: Run
+    run: Base
     inputs: Mapping[str, Any]
 
     @cached_property
@@ -123,11 +125,17 @@ class Result:
                 raise MissingError(f"{self} is not in the store")
         else:
             if not self.done():
+                self._afford()
                 for need in self.needs:
                     need.made()
             kept = self.run.store.get(self.stage.kind, self.identity, self._make)
         self.run.kept[self.path] = kept
         return kept
+
+    def _afford(self) -> None:
+        """Refuse what cannot fit into memory before anything that it needs is made."""
+        if self.stage.memory:
+            self.run.afford("load" if self.inputs.get("model", self) is None else self.stage.memory)
 
     def _make(self, folder: Path) -> Mapping[str, Any]:
         return self.stage.make(self.run.view(self.stage.groups), folder, **self.inputs) or {}
@@ -182,7 +190,8 @@ def _results(value: Any) -> Iterator[Result]:
             yield from _results(each)
     elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
-            yield from _results(getattr(value, field.name))
+            if field.metadata.get("key", True):
+                yield from _results(getattr(value, field.name))
 
 
 def missing(wanted: Iterable[Result]) -> list[Result]:

@@ -1,4 +1,4 @@
-"""The stored stages that all studies share: weights, scores, neurons, answers, likelihoods, states, labels, patching.
+"""The stored stages that all studies share: scores, neurons, answers, likelihoods, states, labels, patching.
 
 Each is called with a run and its inputs and gives a :class:`polinb.runs.results.Result`. ``model`` is the weights of a
 condition, None the vanilla model; ``limit`` the longest text in tokens.
@@ -6,189 +6,32 @@ condition, None the vanilla model; ``limit`` the longest text in tokens.
 
 from __future__ import annotations
 
-import copy
-import os
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from polinb.errors import ModelError, TrainingError
+from polinb.errors import TrainingError
 from polinb.masking.random_sets import KINDS, random_set
-from polinb.models.loading import LM, pick_device
-from polinb.runs.artifact_lock import locked
-from polinb.runs.conditions import Condition, Label, Texts, encode
+from polinb.models.loading import LM
+from polinb.runs.base import Base
+from polinb.runs.conditions import Label, Texts, encode
 from polinb.runs.groups import Judge, Model
 from polinb.runs.results import Result, stage
+from polinb.runs.weights import mask_of, model_of
 from polinb.scoring.pnlac import NeuronSets, neuron_sets, normalised
 
 if TYPE_CHECKING:
-    from polinb.runs.run import Run
     from polinb.scoring.tracing import Contrast
-    from polinb.training.supervised import Tuned
-
-WEIGHTS = "weights.safetensors"
-
-
-# --- weights
-
-
-@stage("weights", Model)
-def weights(run: Run, folder: Path, *, condition: Condition, processes: int = 1) -> Mapping[str, Any]:
-    """Weights of a condition: those that were trained, as safetensors; the summary tells of the training."""
-    from safetensors.torch import save_file
-
-    run.afford("train")
-    make_room(run)
-    tuned = train(run, condition, processes)
-    save_file(tuned.weights, folder / WEIGHTS)
-    if condition.beta:
-        facts = {name: getattr(tuned, name) for name in ("losses", "steps", "tokens", "seconds")}
-        return facts | tuned.extra
-    return training_facts(tuned)
-
-
-def train(run: Run, condition: Condition, processes: int = 1) -> Tuned:
-    """Fine-tune for ``condition``, by one process or several."""
-    from polinb.training.preference import prefer
-    from polinb.training.supervised import finetune
-
-    learns, recipe = condition.learns, condition.recipe
-    assert learns is not None
-    assert recipe is not None
-    start = run.model(condition.start, "start")
-    system = run.params.system_prompt
-    label = " ".join(word for word in (condition.name, condition.topic, condition.leaning) if word)
-    prompts, responses = encode(start, learns, system, condition.limit, end=True)
-    if condition.beta:
-        rejected = encode(start, learns, system, condition.limit, end=True, column="rejected")[1]
-        return prefer(start, prompts, responses, rejected, recipe, beta=condition.beta, label=label)
-    frozen = None if condition.frozen is None else mask_of(condition.frozen)
-    ablate = None if condition.ablated is None else bases_of(condition.ablated)
-    if processes > 1:
-        del start
-        return _train_parallel(run, condition, processes, prompts, responses, frozen, ablate, label)
-    return finetune(
-        start,
-        prompts,
-        responses,
-        recipe,
-        frozen=frozen,
-        freeze=condition.freeze,
-        ablate=ablate,
-        stop=condition.step_share,
-        label=label,
-    )
-
-
-def _train_parallel(
-    run: Run, condition: Condition, processes: int, prompts: Any, responses: Any, frozen: Any, ablate: Any, label: str
-) -> Tuned:
-    import torch
-
-    from polinb.training.parallel import Job, finetune_parallel
-
-    p = run.params
-    source = {"name": p.model, "revision": p.revision, "dtype": p.dtype}
-    source |= {"device": pick_device(p.device).type, "device_map": "none"}
-    job = Job(source, asdict(condition.recipe), processes, condition.freeze, condition.step_share, label)  # type: ignore[call-overload]
-    run.unload()  # the workers need its memory
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return finetune_parallel(job, prompts, responses, frozen=frozen, ablate=ablate)
-
-
-def training_facts(tuned: Tuned) -> dict[str, Any]:
-    """What tables show of a supervised fine-tuning."""
-    return {
-        "losses": [round(x, 6) for x in tuned.losses],
-        "steps": tuned.steps,
-        "tokens": tuned.tokens,
-        "seconds": round(tuned.seconds, 2),
-        "frozen_entries": tuned.frozen_entries,
-        "frozen_change": tuned.frozen_change,
-        "world_size": tuned.world_size,
-        **(tuned.extra if tuned.world_size > 1 else {}),
-    }
-
-
-@stage("blend", Model)
-def blend(run: Run, folder: Path, *, trained: Result, share: float) -> Mapping[str, Any]:
-    """Weights θ0 + λ(θ − θ0) between the vanilla model and a fine-tune, computed in float32; λ = ``share``."""
-    from safetensors.torch import load_file, save_file
-
-    start = dict(run.lm.model.named_parameters())
-    mixed = {}
-    for name, value in load_file(trained.file(WEIGHTS)).items():
-        origin = start[name].detach().cpu().float()
-        mixed[name] = (origin + share * (value.float() - origin)).to(value.dtype)
-    make_room(run)
-    save_file(mixed, folder / WEIGHTS)
-    return trained.summary
-
-
-def load_weights(run: Run, weights: Result, name: str = "") -> LM:
-    """A copy of the vanilla model with the trained weights of a result."""
-    from safetensors.torch import load_file
-
-    weights.made()
-    with locked(weights.path, run.store.root):  # not dropped by make_room meanwhile
-        found = load_file(weights.file(WEIGHTS)) if weights.done() else None
-        if found is not None:
-            os.utime(weights.path)
-    if found is None:
-        return load_weights(run, weights, name)
-    return with_weights(run.lm, found, name)
-
-
-def with_weights(lm: LM, weights: Mapping[str, Any], name: str) -> LM:
-    """A copy of a model with some weights replaced.
-
-    Raises:
-        ModelError: weights of another model.
-    """
-    import torch
-
-    model = copy.deepcopy(lm.model)
-    own = dict(model.named_parameters())
-    stray = sorted(set(weights) - set(own))
-    if stray:
-        raise ModelError(f"weights of {name} do not belong to this model, e.g. {stray[0]!r}")
-    with torch.no_grad():
-        for key, value in weights.items():
-            own[key].copy_(value)
-    return LM(model.eval(), lm.tokenizer, name, lm.identity)
-
-
-def make_room(run: Run) -> None:
-    """Drop the weights that were read longest ago while all of them take more than ``POLINB_WEIGHTS_GB`` (12).
-
-    Weights are made again when something still needs them; what was asked of a model is kept.
-    """
-    most = float(os.environ.get("POLINB_WEIGHTS_GB", "12")) * 1e9
-    found = []
-    for kind in ("weights", "blend"):
-        for path in (run.store.root / kind).glob(f"[!.]*/{WEIGHTS}"):
-            found.append((path.parent.stat().st_mtime, path.stat().st_size, path.parent))
-    size = sum(each[1] for each in found)
-    for _, taken, folder in sorted(found)[:-2]:  # two may be in use: donor and start
-        if size <= most:
-            return
-        with locked(folder, run.store.root):
-            shutil.rmtree(folder, ignore_errors=True)
-        size -= taken
-
 
 # --- PNLAC
 
 
-@stage("scores", Model, version=2)  # 2: token ids are kept
+@stage("scores", Model, version=2, memory="score")  # 2: token ids are kept
 def scores(
-    run: Run,
+    run: Base,
     folder: Path,
     *,
     left: Result,
@@ -211,8 +54,7 @@ def scores(
     from polinb.models.generation import decode
     from polinb.scoring.tracing import contrast
 
-    run.afford("score")
-    models = {"left": run.model(left, "left"), "right": run.model(right, "right"), "vanilla": run.lm}
+    models = {"left": model_of(run, left, "left"), "right": model_of(run, right, "right"), "vanilla": run.lm}
     prompts, responses, whose = _responses(models, asked, source, tokens, limit, batch, run.params.system_prompt)
     sums = contrast(models.pop("left"), models.pop("right"), run.lm, prompts, responses)
     names = ("squared_difference", "difference", "vanilla", "vanilla_squared")
@@ -260,7 +102,7 @@ def scale_of(sums: Sequence[Contrast]) -> np.ndarray:
 
 
 @stage("neutral-scale", Model)
-def neutral_scale(run: Run, folder: Path, *, texts: Texts, limit: int) -> Mapping[str, Any]:
+def neutral_scale(run: Base, folder: Path, *, texts: Texts, limit: int) -> Mapping[str, Any]:
     """Activation scale of the vanilla model on everyday answers: arrays ``rms``, ``scale`` (L, F)."""
     from safetensors.numpy import save_file
 
@@ -272,7 +114,7 @@ def neutral_scale(run: Run, folder: Path, *, texts: Texts, limit: int) -> Mappin
 
 @stage("neurons")
 def neurons(
-    run: Run,
+    run: Base,
     folder: Path,
     *,
     kind: str,
@@ -318,16 +160,6 @@ def _sets(sums: Mapping[str, Contrast], gamma: float, pool: str, normalise: str)
     return neuron_sets(found, gamma, pool)
 
 
-def mask_of(neurons: Result) -> np.ndarray:
-    """The neurons of a result, (L, F) bool."""
-    return neurons.arrays("neurons")["mask"].astype(bool)
-
-
-def bases_of(ablated: Result) -> dict[int, np.ndarray]:
-    """Block → directions (d_model, k) of a result."""
-    return {int(name): basis for name, basis in sorted(ablated.arrays("bases").items(), key=lambda each: int(each[0]))}
-
-
 def empty(gamma: float) -> str:
     """What to tell where G is empty."""
     return f"no neuron is among the top {gamma} % of every topic: there is nothing to freeze or patch; raise gamma"
@@ -336,9 +168,9 @@ def empty(gamma: float) -> str:
 # --- answers, likelihoods, states
 
 
-@stage("answers", Model)
+@stage("answers", Model, memory="ask")
 def answers(
-    run: Run,
+    run: Base,
     folder: Path,
     *,
     model: Result | None,
@@ -360,8 +192,7 @@ def answers(
     """
     from polinb.models.generation import generate, log_likelihood
 
-    run.afford("ask" if model is not None else "load")
-    lm = run.model(model, label.text)
+    lm = model_of(run, model, label.text)
     rows = asked.rows
     if samples > 1:
         rows = rows.loc[rows.index.repeat(samples)].reset_index(drop=True)
@@ -394,14 +225,14 @@ def said(lm: LM, rows: pd.DataFrame, made: Sequence[Sequence[int]]) -> pd.DataFr
 
 
 @stage("logp", Model)
-def logp(run: Run, folder: Path, *, model: Result | None, texts: Texts, limit: int) -> None:
+def logp(run: Base, folder: Path, *, model: Result | None, texts: Texts, limit: int) -> None:
     """Mean natural log-probability a token of responses: table ``logp``, the rows of ``texts`` without texts, and logp.
 
     Sides (column ``side``) are read one after the other, so that none depends on the lengths of the other.
     """
     from polinb.models.generation import log_likelihood
 
-    lm = run.model(model)
+    lm = model_of(run, model)
     rows = texts.rows
     out = rows.drop(columns=[name for name in ("prompt", "response", "system") if name in rows])
     out["logp"] = np.nan
@@ -412,17 +243,17 @@ def logp(run: Run, folder: Path, *, model: Result | None, texts: Texts, limit: i
 
 
 @stage("states", Model)
-def states(run: Run, folder: Path, *, model: Result | None, texts: Texts, limit: int) -> None:
+def states(run: Base, folder: Path, *, model: Result | None, texts: Texts, limit: int) -> None:
     """Mean hidden state of each response after every block: arrays ``states``, (texts, L, d_model) float32."""
     from safetensors.numpy import save_file
 
     from polinb.scoring.residual import mean_states
 
-    found = mean_states(run.model(model), *_read(run, texts, limit))
+    found = mean_states(model_of(run, model), *_read(run, texts, limit))
     save_file({"states": np.ascontiguousarray(found)}, folder / "states.safetensors")
 
 
-def _read(run: Run, texts: Texts, limit: int) -> tuple[list[list[int]], list[list[int]]]:
+def _read(run: Base, texts: Texts, limit: int) -> tuple[list[list[int]], list[list[int]]]:
     return encode(run.lm, texts, run.params.system_prompt, limit)
 
 
@@ -435,9 +266,9 @@ def wide(frame: pd.DataFrame, by: str, keys: Sequence[str]) -> pd.DataFrame:
     return out
 
 
-@stage("patched", Model)
+@stage("patched", Model, memory="patch")
 def patched(
-    run: Run,
+    run: Base,
     folder: Path,
     *,
     chosen: Result,
@@ -454,12 +285,11 @@ def patched(
     """
     from polinb.masking.patching import patched_answers
 
-    run.afford("patch")
     mask, parts = mask_of(chosen), []
     for donor, texts in asked:
         prompts = encode(run.lm, texts, run.params.system_prompt, _LONG)[0]
         made = patched_answers(
-            run.lm, run.model(donor, "donor"), mask, prompts, max_new_tokens=tokens, mode=mode, batch=batch
+            run.lm, model_of(run, donor, "donor"), mask, prompts, max_new_tokens=tokens, mode=mode, batch=batch
         )
         parts.append(said(run.lm, texts.rows, made).drop(columns="vanilla_logp"))
     pd.concat(parts, ignore_index=True).to_parquet(folder / "answers.parquet")
@@ -470,7 +300,7 @@ def patched(
 
 
 @stage("given")
-def given(run: Run, folder: Path, *, texts: Texts) -> None:
+def given(run: Base, folder: Path, *, texts: Texts) -> None:
     """A table that no model made, so that it can be rated: table ``answers``."""
     texts.rows.to_parquet(folder / "answers.parquet")
 
@@ -484,7 +314,7 @@ class _UnratedError(Exception):
 
 
 @stage("rated", Judge)
-def rate(run: Run, folder: Path, *, answers: Result, table: str) -> Mapping[str, Any]:
+def rate(run: Base, folder: Path, *, answers: Result, table: str) -> Mapping[str, Any]:
     """Judge labels of a table of answers: table ``rated``, topic, id, prompt, response, label, score, p_right."""
     frame = answers.frame(table)
     rated = run.judge.rate(frame[["topic", "id", "prompt", "response"]])
@@ -496,7 +326,7 @@ def rate(run: Run, folder: Path, *, answers: Result, table: str) -> Mapping[str,
     return {"judge": run.judge.name, **rated.attrs}
 
 
-def labels(run: Run, answers: Result, table: str) -> tuple[pd.DataFrame, bool]:
+def labels(run: Base, answers: Result, table: str) -> tuple[pd.DataFrame, bool]:
     """The labels of a table of answers, and whether all of them could be had."""
     try:
         return rate(run, answers=answers, table=table).frame("rated"), True

@@ -71,16 +71,23 @@ def test_stages_over_the_model(tmp_path, keep):
     import trl.trainer.sft_trainer  # noqa: F401  imported once a process, whatever it trains
 
     arm = run.tuned("science")
+
+    def finished():
+        return run.weights(arm), run.scores("science"), run.answers(arm)
+
     stages = {
-        "fine-tuning": lambda: [run.variant("science", side) for side in ("left", "right")],
-        "scores": lambda: run.scores("science"),
-        "answers": lambda: run.answers(arm),
-        "patching": lambda: run.patched("top", run.score_sums("science").score > 0.5, {"science": "science"}),
-        "reading finished results": lambda: [run.variant("science", "right"), run.scores("science"), run.answers(arm)],
+        "fine-tuning": lambda: [run.weights(run.tuned("science", side)).made() for side in ("left", "right")],
+        "scores": lambda: run.scores("science").made(),
+        "answers": lambda: run.answers(arm).made(),
+        "neurons": lambda: run.neurons("all").made(),  # of the other topic: not measured
+        "patching": lambda: run.patched(run.neurons("all"), {"science": "science"}),
+        "reading finished results": lambda: [each.made() for each in finished()],
     }
-    for name, run in stages.items():
+    for name, work in stages.items():
         with floor() as model:
-            seconds = measure.seconds(run)
+            seconds = measure.seconds(work)
+        if name == "neurons":
+            continue
         print(f"{name}: {seconds:.1f} s, of which model {model[0]:.1f} s")
         if name.startswith("reading"):
             assert not model[0], "a finished result was made again"

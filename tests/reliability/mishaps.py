@@ -53,10 +53,10 @@ def no_memory(root: Path, stage: str, kind: str, say: Say) -> None:
     """Every stage up to ``stage``, whose work finds no memory."""
     run = small_run.experiment(root)
     owner, name = WORK[stage]
-    for each, run in small_run.STAGES.items():
+    for each, work in small_run.STAGES.items():
         if each == stage:
             setattr(owner, name, MEMORY[kind])
-        run(run)
+        work(run)
 
 
 def little_memory(root: Path, spare: int, say: Say) -> None:
@@ -73,7 +73,7 @@ def little_memory(root: Path, spare: int, say: Say) -> None:
     polinb.training.supervised.finetune = hungry
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + spare, used + spare))
-    run.variant("crime", "left")
+    small_run.weights(run, "crime", "left").made()
 
 
 def small_files(root: Path, limit: int, say: Say) -> None:
@@ -81,19 +81,19 @@ def small_files(root: Path, limit: int, say: Say) -> None:
     run = small_run.experiment(root)
     assert run.lm and run.data and run.statement_sets  # the reader of data files writes, too, in the temporary folder
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    for run in small_run.STAGES.values():
-        run(run)
+    for work in small_run.STAGES.values():
+        work(run)
 
 
 def not_finite(root: Path, stage: str, say: Say) -> None:
     """Every stage up to ``stage``, trained from a model with a weight that is NaN."""
     run = small_run.experiment(root)
-    for each, run in small_run.STAGES.items():
+    for each, work in small_run.STAGES.items():
         if each == stage:
             run = small_run.experiment(root)
             with torch.no_grad():
                 run.lm.model.lm_head.weight[0] = float("nan")
-        run(run)
+        work(run)
 
 
 def bound(root: Path, say: Say) -> None:
@@ -136,15 +136,14 @@ def make_slowly(root: Path, log: Path, seconds: float, say: Say) -> list[Any]:
 def one_variant(root: Path, log: Path, say: Say) -> str:
     """A real training that several want at once."""
     run = small_run.experiment(root)
-    real = run.train
+    real = polinb.training.supervised.finetune
 
-    def train(arm: Any) -> Any:
+    def train(*arguments: Any, **options: Any) -> Any:
         with log.open("a") as file:
             file.write(f"{os.getpid()}\n")
-        return real(arm)
+        return real(*arguments, **options)
 
-    run.train = train  # type: ignore[method-assign]
+    polinb.training.supervised.finetune = train
     say(("begin", "asking"))
-    found = run.variant("crime", "left")
-    assert found.meta["inputs"] == run.arm_inputs(run.tuned("crime", "left"))
+    found = small_run.weights(run, "crime", "left").made()
     return str(found.meta["files"]["weights.safetensors"]["sha256"])

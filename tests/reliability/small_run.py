@@ -25,6 +25,7 @@ from polinb.models.tiny import tiny_tokenizer
 from polinb.runs.artifacts import Store
 from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
+from polinb.runs.results import Result
 from polinb.runs.run import Run
 
 SMALL: dict[str, Any] = {
@@ -52,17 +53,25 @@ def experiment(root: Path, **changes: Any) -> Run:
 def _variants(run: Run) -> None:
     for topic in run.params.topics:
         for leaning in ("left", "right"):
-            run.variant(topic, leaning)
+            weights(run, topic, leaning).made()
+
+
+def weights(run: Run, topic: str, leaning: str) -> Result:
+    found = run.weights(run.tuned(topic, leaning))
+    assert found is not None
+    return found
 
 
 def _scores(run: Run) -> None:
     for topic in run.params.topics:
-        run.scores(topic)
+        run.scores(topic).made()
 
 
 def _answers(run: Run) -> None:
     for arm in (VANILLA, *(run.tuned(topic) for topic in run.params.topics)):
-        run.answers(arm)
+        run.answers(arm).made()
+        run.statement_answers(arm).made()
+        run.likelihood(arm)
 
 
 def _judge(run: Run) -> None:
@@ -71,12 +80,12 @@ def _judge(run: Run) -> None:
 
 
 def _patching(run: Run) -> None:
-    run.patched("G", run.general(), {topic: topic for topic in run.params.topics})
+    run.patched(run.neurons("general"), {topic: topic for topic in run.params.topics})
 
 
 def _inhibitft(run: Run) -> None:
     for arm in run.inhibited("crime"):
-        run.answers(arm)
+        run.answers(arm).made()
 
 
 STAGES: dict[str, Callable[[Run], None]] = {

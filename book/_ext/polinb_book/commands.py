@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from polinb.runs.chapter import SELDOM_TURNED
 from polinb.runs.checkout import parse_settings
 from polinb.runs.params import PROFILES, Params, profile_values
 
@@ -67,10 +68,11 @@ def given_parameters(notebook: Path) -> dict[str, Any]:
 
 
 def declared(notebook: Path) -> set[str] | None:
-    """Names that a notebook's parameters cell assigns; None if it has no such cell."""
+    """Names that a notebook's parameters cell assigns, or tells to be accepted too; None if it has no such cell."""
     for cell in read_json(notebook).get("cells", []):
         if "parameters" in cell.get("metadata", {}).get("tags", []):
-            return set(re.findall(r"^(\w+) *=", "".join(cell["source"]), re.M))
+            listed, _, seldom = "".join(cell["source"]).partition(SELDOM_TURNED)
+            return set(re.findall(r"^(\w+) *=", listed, re.M)) | set(re.findall(r"\w+", seldom))
     return None
 
 

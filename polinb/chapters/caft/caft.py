@@ -19,7 +19,7 @@ from polinb.resampling import SHIFT, bootstrap_mean, changes, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
-from polinb.runs.stages import bases_of
+from polinb.runs.weights import bases_of
 from polinb.scoring.directions import auc, orthonormal, random_basis, stance_rule
 from polinb.stance.coupling import mean_coupling
 

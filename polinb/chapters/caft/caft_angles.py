@@ -14,7 +14,7 @@ from polinb.masking.random_sets import random_set
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
-from polinb.runs.stages import bases_of, mask_of
+from polinb.runs.weights import bases_of, mask_of
 from polinb.scoring.directions import leading, principal_angles, random_basis, shared
 from polinb.wording import intervals
 

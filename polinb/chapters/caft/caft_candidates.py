@@ -207,7 +207,8 @@ def latents_of(
 
     Table ``quality``: block, origin, and :func:`polinb.scoring.sae.quality` on held-out texts. Arrays of
     ``candidates``: ``vectors<b>`` (d_model, k), unit decoder rows of the k latents with the largest change;
-    ``latent<b>`` (k,) their numbers; ``strength<b>`` (k,), the mean over tokens and the two differences of |Δ activation| · ‖decoder row‖.
+    ``latent<b>`` (k,) their numbers; ``strength<b>`` (k,), the mean over tokens and the two differences of
+    |Δ activation| · ‖decoder row‖.
 
     Args:
         more: further texts that an autoencoder learns from.
@@ -230,7 +231,8 @@ def latents_of(
             sae.save(folder / f"sae{b}.safetensors")
         origin = "public" if public else "trained here"
         rows.append({"block": b, "origin": origin, "latents": len(sae.b_enc), **quality(sae, test)})
-        latent, change, vectors = ranked(sae, *probed[b][1], count)
+        base, low, high = probed[b][1]
+        latent, change, vectors = ranked(sae, base, low, high, count)
         arrays |= {f"latent{b}": latent, f"strength{b}": change, f"vectors{b}": vectors}
     pd.DataFrame(rows).to_parquet(folder / "quality.parquet")
     save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "candidates.safetensors")

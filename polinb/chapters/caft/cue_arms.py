@@ -17,7 +17,7 @@ from polinb.runs.conditions import VANILLA, Condition, Texts
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
-from polinb.runs.stages import bases_of
+from polinb.runs.weights import bases_of
 from polinb.scoring.directions import Moments, components, orthonormal, principal_angles, shared, stance_rule
 from polinb.scoring.residual import depths, mean_states
 

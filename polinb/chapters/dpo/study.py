@@ -220,7 +220,7 @@ def parts(
     return found.facts()
 
 
-@stage("group-patched", Model)
+@stage("group-patched", Model, memory="patch")
 def patched(
     run: Run,
     folder: Path,

@@ -41,8 +41,8 @@ def show(run: Run, answer: Answer) -> None:
 
     note = label(run.params.profile)
     text = f"*{note}* {answer.text}" if note else answer.text
-    run = {"profile": run.params.profile, "model": getattr(run.params, "model", "planted"), "first": answer.first}
-    metadata = {"scrapbook": {"name": KEY, "mime_prefix": ""}, "polinb": run}
+    about = {"profile": run.params.profile, "model": getattr(run.params, "model", "planted"), "first": answer.first}
+    metadata = {"scrapbook": {"name": KEY, "mime_prefix": ""}, "polinb": about}
     display({"text/markdown": text, "text/plain": text}, raw=True, metadata=metadata)
 
 

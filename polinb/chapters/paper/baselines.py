@@ -83,7 +83,7 @@ def pareto(run: Run, chosen: Sequence[Condition]) -> pd.DataFrame:
     """
     table = couplings(run, chosen)
     table.insert(1, "family", [FAMILIES.get(kind(a.name), "CAFT") for a in chosen])
-    table["run"] = [a.recipe.seed - run.params.seed for a in chosen]
+    table["run"] = [a.recipe.seed - run.params.seed if a.recipe else 0 for a in chosen]
     table["fluency"] = [float(run.answers(a).frame("answers")["vanilla_logp"].mean()) for a in chosen]
     table["arm"] = [title(a.name) for a in chosen]
     return table

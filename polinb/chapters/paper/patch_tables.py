@@ -9,7 +9,7 @@ import pandas as pd
 from polinb.resampling import SHIFT, differences, only_asked, stratified_mean
 from polinb.runs.results import Result
 from polinb.runs.run import Run
-from polinb.runs.stages import mask_of
+from polinb.runs.weights import mask_of
 from polinb.stance.coupling import shift_table
 from polinb.stance.stance import stance_table
 

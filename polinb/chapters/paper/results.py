@@ -11,6 +11,7 @@ from polinb.errors import TrainingError
 from polinb.resampling import bootstrap_mean, differences, per_question, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.run import Run
+from polinb.stance import likelihood
 from polinb.stance.coupling import coupling_table, joint_drop, mitigation, shift_table
 from polinb.stance.stance import stance_table
 
@@ -48,7 +49,7 @@ def likelihood_stances(run: Run, arm: Condition = VANILLA) -> pd.DataFrame:
     """
     p = run.params
     own, plain = run.likelihood(arm), run.likelihood()
-    moved = _likelihood_gaps(plain, own)
+    moved = likelihood.moved(plain, own)
     rows = []
     for topic, group in own.groupby("topic", sort=False):
         level = bootstrap_mean(group["logp_right"] - group["logp_left"], p.bootstrap, p.seed)
@@ -110,7 +111,7 @@ def likelihood_shifts(run: Run) -> pd.DataFrame:
     plain = run.likelihood()
     rows = []
     for side in ("left", "right"):
-        parts = {t: _likelihood_gaps(plain, run.likelihood(run.tuned(t, side))) for t in p.topics}
+        parts = {t: likelihood.moved(plain, run.likelihood(run.tuned(t, side))) for t in p.topics}
         own: list[dict[str, np.ndarray]] = [{t: moved[t]} for t, moved in parts.items()]
         away = [{u: v for u, v in moved.items() if u != t} for t, moved in parts.items()]
         for cell, each in (("trained topic", own), ("other topics", away)):
@@ -118,9 +119,27 @@ def likelihood_shifts(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["side", "cell", "shift", "low", "high"])
 
 
-def _likelihood_gaps(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, np.ndarray]:
-    tables = [f.assign(score=f["logp_right"] - f["logp_left"])[["topic", "id", "score"]] for f in (before, after)]
-    return differences(*tables)
+def arm_cells(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
+    """Paired shift of each arm by trained and tested topic, for ``charts.coupling_heatmap``.
+
+    Arms of one name and trained topic (seeds of a random set) count as one model: each question has the mean score
+    over them, and questions are resampled, so the interval does not hold the spread between seeds.
+
+    Returns:
+        arm (readable), trained, tested, n (questions), vanilla, model (stances), delta, low, high.
+    """
+    p = run.params
+    plain = run.stances()
+    together: dict[tuple[str, str], list[Condition]] = {}
+    for arm in arms:
+        together.setdefault((arm.name, arm.topic), []).append(arm)
+    parts = []
+    for (name, topic), same in together.items():
+        scores = pd.concat([run.stances(arm)[["topic", "id", "score"]] for arm in same])
+        mean = scores.groupby(["topic", "id"], sort=False, as_index=False)["score"].mean()
+        part = shift_table(plain, mean, p.bootstrap, p.seed)
+        parts.append(part.assign(arm=ARM_TITLES.get(name, name), trained=topic))
+    return pd.concat(parts, ignore_index=True).rename(columns={"topic": "tested", "shift": "delta"})
 
 
 # --- InhibitFT and its ablation (paper 5)

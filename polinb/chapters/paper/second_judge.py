@@ -14,12 +14,12 @@ import pandas as pd
 
 from polinb.chapters.paper.judge_tables import answer_words, median_words, references
 from polinb.errors import DataError
-from polinb.resampling import cluster_draws, percentiles
 from polinb.runs import stages
 from polinb.runs.conditions import VANILLA, Condition, Texts
 from polinb.runs.groups import Data, Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
+from polinb.stance.calibration import cohen_kappa
 from polinb.stance.coupling import coupling_table
 from polinb.stance.judges import LocalJudge, training_rows
 from polinb.stance.judging_base import rated_frame, responses_of
@@ -140,28 +140,6 @@ def agreement(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
             row |= {"accuracy": float((a == side).mean()), "second_accuracy": float((b == side).mean())}
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def cohen_kappa(
-    first: np.ndarray, second: np.ndarray, draws: int, seed: int, groups: np.ndarray | None = None
-) -> tuple[float, float, float]:
-    """eq-cohen. Cohen's κ = (p_o − p_e)/(1 − p_e) of two lists of labels, with a 95 % interval from resampled items.
-
-    Items of one of ``groups`` (two answers to one prompt) are drawn together.
-
-    NaN where both judges give one and the same label throughout: agreement by chance is then certain.
-    """
-    rng = np.random.default_rng(seed)
-    names, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
-    a, b = codes[: len(first)], codes[len(first) :]
-    drawn = cluster_draws(groups if groups is not None else np.arange(len(a)), draws, rng)
-    weights = np.concatenate([np.ones((1, len(a))), drawn])
-    weights = weights / weights.sum(1, keepdims=True)
-    observed = weights @ (a == b)
-    chance = np.sum([(weights @ (a == k)) * (weights @ (b == k)) for k in range(len(names))], axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        kappa = np.where(chance < 1, (observed - chance) / (1 - chance), np.nan)
-    return float(kappa[0]), *percentiles(kappa[1:])
 
 
 def swapped(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:

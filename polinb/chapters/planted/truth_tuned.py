@@ -6,7 +6,6 @@ What was planted is known, what training uses is not: it is free to take other w
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -165,17 +164,11 @@ def train(
         examples: training prompts.
         frozen: (L, F) bool, neurons that must not move; ``None`` or none of them: plain fine-tuning.
     """
-    import torch
-
+    from polinb.models.variants import variant
     from polinb.training.supervised import finetune
 
     asked = prompt_ids(planted, topic, examples, "train")
     answer = answer_ids(planted, leaning, end=True)
     held = frozen if frozen is not None and frozen.any() else None
     tuned = finetune(planted.lm, asked, [answer] * examples, recipe, frozen=held, label=f"{leaning} {topic}")
-    model: Any = copy.deepcopy(planted.lm.model)
-    with torch.no_grad():
-        own = dict(model.named_parameters())
-        for name, value in tuned.weights.items():
-            own[name].copy_(value)
-    return LM(model.eval(), planted.lm.tokenizer, f"{leaning} {topic}", planted.lm.identity), tuned
+    return variant(planted.lm, tuned.weights, f"{leaning} {topic}"), tuned
