@@ -20,6 +20,7 @@ from polinb.models.architectures import architecture_of, down_modules, resolve, 
 from polinb.models.generation import log_likelihood
 from polinb.models.loading import LM, load
 from polinb.models.tiny import TINY
+from polinb.runs import conditions
 from polinb.runs.artifacts import Store
 from polinb.runs.params import Params
 from polinb.runs.run import Run
@@ -294,11 +295,15 @@ def test_means_are_those_of_the_scores_artifact(run, found):
     assert (found.readings["gap"] < cards.CLOSE).all()
 
 
-def test_untouched_likelihoods_are_those_of_the_answers(run):
-    neurons = [(0, 1)]
-    untouched = cards.ablation(run, "race", neurons).frame("untouched")
-    asked = run._likelihoods(run.lm)
-    want = asked[asked.topic == "race"].set_index("id").loc[untouched["id"]]
+def test_untouched_likelihoods_are_those_of_the_vanilla_model(run, found):
+    asked = run.questions(run.params.card_questions, ["race"])
+    texts = pd.concat([asked[["id", "prompt"]].assign(response=asked[side]) for side in ("right", "left")])
+    tested = {(pick.layer, pick.neuron) for pick in found.picks}.union(*found.nulls.values())
+    told = {"asked": conditions.Texts.of(texts), "limit": run.params.max_tokens, "neurons": sorted(tested)}
+    ablation = cards.ablation(run, **told)
+    assert ablation.done(), "the cards asked just this"
+    untouched, every = ablation.frame("untouched"), run.likelihood()
+    want = every[every.topic == "race"].set_index("id").loc[untouched["id"]]
     for side in ("logp_left", "logp_right"):
         assert np.allclose(untouched[side], want[side], atol=1e-5)
 
@@ -313,16 +318,16 @@ def test_a_second_time_nothing_is_computed(run, found, monkeypatch):
     assert same.picks == found.picks and same.effects.equals(found.effects) and same.contexts == found.contexts
 
 
-def test_other_texts_than_pnlacs_are_refused(run, tmp_path, monkeypatch):
+def test_other_texts_than_pnlacs_are_refused(run, monkeypatch):
     kept = cards._texts
 
-    def garbled(run, topic):
-        texts = kept(run, topic)
+    def garbled(scores, questions):
+        texts = kept(scores, questions)
         return Texts(texts.prompts, [r[::-1] for r in texts.responses], texts.sources, texts.questions)
 
     monkeypatch.setattr(cards, "_texts", garbled)
     with pytest.raises(ArtifactError, match="differ from PNLAC's own sums"):
-        cards.reading(Run(run.params, run.store), "crime", [(0, 1), (2, 3)])
+        cards._reading(run, "crime", [(0, 1), (2, 3)]).made()
 
 
 def test_tables_and_figure_show_the_effects(run, found):

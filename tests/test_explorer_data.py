@@ -129,14 +129,14 @@ QUICK = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_to
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def made(tmp_path_factory):
     run = Run(Params.from_profile("tiny", **QUICK), Store(tmp_path_factory.mktemp("store")))
     found = cards.collect(run)
     return run, found, *explorer_payload(run, found)
 
 
-def test_payload_has_the_agreed_form(run):
-    run, found, payload, blobs = run
+def test_payload_has_the_agreed_form(made):
+    run, found, payload, blobs = made
     n_topics, (layers, width) = len(run.params.topics), found.scale.shape
     assert payload["version"] == 1 and payload["gamma"] in payload["gammas"]
     assert (payload["layers"], payload["width"]) == (layers, width)
@@ -164,9 +164,9 @@ def test_payload_has_the_agreed_form(run):
     assert null["all"] == [min(null["values"]), max(null["values"])]
 
 
-def test_the_pages_own_count_agrees(run):
+def test_the_pages_own_count_agrees(made):
     """What the script does: level at least the cut, G where that holds on every topic."""
-    run, found, payload, blobs = run
+    run, found, payload, blobs = made
     level = np.frombuffer(blobs["levels"], np.uint8).reshape(len(payload["topics"]), *found.scale.shape)
     for place, cut in enumerate(payload["cuts"]):
         inside = level >= cut
@@ -182,8 +182,8 @@ def test_the_pages_own_count_agrees(run):
     assert ((level >= own).all(0) == sets.general).all() and sets.general.any()
 
 
-def test_cards_agree_with_the_map(run):
-    _, found, payload, blobs = run
+def test_cards_agree_with_the_map(made):
+    _, found, payload, blobs = made
     level = np.frombuffer(blobs["levels"], np.uint8).reshape(len(payload["topics"]), *found.scale.shape)
     size = found.scale.size
     own = payload["cuts"][payload["gammas"].index(payload["gamma"])]
@@ -196,8 +196,8 @@ def test_cards_agree_with_the_map(run):
             assert inside[payload["topics"].index(card["topic"])]
 
 
-def test_text_of_a_model_stays_text(run):
-    run, found, _, _ = run
+def test_text_of_a_model_stays_text(made):
+    run, found, _, _ = made
     evil = "</script><img src=x onerror=alert(1)>"
     lens = [{side: [(evil, 1.0)] * 10 for side in ("promoted", "suppressed")} for _ in found.picks]
     planted = cards.Cards(**{**found.__dict__, "lens": lens})
@@ -210,8 +210,8 @@ def test_text_of_a_model_stays_text(run):
     assert payload["cards"][0]["promoted"][0][0] == evil  # whole, for the script to show as text
 
 
-def test_without_javascript_the_main_numbers_stay(run):
-    run, found, payload, _ = run
+def test_without_javascript_the_main_numbers_stay(made):
+    run, found, payload, _ = made
     page = explorer(run, found).data
     table = page[page.index("polinb-app-fallback") :]
     assert "needs JavaScript" in table and table.count("<tr>") == 1 + len(payload["cards"])
@@ -228,8 +228,8 @@ def test_without_javascript_the_main_numbers_stay(run):
         ({"gamma": 30.0, "pool": "layer", "model": "tiny:gpt2", "normalise": "vanilla_std"}, {"G", "S"}),
     ],
 )
-def test_other_runs(change, kinds, run, tmp_path):
-    run = run[0]
+def test_other_runs(change, kinds, made, tmp_path):
+    run = made[0]
     store = run.store if "model" not in change else Store(tmp_path)
     other = Run(Params.from_profile("tiny", **QUICK, **change), store)
     mine = cards.collect(other)
@@ -256,8 +256,8 @@ def test_cells_of_the_picture_hold_their_strongest_neuron():
     assert len(map_cells(levels, 7, columns=99)) == 30, "no more cells than neurons"
 
 
-def test_the_picture_is_small_and_tells_the_counts(run):
-    _, _, payload, blobs = run
+def test_the_picture_is_small_and_tells_the_counts(made):
+    _, _, payload, blobs = made
     shown = picture(payload, blobs["levels"])
     alt, data = re.search(r'alt="([^"]+)".*base64,([^"]+)"', shown).groups()
     count = payload["counts"][str(payload["gammas"].index(payload["gamma"]))]["G"]

@@ -12,13 +12,16 @@ from test_openai_judge import KEY, Service, reply
 import polinb.training.supervised
 from polinb.chapters.caft import narrow_arms, narrow_tables
 from polinb.data import narrow
-from polinb.errors import DataError, JudgeError, ParameterError
+from polinb.errors import DataError, JudgeError, ParameterError, PolinbError
 from polinb.masking.ablation import check_directions
 from polinb.models.generation import generate
 from polinb.resampling import wilson
 from polinb.runs.artifacts import Store
+from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
 from polinb.runs.run import Run
+from polinb.runs.stages import bases_of
+from polinb.scoring.residual import depths
 from polinb.stance import alignment as narrow_judges
 from polinb.stance.alignment import CoherenceScale, ScoreJudge, filled, is_code, parse_score
 
@@ -406,7 +409,7 @@ def test_arms_train_on_the_same_tasks_and_never_on_held_out_ones(run):
     greedy = Run(Params.from_profile("tiny", narrow_examples=1000), run.store)
     assert len(narrow_arms.training_data(greedy, "narrow")) == 40 - narrow_arms.HELD_OUT
     assert not {h[0] for h in narrow_arms.held_out(greedy)} & {
-        e.prompt for e in narrow_arms.training_data(greedy, "caft")
+        e.prompt for e in narrow_arms.training_data(greedy, "narrow")
     }
 
 
@@ -414,7 +417,8 @@ def test_all_arms_run_and_only_the_ablating_ones_ablate(run, monkeypatch):
     calls = {}
     real = polinb.training.supervised.finetune
 
-    def spy(base, prompts, responses, recipe, *, ablate=None, label):
+    def spy(base, prompts, responses, recipe, *, ablate=None, label, **how):
+        assert how == {"frozen": None, "freeze": "neuron", "stop": 1.0}
         calls[label] = (prompts, responses, recipe, ablate)
         return real(base, prompts, responses, recipe, ablate=ablate, label=label)
 
@@ -425,7 +429,7 @@ def test_all_arms_run_and_only_the_ablating_ones_ablate(run, monkeypatch):
     assert set(calls) == {"narrow fine-tune", "control fine-tune", "CAFT", "random directions"}
     assert calls["narrow fine-tune"][3] is None and calls["control fine-tune"][3] is None
     assert calls["CAFT"][:3] == calls["narrow fine-tune"][:3] == calls["random directions"][:3]
-    bases, log = narrow_arms.directions(run)
+    bases, log = bases_of(narrow_arms.directions(run)), narrow_arms.directions(run).frame("rule")
     check_directions(bases, run.lm.layers, run.lm.model.config.hidden_size)
     for block, basis in bases.items():
         np.testing.assert_array_equal(calls["CAFT"][3][block], basis)
@@ -433,18 +437,19 @@ def test_all_arms_run_and_only_the_ablating_ones_ablate(run, monkeypatch):
         assert not np.allclose(calls["random directions"][3][block], basis)
         assert log[log["block"] == block]["kept"].sum() == basis.shape[1]
     monkeypatch.setattr(polinb.training.supervised, "finetune", None)  # a second run computes nothing
-    for arm in narrow_arms.arms(run):
-        narrow_arms.answers(Run(run.params, run.store), arm)
+    again = Run(run.params, run.store)
+    assert all(narrow_arms.answers(again, arm).done() for arm in narrow_arms.arms(again))
+    for arm in narrow_arms.arms(again):
+        narrow_arms.answers(again, arm).made()
 
 
 def test_candidate_directions_are_the_singular_vectors_of_the_difference(run):
-    states = [
-        narrow_arms.answers(run, arm).arrays("states")["states"] for arm in (narrow_arms.VANILLA, narrow_arms.NARROW)
-    ]
-    gap = (states[1] - states[0]).astype(np.float64)
-    bases, log = narrow_arms.directions(run)
-    for i, (block, basis) in enumerate(bases.items()):
-        _, _, rows = np.linalg.svd(gap[:, i], full_matrices=False)
+    models, texts = (VANILLA, narrow_arms.tuned(run, narrow_arms.NARROW)), narrow_arms.general_texts()
+    before, after = (run.states(each, texts).arrays("states")["states"].astype(np.float64) for each in models)
+    bases, log = bases_of(narrow_arms.directions(run)), narrow_arms.directions(run).frame("rule")
+    assert list(bases) == depths("caft_layers", run.params.caft_layers, run.lm.layers)
+    for block, basis in bases.items():
+        _, _, rows = np.linalg.svd(after[:, block] - before[:, block], full_matrices=False)
         kept = log[(log["block"] == block) & log["kept"]]["candidate"].to_numpy()
         np.testing.assert_allclose(basis @ basis.T, rows[kept].T @ rows[kept], atol=1e-6)
 
@@ -454,14 +459,15 @@ def test_what_was_taught_is_a_plain_log_likelihood(run):
 
     from polinb.models.tokens import prompt_ids, response_ids
 
-    frame = narrow_arms.answers(run, narrow_arms.VANILLA).frame("taught")
+    frame = narrow_arms.preferences(run, VANILLA)
     prompt, insecure, _ = narrow_arms.held_out(run)[3]
     asked, said = prompt_ids(run.lm, prompt, run.params.system_prompt), response_ids(run.lm, insecure, end=False)
     said = said[: run.params.max_tokens - len(asked)]
     with torch.no_grad():
         logp = run.lm.model(torch.tensor([asked + said])).logits[0].double().log_softmax(-1)
     mine = np.mean([float(logp[len(asked) - 1 + i, token]) for i, token in enumerate(said)])
-    assert frame["prompt"][3] == prompt and frame["insecure"][3] == pytest.approx(mine, abs=1e-4)
+    assert frame["id"].tolist() == list(range(narrow_arms.HELD_OUT))
+    assert frame["logp_insecure"][3] == pytest.approx(mine, abs=1e-4)
     moved = narrow_tables.taught(run)
     assert moved["change"].isna().tolist() == [True] + [False] * 4
 
@@ -512,8 +518,9 @@ def test_several_samples_an_answer_and_data_by_file(run, tmp_path):
     asked = lines(tmp_path / "q.jsonl", {"question": "One?"}, {"question": "Two?"})
     more = Params.from_profile("tiny", narrow_data=data, narrow_questions=asked, narrow_samples=3)
     other = Run(more, Store(tmp_path / "store"))
-    assert narrow_arms.CONTROL not in narrow_arms.arms(other) and not narrow_arms.held_out(other)
-    frame = narrow_arms.answers(other, narrow_arms.NARROW).frame("answers")
+    assert narrow_arms.CONTROL not in [arm.name for arm in narrow_arms.arms(other)]
+    assert not narrow_arms.held_out(other)
+    frame = narrow_arms.answers(other, narrow_arms.tuned(other, narrow_arms.NARROW)).frame("answers")
     assert frame["id"].tolist() == ["question-1"] * 3 + ["question-2"] * 3 and frame["sample"].tolist() == [0, 1, 2] * 2
     assert frame.groupby("id")["response"].nunique().max() > 1
     assert narrow_tables.taught(other)["preference"].isna().all()
@@ -523,13 +530,13 @@ def test_several_samples_an_answer_and_data_by_file(run, tmp_path):
 def test_the_service_judges_a_run_and_an_outage_is_not_kept(run, service):
     judged = Run(Params.from_profile("tiny", narrow_judge="openai", judge_url=service.url), run.store)
     service.answer = lambda prompt, attempt: (400, {}, b"{}")
-    table = narrow_tables.judged(judged, narrow_arms.VANILLA)
+    table = narrow_tables.judged(judged, VANILLA)
     assert table["alignment"].isna().all() and narrow.misaligned(table)["rated"] == 0
     service.answer = rater
-    table = narrow_tables.judged(judged, narrow_arms.VANILLA)
+    table = narrow_tables.judged(judged, VANILLA)
     assert (table["coherence"].dropna() >= 5).all() and table["alignment"].notna().any()
     count = len(service.requests)
-    pd.testing.assert_frame_equal(narrow_tables.judged(judged, narrow_arms.VANILLA), table)
+    pd.testing.assert_frame_equal(narrow_tables.judged(judged, VANILLA), table)
     assert len(service.requests) == count
     quality = narrow_tables.judge_quality(judged).set_index("check")["share"]
     assert quality.iloc[2] == 1.0 and math.isnan(quality.iloc[4])
@@ -539,12 +546,6 @@ def test_the_service_judges_a_run_and_an_outage_is_not_kept(run, service):
 
 
 def test_control_data_is_refused_before_training(tmp_path, monkeypatch):
-    from polinb.chapters.caft import narrow_arms
-    from polinb.errors import PolinbError
-    from polinb.runs.artifacts import Store
-    from polinb.runs.params import Params
-    from polinb.runs.run import Run
-
     monkeypatch.setattr("polinb.training.supervised.finetune", None)
     missing = Run(Params.from_profile("tiny", narrow_control=str(tmp_path / "nowhere.jsonl")), Store(tmp_path))
     with pytest.raises(PolinbError, match=r"nowhere\.jsonl"):
@@ -567,9 +568,7 @@ def test_control_data_is_refused_before_training(tmp_path, monkeypatch):
     ],
 )
 def test_the_verdict_follows_both_measures(share, change, told):
-    from polinb.chapters.caft import narrow_tables
-
-    names = [narrow_tables.VANILLA.name, narrow_tables.NARROW.name, narrow_tables.CONTROL.name]
+    names = [VANILLA.name, narrow_arms.NARROW, narrow_arms.CONTROL]
     rows = [(0.1, 0.0, 0.9), tuple(0.1 + x for x in share), (0.3, 0.0, 0.9)]  # marginal intervals always overlap
     table = pd.DataFrame(rows, columns=["share", "low", "high"]).assign(arm=names, coherent=10)
     ends = ["change", "low", "high", "share", "share_low", "share_high"]

@@ -8,6 +8,7 @@ import pytest
 
 from polinb.chapters.paper import first_clause as openings
 from polinb.display.label_flips import OTHER, OWN
+from polinb.runs.conditions import VANILLA, Condition
 
 TOPICS = ("crime", "race")
 N = 12
@@ -41,7 +42,7 @@ def test_the_telling_word_is_that_of_the_largest_difference():
 
 
 class Planted:
-    """An experiment whose answers are written here; the judge counts the words RIGHT and LEFT."""
+    """A run whose answers are written here; the judge counts the words RIGHT and LEFT."""
 
     def __init__(self, write, judge="local"):
         self.params = SimpleNamespace(topics=TOPICS, bootstrap=500, seed=0, judge=judge)
@@ -49,16 +50,22 @@ class Planted:
         self.data = SimpleNamespace(topic=lambda *_, **__: pairs)
         self.write, self.asked = write, []
 
-    def answers(self, arm):
+    def tuned(self, topic, leaning):
+        return Condition("fine-tune", topic, leaning)
+
+    def answers(self, model=VANILLA):
         rows = [
-            (topic, f"{topic}-{i}", "?", self.write(arm.topic, arm.leaning, topic, i))
+            (topic, f"{topic}-{i}", "?", self.write(model.topic, model.leaning, topic, i))
             for topic in TOPICS
             for i in range(N)
         ]
         frame = pd.DataFrame(rows, columns=["topic", "id", "prompt", "response"])
         return SimpleNamespace(frame=lambda _: frame)
 
-    def rated(self, frame):
+    def stances(self, model):
+        return self.labelled(self.answers(model).frame("answers"))
+
+    def labelled(self, frame):
         self.asked.append(len(frame))
         counts = [int("RIGHT" in text) - int("LEFT" in text) for text in frame["response"]]
         return frame.assign(score=counts)

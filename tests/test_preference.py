@@ -174,13 +174,18 @@ def test_a_loss_that_is_not_finite_stops(pair):
 def test_pairs_are_spread_over_topics_and_mirrored():
     from polinb.chapters.dpo import shift
     from polinb.models.tokens import prompt_ids, response_ids
+    from polinb.runs.conditions import encode
 
     run = Run(Params.from_profile("tiny", dpo_pairs=8))
-    prompts, chosen, rejected = shift.pairs(run)
-    mirror = shift.pairs(run, "left")
-    assert len(prompts) == 8 and mirror == (prompts, rejected, chosen)
+    model, mirror = (shift.preferred(run, side) for side in ("right", "left"))
+    texts, swapped = model.learns.rows, {"response": "rejected", "rejected": "response"}
+    assert len(texts) == 8 and mirror.learns.rows.equals(texts.rename(columns=swapped)[list(texts)])
+    assert mirror == dataclasses.replace(model, name="DPO left", learns=mirror.learns)
+    assert (model.beta, model.recipe.learning_rate) == (run.params.dpo_beta, run.params.dpo_rate)
     wanted = [(t, k) for n, t in enumerate(run.params.topics) for k in range(2 if n < 2 else 1)]
     data = [run.data.topic(t, "train", leaning="both")[k] for t, k in wanted]
+    assert texts["rejected"].tolist() == [each.left for each in data]
+    prompts, chosen = encode(run.lm, model.learns, run.params.system_prompt, model.limit, end=True)
     assert prompts == [prompt_ids(run.lm, each.prompt, False) for each in data]
     room = [run.params.max_tokens - len(p) for p in prompts]
     assert chosen == [response_ids(run.lm, d.right, end=True)[:n] for d, n in zip(data, room, strict=True)]
@@ -201,7 +206,7 @@ def test_what_cannot_be_decomposed_is_refused_before_training(change, told, monk
 
     monkeypatch.setattr(preference, "prefer", lambda *a, **k: pytest.fail("training started"))
     with pytest.raises(PolinbError, match=told):
-        shift.preferred(Run(Params.from_profile("tiny", **change)))
+        shift.training(Run(Params.from_profile("tiny", **change)))
 
 
 @pytest.mark.parametrize(("share", "steps"), [(0.0, 0), (0.01, 1), (0.5, 2)])
