@@ -148,7 +148,7 @@ MEASURED = [
     {"stage": "train", "train": "lora"},
     {"stage": "train", "train": "lora", "dtype": "bfloat16"},
     {"stage": "score", "localise_tokens": 64},
-    {"stage": "score", "localise_tokens": 64, "train": "lora", "dtype": "bfloat16"},
+    {"stage": "score", "localise_tokens": 64, "train": "lora"},
     {"stage": "load", "eval_tokens": 16, "eval_batch": 32},
 ]
 

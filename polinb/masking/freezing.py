@@ -133,12 +133,13 @@ def adapter_slices(slices: Sequence[FrozenSlice]) -> list[FrozenSlice]:
 
     Incoming: an output coordinate, a row of B. Outgoing: an input coordinate, a column of A.
     """
-    return [
-        FrozenSlice(f"{layer}.lora_{'A' if part.side == 'down' else 'B'}.weight", int(part.side == "down"), part.index,
-                    part.side)
-        for part in slices
-        if (layer := part.name.removesuffix(".weight")) != part.name
-    ]  # fmt: skip
+    found = []
+    for part in slices:
+        layer, outgoing = part.name.removesuffix(".weight"), part.side == "down"
+        if layer != part.name:
+            name = f"{layer}.lora_{'A' if outgoing else 'B'}.weight"
+            found.append(FrozenSlice(name, int(outgoing), part.index, part.side))
+    return found
 
 
 def _local(tensor: Any) -> torch.Tensor:
@@ -175,9 +176,11 @@ def check_frozen(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]
         if part.name not in after:
             continue
         new = after[part.name].detach().cpu().index_select(part.dim, part.index)
-        old = new * 0 if adapted else before[part.name].detach().cpu().index_select(part.dim, part.index)
-        if new.numel():
-            worst = max(worst, float((new.double() - old.double()).abs().max()))
+        moved = new.double()
+        if not adapted:
+            moved = moved - before[part.name].detach().cpu().index_select(part.dim, part.index).double()
+        if moved.numel():
+            worst = max(worst, float(moved.abs().max()))
     if worst != 0.0:
         raise TrainingError(f"a frozen weight moved by {worst:g}; the freeze guarantee is broken, nothing was saved")
     return worst

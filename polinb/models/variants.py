@@ -30,7 +30,7 @@ _PEFT = "base_model.model."  # before the names in peft's files
 
 
 def shared_copy(model: Any) -> Any:
-    """The same modules once more, around the very parameters of ``model``."""
+    """The same modules once more, around the very parameters of ``model``: who moves or casts one does so to both."""
     return copy.deepcopy(model, {id(p): p for p in model.parameters()})
 
 
