@@ -23,6 +23,7 @@ from polinb.errors import ModelError, TrainingError
 from polinb.masking.random_sets import random_set
 from polinb.models.loading import LM, identity_of, load, pick_device
 from polinb.runs.artifacts import Artifact, Store, key_of, store_root
+from polinb.runs.lengths import check_lengths
 from polinb.runs.params import Params
 from polinb.scoring.pnlac import NeuronSets, neuron_sets, normalised, top_share
 
@@ -113,7 +114,9 @@ class Experiment:
     def lm(self) -> LM:
         """The vanilla model."""
         self.afford("load")
-        return load(**self._source())
+        lm = load(**self._source())
+        check_lengths(self, lm)
+        return lm
 
     def _source(self) -> dict[str, str]:
         p = self.params

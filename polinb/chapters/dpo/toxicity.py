@@ -85,15 +85,15 @@ def encode(
 
     ``reply``: a user turn and its answer. ``continuation``: plain text going on, with no template and no end token.
     """
-    from polinb.models.tokens import fit, prompt_ids, response_ids
+    from polinb.models.tokens import fit, prompt_ids, response_ids, text_ids
 
     lm = exp.lm
     if form == "reply":
         first = prompt_ids(lm, prompt, exp.params.system_prompt)
         rest = [] if response is None else response_ids(lm, response, end=end)
     else:
-        first = list(lm.tokenizer(prompt).input_ids)
-        rest = [] if response is None else list(lm.tokenizer(f" {response}", add_special_tokens=False).input_ids)
+        first = text_ids(lm, prompt, start=True)
+        rest = [] if response is None else text_ids(lm, f" {response}")
     return fit(first, rest, exp.params.max_tokens)
 
 

@@ -113,7 +113,7 @@ def states(exp: Experiment) -> tuple[np.ndarray, pd.DataFrame]:
 
 def _comment_texts(exp: Experiment, extra: Comments, count: int) -> tuple[list[Any], list[Any]]:
     """``count`` comments a class by the hash of their text: plain text after one token that starts texts."""
-    from polinb.models.tokens import fit
+    from polinb.models.tokens import fit, text_ids
 
     tokenizer = exp.lm.tokenizer
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
@@ -122,7 +122,7 @@ def _comment_texts(exp: Experiment, extra: Comments, count: int) -> tuple[list[A
     texts: list[Any] = []
     for side in (False, True):
         for k, i in enumerate([i for i in order if extra.rude[i] is side][:count]):
-            ids = list(tokenizer(extra.texts[i], add_special_tokens=False).input_ids)
+            ids = text_ids(exp.lm, extra.texts[i])
             rows.append((f"comment-{i}", k % FOLDS, side))
             texts.append(fit([int(start)], ids, exp.params.max_tokens))
     return rows, texts
