@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from datetime import date
 from types import SimpleNamespace
 
@@ -247,9 +244,9 @@ def test_a_tilde_is_the_home_folder(folder, monkeypatch):
     assert shape_of("~/model") == shape_of(str(folder)) != None  # noqa: E711
 
 
-def hub_cache(folder, root, commit="c0ffee" * 6 + "c0ff"):
+def hub_cache(folder, root, commit="c0ffee" * 6 + "c0ff", name="odd"):
     """``folder`` as the hub's client keeps the model owner/odd."""
-    place = root / "models--owner--odd"
+    place = root / f"models--owner--{name}"
     snapshot = place / "snapshots" / commit
     shutil.copytree(folder, snapshot)
     (place / "refs").mkdir()
@@ -294,17 +291,27 @@ def test_names_that_a_wrapper_left_in_a_checkpoint_are_told(folder, rename, told
         load(str(folder), device="cpu")
 
 
-def test_a_hub_model_has_its_commit_in_its_key_also_offline(folder, tmp_path):
+def test_a_hub_model_has_its_commit_in_its_key_also_offline(folder, tmp_path, monkeypatch):
+    from test_judges import PLAIN, classifier
+
+    from polinb.models.hub import commit_of
+    from polinb.stance import classifiers
+
     commit = "c0ffee" * 6 + "c0ff"
     hub_cache(folder, tmp_path / "hub", commit)
-    code = (
-        "from polinb.models.loading import identity_of, load;"
-        f"assert identity_of('owner/odd')['revision'] == {commit!r};"
-        f"assert identity_of('owner/odd', 'main') == identity_of('owner/odd', {commit!r});"
-        "lm = load('owner/odd', device='cpu'); assert lm.identity == identity_of('owner/odd') and lm.layers == 3"
-    )
-    own = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}
-    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | own)
+    hub_cache(classifier(tmp_path / "c", PLAIN), tmp_path / "hub", commit, "judge")
+    for constant, value in (("HF_HUB_OFFLINE", True), ("HF_HUB_CACHE", str(tmp_path / "hub"))):
+        monkeypatch.setattr(f"huggingface_hub.constants.{constant}", value)
+    commit_of.cache_clear()
+    assert identity_of("owner/odd")["revision"] == commit
+    assert identity_of("owner/odd", "main") == identity_of("owner/odd", commit)
+    assert load("owner/odd", device="cpu").identity == identity_of("owner/odd")
+    assert classifiers.identity_of("owner/judge") == {"model": "owner/judge", "commit": commit}
+    judge = classifiers.SequenceClassifier("owner/judge", device="cpu")
+    assert judge.commit == commit and judge.probabilities(["tradition"]).shape == (1, 2)
+    with pytest.raises(ModelError, match="'owner/none' cannot be fetched.*local folder"):
+        identity_of("owner/none")
+    commit_of.cache_clear()
 
 
 # --- lengths

@@ -31,7 +31,7 @@ from polinb.book.unrun import labels
 from polinb.book.unrun import page as stand_in
 from polinb.display.webdata import web_folder
 from polinb.errors import ParameterError, PolinbError
-from polinb.runs.params import Params, users
+from polinb.runs.params import Params, from_text, users
 from polinb.secrets import hide, refuse
 from polinb.trouble import UNFINISHED
 
@@ -111,10 +111,10 @@ def find_layout(start: Path | None = None) -> Layout:
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` texts as typed parameters; values are YAML, but plain text where text is expected.
+    """``name=value`` texts as parameters of their declared types; text stays as it is, empty text as well.
 
     Raises:
-        ParameterError: no equals sign, a name given twice, a value that is no YAML.
+        ParameterError: no equals sign, a name given twice, no list where one is expected.
     """
     settings: dict[str, Any] = {}
     for text in texts:
@@ -125,7 +125,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
         refuse({name: value}, Params.model_fields)
         if name in settings:
             raise ParameterError(name, value, "one value; it is given twice")
-        settings[name] = _typed(name, value)
+        settings[name] = from_text(name, value)
     return settings
 
 
@@ -457,27 +457,6 @@ def _python_path(layout: Layout) -> str:
 
 
 # --- Small things ---
-
-
-def _typed(name: str, value: str) -> Any:
-    field = Params.model_fields.get(name)
-    kind = str(field.annotation) if field else ""
-    if field and field.annotation is str:
-        return value
-    try:
-        parsed = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError):  # also: a date that is none, a number of 5000 digits, [[[[…
-        raise ParameterError(name, value, "a YAML value, such as 5, true, text or [a, b]") from None
-    if "float" in kind:  # YAML 1.1 reads 2e-5 as text
-        return [_number(item) for item in parsed] if isinstance(parsed, list) else _number(parsed)
-    return parsed
-
-
-def _number(value: Any) -> Any:
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
 
 
 def chosen_chapters(every: list[str], core: list[str], chapters: Sequence[str] | None) -> list[str]:

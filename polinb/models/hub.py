@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
 
 from polinb.errors import ModelError
 
 
 @lru_cache(maxsize=16)
-def config_of(model: str, revision: str = "") -> Any:
-    """Configuration of a model of the hub, fetched once in a process; offline, the one in the cache.
+def commit_of(model: str, revision: str = "") -> str:
+    """The commit that a branch, a tag or a short hash stands for (empty: the main branch); a commit stands for itself.
+
+    Asked once in a process; without a network it is the commit that was fetched before.
 
     Raises:
-        ModelError: it cannot be had.
+        ModelError: the model's configuration cannot be had.
     """
-    from transformers import AutoConfig
+    if re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
+    from huggingface_hub import hf_hub_download
 
-    try:
-        return AutoConfig.from_pretrained(model, revision=revision or None, trust_remote_code=False)
+    try:  # …/snapshots/COMMIT/config.json
+        return Path(hf_hub_download(model, "config.json", revision=revision or None)).parent.name
     except Exception as error:  # network, gated or missing: the hub's own classes differ by version
         first = (str(error).splitlines() or [""])[0]
         raise ModelError(
             f"model {model!r} cannot be fetched ({type(error).__name__}: {first}). "
             "Check the name and the network, or give a local folder"
         ) from error
-
-
-def commit_of(model: str, revision: str = "") -> str:
-    """The commit that a branch, a tag or a short hash stands for (empty: the main branch); a commit stands for itself.
-
-    Raises:
-        ModelError: the model cannot be had.
-    """
-    if re.fullmatch("[0-9a-f]{40}", revision):
-        return revision
-    return str(getattr(config_of(model, revision), "_commit_hash", None) or revision or "main")

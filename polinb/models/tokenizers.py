@@ -35,11 +35,9 @@ def prepare(lm: LM) -> None:
         tokenizer.chat_template = _default(lm.name, tokenizer.chat_template)
     rows = _rows(lm.model)
     if not _within(tokenizer.eos_token_id, rows):
-        named = [
-            *_ids(getattr(lm.model.generation_config, "eos_token_id", None)),
-            *_ids(getattr(lm.model.config, "eos_token_id", None)),
-        ]
-        known = [token for token in named if _within(token, rows) and tokenizer.convert_ids_to_tokens(token)]
+        named = getattr(lm.model.generation_config, "eos_token_id", None)
+        every = named if isinstance(named, list) else [named]
+        known = [token for token in every if _within(token, rows) and tokenizer.convert_ids_to_tokens(token)]
         tokenizer.eos_token = tokenizer.convert_ids_to_tokens(known[0]) if known else None
     read = [*prompt_ids(lm, "?"), *response_ids(lm, "?", end=True)]
     if max(read) >= rows:
@@ -83,7 +81,3 @@ def _rows(model: Any) -> int:
 
 def _within(token: int | None, rows: int) -> bool:
     return token is not None and token < rows
-
-
-def _ids(given: int | list[int] | None) -> list[int]:
-    return given if isinstance(given, list) else [] if given is None else [given]

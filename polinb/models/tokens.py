@@ -81,7 +81,7 @@ def _marked(lm: LM, text: str) -> str:
 
 
 def _encoded(lm: LM, text: str) -> list[int]:
-    return list(lm.tokenizer(text, add_special_tokens=False, sanitize_control_tokens=True).input_ids)
+    return list(lm.tokenizer(text, add_special_tokens=False, sanitize_control_tokens=True)["input_ids"])
 
 
 def _template(lm: LM, turns: list[dict[str, str]], answer: bool = True) -> str:

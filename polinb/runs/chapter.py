@@ -24,11 +24,16 @@ def begin(chapter: str, namespace: Mapping[str, Any]) -> Experiment:
 
     Raises:
         ParameterError: an unknown name or a value that is not allowed.
+        JudgeError: the openai judge has no key, or cannot use the proxy or certificates of the environment.
     """
     params = from_namespace(chapter, namespace)
     quiet()
     from polinb.runs.experiment import Experiment
 
+    if "openai" in (getattr(params, "judge", ""), getattr(params, "narrow_judge", "")):
+        from polinb.stance.chat_judge import DEFAULT_URL, OpenAIJudge
+
+        OpenAIJudge(base_url=params.judge_url or DEFAULT_URL)  # no key, no way through a proxy: now, not after hours
     return Experiment(params)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from polinb.errors import ModelError, ParameterError
 from polinb.models.checkpoints import check_complete, check_folder, instead
-from polinb.models.hub import config_of
+from polinb.models.hub import commit_of
 from polinb.models.tokenizers import NO_FAST, needs_conversion, set_padding
 from polinb.progress import bar
 
@@ -133,11 +133,13 @@ def _config(model: str, revision: str) -> tuple[Any, str]:
 
     if not _local(model):
         if model.count("/") != 1 or model.startswith((".", "/", "~")):
-            raise ModelError(
-                f"classifier {model!r}: no such folder, and not a hub id (owner/name). {instead(Path(model).expanduser())}"
-            )
-        config = config_of(model, revision)
-        return config, str(getattr(config, "_commit_hash", None) or "")
+            hint = instead(Path(model).expanduser())
+            raise ModelError(f"classifier {model!r}: no such folder, and not a hub id (owner/name). {hint}".strip())
+        commit = commit_of(model, revision)
+        try:
+            return AutoConfig.from_pretrained(model, revision=commit, trust_remote_code=False), commit
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"classifier {model!r} cannot be loaded: {error}") from error
     folder = Path(model).expanduser()
     if not (folder / "config.json").is_file():
         raise ModelError(f"classifier {model!r}: no config.json in its folder. {instead(folder)}".strip())
