@@ -22,6 +22,7 @@ from polinb.book import vendor
 from polinb.book.normalise import WIDGET_STATE, WIDGET_VIEW, normalise, strip_progress
 from polinb.chapters.paper import paper
 from polinb.errors import ArtifactError, ParameterError
+from polinb.runs.params import Params
 from polinb.sphinx import extension as sphinxext
 
 REPO = Path(__file__).resolve().parents[1]
@@ -107,7 +108,8 @@ def test_a_setting_is_read_by_its_parameters_type_and_nothing_is_guessed(text: s
 
 
 @pytest.mark.parametrize(
-    "text", ["gamma", "=5", "a b=5", "topics=[crime", "topics=", "topics=crime", "statements=[a] # b", "statements=[a #b]"]
+    "text",
+    ["gamma", "=5", "a b=5", "topics=[crime", "topics=", "topics=crime", "statements=[a] # b", "statements=[a #b]"],
 )
 def test_settings_that_are_none(text: str) -> None:
     with pytest.raises(ParameterError):

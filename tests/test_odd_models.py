@@ -66,7 +66,8 @@ def test_a_thought_that_the_template_opens_is_closed(folder, opens, closed):
 def test_the_prompt_is_the_same_every_day(folder):
     """Templates ask for the date in several ways, also inside macros, and with any format."""
     ways = (
-        "{% if date_string is not defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}{{ date_string }} "
+        "{% if date_string is not defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+        "{{ date_string }} "
         "{{ strftime_now('%Y-%m-%d') }} {% macro day() %}{{ strftime_now('%-d %B') }}{% endmacro %}{{ day() }} "
         "{%- if strftime_now is defined %} {{ strftime_now('%A %H:%M') }}{% endif %}"
     )
@@ -309,7 +310,7 @@ def test_a_hub_model_has_its_commit_in_its_key_also_offline(folder, tmp_path, mo
     assert classifiers.identity_of("owner/judge") == {"model": "owner/judge", "commit": commit}
     judge = classifiers.SequenceClassifier("owner/judge", device="cpu")
     assert judge.commit == commit and judge.probabilities(["tradition"]).shape == (1, 2)
-    with pytest.raises(ModelError, match="'owner/none' cannot be fetched.*local folder"):
+    with pytest.raises(ModelError, match=r"'owner/none' cannot be fetched.*local folder"):
         identity_of("owner/none")
     commit_of.cache_clear()
 

@@ -528,13 +528,16 @@ def test_addresses_that_are_refused_by_the_check_of_the_parameters(url: str, tol
 
 
 @pytest.mark.parametrize(
-    "url", ["http://[::1]:8000/v1/", "https://openrouter.ai/api/v1", "https://x/v1beta/openai", "https://api.deepseek.com"]
+    "url",
+    ["http://[::1]:8000/v1/", "https://openrouter.ai/api/v1", "https://x/v1beta/openai", "https://api.deepseek.com"],
 )
 def test_addresses_that_are_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    assert OpenAIJudge(base_url=url).base_url == url.rstrip("/") == Params.from_profile(
-        "tiny", judge="openai", judge_url=url
-    ).judge_url.rstrip("/")
+    assert (
+        OpenAIJudge(base_url=url).base_url
+        == url.rstrip("/")
+        == Params.from_profile("tiny", judge="openai", judge_url=url).judge_url.rstrip("/")
+    )
 
 
 def test_the_check_cell_refuses_a_judge_without_its_key() -> None:
@@ -588,8 +591,16 @@ def test_a_broken_certificate_is_named_and_ends_it(service: Service, tmp_path: P
 @pytest.mark.parametrize(
     ("status", "body", "told"),
     [
-        (400, {"error": {"message": "'temperature' does not support 0 with this model", "param": "temperature"}}, "does not"),
-        (422, {"detail": [{"loc": ["body", "max_tokens"], "msg": "Extra inputs are not permitted"}]}, "max_tokens: Extra"),
+        (
+            400,
+            {"error": {"message": "'temperature' does not support 0 with this model", "param": "temperature"}},
+            "does not",
+        ),
+        (
+            422,
+            {"detail": [{"loc": ["body", "max_tokens"], "msg": "Extra inputs are not permitted"}]},
+            "max_tokens: Extra",
+        ),
         (402, {"error": {"message": "Insufficient credits"}}, "Insufficient credits"),
         (404, {"error": "model 'x' not found, try pulling it"}, "try pulling it"),
         (404, {"object": "error", "message": "The model `x` does not exist."}, "does not exist"),
@@ -602,7 +613,11 @@ def test_a_broken_certificate_is_named_and_ends_it(service: Service, tmp_path: P
 def test_what_a_service_says_reaches_the_user_at_the_first_answer(
     service: Service, naps: list[float], status: int, body: Any, told: str
 ) -> None:
-    service.answer = lambda prompt, attempt: (status, {}, (body if isinstance(body, str) else json.dumps(body)).encode())
+    service.answer = lambda prompt, attempt: (
+        status,
+        {},
+        (body if isinstance(body, str) else json.dumps(body)).encode(),
+    )
     with pytest.raises(JudgeError, match=f"HTTP {status} .*{told}"):
         judge(service, concurrency=1).rate(answers(*[f"text {i}" for i in range(30)]))
     assert len(service.requests) == 1 and naps == []
@@ -620,12 +635,16 @@ def test_the_field_that_the_service_names_is_used(service: Service, tmp_path: Pa
 
     def answer(prompt: str, attempt: int) -> Any:
         body = service.requests[-1]["body"]
-        return reply("left") if body.get("max_completion_tokens") == 50 else failure(400, message=said, param="max_tokens")
+        return (
+            reply("left") if body.get("max_completion_tokens") == 50 else failure(400, message=said, param="max_tokens")
+        )
 
     service.answer = answer
     out = judge(service, tmp_path / "a.jsonl", max_tokens=50, concurrency=1).rate(answers("a", "b", "c"))
     assert out["label"].tolist() == ["left"] * 3 and len(service.requests) == 4
     assert "max_tokens" not in service.requests[-1]["body"]
-    service.answer = lambda prompt, attempt: failure(400, message=said)  # says so of any field: told, not asked for ever
+    service.answer = lambda prompt, attempt: failure(
+        400, message=said
+    )  # says so of any field: told, not asked for ever
     with pytest.raises(JudgeError, match="Use 'max_completion_tokens'"):
         judge(service, concurrency=1).rate(answers("d"))

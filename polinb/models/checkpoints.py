@@ -42,7 +42,9 @@ def instead(place: Path) -> str:
     name = str(place)
     if "huggingface.co" in name:
         return "Give the model's id alone, owner/name"
-    inner = [path.parent for path in sorted(place.glob("snapshots/*/config.json")) + sorted(place.glob("*/config.json"))]
+    inner = [
+        path.parent for path in sorted(place.glob("snapshots/*/config.json")) + sorted(place.glob("*/config.json"))
+    ]
     if place.name.startswith("models--") and place.name.count("--") >= 2:  # the hub's cache
         snapshot = f", or its folder {inner[0]}" if inner else ""
         return f"Give the id {place.name.removeprefix('models--').replace('--', '/')}{snapshot}"
@@ -50,8 +52,8 @@ def instead(place: Path) -> str:
         return f"Give the folder inside it that holds the model, such as {inner[0]}"
     if place.suffix == ".gguf" or any(place.glob("*.gguf")):
         return (
-            "A GGUF file holds rounded weights, which cannot be fine-tuned: give the id or the folder of the model that "
-            "it was made from"
+            "A GGUF file holds rounded weights, which cannot be fine-tuned: give the id or the folder of the model "
+            "that it was made from"
         )
     if place.is_file():
         return "Give the folder that holds config.json, the tokenizer's files and the weights as safetensors"
@@ -91,8 +93,8 @@ def _wrapped(notes: dict[str, Any]) -> str:
             for part in (key[start : at + 1], key[: at + 1]):
                 if key.replace(part, "") in missing:
                     return (
-                        f". Its weights' names hold {part!r}, which a wrapper of the training left in them ({key}): save "
-                        f"the model inside that wrapper, or take {part!r} out of the names"
+                        f". Its weights' names hold {part!r}, which a wrapper of the training left in them ({key}): "
+                        f"save the model inside that wrapper, or take {part!r} out of the names"
                     )
     return ""
 

@@ -1,4 +1,4 @@
-"""What a tokenizer must have before a text is read: one chat template, an end, and a padding token with an embedding."""
+"""What a tokenizer must have before a text is read: one template, an end, and a padding token with an embedding."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def _default(name: str, templates: dict[str, str]) -> str:
     if "default" in templates or len(templates) == 1:
         return templates.get("default") or next(iter(templates.values()))
     raise ModelError(
-        f"model {name!r} has several chat templates and none that is the default: {', '.join(sorted(templates))}; write "
-        "the one for plain questions and answers into chat_template.jinja in a local folder of the model"
+        f"model {name!r} has several chat templates and none that is the default: {', '.join(sorted(templates))}; "
+        "write the one for plain questions and answers into chat_template.jinja in a local folder of the model"
     )
 
 

@@ -218,8 +218,8 @@ def batches(
         following = f" and {more} that may follow" if more else ""
         start = lm.tokenizer.decode(list(prompts[order[0]][:20]), skip_special_tokens=True).strip()
         raise DataError(
-            f"text {order[0] + 1} of {len(length)} ({start!r}…) has {length[order[0]]} tokens{following}, more than the "
-            f"context of model {lm.name!r}, {lm.context}; it is the longest of {over} that are too long"
+            f"text {order[0] + 1} of {len(length)} ({start!r}…) has {length[order[0]]} tokens{following}, more than "
+            f"the context of model {lm.name!r}, {lm.context}; it is the longest of {over} that are too long"
         )
     for start_row in range(0, len(order), size):
         rows = order[start_row : start_row + size]

@@ -33,8 +33,8 @@ def check_lengths(exp: Experiment, lm: LM) -> None:
     if over:
         _, told = max(over)
         raise DataError(
-            f"data {p.data!r}: {told}; max_tokens is {p.max_tokens}, the context of model {lm.name!r} {lm.context}. It is "
-            f"the longest of {len(over)} too long: shorten it, take it out, or choose max_tokens or a model that fit"
+            f"data {p.data!r}: {told}; max_tokens is {p.max_tokens}, the context of model {lm.name!r} {lm.context}. It "
+            f"is the longest of {len(over)} too long: shorten it, take it out, or choose max_tokens or a model that fit"
         )
 
 

@@ -77,7 +77,7 @@ def shape_of(model: str, revision: str = "") -> Shape | None:
     try:
         if model.startswith("tiny:"):
             return _from_config(tiny_config(model.removeprefix("tiny:")))
-        name = ALIASES[model][0] if model in ALIASES else os.path.expanduser(model)
+        name = ALIASES[model][0] if model in ALIASES else str(Path(model).expanduser())
         return _from_config(AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False))
     except Exception:
         return None  # loading it says why

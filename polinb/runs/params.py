@@ -111,7 +111,9 @@ def chosen(kind: type[g.Group], profile: Any, overrides: Mapping[str, Any]) -> g
         if isinstance(cause, ParameterError):
             raise cause from None
         name = str(first["loc"][0])
-        raise ParameterError(name, values.get(name), _allowed(first), _other_way(name, values.get(name), known)) from None
+        raise ParameterError(
+            name, values.get(name), _allowed(first), _other_way(name, values.get(name), known)
+        ) from None
     _check_together(params)
     return params
 

@@ -19,6 +19,7 @@ _ELSEWHERE = re.compile(
     r"hook_(?!resid_post)\w+|resid[_-](?:pre|mid)|transcoders?|(?<![a-z])(?:mlp|attn|attention|att|self_attn|ln|embed)(?![a-z])"
 )
 
+
 def load(path: str | Path, width: int) -> SAE:
     """An autoencoder of the residual stream from a safetensors file, with the settings of a ``cfg.json`` beside it.
 
@@ -119,7 +120,7 @@ def locate(place: str, blocks: Sequence[int]) -> dict[int, Path]:
     """Block → file of a public autoencoder: one file for one block, or a folder whose paths name blocks.
 
     A name such as ``blocks.12.hook_resid_post/sae_weights.safetensors``, ``layers.12/sae.safetensors`` or
-    ``layer_12.safetensors`` belongs to block 12, counted from 0; a ``cfg.json`` beside a file counts more than its name.
+    ``layer_12.safetensors`` belongs to block 12, counted from 0; a ``cfg.json`` beside it counts more than its name.
     Files of other points of a block (``hook_resid_pre``, ``mlp``) are passed over.
 
     Raises:

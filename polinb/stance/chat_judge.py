@@ -25,7 +25,15 @@ from polinb.secrets import hide
 from polinb.stance.judging_base import rated_frame, responses_of
 from polinb.stance.replies import missing, parse_rating, text_of
 from polinb.stance.service import (
-    DEFAULT_URL, KEY, address, client, field_instead, field_refused, key, unreachable, words,
+    DEFAULT_URL,
+    KEY,
+    address,
+    client,
+    field_instead,
+    field_refused,
+    key,
+    unreachable,
+    words,
 )  # fmt: skip
 
 DEFAULT_MODEL = "gpt-4o-mini"
@@ -82,7 +90,7 @@ class OpenAIJudge:
 
     Raises:
         ParameterError: no model, or an address that cannot be used.
-        JudgeError: no key where one is needed, a proxy or certificates that cannot be used, a cache that cannot be read.
+        JudgeError: no key where one is needed, a proxy or certificates that cannot be used, an unreadable cache.
     """
 
     name = "openai"
@@ -179,7 +187,11 @@ class OpenAIJudge:
                     stop.set()
             return reply
 
-        with self._client() as service, ThreadPoolExecutor(self.concurrency) as pool, bar(len(new), "openai judge") as b:
+        with (
+            self._client() as service,
+            ThreadPoolExecutor(self.concurrency) as pool,
+            bar(len(new), "openai judge") as b,
+        ):
             try:
                 under_way = {pool.submit(one, *item): item[0] for item in new.items()}
                 for done in as_completed(under_way):

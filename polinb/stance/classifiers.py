@@ -66,8 +66,8 @@ class SequenceClassifier:
             raise ModelError(f"classifier {model!r} gives two of its labels one name: {', '.join(self.labels)}")
         many = config.problem_type == "multi_label_classification"
         self._settings: dict[str, Any] = {
-            # marks in an answer ("</s>") are letters: they must not end what the classifier reads
-            "top_k": None, "truncation": True, "split_special_tokens": True, "max_length": min(_MOST, _room(tokenizer, config)),
+            "top_k": None, "truncation": True, "max_length": min(_MOST, _room(tokenizer, config)),
+            "split_special_tokens": True,  # marks in an answer, such as </s>, are letters
             "function_to_apply": "sigmoid" if many else "softmax",
         }  # fmt: skip
         self._pipeline = pipeline(

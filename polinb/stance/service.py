@@ -23,7 +23,9 @@ _ALLOWED = "an http or https address such as http://localhost:8000/v1, without u
 _ENDPOINTS = re.compile(r"(?:/chat/completions|/completions|/responses|/models|/embeddings|/messages)$")
 _BARE = frozenset({"api.deepseek.com", "api.perplexity.ai"})  # services whose address has no path
 _FIELDS = ("temperature", "max_tokens", "max_completion_tokens")
-_REFUSED = re.compile(r"support|unexpected|unknown|unrecogni|not (?:allowed|permitted)|extra|invalid|forbidden|deprecat", re.I)
+_REFUSED = re.compile(
+    r"support|unexpected|unknown|unrecogni|not (?:allowed|permitted)|extra|invalid|forbidden|deprecat", re.I
+)
 _PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "https_proxy", "http_proxy")
 
 
@@ -55,7 +57,9 @@ def address(given: str) -> Address:
         url, host = urlsplit(""), ""
     shown = "…" if set(text) & set("@?#") else given  # a user name or query may hold a secret
     if url.scheme not in ("http", "https") or not host or shown == "…":
-        hint = "" if "://" in text or not text or shown == "…" else f"Write http:// or https:// before it: http://{text}"
+        hint = (
+            "" if "://" in text or not text or shown == "…" else f"Write http:// or https:// before it: http://{text}"
+        )
         raise ParameterError("judge_url", shown, _ALLOWED, hint)
     if _ENDPOINTS.search(url.path):
         raise ParameterError("judge_url", given, _ALLOWED, f"Leave out its end: {_ENDPOINTS.sub('', text)}")
@@ -94,17 +98,15 @@ def client(place: Address, attempts: int, timeout: float) -> openai.OpenAI:
     except ImportError:
         named = [name for name in _PROXIES if os.environ.get(name, "").startswith("socks")]
         raise JudgeError(
-            f"the environment variable {' and '.join(named) or 'of a proxy'} names a SOCKS proxy, for which the package "
-            f"socksio is missing: install it, or exempt the judge, NO_PROXY={urlsplit(place.url).hostname}"
+            f"the environment variable {' and '.join(named) or 'of a proxy'} names a SOCKS proxy, for which the "
+            f"package socksio is missing: install it, or exempt the judge, NO_PROXY={urlsplit(place.url).hostname}"
         ) from None
     except ValueError as error:
         raise JudgeError(f"a proxy that the environment names cannot be used: {hide(str(error))}") from None
     except OSError as error:
         raise JudgeError(f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read: {error}") from None
     sent = (key() if place.sends_key else "") or "none"
-    return openai.OpenAI(
-        api_key=sent, base_url=place.url, max_retries=attempts - 1, timeout=timeout, http_client=http
-    )
+    return openai.OpenAI(api_key=sent, base_url=place.url, max_retries=attempts - 1, timeout=timeout, http_client=http)
 
 
 def unreachable(error: BaseException) -> tuple[str, bool]:
