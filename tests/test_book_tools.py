@@ -25,6 +25,7 @@ from book._make.normalise import WIDGET_STATE, WIDGET_VIEW, normalise, strip_pro
 from polinb.chapters.paper import paper
 from polinb.errors import ArtifactError, BookError, ParameterError
 from polinb.runs.checkout import Layout, chapter_names, find_layout, parse_settings, toc_files
+from polinb.runs.params import Params
 
 REPO = Path(__file__).resolve().parents[1]
 NASTY = (
@@ -78,7 +79,40 @@ def test_settings_are_typed_as_their_parameter_wants() -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["gamma", "=5", "a b=5", "topics=[crime"])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("seed=010", 10),  # YAML: 8
+        ("gammas=[010, 1e1, .5]", [10, 10.0, 0.5]),
+        ("seed=1:30", "1:30"),  # YAML: 90; as text it is refused
+        ("gamma=1:30", "1:30"),
+        ("seed=", ""),  # YAML: nothing, and so the profile's value
+        ("judge=", ""),
+        ("system_prompt=", ""),
+        ("system_prompt=Be brief. # really", "Be brief. # really"),
+        ("system_prompt=null", "null"),
+        ("system_prompt=5", "5"),
+        ("system_prompt=False", False),
+        ('system_prompt="false"', "false"),
+        ("judge=local #1", "local #1"),
+        ("data=my data #1.csv", "my data #1.csv"),
+        ("statements=[no, 1:30, a#b, 'c, d']", ["no", "1:30", "a#b", "c, d"]),
+        ("statements=[]", []),
+    ],
+)
+def test_a_setting_is_read_by_its_parameters_type_and_nothing_is_guessed(text: str, value: object) -> None:
+    name = text.partition("=")[0]
+    assert book.parse_settings([text]) == {name: value}
+    assert type(book.parse_settings([text])[name]) is type(value)
+    if name in ("seed", "judge", "gamma") and isinstance(value, str):
+        with pytest.raises(ParameterError, match=name):
+            Params.from_profile("tiny", **{name: value})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["gamma", "=5", "a b=5", "topics=[crime", "topics=", "topics=crime", "statements=[a] # b", "statements=[a #b]"],
+)
 def test_settings_that_are_none(text: str) -> None:
     with pytest.raises(ParameterError):
         parse_settings([text])

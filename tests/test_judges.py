@@ -341,19 +341,6 @@ def test_the_runs_device_reaches_every_classifier(tmp_path: Path, monkeypatch: p
     assert seen == ["cpu", "cpu"] and run.judge_identity["model"]["sha256"]
 
 
-def test_a_hub_model_is_pinned_to_the_commit_that_its_name_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    from types import SimpleNamespace
-
-    from polinb.stance import classifiers
-
-    monkeypatch.setattr(
-        "transformers.AutoConfig.from_pretrained", lambda *_, **__: SimpleNamespace(_commit_hash="c0ffee")
-    )
-    classifiers._hub_config.cache_clear()
-    assert classifiers.identity_of("owner/name") == {"model": "owner/name", "commit": "c0ffee"}
-    classifiers._hub_config.cache_clear()
-
-
 def test_hf_refuses_pickles_and_other_models(tmp_path: Path) -> None:
     folder = classifier(tmp_path / "m", TELLING)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")

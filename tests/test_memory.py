@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,6 +86,38 @@ def test_what_does_not_fit_is_refused_or_warned_of(monkeypatch):
     monkeypatch.setenv("POLINB_MEMORY_CHECK", "off")
     with pytest.warns(UserWarning, match="eval_batch"):
         check("ask", 2 * 10**9, 10**9)
+
+
+def group(folder, version, limit, used, cache=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("memory.max", "memory.current", "inactive_file")
+    if version == 1:
+        names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    (folder / names[0]).write_text(f"{limit}\n")
+    (folder / names[1]).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 1\n{names[2]} {cache}\n")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_limit_of_a_container_or_job_counts(version, tmp_path, monkeypatch):
+    """Groups of Docker (its own at the top, whatever path the host gives it) and of SLURM (limits above one's own)."""
+    own, top = tmp_path / "own", tmp_path / "cgroup" / ("memory" if version == 1 else "")
+    own.write_text("5:cpu,cpuacct:/x\n4:memory:/job/step\n" if version == 1 else "0::/job/step\n")
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=64_000_000_000))
+    whole = memory.group_room
+    monkeypatch.setattr(memory, "group_room", lambda: whole(tmp_path / "cgroup", own))
+    assert memory.free_memory("cpu") == 64_000_000_000
+    unlimited = 9223372036854771712 if version == 1 else "max"
+    group(top / "job" / "step", version, unlimited, 10)
+    assert memory.free_memory("cpu") == 64_000_000_000
+    group(top, version, 8_000_000_000, 3_000_000_000, cache=1_000_000_000)  # a container
+    assert memory.free_memory("cpu") == 6_000_000_000
+    group(top / "job", version, 5_000_000_000, 2_000_000_000)  # a job
+    assert memory.free_memory("cpu") == 3_000_000_000
+    group(top / "job" / "step", version, 1_000_000, 2_000_000)
+    assert memory.free_memory("cpu") == 0
+    own.unlink()
+    assert memory.free_memory("cpu") == 64_000_000_000
 
 
 def test_a_loaded_model_counts_as_taken(monkeypatch):

@@ -216,6 +216,34 @@ def test_runs_with_other_parameters(store, tmp_path):
     assert "tiny:gpt2" in (tmp_path / "out.ipynb").read_text()
 
 
+def test_a_whole_notebook_runs_twice_in_one_kernel(store, tmp_path):
+    """As in JupyterLab: all cells, the check alone, all cells with another value, and a wrong name at last."""
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    book = read(ROOT / "notebooks" / "04_distribution.ipynb")
+    parameters = tagged(book, "parameters")[0]
+    at = book.cells.index(parameters)
+    parameters.source = parameters.source.replace('profile = "quick"', 'profile = "tiny"')
+    changed = nbformat.from_dict({**parameters, "source": parameters.source.replace("gamma = None", "gamma = 20")})
+    wrong = nbformat.from_dict({**parameters, "source": f"{parameters.source}\ngama = 20"})
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    check = book.cells[at + 1 :][0]
+    assert "begin(" in check.source
+    again = [changed if cell is parameters else cell for cell in code]
+    book.cells = [nbformat.from_dict(dict(cell)) for cell in [*code, check, *again, wrong, check]]
+    for number, cell in enumerate(book.cells):
+        cell.id = f"cell-{number}"
+    client = NotebookClient(book, kernel_name="python3", timeout=600, resources={"metadata": {"path": str(tmp_path)}})
+    environment = os.environ | {"POLINB_STORE": str(store), "PYTHONPATH": str(ROOT)}
+    with pytest.raises(CellExecutionError, match=r"'gama'.*Did you mean 'gamma'"):
+        client.execute(env=environment)
+    ran = [cell for cell in book.cells if cell.execution_count is not None]
+    assert len(ran) == len(book.cells), "only the last one failed"
+    shown = "".join(str(cell.outputs) for cell in ran[-len(again) - 2 :])
+    assert "γ = 20 %" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -72,6 +72,13 @@ def test_secrets_are_refused_and_not_repeated():
         assert secret not in str(error.value)
 
 
+def test_papermills_way_to_give_lists_and_text_is_told():
+    with pytest.raises(ParameterError, match=r"-y 'topics: \[a, b\]'"):
+        from_namespace("03_pnlac", {"profile": "tiny", "topics": "[crime, race]"})
+    with pytest.raises(ParameterError, match="-r model 1234"):
+        from_namespace("03_pnlac", {"profile": "tiny", "model": 1234})
+
+
 def test_none_means_the_profile():
     assert Params.from_profile("quick", gamma=None, model=None) == Params.from_profile("quick")
 

@@ -84,7 +84,13 @@ class Base:
         source = {name: getattr(p, name) for name in ("revision", "dtype", "device", "device_map")}
         if "lm" not in self._memo:
             self.afford("load")
-        return self.once("lm", lambda: load(p.model, **source))  # type: ignore[no-any-return]
+            lm = load(p.model, **source)
+            self._whole.fits(lm)
+            self._memo["lm"] = lm
+        return self._memo["lm"]  # type: ignore[no-any-return]
+
+    def fits(self, lm: LM) -> None:
+        """Refuse texts that are too long for the model, as soon as it is loaded."""
 
     def unload(self) -> None:
         """Give the vanilla model's memory back; it is loaded again when it is asked for."""

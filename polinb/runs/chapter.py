@@ -26,11 +26,16 @@ def begin(chapter: str, namespace: Mapping[str, Any]) -> Run:
 
     Raises:
         ParameterError: an unknown name or a value that is not allowed.
+        JudgeError: the openai judge has no key, or cannot use the proxy or certificates of the environment.
     """
     params = from_namespace(chapter, namespace)
     quiet()
     from polinb.runs.run import Run
 
+    if "openai" in (getattr(params, "judge", ""), getattr(params, "narrow_judge", "")):
+        from polinb.stance.chat_judge import DEFAULT_URL, OpenAIJudge
+
+        OpenAIJudge(base_url=params.judge_url or DEFAULT_URL)  # no key, no way through a proxy: now, not after hours
     return Run(params)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from polinb.errors import BookError, ParameterError
-from polinb.runs.params import Params
+from polinb.runs.params import Params, from_text
 from polinb.secrets import hide, refuse
 
 BEYOND = "Beyond the paper"  # caption of the part whose chapters run only when asked for
@@ -63,10 +63,10 @@ def find_layout(start: Path | None = None) -> Layout:
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` texts as typed parameters; values are YAML, but plain text where text is expected.
+    """``name=value`` texts as parameters of their declared types; text stays as it is, empty text as well.
 
     Raises:
-        ParameterError: no equals sign, a name given twice, a value that is no YAML.
+        ParameterError: no equals sign, a name given twice, no list where one is expected.
     """
     settings: dict[str, Any] = {}
     for text in texts:
@@ -77,7 +77,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
         refuse({name: value}, Params.model_fields)
         if name in settings:
             raise ParameterError(name, value, "one value; it is given twice")
-        settings[name] = _typed(name, value)
+        settings[name] = from_text(name, value)
     return settings
 
 
@@ -113,27 +113,6 @@ def chosen_chapters(every: list[str], core: list[str], chapters: Sequence[str] |
     if unknown or not chapters:
         raise ParameterError("--chapters", ",".join(chapters), f"core, all, or some of {', '.join(every)}")
     return [name for name in every if name in chapters]
-
-
-def _typed(name: str, value: str) -> Any:
-    field = Params.model_fields.get(name)
-    kind = str(field.annotation) if field else ""
-    if field and field.annotation is str:
-        return value
-    try:
-        parsed = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError):  # also: a date that is none, a number of 5000 digits, [[[[…
-        raise ParameterError(name, value, "a YAML value, such as 5, true, text or [a, b]") from None
-    if "float" in kind:  # YAML 1.1 reads 2e-5 as text
-        return [_number(item) for item in parsed] if isinstance(parsed, list) else _number(parsed)
-    return parsed
-
-
-def _number(value: Any) -> Any:
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
 
 
 def toc_files(node: Any) -> Iterator[str]:

@@ -63,7 +63,7 @@ def encode(
     Raises:
         ParameterError: a prompt that leaves no room for one response token.
     """
-    from polinb.models.tokens import fit, prompt_ids, response_ids
+    from polinb.models.tokens import fit, prompt_ids, response_ids, text_ids
 
     rows = texts.rows
     says: Sequence[str | None] = list(rows[column]) if column in rows else [None] * len(rows)
@@ -74,12 +74,12 @@ def encode(
             first = prompt_ids(lm, asked, system if turn is None else turn)
             rest = [] if said is None else response_ids(lm, said, end=end and texts.form == "chat")
         elif texts.form == "continuation":
-            first = list(lm.tokenizer(asked).input_ids)
-            rest = [] if said is None else list(lm.tokenizer(f" {said}", add_special_tokens=False).input_ids)
+            first = text_ids(lm, asked, start=True)
+            rest = [] if said is None else text_ids(lm, f" {said}")
         else:
             start = lm.tokenizer.bos_token_id
             first = [int(lm.tokenizer.eos_token_id if start is None else start)]
-            rest = list(lm.tokenizer(said, add_special_tokens=False).input_ids)
+            rest = text_ids(lm, str(said))
         fitted = fit(first, rest, limit)
         prompts.append(fitted[0])
         responses.append(fitted[1])

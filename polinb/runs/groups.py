@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from polinb.errors import ParameterError
+from polinb.stance.service import address
 
 
 class Group(BaseModel):
@@ -196,6 +197,8 @@ class Judge(Group):
         if any(each.rpartition(":")[2] not in ("left", "right", "other") for each in self.judge_labels):
             allowed = "texts like LABEL_0:left, LABEL_1:right and LABEL_2:other"
             raise ParameterError("judge_labels", self.judge_labels, allowed)
+        if self.judge_url:
+            address(self.judge_url)
         if self.judge == "hf" and not self.judge_model:
             raise ParameterError("judge_model", "", "a sequence-classification model: a hub id or a folder")
         return self

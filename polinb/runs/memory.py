@@ -10,6 +10,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from polinb.errors import ParameterError
@@ -84,7 +85,7 @@ def shape_of(model: str, revision: str = "") -> Shape | None:
     try:
         if model.startswith("tiny:"):
             return _from_config(tiny_config(model.removeprefix("tiny:")))
-        name = ALIASES[model][0] if model in ALIASES else model
+        name = ALIASES[model][0] if model in ALIASES else str(Path(model).expanduser())
         return _from_config(AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False))
     except Exception:
         return None  # loading it says why
@@ -186,14 +187,50 @@ def size(count: float) -> str:
 
 
 def free_memory(device: str) -> int:
-    """Bytes free now on the GPU, or in the computer's memory."""
+    """Bytes free now on the GPU, or in the computer's memory and what a container or a job may use of it."""
     if device == "cuda":
         import torch
 
         return int(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    return min([int(psutil.virtual_memory().available), *group_room()])
+
+
+# Version of control groups → folder of the memory controller, and the names of limit, use and, in memory.stat, of the
+# file cache that is given back at need.
+_GROUPS = {
+    2: ("", "memory.max", "memory.current", "inactive_file"),
+    1: ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+
+
+def group_room(mounts: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """Bytes left in this process's Linux control groups, and in those around them, that limit memory.
+
+    Args:
+        mounts: where the groups are mounted. own: the file that names those of this process.
+    """
+    try:
+        lines = [line.split(":", 2) for line in own.read_text("utf-8").splitlines()]
+    except OSError:
+        return []
+    room = []
+    for number, controllers, path in (line for line in lines if len(line) == 3):
+        if number != "0" and "memory" not in controllers.split(","):
+            continue
+        folder, limit, used, cache = _GROUPS[2 if number == "0" else 1]
+        top = mounts / folder
+        # Inside a container the path may be that of the host, and its own group is mounted at the top.
+        inner = top / path.lstrip("/")
+        for group in [inner, *(each for each in inner.parents if each == top or top in each.parents)]:
+            try:
+                stat = dict(line.split()[:2] for line in (group / "memory.stat").read_text("utf-8").splitlines())
+                most, taken = (int((group / name).read_text("utf-8")) for name in (limit, used))
+            except (OSError, ValueError):  # no such group here, or "max"
+                continue
+            room.append(max(0, most - taken + int(stat.get(cache, 0))))
+    return room
 
 
 def check(stage: str, need: int, free: int) -> None:

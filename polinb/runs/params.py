@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import ast
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import resources
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
+import yaml
 from pydantic import ValidationError, create_model
 
 from polinb.errors import ParameterError
@@ -111,9 +114,19 @@ def chosen(kind: type[g.Group], profile: Any, overrides: Mapping[str, Any]) -> g
         if isinstance(cause, ParameterError):
             raise cause from None
         name = str(first["loc"][0])
-        raise ParameterError(name, values.get(name), _allowed(first)) from None
+        raise ParameterError(
+            name, values.get(name), _allowed(first), _other_way(name, values.get(name), known)
+        ) from None
     _check_together(params)
     return params
+
+
+def _other_way(name: str, value: Any, known: Mapping[str, Any]) -> str:
+    """How to give what came as text or as a number: papermill's -p guesses."""
+    kind = known[name].annotation if name in known else str
+    if get_origin(kind) is list and isinstance(value, str):
+        return f"With papermill: -y '{name}: [a, b]'"
+    return f"With papermill: -r {name} {value}" if isinstance(value, int | float) and kind is str else ""
 
 
 def users(name: str) -> list[str]:
@@ -166,6 +179,44 @@ def from_namespace(chapter: str, namespace: Mapping[str, Any]) -> Params:
     if first is None and isinstance(namespace, dict):
         namespace[_FIRST] = frozenset(names)
     return cast(Params, params)
+
+
+def from_text(name: str, text: str) -> Any:
+    """What a parameter is given by ``text``, read as its declared type; what does not fit stays text, which is refused.
+
+    Raises:
+        ParameterError: no list where one is expected.
+    """
+    field = Params.model_fields.get(name)
+    kind: Any = field.annotation if field else str
+    if get_origin(kind) is list:
+        return [_one(get_args(kind)[0], item) for item in _items(name, text)]
+    return _one(kind, text)
+
+
+def _one(kind: Any, text: str) -> Any:
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if kind in (int, float):
+        with suppress(ValueError):  # also: a number of 5000 digits
+            return int(text) if kind is int or re.fullmatch(r"\s*[+-]?\d+\s*", text) else float(text)
+    elif Literal[False] in get_args(kind):  # text, or no text at all; the text "false" in quotes
+        if text.strip().lower() == "false":
+            return False
+        with suppress(ValueError):
+            return quoted if isinstance(quoted := json.loads(text), str) else text
+    return text
+
+
+def _items(name: str, text: str) -> list[str]:
+    """Items of a list such as ``[crime, "race"]``: YAML in which nothing is guessed to be a number or nothing."""
+    try:
+        found = yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        found = None
+    plain = isinstance(found, list) and all(isinstance(item, str) for item in found)
+    if not plain or text.count("#") > sum(item.count("#") for item in found):  # what YAML takes for a comment
+        raise ParameterError(name, text, 'a list such as [a, b] or ["a", "b"]; [] is the empty one')
+    return list(found)
 
 
 _FIRST = "_polinb_parameters"

@@ -18,6 +18,7 @@ from polinb.runs import stages
 from polinb.runs import weights as store_weights
 from polinb.runs.base import Base
 from polinb.runs.conditions import VANILLA, Condition, Label, Texts
+from polinb.runs.lengths import check_lengths
 from polinb.runs.results import Result
 from polinb.scoring.pnlac import NeuronSets, neuron_sets, normalised, top_share
 from polinb.training.recipe import Recipe
@@ -30,6 +31,10 @@ _RECIPE = tuple(name for name in Recipe.__dataclass_fields__ if name != "seed")
 
 class Run(Base):
     """Parameters, a store, and everything that can be asked of both."""
+
+    def fits(self, lm: LM) -> None:
+        """Refuse texts that are too long for the model, as soon as it is loaded."""
+        check_lengths(self, lm)
 
     # --- conditions and their weights
 
