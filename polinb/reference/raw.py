@@ -103,7 +103,7 @@ def _write(exp: Experiment, found: Found, folder: Path) -> None:
 
 
 def _own_places(exp: Experiment) -> list[Path]:
-    given = Path(exp.params.data)
+    given = Path(exp.params.data).expanduser()
     return [exp.store.root, *([given] if given.is_absolute() else [given.absolute()] if given.exists() else [])]
 
 
