@@ -355,6 +355,7 @@ def long_data(path, split, prompt="", response="", topics=("crime", "race")):
 @pytest.mark.parametrize(("model", "most"), [("tiny:llama", 160), ("tiny:gpt2", 5000)])
 def test_a_run_names_its_longest_prompt_before_anything_is_trained(split, model, most, tmp_path, monkeypatch):
     from polinb.runs.experiment import Experiment, finetuned
+
     from polinb.runs.params import Params
 
     monkeypatch.setattr("polinb.training.supervised.finetune", lambda *_, **__: pytest.fail("it was trained"))
@@ -373,6 +374,7 @@ def test_a_run_names_its_longest_prompt_before_anything_is_trained(split, model,
 
 def test_a_pair_longer_than_the_context_is_named_and_one_that_is_cut_is_not(tmp_path):
     from polinb.runs.experiment import Experiment
+
     from polinb.runs.params import Params
 
     data = long_data(tmp_path / "long.jsonl", "train", response="and so on " * 500)
