@@ -23,7 +23,8 @@ from polinb.runs.artifacts import Store
 from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.runs.stages import bases_of, mask_of, train
+from polinb.runs.stages import train
+from polinb.runs.weights import bases_of, mask_of
 from polinb.scoring.directions import auc, orthonormal, principal_angles, random_basis
 from polinb.scoring.sae import SAE
 from polinb.training.recipe import Recipe

@@ -20,7 +20,7 @@ from polinb.runs.artifacts import Store
 from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.runs.stages import bases_of
+from polinb.runs.weights import bases_of
 from polinb.scoring.residual import depths
 from polinb.stance import alignment as narrow_judges
 from polinb.stance.alignment import CoherenceScale, ScoreJudge, filled, is_code, parse_score
