@@ -114,7 +114,7 @@ def _reference(arguments: argparse.Namespace) -> int:
 
 def _live(arguments: argparse.Namespace) -> int:
     from polinb.book.build import parse_settings
-    from polinb.lab.server import serve
+    from polinb.lab.serve import serve
 
     settings = parse_settings(arguments.set)
     return serve(arguments.kind, arguments.profile, settings, arguments.port, not arguments.no_browser)
