@@ -44,8 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     book.add_argument("--profile", default="quick", help="tiny, quick (default), full or paper")
     book.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
     book.add_argument("--chapters", metavar="A,B", help="core (default), all, or names without .ipynb")
-    book.add_argument("--jobs", metavar="N", help="run steps and chapters as a workflow, N at once")
-    book.set_defaults(run=_book)
+    book.add_argument("--jobs", metavar="N", help="as jobs of a workflow, N at once")
+    # with --jobs it is the workflow, here
+    book.set_defaults(run=_book, on="default", models=None, seeds=None, gpus="0", threads=None, options=[])
 
     workflow_command.add(commands)
 
@@ -80,9 +81,9 @@ def _parser() -> argparse.ArgumentParser:
 def _book(arguments: argparse.Namespace) -> int:
     from polinb.book.build import make_book, parse_settings
 
-    chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
     if arguments.jobs is not None:
-        return workflow_command.book(arguments.profile, parse_settings(arguments.set), chapters, arguments.jobs)
+        workflow_command.start(arguments)
+    chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
     page = make_book(arguments.profile, parse_settings(arguments.set), chapters)
     if page:
         print(f"open {page}")

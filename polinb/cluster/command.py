@@ -1,108 +1,164 @@
-"""The commands of the workflow: ``python -m polinb workflow``, ``… step``, and what ``… book --jobs`` does."""
+"""``python -m polinb workflow`` runs snakemake with our Snakefile; its jobs are ``python -m polinb job NAME``."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+import fcntl
+import json
+import os
+import sys
+from dataclasses import asdict, replace
+from importlib import resources, util
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import yaml
+
+from polinb.cluster import book
+from polinb.cluster.gpu import local_gpus, take_gpu
 from polinb.errors import ParameterError
+from polinb.runs.params import Params
+
+PROFILES = ("default", "slurm", "kubernetes")
+FOLDER = Path(str(resources.files("polinb") / "resources" / "workflow"))
+"""The Snakefile and its profiles."""
 
 
 def add(commands: Any) -> None:
     """Add the commands to the parser."""
-    flow = commands.add_parser("workflow", help="the book as jobs, here or on a cluster")
-    flow.add_argument("--profile", default="quick", help="tiny, quick (default), full or paper")
-    flow.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
-    flow.add_argument("--chapters", metavar="A,B", help="core (default), all, or names without .ipynb")
-    flow.add_argument("--jobs", default="1", metavar="N", help="jobs at once (default 1)")
-    flow.add_argument("--on", default="default", help="where: default (here), slurm, kubernetes, or a profile's folder")
+    flow = commands.add_parser("workflow", help="the book as jobs, here or on a cluster; after --: snakemake's options")
+    job = commands.add_parser("job", help="one job of the workflow")
+    for parser in (flow, job):
+        parser.add_argument("--profile", default="quick", help="tiny, quick (default), full or paper")
+        parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
+        parser.add_argument("--chapters", metavar="A,B", help="core (default), all, or names without .ipynb")
     flow.add_argument("--models", metavar="A,B", help="run all of these models; the book shows the first")
     flow.add_argument("--seeds", metavar="0,1", help="run all of these seeds; the book shows the first")
+    flow.add_argument("--jobs", default="1", metavar="N", help="jobs at once (default 1)")
+    flow.add_argument("--on", default="default", help="where: default (here), slurm, kubernetes, or a profile's folder")
     flow.add_argument("--gpus", default="0", metavar="N", help="GPUs a job, asked of the scheduler (default none)")
-    flow.add_argument("--snakemake", default="", metavar="OPTIONS", help="further options for snakemake, as one text")
-    flow.add_argument("--verify", action="store_true", help="compare digests of large artifacts too before the run")
-    what = flow.add_mutually_exclusive_group()
-    what.add_argument("--dry-run", action="store_true", help="list the jobs that would run")
-    what.add_argument("--dag", type=Path, metavar="FILE", help="draw all jobs: .dot, .mmd, .svg, .png or .pdf")
-    what.add_argument("--report", type=Path, metavar="FILE", help="snakemake's report on what was run: .html or .zip")
-    what.add_argument("--profile-dir", action="store_true", help="print the folder of the Snakefile and the profiles")
-    flow.set_defaults(run=_workflow)
-
-    step = commands.add_parser("step", help="one job of a workflow, such as variant/crime.left")
-    step.add_argument("name", help="family/instance, chapter/NAME or pages")
-    step.add_argument("--plan", type=Path, help="the workflow's plan")
-    step.add_argument("--run", dest="which", metavar="RUN", help="which run of the plan")
-    step.add_argument("--marker", type=Path, help="file that is written when the job is done")
-    step.add_argument("--profile", default="quick", help="without a plan: tiny, quick (default), full or paper")
-    step.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="without a plan: one parameter")
-    step.set_defaults(run=_step)
+    flow.add_argument("--threads", metavar="N", help="threads a job (default: here its share of the cores, else 4)")
+    flow.add_argument("options", nargs="*", help="after --: any options of snakemake, such as --dry-run")
+    flow.set_defaults(run=start)
+    job.add_argument("name", help="as snakemake calls it, such as weights/fine-tune-crime-right-1a2b3c4d")
+    job.add_argument("--one-gpu", action="store_true", help="take a free GPU of this machine, and wait for one")
+    job.set_defaults(run=_job)
 
 
-def book(profile: str, settings: Mapping[str, Any], chapters: Sequence[str] | None, jobs: str) -> int:
-    """Build the book as a workflow on this machine."""
-    from polinb.cluster.plans import Request
-    from polinb.cluster.workflow import make_book
+def start(arguments: argparse.Namespace) -> NoReturn:
+    """Become snakemake; when the same is started again, an interrupted run goes on where it was.
 
-    return _tell(make_book(Request(profile, settings, chapters, _number("jobs", jobs))))
+    Raises:
+        ParameterError: before anything runs.
+        BookError: snakemake is not installed, or another build of this book is running.
+    """
+    from polinb.cluster.jobs import Request
 
-
-def _workflow(arguments: argparse.Namespace) -> int:
-    from polinb.book.build import parse_settings
-    from polinb.cluster import workflow
-    from polinb.cluster.plans import Request
-
-    if arguments.profile_dir:
-        print(workflow.workflow_folder())
-        return 0
+    layout, jobs, gpus = book.layout(), _number("jobs", arguments.jobs, 1), _number("gpus", arguments.gpus, 0)
+    folder, executor = _profile(arguments.on)
+    local = executor == "local"
+    models, seeds = _names("models", arguments.models) or [], _names("seeds", arguments.seeds) or []
+    threads = max(1, len(_cores()) // jobs) if local else 4
     request = Request(
         arguments.profile,
-        parse_settings(arguments.set),
-        _names(arguments.chapters),
-        _number("jobs", arguments.jobs),
-        _names(arguments.models) or (),
-        [_number("seeds", seed) for seed in _names(arguments.seeds) or ()],
-        _number("gpus", arguments.gpus),
+        book.settings(arguments.set),
+        _names("chapters", arguments.chapters),
+        models,
+        [_number("seeds", seed, 0) for seed in seeds],
+        gpus,
+        threads if arguments.threads is None else _number("threads", arguments.threads, 1),
     )
-    more = workflow.split_options(arguments.snakemake)
-    if arguments.dry_run:
-        names = workflow.dry_run(request, arguments.on, more)
-        print("\n".join(names) if names else "nothing to do: everything is up to date")
-        return 0
-    if arguments.dag or arguments.report:
-        draw = workflow.picture if arguments.dag else workflow.report
-        print(f"written: {draw(request, arguments.dag or arguments.report)}")
-        return 0
-    return _tell(workflow.make_book(request, arguments.on, more, verify=arguments.verify))
+    params = [Params.from_profile(**given) for given in request.runs()]
+    chapters = book.chosen(book.every(layout), book.core(layout), request.chapters)
+    book.refuse_unused(layout, chapters, request.settings)
+    book.check(layout.reference)
+    if not local and params[0].device == "auto":
+        # The key of a result names the device, and the machine that submits may have another one.
+        request = replace(request, settings={**request.settings, "device": "cuda" if gpus else "cpu"})
+    words = [sys.executable, "-m", "snakemake", "--snakefile", str(FOLDER / "Snakefile"), "--nolock"]
+    words += ["--directory", str(layout.build / "workflow"), "--workflow-profile", "none", "--profile", str(folder)]
+    # A list: snakemake would take an object apart and make its numbers texts.
+    words += ["--config", f"request={json.dumps([json.dumps(asdict(request))])}"]
+    words += ["--resources", f"gpu={len(local_gpus())}"] if local and local_gpus() else []
+    words += ["--cores", str(jobs * request.threads)] if local else ["--jobs", str(jobs)]
+    _lock(layout)
+    sys.stdout.flush()
+    os.execve(words[0], [*words, *arguments.options], _environment(jobs))
 
 
-def _step(arguments: argparse.Namespace) -> int:
-    from polinb.cluster.job import run_job, run_step
+def _environment(jobs: int) -> dict[str, str]:
+    """What jobs inherit; threads of several jobs do not spin while they wait."""
+    from polinb.runs.artifacts import store_root
 
-    if arguments.plan is not None:
-        if arguments.marker is None:
-            raise ParameterError("marker", None, "a file: a job of a plan says when it is done")
-        run_job(arguments.name, arguments.plan, arguments.which, arguments.marker)
-        return 0
-    from polinb.book.build import parse_settings
-
-    for kind, key in run_step(arguments.name, {"profile": arguments.profile, **parse_settings(arguments.set)}):
-        print(f"{kind}/{key}")
-    return 0
+    paths = [str(Path(__file__).resolve().parents[2]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    several = {"OMP_WAIT_POLICY": "PASSIVE"} if jobs > 1 else {}
+    own = {"POLINB_STORE": str(store_root().resolve()), "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
+    own["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if path))
+    return several | dict(os.environ) | own
 
 
-def _tell(page: Path | None) -> int:
-    print(f"open {page}" if page else "no pages built: chapters of the paper never ran so far")
-    return 0
+def _profile(on: str) -> tuple[Path, str]:
+    """Folder of an execution profile, and its executor."""
+    folder = FOLDER / "profiles" / on if on in PROFILES else Path(on).expanduser().resolve()
+    if not (folder / "config.yaml").is_file():
+        raise ParameterError("on", on, f"{', '.join(PROFILES)}, or a folder that holds a config.yaml of snakemake")
+    executor = str((yaml.safe_load((folder / "config.yaml").read_text("utf-8")) or {}).get("executor", "local"))
+    plugin = [] if executor == "local" else [f"snakemake-executor-plugin-{executor}"]
+    for package in ("snakemake", *plugin):
+        if util.find_spec(package.replace("-", "_")) is None:
+            extra = "kubernetes" if executor == "kubernetes" else "workflow"
+            raise book.BookError(f"{package} is not installed: python -m pip install '.[{extra}]' in the checkout")
+    return folder, executor
 
 
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]
-
-
-def _number(name: str, text: str) -> int:
+def _lock(layout: book.Layout) -> None:
+    """Hold the lock of ``make book`` until this process ends, snakemake included."""
+    layout.build.mkdir(parents=True, exist_ok=True)
+    held = os.open(layout.build / "book.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        return int(text)
-    except ValueError:
-        raise ParameterError(name, text, "a whole number") from None
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise book.BookError("another build of this book is running; wait for it to end") from None
+    os.set_inheritable(held, True)
+
+
+def _job(arguments: argparse.Namespace) -> int:
+    rule = arguments.name.partition("/")[0]
+    settings, layout = book.settings(arguments.set), book.layout()
+    hold = arguments.one_gpu and Params.from_profile(arguments.profile, **settings).device != "cpu"
+    if hold and rule != "chapter":
+        take_gpu()  # before anything asks torch for devices
+    from polinb.cluster.jobs import Request, lost, missing
+    from polinb.runs.chapter import quiet
+
+    quiet()
+    jobs = Request(arguments.profile, settings, _names("chapters", arguments.chapters)).jobs()
+    if arguments.name not in jobs:
+        raise ParameterError("job", arguments.name, f"one of {', '.join(list(jobs)[:8])}, …")
+    job = jobs[arguments.name]
+    if rule == "chapter":
+        if hold and (job.gpu or missing(job.reads)):
+            take_gpu()  # for the notebook's own process
+        book.run_chapter(layout, job.title, job.given)
+    elif rule == "pages":
+        book.make_pages(layout)
+    else:
+        job.make(lost(jobs))
+    return 0
+
+
+def _names(name: str, text: str | None) -> list[str] | None:
+    found = None if text is None else [each.strip() for each in text.split(",")]
+    if found is not None and len(set(found)) != len(found):
+        raise ParameterError(name, text, "each once")
+    return found
+
+
+def _cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def _number(name: str, text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise ParameterError(name, text, f"a whole number from {least}")
+    return int(text)

@@ -413,7 +413,11 @@ class Run:
 
     def likelihood(self, condition: Condition = VANILLA) -> pd.DataFrame:
         """Mean natural log-probability a token of the reference responses: topic, id, logp_left, logp_right."""
-        return stages.wide(self.logp(condition, self._references()).frame("logp"), "side", ["topic", "id"])
+        return stages.wide(self.reference_logp(condition).frame("logp"), "side", ["topic", "id"])
+
+    def reference_logp(self, condition: Condition = VANILLA) -> Result:
+        """Log-probabilities behind :meth:`likelihood`: table ``logp``."""
+        return self.logp(condition, self._references())
 
     def _references(self) -> Texts:
         def make() -> Texts:
