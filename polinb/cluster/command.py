@@ -53,26 +53,25 @@ def start(arguments: argparse.Namespace) -> NoReturn:
         BookError: snakemake is not installed, or another build of this book is running.
     """
     from polinb.cluster.jobs import Request
+    from polinb.runs.artifacts import store_root
 
     layout, jobs, gpus = book.layout(), _number("jobs", arguments.jobs, 1), _number("gpus", arguments.gpus, 0)
-    folder, executor = _profile(arguments.on)
-    local = executor == "local"
-    models, seeds = _names("models", arguments.models) or [], _names("seeds", arguments.seeds) or []
-    threads = max(1, len(_cores()) // jobs) if local else 4
+    folder, local = _profile(arguments.on)
+    threads = max(1, _cores() // jobs) if local else 4
     request = Request(
         arguments.profile,
         book.settings(arguments.set),
         _names("chapters", arguments.chapters),
-        models,
-        [_number("seeds", seed, 0) for seed in seeds],
-        gpus,
+        _names("models", arguments.models) or [],
+        [_number("seeds", seed, 0) for seed in _names("seeds", arguments.seeds) or []],
+        1 if local else gpus,
         threads if arguments.threads is None else _number("threads", arguments.threads, 1),
     )
-    params = [Params.from_profile(**given) for given in request.runs()]
+    devices = {Params.from_profile(**given).device for given in request.runs()}
     chapters = book.chosen(book.every(layout), book.core(layout), request.chapters)
     book.refuse_unused(layout, chapters, request.settings)
     book.check(layout.reference)
-    if not local and params[0].device == "auto":
+    if not local and "auto" in devices:
         # The key of a result names the device, and the machine that submits may have another one.
         request = replace(request, settings={**request.settings, "device": "cuda" if gpus else "cpu"})
     words = [sys.executable, "-m", "snakemake", "--snakefile", str(FOLDER / "Snakefile"), "--nolock"]
@@ -83,22 +82,13 @@ def start(arguments: argparse.Namespace) -> NoReturn:
     words += ["--cores", str(jobs * request.threads)] if local else ["--jobs", str(jobs)]
     _lock(layout)
     sys.stdout.flush()
-    os.execve(words[0], [*words, *arguments.options], _environment(jobs))
+    # Jobs run in the checkout; threads of several do not spin while they wait.
+    own = {"POLINB_STORE": str(store_root().resolve()), "TQDM_DISABLE": "1"}
+    os.execve(words[0], [*words, *arguments.options], {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ) | own)
 
 
-def _environment(jobs: int) -> dict[str, str]:
-    """What jobs inherit; threads of several jobs do not spin while they wait."""
-    from polinb.runs.artifacts import store_root
-
-    paths = [str(Path(__file__).resolve().parents[2]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    several = {"OMP_WAIT_POLICY": "PASSIVE"} if jobs > 1 else {}
-    own = {"POLINB_STORE": str(store_root().resolve()), "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
-    own["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in paths if path))
-    return several | dict(os.environ) | own
-
-
-def _profile(on: str) -> tuple[Path, str]:
-    """Folder of an execution profile, and its executor."""
+def _profile(on: str) -> tuple[Path, bool]:
+    """Folder of an execution profile, and does it run jobs on this machine?"""
     folder = FOLDER / "profiles" / on if on in PROFILES else Path(on).expanduser().resolve()
     if not (folder / "config.yaml").is_file():
         raise ParameterError("on", on, f"{', '.join(PROFILES)}, or a folder that holds a config.yaml of snakemake")
@@ -108,7 +98,7 @@ def _profile(on: str) -> tuple[Path, str]:
         if util.find_spec(package.replace("-", "_")) is None:
             extra = "kubernetes" if executor == "kubernetes" else "workflow"
             raise book.BookError(f"{package} is not installed: python -m pip install '.[{extra}]' in the checkout")
-    return folder, executor
+    return folder, executor == "local"
 
 
 def _lock(layout: book.Layout) -> None:
@@ -154,8 +144,8 @@ def _names(name: str, text: str | None) -> list[str] | None:
     return found
 
 
-def _cores() -> list[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _number(name: str, text: str, least: int) -> int:

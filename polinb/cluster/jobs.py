@@ -158,7 +158,7 @@ class Request:
     Attributes:
         profile, settings, chapters: as for :func:`polinb.book.build.make_book`.
         models, seeds: run all of these; the book shows the first. Empty: the model and seed of the settings.
-        gpus: GPUs that a job asks the scheduler for.
+        gpus: GPUs of a job that can use one.
         threads: threads a job.
     """
 
