@@ -16,7 +16,7 @@ from test_data_files import write
 from polinb.chapters.dpo import toxicity, toxicity_tables
 from polinb.chapters.dpo.toxicity_tables import overlap_f1
 from polinb.errors import DataError, ModelError, ParameterError
-from polinb.models.loading import LM
+from polinb.models.lm import LM
 from polinb.runs import stages
 from polinb.runs.artifacts import Store
 from polinb.runs.conditions import Texts, encode

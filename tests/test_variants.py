@@ -12,7 +12,7 @@ from polinb.errors import ModelError, ParameterError
 from polinb.masking.decoding import Reader, assign
 from polinb.masking.freezing import frozen_slices
 from polinb.models.architectures import value_vectors
-from polinb.models.loading import LM
+from polinb.models.lm import LM
 from polinb.models.tiny import TINY
 from polinb.models.tokens import batches
 from polinb.models.variants import adapters, has_adapters, load_variant, save_variant, variant

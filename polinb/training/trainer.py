@@ -13,7 +13,7 @@ from polinb.progress import bar
 if TYPE_CHECKING:
     import torch
 
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
     from polinb.training.recipe import Recipe
 
 
