@@ -351,16 +351,24 @@ def started(monkeypatch: pytest.MonkeyPatch, checkout: book.Layout) -> Any:
 
 
 def request_in(words: list[str]) -> Request:
-    import yaml
+    """As snakemake reads it, here and in a job on a cluster, for which it quotes its options anew."""
+    import shlex
 
-    text = words[words.index("--config") + 1].removeprefix("request=")
-    return Request(**json.loads(yaml.load(text, Loader=yaml.BaseLoader)[0]))  # as snakemake reads it
+    from snakemake.cli import parse_config
+    from snakemake_interface_executor_plugins.utils import format_cli_arg
+
+    given = words[words.index("--config") + 1]
+    [_, again] = shlex.split(format_cli_arg("--config", [given]))
+    assert parse_config([given]) == parse_config([again])
+    return Request.read(parse_config([again])["request"])
 
 
 def test_jobs_share_the_cores_of_this_machine(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    words, environment = started("book", "--profile", "tiny", "--set", "gamma=2", "--jobs", "3")
+    words, environment = started(
+        "book", "--profile", "tiny", "--set", "gamma=2", "--set", "topics=[crime, race]", "--jobs", "3"
+    )
     assert words[words.index("--cores") + 1] == "6" and request_in(words).threads == 2
-    assert request_in(words).settings == {"gamma": 2} and "--resources" not in words
+    assert request_in(words).settings == {"gamma": 2, "topics": ["crime", "race"]} and "--resources" not in words
     assert environment["POLINB_STORE"] == str(Path(os.environ["POLINB_STORE"]).resolve())
     assert request_in(started("workflow", "--jobs", "16")[0]).threads == 1
     monkeypatch.setenv("POLINB_GPUS", "0 1")

@@ -25,9 +25,10 @@ check = manifest.check
 def words(given: Mapping[str, Any]) -> list[str]:
     """The words on a command line that give these parameters; :func:`settings` reads them."""
     out = ["--profile", str(given["profile"])]
-    for name in sorted(set(given) - {"profile"}):
-        plain = Params.model_fields[name].annotation is str
-        out += ["--set", f"{name}={given[name] if plain else json.dumps(given[name])}"]
+    for name, value in given.items():  # in their order: a notebook shows them in it
+        if name != "profile":
+            plain = Params.model_fields[name].annotation is str
+            out += ["--set", f"{name}={value if plain else json.dumps(value)}"]
     return out
 
 

@@ -6,12 +6,14 @@ runs are one job.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from polinb.cluster import book
 from polinb.cluster.wanted import runs_models, wanted
@@ -169,6 +171,15 @@ class Request:
     seeds: Sequence[int] = ()
     gpus: int = 0
     threads: int = 1
+
+    @classmethod
+    def read(cls, text: str) -> Request:
+        """What :meth:`text` wrote."""
+        return cls(**json.loads(unquote(text)))
+
+    def text(self) -> str:
+        """As a word that snakemake leaves as it is: it takes objects apart, and quotes anew for a cluster."""
+        return quote(json.dumps(asdict(self)), safe="")
 
     def runs(self) -> list[dict[str, Any]]:
         """Parameters of each run, the one that the book shows first."""
