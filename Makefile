@@ -29,7 +29,7 @@ stage = @echo "== $(1)"; $(2) || { echo "== make $@: the stage '$(1)' failed" >&
 help:
 	@echo 'make book        execute all notebooks, build the book (_build/html/index.html); see below'
 	@echo 'make reference   run every chapter for the committed reference results (hours); goes on where it was stopped'
-	@echo 'make dry-run     list what make book JOBS=… would run; make dag: draw it (OUT=dag.dot)'
+	@echo 'make dry-run     list what make book JOBS=… would run; make dag: draw it (OUT=_build/dag.dot)'
 	@echo 'make test        ruff, mypy, pytest (with a browser); TESTS="-k pnlac" or TESTS="-m slow" is passed to pytest'
 	@echo 'make lab         the live lab in JupyterLab; make app: the lab alone, in Voilà; PORT=… changes the port'
 	@echo 'make reference-check  a random tenth of the committed reference run, made again and compared; DATA=… as in the run'
@@ -73,7 +73,8 @@ dry-run: setup-workflow
 	@$(workflow) -- --dry-run
 
 dag: setup-workflow
-	@$(workflow) -- --forceall --dag dot >$(if $(call given,OUT),$(call quote,$(OUT)),dag.dot)
+	@mkdir -p _build
+	@$(workflow) -- --forceall --dag dot >$(if $(call given,OUT),$(call quote,$(OUT)),_build/dag.dot)
 
 # A random tenth of the committed reference run, made again and compared; SHARE=0.2, RANDOM_SEED=7, FILES_ONLY=1.
 .PHONY: reference-check

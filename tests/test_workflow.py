@@ -27,6 +27,7 @@ from polinb.errors import JudgeError, ParameterError
 from polinb.runs import stages, weights
 from polinb.runs.artifacts import META
 from polinb.runs.checkout import Layout, parse_settings
+from polinb.runs.groups import Model
 from polinb.runs.params import CHAPTERS, Params
 from polinb.runs.results import Result, missing
 from polinb.runs.run import Run
@@ -355,16 +356,24 @@ def started(monkeypatch: pytest.MonkeyPatch, checkout: Layout) -> Any:
 
 
 def request_in(words: list[str]) -> Request:
-    import yaml
+    """As snakemake reads it, here and in a job on a cluster, for which it quotes its options anew."""
+    import shlex
 
-    text = words[words.index("--config") + 1].removeprefix("request=")
-    return Request(**json.loads(yaml.load(text, Loader=yaml.BaseLoader)[0]))  # as snakemake reads it
+    from snakemake.cli import parse_config
+    from snakemake_interface_executor_plugins.utils import format_cli_arg
+
+    given = words[words.index("--config") + 1]
+    [_, again] = shlex.split(format_cli_arg("--config", [given]))
+    assert parse_config([given]) == parse_config([again])
+    return Request.read(parse_config([again])["request"])
 
 
 def test_jobs_share_the_cores_of_this_machine(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    words, environment = started("book", "--profile", "tiny", "--set", "gamma=2", "--jobs", "3")
+    words, environment = started(
+        "book", "--profile", "tiny", "--set", "gamma=2", "--set", "topics=[crime, race]", "--jobs", "3"
+    )
     assert words[words.index("--cores") + 1] == "6" and request_in(words).threads == 2
-    assert request_in(words).settings == {"gamma": 2} and "--resources" not in words
+    assert request_in(words).settings == {"gamma": 2, "topics": ["crime", "race"]} and "--resources" not in words
     assert environment["POLINB_STORE"] == str(Path(os.environ["POLINB_STORE"]).resolve())
     assert request_in(started("workflow", "--jobs", "16")[0]).threads == 1
     monkeypatch.setenv("POLINB_GPUS", "0 1")
@@ -423,3 +432,44 @@ def test_without_jobs_nothing_of_snakemake_is_imported() -> None:
         "assert not [name for name in sys.modules if 'snakemake' in name]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+# --- the listing against the notebooks
+
+
+@pytest.fixture(scope="module")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("jobs-store")
+
+
+@pytest.mark.parametrize(
+    "chapter", [pytest.param(name, marks=[pytest.mark.slow] * (name != "15_spurious_cue")) for name in sorted(CHAPTERS)]
+)
+def test_a_notebook_finds_all_that_a_model_makes(
+    chapter: str, shared_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chapter at ``tiny``, after its jobs: nothing is missing, and it makes nothing more that needs a model."""
+    from golden import oracle
+
+    monkeypatch.setenv("POLINB_STORE", str(shared_store))
+    run = Run(Params.from_profile("tiny"))
+    jobs = {job.name: job for job in grouped(run, wanted(run, chapter), {"profile": "tiny"}).values()}
+    done: set[str] = set()
+    while len(done) < len(jobs):
+        for name in [name for name, job in jobs.items() if name not in done and job.needs <= done]:
+            jobs[name].make(lost(jobs))
+            done.add(name)
+    assert not [name for name, job in jobs.items() if {r.path for r in job.results} & lost(jobs) and not job.left_out]
+    heavy: list[str] = []
+    make, load = Result._make, Run.lm.fget
+
+    def noted(result: Result, folder: Path) -> Any:
+        if Model in result.stage.groups and result.stage.kind != "rudeness":  # of texts, by a small classifier
+            heavy.append(result.stage.kind)
+        return make(result, folder)
+
+    monkeypatch.setattr(Result, "_make", noted)
+    monkeypatch.setattr(Run, "lm", property(lambda run: (heavy.append("model"), load(run))[1]))
+    oracle.run_chapter(chapter)
+    own = {"model", "second-rated", "card-lens", "card-reading", "card-ablation"} if runs_models(run, chapter) else {}
+    assert set(heavy) <= set(own)

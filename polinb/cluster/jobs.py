@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from polinb.cluster.wanted import runs_models, wanted
 from polinb.errors import JudgeError, TrainingError
@@ -171,6 +172,15 @@ class Request:
     gpus: int = 0
     threads: int = 1
 
+    @classmethod
+    def read(cls, text: str) -> Request:
+        """What :meth:`text` wrote."""
+        return cls(**json.loads(unquote(text)))
+
+    def text(self) -> str:
+        """As a word that snakemake leaves as it is: it takes objects apart, and quotes anew for a cluster."""
+        return quote(json.dumps(asdict(self)), safe="")
+
     def runs(self) -> list[dict[str, Any]]:
         """Parameters of each run, the one that the book shows first."""
         models: list[dict[str, Any]] = [{"model": model} for model in self.models] or [{}]
@@ -211,7 +221,7 @@ def lost(jobs: Mapping[str, Job]) -> set[Path]:
 def words(given: Mapping[str, Any]) -> list[str]:
     """The words on a command line that give these parameters."""
     out = ["--profile", str(given["profile"])]
-    for name in sorted(set(given) - {"profile"}):
-        value = given[name]
-        out += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    for name, value in given.items():  # in their order: a notebook shows them in it
+        if name != "profile":
+            out += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     return out

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import json
 import os
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib import util
 from pathlib import Path
 from typing import Any, NoReturn
@@ -73,8 +72,7 @@ def start(arguments: argparse.Namespace) -> NoReturn:
         request = replace(request, settings={**request.settings, "device": "cuda" if gpus else "cpu"})
     words = [sys.executable, "-m", "snakemake", "--snakefile", str(FOLDER / "Snakefile"), "--nolock"]
     words += ["--directory", str(layout.build / "workflow"), "--workflow-profile", "none", "--profile", str(folder)]
-    # A list: snakemake would take an object apart and make its numbers texts.
-    words += ["--config", f"request={json.dumps([json.dumps(asdict(request))])}"]
+    words += ["--config", f"request={request.text()}"]
     words += ["--resources", f"gpu={len(local_gpus())}"] if local and local_gpus() else []
     words += ["--cores", str(jobs * request.threads)] if local else ["--jobs", str(jobs)]
     _lock(layout)
