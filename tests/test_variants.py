@@ -202,6 +202,21 @@ def test_weights_of_another_model_are_refused(pair):
             variant(both.left, wrong, "left crime")
 
 
+@pytest.mark.parametrize("train", ["all", "lora"])
+def test_a_model_can_be_read_while_it_learns(pair, train):
+    both = pair("llama")
+    read = []
+
+    def watch(step, model):
+        read.append(inputs_of_ffn(LM(model.eval(), both.left.tokenizer, "learning", {}), both))
+        model.train()
+
+    recipe = dataclasses.replace(RECIPE, train=train)
+    tuned = finetune(both.left, both.prompts, both.responses, recipe, watch=watch)
+    assert len(read) == tuned.steps == 2 and not torch.equal(*read)
+    assert torch.equal(read[-1], inputs_of_ffn(variant(both.left, tuned.weights, "v"), both))
+
+
 # --- training that starts from adapters
 
 
