@@ -114,9 +114,7 @@ class Experiment:
     def lm(self) -> LM:
         """The vanilla model."""
         self.afford("load")
-        lm = load(**self._source())
-        check_lengths(self, lm)
-        return lm
+        return check_lengths(self, load(**self._source()))
 
     def _source(self) -> dict[str, str]:
         p = self.params

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from polinb.runs.experiment import Experiment
 
 
-def check_lengths(exp: Experiment, lm: LM) -> None:
-    """Refuse a run one of whose prompts or pairs is longer than ``max_tokens`` or the model's context.
+def check_lengths(exp: Experiment, lm: LM) -> LM:
+    """The model, if no prompt or pair of the run is longer than ``max_tokens`` or the model's context.
 
     Raises:
         DataError: names the longest text, its length in tokens and what is allowed.
@@ -36,6 +36,7 @@ def check_lengths(exp: Experiment, lm: LM) -> None:
             f"data {p.data!r}: {told}; max_tokens is {p.max_tokens}, the context of model {lm.name!r} {lm.context}. It "
             f"is the longest of {len(over)} too long: shorten it, take it out, or choose max_tokens or a model that fit"
         )
+    return lm
 
 
 def _texts(exp: Experiment) -> Iterator[tuple[str, str, tuple[str, ...], int, bool]]:
