@@ -375,7 +375,7 @@ def test_a_pair_longer_than_the_context_is_named_and_one_that_is_cut_is_not(tmp_
     from polinb.runs.params import Params
     from polinb.runs.run import Run
 
-    data = long_data(tmp_path / "long.jsonl", "train", response="and so on " * 800)
+    data = long_data(tmp_path / "long.jsonl", "train", response="and so on " * 900)
     some = {"data": data, "topics": ["crime", "race"], "model": "tiny:gpt2"}
     with pytest.raises(DataError, match=r"row '.*' has 2000 tokens, prompt and response; max_tokens is 2000"):
         Run(Params.from_profile("tiny", **some, max_tokens=2000)).lm  # noqa: B018

@@ -210,7 +210,7 @@ def _one(kind: Any, text: str) -> Any:
 def _items(name: str, text: str) -> list[str]:
     """Items of a list such as ``[crime, "race"]``: YAML in which nothing is guessed to be a number or nothing."""
     try:
-        found = yaml.load(text, Loader=yaml.BaseLoader)
+        found = yaml.BaseLoader(text).get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError):
         found = None
     plain = isinstance(found, list) and all(isinstance(item, str) for item in found)
