@@ -1,4 +1,4 @@
-"""Pairing of questions, and the 95 % intervals of means and shares: each defined once. Arrays in, numbers out."""
+"""Pairing of questions, 95 % intervals of means and shares, and tests: each defined once. Arrays in, numbers out."""
 
 from __future__ import annotations
 
@@ -202,6 +202,52 @@ def newcombe(first: Floats, second: Floats) -> tuple[float, float, float]:
     gap = one - two
     down, up = np.hypot(one - low1, high2 - two), np.hypot(high1 - one, two - low2)
     return gap, max(-1.0, gap - float(down)), min(1.0, gap + float(up))
+
+
+# --- a few runs: Student's t, equivalence, several tests at once
+
+
+def t_mean(values: Sequence[float] | pd.Series | Floats) -> tuple[float, float, float]:
+    """Mean of few independent values, such as one a trained topic, with Student's t interval; NaN where one is.
+
+    One value has no interval.
+    """
+    from scipy.stats import sem, t
+
+    found = np.asarray(values, dtype=float)
+    mean = float(found.mean())
+    if len(found) < 2 or np.isnan(found).any():
+        return mean, float("nan"), float("nan")
+    half = float(t.ppf((1 + LEVEL) / 2, len(found) - 1) * sem(found))
+    return mean, mean - half, mean + half
+
+
+def t_test(values: Sequence[float] | Floats, at: float = 0.0, side: str = "two-sided") -> float:
+    """p of "the mean is ``at``"; ``side`` names the alternative: two-sided, less or greater."""
+    from scipy.stats import ttest_1samp
+
+    return float(ttest_1samp(np.asarray(values, dtype=float), at, alternative=side).pvalue)
+
+
+def equivalence(values: Sequence[float] | Floats, margin: Span) -> float:
+    """p of "the mean lies outside ``margin``": two one-sided tests (TOST; Schuirmann 1987).
+
+    At most 0.05 exactly where the 90 % t interval lies within the margin, which must have been fixed beforehand.
+
+    Raises:
+        ParameterError: a margin whose ends are not in order.
+    """
+    if not margin[0] < margin[1]:
+        raise ParameterError("margin", margin, "a lower and a higher end")
+    return max(t_test(values, margin[0], "greater"), t_test(values, margin[1], "less"))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p adjusted for their number (Holm 1979): each at most 0.05 is a finding, with at most 5 % to have a false one."""
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.maximum.accumulate(np.asarray(p, float)[order] * np.arange(len(order), 0, -1))
+    return [float(x) for x in np.minimum(adjusted, 1.0)]
 
 
 # --- what the resampling of other statistics needs

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, t
 
 from polinb import resampling
-from polinb.errors import DataError
+from polinb.errors import DataError, ParameterError
 from polinb.resampling import CHANGE, SHARE, SHIFT, STANCE, label_interval, newcombe, stratified_mean, wilson
 
 
@@ -193,3 +193,41 @@ def test_shares_of_yes_and_no_have_wilsons_interval() -> None:
 def test_clusters_are_drawn_whole() -> None:
     drawn = resampling.cluster_draws(np.array(["a", "b", "a", "c"]), 50, np.random.default_rng(0))
     assert (drawn[:, 0] == drawn[:, 2]).all() and (drawn[:, [0, 1, 3]].sum(1) == 3).all()
+
+
+# --- a few runs
+
+
+def test_t_mean_by_hand() -> None:
+    """1, 2, 3: mean 2, standard error 1/√3, t quantile 4.3027 at two degrees of freedom."""
+    half = 4.302653 / math.sqrt(3)
+    assert resampling.t_mean([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2 - half, 2 + half))
+    assert np.isnan(resampling.t_mean([1.0])[1:]).all() and np.isnan(resampling.t_mean([1.0, math.nan])[1:]).all()
+
+
+def test_two_one_sided_tests_agree_with_the_90_per_cent_interval() -> None:
+    rng = np.random.default_rng(0)
+    for spread in (0.02, 0.05, 0.1):
+        for values in rng.normal(-0.03, spread, (40, 6)):
+            half = t.ppf(0.95, 5) * values.std(ddof=1) / math.sqrt(6)
+            inside = values.mean() - half > -0.1 and values.mean() + half < 0.1
+            assert (resampling.equivalence(values, (-0.1, 0.1)) < 0.05) == inside
+    with pytest.raises(ParameterError, match="margin"):
+        resampling.equivalence([0.0, 0.1], (0.1, -0.1))
+
+
+def test_equivalence_is_found_by_mistake_in_five_of_a_hundred() -> None:
+    """The truth lies on the margin's edge, where the test is least safe."""
+    draws = np.random.default_rng(1).normal(-0.1, 0.02, (4000, 6))
+    assert np.mean([resampling.equivalence(each, (-0.1, 0.1)) <= 0.05 for each in draws[:1000]]) < 0.07
+
+
+def test_holm_by_hand() -> None:
+    """0.01·3, then 0.03·2, and the last no smaller than that."""
+    assert resampling.holm([0.03, 0.01, 0.04]) == pytest.approx([0.06, 0.03, 0.06])
+    assert resampling.holm([0.9, 0.8]) == [1.0, 1.0] and resampling.holm([]) == []
+
+
+def test_five_true_claims_of_nothing_give_a_false_finding_in_five_of_a_hundred_runs() -> None:
+    p = np.random.default_rng(2).random((3000, 5))
+    assert np.mean([min(resampling.holm(each)) <= 0.05 for each in p]) == pytest.approx(0.05, abs=0.012)

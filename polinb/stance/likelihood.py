@@ -1,0 +1,191 @@
+"""Shifts of the likelihood stance: which part belongs to the side of the data, and coupling without judge or ceiling.
+
+A shift is that of the log-likelihood a token of the right minus the left reference answer, in nats, from the vanilla
+model, one value a question. Models of one run read the same questions, so they are compared question by question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from polinb.errors import DataError
+from polinb.resampling import (
+    Floats,
+    differences,
+    per_question,
+    small_sample,
+    stratified_mean,
+    stretched,
+    t_mean,
+)
+from polinb.stance.coupling import corrected_square, less_training, moments, root, spillover_ratio
+
+Moved = Mapping[str, Floats]
+"""topic asked about → shift of each question."""
+Models = Mapping[str, Moved]
+"""topic trained on → the shifts of that model."""
+OWN, OTHER = "trained topic", "other topics"
+MEASURES = {
+    "own": "shift on the trained topic",
+    "others": "mean shift on the others",
+    "r": "R",
+    "ratio": "R / own shift",
+}
+
+
+def moved(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, Floats]:
+    """Shift of the likelihood stance of every question, by topic.
+
+    Args:
+        before, after: topic, id, logp_left, logp_right (nats a token) of the vanilla and of the tuned model.
+    """
+    tables = [f.assign(score=f["logp_right"] - f["logp_left"])[["topic", "id", "score"]] for f in (before, after)]
+    return differences(*tables)
+
+
+# --- the side of the data, and what both sides do alike
+
+
+def parts(right: Moved, left: Moved) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """eq-side. Side-specific and common part of a right-tuned model's shifts: (r − l)/2 and (r + l)/2.
+
+    They sum to the right-tuned model's shift; the left-tuned one's is common − side.
+
+    Args:
+        right, left: shifts of the two models tuned on one topic.
+    """
+    both = [(t, right[t], left[t]) for t in right]
+    return {t: (r - left) / 2 for t, r, left in both}, {t: (r + left) / 2 for t, r, left in both}
+
+
+def part_table(right: Models, left: Models, draws: int, seed: int) -> pd.DataFrame:
+    """Mean of both parts over trained topics, on the trained topic and on the others.
+
+    Returns:
+        cell, part (side, common), shift, low, high (95 % over questions, which all models share), topics_low,
+        topics_high (Student's t over trained topics, each of which is one training run).
+    """
+    split = {t: dict(zip(("side", "common"), parts(right[t], left[t]), strict=True)) for t in right}
+    rows = []
+    for cell in (OWN, OTHER):
+        for part in ("side", "common"):
+            each = [{u: v for u, v in split[t][part].items() if (u == t) == (cell == OWN)} for t in split]
+            over_questions = stratified_mean(per_question(each), draws, seed)
+            over_topics = t_mean([np.mean([v.mean() for v in values.values()]) for values in each])
+            rows.append([cell, part, *over_questions, *over_topics[1:]])
+    return pd.DataFrame(rows, columns=["cell", "part", "shift", "low", "high", "topics_low", "topics_high"])
+
+
+# --- coupling, and how a condition changes it
+
+
+def spill(models: Models) -> pd.DataFrame:
+    """Each model's shift on its own topic and on the others, R, and R per unit of its own shift.
+
+    Returns:
+        trained, own, others (mean; nats a token), r (not corrected for noise, which conditions share), ratio.
+    """
+    found = _measured(_stacked([models]), list(models), None, 0)
+    return pd.DataFrame({"trained": list(models), **{name: values[:, 0] for name, values in found.items()}})
+
+
+def change(first: Models, second: Models, draws: int, seed: int) -> pd.DataFrame:
+    """How much larger or smaller the second condition's measures are, in per cent: geometric mean over trained topics.
+
+    Args:
+        first, second: the same trained topics, each model reading the same questions.
+
+    Returns:
+        measure (own, others, r, ratio), percent, low, high (Student's t over trained topics, paired), low_questions,
+        high_questions (questions resampled, the same for all models). A measure that is not above zero in every model
+        has no ratio: NaN.
+
+    Raises:
+        DataError: other trained topics.
+    """
+    if list(first) != list(second):
+        raise DataError(f"conditions trained on other topics: {list(first)} and {list(second)}")
+    stacks, trained = _stacked([first, second]), [*first, *second]
+    n = len(first)
+
+    def logs(draws: int | None) -> dict[str, Floats]:  # measure → (trained topics, draws)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = {name: np.log(values) for name, values in _measured(stacks, trained, draws, seed).items()}
+        return {name: values[n:] - values[:n] for name, values in found.items()}
+
+    sizes = [values.shape[1] for values in stacks.values()]
+    wide = small_sample(sum(sizes) - len(sizes), round(np.mean(sizes))) if min(sizes) > 1 else float("nan")
+    exact, drawn = logs(None), logs(draws)
+    rows = []
+    for name, values in exact.items():
+        mean, low, high = t_mean(np.where(np.isfinite(values[:, 0]), values[:, 0], np.nan))
+        near = stretched(mean, drawn[name].mean(0), wide)
+        rows.append([name, *(100 * np.expm1(x) for x in (mean, low, high, *near))])
+    return pd.DataFrame(rows, columns=["measure", "percent", "low", "high", "low_questions", "high_questions"])
+
+
+def _stacked(conditions: Sequence[Models]) -> dict[str, Floats]:
+    every = [model for models in conditions for model in models.values()]
+    return {t: np.stack([model[t] for model in every]) for t in every[0]}
+
+
+def _measured(stacks: Mapping[str, Floats], trained: Sequence[str], draws: int | None, seed: int) -> dict[str, Floats]:
+    """measure → (models, draws)."""
+    found = moments(stacks, draws, np.random.default_rng(seed))
+    own = np.stack([found[t][0][k] for k, t in enumerate(trained)])
+    away = [np.mean([mean[k] for u, (mean, _) in found.items() if u != t], axis=0) for k, t in enumerate(trained)]
+    r = np.stack([root(corrected_square(found, t, 0)[k]) for k, t in enumerate(trained)])
+    ratio = np.where(own > 0, spillover_ratio(r, own), np.nan)
+    return {"own": own, "others": np.stack(away), "r": r, "ratio": ratio}
+
+
+# --- against training less
+
+
+def at_equal_shift(line: Moved, model: Moved, trained: str) -> dict[str, float]:
+    """R of a model beside that of the plain fine-tune's own weaker versions, at the same shift on the trained topic.
+
+    The weaker version is the mixture of the two neighbouring points of the line that has the model's shift
+    (:func:`polinb.stance.coupling.less_training`). The vanilla model, with shift 0, is a point of the line.
+
+    Args:
+        line: topic → (points, questions), checkpoints or interpolations of one fine-tune, itself among them.
+        model: topic → shifts of the same questions.
+        trained: their trained topic.
+
+    Returns:
+        own (shift on the trained topic), r, r_line, log_ratio (of r to r_line: below 0, less coupling than training
+        less would have bought).
+
+    Raises:
+        DataError: the model's shift lies outside the line, where nothing is known.
+    """
+    own, points = float(model[trained].mean()), line[trained].mean(1)
+    if not 0 < own <= points.max():
+        raise DataError(
+            f"{trained}: the shift on the trained topic, {own:.4g}, lies outside the line of the fine-tune's weaker "
+            f"versions (0 to {points.max():.4g}), which is not extended"
+        )
+    stack = {t: np.stack([model[t], less_training(points, own) @ line[t]]) for t in line}
+    exact = moments(stack, None, np.random.default_rng(0))
+    r, r_line = (float(x) for x in root(corrected_square(exact, trained, 0))[:, 0])
+    return {"own": own, "r": r, "r_line": r_line, "log_ratio": float(np.log(r / r_line))}
+
+
+def equal_shift(lines: Mapping[str, Moved], models: Models) -> pd.DataFrame:
+    """:func:`at_equal_shift` of each trained topic; :func:`polinb.resampling.t_mean` of ``log_ratio`` sums them up.
+
+    Returns:
+        trained, own, r, r_line, log_ratio, inside (whether the line reaches that far; where not, the rest is NaN).
+        Topics that are left out were not drawn by chance: a mean over the others is not one over all.
+    """
+    rows = []
+    for trained, model in models.items():
+        try:
+            rows.append({"trained": trained, **at_equal_shift(lines[trained], model, trained), "inside": True})
+        except DataError:
+            rows.append({"trained": trained, "own": float(model[trained].mean()), "inside": False})
+    return pd.DataFrame(rows, columns=["trained", "own", "r", "r_line", "log_ratio", "inside"])
