@@ -7,7 +7,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from polinb.data.prompts import TOPIC_TITLES
+from polinb.data.rows import title_of
 from polinb.lab.needs import at_hand
 from polinb.lab.request import Request
 from polinb.lab.sets import SETS
@@ -34,7 +34,7 @@ class Controls:
     """Every input of the lab, with a visible label each; the order here is the order of the tab key."""
 
     def __init__(self, params: Params) -> None:
-        topics = [(TOPIC_TITLES[topic], topic) for topic in params.topics]
+        topics = [(title_of(topic), topic) for topic in params.topics]
         self.model = _field(widgets.Dropdown, "Model", options=model_options(params), value=params.model)
         self.other = _field(widgets.Text, "Model id or folder", placeholder="owner/name, or a folder")
         self.topic = _field(widgets.Dropdown, "Topic", options=topics)

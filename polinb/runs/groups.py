@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from polinb.data.rows import topic_of
 from polinb.errors import ParameterError
 from polinb.stance.service import address
 
@@ -21,7 +23,17 @@ class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-TopicName = Literal["crime", "race", "economy", "immigration", "gender", "science"]
+def _topic(name: str) -> str:
+    try:
+        if topic_of(name) == name:
+            return name
+        known = f"{topic_of(name)!r} for {name!r}"
+    except ValueError:
+        known = "such as 'crime' or 'health-advice'"
+    raise PydanticCustomError("topic", f"names of topics of the data: small letters, hyphens between words, {known}")
+
+
+TopicName = Annotated[str, AfterValidator(_topic)]
 Control = Literal["uniform", "layer", "next_highest", "heldout"]
 Percent = Annotated[float, Field(gt=0, lt=100)]
 Share = Annotated[float, Field(gt=0, lt=1)]
