@@ -105,8 +105,8 @@ def chosen(kind: type[g.Group], profile: Any, overrides: Mapping[str, Any]) -> g
         raise ParameterError(name, overrides[name], "no parameter has this name", hint)
     values = profile_values(profile) | {k: v for k, v in overrides.items() if v is not None} | {"profile": profile}
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if k in known}
-    topics = values.get("topics")
-    for name in {"ablation_topics", "baseline_topics"} & values.keys() - overrides.keys():
+    topics, following = values.get("topics"), {"ablation_topics", "baseline_topics"} & values.keys() - overrides.keys()
+    for name in following:
         if isinstance(topics, list):  # the profile's, as far as they are this run's; else as many of this run's
             values[name] = [t for t in values[name] if t in topics] or topics[: len(values[name])]
     for name, value in values.items():
@@ -114,7 +114,7 @@ def chosen(kind: type[g.Group], profile: Any, overrides: Mapping[str, Any]) -> g
     try:
         params = kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda each: each["loc"][0] in following)
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, ParameterError):
             raise cause from None
