@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _live(arguments: argparse.Namespace) -> int:
-    from polinb.lab.server import serve
+    from polinb.lab.serve import serve
     from polinb.runs.checkout import parse_settings
 
     settings = parse_settings(arguments.set)

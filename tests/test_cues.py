@@ -20,7 +20,7 @@ from polinb.resampling import wilson
 from polinb.runs.artifacts import Store
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.runs.stages import bases_of
+from polinb.runs.weights import bases_of
 from polinb.scoring.residual import depths, mean_states
 
 LISTS = json.loads((resources.files("polinb") / "resources" / "cues" / "cues.json").read_text("utf-8"))
@@ -253,10 +253,10 @@ def test_all_arms_train_on_the_same_texts_with_their_own_directions(run, monkeyp
     calls = {}
     real = polinb.training.supervised.finetune
 
-    def spy(base, prompts, responses, recipe, *, ablate=None, label, **how):
-        assert how == {"frozen": None, "freeze": "neuron", "stop": 1.0}
-        calls[label] = (prompts, responses, recipe, ablate)
-        return real(base, prompts, responses, recipe, ablate=ablate, label=label)
+    def spy(base, prompts, responses, recipe, **how):
+        assert how["frozen"] is None and how["stop"] == 1.0
+        calls[how["label"]] = (prompts, responses, recipe, how["ablate"])
+        return real(base, prompts, responses, recipe, **how)
 
     monkeypatch.setattr(polinb.training.supervised, "finetune", spy)
     fresh = Run(run.params, Store(run.store.root / "spied"))

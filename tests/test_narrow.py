@@ -20,7 +20,7 @@ from polinb.runs.artifacts import Store
 from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.runs.stages import bases_of
+from polinb.runs.weights import bases_of
 from polinb.scoring.residual import depths
 from polinb.stance import alignment as narrow_judges
 from polinb.stance.alignment import CoherenceScale, ScoreJudge, filled, is_code, parse_score
@@ -420,10 +420,10 @@ def test_all_arms_run_and_only_the_ablating_ones_ablate(run, monkeypatch):
     calls = {}
     real = polinb.training.supervised.finetune
 
-    def spy(base, prompts, responses, recipe, *, ablate=None, label, **how):
-        assert how == {"frozen": None, "freeze": "neuron", "stop": 1.0}
-        calls[label] = (prompts, responses, recipe, ablate)
-        return real(base, prompts, responses, recipe, ablate=ablate, label=label)
+    def spy(base, prompts, responses, recipe, **how):
+        assert how["frozen"] is None and how["stop"] == 1.0
+        calls[how["label"]] = (prompts, responses, recipe, how["ablate"])
+        return real(base, prompts, responses, recipe, **how)
 
     monkeypatch.setattr(polinb.training.supervised, "finetune", spy)
     for arm in narrow_arms.arms(run):

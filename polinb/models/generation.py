@@ -97,6 +97,18 @@ def decode(lm: LM, ids: Sequence[int]) -> str:
     return str(lm.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
 
+def pieces(lm: LM, ids: Sequence[int]) -> list[str]:
+    """What each token adds to the text of all; a letter of several tokens comes with its last one."""
+    whole, at, out = decode(lm, ids), 0, list[str]()
+    for count in range(1, len(ids) + 1):
+        text = decode(lm, ids[:count])
+        same = (k for k, (one, other) in enumerate(zip(text, whole, strict=False)) if one != other)
+        end = max(at, next(same, min(len(text), len(whole))))
+        out.append(whole[at:end])
+        at = end
+    return out
+
+
 def log_likelihood(
     lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, batch: int = 16
 ) -> np.ndarray:

@@ -114,7 +114,7 @@ def chosen(kind: type[g.Group], profile: Any, overrides: Mapping[str, Any]) -> g
     try:
         params = kind.model_validate(values)
     except ValidationError as error:
-        first = min(error.errors(), key=lambda each: each["loc"][0] in following)
+        first = min(error.errors(), key=lambda each: bool(following & {*each["loc"][:1]}))
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, ParameterError):
             raise cause from None

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from polinb.display.tables import numbered_table, responses_table
 from polinb.display.webdata import embed
 from polinb.errors import ParameterError
-from polinb.lab import server as lab_server
+from polinb.lab import serve as lab_server
 from polinb.wording import escape
 
 REPO = Path(__file__).resolve().parents[2]
