@@ -58,7 +58,7 @@ def load_data(
 
     Args:
         label_filter: ``none``, or ``agree`` (see :meth:`StanceData.topic`).
-        revision: commit of ``ideoinst`` or of a hub data set.
+        revision: commit of a hub data set (of ``ideoinst``: the pinned one or nothing).
         cache_dir: where downloads are kept; ``None``: the usual cache folders.
 
     Raises:

@@ -28,6 +28,7 @@ TOPICS = tuple(TOPIC_TITLES)
 """The paper's six, and the usual ones; data may have any others."""
 LEANINGS = ("left", "right")
 DIRECTIONS = ("left", "right", "none")
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def normalise(text: str) -> str:
@@ -80,7 +81,7 @@ def plain_text(value: object) -> str:
         raise ValueError(f"expected text, found {show(value)}")
     if not value.strip():
         raise ValueError("expected text, found an empty cell")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if _HALF.search(value):
         raise ValueError(f"half of a character (a lone surrogate) in {show(value)}; cut texts between characters")
     return value.strip()
 
