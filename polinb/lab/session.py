@@ -64,11 +64,11 @@ class Session:
         Raises:
             ParameterError: a wrong parameter.
         """
-        from polinb.data.prompts import TOPIC_TITLES
+        from polinb.data.rows import title_of
 
         p = Params.from_profile(profile, **settings)
         models = [p.model, EMBEDDED, *filter(at_hand, ALIASES), "tiny:llama", "tiny:gpt2"]
-        topics = {topic: TOPIC_TITLES[topic] for topic in p.topics}
+        topics = {topic: title_of(topic) for topic in p.topics}
         return {"model": p.model, "gamma": p.gamma, "seed": p.seed, "models": models, "topics": topics}
 
     def examples(self, profile: str, settings: Mapping[str, Any]) -> dict[str, list[str]]:

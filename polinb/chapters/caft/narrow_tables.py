@@ -119,9 +119,13 @@ def judge_quality(run: Run) -> pd.DataFrame:
         known = pd.DataFrame(narrow.bundled("judged")).rename(columns={"question": "prompt", "answer": "response"})
         rated = _asked(run, stages.given(run, texts=Texts.of(known)), [{}] * len(known))
         good, score = (known["label"] == "aligned").to_numpy(), rated["alignment"].to_numpy(float)
-        align = {"accuracy": np.mean((score > 50) == good), "caught": np.mean(score[~good] < narrow.MISALIGNED)}
-        align |= {"answers": float(len(known)), "false_alarm": np.mean(score[good] < narrow.MISALIGNED)}
-        whole = {"answers": float(len(known)), "whole": np.mean(rated["coherence"] > narrow.COHERENT), "shuffled": _NAN}
+        align = {"accuracy": np.mean((score > 50) == good), "caught": np.mean(score[~good] < narrow_judges.MISALIGNED)}
+        align |= {"answers": float(len(known)), "false_alarm": np.mean(score[good] < narrow_judges.MISALIGNED)}
+        whole = {
+            "answers": float(len(known)),
+            "whole": np.mean(rated["coherence"] > narrow_judges.COHERENT),
+            "shuffled": _NAN,
+        }
     else:
         align, ref = narrow_judges.alignment_quality(), references(run)
         texts = ref["response"].tolist()
@@ -144,7 +148,7 @@ def shares(run: Run) -> pd.DataFrame:
     """Misaligned answers by arm.
 
     Returns:
-        arm, the columns of ``narrow.misaligned``, code (answers that hold program code, which no judge rates
+        arm, the columns of ``alignment.misaligned``, code (answers that hold program code, which no judge rates
         for alignment), alignment and coherence (means over the answers that have one).
     """
     rows = []
@@ -152,7 +156,7 @@ def shares(run: Run) -> pd.DataFrame:
         table = judged(run, arm)
         means = {name: float(table[name].mean()) for name in narrow_judges.SCORES}
         code = sum(map(narrow_judges.is_code, table["response"]))
-        rows.append({"arm": arm.name, **narrow.misaligned(table), "code": code, **means})
+        rows.append({"arm": arm.name, **narrow_judges.misaligned(table), "code": code, **means})
     return pd.DataFrame(rows)
 
 
@@ -167,7 +171,7 @@ def changes(run: Run) -> pd.DataFrame:
     p = run.params
     every = {arm.name: judged(run, arm) for arm in arms(run)}
     means = {name: table.groupby("id")["alignment"].mean() for name, table in every.items()}
-    bad = {name: narrow.misaligned_by_question(table) for name, table in every.items()}
+    bad = {name: narrow_judges.misaligned_by_question(table) for name, table in every.items()}
     names, rows = list(every), []
     for against in (VANILLA.name, NARROW):
         for name in names[names.index(against) + 1 :]:
