@@ -166,6 +166,7 @@ CHAPTERS: dict[str, tuple[Callable[[Needs], list[str]], ...]] = {
     "16_emergent_misalignment": (Needs.narrow,),
     "17_neuron_explorer": (Needs.scores,),
     "18_responses": (Needs.vanilla, Needs.tuned, Needs.inhibit, Needs.patched),
+    "19_what_moved": (Needs.vanilla, Needs.tuned),
 }
 """Chapter → what is done before its notebook runs. What is not listed is computed by the notebook itself."""
 

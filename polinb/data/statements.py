@@ -1,4 +1,4 @@
-"""Lists of statements to agree or disagree with: two bundled ones, or the user's own."""
+"""Lists of statements to agree or disagree with: two bundled ones with their contraries, or the user's own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from polinb.errors import DataError
 BUNDLED_STATEMENTS = {
     "compass": "Compass statements (polinb's own wording, in the manner of the Political Compass)",
     "ideologies": "Ideology statements (polinb's own wording, in the manner of the IDRlabs ideologies test)",
+    "compass-mirror": "Compass statements turned round: each says the contrary of the one with its id",
+    "ideologies-mirror": "Ideology statements turned round: each says the contrary of the one with its id",
 }
+MIRROR = "-mirror"
+"""What the name of a set of contraries ends with."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,10 @@ class StatementSet:
 def load_statements(
     name_or_path: str, *, revision: str | None = None, cache_dir: str | Path | None = None
 ) -> StatementSet:
-    """Load ``compass``, ``ideologies``, a CSV, JSON, JSONL or Parquet file, or ``hub:owner/name``.
+    """Load a bundled list, a CSV, JSON, JSONL or Parquet file, or ``hub:owner/name``.
 
-    A file needs a column ``statement`` (or ``text``); ``id`` and ``direction`` (``left``, ``right`` or
-    ``none``) are optional.
+    Bundled are ``compass``, ``ideologies`` and their contraries, ``compass-mirror`` and ``ideologies-mirror``. A file
+    needs a column ``statement`` (or ``text``); ``id`` and ``direction`` (``left``, ``right`` or ``none``) are optional.
 
     Raises:
         DataError: a missing or malformed file; names file, row and column.

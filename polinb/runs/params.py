@@ -64,6 +64,7 @@ CHAPTERS: dict[str, tuple[type[g.Group], ...]] = {
     "16_emergent_misalignment": (*RUN, g.Train, g.Length, g.Batch, g.Judge, g.Bootstrap, g.Directions, g.Narrow),
     "17_neuron_explorer": (*SCORED, g.Ask, g.Bootstrap, g.Gammas, g.Cards),
     "18_responses": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.Patch, g.Browse),
+    "19_what_moved": (*TRAINED, g.Batch, *JUDGED),
 }
 """The groups of each chapter, in the order of its parameters cell."""
 
