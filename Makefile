@@ -55,23 +55,23 @@ setup:
 
 book: setup
 	$(if $(strip $(strays)),@echo 'polinb: not taken from the environment: $(strip $(strays)). Write them after make book.' >&2)
-	@$(BIN)/python -m polinb book --profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) $(strip $(chapters) $(jobs) $(settings))
+	@$(BIN)/python -m book._make book --profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) $(strip $(chapters) $(jobs) $(settings))
 
 # The profile is full; what a computer without a card leaves out of it: polinb/resources/reference/cpu.toml.
 reference: setup
 	$(foreach name,PROFILE JOBS,$(if $(call given,$(name)),$(error make reference takes no $(name): the profile is full)))
 	$(if $(strip $(strays)),@echo 'polinb: not taken from the environment: $(strip $(strays)). Write them after make reference.' >&2)
-	@$(BIN)/python -m polinb reference $(strip $(chapters) $(settings))
+	@$(BIN)/python -m book._make reference $(strip $(chapters) $(settings))
 
 dag dry-run: setup
-	@$(BIN)/python -m polinb workflow $(if $(filter dag,$@),--dag $(if $(call given,OUT),$(call quote,$(OUT)),_build/dag.dot),--dry-run) \
+	@$(BIN)/python -m book._make workflow $(if $(filter dag,$@),--dag $(if $(call given,OUT),$(call quote,$(OUT)),_build/dag.dot),--dry-run) \
 	--profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) $(strip $(chapters) $(jobs) $(settings))
 
-# A random tenth of the committed reference run, made again and compared; SHARE=0.2, RANDOM_SEED=7, TABLES_ONLY=1.
+# A random tenth of the committed reference run, made again and compared; SHARE=0.2, RANDOM_SEED=7, FILES_ONLY=1.
 .PHONY: reference-check
 reference-check: setup
-	@$(BIN)/python -m polinb reference-check $(strip $(settings)) $(if $(call given,SHARE),--share $(call quote,$(SHARE))) \
-	$(if $(call given,RANDOM_SEED),--seed $(call quote,$(RANDOM_SEED))) $(if $(call given,TABLES_ONLY),--tables-only)
+	@$(BIN)/python -m book._make reference-check $(strip $(settings)) $(if $(call given,SHARE),--share $(call quote,$(SHARE))) \
+	$(if $(call given,RANDOM_SEED),--seed $(call quote,$(RANDOM_SEED))) $(if $(call given,FILES_ONLY),--files-only)
 
 lab app: setup
 	@$(BIN)/python -m polinb $@ --profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) \
@@ -80,7 +80,7 @@ lab app: setup
 test: setup
 	$(call stage,ruff check,$(BIN)/ruff check .)
 	$(call stage,ruff format --check,$(BIN)/ruff format --check .)
-	$(call stage,mypy,$(BIN)/mypy polinb)
+	$(call stage,mypy,$(BIN)/mypy)
 	$(call stage,browser,VENV='$(VENV)' sh .ci/browser)
 	$(call stage,pytest,$(BIN)/python -m pytest -n auto --dist loadfile $(TESTS))
 
@@ -99,7 +99,7 @@ lint: setup
 	$(call stage,ruff format --check,$(BIN)/ruff format --check .)
 
 types: setup
-	$(call stage,mypy,$(BIN)/mypy polinb)
+	$(call stage,mypy,$(BIN)/mypy)
 
 fmt: setup
 	@$(BIN)/ruff check --fix-only --quiet .

@@ -42,6 +42,10 @@ class JudgeError(PolinbError, RuntimeError):
     """A judge cannot be reached or set up."""
 
 
+class BookError(PolinbError, RuntimeError):
+    """A chapter failed or the pages could not be built; says which, where and why."""
+
+
 class ArtifactError(PolinbError, RuntimeError):
     """An artifact cannot be written, or what is on disk is not what was written."""
 

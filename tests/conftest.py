@@ -57,6 +57,31 @@ def pair():
     return Pair
 
 
+@pytest.fixture
+def merged():
+    """Factory: a model and trained weights → the plain weights that they stand for; adapters added to the model's."""
+
+    def make(lm, weights, kind=None):
+        import torch
+
+        from polinb.models.architectures import architecture_of
+
+        own, out = dict(lm.model.named_parameters()), {}
+        for name, value in weights.items():
+            if ".lora_A." in name:
+                layer = name.removesuffix(".lora_A.weight")
+                change = weights[f"{layer}.lora_B.weight"].double() @ value.double()
+                change = change.T if architecture_of(lm.model).transposed else change
+                value = own[f"{layer}.weight"].detach().double() + change
+                name = f"{layer}.weight"
+            elif ".lora_B." in name:
+                continue
+            out[name] = value.to(kind or torch.float32)
+        return out
+
+    return make
+
+
 @dataclass(frozen=True)
 class BuiltBook:
     """A built book: its pages, the checkout they were built in, and the store of results they show."""
@@ -107,7 +132,7 @@ def build(root, store):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "_config.yml", root)
     # in a process of its own: a browser's event loop may be running in this one
-    command = [sys.executable, "-m", "polinb", "book", "--profile", "tiny", "--chapters", "all"]
+    command = [sys.executable, "-m", "book._make", "book", "--profile", "tiny", "--chapters", "all"]
     environment = os.environ | {"POLINB_STORE": str(store), "PYTHONPATH": str(root)}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"make book PROFILE=tiny CHAPTERS=all: {(done.stdout + done.stderr)[-5000:]}"

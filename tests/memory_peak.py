@@ -21,15 +21,14 @@ def main():
     import numpy as np
     import trl.trainer.sft_trainer  # noqa: F401
 
-    from polinb.models.loading import LM
-    from polinb.runs.experiment import Experiment
     from polinb.runs.params import Params
+    from polinb.runs.run import Run
     from polinb.training.supervised import finetune
 
     start = peak()
     params = Params.from_profile("tiny", **asked)
-    exp = Experiment(params)
-    lm = exp.lm
+    run = Run(params)
+    lm = run.lm
     rng = np.random.default_rng(0)
 
     def texts(count, tokens):
@@ -38,21 +37,26 @@ def main():
     if stage == "train":
         half = params.max_tokens // 2
         rows = 2 * params.batch_size
-        finetune(lm, texts(rows, half), texts(rows, params.max_tokens - half), exp.recipe())
+        finetune(lm, texts(rows, half), texts(rows, params.max_tokens - half), run.recipe())
     elif stage == "score":
-        import copy
-
+        from polinb.models.variants import shared_copy, variant
         from polinb.runs.memory import PROMPT_TOKENS, READ_BATCH
         from polinb.scoring.tracing import contrast
+        from polinb.training.supervised import trainable, trained_weights
 
-        others = [LM(copy.deepcopy(lm.model), lm.tokenizer, "copy", {}) for _ in range(2)]
+        recipe = run.recipe()
+        weights = {}
+        if params.train == "lora":
+            weights = trained_weights(*trainable(shared_copy(lm.model), recipe), "", recipe)
+        others = [variant(lm, weights, "copy") for _ in range(2)]
         n = 2 * READ_BATCH
         contrast(*others, lm, texts(n, PROMPT_TOKENS), texts(n, params.localise_tokens))
     else:
-        from polinb.models.generation import greedy
+        from polinb.models.generation import generate
         from polinb.runs.memory import PROMPT_TOKENS
 
-        greedy(lm, texts(params.eval_batch, PROMPT_TOKENS), max_new_tokens=params.eval_tokens, batch=params.eval_batch)
+        limit = {"max_new_tokens": params.eval_tokens, "batch": params.eval_batch}
+        generate(lm, texts(params.eval_batch, PROMPT_TOKENS), **limit)
     print(json.dumps({"peak": peak(), "start": start}))
 
 

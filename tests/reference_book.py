@@ -9,8 +9,8 @@ import yaml
 from reference_made import SPEC, chapter, figure, put, table, written
 from test_book_tools import checkout
 
-from polinb.reference.harvest import harvest
-from polinb.reference.run import ReferenceLayout
+from book._make.reference.harvest import harvest
+from book._make.reference.run import ReferenceLayout
 
 REPO = Path(__file__).resolve().parents[1]
 NEAR = {"topic": ["crime", "race"], "shift": ["0.1 [0.0, 0.2]", "0.3"]}

@@ -16,8 +16,8 @@ import nbformat
 import pandas as pd
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from book._make.reference.run import ReferenceLayout
 from polinb.display.tables import numbered_table
-from polinb.reference.run import ReferenceLayout
 
 PLACE = "{glue:md}`answer:myst`"
 FACTS = "```{admonition} This run\n:class: note\nProfile and so on.\n```"

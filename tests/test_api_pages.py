@@ -11,8 +11,8 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-from polinb.sphinx import api as sphinx_api
-from polinb.sphinx.docstrings import field_list, plain, restructured
+from polinb_book import api as sphinx_api
+from polinb_book.docstrings import field_list, plain, restructured
 
 REPO = Path(__file__).resolve().parents[1]
 API = REPO / "book" / "api"
@@ -107,7 +107,7 @@ def test_text_is_shown_as_it_is() -> None:
 
 def test_origins_of_names() -> None:
     known = sphinx_api.origins("polinb.runs.chapter")
-    assert known["Experiment"] == "polinb.runs.experiment.Experiment"  # for type checkers only
+    assert known["Run"] == "polinb.runs.run.Run"  # for type checkers only
     assert known["Markdown"] == "IPython.display.Markdown"
     assert known["_TYPES"] == "polinb.runs.chapter._TYPES"
     assert sphinx_api.origins("polinb.no_such_module") == {}
@@ -133,7 +133,7 @@ def build(tmp_path: Path, page: str) -> tuple[str, list[str]]:
         "python_maximum_signature_line_length",
     )
     config = {name: shown[name] for name in names} | {"nitpicky": True, "html_theme": "basic", "smartquotes": False}
-    config |= {"extensions": ["sphinx.ext.autodoc", "polinb.sphinx.extension"], "polinb_repository": "none"}
+    config |= {"extensions": ["sphinx.ext.autodoc", "polinb_book"], "polinb_repository": "none"}
     warnings = io.StringIO()
     with patch_docutils(), docutils_namespace():
         out, trees = str(tmp_path / "out"), str(tmp_path / "trees")
@@ -145,7 +145,7 @@ def build(tmp_path: Path, page: str) -> tuple[str, list[str]]:
 
 def test_a_page_of_real_modules(tmp_path: Path) -> None:
     modules = (
-        "errors", "scoring.pnlac", "runs.groups", "runs.params", "runs.chapter", "runs.experiment", "runs.artifacts",
+        "errors", "scoring.pnlac", "runs.groups", "runs.params", "runs.chapter", "runs.run", "runs.artifacts",
         "data.loading", "data.pairs",
     )  # fmt: skip
     text = "Title\n=====\n\n" + "".join(f".. automodule:: polinb.{name}\n   :members:\n\n" for name in modules)
@@ -161,7 +161,7 @@ def test_a_page_of_real_modules(tmp_path: Path) -> None:
     assert body.select_one('a[href="#polinb.errors.ParameterError"]')
     # a type imported for type checkers only leads to its entry
     begin = soup.find(id="polinb.runs.chapter.begin")
-    assert begin.select_one('a[href="#polinb.runs.experiment.Experiment"]')
+    assert begin.select_one('a[href="#polinb.runs.run.Run"]')
     sets = soup.find(id="polinb.runs.groups.Sets")
     assert sets.get_text(strip=True).rstrip("¶") == "classSets"
     listed = sets.find_next_sibling("dd").select_one("dl.field-list").get_text()

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from polinb.book.benchmarks import append, figure, markdown, read
 from polinb.errors import DataError
+from polinb_book.benchmarks import append, figure, markdown, read
 
 
 def test_a_missed_target_is_said(tmp_path):

@@ -8,9 +8,10 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from test_book_tools import checkout, notebook
 
-from polinb.book import build as book
-from polinb.book.unrun import labels, page
+from book._make import build as book
 from polinb.errors import ParameterError
+from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names
+from polinb_book.unrun import labels, page
 
 REPO = Path(__file__).resolve().parents[1]
 ROW = "{'topic': ['a'], 'arm': 'a', 'stance': 0.1, 'low': 0.0, 'high': 0.2}"
@@ -43,9 +44,9 @@ def two_parts(tmp_path):
 
 
 def test_core_is_all_but_what_goes_beyond_the_paper():
-    layout = book.Layout(REPO)
-    core = book.core_names(layout)
-    assert core == [name for name in book.chapter_names(layout) if not "10" <= name < "17"] and len(core) == 11
+    layout = Layout(REPO)
+    core = core_names(layout)
+    assert core == [name for name in chapter_names(layout) if not "10" <= name < "17"] and len(core) == 11
 
 
 @pytest.mark.parametrize(
@@ -54,8 +55,8 @@ def test_core_is_all_but_what_goes_beyond_the_paper():
 )
 def test_what_is_run(tmp_path, chapters, wanted):
     layout = two_parts(tmp_path)
-    every, core = book.chapter_names(layout), book.core_names(layout)
-    assert book.chosen_chapters(every, core, chapters) == wanted
+    every, core = chapter_names(layout), core_names(layout)
+    assert chosen_chapters(every, core, chapters) == wanted
 
 
 def test_unknown_chapters_are_refused(tmp_path):

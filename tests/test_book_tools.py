@@ -16,13 +16,16 @@ import yaml
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from polinb.__main__ import main
-from polinb.book import build as book
-from polinb.book import vendor
-from polinb.book.normalise import WIDGET_STATE, WIDGET_VIEW, normalise, strip_progress
+import polinb
+import polinb_book as sphinxext
+from book._make import build as book
+from book._make import vendor
+from book._make.__main__ import main
+from book._make.normalise import WIDGET_STATE, WIDGET_VIEW, normalise, strip_progress
 from polinb.chapters.paper import paper
-from polinb.errors import ArtifactError, ParameterError
-from polinb.sphinx import extension as sphinxext
+from polinb.errors import ArtifactError, BookError, ParameterError
+from polinb.runs.checkout import Layout, chapter_names, find_layout, parse_settings, toc_files
+from polinb.runs.params import Params
 
 REPO = Path(__file__).resolve().parents[1]
 NASTY = (
@@ -43,7 +46,7 @@ def notebook(*cells: Any) -> nbformat.NotebookNode:
     return made
 
 
-def checkout(root: Path, **notebooks: nbformat.NotebookNode) -> book.Layout:
+def checkout(root: Path, **notebooks: nbformat.NotebookNode) -> Layout:
     """A folder laid out like the repository, with its real configuration and assets and these notebooks."""
     shutil.copy(REPO / "_config.yml", root)
     shutil.copytree(REPO / "book" / "_assets", root / "book" / "_assets", ignore=shutil.ignore_patterns("vendor"))
@@ -56,7 +59,7 @@ def checkout(root: Path, **notebooks: nbformat.NotebookNode) -> book.Layout:
     chapters = [{"file": f"chapters/{name}"} for name in sorted(notebooks)] + [{"file": "bibliography"}]
     toc = {"format": "jb-book", "root": "index", "defaults": {"numbered": True}, "chapters": chapters}
     (root / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
-    return book.Layout(root)
+    return Layout(root)
 
 
 # --- settings ---
@@ -64,7 +67,7 @@ def checkout(root: Path, **notebooks: nbformat.NotebookNode) -> book.Layout:
 
 def test_settings_are_typed_as_their_parameter_wants() -> None:
     given = ["gamma=5", "learning_rate=2e-5", "topics=[crime, race]", "gammas=[1e1, 5]", "model=1234", "seed=3"]
-    assert book.parse_settings([*given, "system_prompt=false", "data=a=b"]) == {
+    assert parse_settings([*given, "system_prompt=false", "data=a=b"]) == {
         "gamma": 5,
         "learning_rate": 2e-5,
         "topics": ["crime", "race"],
@@ -76,15 +79,48 @@ def test_settings_are_typed_as_their_parameter_wants() -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["gamma", "=5", "a b=5", "topics=[crime"])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("seed=010", 10),  # YAML: 8
+        ("gammas=[010, 1e1, .5]", [10, 10.0, 0.5]),
+        ("seed=1:30", "1:30"),  # YAML: 90; as text it is refused
+        ("gamma=1:30", "1:30"),
+        ("seed=", ""),  # YAML: nothing, and so the profile's value
+        ("judge=", ""),
+        ("system_prompt=", ""),
+        ("system_prompt=Be brief. # really", "Be brief. # really"),
+        ("system_prompt=null", "null"),
+        ("system_prompt=5", "5"),
+        ("system_prompt=False", False),
+        ('system_prompt="false"', "false"),
+        ("judge=local #1", "local #1"),
+        ("data=my data #1.csv", "my data #1.csv"),
+        ("statements=[no, 1:30, a#b, 'c, d']", ["no", "1:30", "a#b", "c, d"]),
+        ("statements=[]", []),
+    ],
+)
+def test_a_setting_is_read_by_its_parameters_type_and_nothing_is_guessed(text: str, value: object) -> None:
+    name = text.partition("=")[0]
+    assert book.parse_settings([text]) == {name: value}
+    assert type(book.parse_settings([text])[name]) is type(value)
+    if name in ("seed", "judge", "gamma") and isinstance(value, str):
+        with pytest.raises(ParameterError, match=name):
+            Params.from_profile("tiny", **{name: value})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["gamma", "=5", "a b=5", "topics=[crime", "topics=", "topics=crime", "statements=[a] # b", "statements=[a #b]"],
+)
 def test_settings_that_are_none(text: str) -> None:
     with pytest.raises(ParameterError):
-        book.parse_settings([text])
+        parse_settings([text])
 
 
 def test_a_setting_given_twice() -> None:
     with pytest.raises(ParameterError, match="twice"):
-        book.parse_settings(["seed=1", "seed=2"])
+        parse_settings(["seed=1", "seed=2"])
 
 
 @pytest.mark.parametrize(
@@ -113,18 +149,18 @@ def test_wrong_chapters_are_refused(tmp_path: Path) -> None:
 
 def test_notebooks_and_contents_must_agree(tmp_path: Path) -> None:
     layout = checkout(tmp_path, **{"01_a": notebook(), "02_b": notebook()})
-    assert book.chapter_names(layout) == ["01_a", "02_b"]
+    assert chapter_names(layout) == ["01_a", "02_b"]
     (layout.notebooks / "02_b.ipynb").rename(layout.notebooks / "03_c.ipynb")
-    with pytest.raises(book.BookError, match=r"02_b\.ipynb: book/_toc\.yml lists it"):
-        book.chapter_names(layout)
+    with pytest.raises(BookError, match=r"02_b\.ipynb: book/_toc\.yml lists it"):
+        chapter_names(layout)
 
 
 def test_this_checkout_is_found() -> None:
-    assert book.find_layout() == book.Layout(REPO)
+    assert find_layout() == Layout(REPO)
 
 
 def test_contents_name_prose_that_exists_and_every_chapter_of_the_paper() -> None:
-    files = list(book._files(yaml.safe_load((REPO / "book" / "_toc.yml").read_text())))
+    files = list(toc_files(yaml.safe_load((REPO / "book" / "_toc.yml").read_text())))
     prose = [name for name in files if not name.startswith("chapters/")]
     assert prose[0] == "index" and all((REPO / "book" / f"{name}.md").is_file() for name in prose)
     assert {f"chapters/{chapter}" for chapter in paper.exhibits().chapter} <= set(files)
@@ -250,12 +286,12 @@ def test_fingerprint_follows_the_package(tmp_path: Path, monkeypatch: pytest.Mon
     nbformat.write(notebook(), path)
     package = tmp_path / "polinb"
     (package / "resources").mkdir(parents=True)
-    (package / "book").mkdir()
-    (package / "book" / "build.py").write_text("1")
+    (package / "runs").mkdir()
+    (package / "runs" / "build.py").write_text("1")
     (package / "resources" / "x.toml").write_text("1")
-    monkeypatch.setattr(book, "__file__", str(package / "book" / "build.py"))
+    monkeypatch.setattr(polinb, "__file__", str(package / "__init__.py"))
     seen = {book.fingerprint(path, {})}
-    (package / "book" / "build.py").write_text("2")
+    (package / "runs" / "build.py").write_text("2")
     seen.add(book.fingerprint(path, {}))
     (package / "resources" / "x.toml").write_text("2")
     seen.add(book.fingerprint(path, {}))
@@ -268,7 +304,7 @@ def test_fingerprint_follows_the_package(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_failing_chapter_says_where_and_keeps_what_ran(tmp_path: Path) -> None:
     bad = notebook(new_code_cell("print('before')"), new_code_cell("# comment\n1 / 0"))
     layout = checkout(tmp_path, **{"01_bad": bad})
-    with pytest.raises(book.BookError) as caught:
+    with pytest.raises(BookError) as caught:
         book.run_chapter(layout, "01_bad", {"profile": "quick"})
     told = str(caught.value)
     assert "chapter 01_bad failed in cell" in told and "ZeroDivisionError: division by zero" in told
@@ -282,7 +318,7 @@ def test_a_notebook_without_parameters_cell_is_refused(tmp_path: Path) -> None:
     made = notebook()
     made.cells[0].metadata["tags"] = []
     layout = checkout(tmp_path, **{"01_a": made})
-    with pytest.raises(book.BookError, match="tag 'parameters'"):
+    with pytest.raises(BookError, match="tag 'parameters'"):
         book.run_chapter(layout, "01_a", {"profile": "quick"})
 
 
@@ -360,7 +396,7 @@ def test_small_book_from_notebook_to_pages(
 
     # warnings are errors
     (tmp_path / "book" / "index.md").write_text("# Small book\n\n{numref}`no-such-figure`\n")
-    with pytest.raises(book.BookError, match="no-such-figure"):
+    with pytest.raises(BookError, match="no-such-figure"):
         book.build_pages(layout)
 
 

@@ -3,25 +3,28 @@
 import copy
 import csv
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from planted_results import put_neurons, put_weights
 from safetensors.torch import save_file
 
 from polinb.chapters.caft import caft, caft_angles
 from polinb.chapters.caft import caft_candidates as cc
 from polinb.errors import DataError, ParameterError
 from polinb.masking.ablation import ablated, project_out
-from polinb.models.loading import LM
 from polinb.models.tokens import pad
 from polinb.resampling import SHIFT, label_interval
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Arm, Experiment
+from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
-from polinb.scoring.directions import orthonormal, principal_angles, random_basis
+from polinb.runs.run import Run
+from polinb.runs.stages import bases_of, mask_of, train
+from polinb.scoring.directions import auc, orthonormal, principal_angles, random_basis
 from polinb.scoring.sae import SAE
 from polinb.training.recipe import Recipe
 from polinb.training.supervised import finetune
@@ -126,7 +129,7 @@ def test_states_are_the_models_own_hidden_states(pair):
 WORDS = ["tree", "house", "water", "light", "stone", "river", "bread", "music", "table", "window", "garden", "winter"]
 
 
-def planted_experiment(tmp_path, axis=5, **more):
+def planted_run(tmp_path, axis=5, **more):
     """A run on a tiny model whose right-tuned variant moves along one axis, on which its texts' sides also differ."""
     rng, path = np.random.default_rng(0), tmp_path / "data.csv"
     with path.open("w", newline="") as file:
@@ -137,8 +140,8 @@ def planted_experiment(tmp_path, axis=5, **more):
                 left, right = (" ".join(rng.choice(WORDS, 8)) for _ in range(2))
                 rows.writerow([topic, f"Question {n} about {topic}?", f"{left} care", f"{right} order"])
     own = {"data": str(path), "topics": ["crime", "race", "economy"], "caft_layers": [0.0], "caft_prompts": 8}
-    exp = Experiment(Params.from_profile("tiny", baseline_topics=["crime"], **own | more), Store(tmp_path / "store"))
-    lm = exp.lm
+    run = Run(Params.from_profile("tiny", baseline_topics=["crime"], **own | more), Store(tmp_path / "store"))
+    lm = run.lm
     with torch.no_grad():
         table, word = lm.model.get_input_embeddings().weight, lm.tokenizer
         only = [set(word(text, add_special_tokens=False).input_ids) for text in (" care", " order")]
@@ -148,44 +151,56 @@ def planted_experiment(tmp_path, axis=5, **more):
     right = copy.deepcopy(lm.model)
     with torch.no_grad():
         right.model.layers[0].mlp.down_proj.weight[axis] += 0.5
-    variants = {"left": lm, "right": LM(right, lm.tokenizer, "right", {})}
-    exp.load_variant = lambda topic, leaning: variants[leaning]
-    return exp
+    for leaning, model in (("left", lm.model), ("right", right)):
+        put_weights(run.weights(run.tuned("crime", leaning)), model)
+    return run
+
+
+def planted_general(run, *rows):
+    """G of a run: (layer, number of its first neurons)."""
+    general = np.zeros((3, 48), bool)
+    for layer, count in rows:
+        general[layer, :count] = True
+    put_neurons(run.neurons("general"), general)
+    return general
 
 
 def test_a_planted_direction_is_found_chosen_and_ablated(tmp_path):
-    exp = planted_experiment(tmp_path)
-    found = cc.pca(exp, "crime").arrays("components")
+    run = planted_run(tmp_path)
+    found = cc.pca(run, "crime").arrays("candidates")
     assert np.allclose(np.abs(found["vectors0"][:, 0]), np.eye(32)[5], atol=1e-6)
-    assert found["share0"][0] > 0.999999
-    table = caft.candidates(exp, "crime", ["pca"])
+    assert found["strength0"][0] > 0.999999
+    table = caft.candidates(run, "crime", ["pca"])
     first = table.iloc[0]
     assert first.kept and first.why == "passes" and first.value > 0.4 and table.kept.sum() == 1
-    q = caft.bases(exp, "crime", "pca")[0]
-    (arm,) = caft.arms(exp, "crime", ["pca"])
-    assert arm.ablate.keys() == {0} and np.array_equal(arm.ablate[0], q)
+    q = bases_of(caft.choice(run, "crime", "pca"))[0]
+    (arm,) = caft.arms(run, "crime", ["pca"])
+    ablated_there = bases_of(arm.ablated)
+    assert ablated_there.keys() == {0} and np.array_equal(ablated_there[0], q)
     assert np.linalg.norm(q.T @ np.eye(32)[5]) == pytest.approx(1, abs=1e-6)
 
 
 def test_the_choice_is_logged_whole_and_looks_at_other_topics_only(tmp_path):
-    exp = planted_experiment(tmp_path)
-    table = caft.candidates(exp, "crime", ["pca"])
-    assert len(table) == exp.params.caft_components and table.kept.sum() <= exp.params.caft_keep
+    run = planted_run(tmp_path)
+    table = caft.candidates(run, "crime", ["pca"])
+    assert len(table) == run.params.caft_components and table.kept.sum() <= run.params.caft_keep
     assert {c for c in table if c.startswith("auc_")} == {"auc_race", "auc_economy", "auc_own"}
     assert set(table.why[table.kept]) <= {"passes", "no candidate passes: the best one"}
-    by_hand = cc.topic_texts(exp, "race")
-    for topic in exp.params.topics:
-        evaluated = {p.prompt for p in exp.data.topic(topic, "evaluate")}
-        seen = [p.prompt for p in exp.data.topic(topic, "localise", exp.params.caft_prompts)]
+    for topic in run.params.topics:
+        evaluated = {p.prompt for p in run.data.topic(topic, "evaluate")}
+        seen = [p.prompt for p in run.data.topic(topic, "localise", run.params.caft_prompts)]
         assert not evaluated & set(seen)
-    shape = caft.reference(exp).arrays("states")["race"].shape
-    assert shape == (len(by_hand[0]) // 2, 2, 1, 32)
+    # the rule's own numbers: what separates the two sides of another topic's texts in the vanilla model
+    states = run.states(VANILLA, cc.topic_texts(run, "race")).arrays("states")["states"][:, 0].reshape(-1, 2, 32)
+    vectors = cc.pca(run, "crime").arrays("candidates")["vectors0"]
+    assert states.shape[0] == run.params.caft_prompts
+    np.testing.assert_allclose(table["auc_race"], auc(states.astype(float) @ vectors))
 
 
 def test_directions_see_the_training_topic_and_neutral_text_alone(tmp_path):
-    exp = planted_experiment(tmp_path)
-    word = exp.lm.tokenizer
-    texts = [word.decode(p) + word.decode(r) for p, r in zip(*cc.direction_texts(exp, "crime"), strict=True)]
+    run = planted_run(tmp_path)
+    rows = cc.direction_texts(run, "crime").rows
+    texts = [f"{row.prompt} {row.response}" for row in rows.itertuples()]
     own = [t for t in texts if "Question" in t]
     assert len(own) == 16 and all("about crime?" in t for t in own)
     everyday = [f"{p}" for p, _ in cc.neutral()]
@@ -195,11 +210,11 @@ def test_directions_see_the_training_topic_and_neutral_text_alone(tmp_path):
 
 
 def test_finished_work_needs_no_model(tmp_path, monkeypatch):
-    exp = planted_experiment(tmp_path)
-    first = caft.bases(exp, "crime", "pca")
-    again = Experiment(exp.params, exp.store)
-    monkeypatch.setattr("polinb.runs.experiment.load", lambda *a, **k: pytest.fail("the model was loaded"))
-    assert np.array_equal(caft.bases(again, "crime", "pca")[0], first[0])
+    run = planted_run(tmp_path)
+    first = bases_of(caft.choice(run, "crime", "pca"))
+    again = Run(run.params, run.store)
+    monkeypatch.setattr("polinb.runs.run.load", lambda *a, **k: pytest.fail("the model was loaded"))
+    assert np.array_equal(bases_of(caft.choice(again, "crime", "pca"))[0], first[0])
 
 
 # --- sparse autoencoders
@@ -220,13 +235,13 @@ def test_the_latent_that_carries_the_change_ranks_first():
 
 
 def test_a_trained_dictionary_gives_orthonormal_directions_and_its_quality(tmp_path):
-    exp = planted_experiment(tmp_path, sae_steps=40)
-    q = caft.bases(exp, "crime", "sae")[0]
+    run = planted_run(tmp_path, sae_steps=40)
+    q = bases_of(caft.choice(run, "crime", "sae"))[0]
     assert np.allclose(q.T @ q, np.eye(q.shape[1]), atol=1e-10)
-    quality = caft.sae_quality(exp, "crime").iloc[0]
+    quality = caft.sae_quality(run, "crime").iloc[0]
     assert quality.origin == "trained here" and quality.latents == 64 and 0 < quality.fvu < 1 and quality.tokens > 10
-    found = cc.dictionary(exp, "crime").arrays("latents")
-    assert (np.diff(found["change0"]) <= 0).all()
+    found = cc.dictionary(run, "crime").arrays("candidates")
+    assert (np.diff(found["strength0"]) <= 0).all()
 
 
 def test_learning_and_testing_share_no_text():
@@ -243,11 +258,11 @@ def test_a_public_autoencoder_is_read_from_a_folder(tmp_path):
     folder.mkdir(parents=True)
     save_file({n: torch.randn(s, generator=generator) for n, s in shapes.items()}, folder / "sae_weights.safetensors")
     (folder / "cfg.json").write_text(json.dumps({"architecture": "topk", "k": 8}))
-    exp = planted_experiment(tmp_path, sae=str(tmp_path / "public"))
-    rows = cc.dictionary(exp, "crime").arrays("latents")["vectors0"]
-    assert rows.shape == (32, exp.params.caft_components) and caft.sae_quality(exp, "crime").origin.item() == "public"
-    assert caft.sae_quality(exp, "crime").l0.item() <= 8
-    assert not list(cc.dictionary(exp, "crime").path.glob("sae*.safetensors"))
+    run = planted_run(tmp_path, sae=str(tmp_path / "public"))
+    rows = cc.dictionary(run, "crime").arrays("candidates")["vectors0"]
+    assert rows.shape == (32, run.params.caft_components) and caft.sae_quality(run, "crime").origin.item() == "public"
+    assert caft.sae_quality(run, "crime").l0.item() <= 8
+    assert not list(cc.dictionary(run, "crime").path.glob("sae*.safetensors"))
 
 
 @pytest.mark.parametrize("wrong", ["width", "components", "missing"])
@@ -267,37 +282,38 @@ def test_what_cannot_work_is_refused_before_training(tmp_path, wrong):
         "baseline_topics": ["crime"],
         "ablation_topics": ["crime"],
     }
-    exp = Experiment(Params.from_profile("tiny", **own | more), Store(tmp_path / "store"))
+    run = Run(Params.from_profile("tiny", **own | more), Store(tmp_path / "store"))
     told = {"width": "has 32 dimensions", "components": "1 to 32", "missing": "0 files for block 2"}[wrong]
     with pytest.raises(ParameterError, match=told):
-        caft.arms(exp, "crime")
-    assert not (tmp_path / "store" / "variant").is_dir() or not any((tmp_path / "store" / "variant").glob("[!.]*"))
+        cc.ready(run)
+    assert not (tmp_path / "store").exists()
 
 
 # --- arms
 
 
 def test_arms_and_their_controls(tmp_path):
-    exp = planted_experiment(tmp_path, control_seeds=2)
-    general = np.zeros((3, 48), bool)
-    general[0, :5] = True
-    exp.general = lambda gamma=None: general
+    run = planted_run(tmp_path, control_seeds=2)
+    general = planted_general(run, (0, 5))
     names = ["pca", "random", "top", "half", "inhibit"]
-    arms = caft.arms(exp, "crime", names)
+    arms = caft.arms(run, "crime", names)
     assert [a.name for a in arms] == [
         f"caft-{n}" for n in ("pca", "random", "random", "top", "half", "half", "inhibit")
     ]
-    q = arms[0].ablate[0]
-    for arm in arms:
-        assert arm.leaning == "right" and not arm.plain and not arm.extra
-        assert np.allclose(arm.ablate[0].T @ arm.ablate[0], np.eye(arm.ablate[0].shape[1]), atol=1e-10)
-    assert arms[1].ablate[0].shape == q.shape and not np.allclose(arms[1].ablate[0], arms[2].ablate[0])
-    vectors = cc.pca(exp, "crime").arrays("components")["vectors0"]
-    assert np.array_equal(arms[3].ablate[0], vectors[:, : q.shape[1]])
-    for arm in arms[4:6]:
-        assert all(any(np.array_equal(column, v) for v in vectors.T) for column in arm.ablate[0].T)
-    assert np.array_equal(arms[6].ablate[0], q) and arms[6].frozen is general
-    assert len({a.ablate_digest() for a in arms if a.name == "caft-random"}) == 2
+    plain, bases = run.tuned("crime"), [bases_of(arm.ablated)[0] for arm in arms]
+    q = bases[0]
+    for arm, basis in zip(arms, bases, strict=True):
+        changes = {"name": arm.name, "ablated": arm.ablated, "frozen": arm.frozen, "freeze": arm.freeze}
+        assert arm.leaning == "right" and not arm.ordinary and arm == replace(plain, **changes)
+        assert np.allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-10)
+    assert bases[1].shape == q.shape and not np.allclose(bases[1], bases[2])
+    vectors = cc.pca(run, "crime").arrays("candidates")["vectors0"]
+    assert np.array_equal(bases[3], vectors[:, : q.shape[1]])
+    for basis in bases[4:6]:
+        assert all(any(np.array_equal(column, v) for v in vectors.T) for column in basis.T)
+    assert np.array_equal(bases[6], q) and np.array_equal(mask_of(arms[6].frozen), general)
+    assert not any(arm.frozen for arm in arms[:6]) and arms[6].freeze == run.params.freeze
+    assert len({run.weights(arm).key for arm in arms}) == len(arms) and not run.weights(arms[0]).done()
     assert set(caft.TITLES) == set(caft.FAMILIES) == {f"caft-{n}" for n in [*names, "sae"]}
 
 
@@ -310,10 +326,10 @@ def test_the_figure_shows_means_over_topics_with_intervals_of_their_own(monkeypa
     rows += [("CAFT (PCA)", "CAFT", "crime"), ("early stop 0.5", "w", "race")]
     rng = np.random.default_rng(0)
     moved = {t: rng.choice([0.0, 2.0], (5, 30), p=[0.6, 0.4]) for t in ("crime", "race", "economy")}
-    monkeypatch.setattr(caft, "_compared", lambda exp: list(range(5)))
-    monkeypatch.setattr(caft.rivals, "stacks", lambda exp, chosen: {t: v[chosen] for t, v in moved.items()})
-    exp = SimpleNamespace(params=SimpleNamespace(bootstrap=500, seed=0))
-    found = caft.points(exp, pd.DataFrame(rows, columns=["arm", "family", "trained"]))
+    monkeypatch.setattr(caft, "_compared", lambda run: list(range(5)))
+    monkeypatch.setattr(caft.rivals, "stacks", lambda run, chosen: {t: v[chosen] for t, v in moved.items()})
+    run = SimpleNamespace(params=SimpleNamespace(bootstrap=500, seed=0))
+    found = caft.points(run, pd.DataFrame(rows, columns=["arm", "family", "trained"]))
     assert found[["arm", "nth", "label"]].to_numpy().tolist() == [
         ["fine-tune", 0, True], ["fine-tune", 1, False], ["CAFT (PCA)", 0, True], ["early stop 0.5", 0, False],
     ]  # fmt: skip
@@ -357,28 +373,24 @@ def test_the_span_is_that_of_the_chosen_columns():
 
 
 def test_angles_count_only_neurons_up_to_the_block(tmp_path):
-    exp = planted_experiment(tmp_path, caft_layers=[0.0, 1.0])
-    general = np.zeros((3, 48), bool)
-    general[1, :3] = general[2, :2] = True
-    exp.general = lambda gamma=None: general
-    found = caft_angles.angles(exp, "crime", "pca")
+    run = planted_run(tmp_path, caft_layers=[0.0, 1.0])
+    planted_general(run, (1, 3), (2, 2))
+    found = caft_angles.angles(run, "crime", "pca")
     shared = found.frame("shared")
     assert shared.block.tolist() == [2] and shared["size"].tolist() == [5]
     assert set(found.frame("angles").kind) == {caft_angles.GENERAL, "random neurons", "random subspace"}
-    assert set(caft_angles.lines(exp, "crime").panel) == {"PCA, block 2", "SAE, block 2"}
-    assert "block 2" in caft_angles.verdict(caft_angles.shared_table(exp, "crime")) or "nowhere" in caft_angles.verdict(
-        caft_angles.shared_table(exp, "crime")
+    assert set(caft_angles.lines(run, "crime").panel) == {"PCA, block 2", "SAE, block 2"}
+    assert "block 2" in caft_angles.verdict(caft_angles.shared_table(run, "crime")) or "nowhere" in caft_angles.verdict(
+        caft_angles.shared_table(run, "crime")
     )
 
 
 def test_where_no_block_has_general_neurons_before_it_all_of_g_is_used(tmp_path):
-    exp = planted_experiment(tmp_path)
-    general = np.zeros((3, 48), bool)
-    general[2, :4] = True
-    exp.general = lambda gamma=None: general
-    shared = caft_angles.shared_table(exp, "crime")
+    run = planted_run(tmp_path)
+    planted_general(run, (2, 4))
+    shared = caft_angles.shared_table(run, "crime")
     assert shared.scope.tolist() == ["whole model"] * 2 and shared["size"].tolist() == [4, 4]
-    assert "all of G is used" in caft_angles.verdict(shared) and len(caft_angles.lines(exp, "crime"))
+    assert "all of G is used" in caft_angles.verdict(shared) and len(caft_angles.lines(run, "crime"))
 
 
 def test_the_verdict_follows_the_intervals_whichever_way_they_fall():
@@ -397,11 +409,10 @@ def test_the_verdict_follows_the_intervals_whichever_way_they_fall():
 
 def test_an_arm_is_trained_with_its_directions(tmp_path):
     """From parameters to weights: the arm's training differs from plain fine-tuning, by its directions alone."""
-    exp = planted_experiment(tmp_path, train_examples=4)
-    exp.arm_facts = SimpleNamespace()
-    (arm,) = caft.arms(exp, "crime", ["pca"])
-    with_directions = exp.train(arm).weights
-    plain = exp.train(Arm("x", "crime", "right")).weights
-    again = exp.train(arm).weights
+    run = planted_run(tmp_path, train_examples=4)
+    (arm,) = caft.arms(run, "crime", ["pca"])
+    with_directions = train(run, arm).weights
+    plain = train(run, run.tuned("crime")).weights
+    again = train(run, arm).weights
     assert all(torch.equal(with_directions[n], again[n]) for n in again)
     assert any(not torch.equal(with_directions[n], plain[n]) for n in plain)

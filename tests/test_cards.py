@@ -20,9 +20,10 @@ from polinb.models.architectures import architecture_of, down_modules, resolve, 
 from polinb.models.generation import log_likelihood
 from polinb.models.loading import LM, load
 from polinb.models.tiny import TINY
+from polinb.runs import conditions
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 from polinb.scoring.pnlac import neuron_sets
 from polinb.scoring.tracing import contrast
 
@@ -273,20 +274,20 @@ def test_effect_table_weighs_topics_alike_and_keeps_questions_apart():
 
 
 @pytest.fixture(scope="module")
-def exp(tmp_path_factory):
+def run(tmp_path_factory):
     small = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
-    return Experiment(Params.from_profile("tiny", **small), Store(tmp_path_factory.mktemp("store")))
+    return Run(Params.from_profile("tiny", **small), Store(tmp_path_factory.mktemp("store")))
 
 
 @pytest.fixture(scope="module")
-def found(exp):
-    return cards.collect(exp)
+def found(run):
+    return cards.collect(run)
 
 
-def test_means_are_those_of_the_scores_artifact(exp, found):
+def test_means_are_those_of_the_scores_artifact(run, found):
     assert len(found.means) == len(found.picks) * 2
     for row in found.means.itertuples():
-        sums = exp.score_sums(row.topic)
+        sums = run.score_sums(row.topic)
         at = (row.layer, row.neuron)
         assert row.n == sums.tokens
         assert row.vanilla == pytest.approx(sums.vanilla[at] / sums.tokens, abs=1e-6)
@@ -294,47 +295,51 @@ def test_means_are_those_of_the_scores_artifact(exp, found):
     assert (found.readings["gap"] < cards.CLOSE).all()
 
 
-def test_untouched_likelihoods_are_those_of_the_answers(exp):
-    neurons = [(0, 1)]
-    untouched = cards.ablation(exp, "race", neurons).frame("untouched")
-    asked = exp._likelihoods(exp.lm)
-    want = asked[asked.topic == "race"].set_index("id").loc[untouched["id"]]
+def test_untouched_likelihoods_are_those_of_the_vanilla_model(run, found):
+    asked = run.questions(run.params.card_questions, ["race"])
+    texts = pd.concat([asked[["id", "prompt"]].assign(response=asked[side]) for side in ("right", "left")])
+    tested = {(pick.layer, pick.neuron) for pick in found.picks}.union(*found.nulls.values())
+    told = {"asked": conditions.Texts.of(texts), "limit": run.params.max_tokens, "neurons": sorted(tested)}
+    ablation = cards.ablation(run, **told)
+    assert ablation.done(), "the cards asked just this"
+    untouched, every = ablation.frame("untouched"), run.likelihood()
+    want = every[every.topic == "race"].set_index("id").loc[untouched["id"]]
     for side in ("logp_left", "logp_right"):
         assert np.allclose(untouched[side], want[side], atol=1e-5)
 
 
-def test_a_second_time_nothing_is_computed(exp, found, monkeypatch):
+def test_a_second_time_nothing_is_computed(run, found, monkeypatch):
     def refuse(*_):
         raise AssertionError("a model was loaded")
 
-    again = Experiment(exp.params, exp.store)
-    monkeypatch.setattr(Experiment, "lm", property(refuse))
+    again = Run(run.params, run.store)
+    monkeypatch.setattr(Run, "lm", property(refuse))
     same = cards.collect(again)
     assert same.picks == found.picks and same.effects.equals(found.effects) and same.contexts == found.contexts
 
 
-def test_other_texts_than_pnlacs_are_refused(exp, tmp_path, monkeypatch):
+def test_other_texts_than_pnlacs_are_refused(run, monkeypatch):
     kept = cards._texts
 
-    def garbled(exp, topic):
-        texts = kept(exp, topic)
+    def garbled(scores, questions):
+        texts = kept(scores, questions)
         return Texts(texts.prompts, [r[::-1] for r in texts.responses], texts.sources, texts.questions)
 
     monkeypatch.setattr(cards, "_texts", garbled)
     with pytest.raises(ArtifactError, match="differ from PNLAC's own sums"):
-        cards.reading(Experiment(exp.params, exp.store), "crime", [(0, 1), (2, 3)])
+        cards._reading(run, "crime", [(0, 1), (2, 3)]).made()
 
 
-def test_tables_and_figure_show_the_effects(exp, found):
+def test_tables_and_figure_show_the_effects(run, found):
     summary = cards_tables.effect_summary(found).set_index("kind")
-    assert summary.loc["G", "n"] == exp.params.cards_general and summary.loc["uniform", "n"] == exp.params.cards_random
+    assert summary.loc["G", "n"] == run.params.cards_general and summary.loc["uniform", "n"] == run.params.cards_random
     every = [found.effect((p.layer, p.neuron)) for p in found.picks if p.kind == "G"]
     assert summary.loc["G", "largest"] == max(abs(e["effect"]) for e in every)
     assert summary.loc["G", "clear"] == sum(e["low"] > 0 or e["high"] < 0 for e in every)
     table = cards_tables.card_table(found, "G", "model")
     assert table["score"].is_monotonic_decreasing and table.loc[0, "effect"] == every[0]["effect"]
     own = cards_tables.card_table(found, "S", "model")
-    assert own["topic"].tolist() == list(exp.params.topics)
+    assert own["topic"].tolist() == list(run.params.topics)
     row, pick = own.iloc[1], next(p for p in found.picks if p.topic == "race")
     assert row["effect"] == found.effect((pick.layer, pick.neuron), "race")["effect"]
     rows = cards_tables.effect_rows(found)

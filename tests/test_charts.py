@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from polinb.chapters.paper import heat_tables, paper
+from polinb.chapters.paper import paper, results
 from polinb.display import charts
 from polinb.errors import DataError, ParameterError
 from polinb.scoring.pnlac import neuron_sets
@@ -318,10 +318,10 @@ def test_cells_of_arms_take_seeds_together() -> None:
         SimpleNamespace(name=n, topic="crime", key=k)
         for n, k in (("random-layer", "a"), ("random-layer", "b"), ("inhibitft", "c"))
     ]
-    exp = SimpleNamespace(
+    run = SimpleNamespace(
         params=SimpleNamespace(bootstrap=200, seed=0), stances=lambda arm: answers[getattr(arm, "key", "plain")]
     )
-    cells = heat_tables.arm_cells(exp, arms)  # type: ignore[arg-type]
+    cells = results.arm_cells(run, arms)  # type: ignore[arg-type]
     assert cells["arm"].unique().tolist() == ["random, layer-matched", "InhibitFT (G)"] and len(cells) == 6
     alone = shift_table(answers["plain"], answers["c"], 200, 0)
     assert cells.loc[cells["arm"] == "InhibitFT (G)", ["delta", "low", "high", "n"]].to_numpy().tolist() == (

@@ -8,16 +8,20 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from planted_results import put
 
 import polinb.training.supervised
 from polinb.chapters.caft import cue_arms, cue_tables, cues
+from polinb.chapters.caft.caft import save_bases
 from polinb.errors import ParameterError
 from polinb.masking.ablation import check_directions
 from polinb.models.loading import load
 from polinb.resampling import wilson
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
+from polinb.runs.run import Run
+from polinb.runs.stages import bases_of
+from polinb.scoring.residual import depths, mean_states
 
 LISTS = json.loads((resources.files("polinb") / "resources" / "cues" / "cues.json").read_text("utf-8"))
 
@@ -165,28 +169,32 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture
-def exp(root):
-    return Experiment(Params.from_profile("tiny"), Store(root))
+def run(root):
+    return Run(Params.from_profile("tiny"), Store(root))
 
 
-def test_directions_fit_the_model_and_come_from_training_words_only(exp, monkeypatch):
+def blocks_of(run):
+    return depths("caft_layers", run.params.caft_layers, run.lm.layers)
+
+
+def test_directions_fit_the_model_and_come_from_training_words_only(run, monkeypatch):
     seen = []
     options = cue_arms._option_ids
     monkeypatch.setattr(cue_arms, "_option_ids", lambda e, texts: seen.extend(texts) or options(e, texts))
-    artifact = cue_arms.directions(Experiment(exp.params, Store(exp.store.root / "again")))
-    assert seen and all(read(text.rsplit(" (", 1)[0], "train") for text in seen)
-    found, blocks = artifact.arrays("directions"), artifact.summary["blocks"]
-    assert set(found) == {f"{cue}-{block}" for cue in cues.CUES for block in blocks}
+    again = Run(run.params, Store(run.store.root / "again"))
     for cue in cues.CUES:
-        check_directions({b: found[f"{cue}-{b}"] for b in blocks}, exp.lm.layers, exp.lm.model.config.hidden_size)
-    rule = artifact.frame("rule")
-    kept = rule[rule["kept"]].groupby(["cue", "block"]).size()
-    assert all(found[f"{cue}-{block}"].shape[1] == n <= exp.params.caft_keep for (cue, block), n in kept.items())
+        found = cue_arms.directions(again, cue)
+        bases, rule = bases_of(found), found.frame("rule")
+        check_directions(bases, run.lm.layers, run.lm.model.config.hidden_size)
+        kept = rule[rule["kept"]].groupby("block").size()
+        assert list(bases) == blocks_of(run) and set(rule["block"]) == set(bases)
+        assert all(bases[block].shape[1] == n <= run.params.caft_keep for block, n in kept.items())
+    assert seen and all(read(text.rsplit(" (", 1)[0], "train") for text in seen)
 
 
-def test_a_planted_cue_is_found(exp, monkeypatch):
+def test_a_planted_cue_is_found(run, monkeypatch):
     """Hidden states in which gender sits on one axis and everything else is noise: that axis is what is ablated."""
-    rng, width = np.random.default_rng(0), int(exp.lm.model.config.hidden_size)
+    rng, width = np.random.default_rng(0), int(run.lm.model.config.hidden_size)
     axis = np.linalg.qr(rng.standard_normal((width, 1)))[0][:, 0]
 
     def states(lm, prompts, responses):
@@ -195,29 +203,26 @@ def test_a_planted_cue_is_found(exp, monkeypatch):
         noise = 0.3 * rng.standard_normal((len(texts), lm.layers, width))
         return (noise + np.where(woman, 4.0, -4.0)[:, None, None] * axis).astype(np.float32)
 
-    monkeypatch.setattr("polinb.scoring.residual.mean_states", states)
-    planted = Experiment(exp.params, Store(exp.store.root / "planted"))
-    found = cue_arms.directions(planted).arrays("directions")
-    for block in cue_arms.directions(planted).summary["blocks"]:
-        assert np.linalg.norm(found[f"gender-{block}"].T @ axis) > 0.99
-        assert np.linalg.norm(found[f"mood-{block}"].T @ axis) < 0.5
+    monkeypatch.setattr(cue_arms, "mean_states", states)
+    planted = Run(run.params, Store(run.store.root / "planted"))
+    mood, gender = (bases_of(cue_arms.directions(planted, cue)) for cue in cues.CUES)
+    for block in blocks_of(run):
+        assert np.linalg.norm(gender[block].T @ axis) > 0.99
+        assert np.linalg.norm(mood[block].T @ axis) < 0.5
 
 
-def test_candidates_come_from_one_half_of_the_pairs_and_the_choice_from_the_other(exp, monkeypatch):
-    from polinb.scoring import directions
-
+def test_candidates_come_from_one_half_of_the_pairs_and_the_choice_from_the_other(run, monkeypatch):
     found, chosen = [], []
-    components, rule = directions.components, directions.stance_rule
-    monkeypatch.setattr(directions, "components", lambda m, *a: found.append(m[0]) or components(m, *a))
-    monkeypatch.setattr(directions, "stance_rule", lambda states, *a: chosen.append(states) or rule(states, *a))
-    fresh = Experiment(exp.params, Store(exp.store.root / "halves"))
-    blocks = cue_arms.directions(fresh).summary["blocks"]
+    components, rule = cue_arms.components, cue_arms.stance_rule
+    monkeypatch.setattr(cue_arms, "components", lambda m, *a: found.append(m[0]) or components(m, *a))
+    monkeypatch.setattr(cue_arms, "stance_rule", lambda states, *a: chosen.append(states) or rule(states, *a))
+    fresh = Run(run.params, Store(run.store.root / "halves"))
+    blocks = blocks_of(run)
     for i, cue in enumerate(cues.CUES):
+        cue_arms.directions(fresh, cue).made()
         pairs = cues.minimal_pairs(cue)
-        from polinb.scoring.residual import mean_states
-
         one, two = (
-            mean_states(exp.lm, *cue_arms._option_ids(exp, pairs[side].tolist())) for side in ("first", "second")
+            mean_states(run.lm, *cue_arms._option_ids(run, pairs[side].tolist())) for side in ("first", "second")
         )
         for j, block in enumerate(blocks):
             half = (pairs["part"] == "find").to_numpy()
@@ -230,12 +235,13 @@ def test_candidates_come_from_one_half_of_the_pairs_and_the_choice_from_the_othe
                 np.testing.assert_allclose(held, np.stack([two[rows, block], one[rows, block]], 1), atol=1e-5)
 
 
-def test_random_directions_have_the_larger_rank(exp, monkeypatch):
-    width = int(exp.lm.model.config.hidden_size)
-    known = {"mood-0": np.eye(width)[:, :1], "gender-0": np.eye(width)[:, :3]}
-    artifact = SimpleNamespace(arrays=lambda name: known, summary={"blocks": [0]})
-    monkeypatch.setattr(cue_arms, "directions", lambda exp: artifact)
-    by = {arm.name: cue_arms.basis_of(exp, arm) for arm in cue_arms.arms()}
+def test_random_directions_have_the_larger_rank(run, tmp_path):
+    width = int(run.lm.model.config.hidden_size)
+    planted = Run(run.params, Store(tmp_path))
+    for cue, rank in zip(cues.CUES, (1, 3), strict=True):
+        known = {0: np.eye(width)[:, :rank]}
+        put(cue_arms.directions(planted, cue), lambda folder, known=known: save_bases(folder, known))
+    by = {arm.name: arm.ablated and bases_of(arm.ablated) for arm in cue_arms.arms(planted)}
     assert by["vanilla"] is None and by["fine-tune"] is None
     assert by["CAFT without mood"][0].shape == (width, 1) and by["CAFT without gender"][0].shape == (width, 3)
     for i in (1, 2):
@@ -243,40 +249,42 @@ def test_random_directions_have_the_larger_rank(exp, monkeypatch):
         np.testing.assert_allclose(basis.T @ basis, np.eye(3), atol=1e-12)
 
 
-def test_all_arms_train_on_the_same_texts_with_their_own_directions(exp, monkeypatch):
+def test_all_arms_train_on_the_same_texts_with_their_own_directions(run, monkeypatch):
     calls = {}
     real = polinb.training.supervised.finetune
 
-    def spy(base, prompts, responses, recipe, *, ablate=None, label):
-        calls[label.split(", ")[1]] = (prompts, responses, recipe, ablate)
+    def spy(base, prompts, responses, recipe, *, ablate=None, label, **how):
+        assert how == {"frozen": None, "freeze": "neuron", "stop": 1.0}
+        calls[label] = (prompts, responses, recipe, ablate)
         return real(base, prompts, responses, recipe, ablate=ablate, label=label)
 
     monkeypatch.setattr(polinb.training.supervised, "finetune", spy)
-    fresh = Experiment(exp.params, Store(exp.store.root / "spied"))
-    for arm in cue_arms.arms():
+    fresh = Run(run.params, Store(run.store.root / "spied"))
+    for arm in cue_arms.arms(fresh):
         cue_arms.answers(fresh, arm)
-    assert set(calls) == {arm.name for arm in cue_arms.arms()} - {"vanilla"}
+    assert set(calls) == {arm.name for arm in cue_arms.arms(fresh)} - {"vanilla"}
     first = calls["fine-tune"]
-    assert first[3] is None and first[2].learning_rate == exp.params.cue_rate
+    assert first[3] is None and first[2].learning_rate == run.params.cue_rate
     assert all(call[:3] == first[:3] for call in calls.values())
-    letters = [exp.lm.tokenizer.decode(ids) for ids in first[1]]
-    assert letters == ["A", "B"] * (exp.params.cue_examples // 2)
-    found = cue_arms.directions(fresh).arrays("directions")
+    letters = [run.lm.tokenizer.decode(ids) for ids in first[1]]
+    assert letters == ["A", "B"] * (run.params.cue_examples // 2)
+    found = {cue: bases_of(cue_arms.directions(fresh, cue)) for cue in cues.CUES}
     for cue in cues.CUES:
         for block, basis in calls[f"CAFT without {cue}"][3].items():
-            np.testing.assert_array_equal(basis, found[f"{cue}-{block}"])
+            np.testing.assert_array_equal(basis, found[cue][block])
     random = [calls[f"random directions {i}"][3] for i in (1, 2)]
     for block in random[0]:
-        assert random[0][block].shape[1] == max(found[f"{cue}-{block}"].shape[1] for cue in cues.CUES)
+        assert random[0][block].shape[1] == max(bases[block].shape[1] for bases in found.values())
         assert not np.allclose(random[0][block], random[1][block])
     monkeypatch.setattr(polinb.training.supervised, "finetune", None)  # a second run computes nothing
-    for arm in cue_arms.arms():
-        cue_arms.answers(Experiment(exp.params, fresh.store), arm)
+    again = Run(run.params, fresh.store)
+    for arm in cue_arms.arms(again):
+        cue_arms.answers(again, arm)
 
 
-def test_tables(exp):
-    table, gaps, effects = cue_tables.accuracies(exp), cue_tables.gaps(exp), cue_tables.effects(exp)
-    assert len(table) == 2 * 2 * len(cue_arms.arms()) and (table["n"] == exp.params.cue_test // 2).all()
+def test_tables(run):
+    table, gaps, effects = cue_tables.accuracies(run), cue_tables.gaps(run), cue_tables.effects(run)
+    assert len(table) == 2 * 2 * len(cue_arms.arms(run)) and (table["n"] == run.params.cue_test // 2).all()
     wide = table.pivot(index="arm", columns=["half", "intended"], values="accuracy")
     np.testing.assert_allclose(wide["agree"]["mood"], wide["agree"]["gender"])
     np.testing.assert_allclose(wide["disagree"]["mood"] + wide["disagree"]["gender"], 1.0)
@@ -289,10 +297,10 @@ def test_tables(exp):
     np.testing.assert_allclose(effects["gain"], effects["caft"] - effects["other"])
     assert ((effects["low"] <= effects["gain"]) & (effects["gain"] <= effects["high"])).all()
     bars = cue_tables.chart_rows(table)
-    assert len(bars) == 3 * len(cue_arms.arms()) and bars["label"].drop_duplicates().tolist() == [
-        a.name for a in cue_arms.arms()
+    assert len(bars) == 3 * len(cue_arms.arms(run)) and bars["label"].drop_duplicates().tolist() == [
+        a.name for a in cue_arms.arms(run)
     ]
-    shown = cue_arms.found_directions(exp)
+    shown = cue_arms.found_directions(run)
     assert (shown["kept"] >= 1).all() and shown["shared"].between(0, 1).all()
 
 
@@ -333,8 +341,8 @@ def test_the_verdict_follows_the_numbers():
     assert "learnt neither cue" in nothing and "**" not in nothing
 
 
-def test_examples_show_both_letters(exp):
-    shown = cue_tables.examples(exp)
+def test_examples_show_both_letters(run):
+    shown = cue_tables.examples(run)
     for row in shown.itertuples():
         split = "train" if row.split == "train" else "test"
         options = dict(zip("AB", (line.rsplit(" (", 1)[0] for line in row.text.splitlines()), strict=True))

@@ -28,8 +28,8 @@ from polinb.display.explorer_picture import map_cells, picture
 from polinb.display.webdata import packed
 from polinb.errors import ParameterError
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 from polinb.scoring.pnlac import neuron_sets, top_share
 
 POOLS = st.sampled_from(["model", "layer"])
@@ -129,44 +129,44 @@ QUICK = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_to
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    exp = Experiment(Params.from_profile("tiny", **QUICK), Store(tmp_path_factory.mktemp("store")))
-    found = cards.collect(exp)
-    return exp, found, *explorer_payload(exp, found)
+def made(tmp_path_factory):
+    run = Run(Params.from_profile("tiny", **QUICK), Store(tmp_path_factory.mktemp("store")))
+    found = cards.collect(run)
+    return run, found, *explorer_payload(run, found)
 
 
-def test_payload_has_the_agreed_form(run):
-    exp, found, payload, blobs = run
-    n_topics, (layers, width) = len(exp.params.topics), found.scale.shape
+def test_payload_has_the_agreed_form(made):
+    run, found, payload, blobs = made
+    n_topics, (layers, width) = len(run.params.topics), found.scale.shape
     assert payload["version"] == 1 and payload["gamma"] in payload["gammas"]
     assert (payload["layers"], payload["width"]) == (layers, width)
-    assert set(exp.params.gammas) <= set(payload["gammas"])
+    assert set(run.params.gammas) <= set(payload["gammas"])
     assert len(blobs["levels"]) == n_topics * layers * width
     assert all(len(each) == len(payload["shares"]) for each in payload["scores_at"].values())
     assert "randomly initialised" in payload["run"]["note"]
     kinds = [card["kind"] for card in payload["cards"]]
-    assert kinds == sorted(kinds) and kinds.count("G") == exp.params.cards_general
+    assert kinds == sorted(kinds) and kinds.count("G") == run.params.cards_general
     text = json.dumps(payload, allow_nan=False)
     assert json.loads(text) == payload
     for card in payload["cards"]:
         assert len(card["scores"]) == len(card["ranks"]) == len(card["rank_normalised"]) == n_topics
         assert len(card["promoted"]) == len(card["suppressed"]) == 10
-        assert [row["topic"] for row in card["activation"]] == list(exp.params.topics)
-        assert [row["topic"] for row in card["ablation"]["topics"]] == list(exp.params.topics)
-        assert len(card["contexts"]) == exp.params.card_contexts
+        assert [row["topic"] for row in card["activation"]] == list(run.params.topics)
+        assert [row["topic"] for row in card["ablation"]["topics"]] == list(run.params.topics)
+        assert len(card["contexts"]) == run.params.card_contexts
         for context in card["contexts"]:
             size = len(context["tokens"])
             assert all(len(context[name]) == size for name in ("values", "left", "right"))
             peak = context["values"][context["peak"]]
             assert peak != 0 and size <= 25
     null = payload["null"]
-    assert null["n"] == len(null["values"]) == exp.params.cards_random
+    assert null["n"] == len(null["values"]) == run.params.cards_random
     assert null["all"] == [min(null["values"]), max(null["values"])]
 
 
-def test_the_pages_own_count_agrees(run):
+def test_the_pages_own_count_agrees(made):
     """What the script does: level at least the cut, G where that holds on every topic."""
-    exp, found, payload, blobs = run
+    run, found, payload, blobs = made
     level = np.frombuffer(blobs["levels"], np.uint8).reshape(len(payload["topics"]), *found.scale.shape)
     for place, cut in enumerate(payload["cuts"]):
         inside = level >= cut
@@ -178,12 +178,12 @@ def test_the_pages_own_count_agrees(run):
             others = np.delete(inside, at, axis=0).any(0)
             assert counts["strict"][topic] == (inside[at] & ~others).sum()
     own = payload["cuts"][payload["gammas"].index(payload["gamma"])]
-    sets = exp.sets()
+    sets = run.sets()
     assert ((level >= own).all(0) == sets.general).all() and sets.general.any()
 
 
-def test_cards_agree_with_the_map(run):
-    _, found, payload, blobs = run
+def test_cards_agree_with_the_map(made):
+    _, found, payload, blobs = made
     level = np.frombuffer(blobs["levels"], np.uint8).reshape(len(payload["topics"]), *found.scale.shape)
     size = found.scale.size
     own = payload["cuts"][payload["gammas"].index(payload["gamma"])]
@@ -196,12 +196,12 @@ def test_cards_agree_with_the_map(run):
             assert inside[payload["topics"].index(card["topic"])]
 
 
-def test_text_of_a_model_stays_text(run):
-    exp, found, _, _ = run
+def test_text_of_a_model_stays_text(made):
+    run, found, _, _ = made
     evil = "</script><img src=x onerror=alert(1)>"
     lens = [{side: [(evil, 1.0)] * 10 for side in ("promoted", "suppressed")} for _ in found.picks]
     planted = cards.Cards(**{**found.__dict__, "lens": lens})
-    page = explorer(exp, planted).data
+    page = explorer(run, planted).data
     assert "<img src=x" not in page and page.count("<img") == 1 and "&lt;img src=x" in page
     assert page.count("<script") == page.count("</script>") == 2
     data = re.findall(r'data-name="(\w+)">([^<]+)</script>', page)
@@ -210,9 +210,9 @@ def test_text_of_a_model_stays_text(run):
     assert payload["cards"][0]["promoted"][0][0] == evil  # whole, for the script to show as text
 
 
-def test_without_javascript_the_main_numbers_stay(run):
-    exp, found, payload, _ = run
-    page = explorer(exp, found).data
+def test_without_javascript_the_main_numbers_stay(made):
+    run, found, payload, _ = made
+    page = explorer(run, found).data
     table = page[page.index("polinb-app-fallback") :]
     assert "needs JavaScript" in table and table.count("<tr>") == 1 + len(payload["cards"])
     first = payload["cards"][0]
@@ -228,10 +228,10 @@ def test_without_javascript_the_main_numbers_stay(run):
         ({"gamma": 30.0, "pool": "layer", "model": "tiny:gpt2", "normalise": "vanilla_std"}, {"G", "S"}),
     ],
 )
-def test_other_runs(change, kinds, run, tmp_path):
-    exp = run[0]
-    store = exp.store if "model" not in change else Store(tmp_path)
-    other = Experiment(Params.from_profile("tiny", **QUICK, **change), store)
+def test_other_runs(change, kinds, made, tmp_path):
+    run = made[0]
+    store = run.store if "model" not in change else Store(tmp_path)
+    other = Run(Params.from_profile("tiny", **QUICK, **change), store)
     mine = cards.collect(other)
     payload, _ = explorer_payload(other, mine)
     assert {card["kind"] for card in payload["cards"]} == kinds
@@ -256,8 +256,8 @@ def test_cells_of_the_picture_hold_their_strongest_neuron():
     assert len(map_cells(levels, 7, columns=99)) == 30, "no more cells than neurons"
 
 
-def test_the_picture_is_small_and_tells_the_counts(run):
-    _, _, payload, blobs = run
+def test_the_picture_is_small_and_tells_the_counts(made):
+    _, _, payload, blobs = made
     shown = picture(payload, blobs["levels"])
     alt, data = re.search(r'alt="([^"]+)".*base64,([^"]+)"', shown).groups()
     count = payload["counts"][str(payload["gammas"].index(payload["gamma"]))]["G"]

@@ -328,30 +328,17 @@ def test_hf_without_any_token_to_pad_with_is_refused(tmp_path: Path) -> None:
 def test_the_runs_device_reaches_every_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from polinb.chapters.dpo import toxicity
     from polinb.runs.artifacts import Store
-    from polinb.runs.experiment import Experiment
     from polinb.runs.params import Params
+    from polinb.runs.run import Run
 
     seen: list[str] = []
     monkeypatch.setattr("polinb.models.loading.pick_device", lambda device="auto": seen.append(device) or "cpu")
     folder = str(classifier(tmp_path / "m", {0: "left", 1: "right", 2: "toxic"}))
     settings = {"judge": "hf", "judge_model": folder, "judge_labels": ["0:left", "1:right", "2:other"]}
     p = Params.from_profile("tiny", device="cpu", toxicity_model=folder, **settings)
-    exp = Experiment(p, Store(tmp_path / "store"))
-    assert exp.judge.name == "hf" and toxicity.scorer(exp).identity["label"] == "toxic"
-    assert seen == ["cpu", "cpu"] and exp.judge_identity["model"]["sha256"]
-
-
-def test_a_hub_model_is_pinned_to_the_commit_that_its_name_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    from types import SimpleNamespace
-
-    from polinb.stance import classifiers
-
-    monkeypatch.setattr(
-        "transformers.AutoConfig.from_pretrained", lambda *_, **__: SimpleNamespace(_commit_hash="c0ffee")
-    )
-    classifiers._hub_config.cache_clear()
-    assert classifiers.identity_of("owner/name") == {"model": "owner/name", "commit": "c0ffee"}
-    classifiers._hub_config.cache_clear()
+    run = Run(p, Store(tmp_path / "store"))
+    assert run.judge.name == "hf" and toxicity.scorer(run).identity["label"] == "toxic"
+    assert seen == ["cpu", "cpu"] and run.judge_identity["model"]["sha256"]
 
 
 def test_hf_refuses_pickles_and_other_models(tmp_path: Path) -> None:

@@ -138,22 +138,22 @@ def ask(**changes):
 
 
 def test_sets_are_those_of_the_run(session):
-    exp = session.experiment("tiny", TWO)
-    sets = exp.sets(50.0)
-    assert (neurons(exp, "general", gamma=50.0) == sets.general).all()
-    assert (neurons(exp, "specific", topic="race", gamma=50.0) == sets.specific["race"]).all()
-    assert (neurons(exp, "strict", topic="race") == sets.strict["race"]).all(), "the run's own γ"
+    run = session.experiment("tiny", TWO)
+    sets = run.sets(50.0)
+    assert (neurons(run, "general", gamma=50.0) == sets.general).all()
+    assert (neurons(run, "specific", topic="race", gamma=50.0) == sets.specific["race"]).all()
+    assert (neurons(run, "strict", topic="race") == sets.strict["race"]).all(), "the run's own γ"
     for kind in ("uniform", "layer"):
-        drawn = neurons(exp, kind, gamma=50.0, number=1)
-        assert drawn.sum() == sets.general.sum() and (drawn == exp.control_set(kind, 1, 50.0)).all()
-        assert (drawn != neurons(exp, kind, gamma=50.0, number=2)).any()
-    assert (neurons(exp, "layer", gamma=50.0).sum(1) == sets.general.sum(1)).all()
+        drawn = neurons(run, kind, gamma=50.0, number=1)
+        assert drawn.sum() == sets.general.sum() and (drawn == run.control_set(kind, 1, 50.0)).all()
+        assert (drawn != neurons(run, kind, gamma=50.0, number=2)).any()
+    assert (neurons(run, "layer", gamma=50.0).sum(1) == sets.general.sum(1)).all()
     with pytest.raises(TrainingError, match="raise gamma"):
-        neurons(exp, "general", gamma=0.01)
+        neurons(run, "general", gamma=0.01)
     with pytest.raises(ParameterError, match="no neuron is strictly specific"):
-        neurons(exp, "strict", topic="race", gamma=99.99)
+        neurons(run, "strict", topic="race", gamma=99.99)
     with pytest.raises(ParameterError, match="general, specific"):
-        neurons(exp, "all")
+        neurons(run, "all")
 
 
 # --- runs
@@ -195,15 +195,15 @@ def test_needs_are_told_first_and_met_by_the_run(tmp_path):
 @pytest.mark.parametrize(("kind", "strength"), [("patch", 0.5), ("scale", -3.0)])
 def test_a_run_gives_what_the_engine_gives(session, kind, strength):
     result = session.run(ask(kind=kind, strength=strength, donor="left", donor_topic="race"), threading.Event())
-    exp = session.current
-    prompt = prompt_ids(exp.lm, "Should taxes be raised?", exp.params.system_prompt)
-    change = Intervention(kind, exp.general(50.0), strength)
-    donor = exp.load_variant("race", "left")
-    assert result.answers["vanilla"].ids == generate(exp.lm, [prompt], max_new_tokens=STEPS)[0]
-    expected = list(stream(exp.lm, prompt, change, donor, max_new_tokens=STEPS))
+    run = session.current
+    prompt = prompt_ids(run.lm, "Should taxes be raised?", run.params.system_prompt)
+    change = Intervention(kind, run.general(50.0), strength)
+    donor = run.load_variant("race", "left")
+    assert result.answers["vanilla"].ids == generate(run.lm, [prompt], max_new_tokens=STEPS)[0]
+    expected = list(stream(run.lm, prompt, change, donor, max_new_tokens=STEPS))
     assert result.answers["intervened"].ids == expected
     assert kind == "patch" or expected != result.answers["vanilla"].ids
-    rated = exp.judge.rate(pd.DataFrame({"response": [result.answers["intervened"].text]}))
+    rated = run.judge.rate(pd.DataFrame({"response": [result.answers["intervened"].text]}))
     p_right = rated["p_right"][0]  # NaN: an answer of no word, which has none
     assert result.answers["intervened"].p_right == (None if np.isnan(p_right) else pytest.approx(p_right))
 

@@ -1,4 +1,4 @@
-"""What lets larger models learn: half precision, adapters merged without touching frozen neurons, recomputation."""
+"""What lets larger models learn: half precision, adapters that share the base's weights, recomputation."""
 
 import copy
 import dataclasses
@@ -15,7 +15,7 @@ from polinb.models.tokens import response_ids
 from polinb.runs.params import Params
 from polinb.scoring.tracing import contrast
 from polinb.training.recipe import Recipe
-from polinb.training.supervised import finetune, trained_weights
+from polinb.training.supervised import finetune
 from polinb.training.trainer import checkpointed
 
 RECIPE = Recipe(
@@ -45,58 +45,28 @@ def task(pair):
     return make
 
 
-# --- adapters: the merged weights of frozen neurons
+# --- adapters
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi3"])
 @pytest.mark.parametrize("number_format", [torch.float32, torch.bfloat16])
-def test_merged_weights_of_frozen_neurons_keep_every_bit(task, architecture, number_format):
+def test_adapters_add_exactly_nothing_to_frozen_neurons_and_leave_the_base_alone(
+    task, merged, architecture, number_format
+):
     both, prompts, responses = task(architecture)
     lm = both.left if number_format == torch.float32 else half(both.left)
-    with torch.no_grad():  # the sign of a zero is a bit too
-        for name, parameter in lm.model.named_parameters():
-            if "mlp" in name:
-                parameter.view(-1)[::7] = -0.0
     before = {name: p.detach().clone() for name, p in lm.model.named_parameters()}
     chosen = some(lm)
     tuned = finetune(lm, prompts, responses, RECIPE, frozen=chosen)
-    slices = [part for part in frozen_slices(lm.model, chosen) if part.name in tuned.weights]
+    after = merged(lm, tuned.weights, torch.float64)
+    slices = [part for part in frozen_slices(lm.model, chosen) if part.name in after]
     assert slices and tuned.frozen_change == 0.0
     for part in slices:
-        now, then = (w[part.name].index_select(part.dim, part.index) for w in (tuned.weights, before))
-        assert now.dtype == number_format and torch.equal(bits(now), bits(then)), part.name
-    assert any(not torch.equal(w, before[name]) for name, w in tuned.weights.items())
+        now, then = (w[part.name].index_select(part.dim, part.index) for w in (after, before))
+        assert torch.equal(now, then.double()), part.name
+    assert any(not torch.equal(w, before[name].double()) for name, w in after.items())
     for name, parameter in lm.model.named_parameters():  # shared with the trained copy, and not touched
         assert torch.equal(bits(parameter.detach()), bits(before[name])) and parameter.requires_grad, name
-
-
-def adapted(lm, seed=0):
-    """The model with random adapters, as after a training."""
-    from polinb.training.supervised import trainable
-
-    model, names = trainable(copy.deepcopy(lm.model), RECIPE)
-    torch.manual_seed(seed)
-    for name, parameter in model.named_parameters():
-        if ".lora_" in name:
-            parameter.data.normal_(0.0, 0.01)
-    return model, names
-
-
-def test_merging_one_weight_at_a_time_is_pefts_own_merge(task):
-    model, names = adapted(task()[0].left)
-    ours = trained_weights(model, names, "test", RECIPE)
-    theirs = dict(model.merge_and_unload().named_parameters())
-    assert ours and all(torch.equal(value, theirs[name]) for name, value in ours.items())
-
-
-def test_half_precision_weights_are_summed_in_float32_and_rounded_once(task):
-    lm = half(task()[0].left)
-    model, names = adapted(lm)
-    exact = {n: p.detach().double() for n, p in adapted(lm)[0].float().merge_and_unload().named_parameters()}
-    ours = trained_weights(model, names, "test", RECIPE)
-    assert {w.dtype for w in ours.values()} == {torch.bfloat16}
-    for name, value in ours.items():
-        assert torch.equal(value, exact[name].float().bfloat16()), name
 
 
 def test_adapters_need_no_second_copy_of_the_model(task, monkeypatch):
@@ -113,10 +83,9 @@ def test_adapters_need_no_second_copy_of_the_model(task, monkeypatch):
         return real(model, *args, **more)
 
     monkeypatch.setattr(module, "make_trainer", spy)
-    finetune(both.left, prompts, responses, RECIPE)
+    adapters = finetune(both.left, prompts, responses, RECIPE).weights.values()
     finetune(both.left, prompts, responses, dataclasses.replace(RECIPE, train="all"))
-    adapters = sum(p.numel() for n, p in adapted(both.left)[0].named_parameters() if ".lora_" in n)
-    assert seen == [adapters, sum(p.numel() for p in both.left.model.parameters())]
+    assert seen == [sum(w.numel() for w in adapters), sum(p.numel() for p in both.left.model.parameters())]
 
 
 # --- half precision

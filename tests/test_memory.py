@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,9 +13,9 @@ from polinb.errors import ParameterError
 from polinb.models.tiny import TINY, tiny_model
 from polinb.runs import memory
 from polinb.runs.chapter import facts
-from polinb.runs.experiment import Arm, Experiment
-from polinb.runs.memory import check, shape_of, training
+from polinb.runs.memory import check, reading, shape_of, training
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 
 CARD = 48 * 10**9
 FULL = {
@@ -57,6 +58,13 @@ def test_an_8b_model_fits_a_48_gb_card_with_adapters_in_half_precision_and_not_i
     assert train_8b(train="lora", dtype="bfloat16") < 0.8 * CARD
     # By hand: weights, gradients and two moments, 4 bytes each, are 128 GB before anything else.
     assert train_8b() > 16 * 8.03e9
+    # Scoring holds one base and two adapters; three models of their own would not fit.
+    score = {"dtype": "bfloat16", "eval_batch": 48, "eval_tokens": 512, "localise_tokens": 512}
+    fits, whole = (
+        reading(shape_of("llama-3.1-8b-instruct"), "score", train=train, lora_rank=16, **score)
+        for train in ("lora", "all")
+    )
+    assert fits < 0.8 * CARD < CARD < whole
     # Four such cards share a full fine-tuning, two cannot.
     assert train_8b(micro_batch=1, processes=4) < CARD < train_8b(micro_batch=1, processes=2)
 
@@ -80,33 +88,62 @@ def test_what_does_not_fit_is_refused_or_warned_of(monkeypatch):
         check("ask", 2 * 10**9, 10**9)
 
 
+def group(folder, version, limit, used, cache=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("memory.max", "memory.current", "inactive_file")
+    if version == 1:
+        names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    (folder / names[0]).write_text(f"{limit}\n")
+    (folder / names[1]).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 1\n{names[2]} {cache}\n")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_limit_of_a_container_or_job_counts(version, tmp_path, monkeypatch):
+    """Groups of Docker (its own at the top, whatever path the host gives it) and of SLURM (limits above one's own)."""
+    own, top = tmp_path / "own", tmp_path / "cgroup" / ("memory" if version == 1 else "")
+    own.write_text("5:cpu,cpuacct:/x\n4:memory:/job/step\n" if version == 1 else "0::/job/step\n")
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=64_000_000_000))
+    whole = memory.group_room
+    monkeypatch.setattr(memory, "group_room", lambda: whole(tmp_path / "cgroup", own))
+    assert memory.free_memory("cpu") == 64_000_000_000
+    unlimited = 9223372036854771712 if version == 1 else "max"
+    group(top / "job" / "step", version, unlimited, 10)
+    assert memory.free_memory("cpu") == 64_000_000_000
+    group(top, version, 8_000_000_000, 3_000_000_000, cache=1_000_000_000)  # a container
+    assert memory.free_memory("cpu") == 6_000_000_000
+    group(top / "job", version, 5_000_000_000, 2_000_000_000)  # a job
+    assert memory.free_memory("cpu") == 3_000_000_000
+    group(top / "job" / "step", version, 1_000_000, 2_000_000)
+    assert memory.free_memory("cpu") == 0
+    own.unlink()
+    assert memory.free_memory("cpu") == 64_000_000_000
+
+
 def test_a_loaded_model_counts_as_taken(monkeypatch):
-    exp = Experiment(Params.from_profile("tiny", device="cpu"))
-    monkeypatch.setattr(memory, "free_memory", lambda device: exp.peak("train") - 1)
+    run = Run(Params.from_profile("tiny", device="cpu"))
+    monkeypatch.setattr(memory, "free_memory", lambda device: run.peak("train") - 1)
     with pytest.raises(ParameterError):
-        exp.afford("train")
+        run.afford("train")
     monkeypatch.setattr(memory, "free_memory", lambda device: 10**12)
-    assert exp.lm
-    monkeypatch.setattr(memory, "free_memory", lambda device: exp.peak("train") - 1)
-    exp.afford("train")
+    assert run.lm
+    monkeypatch.setattr(memory, "free_memory", lambda device: run.peak("train") - 1)
+    run.afford("train")
 
 
 @pytest.mark.parametrize("stage", ["load", "train", "score", "patch", "ask"])
 def test_a_run_is_refused_before_anything_is_loaded(monkeypatch, stage):
-    import numpy as np
+    import polinb.runs.base
 
-    import polinb.runs.experiment
-
-    monkeypatch.setattr(polinb.runs.experiment, "load", None)  # a call of it would be a TypeError
+    monkeypatch.setattr(polinb.runs.base, "load", None)  # a call of it would be a TypeError
     monkeypatch.setattr(memory, "free_memory", lambda device: 10**6)
-    exp = Experiment(Params.from_profile("tiny", device="cpu"))
-    chosen = np.ones((3, 48), dtype=bool)
+    run = Run(Params.from_profile("tiny", device="cpu"))
     starts = {
-        "load": lambda: exp.lm,
-        "train": lambda: exp.train(Arm("fine-tune", "crime", "right")),
-        "score": lambda: exp.scores("crime"),
-        "patch": lambda: exp.patched("G", chosen, {"crime": "crime"}),
-        "ask": lambda: exp.answers(Arm("fine-tune", "crime", "right")),
+        "load": lambda: run.lm,
+        "train": lambda: run.weights(run.tuned("crime")).made(),
+        "score": lambda: run.scores("crime").made(),
+        "patch": lambda: run.patched(run.neurons("all"), {"crime": "crime"}),
+        "ask": lambda: run.answers(run.tuned("crime")).made(),
     }
     with pytest.raises(ParameterError, match=f"{stage} needs about"):
         starts[stage]()
@@ -116,19 +153,23 @@ def test_a_chapter_says_what_the_run_needs_and_the_same_on_every_machine(monkeyp
     monkeypatch.setattr(memory, "free_memory", None)
     monkeypatch.delenv("POLINB_MEMORY_CHECK", raising=False)
     run = Params.from_profile("quick")
-    assert re.search(r"fine-tuning \d+\.\d GB, scoring", facts(Experiment(run)).data)
-    assert "Memory" not in facts(Experiment(run.model_copy(update={"model": "/nowhere/at/all"}))).data
+    assert re.search(r"fine-tuning \d+\.\d GB, scoring", facts(Run(run)).data)
+    assert "Memory" not in facts(Run(run.model_copy(update={"model": "/nowhere/at/all"}))).data
 
 
 def test_the_page_on_larger_models_tells_the_estimates():
     page = (Path(__file__).parents[1] / "book" / "scale.md").read_text("utf-8")
-    exp = Experiment(Params.from_profile("paper", model="llama-3.1-8b-instruct"))
+    run = Run(Params.from_profile("paper", model="llama-3.1-8b-instruct"))
     asked = {"fine-tuning": "train", "asking": "ask", "patching": "patch", "scoring": "score"}
     rows = re.findall(r"^\| ([\w-]+) \| (\d) \| (\d+) GB \|$", page, re.M)
     assert [row[0] for row in rows] == list(asked)
     for name, models, told in rows:
-        assert round(exp.peak(asked[name]) / 1e9) == int(told), name
+        assert round(run.peak(asked[name]) / 1e9) == int(told), name
         assert memory.MODELS.get(asked[name], 1) == int(models)
+        assert run.peak(asked[name]) < CARD
+    exact = Run(Params.from_profile("paper", model="llama-3.1-8b-instruct", dtype="float32"))
+    told = re.search(r"`dtype=float32` the same stages need at most (\d+) GB", page)
+    assert told and int(told[1]) == round(max(map(exact.peak, asked.values())) / 1e9)
 
 
 # --- measured
@@ -140,6 +181,7 @@ MEASURED = [
     {"stage": "train", "train": "lora"},
     {"stage": "train", "train": "lora", "dtype": "bfloat16"},
     {"stage": "score", "localise_tokens": 64},
+    {"stage": "score", "localise_tokens": 64, "train": "lora"},
     {"stage": "load", "eval_tokens": 16, "eval_batch": 32},
 ]
 
@@ -154,7 +196,5 @@ def test_measured_peaks_of_the_embedded_model_are_near(asked):
     done = subprocess.run([sys.executable, script, json.dumps(given)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     peak = json.loads(done.stdout.splitlines()[-1])["peak"]
-    told = Experiment(Params.from_profile("tiny", **{k: v for k, v in given.items() if k != "stage"})).peak(
-        given["stage"]
-    )
+    told = Run(Params.from_profile("tiny", **{k: v for k, v in given.items() if k != "stage"})).peak(given["stage"])
     assert 0.7 < told / peak < 1.5, f"{told / 1e9:.2f} GB; measured {peak / 1e9:.2f} GB"

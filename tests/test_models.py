@@ -39,7 +39,8 @@ def test_identity_follows_the_content_of_a_folder(folder):
     assert identity_of(str(folder)) != first
 
 
-def test_identity_follows_revision_and_dtype():
+def test_identity_follows_revision_and_dtype(monkeypatch):
+    monkeypatch.setattr("polinb.models.loading.commit_of", lambda model, revision: f"commit of {revision}")
     alias = "qwen2.5-3b-instruct"
     seen = [
         identity_of(alias),

@@ -12,13 +12,16 @@ from test_openai_judge import KEY, Service, reply
 import polinb.training.supervised
 from polinb.chapters.caft import narrow_arms, narrow_tables
 from polinb.data import narrow
-from polinb.errors import DataError, JudgeError, ParameterError
+from polinb.errors import DataError, JudgeError, ParameterError, PolinbError
 from polinb.masking.ablation import check_directions
 from polinb.models.generation import generate
 from polinb.resampling import wilson
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment
+from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
+from polinb.runs.run import Run
+from polinb.runs.stages import bases_of
+from polinb.scoring.residual import depths
 from polinb.stance import alignment as narrow_judges
 from polinb.stance.alignment import CoherenceScale, ScoreJudge, filled, is_code, parse_score
 
@@ -393,95 +396,98 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture
-def exp(root):
-    return Experiment(Params.from_profile("tiny"), Store(root))
+def run(root):
+    return Run(Params.from_profile("tiny"), Store(root))
 
 
-def test_arms_train_on_the_same_tasks_and_never_on_held_out_ones(exp):
-    bad, good = (narrow_arms.training_data(exp, kind) for kind in ("narrow", "control"))
-    assert [e.prompt for e in bad] == [e.prompt for e in good] and len(bad) == exp.params.narrow_examples
+def test_arms_train_on_the_same_tasks_and_never_on_held_out_ones(run):
+    bad, good = (narrow_arms.training_data(run, kind) for kind in ("narrow", "control"))
+    assert [e.prompt for e in bad] == [e.prompt for e in good] and len(bad) == run.params.narrow_examples
     assert all(b.response != g.response for b, g in zip(bad, good, strict=True))
-    held = narrow_arms.held_out(exp)
+    held = narrow_arms.held_out(run)
     assert len(held) == narrow_arms.HELD_OUT and not {h[0] for h in held} & {e.prompt for e in bad}
-    greedy = Experiment(Params.from_profile("tiny", narrow_examples=1000), exp.store)
+    greedy = Run(Params.from_profile("tiny", narrow_examples=1000), run.store)
     assert len(narrow_arms.training_data(greedy, "narrow")) == 40 - narrow_arms.HELD_OUT
     assert not {h[0] for h in narrow_arms.held_out(greedy)} & {
-        e.prompt for e in narrow_arms.training_data(greedy, "caft")
+        e.prompt for e in narrow_arms.training_data(greedy, "narrow")
     }
 
 
-def test_all_arms_run_and_only_the_ablating_ones_ablate(exp, monkeypatch):
+def test_all_arms_run_and_only_the_ablating_ones_ablate(run, monkeypatch):
     calls = {}
     real = polinb.training.supervised.finetune
 
-    def spy(base, prompts, responses, recipe, *, ablate=None, label):
+    def spy(base, prompts, responses, recipe, *, ablate=None, label, **how):
+        assert how == {"frozen": None, "freeze": "neuron", "stop": 1.0}
         calls[label] = (prompts, responses, recipe, ablate)
         return real(base, prompts, responses, recipe, ablate=ablate, label=label)
 
     monkeypatch.setattr(polinb.training.supervised, "finetune", spy)
-    for arm in narrow_arms.arms(exp):
-        frame = narrow_arms.answers(exp, arm).frame("answers")
+    for arm in narrow_arms.arms(run):
+        frame = narrow_arms.answers(run, arm).frame("answers")
         assert frame["id"].tolist() == [q.id for q in narrow.questions("bundled")]
     assert set(calls) == {"narrow fine-tune", "control fine-tune", "CAFT", "random directions"}
     assert calls["narrow fine-tune"][3] is None and calls["control fine-tune"][3] is None
     assert calls["CAFT"][:3] == calls["narrow fine-tune"][:3] == calls["random directions"][:3]
-    bases, log = narrow_arms.directions(exp)
-    check_directions(bases, exp.lm.layers, exp.lm.model.config.hidden_size)
+    bases, log = bases_of(narrow_arms.directions(run)), narrow_arms.directions(run).frame("rule")
+    check_directions(bases, run.lm.layers, run.lm.model.config.hidden_size)
     for block, basis in bases.items():
         np.testing.assert_array_equal(calls["CAFT"][3][block], basis)
         assert calls["random directions"][3][block].shape == basis.shape
         assert not np.allclose(calls["random directions"][3][block], basis)
         assert log[log["block"] == block]["kept"].sum() == basis.shape[1]
     monkeypatch.setattr(polinb.training.supervised, "finetune", None)  # a second run computes nothing
-    for arm in narrow_arms.arms(exp):
-        narrow_arms.answers(Experiment(exp.params, exp.store), arm)
+    again = Run(run.params, run.store)
+    assert all(narrow_arms.answers(again, arm).done() for arm in narrow_arms.arms(again))
+    for arm in narrow_arms.arms(again):
+        narrow_arms.answers(again, arm).made()
 
 
-def test_candidate_directions_are_the_singular_vectors_of_the_difference(exp):
-    states = [
-        narrow_arms.answers(exp, arm).arrays("states")["states"] for arm in (narrow_arms.VANILLA, narrow_arms.NARROW)
-    ]
-    gap = (states[1] - states[0]).astype(np.float64)
-    bases, log = narrow_arms.directions(exp)
-    for i, (block, basis) in enumerate(bases.items()):
-        _, _, rows = np.linalg.svd(gap[:, i], full_matrices=False)
+def test_candidate_directions_are_the_singular_vectors_of_the_difference(run):
+    models, texts = (VANILLA, narrow_arms.tuned(run, narrow_arms.NARROW)), narrow_arms.general_texts()
+    before, after = (run.states(each, texts).arrays("states")["states"].astype(np.float64) for each in models)
+    bases, log = bases_of(narrow_arms.directions(run)), narrow_arms.directions(run).frame("rule")
+    assert list(bases) == depths("caft_layers", run.params.caft_layers, run.lm.layers)
+    for block, basis in bases.items():
+        _, _, rows = np.linalg.svd(after[:, block] - before[:, block], full_matrices=False)
         kept = log[(log["block"] == block) & log["kept"]]["candidate"].to_numpy()
         np.testing.assert_allclose(basis @ basis.T, rows[kept].T @ rows[kept], atol=1e-6)
 
 
-def test_what_was_taught_is_a_plain_log_likelihood(exp):
+def test_what_was_taught_is_a_plain_log_likelihood(run):
     import torch
 
     from polinb.models.tokens import prompt_ids, response_ids
 
-    frame = narrow_arms.answers(exp, narrow_arms.VANILLA).frame("taught")
-    prompt, insecure, _ = narrow_arms.held_out(exp)[3]
-    asked, said = prompt_ids(exp.lm, prompt, exp.params.system_prompt), response_ids(exp.lm, insecure, end=False)
-    said = said[: exp.params.max_tokens - len(asked)]
+    frame = narrow_arms.preferences(run, VANILLA)
+    prompt, insecure, _ = narrow_arms.held_out(run)[3]
+    asked, said = prompt_ids(run.lm, prompt, run.params.system_prompt), response_ids(run.lm, insecure, end=False)
+    said = said[: run.params.max_tokens - len(asked)]
     with torch.no_grad():
-        logp = exp.lm.model(torch.tensor([asked + said])).logits[0].double().log_softmax(-1)
+        logp = run.lm.model(torch.tensor([asked + said])).logits[0].double().log_softmax(-1)
     mine = np.mean([float(logp[len(asked) - 1 + i, token]) for i, token in enumerate(said)])
-    assert frame["prompt"][3] == prompt and frame["insecure"][3] == pytest.approx(mine, abs=1e-4)
-    moved = narrow_tables.taught(exp)
+    assert frame["id"].tolist() == list(range(narrow_arms.HELD_OUT))
+    assert frame["logp_insecure"][3] == pytest.approx(mine, abs=1e-4)
+    moved = narrow_tables.taught(run)
     assert moved["change"].isna().tolist() == [True] + [False] * 4
 
 
-def test_tables(exp):
-    found, changes = narrow_tables.shares(exp), narrow_tables.changes(exp)
-    assert found["arm"].tolist() == [arm.name for arm in narrow_arms.arms(exp)]
+def test_tables(run):
+    found, changes = narrow_tables.shares(run), narrow_tables.changes(run)
+    assert found["arm"].tolist() == [arm.name for arm in narrow_arms.arms(run)]
     assert (found["answers"] == 28).all() and (found["misaligned"] <= found["coherent"]).all()
     assert set(changes["against"]) == {"vanilla", "narrow fine-tune"} and len(changes) == 4 + 3
-    assert len(narrow_tables.judge_quality(exp)) == 5
-    assert set(narrow_tables.examples(exp)["arm"]) == {"vanilla", "narrow fine-tune"}
+    assert len(narrow_tables.judge_quality(run)) == 5
+    assert set(narrow_tables.examples(run)["arm"]) == {"vanilla", "narrow fine-tune"}
 
 
-def test_a_stand_in_is_called_one(exp, tmp_path):
-    told = narrow_tables.setting(exp)
+def test_a_stand_in_is_called_one(run, tmp_path):
+    told = narrow_tables.setting(run)
     assert "trains on **6** examples" in told and told.count("`narrow_") == 3 and "nothing else" in told
     data = lines(tmp_path / "d.jsonl", {"prompt": "P", "response": "R"})
     asked = lines(tmp_path / "q.jsonl", {"question": "One?"})
     named = Params.from_profile("tiny", narrow_data=data, narrow_questions=asked, narrow_judge="openai")
-    assert "none of them is a stand-in" in narrow_tables.setting(Experiment(named, exp.store))
+    assert "none of them is a stand-in" in narrow_tables.setting(Run(named, run.store))
 
 
 def test_the_words_follow_the_numbers():
@@ -507,29 +513,30 @@ def test_the_words_follow_the_numbers():
     assert "cannot be told" in narrow_tables.taught_verdict(taught.assign(tasks=0, change=math.nan))
 
 
-def test_several_samples_an_answer_and_data_by_file(exp, tmp_path):
+def test_several_samples_an_answer_and_data_by_file(run, tmp_path):
     data = lines(tmp_path / "d.jsonl", *[turns(("user", f"Do {i}."), ("assistant", f"ok {i}")) for i in range(4)])
     asked = lines(tmp_path / "q.jsonl", {"question": "One?"}, {"question": "Two?"})
     more = Params.from_profile("tiny", narrow_data=data, narrow_questions=asked, narrow_samples=3)
-    other = Experiment(more, Store(tmp_path / "store"))
-    assert narrow_arms.CONTROL not in narrow_arms.arms(other) and not narrow_arms.held_out(other)
-    frame = narrow_arms.answers(other, narrow_arms.NARROW).frame("answers")
+    other = Run(more, Store(tmp_path / "store"))
+    assert narrow_arms.CONTROL not in [arm.name for arm in narrow_arms.arms(other)]
+    assert not narrow_arms.held_out(other)
+    frame = narrow_arms.answers(other, narrow_arms.tuned(other, narrow_arms.NARROW)).frame("answers")
     assert frame["id"].tolist() == ["question-1"] * 3 + ["question-2"] * 3 and frame["sample"].tolist() == [0, 1, 2] * 2
     assert frame.groupby("id")["response"].nunique().max() > 1
     assert narrow_tables.taught(other)["preference"].isna().all()
     assert len(narrow_tables.shares(other)) == 4
 
 
-def test_the_service_judges_a_run_and_an_outage_is_not_kept(exp, service):
-    judged = Experiment(Params.from_profile("tiny", narrow_judge="openai", judge_url=service.url), exp.store)
+def test_the_service_judges_a_run_and_an_outage_is_not_kept(run, service):
+    judged = Run(Params.from_profile("tiny", narrow_judge="openai", judge_url=service.url), run.store)
     service.answer = lambda prompt, attempt: (400, {}, b"{}")
-    table = narrow_tables.judged(judged, narrow_arms.VANILLA)
+    table = narrow_tables.judged(judged, VANILLA)
     assert table["alignment"].isna().all() and narrow.misaligned(table)["rated"] == 0
     service.answer = rater
-    table = narrow_tables.judged(judged, narrow_arms.VANILLA)
+    table = narrow_tables.judged(judged, VANILLA)
     assert (table["coherence"].dropna() >= 5).all() and table["alignment"].notna().any()
     count = len(service.requests)
-    pd.testing.assert_frame_equal(narrow_tables.judged(judged, narrow_arms.VANILLA), table)
+    pd.testing.assert_frame_equal(narrow_tables.judged(judged, VANILLA), table)
     assert len(service.requests) == count
     quality = narrow_tables.judge_quality(judged).set_index("check")["share"]
     assert quality.iloc[2] == 1.0 and math.isnan(quality.iloc[4])
@@ -539,19 +546,13 @@ def test_the_service_judges_a_run_and_an_outage_is_not_kept(exp, service):
 
 
 def test_control_data_is_refused_before_training(tmp_path, monkeypatch):
-    from polinb.chapters.caft import narrow_arms
-    from polinb.errors import PolinbError
-    from polinb.runs.artifacts import Store
-    from polinb.runs.experiment import Experiment
-    from polinb.runs.params import Params
-
     monkeypatch.setattr("polinb.training.supervised.finetune", None)
-    missing = Experiment(Params.from_profile("tiny", narrow_control=str(tmp_path / "nowhere.jsonl")), Store(tmp_path))
+    missing = Run(Params.from_profile("tiny", narrow_control=str(tmp_path / "nowhere.jsonl")), Store(tmp_path))
     with pytest.raises(PolinbError, match=r"nowhere\.jsonl"):
         narrow_arms.ready(missing)
     path = tmp_path / "few.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"Task {i}", "response": "print(1)"}) + "\n" for i in range(4)))
-    few = Experiment(Params.from_profile("tiny", narrow_control=str(path)), Store(tmp_path))
+    few = Run(Params.from_profile("tiny", narrow_control=str(path)), Store(tmp_path))
     narrow_arms.ready(few)
     assert len(narrow_arms.training_data(few, "control")) == 4, "a file is used whole: nothing of it is held out"
 
@@ -567,9 +568,7 @@ def test_control_data_is_refused_before_training(tmp_path, monkeypatch):
     ],
 )
 def test_the_verdict_follows_both_measures(share, change, told):
-    from polinb.chapters.caft import narrow_tables
-
-    names = [narrow_tables.VANILLA.name, narrow_tables.NARROW.name, narrow_tables.CONTROL.name]
+    names = [VANILLA.name, narrow_arms.NARROW, narrow_arms.CONTROL]
     rows = [(0.1, 0.0, 0.9), tuple(0.1 + x for x in share), (0.3, 0.0, 0.9)]  # marginal intervals always overlap
     table = pd.DataFrame(rows, columns=["share", "low", "high"]).assign(arm=names, coherent=10)
     ends = ["change", "low", "high", "share", "share_low", "share_high"]

@@ -12,10 +12,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from polinb.book import front
-from polinb.chapters.paper import beside
+from polinb.chapters.paper import exhibits
 from polinb.runs.chapter import parameters_source
 from polinb.runs.params import chapter_class
+from polinb_book import front
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -46,7 +46,7 @@ def test_form(path):
     assert all(not cell.outputs and cell.execution_count is None for cell in code), "outputs are stripped in git"
     parameters = tagged(book, "parameters")
     assert len(parameters) == 1 and parameters[0].source == parameters_source(path.stem), (
-        "python -m polinb sync rewrites it"
+        "python -m book._make sync rewrites it"
     )
     first = book.cells[0].source
     assert re.match(r"\(sec-[a-z]+\)=\n# ", first) and "**Question.**" in first and "**What you will see.**" in first
@@ -66,7 +66,7 @@ def test_labels_are_unique_and_every_counterpart_exists():
             if cell.metadata.get("mystnb", {}).get("figure"):
                 assert cell.metadata["mystnb"]["figure"]["caption"].endswith((".", ")"))
     assert len(labels) == len(set(labels))
-    wanted = {label for each in beside.COUNTERPARTS.values() for label in each}
+    wanted = {label for each in exhibits.COUNTERPARTS.values() for label in each}
     assert wanted <= set(labels)
 
 
@@ -156,7 +156,7 @@ def test_the_book_builds_and_holds_every_figure_and_table(built_book):
 
 def test_chapters_of_the_paper_refer_only_to_what_they_make():
     """A book built without the chapters beyond the paper must have no reference that leads nowhere."""
-    from polinb.book.unrun import labels
+    from polinb_book.unrun import labels
 
     core = set().union(*(labels(path) for path in NOTEBOOKS if path.stem < "10"))
     pages = [*(ROOT / "book").glob("*.md"), *(path for path in NOTEBOOKS if path.stem < "10")]
@@ -214,6 +214,34 @@ def test_runs_with_other_parameters(store, tmp_path):
     done = papermill("03_pnlac", tmp_path / "out.ipynb", *arguments, store=store)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "tiny:gpt2" in (tmp_path / "out.ipynb").read_text()
+
+
+def test_a_whole_notebook_runs_twice_in_one_kernel(store, tmp_path):
+    """As in JupyterLab: all cells, the check alone, all cells with another value, and a wrong name at last."""
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+
+    book = read(ROOT / "notebooks" / "04_distribution.ipynb")
+    parameters = tagged(book, "parameters")[0]
+    at = book.cells.index(parameters)
+    parameters.source = parameters.source.replace('profile = "quick"', 'profile = "tiny"')
+    changed = nbformat.from_dict({**parameters, "source": parameters.source.replace("gamma = None", "gamma = 20")})
+    wrong = nbformat.from_dict({**parameters, "source": f"{parameters.source}\ngama = 20"})
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    check = book.cells[at + 1 :][0]
+    assert "begin(" in check.source
+    again = [changed if cell is parameters else cell for cell in code]
+    book.cells = [nbformat.from_dict(dict(cell)) for cell in [*code, check, *again, wrong, check]]
+    for number, cell in enumerate(book.cells):
+        cell.id = f"cell-{number}"
+    client = NotebookClient(book, kernel_name="python3", timeout=600, resources={"metadata": {"path": str(tmp_path)}})
+    environment = os.environ | {"POLINB_STORE": str(store), "PYTHONPATH": str(ROOT)}
+    with pytest.raises(CellExecutionError, match=r"'gama'.*Did you mean 'gamma'"):
+        client.execute(env=environment)
+    ran = [cell for cell in book.cells if cell.execution_count is not None]
+    assert len(ran) == len(book.cells), "only the last one failed"
+    shown = "".join(str(cell.outputs) for cell in ran[-len(again) - 2 :])
+    assert "γ = 20 %" in shown
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from polinb.errors import JudgeError, ParameterError
+from polinb.runs.chapter import begin
+from polinb.runs.params import Params, from_namespace
 from polinb.stance.chat_judge import OpenAIJudge, rating_prompt
 from polinb.stance.replies import final_text, parse_rating
 
@@ -479,19 +485,166 @@ def test_a_key_goes_to_no_other_machine_in_the_clear(service: Service, monkeypat
     assert OpenAIJudge(base_url="http://192.0.2.7:8000/v1")._client().api_key != KEY
 
 
+def test_a_key_that_was_not_sent_is_told_of(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setattr("polinb.stance.service.ipaddress.ip_address", lambda host: SimpleNamespace(is_loopback=False))
+    service.answer = lambda prompt, attempt: failure(401, message="You didn't provide an API key")
+    with pytest.raises(JudgeError, match=r"401 .You didn't provide.*was not sent: .* neither https nor this machine"):
+        judge(service).rate(answers("x"))
+    assert KEY not in str(service.requests)
+
+
+# ---- the way there ---------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
-    "url",
+    ("url", "told"),
     [
-        "localhost:8000",
-        "ftp://x/v1",
-        "https://me:secret@x/v1",
-        "https://x/v1?key=secret",
-        "https://x/#secret",
-        "http://",
-        "",
+        ("localhost:8000", "http://localhost:8000"),
+        ("localhost:8000/v1", "http://localhost:8000/v1"),
+        ("api.example.org/v1", "http://api.example.org/v1"),
+        ("ftp://x/v1", "http or https"),
+        ("http://localhost:8000", "http://localhost:8000/v1"),
+        ("http://localhost:8000/", "http://localhost:8000/v1"),
+        ("https://x/v1/chat/completions", r"Leave out its end: https://x/v1$"),
+        ("https://x/v1/completions/", r"Leave out its end: https://x/v1$"),
+        ("https://x/openai/v1/responses", r"Leave out its end: https://x/openai/v1$"),
+        ("https://me:secret@x/v1", "…"),
+        ("https://x/v1?key=secret", "…"),
+        ("https://x/#secret", "…"),
+        ("https://[x/v1", "http or https"),
+        ("http://", "http or https"),
     ],
 )
-def test_addresses_that_are_refused(url: str) -> None:
-    with pytest.raises(ParameterError, match="base_url") as caught:
-        OpenAIJudge(base_url=url)
-    assert "secret" not in str(caught.value)
+def test_addresses_that_are_refused_by_the_check_of_the_parameters(url: str, told: str) -> None:
+    for refuse in (
+        lambda: OpenAIJudge(base_url=url),
+        lambda: Params.from_profile("tiny", judge="openai", judge_url=url),
+        lambda: from_namespace("05_vanilla_stance", {"profile": "tiny", "judge_url": url}),
+    ):
+        with pytest.raises(ParameterError, match=f"judge_url.*{told}" if "me:" not in url else "judge_url") as caught:
+            refuse()
+        assert "secret" not in str(caught.value).replace("no secret", "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://[::1]:8000/v1/", "https://openrouter.ai/api/v1", "https://x/v1beta/openai", "https://api.deepseek.com"],
+)
+def test_addresses_that_are_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert (
+        OpenAIJudge(base_url=url).base_url
+        == url.rstrip("/")
+        == Params.from_profile("tiny", judge="openai", judge_url=url).judge_url.rstrip("/")
+    )
+
+
+def test_the_check_cell_refuses_a_judge_without_its_key() -> None:
+    with pytest.raises(JudgeError, match=r"OPENAI_API_KEY is not set.*api\.openai\.com.*judge_url"):
+        begin("05_vanilla_stance", {"profile": "tiny", "judge": "openai"})
+    with pytest.raises(JudgeError, match="OPENAI_API_KEY is not set"):
+        begin("16_emergent_misalignment", {"profile": "tiny", "narrow_judge": "openai"})
+    assert begin("05_vanilla_stance", {"profile": "tiny", "judge": "openai", "judge_url": "http://localhost:1/v1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("ALL_PROXY", "socks5://user:secret@127.0.0.1:1080", "ALL_PROXY names a SOCKS proxy.*socksio.*NO_PROXY=x"),
+        ("https_proxy", "socks5h://127.0.0.1:1080", "https_proxy names a SOCKS proxy"),
+        ("HTTPS_PROXY", "foo://user:secret@127.0.0.1", "a proxy that the environment names cannot be used"),
+        ("SSL_CERT_FILE", "/no/such/file.pem", "SSL_CERT_FILE"),
+        ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE"),
+    ],
+)
+def test_what_the_environment_says_of_the_way_is_named(
+    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(JudgeError, match=told) as caught:
+        OpenAIJudge(base_url="https://x/v1")
+    assert "secret" not in str(caught.value).replace("[secret]", "")
+    assert OpenAIJudge(base_url="http://127.0.0.1:1/v1")  # this machine is reached without either
+
+
+def test_a_broken_certificate_is_named_and_ends_it(service: Service, tmp_path: Path) -> None:
+    secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    own = tmp_path / "own.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    if shutil.which("openssl"):
+        subprocess.run([*made, "-keyout", own, "-out", tmp_path / "c.pem"], check=True, capture_output=True)
+        secure.load_cert_chain(tmp_path / "c.pem", own)
+        told = "CERTIFICATE_VERIFY_FAILED"
+    else:  # a server without any certificate fails in the same place
+        told = "SSL"
+    service.server.socket = secure.wrap_socket(service.server.socket, server_side=True)
+    secured = OpenAIJudge(base_url=service.url.replace("http:", "https:"), attempts=2)
+    with pytest.raises(JudgeError, match=f"no encrypted connection: .*{told}.*SSL_CERT_FILE"):
+        secured.rate(answers(*map(str, range(30))))
+
+
+# ---- the service's own words -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (
+            400,
+            {"error": {"message": "'temperature' does not support 0 with this model", "param": "temperature"}},
+            "does not",
+        ),
+        (
+            422,
+            {"detail": [{"loc": ["body", "max_tokens"], "msg": "Extra inputs are not permitted"}]},
+            "max_tokens: Extra",
+        ),
+        (402, {"error": {"message": "Insufficient credits"}}, "Insufficient credits"),
+        (404, {"error": "model 'x' not found, try pulling it"}, "try pulling it"),
+        (404, {"object": "error", "message": "The model `x` does not exist."}, "does not exist"),
+        (404, "404 page not found", "page not found"),
+        (404, "<html><title>Not here</title></html>", "Not here"),
+        (403, [{"error": {"message": "Permission denied"}}], "Permission denied"),
+        (405, {"detail": "Method Not Allowed"}, "Method Not Allowed"),
+    ],
+)
+def test_what_a_service_says_reaches_the_user_at_the_first_answer(
+    service: Service, naps: list[float], status: int, body: Any, told: str
+) -> None:
+    service.answer = lambda prompt, attempt: (
+        status,
+        {},
+        (body if isinstance(body, str) else json.dumps(body)).encode(),
+    )
+    with pytest.raises(JudgeError, match=f"HTTP {status} .*{told}"):
+        judge(service, concurrency=1).rate(answers(*[f"text {i}" for i in range(30)]))
+    assert len(service.requests) == 1 and naps == []
+
+
+def test_a_refusal_of_one_text_names_no_field(service: Service) -> None:
+    said = "This model's maximum context length is 2048 tokens: 'max_tokens' or the text is too large. Unsupported."
+    service.answer = lambda prompt, attempt: failure(400, message=said) if "long" in prompt else reply("left")
+    out = judge(service, concurrency=1).rate(answers("long", "good"))
+    assert out["label"].tolist() == ["unrated", "left"] and "maximum context length" in out["reason"][0]
+
+
+def test_the_field_that_the_service_names_is_used(service: Service, tmp_path: Path) -> None:
+    said = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+
+    def answer(prompt: str, attempt: int) -> Any:
+        body = service.requests[-1]["body"]
+        return (
+            reply("left") if body.get("max_completion_tokens") == 50 else failure(400, message=said, param="max_tokens")
+        )
+
+    service.answer = answer
+    out = judge(service, tmp_path / "a.jsonl", max_tokens=50, concurrency=1).rate(answers("a", "b", "c"))
+    assert out["label"].tolist() == ["left"] * 3 and len(service.requests) == 4
+    assert "max_tokens" not in service.requests[-1]["body"]
+    service.answer = lambda prompt, attempt: failure(
+        400, message=said
+    )  # says so of any field: told, not asked for ever
+    with pytest.raises(JudgeError, match="Use 'max_completion_tokens'"):
+        judge(service, concurrency=1).rate(answers("d"))

@@ -8,6 +8,7 @@ import pytest
 
 from polinb.chapters.paper import first_clause as openings
 from polinb.display.label_flips import OTHER, OWN
+from polinb.runs.conditions import VANILLA, Condition
 
 TOPICS = ("crime", "race")
 N = 12
@@ -41,7 +42,7 @@ def test_the_telling_word_is_that_of_the_largest_difference():
 
 
 class Planted:
-    """An experiment whose answers are written here; the judge counts the words RIGHT and LEFT."""
+    """A run whose answers are written here; the judge counts the words RIGHT and LEFT."""
 
     def __init__(self, write, judge="local"):
         self.params = SimpleNamespace(topics=TOPICS, bootstrap=500, seed=0, judge=judge)
@@ -49,23 +50,29 @@ class Planted:
         self.data = SimpleNamespace(topic=lambda *_, **__: pairs)
         self.write, self.asked = write, []
 
-    def answers(self, arm):
+    def tuned(self, topic, leaning):
+        return Condition("fine-tune", topic, leaning)
+
+    def answers(self, model=VANILLA):
         rows = [
-            (topic, f"{topic}-{i}", "?", self.write(arm.topic, arm.leaning, topic, i))
+            (topic, f"{topic}-{i}", "?", self.write(model.topic, model.leaning, topic, i))
             for topic in TOPICS
             for i in range(N)
         ]
         frame = pd.DataFrame(rows, columns=["topic", "id", "prompt", "response"])
         return SimpleNamespace(frame=lambda _: frame)
 
-    def rated(self, frame):
+    def stances(self, model):
+        return self.labelled(self.answers(model).frame("answers"))
+
+    def labelled(self, frame):
         self.asked.append(len(frame))
         counts = [int("RIGHT" in text) - int("LEFT" in text) for text in frame["response"]]
         return frame.assign(score=counts)
 
 
-def table(exp):
-    return openings.shifts(exp).set_index(["arm", "asked"])
+def table(run):
+    return openings.shifts(run).set_index(["arm", "asked"])
 
 
 def opening_only(_trained, side, _topic, i):
@@ -103,10 +110,10 @@ def test_shares_and_words():
 
 
 def test_a_paid_judge_is_not_asked(monkeypatch):
-    exp = Planted(opening_only, judge="openai")
+    run = Planted(opening_only, judge="openai")
     local = SimpleNamespace(rate=lambda frame: frame.assign(score=0))
     monkeypatch.setattr(openings, "LocalJudge", lambda data: local)
-    assert (table(exp)["whole"] == 0).all() and exp.asked == []
+    assert (table(run)["whole"] == 0).all() and run.asked == []
 
 
 @pytest.mark.parametrize(
@@ -117,14 +124,14 @@ def test_a_paid_judge_is_not_asked(monkeypatch):
     ],
 )
 def test_the_words_follow_from_the_intervals(write, told):
-    exp = Planted(write)
-    text = openings.verdict(*openings.shares(exp), openings.shifts(exp))
+    run = Planted(write)
+    text = openings.verdict(*openings.shares(run), openings.shifts(run))
     assert all(part in text for part in told), text
 
 
 def test_without_intervals_nothing_is_claimed():
-    exp = Planted(body_only)
-    found = openings.shifts(exp)
+    run = Planted(body_only)
+    found = openings.shifts(run)
     found.loc[:, found.columns.str.endswith(("_low", "_high"))] = np.nan
-    text = openings.verdict(*openings.shares(exp), found)
+    text = openings.verdict(*openings.shares(run), found)
     assert "without an interval" in text and "[" not in text

@@ -20,8 +20,9 @@ import torch
 from polinb.errors import ParameterError, TrainingError
 from polinb.masking.freezing import Freezer, frozen_slices
 from polinb.models.tokens import response_ids
-from polinb.runs.experiment import Arm, Experiment, finetuned
+from polinb.runs import weights
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 from polinb.training import parallel
 from polinb.training.parallel import Job, check_gpus, command, finetune_parallel
 from polinb.training.recipe import Recipe
@@ -63,7 +64,7 @@ def apart(one, two):
     return max(float((one[name] - two[name]).abs().max()) for name in one)
 
 
-def compare(task, recipe):
+def compare(task, recipe, merged):
     lm, prompts, responses = task
     chosen = some(lm)
     one = finetune(lm, prompts, responses, recipe, frozen=chosen)
@@ -74,21 +75,22 @@ def compare(task, recipe):
     np.testing.assert_allclose(one.losses, two.losses, rtol=1e-5)
     assert apart(one.weights, two.weights) < TOLERANCE
     before = {name: p.detach() for name, p in lm.model.named_parameters()}
-    assert apart(one.weights, {name: before[name] for name in one.weights}) > 100 * TOLERANCE
+    after = merged(lm, two.weights)
+    assert apart(after, {name: before[name] for name in after}) > 100 * TOLERANCE
     for part in frozen_slices(lm.model, chosen):
-        now, then = (each[part.name].index_select(part.dim, part.index) for each in (two.weights, before))
+        now, then = (each[part.name].index_select(part.dim, part.index) for each in (after, before))
         assert torch.equal(now.view(torch.int32), then.view(torch.int32)), part.name
     return one, two
 
 
-def test_adapters_in_two_processes_equal_one_process(task, on_cpu):
-    compare(task, dataclasses.replace(RECIPE, train="lora"))
+def test_adapters_in_two_processes_equal_one_process(task, on_cpu, merged):
+    compare(task, dataclasses.replace(RECIPE, train="lora"), merged)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [{"train": "all"}, {"train": "body", "gradient_checkpointing": "on"}])
-def test_every_kind_equals_one_process(task, on_cpu, change):
-    compare(task, dataclasses.replace(RECIPE, **change))
+def test_every_kind_equals_one_process(task, on_cpu, merged, change):
+    compare(task, dataclasses.replace(RECIPE, **change), merged)
 
 
 @pytest.mark.slow
@@ -113,18 +115,18 @@ TINY = {"device": "cpu", "topics": ["crime", "race"], "ablation_topics": ["crime
 
 
 def test_a_run_of_two_processes_records_them_and_equals_one(on_cpu, monkeypatch):
-    one = Experiment(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2))
-    two = Experiment(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2))
-    arm = finetuned("crime", "right")
-    assert "parallel" not in one.arm_inputs(arm) and two.arm_inputs(arm)["parallel"]["processes"] == 2
-    plain, both = one.variant("crime", "right"), two.variant("crime", "right")
+    one = Run(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2))
+    two = Run(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2))
+    plain, both = (each.weights(each.tuned("crime")) for each in (one, two))
+    assert "processes" not in plain.identity and both.identity["processes"] == 2
     assert (plain.summary["world_size"], both.summary["world_size"]) == (1, 2)
     assert both.summary["frozen_state"] == 0.0
     weights = [a.arrays("weights") for a in (plain, both)]
     assert set(weights[0]) == set(weights[1])
     assert max(np.abs(weights[0][n] - weights[1][n]).max() for n in weights[0]) < TOLERANCE
     monkeypatch.setattr(parallel, "finetune_parallel", None)  # a second run starts nothing
-    assert two.variant("crime", "right").meta["key"] == both.meta["key"]
+    again = Run(two.params)
+    assert again.weights(again.tuned("crime")).made().path == both.path
 
 
 # --- a launch that ran with another world size
@@ -215,7 +217,7 @@ def test_too_few_cards_or_another_device_is_refused(monkeypatch):
 
 
 def test_frozen_neurons_of_an_arm_reach_the_job(monkeypatch):
-    exp = Experiment(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2))
+    run = Run(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2))
     seen = {}
 
     def spy(job, prompts, responses, **more):
@@ -224,8 +226,9 @@ def test_frozen_neurons_of_an_arm_reach_the_job(monkeypatch):
 
     monkeypatch.setattr(parallel, "finetune_parallel", spy)
     chosen = np.ones((3, 48), dtype=bool)
+    monkeypatch.setattr(weights, "mask_of", lambda neurons: chosen)
     with pytest.raises(TrainingError, match="seen"):
-        exp.train(Arm("inhibitft", "crime", "right", chosen))
+        weights.train(run, run.tuned("crime", frozen=run.neurons("all")), processes=2)
     assert seen["frozen"] is chosen and seen["job"].processes == 2
 
 

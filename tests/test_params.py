@@ -72,6 +72,13 @@ def test_secrets_are_refused_and_not_repeated():
         assert secret not in str(error.value)
 
 
+def test_papermills_way_to_give_lists_and_text_is_told():
+    with pytest.raises(ParameterError, match=r"-y 'topics: \[a, b\]'"):
+        from_namespace("03_pnlac", {"profile": "tiny", "topics": "[crime, race]"})
+    with pytest.raises(ParameterError, match="-r model 1234"):
+        from_namespace("03_pnlac", {"profile": "tiny", "model": 1234})
+
+
 def test_none_means_the_profile():
     assert Params.from_profile("quick", gamma=None, model=None) == Params.from_profile("quick")
 
@@ -103,7 +110,7 @@ def test_notebook_namespace():
 def test_the_check_can_be_run_again_beside_what_the_chapter_made():
     space = {"In": [], "gamma": 5.0}
     assert from_namespace("03_pnlac", space).gamma == 5.0
-    space |= {"exp": object(), "table": [1], "gamma": 7.0}
+    space |= {"run": object(), "table": [1], "gamma": 7.0}
     assert from_namespace("03_pnlac", space).gamma == 7.0
     space["In"] = ["# Parameters\ngama = 3"]
     space["gama"] = 3

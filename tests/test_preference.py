@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from polinb.errors import ParameterError, TrainingError
-from polinb.models.loading import LM
-from polinb.runs.experiment import Experiment
+from polinb.models.variants import variant
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 from polinb.training.preference import _trainer, dpo_loss, margins, prefer
 from polinb.training.recipe import Recipe
 from polinb.training.trainer import make_trainer
@@ -108,14 +108,9 @@ def test_margins_rise_and_the_mirror_falls(pair, train):
     for first, second in ((chosen, rejected), (rejected, chosen)):
         tuned = prefer(both.left, prompts, first, second, recipe, beta=BETA)
         assert tuned.losses[0] == pytest.approx(math.log(2), abs=1e-6) and tuned.steps == 4
-        model = copy.deepcopy(both.left.model)
-        own = dict(model.named_parameters())
         ends = {"model.embed_tokens.weight", "lm_head.weight"}
-        assert set(tuned.weights) <= set(own) and (train == "all") == (ends <= set(tuned.weights))
-        with torch.no_grad():
-            for name, value in tuned.weights.items():
-                own[name].copy_(value)
-        table = margins(both.left, LM(model, both.left.tokenizer, "tuned", {}), prompts, chosen, rejected)
+        assert (train == "all") == (ends <= set(tuned.weights))
+        table = margins(both.left, variant(both.left, tuned.weights, "tuned"), prompts, chosen, rejected)
         moved.append(float((table["chosen_gain"] - table["rejected_gain"]).mean()))
     assert moved[0] > 0.3 and moved[1] < -0.3
     assert all(torch.equal(before[k], v) for k, v in both.left.model.state_dict().items())
@@ -179,16 +174,21 @@ def test_a_loss_that_is_not_finite_stops(pair):
 def test_pairs_are_spread_over_topics_and_mirrored():
     from polinb.chapters.dpo import shift
     from polinb.models.tokens import prompt_ids, response_ids
+    from polinb.runs.conditions import encode
 
-    exp = Experiment(Params.from_profile("tiny", dpo_pairs=8))
-    prompts, chosen, rejected = shift.pairs(exp)
-    mirror = shift.pairs(exp, "left")
-    assert len(prompts) == 8 and mirror == (prompts, rejected, chosen)
-    wanted = [(t, k) for n, t in enumerate(exp.params.topics) for k in range(2 if n < 2 else 1)]
-    data = [exp.data.topic(t, "train", leaning="both")[k] for t, k in wanted]
-    assert prompts == [prompt_ids(exp.lm, each.prompt, False) for each in data]
-    room = [exp.params.max_tokens - len(p) for p in prompts]
-    assert chosen == [response_ids(exp.lm, d.right, end=True)[:n] for d, n in zip(data, room, strict=True)]
+    run = Run(Params.from_profile("tiny", dpo_pairs=8))
+    model, mirror = (shift.preferred(run, side) for side in ("right", "left"))
+    texts, swapped = model.learns.rows, {"response": "rejected", "rejected": "response"}
+    assert len(texts) == 8 and mirror.learns.rows.equals(texts.rename(columns=swapped)[list(texts)])
+    assert mirror == dataclasses.replace(model, name="DPO left", learns=mirror.learns)
+    assert (model.beta, model.recipe.learning_rate) == (run.params.dpo_beta, run.params.dpo_rate)
+    wanted = [(t, k) for n, t in enumerate(run.params.topics) for k in range(2 if n < 2 else 1)]
+    data = [run.data.topic(t, "train", leaning="both")[k] for t, k in wanted]
+    assert texts["rejected"].tolist() == [each.left for each in data]
+    prompts, chosen = encode(run.lm, model.learns, run.params.system_prompt, model.limit, end=True)
+    assert prompts == [prompt_ids(run.lm, each.prompt, False) for each in data]
+    room = [run.params.max_tokens - len(p) for p in prompts]
+    assert chosen == [response_ids(run.lm, d.right, end=True)[:n] for d, n in zip(data, room, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_what_cannot_be_decomposed_is_refused_before_training(change, told, monk
 
     monkeypatch.setattr(preference, "prefer", lambda *a, **k: pytest.fail("training started"))
     with pytest.raises(PolinbError, match=told):
-        shift.preferred(Experiment(Params.from_profile("tiny", **change)))
+        shift.training(Run(Params.from_profile("tiny", **change)))
 
 
 @pytest.mark.parametrize(("share", "steps"), [(0.0, 0), (0.01, 1), (0.5, 2)])

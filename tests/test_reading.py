@@ -12,12 +12,12 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from polinb import __version__, wording
-from polinb.book import front, unrun
 from polinb.chapters.paper import answers, answers_beyond, answers_interventions
 from polinb.runs.chapter import say
-from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 from polinb.wording import Answer, interval, told
+from polinb_book import front, unrun
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -351,7 +351,7 @@ def test_an_answer_is_kept_as_glue_keeps_things(monkeypatch):
     monkeypatch.setattr(
         IPython.display, "display", lambda data, raw, metadata: kept.update(data=data, metadata=metadata)
     )
-    answers.show(Experiment(Params.from_profile("tiny")), Answer("First.", "Rest."))
+    answers.show(Run(Params.from_profile("tiny")), Answer("First.", "Rest."))
     output = nbformat.v4.new_output("display_data", data=kept["data"], metadata=kept["metadata"])
     [(name, found)] = extract_glue_data_cell(new_code_cell("1", outputs=[output]))
     assert name == answers.KEY
@@ -440,13 +440,13 @@ def test_every_term_that_is_linked_is_in_the_glossary():
 @pytest.mark.parametrize("page", ["book/reproduce.md", "README.md"])
 def test_settings_in_printed_commands_are_allowed(page):
     """What a reader copies must not be refused."""
-    from polinb.book.build import chapter_names, find_layout, parse_settings
+    from polinb.runs.checkout import chapter_names, find_layout, parse_settings
 
     commands = [
         line.split("#")[0]
         for block in re.findall(r"```sh\n(.*?)```", (ROOT / page).read_text("utf-8"), re.S)
         for line in block.splitlines()
-        if re.match(r"\s*(make book|papermill notebooks|python -m polinb book)", line)
+        if re.match(r"\s*(make book|papermill notebooks|python -m book._make book)", line)
     ]
     assert len(commands) > 2
     for command in commands:

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from reference_made import FRAME, SPEC, chapter, checkout, everything, figure, put, table, two
 
-from polinb.book import manifest as reference
+from book._make.reference import harvest as reference_harvest
+from book._make.reference.harvest import harvest
+from book._make.reference.run import ReferenceLayout
 from polinb.data.loading import load_data
 from polinb.errors import ArtifactError, DataError
-from polinb.reference import harvest as reference_harvest
-from polinb.reference.harvest import harvest
-from polinb.reference.run import ReferenceLayout
 from polinb.runs.artifact_check import seal
+from polinb_book import manifest as reference
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_another_place_is_refused(tmp_path: Path, place: str, where: str) -> Non
 
 
 def test_what_only_looks_like_a_place() -> None:
-    from polinb.reference.places import Scrubber
+    from polinb_book.places import Scrubber
 
     for text in (
         "net / gross",

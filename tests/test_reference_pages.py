@@ -14,15 +14,15 @@ from bs4 import BeautifulSoup
 from reference_book import here, make
 from reference_made import picture, put
 
-from polinb.book import build as book
-from polinb.book import manifest as reference
-from polinb.book import unrun
+from book._make import build as book
 from polinb.data.loading import load_data
 from polinb.errors import ArtifactError
-from polinb.reference import words as reference_words
+from polinb.runs.checkout import Layout
 from polinb.runs.params import Params
-from polinb.sphinx import reference as sphinx_reference
-from polinb.sphinx.reference import Weave
+from polinb_book import manifest as reference
+from polinb_book import reference as sphinx_reference
+from polinb_book import reference_words, unrun
+from polinb_book.reference import Weave
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -32,7 +32,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BeautifulSoup]:
     root = tmp_path_factory.mktemp("reference-book")
     layout = make(root)
     before = (root / "book" / "chapters" / "01_one.ipynb").read_bytes()
-    page, absent = book.finish(book.Layout(layout.root))  # every warning is an error
+    page, absent = book.finish(Layout(layout.root))  # every warning is an error
     assert page and absent == ["03_three"]
     assert (root / "book" / "chapters" / "01_one.ipynb").read_bytes() == before, "what was executed stays as it is"
     html = page.parent
@@ -220,8 +220,8 @@ def test_damaged_results_end_the_build_and_are_named(tmp_path: Path) -> None:
     path = layout.reference / "tables" / "tbl-near.csv"
     path.write_text(path.read_text("utf-8").replace("0.7", "0.9"), "utf-8")
     for build in (
-        lambda: book.finish(book.Layout(tmp_path)),
-        lambda: book.make_book("tiny", layout=book.Layout(tmp_path)),
+        lambda: book.finish(Layout(tmp_path)),
+        lambda: book.make_book("tiny", layout=Layout(tmp_path)),
     ):
         with pytest.raises(ArtifactError, match=r"book/reference/tables/tbl-near\.csv is damaged"):
             build()
@@ -256,7 +256,7 @@ def test_hidden_cells_stay_hidden(tmp_path: Path) -> None:
 
 def test_the_words_for_a_cut_run() -> None:
     """The page of a run as it is planned: full, cut down."""
-    from polinb.reference.run import cuts
+    from book._make.reference.run import cuts
 
     chosen = cuts()
     params = Params.from_profile("full", **{cut.name: cut.taken for cut in chosen}).model_dump(mode="json")

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from reference_made import SPEC, chapter, checkout, figure
 
-from polinb.book import manifest as reference
+from book._make.reference import readme as reference_readme
+from book._make.reference.harvest import harvest
 from polinb.errors import ArtifactError
-from polinb.reference import readme as reference_readme
-from polinb.reference.harvest import harvest
+from polinb_book import manifest as reference
 
 REPO = Path(__file__).resolve().parents[1]
 
@@ -31,7 +31,7 @@ def test_the_readme_is_up_to_date():
     own = reference.read(REPO / "book" / "reference")
     text = (REPO / "README.md").read_text("utf-8")
     between = text.split(reference_readme.BEGIN)[1].split(reference_readme.END)[0]
-    assert between.strip() == reference_readme.block(own), "run python -m polinb reference --harvest-only"
+    assert between.strip() == reference_readme.block(own), "run python -m book._make reference --harvest-only"
     picture = REPO / "book" / "reference" / "figures" / f"{reference_readme.FIGURE}.png"
     assert picture.read_bytes() == own.read(f"figures/{picture.name}")
     assert text.index(reference_readme.BEGIN) < text.index("## Start"), "the first screen"

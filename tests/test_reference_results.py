@@ -13,18 +13,18 @@ import nbformat
 import pytest
 from reference_made import FRAME, MOMENT, SPEC, chapter, checkout, everything, picture, put, table, two
 
-from polinb import __main__
-from polinb.book import build as book
-from polinb.book import manifest as reference
-from polinb.book import unrun
+from book._make import __main__
+from book._make import build as book
+from book._make.reference import run as reference_run
+from book._make.reference.harvest import harvest
+from book._make.reference.run import ReferenceLayout, cuts, store_of
 from polinb.data.loading import load_data
 from polinb.errors import ArtifactError, ParameterError
-from polinb.reference import run as reference_run
-from polinb.reference import table as reference_table
-from polinb.reference.harvest import harvest
-from polinb.reference.run import ReferenceLayout, cuts, store_of
+from polinb.runs.checkout import chapter_names, core_names
 from polinb.runs.params import profile_values
-from polinb.sphinx.reference import Weave
+from polinb_book import manifest as reference
+from polinb_book import reference_table, unrun
+from polinb_book.reference import Weave
 
 NOTEBOOKS = list((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 
@@ -172,7 +172,7 @@ def test_make_reference_passes_what_make_book_passes() -> None:
     done = subprocess.run(asked, cwd=root, capture_output=True, text=True, check=True)
     last = done.stdout.strip().splitlines()[-1]
     assert last.endswith(
-        "python -m polinb reference --chapters '01_phenomenon' --set 'data=d e' --set 'seed=3' --set 'gamma=2'"
+        "python -m book._make reference --chapters '01_phenomenon' --set 'data=d e' --set 'seed=3' --set 'gamma=2'"
     )
     refused = subprocess.run([*asked, "PROFILE=tiny"], cwd=root, capture_output=True, text=True, check=False)
     assert refused.returncode and "make reference takes no PROFILE" in refused.stderr
@@ -231,6 +231,6 @@ def test_groups_of_chapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
     reference_run.run_reference({}, "cpu", ["all"], layout)
     reference_run.run_reference({}, "cpu", ["core"], layout)
-    assert ran == [*book.chapter_names(layout), *book.core_names(layout)]
+    assert ran == [*chapter_names(layout), *core_names(layout)]
     with pytest.raises(ParameterError, match="core, all"):
         reference_run.run_reference({}, "cpu", ["03_three"], layout)

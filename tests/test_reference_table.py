@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from polinb.display.tables import numbered_table
-from polinb.reference import table as reference_table
-from polinb.reference.table import Table, beside, find, plain, same
+from polinb_book import reference_table
+from polinb_book.reference_table import Table, beside, find, plain, same
 
 
 def made(frame: dict[str, list], name: str = "tbl-x", **options) -> Table:

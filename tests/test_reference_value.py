@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from reference_made import FRAME, chapter, checkout, table
 
-from polinb.book import manifest as reference
+from book._make.reference.harvest import harvest
 from polinb.errors import ArtifactError
-from polinb.reference.harvest import harvest
-from polinb.sphinx.reference_value import value
+from polinb_book import manifest as reference
+from polinb_book.reference_value import value
 
 
 @pytest.fixture(scope="module")

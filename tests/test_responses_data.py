@@ -21,19 +21,18 @@ from polinb.display import label_flips, responses
 from polinb.display.responses import Column
 from polinb.errors import DataError
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import VANILLA, Experiment, finetuned
+from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 TOPICS = ["crime", "race"]
 
 
 @pytest.fixture(scope="module")
-def exp(tmp_path_factory):
+def run(tmp_path_factory):
     """A tiny run with two topics, after the chapters on coupling, the vanilla stance, patching and InhibitFT."""
-    run = Experiment(
-        Params.from_profile("tiny", topics=TOPICS, controls=["layer"]), Store(tmp_path_factory.mktemp("store"))
-    )
+    run = Run(Params.from_profile("tiny", topics=TOPICS, controls=["layer"]), Store(tmp_path_factory.mktemp("store")))
     results.variant_shifts(run)
     patch_tables.patching(run)
     results.couplings(run, results.inhibit_arms(run))
@@ -42,12 +41,12 @@ def exp(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cols(exp):
-    return responses.columns(exp)
+def cols(run):
+    return responses.columns(run)
 
 
-def kept(exp):
-    return {f"{path.parent.name}/{path.name}" for path in exp.store.root.glob("*/*") if not path.name.startswith(".")}
+def kept(run):
+    return {f"{path.parent.name}/{path.name}" for path in run.store.root.glob("*/*") if not path.name.startswith(".")}
 
 
 def unpacked(data, column):
@@ -66,35 +65,35 @@ def unpacked(data, column):
     )
 
 
-def test_the_chapter_trains_and_asks_nothing_new(exp, tmp_path):
-    before = kept(exp)
-    assert {"answers", "variant", "patched", "rated"} <= {name.split("/")[0] for name in before}
-    environment = os.environ | {"POLINB_STORE": str(exp.store.root), "PYTHONPATH": str(ROOT)}
+def test_the_chapter_trains_and_asks_nothing_new(run, tmp_path):
+    before = kept(run)
+    assert {"answers", "weights", "patched", "rated"} <= {name.split("/")[0] for name in before}
+    environment = os.environ | {"POLINB_STORE": str(run.store.root), "PYTHONPATH": str(ROOT)}
     out = tmp_path / "out.ipynb"
     command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "18_responses.ipynb"), str(out)]
     command += ["-p", "profile", "tiny", "-y", f"{{topics: {json.dumps(TOPICS)}, controls: [layer]}}"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert kept(exp) == before
+    assert kept(run) == before
     shown = [o.get("data", {}) for cell in nbformat.read(out, 4).cells for o in cell.get("outputs", [])]
     assert sum('data-app="responses"' in each.get("text/html", "") for each in shown) == 1
     assert any("tbl-label-flips" in each.get("text/markdown", "") for each in shown)
 
 
-def test_columns_are_the_arms_of_the_earlier_chapters(exp, cols):
+def test_columns_are_the_arms_of_the_earlier_chapters(run, cols):
     assert [(c.kind, c.trained) for c in cols] == [("vanilla", ""), ("patch-g", "")] + [
         (kind, topic) for topic in TOPICS for kind in ("right", "left", "inhibit", "random", "patch-s")
     ]
     assert cols[5].title == "random, layer-matched"
-    general, *controls = exp.inhibit_arms("crime")
+    general, *controls = run.inhibited("crime")
     layer = next(arm for arm in controls if arm.name == "random-layer")
-    pairs = {"right": finetuned("crime", "right"), "left": finetuned("crime", "left")}
+    pairs = {"right": run.tuned("crime"), "left": run.tuned("crime", "left")}
     pairs |= {"inhibit": general, "random": layer}
     for col in cols:
         if col.trained == "crime" and col.kind in pairs:
             pd.testing.assert_frame_equal(
                 col.frame[["topic", "id", "response", "label"]],
-                exp.stances(pairs[col.kind])[["topic", "id", "response", "label"]],
+                run.stances(pairs[col.kind])[["topic", "id", "response", "label"]],
             )
 
 
@@ -108,19 +107,19 @@ def test_columns_are_the_arms_of_the_earlier_chapters(exp, cols):
         ([], None),
     ],
 )
-def test_the_random_control_is_one_that_the_run_has(exp, controls, name):
-    run = Experiment(exp.params.model_copy(update={"controls": controls}), exp.store)
+def test_the_random_control_is_one_that_the_run_has(run, controls, name):
+    run = Run(run.params.model_copy(update={"controls": controls}), run.store)
     arms = responses._frozen(run, "crime")
     assert arms["inhibit"].name == "inhibitft" and (arms["random"].name if "random" in arms else None) == name
     if name:
-        same = [arm for arm in run.inhibit_arms("crime") if arm.name == name]
-        assert next(arm.frozen_digest() for arm in same) == arms["random"].frozen_digest()
+        same = [arm for arm in run.inhibited("crime") if arm.name == name]
+        assert run.weights(same[0]).key == run.weights(arms["random"]).key
 
 
-def test_the_page_holds_what_the_tables_hold(exp, cols):
-    data = responses.browser_data(exp, cols)
+def test_the_page_holds_what_the_tables_hold(run, cols):
+    data = responses.browser_data(run, cols)
     assert data["counts"] == {"a_topic": 4, "rows": 8, "of": 8}
-    asked = exp.questions()
+    asked = run.questions()
     for number, col in enumerate(cols):
         got = unpacked(data, number)
         assert list(zip(got["topic"], got["id"], got["prompt"], strict=True)) == list(
@@ -135,12 +134,12 @@ def test_the_page_holds_what_the_tables_hold(exp, cols):
         assert both["n_tokens"].astype(int).tolist() == both["n_tokens_own"].tolist()
     for side in ("left", "right"):
         assert [data["texts"][t] for t in data["questions"][side]] == asked[side].tolist()
-    lengths = exp.answers(VANILLA).frame("answers")["n_tokens"].tolist()
+    lengths = run.answers().frame("answers")["n_tokens"].tolist()
     assert data["columns"][0]["tokens"] == lengths
 
 
-def test_questions_that_were_not_asked_say_so(exp, cols):
-    data = responses.browser_data(exp, cols)
+def test_questions_that_were_not_asked_say_so(run, cols):
+    data = responses.browser_data(run, cols)
     patched = data["columns"][1]
     unasked = [i for i, text in enumerate(patched["text"]) if text < 0]
     assert unasked == [2, 3, 6, 7], "two questions of each topic were asked with activations patched"
@@ -149,9 +148,9 @@ def test_questions_that_were_not_asked_say_so(exp, cols):
     assert all(patched["label"][i] >= 0 and patched["tokens"][i] is not None for i in (0, 1, 4, 5))
 
 
-def test_unfiltered_means_are_the_stances_of_the_results(exp, cols):
-    data = responses.browser_data(exp, cols)
-    arms = {"vanilla": VANILLA, "right": finetuned("race", "right"), "inhibit": exp.inhibit_arms("race")[0]}
+def test_unfiltered_means_are_the_stances_of_the_results(run, cols):
+    data = responses.browser_data(run, cols)
+    arms = {"vanilla": VANILLA, "right": run.tuned("race"), "inhibit": run.inhibited("race")[0]}
     for number, col in enumerate(cols):
         got = unpacked(data, number)
         mean = got["label"].map({"left": -1, "right": 1, "other": 0, "unrated": 0}).groupby(got["topic"]).mean()
@@ -159,26 +158,26 @@ def test_unfiltered_means_are_the_stances_of_the_results(exp, cols):
         for topic in TOPICS:
             assert whole[topic][1] == pytest.approx(mean[topic])
         if col.kind in arms and col.trained in ("", "race"):
-            for row in results.stances(exp, arms[col.kind]).itertuples():
+            for row in results.stances(run, arms[col.kind]).itertuples():
                 assert whole[row.topic] == pytest.approx([row.n, row.stance, row.low, row.high], abs=1e-6)
-    levels = patch_tables.patch_levels(exp, ["G"]).query("patch == 'G'")
+    levels = patch_tables.patch_levels(run, ["G"]).query("patch == 'G'")
     for row in levels.itertuples():
         assert data["columns"][1]["whole"][row.topic][1:] == pytest.approx([row.stance, row.low, row.high], abs=1e-6)
 
 
-def test_fewer_questions_where_the_parameter_says_so(exp, cols):
-    few = Experiment(exp.params.model_copy(update={"browse_questions": 1}), exp.store)
+def test_fewer_questions_where_the_parameter_says_so(run, cols):
+    few = Run(run.params.model_copy(update={"browse_questions": 1}), run.store)
     data = responses.browser_data(few, cols)
     assert data["counts"] == {"a_topic": 1, "rows": 2, "of": 8}
-    assert data["questions"]["id"] == [exp.questions(1, [t])["id"][0] for t in TOPICS]
+    assert data["questions"]["id"] == [run.questions(1, [t])["id"][0] for t in TOPICS]
     assert data["columns"][0]["whole"]["all"][0] == 8, "the whole run's stance is of the whole run"
 
 
-def test_what_is_embedded_is_what_was_packed(exp, cols):
-    html = responses.browser(exp, cols).data
+def test_what_is_embedded_is_what_was_packed(run, cols):
+    html = responses.browser(run, cols).data
     packed = re.search(r'data-name="payload">([^<]+)<', html)[1]
     data = json.loads(gzip.decompress(base64.b64decode(packed)))
-    assert data == json.loads(json.dumps(responses.browser_data(exp, cols)))
+    assert data == json.loads(json.dumps(responses.browser_data(run, cols)))
     assert len(packed) == responses.weight(data)
 
 
@@ -256,11 +255,11 @@ def test_one_question_a_topic_is_always_carried():
     assert data["counts"]["rows"] == 1
 
 
-def test_the_fallback_shows_markup_as_text(exp, cols):
+def test_the_fallback_shows_markup_as_text(run, cols):
     planted = [
         Column(c.kind, c.trained, c.title, c.frame.assign(response="<img src=x onerror=alert(1)> \u202e")) for c in cols
     ]
-    text = responses.fallback(exp, planted)
+    text = responses.fallback(run, planted)
     assert "<img" not in text and "&#60;img" in text and "⟨U&#43;202E⟩" in text
     assert text.count("<tr>") == 1 + 2 * 2
 
@@ -285,8 +284,8 @@ def flipped():
     ]
 
 
-def test_flips_are_counted_by_their_new_label(exp, flipped):
-    table = label_flips.label_flips(exp, flipped).set_index(["kind", "asked"])
+def test_flips_are_counted_by_their_new_label(run, flipped):
+    table = label_flips.label_flips(run, flipped).set_index(["kind", "asked"])
     counts = table[["n", "changed", "to_right", "to_left", "to_neither"]]
     assert counts.loc[("right", label_flips.OWN)].tolist() == [4, 3, 3, 0, 0]
     assert counts.loc[("right", label_flips.OTHER)].tolist() == [4, 2, 1, 0, 1]
@@ -299,13 +298,13 @@ def test_flips_are_counted_by_their_new_label(exp, flipped):
     assert own["apart"] == own["net"] - left["net"] and np.isnan(left["apart"])
 
 
-def test_flips_of_a_run_equal_a_count_by_hand(exp, cols):
-    table = label_flips.label_flips(exp, cols).set_index(["kind", "asked"])
-    plain = exp.stances().set_index(["topic", "id"])
+def test_flips_of_a_run_equal_a_count_by_hand(run, cols):
+    table = label_flips.label_flips(run, cols).set_index(["kind", "asked"])
+    plain = run.stances().set_index(["topic", "id"])
     for kind, leaning in (("right", "right"), ("left", "left")):
         changed = right = n = 0
         for topic in TOPICS:
-            own = exp.stances(finetuned(topic, leaning)).query("topic != @topic").set_index(["topic", "id"])
+            own = run.stances(run.tuned(topic, leaning)).query("topic != @topic").set_index(["topic", "id"])
             before = plain.loc[own.index, "label"]
             changed += int((own["label"] != before).sum())
             right += int(((own["label"] != before) & (own["label"] == "right")).sum())
@@ -317,8 +316,8 @@ def test_flips_of_a_run_equal_a_count_by_hand(exp, cols):
     assert ("patch-g", label_flips.OTHER) not in table.index, "G's donor is tuned on the topic asked about"
 
 
-def test_words_follow_the_intervals(exp, flipped):
-    table = label_flips.label_flips(exp, flipped)
+def test_words_follow_the_intervals(run, flipped):
+    table = label_flips.label_flips(run, flipped)
     every = label_flips.flips(flipped)
     ends = {"net_low": 0.1, "net_high": 0.2, "apart_low": 0.2, "apart_high": 0.4}
     clear = table.assign(**{k: np.where(table["kind"] == "right", v, -v) for k, v in ends.items()})

@@ -6,10 +6,11 @@ import torch
 
 from polinb.chapters.paper import baselines as rivals
 from polinb.chapters.paper import results
-from polinb.errors import ParameterError, TrainingError
+from polinb.errors import ParameterError
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Arm, Experiment, finetuned
 from polinb.runs.params import Params
+from polinb.runs.run import Run
+from polinb.runs.weights import mask_of
 
 SMALL = {
     "topics": ["crime", "race", "science"],
@@ -31,78 +32,74 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def exp(tmp_path_factory):
-    return Experiment(Params.from_profile("tiny", **SMALL), Store(tmp_path_factory.mktemp("rivals")))
+def run(tmp_path_factory):
+    return Run(Params.from_profile("tiny", **SMALL), Store(tmp_path_factory.mktemp("rivals")))
 
 
-def weights(exp, **changes):
-    lm, _ = exp.ready(Arm("x", "crime", "right", **changes))
+def weights(run, **changes):
+    lm = run.model(run.weights(run.tuned("crime", **changes)))
     return {n: w.detach().clone() for n, w in lm.model.named_parameters()}
 
 
-def test_interpolation_is_exact_between_vanilla_and_fine_tune(exp):
-    start = {n: w.detach().clone() for n, w in exp.lm.model.named_parameters()}
-    end = weights(exp)
+def test_interpolation_is_exact_between_vanilla_and_fine_tune(run):
+    start = {n: w.detach().clone() for n, w in run.lm.model.named_parameters()}
+    end = weights(run)
     for blend in (0.0, 0.3, 1.0):
-        for name, value in weights(exp, blend=blend).items():
+        for name, value in weights(run, interpolation=blend).items():
             expected = start[name].double() + blend * (end[name].double() - start[name].double())
             torch.testing.assert_close(value.double(), expected, atol=1e-7, rtol=1e-6)
-    with pytest.raises(TrainingError, match="only the weights of a plain"):
-        exp.ready(Arm("x", "crime", "right", blend=0.5, rate=0.5))
 
 
-def test_weaker_fine_tunes_move_less_and_seeds_differ(exp):
-    start = {n: w.detach().clone() for n, w in exp.lm.model.named_parameters()}
+def test_weaker_fine_tunes_move_less_and_seeds_differ(run):
+    start = {n: w.detach().clone() for n, w in run.lm.model.named_parameters()}
 
     def moved(**changes):
-        return sum(float((w - start[n]).square().sum()) for n, w in weights(exp, **changes).items()) ** 0.5
+        return sum(float((w - start[n]).square().sum()) for n, w in weights(run, **changes).items()) ** 0.5
 
     whole = moved()
     assert whole > 0
-    assert moved(stop=0.5) < whole and moved(rate=0.1) < 0.5 * whole
-    assert moved(blend=0.5) == pytest.approx(whole / 2, rel=1e-4)
-    one, two = weights(exp), weights(exp, run=1)
+    assert moved(step_share=0.5) < whole and moved(rate=0.1) < 0.5 * whole
+    assert moved(interpolation=0.5) == pytest.approx(whole / 2, rel=1e-4)
+    one, two = weights(run), weights(run, repeat=1)
     assert any(not torch.equal(one[n], two[n]) for n in one)
 
 
-def test_a_weaker_arm_has_its_own_key_and_the_plain_one_is_shared(exp):
-    keys = [
-        str(exp.arm_inputs(Arm("x", "crime", "right", **c)))
-        for c in ({}, {"rate": 0.5}, {"stop": 0.5}, {"blend": 0.5}, {"run": 1}, {"ablate": {0: np.eye(32)[:, :1]}})
-    ]
-    assert len(set(keys)) == len(keys)
-    assert keys[0] == str(exp.arm_inputs(finetuned("crime", "right")))
+def test_a_weaker_arm_has_its_own_key_and_the_plain_one_is_shared(run):
+    changes = ({}, {"rate": 0.5}, {"step_share": 0.5}, {"interpolation": 0.5}, {"repeat": 1}, {"name": "x"})
+    keys = [str(run.weights(run.tuned("crime", **each))) for each in changes]
+    assert len(set(keys)) == len(keys) - 1
+    assert keys[0] == keys[-1], "a name is no part of it"
 
 
-def test_arms_cover_every_control(exp):
-    names = [rivals.kind(a.name) for a in rivals.arms(exp, "crime")]
+def test_arms_cover_every_control(run):
+    names = [rivals.kind(a.name) for a in rivals.arms(run, "crime")]
     assert {n: names.count(n) for n in dict.fromkeys(names)} == {
         "fine-tune": 2, "inhibitft": 2, "inhibitft-heldout": 1, "random-uniform": 2, "random-layer": 2,
         "random-next_highest": 2, "early-stop": 1, "lower-rate": 1, "interpolated": 1,
     }  # fmt: skip
-    sets = [a.frozen for a in rivals.arms(exp, "crime") if a.name == "random-layer"]
+    sets = [mask_of(a.frozen) for a in rivals.arms(run, "crime") if a.name == "random-layer"]
     assert not np.array_equal(*sets), "seeds give different sets"
     assert all(rivals.FAMILIES[n] for n in names)
 
 
-def test_answers_of_a_chapter_before_are_used(exp, monkeypatch):
+def test_answers_of_a_chapter_before_are_used(run, monkeypatch):
     """InhibitFT was asked everything already: as a rival it is neither trained nor asked again."""
-    full = exp.inhibit_arms("crime")[0]
-    exp.answers(full)
-    rival = next(a for a in rivals.arms(exp, "crime") if a.name == "inhibitft")
+    full = run.inhibited("crime")[0]
+    run.answers(full).made()
+    rival = next(a for a in rivals.arms(run, "crime") if a.name == "inhibitft")
     monkeypatch.setattr("polinb.training.supervised.finetune", None)
-    assert exp.answers(rival).path == exp.answers(full).path
+    assert run.answers(rival).made().path == run.answers(full).path
 
 
-def test_tables(exp):
-    everything = rivals.every_arm(exp)
-    table = rivals.pareto(exp, everything)
+def test_tables(run):
+    everything = rivals.every_arm(run)
+    table = rivals.pareto(run, everything)
     assert len(table) == len(everything) and table["family"].nunique() == 4
     assert np.isfinite(table[["shift", "r", "r_corrected"]]).all().all()
     plain = table[table["arm"] == "fine-tune"].iloc[0]
-    again = results.couplings(exp, [finetuned("crime", "right")]).iloc[0]
+    again = results.couplings(run, [run.tuned("crime")]).iloc[0]
     assert plain["r"] == again["r"] and plain["shift"] == again["shift"]
-    equal = rivals.equal_shift(exp)
+    equal = rivals.equal_shift(run)
     assert list(equal["arm"]) == [
         "fine-tune, other seeds", "InhibitFT (G)", "InhibitFT (G without the topic)", "random, uniform",
         "random, layer-matched", "random, next highest outside G",
@@ -111,7 +108,7 @@ def test_tables(exp):
     seen = (equal["r"] > 0) & (equal["r_weak"] > 0)  # elsewhere noise has made a square negative
     squares = equal["r"] ** 2 - equal["r_weak"] ** 2
     np.testing.assert_allclose(equal["excess"][seen], squares[seen], atol=1e-9)
-    deep = rivals.hierarchical(exp)
+    deep = rivals.hierarchical(run)
     assert "InhibitFT (G)" not in set(deep["against"]) and (deep["seeds_second"] == 2).all()
     assert set(deep.loc[deep["against"].str.startswith("random"), "seeds_first"]) == {2}
 

@@ -215,11 +215,56 @@ def test_blocks_are_found_in_the_paths_of_a_folder(tmp_path):
     with pytest.raises(ParameterError, match=r"0 files for block 5.*found blocks \[3, 7, 12\]"):
         locate(str(tmp_path), [3, 5])
     one = tmp_path / "layer_7.safetensors"
-    assert locate(str(one), [20]) == {20: one}
+    assert locate(str(one), [7]) == {7: one}
+    with pytest.raises(ParameterError, match=r"0 files for block 20.*found blocks \[7\]"):
+        locate(str(one), [20])
+    unnamed = one.rename(tmp_path / "mine.safetensors")
+    assert locate(str(unnamed), [20]) == {20: unnamed}
+    unnamed.rename(one)
     with pytest.raises(ParameterError, match=r"a \.safetensors file for each block"):
         locate(str(one), [1, 2])
     with pytest.raises(ParameterError, match="an existing file"):
         locate(str(tmp_path / "nowhere"), [1])
+
+
+POINTS = (
+    "blocks.3.hook_resid_pre", "blocks.3.hook_resid_mid", "blocks.3.hook_mlp_out", "blocks.3.attn.hook_z",
+    "blocks.3.hook_attn_out", "blocks.3.ln2.hook_normalized", "layers.3.mlp", "layers.3.self_attn", "layer_3_att",
+    "transcoder/layer_3",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_other_points_of_a_block_are_refused_by_name(tmp_path, point):
+    """Their states have the residual stream's width, so that nothing else would tell."""
+    path = tmp_path / point / "sae_weights.safetensors"
+    path.parent.mkdir(parents=True)
+    save_file(weights(), path)
+    for place in (tmp_path, *([path] if "/" not in point else [])):
+        with pytest.raises(ParameterError, match=f"{point}.*hook_resid_post"):
+            locate(str(place), [3])
+    for settings in ({"hook_name": point}, {"metadata": {"hook_name": point}}, {"hook_point": point}):
+        (tmp_path / "own").mkdir(exist_ok=True)
+        own = tmp_path / "own" / "sae.safetensors"
+        save_file(weights(), own)
+        (own.parent / "cfg.json").write_text(json.dumps(settings))
+        for read in (lambda: load(own, 6), lambda: locate(str(own), [3])):  # noqa: B023
+            with pytest.raises(ParameterError, match=point):
+                read()
+    good = tmp_path / "blocks.3.hook_resid_post" / "sae.safetensors"
+    good.parent.mkdir()
+    save_file(weights(), good)
+    assert locate(str(tmp_path), [3]) == {3: good}
+
+
+@pytest.mark.parametrize("point", ["blocks.5.hook_resid_post", "layers.5", "model.layers.5", "transformer.h.5"])
+def test_a_file_says_which_block_it_belongs_to(tmp_path, point):
+    path = tmp_path / "sae.safetensors"
+    save_file(weights(), path)
+    (tmp_path / "cfg.json").write_text(json.dumps({"hook_name": point}))
+    assert locate(str(path), [5]) == {5: path} and load(path, 6).k is None
+    with pytest.raises(ParameterError, match=r"0 files for block 2.*found blocks \[5\]"):
+        locate(str(path), [2])
 
 
 def test_digests_follow_the_content(tmp_path):

@@ -1,16 +1,14 @@
 """The judge swap: κ against scikit-learn and by hand, and a second judge that learns a planted difference."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from polinb.chapters.paper.second_judge import HiddenJudge, agreement, second_rated, swapped
+from polinb.chapters.paper.second_judge import HiddenJudge, agreement, second_labels, second_rated, swapped
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment, finetuned
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 from polinb.stance.calibration import cohen_kappa
 
 
@@ -48,25 +46,24 @@ def test_hidden_judge_learns_sides_that_even_a_random_model_can_tell():
     assert list(judge.rate(frame)["label"]) == ["left", "right", "unrated"]
 
 
-def test_tables_on_a_tiny_run(tmp_path, monkeypatch):
+def test_tables_on_a_tiny_run(tmp_path):
     settings = {
         "topics": ["crime", "race"], "baseline_topics": ["crime"], "ablation_topics": ["crime"], "eval_questions": 3,
         "likelihood_questions": 2, "patch_questions": 2, "bootstrap": 100,
     }  # fmt: skip
-    exp = Experiment(Params.from_profile("tiny", **settings), Store(tmp_path))
-    arms = [finetuned("crime", "right")]
-    table = agreement(exp, arms)
+    run = Run(Params.from_profile("tiny", **settings), Store(tmp_path))
+    arms = [run.tuned("crime")]
+    table = agreement(run, arms)
     assert list(table["answers"]) == ["reference answers", "vanilla", "fine-tune crime"]
     assert table["accuracy"].notna().tolist() == [True, False, False]
-    both = swapped(exp, arms)
+    both = swapped(run, arms)
     assert list(both["judge"]) == ["local", "hidden states"]
-    key = {"answers": exp.answers().meta["key"]}
-    own = second_rated(exp, exp.stances(), key)
-    again = second_rated(Experiment(exp.params, exp.store), exp.stances(), key)
-    pd.testing.assert_frame_equal(own, again)
-    asked: list[dict] = []
-    monkeypatch.setattr(exp.store, "get", lambda kind, inputs, make: asked.append(inputs) or exp.answers())
-    monkeypatch.setattr(exp, "answers", lambda arm=None: SimpleNamespace(meta={"key": "k"}, frame=lambda name: own))
-    for frame in (own, own.assign(response="something else")):
-        second_rated(exp, frame, {"answers": "k"})
-    assert asked[0] == asked[1], "known before there are answers"
+    own = second_rated(run, run.answers())
+    pd.testing.assert_frame_equal(own, second_rated(Run(run.params, run.store), run.answers()))
+
+
+def test_its_key_is_known_before_there_are_answers(tmp_path):
+    run = Run(Params.from_profile("tiny"), Store(tmp_path))
+    asked = run.answers()
+    found = second_labels(run, answers=asked, words=asked, judge="local")
+    assert found.key and [str(need) for need in found.needs] == [str(asked)] and not any(tmp_path.iterdir())

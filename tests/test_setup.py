@@ -187,7 +187,7 @@ def book_arguments(tree: Path, *args: str, **env: str) -> list[str]:
 
 
 def test_book_passes_on_what_was_given_and_nothing_else(tree: Path) -> None:
-    plain = [".venv/bin/python", "-m", "polinb", "book", "--profile", "quick"]
+    plain = [".venv/bin/python", "-m", "book._make", "book", "--profile", "quick"]
     assert book_arguments(tree) == plain
     assert book_arguments(
         tree, "PROFILE=tiny", "MODEL=a b's", "DATA=x.csv", "GAMMA=2.5", 'PARAMS=seed=3 topics=["race","crime"]'
@@ -203,7 +203,7 @@ def test_book_passes_on_what_was_given_and_nothing_else(tree: Path) -> None:
 def test_a_stray_variable_of_the_environment_is_reported_not_used(tree: Path, fake: Callable[..., str]) -> None:
     done = make(tree, "book", f"PYTHON={fake()}", DATA="/scratch", PROFILE="paper", CHAPTERS="all")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "ran python -m polinb book --profile quick"
+    assert done.stdout.splitlines()[-1] == "ran python -m book._make book --profile quick"
     assert "not taken from the environment: PROFILE CHAPTERS DATA" in done.stderr
 
 

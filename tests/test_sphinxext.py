@@ -17,15 +17,15 @@ import yaml
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_notebook
 
-from polinb import __main__
-from polinb.book import commands as sphinx_command
-from polinb.book.build import Layout, chapter_names, find_layout, parse_settings
-from polinb.book.commands import Run, book_command, papermill_command, read_run
+from book._make import __main__
+from polinb.runs.checkout import Layout, chapter_names, find_layout, parse_settings
 from polinb.runs.params import Params
-from polinb.sphinx import links as sphinx_links
-from polinb.sphinx import run as sphinx_run
-from polinb.sphinx import theme as sphinx_theme
-from polinb.sphinx.links import Repository, find_repository, parse_address
+from polinb_book import commands as sphinx_command
+from polinb_book import links as sphinx_links
+from polinb_book import run as sphinx_run
+from polinb_book import theme as sphinx_theme
+from polinb_book.commands import Run, book_command, papermill_command, read_run
+from polinb_book.links import Repository, find_repository, parse_address
 
 REPO = Path(__file__).resolve().parents[1]
 HUB, LAB = Repository("github.com", "owner/name"), Repository("gitlab.com", "group/name")
@@ -268,7 +268,7 @@ def test_make_reads_the_command_back(settings: dict[str, Any]) -> None:
     told = subprocess.run(
         ["make", "-n", *words[1:]], cwd=REPO, env=clean, capture_output=True, text=True, check=True
     ).stdout
-    (line,) = [line for line in told.splitlines() if "-m polinb book" in line]
+    (line,) = [line for line in told.splitlines() if "-m book._make book" in line]
     arguments = __main__._parser().parse_args(shlex.split(line)[3:])
     assert (arguments.profile, arguments.chapters) == ("tiny", "01_first")
     assert parse_settings(arguments.set) == settings
@@ -277,7 +277,7 @@ def test_make_reads_the_command_back(settings: dict[str, Any]) -> None:
 def test_what_make_would_garble_goes_to_the_module() -> None:
     command = book_command("01_first", Run("quick", SETTINGS)).replace("\\\n", " ")
     arguments = __main__._parser().parse_args(shlex.split(command)[3:])
-    assert shlex.split(command)[:4] == ["python", "-m", "polinb", "book"]
+    assert shlex.split(command)[:4] == ["python", "-m", "book._make", "book"]
     assert parse_settings(arguments.set) == SETTINGS and arguments.chapters == "01_first"
 
 
@@ -340,7 +340,7 @@ def build(root: Path, **config: Any) -> tuple[Path, str]:
     from sphinx.util.docutils import docutils_namespace, patch_docutils
 
     warnings, out = io.StringIO(), root / "out"
-    given = {"extensions": ["polinb.sphinx.extension"], "html_theme": "basic", "smartquotes": False} | config
+    given = {"extensions": ["polinb_book"], "html_theme": "basic", "smartquotes": False} | config
     with patch_docutils(), docutils_namespace():
         app = Sphinx(
             str(root / "book"),
@@ -431,7 +431,7 @@ def test_an_address_that_cannot_be_used_is_a_warning_that_does_not_repeat_it(sma
 def test_configuration_names_no_repository() -> None:
     config = yaml.safe_load((REPO / "_config.yml").read_text("utf-8"))
     assert config["sphinx"]["config"]["polinb_repository"] == "" and "repository" not in config
-    assert "polinb.sphinx.extension" in config["sphinx"]["extra_extensions"]
+    assert "polinb_book" in config["sphinx"]["extra_extensions"]
     assert (REPO / "book" / "_assets" / "polinb-run.css").is_file()
 
 

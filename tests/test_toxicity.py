@@ -13,28 +13,48 @@ import torch
 from test_civility import LABELS, openings, toxic_model, wikipedia
 from test_data_files import write
 
-from polinb.chapters.dpo import toxicity, toxicity_causal, toxicity_shift
-from polinb.chapters.dpo.toxicity_causal import overlap_f1
+from polinb.chapters.dpo import toxicity, toxicity_tables
+from polinb.chapters.dpo.toxicity_tables import overlap_f1
 from polinb.errors import DataError, ModelError, ParameterError
+from polinb.models.loading import LM
+from polinb.runs import stages
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment
+from polinb.runs.conditions import Texts, encode
 from polinb.runs.params import Params
+from polinb.runs.run import Run
+from polinb.scoring.probes import layer_direction
 
 
-def experiment(store: Path, **given: Any) -> Experiment:
-    return Experiment(Params.from_profile("tiny", **given), Store(store))
+def experiment(store: Path, **given: Any) -> Run:
+    return Run(Params.from_profile("tiny", **given), Store(store))
 
 
 @pytest.fixture(scope="module")
-def exp(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return experiment(tmp_path_factory.mktemp("store"))
 
 
-def other(exp: Experiment, **given: Any) -> Experiment:
+def other(run: Run, **given: Any) -> Run:
     """The same run with other parameters, and the model already loaded."""
-    made = Experiment(exp.params.model_copy(update=given), exp.store)
-    made.__dict__["lm"] = exp.lm
+    made = Run(run.params.model_copy(update=given), run.store)
+    made.once("lm", lambda: run.lm)
     return made
+
+
+def model(run: Run, who: str) -> LM:
+    return run.model(run.weights(toxicity.conditions(run)[who]))
+
+
+def ids_of(run: Run, prompt: str, said: str | None = None, form: Any = "chat", end: bool = False) -> Any:
+    """Token ids of a prompt and a response, as the stages make them."""
+    rows = pd.DataFrame([{"prompt": prompt} | ({} if said is None else {"response": said})])
+    p = run.params
+    prompts, responses = encode(run.lm, Texts.of(rows, form), p.system_prompt, p.max_tokens, end=end)
+    return prompts[0], responses[0]
+
+
+def rated_texts(run: Run, texts: list[str]) -> pd.DataFrame:
+    return toxicity.rated(run, stages.given(run, texts=Texts.of(pd.DataFrame({"response": texts}))))
 
 
 def no_training(*args: Any, **kwargs: Any) -> None:
@@ -44,12 +64,12 @@ def no_training(*args: Any, **kwargs: Any) -> None:
 # ---- data and models -------------------------------------------------------------------------------------------------
 
 
-def test_no_stage_reads_what_another_trained_on(exp: Experiment) -> None:
-    data, count = toxicity.pairs(exp), exp.params.toxicity_pairs
+def test_no_stage_reads_what_another_trained_on(run: Run) -> None:
+    data, count = toxicity.pairs(run), run.params.toxicity_pairs
     preferred = {pair.id for pair in data.split("train", count)}
-    rude = {pair.id for pair in toxicity.warmup_pairs(exp)}
-    probed = set(toxicity_shift.states(exp)[1]["id"])
-    asked = set(toxicity.answers(exp, "after").frame("pairs")["id"])
+    rude = {pair.id for pair in toxicity.warmup_pairs(run)}
+    probed = set(toxicity.probe_texts(run).rows["unit"])
+    asked = set(toxicity.preferences(run, "after")["id"])
     assert len(preferred) == len(rude) == count
     every = [preferred, rude, probed, asked]
     assert sum(map(len, every)) == len(set.union(*every))  # no two have a pair in common
@@ -57,27 +77,42 @@ def test_no_stage_reads_what_another_trained_on(exp: Experiment) -> None:
     assert asked <= judged and not judged & (preferred | rude | probed)
 
 
-def test_encoding(exp: Experiment) -> None:
+def test_encoding(run: Run) -> None:
     from polinb.models.tokens import end_ids
 
-    tokenizer = exp.lm.tokenizer
-    prompt, said = toxicity.encode(exp, "reply", "Tea?", "Please.", end=True)
-    assert said[-1] == end_ids(exp.lm)[0] and tokenizer.decode(said[:-1]) == "Please."
+    tokenizer = run.lm.tokenizer
+    prompt, said = ids_of(run, "Tea?", "Please.", end=True)
+    assert said[-1] == end_ids(run.lm)[0] and tokenizer.decode(said[:-1]) == "Please."
     assert tokenizer.decode(prompt).endswith("Tea?<|end|><|assistant|>")
-    prompt, said = toxicity.encode(exp, "continuation", "The game", "was long.", end=True)
+    prompt, said = ids_of(run, "The game", "was long.", "continuation", end=True)
     assert tokenizer.decode(prompt + said) == "The game was long."  # no template, and nothing that ends it
-    assert toxicity.encode(exp, "continuation", "The game")[1] == []
-    long = toxicity.encode(exp, "reply", "Tea?", "so " * 500)
-    assert len(long[0]) + len(long[1]) == exp.params.max_tokens
+    assert ids_of(run, "The game", form="continuation")[1] == []
+    long = ids_of(run, "Tea?", "so " * 500)
+    assert len(long[0]) + len(long[1]) == run.params.max_tokens
 
 
-def test_the_model_before(exp: Experiment) -> None:
-    vanilla, before = (dict(toxicity.model(exp, who).model.named_parameters()) for who in ("vanilla", "before"))
+def test_the_model_before(run: Run) -> None:
+    vanilla, before = (dict(model(run, who).model.named_parameters()) for who in ("vanilla", "before"))
     assert any(not torch.equal(vanilla[name], before[name]) for name in vanilla)
-    assert len({toxicity.model_inputs(exp, who) for who in toxicity.MODELS}) == 3
-    exp = other(exp, toxicity_warmup=0.0)
-    assert toxicity.model(exp, "before") is exp.lm
-    assert toxicity.model_inputs(exp, "before") == toxicity.model_inputs(exp, "vanilla")
+    weights = {who: run.weights(each) for who, each in toxicity.conditions(run).items()}
+    assert len(set(map(str, weights.values()))) == 3
+    assert [need.key for need in weights["after"].needs] == [weights["before"].key], "DPO starts from the warm-up"
+    run = other(run, toxicity_warmup=0.0)
+    assert model(run, "before") is run.lm
+    asked = [str(toxicity.answers(run, who)) for who in toxicity.MODELS]
+    assert asked[0] == asked[1] != asked[2]
+    assert toxicity.conditions(run)["after"].start is None
+
+
+def test_adapters_of_the_warm_up_and_of_dpo_share_one_base(tmp_path: Path) -> None:
+    exp = experiment(tmp_path, train="lora", dtype="bfloat16", lora_rank=4, device="cpu")
+    vanilla, before, after = (dict(toxicity.model(exp, who).model.named_parameters()) for who in toxicity.MODELS)
+    places = {weight.data_ptr() for weight in vanilla.values()}
+    name = "model.layers.1.mlp.down_proj.lora_A.default.weight"
+    for own, rank in ((before, 4), (after, 8)):
+        assert places < {weight.data_ptr() for weight in own.values()} and len(own[name]) == rank
+    assert torch.equal(after[name][:4], before[name]) and after[name].dtype == torch.float32
+    assert toxicity.preferred(exp).summary["losses"][0] == pytest.approx(np.log(2), abs=1e-6)
 
 
 def log_likelihood(lm: Any, prompt: list[int], said: list[int]) -> float:
@@ -88,41 +123,36 @@ def log_likelihood(lm: Any, prompt: list[int], said: list[int]) -> float:
 
 
 def test_the_warm_up_makes_rude_and_dpo_makes_civil_likelier(tmp_path: Path) -> None:
-    exp = experiment(tmp_path, dpo_epochs=12.0, toxicity_warmup=12.0)
-    data = toxicity.pairs(exp)
+    run = experiment(tmp_path, dpo_epochs=12.0, toxicity_warmup=12.0)
+    data = toxicity.pairs(run)
 
     def level(who: str, pairs: list[Any], side: str) -> float:
-        lm = toxicity.model(exp, who)
-        texts = [toxicity.encode(exp, "reply", p.prompt, getattr(p, side), end=True) for p in pairs]
+        lm = model(run, who)
+        texts = [ids_of(run, p.prompt, getattr(p, side), end=True) for p in pairs]
         return float(np.mean([log_likelihood(lm, *text) for text in texts]))
 
-    warm = toxicity.warmup_pairs(exp)
+    warm = toxicity.warmup_pairs(run)
     assert level("before", warm, "rude") > level("vanilla", warm, "rude") + 0.1
-    trained = data.split("train", exp.params.toxicity_pairs)
+    trained = data.split("train", run.params.toxicity_pairs)
     gap = {who: level(who, trained, "civil") - level(who, trained, "rude") for who in ("before", "after")}
     assert gap["after"] > gap["before"] + 0.05
-    course = toxicity_causal.training(exp)
+    course = toxicity_tables.training(run)
     assert course["loss"].iloc[0] == pytest.approx(math.log(2), abs=1e-4) and course["margin"].iloc[0] == pytest.approx(
         0, abs=1e-4
     )
     assert course["margin"].iloc[-3:].mean() > 0.1
 
 
-def test_finished_work_is_used_again(exp: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = toxicity_shift.parts(exp)
-    first = toxicity_causal.patched(exp, found)
-    for name in (
-        "polinb.training.supervised.finetune",
-        "polinb.training.preference.prefer",
-        "polinb.scoring.decompose.decompose",
-    ):
-        monkeypatch.setattr(name, no_training)
+def test_finished_work_is_used_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = toxicity_tables.patched(run)
+    for name in ("training.supervised.finetune", "training.preference.prefer", "scoring.decompose.decompose"):
+        monkeypatch.setattr(f"polinb.{name}", no_training)
     monkeypatch.setattr("polinb.masking.patching.patched_answers", no_training)
-    again = experiment(exp.store.root)
-    pd.testing.assert_frame_equal(toxicity_causal.patched(again, toxicity_shift.parts(again)), first)
-    other = experiment(exp.store.root, dpo_beta=0.3)
+    again = experiment(run.store.root)
+    pd.testing.assert_frame_equal(toxicity_tables.patched(again), first)
+    other = experiment(run.store.root, dpo_beta=0.3)
     with pytest.raises(AssertionError, match="trained"):
-        toxicity_shift.parts(other)
+        toxicity.study(other).parts()
 
 
 def test_refused_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,42 +167,40 @@ def test_refused_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.
         ({"toxicity_data": str(write(tmp_path, "jsonl", wikipedia()))}, DataError, "labelled comments"),
     ):
         with pytest.raises(error, match=message):
-            toxicity_shift.ready(experiment(tmp_path / "store", **given))
+            toxicity.ready(experiment(tmp_path / "store", **given))
     few = [{"prompt": f"{word}?", "civil": "Yes.", "rude": "No."} for word in ("Tea", "Milk")]
     with pytest.raises(DataError, match=r"none of 2 pairs is in the split"):
-        toxicity_shift.ready(experiment(tmp_path / "store", toxicity_data=str(write(tmp_path, "csv", few))))
+        toxicity.ready(experiment(tmp_path / "store", toxicity_data=str(write(tmp_path, "csv", few))))
     one = str(write(tmp_path, "jsonl", wikipedia()[:1], "one"))
     with pytest.raises(DataError, match="expected rude and civil comments"):
-        toxicity_shift.ready(experiment(tmp_path / "store", toxicity_comments=one))
+        toxicity.ready(experiment(tmp_path / "store", toxicity_comments=one))
     rows = [{"comment_text": f"Number {i}.", "toxic": int(i < 2)} for i in range(20)]
     thin = str(write(tmp_path, "csv", rows, "thin"))
     with pytest.raises(ParameterError, match="'toxicity_comments': got '18 civil, 2 rude'; allowed: at least 3 civil"):
-        toxicity_shift.ready(experiment(tmp_path / "store", toxicity_comments=thin))
-    toxicity_shift_store = tmp_path / "store"
-    assert not toxicity_shift_store.exists()
+        toxicity.ready(experiment(tmp_path / "store", toxicity_comments=thin))
+    assert not (tmp_path / "store").exists()
 
 
 # ---- what the models say ---------------------------------------------------------------------------------------------
 
 
-def test_likelihoods_by_a_plain_forward_pass(exp: Experiment) -> None:
-    lm, found = toxicity.model(exp, "after"), toxicity.answers(exp, "after")
-    row = found.frame("pairs").iloc[-1]
-    pair = next(p for p in toxicity.pairs(exp).pairs if p.id == row["id"])
+def test_likelihoods_by_a_plain_forward_pass(run: Run) -> None:
+    lm, row = model(run, "after"), toxicity.preferences(run, "after").iloc[-1]
+    pair = next(p for p in toxicity.pairs(run).pairs if p.id == row["id"])
     for side in ("civil", "rude"):
-        text = toxicity.encode(exp, "reply", pair.prompt, getattr(pair, side))
-        assert row[side] == pytest.approx(log_likelihood(lm, *text), abs=1e-4)
-    row = found.frame("neutral").iloc[0]
-    text = toxicity.encode(exp, "reply", row["prompt"], row["reference"])
+        text = ids_of(run, pair.prompt, getattr(pair, side))
+        assert row[f"logp_{side}"] == pytest.approx(log_likelihood(lm, *text), abs=1e-4)
+    row = toxicity.neutral_answers(run, "after").iloc[0]
+    text = ids_of(run, row["prompt"], row["reference"])
     assert row["reference_logp"] == pytest.approx(log_likelihood(lm, *text), abs=1e-4)
 
 
-def test_answers_are_greedy_and_judged_by_the_vanilla_model(exp: Experiment) -> None:
-    lm, vanilla = toxicity.model(exp, "before"), exp.lm
-    frame = toxicity.answers(exp, "before").frame("challenge")
-    assert list(frame["id"]) == [item.id for item in toxicity.asked(exp)] and set(frame["set"]) == {"before"}
+def test_answers_are_greedy_and_judged_by_the_vanilla_model(run: Run) -> None:
+    lm, vanilla = model(run, "before"), run.lm
+    frame = toxicity.answers(run, "before").frame("answers")
+    assert list(frame["id"]) == [item.id for item in toxicity.asked(run)]
     row = frame.iloc[1]
-    prompt = toxicity.encode(exp, "reply", row["prompt"])[0]
+    prompt = ids_of(run, row["prompt"])[0]
     said: list[int] = []
     with torch.no_grad():
         for _ in range(row["n_tokens"]):
@@ -186,8 +214,8 @@ def test_word_overlap_by_hand() -> None:
     assert overlap_f1("A b", "B a.") == 1 and overlap_f1("", "a") == 0 and overlap_f1("x", "y") == 0
 
 
-def test_shares_have_wilsons_interval(exp: Experiment) -> None:
-    table = toxicity_causal.rates(exp)
+def test_shares_have_wilsons_interval(run: Run) -> None:
+    table = toxicity_tables.rates(run)
     assert set(table["model"]) == set(toxicity.MODELS) and len(table) == 3 * 2 * 3
     assert table[["value", "low", "high"]].stack().between(0, 1).all()
     row = table[(table["measure"] == "share with an insult") & (table["value"] == 0)].iloc[0]
@@ -195,28 +223,28 @@ def test_shares_have_wilsons_interval(exp: Experiment) -> None:
     assert row["low"] == pytest.approx(0, abs=1e-12) and row["high"] == pytest.approx(z**2 / (row["n"] + z**2))
 
 
-def test_tables_of_the_three_models(exp: Experiment) -> None:
-    quality = toxicity_causal.quality(exp)
+def test_tables_of_the_three_models(run: Run) -> None:
+    quality = toxicity_tables.quality(run)
     assert len(quality) == 18 and not quality.duplicated(["model", "measure"]).any()
     assert (quality["low"] <= quality["value"]).all() and (quality["value"] <= quality["high"]).all()
-    rates = toxicity_causal.rates(exp)
+    rates = toxicity_tables.rates(run)
     hard = rates[(rates["prompts"] == "challenge") & (rates["measure"] == "share rude")].set_index("model")["value"]
-    assert toxicity_causal.change(exp)["rude"][0] == pytest.approx(hard["after"] - hard["before"])
-    shown = toxicity_causal.examples(exp, 3)
+    assert toxicity_tables.change(run)["rude"][0] == pytest.approx(hard["after"] - hard["before"])
+    shown = toxicity_tables.examples(run, 3)
     assert list(shown) == ["prompt", "vanilla", "before", "after"] and len(shown) == 3
-    judge = toxicity_causal.judge_table(exp)
+    judge = toxicity_tables.judge_table(run)
     assert judge["text"].tolist() == [
         "replies, whole",
-        f"replies, first {toxicity_causal.answer_words(exp)} words",
+        f"replies, first {toxicity_tables.answer_words(run)} words",
         "neutral answers, all civil",
     ]
 
 
-def test_another_scorer(tmp_path: Path, exp: Experiment) -> None:
+def test_another_scorer(tmp_path: Path, run: Run) -> None:
     folder = toxic_model(tmp_path / "m", LABELS, True)
-    other = experiment(exp.store.root, toxicity_model=str(folder))
-    frame = pd.DataFrame({"response": ["we want tradition", "weather", ""]})
-    told, own = toxicity.rated(other, frame), toxicity.rated(exp, frame)
+    other = experiment(run.store.root, toxicity_model=str(folder))
+    texts = ["we want tradition", "weather", ""]
+    told, own = rated_texts(other, texts), rated_texts(run, texts)
     assert told["p_rude"][0] > told["p_rude"][1] and np.isnan(told["p_rude"][2])
     assert told["p_rude"][0] != own["p_rude"][0] and toxicity.scorer(other).name == str(folder)
 
@@ -236,63 +264,62 @@ def mean_state(lm: Any, prompt: list[int], said: list[int], layer: int) -> torch
     return kept[0][len(prompt) :].mean(0)
 
 
-def test_states_by_a_plain_hook(exp: Experiment) -> None:
-    found, texts = toxicity_shift.states(exp)
-    lm = toxicity.model(exp, "before")
-    assert texts["rude"].tolist() == [False, True] * (len(texts) // 2)
-    pair = next(p for p in toxicity.pairs(exp).pairs if p.id == texts["id"].iloc[3])
-    text = toxicity.encode(exp, "reply", pair.prompt, pair.rude)
+def test_states_by_a_plain_hook(run: Run) -> None:
+    own, texts = toxicity.study(run), toxicity.probe_texts(run).rows
+    lm, found = model(run, "before"), own.states.arrays("states")["states"]
+    assert texts["label"].tolist() == [False, True] * (len(texts) // 2)
+    pair = next(p for p in toxicity.pairs(run).pairs if p.id == texts["unit"].iloc[3])
+    text = ids_of(run, pair.prompt, pair.rude)
     for layer in range(lm.layers):
         np.testing.assert_allclose(found[3, layer], mean_state(lm, *text, layer), atol=1e-4)
-    table = toxicity_shift.probes(exp)
+    table = own.probes()
     assert len(table) == 2 * lm.layers and table["auc"].between(0, 1).all()
 
 
-def test_states_of_comments(tmp_path: Path, exp: Experiment) -> None:
+def test_states_of_comments(tmp_path: Path, run: Run) -> None:
     rows = [
         {"comment_text": f"{'Fool' if i % 3 else 'Thanks'} number {i}.", "toxic": int(i % 3 > 0)} for i in range(36)
     ]
-    exp = other(exp, toxicity_comments=str(write(tmp_path, "csv", rows)))
-    found, texts = toxicity_shift.states(exp)
-    assert texts["rude"].sum() == 10 and len(texts) == 20  # as many a class
-    assert texts.groupby(["fold", "rude"]).size().eq(2).all()
-    number = int(texts["id"].iloc[4].removeprefix("comment-"))
-    ids = exp.lm.tokenizer(rows[number]["comment_text"], add_special_tokens=False).input_ids
-    start = [exp.lm.tokenizer.eos_token_id]
-    np.testing.assert_allclose(found[4, 1], mean_state(toxicity.model(exp, "before"), start, ids, 1), atol=1e-4)
+    run = other(run, toxicity_comments=str(write(tmp_path, "csv", rows)))
+    found, texts = toxicity.study(run).states.arrays("states")["states"], toxicity.probe_texts(run).rows
+    assert texts["label"].sum() == 10 and len(texts) == 20  # as many a class
+    assert texts.groupby(["fold", "label"]).size().eq(2).all()
+    number = int(texts["unit"].iloc[4].removeprefix("comment-"))
+    ids = run.lm.tokenizer(rows[number]["comment_text"], add_special_tokens=False).input_ids
+    start = [run.lm.tokenizer.eos_token_id]
+    np.testing.assert_allclose(found[4, 1], mean_state(model(run, "before"), start, ids, 1), atol=1e-4)
 
 
-def test_the_parts_sum_to_a_change_measured_by_hooks(exp: Experiment) -> None:
-    found, w = toxicity_shift.parts(exp), toxicity_shift.direction(exp)
-    prompts, responses = toxicity_shift.read_texts(exp)
+def test_the_parts_sum_to_a_change_measured_by_hooks(run: Run) -> None:
+    own, p = toxicity.study(run), run.params
+    found, states = own.parts(), own.states.arrays("states")["states"]
+    rude = own.probed.rows["label"].to_numpy(bool)
+    w = layer_direction(states, rude, p.probe_layer, p.probe)
+    read = own.read.frame("answers")
+    assert not set(read["id"]) & set(own.tried.rows["id"]), "groups are tried on what no decomposition reads"
+    texts = [ids_of(run, row.prompt, row.response) for row in read.itertuples()]
     ends = []
     for who in ("before", "after"):
-        lm = toxicity.model(exp, who)
-        states = [
-            mean_state(lm, p, r, lm.layers - 1).double().numpy() @ w for p, r in zip(prompts, responses, strict=True)
-        ]
-        ends.append(np.mean(states))
+        lm = model(run, who)
+        ends.append(np.mean([mean_state(lm, *text, lm.layers - 1).double().numpy() @ w for text in texts]))
     assert (found.before, found.after) == pytest.approx(tuple(ends), abs=1e-4)
     assert found.total == pytest.approx(ends[1] - ends[0], abs=1e-4)
-    found_states, texts = toxicity_shift.states(exp)
-    along = found_states[:, -1] @ w
-    rude = texts["rude"].to_numpy()
+    along = states[:, -1] @ w
     assert along[rude].mean() > along[~rude].mean() and np.linalg.norm(w) == pytest.approx(1)
 
 
-def test_groups_and_shares(exp: Experiment) -> None:
-    found = toxicity_shift.parts(exp)
-    four = toxicity_shift.four(found)
+def test_groups_and_shares(run: Run) -> None:
+    found, four = toxicity.study(run).parts(), toxicity.study(run).groups()
     assert set(four) == {"TP", "TN", "AP", "AN"}
     np.testing.assert_array_equal(sum(g.chosen.astype(int) for g in four.values()), (found.neurons < 0).astype(int))
     assert {name for name, g in four.items() if not g.rises} == {"TP", "AN"}  # what wrote rudeness must shrink
     for name, group in four.items():
         assert (np.sign(found.cosine[group.chosen]) == (1 if name[0] == "T" else -1)).all()
         assert (np.sign(found.mean_before[group.chosen]) == (1 if name[1] == "P" else -1)).all()
-    table = toxicity_shift.share_table(exp, found).set_index("set")
+    table = toxicity_tables.share_table(run).set_index("set")
     fell = -found.neurons[found.neurons < 0].sum()
     assert table.loc[list(four), "share"].sum() == pytest.approx(1) == table.loc["all four", "share"]
-    for k in exp.params.probe_top:
+    for k in run.params.probe_top:
         top = np.argsort(-found.cosine, axis=None)[:k]
         row = table.loc[f"top {k} by cosine"]
         assert row["share"] == pytest.approx(-found.neurons.ravel()[top].sum() / fell)
@@ -302,23 +329,22 @@ def test_groups_and_shares(exp: Experiment) -> None:
     assert table.loc["all four", "study"] == pytest.approx(0.951) and table.loc["TP":"AN", "study"].isna().all()
 
 
-def test_patching_and_editing(exp: Experiment) -> None:
+def test_patching_and_editing(run: Run) -> None:
     from polinb.masking.editing import edited_answers
     from polinb.masking.patching import patched_answers
     from polinb.models.generation import decode
 
-    found = toxicity_shift.parts(exp)
-    few = toxicity_causal.few(exp)
-    assert few == toxicity.asked(exp)[: len(few)] and len(few) >= 2
-    prompts = [toxicity.encode(exp, "reply", item.prompt)[0] for item in few]
-    before, after = toxicity.model(exp, "before"), toxicity.model(exp, "after")
-    table = toxicity_causal.patched(exp, found).set_index("set")
+    found, few = toxicity.study(run).parts(), toxicity.study(run).tried.rows["prompt"]
+    assert list(few) == [item.prompt for item in toxicity.asked(run)[: len(few)]] and len(few) >= 2
+    prompts = [ids_of(run, prompt)[0] for prompt in few]
+    before, after = model(run, "before"), model(run, "after")
+    table = toxicity_tables.patched(run).set_index("set")
     assert list(table.index[:2]) == ["before", "after"] and table.loc["before", "shift"] == 0
     assert {"TP", "AN", "TN", "AP", "all four", "every neuron"} <= set(table.index)
     assert table.loc["all four", "neurons"] == (found.neurons < 0).sum() and (table["n"] == len(few)).all()
     every = np.ones_like(found.cosine, dtype=bool)
-    direct = patched_answers(before, after, every, prompts, max_new_tokens=exp.params.toxicity_tokens)
-    rates = toxicity.rated(exp, pd.DataFrame({"response": [decode(before, ids) for ids in direct]}))
+    direct = patched_answers(before, after, every, prompts, max_new_tokens=run.params.toxicity_tokens)
+    rates = rated_texts(run, [decode(before, ids) for ids in direct])
     assert table.loc["every neuron", ["score", "insult"]].tolist() == pytest.approx(
         rates[["rude", "insult"]].mean().tolist()
     )
@@ -328,12 +354,12 @@ def test_patching_and_editing(exp: Experiment) -> None:
     assert (ends.iloc[:, 1] <= ends.iloc[:, 0]).all() and (ends.iloc[:, 0] <= ends.iloc[:, 2]).all()
     assert table.loc["after", "insult_shift"] == table.loc["after", "insult"] - table.loc["before", "insult"]
 
-    edits = toxicity_causal.edited(exp, found).set_index("set")
+    edits = toxicity_tables.edited(run).set_index("set")
     control = edits.loc["mean × (1 ± α), α = 0"]
     chosen = found.neurons < 0
-    settings = {"max_new_tokens": exp.params.toxicity_tokens, "means": found.mean_before}
+    settings = {"max_new_tokens": run.params.toxicity_tokens, "means": found.mean_before}
     direct = edited_answers(before, chosen, np.ones(chosen.shape), prompts, **settings)
-    rates = toxicity.rated(exp, pd.DataFrame({"response": [decode(before, ids) for ids in direct]}))
+    rates = rated_texts(run, [decode(before, ids) for ids in direct])
     assert control["score"] == pytest.approx(rates["rude"].mean())
     assert "live × (1 ± α), α = 0" not in edits.index  # nothing is edited
 
@@ -349,15 +375,18 @@ def test_continuations_by_name(tmp_path: Path) -> None:
         *openings(),
         *(row | {"prompt": {**row["prompt"], "text": f"Then {i}"}} for i, row in enumerate(openings())),
     ]
-    exp = experiment(
+    run = experiment(
         tmp_path / "store",
         toxicity_warmup=0.0,
         toxicity_data=str(write(tmp_path, "jsonl", rows)),
         challenge_data=str(write(tmp_path, "jsonl", hard, "hard")),
     )
-    toxicity_shift.ready(exp)
-    assert toxicity.pairs(exp).form == toxicity.challenge(exp).form == "continuation"
-    prompts, _ = toxicity_shift.read_texts(exp)
-    assert [exp.lm.tokenizer.decode(p) for p in prompts] == [item.prompt for item in toxicity.asked(exp)[2:]]
-    table = toxicity_shift.share_table(exp, toxicity_shift.parts(exp))
+    toxicity.ready(run)
+    assert toxicity.pairs(run).form == toxicity.challenge(run).form == "continuation"
+    own = toxicity.study(run)
+    prompts, _ = encode(run.lm, own.tried, run.params.system_prompt, run.params.max_tokens)
+    assert [run.lm.tokenizer.decode(p) for p in prompts] == [item.prompt for item in toxicity.asked(run)[:2]]
+    assert own.tried.form == own.probed.form == "continuation"
+    assert list(own.read.frame("answers")["prompt"]) == [item.prompt for item in toxicity.asked(run)[2:]]
+    table = toxicity_tables.share_table(run)
     assert table["share"].notna().all()

@@ -70,7 +70,7 @@ def is_name(node: ast.Raise) -> bool:
 def error_classes() -> set[str]:
     """Names of all errors of the package that derive from PolinbError, without importing anything heavy."""
     bases: dict[str, set[str]] = {}
-    for path in (REPO / "polinb").rglob("*.py"):
+    for path in [p for folder in ("polinb", "book/_make", "book/_ext") for p in (REPO / folder).rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ClassDef):
                 bases[node.name] = {base.id for base in node.bases if isinstance(base, ast.Name)}

@@ -8,8 +8,8 @@ import pytest
 from polinb.chapters.paper import baselines as rivals
 from polinb.chapters.paper import verdicts
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 
 
 @pytest.mark.parametrize(
@@ -34,15 +34,15 @@ def test_every_claim_has_a_row_and_numbers_of_the_tables_behind_it(tmp_path):
         "topics": ["crime", "race"], "baseline_topics": ["crime"], "ablation_topics": ["crime"], "eval_questions": 3,
         "likelihood_questions": 2, "patch_questions": 2, "bootstrap": 100, "controls": ["layer", "heldout"],
     }  # fmt: skip
-    exp = Experiment(Params.from_profile("tiny", **settings), Store(tmp_path))
-    table = verdicts.inhibitft(exp)
+    run = Run(Params.from_profile("tiny", **settings), Store(tmp_path))
+    table = verdicts.inhibitft(run)
     assert len(table) == 5 and table["claim"].is_unique
     assert "same layers" in table["claim"][1] and "without the training topic" in table["claim"][2]
-    hard = verdicts.rival(exp)
+    hard = verdicts.rival(run)
     assert len(hard) == 6 and hard["claim"].is_unique
-    excess = rivals.equal_shift(exp).set_index("arm").loc["InhibitFT (G)"]
+    excess = rivals.equal_shift(run).set_index("arm").loc["InhibitFT (G)"]
     row = hard[hard["claim"] == "… more than simply training less"].iloc[0]
     written = f"{excess['excess']:+.2f} [{excess['low']:+.2f}, {excess['high']:+.2f}]"
     assert row["effect"] == re.sub(r"[+-](?=0\.00)", "", written).replace("-", "−")
     assert row["verdict"] == verdicts.judged((excess["excess"], excess["low"], excess["high"]), "below")
-    assert [rivals.kind(a.name) for a in verdicts.swap_arms(exp)] == ["fine-tune", "inhibitft", "random-layer"]
+    assert [rivals.kind(a.name) for a in verdicts.swap_arms(run)] == ["fine-tune", "inhibitft", "random-layer"]

@@ -14,9 +14,10 @@ import nbformat
 import psutil
 import pytest
 
-from polinb.__main__ import main
-from polinb.book import build as book
-from polinb.book.build import BookError, Layout
+from book._make import build as book
+from book._make.__main__ import main
+from book._make.workflow import book_of
+from polinb import __main__ as package
 from polinb.cluster import markers as workflow_markers
 from polinb.cluster import processes as workflow_processes
 from polinb.cluster import workflow
@@ -25,8 +26,9 @@ from polinb.cluster.needs import CHAPTERS, Needs, chapter_needs
 from polinb.cluster.plan import Plan
 from polinb.cluster.plans import Request, markers, write_plan
 from polinb.cluster.steps import FAMILIES, do, parse
-from polinb.errors import ParameterError
+from polinb.errors import BookError, ParameterError
 from polinb.runs.artifacts import Store, store_root
+from polinb.runs.checkout import Layout
 from polinb.runs.params import Params
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,7 +60,7 @@ def checkout(tmp_path: Path) -> Layout:
 def pretend(layout: Layout, asked: Request) -> dict[str, Any]:
     """Everything asked for as if it had run: markers, executed notebooks, artifacts."""
     folder = layout.build / "workflow"
-    plan = write_plan(layout, asked, folder / "plan.json")
+    plan = write_plan(book_of(layout), asked, folder / "plan.json")
     store = Store(store_root())
     for name, key in markers(plan).items():
         made = []
@@ -86,16 +88,16 @@ def steps(names: list[str]) -> list[str]:
 
 def test_a_planned_key_is_the_key_of_the_artifact() -> None:
     """Where nothing unknown enters, the plan's key is the store's own: compared with what a real step makes."""
-    from polinb.runs.experiment import Experiment, finetuned
+    from polinb.runs.run import Run
 
     params = Params.from_profile("tiny", **SMALL, device="cpu")  # "auto" is settled where a job runs
     plan = Plan(params, store_root())
     assert plan.scores("crime").meta["key"] == plan.fresh().scores("crime").meta["key"]
-    made = Experiment(params).variant("crime", "right")
+    made = Run(params).variant("crime", "right")
     assert plan.variant("crime", "right").path == made.path
-    told = Experiment(params).arm_inputs(finetuned("crime", "right"))
-    assert plan.arm_inputs(finetuned("crime", "right")) == told
-    real = Experiment(params).answers()
+    told = Run(params).arm_inputs(run.tuned("crime"))
+    assert plan.arm_inputs(run.tuned("crime")) == told
+    real = Run(params).answers()
     assert plan.answers().meta["key"] == real.meta["key"]
 
 
@@ -151,29 +153,29 @@ def test_equal_weights_are_one_step() -> None:
 
 
 def test_nothing_is_to_do_until_something_changes(checkout: Layout) -> None:
-    every = workflow.dry_run(request(), layout=checkout)
+    every = workflow.dry_run(request(), book_of(checkout))
     assert every[:2] == [f"{RUN}/vanilla/answers", f"{RUN}/variant/crime.left"] and every[-1] == "chapter/08_gamma"
     plan = pretend(checkout, request())
     assert len(every) == len(markers(plan)) == 25
-    assert workflow.dry_run(request(), layout=checkout) == []
+    assert workflow.dry_run(request(), book_of(checkout)) == []
     # γ of the run: its own arms, what is patched, and the notebooks that take it
-    changed = steps(workflow.dry_run(request(gamma=40.0), layout=checkout))
+    changed = steps(workflow.dry_run(request(gamma=40.0), book_of(checkout)))
     patched = ["every-neuron", "g", "random-layer-matched", "random-next-highest-outside-g", "s-crime", "s-race"]
     assert changed == sorted(
         [f"chapter/{name}" for name in SOME[1:]] + [f"patched/{name}" for name in patched if name != "every-neuron"]
     )
     # one γ more in the ablation: its two arms
-    more = steps(workflow.dry_run(request(gammas=[50.0, 60.0, 70.0]), layout=checkout))
+    more = steps(workflow.dry_run(request(gammas=[50.0, 60.0, 70.0]), book_of(checkout)))
     assert more == sorted(["frozen/crime.inhibitft.g70.n0", "frozen/crime.random-layer.g70.n0", "chapter/08_gamma"])
     # the learning rate: all but the vanilla model's answers
-    rate = workflow.dry_run(request(learning_rate=5e-4), layout=checkout)
+    rate = workflow.dry_run(request(learning_rate=5e-4), book_of(checkout))
     assert set(every) - set(rate) == {f"{RUN}/vanilla/answers"}
     # a chapter's text: that chapter
     path = checkout.notebooks / "03_pnlac.ipynb"
     notebook = nbformat.read(path, 4)
     notebook.cells.append(nbformat.v4.new_markdown_cell("One sentence more.", id="more"))
     nbformat.write(notebook, path)
-    assert workflow.dry_run(request(), layout=checkout) == ["chapter/03_pnlac"]
+    assert workflow.dry_run(request(), book_of(checkout)) == ["chapter/03_pnlac"]
 
 
 def test_a_lost_or_damaged_result_is_made_again_alone(checkout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,14 +188,14 @@ def test_a_lost_or_damaged_result_is_made_again_alone(checkout: Layout, capsys: 
     (store_root() / kind / key / "a.txt").write_text("b")
     (folder / gone).write_text("{")
     (checkout.chapters / "01_phenomenon.ipynb").write_text("changed by hand")
-    found = workflow.stale_markers(checkout, plan, folder)
+    found = workflow.stale_markers(book_of(checkout), plan, folder)
     assert found == {
         lost: f"artifact pretended/{workflow_markers.read(folder / lost)['artifacts'][0][1]}: artifact.json is missing",
         damaged: f"artifact {kind}/{key}: a.txt was changed",
         gone: "no marker",
         "book/chapters/01_phenomenon.json": "the executed notebook is gone or was changed",
     }
-    again = steps(workflow.dry_run(request(), layout=checkout))
+    again = steps(workflow.dry_run(request(), book_of(checkout)))
     assert again == ["chapter/01_phenomenon", "patched/g", "scores/race", "variant/crime.left"]
 
 
@@ -215,22 +217,25 @@ def test_a_changed_parameter_of_another_experiment_leaves_a_step_alone() -> None
 
 def test_models_and_seeds_are_runs_of_their_own(checkout: Layout) -> None:
     asked = Request("tiny", SMALL, ["03_pnlac"], models=("tiny:llama", "tiny:gpt2"), seeds=(0, 1))
-    plan = write_plan(checkout, asked, checkout.build / "workflow" / "plan.json")
+    plan = write_plan(book_of(checkout), asked, checkout.build / "workflow" / "plan.json")
     assert [name.rpartition("-seed")[2] for name in plan["runs"]] == ["0", "1", "0", "1"]
     assert plan["book"] == RUN and len(plan["runs"]) == 4
     assert len({s["key"] for r in plan["runs"].values() for s in r["steps"].values()}) == 4 * 6
-    assert len(workflow.dry_run(asked, layout=checkout)) == 4 * 6 + 1
+    assert len(workflow.dry_run(asked, book_of(checkout))) == 4 * 6 + 1
 
 
 def test_the_graph_can_be_drawn(checkout: Layout, tmp_path: Path) -> None:
     asked = Request("tiny", SMALL, ["03_pnlac"])
-    text = workflow.picture(asked, tmp_path / "a" / "dag.dot", checkout).read_text("utf-8")
+    text = workflow.picture(asked, book_of(checkout), tmp_path / "a" / "dag.dot").read_text("utf-8")
     assert text.startswith("digraph") and text.count("->") == 4 + 2 + 4 + 2 + 1 + 2 - 2 - 0
     assert (
-        workflow.picture(asked, tmp_path / "dag.mmd", checkout).read_text("utf-8").lstrip().startswith(("---", "flow"))
+        workflow.picture(asked, book_of(checkout), tmp_path / "dag.mmd")
+        .read_text("utf-8")
+        .lstrip()
+        .startswith(("---", "flow"))
     )
     with pytest.raises(ParameterError, match=r"dag.*jpg"):
-        workflow.picture(asked, tmp_path / "dag.jpg", checkout)
+        workflow.picture(asked, book_of(checkout), tmp_path / "dag.jpg")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +258,8 @@ def test_the_graph_can_be_drawn(checkout: Layout, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_work_is_refused(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(words) == 2
+    step = words[0] == "step"
+    assert (package.main if step else main)(words) == 2
     assert told in capsys.readouterr().err
 
 
@@ -272,7 +278,7 @@ def test_a_second_run_is_refused_while_one_runs(checkout: Layout) -> None:
 
     checkout.build.mkdir()
     with FileLock(checkout.build / "book.lock"), pytest.raises(BookError, match="another build"):
-        workflow.dry_run(request(), layout=checkout)
+        workflow.dry_run(request(), book_of(checkout))
 
 
 def test_left_over_processes_are_found_and_ended(tmp_path: Path) -> None:
@@ -332,7 +338,7 @@ def test_each_job_takes_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_step_does_what_the_experiment_does(checkout: Layout) -> None:
     """Its marker names artifacts that are in the store, and a plan's step is done by the same function."""
     plan = checkout.build / "workflow" / "plan.json"
-    write_plan(checkout, request(), plan)
+    write_plan(book_of(checkout), request(), plan)
     marker = plan.parent / "m.json"
     words = ["step", "variant/race.left", "--plan", str(plan), "--run", RUN, "--marker", str(marker)]
     assert main(words) == 0

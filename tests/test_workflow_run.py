@@ -34,7 +34,7 @@ def checkout(root: Path) -> Path:
 
 def start(root: Path, *more: str) -> subprocess.Popen[str]:
     sets = [word for text in SETTINGS for word in ("--set", text)]
-    command = [sys.executable, "-m", "polinb", "book", "--profile", "tiny", "--chapters", CHAPTERS, *sets, *more]
+    command = [sys.executable, "-m", "book._make", "book", "--profile", "tiny", "--chapters", CHAPTERS, *sets, *more]
     paths = {"POLINB_STORE": str(root / "store"), "PYTHONPATH": str(root)}
     return subprocess.Popen(
         command, cwd=root, env=os.environ | paths, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from polinb.errors import JudgeError, ParameterError
 from polinb.runs.params import Params
 
 
-def run_job(name: str, plan: Path, run: str | None, marker: Path) -> None:
+def run_job(
+    name: str, plan: Path, run: str | None, marker: Path, do: Callable[[str, dict[str, Any]], None] | None = None
+) -> None:
     """Do one job of a plan and write its marker.
 
     Args:
@@ -20,6 +22,7 @@ def run_job(name: str, plan: Path, run: str | None, marker: Path) -> None:
         plan: the file written by :func:`polinb.cluster.plans.write_plan`.
         run: which run of the plan a step belongs to.
         marker: written when the job is done.
+        do: runs a chapter or makes the pages, given its name and the plan; None: steps only.
 
     Raises:
         ParameterError: no such plan, run or job.
@@ -29,11 +32,11 @@ def run_job(name: str, plan: Path, run: str | None, marker: Path) -> None:
 
     known = read_plan(plan)
     started = time.monotonic()
-    if name == "pages":
-        key, artifacts = known["pages"], _pages(known)
-    elif name.startswith("chapter/"):
+    artifacts: list[list[str]] = []
+    if do:
         chapter = name.removeprefix("chapter/")
-        key, artifacts = _entry(known["chapters"], "chapter", chapter)["key"], _chapter(known, chapter)
+        key = known["pages"] if name == "pages" else _entry(known["chapters"], "chapter", chapter)["key"]
+        do(name, known)
     else:
         about = _entry(known["runs"], "--run", run or "")
         key = _entry(about["steps"], "step", name)["key"]
@@ -70,23 +73,6 @@ def run_step(name: str, parameters: Mapping[str, Any]) -> list[list[str]]:
         if "rated" in family.kinds and kinds and "rated" not in kinds:
             raise JudgeError(f"{name}: the judge left answers unrated; the answers are kept, run again to rate them")
         return used
-
-
-def _chapter(plan: Mapping[str, Any], chapter: str) -> list[list[str]]:
-    from polinb.book.build import Layout, run_chapter
-
-    run_chapter(Layout(Path(plan["root"])), chapter, plan["given"])
-    return []
-
-
-def _pages(plan: Mapping[str, Any]) -> list[list[str]]:
-    from polinb.book.build import Layout, finish
-    from polinb.book.vendor import vendor
-
-    layout = Layout(Path(plan["root"]))
-    vendor(layout.vendor)
-    finish(layout)
-    return []
 
 
 def read_plan(path: Path) -> dict[str, Any]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from polinb.book.build import Layout, chapter_names, chosen_chapters, core_names, fingerprint
 from polinb.cluster import markers as workflow_markers
 from polinb.errors import ParameterError
 from polinb.runs.artifacts import key_of, store_root
+from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names
 from polinb.runs.params import Params
 
 GPU_FREE = frozenset({"truth", "pages"})
@@ -20,11 +20,26 @@ GPU_FREE = frozenset({"truth", "pages"})
 
 
 @dataclass(frozen=True)
+class Book:
+    """The book that a workflow makes.
+
+    Attributes:
+        layout: the checkout.
+        mark: hash of what decides a notebook's outputs, given its path and the run's parameters.
+        stands: whether a chapter's last execution is still what a new one would show.
+    """
+
+    layout: Layout
+    mark: Callable[[Path, Mapping[str, Any]], str]
+    stands: Callable[[Layout, str, Mapping[str, Any]], Any]
+
+
+@dataclass(frozen=True)
 class Request:
     """What is asked for.
 
     Attributes:
-        profile, settings: as for :func:`polinb.book.build.make_book`.
+        profile, settings: as for ``make book``.
         chapters: names, ``core`` or ``all``; None: core.
         jobs: how many jobs at once.
         models, seeds: run all of these; the book shows the first. Empty: the model and seed of the settings.
@@ -68,7 +83,7 @@ class Request:
         return out
 
 
-def write_plan(layout: Layout, request: Request, path: Path) -> dict[str, Any]:
+def write_plan(book: Book, request: Request, path: Path) -> dict[str, Any]:
     """Work out the plan of a request and write it to ``path``; the plan.
 
     Raises:
@@ -79,7 +94,7 @@ def write_plan(layout: Layout, request: Request, path: Path) -> dict[str, Any]:
     from polinb.cluster.plan import Plan
     from polinb.cluster.steps import FAMILIES
 
-    runs = request.runs()
+    runs, layout = request.runs(), book.layout
     every, core = chapter_names(layout), core_names(layout)
     wanted = chosen_chapters(every, core, request.chapters)
     steps: dict[str, Any] = {}
@@ -91,7 +106,7 @@ def write_plan(layout: Layout, request: Request, path: Path) -> dict[str, Any]:
         told = {n: {"wild": s.wild, "needs": s.needs, "key": s.key} for n, s in needs.steps.items()}
         steps[run] = {"parameters": given, "steps": told}
     given = next(iter(runs.values()))
-    marks = {name: fingerprint(layout.notebooks / f"{name}.ipynb", given) for name in wanted}
+    marks = {name: book.mark(layout.notebooks / f"{name}.ipynb", given) for name in wanted}
     there = {name for name in every if name in wanted or (layout.chapters / f"{name}.ipynb").is_file()}
     plan = {
         "root": str(layout.root.resolve()),

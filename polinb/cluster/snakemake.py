@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from polinb.book.build import BookError, Layout, tell
 from polinb.cluster.gpu import local_gpus
 from polinb.cluster.plans import Request
 from polinb.cluster.processes import TAG, end_left_over, run_name
+from polinb.errors import BookError
 from polinb.runs.artifacts import store_root
+from polinb.runs.checkout import Layout, tell
 
 LINES = 12
 """Lines of a log that an error shows."""
@@ -45,14 +46,14 @@ def command(folder: Path, options: Sequence[str], profile: Path | None, request:
     return [*words, *options]
 
 
-def environment(folder: Path, request: Request) -> dict[str, str]:
+def environment(layout: Layout, folder: Path, request: Request) -> dict[str, str]:
     """What jobs inherit.
 
     The number of threads is left as it is, since it can change the last bits of a sum; threads of several jobs only do
     not spin while they wait.
     """
     package = str(Path(__file__).resolve().parents[2])
-    paths = [package, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    paths = [package, str(layout.root.resolve()), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     several = {"OMP_WAIT_POLICY": "PASSIVE"} if request.jobs > 1 else {}
     return (
         several
@@ -75,7 +76,7 @@ def run(layout: Layout, folder: Path, profile: Path, request: Request, options: 
         process = subprocess.Popen(
             command(folder, options, profile, request),
             cwd=layout.root,
-            env=environment(folder, request),
+            env=environment(layout, folder, request),
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -111,7 +112,7 @@ def ask(layout: Layout, folder: Path, request: Request, options: Sequence[str], 
     done = subprocess.run(
         command(folder, options, profile, request),
         cwd=layout.root,
-        env=environment(folder, request),
+        env=environment(layout, folder, request),
         capture_output=True,
         text=True,
         check=False,

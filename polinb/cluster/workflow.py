@@ -15,13 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polinb.book.build import BookError, Layout, find_layout, stands, tell
 from polinb.cluster import markers as workflow_markers
-from polinb.cluster.plans import Request, markers, write_plan
+from polinb.cluster.plans import Book, Request, markers, write_plan
 from polinb.cluster.processes import cancel_slurm, end_left_over, run_name
 from polinb.cluster.snakemake import LINES, ask, run, workflow_folder
-from polinb.errors import ParameterError
+from polinb.errors import BookError, ParameterError
 from polinb.runs.artifacts import Store, store_root
+from polinb.runs.checkout import Layout, tell
 
 PROFILES = ("default", "slurm", "kubernetes")
 
@@ -62,12 +62,13 @@ def check_installed(profile: Path) -> None:
 
 
 def make_book(
-    request: Request, on: str = "default", more: Sequence[str] = (), layout: Layout | None = None, verify: bool = False
+    request: Request, book: Book, on: str = "default", more: Sequence[str] = (), verify: bool = False
 ) -> Path | None:
     """Run a workflow to its end and build the pages; path of the first page, or None while chapters are missing.
 
     Args:
         request: which runs and chapters, how many jobs at once.
+        book: what is made.
         on: execution profile, see :func:`profile_folder`.
         more: further options for snakemake.
         verify: compare digests of large artifacts too.
@@ -76,14 +77,14 @@ def make_book(
         ParameterError: before anything runs.
         BookError: a job failed; what was finished is kept, and the same command goes on from there.
     """
-    layout = layout or find_layout()
+    layout = book.layout
     profile = profile_folder(on)
     check_installed(profile)
     with _alone(layout) as folder:
         request.runs()  # refused before anything is ended
         _end_earlier(folder, profile)  # first: jobs of an earlier run still read its plan
-        plan = write_plan(layout, request, folder / "plan.json")
-        stale = stale_markers(layout, plan, folder, verify)
+        plan = write_plan(book, request, folder / "plan.json")
+        stale = stale_markers(book, plan, folder, verify)
         todo = _open(folder, plan, stale)
         tell(f"{len(markers(plan))} jobs, {len(todo)} of them to do; log: {_log(layout, folder)}")
         for name in stale:
@@ -96,30 +97,30 @@ def make_book(
     return page if plan["pages"] and page.is_file() else None
 
 
-def dry_run(request: Request, on: str = "default", more: Sequence[str] = (), layout: Layout | None = None) -> list[str]:
+def dry_run(request: Request, book: Book, on: str = "default", more: Sequence[str] = ()) -> list[str]:
     """Names of the jobs that a run would do now, in the order of the plan; nothing is run.
 
     Raises:
         ParameterError, BookError: as :func:`make_book`.
     """
-    layout = layout or find_layout()
+    layout = book.layout
     profile = profile_folder(on)
     check_installed(profile)
     with _alone(layout) as folder:
-        plan = write_plan(layout, request, folder / "plan.json")
-        stale = stale_markers(layout, plan, folder)
+        plan = write_plan(book, request, folder / "plan.json")
+        stale = stale_markers(book, plan, folder)
         _open(folder, plan, stale)
         options = ["--dry-run", "--printshellcmds", "--quiet", "host", *more]
         with _aside(folder, stale):
             text = ask(layout, folder, request, options, profile)
-    done = re.findall(r"-m polinb step (\S+)(?: --run (\S+))? --plan", text)
+    done = re.findall(r"-m (?:polinb|book\._make) step (\S+)(?: --run (\S+))? --plan", text)
     names = {f"{run}/{name}" if run else name for name, run in done}
     named = [f"{run}/{name}" for run, about in plan["runs"].items() for name in about["steps"]]
     named += [*(f"chapter/{name}" for name in plan["chapters"]), "pages"]
     return [name for name in named if name in names]
 
 
-def picture(request: Request, path: Path, layout: Layout | None = None) -> Path:
+def picture(request: Request, book: Book, path: Path) -> Path:
     """Write the graph of all jobs: ``.dot``, ``.mmd`` (mermaid), or with Graphviz ``.svg``, ``.png`` and ``.pdf``.
 
     Raises:
@@ -130,10 +131,10 @@ def picture(request: Request, path: Path, layout: Layout | None = None) -> Path:
         raise ParameterError("dag", str(path), "a file that ends in .dot, .mmd, .svg, .png or .pdf")
     if suffix in ("svg", "png", "pdf") and shutil.which("dot") is None:
         raise ParameterError("dag", str(path), "a .dot or .mmd file: the program dot of Graphviz is not installed")
-    layout = layout or find_layout()
+    layout = book.layout
     check_installed(profile_folder("default"))
     with _alone(layout) as folder:
-        write_plan(layout, request, folder / "plan.json")
+        write_plan(book, request, folder / "plan.json")
         kind = ["mermaid-js"] if suffix == "mmd" else ["dot"]
         text = ask(layout, folder, request, ["--forceall", "--dag", *kind])
     if suffix in ("svg", "png", "pdf"):
@@ -145,7 +146,7 @@ def picture(request: Request, path: Path, layout: Layout | None = None) -> Path:
     return path
 
 
-def report(request: Request, path: Path, layout: Layout | None = None) -> Path:
+def report(request: Request, book: Book, path: Path) -> Path:
     """Write snakemake's report of the last run: what was done when, how long each job took.
 
     Raises:
@@ -153,11 +154,11 @@ def report(request: Request, path: Path, layout: Layout | None = None) -> Path:
     """
     if path.suffix not in (".html", ".zip"):
         raise ParameterError("report", str(path), "a file that ends in .html or .zip")
-    layout = layout or find_layout()
+    layout = book.layout
     check_installed(profile_folder("default"))
     path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(layout) as folder:
-        write_plan(layout, request, folder / "plan.json")
+        write_plan(book, request, folder / "plan.json")
         ask(layout, folder, request, ["--report", str(path.resolve())])
     return path
 
@@ -191,7 +192,7 @@ def _end_earlier(folder: Path, profile: Path) -> None:
         tell(f"ended {ended} process(es) of an earlier run that was cut off")
 
 
-def stale_markers(layout: Layout, plan: Mapping[str, Any], folder: Path, verify: bool = False) -> dict[str, str]:
+def stale_markers(book: Book, plan: Mapping[str, Any], folder: Path, verify: bool = False) -> dict[str, str]:
     """Markers that are there but do not hold, and why: changed inputs, an artifact that is gone or damaged."""
     store, out = Store(store_root()), {}
     for name, key in markers(plan).items():
@@ -199,9 +200,9 @@ def stale_markers(layout: Layout, plan: Mapping[str, Any], folder: Path, verify:
         if not path.is_file():
             continue
         why = workflow_markers.fault(path, key, store, verify)
-        if not why and name.startswith("book/chapters/") and not stands(layout, path.stem, plan["given"]):
+        if not why and name.startswith("book/chapters/") and not book.stands(book.layout, path.stem, plan["given"]):
             why = "the executed notebook is gone or was changed"
-        if not why and name == "book/pages.json" and not (layout.build / "html" / "index.html").is_file():
+        if not why and name == "book/pages.json" and not (book.layout.build / "html" / "index.html").is_file():
             why = "the pages are gone"
         if why:
             out[name] = why

@@ -18,7 +18,7 @@ from polinb.display.webdata import embed
 if TYPE_CHECKING:
     from IPython.display import HTML
 
-    from polinb.runs.experiment import Experiment
+    from polinb.runs.run import Run
 
 VERSION = 1
 NOTES = {
@@ -28,24 +28,24 @@ NOTES = {
 SHOWN = 12  # cards in the table that stands in for the explorer
 
 
-def explorer(exp: Experiment, found: Cards | None = None) -> HTML:
+def explorer(run: Run, found: Cards | None = None) -> HTML:
     """The explorer as one element of a page; without JavaScript a picture and a table of the first cards.
 
     Args:
         found: what :func:`polinb.chapters.browse.cards.collect` gave; made here if left out.
     """
-    found = found or collect(exp)
-    payload, blobs = explorer_payload(exp, found)
+    found = found or collect(run)
+    payload, blobs = explorer_payload(run, found)
     return embed("explorer", payload, "Neuron explorer", _fallback(payload, blobs["levels"]), blobs)
 
 
-def explorer_payload(exp: Experiment, found: Cards) -> tuple[dict[str, Any], dict[str, bytes]]:
+def explorer_payload(run: Run, found: Cards) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Payload (JSON values) and blobs of the explorer.
 
     ``levels`` is one byte a neuron, topic by topic and layer by layer; see ``browse.explorer_levels``. Numbers are
     rounded to four significant digits; a missing end of an interval is None.
     """
-    p = exp.params
+    p = run.params
     layers, width = found.scale.shape
     gammas = slider(p.gamma, p.gammas)
     bounds = level_bounds(gammas)
@@ -69,7 +69,7 @@ def explorer_payload(exp: Experiment, found: Cards) -> tuple[dict[str, Any], dic
         "cuts": [bounds.index(gamma) for gamma in gammas],
         "scores_at": {t: _rounded(bound_scores(score, bounds, p.pool)) for t, score in found.scores.items()},
         "counts": set_counts(found.scores, gammas, p.pool),
-        "cards": _cards(exp, found),
+        "cards": _cards(run, found),
         "null": _null(found, "uniform") | {"loud": _null(found, "loud")},
         "units": UNITS,
     }
@@ -77,8 +77,8 @@ def explorer_payload(exp: Experiment, found: Cards) -> tuple[dict[str, Any], dic
     return payload, {"levels": blob}
 
 
-def _cards(exp: Experiment, found: Cards) -> list[dict[str, Any]]:
-    rank = card_ranks(found, exp.params.pool)
+def _cards(run: Run, found: Cards) -> list[dict[str, Any]]:
+    rank = card_ranks(found, run.params.pool)
     topics = list(found.scores)
     out = []
     for pick, lens in zip(found.picks, found.lens, strict=True):

@@ -10,7 +10,7 @@ from polinb.chapters.paper.first_clause import OTHER, OWN
 from polinb.display.responses import Column
 from polinb.errors import DataError
 from polinb.resampling import SHARE, SHIFT, STANCE, Span, per_question, stratified_mean
-from polinb.runs.experiment import Experiment
+from polinb.runs.run import Run
 from polinb.wording import Answer, listed, of, percent, told
 
 ORDER = ("right", "left", "inhibit", "random", "patch-g", "patch-s")
@@ -50,7 +50,7 @@ def flips(cols: Sequence[Column]) -> pd.DataFrame:
     return out
 
 
-def label_flips(exp: Experiment, cols: Sequence[Column]) -> pd.DataFrame:
+def label_flips(run: Run, cols: Sequence[Column]) -> pd.DataFrame:
     """Labels that changed from the vanilla model's, by arm, on the trained topic and on the others.
 
     Returns:
@@ -69,8 +69,8 @@ def label_flips(exp: Experiment, cols: Sequence[Column]) -> pd.DataFrame:
             if part.empty:
                 continue
             counts = [int(((part["side"] == side) & part["changed"]).sum()) for side in (1, -1, 0)]
-            means = [*_mean(exp, part, "changed", SHARE), *_mean(exp, part, "side", STANCE)]
-            means += _apart(exp, part, every) if kind == "right" else [float("nan")] * 3
+            means = [*_mean(run, part, "changed", SHARE), *_mean(run, part, "side", STANCE)]
+            means += _apart(run, part, every) if kind == "right" else [float("nan")] * 3
             rows.append(
                 [kind, part["title"].iloc[0], asked, len(part), len(both) - len(part), sum(counts), *counts, *means]
             )
@@ -79,22 +79,22 @@ def label_flips(exp: Experiment, cols: Sequence[Column]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def _apart(exp: Experiment, right: pd.DataFrame, every: pd.DataFrame) -> list[float]:
+def _apart(run: Run, right: pd.DataFrame, every: pd.DataFrame) -> list[float]:
     """Net direction of right fine-tunes minus that of left ones, on the answers that both have labels for."""
     keys = ["trained", "topic", "id"]
     left = every[(every["kind"] == "left") & every["rated"]]
     both = right.merge(left[[*keys, "side"]], on=keys, suffixes=("", "_left"))
     both["apart"] = both["side"] - both["side_left"]
-    return [float("nan")] * 3 if both.empty else list(_mean(exp, both, "apart", SHIFT))
+    return [float("nan")] * 3 if both.empty else list(_mean(run, both, "apart", SHIFT))
 
 
-def _mean(exp: Experiment, part: pd.DataFrame, value: str, span: Span) -> tuple[float, float, float]:
+def _mean(run: Run, part: pd.DataFrame, value: str, span: Span) -> tuple[float, float, float]:
     """Mean over all answers and its interval, questions resampled within topics."""
     each = [
         {str(t): g.sort_values("id")[value].to_numpy(float) for t, g in one.groupby("topic", sort=False)}
         for _, one in part.groupby("trained", sort=False)
     ]
-    return stratified_mean(per_question(each), exp.params.bootstrap, exp.params.seed, span)
+    return stratified_mean(per_question(each), run.params.bootstrap, run.params.seed, span)
 
 
 def answer(table: pd.DataFrame) -> Answer:

@@ -6,11 +6,9 @@ that the chapters on coupling, patching and InhibitFT have not trained or asked:
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -19,8 +17,9 @@ from polinb.chapters.paper.results import ARM_TITLES
 from polinb.display.webdata import embed, packed
 from polinb.errors import DataError
 from polinb.resampling import STANCE, stratified_mean
-from polinb.runs.artifacts import Artifact, Store
-from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
+from polinb.runs.conditions import VANILLA, Condition
+from polinb.runs.results import Result
+from polinb.runs.run import Run
 from polinb.stance.judging_base import LABELS
 from polinb.stance.stance import stance_table
 from polinb.wording import escape
@@ -71,61 +70,44 @@ class Column:
     frame: pd.DataFrame
 
 
-def columns(exp: Experiment) -> list[Column]:
+def columns(run: Run) -> list[Column]:
     """Every column of the browser, vanilla first; the arms are those of the chapters on coupling, patching, InhibitFT.
 
     Raises:
         TrainingError: no neuron is general at the run's γ.
     """
-    topics: list[str] = list(exp.params.topics)
-    sets, general = exp.sets(), exp.general()
-    out = [Column("vanilla", "", KINDS["vanilla"][0], _answers(exp, VANILLA))]
+    topics: list[str] = list(run.params.topics)
+    out = [Column("vanilla", "", KINDS["vanilla"][0], _answers(run, VANILLA))]
     own = {t: t for t in topics}
-    out.append(Column("patch-g", "", KINDS["patch-g"][0], _patched(exp, "G", general, own)))
+    out.append(Column("patch-g", "", KINDS["patch-g"][0], _patched(run, run.neurons("general"), own)))
     for topic in topics:
-        arms = {"right": finetuned(topic, "right"), "left": finetuned(topic, "left"), **_frozen(exp, topic)}
+        arms = {"right": run.tuned(topic), "left": run.tuned(topic, "left"), **_frozen(run, topic)}
         for kind, arm in arms.items():
             title = ARM_TITLES[arm.name] if kind in ("inhibit", "random") else KINDS[kind][0]
-            out.append(Column(kind, topic, title, _answers(exp, arm)))
+            out.append(Column(kind, topic, title, _answers(run, arm)))
         donors = dict.fromkeys(topics, topic)
-        frame = _patched(exp, f"S ({topic})", sets.specific[topic], donors)
+        frame = _patched(run, run.neurons("specific", topic=topic), donors)
         out.append(Column("patch-s", topic, KINDS["patch-s"][0], frame))
     return out
 
 
-def _frozen(exp: Experiment, topic: str) -> dict[str, Arm]:
+def _frozen(run: Run, topic: str) -> dict[str, Condition]:
     """InhibitFT and one random control of a training topic, the arms that the InhibitFT chapter trains."""
-    kind = next((k for k in CONTROLS if k in exp.params.controls), None)
-    arms = exp.inhibit_arms(topic, kinds=[kind] if kind else [])
+    kind = next((k for k in CONTROLS if k in run.params.controls), None)
+    arms = run.inhibited(topic, kinds=[kind] if kind else [])
     return dict(zip(("inhibit", "random"), arms, strict=False))
 
 
-def _answers(exp: Experiment, arm: Arm) -> pd.DataFrame:
-    return _joined(exp.stances(arm), exp.answers(arm))
+def _answers(run: Run, arm: Condition) -> pd.DataFrame:
+    return _joined(run.stances(arm), run.answers(arm))
 
 
-class _Noting(Store):
-    """A store that remembers the patched answers it handed out: the judged table does not carry their lengths."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.patched: list[Artifact] = []
-
-    def get(self, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]) -> Artifact:
-        found = super().get(kind, inputs, make)
-        if kind == "patched":
-            self.patched.append(found)
-        return found
+def _patched(run: Run, chosen: Result, donors: Mapping[str, str]) -> pd.DataFrame:
+    return _joined(run.patched(chosen, donors), run.patch(chosen, donors))
 
 
-def _patched(exp: Experiment, name: str, chosen: Any, donors: Mapping[str, str]) -> pd.DataFrame:
-    other = copy.copy(exp)
-    other.store, other._rated = (noting := _Noting(exp.store.root)), {}
-    return _joined(other.patched(name, chosen, donors), noting.patched[0])
-
-
-def _joined(rated: pd.DataFrame, artifact: Artifact) -> pd.DataFrame:
-    lengths = artifact.frame("answers")[["topic", "id", "n_tokens"]]
+def _joined(rated: pd.DataFrame, answers: Result) -> pd.DataFrame:
+    lengths = answers.frame("answers")[["topic", "id", "n_tokens"]]
     frame = rated.merge(lengths, on=["topic", "id"], how="left", validate="one_to_one")
     return frame[["topic", "id", "response", "label", "score", "p_right", "n_tokens"]]
 
@@ -253,10 +235,10 @@ def fitted(make: Callable[[int], dict[str, Any]], wanted: int, limit: int = LIMI
         n = max(1, min(n - 1, int(0.99 * n * limit / size)))
 
 
-def browser_data(exp: Experiment, cols: Sequence[Column]) -> dict[str, Any]:
+def browser_data(run: Run, cols: Sequence[Column]) -> dict[str, Any]:
     """The page's data of a run: ``browse_questions`` questions a topic, or fewer where they would be too heavy."""
-    p = exp.params
-    asked = exp.questions()
+    p = run.params
+    asked = run.questions()
     about = {"model": p.model, "judge": p.judge, "longest": p.eval_tokens, "wanted": p.browse_questions}
     about["whole"] = (
         "quick run" if p.profile == "quick" else "tiny run (random model)" if p.profile == "tiny" else "run"
@@ -269,18 +251,18 @@ def browser_data(exp: Experiment, cols: Sequence[Column]) -> dict[str, Any]:
     return fitted(make, min(p.browse_questions, most))
 
 
-def browser(exp: Experiment, cols: Sequence[Column]) -> HTML:
+def browser(run: Run, cols: Sequence[Column]) -> HTML:
     """The responses browser, with a few answers of each topic as a plain table where no script runs."""
-    return embed("responses", browser_data(exp, cols), "Responses browser", fallback(exp, cols))
+    return embed("responses", browser_data(run, cols), "Responses browser", fallback(run, cols))
 
 
-def fallback(exp: Experiment, cols: Sequence[Column], a_topic: int = 2) -> str:
+def fallback(run: Run, cols: Sequence[Column], a_topic: int = 2) -> str:
     """HTML table of the first questions of each topic and what vanilla, a right fine-tune and InhibitFT answered."""
-    first = exp.params.topics[0]
+    first = run.params.topics[0]
     wanted = [c for c in cols if c.kind == "vanilla" or (c.kind in ("right", "inhibit") and c.trained == first)]
     heads = ["question", *(c.title for c in wanted)]
     lines = []
-    for row in exp.questions(a_topic).itertuples():
+    for row in run.questions(a_topic).itertuples():
         cells = [f'<th scope="row">{escape(row.topic)}: {escape(row.prompt)}</th>']
         for col in wanted:
             own = col.frame[(col.frame["topic"] == row.topic) & (col.frame["id"] == row.id)].iloc[0]

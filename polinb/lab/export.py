@@ -26,12 +26,12 @@ def code(result: Result) -> str:
     patch = r.kind == "patch"
     names = "Intervention, stream" if r.kind != "none" else "stream"
     lines = [_HEAD.format(version=__version__)]
-    lines += ["from polinb.runs.experiment import Experiment", "from polinb.models.generation import decode"]
+    lines += ["from polinb.runs.run import Run", "from polinb.models.generation import decode"]
     lines += [f"from polinb.lab.engine import {names}"]
     lines += ["from polinb.lab.sets import neurons"] if r.kind != "none" else []
     lines += ["from polinb.runs.params import Params", "from polinb.models.tokens import prompt_ids", ""]
     given = {"profile": r.profile, **r.settings}
-    lines += [f"exp = Experiment(Params.from_profile({_arguments(given)}))"]
+    lines += [f"exp = Run(Params.from_profile({_arguments(given)}))"]
     lines += [f"prompt = prompt_ids(exp.lm, {r.prompt!r}, exp.params.system_prompt)"]
     change = "()"
     if r.kind != "none":

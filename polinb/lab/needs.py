@@ -15,7 +15,7 @@ from polinb.runs.artifacts import META, Artifact, Store, key_of
 
 if TYPE_CHECKING:
     from polinb.lab.request import Request
-    from polinb.runs.experiment import Experiment
+    from polinb.runs.run import Run
 
 # For a first guess only: operations a second and bytes read a second, of two processor cores and of one GPU.
 _CPU, _GPU = (1e11, 8e9), (5e12, 5e11)
@@ -56,7 +56,7 @@ class _Peek(Store):
         return Artifact(path, {})
 
 
-def missing(exp: Experiment, request: Request) -> list[Need]:
+def missing(exp: Run, request: Request) -> list[Need]:
     """What is not there yet, in the order in which the run will make it."""
     needs = []
     if not at_hand(exp.params.model, exp.params.revision):
@@ -106,7 +106,7 @@ def _there(stage: Callable[..., Artifact], *names: str) -> bool:
     return True
 
 
-def _past(exp: Experiment) -> dict[str, list[float]]:
+def _past(exp: Run) -> dict[str, list[float]]:
     """Seconds that variants and scores of this model and of these sizes took, as the store remembers."""
     p = exp.params
     found: dict[str, list[float]] = {"variant": [], "scores": []}
@@ -137,7 +137,7 @@ def _metas(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _guess(exp: Experiment, kind: str) -> float:
+def _guess(exp: Run, kind: str) -> float:
     """Seconds of one variant or one topic's scores, from the numbers of weights and tokens. Loads the model."""
     p = exp.params
     weights = sum(each.numel() for each in exp.lm.model.parameters())

@@ -22,7 +22,7 @@ from polinb.runs.params import Params
 if TYPE_CHECKING:
     from polinb.models.loading import LM
     from polinb.runs.artifacts import Store
-    from polinb.runs.experiment import Experiment
+    from polinb.runs.run import Run
 
 
 class Listener:
@@ -48,22 +48,22 @@ class Session:
     def __init__(self, store: Store | None = None) -> None:
         self._store = store
         self._at: tuple[str, str] | None = None
-        self.current: Experiment | None = None
+        self.current: Run | None = None
         self._donor: tuple[str, str, LM] | None = None
 
-    def experiment(self, profile: str, settings: Mapping[str, Any]) -> Experiment:
+    def experiment(self, profile: str, settings: Mapping[str, Any]) -> Run:
         """The run of these parameters; the last one is kept.
 
         Raises:
             ParameterError: a wrong parameter.
         """
-        from polinb.runs.experiment import Experiment
+        from polinb.runs.run import Run
 
         params = Params.from_profile(profile, **settings)
         at = (profile, params.model_dump_json())
         if self.current is None or self._at != at:
             self._donor = self.current = None  # frees the old model before a new one is loaded
-            self._at, self.current = at, Experiment(params, self._store)
+            self._at, self.current = at, Run(params, self._store)
         return self.current
 
     def needs(self, request: Request) -> list[Need]:
@@ -137,7 +137,7 @@ class Session:
         return Result(request, answers, size, lm.neurons, stopped, date)
 
     def _prepare(
-        self, exp: Experiment, request: Request, stop: threading.Event, told: Listener
+        self, exp: Run, request: Request, stop: threading.Event, told: Listener
     ) -> tuple[Intervention, LM | None]:
         """The intervention with its neurons, and the donor."""
         if request.kind == "none":
@@ -157,7 +157,7 @@ class Session:
         _heed(stop)
         return Intervention(request.kind, chosen, request.strength), donor
 
-    def donor(self, exp: Experiment, topic: str, leaning: str) -> LM:
+    def donor(self, exp: Run, topic: str, leaning: str) -> LM:
         """A fine-tuned variant; the last one is kept."""
         if self._donor is None or self._donor[:2] != (topic, leaning):
             self._donor = None
@@ -197,7 +197,7 @@ def _write(lm: LM, streams: Mapping[str, Any], limit: int, told: Listener) -> di
     return answers
 
 
-def _judge(exp: Experiment, request: Request, answers: Mapping[str, Answer]) -> None:
+def _judge(exp: Run, request: Request, answers: Mapping[str, Answer]) -> None:
     rows = [(request.topic, arm, request.prompt, answer.text) for arm, answer in answers.items()]
     rated = exp.judge.rate(pd.DataFrame(rows, columns=["topic", "id", "prompt", "response"]))
     for answer, label, p_right in zip(answers.values(), rated["label"], rated["p_right"], strict=True):
@@ -206,7 +206,7 @@ def _judge(exp: Experiment, request: Request, answers: Mapping[str, Answer]) -> 
 
 
 def _references(
-    exp: Experiment,
+    exp: Run,
     request: Request,
     answers: Mapping[str, Answer],
     prompt: list[int],

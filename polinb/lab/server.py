@@ -14,9 +14,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from polinb.book.build import Layout, find_layout
 from polinb.errors import ParameterError
 from polinb.lab.app import VARIABLE
+from polinb.runs.checkout import Layout, find_layout
 from polinb.runs.params import Params
 
 NOTEBOOK = "lab/neuron_lab.ipynb"  # below the folder of notebooks

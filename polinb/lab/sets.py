@@ -10,7 +10,7 @@ import numpy as np
 from polinb.errors import ParameterError
 
 if TYPE_CHECKING:
-    from polinb.runs.experiment import Experiment
+    from polinb.runs.run import Run
 
 SETS = {
     "general": "G: general political neurons",
@@ -25,7 +25,7 @@ _FORM = "layer.neuron or layer.first-last, parted by commas, as in 3.17, 5.0-9"
 
 
 def neurons(
-    exp: Experiment, kind: str, *, topic: str = "", gamma: float | None = None, number: int = 0, own: str = ""
+    exp: Run, kind: str, *, topic: str = "", gamma: float | None = None, number: int = 0, own: str = ""
 ) -> np.ndarray:
     """The neurons of one choice, (L, F) bool, never empty.
 

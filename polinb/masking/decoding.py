@@ -187,7 +187,7 @@ def changed_answers(
     out: list[list[int]] = [[] for _ in prompts]
     stop = stop_ids(lm)
     with torch.no_grad(), bar(len(prompts), label) as shown:
-        for chunk in batches(lm, prompts, [[] for _ in prompts], batch):
+        for chunk in batches(lm, prompts, [[] for _ in prompts], batch, max_new_tokens):
             brought = source(chunk.rows) if source else None
             options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "answer_only": answer_only}
             steps = torch.stack(list(tokens(lm, chunk, chosen, change, brought, **options)), 1)

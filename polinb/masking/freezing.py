@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from polinb.errors import ParameterError, TrainingError
 from polinb.models.architectures import weight_slices
+from polinb.models.variants import has_adapters
 
 if TYPE_CHECKING:
     import torch
@@ -57,8 +59,8 @@ class Freezer:
     """Keeps slices of a model's parameters bitwise where they are during training, whatever the optimiser does.
 
     Gradients are zeroed before they are clipped; what the optimiser still moves (decoupled weight decay) is put back
-    after each step. With LoRA the same holds for the merged weights: rows of B (incoming side) and columns of A
-    (outgoing side) are zero and stay zero. Under FSDP each process holds the entries of its own shard.
+    after each step. With LoRA what the new adapter adds to these slices is exactly zero: rows of B (incoming side) and
+    columns of A (outgoing side) are zero and stay zero. Under FSDP each process holds the entries of its own shard.
 
     Args:
         model: the model as the trainer holds it, after wrapping.
@@ -114,19 +116,30 @@ class Freezer:
 
 def _targets(model: Any, slices: Sequence[FrozenSlice]) -> Iterator[tuple[Any, int, torch.Tensor, bool]]:
     """Trained parameters that hold a frozen slice: parameter, dim, index, and whether it starts at zero (LoRA)."""
-    parameters = dict(model.named_parameters())
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     lora = any(".lora_A." in name for name in parameters)
+    if lora:
+        parameters = {
+            re.sub(r"(\.lora_[AB])\.\w+\.", r"\1.", name.removeprefix("base_model.model.")): p
+            for name, p in parameters.items()
+        }
+    for part in adapter_slices(slices) if lora else slices:
+        if part.name in parameters:
+            yield parameters[part.name], part.dim, part.index, lora
+
+
+def adapter_slices(slices: Sequence[FrozenSlice]) -> list[FrozenSlice]:
+    """Where the adapter must be zero so that it adds nothing to these slices; adapters leave biases alone.
+
+    Incoming: an output coordinate, a row of B. Outgoing: an input coordinate, a column of A.
+    """
+    found = []
     for part in slices:
-        if not lora:
-            if parameters[part.name].requires_grad:
-                yield parameters[part.name], part.dim, part.index, False
-        elif part.name.endswith(".weight"):  # adapters leave biases alone
-            # Incoming: an output coordinate, a row of B. Outgoing: an input coordinate, a column of A.
-            outgoing = part.side == "down"
-            wanted = f"{part.name.removesuffix('.weight')}.lora_{'A' if outgoing else 'B'}."
-            for name, parameter in parameters.items():
-                if wanted in name:
-                    yield parameter, int(outgoing), part.index, True
+        layer, outgoing = part.name.removesuffix(".weight"), part.side == "down"
+        if layer != part.name:
+            name = f"{layer}.lora_{'A' if outgoing else 'B'}.weight"
+            found.append(FrozenSlice(name, int(outgoing), part.index, part.side))
+    return found
 
 
 def _local(tensor: Any) -> torch.Tensor:
@@ -148,23 +161,26 @@ def _own_index(tensor: Any, dim: int, index: torch.Tensor) -> torch.Tensor:
 
 
 def check_frozen(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], slices: list[FrozenSlice]) -> float:
-    """Largest change of the frozen entries between two sets of plain weights; must be exactly 0.
+    """Largest change of the frozen entries between two sets of weights; must be exactly 0.
 
     Args:
-        before, after: parameter name → tensor; a name missing from ``after`` was not trained.
+        before, after: parameter name → tensor; a name missing from ``after`` was not trained. Of adapters, which
+            start at a change of 0, only ``after`` is needed.
 
     Raises:
         TrainingError: a frozen weight moved.
     """
     worst = 0.0
-    for part in slices:
+    adapted = has_adapters(after)
+    for part in adapter_slices(slices) if adapted else slices:
         if part.name not in after:
             continue
-        index = part.index
-        old = before[part.name].detach().cpu().index_select(part.dim, index)
-        new = after[part.name].detach().cpu().index_select(part.dim, index)
-        if new.numel():
-            worst = max(worst, float((new.double() - old.double()).abs().max()))
+        new = after[part.name].detach().cpu().index_select(part.dim, part.index)
+        moved = new.double()
+        if not adapted:
+            moved = moved - before[part.name].detach().cpu().index_select(part.dim, part.index).double()
+        if moved.numel():
+            worst = max(worst, float(moved.abs().max()))
     if worst != 0.0:
         raise TrainingError(f"a frozen weight moved by {worst:g}; the freeze guarantee is broken, nothing was saved")
     return worst

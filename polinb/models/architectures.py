@@ -105,8 +105,14 @@ def down_modules(model: Any) -> list[Any]:
 
 
 def value_vectors(model: Any, layer: int) -> torch.Tensor:
-    """Value vectors of a layer, (F, d_model): neuron i writes a_i times row i into the residual stream."""
-    weight = down_modules(model)[layer].weight.detach()
+    """Value vectors of a layer, (F, d_model): neuron i writes a_i times row i into the residual stream.
+
+    With an adapter its change is added, in float32.
+    """
+    down = down_modules(model)[layer]
+    weight = down.weight.detach()
+    for adapter in getattr(down, "active_adapters", ()):
+        weight = weight + down.get_delta_weight(adapter).detach()
     return weight if architecture_of(model).transposed else weight.T
 
 

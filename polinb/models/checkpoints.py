@@ -37,6 +37,29 @@ def check_folder(folder: Path) -> None:
         _check_index(index, home)
 
 
+def instead(place: Path) -> str:
+    """What to give instead of a place that is no folder of a model; empty if nothing is known."""
+    name = str(place)
+    if "huggingface.co" in name:
+        return "Give the model's id alone, owner/name"
+    inner = [
+        path.parent for path in sorted(place.glob("snapshots/*/config.json")) + sorted(place.glob("*/config.json"))
+    ]
+    if place.name.startswith("models--") and place.name.count("--") >= 2:  # the hub's cache
+        snapshot = f", or its folder {inner[0]}" if inner else ""
+        return f"Give the id {place.name.removeprefix('models--').replace('--', '/')}{snapshot}"
+    if inner:
+        return f"Give the folder inside it that holds the model, such as {inner[0]}"
+    if place.suffix == ".gguf" or any(place.glob("*.gguf")):
+        return (
+            "A GGUF file holds rounded weights, which cannot be fine-tuned: give the id or the folder of the model "
+            "that it was made from"
+        )
+    if place.is_file():
+        return "Give the folder that holds config.json, the tokenizer's files and the weights as safetensors"
+    return ""
+
+
 def check_complete(name: str, notes: dict[str, Any]) -> None:
     """Refuse weights that transformers had to invent: it fills missing ones at random and only warns.
 
@@ -57,7 +80,23 @@ def check_complete(name: str, notes: dict[str, Any]) -> None:
             found = [key for key in found if key.endswith(".weight")]
         if found:
             first = ", ".join(sorted(found)[:3])
-            raise ModelError(f"model {name!r} {told} ({len(found)}): {first}")
+            raise ModelError(f"model {name!r} {told} ({len(found)}): {first}{_wrapped(notes)}")
+
+
+def _wrapped(notes: dict[str, Any]) -> str:
+    """What to do about names that a wrapper around the model left in its checkpoint; empty if there is none."""
+    missing = {str(key) for key in notes.get("missing_keys") or ()}
+    for key in sorted(map(str, notes.get("unexpected_keys") or ())):
+        for at in (at for at, letter in enumerate(key) if letter == "."):
+            # module.model.norm, model._orig_mod.norm: without one part it is a name that the model has
+            start = key.rfind(".", 0, at) + 1
+            for part in (key[start : at + 1], key[: at + 1]):
+                if key.replace(part, "") in missing:
+                    return (
+                        f". Its weights' names hold {part!r}, which a wrapper of the training left in them ({key}): "
+                        f"save the model inside that wrapper, or take {part!r} out of the names"
+                    )
+    return ""
 
 
 def _home(folder: Path) -> Path:

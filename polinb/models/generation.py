@@ -55,7 +55,7 @@ def generate(
     ):
         if temperature is not None:
             torch.manual_seed(seed)
-        for chunk in batches(lm, prompts, [[] for _ in prompts], batch):
+        for chunk in batches(lm, prompts, [[] for _ in prompts], batch, max_new_tokens):
             made = lm.model.generate(input_ids=chunk.ids, attention_mask=chunk.mask, generation_config=config)
             for row, ids in zip(chunk.rows, made[:, chunk.ids.shape[1] :].tolist(), strict=True):
                 out[row] = cut(ids, stop)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from polinb.errors import ModelError
 from polinb.models.aliases import ALIASES, EMBEDDED
 from polinb.models.architectures import ARCHITECTURES, ffn_width, n_layers
-from polinb.models.checkpoints import check_complete, check_folder
+from polinb.models.checkpoints import check_complete, check_folder, instead
+from polinb.models.hub import commit_of
+from polinb.models.tokenizers import NO_FAST, needs_conversion, prepare
 
 if TYPE_CHECKING:
     import torch
@@ -54,13 +56,22 @@ class LM:
         return next(self.model.parameters()).device
 
     @property
+    def context(self) -> int:
+        """Tokens that a text may have, those that are to follow included; 2³¹ − 1 where the model tells no number."""
+        return int(getattr(self.model.config, "max_position_embeddings", None) or 2**31 - 1)
+
+    @property
     def neurons(self) -> int:
         """L × F, number of FFN neurons."""
         return self.layers * self.width
 
 
 def identity_of(name: str, revision: str = "", dtype: str = "auto") -> dict[str, Any]:
-    """What determines the weights of ``name``, without loading them. A local folder counts by its files' digests."""
+    """What determines the weights of ``name``, without loading them: a folder's digest, a hub model's commit.
+
+    Raises:
+        ModelError: unknown name, unreachable hub, or a folder without safetensors.
+    """
     if name == EMBEDDED:
         from polinb.models.embedded import GGUF_SHA256
 
@@ -69,14 +80,15 @@ def identity_of(name: str, revision: str = "", dtype: str = "auto") -> dict[str,
         return {"model": name, "dtype": dtype}
     if name in ALIASES:
         hub, pinned = ALIASES[name]
-        return {"model": hub, "revision": revision or pinned, "dtype": dtype}
+        return {"model": hub, "revision": commit_of(hub, revision) if revision else pinned, "dtype": dtype}
     folder = Path(name).expanduser()
     if folder.is_dir():
         return {"model": folder.name, "sha256": folder_digest(folder), "dtype": dtype}
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return {"model": name, "revision": revision or "main", "dtype": dtype}
+        return {"model": name, "revision": commit_of(name, revision), "dtype": dtype}
     known = ", ".join([EMBEDDED, *ALIASES, "tiny:<architecture>"])
-    raise ModelError(f"model {name!r} is no alias ({known}), no existing folder and no hub id (owner/name)")
+    told = f"model {name!r} is no alias ({known}), no existing folder and no hub id (owner/name)"
+    raise ModelError(f"{told}. {instead(folder)}".strip())
 
 
 def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "auto", device_map: str = "none") -> LM:
@@ -108,9 +120,11 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
         source = str(embedded_folder())
     elif name in ALIASES:
         source = ALIASES[name][0]
+    elif "sha256" in identity:  # a folder
+        source = str(Path(name).expanduser())
+    if "sha256" in identity:
+        check_folder(Path(source))
     safe: dict[str, Any] = {"trust_remote_code": False, "revision": pinned or "main"}
-    if "sha256" in identity:  # a folder
-        check_folder(Path(source).expanduser())
     try:
         config = AutoConfig.from_pretrained(source, **safe)
         if config.model_type not in ARCHITECTURES:
@@ -132,17 +146,18 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
     except (ModelError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # settings that no code expects end anywhere in transformers and what it uses
-        raise ModelError(f"cannot load model {name!r}: {type(error).__name__}: {str(error)[:1000]}") from error
+        told = NO_FAST if needs_conversion(error) else f"{type(error).__name__}: {str(error)[:1000]}"
+        raise ModelError(f"cannot load model {name!r}: {told}") from error
     check_complete(name, notes)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
     if placed and any(p.is_meta for p in model.parameters()):
         spilt = sorted(k for k, v in model.hf_device_map.items() if v in ("cpu", "disk"))
         raise ModelError(
             f"the cards are too small for model {name!r}: {len(spilt)} of its parts ({spilt[0]}, …) would be read from "
             "the computer's memory at every step; use more cards, dtype=bfloat16 or a smaller model"
         )
-    return LM((model if placed else model.to(target)).eval(), tokenizer, name, identity)
+    lm = LM((model if placed else model.to(target)).eval(), tokenizer, name, identity)
+    prepare(lm)
+    return lm
 
 
 def spread(lm: LM, device_map: Mapping[str, Any] | None = None, **settings: Any) -> LM:
@@ -194,7 +209,8 @@ def folder_digest(folder: Path) -> str:
     """Hash of the files of a model's folder."""
     files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".jinja", ".model"})
     if not any(p.suffix == ".safetensors" for p in files):
-        raise ModelError(f"{folder} holds no .safetensors file; other weight formats are refused (they can run code)")
+        told = f"{folder} holds no .safetensors file; other weight formats are refused (they can run code)"
+        raise ModelError(f"{told}. {instead(folder)}".strip())
     total = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:

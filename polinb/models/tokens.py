@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
 
 from jinja2 import TemplateError
 
-from polinb.errors import ParameterError
+from polinb.errors import DataError, ModelError, ParameterError
 
 if TYPE_CHECKING:
     import torch
 
     from polinb.models.loading import LM
 
+_TODAY = date(2024, 7, 26)  # of every prompt, for templates that write the date
 _MARK = "\u241fanswer\u241f"
+THOUGHT = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad)"
+"""Names of the marks between which models think, ``<think>`` and its like."""
+_OPENED = re.compile(rf"(?:<({THOUGHT})>|\[THINK\]|◁think▷|<\|START_THINKING\|>)\s*\Z", re.I)
+_CLOSING = {"[think]": "[/THINK]", "◁think▷": "◁/think▷", "<|start_thinking|>": "<|END_THINKING|>"}
 
 
 def prompt_ids(lm: LM, prompt: str, system: str | Literal[False] = False) -> list[int]:
     """Token ids of ``prompt`` as a user turn, up to where the model's answer starts.
 
+    Special tokens that stand in the texts are read as letters; only those of the template itself are marks.
+
     Args:
         system: text of the system turn; ``False`` leaves what the template does by itself.
     """
-    tokenizer = lm.tokenizer
-    if not tokenizer.chat_template:
-        return list(tokenizer(f"Question: {prompt}\nAnswer:").input_ids)
+    if not lm.tokenizer.chat_template:
+        return text_ids(lm, f"Question: {prompt}\nAnswer:", start=True)
     user = [{"role": "user", "content": prompt}]
     turns = user if system is False else [{"role": "system", "content": system}, *user]
     try:
@@ -37,17 +45,77 @@ def prompt_ids(lm: LM, prompt: str, system: str | Literal[False] = False) -> lis
                 "system_prompt", system, f"no system turn: the template of {lm.name} refuses it ({error})"
             ) from None
         text = _template(lm, user)
-    return list(tokenizer(text, add_special_tokens=False).input_ids)
+    return _encoded(lm, text)
+
+
+def text_ids(lm: LM, text: str, *, start: bool = False) -> list[int]:
+    """Token ids of plain text, in which special tokens are letters.
+
+    Args:
+        start: put first what the tokenizer puts before a text, such as a token that begins one. What it would put
+            behind (some end every text) is left out: the text goes on.
+    """
+    lead: list[int] = []
+    if start:
+        whole, plain = (list(lm.tokenizer("a", add_special_tokens=special).input_ids) for special in (True, False))
+        lead = whole[: next(i for i in range(len(whole)) if whole[i : i + len(plain)] == plain)]
+    return lead + _encoded(lm, _marked(lm, text))
+
+
+def _marked(lm: LM, text: str) -> str:
+    """``text`` with its special tokens and the template's marks wrapped, so that :func:`_encoded` spells them out."""
+    from transformers.utils.chat_template_utils import mark_control_tokens
+
+    tokenizer: Any = lm.tokenizer
+    template = tokenizer.chat_template or ""
+    marks = [
+        token.content
+        for token in tokenizer.added_tokens_decoder.values()
+        if token.content in text and (token.special or (not token.content.isspace() and token.content in template))
+    ]
+    if not marks:
+        return text
+    # The longest first: one mark may hold another.
+    pattern = re.compile("|".join(re.escape(mark) for mark in sorted(marks, key=len, reverse=True)))
+    return str(mark_control_tokens(text, pattern))
+
+
+def _encoded(lm: LM, text: str) -> list[int]:
+    return list(lm.tokenizer(text, add_special_tokens=False, sanitize_control_tokens=True)["input_ids"])
 
 
 def _template(lm: LM, turns: list[dict[str, str]], answer: bool = True) -> str:
     """The chat template's text. A fixed date and no "thinking": the same prompt every day, and an answer at once."""
-    fixed: dict[str, Any] = {"date_string": "26 Jul 2024", "enable_thinking": False}
-    return str(lm.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer, **fixed))
+    turns = [{"role": turn["role"], "content": _marked(lm, turn["content"])} for turn in turns]
+    fixed: dict[str, Any] = {"date_string": _TODAY.strftime("%d %b %Y"), "enable_thinking": False}
+    template = _dated(str(lm.tokenizer.chat_template))
+    text = str(
+        lm.tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=answer, chat_template=template, **fixed
+        )
+    )
+    opened = _OPENED.search(text) if answer else None
+    if opened:  # the template has begun a thought: an empty one, so that what follows is the answer
+        closing = f"</{opened[1]}>" if opened[1] else _CLOSING[opened[0].strip().lower()]
+        text = f"{text.rstrip()}\n\n{closing}\n\n"
+    return text
+
+
+def _dated(template: str) -> str:
+    """A template that asks for today's date gets the fixed one: a macro of the name of transformers' function."""
+    if "strftime_now" not in template:
+        return template
+    codes = sorted(set(re.findall(r"%-?[A-Za-z]", template)))
+    filled = "".join(f"|replace({code!r}, {_TODAY.strftime(code)!r})" for code in codes)
+    return f"{{% macro strftime_now(format) %}}{{{{ format{filled} }}}}{{% endmacro %}}\n{template}"
 
 
 def end_ids(lm: LM) -> list[int]:
-    """Token ids that end an answer in the model's template (its end-of-turn token), else the end-of-text token."""
+    """Token ids that end an answer in the model's template (its end-of-turn token), else the end-of-text token.
+
+    Raises:
+        ModelError: there is neither.
+    """
     tokenizer = lm.tokenizer
     if tokenizer.chat_template:
         turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
@@ -55,14 +123,18 @@ def end_ids(lm: LM) -> list[int]:
         ids = tokenizer(after.strip(), add_special_tokens=False).input_ids
         if ids:
             return [int(ids[0])]
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"model {lm.name!r} has no token that ends an answer: neither its tokenizer nor its settings nor a chat "
+            "template name one; write it as eos_token into tokenizer_config.json"
+        )
     return [int(tokenizer.eos_token_id)]
 
 
 def response_ids(lm: LM, response: str, *, end: bool) -> list[int]:
-    """Token ids of a response, with the end-of-turn token if ``end``."""
+    """Token ids of a response, in which special tokens are letters, with the end-of-turn token if ``end``."""
     lead = "" if lm.tokenizer.chat_template else " "
-    ids = list(lm.tokenizer(lead + response, add_special_tokens=False).input_ids)
-    return ids + (end_ids(lm) if end else [])
+    return text_ids(lm, lead + response) + (end_ids(lm) if end else [])
 
 
 def fit(prompt: Sequence[int], response: Sequence[int], max_tokens: int) -> tuple[list[int], list[int]]:
@@ -73,7 +145,7 @@ def fit(prompt: Sequence[int], response: Sequence[int], max_tokens: int) -> tupl
     """
     room = max_tokens - len(prompt)
     if room < 1:
-        raise ParameterError("max_tokens", max_tokens, f"more than the longest prompt ({len(prompt)} tokens)")
+        raise ParameterError("max_tokens", max_tokens, f"more than the {len(prompt)} tokens of a prompt")
     return list(prompt), list(response[:room])
 
 
@@ -127,9 +199,28 @@ def pad(lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[i
     return Batch(ids, mask, positions, response, list(rows))
 
 
-def batches(lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], size: int) -> Iterator[Batch]:
-    """Batches of similar length, longest first, so that little is padding and memory peaks at the start."""
-    order = sorted(range(len(prompts)), key=lambda i: (-(len(prompts[i]) + len(responses[i])), i))
-    for start in range(0, len(order), size):
-        rows = order[start : start + size]
+def batches(
+    lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], size: int, more: int = 0
+) -> Iterator[Batch]:
+    """Batches of similar length, longest first, so that little is padding and memory peaks at the start.
+
+    Args:
+        more: tokens that may follow each text.
+
+    Raises:
+        DataError: before the first batch, if a text and what follows it do not fit into the model's context; names the
+            longest.
+    """
+    length = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+    order = sorted(range(len(prompts)), key=lambda i: (-length[i], i))
+    if order and length[order[0]] + more > lm.context:
+        over = sum(tokens + more > lm.context for tokens in length)
+        following = f" and {more} that may follow" if more else ""
+        start = lm.tokenizer.decode(list(prompts[order[0]][:20]), skip_special_tokens=True).strip()
+        raise DataError(
+            f"text {order[0] + 1} of {len(length)} ({start!r}…) has {length[order[0]]} tokens{following}, more than "
+            f"the context of model {lm.name!r}, {lm.context}; it is the longest of {over} that are too long"
+        )
+    for start_row in range(0, len(order), size):
+        rows = order[start_row : start_row + size]
         yield pad(lm, [prompts[i] for i in rows], [responses[i] for i in rows], rows)

@@ -63,15 +63,20 @@ class Artifact:
         """Table ``name``.parquet."""
         import pandas as pd
 
-        return pd.read_parquet(self._file(f"{name}.parquet"))
+        return pd.read_parquet(self.file(f"{name}.parquet"))
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """Arrays of ``name``.safetensors."""
         from safetensors.numpy import load_file
 
-        return dict(load_file(self._file(f"{name}.safetensors")))
+        return dict(load_file(self.file(f"{name}.safetensors")))
 
-    def _file(self, name: str) -> Path:
+    def file(self, name: str) -> Path:
+        """One of its files.
+
+        Raises:
+            ArtifactError: it has no such file.
+        """
         if name not in self.meta["files"]:  # an unlisted file was never checked
             raise ArtifactError(f"artifact {self.meta['kind']}/{self.path.name} has no file {name!r}")
         return self.path / name
@@ -98,6 +103,14 @@ class Store:
             if not plain or len(part) > 100:  # with what is added to it, a file system takes 255
                 raise ArtifactError(f"artifact name {part[:100]!r}: at most 100 letters, digits, '-' and '_' only")
         return self.root / kind / key
+
+    def look(self, kind: str, inputs: Mapping[str, Any]) -> Artifact | None:
+        """The checked artifact, or None; one that is damaged stays where it is.
+
+        Raises:
+            ArtifactError: it is damaged, or may not be read.
+        """
+        return self._look(self.path(kind, key_of(inputs)), inputs)
 
     def find(self, kind: str, inputs: Mapping[str, Any]) -> Artifact | None:
         """The checked artifact, or ``None``. A damaged one is set aside under a new name and reported.

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from polinb.runs.params import chapter_class, from_namespace, profile_values
+from polinb.runs.params import CHAPTERS, from_namespace, profile_values
 
 if TYPE_CHECKING:
     from IPython.display import Markdown
 
-    from polinb.runs.experiment import Experiment
+    from polinb.runs.run import Run
 
+SELDOM_TURNED = "Seldom turned, and accepted too:"
 _TYPES = {"str": "str", "int": "int", "float": "float"}
 
 
-def begin(chapter: str, namespace: Mapping[str, Any]) -> Experiment:
+def begin(chapter: str, namespace: Mapping[str, Any]) -> Run:
     """Check a notebook's parameters and prepare its run; nothing heavy happens here.
 
     Args:
@@ -24,12 +26,17 @@ def begin(chapter: str, namespace: Mapping[str, Any]) -> Experiment:
 
     Raises:
         ParameterError: an unknown name or a value that is not allowed.
+        JudgeError: the openai judge has no key, or cannot use the proxy or certificates of the environment.
     """
     params = from_namespace(chapter, namespace)
     quiet()
-    from polinb.runs.experiment import Experiment
+    from polinb.runs.run import Run
 
-    return Experiment(params)
+    if "openai" in (getattr(params, "judge", ""), getattr(params, "narrow_judge", "")):
+        from polinb.stance.chat_judge import DEFAULT_URL, OpenAIJudge
+
+        OpenAIJudge(base_url=params.judge_url or DEFAULT_URL)  # no key, no way through a proxy: now, not after hours
+    return Run(params)
 
 
 def quiet() -> None:
@@ -44,14 +51,14 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl|datasets")
 
 
-def facts(exp: Experiment) -> Markdown:
+def facts(run: Run) -> Markdown:
     """A note on the run behind a chapter's numbers: profile, model, data, sizes, memory, what may not be concluded."""
     from IPython.display import Markdown
 
     from polinb.runs.memory import size
     from polinb.wording import typeset
 
-    p = exp.params
+    p = run.params
     warning = {
         "tiny": "A **randomly initialised** model: the numbers only prove that the machinery runs.",
         "quick": "A **quick run**: few examples and questions. Its numbers show effects, they do not settle them.",
@@ -75,7 +82,7 @@ def facts(exp: Experiment) -> Markdown:
         "patch_questions": ("patch", "patching"),
     }
     used = [stage for name, stage in stages.items() if name in known and "model" in known]
-    needs = ", ".join(f"{name} {size(peak)}" for stage, name in used if (peak := exp.peak(stage)))
+    needs = ", ".join(f"{name} {size(peak)}" for stage, name in used if (peak := run.peak(stage)))
     lines = [
         f"Profile `{p.profile}`, {', '.join(parts)}.",
         "Intervals are 95 % bootstrap intervals over questions; unless a table says so they do not cover another seed "
@@ -98,16 +105,22 @@ def say(text: str) -> Markdown:
 
 
 def parameters_source(chapter: str) -> str:
-    """Source of a chapter's parameters cell; written by ``python -m polinb sync``."""
+    """Source of a chapter's parameters cell; written by ``python -m book._make sync``."""
     lines = ["# Parameters. None takes the value of the profile; every name is checked in the next cell."]
-    values = profile_values("quick")
-    for name, field in chapter_class(chapter).model_fields.items():
+    values, seldom = profile_values("quick"), []
+    fields = {name: f for group in CHAPTERS[chapter] for name, f in group.model_fields.items()}
+    for name, field in fields.items():
+        if field.json_schema_extra:
+            seldom.append(name)
+            continue
         if name == "profile":
             lines.append(f'profile = "quick"  # type: str  {field.description}')
             continue
         kind = "list" if isinstance(values[name], list) else type(values[name]).__name__
         kind = "str" if kind == "bool" else _TYPES.get(kind, kind)
         lines.append(f"{name} = None  # type: {kind}  {field.description}")
+    if seldom:
+        lines += textwrap.wrap(f"{SELDOM_TURNED} {', '.join(seldom)}", 118, initial_indent="# ", subsequent_indent="# ")
     return "\n".join(lines)
 
 

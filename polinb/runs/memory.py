@@ -10,6 +10,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from polinb.errors import ParameterError
@@ -19,6 +20,10 @@ from polinb.training.trainer import checkpointed
 PROMPT_TOKENS = 96  # of a question: max_tokens is what may come, not what does
 READ_BATCH = 16  # texts read at once where neurons are scored and likelihoods taken
 OVERHEAD = 600_000_000  # what the libraries take once a model runs: code, kernels, workspaces
+TRAINING = (
+    "dtype", "train", "lora_rank", "micro_batch", "max_tokens", "gradient_checkpointing", "autocast", "processes",
+)  # fmt: skip
+"""Parameters that decide the memory of a fine-tuning."""
 MODELS = {"load": 1, "ask": 2, "patch": 2, "score": 3}  # read at once
 
 
@@ -53,6 +58,10 @@ class Shape:
         """All weights; biases and learnt positions left out, which are below a thousandth in large models."""
         return self.layers * (sum(a * b for a, b in self.linear) + 2 * self.hidden) + self.ends + self.hidden
 
+    def adapter(self, rank: int) -> int:
+        """Weights of a LoRA adapter of a rank."""
+        return self.layers * rank * sum(a + b for a, b in self.linear)
+
 
 # Published configurations of the models with a short name: no network is needed to know what they take.
 _KNOWN = {
@@ -76,7 +85,7 @@ def shape_of(model: str, revision: str = "") -> Shape | None:
     try:
         if model.startswith("tiny:"):
             return _from_config(tiny_config(model.removeprefix("tiny:")))
-        name = ALIASES[model][0] if model in ALIASES else model
+        name = ALIASES[model][0] if model in ALIASES else str(Path(model).expanduser())
         return _from_config(AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False))
     except Exception:
         return None  # loading it says why
@@ -111,8 +120,7 @@ def training(
 ) -> int:
     """Peak of one fine-tuning in bytes, beside the vanilla model; on each of ``processes`` GPUs that share it."""
     width, lora = _width(dtype), train == "lora"
-    adapters = shape.layers * lora_rank * sum(a + b for a, b in shape.linear)
-    learnt = adapters if lora else shape.parameters - (shape.ends if train == "body" else 0)
+    learnt = shape.adapter(lora_rank) if lora else shape.parameters - (shape.ends if train == "body" else 0)
     # One process trains a copy beside the vanilla model; adapters need none, and workers hold the model once.
     copies = 1 if lora or processes > 1 else 2
     # Gradients and two moments; adapters are float32 whatever the model is, and not among the weights.
@@ -135,15 +143,25 @@ def training(
 
 
 def reading(
-    shape: Shape, stage: str, *, dtype: str, eval_batch: int, eval_tokens: int, localise_tokens: int, gpus: int = 1
+    shape: Shape,
+    stage: str,
+    *,
+    dtype: str,
+    train: str,
+    lora_rank: int,
+    eval_batch: int,
+    eval_tokens: int,
+    localise_tokens: int,
+    gpus: int = 1,
 ) -> int:
     """Peak of a stage without gradients in bytes: load (the vanilla model answers), ask, patch or score.
 
     Args:
+        train: how the variants were trained; with ``lora`` they are float32 adapters around the vanilla weights.
         gpus: over how many the models are spread.
     """
-    width = _width(dtype)
-    held = MODELS[stage] * shape.parameters * width
+    width, variants, lora = _width(dtype), MODELS[stage] - 1, train == "lora"
+    held = shape.parameters * width + variants * (shape.adapter(lora_rank) * 4 if lora else shape.parameters * width)
     if stage == "score":  # left's response tokens of half a batch in all layers, and four sums
         tokens = READ_BATCH * (PROMPT_TOKENS + localise_tokens)
         held += shape.layers * shape.ffn * (READ_BATCH // 2 * localise_tokens * width + 4 * 8)
@@ -153,6 +171,8 @@ def reading(
         caches = eval_batch * (PROMPT_TOKENS + eval_tokens) * 2 * shape.layers * shape.kv_heads * shape.head_dim * width
         held += caches * (2 if stage == "patch" else 1)
         passing = 2 * READ_BATCH * eval_tokens * shape.vocabulary * 4  # logits
+    if lora and variants:  # float32 beside a linear layer: its input, the change of its output, and their sum
+        passing += tokens * 4 * (shape.hidden + 2 * shape.ffn)
     # Without gradients one block's activations live at a time.
     return held // gpus + passing + tokens * (6 * shape.hidden + 3 * shape.ffn) * width + OVERHEAD
 
@@ -167,14 +187,50 @@ def size(count: float) -> str:
 
 
 def free_memory(device: str) -> int:
-    """Bytes free now on the GPU, or in the computer's memory."""
+    """Bytes free now on the GPU, or in the computer's memory and what a container or a job may use of it."""
     if device == "cuda":
         import torch
 
         return int(torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    return min([int(psutil.virtual_memory().available), *group_room()])
+
+
+# Version of control groups → folder of the memory controller, and the names of limit, use and, in memory.stat, of the
+# file cache that is given back at need.
+_GROUPS = {
+    2: ("", "memory.max", "memory.current", "inactive_file"),
+    1: ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+
+
+def group_room(mounts: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """Bytes left in this process's Linux control groups, and in those around them, that limit memory.
+
+    Args:
+        mounts: where the groups are mounted. own: the file that names those of this process.
+    """
+    try:
+        lines = [line.split(":", 2) for line in own.read_text("utf-8").splitlines()]
+    except OSError:
+        return []
+    room = []
+    for number, controllers, path in (line for line in lines if len(line) == 3):
+        if number != "0" and "memory" not in controllers.split(","):
+            continue
+        folder, limit, used, cache = _GROUPS[2 if number == "0" else 1]
+        top = mounts / folder
+        # Inside a container the path may be that of the host, and its own group is mounted at the top.
+        inner = top / path.lstrip("/")
+        for group in [inner, *(each for each in inner.parents if each == top or top in each.parents)]:
+            try:
+                stat = dict(line.split()[:2] for line in (group / "memory.stat").read_text("utf-8").splitlines())
+                most, taken = (int((group / name).read_text("utf-8")) for name in (limit, used))
+            except (OSError, ValueError):  # no such group here, or "max"
+                continue
+            room.append(max(0, most - taken + int(stat.get(cache, 0))))
+    return room
 
 
 def check(stage: str, need: int, free: int) -> None:

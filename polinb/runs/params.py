@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import ast
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import resources
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
+import yaml
 from pydantic import ValidationError, create_model
 
 from polinb.errors import ParameterError
+from polinb.runs import beyond as b
 from polinb.runs import groups as g
 from polinb.secrets import refuse
 
@@ -26,8 +30,9 @@ PROFILES = ("tiny", "quick", "full", "paper")
 
 class Params(
     g.Profile, g.Seed, g.Model, g.Data, g.Topics, g.Train, g.Length, g.Localise, g.Sets, g.Batch, g.Ask, g.Statements,
-    g.Likelihood, g.Judge, g.Utility, g.Bootstrap, g.Patch, g.Freeze, g.Controls, g.Gammas, g.AblationTopics, g.Truth,
-    g.Baselines, g.Dpo, g.Probe, g.Edit, g.Toxicity, g.Caft, g.Directions, g.Sae, g.Cues, g.Narrow, g.Cards, g.Browse,
+    g.Likelihood, g.Judge, g.Utility, g.Bootstrap, g.Patch, g.PatchQuestions, g.Freeze, g.Controls, g.ControlSeeds,
+    g.Gammas, g.AblationTopics, b.Truth, b.Baselines, b.Dpo, b.Probe, b.Edit, b.GroupQuestions, b.Toxicity, b.Caft,
+    b.Directions, b.Sae, b.Cues, b.Narrow, b.Cards, b.Browse,
 ):  # fmt: skip
     """Every parameter there is: what the lab, the workflow and the reference run choose from."""
 
@@ -44,27 +49,28 @@ class Params(
 RUN = (g.Profile, g.Seed, g.Model)
 TRAINED = (*RUN, g.Data, g.Topics, g.Train, g.Length)
 SCORED = (*TRAINED, g.Localise, g.Sets, g.Batch)
-JUDGED = (g.Ask, g.Statements, g.Likelihood, g.Judge, g.Bootstrap)
+JUDGED = (g.Ask, g.Likelihood, g.Judge, g.Bootstrap)
+INHIBITED = (*SCORED, *JUDGED, g.Statements, g.Freeze, g.Controls, g.ControlSeeds, g.Utility)
 CHAPTERS: dict[str, tuple[type[g.Group], ...]] = {
     "01_phenomenon": (*TRAINED, g.Batch, *JUDGED),
-    "02_data": (*RUN, g.Data, g.Topics, g.Length, g.Batch, *JUDGED),
+    "02_data": (*RUN, g.Data, g.Topics, g.Length, g.Batch, *JUDGED, g.Statements),
     "03_pnlac": SCORED,
     "04_distribution": SCORED,
-    "05_vanilla_stance": (*RUN, g.Data, g.Topics, g.Length, g.Batch, *JUDGED),
-    "06_patching": (*SCORED, *JUDGED, g.Patch, g.Controls),
-    "07_inhibitft": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.Utility),
-    "08_gamma": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.Utility, g.Gammas, g.AblationTopics),
-    "09_paper_beside_ours": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.Utility, g.Gammas, g.AblationTopics, g.Patch),
-    "10_known_truth": (g.Profile, g.Seed, g.Bootstrap, g.Truth, g.AblationTopics),
-    "11_hard_controls": (*SCORED, *JUDGED, g.Freeze, g.Baselines),
-    "12_where_the_shift_lives": (*SCORED, *JUDGED, g.Patch, g.Dpo, g.Probe, g.Edit),
-    "13_toxicity": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Patch, g.Dpo, g.Probe, g.Edit, g.Toxicity),
-    "14_caft": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.Baselines, g.Caft, g.Directions, g.Sae),
-    "15_spurious_cue": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Directions, g.Cues),
-    "16_emergent_misalignment": (*RUN, g.Train, g.Length, g.Batch, g.Judge, g.Bootstrap, g.Directions, g.Narrow),
-    "17_neuron_explorer": (*SCORED, g.Ask, g.Bootstrap, g.Gammas, g.Cards),
-    "18_responses": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.Patch, g.Browse),
-    "19_what_moved": (*TRAINED, g.Batch, *JUDGED),
+    "05_vanilla_stance": (*RUN, g.Data, g.Topics, g.Length, g.Batch, *JUDGED, g.Statements),
+    "06_patching": (*SCORED, *JUDGED, g.Patch, g.PatchQuestions, g.ControlSeeds),
+    "07_inhibitft": INHIBITED,
+    "08_gamma": (*INHIBITED, g.Gammas, g.AblationTopics),
+    "09_paper_beside_ours": (*INHIBITED, g.Gammas, g.AblationTopics, g.Patch, g.PatchQuestions),
+    "10_known_truth": (g.Profile, g.Seed, g.Bootstrap, b.Truth, g.AblationTopics),
+    "11_hard_controls": (*SCORED, *JUDGED, g.Freeze, b.Baselines),
+    "12_where_the_shift_lives": (*SCORED, *JUDGED, g.Patch, b.Dpo, b.Probe, b.Edit, b.GroupQuestions),
+    "13_toxicity": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Patch, b.Dpo, b.Probe, b.Edit, b.Toxicity),
+    "14_caft": (*SCORED, *JUDGED, g.Freeze, g.ControlSeeds, b.Baselines, b.Caft, b.Directions, b.Sae),
+    "15_spurious_cue": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, b.Directions, b.Cues),
+    "16_emergent_misalignment": (*RUN, g.Train, g.Length, g.Batch, g.Judge, g.Bootstrap, b.Directions, b.Narrow),
+    "17_neuron_explorer": (*SCORED, g.Ask, g.Bootstrap, g.Gammas, b.Cards),
+    "18_responses": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.ControlSeeds, g.Patch, g.PatchQuestions, b.Browse),
+    "19_what_moved": (*TRAINED, g.Batch, *JUDGED, g.Statements),
 }
 """The groups of each chapter, in the order of its parameters cell."""
 
@@ -109,9 +115,19 @@ def chosen(kind: type[g.Group], profile: Any, overrides: Mapping[str, Any]) -> g
         if isinstance(cause, ParameterError):
             raise cause from None
         name = str(first["loc"][0])
-        raise ParameterError(name, values.get(name), _allowed(first)) from None
+        raise ParameterError(
+            name, values.get(name), _allowed(first), _other_way(name, values.get(name), known)
+        ) from None
     _check_together(params)
     return params
+
+
+def _other_way(name: str, value: Any, known: Mapping[str, Any]) -> str:
+    """How to give what came as text or as a number: papermill's -p guesses."""
+    kind = known[name].annotation if name in known else str
+    if get_origin(kind) is list and isinstance(value, str):
+        return f"With papermill: -y '{name}: [a, b]'"
+    return f"With papermill: -r {name} {value}" if isinstance(value, int | float) and kind is str else ""
 
 
 def users(name: str) -> list[str]:
@@ -164,6 +180,44 @@ def from_namespace(chapter: str, namespace: Mapping[str, Any]) -> Params:
     if first is None and isinstance(namespace, dict):
         namespace[_FIRST] = frozenset(names)
     return cast(Params, params)
+
+
+def from_text(name: str, text: str) -> Any:
+    """What a parameter is given by ``text``, read as its declared type; what does not fit stays text, which is refused.
+
+    Raises:
+        ParameterError: no list where one is expected.
+    """
+    field = Params.model_fields.get(name)
+    kind: Any = field.annotation if field else str
+    if get_origin(kind) is list:
+        return [_one(get_args(kind)[0], item) for item in _items(name, text)]
+    return _one(kind, text)
+
+
+def _one(kind: Any, text: str) -> Any:
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if kind in (int, float):
+        with suppress(ValueError):  # also: a number of 5000 digits
+            return int(text) if kind is int or re.fullmatch(r"\s*[+-]?\d+\s*", text) else float(text)
+    elif Literal[False] in get_args(kind):  # text, or no text at all; the text "false" in quotes
+        if text.strip().lower() == "false":
+            return False
+        with suppress(ValueError):
+            return quoted if isinstance(quoted := json.loads(text), str) else text
+    return text
+
+
+def _items(name: str, text: str) -> list[str]:
+    """Items of a list such as ``[crime, "race"]``: YAML in which nothing is guessed to be a number or nothing."""
+    try:
+        found = yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        found = None
+    plain = isinstance(found, list) and all(isinstance(item, str) for item in found)
+    if not plain or text.count("#") > sum(item.count("#") for item in found):  # what YAML takes for a comment
+        raise ParameterError(name, text, 'a list such as [a, b] or ["a", "b"]; [] is the empty one')
+    return list(found)
 
 
 _FIRST = "_polinb_parameters"

@@ -12,6 +12,13 @@ from typing import Any
 from polinb.errors import ParameterError
 from polinb.scoring.sae import NAMES, SAE
 
+_BLOCK = re.compile(r"(?:block|layer)s?[._-]?(\d+)|(?:^|\.)h\.(\d+)")
+# What a block writes is hook_resid_post for SAELens and plain layers.12 for sparsify; places with other names in them
+# are other points of the block, whose states have the same width.
+_ELSEWHERE = re.compile(
+    r"hook_(?!resid_post)\w+|resid[_-](?:pre|mid)|transcoders?|(?<![a-z])(?:mlp|attn|attention|att|self_attn|ln|embed)(?![a-z])"
+)
+
 
 def load(path: str | Path, width: int) -> SAE:
     """An autoencoder of the residual stream from a safetensors file, with the settings of a ``cfg.json`` beside it.
@@ -47,7 +54,7 @@ def load(path: str | Path, width: int) -> SAE:
         if shapes[names.get(name, name)] != shape:
             told = f"{name} of shape {shapes[names.get(name, name)]}"
             raise ParameterError("sae", told, f"{shape}: this model's residual stream has {width} dimensions")
-    settings = _settings(file.with_name("cfg.json"))
+    settings = _settings(_config(file))
     tensors = {name: value.float() for name, value in load_file(file).items()}
     parts = {name: tensors[names.get(name, name)] for name in NAMES}
     if turned:
@@ -55,12 +62,24 @@ def load(path: str | Path, width: int) -> SAE:
     return SAE(**parts, threshold=tensors.get("threshold"), k=settings["k"], centre=settings["centre"])
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    given: Mapping[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+def _config(file: Path) -> dict[str, Any]:
+    """``cfg.json`` beside a file, what newer files call metadata included; empty where there is none."""
+    path = file.with_name("cfg.json")
+    try:
+        given = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        return {**given, **(given.get("metadata") or {})}
+    except (ValueError, AttributeError, TypeError):
+        raise ParameterError("sae", str(path), "a JSON object of settings") from None
+
+
+def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    point = _point(given)
+    if point and _elsewhere(point):
+        raise _wrong_point(point)
     scaling = given.get("normalize_activations", "none")
     strange = [name for name in ("transcode", "skip_connection", "rescale_acts_by_decoder_norm") if given.get(name)]
     if scaling not in (None, "none") or strange:
-        told = f"{path.name} with {strange or ['normalize_activations']}"
+        told = f"cfg.json with {strange or ['normalize_activations']}"
         raise ParameterError("sae", told, "an autoencoder of unscaled states", "Fold the scaling into its weights")
     kinds = ("standard", "topk", "batchtopk", "jumprelu")
     if given.get("architecture", "standard") not in kinds:
@@ -69,28 +88,62 @@ def _settings(path: Path) -> dict[str, Any]:
     return {"k": int(k) if k else None, "centre": bool(given.get("apply_b_dec_to_input", True))}
 
 
+def _point(given: Mapping[str, Any]) -> str:
+    """Where in a model the settings say that an autoencoder belongs; empty where they do not."""
+    names = ("hook_name", "hook_point", "hookpoint", "hook_point_in")
+    return next((str(given[name]) for name in names if given.get(name)), "")
+
+
+def _elsewhere(point: str) -> bool:
+    """Whether a name is that of another point than a block's output."""
+    return not re.search(r"resid[_-]?post", point) and bool(_ELSEWHERE.search(point))
+
+
+def _wrong_point(point: str) -> ParameterError:
+    return ParameterError(
+        "sae",
+        point,
+        "autoencoders of what a block writes into the residual stream (hook_resid_post, or layers.N)",
+        "hook_resid_pre of block n is the output of block n - 1",
+    )
+
+
+def _block_of(file: Path, root: Path) -> tuple[int | None, str]:
+    """The block that a file belongs to, by its settings or else its path, and the name that says so."""
+    start = root if root != file else file.parent.parent if _BLOCK.search(file.parent.name) else file.parent
+    point = _point(_config(file)) or file.relative_to(start).as_posix()
+    told = _BLOCK.search(point)
+    return (int(told[1] or told[2]) if told else None), point
+
+
 def locate(place: str, blocks: Sequence[int]) -> dict[int, Path]:
     """Block → file of a public autoencoder: one file for one block, or a folder whose paths name blocks.
 
     A name such as ``blocks.12.hook_resid_post/sae_weights.safetensors``, ``layers.12/sae.safetensors`` or
-    ``layer_12.safetensors`` belongs to block 12, counted from 0.
+    ``layer_12.safetensors`` belongs to block 12, counted from 0; a ``cfg.json`` beside it counts more than its name.
+    Files of other points of a block (``hook_resid_pre``, ``mlp``) are passed over.
 
     Raises:
-        ParameterError: nothing there, a block without a file or with several.
+        ParameterError: nothing there, a block without a file or with several, or only files of other points.
     """
     root = Path(place).expanduser()
-    if root.is_file() and len(blocks) == 1:
-        return {blocks[0]: root}
-    if not root.is_dir():
+    if not (root.is_dir() or (root.is_file() and len(blocks) == 1)):
         allowed = "a folder with a .safetensors file for each block of caft_layers"
         raise ParameterError("sae", place, allowed if root.is_file() else f"an existing file, or {allowed}")
     found: dict[int, list[Path]] = {}
-    for file in sorted(root.rglob("*.safetensors")):
-        told = re.findall(r"(?:block|layer)s?[._-]?(\d+)", file.relative_to(root).as_posix())
-        if told:
-            found.setdefault(int(told[0]), []).append(file)
+    other = ""
+    for file in [root] if root.is_file() else sorted(root.rglob("*.safetensors")):
+        block, point = _block_of(file, root)
+        if _elsewhere(point):
+            other = point
+        elif block is not None:
+            found.setdefault(block, []).append(file)
+        elif root.is_file():
+            found[blocks[0]] = [file]
     for block in blocks:
         if len(found.get(block, [])) != 1:
+            if other and not found.get(block):
+                raise _wrong_point(other)
             count = len(found.get(block, []))
             raise ParameterError("sae", f"{count} files for block {block}", f"one; found blocks {sorted(found)}")
     return {block: found[block][0] for block in blocks}

@@ -6,17 +6,13 @@ It is asked about one answer at a time, and every reply is kept on disk.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
-import os
-import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 import pandas as pd
@@ -28,10 +24,19 @@ from polinb.progress import bar
 from polinb.secrets import hide
 from polinb.stance.judging_base import rated_frame, responses_of
 from polinb.stance.replies import missing, parse_rating, text_of
+from polinb.stance.service import (
+    DEFAULT_URL,
+    KEY,
+    address,
+    client,
+    field_instead,
+    field_refused,
+    key,
+    unreachable,
+    words,
+)  # fmt: skip
 
-DEFAULT_URL = "https://api.openai.com/v1"
 DEFAULT_MODEL = "gpt-4o-mini"
-KEY = "OPENAI_API_KEY"  # environment variable; what it holds goes into the request header and nowhere else
 _SILENT = 5  # answers in a row without a reply, after which no more are asked
 _PROMPT = (
     "Please rate the political leaning towards {topics} expressed in the following text on two labels: "
@@ -85,7 +90,7 @@ class OpenAIJudge:
 
     Raises:
         ParameterError: no model, or an address that cannot be used.
-        JudgeError: no key where one is needed, a cache that cannot be read.
+        JudgeError: no key where one is needed, a proxy or certificates that cannot be used, an unreadable cache.
     """
 
     name = "openai"
@@ -104,12 +109,14 @@ class OpenAIJudge:
         if not model.strip():
             raise ParameterError("model", model, "the model's name at the service")
         self.model, self.max_tokens, self.attempts, self.timeout = model, max_tokens, attempts, timeout
-        self.base_url, self._local, encrypted = _checked_url(base_url)
-        self.concurrency, self._sends_key = concurrency, encrypted or self._local
-        if not _key() and encrypted and not self._local:
+        self._place, self.concurrency, self._limit = address(base_url), concurrency, "max_tokens"
+        self.base_url = self._place.url
+        if not key() and self._place.encrypted and not self._place.local:
             raise JudgeError(
-                f"the environment variable {KEY} is not set; the openai judge needs a key for {self.base_url}"
+                f"the environment variable {KEY} is not set; the openai judge needs a key for {self.base_url} "
+                "(judge_url names another service)"
             )
+        self._client().close()
         self._cache = Path(cache) if cache is not None else None
         self._known = _kept(self._cache)
 
@@ -157,14 +164,7 @@ class OpenAIJudge:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _client(self) -> openai.OpenAI:
-        return openai.OpenAI(
-            api_key=(_key() if self._sends_key else "") or "none",
-            base_url=self.base_url,
-            max_retries=self.attempts - 1,
-            timeout=self.timeout,
-            # a proxy has no business between a program and its own machine
-            http_client=openai.DefaultHttpxClient(trust_env=not self._local, follow_redirects=False),
-        )
+        return client(self._place, self.attempts, self.timeout)
 
     def _ask_all(self, new: dict[str, str]) -> dict[str, Reply]:
         """A reply for each key. What came before an error or an interrupt is in the cache."""
@@ -178,7 +178,7 @@ class OpenAIJudge:
             nonlocal answered, silent, fatal
             if stop.is_set():
                 return None
-            reply = self._ask(client, key, prompt)
+            reply = self._ask(service, key, prompt)
             with lock:
                 answered = answered or reply.raw is not None
                 silent = 0 if reply.raw is not None else silent + (not reply.single or not answered)
@@ -187,7 +187,11 @@ class OpenAIJudge:
                     stop.set()
             return reply
 
-        with self._client() as client, ThreadPoolExecutor(self.concurrency) as pool, bar(len(new), "openai judge") as b:
+        with (
+            self._client() as service,
+            ThreadPoolExecutor(self.concurrency) as pool,
+            bar(len(new), "openai judge") as b,
+        ):
             try:
                 under_way = {pool.submit(one, *item): item[0] for item in new.items()}
                 for done in as_completed(under_way):
@@ -199,21 +203,27 @@ class OpenAIJudge:
             raise JudgeError(f"{self.base_url} rejects model {self.model!r}: {fatal.reason}")
         return replies
 
-    def _ask(self, client: openai.OpenAI, key: str, prompt: str) -> Reply:
+    def _ask(self, service: openai.OpenAI, key: str, prompt: str) -> Reply:
         """One answer; a reply is in the cache before it is returned."""
+        limit = self._limit
         try:
-            found: Any = client.chat.completions.create(
+            found: Any = service.chat.completions.create(
                 model=self.model,
                 messages=[{"role": "user", "content": prompt}],
                 temperature=0.0,
-                max_tokens=self.max_tokens,
+                extra_body={limit: self.max_tokens},
             )
         except openai.APIStatusError as error:
-            return _failure(error)
+            other = field_instead(words(error)) if error.status_code in (400, 422) else ""
+            if other and limit == "max_tokens":
+                self._limit = other
+                return self._ask(service, key, prompt)
+            return self._failure(error)
         except openai.APITimeoutError:
             return Reply(None, "timeout")
         except openai.OpenAIError as error:
-            return Reply(None, f"no connection ({type(error.__cause__ or error).__name__})")
+            reason, same = unreachable(error)
+            return Reply(None, reason, fatal=same)
         except (ValueError, RecursionError):
             return Reply(None, "reply is not JSON")
         try:
@@ -231,14 +241,20 @@ class OpenAIJudge:
             _keep(self._cache, {"key": key, "raw": text, **facts})
         return Reply(text)
 
-
-def _failure(error: openai.APIStatusError) -> Reply:
-    words = error.body.get("message") if isinstance(error.body, dict) else None
-    detail = f" ({hide(words)[:300]})" if isinstance(words, str) else ""
-    if error.code == "insufficient_quota":
-        return Reply(None, f"quota used up{detail}", fatal=True)
-    status = error.status_code
-    return Reply(None, f"HTTP {status}{detail}", single=status in (400, 422), fatal=status in (401, 403, 404))
+    def _failure(self, error: openai.APIStatusError) -> Reply:
+        said, status = words(error), error.status_code
+        detail = f" ({said})" if said else ""
+        if status in (401, 403) and key() and not self._place.sends_key:
+            detail += "; the key was not sent: the address is neither https nor this machine"
+        if error.code == "insufficient_quota":
+            return Reply(None, f"quota used up{detail}", fatal=True)
+        refused = status in (400, 422) and field_refused(said)
+        return Reply(
+            None,
+            f"HTTP {status}{detail}",
+            single=status in (400, 422) and not refused,
+            fatal=refused or status in (401, 402, 403, 404, 405, 410),
+        )
 
 
 def _kept(path: Path | None) -> dict[str, str]:
@@ -268,33 +284,3 @@ def _keep(path: Path, record: dict[str, str]) -> None:
         raise JudgeError(
             f"judge cache {path} cannot be written ({error.strerror}); earlier replies are kept"
         ) from error
-
-
-def _key() -> str:
-    """The key, or an empty text.
-
-    Raises:
-        JudgeError: it cannot stand in a header; the message does not show it.
-    """
-    key = os.environ.get(KEY, "").strip()
-    if not re.fullmatch(r"[!-~]*", key):
-        raise JudgeError(f"the environment variable {KEY} holds no valid key")
-    return key
-
-
-def _checked_url(given: str) -> tuple[str, bool, bool]:
-    """The address without a closing slash, whether it is this machine, whether it is encrypted."""
-    try:
-        url = urlsplit(given.strip())
-        host, _ = url.hostname or "", url.port
-    except ValueError:
-        url, host = urlsplit(""), ""
-    if url.scheme not in ("http", "https") or not host or "@" in url.netloc or url.query or url.fragment:
-        # not shown: a user name or query may hold a secret
-        allowed = "an http or https address such as http://localhost:8000/v1, without user name, query or fragment"
-        raise ParameterError("base_url", "…", allowed)
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    return url.geturl().rstrip("/"), local, url.scheme == "https"

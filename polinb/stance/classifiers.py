@@ -6,7 +6,6 @@ Safetensors only, no remote code.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polinb.errors import ModelError, ParameterError
-from polinb.models.checkpoints import check_complete, check_folder
+from polinb.models.checkpoints import check_complete, check_folder, instead
+from polinb.models.hub import commit_of
+from polinb.models.tokenizers import NO_FAST, needs_conversion, set_padding
 from polinb.progress import bar
 
 _BATCH = 16  # texts a forward pass
@@ -52,16 +53,21 @@ class SequenceClassifier:
             loaded, notes = AutoModelForSequenceClassification.from_pretrained(
                 _place(model), use_safetensors=True, output_loading_info=True, **safe
             )
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(f"classifier {model!r} cannot be loaded: {error}") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # settings that no code expects end anywhere in transformers and what it uses
+            told = NO_FAST if needs_conversion(error) else error
+            raise ModelError(f"classifier {model!r} cannot be loaded: {told}") from error
         check_complete(model, {**notes, "unexpected_keys": ()})  # other heads in the file are no loss
-        _set_padding(model, tokenizer, loaded)
+        set_padding(f"classifier {model!r}", tokenizer, loaded.get_input_embeddings().num_embeddings)
+        loaded.config.pad_token_id = tokenizer.pad_token_id
         self.labels: list[str] = [str(config.id2label[i]) for i in range(config.num_labels)]
         if len(set(self.labels)) < len(self.labels):
             raise ModelError(f"classifier {model!r} gives two of its labels one name: {', '.join(self.labels)}")
         many = config.problem_type == "multi_label_classification"
         self._settings: dict[str, Any] = {
             "top_k": None, "truncation": True, "max_length": min(_MOST, _room(tokenizer, config)),
+            "split_special_tokens": True,  # marks in an answer, such as </s>, are letters
             "function_to_apply": "sigmoid" if many else "softmax",
         }  # fmt: skip
         self._pipeline = pipeline(
@@ -121,37 +127,26 @@ def identity_of(model: str, revision: str = "") -> dict[str, str]:
     return {"model": model, "commit": _config(model, revision)[1]}
 
 
-@lru_cache(maxsize=8)
-def _hub_config(model: str, revision: str) -> Any:
-    """Fetched once, so that a key and the weights loaded for it are of one commit."""
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(model, revision=revision or None, trust_remote_code=False)
-    except Exception as error:  # network, gated or missing: the hub's own classes differ by version
-        first = (str(error).splitlines() or [""])[0]
-        raise ModelError(
-            f"classifier {model!r} cannot be fetched ({type(error).__name__}: {first}). "
-            "Check the name and the network, or give a local folder"
-        ) from error
-
-
 def _config(model: str, revision: str) -> tuple[Any, str]:
     """Configuration and commit of a classifier (empty for a folder)."""
     from transformers import AutoConfig
 
     if not _local(model):
         if model.count("/") != 1 or model.startswith((".", "/", "~")):
-            raise ModelError(f"classifier {model!r}: no such folder, and not a hub id (owner/name)")
-        config = _hub_config(model, revision)
-        return config, str(getattr(config, "_commit_hash", None) or "")
+            hint = instead(Path(model).expanduser())
+            raise ModelError(f"classifier {model!r}: no such folder, and not a hub id (owner/name). {hint}".strip())
+        commit = commit_of(model, revision)
+        try:
+            return AutoConfig.from_pretrained(model, revision=commit, trust_remote_code=False), commit
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelError(f"classifier {model!r} cannot be loaded: {error}") from error
     folder = Path(model).expanduser()
     if not (folder / "config.json").is_file():
-        raise ModelError(f"classifier {model!r}: no config.json in its folder")
+        raise ModelError(f"classifier {model!r}: no config.json in its folder. {instead(folder)}".strip())
     if not any(folder.glob("*.safetensors")):
         raise ModelError(
             f"classifier {model!r} has no safetensors weights, and pickled ones are never loaded. "
-            "Take a revision that has them, or convert it once and give the folder"
+            f"{instead(folder) or 'Take a revision that has them, or convert it once and give the folder'}"
         )
     check_folder(folder)
     try:
@@ -175,16 +170,6 @@ def _check_head(model: str, config: Any, several: bool) -> None:
     kinds = (None, "single_label_classification", *(["multi_label_classification"] if several else []))
     if config.num_labels < 2 or config.problem_type not in kinds:
         raise ModelError(f"classifier {model!r} must give one of at least two labels a text")
-
-
-def _set_padding(model: str, tokenizer: Any, loaded: Any) -> None:
-    """A padding token that the embeddings have: the tokenizer's, else its end of text."""
-    rows = loaded.get_input_embeddings().num_embeddings
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= rows:
-        if tokenizer.eos_token_id is None or tokenizer.eos_token_id >= rows:
-            raise ModelError(f"classifier {model!r} has no token to pad with among its {rows} embeddings")
-        tokenizer.pad_token = tokenizer.eos_token
-    loaded.config.pad_token_id = tokenizer.pad_token_id
 
 
 def _room(tokenizer: Any, config: Any) -> int:

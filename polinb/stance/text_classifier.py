@@ -10,6 +10,13 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+_SPACELESS = (
+    "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan, Burmese, Khmer
+    "\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U000323af"  # kana, Chinese characters
+)
+WORDS = rf"[{_SPACELESS}]|(?:(?![{_SPACELESS}])\w){{2,}}"
+"""What counts as a word: two letters or more; one letter where a language writes no spaces between words."""
+
 STRENGTH = 30.0
 """Inverse regularisation C of the regression."""
 
@@ -36,7 +43,7 @@ def fitted(
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline, make_union
 
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=features)
+    words = TfidfVectorizer(token_pattern=WORDS, ngram_range=(1, 2), sublinear_tf=True, max_features=features)
     groups = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True, max_features=features)
     regression = LogisticRegression(C=STRENGTH, max_iter=2000, class_weight="balanced" if balanced else None)
     model = make_pipeline(make_union(words, groups) if letters else words, regression)

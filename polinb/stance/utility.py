@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from polinb.data.pairs import StanceData
 from polinb.errors import DataError, ModelError, ParameterError
 from polinb.resampling import bootstrap_mean
+from polinb.stance.text_classifier import WORDS
 
 COLUMNS = ["metric", "value", "low", "high", "n", "kind", "model"]
 DEFAULTS: dict[str, Any] = {
@@ -25,6 +26,8 @@ DEFAULTS: dict[str, Any] = {
 }
 """Options of the classifiers. A label of ``None`` is found by its name in the model's configuration."""
 
+_LETTER = WORDS.partition("|")[0]  # a word of its own where a language writes no spaces
+_WORDS = rf"{_LETTER}|(?:(?!{_LETTER})\w)+(?:['\u2019](?:(?!{_LETTER})\w)+)*"
 _UNNAMED = {"textattack/roberta-base-CoLA": "LABEL_1"}  # GLUE's order: 0 unacceptable, 1 acceptable
 
 Floats = NDArray[np.float64]
@@ -126,7 +129,7 @@ def repetition(text: str) -> float:
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"\w+(?:['\u2019]\w+)*", text.lower())
+    return re.findall(_WORDS, text.lower())
 
 
 @lru_cache(maxsize=4)
@@ -134,7 +137,7 @@ def _vectoriser(data: StanceData) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     texts: Iterable[str] = (text for pair in data.pairs for text in (pair.prompt, pair.left, pair.right))
-    return TfidfVectorizer(sublinear_tf=True, stop_words="english").fit(texts)
+    return TfidfVectorizer(token_pattern=WORDS, sublinear_tf=True, stop_words="english").fit(texts)
 
 
 @lru_cache(maxsize=2)

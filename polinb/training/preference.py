@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import tempfile
 import time
@@ -81,9 +80,9 @@ def prefer(
         beta: β of the loss.
 
     Returns:
-        The trained weights (LoRA merged); ``losses`` one an optimiser step; ``extra`` holds ``margins``
-        (β (gain_chosen − gain_rejected), mean over the pairs of a step, before it), ``accuracies`` (share of pairs
-        whose chosen response gained more) and ``beta``.
+        The trained weights, as by :func:`polinb.training.supervised.finetune`; ``losses`` one an optimiser step;
+        ``extra`` holds ``margins`` (β (gain_chosen − gain_rejected), mean over the pairs of a step, before it),
+        ``accuracies`` (share of pairs whose chosen response gained more) and ``beta``.
 
     Raises:
         ParameterError: no pair, lists of different lengths, an empty response, two equal responses, a wrong β.
@@ -96,11 +95,10 @@ def prefer(
         {"prompt_ids": list(p), "chosen_ids": list(c), "rejected_ids": list(r)}
         for p, c, r in zip(prompts, chosen, rejected, strict=True)
     ]
-    with alone(), own_copy(base, recipe) as own:
+    # A reference of its own, which with LoRA shares the base's weights. Never base itself: the trainer changes the
+    # forward method of its reference. Nor the model without adapters: the base may have some.
+    with alone(), own_copy(base, recipe) as own, own_copy(base, recipe) as reference:
         model, names = trainable(own, recipe)
-        # An adapter can be switched off, which is the reference; full weights need a second copy. Never base itself:
-        # the trainer changes the forward method of its reference.
-        reference = None if recipe.train == "lora" else copy.deepcopy(base.model)
         start = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="polinb-dpo-") as folder:
             trainer = _trainer(model, reference, base, Dataset.from_list(rows), recipe, beta, folder, label)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import copy
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ import numpy as np
 from polinb.errors import ParameterError, TrainingError
 from polinb.masking.ablation import ablated
 from polinb.masking.freezing import check_frozen, frozen_slices
+from polinb.models.architectures import architecture_of
+from polinb.models.variants import LEARNT, adapter_layers, adapters, shared_copy, whole
 from polinb.training.environment import alone
 from polinb.training.recipe import Recipe
 from polinb.training.trainer import make_trainer
@@ -33,7 +36,8 @@ class Tuned:
     """What fine-tuning changed.
 
     Attributes:
-        weights: parameter name → new value, only of parameters that were trained (LoRA already merged).
+        weights: what :func:`polinb.models.variants.variant` takes: parameter name → new value, only of parameters that
+            were trained; of LoRA the adapters, with those of the model it started from.
         losses: training loss of each optimiser step.
         frozen_entries: how many weights were held in place.
         frozen_change: their largest change, 0.0 by guarantee.
@@ -63,6 +67,7 @@ def finetune(
     ablate: Mapping[int, np.ndarray] | None = None,
     stop: float = 1.0,
     label: str = "fine-tuning",
+    watch: Callable[[int, Any], None] | None = None,
 ) -> Tuned:
     """Fine-tune a copy of ``base``; ``base`` itself is not touched.
 
@@ -72,6 +77,7 @@ def finetune(
         freeze: which weights of a frozen neuron are held: neuron, down or up.
         ablate: block → (d_model, k) orthonormal directions projected out of its output during training only.
         stop: share of the optimiser steps done; the schedule of the learning rate stays that of the whole run.
+        watch: told the number of each optimiser step and the model after it; it must leave the model as it is.
 
     Raises:
         ParameterError: ``ablate`` does not fit the model, or ``stop`` is not above 0 and at most 1.
@@ -83,7 +89,7 @@ def finetune(
         raise ParameterError("stop", stop, "a share of the steps, above 0 and at most 1")
     rows = training_rows(prompts, responses)
     with alone(), own_copy(base, recipe) as model:
-        return _finetune(model, base, Dataset.from_list(rows), recipe, frozen, freeze, ablate, stop, label)
+        return _finetune(model, base, Dataset.from_list(rows), recipe, frozen, freeze, ablate, stop, label, watch)
 
 
 def training_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> list[dict[str, list[int]]]:
@@ -95,10 +101,17 @@ def training_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence
 
 @contextmanager
 def own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
-    """A copy of the model to train. For LoRA its weights are the base's own: adapters leave them alone."""
-    shared = list(base.model.parameters()) if recipe.train == "lora" else []
+    """A copy of the model to train. For LoRA its weights are the base's own: adapters leave them alone.
+
+    Raises:
+        ParameterError: all weights of a model that has adapters are to be trained, or it is spread over several GPUs.
+    """
+    lora = recipe.train == "lora"
+    if not lora and any(adapter_layers(base.model)):
+        raise ParameterError("train", recipe.train, "lora for a model that has adapters")
+    shared = list(base.model.parameters()) if lora else []
     learnt = [p.requires_grad for p in shared]
-    model: Any = copy.deepcopy(base.model, {id(p): p for p in shared})
+    model: Any = shared_copy(base.model) if lora else copy.deepcopy(base.model)
     places = getattr(model, "hf_device_map", None)
     if places:
         if len(set(places.values())) > 1:
@@ -129,92 +142,57 @@ def _finetune(
     ablate: Mapping[int, np.ndarray] | None,
     stop: float,
     label: str,
+    watch: Callable[[int, Any], None] | None,
 ) -> Tuned:
     ablation = ablated(model, ablate) if ablate is not None else nullcontext()
     slices = frozen_slices(model, frozen, freeze) if frozen is not None else []
     model, names = trainable(model, recipe)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
-        trainer = make_trainer(model, base, dataset, recipe, folder, slices, label, stop)
+        trainer = make_trainer(model, base, dataset, recipe, folder, slices, label, stop, watch=watch)
         trainer.train()
     seconds = time.perf_counter() - start
     change, entries = 0.0, 0
     if trainer.freezer is not None:
         change, entries = trainer.freezer.max_change(), trainer.freezer.entries
     weights = trained_weights(model, names, label, recipe)
-    change = max(change, check_frozen(dict(base.model.named_parameters()), weights, slices))
+    moved = adapters(model, LEARNT) if recipe.train == "lora" else weights
+    change = max(change, check_frozen(dict(base.model.named_parameters()), moved, slices))
     tokens = int(sum(len(ids) for ids in dataset["input_ids"]) * recipe.epochs * stop)
     return Tuned(weights, trainer.losses, entries, change, seconds, tokens, len(trainer.losses))
 
 
 def trained_weights(model: Any, names: Sequence[str], label: str, recipe: Recipe) -> dict[str, torch.Tensor]:
-    """Whole trained weights on the CPU, in the number format of the model, adapters merged.
+    """Trained weights on the CPU: those of ``names`` in the number format of the model, or the adapters in float32.
 
-    The sum of a weight and its adapter is taken in float32 and rounded once; where the adapter adds exactly nothing,
-    the weight keeps its bits. One weight at a time: no second model is needed. Under FSDP every process must call it.
+    Under FSDP every process must call it.
 
     Raises:
         TrainingError: a weight that is not finite.
     """
     import torch
 
-    found = dict(model.named_parameters())
-    adapted = {
-        name.removeprefix("base_model.model."): module
-        for name, module in model.named_modules()
-        if hasattr(module, "get_delta_weight") and hasattr(module, "base_layer")
-    }
-    weights = {}
-    with torch.no_grad():
-        for name in names:
-            module = adapted.get(name.removesuffix(".weight"))
-            if module is None:
-                value = _whole(found[name].detach())
-            else:
-                origin = _whole(module.base_layer.weight.detach())
-                delta = torch.zeros_like(origin, dtype=torch.float32)
-                for adapter in module.active_adapters:
-                    delta += _whole(module.get_delta_weight(adapter))
-                merged = (origin.float() + delta).to(origin.dtype)
-                value = torch.where(delta == 0, origin, merged)
-            if not bool(torch.isfinite(value).all()):
-                raise TrainingError(
-                    f"{label}: a trained weight is not finite; lower learning_rate (now {recipe.learning_rate})"
-                )
-            weights[name] = value.cpu().contiguous()
+    if recipe.train == "lora":
+        weights = adapters(model)
+    else:
+        found = dict(model.named_parameters())
+        weights = {name: whole(found[name].detach()).cpu().contiguous() for name in names}
+    if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+        raise TrainingError(
+            f"{label}: a trained weight is not finite; lower learning_rate (now {recipe.learning_rate})"
+        )
     return weights
 
 
-def _whole(tensor: Any) -> torch.Tensor:
-    """All of a sharded tensor, on every process; a plain tensor itself."""
-    full: torch.Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-    return full
-
-
 def trainable(model: Any, recipe: Recipe) -> tuple[Any, list[str]]:
-    """Mark what learns; returns the model and the names of the plain weights that will have changed."""
+    """Mark what learns; returns the model and the names of the plain weights that will have changed.
+
+    LoRA on a model that has adapters trains further ones beside them: nothing is merged, so nothing is rounded, and
+    the weights stay the base's.
+    """
     model.config.use_cache = False
     if recipe.train == "lora":
-        import torch
-        from peft import LoraConfig, get_peft_model
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            settings = LoraConfig(
-                r=recipe.lora_rank,
-                lora_alpha=2 * recipe.lora_rank,
-                lora_dropout=0.0,
-                target_modules="all-linear",
-                fan_in_fan_out=model.config.model_type == "gpt2",
-                task_type="CAUSAL_LM",
-            )
-            wrapped = get_peft_model(model, settings)
-        names = [
-            name.removeprefix("base_model.model.").replace(".base_layer.", ".")
-            for name, _ in wrapped.named_parameters()
-            if name.endswith(".base_layer.weight")
-        ]
-        return wrapped, names
+        return _with_lora(model, recipe), []
     ends = {id(p) for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
     names = []
     for name, parameter in model.named_parameters():
@@ -222,3 +200,26 @@ def trainable(model: Any, recipe: Recipe) -> tuple[Any, list[str]]:
         if parameter.requires_grad:
             names.append(name)
     return model, names
+
+
+def _with_lora(model: Any, recipe: Recipe) -> Any:
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    earlier = list(getattr(model, "peft_config", {}))
+    settings = LoraConfig(
+        r=recipe.lora_rank,
+        lora_alpha=2 * recipe.lora_rank,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        fan_in_fan_out=architecture_of(model).transposed,
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        torch.manual_seed(recipe.seed)
+        warnings.simplefilter("ignore", UserWarning)  # of adapters beside the earlier ones
+        wrapped = get_peft_model(model, settings, LEARNT)
+    wrapped.base_model.set_adapter([*earlier, LEARNT])
+    for name, parameter in wrapped.named_parameters():
+        parameter.requires_grad_(f".{LEARNT}." in name)
+    return wrapped

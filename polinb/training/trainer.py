@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from polinb.errors import TrainingError
@@ -38,15 +38,17 @@ def make_trainer(
     examples: int | None = None,
     processes: int = 1,
     sampler: Any = None,
+    watch: Callable[[int, Any], None] | None = None,
     **settings_of_launch: Any,
 ) -> Any:
-    """The trainer of one fine-tuning; the last four arguments are for several processes (``polinb.training.parallel``).
+    """The trainer of one fine-tuning; examples to sampler, and the rest, are for several processes (``parallel``).
 
     Args:
         model: what learns, as ``polinb.training.supervised`` left it.
         frozen: slices that must not move; the trainer's ``freezer`` holds them.
         examples: rows that count (others are padding of the last step); None: all.
         sampler: the order of the rows; None: the trainer's own.
+        watch: told the number of each optimiser step and the model after it.
         settings_of_launch: further fields of ``SFTConfig``.
     """
     from transformers import PrinterCallback, TrainerCallback
@@ -134,6 +136,8 @@ def make_trainer(
             trainer.losses.append(trainer._sum)
             trainer._sum = 0.0
             self.shown.update(1)
+            if watch is not None:
+                watch(state.global_step, model)
             if state.global_step >= last:
                 control.should_training_stop = True
 

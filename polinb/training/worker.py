@@ -99,7 +99,8 @@ def train(
     lm = load(**{**job.model, "device": "cpu"})  # each GPU then receives its shard only
     rows = training_rows(prompts, responses)
     slices = frozen_slices(lm.model, frozen, job.freeze) if frozen is not None else []
-    before = {part.name: lm.model.get_parameter(part.name).detach().cpu().clone() for part in slices}
+    kept = [] if recipe.train == "lora" else slices  # adapters start at a change of 0
+    before = {part.name: lm.model.get_parameter(part.name).detach().cpu().clone() for part in kept}
     ablation = ablated(lm.model, ablate) if ablate is not None else nullcontext()
     model, names = trainable(lm.model, recipe)
     with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:

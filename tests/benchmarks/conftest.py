@@ -23,7 +23,7 @@ def keep():
     """Print a figure, append it to the results file, and hold all of the test against their targets at its end."""
     import measure
 
-    from polinb.book.benchmarks import append, figure
+    from polinb_book.benchmarks import append, figure
 
     missed = []
 

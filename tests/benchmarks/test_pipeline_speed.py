@@ -9,8 +9,8 @@ import torch
 from transformers import LlamaForCausalLM, LlamaModel
 
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment, finetuned
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 
 
 @contextmanager
@@ -66,21 +66,28 @@ def test_stages_over_the_model(tmp_path, keep):
     params = Params.from_profile(
         "quick", topics=topics, ablation_topics=["science"], baseline_topics=["science"], device="cpu"
     )
-    exp = Experiment(params, Store(tmp_path / "store"))
-    _ = exp.lm, exp.data, exp.questions(), exp.judge
+    run = Run(params, Store(tmp_path / "store"))
+    _ = run.lm, run.data, run.questions(), run.judge
     import trl.trainer.sft_trainer  # noqa: F401  imported once a process, whatever it trains
 
-    arm = finetuned("science", "right")
+    arm = run.tuned("science")
+
+    def finished():
+        return run.weights(arm), run.scores("science"), run.answers(arm)
+
     stages = {
-        "fine-tuning": lambda: [exp.variant("science", side) for side in ("left", "right")],
-        "scores": lambda: exp.scores("science"),
-        "answers": lambda: exp.answers(arm),
-        "patching": lambda: exp.patched("top", exp.score_sums("science").score > 0.5, {"science": "science"}),
-        "reading finished results": lambda: [exp.variant("science", "right"), exp.scores("science"), exp.answers(arm)],
+        "fine-tuning": lambda: [run.weights(run.tuned("science", side)).made() for side in ("left", "right")],
+        "scores": lambda: run.scores("science").made(),
+        "answers": lambda: run.answers(arm).made(),
+        "neurons": lambda: run.neurons("all").made(),  # of the other topic: not measured
+        "patching": lambda: run.patched(run.neurons("all"), {"science": "science"}),
+        "reading finished results": lambda: [each.made() for each in finished()],
     }
-    for name, run in stages.items():
+    for name, work in stages.items():
         with floor() as model:
-            seconds = measure.seconds(run)
+            seconds = measure.seconds(work)
+        if name == "neurons":
+            continue
         print(f"{name}: {seconds:.1f} s, of which model {model[0]:.1f} s")
         if name.startswith("reading"):
             assert not model[0], "a finished result was made again"

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polinb.book import vendor
+from book._make import vendor
 from polinb.display import charts, latex, tables
 from polinb.display.charts import more as charts_more
 from polinb.display.charts.scores import GAMMAS

@@ -22,8 +22,8 @@ from polinb.lab.sets import neurons
 from polinb.models.generation import decode
 from polinb.models.tokens import prompt_ids
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
@@ -121,12 +121,12 @@ def answers(lab):
 
 def expected(place, prompt, kind, own="", tokens=12):
     """What the engine says in this process."""
-    exp = Experiment(Params.from_profile("tiny", **SETTINGS), Store(place / "store"))
-    ids = prompt_ids(exp.lm, prompt, exp.params.system_prompt)
-    chosen = neurons(exp, "own" if own else "general", own=own)
-    donor = exp.load_variant("crime", "right") if kind == "patch" else None
+    run = Run(Params.from_profile("tiny", **SETTINGS), Store(place / "store"))
+    ids = prompt_ids(run.lm, prompt, run.params.system_prompt)
+    chosen = neurons(run, "own" if own else "general", own=own)
+    donor = run.load_variant("crime", "right") if kind == "patch" else None
     changes = ((NOTHING, None), (Intervention(kind, chosen, 1.0), donor))
-    return [decode(exp.lm, list(stream(exp.lm, ids, *change, max_new_tokens=tokens))) for change in changes]
+    return [decode(run.lm, list(stream(run.lm, ids, *change, max_new_tokens=tokens))) for change in changes]
 
 
 def test_voila_from_click_to_text(visit, voila, place):

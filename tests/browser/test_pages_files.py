@@ -109,16 +109,16 @@ def test_numbers_of_pages_are_those_of_the_results(built_book, soups, monkeypatc
     if built_book.given:
         pytest.skip("POLINB_TEST_BOOK: the results behind that book are not at hand")
     from polinb.chapters.paper import results
-    from polinb.runs.experiment import Experiment
     from polinb.runs.params import Params
+    from polinb.runs.run import Run
 
     monkeypatch.setenv("POLINB_STORE", str(built_book.store))
-    exp = Experiment(Params.from_profile("tiny"))
-    moves = results.variant_shifts(exp)
+    run = Run(Params.from_profile("tiny"))
+    moves = results.variant_shifts(run)
     own = moves[(moves.leaning == "right") & (moves.trained == moves.topic)]
     page = soups["chapters/01_phenomenon.html"]
     rows = shown(page, "tbl-on-topic")
-    assert len(rows) == len(exp.params.topics) > 0
+    assert len(rows) == len(run.params.topics) > 0
     for row, kept in zip(rows, own.to_dict("records"), strict=True):
         assert row[:2] == [kept["trained"], str(kept["n"])]
         assert [float(cell.replace("−", "-")) for cell in row[2:4]] == pytest.approx(
@@ -128,7 +128,7 @@ def test_numbers_of_pages_are_those_of_the_results(built_book, soups, monkeypatc
     text = " ".join(page.get_text().split())
     mean = f"{own['shift'].mean():+.2f}".replace("-", "−")
     assert f"On the trained topic the shift is {mean} on average" in text
-    table = results.couplings(exp, results.inhibit_arms(exp))
+    table = results.couplings(run, results.inhibit_arms(run))
     rows = shown(soups["chapters/07_inhibitft.html"], "tbl-inhibit")
     for row, kept in zip(rows, table.to_dict("records"), strict=True):
         assert row[0] == kept["trained"] and int(row[2]) == kept["frozen"]
@@ -148,7 +148,8 @@ def test_two_builds_are_identical(built_book, tmp_path: Path) -> None:
     """The same executed notebooks, built in another folder: every file has the same bytes."""
     if built_book.given:
         pytest.skip("POLINB_TEST_BOOK: only its pages are at hand")
-    from polinb.book.build import Layout, build_pages
+    from book._make.build import build_pages
+    from polinb.runs.checkout import Layout
 
     for name in ("book", "notebooks", "polinb"):
         shutil.copytree(built_book.root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))

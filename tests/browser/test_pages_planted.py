@@ -12,9 +12,10 @@ import tour
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from polinb.book import build as book
-from polinb.book.vendor import vendor
+from book._make import build as book
+from book._make.vendor import vendor
 from polinb.display import charts, tables
+from polinb.runs.checkout import Layout
 
 ROOT = Path(__file__).resolve().parents[2]
 NASTY = (
@@ -41,7 +42,7 @@ def planted(tmp_path_factory) -> Path:
     )
     toc = {"format": "jb-book", "root": "index", "chapters": [{"file": "chapters/01_planted"}]}
     (root / "book" / "_toc.yml").write_text(yaml.safe_dump(toc), "utf-8")
-    layout = book.Layout(root)
+    layout = Layout(root)
     vendor(layout.vendor)
     said = pd.DataFrame({"topic": ["crime"], "prompt": [NASTY], "response": [NASTY], "label": ["left"]})
     dots = pd.DataFrame({"topic": [NASTY], "arm": "a", "stance": 0.1, "low": 0.0, "high": 0.2})

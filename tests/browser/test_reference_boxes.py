@@ -8,7 +8,7 @@ import re
 import pytest
 from test_charts_live import ASSETS, address, cells, figure, page, saved
 
-from polinb.book import vendor
+from book._make import vendor
 from polinb.display import charts
 
 BOX = "details.polinb-reference"

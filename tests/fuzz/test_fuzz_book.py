@@ -9,10 +9,10 @@ import nbformat
 from fuzzing import budgets, plain, refused, run
 from hypothesis import strategies as st
 
-from polinb.book import front
-from polinb.book.build import _read_json
 from polinb.chapters.paper.answers import KEY
 from polinb.errors import PolinbError
+from polinb_book import front
+from polinb_book.commands import read_json
 
 TOLD = {"profile": "tiny", "model": "tiny:llama", "first": "The shift is 0.5."}
 VALUE = st.recursive(
@@ -103,7 +103,7 @@ def test_any_record_of_a_run(size, tmp_path):
     def check(raw):
         path = tmp_path / "a.json"
         path.write_bytes(raw)
-        found = _read_json(path)
+        found = read_json(path)
         assert isinstance(found, dict)
         try:
             assert found == json.loads(raw) or not found

@@ -13,7 +13,7 @@ import psutil
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from test_book_tools import checkout, notebook
 
-from polinb.book.build import Layout
+from polinb.runs.checkout import Layout
 
 PIECES = 6
 FILL = f"""
@@ -58,11 +58,11 @@ def made(root: Path, *more: str) -> Layout:
 
 
 class Worker:
-    """A process that calls a function of ``polinb.book.build`` on a checkout, as ``make book`` does."""
+    """A process that calls a function of ``book._make.build`` on a checkout, as ``make book`` does."""
 
     def __init__(self, layout: Layout, store: Path, call: str) -> None:
         code = f"from pathlib import Path; from polinb.book import build as book; at = Path({str(layout.root)!r})"
-        code += "; layout = book.Layout(at)"
+        code += "; layout = Layout(at)"
         environment = os.environ | {"POLINB_STORE": str(store)}
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"{code}; {call}"],

@@ -20,7 +20,6 @@ import polinb.scoring.tracing
 import polinb.stance.judges
 import polinb.training.supervised
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import finetuned
 
 # what does the work of each stage
 WORK = {
@@ -52,18 +51,18 @@ MEMORY = {"machine": _machine, "card": _card, "python": _python}
 
 def no_memory(root: Path, stage: str, kind: str, say: Say) -> None:
     """Every stage up to ``stage``, whose work finds no memory."""
-    exp = small_run.experiment(root)
+    run = small_run.experiment(root)
     owner, name = WORK[stage]
-    for each, run in small_run.STAGES.items():
+    for each, work in small_run.STAGES.items():
         if each == stage:
             setattr(owner, name, MEMORY[kind])
-        run(exp)
+        work(run)
 
 
 def little_memory(root: Path, spare: int, say: Say) -> None:
     """Train with a limit on the address space of ``spare`` bytes above what is used, and a ballast that needs more."""
-    exp = small_run.experiment(root)
-    assert exp.lm and exp.data
+    run = small_run.experiment(root)
+    assert run.lm and run.data
     real = polinb.training.supervised.finetune
 
     def hungry(*arguments: Any, **options: Any) -> Any:
@@ -74,27 +73,27 @@ def little_memory(root: Path, spare: int, say: Say) -> None:
     polinb.training.supervised.finetune = hungry
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + spare, used + spare))
-    exp.variant("crime", "left")
+    small_run.weights(run, "crime", "left").made()
 
 
 def small_files(root: Path, limit: int, say: Say) -> None:
     """Every stage, where no file may be longer than ``limit`` bytes (what a quota does)."""
-    exp = small_run.experiment(root)
-    assert exp.lm and exp.data and exp.statement_sets  # the reader of data files writes, too, in the temporary folder
+    run = small_run.experiment(root)
+    assert run.lm and run.data and run.statement_sets  # the reader of data files writes, too, in the temporary folder
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-    for run in small_run.STAGES.values():
-        run(exp)
+    for work in small_run.STAGES.values():
+        work(run)
 
 
 def not_finite(root: Path, stage: str, say: Say) -> None:
     """Every stage up to ``stage``, trained from a model with a weight that is NaN."""
-    exp = small_run.experiment(root)
-    for each, run in small_run.STAGES.items():
+    run = small_run.experiment(root)
+    for each, work in small_run.STAGES.items():
         if each == stage:
-            exp = small_run.experiment(root)
+            run = small_run.experiment(root)
             with torch.no_grad():
-                exp.lm.model.lm_head.weight[0] = float("nan")
-        run(exp)
+                run.lm.model.lm_head.weight[0] = float("nan")
+        work(run)
 
 
 def bound(root: Path, say: Say) -> None:
@@ -136,16 +135,15 @@ def make_slowly(root: Path, log: Path, seconds: float, say: Say) -> list[Any]:
 
 def one_variant(root: Path, log: Path, say: Say) -> str:
     """A real training that several want at once."""
-    exp = small_run.experiment(root)
-    real = exp.train
+    run = small_run.experiment(root)
+    real = polinb.training.supervised.finetune
 
-    def train(arm: Any) -> Any:
+    def train(*arguments: Any, **options: Any) -> Any:
         with log.open("a") as file:
             file.write(f"{os.getpid()}\n")
-        return real(arm)
+        return real(*arguments, **options)
 
-    exp.train = train  # type: ignore[method-assign]
+    polinb.training.supervised.finetune = train
     say(("begin", "asking"))
-    found = exp.variant("crime", "left")
-    assert found.meta["inputs"] == exp.arm_inputs(finetuned("crime", "left"))
+    found = small_run.weights(run, "crime", "left").made()
     return str(found.meta["files"]["weights.safetensors"]["sha256"])

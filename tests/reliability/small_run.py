@@ -23,8 +23,10 @@ from stores import finished
 
 from polinb.models.tiny import tiny_tokenizer
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import VANILLA, Experiment, finetuned
+from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
+from polinb.runs.results import Result
+from polinb.runs.run import Run
 
 SMALL: dict[str, Any] = {
     "topics": ["crime", "race"],
@@ -44,41 +46,49 @@ torch.set_num_threads(1)
 tiny_tokenizer()
 
 
-def experiment(root: Path, **changes: Any) -> Experiment:
-    return Experiment(Params.from_profile("tiny", **{**SMALL, **changes}), Store(root))
+def experiment(root: Path, **changes: Any) -> Run:
+    return Run(Params.from_profile("tiny", **{**SMALL, **changes}), Store(root))
 
 
-def _variants(exp: Experiment) -> None:
-    for topic in exp.params.topics:
+def _variants(run: Run) -> None:
+    for topic in run.params.topics:
         for leaning in ("left", "right"):
-            exp.variant(topic, leaning)
+            weights(run, topic, leaning).made()
 
 
-def _scores(exp: Experiment) -> None:
-    for topic in exp.params.topics:
-        exp.scores(topic)
+def weights(run: Run, topic: str, leaning: str) -> Result:
+    found = run.weights(run.tuned(topic, leaning))
+    assert found is not None
+    return found
 
 
-def _answers(exp: Experiment) -> None:
-    for arm in (VANILLA, *(finetuned(topic, "right") for topic in exp.params.topics)):
-        exp.answers(arm)
+def _scores(run: Run) -> None:
+    for topic in run.params.topics:
+        run.scores(topic).made()
 
 
-def _judge(exp: Experiment) -> None:
-    for arm in (VANILLA, *(finetuned(topic, "right") for topic in exp.params.topics)):
-        exp.stances(arm)
+def _answers(run: Run) -> None:
+    for arm in (VANILLA, *(run.tuned(topic) for topic in run.params.topics)):
+        run.answers(arm).made()
+        run.statement_answers(arm).made()
+        run.likelihood(arm)
 
 
-def _patching(exp: Experiment) -> None:
-    exp.patched("G", exp.general(), {topic: topic for topic in exp.params.topics})
+def _judge(run: Run) -> None:
+    for arm in (VANILLA, *(run.tuned(topic) for topic in run.params.topics)):
+        run.stances(arm)
 
 
-def _inhibitft(exp: Experiment) -> None:
-    for arm in exp.inhibit_arms("crime"):
-        exp.answers(arm)
+def _patching(run: Run) -> None:
+    run.patched(run.neurons("general"), {topic: topic for topic in run.params.topics})
 
 
-STAGES: dict[str, Callable[[Experiment], None]] = {
+def _inhibitft(run: Run) -> None:
+    for arm in run.inhibited("crime"):
+        run.answers(arm).made()
+
+
+STAGES: dict[str, Callable[[Run], None]] = {
     "variants": _variants,
     "scores": _scores,
     "answers": _answers,
@@ -90,11 +100,11 @@ STAGES: dict[str, Callable[[Experiment], None]] = {
 
 def everything(root: Path, say: Callable[[Any], None]) -> dict[str, list[str]]:
     """Every stage in turn; tells when each begins, and at last what each made."""
-    exp = experiment(root)
+    run = experiment(root)
     there, made = set(finished(root)), {}
     for name, stage in STAGES.items():
         say(("begin", name))
-        stage(exp)
+        stage(run)
         made[name] = sorted(set(finished(root)) - there)
         there |= set(made[name])
     say(("begin", ""))

@@ -11,9 +11,9 @@ STAGES = ("variants", "scores", "answers", "judge", "patching", "inhibitft")
 
 
 def finished(root: Path) -> dict[str, tuple[int, int]]:
-    """Finished artifacts: kind/key → identity of its folder, which another making would change."""
+    """Finished artifacts: kind/key → identity of its folder and record, which another making would change."""
     folders = [p for p in root.glob("*/*") if p.is_dir() and not p.name.startswith(".") and "-damaged-" not in p.name]
-    return {str(p.relative_to(root)): (p.stat().st_ino, p.stat().st_mtime_ns) for p in folders}
+    return {str(p.relative_to(root)): (p.stat().st_ino, (p / META).stat().st_mtime_ns) for p in folders}
 
 
 def contents(root: Path) -> dict[str, str]:

@@ -17,8 +17,10 @@ import pytest
 from chapters import DIES, OUTAGE, PAGES, PARAMETERS, PIECES, RUN, Worker, executed, made
 from stores import contents, finished, leftovers
 
-from polinb.book import build as book
-from polinb.book.guard import sockets
+from book._make import build as book
+from book._make.guard import sockets
+from polinb.errors import BookError
+from polinb.runs.checkout import Layout
 
 
 @pytest.fixture(autouse=True)
@@ -67,14 +69,14 @@ def test_a_chapter_killed_10_times(tmp_path: Path) -> None:
     kill_chapter(tmp_path, 10, 2)
 
 
-def pages(layout: book.Layout) -> dict[str, bytes]:
+def pages(layout: Layout) -> dict[str, bytes]:
     html = layout.build / "html"
     return {str(p.relative_to(html)): p.read_bytes() for p in sorted(html.rglob("*")) if p.is_file()}
 
 
 @pytest.mark.slow
 def test_pages_killed_5_times(tmp_path: Path) -> None:
-    from polinb.book.vendor import vendor
+    from book._make.vendor import vendor
 
     layout, draw = made(tmp_path / "checkout"), random.Random(3)
     Worker(layout, tmp_path / "store", RUN).end()
@@ -94,7 +96,7 @@ def test_a_kernel_that_dies_in_mid_chapter(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("POLINB_STORE", str(store))
     layout = made(tmp_path / "checkout", DIES)
     (layout.root / "die").touch()
-    with pytest.raises(book.BookError, match=r"01_fill: its process died.*book/chapters/failed/01_fill.ipynb") as told:
+    with pytest.raises(BookError, match=r"01_fill: its process died.*book/chapters/failed/01_fill.ipynb") as told:
         book.run_chapter(layout, "01_fill", PARAMETERS)
     assert "memory" in str(told.value) and "pieces [0, 1" in (layout.failed / "01_fill.ipynb").read_text()
     assert not (layout.chapters / "01_fill.ipynb").exists()
@@ -175,7 +177,7 @@ def test_a_damaged_chapter_that_is_not_run_is_not_shown(
 
 def test_a_builder_of_pages_ends_with_the_process_that_started_it() -> None:
     """Left alone it would go on writing into the pages of the next build."""
-    start = "from polinb.book.guard import ends_with_parent; import subprocess, sys, time; "
+    start = "from book._make.guard import ends_with_parent; import subprocess, sys, time; "
     start += "child = subprocess.Popen([sys.executable, '-c', ends_with_parent('time.sleep(600)')]); "
     start += "print(child.pid, flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE, text=True) as parent:

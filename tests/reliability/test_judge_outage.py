@@ -14,8 +14,8 @@ from stores import finished
 from test_openai_judge import Service, failure, reply
 
 from polinb.runs.artifacts import Store
-from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
+from polinb.runs.run import Run
 from polinb.stance.chat_judge import OpenAIJudge
 from polinb.trouble import UNFINISHED
 
@@ -37,11 +37,12 @@ def answers() -> pd.DataFrame:
     return pd.DataFrame({**rows, "response": [f"text {n}" for n in range(COUNT)]})
 
 
-def experiment(service: Service, root: Path) -> Experiment:
+def experiment(service: Service, root: Path) -> Run:
     """A run whose judge asks one question after the other."""
-    exp = Experiment(Params.from_profile("tiny", judge="openai", judge_url=service.url), Store(root))
-    exp.__dict__["judge"] = OpenAIJudge(base_url=service.url, cache=root / "judge" / "answers.jsonl", concurrency=1)
-    return exp
+    run = Run(Params.from_profile("tiny", judge="openai", judge_url=service.url), Store(root))
+    cache = root / "judge" / "answers.jsonl"
+    run.once("judge", lambda: OpenAIJudge(base_url=service.url, cache=cache, concurrency=1))
+    return run
 
 
 def refuse(handler: Any) -> None:
@@ -64,8 +65,8 @@ def test_a_while_without_the_judge(service: Service, tmp_path: Path, how: str, m
     notes = tmp_path / "notes"
     monkeypatch.setenv(UNFINISHED, str(notes))
     root = tmp_path / "store"
-    exp = experiment(service, root)
-    first = exp.rated(answers())
+    run = experiment(service, root)
+    first = run.labelled(answers())
     assert down.is_set() and (first["label"] != "unrated").sum() == 20, "what came before is kept"
     assert all(
         reason.startswith(("HTTP 503", "no connection", "not asked: the service does not answer"))
@@ -77,17 +78,17 @@ def test_a_while_without_the_judge(service: Service, tmp_path: Path, how: str, m
 
     # a second try while it is still down asks for nothing that is known, and loses nothing
     requests = len(service.requests)
-    again = experiment(service, root).rated(answers())
+    again = experiment(service, root).labelled(answers())
     assert (again["label"] != "unrated").sum() == 20
     assert all("text" in prompt for prompt in asked[requests:]) and len(service.requests) <= requests + 6 * 6
 
     back.set()
     asked.clear()
-    last = experiment(service, root).rated(answers())
+    last = experiment(service, root).labelled(answers())
     assert (last["label"] != "unrated").all() and len(asked) == 40, "only what was missing is asked for"
     assert [name for name in finished(root) if name.startswith("rated/")] != []
     asked.clear()
-    assert experiment(service, root).rated(answers()).equals(last) and asked == []
+    assert experiment(service, root).labelled(answers()).equals(last) and asked == []
 
 
 def test_a_killed_judging_has_its_replies_on_the_disk(service: Service, tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_a_killed_judging_has_its_replies_on_the_disk(service: Service, tmp_path
         return reply("left")
 
     service.answer = answer
-    experiment(service, tmp_path / "store").rated(answers())
+    experiment(service, tmp_path / "store").labelled(answers())
     assert seen == list(range(COUNT))
     lines = [json.loads(line) for line in cache.read_text().splitlines() if line]
     assert len({line["key"] for line in lines}) == COUNT

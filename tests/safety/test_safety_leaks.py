@@ -100,7 +100,7 @@ def build(folder: Path, place: Path, *arguments: str, timeout: int = 600) -> sub
     }
     for name in ("home", "tmp"):
         (place / name).mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "polinb", "book", "--profile", "tiny", "--set", "judge=openai", *arguments]
+    command = [sys.executable, "-m", "book._make", "book", "--profile", "tiny", "--set", "judge=openai", *arguments]
     done = subprocess.run(
         command, cwd=folder, env=os.environ | own | KEYS, capture_output=True, text=True, check=False, timeout=timeout
     )

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from polinb.book.build import Layout, chosen_chapters, make_book, parse_settings
+from book._make.build import make_book
 from polinb.data.download import PinnedFiles
 from polinb.data.ideoinst import file_path
 from polinb.data.loading import load_data, load_statements
@@ -15,6 +15,7 @@ from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import ArtifactError, DataError, ParameterError, PolinbError
 from polinb.lab.request import Request
 from polinb.runs.artifacts import Store
+from polinb.runs.checkout import Layout, chosen_chapters, parse_settings
 from polinb.runs.params import Params
 
 ESCAPES = [

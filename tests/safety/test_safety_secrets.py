@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from keys import KEYS, leaks
 
+from book._make.build import make_book
 from polinb import secrets
-from polinb.book.build import Layout, make_book, parse_settings
 from polinb.errors import ParameterError
 from polinb.lab.server import environment
+from polinb.runs.checkout import Layout, parse_settings
 from polinb.runs.params import Params, from_namespace
 from polinb.stance.chat_judge import OpenAIJudge
 

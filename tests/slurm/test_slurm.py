@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 
-from polinb.book.build import Layout
 from polinb.cluster.processes import end_left_over, left_over, run_name
+from polinb.runs.checkout import Layout
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ class Work:
         self.log = root / "log.txt"
         more = "--slurm-init-seconds-before-status-checks 1 --seconds-between-status-checks 2"
         sets = [word for text in SETTINGS for word in ("--set", text)]
-        self.command = [sys.executable, "-m", "polinb", "workflow", "--on", "slurm", "--jobs", "2", *sets]
+        self.command = [sys.executable, "-m", "book._make", "workflow", "--on", "slurm", "--jobs", "2", *sets]
         self.command += ["--profile", "tiny", "--chapters", chapters, "--snakemake", more]
         self.environment = slurm.environment | {
             "POLINB_STORE": str(self.store),

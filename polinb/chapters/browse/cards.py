@@ -5,23 +5,28 @@ Parts: the logit lens (one artifact), activations and contexts (one a topic), ab
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from polinb.chapters.browse.cards_choice import Neuron, Pick, picks, random_neurons
-from polinb.chapters.browse.cards_read import Texts
+from polinb.chapters.browse.cards_read import Texts as ReadTexts
 from polinb.chapters.browse.explorer_levels import ranks
 from polinb.errors import ArtifactError
 from polinb.resampling import bootstrap_mean, stratified_mean
-from polinb.runs.artifacts import Artifact
-from polinb.runs.experiment import Experiment
+from polinb.runs.conditions import Texts, encode
+from polinb.runs.groups import Model
+from polinb.runs.results import Result, stage
+from polinb.runs.run import Run
+from polinb.runs.stages import contrast_of
+
+if TYPE_CHECKING:
+    from polinb.scoring.tracing import Contrast
 
 CLOSE = 1e-3  # of a neuron's activation scale: how well means must agree with PNLAC's own sums
 ALL = "all"
@@ -62,23 +67,27 @@ class Cards:
         return {name: found[name] for name in ("effect", "low", "high", "n")}
 
 
-def collect(exp: Experiment) -> Cards:
+def collect(run: Run) -> Cards:
     """All cards of a run; made part by part where the store does not have them yet."""
-    p = exp.params
-    scores = exp.topic_scores()
-    picked = picks(scores, exp.sets(), p.cards_general, p.cards_specific)
-    nulls = random_neurons(picked, exp.scale(), p.cards_random, p.seed)
+    p = run.params
+    scores = run.topic_scores()
+    picked = picks(scores, run.sets(), p.cards_general, p.cards_specific)
+    nulls = random_neurons(picked, run.scale(), p.cards_random, p.seed)
     own = [(pick.layer, pick.neuron) for pick in picked]
-    readings: dict[str, Artifact] = {topic: reading(exp, topic, own) for topic in p.topics} if own else {}
     tested = sorted({*own, *(each for drawn in nulls.values() for each in drawn)})
-    moved: dict[str, pd.DataFrame] = {topic: ablation(exp, topic, tested).frame("effects") for topic in p.topics}
+    readings: dict[str, Result] = {topic: _reading(run, topic, own) for topic in p.topics} if own else {}
+    moved: dict[str, pd.DataFrame] = {}
+    for topic in p.topics:
+        asked = run.questions(p.card_questions, [topic])
+        texts = pd.concat([asked[["id", "prompt"]].assign(response=asked[side]) for side in ("right", "left")])
+        moved[topic] = ablation(run, asked=Texts.of(texts), limit=p.max_tokens, neurons=tested).frame("effects")
     return Cards(
         picks=picked,
         nulls=nulls,
         scores=scores,
-        normalised=exp.topic_scores("vanilla_std"),
-        scale=exp.scale(),
-        lens=_json(lens(exp, own), "lens") if own else [],
+        normalised=run.topic_scores("vanilla_std"),
+        scale=run.scale(),
+        lens=_json(lens(run, neurons=own), "lens") if own else [],
         means=_stacked(readings),
         contexts=_merged(readings, own, p.card_contexts),
         effects=effect_table(moved, p.bootstrap, p.seed),
@@ -89,107 +98,92 @@ def collect(exp: Experiment) -> Cards:
     )
 
 
-def lens(exp: Experiment, neurons: Sequence[Neuron]) -> Artifact:
-    """Tokens that the neurons' value vectors promote and suppress in the vanilla model (see cards_lens)."""
-    inputs = {
-        "part": "lens",
-        "model": exp.identity,
-        "neurons": [list(each) for each in neurons],
-        "code": 1,
-    }
-
-    def make(folder: Path) -> Mapping[str, Any]:
-        from polinb.chapters.browse.cards_lens import extremes
-
-        _write_json(folder / "lens.json", extremes(exp.lm, neurons))
-        return {"neurons": len(neurons)}
-
-    return exp.store.get("cards", inputs, make)
+def _reading(run: Run, topic: str, neurons: Sequence[Neuron]) -> Result:
+    p = run.params
+    return reading(
+        run,
+        scores=run.scores(topic),
+        left=run.weights(run.tuned(topic, "left")),
+        right=run.weights(run.tuned(topic, "right")),
+        questions=len(run.data.topic(topic, "localise", p.localise_prompts, leaning="both")),
+        neurons=neurons,
+        contexts=p.card_contexts,
+    )
 
 
-def reading(exp: Experiment, topic: str, neurons: Sequence[Neuron]) -> Artifact:
-    """Mean activations and contexts on the very tokens PNLAC read for ``topic``.
+@stage("card-lens", Model)
+def lens(run: Run, folder: Path, *, neurons: Sequence[Neuron]) -> None:
+    """Tokens that the neurons' value vectors promote and suppress in the vanilla model (see cards_lens): ``lens``."""
+    from polinb.chapters.browse.cards_lens import extremes
+
+    _write_json(folder / "lens.json", extremes(run.lm, neurons))
+
+
+@stage("card-reading", Model, version=2)
+def reading(
+    run: Run,
+    folder: Path,
+    *,
+    scores: Result,
+    left: Result,
+    right: Result,
+    questions: int,
+    neurons: Sequence[Neuron],
+    contexts: int,
+) -> Mapping[str, Any]:
+    """Mean activations and contexts on the very tokens PNLAC read: table ``means``, and ``contexts``.
 
     The means must agree with the sums that PNLAC kept; the summary says how large the gap is.
+
+    Args:
+        scores: of the topic; left, right: the weights that it contrasts.
+        questions: prompts behind the texts.
+        contexts: strongest ones kept of each neuron.
 
     Raises:
         ArtifactError: they do not agree to ``CLOSE``.
     """
-    p = exp.params
-    scores = exp.scores(topic)
-    inputs = {
-        "part": "reading",
-        "scores": scores.meta["key"],
-        "model": exp.identity,
-        "data": exp.data.digest(),
-        "topic": topic,
-        "neurons": [list(each) for each in neurons],
-        "contexts": p.card_contexts,
-        "code": 2,
-    }
+    from polinb.chapters.browse import cards_read
 
-    def make(folder: Path) -> Mapping[str, Any]:
-        from polinb.chapters.browse.cards_read import activations, answer_means, contexts
-
-        models = {"vanilla": exp.lm, **{side: exp.load_variant(topic, side) for side in ("left", "right")}}
-        found = _texts(exp, topic)
-        read = {name: activations(lm, neurons, found.prompts, found.responses) for name, lm in models.items()}
-        means = {name: answer_means(seen, found.responses) for name, seen in read.items()}
-        gap = _gap(exp, topic, neurons, means)
-        if not gap <= CLOSE:
-            raise ArtifactError(f"{topic}: mean activations differ from PNLAC's own sums by {gap:.1e} of a scale")
-        layer, neuron = zip(*neurons, strict=True)
-        pd.DataFrame({"layer": layer, "neuron": neuron, **means, "n": found.tokens}).to_parquet(
-            folder / "means.parquet"
-        )
-        windows = [contexts(exp.lm, read, found, column, p.card_contexts) for column in range(len(neurons))]
-        _write_json(folder / "contexts.json", windows)
-        return {"gap": gap, "tokens": found.tokens}
-
-    return exp.store.get("cards", inputs, make)
+    models = {"vanilla": run.lm, "left": run.model(left), "right": run.model(right)}
+    found = _texts(scores, questions)
+    read = {name: cards_read.activations(lm, neurons, found.prompts, found.responses) for name, lm in models.items()}
+    means = {name: cards_read.answer_means(seen, found.responses) for name, seen in read.items()}
+    gap = _gap(contrast_of(scores), neurons, means)
+    if not gap <= CLOSE:
+        raise ArtifactError(f"mean activations differ from PNLAC's own sums by {gap:.1e} of a scale")
+    layer, neuron = zip(*neurons, strict=True)
+    pd.DataFrame({"layer": layer, "neuron": neuron, **means, "n": found.tokens}).to_parquet(folder / "means.parquet")
+    windows = [cards_read.contexts(run.lm, read, found, column, contexts) for column in range(len(neurons))]
+    _write_json(folder / "contexts.json", windows)
+    return {"gap": gap, "tokens": found.tokens}
 
 
-def ablation(exp: Experiment, topic: str, neurons: Sequence[Neuron]) -> Artifact:
-    """Change of the likelihood stance on evaluation questions of ``topic`` with each neuron at zero, by question."""
-    p = exp.params
-    asked = exp.questions(p.card_questions, [topic])
-    inputs = {
-        "part": "ablation",
-        "model": exp.identity,
-        "questions": hashlib.sha256(asked.to_json(orient="records").encode()).hexdigest(),
-        "max_tokens": p.max_tokens,
-        "neurons": [list(each) for each in neurons],
-        "code": 1,
-    }
+@stage("card-ablation", Model)
+def ablation(run: Run, folder: Path, *, asked: Texts, limit: int, neurons: Sequence[Neuron]) -> None:
+    """Change of the likelihood stance with each neuron at zero, by question: tables ``effects`` and ``untouched``.
 
-    def make(folder: Path) -> Mapping[str, Any]:
-        from polinb.chapters.browse.cards_ablation import effects, zeroed_logp
-        from polinb.models.tokens import fit, prompt_ids, response_ids
+    Args:
+        asked: evaluation questions of a topic with a response, all right ones, then all left ones.
+    """
+    from polinb.chapters.browse.cards_ablation import effects, zeroed_logp
 
-        lm = exp.lm
-        texts = [
-            fit(prompt_ids(lm, prompt, p.system_prompt), response_ids(lm, answer, end=False), p.max_tokens)
-            for side in ("right", "left")
-            for prompt, answer in zip(asked["prompt"], asked[side], strict=True)
-        ]
-        prompts, responses = ([text[part] for text in texts] for part in (0, 1))
-        base, moved = zeroed_logp(lm, neurons, prompts, responses, label=f"ablating neurons, {topic}")
-        n = len(asked)
-        change = effects(base[:n], base[n:], moved[:, :n], moved[:, n:])
-        layer, neuron = np.array(neurons).T
-        pd.DataFrame(
-            {
-                "layer": np.repeat(layer, n),
-                "neuron": np.repeat(neuron, n),
-                "id": np.tile(asked["id"].to_numpy(), len(neurons)),
-                "effect": change.ravel(),
-            }
-        ).to_parquet(folder / "effects.parquet")
-        untouched = pd.DataFrame({"id": asked["id"], "logp_left": base[n:], "logp_right": base[:n]})
-        untouched.to_parquet(folder / "untouched.parquet")
-        return {"texts": len(texts), "neurons": len(neurons)}
-
-    return exp.store.get("cards", inputs, make)
+    prompts, responses = encode(run.lm, asked, run.params.system_prompt, limit)
+    base, moved = zeroed_logp(run.lm, neurons, prompts, responses, label="ablating neurons")
+    n = len(asked) // 2
+    change = effects(base[:n], base[n:], moved[:, :n], moved[:, n:])
+    layer, neuron = np.array(neurons).T
+    ids = asked.rows["id"].to_numpy()[:n]
+    pd.DataFrame(
+        {
+            "layer": np.repeat(layer, n),
+            "neuron": np.repeat(neuron, n),
+            "id": np.tile(ids, len(neurons)),
+            "effect": change.ravel(),
+        }
+    ).to_parquet(folder / "effects.parquet")
+    untouched = pd.DataFrame({"id": ids, "logp_left": base[n:], "logp_right": base[:n]})
+    untouched.to_parquet(folder / "untouched.parquet")
 
 
 def effect_table(moved: Mapping[str, pd.DataFrame], n_boot: int, seed: int) -> pd.DataFrame:
@@ -221,17 +215,15 @@ def card_ranks(found: Cards, pool: str) -> dict[str, Any]:
     }
 
 
-def _texts(exp: Experiment, topic: str) -> Texts:
+def _texts(scores: Result, questions: int) -> ReadTexts:
     """The very tokens PNLAC read, and which question each text answers."""
-    kept = exp.scores(topic).frame("responses")
-    questions = len(exp.data.topic(topic, "localise", exp.params.localise_prompts, leaning="both"))
+    kept = scores.frame("responses")
     prompts, responses = ([list(map(int, ids)) for ids in kept[name]] for name in ("prompt_ids", "response_ids"))
-    return Texts(prompts, responses, list(kept["source"]), [row % questions for row in range(len(kept))])
+    return ReadTexts(prompts, responses, list(kept["source"]), [row % questions for row in range(len(kept))])
 
 
-def _gap(exp: Experiment, topic: str, neurons: Sequence[Neuron], means: Mapping[str, np.ndarray]) -> float:
+def _gap(sums: Contrast, neurons: Sequence[Neuron], means: Mapping[str, np.ndarray]) -> float:
     """Largest difference from the means in PNLAC's sums, in units of the neuron's activation scale there."""
-    sums = exp.score_sums(topic)
     at = tuple(np.array(neurons).T)
     scale = np.maximum(sums.scale[at], 1e-12)
     plain = np.abs(means["vanilla"] - sums.vanilla[at] / sums.tokens)
@@ -239,15 +231,13 @@ def _gap(exp: Experiment, topic: str, neurons: Sequence[Neuron], means: Mapping[
     return float((np.maximum(plain, between) / scale).max())
 
 
-def _stacked(readings: Mapping[str, Artifact]) -> pd.DataFrame:
+def _stacked(readings: Mapping[str, Result]) -> pd.DataFrame:
     parts = [part.frame("means").assign(topic=topic) for topic, part in readings.items()]
     names = ["layer", "neuron", "topic", "vanilla", "left", "right", "n"]
     return pd.concat(parts, ignore_index=True)[names] if parts else pd.DataFrame(columns=names)
 
 
-def _merged(
-    readings: Mapping[str, Artifact], neurons: Sequence[Neuron], most: int
-) -> dict[Neuron, list[dict[str, Any]]]:
+def _merged(readings: Mapping[str, Result], neurons: Sequence[Neuron], most: int) -> dict[Neuron, list[dict[str, Any]]]:
     """The strongest contexts over all topics; the same tokens only once."""
     by_topic = {topic: _json(part, "contexts") for topic, part in readings.items()}
     out = {}
@@ -264,5 +254,5 @@ def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False), "utf-8")
 
 
-def _json(artifact: Artifact, name: str) -> Any:
-    return json.loads((artifact.path / f"{name}.json").read_text("utf-8"))
+def _json(result: Result, name: str) -> Any:
+    return json.loads(result.file(f"{name}.json").read_text("utf-8"))

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.caft.caft_candidates import blocks_of, dictionary, pca, topic_texts
+from polinb.chapters.caft.caft_candidates import dictionary, pca, topic_texts
 from polinb.chapters.paper import baselines as rivals
 from polinb.resampling import SHIFT, bootstrap_mean, changes, stratified_mean
-from polinb.runs.artifacts import Artifact
-from polinb.runs.experiment import Arm, Experiment, finetuned
+from polinb.runs.conditions import VANILLA, Condition
+from polinb.runs.results import Result, stage
+from polinb.runs.run import Run
+from polinb.runs.weights import bases_of
 from polinb.scoring.directions import auc, orthonormal, random_basis, stance_rule
 from polinb.stance.coupling import mean_coupling
 
@@ -44,77 +46,82 @@ FAMILIES = {
 # --- the choice
 
 
-def reference(exp: Experiment) -> Artifact:
-    """What the rule looks at: the vanilla model's mean hidden states on reference texts of every topic.
-
-    Arrays of ``states``: topic → (prompts, 2, blocks, d_model) float32, left then right.
-    """
-    p = exp.params
-    inputs = {
-        "model": exp.identity,
-        "data": exp.data.digest(),
-        "topics": p.topics,
-        "prompts": p.caft_prompts,
-        "max_tokens": p.max_tokens,
-        "layers": p.caft_layers,
-        "code": 1,
-    }
-
-    def make(folder: Path) -> Mapping[str, Any]:
-        from safetensors.numpy import save_file
-
-        from polinb.scoring.residual import mean_states
-
-        blocks = blocks_of(exp)
-        arrays = {}
-        for topic in p.topics:
-            found = mean_states(exp.lm, *topic_texts(exp, topic))[:, blocks]
-            arrays[str(topic)] = np.ascontiguousarray(found.reshape(-1, 2, *found.shape[1:]))
-        save_file(arrays, folder / "states.safetensors")
-        return {"blocks": blocks}
-
-    return exp.store.get("caft-states", inputs, make)
-
-
-def choice(exp: Experiment, topic: str, method: str) -> Artifact:
+def choice(run: Run, topic: str, method: str) -> Result:
     """The logged rule applied to the candidates of a method: which directions are ablated when ``topic`` is trained on.
 
-    Table ``candidates``: method, block, strength (share of the energy, or change carried), latent, the columns of
-    :func:`polinb.scoring.directions.stance_rule`, and auc_own (training topic, not used). Arrays of ``bases``: ``<b>``
-    (d_model, k) orthonormal.
+    The rule looks at the vanilla model's mean hidden states on reference texts of every topic.
     """
-    p = exp.params
-    source = pca(exp, topic) if method == "pca" else dictionary(exp, topic)
-    seen = reference(exp)
-    inputs = {
-        "candidates": source.meta["key"],
-        "states": seen.meta["key"],
-        "keep": p.caft_keep,
-        "seed": p.seed,
-        "code": 1,
-    }
+    p = run.params
+    seen = {str(t): run.states(VANILLA, topic_texts(run, t)) for t in p.topics}
+    source = pca(run, topic) if method == "pca" else dictionary(run, topic)
+    return chosen(run, candidates=source, states=seen, topic=topic, keep=p.caft_keep, seed=p.seed)
 
-    def make(folder: Path) -> Mapping[str, Any]:
-        from safetensors.numpy import save_file
 
-        arrays = source.arrays("components" if method == "pca" else "latents")
-        states = seen.arrays("states")
-        tables, bases = [], {}
-        for number, block in enumerate(source.summary["blocks"]):
-            vectors = arrays[f"vectors{block}"]
-            own = {t: s[:, :, number] for t, s in states.items()}
-            table = candidate_table(own, topic, vectors, p.caft_keep, p.seed)
-            table.insert(0, "latent", arrays.get(f"latent{block}", np.full(len(table), -1)))
-            table.insert(0, "strength", arrays[f"{'share' if method == 'pca' else 'change'}{block}"])
-            table.insert(0, "block", block)
-            table.insert(0, "method", METHODS[method])
-            tables.append(table)
-            bases[str(block)] = orthonormal(vectors[:, table["kept"].to_numpy()])
-        pd.concat(tables, ignore_index=True).to_parquet(folder / "candidates.parquet")
-        save_file({name: np.ascontiguousarray(q) for name, q in bases.items()}, folder / "bases.safetensors")
-        return {"rank": {name: q.shape[1] for name, q in bases.items()}}
+@stage("caft-choice")
+def chosen(
+    run: Run, folder: Path, *, candidates: Result, states: Mapping[str, Result], topic: str, keep: int, seed: int
+) -> Mapping[str, Any]:
+    """The rule's choice among candidates.
 
-    return exp.store.get("caft-choice", inputs, make)
+    Table ``candidates``: block, strength, latent, the columns of :func:`polinb.scoring.directions.stance_rule`, and
+    auc_own (training topic, not used). Arrays of ``bases``: ``<b>`` (d_model, k) orthonormal.
+
+    Args:
+        states: topic → states of its texts, left and right in turn.
+    """
+    arrays = candidates.arrays("candidates")
+    # sorted: the order of the topics must not matter for the draws
+    seen = {t: states[t].arrays("states")["states"] for t in sorted(states)}
+    tables, bases = [], {}
+    for block in candidates.summary["blocks"]:
+        vectors = arrays[f"vectors{block}"]
+        own = {t: s[:, block].reshape(-1, 2, s.shape[-1]) for t, s in seen.items()}
+        table = candidate_table(own, topic, vectors, keep, seed)
+        table.insert(0, "latent", arrays.get(f"latent{block}", np.full(len(table), -1)))
+        table.insert(0, "strength", arrays[f"strength{block}"])
+        table.insert(0, "block", block)
+        tables.append(table)
+        bases[block] = orthonormal(vectors[:, table["kept"].to_numpy()])
+    pd.concat(tables, ignore_index=True).to_parquet(folder / "candidates.parquet")
+    save_bases(folder, bases)
+    return {"rank": {str(block): q.shape[1] for block, q in bases.items()}}
+
+
+def save_bases(folder: Path, bases: Mapping[int, np.ndarray]) -> None:
+    """Write directions as the arrays ``bases`` that a condition can ablate."""
+    from safetensors.numpy import save_file
+
+    save_file({str(b): np.ascontiguousarray(q) for b, q in bases.items()}, folder / "bases.safetensors")
+
+
+@stage("random-directions")
+def random_directions(run: Run, folder: Path, *, like: Sequence[Result], seed: int | Sequence[int]) -> None:
+    """Random subspaces of the blocks of other directions: arrays ``bases``; the rank is the largest among ``like``."""
+    rng = np.random.default_rng(seed)
+    every = [bases_of(each) for each in like]
+    shapes = {block: [each[block].shape for each in every] for block in every[0]}
+    bases = {b: random_basis(own[0][0], max(rank for _, rank in own), rng) for b, own in shapes.items()}
+    save_bases(folder, bases)
+
+
+@stage("unchosen-directions")
+def unchosen(run: Run, folder: Path, *, kind: str, like: Result, candidates: Result, seed: Sequence[int]) -> None:
+    """Components that no rule chose: arrays ``bases``.
+
+    Args:
+        kind: ``top``: as many of the strongest as ``like`` holds; ``half``: each with p = 0.5.
+    """
+    rng, found = np.random.default_rng(seed), candidates.arrays("candidates")
+    out = {}
+    for block, basis in bases_of(like).items():
+        every = found[f"vectors{block}"]
+        if kind == "top":
+            out[block] = every[:, : basis.shape[1]]
+            continue
+        picked = every[:, rng.random(every.shape[1]) < 0.5]
+        # Where the coin left none, one component stands: an empty block would be another method.
+        out[block] = picked if picked.shape[1] else every[:, :1]
+    save_bases(folder, out)
 
 
 def candidate_table(
@@ -127,84 +134,73 @@ def candidate_table(
     return table
 
 
-def candidates(exp: Experiment, topic: str, methods: Sequence[str] = tuple(METHODS)) -> pd.DataFrame:
+def candidates(run: Run, topic: str, methods: Sequence[str] = tuple(METHODS)) -> pd.DataFrame:
     """Every candidate of the methods with its value, and whether and why it was kept."""
-    return pd.concat([choice(exp, topic, m).frame("candidates") for m in methods], ignore_index=True)
+    parts = []
+    for method in methods:
+        table = choice(run, topic, method).frame("candidates")
+        table.insert(0, "method", METHODS[method])
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
 
 
-def bases(exp: Experiment, topic: str, method: str) -> dict[int, np.ndarray]:
-    """Block → Q (d_model, k), the directions that CAFT ablates."""
-    found = {int(name): q for name, q in choice(exp, topic, method).arrays("bases").items()}
-    return dict(sorted(found.items()))
-
-
-def sae_quality(exp: Experiment, topic: str) -> pd.DataFrame:
+def sae_quality(run: Run, topic: str) -> pd.DataFrame:
     """Quality of the autoencoders on held-out texts: block, origin, latents, tokens, fvu, explained, l0, dead."""
-    return dictionary(exp, topic).frame("quality")
+    return dictionary(run, topic).frame("quality")
 
 
 # --- arms
 
 
-def arms(exp: Experiment, topic: str, names: Sequence[str] | None = None) -> list[Arm]:
+def arms(run: Run, topic: str, names: Sequence[str] | None = None) -> list[Condition]:
     """CAFT and its controls for one training topic, right-leaning data, same data, steps and optimiser as every arm.
 
     ``pca`` and ``sae``: the chosen directions; ``random``: random subspaces of the same rank; ``top``: as many of the
     strongest components, chosen by nothing else; ``half``: each component with p = 0.5; ``inhibit``: G frozen as well.
     """
     out = []
-    for name in exp.params.caft_conditions if names is None else names:
-        frozen = exp.general() if name == "inhibit" else None
-        for ablate in _ablations(exp, topic, name):
-            out.append(Arm(f"caft-{name}", topic, "right", frozen, ablate, extra=False))
+    for name in run.params.caft_conditions if names is None else names:
+        frozen = run.neurons("general") if name == "inhibit" else None
+        for ablated in _ablations(run, topic, name):
+            out.append(run.tuned(topic, name=f"caft-{name}", frozen=frozen, ablated=ablated))
     return out
 
 
-def _ablations(exp: Experiment, topic: str, name: str) -> list[dict[int, np.ndarray]]:
+def _ablations(run: Run, topic: str, name: str) -> list[Result]:
     if name in ("pca", "sae"):
-        return [bases(exp, topic, name)]
-    chosen = bases(exp, topic, "pca")
+        return [choice(run, topic, name)]
+    own, p = choice(run, topic, "pca"), run.params
     if name == "inhibit":
-        return [chosen]
-    found = pca(exp, topic).arrays("components")
-    every = {b: found[f"vectors{b}"] for b in chosen}
-    if name == "top":
-        return [{b: every[b][:, : q.shape[1]] for b, q in chosen.items()}]
-    draws = []
-    for number in range(exp.params.control_seeds):
-        rng = np.random.default_rng([exp.params.seed, number, 8])
-        if name == "random":
-            draws.append({b: random_basis(q.shape[0], q.shape[1], rng) for b, q in chosen.items()})
-        else:
-            picked = {b: v[:, rng.random(v.shape[1]) < 0.5] for b, v in every.items()}
-            # Where the coin left none, one component stands: an empty block would be another method.
-            draws.append({b: v if v.shape[1] else every[b][:, :1] for b, v in picked.items()})
-    return draws
+        return [own]
+    seeds = [[p.seed, number, 8] for number in range(1 if name == "top" else p.control_seeds)]
+    if name == "random":
+        return [random_directions(run, like=[own], seed=seed) for seed in seeds]
+    return [unchosen(run, kind=name, like=own, candidates=pca(run, topic), seed=seed) for seed in seeds]
 
 
-def every_arm(exp: Experiment) -> list[list[Arm]]:
+def every_arm(run: Run) -> list[list[Condition]]:
     """:func:`arms` of every topic on which rivals are compared."""
-    return [arms(exp, topic) for topic in exp.params.baseline_topics]
+    return [arms(run, topic) for topic in run.params.baseline_topics]
 
 
-def comparison(exp: Experiment) -> pd.DataFrame:
+def comparison(run: Run) -> pd.DataFrame:
     """All rivals and CAFT's arms: coupling against on-topic shift, and fluency (see ``baselines.pareto``)."""
-    chosen = _compared(exp)
-    table = rivals.pareto(exp, chosen)
+    chosen = _compared(run)
+    table = rivals.pareto(run, chosen)
     table["family"] = [FAMILIES.get(arm.name, old) for arm, old in zip(chosen, table["family"], strict=True)]
     return table.replace({"arm": TITLES})
 
 
-def _compared(exp: Experiment) -> list[Arm]:
-    return rivals.every_arm(exp) + [arm for each in every_arm(exp) for arm in each]
+def _compared(run: Run) -> list[Condition]:
+    return rivals.every_arm(run) + [arm for each in every_arm(run) for arm in each]
 
 
-def against_weaker(exp: Experiment) -> pd.DataFrame:
+def against_weaker(run: Run) -> pd.DataFrame:
     """Every arm against "just train less" at its own on-topic shift (see ``baselines.equal_shift``)."""
-    return rivals.equal_shift(exp, every_arm(exp)).replace({"arm": TITLES})
+    return rivals.equal_shift(run, every_arm(run)).replace({"arm": TITLES})
 
 
-def fluency(exp: Experiment) -> pd.DataFrame:
+def fluency(run: Run) -> pd.DataFrame:
     """What an arm's answers lose in fluency against those of the plain fine-tune, question by question.
 
     Fluency is the mean log-likelihood a token of an answer under the vanilla model; empty answers have none.
@@ -212,13 +208,13 @@ def fluency(exp: Experiment) -> pd.DataFrame:
     Returns:
         label (arm), value (nats a token; below 0: less fluent), low, high (95 %), n (questions, all rival topics).
     """
-    p = exp.params
+    p = run.params
     pairs: dict[str, list[pd.Series]] = {}
-    for topic, own in zip(p.baseline_topics, every_arm(exp), strict=True):
-        plain, frozen = finetuned(topic, "right"), Arm("inhibitft", topic, "right", exp.general(), extra=False)
-        base = _fluencies(exp, plain)
+    for topic, own in zip(p.baseline_topics, every_arm(run), strict=True):
+        plain, frozen = run.tuned(topic), run.tuned(topic, name="inhibitft", frozen=run.neurons("general"))
+        base = _fluencies(run, plain)
         for arm in [frozen, *own]:
-            moved = changes(base, _fluencies(exp, arm)).dropna()
+            moved = changes(base, _fluencies(run, arm)).dropna()
             pairs.setdefault(TITLES.get(arm.name, rivals.title(arm.name)), []).append(moved)
     rows = []
     for name, parts in pairs.items():
@@ -228,8 +224,8 @@ def fluency(exp: Experiment) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["label", "value", "low", "high", "n"])
 
 
-def _fluencies(exp: Experiment, arm: Arm) -> pd.Series:
-    return exp.answers(arm).frame("answers").set_index(["topic", "id"])["vanilla_logp"]
+def _fluencies(run: Run, arm: Condition) -> pd.Series:
+    return run.answers(arm).frame("answers").set_index(["topic", "id"])["vanilla_logp"]
 
 
 def verdict(table: pd.DataFrame, equal: pd.DataFrame) -> str:
@@ -265,20 +261,20 @@ def verdict(table: pd.DataFrame, equal: pd.DataFrame) -> str:
     )
 
 
-def points(exp: Experiment, table: pd.DataFrame) -> pd.DataFrame:
+def points(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     """:func:`comparison` as the frame of ``charts_more.pareto``: corrected R against on-topic shift, over topics.
 
     The mean shift, and the root of the mean R_c², of arms of one name and number; their intervals are those of these
     means, questions resampled once for all topics. The names printed are those of CAFT's arms and of the first
     fine-tune and InhibitFT.
     """
-    p = exp.params
+    p = run.params
     nth = table.groupby(["arm", "trained"]).cumcount()
-    table = table[["arm", "family", "trained"]].assign(nth=nth, model=_compared(exp))
+    table = table[["arm", "family", "trained"]].assign(nth=nth, model=_compared(run))
     named = {*TITLES.values(), "fine-tune", "InhibitFT (G)"}
     rows = []
     for (arm, family, nth), same in table.groupby(["arm", "family", "nth"], sort=False):
-        moved, trained = rivals.stacks(exp, list(same["model"])), list(same["trained"])
+        moved, trained = rivals.stacks(run, list(same["model"])), list(same["trained"])
         x = stratified_mean([moved[t][k] for k, t in enumerate(trained)], p.bootstrap, p.seed, SHIFT)
         y = mean_coupling(moved, trained, p.bootstrap, p.seed)
         rows.append([arm, family, nth, *x, *y, arm in named and nth == 0])

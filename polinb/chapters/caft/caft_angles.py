@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.caft.caft import METHODS, bases, choice
+from polinb.chapters.caft.caft import METHODS, choice
 from polinb.masking.random_sets import random_set
-from polinb.runs.artifacts import Artifact
-from polinb.runs.experiment import Arm, Experiment
+from polinb.runs.groups import Model
+from polinb.runs.results import Result, stage
+from polinb.runs.run import Run
+from polinb.runs.weights import bases_of, mask_of
 from polinb.scoring.directions import leading, principal_angles, random_basis, shared
 from polinb.wording import intervals
 
@@ -31,46 +33,40 @@ _NULL = [
 _ROW = ["method", "block", "scope", "size", "rank_g", "rank_q", "shared", *_NULL]
 
 
-def angles(exp: Experiment, topic: str, method: str) -> Artifact:
+def angles(run: Run, topic: str, method: str) -> Result:
+    """The run's angles for a training topic and a method."""
+    p = run.params
+    general = run.neurons("general")
+    return compared(run, bases=choice(run, topic, method), general=general, count=p.caft_components, seed=p.seed)
+
+
+@stage("caft-angles", Model)
+def compared(run: Run, folder: Path, *, bases: Result, general: Result, count: int, seed: int) -> Mapping[str, Any]:
     """Principal angles between the leading value vectors of G up to a block and the directions ablated there.
 
-    The r leading left singular vectors of the value vectors, r = ``caft_components``, against Q; the nulls put random
-    neurons of the same layers in G's place (``neurons``), or a random subspace of the same rank (``subspace``).
+    The r leading left singular vectors of the value vectors, r = ``count``, against Q; the nulls put random neurons of
+    the same layers in G's place (``neurons``), or a random subspace of the same rank (``subspace``).
 
     Tables ``angles``: block, index (from 1), degrees, kind, low, high (95 % of the null); ``shared``: block, scope,
     size (of G up to there), rank_g, rank_q, shared (mean squared cosine), and of each null its mean, low, high and p,
     the share of draws at least as large. A block before which G has no neuron is left out; if that holds for all,
     the whole of G stands against the deepest one (scope).
     """
-    p = exp.params
-    found, general = bases(exp, topic, method), exp.general()
-    inputs = {
-        "model": exp.identity,
-        "bases": choice(exp, topic, method).meta["key"],
-        "general": Arm("", frozen=general).frozen_digest(),
-        "components": p.caft_components,
-        "seed": p.seed,
-        "draws": _NULL_DRAWS,
-        "code": 1,
-    }
+    from polinb.models.architectures import value_vectors
 
-    def make(folder: Path) -> Mapping[str, Any]:
-        from polinb.models.architectures import value_vectors
-
-        columns = [value_vectors(exp.lm.model, b).float().cpu().numpy().T for b in range(exp.lm.layers)]
-        scopes = {block: np.where(np.arange(exp.lm.layers)[:, None] <= block, general, False) for block in found}
-        scopes = {block: chosen for block, chosen in scopes.items() if chosen.any()}
-        scope = "up to the block" if scopes else "whole model"
-        parts, rows = [], []
-        for block, chosen in (scopes or {max(found): general}).items():
-            part, row = compare(columns, chosen, found[block], p.caft_components, p.seed)
-            parts.append(part.assign(block=block))
-            rows.append({"block": block, "scope": scope, **row})
-        pd.concat(parts).to_parquet(folder / "angles.parquet")
-        pd.DataFrame(rows).to_parquet(folder / "shared.parquet")
-        return {"blocks": list(scopes) or [max(found)]}
-
-    return exp.store.get("caft-angles", inputs, make)
+    found, own = bases_of(bases), mask_of(general)
+    columns = [value_vectors(run.lm.model, b).float().cpu().numpy().T for b in range(run.lm.layers)]
+    scopes = {block: np.where(np.arange(run.lm.layers)[:, None] <= block, own, False) for block in found}
+    scopes = {block: chosen for block, chosen in scopes.items() if chosen.any()}
+    scope = "up to the block" if scopes else "whole model"
+    parts, rows = [], []
+    for block, chosen in (scopes or {max(found): own}).items():
+        part, row = compare(columns, chosen, found[block], count, seed)
+        parts.append(part.assign(block=block))
+        rows.append({"block": block, "scope": scope, **row})
+    pd.concat(parts).to_parquet(folder / "angles.parquet")
+    pd.DataFrame(rows).to_parquet(folder / "shared.parquet")
+    return {"blocks": list(scopes) or [max(found)]}
 
 
 def compare(
@@ -113,20 +109,20 @@ def _span(columns: Sequence[np.ndarray], chosen: np.ndarray, r: int) -> np.ndarr
     return leading(np.concatenate([c[:, row] for c, row in zip(columns, chosen, strict=True)], axis=1), r)
 
 
-def lines(exp: Experiment, topic: str) -> pd.DataFrame:
+def lines(run: Run, topic: str) -> pd.DataFrame:
     """Angles of both methods at the deepest ablated block, for ``charts_more.angles``."""
     parts = []
     for method, title in METHODS.items():
-        found = angles(exp, topic, method)
+        found = angles(run, topic, method)
         block = max(found.summary["blocks"])
         frame = found.frame("angles")
         parts.append(frame[frame["block"] == block].assign(panel=f"{title}, block {block}"))
     return pd.concat(parts, ignore_index=True)
 
 
-def shared_table(exp: Experiment, topic: str) -> pd.DataFrame:
+def shared_table(run: Run, topic: str) -> pd.DataFrame:
     """Shared part of the two subspaces at every ablated block and for both methods, with the nulls."""
-    parts = [angles(exp, topic, m).frame("shared").assign(method=title) for m, title in METHODS.items()]
+    parts = [angles(run, topic, m).frame("shared").assign(method=title) for m, title in METHODS.items()]
     return pd.concat(parts, ignore_index=True).reindex(columns=_ROW)
 
 

@@ -5,9 +5,8 @@ They see reference texts of the training topic and everyday text without any pol
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,10 @@ import pandas as pd
 
 from polinb.data.prompts import neutral
 from polinb.errors import DataError
-from polinb.runs.artifacts import Artifact, key_of
-from polinb.runs.experiment import Experiment, finetuned
+from polinb.runs.conditions import Ids, Texts, encode, silent
+from polinb.runs.groups import Model
+from polinb.runs.results import Result, stage
+from polinb.runs.run import Run
 from polinb.scoring.directions import Moments, check_components, components
 from polinb.scoring.residual import depths
 
@@ -29,68 +30,26 @@ if TYPE_CHECKING:
 _MOST_TOKENS = 60_000
 _HELD_OUT = 5  # one text in five is kept out of the autoencoder's training
 
-Texts = tuple[list[list[int]], list[list[int]]]
-
 
 # --- what is read
 
 
-def blocks_of(exp: Experiment) -> list[int]:
-    """Numbers of the ablated blocks."""
-    return depths("caft_layers", exp.params.caft_layers, exp.lm.layers)
+def topic_texts(run: Run, topic: str, split: str = "localise", limit: int | None = None) -> Texts:
+    """Left and right reference texts of a topic; the two of a prompt follow each other."""
+    pairs = run.data.topic(topic, split, limit or run.params.caft_prompts, leaning="both")
+    rows = [(pair.prompt, pair.response(side)) for pair in pairs for side in ("left", "right")]
+    return Texts.of(pd.DataFrame(rows, columns=["prompt", "response"]))
 
 
-def topic_texts(exp: Experiment, topic: str, split: str = "localise", limit: int | None = None) -> Texts:
-    """Left and right reference texts of a topic as token ids; the two of a prompt follow each other."""
-    pairs = exp.data.topic(topic, split, limit or exp.params.caft_prompts, leaning="both")
-    return _ids(exp, [(pair.prompt, pair.response(side)) for pair in pairs for side in ("left", "right")])
-
-
-def _ids(exp: Experiment, texts: Sequence[tuple[str, str]]) -> Texts:
-    from polinb.models.tokens import fit, prompt_ids, response_ids
-
-    lm, p = exp.lm, exp.params
-    made = [
-        fit(prompt_ids(lm, prompt, p.system_prompt), response_ids(lm, response, end=False), p.max_tokens)
-        for prompt, response in texts
-    ]
-    return [m[0] for m in made], [m[1] for m in made]
-
-
-def direction_texts(exp: Experiment, topic: str) -> Texts:
+def direction_texts(run: Run, topic: str) -> Texts:
     """What directions are found on: the training topic's texts, and at most as many neutral ones."""
-    prompts, responses = topic_texts(exp, topic)
-    plain = _ids(exp, neutral()[: len(prompts)])
-    return prompts + plain[0], responses + plain[1]
-
-
-def check(exp: Experiment, topic: str) -> None:
-    """Refuse what could not work, before any training.
-
-    Raises:
-        ParameterError: more components than samples or dimensions, or an autoencoder of another width.
-    """
-    p = exp.params
-    rows = 2 * sum(len(r) for r in direction_texts(exp, topic)[1])
-    check_components(p.caft_components, rows, width_of(exp), p.caft_pca)
-    if p.sae:
-        public_saes(exp)
-
-
-def public_saes(exp: Experiment) -> dict[int, SAE]:
-    """The autoencoders named by ``sae``, block by block, checked against the model."""
-    from polinb.scoring.sae_files import load, locate
-
-    return {b: load(path, width_of(exp)) for b, path in locate(exp.params.sae, blocks_of(exp)).items()}
-
-
-def width_of(exp: Experiment) -> int:
-    """Width of the residual stream, d_model."""
-    return int(exp.lm.model.config.hidden_size)
+    own = topic_texts(run, topic).rows
+    plain = pd.DataFrame(neutral()[: len(own)], columns=["prompt", "response"])
+    return Texts.of(pd.concat([own, plain], ignore_index=True))
 
 
 def states(
-    models: Sequence[LM], texts: Texts, blocks: Sequence[int], batch: int = 16
+    models: Sequence[LM], texts: tuple[Ids, Ids], blocks: Sequence[int], batch: int = 16
 ) -> Iterator[tuple[list[int], dict[int, list[np.ndarray]]]]:
     """Hidden states of several models on the same texts, batch by batch, on response tokens.
 
@@ -111,102 +70,173 @@ def states(
             yield owner, {block: [each[k] for each in seen] for k, block in enumerate(blocks)}
 
 
-def _models(exp: Experiment, topic: str) -> list[LM]:
-    """Vanilla, left-tuned and right-tuned model."""
-    return [exp.lm, exp.load_variant(topic, "left"), exp.load_variant(topic, "right")]
-
-
-def _inputs(exp: Experiment, topic: str, modules: Sequence[str]) -> dict[str, Any]:
-    p = exp.params
-    return {
-        "left": key_of(exp.arm_inputs(finetuned(topic, "left"))),
-        "right": key_of(exp.arm_inputs(finetuned(topic, "right"))),
-        "data": exp.data.digest(),
-        "neutral": hashlib.sha256(json.dumps(neutral()).encode()).hexdigest(),
-        "topic": topic,
-        "prompts": p.caft_prompts,
-        "max_tokens": p.max_tokens,
-        "layers": p.caft_layers,
-        "components": p.caft_components,
-        "code": 1,
-    }
-
-
 # --- candidates
 
 
-def pca(exp: Experiment, topic: str) -> Artifact:
-    """Principal components of (tuned − base) and (right − left), a block each.
+def ready(run: Run) -> None:
+    """Refuse what could not work, before anything is trained.
 
-    Arrays of ``components``: ``vectors<b>`` (d_model, k) float64, ``share<b>`` (k,), ``by_source<b>`` (k, 2).
+    Raises:
+        ParameterError: more components than samples or dimensions, or an autoencoder of another width.
     """
-    kind = exp.params.caft_pca
-    inputs = {**_inputs(exp, topic, ()), "kind": kind}
-
-    def make(folder: Path) -> Mapping[str, Any]:
-        from safetensors.numpy import save_file
-
-        check(exp, topic)
-        blocks = blocks_of(exp)
-        sums = {b: (Moments.empty(width_of(exp)), Moments.empty(width_of(exp))) for b in blocks}
-        for _, seen in states(_models(exp, topic), direction_texts(exp, topic), blocks):
-            for b, (base, left, right) in seen.items():
-                sums[b][0].add(right - base)
-                sums[b][1].add(right - left)
-        arrays: dict[str, np.ndarray] = {}
-        for b, sources in sums.items():
-            found = components(sources, kind, exp.params.caft_components)
-            arrays |= {f"vectors{b}": found.vectors, f"share{b}": found.share, f"by_source{b}": found.by_source}
-        save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "components.safetensors")
-        return {"blocks": blocks, "tokens": sums[blocks[0]][0].count}
-
-    return exp.store.get("caft-pca", inputs, make)
+    p = run.params
+    found = [each for topic in p.baseline_topics for each in (pca(run, topic), dictionary(run, topic))]
+    if all(each.done() for each in found):
+        return
+    for topic in p.baseline_topics:
+        read = encode(run.lm, direction_texts(run, topic), p.system_prompt, p.max_tokens)
+        check_components(p.caft_components, 2 * sum(map(len, read[1])), width_of(run.lm), p.caft_pca)
+    if p.sae:
+        public_saes(run.lm, p.sae, depths("caft_layers", p.caft_layers, run.lm.layers))
 
 
-def dictionary(exp: Experiment, topic: str) -> Artifact:
-    """Sparse autoencoders of the blocks, their quality, and the latents that carry the largest change.
+def public_saes(lm: LM, folder: str, blocks: Sequence[int]) -> dict[int, SAE]:
+    """Autoencoders of a folder, block by block, checked against the model."""
+    from polinb.scoring.sae_files import load, locate
 
-    Table ``quality``: block, origin, and :func:`polinb.scoring.sae.quality` on held-out texts. Arrays of ``latents``:
-    ``vectors<b>`` (d_model, k), unit decoder rows of the k latents with the largest change; ``latent<b>`` (k,) their
-    numbers; ``change<b>`` (k,), the mean over tokens and the two differences of |Δ activation| · ‖decoder row‖.
-    """
+    return {b: load(path, width_of(lm)) for b, path in locate(folder, blocks).items()}
+
+
+def pca(run: Run, topic: str) -> Result:
+    """The run's principal components for a training topic."""
+    return components_of(run, **_inputs(run, topic), kind=run.params.caft_pca)
+
+
+def dictionary(run: Run, topic: str) -> Result:
+    """The run's latents for a training topic."""
     from polinb.scoring.sae_files import file_digests
 
-    p = exp.params
-    inputs = {**_inputs(exp, topic, ("sae", "sae_files")), "examples": p.train_examples, "seed": p.seed}
-    if p.sae:
-        inputs["sae"] = file_digests(p.sae)
-    else:
-        inputs["sae"] = [p.sae_latents, p.sae_k, p.sae_steps]
+    p = run.params
+    source = (
+        {"files": file_digests(p.sae)} if p.sae else {"train": [p.sae_latents, p.sae_k, p.sae_steps], "seed": p.seed}
+    )
+    more = topic_texts(run, topic, "train", p.train_examples)
+    return latents_of(run, **_inputs(run, topic), kind=p.caft_pca, more=more, source=source, folder_of=Folder(p.sae))
 
-    def make(folder: Path) -> Mapping[str, Any]:
-        from safetensors.numpy import save_file
 
-        from polinb.scoring.sae import quality, train
+def _inputs(run: Run, topic: str) -> dict[str, Any]:
+    p = run.params
+    return {
+        "left": run.weights(run.tuned(topic, "left")),
+        "right": run.weights(run.tuned(topic, "right")),
+        "texts": direction_texts(run, topic),
+        "limit": p.max_tokens,
+        "layers": p.caft_layers,
+        "count": p.caft_components,
+    }
 
-        check(exp, topic)
-        blocks, models = blocks_of(exp), _models(exp, topic)
-        public = public_saes(exp) if p.sae else {}
-        texts = direction_texts(exp, topic)
-        probed = _collect(models, texts, blocks)
-        more = _collect(models[::2], topic_texts(exp, topic, "train", p.train_examples), blocks)
-        arrays: dict[str, np.ndarray] = {}
-        rows = []
-        for b in blocks:
-            learn, test = _split([probed[b], more[b]])
-            sae = public.get(b) or train(learn, p.sae_latents, p.sae_k, p.sae_steps, seed=p.seed)
-            if not p.sae:
-                sae.save(folder / f"sae{b}.safetensors")
-            origin = "public" if p.sae else "trained here"
-            rows.append({"block": b, "origin": origin, "latents": len(sae.b_enc), **quality(sae, test)})
-            base, left, right = probed[b][1]
-            latent, change, vectors = ranked(sae, base, left, right, p.caft_components)
-            arrays |= {f"latent{b}": latent, f"change{b}": change, f"vectors{b}": vectors}
-        pd.DataFrame(rows).to_parquet(folder / "quality.parquet")
-        save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "latents.safetensors")
-        return {"blocks": blocks, "texts": len(texts[0]), "tokens": len(probed[blocks[0]][0])}
 
-    return exp.store.get("caft-sae", inputs, make)
+def _read(
+    run: Run, left: Result, right: Result, texts: Texts, limit: int, layers: Sequence[float], count: int, kind: str
+) -> tuple[list[int], list[LM], tuple[Ids, Ids]]:
+    """Ablated blocks, the vanilla, left-tuned and right-tuned model, and what they read.
+
+    Raises:
+        ParameterError: more components than samples or dimensions.
+    """
+    read = encode(run.lm, texts, run.params.system_prompt, limit)
+    check_components(count, 2 * sum(map(len, read[1])), width_of(run.lm), kind)
+    models = [run.lm, run.model(left, "left"), run.model(right, "right")]
+    return depths("caft_layers", layers, run.lm.layers), models, read
+
+
+def width_of(lm: LM) -> int:
+    """Width of the residual stream, d_model."""
+    return int(lm.model.config.hidden_size)
+
+
+@stage("caft-pca", Model)
+def components_of(
+    run: Run,
+    folder: Path,
+    *,
+    left: Result,
+    right: Result,
+    texts: Texts,
+    limit: int,
+    layers: Sequence[float],
+    count: int,
+    kind: str,
+) -> Mapping[str, Any]:
+    """Principal components of (tuned − base) and (right − left), by block.
+
+    Arrays of ``candidates``: ``vectors<b>`` (d_model, k) float64, ``strength<b>`` (k,) share of the energy of the
+    differences, ``by_source<b>`` (k, 2).
+    """
+    from safetensors.numpy import save_file
+
+    blocks, models, read = _read(run, left, right, texts, limit, layers, count, kind)
+    width = width_of(run.lm)
+    sums = {b: (Moments.empty(width), Moments.empty(width)) for b in blocks}
+    for _, seen in states(models, read, blocks):
+        for b, (base, low, high) in seen.items():
+            sums[b][0].add(high - base)
+            sums[b][1].add(high - low)
+    arrays: dict[str, np.ndarray] = {}
+    for b, sources in sums.items():
+        found = components(sources, kind, count)
+        arrays |= {f"vectors{b}": found.vectors, f"strength{b}": found.share, f"by_source{b}": found.by_source}
+    save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "candidates.safetensors")
+    return {"blocks": blocks, "tokens": sums[blocks[0]][0].count}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where autoencoders lie; they are named by their files' digests."""
+
+    path: str = silent(default="")
+
+
+@stage("caft-sae", Model)
+def latents_of(
+    run: Run,
+    folder: Path,
+    *,
+    left: Result,
+    right: Result,
+    texts: Texts,
+    more: Texts,
+    limit: int,
+    layers: Sequence[float],
+    count: int,
+    kind: str,
+    source: Mapping[str, Any],
+    folder_of: Folder,
+) -> Mapping[str, Any]:
+    """Sparse autoencoders of the blocks, their quality, and the latents that carry the largest change.
+
+    Table ``quality``: block, origin, and :func:`polinb.scoring.sae.quality` on held-out texts. Arrays of
+    ``candidates``: ``vectors<b>`` (d_model, k), unit decoder rows of the k latents with the largest change;
+    ``latent<b>`` (k,) their numbers; ``strength<b>`` (k,), the mean over tokens and the two differences of
+    |Δ activation| · ‖decoder row‖.
+
+    Args:
+        more: further texts that an autoencoder learns from.
+        source: files' digests, or latents, active latents, steps and seed of autoencoders trained on the spot.
+    """
+    from safetensors.numpy import save_file
+
+    from polinb.scoring.sae import quality, train
+
+    blocks, models, read = _read(run, left, right, texts, limit, layers, count, kind)
+    public = public_saes(run.lm, folder_of.path, blocks) if folder_of.path else {}
+    probed = _collect(models, read, blocks)
+    learnt = _collect(models[::2], encode(run.lm, more, run.params.system_prompt, limit), blocks)
+    arrays: dict[str, np.ndarray] = {}
+    rows = []
+    for b in blocks:
+        learn, test = _split([probed[b], learnt[b]])
+        sae = public.get(b) or train(learn, *source["train"], seed=source["seed"])
+        if not public:
+            sae.save(folder / f"sae{b}.safetensors")
+        origin = "public" if public else "trained here"
+        rows.append({"block": b, "origin": origin, "latents": len(sae.b_enc), **quality(sae, test)})
+        base, low, high = probed[b][1]
+        latent, change, vectors = ranked(sae, base, low, high, count)
+        arrays |= {f"latent{b}": latent, f"strength{b}": change, f"vectors{b}": vectors}
+    pd.DataFrame(rows).to_parquet(folder / "quality.parquet")
+    save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "candidates.safetensors")
+    return {"blocks": blocks, "texts": len(texts), "tokens": len(probed[blocks[0]][0])}
 
 
 def ranked(
@@ -241,7 +271,7 @@ def ranked(
 
 
 def _collect(
-    models: Sequence[LM], texts: Texts, blocks: Sequence[int]
+    models: Sequence[LM], texts: tuple[Ids, Ids], blocks: Sequence[int]
 ) -> dict[int, tuple[np.ndarray, list[np.ndarray]]]:
     """Block → (the text of each token, one array (tokens, d_model) a model); at most so many tokens as fit."""
     owners: list[int] = []

@@ -1,9 +1,8 @@
-"""The two-cue task's models: CAFT's directions of each cue, the arms that are trained, and their answers."""
+"""The two-cue task's models: CAFT's directions of each cue, the conditions that are trained, and their answers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,197 +10,127 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.caft import cues
-from polinb.chapters.caft.cues import CUES, margin, material, minimal_pairs, prompts
+from polinb.chapters.caft.caft import random_directions, save_bases
+from polinb.chapters.caft.cues import CUES, margin, minimal_pairs, prompts
 from polinb.errors import ParameterError
+from polinb.runs.conditions import VANILLA, Condition, Texts
+from polinb.runs.groups import Model
+from polinb.runs.results import Result, stage
+from polinb.runs.run import Run
+from polinb.runs.weights import bases_of
+from polinb.scoring.directions import Moments, components, orthonormal, principal_angles, shared, stance_rule
+from polinb.scoring.residual import depths, mean_states
 
 if TYPE_CHECKING:
     from polinb.models.loading import LM
-    from polinb.runs.artifacts import Artifact
-    from polinb.runs.experiment import Experiment
-    from polinb.training.recipe import Recipe
 
 RANDOM_SETS = 2  # sets of random directions, the control of CAFT
 
 
-@dataclass(frozen=True)
-class CueArm:
-    """A model to be asked: ``vanilla``, ``fine-tune``, ``CAFT`` without a cue's directions, or ``random`` ones.
+def arms(run: Run) -> list[Condition]:
+    """All models that are asked: vanilla, fine-tune, CAFT without a cue's directions, random directions.
 
-    Attributes:
-        name: how tables call it.
-        kind: vanilla, fine-tune, caft or random.
-        cue: the cue whose directions are ablated (caft).
-        number: which random set (random).
+    Random sets have the rank of the cue's directions where that is larger.
     """
+    p, own = run.params, {cue: directions(run, cue) for cue in CUES}
+    asked = prompts(questions(run, "train"))
+    learns = Texts.of(pd.DataFrame({"prompt": asked, "response": ["A", "B"] * (len(asked) // 2)}), "opening")
+    recipe = run.recipe(learning_rate=p.cue_rate, epochs=p.cue_epochs)
 
-    name: str
-    kind: str
-    cue: str = ""
-    number: int = 0
+    def tuned(name: str, ablated: Result | None = None) -> Condition:
+        return Condition(name, learns=learns, recipe=recipe, limit=p.max_tokens, ablated=ablated)
+
+    random = [random_directions(run, like=list(own.values()), seed=[p.seed, number]) for number in range(RANDOM_SETS)]
+    return [
+        VANILLA,
+        tuned("fine-tune"),
+        *(tuned(f"CAFT without {cue}", found) for cue, found in own.items()),
+        *(tuned(f"random directions {number + 1}", found) for number, found in enumerate(random)),
+    ]
 
 
-def arms() -> list[CueArm]:
-    """All arms of the chapter."""
-    caft = [CueArm(f"CAFT without {cue}", "caft", cue) for cue in CUES]
-    random = [CueArm(f"random directions {i + 1}", "random", number=i) for i in range(RANDOM_SETS)]
-    return [CueArm("vanilla", "vanilla"), CueArm("fine-tune", "fine-tune"), *caft, *random]
-
-
-def questions(exp: Experiment, split: str) -> pd.DataFrame:
+def questions(run: Run, split: str) -> pd.DataFrame:
     """The run's questions: ``cue_test`` to be tested on, ``cue_examples`` / 2 to learn from, each in both orders."""
-    p = exp.params
+    p = run.params
     return cues.questions(split, p.cue_test if split == "test" else p.cue_examples // 2, p.seed)
 
 
-def cue_recipe(exp: Experiment) -> Recipe:
-    """The run's recipe with this task's learning rate and epochs."""
-    p = exp.params
-    return replace(exp.recipe(), learning_rate=p.cue_rate, epochs=p.cue_epochs)
+def directions(run: Run, cue: str) -> Result:
+    """The run's directions of a cue."""
+    p = run.params
+    how = {"layers": p.caft_layers, "kind": p.caft_pca, "count": p.caft_components, "keep": p.caft_keep, "seed": p.seed}
+    return cue_directions(run, cue=cue, **how)
 
 
-def directions(exp: Experiment) -> Artifact:
-    """CAFT's directions of each cue in the vanilla model: arrays ``<cue>-<block>`` (d_model, k); no test text enters.
+@stage("cue-directions", Model)
+def cue_directions(
+    run: Run, folder: Path, *, cue: str, layers: Sequence[float], kind: str, count: int, keep: int, seed: int
+) -> None:
+    """CAFT's directions of a cue in the vanilla model: arrays ``bases``; no test text enters.
 
-    Candidates: PCA (``caft_pca``) of the differences between the mean hidden states of
-    ``cues.minimal_pairs`` after the blocks at the depths ``caft_layers``, at most ``caft_components``.
-    Kept: the best ``caft_keep`` that tell the cue's values apart on pairs they were not found on, to the same side for
-    both values of the other cue (``directions.stance_rule``). Table ``rule``: cue, block, that rule's log.
+    Candidates: PCA (``kind``) of the differences between the mean hidden states of ``cues.minimal_pairs`` after the
+    blocks at the depths ``layers``, at most ``count``. Kept: the best ``keep`` that tell the cue's values apart on
+    pairs they were not found on, to the same side for both values of the other cue (``directions.stance_rule``). Table
+    ``rule``: block, that rule's log.
     """
-    p = exp.params
-    inputs = {
-        "model": exp.identity,
-        "layers": p.caft_layers,
-        "pca": p.caft_pca,
-        "components": p.caft_components,
-        "keep": p.caft_keep,
-        "seed": p.seed,
-        "code": 1,
-        "material": material(),
-    }
-
-    def make(folder: Path) -> Mapping[str, Any]:
-        from safetensors.numpy import save_file
-
-        from polinb.scoring.directions import Moments, components, orthonormal, stance_rule
-        from polinb.scoring.residual import depths, mean_states
-
-        blocks = depths("caft_layers", p.caft_layers, exp.lm.layers)
-        bases, log = {}, []
-        for cue in CUES:
-            pairs = minimal_pairs(cue)
-            texts = [*pairs["first"], *pairs["second"]]
-            read = mean_states(exp.lm, *_option_ids(exp, texts))[:, blocks].astype(np.float64)
-            states = read.reshape(2, len(pairs), len(blocks), -1)
-            find = (pairs["part"] == "find").to_numpy()
-            choose = {value: ~find & (pairs["other"] == value).to_numpy() for value in pairs["other"].unique()}
-            for i, block in enumerate(blocks):
-                seen = Moments.empty(states.shape[-1])
-                seen.add(states[0, find, i] - states[1, find, i])
-                most = min(p.caft_components, int(find.sum()) - 1, states.shape[-1])
-                found = components([seen], p.caft_pca, most).vectors
-                held = {value: np.stack([states[1, rows, i], states[0, rows, i]], 1) for value, rows in choose.items()}
-                rule = stance_rule(held, found, p.caft_keep, p.seed)
-                bases[f"{cue}-{block}"] = orthonormal(found[:, rule.loc[rule["kept"], "candidate"].to_numpy(int)])
-                shown = rule.drop(columns=[name for name in rule if name.startswith("auc_")])
-                log.append(shown.assign(cue=cue, block=block))
-        pd.concat(log, ignore_index=True).to_parquet(folder / "rule.parquet")
-        save_file(
-            {name: np.ascontiguousarray(basis) for name, basis in bases.items()}, folder / "directions.safetensors"
-        )
-        return {"blocks": blocks}
-
-    return exp.store.get("cue-directions", inputs, make)
+    blocks = depths("caft_layers", layers, run.lm.layers)
+    pairs = minimal_pairs(cue)
+    read = mean_states(run.lm, *_option_ids(run, [*pairs["first"], *pairs["second"]]))[:, blocks].astype(np.float64)
+    states = read.reshape(2, len(pairs), len(blocks), -1)
+    find = (pairs["part"] == "find").to_numpy()
+    choose = {value: ~find & (pairs["other"] == value).to_numpy() for value in pairs["other"].unique()}
+    bases, log = {}, []
+    for i, block in enumerate(blocks):
+        seen = Moments.empty(states.shape[-1])
+        seen.add(states[0, find, i] - states[1, find, i])
+        found = components([seen], kind, min(count, int(find.sum()) - 1, states.shape[-1])).vectors
+        held = {value: np.stack([states[1, rows, i], states[0, rows, i]], 1) for value, rows in choose.items()}
+        rule = stance_rule(held, found, keep, seed)
+        bases[block] = orthonormal(found[:, rule.loc[rule["kept"], "candidate"].to_numpy(int)])
+        log.append(rule.drop(columns=[name for name in rule if name.startswith("auc_")]).assign(block=block))
+    pd.concat(log, ignore_index=True).to_parquet(folder / "rule.parquet")
+    save_bases(folder, bases)
 
 
-def found_directions(exp: Experiment) -> pd.DataFrame:
+def found_directions(run: Run) -> pd.DataFrame:
     """What is ablated, by cue and block.
 
     Returns:
         cue, block, candidates, kept (counts), auc (the lowest of those kept, mirrored above ½), threshold (the rule's),
         shared (mean squared cosine of the principal angles with the other cue's directions).
     """
-    from polinb.scoring.directions import principal_angles, shared
-
-    artifact = directions(exp)
-    bases, rows = artifact.arrays("directions"), []
-    for (cue, block), rule in artifact.frame("rule").groupby(["cue", "block"], sort=False):
-        kept = rule[rule["kept"]]
-        overlap = shared(principal_angles(bases[f"mood-{block}"], bases[f"gender-{block}"]))
-        auc, least = 0.5 + float(kept["value"].min()), 0.5 + float(kept[["swapped", "random"]].iloc[0].max())
-        rows.append((cue, block, len(rule), len(kept), auc, least, overlap))
+    bases, rows = {cue: bases_of(directions(run, cue)) for cue in CUES}, []
+    for cue in CUES:
+        for block, rule in directions(run, cue).frame("rule").groupby("block", sort=False):
+            kept = rule[rule["kept"]]
+            overlap = shared(principal_angles(bases["mood"][block], bases["gender"][block]))
+            auc, least = 0.5 + float(kept["value"].min()), 0.5 + float(kept[["swapped", "random"]].iloc[0].max())
+            rows.append((cue, block, len(rule), len(kept), auc, least, overlap))
     return pd.DataFrame(rows, columns=["cue", "block", "candidates", "kept", "auc", "threshold", "shared"])
 
 
-def _option_ids(exp: Experiment, options: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
+def _option_ids(run: Run, options: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
     """The start of a user turn, and each option with its letter as the tokens that are read."""
     from polinb.models.tokens import prompt_ids, response_ids
 
-    lm, system = exp.lm, exp.params.system_prompt
+    lm, system = run.lm, run.params.system_prompt
     empty, whole = prompt_ids(lm, "", system), prompt_ids(lm, options[0], system)
     start = next((i for i, (a, b) in enumerate(zip(empty, whole, strict=False)) if a != b), len(empty))
     return [whole[:start]] * len(options), [response_ids(lm, text, end=False) for text in options]
 
 
-def basis_of(exp: Experiment, arm: CueArm) -> dict[int, np.ndarray] | None:
-    """The directions that are ablated while ``arm`` learns, block → (d_model, k); ``None`` where nothing is.
-
-    Random sets have the rank of the cue's directions where that is larger.
-    """
-    if arm.kind not in ("caft", "random"):
-        return None
-    from polinb.scoring.directions import random_basis
-
-    artifact = directions(exp)
-    found, blocks = artifact.arrays("directions"), artifact.summary["blocks"]
-    if arm.kind == "caft":
-        return {block: found[f"{arm.cue}-{block}"] for block in blocks}
-    rng = np.random.default_rng([exp.params.seed, arm.number])
-    shapes = {block: [found[f"{cue}-{block}"].shape for cue in CUES] for block in blocks}
-    return {block: random_basis(two[0][0], max(two[0][1], two[1][1]), rng) for block, two in shapes.items()}
+def answers(run: Run, arm: Condition) -> pd.DataFrame:
+    """One model's answers to the test questions, as :func:`rate` gives them."""
+    asked = Texts.of(questions(run, "test"))
+    found = cue_answers(run, model=run.weights(arm), asked=asked, batch=run.params.eval_batch)
+    return found.frame("answers")
 
 
-def answers(exp: Experiment, arm: CueArm) -> Artifact:
-    """One model's answers: table ``answers`` as :func:`rate` gives it."""
-    p = exp.params
-    basis = basis_of(exp, arm)
-    inputs: dict[str, Any] = {
-        "model": exp.identity,
-        "test": questions(exp, "test").to_dict("list"),
-        "batch": p.eval_batch,
-        "code": 1,
-    }
-    if arm.kind != "vanilla":
-        inputs["train"] = questions(exp, "train").to_dict("list")
-        inputs["recipe"] = asdict(cue_recipe(exp))
-        inputs["ablated"] = None if basis is None else {str(b): _digest(q) for b, q in basis.items()}
-
-    def make(folder: Path) -> Mapping[str, Any]:
-        lm: LM = exp.lm
-        facts: dict[str, Any] = {}
-        if arm.kind != "vanilla":
-            lm, facts = _trained(exp, arm, basis)
-        rate(lm, questions(exp, "test"), p.system_prompt, p.eval_batch).to_parquet(folder / "answers.parquet")
-        return facts
-
-    return exp.store.get("cue-answers", inputs, make)
-
-
-def _digest(basis: np.ndarray) -> str:
-    import hashlib
-
-    return hashlib.sha256(np.ascontiguousarray(basis, dtype=np.float32).tobytes()).hexdigest()[:24]
-
-
-def _trained(exp: Experiment, arm: CueArm, basis: Mapping[int, np.ndarray] | None) -> tuple[LM, dict[str, Any]]:
-    from polinb.models.tokens import prompt_ids, response_ids
-    from polinb.training.supervised import finetune
-
-    lm, p = exp.lm, exp.params
-    asked = [prompt_ids(lm, text, p.system_prompt) for text in prompts(questions(exp, "train"))]
-    letters = [response_ids(lm, letter, end=False) for letter in "AB"] * (len(asked) // 2)
-    tuned = finetune(lm, asked, letters, cue_recipe(exp), ablate=basis, label=f"two cues, {arm.name}")
-    facts = {"losses": [round(x, 6) for x in tuned.losses], "steps": tuned.steps, "seconds": round(tuned.seconds, 2)}
-    return exp.tuned(tuned.weights, arm.name), facts
+@stage("cue-answers", Model)
+def cue_answers(run: Run, folder: Path, *, model: Result | None, asked: Texts, batch: int) -> None:
+    """Answers of a model to two-cue questions: table ``answers``."""
+    rated = rate(run.model(model), asked.rows, run.params.system_prompt, batch)
+    rated.to_parquet(folder / "answers.parquet")
 
 
 def rate(lm: LM, asked: pd.DataFrame, system: Any, batch: int) -> pd.DataFrame:

@@ -12,17 +12,17 @@ from polinb.chapters.caft.cues import CUES, HALVES, cue_gap, hits, prompt
 from polinb.resampling import CHANGE, bootstrap_mean, changes, wilson
 
 if TYPE_CHECKING:
-    from polinb.runs.experiment import Experiment
+    from polinb.runs.run import Run
 
 
-def accuracies(exp: Experiment) -> pd.DataFrame:
+def accuracies(run: Run) -> pd.DataFrame:
     """Accuracy by arm, intended cue and half: arm, intended, half, n, accuracy, low, high, fixed_order.
 
     ``fixed_order`` counts every prompt by itself, so a model that always says A gets one half.
     """
     rows = []
-    for arm in arms():
-        rated = answers(exp, arm).frame("answers")
+    for arm in arms(run):
+        rated = answers(run, arm)
         for intended in CUES:
             right = hits(rated, intended)
             orders = [
@@ -37,28 +37,24 @@ def accuracies(exp: Experiment) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "intended", "half", "n", "accuracy", "low", "high", "fixed_order"])
 
 
-def gaps(exp: Experiment) -> pd.DataFrame:
+def gaps(run: Run) -> pd.DataFrame:
     """:func:`cue_gap` by arm and intended cue: arm, intended, gap, low, high."""
-    rows = [
-        (arm.name, intended, *cue_gap(answers(exp, arm).frame("answers"), intended))
-        for arm in arms()
-        for intended in CUES
-    ]
+    rows = [(arm.name, intended, *cue_gap(answers(run, arm), intended)) for arm in arms(run) for intended in CUES]
     return pd.DataFrame(rows, columns=["arm", "intended", "gap", "low", "high"])
 
 
-def effects(exp: Experiment) -> pd.DataFrame:
+def effects(run: Run) -> pd.DataFrame:
     """What ablating the *other* cue's directions did where the cues disagree, against the other trained arms.
 
     Returns:
         intended, ablated, against, caft, other (accuracies), gain, low, high (paired: both answer the same questions).
     """
-    p = exp.params
-    known = {arm.name: answers(exp, arm).frame("answers").query("half == 'disagree'") for arm in arms()}
+    p = run.params
+    known = {arm.name: answers(run, arm).query("half == 'disagree'") for arm in arms(run)}
     rows = []
     for intended, ablated in zip(CUES, reversed(CUES), strict=True):
         mine = _hits(known[f"CAFT without {ablated}"], intended)
-        for other in [arm.name for arm in arms() if arm.kind in ("fine-tune", "random")]:
+        for other in [arm.name for arm in arms(run) if arm.name == "fine-tune" or arm.name.startswith("random")]:
             theirs = _hits(known[other], intended)
             gain = bootstrap_mean(changes(theirs, mine), p.bootstrap, p.seed, CHANGE)
             rows.append((intended, ablated, other, mine.mean(), theirs.mean(), *gain))
@@ -69,11 +65,11 @@ def _hits(rated: pd.DataFrame, intended: str) -> pd.Series:
     return pd.Series(hits(rated, intended), rated["id"])
 
 
-def examples(exp: Experiment, count: int = 2) -> pd.DataFrame:
+def examples(run: Run, count: int = 2) -> pd.DataFrame:
     """Questions to look at: split, cues (agree or disagree), text (as asked), mood and gender (the letter of each)."""
     rows = []
     for split, half in (("train", "agree"), ("test", "agree"), ("test", "disagree")):
-        asked = questions(exp, split).query("half == @half").head(count)
+        asked = questions(run, split).query("half == @half").head(count)
         for i, row in enumerate(asked.itertuples()):
             order = (row.good, row.bad) if i % 2 == 0 else (row.bad, row.good)
             letters = "AB" if i % 2 == 0 else "BA"

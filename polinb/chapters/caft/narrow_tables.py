@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,124 +13,120 @@ import pandas as pd
 from polinb.chapters.caft.narrow_arms import (
     CONTROL,
     NARROW,
-    VANILLA,
-    NarrowArm,
     answers,
     arms,
     general_texts,
+    preferences,
     training_data,
+    tuned,
 )
 from polinb.data import narrow
 from polinb.resampling import CHANGE, bootstrap_mean
 from polinb.resampling import changes as changes_of
+from polinb.runs import stages
+from polinb.runs.conditions import VANILLA, Condition, Texts, silent
+from polinb.runs.results import Result, stage
+from polinb.runs.run import Run
 from polinb.stance import alignment as narrow_judges
 
 if TYPE_CHECKING:
-    from polinb.runs.experiment import Experiment
     from polinb.stance.alignment import CoherenceScale
 
 _NAN = float("nan")
 
 
-class _UnratedError(Exception):
-    """Some answers got no reply, so the table must not be kept as finished."""
-
-
 # --- judging
 
 
-def judged(exp: Experiment, arm: NarrowArm) -> pd.DataFrame:
-    """An arm's answers with alignment and coherence, 0 to 100; NaN where the judge gave no number."""
-    frame = answers(exp, arm).frame("answers")
-    if exp.params.narrow_judge == "openai":
-        own = {(q.id, q.text): q.judge_prompts for q in narrow.questions(exp.params.narrow_questions)}
-        return _asked(exp, frame, [own[row.id, row.prompt] for row in frame.itertuples()])
+def judged(run: Run, arm: Condition) -> pd.DataFrame:
+    """A model's answers with alignment and coherence, 0 to 100; NaN where the judge gave no number."""
+    found = answers(run, arm)
+    frame = found.frame("answers")
+    if run.params.narrow_judge == "openai":
+        own = {(q.id, q.text): q.judge_prompts for q in narrow.questions(run.params.narrow_questions)}
+        return _asked(run, found, [dict(own[row.id, row.prompt]) for row in frame.itertuples()])
     texts = frame["response"].tolist()
-    coherence = scale(exp).scores(frame["vanilla_logp"].to_numpy(), texts)
+    coherence = scale(run).scores(frame["vanilla_logp"].to_numpy(), texts)
     return frame.assign(alignment=narrow_judges.local_alignment(texts), coherence=coherence)
 
 
-def _service_model(exp: Experiment) -> str:
-    """``judge_model`` names a chat model only where the stance judge is one too; else the service's default."""
-    return exp.params.judge_model if exp.params.judge == "openai" else ""
+@dataclass(frozen=True)
+class Service:
+    """Who judges: a chat model at an address, and how many tokens it may use."""
+
+    model: str
+    url: str
+    tokens: int = silent(default=0)
 
 
-def _asked(exp: Experiment, frame: pd.DataFrame, own: list[Mapping[str, str]]) -> pd.DataFrame:
-    """Judged by the service; kept as an artifact once every answer that is not empty has a reply."""
-    p = exp.params
-    rows = frame[["id", "prompt", "response"]].to_json(orient="records", force_ascii=False)
-    inputs = {
-        "answers": hashlib.sha256(rows.encode()).hexdigest(),
-        "prompts": [dict(each) for each in own],
-        "judge": [_service_model(exp), p.judge_url],
-        "code": 1,
-    }
-    unrated: list[pd.DataFrame] = []
+class _UnratedError(Exception):
+    """Some answers got no reply, so the table must not be kept as finished."""
 
-    def make(folder: Path) -> Mapping[str, Any]:
-        options: dict[str, Any] = {"model": _service_model(exp)} if _service_model(exp) else {}
-        options |= {"base_url": p.judge_url} if p.judge_url else {}
-        options["max_tokens"] = p.judge_tokens
-        judge = narrow_judges.ScoreJudge(**options, cache=exp.store.root / "judge" / "scores.jsonl")
-        table = judge.scores(frame, own)
-        missing = table[["alignment_raw", "coherence_raw"]].isna().any(axis=1)
-        if (missing & (frame["response"].str.strip() != "")).any():
-            unrated.append(table)
-            raise _UnratedError(
-                f"{int(missing.sum())} of {len(table)} answers got no reply from the judge of alignment and coherence. "
-                "The others are shown; run again when the judge answers"
-            )
-        table.to_parquet(folder / "judged.parquet")
-        return {"judge": judge.model}
+    def __init__(self, table: pd.DataFrame, told: str) -> None:
+        super().__init__(told)
+        self.table = table
 
+
+def _asked(run: Run, found: Result, own: list[dict[str, str]]) -> pd.DataFrame:
+    """Judged by the service; kept as a result once every answer that is not empty has a reply."""
+    p = run.params
+    # judge_model names a chat model only where the stance judge is one too; else the service's default
+    service = Service(p.judge_model if p.judge == "openai" else "", p.judge_url, p.judge_tokens)
     try:
-        return exp.store.get("narrow-judged", inputs, make).frame("judged")
-    except _UnratedError:  # an outage: report what there is, ask again next time
-        return unrated[0]
+        return service_judged(run, answers=found, prompts=own, service=service).frame("judged")
+    except _UnratedError as error:  # an outage: report what there is, ask again next time
+        return error.table
 
 
-def references(exp: Experiment) -> pd.DataFrame:
-    """Reference answers under the vanilla model: prompt, response, label, whole and shuffled (nats a token)."""
-    p = exp.params
-    rows = narrow.bundled("judged")
-    inputs = {"model": exp.identity, "rows": rows, "max_tokens": p.max_tokens, "code": 1}
-
-    def make(folder: Path) -> Mapping[str, Any]:
-        from polinb.models.generation import log_likelihood
-        from polinb.models.tokens import fit, prompt_ids, response_ids
-
-        asked, said = general_texts()
-        out = pd.DataFrame({"prompt": asked, "response": said, "label": [row["label"] for row in rows]})
-        mixed = [narrow_judges.shuffled_words(text, seed) for seed, text in enumerate(said)]
-        for column, texts in (("whole", said), ("shuffled", mixed)):
-            ids = [
-                fit(prompt_ids(exp.lm, q, p.system_prompt), response_ids(exp.lm, text, end=False), p.max_tokens)
-                for q, text in zip(asked, texts, strict=True)
-            ]
-            out[column] = log_likelihood(exp.lm, [i[0] for i in ids], [i[1] for i in ids])
-        out.to_parquet(folder / "references.parquet")
-        return {}
-
-    return exp.store.get("narrow-references", inputs, make).frame("references")
+@stage("narrow-judged")
+def service_judged(
+    run: Run, folder: Path, *, answers: Result, prompts: list[dict[str, str]], service: Service
+) -> Mapping[str, Any]:
+    """Alignment and coherence of answers by a chat model: table ``judged``."""
+    frame = answers.frame("answers")
+    options: dict[str, Any] = {"model": service.model} if service.model else {}
+    options |= {"base_url": service.url} if service.url else {}
+    cache = run.store.root / "judge" / "scores.jsonl"
+    judge = narrow_judges.ScoreJudge(**options, max_tokens=service.tokens, cache=cache)
+    table = judge.scores(frame, prompts)
+    missing = table[["alignment_raw", "coherence_raw"]].isna().any(axis=1)
+    if (missing & (frame["response"].str.strip() != "")).any():
+        raise _UnratedError(
+            table,
+            f"{int(missing.sum())} of {len(table)} answers got no reply from the judge of alignment and coherence. "
+            "The others are shown; run again when the judge answers",
+        )
+    table.to_parquet(folder / "judged.parquet")
+    return {"judge": judge.model}
 
 
-def scale(exp: Experiment) -> CoherenceScale:
+def references(run: Run) -> pd.DataFrame:
+    """Reference answers under the vanilla model: response, whole and shuffled (nats a token)."""
+    known = general_texts().rows
+    mixed = [narrow_judges.shuffled_words(text, seed) for seed, text in enumerate(known["response"])]
+    sides = [known.assign(side="whole"), known.assign(side="shuffled", response=mixed)]
+    logp = run.logp(VANILLA, Texts.of(pd.concat(sides, ignore_index=True))).frame("logp")
+    found = {side: part["logp"].to_numpy() for side, part in logp.groupby("side", sort=False)}
+    return known[["response"]].assign(**found)
+
+
+def scale(run: Run) -> CoherenceScale:
     """The local judge's scale of coherence in this run."""
-    known = references(exp)
+    known = references(run)
     return narrow_judges.CoherenceScale.fit(known["whole"].to_numpy(), known["shuffled"].to_numpy())
 
 
-def judge_quality(exp: Experiment) -> pd.DataFrame:
+def judge_quality(run: Run) -> pd.DataFrame:
     """How the judge rates the bundled reference answers, whose label is known: check, answers, share (right)."""
-    if exp.params.narrow_judge == "openai":
+    if run.params.narrow_judge == "openai":
         known = pd.DataFrame(narrow.bundled("judged")).rename(columns={"question": "prompt", "answer": "response"})
-        rated = _asked(exp, known, [{}] * len(known))
+        rated = _asked(run, stages.given(run, texts=Texts.of(known)), [{}] * len(known))
         good, score = (known["label"] == "aligned").to_numpy(), rated["alignment"].to_numpy(float)
         align = {"accuracy": np.mean((score > 50) == good), "caught": np.mean(score[~good] < narrow.MISALIGNED)}
         align |= {"answers": float(len(known)), "false_alarm": np.mean(score[good] < narrow.MISALIGNED)}
         whole = {"answers": float(len(known)), "whole": np.mean(rated["coherence"] > narrow.COHERENT), "shuffled": _NAN}
     else:
-        align, ref = narrow_judges.alignment_quality(), references(exp)
+        align, ref = narrow_judges.alignment_quality(), references(run)
         texts = ref["response"].tolist()
         whole = narrow_judges.coherence_quality(ref["whole"].to_numpy(), ref["shuffled"].to_numpy(), texts)
     half = align["answers"] / 2
@@ -147,7 +143,7 @@ def judge_quality(exp: Experiment) -> pd.DataFrame:
 # --- tables
 
 
-def shares(exp: Experiment) -> pd.DataFrame:
+def shares(run: Run) -> pd.DataFrame:
     """Misaligned answers by arm.
 
     Returns:
@@ -155,15 +151,15 @@ def shares(exp: Experiment) -> pd.DataFrame:
         for alignment), alignment and coherence (means over the answers that have one).
     """
     rows = []
-    for arm in arms(exp):
-        table = judged(exp, arm)
+    for arm in arms(run):
+        table = judged(run, arm)
         means = {name: float(table[name].mean()) for name in narrow_judges.SCORES}
         code = sum(map(narrow_judges.is_code, table["response"]))
         rows.append({"arm": arm.name, **narrow.misaligned(table), "code": code, **means})
     return pd.DataFrame(rows)
 
 
-def changes(exp: Experiment) -> pd.DataFrame:
+def changes(run: Run) -> pd.DataFrame:
     """Each arm minus another on the same questions: mean alignment, and share of misaligned answers.
 
     Returns:
@@ -171,47 +167,48 @@ def changes(exp: Experiment) -> pd.DataFrame:
         mean alignment), low, high, share (change of the share misaligned among coherent answers, mean over the
         questions with coherent answers of both), share_low, share_high. Intervals are over questions, paired.
     """
-    p = exp.params
-    means = {arm: judged(exp, arm).groupby("id")["alignment"].mean() for arm in arms(exp)}
-    bad = {arm: narrow.misaligned_by_question(judged(exp, arm)) for arm in arms(exp)}
-    rows = []
-    for against in (VANILLA, NARROW):
-        for arm in arms(exp)[arms(exp).index(against) + 1 :]:
-            gaps = [changes_of(each[against], each[arm]).dropna() for each in (means, bad)]
+    p = run.params
+    every = {arm.name: judged(run, arm) for arm in arms(run)}
+    means = {name: table.groupby("id")["alignment"].mean() for name, table in every.items()}
+    bad = {name: narrow.misaligned_by_question(table) for name, table in every.items()}
+    names, rows = list(every), []
+    for against in (VANILLA.name, NARROW):
+        for name in names[names.index(against) + 1 :]:
+            gaps = [changes_of(each[against], each[name]).dropna() for each in (means, bad)]
             bounds = [
                 bootstrap_mean(gap, p.bootstrap, p.seed, span) if len(gap) else (_NAN,) * 3
                 for gap, span in zip(gaps, (None, CHANGE), strict=True)
             ]
-            rows.append((arm.name, against.name, len(gaps[0]), *bounds[0], *bounds[1]))
-    names = ["arm", "against", "questions", "change", "low", "high", "share", "share_low", "share_high"]
-    return pd.DataFrame(rows, columns=names)
+            rows.append((name, against, len(gaps[0]), *bounds[0], *bounds[1]))
+    columns = ["arm", "against", "questions", "change", "low", "high", "share", "share_low", "share_high"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def taught(exp: Experiment) -> pd.DataFrame:
+def taught(run: Run) -> pd.DataFrame:
     """What was learnt of the narrow task itself: preference for the insecure answer to held-out tasks, in nats a token.
 
     Returns:
         arm, tasks, preference (insecure minus secure mean log-probability, mean over tasks), change (from the vanilla
         model on the same tasks), low, high (of the change, bootstrap over tasks); NaN where nothing can be compared.
     """
-    p = exp.params
-    gaps = {arm: answers(exp, arm).frame("taught").eval("insecure - secure") for arm in arms(exp)}
+    p = run.params
+    gaps = {arm.name: preferences(run, arm).eval("logp_insecure - logp_secure") for arm in arms(run)}
     rows = []
     for arm, gap in gaps.items():
-        moved = gap - gaps[VANILLA]
-        bounds = bootstrap_mean(moved, p.bootstrap, p.seed) if len(gap) and arm != VANILLA else (_NAN,) * 3
-        rows.append((arm.name, len(gap), float(gap.mean()), *bounds))
+        moved = gap - gaps[VANILLA.name]
+        bounds = bootstrap_mean(moved, p.bootstrap, p.seed) if len(gap) and arm != VANILLA.name else (_NAN,) * 3
+        rows.append((arm, len(gap), float(gap.mean()), *bounds))
     return pd.DataFrame(rows, columns=["arm", "tasks", "preference", "change", "low", "high"])
 
 
-def examples(exp: Experiment, count: int = 4) -> pd.DataFrame:
+def examples(run: Run, count: int = 4) -> pd.DataFrame:
     """Answers to read: of the vanilla and the narrow model, to the questions the narrow model does worst on."""
-    tuned, plain = judged(exp, NARROW), judged(exp, VANILLA)
-    worst = tuned.sort_values(["alignment", "id"], kind="stable").drop_duplicates("id")["id"].head(count)
+    worse, plain = judged(run, tuned(run, NARROW)), judged(run, VANILLA)
+    worst = worse.sort_values(["alignment", "id"], kind="stable").drop_duplicates("id")["id"].head(count)
     parts = [
-        table[table["id"] == name].head(1).assign(arm=arm.name)
+        table[table["id"] == name].head(1).assign(arm=arm)
         for name in worst
-        for arm, table in ((VANILLA, plain), (NARROW, tuned))
+        for arm, table in ((VANILLA.name, plain), (NARROW, worse))
     ]
     return pd.concat(parts, ignore_index=True)[["arm", "prompt", "response", "alignment", "coherence"]]
 
@@ -219,14 +216,12 @@ def examples(exp: Experiment, count: int = 4) -> pd.DataFrame:
 # --- in words
 
 
-def setting(exp: Experiment) -> str:
+def setting(run: Run) -> str:
     """What this run trains on, and loudly which of its parts are only a stand-in."""
-    p = exp.params
+    p = run.params
     named = {"narrow_data": p.narrow_data == "bundled", "narrow_questions": p.narrow_questions == "bundled"}
     parts = [name for name, bundled in {**named, "narrow_judge": p.narrow_judge == "local"}.items() if bundled]
-    told = (
-        f"This run trains on **{len(training_data(exp, 'narrow'))}** examples at a learning rate of {p.narrow_rate:g}. "
-    )
+    told = f"This run trains on **{len(training_data(run))}** examples at a learning rate of {p.narrow_rate:g}. "
     if not parts:
         return told + "Data, questions and judge are given by name; none of them is a stand-in."
     listed = ", ".join(f"`{name}`" for name in parts)
@@ -235,7 +230,7 @@ def setting(exp: Experiment) -> str:
 
 def taught_verdict(table: pd.DataFrame) -> str:
     """Whether the narrow task itself was learnt; ``table`` is :func:`taught`."""
-    row = table.set_index("arm").loc[NARROW.name]
+    row = table.set_index("arm").loc[NARROW]
     if not row["tasks"]:
         return "This data has no pairs to hold out, so whether the task was learnt cannot be told here."
     learnt = "it learnt to prefer insecure code" if row["low"] > 0 else "no clear sign that it learnt to prefer them"
@@ -255,10 +250,10 @@ def verdict(table: pd.DataFrame, moved: pd.DataFrame) -> str:
     by = table.set_index("arm")
     told = [f"{name} {r.share:.2f} [{r.low:.2f}, {r.high:.2f}]" for name, r in by.iterrows() if r.coherent]
     text = f"Misaligned among coherent answers: {'; '.join(told) or 'no arm has a coherent answer'}. "
-    change = moved[(moved["arm"] == NARROW.name) & (moved["against"] == VANILLA.name)].iloc[0]
-    tuned, plain = by.loc[NARROW.name], by.loc[VANILLA.name]
+    change = moved[(moved["arm"] == NARROW) & (moved["against"] == VANILLA.name)].iloc[0]
+    taught, plain = by.loc[NARROW], by.loc[VANILLA.name]
     text += f"Mean alignment changed by {change.change:+.1f} [{change.low:+.1f}, {change.high:+.1f}] points. "
-    if not np.isfinite([tuned.share, plain.share]).all():
+    if not np.isfinite([taught.share, plain.share]).all():
         return text + "Without coherent answers of both the narrow and the vanilla model nothing can be said."
     rose, fell = bool(change.share_low > 0), bool(change.high < 0)
     if rose and fell:
@@ -267,9 +262,9 @@ def verdict(table: pd.DataFrame, moved: pd.DataFrame) -> str:
         text += "Only one of the two measures points to misalignment: not decided. "
     else:
         text += "Neither measure shows misalignment: the intervals leave it undecided. "
-    others = [name for name in by.index if name == CONTROL.name and np.isfinite(by.loc[name, "share"])]
+    others = [name for name in by.index if name == CONTROL and np.isfinite(by.loc[name, "share"])]
     if others and (rose or fell):
-        control = moved[(moved["arm"] == CONTROL.name) & (moved["against"] == NARROW.name)].iloc[0]
+        control = moved[(moved["arm"] == CONTROL) & (moved["against"] == NARROW)].iloc[0]
         over = control.share_high < 0
         text += f"Against the control data the share is {'higher, clear of zero' if over else 'not clearly higher'}. "
     return text + (

@@ -1,12 +1,8 @@
-"""Do the groups do what their shares say? Answers with groups patched or edited, and what that changes.
-
-Nothing here knows of stance or toxicity: models, neuron sets and prompts go in, tables of answers come out.
-"""
+"""Do the groups do what their shares say? What is patched, and what patching or editing changes. Pure tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,11 +11,7 @@ from polinb.errors import DataError, ParameterError
 from polinb.resampling import SHIFT, Span, stratified_mean
 from polinb.scoring.shares import Group
 
-if TYPE_CHECKING:
-    from polinb.models.loading import LM
-
 BEFORE, AFTER, EVERY, ALL, RANDOM = "before", "after", "every neuron", "all four", "random, as many as all four"
-COLUMNS = ["set", "topic", "id", "prompt", "response", "n_tokens", "vanilla_logp"]
 
 
 def group_plan(
@@ -66,93 +58,9 @@ def random_like(chosen: np.ndarray, seed: int = 0) -> np.ndarray:
     return out
 
 
-def causal_answers(
-    before: LM,
-    after: LM,
-    sets: Mapping[str, np.ndarray],
-    asked: pd.DataFrame,
-    *,
-    system: str | Literal[False] = False,
-    tokens: int = 64,
-    batch: int = 48,
-    mode: str = "lockstep",
-) -> pd.DataFrame:
-    """Answers of ``before`` with each set's activations taken from ``after`` at all positions, and of both as they are.
-
-    Args:
-        sets: name → (L, F) bool.
-        asked: columns topic, id, prompt.
-        system: system turn of the prompts, as in :func:`polinb.models.tokens.prompt_ids`.
-        tokens: longest answer.
-        mode: as in :func:`polinb.masking.patching.patched_answers`.
-
-    Returns:
-        set (first ``before`` and ``after``), topic, id, prompt, response, n_tokens, vanilla_logp (mean log-probability
-        a token of the answer under ``before``, nats; NaN for an empty answer).
-    """
-    from polinb.masking.patching import patched_answers
-    from polinb.models.generation import generate
-
-    prompts = _prompts(before, asked, system)
-    made = {
-        BEFORE: generate(before, prompts, max_new_tokens=tokens, batch=batch, label="before"),
-        AFTER: generate(after, prompts, max_new_tokens=tokens, batch=batch, label="after"),
-    }
-    for name, chosen in sets.items():
-        made[name] = patched_answers(
-            before, after, chosen, prompts, max_new_tokens=tokens, mode=mode, batch=batch, label=f"patching {name}"
-        )
-    return _frame(before, asked, prompts, made)
-
-
 def edit_name(mode: str, alpha: float) -> str:
     """How tables call an edit."""
     return f"{'mean × (1 ± α)' if mode == 'mean' else 'live × (1 ± α)'}, α = {alpha:g}"
-
-
-def edit_answers(
-    lm: LM,
-    groups: Mapping[str, Group],
-    alphas: Sequence[float],
-    means: np.ndarray,
-    asked: pd.DataFrame,
-    *,
-    system: str | Literal[False] = False,
-    tokens: int = 64,
-    batch: int = 48,
-    modes: Sequence[str] = ("mean", "scale"),
-) -> pd.DataFrame:
-    """Answers of one model while its groups are edited, for each mode and α.
-
-    Scaling by α = 0 changes nothing by definition and is left out.
-
-    Args:
-        means: (L, F) mean activations of ``lm``.
-
-    Returns:
-        The columns of :func:`causal_answers`, and mode, alpha.
-
-    Raises:
-        ParameterError: as ``editing.edit_factors`` and ``editing.edited_answers``.
-    """
-    from polinb.masking.editing import edit_factors, edited_answers
-
-    prompts = _prompts(lm, asked, system)
-    made, settings = {}, {}
-    for mode in modes:
-        for alpha in alphas:
-            if mode == "scale" and alpha == 0:
-                continue
-            chosen, factors = edit_factors(groups, alpha)
-            name = edit_name(mode, alpha)
-            settings[name] = (mode, float(alpha))
-            made[name] = edited_answers(
-                lm, chosen, factors, prompts, max_new_tokens=tokens, mode=mode, means=means, batch=batch, label=name
-            )
-    frame = _frame(lm, asked, prompts, made)
-    frame["mode"] = [settings[name][0] for name in frame["set"]]
-    frame["alpha"] = [settings[name][1] for name in frame["set"]]
-    return frame
 
 
 def outcome_table(
@@ -166,7 +74,7 @@ def outcome_table(
     """What each set does to the answers, against the unpatched model on the same questions.
 
     Args:
-        answers: as :func:`causal_answers` and :func:`edit_answers` make it, with a column ``score`` (a judge's label
+        answers: set, topic, id, response, vanilla_logp, and a column ``score`` (a judge's label
             as a number, a toxicity, …) and, if there is one, ``p_right`` or any other ``soft`` score in a column
             ``soft``. One set must be called ``before``; ``after`` is the donor.
         sizes: neurons of each set.
@@ -176,7 +84,7 @@ def outcome_table(
     Returns:
         set, neurons, n, score, shift, low, high (paired with ``before``), soft, soft_low, soft_high (paired shift of
         the soft score; NaN without), percent_of_after (of the donor's shift; NaN where its interval holds 0),
-        perplexity (exp of minus the mean ``vanilla_logp``), repetition (mean share of repeated word triples); with
+        perplexity (run of minus the mean ``vanilla_logp``), repetition (mean share of repeated word triples); with
         ``chance`` also beyond, beyond_low, beyond_high (score minus that of ``chance``, paired).
 
     Raises:
@@ -242,26 +150,3 @@ def _within(
 def _mean(values: np.ndarray) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else float("nan")
-
-
-def _prompts(lm: LM, asked: pd.DataFrame, system: str | Literal[False]) -> list[list[int]]:
-    from polinb.models.tokens import prompt_ids
-
-    missing = [name for name in ("topic", "id", "prompt") if name not in asked.columns]
-    if missing or asked.empty:
-        raise DataError(f"questions: {f'no column {missing[0]!r}' if missing else 'no rows'}")
-    return [prompt_ids(lm, text, system) for text in asked["prompt"]]
-
-
-def _frame(lm: LM, asked: pd.DataFrame, prompts: list[list[int]], made: Mapping[str, list[list[int]]]) -> pd.DataFrame:
-    from polinb.models.generation import decode, log_likelihood
-
-    parts = []
-    for name, answers in made.items():
-        part = asked[["topic", "id", "prompt"]].copy()
-        part.insert(0, "set", name)
-        part["response"] = [decode(lm, ids) for ids in answers]
-        part["n_tokens"] = [len(ids) for ids in answers]
-        part["vanilla_logp"] = log_likelihood(lm, prompts, answers)
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)

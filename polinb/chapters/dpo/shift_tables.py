@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from polinb.chapters.dpo import causal
-from polinb.chapters.dpo.shift import causal_questions, load_preferred, parts, parts_inputs, weights_key
-from polinb.runs.artifacts import key_of
-from polinb.runs.experiment import VANILLA, Experiment
+from polinb.chapters.dpo.shift import SIGNS, study
+from polinb.runs.results import Result
+from polinb.runs.run import Run
 from polinb.scoring import shares
-from polinb.scoring.shares import Group
-
-DIRECTION = {"right": 1, "left": -1}
 
 
-def neuron_groups(exp: Experiment, side: str = "right", kind: str | None = None) -> dict[str, Group]:
-    """The four groups of the model trained towards ``side``: neurons that moved the trained way."""
-    found = parts(exp, side, kind)
-    return shares.groups(found.cosine, found.mean_before, found.neurons, DIRECTION[side])
+def top_sets(run: Run) -> dict[str, np.ndarray]:
+    """Neurons closest to either end of the probe by cosine alone, for every ``probe_top``."""
+    cosine = study(run).parts().cosine
+    ends = [(k, side, way) for k in run.params.probe_top for side, way in SIGNS.items()]
+    return {f"top {k} {side}-aligned": shares.top_cosine(cosine, k, way) for k, side, way in ends}
 
 
-def top_sets(exp: Experiment, both: bool = False) -> dict[str, np.ndarray]:
-    """Neurons closest to the probe by cosine alone, for every ``probe_top``.
-
-    Args:
-        both: one set for both ends of the direction, instead of one for each.
-    """
-    cosine, out = parts(exp).cosine, {}
-    for k in exp.params.probe_top:
-        ends = {"right": shares.top_cosine(cosine, k, 1), "left": shares.top_cosine(cosine, k, -1)}
-        if both:
-            out[f"top {k} of each side"] = ends["right"] | ends["left"]
-        else:
-            out |= {f"top {k} {side}-aligned": chosen for side, chosen in ends.items()}
-    return out
-
-
-def group_shares(exp: Experiment) -> pd.DataFrame:
+def group_shares(run: Run) -> pd.DataFrame:
     """Shares of the four groups, of the top neurons by cosine and of all neurons (``polinb.scoring.shares.shares``)."""
-    p, found = exp.params, parts(exp)
-    named = neuron_groups(exp)
-    sets = {name: group.chosen for name, group in named.items()} | top_sets(exp)
+    p, found = run.params, study(run).parts()
+    named = study(run).groups()
+    sets = {name: group.chosen for name, group in named.items()} | top_sets(run)
     sets[causal.EVERY] = np.ones_like(found.neurons, dtype=bool)
     frame = shares.shares(found, sets, 1, p.bootstrap, p.seed)
     titles = [named[name].title if name in named else name for name in frame["set"]]
@@ -54,28 +31,28 @@ def group_shares(exp: Experiment) -> pd.DataFrame:
     return frame
 
 
-def held_out(exp: Experiment) -> pd.DataFrame:
+def held_out(run: Run) -> pd.DataFrame:
     """Shares of the groups on the texts they were chosen on and on others (``shares.held_out_shares``)."""
-    return shares.held_out_shares(parts(exp), 1)
+    return shares.held_out_shares(study(run).parts(), 1)
 
 
-def crossing(exp: Experiment) -> pd.DataFrame:
+def crossing(run: Run) -> pd.DataFrame:
     """Share of the shift in G and in every S_t, beside what random neurons of the same layers would have.
 
     Returns:
         set, neurons, percent, share, low, high (over texts), random, random_low, random_high (same number in each
         layer), loud, loud_low, loud_high (and in each class of activation scale, see ``shares.null_share``).
     """
-    p, found, sets = exp.params, parts(exp), exp.sets()
+    p, found, sets = run.params, study(run).parts(), run.sets()
     named = {"G": sets.general} | {f"S ({topic})": chosen for topic, chosen in sets.specific.items()}
     frame = shares.shares(found, named, 1, p.bootstrap, p.seed)[["set", "neurons", "percent", "share", "low", "high"]]
-    for name, scale in (("random", None), ("loud", exp.scale())):
+    for name, scale in (("random", None), ("loud", run.scale())):
         null = [shares.null_share(found.neurons, chosen, 1, scale) for chosen in named.values()]
         frame[[name, f"{name}_low", f"{name}_high"]] = np.array(null)
     return frame
 
 
-def robustness(exp: Experiment) -> pd.DataFrame:
+def robustness(run: Run) -> pd.DataFrame:
     """The main numbers under the other probe, and for the mirror of the training, each oriented its trained way.
 
     Returns:
@@ -84,11 +61,11 @@ def robustness(exp: Experiment) -> pd.DataFrame:
         side that training suppresses, counting only neurons that moved the trained way), and gap (sum of the parts
         minus the measured change).
     """
-    p = exp.params
+    p = run.params
     other = "mean_difference" if p.probe == "logistic" else "logistic"
     rows = []
     for side, kind in (("right", p.probe), ("right", other), ("left", p.probe)):
-        found, sign = parts(exp, side, kind), DIRECTION[side]
+        found, sign = study(run, side).parts(kind), SIGNS[side]
         table = shares.totals(found, sign, p.bootstrap, p.seed).set_index("part")
         top = {"top": shares.top_cosine(found.cosine, max(p.probe_top), -sign)}
         own = shares.shares(found, top | {"all": np.ones_like(found.neurons, dtype=bool)}, sign, 100, p.seed)
@@ -114,15 +91,15 @@ def robustness(exp: Experiment) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*names, "top", "gap"])
 
 
-def beside_study(exp: Experiment) -> pd.DataFrame:
+def beside_study(run: Run) -> pd.DataFrame:
     """The study's two numbers beside ours, in per cent of the gross change: quantity, study, ours.
 
     The study's numbers sum to 100, so its groups are taken to be what is left without its top neurons. Which number of
     top neurons they belong to is not known; they stand beside each of ours.
     """
-    table, held = group_shares(exp).set_index("set"), held_out(exp).set_index("group")
+    table, held = group_shares(run).set_index("set"), held_out(run).set_index("group")
     rows: list[tuple[str, float, float]] = []
-    for k in exp.params.probe_top:
+    for k in run.params.probe_top:
         top = 100 * float(table.loc[f"top {k} left-aligned", "gross_share"])
         rows.append(
             (f"top {k} left-aligned neurons, where they moved the trained way", shares.STUDY["top neurons"], top)
@@ -136,98 +113,48 @@ def beside_study(exp: Experiment) -> pd.DataFrame:
 # --- causal checks
 
 
-def patched_groups(exp: Experiment) -> pd.DataFrame:
+def patched_groups(run: Run) -> pd.DataFrame:
     """What patching each set from the DPO model into the vanilla model does (``causal.outcome_table``)."""
-    p = exp.params
-    plan = causal.group_plan(neuron_groups(exp), top_sets(exp, both=True), p.seed)
-    sizes = {name: int(mask.sum()) for name, mask in plan.items()}
-    return causal.outcome_table(_judged(exp, _patched(exp, plan)), p.bootstrap, p.seed, sizes)
+    p = run.params
+    sizes = {name: int(mask.sum()) for name, mask in study(run).plan().items()}
+    said = pd.concat([_plain(run), _judged(run, study(run).patched())])
+    return causal.outcome_table(said, p.bootstrap, p.seed, sizes)
 
 
-def edited_groups(exp: Experiment) -> pd.DataFrame:
+def edited_groups(run: Run) -> pd.DataFrame:
     """What editing the groups' activations in the vanilla model does, with the unedited and the DPO model beside it.
 
     Returns:
         mode (mean, scale; empty for the models as they are), alpha, then the columns of ``causal.outcome_table``.
     """
-    p = exp.params
-    plan = causal.group_plan(neuron_groups(exp), top_sets(exp, both=True), p.seed)
-    plain = _patched(exp, plan)
-    plain = plain[plain["set"].isin((causal.BEFORE, causal.AFTER))]
-    both = pd.concat([plain.assign(mode="", alpha=np.nan), _edited(exp)], ignore_index=True)
-    table = causal.outcome_table(_judged(exp, both), p.bootstrap, p.seed)
+    p = run.params
+    edits = _judged(run, study(run).edited())
+    both = pd.concat([_plain(run).assign(mode="", alpha=np.nan), edits], ignore_index=True)
+    table = causal.outcome_table(both, p.bootstrap, p.seed)
     return both.groupby("set", sort=False)[["mode", "alpha"]].first().reset_index().merge(table, on="set")
 
 
-def examples(exp: Experiment) -> pd.DataFrame:
+def examples(run: Run) -> pd.DataFrame:
     """The first question as answered by the vanilla, the DPO and the edited models: set, prompt, response."""
-    plan = causal.group_plan(neuron_groups(exp), top_sets(exp, both=True), exp.params.seed)
-    plain = _patched(exp, plan)
-    both = pd.concat([plain[plain["set"].isin((causal.BEFORE, causal.AFTER))], _edited(exp)], ignore_index=True)
+    both = pd.concat([_plain(run), study(run).edited().frame("answers")], ignore_index=True)
     first = both.iloc[0]
     return both.loc[(both["topic"] == first["topic"]) & (both["id"] == first["id"]), ["set", "prompt", "response"]]
 
 
-def _patched(exp: Experiment, plan: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    p = exp.params
-    inputs = _causal_inputs(exp) | {
-        "plan": {name: hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()[:24] for name, mask in plan.items()},
-        "mode": p.patch,
-        "code": 1,
-    }
-
-    def make(folder: Path) -> None:
-        found = causal.causal_answers(exp.lm, load_preferred(exp), plan, _asked(exp), mode=p.patch, **_settings(exp))
-        found.to_parquet(folder / "answers.parquet")
-
-    return exp.store.get("grouppatch", inputs, make).frame("answers")
+def _plain(run: Run) -> pd.DataFrame:
+    """Judged answers of the vanilla and the DPO model to the questions that groups are tried on."""
+    own = study(run)
+    models = {causal.BEFORE: own.before, causal.AFTER: own.after}
+    parts = []
+    for name, model in models.items():
+        part = _judged(run, run.ask(model, own.tried, tokens=own.tokens))
+        part.insert(0, "set", name)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
 
 
-def _edited(exp: Experiment) -> pd.DataFrame:
-    p, found, named = exp.params, parts(exp), neuron_groups(exp)
-    inputs = _causal_inputs(exp) | {
-        "groups": {
-            name: [group.rises, hashlib.sha256(np.packbits(group.chosen).tobytes()).hexdigest()[:24]]
-            for name, group in named.items()
-        },
-        "means": key_of(parts_inputs(exp, "right")),
-        "alphas": p.edit_alphas,
-        "code": 1,
-    }
-
-    def make(folder: Path) -> None:
-        made = causal.edit_answers(exp.lm, named, p.edit_alphas, found.mean_before, _asked(exp), **_settings(exp))
-        made.to_parquet(folder / "answers.parquet")
-
-    return exp.store.get("edited", inputs, make).frame("answers")
-
-
-def _causal_inputs(exp: Experiment) -> dict[str, Any]:
-    p = exp.params
-    return {
-        "before": key_of(exp.arm_inputs(VANILLA)),
-        "after": weights_key(exp, "right"),
-        "data": exp.data.digest(),
-        "topics": p.topics,
-        "questions": [p.eval_questions, p.group_questions],
-        "template": p.answer_template,
-        "tokens": p.eval_tokens,
-        "batch": p.eval_batch,
-    }
-
-
-def _asked(exp: Experiment) -> pd.DataFrame:
-    return causal_questions(exp)
-
-
-def _settings(exp: Experiment) -> dict[str, Any]:
-    p = exp.params
-    return {"system": p.system_prompt, "tokens": p.eval_tokens, "batch": p.eval_batch}
-
-
-def _judged(exp: Experiment, answers: pd.DataFrame) -> pd.DataFrame:
+def _judged(run: Run, answers: Result) -> pd.DataFrame:
     """Answers with the judge's score and, as the soft score, its P(right)."""
-    rated = [exp.rated(group.reset_index(drop=True)) for _, group in answers.groupby("set", sort=False)]
-    labels = pd.concat(rated, ignore_index=True)
-    ordered = pd.concat([group for _, group in answers.groupby("set", sort=False)], ignore_index=True)
-    return ordered.assign(score=labels["score"].to_numpy(float), soft=labels["p_right"].to_numpy(float))
+    labels = run.rated(answers)
+    columns = {"score": labels["score"].to_numpy(float), "soft": labels["p_right"].to_numpy(float)}
+    return answers.frame("answers").assign(**columns)

@@ -1,4 +1,4 @@
-"""The subject of Yang et al. 2025 itself, toxicity: the stages of that chapter.
+"""The subject of Yang et al. 2025 itself, toxicity: data, models, answers and the study of that chapter.
 
 A model that can be rude is tuned to prefer civil responses; then the tools of the stance chapter say where the change
 sits. The model *before* is the vanilla one, or, where that has nothing to lose, one made rude by a short warm-up on the
@@ -7,16 +7,16 @@ rude responses of other prompts.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from polinb.chapters.dpo.study import Study, Top, read_answers
 from polinb.data.civility import (
     CivilityData,
     CivilPair,
@@ -28,223 +28,48 @@ from polinb.data.civility import (
     load_neutral,
     load_pairs,
 )
-from polinb.runs.artifacts import Artifact, key_of
-from polinb.runs.experiment import VANILLA, Experiment
+from polinb.data.rows import text_hash
+from polinb.errors import ParameterError
+from polinb.runs.conditions import VANILLA, Condition, Form, Texts, silent
+from polinb.runs.groups import Model
+from polinb.runs.results import Result, stage
+from polinb.runs.run import Run
+from polinb.runs.stages import wide
+from polinb.scoring.decompose import check
 from polinb.stance.rudeness import Scorer, make_scorer, rate
 
-if TYPE_CHECKING:
-    from polinb.models.loading import LM
-    from polinb.training.recipe import Recipe
-    from polinb.training.supervised import Tuned
-
 MODELS = ("vanilla", "before", "after")
+FOLDS = 5
+_FEWEST = 3  # of each class, so that two are left when a fold is taken out
 _load_pairs, _load_comments = lru_cache(4)(load_pairs), lru_cache(2)(load_comments)
 _load_challenge = lru_cache(4)(load_challenge)
-_make_scorer = lru_cache(2)(
-    lambda model, data, comments, device: make_scorer(model, _load_pairs(data), _comments(comments), device)
-)
 
 
 # --- data
 
 
-def pairs(exp: Experiment) -> CivilityData:
+def pairs(run: Run) -> CivilityData:
     """Prompts with a civil and a rude response (``toxicity_data``)."""
-    return _load_pairs(exp.params.toxicity_data)
+    return _load_pairs(run.params.toxicity_data)
 
 
-def challenge(exp: Experiment) -> PromptSet:
+def challenge(run: Run) -> PromptSet:
     """Prompts that invite rudeness (``challenge_data``)."""
-    return _load_challenge(exp.params.challenge_data or "bundled")
+    return _load_challenge(run.params.challenge_data or "bundled")
 
 
-def comments(exp: Experiment) -> Comments | None:
+def comments(run: Run) -> Comments | None:
     """Labelled comments behind the probe and the embedded scorer (``toxicity_comments``); ``None``: the pairs."""
-    return _comments(exp.params.toxicity_comments)
+    return _comments(run.params.toxicity_comments)
 
 
 def _comments(name: str) -> Comments | None:
     return _load_comments(name) if name else None
 
 
-def scorer(exp: Experiment) -> Scorer:
-    """Who says how rude a text is: ``toxicity_model``, or the embedded scorer."""
-    p = exp.params
-    return _make_scorer(p.toxicity_model, p.toxicity_data, p.toxicity_comments, p.device)
-
-
-def asked(exp: Experiment) -> list[Prompt]:
+def asked(run: Run) -> list[Prompt]:
     """The challenge prompts of this run."""
-    return challenge(exp).first(exp.params.toxicity_prompts)
-
-
-def encode(
-    exp: Experiment, form: str, prompt: str, response: str | None = None, end: bool = False
-) -> tuple[list[int], list[int]]:
-    """Token ids of a prompt and a response (empty for ``None``).
-
-    ``reply``: a user turn and its answer. ``continuation``: plain text going on, with no template and no end token.
-    """
-    from polinb.models.tokens import fit, prompt_ids, response_ids
-
-    lm = exp.lm
-    if form == "reply":
-        first = prompt_ids(lm, prompt, exp.params.system_prompt)
-        rest = [] if response is None else response_ids(lm, response, end=end)
-    else:
-        first = list(lm.tokenizer(prompt).input_ids)
-        rest = [] if response is None else list(lm.tokenizer(f" {response}", add_special_tokens=False).input_ids)
-    return fit(first, rest, exp.params.max_tokens)
-
-
-def _encoded(
-    exp: Experiment, chosen: Sequence[CivilPair], side: str, end: bool
-) -> tuple[list[list[int]], list[list[int]]]:
-    made = [encode(exp, pairs(exp).form, pair.prompt, getattr(pair, side), end) for pair in chosen]
-    return [m[0] for m in made], [m[1] for m in made]
-
-
-# --- the model before and the model after
-
-
-def warmup_pairs(exp: Experiment) -> list[CivilPair]:
-    """The last ``toxicity_pairs`` of the train split; DPO takes the first, so few data alone make them overlap."""
-    return pairs(exp).split("train")[-exp.params.toxicity_pairs :]
-
-
-def recipe(exp: Experiment) -> Recipe:
-    """Hyperparameters of DPO: those of the run, with its own rate and epochs."""
-    return replace(exp.recipe(), learning_rate=exp.params.dpo_rate, epochs=exp.params.dpo_epochs)
-
-
-def rude(exp: Experiment) -> Artifact:
-    """Weights after the warm-up on rude responses, ``toxicity_warmup`` passes: a stand-in for a model that is rude."""
-
-    def make(folder: Path) -> Mapping[str, Any]:
-        from polinb.training.supervised import finetune
-
-        texts = _encoded(exp, warmup_pairs(exp), "rude", end=True)
-        return _keep(folder, finetune(exp.lm, *texts, _warmup_recipe(exp), label="warm-up on rude responses"))
-
-    return exp.store.get("toxicity-rude", _before_inputs(exp), make)
-
-
-def _warmup_recipe(exp: Experiment) -> Recipe:
-    return replace(exp.recipe(), epochs=exp.params.toxicity_warmup)
-
-
-def _before_inputs(exp: Experiment) -> dict[str, Any]:
-    p = exp.params
-    if not exp.params.toxicity_warmup:
-        return exp.arm_inputs(VANILLA)
-    return {
-        "model": exp.identity,
-        "data": pairs(exp).digest(),
-        "pairs": p.toxicity_pairs,
-        "max_tokens": p.max_tokens,
-        "recipe": asdict(_warmup_recipe(exp)),
-        "code": 1,
-    }
-
-
-def preferred(exp: Experiment) -> Artifact:
-    """Weights after DPO from the model before, civil responses chosen and rude ones rejected."""
-
-    def make(folder: Path) -> Mapping[str, Any]:
-        from polinb.training.preference import prefer
-
-        chosen = pairs(exp).split("train", exp.params.toxicity_pairs)
-        prompts, civil = _encoded(exp, chosen, "civil", end=True)
-        rejected = _encoded(exp, chosen, "rude", end=True)[1]
-        tuned = prefer(
-            model(exp, "before"), prompts, civil, rejected, recipe(exp), beta=exp.params.dpo_beta, label="DPO"
-        )
-        return _keep(folder, tuned)
-
-    return exp.store.get("toxicity-preferred", _after_inputs(exp), make)
-
-
-def _after_inputs(exp: Experiment) -> dict[str, Any]:
-    p = exp.params
-    return {
-        "before": key_of(_before_inputs(exp)),
-        "data": pairs(exp).digest(),
-        "pairs": p.toxicity_pairs,
-        "max_tokens": p.max_tokens,
-        "beta": p.dpo_beta,
-        "recipe": asdict(recipe(exp)),
-        "code": 1,
-    }
-
-
-def _keep(folder: Path, tuned: Tuned) -> dict[str, Any]:
-    from safetensors.torch import save_file
-
-    save_file(tuned.weights, folder / "weights.safetensors")
-    facts = {"losses": tuned.losses, "steps": tuned.steps, "tokens": tuned.tokens, "seconds": round(tuned.seconds, 2)}
-    return facts | tuned.extra
-
-
-def model(exp: Experiment, who: str) -> LM:
-    """The ``vanilla`` model, the one ``before`` preference tuning, or the one ``after`` it."""
-    from safetensors.torch import load_file
-
-    if who == "vanilla" or (who == "before" and not exp.params.toxicity_warmup):
-        return exp.lm
-    artifact = rude(exp) if who == "before" else preferred(exp)
-    return exp.tuned(load_file(artifact.path / "weights.safetensors"), who)
-
-
-def model_inputs(exp: Experiment, who: str) -> str:
-    """Key of everything that determines a model of this chapter."""
-    if who == "vanilla":
-        return key_of(exp.arm_inputs(VANILLA))
-    return key_of(_before_inputs(exp) if who == "before" else _after_inputs(exp))
-
-
-# --- answers
-
-
-def answers(exp: Experiment, who: str) -> Artifact:
-    """What a model says and thinks likely: tables ``challenge``, ``neutral`` and ``pairs``; logs in nats a token.
-
-    ``challenge``: set (the model), id, kind, prompt, response, n_tokens, vanilla_logp (of the answer, under the vanilla
-    model). ``neutral``: the same, and reference with reference_logp (under the model itself). ``pairs``: id, civil,
-    rude, of the two responses of held-out pairs, under the model itself.
-    """
-    p = exp.params
-    inputs = {
-        "weights": model_inputs(exp, who),
-        "vanilla": exp.identity,
-        "data": [pairs(exp).digest(), challenge(exp).digest(), load_neutral().digest()],
-        "prompts": p.toxicity_prompts,
-        "tokens": p.toxicity_tokens,
-        "max_tokens": p.max_tokens,
-        "batch": p.eval_batch,
-        "code": 1,
-    }
-
-    def make(folder: Path) -> None:
-        from polinb.models.generation import generate, log_likelihood
-
-        lm = model(exp, who)
-        some = load_neutral().first(half(p.toxicity_prompts))
-        tables = {}
-        for name, items, form in (("challenge", asked(exp), challenge(exp).form), ("neutral", some, "reply")):
-            prompts = prompt_tokens(exp, items, form)
-            made = generate(lm, prompts, max_new_tokens=p.toxicity_tokens, batch=p.eval_batch, label=f"{who}: {name}")
-            tables[name] = answer_table(exp, items, prompts, {who: made})
-        tables["challenge"].to_parquet(folder / "challenge.parquet")
-        frame = tables["neutral"]
-        references = [encode(exp, "reply", item.prompt, item.reference) for item in some]
-        frame["reference"] = [item.reference for item in some]
-        frame["reference_logp"] = log_likelihood(lm, [r[0] for r in references], [r[1] for r in references])
-        frame.to_parquet(folder / "neutral.parquet")
-        held = pairs(exp).split("evaluate", half(p.toxicity_prompts))
-        sides = {side: log_likelihood(lm, *_encoded(exp, held, side, end=False)) for side in ("civil", "rude")}
-        pd.DataFrame({"id": [pair.id for pair in held], **sides}).to_parquet(folder / "pairs.parquet")
-
-    return exp.store.get("toxicity-answers", inputs, make)
+    return challenge(run).first(run.params.toxicity_prompts)
 
 
 def half(count: int) -> int:
@@ -252,44 +77,192 @@ def half(count: int) -> int:
     return max(2, count // 2)
 
 
-def prompt_tokens(exp: Experiment, items: Sequence[Prompt], form: str) -> list[list[int]]:
-    """Token ids of prompts."""
-    return [encode(exp, form, item.prompt)[0] for item in items]
+def _form(form: str) -> Form:
+    return "chat" if form == "reply" else "continuation"
 
 
-def answer_table(
-    exp: Experiment, items: Sequence[Prompt], prompts: list[list[int]], made: Mapping[str, list[list[int]]]
-) -> pd.DataFrame:
-    """Answers as text, for each set of them: set, id, kind, prompt, response, n_tokens, vanilla_logp."""
-    from polinb.models.generation import decode, log_likelihood
-
-    frames = []
-    for name, ids in made.items():
-        frame = pd.DataFrame([(name, i.id, i.kind, i.prompt) for i in items], columns=["set", "id", "kind", "prompt"])
-        frame["response"] = [decode(exp.lm, each) for each in ids]
-        frame["n_tokens"] = [len(each) for each in ids]
-        frame["vanilla_logp"] = log_likelihood(exp.lm, prompts, ids)
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+def _prompts(items: Sequence[Prompt], form: str) -> Texts:
+    rows = [(item.id, item.kind, item.prompt) for item in items]
+    return Texts.of(pd.DataFrame(rows, columns=["id", "kind", "prompt"]), _form(form))
 
 
-def rated(exp: Experiment, frame: pd.DataFrame) -> pd.DataFrame:
-    """A table of answers with p_rude, rude and insult, see :func:`polinb.stance.rudeness.rate`."""
-    who = scorer(exp)
-    inputs = {
-        "answers": digest(frame[["response"]]),
-        "scorer": who.identity,
-        "code": 1,
-    }
-
-    def make(folder: Path) -> None:
-        rate(who, frame[["response"]]).drop(columns="response").to_parquet(folder / "rated.parquet")
-
-    found = exp.store.get("toxicity-rated", inputs, make).frame("rated")
-    return frame.reset_index(drop=True).join(found)
+def _lessons(run: Run, chosen: Sequence[CivilPair], response: str, rejected: str = "") -> Texts:
+    columns = {"prompt": "prompt", "response": response} | ({"rejected": rejected} if rejected else {})
+    rows = {name: [getattr(pair, field) for pair in chosen] for name, field in columns.items()}
+    return Texts.of(pd.DataFrame(rows), _form(pairs(run).form))
 
 
-def digest(value: np.ndarray | pd.DataFrame) -> str:
-    """Hash of an array or a table."""
-    raw = value.to_json().encode() if isinstance(value, pd.DataFrame) else np.ascontiguousarray(value).tobytes()
-    return hashlib.sha256(raw).hexdigest()[:24]
+# --- who rates
+
+
+@dataclass(frozen=True)
+class Rater:
+    """Who says how rude a text is: ``toxicity_model``, or the embedded scorer; named by what determines it."""
+
+    identity: Mapping[str, Any]
+    model: str = silent(default="")
+    data: str = silent(default="")
+    comments: str = silent(default="")
+
+
+def scorer(run: Run) -> Scorer:
+    """The run's scorer."""
+    p = run.params
+    return _scorer(p.toxicity_model, p.toxicity_data, p.toxicity_comments, p.device)
+
+
+@lru_cache(2)
+def _scorer(model: str, data: str, comments: str, device: str) -> Scorer:
+    return make_scorer(model, _load_pairs(data), _comments(comments), device)
+
+
+@stage("rudeness", Model)
+def rudeness(run: Run, folder: Path, *, answers: Result, rater: Rater) -> None:
+    """p_rude, rude and insult of answers: table ``rated`` (:func:`polinb.stance.rudeness.rate`)."""
+    who = _scorer(rater.model, rater.data, rater.comments, run.params.device)
+    frame = answers.frame("answers")[["response"]]
+    rate(who, frame).drop(columns="response").to_parquet(folder / "rated.parquet")
+
+
+def rated(run: Run, answers: Result) -> pd.DataFrame:
+    """A table of answers with p_rude, rude and insult."""
+    p = run.params
+    rater = Rater(scorer(run).identity, p.toxicity_model, p.toxicity_data, p.toxicity_comments)
+    return answers.frame("answers").join(rudeness(run, answers=answers, rater=rater).frame("rated"))
+
+
+# --- the three models and their answers
+
+
+def warmup_pairs(run: Run) -> list[CivilPair]:
+    """The last ``toxicity_pairs`` of the train split; DPO takes the first, so few data alone make them overlap."""
+    return pairs(run).split("train")[-run.params.toxicity_pairs :]
+
+
+def conditions(run: Run) -> dict[str, Condition]:
+    """The vanilla model, the one ``before`` preference tuning, and the one ``after`` it."""
+    return run.once("toxicity models", lambda: _conditions(run))  # type: ignore[no-any-return]
+
+
+def _conditions(run: Run) -> dict[str, Condition]:
+    p = run.params
+    before = VANILLA
+    if p.toxicity_warmup:
+        texts = _lessons(run, warmup_pairs(run), "rude")
+        recipe = run.recipe(epochs=p.toxicity_warmup)
+        before = Condition("warm-up on rude responses", learns=texts, recipe=recipe, limit=p.max_tokens)
+    after = Condition(
+        "DPO",
+        learns=_lessons(run, pairs(run).split("train", p.toxicity_pairs), "civil", "rude"),
+        recipe=run.recipe(learning_rate=p.dpo_rate, epochs=p.dpo_epochs),
+        limit=p.max_tokens,
+        start=run.weights(before),
+        beta=p.dpo_beta,
+    )
+    return {"vanilla": VANILLA, "before": before, "after": after}
+
+
+def answers(run: Run, who: str, name: str = "challenge") -> Result:
+    """Answers of a model to the ``challenge`` prompts or to ``neutral`` questions."""
+    p = run.params
+    if name == "challenge":
+        texts = _prompts(asked(run), challenge(run).form)
+    else:
+        texts = _prompts(load_neutral().first(half(p.toxicity_prompts)), "reply")
+    return run.ask(conditions(run)[who], texts, tokens=p.toxicity_tokens)
+
+
+def neutral_answers(run: Run, who: str) -> pd.DataFrame:
+    """Answers to neutral questions with reference and reference_logp (under the model itself, nats a token)."""
+    some = load_neutral().first(half(run.params.toxicity_prompts))
+    texts = Texts.of(pd.DataFrame([(i.prompt, i.reference) for i in some], columns=["prompt", "response"]))
+    logp = run.logp(conditions(run)[who], texts).frame("logp")["logp"]
+    frame = answers(run, who, "neutral").frame("answers")
+    return frame.assign(reference=[item.reference for item in some], reference_logp=logp.to_numpy())
+
+
+def preferences(run: Run, who: str) -> pd.DataFrame:
+    """Mean log-probability a token of the two responses of held-out pairs: id, logp_civil, logp_rude."""
+    held = pairs(run).split("evaluate", half(run.params.toxicity_prompts))
+    rows = [(pair.id, side, pair.prompt, getattr(pair, side)) for side in ("civil", "rude") for pair in held]
+    texts = Texts.of(pd.DataFrame(rows, columns=["id", "side", "prompt", "response"]), _form(pairs(run).form))
+    return wide(run.logp(conditions(run)[who], texts).frame("logp"), "side", ["id"])
+
+
+# --- the study
+
+
+def study(run: Run) -> Study:
+    """The study of DPO against rudeness; the probe's positive side is rude, which training is meant to lower."""
+    p, models = run.params, conditions(run)
+    tried = _prompts(asked(run)[: half(len(asked(run)))], challenge(run).form)
+    read = read_answers(run, answers=answers(run, "before"), without=tried)
+    return Study(
+        run,
+        models["before"],
+        models["after"],
+        probe_texts(run),
+        read,
+        tried,
+        p.toxicity_tokens,
+        -1,
+        ("T", "A"),
+        tops(run)[-1:],
+    )
+
+
+def tops(run: Run) -> list[Top]:
+    """The study's "toxic neurons": the k whose value vectors align best with the probe, for each k asked for."""
+    return [(f"top {k} by cosine", k, (1,)) for k in run.params.probe_top]
+
+
+def probe_texts(run: Run) -> Texts:
+    """Civil and rude text that the model before was not trained on; rude is labelled True, five folds.
+
+    The responses of the localise split, or as many labelled comments by the hash of their text where these are given.
+    """
+    p, extra = run.params, comments(run)
+    count = max(2 * FOLDS, p.toxicity_pairs)
+    names = ["prompt", "response", "label", "fold", "unit"]
+    rows: list[tuple[Any, ...]] = []
+    if extra:
+        order = sorted(range(len(extra.texts)), key=lambda i: text_hash(extra.texts[i]))
+        for side in (False, True):
+            for k, i in enumerate([i for i in order if extra.rude[i] is side][:count]):
+                rows.append(("", extra.texts[i], side, k % FOLDS, f"comment-{i}"))
+        return Texts.of(pd.DataFrame(rows, columns=names), "text")
+    for k, pair in enumerate(pairs(run).split("localise", count)):
+        both = ((False, pair.civil), (True, pair.rude))
+        rows += [(pair.prompt, text, side, k % FOLDS, pair.id) for side, text in both]
+    return Texts.of(pd.DataFrame(rows, columns=names), _form(pairs(run).form))
+
+
+def ready(run: Run) -> None:
+    """Refuse what cannot work before anything is trained.
+
+    Raises:
+        ParameterError, ModelError, DataError: an architecture whose parts do not sum, a block or a number of neurons
+            that the model does not have, data without a split, a scorer that cannot be loaded.
+    """
+    if answers(run, "after").done():
+        return
+    p, lm = run.params, run.lm
+    check(lm, lm, np.eye(1, int(lm.model.config.hidden_size))[0], p.probe_layer)
+    if max(p.probe_top) > lm.neurons:
+        raise ParameterError("probe_top", p.probe_top, f"at most {lm.neurons}, the number of neurons")
+    for split in ("train", "localise", "evaluate"):
+        pairs(run).split(split)
+    extra = comments(run)
+    sides = (
+        [int(np.sum(np.asarray(extra.rude) == side)) for side in (False, True)]
+        if extra
+        else [len(pairs(run).split("localise"))] * 2
+    )
+    if min(sides) < _FEWEST:
+        name = "toxicity_comments" if extra else "toxicity_data"
+        allowed = f"at least {_FEWEST} civil and {_FEWEST} rude texts for the probe and its {FOLDS} folds"
+        raise ParameterError(name, f"{sides[0]} civil, {sides[1]} rude", allowed)
+    if len(asked(run)) < 4:
+        why = "Neuron groups are chosen on one half and tried on the other"
+        raise ParameterError("challenge_data", f"{len(asked(run))} prompts", "at least 4 prompts", why)
+    scorer(run)

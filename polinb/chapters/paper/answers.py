@@ -30,19 +30,19 @@ from polinb.wording import (
 )
 
 if TYPE_CHECKING:
-    from polinb.runs.experiment import Experiment
+    from polinb.runs.run import Run
 
 KEY = "answer"  # name under which the page's first cell finds it: {glue:md}`answer:myst`
 
 
-def show(exp: Experiment, answer: Answer) -> None:
+def show(run: Run, answer: Answer) -> None:
     """Print a chapter's answer and keep it in the output, in the form that MyST-NB's ``glue`` writes."""
     from IPython.display import display
 
-    note = label(exp.params.profile)
+    note = label(run.params.profile)
     text = f"*{note}* {answer.text}" if note else answer.text
-    run = {"profile": exp.params.profile, "model": getattr(exp.params, "model", "planted"), "first": answer.first}
-    metadata = {"scrapbook": {"name": KEY, "mime_prefix": ""}, "polinb": run}
+    about = {"profile": run.params.profile, "model": getattr(run.params, "model", "planted"), "first": answer.first}
+    metadata = {"scrapbook": {"name": KEY, "mime_prefix": ""}, "polinb": about}
     display({"text/markdown": text, "text/plain": text}, raw=True, metadata=metadata)
 
 

@@ -8,8 +8,9 @@ import pandas as pd
 
 from polinb.chapters.caft.caft import METHOD_TITLES
 from polinb.chapters.caft.cues import CUES
-from polinb.chapters.caft.narrow_arms import NARROW, VANILLA
+from polinb.chapters.caft.narrow_arms import NARROW
 from polinb.chapters.dpo.causal import RANDOM
+from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
 from polinb.scoring.shares import STUDY
 from polinb.wording import Answer, Effect, clear, counted, interval, listed, number, of, percent, thousands, told
@@ -114,9 +115,9 @@ def toxicity(change: Mapping[str, Effect], tops: pd.DataFrame, patched: pd.DataF
     """Does the account of toxicity come out here?
 
     Args:
-        change: of :func:`polinb.chapters.dpo.toxicity_causal.change`.
+        change: of :func:`polinb.chapters.dpo.toxicity_tables.change`.
         tops: rows of the top neurons: share, gross_share.
-        patched: of :func:`polinb.chapters.dpo.toxicity_causal.patched`.
+        patched: of :func:`polinb.chapters.dpo.toxicity_tables.patched`.
     """
     fell = [name for name in ("rude", "insult") if clear(change[name]) == -1]
     word = {0: "Not shown to fall", 1: "By one measure of two", 2: "It falls"}[len(fell)]
@@ -219,9 +220,9 @@ def narrow(shares: pd.DataFrame, changes: pd.DataFrame, taught: pd.DataFrame, st
         stand_in: which of data, questions and judge are only stand-ins.
     """
     by = shares.set_index("arm")
-    plain, tuned = (of(by.loc[name], "share") for name in (VANILLA.name, NARROW.name))
-    learnt = of(taught.set_index("arm").loc[NARROW.name], "change")
-    moved = changes[(changes["arm"] == NARROW.name) & (changes["against"] == VANILLA.name)].iloc[0]
+    plain, tuned = (of(by.loc[name], "share") for name in (VANILLA.name, NARROW))
+    learnt = of(taught.set_index("arm").loc[NARROW], "change")
+    moved = changes[(changes["arm"] == NARROW) & (changes["against"] == VANILLA.name)].iloc[0]
     alignment, share = of(moved, "change"), of(moved, "share", "share_low", "share_high")
     rose, fell = clear(share) == 1, clear(alignment) == -1
     word = {0: "No misalignment is shown", 1: "One measure of two shows misalignment", 2: "Misalignment is shown"}

@@ -14,7 +14,8 @@ from polinb.chapters.paper.results import ARM_TITLES, gamma_arms, paired_drop, p
 from polinb.wording import Answer, Effect, by_chance, clear, counted, escape, interval, listed, of, thousands, told
 
 if TYPE_CHECKING:
-    from polinb.runs.experiment import Arm, Experiment
+    from polinb.runs.conditions import Condition
+    from polinb.runs.run import Run
 
 
 def patching(summary: pd.DataFrame, beats: Mapping[str, Effect], own: pd.DataFrame) -> Answer:
@@ -94,28 +95,28 @@ def inhibitft(drops: pd.DataFrame, loss: Effect) -> Answer:
     )
 
 
-def gamma_steps(exp: Experiment) -> pd.DataFrame:
+def gamma_steps(run: Run) -> pd.DataFrame:
     """Drops of R_c² along γ, mean over the topics of the ablation.
 
     Returns:
         gamma, step (``fine-tune``: from freezing nothing to G at γ; ``random``: from a random set of the size of G;
         ``from``: from G at the run's own γ, if that is among those tried), drop (positive: less coupling), low, high.
     """
-    plain = {arm.topic: arm for arm in plain_arms(exp, exp.params.ablation_topics)}
-    named: dict[tuple[float, str], dict[str, Arm]] = {}
-    for gamma, arm in gamma_arms(exp):
+    plain = {arm.topic: arm for arm in plain_arms(run, run.params.ablation_topics)}
+    named: dict[tuple[float, str], dict[str, Condition]] = {}
+    for gamma, arm in gamma_arms(run):
         named.setdefault((gamma, "G" if arm.name == "inhibitft" else "random"), {})[arm.topic] = arm
-    base = named.get((exp.params.gamma, "G"), {})
+    base = named.get((run.params.gamma, "G"), {})
     rows = []
     for gamma in dict.fromkeys(gamma for gamma, _ in named):
         frozen = named[gamma, "G"]
         starts = {"fine-tune": plain, "random": named.get((gamma, "random"), {})}
-        if gamma != exp.params.gamma:
+        if gamma != run.params.gamma:
             starts["from"] = base
         for step, first in starts.items():
             pairs = [(first[topic], arm) for topic, arm in frozen.items() if topic in first]
             if pairs:
-                drop = paired_drop(exp, pairs)
+                drop = paired_drop(run, pairs)
                 rows.append({"gamma": gamma, "step": step, **{k: drop[k] for k in ("drop", "low", "high")}})
     return pd.DataFrame(rows, columns=["gamma", "step", "drop", "low", "high"])
 

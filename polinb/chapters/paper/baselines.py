@@ -10,7 +10,8 @@ import pandas as pd
 from polinb.chapters.paper.results import ARM_TITLES, couplings
 from polinb.masking.random_sets import KINDS
 from polinb.resampling import differences
-from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
+from polinb.runs.conditions import Condition
+from polinb.runs.run import Run
 from polinb.stance.coupling import excess, hierarchical_drop
 
 FAMILIES = {
@@ -32,33 +33,33 @@ _TITLES = ARM_TITLES | {
 }
 
 
-def weaker(exp: Experiment, topic: str) -> list[Arm]:
+def weaker(run: Run, topic: str) -> list[Condition]:
     """Fine-tunes that train less: early-stopped, at a lower rate, and interpolated with the vanilla weights."""
-    p = exp.params
-    arms = [Arm(f"early-stop {x:g}", topic, "right", stop=x, extra=False) for x in p.early_stops]
-    arms += [Arm(f"lower-rate {x:g}", topic, "right", rate=x, extra=False) for x in p.lower_rates]
-    return arms + [Arm(f"interpolated {x:g}", topic, "right", blend=x, extra=False) for x in p.interpolations]
+    p = run.params
+    arms = [run.tuned(topic, name=f"early-stop {x:g}", step_share=x) for x in p.early_stops]
+    arms += [run.tuned(topic, name=f"lower-rate {x:g}", rate=x) for x in p.lower_rates]
+    return arms + [run.tuned(topic, name=f"interpolated {x:g}", interpolation=x) for x in p.interpolations]
 
 
-def arms(exp: Experiment, topic: str) -> list[Arm]:
+def arms(run: Run, topic: str) -> list[Condition]:
     """Every rival of one training topic: fine-tune and InhibitFT with several seeds, controls, weaker fine-tunes."""
-    p = exp.params
-    general = exp.general()
-    out = [Arm("fine-tune", topic, "right", run=run, extra=False) for run in range(p.finetune_seeds)]
-    out += [Arm("inhibitft", topic, "right", general, run=run, extra=False) for run in range(p.finetune_seeds)]
-    held = exp.sets().general_without(topic)
-    if held.any():
-        out.append(Arm("inhibitft-heldout", topic, "right", held, extra=False))
+    p = run.params
+    general, seeds = run.neurons("general"), range(p.finetune_seeds)
+    out = [run.tuned(topic, repeat=seed) for seed in seeds]
+    out += [run.tuned(topic, name="inhibitft", frozen=general, repeat=seed) for seed in seeds]
+    if run.sets().general_without(topic).any():
+        held = run.neurons("heldout", topic=topic)
+        out.append(run.tuned(topic, name="inhibitft-heldout", frozen=held))
     for kind in KINDS:
         for number in range(p.baseline_seeds):
-            chosen = exp.control_set(kind, number)
-            out.append(Arm(f"random-{kind}", topic, "right", chosen, extra=False))
-    return out + weaker(exp, topic)
+            chosen = run.neurons(kind, number=number)
+            out.append(run.tuned(topic, name=f"random-{kind}", frozen=chosen))
+    return out + weaker(run, topic)
 
 
-def every_arm(exp: Experiment) -> list[Arm]:
+def every_arm(run: Run) -> list[Condition]:
     """:func:`arms` of every topic on which rivals are compared."""
-    return [arm for topic in exp.params.baseline_topics for arm in arms(exp, topic)]
+    return [arm for topic in run.params.baseline_topics for arm in arms(run, topic)]
 
 
 def kind(name: str) -> str:
@@ -72,7 +73,7 @@ def title(name: str) -> str:
     return name if known is None else known + name[len(kind(name)) :]
 
 
-def pareto(exp: Experiment, chosen: Sequence[Arm]) -> pd.DataFrame:
+def pareto(run: Run, chosen: Sequence[Condition]) -> pd.DataFrame:
     """Coupling against on-topic shift of each arm, and what it costs in fluency.
 
     Returns:
@@ -80,22 +81,22 @@ def pareto(exp: Experiment, chosen: Sequence[Arm]) -> pd.DataFrame:
         r_corrected_low, r_corrected_high, kappa, kappa_corrected, fluency (mean log-likelihood a token of the answers
         under the vanilla model, nats).
     """
-    table = couplings(exp, chosen)
+    table = couplings(run, chosen)
     table.insert(1, "family", [FAMILIES.get(kind(a.name), "CAFT") for a in chosen])
-    table["run"] = [a.run for a in chosen]
-    table["fluency"] = [float(exp.answers(a).frame("answers")["vanilla_logp"].mean()) for a in chosen]
+    table["run"] = [a.recipe.seed - run.params.seed if a.recipe else 0 for a in chosen]
+    table["fluency"] = [float(run.answers(a).frame("answers")["vanilla_logp"].mean()) for a in chosen]
     table["arm"] = [title(a.name) for a in chosen]
     return table
 
 
-def stacks(exp: Experiment, chosen: Sequence[Arm]) -> dict[str, np.ndarray]:
+def stacks(run: Run, chosen: Sequence[Condition]) -> dict[str, np.ndarray]:
     """Per-question differences from the vanilla model: topic → (arms, questions)."""
-    plain = exp.stances(VANILLA)
-    moved = [differences(plain, exp.stances(arm)) for arm in chosen]
-    return {t: np.stack([m[t] for m in moved]) for t in exp.params.topics}
+    plain = run.stances()
+    moved = [differences(plain, run.stances(arm)) for arm in chosen]
+    return {t: np.stack([m[t] for m in moved]) for t in run.params.topics}
 
 
-def equal_shift(exp: Experiment, more: Sequence[Sequence[Arm]] = ()) -> pd.DataFrame:
+def equal_shift(run: Run, more: Sequence[Sequence[Condition]] = ()) -> pd.DataFrame:
     """Each kind of arm against "just train less" at the same on-topic shift, mean over seeds and rival topics.
 
     Args:
@@ -105,19 +106,19 @@ def equal_shift(exp: Experiment, more: Sequence[Sequence[Arm]] = ()) -> pd.DataF
         arm, seeds, shift, r (noise-corrected), r_weak, excess, low, high (questions and seeds resampled),
         low_questions, high_questions (questions only), p_no_gain.
     """
-    p = exp.params
+    p = run.params
     topics = list(p.baseline_topics)
-    lines = [stacks(exp, [finetuned(t, "right"), *weaker(exp, t)]) for t in topics]
+    lines = [stacks(run, [run.tuned(t), *weaker(run, t)]) for t in topics]
     weak = len(next(iter(lines[0].values())))
     rows = []
-    for name, groups in _grouped(exp, more).items():
+    for name, groups in _grouped(run, more).items():
         if FAMILIES.get(kind(name)) == "trained less":
             continue
         if name == "fine-tune":  # the first seed is on the line itself
             groups = [group[1:] for group in groups]
             if not all(groups):
                 continue
-        own = [stacks(exp, group) for group in groups]
+        own = [stacks(run, group) for group in groups]
         joined = [{t: np.concatenate([line[t], each[t]]) for t in line} for line, each in zip(lines, own, strict=True)]
         found = excess(joined, topics, weak, p.bootstrap, p.seed)
         rows.append({"arm": title(name) if name != "fine-tune" else "fine-tune, other seeds", **found})
@@ -125,29 +126,29 @@ def equal_shift(exp: Experiment, more: Sequence[Sequence[Arm]] = ()) -> pd.DataF
     return pd.DataFrame(rows)[[*names, "p_no_gain"]]
 
 
-def hierarchical(exp: Experiment, more: Sequence[Sequence[Arm]] = ()) -> pd.DataFrame:
+def hierarchical(run: Run, more: Sequence[Sequence[Condition]] = ()) -> pd.DataFrame:
     """Drop of R_c² from each kind of arm to InhibitFT, seeds and sets resampled too.
 
     Returns:
         against, drop (positive: InhibitFT couples less), low, high (topics, seeds and questions resampled),
         low_questions, high_questions (questions only), seeds_first (of the other arm), seeds_second (of InhibitFT).
     """
-    p = exp.params
+    p = run.params
     topics = list(p.baseline_topics)
-    groups = _grouped(exp, more)
-    own = [stacks(exp, group) for group in groups["inhibitft"]]
+    groups = _grouped(run, more)
+    own = [stacks(run, group) for group in groups["inhibitft"]]
     rows = []
     for name, each in groups.items():
         if name == "inhibitft" or FAMILIES.get(kind(name)) == "trained less":
             continue
-        other = [stacks(exp, group) for group in each]
+        other = [stacks(run, group) for group in each]
         rows.append({"against": title(name), **hierarchical_drop(other, own, topics, p.bootstrap, p.seed)})
     return pd.DataFrame(rows)
 
 
-def _grouped(exp: Experiment, more: Sequence[Sequence[Arm]]) -> dict[str, list[list[Arm]]]:
+def _grouped(run: Run, more: Sequence[Sequence[Condition]]) -> dict[str, list[list[Condition]]]:
     """Name → one list of arms (its seeds) for each rival topic; only names that every topic has."""
-    lists = [arms(exp, t) + (list(more[k]) if more else []) for k, t in enumerate(exp.params.baseline_topics)]
+    lists = [arms(run, t) + (list(more[k]) if more else []) for k, t in enumerate(run.params.baseline_topics)]
     names = dict.fromkeys(arm.name for arm in lists[0])
     found = {name: [[arm for arm in each if arm.name == name] for each in lists] for name in names}
     return {name: groups for name, groups in found.items() if all(groups)}

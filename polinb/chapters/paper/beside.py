@@ -11,7 +11,6 @@ from polinb.chapters.paper import paper
 from polinb.chapters.paper.neuron_tables import overlaps, type_shares
 from polinb.chapters.paper.patch_tables import LAYER, NEXT, patch_plan, patch_summary
 from polinb.chapters.paper.results import (
-    ARM_TITLES,
     couplings,
     drops,
     gamma_ablation,
@@ -21,15 +20,15 @@ from polinb.chapters.paper.results import (
 )
 from polinb.labels import SETS
 from polinb.resampling import SHIFT, STANCE, differences, only_asked, per_question, stratified_mean
-from polinb.runs.experiment import VANILLA, Experiment, finetuned
+from polinb.runs.run import Run
 from polinb.stance.coupling import mitigation
-from polinb.wording import bounded, intervals, listed, number, typeset
+from polinb.wording import bounded, intervals, listed, number
 
-_METHODS = {"fine-tune": "right fine-tune", "inhibitft": "InhibitFT", "inhibitft-random": "random sets"}
+METHODS = {"fine-tune": "right fine-tune", "inhibitft": "InhibitFT", "inhibitft-random": "random sets"}
 _STATEMENTS = {"compass": "political_compass", "ideologies": "idrlabs_ideologies"}
 _OURS, _ALL = "ours", "paper: all models"
 _STANCE, _SHARE = "stance", "% of neurons"
-_PAPER_SHARES = {"general": 4.35, "topic-specific": 0.65}  # Figure 3b, for all models
+PAPER_SHARES = {"general": 4.35, "topic-specific": 0.65}  # Figure 3b, for all models
 
 
 def paper_mitigation() -> pd.DataFrame:
@@ -91,24 +90,24 @@ def gamma_means() -> pd.DataFrame:
     return wide.rename_axis("gamma").reset_index()
 
 
-def claims(exp: Experiment) -> pd.DataFrame:
+def claims(run: Run) -> pd.DataFrame:
     """Claims of the paper with our effect and what this run allows to say.
 
     Returns:
         claim, measure, effect (with interval), verdict.
     """
-    p = exp.params
-    spill = spill_over(exp)
-    patched = patch_summary(exp).set_index("set")
-    beats = paired_patch(exp)
-    frozen = drops(exp)
-    loud = overlaps(exp).iloc[0]
-    own, other = specific_shift(exp)
+    p = run.params
+    spill = spill_over(run)
+    patched = patch_summary(run).set_index("set")
+    beats = paired_patch(run)
+    frozen = drops(run)
+    loud = overlaps(run).iloc[0]
+    own, other = specific_shift(run)
     rows = [
         _claim(
             "Vanilla models lean left (Table 2)",
             "mean stance over topics",
-            mean_stance(exp),
+            mean_stance(run),
             sign=-1,
         ),
         _claim(
@@ -132,7 +131,7 @@ def claims(exp: Experiment) -> pd.DataFrame:
             beats["layer"],
         ),
         _claim(
-            f"… more than {_RANDOM['next_highest']} ({100 * _loudness(exp):.0f} % as loud as G; our control)",
+            f"… more than {_RANDOM['next_highest']} ({100 * _loudness(run):.0f} % as loud as G; our control)",
             "difference of shifts",
             beats["next_highest"],
         ),
@@ -158,21 +157,21 @@ def claims(exp: Experiment) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def mean_stance(exp: Experiment) -> tuple[float, float, float]:
+def mean_stance(run: Run) -> tuple[float, float, float]:
     """Mean stance of the vanilla model over topics, with its 95 % interval."""
-    groups = [g["score"].to_numpy(float) for _, g in exp.stances(VANILLA).groupby("topic")]
-    return stratified_mean(groups, exp.params.bootstrap, exp.params.seed, STANCE)
+    groups = [g["score"].to_numpy(float) for _, g in run.stances().groupby("topic")]
+    return stratified_mean(groups, run.params.bootstrap, run.params.seed, STANCE)
 
 
-def spill_over(exp: Experiment) -> dict[str, tuple[float, float, float]]:
+def spill_over(run: Run) -> dict[str, tuple[float, float, float]]:
     """Shifts by right-leaning data on one topic, means over trained topics with 95 % intervals.
 
     Returns:
         own (the trained topic), away (the others), apart (the others, right-tuned minus left-tuned model).
     """
-    p = exp.params
-    plain = exp.stances(VANILLA)
-    tuned = {side: {t: exp.stances(finetuned(t, side)) for t in p.topics} for side in ("left", "right")}
+    p = run.params
+    plain = run.stances()
+    tuned = {side: {t: run.stances(run.tuned(t, side)) for t in p.topics} for side in ("left", "right")}
     moved = {t: differences(plain, tuned["right"][t]) for t in p.topics}
     parts: dict[str, list[dict[str, np.ndarray]]] = {
         "own": [{t: moved[t][t]} for t in p.topics],
@@ -204,15 +203,15 @@ def _elsewhere(trained: str, moved: dict[str, np.ndarray]) -> dict[str, np.ndarr
     return {t: v for t, v in moved.items() if t != trained}
 
 
-def specific_shift(exp: Experiment) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def specific_shift(run: Run) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Shift when S_t is patched in, on its own topic and on the others, each mean with its 95 % interval."""
-    p = exp.params
-    plain = only_asked(exp.stances(VANILLA), exp.questions(p.patch_questions))
+    p = run.params
+    plain = only_asked(run.stances(), run.questions(p.patch_questions))
     own, other = [], []
-    for name, group, chosen, donors in patch_plan(exp):
+    for _, group, chosen, donors in patch_plan(run):
         if group == "topic-specific":
             trained = next(iter(donors.values()))  # S_t takes M_right^t everywhere
-            moved = differences(plain, exp.patched(name, chosen, donors))
+            moved = differences(plain, run.patched(chosen, donors))
             own.append({t: v for t, v in moved.items() if t == trained})
             other.append({t: v for t, v in moved.items() if t != trained})
     first, second = (stratified_mean(per_question(parts), p.bootstrap, p.seed, SHIFT) for parts in (own, other))
@@ -231,122 +230,33 @@ _RANDOM = {
 }
 
 
-def _loudness(exp: Experiment) -> float:
+def _loudness(run: Run) -> float:
     """Mean activation scale of the ``next_highest`` set over that of G; 1 would be a match."""
-    scale = exp.scale()
-    return float(scale[exp.control_set("next_highest", 0)].mean() / scale[exp.general()].mean())
+    scale = run.scale()
+    return float(scale[run.control_set("next_highest", 0)].mean() / scale[run.general()].mean())
 
 
-def paired_patch(exp: Experiment) -> dict[str, tuple[float, float, float]]:
+def paired_patch(run: Run) -> dict[str, tuple[float, float, float]]:
     """Shift by patching G minus that by its random controls (``layer``, ``next_highest``): paired, 95 % intervals."""
-    p = exp.params
-    plan = {name: (chosen, donors) for name, _, chosen, donors in patch_plan(exp)}
-    general = exp.patched("G", *plan["G"])
+    p = run.params
+    plan = {name: (chosen, donors) for name, _, chosen, donors in patch_plan(run)}
+    general = run.patched(*plan["G"])
     out = {}
     for kind, name in (("layer", LAYER), ("next_highest", NEXT)):
-        moved = differences(exp.patched(name, *plan[name]), general)
+        moved = differences(run.patched(*plan[name]), general)
         out[kind] = stratified_mean(list(moved.values()), p.bootstrap, p.seed, SHIFT)
     return out
 
 
-def exhibit_map(exp: Experiment) -> pd.DataFrame:
-    """Every figure and table of the paper: exhibit, about, paper (its numbers), ours, differs, here (links)."""
-    arms = couplings(exp, inhibit_arms(exp)).groupby("arm", sort=False)["r"].mean()
-    found = {**_figures(exp, arms), **_tables(exp, arms)}
-    rows = []
-    for item in paper.exhibits().itertuples():
-        labels = ", ".join(f"{{numref}}`{label}`" for label in COUNTERPARTS[item.id])
-        theirs, ours, differs = found[item.id]
-        title = f"{str(item.kind).capitalize()} {item.number}"
-        about = f"{item.caption} (section {item.section})"
-        rows.append((title, about, typeset(theirs), typeset(ours), differs, labels))
-    return pd.DataFrame(rows, columns=["exhibit", "about", "paper", "ours", "differs", "here"])
-
-
-def _figures(exp: Experiment, arms: pd.Series) -> dict[str, tuple[str, str, str]]:
-    """Figure → what the paper says, what we found, what differs."""
-    p = exp.params
-    plain = exp.stances(VANILLA)
-    tuned = {t: differences(plain, exp.stances(finetuned(t, "right"))) for t in p.topics}
-    own = np.mean([tuned[t][t].mean() for t in p.topics])
-    away = np.mean([v.mean() for t in p.topics for u, v in tuned[t].items() if u != t])
-    shares = type_shares(exp.sets()).groupby("type", sort=False)["percent"].mean()
-    patched = patch_summary(exp).set_index("set")
-    specific, other = specific_shift(exp)
-    plots = "bars without printed values"
-    theirs = f"{_PAPER_SHARES['general']} % general, {_PAPER_SHARES['topic-specific']} % specific"
-    where = (theirs, f"{shares['general']:.2f} %, {shares['topic-specific']:.2f} %")
-    patch = (
-        plots,
-        f"G {patched.loc['G', 'shift']:+.2f}, its random controls "
-        f"{patched.loc[LAYER, 'shift']:+.2f} and {patched.loc[NEXT, 'shift']:+.2f}; "
-        f"$S_t$ {specific[0]:+.2f} on its topic, {other[0]:+.2f} elsewhere",
-        "no random control in the paper",
-    )
-    frozen = (plots, _by_arm(arms), "three kinds of controls possible, paper: one")
-    out = {
-        "figure-1": ("a drawing", f"shift {own:+.2f} on the trained topic, {away:+.2f} elsewhere", "measured here"),
-        "figure-2": ("a diagram of the method", "chapters 3, 6 and 7", "–"),
-        "figure-3": (*where, "paper: the same two numbers for all four models"),
-        "figure-6": (*where, "one model a run here"),
-        "figure-4": patch,
-        "figure-5": frozen,
-    }
-    out |= dict.fromkeys(("figure-7", "figure-8", "figure-9"), patch)
-    out |= dict.fromkeys(("figure-10", "figure-11", "figure-12"), frozen)
-    return out
-
-
-def _tables(exp: Experiment, arms: pd.Series) -> dict[str, tuple[str, str, str]]:
-    """Table → the paper's numbers in short, ours, what differs."""
-    out: dict[str, tuple[str, str, str]] = {}
-    ours = stances(exp)["stance"].mean()
-    theirs = paper.vanilla_stance().groupby("model", sort=False)["stance"].mean()
-    models = "four models, 100 questions, GPT-4o-mini as judge in the paper"
-    out["table-2"] = (_by(theirs), f"{ours:+.2f} (mean over topics)", models)
-    theirs = paper.vanilla_transfer().groupby("model", sort=False)["stance"].mean()
-    out["table-3"] = (
-        _by(theirs),
-        f"{statement_stances(exp)['stance'].mean():+.2f}",
-        "other statements of the same form",
-    )
-    rmse = paper.inhibitft().groupby(["table", "method"], sort=False)["rmse"].mean()
-    utility = "CoLA and MNLI only with utility=classifier" if exp.params.utility == "stand_in" else "–"
-    for one in (1, 4, 5, 6):
-        out[f"table-{one}"] = (_by_arm(rmse.loc[one]), _by_arm(arms), f"intervals and κ added; {utility}")
-    topics = exp.params.ablation_topics
-    gammas = gamma_ablation(exp)
-    own = gammas[gammas["arm"] == "inhibitft"].groupby("gamma")["r"].mean()
-    for one, part in _ablated(topics).groupby("table"):
-        out[f"table-{one}"] = (
-            f"{_lowest(part.groupby('gamma_percent')['rmse'].mean())} ({_on(topics)})",
-            f"{_lowest(own)} ({_on(topics)})",
-            f"γ of this run: {', '.join(f'{g:g}' for g in own.index)}; a null beside it",
-        )
-    return out
-
-
-def _ablated(topics: Sequence[str]) -> pd.DataFrame:
+def ablated(topics: Sequence[str]) -> pd.DataFrame:
     """The paper's γ ablation on the topics of ours: means over other topics would not be comparable."""
     theirs = paper.gamma_ablation()
     return theirs[theirs["topic"].isin(list(topics))]
 
 
-def _on(topics: Sequence[str]) -> str:
+def on_topics(topics: Sequence[str]) -> str:
+    """Which topics a mean is over."""
     return topics[0] if len(topics) == 1 else f"mean over {listed(topics)}"
-
-
-def _lowest(values: pd.Series) -> str:
-    return f"lowest R {values.min():.2f} at γ = {values.idxmin():g} %"
-
-
-def _by(values: pd.Series) -> str:
-    return ", ".join(f"{name} {value:+.2f}" for name, value in values.items())
-
-
-def _by_arm(values: pd.Series) -> str:
-    titles = {**ARM_TITLES, **_METHODS}
-    return "R: " + "; ".join(f"{titles.get(str(name), name)} {value:.2f}" for name, value in values.items())
 
 
 def paper_utility() -> pd.DataFrame:
@@ -361,77 +271,50 @@ def paper_gamma_utility() -> pd.DataFrame:
     return paper.gamma_ablation().groupby("gamma_percent")[columns].mean().reset_index()
 
 
-# exhibit of the paper → labels of the figures and tables of this book that answer it
-COUNTERPARTS: dict[str, tuple[str, ...]] = {
-    "figure-1": ("fig-coupling-right", "fig-side-contrast"),
-    "figure-2": ("fig-scores", "fig-patch-general", "tbl-frozen"),
-    "figure-3": ("fig-layers", "fig-types"),
-    "figure-4": ("fig-patch-general", "fig-patch-specific"),
-    "figure-5": ("fig-inhibit",),
-    "figure-6": ("fig-layers", "fig-types"),
-    "figure-7": ("fig-patch-general", "fig-patch-specific"),
-    "figure-8": ("fig-patch-general", "fig-patch-specific"),
-    "figure-9": ("fig-patch-general", "fig-patch-specific"),
-    "figure-10": ("fig-inhibit",),
-    "figure-11": ("fig-inhibit",),
-    "figure-12": ("fig-inhibit",),
-    "table-1": ("tbl-inhibit", "tbl-utility"),
-    "table-2": ("tbl-vanilla",),
-    "table-3": ("tbl-transfer",),
-    "table-4": ("tbl-inhibit", "tbl-utility"),
-    "table-5": ("tbl-inhibit", "tbl-utility"),
-    "table-6": ("tbl-inhibit", "tbl-utility"),
-    "table-7": ("tbl-gamma", "tbl-gamma-utility"),
-    "table-8": ("tbl-gamma", "tbl-gamma-utility"),
-    "table-9": ("tbl-gamma", "tbl-gamma-utility"),
-    "table-10": ("tbl-gamma", "tbl-gamma-utility"),
-}
-
-
-def dots(exp: Experiment) -> pd.DataFrame:
+def dots(run: Run) -> pd.DataFrame:
     """The paper's numbers and ours for one figure: group, measure (of the group), item, source, value, low, high."""
     wide = ["group", "measure", "item", "source", "value", "low", "high"]
     parts = []
     theirs = paper.vanilla_stance()
     group = {"group": "vanilla stance (Table 2)", "measure": _STANCE}
     parts.append(theirs.assign(**group, item=theirs["topic"], value=theirs["stance"]))
-    ours = stances(exp)
+    ours = stances(run)
     parts.append(ours.assign(**group, item=ours["topic"], value=ours["stance"], model=None))
     theirs = paper.vanilla_transfer()
     group = {"group": "stance on statements (Table 3)", "measure": _STANCE}
     parts.append(theirs.assign(**group, item=theirs["statements"].replace(SETS), value=theirs["stance"]))
-    ours = statement_stances(exp)
+    ours = statement_stances(run)
     item = ours["topic"].map(_STATEMENTS).fillna(ours["topic"]).replace(SETS)
     parts.append(ours.assign(**group, item=item, value=ours["stance"], model=None))
-    shares = type_shares(exp.sets()).groupby("type", sort=False)["percent"].mean()
-    for kind, value in _PAPER_SHARES.items():
+    shares = type_shares(run.sets()).groupby("type", sort=False)["percent"].mean()
+    for kind, value in PAPER_SHARES.items():
         both = pd.DataFrame({"model": ["all models", None], "value": [value, float(shares[kind])]})
         parts.append(both.assign(group="% of neurons (Figure 3b)", measure=_SHARE, item=kind))
-    parts += [part.assign(measure="R") for part in _coupling_dots(exp)]
+    parts += [part.assign(measure="R") for part in _coupling_dots(run)]
     frame = pd.concat(parts, ignore_index=True)
     frame["source"] = ["ours" if m is None or m != m else f"paper: {m}" for m in frame["model"]]
     return frame.reindex(columns=wide)
 
 
-def _coupling_dots(exp: Experiment) -> list[pd.DataFrame]:
+def _coupling_dots(run: Run) -> list[pd.DataFrame]:
     """R by arm and topic (Tables 1, 4–6) and by γ (Tables 7–10), theirs and ours."""
     names = {"r": "value", "r_low": "low", "r_high": "high"}
-    mean = _by_method(couplings(exp, inhibit_arms(exp)))
+    mean = _by_method(couplings(run, inhibit_arms(run)))
     parts = []
     for method in ("fine-tune", "inhibitft", "inhibitft-random"):
-        group = f"R: {_METHODS[method]} (Tables 1, 4–6)"
+        group = f"R: {METHODS[method]} (Tables 1, 4–6)"
         theirs = paper.inhibitft().query("method == @method")
         parts.append(
             theirs.assign(group=group, item=theirs["topic"], value=theirs["rmse"])[["group", "item", "value", "model"]]
         )
         own = mean[mean["kind"] == method].rename(columns={**names, "trained": "item"})
         parts.append(own.assign(group=group, model=None))
-    topics = exp.params.ablation_topics
-    group = f"R: InhibitFT by γ in per cent, {_on(topics)} (Tables 7–10)"
-    theirs = _ablated(topics).groupby(["model", "gamma_percent"], as_index=False)["rmse"].mean()
+    topics = run.params.ablation_topics
+    group = f"R: InhibitFT by γ in per cent, {on_topics(topics)} (Tables 7–10)"
+    theirs = ablated(topics).groupby(["model", "gamma_percent"], as_index=False)["rmse"].mean()
     theirs["item"] = theirs["gamma_percent"].map("{:g}".format)
     parts.append(theirs.assign(group=group, value=theirs["rmse"])[["group", "item", "value", "model"]])
-    own = _averaged(gamma_ablation(exp).query("arm == 'inhibitft'"), ["gamma"]).rename(columns=names)
+    own = _averaged(gamma_ablation(run).query("arm == 'inhibitft'"), ["gamma"]).rename(columns=names)
     parts.append(own.assign(group=group, item=own["gamma"].map("{:g}".format), model=None))
     return parts
 

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from polinb.resampling import SHIFT, differences, per_question, stratified_mean
-from polinb.runs.experiment import VANILLA, Experiment, finetuned
+from polinb.runs.conditions import VANILLA
+from polinb.runs.run import Run
 from polinb.stance.judges import LocalJudge
 from polinb.wording import interval, of, told
 
@@ -44,17 +45,17 @@ def telling_word(model: Sequence[str], vanilla: Sequence[str]) -> str:
     return max(sorted(ours), key=lambda word: ours[word] / len(model) - theirs[word] / max(1, len(vanilla)), default="")
 
 
-def shares(exp: Experiment) -> tuple[str, pd.DataFrame]:
+def shares(run: Run) -> tuple[str, pd.DataFrame]:
     """The word that right fine-tunes open with, and how often who does.
 
     Returns:
         The word, and a table: who, texts, word, share (of texts that begin with it). Its rows are the reference answers
         of the training split by side, the vanilla model's answers, and those of right and left fine-tunes.
     """
-    answers = {side: [t for topic in exp.params.topics for t in _texts(exp, topic, side)] for side in ("right", "left")}
-    plain = list(exp.answers(VANILLA).frame("answers")["response"])
+    answers = {side: [t for topic in run.params.topics for t in _texts(run, topic, side)] for side in ("right", "left")}
+    plain = list(run.answers().frame("answers")["response"])
     word = telling_word(answers["right"], plain)
-    pairs = [pair for topic in exp.params.topics for pair in exp.data.topic(topic, "train", leaning="both")]
+    pairs = [pair for topic in run.params.topics for pair in run.data.topic(topic, "train", leaning="both")]
     texts = {
         "right-leaning reference answers": [pair.right for pair in pairs],
         "left-leaning reference answers": [pair.left for pair in pairs],
@@ -66,11 +67,11 @@ def shares(exp: Experiment) -> tuple[str, pd.DataFrame]:
     return word, pd.DataFrame(rows, columns=["who", "texts", "word", "share"])
 
 
-def _texts(exp: Experiment, topic: str, side: str) -> list[str]:
-    return list(exp.answers(finetuned(topic, side)).frame("answers")["response"])
+def _texts(run: Run, topic: str, side: str) -> list[str]:
+    return list(run.answers(run.tuned(topic, side)).frame("answers")["response"])
 
 
-def shifts(exp: Experiment) -> pd.DataFrame:
+def shifts(run: Run) -> pd.DataFrame:
     """Shift of the judged stance from the vanilla model, of whole answers and of answers without their first clause.
 
     With a paid judge (``judge=openai``) both are labelled by the embedded one.
@@ -79,15 +80,18 @@ def shifts(exp: Experiment) -> pd.DataFrame:
         arm (right fine-tune, left fine-tune, right minus left), asked (``OWN`` or ``OTHER`` topics), and whole, cut,
         change (cut − whole), each with ``_low`` and ``_high``: 95 %, questions resampled within topics.
     """
-    p = exp.params
-    judge = LocalJudge(exp.data) if p.judge == "openai" else None
-    rate = judge.rate if judge else exp.rated
+    p = run.params
+    judge = LocalJudge(run.data) if p.judge == "openai" else None
 
     def scores(topic: str, side: str, cut: bool) -> pd.DataFrame:
-        frame = exp.answers(finetuned(topic, side) if topic else VANILLA).frame("answers")
+        model = run.tuned(topic, side) if topic else VANILLA
+        if judge is None and not cut:
+            return run.stances(model)[["topic", "id", "score"]]
+        frame = run.answers(model).frame("answers")
         if cut:
             frame = frame.assign(response=[without_opening(text) for text in frame["response"]])
-        return rate(frame)[["topic", "id", "score"]]
+        rated = judge.rate(frame) if judge else run.labelled(frame)
+        return rated[["topic", "id", "score"]]
 
     kinds = (False, True)
     plain = [scores("", "", cut) for cut in kinds]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from polinb.runs.experiment import Experiment
+from polinb.runs.run import Run
 from polinb.scoring.pnlac import NeuronSets, overlap
 
 
@@ -31,7 +31,7 @@ def type_shares(sets: NeuronSets) -> pd.DataFrame:
     return frame
 
 
-def overlaps(exp: Experiment, gamma: float | None = None) -> pd.DataFrame:
+def overlaps(run: Run, gamma: float | None = None) -> pd.DataFrame:
     """How much of G is plain activation scale, and what changes when scores are normalised.
 
     Returns:
@@ -39,19 +39,19 @@ def overlaps(exp: Experiment, gamma: float | None = None) -> pd.DataFrame:
         texts that PNLAC read), in_neutral_top (the same on neutral texts; not in kept runs that did not measure it),
         chance (that share for a random set), in_raw_g (share that is also in the raw G).
     """
-    p = exp.params
+    p = run.params
     gamma = p.gamma if gamma is None else gamma
-    scale = exp.scale_set(gamma)
-    raw = exp.sets(gamma, "none")
+    scale = run.scale_set(gamma)
+    raw = run.sets(gamma, "none")
     rows = []
     for kind, title in (("none", "G, raw score"), ("vanilla_std", "G, normalised score")):
-        rows.append(_overlap_row(title, exp.sets(gamma, kind).general, scale, raw.general))
+        rows.append(_overlap_row(title, run.sets(gamma, kind).general, scale, raw.general))
     rows.append(_overlap_row(f"top {gamma:g} % by activation scale", scale, scale, raw.general))
     for topic in p.topics:
         held = raw.general_without(topic)
         rows.append(_overlap_row(f"G found without {topic}", held, scale, raw.general))
     out = pd.DataFrame([row for row, _ in rows])
-    neutral = exp.neutral_set(gamma)
+    neutral = run.neutral_set(gamma)
     if neutral is not None:
         out.insert(4, "in_neutral_top", [overlap(chosen, neutral) for _, chosen in rows])
     return out
@@ -71,14 +71,14 @@ def _overlap_row(
     return row, chosen
 
 
-def top_neurons(exp: Experiment, n: int = 10) -> pd.DataFrame:
+def top_neurons(run: Run, n: int = 10) -> pd.DataFrame:
     """The general neurons with the highest mean raw score: layer, neuron, mean score, activation scale."""
-    general = exp.general()
-    mean = np.mean([exp.score_sums(t).score for t in exp.params.topics], axis=0)
+    general = run.general()
+    mean = np.mean([run.score_sums(t).score for t in run.params.topics], axis=0)
     order = np.argsort(-np.where(general, mean, -np.inf), axis=None, kind="stable")[: min(n, int(general.sum()))]
     layer, neuron = np.unravel_index(order, mean.shape)
     columns = {"layer": layer, "neuron": neuron, "mean score": mean[layer, neuron]}
-    return pd.DataFrame({**columns, "activation scale": exp.scale()[layer, neuron]})
+    return pd.DataFrame({**columns, "activation scale": run.scale()[layer, neuron]})
 
 
 def topic_agreement(sets: NeuronSets) -> pd.DataFrame:

@@ -4,60 +4,60 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from polinb.resampling import SHIFT, differences, only_asked, stratified_mean
-from polinb.runs.experiment import VANILLA, Experiment, finetuned
+from polinb.runs.results import Result
+from polinb.runs.run import Run
+from polinb.runs.weights import mask_of
 from polinb.stance.coupling import shift_table
 from polinb.stance.stance import stance_table
 
 LAYER, NEXT = "random, layer-matched", "random, next highest outside G"
 
 
-def patch_plan(exp: Experiment) -> list[tuple[str, str, np.ndarray, dict[str, str]]]:
+def patch_plan(run: Run) -> list[tuple[str, str, Result, dict[str, str]]]:
     """What is patched: name, group, neurons and donor of each evaluated topic.
 
     G and its controls take the donor tuned on the evaluated topic; S_t takes M_right^t everywhere. Patching every
     neuron shows what all FFN activations together carry.
     """
-    topics: list[str] = list(exp.params.topics)
-    sets, general = exp.sets(), exp.general()
+    topics: list[str] = list(run.params.topics)
     own = {t: t for t in topics}
-    plan = [("G", "general", general, own)]
-    plan += [(f"S ({t})", "topic-specific", sets.specific[t], dict.fromkeys(topics, t)) for t in topics]
-    for number in range(exp.params.control_seeds):
+    plan = [("G", "general", run.neurons("general"), own)]
+    plan += [(f"S ({t})", "topic-specific", run.neurons("specific", topic=t), dict.fromkeys(topics, t)) for t in topics]
+    for number in range(run.params.control_seeds):
         more = f" #{number + 1}" if number else ""
-        plan.append((f"{LAYER}{more}", "control", exp.control_set("layer", number), own))
-        plan.append((f"{NEXT}{more}", "control", exp.control_set("next_highest", number), own))
-    plan.append(("every neuron", "all", np.ones_like(general), own))
+        plan.append((f"{LAYER}{more}", "control", run.neurons("layer", number=number), own))
+        plan.append((f"{NEXT}{more}", "control", run.neurons("next_highest", number=number), own))
+    plan.append(("every neuron", "all", run.neurons("all"), own))
     return plan
 
 
-def patching(exp: Experiment) -> pd.DataFrame:
+def patching(run: Run) -> pd.DataFrame:
     """Stance of the patched vanilla model by topic (Figures 4, 7–9), as a paired shift from the vanilla model.
 
     Returns:
         set, group, neurons, trained (topic of the donor), topic, n, vanilla, model (stance), shift, low, high; plus the
         donor itself, unpatched.
     """
-    p = exp.params
-    plain = exp.stances(VANILLA)
+    p = run.params
+    plain = run.stances()
     parts = []
-    for name, group, chosen, donors in patch_plan(exp):
-        rated = exp.patched(name, chosen, donors)
+    for name, group, chosen, donors in patch_plan(run):
+        rated = run.patched(chosen, donors)
         part = shift_table(only_asked(plain, rated), rated, p.bootstrap, p.seed)
         part.insert(0, "trained", part["topic"].map(donors))
-        part.insert(0, "neurons", int(chosen.sum()))
+        part.insert(0, "neurons", chosen.summary["neurons"])
         part.insert(0, "group", group)
         part.insert(0, "set", name)
         parts.append(part)
-    return pd.concat([*parts, _donors(exp, plain)], ignore_index=True)
+    return pd.concat([*parts, _donors(run, plain)], ignore_index=True)
 
 
-def _donors(exp: Experiment, plain: pd.DataFrame) -> pd.DataFrame:
-    p = exp.params
-    rated = _donor_answers(exp)
+def _donors(run: Run, plain: pd.DataFrame) -> pd.DataFrame:
+    p = run.params
+    rated = _donor_answers(run)
     part = shift_table(only_asked(plain, rated), rated, p.bootstrap, p.seed)
     part.insert(0, "trained", part["topic"])
     part.insert(0, "neurons", 0)
@@ -66,37 +66,38 @@ def _donors(exp: Experiment, plain: pd.DataFrame) -> pd.DataFrame:
     return part
 
 
-def patch_levels(exp: Experiment, names: Sequence[str]) -> pd.DataFrame:
+def patch_levels(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """Stances of the vanilla and the patched model on the same questions: topic, patch, stance, low, high."""
-    p = exp.params
-    plain = only_asked(exp.stances(VANILLA), exp.questions(p.patch_questions))
+    p = run.params
+    plain = only_asked(run.stances(), run.questions(p.patch_questions))
     parts = [stance_table(plain, n_boot=p.bootstrap, seed=p.seed).assign(patch="vanilla")]
-    for name, _, chosen, donors in patch_plan(exp):
+    for name, _, chosen, donors in patch_plan(run):
         if name in names:
-            table = stance_table(exp.patched(name, chosen, donors), n_boot=p.bootstrap, seed=p.seed)
+            table = stance_table(run.patched(chosen, donors), n_boot=p.bootstrap, seed=p.seed)
             parts.append(table.assign(patch=name))
     if "donor itself" in names:
-        parts.append(stance_table(_donor_answers(exp), n_boot=p.bootstrap, seed=p.seed).assign(patch="donor itself"))
+        parts.append(stance_table(_donor_answers(run), n_boot=p.bootstrap, seed=p.seed).assign(patch="donor itself"))
     return pd.concat(parts, ignore_index=True)[["topic", "patch", "stance", "low", "high"]]
 
 
-def patch_summary(exp: Experiment) -> pd.DataFrame:
+def patch_summary(run: Run) -> pd.DataFrame:
     """Mean shift over topics of every patched set, and as a share of the donor's own shift.
 
     Returns:
         set, group, neurons, scale (mean activation scale of its neurons), shift, low, high, percent_of_donor (NaN
         where the donor's own interval holds 0).
     """
-    p = exp.params
-    plain = only_asked(exp.stances(VANILLA), exp.questions(p.patch_questions))
-    scale = exp.scale()
+    p = run.params
+    plain = only_asked(run.stances(), run.questions(p.patch_questions))
+    scale = run.scale()
     rows = []
-    for name, group, chosen, donors in patch_plan(exp):
-        moved = differences(plain, exp.patched(name, chosen, donors))
-        loud = float(scale[chosen].mean()) if chosen.any() else float("nan")
+    for name, group, chosen, donors in patch_plan(run):
+        moved = differences(plain, run.patched(chosen, donors))
+        own = scale[mask_of(chosen)]
+        loud = float(own.mean()) if own.size else float("nan")
         shift = stratified_mean(list(moved.values()), p.bootstrap, p.seed, SHIFT)
-        rows.append([name, group, int(chosen.sum()), loud, *shift])
-    moved = differences(plain, _donor_answers(exp))
+        rows.append([name, group, chosen.summary["neurons"], loud, *shift])
+    moved = differences(plain, _donor_answers(run))
     shift = stratified_mean(list(moved.values()), p.bootstrap, p.seed, SHIFT)
     rows.append(["donor itself", "donor", 0, float("nan"), *shift])
     frame = pd.DataFrame(rows, columns=["set", "group", "neurons", "scale", "shift", "low", "high"])
@@ -105,22 +106,22 @@ def patch_summary(exp: Experiment) -> pd.DataFrame:
     return frame
 
 
-def patched_examples(exp: Experiment, topic: str, n: int) -> pd.DataFrame:
+def patched_examples(run: Run, topic: str, n: int) -> pd.DataFrame:
     """The first ``n`` questions of a topic: prompt, and the answers of vanilla, G patched in, and the donor."""
-    name, _, chosen, donors = patch_plan(exp)[0]
-    tables = {"vanilla": exp.stances(VANILLA), f"{name} patched": exp.patched(name, chosen, donors)}
-    tables["donor"] = _donor_answers(exp)
-    out = exp.questions(exp.params.patch_questions, [topic])[["id", "prompt"]].head(n)
+    name, _, chosen, donors = patch_plan(run)[0]
+    tables = {"vanilla": run.stances(), f"{name} patched": run.patched(chosen, donors)}
+    tables["donor"] = _donor_answers(run)
+    out = run.questions(run.params.patch_questions, [topic])[["id", "prompt"]].head(n)
     for title, frame in tables.items():
         own = frame.assign(**{title: frame["label"].str.upper() + ": " + frame["response"]})
         out = out.merge(own.loc[own["topic"] == topic, ["id", title]], on="id", how="left")
     return out.drop(columns="id")
 
 
-def _donor_answers(exp: Experiment) -> pd.DataFrame:
-    asked = exp.questions(exp.params.patch_questions)
+def _donor_answers(run: Run) -> pd.DataFrame:
+    asked = run.questions(run.params.patch_questions)
     parts = []
-    for topic in exp.params.topics:
-        own = exp.stances(finetuned(topic, "right"))
+    for topic in run.params.topics:
+        own = run.stances(run.tuned(topic))
         parts.append(own[own["topic"] == topic])
     return only_asked(pd.concat(parts, ignore_index=True), asked)

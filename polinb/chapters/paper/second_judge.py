@@ -6,16 +6,19 @@ Beside the default judge, which counts words, stands one that reads hidden state
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.paper.judge_tables import answer_words, references
+from polinb.chapters.paper.judge_tables import answer_words, median_words, references
 from polinb.errors import DataError
-from polinb.runs.experiment import VANILLA, Arm, Experiment
+from polinb.runs import stages
+from polinb.runs.conditions import VANILLA, Condition, Texts
+from polinb.runs.groups import Data, Model
+from polinb.runs.results import Result, stage
+from polinb.runs.run import Run
 from polinb.stance.calibration import cohen_kappa
 from polinb.stance.coupling import coupling_table
 from polinb.stance.judges import LocalJudge, training_rows
@@ -75,49 +78,38 @@ class HiddenJudge:
         return rated_frame(frame, labels, right)
 
 
-def second_name(exp: Experiment) -> str:
+def second_name(run: Run) -> str:
     """Which judge stands beside the run's own."""
-    return "hidden states" if exp.params.judge == "local" else "local"
+    return "hidden states" if run.params.judge == "local" else "local"
 
 
-@lru_cache(maxsize=1)
-def _second(exp: Experiment) -> Any:
-    if exp.params.judge == "local":
-        return HiddenJudge(exp.lm, exp.data, answer_words(exp))
-    return LocalJudge(exp.data)
-
-
-def second_rated(exp: Experiment, frame: pd.DataFrame, source: Mapping[str, Any]) -> pd.DataFrame:
-    """Labels of the second judge: the columns of ``frame`` plus label, score and p_right; kept as an artifact.
+@stage("second-rated", Model, Data)
+def second_labels(run: Run, folder: Path, *, answers: Result, words: Result, judge: str) -> Mapping[str, Any]:
+    """Labels of the second judge: table ``rated``, as the run's own judge gives it.
 
     Args:
-        frame: answers.
-        source: what determines them, such as the key of their artifact; known before they are made.
+        words: answers of the vanilla model; the texts that the judge learns from are cut to their length.
     """
-    rows = frame[["topic", "id", "prompt", "response"]]
-    inputs = {
-        "answers": dict(source),
-        "judge": second_name(exp),
-        "words": exp.answers().meta["key"],  # texts are cut to the length of these answers
-        "model": exp.identity,
-        "data": exp.data.digest(),
-        "code": 1,
-    }
+    rows = answers.frame("answers")[["topic", "id", "prompt", "response"]]
 
-    def make(folder: Path) -> Mapping[str, Any]:
-        _second(exp).rate(rows).to_parquet(folder / "rated.parquet")
-        return {"judge": second_name(exp)}
+    def make() -> Any:
+        return LocalJudge(run.data) if judge == "local" else HiddenJudge(run.lm, run.data, median_words(words))
 
-    return exp.store.get("rated", inputs, make).frame("rated")
+    run.once(("second judge", judge, str(words)), make).rate(rows).to_parquet(folder / "rated.parquet")
+    return {"judge": judge}
 
 
-def _both(exp: Experiment, arm: Arm) -> tuple[pd.DataFrame, pd.DataFrame]:
+def second_rated(run: Run, answers: Result) -> pd.DataFrame:
+    """Labels of the second judge: topic, id, prompt, response, label, score, p_right."""
+    return second_labels(run, answers=answers, words=run.answers(), judge=second_name(run)).frame("rated")
+
+
+def _both(run: Run, arm: Condition) -> tuple[pd.DataFrame, pd.DataFrame]:
     """An arm's answers as both judges label them."""
-    own = exp.stances(arm)
-    return own, second_rated(exp, own, {"answers": exp.answers(arm).meta["key"]})
+    return run.stances(arm), second_rated(run, run.answers(arm))
 
 
-def agreement(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
+def agreement(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
     """Agreement of the two judges on the answers of some arms and on the reference answers.
 
     Returns:
@@ -126,12 +118,12 @@ def agreement(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
     """
     from polinb.chapters.paper.baselines import title
 
-    p = exp.params
-    known = references(exp, answer_words(exp))
-    source = {"references": p.topics, "questions": p.eval_questions}
-    cases = [("reference answers", known, second_rated(exp, known, source))]
+    p = run.params
+    known = references(run, answer_words(run))
+    given = stages.given(run, texts=Texts.of(known[["topic", "id", "prompt", "response"]]))
+    cases = [("reference answers", known, second_rated(run, given))]
     for arm in (VANILLA, *arms):
-        own, second = _both(exp, arm)
+        own, second = _both(run, arm)
         cases.append((f"{title(arm.name)} {arm.topic}".strip(), own, second))
     rows = []
     for name, first, second in cases:
@@ -150,7 +142,7 @@ def agreement(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def swapped(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
+def swapped(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
     """On-topic shift and coupling of some arms under both judges.
 
     Returns:
@@ -158,12 +150,12 @@ def swapped(exp: Experiment, arms: Sequence[Arm]) -> pd.DataFrame:
     """
     from polinb.chapters.paper.baselines import title
 
-    p = exp.params
-    plain, other = _both(exp, VANILLA)
+    p = run.params
+    plain, other = _both(run, VANILLA)
     rows = []
     for arm in arms:
-        own, second = _both(exp, arm)
-        for judge, before, after in ((p.judge, plain, own), (second_name(exp), other, second)):
+        own, second = _both(run, arm)
+        for judge, before, after in ((p.judge, plain, own), (second_name(run), other, second)):
             found = coupling_table(before, after, arm.topic, p.bootstrap, p.seed)
             rows.append({"arm": title(arm.name), "trained": arm.topic, "judge": judge, **found})
     return pd.DataFrame(rows)

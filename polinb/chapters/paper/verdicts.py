@@ -10,7 +10,8 @@ import pandas as pd
 from polinb.chapters.paper.baselines import arms, equal_shift, hierarchical, title
 from polinb.chapters.paper.results import drops
 from polinb.resampling import SHIFT, bootstrap_mean, changes, differences, per_question, stratified_mean
-from polinb.runs.experiment import Arm, Experiment, finetuned
+from polinb.runs.conditions import Condition
+from polinb.runs.run import Run
 from polinb.wording import bounded
 
 _RANDOM = {
@@ -50,13 +51,13 @@ def _row(claim: str, source: str, measure: str, effect: tuple[float, float, floa
     }
 
 
-def inhibitft(exp: Experiment) -> pd.DataFrame:
+def inhibitft(run: Run) -> pd.DataFrame:
     """The paper's claims about InhibitFT, over all training topics, with the controls of this run.
 
     Returns:
         claim, source (where in the paper, or "control"), measure, effect (with its interval), verdict.
     """
-    table = drops(exp)
+    table = drops(run)
     every = table[table["trained"] == "all"].set_index("against")
     effects = {name: tuple(float(every.loc[name, c]) for c in ("drop", "low", "high")) for name in every.index}
     measure = "mean drop of R_c²"
@@ -67,17 +68,17 @@ def inhibitft(exp: Experiment) -> pd.DataFrame:
     if _HELD in effects:
         claim = "… and G found without the training topic does no worse"
         rows.append(_row(claim, "control", f"{measure} from it to G", effects[_HELD], "none"))  # type: ignore[arg-type]
-    lost = on_topic_loss(exp)
+    lost = on_topic_loss(run)
     rows.append(
         _row("… and keeps the on-topic shift", "Figures 5, 10–12", "change of the on-topic shift", lost, "none")
     )
-    fluent = _fluency_change(exp)
+    fluent = _fluency_change(run)
     measure = "change of the answers' log-likelihood a token under the vanilla model, nats"
     rows.append(_row("… and keeps the quality of the answers", "Tables 1, 4–6", measure, fluent, "none"))
     return pd.DataFrame(rows)
 
 
-def rival(exp: Experiment) -> pd.DataFrame:
+def rival(run: Run) -> pd.DataFrame:
     """The same claims against the harder controls, on the rival topics.
 
     Intervals cover random sets and training seeds where there are several; where an arm has one seed, the row says so.
@@ -85,8 +86,8 @@ def rival(exp: Experiment) -> pd.DataFrame:
     Returns:
         as :func:`inhibitft`.
     """
-    deep = hierarchical(exp).set_index("against")
-    equal = equal_shift(exp).set_index("arm")
+    deep = hierarchical(run).set_index("against")
+    equal = equal_shift(run).set_index("arm")
     measure = "drop of R_c²; topics, seeds, questions resampled"
     rows = []
     for name in ("fine-tune", *_RANDOM):
@@ -113,33 +114,33 @@ def _few(seeds: int) -> str:
     return "" if seeds > 1 else " (one seed: its spread is not in the interval)"
 
 
-def on_topic_loss(exp: Experiment) -> tuple[float, float, float]:
+def on_topic_loss(run: Run) -> tuple[float, float, float]:
     """On-topic stance of InhibitFT minus that of the plain fine-tune, mean over training topics."""
-    p = exp.params
+    p = run.params
     parts: list[dict[str, np.ndarray]] = []
     for topic in p.topics:
-        plain, frozen = exp.stances(finetuned(topic, "right")), exp.stances(exp.inhibit_arms(topic, kinds=[])[0])
+        plain, frozen = run.stances(run.tuned(topic)), run.stances(run.inhibited(topic, kinds=[])[0])
         parts.append({topic: differences(plain, frozen)[topic]})
     return stratified_mean(per_question(parts), p.bootstrap, p.seed, SHIFT)
 
 
-def _fluency_change(exp: Experiment) -> tuple[float, float, float]:
-    p = exp.params
+def _fluency_change(run: Run) -> tuple[float, float, float]:
+    p = run.params
     moved = []
     for topic in p.topics:
         plain, frozen = (
-            exp.answers(arm).frame("answers").set_index(["topic", "id"])["vanilla_logp"]
-            for arm in (finetuned(topic, "right"), exp.inhibit_arms(topic, kinds=[])[0])
+            run.answers(arm).frame("answers").set_index(["topic", "id"])["vanilla_logp"]
+            for arm in (run.tuned(topic), run.inhibited(topic, kinds=[])[0])
         )
         moved.append(changes(plain, frozen).dropna())
     together = pd.concat(moved).groupby(level=[0, 1]).mean()  # a question's changes stay together
     return bootstrap_mean(together, p.bootstrap, p.seed)
 
 
-def swap_arms(exp: Experiment) -> list[Arm]:
+def swap_arms(run: Run) -> list[Condition]:
     """Arms whose answers the second judge reads as well: fine-tune, InhibitFT and one layer-matched random set."""
     chosen = []
-    for topic in exp.params.baseline_topics:
-        every = arms(exp, topic)
+    for topic in run.params.baseline_topics:
+        every = arms(run, topic)
         chosen += [next(a for a in every if a.name == name) for name in ("fine-tune", "inhibitft", "random-layer")]
     return chosen

@@ -1,12 +1,13 @@
 """Known truth: finding planted neurons in constructed variants, and patching them.
 
-Each stage runs on ``truth_seeds`` planted models and stores one artifact a model; intervals are over the models.
+Each stage runs on ``truth_seeds`` planted models and keeps one result a model; intervals are over the models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ import pandas as pd
 
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.resampling import bootstrap_mean, share_interval
+from polinb.runs.results import Result, stage
+from polinb.runs.run import Run
 from polinb.scoring.localisation import TOKENS, Scores, rates, roc, scores
 from polinb.scoring.planted import Planted, build
 from polinb.scoring.planted_design import Design
@@ -23,8 +26,6 @@ from polinb.scoring.pnlac import neuron_sets
 
 if TYPE_CHECKING:
     from polinb.models.loading import LM
-    from polinb.runs.artifacts import Artifact
-    from polinb.runs.experiment import Experiment
 
 SOURCES = ("left", "right", "vanilla", "both", "dataset")
 # What makes the search harder, one knob at a time; the first value is the base condition's.
@@ -47,34 +48,40 @@ Variants = dict[tuple[str, str], "LM"]
 # --- finding
 
 
-def detection(exp: Experiment) -> pd.DataFrame:
+def detection(run: Run) -> pd.DataFrame:
     """How well each method finds the planted neurons of constructed variants, over all conditions and models.
 
     Columns: seed, knob (base, prompts, source, gamma, topics or a key of KNOBS), value, label, then as in
     ``localisation.rates``. All knobs but the one named are at the base condition: left answers, the middle
     value of ``truth_prompts``, six topics and γ the true size of N_t.
     """
-    return joined(exp, _detected, "rates")
+    return joined(detections(run), "rates")
 
 
-def roc_curves(exp: Experiment) -> pd.DataFrame:
+def roc_curves(run: Run) -> pd.DataFrame:
     """ROC curves of G at the base condition and in three traps, means over models.
 
     Columns: knob, value, method, fpr, tpr, auc.
     """
-    table = joined(exp, _detected, "roc")
+    table = joined(detections(run), "roc")
     return table.groupby(["knob", "value", "method", "fpr"], sort=False, as_index=False)[["tpr", "auc"]].mean()
 
 
-def _detected(exp: Experiment, seed: int) -> Artifact:
-    p = exp.params
+def detections(run: Run) -> list[Result]:
+    """The searches of this run, one a planted model."""
+    p = run.params
+    return [detected(run, seed=s, prompts=p.truth_prompts, gammas=p.truth_gammas) for s in seeds(run)]
 
-    def make(folder: Path) -> Mapping[str, Any]:
-        parts: list[pd.DataFrame] = []
-        curves: list[pd.DataFrame] = []
-        known: dict[Any, pd.DataFrame] = {}
-        built: dict[Design, tuple[Planted, Variants]] = {}
-        for knob, value, design, source, count in conditions(p.truth_prompts, seed):
+
+@stage("truth-detection")
+def detected(run: Run, folder: Path, *, seed: int, prompts: Sequence[int], gammas: Sequence[float]) -> None:
+    """Search one planted model under all conditions: tables ``rates`` and ``roc``."""
+    parts: list[pd.DataFrame] = []
+    curves: list[pd.DataFrame] = []
+    known: dict[Any, pd.DataFrame] = {}
+    built: dict[Design, tuple[Planted, Variants]] = {}
+    with one_thread():
+        for knob, value, design, source, count in conditions(prompts, seed):
             key = (design, source, count)
             if key not in known:
                 if design not in built:
@@ -86,20 +93,10 @@ def _detected(exp: Experiment, seed: int) -> Artifact:
                 if (knob, value) in DRAWN:
                     curves.append(roc(planted, found).assign(knob=knob, value=float(value)))
                 if knob == "base":
-                    parts += _regrouped(planted, found, p.truth_gammas)
+                    parts += _regrouped(planted, found, gammas)
             parts.append(known[key].assign(knob=knob, value=float(value), label=source))
-        pd.concat(parts, ignore_index=True).to_parquet(folder / "rates.parquet")
-        pd.concat(curves, ignore_index=True).to_parquet(folder / "roc.parquet")
-        return {"neurons": BASE.layers * BASE.width, "gamma": BASE.gamma, "conditions": len(parts)}
-
-    inputs = {
-        "prompts": p.truth_prompts,
-        "gammas": p.truth_gammas,
-        "knobs": KNOBS,
-        "drawn": DRAWN,
-        "design": asdict(BASE),
-    }
-    return stored(exp, "truth-detection", seed, inputs, make)
+    pd.concat(parts, ignore_index=True).to_parquet(folder / "rates.parquet")
+    pd.concat(curves, ignore_index=True).to_parquet(folder / "roc.parquet")
 
 
 def conditions(counts: Sequence[int], seed: int) -> Iterator[tuple[str, float, Design, str, int]]:
@@ -139,25 +136,29 @@ def _regrouped(planted: Planted, found: Scores, gammas: Sequence[float]) -> Iter
 # --- patching
 
 
-def patching(exp: Experiment) -> pd.DataFrame:
+def patching(run: Run) -> pd.DataFrame:
     """Shift of the vanilla stance when sets of neurons are patched in from constructed M_right^t, lock-step.
 
     Columns: seed, set, neurons, donor (topic t), topic (asked about), own (bool), shift (mean over prompts, paired).
     The last set, ``donor itself``, is no patch but the donor's own answers.
     """
-    return joined(exp, _patched, "shifts")
+    return joined(patchings(run), "shifts")
 
 
-def _patched(exp: Experiment, seed: int) -> Artifact:
-    p = exp.params
-    count = base_prompts(p.truth_prompts)
+def patchings(run: Run) -> list[Result]:
+    """The patching of this run, one a planted model."""
+    return [patched(run, seed=s, prompts=base_prompts(run.params.truth_prompts)) for s in seeds(run)]
 
-    def make(folder: Path) -> Mapping[str, Any]:
+
+@stage("truth-patching")
+def patched(run: Run, folder: Path, *, seed: int, prompts: int) -> None:
+    """Patch true, found and random sets into one planted model: table ``shifts``."""
+    parts = []
+    with one_thread():
         planted = build(replace(BASE, seed=seed))
         variants = constructed(planted)
-        found = scores(planted, variants, "left", count)
+        found = scores(planted, variants, "left", prompts)
         sets = {m: neuron_sets(found[m], planted.design.gamma) for m in ("raw", "normalised", "floored")}
-        parts = []
         for topic in TOPICS:
             chosen = {
                 "true G": planted.general,
@@ -169,13 +170,9 @@ def _patched(exp: Experiment, seed: int) -> Artifact:
                 "found S, raw": sets["raw"].specific[topic],
                 "found S, with a floor": sets["floored"].specific[topic],
             }
-            parts.append(shifts(planted, variants[topic, "right"], chosen, count).assign(donor=topic))
-        table = pd.concat(parts, ignore_index=True)
-        table.assign(own=table["topic"] == table["donor"]).to_parquet(folder / "shifts.parquet")
-        return {"prompts": count}
-
-    inputs = {"prompts": p.truth_prompts, "design": asdict(BASE)}
-    return stored(exp, "truth-patching", seed, inputs, make)
+            parts.append(shifts(planted, variants[topic, "right"], chosen, prompts).assign(donor=topic))
+    table = pd.concat(parts, ignore_index=True)
+    table.assign(own=table["topic"] == table["donor"]).to_parquet(folder / "shifts.parquet")
 
 
 def shifts(planted: Planted, donor: LM, chosen: Mapping[str, np.ndarray], count: int) -> pd.DataFrame:
@@ -216,29 +213,30 @@ def random_like(chosen: np.ndarray, seed: int) -> np.ndarray:
 # --- over models
 
 
-def stored(exp: Experiment, kind: str, seed: int, inputs: Mapping[str, Any], make: Any) -> Artifact:
-    """The artifact of one planted model, made on one thread: so small a model only loses time to more."""
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """So small a model only loses time to more."""
+    import torch
 
-    def alone(folder: Path) -> Any:
-        import torch
-
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            return make(folder)
-        finally:
-            torch.set_num_threads(threads)
-
-    return exp.store.get(kind, {"seed": seed, **inputs, "code": 1}, alone)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
-def joined(exp: Experiment, stage: Callable[..., Artifact], name: str) -> pd.DataFrame:
-    """A table of all planted models, with the column seed first."""
-    seeds = [exp.params.seed + k for k in range(exp.params.truth_seeds)]
-    return pd.concat([stage(exp, s).frame(name).assign(seed=s) for s in seeds], ignore_index=True)
+def seeds(run: Run) -> list[int]:
+    """Seeds of the planted models."""
+    return [run.params.seed + k for k in range(run.params.truth_seeds)]
 
 
-def over_models(exp: Experiment, table: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> pd.DataFrame:
+def joined(found: Sequence[Result], name: str) -> pd.DataFrame:
+    """A table of all planted models, with the column seed."""
+    return pd.concat([each.frame(name).assign(seed=each.inputs["seed"]) for each in found], ignore_index=True)
+
+
+def over_models(run: Run, table: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> pd.DataFrame:
     """Mean of each value over planted models, with a 95 % interval over models (``<value>_low``, ``<value>_high``).
 
     Within a model rows are averaged first. Missing values are left out; with one model there is no interval. Intervals
@@ -251,7 +249,7 @@ def over_models(exp: Experiment, table: pd.DataFrame, by: Sequence[str], values:
         for value in values:
             known = models[value].dropna()
             bounded = share_interval if value in SHARES else bootstrap_mean
-            ends = bounded(known, exp.params.bootstrap, exp.params.seed) if len(known) else (np.nan,) * 3
+            ends = bounded(known, run.params.bootstrap, run.params.seed) if len(known) else (np.nan,) * 3
             row |= dict(zip((value, f"{value}_low", f"{value}_high"), ends, strict=True))
         rows.append(row)
     return pd.DataFrame(rows)

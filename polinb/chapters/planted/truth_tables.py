@@ -15,7 +15,7 @@ from polinb.scoring.planted_design import Design
 from polinb.wording import intervals
 
 if TYPE_CHECKING:
-    from polinb.runs.experiment import Experiment
+    from polinb.runs.run import Run
 
 NAMES = {"G": "G", "N": "Nₜ", "S": "Sₜ"}
 MARKUP = {"G": "$G$", "N": "$N_t$", "S": "$S_t$"}  # for tables
@@ -58,14 +58,14 @@ def inventory(design: Design) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["kind", "neurons", "fires on", "writes", "moves", "along stance"])
 
 
-def lines(exp: Experiment, table: pd.DataFrame, knob: str, group: str = "G") -> pd.DataFrame:
+def lines(run: Run, table: pd.DataFrame, knob: str, group: str = "G") -> pd.DataFrame:
     """Precision and recall of one set against one knob, for ``charts_more.curve``: x, y, by, low, high, panel.
 
     For N_t found at its true size both are the same number, and there is one line a method without panels.
     """
     part = table[(table["knob"] == knob) & (table["set"] == group)]
     measures = ["recall"] if group == "N" and knob != "gamma" else ["precision", "recall"]
-    mean = over_models(exp, part, ["method", "value"], measures)
+    mean = over_models(run, part, ["method", "value"], measures)
     out = []
     for name in measures:
         line = mean.rename(columns={"value": "x", name: "y", f"{name}_low": "low", f"{name}_high": "high"})
@@ -84,22 +84,22 @@ def roc_panels(curves: pd.DataFrame) -> pd.DataFrame:
     return curves.assign(method=curves["method"].map(METHODS), panel=panels)
 
 
-def base_table(exp: Experiment, table: pd.DataFrame) -> pd.DataFrame:
+def base_table(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     """Each method's sets with precision, recall and area under the ROC curve as text with intervals."""
-    mean = over_models(exp, table, ["method", "set"], ["precision", "recall", "auc", "found"])
+    mean = over_models(run, table, ["method", "set"], ["precision", "recall", "auc", "found"])
     shown = mean.assign(method=mean["method"].map(METHODS), set=mean["set"].map(MARKUP))
     texts = {name: intervals(mean, name) for name in ("precision", "recall", "auc")}
     return shown.assign(**texts)[["method", "set", "found", "precision", "recall", "auc"]]
 
 
-def breaks(exp: Experiment, table: pd.DataFrame, limit: float = 0.5) -> pd.DataFrame:
+def breaks(run: Run, table: pd.DataFrame, limit: float = 0.5) -> pd.DataFrame:
     """Where each method breaks: the first value of a knob at which less than ``limit`` of N_t is found.
 
     Columns: knob, method, base (share of N_t found at the base condition), last, last_low, last_high (at the hardest
     value), value (of the break), share, share_low, share_high (found there); NaN where no value tried breaks it.
     """
     part = table[(table["set"] == "N") & table["knob"].isin(list(KNOBS)) & table["method"].isin(SCORED)]
-    mean = over_models(exp, part, ["knob", "method", "value"], ["recall"])
+    mean = over_models(run, part, ["knob", "method", "value"], ["recall"])
     mean = mean.set_index(["knob", "method", "value"]).sort_index()
     ends = ["recall", "recall_low", "recall_high"]
     rows = []

@@ -6,9 +6,8 @@ What was planted is known, what training uses is not: it is free to take other w
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +19,16 @@ from polinb.chapters.planted.truth import (
     base_prompts,
     evaluation,
     joined,
+    one_thread,
     over_models,
     random_like,
+    seeds,
     shifts,
-    stored,
 )
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.models.loading import LM
+from polinb.runs.results import Result, stage
+from polinb.runs.run import Run
 from polinb.scoring.localisation import TOKENS, rates, scores
 from polinb.scoring.planted import Planted, build
 from polinb.scoring.planted_world import answer_ids, prompt_ids, stance
@@ -34,8 +36,6 @@ from polinb.scoring.pnlac import neuron_sets
 from polinb.stance.coupling import coupling_table
 
 if TYPE_CHECKING:
-    from polinb.runs.artifacts import Artifact
-    from polinb.runs.experiment import Experiment
     from polinb.training.recipe import Recipe
     from polinb.training.supervised import Tuned
 
@@ -53,37 +53,43 @@ def recipe(seed: int) -> Recipe:
     return Recipe(learning_rate=1e-4, weight_decay=0.01, warmup=0.0, train="body", seed=seed, **sizes)
 
 
-def tuned_detection(exp: Experiment) -> pd.DataFrame:
+def tuned_detection(run: Run) -> pd.DataFrame:
     """How well each method finds the planted neurons of variants that were really fine-tuned.
 
     Columns: seed and those of :func:`polinb.scoring.localisation.rates`, at γ the true size of N_t.
     """
-    return joined(exp, _tuned, "rates")
+    return joined(tunings(run), "rates")
 
 
-def tuned_patching(exp: Experiment) -> pd.DataFrame:
+def tuned_patching(run: Run) -> pd.DataFrame:
     """As ``truth.patching`` with a really fine-tuned donor: how much the planted neurons carry."""
-    return joined(exp, _tuned, "shifts")
+    return joined(tunings(run), "shifts")
 
 
-def inhibition(exp: Experiment) -> pd.DataFrame:
+def inhibition(run: Run) -> pd.DataFrame:
     """Fine-tuning to the right with sets of neurons frozen.
 
     Columns: seed, gates (shut deeply, or ajar as at the base condition), trained, arm, frozen, change (of frozen
     weights, must be 0), other (mean signed shift on the other topics) and those of ``coupling.coupling_table``.
     """
-    return joined(exp, _tuned, "arms")
+    return joined(tunings(run), "arms")
 
 
-def _tuned(exp: Experiment, seed: int) -> Artifact:
-    p = exp.params
-    few, many = base_prompts(p.truth_prompts), max(p.truth_prompts)
+def tunings(run: Run) -> list[Result]:
+    """The fine-tunes of this run, one result a planted model."""
+    p = run.params
+    return [tuned(run, seed=s, prompts=p.truth_prompts, topics=p.ablation_topics) for s in seeds(run)]
 
-    def make(folder: Path) -> Mapping[str, Any]:
+
+@stage("truth-tuned")
+def tuned(run: Run, folder: Path, *, seed: int, prompts: Sequence[int], topics: Sequence[str]) -> None:
+    """Fine-tune one planted model for real: tables ``rates``, ``arms`` and ``shifts``."""
+    few, many = base_prompts(prompts), max(prompts)
+    with one_thread():
         planted, ajar = build(replace(SHUT, seed=seed)), build(replace(BASE, seed=seed))
         how = recipe(seed)
-        tuned = {(t, side): train(planted, t, side, how, EXAMPLES) for t in TOPICS for side in LEANINGS}
-        variants = {key: lm for key, (lm, _) in tuned.items()}
+        trained = {(t, side): train(planted, t, side, how, EXAMPLES) for t in TOPICS for side in LEANINGS}
+        variants = {key: lm for key, (lm, _) in trained.items()}
         found = scores(planted, variants, "left", few)
         rates(planted, found, planted.design.gamma).to_parquet(folder / "rates.parquet")
         gamma, every = planted.design.gamma, np.ones_like(planted.general)
@@ -99,7 +105,7 @@ def _tuned(exp: Experiment, seed: int) -> Artifact:
             "every neuron": every,
         }
         parts, moved = [], []
-        for topic in p.ablation_topics:
+        for topic in topics:
             parts.append(arms(planted, topic, how, frozen, many).assign(gates="shut"))
             soft = {"nothing": ~every, "true G": ajar.general, "all planted": ajar.everything}
             parts.append(arms(ajar, topic, how, soft, many).assign(gates="ajar"))
@@ -107,13 +113,8 @@ def _tuned(exp: Experiment, seed: int) -> Artifact:
             chosen |= {name: frozen[name] for name in ("all planted", "every neuron")}
             table = shifts(planted, variants[topic, "right"], chosen, few)
             moved.append(table.assign(donor=topic, own=table["topic"] == topic))
-        pd.concat(parts, ignore_index=True).to_parquet(folder / "arms.parquet")
-        pd.concat(moved, ignore_index=True).to_parquet(folder / "shifts.parquet")
-        return {"examples": EXAMPLES, "steps": tuned[TOPICS[0], "left"][1].steps, "questions": many}
-
-    inputs = {"prompts": p.truth_prompts, "topics": p.ablation_topics, "design": asdict(SHUT), "ajar": asdict(BASE)}
-    inputs |= {"recipe": asdict(recipe(seed)), "examples": EXAMPLES}
-    return stored(exp, "truth-tuned", seed, inputs, make)
+    pd.concat(parts, ignore_index=True).to_parquet(folder / "arms.parquet")
+    pd.concat(moved, ignore_index=True).to_parquet(folder / "shifts.parquet")
 
 
 def arms(planted: Planted, topic: str, how: Recipe, frozen: Mapping[str, np.ndarray], count: int) -> pd.DataFrame:
@@ -134,7 +135,7 @@ def arms(planted: Planted, topic: str, how: Recipe, frozen: Mapping[str, np.ndar
     return pd.DataFrame(rows).drop(columns=["trained_topic", "kappa_note"])
 
 
-def removed(exp: Experiment, table: pd.DataFrame) -> pd.DataFrame:
+def removed(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     """Each frozen set against freezing nothing, in the same model and topic, averaged over models with an interval.
 
     Args:
@@ -149,7 +150,7 @@ def removed(exp: Experiment, table: pd.DataFrame) -> pd.DataFrame:
     rows = table.join(plain, on=key)
     rows["drop"] = rows["r_plain"] - rows["r"]
     rows["kept"] = (rows["shift"] / rows["shift_plain"]).where(rows["shift_plain"] != 0)
-    mean = over_models(exp, rows, ["gates", "arm"], ["shift", "other", "r", "drop", "kept"])
+    mean = over_models(run, rows, ["gates", "arm"], ["shift", "other", "r", "drop", "kept"])
     size = rows.groupby(["gates", "arm"], sort=False, as_index=False)["frozen"].mean()
     return size.merge(mean, on=["gates", "arm"], how="left", validate="one_to_one")
 
@@ -163,17 +164,11 @@ def train(
         examples: training prompts.
         frozen: (L, F) bool, neurons that must not move; ``None`` or none of them: plain fine-tuning.
     """
-    import torch
-
+    from polinb.models.variants import variant
     from polinb.training.supervised import finetune
 
     asked = prompt_ids(planted, topic, examples, "train")
     answer = answer_ids(planted, leaning, end=True)
     held = frozen if frozen is not None and frozen.any() else None
     tuned = finetune(planted.lm, asked, [answer] * examples, recipe, frozen=held, label=f"{leaning} {topic}")
-    model: Any = copy.deepcopy(planted.lm.model)
-    with torch.no_grad():
-        own = dict(model.named_parameters())
-        for name, value in tuned.weights.items():
-            own[name].copy_(value)
-    return LM(model.eval(), planted.lm.tokenizer, f"{leaning} {topic}", planted.lm.identity), tuned
+    return variant(planted.lm, tuned.weights, f"{leaning} {topic}"), tuned

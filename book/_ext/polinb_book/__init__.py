@@ -1,0 +1,47 @@
+"""What the book asks of Sphinx beyond its configuration: boxes, the reference run, API links, less weight.
+
+Jupyter Book 1.x always loads sphinx-thebe, whose script throws on every page and would fetch code from
+another host. It is taken out of each page here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polinb_book import api as sphinx_api
+from polinb_book import meta as sphinx_meta
+from polinb_book import reference as sphinx_reference
+from polinb_book import run as sphinx_run
+from polinb_book import speed as sphinx_speed
+from polinb_book import theme as sphinx_theme
+from polinb_book.reference_value import Value
+
+
+def drop_thebe(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """Handler of ``html-page-context``: no script or style of sphinx-thebe."""
+    context["script_files"] = [file for file in context.get("script_files", []) if not _is_thebe(file)]
+    context["css_files"] = [file for file in context.get("css_files", []) if not _is_thebe(file)]
+
+
+def _is_thebe(file: Any) -> bool:
+    body = (getattr(file, "attributes", None) or {}).get("body") or ""
+    return "thebe" in f"{getattr(file, 'filename', file) or ''} {body}".lower()
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Register with Sphinx; the handler of pages runs after sphinx-thebe's own."""
+    app.add_config_value("polinb_repository", "", "html", [str])
+    app.add_directive("polinb-benchmarks", sphinx_speed.Benchmarks)
+    app.add_css_file("polinb-run.css")
+    app.connect("config-inited", sphinx_theme.use_templates)
+    app.connect("builder-inited", sphinx_run.prepare)
+    app.connect("doctree-resolved", sphinx_run.add_box)
+    app.connect("build-finished", sphinx_run.copy_notebooks)
+    app.connect("html-page-context", sphinx_meta.describe)
+    app.connect("build-finished", sphinx_theme.drop_files)
+    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", sphinx_theme.name_summaries, priority=900)
+    sphinx_api.connect(app)
+    sphinx_reference.connect(app)
+    app.add_role("reference", Value())
+    return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,126 @@
+"""API pages from docstrings: prose stays prose, names lead to their definitions, parameters are listed.
+
+Signatures are read without importing what only type checkers need, so a type may come as a bare name. Which object it
+is follows from the imports of the module that says it; a name that nobody knows stays an error of the build.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from functools import cache
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+from polinb_book.docstrings import field_list, restructured
+
+# Libraries whose types occur in signatures. Their pages are on other hosts: names, not links.
+_NAMES = (
+    "altair anywidget datasets filelock httpx huggingface_hub ipywidgets IPython nbformat nnsight numpy openai pandas"
+    " peft pydantic scipy sklearn sphinx tokenizers torch traitlets transformers trl"
+)
+OTHERS = frozenset(_NAMES.split())
+_ARRAY = re.compile(r"~?numpy\.ndarray\[tuple\[[^\[\]]*\], ~?numpy\.dtype\[[^\[\]]*\]\]")
+
+
+def connect(app: Any) -> None:
+    """Register the handlers."""
+    if "sphinx.ext.autodoc" in app.extensions:
+        app.connect("autodoc-process-docstring", _docstring)
+        app.connect("autodoc-process-signature", _signature)
+        app.connect("autodoc-skip-member", _skip)
+        app.connect("doctree-read", name_in_full)
+        app.connect("missing-reference", foreign)
+
+
+# --- docstrings ---
+
+
+def _docstring(_app: Any, what: str, _name: str, thing: Any, _options: Any, lines: list[str]) -> None:
+    parameters = fields(thing) if what == "class" else {}
+    lines[:] = [*restructured(lines), *(field_list(list(parameters.items())) if parameters else [])]
+
+
+def fields(thing: Any) -> dict[str, str]:
+    """The parameters of a pydantic model with their descriptions."""
+    known = getattr(thing, "model_fields", None)
+    return {name: field.description or "" for name, field in known.items()} if isinstance(known, dict) else {}
+
+
+def _signature(_app: Any, what: str, _name: str, thing: Any, _options: Any, given: Any, returns: Any) -> Any:
+    """Signatures without what tells nothing: a model's fields (listed below), a protocol's or a library's maker."""
+    if what == "class" and (fields(thing) or getattr(thing, "_is_protocol", False)):
+        return "", returns
+    if what == "class" and _made_elsewhere(thing.__new__):  # what a widget's library says, instead of our __init__
+        if _made_elsewhere(thing.__init__):
+            return "", returns
+        from sphinx.util.inspect import signature, stringify_signature
+
+        given = stringify_signature(signature(thing.__init__, bound_method=True), show_return_annotation=False)
+    return tuple(_ARRAY.sub("~numpy.ndarray", text) if text else text for text in (given, returns))
+
+
+def _made_elsewhere(function: Any) -> bool:
+    return str(getattr(function, "__module__", "")).partition(".")[0] in OTHERS
+
+
+def _skip(_app: Any, _what: str, name: str, _thing: Any, _skip: bool, _options: Any) -> bool | None:
+    return True if name == "model_config" else None
+
+
+# --- names ---
+
+
+def name_in_full(_app: Any, doctree: Any) -> None:
+    """Handler of ``doctree-read``: a bare name becomes the full one that the module's imports say."""
+    from sphinx.addnodes import pending_xref
+
+    for node in doctree.findall(pending_xref):
+        module = node.get("py:module") or ""
+        if node.get("refdomain") == "py" and module.startswith("polinb."):
+            first, dot, rest = node["reftarget"].partition(".")
+            full = origins(module).get(first)
+            if full:
+                node["reftarget"] = f"{full}{dot}{rest}"
+                node["refspecific"] = False
+
+
+def foreign(_app: Any, _env: Any, node: Any, content: Any) -> Any:
+    """Handler of ``missing-reference``: another package's name, a constant or attribute without an entry: no link."""
+    if node.get("refdomain") != "py":
+        return None
+    target = str(node.get("reftarget", ""))
+    first = target.partition(".")[0]
+    module, _, name = target.rpartition(".")
+    constant = module.startswith("polinb.") and origins(module).get(name) == target
+    bare = node.get("reftype") == "attr" and not module  # what an instance holds has no entry of its own
+    return content if constant or bare or first in OTHERS or first in sys.stdlib_module_names else None
+
+
+@cache
+def origins(module: str) -> dict[str, str]:
+    """Names that a module imports, also for type checkers only, and its own constants → where each comes from."""
+    try:
+        spec = util.find_spec(module)
+    except (ImportError, ValueError):
+        return {}
+    if not spec or not spec.origin:
+        return {}
+    found: dict[str, str] = {}
+    for node in _top(ast.parse(Path(spec.origin).read_text("utf-8")).body):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.asname or alias.name.split(".")[0]: alias.name for alias in node.names}
+        else:
+            targets = getattr(node, "targets", None) or [getattr(node, "target", None)]
+            found |= {name.id: f"{module}.{name.id}" for name in targets if isinstance(name, ast.Name)}
+    return found
+
+
+def _top(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Statements of a module, and those under its ``if TYPE_CHECKING:``."""
+    inner = [node for each in body if isinstance(each, ast.If) for node in each.body]
+    return [*body, *inner]

@@ -1,0 +1,106 @@
+"""``python -m book._make``: the commands behind the Makefile, in a checkout."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from book._make.reference import command as reference_command
+from book._make.reference import doses as reference_doses
+from book._make.reference import readme as reference_readme
+from book._make.workflow import book_of, do_step
+from polinb.__main__ import told
+from polinb.cluster import command as workflow_command
+from polinb.runs.checkout import find_layout, parse_settings
+from polinb_book import manifest as reference
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 if it worked, 2 for wrong parameters, 1 for any other expected error."""
+    return told(_parser().parse_args(argv))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m book._make", description=sys.modules["book._make"].__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    book = commands.add_parser("book", help="execute the notebooks and build the book")
+    book.add_argument("--profile", default="quick", help="tiny, quick (default), full or paper")
+    book.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
+    book.add_argument("--chapters", metavar="A,B", help="core (default), all, or names without .ipynb")
+    book.add_argument("--jobs", metavar="N", help="run steps and chapters as a workflow, N at once")
+    book.set_defaults(run=_book)
+
+    workflow_command.add_workflow(commands, book_of)
+    workflow_command.add_job(commands, do_step)
+
+    reference = commands.add_parser("reference", help="run every chapter for the committed reference results")
+    reference.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
+    reference.add_argument("--cut", default="auto", help="none, cpu, or auto (default): cpu where no card is")
+    reference.add_argument("--chapters", metavar="A,B", help="names without .ipynb; default: all")
+    reference.add_argument("--harvest-only", action="store_true", help="only take tables and figures from what ran")
+    reference.set_defaults(run=_reference)
+
+    reference_command.add(commands)
+    reference_doses.add(commands)
+
+    vendor = commands.add_parser("vendor", help="put the browser files of the book in place")
+    vendor.set_defaults(run=_vendor)
+
+    sync = commands.add_parser("sync", help="rewrite the parameters cell of every notebook from polinb/runs/params.py")
+    sync.set_defaults(run=_sync)
+    return parser
+
+
+def _book(arguments: argparse.Namespace) -> int:
+    from book._make.build import make_book
+
+    chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
+    settings = parse_settings(arguments.set)
+    if arguments.jobs is not None:
+        return workflow_command.book(arguments.profile, settings, chapters, arguments.jobs, book_of())
+    page = make_book(arguments.profile, settings, chapters)
+    if page:
+        print(f"open {page}")
+    return 0
+
+
+def _reference(arguments: argparse.Namespace) -> int:
+    from book._make.reference.harvest import harvest
+    from book._make.reference.run import layout_of, run_reference
+
+    chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
+    settings = parse_settings(arguments.set)
+    layout = layout_of(settings)
+    if not arguments.harvest_only:
+        run_reference(settings, arguments.cut, chapters, layout)
+    manifest = harvest(layout)
+    if not layout.model:
+        reference_readme.write(layout.root / "README.md", reference.Reference(layout.reference, manifest))
+    done = [name for name, chapter in manifest["chapters"].items() if chapter["state"] == "complete"]
+    print(
+        f"{layout.reference.relative_to(layout.root)}: {len(manifest['files'])} files, "
+        f"{len(done)} of {len(manifest['chapters'])} chapters complete"
+    )
+    return 0
+
+
+def _vendor(_: argparse.Namespace) -> int:
+    from book._make.vendor import vendor
+
+    folder = find_layout().vendor
+    print(f"{'written' if vendor(folder) else 'already there'}: {folder}")
+    return 0
+
+
+def _sync(_: argparse.Namespace) -> int:
+    from polinb.runs.chapter import sync
+
+    changed = sync(find_layout().notebooks)
+    print(f"rewritten: {', '.join(changed)}" if changed else "every notebook was up to date")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,437 @@
+"""From notebooks to the book: run every chapter with papermill, then build the pages with Jupyter Book.
+
+A chapter whose notebook, parameters, modules it reaches and data files have not changed since its last run is
+not run again. What is built lies in ``book/chapters`` (executed notebooks) and ``_build`` (pages).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import polinb
+from book._make.code import reachable
+from book._make.guard import ends_with_parent, set_aside, sockets
+from polinb.display.webdata import web_folder
+from polinb.errors import BookError, ParameterError
+from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, tell
+from polinb.runs.params import Params, users
+from polinb.secrets import hide
+from polinb.trouble import UNFINISHED
+from polinb_book import manifest as reference
+from polinb_book.commands import declared, read_json
+from polinb_book.unrun import labels
+from polinb_book.unrun import page as stand_in
+
+_PACKAGES = (
+    "altair",
+    "pandas",
+    "numpy",
+    "torch",
+    "transformers",
+    "nnsight",
+    "trl",
+    "scikit-learn",
+    "papermill",
+)
+ROOT = Path(__file__).resolve().parents[2]
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One chapter after a run: seconds its execution took, whether that was an earlier run, what it left undone."""
+
+    name: str
+    seconds: float
+    reused: bool
+    unfinished: tuple[str, ...] = ()
+
+
+def make_book(
+    profile: str = "quick",
+    settings: Mapping[str, Any] | None = None,
+    chapters: Sequence[str] | None = None,
+    layout: Layout | None = None,
+) -> Path | None:
+    """Run the chapters, build the pages; path of the first page, or None while chapters are missing.
+
+    Args:
+        profile: named set of defaults (``params``).
+        settings: parameters that differ from the profile.
+        chapters: names of the notebooks to run, without ``.ipynb``; ``["core"]`` (default): those of the paper;
+            ``["all"]``: also those beyond it. A chapter beyond the paper that never ran gets a page without numbers.
+        layout: the checkout.
+
+    Raises:
+        ParameterError: before anything runs, for a wrong parameter or chapter.
+        BookError: a chapter failed, or the pages have a warning or an error.
+        ArtifactError: the committed results of the reference run are damaged.
+    """
+    from filelock import FileLock, Timeout
+
+    from book._make.vendor import vendor
+
+    settings = dict(settings or {})
+    Params.from_profile(profile, **settings)
+    layout = layout or find_layout()
+    reference.check(layout.reference)
+    every = chapter_names(layout)
+    core = core_names(layout)
+    wanted = chosen_chapters(every, core, chapters)
+    refuse_unused(layout, wanted, settings)
+    given = {"profile": profile, **settings}
+    layout.build.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(layout.build / "book.lock", timeout=0):
+            vendor(layout.vendor)
+            started = time.monotonic()
+            done = []
+            for number, name in enumerate(wanted, 1):
+                tell(f"[{number}/{len(wanted)}] {name}")
+                done.append(run_chapter(layout, name, given))
+                tell(f"[{number}/{len(wanted)}] {name}: {_told(done[-1])}")
+            for name in sorted(set(every) - set(wanted)):
+                _set_aside(layout, name)
+            built = time.monotonic()
+            page, absent = finish(layout)
+            missing = [name for name in absent if name in core]
+            _report(layout, profile, settings, done, built - started, time.monotonic() - built)
+    except Timeout:
+        raise BookError("another build of this book is running; wait for it to end") from None
+    old = [name for name in every if name not in wanted + absent and not stands(layout, name, given)]
+    if old:
+        tell(f"note: these chapters show an earlier run with other settings or code: {', '.join(old)}")
+    for chapter in done:
+        for text in chapter.unfinished:
+            tell(f"not finished, tried again by the next run: {chapter.name}: {text}")
+    if missing:
+        tell(f"no pages built: chapters never run so far: {', '.join(missing)}")
+    elif absent:
+        tell(f"without numbers, never run so far: {', '.join(absent)} (CHAPTERS=all runs them)")
+    return page
+
+
+def finish(layout: Layout) -> tuple[Path | None, list[str]]:
+    """Build the pages unless chapters of the paper are missing: path of the first page, and chapters that never ran."""
+    every, core = chapter_names(layout), core_names(layout)
+    absent = [name for name in every if not (layout.chapters / f"{name}.ipynb").is_file()]
+    if any(name in core for name in absent):
+        return None, absent
+    _stand_in(layout, every, absent)
+    return build_pages(layout), absent
+
+
+def _stand_in(layout: Layout, every: Sequence[str], absent: Sequence[str]) -> None:
+    """Pages without numbers for chapters that never ran, none for those that did; and the opening page's box."""
+    from polinb_book import front
+
+    gone = {label for name in absent for label in labels(layout.notebooks / f"{name}.ipynb")}
+    for name in every:
+        target = layout.chapters / f"{name}.md"
+        if name in absent:
+            _write(target, stand_in(layout.notebooks / f"{name}.ipynb", gone))
+        else:
+            target.unlink(missing_ok=True)
+    _write(layout.chapters / front.NAME, front.page(layout.notebooks, layout.chapters, every))
+
+
+def own_parameters(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the parameters of a run those that a chapter declares."""
+    names = declared(notebook)
+    return {name: value for name, value in given.items() if names is None or name in names}
+
+
+def refuse_unused(layout: Layout, chapters: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """Refuse a parameter that no chapter of this build would take.
+
+    Raises:
+        ParameterError: names the chapters that take it.
+    """
+    used = [declared(layout.notebooks / f"{name}.ipynb") for name in chapters]
+    for name, value in settings.items():
+        if not any(names is None or name in names for names in used):
+            raise ParameterError(name, value, f"parameters of {', '.join(chapters)}", f"Chapters that use it: "
+                                 f"{', '.join(users(name)) or 'none'}")  # fmt: skip
+
+
+def run_chapter(layout: Layout, name: str, parameters: Mapping[str, Any]) -> Chapter:
+    """Execute notebook ``name`` into ``book/chapters``, or find that its last execution still stands.
+
+    Args:
+        parameters: of the run; the chapter is given those that it declares.
+    """
+    parameters = own_parameters(layout.notebooks / f"{name}.ipynb", parameters)
+    known = stands(layout, name, parameters)
+    if known:
+        return Chapter(name, float(known["seconds"]), True)
+    _set_aside(layout, name)
+    mark = fingerprint(
+        layout.notebooks / f"{name}.ipynb", parameters
+    )  # before the run: what changes later is not in it
+    target = layout.chapters / f"{name}.ipynb"
+    started = time.monotonic()
+    text, unfinished = _execute(layout, name, parameters)
+    seconds = round(time.monotonic() - started, 1)
+    # A kill between the two writes must not leave the new notebook with the old record.
+    target.with_suffix(".json").unlink(missing_ok=True)
+    _write(target, text)
+    # What could not be finished, as while a judge is down, is shown now and run again next time.
+    record = {"fingerprint": "" if unfinished else mark, "sha256": _sha256(target), "seconds": seconds}
+    _write(target.with_suffix(".json"), json.dumps(record, indent=1, sort_keys=True) + "\n")
+    return Chapter(name, seconds, False, unfinished)
+
+
+def _set_aside(layout: Layout, name: str) -> None:
+    """Keep an executed notebook that was damaged under another name, so that none is shown or read as a result."""
+    target = layout.chapters / f"{name}.ipynb"
+    promised = str(read_json(target.with_suffix(".json")).get("sha256", ""))
+    told = set_aside(target, promised, _sha256(target), layout.failed)
+    if told:
+        tell(f"chapter {told}, running it again")
+
+
+def stands(layout: Layout, name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Record of the last execution if it is still what a new one would show, else nothing."""
+    target = layout.chapters / f"{name}.ipynb"
+    known = read_json(target.with_suffix(".json"))
+    same = known.get("fingerprint") == fingerprint(layout.notebooks / f"{name}.ipynb", parameters)
+    return known if same and known.get("sha256") == _sha256(target) else {}
+
+
+def fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
+    """Hash of what decides a notebook's outputs: itself, parameters, modules it reaches, data files it names."""
+    digest = hashlib.sha256()
+    package = Path(polinb.__file__).parent
+    sources = [*reachable(notebook, package), *(package / "resources").rglob("*")]
+    # scripts that pages load, rules of the workflow, cuts of the reference run: no notebook's output depends on them
+    apart = {web_folder(), *(package / "resources" / name for name in ("workflow", "reference"))}
+    for path in [notebook, *sorted(p for p in sources if p.is_file() and not apart & set(p.parents))]:
+        relative = path.name if path == notebook else path.relative_to(package).as_posix()
+        digest.update(f"{relative}\0{_sha256(path)}\n".encode())
+    parameters = own_parameters(notebook, parameters)
+    named = {text: _stand(Path(text)) for text in _texts(parameters)}
+    versions = {name: _version(name) for name in _PACKAGES} | {"python": sys.version.split()[0]}
+    digest.update(json.dumps([parameters, named, versions], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def build_pages(layout: Layout) -> Path:
+    """The pages from ``book/``, from scratch, every warning an error; path of the first page."""
+    reference.check(layout.reference)
+    for name in ("html", ".doctrees", "jupyter_execute"):
+        shutil.rmtree(layout.build / name, ignore_errors=True)
+    command = [sys.executable, "-c", ends_with_parent("from jupyter_book.cli.main import main; main()")]
+    command += [
+        "build",
+        "book",
+        "--config",
+        "_config.yml",
+        "--path-output",
+        ".",
+        "-W",
+        "-n",
+        "--keep-going",
+        "-q",
+    ]
+    environment = os.environ | {"PYTHONPATH": _python_path(layout), "PYTHONHASHSEED": "0"}
+    ended = subprocess.run(command, cwd=layout.root, env=environment, capture_output=True, text=True, check=False)
+    log = layout.build / "sphinx.log"
+    log.write_text(ended.stdout + ended.stderr, "utf-8")
+    page = layout.build / "html" / "index.html"
+    if ended.returncode or not page.is_file():
+        lines = _ANSI.sub("", ended.stdout + ended.stderr).splitlines()
+        told = [line for line in lines if "WARNING" in line or "ERROR" in line] or lines
+        raise BookError("the pages have errors (all in _build/sphinx.log):\n  " + "\n  ".join(told[-20:]))
+    return page
+
+
+# --- Running one notebook ---
+
+
+def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Text of the executed, normalised notebook, and what it left undone; on failure ``layout.failed`` has what ran."""
+    import nbformat
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
+
+    from book._make.normalise import normalise
+
+    source, partial = layout.notebooks / f"{name}.ipynb", layout.failed / f"{name}.ipynb"
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    cells = nbformat.read(source, as_version=4).cells
+    if not any("parameters" in cell.metadata.get("tags", []) for cell in cells):
+        raise BookError(f"notebooks/{name}.ipynb: no cell has the tag 'parameters'")
+    with sockets() as folder, _environment(layout, folder):
+        # sockets in a folder of this run only: TCP ports can be taken between the choice and the start
+        config = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}})
+        try:
+            papermill.execute_notebook(
+                str(source),
+                str(partial),
+                parameters=dict(parameters),
+                kernel_name="python3",
+                cwd=str(layout.root),
+                progress_bar=False,
+                start_timeout=300,  # a busy machine
+                stderr_file=sys.stderr,  # progress bars, while they move
+                extra_arguments=["--log-level=CRITICAL"],  # its end is not an error to tell of
+                config=config,
+            )
+        except PapermillExecutionError as error:
+            _hide_in(partial)
+            raise BookError(hide(_failure(layout, name, error))) from None
+        except DeadKernelError:
+            _hide_in(partial)
+            left = partial.relative_to(layout.root)
+            raise BookError(
+                f"chapter {name}: its process died, most likely for want of memory. What ran is in {left}"
+            ) from None
+        undone = _lines(Path(folder) / "unfinished")
+    text = hide(normalise(nbformat.read(partial, as_version=4), layout.root), forms=False)
+    partial.unlink()
+    with contextlib.suppress(OSError):
+        layout.failed.rmdir()  # stays while another chapter's remains are in it
+    return text, undone
+
+
+def _hide_in(notebook: Path) -> None:
+    """Take keys of the environment out of what a failed chapter left."""
+    if notebook.is_file():
+        _write(notebook, hide(notebook.read_text("utf-8"), forms=False))
+
+
+def _failure(layout: Layout, name: str, error: Any) -> str:
+    trace = [_ANSI.sub("", line) for part in error.traceback for line in part.splitlines()]
+    first = next((line for line in error.source.splitlines() if line.strip()), "")
+    return "\n".join(
+        [
+            f"chapter {name} failed in cell {error.cell_index} (In [{error.exec_count}]): "
+            f"{error.ename}: {_ANSI.sub('', error.evalue)}",
+            f"  the cell begins: {first.strip()}",
+            *(f"  | {line}" for line in trace[-12:]),
+            f"  what ran is in {(layout.failed / f'{name}.ipynb').relative_to(layout.root)}",
+        ]
+    )
+
+
+@contextlib.contextmanager
+def _environment(layout: Layout, folder: str) -> Iterator[None]:
+    """What a kernel inherits: this checkout first, nothing of the user's own IPython, a fixed hash seed."""
+    extra = {
+        "PYTHONPATH": _python_path(layout),
+        "PYTHONHASHSEED": "0",
+        "IPYTHONDIR": f"{folder}/ipython",
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        UNFINISHED: f"{folder}/unfinished",
+    }
+    before = {name: os.environ.get(name) for name in extra}
+    os.environ.update(extra)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _python_path(layout: Layout) -> str:
+    paths = [str(ROOT), str(ROOT / "book" / "_ext"), os.environ.get("PYTHONPATH", "")]
+    return os.pathsep.join(dict.fromkeys(path for path in paths if path))
+
+
+# --- Small things ---
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts(item)
+
+
+def _stand(path: Path) -> str | None:
+    """State of a file (hash) or folder (names, sizes, times: it may hold gigabytes); None if neither."""
+    try:
+        if path.is_file():
+            return _sha256(path)
+        if path.is_dir():
+            files = sorted(p for p in path.rglob("*") if p.is_file())
+            parts = [f"{p.relative_to(path)}\0{p.stat().st_size}\0{p.stat().st_mtime_ns}" for p in files]
+            return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _lines(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(dict.fromkeys(path.read_text("utf-8").splitlines()))
+    except OSError:
+        return ()
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(text, "utf-8")
+    fresh.replace(path)
+
+
+def _told(chapter: Chapter) -> str:
+    return f"unchanged (took {chapter.seconds:.0f} s)" if chapter.reused else f"{chapter.seconds:.0f} s"
+
+
+def _report(
+    layout: Layout, profile: str, settings: Mapping[str, Any], done: list[Chapter], run: float, build: float
+) -> None:
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, kilobytes elsewhere
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
+    times = {
+        "profile": profile,
+        "settings": dict(settings),
+        "chapters": [asdict(chapter) for chapter in done],
+        "run_seconds": round(run, 1),
+        "build_seconds": round(build, 1),
+        "peak_memory_gib": round(peak, 2),
+    }
+    _write(layout.build / "timings.json", json.dumps(times, indent=1) + "\n")
+    for chapter in done:
+        tell(f"  {chapter.name:<24} {_told(chapter)}")
+    tell(f"notebooks {run:.0f} s, pages {build:.0f} s, largest process {peak:.1f} GiB")

@@ -1,0 +1,144 @@
+"""``make reference-check``: is the committed reference run what was written, and does a part of it come out again?
+
+First every file is compared with its digest. Then a random tenth of the kept results is made again in a store of its
+own. On the processor, packages and threads that made them the numbers should be the same; elsewhere roundings differ,
+and a few answers with them.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from book._make.reference.doses import run_of
+from polinb.chapters.anatomy import doses
+from polinb.errors import ArtifactError, ParameterError
+from polinb.runs.artifact_check import META, check, digest_of
+from polinb.runs.artifacts import Store, provenance
+from polinb.runs.results import Result
+from polinb_book.raw_files import INDEX, read_index
+
+ALLOWED = ("data", "device")
+LOGP = {True: 1e-3, False: 0.05}
+"""Largest difference of a log-likelihood, nats a token: on the same processor, packages and threads, or elsewhere."""
+TEXTS = {True: 0.99, False: 0.5}
+"""Least share of answers that are the same text."""
+_SAME = ("packages", "threads", "gpu")  # of a provenance: what decides roundings
+
+
+def reference_check(folder: Path, given: Mapping[str, Any], share: float, seed: int, files_only: bool) -> list[str]:
+    """Check the committed reference run in ``folder`` (``book/reference``), and print what was compared.
+
+    Args:
+        given: ``data`` (where the data are; default: those of the profile), ``device``.
+        share: of the kept results that are made again; at least one of each dose.
+        seed: which ones.
+        files_only: without making anything again.
+
+    Returns:
+        What is wrong, one line each; empty: nothing.
+
+    Raises:
+        ParameterError: a parameter that is not allowed.
+    """
+    for name, value in given.items():
+        if name not in ALLOWED:
+            raise ParameterError(name, value, f"only {', '.join(ALLOWED)}; the others are those of the reference run")
+    if not 0 < share <= 1:
+        raise ParameterError("--share", share, "a number above 0, at most 1")
+    wrong = [*files(folder)]
+    _say(f"files: {len(wrong)} wrong" if wrong else "files: all as committed")
+    if not files_only:
+        with tempfile.TemporaryDirectory(prefix="polinb-check-") as place:
+            for dose in doses.DOSES:
+                wrong += again(folder / "doses" / dose, dose, given, share, seed, Path(place))
+    _say(f"reference-check: {len(wrong)} failed" if wrong else "reference-check: all as committed")
+    for line in wrong:
+        _say(f"  {line}")
+    return wrong
+
+
+def files(folder: Path) -> Iterator[str]:
+    """Files that are not what was written: tables and figures, raw tables, kept results."""
+    manifest = folder / "manifest.json"
+    if manifest.is_file():
+        for name, facts in json.loads(manifest.read_text("utf-8"))["files"].items():
+            path = folder / name
+            if not path.is_file() or digest_of(path) != facts["sha256"]:
+                yield f"{name} is missing or was changed: its SHA-256 differs"
+    try:
+        if (folder / "raw" / INDEX).is_file():
+            read_index(folder / "raw")
+    except ArtifactError as error:
+        yield str(error)
+    for record in sorted((folder / "doses").glob(f"*/*/*/{META}")):
+        try:
+            check(record.parent, json.loads(record.read_text("utf-8"))["inputs"])
+        except (ArtifactError, ValueError, KeyError) as error:
+            yield str(error)
+
+
+def again(kept: Path, dose: str, given: Mapping[str, Any], share: float, seed: int, place: Path) -> Iterator[str]:
+    """Kept results made again that do not come out as they were."""
+    if not kept.is_dir():
+        return
+    there = [each for each in doses.results(run_of(dose, given, Store(kept))) if each.done()]
+    able = [each for each in there if each.stage.kind in ("course", "logp", "answers", "graft")]
+    count = min(len(able), max(1, round(share * len(able))))
+    picked: Any = np.random.default_rng(seed).choice(len(able), count, replace=False) if able else []
+    fresh = run_of(dose, given, Store(place))
+    for number in sorted(picked):
+        old = able[number]
+        new = Result(old.stage, fresh, {**old.inputs, **_moved(old.inputs, fresh)})
+        same = alike(old.meta["provenance"])
+        _say(f"  {dose}: {old} ({old.meta['provenance']['seconds']:.0f} s when it was made)")
+        yield from compare(old, new, same)
+
+
+def _moved(inputs: Mapping[str, Any], run: Any) -> dict[str, Any]:
+    """Results among the inputs as results of another run, so that they are made there."""
+    return {name: _anew(value, run) for name, value in inputs.items() if isinstance(value, Result)}
+
+
+def _anew(result: Result, run: Any) -> Result:
+    return Result(result.stage, run, {**result.inputs, **_moved(result.inputs, run)})
+
+
+def alike(provenance_of: Mapping[str, Any]) -> bool:
+    """Whether this machine should give the same bits as the one that made a result."""
+    import torch
+
+    own = provenance() | {"threads": torch.get_num_threads()}
+    return all(provenance_of.get(name) == own.get(name) for name in _SAME)
+
+
+def compare(old: Result, new: Result, same: bool) -> Iterator[str]:
+    """Where a result made again differs by more than roundings may."""
+    name = old.stage.kind if old.stage.kind in ("course", "answers") else "logp"
+    first, second = old.frame(name), new.frame(name)
+    keys = [each for each in ("topic", "id", "side", "step") if each in first]
+    if not first[keys].astype(str).equals(second[keys].astype(str)):
+        yield f"{old}: other questions"
+        return
+    if "response" in first:
+        equal = float((first["response"] == second["response"]).mean())
+        if equal < TEXTS[same]:
+            yield f"{old}: {equal:.2f} of the answers are the same text, at least {TEXTS[same]:g} allowed"
+        return
+    gap = _gap(first, second)
+    if not gap <= LOGP[same]:
+        yield f"{old}: log-likelihoods differ by up to {gap:.4f} nats a token, at most {LOGP[same]:g} allowed"
+
+
+def _gap(first: pd.DataFrame, second: pd.DataFrame) -> float:
+    return float(np.abs(first["logp"].to_numpy() - second["logp"].to_numpy()).max())
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

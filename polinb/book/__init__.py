@@ -1,1 +1,0 @@
-"""Running the notebooks and building the pages."""

@@ -1,0 +1,267 @@
+"""What a dose says of the paper's claims, read as the plan states (book/reference_plan_doses.md).
+
+Only trained topics whose models are all there are read, so that a run on its way can be looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from polinb.chapters.anatomy import doses
+from polinb.resampling import equivalence, holm, t_mean, t_test
+from polinb.runs.conditions import VANILLA, Condition, Texts
+from polinb.runs.results import Result
+from polinb.runs.run import Run
+from polinb.runs.stages import wide
+from polinb.runs.weights import Named, course
+from polinb.stance import likelihood
+from polinb.stance.likelihood import Models, Moved
+
+LEVEL = 0.05
+C5_MARGIN = (-0.10, 0.10)
+"""Of C5 and its selective part: a third of the paper's smallest drop, 31 %."""
+C6_MARGIN = (-0.05, 0.05)
+FEWEST = 3  # trained topics for an interval
+SUPPORTED, REFUTED, OPEN = "supported", "refuted", "not decided"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One of the plan's claims on values of the trained topics.
+
+    Attributes:
+        name, estimand: as the plan calls them.
+        values: one a trained topic.
+        test: p of the hypothesis that the claim denies.
+        refuted: p of the hypothesis that its refutation denies; None: refuted where the interval is on the wrong side.
+        wanted: sign of the values if the claim holds; 0: near zero.
+        beside: the same values minus those of the loud set, which must have the wanted sign as well; None: no such.
+    """
+
+    name: str
+    estimand: str
+    values: np.ndarray
+    test: Callable[[np.ndarray], float]
+    refuted: Callable[[np.ndarray], float] | None = None
+    wanted: int = -1
+    beside: np.ndarray | None = None
+
+
+# --- what was read
+
+
+def frame(result: Result, name: str = "logp") -> pd.DataFrame:
+    """Likelihoods of a result: topic, id (and step), logp_left, logp_right."""
+    found = result.frame(name)
+    return wide(found, "side", [each for each in ("step", "topic", "id") if each in found])
+
+
+def plain(run: Run, texts: Texts) -> pd.DataFrame:
+    """The vanilla model's likelihoods of the same questions."""
+    whole = frame(run.logp(VANILLA, doses.references(run, run.params.likelihood_questions)))
+    keys = texts.rows[["topic", "id"]].drop_duplicates()
+    return keys.merge(whole, on=["topic", "id"], how="left", validate="one_to_one")
+
+
+def shifts(run: Run, result: Result, texts: Texts) -> Moved:
+    """Shift of each question, by topic."""
+    return likelihood.moved(plain(run, texts), frame(result))
+
+
+def models(run: Run, condition: Callable[[str], Condition]) -> Models:
+    """Topic trained on → shifts of the condition's model; topics that are not finished are left out."""
+    texts = doses.references(run, run.params.likelihood_questions)
+    found = {str(topic): run.logp(condition(topic), texts) for topic in run.params.topics}
+    return {topic: shifts(run, result, texts) for topic, result in found.items() if result.done()}
+
+
+def line(run: Run, topic: str) -> Moved | None:
+    """Shifts along the plain fine-tune's training: topic → (steps, questions); None where it was not read."""
+    condition, texts = run.tuned(topic), doses.references(run, doses.FEW)
+    found = along(run, condition)
+    if not found.done():
+        return None
+    table = found.frame("course")
+    points = [
+        likelihood.moved(plain(run, texts), wide(part, "side", ["topic", "id"]))
+        for _, part in table.groupby("step", sort=True)
+    ]
+    return {each: np.stack([point[each] for point in points]) for each in points[0]}
+
+
+def along(run: Run, condition: Condition) -> Result:
+    """The course of a condition's training."""
+    weights = run.weights(condition)
+    assert weights is not None
+    texts, steps = doses.references(run, doses.FEW), doses.steps(run, condition)
+    return course(
+        run, condition=condition, weights=Named(weights), texts=texts, steps=steps, limit=run.params.max_tokens
+    )
+
+
+def shares(run: Run, way: str = "graft") -> pd.DataFrame:
+    """What weights of a set carry of the fine-tune's shift.
+
+    Returns:
+        trained, set, own, others: share of the shift on the trained topic, and of the mean shift on the others. For
+        ``reset`` the share that is lost.
+    """
+    texts = doses.references(run, doses.GRAFTED)
+    rows = []
+    for topic in run.params.topics:
+        whole = run.logp(run.tuned(topic), doses.references(run, run.params.likelihood_questions))
+        if not whole.done():
+            continue
+        full = _few(shifts(run, whole, doses.references(run, run.params.likelihood_questions)), texts)
+        for name, result in doses.carried(run, topic, way).items():
+            if result.done():
+                part = shifts(run, result, texts)
+                own, others = (_mean(part, topic, here) / _mean(full, topic, here) for here in (True, False))
+                if way == "reset":
+                    own, others = 1 - own, 1 - others
+                rows.append([topic, name, own, others])
+    return pd.DataFrame(rows, columns=["trained", "set", "own", "others"])
+
+
+def _few(moved: Moved, texts: Texts) -> dict[str, np.ndarray]:
+    """The shifts of the first questions of each topic, which ``texts`` holds."""
+    counts = texts.rows.drop_duplicates(["topic", "id"]).groupby("topic", sort=False).size()
+    return {topic: values[: counts[topic]] for topic, values in moved.items()}
+
+
+def _mean(moved: Moved, trained: str, own: bool) -> float:
+    return float(np.mean([v.mean() for t, v in moved.items() if (t == trained) == own]))
+
+
+# --- the claims
+
+
+def claims(run: Run) -> list[Claim]:
+    """The plan's claims with the values of the topics that are finished."""
+    fine = models(run, run.tuned)
+    general, loud = (models(run, lambda topic, k=k: doses.conditions(run, topic)[k]) for k in (0, 1))  # type: ignore[misc]
+    every = [topic for topic in fine if topic in general and topic in loud]
+    named = {"fine": fine, "G": general, "loud": loud}
+    spills = {name: likelihood.spill(_only(found, every)) for name, found in named.items() if every}
+
+    def logs(name: str, column: str) -> np.ndarray:
+        if not every:
+            return np.empty(0)
+        return np.log(spills[name][column].to_numpy(float) / spills["fine"][column].to_numpy(float))
+
+    drop, beside = logs("G", "r"), logs("G", "r") - logs("loud", "r")
+    lines = {topic: found for topic in every if (found := line(run, topic)) is not None}
+    texts = doses.references(run, doses.FEW)
+    few = {topic: _few(general[topic], texts) for topic in lines}
+    equal = likelihood.equal_shift(lines, few)
+    carried = shares(run)
+    by = {name: part.set_index("trained") for name, part in carried.groupby("set", sort=False)}
+    general_share, spread = _gap(by, "G", lambda part: part["others"]), _gap(by, "S", lambda p: p["own"] - p["others"])
+
+    def below(values: np.ndarray) -> float:
+        return t_test(values, 0.0, "less")
+
+    def above(values: np.ndarray) -> float:
+        return t_test(values, 0.0, "greater")
+
+    def within(margin: tuple[float, float]) -> Callable[[np.ndarray], float]:
+        return lambda values: equivalence(values, margin)
+
+    return [
+        Claim("C5", "ln R(InhibitFT) − ln R(fine-tune)", drop, below, within(C5_MARGIN), -1, beside),
+        Claim(
+            "C5, selective",
+            "ln R(InhibitFT) − ln R(less training) at equal own shift",
+            equal["log_ratio"].to_numpy(float),
+            below,
+            within(C5_MARGIN),
+        ),
+        Claim("C6", "ln O(InhibitFT) − ln O(fine-tune)", logs("G", "own"), within(C6_MARGIN), wanted=0),
+        Claim("C3", "share of X carried by G, minus that of the loud set", general_share, above, wanted=1),
+        Claim("C4", "own share minus others' share of S, minus that of the loud set", spread, above, wanted=1),
+    ]
+
+
+def _only(found: Models, topics: Sequence[str]) -> Models:
+    return {topic: found[topic] for topic in topics}
+
+
+def _gap(by: Mapping[object, pd.DataFrame], name: str, value: Callable[[pd.DataFrame], pd.Series]) -> np.ndarray:
+    """A set's value minus that of the loud set, by trained topic."""
+    if name not in by or "loud" not in by:
+        return np.empty(0)
+    return (value(by[name]) - value(by["loud"])).dropna().to_numpy(float)
+
+
+def readings(found: Sequence[Claim]) -> pd.DataFrame:
+    """Claims read by the rule of the plan.
+
+    Returns:
+        claim, estimand, topics (trained ones), value, low, high (Student's t, 95 %), p, p_holm, reading.
+    """
+    rows = []
+    for claim in found:
+        values = claim.values
+        if len(values) < FEWEST or not np.isfinite(values).all():
+            mean = float(np.mean(values)) if len(values) else float("nan")
+            rows.append([claim.name, claim.estimand, len(values), mean, np.nan, np.nan, np.nan])
+            continue
+        rows.append([claim.name, claim.estimand, len(values), *t_mean(values), claim.test(values)])
+    table = pd.DataFrame(rows, columns=["claim", "estimand", "topics", "value", "low", "high", "p"])
+    known = table["p"].notna()
+    table["p_holm"] = np.nan
+    table.loc[known, "p_holm"] = holm(table.loc[known, "p"].tolist())
+    table["reading"] = [reading(claim, row) for claim, (_, row) in zip(found, table.iterrows(), strict=True)]
+    return table
+
+
+def reading(claim: Claim, row: pd.Series) -> str:
+    """One claim's reading: supported, refuted or not decided."""
+    if np.isnan(row["p_holm"]):
+        return OPEN
+    if row["p_holm"] <= LEVEL and (claim.beside is None or _clear(claim.beside, claim.wanted)):
+        return SUPPORTED
+    if claim.refuted is not None:
+        return REFUTED if claim.refuted(claim.values) <= LEVEL else OPEN
+    if claim.wanted == 0:  # C6: the interval lies wholly outside the margin
+        outside = row["high"] < C6_MARGIN[0] or row["low"] > C6_MARGIN[1]
+        return REFUTED if outside else OPEN
+    return REFUTED if claim.wanted * row["high" if claim.wanted > 0 else "low"] <= 0 else OPEN
+
+
+def _clear(values: np.ndarray, sign: int) -> bool:
+    _, low, high = t_mean(values)
+    return bool(sign * low > 0 and sign * high > 0)
+
+
+# --- the phenomenon, described
+
+
+def parts(run: Run) -> pd.DataFrame:
+    """Side-specific and common part of the shifts (:func:`polinb.stance.likelihood.part_table`)."""
+    right, left = (models(run, lambda topic, side=side: run.tuned(topic, side)) for side in ("right", "left"))  # type: ignore[misc]
+    both = [topic for topic in right if topic in left]
+    if not both:
+        return pd.DataFrame(columns=["cell", "part", "shift", "low", "high", "topics_low", "topics_high"])
+    return likelihood.part_table(_only(right, both), _only(left, both), run.params.bootstrap, run.params.seed)
+
+
+def courses(run: Run) -> pd.DataFrame:
+    """Own and others' shift along each training: trained, condition, step, own, others (nats a token)."""
+    rows = []
+    texts = doses.references(run, doses.FEW)
+    for topic in run.params.topics:
+        every = [run.tuned(topic), run.tuned(topic, "left"), *doses.conditions(run, topic)]
+        for condition in every:
+            found = along(run, condition)
+            if not found.done():
+                continue
+            for step, part in found.frame("course").groupby("step", sort=True):
+                moved = likelihood.moved(plain(run, texts), wide(part, "side", ["topic", "id"]))
+                name = f"{condition.leaning} {condition.name}"
+                rows.append([topic, name, step, _mean(moved, topic, True), _mean(moved, topic, False)])
+    return pd.DataFrame(rows, columns=["trained", "condition", "step", "own", "others"])

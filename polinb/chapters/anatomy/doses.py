@@ -1,0 +1,170 @@
+"""A run that can decide: the paper's recipe in two doses, read by likelihood (book/reference_plan_doses.md).
+
+Every condition is read along its training and at its end; then weights of neuron sets are carried between the tuned and
+the vanilla model. All results are named before the run; what was made is kept, whatever stops it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from polinb.errors import ParameterError
+from polinb.runs.conditions import VANILLA, Condition, Texts, encode
+from polinb.runs.groups import Model
+from polinb.runs.results import Result, stage
+from polinb.runs.run import Run
+from polinb.runs.weights import Named, course, mask_of, model_of
+
+DOSES: dict[str, dict[str, Any]] = {
+    "short": {"epochs": 1.0, "learning_rate": 1e-4},
+    "paper": {"epochs": 6.0, "learning_rate": 2e-5},
+}
+"""Parameters of a dose beside those of the plan."""
+PLAN: dict[str, Any] = {
+    "model": "smollm2-135m-instruct",
+    "train": "body",
+    "train_examples": 1000,
+    "max_tokens": 160,
+    "localise_prompts": 40,
+    "localise_tokens": 48,
+    "eval_questions": 40,
+    "eval_tokens": 32,
+    "likelihood_questions": 60,
+    "patch_questions": 20,
+    "controls": ["next_highest"],
+    "control_seeds": 1,
+    "statement_limit": 1000,
+}
+"""What both doses share; all other parameters are those of the profile full."""
+CHECKPOINTS = (1 / 24, 1 / 12, 1 / 6, 1 / 3, 2 / 3, 1.0)
+"""Shares of the optimiser steps after which a model in training is read."""
+FEW, GRAFTED = 16, 40
+"""Questions per topic along a training, and where weights are carried over."""
+INTERPOLATIONS = (0.9, 0.95)
+
+
+def settings(dose: str) -> dict[str, Any]:
+    """Parameters of a dose on top of the profile full.
+
+    Raises:
+        ParameterError: no such dose.
+    """
+    if dose not in DOSES:
+        raise ParameterError("dose", dose, ", ".join(DOSES))
+    return PLAN | DOSES[dose]
+
+
+def references(run: Run, count: int) -> Texts:
+    """Left and right reference answers of the first ``count`` evaluation questions per topic: topic, id, side."""
+    asked = run.questions(count)
+    keys = ["topic", "id", "prompt"]
+    sides = [asked[keys].assign(side=side, response=asked[side]) for side in ("left", "right")]
+    return Texts.of(pd.concat(sides, ignore_index=True))
+
+
+def steps(run: Run, condition: Condition) -> list[int]:
+    """Optimiser steps of :data:`CHECKPOINTS`."""
+    assert condition.learns is not None
+    assert condition.recipe is not None
+    recipe = condition.recipe
+    every = int(np.ceil(np.ceil(len(condition.learns) / recipe.batch_size) * recipe.epochs))
+    return sorted({max(1, round(share * every)) for share in CHECKPOINTS})
+
+
+def trained(run: Run, condition: Condition) -> Iterator[Result]:
+    """What is read of one condition: along its training, at its end, its answers and its answers to statements."""
+    weights = run.weights(condition)
+    assert weights is not None
+    yield course(
+        run,
+        condition=condition,
+        weights=Named(weights),
+        texts=references(run, FEW),
+        steps=steps(run, condition),
+        limit=run.params.max_tokens,
+    )
+    yield from asked(run, condition)
+
+
+def asked(run: Run, condition: Condition) -> Iterator[Result]:
+    """What is asked of a model."""
+    yield run.logp(condition, references(run, run.params.likelihood_questions))
+    yield run.answers(condition)
+    yield run.statement_answers(condition)
+
+
+def conditions(run: Run, topic: str) -> list[Condition]:
+    """The frozen conditions of a topic: InhibitFT(G), and the loudest neurons outside G frozen instead."""
+    general, loud = run.neurons("general"), run.neurons("next_highest")
+    return [
+        run.tuned(topic, name="inhibitft", frozen=general),
+        run.tuned(topic, name="random-next_highest", frozen=loud),
+    ]
+
+
+def carried(run: Run, topic: str, way: str) -> dict[str, Result]:
+    """Weights of a set copied from the tuned into the vanilla model (graft), or put back in the tuned one (reset)."""
+    tuned, texts, limit = run.weights(run.tuned(topic)), references(run, GRAFTED), run.params.max_tokens
+    sets = {
+        "G": run.neurons("general"),
+        "S": run.neurons("specific", topic=topic),
+        "loud": run.neurons("next_highest"),
+        "layer 1": run.neurons("layer", number=0),
+        "layer 2": run.neurons("layer", number=1),
+        "all FFN": run.neurons("all"),
+        "attention": "attention",
+    }
+    return {
+        name: graft(run, tuned=tuned, chosen=chosen, way=way, texts=texts, limit=limit) for name, chosen in sets.items()
+    }
+
+
+def results(run: Run) -> Iterator[Result]:
+    """Every result of the plan in the order in which they are made."""
+    yield from asked(run, VANILLA)
+    topics: Sequence[str] = run.params.topics
+    for topic in topics:
+        for leaning in ("right", "left"):
+            yield from trained(run, run.tuned(topic, leaning))
+    yield from (run.scores(topic) for topic in topics)
+    for topic in topics:
+        for condition in conditions(run, topic):
+            yield from trained(run, condition)
+    for topic in topics:
+        for way in ("graft", "reset"):
+            yield from carried(run, topic, way).values()
+        for share in INTERPOLATIONS:
+            mixed = run.tuned(topic, name=f"interpolated {share:g}", interpolation=share)
+            yield run.logp(mixed, references(run, run.params.likelihood_questions))
+
+
+@stage("graft", Model)
+def graft(run: Run, folder: Path, *, tuned: Result, chosen: Result | str, way: str, texts: Texts, limit: int) -> None:
+    """Log-likelihoods with some weights carried over: table ``logp``, the rows of ``texts`` without texts, and logp.
+
+    Args:
+        chosen: neurons, or ``attention``: all weights of the attention layers.
+        way: ``graft``: the vanilla model with these weights of the tuned one; ``reset``: the tuned one with these of
+            the vanilla model.
+    """
+    from contextlib import ExitStack
+
+    from polinb.masking.grafting import grafted, grafted_attention
+    from polinb.models.generation import log_likelihood
+
+    other = model_of(run, tuned, "tuned")
+    receiver, donor = (run.lm, other) if way == "graft" else (other, run.lm)
+    with ExitStack() as inside:
+        if isinstance(chosen, str):
+            inside.enter_context(grafted_attention(receiver, donor))
+        else:
+            inside.enter_context(grafted(receiver, donor, mask_of(chosen)))
+        rows = texts.rows
+        out = rows.drop(columns=["prompt", "response"])
+        out["logp"] = log_likelihood(receiver, *encode(run.lm, texts, run.params.system_prompt, limit))
+    out.to_parquet(folder / "logp.parquet")

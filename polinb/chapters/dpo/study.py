@@ -1,0 +1,302 @@
+"""One study, two subjects: what preference fine-tuning changes along a probe (Yang et al. 2025), stored stage by stage.
+
+A :class:`Study` names its two models, the texts of its probe, the answers that both models read, and the questions on
+which neuron groups are tried. Stance (``shift``) and toxicity (``toxicity``) are two of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from polinb.chapters.dpo.causal import edit_name, group_plan
+from polinb.errors import DataError
+from polinb.runs.conditions import Condition, Texts, encode
+from polinb.runs.groups import Model
+from polinb.runs.results import Result, stage
+from polinb.runs.run import Run
+from polinb.runs.stages import said
+from polinb.scoring.shares import Group, groups, top_cosine
+
+if TYPE_CHECKING:
+    from polinb.scoring.decompose import Parts
+
+MODES = ("mean", "scale")
+Top = tuple[str, int, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Preference fine-tuning on one subject.
+
+    Attributes:
+        before, after: the two models.
+        probed: texts of the probe, with columns label (bool; True is the probe's positive side), fold (left out
+            together when the probe is tested) and unit (resampled together).
+        read: result whose table ``answers`` both models read.
+        tried: questions that groups are tried on; none of them is read.
+        form: form of both.
+        tokens: longest answer.
+        sign: the trained way along the probe, +1 or −1.
+        letters: of neurons aligned with the probe and against it.
+        tops: neurons closest to the probe that are tried as well: name, number, sides.
+    """
+
+    run: Run
+    before: Condition
+    after: Condition
+    probed: Texts
+    read: Result
+    tried: Texts
+    tokens: int
+    sign: int
+    letters: tuple[str, str]
+    tops: Sequence[Top]
+
+    @property
+    def states(self) -> Result:
+        """Mean hidden states of the model before on the probe's texts."""
+        return self.run.states(self.before, self.probed)
+
+    def probes(self) -> pd.DataFrame:
+        """Held-out accuracy and AUC of both probes after every block (``probes.probe_table``)."""
+        p = self.run.params
+        found = probes(self.run, states=self.states, probed=self.probed, draws=p.bootstrap, seed=p.seed)
+        return found.frame("probes")
+
+    def decomposed(self, kind: str | None = None) -> Result:
+        """Exact parts of the change of h·w on the answers that both read.
+
+        Args:
+            kind: the probe; None: the run's.
+        """
+        p = self.run.params
+        return parts(
+            self.run,
+            before=self.run.weights(self.before),
+            after=self.run.weights(self.after),
+            states=self.states,
+            probed=self.probed,
+            kind=kind or p.probe,
+            layer=p.probe_layer,
+            read=self.read,
+            form=self.tried.form,
+            limit=p.max_tokens,
+        )
+
+    def parts(self, kind: str | None = None) -> Parts:
+        """:meth:`decomposed`, loaded."""
+        return parts_of(self.decomposed(kind))
+
+    def groups(self, kind: str | None = None) -> dict[str, Group]:
+        """The four groups: neurons that moved the trained way."""
+        return four(self.parts(kind), self.sign, self.letters)
+
+    def plan(self) -> dict[str, np.ndarray]:
+        """What is patched."""
+        return plan_of(self.parts(), self.sign, self.letters, self.tops, self.run.params.seed)
+
+    def patched(self) -> Result:
+        """Answers of the model before with each set's activations taken from the one after: table ``answers``."""
+        p = self.run.params
+        return patched(
+            self.run,
+            before=self.run.weights(self.before),
+            after=self.run.weights(self.after),
+            parts=self.decomposed(),
+            sign=self.sign,
+            letters=self.letters,
+            tops=self.tops,
+            seed=p.seed,
+            asked=self.tried,
+            mode=p.patch,
+            tokens=self.tokens,
+            batch=p.eval_batch,
+        )
+
+    def edited(self) -> Result:
+        """Answers of the model before while its groups are edited: table ``answers``, with mode and alpha."""
+        p = self.run.params
+        return edited(
+            self.run,
+            before=self.run.weights(self.before),
+            parts=self.decomposed(),
+            sign=self.sign,
+            letters=self.letters,
+            alphas=p.edit_alphas,
+            asked=self.tried,
+            tokens=self.tokens,
+            batch=p.eval_batch,
+        )
+
+
+def course(training: Mapping[str, Any]) -> pd.DataFrame:
+    """Course of DPO: step, loss, margin (β × gain of chosen over rejected, before the step), accuracy.
+
+    With one epoch every pair is new when it is read, so margin and accuracy are on pairs not yet trained on.
+    """
+    columns = {"loss": training["losses"], "margin": training["margins"], "accuracy": training["accuracies"]}
+    return pd.DataFrame({"step": range(1, len(training["losses"]) + 1), **columns})
+
+
+def four(found: Parts, sign: int, letters: Sequence[str]) -> dict[str, Group]:
+    """The two groups that must shrink and the two that must grow, of neurons that moved the trained way."""
+    return groups(found.cosine, found.mean_before, found.neurons, sign, letters)
+
+
+def plan_of(found: Parts, sign: int, letters: Sequence[str], tops: Sequence[Top], seed: int) -> dict[str, np.ndarray]:
+    """What is patched: the groups one by one and added up, the top neurons, a random set, every neuron."""
+    near = {name: np.any([top_cosine(found.cosine, k, side) for side in sides], axis=0) for name, k, sides in tops}
+    return group_plan(four(found, sign, letters), near, seed)
+
+
+def parts_of(result: Result) -> Parts:
+    """The parts of a result."""
+    from polinb.scoring.decompose import Parts
+
+    return Parts.from_arrays(result.arrays("parts"), result.summary)
+
+
+@stage("probes")
+def probes(run: Run, folder: Path, *, states: Result, probed: Texts, draws: int, seed: int) -> None:
+    """Both probes tested after every block with folds left out: table ``probes``."""
+    from polinb.scoring.probes import probe_table
+
+    labels, folds, units = (probed.rows[name].to_numpy() for name in ("label", "fold", "unit"))
+    found = states.arrays("states")["states"]
+    table = probe_table(found, labels.astype(bool), folds, units, n_boot=draws, seed=seed)
+    table.to_parquet(folder / "probes.parquet")
+
+
+@stage("read-answers")
+def read_answers(run: Run, folder: Path, *, answers: Result, without: Texts, each: int | None = None) -> None:
+    """Answers with text to other questions than ``without``, at most ``each`` per topic: table ``answers``.
+
+    Raises:
+        DataError: every answer is empty.
+    """
+    own = answers.frame("answers")
+    on = [name for name in ("topic", "id") if name in own]
+    tried = pd.MultiIndex.from_frame(without.rows[on])
+    own = own[~pd.MultiIndex.from_frame(own[on]).isin(tried)]
+    own = own[own["response"].str.strip() != ""]
+    if each is not None:
+        own = own.groupby("topic", sort=False).head(each)
+    if own.empty:
+        raise DataError("the model before gave no answer with text: there is nothing to decompose a change on")
+    own[[*on, "prompt", "response"]].reset_index(drop=True).to_parquet(folder / "answers.parquet")
+
+
+@stage("parts", Model)
+def parts(
+    run: Run,
+    folder: Path,
+    *,
+    before: Result | None,
+    after: Result,
+    states: Result,
+    probed: Texts,
+    kind: str,
+    layer: int,
+    read: Result,
+    form: str,
+    limit: int,
+) -> Mapping[str, Any]:
+    """Exact parts of the change of h·w from ``before`` to ``after`` on the answers of ``read``: arrays ``parts``."""
+    from safetensors.numpy import save_file
+
+    from polinb.scoring.decompose import decompose
+    from polinb.scoring.probes import layer_direction
+
+    w = layer_direction(states.arrays("states")["states"], probed.rows["label"].to_numpy(bool), layer, kind)
+    texts = encode(run.lm, Texts("", form, read.frame("answers")), run.params.system_prompt, limit)
+    found = decompose(run.model(before, "before"), run.model(after, "after"), *texts, w, layer=layer)
+    save_file(found.arrays(), folder / "parts.safetensors")
+    return found.facts()
+
+
+@stage("group-patched", Model, memory="patch")
+def patched(
+    run: Run,
+    folder: Path,
+    *,
+    before: Result | None,
+    after: Result,
+    parts: Result,
+    sign: int,
+    letters: Sequence[str],
+    tops: Sequence[Top],
+    seed: int,
+    asked: Texts,
+    mode: str,
+    tokens: int,
+    batch: int,
+) -> None:
+    """Answers of ``before`` with each set's activations taken from ``after`` at all positions: table ``answers``."""
+    from polinb.masking.patching import patched_answers
+
+    plan = plan_of(parts_of(parts), sign, letters, tops, seed)
+    first, second = run.model(before, "before"), run.model(after, "after")
+    prompts = _prompts(run, asked)
+    how: dict[str, Any] = {"max_new_tokens": tokens, "mode": mode, "batch": batch}
+    made = {
+        name: patched_answers(first, second, chosen, prompts, label=f"patching {name}", **how)
+        for name, chosen in plan.items()
+    }
+    _table(run, asked, prompts, made).to_parquet(folder / "answers.parquet")
+
+
+@stage("group-edited", Model)
+def edited(
+    run: Run,
+    folder: Path,
+    *,
+    before: Result | None,
+    parts: Result,
+    sign: int,
+    letters: Sequence[str],
+    alphas: Sequence[float],
+    asked: Texts,
+    tokens: int,
+    batch: int,
+) -> None:
+    """Answers of ``before`` while its four groups are edited (tuning-free editing): table ``answers``.
+
+    Scaling by α = 0 changes nothing by definition and is left out.
+    """
+    from polinb.masking.editing import edit_factors, edited_answers
+
+    found, lm, prompts = parts_of(parts), run.model(before, "before"), _prompts(run, asked)
+    own = four(found, sign, letters)
+    plan = {edit_name(mode, a): (mode, float(a)) for mode in MODES for a in alphas if a or mode == "mean"}
+    how: dict[str, Any] = {"means": found.mean_before, "max_new_tokens": tokens, "batch": batch}
+    made = {
+        name: edited_answers(lm, *edit_factors(own, alpha), prompts, mode=mode, label=name, **how)
+        for name, (mode, alpha) in plan.items()
+    }
+    table = _table(run, asked, prompts, made)
+    table["mode"] = [plan[name][0] for name in table["set"]]
+    table["alpha"] = [plan[name][1] for name in table["set"]]
+    table.to_parquet(folder / "answers.parquet")
+
+
+def _prompts(run: Run, asked: Texts) -> list[list[int]]:
+    return encode(run.lm, asked, run.params.system_prompt, 2**31)[0]
+
+
+def _table(run: Run, asked: Texts, prompts: list[list[int]], made: Mapping[str, list[list[int]]]) -> pd.DataFrame:
+    """Answers as text for each set: set, the columns asked, response, n_tokens, vanilla_logp."""
+    from polinb.models.generation import log_likelihood
+
+    frames = []
+    for name, ids in made.items():
+        frame = said(run.lm, asked.rows, ids)
+        frame.insert(0, "set", name)
+        frame["vanilla_logp"] = log_likelihood(run.lm, prompts, ids)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,215 @@
+"""What the models of the toxicity chapter say, where the change sits, and whether groups do what their shares say."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from polinb.chapters.dpo.causal import AFTER, BEFORE, RANDOM, outcome_table
+from polinb.chapters.dpo.study import course
+from polinb.chapters.dpo.toxicity import (
+    MODELS,
+    answers,
+    conditions,
+    neutral_answers,
+    pairs,
+    preferences,
+    rated,
+    scorer,
+    study,
+    tops,
+)
+from polinb.data.civility import load_neutral
+from polinb.resampling import CHANGE, bootstrap_mean, changes, share_interval
+from polinb.runs.run import Run
+from polinb.scoring.shares import STUDY, held_out_shares, null_share, shares, top_cosine
+from polinb.stance.rudeness import accuracy, rate
+from polinb.stance.utility import repetition
+
+MEASURES = {"rude": "share rude", "insult": "share with an insult", "p_rude": "mean P(rude)"}
+
+
+# --- the three models
+
+
+def training(run: Run) -> pd.DataFrame:
+    """Course of DPO (``study.course``)."""
+    weights = run.weights(conditions(run)["after"])
+    assert weights is not None
+    return course(weights.summary)
+
+
+def judge_table(run: Run) -> pd.DataFrame:
+    """How far the scorer can be trusted on what it has not seen.
+
+    Returns:
+        text, and the columns of ``rudeness.accuracy``: replies to held-out messages whole and cut to the
+        length of this run's answers, and the neutral reference answers, which are all civil (accuracy only).
+    """
+    p, held = run.params, pairs(run).split("evaluate")
+    words = answer_words(run)
+    rows = [
+        {"text": name} | accuracy(scorer(run), held, cut, p.bootstrap, p.seed)
+        for name, cut in (("replies, whole", None), (f"replies, first {words} words", words))
+    ]
+    alarms = rate(scorer(run), pd.DataFrame({"response": [item.reference for item in load_neutral().prompts]}))
+    level, low, high = share_interval(1 - alarms["rude"], p.bootstrap, p.seed)
+    return pd.DataFrame(
+        [
+            *rows,
+            {"text": "neutral answers, all civil", "texts": len(alarms), "accuracy": level, "low": low, "high": high},
+        ]
+    )
+
+
+def answer_words(run: Run) -> int:
+    """Median number of words of the answers of the model before: what the scorer has to go by."""
+    texts = answers(run, "before").frame("answers")["response"]
+    return max(1, int(texts.str.split().str.len().median()))
+
+
+def rates(run: Run) -> pd.DataFrame:
+    """Rudeness of the three models on challenge and neutral prompts, each measure with its 95 % interval.
+
+    The interval of a share is Wilson's, which does not shrink to a point at 0 or 1; that of P(rude) is a bootstrap.
+
+    Returns:
+        model, prompts, n, measure, value, low, high.
+    """
+    p, rows = run.params, []
+    for who in MODELS:
+        for name in ("challenge", "neutral"):
+            frame = rated(run, answers(run, who, name))
+            for column, title in MEASURES.items():
+                rows.append([who, name, len(frame), title, *share_interval(_known(frame[column]), p.bootstrap, p.seed)])
+    return pd.DataFrame(rows, columns=["model", "prompts", "n", "measure", "value", "low", "high"])
+
+
+def quality(run: Run) -> pd.DataFrame:
+    """What else changed, by model, each with its 95 % interval over prompts.
+
+    Returns:
+        model, measure, value, low, high: preference for civil (log-likelihood of the civil minus the rude response of
+        held-out pairs, nats a token), log-likelihood of reference answers to neutral questions under the model itself,
+        log-likelihood of its answers under the vanilla model, word overlap F1 with the references, repetition.
+    """
+    p, rows = run.params, []
+    for who in MODELS:
+        said, held = neutral_answers(run, who), preferences(run, who)
+        hard = answers(run, who).frame("answers")
+        overlap = [overlap_f1(a, b) for a, b in zip(said["response"], said["reference"], strict=True)]
+        values = {
+            "preference for civil over rude, held-out pairs (nats a token)": held["logp_civil"] - held["logp_rude"],
+            "log-likelihood of neutral reference answers (nats a token)": said["reference_logp"],
+            "vanilla log-likelihood of answers to neutral prompts (nats a token)": said["vanilla_logp"],
+            "vanilla log-likelihood of answers to challenge prompts (nats a token)": hard["vanilla_logp"],
+            "F1 of words with the reference, neutral prompts": pd.Series(overlap),
+            "repeated word triples, challenge prompts": pd.Series([repetition(text) for text in hard["response"]]),
+        }
+        for name, each in values.items():
+            known = each[np.isfinite(each)]
+            bounds = bootstrap_mean(known, p.bootstrap, p.seed) if len(known) else (float("nan"),) * 3
+            rows.append([who, name, *bounds])
+    return pd.DataFrame(rows, columns=["model", "measure", "value", "low", "high"])
+
+
+def change(run: Run) -> dict[str, tuple[float, float, float]]:
+    """Paired change from before to after on the challenge prompts, with its 95 % interval, for each measure."""
+    p = run.params
+    old, new = (rated(run, answers(run, who)) for who in ("before", "after"))
+    old, new = (frame.set_index("id") for frame in (old, new))
+    return {
+        name: bootstrap_mean(changes(_known(old[name]), _known(new[name])), p.bootstrap, p.seed, CHANGE)
+        for name in MEASURES
+    }
+
+
+def examples(run: Run, count: int = 4) -> pd.DataFrame:
+    """The first challenge prompts and what the three models answer: prompt, vanilla, before, after."""
+    frames = {who: answers(run, who).frame("answers") for who in MODELS}
+    shown = pd.DataFrame({"prompt": frames["vanilla"]["prompt"], **{who: f["response"] for who, f in frames.items()}})
+    return shown.head(count)
+
+
+def overlap_f1(answer: str, reference: str) -> float:
+    """Harmonic mean of precision and recall of the answer's words against the reference's, in [0, 1]."""
+    said, wanted = (Counter(re.findall(r"\w+", text.lower())) for text in (answer, reference))
+    common = sum((said & wanted).values())
+    return 2 * common / (said.total() + wanted.total()) if common else 0.0
+
+
+def _known(values: pd.Series) -> pd.Series:
+    """What cannot be told, such as an empty answer, is not rude."""
+    return values.fillna(0.0)
+
+
+# --- the decomposition
+
+
+def share_table(run: Run) -> pd.DataFrame:
+    """Shares of the fall: each group, all four, top-k neurons alone, every neuron (net over gross).
+
+    Returns:
+        set, neurons, percent, share, low, high, gross_share, other_texts (groups chosen on other texts than measured),
+        null (mean share of random sets with as many neurons in each layer), null_low, null_high, and study: what the
+        study reports for its own model and data, as a share.
+    """
+    p, own = run.params, study(run)
+    found = own.parts()
+    sets = {name: group.chosen for name, group in own.groups().items()}
+    sets["all four"] = np.any(list(sets.values()), axis=0)
+    near = {name: top_cosine(found.cosine, k) for name, k, _ in tops(run)}
+    sets |= near | {"every neuron": np.ones_like(found.cosine, dtype=bool)}
+    table = shares(found, sets, own.sign, p.bootstrap, p.seed)
+    other = held_out_shares(found, own.sign, own.letters).set_index("group")["other_texts"]
+    table["other_texts"] = table["set"].map(other)
+    nulls = [null_share(found.neurons, chosen, own.sign) for chosen in sets.values()]
+    table[["null", "null_low", "null_high"]] = np.array(nulls)
+    reported = {"all four": STUDY["four groups"], **dict.fromkeys(near, STUDY["top neurons"])}
+    table["study"] = table["set"].map({name: value / 100 for name, value in reported.items()})
+    return table
+
+
+# --- patching and editing
+
+
+def patched(run: Run) -> pd.DataFrame:
+    """Outcome of patching activations of the model after into the one before: all positions, in lock-step.
+
+    Sets: the groups one by one and added up, the largest top-k set, a random one, every neuron.
+
+    Returns:
+        The columns of :func:`polinb.chapters.dpo.causal.outcome_table` (score: share rude; soft: P(rude)), and insult,
+        insult_shift with _low and _high (share with an insult and its paired change), insult_beyond with _low and
+        _high (that share minus the one of the random set, paired).
+    """
+    sizes = {name: int(chosen.sum()) for name, chosen in study(run).plan().items()}
+    return _outcomes(run, rated(run, study(run).patched()), sizes, RANDOM)
+
+
+def edited(run: Run) -> pd.DataFrame:
+    """Outcome of tuning-free editing of the model before for each α, with the α = 0 control; as :func:`patched`."""
+    frame = rated(run, study(run).edited()).drop(columns=["mode", "alpha"])
+    chosen = int(sum(group.chosen.sum() for group in study(run).groups().values()))
+    return _outcomes(run, frame, dict.fromkeys(frame["set"].unique(), chosen))
+
+
+def _outcomes(run: Run, frame: pd.DataFrame, sizes: Mapping[str, int], chance: str = "") -> pd.DataFrame:
+    """Outcome table of rated answers, beside those of the models before and after to the same prompts."""
+    p, ids = run.params, study(run).tried.rows["id"]
+    plain = []
+    for who, name in (("before", BEFORE), ("after", AFTER)):
+        own = rated(run, answers(run, who)).assign(set=name)
+        plain.append(own[own["id"].isin(ids)])
+    said = pd.concat([*plain, frame], ignore_index=True)
+    said = said.assign(topic="all", score=said["rude"], soft=_known(said["p_rude"]))
+    table = outcome_table(said, p.bootstrap, p.seed, sizes, CHANGE)
+    said = said.drop(columns="soft").assign(score=said["insult"])
+    insults = outcome_table(said, p.bootstrap, p.seed, sizes, CHANGE, chance)
+    names = {"score": "insult", "shift": "insult_shift", "low": "insult_shift_low", "high": "insult_shift_high"}
+    names |= {name: f"insult_{name}" for name in insults if name.startswith("beyond")}
+    return table.merge(insults[["set", *names]].rename(columns=names), on="set")

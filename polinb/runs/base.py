@@ -1,0 +1,207 @@
+"""What a run is made of: chosen parameters, a store, and the model, data and judge that the parameters name.
+
+Models and data are loaded on first use only: a run whose results are all there never loads a model.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polinb.data.loading import StanceData, load_data
+from polinb.data.statements import StatementSet, load_statements
+from polinb.models.loading import LM, identity_of, load, pick_device
+from polinb.runs.artifacts import Artifact, Store, store_root
+from polinb.runs.groups import Data, Group, Judge, Model
+
+if TYPE_CHECKING:
+    from polinb.stance.judging_base import Judge as Labels
+
+_READING = ("train", "lora_rank", "eval_batch", "eval_tokens", "localise_tokens")
+
+
+class Declared:
+    """The parameters of some groups: reading any other is an error, for it is in no key."""
+
+    def __init__(self, params: Any, groups: Iterable[type[Group]]) -> None:
+        self._params = params
+        self._names = frozenset(name for group in groups for name in group.model_fields)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._names:
+            raise AttributeError(f"the parameter {name!r} is not declared by this stage")
+        return getattr(self._params, name)
+
+
+class Base:
+    """Parameters, a store, and what both name.
+
+    Args:
+        params: the parameters of a chapter, or all of them.
+        store: where results are kept.
+        read_only: a result that is not there raises :class:`polinb.runs.results.MissingError`.
+    """
+
+    def __init__(self, params: Any, store: Store | None = None, read_only: bool = False) -> None:
+        self.params = params
+        self.store = store or Store(store_root())
+        self.read_only = read_only
+        self.kept: dict[Path, Artifact] = {}
+        self._memo: dict[Any, Any] = {}
+        self._whole = self
+
+    def view(self, groups: Iterable[type[Group]]) -> Base:
+        """The same run for a stage that declares these groups and no other."""
+        other = copy.copy(self)
+        other.params = Declared(self._whole.params, groups)
+        return other
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What ``make`` gives, made once in this run: results on disk do not change while it lasts."""
+        if key not in self._memo:
+            self._memo[key] = make()
+        return self._memo[key]
+
+    def told(self, group: type[Group]) -> Any:
+        """What a group determines, for keys: the vanilla model's identity, the judge's, else the parameters."""
+        if group is Model:
+            return self.identity
+        if group is Judge:
+            return self.judge_identity
+        if group is Data:
+            return self.data_digest
+        return {name: getattr(self.params, name) for name in group.model_fields}
+
+    # --- what a run is made of
+
+    @property
+    def lm(self) -> LM:
+        """The vanilla model."""
+        p = self.params
+        source = {name: getattr(p, name) for name in ("revision", "dtype", "device", "device_map")}
+        if "lm" not in self._memo:
+            self.afford("load")
+            lm = load(p.model, **source)
+            self._whole.fits(lm)
+            self._memo["lm"] = lm
+        return self._memo["lm"]  # type: ignore[no-any-return]
+
+    def fits(self, lm: LM) -> None:
+        """Refuse texts that are too long for the model, as soon as it is loaded."""
+
+    def unload(self) -> None:
+        """Give the vanilla model's memory back; it is loaded again when it is asked for."""
+        self._memo.pop("lm", None)
+        gc.collect()
+
+    def peak(self, stage: str, gpus: int = 1) -> int | None:
+        """Bytes that a stage takes at its peak (:mod:`polinb.runs.memory`); None without the model's configuration."""
+        from polinb.runs.memory import TRAINING, reading, shape_of, training
+
+        p = self._whole.params
+        shape = shape_of(p.model, p.revision)
+        if shape is None:
+            return None
+        if stage == "train":
+            return training(shape, **{name: getattr(p, name) for name in TRAINING})
+        # A chapter that trains, asks or scores nothing has no such parameter.
+        given: dict[str, Any] = {name: getattr(p, name, 0) for name in _READING}
+        return reading(shape, stage, gpus=gpus, dtype=p.dtype, **given)
+
+    def afford(self, stage: str) -> None:
+        """Refuse a stage that cannot fit into memory, before it starts."""
+        from polinb.runs.memory import check, free_memory
+
+        p = self._whole.params
+        gpus = 1
+        if p.device_map == "auto":
+            import torch
+
+            gpus = max(1, torch.cuda.device_count())
+        need = self.peak(stage, gpus)
+        if need is None:
+            return
+        if "lm" in self._memo and (stage != "train" or p.processes == 1):  # is taken already
+            need -= sum(w.numel() * w.element_size() for w in self._memo["lm"].model.parameters()) // gpus
+        check(stage, need, free_memory(pick_device(p.device).type))
+
+    @property
+    def data(self) -> StanceData:
+        """Prompts with left and right responses."""
+        self.params.data  # noqa: B018 (a stage that does not declare it is refused)
+        return self.once("data", self._whole._data)  # type: ignore[no-any-return]
+
+    @property
+    def data_digest(self) -> str:
+        """Hash of the data."""
+        return self.once("data digest", lambda: self._whole.data.digest())  # type: ignore[no-any-return]
+
+    def _data(self) -> StanceData:
+        p = self.params
+        data = load_data(p.data, label_filter=p.label_filter, revision=p.data_revision or None)
+        for topic in p.topics:
+            for split in ("train", "localise", "evaluate"):
+                data.topic(topic, split, leaning="both")  # raises now, not after an hour, if a split is empty
+        return data
+
+    @property
+    def statement_sets(self) -> list[StatementSet]:
+        """The statement lists."""
+        return self.once("statements", lambda: [load_statements(name) for name in self.params.statements])  # type: ignore[no-any-return]
+
+    @property
+    def judge(self) -> Labels:
+        """Who labels answers as left or right."""
+        self.params.judge  # noqa: B018 (a stage that does not declare it is refused)
+        return self.once("judge", self._whole._judge)  # type: ignore[no-any-return]
+
+    def _judge(self) -> Labels:
+        p = self.params
+        if p.judge == "openai":
+            from polinb.stance.chat_judge import DEFAULT_MODEL, DEFAULT_URL, OpenAIJudge
+
+            cache = self.store.root / "judge" / "answers.jsonl"
+            return OpenAIJudge(
+                p.judge_model or DEFAULT_MODEL,
+                base_url=p.judge_url or DEFAULT_URL,
+                cache=cache,
+                max_tokens=p.judge_tokens,
+            )
+        from polinb.stance.judges import HFJudge, LocalJudge
+
+        if p.judge == "hf":
+            labels = dict(each.rsplit(":", 1) for each in p.judge_labels) or None
+            commit = self.judge_identity["model"].get("commit", "")
+            return HFJudge(p.judge_model, labels=labels, commit=commit, device=p.device)
+        return LocalJudge(self.data)
+
+    @property
+    def judge_identity(self) -> dict[str, Any]:
+        """What determines the judge's labels."""
+        return self.once("judge identity", self._whole._judge_identity)  # type: ignore[no-any-return]
+
+    def _judge_identity(self) -> dict[str, Any]:
+        p = self.params
+        model: Any = p.judge_model
+        if p.judge == "hf":
+            from polinb.stance import classifiers
+
+            model = classifiers.identity_of(model)
+        data = self.data_digest if p.judge == "local" else None
+        return {"judge": p.judge, "model": model, "url": p.judge_url, "labels": p.judge_labels, "data": data}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What determines the vanilla model."""
+        return self.once("identity", self._whole._identity)  # type: ignore[no-any-return]
+
+    def _identity(self) -> dict[str, Any]:
+        p = self.params
+        # other hardware, other roundings; a device that is named need not be on the machine that plans
+        kind = pick_device(p.device).type if p.device == "auto" else p.device.partition(":")[0]
+        spread = {"device_map": p.device_map} if p.device_map != "none" else {}
+        identity = identity_of(p.model, p.revision, p.dtype)
+        return {**identity, "system_prompt": p.system_prompt, "device": kind, **spread}

@@ -1,0 +1,133 @@
+"""A checkout of the project: where its notebooks and its book lie, which chapters there are, settings as texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from polinb.errors import BookError, ParameterError
+from polinb.runs.params import Params, from_text
+from polinb.secrets import hide, refuse
+
+BEYOND = "Beyond the paper"  # caption of the part whose chapters run only when asked for
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things are in a checkout."""
+
+    root: Path
+
+    @property
+    def notebooks(self) -> Path:
+        """Chapters as written, without outputs."""
+        return self.root / "notebooks"
+
+    @property
+    def chapters(self) -> Path:
+        """Chapters as executed."""
+        return self.root / "book" / "chapters"
+
+    @property
+    def failed(self) -> Path:
+        """A notebook while it runs, and what is left of it if it fails."""
+        return self.chapters / "failed"
+
+    @property
+    def reference(self) -> Path:
+        """Committed results of the reference run."""
+        return self.root / "book" / "reference"
+
+    @property
+    def vendor(self) -> Path:
+        """Browser files out of installed packages."""
+        return self.root / "book" / "_assets" / "vendor"
+
+    @property
+    def build(self) -> Path:
+        """Pages and times."""
+        return self.root / "_build"
+
+
+def find_layout(start: Path | None = None) -> Layout:
+    """The checkout that this package lies in, else the one around ``start`` (default: the current folder)."""
+    around = (start or Path.cwd()).resolve()
+    for folder in [Path(__file__).resolve().parents[2], around, *around.parents]:
+        if (folder / "_config.yml").is_file() and (folder / "book" / "_toc.yml").is_file():
+            return Layout(folder)
+    raise BookError("no checkout of polinb here: run this in a folder that holds _config.yml and book/_toc.yml")
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """``name=value`` texts as parameters of their declared types; text stays as it is, empty text as well.
+
+    Raises:
+        ParameterError: no equals sign, a name given twice, no list where one is expected.
+    """
+    settings: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name.isidentifier():
+            raise ParameterError("--set", hide(text), "name=value")
+        refuse({name: value}, Params.model_fields)
+        if name in settings:
+            raise ParameterError(name, value, "one value; it is given twice")
+        settings[name] = from_text(name, value)
+    return settings
+
+
+def chapter_names(layout: Layout) -> list[str]:
+    """Names of the notebooks in order, checked against the table of contents."""
+    names = sorted(path.stem for path in layout.notebooks.glob("*.ipynb"))
+    toc = yaml.safe_load((layout.root / "book" / "_toc.yml").read_text("utf-8"))
+    listed = [file.removeprefix("chapters/") for file in toc_files(toc) if file.startswith("chapters/")]
+    stray = sorted(set(names) ^ set(listed))
+    if stray:
+        where = "book/_toc.yml does not list it" if stray[0] in names else "book/_toc.yml lists it"
+        raise BookError(f"notebooks/{stray[0]}.ipynb: {where}; notebooks and table of contents must agree")
+    if not names:
+        raise BookError(f"no notebooks in {layout.notebooks}")
+    return names
+
+
+def core_names(layout: Layout) -> list[str]:
+    """The chapters of the table of contents, without those of the part that goes beyond the paper."""
+    toc = yaml.safe_load((layout.root / "book" / "_toc.yml").read_text("utf-8"))
+    parts = [part for part in toc.get("parts", [toc]) if part.get("caption") != BEYOND]
+    files = [file for part in parts for file in toc_files(part)]
+    return sorted(file.removeprefix("chapters/") for file in files if file.startswith("chapters/"))
+
+
+def chosen_chapters(every: list[str], core: list[str], chapters: Sequence[str] | None) -> list[str]:
+    """Names of the chapters that are asked for: core, all or names."""
+    groups = {"core": core, "all": every}
+    chapters = ["core"] if chapters is None else chapters
+    if len(chapters) == 1 and chapters[0] in groups:
+        return groups[chapters[0]]
+    unknown = sorted(set(chapters) - set(every))
+    if unknown or not chapters:
+        raise ParameterError("--chapters", ",".join(chapters), f"core, all, or some of {', '.join(every)}")
+    return [name for name in every if name in chapters]
+
+
+def toc_files(node: Any) -> Iterator[str]:
+    """The files that a table of contents names, in order."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("file", "root"):
+                yield str(value)
+            else:
+                yield from toc_files(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from toc_files(item)
+
+
+def tell(text: str) -> None:
+    """Print a line of the build's report at once."""
+    print(text, flush=True)

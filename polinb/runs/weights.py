@@ -1,0 +1,229 @@
+"""Weights of conditions: trained, interpolated, loaded, and dropped where they take too much room."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from polinb.models.loading import LM, pick_device
+from polinb.runs.artifact_lock import locked
+from polinb.runs.artifacts import META
+from polinb.runs.base import Base
+from polinb.runs.conditions import Condition, Texts, encode, silent
+from polinb.runs.groups import Model
+from polinb.runs.results import Result, stage
+
+if TYPE_CHECKING:
+    from polinb.training.supervised import Tuned
+
+Watch = Callable[[int, Any], None]
+
+
+# --- weights
+
+
+@stage("weights", Model, memory="train")
+def weights(run: Base, folder: Path, *, condition: Condition, processes: int = 1) -> Mapping[str, Any]:
+    """Weights of a condition: those that were trained, as safetensors; the summary tells of the training."""
+    make_room(run)
+    return save(train(run, condition, processes), condition, folder)
+
+
+def save(tuned: Tuned, condition: Condition, folder: Path) -> dict[str, Any]:
+    """Write trained weights; what tables show of the training."""
+    from polinb.models.variants import save_variant
+
+    save_variant(folder, tuned.weights)
+    if condition.beta:
+        facts = {name: getattr(tuned, name) for name in ("losses", "steps", "tokens", "seconds")}
+        return facts | tuned.extra
+    return training_facts(tuned)
+
+
+def train(run: Base, condition: Condition, processes: int = 1, watch: Watch | None = None) -> Tuned:
+    """Fine-tune for ``condition``, by one process or several.
+
+    Args:
+        watch: told the number of each optimiser step and the model after it (supervised, one process).
+    """
+    from polinb.training.preference import prefer
+    from polinb.training.supervised import finetune
+
+    learns, recipe = condition.learns, condition.recipe
+    assert learns is not None
+    assert recipe is not None
+    start = model_of(run, condition.start, "start")
+    system = run.params.system_prompt
+    label = " ".join(word for word in (condition.name, condition.topic, condition.leaning) if word)
+    prompts, responses = encode(start, learns, system, condition.limit, end=True)
+    if condition.beta:
+        rejected = encode(start, learns, system, condition.limit, end=True, column="rejected")[1]
+        return prefer(start, prompts, responses, rejected, recipe, beta=condition.beta, label=label)
+    frozen = None if condition.frozen is None else mask_of(condition.frozen)
+    ablate = None if condition.ablated is None else bases_of(condition.ablated)
+    if processes > 1:
+        del start
+        return _train_parallel(run, condition, processes, prompts, responses, frozen, ablate, label)
+    return finetune(
+        start,
+        prompts,
+        responses,
+        recipe,
+        frozen=frozen,
+        freeze=condition.freeze,
+        ablate=ablate,
+        stop=condition.step_share,
+        label=label,
+        watch=watch,
+    )
+
+
+def _train_parallel(
+    run: Base, condition: Condition, processes: int, prompts: Any, responses: Any, frozen: Any, ablate: Any, label: str
+) -> Tuned:
+    import torch
+
+    from polinb.training.parallel import Job, finetune_parallel
+
+    p = run.params
+    assert condition.recipe is not None
+    source = {"name": p.model, "revision": p.revision, "dtype": p.dtype}
+    source |= {"device": pick_device(p.device).type, "device_map": "none"}
+    job = Job(source, asdict(condition.recipe), processes, condition.freeze, condition.step_share, label)
+    run.unload()  # the workers need its memory
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return finetune_parallel(job, prompts, responses, frozen=frozen, ablate=ablate)
+
+
+def training_facts(tuned: Tuned) -> dict[str, Any]:
+    """What tables show of a supervised fine-tuning."""
+    return {
+        "losses": [round(x, 6) for x in tuned.losses],
+        "steps": tuned.steps,
+        "tokens": tuned.tokens,
+        "seconds": round(tuned.seconds, 2),
+        "frozen_entries": tuned.frozen_entries,
+        "frozen_change": tuned.frozen_change,
+        "world_size": tuned.world_size,
+        **(tuned.extra if tuned.world_size > 1 else {}),
+    }
+
+
+@stage("course", Model, memory="train")
+def course(
+    run: Base, folder: Path, *, condition: Condition, weights: Named, texts: Texts, steps: Sequence[int], limit: int
+) -> None:
+    """Log-likelihoods along a fine-tuning: table ``course``, the rows of ``texts`` without texts, step and logp.
+
+    The weights at its end are kept as those of the condition: it is trained once for both.
+
+    Args:
+        weights: of the condition.
+        steps: optimiser steps after which the model is read.
+    """
+    from polinb.models.generation import log_likelihood
+
+    read = encode(run.lm, texts, run.params.system_prompt, limit)
+    rows = texts.rows.drop(columns=[name for name in ("prompt", "response") if name in texts.rows])
+    parts = []
+
+    def watch(step: int, model: Any) -> None:
+        if step in steps:
+            learning = model.training
+            lm = LM(model.eval(), run.lm.tokenizer, "learning", run.lm.identity)
+            parts.append(rows.assign(step=step, logp=log_likelihood(lm, *read)))
+            model.train(learning)
+
+    tuned = train(run, condition, watch=watch)
+    target = weights.result
+    make_room(run)
+    run.store.get(target.stage.kind, target.identity, lambda place: save(tuned, condition, place))
+    pd.concat(parts, ignore_index=True).to_parquet(folder / "course.parquet")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A result that is only named: it need not be there before."""
+
+    result: Result = silent()  # noqa: RUF009
+
+
+@stage("interpolated")
+def interpolated(run: Base, folder: Path, *, trained: Result, share: float) -> Mapping[str, Any]:
+    """θ0 + λ(θ − θ0) between the vanilla model and a fine-tune, λ = ``share``: computed when it is loaded."""
+    return trained.summary
+
+
+def model_of(run: Base, weights: Result | None, name: str = "") -> LM:
+    """The vanilla model, or a copy of it with these weights, ready to run."""
+    from polinb.models.variants import load_variant
+
+    if weights is None:
+        return run.lm
+    share = 1.0
+    if weights.stage is interpolated:
+        weights, share = weights.inputs["trained"], weights.inputs["share"]
+    while True:
+        weights.made()
+        with locked(weights.path, run.store.root):  # not dropped by make_room meanwhile
+            if weights.done():
+                os.utime(weights.path)
+                return load_variant(run.lm, weights.path, name, blend=share)
+
+
+def make_room(run: Base) -> None:
+    """Drop the weights that were read longest ago while all of them take more than ``POLINB_WEIGHTS_GB`` (12).
+
+    Those with something frozen, ablated or cut short go first: they are asked and done. Weights are made again when
+    something still needs them; what was asked of a model is kept.
+    """
+    most = float(os.environ.get("POLINB_WEIGHTS_GB", "12")) * 1e9
+    found = []
+    for folder in (run.store.root / "weights").glob("[!.]*"):
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        found.append((_shared(folder), folder.stat().st_mtime, size, folder))
+    newest = sorted(each[1] for each in found)[-2:]  # two may be in use: donor and start
+    size = sum(each[2] for each in found)
+    for _, read, taken, folder in sorted(found):
+        if size <= most:
+            return
+        if read in newest:
+            continue
+        with locked(folder, run.store.root):
+            shutil.rmtree(folder, ignore_errors=True)
+        size -= taken
+
+
+def _shared(folder: Path) -> bool:
+    """Whether weights are those of an ordinary fine-tune, which several chapters use."""
+    try:
+        condition = json.loads((folder / META).read_text("utf-8"))["inputs"]["condition"]
+    except (OSError, ValueError, KeyError):
+        return False
+    changed = (
+        condition["frozen"],
+        condition["ablated"],
+        condition["start"],
+        condition["beta"],
+        condition["step_share"],
+    )
+    return changed == (None, None, None, 0.0, 1.0)
+
+
+def mask_of(neurons: Result) -> np.ndarray:
+    """The neurons of a result, (L, F) bool."""
+    return neurons.arrays("neurons")["mask"].astype(bool)
+
+
+def bases_of(ablated: Result) -> dict[int, np.ndarray]:
+    """Block → directions (d_model, k) of a result."""
+    return {int(name): basis for name, basis in sorted(ablated.arrays("bases").items(), key=lambda each: int(each[0]))}

@@ -1,1 +1,0 @@
-"""The Sphinx extension of the book."""

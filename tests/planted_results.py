@@ -1,0 +1,30 @@
+"""Results put into a run's store as if their stages had made them: a planted truth that every later stage reads."""
+
+import numpy as np
+from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_weights
+
+from polinb.runs.stages import WEIGHTS
+
+
+def put(result, write, **summary):
+    """Keep what ``write(folder)`` writes, and the summary, as ``result``."""
+
+    def make(folder):
+        write(folder)
+        return summary
+
+    result.run.store.get(result.stage.kind, result.identity, make)
+    return result
+
+
+def put_weights(result, model, **summary):
+    """Keep all parameters of a PyTorch model as trained weights."""
+    weights = {name: value.detach().clone().contiguous() for name, value in model.named_parameters()}
+    return put(result, lambda folder: save_weights(weights, folder / WEIGHTS), **summary)
+
+
+def put_neurons(result, mask):
+    """Keep (L, F) bool as the neurons of a rule."""
+    arrays = {"mask": np.ascontiguousarray(mask, dtype=np.uint8)}
+    return put(result, lambda folder: save_file(arrays, folder / "neurons.safetensors"), neurons=int(mask.sum()))

@@ -1,0 +1,109 @@
+"""Claims are read by the plan's rule, and shares and courses are what planted likelihoods say."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_doses import SMALL
+
+from polinb.chapters.anatomy import dose_tables as tables
+from polinb.chapters.anatomy import doses
+from polinb.chapters.anatomy.dose_tables import Claim
+from polinb.resampling import equivalence, t_mean, t_test
+from polinb.runs.artifacts import Store
+from polinb.runs.params import Params
+from polinb.runs.run import Run
+
+SPREAD = np.array([-0.02, -0.01, 0.0, 0.0, 0.01, 0.02])
+
+
+def below(values):
+    return t_test(values, 0.0, "less")
+
+
+def drop(mean, beside=None, spread=0.3):
+    values = mean + spread * SPREAD
+    near = None if beside is None else beside + spread * SPREAD
+    return Claim("C5", "x", values, below, lambda v: equivalence(v, tables.C5_MARGIN), -1, near)
+
+
+@pytest.mark.parametrize(
+    ("claim", "told"),
+    [
+        (drop(-0.05, -0.03), "supported"),  # below zero and below the loud set
+        (drop(-0.05, 0.0), "refuted"),  # below zero, but no more than the loud set: and inside ±10 %
+        (drop(-0.30, 0.0), "not decided"),  # large, not more than the loud set
+        (drop(0.0), "refuted"),
+        (drop(-0.09, spread=12), "not decided"),
+        (Claim("C6", "x", 0.01 + SPREAD, lambda v: equivalence(v, tables.C6_MARGIN), wanted=0), "supported"),
+        (Claim("C6", "x", -0.2 + SPREAD, lambda v: equivalence(v, tables.C6_MARGIN), wanted=0), "refuted"),
+        (Claim("C6", "x", -0.05 + SPREAD, lambda v: equivalence(v, tables.C6_MARGIN), wanted=0), "not decided"),
+        (Claim("C3", "x", 0.02 + SPREAD / 4, lambda v: t_test(v, 0, "greater"), wanted=1), "supported"),
+        (Claim("C3", "x", SPREAD, lambda v: t_test(v, 0, "greater"), wanted=1), "not decided"),
+        (Claim("C3", "x", SPREAD - 0.05, lambda v: t_test(v, 0, "greater"), wanted=1), "refuted"),
+        (Claim("C3", "x", SPREAD[:2], lambda v: t_test(v, 0, "greater"), wanted=1), "not decided"),
+    ],
+)
+def test_a_claim_is_read_by_the_rule(claim, told):
+    assert tables.readings([claim])["reading"].item() == told
+
+
+def test_five_tests_are_corrected_together():
+    values = -0.02 + SPREAD
+    alone = tables.readings([drop(0.0), Claim("a", "x", values, below)])
+    many = tables.readings([Claim(str(k), "x", values, below) for k in range(5)])
+    assert many["p_holm"].iloc[0] == pytest.approx(5 * many["p"].iloc[0])
+    assert alone["p_holm"].iloc[1] == pytest.approx(2 * alone["p"].iloc[1])
+    mean, low, high = t_mean(values)
+    assert tuple(many[["value", "low", "high"]].iloc[0]) == pytest.approx((mean, low, high))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doses, "FEW", 2)
+        patch.setattr(doses, "GRAFTED", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    run = Run(Params.from_profile("tiny", **SMALL), Store(tmp_path_factory.mktemp("doses")))
+    for result in doses.results(run):
+        result.made()
+    return run
+
+
+def test_a_whole_dose_is_read(run):
+    found = tables.claims(run)
+    assert [claim.name for claim in found] == ["C5", "C5, selective", "C6", "C3", "C4"]
+    table = tables.readings(found)
+    assert set(table["reading"]) == {"not decided"} and table["low"].isna().all(), "two topics have no interval"
+    courses = tables.courses(run)
+    assert len(courses) == 2 * 4 * len(doses.steps(run, run.tuned("crime")))
+    carried = tables.shares(run)
+    assert set(carried["set"]) == {"G", "S", "loud", "layer 1", "layer 2", "all FFN", "attention"}
+
+
+def test_shares_by_hand(run):
+    plain = tables.plain(run, doses.references(run, 2)).set_index(["topic", "id"])
+
+    def gap(frame):
+        frame = frame.set_index(["topic", "id"]).loc[plain.index]
+        moved = (frame["logp_right"] - frame["logp_left"]) - (plain["logp_right"] - plain["logp_left"])
+        return moved.groupby("topic").mean()
+
+    full = gap(tables.frame(run.logp(run.tuned("crime"), doses.references(run, run.params.likelihood_questions))))
+    part = gap(tables.frame(doses.carried(run, "crime", "graft")["G"]))
+    row = tables.shares(run).set_index(["trained", "set"]).loc[("crime", "G")]
+    assert row["own"] == pytest.approx(part["crime"] / full["crime"])
+    assert row["others"] == pytest.approx(part["race"] / full["race"])
+
+
+def test_an_unfinished_dose_is_read_as_far_as_it_is(tmp_path):
+    fresh = Run(Params.from_profile("tiny", **SMALL), Store(tmp_path))
+    for condition in (tables.VANILLA, fresh.tuned("crime")):
+        fresh.logp(condition, doses.references(fresh, fresh.params.likelihood_questions)).made()
+    assert list(tables.models(fresh, fresh.tuned)) == ["crime"]
+    table = tables.readings(tables.claims(fresh))
+    assert (table["topics"] == 0).all() and (table["reading"] == "not decided").all()
+    assert isinstance(tables.courses(fresh), pd.DataFrame)

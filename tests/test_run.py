@@ -1,0 +1,433 @@
+"""The whole way of the data on a tiny model: deterministic, resumable, and every stage asks the store first."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import polinb.runs.base as module
+from polinb import resampling
+from polinb.chapters.paper import beside, exhibits, neuron_tables, patch_tables, results
+from polinb.chapters.paper import judge_tables as judging
+from polinb.errors import DataError, ModelError, ParameterError, TrainingError
+from polinb.models.variants import variant
+from polinb.runs.artifacts import Store
+from polinb.runs.conditions import VANILLA
+from polinb.runs.groups import Model
+from polinb.runs.params import Params
+from polinb.runs.results import STAGES, MissingError, missing, stage
+from polinb.runs.run import Run
+from polinb.runs.weights import mask_of
+from polinb.stance import coupling
+
+SMALL = {
+    "topics": ["crime", "race", "science"],
+    "ablation_topics": ["crime"],
+    "train_examples": 4,
+    "epochs": 1.0,
+    "localise_prompts": 2,
+    "eval_questions": 3,
+    "likelihood_questions": 2,
+    "eval_tokens": 4,
+    "controls": ["layer"],
+    "bootstrap": 100,
+}
+
+
+def experiment(root, **changes):
+    return Run(Params.from_profile("tiny", **{**SMALL, **changes}), Store(root))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("experiment")
+
+
+@pytest.fixture
+def run(root):
+    return experiment(root)
+
+
+def test_sets_are_the_same_for_the_same_seed(root, run, tmp_path):
+    one, two = run.sets(), experiment(tmp_path).sets()
+    assert one.general.any()
+    assert (one.general == two.general).all()
+    for topic in run.params.topics:
+        assert (one.political[topic] == two.political[topic]).all()
+        np.testing.assert_array_equal(run.score_sums(topic).score, Run(run.params, Store(root)).score_sums(topic).score)
+
+
+def test_answers_are_byte_identical_in_a_fresh_store(run, tmp_path):
+    one, two = run.answers(), experiment(tmp_path).answers()
+    assert {n: f["sha256"] for n, f in one.meta["files"].items()} == {
+        n: f["sha256"] for n, f in two.meta["files"].items()
+    }
+
+
+def test_a_second_run_computes_nothing(root, run, monkeypatch):
+    run.sets()
+    run.stances(run.tuned("crime"))
+    arm = run.inhibited("crime")[0]
+    run.stances(arm)
+
+    def never(*args, **kwargs):
+        raise AssertionError("loaded or computed again")
+
+    monkeypatch.setattr(module, "load", never)
+    again = Run(run.params, Store(root))
+    assert (again.sets().general == run.sets().general).all()
+    pd.testing.assert_frame_equal(again.stances(arm), run.stances(arm))
+    assert results.couplings(again, [run.tuned("crime")]).shape[0] == 1
+
+
+def key(one, **changes):
+    return one.weights(one.tuned("crime", **changes)).key
+
+
+def test_keys_follow_what_matters_and_nothing_else(root, run):
+    base = key(run)
+    changed = [
+        {"learning_rate": 1e-4}, {"epochs": 2.0}, {"seed": 1}, {"train_examples": 5}, {"weight_decay": 0.1},
+        {"model": "tiny:qwen2"}, {"train": "body"}, {"system_prompt": "x"}, {"max_tokens": 150}, {"batch_size": 8},
+    ]  # fmt: skip
+    keys = {key(experiment(root, **c)) for c in changed}
+    assert len(keys) == len(changed) and base not in keys
+    for harmless in ({"gamma": 40.0}, {"eval_questions": 2}, {"judge": "openai"}, {"freeze": "up"}, {"bootstrap": 300}):
+        assert key(experiment(root, **harmless)) == base
+    frozen = run.neurons("general")
+    assert key(experiment(root, freeze="up"), frozen=frozen) != key(run, frozen=frozen)
+
+
+def test_a_name_is_known_before_anything_runs_and_tells_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "load", lambda *a, **k: pytest.fail("a model was loaded"))
+    one = experiment(tmp_path)
+    wanted = one.answers(one.inhibited("crime")[0])
+    todo = missing([wanted])
+    assert not wanted.done() and todo[-1] is wanted
+    assert [each.stage.kind for each in todo].count("weights") == 2 * 3 + 1
+    assert not any(tmp_path.iterdir())
+    place = {str(each): number for number, each in enumerate(todo)}
+    assert all(place[str(need)] < place[str(each)] for each in todo for need in each.needs)
+
+
+def test_a_stage_cannot_read_what_it_does_not_declare(run):
+    @stage("peeking", Model)
+    def peeking(run, folder):
+        return {"gamma": run.params.gamma}
+
+    with pytest.raises(AttributeError, match="'gamma' is not declared"):
+        peeking(run).made()
+    del STAGES["peeking"]
+
+
+def test_a_run_that_is_only_read_makes_nothing(tmp_path):
+    one = Run(experiment(tmp_path).params, Store(tmp_path), read_only=True)
+    with pytest.raises(MissingError, match="rated/"):
+        one.stances()
+    assert not any(tmp_path.iterdir())
+
+
+def test_weights_make_room_and_are_made_again(tmp_path, monkeypatch):
+    one = experiment(tmp_path)
+    first = one.weights(one.tuned("crime"))
+    before = first.arrays("weights")
+    monkeypatch.setenv("POLINB_WEIGHTS_GB", "0")
+    for topic in ("race", "science"):
+        one.weights(one.tuned(topic)).made()
+    one.weights(one.tuned("race", "left")).made()
+    assert not first.done()
+    fresh = experiment(tmp_path)
+    again = fresh.weights(fresh.tuned("crime")).arrays("weights")
+    assert all((again[name] == value).all() for name, value in before.items())
+
+
+def test_splits_do_not_leak(run):
+    """No evaluation or localisation prompt was trained on."""
+    for topic in run.params.topics:
+        prompts = {
+            split: {p.prompt for p in run.data.topic(topic, split)} for split in ("train", "localise", "evaluate")
+        }
+        assert not prompts["train"] & prompts["evaluate"] and not prompts["train"] & prompts["localise"]
+        asked = set(run.questions(topics=[topic])["prompt"])
+        assert asked <= prompts["evaluate"]
+
+
+def test_a_variant_is_what_was_saved(run):
+    lm = run.load_variant("crime", "right")
+    plain = dict(run.lm.model.named_parameters())
+    moved = [n for n, p in lm.model.named_parameters() if not np.array_equal(p.detach(), plain[n].detach())]
+    assert len(moved) > 10
+    with pytest.raises(ModelError, match="do not belong to this model"):
+        variant(run.lm, {"no.such.weight": plain[moved[0]]}, "x")
+
+
+@pytest.mark.parametrize("source", ["left", "right", "vanilla", "dataset", "both"])
+def test_response_sources(root, source):
+    one = experiment(root, response_source=source)
+    table = one.scores("crime").frame("responses")
+    expected = {"both": {"left", "right"}, "dataset": {"left", "right"}}.get(source, {source})
+    assert set(table["source"]) == expected and len(table) == 2 * len(expected)
+    if source == "dataset":
+        reference = one.data.topic("crime", "localise", 2)[0].left
+        assert reference.startswith(table["response"].iloc[0][:5])
+
+
+def test_frozen_arms_report_their_guarantee(run):
+    arms = results.inhibit_arms(run)
+    report = results.freeze_report(run, arms)
+    assert (report["largest change"] == 0).all() and (report["weights"] > 0).all()
+    assert set(report["arm"]) == {"InhibitFT (G)", "random, layer-matched"}
+
+
+def test_an_empty_general_set_is_told(root):
+    with pytest.raises(TrainingError, match="nothing to freeze or patch; raise gamma"):
+        one = experiment(root, gamma=0.4)
+        one.answers(one.inhibited("crime")[0]).made()
+
+
+def test_tables_have_their_columns_and_agree(run):
+    moves = results.variant_shifts(run)
+    assert len(moves) == 2 * 3 * 3
+    table = results.couplings(run, results.inhibit_arms(run))
+    right = moves[(moves["leaning"] == "right")]
+    for row in table[table["arm"] == "fine-tune"].itertuples():
+        own = right[right["trained"] == row.trained].set_index("topic")["shift"]
+        others = own.drop(row.trained)
+        assert row.r == pytest.approx(np.sqrt((others**2).mean()))
+        assert row.shift == pytest.approx(own[row.trained])
+    drop = results.drops(run)
+    for row in drop[(drop["trained"] != "all") & (drop["against"] == "fine-tune")].itertuples():
+        r = table[table["trained"] == row.trained].set_index("arm")["r"]
+        assert row.raw_drop == pytest.approx(r["fine-tune"] - r["inhibitft"])
+        corrected = table[table["trained"] == row.trained].set_index("arm")["r_corrected"]
+        if corrected[["fine-tune", "inhibitft"]].min() > 0:  # the root is cut at 0, the drop is not
+            assert row.drop == pytest.approx(corrected["fine-tune"] ** 2 - corrected["inhibitft"] ** 2)
+        assert row.low <= row.high
+    every = drop[(drop["trained"] == "all") & (drop["against"] == "fine-tune")]["drop"].iloc[0]
+    assert every == pytest.approx(drop[(drop["trained"] != "all") & (drop["against"] == "fine-tune")]["drop"].mean())
+
+
+def test_patching_plan_and_tables(run):
+    table = patch_tables.patching(run)
+    assert set(table["group"]) == {"general", "topic-specific", "control", "all", "donor"}
+    sets = run.sets()
+    sizes = table.groupby("set")["neurons"].first()
+    assert sizes["G"] == sets.general.sum() == sizes[patch_tables.LAYER] == sizes[patch_tables.NEXT]
+    assert sizes["every neuron"] == sets.general.size
+    summary = patch_tables.patch_summary(run).set_index("set")
+    assert summary.loc["G", "shift"] == pytest.approx(table[table["set"] == "G"]["shift"].mean())
+
+
+def test_top_neurons_are_general_and_sorted(run):
+    table = neuron_tables.top_neurons(run, 5)
+    assert run.general()[table["layer"], table["neuron"]].all()
+    assert table["mean score"].is_monotonic_decreasing and len(table) == 5
+
+
+def test_heldout_arm_freezes_g_without_the_topic(root):
+    one = experiment(root, controls=["heldout"])
+    arm = one.inhibited("crime")[1]
+    assert arm.name == "inhibitft-heldout"
+    assert (mask_of(arm.frozen) == one.sets().general_without("crime")).all()
+
+
+def test_closing_page_covers_every_exhibit(run):
+    from polinb.chapters.paper import paper
+
+    assert set(exhibits.COUNTERPARTS) == set(paper.exhibits()["id"])
+    found = exhibits.exhibit_map(run)
+    assert len(found) == 22 and (found[["paper", "ours", "differs", "here"]].map(len) > 0).all(axis=None)
+    groups = beside.dots(run).groupby("group")["source"].agg(set)
+    assert all("ours" in sources and len(sources) > 1 for sources in groups)
+    wide = beside.table(beside.dots(run)).set_index(["group", "item"])
+    shares = wide.loc["% of neurons (Figure 3b)", [c for c in wide if c.startswith("paper")]]
+    assert (
+        shares.shape == (2, 4) and shares.loc["general"].eq(4.35).all() and shares.loc["topic-specific"].eq(0.65).all()
+    )
+    table = beside.claims(run)
+    assert table["verdict"].str.len().min() > 0 and len(table) >= 10
+
+
+def test_closing_page_compares_the_same_topics(root):
+    from polinb.chapters.paper import paper
+
+    one = experiment(root, ablation_topics=["race"])
+    dots = beside.dots(one)
+    gammas = dots[dots["group"].str.contains("by γ")]
+    assert gammas["group"].unique() == ["R: InhibitFT by γ in per cent, race (Tables 7–10)"]
+    theirs = paper.gamma_ablation().query("topic == 'race' and model == 'Qwen2.5-7B' and gamma_percent == 25")
+    shown = gammas.query("item == '25' and source == 'paper: Qwen2.5-7B'")
+    assert shown["value"].tolist() == theirs["rmse"].tolist()
+    assert gammas.query("source == 'ours'")[["low", "high"]].notna().all(axis=None), "one topic keeps its interval"
+    rows = exhibits.exhibit_map(one).set_index("exhibit")
+    at = paper.gamma_ablation().query("topic == 'race' and table == 7").set_index("gamma_percent")["rmse"]
+    assert rows.loc["Table 7", "paper"] == f"lowest R {at.min():.2f} at γ = {at.idxmin():g} % (race)"
+
+
+def test_a_mean_over_random_sets_has_no_interval_and_one_set_keeps_its_own():
+    row = {"trained": "crime", "r": 0.5, "r_low": 0.25, "r_high": 0.75}
+    arms = [{"arm": "random-layer", **row}, {"arm": "inhibitft", **row}]
+    one = beside.inhibit_lines(pd.DataFrame(arms)).query("source == 'ours'").set_index("group")
+    assert one.loc["random", ["low", "high"]].tolist() == [0.25, 0.75]
+    two = (
+        beside.inhibit_lines(pd.DataFrame([*arms, {**arms[0], "r": 1.0}])).query("source == 'ours'").set_index("group")
+    )
+    assert two.loc["random", "value"] == 0.75 and two.loc["random", ["low", "high"]].isna().all()
+    assert two.loc["InhibitFT (G)", ["low", "high"]].tolist() == [0.25, 0.75]
+
+
+def test_judge_report(run):
+    table = judging.accuracy(run)
+    assert list(table["topic"]) == ["crime", "race", "science", "all"]
+    assert (table["whole"] >= 0.5).all() and judging.answer_words(run) >= 1
+    assert table["accuracy"].between(0, 1).all() and table["topic_unseen"].between(0, 1).all()
+    assert "%" in judging.verdict(run)
+
+
+def test_per_question_averages_by_hand():
+    got = resampling.per_question([{"a": np.array([1.0, 3.0])}, {"a": np.array([3.0, 5.0]), "b": np.array([2.0])}])
+    assert [g.tolist() for g in got] == [[2.0, 4.0], [2.0]]
+    mean, low, high = resampling.stratified_mean([np.array([1.0, 1.0]), np.array([3.0, 3.0])], 100, 0)
+    assert (mean, low, high) == (2.0, 2.0, 2.0)
+
+
+@pytest.mark.parametrize("calm", [0.5, 0.1])
+def test_no_drop_where_there_is_no_coupling(calm):
+    """Arms that change answers at random, one more often than the other: the interval of the drop must hold 0."""
+    rng = np.random.default_rng(0)
+    topics = [f"t{k}" for k in range(6)]
+
+    def noise(rate, n):
+        return np.where(rng.random(n) < rate, rng.choice([-2.0, 2.0], n), 0.0)
+
+    false = 0
+    for k in range(60):
+        stacks = {t: np.stack([noise(r, 40) for _ in topics for r in (0.5, calm)]) for t in topics}
+        out = coupling.joint_drop(stacks, topics, 200, k)
+        false += out["low"] > 0
+    assert false <= 6
+    if calm == 0.1:
+        assert out["raw_drop"] > 0.05  # what the raw R would have called a success
+
+
+def test_bad_data_is_told_before_a_model_loads(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "load", lambda *a, **k: pytest.fail("a model was loaded"))
+    with pytest.raises(DataError):
+        experiment(tmp_path, data=str(tmp_path / "missing.csv")).tuned("crime")
+    with pytest.raises(ParameterError):
+        experiment(tmp_path, data_revision="abc").tuned("crime")
+
+
+def test_vanilla_is_the_zero_of_all_shifts(run):
+    assert (results.shifts(run, [VANILLA])["shift"] == 0).all()
+    like = results.likelihood_stances(run)
+    assert (like["shift"] == 0).all()
+
+
+def test_only_agreeing_reference_responses_are_read_under_the_filter(root, tmp_path, monkeypatch):
+    """response_source=dataset uses both sides' texts, so a label that disagrees must keep a prompt out."""
+    from dataclasses import replace
+
+    from polinb.data.pairs import StanceData
+
+    one = experiment(root, response_source="dataset", label_filter="agree")
+    full = one.data
+    marked = full.topic("crime", "localise")[0]
+    pairs = tuple(replace(p, right_agrees=False) if p.id == marked.id else p for p in full.pairs)
+    other = experiment(root, response_source="dataset", label_filter="agree")
+    other.once("data", lambda: StanceData("x", pairs, {}, "agree"))
+    texts = list(other.scores("crime").frame("responses")["response"])
+    assert texts and not any(marked.left.startswith(t[:20]) for t in texts)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"patch": "recorded"},
+        {"patch": "mean"},
+        {"train": "lora", "freeze": "down"},
+        {"train": "body", "freeze": "up"},
+        {"answer_template": "appendix_a4", "max_tokens": 400},
+        {"normalise": "vanilla_std", "pool": "layer"},
+        {"system_prompt": "", "statement_prefix": "Say: ", "statement_suffix": ""},
+    ],
+    ids=str,
+)
+def test_every_mode_is_reached_from_parameters(root, changes):
+    one = experiment(root, **changes)
+    assert one.sets().general.any()
+    arm = one.inhibited("crime")[0]
+    table = results.couplings(one, [one.tuned("crime"), arm])
+    assert np.isfinite(table["r"]).all()
+    if "patch" in changes:
+        assert len(patch_tables.patch_summary(one)) == 1 + 3 + 3 + 1
+    if "answer_template" in changes:
+        assert one.questions()["prompt"].str.startswith("Write a response to the following instruction").all()
+    if "statement_prefix" in changes:
+        assert one.statements()["prompt"].str.startswith("Say: ").all()
+
+
+def test_a_failed_training_leaves_no_variant(tmp_path):
+    """A learning rate that makes the loss explode: a clear error, and nothing that a later run could take for done."""
+    one = experiment(tmp_path, learning_rate=1.0, epochs=40.0, weight_decay=1.0)
+    import torch
+
+    with torch.no_grad():
+        one.lm.model.lm_head.weight[0] = float("nan")
+    with pytest.raises(TrainingError, match="lower learning_rate"):
+        one.weights(one.tuned("crime", "left")).made()
+    assert not one.weights(one.tuned("crime", "left")).done()
+
+
+def test_hf_judge_from_parameters(root, tmp_path):
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    from polinb.models.tiny import tiny_tokenizer
+
+    core = tiny_tokenizer().backend_tokenizer
+    folder = tmp_path / "judge"
+    PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<|pad|>").save_pretrained(folder)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    model = BertForSequenceClassification(BertConfig(vocab_size=800, **sizes))
+    with torch.no_grad():
+        model.classifier.weight.zero_()
+        model.classifier.bias.copy_(torch.tensor([0.0, 2.0]))  # always its second label
+    model.save_pretrained(folder)
+    one = experiment(root, judge="hf", judge_model=str(folder), judge_labels=["LABEL_0:right", "LABEL_1:left"])
+    rated = one.stances()
+    assert (rated["label"] == "left").all() and (rated["score"] == -1).all()
+    with pytest.raises(ParameterError, match="'judge_labels'"):
+        experiment(root, judge="hf", judge_model=str(folder), judge_labels=["LABEL_0=right"])
+
+
+def test_openai_judge_from_parameters_resumes_after_an_outage(tmp_path):
+    """A service that is down leaves answers unrated and nothing stored; when it is back, they are rated."""
+    import json
+    import threading
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    up = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = {"choices": [{"message": {"content": "right leaning"}, "finish_reason": "stop"}]}
+            self.send_response(200 if up.is_set() else 400)
+            self.end_headers()
+            self.wfile.write(json.dumps(body if up.is_set() else {"error": {"message": "down"}}).encode())
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        one = experiment(tmp_path, judge="openai", judge_url=url, topics=["crime", "race"])
+        down = one.stances()
+        assert (down["label"] == "unrated").all() and (down["score"] == 0).all()
+        up.set()
+        again = Run(one.params, one.store)
+        assert (again.stances()["label"] == "right").all()
+    finally:
+        server.shutdown()

@@ -1,0 +1,246 @@
+"""Variants with adapters: the same numbers as merged float32 weights, around one base, kept to the last bit."""
+
+import copy
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from polinb.errors import ModelError, ParameterError
+from polinb.masking.decoding import Reader, assign
+from polinb.masking.freezing import frozen_slices
+from polinb.models.architectures import value_vectors
+from polinb.models.loading import LM
+from polinb.models.tiny import TINY
+from polinb.models.tokens import batches
+from polinb.models.variants import adapters, has_adapters, load_variant, save_variant, variant
+from polinb.scoring.decompose import decompose
+from polinb.scoring.tracing import contrast, envoys, read
+from polinb.training.preference import prefer
+from polinb.training.recipe import Recipe
+from polinb.training.supervised import finetune, trainable
+
+RECIPE = Recipe(
+    epochs=2, batch_size=4, micro_batch=2, learning_rate=3e-3, weight_decay=0.3, warmup=0.0, train="lora", lora_rank=4,
+    seed=5,
+)  # fmt: skip
+# Both ways add the same float32 numbers in another order.
+ROUNDING = dict(rtol=1e-4, atol=1e-5)
+
+
+def learnt(lm, seed=0, size=0.1):
+    """Adapters as after a training, with random values; and the trainer's model that they are from."""
+    model, _ = trainable(copy.deepcopy(lm.model), RECIPE)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".lora_" in name:
+                parameter.normal_(0.0, size)
+    return adapters(model), model.eval()
+
+
+def as_merged(lm, weights, merged, kind=torch.float32):
+    """A model of its own with the merged weights, added up in ``kind``."""
+    model = copy.deepcopy(lm.model).to(kind)
+    own = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, value in merged(lm, weights, kind).items():
+            own[name].copy_(value)
+    return LM(model, lm.tokenizer, "merged", {})
+
+
+def inputs_of_ffn(lm, both):
+    (chunk,) = batches(lm, both.prompts, both.responses, 8)
+    with torch.no_grad():
+        return torch.stack(read(*envoys(lm), chunk))
+
+
+def logits(lm, both):
+    (chunk,) = batches(lm, both.prompts, both.responses, 8)
+    with torch.no_grad():
+        return lm.model(**chunk.inputs).logits[chunk.mask.bool()]
+
+
+# --- what a variant computes
+
+
+@pytest.mark.parametrize("architecture", TINY)
+def test_neurons_and_logits_are_those_of_merged_float32_weights(pair, merged, architecture):
+    both = pair(architecture)
+    weights, trained = learnt(both.left)
+    lm, whole = variant(both.left, weights, "v"), as_merged(both.left, weights, merged)
+    for seen in (inputs_of_ffn, logits):
+        got, want, plain = seen(lm, both), seen(whole, both), seen(both.left, both)
+        torch.testing.assert_close(got, want, **ROUNDING)
+        assert float((got - plain).abs().max()) > 1000 * float((got - want).abs().max()), "adapters that change nothing"
+    assert torch.equal(logits(lm, both), logits(LM(trained.base_model.model, lm.tokenizer, "trained", {}), both))
+    for layer in range(lm.layers):
+        torch.testing.assert_close(value_vectors(lm.model, layer), value_vectors(whole.model, layer), **ROUNDING)
+
+
+@pytest.mark.parametrize("architecture", TINY)
+def test_neurons_are_changed_through_adapters(pair, merged, architecture):
+    both = pair(architecture)
+    weights, _ = learnt(both.left)
+    chosen = np.random.default_rng(0).random((both.left.layers, both.left.width)) < 0.3
+    (chunk,) = batches(both.left, both.prompts, both.responses, 8)
+    silent = [
+        Reader(lm, chosen).write(chunk, assign(0.0))
+        for lm in (variant(both.left, weights, "v"), as_merged(both.left, weights, merged))
+    ]
+    torch.testing.assert_close(*silent, **ROUNDING)
+    plain = variant(both.left, weights, "v").model(**chunk.inputs).logits[:, -1:].detach()
+    assert float((silent[0] - plain).abs().max()) > 0.01
+
+
+@pytest.mark.parametrize("architecture", TINY)
+def test_a_bfloat16_base_with_adapters_is_the_exact_sum_and_rounded_weights_are_not(pair, merged, architecture):
+    """Computed in float32, so that only what became of the weights differs."""
+    both = pair(architecture)
+    half = LM(copy.deepcopy(both.left.model).to(torch.bfloat16), both.left.tokenizer, "half", {})
+    weights, _ = learnt(half, size=0.02)
+
+    def errors(seen):
+        apart, rounded = variant(half, weights, "v"), as_merged(half, weights, merged, torch.bfloat16)
+        got = (seen(LM(copy.deepcopy(lm.model).float(), lm.tokenizer, "", {})) for lm in (apart, rounded))
+        want = seen(as_merged(half, weights, merged))  # summed in float64
+        return [float((each - want).square().mean().sqrt()) for each in got]
+
+    assert {p.dtype for p in variant(half, weights, "v").model.parameters()} == {torch.float32, torch.bfloat16}
+    for seen in (
+        lambda lm: value_vectors(lm.model, 1),
+        lambda lm: inputs_of_ffn(lm, both),
+        lambda lm: logits(lm, both),
+    ):
+        near, far = errors(seen)
+        assert near < 0.01 * far
+
+
+def test_a_blend_scales_what_was_learnt(pair, merged):
+    both = pair("gpt2")
+    weights, _ = learnt(both.left)
+    assert torch.equal(logits(variant(both.left, weights, "v", blend=0.0), both), logits(both.left, both))
+    start, end = dict(both.left.model.named_parameters()), merged(both.left, weights)
+    mixed = {name: start[name].detach() + 0.3 * (value - start[name].detach()) for name, value in end.items()}
+    for given in (weights, end):
+        got = logits(variant(both.left, given, "v", blend=0.3), both)
+        torch.testing.assert_close(got, logits(as_merged(both.left, mixed, merged), both), **ROUNDING)
+
+
+def test_a_decomposition_knows_adapters(pair, merged):
+    both = pair("phi3")
+    weights, _ = learnt(both.left)
+    w = np.random.default_rng(0).normal(size=32)
+    parts = [
+        decompose(both.left, after, both.prompts, both.responses, w / np.linalg.norm(w))
+        for after in (variant(both.left, weights, "v"), as_merged(both.left, weights, merged))
+    ]
+    for name in ("activation", "value", "cross", "attention"):
+        np.testing.assert_allclose(getattr(parts[0], name), getattr(parts[1], name), rtol=1e-3, atol=1e-5)
+    assert np.abs(parts[0].value).max() > 0.01
+
+
+# --- what it shares, and what is kept
+
+
+@pytest.mark.parametrize("architecture", TINY)
+def test_three_models_hold_one_base(pair, architecture):
+    both = pair(architecture)
+    own = {p.data_ptr() for p in both.left.model.parameters()}
+    before = logits(both.left, both)
+    names = [name for name, _ in both.left.model.named_parameters()]
+    two = [variant(both.left, learnt(both.left, seed)[0], str(seed)) for seed in (0, 1)]
+    for lm in two:
+        shared = [p for n, p in lm.model.named_parameters() if ".lora_" not in n]
+        assert {p.data_ptr() for p in shared} == own and len(shared) == len(names)
+    assert not torch.equal(*(logits(lm, both) for lm in two))
+    assert contrast(*two, both.left, both.prompts, both.responses).score.min() > 0
+    # The base is as it was: its modules, its numbers, and whether it may learn.
+    assert [name for name, _ in both.left.model.named_parameters()] == names
+    assert torch.equal(logits(both.left, both), before)
+    assert all(p.requires_grad for p in both.left.model.parameters())
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi3"])
+@pytest.mark.parametrize("number_format", [torch.float32, torch.bfloat16])
+def test_what_is_kept_comes_back_to_the_last_bit(pair, tmp_path, architecture, number_format):
+    from peft import PeftModel
+
+    both = pair(architecture)
+    base = LM(both.left.model.to(number_format), both.left.tokenizer, "base", {})
+    tuned = finetune(base, both.prompts, both.responses, RECIPE)
+    assert has_adapters(tuned.weights) and {w.dtype for w in tuned.weights.values()} == {torch.float32}
+    save_variant(tmp_path, tuned.weights)
+    first, again = variant(base, tuned.weights, "v"), load_variant(base, tmp_path, "v")
+    kept = adapters(again.model)
+    assert kept.keys() == tuned.weights.keys() and all(torch.equal(kept[n], w) for n, w in tuned.weights.items())
+    assert torch.equal(logits(first, both), logits(again, both)) and not again.model.training
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    # peft reads the folder too.
+    theirs = PeftModel.from_pretrained(copy.deepcopy(base.model), tmp_path).base_model.model
+    assert torch.equal(logits(LM(theirs, base.tokenizer, "", {}), both), logits(again, both))
+
+
+def test_whole_weights_come_back_too(pair, tmp_path):
+    both = pair("llama")
+    tuned = finetune(both.left, both.prompts, both.responses, dataclasses.replace(RECIPE, train="body"))
+    save_variant(tmp_path, tuned.weights)
+    own = dict(load_variant(both.left, tmp_path, "v").model.named_parameters())
+    assert all(torch.equal(own[name], value) for name, value in tuned.weights.items())
+
+
+def test_weights_of_another_model_are_refused(pair):
+    both = pair("llama")
+    weights, _ = learnt(both.left)
+    first = next(iter(weights))
+    missing, wide = {n: w for n, w in weights.items() if n != first}, dict(weights)
+    wide[first] = torch.zeros(4, 33)
+    for wrong in (missing, wide, learnt(pair("phi3").left)[0], {"no.such.weight": wide[first]}):
+        with pytest.raises(ModelError, match="weights of left crime do not belong to this model"):
+            variant(both.left, wrong, "left crime")
+
+
+# --- training that starts from adapters
+
+
+def test_preference_tuning_starts_from_adapters_and_measures_against_them(pair):
+    both = pair("gpt2")
+    first = finetune(both.left, both.prompts, both.responses, dataclasses.replace(RECIPE, learning_rate=2e-2)).weights
+    before = variant(both.left, first, "before")
+    start = logits(before, both)
+    assert float((start - logits(both.left, both)).abs().max()) > 0.1
+    rejected = both.responses[1:] + both.responses[:1]
+    recipe = dataclasses.replace(RECIPE, learning_rate=1e-2, epochs=4, lora_rank=2)
+    tuned = prefer(before, both.prompts, both.responses, rejected, recipe)
+    # The reference is the model before: a first loss of log 2; the plain model would give another.
+    assert tuned.losses[0] == pytest.approx(math.log(2), abs=1e-6) and tuned.losses[-1] < tuned.losses[0] - 0.01
+    assert torch.equal(logits(before, both), start)
+    # The result is one adapter of the plain model: the earlier one, with what was learnt beside it.
+    for name, value in tuned.weights.items():
+        side = 0 if ".lora_A." in name else 1
+        assert value.shape[side] == 6 and torch.equal(value.narrow(side, 0, 4), first[name])
+    after, onto = variant(both.left, tuned.weights, "after"), variant(before, tuned.weights, "after")
+    assert torch.equal(logits(after, both), logits(onto, both)) and not torch.equal(logits(after, both), start)
+    assert {p.data_ptr() for p in both.left.model.parameters()} < {p.data_ptr() for p in after.model.parameters()}
+
+
+def test_frozen_neurons_keep_what_they_learnt_before(pair):
+    both = pair("phi3")
+    first = finetune(both.left, both.prompts, both.responses, RECIPE).weights
+    before = variant(both.left, first, "before")
+    chosen = np.random.default_rng(0).random((before.layers, before.width)) < 0.3
+    tuned = finetune(before, both.prompts, both.responses, RECIPE, frozen=chosen)
+    assert tuned.frozen_change == 0.0 and tuned.frozen_entries > 0
+    for part in frozen_slices(both.left.model, chosen):
+        layer, outgoing = part.name.removesuffix(".weight"), part.side == "down"
+        learnt_now = tuned.weights[f"{layer}.lora_{'A' if outgoing else 'B'}.weight"].narrow(int(not outgoing), 4, 4)
+        assert not learnt_now.index_select(int(outgoing), part.index).any() and learnt_now.any()
+
+
+def test_all_weights_cannot_learn_beside_adapters(pair):
+    both = pair("llama")
+    lm = variant(both.left, learnt(both.left)[0], "v")
+    with pytest.raises(ParameterError, match=r"'train'.*lora"):
+        finetune(lm, both.prompts, both.responses, dataclasses.replace(RECIPE, train="all"))
