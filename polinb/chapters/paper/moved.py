@@ -7,116 +7,173 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from polinb.chapters.paper.first_clause import first_word, telling_word
+from polinb.data.prompts import answer_prompt
 from polinb.data.statements import BUNDLED_STATEMENTS, MIRROR, load_statements
 from polinb.errors import DataError
 from polinb.resampling import SHIFT, STANCE, share_interval, stratified_mean
-from polinb.runs.experiment import VANILLA, Arm, Experiment, finetuned
+from polinb.runs.conditions import VANILLA, Condition, Texts
+from polinb.runs.run import Run
 from polinb.stance import likelihood
 from polinb.stance.likelihood import OTHER
-from polinb.stance.topics import TopicReader as TopicReader
 from polinb.wording import Answer, interval, of, percent, told
 
 SIDES = ("right", "left")
+NAMES = ["condition", "trained", "leaning"]
+"""Columns that name a model in every frame; the vanilla model is trained on nothing."""
+
+
+# --- a run's frames: one long table of all models, the vanilla one first
+
+
+def likelihoods(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
+    """Log-likelihoods of the reference answers: :data:`NAMES`, topic, id, logp_left, logp_right."""
+    return _long(conditions, run.likelihood)
+
+
+def judged(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
+    """Judged answers to the questions: :data:`NAMES`, topic, id, prompt, response, label, score, p_right."""
+    return _long(conditions, run.stances)
+
+
+def stated(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
+    """Answers to the statements: :data:`NAMES`, topic (the set), id, prompt, response."""
+    return _long(conditions, lambda each: run.statement_answers(each).frame("answers"))
+
+
+def mirrored(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
+    """Answers to the contraries of the run's bundled statements, as :func:`stated` gives them."""
+    p = run.params
+    rows = [
+        (name + MIRROR, each.id, answer_prompt(run.wrapped(each.text), p.answer_template))
+        for name in p.statements
+        if name + MIRROR in BUNDLED_STATEMENTS
+        for each in load_statements(name + MIRROR).statements[: p.statement_limit]
+    ]
+    asked = Texts.of(pd.DataFrame(rows, columns=["topic", "id", "prompt"]))
+    return _long(conditions, lambda each: run.ask(each, asked, tokens=p.eval_tokens, scored=0).frame("answers"))
+
+
+def _long(conditions: Iterable[Condition], read: Any) -> pd.DataFrame:
+    parts = []
+    for each in (VANILLA, *conditions):
+        part = read(each)
+        for place, (name, value) in enumerate(zip(NAMES, (each.name, each.topic, each.leaning), strict=True)):
+            part.insert(place, name, value)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def variants(run: Run) -> list[Condition]:
+    """Every plain fine-tune of a run."""
+    return [run.tuned(t, side) for side in SIDES for t in run.params.topics]
+
+
+def inhibited(run: Run) -> list[Condition]:
+    """The right fine-tune, InhibitFT and, of each kind of control, the first set, of every topic."""
+    out: dict[tuple[str, str], Condition] = {}
+    for topic in run.params.topics:
+        for each in (run.tuned(topic), *run.inhibited(topic)):
+            out.setdefault((each.name, topic), each)
+    return list(out.values())
+
+
+def _models(frame: pd.DataFrame, chosen: pd.Series) -> dict[str, dict[str, np.ndarray]]:
+    """Trained topic → asked topic → shift of each question's likelihood stance, nats a token."""
+    plain = frame[frame["trained"] == ""]
+    return {str(t): likelihood.moved(plain, own) for t, own in frame[chosen].groupby("trained", sort=False)}
 
 
 # --- likelihood (chapters 1, 5, 7, 8)
 
 
-def models(exp: Experiment, arms: Iterable[Arm]) -> dict[str, dict[str, np.ndarray]]:
-    """Trained topic → asked topic → shift of each question's likelihood stance, nats a token."""
-    plain = exp.answers(VANILLA).frame("likelihood")
-    return {arm.topic: likelihood.moved(plain, exp.answers(arm).frame("likelihood")) for arm in arms}
+def side_parts(frame: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
+    """:func:`polinb.stance.likelihood.part_table` of the right- and left-tuned models in ``frame``."""
+    plain = frame["condition"] == "fine-tune"
+    right, left = (_models(frame, plain & (frame["leaning"] == side)) for side in SIDES)
+    return likelihood.part_table(right, left, draws, seed)
 
 
-def side_parts(exp: Experiment) -> pd.DataFrame:
-    """:func:`polinb.stance.likelihood.part_table` of a run's right- and left-tuned variants."""
-    right, left = (models(exp, [finetuned(t, side) for t in exp.params.topics]) for side in SIDES)
-    return likelihood.part_table(right, left, exp.params.bootstrap, exp.params.seed)
+def level(plain: pd.DataFrame, draws: int, seed: int) -> tuple[float, float, float]:
+    """Likelihood stance of one model, mean over topics, with its interval over questions."""
+    gaps = (plain["logp_right"] - plain["logp_left"]).groupby(plain["topic"])
+    return stratified_mean([g.to_numpy(float) for _, g in gaps], draws, seed)
 
 
-def level(exp: Experiment) -> tuple[float, float, float]:
-    """Likelihood stance of the vanilla model, mean over topics, with its interval over questions."""
-    own = exp.answers(VANILLA).frame("likelihood")
-    gaps = (own["logp_right"] - own["logp_left"]).groupby(own["topic"])
-    return stratified_mean([g.to_numpy(float) for _, g in gaps], exp.params.bootstrap, exp.params.seed)
+def changes(frame: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
+    """InhibitFT and its controls against the plain fine-tune, and InhibitFT against each random control.
 
-
-def changes(exp: Experiment) -> pd.DataFrame:
-    """InhibitFT and its controls against the plain fine-tune, and InhibitFT against each control, by likelihood.
-
-    Of several random sets of a kind the first is taken.
+    Args:
+        frame: right-tuned models (:func:`likelihoods`).
 
     Returns:
         condition, against, then the columns of :func:`polinb.stance.likelihood.change`.
     """
-    p = exp.params
-    found = {"fine-tune": models(exp, [finetuned(t, "right") for t in p.topics])}
-    arms: dict[str, list[Arm]] = {}
-    for arm in (each for topic in p.topics for each in exp.inhibit_arms(topic)):
-        group = arms.setdefault(arm.name, [])
-        if all(each.topic != arm.topic for each in group):
-            group.append(arm)
-    found |= {name: models(exp, group) for name, group in arms.items()}
-    pairs = [(name, "fine-tune") for name in found if name != "fine-tune"]
-    pairs += [("inhibitft", name) for name in found if name.startswith("random")]
+    right = frame["leaning"] == "right"
+    names = list(dict.fromkeys(frame.loc[right, "condition"]))
+    found = {name: _models(frame, right & (frame["condition"] == name)) for name in names}
+    pairs = [(name, "fine-tune") for name in names if name != "fine-tune"]
+    pairs += [("inhibitft", name) for name in names if name.startswith("random")]
     parts = []
     for name, against in pairs:
-        part = likelihood.change(found[against], found[name], p.bootstrap, p.seed)
+        part = likelihood.change(found[against], found[name], draws, seed)
         part.insert(0, "against", against)
         part.insert(0, "condition", name)
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
 
-def gamma_changes(exp: Experiment, arms: Sequence[tuple[float, Arm]]) -> pd.DataFrame:
-    """Likelihood shifts and R against γ, each beside the plain fine-tune of its topic.
+def gamma_changes(frames: Mapping[float, pd.DataFrame], draws: int, seed: int) -> pd.DataFrame:
+    """Change of the likelihood measures by freezing, against γ.
 
     Args:
-        arms: γ and condition (:func:`polinb.chapters.paper.results.gamma_arms`).
+        frames: γ → the plain fine-tune, InhibitFT and its random set at that γ, of one or more trained topics
+            (:func:`likelihoods`).
 
     Returns:
-        gamma, trained, condition, frozen (count), own, others, r, ratio (nats a token; γ = 0 is the plain fine-tune),
-        and own_percent, r_percent, ratio_percent: change from it, each with ``_low`` and ``_high`` over questions.
+        gamma, trained, condition, and own, r, ratio: per cent of the plain fine-tune's, each with ``_low`` and
+        ``_high`` over questions.
     """
-    p = exp.params
-    plain = {arm.topic: finetuned(arm.topic, "right") for _, arm in arms}
     rows = []
-    for gamma, arm in [*((0.0, arm) for arm in plain.values()), *arms]:
-        one = models(exp, [arm])
-        row = likelihood.spill(one).iloc[0].to_dict()
-        row |= {"gamma": gamma, "condition": arm.name, "frozen": 0 if arm.frozen is None else int(arm.frozen.sum())}
-        moved = likelihood.change(models(exp, [plain[arm.topic]]), one, p.bootstrap, p.seed).set_index("measure")
-        for name in ("own", "r", "ratio"):
-            ends = {f"{name}_percent{end}": moved.loc[name, f"{end[1:]}_questions"] for end in ("_low", "_high")}
-            row |= {f"{name}_percent": moved.loc[name, "percent"], **ends}
-        rows.append(row)
-    names = [
-        "own",
-        "others",
-        "r",
-        "ratio",
-        *(f"{n}_percent{e}" for n in ("own", "r", "ratio") for e in ("", "_low", "_high")),
-    ]
-    return pd.DataFrame(rows)[["gamma", "trained", "condition", "frozen", *names]]
+    for gamma, frame in frames.items():
+        plain = _models(frame, frame["condition"] == "fine-tune")
+        for name in dict.fromkeys(frame.loc[~frame["condition"].isin(["vanilla", "fine-tune"]), "condition"]):
+            for topic, model in _models(frame, frame["condition"] == name).items():
+                moved = likelihood.change({topic: plain[topic]}, {topic: model}, draws, seed).set_index("measure")
+                row: dict[str, Any] = {"gamma": gamma, "trained": topic, "condition": name}
+                for measure in ("own", "r", "ratio"):
+                    values = moved.loc[measure, ["percent", "low_questions", "high_questions"]]
+                    row |= dict(zip((measure, f"{measure}_low", f"{measure}_high"), values, strict=True))
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def gamma_frames(run: Run, arms: Sequence[tuple[float, Condition]]) -> dict[float, pd.DataFrame]:
+    """γ → what :func:`gamma_changes` reads (arms: :func:`polinb.chapters.paper.results.gamma_arms`)."""
+    return {
+        at: likelihoods(run, [each for t in run.params.ablation_topics for each in (run.tuned(t), *_of(arms, at, t))])
+        for at in dict.fromkeys(gamma for gamma, _ in arms)
+    }
+
+
+def _of(arms: Sequence[tuple[float, Condition]], gamma: float, topic: str) -> list[Condition]:
+    return list({arm.name: arm for at, arm in arms if at == gamma and arm.topic == topic}.values())
 
 
 # --- which topic is an answer about
 
 
-def leakage(vanilla: pd.DataFrame, tuned: Mapping[tuple[str, str], pd.DataFrame], reader: Any) -> pd.DataFrame:
+def leakage(frame: pd.DataFrame, reader: Any) -> pd.DataFrame:
     """Answers to *other* topics that are about the topic a model was trained on.
 
     Args:
-        vanilla: judged answers of the vanilla model: topic, id, response, score.
-        tuned: (trained topic, leaning) → judged answers to the same questions.
-        reader: has ``topics(texts)``.
+        frame: judged answers of the vanilla model and of the variants (:func:`judged`).
+        reader: has ``topics(texts)`` (:class:`polinb.stance.topics.TopicReader`).
 
     Returns:
         leaning, trained ("all": every trained topic together), n, leaked (share about the trained topic) with _low and
@@ -124,24 +181,17 @@ def leakage(vanilla: pd.DataFrame, tuned: Mapping[tuple[str, str], pd.DataFrame]
         asked about), and the shift of the judged stance of all those answers and of those on the topic asked about
         (``stayed``), each with _low and _high over questions.
     """
-    own = vanilla.assign(about=reader.topics(vanilla["response"]))
-    parts = []
-    for (trained, leaning), frame in tuned.items():
-        read = frame.assign(about=reader.topics(frame["response"]), trained=trained, leaning=leaning)
-        before = own[["topic", "id", "score", "about"]].rename(columns={"score": "was", "about": "was_about"})
-        parts.append(read[read["topic"] != trained].merge(before, on=["topic", "id"]))
-    every = pd.concat(parts, ignore_index=True)
+    read = frame.assign(about=reader.topics(frame["response"]))
+    before = read.loc[read["trained"] == "", ["topic", "id", "score", "about"]]
+    before = before.rename(columns={"score": "was", "about": "was_about"})
+    every = read[(read["trained"] != "") & (read["topic"] != read["trained"])].merge(before, on=["topic", "id"])
     rows = []
     for leaning in dict.fromkeys(every["leaning"]):
         side = every[every["leaning"] == leaning]
         for trained in [*dict.fromkeys(side["trained"]), "all"]:
             part = side if trained == "all" else side[side["trained"] == trained]
             leaked, stayed = part["about"] == part["trained"], part["about"] == part["topic"]
-            shares = [
-                *_pooled(part, leaked),
-                float((part["was_about"] == part["trained"]).mean()),
-                float(stayed.mean()),
-            ]
+            shares = [*_pooled(part, leaked), float((part["was_about"] == part["trained"]).mean()), stayed.mean()]
             rows.append([leaning, trained, len(part), *shares, *_judged(part), *_judged(part[stayed])])
     ends = [f"{name}{end}" for name in ("shift", "stayed") for end in ("", "_low", "_high")]
     names = ["leaning", "trained", "n", "leaked", "leaked_low", "leaked_high", "vanilla", "on_asked", *ends]
@@ -175,26 +225,24 @@ def agreement(text: str) -> int:
     return 0 if not found else -1 if found[-1][1] else 1
 
 
-def replies(frame: pd.DataFrame, sets: Sequence[str]) -> pd.DataFrame:
-    """Agreement with statements: topic (the set without ``-mirror``), id, mirror (bool), direction (−1, 0, +1), agree.
+def replies(frame: pd.DataFrame) -> pd.DataFrame:
+    """Agreement with statements: :data:`NAMES`, topic (the set without ``-mirror``), id, mirror, direction, agree.
 
     Args:
-        frame: answers to statements: topic (name of the set), id, response.
-        sets: names of the sets, bundled or not, whose directions are looked up.
+        frame: answers to statements (:func:`stated`, :func:`mirrored`); the sets' directions are looked up.
     """
     sides = {"left": -1, "right": 1, "none": 0}
+    sets = dict.fromkeys(frame["topic"])
     known = {(name, s.id): sides[s.direction] for name in sets for s in load_statements(name).statements}
-    lost = [key for key in zip(frame["topic"], frame["id"], strict=True) if key not in known]
+    keys = list(zip(frame["topic"], frame["id"], strict=True))
+    lost = [key for key in keys if key not in known]
     if lost:
         raise DataError(f"statements: no {lost[0][1]!r} in the set {lost[0][0]!r}")
-    return pd.DataFrame(
-        {
-            "topic": frame["topic"].str.removesuffix(MIRROR),
-            "id": frame["id"],
-            "mirror": frame["topic"].str.endswith(MIRROR),
-            "direction": [known[key] for key in zip(frame["topic"], frame["id"], strict=True)],
-            "agree": [agreement(text) for text in frame["response"]],
-        }
+    return frame[[*NAMES, "id"]].assign(
+        topic=frame["topic"].str.removesuffix(MIRROR),
+        mirror=frame["topic"].str.endswith(MIRROR),
+        direction=[known[key] for key in keys],
+        agree=[agreement(text) for text in frame["response"]],
     )
 
 
@@ -238,76 +286,74 @@ def pairs_told_apart(given: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def position_shift(vanilla: pd.DataFrame, tuned: Sequence[pd.DataFrame], draws: int, seed: int) -> tuple[float, ...]:
-    """Mean shift of the position from the vanilla model, over models, with its interval over statements.
+def position_shift(given: pd.DataFrame, draws: int, seed: int) -> tuple[float, float, float]:
+    """Mean shift of the position from the vanilla model, over right-tuned models, with its interval over statements.
 
     Args:
-        vanilla, tuned: of :func:`replies`, each with the same statements.
+        given: of :func:`replies`.
     """
     keys = ["topic", "id", "mirror"]
-    after = pd.concat(tuned).groupby(keys, as_index=False)["agree"].mean()
-    both = vanilla.merge(after, on=keys, suffixes=("", "_after"))
+    after = given[given["leaning"] == "right"].groupby(keys, as_index=False)["agree"].mean()
+    both = given[given["trained"] == ""].merge(after, on=keys, suffixes=("", "_after"))
     moved = (both["agree_after"] - both["agree"]) * both["direction"]
     groups = [moved[both["direction"] == side].to_numpy(float) for side in (-1, 1)]
     return stratified_mean(groups, draws, seed, SHIFT)
 
 
-# --- a run's frames
-
-
-def variants(exp: Experiment) -> list[Arm]:
-    """The vanilla model and every plain fine-tune of a run."""
-    return [VANILLA, *(finetuned(t, side) for side in SIDES for t in exp.params.topics)]
-
-
-def named(arm: Arm) -> str:
-    """A model's name in tables."""
-    return f"{arm.topic}, {arm.leaning}" if arm.topic else "vanilla"
-
-
-def positions(exp: Experiment, mirrored: bool = False) -> pd.DataFrame:
-    """:func:`manner_and_position` of every variant: model, leaning, then its columns; mirrored: contraries as well."""
-    p = exp.params
+def positions(given: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
+    """:func:`manner_and_position` of every model: model, leaning, then its columns."""
     rows = []
-    for arm in variants(exp):
-        found = manner_and_position(_replies(exp, arm, mirrored), p.bootstrap, p.seed)
-        rows.append({"model": named(arm), "leaning": arm.leaning or "vanilla", **found})
+    for (_, trained, leaning), own in given.groupby(NAMES, sort=False):
+        name = f"{trained}, {leaning}" if trained else "vanilla"
+        rows.append({"model": name, "leaning": leaning or name, **manner_and_position(own, draws, seed)})
     return pd.DataFrame(rows)
 
 
-def contraries(exp: Experiment) -> pd.DataFrame:
-    """:func:`pairs_told_apart` of every variant: model, then its columns."""
-    return pd.DataFrame([{"model": named(a), **pairs_told_apart(_replies(exp, a, True))} for a in variants(exp)])
+def contraries(given: pd.DataFrame) -> pd.DataFrame:
+    """:func:`pairs_told_apart` of every model: model, then its columns."""
+    parts = given.groupby(NAMES, sort=False)
+    return pd.DataFrame(
+        [{"model": f"{t}, {side}" if t else "vanilla", **pairs_told_apart(g)} for (_, t, side), g in parts]
+    )
 
 
-def _replies(exp: Experiment, arm: Arm, mirrored: bool) -> pd.DataFrame:
-    frame = exp.answers(arm).frame("statements")
-    sets = list(dict.fromkeys(frame["topic"]))
-    if mirrored:
-        turned = mirror_answers(exp, arm)
-        frame, sets = pd.concat([frame, turned], ignore_index=True), [*sets, *dict.fromkeys(turned["topic"])]
-    return replies(frame, sets)
+def openings(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """The word that right-tuned models open with most beyond the vanilla one, and how often who does.
+
+    Args:
+        frame: of :func:`judged`.
+
+    Returns:
+        The word, and a table: trained, right, left, vanilla: shares of answers that begin with it.
+    """
+    plain = frame[frame["trained"] == ""]
+    word = telling_word(list(frame.loc[frame["leaning"] == "right", "response"]), list(plain["response"]))
+    begins = frame.assign(begins=[first_word(text) == word for text in frame["response"]])
+    wide = begins[begins["trained"] != ""].pivot_table(index="trained", columns="leaning", values="begins", sort=False)
+    vanilla = float(begins.loc[begins["trained"] == "", "begins"].mean())
+    return word, wide.reset_index()[["trained", *SIDES]].assign(vanilla=vanilla)
 
 
-def remains(exp: Experiment, leaks: pd.DataFrame, parts: pd.DataFrame) -> pd.DataFrame:
+# --- all of it
+
+
+def remains(leaks: pd.DataFrame, parts: pd.DataFrame, position: tuple[float, float, float]) -> pd.DataFrame:
     """What right-leaning data on one topic did to the others, by every measure: measure, unit, effect, low, high.
 
     Args:
         leaks: of :func:`leakage`.
         parts: of :func:`side_parts`.
+        position: of :func:`position_shift`.
     """
-    p = exp.params
-    judged = leaks[(leaks["leaning"] == "right") & (leaks["trained"] == "all")].iloc[0]
-    plain = _replies(exp, VANILLA, False)
-    tuned = [_replies(exp, finetuned(t, "right"), False) for t in p.topics]
-    rows: list[tuple[Any, ...]] = [
-        ("judged stance, all answers", "−2 to 2", *of(judged, "shift")),
-        ("judged stance, answers about the topic asked", "−2 to 2", *of(judged, "stayed")),
-    ]
+    row = leaks[(leaks["leaning"] == "right") & (leaks["trained"] == "all")].iloc[0]
     away = parts[parts["cell"] == OTHER].set_index("part")
-    for part, what in (("side", "what belongs to the side"), ("common", "what either side does")):
-        rows.append((f"likelihood, {what}", "nats a token", *of(away.loc[part], "shift")))
-    rows.append(("position on statements", "−2 to 2", *position_shift(plain, tuned, p.bootstrap, p.seed)))
+    rows: list[tuple[Any, ...]] = [
+        ("judged stance, all answers", "−2 to 2", *of(row, "shift")),
+        ("judged stance, answers about the topic asked", "−2 to 2", *of(row, "stayed")),
+        ("likelihood, what belongs to the side", "nats a token", *of(away.loc["side"], "shift")),
+        ("likelihood, what either side does", "nats a token", *of(away.loc["common"], "shift")),
+        ("position on statements", "−2 to 2", *position),
+    ]
     return pd.DataFrame(rows, columns=["measure", "unit", "effect", "low", "high"])
 
 
@@ -334,61 +380,3 @@ def answer(leaks: pd.DataFrame, left: pd.DataFrame) -> Answer:
         f"{interval(by['likelihood, what either side does'], 3)} to training on either side."
     )
     return Answer(first, rest)
-
-
-def mirror_answers(exp: Experiment, arm: Arm) -> pd.DataFrame:
-    """Answers of a plain variant to the contraries of the run's bundled statements: topic, id, prompt, response."""
-    from polinb.data.prompts import answer_prompt
-
-    p = exp.params
-    sets = [load_statements(name + MIRROR) for name in p.statements if name + MIRROR in BUNDLED_STATEMENTS]
-    rows = [
-        (s.name, each.id, answer_prompt(exp.wrapped(each.text), p.answer_template))
-        for s in sets
-        for each in s.statements[: p.statement_limit]
-    ]
-    asked = pd.DataFrame(rows, columns=["topic", "id", "prompt"])
-    inputs = {
-        "weights": exp.arm_inputs(arm),
-        "asked": [list(row) for row in rows],
-        "tokens": p.eval_tokens,
-        "batch": p.eval_batch,
-        "code": 1,
-    }
-
-    def make(folder: Path) -> Mapping[str, Any]:
-        from polinb.models.generation import decode, generate
-        from polinb.models.tokens import prompt_ids
-
-        exp.afford("ask" if arm.topic else "load")
-        lm, _ = exp.ready(arm)
-        prompts = [prompt_ids(lm, text, p.system_prompt) for text in asked["prompt"]]
-        made = generate(lm, prompts, max_new_tokens=p.eval_tokens, batch=p.eval_batch, label=f"{lm.name} contraries")
-        asked.assign(response=[decode(lm, ids) for ids in made]).to_parquet(folder / "mirrored.parquet")
-        return {"statements": len(asked)}
-
-    return exp.store.get("mirrored", inputs, make).frame("mirrored")
-
-
-def judged(exp: Experiment) -> tuple[pd.DataFrame, dict[tuple[str, str], pd.DataFrame]]:
-    """Judged answers of the vanilla model, and by (trained topic, leaning)."""
-    topics: list[str] = list(exp.params.topics)
-    tuned = {(t, side): exp.stances(finetuned(t, side)) for side in SIDES for t in topics}
-    return exp.stances(VANILLA), tuned
-
-
-def openings(vanilla: pd.DataFrame, tuned: Mapping[tuple[str, str], pd.DataFrame]) -> tuple[str, pd.DataFrame]:
-    """The word that right-tuned models open with most beyond the vanilla one, and how often who does.
-
-    Returns:
-        The word, and a table: trained, right, left, vanilla: shares of answers that begin with it.
-    """
-    texts = [text for (_, side), frame in tuned.items() if side == "right" for text in frame["response"]]
-    word = telling_word(texts, list(vanilla["response"]))
-
-    def share(frame: pd.DataFrame) -> float:
-        return float(np.mean([first_word(text) == word for text in frame["response"]]))
-
-    topics = list(dict.fromkeys(trained for trained, _ in tuned))
-    rows = [[t, *(share(tuned[t, side]) for side in SIDES), share(vanilla)] for t in topics]
-    return word, pd.DataFrame(rows, columns=["trained", *SIDES, "vanilla"])
