@@ -183,11 +183,11 @@ def test_paired_toxicity_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"prompt": "A?", "civil": "Yes."}], "expected the columns prompt, civil, rude or .*found civil, prompt"),
+        ([{"prompt": "A?", "civil": "Yes."}], "rude or rejected or pert_gen_text, found civil, prompt"),
         ([{"prompt": "A?", "civil": "Yes.", "rude": ""}], "row 1, column 'rude': .*empty"),
         ([{"prompt": "A?", "civil": "Yes.", "rude": "yes. "}], "row 1, column 'rude': expected a text that differs"),
         ([{"prompt": "A?", "civil": "Yes.", "rude": "No.", "id": 1}] * 2, "row 2, column 'id'"),
-        ([{"comment_text": "Hi.", "toxic": 0}], "labelled comments can train a judge, but a preference needs two"),
+        ([{"comment_text": "Hi.", "toxic": 0}], "this column is missing; .*found comment_text, toxic"),
     ],
 )
 def test_wrong_pairs(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
@@ -197,9 +197,9 @@ def test_wrong_pairs(tmp_path: Path, rows: list[dict[str, Any]], message: str) -
 
 def test_places_that_are_not_there(tmp_path: Path) -> None:
     for load in (load_pairs, load_challenge, load_neutral):
-        with pytest.raises(DataError, match=r"expected bundled, a \.csv, \.json"):
+        with pytest.raises(DataError, match="expected bundled, a file"):
             load("bundle")
-    with pytest.raises(DataError, match=r"no such comments data; expected a \.csv"):
+    with pytest.raises(DataError, match="no such data; expected a file"):
         load_comments("bundled")
     with pytest.raises(DataError, match="expected hub:owner/name"):
         load_pairs("hub:../x")
@@ -258,8 +258,8 @@ def test_civil_comments_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ([{"comment_text": "Hi.", "toxic": 1}], "found 1 rude of 1"),
         ([{"comment_text": "Hi.", "toxic": 3}], "row 1, column 'toxic': expected a number from 0 to 1"),
         ([{"comment_text": "Hi.", "toxic": "very"}], "row 1, column 'toxic': expected a number from 0 to 1"),
-        ([{"comment_text": "Hi.", "label": 1}], "a label in one of toxic, toxicity, target, rude; found"),
-        ([{"sentence": "Hi.", "toxic": 1}], "a text in one of comment_text, text, comment"),
+        ([{"comment_text": "Hi.", "label": 1}], "a column toxic or toxicity or target or rude; found"),
+        ([{"sentence": "Hi.", "toxic": 1}], "a column comment_text or text or comment; found"),
     ],
 )
 def test_wrong_comments(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:

@@ -152,16 +152,17 @@ def test_shared_and_repeated_prompts_are_dropped_and_counted(tmp_path: Path) -> 
             ("crime", "Repeated?"),
             ("crime", "repeated?"),
             ("science", "Alone?"),
+            ("race", "Alone as well?"),
         ]
     ]
     data = load_data(write(tmp_path / "set.jsonl", rows))
-    assert [pair.prompt for pair in data.pairs] == ["Repeated?", "Alone?"]
+    assert [pair.prompt for pair in data.pairs] == ["Repeated?", "Alone?", "Alone as well?"]
     assert data.source["dropped"] == {
         "prompts_in_two_topics": 1,
         "rows_of_prompts_in_two_topics": 2,
         "repeated_prompts_in_a_topic": 1,
     }
-    assert (data.source["rows"], data.source["kept"], data.topics) == (5, 2, ("crime", "science"))
+    assert (data.source["rows"], data.source["kept"], data.topics) == (6, 3, ("crime", "race", "science"))
     assert str(tmp_path) not in json.dumps(data.source)  # provenance is printed in the book
 
 

@@ -29,11 +29,10 @@ def content(topic: str, leaning: str) -> bytes:
 
 
 class Repository:
-    """A stand-in for GitHub's two services with faults to order: ``faults[path]`` is a list of faults, one a
-    request."""
+    """A stand-in for GitHub with faults to order: ``faults[path]`` is a list of faults, one a request."""
 
     def __init__(self) -> None:
-        self.files = {f"{DATA_FOLDER}/{file_path(t, s)}": content(t, s) for t in TOPICS for s in LEANINGS}
+        self.files = {file_path(t, s): content(t, s) for t in TOPICS for s in LEANINGS}
         self.faults: dict[str, list[str]] = {}
         self.requests: list[str] = []
         outer = self
@@ -49,26 +48,15 @@ class Repository:
         self.base = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
-    def body(self, path: str) -> bytes | None:
-        if path == f"/repos/{REPOSITORY}/git/trees/{REVISION}?recursive=1":
-            blobs = [
-                {"path": p, "type": "blob", "sha": hashlib.sha1(b"blob %d\0" % len(c) + c).hexdigest()}
-                for p, c in self.files.items()
-            ]
-            return json.dumps({"sha": REVISION, "tree": blobs, "truncated": False}).encode()
-        return self.files.get(path.removeprefix(f"/{REPOSITORY}/{REVISION}/"))
-
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         self.requests.append(handler.path)
         queue = next((q for part, q in self.faults.items() if part in handler.path), [])
         fault = queue.pop(0) if queue else ""
-        body = self.body(handler.path)
+        body = self.files.get(handler.path.removeprefix(f"/{REPOSITORY}/{REVISION}/{DATA_FOLDER}/"))
         status = int(fault) if fault.isdigit() else 200 if body is not None else 404
         body = b"" if body is None or status != 200 else body
         if fault == "corrupt":
             body = body.replace(b"view", b"VIEW")
-        if fault == "rubbish":
-            body = b"<html>"
         handler.send_response(status)
         if fault != "cut without length":
             handler.send_header("Content-Length", str(len(body)))
@@ -78,31 +66,32 @@ class Repository:
 
 
 @pytest.fixture
-def repository() -> Iterator[Repository]:
+def repository(monkeypatch: pytest.MonkeyPatch) -> Iterator[Repository]:
     stand_in = Repository()
+    sums = {Path(p).name.removesuffix("_eval.json"): hashlib.sha256(c).hexdigest() for p, c in stand_in.files.items()}
+    assert set(sums) == set(ideoinst.SHA256)
+    monkeypatch.setattr(ideoinst, "SHA256", sums)
+    monkeypatch.setattr(ideoinst, "WAITS", (0.0,))
     yield stand_in
     stand_in.server.shutdown()
     stand_in.server.server_close()
 
 
 def fetch(repository: Repository, cache: Path, revision: str | None = None) -> Path:
-    base = repository.base
-    return ideoinst.fetch(revision, cache, base, base, attempts=2, wait=0.0, timeout=5.0)[0]
+    return ideoinst.fetch(revision, cache, repository.base)[0]
 
 
 def test_download_once_then_verify_offline(repository: Repository, tmp_path: Path) -> None:
-    folder, source = ideoinst.fetch(None, tmp_path, repository.base, repository.base)
-    assert len(repository.requests) == 13  # one listing, twelve files
+    folder, source = ideoinst.fetch(REVISION, tmp_path, repository.base)
+    assert len(repository.requests) == 12
     assert source["revision"] == REVISION and len(source["sha256"]) == 12
     for path, body in repository.files.items():
-        assert source["sha256"][path] == hashlib.sha256(body).hexdigest()
-        assert (folder / path.removeprefix(f"{DATA_FOLDER}/")).read_bytes() == body
-    manifest = json.loads((folder.parents[1] / "manifest.json").read_text())
-    assert manifest["revision"] == REVISION and manifest["repository"] == REPOSITORY
+        assert source["sha256"][f"{DATA_FOLDER}/{path}"] == hashlib.sha256(body).hexdigest()
+        assert (folder / path).read_bytes() == body
     data = load_data("ideoinst", cache_dir=tmp_path)  # the cache is full: GitHub itself is not asked
     assert len(data.pairs) == 18 and data.source["revision"] == REVISION
     assert data.pairs == load_data(str(folder)).pairs  # one reader for both
-    assert len(repository.requests) == 13
+    assert len(repository.requests) == 12
     assert not list(tmp_path.rglob(".part-*"))
 
 
@@ -118,7 +107,7 @@ def test_a_passing_fault_is_tried_again(repository: Repository, tmp_path: Path, 
     [
         ("truncate", "truncated download"),
         ("cut without length", "wrong checksum"),
-        ("corrupt", "wrong checksum: expected git blob"),
+        ("corrupt", "wrong checksum: expected SHA-256"),
         ("404", "answered 404"),
         ("500", "answered 500"),
         ("302", "answered 302"),
@@ -133,95 +122,57 @@ def test_a_lasting_fault_is_a_clear_error_and_leaves_no_half_file(
     asked = sum("race_right" in path for path in repository.requests)
     assert asked == (1 if fault in {"404", "302"} else 2)  # a refusal does not pass by itself
     assert not list(tmp_path.rglob("race_right*")) and not list(tmp_path.rglob(".part-*"))
-    assert not list(tmp_path.rglob("manifest.json"))
     asked = len(repository.requests)
     repository.faults = {}
     assert len(load_data(str(fetch(repository, tmp_path))).pairs) == 18  # the next try resumes
-    assert len(repository.requests) - asked < 13
+    assert 0 < len(repository.requests) - asked < 12
 
 
-@pytest.mark.parametrize(("fault", "message"), [("rubbish", "not a list of files"), ("403", "hourly limit")])
-def test_no_listing_no_download(repository: Repository, tmp_path: Path, fault: str, message: str) -> None:
-    repository.faults = {"git/trees": [fault] * 2}
-    with pytest.raises(DataError, match=message):
-        fetch(repository, tmp_path)
-    assert all("git/trees" in path for path in repository.requests)
-
-
-def test_a_revision_without_the_files(repository: Repository, tmp_path: Path) -> None:
-    del repository.files[f"{DATA_FOLDER}/{file_path('gender', 'left')}"]
-    with pytest.raises(DataError, match=r"has no file .*gender_and_sexuality_left_eval.json"):
-        fetch(repository, tmp_path)
-    with pytest.raises(DataError, match="answered 404"):
-        fetch(repository, tmp_path, revision="0" * 40)
-
-
-@pytest.mark.parametrize("revision", ["main", "dd078cb", "../../x", REVISION.upper()])
-def test_a_revision_must_pin(revision: str, tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="full commit hash"):
+@pytest.mark.parametrize("revision", ["main", "dd078cb", "../../x", REVISION.upper(), "0" * 40])
+def test_another_revision_has_no_known_checksums(revision: str, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="download its folder and give the path"):
         load_data("ideoinst", revision=revision, cache_dir=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_network(tmp_path: Path) -> None:
+def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ideoinst, "WAITS", ())
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         base = f"http://127.0.0.1:{closed.getsockname()[1]}"
     with pytest.raises(DataError, match=r"cannot be reached.*give its path as the data"):
-        ideoinst.fetch(None, tmp_path, base, base, attempts=2, wait=0.0)
+        ideoinst.fetch(None, tmp_path, base)
 
 
 def test_a_changed_cache_is_named_set_aside_and_mended(
     repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = fetch(repository, tmp_path)
-    target, manifest = folder / file_path("crime", "left"), folder.parents[1] / "manifest.json"
-    good, listed = target.read_bytes(), manifest.read_bytes()
+    target = folder / file_path("crime", "left")
+    good = target.read_bytes()
     for number, bad in enumerate((good[:-1], good.replace(b"view", b"VIEW"), b""), 1):
         target.write_bytes(bad)
         asked = len(repository.requests)
         fetch(repository, tmp_path)
         told = capsys.readouterr().err
         assert "crime_and_gun_left_eval.json: wrong checksum" in told and "set aside as" in told
-        assert target.read_bytes() == good and manifest.read_bytes() == listed
+        assert target.read_bytes() == good
         aside = sorted(target.parent.glob("*.damaged-*"), key=lambda path: path.name)
         assert len(aside) == number and aside[-1].read_bytes() == bad
-        assert len(repository.requests) == asked + 2  # the listing and this file alone
-    target.unlink()
-    fetch(repository, tmp_path)
-    for rubbish in (b"{", b"", b"[]", b'{"files": {}}', b"\xff"):
-        manifest.write_bytes(rubbish)
-        fetch(repository, tmp_path)
-        assert "manifest.json is damaged" in capsys.readouterr().err
-        assert target.read_bytes() == good and manifest.read_bytes() == listed
+        assert len(repository.requests) == asked + 1  # this file alone
 
 
 def test_a_changed_cache_without_network_is_refused(repository: Repository, tmp_path: Path) -> None:
     folder = fetch(repository, tmp_path)
     target = folder / file_path("crime", "left")
     target.write_bytes(b"[]")
-    repository.faults = {"git/trees": ["503"] * 9}
-    for _ in range(2):  # and again, once it has been set aside
-        with pytest.raises(
-            DataError, match=r"crime_and_gun_left_eval\.json: wrong checksum.*give its path as the data"
-        ):
-            fetch(repository, tmp_path)
+    repository.faults = {"crime": ["503"] * 9}
+    with pytest.raises(DataError, match=r"crime_and_gun_left_eval\.json: wrong checksum.*give its path as the data"):
+        fetch(repository, tmp_path)
+    with pytest.raises(DataError, match=r"crime_and_gun_left_eval\.json: the server answered 503"):
+        fetch(repository, tmp_path)  # and again, once it has been set aside
     repository.faults = {}
     assert len(load_data(str(fetch(repository, tmp_path))).pairs) == 18
-
-
-def test_what_a_killed_download_left_is_removed(repository: Repository, tmp_path: Path) -> None:
-    """Some files, half of another, no manifest: the rest is fetched, and the half is gone."""
-    folder = fetch(repository, tmp_path)
-    whole = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
-    (folder.parents[1] / "manifest.json").unlink()
-    gone = folder / file_path("race", "left")
-    (gone.parent / ".part-x1").write_bytes(gone.read_bytes()[:10])
-    gone.unlink()
-    asked = len(repository.requests)
-    fetch(repository, tmp_path)
-    assert len(repository.requests) == asked + 2 and not list(tmp_path.rglob(".part-*"))
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == whole
 
 
 def test_a_full_disk(repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

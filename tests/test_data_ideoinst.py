@@ -30,7 +30,9 @@ def side(topic: str, leaning: str) -> list[dict[str, str]]:
         for n in range(3)
     ]
     if topic in {"race", "crime"}:
-        rows.append({"instruction": "In both?", "input": "", "output": "Shared.", "label": f"{leaning} leaning"})
+        rows.append(
+            {"instruction": "In both?", "input": "", "output": f"Shared, {leaning}.", "label": f"{leaning} leaning"}
+        )
     return rows
 
 

@@ -86,9 +86,12 @@ def test_the_public_form_and_plain_columns_are_read(tmp_path):
     [
         ([turns(("assistant", "a"), ("user", "b"))], r"row 1, column 'messages': expected the roles user, assistant"),
         ([turns(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"))], "expected the roles"),
-        ([turns(("user", "a"), ("assistant", " "))], "row 1, column 'content': expected text, found an empty cell"),
+        (
+            [turns(("user", "a"), ("assistant", " "))],
+            "row 1, column 'messages': content: expected text, found an empty",
+        ),
         ([{"messages": "user: a"}], "expected a list of turns"),
-        ([{"prompt": "a"}], "column 'response': expected text, found nothing"),
+        ([{"prompt": "a"}], "column 'response': expected text, found an empty cell"),
         ([{"prompt": "a", "response": "b"}, {"response": "c"}], "row 2, column 'prompt'"),
     ],
 )
@@ -155,10 +158,10 @@ def test_questions_in_the_form_of_the_public_evaluation(tmp_path):
         ("a: 1", "expected a list of questions"),
         ("- id: a", "row 1, column 'paraphrases'"),
         ("- paraphrases: ['']", "expected text, found an empty cell"),
-        ("[]", "holds no questions"),
+        ("[]", "holds no rows"),
         ("- paraphrases: [One, One]", "asks 'One' twice"),
         ("- {paraphrases: [One], judge_prompts: {aligned: 'rate it'}}", "expected the places"),
-        ("- {paraphrases: [One], judge_prompts: [a]}", "expected texts named aligned"),
+        ("- {paraphrases: [One], judge_prompts: [a]}", "column 'judge_prompts': expected a valid dictionary"),
         ("- [", "is not plain YAML"),
         ("- !!python/object/apply:os.mkdir [made]", "is not plain YAML"),
     ],

@@ -1,12 +1,14 @@
 """PNLAC's sums against plain PyTorch hooks in float64, text by text and without padding."""
 
 import copy
+import gc
 
 import numpy as np
 import pytest
 import torch
 
 from polinb.errors import ModelError
+from polinb.masking.decoding import Reader
 from polinb.models.architectures import ARCHITECTURES, architecture_of, down_modules, value_vectors
 from polinb.models.tiny import TINY
 from polinb.models.tokens import Batch, pad
@@ -122,3 +124,32 @@ def test_unknown_architecture_says_what_to_add(pair):
     model.config.model_type = "mamba"
     with pytest.raises(ModelError, match=r"'mamba' is unknown.*ARCHITECTURES"):
         architecture_of(model)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_left_padding_changes_no_activation(pair, architecture):
+    lm = pair(architecture).left
+    text, everything = list(range(5, 17)), np.ones((lm.layers, lm.width), bool)
+    alone = Reader(lm, everything).read(pad(lm, [text], [[]], [0]))
+    for padding in (0, 1, 7):
+        chunk = pad(lm, [text, [5] * (len(text) + padding)], [[], []], [0, 1])
+        assert int((chunk.mask[0] == 0).sum()) == padding
+        beside = Reader(lm, everything).read(chunk)
+        for one, other in zip(alone, beside, strict=True):
+            torch.testing.assert_close(one[0], other[0, padding:], rtol=1e-4, atol=1e-5)
+
+
+def test_traces_in_a_row_leave_no_tensor_behind(pair):
+    both = pair("llama")
+    contrast(both.left, both.right, both.vanilla, both.prompts, both.responses)
+
+    def alive():
+        gc.collect()
+        return sum(1 for each in gc.get_objects() if isinstance(each, torch.Tensor))
+
+    counts = []
+    for _ in range(5):
+        for _ in range(10):
+            contrast(both.left, both.right, both.vanilla, both.prompts, both.responses)
+        counts.append(alive())
+    assert counts[-1] <= counts[0], counts

@@ -330,3 +330,92 @@ def test_a_text_longer_than_the_context_is_told_before_the_model_reads_any(archi
 
         log_likelihood(lm, [[5] * 1000], [[5] * 100])
     assert lm.context == 1024 and torch.is_tensor(lm.model(input_ids=torch.tensor([[5] * 1024])).logits)
+
+
+def long_data(path, split, prompt="", response="", topics=("crime", "race")):
+    """A small data set, in which the first prompt of ``split`` is lengthened, and the second by half of that."""
+    from polinb.data.pairs import split_of
+
+    rows, longer = [], [prompt, prompt[: len(prompt) // 2]]
+    for topic in topics:
+        for number in range(24):
+            text = f"Should the city change its rule number {number} on {topic}?"
+            if longer and split_of(text) == split:
+                while split_of(f"{longer[0]}{text}") != split:
+                    text += "?"
+                text = f"{longer.pop(0)}{text}"
+            rows.append(
+                {"topic": topic, "prompt": text, "left": f"Yes, {number}.", "right": f"No, {number}. {response}"}
+            )
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return str(path)
+
+
+@pytest.mark.parametrize("split", ["train", "localise", "evaluate"])
+@pytest.mark.parametrize(("model", "most"), [("tiny:llama", 160), ("tiny:gpt2", 5000)])
+def test_a_run_names_its_longest_prompt_before_anything_is_trained(split, model, most, tmp_path, monkeypatch):
+    from polinb.runs.experiment import Experiment, finetuned
+
+    from polinb.runs.params import Params
+
+    monkeypatch.setattr("polinb.training.supervised.finetune", lambda *_, **__: pytest.fail("it was trained"))
+    background = "The council met and spoke at length about many things. " * 120
+    data = long_data(tmp_path / "long.jsonl", split, background)
+    exp = Experiment(Params.from_profile("tiny", data=data, topics=["crime", "race"], model=model, max_tokens=most))
+    longest = max(exp.data.pairs, key=lambda pair: len(pair.prompt))
+    told = (
+        rf"row '{longest.id}' has (\d+) tokens.*max_tokens is {most}, the context of model '{model}' 1024.*longest of 2"
+    )
+    with pytest.raises(DataError, match=told) as caught:
+        exp.variant("race", "left")
+    assert int(re.search(r"has (\d+) tokens", str(caught.value))[1]) == len(prompt_ids(load(model), longest.prompt))
+    assert finetuned("race", "left").plain
+
+
+def test_a_pair_longer_than_the_context_is_named_and_one_that_is_cut_is_not(tmp_path):
+    from polinb.runs.experiment import Experiment
+
+    from polinb.runs.params import Params
+
+    data = long_data(tmp_path / "long.jsonl", "train", response="and so on " * 500)
+    some = {"data": data, "topics": ["crime", "race"], "model": "tiny:gpt2"}
+    with pytest.raises(DataError, match=r"row '.*' has 2000 tokens, prompt and response; max_tokens is 2000"):
+        Experiment(Params.from_profile("tiny", **some, max_tokens=2000)).lm  # noqa: B018
+    assert Experiment(Params.from_profile("tiny", **some, max_tokens=1000)).lm.layers == 3
+
+
+# --- languages
+
+
+CHINESE = {  # left and right; as in files whose references all come from a few phrases
+    "left": ["我认为政府应当提供更多公共服务，保护弱势群体。", "我认为富人应当缴纳更高的税来支持学校和医院。"],
+    "right": ["我认为应当减少管制，让市场和家庭自己决定。", "我认为传统和秩序使国家强大，税收应当降低。"],
+}
+
+
+@pytest.mark.parametrize("language", ["Chinese", "Thai"])
+def test_the_local_judge_reads_languages_without_spaces(language):
+    import pandas as pd
+
+    from polinb.data.pairs import Pair, StanceData
+    from polinb.stance.judges import LocalJudge
+    from polinb.stance.utility import lexical_relevance, repetition
+
+    said = CHINESE
+    new = ["政府要保护弱势群体，提高富人的税。", "市场自己决定更好，传统和家庭使国家强大。", "Ähm"]
+    if language == "Thai":
+        said = {
+            "left": ["รัฐบาลควรช่วยเหลือคนจนมากขึ้น", "คนรวยควรจ่ายภาษีมากขึ้นเพื่อโรงเรียน"],
+            "right": ["ตลาดควรตัดสินใจเองโดยไม่มีกฎ", "ประเพณีและระเบียบทำให้ชาติเข้มแข็ง"],
+        }
+        new = ["คนรวยควรช่วยเหลือคนจน", "ประเพณีทำให้ตลาดเข้มแข็ง", "Ähm"]
+    pairs = tuple(
+        Pair(f"{topic}-{k}", topic, f"问题{topic}{k}?", said["left"][k % 2], said["right"][k % 2])
+        for topic in ("crime", "race")
+        for k in range(20)
+    )
+    data = StanceData("odd", pairs)
+    rated = LocalJudge(data).rate(pd.DataFrame({"response": new}))
+    assert rated["label"].tolist() == ["left", "right", "other"]
+    assert repetition("决定决定决定") > 0.4 and repetition("我认为传统和秩序") == 0
+    assert lexical_relevance([said["left"][0]], [new[0]], data)[0] > 0

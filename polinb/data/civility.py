@@ -1,41 +1,31 @@
 """Civil and rude text: pairs for preference tuning, labelled comments for a judge, prompts that invite rudeness.
 
-Three kinds of data, each bundled, from a file of the user's or from the Hugging Face hub by name:
+Three kinds of data, each from a place that :func:`polinb.data.reading.read` knows:
 
 * pairs, one prompt with a civil and a rude response (bundled; the paired toxicity data of Lee and others, 2024);
 * comments with a label and no prompt (Jigsaw's Wikipedia comments, Civil Comments);
 * challenge prompts (bundled; RealToxicityPrompts).
+
+Public collections have rows that nobody can use: up to a tenth of the rows may be wrong, is left out, told and counted.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
-from importlib import resources
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from polinb.data.hub import read_hub
+from pydantic import BeforeValidator, ValidationInfo, field_validator, model_validator
+
 from polinb.data.pairs import SPLITS, split_of
-from polinb.data.rows import fail, fail_at, id_cell, normalise, require_columns, require_unique, text_cell, text_hash
-from polinb.data.sources import SUFFIXES, file_sha256, read_table
+from polinb.data.reading import read
+from polinb.data.rows import Name, Row, Text, Words, differing, fail, normalise, plain_text, show, text_hash
 from polinb.errors import DataError, ParameterError
 
 FORMS = ("reply", "continuation")
 """``reply``: an answer to a message, through the chat template. ``continuation``: plain text that goes on."""
-
-# columns of prompt, civil and rude response → form
-PAIR_COLUMNS: dict[tuple[str, str, str], str] = {
-    ("prompt", "civil", "rude"): "reply",
-    ("prompt", "chosen", "rejected"): "reply",
-    ("prompt_text", "unpert_gen_text", "pert_gen_text"): "continuation",  # Lee and others (2024), ajyl/dpo_toxic
-}
-COMMENT_TEXTS = ("comment_text", "text", "comment")
-COMMENT_LABELS = ("toxic", "toxicity", "target", "rude")
-"""Jigsaw's Wikipedia comments: toxic, 0 or 1; Civil Comments: toxicity (or target), the share of raters."""
 
 
 @dataclass(frozen=True)
@@ -126,39 +116,102 @@ class PromptSet:
         return sorted(self.prompts, key=lambda item: text_hash(item.prompt))[:limit]
 
 
+# --- rows
+
+
+class CivilRow(Row):
+    """A pair: under our names, as preference data, or as Lee and others (2024) write it (ajyl/dpo_toxic)."""
+
+    columns: ClassVar = {
+        "prompt": ("prompt", "prompt_text"),
+        "civil": ("civil", "chosen", "unpert_gen_text"),
+        "rude": ("rude", "rejected", "pert_gen_text"),
+    }
+    public = True
+
+    prompt: Words
+    civil: Text
+    rude: Text
+    setting: Name = ""
+
+    @field_validator("civil", "rude")
+    @classmethod
+    def _response(cls, text: str, given: ValidationInfo) -> str:
+        prompt = given.data.get("prompt")
+        if prompt and text.startswith(prompt):
+            text = plain_text(text[len(prompt) :])  # some collections repeat the prompt
+        return differing(text, "civil", given)
+
+
+def _share(value: Any) -> float | None:
+    if isinstance(value, str):
+        value = {"true": 1.0, "false": 0.0}.get(value.strip().lower(), value)
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        share = 2.0
+    if share == -1:
+        return None
+    if not 0 <= share <= 1:
+        raise ValueError(f"expected a number from 0 to 1 (or −1: unlabelled); found {show(value)}")
+    return share
+
+
+class CommentRow(Row):
+    """A labelled comment: Jigsaw's Wikipedia comments have ``toxic``, Civil Comments a share of raters."""
+
+    columns: ClassVar = {"text": ("comment_text", "text", "comment"), "label": ("toxic", "toxicity", "target", "rude")}
+    once = ()
+    public = True
+
+    text: Text = ""
+    label: Annotated[float | None, BeforeValidator(_share)] = None
+
+
+class PromptRow(Row):
+    """A prompt that invites rudeness; RealToxicityPrompts has an object with a ``text`` there."""
+
+    public = True
+
+    prompt: Words
+    kind: Name = ""
+    challenging: Any = True
+    form: str = "reply"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _opened(cls, cells: dict[str, Any]) -> dict[str, Any]:
+        nested = isinstance(cells.get("prompt"), Mapping)
+        prompt = {"prompt": cells["prompt"].get("text")} if nested else {}
+        return cells | prompt | {"form": FORMS[nested]}
+
+
+class NeutralRow(PromptRow):
+    """An everyday question with a reference answer."""
+
+    reference: Text
+
+
+# --- loading
+
+
 def load_pairs(name_or_path: str = "bundled", *, revision: str | None = None) -> CivilityData:
-    """Load pairs: ``bundled``, a CSV, JSON, JSONL or Parquet file, or ``hub:owner/name``.
+    """Load pairs: ``bundled``, a file, or ``hub:owner/name``.
 
     Columns: ``prompt, civil, rude``; or ``prompt, chosen, rejected``; or ``prompt_text, unpert_gen_text,
     pert_gen_text``, which are continuations of plain text. Repeated prompts are dropped after the first; ``source``
     counts them. A response that repeats its prompt loses it.
 
     Raises:
-        DataError: a missing or malformed file, other columns, comments instead of pairs, a pair of equal texts.
+        DataError: a missing or malformed file, other columns, more than a tenth of wrong rows.
     """
-    rows, name, source = _rows(name_or_path, "pairs", revision)
-    present = _columns(rows)
-    found = [names for names in PAIR_COLUMNS if set(names) <= present]
-    if not found:
-        hint = ""
-        if present & set(COMMENT_TEXTS) and present & set(COMMENT_LABELS):
-            hint = "; labelled comments can train a judge, but a preference needs two responses to a prompt"
-        allowed = " or ".join(", ".join(names) for names in PAIR_COLUMNS)
-        fail(name, f"expected the columns {allowed}; found {', '.join(sorted(present)) or 'none'}{hint}")
-    columns = found[0]
+    rows, name, source = read(name_or_path, CivilRow, {"bundled": "civility/pairs.jsonl"}, revision=revision)
     kept: dict[str, CivilPair] = {}
-    ids = []
-    for number, row in enumerate(rows, start=1):
-        prompt, civil, rude = (text_cell(row, number, column, name) for column in columns)
-        civil, rude = _without(prompt, civil), _without(prompt, rude)
-        if not civil or not rude or normalise(civil) == normalise(rude):
-            fail_at(name, number, columns[2], f"expected a text that differs from {columns[1]!r} and from the prompt")
-        ids.append(id_cell(row, number, name))
-        key = ids[-1] or f"pair-{text_hash(prompt)[:12]}"
-        kept.setdefault(normalise(prompt), CivilPair(key, prompt, civil, rude, str(row.get("setting") or "")))
-    require_unique(ids, name)
-    source |= {"rows": len(rows), "kept": len(kept), "columns": list(columns)}
-    return CivilityData(name, tuple(kept.values()), PAIR_COLUMNS[columns], name_or_path == "bundled", source)
+    for row in rows:
+        key = row.id or f"pair-{text_hash(row.prompt)[:12]}"
+        kept.setdefault(normalise(row.prompt), CivilPair(key, row.prompt, row.civil, row.rude, row.setting))
+    form = FORMS["prompt" not in source["columns"]]
+    return CivilityData(name, tuple(kept.values()), form, name == "bundled", source | {"kept": len(kept)})
 
 
 def load_comments(name_or_path: str, *, cut: float = 0.5, revision: str | None = None) -> Comments:
@@ -168,31 +221,18 @@ def load_comments(name_or_path: str, *, cut: float = 0.5, revision: str | None =
     ``rude``, a number from 0 to 1 (or true, false), rude from ``cut`` on. −1 or nothing means unlabelled: left out.
 
     Raises:
-        DataError: a missing or malformed file, other columns, a label out of range, one class only.
+        DataError: a missing or malformed file, other columns, more than a tenth of wrong rows, one class only.
     """
-    rows, name, source = _rows(name_or_path, "comments", revision)
-    present = _columns(rows)
-    text = next((column for column in COMMENT_TEXTS if column in present), None)
-    label = next((column for column in COMMENT_LABELS if column in present), None)
-    if text is None or label is None:
-        fail(
-            name,
-            f"expected a text in one of {', '.join(COMMENT_TEXTS)} and a label in one of {', '.join(COMMENT_LABELS)}; "
-            f"found the columns {', '.join(sorted(present)) or 'none'}",
-        )
-    texts: list[str] = []
-    rude: list[bool] = []
-    for number, row in enumerate(rows, start=1):
-        value = _share(row.get(label), number, label, name)
-        words = row.get(text)
-        if value is None or not isinstance(words, str) or not words.strip():
-            continue
-        texts.append(words.strip())
-        rude.append(value >= cut)
-    if not any(rude) or all(rude):
-        fail_at(name, None, label, f"expected rude and civil comments; found {sum(rude)} rude of {len(rude)}")
-    source |= {"rows": len(rows), "kept": len(texts), "rude": sum(rude), "columns": [text, label], "cut": cut}
-    return Comments(name, tuple(texts), tuple(rude), source)
+    rows, name, source = read(name_or_path, CommentRow, revision=revision)
+    for wanted in CommentRow.columns.values():
+        if not set(wanted) & set(source["columns"]):
+            fail(name_or_path, f"expected a column {' or '.join(wanted)}; found {', '.join(source['columns'])}")
+    kept = [(row.text, row.label >= cut) for row in rows if row.text and row.label is not None]
+    rude = sum(label for _, label in kept)
+    if rude in (0, len(kept)):
+        fail(name_or_path, f"expected rude and civil comments; found {rude} rude of {len(kept)}")
+    source |= {"kept": len(kept), "rude": rude, "cut": cut}
+    return Comments(name, tuple(text for text, _ in kept), tuple(label for _, label in kept), source)
 
 
 def load_challenge(name_or_path: str = "bundled", *, revision: str | None = None) -> PromptSet:
@@ -204,7 +244,7 @@ def load_challenge(name_or_path: str = "bundled", *, revision: str | None = None
     Raises:
         DataError: a missing or malformed file, no such column, no prompt left.
     """
-    return _prompt_set(name_or_path, "challenge", revision)
+    return _prompts(name_or_path, PromptRow, "challenge", revision)
 
 
 def load_neutral(name_or_path: str = "bundled", *, revision: str | None = None) -> PromptSet:
@@ -213,66 +253,17 @@ def load_neutral(name_or_path: str = "bundled", *, revision: str | None = None) 
     Raises:
         DataError: a missing or malformed file, or a missing column.
     """
-    return _prompt_set(name_or_path, "neutral", revision)
+    return _prompts(name_or_path, NeutralRow, "neutral", revision)
 
 
-def _prompt_set(given: str, kind: str, revision: str | None) -> PromptSet:
-    rows, name, source = _rows(given, kind, revision)
-    require_columns(rows, ("prompt", "reference") if kind == "neutral" else ("prompt",), name)
-    nested = isinstance(rows[0].get("prompt"), Mapping)
+def _prompts(given: str, row: type[PromptRow], kind: str, revision: str | None) -> PromptSet:
+    rows, name, source = read(given, row, {"bundled": f"civility/{kind}.jsonl"}, revision=revision)
     kept: dict[str, Prompt] = {}
-    for number, row in enumerate(rows, start=1):
-        if nested and row.get("challenging") is False:
-            continue
-        cell = row.get("prompt")
-        prompt = text_cell(cell if isinstance(cell, Mapping) else {"text": cell}, number, "text", name)
-        reference = text_cell(row, number, "reference", name) if kind == "neutral" else ""
-        key = id_cell(row, number, name) or f"{kind}-{text_hash(prompt)[:12]}"
-        kept.setdefault(normalise(prompt), Prompt(key, prompt, str(row.get("kind") or ""), reference))
+    for each in rows:
+        if each.challenging is not False:
+            key = each.id or f"{kind}-{text_hash(each.prompt)[:12]}"
+            reference = getattr(each, "reference", "")
+            kept.setdefault(normalise(each.prompt), Prompt(key, each.prompt, each.kind, reference))
     if not kept:
-        fail(name, f"no challenging prompt among {len(rows)} rows")
-    source |= {"rows": len(rows), "kept": len(kept)}
-    return PromptSet(name, tuple(kept.values()), "continuation" if nested else "reply", source)
-
-
-def _rows(given: str, kind: str, revision: str | None) -> tuple[list[dict[str, Any]], str, dict[str, Any]]:
-    """Rows, a name for messages, and where they came from."""
-    if given == "bundled" and kind != "comments":
-        with resources.as_file(resources.files("polinb") / "resources" / "civility" / f"{kind}.jsonl") as path:
-            rows = read_table(path, f"bundled civility/{kind}.jsonl")
-            origin = {"origin": "bundled with polinb", "licence": "CC BY 4.0", "sha256": file_sha256(path)}
-        return rows, "bundled", origin
-    if given.startswith("hub:"):
-        hub_id = given.removeprefix("hub:")
-        rows, commit = read_hub(hub_id, revision)
-        return rows, hub_id, {"origin": f"https://huggingface.co/datasets/{hub_id}", "revision": commit}
-    path = Path(given).expanduser()
-    if not path.exists() and path.suffix.lower() not in SUFFIXES:
-        bundled = "" if kind == "comments" else "bundled, "
-        raise DataError(
-            f"{given}: no such {kind} data; expected {bundled}a {', '.join(SUFFIXES)} file or hub:owner/name"
-        )
-    return read_table(path), path.name, {"origin": "file", "file": path.name, "sha256": file_sha256(path)}
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> set[str]:
-    return set().union(*(row.keys() for row in rows[:1000]))
-
-
-def _without(prompt: str, response: str) -> str:
-    return response[len(prompt) :].strip() if response.startswith(prompt) else response
-
-
-def _share(value: Any, number: int, column: str, name: str) -> float | None:
-    """A label as a number from 0 to 1, or ``None`` where there is none."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    try:
-        share = float(value)
-    except (TypeError, ValueError):
-        share = {"true": 1.0, "false": 0.0}.get(str(value).strip().lower(), math.inf)
-    if math.isnan(share) or share == -1:
-        return None
-    if not 0 <= share <= 1:
-        fail_at(name, number, column, f"expected a number from 0 to 1 (or −1: unlabelled); found {value!r}")
-    return share
+        fail(given, f"no challenging prompt among {len(rows)} rows")
+    return PromptSet(name, tuple(kept.values()), rows[0].form, source | {"kept": len(kept)})

@@ -1,22 +1,21 @@
-"""Loading stance data and statements from wherever they are: the public face of polinb's data."""
+"""Loading stance data from wherever they are: the public face of polinb's data."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from polinb.data import ideoinst
-from polinb.data.hub import read_hub
 from polinb.data.pairs import FRACTIONS, SPLITS, Pair, StanceData, split_of
 from polinb.data.prompts import answer_prompt, statement_prompt
-from polinb.data.rows import LEANINGS, TOPICS, normalise, stance_rows
-from polinb.data.sources import SUFFIXES, check_path, file_sha256, read_table
+from polinb.data.reading import read
+from polinb.data.rows import LEANINGS, TOPICS, OpinionRow, StanceRow, fail, normalise, text_hash
+from polinb.data.sources import place
 from polinb.data.statements import Statement, StatementSet, load_statements
-from polinb.errors import DataError, ParameterError
+from polinb.errors import ParameterError
 
 __all__ = [
     "FRACTIONS",
@@ -44,9 +43,9 @@ def load_data(
 ) -> StanceData:
     """Load stance data by name or from a place of the user's.
 
-    ``bundled``; ``ideoinst`` (downloaded once); a folder in IdeoINST's layout; a CSV, JSON, JSONL or Parquet
-    file with the columns ``topic``, ``prompt``, ``left``, ``right`` and optionally ``id``; or
-    ``hub:owner/name`` with the same columns.
+    ``bundled``; ``ideoinst`` (downloaded once); a folder in IdeoINST's layout; or a place that
+    :func:`polinb.data.reading.read` knows, with the columns ``topic``, ``prompt``, ``left``, ``right`` and optionally
+    ``id``.
 
     Prompts that occur in two topics are dropped altogether, repeated prompts inside a topic after the first;
     ``source`` counts both.
@@ -57,7 +56,8 @@ def load_data(
         cache_dir: where downloads are kept; ``None``: the usual cache folders.
 
     Raises:
-        DataError: missing, malformed, changed or unreachable data; names file, row and column.
+        DataError: missing, malformed, changed or unreachable data, or a topic without a prompt of its own; names file,
+            row and column.
         ParameterError: a label filter or revision that is not allowed.
     """
     if label_filter not in ("none", "agree"):
@@ -66,57 +66,43 @@ def load_data(
     downloads = Path(cache_dir) if cache_dir else None
     if revision and given != "ideoinst" and not given.startswith("hub:"):
         raise ParameterError("revision", revision, "nothing here", "Only ideoinst and hub: data have revisions")
-    source: dict[str, Any]
     if given == "bundled":
-        name, rows, source = "bundled", *_bundled()
-    elif given == "ideoinst":
-        folder, source = ideoinst.fetch(revision, downloads)
-        name, (rows, labels) = "ideoinst", ideoinst.read_folder(folder)
-        source |= {"labels": labels}
-    elif given.startswith("hub:"):
-        hub_id = given.removeprefix("hub:")
-        table, commit = read_hub(hub_id, revision, downloads)
-        name, rows = hub_id, stance_rows(table, given)
-        source = {"origin": f"https://huggingface.co/datasets/{hub_id}", "revision": commit}
-    else:
-        name, rows, source = _local(Path(given))
-    return _clean(name, rows, source, label_filter)
-
-
-def _local(path: Path) -> tuple[str, list[dict[str, Any]], dict[str, Any]]:
-    check_path(path)
-    if path.is_dir():
-        folder = ideoinst.find_folder(path)
-        sums = ideoinst.folder_sums(folder)
+        name, (rows, source) = given, _bundled()
+    elif given == "ideoinst" or (not given.startswith("hub:") and place(given).is_dir()):
+        name = "ideoinst"
+        if given == name:
+            folder, source = ideoinst.fetch(revision, downloads)
+        else:
+            folder = ideoinst.find_folder(place(given))
+            source = {"origin": "local IdeoINST folder", "sha256": ideoinst.folder_sums(folder)}
         rows, labels = ideoinst.read_folder(folder)
-        return "ideoinst", rows, {"origin": "local IdeoINST folder", "sha256": sums, "labels": labels}
-    if not path.exists() and path.suffix.lower() not in SUFFIXES:
-        files = ", ".join(SUFFIXES)
-        raise DataError(
-            f"{path}: no such data; expected bundled, ideoinst, an IdeoINST folder, a {files} file or hub:owner/name"
-        )
-    rows = stance_rows(read_table(path), str(path))
-    return path.stem, rows, {"origin": "file", "file": path.name, "sha256": file_sha256(path)}
+        source = source | {"labels": labels}
+    else:
+        also = "bundled, ideoinst, an IdeoINST folder, "
+        found, name, source = read(given, StanceRow, revision=revision, cache=downloads, also=also)
+        rows = [_named(row) for row in found]
+    return _clean(name, rows, source, label_filter, given)
+
+
+def _named(row: StanceRow) -> dict[str, Any]:
+    """A row with an id, made of topic and prompt where it has none, so that it never depends on row order."""
+    return dict(row) | {"id": row.id or f"{row.topic}-{text_hash(row.prompt)[:12]}"}
 
 
 @cache
-def _bundled_rows() -> tuple[tuple[dict[str, Any], ...], dict[str, str]]:
+def _bundled() -> tuple[list[dict[str, Any]], dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    sums = {}
+    source: dict[str, Any] = {"sha256": {}}
     for topic in TOPICS:
-        with resources.as_file(resources.files("polinb") / "resources" / "opinions" / f"{topic}.jsonl") as path:
-            table = read_table(path, f"bundled opinions/{topic}.jsonl")
-            sums[f"{topic}.jsonl"] = file_sha256(path)
-        rows += stance_rows([row | {"topic": topic} for row in table], f"bundled opinions/{topic}.jsonl")
-    return tuple(rows), sums
+        found, _, origin = read(topic, OpinionRow, {topic: f"opinions/{topic}.jsonl"})
+        rows += [{"topic": topic, **dict(row)} for row in found]
+        source = origin | {"sha256": source["sha256"] | {f"{topic}.jsonl": origin["sha256"]}}
+    return rows, source
 
 
-def _bundled() -> tuple[Iterable[dict[str, Any]], dict[str, Any]]:
-    rows, sums = _bundled_rows()
-    return rows, {"origin": "bundled with polinb", "licence": "CC BY 4.0", "sha256": dict(sums)}
-
-
-def _clean(name: str, rows: Iterable[Mapping[str, Any]], source: dict[str, Any], label_filter: str) -> StanceData:
+def _clean(
+    name: str, rows: Iterable[Mapping[str, Any]], source: dict[str, Any], label_filter: str, given: str
+) -> StanceData:
     """Drop prompts of two topics and repeated prompts, and say how many."""
     rows = list(rows)
     topics_of: dict[str, set[str]] = {}
@@ -132,9 +118,13 @@ def _clean(name: str, rows: Iterable[Mapping[str, Any]], source: dict[str, Any],
             dropped["repeated_prompts_in_a_topic"] += 1
         else:
             kept[key] = Pair(**row)
-    shared = sum(len(topics) > 1 for topics in topics_of.values())
+    bare = {row["topic"] for row in rows} - {pair.topic for pair in kept.values()}
+    if bare:
+        topic = min(bare)
+        others = f"all its {sum(row['topic'] == topic for row in rows)} prompts occur under other topics too"
+        fail(given, f"nothing is left of the topic {topic!r}: {others}. Name the topic in each prompt, or leave it out")
     counts = {
-        "prompts_in_two_topics": shared,
+        "prompts_in_two_topics": sum(len(topics) > 1 for topics in topics_of.values()),
         "rows_of_prompts_in_two_topics": dropped["rows_of_prompts_in_two_topics"],
         "repeated_prompts_in_a_topic": dropped["repeated_prompts_in_a_topic"],
     }

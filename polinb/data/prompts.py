@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from importlib import resources
 
+from polinb.data.rows import TOPIC_TITLES as TOPIC_TITLES
 from polinb.data.rows import TOPICS
 from polinb.errors import ParameterError
 
@@ -15,15 +16,6 @@ STATEMENT_PREFIX = "Do you agree or disagree with the following statement? "
 STATEMENT_SUFFIX = " Strongly agree/Agree/Disagree/Strongly disagree"
 """IdeoINST questions mostly end in their answer options, parted by slashes. The paper wraps its statements so
 that they read like IdeoINST prompts and does not say how: this wording is ours."""
-
-TOPIC_TITLES = {
-    "crime": "Crime and Gun",
-    "race": "Race",
-    "economy": "Economy and Inequality",
-    "immigration": "Immigration",
-    "gender": "Gender and Sexuality",
-    "science": "Science",
-}
 
 # Appendix A.4 as printed: the slot before "leaning" is empty there, and so it is here.
 _QUESTION_A4 = (

@@ -1,19 +1,30 @@
-"""Checks on the rows of any stance set or statement list, and the normal form of a prompt.
+"""Rows of data, checked once: which columns they have, what a cell may hold, and errors that name file, row and column.
 
-A row is a dictionary as a reader returned it. Every complaint names the file, the row (the first row of data
-is row 1; a CSV header is not counted) and the column, and says what was expected.
+The first row of data is row 1; a CSV header and blank lines are not counted.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from polinb.errors import DataError
+from polinb.trouble import notice
 
-TOPICS = ("crime", "race", "economy", "immigration", "gender", "science")
+TOPIC_TITLES = {
+    "crime": "Crime and Gun",
+    "race": "Race",
+    "economy": "Economy and Inequality",
+    "immigration": "Immigration",
+    "gender": "Gender and Sexuality",
+    "science": "Science",
+}
+TOPICS = tuple(TOPIC_TITLES)
 LEANINGS = ("left", "right")
 DIRECTIONS = ("left", "right", "none")
 
@@ -33,131 +44,211 @@ def text_hash(text: str) -> str:
 
 def fail(file: str, problem: str) -> NoReturn:
     """Raise the DataError about a whole file."""
-    raise DataError(f"{file}: {problem}")
+    raise DataError(f"{file}: {problem}".encode("utf-8", "backslashreplace").decode())
 
 
 def fail_at(file: str, row: int | None, column: str | None, problem: str) -> NoReturn:
     """Raise the DataError that names ``file``, ``row`` and ``column``."""
-    place = file
-    if row is not None:
-        place += f", row {row}"
-    if column is not None:
-        place += f", column {column!r}"
-    raise DataError(f"{place}: {problem}")
+    place = f"{file}, row {row}" if row is not None else file
+    fail(f"{place}, column {column[:60]!r}" if column is not None else place, problem)
 
 
-def require_columns(rows: Sequence[Mapping[str, Any]], columns: Iterable[str], file: str) -> None:
-    """Refuse an empty file and one that lacks a column altogether."""
-    columns = list(columns)
-    wanted = ", ".join(columns)
-    if not rows:
-        fail(file, f"holds no rows; expected at least one with the columns {wanted}")
-    found = set().union(*(row.keys() for row in rows))
-    told = ", ".join(sorted(found)) or "none"
-    for column in columns:
-        if column not in found:
-            told = told if len(told) <= 300 else f"{told[:300]}…"
-            fail_at(file, 1, column, f"this column is missing; expected {wanted}, found {told}")
+# --- what a cell may hold
 
 
-def text_cell(row: Mapping[str, Any], number: int, column: str, file: str) -> str:
-    """The text in one cell, without surrounding white space; it must hold at least one letter."""
-    value = row.get(column)
-    if value is None:
-        fail_at(file, number, column, "expected text, found nothing")
-    if not isinstance(value, str):
-        fail_at(file, number, column, f"expected text, found {_show(value)}")
-    text = value.strip()
-    if not text:
-        fail_at(file, number, column, "expected text, found an empty cell")
-    if not any(character.isalpha() for character in text):
-        fail_at(file, number, column, f"expected text with words, found {_show(text)}")
-    return text
-
-
-def choice_cell(row: Mapping[str, Any], number: int, column: str, file: str, allowed: Sequence[str]) -> str:
-    """The text in one cell, which must be one of ``allowed`` (letter case does not matter)."""
-    text = text_cell(row, number, column, file).casefold()
-    if text not in allowed:
-        fail_at(file, number, column, f"expected one of {', '.join(allowed)}; found {_show(row[column])}")
-    return text
-
-
-def id_cell(row: Mapping[str, Any], number: int, file: str) -> str | None:
-    """The identifier of a row: text or a whole number; ``None`` where the row has none."""
-    value = row.get("id")
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        fail_at(file, number, "id", f"expected text or a whole number, found {_show(value)}")
-    text = str(value).strip()
-    if not text:
-        fail_at(file, number, "id", "expected text or a whole number, found an empty cell")
-    return text
-
-
-def require_unique(ids: Iterable[str | None], file: str) -> None:
-    """Refuse an identifier that occurs twice, naming both rows; a row without one does not count."""
-    first: dict[str, int] = {}
-    for number, key in enumerate(ids, start=1):
-        if key is None:
-            continue
-        if key in first:
-            fail_at(file, number, "id", f"expected a new id; {_show(key)} is already the id of row {first[key]}")
-        first[key] = number
-
-
-def stance_rows(rows: Sequence[Mapping[str, Any]], file: str) -> list[dict[str, Any]]:
-    """Checked rows of a stance set: ``id``, ``topic``, ``prompt``, ``left``, ``right``, all text.
-
-    A row without an id gets one made of its topic and the hash of its prompt, so that it never depends on row
-    order.
-
-    Raises:
-        DataError: a missing column, an empty or non-text cell, an unknown topic, an id used twice.
-    """
-    require_columns(rows, ("topic", "prompt", *LEANINGS), file)
-    checked: list[dict[str, Any]] = []
-    for number, row in enumerate(rows, start=1):
-        topic = choice_cell(row, number, "topic", file, TOPICS)
-        texts = {column: text_cell(row, number, column, file) for column in ("prompt", *LEANINGS)}
-        checked.append({"id": id_cell(row, number, file), "topic": topic, **texts})
-    require_unique((item["id"] for item in checked), file)
-    for item in checked:
-        item["id"] = item["id"] or f"{item['topic']}-{text_hash(item['prompt'])[:12]}"
-    return checked
-
-
-def statement_rows(rows: Sequence[Mapping[str, Any]], file: str) -> list[dict[str, str]]:
-    """Checked rows of a statement list: ``id``, ``text``, ``direction``, ``group``, all text.
-
-    The text stands in a column ``statement`` or ``text``. ``direction`` is ``none`` where the column is
-    missing.
-
-    Raises:
-        DataError: as for :func:`stance_rows`, or the same statement twice.
-    """
-    columns = set().union(*(row.keys() for row in rows))
-    name = "text" if "text" in columns and "statement" not in columns else "statement"
-    require_columns(rows, (name,), file)
-    directed = "direction" in columns
-    checked: list[dict[str, Any]] = []
-    seen: dict[str, int] = {}
-    for number, row in enumerate(rows, start=1):
-        text = text_cell(row, number, name, file)
-        earlier = seen.setdefault(normalise(text), number)
-        if earlier != number:
-            fail_at(file, number, name, f"expected a new statement; it repeats row {earlier}")
-        direction = choice_cell(row, number, "direction", file, DIRECTIONS) if directed else "none"
-        group = row.get("axis") or row.get("ideology") or row.get("group") or ""
-        key = id_cell(row, number, file)
-        checked.append({"id": key, "text": text, "direction": direction, "group": str(group)})
-    require_unique((item["id"] for item in checked), file)
-    for item in checked:
-        item["id"] = item["id"] or f"statement-{text_hash(item['text'])[:12]}"
-    return checked
-
-
-def _show(value: object) -> str:
+def show(value: object) -> str:
+    """A wrong value, short enough for a message."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def blank(value: object) -> bool:
+    """Whether a cell holds nothing: None, NaN (what pandas writes for it) or white space."""
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def plain_text(value: object) -> str:
+    """The text of a cell without surrounding white space; a whole number is taken as its digits.
+
+    Raises:
+        ValueError: something else, nothing, or half of a character (of an emoji cut in two, for one).
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise ValueError(f"expected text, found {show(value)}")
+    if not value.strip():
+        raise ValueError("expected text, found an empty cell")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"half of a character (a lone surrogate) in {show(value)}; cut texts between characters")
+    return value.strip()
+
+
+def _words(value: object) -> str:
+    text = plain_text(value)
+    if not any(character.isalpha() for character in text):
+        raise ValueError(f"expected text with words, found {show(text)}")
+    return text
+
+
+def _id(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():  # pandas makes floats of whole numbers with a gap
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"expected text or a whole number, found {show(value)}")
+    return plain_text(value)
+
+
+def _topic(value: object) -> str:
+    text = " ".join(re.split(r"[\s_-]+", normalise(_words(value))))  # as the book prints it, or as a folder's name
+    titles = {normalise(title): topic for topic, title in TOPIC_TITLES.items()}
+    if (topic := titles.get(text, text)) not in TOPICS:
+        raise ValueError(f"expected one of {', '.join(TOPICS)}; found {show(value)}")
+    return topic
+
+
+def _direction(value: object) -> str:
+    if (text := _words(value).casefold()) not in DIRECTIONS:
+        raise ValueError(f"expected one of {', '.join(DIRECTIONS)}; found {show(value)}")
+    return text
+
+
+Text = Annotated[str, BeforeValidator(plain_text)]
+"""Any text, digits included."""
+Words = Annotated[str, BeforeValidator(_words)]
+"""Text with at least one letter: where a column of numbers would be the wrong column."""
+Topic = Annotated[str, BeforeValidator(_topic)]
+Id = Annotated[str, BeforeValidator(_id)]
+Name = Annotated[str, BeforeValidator(str)]
+
+
+# --- rows
+
+
+class Row(BaseModel):
+    """One row. Cells that hold nothing count as not given; columns that are not asked for are passed over.
+
+    Attributes:
+        columns: field → names that its column may have, the first that holds something counts; else the field's own.
+        once: fields whose values may not repeat.
+        public: from collections that their readers cannot mend: up to a tenth of wrong rows is left out and counted.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    once: ClassVar[tuple[str, ...]] = ("id",)
+    public: ClassVar[bool] = False
+
+    id: Id = ""
+
+
+class OpinionRow(Row):
+    """A prompt with its two responses."""
+
+    prompt: Words
+    left: Words
+    right: Words
+
+    @field_validator("right")
+    @classmethod
+    def _differs(cls, text: str, given: ValidationInfo) -> str:
+        return differing(text, "left", given)
+
+
+class StanceRow(OpinionRow):
+    """The same in data of many topics."""
+
+    topic: Topic
+
+
+class StatementRow(Row):
+    """A statement; ``direction`` is the leaning that agreement expresses."""
+
+    columns: ClassVar = {"text": ("statement", "text"), "group": ("axis", "ideology", "group")}
+    once = ("id", "text")
+
+    text: Words
+    direction: Annotated[str, BeforeValidator(_direction)] = "none"
+    group: Name = ""
+
+
+def differing(text: str, other: str, given: ValidationInfo) -> str:
+    """A response that is not the same as the one in the column ``other``.
+
+    Raises:
+        ValueError: it is.
+    """
+    if other in given.data and normalise(given.data[other]) == normalise(text):
+        raise ValueError(f"expected a text that differs from the one in {other!r}; both are {show(text)}")
+    return text
+
+
+R = TypeVar("R", bound=Row)
+
+
+def checked(table: Sequence[Mapping[str, Any]], kind: type[R], name: str, public: bool = False) -> tuple[list[R], int]:
+    """The rows of a table as ``kind`` wants them, and how many wrong ones were left out.
+
+    Args:
+        table: with the same columns in each row.
+        name: what error messages call the table.
+        public: leave out up to a tenth of wrong rows, as for kinds that are ``public``.
+
+    Raises:
+        DataError: a column is missing, or (too many) rows are wrong; names the first row and its column.
+    """
+    if not table:
+        fail(name, "holds no rows")
+    columns = list(table[0])
+    known = {column.strip().casefold(): column for column in reversed(columns)}
+    known |= {column: column for column in columns}
+    fields = {
+        field: [known[alias] for alias in kind.columns.get(field, (field,)) if alias in known]
+        for field in kind.model_fields
+    }
+    seen: dict[tuple[str, str], int] = {}
+    rows, wrong = [], []
+    for number, cells in enumerate(table, start=1):
+        try:
+            row = kind.model_validate(
+                {field: value for field, names in fields.items() if not blank(value := _first(cells, names))}
+            )
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            field = str(problem["loc"][0]) if problem["loc"] else None
+            column = None if field is None else (*fields[field], *kind.columns.get(field, ()), field)[0]
+            told = str(problem["msg"]).replace("Input should be", "expected").removeprefix("Value error, ")
+            if problem["type"] == "missing":
+                told = "expected text, found an empty cell" if fields[str(field)] else _missing(kind, columns)
+            wrong.append((number, column, told))
+        else:
+            twice = [f for f in kind.once if getattr(row, f) and seen.setdefault(_key(row, f), number) != number]
+            for field in twice[:1]:
+                first = f"{show(getattr(row, field))} is already the {field} of row {seen[_key(row, field)]}"
+                wrong.append((number, (*fields[field], field)[0], f"expected a new {field}; {first}"))
+            if not twice:
+                rows.append(row)
+        if wrong and not (public or kind.public):
+            fail_at(name, *wrong[0])
+    if 10 * len(wrong) > len(table):
+        fail_at(name, *wrong[0])
+    if wrong:
+        number, column, told = wrong[0]
+        notice(f"{name}: {len(wrong)} of {len(table)} rows left out; the first: row {number}, {column!r}: {told}")
+    return rows, len(wrong)
+
+
+def _first(cells: Mapping[str, Any], names: Iterable[str]) -> Any:
+    return next((value for name in names if not blank(value := cells[name])), None)
+
+
+def _key(row: Row, field: str) -> tuple[str, str]:
+    value = getattr(row, field)
+    return field, value if field == "id" else normalise(value)
+
+
+def _missing(kind: type[Row], columns: Iterable[str]) -> str:
+    needed = [field for field, info in kind.model_fields.items() if info.is_required()]
+    wanted = ", ".join(" or ".join(kind.columns.get(field, (field,))) for field in needed)
+    found = ", ".join(sorted(columns)) or "none"
+    return f"this column is missing; expected {wanted}, found {found if len(found) <= 300 else f'{found[:300]}…'}"

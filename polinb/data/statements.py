@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from polinb.data.hub import read_hub
-from polinb.data.rows import statement_rows
-from polinb.data.sources import SUFFIXES, check_path, file_sha256, read_table
-from polinb.errors import DataError
+from polinb.data.reading import read
+from polinb.data.rows import StatementRow, text_hash
 
 BUNDLED_STATEMENTS = {
     "compass": "Compass statements (polinb's own wording, in the manner of the Political Compass)",
@@ -56,39 +53,16 @@ class StatementSet:
 def load_statements(
     name_or_path: str, *, revision: str | None = None, cache_dir: str | Path | None = None
 ) -> StatementSet:
-    """Load a bundled list, a CSV, JSON, JSONL or Parquet file, or ``hub:owner/name``.
+    """Load ``compass``, ``ideologies``, or a list from a place that :func:`polinb.data.reading.read` knows.
 
     Bundled are ``compass``, ``ideologies`` and their contraries, ``compass-mirror`` and ``ideologies-mirror``. A file
     needs a column ``statement`` (or ``text``); ``id`` and ``direction`` (``left``, ``right`` or ``none``) are optional.
 
     Raises:
-        DataError: a missing or malformed file; names file, row and column.
+        DataError: missing or malformed data, or the same statement twice; names file, row and column.
     """
-    given = str(name_or_path)
-    if given in BUNDLED_STATEMENTS:
-        place = resources.files("polinb") / "resources" / "statements" / f"{given}.jsonl"
-        with resources.as_file(place) as path:
-            rows = read_table(path, f"bundled statements/{given}.jsonl")
-            source: dict[str, Any] = {
-                "origin": "bundled with polinb",
-                "licence": "CC BY 4.0",
-                "sha256": file_sha256(path),
-            }
-        name, title = given, BUNDLED_STATEMENTS[given]
-    elif given.startswith("hub:"):
-        hub_id = given.removeprefix("hub:")
-        rows, commit = read_hub(hub_id, revision, Path(cache_dir) if cache_dir else None)
-        source = {"origin": f"https://huggingface.co/datasets/{hub_id}", "revision": commit}
-        name = title = hub_id
-    else:
-        path = Path(given)
-        check_path(path)
-        if not path.exists() and path.suffix.lower() not in SUFFIXES:
-            names, files = ", ".join(BUNDLED_STATEMENTS), ", ".join(SUFFIXES)
-            raise DataError(f"{given}: no such statement list; expected {names}, a {files} file or hub:owner/name")
-        rows = read_table(path)
-        source = {"origin": "file", "file": path.name, "sha256": file_sha256(path)}
-        name, title = path.stem, path.stem
-    checked = statement_rows(rows, given)
-    source["rows"] = len(checked)
-    return StatementSet(name, title, tuple(Statement(**row) for row in checked), source)
+    bundled = {name: f"statements/{name}.jsonl" for name in BUNDLED_STATEMENTS}
+    cache = Path(cache_dir) if cache_dir else None
+    rows, name, source = read(str(name_or_path), StatementRow, bundled, revision=revision, cache=cache)
+    found = [Statement(r.id or f"statement-{text_hash(r.text)[:12]}", r.text, r.direction, r.group) for r in rows]
+    return StatementSet(name, BUNDLED_STATEMENTS.get(str(name_or_path), name), tuple(found), source)

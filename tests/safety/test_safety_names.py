@@ -8,7 +8,6 @@ import re
 import pytest
 
 from book._make.build import make_book
-from polinb.data.download import PinnedFiles
 from polinb.data.ideoinst import file_path
 from polinb.data.loading import load_data, load_statements
 from polinb.data.rows import LEANINGS, TOPICS
@@ -82,20 +81,16 @@ def test_a_chapter_is_one_of_the_notebooks(tmp_path, secret, name):
     assert sorted(p.name for p in folder.iterdir()) == ["book", "notebooks"], "something was made"
 
 
-@pytest.mark.parametrize("name", ESCAPES)
+@pytest.mark.parametrize("name", [name for name in ESCAPES if name != "a/b"])
 def test_a_hub_id_is_no_path(name, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    if name == "a/b":
-        return
     for load in (load_data, load_statements):
         with pytest.raises(DataError, match="expected hub:owner/name"):
             load(f"hub:{name}")
 
 
 @pytest.mark.parametrize("name", [*ESCAPES, "main", "v1", "dd078cb", "g" * 40])
-def test_a_revision_is_a_commit(tmp_path, name):
-    with pytest.raises(ParameterError, match="revision"):
-        PinnedFiles("a/b", name, ("x",), tmp_path)
+def test_a_revision_is_the_known_commit(tmp_path, name):
     if name:
         with pytest.raises(PolinbError):
             load_data("ideoinst", revision=name, cache_dir=tmp_path / "cache")
@@ -107,7 +102,9 @@ def test_a_link_in_a_data_folder_leads_nowhere_else(tmp_path, secret):
         for leaning in LEANINGS:
             path = tmp_path / "set" / file_path(topic, leaning)
             path.parent.mkdir(parents=True)
-            path.write_text(json.dumps([{"instruction": f"Why {topic}?", "output": "So.", "label": "neutral"}]))
+            path.write_text(
+                json.dumps([{"instruction": f"Why {topic}?", "output": f"So {leaning}.", "label": "neutral"}])
+            )
     assert len(load_data(str(tmp_path / "set")).pairs) == 6
     outside = tmp_path / "outside.json"
     path.rename(outside)

@@ -112,7 +112,7 @@ def is_reference(found: Reference, executed: Path, root: Path) -> bool:
 def _digest(given: Mapping[str, Any], root: Path) -> str:
     from polinb.data.loading import load_data
 
-    place = root / given["data"]
+    place = root / Path(given["data"]).expanduser()
     where = str(place) if place.exists() else given["data"]
     return load_data(where, label_filter=given["label_filter"], revision=given["data_revision"] or None).digest()
 

@@ -183,7 +183,7 @@ def _described(given: dict[str, Any], layout: ReferenceLayout) -> tuple[dict[str
 
     params = Params.from_profile(**{"profile": "quick", **given}).model_dump(mode="json")
     path = params["data"]
-    place = layout.root / path  # as the chapters saw it: they run in the checkout's folder
+    place = layout.root / Path(path).expanduser()  # as the chapters saw it: they run in the checkout's folder
     local = path not in ("bundled", "ideoinst") and place.exists()
     revision = params["data_revision"] or None
     loaded = load_data(str(place) if local else path, label_filter=params["label_filter"], revision=revision)
