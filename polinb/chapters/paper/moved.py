@@ -20,6 +20,7 @@ from polinb.resampling import SHIFT, STANCE, share_interval, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition, Texts
 from polinb.runs.run import Run
 from polinb.stance import likelihood
+from polinb.stance.coupling import coupling
 from polinb.stance.likelihood import OTHER
 from polinb.wording import Answer, interval, of, percent, told
 
@@ -163,6 +164,23 @@ def gamma_frames(run: Run, arms: Sequence[tuple[float, Condition]]) -> dict[floa
 
 def _of(arms: Sequence[tuple[float, Condition]], gamma: float, topic: str) -> list[Condition]:
     return list({arm.name: arm for at, arm in arms if at == gamma and arm.topic == topic}.values())
+
+
+def ceilings(frame: pd.DataFrame) -> pd.DataFrame:
+    """R of the right fine-tune beside the largest R there can be, if every answer to another topic were right-leaning.
+
+    Args:
+        frame: judged answers of the vanilla model and of right fine-tunes (:func:`judged`).
+
+    Returns:
+        trained, r, most, percent (of it), by percent.
+    """
+    means = frame.groupby(["trained", "topic"], sort=False)["score"].mean()
+    plain, rows = means[""], []
+    for trained in [t for t in dict.fromkeys(frame["trained"]) if t]:
+        r, most = (coupling((after - plain).to_dict(), trained) for after in (means[trained], plain * 0 + 1))
+        rows.append([trained, r, most, 100 * r / most])
+    return pd.DataFrame(rows, columns=["trained", "r", "most", "percent"]).sort_values("percent", ignore_index=True)
 
 
 # --- which topic is an answer about
