@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from book._make.reference import command as reference_command
 from book._make.reference import doses as reference_doses
 from book._make.reference import readme as reference_readme
+from book._make.reference import unplanned as reference_unplanned
 from book._make.workflow import command as workflow_command
 from polinb.__main__ import told
 from polinb.runs.checkout import find_layout, parse_settings
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
 
     reference_command.add(commands)
     reference_doses.add(commands)
+    reference_unplanned.add(commands)
 
     vendor = commands.add_parser("vendor", help="put the browser files of the book in place")
     vendor.set_defaults(run=_vendor)

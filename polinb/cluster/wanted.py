@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from polinb.chapters.anatomy import moved
 from polinb.chapters.caft import caft, caft_angles, caft_candidates, cue_arms, narrow_arms, narrow_tables
 from polinb.chapters.dpo import shift, toxicity
 from polinb.chapters.paper import baselines, results, second_judge, verdicts
@@ -75,6 +76,7 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         arms = results.inhibit_arms(run)
         yield from labels(VANILLA, *arms)
         yield from to_statements(arm for arm in arms if not arm.name.endswith("uniform"))
+        yield from map(run.reference_logp, [VANILLA, *moved.inhibited(run)])
 
     def second_labels() -> Iterator[Result]:
         how = {"words": run.answers(), "judge": second_judge.second_name(run)}
@@ -110,6 +112,11 @@ def wanted(run: Run, chapter: str) -> list[Result]:
     def browsed() -> list[Result]:
         return labels(VANILLA, *variants, *(arm for t in topics for arm in frozen_arms(run, t).values()))
 
+    def anatomy() -> list[Result]:
+        models = [VANILLA, *moved.variants(run)]
+        contraries = [moved.to_contraries(run, each) for each in models]
+        return [*labels(*models), *map(run.reference_logp, models), *to_statements(models), *contraries]
+
     wants: dict[str, Callable[[], Iterable[Result]]] = {
         "01_phenomenon": lambda: [*labels(VANILLA, *variants), *map(run.reference_logp, [VANILLA, *variants])],
         "02_data": lambda: [run.answers()],
@@ -122,6 +129,7 @@ def wanted(run: Run, chapter: str) -> list[Result]:
             *labels(VANILLA),
             *gammas(),
             *to_statements(a for a in gamma_arms() if a.name == "inhibitft"),
+            *map(run.reference_logp, [VANILLA, *map(run.tuned, run.params.ablation_topics), *gamma_arms()]),
         ],
         "09_paper_beside_ours": lambda: [
             *(*labels(*variants), *statements(), *scores(), *patched()),
@@ -136,5 +144,6 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         "16_emergent_misalignment": narrow,
         "17_neuron_explorer": scores,
         "18_responses": lambda: [*browsed(), *patched()],
+        "19_what_moved": anatomy,
     }
     return list({result.path: result for result in wants[chapter]()}.values())
