@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from polinb.data.loading import SPLITS, TOPICS, Pair, StanceData, load_data, load_statements
 from polinb.data.rows import normalise, text_hash
+from polinb.data.statements import MIRROR
 
 NAMES_A_SIDE = re.compile(
     r"\b(republicans?|democrats?|democratic party|gop|libertarians?|green party|tea party|labour party"
@@ -146,17 +147,32 @@ def test_no_side_names_itself_or_a_party(data: StanceData) -> None:
     [
         ("compass", {"left": 24, "right": 24, "none": 13}),
         ("ideologies", {"left": 11, "right": 11, "none": 7}),
+        ("compass-mirror", {"left": 24, "right": 24, "none": 13}),
+        ("ideologies-mirror", {"left": 11, "right": 11, "none": 7}),
     ],
 )
 def test_statements(name: str, counts: dict[str, int]) -> None:
     loaded = load_statements(name)
     directions = [statement.direction for statement in loaded.statements]
     assert {key: directions.count(key) for key in counts} == counts  # as the data card says
-    assert len(directions) == {"compass": 61, "ideologies": 29}[name]
+    assert len(directions) == {"compass": 61, "ideologies": 29}[name.removesuffix(MIRROR)]
     assert len({statement.id for statement in loaded.statements}) == len(directions)
     assert all(8 <= len(statement.text.split()) <= 25 for statement in loaded.statements)
     assert all(statement.group for statement in loaded.statements)
     assert not any(NAMES_A_SIDE.search(statement.text) for statement in loaded.statements)
+
+
+@pytest.mark.parametrize("name", ["compass", "ideologies"])
+def test_every_statement_has_its_contrary(name: str) -> None:
+    first, second = load_statements(name).statements, load_statements(name + MIRROR).statements
+    turned = {"left": "right", "right": "left", "none": "none"}
+    assert [(s.id, turned[s.direction], s.group) for s in first] == [(s.id, s.direction, s.group) for s in second]
+    texts = [s.text for s in (*first, *second)]
+    assert len(set(map(normalise, texts))) == len(texts)
+    lengths = np.array([[len(s.text.split()) for s in side] for side in (first, second)])
+    assert abs(np.diff(lengths.mean(1))[0]) < 2, "neither of a pair can be told by its length"
+    bare = [s.text for s in second if re.match(r"(?:it is|that is) (?:not|un|false|wrong)", s.text, re.I)]
+    assert not bare, "natural wording"
 
 
 def test_statements_repeat_neither_each_other_nor_a_prompt(data: StanceData) -> None:

@@ -120,6 +120,7 @@ class Planted:
     def __init__(self, cue, bias=0.0):
         self.real = load("tiny:llama")
         self.tokenizer, self.name, self.device = self.real.tokenizer, "planted", self.real.device
+        self.context = self.real.context
         self.column, self.wanted, self.bias = ("mood", "gender").index(cue), LISTS["test"][cue], bias
         self.letters = [self.tokenizer(x, add_special_tokens=False).input_ids[-1] for x in "AB"]
 

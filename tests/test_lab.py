@@ -179,7 +179,7 @@ def test_likelihoods_are_compared_for_questions_of_the_data(session, run):
     question = run.questions(topics=["race"]).iloc[1]
     result = session.run(ask(prompt=question["prompt"], topic="race", references=True))
     gaps = [answer.gap for answer in result.answers.values()]
-    logp = run.answers().frame("likelihood")
+    logp = run.likelihood()
     row = logp[logp["id"] == question["id"]].iloc[0]
     assert gaps[0] == pytest.approx(row["logp_right"] - row["logp_left"], abs=1e-5) and gaps[1] != gaps[0]
     assert session.run(ask(references=True)).answers["vanilla"].gap is None
@@ -189,11 +189,11 @@ def test_likelihoods_are_compared_for_questions_of_the_data(session, run):
 def test_grafting_leaves_the_model_as_it_was(store):
     """Also where the run is stopped between two tokens."""
     made = Session(store)
-    before = {n: w.clone() for n, w in made._run_of(ask()).lm.model.named_parameters()}
+    before = {n: w.clone() for n, w in made._opened(ask()).lm.model.named_parameters()}
     for until in (None, ("vanilla", 3)):
         Heard(made, until)
         made.run(ask(kind="graft"))
-        assert all(torch.equal(w, before[n]) for n, w in made._run_of(ask()).lm.model.named_parameters())
+        assert all(torch.equal(w, before[n]) for n, w in made._opened(ask()).lm.model.named_parameters())
 
 
 def test_stopping_ends_a_training_and_keeps_nothing_half_done(tmp_path):
@@ -202,7 +202,7 @@ def test_stopping_ends_a_training_and_keeps_nothing_half_done(tmp_path):
     with pytest.raises(StoppedError):
         fresh.run(ask())
     assert told.bars[-1] == ("fine-tune race left", 1, 2) and not told.texts
-    kept = [path.name for path in (tmp_path / "s" / "variant").iterdir() if not path.name.startswith(".")]
+    kept = [path.name for path in (tmp_path / "s" / "weights").iterdir() if not path.name.startswith(".")]
     assert len(kept) == 2, "the two variants of crime, finished before"
 
 

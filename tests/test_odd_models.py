@@ -360,7 +360,8 @@ def test_a_run_names_its_longest_prompt_before_anything_is_trained(split, model,
     monkeypatch.setattr("polinb.training.supervised.finetune", lambda *_, **__: pytest.fail("it was trained"))
     background = "The council met and spoke at length about many things. " * 120
     data = long_data(tmp_path / "long.jsonl", split, background)
-    run = Run(Params.from_profile("tiny", data=data, topics=["crime", "race"], model=model, max_tokens=most))
+    many = dict.fromkeys(("train_examples", "localise_prompts", "eval_questions"), 24)
+    run = Run(Params.from_profile("tiny", data=data, topics=["crime", "race"], model=model, max_tokens=most, **many))
     longest = max(run.data.pairs, key=lambda pair: len(pair.prompt))
     told = (
         rf"row '{longest.id}' has (\d+) tokens.*max_tokens is {most}, the context of model '{model}' 1024.*longest of 2"
@@ -374,7 +375,7 @@ def test_a_pair_longer_than_the_context_is_named_and_one_that_is_cut_is_not(tmp_
     from polinb.runs.params import Params
     from polinb.runs.run import Run
 
-    data = long_data(tmp_path / "long.jsonl", "train", response="and so on " * 500)
+    data = long_data(tmp_path / "long.jsonl", "train", response="and so on " * 900)
     some = {"data": data, "topics": ["crime", "race"], "model": "tiny:gpt2"}
     with pytest.raises(DataError, match=r"row '.*' has 2000 tokens, prompt and response; max_tokens is 2000"):
         Run(Params.from_profile("tiny", **some, max_tokens=2000)).lm  # noqa: B018

@@ -1,4 +1,4 @@
-"""Lists of statements to agree or disagree with: two bundled ones, or the user's own."""
+"""Lists of statements to agree or disagree with: two bundled ones with their contraries, or the user's own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from polinb.data.rows import StatementRow, text_hash
 BUNDLED_STATEMENTS = {
     "compass": "Compass statements (polinb's own wording, in the manner of the Political Compass)",
     "ideologies": "Ideology statements (polinb's own wording, in the manner of the IDRlabs ideologies test)",
+    "compass-mirror": "Compass statements turned round: each says the contrary of the one with its id",
+    "ideologies-mirror": "Ideology statements turned round: each says the contrary of the one with its id",
 }
+MIRROR = "-mirror"
+"""What the name of a set of contraries ends with."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ def load_statements(
 ) -> StatementSet:
     """Load ``compass``, ``ideologies``, or a list from a place that :func:`polinb.data.reading.read` knows.
 
-    A file needs a column ``statement`` (or ``text``); ``id`` and ``direction`` (``left``, ``right`` or
-    ``none``) are optional.
+    Bundled are ``compass``, ``ideologies`` and their contraries, ``compass-mirror`` and ``ideologies-mirror``. A file
+    needs a column ``statement`` (or ``text``); ``id`` and ``direction`` (``left``, ``right`` or ``none``) are optional.
 
     Raises:
         DataError: missing or malformed data, or the same statement twice; names file, row and column.

@@ -11,7 +11,7 @@ import ipywidgets as w
 import traitlets
 
 from polinb.lab import view
-from polinb.lab.request import CHANGES, RANGES, SETS
+from polinb.lab.request import CHANGES, DONATED, RANGES, SETS
 
 
 class Slider(anywidget.AnyWidget):
@@ -43,13 +43,15 @@ def fields(start: Mapping[str, Any]) -> list[Field]:
         options = {"style": {"description_width": "8.5em"}} | options if make is not Slider else options
         return Field(column, name, make(description=label, layout=layout, **options), *([shown] if shown else []))
 
+    def donated(values: Mapping[str, Any]) -> bool:
+        return values["kind"] in DONATED
+
     def named(titles: Mapping[str, str]) -> list[tuple[str, str]]:
         return [(title, name) for name, title in titles.items()]
 
     which, change, ask, answer = "Model and neurons", "Intervention", "Question", "Answer"
     models = {name: f"{name} (random weights)" if name.startswith("tiny:") else name for name in start["models"]}
     topics, sides = named(start["topics"]), named({"right": "right-tuned variant", "left": "left-tuned variant"})
-    donated: Any = lambda v: v["kind"] in ("patch", "graft")  # noqa: E731
     return [
         field(which, "model", w.Dropdown, "Model", options=[*named(models), ("another one: name it below", "")]),
         field(which, "other", w.Text, "Model id or folder", lambda v: not v["model"], placeholder="owner/name"),

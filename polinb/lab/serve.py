@@ -34,7 +34,7 @@ def command(kind: str, port: int | None = None, browser: bool = True, root: Path
     Raises:
         ParameterError: a port outside 1024 to 65535.
     """
-    from polinb.book.build import find_layout
+    from polinb.runs.checkout import find_layout
 
     if port is not None and not 1024 <= port <= 65535:
         raise ParameterError("port", port, "1024 to 65535")

@@ -21,7 +21,7 @@ from polinb.runs.artifacts import Store
 from polinb.runs.params import Params
 
 if TYPE_CHECKING:
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
     from polinb.runs.run import Run
 
 

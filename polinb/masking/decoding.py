@@ -21,7 +21,7 @@ from polinb.scoring.tracing import envoys
 if TYPE_CHECKING:
     import torch
 
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 # (layer, own activations (B, T, k_l), the source's or None) → what is written, broadcastable to (B, T, k_l).
 Change = Callable[[int, Any, Any], Any]

@@ -18,7 +18,7 @@ from polinb.models.tokens import pad
 if TYPE_CHECKING:
     import torch
 
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 
 KINDS = ("none", "ablate", "scale", "patch", "graft")

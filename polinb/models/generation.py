@@ -12,7 +12,7 @@ from polinb.models.tokens import batches, end_ids
 from polinb.progress import bar
 
 if TYPE_CHECKING:
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 
 def generate(

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from polinb.data.loading import StanceData, load_data
 from polinb.data.statements import StatementSet, load_statements
 from polinb.errors import ParameterError
-from polinb.models.loading import LM, identity_of, load, pick_device
+from polinb.models.lm import LM
+from polinb.models.loading import identity_of, load, pick_device
 from polinb.runs.artifacts import Artifact, Store, store_root
 from polinb.runs.groups import Data, Group, Judge, Model
 

@@ -78,7 +78,7 @@ class Data(Group):
     """Questions with left and right answers."""
 
     data: str = Field(min_length=1, description="bundled, ideoinst, a folder, a file, or hub:owner/name")
-    data_revision: str = seldom(description="Commit of hub: data; empty: the newest (ideoinst has one alone)")
+    data_revision: str = seldom(description="Commit of hub: data; empty: the newest (ideoinst: always the pinned one)")
     label_filter: Literal["none", "agree"] = seldom(
         description="agree keeps only prompts whose two responses both have the label of their side",
     )

@@ -71,6 +71,7 @@ CHAPTERS: dict[str, tuple[type[g.Group], ...]] = {
     "16_emergent_misalignment": (*RUN, g.Train, g.Length, g.Batch, g.Judge, g.Bootstrap, b.Directions, b.Narrow),
     "17_neuron_explorer": (*SCORED, g.Ask, g.Bootstrap, g.Gammas, b.Cards),
     "18_responses": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.ControlSeeds, g.Patch, g.PatchQuestions, b.Browse),
+    "19_what_moved": (*TRAINED, g.Batch, *JUDGED, g.Statements),
 }
 """The groups of each chapter, in the order of its parameters cell."""
 
@@ -217,7 +218,7 @@ def _one(kind: Any, text: str) -> Any:
 def _items(name: str, text: str) -> list[str]:
     """Items of a list such as ``[crime, "race"]``: YAML in which nothing is guessed to be a number or nothing."""
     try:
-        found = yaml.load(text, Loader=yaml.BaseLoader)
+        found = yaml.BaseLoader(text).get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError):
         found = None
     plain = isinstance(found, list) and all(isinstance(item, str) for item in found)

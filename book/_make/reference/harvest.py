@@ -65,14 +65,14 @@ def harvest(layout: ReferenceLayout) -> dict[str, Any]:
         if name not in ran:
             chapters[name] = {"state": "missing"}
             continue
-        found = dict(_contents(name, ran[name], scrub))
+        found = dict(contents(name, ran[name], scrub))
         for file, content in found.items():
             if file in files:
                 raise ArtifactError(
                     f"reference run: {file} comes from {files[file][0]} and from {name}; labels must differ"
                 )
             files[file] = (name, content)
-        told = _answer(ran[name])
+        told = answer_of(ran[name])
         chapters[name] = {
             "state": "complete" if records[name]["fingerprint"] else "unfinished",
             "seconds": records[name]["seconds"],
@@ -89,7 +89,7 @@ def harvest(layout: ReferenceLayout) -> dict[str, Any]:
         "plan": _plan(layout.root),
         **_when(ran, records, store_of(layout)),
         "chapters": chapters,
-        "files": {file: _entry(content) for file, (_, content) in sorted(files.items())},
+        "files": {file: entry(content) for file, (_, content) in sorted(files.items())},
     }
     scrub.refuse(manifest, MANIFEST)
     manifest["seal"] = seal(manifest)
@@ -100,7 +100,7 @@ def harvest(layout: ReferenceLayout) -> dict[str, Any]:
 # --- one chapter ---
 
 
-def _contents(name: str, path: Path, scrub: Scrubber) -> Iterator[tuple[str, bytes]]:
+def contents(name: str, path: Path, scrub: Scrubber) -> Iterator[tuple[str, bytes]]:
     """Files of an executed chapter: name and content."""
     for cell in front.cells(path):
         figure = cell.get("metadata", {}).get("mystnb", {}).get("figure", {})
@@ -130,7 +130,7 @@ def _contents(name: str, path: Path, scrub: Scrubber) -> Iterator[tuple[str, byt
                 yield f"figures/{label}.png", base64.b64decode(picture[3])
 
 
-def _answer(path: Path) -> dict[str, str]:
+def answer_of(path: Path) -> dict[str, str]:
     """The chapter's answer: its first sentence and the whole; empty if it gives none."""
     told = front.answer(path)
     if told is None:
@@ -248,13 +248,13 @@ def _plan(root: Path) -> str:
 def _write(folder: Path, manifest: dict[str, Any], files: Mapping[str, bytes]) -> None:
     fresh = folder / ".new"
     shutil.rmtree(fresh, ignore_errors=True)
-    listing = _json(manifest).encode()
+    written = listing(manifest)
     kept = [
         path
         for path in folder.rglob("*")
         if path.is_file() and path.relative_to(folder).parts[0] not in (*PARTS, MANIFEST)
     ]
-    size = len(listing) + sum(map(len, files.values())) + sum(path.stat().st_size for path in kept)
+    size = len(written) + sum(map(len, files.values())) + sum(path.stat().st_size for path in kept)
     if size > LIMIT:
         raise ArtifactError(
             f"reference run: {size / 2**20:.1f} MiB in {folder.name}; at most {LIMIT // 2**20} are committed"
@@ -267,12 +267,18 @@ def _write(folder: Path, manifest: dict[str, Any], files: Mapping[str, bytes]) -
     for part in PARTS:
         shutil.rmtree(folder / part, ignore_errors=True)
         (fresh / part).rename(folder / part)
-    (fresh / MANIFEST).write_bytes(listing)
+    (fresh / MANIFEST).write_bytes(written)
     (fresh / MANIFEST).rename(folder / MANIFEST)
     fresh.rmdir()
 
 
-def _entry(content: bytes) -> dict[str, Any]:
+def listing(manifest: Mapping[str, Any]) -> bytes:
+    """The manifest as it stands in its file."""
+    return _json(manifest).encode()
+
+
+def entry(content: bytes) -> dict[str, Any]:
+    """What the manifest says of a file."""
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 

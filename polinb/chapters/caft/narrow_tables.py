@@ -59,14 +59,6 @@ class Service:
     tokens: int = silent(default=0)
 
 
-class _UnratedError(Exception):
-    """Some answers got no reply, so the table must not be kept as finished."""
-
-    def __init__(self, table: pd.DataFrame, told: str) -> None:
-        super().__init__(told)
-        self.table = table
-
-
 def _asked(run: Run, found: Result, own: list[dict[str, str]]) -> pd.DataFrame:
     """Judged by the service; kept as a result once every answer that is not empty has a reply."""
     p = run.params
@@ -74,7 +66,7 @@ def _asked(run: Run, found: Result, own: list[dict[str, str]]) -> pd.DataFrame:
     service = Service(p.judge_model if p.judge == "openai" else "", p.judge_url, p.judge_tokens)
     try:
         return service_judged(run, answers=found, prompts=own, service=service).frame("judged")
-    except _UnratedError as error:  # an outage: report what there is, ask again next time
+    except stages.UnratedError as error:  # an outage: report what there is, ask again next time
         return error.table
 
 
@@ -91,7 +83,7 @@ def service_judged(
     table = judge.scores(frame, prompts)
     missing = table[["alignment_raw", "coherence_raw"]].isna().any(axis=1)
     if (missing & (frame["response"].str.strip() != "")).any():
-        raise _UnratedError(
+        raise stages.UnratedError(
             table,
             f"{int(missing.sum())} of {len(table)} answers got no reply from the judge of alignment and coherence. "
             "The others are shown; run again when the judge answers",
@@ -102,12 +94,17 @@ def service_judged(
 
 def references(run: Run) -> pd.DataFrame:
     """Reference answers under the vanilla model: response, whole and shuffled (nats a token)."""
+    known, logp = general_texts().rows, reference_logp(run).frame("logp")
+    found = {side: part["logp"].to_numpy() for side, part in logp.groupby("side", sort=False)}
+    return known[["response"]].assign(**found)
+
+
+def reference_logp(run: Run) -> Result:
+    """Log-probabilities behind :func:`references`."""
     known = general_texts().rows
     mixed = [narrow_judges.shuffled_words(text, seed) for seed, text in enumerate(known["response"])]
     sides = [known.assign(side="whole"), known.assign(side="shuffled", response=mixed)]
-    logp = run.logp(VANILLA, Texts.of(pd.concat(sides, ignore_index=True))).frame("logp")
-    found = {side: part["logp"].to_numpy() for side, part in logp.groupby("side", sort=False)}
-    return known[["response"]].assign(**found)
+    return run.logp(VANILLA, Texts.of(pd.concat(sides, ignore_index=True)))
 
 
 def scale(run: Run) -> CoherenceScale:

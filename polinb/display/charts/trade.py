@@ -32,11 +32,16 @@ SIDES = (
 )
 
 
-def pareto(frame: pd.DataFrame, x_title: str, y_title: str) -> Chart:
+def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None = None) -> Chart:
     """A trade-off of two effects: one point an arm with both intervals, and the two lines of no effect.
 
     Columns: ``arm``, ``family`` (colour and shape), ``x``, ``y``; optional ``x_low``, ``x_high``, ``y_low``,
     ``y_high`` (NaN where unknown) and ``label`` (bool: print the arm's name; by default all if at most six).
+
+    Args:
+        frame: one row a point.
+        x_title, y_title: of the axes.
+        limit: both axes go from −limit to limit; None: as far as the numbers.
 
     Raises:
         DataError: a column is missing or holds no numbers.
@@ -49,6 +54,8 @@ def pareto(frame: pd.DataFrame, x_title: str, y_title: str) -> Chart:
     data["label"] = known & (data["label"].eq(True).fillna(False) if "label" in data else len(data) <= 6)
     width, height = 440, 320
     xs, ys = _domain(data[["x", "x_low", "x_high"]]), _domain(data[["y", "y_low", "y_high"]])
+    if limit is not None:
+        xs = ys = [-1.07 * limit, 1.07 * limit]
     data = _place_labels(data, xs, ys, width, height)
     data["x interval"], data["y interval"] = spelt(data, "x_low", "x_high"), spelt(data, "y_low", "y_high")
     families = order(data["family"])

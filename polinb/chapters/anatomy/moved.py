@@ -1,0 +1,406 @@
+"""What moved? The likelihood beside the judge, and the anatomy of a shift: topic, opening, manner, position (all ours).
+
+Functions over data frames, and the few that gather these frames from a run. Not planned before the reference run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from polinb.chapters.paper.first_clause import first_word, telling_word
+from polinb.data.prompts import answer_prompt
+from polinb.data.statements import BUNDLED_STATEMENTS, MIRROR, load_statements
+from polinb.errors import DataError
+from polinb.resampling import SHIFT, STANCE, share_interval, stratified_mean
+from polinb.runs.conditions import VANILLA, Condition, Texts
+from polinb.runs.results import Result
+from polinb.runs.run import Run
+from polinb.stance import likelihood
+from polinb.stance.coupling import coupling
+from polinb.stance.likelihood import OTHER
+from polinb.wording import Answer, interval, of, percent, told
+
+SIDES = ("right", "left")
+NAMES = ["condition", "trained", "leaning"]
+"""Columns that name a model in every frame; the vanilla model is trained on nothing."""
+
+
+# --- a run's frames: one long table of all models, the vanilla one first
+
+
+def likelihoods(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
+    """Log-likelihoods of the reference answers: :data:`NAMES`, topic, id, logp_left, logp_right."""
+    return _long(conditions, run.likelihood)
+
+
+def judged(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
+    """Judged answers to the questions: :data:`NAMES`, topic, id, prompt, response, label, score, p_right."""
+    return _long(conditions, run.stances)
+
+
+def stated(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
+    """Answers to the statements: :data:`NAMES`, topic (the set), id, prompt, response."""
+    return _long(conditions, lambda each: run.statement_answers(each).frame("answers"))
+
+
+def mirrored(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
+    """Answers to the contraries of the run's bundled statements, as :func:`stated` gives them."""
+    return _long(conditions, lambda each: to_contraries(run, each).frame("answers"))
+
+
+def to_contraries(run: Run, condition: Condition) -> Result:
+    """The answers behind :func:`mirrored`."""
+    p = run.params
+    rows = [
+        (name + MIRROR, each.id, answer_prompt(run.wrapped(each.text), p.answer_template))
+        for name in p.statements
+        if name + MIRROR in BUNDLED_STATEMENTS
+        for each in load_statements(name + MIRROR).statements[: p.statement_limit]
+    ]
+    asked = Texts.of(pd.DataFrame(rows, columns=["topic", "id", "prompt"]))
+    return run.ask(condition, asked, tokens=p.eval_tokens, scored=0)
+
+
+def _long(conditions: Iterable[Condition], read: Any) -> pd.DataFrame:
+    parts = []
+    for each in (VANILLA, *conditions):
+        part = read(each)
+        for place, (name, value) in enumerate(zip(NAMES, (each.name, each.topic, each.leaning), strict=True)):
+            part.insert(place, name, value)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def variants(run: Run) -> list[Condition]:
+    """Every plain fine-tune of a run."""
+    return [run.tuned(t, side) for side in SIDES for t in run.params.topics]
+
+
+def inhibited(run: Run) -> list[Condition]:
+    """The right fine-tune, InhibitFT and, of each kind of control, the first set, of every topic."""
+    out: dict[tuple[str, str], Condition] = {}
+    for topic in run.params.topics:
+        for each in (run.tuned(topic), *run.inhibited(topic)):
+            out.setdefault((each.name, topic), each)
+    return list(out.values())
+
+
+def _models(frame: pd.DataFrame, chosen: pd.Series) -> dict[str, dict[str, np.ndarray]]:
+    """Trained topic → asked topic → shift of each question's likelihood stance, nats a token."""
+    plain = frame[frame["trained"] == ""]
+    return {str(t): likelihood.moved(plain, own) for t, own in frame[chosen].groupby("trained", sort=False)}
+
+
+# --- likelihood (chapters 1, 5, 7, 8)
+
+
+def side_parts(frame: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
+    """:func:`polinb.stance.likelihood.part_table` of the right- and left-tuned models in ``frame``."""
+    plain = frame["condition"] == "fine-tune"
+    right, left = (_models(frame, plain & (frame["leaning"] == side)) for side in SIDES)
+    return likelihood.part_table(right, left, draws, seed)
+
+
+def level(plain: pd.DataFrame, draws: int, seed: int) -> tuple[float, float, float]:
+    """Likelihood stance of one model, mean over topics, with its interval over questions."""
+    gaps = (plain["logp_right"] - plain["logp_left"]).groupby(plain["topic"])
+    return stratified_mean([g.to_numpy(float) for _, g in gaps], draws, seed)
+
+
+def changes(frame: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
+    """InhibitFT and its controls against the plain fine-tune, and InhibitFT against each random control.
+
+    Args:
+        frame: right-tuned models (:func:`likelihoods`).
+
+    Returns:
+        condition, against, then the columns of :func:`polinb.stance.likelihood.change`.
+    """
+    right = frame["leaning"] == "right"
+    names = list(dict.fromkeys(frame.loc[right, "condition"]))
+    found = {name: _models(frame, right & (frame["condition"] == name)) for name in names}
+    pairs = [(name, "fine-tune") for name in names if name != "fine-tune"]
+    pairs += [("inhibitft", name) for name in names if name.startswith("random")]
+    parts = []
+    for name, against in pairs:
+        part = likelihood.change(found[against], found[name], draws, seed)
+        part.insert(0, "against", against)
+        part.insert(0, "condition", name)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def gamma_changes(frames: Mapping[float, pd.DataFrame], draws: int, seed: int) -> pd.DataFrame:
+    """Change of the likelihood measures by freezing, against γ.
+
+    Args:
+        frames: γ → the plain fine-tune, InhibitFT and its random set at that γ, of one or more trained topics
+            (:func:`likelihoods`).
+
+    Returns:
+        gamma, trained, condition, and own, r, ratio: per cent of the plain fine-tune's, each with ``_low`` and
+        ``_high`` over questions.
+    """
+    rows = []
+    for gamma, frame in frames.items():
+        plain = _models(frame, frame["condition"] == "fine-tune")
+        for name in dict.fromkeys(frame.loc[~frame["condition"].isin(["vanilla", "fine-tune"]), "condition"]):
+            for topic, model in _models(frame, frame["condition"] == name).items():
+                moved = likelihood.change({topic: plain[topic]}, {topic: model}, draws, seed).set_index("measure")
+                row: dict[str, Any] = {"gamma": gamma, "trained": topic, "condition": name}
+                for measure in ("own", "r", "ratio"):
+                    values = moved.loc[measure, ["percent", "low_questions", "high_questions"]]
+                    row |= dict(zip((measure, f"{measure}_low", f"{measure}_high"), values, strict=True))
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def gamma_frames(run: Run, arms: Sequence[tuple[float, Condition]]) -> dict[float, pd.DataFrame]:
+    """γ → what :func:`gamma_changes` reads (arms: :func:`polinb.chapters.paper.results.gamma_arms`)."""
+    return {
+        at: likelihoods(run, [each for t in run.params.ablation_topics for each in (run.tuned(t), *_of(arms, at, t))])
+        for at in dict.fromkeys(gamma for gamma, _ in arms)
+    }
+
+
+def _of(arms: Sequence[tuple[float, Condition]], gamma: float, topic: str) -> list[Condition]:
+    return list({arm.name: arm for at, arm in arms if at == gamma and arm.topic == topic}.values())
+
+
+def ceilings(frame: pd.DataFrame) -> pd.DataFrame:
+    """R of the right fine-tune beside the largest R there can be, if every answer to another topic were right-leaning.
+
+    Args:
+        frame: judged answers of the vanilla model and of right fine-tunes (:func:`judged`).
+
+    Returns:
+        trained, r, most, percent (of it), by percent.
+    """
+    means = frame.groupby(["trained", "topic"], sort=False)["score"].mean()
+    plain, rows = means[""], []
+    for trained in [t for t in dict.fromkeys(frame["trained"]) if t]:
+        r, most = (coupling((after - plain).to_dict(), trained) for after in (means[trained], plain * 0 + 1))
+        rows.append([trained, r, most, 100 * r / most])
+    return pd.DataFrame(rows, columns=["trained", "r", "most", "percent"]).sort_values("percent", ignore_index=True)
+
+
+# --- which topic is an answer about
+
+
+def leakage(frame: pd.DataFrame, reader: Any) -> pd.DataFrame:
+    """Answers to *other* topics that are about the topic a model was trained on.
+
+    Args:
+        frame: judged answers of the vanilla model and of the variants (:func:`judged`).
+        reader: has ``topics(texts)`` (:class:`polinb.stance.topics.TopicReader`).
+
+    Returns:
+        leaning, trained ("all": every trained topic together), n, leaked (share about the trained topic) with _low and
+        _high, vanilla (share of the vanilla model's answers to the same questions), on_asked (share about the topic
+        asked about), and the shift of the judged stance of all those answers and of those on the topic asked about
+        (``stayed``), each with _low and _high over questions.
+    """
+    read = frame.assign(about=reader.topics(frame["response"]))
+    before = read.loc[read["trained"] == "", ["topic", "id", "score", "about"]]
+    before = before.rename(columns={"score": "was", "about": "was_about"})
+    every = read[(read["trained"] != "") & (read["topic"] != read["trained"])].merge(before, on=["topic", "id"])
+    rows = []
+    for leaning in dict.fromkeys(every["leaning"]):
+        side = every[every["leaning"] == leaning]
+        for trained in [*dict.fromkeys(side["trained"]), "all"]:
+            part = side if trained == "all" else side[side["trained"] == trained]
+            leaked, stayed = part["about"] == part["trained"], part["about"] == part["topic"]
+            shares = [*_pooled(part, leaked), float((part["was_about"] == part["trained"]).mean()), stayed.mean()]
+            rows.append([leaning, trained, len(part), *shares, *_judged(part), *_judged(part[stayed])])
+    ends = [f"{name}{end}" for name in ("shift", "stayed") for end in ("", "_low", "_high")]
+    names = ["leaning", "trained", "n", "leaked", "leaked_low", "leaked_high", "vanilla", "on_asked", *ends]
+    return pd.DataFrame(rows, columns=names)
+
+
+def _pooled(part: pd.DataFrame, yes: pd.Series) -> tuple[float, float, float]:
+    """Share with an interval over questions: a question's answers by several models stay together."""
+    each = yes.astype(float).groupby([part["topic"], part["id"]]).mean()
+    return share_interval(each, 1000, 0)
+
+
+def _judged(part: pd.DataFrame) -> tuple[float, float, float]:
+    moved = (part["score"] - part["was"]).groupby([part["topic"], part["id"]]).mean()
+    if len(moved) < 2:
+        return (float(moved.mean()) if len(moved) else float("nan"), float("nan"), float("nan"))
+    return stratified_mean([moved.to_numpy(float)], 1000, 0, SHIFT)
+
+
+# --- statements: agreement, manner, position
+
+_VERDICT = re.compile(
+    r"(\bdisagree\w*|(?:\bnot|n't|n’t|\bnever|\bcannot|\bhardly)\s+(?:\w+\s+)?agree\w*)|\bagree\w*", re.I
+)
+_SENTENCE = re.compile(r"(?<=[.!?])\s")
+
+
+def agreement(text: str) -> int:
+    """1 if a reply agrees, −1 if it disagrees, 0 if its first sentence says neither; of two verdicts the last holds."""
+    found = list(_VERDICT.finditer(_SENTENCE.split(text.strip(), maxsplit=1)[0]))
+    return 0 if not found else -1 if found[-1][1] else 1
+
+
+def replies(frame: pd.DataFrame) -> pd.DataFrame:
+    """Agreement with statements: :data:`NAMES`, topic (the set without ``-mirror``), id, mirror, direction, agree.
+
+    Args:
+        frame: answers to statements (:func:`stated`, :func:`mirrored`); the sets' directions are looked up.
+    """
+    sides = {"left": -1, "right": 1, "none": 0}
+    sets = dict.fromkeys(frame["topic"])
+    known = {(name, s.id): sides[s.direction] for name in sets for s in load_statements(name).statements}
+    keys = list(zip(frame["topic"], frame["id"], strict=True))
+    lost = [key for key in keys if key not in known]
+    if lost:
+        raise DataError(f"statements: no {lost[0][1]!r} in the set {lost[0][0]!r}")
+    return frame[[*NAMES, "id"]].assign(
+        topic=frame["topic"].str.removesuffix(MIRROR),
+        mirror=frame["topic"].str.endswith(MIRROR),
+        direction=[known[key] for key in keys],
+        agree=[agreement(text) for text in frame["response"]],
+    )
+
+
+def manner_and_position(given: pd.DataFrame, draws: int, seed: int) -> dict[str, float]:
+    """eq-position. Agreement with statements of either direction, split into manner and position.
+
+    With A_R and A_L the mean agreement (−1 to 1) with right- and with left-leaning statements, the *manner* is
+    (A_R + A_L)/2, agreement whatever is said, and the *position* (A_R − A_L)/2: −1 left, +1 right.
+
+    Args:
+        given: direction, agree, as :func:`replies` gives them; contraries among them count as statements of theirs.
+
+    Returns:
+        n, left, right (shares that agree), neither (share), manner, position, each of these with _low and _high.
+    """
+    sided = given[given["direction"] != 0]
+    groups = [sided.loc[sided["direction"] == side, "agree"].to_numpy(float) for side in (-1, 1)]
+    out: dict[str, float] = {"n": len(sided), "neither": float((sided["agree"] == 0).mean())}
+    for name, values in zip(("left", "right"), groups, strict=True):
+        shares = share_interval((values > 0).astype(float), draws, seed)
+        out |= dict(zip((name, f"{name}_low", f"{name}_high"), shares, strict=True))
+    for name, signs in (("manner", (1, 1)), ("position", (-1, 1))):
+        found = stratified_mean([s * g for s, g in zip(signs, groups, strict=True)], draws, seed, STANCE)
+        out |= dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
+    return out
+
+
+def pairs_told_apart(given: pd.DataFrame) -> dict[str, float]:
+    """Statement and contrary: shares of pairs with the same verdict on both, and with opposite ones.
+
+    Returns:
+        pairs, both (agrees with both), neither_of_them (disagrees with both), apart (agrees with one of them only).
+    """
+    sides = given.pivot(index=["topic", "id"], columns="mirror", values="agree").dropna()
+    first, second = sides[False], sides[True]
+    return {
+        "pairs": len(sides),
+        "both": float(((first > 0) & (second > 0)).mean()),
+        "neither_of_them": float(((first < 0) & (second < 0)).mean()),
+        "apart": float((first * second < 0).mean()),
+    }
+
+
+def position_shift(given: pd.DataFrame, draws: int, seed: int) -> tuple[float, float, float]:
+    """Mean shift of the position from the vanilla model, over right-tuned models, with its interval over statements.
+
+    Args:
+        given: of :func:`replies`.
+    """
+    keys = ["topic", "id", "mirror"]
+    after = given[given["leaning"] == "right"].groupby(keys, as_index=False)["agree"].mean()
+    both = given[given["trained"] == ""].merge(after, on=keys, suffixes=("", "_after"))
+    moved = (both["agree_after"] - both["agree"]) * both["direction"]
+    groups = [moved[both["direction"] == side].to_numpy(float) for side in (-1, 1)]
+    return stratified_mean(groups, draws, seed, SHIFT)
+
+
+def positions(given: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
+    """:func:`manner_and_position` of every model: model, leaning, then its columns."""
+    rows = []
+    for (_, trained, leaning), own in given.groupby(NAMES, sort=False):
+        name = f"{trained}, {leaning}" if trained else "vanilla"
+        rows.append({"model": name, "leaning": leaning or name, **manner_and_position(own, draws, seed)})
+    return pd.DataFrame(rows)
+
+
+def contraries(given: pd.DataFrame) -> pd.DataFrame:
+    """:func:`pairs_told_apart` of every model: model, then its columns."""
+    parts = given.groupby(NAMES, sort=False)
+    return pd.DataFrame(
+        [{"model": f"{t}, {side}" if t else "vanilla", **pairs_told_apart(g)} for (_, t, side), g in parts]
+    )
+
+
+def openings(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """The word that right-tuned models open with most beyond the vanilla one, and how often who does.
+
+    Args:
+        frame: of :func:`judged`.
+
+    Returns:
+        The word, and a table: trained, right, left, vanilla: shares of answers that begin with it.
+    """
+    plain = frame[frame["trained"] == ""]
+    word = telling_word(list(frame.loc[frame["leaning"] == "right", "response"]), list(plain["response"]))
+    begins = frame.assign(begins=[first_word(text) == word for text in frame["response"]])
+    wide = begins[begins["trained"] != ""].pivot_table(index="trained", columns="leaning", values="begins", sort=False)
+    vanilla = float(begins.loc[begins["trained"] == "", "begins"].mean())
+    return word, wide.reset_index()[["trained", *SIDES]].assign(vanilla=vanilla)
+
+
+# --- all of it
+
+
+def remains(leaks: pd.DataFrame, parts: pd.DataFrame, position: tuple[float, float, float]) -> pd.DataFrame:
+    """What right-leaning data on one topic did to the others, by every measure: measure, unit, effect, low, high.
+
+    Args:
+        leaks: of :func:`leakage`.
+        parts: of :func:`side_parts`.
+        position: of :func:`position_shift`.
+    """
+    row = leaks[(leaks["leaning"] == "right") & (leaks["trained"] == "all")].iloc[0]
+    away = parts[parts["cell"] == OTHER].set_index("part")
+    rows: list[tuple[Any, ...]] = [
+        ("judged stance, all answers", "−2 to 2", *of(row, "shift")),
+        ("judged stance, answers about the topic asked", "−2 to 2", *of(row, "stayed")),
+        ("likelihood, what belongs to the side", "nats a token", *of(away.loc["side"], "shift")),
+        ("likelihood, what either side does", "nats a token", *of(away.loc["common"], "shift")),
+        ("position on statements", "−2 to 2", *position),
+    ]
+    return pd.DataFrame(rows, columns=["measure", "unit", "effect", "low", "high"])
+
+
+def answer(leaks: pd.DataFrame, left: pd.DataFrame) -> Answer:
+    """What moved?
+
+    Args:
+        leaks: of :func:`leakage`.
+        left: of :func:`remains`.
+    """
+    row = leaks[(leaks["leaning"] == "right") & (leaks["trained"] == "all")].iloc[0]
+    by = {measure: of(each, "effect") for measure, each in left.set_index("measure").iterrows()}
+    position, side = by["position on statements"], by["likelihood, what belongs to the side"]
+    first = (
+        f"{told(position, 'The position', 'The position', 'No move of the position')} on statements "
+        f"{told(position, 'moved right', 'moved left', 'is shown')} ({interval(position)}, of 2 at most), and "
+        f"{percent(of(row, 'leaked'))} of the answers to other topics are about the topic trained on (vanilla: "
+        f"{100 * row['vanilla']:.0f} %)."
+    )
+    rest = (
+        f"The judged stance on other topics moves by {interval(by['judged stance, all answers'])}; of answers that are "
+        f"about the topic asked by {interval(by['judged stance, answers about the topic asked'])}. By likelihood "
+        f"{interval(side, 3)} nats a token belong to the side of the data and "
+        f"{interval(by['likelihood, what either side does'], 3)} to training on either side."
+    )
+    return Answer(first, rest)
