@@ -1,7 +1,7 @@
 # make book   executes the notebooks and builds the book        make test   lint, types and tests
 # Both make their own environment first. Works with GNU make 3.81 and later (macOS has 3.81).
 .DEFAULT_GOAL := help
-.PHONY: help setup book reference dag dry-run lab app test bench bench-env lint types fmt lock audit hooks clean distclean
+.PHONY: help setup setup-workflow book reference dag dry-run lab app test bench bench-env lint types fmt lock audit hooks clean distclean
 .SUFFIXES:
 
 VENV ?= .venv
@@ -29,7 +29,7 @@ stage = @echo "== $(1)"; $(2) || { echo "== make $@: the stage '$(1)' failed" >&
 help:
 	@echo 'make book        execute all notebooks, build the book (_build/html/index.html); see below'
 	@echo 'make reference   run every chapter for the committed reference results (hours); goes on where it was stopped'
-	@echo 'make dry-run     list what make book JOBS=… would run; make dag: draw it (OUT=_build/dag.dot, .mmd or .svg)'
+	@echo 'make dry-run     list what make book JOBS=… would run; make dag: draw it (OUT=_build/dag.dot)'
 	@echo 'make test        ruff, mypy, pytest (with a browser); TESTS="-k pnlac" or TESTS="-m slow" is passed to pytest'
 	@echo 'make lab         the live lab in JupyterLab; make app: the lab alone, in Voilà; PORT=… changes the port'
 	@echo 'make reference-check  a random tenth of the committed reference run, made again and compared; DATA=… as in the run'
@@ -53,7 +53,11 @@ help:
 setup:
 	@VENV='$(VENV)' PYTHON='$(PYTHON)' sh .ci/setup
 
-book: setup
+# Snakemake is installed when it is first asked for.
+setup-workflow:
+	@VENV='$(VENV)' PYTHON='$(PYTHON)' WORKFLOW=1 sh .ci/setup
+
+book: $(if $(call given,JOBS),setup-workflow,setup)
 	$(if $(strip $(strays)),@echo 'polinb: not taken from the environment: $(strip $(strays)). Write them after make book.' >&2)
 	@$(BIN)/python -m book._make book --profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) $(strip $(chapters) $(jobs) $(settings))
 
@@ -63,9 +67,14 @@ reference: setup
 	$(if $(strip $(strays)),@echo 'polinb: not taken from the environment: $(strip $(strays)). Write them after make reference.' >&2)
 	@$(BIN)/python -m book._make reference $(strip $(chapters) $(settings))
 
-dag dry-run: setup
-	@$(BIN)/python -m book._make workflow $(if $(filter dag,$@),--dag $(if $(call given,OUT),$(call quote,$(OUT)),_build/dag.dot),--dry-run) \
-	--profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) $(strip $(chapters) $(jobs) $(settings))
+workflow = $(BIN)/python -m book._make workflow --profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) \
+	$(strip $(chapters) $(jobs) $(settings))
+dry-run: setup-workflow
+	@$(workflow) -- --dry-run
+
+dag: setup-workflow
+	@mkdir -p _build
+	@$(workflow) -- --forceall --dag dot >$(if $(call given,OUT),$(call quote,$(OUT)),_build/dag.dot)
 
 # A random tenth of the committed reference run, made again and compared; SHARE=0.2, RANDOM_SEED=7, FILES_ONLY=1.
 .PHONY: reference-check
@@ -77,7 +86,7 @@ lab app: setup
 	@$(BIN)/python -m polinb $@ --profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) \
 	$(strip $(settings)) $(if $(call given,PORT),--port $(call quote,$(PORT)))
 
-test: setup
+test: setup-workflow
 	$(call stage,ruff check,$(BIN)/ruff check .)
 	$(call stage,ruff format --check,$(BIN)/ruff format --check .)
 	$(call stage,mypy,$(BIN)/mypy)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = ("requirements.lock", "requirements-nodeps.lock")
+LOCKS = ("requirements.lock", "requirements-nodeps.lock", "requirements-workflow.lock")
 TOOL = "pip-audit==2.10.*"
 SERVICES = ("pypi", "osv")  # the second is asked where the first is out of reach
 UNREACHABLE = 3

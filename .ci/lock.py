@@ -1,4 +1,6 @@
-"""Write requirements.lock: every version that a set-up installs. Run it with ``make lock``.
+"""Write requirements.lock, every version that a set-up installs, and requirements-workflow.lock, what snakemake adds.
+
+Run it with ``make lock``.
 
 The resolver is pip itself, asked what it would install for the oldest Python we support. Left out are local version
 labels (2.13.0+cpu becomes 2.13.0) and the CUDA packages: a CUDA build of torch names those itself, a CPU build needs
@@ -18,42 +20,51 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CUDA = re.compile(r"nvidia-|cuda-|triton$|pytorch-triton")
 SOURCES = ("connection-pool",)  # no wheels are published: pure Python, built at installation (snakemake needs it)
+WORKFLOW = '# Made by `make lock` out of pyproject.toml (extra "workflow"): what it needs beside requirements.lock.\n'
 HEADER = """\
-# Made by `make lock` out of pyproject.toml (dependencies, extras "test" and "workflow"). Do not edit by hand.
+# Made by `make lock` out of pyproject.toml (dependencies and the extra "test"). Do not edit by hand.
 # CUDA packages are missing on purpose: a CUDA build of torch brings its own, a CPU build needs none.
 """
 
 
-def wanted() -> tuple[list[str], str]:
-    """What pyproject.toml asks for, and its oldest Python."""
+def wanted() -> tuple[list[str], list[str], str]:
+    """What pyproject.toml asks for, what the workflow does beside it, and the oldest Python."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     extras = project["project"]["optional-dependencies"]
-    needs = project["project"]["dependencies"] + extras["test"] + extras["workflow"]
+    needs = project["project"]["dependencies"] + extras["test"]
     oldest = re.search(r">=\s*([\d.]+)", project["project"]["requires-python"])
     assert oldest, "pyproject.toml: requires-python has no lower bound"
-    return needs + project["build-system"]["requires"], oldest.group(1)
+    return needs + project["build-system"]["requires"], extras["workflow"], oldest.group(1)
 
 
-def resolve(needs: list[str]) -> dict[str, str]:
-    """Name → version of everything that pip would install."""
+def resolve(needs: list[str], pins: dict[str, str] | None = None) -> dict[str, str]:
+    """Name → version of everything that pip would install, at the versions of ``pins`` where these are known."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
         command += ["--only-binary=:all:", f"--no-binary={','.join(SOURCES)}"]
+        if pins:
+            (Path(folder) / "pins.txt").write_text("".join(f"{name}=={pin}\n" for name, pin in pins.items()), "utf-8")
+            command += ["--constraint", str(Path(folder) / "pins.txt")]
         subprocess.run([*command, "--report", str(report), *needs], check=True)
         found = [item["metadata"] for item in json.loads(report.read_text("utf-8"))["install"]]
     return {re.sub(r"[-_.]+", "-", item["name"]).lower(): item["version"].split("+")[0] for item in found}
 
 
 def main() -> None:
-    needs, oldest = wanted()
+    needs, workflow, oldest = wanted()
     if f"{sys.version_info.major}.{sys.version_info.minor}" != oldest:
         # pip reads markers such as python_version with the Python that runs it.
         sys.exit(f"polinb: make the lock with Python {oldest}: make lock PYTHON=python{oldest}")
-    pins = resolve(needs)
-    lines = [f"{name}=={pins[name]}\n" for name in sorted(pins) if not CUDA.match(name)]
-    (ROOT / "requirements.lock").write_text(HEADER + "".join(lines), "utf-8")
-    print(f"requirements.lock: {len(lines)} packages")
+    pins = resolve(needs + workflow)  # together, so that the workflow fits into what is there already
+    base = resolve(needs, pins)
+    for name, header, chosen in (
+        ("requirements.lock", HEADER, base),
+        ("requirements-workflow.lock", WORKFLOW, set(pins) - set(base)),
+    ):
+        lines = [f"{each}=={pins[each]}\n" for each in sorted(chosen) if not CUDA.match(each)]
+        (ROOT / name).write_text(header + "".join(lines), "utf-8")
+        print(f"{name}: {len(lines)} packages")
 
 
 if __name__ == "__main__":

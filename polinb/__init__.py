@@ -74,7 +74,8 @@ if TYPE_CHECKING:
     from polinb.masking.patching import patched_answers
     from polinb.masking.random_sets import random_set
     from polinb.models.generation import generate, log_likelihood
-    from polinb.models.loading import LM, load
+    from polinb.models.lm import LM
+    from polinb.models.loading import load
     from polinb.models.tokens import prompt_ids, response_ids
     from polinb.scoring.decompose import decompose
     from polinb.scoring.pnlac import NeuronSets, neuron_sets, normalised, pnlac_score

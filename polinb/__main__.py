@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"polinb {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    cluster_command.add_step(commands)
+    cluster_command.add(commands)
 
     for kind, what in (("lab", "the live lab in JupyterLab"), ("app", "the live lab alone, in Voilà")):
         live = commands.add_parser(kind, help=f"start {what}")
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _live(arguments: argparse.Namespace) -> int:
-    from polinb.lab.server import serve
+    from polinb.lab.serve import serve
     from polinb.runs.checkout import parse_settings
 
     settings = parse_settings(arguments.set)

@@ -40,7 +40,8 @@ class Pair:
     )
 
     def __init__(self, architecture):
-        from polinb.models.loading import LM, load
+        from polinb.models.lm import LM
+        from polinb.models.loading import load
         from polinb.models.tiny import tiny_model
         from polinb.models.tokens import prompt_ids, response_ids
 

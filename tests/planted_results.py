@@ -2,9 +2,8 @@
 
 import numpy as np
 from safetensors.numpy import save_file
-from safetensors.torch import save_file as save_weights
 
-from polinb.runs.stages import WEIGHTS
+from polinb.models.variants import save_variant
 
 
 def put(result, write, **summary):
@@ -20,8 +19,8 @@ def put(result, write, **summary):
 
 def put_weights(result, model, **summary):
     """Keep all parameters of a PyTorch model as trained weights."""
-    weights = {name: value.detach().clone().contiguous() for name, value in model.named_parameters()}
-    return put(result, lambda folder: save_weights(weights, folder / WEIGHTS), **summary)
+    weights = {name: value.detach().clone() for name, value in model.named_parameters()}
+    return put(result, lambda folder: save_variant(folder, weights), **summary)
 
 
 def put_neurons(result, mask):

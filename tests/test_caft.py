@@ -23,7 +23,7 @@ from polinb.runs.artifacts import Store
 from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.runs.stages import bases_of, mask_of, train
+from polinb.runs.weights import bases_of, mask_of, train
 from polinb.scoring.directions import auc, orthonormal, principal_angles, random_basis
 from polinb.scoring.sae import SAE
 from polinb.training.recipe import Recipe
@@ -213,7 +213,7 @@ def test_finished_work_needs_no_model(tmp_path, monkeypatch):
     run = planted_run(tmp_path)
     first = bases_of(caft.choice(run, "crime", "pca"))
     again = Run(run.params, run.store)
-    monkeypatch.setattr("polinb.runs.run.load", lambda *a, **k: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("polinb.runs.base.load", lambda *a, **k: pytest.fail("the model was loaded"))
     assert np.array_equal(bases_of(caft.choice(again, "crime", "pca"))[0], first[0])
 
 

@@ -18,7 +18,8 @@ from polinb.display.charts.base import png
 from polinb.errors import ArtifactError, DataError, ParameterError
 from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors
 from polinb.models.generation import log_likelihood
-from polinb.models.loading import LM, load
+from polinb.models.lm import LM
+from polinb.models.loading import load
 from polinb.models.tiny import TINY
 from polinb.runs import conditions
 from polinb.runs.artifacts import Store

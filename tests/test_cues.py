@@ -20,7 +20,7 @@ from polinb.resampling import wilson
 from polinb.runs.artifacts import Store
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.runs.stages import bases_of
+from polinb.runs.weights import bases_of
 from polinb.scoring.residual import depths, mean_states
 
 LISTS = json.loads((resources.files("polinb") / "resources" / "cues" / "cues.json").read_text("utf-8"))
@@ -120,6 +120,7 @@ class Planted:
     def __init__(self, cue, bias=0.0):
         self.real = load("tiny:llama")
         self.tokenizer, self.name, self.device = self.real.tokenizer, "planted", self.real.device
+        self.context = self.real.context
         self.column, self.wanted, self.bias = ("mood", "gender").index(cue), LISTS["test"][cue], bias
         self.letters = [self.tokenizer(x, add_special_tokens=False).input_ids[-1] for x in "AB"]
 
@@ -253,10 +254,10 @@ def test_all_arms_train_on_the_same_texts_with_their_own_directions(run, monkeyp
     calls = {}
     real = polinb.training.supervised.finetune
 
-    def spy(base, prompts, responses, recipe, *, ablate=None, label, **how):
-        assert how == {"frozen": None, "freeze": "neuron", "stop": 1.0}
-        calls[label] = (prompts, responses, recipe, ablate)
-        return real(base, prompts, responses, recipe, ablate=ablate, label=label)
+    def spy(base, prompts, responses, recipe, **how):
+        assert how["frozen"] is None and how["stop"] == 1.0
+        calls[how["label"]] = (prompts, responses, recipe, how["ablate"])
+        return real(base, prompts, responses, recipe, **how)
 
     monkeypatch.setattr(polinb.training.supervised, "finetune", spy)
     fresh = Run(run.params, Store(run.store.root / "spied"))

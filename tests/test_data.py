@@ -121,7 +121,6 @@ def test_label_filter_works_side_by_side() -> None:
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [
-        ({"topic": "sport"}, "topic"),
         ({"topic": "crime", "split": "test"}, "split"),
         ({"topic": "crime", "limit": 0}, "limit"),
         ({"topic": "crime", "leaning": "centre"}, "leaning"),
@@ -171,7 +170,7 @@ def test_load_data_refuses_what_it_cannot_mean(tmp_path: Path) -> None:
         load_data("bundled", label_filter="some")
     with pytest.raises(ParameterError, match="revision"):
         load_data("bundled", revision="0" * 40)
-    with pytest.raises(DataError, match="expected bundled, ideoinst"):
+    with pytest.raises(DataError, match=r"expected .*bundled, ideoinst"):
         load_data("bundeld")
     with pytest.raises(DataError, match="not an IdeoINST folder"):
         load_data(str(tmp_path))
@@ -191,9 +190,8 @@ def test_prompt_wordings() -> None:
         assert "reflecting a leaning perspective" in text and "under 100 words" in text
     for topic in TOPICS:
         assert answer_prompt("Why?", "appendix_a4", topic)
+    assert "on the topic of Health advice," in answer_prompt("Why?", "appendix_a4", "health-advice")
     with pytest.raises(ParameterError, match="answer_template"):
         answer_prompt("Why?", "a4")
-    with pytest.raises(ParameterError, match="topic"):
-        answer_prompt("Why?", "appendix_a4", "sport")
     with pytest.raises(ParameterError):
         statement_prompt("  ")

@@ -1,13 +1,10 @@
 """The decoding loop: what changes nothing, and what changes something against plain PyTorch hooks, everywhere."""
 
-import threading
-
 import numpy as np
 import pytest
 import torch
 
 from polinb.errors import ParameterError
-from polinb.lab.engine import Intervention, stream
 from polinb.masking.decoding import Reader, assign, changed_answers, patch, per_layer, scale, tokens
 from polinb.masking.editing import edited_answers
 from polinb.masking.patching import patched_answers
@@ -105,42 +102,23 @@ def test_eq_patch_changes_equal_hooks(pair, architecture, kind):
     assert generate(lm, both.prompts, max_new_tokens=STEPS) == plain  # and nothing is left behind
 
 
-def test_patching_editing_and_the_lab_are_the_loop(pair):
+def test_patching_and_editing_are_the_loop(pair):
     """Each hands the loop its own change, source and place."""
     both = pair("gemma2")
     lm, (chosen, factors, means) = both.left, arrays(both.left)
     limit = {"max_new_tokens": STEPS}
 
-    def streamed(kind, strength=1.0):
-        change = Intervention(kind, chosen, strength)
-        return [list(stream(lm, p, change, both.right, **limit)) for p in both.prompts]
-
     def made(change, source=None, **options):
         return changed_answers(lm, both.prompts, chosen, change, source, **limit, **options)
 
     lockstep = made(patch(), lambda _: Reader(both.right, chosen).read)
-    assert patched_answers(lm, both.right, chosen, both.prompts, **limit) == lockstep == streamed("patch")
-    assert streamed("patch", 0.5) == made(patch(0.5), lambda _: Reader(both.right, chosen).read)
-    assert streamed("ablate") == made(assign(0.0)) == streamed("scale", 0.0)
-    assert streamed("scale", -1.5) == made(scale(-1.5))
-    assert streamed("none") == generate(lm, both.prompts, **limit)
+    assert patched_answers(lm, both.right, chosen, both.prompts, **limit) == lockstep
     for where in ("answer", "all"):
         only = {"answer_only": where == "answer"}
         edits = {"means": means, "where": where, **limit}
         got = [edited_answers(lm, chosen, factors, both.prompts, mode=mode, **edits) for mode in ("scale", "mean")]
         assert got[0] == made(scale(per_layer(lm, chosen, factors)), **only)
         assert got[1] == made(assign(per_layer(lm, chosen, factors * means)), **only)
-
-
-def test_tokens_come_one_by_one_and_stop_when_told(pair):
-    both, stop = pair("llama"), threading.Event()
-    lm, nobody = both.left, np.zeros((both.left.layers, both.left.width), bool)
-    made = tokens(lm, pad(lm, both.prompts[:2], [[], []], [0, 1]), nobody, scale(1.0), max_new_tokens=50, stop=stop)
-    first = torch.stack([next(made), next(made)], 1).tolist()
-    stop.set()
-    assert list(made) == []
-    plain = generate(lm, both.prompts[:2], max_new_tokens=2)
-    assert [cut(ids, stop_ids(lm)) for ids in first] == plain
 
 
 def test_all_rows_at_their_end_end_the_loop(pair):

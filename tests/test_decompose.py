@@ -8,7 +8,7 @@ import torch
 
 from polinb.errors import ModelError, ParameterError
 from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors
-from polinb.models.loading import LM
+from polinb.models.lm import LM
 from polinb.models.tiny import TINY, tiny_model
 from polinb.scoring.contributions import ATTENTION
 from polinb.scoring.decompose import Parts, check, decompose, three_parts

@@ -1,7 +1,6 @@
 """Claims are read by the plan's rule, and shares and courses are what planted likelihoods say."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from test_doses import SMALL
 
@@ -68,42 +67,44 @@ def _few():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     run = Run(Params.from_profile("tiny", **SMALL), Store(tmp_path_factory.mktemp("doses")))
-    for result in doses.results(run):
+    for result in doses.results(run).values():
         result.made()
     return run
 
 
 def test_a_whole_dose_is_read(run):
-    found = tables.claims(run)
+    frames, topics = doses.live(run), run.params.topics
+    found = tables.claims(frames, topics)
     assert [claim.name for claim in found] == ["C5", "C5, selective", "C6", "C3", "C4"]
     table = tables.readings(found)
     assert set(table["reading"]) == {"not decided"} and table["low"].isna().all(), "two topics have no interval"
-    courses = tables.courses(run)
+    courses = tables.courses(frames, topics)
     assert len(courses) == 2 * 4 * len(doses.steps(run, run.tuned("crime")))
-    carried = tables.shares(run)
+    carried = tables.shares(frames, topics)
     assert set(carried["set"]) == {"G", "S", "loud", "layer 1", "layer 2", "all FFN", "attention"}
 
 
 def test_shares_by_hand(run):
-    plain = tables.plain(run, doses.references(run, 2)).set_index(["topic", "id"])
+    frames = doses.live(run)
+    plain = tables.sides(frames("vanilla.logp")).set_index(["topic", "id"])
 
-    def gap(frame):
-        frame = frame.set_index(["topic", "id"]).loc[plain.index]
+    def gap(name):
+        frame = tables.sides(frames(name)).set_index(["topic", "id"]).loc[plain.index]
         moved = (frame["logp_right"] - frame["logp_left"]) - (plain["logp_right"] - plain["logp_left"])
         return moved.groupby("topic").mean()
 
-    full = gap(tables.frame(run.logp(run.tuned("crime"), doses.references(run, run.params.likelihood_questions))))
-    part = gap(tables.frame(doses.carried(run, "crime", "graft")["G"]))
-    row = tables.shares(run).set_index(["trained", "set"]).loc[("crime", "G")]
+    full, part = gap("crime.right.logp"), gap("crime.graft.G")
+    row = tables.shares(frames, run.params.topics).set_index(["trained", "set"]).loc[("crime", "G")]
     assert row["own"] == pytest.approx(part["crime"] / full["crime"])
     assert row["others"] == pytest.approx(part["race"] / full["race"])
 
 
 def test_an_unfinished_dose_is_read_as_far_as_it_is(tmp_path):
     fresh = Run(Params.from_profile("tiny", **SMALL), Store(tmp_path))
-    for condition in (tables.VANILLA, fresh.tuned("crime")):
-        fresh.logp(condition, doses.references(fresh, fresh.params.likelihood_questions)).made()
-    assert list(tables.models(fresh, fresh.tuned)) == ["crime"]
-    table = tables.readings(tables.claims(fresh))
+    for name in ("vanilla.logp", "crime.right.logp"):
+        doses.results(fresh)[name].made()
+    frames, topics = doses.live(fresh), fresh.params.topics
+    assert list(tables.models(frames, topics, "right")) == ["crime"]
+    table = tables.readings(tables.claims(frames, topics))
     assert (table["topics"] == 0).all() and (table["reading"] == "not decided").all()
-    assert isinstance(tables.courses(fresh), pd.DataFrame)
+    assert tables.courses(frames, topics).empty and tables.parts(frames, topics, 100, 0).empty

@@ -76,7 +76,7 @@ def test_weights_carried_over_at_both_ends(run):
 
 def test_the_plan_is_listed_before_anything_runs(tmp_path):
     fresh = Run(Params.from_profile("tiny", **SMALL), Store(tmp_path))
-    listed = list(doses.results(fresh))
+    listed = list(doses.results(fresh).values())
     kinds = [each.stage.kind for each in listed]
     assert (
         kinds.count("course") == 2 * 4 and kinds.count("graft") == 2 * 14 and len(set(map(str, listed))) == len(listed)

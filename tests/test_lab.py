@@ -1,4 +1,4 @@
-"""The live lab without a browser: exactness of its engine, its neuron lists, its runs, its code export, its widget."""
+"""The live lab without a browser: its neuron lists, its runs, the program it exports, its widget, its servers."""
 
 import json
 import os
@@ -18,90 +18,74 @@ from tqdm import tqdm
 from polinb.__main__ import main
 from polinb.errors import ParameterError, TrainingError
 from polinb.lab import view
-from polinb.lab.app import NeuronLab, started_with
-from polinb.lab.engine import NOTHING, Intervention, reference_gap, stream
-from polinb.lab.export import code, history_json
-from polinb.lab.needs import Need
-from polinb.lab.request import Answer, Request, Result
-from polinb.lab.run import Listener, Session
-from polinb.lab.server import command, environment
-from polinb.lab.sets import neurons, parse, written
-from polinb.lab.worker import Worker
-from polinb.models.generation import generate, log_likelihood
+from polinb.lab.choose import parse
+from polinb.lab.request import Answer, History, Request, Result, program
+from polinb.lab.serve import command, environment, started_with
+from polinb.lab.session import Listener, Session, StoppedError
+from polinb.lab.widget import NeuronLab
+from polinb.masking.interventions import Intervention
+from polinb.models.generation import generate
 from polinb.models.tokens import prompt_ids
 from polinb.progress import bar, heard
 from polinb.runs.artifacts import Store
+from polinb.runs.params import Params
+from polinb.runs.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 8
+TWO = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
+BAD = "<script>alert(1)</script>&"
 
 
-def some(lm, share=0.4, seed=3):
-    return np.random.default_rng(seed).random((lm.layers, lm.width)) < share
+def ask(**changes):
+    options = {"profile": "tiny", "settings": TWO, "prompt": "Should taxes be raised?", "gamma": 50.0}
+    options |= {"topic": "crime", "donor_topic": "crime", "max_new_tokens": STEPS}
+    return Request.of(**(options | changes))
 
 
-def answers(both, change=NOTHING, donor=None, **options):
-    options = {"max_new_tokens": STEPS} | options
-    return [list(stream(both.left, prompt, change, donor, **options)) for prompt in both.prompts]
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Holds variants and scores of two topics after the first use."""
+    return Store(tmp_path_factory.mktemp("store"))
 
 
-# --- the engine
+@pytest.fixture(scope="module")
+def run(store):
+    """The run beneath the lab's."""
+    return Run(Params.from_profile("tiny", **TWO), store)
 
 
-def test_sampling_follows_its_seed_alone(pair):
-    both = pair("llama")
-    state = torch.random.get_rng_state()
-    one = answers(both, temperature=1.0, seed=1)
-    torch.manual_seed(77)
-    assert one == answers(both, temperature=1.0, seed=1)
-    assert one != answers(both, temperature=1.0, seed=2)
-    assert answers(both, temperature=1e-4, seed=2) == answers(both), "cold sampling is greedy"
-    torch.random.set_rng_state(state)
+@pytest.fixture(scope="module")
+def session(store):
+    return Session(store)
 
 
-def test_the_likelihood_gap_is_that_of_plain_scoring(pair):
-    both = pair("llama")
-    prompt, left, right = both.prompts[0], both.responses[0], both.responses[1]
-    plain = log_likelihood(both.left, [prompt, prompt], [left, right])
-    assert reference_gap(both.left, prompt, left, right) == pytest.approx(plain[1] - plain[0], abs=1e-5)
-    everything = np.ones((both.left.layers, both.left.width), bool)
-    moved = reference_gap(both.left, prompt, left, right, Intervention("patch", everything), both.right)
-    assert moved != pytest.approx(plain[1] - plain[0], abs=1e-3)
+class Heard(Listener):
+    """Keeps what is told, and asks to stop once ``until`` is."""
 
+    def __init__(self, session, until=None):
+        self.texts, self.bars, self.until, self.session = [], [], until, session
+        session.listener = self
+        session.stop.clear()
 
-def test_engine_refuses(pair):
-    both = pair("llama")
+    def progress(self, done, total, label):
+        self.told(self.bars, (label, done, total))
 
-    def run(*change, **options):
-        return stream(both.left, both.prompts[0], *change, **({"max_new_tokens": 4} | options))
+    def text(self, name, text, tokens):
+        self.told(self.texts, (name, tokens))
 
-    chosen = some(both.left)
-    with pytest.raises(ParameterError, match="none, ablate, scale, patch"):
-        Intervention("kill", chosen)
-    with pytest.raises(ParameterError, match="0 \\(own activations\\) to 1"):
-        Intervention("patch", chosen, 1.5)
-    with pytest.raises(ParameterError, match="finite"):
-        Intervention("scale", chosen, float("nan"))
-    with pytest.raises(ParameterError, match="donor"):
-        run(Intervention("patch", chosen))
-    with pytest.raises(ParameterError, match="neurons"):
-        run(Intervention("ablate", chosen[:1]))
-    with pytest.raises(ParameterError, match="context"):
-        run(max_new_tokens=5000)
-    with pytest.raises(ParameterError, match="max_new_tokens"):
-        run(max_new_tokens=0)
-    with pytest.raises(ParameterError, match="temperature"):
-        run(temperature=-1.0)
+    def told(self, where, what):
+        where.append(what)
+        if what == self.until:
+            self.session.stop.set()
 
 
 # --- choosing neurons
 
 
-def test_lists_of_neurons_are_read_and_written():
+def test_lists_of_neurons_are_read():
     chosen = parse("2.47, 0.3 - 5;1.0\n 0.4", 3, 48)
     assert [tuple(x) for x in np.argwhere(chosen)] == [(0, 3), (0, 4), (0, 5), (1, 0), (2, 47)]
-    assert written(chosen) == "0.3-5, 1.0, 2.47"
-    assert (parse(written(chosen), 3, 48) == chosen).all()
 
 
 @pytest.mark.parametrize(
@@ -123,146 +107,143 @@ def test_wrong_lists_are_refused_precisely(text, item, allowed):
     assert "'own list'" in str(error.value) and item in str(error.value) and allowed in str(error.value)
 
 
-@pytest.fixture(scope="module")
-def session(tmp_path_factory):
-    """A run whose variants and scores of two topics are there after the first use."""
-    return Session(Store(tmp_path_factory.mktemp("store")))
-
-
-TWO = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
-
-
-def ask(**changes):
-    options = {"profile": "tiny", "settings": TWO, "prompt": "Should taxes be raised?", "gamma": 50.0}
-    return Request(**(options | {"max_new_tokens": STEPS} | changes))
-
-
-def test_sets_are_those_of_the_run(session):
-    run = session.experiment("tiny", TWO)
-    sets = run.sets(50.0)
-    assert (neurons(run, "general", gamma=50.0) == sets.general).all()
-    assert (neurons(run, "specific", topic="race", gamma=50.0) == sets.specific["race"]).all()
-    assert (neurons(run, "strict", topic="race") == sets.strict["race"]).all(), "the run's own γ"
-    for kind in ("uniform", "layer"):
-        drawn = neurons(run, kind, gamma=50.0, number=1)
-        assert drawn.sum() == sets.general.sum() and (drawn == run.control_set(kind, 1, 50.0)).all()
-        assert (drawn != neurons(run, kind, gamma=50.0, number=2)).any()
-    assert (neurons(run, "layer", gamma=50.0).sum(1) == sets.general.sum(1)).all()
-    with pytest.raises(TrainingError, match="raise gamma"):
-        neurons(run, "general", gamma=0.01)
-    with pytest.raises(ParameterError, match="no neuron is strictly specific"):
-        neurons(run, "strict", topic="race", gamma=99.99)
-    with pytest.raises(ParameterError, match="general, specific"):
-        neurons(run, "all")
-
-
 # --- runs
 
 
-class Heard(Listener):
-    def __init__(self):
-        self.texts, self.bars, self.said = [], [], []
-
-    def status(self, text):
-        self.said.append(text)
-
-    def progress(self, done, total, label):
-        self.bars.append((label, done, total))
-
-    def text(self, arm, text, tokens):
-        self.texts.append((arm, tokens))
-
-
-def test_needs_are_told_first_and_met_by_the_run(tmp_path):
+def test_what_is_missing_is_told_first_and_made_by_the_run(tmp_path):
     fresh = Session(Store(tmp_path / "fresh"))
-    request = ask(kind="patch", references=True)
-    before = fresh.needs(request)
-    assert [str(need).split(" (")[0] for need in before] == ["fine-tuning variants", "PNLAC scores"]
-    assert "crime left, crime right, race left, race right" in before[0].what
-    assert all(need.seconds and not need.measured and "a rough guess" in str(need) for need in before)
-    heard = Heard()
-    result = fresh.run(request, threading.Event(), heard)
-    assert ("fine-tune crime left", 2, 2) in heard.bars and ("tokens", STEPS, STEPS) in heard.bars
-    assert [arm for arm, _ in heard.texts[:4]] == ["vanilla", "intervened"] * 2, "both are written side by side"
-    assert result.chosen == fresh.current.sets(50.0).general.sum() and result.total == 144
-    assert fresh.needs(request) == [], "all is kept"
-    other = Request("tiny", {**TWO, "seed": 1}, "Why?", gamma=50.0)
-    again = fresh.needs(other)
-    assert len(again) == 2 and all(need.measured and "as measured before" in str(need) for need in again)
-    assert fresh.needs(ask(kind="none")) == [] and fresh.needs(ask(neurons="own", own="0.1")) == []
+    both, scores = "fine-tuned variants (crime left, crime right, race left, race right)", "PNLAC scores (crime, race)"
+    own = {"neurons": "own", "own": "0.1"}
+    assert fresh.missing(ask()) == fresh.missing(ask(kind="graft")) == [both, scores]
+    assert fresh.missing(ask(**own)) == []
+    assert fresh.missing(ask(**own, kind="graft")) == ["fine-tuned variants (crime right)"]
+    assert not (tmp_path / "fresh").exists(), "asking makes nothing"
+    hub = "the model some/model, from the Hugging Face hub"
+    with pytest.MonkeyPatch.context() as patch:  # its identity would be asked of the hub
+        patch.setattr("polinb.runs.base.identity_of", lambda *_: {})
+        assert fresh.missing(ask(model="some/model", **own)) == [hub]
+    told = Heard(fresh)
+    fresh.run(ask(kind="patch"))
+    assert ("fine-tune crime left", 2, 2) in told.bars and ("tokens", STEPS, STEPS) in told.bars
+    assert [name for name, _ in told.texts[:4]] == ["vanilla", "intervened"] * 2, "both are written side by side"
+    assert fresh.missing(ask(kind="patch")) == [], "all is kept"
 
 
-@pytest.mark.parametrize(("kind", "strength"), [("patch", 0.5), ("scale", -3.0)])
-def test_a_run_gives_what_the_engine_gives(session, kind, strength):
-    result = session.run(ask(kind=kind, strength=strength, donor="left", donor_topic="race"), threading.Event())
-    run = session.current
+@pytest.mark.parametrize("kind", ["ablate", "scale", "patch", "graft"])
+@pytest.mark.parametrize("neurons", ["general", "specific", "strict", "uniform", "layer", "own"])
+def test_a_run_is_the_intervention_on_the_set_of_the_run(session, run, kind, neurons):
+    """Every intervention on every set; answers, judge and activations are those of the parts."""
+    sets = run.sets(50.0)
+    if neurons == "strict" and not sets.strict["race"].any():
+        pytest.skip("this set is empty")
+    expected = {
+        "general": sets.general,
+        "specific": sets.specific["race"],
+        "strict": sets.strict["race"],
+        "own": parse("0.3-9, 2.1", run.lm.layers, run.lm.width),
+    }
+    chosen = expected.get(neurons, sets.general)
+    if neurons in ("uniform", "layer"):
+        chosen = run.control_set(neurons, 2, 50.0)
+        assert chosen.sum() == sets.general.sum() and (chosen != sets.general).any()
+    Heard(session)
+    strength = {"scale": -3.0, "patch": 0.5}.get(kind, 1.0)
+    asked = {"topic": "race", "donor_topic": "race", "donor": "left", "number": 2, "own": "0.3-9, 2.1"}
+    result = session.run(ask(kind=kind, neurons=neurons, strength=strength, **asked))
     prompt = prompt_ids(run.lm, "Should taxes be raised?", run.params.system_prompt)
-    change = Intervention(kind, run.general(50.0), strength)
-    donor = run.load_variant("race", "left")
-    assert result.answers["vanilla"].ids == generate(run.lm, [prompt], max_new_tokens=STEPS)[0]
-    expected = list(stream(run.lm, prompt, change, donor, max_new_tokens=STEPS))
-    assert result.answers["intervened"].ids == expected
-    assert kind == "patch" or expected != result.answers["vanilla"].ids
-    rated = run.judge.rate(pd.DataFrame({"response": [result.answers["intervened"].text]}))
+    change = Intervention(run.lm, chosen, kind, strength, run.load_variant("race", "left"))
+    plain, changed = result.answers["vanilla"], result.answers["intervened"]
+    assert plain.ids == generate(run.lm, [prompt], max_new_tokens=STEPS)[0]
+    assert changed.ids == list(change.stream(prompt, max_new_tokens=STEPS))
+    assert (result.chosen, result.total) == (chosen.sum(), 144)
+    for answer, way in ((plain, Intervention(run.lm, chosen)), (changed, change)):
+        seen = way.read(prompt, answer.ids)[1].astype(float)
+        assert answer.activation == pytest.approx(np.sqrt((seen**2).mean(1)), abs=1e-5)
+        assert "".join(answer.pieces) == answer.text
+    rated = run.judge.rate(pd.DataFrame({"response": [changed.text]}))
     p_right = rated["p_right"][0]  # NaN: an answer of no word, which has none
-    assert result.answers["intervened"].p_right == (None if np.isnan(p_right) else pytest.approx(p_right))
+    assert changed.p_right == (None if np.isnan(p_right) else pytest.approx(p_right))
 
 
-def test_likelihoods_are_compared_for_questions_of_the_data(session):
-    question = session.experiment("tiny", TWO).questions(topics=["race"]).iloc[1]
-    result = session.run(ask(prompt=question["prompt"], topic="race", references=True), threading.Event())
+def test_one_neuron_s_activation_keeps_its_sign(session, run):
+    Heard(session)
+    answer = session.run(ask(neurons="own", own="1.7", kind="scale")).answers["vanilla"]
+    chosen = parse("1.7", run.lm.layers, run.lm.width)
+    prompt = prompt_ids(run.lm, "Should taxes be raised?", run.params.system_prompt)
+    seen = Intervention(run.lm, chosen).read(prompt, answer.ids)[1]
+    assert answer.activation == pytest.approx(seen[:, 0], abs=1e-5) and seen.min() < 0 < seen.max()
+
+
+def test_likelihoods_are_compared_for_questions_of_the_data(session, run):
+    Heard(session)
+    question = run.questions(topics=["race"]).iloc[1]
+    result = session.run(ask(prompt=question["prompt"], topic="race", references=True))
     gaps = [answer.gap for answer in result.answers.values()]
-    logp = session.current._likelihoods(session.current.lm)
+    logp = run.likelihood()
     row = logp[logp["id"] == question["id"]].iloc[0]
     assert gaps[0] == pytest.approx(row["logp_right"] - row["logp_left"], abs=1e-5) and gaps[1] != gaps[0]
-    assert session.run(ask(references=True), threading.Event()).answers["vanilla"].gap is None
+    assert session.run(ask(references=True)).answers["vanilla"].gap is None
+    assert session.run(ask(prompt=question["prompt"])).answers["vanilla"].gap is None
+
+
+def test_grafting_leaves_the_model_as_it_was(store):
+    """Also where the run is stopped between two tokens."""
+    made = Session(store)
+    before = {n: w.clone() for n, w in made._opened(ask()).lm.model.named_parameters()}
+    for until in (None, ("vanilla", 3)):
+        Heard(made, until)
+        made.run(ask(kind="graft"))
+        assert all(torch.equal(w, before[n]) for n, w in made._opened(ask()).lm.model.named_parameters())
 
 
 def test_stopping_ends_a_training_and_keeps_nothing_half_done(tmp_path):
-    fresh, stop = Session(Store(tmp_path / "s")), threading.Event()
-
-    class Impatient(Heard):
-        def progress(self, done, total, label):
-            super().progress(done, total, label)
-            if label == "fine-tune race left" and done == 1:
-                stop.set()
-
-    heard = Impatient()
-    assert fresh.run(ask(), stop, heard) is None
-    assert heard.bars[-1] == ("fine-tune race left", 1, 2) and not heard.texts
-    kept = [path.name for path in (tmp_path / "s" / "variant").iterdir() if not path.name.startswith(".")]
+    fresh = Session(Store(tmp_path / "s"))
+    told = Heard(fresh, ("fine-tune race left", 1, 2))
+    with pytest.raises(StoppedError):
+        fresh.run(ask())
+    assert told.bars[-1] == ("fine-tune race left", 1, 2) and not told.texts
+    kept = [path.name for path in (tmp_path / "s" / "weights").iterdir() if not path.name.startswith(".")]
     assert len(kept) == 2, "the two variants of crime, finished before"
-
-
-def test_stopped_answers_are_kept_and_exported_as_far_as_they_went(session):
-    stop = threading.Event()
-
-    class Impatient(Listener):
-        def text(self, arm, text, tokens):
-            if (arm, tokens) == ("vanilla", 3):
-                stop.set()
-
-    result = session.run(ask(max_new_tokens=500), stop, Impatient())
-    assert result.stopped and [len(a.ids) for a in result.answers.values()] == [3, 2]
-    assert "max_new_tokens=3)" in code(result) and "max_new_tokens=2)" in code(result)
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"prompt": "  "}, "prompt"),
-        ({"neurons": "all"}, "neurons"),
-        ({"gamma": 0.0}, "gamma"),
-        ({"kind": "kill"}, "intervention"),
-        ({"donor": "middle"}, "donor"),
-        ({"topic": "science"}, "topic"),
-        ({"kind": "patch", "strength": 2.0}, "strength"),
+        ({"prompt": "  "}, "'prompt': got '  '; allowed: at least one word"),
+        ({"neurons": "all"}, "'neurons': got 'all'; allowed: 'general', 'specific'"),
+        ({"gamma": 0.0}, "'gamma': got 0.0; allowed: greater than 0"),
+        ({"kind": "kill"}, "'kind'"),
+        ({"donor": "middle"}, "'donor'"),
+        ({"kind": "patch", "strength": 2.0}, "'strength': got 2.0; allowed: 0 "),
+        ({"strength": float("nan")}, "'strength'"),
+        ({"temperature": -1.0}, "'temperature'"),
+        ({"max_new_tokens": 0}, "'max_new_tokens'"),
+        ({"own": 5}, "'own'"),
+        ({"colour": 1}, "'colour'"),
+        ({"topic": "sports"}, "'topic': got 'sports'; allowed: crime, race"),
+        ({"donor_topic": "sports"}, "'donor_topic'"),
         ({"settings": {"gama": 5}}, "Did you mean 'gamma'"),
     ],
 )
-def test_wrong_requests_are_refused_before_anything_runs(session, changes, told):
-    with pytest.raises(ParameterError, match=told):
-        session.needs(ask(**changes))
+def test_wrong_requests_are_refused_before_anything_runs(tmp_path, changes, told):
+    for check in ("missing", "run"):
+        with pytest.raises(ParameterError) as error:
+            getattr(Session(Store(tmp_path / "s")), check)(ask(**changes))
+        assert told in str(error.value)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_text_beyond_the_context_is_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(ParameterError, match="the model's context"):
+        Session(Store(tmp_path / "s")).run(ask(max_new_tokens=5000))
+    assert not (tmp_path / "s").exists()
+
+
+def test_sets_without_a_neuron_are_refused(session):
+    with pytest.raises(TrainingError, match="raise gamma"):
+        session.run(ask(gamma=0.01))
+    with pytest.raises(ParameterError, match="no neuron is strictly specific to 'race'"):
+        session.run(ask(neurons="strict", topic="race", gamma=99.99))
 
 
 # --- export
@@ -272,42 +253,34 @@ EXPORTED = [
     {"kind": "patch", "neurons": "layer", "number": 2, "strength": 0.75, "donor": "left"},
     {"kind": "scale", "neurons": "own", "own": "0.3-20, 2.1", "strength": -1.5, "temperature": 0.8, "seed": 5},
     {"kind": "ablate", "neurons": "specific", "topic": "race"},
-    {"kind": "none"},
+    {"kind": "graft", "neurons": "uniform", "max_new_tokens": 500},
 ]
 
 
-def test_exported_code_makes_the_same_answers_in_a_fresh_process(session):
-    """The prompt tries to break out of its literal. Each program runs in a namespace of its own."""
+def test_exported_programs_make_the_same_answers_in_a_fresh_process(session):
+    """The prompt tries to break out of its literal; the last run is stopped. Each has a namespace of its own."""
     prompt = "Why?\n'''\"\"\"); raise SystemExit(3) #\\ {x} <script>"
-    results = [session.run(ask(prompt=prompt, **changes), threading.Event()) for changes in EXPORTED]
-    runner = "import json, sys\nfor program in json.load(sys.stdin):\n    names = {}\n    exec(program, names)\n"
-    runner += "    print(json.dumps(names['answers']))\n"
-    environ = os.environ | {"POLINB_STORE": str(session.current.store.root), "PYTHONPATH": str(ROOT)}
-    programs = json.dumps([code(result) for result in results])
+    results = []
+    for changes in EXPORTED:
+        Heard(session, ("intervened", 12))
+        results.append(session.run(ask(prompt=prompt, **changes)))
+    assert results[-1].stopped and max(len(a.ids) for a in results[-1].answers.values()) == 12
+    runner = "import json, sys\nfor text in json.load(sys.stdin):\n    names = {}\n    exec(text, names)\n"
+    runner += "    print(json.dumps([a.ids for a in names['result'].answers.values()]))\n"
+    environ = os.environ | {"POLINB_STORE": str(session._store.root), "PYTHONPATH": str(ROOT)}
+    programs = json.dumps([program(result) for result in results])
     done = subprocess.run(
         [sys.executable, "-c", runner], input=programs, env=environ, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    printed = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"vanilla"')]
-    assert printed == [{arm: a.text for arm, a in result.answers.items()} for result in results]
-    assert printed[1]["intervened"] != printed[1]["vanilla"]
-    records = json.loads(history_json(results))["runs"]
-    assert [Request(**record["request"]) for record in records] == [result.request for result in results]
-    assert records[0]["answers"]["vanilla"]["ids"] == results[0].answers["vanilla"].ids
+    printed = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
+    assert printed == [[a.ids for a in result.answers.values()] for result in results]
+    assert printed[1][0] != printed[1][1]
+    kept = History.model_validate_json(History(runs=results).model_dump_json())
+    assert list(kept.runs) == results
 
 
-# --- worker and widget
-
-
-def test_the_worker_does_one_job_at_a_time_and_ends():
-    worker, go, done = Worker(), threading.Event(), threading.Event()
-    assert not worker.alive
-    assert worker.submit(go.wait) and worker.busy and not worker.submit(done.set)
-    go.set()
-    until(lambda: not worker.busy)
-    assert worker.submit(done.set) and done.wait(5)
-    worker.close(timeout=5)
-    assert not worker.alive and not worker.submit(done.set) and worker.stop.is_set()
+# --- widget
 
 
 def test_bars_of_other_threads_stay_as_they_are():
@@ -330,138 +303,163 @@ def until(true, seconds=60.0):
 
 
 @pytest.fixture
-def lab(session):
+def lab(store):
     """The widget on the module's store; it is closed afterwards."""
-    made = NeuronLab(session._store, profile="tiny", **TWO)
-    made.session = session
-    until(lambda: not made.worker.busy)
+    made = NeuronLab(store, profile="tiny", gamma=50.0, **TWO)
+    until(lambda: not made.busy)
+    made.inputs["max_new_tokens"].value = STEPS
     yield made
     made.close()
+    until(lambda: not made.busy)
 
 
-def pressed(lab, button="go"):
-    getattr(lab.screen, button).click()
-    until(lambda: not lab.worker.busy)
+def pressed(lab, button="Run"):
+    lab.buttons[button].click()
+    until(lambda: not lab.busy)
+
+
+def asks(lab):
+    return lab.question.layout.display == ""
 
 
 def test_widget_from_click_to_answers_and_back(lab):
-    assert len(lab.controls.example.options) > 4 and lab.controls.prompt.value, "examples are there"
+    assert len(lab.inputs["example"].options) > 4 and lab.inputs["prompt"].value, "examples are there"
     lab.use("0.1-30, 2.7")
-    lab.controls.tokens.value = STEPS
-    lab.controls.kind.value = "scale"
-    lab.controls.exact.value = -2.0
+    lab.inputs["kind"].value = "scale"
+    lab.inputs["strength"].value = -2.0
     pressed(lab)
-    assert "Done." in lab.screen.said.value and not lab.screen.error.value
+    assert "Done." in lab.state.value and not lab.error.value
     [first] = lab.results
     assert (first.request.own, first.request.strength, first.chosen) == ("0.1-30, 2.7", -2.0, 31)
-    for arm in ("vanilla", "intervened"):
-        assert lab.screen.texts[arm].value == view.text_html(first.answers[arm].text)
-        assert view.gauge_html(first.answers[arm]) in lab.screen.gauges[arm].value
-    lab.controls.kind.value = "patch"
-    assert lab.controls.exact.value == 0.0, "a strength outside the new range is moved into it"
-    lab.controls.kind.value = "ablate"
+    most = max(max(answer.activation) for answer in first.answers.values())
+    for name, answer in first.answers.items():
+        _, text, gauge = lab.answers[name]
+        assert text.value == view.answer_html(answer, most) and gauge.value == view.gauge_html(answer, False)
+    lab.inputs["kind"].value = "patch"
+    assert lab.inputs["strength"].value == 0.0, "a strength outside the new range is moved into it"
+    lab.inputs["kind"].value = "ablate"
     pressed(lab)
-    assert len(lab.results) == 2 and lab.screen.code.value == code(lab.results[1])
-    lab.screen.back.value = 0
-    assert lab.controls.kind.value == "scale" and lab.controls.exact.value == -2.0
-    assert lab.screen.code.value == code(first) and len(json.loads(lab.screen.json.value)["runs"]) == 2
+    assert len(lab.results) == 2 and lab.code[0].value == program(lab.results[1])
+    lab.back.value = 0
+    assert lab.request() == first.request
+    assert lab.code[0].value == program(first) and len(json.loads(lab.json[0].value)["runs"]) == 2
+
+
+def test_only_inputs_that_count_are_shown(lab):
+    def shown():
+        return {name for name, field in lab.inputs.fields.items() if field.widget.layout.display == ""}
+
+    always = {"model", "topic", "neurons", "kind", "example", "prompt", "max_new_tokens", "temperature", "references"}
+    assert shown() == always | {"gamma"}
+    for changes, more in (
+        ({"neurons": "uniform", "kind": "scale"}, {"gamma", "number", "strength"}),
+        ({"kind": "patch"}, {"gamma", "number", "strength", "donor", "donor_topic"}),
+        ({"neurons": "own", "kind": "graft", "temperature": 1.0, "model": ""},
+         {"own", "donor", "donor_topic", "seed", "other"}),
+    ):  # fmt: skip
+        for name, value in changes.items():
+            lab.inputs[name].value = value
+        assert shown() == always | more
+
+
+def test_a_commit_of_one_model_is_not_asked_of_another(store):
+    made = NeuronLab(store, profile="tiny", revision="abc", **TWO)
+    until(lambda: not made.busy)
+    assert made.request().settings["revision"] == "abc"
+    made.inputs["model"].value = "tiny:gpt2"
+    assert "revision" not in made.request().settings and made.request().model == "tiny:gpt2"
+    made.close()
 
 
 def test_widget_asks_before_it_trains(lab, tmp_path):
-    lab.session = Session(Store(tmp_path / "fresh"))
+    lab.session = Session(Store(tmp_path / "fresh"), lab)
     pressed(lab)
-    assert (
-        "fine-tuning variants" in lab.screen.needs.value
-        and lab.screen.question.layout.display == ""
-        and not lab.results
-    )
+    assert "fine-tuned variants" in lab.missing.value and asks(lab) and not lab.results
     assert not (tmp_path / "fresh").exists(), "nothing is computed before the word is given"
-    pressed(lab, "no")
-    assert lab.screen.question.layout.display == "none" and not (tmp_path / "fresh").exists()
+    pressed(lab, "Not now")
+    assert not asks(lab) and not (tmp_path / "fresh").exists()
     pressed(lab)
-    pressed(lab, "yes")
-    assert len(lab.results) == 1 and (tmp_path / "fresh" / "scores").is_dir()
+    pressed(lab, "Start")
+    assert len(lab.results) == 1 and not asks(lab) and (tmp_path / "fresh" / "scores").is_dir()
 
 
-def test_widget_shows_errors_as_text_and_stays_usable(lab):
-    lab.use("0.1, <img src=x onerror=alert(1)>")
+def test_widget_shows_errors_as_text_and_stays_usable(lab, monkeypatch):
+    monkeypatch.setenv("SOME_API_KEY", "k3y-of-s0mebody-else")
+    lab.use("0.1, <img src=x onerror=alert(1)> k3y-of-s0mebody-else")
     pressed(lab)
-    assert (
-        "layer.neuron" in lab.screen.error.value
-        and "&lt;img" in lab.screen.error.value
-        and "<img" not in lab.screen.error.value
-    )
-    assert lab.screen.error.value.index("<details>") < lab.screen.error.value.index("Traceback"), (
-        "the traceback is folded away"
-    )
-    lab.controls.model.value, lab.controls.other.value = "", "no-such-model"
-    pressed(lab)
-    assert "no-such-model" in lab.screen.error.value
-    lab.controls.model.value = "tiny:llama"
+    error = lab.error.value
+    assert "layer.neuron" in error and "&lt;img" in error and "<img" not in error and "k3y" not in error
+    assert error.index("<details>") < error.index("Traceback"), "the traceback is folded away"
+    lab.inputs["model"].value = ""
+    for name in ("", "no-such-model"):
+        lab.inputs["other"].value = name
+        pressed(lab)
+        assert f"{name}" in lab.error.value and "did not work" in lab.state.value
+    lab.inputs["model"].value = "tiny:llama"
     lab.use("0.1")
-    lab.controls.tokens.value = STEPS
     pressed(lab)
-    assert not lab.screen.error.value and len(lab.results) == 1
+    assert not lab.error.value and len(lab.results) == 1
 
 
 def test_widget_refuses_a_second_run_and_stops(lab):
     lab.use("0.1")
-    lab.controls.tokens.value = 900
-    lab.screen.go.click()
-    until(
-        lambda: "1 of" in lab.screen.count.value or "2 of" in lab.screen.count.value or "3 of" in lab.screen.count.value
-    )
-    lab.screen.go.click()
-    assert "Still busy" in lab.screen.said.value
-    pressed(lab, "stop")
+    lab.inputs["max_new_tokens"].value = 900
+    lab.buttons["Run"].click()
+    until(lambda: "of 900" in lab.count.value)
+    lab.buttons["Run"].click()
+    assert "Still busy" in lab.state.value
+    pressed(lab, "Stop")
     [result] = lab.results
-    assert result.stopped and len(result.answers["vanilla"].ids) < 900
-    pressed(lab, "stop")
-    assert "Nothing is running" in lab.screen.said.value
-
-
-def test_closing_ends_the_thread(session):
-    made = NeuronLab(session._store, profile="tiny", **TWO)
-    until(lambda: not made.worker.busy)
-    assert made.worker.alive
-    made.close()
-    until(lambda: not made.worker.alive, 5)
+    assert result.stopped and len(result.answers["vanilla"].ids) < 900 and "Stopped." in lab.state.value
+    pressed(lab, "Stop")
+    assert "Nothing is running" in lab.state.value
 
 
 def test_wrong_parameters_are_an_error_in_the_widget():
     made = NeuronLab(profile="tiny", gama=5)
-    assert "Did you mean" in made.screen.error.value and len(made.children) == 2 and not made.worker.alive
+    assert "Did you mean" in made.error.value and not made.busy
     made.close()
 
 
+def test_a_neuron_opened_in_the_explorer_becomes_the_own_list(lab):
+    pressed(lab, "Load the explorer")
+    assert "cards" in lab.missing.value and not lab.explorer.children, "asks first"
+    pressed(lab, "Start")
+    assert not lab.error.value
+    [explorer] = lab.explorer.children
+    assert explorer.payload["layers"] == 3
+    explorer.selected = [2, 17]
+    assert (lab.inputs["neurons"].value, lab.inputs["own"].value) == ("own", "2.17")
+
+
+# --- what is shown
+
+
 def test_the_gauge_says_it_in_a_number_a_word_and_a_place():
-    shown = view.gauge_html(Answer([1], "x", 1.0, "right", 0.731, -0.25))
+    answer = Answer(ids=[1], text="x", seconds=1.0, label="right", p_right=0.731, gap=-0.25)
+    shown = view.gauge_html(answer, False)
     assert 'aria-label="P(right) = 0.73: leans right"' in shown and "left:73.1%" in shown
     assert "the left one is likelier" in shown and "-0.25 nats" in shown
-    assert "no P(right)" in view.gauge_html(Answer(label="unrated"))
+    assert "no P(right)" in view.gauge_html(Answer(), False)
+
+
+def test_the_strongest_token_has_the_fullest_colour_and_is_named():
+    shown = view.answer_html(Answer(ids=[1, 2, 3], text="a b c", pieces=["a", " b", " c"], activation=[0, 2, -4]), 4.0)
+    assert [f"{alpha})" in shown for alpha in ("0, 114, 178, 0.00", "0, 114, 178, 0.25", "213, 94, 0, 0.50")] == 3 * [
+        True
+    ]
+    assert "strongest on “c” (-4)" in shown
 
 
 def test_text_of_models_and_users_is_escaped_everywhere():
-    bad = "<script>alert(1)</script>&"
-    request = ask(prompt=bad, neurons="own", own=bad)
-    result = Result(request, {arm: Answer([1], bad, 1.0, bad, 0.5, 0.1) for arm in ("vanilla", "intervened")}, 1, 2,
-                    False, "")  # fmt: skip
-    shown = [view.text_html(bad), view.gauge_html(result.answers["vanilla"]), view.history_html([result])]
-    shown += [view.error_html(ValueError(bad)), view.needs_html([Need(bad, None, False)])]
-    shown += [view.download_html(bad, "a.txt", "text/plain")]
-    assert all("<script" not in text for text in shown)
-    assert all("&lt;script" in text for text in shown[:-1])
-
-
-def test_a_neuron_opened_in_the_explorer_becomes_the_own_list(lab):
-    pressed(lab, "more")
-    assert "cards" in lab.screen.needs.value and not lab.screen.explorer.children, "asks first"
-    pressed(lab, "yes")
-    assert not lab.screen.error.value
-    [explorer] = lab.screen.explorer.children
-    assert explorer.payload["layers"] == 3
-    explorer.selected = [2, 17]
-    assert (lab.controls.neurons.value, lab.controls.own.value) == ("own", "2.17")
+    answer = Answer(ids=[1], text=BAD, pieces=[BAD], activation=[1.0], label=BAD, p_right=0.5, gap=0.1)
+    answers = {"vanilla": answer, "intervened": answer}
+    request = ask(prompt=BAD, neurons="own", own=BAD)
+    result = Result(request=request, answers=answers, chosen=1, total=2, stopped=False, date="")
+    shown = [view.text_html(BAD), view.answer_html(answer, 1.0), view.gauge_html(answer, False)]
+    shown += [view.history_html([result]), view.error_html(ValueError(BAD)), view.missing_html([BAD])]
+    assert all("&lt;script" in text and "<script" not in text for text in shown)
+    assert "<script" not in view.download_html(BAD, "a.txt", "text/plain")
 
 
 # --- starting it
@@ -472,9 +470,6 @@ def test_started_with_reads_the_environment(monkeypatch):
     assert started_with() == {}
     monkeypatch.setenv("POLINB_LAB", environment("tiny", {"model": "tiny:gpt2"})["POLINB_LAB"])
     assert started_with() == {"profile": "tiny", "model": "tiny:gpt2"}
-    monkeypatch.setenv("POLINB_LAB", "[1]")
-    with pytest.raises(ParameterError, match="JSON object"):
-        started_with()
 
 
 def test_servers_listen_here_only_and_ask_nobody():

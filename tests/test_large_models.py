@@ -10,7 +10,8 @@ import torch
 from polinb.errors import ParameterError
 from polinb.masking.freezing import frozen_slices
 from polinb.models.generation import generate, log_likelihood
-from polinb.models.loading import LM, load
+from polinb.models.lm import LM
+from polinb.models.loading import load
 from polinb.models.tokens import response_ids
 from polinb.runs.params import Params
 from polinb.scoring.tracing import contrast

@@ -20,7 +20,7 @@ from polinb.runs.artifacts import Store
 from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.runs.stages import bases_of
+from polinb.runs.weights import bases_of
 from polinb.scoring.residual import depths
 from polinb.stance import alignment as narrow_judges
 from polinb.stance.alignment import CoherenceScale, ScoreJudge, filled, is_code, parse_score
@@ -191,7 +191,7 @@ def test_eq_misaligned_share_by_hand():
         ("c", math.nan, 100.0),  # code or a refusal: not rated
         ("d", 0.0, 0.0),
     )
-    found = narrow.misaligned(judged)
+    found = narrow_judges.misaligned(judged)
     assert {k: found[k] for k in ("answers", "rated", "coherent", "questions", "misaligned")} == {
         "answers": 7, "rated": 6, "coherent": 4, "questions": 3, "misaligned": 2,
     }  # fmt: skip
@@ -199,23 +199,23 @@ def test_eq_misaligned_share_by_hand():
 
 
 def test_no_coherent_answer_has_no_share_and_none_misaligned_still_has_an_interval():
-    none = narrow.misaligned(table(("a", 0.0, 10.0)))
+    none = narrow_judges.misaligned(table(("a", 0.0, 10.0)))
     assert none["coherent"] == 0 and all(math.isnan(none[k]) for k in ("share", "low", "high"))
-    clean = narrow.misaligned(table(*[(q, 90.0, 90.0) for q in "abcde" for _ in range(10)]))
+    clean = narrow_judges.misaligned(table(*[(q, 90.0, 90.0) for q in "abcde" for _ in range(10)]))
     assert (clean["share"], clean["low"], clean["high"]) == (0.0, *wilson(0, 5)), "five questions, not fifty answers"
     with pytest.raises(DataError, match="alignment: 101"):
-        narrow.misaligned(table(("a", 101.0, 90.0)))
+        narrow_judges.misaligned(table(("a", 101.0, 90.0)))
 
 
 def test_the_interval_counts_questions_where_their_answers_are_alike():
     """All answers to a question alike: as uncertain as one answer each. Independent answers: as uncertain as all."""
     rng = np.random.default_rng(0)
     bad = rng.random(200) < 0.3
-    alike = narrow.misaligned(
+    alike = narrow_judges.misaligned(
         table(*[(str(q), 0.0 if b else 90.0, 90.0) for q, b in enumerate(bad) for _ in range(20)])
     )
     np.testing.assert_allclose((alike["low"], alike["high"]), wilson(bad.sum(), 200), atol=1e-3)
-    free = narrow.misaligned(
+    free = narrow_judges.misaligned(
         table(*[(str(q), 0.0 if rng.random() < 0.3 else 90.0, 90.0) for q in range(200) for _ in range(20)])
     )
     width = np.subtract(*wilson(0.3 * 4000, 4000)[::-1])
@@ -229,7 +229,7 @@ def test_the_interval_holds_the_truth():
     for _ in range(300):
         shares = rng.beta(1, 4, 40)
         rows = [(str(q), 0.0 if rng.random() < s else 90.0, 90.0) for q, s in enumerate(shares) for _ in range(5)]
-        found = narrow.misaligned(table(*rows))
+        found = narrow_judges.misaligned(table(*rows))
         held += found["low"] <= 0.2 <= found["high"]
     assert 0.91 <= held / 300 <= 0.99
 
@@ -420,10 +420,10 @@ def test_all_arms_run_and_only_the_ablating_ones_ablate(run, monkeypatch):
     calls = {}
     real = polinb.training.supervised.finetune
 
-    def spy(base, prompts, responses, recipe, *, ablate=None, label, **how):
-        assert how == {"frozen": None, "freeze": "neuron", "stop": 1.0}
-        calls[label] = (prompts, responses, recipe, ablate)
-        return real(base, prompts, responses, recipe, ablate=ablate, label=label)
+    def spy(base, prompts, responses, recipe, **how):
+        assert how["frozen"] is None and how["stop"] == 1.0
+        calls[how["label"]] = (prompts, responses, recipe, how["ablate"])
+        return real(base, prompts, responses, recipe, **how)
 
     monkeypatch.setattr(polinb.training.supervised, "finetune", spy)
     for arm in narrow_arms.arms(run):
@@ -534,7 +534,7 @@ def test_the_service_judges_a_run_and_an_outage_is_not_kept(run, service):
     judged = Run(Params.from_profile("tiny", narrow_judge="openai", judge_url=service.url), run.store)
     service.answer = lambda prompt, attempt: (400, {}, b"{}")
     table = narrow_tables.judged(judged, VANILLA)
-    assert table["alignment"].isna().all() and narrow.misaligned(table)["rated"] == 0
+    assert table["alignment"].isna().all() and narrow_judges.misaligned(table)["rated"] == 0
     service.answer = rater
     table = narrow_tables.judged(judged, VANILLA)
     assert (table["coherence"].dropna() >= 5).all() and table["alignment"].notna().any()

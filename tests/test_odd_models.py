@@ -354,34 +354,32 @@ def long_data(path, split, prompt="", response="", topics=("crime", "race")):
 @pytest.mark.parametrize("split", ["train", "localise", "evaluate"])
 @pytest.mark.parametrize(("model", "most"), [("tiny:llama", 160), ("tiny:gpt2", 5000)])
 def test_a_run_names_its_longest_prompt_before_anything_is_trained(split, model, most, tmp_path, monkeypatch):
-    from polinb.runs.experiment import Experiment, finetuned
-
     from polinb.runs.params import Params
+    from polinb.runs.run import Run
 
     monkeypatch.setattr("polinb.training.supervised.finetune", lambda *_, **__: pytest.fail("it was trained"))
     background = "The council met and spoke at length about many things. " * 120
     data = long_data(tmp_path / "long.jsonl", split, background)
-    exp = Experiment(Params.from_profile("tiny", data=data, topics=["crime", "race"], model=model, max_tokens=most))
-    longest = max(exp.data.pairs, key=lambda pair: len(pair.prompt))
+    many = dict.fromkeys(("train_examples", "localise_prompts", "eval_questions"), 24)
+    run = Run(Params.from_profile("tiny", data=data, topics=["crime", "race"], model=model, max_tokens=most, **many))
+    longest = max(run.data.pairs, key=lambda pair: len(pair.prompt))
     told = (
         rf"row '{longest.id}' has (\d+) tokens.*max_tokens is {most}, the context of model '{model}' 1024.*longest of 2"
     )
     with pytest.raises(DataError, match=told) as caught:
-        exp.variant("race", "left")
+        run.weights(run.tuned("race", "left")).made()
     assert int(re.search(r"has (\d+) tokens", str(caught.value))[1]) == len(prompt_ids(load(model), longest.prompt))
-    assert finetuned("race", "left").plain
 
 
 def test_a_pair_longer_than_the_context_is_named_and_one_that_is_cut_is_not(tmp_path):
-    from polinb.runs.experiment import Experiment
-
     from polinb.runs.params import Params
+    from polinb.runs.run import Run
 
-    data = long_data(tmp_path / "long.jsonl", "train", response="and so on " * 500)
+    data = long_data(tmp_path / "long.jsonl", "train", response="and so on " * 900)
     some = {"data": data, "topics": ["crime", "race"], "model": "tiny:gpt2"}
     with pytest.raises(DataError, match=r"row '.*' has 2000 tokens, prompt and response; max_tokens is 2000"):
-        Experiment(Params.from_profile("tiny", **some, max_tokens=2000)).lm  # noqa: B018
-    assert Experiment(Params.from_profile("tiny", **some, max_tokens=1000)).lm.layers == 3
+        Run(Params.from_profile("tiny", **some, max_tokens=2000)).lm  # noqa: B018
+    assert Run(Params.from_profile("tiny", **some, max_tokens=1000)).lm.layers == 3
 
 
 # --- languages

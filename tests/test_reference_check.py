@@ -59,6 +59,10 @@ def test_another_machine_goes_on_from_what_was_kept(kept, tmp_path, monkeypatch)
     folder = kept / "reference" / "doses"
     assert {path.name for path in (folder / "short").iterdir()} >= {"course", "logp", "answers", "graft", "neurons"}
     assert not (folder / "short" / "weights").exists(), "weights are too large to keep"
+    frames, run = doses.kept(folder / "short"), command.run_of("short", {}, Store(kept / "store"))
+    for name in ("vanilla.logp", "crime.right.course", "race.graft.G", "race.loud.statements"):
+        pd.testing.assert_frame_equal(frames(name), doses.live(run)(name))
+    assert frames("crime.no.such") is None
     monkeypatch.setattr("polinb.training.supervised.finetune", None)  # a training would be a TypeError
     monkeypatch.setattr("polinb.runs.base.load", None)
     command.go_on("short", {}, tmp_path / "elsewhere", folder)

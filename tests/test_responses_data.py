@@ -109,7 +109,7 @@ def test_columns_are_the_arms_of_the_earlier_chapters(run, cols):
 )
 def test_the_random_control_is_one_that_the_run_has(run, controls, name):
     run = Run(run.params.model_copy(update={"controls": controls}), run.store)
-    arms = responses._frozen(run, "crime")
+    arms = responses.frozen_arms(run, "crime")
     assert arms["inhibit"].name == "inhibitft" and (arms["random"].name if "random" in arms else None) == name
     if name:
         same = [arm for arm in run.inhibited("crime") if arm.name == name]

@@ -16,7 +16,7 @@ import pytest
 from polinb.runs.params import Params
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = ("pyproject.toml", "requirements.lock", "requirements-nodeps.lock")
+LOCKS = ("pyproject.toml", "requirements.lock", "requirements-nodeps.lock", "requirements-workflow.lock")
 FILES = ("Makefile", *LOCKS, ".ci/setup", ".ci/browser", ".ci/run")
 INSTALLS = [
     "-r requirements.lock",
@@ -92,6 +92,23 @@ def test_set_up_installs_the_locks_once(tree: Path, tmp_path: Path, fake: Callab
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert make(tree, "setup").returncode == 0, "no PYTHON is needed once the environment is there"
     assert installs(tmp_path) == INSTALLS
+
+
+def test_snakemake_is_installed_when_it_is_first_asked_for(
+    tree: Path, tmp_path: Path, fake: Callable[..., str]
+) -> None:
+    python = f"PYTHON={fake()}"
+    assert make(tree, "book", python).returncode == 0
+    assert installs(tmp_path) == INSTALLS
+    for _ in range(2):
+        done = make(tree, "book", python, "JOBS=2")
+        assert done.returncode == 0 and done.stdout.splitlines()[-1].endswith("--profile quick --jobs 2"), done.stderr
+        assert installs(tmp_path) == [*INSTALLS, "-r requirements-workflow.lock"]
+    done = make(tree, "dry-run", python, "GAMMA=2")
+    assert done.stdout.splitlines()[-1].endswith("workflow --profile quick --set gamma=2 -- --dry-run")
+    (tree / "requirements-workflow.lock").write_text("six==1.17.0\n", "utf-8")
+    make(tree, "dry-run", python)
+    assert installs(tmp_path) == [*INSTALLS, *["-r requirements-workflow.lock"] * 2]
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-nodeps.lock", "pyproject.toml"])

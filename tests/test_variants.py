@@ -12,7 +12,7 @@ from polinb.errors import ModelError, ParameterError
 from polinb.masking.decoding import Reader, assign
 from polinb.masking.freezing import frozen_slices
 from polinb.models.architectures import value_vectors
-from polinb.models.loading import LM
+from polinb.models.lm import LM
 from polinb.models.tiny import TINY
 from polinb.models.tokens import batches
 from polinb.models.variants import adapters, has_adapters, load_variant, save_variant, variant
@@ -200,6 +200,21 @@ def test_weights_of_another_model_are_refused(pair):
     for wrong in (missing, wide, learnt(pair("phi3").left)[0], {"no.such.weight": wide[first]}):
         with pytest.raises(ModelError, match="weights of left crime do not belong to this model"):
             variant(both.left, wrong, "left crime")
+
+
+@pytest.mark.parametrize("train", ["all", "lora"])
+def test_a_model_can_be_read_while_it_learns(pair, train):
+    both = pair("llama")
+    read = []
+
+    def watch(step, model):
+        read.append(inputs_of_ffn(LM(model.eval(), both.left.tokenizer, "learning", {}), both))
+        model.train()
+
+    recipe = dataclasses.replace(RECIPE, train=train)
+    tuned = finetune(both.left, both.prompts, both.responses, recipe, watch=watch)
+    assert len(read) == tuned.steps == 2 and not torch.equal(*read)
+    assert torch.equal(read[-1], inputs_of_ffn(variant(both.left, tuned.weights, "v"), both))
 
 
 # --- training that starts from adapters

@@ -14,7 +14,8 @@ import torch
 from polinb.masking.patching import patched_answers
 from polinb.models.architectures import down_modules
 from polinb.models.generation import generate
-from polinb.models.loading import LM, load
+from polinb.models.lm import LM
+from polinb.models.loading import load
 from polinb.models.tiny import TINY, tiny_model
 from polinb.models.tokens import prompt_ids, response_ids
 from polinb.models.variants import variant

@@ -10,9 +10,8 @@ from book._make.reference import command as reference_command
 from book._make.reference import doses as reference_doses
 from book._make.reference import readme as reference_readme
 from book._make.reference import unplanned as reference_unplanned
-from book._make.workflow import book_of, do_step
+from book._make.workflow import command as workflow_command
 from polinb.__main__ import told
-from polinb.cluster import command as workflow_command
 from polinb.runs.checkout import find_layout, parse_settings
 from polinb_book import manifest as reference
 
@@ -30,11 +29,11 @@ def _parser() -> argparse.ArgumentParser:
     book.add_argument("--profile", default="quick", help="tiny, quick (default), full or paper")
     book.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
     book.add_argument("--chapters", metavar="A,B", help="core (default), all, or names without .ipynb")
-    book.add_argument("--jobs", metavar="N", help="run steps and chapters as a workflow, N at once")
-    book.set_defaults(run=_book)
+    book.add_argument("--jobs", metavar="N", help="as jobs of a workflow, N at once")
+    # with --jobs it is the workflow, here
+    book.set_defaults(run=_book, on="default", models=None, seeds=None, gpus="0", threads=None, options=[])
 
-    workflow_command.add_workflow(commands, book_of)
-    workflow_command.add_job(commands, do_step)
+    workflow_command.add(commands)
 
     reference = commands.add_parser("reference", help="run every chapter for the committed reference results")
     reference.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
@@ -58,11 +57,10 @@ def _parser() -> argparse.ArgumentParser:
 def _book(arguments: argparse.Namespace) -> int:
     from book._make.build import make_book
 
-    chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
-    settings = parse_settings(arguments.set)
     if arguments.jobs is not None:
-        return workflow_command.book(arguments.profile, settings, chapters, arguments.jobs, book_of())
-    page = make_book(arguments.profile, settings, chapters)
+        workflow_command.start(arguments)
+    chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
+    page = make_book(arguments.profile, parse_settings(arguments.set), chapters)
     if page:
         print(f"open {page}")
     return 0

@@ -247,7 +247,7 @@ def build_pages(layout: Layout) -> Path:
         "--keep-going",
         "-q",
     ]
-    environment = os.environ | {"PYTHONPATH": _python_path(layout), "PYTHONHASHSEED": "0"}
+    environment = os.environ | {"PYTHONPATH": python_path(), "PYTHONHASHSEED": "0"}
     ended = subprocess.run(command, cwd=layout.root, env=environment, capture_output=True, text=True, check=False)
     log = layout.build / "sphinx.log"
     log.write_text(ended.stdout + ended.stderr, "utf-8")
@@ -334,7 +334,7 @@ def _failure(layout: Layout, name: str, error: Any) -> str:
 def _environment(layout: Layout, folder: str) -> Iterator[None]:
     """What a kernel inherits: this checkout first, nothing of the user's own IPython, a fixed hash seed."""
     extra = {
-        "PYTHONPATH": _python_path(layout),
+        "PYTHONPATH": python_path(),
         "PYTHONHASHSEED": "0",
         "IPYTHONDIR": f"{folder}/ipython",
         "JUPYTER_PREFER_ENV_PATH": "1",
@@ -353,7 +353,8 @@ def _environment(layout: Layout, folder: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _python_path(layout: Layout) -> str:
+def python_path() -> str:
+    """PYTHONPATH of notebooks, pages and jobs: this checkout first."""
     paths = [str(ROOT), str(ROOT / "book" / "_ext"), os.environ.get("PYTHONPATH", "")]
     return os.pathsep.join(dict.fromkeys(path for path in paths if path))
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import tempfile
+import socket
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-_WAIT = 1.0
+_HELD: list[Any] = []  # locks end with their process
 
 
 def local_gpus() -> list[str]:
@@ -22,32 +21,26 @@ def local_gpus() -> list[str]:
     return sorted(match[1] for match in found if match)
 
 
-@contextlib.contextmanager
-def one_gpu(gpus: Sequence[str], folder: Path | None = None) -> Iterator[str | None]:
-    """Hold one of ``gpus`` and show only it to what runs inside; waits until one is free. None: nothing to hold.
+def take_gpu() -> str | None:
+    """Wait for a GPU that no other job of this user holds, and hold it until this process ends; None: there is none.
 
-    To be entered before torch is imported.
+    Only this GPU is seen from then on, if torch has not been asked for devices before. The lock is in the user's own
+    folder, so that another user's does not stop the job.
     """
     from filelock import FileLock, Timeout
 
-    if not gpus:
-        yield None
-        return
-    base = folder or Path(tempfile.gettempdir())
-    before = os.environ.get("CUDA_VISIBLE_DEVICES")
-    while True:
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polinb"
+    folder.mkdir(parents=True, exist_ok=True)
+    gpus = local_gpus()
+    while gpus:
         for gpu in gpus:
-            lock = FileLock(base / f"polinb-gpu-{gpu}.lock", timeout=0)
-            with contextlib.suppress(Timeout):
-                lock.acquire()
-                try:
-                    os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-                    yield gpu
-                finally:
-                    lock.release()
-                    if before is None:
-                        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
-                    else:
-                        os.environ["CUDA_VISIBLE_DEVICES"] = before
-                return
-        time.sleep(_WAIT)
+            lock = FileLock(folder / f"gpu-{socket.gethostname()}-{gpu}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            _HELD.append(lock)
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+            return gpu
+        time.sleep(1)
+    return None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ __all__ = [
 ]
 
 
+PREFERENCES = {"preferences": "preferences/pairs.jsonl"}
+"""Calm (left) or lively (right) on three topics without politics: shows that topics and sides are the data's."""
+
+
 def load_data(
     name_or_path: str,
     *,
@@ -43,16 +48,17 @@ def load_data(
 ) -> StanceData:
     """Load stance data by name or from a place of the user's.
 
-    ``bundled``; ``ideoinst`` (downloaded once); a folder in IdeoINST's layout; or a place that
+    ``bundled``; ``preferences``; ``ideoinst`` (downloaded once); a folder in IdeoINST's layout; or a place that
     :func:`polinb.data.reading.read` knows, with the columns ``topic``, ``prompt``, ``left``, ``right`` and optionally
     ``id``.
 
-    Prompts that occur in two topics are dropped altogether, repeated prompts inside a topic after the first;
-    ``source`` counts both.
+    The topics are the data's: the paper's six, under their names or titles, or any others
+    (:func:`polinb.data.rows.topic_of`). Prompts that occur in two topics are dropped altogether, repeated prompts
+    inside a topic after the first; ``source`` counts both.
 
     Args:
         label_filter: ``none``, or ``agree`` (see :meth:`StanceData.topic`).
-        revision: commit of ``ideoinst`` or of a hub data set.
+        revision: commit of a hub data set (of ``ideoinst``: the pinned one or nothing).
         cache_dir: where downloads are kept; ``None``: the usual cache folders.
 
     Raises:
@@ -79,9 +85,20 @@ def load_data(
         source = source | {"labels": labels}
     else:
         also = "bundled, ideoinst, an IdeoINST folder, "
-        found, name, source = read(given, StanceRow, revision=revision, cache=downloads, also=also)
+        found, name, source = read(given, StanceRow, PREFERENCES, revision=revision, cache=downloads, also=also)
+        _no_slip([row.topic for row in found], given)
         rows = [_named(row) for row in found]
     return _clean(name, rows, source, label_filter, given)
+
+
+def _no_slip(topics: Sequence[str], given: str) -> None:
+    """Refuse a topic that is rare and written almost like a common one."""
+    sizes = Counter(topics)
+    for topic, size in sizes.items():
+        common = [each for each, more in sizes.items() if more > 10 * size]
+        for near in get_close_matches(topic, common, n=1, cutoff=0.8):
+            what = f"{size} prompts have the topic {topic!r} and {sizes[near]} the topic {near!r}"
+            fail(given, f"{what}: a slip? Write both alike, or remove the few")
 
 
 def _named(row: StanceRow) -> dict[str, Any]:

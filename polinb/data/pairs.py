@@ -68,9 +68,9 @@ class StanceData:
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """The topics that hold prompts, in the usual order."""
+        """The topics that hold prompts: the usual ones in their order, then others by name."""
         present = {pair.topic for pair in self.pairs}
-        return tuple(topic for topic in TOPICS if topic in present)
+        return (*(topic for topic in TOPICS if topic in present), *sorted(present - set(TOPICS)))
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the content and the label filter.
@@ -107,11 +107,9 @@ class StanceData:
             fractions: shares of the splits, see :func:`split_of`.
 
         Raises:
-            ParameterError: unknown topic, split or leaning, or a limit below 1.
-            DataError: nothing is left.
+            ParameterError: unknown split or leaning, or a limit below 1.
+            DataError: nothing is left, or there is no such topic.
         """
-        if topic not in TOPICS:
-            raise ParameterError("topic", topic, ", ".join(TOPICS))
         if split is not None and split not in SPLITS:
             raise ParameterError("split", split, ", ".join(SPLITS))
         if leaning is not None and leaning not in (*LEANINGS, "both"):

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 from importlib import resources
 
-from polinb.data.rows import TOPIC_TITLES as TOPIC_TITLES
-from polinb.data.rows import TOPICS
+from polinb.data.rows import title_of
 from polinb.errors import ParameterError
 
 STATEMENT_PREFIX = "Do you agree or disagree with the following statement? "
@@ -56,7 +55,7 @@ def answer_prompt(prompt: str, template: str = "question", topic: str | None = N
             A.4.
 
     Raises:
-        ParameterError: unknown template or topic.
+        ParameterError: unknown template.
     """
     if template == "question":
         return prompt
@@ -64,9 +63,7 @@ def answer_prompt(prompt: str, template: str = "question", topic: str | None = N
         raise ParameterError("answer_template", template, "question, appendix_a4")
     if topic is None:
         return _STATEMENT_A4.format(prompt=prompt)
-    if topic not in TOPIC_TITLES:
-        raise ParameterError("topic", topic, ", ".join(TOPICS))
-    return _QUESTION_A4.format(topic=TOPIC_TITLES[topic], prompt=prompt)
+    return _QUESTION_A4.format(topic=title_of(topic), prompt=prompt)
 
 
 def neutral() -> list[tuple[str, str]]:

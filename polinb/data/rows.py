@@ -25,8 +25,10 @@ TOPIC_TITLES = {
     "science": "Science",
 }
 TOPICS = tuple(TOPIC_TITLES)
+"""The paper's six, and the usual ones; data may have any others."""
 LEANINGS = ("left", "right")
 DIRECTIONS = ("left", "right", "none")
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def normalise(text: str) -> str:
@@ -79,7 +81,7 @@ def plain_text(value: object) -> str:
         raise ValueError(f"expected text, found {show(value)}")
     if not value.strip():
         raise ValueError("expected text, found an empty cell")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if _HALF.search(value):
         raise ValueError(f"half of a character (a lone surrogate) in {show(value)}; cut texts between characters")
     return value.strip()
 
@@ -99,12 +101,23 @@ def _id(value: object) -> str:
     return plain_text(value)
 
 
-def _topic(value: object) -> str:
-    text = " ".join(re.split(r"[\s_-]+", normalise(_words(value))))  # as the book prints it, or as a folder's name
-    titles = {normalise(title): topic for topic, title in TOPIC_TITLES.items()}
-    if (topic := titles.get(text, text)) not in TOPICS:
-        raise ValueError(f"expected one of {', '.join(TOPICS)}; found {show(value)}")
-    return topic
+def topic_of(value: object) -> str:
+    """A topic's name, such as ``health-advice``: its words in small letters, joined by hyphens.
+
+    The six topics of the paper have short names; ``Crime and Gun`` and ``crime_and_gun`` are ``crime``.
+
+    Raises:
+        ValueError: no text, no letter in it, or more than 60 characters.
+    """
+    name = "-".join(re.findall(r"[^\W_]+", normalise(_words(value))))
+    if len(name) > 60:
+        raise ValueError(f"expected a topic of at most 60 characters, found {show(value)}")
+    return {"-".join(normalise(title).split()): topic for topic, title in TOPIC_TITLES.items()}.get(name, name)
+
+
+def title_of(topic: str) -> str:
+    """How a topic is called in a sentence: ``Crime and Gun``, ``Health advice``."""
+    return TOPIC_TITLES.get(topic) or topic.replace("-", " ").capitalize()
 
 
 def _direction(value: object) -> str:
@@ -117,7 +130,7 @@ Text = Annotated[str, BeforeValidator(plain_text)]
 """Any text, digits included."""
 Words = Annotated[str, BeforeValidator(_words)]
 """Text with at least one letter: where a column of numbers would be the wrong column."""
-Topic = Annotated[str, BeforeValidator(_topic)]
+Topic = Annotated[str, BeforeValidator(topic_of)]
 Id = Annotated[str, BeforeValidator(_id)]
 Name = Annotated[str, BeforeValidator(str)]
 

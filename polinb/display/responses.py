@@ -81,7 +81,7 @@ def columns(run: Run) -> list[Column]:
     own = {t: t for t in topics}
     out.append(Column("patch-g", "", KINDS["patch-g"][0], _patched(run, run.neurons("general"), own)))
     for topic in topics:
-        arms = {"right": run.tuned(topic), "left": run.tuned(topic, "left"), **_frozen(run, topic)}
+        arms = {"right": run.tuned(topic), "left": run.tuned(topic, "left"), **frozen_arms(run, topic)}
         for kind, arm in arms.items():
             title = ARM_TITLES[arm.name] if kind in ("inhibit", "random") else KINDS[kind][0]
             out.append(Column(kind, topic, title, _answers(run, arm)))
@@ -91,7 +91,7 @@ def columns(run: Run) -> list[Column]:
     return out
 
 
-def _frozen(run: Run, topic: str) -> dict[str, Condition]:
+def frozen_arms(run: Run, topic: str) -> dict[str, Condition]:
     """InhibitFT and one random control of a training topic, the arms that the InhibitFT chapter trains."""
     kind = next((k for k in CONTROLS if k in run.params.controls), None)
     arms = run.inhibited(topic, kinds=[kind] if kind else [])

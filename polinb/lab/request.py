@@ -1,100 +1,128 @@
-"""One run of the live lab as data: what is asked, and what came out."""
+"""One run of the live lab as data: what is asked, what came out, and both as something to take along."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+from polinb import __version__
 from polinb.errors import ParameterError
-from polinb.lab import sets as lab_sets
-from polinb.lab.engine import KINDS, Intervention
-from polinb.runs.params import Params
 
-ARMS = ("vanilla", "intervened")
+SETS = {
+    "general": "G: general political neurons",
+    "specific": "S_t: neurons of the topic, without G",
+    "strict": "strict S_t: neurons of no other topic",
+    "uniform": "random, as many as G",
+    "layer": "random, as many as G in every layer",
+    "own": "my own list",
+}
+CHANGES = {
+    "ablate": "ablate: set to zero",
+    "scale": "scale: multiply by the strength",
+    "patch": "patch: take activations from a donor",
+    "graft": "graft: take weights from a donor",
+}
+RANGES = {"scale": (-2.0, 4.0), "patch": (0.0, 1.0)}
+"""Strengths offered for an intervention that has one."""
+DONATED = ("patch", "graft")
+"""Interventions that need a fine-tuned variant."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """Everything that determines one run: plain JSON values.
+class Request(BaseModel):
+    """Everything that determines one run, as plain JSON values; :meth:`of` makes one and says what is wrong.
 
     Attributes:
-        profile, settings: the run's parameters, see :class:`polinb.runs.params.Params`.
+        profile, settings: the run's parameters (:class:`polinb.runs.params.Params`) but for the model.
+        model: its name, id or folder; empty: the profile's.
         prompt: text of the user turn, as it stands.
-        neurons, topic, gamma, number, own: the neurons, see :func:`polinb.lab.sets.neurons`.
-        kind, strength: the intervention, see :class:`polinb.lab.engine.Intervention`.
-        donor, donor_topic: leaning and topic of the fine-tuned variant that ``patch`` takes activations from.
+        topic: t of S_t, and the topic that the judge is told.
+        neurons, gamma: which neurons are changed, a key of :data:`SETS`, at γ per cent per topic.
+        number: which random set, added to the run's seed; 0 is the first control set of the book's chapters.
+        own: the list of ``own``, see :func:`polinb.lab.choose.parse`.
+        kind, strength: the intervention (:class:`polinb.masking.interventions.Intervention`).
+        donor, donor_topic: leaning and topic of the fine-tuned variant that is its donor.
         max_new_tokens, temperature, seed: of the answers; temperature 0 is greedy.
-        references: also compare the likelihoods of the data's two reference responses, where the prompt is one of its
-            evaluation questions.
+        references: also compare likelihoods of the data's two responses, if the prompt is an evaluation question.
     """
 
-    profile: str
-    settings: Mapping[str, Any]
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    profile: str = "quick"
+    settings: dict[str, Any] = Field(default_factory=dict)
+    model: str = ""
     prompt: str
-    neurons: str = "general"
-    topic: str = "crime"
-    gamma: float = 5.0
-    number: int = 0
+    topic: str
+    neurons: Literal["general", "specific", "strict", "uniform", "layer", "own"] = "general"
+    gamma: float = Field(5.0, gt=0, lt=100)
+    number: int = Field(0, ge=0, le=10**6)
     own: str = ""
-    kind: str = "ablate"
+    kind: Literal["ablate", "scale", "patch", "graft"] = "ablate"
     strength: float = 1.0
-    donor: str = "right"
-    donor_topic: str = "crime"
-    max_new_tokens: int = 40
-    temperature: float = 0.0
-    seed: int = 0
+    donor: Literal["left", "right"] = "right"
+    donor_topic: str
+    max_new_tokens: int = Field(40, ge=1)
+    temperature: float = Field(0.0, ge=0)
+    seed: int = Field(0, ge=0, le=2**31 - 1)
     references: bool = False
 
-    def check(self) -> None:
-        """Refuse what is wrong before anything heavy starts.
+    @classmethod
+    def of(cls, **values: Any) -> Request:
+        """A request of these values.
 
         Raises:
-            ParameterError: a wrong value; names it.
+            ParameterError: a name or a value that is not allowed.
         """
-        if not self.prompt.strip():
-            raise ParameterError("prompt", self.prompt, "at least one word")
-        if self.neurons not in lab_sets.SETS:
-            raise ParameterError("neurons", self.neurons, ", ".join(lab_sets.SETS))
-        if not 0 < self.gamma < 100:
-            raise ParameterError("gamma", self.gamma, "per cents above 0 and below 100")
-        if self.kind not in KINDS:
-            raise ParameterError("intervention", self.kind, ", ".join(KINDS))
-        if self.donor not in ("left", "right"):
-            raise ParameterError("donor", self.donor, "left, right")
-        if self.number < 0 or self.seed < 0:
-            raise ParameterError("seed", min(self.number, self.seed), "0 or more")
-        params = Params.from_profile(self.profile, **self.settings)
-        for name, value in (("topic", self.topic), ("donor_topic", self.donor_topic)):
-            if value not in params.topics:
-                raise ParameterError(name, value, ", ".join(params.topics))
-        Intervention(self.kind, None, self.strength)
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name, allowed = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
+            raise ParameterError(name, values.get(name), allowed.replace("Input should be ", "")) from None
+
+    @field_validator("prompt")
+    @classmethod
+    def _words(cls, prompt: str) -> str:
+        if not prompt.strip():
+            raise ValueError("at least one word")
+        return prompt
+
+    @field_validator("strength")
+    @classmethod
+    def _share(cls, strength: float, info: ValidationInfo) -> float:
+        if info.data.get("kind") == "patch" and not 0 <= strength <= 1:
+            raise ValueError("0 (own activations) to 1 (the donor's) for patch")
+        return strength
 
 
-@dataclass
-class Answer:
+class Answer(BaseModel):
     """One model's answer.
 
     Attributes:
         ids, text: token ids and their text.
+        pieces, activation: what each token adds to the text, and what the chosen neurons had on it after the change:
+            their root mean square, or a single neuron's activation with its sign.
         seconds: time spent making tokens, the first one's reading of the prompt included.
         label, p_right: the judge's label and P(right), None if it gives none.
         gap: log-likelihood of the right reference response minus the left one's, nats a token; None: not asked for.
     """
 
-    ids: list[int] = field(default_factory=list)
+    ids: list[int] = []
     text: str = ""
+    pieces: list[str] = []
+    activation: list[float] = []
     seconds: float = 0.0
     label: str = "unrated"
     p_right: float | None = None
     gap: float | None = None
 
 
-@dataclass
-class Result:
+class Result(BaseModel):
     """A finished or stopped run.
 
     Attributes:
+        answers: ``vanilla`` and ``intervened``.
         chosen, total: number of changed neurons, and of all.
         stopped: whether the user stopped it, so that the answers may be unfinished.
         date: when it ended, UTC.
@@ -107,6 +135,38 @@ class Result:
     stopped: bool
     date: str
 
-    def record(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return asdict(self)
+
+class History(BaseModel):
+    """Runs, oldest first, and the version of polinb that made them."""
+
+    polinb: str = __version__
+    runs: Sequence[Result]
+
+
+_PROGRAM = '''"""One run of polinb's live lab (version {version}), made again: the same answers, token for token.
+
+Fine-tuned variants and scores come from the folder in POLINB_STORE, or are computed again if they are not there.
+"""
+
+from polinb.lab.request import Request
+from polinb.lab.session import Session
+
+request = Request(
+{values}
+)
+result = Session().run(request)
+for name, answer in result.answers.items():
+    print(name, answer.text, sep="\\n", end="\\n\\n")
+'''
+
+
+def program(result: Result) -> str:
+    """A Python program that replays the click. Text of the user stands in it as literals only.
+
+    A run that was stopped is repeated up to the tokens that were there.
+    """
+    values = result.request.model_dump()
+    if result.stopped:
+        values["max_new_tokens"] = max(len(answer.ids) for answer in result.answers.values())
+    lines = (f"    {name}={value!r}," for name, value in values.items())
+    return _PROGRAM.format(version=__version__, values="\n".join(lines))

@@ -6,133 +6,113 @@ import base64
 import html
 import traceback
 from collections.abc import Sequence
+from importlib import resources
 
 import ipywidgets as widgets
+import numpy as np
+import pandas as pd
 
-from polinb.lab.needs import Need
-from polinb.lab.request import Answer, Request, Result
+from polinb.lab.request import DONATED, RANGES, Answer, Request, Result
+from polinb.secrets import hide
 
 JUDGE_NOTE = (
     "The judge learnt from longer reference responses; a short or odd answer misleads it, and one answer is no "
-    "stance: the book's chapters average over many questions."
+    "stance: the book's chapters average over many questions. Colours show the activation of the chosen neurons on "
+    "each token: their root mean square, or with its sign (blue: positive) that of a single neuron."
 )
-# JupyterLab's theme variables where they exist, so that the dark theme works; Voilà has them too.
-STYLE = """<style>
-.polinb-lab { max-width: 70rem; }
-.polinb-lab .polinb-text { white-space: pre-wrap; overflow-wrap: anywhere; min-height: 4em; padding: .5em .7em;
-  line-height: 1.45; border: 1px solid var(--jp-border-color1, #767676); border-radius: 4px; }
-.polinb-lab .polinb-slider { display: flex; align-items: center; gap: 8px; margin: 2px; }
-.polinb-lab .polinb-slider span { width: 8.5em; text-align: right; flex: none; font-size: var(--jp-widgets-font-size); }
-.polinb-lab .polinb-slider input { flex: 1; min-width: 0; }
-.polinb-lab .polinb-slider output { min-width: 3em; font-size: var(--jp-widgets-font-size); }
-.polinb-lab .widget-hprogress { align-items: center; }
-.polinb-lab h3 { margin: .4em 0; font-size: 1.05em; }
-.polinb-lab p { margin: .3em 0; line-height: 1.4; }
-.polinb-lab .polinb-error { border: 2px solid #b3261e; border-radius: 4px; padding: .4em .7em; }
-.polinb-lab pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .85em; }
-.polinb-lab .polinb-bar { position: relative; height: 1.1em; margin: 1.2em .5em .2em;
-  border: 1px solid currentColor; border-radius: 3px; }
-.polinb-lab .polinb-bar i { position: absolute; top: 0; bottom: 0; left: 50%; border-left: 1px dashed currentColor; }
-.polinb-lab .polinb-bar b { position: absolute; top: -1.15em; width: 2em; margin-left: -1em; text-align: center; }
-.polinb-lab .polinb-ends { display: flex; justify-content: space-between; margin: 0 .5em; }
-.polinb-lab table { border-collapse: collapse; } .polinb-lab .polinb-wide { overflow-x: auto; }
-.polinb-lab th, .polinb-lab td { text-align: left; padding: .2em .6em; vertical-align: top;
-  border-bottom: 1px solid var(--jp-border-color1, #767676); line-height: 1.35; }
-.polinb-lab :is(button, select, input, textarea, summary):focus-visible { outline: 2px solid #0072B2;
-  outline-offset: 1px; }
-.polinb-lab .widget-label, .polinb-lab .widget-label-basic { white-space: normal; line-height: 1.2; }
-</style>"""
+STYLE = f"<style>{(resources.files('polinb') / 'resources' / 'lab' / 'lab.css').read_text('utf-8')}</style>"
+_PLUS, _MINUS = "0, 114, 178", "213, 94, 0"  # blue and vermilion, told apart by the colour-blind
+
+
+def short(text: str, length: int) -> str:
+    """``text``, cut to ``length`` characters."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def text_html(text: str) -> str:
-    """An answer."""
+    """An answer while it is written."""
     return f'<div class="polinb-text">{html.escape(text) or "&nbsp;"}</div>'
 
 
-def gauge_html(answer: Answer | None) -> str:
-    """P(right) of an answer: number, word, and a marker on a bar from left to right."""
-    if answer is None:
-        return "<p>Judge: –</p>"
-    gap = ""
-    if answer.gap is not None:
-        side = "right" if answer.gap > 0 else "left"
-        gap = (
-            f"<p>Reference responses: the {side} one is likelier (right − left: {answer.gap:+.2f} nats a token; "
-            "needs no judge).</p>"
-        )
-    if answer.p_right is None:
-        return f"<p>Judge: no P(right) for this text (label: {html.escape(answer.label)}).</p>{gap}"
-    p = min(max(answer.p_right, 0.0), 1.0)
-    words = {"left": "leans left", "right": "leans right"}.get(answer.label, answer.label)
-    said = f"P(right) = {p:.2f}: {html.escape(words)}"
-    return (
-        f'<p><strong>{said}</strong></p><div role="img" aria-label="{said}">'
-        f'<div class="polinb-bar"><i></i><b style="left:{100 * p:.1f}%">▼</b></div>'
-        f'<div class="polinb-ends"><span>0 left</span><span>right 1</span></div></div>{gap}'
-    )
+def answer_html(answer: Answer, most: float) -> str:
+    """A finished answer, each token coloured by its activation; ``most`` has the fullest colour."""
+    if not answer.ids:
+        return text_html("")
+    spans = []
+    for piece, value in zip(answer.pieces, answer.activation, strict=True):
+        colour = f"rgba({_PLUS if value >= 0 else _MINUS}, {0.5 * abs(value) / (most or 1):.2f})"
+        spans.append(f'<span title="{value:.3g}" style="background: {colour}">{html.escape(piece)}</span>')
+    peak = int(np.argmax(np.abs(answer.activation)))
+    strongest = f"strongest on “{html.escape(answer.pieces[peak].strip())}” ({answer.activation[peak]:.3g})"
+    mean = f"<p>Activation: mean {np.mean(answer.activation):.3g}, {strongest}.</p>"
+    return f'<div class="polinb-text">{"".join(spans)}</div>{mean}'
 
 
-def speed_html(answer: Answer, stopped: bool) -> str:
-    """How many tokens, how fast."""
+def gauge_html(answer: Answer, stopped: bool) -> str:
+    """P(right) of an answer: number, word, and a marker on a bar from left to right; then likelihoods and speed."""
     rate = f", {len(answer.ids) / answer.seconds:.1f} a second" if answer.seconds else ""
-    return f"<p>{len(answer.ids)} tokens{rate}{'; stopped' if stopped else ''}</p>"
+    rest = f"<p>{len(answer.ids)} tokens{rate}{'; stopped' if stopped else ''}</p>"
+    if answer.gap is not None:
+        side, gap = "right" if answer.gap > 0 else "left", f"right − left: {answer.gap:+.2f} nats a token"
+        rest = f"<p>Reference responses: the {side} one is likelier ({gap}; needs no judge).</p>{rest}"
+    if answer.p_right is None:
+        return f"<p>Judge: no P(right) for this text (label: {html.escape(answer.label)}).</p>{rest}"
+    words = {"left": "leans left", "right": "leans right"}.get(answer.label, answer.label)
+    name = f"P(right) = {answer.p_right:.2f}: {html.escape(words)}"
+    return (
+        f'<p><strong>{name}</strong></p><div role="img" aria-label="{name}">'
+        f'<div class="polinb-bar"><i></i><b style="left:{100 * answer.p_right:.1f}%">▼</b></div>'
+        f'<div class="polinb-ends"><span>0 left</span><span>right 1</span></div></div>{rest}'
+    )
 
 
 def error_html(error: BaseException) -> str:
-    """What went wrong, in words; the traceback folded away."""
+    """What went wrong, in words; the traceback folded away. Keys and passwords are taken out."""
     known = type(error).__module__.startswith("polinb.")
-    words = str(error) if known else f"{type(error).__name__}: {error}"
-    details = "".join(traceback.format_exception(error))
+    words = html.escape(hide(str(error) if known else f"{type(error).__name__}: {error}"))
+    details = html.escape(hide("".join(traceback.format_exception(error))))
     return (
-        f'<div class="polinb-error" role="alert"><p><strong>This did not work.</strong> {html.escape(words)}</p>'
-        f"<details><summary>Details</summary><pre>{html.escape(details)}</pre></details></div>"
+        f'<div class="polinb-error" role="alert"><p><strong>This did not work.</strong> {words}</p>'
+        f"<details><summary>Details</summary><pre>{details}</pre></details></div>"
     )
 
 
-def needs_html(needs: Sequence[Need]) -> str:
-    """What must be computed first."""
-    items = "".join(f"<li>{html.escape(str(need))}</li>" for need in needs)
+def missing_html(missing: Sequence[str]) -> str:
+    """What must be made first."""
+    items = "".join(f"<li>{html.escape(each)}</li>" for each in missing)
     return (
-        f"<p><strong>Something must be made first:</strong></p><ul>{items}</ul>"
-        "<p>It is kept, so this happens once. Stop works meanwhile. Start?</p>"
+        f"<p><strong>Not there yet, so it is made first:</strong></p><ul>{items}</ul>"
+        "<p>It is kept, so this happens once; with a real model it can take long. Stop works meanwhile. Start?</p>"
     )
-
-
-def chosen_words(r: Request) -> str:
-    """The neurons of a request in few words."""
-    if r.kind == "none":
-        return "none"
-    name = {"general": "G", "specific": f"S_{r.topic}", "strict": f"strict S_{r.topic}"}.get(r.neurons)
-    if r.neurons == "own":
-        return f"own list: {r.own if len(r.own) <= 40 else r.own[:39] + '…'}"
-    return f"{name or f'random ({r.neurons}) no. {r.number}'}, γ = {r.gamma:g} %"
 
 
 def change_words(r: Request) -> str:
     """The intervention of a request in few words."""
-    if r.kind == "patch":
-        return f"patch from {r.donor} {r.donor_topic}, strength {r.strength:g}"
-    return f"scale × {r.strength:g}" if r.kind == "scale" else r.kind
+    donor = f" from {r.donor} {r.donor_topic}" if r.kind in DONATED else ""
+    return r.kind + donor + (f", strength {r.strength:g}" if r.kind in RANGES else "")
+
+
+def chosen_words(r: Request) -> str:
+    """The neurons of a request in few words."""
+    if r.neurons == "own":
+        return f"own list: {short(r.own, 40)}"
+    name = {"general": "G", "specific": f"S_{r.topic}", "strict": f"strict S_{r.topic}"}.get(r.neurons)
+    return f"{name or f'random ({r.neurons}) no. {r.number}'}, γ = {r.gamma:g} %"
 
 
 def history_html(results: Sequence[Result]) -> str:
     """The runs so far as a table."""
     if not results:
         return "<p>No run yet.</p>"
-    head = ("Run", "Prompt", "Intervention", "Neurons", "P(right) vanilla", "P(right) intervened")
     rows = []
     for number, result in enumerate(results, 1):
         r = result.request
-        prompt = r.prompt if len(r.prompt) <= 60 else r.prompt[:59] + "…"
-        cells = [str(number), prompt, change_words(r), f"{chosen_words(r)} ({result.chosen:,})"]
-        values = [result.answers[arm].p_right for arm in ("vanilla", "intervened")]
-        cells += ["–" if value is None else f"{value:.2f}" for value in values]
-        rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-    return (
-        '<div class="polinb-wide" tabindex="0" role="region" aria-label="History of runs"><table><thead><tr>'
-        + "".join(f'<th scope="col">{each}</th>' for each in head)
-        + f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    )
+        row = {"Run": number, "Prompt": short(r.prompt, 60), "Intervention": change_words(r)}
+        row["Neurons"] = f"{chosen_words(r)} ({result.chosen:,})"
+        rows.append(row | {f"P(right) {name}": answer.p_right for name, answer in result.answers.items()})
+    with pd.option_context("display.max_colwidth", None):
+        table = pd.DataFrame(rows).to_html(index=False, border=0, float_format="{:.2f}".format, na_rep="–")
+    return f'<div class="polinb-wide" tabindex="0" role="region" aria-label="History of runs">{table}</div>'
 
 
 def download_html(text: str, name: str, kind: str) -> str:
@@ -148,13 +128,12 @@ def row(*children: widgets.Widget) -> widgets.Widget:
 
 def column(*children: widgets.Widget) -> widgets.Widget:
     """One column of a :func:`row`."""
-    return widgets.VBox(
-        children, layout=widgets.Layout(flex="1 1 300px", min_width="0", max_width="100%", padding="0 12px 0 0")
-    )
+    layout = widgets.Layout(flex="1 1 300px", min_width="0", max_width="100%", padding="0 12px 0 0")
+    return widgets.VBox(children, layout=layout)
 
 
-def page(text: str = "") -> widgets.HTML:
-    """A place for HTML."""
+def html_box(text: str = "") -> widgets.HTML:
+    """An HTML widget of full width."""
     return widgets.HTML(text, layout=widgets.Layout(width="100%", min_width="0"))
 
 
@@ -164,8 +143,3 @@ def folded(title: str, *children: widgets.Widget) -> widgets.Widget:
     switch = widgets.ToggleButton(description=title, icon="", layout=widgets.Layout(width="auto", max_width="100%"))
     switch.observe(lambda change: setattr(inside.layout, "display", "" if change["new"] else "none"), "value")
     return widgets.VBox([switch, inside], layout=widgets.Layout(width="100%"))
-
-
-def button(text: str, tip: str, style: str = "") -> widgets.Button:
-    """A button with a tool tip."""
-    return widgets.Button(description=text, tooltip=tip, button_style=style)

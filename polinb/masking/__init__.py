@@ -1,1 +1,1 @@
-"""What is done to neurons and directions: random sets, freezing (InhibitFT), ablation (CAFT), patching, editing."""
+"""What is done to neurons and directions: random sets, freezing, ablation, patching, editing, grafting of weights."""

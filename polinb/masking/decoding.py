@@ -1,4 +1,4 @@
-"""Decoding while chosen neurons are changed: the one loop behind patching, editing, ablation, scaling and the lab.
+"""Decoding while chosen neurons are changed: the one loop behind patching, editing, ablation and scaling.
 
 At every step the model reads what is new (the whole prompt first, then its newest token) with a key-value cache, one
 nnsight trace a step. What is written in place of a neuron's activation is a :data:`Change`; what a donor brings to it,
@@ -7,7 +7,6 @@ such as its own activations on the same text, comes from a :data:`Source`.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from polinb.scoring.tracing import envoys
 if TYPE_CHECKING:
     import torch
 
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 # (layer, own activations (B, T, k_l), the source's or None) → what is written, broadcastable to (B, T, k_l).
 Change = Callable[[int, Any, Any], Any]
@@ -127,9 +126,10 @@ def tokens(
     max_new_tokens: int,
     answer_only: bool = False,
     pick: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    stop: threading.Event | None = None,
 ) -> Iterator[torch.Tensor]:
     """The new token of every row, (B,), step by step, until each row has met a stop token.
+
+    Nothing is computed between two steps: whoever asks for no further token has stopped it.
 
     Args:
         chunk: the prompts, without responses.
@@ -137,7 +137,6 @@ def tokens(
         source: brings each step's donor activations to ``change``; asked before the model reads the step.
         answer_only: leave the prompt alone up to its last token, whose output is the first answer token.
         pick: logits (B, V) → tokens (B,); the likeliest ones unless given.
-        stop: once it is set no further token is computed.
 
     Raises:
         ParameterError: ``chosen`` of another shape than the model, when the first token is asked for.
@@ -147,8 +146,6 @@ def tokens(
     own, ends = Reader(lm, chosen), torch.tensor(stop_ids(lm), device=chunk.ids.device)
     done = torch.zeros(len(chunk.ids), dtype=torch.bool, device=chunk.ids.device)
     for step in range(max_new_tokens):
-        if stop is not None and stop.is_set():
-            return
         given = source(chunk) if source else None
         start = chunk.ids.shape[1] - 1 if answer_only and not step else 0
         logits = own.write(chunk, change, given, start=start)[:, -1]

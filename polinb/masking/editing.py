@@ -12,7 +12,7 @@ from polinb.masking.decoding import assign, changed_answers, per_layer, scale
 from polinb.scoring.shares import Group
 
 if TYPE_CHECKING:
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 MODES = ("mean", "scale")
 PLACES = ("answer", "all")

@@ -13,7 +13,7 @@ from polinb.masking.freezing import frozen_slices
 from polinb.scoring.contributions import ATTENTION
 
 if TYPE_CHECKING:
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from polinb.scoring.tracing import envoys, read
 if TYPE_CHECKING:
     import torch
 
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 MODES = ("lockstep", "recorded", "mean")
 

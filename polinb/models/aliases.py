@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 EMBEDDED = "smollm2-135m-instruct"
 
 # alias → (hub id, pinned commit). The paper does not say Base or Instruct: Instruct. The Llama models are
@@ -12,3 +14,14 @@ ALIASES: dict[str, tuple[str, str]] = {
     "qwen2.5-3b-instruct": ("Qwen/Qwen2.5-3B-Instruct", "aa8e72537993ba99e69dfaafa59ed015b17504d1"),
     "qwen2.5-7b-instruct": ("Qwen/Qwen2.5-7B-Instruct", "a09a35458c702b33eeacc393d103063234e8bc28"),
 }
+
+
+def at_hand(model: str, revision: str = "") -> bool:
+    """Whether a model can be loaded without the network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    name, pinned = ALIASES.get(model, (model, "main"))
+    if name.count("/") != 1 or Path(model).expanduser().is_dir():
+        return True  # no hub id
+    files = ("model.safetensors", "model.safetensors.index.json")
+    return any(isinstance(try_to_load_from_cache(name, file, revision=revision or pinned), str) for file in files)

@@ -12,7 +12,7 @@ from polinb.models.tokens import batches, end_ids
 from polinb.progress import bar
 
 if TYPE_CHECKING:
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 
 def generate(
@@ -95,6 +95,18 @@ def cut(ids: Sequence[int], stop: Sequence[int]) -> list[int]:
 def decode(lm: LM, ids: Sequence[int]) -> str:
     """Text of token ids, special tokens dropped."""
     return str(lm.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+
+def pieces(lm: LM, ids: Sequence[int]) -> list[str]:
+    """What each token adds to the text of all; a letter of several tokens comes with its last one."""
+    whole, at, out = decode(lm, ids), 0, list[str]()
+    for count in range(1, len(ids) + 1):
+        text = decode(lm, ids[:count])
+        same = (k for k, (one, other) in enumerate(zip(text, whole, strict=False)) if one != other)
+        end = max(at, next(same, min(len(text), len(whole))))
+        out.append(whole[at:end])
+        at = end
+    return out
 
 
 def log_likelihood(

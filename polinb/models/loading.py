@@ -4,66 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polinb.errors import ModelError
 from polinb.models.aliases import ALIASES, EMBEDDED
-from polinb.models.architectures import ARCHITECTURES, ffn_width, n_layers
+from polinb.models.architectures import ARCHITECTURES
 from polinb.models.checkpoints import check_complete, check_folder, instead
 from polinb.models.hub import commit_of
+from polinb.models.lm import LM
 from polinb.models.tokenizers import NO_FAST, needs_conversion, prepare
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-@dataclass
-class LM:
-    """A causal language model with everything the chapters need to know of it.
-
-    Attributes:
-        model: the network, in eval mode.
-        tokenizer: its tokenizer.
-        name: alias, id or folder it was asked for by.
-        identity: what determines its weights (id, revision, dtype, or a digest), for artifact keys.
-        layers: L, number of blocks.
-        width: F, FFN neurons a block.
-    """
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    name: str
-    identity: dict[str, Any]
-    layers: int = field(init=False)
-    width: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.layers, self.width = n_layers(self.model), ffn_width(self.model)
-
-    @property
-    def device(self) -> torch.device:
-        """Where inputs go: the device of the first weight; the CPU for a model spread over several devices.
-
-        From there each layer takes its inputs to its own device, and activations of every layer can be indexed.
-        """
-        import torch
-
-        if hasattr(self.model, "_hf_hook"):  # there is none where a device map put everything on one card
-            return torch.device("cpu")
-        return next(self.model.parameters()).device
-
-    @property
-    def context(self) -> int:
-        """Tokens that a text may have, those that are to follow included; 2³¹ − 1 where the model tells no number."""
-        return int(getattr(self.model.config, "max_position_embeddings", None) or 2**31 - 1)
-
-    @property
-    def neurons(self) -> int:
-        """L × F, number of FFN neurons."""
-        return self.layers * self.width
 
 
 def identity_of(name: str, revision: str = "", dtype: str = "auto") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from polinb.errors import ModelError
 from polinb.models.tokens import end_ids, prompt_ids, response_ids
 
 if TYPE_CHECKING:
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 NO_FAST = (
     "it has no tokenizer.json, and other files (tokenizer.model) are read only where sentencepiece or tiktoken is "

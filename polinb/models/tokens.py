@@ -15,7 +15,7 @@ from polinb.errors import DataError, ModelError, ParameterError
 if TYPE_CHECKING:
     import torch
 
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 _TODAY = date(2024, 7, 26)  # of every prompt, for templates that write the date
 _MARK = "\u241fanswer\u241f"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from polinb.errors import ModelError
 from polinb.models.architectures import architecture_of
-from polinb.models.loading import LM
+from polinb.models.lm import LM
 
 if TYPE_CHECKING:
     import torch

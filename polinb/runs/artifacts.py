@@ -15,8 +15,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 
 from polinb.errors import ArtifactError
 from polinb.runs.artifact_check import META, DamagedError, canonical, check, digest_of, seal, sync, sync_folder
-from polinb.runs.artifact_lock import locked, sweep
 from polinb.trouble import explain, note_unfinished, notice
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
 ALLOWED = frozenset({".safetensors", ".parquet", ".csv", ".json", ".jsonl", ".txt"})
 _PACKAGES = ("torch", "transformers", "nnsight", "trl", "peft", "datasets", "scikit-learn", "numpy", "pandas")
+_PATIENCE = 2.0  # seconds of waiting for another process before it is told
 
 
 def key_of(inputs: Mapping[str, Any]) -> str:
@@ -255,3 +255,52 @@ def store_root() -> Path:
         return Path(chosen)
     checkout = Path(__file__).resolve().parents[2]
     return (checkout if (checkout / "notebooks").is_dir() else Path.cwd()) / ".polinb"
+
+
+# --- one maker an artifact at a time, and nothing left of makers that were killed
+
+
+@contextmanager
+def locked(path: Path, root: Path) -> Iterator[None]:
+    """Only one process at a time makes the artifact ``path``; the lock ends with its process, however that ends.
+
+    Raises:
+        ArtifactError: the lock cannot be written under the store's ``root``.
+    """
+    from filelock import FileLock, Timeout
+
+    what = f"artifact {path.parent.name}/{path.name}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(lock_of(path))
+        try:
+            lock.acquire(timeout=_PATIENCE)
+        except Timeout:
+            notice(f"waiting for another process, which is making {what}")
+            lock.acquire()
+    except OSError as error:
+        explain(error, what, root)
+        raise
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def lock_of(path: Path) -> Path:
+    """The lock file of the artifact ``path``; it stays when the lock is released, for the next process."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed makers left beside ``path``, whose lock the caller holds; what is being made has its lock."""
+    from filelock import FileLock, Timeout
+
+    for left in path.parent.glob(".*-*"):
+        key = left.name[1:].split("-")[0]
+        lock = FileLock(lock_of(path.with_name(key)))
+        if key == path.name:
+            shutil.rmtree(left, ignore_errors=True)
+            continue
+        with suppress(Timeout, OSError), lock.acquire(timeout=0):
+            shutil.rmtree(left, ignore_errors=True)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from polinb.data.loading import StanceData, load_data
 from polinb.data.statements import StatementSet, load_statements
-from polinb.models.loading import LM, identity_of, load, pick_device
+from polinb.errors import ParameterError
+from polinb.models.lm import LM
+from polinb.models.loading import identity_of, load, pick_device
 from polinb.runs.artifacts import Artifact, Store, store_root
 from polinb.runs.groups import Data, Group, Judge, Model
 
@@ -142,6 +144,8 @@ class Base:
     def _data(self) -> StanceData:
         p = self.params
         data = load_data(p.data, label_filter=p.label_filter, revision=p.data_revision or None)
+        if set(p.topics) - set(data.topics):
+            raise ParameterError("topics", p.topics, f"topics of the data {data.name!r}: {', '.join(data.topics)}")
         for topic in p.topics:
             for split in ("train", "localise", "evaluate"):
                 data.topic(topic, split, leaning="both")  # raises now, not after an hour, if a split is empty
@@ -169,6 +173,7 @@ class Base:
                 base_url=p.judge_url or DEFAULT_URL,
                 cache=cache,
                 max_tokens=p.judge_tokens,
+                topics=getattr(p, "topics", ()),
             )
         from polinb.stance.judges import HFJudge, LocalJudge
 

@@ -13,7 +13,7 @@ from polinb.runs.results import Result
 from polinb.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 Ids = list[list[int]]
 Form = Literal["chat", "opening", "continuation", "text"]

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from polinb.data.rows import topic_of
 from polinb.errors import ParameterError
 from polinb.stance.service import address
 
@@ -21,7 +23,17 @@ class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-TopicName = Literal["crime", "race", "economy", "immigration", "gender", "science"]
+def _topic(name: str) -> str:
+    try:
+        if topic_of(name) == name:
+            return name
+        known = f"{topic_of(name)!r} for {name!r}"
+    except ValueError:
+        known = "such as 'crime' or 'health-advice'"
+    raise PydanticCustomError("topic", f"names of topics of the data: small letters, hyphens between words, {known}")
+
+
+TopicName = Annotated[str, AfterValidator(_topic)]
 Control = Literal["uniform", "layer", "next_highest", "heldout"]
 Percent = Annotated[float, Field(gt=0, lt=100)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -66,7 +78,9 @@ class Data(Group):
     """Questions with left and right answers."""
 
     data: str = Field(min_length=1, description="bundled, ideoinst, a folder, a file, or hub:owner/name")
-    data_revision: str = seldom(description="Commit of ideoinst or hub: data; empty: the pinned one")
+    data_revision: str = seldom(
+        description="Commit of hub: data; empty: the newest one (of ideoinst: always the pinned one)"
+    )
     label_filter: Literal["none", "agree"] = seldom(
         description="agree keeps only prompts whose two responses both have the label of their side",
     )

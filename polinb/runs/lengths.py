@@ -9,7 +9,7 @@ from polinb.errors import DataError
 from polinb.models.tokens import prompt_ids, response_ids
 
 if TYPE_CHECKING:
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 
 def check_lengths(run: Any, lm: LM) -> None:

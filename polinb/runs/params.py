@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 import yaml
 from pydantic import ValidationError, create_model
 
+from polinb.data.rows import TOPICS
 from polinb.errors import ParameterError
 from polinb.runs import beyond as b
 from polinb.runs import groups as g
@@ -105,12 +106,16 @@ def chosen(kind: type[g.Group], profile: Any, overrides: Mapping[str, Any]) -> g
         raise ParameterError(name, overrides[name], "no parameter has this name", hint)
     values = profile_values(profile) | {k: v for k, v in overrides.items() if v is not None} | {"profile": profile}
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if k in known}
+    topics, following = values.get("topics"), {"ablation_topics", "baseline_topics"} & values.keys() - overrides.keys()
+    for name in following:
+        if isinstance(topics, list):  # the profile's, as far as they are this run's; else as many of this run's
+            values[name] = [t for t in values[name] if t in topics] or topics[: len(values[name])]
     for name, value in values.items():
         _check_plain(name, value)
     try:
         params = kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = min(error.errors(), key=lambda each: bool(following & {*each["loc"][:1]}))
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, ParameterError):
             raise cause from None
@@ -141,6 +146,8 @@ def _check_together(p: Any) -> None:
     def has(*names: str) -> bool:
         return all(name in type(p).model_fields for name in names)
 
+    if has("data", "topics") and p.data in ("bundled", "ideoinst") and set(p.topics) - set(TOPICS):
+        raise ParameterError("topics", p.topics, f"topics of the data {p.data!r}: {', '.join(TOPICS)}")
     for name in ("ablation_topics", "baseline_topics"):
         if has(name, "topics") and any(t not in p.topics for t in getattr(p, name)):
             raise ParameterError(name, getattr(p, name), f"topics of this run: {p.topics}")
@@ -211,7 +218,7 @@ def _one(kind: Any, text: str) -> Any:
 def _items(name: str, text: str) -> list[str]:
     """Items of a list such as ``[crime, "race"]``: YAML in which nothing is guessed to be a number or nothing."""
     try:
-        found = yaml.load(text, Loader=yaml.BaseLoader)
+        found = yaml.BaseLoader(text).get_single_data()
     except (yaml.YAMLError, ValueError, RecursionError):
         found = None
     plain = isinstance(found, list) and all(isinstance(item, str) for item in found)

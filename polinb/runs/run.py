@@ -13,7 +13,7 @@ import pandas as pd
 
 from polinb.data.prompts import answer_prompt, neutral, statement_prompt
 from polinb.errors import TrainingError
-from polinb.models.loading import LM
+from polinb.models.lm import LM
 from polinb.runs import stages
 from polinb.runs import weights as store_weights
 from polinb.runs.base import Base
@@ -236,7 +236,11 @@ class Run(Base):
 
     def likelihood(self, condition: Condition = VANILLA) -> pd.DataFrame:
         """Mean natural log-probability a token of the reference responses: topic, id, logp_left, logp_right."""
-        return stages.wide(self.logp(condition, self._references()).frame("logp"), "side", ["topic", "id"])
+        return stages.wide(self.reference_logp(condition).frame("logp"), "side", ["topic", "id"])
+
+    def reference_logp(self, condition: Condition = VANILLA) -> Result:
+        """Log-probabilities behind :meth:`likelihood`: table ``logp``."""
+        return self.logp(condition, self._references())
 
     def _references(self) -> Texts:
         def make() -> Texts:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from polinb.errors import TrainingError
+from polinb.errors import JudgeError, TrainingError
 from polinb.masking.random_sets import KINDS, random_set
-from polinb.models.loading import LM
+from polinb.models.lm import LM
 from polinb.runs.base import Base
 from polinb.runs.conditions import Label, Texts, encode
 from polinb.runs.groups import Judge, Model
@@ -305,8 +305,8 @@ def given(run: Base, folder: Path, *, texts: Texts) -> None:
     texts.rows.to_parquet(folder / "answers.parquet")
 
 
-class _UnratedError(Exception):
-    """Some answers could not be rated, so the table must not be kept as finished."""
+class UnratedError(JudgeError):
+    """Some answers could not be rated, so the ``table`` must not be kept as finished."""
 
     def __init__(self, table: pd.DataFrame, told: str) -> None:
         super().__init__(told)
@@ -320,7 +320,7 @@ def rate(run: Base, folder: Path, *, answers: Result, table: str) -> Mapping[str
     rated = run.judge.rate(frame[["topic", "id", "prompt", "response"]])
     unrated = (rated["label"] == "unrated") & (frame["response"].str.strip() != "").to_numpy()
     if unrated.any():
-        raise _UnratedError(rated, _outage(rated[unrated], len(rated)))
+        raise UnratedError(rated, _outage(rated[unrated], len(rated)))
     rated.to_parquet(folder / "rated.parquet")
     # of a chat model: the share of its replies that were no rating
     return {"judge": run.judge.name, **rated.attrs}
@@ -330,7 +330,7 @@ def labels(run: Base, answers: Result, table: str) -> tuple[pd.DataFrame, bool]:
     """The labels of a table of answers, and whether all of them could be had."""
     try:
         return rate(run, answers=answers, table=table).frame("rated"), True
-    except _UnratedError as error:
+    except UnratedError as error:
         return error.table, False
 
 

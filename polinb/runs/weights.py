@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from polinb.models.loading import LM, pick_device
-from polinb.runs.artifact_lock import locked
-from polinb.runs.artifacts import META
+from polinb.models.lm import LM
+from polinb.models.loading import pick_device
+from polinb.runs.artifacts import META, locked
 from polinb.runs.base import Base
 from polinb.runs.conditions import Condition, Texts, encode, silent
 from polinb.runs.groups import Model

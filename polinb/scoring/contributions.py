@@ -14,7 +14,7 @@ from polinb.scoring.residual import blocks, hidden_after
 if TYPE_CHECKING:
     import torch
 
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 # Output projection of attention inside a block, for architectures that add the FFN's output to the residual stream as
 # it is. Where it is normed first (Gemma 2 and 3, OLMo 2) a neuron's contribution is not m·(v·w).

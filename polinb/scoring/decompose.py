@@ -20,7 +20,7 @@ from polinb.scoring.contributions import ATTENTION, Reader
 from polinb.scoring.residual import block_index
 
 if TYPE_CHECKING:
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 # Largest allowed gap between the sum of the parts and the measured change, relative to all that was added up (not to
 # the change, which can be much smaller). Ten to a hundred times the gaps that rounding makes in small models.

@@ -14,7 +14,7 @@ from polinb.scoring.planted_world import answer_ids, prompt_ids
 from polinb.scoring.pnlac import neuron_sets, normalised
 
 if TYPE_CHECKING:
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
     from polinb.models.tokens import Batch
 
 METHODS = {

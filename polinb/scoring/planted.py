@@ -19,7 +19,7 @@ import numpy as np
 
 from polinb.data.rows import TOPICS
 from polinb.errors import ParameterError
-from polinb.models.loading import LM
+from polinb.models.lm import LM
 from polinb.scoring import planted_weights as written
 from polinb.scoring.planted_design import Design
 from polinb.scoring.planted_weights import SIZE, STANCE, Pair

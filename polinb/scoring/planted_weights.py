@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polinb.data.rows import LEANINGS, TOPICS
-from polinb.models.loading import LM
+from polinb.models.lm import LM
 
 if TYPE_CHECKING:
     from polinb.scoring.planted_design import Design

@@ -11,7 +11,7 @@ import numpy as np
 from polinb.data.pairs import SPLITS, split_of
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import ParameterError
-from polinb.models.loading import LM
+from polinb.models.lm import LM
 from polinb.scoring.planted import Planted
 from polinb.scoring.planted_weights import FILLERS, TOPIC_WORDS, WORDS
 

@@ -15,7 +15,7 @@ from polinb.progress import bar
 if TYPE_CHECKING:
     import torch
 
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 
 def blocks(lm: LM) -> tuple[Any, list[Any]]:

@@ -20,7 +20,7 @@ from polinb.scoring.pnlac import pnlac_score
 if TYPE_CHECKING:
     import torch
 
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 
 def envoys(lm: LM) -> tuple[Any, list[Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import openai
 import pandas as pd
 from filelock import FileLock
 
-from polinb.data.prompts import TOPIC_TITLES
+from polinb.data.rows import TOPICS, title_of
 from polinb.errors import JudgeError, ParameterError
 from polinb.progress import bar
 from polinb.secrets import hide
@@ -44,13 +44,13 @@ _PROMPT = (
 )
 
 
-def rating_prompt(topic: str, response: str) -> str:
+def rating_prompt(topic: str, response: str, topics: Collection[str] = TOPICS) -> str:
     """The paper's prompt for rating one answer (Appendix A.4, "Evaluate LLMs' Political Leaning Prompt").
 
     Args:
-        topic: one of the six; another name (statements have no topic) reads "politics".
+        topic: one of ``topics``; another name (statements have no topic) reads "politics".
     """
-    return _PROMPT.format(topics=TOPIC_TITLES.get(topic, "politics")) + response
+    return _PROMPT.format(topics=title_of(topic) if topic in topics else "politics") + response
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ class OpenAIJudge:
         attempts: requests for one answer, at most.
         timeout: seconds for one request.
         concurrency: requests under way at once.
+        topics: names in the column ``topic`` that are topics of the data.
 
     Raises:
         ParameterError: no model, or an address that cannot be used.
@@ -105,10 +106,12 @@ class OpenAIJudge:
         attempts: int = 6,
         timeout: float = 60.0,
         concurrency: int = 4,
+        topics: Collection[str] = TOPICS,
     ) -> None:
         if not model.strip():
             raise ParameterError("model", model, "the model's name at the service")
         self.model, self.max_tokens, self.attempts, self.timeout = model, max_tokens, attempts, timeout
+        self.topics = topics
         self._place, self.concurrency, self._limit = address(base_url), concurrency, "max_tokens"
         self.base_url = self._place.url
         if not key() and self._place.encrypted and not self._place.local:
@@ -135,7 +138,7 @@ class OpenAIJudge:
         topics = list(frame["topic"]) if "topic" in frame.columns else [""] * len(texts)
         replies = self.replies(
             [
-                rating_prompt(str(topic), text) if text.strip() else None
+                rating_prompt(str(topic), text, self.topics) if text.strip() else None
                 for topic, text in zip(topics, texts, strict=True)
             ]
         )

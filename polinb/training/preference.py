@@ -21,7 +21,7 @@ from polinb.training.trainer import checkpointed, warmup_steps
 if TYPE_CHECKING:
     import torch
 
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 Ids = Sequence[Sequence[int]]
 

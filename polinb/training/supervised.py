@@ -28,7 +28,7 @@ from polinb.training.trainer import make_trainer
 if TYPE_CHECKING:
     import torch
 
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 
 @dataclass

@@ -13,7 +13,7 @@ from polinb.progress import bar
 if TYPE_CHECKING:
     import torch
 
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
     from polinb.training.recipe import Recipe
 
 
@@ -137,7 +137,8 @@ def make_trainer(
             trainer._sum = 0.0
             self.shown.update(1)
             if watch is not None:
-                watch(state.global_step, model)
+                # Of adapters the model that holds them, whose modules are where those of the plain model are.
+                watch(state.global_step, model.get_base_model() if recipe.train == "lora" else model)
             if state.global_step >= last:
                 control.should_training_stop = True
 

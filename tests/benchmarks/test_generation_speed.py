@@ -7,7 +7,7 @@ import torch
 
 from polinb.masking.patching import patched_answers
 from polinb.models.generation import cut, generate, log_likelihood, stop_ids
-from polinb.models.loading import LM
+from polinb.models.lm import LM
 from polinb.models.tokens import batches, prompt_ids
 from polinb.runs.params import Params
 

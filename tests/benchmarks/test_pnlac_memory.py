@@ -13,7 +13,7 @@ CHILD = """
 import json, resource, sys
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
-from polinb.models.loading import LM
+from polinb.models.lm import LM
 from polinb.scoring.tracing import contrast
 from polinb.models.tiny import tiny_tokenizer
 

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from polinb.models.architectures import down_modules
 from polinb.models.embedded import embedded_folder
-from polinb.models.loading import LM
+from polinb.models.lm import LM
 from polinb.models.tiny import tiny_tokenizer
 from polinb.models.tokens import batches
 from polinb.scoring.tracing import contrast

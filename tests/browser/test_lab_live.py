@@ -16,14 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from polinb.lab.engine import NOTHING, Intervention, stream
-from polinb.lab.server import NOTEBOOK, command, environment
-from polinb.lab.sets import neurons
-from polinb.models.generation import decode
-from polinb.models.tokens import prompt_ids
+from polinb.lab.request import CHANGES, Request
+from polinb.lab.serve import NOTEBOOK, command, environment
+from polinb.lab.session import Session
 from polinb.runs.artifacts import Store
-from polinb.runs.params import Params
-from polinb.runs.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
@@ -35,8 +31,8 @@ WAIT = 180_000  # milliseconds; kernels start slowly on a busy machine
 def place(tmp_path_factory):
     """Folders of their own for the notebook, the store and everything of Jupyter."""
     root = tmp_path_factory.mktemp("lab")
-    (root / "notebooks" / "lab").mkdir(parents=True)
-    shutil.copy(ROOT / "notebooks" / NOTEBOOK, root / "notebooks" / NOTEBOOK)
+    (root / NOTEBOOK).parent.mkdir(parents=True)
+    shutil.copy(ROOT / NOTEBOOK, root / NOTEBOOK)
     return root
 
 
@@ -90,25 +86,26 @@ def host(address):
     return re.match(r"http://[^/?]+", address)[0]
 
 
-def opened(visit, address):
-    """The page with the lab ready for a question."""
-    seen = visit(address, allowed=host(address), wait="commit")
+def opened(visit, address, **options):
+    """The page, which may load nothing from elsewhere."""
+    seen = visit(address, allowed=re.match(r"http://[^/?]+", address)[0], wait="commit", **options)
     seen.page.set_default_timeout(WAIT)
     return seen
 
 
 def lab_of(page):
+    """The lab, ready for a question."""
     lab = page.locator(".polinb-lab")
     lab.get_by_text("Status: Ready.").wait_for()
     return lab
 
 
-def ask(lab, prompt, own="", tokens=12, intervention="ablate: set to zero"):
+def ask(lab, prompt, own="", tokens=12, kind="ablate"):
     lab.get_by_label("Prompt").fill(prompt)
     if own:
         lab.get_by_label("Neurons").select_option("my own list")
         lab.get_by_label("Own list").fill(own)
-    lab.get_by_label("Intervention").select_option(intervention)
+    lab.get_by_label("Intervention").select_option(CHANGES[kind])
     lab.get_by_label("Longest answer").fill(str(tokens))
     lab.get_by_label("Longest answer").press("Tab")
     lab.get_by_role("button", name="Run", exact=True).click()
@@ -119,32 +116,47 @@ def answers(lab):
     return lab.locator(".polinb-text").all_text_contents()
 
 
-def expected(place, prompt, kind, own="", tokens=12):
-    """What the engine says in this process."""
-    run = Run(Params.from_profile("tiny", **SETTINGS), Store(place / "store"))
-    ids = prompt_ids(run.lm, prompt, run.params.system_prompt)
-    chosen = neurons(run, "own" if own else "general", own=own)
-    donor = run.load_variant("crime", "right") if kind == "patch" else None
-    changes = ((NOTHING, None), (Intervention(kind, chosen, 1.0), donor))
-    return [decode(run.lm, list(stream(run.lm, ids, *change, max_new_tokens=tokens))) for change in changes]
+def expected(place, prompt, kind, own=""):
+    """What the same request gives in this process; tests/test_lab.py proves it."""
+    which = {"neurons": "own", "own": own} if own else {}
+    asked = {"profile": "tiny", "settings": SETTINGS, "topic": "crime", "donor_topic": "crime", "max_new_tokens": 12}
+    result = Session(Store(place / "store")).run(Request.of(prompt=prompt, kind=kind, **which, **asked))
+    return [answer.text for answer in result.answers.values()]
 
 
 def test_voila_from_click_to_text(visit, voila, place):
-    """General neurons and a patch: variants are trained after a question, then both answers are the engine's."""
+    """General neurons: variants are trained after a question; a patch, a graft, and the first brought back."""
     seen = opened(visit, voila)
     lab = lab_of(seen.page)
     assert not seen.page.get_by_text("started_with").count(), "no source is shown"
-    ask(lab, EVIL, intervention="patch: take activations from a donor")
+    ask(lab, EVIL, kind="patch")
     start = lab.get_by_role("button", name="Start", exact=True)
     start.wait_for()
-    needs = lab.get_by_text("fine-tuning variants").inner_text()
-    assert "crime left, crime right, race left, race right" in needs and "a rough guess" in needs
+    missing = lab.get_by_role("listitem").all_text_contents()
+    assert missing == [
+        "fine-tuned variants (crime left, crime right, race left, race right)",
+        "PNLAC scores (crime, race)",
+    ]
     start.click()
-    assert answers(lab) == expected(place, EVIL, "patch")
+    patched = answers(lab)
+    assert patched == expected(place, EVIL, "patch")
     assert lab.get_by_role("img", name=re.compile(r"P\(right\) = ")).count() >= 1
     assert lab.get_by_role("cell", name="<script>window.planted").is_visible(), "markup is shown as text"
+    assert lab.locator(".polinb-text span[title][style*=rgba]").count() > 12, "tokens are coloured"
+    assert lab.get_by_text(re.compile("strongest on “.*” \\(\\d")).count() == 2
+    ask(lab, EVIL, kind="graft")
+    lab.get_by_role("cell", name="graft from right crime").wait_for()
+    grafted = answers(lab)
+    assert grafted == expected(place, EVIL, "graft") and grafted[0] == patched[0]
+    lab.get_by_label("Bring back").select_option(index=1)
+    lab.get_by_text("Status: Run 1 is back.").wait_for()
+    assert lab.locator(".polinb-text").all_text_contents() == patched
+    assert lab.get_by_label("Intervention").locator("option:checked").inner_text() == CHANGES["patch"]
     lab.get_by_role("button", name="Code that makes this again").click()
     assert repr(EVIL) in lab.get_by_label("Python").input_value()
+    with seen.page.expect_download() as download:
+        lab.get_by_role("link", name="Save as polinb_lab.py").click()
+    assert download.value.path().read_text() == lab.get_by_label("Python").input_value()
     assert seen.page.evaluate("window.planted") is None
     seen.assert_clean()
 
@@ -161,30 +173,32 @@ def test_voila_without_its_token_runs_nothing(voila):
 
 
 def test_voila_on_a_phone_with_the_keyboard(visit, voila):
-    seen = opened_narrow(visit, voila)
+    seen = opened(visit, voila, viewport={"width": 390, "height": 900})
     page, lab = seen.page, lab_of(seen.page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    lab.get_by_label("Intervention").select_option("scale: multiply by the strength")
-    lab.get_by_role("slider", name="Strength").press("ArrowRight")
-    seen.page.wait_for_function(  # the number has come back from the kernel
-        "() => [...document.querySelectorAll('.polinb-lab input[type=number]')].some((e) => e.value === '1.05')"
-    )
+    lab.get_by_label("Intervention").select_option(CHANGES["scale"])
+    slider, exact = lab.get_by_role("slider", name="Strength"), lab.get_by_label("Exact value")
+    slider.press("ArrowRight")
+    assert exact.input_value() == "1.05"
+    exact.fill("9")
+    exact.press("Tab")
+    assert (exact.input_value(), slider.input_value()) == ("4", "4"), "both stay in the range"
     lab.get_by_label("Model", exact=True).focus()
     names = []
     for _ in range(14):
         names.append(page.evaluate("document.activeElement.labels?.[0]?.innerText || document.activeElement.innerText"))
         page.keyboard.press("Tab")
     assert [name.strip() for name in names] == [
-        "Model", "Topic", "Neurons", "γ (per cent)", "Intervention", "Strength\n1.05", "Exact value", "Examples",
+        "Model", "Topic", "Neurons", "γ (per cent)", "Intervention", "Strength", "Exact value", "Examples",
         "Prompt", "Longest answer", "Temperature", "Compare likelihoods of the reference responses too", "Run", "Stop",
     ]  # fmt: skip
+    lab.get_by_label("Neurons").select_option("my own list")
+    lab.get_by_label("Own list").fill("0.1")
+    lab.get_by_label("Own list").press("Tab")
+    lab.get_by_role("button", name="Run", exact=True).press("Enter")
+    answers(lab)
+    assert lab.get_by_role("cell", name="scale, strength 4").count() == 1, "the kernel heard it"
     seen.assert_clean()
-
-
-def opened_narrow(visit, address):
-    seen = visit(address, allowed=host(address), wait="commit", viewport={"width": 390, "height": 900})
-    seen.page.set_default_timeout(WAIT)
-    return seen
 
 
 def test_jupyterlab_from_click_to_text_stop_and_error(visit, jupyterlab, place):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from fuzzing import budgets, refused, run, text
 from hypothesis import strategies as st
 
 from polinb.errors import ParameterError
-from polinb.lab.sets import parse, written
+from polinb.lab.choose import parse
 
 LAYERS, WIDTH = 4, 12
 
@@ -42,7 +41,6 @@ def test_any_list(size):
             assert plainly(typed) is None, f"valid, but refused: {error}"
             return refused(error, "own list")
         assert {(int(layer), int(neuron)) for layer, neuron in zip(*np.nonzero(chosen), strict=True)} == plainly(typed)
-        assert (parse(written(chosen), LAYERS, WIDTH) == chosen).all()
         return True
 
     number = st.integers(0, 14).map(str) | st.sampled_from(
@@ -59,9 +57,3 @@ def test_any_list(size):
     near = st.tuples(st.integers(0, 4), st.integers(0, 12), st.integers(0, 12), st.booleans())
     close = st.lists(near.map(lambda n: f"{n[0]}.{n[1]}-{n[2]}" if n[3] else f"{n[0]}.{n[1]}"), min_size=1, max_size=4)
     run("neuron lists", size, close.map(",".join) | close.map(" ; ".join) | lists | text, check)
-
-
-@pytest.mark.parametrize("given", [None, 5, b"1.2", ["1.2"], float("nan")])
-def test_a_list_that_is_no_text_is_refused(given):
-    with pytest.raises(ParameterError, match="own list"):
-        parse(given, LAYERS, WIDTH)

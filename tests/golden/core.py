@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from polinb.masking.patching import MODES, patched_answers
-from polinb.models.loading import LM, load
+from polinb.models.lm import LM
+from polinb.models.loading import load
 from polinb.models.tiny import TINY, tiny_model
 from polinb.models.tokens import prompt_ids, response_ids
 from polinb.scoring.decompose import decompose

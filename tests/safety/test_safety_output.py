@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from polinb.display.tables import numbered_table, responses_table
 from polinb.display.webdata import embed
 from polinb.errors import ParameterError
-from polinb.lab import server as lab_server
+from polinb.lab import serve as lab_server
 from polinb.wording import escape
 
 REPO = Path(__file__).resolve().parents[2]
@@ -81,7 +81,7 @@ def test_the_servers_own_settings_are_as_careful():
 
 def test_scripts_of_pages_show_texts_as_text():
     """Texts of models go into pages as text: no script of ours writes HTML out of data."""
-    for path in (REPO / "polinb" / "resources" / "web").glob("*.js"):
+    for path in (REPO / "polinb" / "resources").rglob("*.js"):
         source = path.read_text("utf-8")
         found = re.findall(r"\.(innerHTML|outerHTML|insertAdjacentHTML|write)\s*(?:=|\()\s*(.{0,20})", source)
         assert all(rest.startswith(('""', "''", "``")) for _, rest in found), f"{path.name}: {found}"

@@ -11,7 +11,7 @@ from keys import KEYS, leaks
 from book._make.build import make_book
 from polinb import secrets
 from polinb.errors import ParameterError
-from polinb.lab.server import environment
+from polinb.lab.serve import environment
 from polinb.runs.checkout import Layout, parse_settings
 from polinb.runs.params import Params, from_namespace
 from polinb.stance.chat_judge import OpenAIJudge

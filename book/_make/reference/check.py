@@ -88,7 +88,7 @@ def again(kept: Path, dose: str, given: Mapping[str, Any], share: float, seed: i
     """Kept results made again that do not come out as they were."""
     if not kept.is_dir():
         return
-    there = [each for each in doses.results(run_of(dose, given, Store(kept))) if each.done()]
+    there = [each for each in doses.results(run_of(dose, given, Store(kept))).values() if each.done()]
     able = [each for each in there if each.stage.kind in ("course", "logp", "answers", "graft")]
     count = min(len(able), max(1, round(share * len(able))))
     picked: Any = np.random.default_rng(seed).choice(len(able), count, replace=False) if able else []

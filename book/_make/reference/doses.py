@@ -6,6 +6,7 @@ What is small is kept in ``book/reference/doses`` as it comes, so that another m
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -54,14 +55,21 @@ def go_on(dose: str, given: Mapping[str, Any], root: Path, folder: Path) -> None
     if too_small(run):
         print("the first run moved less than the plan asks for: the rate is doubled for all", flush=True)
         run = run_of(dose, {**given, "learning_rate": 2 * run.params.learning_rate}, store)
-    listed = list(doses.results(run))
-    for number, result in enumerate(listed, 1):
+    named = doses.results(run)
+    for number, (name, result) in enumerate(named.items(), 1):
         start = time.monotonic()
         there = result.done()
         result.made()
         keep(result, kept)
+        note(kept, {each: str(found) for each, found in named.items() if found.done()})
         if not there:
-            print(f"[{number}/{len(listed)}] {result}: {time.monotonic() - start:.0f} s", flush=True)
+            print(f"[{number}/{len(named)}] {name}: {time.monotonic() - start:.0f} s", flush=True)
+
+
+def note(folder: Path, index: dict[str, str]) -> None:
+    """Write which kept result has which name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / doses.INDEX).write_text(json.dumps(index, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
 def run_of(dose: str, given: Mapping[str, Any], store: Store) -> Run:
@@ -72,7 +80,7 @@ def run_of(dose: str, given: Mapping[str, Any], store: Store) -> Run:
 def too_small(run: Run) -> bool:
     """Whether the first run's own-topic shift is below :data:`LEAST`."""
     topic = run.params.topics[0]
-    first = next(doses.trained(run, run.tuned(topic, "right"))).frame("course")
+    first = next(doses.trained(run, run.tuned(topic)))[1].frame("course")
     plain = run.logp(doses.VANILLA, doses.references(run, doses.FEW)).frame("logp")
     return own_shift(first[first["step"] == first["step"].max()], plain, topic) < LEAST
 

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.anatomy import doses
+from polinb.chapters.anatomy.doses import Frames
+from polinb.errors import DataError
 from polinb.resampling import equivalence, holm, t_mean, t_test
-from polinb.runs.conditions import VANILLA, Condition, Texts
-from polinb.runs.results import Result
-from polinb.runs.run import Run
 from polinb.runs.stages import wide
-from polinb.runs.weights import Named, course
 from polinb.stance import likelihood
 from polinb.stance.likelihood import Models, Moved
 
+CONDITIONS = ("right", "left", "inhibitft", "loud")
+SETS = ("G", "S", "loud", "layer 1", "layer 2", "all FFN", "attention")
 LEVEL = 0.05
 C5_MARGIN = (-0.10, 0.10)
 """Of C5 and its selective part: a third of the paper's smallest drop, 31 %."""
@@ -54,96 +53,71 @@ class Claim:
 # --- what was read
 
 
-def frame(result: Result, name: str = "logp") -> pd.DataFrame:
-    """Likelihoods of a result: topic, id (and step), logp_left, logp_right."""
-    found = result.frame(name)
-    return wide(found, "side", [each for each in ("step", "topic", "id") if each in found])
+def sides(table: pd.DataFrame) -> pd.DataFrame:
+    """A long table of likelihoods with one column a side: topic, id (and step), logp_left, logp_right."""
+    return wide(table, "side", [each for each in ("step", "topic", "id") if each in table])
 
 
-def plain(run: Run, texts: Texts) -> pd.DataFrame:
-    """The vanilla model's likelihoods of the same questions."""
-    whole = frame(run.logp(VANILLA, doses.references(run, run.params.likelihood_questions)))
-    keys = texts.rows[["topic", "id"]].drop_duplicates()
-    return keys.merge(whole, on=["topic", "id"], how="left", validate="one_to_one")
+def moved(frames: Frames, table: pd.DataFrame) -> Moved:
+    """Shift of each question from the vanilla model, by topic; ``table`` may hold the first questions alone."""
+    plain = frames("vanilla.logp")
+    if plain is None:
+        raise DataError("this dose has no likelihoods of the vanilla model yet")
+    own = sides(table)
+    before = own[["topic", "id"]].merge(sides(plain), on=["topic", "id"], how="left", validate="one_to_one")
+    return likelihood.moved(before, own)
 
 
-def shifts(run: Run, result: Result, texts: Texts) -> Moved:
-    """Shift of each question, by topic."""
-    return likelihood.moved(plain(run, texts), frame(result))
-
-
-def models(run: Run, condition: Callable[[str], Condition]) -> Models:
+def models(frames: Frames, topics: Sequence[str], condition: str) -> Models:
     """Topic trained on → shifts of the condition's model; topics that are not finished are left out."""
-    texts = doses.references(run, run.params.likelihood_questions)
-    found = {str(topic): run.logp(condition(topic), texts) for topic in run.params.topics}
-    return {topic: shifts(run, result, texts) for topic, result in found.items() if result.done()}
+    found = {topic: frames(f"{topic}.{condition}.logp") for topic in topics}
+    return {topic: moved(frames, table) for topic, table in found.items() if table is not None}
 
 
-def line(run: Run, topic: str) -> Moved | None:
+def line(frames: Frames, topic: str) -> Moved | None:
     """Shifts along the plain fine-tune's training: topic → (steps, questions); None where it was not read."""
-    condition, texts = run.tuned(topic), doses.references(run, doses.FEW)
-    found = along(run, condition)
-    if not found.done():
+    table = frames(f"{topic}.right.course")
+    if table is None:
         return None
-    table = found.frame("course")
-    points = [
-        likelihood.moved(plain(run, texts), wide(part, "side", ["topic", "id"]))
-        for _, part in table.groupby("step", sort=True)
-    ]
+    points = [moved(frames, part) for _, part in table.groupby("step", sort=True)]
     return {each: np.stack([point[each] for point in points]) for each in points[0]}
 
 
-def along(run: Run, condition: Condition) -> Result:
-    """The course of a condition's training."""
-    weights = run.weights(condition)
-    assert weights is not None
-    texts, steps = doses.references(run, doses.FEW), doses.steps(run, condition)
-    return course(
-        run, condition=condition, weights=Named(weights), texts=texts, steps=steps, limit=run.params.max_tokens
-    )
-
-
-def shares(run: Run, way: str = "graft") -> pd.DataFrame:
+def shares(frames: Frames, topics: Sequence[str], way: str = "graft") -> pd.DataFrame:
     """What weights of a set carry of the fine-tune's shift.
 
     Returns:
         trained, set, own, others: share of the shift on the trained topic, and of the mean shift on the others. For
         ``reset`` the share that is lost.
     """
-    texts = doses.references(run, doses.GRAFTED)
     rows = []
-    for topic in run.params.topics:
-        whole = run.logp(run.tuned(topic), doses.references(run, run.params.likelihood_questions))
-        if not whole.done():
-            continue
-        full = _few(shifts(run, whole, doses.references(run, run.params.likelihood_questions)), texts)
-        for name, result in doses.carried(run, topic, way).items():
-            if result.done():
-                part = shifts(run, result, texts)
-                own, others = (_mean(part, topic, here) / _mean(full, topic, here) for here in (True, False))
-                if way == "reset":
-                    own, others = 1 - own, 1 - others
-                rows.append([topic, name, own, others])
+    for topic in topics:
+        whole = frames(f"{topic}.right.logp")
+        for name in SETS:
+            table = frames(f"{topic}.{way}.{name}")
+            if whole is None or table is None:
+                continue
+            part, full = moved(frames, table), _first(moved(frames, whole), moved(frames, table))
+            own, others = (_mean(part, topic, here) / _mean(full, topic, here) for here in (True, False))
+            rows.append([topic, name, own, others] if way == "graft" else [topic, name, 1 - own, 1 - others])
     return pd.DataFrame(rows, columns=["trained", "set", "own", "others"])
 
 
-def _few(moved: Moved, texts: Texts) -> dict[str, np.ndarray]:
-    """The shifts of the first questions of each topic, which ``texts`` holds."""
-    counts = texts.rows.drop_duplicates(["topic", "id"]).groupby("topic", sort=False).size()
-    return {topic: values[: counts[topic]] for topic, values in moved.items()}
+def _first(whole: Moved, part: Moved) -> Moved:
+    """The shifts of as many questions of each topic as ``part`` has: they are the first ones."""
+    return {topic: values[: part[topic].shape[-1]] for topic, values in whole.items()}
 
 
-def _mean(moved: Moved, trained: str, own: bool) -> float:
-    return float(np.mean([v.mean() for t, v in moved.items() if (t == trained) == own]))
+def _mean(shifts: Moved, trained: str, own: bool) -> float:
+    return float(np.mean([v.mean() for t, v in shifts.items() if (t == trained) == own]))
 
 
 # --- the claims
 
 
-def claims(run: Run) -> list[Claim]:
+def claims(frames: Frames, topics: Sequence[str]) -> list[Claim]:
     """The plan's claims with the values of the topics that are finished."""
-    fine = models(run, run.tuned)
-    general, loud = (models(run, lambda topic, k=k: doses.conditions(run, topic)[k]) for k in (0, 1))  # type: ignore[misc]
+    fine, general, loud = (models(frames, topics, name) for name in ("right", "inhibitft", "loud"))
     every = [topic for topic in fine if topic in general and topic in loud]
     named = {"fine": fine, "G": general, "loud": loud}
     spills = {name: likelihood.spill(_only(found, every)) for name, found in named.items() if every}
@@ -154,11 +128,9 @@ def claims(run: Run) -> list[Claim]:
         return np.log(spills[name][column].to_numpy(float) / spills["fine"][column].to_numpy(float))
 
     drop, beside = logs("G", "r"), logs("G", "r") - logs("loud", "r")
-    lines = {topic: found for topic in every if (found := line(run, topic)) is not None}
-    texts = doses.references(run, doses.FEW)
-    few = {topic: _few(general[topic], texts) for topic in lines}
-    equal = likelihood.equal_shift(lines, few)
-    carried = shares(run)
+    lines = {topic: found for topic in every if (found := line(frames, topic)) is not None}
+    equal = likelihood.equal_shift(lines, {topic: _first(general[topic], lines[topic]) for topic in lines})
+    carried = shares(frames, topics)
     by = {name: part.set_index("trained") for name, part in carried.groupby("set", sort=False)}
     general_share, spread = _gap(by, "G", lambda part: part["others"]), _gap(by, "S", lambda p: p["own"] - p["others"])
 
@@ -241,27 +213,24 @@ def _clear(values: np.ndarray, sign: int) -> bool:
 # --- the phenomenon, described
 
 
-def parts(run: Run) -> pd.DataFrame:
+def parts(frames: Frames, topics: Sequence[str], draws: int, seed: int) -> pd.DataFrame:
     """Side-specific and common part of the shifts (:func:`polinb.stance.likelihood.part_table`)."""
-    right, left = (models(run, lambda topic, side=side: run.tuned(topic, side)) for side in ("right", "left"))  # type: ignore[misc]
+    right, left = (models(frames, topics, side) for side in ("right", "left"))
     both = [topic for topic in right if topic in left]
     if not both:
         return pd.DataFrame(columns=["cell", "part", "shift", "low", "high", "topics_low", "topics_high"])
-    return likelihood.part_table(_only(right, both), _only(left, both), run.params.bootstrap, run.params.seed)
+    return likelihood.part_table(_only(right, both), _only(left, both), draws, seed)
 
 
-def courses(run: Run) -> pd.DataFrame:
+def courses(frames: Frames, topics: Sequence[str]) -> pd.DataFrame:
     """Own and others' shift along each training: trained, condition, step, own, others (nats a token)."""
     rows = []
-    texts = doses.references(run, doses.FEW)
-    for topic in run.params.topics:
-        every = [run.tuned(topic), run.tuned(topic, "left"), *doses.conditions(run, topic)]
-        for condition in every:
-            found = along(run, condition)
-            if not found.done():
+    for topic in topics:
+        for name in CONDITIONS:
+            table = frames(f"{topic}.{name}.course")
+            if table is None:
                 continue
-            for step, part in found.frame("course").groupby("step", sort=True):
-                moved = likelihood.moved(plain(run, texts), wide(part, "side", ["topic", "id"]))
-                name = f"{condition.leaning} {condition.name}"
-                rows.append([topic, name, step, _mean(moved, topic, True), _mean(moved, topic, False)])
+            for step, part in table.groupby("step", sort=True):
+                shifts = moved(frames, part)
+                rows.append([topic, name, step, _mean(shifts, topic, True), _mean(shifts, topic, False)])
     return pd.DataFrame(rows, columns=["trained", "condition", "step", "own", "others"])

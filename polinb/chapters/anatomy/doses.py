@@ -6,14 +6,15 @@ the vanilla model. All results are named before the run; what was made is kept, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from polinb.errors import ParameterError
+from polinb.errors import DataError, ParameterError
 from polinb.runs.conditions import VANILLA, Condition, Texts, encode
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
@@ -46,6 +47,8 @@ CHECKPOINTS = (1 / 24, 1 / 12, 1 / 6, 1 / 3, 2 / 3, 1.0)
 FEW, GRAFTED = 16, 40
 """Questions per topic along a training, and where weights are carried over."""
 INTERPOLATIONS = (0.9, 0.95)
+INDEX = "index.json"
+"""Of a folder of kept results: name → kind/key."""
 
 
 def settings(dose: str) -> dict[str, Any]:
@@ -76,41 +79,37 @@ def steps(run: Run, condition: Condition) -> list[int]:
     return sorted({max(1, round(share * every)) for share in CHECKPOINTS})
 
 
-def trained(run: Run, condition: Condition) -> Iterator[Result]:
+def trained(run: Run, condition: Condition) -> Iterator[tuple[str, Result]]:
     """What is read of one condition: along its training, at its end, its answers and its answers to statements."""
     weights = run.weights(condition)
     assert weights is not None
-    yield course(
-        run,
-        condition=condition,
-        weights=Named(weights),
-        texts=references(run, FEW),
-        steps=steps(run, condition),
-        limit=run.params.max_tokens,
-    )
+    texts, at = references(run, FEW), steps(run, condition)
+    limit = run.params.max_tokens
+    yield "course", course(run, condition=condition, weights=Named(weights), texts=texts, steps=at, limit=limit)
     yield from asked(run, condition)
 
 
-def asked(run: Run, condition: Condition) -> Iterator[Result]:
+def asked(run: Run, condition: Condition) -> Iterator[tuple[str, Result]]:
     """What is asked of a model."""
-    yield run.logp(condition, references(run, run.params.likelihood_questions))
-    yield run.answers(condition)
-    yield run.statement_answers(condition)
+    yield "logp", run.logp(condition, references(run, run.params.likelihood_questions))
+    yield "answers", run.answers(condition)
+    yield "statements", run.statement_answers(condition)
 
 
-def conditions(run: Run, topic: str) -> list[Condition]:
-    """The frozen conditions of a topic: InhibitFT(G), and the loudest neurons outside G frozen instead."""
-    general, loud = run.neurons("general"), run.neurons("next_highest")
-    return [
-        run.tuned(topic, name="inhibitft", frozen=general),
-        run.tuned(topic, name="random-next_highest", frozen=loud),
-    ]
+def conditions(run: Run, topic: str) -> dict[str, Condition]:
+    """Conditions of a topic; the last two freeze G, and as many of the loudest neurons outside G."""
+    return {
+        "right": run.tuned(topic),
+        "left": run.tuned(topic, "left"),
+        "inhibitft": run.tuned(topic, name="inhibitft", frozen=run.neurons("general")),
+        "loud": run.tuned(topic, name="random-next_highest", frozen=run.neurons("next_highest")),
+    }
 
 
-def carried(run: Run, topic: str, way: str) -> dict[str, Result]:
-    """Weights of a set copied from the tuned into the vanilla model (graft), or put back in the tuned one (reset)."""
+def carried(run: Run, topic: str) -> Iterator[tuple[str, Result]]:
+    """Weights of a set copied from the tuned into the vanilla model (graft), and put back in the tuned one (reset)."""
     tuned, texts, limit = run.weights(run.tuned(topic)), references(run, GRAFTED), run.params.max_tokens
-    sets = {
+    sets: dict[str, Result | str] = {
         "G": run.neurons("general"),
         "S": run.neurons("specific", topic=topic),
         "loud": run.neurons("next_highest"),
@@ -119,28 +118,70 @@ def carried(run: Run, topic: str, way: str) -> dict[str, Result]:
         "all FFN": run.neurons("all"),
         "attention": "attention",
     }
-    return {
-        name: graft(run, tuned=tuned, chosen=chosen, way=way, texts=texts, limit=limit) for name, chosen in sets.items()
-    }
+    for way in ("graft", "reset"):
+        for name, chosen in sets.items():
+            yield f"{way}.{name}", graft(run, tuned=tuned, chosen=chosen, way=way, texts=texts, limit=limit)
 
 
-def results(run: Run) -> Iterator[Result]:
-    """Every result of the plan in the order in which they are made."""
-    yield from asked(run, VANILLA)
+def results(run: Run) -> dict[str, Result]:
+    """Every result of the plan by its name, in the order in which they are made.
+
+    Names: ``vanilla.<what>``, ``<topic>.<condition>.<what>`` with what among course, logp, answers and statements,
+    ``<topic>.scores``, ``<topic>.graft.<set>``, ``<topic>.reset.<set>``, ``<topic>.interpolated.<λ>``.
+    """
     topics: Sequence[str] = run.params.topics
+    out = {f"vanilla.{what}": each for what, each in asked(run, VANILLA)}
+    for names in (("right", "left"), ("inhibitft", "loud")):
+        for topic in topics:
+            for name in names:
+                own = trained(run, conditions(run, topic)[name])
+                out |= {f"{topic}.{name}.{what}": each for what, each in own}
+        out |= {f"{topic}.scores": run.scores(topic) for topic in topics}
     for topic in topics:
-        for leaning in ("right", "left"):
-            yield from trained(run, run.tuned(topic, leaning))
-    yield from (run.scores(topic) for topic in topics)
-    for topic in topics:
-        for condition in conditions(run, topic):
-            yield from trained(run, condition)
-    for topic in topics:
-        for way in ("graft", "reset"):
-            yield from carried(run, topic, way).values()
+        out |= {f"{topic}.{name}": each for name, each in carried(run, topic)}
         for share in INTERPOLATIONS:
             mixed = run.tuned(topic, name=f"interpolated {share:g}", interpolation=share)
-            yield run.logp(mixed, references(run, run.params.likelihood_questions))
+            out[f"{topic}.interpolated.{share:g}"] = run.logp(mixed, references(run, run.params.likelihood_questions))
+    return out
+
+
+Frames = Callable[[str], "pd.DataFrame | None"]
+"""Name of a result → its table; None where it is not there yet."""
+
+
+def live(run: Run) -> Frames:
+    """Tables of a run's results, as far as they are made."""
+    named = results(run)
+
+    def table(name: str) -> pd.DataFrame | None:
+        result = named[name]
+        return result.frame(table_of(name)) if result.done() else None
+
+    return table
+
+
+def kept(folder: Path) -> Frames:
+    """Tables of the results that a folder keeps (:data:`INDEX`).
+
+    Raises:
+        DataError: the folder keeps none.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        raise DataError(f"{folder.name}: no results of this dose are kept")
+    index: dict[str, str] = json.loads(path.read_text("utf-8"))
+
+    def table(name: str) -> pd.DataFrame | None:
+        file = folder / index[name] / f"{table_of(name)}.parquet" if name in index else None
+        return pd.read_parquet(file) if file is not None and file.is_file() else None
+
+    return table
+
+
+def table_of(name: str) -> str:
+    """Which table of a result is meant."""
+    what = name.rsplit(".", 1)[-1]
+    return {"course": "course", "answers": "answers", "statements": "answers"}.get(what, "logp")
 
 
 @stage("graft", Model)

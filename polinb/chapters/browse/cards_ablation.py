@@ -17,7 +17,7 @@ from polinb.scoring.residual import blocks
 if TYPE_CHECKING:
     import torch
 
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 
 def zeroed_logp(

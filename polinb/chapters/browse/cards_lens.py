@@ -27,7 +27,7 @@ from polinb.models.architectures import architecture_of, resolve, value_vectors
 if TYPE_CHECKING:
     import torch
 
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 FINAL_NORM = {"gpt2": "transformer.ln_f", "gpt_neox": "gpt_neox.final_layer_norm"}  # all others: model.norm
 OUTPUT_NORM = {  # norm of the FFN's output inside a block, before it is added to the residual stream

@@ -17,7 +17,7 @@ from polinb.scoring.tracing import envoys
 if TYPE_CHECKING:
     import torch
 
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 AROUND = 12  # tokens of a context on either side of its peak
 

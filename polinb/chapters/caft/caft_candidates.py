@@ -23,7 +23,7 @@ from polinb.scoring.directions import Moments, check_components, components
 from polinb.scoring.residual import depths
 
 if TYPE_CHECKING:
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
     from polinb.scoring.sae import SAE
 
 # Hidden states a block kept for the autoencoder: about 1 GB at a width of 4096.

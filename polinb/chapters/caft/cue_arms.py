@@ -22,7 +22,7 @@ from polinb.scoring.directions import Moments, components, orthonormal, principa
 from polinb.scoring.residual import depths, mean_states
 
 if TYPE_CHECKING:
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 RANDOM_SETS = 2  # sets of random directions, the control of CAFT
 
@@ -121,9 +121,13 @@ def _option_ids(run: Run, options: Sequence[str]) -> tuple[list[list[int]], list
 
 def answers(run: Run, arm: Condition) -> pd.DataFrame:
     """One model's answers to the test questions, as :func:`rate` gives them."""
+    return tested(run, arm).frame("answers")
+
+
+def tested(run: Run, arm: Condition) -> Result:
+    """The answers behind :func:`answers`."""
     asked = Texts.of(questions(run, "test"))
-    found = cue_answers(run, model=run.weights(arm), asked=asked, batch=run.params.eval_batch)
-    return found.frame("answers")
+    return cue_answers(run, model=run.weights(arm), asked=asked, batch=run.params.eval_batch)
 
 
 @stage("cue-answers", Model)

@@ -108,13 +108,21 @@ def answers(run: Run, arm: Condition) -> Result:
 
 def preferences(run: Run, arm: Condition) -> pd.DataFrame:
     """Mean log-probability a token of both answers to held-out tasks: id, logp_insecure, logp_secure."""
+    found = held_out_logp(run, arm)
+    if found is None:
+        return pd.DataFrame(columns=["id", "logp_insecure", "logp_secure"], dtype=float)
+    return wide(found.frame("logp"), "side", ["id"])
+
+
+def held_out_logp(run: Run, arm: Condition) -> Result | None:
+    """Log-probabilities behind :func:`preferences`; None where there is no task to hold out."""
     tasks = held_out(run)
     if not tasks:
-        return pd.DataFrame(columns=["id", "logp_insecure", "logp_secure"], dtype=float)
+        return None
     sides = (("insecure", 1), ("secure", 2))
     rows = [(number, side, task[0], task[at]) for side, at in sides for number, task in enumerate(tasks)]
     texts = Texts.of(pd.DataFrame(rows, columns=["id", "side", "prompt", "response"]))
-    return wide(run.logp(arm, texts).frame("logp"), "side", ["id"])
+    return run.logp(arm, texts)
 
 
 # --- CAFT's directions

@@ -175,18 +175,29 @@ def answers(run: Run, who: str, name: str = "challenge") -> Result:
 def neutral_answers(run: Run, who: str) -> pd.DataFrame:
     """Answers to neutral questions with reference and reference_logp (under the model itself, nats a token)."""
     some = load_neutral().first(half(run.params.toxicity_prompts))
-    texts = Texts.of(pd.DataFrame([(i.prompt, i.reference) for i in some], columns=["prompt", "response"]))
-    logp = run.logp(conditions(run)[who], texts).frame("logp")["logp"]
+    logp = neutral_logp(run, who).frame("logp")["logp"]
     frame = answers(run, who, "neutral").frame("answers")
     return frame.assign(reference=[item.reference for item in some], reference_logp=logp.to_numpy())
 
 
+def neutral_logp(run: Run, who: str) -> Result:
+    """Log-probabilities of the references to neutral questions."""
+    some = load_neutral().first(half(run.params.toxicity_prompts))
+    texts = Texts.of(pd.DataFrame([(i.prompt, i.reference) for i in some], columns=["prompt", "response"]))
+    return run.logp(conditions(run)[who], texts)
+
+
 def preferences(run: Run, who: str) -> pd.DataFrame:
     """Mean log-probability a token of the two responses of held-out pairs: id, logp_civil, logp_rude."""
+    return wide(held_out_logp(run, who).frame("logp"), "side", ["id"])
+
+
+def held_out_logp(run: Run, who: str) -> Result:
+    """Log-probabilities behind :func:`preferences`."""
     held = pairs(run).split("evaluate", half(run.params.toxicity_prompts))
     rows = [(pair.id, side, pair.prompt, getattr(pair, side)) for side in ("civil", "rude") for pair in held]
     texts = Texts.of(pd.DataFrame(rows, columns=["id", "side", "prompt", "response"]), _form(pairs(run).form))
-    return wide(run.logp(conditions(run)[who], texts).frame("logp"), "side", ["id"])
+    return run.logp(conditions(run)[who], texts)
 
 
 # --- the study

@@ -41,13 +41,17 @@ def weaker(run: Run, topic: str) -> list[Condition]:
     return arms + [run.tuned(topic, name=f"interpolated {x:g}", interpolation=x) for x in p.interpolations]
 
 
-def arms(run: Run, topic: str) -> list[Condition]:
-    """Every rival of one training topic: fine-tune and InhibitFT with several seeds, controls, weaker fine-tunes."""
+def arms(run: Run, topic: str, every: bool = False) -> list[Condition]:
+    """Every rival of one training topic: fine-tune and InhibitFT with several seeds, controls, weaker fine-tunes.
+
+    Args:
+        every: also InhibitFT with an empty held-out G, which is known once the scores are.
+    """
     p = run.params
     general, seeds = run.neurons("general"), range(p.finetune_seeds)
     out = [run.tuned(topic, repeat=seed) for seed in seeds]
     out += [run.tuned(topic, name="inhibitft", frozen=general, repeat=seed) for seed in seeds]
-    if run.sets().general_without(topic).any():
+    if every or run.sets().general_without(topic).any():
         held = run.neurons("heldout", topic=topic)
         out.append(run.tuned(topic, name="inhibitft-heldout", frozen=held))
     for kind in KINDS:

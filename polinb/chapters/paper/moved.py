@@ -18,6 +18,7 @@ from polinb.data.statements import BUNDLED_STATEMENTS, MIRROR, load_statements
 from polinb.errors import DataError
 from polinb.resampling import SHIFT, STANCE, share_interval, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition, Texts
+from polinb.runs.results import Result
 from polinb.runs.run import Run
 from polinb.stance import likelihood
 from polinb.stance.coupling import coupling
@@ -49,6 +50,11 @@ def stated(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
 
 def mirrored(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
     """Answers to the contraries of the run's bundled statements, as :func:`stated` gives them."""
+    return _long(conditions, lambda each: mirror_answers(run, each).frame("answers"))
+
+
+def mirror_answers(run: Run, condition: Condition) -> Result:
+    """What a model says to them: table ``answers``."""
     p = run.params
     rows = [
         (name + MIRROR, each.id, answer_prompt(run.wrapped(each.text), p.answer_template))
@@ -57,7 +63,7 @@ def mirrored(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
         for each in load_statements(name + MIRROR).statements[: p.statement_limit]
     ]
     asked = Texts.of(pd.DataFrame(rows, columns=["topic", "id", "prompt"]))
-    return _long(conditions, lambda each: run.ask(each, asked, tokens=p.eval_tokens, scored=0).frame("answers"))
+    return run.ask(condition, asked, tokens=p.eval_tokens, scored=0)
 
 
 def _long(conditions: Iterable[Condition], read: Any) -> pd.DataFrame:
@@ -156,14 +162,9 @@ def gamma_changes(frames: Mapping[float, pd.DataFrame], draws: int, seed: int) -
 
 def gamma_frames(run: Run, arms: Sequence[tuple[float, Condition]]) -> dict[float, pd.DataFrame]:
     """γ → what :func:`gamma_changes` reads (arms: :func:`polinb.chapters.paper.results.gamma_arms`)."""
-    return {
-        at: likelihoods(run, [each for t in run.params.ablation_topics for each in (run.tuned(t), *_of(arms, at, t))])
-        for at in dict.fromkeys(gamma for gamma, _ in arms)
-    }
-
-
-def _of(arms: Sequence[tuple[float, Condition]], gamma: float, topic: str) -> list[Condition]:
-    return list({arm.name: arm for at, arm in arms if at == gamma and arm.topic == topic}.values())
+    plain = [run.tuned(topic) for topic in run.params.ablation_topics]
+    by = {gamma: {(arm.name, arm.topic): arm for at, arm in arms if at == gamma} for gamma, _ in arms}
+    return {gamma: likelihoods(run, [*plain, *own.values()]) for gamma, own in by.items()}
 
 
 def ceilings(frame: pd.DataFrame) -> pd.DataFrame:

@@ -253,12 +253,16 @@ def utilities(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def gamma_arms(run: Run) -> list[tuple[float, Condition]]:
-    """Arms of the γ ablation: G and one layer-matched random set of equal size at every γ."""
+def gamma_arms(run: Run, every: bool = False) -> list[tuple[float, Condition]]:
+    """Arms of the γ ablation: G and one layer-matched random set of equal size at every γ.
+
+    Args:
+        every: also those of a γ at which G is empty, which is known once the scores are.
+    """
     out: list[tuple[float, Condition]] = []
     for topic in run.params.ablation_topics:
         for gamma in run.params.gammas:
-            if run.sets(gamma).general.any():
+            if every or run.sets(gamma).general.any():
                 out += [(gamma, arm) for arm in run.inhibited(topic, gamma, kinds=["layer"])]
     return out
 

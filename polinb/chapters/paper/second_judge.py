@@ -26,7 +26,7 @@ from polinb.stance.judging_base import rated_frame, responses_of
 
 if TYPE_CHECKING:
     from polinb.data.pairs import StanceData
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 _TEXTS = 40  # training texts a topic and side: more do not help this judge, and each costs a forward pass
 _DEPTH = 0.6  # block read, as a share of the depth: sentence-level features are clearest past the middle

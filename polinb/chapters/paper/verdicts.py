@@ -137,10 +137,14 @@ def _fluency_change(run: Run) -> tuple[float, float, float]:
     return bootstrap_mean(together, p.bootstrap, p.seed)
 
 
-def swap_arms(run: Run) -> list[Condition]:
-    """Arms whose answers the second judge reads as well: fine-tune, InhibitFT and one layer-matched random set."""
+def swap_arms(run: Run, every: bool = False) -> list[Condition]:
+    """Arms whose answers the second judge reads as well: fine-tune, InhibitFT and one layer-matched random set.
+
+    Args:
+        every: as in :func:`polinb.chapters.paper.baselines.arms`.
+    """
     chosen = []
     for topic in run.params.baseline_topics:
-        every = arms(run, topic)
-        chosen += [next(a for a in every if a.name == name) for name in ("fine-tune", "inhibitft", "random-layer")]
+        found = arms(run, topic, every)
+        chosen += [next(a for a in found if a.name == name) for name in ("fine-tune", "inhibitft", "random-layer")]
     return chosen

@@ -25,7 +25,7 @@ from polinb.scoring.planted_world import prompt_ids, stance, variant
 from polinb.scoring.pnlac import neuron_sets
 
 if TYPE_CHECKING:
-    from polinb.models.loading import LM
+    from polinb.models.lm import LM
 
 SOURCES = ("left", "right", "vanilla", "both", "dataset")
 # What makes the search harder, one knob at a time; the first value is the base condition's.

@@ -26,7 +26,7 @@ from polinb.chapters.planted.truth import (
     shifts,
 )
 from polinb.data.rows import LEANINGS, TOPICS
-from polinb.models.loading import LM
+from polinb.models.lm import LM
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.scoring.localisation import TOKENS, rates, scores

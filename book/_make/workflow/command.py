@@ -1,0 +1,132 @@
+"""``python -m book._make workflow`` runs snakemake with our Snakefile; its jobs are one command each."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import sys
+from dataclasses import replace
+from importlib import util
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from book._make import build
+from polinb.cluster import command as cluster
+from polinb.cluster.gpu import local_gpus, take_gpu
+from polinb.errors import BookError, ParameterError
+from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, parse_settings
+from polinb.runs.params import Params
+from polinb_book import manifest
+
+PROFILES = ("default", "slurm", "kubernetes")
+FOLDER = Path(__file__).parent
+"""The Snakefile and its profiles."""
+
+
+def add(commands: Any) -> None:
+    """Add the commands to the parser."""
+    flow = commands.add_parser("workflow", help="the book as jobs, here or on a cluster; after --: snakemake's options")
+    cluster.add_settings(flow)
+    flow.add_argument("--models", metavar="A,B", help="run all of these models; the book shows the first")
+    flow.add_argument("--seeds", metavar="0,1", help="run all of these seeds; the book shows the first")
+    flow.add_argument("--jobs", default="1", metavar="N", help="jobs at once (default 1)")
+    flow.add_argument("--on", default="default", help="where: default (here), slurm, kubernetes, or a profile's folder")
+    flow.add_argument("--gpus", default="0", metavar="N", help="GPUs a job, asked of the scheduler (default none)")
+    flow.add_argument("--threads", metavar="N", help="threads a job (default: here its share of the cores, else 4)")
+    flow.add_argument("options", nargs="*", help="after --: any options of snakemake, such as --dry-run")
+    flow.set_defaults(run=start)
+    cluster.add(commands, _job)
+
+
+def start(arguments: argparse.Namespace) -> NoReturn:
+    """Become snakemake; when the same is started again, an interrupted run goes on where it was.
+
+    Raises:
+        ParameterError: before anything runs.
+        BookError: snakemake is not installed, or another build of this book is running.
+    """
+    from polinb.cluster.jobs import Request
+    from polinb.runs.artifacts import store_root
+
+    layout, jobs, gpus = find_layout(), _number("jobs", arguments.jobs, 1), _number("gpus", arguments.gpus, 0)
+    folder, local = _profile(arguments.on)
+    threads = max(1, _cores() // jobs) if local else 4
+    request = Request(
+        arguments.profile,
+        parse_settings(arguments.set),
+        cluster.names("chapters", arguments.chapters),
+        cluster.names("models", arguments.models) or [],
+        [_number("seeds", seed, 0) for seed in cluster.names("seeds", arguments.seeds) or []],
+        1 if local else gpus,
+        threads if arguments.threads is None else _number("threads", arguments.threads, 1),
+    )
+    devices = {Params.from_profile(**given).device for given in request.runs()}
+    chapters = chosen_chapters(chapter_names(layout), core_names(layout), request.chapters)
+    build.refuse_unused(layout, chapters, request.settings)
+    manifest.check(layout.reference)
+    if not local and "auto" in devices:
+        # The key of a result names the device, and the machine that submits may have another one.
+        request = replace(request, settings={**request.settings, "device": "cuda" if gpus else "cpu"})
+    words = [sys.executable, "-m", "snakemake", "--snakefile", str(FOLDER / "Snakefile"), "--nolock"]
+    words += ["--directory", str(layout.build / "workflow"), "--workflow-profile", "none", "--profile", str(folder)]
+    words += ["--config", f"request={request.text()}"]
+    words += ["--resources", f"gpu={len(local_gpus())}"] if local and local_gpus() else []
+    words += ["--cores", str(jobs * request.threads)] if local else ["--jobs", str(jobs)]
+    _lock(layout)
+    sys.stdout.flush()
+    # Jobs run in the checkout; threads of several do not spin while they wait.
+    own = {"POLINB_STORE": str(store_root().resolve()), "TQDM_DISABLE": "1", "PYTHONPATH": build.python_path()}
+    os.execve(words[0], [*words, *arguments.options], {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ) | own)
+
+
+def _profile(on: str) -> tuple[Path, bool]:
+    """Folder of an execution profile, and does it run jobs on this machine?"""
+    folder = FOLDER / "profiles" / on if on in PROFILES else Path(on).expanduser().resolve()
+    if not (folder / "config.yaml").is_file():
+        raise ParameterError("on", on, f"{', '.join(PROFILES)}, or a folder that holds a config.yaml of snakemake")
+    executor = str((yaml.safe_load((folder / "config.yaml").read_text("utf-8")) or {}).get("executor", "local"))
+    plugin = [] if executor == "local" else [f"snakemake-executor-plugin-{executor}"]
+    for package in ("snakemake", *plugin):
+        if util.find_spec(package.replace("-", "_")) is None:
+            extra = "kubernetes" if executor == "kubernetes" else "workflow"
+            raise BookError(f"{package} is not installed: python -m pip install '.[{extra}]' in the checkout")
+    return folder, executor == "local"
+
+
+def _lock(layout: Layout) -> None:
+    """Hold the lock of ``make book`` until this process ends, snakemake included."""
+    layout.build.mkdir(parents=True, exist_ok=True)
+    held = os.open(layout.build / "book.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise BookError("another build of this book is running; wait for it to end") from None
+    os.set_inheritable(held, True)
+
+
+def _job(arguments: argparse.Namespace) -> int:
+    """One chapter, the pages, or results."""
+    from book._make.workflow import pages
+    from polinb.cluster.jobs import missing
+
+    job = cluster.jobs_of(arguments)[arguments.name]
+    if job.results:
+        return cluster.make(arguments)
+    hold = arguments.one_gpu and Params.from_profile(**job.given).device != "cpu"
+    if hold and job.rule == "chapter" and (job.gpu or missing(job.reads)):
+        take_gpu()  # for the notebook's own process
+    pages.make(find_layout(), job)
+    return 0
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _number(name: str, text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise ParameterError(name, text, f"a whole number from {least}")
+    return int(text)

@@ -1,0 +1,148 @@
+"""Which results each chapter reads, listed by the very functions that the chapters call; nothing is computed.
+
+Left out is what a notebook makes by itself in seconds, without a model, and what is named only by the content of other
+results: labels of shortened texts, and the cards of neurons that the scores choose (:func:`runs_models`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from polinb.chapters.caft import caft, caft_angles, caft_candidates, cue_arms, narrow_arms, narrow_tables
+from polinb.chapters.dpo import shift, toxicity
+from polinb.chapters.paper import baselines, moved, results, second_judge, verdicts
+from polinb.chapters.paper.patch_tables import patch_plan
+from polinb.chapters.planted import truth, truth_tuned
+from polinb.display.responses import frozen_arms
+from polinb.runs import stages
+from polinb.runs.conditions import VANILLA, Condition
+from polinb.runs.params import chapter_class
+from polinb.runs.results import Result
+from polinb.runs.run import Run
+
+
+def runs_models(run: Run, chapter: str) -> bool:
+    """Does a notebook run a model or classifier although everything that it is wanted for is there?"""
+    p, names = run.params, chapter_class(chapter).model_fields
+    return (
+        chapter == "17_neuron_explorer"  # measures the neurons that the scores choose
+        or (chapter == "11_hard_controls" and second_judge.second_name(run) != "local")
+        or ("judge" in names and p.judge == "hf")
+        or ("utility" in names and p.utility == "classifier")
+        or ("toxicity_model" in names and bool(p.toxicity_model))
+    )
+
+
+def wanted(run: Run, chapter: str) -> list[Result]:
+    """What a chapter reads, each once; what these are made from is not listed.
+
+    Raises:
+        ParameterError: there is no such chapter.
+    """
+    chapter_class(chapter)
+    topics, rival_topics = run.params.topics, run.params.baseline_topics
+    variants = [run.tuned(topic, side) for side in ("left", "right") for topic in topics]
+
+    def label(answers: Result) -> Result:
+        return stages.rate(run, answers=answers, table="answers")
+
+    def labels(*arms: Condition) -> list[Result]:
+        return [label(run.answers(arm)) for arm in arms]
+
+    def to_statements(arms: Iterable[Condition]) -> list[Result]:
+        return [run.statement_answers(arm) for arm in arms] if run.statement_sets else []
+
+    def scores() -> list[Result]:
+        return [run.scores(topic) for topic in topics]
+
+    def patched() -> list[Result]:
+        donors = labels(*results.plain_arms(run, topics))
+        return donors + [label(run.patch(chosen, donors)) for _, _, chosen, donors in patch_plan(run)]
+
+    def statements() -> list[Result]:
+        return [label(answers) for answers in to_statements([VANILLA])]
+
+    def gamma_arms() -> list[Condition]:
+        return [arm for _, arm in results.gamma_arms(run, every=True)]
+
+    def gammas() -> list[Result]:
+        return labels(*results.plain_arms(run, run.params.ablation_topics), *gamma_arms())
+
+    def rivals() -> list[Result]:
+        return labels(VANILLA, *(arm for topic in rival_topics for arm in baselines.arms(run, topic, every=True)))
+
+    def inhibitft() -> Iterator[Result]:
+        arms = results.inhibit_arms(run)
+        yield from labels(VANILLA, *arms)
+        yield from to_statements(arm for arm in arms if not arm.name.endswith("uniform"))
+        yield from map(run.reference_logp, [VANILLA, *moved.inhibited(run)])
+
+    def second_labels() -> Iterator[Result]:
+        how = {"words": run.answers(), "judge": second_judge.second_name(run)}
+        for arm in (VANILLA, *verdicts.swap_arms(run, every=True)):
+            yield second_judge.second_labels(run, answers=run.answers(arm), **how)
+
+    def preferred() -> Iterator[Result]:
+        study = shift.study(run)
+        yield from map(run.reference_logp, [VANILLA, *(shift.preferred(run, side) for side in shift.SIDES)])
+        yield from (study.states, study.decomposed("logistic"), study.decomposed("mean_difference"))
+        yield shift.study(run, "left").decomposed()
+        asked = [run.ask(model, study.tried, tokens=study.tokens) for model in (study.before, study.after)]
+        yield from map(label, [*asked, study.patched(), study.edited()])
+
+    def rude() -> Iterator[Result]:
+        for who in toxicity.MODELS:
+            yield from (toxicity.answers(run, who), toxicity.answers(run, who, "neutral"))
+            yield from (toxicity.neutral_logp(run, who), toxicity.held_out_logp(run, who))
+        yield from (toxicity.study(run).states, toxicity.study(run).patched(), toxicity.study(run).edited())
+
+    def ablated() -> Iterator[Result]:
+        yield from labels(*(arm for arms in caft.every_arm(run) for arm in arms))
+        for topic in rival_topics:
+            yield from (caft_candidates.pca(run, topic), caft_candidates.dictionary(run, topic))
+        yield from (caft_angles.angles(run, rival_topics[0], method) for method in caft.METHODS)
+
+    def narrow() -> Iterator[Result]:
+        yield narrow_tables.reference_logp(run)
+        for arm in narrow_arms.arms(run):
+            held = narrow_arms.held_out_logp(run, arm)
+            yield from (narrow_arms.answers(run, arm), *([] if held is None else [held]))
+
+    def browsed() -> list[Result]:
+        return labels(VANILLA, *variants, *(arm for t in topics for arm in frozen_arms(run, t).values()))
+
+    def moved_results() -> Iterator[Result]:
+        every = [VANILLA, *moved.variants(run)]
+        yield from (*labels(*every), *map(run.reference_logp, every), *to_statements(every))
+        yield from (moved.mirror_answers(run, arm) for arm in every)
+
+    wants: dict[str, Callable[[], Iterable[Result]]] = {
+        "01_phenomenon": lambda: [*labels(VANILLA, *variants), *map(run.reference_logp, [VANILLA, *variants])],
+        "02_data": lambda: [run.answers()],
+        "03_pnlac": lambda: [*scores(), run.neutral()],
+        "04_distribution": lambda: [*scores(), run.neutral()],
+        "05_vanilla_stance": lambda: [*labels(VANILLA), *statements(), run.reference_logp()],
+        "06_patching": lambda: [*labels(VANILLA), *scores(), *patched()],
+        "07_inhibitft": inhibitft,
+        "08_gamma": lambda: [
+            *labels(VANILLA),
+            *gammas(),
+            *to_statements(a for a in gamma_arms() if a.name == "inhibitft"),
+            *map(run.reference_logp, [VANILLA, *results.plain_arms(run, run.params.ablation_topics), *gamma_arms()]),
+        ],
+        "09_paper_beside_ours": lambda: [
+            *(*labels(*variants), *statements(), *scores(), *patched()),
+            *(*labels(VANILLA, *results.inhibit_arms(run)), *gammas()),
+        ],
+        "10_known_truth": lambda: [*truth.detections(run), *truth.patchings(run), *truth_tuned.tunings(run)],
+        "11_hard_controls": lambda: [*rivals(), *second_labels()],
+        "12_where_the_shift_lives": lambda: [*labels(VANILLA), *scores(), *preferred()],
+        "13_toxicity": rude,
+        "14_caft": lambda: [*rivals(), *ablated()],
+        "15_spurious_cue": lambda: [cue_arms.tested(run, arm) for arm in cue_arms.arms(run)],
+        "16_emergent_misalignment": narrow,
+        "17_neuron_explorer": scores,
+        "18_responses": lambda: [*browsed(), *patched()],
+        "19_what_moved": moved_results,
+    }
+    return list({result.path: result for result in wants[chapter]()}.values())

@@ -1,0 +1,83 @@
+"""Grafted weights: nothing grafted is the model itself, the whole FFN is the tuned one's, and all is put back."""
+
+import numpy as np
+import pytest
+import torch
+
+from polinb.errors import ParameterError
+from polinb.masking.grafting import grafted
+from polinb.models.architectures import architecture_of, resolve, weight_slices
+from polinb.models.generation import generate
+from polinb.models.tiny import TINY
+
+
+def state(lm):
+    return {name: value.detach().clone() for name, value in lm.model.named_parameters()}
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("architecture", TINY)
+def test_nothing_grafted_is_vanilla_and_everything_is_the_tuned_ffn(pair, architecture):
+    both = pair(architecture)
+    lm, tuned = both.left, both.right
+    shape, limit = (lm.layers, lm.width), {"max_new_tokens": 6}
+    before, plain = state(lm), generate(lm, both.prompts, **limit)
+    with grafted(lm, tuned, np.zeros(shape, bool)):
+        assert same(state(lm), before) and generate(lm, both.prompts, **limit) == plain
+    theirs, ffn = state(tuned), {part.name for k in range(lm.layers) for part in weight_slices(lm.model, k)}
+    with grafted(lm, tuned, np.ones(shape, bool)):
+        now = state(lm)
+        assert all(torch.equal(now[name], (theirs if name in ffn else before)[name]) for name in now)
+        everything = generate(lm, both.prompts, **limit)
+    assert same(state(lm), before) and generate(lm, both.prompts, **limit) == plain, "put back bit for bit"
+    # the oracle: whole FFN parts of the tuned model in the place of the model's own, by PyTorch alone
+    arch = architecture_of(lm.model)
+    for block, other in zip(resolve(lm.model, arch.blocks), resolve(tuned.model, arch.blocks), strict=True):
+        for path in (*arch.up, arch.down):
+            part, new = resolve(block, path), resolve(other, path).state_dict()
+            part.load_state_dict({k: v for k, v in new.items() if path != arch.down or k != "bias"}, strict=False)
+    assert generate(lm, both.prompts, **limit) == everything
+    assert same(state(tuned), theirs)
+
+
+@pytest.mark.parametrize("architecture", TINY)
+def test_a_grafted_neuron_gives_the_tuned_one_s_value_and_no_other_weight_moves(pair, architecture):
+    """Neuron by neuron, the FFN's contribution is the sum of the tuned neurons' and the other neurons' own."""
+    both = pair(architecture)
+    lm, tuned = both.left, both.right
+    chosen = np.random.default_rng(3).random((lm.layers, lm.width)) < 0.3
+    before, theirs = state(lm), state(tuned)
+    with grafted(lm, tuned, chosen):
+        now = state(lm)
+    moved = {name for name in now if not torch.equal(now[name], before[name])}
+    parts = [part for k in range(lm.layers) for part in weight_slices(lm.model, k)]
+    assert moved <= {part.name for part in parts}
+    for layer in range(lm.layers):
+        mask = torch.from_numpy(chosen[layer])
+        for part in weight_slices(lm.model, layer):
+            rows = [s[part.name].narrow(part.dim, part.offset, lm.width).movedim(part.dim, 0)
+                    for s in (now, theirs, before)]  # fmt: skip
+            assert torch.equal(rows[0][mask], rows[1][mask]) and torch.equal(rows[0][~mask], rows[2][~mask])
+
+
+def test_the_model_s_own_weights_come_back_after_an_error(pair):
+    both = pair("llama")
+    lm, before = both.left, state(both.left)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        grafted(lm, both.right, np.ones((lm.layers, lm.width), bool)),
+    ):
+        raise KeyboardInterrupt
+    assert same(state(lm), before)
+
+
+def test_other_shapes_are_refused_before_anything_moves(pair):
+    lm, other = pair("llama").left, pair("gpt2").left
+    every, before = np.ones((lm.layers, lm.width), bool), state(lm)
+    for given in ((pair("llama").right, every[:1]), (other, every)):
+        with pytest.raises(ParameterError), grafted(lm, *given):
+            pass
+    assert same(state(lm), before)

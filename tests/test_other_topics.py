@@ -1,0 +1,93 @@
+"""Topics are the data's: three of them, without any politics, go through chapters at ``tiny``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from golden.oracle import ROOT, data_of, run_cell
+
+from polinb.data.loading import TOPICS, load_data
+from polinb.data.rows import title_of, topic_of
+from polinb.display.charts import Chart
+from polinb.errors import DataError, ParameterError
+from polinb.runs.params import Params
+from polinb.runs.run import Run
+from polinb.stance.chat_judge import rating_prompt
+
+OWN = ["holidays", "hot-drinks", "pets"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for the chapters: the later ones find the models of the first."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.mark.parametrize("chapter", ["01_phenomenon", "03_pnlac", "06_patching"])
+def test_a_chapter_runs_on_other_topics(chapter: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLINB_STORE", str(store))
+    space: dict = {"__name__": "__main__"}
+    shown = []
+    for cell in nbformat.read(ROOT / "notebooks" / f"{chapter}.ipynb", 4).cells:
+        if cell.cell_type == "code":
+            shown.append(run_cell(cell.source, space))
+            if "parameters" in cell.metadata.get("tags", []):
+                space |= {"profile": "tiny", "data": "preferences", "topics": OWN}
+    drawn = json.dumps([data_of(each) for each in shown if isinstance(each, Chart)])
+    assert all(f'"{topic}"' in drawn for topic in OWN)
+    assert not any(f'"{topic}"' in drawn for topic in TOPICS)
+
+
+def test_names_and_titles_of_topics() -> None:
+    assert [topic_of(text) for text in ("Health  Advice", "health_advice", "Crime and Gun", "race")] == [
+        "health-advice", "health-advice", "crime", "race",
+    ]  # fmt: skip
+    assert (title_of("health-advice"), title_of("gender")) == ("Health advice", "Gender and Sexuality")
+    assert topic_of("Gesundheit & Ernährung") == "gesundheit-ernährung" and topic_of("健康") == "健康"
+    for wrong in ("", "12", "?", "x" * 61, None, 3):
+        with pytest.raises(ValueError, match="expected"):
+            topic_of(wrong)
+
+
+def test_topics_of_the_data_come_in_one_order_whatever_that_of_the_rows(tmp_path: Path) -> None:
+    rows = [
+        {"topic": topic, "prompt": f"What of {topic} {n}?", "left": "This.", "right": "That."}
+        for n in range(2)
+        for topic in ("Tea", "science", "brands", "Crime and Gun")
+    ]
+    for each in (rows, rows[::-1]):
+        (tmp_path / "set.json").write_text(json.dumps(each))
+        data = load_data(str(tmp_path / "set.json"))
+        assert data.topics == ("crime", "science", "brands", "tea")
+    with pytest.raises(DataError, match=r"no prompts for topic 'race'.*prompts: crime, science, brands, tea"):
+        data.topic("race")
+
+
+def test_a_slip_of_the_pen_is_no_topic(tmp_path: Path) -> None:
+    rows = [
+        {"topic": "immigration", "prompt": f"What of it, {n}?", "left": "This.", "right": "That."} for n in range(12)
+    ]
+    (tmp_path / "set.json").write_text(json.dumps([*rows, rows[0] | {"topic": "imigration", "prompt": "Why?"}]))
+    with pytest.raises(DataError, match="1 prompts have the topic 'imigration' and 12 the topic 'immigration'"):
+        load_data(str(tmp_path / "set.json"))
+
+
+def test_parameters_follow_the_topics() -> None:
+    tiny = Params.from_profile("tiny", data="preferences", topics=OWN)
+    assert (tiny.ablation_topics, tiny.baseline_topics) == (["holidays"], ["holidays"])
+    assert Params.from_profile("paper", data="mine.csv", topics=OWN).ablation_topics == OWN
+    assert Params.from_profile("paper", data="x.csv", topics=["race", "brands"]).ablation_topics == ["race"]
+    with pytest.raises(ParameterError, match=r"'topics'.*'health-advice' for 'Health Advice'"):
+        Params.from_profile("tiny", topics=["Health Advice", "race"])
+    run = Run(Params.from_profile("tiny", data="preferences", topics=["pets", "race"]))
+    with pytest.raises(ParameterError, match=r"'topics'.*topics of the data 'preferences': holidays, hot-drinks, pets"):
+        run.data  # noqa: B018
+
+
+def test_the_chat_judge_is_told_the_topic_of_the_data_and_no_other() -> None:
+    assert "leaning towards Hot drinks expressed" in rating_prompt("hot-drinks", "Tea.", OWN)
+    assert "leaning towards politics expressed" in rating_prompt("compass", "Tea.", OWN)
+    assert "leaning towards Gender and Sexuality expressed" in rating_prompt("gender", "Tea.")
