@@ -26,8 +26,7 @@ from polinb.stance.likelihood import OTHER
 from polinb.wording import Answer, interval, of, percent, told
 
 SIDES = ("right", "left")
-NAMES = ["condition", "trained", "leaning"]
-"""Columns that name a model in every frame; the vanilla model is trained on nothing."""
+NAMES = ["condition", "trained", "leaning"]  # columns that name a model; the vanilla one is trained on nothing
 
 
 # --- a run's frames: one long table of all models, the vanilla one first
