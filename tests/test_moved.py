@@ -100,6 +100,8 @@ YES, NO = "I agree.", "I disagree."
 
 def test_eq_position_tells_a_manner_from_a_position() -> None:
     given = moved.replies(stated({"left": NO, "right": YES, "none": YES}, mirror=True))
+    plain = moved.manner_and_position(given[given["trained"] == ""], 100, 0)
+    assert plain["manner_low"] < plain["manner"] == 1 and plain["position_low"] < 0 < plain["position_high"]
     table = moved.positions(given, 100, 0).set_index("model")
     assert table.loc["vanilla", ["manner", "position"]].tolist() == [1, 0], "yes to everything"
     assert table.loc["crime, right", ["left", "right", "manner", "position"]].tolist() == [0, 1, 0, 1]

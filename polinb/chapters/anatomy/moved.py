@@ -26,8 +26,7 @@ from polinb.stance.likelihood import OTHER
 from polinb.wording import Answer, interval, of, percent, told
 
 SIDES = ("right", "left")
-NAMES = ["condition", "trained", "leaning"]
-"""Columns that name a model in every frame; the vanilla model is trained on nothing."""
+NAMES = ["condition", "trained", "leaning"]  # columns that name a model; the vanilla one is trained on nothing
 
 
 # --- a run's frames: one long table of all models, the vanilla one first
@@ -50,11 +49,19 @@ def stated(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
 
 def mirrored(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
     """Answers to the contraries of the run's bundled statements, as :func:`stated` gives them."""
+<<<<<<< HEAD:polinb/chapters/anatomy/moved.py
     return _long(conditions, lambda each: to_contraries(run, each).frame("answers"))
 
 
 def to_contraries(run: Run, condition: Condition) -> Result:
     """The answers behind :func:`mirrored`."""
+=======
+    return _long(conditions, lambda each: mirror_answers(run, each).frame("answers"))
+
+
+def mirror_answers(run: Run, condition: Condition) -> Result:
+    """What a model says to them: table ``answers``."""
+>>>>>>> science:polinb/chapters/paper/moved.py
     p = run.params
     rows = [
         (name + MIRROR, each.id, answer_prompt(run.wrapped(each.text), p.answer_template))
@@ -162,14 +169,9 @@ def gamma_changes(frames: Mapping[float, pd.DataFrame], draws: int, seed: int) -
 
 def gamma_frames(run: Run, arms: Sequence[tuple[float, Condition]]) -> dict[float, pd.DataFrame]:
     """γ → what :func:`gamma_changes` reads (arms: :func:`polinb.chapters.paper.results.gamma_arms`)."""
-    return {
-        at: likelihoods(run, [each for t in run.params.ablation_topics for each in (run.tuned(t), *_of(arms, at, t))])
-        for at in dict.fromkeys(gamma for gamma, _ in arms)
-    }
-
-
-def _of(arms: Sequence[tuple[float, Condition]], gamma: float, topic: str) -> list[Condition]:
-    return list({arm.name: arm for at, arm in arms if at == gamma and arm.topic == topic}.values())
+    plain = [run.tuned(topic) for topic in run.params.ablation_topics]
+    by = {gamma: {(arm.name, arm.topic): arm for at, arm in arms if at == gamma} for gamma, _ in arms}
+    return {gamma: likelihoods(run, [*plain, *own.values()]) for gamma, own in by.items()}
 
 
 def ceilings(frame: pd.DataFrame) -> pd.DataFrame:
