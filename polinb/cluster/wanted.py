@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from polinb.chapters.anatomy import moved
 from polinb.chapters.caft import caft, caft_angles, caft_candidates, cue_arms, narrow_arms, narrow_tables
 from polinb.chapters.dpo import shift, toxicity
-from polinb.chapters.paper import baselines, moved, results, second_judge, verdicts
+from polinb.chapters.paper import baselines, results, second_judge, verdicts
 from polinb.chapters.paper.patch_tables import patch_plan
 from polinb.chapters.planted import truth, truth_tuned
 from polinb.display.responses import frozen_arms
@@ -112,17 +112,10 @@ def wanted(run: Run, chapter: str) -> list[Result]:
     def browsed() -> list[Result]:
         return labels(VANILLA, *variants, *(arm for t in topics for arm in frozen_arms(run, t).values()))
 
-<<<<<<< HEAD
     def anatomy() -> list[Result]:
         models = [VANILLA, *moved.variants(run)]
         contraries = [moved.to_contraries(run, each) for each in models]
         return [*labels(*models), *map(run.reference_logp, models), *to_statements(models), *contraries]
-=======
-    def moved_results() -> Iterator[Result]:
-        every = [VANILLA, *moved.variants(run)]
-        yield from (*labels(*every), *map(run.reference_logp, every), *to_statements(every))
-        yield from (moved.mirror_answers(run, arm) for arm in every)
->>>>>>> science
 
     wants: dict[str, Callable[[], Iterable[Result]]] = {
         "01_phenomenon": lambda: [*labels(VANILLA, *variants), *map(run.reference_logp, [VANILLA, *variants])],
@@ -136,11 +129,7 @@ def wanted(run: Run, chapter: str) -> list[Result]:
             *labels(VANILLA),
             *gammas(),
             *to_statements(a for a in gamma_arms() if a.name == "inhibitft"),
-<<<<<<< HEAD
             *map(run.reference_logp, [VANILLA, *map(run.tuned, run.params.ablation_topics), *gamma_arms()]),
-=======
-            *map(run.reference_logp, [VANILLA, *results.plain_arms(run, run.params.ablation_topics), *gamma_arms()]),
->>>>>>> science
         ],
         "09_paper_beside_ours": lambda: [
             *(*labels(*variants), *statements(), *scores(), *patched()),
@@ -155,10 +144,6 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         "16_emergent_misalignment": narrow,
         "17_neuron_explorer": scores,
         "18_responses": lambda: [*browsed(), *patched()],
-<<<<<<< HEAD
         "19_what_moved": anatomy,
-=======
-        "19_what_moved": moved_results,
->>>>>>> science
     }
     return list({result.path: result for result in wants[chapter]()}.values())

@@ -26,7 +26,8 @@ from polinb.stance.likelihood import OTHER
 from polinb.wording import Answer, interval, of, percent, told
 
 SIDES = ("right", "left")
-NAMES = ["condition", "trained", "leaning"]  # columns that name a model; the vanilla one is trained on nothing
+NAMES = ["condition", "trained", "leaning"]
+"""Columns that name a model in every frame; the vanilla model is trained on nothing."""
 
 
 # --- a run's frames: one long table of all models, the vanilla one first
@@ -49,19 +50,11 @@ def stated(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
 
 def mirrored(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
     """Answers to the contraries of the run's bundled statements, as :func:`stated` gives them."""
-<<<<<<< HEAD:polinb/chapters/anatomy/moved.py
     return _long(conditions, lambda each: to_contraries(run, each).frame("answers"))
 
 
 def to_contraries(run: Run, condition: Condition) -> Result:
     """The answers behind :func:`mirrored`."""
-=======
-    return _long(conditions, lambda each: mirror_answers(run, each).frame("answers"))
-
-
-def mirror_answers(run: Run, condition: Condition) -> Result:
-    """What a model says to them: table ``answers``."""
->>>>>>> science:polinb/chapters/paper/moved.py
     p = run.params
     rows = [
         (name + MIRROR, each.id, answer_prompt(run.wrapped(each.text), p.answer_template))
@@ -169,9 +162,14 @@ def gamma_changes(frames: Mapping[float, pd.DataFrame], draws: int, seed: int) -
 
 def gamma_frames(run: Run, arms: Sequence[tuple[float, Condition]]) -> dict[float, pd.DataFrame]:
     """γ → what :func:`gamma_changes` reads (arms: :func:`polinb.chapters.paper.results.gamma_arms`)."""
-    plain = [run.tuned(topic) for topic in run.params.ablation_topics]
-    by = {gamma: {(arm.name, arm.topic): arm for at, arm in arms if at == gamma} for gamma, _ in arms}
-    return {gamma: likelihoods(run, [*plain, *own.values()]) for gamma, own in by.items()}
+    return {
+        at: likelihoods(run, [each for t in run.params.ablation_topics for each in (run.tuned(t), *_of(arms, at, t))])
+        for at in dict.fromkeys(gamma for gamma, _ in arms)
+    }
+
+
+def _of(arms: Sequence[tuple[float, Condition]], gamma: float, topic: str) -> list[Condition]:
+    return list({arm.name: arm for at, arm in arms if at == gamma and arm.topic == topic}.values())
 
 
 def ceilings(frame: pd.DataFrame) -> pd.DataFrame:
@@ -313,11 +311,7 @@ def pairs_told_apart(given: pd.DataFrame) -> dict[str, float]:
 
 
 def position_shift(given: pd.DataFrame, draws: int, seed: int) -> tuple[float, float, float]:
-    """Mean shift of the position from the vanilla model, over right-tuned models, with its interval over statements.
-
-    Args:
-        given: of :func:`replies`.
-    """
+    """Mean shift of the position from the vanilla model, over right-tuned models (of :func:`replies`), by statement."""
     keys = ["topic", "id", "mirror"]
     after = given[given["leaning"] == "right"].groupby(keys, as_index=False)["agree"].mean()
     both = given[given["trained"] == ""].merge(after, on=keys, suffixes=("", "_after"))
@@ -384,12 +378,7 @@ def remains(leaks: pd.DataFrame, parts: pd.DataFrame, position: tuple[float, flo
 
 
 def answer(leaks: pd.DataFrame, left: pd.DataFrame) -> Answer:
-    """What moved?
-
-    Args:
-        leaks: of :func:`leakage`.
-        left: of :func:`remains`.
-    """
+    """What moved? Of :func:`leakage` and :func:`remains`."""
     row = leaks[(leaks["leaning"] == "right") & (leaks["trained"] == "all")].iloc[0]
     by = {measure: of(each, "effect") for measure, each in left.set_index("measure").iterrows()}
     position, side = by["position on statements"], by["likelihood, what belongs to the side"]
