@@ -8,12 +8,15 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
 from book._make.reference.raw import export
 from polinb.chapters.paper import neuron_tables, patch_tables, results
 from polinb.display import tables
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
+from polinb_book.results import write_sums
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 TINY = {
@@ -53,19 +56,20 @@ def tiny_run() -> tuple[Experiment, Path]:
     patch_tables.patch_summary(exp)
     neuron_tables.overlaps(exp)
     folder = root / "reference"
-    export(exp.store, exp.params, folder / "raw")
-    write_tables(exp, folder / "tables", CHAPTERS)
+    export(exp.store, exp.params, folder / "results")
+    write_tables(exp, folder, CHAPTERS)
+    write_sums(folder)
     return exp, folder
 
 
 def write_tables(exp: Experiment, folder: Path, chapters: tuple[str, ...]) -> None:
-    """The CSV links of the chapters: their own cells are run, on ``exp``."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """The tables of the chapters as a stored notebook: their own cells are run, on ``exp``."""
     real = tables.numbered_table
+    made = []
 
-    def kept(frame, name, *given, markup=(), **more):
-        (folder / f"{name}.csv").write_bytes(tables._csv(tables.unmarked(frame, markup)).encode())
-        return real(frame, name, *given, markup=markup, **more)
+    def kept(*given, **more):
+        made.append(real(*given, **more))
+        return made[-1]
 
     tables.numbered_table = kept
     try:
@@ -78,3 +82,8 @@ def write_tables(exp: Experiment, folder: Path, chapters: tuple[str, ...]) -> No
                     exec(compile(source, path.name, "exec"), names)
     finally:
         tables.numbered_table = real
+    outputs = [new_output("display_data", data=table._repr_mimebundle_()) for table in made]
+    (folder / "notebooks").mkdir(parents=True, exist_ok=True)
+    cells = [new_code_cell("tables", outputs=outputs)]
+    (folder / "notebooks" / "01_all.ipynb").write_text(json.dumps(new_notebook(cells=cells)), "utf-8")
+    (folder / "run.json").write_text(json.dumps({"chapters": {}}), "utf-8")

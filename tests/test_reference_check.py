@@ -3,9 +3,9 @@
 import json
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from reference_tiny import CHAPTERS, tiny_run, write_tables
 from test_reference_raw import mend, respond
@@ -19,6 +19,11 @@ from book._make.reference.raw_run import RawRun
 from polinb.errors import ArtifactError, ParameterError
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import Experiment
+from polinb.wording import PAYLOAD
+from polinb_book.results import read, write_sums
+
+REPO = Path(__file__).resolve().parents[1]
+PARTS = ("values", "low", "high", "text")
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +47,24 @@ def some(monkeypatch):
     return only
 
 
-def edit(path, row, column, change):
-    """Another value in one cell of a table."""
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    frame.loc[row, column] = change(frame.loc[row, column])
-    frame.to_csv(path, index=False)
+def edit(folder, label, change):
+    """Another payload in a stored table, with right digests."""
+    path = folder / "notebooks" / "01_all.ipynb"
+    book = json.loads(path.read_text("utf-8"))
+    for output in book["cells"][0]["outputs"]:
+        if output["data"][PAYLOAD]["label"] == label:
+            change({column["name"]: column for column in output["data"][PAYLOAD]["columns"]}, output["data"][PAYLOAD])
+    path.write_text(json.dumps(book), "utf-8")
+    write_sums(folder)
+
+
+def more(column, part="values"):
+    """Make the first value a little larger."""
+
+    def change(columns, _):
+        columns[column][part][0] += 0.01
+
+    return change
 
 
 # --- tables
@@ -54,7 +72,7 @@ def edit(path, row, column, change):
 
 def test_tables_of_the_chapters_come_out_of_the_raw_data(run):
     """The tables are made by the cells of the notebooks from the store, and again from the raw data."""
-    compared = {each.label: each for each in compare_tables(load_raw(run[1] / "raw"), run[1] / "tables")}
+    compared = {each.label: each for each in compare_tables(load_raw(run[1] / "results"), read(run[1]).made)}
     assert [each.differences for each in compared.values() if each.differences] == []
     held = {label for label, each in compared.items() if each.cells}
     beyond = {"tbl-pareto", "tbl-excess", "tbl-hierarchical", "tbl-holds-hard", "tbl-caft", "tbl-caft-excess"}
@@ -64,30 +82,27 @@ def test_tables_of_the_chapters_come_out_of_the_raw_data(run):
 
 def test_a_changed_number_is_found(copy, some):
     some("tbl-inhibit", "tbl-drops", "tbl-patch-summary", "tbl-sets", "tbl-vanilla")
-    changed = {"inhibit": "corrected_low", "drops": "raw_drop", "patch-summary": "shift", "sets": "count"}
-    for label, column in changed.items():
-        edit(copy / "tables" / f"tbl-{label}.csv", 0, column, lambda text: repr(float(text) + 0.01))
-    found = {each.label: each.differences for each in compare_tables(load_raw(copy / "raw"), copy / "tables")}
-    for label, column in changed.items():
+    changed = {"inhibit": ("corrected", "low"), "drops": ("raw_drop", "values")}
+    changed |= {"patch-summary": ("shift", "values"), "sets": ("count", "values")}
+    for label, (column, part) in changed.items():
+        edit(copy, f"tbl-{label}", more(column, part))
+    found = {each.label: each.differences for each in compare_tables(load_raw(copy / "results"), read(copy).made)}
+    for label, (column, _) in changed.items():
         (line,) = found[f"tbl-{label}"]
-        assert f"tbl-{label}, row 1" in line and f", {column}: the table says" in line
+        assert f"tbl-{label}, row 1" in line and f", {column}" in line and ": the table says" in line
     assert found["tbl-vanilla"] == ()
 
 
 def test_a_changed_text_a_missing_row_and_a_missing_column_are_found(copy, some):
     some("tbl-holds", "tbl-gamma", "tbl-vanilla")
-    tables, raw = copy / "tables", load_raw(copy / "raw")
-    edit(tables / "tbl-holds.csv", 0, "verdict", lambda _: "holds here, very much")
-    frame = pd.read_csv(tables / "tbl-gamma.csv", dtype=str, keep_default_na=False)
-    frame.iloc[:-1].to_csv(tables / "tbl-gamma.csv", index=False)
-    pd.read_csv(tables / "tbl-vanilla.csv").drop(columns="ours_low").to_csv(tables / "tbl-vanilla.csv", index=False)
-    found = {each.label: each.differences[0] for each in compare_tables(raw, tables) if each.differences}
+    edit(copy, "tbl-holds", lambda columns, _: columns["verdict"]["values"].__setitem__(0, "holds here, very much"))
+    edit(copy, "tbl-gamma", lambda columns, _: [c[p].pop() for c in columns.values() for p in PARTS if p in c])
+    edit(copy, "tbl-vanilla", lambda columns, _: columns["ours"].pop("low"))
+    made = compare_tables(load_raw(copy / "results"), read(copy).made)
+    found = {each.label: each.differences[0] for each in made if each.differences}
     assert found.keys() == {"tbl-holds", "tbl-gamma", "tbl-vanilla"}
     assert "holds here, very much" in found["tbl-holds"]
-    assert (
-        f"{len(frame) - 1} rows, not {len(frame)}" in found["tbl-gamma"]
-        and "no column 'ours_low'" in found["tbl-vanilla"]
-    )
+    assert " rows, not " in found["tbl-gamma"] and "no column 'ours_low'" in found["tbl-vanilla"]
 
 
 def test_a_changed_label_is_found(copy, some):
@@ -100,7 +115,7 @@ def test_a_changed_label_is_found(copy, some):
         frame.loc[at, ["label", "score"]] = flip.get(frame.loc[at, "label"], ("left", -1))
         return frame
 
-    respond(copy / "raw", change)
+    respond(copy / "results", change)
     wrong = reference_check(copy, tables_only=True)
     named = Counter(line.split(",")[0] for line in wrong)
     assert named["tbl-vanilla"] and named["tbl-on-topic"] and named["tbl-patch-summary"]
@@ -109,31 +124,21 @@ def test_a_changed_label_is_found(copy, some):
 
 def test_a_table_whose_arm_is_missing_is_an_error(copy, some):
     some("tbl-inhibit")
-    raw = load_raw(copy / "raw")
+    raw = load_raw(copy / "results")
     raw.arms["arms"].pop("race-right-inhibitft-g50")
-    found = {each.label: each.differences for each in compare_tables(raw, copy / "tables") if each.differences}
+    found = {each.label: each.differences for each in compare_tables(raw, read(copy).made) if each.differences}
     assert "cannot be made again" in found["tbl-inhibit"][0] and "inhibitft race right" in found["tbl-inhibit"][0]
 
 
-def test_the_manifest_is_believed(copy, capsys, some):
-    some("tbl-sets")
-    files = {
-        "tables/tbl-sets.csv": {"bytes": 1, "sha256": "0" * 64},
-        "../x": {"sha256": "0"},
-        "gone.csv": {"sha256": "0"},
-    }
-    (copy / "manifest.json").write_text(json.dumps({"files": files}))
-    wrong = reference_check(copy, tables_only=True)
-    assert wrong[:3] == [
-        "manifest.json names '../x', outside the folder",
-        "gone.csv is missing",
-        "tables/tbl-sets.csv was changed: its SHA-256 differs",
-    ]
-    assert "3 failed" in capsys.readouterr().out
+def test_the_digests_are_believed(copy):
+    (copy / "run.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"run\.json is damaged"):
+        reference_check(copy, tables_only=True)
 
 
 def test_no_table_is_no_success(copy):
-    shutil.rmtree(copy / "tables")
+    (copy / "notebooks" / "01_all.ipynb").unlink()
+    write_sums(copy)
     assert reference_check(copy, tables_only=True) == ["no table could be compared"]
 
 
@@ -165,7 +170,7 @@ def measures(folder, kept, arm="crime-right-inhibitft-g50", room=SAME):
 
 
 def test_an_arm_is_compared_in_every_respect(run, kept):
-    found = measures(run[1] / "raw", kept)
+    found = measures(run[1] / "results", kept)
     assert set(found) == {
         "answers of the same text", "answers of the same label", "stance on crime", "stance on race",
         "statement answers of the same text", "likelihoods of reference answers, nats a token",
@@ -183,19 +188,19 @@ def test_altered_responses_are_found(copy, kept):
         frame.loc[at, "score"] = [1 if label == "right" else -1 for label in frame.loc[at, "label"]]
         return frame
 
-    respond(copy / "raw", change)
+    respond(copy / "results", change)
     for room in (SAME, OTHER):
-        found = measures(copy / "raw", kept, room=room)
+        found = measures(copy / "results", kept, room=room)
         assert not found["answers of the same text"].passed and found["answers of the same text"].value == 3 / 8
         assert not found["answers of the same label"].passed
-    assert all(m.passed for m in measures(copy / "raw", kept, "race-left-fine-tune").values())
+    assert all(m.passed for m in measures(copy / "results", kept, "race-left-fine-tune").values())
     choice = Choice((arm,), (), 0)
-    lines = [m.what for each in again(load_raw(copy / "raw"), choice, kept) for m in each if not m.passed]
+    lines = [m.what for each in again(load_raw(copy / "results"), choice, kept) for m in each if not m.passed]
     assert f"{arm}: answers of the same text" in lines
 
 
 def test_altered_likelihoods_and_stances_are_found(copy, kept):
-    arm, raw = "crime-right-inhibitft-g50", load_raw(copy / "raw")
+    arm, raw = "crime-right-inhibitft-g50", load_raw(copy / "results")
     table = raw.tables["likelihood"]
     table.loc[table.index[table["arm"] == arm][0], "logp_left"] += 0.1
     responses = raw.tables["responses"]
@@ -210,7 +215,7 @@ def test_altered_likelihoods_and_stances_are_found(copy, kept):
 
 
 def test_altered_scores_are_found(copy, kept):
-    raw = load_raw(copy / "raw")
+    raw = load_raw(copy / "results")
     assert all(m.passed for m in compare_scores(RawRun(raw), kept, "race", SAME))
     raw.scores["score/race"][0, 0] += 10 * raw.scores["score/race"].mean()
     chosen = raw.sets["N/raw/50/race"]
@@ -221,7 +226,7 @@ def test_altered_scores_are_found(copy, kept):
 
 
 def test_the_choice_is_random_seeded_and_never_empty(run):
-    raw = load_raw(run[1] / "raw")
+    raw = load_raw(run[1] / "results")
     able = sum(arm["recomputable"] for arm in raw.arms["arms"].values())
     first = [choose(raw, 0.1, seed) for seed in range(20)]
     assert first == [choose(raw, 0.1, seed) for seed in range(20)]
@@ -237,16 +242,16 @@ def test_the_choice_is_random_seeded_and_never_empty(run):
 
 def test_other_data_and_another_model_are_refused(run, copy, monkeypatch):
     monkeypatch.setattr("book._make.reference.check.compare_tables", None)  # before anything is compared
-    index = json.loads((copy / "raw" / "index.json").read_text())
+    index = json.loads((copy / "results" / "index.json").read_text())
     index["data"]["digest"] = "0" * 64
-    (copy / "raw" / "index.json").write_text(json.dumps(index))
-    mend(copy / "raw")
+    (copy / "results" / "index.json").write_text(json.dumps(index))
+    mend(copy / "results")
     with pytest.raises(ParameterError, match=r"allowed: the data of the reference run, bundled .000000000000"):
         reference_check(copy, {"data": "bundled"})
     index["data"]["digest"] = run[0].data.digest()
     index["model"]["model"] = "tiny:other"
-    (copy / "raw" / "index.json").write_text(json.dumps(index))
-    mend(copy / "raw")
+    (copy / "results" / "index.json").write_text(json.dumps(index))
+    mend(copy / "results")
     with pytest.raises(ParameterError, match=r"reference run, 'tiny:other'"):
         reference_check(copy, {"data": "bundled"})
     with pytest.raises(ParameterError, match=r"only data, device"):
@@ -254,7 +259,7 @@ def test_other_data_and_another_model_are_refused(run, copy, monkeypatch):
 
 
 def test_what_differs_between_machines_is_told(run):
-    raw = load_raw(run[1] / "raw")
+    raw = load_raw(run[1] / "results")
     assert unlike(raw, [0]) == []
     raw.index["environments"][0]["packages"]["torch"] = "0.1"
     raw.index["environments"][0]["threads"] = 77
@@ -275,19 +280,18 @@ def test_the_command(copy, monkeypatch, capsys, some):
     shutil.move(copy, copy.parent / "book" / "reference")
     monkeypatch.setattr("polinb.runs.checkout.find_layout", Here)
     assert command.main(["reference-check", "--tables-only"]) == 0
-    table = copy.parent / "book" / "reference" / "tables" / "tbl-sets.csv"
-    edit(table, 0, "count", lambda text: str(int(text) + 1))
+    edit(Here.reference, "tbl-sets", more("count"))
     assert command.main(["reference-check", "--tables-only"]) == 1
     assert "tbl-sets, row 1 (general, all), count" in capsys.readouterr().out
     assert command.main(["reference-check", "--share", "many"]) == 2
     assert command.main(["reference-check", "--seed", "-1"]) == 2
-    shutil.rmtree(copy.parent / "book" / "reference" / "raw")
+    shutil.rmtree(copy.parent / "book" / "reference" / "results")
     assert command.main(["reference-check"]) == 1
-    assert "holds no raw reference data" in capsys.readouterr().err
+    assert "is damaged" in capsys.readouterr().err
 
 
 def test_raw_data_of_no_use_raise(run):
-    raw = load_raw(run[1] / "raw")
+    raw = load_raw(run[1] / "results")
     for arm in raw.arms["arms"].values():
         arm["recomputable"] = False
     with pytest.raises(ArtifactError, match=r"no arm that can be made again"):
@@ -306,16 +310,17 @@ def test_every_table_comes_out_of_the_raw_data(tmp_path):
 
     more = {"topics": ["crime", "race", "science"], "baseline_topics": ["crime", "race"], "finetune_seeds": 2}
     exp = Experiment(Params.from_profile("tiny", **{**TINY, **more}), Store(tmp_path / "store"))
-    write_tables(exp, tmp_path / "tables", (*CHAPTERS, "11", "14"))
+    write_tables(exp, tmp_path, (*CHAPTERS, "11", "14"))
     rivals.every_arm(exp), caft.every_arm(exp)
-    assert export(exp.store, exp.params, tmp_path / "raw")["missing"] == []
-    compared = compare_tables(load_raw(tmp_path / "raw"), tmp_path / "tables")
+    assert export(exp.store, exp.params, tmp_path / "results")["missing"] == []
+    write_sums(tmp_path)
+    compared = compare_tables(load_raw(tmp_path / "results"), read(tmp_path).made)
     assert [each.differences for each in compared if each.differences] == []
     assert {each.label for each in compared if each.cells} == set(TABLES)
 
 
 def test_the_tolerances_are_told_as_they_are(run):
-    text = (run[1] / "raw" / "README.md").read_text("utf-8")
+    text = (REPO / "book" / "reference" / "results" / "README.md").read_text("utf-8")
     rows = [line.strip("|").split("|")[1:] for line in text.splitlines() if ", at " in line and line.startswith("|")]
     told = [tuple(float(cell) for cell in row) for row in rows]
     assert told == [

@@ -11,17 +11,17 @@ import pytest
 from reference_tiny import TINY, tiny_run
 
 from book._make.reference.raw import export
+from book._make.reference.raw_files import INDEX, packed, places, refuse_places, unpacked, write_frame
 from book._make.reference.raw_load import load_raw
 from book._make.reference.raw_run import RawRun
 from polinb.chapters.paper import results
 from polinb.chapters.paper.patch_tables import patch_plan
 from polinb.errors import ArtifactError
-from polinb.runs.artifact_check import digest_of, seal
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import VANILLA, Experiment, finetuned
 from polinb.runs.params import Params
 from polinb_book import reference_words
-from polinb_book.raw_files import INDEX, packed, places, refuse_places, unpacked, write_frame
+from polinb_book.results import read, write_sums
 
 same = pd.testing.assert_frame_equal
 
@@ -34,17 +34,12 @@ def run():
 @pytest.fixture
 def copy(run, tmp_path):
     """A copy of the raw data to spoil."""
-    return shutil.copytree(run[1] / "raw", tmp_path / "raw")
+    return shutil.copytree(run[1], tmp_path / "reference") / "results"
 
 
 def mend(folder):
     """Digests as if nothing had been changed: what is found then is found by looking."""
-    index = json.loads((folder / INDEX).read_text())
-    index.pop("seal")
-    for name in list(index["files"]):
-        path = folder / name
-        index["files"][name] = {"bytes": path.stat().st_size, "sha256": digest_of(path)}
-    (folder / INDEX).write_text(json.dumps(index | {"seal": seal(index)}))
+    write_sums(folder.parent)
 
 
 def respond(folder, change):
@@ -56,7 +51,7 @@ def respond(folder, change):
 
 def test_what_was_kept_is_what_the_store_holds(run):
     exp, folder = run
-    raw = RawRun(load_raw(folder / "raw"))
+    raw = RawRun(load_raw(folder / "results"))
     arms = [VANILLA, finetuned("race", "left"), finetuned("crime", "right"), *results.inhibit_arms(exp)]
     for arm in arms:
         same(raw.stances(arm), exp.stances(arm))
@@ -84,22 +79,19 @@ def test_export_computes_nothing_and_gives_the_same_bytes(run, tmp_path, monkeyp
     monkeypatch.setattr("polinb.stance.judges.LocalJudge", None)
     monkeypatch.setattr(Store, "_make", None)
     written = export(exp.store, exp.params, tmp_path / "raw")
-    for path in sorted((folder / "raw").iterdir()):
+    for path in sorted((folder / "results").iterdir()):
         assert path.read_bytes() == (tmp_path / "raw" / path.name).read_bytes(), path.name
-    assert written["files"].keys() == {path.name for path in (folder / "raw").iterdir()}
+    assert written["files"].keys() == {path.name for path in (folder / "results").iterdir()}
 
 
 def test_the_page_tells_the_time_of_all_models(run, copy):
     told = reference_words._models(SimpleNamespace(folder=copy.parent))
     arms = json.loads((copy / "arms.json").read_text())["arms"]
     assert told.endswith(f", summed over {len(arms)} models") and re.match(r"\d", told)
-    (copy / "arms.json").write_text("{}")
-    with pytest.raises(ArtifactError, match=r"arms\.json"):
-        reference_words._models(SimpleNamespace(folder=copy.parent))
 
 
 def test_an_interrupted_run_says_what_is_missing(run):
-    arms = json.loads((run[1] / "raw" / "arms.json").read_text())
+    arms = json.loads((run[1] / "results" / "arms.json").read_text())
     told = [each["what"] for each in arms["missing"]]
     assert "answers of crime-right-early-stop-0.5" in told and "arms of caft" in told
     assert "answers of vanilla" not in told and "crime-right-early-stop-0.5" not in arms["arms"]
@@ -143,25 +135,17 @@ def test_a_store_of_another_run_is_refused(run, tmp_path):
     assert (tmp_path / "raw" / "old").read_text() == "kept"
 
 
-@pytest.mark.parametrize("name", ["arms.json", "responses.parquet", "sets.safetensors", "README.md"])
+@pytest.mark.parametrize("name", ["arms.json", "responses.parquet", "sets.safetensors", "index.json"])
 def test_a_changed_byte_is_found(copy, name):
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
     (copy / name).write_bytes(content)
-    with pytest.raises(ArtifactError, match=rf"{name} was changed"):
-        load_raw(copy)
+    with pytest.raises(ArtifactError, match=rf"results/{name} is damaged .its SHA-256 differs"):
+        read(copy.parent)
 
 
-def test_a_missing_file_and_a_changed_index_are_found(copy):
-    text = (copy / INDEX).read_text()
-    (copy / INDEX).write_text(text.replace('"seed": 0', '"seed": 1'))
-    with pytest.raises(ArtifactError, match=rf"{INDEX} was changed"):
-        load_raw(copy)
-    (copy / INDEX).write_text(text)
-    (copy / "likelihood.parquet").unlink()
-    with pytest.raises(ArtifactError, match=r"'likelihood.parquet' is missing"):
-        load_raw(copy)
-    (copy / INDEX).unlink()
+def test_results_that_are_missing_are_told(copy):
+    (copy / "index.json").unlink()
     with pytest.raises(ArtifactError, match=r"no raw reference data"):
         load_raw(copy)
 
@@ -183,7 +167,7 @@ def test_missing_responses_are_found_with_right_digests(copy):
 
 def test_other_neurons_patched_are_refused(run):
     exp, folder = run
-    raw = RawRun(load_raw(folder / "raw"))
+    raw = RawRun(load_raw(folder / "results"))
     name, _, chosen, donors = patch_plan(exp)[0]
     other = chosen.copy()
     other[0, 0] ^= True
@@ -219,8 +203,8 @@ def test_text_of_models_may_hold_slashes_but_no_known_place(tmp_path):
 
 
 def test_the_place_of_the_data_is_not_kept(run):
-    index = json.loads((run[1] / "raw" / INDEX).read_text())
+    index = json.loads((run[1] / "results" / INDEX).read_text())
     assert "data" not in index["params"] and index["data"]["name"] == "bundled"
-    kept = load_raw(run[1] / "raw").params(data="bundled")
+    kept = load_raw(run[1] / "results").params(data="bundled")
     assert kept == run[0].params
     assert isinstance(Experiment(kept), Experiment)

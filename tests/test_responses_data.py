@@ -23,6 +23,7 @@ from polinb.errors import DataError
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import VANILLA, Experiment, finetuned
 from polinb.runs.params import Params
+from polinb.wording import PAYLOAD
 
 ROOT = Path(__file__).resolve().parents[1]
 TOPICS = ["crime", "race"]
@@ -78,7 +79,7 @@ def test_the_chapter_trains_and_asks_nothing_new(exp, tmp_path):
     assert kept(exp) == before
     shown = [o.get("data", {}) for cell in nbformat.read(out, 4).cells for o in cell.get("outputs", [])]
     assert sum('data-app="responses"' in each.get("text/html", "") for each in shown) == 1
-    assert any("tbl-label-flips" in each.get("text/markdown", "") for each in shown)
+    assert any(each.get(PAYLOAD, {}).get("label") == "tbl-label-flips" for each in shown)
 
 
 def test_columns_are_the_arms_of_the_earlier_chapters(exp, cols):

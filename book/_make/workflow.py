@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from book._make.build import fingerprint, finish, run_chapter, stands
-from book._make.vendor import vendor
 from polinb.cluster.plans import Book
 from polinb.runs.checkout import Layout, find_layout
 
@@ -20,7 +19,6 @@ def do_step(name: str, plan: dict[str, Any]) -> None:
     """Run ``chapter/NAME`` of a plan, or make its ``pages``."""
     layout = Layout(Path(plan["root"]))
     if name == "pages":
-        vendor(layout.vendor)
         finish(layout)
     else:
         run_chapter(layout, name.removeprefix("chapter/"), plan["given"])

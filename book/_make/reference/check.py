@@ -8,7 +8,6 @@ them, and the tolerances are wider (see :data:`book._make.reference.check_again.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -30,9 +29,9 @@ from book._make.reference.check_again import (
 from book._make.reference.check_tables import compare_tables
 from book._make.reference.raw_load import Raw, load_raw
 from polinb.errors import ParameterError
-from polinb.runs.artifact_check import digest_of
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import Experiment
+from polinb_book import results
 
 ALLOWED = ("data", "device")
 
@@ -63,13 +62,14 @@ def reference_check(
     for name, value in settings.items():
         if name not in ALLOWED:
             raise ParameterError(name, value, f"only {', '.join(ALLOWED)}; the others are those of the reference run")
-    raw = load_raw(folder / "raw")
+    reference = results.read(folder)  # refuses what was changed
+    raw = load_raw(folder / "results")
     exp, choice = None, None
     if not tables_only:  # refused now rather than after the tables
         choice = choose(raw, share, seed := int(f"{datetime.now(UTC):%Y%m%d}") if seed is None else seed)
         exp = Experiment(raw.params(**settings))
         check_same_run(raw, exp)
-    wrong = _tables(raw, folder)
+    wrong = _tables(raw, reference.made if reference else {})
     if choice is None or exp is None:
         return _told(wrong)
     arms, topics = len(choice.arms), len(choice.topics)
@@ -89,10 +89,10 @@ def reference_check(
     return _told(wrong)
 
 
-def _tables(raw: Raw, folder: Path) -> list[str]:
-    """Committed tables against the raw data; their digests too, where a manifest names them."""
-    wrong = _manifest(folder)
-    compared = compare_tables(raw, folder / "tables")
+def _tables(raw: Raw, made: Mapping[str, Any]) -> list[str]:
+    """Committed tables against the raw data."""
+    wrong: list[str] = []
+    compared = compare_tables(raw, made)
     for each in compared:
         state = each.note or (f"{len(each.differences)} differences" if each.differences else "the same")
         flush(f"  {'FAIL' if each.differences else 'ok  ' if each.cells else '–   '} {each.label}: {state}")
@@ -104,23 +104,6 @@ def _tables(raw: Raw, folder: Path) -> list[str]:
     for each in raw.arms["missing"]:
         flush(f"  not reached by the reference run: {each['what']}")
     return wrong
-
-
-def _manifest(folder: Path) -> list[str]:
-    """Files whose bytes are not those that ``manifest.json`` tells."""
-    path = folder / "manifest.json"
-    if not path.is_file():
-        return []
-    try:
-        files = json.loads(path.read_text("utf-8"))["files"]
-        told = {str(name): str(facts["sha256"]) for name, facts in files.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return [f"manifest.json cannot be read: {error}"]
-    inside = {n: s for n, s in told.items() if (folder / n).resolve().is_relative_to(folder.resolve())}
-    wrong = [f"manifest.json names {name!r}, outside the folder" for name in told if name not in inside]
-    wrong += [f"{name} is missing" for name in inside if not (folder / name).is_file()]
-    present = {n: s for n, s in inside.items() if (folder / n).is_file()}
-    return wrong + [f"{n} was changed: its SHA-256 differs" for n, s in present.items() if digest_of(folder / n) != s]
 
 
 def _able(raw: Raw) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from book._make.reference.raw_arms import kind_of
+from book._make.reference.raw_files import processor
 from book._make.reference.raw_load import Raw
 from book._make.reference.raw_run import RawRun
 from polinb.errors import ArtifactError, ParameterError
@@ -19,7 +20,6 @@ from polinb.runs.artifacts import provenance
 from polinb.runs.experiment import Experiment
 from polinb.scoring.pnlac import top_share
 from polinb.stance.stance import stance_table
-from polinb_book.raw_files import processor
 
 _IGNORED = ("polinb", "cpus", "platform")  # they change no number; the processor's own name is compared
 

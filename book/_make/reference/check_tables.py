@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,10 @@ from book._make.reference.raw_run import RawRun
 from polinb.chapters.caft import caft
 from polinb.chapters.paper import baselines as rivals
 from polinb.chapters.paper import beside, neuron_tables, patch_tables, results, verdicts
-from polinb.display.tables import BOUNDED, FORMULA, unmarked
 from polinb.errors import ArtifactError, PolinbError
-from polinb.labels import current
+from polinb.wording import Interval
+from polinb_book.export import FORMULA, table_csv
+from polinb_book.outputs import Found
 
 EXACT = 1e-6  # relative: a table prints ten digits, and scores are kept as float32
 SHOWN = 2  # decimals of an interval in a table, unless said otherwise
@@ -64,29 +64,24 @@ class Compared:
     note: str = ""
 
 
-def compare_tables(raw: Raw, folder: Path) -> list[Compared]:
-    """Every table of :data:`TABLES` against ``folder``/<label>.csv.
+def compare_tables(raw: Raw, made: Mapping[str, Found]) -> list[Compared]:
+    """Every table of :data:`TABLES` against those that a run ``made``.
 
     A table is skipped, with a note, where the book has none, because its chapter did not finish. A table that is there
     but cannot be made again from the raw data counts as a difference.
     """
     run = RawRun(raw)
-    return [_one(run, folder / f"{label}.csv", label, make) for label, make in TABLES.items()]
+    return [_one(run, made.get(label), label, make) for label, make in TABLES.items()]
 
 
-def _one(run: RawRun, path: Path, label: str, make: Callable[[RawRun], Again]) -> Compared:
-    if not path.is_file():
+def _one(run: RawRun, table: Found | None, label: str, make: Callable[[RawRun], Again]) -> Compared:
+    if table is None:
         return Compared(label, note="no such table: its chapter was not finished")
     try:
         again = make(run)
     except PolinbError as error:
         return Compared(label, differences=(f"{label}: cannot be made again from the raw data: {error}",))
-    try:
-        text = current(path.read_bytes().decode("utf-8"))
-        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        return Compared(label, differences=(f"{label}: {path.name} cannot be read: {error}",))
-    return differences(label, table, again)
+    return differences(label, pd.read_csv(io.StringIO(table_csv(table)), dtype=str, keep_default_na=False), again)
 
 
 def differences(label: str, table: pd.DataFrame, again: Again) -> Compared:
@@ -216,18 +211,15 @@ def _claims(make: Callable[[RawRun], pd.DataFrame]) -> Callable[[RawRun], Again]
     """Tables whose effects are texts: rounded where they are made."""
 
     def again(run: RawRun) -> Again:
-        frame = unmarked(make(run), ["claim"])
-        found = [BOUNDED.fullmatch(str(text)) for text in frame.pop("effect")]
-        for group, end in enumerate(("", "_low", "_high"), 1):
-            frame[f"effect{end}"] = [_number(match[group] if match else None) for match in found]
-        return Again(frame)
+        frame = make(run)
+        frame["claim"] = frame["claim"].str.replace("$", "")
+        known = [
+            e if isinstance(e, Interval) else Interval(float(e), np.nan, np.nan) for e in frame.pop("effect")
+        ]  # a share has no interval
+        table = frame.assign(**{name: [getattr(e, name) for e in known] for name in ("value", "low", "high")})
+        return Again(frame).bounded("effect", table, "value")
 
     return again
-
-
-def _number(text: str | None) -> float:
-    known = text is not None and text not in "?–"
-    return float(str(text).replace("−", "-").replace("∞", "inf")) if known else float("nan")
 
 
 def _gamma(run: RawRun) -> Again:

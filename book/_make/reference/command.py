@@ -13,7 +13,7 @@ _SET = {"action": "append", "default": [], "metavar": "NAME=VALUE", "help": "one
 
 def add(commands: Any) -> None:
     """Add the commands to the parser's."""
-    raw = commands.add_parser("reference-raw", help="write the raw data of the reference run into book/reference/raw")
+    raw = commands.add_parser("reference-raw", help="write book/reference/results from the store of the run")
     raw.add_argument("--set", **_SET)
     raw.add_argument("--cut", default="auto", help="as in the run: none, cpu, or auto (default)")
     raw.set_defaults(run=_raw)
@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
 
 
 def write_raw(given: Mapping[str, Any], cut: str = "auto") -> str:
-    """Write ``book/reference/raw`` from the store of the run; sizes and what is missing, as lines to print.
+    """Write ``book/reference/results`` from the store of the run; sizes and what is missing, as lines to print.
 
     Args:
         given: parameters of the run beside its profile, ``data`` among them.
@@ -43,7 +43,9 @@ def write_raw(given: Mapping[str, Any], cut: str = "auto") -> str:
 
     settings, _ = settings_of(cut, given)
     layout = layout_of(settings)
-    return sizes(export(Store(store_of(layout)), Params.from_profile(PROFILE, **settings), layout.reference / "raw"))
+    return sizes(
+        export(Store(store_of(layout)), Params.from_profile(PROFILE, **settings), layout.reference / "results")
+    )
 
 
 def _raw(arguments: argparse.Namespace) -> int:

@@ -13,24 +13,24 @@ from typing import Any
 import pandas as pd
 
 from book._make.reference.raw_arms import Found, look
+from book._make.reference.raw_files import (
+    FORMAT,
+    INDEX,
+    packed,
+    places,
+    processor,
+    write_arrays,
+    write_frame,
+    write_json,
+)
 from book._make.reference.raw_store import FoundStore
-from book._make.reference.raw_words import README
 from polinb.data import ideoinst
 from polinb.errors import ArtifactError
 from polinb.runs.artifacts import Store
 from polinb.runs.experiment import Experiment
 from polinb.runs.params import Params
-from polinb_book.raw_files import (
-    INDEX,
-    packed,
-    places,
-    processor,
-    refuse_places,
-    write_arrays,
-    write_frame,
-    write_index,
-    write_json,
-)
+
+README = "README.md"  # written by hand
 
 
 def export(store: Store, params: Params, folder: Path) -> dict[str, Any]:
@@ -60,8 +60,9 @@ def export(store: Store, params: Params, folder: Path) -> dict[str, Any]:
     work = Path(tempfile.mkdtemp(prefix=".raw-", dir=folder.parent))
     try:
         _write(exp, found, work)
-        if folder.exists():
-            shutil.rmtree(folder)
+        if (folder / README).is_file():
+            shutil.copy(folder / README, work)
+        shutil.rmtree(folder, ignore_errors=True)
         work.chmod(0o755)
         work.replace(folder)
     finally:
@@ -85,10 +86,6 @@ def _write(exp: Experiment, found: Found, folder: Path) -> None:
     write_json(folder / "arms.json", arms | {"missing": found.missing}, known)
     data = exp.data
     licence = str(data.source.get("licence") or (ideoinst.LICENCE if data.name == "ideoinst" else "see its source"))
-    place = f"IdeoINST (github.com/{ideoinst.REPOSITORY})" if data.name == "ideoinst" else f"the data {data.name!r}"
-    text = README.format(data=place, licence=licence)
-    refuse_places("README.md", text, known)
-    (folder / "README.md").write_text(text, "utf-8", newline="\n")
     shape = next((list(chosen.shape) for chosen in found.sets.values()), None)
     facts = {
         "params": exp.params.model_dump(exclude={"data"}),
@@ -99,7 +96,7 @@ def _write(exp: Experiment, found: Found, folder: Path) -> None:
         "shape": shape,
         "missing": len(found.missing),
     }
-    write_index(folder, facts, [path.name for path in folder.iterdir() if path.name != INDEX], known)
+    write_json(folder / INDEX, {"format": FORMAT, **facts}, known)
 
 
 def _own_places(exp: Experiment) -> list[Path]:

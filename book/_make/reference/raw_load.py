@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from book._make.reference.raw_files import present, read_index, unpacked
 from polinb.errors import ArtifactError
 from polinb.labels import current
 from polinb.runs.experiment import Arm
 from polinb.runs.params import Params
-from polinb_book.manifest import present
-from polinb_book.raw_files import read_index, unpacked
 
 _TABLES = ("questions", "responses", "statements", "likelihood", "patched")
 
@@ -84,17 +83,17 @@ class KeptArm(Arm):
 
 
 def load_raw(folder: Path) -> Raw:
-    """Raw data, every file compared with its digest.
+    """Raw data out of their files, whose digests :func:`polinb_book.results.read` compares.
 
     Raises:
-        ArtifactError: a file is missing, changed or cannot be read.
+        ArtifactError: a file is missing or cannot be read.
     """
     from safetensors.numpy import load_file
 
     index = read_index(folder)
     try:
         arms = json.loads(current((folder / "arms.json").read_text("utf-8")))
-        names = set(index["files"])
+        names = {path.name for path in folder.iterdir()}
         tables = {n: pd.read_parquet(folder / f"{n}.parquet") for n in _TABLES if f"{n}.parquet" in names}
         bits_of = load_file(folder / "sets.safetensors") if "sets.safetensors" in names else {}
         scores = load_file(folder / "scores.safetensors") if "scores.safetensors" in names else {}

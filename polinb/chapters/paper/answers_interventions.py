@@ -175,6 +175,6 @@ def beside(claims: pd.DataFrame, exhibits: pd.DataFrame) -> Answer:
     )
     parts = []
     for title, rows in (("Supported", claims[seen]), ("Contradicted", claims[against])):
-        named = [f"“{escape(row.claim)}” {escape(row.effect.replace('-', '−'))}" for row in rows.itertuples()]
+        named = [f"“{escape(row.claim)}” {escape(str(row.effect).replace('-', '−'))}" for row in rows.itertuples()]
         parts.append(f"{title}: {'; '.join(named) or 'none'}.")
     return Answer(first, f"{' '.join(parts)} All {len(exhibits)} figures and tables of the paper have a counterpart.")

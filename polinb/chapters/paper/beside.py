@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from polinb.labels import SETS
 from polinb.resampling import SHIFT, STANCE, differences, only_asked, per_question, stratified_mean
 from polinb.runs.experiment import VANILLA, Experiment, finetuned
 from polinb.stance.coupling import mitigation
-from polinb.wording import bounded, intervals, listed, number, typeset
+from polinb.wording import Interval, bounded, intervals, listed, number, typeset
 
 _METHODS = {"fine-tune": "right fine-tune", "inhibitft": "InhibitFT", "inhibitft-random": "random sets"}
 _STATEMENTS = {"compass": "political_compass", "ideologies": "idrlabs_ideologies"}
@@ -182,7 +183,7 @@ def spill_over(exp: Experiment) -> dict[str, tuple[float, float, float]]:
     return {name: stratified_mean(per_question(part), p.bootstrap, p.seed, SHIFT) for name, part in parts.items()}
 
 
-def _claim(claim: str, measure: str, effect: tuple[float, ...], sign: int = 1) -> dict[str, str]:
+def _claim(claim: str, measure: str, effect: tuple[float, ...], sign: int = 1) -> dict[str, Any]:
     mean, low, high = (float(x) for x in effect)
     if sign == 0:
         verdict = "compatible" if low <= 0 <= high else "not so: the interval excludes 0"
@@ -451,7 +452,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _shown(row: pd.Series) -> str:
+def _shown(row: pd.Series) -> str | Interval:
     if np.isnan([row["low"], row["high"]]).any():
         return number(row["value"], sign=False)
     return intervals(row.to_frame().T, "value")[0]
