@@ -130,7 +130,7 @@ def test_runs_alone_on_tiny(name, store, tmp_path):
             assert not re.search(r"\{[a-z:]+\}`|^```|&#\d", shown, re.M), (cell.source, shown)
     text = "".join(str(o) for cell in book.cells for o in cell.get("outputs", []))
     assert "randomly initialised" in text, "numbers of a tiny run are labelled as such"
-    answer = results.answer(book)
+    answer = results.answer(book, name)
     assert answer and answer["profile"] == "tiny", "it stands on the opening page"
     assert not re.search(r"\bnan\b", answer["first"]), answer["first"]
 

@@ -73,8 +73,8 @@ def test_any_executed_notebook(size, tmp_path):
         path = tmp_path / "a.ipynb"
         path.write_bytes(bytes(raw)[: len(raw) if cut is None else cut])
         try:
-            book = results.parsed(path.read_bytes().decode("utf-8", "replace"), path.name)
-            found = results.answer(book)
+            book = results.parsed(path.read_bytes(), path.name)
+            found = results.answer(book, "a")
             page = reference.in_this_run(tmp_path, ["a"])
         except PolinbError as error:
             return refused(error, "a.ipynb")

@@ -28,7 +28,7 @@ def payloads(cell: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str
     """The outputs of a cell that carry data, each with its payload."""
     for output in cell.get("outputs", []) if cell.get("cell_type") == "code" else []:
         payload = output.get("data", {}).get(PAYLOAD)
-        if isinstance(payload, dict):
+        if isinstance(payload, dict) and "kind" in payload:
             yield output, payload
 
 

@@ -72,7 +72,7 @@ def chapter(
     """
     own = not is_filled(notebook)
     others = reference.made if reference and own else {}
-    answer = results.answer(notebook)
+    answer = results.answer(notebook, name)
     cells: list[dict[str, Any]] = []
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
@@ -105,7 +105,7 @@ def in_this_run(chapters: Path, names: Sequence[str]) -> str:
         names: chapters in order; those that answer nothing are left out.
     """
     books = {name: _read(chapters / f"{name}.ipynb") for name in names if (chapters / f"{name}.ipynb").is_file()}
-    found = {name: (results.answer(book), is_filled(book)) for name, book in books.items()}
+    found = {name: (results.answer(book, name), is_filled(book)) for name, book in books.items()}
     runs = list(dict.fromkeys((a["profile"], a["model"]) for a, filled in found.values() if a and not filled))
     lines = []
     for name, (own, filled) in found.items():
@@ -150,7 +150,7 @@ class Page(Directive):
         found: Reference | None = environment.app.polinb_reference
         ours: dict[str, str] = {}
         for path in sorted((Path(environment.srcdir) / FOLDER).glob("*.ipynb")) if found else []:
-            told = None if is_filled(book := _read(path)) else results.answer(book)
+            told = None if is_filled(book := _read(path)) else results.answer(book, path.stem)
             ours |= {path.stem: told["first"]} if told else {}
         holder = nodes.container()
         lines = StringList(reference_words.part(found, part, ours).splitlines(), environment.docname)
@@ -159,7 +159,7 @@ class Page(Directive):
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return results.parsed(path.read_text("utf-8"), path.name)
+    return results.parsed(path.read_bytes(), path.name)
 
 
 def _prose(text: str, identity: str) -> dict[str, Any]:

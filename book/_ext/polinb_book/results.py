@@ -17,6 +17,7 @@ from polinb.errors import ArtifactError
 from polinb_book.outputs import Found, found, payloads
 
 FOLDER = "reference"  # in the book's folder
+_ANSWER = ("profile", "model", "first", "text")
 RUN, SUMS = "run.json", "SHA256SUMS"
 REMEDY = "take the committed one (git checkout book/reference), or make it again (make reference)"
 
@@ -89,12 +90,16 @@ def is_filled(notebook: Mapping[str, Any]) -> bool:
     return bool(notebook.get("metadata", {}).get("polinb", {}).get("reference"))
 
 
-def answer(notebook: Mapping[str, Any]) -> dict[str, str] | None:
+def answer(notebook: Mapping[str, Any], name: str) -> dict[str, str] | None:
     """What a chapter answered: profile, model, first (sentence), text; None if it says nothing."""
     for cell in notebook["cells"]:
         for _, payload in payloads(cell):
             if payload.get("answer"):
-                return {name: str(payload[name]) for name in ("profile", "model", "first", "text")}
+                if not all(isinstance(payload.get(part), str) for part in _ANSWER):
+                    raise ArtifactError(
+                        f"executed chapter {name}.ipynb: its answer lacks one of {_ANSWER}; run it again"
+                    )
+                return {part: payload[part] for part in _ANSWER}
     return None
 
 
@@ -103,20 +108,21 @@ def labels(notebook: Mapping[str, Any]) -> set[str]:
     return {each["label"] for _, each in _all(notebook)}
 
 
-def parsed(text: str, name: str) -> dict[str, Any]:
+def parsed(text: str | bytes, name: str) -> dict[str, Any]:
     """A notebook's JSON.
 
     Raises:
         ArtifactError: it is none.
     """
+    import nbformat
+
     try:
-        book = json.loads(text)
-        if isinstance(book, dict) and all(isinstance(cell, dict) and "cell_type" in cell for cell in book["cells"]):
-            return book
-        why = "no list of cells"
-    except (ValueError, RecursionError, KeyError, TypeError) as error:
-        why = str(error)[:200]
-    raise ArtifactError(f"executed chapter {name} is damaged ({why}); remove it and run make book again")
+        book: dict[str, Any] = json.loads(text)
+        nbformat.validate(book)
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise ArtifactError(f"executed chapter {name} is damaged ({why}); remove it and run make book again") from None
+    return book
 
 
 def _all(notebook: Mapping[str, Any]) -> list[tuple[dict[str, Any], Found]]:

@@ -53,7 +53,7 @@ def keep(layout: ReferenceLayout) -> dict[str, Any]:
     books: dict[str, dict[str, Any]] = {}
     home: dict[str, str] = {}
     for name, path in ran.items():
-        books[name] = _clean(results.parsed(path.read_text("utf-8"), path.name), name, places)
+        books[name] = _clean(results.parsed(path.read_bytes(), path.name), name, places)
         for each in results.labels(books[name]) - {""}:
             if home.setdefault(each, name) != name:
                 raise ArtifactError(
@@ -61,7 +61,7 @@ def keep(layout: ReferenceLayout) -> dict[str, Any]:
                 )
     chapters: dict[str, Any] = {name: {"state": "missing"} for name in names}
     for name, book in books.items():
-        told = results.answer(book) or {}
+        told = results.answer(book, name) or {}
         chapters[name] = {
             "state": "complete" if records[name]["fingerprint"] else "unfinished",
             "seconds": records[name]["seconds"],

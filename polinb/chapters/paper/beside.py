@@ -453,6 +453,5 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shown(row: pd.Series) -> str | Interval:
-    if np.isnan([row["low"], row["high"]]).any():
-        return number(row["value"], sign=False)
-    return intervals(row.to_frame().T, "value")[0]
+    known = not np.isnan([row["low"], row["high"]]).any()
+    return intervals(row.to_frame().T, "value")[0] if known else number(row["value"], sign=False)
