@@ -341,7 +341,7 @@ def test_a_step_does_what_the_experiment_does(checkout: Layout) -> None:
     write_plan(book_of(checkout), request(), plan)
     marker = plan.parent / "m.json"
     words = ["step", "variant/race.left", "--plan", str(plan), "--run", RUN, "--marker", str(marker)]
-    assert main(words) == 0
+    assert package.main(words) == 0
     [[kind, key]] = workflow_markers.read(marker)["artifacts"]
     assert (kind, (store_root() / kind / key / "weights.safetensors").is_file()) == ("variant", True)
     assert workflow_markers.fault(marker, workflow_markers.read(marker)["key"], Store(store_root())) == ""
