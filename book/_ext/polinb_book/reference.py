@@ -47,7 +47,7 @@ def prepare(app: Any) -> None:
 def show(app: Any, page: str, source: list[str]) -> None:
     """Handler of ``source-read``: a chapter with its tables and figures, and the reference run's."""
     name = chapter_of(app, page)
-    if not name or not (Path(app.srcdir) / f"{page}.ipynb").is_file():
+    if not name or not str(app.env.doc2path(page)).endswith(".ipynb"):
         return
     reference: Reference | None = app.polinb_reference
     told = Path(app.srcdir) / NOTES / f"{name}.md"
