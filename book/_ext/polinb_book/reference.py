@@ -19,7 +19,7 @@ from polinb.wording import escape, label
 from polinb_book import reference_words, results
 from polinb_book.outputs import Chart, Table, payloads, weave, without
 from polinb_book.results import Reference, is_filled
-from polinb_book.run import FOLDER, chapter_of
+from polinb_book.run import FOLDER
 
 NOTES = "reference_notes"  # folder of what is said about its results, a file a chapter
 SUMMARY, DISCUSSED = "## Summary", "## What the reference run says"
@@ -46,9 +46,9 @@ def prepare(app: Any) -> None:
 
 def show(app: Any, page: str, source: list[str]) -> None:
     """Handler of ``source-read``: a chapter with its tables and figures, and the reference run's."""
-    name = chapter_of(app, page)
-    if not name or not str(app.env.doc2path(page)).endswith(".ipynb"):
+    if not str(app.env.doc2path(page)).endswith(".ipynb"):
         return
+    name = page.rpartition("/")[2]
     reference: Reference | None = app.polinb_reference
     told = Path(app.srcdir) / NOTES / f"{name}.md"
     app.env.note_dependency(str(told))
