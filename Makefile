@@ -1,7 +1,7 @@
 # make book   executes the notebooks and builds the book        make test   lint, types and tests
 # Both make their own environment first. Works with GNU make 3.81 and later (macOS has 3.81).
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-workflow book reference dag dry-run lab app test bench bench-env lint types fmt lock audit hooks clean distclean
+.PHONY: help setup setup-workflow read book reference dag dry-run lab app test bench bench-env lint types fmt lock audit hooks clean distclean
 .SUFFIXES:
 
 VENV ?= .venv
@@ -27,6 +27,7 @@ strays = $(foreach name,PROFILE CHAPTERS JOBS PARAMS $(SHORTCUTS),$(if $(filter 
 stage = @echo "== $(1)"; $(2) || { echo "== make $@: the stage '$(1)' failed" >&2; exit 1; }
 
 help:
+	@echo 'make read        build the whole book from the committed reference run: about a minute, no model is loaded'
 	@echo 'make book        execute all notebooks, build the book (_build/html/index.html); see below'
 	@echo 'make reference   run every chapter for the committed reference results (hours); goes on where it was stopped'
 	@echo 'make dry-run     list what make book JOBS=… would run; make dag: draw it (OUT=_build/dag.dot)'
@@ -60,6 +61,9 @@ setup-workflow:
 book: $(if $(call given,JOBS),setup-workflow,setup)
 	$(if $(strip $(strays)),@echo 'polinb: not taken from the environment: $(strip $(strays)). Write them after make book.' >&2)
 	@$(BIN)/python -m book._make book --profile $(if $(call given,PROFILE),$(call quote,$(PROFILE)),quick) $(strip $(chapters) $(jobs) $(settings))
+
+read: setup
+	@$(BIN)/python -m book._make read
 
 # The profile is full; what a computer without a card leaves out of it: polinb/resources/reference/cpu.toml.
 reference: setup

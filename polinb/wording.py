@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,10 +95,9 @@ def raised(text: str) -> str:
     return _EXPONENT.sub(lambda found: f"{found[1]} × 10{str(int(found[2])).translate(_RAISED)}", text)
 
 
-def bounded(effect: Effect, digits: int = 2) -> str:
+def bounded(effect: Effect, digits: int = 2) -> Interval:
     """An effect with its interval for a cell of a table: ``+0.60 [+0.46, +0.74]``."""
-    mean, low, high = (number(x, digits) for x in effect)
-    return f"{mean} [{low}, {high}]"
+    return Interval(*effect, digits, signed=True)
 
 
 def interval(effect: Effect, digits: int = 2, sign: bool = True, unit: str = "") -> str:
@@ -142,38 +143,94 @@ def thousands(value: float) -> str:
     return f"{int(value):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
-def intervals(frame: pd.DataFrame, value: str, digits: int = 2) -> list[str]:
-    """A column as text with its interval, ``0.52 [0.30, 0.71]``.
+@dataclass(frozen=True)
+class Interval:
+    """A value with the ends of its 95 % interval: a table shows ``0.52 [0.30, 0.71]`` and keeps the three numbers.
 
-    The ends are ``<value>_low`` and ``<value>_high``, or ``low`` and ``high`` where the frame has no such
-    columns. A missing value shows as an en dash, a missing end as ``?``.
+    A missing value shows as an en dash, a missing end as ``?``. With ``signed``, numbers above zero have a plus.
+    """
+
+    value: float
+    low: float
+    high: float
+    digits: int = 2
+    signed: bool = False
+
+    def __str__(self) -> str:
+        """The three numbers as text."""
+        if self.signed:
+            mean, *ends = (number(x, self.digits) for x in (self.value, self.low, self.high))
+            return f"{mean} [{ends[0]}, {ends[1]}]"
+        if math.isnan(self.value):
+            return "–"
+        ends = ["?" if math.isnan(x) else number(x, self.digits, sign=False) for x in (self.low, self.high)]
+        return f"{number(self.value, self.digits, sign=False)} [{ends[0]}, {ends[1]}]"
+
+
+def intervals(frame: pd.DataFrame, value: str, digits: int = 2) -> list[Interval]:
+    """A column with its intervals, for a table.
+
+    The ends are ``<value>_low`` and ``<value>_high``, or ``low`` and ``high`` where the frame has no such columns.
     """
     own = f"{value}_low" in frame.columns
-    low, high = (f"{value}_low", f"{value}_high") if own else ("low", "high")
-    out = []
-    for middle, start, end in zip(frame[value], frame[low], frame[high], strict=True):
-        if pd.isna(middle):
-            out.append("–")
-            continue
-        ends = ["?" if pd.isna(x) else number(float(x), digits, sign=False) for x in (start, end)]
-        out.append(f"{number(float(middle), digits, sign=False)} [{ends[0]}, {ends[1]}]")
-    return out
+    names = (value, f"{value}_low", f"{value}_high") if own else (value, "low", "high")
+    columns = [pd.to_numeric(frame[name]).to_numpy(dtype=float, na_value=np.nan) for name in names]
+    return [Interval(float(x), float(low), float(high), digits) for x, low, high in zip(*columns, strict=True)]
+
+
+PAYLOAD = "application/vnd.polinb+json"
+"""Type of what an output carries for the book: a table, a chart, a sentence or a chapter's answer as data."""
+LIVE = "application/vnd.vegalite.v5+json"  # a chart's specification; JupyterLab 4 draws it, of version 6 as well
+_ROLE = re.compile(r"\{[a-z:]+\}`([^`<]*?)\s*(?:<[^>`]*>)?`")
+
+
+class Prose:
+    """A sentence or a note in MyST: Markdown for a notebook, and as it stands for the book.
+
+    Args:
+        text: MyST whose numbers come from results.
+        title: of a note in a box; empty: a paragraph.
+        more: what else the payload says, such as the run of an answer.
+    """
+
+    def __init__(self, text: str, title: str = "", **more: str) -> None:
+        self.text, self.title, self.more = text, title, more
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        shown = readable(self.text)
+        if self.title:
+            shown = "\n".join(f"> {line}".rstrip() for line in f"**{self.title}**\n\n{shown}".split("\n"))
+        payload = {"kind": "text", "text": self.text, "title": self.title, **self.more}
+        return {"text/markdown": shown, "text/plain": shown, PAYLOAD: payload}
+
+
+def readable(myst: str) -> str:
+    """MyST as any Markdown viewer reads it: references give way to their text."""
+    return _ROLE.sub(r"\1", myst)
+
+
+def visible(text: str) -> str:
+    """``text`` on one line, with nothing in it that reorders or hides text.
+
+    Control and formatting characters become ``⟨U+202E⟩``, a line break becomes ``⏎``.
+    """
+    parts = []
+    for char in re.sub(r"\r\n?|\n", NEWLINE, text):
+        hidden = unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+        parts.append(" " if char == "\t" else f"⟨U+{ord(char):04X}⟩" if hidden else char)
+    return "".join(parts)
 
 
 def escape(text: str) -> str:
     """``text`` so that no renderer of MyST, Markdown or HTML finds markup in it.
 
-    Letters, digits, spaces and non-ASCII symbols stay; other ASCII becomes ``&#NN;``. Control and
-    formatting characters (which could reorder or hide text) become ``⟨U+202E⟩``, a line break becomes ``⏎``. What could
-    open maths stands in an element of its own: MathJax, as JupyterLab runs it, reads what entities have become.
+    Letters, digits, spaces and non-ASCII symbols stay; other ASCII becomes ``&#NN;``; hidden characters become
+    :func:`visible`. What could open maths stands in an element of its own: MathJax, as JupyterLab runs it, reads what
+    entities have become.
     """
     parts = []
-    for char in re.sub(r"\r\n?|\n", NEWLINE, text):
-        if char == "\t":
-            parts.append(" ")
-        elif unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
-            parts.append(f"⟨U&#43;{ord(char):04X}⟩")
-        elif char.isalnum() or char == " " or ord(char) > 127:
+    for char in visible(text):
+        if char.isalnum() or char == " " or ord(char) > 127:
             parts.append(char)
         else:
             parts.append(f"<span>&#{ord(char)};</span>" if char in "$\\" else f"&#{ord(char)};")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import os
 import re
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +15,13 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from book._make.reference.run import ReferenceLayout
 from polinb.display.tables import numbered_table
+from polinb.wording import LIVE, PAYLOAD, Interval, Prose
 
 PLACE = "{glue:md}`answer:myst`"
-FACTS = "```{admonition} This run\n:class: note\nProfile and so on.\n```"
-FRAME = pd.DataFrame(
-    {"topic": ["crime", "race"], "shift": ["0.10 [0.00, 0.20]", "–"], "n": [3, 4], "p": [0.123456789, None]}
-)
+SHIFTS = [Interval(0.1, 0.0, 0.2), Interval(float("nan"), float("nan"), float("nan"))]
+FRAME = pd.DataFrame({"topic": ["crime", "race"], "shift": SHIFTS, "n": [3, 4], "p": [0.123456789, None]})
 MOMENT = 1_750_000_000.0
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 SPEC = {
     "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
     "description": "Two dots.",
@@ -36,56 +33,34 @@ SPEC = {
 }
 
 
-def picture() -> bytes:
-    """A PNG of 3 × 2 white pixels."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    rows = zlib.compress((b"\0" + b"\xff" * 9) * 2)
-    head = struct.pack(">IIBBBBB", 3, 2, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
 def table(frame: pd.DataFrame, label: str, caption: str = "A table.", **options: Any) -> Any:
     """A cell that shows a numbered table."""
-    text = numbered_table(frame, label, caption, **options).data
-    shown = new_output("display_data", data={"text/markdown": text, "text/plain": "x"})
-    metadata = {"mystnb": {"markdown_format": "myst"}, "tags": ["remove-input"]}
-    return new_code_cell(f'1  # "{label}"', outputs=[shown], metadata=metadata)
+    shown = new_output("display_data", data=numbered_table(frame, label, caption, **options)._repr_mimebundle_())
+    return new_code_cell(f'1  # "{label}"', outputs=[shown], metadata={"tags": ["remove-input"]})
 
 
 def figure(label: str, spec: dict[str, Any] | None = None, caption: str = "A figure.") -> Any:
-    """A cell that shows a chart as the book does."""
-    text = json.dumps(spec or SPEC, separators=(",", ":")).replace("<", "\\u003c")
-    body = (
-        f'<div class="polinb-vega"><script type="application/json" class="polinb-spec">{text}</script>'
-        '<img class="polinb-fallback" alt="Two dots." width="300" height="200" '
-        f'src="data:image/png;base64,{base64.b64encode(picture()).decode()}"></div>'
-    )
-    shown = new_output("display_data", data={"text/html": body, "text/plain": "x"})
+    """A cell that shows a chart."""
+    payload = {"kind": "chart", "alt": "Two dots.", "width": 300, "height": 200}
+    shown = new_output("display_data", data={LIVE: spec or SPEC, PAYLOAD: payload, "image/png": PICTURE})
     metadata = {"mystnb": {"figure": {"name": label, "caption": caption}}, "tags": ["remove-input"]}
     return new_code_cell("2", outputs=[shown], metadata=metadata)
 
 
 def chapter(name: str, *cells: Any, first: str = "It is so.", settings: str = 'profile = "tiny"') -> Any:
-    """A whole executed chapter: question, parameters, facts, the cells, the answer."""
+    """A whole executed chapter: question, parameters, facts, the cells, the answer, a summary."""
     run = {"profile": "tiny", "model": "tiny:llama", "first": first}
-    answer = new_output(
-        "display_data",
-        data={"text/markdown": f"{first} And more.", "text/plain": "x"},
-        metadata={"scrapbook": {"name": "answer", "mime_prefix": ""}, "polinb": run},
-    )
-    facts = new_output("execute_result", data={"text/markdown": FACTS, "text/plain": "x"}, execution_count=1)
-    myst = {"mystnb": {"markdown_format": "myst"}}
+    answer = new_output("display_data", data=Prose(f"{first} And more.", answer="answer", **run)._repr_mimebundle_())
+    facts = new_output("display_data", data=Prose("Profile and so on.", "This run")._repr_mimebundle_())
     made = new_notebook(
         cells=[
             new_markdown_cell(f"(sec-{re.sub('[^a-z]', '', name)})=\n# Chapter {name}\n\n**Answer.** {PLACE}"),
             new_code_cell('profile = "quick"\nseed = None', metadata={"tags": ["parameters"]}),
             new_code_cell(settings, metadata={"tags": ["injected-parameters", "hide-input"]}),
-            new_code_cell("facts", outputs=[facts], metadata={**myst, "tags": ["remove-input"]}),
+            new_code_cell("facts", outputs=[facts], metadata={"tags": ["remove-input"]}),
             *cells,
-            new_code_cell("answer", outputs=[answer], metadata={**myst, "tags": ["remove-cell"]}),
+            new_code_cell("answer", outputs=[answer], metadata={"tags": ["remove-cell"]}),
+            new_markdown_cell("## Summary\n\nThat was it."),
         ],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
     )

@@ -108,7 +108,7 @@ def test_text_is_shown_as_it_is() -> None:
 def test_origins_of_names() -> None:
     known = sphinx_api.origins("polinb.runs.chapter")
     assert known["Run"] == "polinb.runs.run.Run"  # for type checkers only
-    assert known["Markdown"] == "IPython.display.Markdown"
+    assert known["Prose"] == "polinb.wording.Prose"
     assert known["_TYPES"] == "polinb.runs.chapter._TYPES"
     assert sphinx_api.origins("polinb.no_such_module") == {}
 

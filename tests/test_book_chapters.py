@@ -11,13 +11,12 @@ from test_book_tools import checkout, notebook
 from book._make import build as book
 from polinb.errors import ParameterError
 from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names
-from polinb_book.unrun import labels, page
+from polinb_book.outputs import without
 
 REPO = Path(__file__).resolve().parents[1]
 ROW = "{'topic': ['a'], 'arm': 'a', 'stance': 0.1, 'low': 0.0, 'high': 0.2}"
 FIGURE = (
-    "from polinb.display import charts\nimport pandas as pd\n"
-    f"charts.enable_book()\ncharts.stance_dots(pd.DataFrame({ROW}))"
+    f"from polinb.display import charts\nimport pandas as pd\ncharts.enable()\ncharts.stance_dots(pd.DataFrame({ROW}))"
 )
 
 
@@ -66,26 +65,24 @@ def test_unknown_chapters_are_refused(tmp_path):
 
 def test_a_chapter_that_was_not_run_has_a_page_without_numbers(tmp_path, capsys):
     layout = two_parts(tmp_path)
-    assert labels(layout.notebooks / "02_more.ipynb") == {"fig-more", "tbl-more"}
     start = book.make_book("quick", {}, None, layout)
-    assert "never run so far: 02_more (CHAPTERS=all runs them)" in capsys.readouterr().out
+    assert "results are shown: 02_more (CHAPTERS=all runs them)" in capsys.readouterr().out
     html = (start.parent / "chapters" / "02_more.html").read_text()
-    text = BeautifulSoup(html, "html.parser").get_text(" ")
-    text = " ".join(text.split())
-    assert "Not run in this build" in text and "make book CHAPTERS=all" in text and "Does it?" in text
+    text = " ".join(BeautifulSoup(html, "html.parser").get_text(" ").split())
+    assert "This build did not run the chapter" in text and "make book CHAPTERS=02_more" in text and "Does it?" in text
     assert "(not run)" in text and "polinb-vega" not in html
     assert 'id="eq-more"' in html or "equation-eq-more" in html, "its equations can be referred to"
 
     book.make_book("quick", {}, ["all"], layout)
     html = (start.parent / "chapters" / "02_more.html").read_text()
-    assert "Not run in this build" not in html and "polinb-vega" in html
-    assert not (layout.chapters / "02_more.md").exists()
+    page = BeautifulSoup(html, "html.parser")
+    assert "This build did not run" not in html and page.select_one("figure#fig-more .polinb-vega")
+    assert page.select_one("figure#fig-more figcaption").get_text(" ").strip().startswith("Fig. 2.1 ")
+    assert page.select_one('a.reference[href="#fig-more"]').text == "Fig. 2.1"
 
     book.make_book("quick", {}, ["core"], layout)  # what was run stays
     assert "polinb-vega" in (start.parent / "chapters" / "02_more.html").read_text()
 
 
-def test_references_to_chapters_that_ran_stay(tmp_path):
-    layout = two_parts(tmp_path)
-    kept = page(layout.notebooks / "02_more.ipynb", [])
-    assert "{numref}`fig-more`" in kept and "(not run)" not in kept
+def test_references_to_what_a_build_has_stay():
+    assert without("{numref}`fig-a`, {numref}`fig-b`", {"fig-a"}) == "{numref}`fig-a`, *(not run)*"

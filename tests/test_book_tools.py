@@ -328,7 +328,7 @@ def test_small_book_from_notebook_to_pages(
     """One build, looked at from every side: kernels and Sphinx take their time."""
     monkeypatch.setenv("POLINB_TEST_NASTY", NASTY)
     code = (
-        "import os, pandas as pd\nfrom polinb.display import charts, tables\ncharts.enable_book()\n"
+        "import os, pandas as pd\nfrom polinb.display import charts, tables\ncharts.enable()\n"
         "nasty = os.environ['POLINB_TEST_NASTY']\nprint(profile, gamma, model)"
     )
     figure = (
@@ -351,7 +351,8 @@ def test_small_book_from_notebook_to_pages(
             "02_second": notebook(new_markdown_cell("# Second\n\nSee {numref}`fig-dots`."), new_code_cell("gamma")),
         },
     )
-    assert book.make_book("quick", {"gamma": 7.5}, ["01_first"], layout) is None  # 02 has never run
+    page = book.make_book("quick", {"gamma": 7.5}, ["01_first"], layout)  # 02 has never run
+    assert "did not run the chapter" in (page.parent / "chapters" / "02_second.html").read_text()
     page = book.make_book("quick", {"gamma": 7.5}, None, layout)
     assert page == layout.build / "html" / "index.html"
     times = json.loads((layout.build / "timings.json").read_text())
@@ -398,6 +399,7 @@ def test_small_book_from_notebook_to_pages(
     (tmp_path / "book" / "index.md").write_text("# Small book\n\n{numref}`no-such-figure`\n")
     with pytest.raises(BookError, match="no-such-figure"):
         book.build_pages(layout)
+    assert page.is_file(), "a build that fails leaves the book that stood there"
 
 
 # --- browser files and Sphinx ---

@@ -22,6 +22,8 @@ from polinb.display import charts
 from polinb.errors import DataError, ParameterError
 from polinb.scoring.pnlac import neuron_sets
 from polinb.stance.coupling import shift_table
+from polinb.wording import LIVE, PAYLOAD
+from polinb_book import export, outputs
 
 TOPICS = ["crime", "race", "economy"]
 ARMS = ["vanilla", "right fine-tune", "InhibitFT"]
@@ -443,10 +445,10 @@ def test_missing_columns_and_rows_are_named(make: Callable[[pd.DataFrame], Any])
         )
 
 
-def test_book_html_cannot_be_broken_out_of() -> None:
+def test_a_charts_data_cannot_break_out_of_a_page() -> None:
     frame = dots().replace("crime", "</script><script>alert(1)</script>").replace("race", 'a"><img src=x>')
-    bundle = charts.book_html(charts.stance_dots(frame).to_dict())
-    html = bundle["text/html"]
+    bundle, _ = charts.bundle(charts.stance_dots(frame).to_dict())
+    html = outputs.chart_html({**bundle[PAYLOAD], "spec": bundle[LIVE], "picture": bundle["image/png"]})
     assert html.count("<script") == 1 and html.count("</script>") == 1 and "<img src=x>" not in html
     body = re.search(r'class="polinb-spec">(.*?)</script>', html, re.S)
     assert body and "</script><script>alert(1)</script>" in {r["topic"] for r in rows(json.loads(body[1]))}
@@ -455,19 +457,22 @@ def test_book_html_cannot_be_broken_out_of() -> None:
 
 
 def test_same_chart_same_bytes() -> None:
-    first, second = (charts.book_html(charts.stance_dots(dots()).to_dict()) for _ in range(2))
+    first, second = (charts.bundle(charts.stance_dots(dots()).to_dict()) for _ in range(2))
     assert first == second
 
 
-def test_enable_book_takes_over_display() -> None:
+def test_a_chart_carries_its_data_a_picture_and_its_words() -> None:
     import altair as alt
 
     before = alt.renderers.active
     try:
-        charts.enable_book()
-        bundle = charts.stance_dots(dots())._repr_mimebundle_()
-        content = bundle[0] if isinstance(bundle, tuple) else bundle
-        assert content["text/html"].startswith('<div class="polinb-vega"')
-        assert set(content) == {"text/html", "text/plain"}
+        charts.enable()
+        content, about = charts.stance_dots(dots())._repr_mimebundle_()
+        assert about["image/png"]["alt"] == content[PAYLOAD]["alt"]
+        assert set(content) == {LIVE, PAYLOAD, "image/png", "text/plain"}
+        assert content[PAYLOAD]["alt"] == content[LIVE]["description"] and content[PAYLOAD]["width"] > 100
+        headers, lines = export.behind(content[LIVE])
+        assert len(lines) == len(dots().drop_duplicates()) and "topic" in headers
+        assert export.chart_csv(content[LIVE]).count("\r\n") == 1 + len(lines)
     finally:
         alt.renderers.enable(before)

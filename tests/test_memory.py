@@ -153,8 +153,8 @@ def test_a_chapter_says_what_the_run_needs_and_the_same_on_every_machine(monkeyp
     monkeypatch.setattr(memory, "free_memory", None)
     monkeypatch.delenv("POLINB_MEMORY_CHECK", raising=False)
     run = Params.from_profile("quick")
-    assert re.search(r"fine-tuning \d+\.\d GB, scoring", facts(Run(run)).data)
-    assert "Memory" not in facts(Run(run.model_copy(update={"model": "/nowhere/at/all"}))).data
+    assert re.search(r"fine-tuning \d+\.\d GB, scoring", facts(Run(run)).text)
+    assert "Memory" not in facts(Run(run.model_copy(update={"model": "/nowhere/at/all"}))).text
 
 
 def test_the_page_on_larger_models_tells_the_estimates():

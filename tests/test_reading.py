@@ -1,5 +1,6 @@
 """What a reader meets first: answers that follow from their intervals, words that are explained, sources that agree."""
 
+import json
 import math
 import re
 import shlex
@@ -16,8 +17,10 @@ from polinb.chapters.paper import answers, answers_beyond, answers_interventions
 from polinb.runs.chapter import say
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.wording import Answer, interval, told
-from polinb_book import front, unrun
+from polinb.wording import Answer, Prose, interval, told
+from polinb_book import reference
+from polinb_book.outputs import weave
+from polinb_book.results import filled
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -74,7 +77,7 @@ def test_numbers_are_printed_as_numbers():
     ],
 )
 def test_prose_has_one_kind_of_minus_and_no_signed_zero(text, shown):
-    assert wording.typeset(text) == shown and say(text).data == shown
+    assert wording.typeset(text) == shown and say(text).text == shown
 
 
 def test_powers_of_ten_are_written_out():
@@ -343,70 +346,71 @@ def test_stand_ins_are_named():
 # --- from the chapter to the top of its page and to the opening page
 
 
+PLACE = "{glue:md}`answer:myst`"
+
+
+def answered(first, profile="quick"):
+    """An output as :func:`answers.show` writes it."""
+    run = {"answer": answers.KEY, "profile": profile, "model": "a*b*", "first": first}
+    return nbformat.v4.new_output("display_data", data=Prose(f"{first} Rest.", **run)._repr_mimebundle_())
+
+
 def test_an_answer_is_kept_as_glue_keeps_things(monkeypatch):
     import IPython.display
     from myst_nb.ext.glue import extract_glue_data_cell
 
-    kept = {}
-    monkeypatch.setattr(
-        IPython.display, "display", lambda data, raw, metadata: kept.update(data=data, metadata=metadata)
-    )
-    answers.show(Run(Params.from_profile("tiny")), Answer("First.", "Rest."))
-    output = nbformat.v4.new_output("display_data", data=kept["data"], metadata=kept["metadata"])
-    [(name, found)] = extract_glue_data_cell(new_code_cell("1", outputs=[output]))
+    kept = []
+    monkeypatch.setattr(IPython.display, "display", kept.append)
+    answers.show(Run(Params.from_profile("tiny")), Answer("First {ref}`a`.", "Rest."))
+    shown = kept[0]._repr_mimebundle_()
+    assert shown["text/markdown"] == f"*{wording.label('tiny')}* First a. Rest."
+    cell = new_code_cell("1", outputs=[nbformat.v4.new_output("display_data", data=shown)])
+    weave(cell, {}, set())
+    [(name, found)] = extract_glue_data_cell(cell)
     assert name == answers.KEY
-    assert found["data"]["text/markdown"] == f"*{wording.label('tiny')}* First. Rest."
+    assert found["data"]["text/markdown"] == f"*{wording.label('tiny')}* First {{ref}}`a`. Rest."
 
 
-def chapter(folder, name, first=None, profile="quick", place=front.PLACE):
-    """A chapter as written, and as executed if it answered."""
+def chapter(folder, name, first=None, profile="quick", stored=False):
+    """A chapter as the pages show it: executed, or filled from the reference run."""
     cells = [
-        new_markdown_cell(f"(sec-{name})=\n# {name}\n\n**Question.** Q?\n\n**Answer.** {place}"),
-        new_code_cell("1"),
+        new_markdown_cell(f"(sec-{name})=\n# {name}\n\n**Question.** Q?\n\n**Answer.** {PLACE}"),
+        new_code_cell("1", outputs=[answered(first, profile)] if first else []),
     ]
-    (folder / "written").mkdir(exist_ok=True)
-    (folder / "executed").mkdir(exist_ok=True)
-    nbformat.write(new_notebook(cells=cells), folder / "written" / f"{name}.ipynb")
-    if first:
-        run = {"profile": profile, "model": "a*b*", "first": first}
-        metadata = {"scrapbook": {"name": answers.KEY, "mime_prefix": ""}, "polinb": run}
-        cells[1]["outputs"] = [nbformat.v4.new_output("display_data", data={"text/markdown": "x"}, metadata=metadata)]
-        nbformat.write(new_notebook(cells=cells), folder / "executed" / f"{name}.ipynb")
-
-
-def box(folder, *names):
-    return front.page(folder / "written", folder / "executed", names)
+    book = new_notebook(cells=cells)
+    if stored:
+        book = nbformat.from_dict(filled(book, book))
+    nbformat.write(book, folder / f"{name}.ipynb")
 
 
 def test_the_opening_page_takes_each_answer_from_its_chapter(tmp_path):
     chapter(tmp_path, "one", "Yes: 0.5.")
-    chapter(tmp_path, "two")
-    chapter(tmp_path, "three", "Hidden.", place="")
-    text = box(tmp_path, "one", "two", "three")
-    assert "- {ref}`sec-one`: Yes: 0.5.\n" in text and "- {ref}`sec-two`: *Not run in this build.*" in text
-    assert "sec-three" not in text and "Hidden" not in text
+    chapter(tmp_path, "two", "No: 0.", stored=True)
+    chapter(tmp_path, "three")
+    text = reference.in_this_run(tmp_path, ["one", "two", "three"])
+    assert "- {ref}`sec-one`: Yes: 0.5.\n" in text and "- {ref}`sec-two`: No: 0. *(Reference run.)*" in text
+    assert "sec-three" not in text
     assert text.startswith("Profile quick, model a&#42;b&#42;. *Quick run") and "different runs" not in text
 
 
 def test_lines_of_different_runs_are_told_apart(tmp_path):
     chapter(tmp_path, "one", "Yes.", "quick")
     chapter(tmp_path, "two", "No.", "tiny")
-    text = box(tmp_path, "one", "two")
+    text = reference.in_this_run(tmp_path, ["one", "two"])
     assert "different runs" in text and "Yes. (quick, " in text and "No. (tiny, " in text and "mean nothing" in text
-    assert box(tmp_path, "one", "two") == text
 
 
-def test_a_chapter_that_was_not_run_gives_no_answer(tmp_path):
+def test_a_chapter_without_an_answer_says_so(tmp_path):
     chapter(tmp_path, "one")
-    text = unrun.page(tmp_path / "written" / "one.ipynb", [])
-    assert "**Answer.** *(not run in this build)*" in text and "glue" not in text
+    book = reference.chapter(json.loads((tmp_path / "one.ipynb").read_text()), "one", None, set())
+    assert "**Answer.** *(not run)*" in book["cells"][0]["source"] and "glue" not in str(book)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 def test_every_chapter_opens_with_its_answer(path):
     book = nbformat.read(path, 4)
     first = book.cells[0].source
-    order = [first.index(part) for part in ("**Question.**", f"**Answer.** {front.PLACE}", "**What you will see.**")]
+    order = [first.index(part) for part in ("**Question.**", f"**Answer.** {PLACE}", "**What you will see.**")]
     assert order == sorted(order)
     [made] = [cell for cell in book.cells if "answers.show(" in cell.source]
     assert "remove-cell" in made.metadata["tags"], "the page shows it on top"

@@ -24,6 +24,7 @@ from polinb.runs.artifacts import Store
 from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
 from polinb.runs.run import Run
+from polinb.wording import PAYLOAD
 
 ROOT = Path(__file__).resolve().parents[1]
 TOPICS = ["crime", "race"]
@@ -77,7 +78,7 @@ def test_the_chapter_trains_and_asks_nothing_new(run, tmp_path):
     assert kept(run) == before
     shown = [o.get("data", {}) for cell in nbformat.read(out, 4).cells for o in cell.get("outputs", [])]
     assert sum('data-app="responses"' in each.get("text/html", "") for each in shown) == 1
-    assert any("tbl-label-flips" in each.get("text/markdown", "") for each in shown)
+    assert any(each.get(PAYLOAD, {}).get("label") == "tbl-label-flips" for each in shown)
 
 
 def test_columns_are_the_arms_of_the_earlier_chapters(run, cols):

@@ -431,7 +431,7 @@ def test_an_address_that_cannot_be_used_is_a_warning_that_does_not_repeat_it(sma
 def test_configuration_names_no_repository() -> None:
     config = yaml.safe_load((REPO / "_config.yml").read_text("utf-8"))
     assert config["sphinx"]["config"]["polinb_repository"] == "" and "repository" not in config
-    assert "polinb_book" in config["sphinx"]["extra_extensions"]
+    assert config["sphinx"]["local_extensions"] == {"polinb_book": "book/_ext"}
     assert (REPO / "book" / "_assets" / "polinb-run.css").is_file()
 
 

@@ -2,55 +2,73 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import html
 import io
+import json
 import re
 
 import numpy as np
 import pandas as pd
 import pytest
+from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polinb.display import latex, tables
+from polinb.display import tables
 from polinb.errors import DataError, ParameterError
+from polinb_book import export, latex
 
 
-def body(frame: pd.DataFrame, **options: object) -> list[list[str]]:
-    """Cells of the table's rows, character references resolved."""
-    text = tables.numbered_table(frame, "tbl-x", "Caption.", **options).data  # type: ignore[arg-type]
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    return [[html.unescape(cell.strip()) for cell in line.strip("|").split("|")] for line in lines]
+def columns(frame: pd.DataFrame, **options: object) -> list[dict[str, object]]:
+    """Columns of the table's payload."""
+    return tables.numbered_table(frame, "tbl-x", "Caption.", **options).payload["columns"]  # type: ignore[arg-type]
 
 
-def test_directive_name_and_caption() -> None:
-    text = tables.numbered_table(pd.DataFrame({"a": [1]}), "tbl-a", "Mean $R$.").data
-    assert text.startswith("````{table} Mean $R$.\n:name: tbl-a\n\n|")
-
-
-def test_numbers() -> None:
+def test_numbers_as_shown() -> None:
     frame = pd.DataFrame(
         {"n": [3, -4], "x": [-0.12345, np.nan], "y": [np.inf, -0.001], "s": ["a", None], "ok": [True, False]}
     )
-    header, align, first, second = body(frame, formats={"x": ".2f", "y": ".2f"})
-    assert header == ["n", "x", "y", "s", "ok"]
-    assert align[0] == "---:" and align[3] == ":---"
-    assert first == ["3", "−0.12", "∞", "a", "yes"]
-    assert second == ["−4", "–", "0.00", "–", "no"]
+    found = columns(frame, formats={"x": ".2f", "y": ".2f"})
+    assert [c["name"] for c in found] == ["n", "x", "y", "s", "ok"]
+    assert found[0]["align"] == "right" and found[3]["align"] == "left"
+    assert [c["text"][0] for c in found] == ["3", "−0.12", "∞", "a", "yes"]
+    assert [c["text"][1] for c in found] == ["−4", "–", "0.00", "–", "no"]
+
+
+def test_values_are_kept_at_full_precision() -> None:
+    pair = pd.DataFrame({"x": [1 / 3, np.nan], "low": [-0.1, np.nan], "high": [0.7, np.nan]})
+    frame = pd.DataFrame({"x": tables.intervals(pair, "x"), "y": [2 / 3, np.inf], "n": [1, 2], "s": ["=1", None]})
+    x, y, n, s = columns(frame)
+    assert (x["values"], x["low"], x["high"]) == ([1 / 3, None], [-0.1, None], [0.7, None])
+    assert x["text"] == ["0.33 [−0.10, 0.70]", "–"]
+    assert (y["values"], n["values"], s["values"]) == ([2 / 3, "inf"], [1, 2], ["=1", None])
+    text = export.table_csv(tables.numbered_table(frame, "tbl-x", "Caption.").payload)
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert rows[0] == ["x", "x_low", "x_high", "y", "n", "s"] and float(rows[1][0]) == 1 / 3
+    assert rows[1][5] == "'=1" and rows[2][:4] == ["", "", "", "inf"]
+    json.dumps(tables.numbered_table(frame, "tbl-x", "Caption.").payload, allow_nan=False)
 
 
 def test_formats_may_be_functions_and_headers_are_markup() -> None:
     frame = pd.DataFrame({"gamma": [5.0], "n": [1234567]})
-    rows = body(frame, formats={"gamma": lambda g: f"{g:g} %", "n": ",d"}, headers={"gamma": "$\\gamma$"})
-    assert rows[0] == ["$\\gamma$", "n"] and rows[2] == ["5 %", "1,234,567"]
+    found = columns(frame, formats={"gamma": lambda g: f"{g:g} %", "n": ",d"}, headers={"gamma": "$\\gamma$"})
+    assert [(c["header"], c["text"]) for c in found] == [("$\\gamma$", ["5 %"]), ("n", ["1,234,567"])]
+
+
+def test_a_notebook_shows_a_table_as_a_table() -> None:
+    frame = pd.DataFrame({"a": ["<b>$x$ {ref}`y`</b>"], "b": ["{numref}`tbl-a` and **so**"]})
+    shown = tables.numbered_table(frame, "tbl-x", "See {ref}`this <sec-a>`, $R$.", markup=["b"])._repr_mimebundle_()
+    page = BeautifulSoup(shown["text/html"], "html.parser")
+    assert page.caption.text == "See this, $R$. (tbl-x)" and page.find("b").text == "so"
+    cells = [cell.text for cell in page.find_all("td")]
+    assert cells == ["<b>$x$ {ref}`y`</b>", "tbl-a and so"]
+    assert not page.find_all("td")[0].find("b") and "$x$" not in shown["text/html"]
 
 
 def test_references_need_to_be_asked_for() -> None:
     frame = pd.DataFrame({"a": ["{numref}`tbl-a`"], "b": ["{numref}`tbl-a`"]})
-    text = tables.numbered_table(frame, "tbl-b", "Caption.", markup=["b"]).data
-    assert text.count("{numref}`tbl-a`") == 1
+    assert [column["markup"] for column in columns(frame, markup=["b"])] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +77,6 @@ def test_references_need_to_be_asked_for() -> None:
         {"name": "Tbl X"},
         {"name": "tbl_x"},
         {"caption": "two\nlines"},
-        {"caption": "a `code` word"},
         {"caption": " "},
         {"formats": {"nope": ".2f"}},
         {"headers": {"nope": "x"}},
@@ -99,27 +116,19 @@ def test_hidden_and_reordering_characters_are_shown() -> None:
 def test_csv_holds_the_unshortened_data() -> None:
     long = "x" * 900 + "\n</a><script>"
     frame = pd.DataFrame({"topic": ["crime"], "prompt": ["?"], "response": [long], "label": ["left"], "other": [1]})
-    text = tables.responses_table(frame, "tbl-r", "Caption.").data
-    assert "x" * 601 not in text.split("<a ")[0] and "[…]" in html.unescape(text)
-    link = re.search(r'href="data:text/csv;base64,([^"]*)"', text)
-    assert link
-    saved = base64.b64decode(link[1]).decode()
+    payload = tables.responses_table(frame, "tbl-r", "Caption.").payload
+    assert payload["columns"][2]["text"] == ["x" * 600 + " […]"]
+    saved = export.table_csv(payload)
     assert long in saved and saved.startswith("topic,prompt,response,label\r\n")
-
-
-def saved(text: str, ending: str) -> str:
-    link = re.search(rf'download="[^"]*\.{ending}" href="data:[^;]*;base64,([^"]*)"', text)
-    assert link
-    return base64.b64decode(link[1]).decode()
 
 
 @pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1"])
 def test_no_text_of_a_csv_is_a_formula(start: str) -> None:
     frame = pd.DataFrame({start: [start, "plain"], "n": [-1.5, 2.0], "mixed": [-3, start]})
-    text = saved(tables.numbered_table(frame, "tbl-x", "Caption.").data, "csv")
+    text = export.table_csv(tables.numbered_table(frame, "tbl-x", "Caption.").payload)
     rows = list(csv.reader(io.StringIO(text, newline="")))
     assert rows[0][0] == rows[1][0] == rows[2][2] == "'" + start
-    assert rows[1][1:] == ["-1.5", "-3"] and rows[2][:2] == ["plain", "2.0"]  # numbers stay numbers
+    assert rows[1][1:] == ["-1.5", "-3"] and rows[2][:2] == ["plain", "2"]  # numbers stay numbers
 
 
 def test_latex_shows_what_the_page_shows() -> None:
@@ -127,7 +136,7 @@ def test_latex_shows_what_the_page_shows() -> None:
     shown = tables.numbered_table(
         frame, "tbl-x", "Mean $R_c$ in %.", {"gamma": ".1f"}, {"gamma": r"$\gamma$"}, markup=["see"]
     )
-    text = saved(shown.data, "tex")
+    text = export.table_latex(shown.payload)
     assert r"\caption{Mean \(R_c\) in \%.}" in text and r"\label{tab:x}" in text
     assert r"\begin{tabular}{rll}" in text
     assert r"\(\gamma\) & who am i & see \\" in text
@@ -137,7 +146,7 @@ def test_latex_shows_what_the_page_shows() -> None:
 
 def test_long_text_gets_a_column_that_breaks() -> None:
     shown = tables.numbered_table(pd.DataFrame({"a": ["x" * 50], "b": ["y" * 60], "c": ["z"]}), "tbl-x", "Caption.")
-    assert r"{p{0.40\linewidth}p{0.40\linewidth}l}" in saved(shown.data, "tex")
+    assert r"{p{0.40\linewidth}p{0.40\linewidth}l}" in export.table_latex(shown.payload)
 
 
 @given(st.text())
@@ -160,16 +169,13 @@ def test_responses_need_their_columns() -> None:
 
 
 def test_an_empty_table_still_has_its_header() -> None:
-    assert len(body(pd.DataFrame({"a": pd.Series(dtype=float)}))) == 2
+    (column,) = columns(pd.DataFrame({"a": pd.Series(dtype=float)}))
+    assert column["header"] == "a" and column["text"] == column["values"] == []
 
 
 def test_intervals_as_text() -> None:
     frame = pd.DataFrame({"r": [0.5, np.nan, -0.25], "r_low": [0.25, 0, -np.inf], "r_high": [0.75, 0, np.nan]})
-    assert tables.intervals(frame, "r") == ["0.50 [0.25, 0.75]", "–", "−0.25 [−∞, ?]"]
-
-
-def cells(name: str, values: list[float], **options: object) -> list[str]:
-    return [row[0] for row in body(pd.DataFrame({name: values}), **options)[2:]]
+    assert [str(each) for each in tables.intervals(frame, "r")] == ["0.50 [0.25, 0.75]", "–", "−0.25 [−∞, ?]"]
 
 
 @pytest.mark.parametrize(
@@ -188,38 +194,32 @@ def cells(name: str, values: list[float], **options: object) -> list[str]:
     ],
 )
 def test_a_column_has_one_number_of_decimals(values: list[float], shown: list[str]) -> None:
-    assert cells("x", values) == shown
+    assert columns(pd.DataFrame({"x": values}))[0]["text"] == shown
 
 
 def test_headers_are_words_and_the_csv_keeps_the_names_of_the_code() -> None:
     frame = pd.DataFrame({"bootstrap_share_no_drop": [0.1], "some_new_name": [1]})
-    text = tables.numbered_table(frame, "tbl-x", "Caption.").data
-    assert body(frame)[0] == ["share of resamples without a drop", "some new name"]
-    assert saved(text, "csv").startswith("bootstrap_share_no_drop,some_new_name\r\n")
+    table = tables.numbered_table(frame, "tbl-x", "Caption.").payload
+    assert [c["header"] for c in table["columns"]] == ["share of resamples without a drop", "some new name"]
+    assert export.table_csv(table).startswith("bootstrap_share_no_drop,some_new_name\r\n")
 
 
-def test_intervals_are_numbers_in_the_csv() -> None:
-    own = pd.DataFrame({"r": [0.25, np.nan, -0.5], "low": [-0.45, np.nan, -np.inf], "high": [0.95, np.nan, np.nan]})
-    frame = pd.DataFrame({"arm": list("abc"), "R": tables.intervals(own, "r"), "note": ["1 [a]", "1 [0, 2]", "x"]})
-    text = saved(tables.numbered_table(frame, "tbl-x", "Caption.").data, "csv")
-    read = pd.read_csv(io.StringIO(text))
-    assert list(read) == ["arm", "R", "R_low", "R_high", "note"]
-    pd.testing.assert_frame_equal(
-        read[["R", "R_low", "R_high"]], own.set_axis(["R", "R_low", "R_high"], axis=1), check_exact=True
-    )
-    shown = frame.assign(R_low=0.0)  # a column of that name is there already: the text stays
-    assert "−0.45" in saved(tables.numbered_table(shown, "tbl-x", "Caption.").data, "csv")
+def test_a_column_named_like_an_intervals_end_stays() -> None:
+    pair = pd.DataFrame({"r": [0.25], "low": [-0.45], "high": [0.95]})
+    frame = pd.DataFrame({"R": tables.intervals(pair, "r"), "R_low": [7]})
+    text = export.table_csv(tables.numbered_table(frame, "tbl-x", "Caption.").payload)
+    assert text == "R,R_high,R_low\r\n0.25,0.95,7\r\n"
 
 
 def test_numbers_of_the_csv_carry_no_noise() -> None:
-    frame = pd.DataFrame({"points": [20.3, -9.25e-16], "n_topics": [6.0, np.nan], "x": [0.1 + 0.2, 1e-9]})
-    rows = list(csv.reader(io.StringIO(saved(tables.numbered_table(frame, "tbl-x", "Caption.").data, "csv"))))
-    assert rows[1:] == [["20.3", "6", "0.3"], ["0.0", "", "1e-09"]]
+    frame = pd.DataFrame({"points": [20.3, -9.25e-16], "n_topics": [6.0, np.nan], "x": [0.1, 1e-9]})
+    text = export.table_csv(tables.numbered_table(frame, "tbl-x", "Caption.").payload)
+    assert list(csv.reader(io.StringIO(text)))[1:] == [["20.3", "6", "0.1"], ["0", "", "1e-09"]]
 
 
 def test_an_interval_has_no_signed_zero() -> None:
     frame = pd.DataFrame({"r": [-0.001], "low": [-0.004], "high": [0.101]})
-    assert tables.intervals(frame, "r") == ["0.00 [0.00, 0.10]"]
+    assert [str(each) for each in tables.intervals(frame, "r")] == ["0.00 [0.00, 0.10]"]
 
 
 @pytest.mark.parametrize(

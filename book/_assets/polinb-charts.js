@@ -1,7 +1,7 @@
 // Draws the charts of a page from the specification beside each, as they come near the screen, and puts a toolbar
-// under them: saving as SVG, PNG, CSV and LaTeX, and pointing out one series. Where drawing fails the picture stays.
+// under them: saving as SVG and PNG, and pointing out one series. Where drawing fails the picture stays.
 // window.polinbDrawAll() draws every chart and gives a promise; element.dataset.state is drawing, ready or error.
-// What stands in a closed box (class polinb-later) has no width yet: it becomes a chart when its box is opened.
+// What stands in a tab that is not shown has no width yet: it is drawn when it comes into sight.
 (function () {
   "use strict";
 
@@ -10,7 +10,6 @@
   const LEAST = 170; // a chart is not made narrower than this
   const LEAST_STEP = 36; // nor a column of cells: "(+0.50)" has to fit
   const drawn = new WeakMap(); // element → promise of its drawing
-  const captions = new WeakMap(); // element → caption as written, before MathJax turns its formulas into pictures
   let charts = [];
 
   // --- drawing
@@ -189,13 +188,10 @@
     const bar = make("div", { className: "polinb-tools" });
     bar.setAttribute("role", "group");
     bar.setAttribute("aria-label", "Save this figure");
-    const table = () => exported(spec, meta);
     const said = title(element) || name;
     const kinds = [
       ["SVG", "svg", "image/svg+xml", async () => view.toSVG()],
       ["PNG", "png", "image/png", async () => bitmap(await view.toCanvas(2))],
-      ["CSV", "csv", "text/csv;charset=utf-8", async () => csv(table())],
-      ["LaTeX", "tex", "text/x-tex;charset=utf-8", async () => latex(table(), name, captions.get(element) || "")],
     ];
     bar.appendChild(make("span", { textContent: "Save as" }));
     for (const [text, ending, type, content] of kinds) {
@@ -244,90 +240,10 @@
     return label;
   }
 
-  // --- the data behind a figure
-
   function rows(spec, fields) {
     const sets = Object.values(spec.datasets || {});
     const fits = (set) => set.length && fields.every((field) => field in set[0]);
     return sets.find(fits) || [];
-  }
-
-  // Headers, and rows of plain values; each row once.
-  function exported(spec, meta) {
-    let columns = meta.columns || [];
-    if (!columns.length) {
-      const largest = Object.values(spec.datasets || {}).sort((a, b) => b.length - a.length)[0];
-      const first = (largest || [{}])[0];
-      columns = Object.keys(first).filter((key) => typeof first[key] !== "object").map((key) => [key, key]);
-    }
-    const seen = new Map();
-    for (const row of rows(spec, columns.map(([field]) => field))) {
-      const values = columns.map(([field]) => (row[field] === undefined ? null : row[field]));
-      seen.set(JSON.stringify(values), values);
-    }
-    return { headers: columns.map(([, header]) => header), rows: [...seen.values()] };
-  }
-
-  // A text that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay numbers.
-  function csv(table) {
-    const cell = (value) => {
-      if (value === null) return "";
-      if (typeof value !== "string") return String(value);
-      const text = /^[=+\-@\t\r\uFF1D\uFF0B\uFF0D\uFF20]/.test(value) ? "'" + value : value;
-      return /[",\r\n]/.test(text) ? '"' + text.replace(/"/g, '""') + '"' : text;
-    };
-    return [table.headers, ...table.rows].map((row) => row.map(cell).join(",") + "\r\n").join("");
-  }
-
-  const MATH = {
-    "−": "-", "±": "\\pm", "×": "\\times", "·": "\\cdot", "≤": "\\leq", "≥": "\\geq", "≈": "\\approx", "∞": "\\infty",
-    "→": "\\rightarrow", "←": "\\leftarrow", "∩": "\\cap", "∖": "\\setminus", "√": "\\surd", "²": "^{2}",
-    "α": "\\alpha", "β": "\\beta", "γ": "\\gamma", "δ": "\\delta", "ε": "\\varepsilon", "κ": "\\kappa",
-    "λ": "\\lambda", "μ": "\\mu", "ρ": "\\rho", "σ": "\\sigma", "τ": "\\tau", "θ": "\\theta", "Δ": "\\Delta", "Σ": "\\Sigma",
-  };
-  const TEXT = {
-    "\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "\\&", "#": "\\#", "%": "\\%", "_": "\\_",
-    "^": "\\textasciicircum{}", "~": "\\textasciitilde{}", "<": "\\textless{}", ">": "\\textgreater{}",
-    "|": "\\textbar{}", '"': "''", "`": "\\textasciigrave{}", "–": "--", "—": "---", "…": "\\ldots{}", "⏎": "\\(\\hookleftarrow\\)",
-    "[": "{[}", "]": "{]}", "\u00a0": "~",
-  };
-
-  // The same as polinb.latex.escape: text that LaTeX prints as it stands.
-  function tex(text) {
-    return [...String(text).replace(/[^\S\u00a0]+/g, " ")].map((char, i, chars) => {
-      const apart = char === chars[i - 1] && "-'".includes(char) ? "{}" : ""; // two would join to a dash or a quote
-      if (char in TEXT) return TEXT[char];
-      if (char in MATH) return "\\(" + MATH[char] + "\\)";
-      return /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}]/u.test(char) ? "" : apart + char;
-    }).join("");
-  }
-
-  function latex(table, name, caption) {
-    const value = (v) => {
-      if (v === null) return "--";
-      if (typeof v !== "number") return tex(v);
-      const size = String(Number(Math.abs(v).toPrecision(Number.isInteger(v) ? 15 : 4)));
-      return (v < 0 ? "\\(-\\)" : "") + size;
-    };
-    const right = table.headers.map((_, i) => table.rows.every((row) => row[i] === null || typeof row[i] === "number"));
-    const line = (cells) => cells.join(" & ") + " \\\\";
-    const written = caption.split(/\\\((.*?)\\\)/).map((part, i) => (i % 2 ? "\\(" + part + "\\)" : tex(part))).join("");
-    return [
-      "% needs \\usepackage{booktabs}",
-      "\\begin{table}",
-      "\\centering",
-      "\\caption{" + written + "}",
-      "\\label{tab:" + name.replace(/[^A-Za-z0-9:-]/g, "-") + "}", // the data of a figure, as a table
-      "\\begin{tabular}{" + right.map((r) => (r ? "r" : "l")).join("") + "}",
-      "\\toprule",
-      line(table.headers.map(tex)),
-      "\\midrule",
-      ...table.rows.map((row) => line(row.map(value))),
-      "\\bottomrule",
-      "\\end{tabular}",
-      "\\end{table}",
-      "",
-    ].join("\n");
   }
 
   // --- start
@@ -337,43 +253,22 @@
   }
 
   function label(element) {
-    const figure = element.closest("figure[id]");
-    return figure ? figure.id : "figure-" + (charts.indexOf(element) + 1);
+    return element.dataset.name || "figure-" + (charts.indexOf(element) + 1);
   }
 
-  // What a reader calls it: "figure 3.1", out of the caption; empty where there is none. The reference run's figure
-  // has no number of its own.
+  // What a reader calls it: "figure 3.1", out of the caption; the reference run's figure has no number of its own.
   function title(element) {
-    const figure = element.closest("figure");
-    if (figure && figure.matches(".polinb-reference-figure")) {
-      const own = document.getElementById(figure.id.replace(/-reference$/, ""));
-      return ((own && title(own)) || "figure") + " of the reference run";
-    }
-    const number = figure && figure.querySelector(".caption-number");
+    const number = element.closest("figure") && element.closest("figure").querySelector(".caption-number");
     const digits = number && number.textContent.match(/[\d.]*\d/);
     return digits ? "figure " + digits[0] : "";
   }
 
   function all() {
-    return Promise.all(charts.filter((element) => !element.closest("details:not([open])")).map(draw));
-  }
-
-  function opened(event) {
-    if (!event.target.matches("details[open]")) return;
-    for (const element of event.target.querySelectorAll("div.polinb-later")) {
-      element.classList.replace("polinb-later", "polinb-vega");
-      charts.push(element);
-      draw(element);
-    }
+    return Promise.all(charts.filter((element) => element.offsetParent).map(draw));
   }
 
   function start() {
-    document.addEventListener("toggle", opened, true); // it does not bubble
     charts = [...document.querySelectorAll("div.polinb-vega")];
-    for (const element of charts) {
-      const caption = element.closest("figure") && element.closest("figure").querySelector(".caption-text");
-      if (caption) captions.set(element, caption.textContent);
-    }
     if (!charts.length) return;
     draw(charts[0]);
     if (!window.IntersectionObserver) {

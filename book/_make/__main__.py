@@ -8,12 +8,10 @@ from collections.abc import Sequence
 
 from book._make.reference import command as reference_command
 from book._make.reference import doses as reference_doses
-from book._make.reference import readme as reference_readme
 from book._make.reference import unplanned as reference_unplanned
 from book._make.workflow import command as workflow_command
 from polinb.__main__ import told
 from polinb.runs.checkout import find_layout, parse_settings
-from polinb_book import manifest as reference
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,13 +31,16 @@ def _parser() -> argparse.ArgumentParser:
     # with --jobs it is the workflow, here
     book.set_defaults(run=_book, on="default", models=None, seeds=None, gpus="0", threads=None, options=[])
 
+    read = commands.add_parser("read", help="build the book from the reference run's results, no model loaded")
+    read.set_defaults(run=_read)
+
     workflow_command.add(commands)
 
     reference = commands.add_parser("reference", help="run every chapter for the committed reference results")
     reference.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
     reference.add_argument("--cut", default="auto", help="none, cpu, or auto (default): cpu where no card is")
     reference.add_argument("--chapters", metavar="A,B", help="names without .ipynb; default: all")
-    reference.add_argument("--harvest-only", action="store_true", help="only take tables and figures from what ran")
+    reference.add_argument("--keep-only", action="store_true", help="only keep what ran already")
     reference.set_defaults(run=_reference)
 
     reference_command.add(commands)
@@ -60,29 +61,30 @@ def _book(arguments: argparse.Namespace) -> int:
     if arguments.jobs is not None:
         workflow_command.start(arguments)
     chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
-    page = make_book(arguments.profile, parse_settings(arguments.set), chapters)
-    if page:
-        print(f"open {page}")
+    print(f"open {make_book(arguments.profile, parse_settings(arguments.set), chapters)}")
+    return 0
+
+
+def _read(_: argparse.Namespace) -> int:
+    from book._make.build import read_book
+
+    print(f"open {read_book()}")
     return 0
 
 
 def _reference(arguments: argparse.Namespace) -> int:
-    from book._make.reference.harvest import harvest
+    from book._make.reference.keep import keep
     from book._make.reference.run import layout_of, run_reference
 
     chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
     settings = parse_settings(arguments.set)
     layout = layout_of(settings)
-    if not arguments.harvest_only:
+    if not arguments.keep_only:
         run_reference(settings, arguments.cut, chapters, layout)
-    manifest = harvest(layout)
-    if not layout.model:
-        reference_readme.write(layout.root / "README.md", reference.Reference(layout.reference, manifest))
-    done = [name for name, chapter in manifest["chapters"].items() if chapter["state"] == "complete"]
-    print(
-        f"{layout.reference.relative_to(layout.root)}: {len(manifest['files'])} files, "
-        f"{len(done)} of {len(manifest['chapters'])} chapters complete"
-    )
+    run = keep(layout)
+    done = [name for name, chapter in run["chapters"].items() if chapter["state"] == "complete"]
+    where = layout.reference.relative_to(layout.root)
+    print(f"{where}: {len(done)} of {len(run['chapters'])} chapters complete")
     return 0
 
 

@@ -31,10 +31,9 @@ from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_na
 from polinb.runs.params import Params, users
 from polinb.secrets import hide
 from polinb.trouble import UNFINISHED
-from polinb_book import manifest as reference
+from polinb_book import results
 from polinb_book.commands import declared, read_json
-from polinb_book.unrun import labels
-from polinb_book.unrun import page as stand_in
+from polinb_book.results import filled, is_filled
 
 _PACKAGES = (
     "altair",
@@ -66,14 +65,16 @@ def make_book(
     settings: Mapping[str, Any] | None = None,
     chapters: Sequence[str] | None = None,
     layout: Layout | None = None,
-) -> Path | None:
-    """Run the chapters, build the pages; path of the first page, or None while chapters are missing.
+) -> Path:
+    """Run the chapters, build the pages; path of the first page.
+
+    Where there are no pages yet, they are built first, from the reference run's results.
 
     Args:
         profile: named set of defaults (``params``).
         settings: parameters that differ from the profile.
         chapters: names of the notebooks to run, without ``.ipynb``; ``["core"]`` (default): those of the paper;
-            ``["all"]``: also those beyond it. A chapter beyond the paper that never ran gets a page without numbers.
+            ``["all"]``: also those beyond it. A chapter that never ran shows the reference run's results.
         layout: the checkout.
 
     Raises:
@@ -81,72 +82,82 @@ def make_book(
         BookError: a chapter failed, or the pages have a warning or an error.
         ArtifactError: the committed results of the reference run are damaged.
     """
-    from filelock import FileLock, Timeout
-
-    from book._make.vendor import vendor
-
     settings = dict(settings or {})
     Params.from_profile(profile, **settings)
     layout = layout or find_layout()
-    reference.check(layout.reference)
+    results.read(layout.reference)
     every = chapter_names(layout)
-    core = core_names(layout)
-    wanted = chosen_chapters(every, core, chapters)
+    wanted = chosen_chapters(every, core_names(layout), chapters)
     refuse_unused(layout, wanted, settings)
     given = {"profile": profile, **settings}
-    layout.build.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(layout.build / "book.lock", timeout=0):
-            vendor(layout.vendor)
-            started = time.monotonic()
-            done = []
-            for number, name in enumerate(wanted, 1):
-                tell(f"[{number}/{len(wanted)}] {name}")
-                done.append(run_chapter(layout, name, given))
-                tell(f"[{number}/{len(wanted)}] {name}: {_told(done[-1])}")
-            for name in sorted(set(every) - set(wanted)):
-                _set_aside(layout, name)
-            built = time.monotonic()
-            page, absent = finish(layout)
-            missing = [name for name in absent if name in core]
-            _report(layout, profile, settings, done, built - started, time.monotonic() - built)
-    except Timeout:
-        raise BookError("another build of this book is running; wait for it to end") from None
+    with _alone(layout):
+        if layout.reference.is_dir() and not (layout.build / "html" / "index.html").is_file():
+            tell(f"to read meanwhile, with the reference run's results: {finish(layout)[0]}")
+        started = time.monotonic()
+        done = []
+        for number, name in enumerate(wanted, 1):
+            tell(f"[{number}/{len(wanted)}] {name}")
+            done.append(run_chapter(layout, name, given))
+            tell(f"[{number}/{len(wanted)}] {name}: {_told(done[-1])}")
+        for name in sorted(set(every) - set(wanted)):
+            _set_aside(layout, name)
+        built = time.monotonic()
+        page, absent = finish(layout)
+        _report(layout, profile, settings, done, built - started, time.monotonic() - built)
     old = [name for name in every if name not in wanted + absent and not stands(layout, name, given)]
     if old:
         tell(f"note: these chapters show an earlier run with other settings or code: {', '.join(old)}")
     for chapter in done:
         for text in chapter.unfinished:
             tell(f"not finished, tried again by the next run: {chapter.name}: {text}")
-    if missing:
-        tell(f"no pages built: chapters never run so far: {', '.join(missing)}")
-    elif absent:
-        tell(f"without numbers, never run so far: {', '.join(absent)} (CHAPTERS=all runs them)")
+    if absent:
+        tell(f"not run, the reference run's results are shown: {', '.join(absent)} (CHAPTERS=all runs them)")
     return page
 
 
-def finish(layout: Layout) -> tuple[Path | None, list[str]]:
-    """Build the pages unless chapters of the paper are missing: path of the first page, and chapters that never ran."""
-    every, core = chapter_names(layout), core_names(layout)
-    absent = [name for name in every if not (layout.chapters / f"{name}.ipynb").is_file()]
-    if any(name in core for name in absent):
-        return None, absent
-    _stand_in(layout, every, absent)
-    return build_pages(layout), absent
+def read_book(layout: Layout | None = None) -> Path:
+    """Build the pages from what ran so far and from the reference run's results; path of the first page.
+
+    Raises:
+        BookError: the pages have a warning or an error, or another build is going on.
+        ArtifactError: the committed results of the reference run are damaged.
+    """
+    layout = layout or find_layout()
+    with _alone(layout):
+        return finish(layout)[0]
 
 
-def _stand_in(layout: Layout, every: Sequence[str], absent: Sequence[str]) -> None:
-    """Pages without numbers for chapters that never ran, none for those that did; and the opening page's box."""
-    from polinb_book import front
+@contextlib.contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    from filelock import FileLock, Timeout
 
-    gone = {label for name in absent for label in labels(layout.notebooks / f"{name}.ipynb")}
+    layout.build.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(layout.build / "book.lock", timeout=0):
+            yield
+    except Timeout:
+        raise BookError("another build of this book is running; wait for it to end") from None
+
+
+def finish(layout: Layout) -> tuple[Path, list[str]]:
+    """Build the pages: path of the first one, and the chapters that never ran and show the reference run's results."""
+    from book._make.vendor import vendor
+    from polinb_book.reference import IN_THIS_RUN, in_this_run
+
+    vendor(layout.vendor)
+    reference = results.read(layout.reference)
+    every = chapter_names(layout)
+    absent = []
     for name in every:
-        target = layout.chapters / f"{name}.md"
-        if name in absent:
-            _write(target, stand_in(layout.notebooks / f"{name}.ipynb", gone))
-        else:
-            target.unlink(missing_ok=True)
-    _write(layout.chapters / front.NAME, front.page(layout.notebooks, layout.chapters, every))
+        target = layout.chapters / f"{name}.ipynb"
+        if target.is_file() and not is_filled(read_json(target)):
+            continue
+        absent.append(name)
+        stored = reference.notebooks.get(name) if reference else None
+        written = read_json(layout.notebooks / f"{name}.ipynb")
+        _write(target, json.dumps(filled(written, stored or {"cells": []}), ensure_ascii=False))
+    _write(layout.chapters / IN_THIS_RUN, in_this_run(layout.chapters, every))
+    return build_pages(layout), absent
 
 
 def own_parameters(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -230,10 +241,12 @@ def fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
 
 
 def build_pages(layout: Layout) -> Path:
-    """The pages from ``book/``, from scratch, every warning an error; path of the first page."""
-    reference.check(layout.reference)
-    for name in ("html", ".doctrees", "jupyter_execute"):
-        shutil.rmtree(layout.build / name, ignore_errors=True)
+    """The pages from ``book/``, from scratch, every warning an error; path of the first page.
+
+    They are built beside the ones that stand there, which a build that fails leaves as they are.
+    """
+    fresh = layout.build / "pages"
+    shutil.rmtree(fresh, ignore_errors=True)
     command = [sys.executable, "-c", ends_with_parent("from jupyter_book.cli.main import main; main()")]
     command += [
         "build",
@@ -241,7 +254,7 @@ def build_pages(layout: Layout) -> Path:
         "--config",
         "_config.yml",
         "--path-output",
-        ".",
+        str(fresh),
         "-W",
         "-n",
         "--keep-going",
@@ -251,12 +264,15 @@ def build_pages(layout: Layout) -> Path:
     ended = subprocess.run(command, cwd=layout.root, env=environment, capture_output=True, text=True, check=False)
     log = layout.build / "sphinx.log"
     log.write_text(ended.stdout + ended.stderr, "utf-8")
-    page = layout.build / "html" / "index.html"
-    if ended.returncode or not page.is_file():
+    made, stands_now = fresh / "_build" / "html", layout.build / "html"
+    if ended.returncode or not (made / "index.html").is_file():
         lines = _ANSI.sub("", ended.stdout + ended.stderr).splitlines()
         told = [line for line in lines if "WARNING" in line or "ERROR" in line] or lines
         raise BookError("the pages have errors (all in _build/sphinx.log):\n  " + "\n  ".join(told[-20:]))
-    return page
+    shutil.rmtree(stands_now, ignore_errors=True)
+    made.replace(stands_now)
+    shutil.rmtree(fresh, ignore_errors=True)
+    return stands_now / "index.html"
 
 
 # --- Running one notebook ---

@@ -1,21 +1,12 @@
-"""Numbered tables for the book, in which text from a model or a user stays text.
+"""Numbered tables: what a notebook shows, and the same as data for the book.
 
-Everything that comes out of a frame is written as numeric character references wherever a character could
-start markup, so ``<script>``, ``$x$``, ``{role}`` and backticks show as they stand. Captions and headers
-given by the author are MyST.
-
-The cell that shows a table needs the metadata ``mystnb: {markdown_format: myst}``.
-
-Below each table stand two links that work without a script: CSV with the values of the frame under the names of its
-columns, LaTeX with the text as shown. A column of intervals (``0.52 [0.30, 0.71]``) becomes three columns of numbers in
-the CSV: the value, ``…_low`` and ``…_high``. A text cell of the CSV that a spreadsheet would run as a formula (it
-starts with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return, as what a model wrote can) gets an apostrophe in
-front; numbers stay numbers.
+A table's output is plain HTML, in which text of a model or a user stays text, and a payload
+(:data:`polinb.wording.PAYLOAD`) of columns: values, the low and high ends where a cell is an interval, and the text as
+shown. The book makes its table, the CSV and the LaTeX from the payload. Captions and headers are the author's MyST.
 """
 
 from __future__ import annotations
 
-import base64
 import html
 import math
 import re
@@ -24,18 +15,55 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 
 from polinb import labels
-from polinb.display import latex
 from polinb.errors import DataError, ParameterError
-from polinb.wording import NEWLINE, escape, power, raised
+from polinb.wording import PAYLOAD, Interval, escape, power, raised, readable, visible
 from polinb.wording import intervals as intervals  # what a chapter's tables need, in one import
 
 Format = str | Callable[[Any], str]
 NOISE = 1e-12  # smaller than this share of a column's largest value: what floating point leaves of a zero
-BOUNDED = re.compile(r"([+−-]?(?:[\d.]+|∞))(?: \[([+−-]?(?:[\d.]+|∞)|\?|–), ([+−-]?(?:[\d.]+|∞)|\?|–)\])?")
-FORMULA = re.compile(r"^[=+\-@\t\r\uFF1D\uFF0B\uFF0D\uFF20]")  # the last four: the same in full width
+_STYLE = "text-align: {}; white-space: normal"
+
+
+class Table:
+    """A table as a notebook shows it.
+
+    Attributes:
+        payload: ``kind`` (table), ``label``, ``caption``, ``columns``: each with ``name``, ``header``, ``align``,
+            ``markup`` (whether its cells are MyST), ``values``, ``text`` and, with intervals, ``low`` and ``high``.
+    """
+
+    def __init__(self, payload: dict[str, Any]) -> None:
+        self.payload = payload
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {
+            "text/html": page(self.payload),
+            "text/plain": f"<table: {self.payload['label']}>",
+            PAYLOAD: self.payload,
+        }
+
+
+def page(payload: Mapping[str, Any]) -> str:
+    """A table's payload as HTML for a notebook."""
+    columns = payload["columns"]
+
+    def row(tag: str, cells: list[str]) -> str:
+        each = (f'<{tag} style="{_STYLE.format(c["align"])}">{x}</{tag}>' for c, x in zip(columns, cells, strict=True))
+        return f"<tr>{''.join(each)}</tr>"
+
+    cells = [[(author if c["markup"] else escape)(text) for text in c["text"]] for c in columns]
+    body = "".join(row("td", list(line)) for line in zip(*cells, strict=True))
+    head = row("th", [author(c["header"]) for c in columns])
+    caption = f'<caption style="text-align: left">{author(payload["caption"])} ({payload["label"]})</caption>'
+    return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def author(myst: str) -> str:
+    """The author's MyST on one line as HTML: formulas stay for MathJax, references give way to their text."""
+    text = html.escape(readable(myst), quote=False)
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", text))
 
 
 def numbered_table(
@@ -45,8 +73,8 @@ def numbered_table(
     formats: Mapping[str, Format] | None = None,
     headers: Mapping[str, str] | None = None,
     markup: Sequence[str] = (),
-) -> Markdown:
-    r"""``frame`` as a numbered, captioned table with links that save it as CSV and as LaTeX.
+) -> Table:
+    r"""``frame`` as a numbered, captioned table.
 
     Args:
         frame: the rows in order; the index is not shown.
@@ -65,9 +93,8 @@ def numbered_table(
     columns = [str(column) for column in frame.columns]
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise ParameterError("name", name, "lower-case letters and digits, joined by hyphens")
-    if not caption.strip() or "\n" in caption or "`" in caption:
-        # a backtick would end the directive's opening line, and the table would silently lose its number
-        raise ParameterError("caption", caption, "one line of text without backticks")
+    if not caption.strip() or "\n" in caption:
+        raise ParameterError("caption", caption, "one line of text")
     for given in [*formats, *headers, *markup]:
         if given not in columns:
             raise ParameterError("formats, headers or markup", given, f"a column of the table: {columns}")
@@ -76,30 +103,17 @@ def numbered_table(
     marked = [column in markup for column in columns]
     chosen = {column: formats.get(column) or decimals(frame[raw]) for column, raw in zip(columns, frame, strict=True)}
     shown = [
-        [str(value) if free else _cell(value, chosen[str(raw)]) for value in frame[raw]]
+        [" ".join(str(value).split()) if free else visible(_cell(value, chosen[str(raw)])) for value in frame[raw]]
         for raw, free in zip(frame, marked, strict=True)
     ]
-    text = [[_myst(c) if free else escape(c) for c in cells] for cells, free in zip(shown, marked, strict=True)]
-    numeric = [pd.api.types.is_numeric_dtype(frame[raw]) for raw in frame]
-    lines = [
-        _row([headers.get(column, escape(labels.header(column))) for column in columns]),
-        _row(["---:" if right else ":---" for right in numeric]),
-        *(_row(list(cells)) for cells in zip(*text, strict=True)),
-    ]
-    fence = "`" * 4
-    table = f"{fence}{{table}} {caption}\n:name: {name}\n\n" + "\n".join(lines) + f"\n{fence}\n"
-    over = [
-        latex.from_myst(headers[column]) if column in headers else latex.escape(labels.header(column))
-        for column in columns
-    ]
-    cells = [list(map(latex.from_myst if free else _printed, part)) for part, free in zip(shown, marked, strict=True)]
-    rows = list(zip(*cells, strict=True))
-    printed = latex.tabular(over, rows, numeric, latex.from_myst(caption), name)
-    links = [
-        _link("CSV", f"{name}.csv", "text/csv", _csv(unmarked(frame, markup))),
-        _link("LaTeX", f"{name}.tex", "text/x-tex", printed),
-    ]
-    return Markdown(f"{table}\n{' '.join(links)}\n")
+    made = []
+    for raw, free, cells in zip(frame, marked, shown, strict=True):
+        name_ = str(raw)
+        header = headers.get(name_) or _literal(labels.header(name_))
+        right = pd.api.types.is_numeric_dtype(frame[raw])
+        column = {"name": name_, "header": header, "align": "right" if right else "left", "markup": free}
+        made.append({**column, "text": cells, **_values(frame[raw])})
+    return Table({"kind": "table", "label": name, "caption": caption, "columns": made})
 
 
 def responses_table(
@@ -108,7 +122,7 @@ def responses_table(
     caption: str,
     columns: Sequence[str] = ("topic", "prompt", "response", "label"),
     limit: int = 600,
-) -> Markdown:
+) -> Table:
     """What models wrote, shown as text whatever markup it holds; line breaks show as ``⏎``.
 
     Args:
@@ -130,12 +144,34 @@ def responses_table(
     return numbered_table(shown, name, caption, {c: cut for c in columns if shown[c].dtype.kind in "OTU"})
 
 
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _literal(text: str) -> str:
+    """A header that is a column's name, so that MyST shows it as it stands."""
+    return re.sub(r"([\\`*_$<>{}\[\]|])", r"\\\1", text)
 
 
-def _myst(value: Any) -> str:
-    return re.sub(r"\s+", " ", str(value)).replace("|", "\\|")
+def _values(column: pd.Series) -> dict[str, list[Any]]:
+    """Plain JSON values of a column at full precision; intervals as three lists."""
+    if pd.api.types.is_float_dtype(column):
+        return {"values": [_plain(x) for x in _without_noise(column.to_numpy(dtype=float, na_value=np.nan))]}
+    if not any(isinstance(value, Interval) for value in column):
+        return {"values": [_plain(value) for value in column]}
+    parts = [(v.value, v.low, v.high) if isinstance(v, Interval) else (v, None, None) for v in column]
+    return {name: [_plain(part[i]) for part in parts] for i, name in enumerate(("values", "low", "high"))}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or value is pd.NA or value is pd.NaT:
+        return None
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        if not math.isfinite(number):
+            return None if math.isnan(number) else str(number)
+        return int(number) if number.is_integer() and abs(number) < 2**53 else number
+    return str(value)
 
 
 def decimals(column: pd.Series) -> Format | None:
@@ -187,66 +223,3 @@ def _cell(value: Any, form: Format | None) -> str:
         text = format(value, form or ("d" if whole else ".4g"))
         return re.sub(r"^[+−](0\.?0*%?)$", r"\1", raised(text).replace("-", "−"))
     return format(value, form) if form else str(value)
-
-
-def _printed(text: str) -> str:
-    """A cell for LaTeX, with line breaks shown as in the book."""
-    return latex.escape(re.sub(r"\r\n?|\n", NEWLINE, text))
-
-
-def unmarked(frame: pd.DataFrame, markup: Sequence[str]) -> pd.DataFrame:
-    """The author's formulas as plain text: ``N_t``, not ``$N_t$``."""
-    return frame.assign(**{name: [re.sub(r"\$([^$]+)\$", r"\1", str(text)) for text in frame[name]] for name in markup})
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    """The frame's values; intervals as numbers; text that a spreadsheet would run is made harmless."""
-    out: dict[Any, Any] = {}
-    for name in frame:
-        column = frame[name]
-        if pd.api.types.is_numeric_dtype(column):
-            out[_harmless(name)] = _plain(column)
-        elif (parts := _ends(column)) is not None and not {f"{name}_low", f"{name}_high"} & set(map(str, frame)):
-            out |= {_harmless(f"{name}{end}"): parts[end] for end in parts}
-        else:
-            out[_harmless(name)] = column.astype(object).map(_harmless)
-    # RFC 4180; with "\n" a "\r" is not quoted
-    text: str = pd.DataFrame(out, index=frame.index).to_csv(index=False, lineterminator="\r\n")
-    return text
-
-
-def _plain(column: pd.Series) -> pd.Series:
-    """Numbers with no more digits than they carry: whole ones as integers, zeros without the noise of arithmetic."""
-    if not pd.api.types.is_float_dtype(column):
-        return column
-    values = _without_noise(column.to_numpy(dtype=float, na_value=np.nan))
-    known = values[~np.isnan(values)]
-    if np.isfinite(known).all() and (known == np.round(known)).all() and (np.abs(known) < 2**53).all():
-        return pd.Series(values, column.index).astype("Int64")
-    return pd.Series([float(f"{value:.10g}") for value in values], column.index)
-
-
-def _ends(column: pd.Series) -> dict[str, list[float]] | None:
-    """Value and ends of a column of text as :func:`intervals` writes it, by ending of the name; None for other text."""
-    texts = ["" if pd.isna(value) else str(value) for value in column]
-    found = [BOUNDED.fullmatch(text) for text in texts]
-    if any(match is None and text not in ("", "–") for match, text in zip(found, texts, strict=True)):
-        return None
-    if not any(match and match[2] for match in found):
-        return None
-    ends = ("", "_low", "_high")
-    return {end: [_number(match[i]) if match else math.nan for match in found] for i, end in enumerate(ends, 1)}
-
-
-def _number(text: str | None) -> float:
-    return math.nan if text in (None, "?", "–") else float(text.replace("−", "-").replace("∞", "inf"))  # type: ignore[union-attr]
-
-
-def _harmless(value: Any) -> Any:
-    return "'" + value if isinstance(value, str) and FORMULA.match(value) else value
-
-
-def _link(text: str, file: str, kind: str, content: str) -> str:
-    data = base64.b64encode(content.encode()).decode()
-    name = html.escape(file, quote=True)
-    return f'<a class="polinb-csv" download="{name}" href="data:{kind};base64,{data}">{text}</a>'

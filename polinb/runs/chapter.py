@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from polinb.runs.params import CHAPTERS, from_namespace, profile_values
+from polinb.wording import Prose, typeset
 
 if TYPE_CHECKING:
-    from IPython.display import Markdown
-
     from polinb.runs.run import Run
 
 SELDOM_TURNED = "Seldom turned, and accepted too:"
@@ -51,12 +50,9 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl|datasets")
 
 
-def facts(run: Run) -> Markdown:
+def facts(run: Run) -> Prose:
     """A note on the run behind a chapter's numbers: profile, model, data, sizes, memory, what may not be concluded."""
-    from IPython.display import Markdown
-
     from polinb.runs.memory import size
-    from polinb.wording import typeset
 
     p = run.params
     warning = {
@@ -92,16 +88,12 @@ def facts(run: Run) -> Markdown:
         needs and f"Memory, estimated from the model's configuration: {needs}.",
         warning,
     ]
-    return Markdown("```{admonition} This run\n:class: note\n" + "\n\n".join(typeset(x) for x in lines if x) + "\n```")
+    return Prose("\n\n".join(typeset(x) for x in lines if x), "This run")
 
 
-def say(text: str) -> Markdown:
+def say(text: str) -> Prose:
     """Prose whose numbers come from the results of this run, printed as :func:`polinb.wording.typeset` does."""
-    from IPython.display import Markdown
-
-    from polinb.wording import typeset
-
-    return Markdown(typeset(" ".join(text.split())))
+    return Prose(typeset(" ".join(text.split())))
 
 
 def parameters_source(chapter: str) -> str:

@@ -17,10 +17,13 @@ import pandas as pd
 import pytest
 
 from book._make import vendor
-from polinb.display import charts, latex, tables
+from polinb.display import charts, tables
 from polinb.display.charts import more as charts_more
 from polinb.display.charts.scores import GAMMAS
 from polinb.scoring.pnlac import neuron_sets
+from polinb.wording import LIVE, PAYLOAD
+from polinb_book import export, latex
+from polinb_book.outputs import chart_html
 
 ASSETS = Path(__file__).parents[2] / "book" / "_assets"
 TOPICS = ["crime", "race", "economy"]
@@ -59,7 +62,8 @@ def trade() -> pd.DataFrame:
 
 
 def figure(name: str, chart, caption: str = "A caption.") -> str:
-    body = charts.book_html(chart.to_dict())["text/html"]
+    data, _ = charts.bundle(chart.to_dict())
+    body = chart_html({**data[PAYLOAD], "spec": data[LIVE], "picture": data["image/png"], "label": name})
     return f'<figure id="{name}">{body}<figcaption><span class="caption-text">{caption}</span></figcaption></figure>'
 
 
@@ -302,49 +306,44 @@ def test_svg_and_png_are_the_drawn_view(visit, folder):
     assert abs(width - 2 * box["width"]) < 8 and abs(height - 2 * box["height"]) < 8
 
 
-def test_csv_holds_the_numbers_of_the_frame(visit, folder):
-    page = opened(visit, folder, "all.html")
-    name, content = saved(page, "fig-heat", "csv")
-    assert name == "fig-heat.csv"
-    got = pd.read_csv(io.BytesIO(content))
+def test_csv_holds_the_numbers_of_the_frame():
+    got = pd.read_csv(io.StringIO(export.chart_csv(charts.coupling_heatmap(cells()).to_dict())))
     assert list(got) == ["topic fine-tuned on", "topic asked about", "shift", "low", "high", "n"]
-    want = cells().set_axis(list(got), axis=1)
-    pd.testing.assert_frame_equal(got, want, check_exact=False, rtol=1e-12)
+    pd.testing.assert_frame_equal(got, cells().set_axis(list(got), axis=1), check_exact=False, rtol=1e-12)
 
 
-def test_csv_runs_no_formula(visit, folder):
-    page = opened(visit, folder, "all.html")
-    rows = list(csv.DictReader(io.StringIO(saved(page, "fig-dots", "csv")[1].decode())))
+def test_csv_runs_no_formula():
+    rows = list(csv.DictReader(io.StringIO(export.chart_csv(charts.stance_dots(stances()).to_dict()))))
     assert {row["arm"] for row in rows} == {"vanilla", "'" + NASTY}
     assert any(row["stance"].startswith("-") for row in rows)  # a negative number stays a number
 
 
-def test_csv_of_the_slider_has_every_step(visit, folder):
-    page = opened(visit, folder, "slider.html")
-    got = pd.read_csv(io.BytesIO(saved(page, "fig-scores", "csv")[1]))
-    assert len(got) == len(GAMMAS) * len(TOPICS)
+def test_csv_of_the_slider_has_every_step():
+    got = pd.read_csv(io.StringIO(export.chart_csv(charts.gamma_slider(scores(), 5.0).to_dict())))
+    assert len(got) == len({*GAMMAS, 5.0}) * len(TOPICS)
     sets = neuron_sets(scores(), 7.5)
     row = got[(got["gamma (%)"] == 7.5) & (got.topic == "race")].iloc[0]
     assert (row.G, row.S_t, row.strict) == (sets.general.sum(), sets.specific["race"].sum(), sets.strict["race"].sum())
 
 
-def test_latex_is_balanced_and_escaped(visit, folder):
-    page = opened(visit, folder, "all.html")
-    name, content = saved(page, "fig-heat", "tex")
-    text = content.decode()
-    assert name == "fig-heat.tex" and r"\caption{Shift of \(N_t\) in \%.}" in text and r"\label{tab:fig-heat}" in text
+def test_latex_is_balanced_and_escaped():
+    text = export.chart_latex(charts.coupling_heatmap(cells()).to_dict(), "fig-heat", "Shift of $N_t$ in %.")
+    assert r"\caption{Shift of \(N_t\) in \%.}" in text and r"\label{fig:heat}" in text
     assert text.count(r"\\") == 1 + 9 and text.count(r"\toprule") == 1
     assert r"crime & race & \(-\)0.25 & \(-\)0.55 & 0.05 & 8 \\" in text
-    text = saved(page, "fig-dots", "tex")[1].decode()
+    text = export.chart_latex(charts.stance_dots(stances()).to_dict(), "fig-dots", "x")
     bare = re.sub(r"\\[{}\\]", "", text)
-    assert bare.count("{") == bare.count("}")
-    assert latex.escape(NASTY) in text  # the page's script and Python write the same
+    assert bare.count("{") == bare.count("}") and latex.escape(NASTY) in text
 
 
 def test_tables_links_work_without_a_script(visit, tmp_path):
     frame = pd.DataFrame({"name": [NASTY, "-x"], "value": [-1.5, math.inf]})
-    shown = tables.numbered_table(frame, "tbl-x", "A caption.").data
-    links = re.findall(r"<a .*?</a>", shown)
+    shown = tables.numbered_table(frame, "tbl-x", "A caption.").payload
+    files = {
+        "CSV": ("csv", "text/csv", export.table_csv(shown)),
+        "LaTeX": ("tex", "text/x-tex", export.table_latex(shown)),
+    }
+    links = re.findall(r"<a .*?</a>", export.links("tbl-x", files))
     assert len(links) == 2
     (tmp_path / "t.html").write_text(f"<!doctype html><meta charset=utf-8><title>t</title>{''.join(links)}", "utf-8")
     page = visit((tmp_path / "t.html").as_uri(), java_script_enabled=False).page

@@ -16,6 +16,8 @@ from book._make import build as book
 from book._make.vendor import vendor
 from polinb.display import charts, tables
 from polinb.runs.checkout import Layout
+from polinb.wording import LIVE, PAYLOAD
+from polinb_book.outputs import chart_html
 
 ROOT = Path(__file__).resolve().parents[2]
 NASTY = (
@@ -46,14 +48,15 @@ def planted(tmp_path_factory) -> Path:
     vendor(layout.vendor)
     said = pd.DataFrame({"topic": ["crime"], "prompt": [NASTY], "response": [NASTY], "label": ["left"]})
     dots = pd.DataFrame({"topic": [NASTY], "arm": "a", "stance": 0.1, "low": 0.0, "high": 0.2})
-    good = charts.book_html(charts.stance_dots(dots).to_dict())
-    start, spec, end = good["text/html"].partition('"mark":')
+    good, _ = charts.bundle(charts.stance_dots(dots).to_dict())
+    page = chart_html({**good[PAYLOAD], "spec": good[LIVE], "picture": good["image/png"]})
+    start, spec, end = page.partition('"mark":')
     assert spec
     cells = [
         new_markdown_cell("# Planted\n\nMaths to compare with: $a^2$."),
-        display({"text/html": good["text/html"]}),
+        display(good),
         display({"text/html": start + '"mark":"nonsense","was":' + end}),
-        display({"text/markdown": tables.responses_table(said, "tbl-said", "Said.").data}, markdown_format="myst"),
+        display(tables.responses_table(said, "tbl-said", "Said.")._repr_mimebundle_()),
     ]
     for number, cell in enumerate(cells):
         cell["id"] = f"c{number}"

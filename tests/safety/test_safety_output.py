@@ -9,22 +9,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from markdown_it import MarkdownIt
 
 from polinb.display.tables import numbered_table, responses_table
 from polinb.display.webdata import embed
 from polinb.errors import ParameterError
 from polinb.lab import serve as lab_server
 from polinb.wording import escape
+from polinb_book.outputs import directive
 
 REPO = Path(__file__).resolve().parents[2]
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(1)">\'"&'
-
-
-def rendered(markdown: str) -> str:
-    """HTML by a renderer that lets HTML through, as the book's does."""
-    inner = markdown.split("\n\n", 1)[1].split("\n````")[0]
-    return MarkdownIt("commonmark", {"html": True}).enable("table").render(inner)
 
 
 def test_tables_escape_what_models_and_users_wrote():
@@ -32,10 +26,11 @@ def test_tables_escape_what_models_and_users_wrote():
         {"prompt": [EVIL], "response": [EVIL + "\n[x](javascript:alert(1)) {math}`x` $$y$$"], EVIL: ["x"]}
     )
     for shown in (numbered_table(frame, "a", "b"), responses_table(frame, "a", "b", ("prompt", "response"))):
-        page = rendered(shown.data)
-        assert "<table>" in page and not re.search(r"<(?!/?(table|thead|tbody|tr|t[hd]|span)\b)", page), page
-        assert "<script" not in shown.data and "<img" not in shown.data
-    assert "<script>" in rendered(f"x\n\n| a |\n| --- |\n| {EVIL} |\n````"), "this renderer lets HTML through"
+        page = shown._repr_mimebundle_()["text/html"]
+        tags = "table|caption|thead|tbody|tr|t[hd]|span"
+        assert "<table>" in page and not re.search(rf"<(?!/?({tags})\b)", page), page
+        fenced = directive(shown.payload)
+        assert fenced.count("`") == 6 and fenced.count("\n") == 2, "no text of a model can end the directive"
 
 
 def test_data_of_pages_cannot_end_its_script():

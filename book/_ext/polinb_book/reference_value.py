@@ -6,19 +6,15 @@ begins like that. ``text & text`` names texts of several columns, from left to r
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxRole
 
-from polinb.display.tables import BOUNDED
 from polinb.errors import ArtifactError
 from polinb.wording import typeset
-from polinb_book import manifest as reference
-from polinb_book.manifest import Reference
+from polinb_book.results import SUMS, Reference
 
 NOTHING = "(no reference run)"
 
@@ -32,7 +28,7 @@ class Value(SphinxRole):
         found: Reference | None = app.polinb_reference  # read once, as the build starts
         if found is None:
             return [nodes.Text(NOTHING)], []
-        self.env.note_dependency(str(found.folder / reference.MANIFEST))
+        self.env.note_dependency(str(found.folder / SUMS))
         try:
             return [nodes.Text(value(found, self.text))], []
         except ArtifactError as error:
@@ -45,7 +41,7 @@ def value(found: Reference, text: str) -> str:
 
     Args:
         text: the label of a table; texts of the row from left to right, joined by ``&`` (their beginnings will do where
-            no row has them whole); the name of a column in the table's CSV. Digits after the column (``effect .1f``)
+            no row has them whole); the name of a column. Digits after the column (``effect .1f``)
             set the format of a number.
 
     Raises:
@@ -56,34 +52,31 @@ def value(found: Reference, text: str) -> str:
         raise ArtifactError(f"reference value {text!r}: write label | row | column")
     label, row, column = parts
     column, _, form = column.rpartition(" ") if column.rpartition(" ")[2].startswith(".") else (column, "", "")
-    if not found.has(f"tables/{label}.csv"):
+    table = found.made.get(label)
+    if table is None or table["kind"] != "table":
         raise ArtifactError(f"reference value {text!r}: the reference run has no table {label}")
-    rows = list(csv.DictReader(io.StringIO(found.csv(label), newline="")))
-    if not rows or column not in rows[0]:
-        raise ArtifactError(f"reference value {text!r}: {label} has the columns {list(rows[0]) if rows else []}")
+    columns = {each["name"]: each for each in table["columns"]}
+    if column not in columns:
+        raise ArtifactError(f"reference value {text!r}: {label} has the columns {list(columns)}")
+    shown = [[f"{v}".replace("$", "") for v in each[part]] for each in columns.values() for part in ("text", "values")]
+    rows = list(zip(*shown, strict=True))
     wanted = [part.strip() for part in row.split("&")]
-    chosen = [each for each in rows if _holds(each, wanted, str.__eq__)]
-    chosen = chosen or [each for each in rows if _holds(each, wanted, str.startswith)]
+    chosen = [at for at, each in enumerate(rows) if _holds(each, wanted, str.__eq__)]
+    chosen = chosen or [at for at, each in enumerate(rows) if _holds(each, wanted, str.startswith)]
     if len(chosen) != 1:
         raise ArtifactError(f"reference value {text!r}: {len(chosen)} rows of {label} begin like that; one must")
-    return _told(chosen[0], column, form)
+    return _told(columns[column], chosen[0], form)
 
 
-def _holds(row: Mapping[str, str], wanted: list[str], like: Callable[[str, str], bool]) -> bool:
-    cells = iter(row.values())  # each text is looked for to the right of the one before
+def _holds(row: Sequence[str], wanted: list[str], like: Callable[[str, str], bool]) -> bool:
+    cells = iter(row)  # each text is looked for to the right of the one before
     return all(any(like(cell, text) for cell in cells) for text in wanted)
 
 
-def _told(row: Mapping[str, str], column: str, form: str) -> str:
-    given = row[column]
-    ends = [row.get(f"{column}{end}", "") for end in ("_low", "_high")]
-    if not given:
-        return "–"
-    try:
-        numbers = [float(each) for each in (given, *ends) if each]
-    except ValueError:
-        return given if BOUNDED.fullmatch(given) else typeset(given)
-    shown = [
-        typeset(format(each, form or (".0f" if each == int(each) and len(numbers) == 1 else ".2f"))) for each in numbers
-    ]
+def _told(column: Mapping[str, Any], at: int, form: str) -> str:
+    """A cell as its table shows it, or its numbers in another format."""
+    parts = [column[name][at] for name in ("values", "low", "high") if name in column]
+    if not form or not all(isinstance(part, (int, float)) for part in parts):
+        return str(column["text"][at])
+    shown = [typeset(format(part, form)) for part in parts]
     return f"{shown[0]} [{shown[1]}, {shown[2]}]" if len(shown) == 3 else shown[0]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from polinb.runs.params import profile_values
 from polinb.wording import escape, thousands, typeset
-from polinb_book.manifest import Reference
-from polinb_book.raw_files import INDEX, read_index
+from polinb_book.results import Reference, labels
 
 PAGE = "sec-reference"  # label of the page
 NONE = (
@@ -21,24 +20,35 @@ PARTS = ("run", "cuts", "chapters", "answers")
 _STATES = {"complete": "complete", "unfinished": "**not finished**: something in it failed", "missing": "**missing**"}
 
 
-def note(reference: Reference, name: str) -> str:
-    """A note for the top of a chapter: which run stands beside its numbers, and what that run answered."""
-    chapter, p = reference.chapter(name), reference.manifest["parameters"]
+def note(reference: Reference | None, name: str, own: bool) -> str:
+    """A note for the top of a chapter; empty where there is nothing to say.
+
+    Args:
+        own: whether the chapter ran in this build: then the note says what stands beside its numbers.
+    """
+    if not own and reference is None:
+        told = "This build did not run the chapter: its tables, figures and numbers are made when it runs."
+        return _admonition([f"{told} `make book CHAPTERS={name}` runs it."])
+    if not own:
+        told = (
+            "This build did not run the chapter; its tables, figures and answer are those of the {ref}`reference run "
+            f"<{PAGE}>`{_sizes(reference)}. Sentences that a run writes between them may be missing."
+        )
+        return _admonition([f"{told} `make book CHAPTERS={name}` runs it."])
+    chapter: dict[str, Any] = reference.chapter(name) if reference else {"state": "missing"}
     if chapter["state"] == "missing":
-        text = f"The {{ref}}`reference run <{PAGE}>` has no results for this chapter: it did not get to it."
-        return _admonition([text])
-    first = chapter["answer"].get("first", "")
-    plural = "" if p["epochs"] == 1 else "s"
-    many = "" if not reference.manifest["cuts"] else f", {len(reference.manifest['cuts'])} parameters cut"
-    sizes = (
-        f"Profile `{p['profile']}`{many}; model `{_code(p['model'])}`; data {_data(reference)}; seed {p['seed']}. "
-        f"At most {p['train_examples']} training examples a topic, {p['epochs']:g} epoch{plural} at learning rate "
-        f"{p['learning_rate']:g}; {p['eval_questions']} questions a topic, answers of at most {p['eval_tokens']} "
-        f"tokens. Run on {_day(reference)}. {{ref}}`More on it <{PAGE}>`: all its answers, and what was cut."
-    )
-    warning = "" if chapter["state"] == "complete" else "This chapter is **not finished** in it."
-    lines = [f"Its answer to this chapter's question: “{first}”" if first else "", typeset(sizes), warning]
-    return _admonition([line for line in lines if line])
+        return ""
+    first = chapter.get("answer", {}).get("first", "")
+    told = f"The {{ref}}`reference run <{PAGE}>`{_sizes(reference)} stands in tabs beside this run."
+    unfinished = "" if chapter["state"] == "complete" else " This chapter is **not finished** in it."
+    return _admonition([f"{told}{unfinished}" + (f" Its answer: “{first}”" if first else "")])
+
+
+def _sizes(reference: Reference | None) -> str:
+    if reference is None:
+        return ""
+    p = reference.run["parameters"]
+    return f" (profile `{p['profile']}`, model `{_code(p['model'])}`, data {_data(reference)}, {_day(reference)})"
 
 
 def part(reference: Reference | None, which: str, ours: Mapping[str, str]) -> str:
@@ -56,7 +66,7 @@ def part(reference: Reference | None, which: str, ours: Mapping[str, str]) -> st
 
 
 def _run(reference: Reference) -> str:
-    m = reference.manifest
+    m = reference.run
     p, where = m["parameters"], m["provenance"]
     full = profile_values(m["profile"])
     apart = {each["name"] for each in m["cuts"]} | {"profile", "data"}
@@ -87,17 +97,16 @@ def _run(reference: Reference) -> str:
 
 
 def _models(reference: Reference) -> str:
-    """From the raw data: one model's time may overlap another's, for several processes can share a run."""
-    folder = reference.folder / "raw"
-    if not (folder / INDEX).is_file():
+    """One model's time may overlap another's, for several processes can share a run."""
+    known = reference.folder / "results" / "arms.json"
+    if not known.is_file():
         return ""
-    read_index(folder)  # refuses what was changed
-    arms = json.loads((folder / "arms.json").read_text("utf-8"))["arms"]
+    arms = json.loads(known.read_text("utf-8"))["arms"]
     return f"{_took(sum(arm['seconds'] for arm in arms.values()))}, summed over {len(arms)} models"
 
 
 def _cuts(reference: Reference) -> str:
-    rows = reference.manifest["cuts"]
+    rows = reference.run["cuts"]
     if not rows:
         return "Nothing was cut: every parameter has its value of the profile."
     lines = [f"| `{r['name']}` | {_value(r['full'])} | {_value(r['taken'])} | {escape(r['why'])} |" for r in rows]
@@ -106,18 +115,22 @@ def _cuts(reference: Reference) -> str:
 
 def _chapters(reference: Reference) -> str:
     lines = []
-    for name, chapter in reference.manifest["chapters"].items():
-        files = chapter.get("files", [])
-        tables, figures = (sum(file.startswith(kind) for file in files) // 2 for kind in ("tables/", "figures/"))
+    for name, chapter in reference.run["chapters"].items():
+        kinds = [each["kind"] for each in reference.made.values() if each["label"] in _labels(reference, name)]
+        tables, figures = kinds.count("table"), kinds.count("chart")
         took = _took(chapter["seconds"]) if "seconds" in chapter else "–"
         lines.append(f"| {_link(name)} | {_STATES[chapter['state']]} | {took} | {tables} | {figures} |")
     head = ["| chapter | state | last executed in | tables | figures |", "| :--- | :--- | ---: | ---: | ---: |"]
     return "\n".join([*head, *lines])
 
 
+def _labels(reference: Reference, name: str) -> set[str]:
+    return labels(reference.notebooks[name]) if name in reference.notebooks else set()
+
+
 def _answers(reference: Reference, ours: Mapping[str, str]) -> str:
     lines = []
-    for name, chapter in reference.manifest["chapters"].items():
+    for name, chapter in reference.run["chapters"].items():
         first = chapter.get("answer", {}).get("first", "")
         if first or name in ours:
             here = ours.get(name, "*not run in this build*")
@@ -126,16 +139,16 @@ def _answers(reference: Reference, ours: Mapping[str, str]) -> str:
 
 
 def _admonition(lines: list[str]) -> str:
-    return "```{admonition} Reference run\n:class: note polinb-reference-note\n" + "\n\n".join(lines) + "\n```"
+    return "```{admonition} Reference run\n:class: note\n" + "\n\n".join(lines) + "\n```"
 
 
 def _data(reference: Reference) -> str:
-    data = reference.manifest["data"]
+    data = reference.run["data"]
     return f"`{_code(data['name'])}` ({thousands(data['prompts'])} prompts)"
 
 
 def _day(reference: Reference) -> str:
-    return str(reference.manifest["finished"])[:10]
+    return str(reference.run["finished"])[:10]
 
 
 def _time(moment: str) -> str:
@@ -167,8 +180,3 @@ def _code(text: str) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
-
-
-def listed(reference: Reference) -> Iterator[str]:
-    """Pictures that pages show, as names of files."""
-    return (file for file in reference.manifest["files"] if file.endswith(".png"))

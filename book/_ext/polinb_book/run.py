@@ -41,7 +41,7 @@ def add_box(app: Any, doctree: Any, page: str) -> None:
     if app.builder.format != "html" or not name or not sections:
         return
     chapters = Path(app.srcdir) / "chapters"
-    ran = (chapters / f"{name}.ipynb").is_file()
+    ran = (chapters / f"{name}.json").is_file()
     text = box(
         name,
         read_run(chapters / f"{name}.ipynb") if ran else Run(),

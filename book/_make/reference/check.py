@@ -1,8 +1,9 @@
 """``make reference-check``: is the committed reference run what was written, and does a part of it come out again?
 
-First every file is compared with its digest. Then a random tenth of the kept results is made again in a store of its
-own. On the processor, packages and threads that made them the numbers should be the same; elsewhere roundings differ,
-and a few answers with them.
+First every file is compared with its digest. Then what the chapters say of the kept answers is computed again from
+them, without a model, and compared with the stored notebooks; then a random tenth of the kept results is made again in
+a store of its own. On the processor, packages and threads that made them the numbers should be the same; elsewhere
+roundings differ, and a few answers with them.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from book._make.reference import unplanned
 from book._make.reference.doses import run_of
 from polinb.chapters.anatomy import doses
 from polinb.errors import ArtifactError, ParameterError
-from polinb.runs.artifact_check import META, check, digest_of
+from polinb.runs.artifact_check import META, check
 from polinb.runs.artifacts import Store, provenance
 from polinb.runs.results import Result
-from polinb_book.raw_files import INDEX, read_index
+from polinb_book import results
 
 ALLOWED = ("data", "device")
 LOGP = {True: 1e-3, False: 0.05}
@@ -55,6 +57,7 @@ def reference_check(folder: Path, given: Mapping[str, Any], share: float, seed: 
     wrong = [*files(folder)]
     _say(f"files: {len(wrong)} wrong" if wrong else "files: all as committed")
     if not files_only:
+        wrong += unplanned.differences(folder, str(given.get("data", "ideoinst")))
         with tempfile.TemporaryDirectory(prefix="polinb-check-") as place:
             for dose in doses.DOSES:
                 wrong += again(folder / "doses" / dose, dose, given, share, seed, Path(place))
@@ -65,16 +68,9 @@ def reference_check(folder: Path, given: Mapping[str, Any], share: float, seed: 
 
 
 def files(folder: Path) -> Iterator[str]:
-    """Files that are not what was written: tables and figures, raw tables, kept results."""
-    manifest = folder / "manifest.json"
-    if manifest.is_file():
-        for name, facts in json.loads(manifest.read_text("utf-8"))["files"].items():
-            path = folder / name
-            if not path.is_file() or digest_of(path) != facts["sha256"]:
-                yield f"{name} is missing or was changed: its SHA-256 differs"
+    """Files that are not what was written: notebooks, tables, kept results."""
     try:
-        if (folder / "raw" / INDEX).is_file():
-            read_index(folder / "raw")
+        results.read(folder)
     except ArtifactError as error:
         yield str(error)
     for record in sorted((folder / "doses").glob(f"*/*/*/{META}")):

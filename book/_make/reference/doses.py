@@ -22,6 +22,7 @@ from polinb.runs.checkout import find_layout, parse_settings
 from polinb.runs.params import Params
 from polinb.runs.results import Result
 from polinb.runs.run import Run
+from polinb_book import results
 
 LARGEST = 2_000_000
 """Bytes of a result that is kept in the repository."""
@@ -70,6 +71,8 @@ def note(folder: Path, index: dict[str, str]) -> None:
     """Write which kept result has which name."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / doses.INDEX).write_text(json.dumps(index, indent=1, sort_keys=True) + "\n", "utf-8")
+    if (folder.parents[1] / results.SUMS).is_file():
+        results.write_sums(folder.parents[1])
 
 
 def run_of(dose: str, given: Mapping[str, Any], store: Store) -> Run:

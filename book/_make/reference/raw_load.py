@@ -11,7 +11,6 @@ import pandas as pd
 
 from polinb.errors import ArtifactError
 from polinb.labels import current
-from polinb_book.raw_files import read_index
 
 _TABLES = ("questions", "responses", "statements", "likelihood", "patched")
 
@@ -31,15 +30,15 @@ class Raw:
 
 
 def load_raw(folder: Path) -> Raw:
-    """The kept tables, every file compared with its digest.
+    """The kept tables; whether a file was changed, ``SHA256SUMS`` tells.
 
     Raises:
-        ArtifactError: a file is missing, changed or cannot be read.
+        ArtifactError: a file is missing or cannot be read.
     """
-    index = read_index(folder)
     try:
+        index = json.loads((folder / "index.json").read_text("utf-8"))
         arms = json.loads(current((folder / "arms.json").read_text("utf-8")))
-        tables = {n: pd.read_parquet(folder / f"{n}.parquet") for n in _TABLES if f"{n}.parquet" in index["files"]}
+        tables = {n: pd.read_parquet(folder / f"{n}.parquet") for n in _TABLES if (folder / f"{n}.parquet").is_file()}
     except (OSError, ValueError) as error:
         raise ArtifactError(f"the raw data in {folder} cannot be read: {type(error).__name__}: {error}") from None
     for table in tables.values():

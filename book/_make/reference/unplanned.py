@@ -1,14 +1,14 @@
-"""``python -m book._make unplanned``: sections that were not planned, from the kept tables of the reference run.
+"""``python -m book._make unplanned``: sections that were not planned, from the kept answers of the reference run.
 
-Cells of the chapters that carry the tag ``from-raw`` run on those tables instead of a run; their tables and figures
-join those in ``book/reference``. Nothing is asked of a model. Only the classifier of topics needs the data.
+Cells of the chapters that carry the tag ``from-raw`` run on the kept tables instead of a run; their outputs join those
+of the reference run's notebooks. Nothing is asked of a model. Only the classifier of topics needs the data.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,65 +16,91 @@ from typing import Any
 import nbformat
 import pandas as pd
 
-from book._make.reference import readme
-from book._make.reference.harvest import answer_of, contents, entry, listing
+from book._make.reference.keep import clean
 from book._make.reference.raw_load import load_raw
 from polinb.chapters.anatomy.moved import NAMES
 from polinb.data.loading import load_data
 from polinb.errors import ArtifactError
-from polinb.runs.artifact_check import seal
 from polinb.runs.checkout import find_layout, parse_settings
-from polinb_book.manifest import MANIFEST, Reference, read
-from polinb_book.places import Scrubber
+from polinb.wording import LIVE, PAYLOAD
+from polinb_book import results
 
 TAG = "from-raw"
 CHAPTERS = ("01_phenomenon", "05_vanilla_stance", "07_inhibitft", "08_gamma", "19_what_moved")
-START = """from pathlib import Path
+START = """import sys
+from pathlib import Path
 from book._make.reference.unplanned import names
 globals().update(names(Path({folder!r}), {data!r}, {chapter!r}))"""
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser's."""
-    own = commands.add_parser("unplanned", help="sections not planned, from the raw tables of the reference run")
+    own = commands.add_parser("unplanned", help="sections not planned, from the kept answers of the reference run")
     own.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="data=…, those of the run")
     own.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     layout, data = find_layout(), str(parse_settings(arguments.set).get("data", "ideoinst"))
-    found = read(layout.reference)
+    found = results.read(layout.reference)
     if found is None:
         raise ArtifactError("this checkout holds no results of a reference run")
-    manifest = {**found.manifest, "chapters": dict(found.manifest["chapters"]), "files": dict(found.manifest["files"])}
-    scrub = Scrubber({str(layout.root): "", data: "ideoinst"})
+    run = {**found.run, "chapters": dict(found.run["chapters"])}
     for chapter in CHAPTERS:
-        with tempfile.TemporaryDirectory() as place:
-            made = Path(place) / f"{chapter}.ipynb"
-            nbformat.write(executed(layout.root, chapter, data), made)
-            files, told = dict(contents(chapter, made, scrub)), answer_of(made)
-        for name, content in files.items():
-            (layout.reference / name).write_bytes(content)
-            manifest["files"][name] = entry(content)
-        own = manifest["chapters"].get(chapter, {"state": "complete", "seconds": 0.0, "planned": False, "files": []})
-        answer = {"answer": {part: scrub.text(text, chapter) for part, text in told.items()}} if told else {}
-        manifest["chapters"][chapter] = {**own, **answer, "files": sorted({*own["files"], *files})}
-    manifest["files"] = dict(sorted(manifest["files"].items()))
-    manifest["seal"] = seal({name: value for name, value in manifest.items() if name != "seal"})
-    (layout.reference / MANIFEST).write_bytes(listing(manifest))
-    readme.write(layout.root / "README.md", Reference(layout.reference, manifest))
+        book = joined(layout.root, found, chapter, data)
+        (layout.reference / "notebooks" / f"{chapter}.ipynb").write_text(text_of(book), "utf-8")
+        told = results.answer(book, chapter) if chapter not in found.notebooks else None
+        if told:
+            answer = {part: told[part] for part in ("first", "text")}
+            run["chapters"][chapter] = {"state": "complete", "seconds": 0.0, "planned": False, "answer": answer}
+    (layout.reference / results.RUN).write_text(text_of(run), "utf-8")
+    results.write_sums(layout.reference)
     return 0
 
 
-def executed(root: Path, chapter: str, data: str) -> Any:
+def differences(folder: Path, data: str) -> Iterator[str]:
+    """Where a section that was not planned says something else than the stored notebook, one line a cell."""
+    found, root = results.read(folder), find_layout().root
+    for chapter in CHAPTERS if found else ():
+        stored = {cell["id"]: cell for cell in found.notebooks[chapter]["cells"]} if found else {}
+        for cell in made(root, folder, chapter, data)["cells"]:
+            if shown(cell) != shown(stored.get(cell["id"], {})):
+                yield f"{chapter}: computed again, the output of its cell {cell['id']} differs"
+
+
+def shown(cell: dict[str, Any]) -> list[Any]:
+    """The data of a cell's outputs."""
+    outputs = (output.get("data", {}) for output in cell.get("outputs", []))
+    return [[data[kind] for kind in (PAYLOAD, LIVE) if kind in data] for data in outputs if PAYLOAD in data]
+
+
+def joined(root: Path, found: results.Reference, chapter: str, data: str) -> dict[str, Any]:
+    """The stored notebook of a chapter with the outputs of its tagged cells, as the chapter is written now."""
+    written = json.loads((root / "notebooks" / f"{chapter}.ipynb").read_text("utf-8"))
+    outputs = {cell["id"]: cell.get("outputs", []) for cell in found.notebooks.get(chapter, {"cells": []})["cells"]}
+    outputs |= {cell["id"]: cell["outputs"] for cell in made(root, found.folder, chapter, data)["cells"]}
+    for cell in written["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"] = outputs.get(cell["id"], [])
+    return written
+
+
+def made(root: Path, folder: Path, chapter: str, data: str) -> dict[str, Any]:
     """The tagged cells of a chapter, run on the kept tables."""
     from nbclient import NotebookClient
 
     book = nbformat.read(root / "notebooks" / f"{chapter}.ipynb", 4)
-    start = START.format(folder=str(root / "book/reference/raw"), data=data, chapter=chapter)
-    book.cells = [nbformat.v4.new_code_cell(start), *(c for c in book.cells if TAG in c.metadata.get("tags", []))]
+    start = START.format(folder=str(folder / "results"), data=data, chapter=chapter)
+    tagged = [cell for cell in book.cells if TAG in cell.metadata.get("tags", [])]
+    book.cells = [nbformat.v4.new_code_cell(start), *tagged]
     NotebookClient(book, timeout=1800, resources={"metadata": {"path": str(root)}}).execute()
-    return book
+    book.cells = tagged
+    return clean(json.loads(nbformat.writes(book)), chapter, {str(root): "", data: "ideoinst"})
+
+
+def text_of(value: Any) -> str:
+    """JSON as the other files of the run have it."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def names(folder: Path, data: str, chapter: str) -> dict[str, Any]:

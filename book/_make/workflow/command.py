@@ -19,7 +19,7 @@ from polinb.cluster.gpu import local_gpus, take_gpu
 from polinb.errors import BookError, ParameterError
 from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, parse_settings
 from polinb.runs.params import Params
-from polinb_book import manifest
+from polinb_book import results
 
 PROFILES = ("default", "slurm", "kubernetes")
 FOLDER = Path(__file__).parent
@@ -66,7 +66,7 @@ def start(arguments: argparse.Namespace) -> NoReturn:
     devices = {Params.from_profile(**given).device for given in request.runs()}
     chapters = chosen_chapters(chapter_names(layout), core_names(layout), request.chapters)
     build.refuse_unused(layout, chapters, request.settings)
-    manifest.check(layout.reference)
+    results.read(layout.reference)  # refuses what was changed
     if not local and "auto" in devices:
         # The key of a result names the device, and the machine that submits may have another one.
         request = replace(request, settings={**request.settings, "device": "cuda" if gpus else "cpu"})

@@ -17,6 +17,7 @@ from polinb.resampling import wilson
 from polinb.wording import (
     Answer,
     Effect,
+    Prose,
     by_chance,
     counted,
     interval,
@@ -36,14 +37,13 @@ KEY = "answer"  # name under which the page's first cell finds it: {glue:md}`ans
 
 
 def show(run: Run, answer: Answer) -> None:
-    """Print a chapter's answer and keep it in the output, in the form that MyST-NB's ``glue`` writes."""
+    """Print a chapter's answer and keep it in the output, for the page's first cell and the opening page."""
     from IPython.display import display
 
     note = label(run.params.profile)
     text = f"*{note}* {answer.text}" if note else answer.text
-    about = {"profile": run.params.profile, "model": getattr(run.params, "model", "planted"), "first": answer.first}
-    metadata = {"scrapbook": {"name": KEY, "mime_prefix": ""}, "polinb": about}
-    display({"text/markdown": text, "text/plain": text}, raw=True, metadata=metadata)
+    model = getattr(run.params, "model", "planted")
+    display(Prose(text, answer=KEY, profile=run.params.profile, model=model, first=answer.first))
 
 
 def phenomenon(spill: Mapping[str, Effect], right: pd.DataFrame) -> Answer:

@@ -176,7 +176,7 @@ def beside(claims: pd.DataFrame, exhibits: pd.DataFrame) -> Answer:
     )
     parts = []
     for title, rows in (("Supported", claims[seen]), ("Contradicted", claims[against])):
-        named = [f"“{escape(row.claim)}” {escape(row.effect.replace('-', '−'))}" for row in rows.itertuples()]
+        named = [f"“{escape(row.claim)}” {escape(str(row.effect).replace('-', '−'))}" for row in rows.itertuples()]
         parts.append(f"{title}: {'; '.join(named) or 'none'}.")
     rest = f"Each of the {len(exhibits)} figures and tables of the paper has a counterpart, in part where a run is cut;"
     missing = "of Figures 4 and 7–9 (section 4.3) the panels of patched models on statement sets are not among them."

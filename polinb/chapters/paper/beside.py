@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from polinb.labels import SETS
 from polinb.resampling import SHIFT, STANCE, differences, only_asked, per_question, stratified_mean
 from polinb.runs.run import Run
 from polinb.stance.coupling import mitigation
-from polinb.wording import bounded, intervals, listed, number
+from polinb.wording import Interval, bounded, intervals, listed, number
 
 METHODS = {"fine-tune": "right fine-tune", "inhibitft": "InhibitFT", "inhibitft-random": "random sets"}
 _STATEMENTS = {"compass": "political_compass", "ideologies": "idrlabs_ideologies"}
@@ -181,7 +182,7 @@ def spill_over(run: Run) -> dict[str, tuple[float, float, float]]:
     return {name: stratified_mean(per_question(part), p.bootstrap, p.seed, SHIFT) for name, part in parts.items()}
 
 
-def _claim(claim: str, measure: str, effect: tuple[float, ...], sign: int = 1) -> dict[str, str]:
+def _claim(claim: str, measure: str, effect: tuple[float, ...], sign: int = 1) -> dict[str, Any]:
     mean, low, high = (float(x) for x in effect)
     if sign == 0:
         verdict = "compatible" if low <= 0 <= high else "not so: the interval excludes 0"
@@ -334,7 +335,6 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _shown(row: pd.Series) -> str:
-    if np.isnan([row["low"], row["high"]]).any():
-        return number(row["value"], sign=False)
-    return intervals(row.to_frame().T, "value")[0]
+def _shown(row: pd.Series) -> str | Interval:
+    known = not np.isnan([row["low"], row["high"]]).any()
+    return intervals(row.to_frame().T, "value")[0] if known else number(row["value"], sign=False)

@@ -1,14 +1,12 @@
 """What all figures share: colours and shapes, the common look, the book's HTML, and checks of the frames.
 
-In the book a chart is a JSON specification with a PNG picture beside it (``enable_book``): the page's own
-script draws the specification, and where no script runs the picture stays.
+A chart's output is its specification, a picture and what the book needs to know (``enable``): JupyterLab and the
+book's pages draw the specification, and where no script runs the picture stays.
 """
 
 from __future__ import annotations
 
 import base64
-import html
-import json
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
@@ -19,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.errors import DataError
+from polinb.wording import LIVE, PAYLOAD
 
 VEGA_LITE = "v6_4"  # the version that vl_convert draws with and vendor.py bundles
 
@@ -37,28 +36,25 @@ Chart = alt.TopLevelMixin
 Columns = Sequence[Any]  # fields of the data, or pairs of a field and its header
 
 
-def enable_book() -> None:
-    """Show charts as the book needs them: specification, picture and alternative text."""
-    alt.renderers.register("polinb-book", book_html)
-    alt.renderers.enable("polinb-book")
+def enable() -> None:
+    """Show charts as data: live in JupyterLab, as a picture elsewhere, drawn by the page's own script in the book."""
+    alt.renderers.register("polinb", bundle)
+    alt.renderers.enable("polinb")
 
 
-def book_html(spec: dict[str, Any], **_: Any) -> dict[str, str]:
-    """MIME bundle of one Vega-Lite ``spec``; ``<`` is escaped, so data cannot end the script element.
-
-    The picture has the size of the drawn chart, so the page does not move when the script replaces it.
-    """
-    text = json.dumps(spec, separators=(",", ":"), sort_keys=True, allow_nan=False).replace("<", "\\u003c")
+def bundle(spec: dict[str, Any], **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """MIME bundle of one Vega-Lite ``spec``, and its metadata; sizes are those of the picture in CSS pixels."""
     picture = png(spec)
     width, height = (round(side / PICTURE_SCALE) for side in struct.unpack(">II", picture[16:24]))
-    label = html.escape(str(spec.get("description") or "chart"), quote=True)
-    body = (
-        f'<div class="polinb-vega"><script type="application/json" class="polinb-spec">{text}</script>'
-        f'<img class="polinb-fallback" alt="{label}" width="{width}" height="{height}" '
-        f'src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
-        "</div>"
-    )
-    return {"text/html": body, "text/plain": f"<chart: {spec.get('description') or 'no description'}>"}
+    told = str(spec.get("description") or "chart")
+    size = {"width": width, "height": height}
+    data = {
+        "image/png": base64.b64encode(picture).decode(),
+        "text/plain": f"<chart: {told}>",
+        LIVE: spec,
+        PAYLOAD: {"kind": "chart", "alt": told, **size},
+    }
+    return data, {"image/png": {**size, "alt": told}}
 
 
 def png(chart: Chart | dict[str, Any], scale: float = PICTURE_SCALE) -> bytes:
@@ -165,8 +161,8 @@ def finish(
         fit: whether the page may make the chart narrower than drawn here to fit a small screen.
         labels: what the page shows beside a slider in place of its number 0, 1, ...: parameter → text a step.
     """
-    if alt.renderers.active != "polinb-book":
-        enable_book()
+    if alt.renderers.active != "polinb":
+        enable()
     pairs = [(name, name) if isinstance(name, str) else name for name in columns]
     meta: dict[str, Any] = {"columns": [list(pair) for pair in pairs], "highlight": highlighted, "fit": fit}
     meta |= {"labels": labels} if labels else {}

@@ -1,0 +1,192 @@
+"""What a cell shows, out of the data that its output carries: numbered tables and figures, sentences, downloads.
+
+An output with a payload (:data:`polinb.wording.PAYLOAD`) becomes, as Sphinx reads a chapter, a directive that holds the
+payload as JSON; the directive builds nodes from it. Text of a model or a user goes into text nodes and nowhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+from polinb.wording import LIVE, PAYLOAD
+from polinb_book.export import chart_csv, chart_latex, links, table_csv, table_latex
+
+_NUMREF = re.compile(r"\{numref\}`([^`]+)`")
+Found = dict[str, Any]
+"""What a table or figure is made from: ``kind``, ``label`` and its payload; a figure's ``spec`` and ``caption``."""
+
+
+def payloads(cell: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The outputs of a cell that carry data, each with its payload."""
+    for output in cell.get("outputs", []) if cell.get("cell_type") == "code" else []:
+        payload = output.get("data", {}).get(PAYLOAD)
+        if isinstance(payload, dict) and "kind" in payload:
+            yield output, payload
+
+
+def found(cell: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Found]]:
+    """The tables and labelled figures of a cell, each with its output."""
+    about = cell.get("metadata", {}).get("mystnb", {}).get("figure") or {}
+    for output, payload in payloads(cell):
+        if payload["kind"] == "table":
+            yield output, payload
+        elif payload["kind"] == "chart":
+            spec, caption = output["data"][LIVE], about.get("caption", "")
+            yield output, {**payload, "label": about.get("name", ""), "caption": caption, "spec": spec}
+
+
+def weave(cell: dict[str, Any], others: Mapping[str, Found], there: set[str]) -> None:
+    """Put directives in the place of a cell's payloads.
+
+    Args:
+        others: by label, what another run made; where it differs, it stands beside in a tab.
+        there: labels of the tables and figures of this build.
+    """
+    for output, payload in payloads(cell):
+        if payload["kind"] == "text":
+            output["data"] = {"text/markdown": without(said(payload), there)}
+            if payload.get("answer"):
+                output["metadata"] = {"scrapbook": {"name": payload["answer"], "mime_prefix": ""}}
+    for output, mine in list(found(cell)):
+        picture = output["data"].get("image/png")
+        own = mine | ({"picture": picture} if picture else {})
+        other = others.get(mine["label"])
+        text = directive(_known(own, there), _known(other, there) if other else None)
+        output["data"] = {"text/markdown": text}
+    if any("text/markdown" in output.get("data", {}) for output in cell.get("outputs", [])):
+        cell["metadata"]["mystnb"] = {"markdown_format": "myst"}  # a figure is numbered here, not by MyST-NB
+
+
+def said(payload: Mapping[str, Any]) -> str:
+    """A sentence or a note as MyST."""
+    text, title = payload["text"], payload["title"]
+    return f"```{{admonition}} {title}\n:class: note\n{text}\n```" if title else text
+
+
+def directive(mine: Found, other: Found | None = None) -> str:
+    """MyST of a table or figure, and of its counterpart where that shows something else."""
+    if other is None or _same(mine, other):
+        return _fenced(mine)
+    tabs = [("This run", mine), ("Reference run", other | {"label": "", "file": f"{mine['label']}-reference"})]
+    items = "".join(f"````{{tab-item}} {title}\n{_fenced(each)}\n````\n" for title, each in tabs)
+    return f"`````{{tab-set}}\n{items}`````"
+
+
+def without(text: str, there: set[str]) -> str:
+    """MyST ``text`` whose references to tables and figures that this build does not have are replaced."""
+    return _NUMREF.sub(lambda match: match[0] if match[1] in there else "*(not run)*", text)
+
+
+def _known(what: Found, there: set[str]) -> Found:
+    """A table or figure whose author's text names nothing that is not there."""
+    columns = [
+        {**each, "text": [without(text, there) for text in each["text"]]} if each["markup"] else each
+        for each in what.get("columns", [])
+    ]
+    return {**what, "caption": without(what["caption"], there), **({"columns": columns} if columns else {})}
+
+
+def _same(mine: Found, other: Found) -> bool:
+    parts = ("columns",) if mine["kind"] == "table" else ("spec",)
+    return all(mine.get(part) == other.get(part) for part in parts)
+
+
+def _fenced(what: Found) -> str:
+    text = json.dumps(what, separators=(",", ":"), sort_keys=True).replace("`", "\\u0060")
+    return f"```{{polinb-{what['kind']}}}\n{text}\n```"
+
+
+class Table(SphinxDirective):
+    """``{polinb-table}``: a numbered table with its caption and downloads, from a payload."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """The table's nodes."""
+        payload = json.loads("".join(self.content))
+        table = nodes.table(classes=["colwidths-auto", "mathjax_ignore"])  # no text of a model is a formula
+        caption = _inline(self, payload["caption"])
+        if payload["label"]:
+            table += nodes.title("", "", *caption)
+        columns = payload["columns"]
+        group = nodes.tgroup(cols=len(columns))
+        group += [nodes.colspec(colwidth=1) for _ in columns]
+        group += nodes.thead("", _row(columns, [_inline(self, c["header"]) for c in columns]))
+        shown = [[_inline(self, x) if c["markup"] else [nodes.Text(x)] for x in c["text"]] for c in columns]
+        group += nodes.tbody("", *(_row(columns, list(cells)) for cells in zip(*shown, strict=True)))
+        table += group
+        files = {
+            "CSV": ("csv", "text/csv", table_csv(payload)),
+            "LaTeX": ("tex", "text/x-tex", table_latex(payload)),
+        }
+        above = [] if payload["label"] else [nodes.paragraph("", "", *caption)]
+        return [*above, _named(self, table, payload["label"]), _links(payload, files)]
+
+
+class Chart(SphinxDirective):
+    """``{polinb-chart}``: a numbered figure with its caption and downloads, from a payload."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """The figure's nodes; a chart without a label has no number."""
+        what = json.loads("".join(self.content))
+        drawn = nodes.raw("", chart_html(what), format="html")
+        files = {
+            "CSV": ("csv", "text/csv", chart_csv(what["spec"])),
+            "LaTeX": ("tex", "text/x-tex", chart_latex(what["spec"], what["label"], what["caption"])),
+        }
+        below = _links(what, files)
+        caption = _inline(self, what["caption"])
+        if not what["label"]:
+            return [nodes.paragraph("", "", *caption), drawn, below] if caption else [drawn, below]
+        figure = nodes.figure("", drawn, align="default")
+        figure += nodes.caption("", "", *caption)
+        return [_named(self, figure, what["label"]), below]
+
+
+def chart_html(what: Found) -> str:
+    """A chart for the page's script; ``<`` is escaped, so data cannot end its element. The picture stands for it."""
+    text = json.dumps(what["spec"], separators=(",", ":"), sort_keys=True, allow_nan=False).replace("<", "\\u003c")
+    from polinb.display.charts import png
+
+    picture = what.get("picture") or base64.b64encode(png(what["spec"])).decode()
+    name = html.escape(what.get("file") or what.get("label") or "chart", quote=True)
+    return (
+        f'<div class="polinb-vega" data-name="{name}">'
+        f'<script type="application/json" class="polinb-spec">{text}</script>'
+        f'<img class="polinb-fallback" alt="{html.escape(what["alt"], quote=True)}" width="{what["width"]}" '
+        f'height="{what["height"]}" src="data:image/png;base64,{"".join(picture.split())}"></div>'
+    )
+
+
+def _row(columns: list[dict[str, Any]], cells: list[list[nodes.Node]]) -> nodes.row:
+    made = [nodes.entry("", nodes.paragraph("", "", *cell)) for cell in cells]
+    for entry, column in zip(made, columns, strict=True):
+        entry["classes"].append(f"text-{column['align']}")
+    return nodes.row("", *made)
+
+
+def _inline(directive: SphinxDirective, text: str) -> list[nodes.Node]:
+    """The author's MyST on one line."""
+    made, messages = directive.state.inline_text(text, directive.lineno)
+    return [*made, *messages]
+
+
+def _named(directive: SphinxDirective, node: Any, label: str) -> Any:
+    if label:
+        directive.options["name"] = label
+        directive.add_name(node)
+    return node
+
+
+def _links(what: Found, files: Mapping[str, tuple[str, str, str]]) -> nodes.raw:
+    return nodes.raw("", links(what.get("file") or what["label"] or "chart", files), format="html")

@@ -1,0 +1,143 @@
+"""The committed reference run (``book/reference``): its executed notebooks, and what it was.
+
+``run.json`` says parameters, cuts, data, machine and times; ``notebooks`` holds the chapters as executed, ``results``
+what the models said. ``SHA256SUMS`` names every file, so ``sha256sum -c`` checks it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from polinb.errors import ArtifactError
+from polinb_book.outputs import Found, found, payloads
+
+FOLDER = "reference"  # in the book's folder
+_ANSWER = ("profile", "model", "first", "text")
+RUN, SUMS = "run.json", "SHA256SUMS"
+REMEDY = "take the committed one (git checkout book/reference), or make it again (make reference)"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the reference run left.
+
+    Attributes:
+        folder: where it lies.
+        run: ``profile, parameters, cuts, data, provenance, chapters`` and more, see ``book/_make/reference``.
+        notebooks: name of a chapter → notebook as executed.
+        made: label → table or figure.
+    """
+
+    folder: Path
+    run: dict[str, Any]
+    notebooks: dict[str, dict[str, Any]] = field(repr=False)
+    made: dict[str, Found] = field(repr=False)
+
+    def chapter(self, name: str) -> dict[str, Any]:
+        """What is known of a chapter: ``state`` is complete, unfinished or missing."""
+        return dict(self.run["chapters"].get(name, {"state": "missing"}))
+
+
+def read(folder: Path) -> Reference | None:
+    """The reference results in ``folder``, every file compared with its digest; None if there are none.
+
+    Raises:
+        ArtifactError: naming the first file that is missing, not listed or not what was written.
+    """
+    if not (folder / SUMS).is_file():
+        return None
+    try:
+        pairs = [line.split("  ", 1) for line in (folder / SUMS).read_text("utf-8").splitlines()]
+        listed = {name: digest for digest, name in pairs}
+    except ValueError:
+        raise _damaged(SUMS, "a line is no digest with a name") from None
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {SUMS}
+    for name in sorted(there - set(listed)):
+        raise _damaged(name, f"{SUMS} does not list it")
+    content = {name: _content(folder, name, digest) for name, digest in listed.items()}
+    if RUN not in content:
+        raise _damaged(RUN, f"{SUMS} does not list it")
+    names = sorted(name for name in content if name.startswith("notebooks/"))
+    notebooks = {Path(name).stem: json.loads(content[name]) for name in names}
+    made = {each["label"]: each for book in notebooks.values() for _, each in _all(book) if each["label"]}
+    return Reference(folder, json.loads(content[RUN]), notebooks, made)
+
+
+def write_sums(folder: Path) -> None:
+    """List every file of the folder with its SHA-256."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
+    lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}\n" for p in files]
+    (folder / SUMS).write_text("".join(lines), "utf-8")
+
+
+def filled(written: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A notebook as written, with the outputs that the cells of the same id have in a stored one."""
+    outputs = {cell["id"]: cell["outputs"] for cell in stored["cells"] if cell["cell_type"] == "code"}
+    cells = [
+        cell | {"outputs": outputs.get(cell["id"], [])} if cell["cell_type"] == "code" else cell
+        for cell in written["cells"]
+    ]
+    return {**written, "cells": cells, "metadata": {**written["metadata"], "polinb": {"reference": True}}}
+
+
+def is_filled(notebook: Mapping[str, Any]) -> bool:
+    """Whether a notebook shows the reference run's outputs, for want of its own."""
+    return bool(notebook.get("metadata", {}).get("polinb", {}).get("reference"))
+
+
+def answer(notebook: Mapping[str, Any], name: str) -> dict[str, str] | None:
+    """What a chapter answered: profile, model, first (sentence), text; None if it says nothing."""
+    for cell in notebook["cells"]:
+        for _, payload in payloads(cell):
+            if payload.get("answer"):
+                if not all(isinstance(payload.get(part), str) for part in _ANSWER):
+                    raise ArtifactError(
+                        f"executed chapter {name}.ipynb: its answer lacks one of {_ANSWER}; run it again"
+                    )
+                return {part: payload[part] for part in _ANSWER}
+    return None
+
+
+def labels(notebook: Mapping[str, Any]) -> set[str]:
+    """Labels of the tables and figures that a notebook shows."""
+    return {each["label"] for _, each in _all(notebook)}
+
+
+def parsed(text: str | bytes, name: str) -> dict[str, Any]:
+    """A notebook's JSON.
+
+    Raises:
+        ArtifactError: it is none.
+    """
+    import nbformat
+
+    try:
+        book: dict[str, Any] = json.loads(text)
+        nbformat.validate(book)
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise ArtifactError(f"executed chapter {name} is damaged ({why}); remove it and run make book again") from None
+    return book
+
+
+def _all(notebook: Mapping[str, Any]) -> list[tuple[dict[str, Any], Found]]:
+    return [each for cell in notebook["cells"] for each in found(cell)]
+
+
+def _content(folder: Path, name: str, digest: str) -> bytes:
+    try:
+        content = (folder / name).read_bytes()
+    except OSError as error:
+        raise _damaged(name, error.strerror or str(error)) from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise _damaged(name, "its SHA-256 differs")
+    return content
+
+
+def _damaged(name: str, why: str) -> ArtifactError:
+    return ArtifactError(f"book/reference/{name} is damaged ({why}); {REMEDY}")
