@@ -141,6 +141,7 @@ def _alone(layout: Layout) -> Iterator[None]:
 
 def finish(layout: Layout) -> tuple[Path, list[str]]:
     """Build the pages: path of the first one, and the chapters that never ran and show the reference run's results."""
+    from book._make.page_model import publish
     from book._make.vendor import vendor
     from polinb_book.reference import IN_THIS_RUN, in_this_run
 
@@ -157,7 +158,10 @@ def finish(layout: Layout) -> tuple[Path, list[str]]:
         written = read_json(layout.notebooks / f"{name}.ipynb")
         _write(target, json.dumps(filled(written, stored or {"cells": []}), ensure_ascii=False))
     _write(layout.chapters / IN_THIS_RUN, in_this_run(layout.chapters, every))
-    return build_pages(layout), absent
+    page = build_pages(layout)
+    if told := publish(page.parent, layout.reference):
+        tell(told)
+    return page, absent
 
 
 def own_parameters(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ NPM = {
 VERSION = 1  # raise it when what is written changes
 GAMMA = "5"
 _MARK = "\u241fprompt\u241f"
-_PAIRS = 6  # pairs a topic behind the mean difference
+_PAIRS = 4  # pairs a topic behind the mean difference
 
 
 def runtime(cache: Path) -> Path:
@@ -102,7 +102,7 @@ def judge_table(judge: LocalJudge) -> dict[str, Any]:
     words, regression = judge._model[0], judge._model[-1]
     sign = 1.0 if list(regression.classes_) == [False, True] else -1.0
     return {
-        "pattern": WORDS.replace(r"\w", r"[\p{L}\p{N}_]").replace("\U00020000", r"\u{20000}"),
+        "pattern": WORDS.replace(r"\w", r"[\p{L}\p{N}_]"),
         "terms": words.get_feature_names_out().tolist(),
         "idf": np.round(words.idf_, 9).tolist(),
         "weights": np.round(sign * regression.coef_[0], 9).tolist(),

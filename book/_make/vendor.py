@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from polinb.display.charts import VEGA_LITE
-from polinb.display.webdata import SCRIPTS, STYLES, web_folder
+from polinb.display.webdata import SCRIPTS, STYLES, TRY, web_folder
 from polinb.errors import ArtifactError
 
 MATHJAX_PACKAGE = "django-static-mathjax"
@@ -56,7 +56,7 @@ def vendor(folder: Path) -> bool:
 def _own(folder: Path) -> bool:
     """The package's scripts and styles, copied where they differ; True if one did."""
     changed = False
-    for name in (*SCRIPTS, *STYLES):
+    for name in (*SCRIPTS, *STYLES, *TRY):
         source, target = web_folder() / name, folder / name
         if not target.is_file() or target.read_bytes() != source.read_bytes():
             shutil.copyfile(source, target)

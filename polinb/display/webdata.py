@@ -25,6 +25,7 @@ EXPLORER_SCRIPTS = (*(f"explorer_{part}.js" for part in _PARTS), "explorer.js") 
 EXPLORER_STYLES = ("explorer.css", "explorer_card.css")
 SCRIPTS = ("app.js", *EXPLORER_SCRIPTS, "responses.js")  # app.js first: the others register with it
 STYLES = (*EXPLORER_STYLES, "responses.css")
+TRY = ("try.js", "try_engine.js", "try.css")  # of one page, which names them itself
 
 
 def web_folder() -> Path:
