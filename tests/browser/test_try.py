@@ -49,9 +49,8 @@ def made(tmp_path_factory):
     shutil.copy(embedded_folder() / "tokenizer.json", folder / "embedded.json")
     text = (ROOT / "book" / "try.md").read_text("utf-8")
     part = text.split("```{raw} html\n")[1].split("```")[0]
-    (folder / "try.html").write_text(
-        f'<!DOCTYPE html><html lang="en"><title>try</title><link rel="icon" href="data:,"><h1>Try</h1>{part}', "utf-8"
-    )
+    head = '<!DOCTYPE html><html lang="en"><title>try</title><link rel="icon" href="data:,"><h1>Try</h1>'
+    (folder / "try.html").write_text(head + part, "utf-8")
     return folder, lm, judge, sets, difference
 
 
