@@ -87,6 +87,11 @@ def plain_text(value: object) -> str:
 
 
 def text_of(value: object) -> str:
+    """Text with a letter in it.
+
+    Raises:
+        ValueError: it is none.
+    """
     text = plain_text(value)
     if not any(character.isalpha() for character in text):
         raise ValueError(f"expected text with words, found {show(text)}")
