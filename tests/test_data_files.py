@@ -22,7 +22,7 @@ ROWS = [
         "topic": "crime",
         "prompt": 'Is "this", then, fair?',
         "left": "It is,\nI think.",
-        "right": "NA",
+        "right": "None",
     },
     {"id": "b", "topic": "race", "prompt": "Und dies – gerecht?", "left": "Yes", "right": "No"},
     {"id": "c", "topic": "race", "prompt": "One more?", "left": "null", "right": "None"},

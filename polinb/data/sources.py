@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from polinb.data.rows import fail, fail_at
 from polinb.errors import DataError
 
 SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-_DELIMITERS = (",", ";", "\t")  # of spreadsheets, by the country they are set to
+_DELIMITERS = (",", ";", "\t", "|")  # of spreadsheets, by the country they are set to, and of databases
 
 
 def file_sha256(path: Path) -> str:
@@ -47,12 +47,13 @@ def place(given: str) -> Path:
     return path
 
 
-def read_table(path: Path, name: str | None = None) -> list[dict[str, Any]]:
+def read_table(path: Path, name: str | None = None, columns: Collection[str] = ()) -> list[dict[str, Any]]:
     """Rows of a local file, in file order, with the same columns in each.
 
     Args:
         path: the file; its suffix says its format.
         name: what error messages call it (default: the path).
+        columns: names that columns may have; tell JSON written by column from JSON written by row label.
 
     Raises:
         DataError: no such file, a format that is not read, or content that is not of that format.
@@ -74,7 +75,7 @@ def read_table(path: Path, name: str | None = None) -> list[dict[str, Any]]:
         rows = _parquet(raw, name)
     else:
         text = _decode(raw, name)
-        rows = _csv(text, name) if kind == "csv" else _json(text, name)
+        rows = _csv(text, name) if kind == "csv" else _json(text, name, columns)
     if not rows:
         fail(name, "holds no rows")
     return rows
@@ -90,6 +91,8 @@ def _decode(raw: bytes, name: str) -> str:
             fail(name, "is a pickle under another name; pickles run code when opened and are never read")
         line = raw.count(b"\n", 0, error.start) + 1
         fail(name, f"line {line} is not UTF-8 text (byte {raw[error.start]:#04x}); save the file as UTF-8")
+    if "\0" in text:
+        fail(name, "holds NUL characters, as UTF-16 text without a byte-order mark does; save the file as UTF-8")
     if not text.strip():
         fail(name, "is empty")
     return text
@@ -117,7 +120,9 @@ def _csv(text: str, name: str) -> list[dict[str, Any]]:
         cut = number == len(lines) - 1 and len(cells) < len(header) and not text.endswith(("\n", "\r"))
         if more or cut:
             told = f"expected {len(header)} cells ({_listed(header)}), found {len(cells)}"
+            title = number == 1 and len(header) == 1  # above the names of the columns
             advice = "is the file truncated?" if cut else f"put quotes around text with {delimiter!r}"
+            advice = "remove what stands above the names of the columns" if title else advice
             fail_at(name, number, None, f"{told}; {advice}")
     _once(header, name)
     # A row may end before its last columns: spreadsheets leave out what is empty there.
@@ -135,7 +140,7 @@ def _once(columns: Sequence[str], name: str) -> None:
         fail_at(name, None, twice[0], "this column name occurs twice")
 
 
-def _json(text: str, name: str) -> list[dict[str, Any]]:
+def _json(text: str, name: str, columns: Collection[str]) -> list[dict[str, Any]]:
     """Rows of JSON: a list of objects, one object a line, or a table as pandas and others write it."""
     try:
         value = _parsed(text)
@@ -145,10 +150,10 @@ def _json(text: str, name: str) -> list[dict[str, Any]]:
         return even(_lines(text, name), name)
     except (ValueError, RecursionError) as error:
         fail(name, f"not valid JSON ({_why(error)})")
-    return even(_records(value, name), name)
+    return even(_records(value, name, columns), name)
 
 
-def _records(value: Any, name: str) -> list[Any]:
+def _records(value: Any, name: str, known: Collection[str]) -> list[Any]:
     """The list of objects in a JSON value: itself, inside a wrapper, by column or by row label."""
     if isinstance(value, list):
         return value
@@ -164,7 +169,7 @@ def _records(value: Any, name: str) -> list[Any]:
             fail(name, f"its columns have different lengths: {', '.join(f'{k} {len(v)}' for k, v in value.items())}")
         return [dict(zip(value, cells, strict=True)) for cells in zip(*inner, strict=True)]
     if inner and all(isinstance(each, dict) for each in inner):
-        if all(key.isdecimal() for key in value):  # orient="index"
+        if not {key.strip().casefold() for key in value} & set(known):  # orient="index"
             return inner
         labels = dict.fromkeys(label for column in inner for label in column)
         return [{key: column.get(label) for key, column in value.items()} for label in labels]
