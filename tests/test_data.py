@@ -11,17 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polinb.data.loading import (
-    FRACTIONS,
-    SPLITS,
-    TOPICS,
-    Pair,
-    StanceData,
-    answer_prompt,
-    load_data,
-    split_of,
-    statement_prompt,
-)
+from polinb.data.loading import load_data
+from polinb.data.pairs import SPLITS, Pair, StanceData, split_of
+from polinb.data.prompts import answer_prompt, statement_prompt
+from polinb.data.rows import TOPICS
 from polinb.errors import DataError, ParameterError
 
 
@@ -78,10 +71,9 @@ def test_rows_added_elsewhere_move_nothing(prompts: list[str], added: list[str])
 
 def test_split_shares_are_those_asked_for() -> None:
     prompts = [f"question number {n}" for n in range(4000)]
-    for fractions in (FRACTIONS, (0.2, 0.2, 0.6)):
-        for split, share in zip(SPLITS, fractions, strict=True):
-            found = sum(split_of(p, fractions) == split for p in prompts) / len(prompts)
-            assert abs(found - share) < 4 * (share * (1 - share) / len(prompts)) ** 0.5
+    for split, share in zip(SPLITS, (0.5, 0.2, 0.3), strict=True):
+        found = sum(split_of(p) == split for p in prompts) / len(prompts)
+        assert abs(found - share) < 4 * (share * (1 - share) / len(prompts)) ** 0.5
 
 
 def test_split_comes_from_the_normal_form_of_the_prompt() -> None:
@@ -124,7 +116,6 @@ def test_label_filter_works_side_by_side() -> None:
         ({"topic": "crime", "split": "test"}, "split"),
         ({"topic": "crime", "limit": 0}, "limit"),
         ({"topic": "crime", "leaning": "centre"}, "leaning"),
-        ({"topic": "crime", "split": "train", "fractions": (0.5, 0.5, 0.5)}, "fractions"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict, name: str) -> None:

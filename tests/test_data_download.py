@@ -16,7 +16,8 @@ import pytest
 
 from polinb.data import ideoinst
 from polinb.data.ideoinst import DATA_FOLDER, REPOSITORY, REVISION, file_path
-from polinb.data.loading import LEANINGS, TOPICS, load_data
+from polinb.data.loading import load_data
+from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import DataError, ParameterError
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from polinb.data.loading import load_data, load_statements
+from polinb.data.loading import load_data
 from polinb.data.sources import read_table
+from polinb.data.statements import load_statements
 from polinb.errors import DataError
 
 ROWS = [

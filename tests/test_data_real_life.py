@@ -12,7 +12,8 @@ from test_data_files import stand_in_hub
 
 from polinb.data import narrow
 from polinb.data.civility import load_comments, load_pairs
-from polinb.data.loading import load_data, load_statements
+from polinb.data.loading import load_data
+from polinb.data.statements import load_statements
 from polinb.errors import DataError
 
 PAIRS = [

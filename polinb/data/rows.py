@@ -9,7 +9,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, NoReturn, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, field_validator
 
@@ -155,6 +155,10 @@ class Row(BaseModel):
 
     id: Id = ""
 
+    def named(self, what: str, text: str) -> Self:
+        """The row with an id; one without is called by its text, which does not depend on the order of rows."""
+        return self if self.id else self.model_copy(update={"id": f"{what}-{text_hash(text)[:12]}"})
+
 
 class OpinionRow(Row):
     """A prompt with its two responses."""
@@ -175,8 +179,12 @@ class StanceRow(OpinionRow):
     topic: Topic
 
 
-class StatementRow(Row):
-    """A statement; ``direction`` is the leaning that agreement expresses."""
+class Statement(Row):
+    """One statement.
+
+    ``direction`` is the leaning that agreement expresses: ``left``, ``right`` or ``none``; ``group`` is its
+    axis or school of thought where the file gives one.
+    """
 
     columns: ClassVar = {"text": ("statement", "text"), "group": ("axis", "ideology", "group")}
     once = ("id", "text")

@@ -20,6 +20,7 @@ from polinb.errors import DataError, ParameterError
 from polinb.resampling import share_interval
 from polinb.stance.calibration import calibration_error, reliability
 from polinb.stance.classifiers import SequenceClassifier, identity_of
+from polinb.stance.judging_base import responses_of
 from polinb.stance.text_classifier import STRENGTH, fitted, known, probability
 
 Floats = NDArray[np.float64]
@@ -138,9 +139,8 @@ def rate(scorer: Scorer, frame: pd.DataFrame, cut: float = 0.5) -> pd.DataFrame:
     Args:
         frame: column ``response``. An empty answer is not rude.
     """
-    texts = ["" if text is None or text != text else str(text) for text in frame["response"]]
-    p = scorer.probabilities(texts) if texts else np.empty(0)
-    p = np.where([bool(text.strip()) for text in texts], p, np.nan) if texts else p
+    texts = responses_of(frame)
+    p = np.where([bool(text.strip()) for text in texts], scorer.probabilities(texts), np.nan)
     # A comparison with NaN is false: what cannot be told counts as not rude.
     return frame.assign(p_rude=p, rude=(p >= cut).astype(float), insult=[float(insulting(text)) for text in texts])
 

@@ -29,9 +29,10 @@ from fuzzing import budgets, refused, run, text
 from hypothesis import strategies as st
 
 from polinb.data.ideoinst import FOLDERS, file_path
-from polinb.data.loading import load_data, load_statements
+from polinb.data.loading import load_data
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.data.sources import read_table
+from polinb.data.statements import load_statements
 from polinb.errors import DataError
 
 
