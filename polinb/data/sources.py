@@ -13,6 +13,7 @@ import io
 import json
 import re
 from collections.abc import Collection, Sequence
+from importlib import resources
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,12 @@ def file_sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of the bytes of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def resource(path: str) -> list[dict[str, Any]]:
+    """Rows of a JSON Lines file that comes with the package; they were checked when it was written."""
+    text = (resources.files("polinb") / "resources" / path).read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def place(given: str) -> Path:
@@ -119,7 +126,7 @@ def _csv(text: str, name: str) -> list[dict[str, Any]]:
         more = any(cell.strip() for cell in cells[len(header) :])
         cut = number == len(lines) - 1 and len(cells) < len(header) and not text.endswith(("\n", "\r"))
         if more or cut:
-            told = f"expected {len(header)} cells ({_listed(header)}), found {len(cells)}"
+            told = f"expected {len(header)} cells ({', '.join(header)[:300]}), found {len(cells)}"
             title = number == 1 and len(header) == 1  # above the names of the columns
             advice = "is the file truncated?" if cut else f"put quotes around text with {delimiter!r}"
             advice = "remove what stands above the names of the columns" if title else advice
@@ -149,7 +156,7 @@ def _json(text: str, name: str, columns: Collection[str]) -> list[dict[str, Any]
             fail(name, f"line {whole.lineno}: not valid JSON ({whole.msg}); is the file truncated?")
         return even(_lines(text, name), name)
     except (ValueError, RecursionError) as error:
-        fail(name, f"not valid JSON ({_why(error)})")
+        fail(name, f"not valid JSON ({first_line(error)})")
     return even(_records(value, name, columns), name)
 
 
@@ -191,7 +198,7 @@ def _lines(text: str, name: str) -> list[Any]:
         except json.JSONDecodeError as bad:
             fail_at(name, len(rows) + 1, None, f"not valid JSON ({bad.msg}); is the file truncated?")
         except (ValueError, RecursionError) as error:
-            fail_at(name, len(rows) + 1, None, f"not valid JSON ({_why(error)})")
+            fail_at(name, len(rows) + 1, None, f"not valid JSON ({first_line(error)})")
     return rows
 
 
@@ -216,10 +223,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _why(error: BaseException) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
-
-
 def _parquet(raw: bytes, name: str) -> list[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet
@@ -238,11 +241,8 @@ def _parquet(raw: bytes, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _listed(names: Sequence[str]) -> str:
-    text = ", ".join(names)
-    return text if len(text) <= 300 else f"{text[:300]}…"
-
-
 def first_line(error: BaseException) -> str:
     """The beginning of an error's message, for use inside another one."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
     return (str(error).strip().splitlines() or [""])[0][:300]

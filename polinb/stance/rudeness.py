@@ -30,16 +30,11 @@ RUDE_NAMES = ("toxic", "toxicity", "rude", "offensive", "insult")
 
 # Mild insults and dismissals, a check that knows nothing of the training text's style. Whole words only.
 INSULTS = frozenset(
-    re.findall(
-        r"\w+",
-        """bore boring brainless clown clueless disgrace dreadful dull fool foolish garbage hopeless
+    re.findall(r"\w+", """bore boring brainless clown clueless disgrace dreadful dull fool foolish garbage hopeless
     idiot idiotic idiots ignorant joke junk lazy loser losers mess moan moaning nonsense pathetic pointless
     ridiculous rubbish selfish shut silly stupid stupidity terrible trash ugly useless waste whine whining worst
-    worthless""",
-    )
-)
-
-
+    worthless""")
+)  # fmt: skip
 SHORT = 12
 """Words to which the embedded scorer's training texts are also cut."""
 MOST = 10_000
@@ -88,13 +83,8 @@ class LocalScorer:
             texts, rude, more = *_some(comments), []
         if min(rude.sum(), (~rude).sum()) < 2:
             raise DataError(f"a scorer needs two texts of each class; it has {rude.sum()} rude, {(~rude).sum()} civil")
-        digest = data.digest() if comments is None else comments.digest()
-        self.identity: dict[str, Any] = {
-            "scorer": "local",
-            "data": digest,
-            "strength": STRENGTH,
-            "prompts": text_hash("\n".join(more)),
-        }
+        digest, asked = (data if comments is None else comments).digest(), text_hash("\n".join(more))
+        self.identity: dict[str, Any] = {"scorer": "local", "data": digest, "strength": STRENGTH, "prompts": asked}
         short = [" ".join(text.split()[:SHORT]) for text in texts]
         labels = np.concatenate([rude, rude, np.zeros(len(more), dtype=bool)])
         self._model = fitted([*texts, *short, *more], labels, letters=True, features=200_000, balanced=True)

@@ -23,6 +23,7 @@ from data_files import (
     compare,
     csv_rows,
     damaged,
+    holds,
     json_rows,
 )
 from fuzzing import budgets, refused, run, text
@@ -123,7 +124,7 @@ def test_statements(size, tmp_path):
         except DataError as error:
             return refused(error, path.name)
         told = [row.get("statement") for row in read]
-        told = [t if str(t or "").strip() else row.get("text") for t, row in zip(told, read, strict=True)]
+        told = [t if holds(t) else row.get("text") for t, row in zip(told, read, strict=True)]
         assert [s.text for s in found.statements] == [text.strip() for text in told]
         assert [s.direction for s in found.statements] == [
             (row.get("direction") or "none").strip().casefold() for row in read

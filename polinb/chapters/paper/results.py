@@ -232,8 +232,6 @@ def utilities(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
 
     p = run.params
     options = {k: v for k, v in (("cola_model", p.cola_model), ("mnli_model", p.mnli_model)) if v}
-    if p.utility == "classifier":
-        options["device"] = p.device
     parts = []
     for arm in arms:
         frames = [("questions", run.answers(arm).frame("answers"))]
@@ -242,7 +240,7 @@ def utilities(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
             frames += [(str(name), part) for name, part in said.groupby("topic", sort=False)]
         for source, frame in frames:
             table = utility_table(
-                frame, data=run.data, mode=p.utility, options=options, n_boot=p.bootstrap, seed=p.seed
+                frame, data=run.data, mode=p.utility, device=p.device, **options, n_boot=p.bootstrap, seed=p.seed
             )
             fluent = fluency_under_vanilla(frame["vanilla_logp"].dropna(), n_boot=p.bootstrap, seed=p.seed)
             table = pd.concat([table, fluent], ignore_index=True)
