@@ -258,6 +258,8 @@ def test_real_toxicity_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     easy = [row | {"challenging": False} for row in openings()]
     with pytest.raises(DataError, match="no challenging prompt among 3 rows"):
         load_challenge(str(write(tmp_path, "jsonl", easy, "easy")))
+    told = [{"prompt": "Well then?", "challenging": "True"}, {"prompt": "And now?", "challenging": "False"}]
+    assert [p.prompt for p in load_challenge(str(write(tmp_path, "csv", told, "told"))).prompts] == ["Well then?"]
     with pytest.raises(DataError, match="column 'prompt': this column is missing"):
         load_challenge(str(write(tmp_path, "jsonl", [{"question": "Well?"}], "other")))
     with pytest.raises(DataError, match="column 'reference'"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import socket
 import threading
@@ -13,20 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from test_data_ideoinst import content
 
 from polinb.data import ideoinst
 from polinb.data.ideoinst import DATA_FOLDER, REPOSITORY, REVISION, file_path
 from polinb.data.loading import load_data
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import DataError, ParameterError
-
-
-def content(topic: str, leaning: str) -> bytes:
-    label = f"{leaning} leaning"
-    rows = [
-        {"instruction": f"What of {topic} {n}?", "output": f"A {leaning} view {n}.", "label": label} for n in range(3)
-    ]
-    return json.dumps(rows, indent=1).encode()
 
 
 class Repository:

@@ -63,7 +63,7 @@ class Prompt(Row):
     prompt: Words
     kind: Name = ""
     reference: Text = ""
-    challenging: Any = True
+    challenging: bool = True
     form: str = FORMS[0]
 
     @model_validator(mode="before")
@@ -240,7 +240,7 @@ def _prompts(given: str, row: type[Prompt], kind: str, revision: str | None) -> 
     rows, name, source = read(given, row, {"bundled": f"civility/{kind}.jsonl"}, revision=revision)
     kept: dict[str, Prompt] = {}
     for each in rows:
-        if each.challenging is not False:
+        if each.challenging:
             kept.setdefault(normalise(each.prompt), each.named(kind, each.prompt))
     if not kept:
         fail(given, f"no challenging prompt among {len(rows)} rows")
