@@ -393,6 +393,7 @@ def test_a_toxicity_classifier(tmp_path: Path, many: bool) -> None:
 
 
 def test_toxicity_classifiers_that_are_refused(tmp_path: Path, data: CivilityData, monkeypatch: Any) -> None:
+    assert HubScorer(f"{toxic_model(tmp_path / 'a@b', LABELS, True)}:insult", device="cpu").label == "insult"
     other = toxic_model(tmp_path / "o", {0: "LABEL_0", 1: "LABEL_1"}, False)
     with pytest.raises(ParameterError, match=r"toxicity_model.*labels: LABEL_0, LABEL_1"):
         HubScorer(str(other))

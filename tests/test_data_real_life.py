@@ -108,6 +108,18 @@ def test_what_stands_above_the_header_and_text_of_another_encoding_are_named(tmp
         load_data(str(path))
 
 
+def test_the_propositions_of_a_values_test_with_their_column_renamed(tmp_path: Path) -> None:
+    path = tmp_path / "questions.json"
+    said = [("Taxes should rise.", {"econ": 10, "govt": 0}), ("Taxes should fall.", {"econ": -10, "govt": 5})]
+    path.write_text(json.dumps([{"question": text, "effect": effect} for text, effect in said]))
+    with pytest.raises(DataError, match=r"expected statement or text, found effect, question"):
+        load_statements(str(path))
+    path.write_text(path.read_text().replace('"question"', '"statement"'))
+    assert [(s.text, s.direction) for s in load_statements(str(path)).statements] == [
+        (text, "none") for text, _ in said
+    ]
+
+
 def test_text_under_a_column_without_a_name_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "set.csv"
     path.write_text("topic,prompt,left,right,,\ncrime,Why, oh why?,yes,no,\n")

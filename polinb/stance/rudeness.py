@@ -192,9 +192,9 @@ def _address(model: str) -> tuple[str, str, str]:
     """Hub id or folder, revision, label of ``owner/name@revision:label``."""
     if not model.strip():
         raise ParameterError("toxicity_model", model, "a hub id (owner/name) or a folder; empty: the embedded scorer")
-    if Path(model).expanduser().is_dir():
-        return model, "", ""
-    place, _, label = model.partition(":")
+    place, _, label = (model, "", "") if Path(model).expanduser().is_dir() else model.partition(":")
+    if Path(place).expanduser().is_dir():
+        return place, "", label  # an @ in it is part of its name
     place, _, revision = place.partition("@")
     return place, revision, label
 
