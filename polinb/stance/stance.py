@@ -44,7 +44,7 @@ def stance_table(rated: pd.DataFrame, by: str = "topic", n_boot: int = 1000, see
     rows = []
     for name, group in rated.groupby(by, sort=False):
         bounds = bootstrap_mean(group["score"], n_boot, seed, STANCE)
-        shares = [float((group["label"] == label).mean()) for label in ("other", "unrated")]
+        shares = [float((group["label"] == "other").mean()), float((group["label"] == "unrated").mean())]
         known = group["p_right"].dropna().to_numpy(float)
         rows.append([name, len(group), *bounds, *shares, float(known.mean()) if len(known) else float("nan")])
     return pd.DataFrame(rows, columns=[by, *COLUMNS])
