@@ -13,15 +13,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.errors import DataError
-from polinb.resampling import (
-    Floats,
-    differences,
-    per_question,
-    small_sample,
-    stratified_mean,
-    stretched,
-    t_mean,
-)  # fmt: skip
+from polinb.resampling import Floats, differences, per_question, small_sample, stratified_mean, stretched, t_mean
 from polinb.stance.coupling import corrected_square, less_training, moments, root, spillover_ratio
 
 Moved = Mapping[str, Floats]
