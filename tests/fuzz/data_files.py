@@ -145,6 +145,10 @@ def csv_rows(raw: bytes):
     except (csv.Error, ValueError):
         return None
     names = [name.strip() for name in found[0]] if found else []
+    while names and not names[-1]:
+        names.pop()
+    if any("".join(line[len(names) :]).strip() for line in found[1:]):
+        return None  # text beyond the last column that has a name
     rows = [line + [""] * (len(names) - len(line)) for line in found[1:]]
     return [{name: cell for name, cell in zip(names, row, strict=False) if name} for row in rows] if names else None
 
@@ -160,6 +164,11 @@ def json_rows(raw: bytes, lines: bool):
             values = [json.loads(line, parse_constant=nothing) for line in text.split("\n") if line.strip()]
         else:
             values = json.loads(text, parse_constant=nothing)
+            inner = list(values.values()) if isinstance(values, dict) else []
+            if inner and all(isinstance(each, dict) for each in inner):
+                values = inner  # rows under labels
+            elif inner and all(isinstance(each, list) and not (each and isinstance(each[0], dict)) for each in inner):
+                values = [dict(zip(values, cells, strict=True)) for cells in zip(*inner, strict=True)]
             values = values if isinstance(values, list) else [values]
         columns = dict.fromkeys(name for row in values for name in row)
         return [{name: row.get(name) for name in columns} for row in values]
