@@ -169,6 +169,8 @@ def json_rows(raw: bytes, lines: bool):
                 values = inner  # rows under labels
             elif inner and all(isinstance(each, list) and not (each and isinstance(each[0], dict)) for each in inner):
                 values = [dict(zip(values, cells, strict=True)) for cells in zip(*inner, strict=True)]
+            elif tables := [each for each in inner if isinstance(each, list) and each and isinstance(each[0], dict)]:
+                values = tables[0] if len(tables) == 1 else None  # wrapped
             values = values if isinstance(values, list) else [values]
         columns = dict.fromkeys(name for row in values for name in row)
         return [{name: row.get(name) for name in columns} for row in values]
