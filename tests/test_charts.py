@@ -323,7 +323,7 @@ def test_cells_of_arms_take_seeds_together() -> None:
     run = SimpleNamespace(
         params=SimpleNamespace(bootstrap=200, seed=0), stances=lambda arm: answers[getattr(arm, "key", "plain")]
     )
-    cells = results.arm_cells(run, arms)  # type: ignore[arg-type]
+    cells = results.condition_cells(run, arms)  # type: ignore[arg-type]
     assert cells["arm"].unique().tolist() == ["random, layer-matched", "InhibitFT (G)"] and len(cells) == 6
     alone = shift_table(answers["plain"], answers["c"], 200, 0)
     assert cells.loc[cells["arm"] == "InhibitFT (G)", ["delta", "low", "high", "n"]].to_numpy().tolist() == (

@@ -172,7 +172,7 @@ def test_response_sources(root, source):
 
 
 def test_frozen_arms_report_their_guarantee(run):
-    arms = results.inhibit_arms(run)
+    arms = results.inhibit_conditions(run)
     report = results.freeze_report(run, arms)
     assert (report["largest change"] == 0).all() and (report["weights"] > 0).all()
     assert set(report["arm"]) == {"InhibitFT (G)", "random, layer-matched"}
@@ -187,7 +187,7 @@ def test_an_empty_general_set_is_told(root):
 def test_tables_have_their_columns_and_agree(run):
     moves = results.variant_shifts(run)
     assert len(moves) == 2 * 3 * 3
-    table = results.couplings(run, results.inhibit_arms(run))
+    table = results.couplings(run, results.inhibit_conditions(run))
     right = moves[(moves["leaning"] == "right")]
     for row in table[table["arm"] == "fine-tune"].itertuples():
         own = right[right["trained"] == row.trained].set_index("topic")["shift"]
