@@ -92,8 +92,8 @@ def claim(text: str, measure: str, effect: Effect, sign: int = 1) -> dict[str, A
         claim, measure, effect (with interval), verdict.
     """
     if sign:
-        words = ("seen here", "the opposite is seen")[::sign]
-        verdict = told(effect, *words, "not decided: the interval includes 0", "not decided: no interval")
+        above, below = ("seen here", "the opposite is seen")[::sign]
+        verdict = told(effect, above, below, "not decided: the interval includes 0", "not decided: no interval")
     else:
         out = "not so: the interval excludes 0"
         verdict = told(effect, out, out, "compatible", "not decided: no interval")

@@ -63,11 +63,7 @@ def shifts(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
     parts = []
     for each in conditions:
         part = shift_table(plain, run.stances(each), p.bootstrap, p.seed)
-        for place, (name, value) in enumerate(
-            {"condition": each.name, "trained": each.topic, "leaning": each.leaning}.items()
-        ):
-            part.insert(place, name, value)
-        parts.append(part)
+        parts.append(part.assign(condition=each.name, trained=each.topic, leaning=each.leaning))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -90,8 +86,7 @@ def side_contrast(run: Run) -> pd.DataFrame:
     for topic in p.topics:
         left, right = (run.stances(run.tuned(topic, side)) for side in ("left", "right"))
         part = shift_table(left, right, p.bootstrap, p.seed)[["topic", "n", "shift", "low", "high"]]
-        part.insert(0, "trained", topic)
-        parts.append(part)
+        parts.append(part.assign(trained=topic))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -264,11 +259,7 @@ def utilities(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
         for source, frame in frames:
             table = utility_table(frame, data=run.data, mode=p.utility, options=options, **how)
             table = pd.concat([table, fluency_under_vanilla(frame["vanilla_logp"].dropna(), **how)], ignore_index=True)
-            for place, (name, value) in enumerate(
-                {"condition": each.name, "trained": each.topic, "source": source}.items()
-            ):
-                table.insert(place, name, value)
-            parts.append(table)
+            parts.append(table.assign(condition=each.name, trained=each.topic, source=source))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -30,8 +30,8 @@ def judged(effect: Effect, want: str) -> str:
     if want == "none":
         out = "does not hold: the interval excludes 0"
         return told(effect, out, out, "not refuted: the interval includes 0", "not decided: no interval")
-    words = ("holds here", "does not hold: the opposite is seen")[:: 1 if want == "above" else -1]
-    return told(effect, *words, "not decided: the interval includes 0", "not decided: no interval")
+    above, below = ("holds here", "does not hold: the opposite is seen")[:: 1 if want == "above" else -1]
+    return told(effect, above, below, "not decided: the interval includes 0", "not decided: no interval")
 
 
 def claim(text: str, source: str, measure: str, effect: Effect, want: str) -> dict[str, Any]:
