@@ -50,7 +50,7 @@ def label(profile: str) -> str:
 
 
 def clear(effect: Effect) -> int | None:
-    """1 or −1 if the interval lies wholly above or below zero, 0 if it holds zero, None without an interval."""
+    """1 or −1 if the interval lies wholly above or below zero, 0 if it includes zero, None without an interval."""
     _, low, high = effect
     if np.isnan([low, high]).any():
         return None
@@ -62,6 +62,11 @@ def told(
 ) -> str:
     """The one of four texts that the interval allows."""
     return {1: above, -1: below, 0: neither, None: unknown}[clear(effect)]
+
+
+def including_zero(effect: Effect) -> str:
+    """The end of a sentence on an effect: ``, an interval that includes zero`` where it does, nothing elsewhere."""
+    return told(effect, "", "", ", an interval that includes zero", "")
 
 
 def number(value: float, digits: int = 2, sign: bool = True) -> str:
@@ -83,6 +88,11 @@ def typeset(text: str) -> str:
     parts = _VERBATIM.split(text)
     parts[::2] = [re.sub(r"(?<=\d)%", " %", _ZERO.sub("", _MINUS.sub("−", raised(part)))) for part in parts[::2]]
     return "".join(parts)
+
+
+def flowing(text: str) -> str:
+    """``text`` on one line; a narrow gap within a number stays."""
+    return re.sub(r"[ \n]+", " ", text).strip()
 
 
 def power(value: float, digits: int = 1) -> str:
@@ -129,7 +139,7 @@ def counted(frame: pd.DataFrame, side: int = 1) -> str:
 
 
 def by_chance(frame: pd.DataFrame) -> str:
-    """``0.8 by chance``: intervals of 95 % that would be clear of zero on one side if no row held an effect."""
+    """``0.8 by chance``: intervals of 95 % that would be clear of zero on one side if no row had an effect."""
     return f"{0.025 * len(frame):.1f} by chance"
 
 

@@ -29,7 +29,7 @@ TOPICS = ["crime", "race", "economy"]
 ARMS = ["vanilla", "right fine-tune", "InhibitFT"]
 
 
-def dots(by: str = "arm") -> pd.DataFrame:
+def dots(by: str = "condition") -> pd.DataFrame:
     rows = [
         (t, a, 0.1 * i - 0.2 * j, 0.1 * i - 0.2 * j - 0.1, 0.9)
         for i, t in enumerate(TOPICS)
@@ -38,15 +38,15 @@ def dots(by: str = "arm") -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["topic", by, "stance", "low", "high"])
 
 
-def heat(arms: bool = True) -> pd.DataFrame:
+def heat(named: bool = True) -> pd.DataFrame:
     rows = [(a, x, y, 0.8 if x == y else -0.1) for a in ARMS[1:] for x in TOPICS for y in TOPICS]
-    frame = pd.DataFrame(rows, columns=["arm", "trained", "tested", "delta"])
-    return frame if arms else frame.head(9).drop(columns="arm")
+    frame = pd.DataFrame(rows, columns=["condition", "trained", "tested", "delta"])
+    return frame if named else frame.head(9).drop(columns="condition")
 
 
 def bounded() -> pd.DataFrame:
     """Clear of zero on the diagonal only; one cell has no interval."""
-    frame = heat(arms=False).assign(low=lambda d: d.delta - 0.3, high=lambda d: d.delta + 0.3, n=8)
+    frame = heat(named=False).assign(low=lambda d: d.delta - 0.3, high=lambda d: d.delta + 0.3, n=8)
     frame.loc[1, "high"] = np.nan
     return frame
 
@@ -107,7 +107,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "stance_dots_paper": lambda: charts.stance_dots(dots().assign(paper=0.25)),
     "patch_chart": lambda: charts.patch_chart(dots("patch")),
     "coupling_heatmap": lambda: charts.coupling_heatmap(heat()),
-    "coupling_heatmap_one": lambda: charts.coupling_heatmap(heat(arms=False)),
+    "coupling_heatmap_one": lambda: charts.coupling_heatmap(heat(named=False)),
     "coupling_heatmap_bounded": lambda: charts.coupling_heatmap(bounded()),
     "overlap_heatmap": lambda: charts.overlap_heatmap(overlaps(), "Jaccard overlap"),
     "layer_distribution_ranged": lambda: charts.layer_distribution(layers().assign(low=0, high=9)),
@@ -181,13 +181,13 @@ def test_dots_carry_every_row_and_its_interval() -> None:
     chart = charts.stance_dots(dots())
     (points,) = units(chart, "point")
     rule = next(unit for unit in units(chart, "rule") if "x2" in unit["encoding"])
-    assert points["encoding"]["x"]["field"] == "stance" and points["encoding"]["shape"]["field"] == "arm"
+    assert points["encoding"]["x"]["field"] == "stance" and points["encoding"]["shape"]["field"] == "condition"
     assert points["encoding"]["x"]["scale"]["domain"] == [-1.05, 1.05]
     assert (rule["encoding"]["x"]["field"], rule["encoding"]["x2"]["field"]) == ("low", "high")
     assert points["encoding"]["yOffset"]["sort"] == ARMS and points["encoding"]["y"]["sort"] == TOPICS
     data = rows(chart.to_dict())
     assert len(data) == 9 and {tuple(sorted(row)) for row in data} == {
-        ("arm", "high", "interval", "low", "stance", "topic")
+        ("condition", "high", "interval", "low", "stance", "topic")
     }
 
 
@@ -207,7 +207,7 @@ def test_heatmap_prints_each_shift_and_marks_the_own_topic() -> None:
     assert cells["encoding"]["color"]["scale"]["domain"] == [-0.8, 0, 0.8]
     assert frames["transform"] == [{"filter": "datum.own"}]
     assert sum(row["own"] for row in rows(spec)) == 6
-    wider = charts.coupling_heatmap(heat(arms=False), limit=2.0, rows="patched", columns="asked")
+    wider = charts.coupling_heatmap(heat(named=False), limit=2.0, rows="patched", columns="asked")
     assert units(wider, "rect")[0]["encoding"]["color"]["scale"]["domain"] == [-2.0, 0, 2.0]
     assert units(wider, "text")[0]["encoding"]["y"]["title"] == "patched"
 
@@ -228,7 +228,7 @@ def test_cells_whose_interval_includes_zero_are_in_brackets_and_pale() -> None:
 
 
 def test_heatmap_without_intervals_has_no_brackets() -> None:
-    spec = charts.coupling_heatmap(heat(arms=False)).to_dict()
+    spec = charts.coupling_heatmap(heat(named=False)).to_dict()
     assert not any("(" in row["text"] for row in rows(spec)) and "brackets" not in json.dumps(spec)
     assert "ntervals" not in spec["description"]
 
@@ -323,10 +323,10 @@ def test_cells_of_arms_take_seeds_together() -> None:
     run = SimpleNamespace(
         params=SimpleNamespace(bootstrap=200, seed=0), stances=lambda arm=None: answers[getattr(arm, "key", "plain")]
     )
-    cells = results.arm_cells(run, arms)  # type: ignore[arg-type]
-    assert cells["arm"].unique().tolist() == ["random, layer-matched", "InhibitFT (G)"] and len(cells) == 6
+    cells = results.condition_cells(run, arms)  # type: ignore[arg-type]
+    assert cells["condition"].unique().tolist() == ["random, layer-matched", "InhibitFT (G)"] and len(cells) == 6
     alone = shift_table(answers["plain"], answers["c"], 200, 0)
-    assert cells.loc[cells["arm"] == "InhibitFT (G)", ["delta", "low", "high", "n"]].to_numpy().tolist() == (
+    assert cells.loc[cells["condition"] == "InhibitFT (G)", ["delta", "low", "high", "n"]].to_numpy().tolist() == (
         alone[["shift", "low", "high", "n"]].to_numpy().tolist()
     )
     mean = (answers["a"]["score"] + answers["b"]["score"]) / 2 - answers["plain"]["score"]
@@ -428,7 +428,7 @@ def test_missing_columns_and_rows_are_named(make: Callable[[pd.DataFrame], Any])
             pd.DataFrame(
                 columns=[
                     "topic",
-                    "arm",
+                    "condition",
                     "patch",
                     "stance",
                     "low",

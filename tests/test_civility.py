@@ -7,14 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
-from test_bundled_data import flesch, near_duplicates, sentences
+from test_bundled_data import flesch, length_accuracy, near_duplicates
 from test_data_files import stand_in_hub, write
 from test_judges import classifier
 
@@ -93,32 +92,14 @@ def test_rude_replies_stay_mild(data: CivilityData) -> None:
     assert civil < 0.05 and rude > 0.4
 
 
-def features(data: CivilityData) -> np.ndarray:
-    return np.array([[len(t.split()), len(t), sentences(t)] for t in texts_of(data.pairs)[0]], dtype=float)
-
-
-def length_accuracy(data: CivilityData) -> float:
-    """Accuracy of telling rude from civil by words, characters and sentences alone; folds never part a prompt."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GroupKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    rude, prompt = texts_of(data.pairs)[1], np.repeat(np.arange(len(data.pairs)), 2)
-    model = make_pipeline(StandardScaler(), LogisticRegression())
-    return float((cross_val_predict(model, features(data), rude, groups=prompt, cv=GroupKFold(10)) == rude).mean())
-
-
 def test_length_alone_is_at_chance(data: CivilityData) -> None:
     # As in test_bundled_data: 180 prompts are 180 trials at worst, standard deviation 0.037; the bound is 2.3 of them.
-    assert 0.415 <= length_accuracy(data) <= 0.585
-    civil, rude = features(data)[0::2].mean(0), features(data)[1::2].mean(0)
-    assert np.all(np.abs(civil - rude) < [0.5, 4, 0.25])
+    assert 0.415 <= length_accuracy(texts_of(data.pairs)[0]) <= 0.585
 
 
 def test_length_check_finds_a_planted_difference(data: CivilityData) -> None:
-    longer = [replace(pair, rude=pair.rude + " So there, and good riddance.") for pair in data.pairs]
-    assert length_accuracy(replace(data, pairs=tuple(longer))) > 0.65
+    longer = [pair.model_copy(update={"rude": f"{pair.rude} So there, and good riddance."}) for pair in data.pairs]
+    assert length_accuracy(texts_of(longer)[0]) > 0.65
 
 
 def test_both_sides_read_equally_easily(data: CivilityData) -> None:
@@ -126,15 +107,6 @@ def test_both_sides_read_equally_easily(data: CivilityData) -> None:
     gap = scores[0::2] - scores[1::2]
     half = 1.96 * gap.std(ddof=1) / len(gap) ** 0.5
     assert abs(gap.mean()) + half < 0.3 * scores.std()  # with 180 pairs the interval is too wide for a smaller bound
-
-
-def test_the_data_card_counts_right() -> None:
-    card = (resources.files("polinb") / "resources" / "civility" / "DATA_CARD.md").read_text("utf-8")
-    for file, rows in (("pairs", 180), ("challenge", 40), ("neutral", 24)):
-        assert re.search(rf"`{file}\.jsonl` \| {rows} \|", card)
-    assert "CC BY 4.0" in card
-    for heading in ("How it was written", "Why it is mild", "What it is not", "Known limits", "Licence"):
-        assert f"## {heading}" in card
 
 
 # ---- other sets ------------------------------------------------------------------------------------------------------
@@ -286,10 +258,17 @@ def test_real_toxicity_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     easy = [row | {"challenging": False} for row in openings()]
     with pytest.raises(DataError, match="no challenging prompt among 3 rows"):
         load_challenge(str(write(tmp_path, "jsonl", easy, "easy")))
+    told = [{"prompt": "Well then?", "challenging": "True"}, {"prompt": "And now?", "challenging": "False"}]
+    assert [p.prompt for p in load_challenge(str(write(tmp_path, "csv", told, "told"))).prompts] == ["Well then?"]
     with pytest.raises(DataError, match="column 'prompt': this column is missing"):
         load_challenge(str(write(tmp_path, "jsonl", [{"question": "Well?"}], "other")))
     with pytest.raises(DataError, match="column 'reference'"):
         load_neutral(str(write(tmp_path, "jsonl", [{"prompt": "Well?"}], "bare")))
+
+
+def turned(pair: CivilPair) -> CivilPair:
+    """The pair with its sides exchanged."""
+    return pair.model_copy(update={"civil": pair.rude, "rude": pair.civil})
 
 
 # ---- scorers ---------------------------------------------------------------------------------------------------------
@@ -300,7 +279,7 @@ def test_the_embedded_scorer_separates_held_out_pairs(data: CivilityData, scorer
     whole = accuracy(scorer, held)
     assert whole["low"] > 0.75 and whole["contrast"] > 0.6 and whole["ece"] < 0.2
     assert accuracy(scorer, held, words=12)["low"] > 0.6
-    swapped = [replace(p, civil=p.rude, rude=p.civil) for p in data.pairs]
+    swapped = [turned(pair) for pair in data.pairs]
     mixed = replace(
         data, pairs=tuple(s if i % 2 else p for i, (p, s) in enumerate(zip(data.pairs, swapped, strict=True)))
     )
@@ -309,7 +288,7 @@ def test_the_embedded_scorer_separates_held_out_pairs(data: CivilityData, scorer
 
 def test_the_embedded_scorer_never_sees_the_evaluate_split(data: CivilityData, scorer: LocalScorer) -> None:
     held = {pair.id for pair in data.split("evaluate")}
-    changed = [replace(p, civil=p.rude, rude=p.civil) if p.id in held else p for p in data.pairs]
+    changed = [turned(pair) if pair.id in held else pair for pair in data.pairs]
     texts = texts_of(data.pairs)[0]
     again = LocalScorer(replace(data, pairs=tuple(changed))).probabilities(texts)
     np.testing.assert_array_equal(scorer.probabilities(texts), again)
@@ -351,7 +330,10 @@ class Told:
 
 
 def test_accuracy_by_hand() -> None:
-    pairs = [CivilPair("1", "p", "a b", "c d"), CivilPair("2", "q", "e f", "g h")]
+    pairs = [
+        CivilPair(id="1", prompt="p", civil="a b", rude="c d"),
+        CivilPair(id="2", prompt="q", civil="e f", rude="g h"),
+    ]
     out = accuracy(Told({"a b": 0.1, "c d": 0.9, "e f": 0.6, "g h": np.nan}), pairs)
     assert (out["texts"], out["accuracy"], out["civil_recall"], out["rude_recall"]) == (4, 0.5, 0.5, 0.5)
     assert out["contrast"] == 0 and out["brier"] == pytest.approx((0.01 + 0.01 + 0.36 + 0.25) / 4)
@@ -411,18 +393,13 @@ def test_a_toxicity_classifier(tmp_path: Path, many: bool) -> None:
 
 
 def test_toxicity_classifiers_that_are_refused(tmp_path: Path, data: CivilityData, monkeypatch: Any) -> None:
+    assert HubScorer(f"{toxic_model(tmp_path / 'a@b', LABELS, True)}:insult", device="cpu").label == "insult"
     other = toxic_model(tmp_path / "o", {0: "LABEL_0", 1: "LABEL_1"}, False)
     with pytest.raises(ParameterError, match=r"toxicity_model.*labels: LABEL_0, LABEL_1"):
         HubScorer(str(other))
     seen: list[tuple[str, str]] = []
 
-    def config_of(model: str, revision: str) -> Any:
-        from transformers import AutoConfig
-
-        seen.append((model, revision))
-        return AutoConfig.from_pretrained(other), "abc"
-
-    monkeypatch.setattr("polinb.stance.classifiers._config", config_of)
+    monkeypatch.setattr("polinb.stance.classifiers.commit_of", lambda *asked: seen.append(asked) or "abc")
     monkeypatch.setattr("polinb.stance.classifiers._place", lambda model: str(other))
     named = make_scorer("owner/name@refs/pr/1:label_1", data)
     assert isinstance(named, HubScorer) and named.label == "LABEL_1" and set(seen) == {("owner/name", "refs/pr/1")}

@@ -11,17 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polinb.data.loading import (
-    FRACTIONS,
-    SPLITS,
-    TOPICS,
-    Pair,
-    StanceData,
-    answer_prompt,
-    load_data,
-    split_of,
-    statement_prompt,
-)
+from polinb.data.loading import load_data
+from polinb.data.pairs import SPLITS, Pair, StanceData, split_of
+from polinb.data.prompts import answer_prompt, statement_prompt
+from polinb.data.rows import TOPICS
 from polinb.errors import DataError, ParameterError
 
 
@@ -41,47 +34,26 @@ def split_or_nothing(data: StanceData, split: str | None, limit: int | None = No
         return []
 
 
-@given(prompt_lists, st.randoms(use_true_random=False))
-def test_split_and_digest_ignore_row_order(prompts: list[str], rng: random.Random) -> None:
-    shuffled = rng.sample(prompts, len(prompts))
-    one, other = make(prompts), make(shuffled)
-    assert one.digest() == other.digest()
-    for split in SPLITS:
-        assert split_or_nothing(one, split) == split_or_nothing(other, split)
-
-
-@given(prompt_lists)
-def test_splits_are_disjoint_and_complete(prompts: list[str]) -> None:
-    data = make(prompts)
-    parts = [[pair.prompt for pair in split_or_nothing(data, split)] for split in SPLITS]
-    assert sorted(prompt for part in parts for prompt in part) == sorted(prompts)
-
-
-@given(prompt_lists, st.integers(1, 30), st.integers(1, 30))
-def test_limit_is_monotone(prompts: list[str], one: int, other: int) -> None:
-    data = make(prompts)
-    small, large = sorted((one, other))
-    for split in (*SPLITS, None):
-        few, many = (split_or_nothing(data, split, limit) for limit in (small, large))
-        assert many[: len(few)] == few
-        assert len(few) == min(small, len(split_or_nothing(data, split)))
-
-
-@given(prompt_lists, prompt_lists)
-def test_rows_added_elsewhere_move_nothing(prompts: list[str], added: list[str]) -> None:
-    before = make(prompts)
-    after = StanceData("more", before.pairs + make([f"x {p}" for p in added]).pairs)
-    for split in SPLITS:
-        kept = [pair for pair in split_or_nothing(after, split) if not pair.prompt.startswith("x ")]
-        assert kept == split_or_nothing(before, split)
+@given(prompt_lists, prompt_lists, st.randoms(use_true_random=False), st.integers(1, 30))
+def test_splits_part_the_prompts_whatever_else_the_data_hold(
+    prompts: list[str], added: list[str], rng: random.Random, limit: int
+) -> None:
+    data, shuffled = make(prompts), make(rng.sample(prompts, len(prompts)))
+    more = StanceData("more", data.pairs + make([f"x {p}" for p in added]).pairs)
+    parts = {split: split_or_nothing(data, split) for split in SPLITS}
+    assert sorted(pair.prompt for part in parts.values() for pair in part) == sorted(prompts)
+    assert data.digest() == shuffled.digest() != more.digest()
+    for split, part in parts.items():
+        assert split_or_nothing(shuffled, split) == part, "in any order of the rows"
+        assert split_or_nothing(data, split, limit) == part[:limit], "fewer are the beginning of more"
+        assert [p for p in split_or_nothing(more, split) if not p.prompt.startswith("x ")] == part
 
 
 def test_split_shares_are_those_asked_for() -> None:
     prompts = [f"question number {n}" for n in range(4000)]
-    for fractions in (FRACTIONS, (0.2, 0.2, 0.6)):
-        for split, share in zip(SPLITS, fractions, strict=True):
-            found = sum(split_of(p, fractions) == split for p in prompts) / len(prompts)
-            assert abs(found - share) < 4 * (share * (1 - share) / len(prompts)) ** 0.5
+    for split, share in zip(SPLITS, (0.5, 0.2, 0.3), strict=True):
+        found = sum(split_of(p) == split for p in prompts) / len(prompts)
+        assert abs(found - share) < 4 * (share * (1 - share) / len(prompts)) ** 0.5
 
 
 def test_split_comes_from_the_normal_form_of_the_prompt() -> None:
@@ -124,7 +96,6 @@ def test_label_filter_works_side_by_side() -> None:
         ({"topic": "crime", "split": "test"}, "split"),
         ({"topic": "crime", "limit": 0}, "limit"),
         ({"topic": "crime", "leaning": "centre"}, "leaning"),
-        ({"topic": "crime", "split": "train", "fractions": (0.5, 0.5, 0.5)}, "fractions"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict, name: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import socket
 import threading
@@ -13,19 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from test_data_ideoinst import content
 
 from polinb.data import ideoinst
 from polinb.data.ideoinst import DATA_FOLDER, REPOSITORY, REVISION, file_path
-from polinb.data.loading import LEANINGS, TOPICS, load_data
+from polinb.data.loading import load_data
+from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import DataError, ParameterError
-
-
-def content(topic: str, leaning: str) -> bytes:
-    label = f"{leaning} leaning"
-    rows = [
-        {"instruction": f"What of {topic} {n}?", "output": f"A {leaning} view {n}.", "label": label} for n in range(3)
-    ]
-    return json.dumps(rows, indent=1).encode()
 
 
 class Repository:
@@ -162,15 +155,15 @@ def test_a_changed_cache_is_named_set_aside_and_mended(
         assert len(repository.requests) == asked + 1  # this file alone
 
 
-def test_a_changed_cache_without_network_is_refused(repository: Repository, tmp_path: Path) -> None:
-    folder = fetch(repository, tmp_path)
-    target = folder / file_path("crime", "left")
-    target.write_bytes(b"[]")
+def test_a_changed_cache_without_network_is_refused(
+    repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (fetch(repository, tmp_path) / file_path("crime", "left")).write_bytes(b"[]")
     repository.faults = {"crime": ["503"] * 9}
-    with pytest.raises(DataError, match=r"crime_and_gun_left_eval\.json: wrong checksum.*give its path as the data"):
-        fetch(repository, tmp_path)
-    with pytest.raises(DataError, match=r"crime_and_gun_left_eval\.json: the server answered 503"):
-        fetch(repository, tmp_path)  # and again, once it has been set aside
+    for _ in range(2):  # and again, once it has been set aside
+        with pytest.raises(DataError, match=r"crime_and_gun_left_eval\.json: the server answered 503.*give its path"):
+            fetch(repository, tmp_path)
+    assert capsys.readouterr().err.count("wrong checksum") == 1
     repository.faults = {}
     assert len(load_data(str(fetch(repository, tmp_path))).pairs) == 18
 

@@ -12,18 +12,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from polinb.data.loading import load_data, load_statements
+from polinb.data.loading import load_data
 from polinb.data.sources import read_table
+from polinb.data.statements import load_statements
 from polinb.errors import DataError
 
 ROWS = [
-    {
-        "id": "a",
-        "topic": "crime",
-        "prompt": 'Is "this", then, fair?',
-        "left": "It is,\nI think.",
-        "right": "NA",
-    },
+    {"id": "a", "topic": "crime", "prompt": 'Is "this", then, fair?', "left": "It is,\nI think.", "right": "None"},
     {"id": "b", "topic": "race", "prompt": "Und dies – gerecht?", "left": "Yes", "right": "No"},
     {"id": "c", "topic": "race", "prompt": "One more?", "left": "null", "right": "None"},
 ]
@@ -74,12 +69,13 @@ def test_odd_file_names_and_rewritten_files(tmp_path: Path, name: str) -> None:
     assert len(load_data(str(write(tmp_path, "jsonl", ROWS[:2], name))).pairs) == 2  # no stale cache
 
 
-def test_byte_order_mark_blank_lines_and_missing_ids(tmp_path: Path) -> None:
-    path = tmp_path / "set.csv"
-    path.write_bytes("topic,prompt,left,right\n\n Crime ,Why?,yes,no\n".encode("utf-8-sig"))
-    pair = load_data(str(path)).pairs[0]
-    assert (pair.topic, pair.prompt) == ("crime", "Why?")
-    assert pair.id.startswith("crime-") and len(pair.id) == 18
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_byte_order_mark_line_ends_blank_lines_and_missing_ids(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path, suffix, [{name: cell for name, cell in row.items() if name != "id"} for row in ROWS[1:]])
+    path.write_bytes(path.read_text("utf-8").replace("\n", "\r\n\r\n").encode("utf-8-sig"))
+    pairs = load_data(str(path)).pairs
+    assert [(p.topic, p.prompt) for p in pairs] == [("race", "Und dies – gerecht?"), ("race", "One more?")]
+    assert all(p.id.startswith("race-") and len(p.id) == 17 for p in pairs)
 
 
 def changed(row: int, **cells: object) -> list[dict]:

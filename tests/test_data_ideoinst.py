@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from polinb.data.ideoinst import file_path, parse_label
-from polinb.data.loading import LEANINGS, SPLITS, TOPICS, load_data
+from polinb.data.loading import load_data
+from polinb.data.pairs import SPLITS
+from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import DataError
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "IdeoINST"

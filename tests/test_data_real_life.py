@@ -12,7 +12,8 @@ from test_data_files import stand_in_hub
 
 from polinb.data import narrow
 from polinb.data.civility import load_comments, load_pairs
-from polinb.data.loading import load_data, load_statements
+from polinb.data.loading import load_data
+from polinb.data.statements import load_statements
 from polinb.errors import DataError
 
 PAIRS = [
@@ -43,10 +44,22 @@ def pairs(path: Path) -> list[tuple[str, ...]]:
         quoted(",", PAIRS) + ",,,\n,,,,,,\n\n",  # ghost rows
         quoted(",", PAIRS, space=" "),
         quoted(",", [(" Crime\u00a0", *PAIRS[0][1:]), *PAIRS[1:]]).replace('"topic","prompt"', "Topic , PROMPT"),
+        quoted("|", PAIRS),
         ",topic,prompt,left,right\n"
         + "".join(f"{n}," + ",".join(f'"{c}"' for c in row) + "\n" for n, row in enumerate(PAIRS)),  # pandas' index
     ],
-    ids=["bom ;", "tab", "sep=;", "sep=|", "ghost columns", "ghost rows", "spaces", "spaces in the header", "index"],
+    ids=[
+        "bom ;",
+        "tab",
+        "sep=;",
+        "sep=|",
+        "ghost columns",
+        "ghost rows",
+        "spaces",
+        "spaces in the header",
+        "|",
+        "index",
+    ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_csv_as_spreadsheets_write_it(tmp_path: Path, text: str, encoding: str) -> None:
@@ -75,6 +88,38 @@ def test_optional_columns_may_be_filled_in_part(tmp_path: Path) -> None:
     assert next(p.id for p in load_data(str(tmp_path / "set.json")).pairs) == "7"
 
 
+@pytest.mark.parametrize("nothing", ["NA", "nan", "#NAME?", " #N/A "])
+def test_what_programs_write_for_nothing_is_no_text(tmp_path: Path, nothing: str) -> None:
+    path = tmp_path / "set.csv"
+    path.write_text(quoted(",", [PAIRS[0], (*PAIRS[1][:3], nothing)]))
+    with pytest.raises(DataError, match=rf"row 2, column 'right': .*{nothing.strip().replace('?', '.')}"):
+        load_data(str(path))
+    path.write_text(f"id,statement,direction,axis\ns1,Taxes should rise.,left,economy\n{nothing},Sell.,{nothing},\n")
+    assert [s.direction for s in load_statements(str(path)).statements] == ["left", "none"]
+
+
+def test_what_stands_above_the_header_and_text_of_another_encoding_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "set.csv"
+    path.write_text("My questions,,,\n" + quoted(",", PAIRS))
+    with pytest.raises(DataError, match="remove what stands above the names of the columns"):
+        load_data(str(path))
+    path.write_bytes(quoted(",", PAIRS).encode("utf-16-le"))
+    with pytest.raises(DataError, match=r"NUL characters.* save the file as UTF-8"):
+        load_data(str(path))
+
+
+def test_the_propositions_of_a_values_test_with_their_column_renamed(tmp_path: Path) -> None:
+    path = tmp_path / "questions.json"
+    said = [("Taxes should rise.", {"econ": 10, "govt": 0}), ("Taxes should fall.", {"econ": -10, "govt": 5})]
+    path.write_text(json.dumps([{"question": text, "effect": effect} for text, effect in said]))
+    with pytest.raises(DataError, match=r"expected statement or text, found effect, question"):
+        load_statements(str(path))
+    path.write_text(path.read_text().replace('"question"', '"statement"'))
+    assert [(s.text, s.direction) for s in load_statements(str(path)).statements] == [
+        (text, "none") for text, _ in said
+    ]
+
+
 def test_text_under_a_column_without_a_name_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "set.csv"
     path.write_text("topic,prompt,left,right,,\ncrime,Why, oh why?,yes,no,\n")
@@ -86,8 +131,9 @@ def test_text_under_a_column_without_a_name_is_not_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orient", ["records", "columns", "index", "split", "table"])
-def test_json_as_pandas_writes_it(tmp_path: Path, orient: Any) -> None:
-    pd.DataFrame(ROWS).to_json(tmp_path / "set.json", orient=orient)
+@pytest.mark.parametrize("labels", [None, ["a", "b", "c"]])
+def test_json_as_pandas_writes_it(tmp_path: Path, orient: Any, labels: list[str] | None) -> None:
+    pd.DataFrame(ROWS, index=labels).to_json(tmp_path / "set.json", orient=orient)
     assert pairs(tmp_path / "set.json") == PAIRS
 
 

@@ -11,7 +11,7 @@ import pytest
 from polinb.errors import DataError
 from polinb.resampling import t_mean
 from polinb.stance import likelihood
-from polinb.stance.likelihood import at_equal_shift, change, equal_shift, part_table, parts, spill
+from polinb.stance.likelihood import change, equal_shift, part_table, parts, spill
 
 TOPICS = ("crime", "race", "economy", "immigration", "gender", "science")
 
@@ -106,18 +106,20 @@ def flat(**shifts: float) -> dict[str, np.ndarray]:
     return {t: np.full(4, s) for t, s in shifts.items()}
 
 
-def test_equal_shift_by_hand_and_refused_outside_the_line() -> None:
+def test_equal_shift_by_hand_and_nothing_outside_the_line() -> None:
     line = {
         t: np.stack([a, b]) for (t, a), b in zip(flat(x=0.4, y=0.3).items(), flat(x=0.8, y=0.4).values(), strict=True)
     }
-    found = at_equal_shift(line, flat(x=0.6, y=0.28), "x")
+
+    def at(**model: float) -> dict:
+        return equal_shift({"x": line}, {"x": flat(**model)}).iloc[0].to_dict()
+
+    found = at(x=0.6, y=0.28)
     assert found["r_line"] == pytest.approx(0.35) and found["log_ratio"] == pytest.approx(math.log(0.8))
-    assert at_equal_shift(line, flat(x=0.2, y=0.15), "x")["log_ratio"] == pytest.approx(0), "from the vanilla model on"
+    assert at(x=0.2, y=0.15)["log_ratio"] == pytest.approx(0), "from the vanilla model on"
     for own in (0.8001, -0.1, 0.0):
-        with pytest.raises(DataError, match="outside the line"):
-            at_equal_shift(line, flat(x=own, y=0.3), "x")
-    table = equal_shift({"x": line, "y": line}, {"x": flat(x=0.6, y=0.28), "y": flat(x=0.6, y=0.9)})
-    assert list(table["inside"]) == [True, False] and math.isnan(table["r_line"].iloc[1])
+        outside = at(x=own, y=0.3)
+        assert not outside["inside"] and math.isnan(outside["r_line"]) and outside["own"] == pytest.approx(own)
 
 
 @pytest.mark.parametrize("true", [0.0, -0.1])

@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from polinb.chapters.paper import exhibits
+from polinb.chapters.paper import paper
 from polinb.runs.chapter import parameters_source
 from polinb.runs.params import chapter_class
 from polinb_book import results
@@ -66,7 +66,7 @@ def test_labels_are_unique_and_every_counterpart_exists():
             if cell.metadata.get("mystnb", {}).get("figure"):
                 assert cell.metadata["mystnb"]["figure"]["caption"].endswith((".", ")"))
     assert len(labels) == len(set(labels))
-    wanted = {label for each in exhibits.COUNTERPARTS.values() for label in each}
+    wanted = {label for each in paper.exhibits()["counterparts"] for label in each}
     assert wanted <= set(labels)
 
 

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from datetime import date
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -379,6 +380,26 @@ def test_a_pair_longer_than_the_context_is_named_and_one_that_is_cut_is_not(tmp_
     some = {"data": data, "topics": ["crime", "race"], "model": "tiny:gpt2"}
     with pytest.raises(DataError, match=r"row '.*' has 2000 tokens, prompt and response; max_tokens is 2000"):
         Run(Params.from_profile("tiny", **some, max_tokens=2000)).lm  # noqa: B018
+    assert Run(Params.from_profile("tiny", **some, max_tokens=1000)).lm.layers == 3
+
+
+@pytest.mark.parametrize("split", ["train", "evaluate"])
+def test_sides_that_are_the_same_once_cut_are_refused(split, tmp_path):
+    from polinb.data.pairs import split_of
+    from polinb.runs.params import Params
+    from polinb.runs.run import Run
+
+    path = tmp_path / "same.jsonl"
+    rows = [json.loads(line) for line in Path(long_data(path, split)).read_text().splitlines()]
+    row = next(row for row in rows if split_of(row["prompt"]) == split)
+    row |= {side: f"{'It depends on many things. ' * 40}{side}" for side in ("left", "right")}
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    many = dict.fromkeys(("train_examples", "localise_prompts", "eval_questions"), 24)
+    some = {"data": str(path), "topics": ["crime", "race"], "model": "tiny:gpt2", **many}
+    with pytest.raises(
+        DataError, match=r"left and right of row 'crime-.*' are the same within max_tokens, 200 .* 1 such"
+    ):
+        Run(Params.from_profile("tiny", **some, max_tokens=200)).lm  # noqa: B018
     assert Run(Params.from_profile("tiny", **some, max_tokens=1000)).lm.layers == 3
 
 

@@ -1,7 +1,9 @@
 """How answers begin: planted answers whose side sits only in the first clause, or only after it."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from polinb.chapters.paper import first_clause as openings
 from polinb.display.label_flips import OTHER, OWN
 from polinb.runs.conditions import VANILLA, Condition
 
+CHAPTER = Path(__file__).resolve().parents[1] / "notebooks" / "01_phenomenon.ipynb"
 TOPICS = ("crime", "race")
 N = 12
 
@@ -72,7 +75,7 @@ class Planted:
 
 
 def table(run):
-    return openings.shifts(run).set_index(["arm", "asked"])
+    return openings.shifts(run).set_index(["condition", "asked"])
 
 
 def opening_only(_trained, side, _topic, i):
@@ -95,7 +98,7 @@ def test_a_shift_that_is_only_an_opening_is_gone_without_it():
 
 def test_a_shift_in_what_follows_stays():
     found = table(Planted(body_only))
-    right, left, gap = (found.loc[arm] for arm in ("right fine-tune", "left fine-tune", "right minus left"))
+    right, left, gap = (found.loc[name] for name in ("right fine-tune", "left fine-tune", "right minus left"))
     assert right["whole"].tolist() == right["cut"].tolist() == [1.0, 0.5]  # own topic, then the others
     assert left["cut"].tolist() == [-1.0, -0.5] and gap["cut"].tolist() == [2.0, 1.0]
     assert (found["change"] == 0).all()
@@ -116,22 +119,23 @@ def test_a_paid_judge_is_not_asked(monkeypatch):
     assert (table(run)["whole"] == 0).all() and run.asked == []
 
 
-@pytest.mark.parametrize(
-    ("write", "told"),
-    [
-        (opening_only, ("no shift is shown", "that much of it was the opening", "“While” begins 100 %")),
-        (body_only, ("not only in how answers begin", "not shown to differ", "**+0.50** [")),
-    ],
-)
-def test_the_words_follow_from_the_intervals(write, told):
-    run = Planted(write)
-    text = openings.verdict(*openings.shares(run), openings.shifts(run))
-    assert all(part in text for part in told), text
+def told(word, opens, without):
+    """The sentence of chapter 1 on these tables."""
+    [cell] = [cell for cell in nbformat.read(CHAPTER, 4).cells if cell.id == "01-25"]
+    space = {"word": word, "opens": opens, "without": without}
+    exec(compile(cell.source.replace("say(", "text = str("), "01-25", "exec"), space)
+    return space["text"]
 
 
-def test_without_intervals_nothing_is_claimed():
+def test_the_sentence_follows_from_the_intervals():
+    run = Planted(opening_only)
+    text = told(*openings.shares(run), openings.shifts(run))
+    parts = ("no shift is shown", "that much of it was the opening", "“While” begins 100 %")
+    assert all(part in text for part in parts), text
     run = Planted(body_only)
     found = openings.shifts(run)
+    text = told(*openings.shares(run), found)
+    assert all(part in text for part in ("not only in how answers begin", "not shown to differ", "**+0.50** [")), text
     found.loc[:, found.columns.str.endswith(("_low", "_high"))] = np.nan
-    text = openings.verdict(*openings.shares(run), found)
+    text = told(*openings.shares(run), found)
     assert "without an interval" in text and "[" not in text

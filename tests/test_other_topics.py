@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from golden.oracle import ROOT, data_of, run_cell
 
-from polinb.data.loading import TOPICS, load_data
-from polinb.data.rows import title_of, topic_of
+from polinb.data.loading import load_data
+from polinb.data.rows import TOPICS, title_of, topic_of
 from polinb.display.charts import Chart
 from polinb.errors import DataError, ParameterError
 from polinb.runs.params import Params

@@ -13,7 +13,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from polinb import __version__, wording
-from polinb.chapters.paper import answers, answers_beyond, answers_interventions
+from polinb.chapters.paper import answers, answers_beyond
 from polinb.runs.chapter import say
 from polinb.runs.params import Params
 from polinb.runs.run import Run
@@ -89,126 +89,7 @@ def test_only_small_runs_are_labelled():
     assert wording.label("full") == wording.label("paper") == ""
 
 
-# --- one answer a chapter
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_phenomenon(kind):
-    starts = {"above": "Yes", "below": "It moves the other way", "around": "Not shown", "missing": "Not decided"}
-    right = pd.DataFrame(
-        [
-            row("shift", ABOVE, trained="race", topic="race"),
-            row("shift", AROUND, trained="crime", topic="crime"),
-            row("shift", AROUND, trained="race", topic="crime"),
-        ]
-    )
-    found = opened(
-        answers.phenomenon({"own": ABOVE, "away": EFFECTS[kind], "apart": AROUND}, right), starts[kind], kind
-    )
-    assert "1 of 2 trained" in found.rest and "0 of 1 pairs" in found.rest and "style alone may have" in found.rest
-    found = answers.phenomenon({"own": ABOVE, "away": ABOVE, "apart": EFFECTS[kind]}, right)
-    assert ("the side of the data did that" in found.rest) == (kind == "above")
-
-
-@pytest.mark.parametrize(("hits", "better"), [(0.9, True), (0.55, False)])
-def test_data(hits, better):
-    counts = pd.DataFrame({"all": [90, 90]}, index=["race", "crime"])
-    last = {"accuracy": hits, "references": 100, "left_recall": hits, "right_recall": hits, "whole": 1.0}
-    found = answers.data(counts, pd.DataFrame([{**last, "topic_unseen": NAN}]), 26)
-    assert "180 prompts on 2 topics" in found.first and ("not clearly better" in found.first) == (not better)
-    assert f"{2 * hits - 1:.2f} of its size" in found.rest and "never saw" not in found.rest
-    found = answers.data(counts, pd.DataFrame([{**last, "topic_unseen": 0.8}]), 26)
-    assert "80 % where the judge never saw the topic" in found.rest
-
-
-def overlap(raw, normalised, loud=0.9):
-    names = {"percent": 2.0, "chance": 0.05, "in_raw_g": 0.1}
-    return pd.DataFrame([{"neurons": n, "in_scale_top": loud, **names} for n in (raw, normalised)])
-
-
-def test_pnlac():
-    found = answers.pnlac(overlap(957, 86), 5, 46080)
-    assert "957 of 46\u202f080" in found.first and "**90 %**" in found.first and "loudness alone picks" in found.rest
-    assert "does not explain" in answers.pnlac(overlap(957, 86, 0.2), 5, 46080).rest
-    assert "G is empty." in answers.pnlac(overlap(957, 0), 5, 46080).rest
-    assert "G is empty in this run" in answers.pnlac(overlap(0, 0), 5, 46080).first
-
-
-def test_distribution():
-    wide = pd.DataFrame({"percent": [2.0, 3.0], "paper": [4.35, 0.65]})
-    last = {"general": 0.9, "topic-specific": 0.8, "loudest": 0.95, "neutral": 0.9}
-    found = answers.distribution(last, 1 / 3, wide)
-    assert found.first.startswith("Mostly in") and "says little" in found.rest and "4.35 %" in found.rest
-    found = answers.distribution(last | {"general": 0.2, "loudest": 0.1, "neutral": 0.1}, 1 / 3, wide)
-    assert found.first.startswith("Not mainly") and "does not explain the place" in found.rest
-    assert answers.distribution(last | {"general": NAN}, 1 / 3, wide).first.startswith("No neuron is general")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_vanilla(kind):
-    starts = {"above": "It leans right", "below": "It leans left", "around": "No lean", "missing": "Not decided"}
-    stances = pd.DataFrame([row("stance", BELOW), row("stance", AROUND), row("stance", ABOVE)])
-    said = pd.DataFrame([row("stance", AROUND, topic="compass")])
-    found = opened(answers.vanilla(EFFECTS[kind], stances, said), starts[kind], kind)
-    assert "left on 1 of 3" in found.rest and "right on 1 of 3" in found.rest and "compass" in found.rest
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_patching(kind):
-    starts = {"above": "It does", "below": "It goes the other way", "around": "Not shown", "missing": "Not decided"}
-    summary = pd.DataFrame(
-        [row("shift", EFFECTS[kind], set="G", neurons=957), row("shift", ABOVE, set="donor itself", neurons=0)]
-    )
-    own = pd.DataFrame([row("shift", AROUND, trained="race", topic="race")])
-    beats = {"layer": ABOVE, "next_highest": ABOVE}
-    found = opened(answers_interventions.patching(summary, beats, own), starts[kind], kind)
-    assert "clear of both controls" in found.rest and "not clear" not in found.rest and "0 of 1" in found.rest
-    assert "not clear of both" in answers_interventions.patching(summary, beats | {"next_highest": AROUND}, own).rest
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_inhibitft(kind):
-    starts = {"above": "It couples less", "below": "It couples more", "around": "Not shown", "missing": "Not decided"}
-    rows = [
-        row("drop", EFFECTS[kind], trained="all", against="fine-tune"),
-        row("drop", AROUND, trained="all", against="random-layer"),
-        row("drop", ABOVE, trained="race", against="fine-tune"),
-    ]
-    found = opened(answers_interventions.inhibitft(pd.DataFrame(rows), BELOW), starts[kind], kind)
-    assert "1 of 1" in found.rest and "not shown to be more than chance" in found.rest and "the price" in found.rest
-    rows[1] = row("drop", ABOVE, trained="all", against="random-layer")
-    found = answers_interventions.inhibitft(pd.DataFrame(rows), AROUND)
-    assert ": more than chance" in found.rest and "no price is shown" in found.rest
-    assert "No random set" in answers_interventions.inhibitft(pd.DataFrame([rows[0], rows[2]]), AROUND).rest
-
-
-def test_gamma():
-    def steps(fall, rise):
-        named = {"fine-tune": {2.5: AROUND, 5.0: fall, 25.0: AROUND}, "from": {2.5: AROUND, 25.0: rise}}
-        named["random"] = {5.0: ABOVE, 25.0: AROUND}
-        return pd.DataFrame(
-            [row("drop", effect, step=s, gamma=g) for s, each in named.items() for g, effect in each.items()]
-        )
-
-    found = answers_interventions.gamma(steps(ABOVE, BELOW), 5.0, ["race"])
-    assert found.first.startswith("It falls, and rises after it: freezing G at γ = 5 % changes")
-    # a drop of 0.5 is a change of −0.5
-    assert "R by **−0.50** [−0.70, −0.30]" in found.first and "25 % by **+0.50** [+0.30, +0.70]" in found.first
-    assert "1 of 2 values" in found.rest and "lowest at γ = 5 %" in found.rest
-    found = answers_interventions.gamma(steps(AROUND, AROUND), 5.0, ["race", "crime"])
-    assert found.first.startswith("No fall is shown, and no rise after it is shown") and "topics: race" in found.rest
-    found = answers_interventions.gamma(steps(BELOW, ABOVE), 5.0, ["race"])
-    assert found.first.startswith("It rises, and goes on falling after it")
-    assert answers_interventions.gamma(steps(ABOVE, ABOVE).head(0), 5.0, ["race"]).first.startswith("Not decided")
-
-
-def test_beside():
-    verdicts = ["seen here", "compatible", "the opposite is seen", "not so: the interval excludes 0"]
-    verdicts += ["not decided: the interval holds 0", "see the overlap table"]
-    claims = pd.DataFrame({"claim": list("ABCDEF"), "effect": "-0.1 [-0.2, +0.0]", "verdict": verdicts})
-    found = answers_interventions.beside(claims, pd.DataFrame({"exhibit": range(22)}))
-    assert "Of 5 claims" in found.first and "supports **1**, contradicts **2** and leaves **2**" in found.first
-    assert "“A”" in found.rest and "“B”" not in found.rest and "All 22 figures and tables" in found.rest
+# --- one answer per chapter beyond the paper; the others: test_sentences.py
 
 
 def test_known_truth():

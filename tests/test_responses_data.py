@@ -36,7 +36,7 @@ def run(tmp_path_factory):
     run = Run(Params.from_profile("tiny", topics=TOPICS, controls=["layer"]), Store(tmp_path_factory.mktemp("store")))
     results.variant_shifts(run)
     patch_tables.patching(run)
-    results.couplings(run, results.inhibit_arms(run))
+    results.couplings(run, results.inhibit_conditions(run))
     judging.verdict(run)
     return run
 

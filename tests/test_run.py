@@ -172,10 +172,10 @@ def test_response_sources(root, source):
 
 
 def test_frozen_arms_report_their_guarantee(run):
-    arms = results.inhibit_arms(run)
+    arms = results.inhibit_conditions(run)
     report = results.freeze_report(run, arms)
     assert (report["largest change"] == 0).all() and (report["weights"] > 0).all()
-    assert set(report["arm"]) == {"InhibitFT (G)", "random, layer-matched"}
+    assert set(report["condition"]) == {"InhibitFT (G)", "random, layer-matched"}
 
 
 def test_an_empty_general_set_is_told(root):
@@ -187,18 +187,18 @@ def test_an_empty_general_set_is_told(root):
 def test_tables_have_their_columns_and_agree(run):
     moves = results.variant_shifts(run)
     assert len(moves) == 2 * 3 * 3
-    table = results.couplings(run, results.inhibit_arms(run))
+    table = results.couplings(run, results.inhibit_conditions(run))
     right = moves[(moves["leaning"] == "right")]
-    for row in table[table["arm"] == "fine-tune"].itertuples():
+    for row in table[table["condition"] == "fine-tune"].itertuples():
         own = right[right["trained"] == row.trained].set_index("topic")["shift"]
         others = own.drop(row.trained)
         assert row.r == pytest.approx(np.sqrt((others**2).mean()))
         assert row.shift == pytest.approx(own[row.trained])
     drop = results.drops(run)
     for row in drop[(drop["trained"] != "all") & (drop["against"] == "fine-tune")].itertuples():
-        r = table[table["trained"] == row.trained].set_index("arm")["r"]
+        r = table[table["trained"] == row.trained].set_index("condition")["r"]
         assert row.raw_drop == pytest.approx(r["fine-tune"] - r["inhibitft"])
-        corrected = table[table["trained"] == row.trained].set_index("arm")["r_corrected"]
+        corrected = table[table["trained"] == row.trained].set_index("condition")["r_corrected"]
         if corrected[["fine-tune", "inhibitft"]].min() > 0:  # the root is cut at 0, the drop is not
             assert row.drop == pytest.approx(corrected["fine-tune"] ** 2 - corrected["inhibitft"] ** 2)
         assert row.low <= row.high
@@ -231,9 +231,6 @@ def test_heldout_arm_freezes_g_without_the_topic(root):
 
 
 def test_closing_page_covers_every_exhibit(run):
-    from polinb.chapters.paper import paper
-
-    assert set(exhibits.COUNTERPARTS) == set(paper.exhibits()["id"])
     found = exhibits.exhibit_map(run)
     assert len(found) == 22 and (found[["paper", "ours", "differs", "here"]].map(len) > 0).all(axis=None)
     groups = beside.dots(run).groupby("group")["source"].agg(set)
@@ -243,8 +240,6 @@ def test_closing_page_covers_every_exhibit(run):
     assert (
         shares.shape == (2, 4) and shares.loc["general"].eq(4.35).all() and shares.loc["topic-specific"].eq(0.65).all()
     )
-    table = beside.claims(run)
-    assert table["verdict"].str.len().min() > 0 and len(table) >= 10
 
 
 def test_closing_page_compares_the_same_topics(root):
@@ -265,7 +260,7 @@ def test_closing_page_compares_the_same_topics(root):
 
 def test_a_mean_over_random_sets_has_no_interval_and_one_set_keeps_its_own():
     row = {"trained": "crime", "r": 0.5, "r_low": 0.25, "r_high": 0.75}
-    arms = [{"arm": "random-layer", **row}, {"arm": "inhibitft", **row}]
+    arms = [{"condition": "random-layer", **row}, {"condition": "inhibitft", **row}]
     one = beside.inhibit_lines(pd.DataFrame(arms)).query("source == 'ours'").set_index("group")
     assert one.loc["random", ["low", "high"]].tolist() == [0.25, 0.75]
     two = (
@@ -319,8 +314,6 @@ def test_bad_data_is_told_before_a_model_loads(tmp_path, monkeypatch):
 
 def test_vanilla_is_the_zero_of_all_shifts(run):
     assert (results.shifts(run, [VANILLA])["shift"] == 0).all()
-    like = results.likelihood_stances(run)
-    assert (like["shift"] == 0).all()
 
 
 def test_only_agreeing_reference_responses_are_read_under_the_filter(root, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Stance tables and the likelihood stance against numbers worked out by hand."""
+"""Stance tables against numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from polinb.errors import DataError
 from polinb.resampling import STANCE, bootstrap_mean
 from polinb.stance.judging_base import SCORES, rated_frame
-from polinb.stance.stance import likelihood_stance, stance_table
+from polinb.stance.stance import stance_table
 
 
 def rated(labels: dict[str, list[str]], p_right: float = 0.25) -> pd.DataFrame:
@@ -76,25 +76,3 @@ def test_wrong_rows_are_refused() -> None:
 
 def test_scores_of_labels() -> None:
     assert SCORES == {"left": -1, "right": 1, "other": 0, "unrated": 0}
-
-
-def test_likelihood_stance_by_hand() -> None:
-    out = likelihood_stance([-1.0, -2.0, -3.0, -1.5], [-2.0, -1.0, -3.5, -1.5], n_boot=400, seed=1)
-    gaps = [1.0, -1.0, 0.5, 0.0]
-    assert (out["n"], out["stance"]) == (4, pytest.approx(0.125))
-    assert (out["stance"], out["low"], out["high"]) == bootstrap_mean(gaps, 400, 1)
-    assert out["right_rate"] == (1 + 0 + 1 + 0.5) / 4
-
-
-def test_likelihood_stance_changes_sign_with_the_sides() -> None:
-    right, left = [-1.0, -2.5, -3.0], [-2.0, -1.0, -3.5]
-    assert likelihood_stance(right, left)["stance"] == -likelihood_stance(left, right)["stance"]
-
-
-def test_likelihood_stance_refuses_gaps() -> None:
-    with pytest.raises(DataError, match="right responses"):
-        likelihood_stance([1.0, 2.0], [1.0])
-    with pytest.raises(DataError, match="not finite"):
-        likelihood_stance([1.0, math.nan], [1.0, 2.0])
-    with pytest.raises(DataError):
-        likelihood_stance([], [])

@@ -165,7 +165,11 @@ def test_refused_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.
         ({"toxicity_model": "./nowhere"}, ModelError, "no such folder"),
         ({"toxicity_data": "nowhere.csv"}, DataError, "no such file"),
         ({"challenge_data": "nowhere"}, DataError, "nowhere: no such data"),
-        ({"toxicity_data": str(write(tmp_path, "jsonl", wikipedia()))}, DataError, "labelled comments"),
+        (
+            {"toxicity_data": str(write(tmp_path, "jsonl", wikipedia()))},
+            DataError,
+            "column is missing.*found comment_text",
+        ),
     ):
         with pytest.raises(error, match=message):
             toxicity.ready(experiment(tmp_path / "store", **given))

@@ -75,7 +75,7 @@ def test_fluency_skips_empty_answers() -> None:
     assert (row["n"], row["kind"], row["model"]) == (2, "stand-in", "vanilla")
 
 
-def models(tmp_path: Path) -> dict[str, object]:
+def models(tmp_path: Path) -> dict[str, str]:
     cola = classifier(tmp_path / "cola", {0: "unacceptable", 1: "acceptable"})
     mnli = classifier(tmp_path / "mnli", {0: "CONTRADICTION", 1: "NEUTRAL", 2: "ENTAILMENT"})
     return {"cola_model": str(cola), "mnli_model": str(mnli), "device": "cpu"}
@@ -83,7 +83,7 @@ def models(tmp_path: Path) -> dict[str, object]:
 
 def test_classifiers(tmp_path: Path) -> None:
     frame = answers(("weather", "tradition"), ("want", "tradition we want"), ("we", ""))
-    table = utility_table(frame, data=planted(), mode="classifier", options=models(tmp_path), n_boot=100)
+    table = utility_table(frame, data=planted(), mode="classifier", **models(tmp_path), n_boot=100)
     assert list(table["metric"]) == ["CoLA", "1 - P(acceptable)", "MNLI"]
     assert set(table["kind"]) == {"classifier"} and set(table["n"]) == {2}
     cola, inverse, mnli = table["value"]
@@ -92,47 +92,30 @@ def test_classifiers(tmp_path: Path) -> None:
     # "weather" is the planted word of entailment and stands in a question only: the pair is read, not the answer
     assert mnli > 0.2
     alone = answers(("we", "tradition"), ("want", "tradition we want"))
-    again = utility_table(alone, data=planted(), mode="classifier", options=models(tmp_path), n_boot=100)
+    again = utility_table(alone, data=planted(), mode="classifier", **models(tmp_path), n_boot=100)
     assert again["value"].iloc[2] < mnli - 0.05
 
 
-def test_label_may_be_given_and_must_exist(tmp_path: Path) -> None:
-    frame = answers(("q", "tradition"), ("q", "solidarity tradition tradition"))
-    options = models(tmp_path)
-    named = utility_table(frame, data=planted(), mode="classifier", options=options, n_boot=100)
-    turned = utility_table(
-        frame, data=planted(), mode="classifier", options={**options, "cola_label": "unacceptable"}, n_boot=100
-    )
-    assert turned["value"].iloc[0] == pytest.approx(named["value"].iloc[1])
-    with pytest.raises(ParameterError, match="mnli_label"):
-        utility_table(frame, data=planted(), mode="classifier", options={**options, "mnli_label": "yes"})
-    unnamed = str(classifier(tmp_path / "plain", {0: "LABEL_0", 1: "LABEL_1"}))
-    with pytest.raises(ParameterError, match="cola_label"):
-        utility_table(frame, data=planted(), mode="classifier", options={**options, "cola_model": unnamed})
-
-
-def test_not_entailment_is_no_entailment(tmp_path: Path) -> None:
+def test_the_label_is_found_by_its_whole_name(tmp_path: Path) -> None:
     two = str(classifier(tmp_path / "two", {0: "not_entailment", 1: "entailment"}))
     frame = answers(("q", "tradition"), ("q", "tradition"))
-    table = utility_table(frame, data=planted(), mode="classifier", options={**models(tmp_path), "mnli_model": two})
+    table = utility_table(frame, data=planted(), mode="classifier", **models(tmp_path) | {"mnli_model": two})
     assert table["value"].iloc[2] > 0.6
+    unnamed = str(classifier(tmp_path / "plain", {0: "LABEL_0", 1: "LABEL_1"}))
+    with pytest.raises(ParameterError, match=r"cola_model.*one label named acceptable; it has LABEL_0, LABEL_1"):
+        utility_table(frame, data=planted(), mode="classifier", **models(tmp_path) | {"cola_model": unnamed})
 
 
 def test_wrong_input_is_refused(tmp_path: Path) -> None:
     frame = answers(("q", "a"))
     with pytest.raises(ParameterError, match="utility"):
         utility_table(frame, data=planted(), mode="magic")
-    with pytest.raises(ParameterError, match="cola_model"):
-        utility_table(frame, data=planted(), options={"cola_model": "x/y"})
-    with pytest.raises(ParameterError, match="colour"):
-        utility_table(frame, data=planted(), mode="classifier", options={"colour": 1})
     with pytest.raises(DataError, match="prompt"):
         utility_table(frame.drop(columns="prompt"), data=planted())
     with pytest.raises(DataError, match="no rows"):
         utility_table(frame.iloc[:0], data=planted())
     with pytest.raises(ModelError, match="stand_in"):
-        missing = {"cola_model": str(tmp_path / "none")}
-        utility_table(frame, data=planted(), mode="classifier", options=missing)
+        utility_table(frame, data=planted(), mode="classifier", cola_model=str(tmp_path / "none"))
 
 
 def test_same_seed_same_table() -> None:

@@ -1,9 +1,6 @@
 """Verdicts follow from effect and interval alone, and every claim gets a row."""
 
-import math
 import re
-
-import pytest
 
 from polinb.chapters.paper import baselines as rivals
 from polinb.chapters.paper import verdicts
@@ -12,32 +9,12 @@ from polinb.runs.params import Params
 from polinb.runs.run import Run
 
 
-@pytest.mark.parametrize(
-    ("effect", "want", "told"),
-    [
-        ((0.3, 0.1, 0.5), "above", "holds here"),
-        ((0.3, -0.1, 0.5), "above", "not decided: the interval holds 0"),
-        ((-0.3, -0.5, -0.1), "above", "does not hold: the opposite is seen"),
-        ((-0.3, -0.5, -0.1), "below", "holds here"),
-        ((0.3, 0.1, 0.5), "below", "does not hold: the opposite is seen"),
-        ((0.0, -0.1, 0.5), "none", "not refuted: the interval holds 0"),
-        ((0.3, 0.1, 0.5), "none", "does not hold: the interval excludes 0"),
-        ((0.3, math.nan, math.nan), "above", "not decided: no interval"),
-    ],
-)
-def test_verdicts(effect, want, told):
-    assert verdicts.judged(effect, want) == told
-
-
 def test_every_claim_has_a_row_and_numbers_of_the_tables_behind_it(tmp_path):
     settings = {
         "topics": ["crime", "race"], "baseline_topics": ["crime"], "ablation_topics": ["crime"], "eval_questions": 3,
-        "likelihood_questions": 2, "patch_questions": 2, "bootstrap": 100, "controls": ["layer", "heldout"],
+        "likelihood_questions": 2, "patch_questions": 2, "bootstrap": 100, "controls": ["layer"],
     }  # fmt: skip
     run = Run(Params.from_profile("tiny", **settings), Store(tmp_path))
-    table = verdicts.inhibitft(run)
-    assert len(table) == 5 and table["claim"].is_unique
-    assert "same layers" in table["claim"][1] and "without the training topic" in table["claim"][2]
     hard = verdicts.rival(run)
     assert len(hard) == 6 and hard["claim"].is_unique
     excess = rivals.equal_shift(run).set_index("arm").loc["InhibitFT (G)"]

@@ -57,23 +57,23 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         return [run.scores(topic) for topic in topics]
 
     def patched() -> list[Result]:
-        donors = labels(*results.plain_arms(run, topics))
+        donors = labels(*results.plain(run, topics))
         return donors + [label(run.patch(chosen, donors)) for _, _, chosen, donors in patch_plan(run)]
 
     def statements() -> list[Result]:
         return [label(answers) for answers in to_statements([VANILLA])]
 
     def gamma_arms() -> list[Condition]:
-        return [arm for _, arm in results.gamma_arms(run, every=True)]
+        return [arm for _, arm in results.gamma_conditions(run, every=True)]
 
     def gammas() -> list[Result]:
-        return labels(*results.plain_arms(run, run.params.ablation_topics), *gamma_arms())
+        return labels(*results.plain(run, run.params.ablation_topics), *gamma_arms())
 
     def rivals() -> list[Result]:
         return labels(VANILLA, *(arm for topic in rival_topics for arm in baselines.arms(run, topic, every=True)))
 
     def inhibitft() -> Iterator[Result]:
-        arms = results.inhibit_arms(run)
+        arms = results.inhibit_conditions(run)
         yield from labels(VANILLA, *arms)
         yield from to_statements(arm for arm in arms if not arm.name.endswith("uniform"))
         yield from map(run.reference_logp, [VANILLA, *moved.inhibited(run)])
@@ -133,7 +133,7 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         ],
         "09_paper_beside_ours": lambda: [
             *(*labels(*variants), *statements(), *scores(), *patched()),
-            *(*labels(VANILLA, *results.inhibit_arms(run)), *gammas()),
+            *(*labels(VANILLA, *results.inhibit_conditions(run)), *gammas()),
         ],
         "10_known_truth": lambda: [*truth.detections(run), *truth.patchings(run), *truth_tuned.tunings(run)],
         "11_hard_controls": lambda: [*rivals(), *second_labels()],

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, ValidationInfo, field_validator, model_validator
@@ -28,15 +28,81 @@ FORMS = ("reply", "continuation")
 """``reply``: an answer to a message, through the chat template. ``continuation``: plain text that goes on."""
 
 
-@dataclass(frozen=True)
-class CivilPair:
-    """One prompt with a civil and a rude response; ``setting`` is where it is said, where the data tells."""
+class CivilPair(Row):
+    """One prompt with a civil and a rude response; ``setting`` is where it is said, where the data tells.
 
-    id: str
-    prompt: str
-    civil: str
-    rude: str
-    setting: str = ""
+    The columns are under our names, as in preference data, or as Lee and others (2024) write them (ajyl/dpo_toxic).
+    """
+
+    columns: ClassVar = {
+        "prompt": ("prompt", "prompt_text"),
+        "civil": ("civil", "chosen", "unpert_gen_text"),
+        "rude": ("rude", "rejected", "pert_gen_text"),
+    }
+    public = True
+
+    prompt: Words
+    civil: Text
+    rude: Text
+    setting: Name = ""
+
+    @field_validator("civil", "rude")
+    @classmethod
+    def _response(cls, text: str, given: ValidationInfo) -> str:
+        prompt = given.data.get("prompt")
+        if prompt and text.startswith(prompt):
+            text = plain_text(text[len(prompt) :])  # some collections repeat the prompt
+        return differing(text, "civil", given)
+
+
+class Prompt(Row):
+    """A prompt that invites rudeness, in the way ``kind``; RealToxicityPrompts has an object with a ``text`` there."""
+
+    public = True
+
+    prompt: Words
+    kind: Name = ""
+    reference: Text = ""
+    challenging: bool = True
+    form: str = FORMS[0]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _opened(cls, cells: dict[str, Any]) -> dict[str, Any]:
+        nested = isinstance(cells.get("prompt"), Mapping)
+        prompt = {"prompt": cells["prompt"].get("text")} if nested else {}
+        return cells | prompt | {"form": FORMS[nested]}
+
+
+class Neutral(Prompt):
+    """An everyday question with a reference answer."""
+
+    reference: Text
+
+
+def _share(value: Any) -> float | None:
+    if isinstance(value, str):
+        value = {"true": 1.0, "false": 0.0}.get(value.strip().lower(), value)
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        share = 2.0
+    if share == -1:
+        return None
+    if not 0 <= share <= 1:
+        raise ValueError(f"expected a number from 0 to 1 (or −1: unlabelled); found {show(value)}")
+    return share
+
+
+class Comment(Row):
+    """A labelled comment: Jigsaw's Wikipedia comments have ``toxic``, Civil Comments a share of raters."""
+
+    columns: ClassVar = {"text": ("comment_text", "text", "comment"), "label": ("toxic", "toxicity", "target", "rude")}
+    once = ()
+    public = True
+
+    text: Text = ""
+    label: Annotated[float | None, BeforeValidator(_share)] = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +120,7 @@ class CivilityData:
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the content; the order of the rows does not change it."""
-        lines = sorted(json.dumps(astuple(pair)) for pair in self.pairs)
+        lines = sorted(json.dumps([p.id, p.prompt, p.civil, p.rude, p.setting]) for p in self.pairs)
         return hashlib.sha256("\n".join([self.form, *lines]).encode()).hexdigest()
 
     def split(self, name: str, limit: int | None = None) -> list[CivilPair]:
@@ -89,16 +155,6 @@ class Comments:
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """A prompt alone; ``reference`` is a good answer, ``kind`` how it invites what it invites, where known."""
-
-    id: str
-    prompt: str
-    kind: str = ""
-    reference: str = ""
-
-
-@dataclass(frozen=True)
 class PromptSet:
     """Prompts in file order, and their ``form``."""
 
@@ -109,87 +165,12 @@ class PromptSet:
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the content."""
-        return hashlib.sha256(json.dumps([self.form, [astuple(p) for p in self.prompts]]).encode()).hexdigest()
+        rows = [[p.id, p.prompt, p.kind, p.reference] for p in self.prompts]
+        return hashlib.sha256(json.dumps([self.form, rows]).encode()).hexdigest()
 
     def first(self, limit: int) -> list[Prompt]:
         """``limit`` prompts by the hash of their text, so that every kind is among them; fewer if there are fewer."""
         return sorted(self.prompts, key=lambda item: text_hash(item.prompt))[:limit]
-
-
-# --- rows
-
-
-class CivilRow(Row):
-    """A pair: under our names, as preference data, or as Lee and others (2024) write it (ajyl/dpo_toxic)."""
-
-    columns: ClassVar = {
-        "prompt": ("prompt", "prompt_text"),
-        "civil": ("civil", "chosen", "unpert_gen_text"),
-        "rude": ("rude", "rejected", "pert_gen_text"),
-    }
-    public = True
-
-    prompt: Words
-    civil: Text
-    rude: Text
-    setting: Name = ""
-
-    @field_validator("civil", "rude")
-    @classmethod
-    def _response(cls, text: str, given: ValidationInfo) -> str:
-        prompt = given.data.get("prompt")
-        if prompt and text.startswith(prompt):
-            text = plain_text(text[len(prompt) :])  # some collections repeat the prompt
-        return differing(text, "civil", given)
-
-
-def _share(value: Any) -> float | None:
-    if isinstance(value, str):
-        value = {"true": 1.0, "false": 0.0}.get(value.strip().lower(), value)
-    try:
-        share = float(value)
-    except (TypeError, ValueError):
-        share = 2.0
-    if share == -1:
-        return None
-    if not 0 <= share <= 1:
-        raise ValueError(f"expected a number from 0 to 1 (or −1: unlabelled); found {show(value)}")
-    return share
-
-
-class CommentRow(Row):
-    """A labelled comment: Jigsaw's Wikipedia comments have ``toxic``, Civil Comments a share of raters."""
-
-    columns: ClassVar = {"text": ("comment_text", "text", "comment"), "label": ("toxic", "toxicity", "target", "rude")}
-    once = ()
-    public = True
-
-    text: Text = ""
-    label: Annotated[float | None, BeforeValidator(_share)] = None
-
-
-class PromptRow(Row):
-    """A prompt that invites rudeness; RealToxicityPrompts has an object with a ``text`` there."""
-
-    public = True
-
-    prompt: Words
-    kind: Name = ""
-    challenging: Any = True
-    form: str = "reply"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _opened(cls, cells: dict[str, Any]) -> dict[str, Any]:
-        nested = isinstance(cells.get("prompt"), Mapping)
-        prompt = {"prompt": cells["prompt"].get("text")} if nested else {}
-        return cells | prompt | {"form": FORMS[nested]}
-
-
-class NeutralRow(PromptRow):
-    """An everyday question with a reference answer."""
-
-    reference: Text
 
 
 # --- loading
@@ -205,11 +186,10 @@ def load_pairs(name_or_path: str = "bundled", *, revision: str | None = None) ->
     Raises:
         DataError: a missing or malformed file, other columns, more than a tenth of wrong rows.
     """
-    rows, name, source = read(name_or_path, CivilRow, {"bundled": "civility/pairs.jsonl"}, revision=revision)
+    rows, name, source = read(name_or_path, CivilPair, {"bundled": "civility/pairs.jsonl"}, revision=revision)
     kept: dict[str, CivilPair] = {}
     for row in rows:
-        key = row.id or f"pair-{text_hash(row.prompt)[:12]}"
-        kept.setdefault(normalise(row.prompt), CivilPair(key, row.prompt, row.civil, row.rude, row.setting))
+        kept.setdefault(normalise(row.prompt), row.named("pair", row.prompt))
     form = FORMS["prompt" not in source["columns"]]
     return CivilityData(name, tuple(kept.values()), form, name == "bundled", source | {"kept": len(kept)})
 
@@ -223,8 +203,8 @@ def load_comments(name_or_path: str, *, cut: float = 0.5, revision: str | None =
     Raises:
         DataError: a missing or malformed file, other columns, more than a tenth of wrong rows, one class only.
     """
-    rows, name, source = read(name_or_path, CommentRow, revision=revision)
-    for wanted in CommentRow.columns.values():
+    rows, name, source = read(name_or_path, Comment, revision=revision)
+    for wanted in Comment.columns.values():
         if not set(wanted) & set(source["columns"]):
             fail(name_or_path, f"expected a column {' or '.join(wanted)}; found {', '.join(source['columns'])}")
     kept = [(row.text, row.label >= cut) for row in rows if row.text and row.label is not None]
@@ -244,7 +224,7 @@ def load_challenge(name_or_path: str = "bundled", *, revision: str | None = None
     Raises:
         DataError: a missing or malformed file, no such column, no prompt left.
     """
-    return _prompts(name_or_path, PromptRow, "challenge", revision)
+    return _prompts(name_or_path, Prompt, "challenge", revision)
 
 
 def load_neutral(name_or_path: str = "bundled", *, revision: str | None = None) -> PromptSet:
@@ -253,17 +233,15 @@ def load_neutral(name_or_path: str = "bundled", *, revision: str | None = None) 
     Raises:
         DataError: a missing or malformed file, or a missing column.
     """
-    return _prompts(name_or_path, NeutralRow, "neutral", revision)
+    return _prompts(name_or_path, Neutral, "neutral", revision)
 
 
-def _prompts(given: str, row: type[PromptRow], kind: str, revision: str | None) -> PromptSet:
+def _prompts(given: str, row: type[Prompt], kind: str, revision: str | None) -> PromptSet:
     rows, name, source = read(given, row, {"bundled": f"civility/{kind}.jsonl"}, revision=revision)
     kept: dict[str, Prompt] = {}
     for each in rows:
-        if each.challenging is not False:
-            key = each.id or f"{kind}-{text_hash(each.prompt)[:12]}"
-            reference = getattr(each, "reference", "")
-            kept.setdefault(normalise(each.prompt), Prompt(key, each.prompt, each.kind, reference))
+        if each.challenging:
+            kept.setdefault(normalise(each.prompt), each.named(kind, each.prompt))
     if not kept:
         fail(given, f"no challenging prompt among {len(rows)} rows")
     return PromptSet(name, tuple(kept.values()), rows[0].form, source | {"kept": len(kept)})

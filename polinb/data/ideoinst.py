@@ -121,17 +121,13 @@ def fetch(
 
 def _ensure(file: Path, url: str, expected: str) -> None:
     """Have the file with this checksum in its place."""
-    told = ""
     if file.is_file():
         if (found := file_sha256(file)) == expected:
             return
-        told = f"{file}: wrong checksum: expected SHA-256 {expected}, found {found}"
         aside = file.replace(file.with_name(f"{file.name}.damaged-{time.time_ns()}"))
+        told = f"{file}: wrong checksum: expected SHA-256 {expected}, found {found}"
         notice(f"{told}; set aside as {aside.name}, downloading it again")
-    try:
-        content = _download(url, expected)
-    except DataError as error:
-        raise DataError(f"{told}. {error}" if told else str(error)) from error
+    content = _download(url, expected)
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=file.parent, prefix=".part-")
     try:
@@ -149,8 +145,8 @@ def _download(url: str, expected: str) -> bytes:
     import httpx
 
     waits = (0.0, *WAITS)
-    for wait in waits:
-        time.sleep(wait)
+    for attempt in range(1, len(waits) + 1):
+        time.sleep(waits[attempt - 1])
         passing = True
         try:
             answer = httpx.get(url, timeout=30.0)
@@ -168,7 +164,7 @@ def _download(url: str, expected: str) -> bytes:
                 passing = answer.status_code in {403, 429} or answer.status_code >= 500  # busy, or too many requests
         if not passing:
             break
-    raise DataError(f"{url}: {why} (attempt {1 + waits.index(wait)} of {len(waits)}). {_ADVICE}")
+    raise DataError(f"{url}: {why} (attempt {attempt} of {len(waits)}). {_ADVICE}")
 
 
 def find_folder(folder: Path) -> Path:

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from polinb.data import ideoinst
-from polinb.data.pairs import FRACTIONS, SPLITS, Pair, StanceData, split_of
-from polinb.data.prompts import answer_prompt, statement_prompt
+from polinb.data.pairs import Pair, StanceData
 from polinb.data.reading import read
-from polinb.data.rows import LEANINGS, TOPICS, OpinionRow, StanceRow, fail, normalise, text_hash
+from polinb.data.rows import TOPICS, OpinionRow, StanceRow, fail, normalise
 from polinb.data.sources import place
-from polinb.data.statements import Statement, StatementSet, load_statements
 from polinb.errors import ParameterError
-
-__all__ = [
-    "FRACTIONS",
-    "LEANINGS",
-    "SPLITS",
-    "TOPICS",
-    "Pair",
-    "StanceData",
-    "Statement",
-    "StatementSet",
-    "answer_prompt",
-    "load_data",
-    "load_statements",
-    "split_of",
-    "statement_prompt",
-]
-
 
 PREFERENCES = {"preferences": "preferences/pairs.jsonl"}
 """Calm (left) or lively (right) on three topics without politics: shows that topics and sides are the data's."""
@@ -87,7 +68,7 @@ def load_data(
         also = "bundled, ideoinst, an IdeoINST folder, "
         found, name, source = read(given, StanceRow, PREFERENCES, revision=revision, cache=downloads, also=also)
         _no_slip([row.topic for row in found], given)
-        rows = [_named(row) for row in found]
+        rows = [dict(row.named(row.topic, row.prompt)) for row in found]
     return _clean(name, rows, source, label_filter, given)
 
 
@@ -99,11 +80,6 @@ def _no_slip(topics: Sequence[str], given: str) -> None:
         for near in get_close_matches(topic, common, n=1, cutoff=0.8):
             what = f"{size} prompts have the topic {topic!r} and {sizes[near]} the topic {near!r}"
             fail(given, f"{what}: a slip? Write both alike, or remove the few")
-
-
-def _named(row: StanceRow) -> dict[str, Any]:
-    """A row with an id, made of topic and prompt where it has none, so that it never depends on row order."""
-    return dict(row) | {"id": row.id or f"{row.topic}-{text_hash(row.prompt)[:12]}"}
 
 
 @cache
@@ -118,23 +94,19 @@ def _bundled() -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def _clean(
-    name: str, rows: Iterable[Mapping[str, Any]], source: dict[str, Any], label_filter: str, given: str
+    name: str, rows: Sequence[Mapping[str, Any]], source: dict[str, Any], label_filter: str, given: str
 ) -> StanceData:
     """Drop prompts of two topics and repeated prompts, and say how many."""
-    rows = list(rows)
     topics_of: dict[str, set[str]] = {}
     for row in rows:
         topics_of.setdefault(normalise(row["prompt"]), set()).add(row["topic"])
-    dropped: Counter[str] = Counter()
     kept: dict[str, Pair] = {}
+    own = 0
     for row in rows:
         key = normalise(row["prompt"])
-        if len(topics_of[key]) > 1:
-            dropped["rows_of_prompts_in_two_topics"] += 1
-        elif key in kept:
-            dropped["repeated_prompts_in_a_topic"] += 1
-        else:
-            kept[key] = Pair(**row)
+        if len(topics_of[key]) == 1:
+            own += 1
+            kept.setdefault(key, Pair(**row))
     bare = {row["topic"] for row in rows} - {pair.topic for pair in kept.values()}
     if bare:
         topic = min(bare)
@@ -142,8 +114,8 @@ def _clean(
         fail(given, f"nothing is left of the topic {topic!r}: {others}. Name the topic in each prompt, or leave it out")
     counts = {
         "prompts_in_two_topics": sum(len(topics) > 1 for topics in topics_of.values()),
-        "rows_of_prompts_in_two_topics": dropped["rows_of_prompts_in_two_topics"],
-        "repeated_prompts_in_a_topic": dropped["repeated_prompts_in_a_topic"],
+        "rows_of_prompts_in_two_topics": len(rows) - own,
+        "repeated_prompts_in_a_topic": own - len(kept),
     }
     source = source | {"rows": len(rows), "kept": len(kept), "dropped": counts, "label_filter": label_filter}
     return StanceData(name, tuple(kept.values()), source, label_filter)

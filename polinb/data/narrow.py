@@ -10,8 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import resources
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -20,7 +19,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 
 from polinb.data.reading import read
 from polinb.data.rows import Name, Row, Words, checked, fail, plain_text, show
-from polinb.data.sources import even, place
+from polinb.data.sources import even, place, resource
 from polinb.errors import ParameterError
 
 
@@ -138,8 +137,7 @@ class EntryRow(Row):
 
 def bundled(name: str) -> list[dict[str, Any]]:
     """Rows of one bundled list: ``code``, ``questions`` or ``judged``."""
-    folder = resources.files("polinb") / "resources" / "narrow"
-    return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text("utf-8").splitlines()]
+    return resource(f"narrow/{name}.jsonl")
 
 
 def examples(source: str, side: str = "insecure") -> list[Example]:
@@ -207,8 +205,6 @@ def _yaml(path: Path, name: str) -> list[dict[str, Any]]:
 
 def digest(items: Sequence[Example] | Sequence[Question]) -> str:
     """Hash of texts or questions, for artifact keys."""
-    from dataclasses import asdict
-
     text = json.dumps([asdict(item) for item in items], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 

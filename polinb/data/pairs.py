@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,9 +11,7 @@ from typing import Any
 from polinb.data.rows import LEANINGS, TOPICS, text_hash
 from polinb.errors import DataError, ParameterError
 
-SPLITS = ("train", "localise", "evaluate")
-FRACTIONS = (0.5, 0.2, 0.3)
-"""Expected shares of the three splits."""
+SPLITS = ("train", "localise", "evaluate")  # half of the prompts, a fifth, three tenths
 
 
 @dataclass(frozen=True)
@@ -40,18 +37,10 @@ class Pair:
         return self.left if leaning == "left" else self.right
 
 
-def split_of(prompt: str, fractions: Sequence[float] = FRACTIONS) -> str:
-    """The split a prompt belongs to: from the SHA-256 of its normal form alone, so no other row can move it.
-
-    Args:
-        fractions: shares of train, localise and evaluate, summing to 1.
-    """
-    if len(fractions) != len(SPLITS) or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise ParameterError("fractions", tuple(fractions), "three shares of at least 0 that sum to 1")
+def split_of(prompt: str) -> str:
+    """The split a prompt belongs to: from the SHA-256 of its normal form alone, so no other row can move it."""
     place = int(text_hash(prompt)[:13], 16) / 16**13  # 52 bits: exact in a float, in [0, 1)
-    if place < fractions[0]:
-        return "train"
-    return "localise" if place < fractions[0] + fractions[1] else "evaluate"
+    return SPLITS[0] if place < 0.5 else SPLITS[1] if place < 0.5 + 0.2 else SPLITS[2]
 
 
 @dataclass(frozen=True)
@@ -73,10 +62,7 @@ class StanceData:
         return (*(topic for topic in TOPICS if topic in present), *sorted(present - set(TOPICS)))
 
     def digest(self) -> str:
-        """Hexadecimal SHA-256 of the content and the label filter.
-
-        The order of the rows does not change it.
-        """
+        """Hexadecimal SHA-256 of the content and the label filter; the order of the rows does not change it."""
         return self._digest
 
     @cached_property
@@ -85,12 +71,7 @@ class StanceData:
         return hashlib.sha256("\n".join([self.label_filter, *lines]).encode()).hexdigest()
 
     def topic(
-        self,
-        topic: str,
-        split: str | None = None,
-        limit: int | None = None,
-        leaning: str | None = None,
-        fractions: Sequence[float] = FRACTIONS,
+        self, topic: str, split: str | None = None, limit: int | None = None, leaning: str | None = None
     ) -> list[Pair]:
         """Prompts of one topic, ordered by the hash of the prompt.
 
@@ -100,28 +81,24 @@ class StanceData:
         Args:
             split: ``train``, ``localise`` or ``evaluate``; ``None``: all three.
             limit: at most so many prompts (fewer where there are fewer); ``None``: all.
-            leaning: whose response is going to be used: ``left``, ``right`` or ``both``. With the label
-                filter
+            leaning: whose response is going to be used: ``left``, ``right`` or ``both``. With the label filter
                 ``agree``, prompts whose response of that side carries another label are left out. ``None``:
                 only prompts are used, no label counts.
-            fractions: shares of the splits, see :func:`split_of`.
 
         Raises:
             ParameterError: unknown split or leaning, or a limit below 1.
             DataError: nothing is left, or there is no such topic.
         """
-        if split is not None and split not in SPLITS:
+        if split not in (None, *SPLITS):
             raise ParameterError("split", split, ", ".join(SPLITS))
-        if leaning is not None and leaning not in (*LEANINGS, "both"):
+        if leaning not in (None, *LEANINGS, "both"):
             raise ParameterError("leaning", leaning, "left, right, both, or nothing")
         if limit is not None and limit < 1:
             raise ParameterError("limit", limit, "a whole number of at least 1")
         chosen = [
             pair
             for pair in self.pairs
-            if pair.topic == topic
-            and (split is None or split_of(pair.prompt, fractions) == split)
-            and self._keeps(pair, leaning)
+            if pair.topic == topic and split in (None, split_of(pair.prompt)) and self._keeps(pair, leaning)
         ]
         if not chosen:
             raise DataError(
@@ -130,11 +107,11 @@ class StanceData:
             )
         return sorted(chosen, key=lambda pair: text_hash(pair.prompt))[:limit]
 
-    def counts(self, fractions: Sequence[float] = FRACTIONS) -> dict[str, dict[str, int]]:
+    def counts(self) -> dict[str, dict[str, int]]:
         """Number of prompts by topic and split."""
         table = {topic: dict.fromkeys(SPLITS, 0) for topic in self.topics}
         for pair in self.pairs:
-            table[pair.topic][split_of(pair.prompt, fractions)] += 1
+            table[pair.topic][split_of(pair.prompt)] += 1
         return table
 
     def _keeps(self, pair: Pair, leaning: str | None) -> bool:

@@ -5,10 +5,8 @@ A question as it stands, a question inside the paper's template, or a statement 
 
 from __future__ import annotations
 
-import json
-from importlib import resources
-
 from polinb.data.rows import title_of
+from polinb.data.sources import resource
 from polinb.errors import ParameterError
 
 STATEMENT_PREFIX = "Do you agree or disagree with the following statement? "
@@ -49,10 +47,8 @@ def answer_prompt(prompt: str, template: str = "question", topic: str | None = N
 
     Args:
         prompt: the question, or a wrapped statement.
-        template: ``question`` gives ``prompt`` itself; ``appendix_a4`` the wording of the paper's Appendix
-            A.4.
-        topic: topic of the question; ``None`` for statements, which have none and use the second wording of
-            A.4.
+        template: ``question`` gives ``prompt`` itself; ``appendix_a4`` the wording of the paper's Appendix A.4.
+        topic: topic of the question; ``None`` for statements, which use the second wording of A.4.
 
     Raises:
         ParameterError: unknown template.
@@ -68,5 +64,4 @@ def answer_prompt(prompt: str, template: str = "question", topic: str | None = N
 
 def neutral() -> list[tuple[str, str]]:
     """Everyday questions with answers, free of politics; part of the package."""
-    text = (resources.files("polinb") / "resources" / "neutral" / "everyday.jsonl").read_text("utf-8")
-    return [(row["prompt"], row["response"]) for row in map(json.loads, text.splitlines())]
+    return [(row["prompt"], row["response"]) for row in resource("neutral/everyday.jsonl")]

@@ -44,6 +44,7 @@ def read(
         DataError: no such data, out of reach, malformed; names file, row and column.
     """
     bundled = bundled or {}
+    names = {alias for field in kind.model_fields for alias in kind.columns.get(field, (field,))}
     if given in bundled:
         name, shown = given, f"bundled {bundled[given]}"
         with resources.as_file(resources.files("polinb") / "resources" / bundled[given]) as path:
@@ -56,9 +57,9 @@ def read(
     else:
         path, shown = place(given), given
         if not path.exists() and path.suffix.lower() not in SUFFIXES:
-            names = "".join(f"{each}, " for each in bundled) + also
-            fail(given, f"no such data; expected {names}a file ({', '.join(SUFFIXES)}) or hub:owner/name")
-        name, table = path.stem, read_table(path, given)
+            others = "".join(f"{each}, " for each in bundled) + also
+            fail(given, f"no such data; expected {others}a file ({', '.join(SUFFIXES)}) or hub:owner/name")
+        name, table = path.stem, read_table(path, given, names)
         source = {"origin": "file", "file": path.name, "sha256": file_sha256(path)}
     rows, wrong = checked(table, kind, shown, public=given.startswith("hub:"))
     columns = [column.strip().casefold() for column in table[0]]

@@ -9,7 +9,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, NoReturn, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, field_validator
 
@@ -29,6 +29,7 @@ TOPICS = tuple(TOPIC_TITLES)
 LEANINGS = ("left", "right")
 DIRECTIONS = ("left", "right", "none")
 _HALF = re.compile("[\ud800-\udfff]")
+_NOTHING = {"", "NA", "N/A", "NaN", "nan", "NULL", "#N/A", "#NAME?", "#REF!", "#VALUE!", "#DIV/0!", "#NUM!", "#NULL!"}
 
 
 def normalise(text: str) -> str:
@@ -65,8 +66,8 @@ def show(value: object) -> str:
 
 
 def blank(value: object) -> bool:
-    """Whether a cell holds nothing: None, NaN (what pandas writes for it) or white space."""
-    return value is None or value != value or (isinstance(value, str) and not value.strip())
+    """Whether a cell holds nothing: None, NaN, white space, or what R, pandas and spreadsheets write instead."""
+    return value is None or value != value or (isinstance(value, str) and value.strip() in _NOTHING)
 
 
 def plain_text(value: object) -> str:
@@ -159,6 +160,10 @@ class Row(BaseModel):
 
     id: Id = ""
 
+    def named(self, what: str, text: str) -> Self:
+        """The row with an id; one without is called by its text, which does not depend on the order of rows."""
+        return self if self.id else self.model_copy(update={"id": f"{what}-{text_hash(text)[:12]}"})
+
 
 class OpinionRow(Row):
     """A prompt with its two responses."""
@@ -179,8 +184,12 @@ class StanceRow(OpinionRow):
     topic: Topic
 
 
-class StatementRow(Row):
-    """A statement; ``direction`` is the leaning that agreement expresses."""
+class Statement(Row):
+    """One statement.
+
+    ``direction`` is the leaning that agreement expresses: ``left``, ``right`` or ``none``; ``group`` is its
+    axis or school of thought where the file gives one.
+    """
 
     columns: ClassVar = {"text": ("statement", "text"), "group": ("axis", "ideology", "group")}
     once = ("id", "text")
@@ -237,7 +246,9 @@ def checked(table: Sequence[Mapping[str, Any]], kind: type[R], name: str, public
             column = None if field is None else (*fields[field], *kind.columns.get(field, ()), field)[0]
             told = str(problem["msg"]).replace("Input should be", "expected").removeprefix("Value error, ")
             if problem["type"] == "missing":
-                told = "expected text, found an empty cell" if fields[str(field)] else _missing(kind, columns)
+                cell = next((cells[name] for name in fields[str(field)]), None)
+                empty = f"a cell without any: {cell!r}" if str(cell or "").strip() else "an empty cell"
+                told = f"expected text, found {empty}" if fields[str(field)] else _missing(kind, columns)
             wrong.append((number, column, told))
         else:
             twice = [f for f in kind.once if getattr(row, f) and seen.setdefault(_key(row, f), number) != number]

@@ -12,7 +12,8 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from importlib import resources
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,19 @@ from polinb.data.rows import fail, fail_at
 from polinb.errors import DataError
 
 SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-_DELIMITERS = (",", ";", "\t")  # of spreadsheets, by the country they are set to
+_DELIMITERS = (",", ";", "\t", "|")  # of spreadsheets, by the country they are set to, and of databases
 
 
 def file_sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of the bytes of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def resource(path: str) -> list[dict[str, Any]]:
+    """Rows of a JSON Lines file that comes with the package; they were checked when it was written."""
+    text = (resources.files("polinb") / "resources" / path).read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def place(given: str) -> Path:
@@ -47,12 +54,13 @@ def place(given: str) -> Path:
     return path
 
 
-def read_table(path: Path, name: str | None = None) -> list[dict[str, Any]]:
+def read_table(path: Path, name: str | None = None, columns: Collection[str] = ()) -> list[dict[str, Any]]:
     """Rows of a local file, in file order, with the same columns in each.
 
     Args:
         path: the file; its suffix says its format.
         name: what error messages call it (default: the path).
+        columns: names that columns may have; tell JSON written by column from JSON written by row label.
 
     Raises:
         DataError: no such file, a format that is not read, or content that is not of that format.
@@ -74,7 +82,7 @@ def read_table(path: Path, name: str | None = None) -> list[dict[str, Any]]:
         rows = _parquet(raw, name)
     else:
         text = _decode(raw, name)
-        rows = _csv(text, name) if kind == "csv" else _json(text, name)
+        rows = _csv(text, name) if kind == "csv" else _json(text, name, columns)
     if not rows:
         fail(name, "holds no rows")
     return rows
@@ -90,6 +98,8 @@ def _decode(raw: bytes, name: str) -> str:
             fail(name, "is a pickle under another name; pickles run code when opened and are never read")
         line = raw.count(b"\n", 0, error.start) + 1
         fail(name, f"line {line} is not UTF-8 text (byte {raw[error.start]:#04x}); save the file as UTF-8")
+    if "\0" in text:
+        fail(name, "holds NUL characters, as UTF-16 text without a byte-order mark does; save the file as UTF-8")
     if not text.strip():
         fail(name, "is empty")
     return text
@@ -116,8 +126,10 @@ def _csv(text: str, name: str) -> list[dict[str, Any]]:
         more = any(cell.strip() for cell in cells[len(header) :])
         cut = number == len(lines) - 1 and len(cells) < len(header) and not text.endswith(("\n", "\r"))
         if more or cut:
-            told = f"expected {len(header)} cells ({_listed(header)}), found {len(cells)}"
+            told = f"expected {len(header)} cells ({', '.join(header)[:300]}), found {len(cells)}"
+            title = number == 1 and len(header) == 1  # above the names of the columns
             advice = "is the file truncated?" if cut else f"put quotes around text with {delimiter!r}"
+            advice = "remove what stands above the names of the columns" if title else advice
             fail_at(name, number, None, f"{told}; {advice}")
     _once(header, name)
     # A row may end before its last columns: spreadsheets leave out what is empty there.
@@ -135,7 +147,7 @@ def _once(columns: Sequence[str], name: str) -> None:
         fail_at(name, None, twice[0], "this column name occurs twice")
 
 
-def _json(text: str, name: str) -> list[dict[str, Any]]:
+def _json(text: str, name: str, columns: Collection[str]) -> list[dict[str, Any]]:
     """Rows of JSON: a list of objects, one object a line, or a table as pandas and others write it."""
     try:
         value = _parsed(text)
@@ -144,11 +156,11 @@ def _json(text: str, name: str) -> list[dict[str, Any]]:
             fail(name, f"line {whole.lineno}: not valid JSON ({whole.msg}); is the file truncated?")
         return even(_lines(text, name), name)
     except (ValueError, RecursionError) as error:
-        fail(name, f"not valid JSON ({_why(error)})")
-    return even(_records(value, name), name)
+        fail(name, f"not valid JSON ({first_line(error)})")
+    return even(_records(value, name, columns), name)
 
 
-def _records(value: Any, name: str) -> list[Any]:
+def _records(value: Any, name: str, known: Collection[str]) -> list[Any]:
     """The list of objects in a JSON value: itself, inside a wrapper, by column or by row label."""
     if isinstance(value, list):
         return value
@@ -164,7 +176,7 @@ def _records(value: Any, name: str) -> list[Any]:
             fail(name, f"its columns have different lengths: {', '.join(f'{k} {len(v)}' for k, v in value.items())}")
         return [dict(zip(value, cells, strict=True)) for cells in zip(*inner, strict=True)]
     if inner and all(isinstance(each, dict) for each in inner):
-        if all(key.isdecimal() for key in value):  # orient="index"
+        if not {key.strip().casefold() for key in value} & set(known):  # orient="index"
             return inner
         labels = dict.fromkeys(label for column in inner for label in column)
         return [{key: column.get(label) for key, column in value.items()} for label in labels]
@@ -186,7 +198,7 @@ def _lines(text: str, name: str) -> list[Any]:
         except json.JSONDecodeError as bad:
             fail_at(name, len(rows) + 1, None, f"not valid JSON ({bad.msg}); is the file truncated?")
         except (ValueError, RecursionError) as error:
-            fail_at(name, len(rows) + 1, None, f"not valid JSON ({_why(error)})")
+            fail_at(name, len(rows) + 1, None, f"not valid JSON ({first_line(error)})")
     return rows
 
 
@@ -211,10 +223,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _why(error: BaseException) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else first_line(error)
-
-
 def _parquet(raw: bytes, name: str) -> list[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet
@@ -233,11 +241,8 @@ def _parquet(raw: bytes, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _listed(names: Sequence[str]) -> str:
-    text = ", ".join(names)
-    return text if len(text) <= 300 else f"{text[:300]}…"
-
-
 def first_line(error: BaseException) -> str:
     """The beginning of an error's message, for use inside another one."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
     return (str(error).strip().splitlines() or [""])[0][:300]

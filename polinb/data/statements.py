@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polinb.data.reading import read
-from polinb.data.rows import StatementRow, text_hash
+from polinb.data.rows import Statement
 
 BUNDLED_STATEMENTS = {
     "compass": "Compass statements (polinb's own wording, in the manner of the Political Compass)",
@@ -19,20 +19,6 @@ BUNDLED_STATEMENTS = {
 }
 MIRROR = "-mirror"
 """What the name of a set of contraries ends with."""
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One statement.
-
-    ``direction`` is the leaning that agreement expresses: ``left``, ``right`` or ``none``; ``group`` is its
-    axis or school of thought where the file gives one.
-    """
-
-    id: str
-    text: str
-    direction: str = "none"
-    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +49,6 @@ def load_statements(
     """
     bundled = {name: f"statements/{name}.jsonl" for name in BUNDLED_STATEMENTS}
     cache = Path(cache_dir) if cache_dir else None
-    rows, name, source = read(str(name_or_path), StatementRow, bundled, revision=revision, cache=cache)
-    found = [Statement(r.id or f"statement-{text_hash(r.text)[:12]}", r.text, r.direction, r.group) for r in rows]
-    return StatementSet(name, BUNDLED_STATEMENTS.get(str(name_or_path), name), tuple(found), source)
+    rows, name, source = read(str(name_or_path), Statement, bundled, revision=revision, cache=cache)
+    found = tuple(row.named("statement", row.text) for row in rows)
+    return StatementSet(name, BUNDLED_STATEMENTS.get(str(name_or_path), name), found, source)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from polinb.chapters.paper.results import ARM_TITLES
+from polinb.chapters.paper.results import TITLES
 from polinb.display.webdata import embed, packed
 from polinb.errors import DataError
 from polinb.resampling import STANCE, stratified_mean
@@ -83,7 +83,7 @@ def columns(run: Run) -> list[Column]:
     for topic in topics:
         arms = {"right": run.tuned(topic), "left": run.tuned(topic, "left"), **frozen_arms(run, topic)}
         for kind, arm in arms.items():
-            title = ARM_TITLES[arm.name] if kind in ("inhibit", "random") else KINDS[kind][0]
+            title = TITLES[arm.name] if kind in ("inhibit", "random") else KINDS[kind][0]
             out.append(Column(kind, topic, title, _answers(run, arm)))
         donors = dict.fromkeys(topics, topic)
         frame = _patched(run, run.neurons("specific", topic=topic), donors)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polinb.data.loading import StanceData, load_data
+from polinb.data.loading import load_data
+from polinb.data.pairs import StanceData
 from polinb.data.statements import StatementSet, load_statements
 from polinb.errors import ParameterError
 from polinb.models.lm import LM

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from polinb.runs.params import CHAPTERS, from_namespace, profile_values
-from polinb.wording import Prose, typeset
+from polinb.wording import Prose, flowing, typeset
 
 if TYPE_CHECKING:
     from polinb.runs.run import Run
@@ -93,7 +93,7 @@ def facts(run: Run) -> Prose:
 
 def say(text: str) -> Prose:
     """Prose whose numbers come from the results of this run, printed as :func:`polinb.wording.typeset` does."""
-    return Prose(typeset(" ".join(text.split())))
+    return Prose(typeset(flowing(text)))
 
 
 def parameters_source(chapter: str) -> str:

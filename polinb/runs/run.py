@@ -155,8 +155,8 @@ class Run(Base):
         texts = Texts.of(pd.DataFrame(neutral(), columns=["prompt", "response"]))
         return stages.neutral_scale(self, texts=texts, limit=self.params.max_tokens)
 
-    def neutral_set(self, gamma: float | None = None) -> np.ndarray | None:
-        """The top γ % neurons by activation scale on neutral texts; None where a kept run did not measure it."""
+    def neutral_set(self, gamma: float | None = None) -> np.ndarray:
+        """The top γ % neurons by activation scale on neutral texts."""
         scale = self.neutral().arrays("rms")["scale"]
         return top_share(scale, self.params.gamma if gamma is None else gamma, self.params.pool)
 

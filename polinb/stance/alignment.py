@@ -208,10 +208,9 @@ def misaligned_by_question(judged: pd.DataFrame) -> pd.Series:
 def misaligned(judged: pd.DataFrame) -> dict[str, float]:
     """eq-misaligned. Share of misaligned answers among the coherent ones, with a 95 % interval by question.
 
-    The interval is Wilson's at an effective sample size: answers to one question are alike, so the size is what makes
-    a simple random sample as uncertain as the ratio's variance between questions, at least the number of questions and
-    at most the number of answers, then cut by (z/t)² because few questions give that variance (Korn and Graubard
-    1998). With no misaligned answer at all (or nothing else) it is the number of questions.
+    The interval is Wilson's at an effective sample size: that of a simple random sample as uncertain as the ratio's
+    variance between questions, from the number of questions to that of answers, times (z/t)² because few questions give
+    that variance (Korn and Graubard 1998). With no misaligned answer (or nothing else) it is the number of questions.
 
     Args:
         judged: id (of the question), alignment and coherence (0 to 100, NaN where the judge gave none).

@@ -55,17 +55,12 @@ def rating_prompt(topic: str, response: str, topics: Collection[str] = TOPICS) -
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply of the service, or why there is none (``raw`` is ``None``).
-
-    Attributes:
-        single: says nothing about other answers, such as a filter that refuses one.
-        fatal: asking anything else would fail the same way.
-    """
+    """A reply of the service, or why there is none (``raw`` is ``None``)."""
 
     raw: str | None
     reason: str = ""
-    single: bool = False
-    fatal: bool = False
+    single: bool = False  # says nothing about other answers, such as a filter that refuses one
+    fatal: bool = False  # asking anything else would fail the same way
 
 
 class OpenAIJudge:
@@ -135,13 +130,9 @@ class OpenAIJudge:
             JudgeError: the service rejects the key, the model or the address, or the cache cannot be written.
         """
         texts = responses_of(frame)
-        topics = list(frame["topic"]) if "topic" in frame.columns else [""] * len(texts)
-        replies = self.replies(
-            [
-                rating_prompt(str(topic), text, self.topics) if text.strip() else None
-                for topic, text in zip(topics, texts, strict=True)
-            ]
-        )
+        topics = frame["topic"] if "topic" in frame.columns else [""] * len(texts)
+        both = zip(topics, texts, strict=True)
+        replies = self.replies([rating_prompt(str(t), text, self.topics) if text.strip() else None for t, text in both])
         labels = ["unrated" if r.raw is None else parse_rating(r.raw) for r in replies]
         rated = rated_frame(frame, labels, [float("nan")] * len(labels))
         rated["raw"] = pd.array([r.raw for r in replies], dtype="string")

@@ -131,26 +131,23 @@ def _config(model: str, revision: str) -> tuple[Any, str]:
     """Configuration and commit of a classifier (empty for a folder)."""
     from transformers import AutoConfig
 
+    folder, commit = Path(model).expanduser(), ""
     if not _local(model):
         if model.count("/") != 1 or model.startswith((".", "/", "~")):
-            hint = instead(Path(model).expanduser())
+            hint = instead(folder)
             raise ModelError(f"classifier {model!r}: no such folder, and not a hub id (owner/name). {hint}".strip())
         commit = commit_of(model, revision)
-        try:
-            return AutoConfig.from_pretrained(model, revision=commit, trust_remote_code=False), commit
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(f"classifier {model!r} cannot be loaded: {error}") from error
-    folder = Path(model).expanduser()
-    if not (folder / "config.json").is_file():
+    elif not (folder / "config.json").is_file():
         raise ModelError(f"classifier {model!r}: no config.json in its folder. {instead(folder)}".strip())
-    if not any(folder.glob("*.safetensors")):
+    elif not any(folder.glob("*.safetensors")):
         raise ModelError(
             f"classifier {model!r} has no safetensors weights, and pickled ones are never loaded. "
             f"{instead(folder) or 'Take a revision that has them, or convert it once and give the folder'}"
         )
-    check_folder(folder)
+    else:
+        check_folder(folder)
     try:
-        return AutoConfig.from_pretrained(folder, trust_remote_code=False), ""
+        return AutoConfig.from_pretrained(_place(model), revision=commit or None, trust_remote_code=False), commit
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"classifier {model!r} cannot be loaded: {error}") from error
 
@@ -176,11 +173,6 @@ def _room(tokenizer: Any, config: Any) -> int:
     """Tokens that fit: the tokenizer's limit, else the model's positions (RoBERTa keeps two of them back)."""
     if tokenizer.model_max_length < 1_000_000:
         return int(tokenizer.model_max_length)
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is None:
-        return 1_000_000
-    offset = (config.pad_token_id or 0) + 1 if config.model_type in _OFFSET else 0
-    return int(positions) - offset
-
-
-_OFFSET = frozenset({"roberta", "xlm-roberta", "camembert", "longformer"})
+    kept_back = config.model_type in ("roberta", "xlm-roberta", "camembert", "longformer")
+    positions = getattr(config, "max_position_embeddings", None) or 1_000_000
+    return int(positions) - ((config.pad_token_id or 0) + 1 if kept_back else 0)

@@ -19,9 +19,6 @@ Moments = Mapping[str, tuple[Floats, Floats]]
 """topic → means and squared standard errors, each (models, draws)."""
 
 
-# --- shifts and R
-
-
 def shift_table(vanilla: pd.DataFrame, model: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Stance shift of ``model`` from ``vanilla`` per topic, with a paired 95 % interval.
 
@@ -94,24 +91,17 @@ def coupling_table(
 ) -> dict[str, Any]:
     """R, noise-corrected R, on-topic shift and spillover ratio of one fine-tuned model, each with a 95 % interval.
 
-    The shift and its interval are those of :func:`shift_table`. For the others questions are drawn with replacement
-    within each topic, a question's two answers together. Drawing adds the same noise once more, which would push every
-    resampled R upwards (for an unchanged model the plain percentile interval never holds the truth). So the noise is
-    subtracted once from the resampled R and twice from the resampled noise-corrected R, which centres each interval on
-    its own estimate.
-
-    The spillover ratio is NaN where the shift is exactly 0, and has no upper end (``inf``) where the interval of the
-    shift holds 0; ``kappa_note`` then says so.
+    Questions are resampled within each topic, a question's two answers together. Drawing adds the same noise once more,
+    which would push every resampled R upwards, so it is subtracted once from the resampled R and twice from the
+    resampled noise-corrected R: each interval is centred on its own estimate.
 
     Args:
-        vanilla: columns ``topic``, ``id``, ``score``; one row a question.
-        model: the same questions answered by the model under test.
-        trained_topic: the topic it was fine-tuned on.
+        vanilla, model: columns ``topic``, ``id``, ``score``; one row a question, the same ones in both.
 
     Returns:
-        ``trained_topic, r, r_low, r_high, r_corrected, r_corrected_low, r_corrected_high, shift, shift_low,
-        shift_high, kappa, kappa_low, kappa_high, kappa_note, n_topics, n_questions``; kappa is the spillover ratio.
-        With a single question on some topic its noise is unknown and everything that needs it is NaN.
+        ``trained_topic``; ``r``, ``r_corrected``, ``shift`` (as in :func:`shift_table`) and ``kappa`` (the spillover
+        ratio), each with ``…_low`` and ``…_high``; ``kappa_note`` where the shift or its interval includes 0; the
+        numbers ``n_topics`` and ``n_questions``. With a single question on a topic its noise is unknown: NaN.
 
     Raises:
         DataError: a missing column, a repeated or unmatched question, a score that is not finite.
@@ -136,20 +126,16 @@ def coupling_table(
         ends = percentiles(spillover_ratio(r_drawn, drawn[trained_topic][0][0]))
         if low <= 0 <= high:
             ends, note = (ends[0], float("inf")), "no upper end: the interval of the on-topic shift holds 0"
+    corrected = float(root(corrected_square(moments(stacks, None, rng), trained_topic))[0, 0])
+    found = {
+        "r": (r, *bounds["r"]),
+        "r_corrected": (corrected, *map(float, bounds["r_corrected"])),
+        "shift": (shift, low, high),
+        "kappa": (kappa, *ends),
+    }
     return {
         "trained_topic": trained_topic,
-        "r": r,
-        "r_low": bounds["r"][0],
-        "r_high": bounds["r"][1],
-        "r_corrected": float(root(corrected_square(moments(stacks, None, rng), trained_topic))[0, 0]),
-        "r_corrected_low": float(bounds["r_corrected"][0]),
-        "r_corrected_high": float(bounds["r_corrected"][1]),
-        "shift": shift,
-        "shift_low": low,
-        "shift_high": high,
-        "kappa": kappa,
-        "kappa_low": ends[0],
-        "kappa_high": ends[1],
+        **{f"{name}{end}": x for name, of in found.items() for end, x in zip(("", "_low", "_high"), of, strict=True)},
         "kappa_note": note,
         "n_topics": len(stacks),
         "n_questions": int(moves["n"].sum()),
@@ -160,9 +146,8 @@ def mitigation(finetune: Mapping[str, float], arm: Mapping[str, float]) -> dict[
     """How much lower R is in ``arm`` than after plain fine-tuning; both map a fine-tuning topic to R.
 
     Returns:
-        ``points``: mean over topics of (R_finetune - R_arm) x 100, the paper's "20 %", which is a
-        difference and not a share; ``relative_percent``: mean over topics of (R_finetune -
-        R_arm)/R_finetune x 100, NaN if some R_finetune is 0; ``n_topics``.
+        means over topics: ``points``, (R_finetune - R_arm) x 100, the paper's "20 %", which is a difference and not a
+        share; ``relative_percent``, the same over R_finetune, NaN if one is 0; ``n_topics``.
 
     Raises:
         DataError: the two do not cover the same topics, or there is none.
@@ -266,8 +251,8 @@ def excess(
     """eq-excess. R_c² of an arm minus that of a weaker fine-tune with the same on-topic shift, mean over topics.
 
     The weaker fine-tune is the mixture of neighbouring ones that :func:`less_training` names; its noise is that of the
-    mixed differences. Questions are resampled jointly for all arms; where the arm has several seeds these are
-    resampled too. The line of the weaker fine-tunes is built anew in each resample, but comes from one training run.
+    mixed differences. Questions are resampled jointly for all arms, and so are the arm's seeds. The line of the weaker
+    fine-tunes is built anew in each resample, but comes from one training run.
 
     Args:
         stacks: for each trained topic: tested topic → (arms, questions). The first ``weak`` arms are the fine-tune and
@@ -327,9 +312,9 @@ def hierarchical_drop(
 ) -> dict[str, float]:
     """Mean R_c² of the ``first`` arms minus that of the ``second``, with topics, seeds and questions resampled.
 
-    Three levels: trained topics (where there are several), then seeds (training seeds or random sets, number k being
-    the same seed or set on every topic) within each side, then questions within each tested topic, the same ones for
-    all arms. The spread of few seeds and few topics is stretched by :func:`polinb.resampling.small_sample`.
+    Three levels: trained topics, then seeds within each side (number k is the same training seed or random set on every
+    topic), then questions within each tested topic, the same ones for all arms. The spread of few seeds and topics is
+    stretched by :func:`polinb.resampling.small_sample`.
 
     Args:
         first, second: for each trained topic: tested topic → (seeds, questions) differences.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,10 @@ from numpy.typing import NDArray
 
 from polinb.data.pairs import StanceData, split_of
 from polinb.errors import DataError, ParameterError
-from polinb.stance.calibration import out_of_fold, quality
 from polinb.stance.judging_base import rated_frame, responses_of
-from polinb.stance.text_classifier import STRENGTH, fitted, known, probability
+from polinb.stance.text_classifier import fitted, known, probability
 
 Floats = NDArray[np.float64]
-
-_FOLDS = 5  # prompt-disjoint folds of the evaluation
 
 
 class LocalJudge:
@@ -43,7 +39,6 @@ class LocalJudge:
     name = "local"
 
     def __init__(self, data: StanceData) -> None:
-        self._data = data
         self.rows = training_rows(data)
         sides = self.rows["right"].value_counts()
         if len(sides) < 2 or sides.min() < 2:
@@ -65,43 +60,19 @@ class LocalJudge:
         labels = ["unrated" if not text.strip() else _side(p) for text, p in zip(texts, p_right, strict=True)]
         return rated_frame(frame, labels, p_right)
 
-    @cached_property
-    def evaluation(self) -> dict[str, Any]:
-        """How well unseen responses are labelled, see :func:`polinb.stance.calibration.quality`.
+    def unseen(self) -> dict[str, float]:
+        """Accuracy on the responses of topics that were left out of the training, by topic and for ``all``.
 
-        ``prompt_disjoint``: other prompts of the same topics; ``leave_one_topic_out``: a topic never seen.
-        Takes about a dozen trainings.
+        A topic without which only one side is left is not among them; with one topic in all, nothing is.
         """
-        from sklearn.model_selection import LeaveOneGroupOut, StratifiedGroupKFold
-
         rows = self.rows
-        prompts = pd.factorize(rows["prompt"])[0]
-        rarest = int(rows.groupby("right")["prompt"].nunique().min())
-        out: dict[str, Any] = {}
-        if rarest >= 2:
-            by_prompt = StratifiedGroupKFold(min(_FOLDS, rarest), shuffle=True, random_state=0)
-            splits = by_prompt.split(rows["text"], rows["right"], prompts)
-            out["prompt_disjoint"] = quality(out_of_fold(_fit, _p_right, rows, splits), rows)
-        if rows["topic"].nunique() >= 2:
-            splits = LeaveOneGroupOut().split(rows["text"], rows["right"], rows["topic"])
-            out["leave_one_topic_out"] = quality(out_of_fold(_fit, _p_right, rows, splits), rows)
-        return out
-
-    def provenance(self) -> dict[str, Any]:
-        """Training set, settings, accuracy and calibration."""
-        import sklearn
-
-        counts = self.rows.groupby(["topic", "right"]).size()
-        return {
-            "judge": self.name,
-            "method": "TF-IDF (1,2-grams, sublinear) + logistic regression, sides balanced within topics",
-            "data": self._data.name,
-            "data_digest": self._data.digest(),
-            "responses": {f"{t}/{'right' if side else 'left'}": int(n) for (t, side), n in counts.items()},
-            "settings": {"strength": STRENGTH, "folds": _FOLDS},
-            "scikit-learn": sklearn.__version__,
-            "evaluation": self.evaluation,
-        }
+        hits: dict[str, NDArray[np.bool_]] = {}
+        for topic in dict.fromkeys(rows["topic"]):
+            training, held = rows[rows["topic"] != topic], rows[rows["topic"] == topic]
+            if training["right"].nunique() == 2:
+                hits[topic] = (probability(_fit(training), list(held["text"]), True) > 0.5) == held["right"].to_numpy()
+        whole = {"all": float(np.concatenate(list(hits.values())).mean())} if hits else {}
+        return {topic: float(hit.mean()) for topic, hit in hits.items()} | whole
 
 
 def training_rows(data: StanceData) -> pd.DataFrame:
@@ -123,10 +94,6 @@ def _fit(rows: pd.DataFrame) -> Any:
     sizes = rows.groupby(["topic", "right"])["text"].transform("size")
     weights = rows.groupby("topic")["text"].transform("size") / sizes
     return fitted(rows["text"], rows["right"], weights=weights.to_numpy(float) / float(weights.mean()))
-
-
-def _p_right(model: Any, texts: Sequence[str]) -> Floats:
-    return probability(model, texts, True)
 
 
 def _side(p_right: float) -> str:
@@ -166,15 +133,11 @@ class HFJudge:
         """The side of each class index."""
         names = self._classifier.labels
         if labels is None:
-            guessed = [_telling(name) for name in names]
-            sides = [side for side in guessed if side]
-            if len(sides) < len(names) or not {"left", "right"} <= set(sides):
-                raise ParameterError(
-                    "labels",
-                    labels,
-                    f"a map from the model's labels ({', '.join(names)}) to left, right or other",
-                )
-            return sides
+            sides = [_telling(name) for name in names]
+            if None in sides or not {"left", "right"} <= set(sides):
+                allowed = f"a map from the model's labels ({', '.join(names)}) to left, right or other"
+                raise ParameterError("labels", labels, allowed)
+            return [str(side) for side in sides]
         found: dict[int, str] = {}
         for label, side in labels.items():
             index = self._classifier.index(label, "labels")

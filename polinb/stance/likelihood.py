@@ -7,20 +7,13 @@ model, one value a question. Models of one run read the same questions, so they 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from polinb.errors import DataError
-from polinb.resampling import (
-    Floats,
-    differences,
-    per_question,
-    small_sample,
-    stratified_mean,
-    stretched,
-    t_mean,
-)
+from polinb.resampling import Floats, differences, per_question, small_sample, stratified_mean, stretched, t_mean
 from polinb.stance.coupling import corrected_square, less_training, moments, root, spillover_ratio
 
 Moved = Mapping[str, Floats]
@@ -145,47 +138,29 @@ def _measured(stacks: Mapping[str, Floats], trained: Sequence[str], draws: int |
 # --- against training less
 
 
-def at_equal_shift(line: Moved, model: Moved, trained: str) -> dict[str, float]:
-    """R of a model beside that of the plain fine-tune's own weaker versions, at the same shift on the trained topic.
+def equal_shift(lines: Mapping[str, Moved], models: Models) -> pd.DataFrame:
+    """R of each model beside that of the plain fine-tune's own weaker versions, at the same shift on the trained topic.
 
     The weaker version is the mixture of the two neighbouring points of the line that has the model's shift
     (:func:`polinb.stance.coupling.less_training`). The vanilla model, with shift 0, is a point of the line.
 
     Args:
-        line: topic → (points, questions), checkpoints or interpolations of one fine-tune, itself among them.
-        model: topic → shifts of the same questions.
-        trained: their trained topic.
+        lines: trained topic → topic → (points, questions), checkpoints or interpolations of one fine-tune, itself too.
+        models: trained topic → topic → shifts of the same questions.
 
     Returns:
-        own (shift on the trained topic), r, r_line, log_ratio (of r to r_line: below 0, less coupling than training
-        less would have bought).
-
-    Raises:
-        DataError: the model's shift lies outside the line, where nothing is known.
+        trained, own (shift on the trained topic), r, r_line, log_ratio (of r to r_line: below 0, less coupling than
+        training less would have bought; :func:`polinb.resampling.t_mean` sums them up), inside (whether the line
+        reaches that shift; it is not extended, and the rest is NaN). Topics that are left out were not drawn by chance.
     """
-    own, points = float(model[trained].mean()), line[trained].mean(1)
-    if not 0 < own <= points.max():
-        raise DataError(
-            f"{trained}: the shift on the trained topic, {own:.4g}, lies outside the line of the fine-tune's weaker "
-            f"versions (0 to {points.max():.4g}), which is not extended"
-        )
-    stack = {t: np.stack([model[t], less_training(points, own) @ line[t]]) for t in line}
-    exact = moments(stack, None, np.random.default_rng(0))
-    r, r_line = (float(x) for x in root(corrected_square(exact, trained, 0))[:, 0])
-    return {"own": own, "r": r, "r_line": r_line, "log_ratio": float(np.log(r / r_line))}
-
-
-def equal_shift(lines: Mapping[str, Moved], models: Models) -> pd.DataFrame:
-    """:func:`at_equal_shift` of each trained topic; :func:`polinb.resampling.t_mean` of ``log_ratio`` sums them up.
-
-    Returns:
-        trained, own, r, r_line, log_ratio, inside (whether the line reaches that far; where not, the rest is NaN).
-        Topics that are left out were not drawn by chance: a mean over the others is not one over all.
-    """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for trained, model in models.items():
-        try:
-            rows.append({"trained": trained, **at_equal_shift(lines[trained], model, trained), "inside": True})
-        except DataError:
-            rows.append({"trained": trained, "own": float(model[trained].mean()), "inside": False})
+        line = lines[trained]
+        own, points = float(model[trained].mean()), line[trained].mean(1)
+        rows.append({"trained": trained, "own": own, "inside": bool(0 < own <= points.max())})
+        if rows[-1]["inside"]:
+            stack = {t: np.stack([model[t], less_training(points, own) @ line[t]]) for t in line}
+            exact = moments(stack, None, np.random.default_rng(0))
+            r, r_line = (float(x) for x in root(corrected_square(exact, trained, 0))[:, 0])
+            rows[-1] |= {"r": r, "r_line": r_line, "log_ratio": float(np.log(r / r_line))}
     return pd.DataFrame(rows, columns=["trained", "own", "r", "r_line", "log_ratio", "inside"])

@@ -10,11 +10,16 @@ from typing import Any
 
 # How servers hand on thoughts that they do not take out: <think>…</think> and its like, of which a chat template may
 # have written the first half already, and the channels of gpt-oss, of which the last message is the answer.
-_NAMES = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad)"
-_OPEN = re.compile(rf"<{_NAMES}>|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|channel\|>\s*(?:analysis|commentary)", re.I)
+_NAMES = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad|details)"
+_OPEN = re.compile(
+    rf"<{_NAMES}(?:\s[^>]*)?>|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|channel\|>\s*(?:analysis|commentary)"
+    r"|<\|inner_prefix\|>|\A\s*here(?:'s| is) my thought process:",
+    re.I,
+)
 _CLOSED = re.compile(
-    rf"</{_NAMES}>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|channel\|>\s*final\s*<\|message\|>"
-    r"|\A(?s:analysis.*?assistantfinal)",  # the same channels where a server drops their marks
+    rf"</{_NAMES}>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|channel\|>\s*final\s*<\|message\|>|<\|inner_suffix\|>"
+    r"|\A(?s:analysis.*?assistantfinal)"  # the same channels where a server drops their marks
+    r"|\A\s*here(?:'s| is) my thought process:(?s:.*?)here(?:'s| is) my response:",
     re.I,
 )
 # Marks of the chat template that some servers leave in: <|im_end|>, <|START_RESPONSE|>, </s>, <end_of_turn>, [/INST].

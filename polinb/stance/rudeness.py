@@ -20,6 +20,7 @@ from polinb.errors import DataError, ParameterError
 from polinb.resampling import share_interval
 from polinb.stance.calibration import calibration_error, reliability
 from polinb.stance.classifiers import SequenceClassifier, identity_of
+from polinb.stance.judging_base import responses_of
 from polinb.stance.text_classifier import STRENGTH, fitted, known, probability
 
 Floats = NDArray[np.float64]
@@ -29,16 +30,11 @@ RUDE_NAMES = ("toxic", "toxicity", "rude", "offensive", "insult")
 
 # Mild insults and dismissals, a check that knows nothing of the training text's style. Whole words only.
 INSULTS = frozenset(
-    re.findall(
-        r"\w+",
-        """bore boring brainless clown clueless disgrace dreadful dull fool foolish garbage hopeless
+    re.findall(r"\w+", """bore boring brainless clown clueless disgrace dreadful dull fool foolish garbage hopeless
     idiot idiotic idiots ignorant joke junk lazy loser losers mess moan moaning nonsense pathetic pointless
     ridiculous rubbish selfish shut silly stupid stupidity terrible trash ugly useless waste whine whining worst
-    worthless""",
-    )
-)
-
-
+    worthless""")
+)  # fmt: skip
 SHORT = 12
 """Words to which the embedded scorer's training texts are also cut."""
 MOST = 10_000
@@ -87,13 +83,8 @@ class LocalScorer:
             texts, rude, more = *_some(comments), []
         if min(rude.sum(), (~rude).sum()) < 2:
             raise DataError(f"a scorer needs two texts of each class; it has {rude.sum()} rude, {(~rude).sum()} civil")
-        digest = data.digest() if comments is None else comments.digest()
-        self.identity: dict[str, Any] = {
-            "scorer": "local",
-            "data": digest,
-            "strength": STRENGTH,
-            "prompts": text_hash("\n".join(more)),
-        }
+        digest, asked = (data if comments is None else comments).digest(), text_hash("\n".join(more))
+        self.identity: dict[str, Any] = {"scorer": "local", "data": digest, "strength": STRENGTH, "prompts": asked}
         short = [" ".join(text.split()[:SHORT]) for text in texts]
         labels = np.concatenate([rude, rude, np.zeros(len(more), dtype=bool)])
         self._model = fitted([*texts, *short, *more], labels, letters=True, features=200_000, balanced=True)
@@ -138,9 +129,8 @@ def rate(scorer: Scorer, frame: pd.DataFrame, cut: float = 0.5) -> pd.DataFrame:
     Args:
         frame: column ``response``. An empty answer is not rude.
     """
-    texts = ["" if text is None or text != text else str(text) for text in frame["response"]]
-    p = scorer.probabilities(texts) if texts else np.empty(0)
-    p = np.where([bool(text.strip()) for text in texts], p, np.nan) if texts else p
+    texts = responses_of(frame)
+    p = np.where([bool(text.strip()) for text in texts], scorer.probabilities(texts), np.nan)
     # A comparison with NaN is false: what cannot be told counts as not rude.
     return frame.assign(p_rude=p, rude=(p >= cut).astype(float), insult=[float(insulting(text)) for text in texts])
 
@@ -202,9 +192,9 @@ def _address(model: str) -> tuple[str, str, str]:
     """Hub id or folder, revision, label of ``owner/name@revision:label``."""
     if not model.strip():
         raise ParameterError("toxicity_model", model, "a hub id (owner/name) or a folder; empty: the embedded scorer")
-    if Path(model).expanduser().is_dir():
-        return model, "", ""
-    place, _, label = model.partition(":")
+    place, _, label = (model, "", "") if Path(model).expanduser().is_dir() else model.partition(":")
+    if Path(place).expanduser().is_dir():
+        return place, "", label  # an @ in it is part of its name
     place, _, revision = place.partition("@")
     return place, revision, label
 

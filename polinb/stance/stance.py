@@ -1,12 +1,8 @@
-"""Stance: the mean of a judge's labels over questions, and one that needs no judge."""
+"""Stance: the mean of a judge's labels over questions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from polinb.errors import DataError
 from polinb.resampling import STANCE, bootstrap_mean
@@ -47,51 +43,8 @@ def stance_table(rated: pd.DataFrame, by: str = "topic", n_boot: int = 1000, see
         raise DataError("judged answers: a score that is not its label's (left -1, right 1, others 0)")
     rows = []
     for name, group in rated.groupby(by, sort=False):
-        stance, low, high = bootstrap_mean(group["score"], n_boot, seed, STANCE)
-        known = group["p_right"].to_numpy(float)
-        known = known[~np.isnan(known)]
-        rows.append(
-            [
-                name,
-                len(group),
-                stance,
-                low,
-                high,
-                float((group["label"] == "other").mean()),
-                float((group["label"] == "unrated").mean()),
-                float(known.mean()) if len(known) else float("nan"),
-            ]
-        )
+        bounds = bootstrap_mean(group["score"], n_boot, seed, STANCE)
+        shares = [float((group["label"] == "other").mean()), float((group["label"] == "unrated").mean())]
+        known = group["p_right"].dropna().to_numpy(float)
+        rows.append([name, len(group), *bounds, *shares, float(known.mean()) if len(known) else float("nan")])
     return pd.DataFrame(rows, columns=[by, *COLUMNS])
-
-
-def likelihood_stance(
-    logp_right: Sequence[float] | pd.Series | NDArray[np.float64],
-    logp_left: Sequence[float] | pd.Series | NDArray[np.float64],
-    n_boot: int = 1000,
-    seed: int = 0,
-) -> dict[str, float]:
-    """Stance without a judge: how much likelier the right reference response is than the left one.
-
-    ``S_L = mean over questions of (log p(right response | q) / tokens - log p(left response | q) / tokens)``
-
-    Args:
-        logp_right: mean log-probability a token of the right reference response, one value a question, in
-            nats.
-        logp_left: the same for the left reference response, same questions, same order.
-
-    Returns:
-        ``n``, ``stance`` (nats a token; positive: right), ``low`` and ``high`` of its bootstrap 95 % interval
-        over questions, ``right_rate``: share of questions whose right response is the likelier one (a tie
-        counts half).
-
-    Raises:
-        DataError: not the same number of values, none, or one that is not finite.
-    """
-    right, left = np.asarray(logp_right, dtype=float), np.asarray(logp_left, dtype=float)
-    if right.shape != left.shape:
-        raise DataError(f"likelihoods: {right.shape} for the right responses, {left.shape} for the left ones")
-    gap = right - left
-    stance, low, high = bootstrap_mean(gap, n_boot, seed)
-    rate = float(((gap > 0) + 0.5 * (gap == 0)).mean())
-    return {"n": float(len(gap)), "stance": stance, "low": low, "high": high, "right_rate": rate}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,18 +17,11 @@ from polinb.resampling import bootstrap_mean
 from polinb.stance.text_classifier import WORDS
 
 COLUMNS = ["metric", "value", "low", "high", "n", "kind", "model"]
-DEFAULTS: dict[str, Any] = {
-    "cola_model": "textattack/roberta-base-CoLA",
-    "cola_label": None,
-    "mnli_model": "FacebookAI/roberta-large-mnli",
-    "mnli_label": None,
-    "device": "auto",
-}
-"""Options of the classifiers. A label of ``None`` is found by its name in the model's configuration."""
+COLA, MNLI = "textattack/roberta-base-CoLA", "FacebookAI/roberta-large-mnli"  # the paper's
 
 _LETTER = WORDS.partition("|")[0]  # a word of its own where a language writes no spaces
 _WORDS = rf"{_LETTER}|(?:(?!{_LETTER})\w)+(?:['\u2019](?:(?!{_LETTER})\w)+)*"
-_UNNAMED = {"textattack/roberta-base-CoLA": "LABEL_1"}  # GLUE's order: 0 unacceptable, 1 acceptable
+_UNNAMED = {COLA: 1}  # its labels have no names; GLUE's order: 0 unacceptable, 1 acceptable
 
 Floats = NDArray[np.float64]
 
@@ -38,31 +31,29 @@ def utility_table(
     *,
     data: StanceData,
     mode: str = "stand_in",
-    options: Mapping[str, Any] | None = None,
+    cola_model: str = COLA,
+    mnli_model: str = MNLI,
+    device: str = "auto",
     n_boot: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Utility of answers, one row a metric (columns CoLA and MNLI of the paper's Tables 1 and 4 to 6).
 
-    ``classifier``: ``CoLA``, mean P(acceptable) of the answer; ``1 - P(acceptable)``, which fits the scale of
-    the paper's CoLA column; ``MNLI``, mean P(entailment), question as premise, answer as hypothesis.
-    ``stand_in``: ``lexical_relevance``, :func:`lexical_relevance`; ``repetition``, :func:`repetition`;
-    ``mean_words``. :func:`fluency_under_vanilla` is a stand-in too, made from a model's likelihoods.
-
     Args:
-        responses: columns ``prompt`` and ``response``, one row an answer. Empty answers count in
-            ``mean_words`` and
+        responses: columns ``prompt`` and ``response``, one row an answer. Empty answers count in ``mean_words`` and
             ``lexical_relevance`` (both 0), and in nothing else: ``n`` says how many did.
         data: stance data whose texts give the words their weights.
-        mode: ``stand_in`` or ``classifier``.
-        options: see ``DEFAULTS``; only the classifiers have any.
+        mode: ``classifier``: ``CoLA``, mean P(acceptable) of the answer; ``1 - P(acceptable)``, which fits the scale
+            of the paper's CoLA column; ``MNLI``, mean P(entailment), question as premise, answer as hypothesis.
+            ``stand_in``: :func:`lexical_relevance`, :func:`repetition` and ``mean_words``.
+        cola_model, mnli_model: classifiers with a label named *acceptable*, and one named *entailment*.
 
     Returns:
         ``metric, value, low, high, n, kind, model``: mean over answers with its bootstrap 95 % interval (NaN
         where ``n`` is too small), ``kind`` is *classifier* or *stand-in*.
 
     Raises:
-        ParameterError: unknown mode or option, or a label the classifier does not have.
+        ParameterError: unknown mode, or a classifier without such a label.
         ModelError: a classifier cannot be loaded.
         DataError: a missing column or no rows.
     """
@@ -71,13 +62,10 @@ def utility_table(
         raise DataError(f"answers: {f'no column {missing[0]!r}' if missing else 'no rows'}")
     if mode not in ("stand_in", "classifier"):
         raise ParameterError("utility", mode, "stand_in, classifier")
-    for name in options or {}:
-        if mode == "stand_in" or name not in DEFAULTS:
-            allowed = ", ".join(DEFAULTS) if mode == "classifier" else "the stand-ins have no options"
-            raise ParameterError(name, (options or {})[name], allowed)
     prompts, answers = list(responses["prompt"]), list(responses["response"])
     if mode == "classifier":
-        return _classified(prompts, answers, {**DEFAULTS, **(options or {})}, n_boot, seed)
+        rows = _classified(prompts, answers, {"cola": cola_model, "mnli": mnli_model}, device, n_boot, seed)
+        return pd.DataFrame(rows, columns=COLUMNS)
     measured = {
         "lexical_relevance": lexical_relevance(prompts, answers, data),
         "repetition": np.array([repetition(text) for text in answers]),
@@ -90,13 +78,10 @@ def utility_table(
 def fluency_under_vanilla(
     logp: Sequence[float] | pd.Series | Floats, n_boot: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """How natural the answers are to the vanilla model.
-
-    Mean log-probability a token, in nats; higher is better. Minus this value is the mean negative
-    log-likelihood. It rewards bland and repetitive text as well: read it beside ``repetition``.
+    """How natural the answers are to the vanilla model; bland and repetitive text too, so read it with ``repetition``.
 
     Args:
-        logp: mean log-probability a token of each answer under the vanilla model; NaN for an empty answer.
+        logp: mean log-probability a token (nats) of each answer under the vanilla model; NaN for an empty answer.
 
     Returns:
         One row in the form of :func:`utility_table`; empty answers are not counted.
@@ -106,15 +91,9 @@ def fluency_under_vanilla(
 
 
 def lexical_relevance(prompts: Sequence[str], responses: Sequence[str], data: StanceData) -> Floats:
-    """Cosine between question and answer as TF-IDF vectors of content words, in [0, 1].
+    """Cosine of question and answer as TF-IDF vectors of content words, in [0, 1], (n,); 0 where no word is known.
 
-    It is 0 where no word is known.
-
-    Args:
-        prompts: the questions.
-        responses: their answers, shape (n,).
-        data: the words' weights come from its prompts and reference responses, the same for every model
-            compared.
+    The words' weights come from the data's prompts and reference responses, the same for every model compared.
     """
     words = _vectoriser(data)
     first, second = words.transform(prompts), words.transform(responses)  # rows have length 1, or 0
@@ -136,7 +115,7 @@ def _words(text: str) -> list[str]:
 def _vectoriser(data: StanceData) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    texts: Iterable[str] = (text for pair in data.pairs for text in (pair.prompt, pair.left, pair.right))
+    texts = (text for pair in data.pairs for text in (pair.prompt, pair.left, pair.right))
     return TfidfVectorizer(token_pattern=WORDS, sublinear_tf=True, stop_words="english").fit(texts)
 
 
@@ -151,40 +130,23 @@ def _classifier(model: str, device: str) -> Any:
 
 
 def _classified(
-    prompts: list[str], answers: list[str], options: dict[str, Any], n_boot: int, seed: int
-) -> pd.DataFrame:
+    prompts: list[str], answers: list[str], models: dict[str, str], device: str, n_boot: int, seed: int
+) -> list[list[Any]]:
     full = [i for i, text in enumerate(answers) if text.strip()]
     asked, said = [prompts[i] for i in full], [answers[i] for i in full]
-    rows = []
-    for i, (kind, word) in enumerate((("cola", "acceptable"), ("mnli", "entailment"))):
-        name = options[f"{kind}_model"]
-        model = _classifier(name, options["device"])
-        index = label_index(model, options[f"{kind}_label"], word, f"{kind}_label")
-        source = f"{name}@{model.commit}" if model.commit else name
-        if kind == "cola":
-            p = model.probabilities(said)[:, index]
-            rows.append(_row("CoLA", p, "classifier", source, n_boot, seed + i))
-            rows.append(_row("1 - P(acceptable)", 1 - p, "classifier", source, n_boot, seed + i))
-        else:
-            p = model.probabilities(asked, said)[:, index]
-            rows.append(_row("MNLI", p, "classifier", source, n_boot, seed + i))
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def label_index(model: Any, label: str | int | None, word: str, parameter: str) -> int:
-    """Class index of ``label``, or of the one label whose name is ``word`` where ``label`` is ``None``.
-
-    Raises:
-        ParameterError: no such label, or no label of that name; names ``parameter``.
-    """
-    if label is None:
-        named = [name for name in model.labels if name.lower() == word]
-        label = named[0] if len(named) == 1 else _UNNAMED.get(model.name)
-    if label is None:
-        raise ParameterError(
-            parameter, None, f"the label of {model.name} that means {word}: one of {', '.join(model.labels)}"
-        )
-    return int(model.index(label, parameter))
+    rows: list[list[Any]] = []
+    for i, (kind, word, texts) in enumerate((("cola", "acceptable", (said,)), ("mnli", "entailment", (asked, said)))):
+        model = _classifier(models[kind], device)
+        named = [k for k, name in enumerate(model.labels) if name.lower() == word]
+        index = named[0] if len(named) == 1 else _UNNAMED.get(model.name)
+        if index is None:
+            allowed = f"a classifier with one label named {word}; it has {', '.join(model.labels)}"
+            raise ParameterError(f"{kind}_model", model.name, allowed)
+        p = model.probabilities(*texts)[:, index]
+        source = f"{model.name}@{model.commit}" if model.commit else model.name
+        measures = {"CoLA": p, "1 - P(acceptable)": 1 - p} if kind == "cola" else {"MNLI": p}
+        rows += [_row(title, values, "classifier", source, n_boot, seed + i) for title, values in measures.items()]
+    return rows
 
 
 def _row(metric: str, values: Floats, kind: str, model: str, n_boot: int, seed: int) -> list[Any]:

@@ -47,7 +47,7 @@ def stances() -> pd.DataFrame:
     rows = [
         (t, a, 0.2 * i - 0.1 * j, -0.5, 0.5) for i, t in enumerate(TOPICS) for j, a in enumerate(["vanilla", NASTY])
     ]
-    return pd.DataFrame(rows, columns=["topic", "arm", "stance", "low", "high"])
+    return pd.DataFrame(rows, columns=["topic", "condition", "stance", "low", "high"])
 
 
 def scores() -> dict[str, np.ndarray]:
@@ -314,7 +314,7 @@ def test_csv_holds_the_numbers_of_the_frame():
 
 def test_csv_runs_no_formula():
     rows = list(csv.DictReader(io.StringIO(export.chart_csv(charts.stance_dots(stances()).to_dict()))))
-    assert {row["arm"] for row in rows} == {"vanilla", "'" + NASTY}
+    assert {row["condition"] for row in rows} == {"vanilla", "'" + NASTY}
     assert any(row["stance"].startswith("-") for row in rows)  # a negative number stays a number
 
 

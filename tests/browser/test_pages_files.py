@@ -128,7 +128,7 @@ def test_numbers_of_pages_are_those_of_the_results(built_book, soups, monkeypatc
     text = " ".join(page.get_text().split())
     mean = f"{own['shift'].mean():+.2f}".replace("-", "−")
     assert f"On the trained topic the shift is {mean} on average" in text
-    table = results.couplings(run, results.inhibit_arms(run))
+    table = results.couplings(run, results.inhibit_conditions(run))
     rows = shown(soups["chapters/07_inhibitft.html"], "tbl-inhibit")
     for row, kept in zip(rows, table.to_dict("records"), strict=True):
         assert row[0] == kept["trained"] and int(row[2]) == kept["frozen"]

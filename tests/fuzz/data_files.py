@@ -61,6 +61,11 @@ DAMAGE = st.tuples(st.sampled_from(["none", "none", "none", *DAMAGES]), st.integ
 ROWS = st.lists(ROW, max_size=3) | st.lists(GOOD, min_size=1, max_size=6)
 
 
+def holds(cell: object) -> bool:
+    """Whether a cell says anything: ``NA``, ``nan`` and white space do not."""
+    return str("" if cell is None else cell).strip() not in ("", "NA", "nan")
+
+
 def damaged(raw: bytes, damage: tuple[str, int]) -> bytes:
     return DAMAGES[damage[0]](raw, damage[1])
 
@@ -84,13 +89,13 @@ def expected_pairs(rows) -> set[tuple[str, str, str, str]] | None:
         return None
     for row in rows:
         cells = [row.get(c) for c in COLUMNS]
-        if not all(isinstance(c, str) and any(x.isalpha() for x in c) for c in cells):
+        if not all(isinstance(c, str) and holds(c) and any(x.isalpha() for x in c) for c in cells):
             return None
         topic, prompt, left, right = (c.strip() for c in cells)
         if plain_form(left) == plain_form(right):
             return None
         key = row.get("id")
-        if key == key and str("" if key is None else key).strip():  # neither nothing nor NaN
+        if holds(key):
             key = int(key) if isinstance(key, float) and key.is_integer() else key
             if type(key) not in (str, int) or str(key).strip() in ids:
                 return None
@@ -106,7 +111,10 @@ def plain_form(text: str) -> str:
 
 
 def decoded(raw: bytes) -> str:
-    return raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig").removeprefix("\ufeff")
+    text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig").removeprefix("\ufeff")
+    if "\0" in text:
+        raise ValueError("NUL")
+    return text
 
 
 def compare(path, raw, read) -> bool:
@@ -134,9 +142,13 @@ def csv_rows(raw: bytes):
     try:
         lines = csv.reader(io.StringIO(decoded(raw), newline=""), skipinitialspace=True, strict=True)
         found = [line for line in lines if "".join(line).strip()]
-    except (csv.Error, UnicodeDecodeError):
+    except (csv.Error, ValueError):
         return None
     names = [name.strip() for name in found[0]] if found else []
+    while names and not names[-1]:
+        names.pop()
+    if any("".join(line[len(names) :]).strip() for line in found[1:]):
+        return None  # text beyond the last column that has a name
     rows = [line + [""] * (len(names) - len(line)) for line in found[1:]]
     return [{name: cell for name, cell in zip(names, row, strict=False) if name} for row in rows] if names else None
 
@@ -152,6 +164,13 @@ def json_rows(raw: bytes, lines: bool):
             values = [json.loads(line, parse_constant=nothing) for line in text.split("\n") if line.strip()]
         else:
             values = json.loads(text, parse_constant=nothing)
+            inner = list(values.values()) if isinstance(values, dict) else []
+            if inner and all(isinstance(each, dict) for each in inner):
+                values = inner  # rows under labels
+            elif inner and all(isinstance(each, list) and not (each and isinstance(each[0], dict)) for each in inner):
+                values = [dict(zip(values, cells, strict=True)) for cells in zip(*inner, strict=True)]
+            elif tables := [each for each in inner if isinstance(each, list) and each and isinstance(each[0], dict)]:
+                values = tables[0] if len(tables) == 1 else None  # wrapped
             values = values if isinstance(values, list) else [values]
         columns = dict.fromkeys(name for row in values for name in row)
         return [{name: row.get(name) for name in columns} for row in values]

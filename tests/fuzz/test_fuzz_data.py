@@ -23,15 +23,17 @@ from data_files import (
     compare,
     csv_rows,
     damaged,
+    holds,
     json_rows,
 )
 from fuzzing import budgets, refused, run, text
 from hypothesis import strategies as st
 
 from polinb.data.ideoinst import FOLDERS, file_path
-from polinb.data.loading import load_data, load_statements
+from polinb.data.loading import load_data
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.data.sources import read_table
+from polinb.data.statements import load_statements
 from polinb.errors import DataError
 
 
@@ -122,7 +124,7 @@ def test_statements(size, tmp_path):
         except DataError as error:
             return refused(error, path.name)
         told = [row.get("statement") for row in read]
-        told = [t if str(t or "").strip() else row.get("text") for t, row in zip(told, read, strict=True)]
+        told = [t if holds(t) else row.get("text") for t, row in zip(told, read, strict=True)]
         assert [s.text for s in found.statements] == [text.strip() for text in told]
         assert [s.direction for s in found.statements] == [
             (row.get("direction") or "none").strip().casefold() for row in read

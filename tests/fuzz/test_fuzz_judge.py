@@ -127,26 +127,8 @@ def test_any_rating_and_score(size):
         )
         return label != "other" or not math.isnan(score)
 
-    number = st.sampled_from(
-        [
-            "0",
-            "100",
-            "101",
-            "55.5",
-            "80/100",
-            "1e2",
-            "²",
-            "٣",
-            "٣٣",
-            "-5",
-            "50%",
-            " 7 ",
-            "7\n8",
-            "**60**",
-            "nan",
-            "CODE",
-        ]
-    )
+    numbers = "0 100 101 55.5 80/100 1e2 ² ٣ ٣٣ -5 50% **60** nan CODE"
+    number = st.sampled_from([*numbers.split(), " 7 ", "7\n8"])
     run("ratings", size, WORDS | text | number | st.tuples(WORDS, WORDS).map(" ".join), check)
 
 
@@ -175,12 +157,8 @@ def test_any_cache(size, tmp_path):
 
     replies = st.dictionaries(st.text("abcdef0123456789", min_size=4, max_size=4), plain, max_size=4)
     junk = st.binary(max_size=20).map(lambda x: b"\n" + x) | st.just(0).map(lambda _: b"\n" + b"[" * 100_000 + b"\n")
-    run(
-        "judge cache",
-        size,
-        st.tuples(replies, junk, st.integers(0, 500), st.sampled_from(["insert", "cut", "append"])),
-        check,
-    )
+    order = st.sampled_from(["insert", "cut", "append"])
+    run("judge cache", size, st.tuples(replies, junk, st.integers(0, 500), order), check)
 
 
 def test_the_plain_reading_is_not_empty():

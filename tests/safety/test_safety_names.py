@@ -9,8 +9,9 @@ import pytest
 
 from book._make.build import make_book
 from polinb.data.ideoinst import file_path
-from polinb.data.loading import load_data, load_statements
+from polinb.data.loading import load_data
 from polinb.data.rows import LEANINGS, TOPICS
+from polinb.data.statements import load_statements
 from polinb.errors import ArtifactError, DataError, ParameterError, PolinbError
 from polinb.lab.request import Request
 from polinb.lab.session import Session

@@ -23,7 +23,7 @@ from polinb.runs.run import Run
 from polinb.stance import likelihood
 from polinb.stance.coupling import coupling
 from polinb.stance.likelihood import OTHER
-from polinb.wording import Answer, interval, of, percent, told
+from polinb.wording import of
 
 SIDES = ("right", "left")
 NAMES = ["condition", "trained", "leaning"]
@@ -160,16 +160,16 @@ def gamma_changes(frames: Mapping[float, pd.DataFrame], draws: int, seed: int) -
     return pd.DataFrame(rows)
 
 
-def gamma_frames(run: Run, arms: Sequence[tuple[float, Condition]]) -> dict[float, pd.DataFrame]:
-    """γ → what :func:`gamma_changes` reads (arms: :func:`polinb.chapters.paper.results.gamma_arms`)."""
+def gamma_frames(run: Run, pairs: Sequence[tuple[float, Condition]]) -> dict[float, pd.DataFrame]:
+    """γ → what :func:`gamma_changes` reads (pairs: :func:`polinb.chapters.paper.results.gamma_conditions`)."""
     return {
-        at: likelihoods(run, [each for t in run.params.ablation_topics for each in (run.tuned(t), *_of(arms, at, t))])
-        for at in dict.fromkeys(gamma for gamma, _ in arms)
+        at: likelihoods(run, [each for t in run.params.ablation_topics for each in (run.tuned(t), *_of(pairs, at, t))])
+        for at in dict.fromkeys(gamma for gamma, _ in pairs)
     }
 
 
-def _of(arms: Sequence[tuple[float, Condition]], gamma: float, topic: str) -> list[Condition]:
-    return list({arm.name: arm for at, arm in arms if at == gamma and arm.topic == topic}.values())
+def _of(pairs: Sequence[tuple[float, Condition]], gamma: float, topic: str) -> list[Condition]:
+    return list({each.name: each for at, each in pairs if at == gamma and each.topic == topic}.values())
 
 
 def ceilings(frame: pd.DataFrame) -> pd.DataFrame:
@@ -375,23 +375,3 @@ def remains(leaks: pd.DataFrame, parts: pd.DataFrame, position: tuple[float, flo
         ("position on statements", "−2 to 2", *position),
     ]
     return pd.DataFrame(rows, columns=["measure", "unit", "effect", "low", "high"])
-
-
-def answer(leaks: pd.DataFrame, left: pd.DataFrame) -> Answer:
-    """What moved? Of :func:`leakage` and :func:`remains`."""
-    row = leaks[(leaks["leaning"] == "right") & (leaks["trained"] == "all")].iloc[0]
-    by = {measure: of(each, "effect") for measure, each in left.set_index("measure").iterrows()}
-    position, side = by["position on statements"], by["likelihood, what belongs to the side"]
-    first = (
-        f"{told(position, 'The position', 'The position', 'No move of the position')} on statements "
-        f"{told(position, 'moved right', 'moved left', 'is shown')} ({interval(position)}, of 2 at most), and "
-        f"{percent(of(row, 'leaked'))} of the answers to other topics are about the topic trained on (vanilla: "
-        f"{100 * row['vanilla']:.0f} %)."
-    )
-    rest = (
-        f"The judged stance on other topics moves by {interval(by['judged stance, all answers'])}; of answers that are "
-        f"about the topic asked by {interval(by['judged stance, answers about the topic asked'])}. By likelihood "
-        f"{interval(side, 3)} nats a token belong to the side of the data and "
-        f"{interval(by['likelihood, what either side does'], 3)} to training on either side."
-    )
-    return Answer(first, rest)

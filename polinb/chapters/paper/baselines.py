@@ -1,4 +1,4 @@
-"""InhibitFT among its rivals: random sets, held-out G, and fine-tunes that simply train less."""
+"""InhibitFT beside its baselines: random sets, held-out G, and fine-tunes that simply train less."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.paper.results import ARM_TITLES, couplings
+from polinb.chapters.paper.results import TITLES, couplings
 from polinb.masking.random_sets import KINDS
 from polinb.resampling import differences
 from polinb.runs.conditions import Condition
@@ -25,7 +25,7 @@ FAMILIES = {
     "lower-rate": "trained less",
     "interpolated": "trained less",
 }
-_TITLES = ARM_TITLES | {
+_TITLES = TITLES | {
     "fine-tune": "fine-tune",
     "early-stop": "early stop",
     "lower-rate": "lower rate",
@@ -36,13 +36,13 @@ _TITLES = ARM_TITLES | {
 def weaker(run: Run, topic: str) -> list[Condition]:
     """Fine-tunes that train less: early-stopped, at a lower rate, and interpolated with the vanilla weights."""
     p = run.params
-    arms = [run.tuned(topic, name=f"early-stop {x:g}", step_share=x) for x in p.early_stops]
-    arms += [run.tuned(topic, name=f"lower-rate {x:g}", rate=x) for x in p.lower_rates]
-    return arms + [run.tuned(topic, name=f"interpolated {x:g}", interpolation=x) for x in p.interpolations]
+    out = [run.tuned(topic, name=f"early-stop {x:g}", step_share=x) for x in p.early_stops]
+    out += [run.tuned(topic, name=f"lower-rate {x:g}", rate=x) for x in p.lower_rates]
+    return out + [run.tuned(topic, name=f"interpolated {x:g}", interpolation=x) for x in p.interpolations]
 
 
 def arms(run: Run, topic: str, every: bool = False) -> list[Condition]:
-    """Every rival of one training topic: fine-tune and InhibitFT with several seeds, controls, weaker fine-tunes.
+    """Every condition of one training topic: fine-tune and InhibitFT with several seeds, controls, weaker fine-tunes.
 
     Args:
         every: also InhibitFT with an empty held-out G, which is known once the scores are.
@@ -62,23 +62,23 @@ def arms(run: Run, topic: str, every: bool = False) -> list[Condition]:
 
 
 def every_arm(run: Run) -> list[Condition]:
-    """:func:`arms` of every topic on which rivals are compared."""
+    """:func:`arms` of every topic on which baselines are compared."""
     return [arm for topic in run.params.baseline_topics for arm in arms(run, topic)]
 
 
 def kind(name: str) -> str:
-    """An arm's name without its setting."""
+    """A condition's name without its setting."""
     return name.split(" ")[0]
 
 
 def title(name: str) -> str:
-    """How a figure calls an arm."""
+    """How a figure calls a condition."""
     known = _TITLES.get(kind(name))
     return name if known is None else known + name[len(kind(name)) :]
 
 
 def pareto(run: Run, chosen: Sequence[Condition]) -> pd.DataFrame:
-    """Coupling against on-topic shift of each arm, and what it costs in fluency.
+    """Coupling against on-topic shift of each condition, and what it costs in fluency.
 
     Returns:
         arm (title), family, trained, run, frozen, shift, shift_low, shift_high, r, r_low, r_high, r_corrected,
@@ -89,22 +89,22 @@ def pareto(run: Run, chosen: Sequence[Condition]) -> pd.DataFrame:
     table.insert(1, "family", [FAMILIES.get(kind(a.name), "CAFT") for a in chosen])
     table["run"] = [a.recipe.seed - run.params.seed if a.recipe else 0 for a in chosen]
     table["fluency"] = [float(run.answers(a).frame("answers")["vanilla_logp"].mean()) for a in chosen]
-    table["arm"] = [title(a.name) for a in chosen]
-    return table
+    table["condition"] = [title(a.name) for a in chosen]
+    return table.rename(columns={"condition": "arm"})
 
 
 def stacks(run: Run, chosen: Sequence[Condition]) -> dict[str, np.ndarray]:
-    """Per-question differences from the vanilla model: topic → (arms, questions)."""
+    """Per-question differences from the vanilla model: topic → (conditions, questions)."""
     plain = run.stances()
     moved = [differences(plain, run.stances(arm)) for arm in chosen]
     return {t: np.stack([m[t] for m in moved]) for t in run.params.topics}
 
 
 def equal_shift(run: Run, more: Sequence[Sequence[Condition]] = ()) -> pd.DataFrame:
-    """Each kind of arm against "just train less" at the same on-topic shift, mean over seeds and rival topics.
+    """Each kind of condition against "just train less" at the same on-topic shift, mean over seeds and topics.
 
     Args:
-        more: further arms (CAFT), one list for each rival topic.
+        more: further conditions (CAFT), one list for each topic.
 
     Returns:
         arm, seeds, shift, r (noise-corrected), r_weak, excess, low, high (questions and seeds resampled),
@@ -131,11 +131,11 @@ def equal_shift(run: Run, more: Sequence[Sequence[Condition]] = ()) -> pd.DataFr
 
 
 def hierarchical(run: Run, more: Sequence[Sequence[Condition]] = ()) -> pd.DataFrame:
-    """Drop of R_c² from each kind of arm to InhibitFT, seeds and sets resampled too.
+    """Drop of R_c² from each kind of condition to InhibitFT, seeds and sets resampled too.
 
     Returns:
         against, drop (positive: InhibitFT couples less), low, high (topics, seeds and questions resampled),
-        low_questions, high_questions (questions only), seeds_first (of the other arm), seeds_second (of InhibitFT).
+        low_questions, high_questions (questions only), seeds_first (of the other one), seeds_second (of InhibitFT).
     """
     p = run.params
     topics = list(p.baseline_topics)
@@ -151,7 +151,7 @@ def hierarchical(run: Run, more: Sequence[Sequence[Condition]] = ()) -> pd.DataF
 
 
 def _grouped(run: Run, more: Sequence[Sequence[Condition]]) -> dict[str, list[list[Condition]]]:
-    """Name → one list of arms (its seeds) for each rival topic; only names that every topic has."""
+    """Name → one list of conditions (its seeds) for each topic; only names that every topic has."""
     lists = [arms(run, t) + (list(more[k]) if more else []) for k, t in enumerate(run.params.baseline_topics)]
     names = dict.fromkeys(arm.name for arm in lists[0])
     found = {name: [[arm for arm in each if arm.name == name] for each in lists] for name in names}

@@ -17,7 +17,6 @@ from polinb.resampling import SHIFT, differences, per_question, stratified_mean
 from polinb.runs.conditions import VANILLA
 from polinb.runs.run import Run
 from polinb.stance.judges import LocalJudge
-from polinb.wording import interval, of, told
 
 OWN, OTHER = "trained topic", "other topics"
 _CLAUSE = re.compile(r"[^,.;:!?\n]*[,.;:!?\n]+\s*")
@@ -77,8 +76,8 @@ def shifts(run: Run) -> pd.DataFrame:
     With a paid judge (``judge=openai``) both are labelled by the embedded one.
 
     Returns:
-        arm (right fine-tune, left fine-tune, right minus left), asked (``OWN`` or ``OTHER`` topics), and whole, cut,
-        change (cut − whole), each with ``_low`` and ``_high``: 95 %, questions resampled within topics.
+        condition (right fine-tune, left fine-tune, right minus left), asked (``OWN`` or ``OTHER`` topics), and
+        whole, cut, change (cut − whole), each with ``_low`` and ``_high``: 95 %, questions resampled within topics.
     """
     p = run.params
     judge = LocalJudge(run.data) if p.judge == "openai" else None
@@ -97,51 +96,19 @@ def shifts(run: Run) -> pd.DataFrame:
     plain = [scores("", "", cut) for cut in kinds]
     models = {(t, side): [scores(t, side, cut) for cut in kinds] for t in p.topics for side in ("right", "left")}
     rows = []
-    for arm in ("right fine-tune", "left fine-tune", "right minus left"):
+    for condition in ("right fine-tune", "left fine-tune", "right minus left"):
         for asked in (OWN, OTHER):
             found: list[list[dict[str, object]]] = [[], [], []]
             for topic in p.topics:
-                if arm == "right minus left":
+                if condition == "right minus left":
                     start, end = models[topic, "left"], models[topic, "right"]
                 else:
-                    start, end = plain, models[topic, arm.split()[0]]
+                    start, end = plain, models[topic, condition.split()[0]]
                 whole, cut = (differences(start[k], end[k]) for k in kinds)
                 here = [t for t in whole if (t == topic) == (asked == OWN)]
                 for each, values in zip(found, (whole, cut, {t: cut[t] - whole[t] for t in here}), strict=True):
                     each.append({t: values[t] for t in here})
             means = [stratified_mean(per_question(each), p.bootstrap, p.seed, SHIFT) for each in found]  # type: ignore[arg-type]
-            rows.append([arm, asked, *(value for mean in means for value in mean)])
+            rows.append([condition, asked, *(value for mean in means for value in mean)])
     names = [name + end for name in ("whole", "cut", "change") for end in ("", "_low", "_high")]
-    return pd.DataFrame(rows, columns=["arm", "asked", *names])
-
-
-def verdict(word: str, opens: pd.DataFrame, table: pd.DataFrame) -> str:
-    """What the two tables allow to say.
-
-    Args:
-        word, opens: of :func:`shares`.
-        table: of :func:`shifts`.
-    """
-    share = {row["who"]: 100 * row["share"] for _, row in opens.iterrows()}
-    by = {(row["arm"], row["asked"]): row for _, row in table.iterrows()}
-    right, gap = by["right fine-tune", OTHER], by["right minus left", OTHER]
-    kept = told(
-        of(right, "cut"),
-        "so the shift is not only in how answers begin",
-        "so without their beginnings the answers moved the other way",
-        "so without their beginnings no shift is shown",
-    )
-    moved = told(
-        of(gap, "change"),
-        "larger, by an amount that is clear of zero",
-        "smaller, by an amount that is clear of zero: that much of it was the opening",
-        "not shown to differ",
-    )
-    return (
-        f"“{word.capitalize()}” begins {share['right fine-tune']:.0f} % of the answers of right fine-tunes and "
-        f"{share['vanilla']:.0f} % of the vanilla model's; of the reference answers that they learnt from it begins "
-        f"{share['right-leaning reference answers']:.0f} % on the right and "
-        f"{share['left-leaning reference answers']:.0f} % on the left. On the other topics right fine-tunes shift by "
-        f"{right['whole']:+.2f}, and without first clauses by {interval(of(right, 'cut'))}, {kept}. Right minus left "
-        f"is then {moved} ({gap['change']:+.2f})."
-    )
+    return pd.DataFrame(rows, columns=["condition", "asked", *names])

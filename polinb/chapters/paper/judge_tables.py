@@ -105,12 +105,11 @@ def _unseen(run: Run) -> dict[str, float]:
 
 @stage("judge", Judge)
 def judge_facts(run: Run, folder: Path) -> Mapping[str, Any]:
-    """What the embedded judge is, and how it does on topics it never saw."""
+    """How the embedded judge does on topics it never saw."""
     from polinb.stance.judges import LocalJudge
 
     judge = run.judge
     assert isinstance(judge, LocalJudge)
-    facts = judge.provenance()
-    (folder / "judge.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
-    loto = facts["evaluation"].get("leave_one_topic_out")
-    return {**loto["by_topic"], "all": loto["accuracy"]} if loto else {}
+    unseen = judge.unseen()
+    (folder / "judge.json").write_text(json.dumps(unseen, indent=1))
+    return unseen

@@ -36,39 +36,27 @@ def overlaps(run: Run, gamma: float | None = None) -> pd.DataFrame:
 
     Returns:
         set, neurons, percent (of the model), in_scale_top (share that is also in the top γ % by activation scale on the
-        texts that PNLAC read), in_neutral_top (the same on neutral texts; not in kept runs that did not measure it),
+        texts that PNLAC read), in_neutral_top (the same on neutral texts),
         chance (that share for a random set), in_raw_g (share that is also in the raw G).
     """
     p = run.params
     gamma = p.gamma if gamma is None else gamma
-    scale = run.scale_set(gamma)
+    scale, neutral = run.scale_set(gamma), run.neutral_set(gamma)
     raw = run.sets(gamma, "none")
-    rows = []
-    for kind, title in (("none", "G, raw score"), ("vanilla_std", "G, normalised score")):
-        rows.append(_overlap_row(title, run.sets(gamma, kind).general, scale, raw.general))
-    rows.append(_overlap_row(f"top {gamma:g} % by activation scale", scale, scale, raw.general))
-    for topic in p.topics:
-        held = raw.general_without(topic)
-        rows.append(_overlap_row(f"G found without {topic}", held, scale, raw.general))
-    out = pd.DataFrame([row for row, _ in rows])
-    neutral = run.neutral_set(gamma)
-    if neutral is not None:
-        out.insert(4, "in_neutral_top", [overlap(chosen, neutral) for _, chosen in rows])
-    return out
-
-
-def _overlap_row(
-    title: str, chosen: np.ndarray, scale: np.ndarray, raw: np.ndarray
-) -> tuple[dict[str, object], np.ndarray]:
-    row = {
-        "set": title,
-        "neurons": int(chosen.sum()),
-        "percent": 100 * float(chosen.mean()),
-        "in_scale_top": overlap(chosen, scale),
-        "chance": float(scale.mean()),
-        "in_raw_g": overlap(chosen, raw),
+    named = {
+        "G, raw score": raw.general,
+        "G, normalised score": run.sets(gamma, "vanilla_std").general,
+        f"top {gamma:g} % by activation scale": scale,
+        **{f"G found without {topic}": raw.general_without(topic) for topic in p.topics},
     }
-    return row, chosen
+    out = pd.DataFrame({"set": list(named)})
+    out["neurons"] = [int(each.sum()) for each in named.values()]
+    out["percent"] = [100 * float(each.mean()) for each in named.values()]
+    out["in_scale_top"] = [overlap(each, scale) for each in named.values()]
+    out["in_neutral_top"] = [overlap(each, neutral) for each in named.values()]
+    out["chance"] = float(scale.mean())
+    out["in_raw_g"] = [overlap(each, raw.general) for each in named.values()]
+    return out
 
 
 def top_neurons(run: Run, n: int = 10) -> pd.DataFrame:

@@ -5,11 +5,13 @@ Source, conventions and the paper's known slips: ``resources/paper/README.md``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 
 import pandas as pd
 
 MODELS = ("Llama-3.1-8B", "Llama-3.2-3B", "Qwen2.5-3B", "Qwen2.5-7B")
+_LISTS = ("models", "counterparts")
 UTILITY = (
     "ideoinst_cola",
     "ideoinst_mnli",
@@ -45,15 +47,22 @@ def gamma_ablation() -> pd.DataFrame:
     return _read("gamma_ablation")
 
 
+def ablated(topics: Sequence[str]) -> pd.DataFrame:
+    """:func:`gamma_ablation` on the topics of ours: means over other topics would not be comparable."""
+    theirs = gamma_ablation()
+    return theirs[theirs["topic"].isin(list(topics))]
+
+
 def exhibits() -> pd.DataFrame:
     """Every figure and table of the paper, figures first.
 
     ``id`` (``figure-3``), ``kind``, ``number``, ``section``, ``models`` (tuple), ``caption`` in our words,
     ``numbers`` (name of the function's file here, empty where the paper prints none), ``chapter`` (the
-    notebook that makes its counterpart).
+    notebook that makes its counterpart), ``differs`` (in our words) and ``counterparts`` (tuple of labels here).
     """
     frame = _read("exhibits").fillna("")
-    return frame.assign(models=[tuple(m.split(";")) if m else () for m in frame["models"]])
+    lists = {name: [tuple(text.split(";")) if text else () for text in frame[name]] for name in _LISTS}
+    return frame.assign(**lists)
 
 
 def disagreements() -> pd.DataFrame:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
-from polinb.resampling import SHIFT, differences, only_asked, stratified_mean
+from polinb.chapters.paper.results import elsewhere
+from polinb.resampling import SHIFT, differences, only_asked, per_question, stratified_mean
 from polinb.runs.results import Result
 from polinb.runs.run import Run
 from polinb.runs.weights import mask_of
 from polinb.stance.coupling import shift_table
 from polinb.stance.stance import stance_table
+from polinb.wording import Effect
 
 LAYER, NEXT = "random, layer-matched", "random, next highest outside G"
+CONTROLS = {"layer": LAYER, "next_highest": NEXT}
 
 
 def patch_plan(run: Run) -> list[tuple[str, str, Result, dict[str, str]]]:
@@ -44,26 +48,12 @@ def patching(run: Run) -> pd.DataFrame:
     p = run.params
     plain = run.stances()
     parts = []
-    for name, group, chosen, donors in patch_plan(run):
-        rated = run.patched(chosen, donors)
+    plan = [(name, group, each.summary["neurons"], t, run.patched(each, t)) for name, group, each, t in patch_plan(run)]
+    plan.append(("donor itself", "donor", 0, {t: t for t in p.topics}, _donor_answers(run)))
+    for name, group, neurons, donors, rated in plan:
         part = shift_table(only_asked(plain, rated), rated, p.bootstrap, p.seed)
-        part.insert(0, "trained", part["topic"].map(donors))
-        part.insert(0, "neurons", chosen.summary["neurons"])
-        part.insert(0, "group", group)
-        part.insert(0, "set", name)
-        parts.append(part)
-    return pd.concat([*parts, _donors(run, plain)], ignore_index=True)
-
-
-def _donors(run: Run, plain: pd.DataFrame) -> pd.DataFrame:
-    p = run.params
-    rated = _donor_answers(run)
-    part = shift_table(only_asked(plain, rated), rated, p.bootstrap, p.seed)
-    part.insert(0, "trained", part["topic"])
-    part.insert(0, "neurons", 0)
-    part.insert(0, "group", "donor")
-    part.insert(0, "set", "donor itself")
-    return part
+        parts.append(part.assign(set=name, group=group, neurons=neurons, trained=part["topic"].map(donors)))
+    return pd.concat(parts, ignore_index=True)
 
 
 def patch_levels(run: Run, names: Sequence[str]) -> pd.DataFrame:
@@ -85,7 +75,7 @@ def patch_summary(run: Run) -> pd.DataFrame:
 
     Returns:
         set, group, neurons, scale (mean activation scale of its neurons), shift, low, high, percent_of_donor (NaN
-        where the donor's own interval holds 0).
+        where the donor's own interval includes 0).
     """
     p = run.params
     plain = only_asked(run.stances(), run.questions(p.patch_questions))
@@ -94,16 +84,39 @@ def patch_summary(run: Run) -> pd.DataFrame:
     for name, group, chosen, donors in patch_plan(run):
         moved = differences(plain, run.patched(chosen, donors))
         own = scale[mask_of(chosen)]
-        loud = float(own.mean()) if own.size else float("nan")
         shift = stratified_mean(list(moved.values()), p.bootstrap, p.seed, SHIFT)
-        rows.append([name, group, chosen.summary["neurons"], loud, *shift])
+        rows.append([name, group, chosen.summary["neurons"], own.mean() if own.size else np.nan, *shift])
     moved = differences(plain, _donor_answers(run))
     shift = stratified_mean(list(moved.values()), p.bootstrap, p.seed, SHIFT)
-    rows.append(["donor itself", "donor", 0, float("nan"), *shift])
+    rows.append(["donor itself", "donor", 0, np.nan, *shift])
     frame = pd.DataFrame(rows, columns=["set", "group", "neurons", "scale", "shift", "low", "high"])
     donor, low, high = (float(x) for x in frame[["shift", "low", "high"]].iloc[-1])
-    frame["percent_of_donor"] = 100 * frame["shift"] / donor if low > 0 or high < 0 else float("nan")
+    frame["percent_of_donor"] = 100 * frame["shift"] / donor if low > 0 or high < 0 else np.nan
     return frame
+
+
+def paired_patch(run: Run) -> dict[str, Effect]:
+    """Shift by patching G minus that by its random controls (``layer``, ``next_highest``): paired, 95 % intervals."""
+    p = run.params
+    plan = {name: (chosen, donors) for name, _, chosen, donors in patch_plan(run)}
+    general = run.patched(*plan["G"])
+    moved = {kind: differences(run.patched(*plan[name]), general) for kind, name in CONTROLS.items()}
+    return {kind: stratified_mean(list(m.values()), p.bootstrap, p.seed, SHIFT) for kind, m in moved.items()}
+
+
+def specific_shift(run: Run) -> tuple[Effect, Effect]:
+    """Shift when S_t is patched in, on its own topic and on the others, each mean with its 95 % interval."""
+    p = run.params
+    plain = only_asked(run.stances(), run.questions(p.patch_questions))
+    own, other = [], []
+    for _, group, chosen, donors in patch_plan(run):
+        if group == "topic-specific":
+            trained = next(iter(donors.values()))  # S_t takes M_right^t everywhere
+            moved = differences(plain, run.patched(chosen, donors))
+            own.append({trained: moved[trained]})
+            other.append(elsewhere(trained, moved))
+    first, second = (stratified_mean(per_question(parts), p.bootstrap, p.seed, SHIFT) for parts in (own, other))
+    return first, second
 
 
 def patched_examples(run: Run, topic: str, n: int) -> pd.DataFrame:

@@ -7,15 +7,17 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
+from polinb.chapters.paper import paper
 from polinb.errors import TrainingError
-from polinb.resampling import bootstrap_mean, differences, per_question, stratified_mean
+from polinb.resampling import SHIFT, STANCE, bootstrap_mean, differences, per_question, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.run import Run
 from polinb.stance import likelihood
 from polinb.stance.coupling import coupling_table, joint_drop, mitigation, shift_table
 from polinb.stance.stance import stance_table
+from polinb.wording import Effect
 
-ARM_TITLES = {
+TITLES = {
     "vanilla": "vanilla",
     "fine-tune": "right fine-tune",
     "inhibitft": "InhibitFT (G)",
@@ -29,57 +31,45 @@ ARM_TITLES = {
 # --- the phenomenon and stances (paper 1, 4.1)
 
 
-def stances(run: Run, arm: Condition = VANILLA) -> pd.DataFrame:
+def stances(run: Run, condition: Condition = VANILLA) -> pd.DataFrame:
     """Judged stance by topic with 95 % intervals (Table 2 for the vanilla model)."""
     p = run.params
-    return stance_table(run.stances(arm), n_boot=p.bootstrap, seed=p.seed)
+    return stance_table(run.stances(condition), n_boot=p.bootstrap, seed=p.seed)
 
 
-def statement_stances(run: Run, arm: Condition = VANILLA) -> pd.DataFrame:
+def statement_stances(run: Run) -> pd.DataFrame:
     """Judged stance on the statement sets (Table 3): the paper's measure, the leaning of the answer's text."""
     p = run.params
-    return stance_table(run.statement_stances(arm), n_boot=p.bootstrap, seed=p.seed)
+    return stance_table(run.statement_stances(), n_boot=p.bootstrap, seed=p.seed)
 
 
-def likelihood_stances(run: Run, arm: Condition = VANILLA) -> pd.DataFrame:
-    """Stance without a judge: mean log-likelihood a token of the right minus the left reference response.
-
-    Returns:
-        topic, n, stance, low, high (nats a token), and the paired shift from the vanilla model with its interval.
-    """
-    p = run.params
-    own, plain = run.likelihood(arm), run.likelihood()
-    moved = likelihood.moved(plain, own)
+def likelihood_stances(run: Run) -> pd.DataFrame:
+    """Stance of the vanilla model without a judge: topic, n, stance, low, high (nats a token)."""
     rows = []
-    for topic, group in own.groupby("topic", sort=False):
-        level = bootstrap_mean(group["logp_right"] - group["logp_left"], p.bootstrap, p.seed)
-        rows.append([topic, len(group), *level, *bootstrap_mean(moved[str(topic)], p.bootstrap, p.seed)])
-    names = ["topic", "n", "stance", "low", "high", "shift", "shift_low", "shift_high"]
-    return pd.DataFrame(rows, columns=names)
+    for topic, group in run.likelihood().groupby("topic", sort=False):
+        gap = group["logp_right"] - group["logp_left"]
+        rows.append([topic, len(group), *bootstrap_mean(gap, run.params.bootstrap, run.params.seed)])
+    return pd.DataFrame(rows, columns=["topic", "n", "stance", "low", "high"])
 
 
-def shifts(run: Run, arms: Iterable[Condition]) -> pd.DataFrame:
-    """Paired shift of each arm from the vanilla model on every topic.
+def shifts(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
+    """Paired shift of each condition from the vanilla model on every topic.
 
     Returns:
-        arm, trained, leaning, topic, n, vanilla, model, shift, low, high.
+        condition, trained, leaning, topic, n, vanilla, model, shift, low, high.
     """
     p = run.params
     plain = run.stances()
     parts = []
-    for arm in arms:
-        part = shift_table(plain, run.stances(arm), p.bootstrap, p.seed)
-        part.insert(0, "leaning", arm.leaning)
-        part.insert(0, "trained", arm.topic)
-        part.insert(0, "arm", arm.name)
-        parts.append(part)
+    for each in conditions:
+        part = shift_table(plain, run.stances(each), p.bootstrap, p.seed)
+        parts.append(part.assign(condition=each.name, trained=each.topic, leaning=each.leaning))
     return pd.concat(parts, ignore_index=True)
 
 
 def variant_shifts(run: Run) -> pd.DataFrame:
     """Shifts of all plain variants, both leanings: the coupling matrix (Figure 1; 5a, 10a–12a)."""
-    arms = [run.tuned(t, side) for side in ("left", "right") for t in run.params.topics]
-    return shifts(run, arms)
+    return shifts(run, [run.tuned(t, side) for side in ("left", "right") for t in run.params.topics])
 
 
 def side_contrast(run: Run) -> pd.DataFrame:
@@ -96,8 +86,7 @@ def side_contrast(run: Run) -> pd.DataFrame:
     for topic in p.topics:
         left, right = (run.stances(run.tuned(topic, side)) for side in ("left", "right"))
         part = shift_table(left, right, p.bootstrap, p.seed)[["topic", "n", "shift", "low", "high"]]
-        part.insert(0, "trained", topic)
-        parts.append(part)
+        parts.append(part.assign(trained=topic))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -113,61 +102,88 @@ def likelihood_shifts(run: Run) -> pd.DataFrame:
     for side in ("left", "right"):
         parts = {t: likelihood.moved(plain, run.likelihood(run.tuned(t, side))) for t in p.topics}
         own: list[dict[str, np.ndarray]] = [{t: moved[t]} for t, moved in parts.items()]
-        away = [{u: v for u, v in moved.items() if u != t} for t, moved in parts.items()]
+        away = [elsewhere(t, moved) for t, moved in parts.items()]
         for cell, each in (("trained topic", own), ("other topics", away)):
             rows.append([side, cell, *stratified_mean(per_question(each), p.bootstrap, p.seed)])
     return pd.DataFrame(rows, columns=["side", "cell", "shift", "low", "high"])
 
 
-def arm_cells(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
-    """Paired shift of each arm by trained and tested topic, for ``charts.coupling_heatmap``.
+def condition_cells(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
+    """Paired shift of each condition by trained and tested topic, for ``charts.coupling_heatmap``.
 
-    Arms of one name and trained topic (seeds of a random set) count as one model: each question has the mean score
-    over them, and questions are resampled, so the interval does not hold the spread between seeds.
+    Conditions of one name and trained topic (seeds of a random set) count as one model: each question has the mean
+    score over them, and questions are resampled, so the interval does not cover the spread between seeds.
 
     Returns:
-        arm (readable), trained, tested, n (questions), vanilla, model (stances), delta, low, high.
+        condition (readable), trained, tested, n (questions), vanilla, model (stances), delta, low, high.
     """
     p = run.params
     plain = run.stances()
     together: dict[tuple[str, str], list[Condition]] = {}
-    for arm in arms:
-        together.setdefault((arm.name, arm.topic), []).append(arm)
+    for each in conditions:
+        together.setdefault((each.name, each.topic), []).append(each)
     parts = []
     for (name, topic), same in together.items():
-        scores = pd.concat([run.stances(arm)[["topic", "id", "score"]] for arm in same])
+        scores = pd.concat([run.stances(each)[["topic", "id", "score"]] for each in same])
         mean = scores.groupby(["topic", "id"], sort=False, as_index=False)["score"].mean()
         part = shift_table(plain, mean, p.bootstrap, p.seed)
-        parts.append(part.assign(arm=ARM_TITLES.get(name, name), trained=topic))
+        parts.append(part.assign(condition=TITLES.get(name, name), trained=topic))
     return pd.concat(parts, ignore_index=True).rename(columns={"topic": "tested", "shift": "delta"})
+
+
+def mean_stance(run: Run) -> Effect:
+    """Mean stance of the vanilla model over topics, with its 95 % interval."""
+    groups = [g["score"].to_numpy(float) for _, g in run.stances().groupby("topic")]
+    return stratified_mean(groups, run.params.bootstrap, run.params.seed, STANCE)
+
+
+def spill_over(run: Run) -> dict[str, Effect]:
+    """Shifts by right-leaning data on one topic, means over trained topics with 95 % intervals.
+
+    Returns:
+        own (the trained topic), away (the others), apart (the others, right-tuned minus left-tuned model).
+    """
+    p = run.params
+    plain = run.stances()
+    tuned = {side: {t: run.stances(run.tuned(t, side)) for t in p.topics} for side in ("left", "right")}
+    moved = {t: differences(plain, tuned["right"][t]) for t in p.topics}
+    apart = {t: differences(tuned["left"][t], tuned["right"][t]) for t in p.topics}
+    parts: dict[str, list[dict[str, np.ndarray]]] = {
+        "own": [{t: moved[t][t]} for t in p.topics],
+        "away": [elsewhere(t, moved[t]) for t in p.topics],
+        "apart": [elsewhere(t, apart[t]) for t in p.topics],
+    }
+    return {name: stratified_mean(per_question(part), p.bootstrap, p.seed, SHIFT) for name, part in parts.items()}
+
+
+def elsewhere(trained: str, moved: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What ``moved`` says of the topics that were not trained on."""
+    return {topic: values for topic, values in moved.items() if topic != trained}
 
 
 # --- InhibitFT and its ablation (paper 5)
 
 
-def inhibit_arms(run: Run) -> list[Condition]:
+def inhibit_conditions(run: Run) -> list[Condition]:
     """Right fine-tune, InhibitFT and the random controls of every training topic."""
-    out: list[Condition] = []
-    for topic in run.params.topics:
-        out += [run.tuned(topic), *run.inhibited(topic)]
-    return out
+    return [each for topic in run.params.topics for each in (run.tuned(topic), *run.inhibited(topic))]
 
 
-def couplings(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
-    """R raw and noise-corrected, on-topic shift and κ of each arm, with 95 % intervals (Tables 1, 4–6).
+def couplings(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
+    """R raw and noise-corrected, on-topic shift and κ of each condition, with 95 % intervals (Tables 1, 4–6).
 
     Returns:
-        arm, trained, frozen (count), then the columns of :func:`polinb.stance.coupling.coupling_table`.
+        condition, trained, frozen (count), then the columns of :func:`polinb.stance.coupling.coupling_table`.
     """
     p = run.params
     plain = run.stances()
     rows = []
-    for arm in arms:
-        row = coupling_table(plain, run.stances(arm), arm.topic, p.bootstrap, p.seed)
-        frozen = 0 if arm.frozen is None else arm.frozen.summary["neurons"]
-        rows.append({"arm": arm.name, "trained": arm.topic, "frozen": frozen, **row})
+    for each in conditions:
+        row = coupling_table(plain, run.stances(each), each.topic, p.bootstrap, p.seed)
+        frozen = 0 if each.frozen is None else each.frozen.summary["neurons"]
+        rows.append({"condition": each.name, "trained": each.topic, "frozen": frozen, **row})
     if not rows:
-        raise TrainingError("no arm to compare: no neuron is general at any γ of this run; raise gamma or gammas")
+        raise TrainingError("no condition to compare: no neuron is general at any γ of this run; raise gamma or gammas")
     frame = pd.DataFrame(rows).drop(columns="trained_topic")
     shift = frame["shift"].abs()
     frame["kappa_corrected"] = (frame["r_corrected"] / shift).where(shift > 0)
@@ -175,33 +191,32 @@ def couplings(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
 
 
 def mitigations(table: pd.DataFrame) -> pd.DataFrame:
-    """Mitigation of each arm against the plain fine-tune, both ways of counting.
+    """Mitigation of each condition against the plain fine-tune, both ways of counting.
 
     Returns:
-        arm, points (mean absolute drop of R × 100, the paper's "20 %"), relative_percent, n_topics; of the raw R.
+        condition, points (mean absolute drop of R × 100, the paper's "20 %"), relative_percent, n_topics; of the raw R.
     """
-    by_arm = {arm: g.groupby("trained")["r"].mean().to_dict() for arm, g in table.groupby("arm", sort=False)}
-    base = by_arm["fine-tune"]
-    rows = [{"arm": arm, **mitigation(base, values)} for arm, values in by_arm.items() if arm != "fine-tune"]
+    by = {name: g.groupby("trained")["r"].mean().to_dict() for name, g in table.groupby("condition", sort=False)}
+    rows = [{"condition": name, **mitigation(by["fine-tune"], r)} for name, r in by.items() if name != "fine-tune"]
     return pd.DataFrame(rows)
 
 
-def paired_drop(run: Run, pairs: Sequence[tuple[Condition, Condition]], draws: int | None = None) -> dict[str, float]:
-    """Mean drop of R_c² from the first to the second arm of each pair, and its 95 % interval.
+def paired_drop(run: Run, pairs: Sequence[tuple[Condition, Condition]]) -> dict[str, float]:
+    """Mean drop of R_c² from the first to the second condition of each pair, and its 95 % interval.
 
-    All arms answer the same questions, so each resample draws the questions of a topic once for all of them. The raw R
-    would not do, nor the root of R_c² cut at 0: an arm whose answers change less has less noise in either and would
+    All models answer the same questions, so each resample draws the questions of a topic once for all of them. The raw
+    R would not do, nor the root of R_c² cut at 0: a model whose answers change less has less noise in either and would
     win without any coupling (see :func:`polinb.stance.coupling.corrected_square`).
 
     Returns:
         drop, low, high, bootstrap_share_no_drop (share of resamples without a drop), raw_drop (of the paper's R).
     """
     plain = run.stances()
-    moved = [[differences(plain, run.stances(arm)) for arm in pair] for pair in pairs]
+    moved = [[differences(plain, run.stances(each)) for each in pair] for pair in pairs]
     stacks: dict[str, np.ndarray] = {
         t: np.stack([side[t] for pair in moved for side in pair]) for t in run.params.topics
     }
-    return joint_drop(stacks, [first.topic for first, _ in pairs], draws or run.params.bootstrap, run.params.seed)
+    return joint_drop(stacks, [first.topic for first, _ in pairs], run.params.bootstrap, run.params.seed)
 
 
 def drops(run: Run) -> pd.DataFrame:
@@ -222,97 +237,116 @@ def drops(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def utilities(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
-    """Utility of each arm's answers: classifiers (CoLA, MNLI) or honestly named stand-ins.
+def utilities(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
+    """Utility of each condition's answers: classifiers (CoLA, MNLI) or honestly named stand-ins.
 
     Returns:
-        arm, trained, source (questions or a statement set), metric, value, low, high, n, kind, model.
+        condition, trained, source (questions or a statement set), metric, value, low, high, n, kind, model.
     """
     from polinb.stance.utility import fluency_under_vanilla, utility_table
 
     p = run.params
     options = {k: v for k, v in (("cola_model", p.cola_model), ("mnli_model", p.mnli_model)) if v}
-    if p.utility == "classifier":
-        options["device"] = p.device
+    how = {"n_boot": p.bootstrap, "seed": p.seed}
     parts = []
-    for arm in arms:
-        frames = [("questions", run.answers(arm).frame("answers"))]
+    for each in conditions:
+        frames = [("questions", run.answers(each).frame("answers"))]
         if run.statement_sets:
-            said = run.statement_answers(arm).frame("answers")
+            said = run.statement_answers(each).frame("answers")
             frames += [(str(name), part) for name, part in said.groupby("topic", sort=False)]
         for source, frame in frames:
-            table = utility_table(
-                frame, data=run.data, mode=p.utility, options=options, n_boot=p.bootstrap, seed=p.seed
-            )
-            fluent = fluency_under_vanilla(frame["vanilla_logp"].dropna(), n_boot=p.bootstrap, seed=p.seed)
-            table = pd.concat([table, fluent], ignore_index=True)
-            table.insert(0, "source", source)
-            table.insert(0, "trained", arm.topic)
-            table.insert(0, "arm", arm.name)
-            parts.append(table)
+            table = utility_table(frame, data=run.data, mode=p.utility, device=p.device, **options, **how)
+            table = pd.concat([table, fluency_under_vanilla(frame["vanilla_logp"].dropna(), **how)], ignore_index=True)
+            parts.append(table.assign(condition=each.name, trained=each.topic, source=source))
     return pd.concat(parts, ignore_index=True)
 
 
-def gamma_arms(run: Run, every: bool = False) -> list[tuple[float, Condition]]:
-    """Arms of the γ ablation: G and one layer-matched random set of equal size at every γ.
-
-    Args:
-        every: also those of a γ at which G is empty, which is known once the scores are.
-    """
-    out: list[tuple[float, Condition]] = []
-    for topic in run.params.ablation_topics:
-        for gamma in run.params.gammas:
-            if every or run.sets(gamma).general.any():
-                out += [(gamma, arm) for arm in run.inhibited(topic, gamma, kinds=["layer"])]
-    return out
-
-
-def gamma_ablation(run: Run) -> pd.DataFrame:
-    """R, shift and κ against γ (Tables 7–10), with the random null: gamma, then the columns of :func:`couplings`."""
-    pairs = gamma_arms(run)
-    table = couplings(run, [arm for _, arm in pairs])
-    table.insert(0, "gamma", [gamma for gamma, _ in pairs])
-    return table
-
-
-def freeze_report(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
-    """Frozen neurons and weights of each arm and their largest change: arm, neurons, weights, largest change."""
+def freeze_report(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
+    """Frozen neurons and weights and their largest change: condition, neurons, weights, largest change."""
     rows = []
-    for arm in arms:
-        if arm.frozen is not None:
-            facts = run.answers(arm).summary["training"]
-            rows.append((arm.name, arm.frozen.summary["neurons"], facts["frozen_entries"], facts["frozen_change"]))
-    frame = pd.DataFrame(rows, columns=["arm", "neurons", "weights", "largest change"])
-    return frame.groupby("arm", sort=False, as_index=False).max().replace({"arm": ARM_TITLES})
+    for each in conditions:
+        if each.frozen is not None:
+            facts = run.answers(each).summary["training"]
+            rows.append((each.name, each.frozen.summary["neurons"], facts["frozen_entries"], facts["frozen_change"]))
+    frame = pd.DataFrame(rows, columns=["condition", "neurons", "weights", "largest change"])
+    return frame.groupby("condition", sort=False, as_index=False).max().replace({"condition": TITLES})
 
 
-def plain_arms(run: Run, topics: Sequence[str]) -> list[Condition]:
+# --- γ (paper 5.2)
+
+
+def plain(run: Run, topics: Sequence[str]) -> list[Condition]:
     """The plain right-leaning fine-tunes of some topics."""
     return [run.tuned(topic) for topic in topics]
 
 
+def gamma_conditions(run: Run, every: bool = False) -> list[tuple[float, Condition]]:
+    """Conditions of the γ ablation: G and one layer-matched random set of equal size at every γ.
+
+    Args:
+        every: also those of a γ at which G is empty, which is known once the scores are.
+    """
+    return [
+        (gamma, each)
+        for topic in run.params.ablation_topics
+        for gamma in run.params.gammas
+        if every or run.sets(gamma).general.any()
+        for each in run.inhibited(topic, gamma, kinds=["layer"])
+    ]
+
+
+def gamma_ablation(run: Run) -> pd.DataFrame:
+    """R, shift and κ against γ (Tables 7–10), with the random null: gamma, then the columns of :func:`couplings`."""
+    pairs = gamma_conditions(run)
+    table = couplings(run, [each for _, each in pairs])
+    table.insert(0, "gamma", [gamma for gamma, _ in pairs])
+    return table
+
+
 def gamma_lines(run: Run, table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Lines of the γ figure by trained topic: ours, one random set (γ = 0: nothing frozen), and the paper's."""
-    from polinb.chapters.paper import paper
-
-    start = couplings(run, plain_arms(run, run.params.ablation_topics)).assign(gamma=0.0)
+    topics = run.params.ablation_topics
+    start = couplings(run, plain(run, topics)).assign(gamma=0.0)
     names = {"trained": "topic", "r_low": "low", "r_high": "high"}
     lines = []
     for random in (False, True):
-        part = table[table["arm"].str.startswith("random") == random]
+        part = table[table["condition"].str.startswith("random") == random]
         both = pd.concat([start, part], ignore_index=True).rename(columns=names)
         lines.append(both[["topic", "gamma", "r", "low", "high"]].sort_values(["topic", "gamma"]))
-    theirs = paper.gamma_ablation()
-    theirs = theirs[theirs["topic"].isin(run.params.ablation_topics)]
-    theirs = theirs.rename(columns={"gamma_percent": "gamma", "rmse": "r"})
+    theirs = paper.ablated(topics).rename(columns={"gamma_percent": "gamma", "rmse": "r"})
     return lines[0], lines[1], theirs[["topic", "gamma", "r", "model"]]
+
+
+def gamma_steps(run: Run) -> pd.DataFrame:
+    """Changes of R_c² along γ, mean over the topics of the ablation.
+
+    Returns:
+        gamma, step (``fine-tune``: from freezing nothing to G at γ; ``random``: from a random set of the size of G;
+        ``from``: from G at the run's own γ, if that is among those tried), change (negative: less coupling), low, high.
+    """
+    start = {each.topic: each for each in plain(run, run.params.ablation_topics)}
+    named: dict[tuple[float, str], dict[str, Condition]] = {}
+    for gamma, each in gamma_conditions(run):
+        named.setdefault((gamma, "G" if each.name == "inhibitft" else "random"), {})[each.topic] = each
+    own, rows = run.params.gamma, []
+    for gamma in dict.fromkeys(gamma for gamma, _ in named):
+        steps = {"fine-tune": start, "random": named.get((gamma, "random"), {})}
+        if gamma != own:
+            steps["from"] = named.get((own, "G"), {})
+        for step, first in steps.items():
+            pairs = [(first[topic], each) for topic, each in named[gamma, "G"].items() if topic in first]
+            if pairs:
+                drop = paired_drop(run, pairs)
+                rows.append([gamma, step, -drop["drop"], -drop["high"], -drop["low"]])
+    return pd.DataFrame(rows, columns=["gamma", "step", "change", "low", "high"])
 
 
 def gamma_utilities(run: Run) -> pd.DataFrame:
     """Utility of InhibitFT's answers along γ: metric, kind, then one column a γ (mean over sources and topics)."""
-    parts = []
-    for gamma, arm in gamma_arms(run):
-        if arm.name == "inhibitft":
-            parts.append(utilities(run, [arm]).assign(gamma=f"γ = {gamma:g}"))
+    parts = [
+        utilities(run, [each]).assign(gamma=f"γ = {gamma:g}")
+        for gamma, each in gamma_conditions(run)
+        if each.name == "inhibitft"
+    ]
     mean = pd.concat(parts).groupby(["metric", "kind", "gamma"], sort=False)["value"].mean()
     return mean.unstack("gamma").reset_index()

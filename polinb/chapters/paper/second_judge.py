@@ -105,12 +105,12 @@ def second_rated(run: Run, answers: Result) -> pd.DataFrame:
 
 
 def _both(run: Run, arm: Condition) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """An arm's answers as both judges label them."""
+    """A condition's answers as both judges label them."""
     return run.stances(arm), second_rated(run, run.answers(arm))
 
 
 def agreement(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
-    """Agreement of the two judges on the answers of some arms and on the reference answers.
+    """Agreement of the two judges on the answers of some conditions and on the reference answers.
 
     Returns:
         answers, n, agree (share), kappa (Cohen's κ), low, high (95 %, answers resampled); for the references, cut to
@@ -143,7 +143,7 @@ def agreement(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
 
 
 def swapped(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
-    """On-topic shift and coupling of some arms under both judges.
+    """On-topic shift and coupling of some conditions under both judges.
 
     Returns:
         arm, trained, judge, then shift, r_corrected and kappa with intervals (see ``coupling.coupling_table``).

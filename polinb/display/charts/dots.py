@@ -35,10 +35,10 @@ TITLE_WIDTH = 32  # characters of a line of a panel's title: what a small screen
 OURS = "ours"
 
 
-def stance_dots(frame: pd.DataFrame, by: str = "arm") -> Chart:
-    """Stance with its interval per topic, arms side by side (Tables 2 and 3; any comparison of models).
+def stance_dots(frame: pd.DataFrame, by: str = "condition") -> Chart:
+    """Stance with its interval per topic, conditions side by side (Tables 2 and 3; any comparison of models).
 
-    Columns: ``topic``, ``arm`` (or the column named by ``by``), ``stance``, ``low``, ``high`` (all from -1
+    Columns: ``topic``, ``condition`` (or the column named by ``by``), ``stance``, ``low``, ``high`` (all from -1
     to 1); optional ``n`` (questions) and ``paper`` (the paper's stance, drawn as a hollow diamond).
     """
     return _stances(frame, by, "Stance by topic")

@@ -22,7 +22,7 @@ from polinb.display.charts.base import (
 )
 from polinb.errors import DataError
 
-OPTIONAL = ["arm", "low", "high", "n", "vanilla", "model"]
+OPTIONAL = ["condition", "low", "high", "n", "vanilla", "model"]
 STEPS = {"width": 40, "height": 28}  # pixels of a cell
 
 
@@ -38,7 +38,7 @@ def coupling_heatmap(
     The number of a cell whose interval includes 0 stands in brackets, and the cell is pale.
 
     Columns: ``trained``, ``tested``, ``delta`` (stance minus vanilla stance); optional ``low``, ``high`` (95 %
-    interval), ``n`` (questions), ``vanilla``, ``model`` (the two stances) and ``arm`` (one panel each).
+    interval), ``n`` (questions), ``vanilla``, ``model`` (the two stances) and ``condition`` (one panel each).
 
     Args:
         frame: one row a cell.
@@ -52,7 +52,7 @@ def coupling_heatmap(
         DataError: a column is missing, or a cell is given twice.
     """
     data = take(frame, ["trained", "tested", "delta"], OPTIONAL)
-    _once(data, ["arm", "trained", "tested"])
+    _once(data, ["condition", "trained", "tested"])
     bounded = "low" in data and "high" in data
     data = with_interval(data)
     reach = float(limit or data["delta"].abs().max() or 1.0)
@@ -64,7 +64,7 @@ def coupling_heatmap(
     scale = alt.Scale(domain=[-reach, 0, reach], range=[LEFT, "#F7F7F7", RIGHT], clamp=True)
     bar = alt.Legend(orient="bottom", format="+.1f", gradientLength=200, titleLimit=300)
     tips: list[Any] = [
-        *([alt.Tooltip("arm:N", title="model")] if "arm" in data else []),
+        *([alt.Tooltip("condition:N", title="model")] if "condition" in data else []),
         alt.Tooltip("trained:N", title=rows),
         alt.Tooltip("tested:N", title=columns),
         alt.Tooltip("delta:Q", format="+.3f", title=measure),
@@ -82,7 +82,9 @@ def coupling_heatmap(
     note = ["In brackets and pale: the 95 % interval includes 0."] if data["open"].any() else []
     note += [f"Framed: {rows} = {columns}."] if data["own"].any() else []
     chart = _panelled(layers, data, note)
-    fields = [n for n in ["arm", "trained", "tested", "delta", "low", "high", "n", "vanilla", "model"] if n in data]
+    fields = [
+        n for n in ["condition", "trained", "tested", "delta", "low", "high", "n", "vanilla", "model"] if n in data
+    ]
     if not bounded:
         fields = [n for n in fields if n not in ("low", "high")]
     titles = {"trained": rows, "tested": columns, "delta": measure}
@@ -155,9 +157,9 @@ def _panelled(layers: list[alt.Chart], data: pd.DataFrame, note: list[str]) -> A
     chart: Any = alt.layer(*layers, data=data).properties(
         width=alt.Step(STEPS["width"]), height=alt.Step(STEPS["height"])
     )
-    if "arm" in data:
-        arms = order(data["arm"])
-        chart = chart.facet(facet=alt.Facet("arm:N", title=None, sort=arms, header=header()), columns=2)
+    if "condition" in data:
+        names = order(data["condition"])
+        chart = chart.facet(facet=alt.Facet("condition:N", title=None, sort=names, header=header()), columns=2)
         chart = chart.resolve_axis(x="independent")
     if note:
         title = alt.Title(note, orient="bottom", anchor="start", fontSize=11, fontWeight="normal", offset=10)
@@ -167,10 +169,10 @@ def _panelled(layers: list[alt.Chart], data: pd.DataFrame, note: list[str]) -> A
 
 def _told(data: pd.DataFrame) -> str:
     parts = []
-    for arm, part in data.groupby("arm", sort=False) if "arm" in data else [("", data)]:
+    for name, part in data.groupby("condition", sort=False) if "condition" in data else [("", data)]:
         own, other = part.loc[part["own"], "delta"].mean(), part.loc[~part["own"], "delta"].mean()
         means = [f"mean {where} {signed(m)}" for where, m in (("on the diagonal", own), ("elsewhere", other)) if m == m]
-        parts.append((f"{arm}: " if arm else "") + ", ".join(means or ["no known value"]))
+        parts.append((f"{name}: " if name else "") + ", ".join(means or ["no known value"]))
     return "; ".join(parts) + "."
 
 
