@@ -3,6 +3,9 @@
 import errno
 import hashlib
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -102,6 +105,21 @@ def test_unknown_architecture_of_a_folder_is_told_before_weights_load(folder):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=r"'bloom'.*unknown.*Add a line to ARCHITECTURES"):
         load(str(folder))
+
+
+def test_quantised_weights_are_told_before_they_load(folder):
+    config = json.loads((folder / "config.json").read_text())
+    quantised = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": quantised}))
+    with pytest.raises(ModelError, match=r"are quantised.*the model that they were made from"):
+        load(str(folder))
+
+
+def test_products_are_exact_whatever_a_container_switched_on():
+    code = "import torch; before = torch.get_float32_matmul_precision(); from polinb.models.loading import load;"
+    code += "load('tiny:llama'); print(before, torch.get_float32_matmul_precision())"
+    environment = {**os.environ, "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1"}
+    assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True) == "high highest\n"
 
 
 def test_unknown_names():

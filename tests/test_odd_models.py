@@ -177,6 +177,15 @@ def test_a_token_that_ends_every_text_is_not_put_behind_a_prompt(folder, before)
     assert lm.tokenizer.decode(response_ids(lm, "Yes", end=True)) == " Yes<|end|>"
 
 
+def test_a_word_of_the_template_ends_no_answer(folder):
+    lm = with_template(
+        folder,
+        "{% for m in messages %}{% if m['role'] == 'user' %}Human: {{ m['content'] }}\nAssistant: {% else %}"
+        "{{ m['content'] }}\n\nHuman:{% endif %}{% endfor %}",
+    )
+    assert end_ids(lm) == [lm.tokenizer.eos_token_id]
+
+
 @pytest.mark.parametrize("how", ["template", "generation settings", "none"])
 def test_a_tokenizer_without_an_end_or_padding_token(folder, how):
     settings(folder, drop=("eos_token", "pad_token"))
@@ -380,6 +389,21 @@ def test_a_pair_longer_than_the_context_is_named_and_one_that_is_cut_is_not(tmp_
     with pytest.raises(DataError, match=r"row '.*' has 2000 tokens, prompt and response; max_tokens is 2000"):
         Run(Params.from_profile("tiny", **some, max_tokens=2000)).lm  # noqa: B018
     assert Run(Params.from_profile("tiny", **some, max_tokens=1000)).lm.layers == 3
+
+
+def test_a_training_text_or_prompt_of_any_study_longer_than_the_context_is_named():
+    import pandas as pd
+
+    from polinb.runs.conditions import Texts, encode
+
+    lm = load("tiny:gpt2")
+    for column, text in (("prompt", "Why? " * 2000), ("response", "And so on. " * 2000)):
+        rows = pd.DataFrame({"prompt": ["Who?", "Where?"], "response": ["They.", "There."]})
+        rows.loc[1, column] = text
+        with pytest.raises(DataError, match=r"row 2 of 2 .* more than the context of model 'tiny:gpt2', 1024"):
+            encode(lm, Texts.of(rows), False, 10**6)
+        if column == "response":  # is cut
+            assert max(len(p) + len(r) for p, r in zip(*encode(lm, Texts.of(rows), False, 1024), strict=True)) == 1024
 
 
 # --- languages

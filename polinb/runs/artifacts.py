@@ -252,7 +252,7 @@ def store_root() -> Path:
     """Folder of the artifact store: ``POLINB_STORE``, or ``.polinb`` in the checkout or working folder."""
     chosen = os.environ.get("POLINB_STORE")
     if chosen:
-        return Path(chosen)
+        return Path(chosen).expanduser()
     checkout = Path(__file__).resolve().parents[2]
     return (checkout if (checkout / "notebooks").is_dir() else Path.cwd()) / ".polinb"
 
