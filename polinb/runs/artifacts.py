@@ -169,11 +169,7 @@ class Store:
         return None if meta is None else Artifact(path, meta)
 
     def _make(
-        self,
-        path: Path,
-        kind: str,
-        inputs: Mapping[str, Any],
-        make: Callable[[Path], Mapping[str, Any] | None],
+        self, path: Path, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]
     ) -> Artifact:
         work = None
         try:

@@ -175,8 +175,8 @@ def from_namespace(chapter: str, namespace: Mapping[str, Any]) -> Params:
 
     Papermill accepts unknown names silently: here every public name that is no parameter is refused. When the cell is
     run again, what the chapter itself has put there since is passed over, and only names that stood there the first
-    time or that a parameters cell (one that begins with ``# Parameters``) assigns are looked at; what an earlier text of
-    such a cell assigned, and its present one does not, was taken back.
+    time or that a parameters cell (one that begins with ``# Parameters``) assigns are looked at; what an earlier text
+    of such a cell assigned, and its present one does not, was taken back.
     """
     names = {name for name, value in namespace.items() if _is_choice(name, value)}
     first, cells = namespace.get(_FIRST), _assigned(namespace.get("In", []))

@@ -268,14 +268,7 @@ def wide(frame: pd.DataFrame, by: str, keys: Sequence[str]) -> pd.DataFrame:
 
 @stage("patched", Model, memory="patch")
 def patched(
-    run: Base,
-    folder: Path,
-    *,
-    chosen: Result,
-    asked: Sequence[Sequence[Any]],
-    mode: str,
-    tokens: int,
-    batch: int,
+    run: Base, folder: Path, *, chosen: Result, asked: Sequence[Sequence[Any]], mode: str, tokens: int, batch: int
 ) -> Mapping[str, Any]:
     """Answers of the vanilla model with ``chosen`` neurons patched: table ``answers``, as :func:`answers` gives it.
 
