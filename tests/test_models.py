@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,13 @@ from polinb.errors import ModelError, ParameterError
 from polinb.models.aliases import ALIASES, EMBEDDED
 from polinb.models.loading import identity_of, load, pick_device
 from polinb.models.tiny import tiny_model, tiny_tokenizer
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_an_alias_is_pinned_to_a_commit(alias):
+    hub, revision = ALIASES[alias]
+    assert hub.count("/") == 1 and re.fullmatch(r"[0-9a-f]{40}", revision)
+    assert alias == hub.split("/")[1].lower() and "instruct" in alias
 
 
 @pytest.fixture

@@ -70,7 +70,8 @@ def encode(
     rows = texts.rows
     says: Sequence[str | None] = list(rows[column]) if column in rows else [None] * len(rows)
     own = list(rows["system"]) if "system" in rows else [None] * len(rows)
-    prompts, responses = [], []
+    prompts: Ids = []
+    responses: Ids = []
     for asked, said, turn in zip(rows["prompt"], says, own, strict=True):
         if texts.form in ("chat", "opening"):
             first = prompt_ids(lm, asked, system if turn is None else turn)

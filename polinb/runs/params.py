@@ -120,9 +120,10 @@ def chosen(kind: type[g.Group], profile: Any, overrides: Mapping[str, Any]) -> g
         if isinstance(cause, ParameterError):
             raise cause from None
         name = str(first["loc"][0])
-        raise ParameterError(
-            name, values.get(name), _allowed(first), _other_way(name, values.get(name), known)
-        ) from None
+        allowed = (
+            "a value (it is missing)" if first["type"] == "missing" else first["msg"].replace("Input should be ", "")
+        )
+        raise ParameterError(name, values.get(name), allowed, _other_way(name, values.get(name), known)) from None
     _check_together(params)
     return params
 
@@ -250,11 +251,6 @@ def _assigned(cells: list[str]) -> list[tuple[str, set[str]]]:
                 targets = [t for node in ast.parse(source).body if isinstance(node, ast.Assign) for t in node.targets]
                 found.append((source.splitlines()[0], {t.id for t in targets if isinstance(t, ast.Name)}))
     return found
-
-
-def _allowed(problem: Mapping[str, Any]) -> str:
-    text = str(problem["msg"]).replace("Input should be ", "")
-    return "a value (it is missing)" if problem["type"] == "missing" else text
 
 
 _UNFIT = re.compile("[\\0\\ud800-\\udfff]")

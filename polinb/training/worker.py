@@ -100,6 +100,9 @@ def train(
     rows = training_rows(prompts, responses)
     slices = frozen_slices(lm.model, frozen, job.freeze) if frozen is not None else []
     kept = [] if recipe.train == "lora" else slices  # adapters start at a change of 0
+    # A row without a counted token fills the last step up where the rows do not divide.
+    ids = min((row["input_ids"] for row in rows), key=len)
+    blank = {"input_ids": list(ids), "labels": [-100] * len(ids)}
     before = {part.name: lm.model.get_parameter(part.name).detach().cpu().clone() for part in kept}
     ablation = ablated(lm.model, ablate) if ablate is not None else nullcontext()
     model, names = trainable(lm.model, recipe)
@@ -107,7 +110,7 @@ def train(
         trainer = make_trainer(
             model,
             lm,
-            Dataset.from_list([*rows, _blank(rows)]),
+            Dataset.from_list([*rows, blank]),
             recipe,
             folder,
             slices,
@@ -147,12 +150,6 @@ def train(
         "frozen_state": state,
     }
     return weights, result
-
-
-def _blank(rows: Sequence[dict[str, list[int]]]) -> dict[str, list[int]]:
-    """A row without a counted token, which fills the last step up where the rows do not divide."""
-    ids = min((row["input_ids"] for row in rows), key=len)
-    return {"input_ids": list(ids), "labels": [-100] * len(ids)}
 
 
 def _order(rows: Sequence[dict[str, list[int]]], recipe: Any, processes: int) -> Any:
