@@ -176,13 +176,13 @@ def from_namespace(chapter: str, namespace: Mapping[str, Any]) -> Params:
 
     Papermill accepts unknown names silently: here every public name that is no parameter is refused. When the cell is
     run again, what the chapter itself has put there since is passed over, and only names that stood there the first
-    time or that a parameters cell (one that begins with ``# Parameters``) assigns are looked at; what an earlier text
-    of such a cell assigned, and its present one does not, was taken back.
+    time or that a parameters cell (one that begins with ``# Parameters``) assigns are looked at; a slip that is no
+    longer in its text is forgiven.
     """
     names = {name for name, value in namespace.items() if _is_choice(name, value)}
     first, cells = namespace.get(_FIRST), _assigned(namespace.get("In", []))
     now = set().union(*dict(cells).values())
-    names -= {name for _, assigned in cells for name in assigned} - now
+    names -= {name for _, assigned in cells for name in assigned} - now - Params.model_fields.keys()
     if first is not None:
         names &= {*first, *chapter_class(chapter).model_fields, *now}
     given = {name: namespace[name] for name in sorted(names)}
@@ -248,8 +248,8 @@ def _assigned(cells: list[str]) -> list[tuple[str, set[str]]]:
     for source in (each.strip() for each in cells):
         if source.startswith("# Parameters"):
             with suppress(SyntaxError):  # it never ran
-                targets = [t for node in ast.parse(source).body if isinstance(node, ast.Assign) for t in node.targets]
-                found.append((source.splitlines()[0], {t.id for t in targets if isinstance(t, ast.Name)}))
+                names = (each for each in ast.walk(ast.parse(source)) if isinstance(each, ast.Name))
+                found.append((source.splitlines()[0], {each.id for each in names if isinstance(each.ctx, ast.Store)}))
     return found
 
 
