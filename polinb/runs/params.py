@@ -253,6 +253,14 @@ def _assigned(cells: list[str]) -> list[tuple[str, set[str]]]:
     return found
 
 
+<<<<<<< HEAD
+=======
+def _allowed(problem: Mapping[str, Any]) -> str:
+    text = str(problem["msg"]).replace("Input should be ", "").removeprefix("Value error, ")
+    return "a value (it is missing)" if problem["type"] == "missing" else text
+
+
+>>>>>>> main
 _UNFIT = re.compile("[\\0\\ud800-\\udfff]")
 _FREE = frozenset({"system_prompt", "statement_prefix", "statement_suffix"})
 
