@@ -120,9 +120,8 @@ def chosen(kind: type[g.Group], profile: Any, overrides: Mapping[str, Any]) -> g
         if isinstance(cause, ParameterError):
             raise cause from None
         name = str(first["loc"][0])
-        allowed = (
-            "a value (it is missing)" if first["type"] == "missing" else first["msg"].replace("Input should be ", "")
-        )
+        said = first["msg"].replace("Input should be ", "").removeprefix("Value error, ")
+        allowed = "a value (it is missing)" if first["type"] == "missing" else said
         raise ParameterError(name, values.get(name), allowed, _other_way(name, values.get(name), known)) from None
     _check_together(params)
     return params
@@ -253,14 +252,6 @@ def _assigned(cells: list[str]) -> list[tuple[str, set[str]]]:
     return found
 
 
-<<<<<<< HEAD
-=======
-def _allowed(problem: Mapping[str, Any]) -> str:
-    text = str(problem["msg"]).replace("Input should be ", "").removeprefix("Value error, ")
-    return "a value (it is missing)" if problem["type"] == "missing" else text
-
-
->>>>>>> main
 _UNFIT = re.compile("[\\0\\ud800-\\udfff]")
 _FREE = frozenset({"system_prompt", "statement_prefix", "statement_suffix"})
 
