@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from polinb.errors import DataError, ModelError
-from polinb.models.generation import generate
+from polinb.models.generation import generate, log_likelihood
 from polinb.models.loading import identity_of, load
 from polinb.models.tiny import tiny_model, tiny_tokenizer
 from polinb.models.tokens import end_ids, prompt_ids, response_ids, text_ids
@@ -39,6 +39,31 @@ def settings(folder, name="tokenizer_config.json", drop=(), **more):
 def with_template(folder, template):
     (folder / "chat_template.jinja").write_text(template)
     return load(str(folder), device="cpu")
+
+
+# --- settings
+
+
+@pytest.mark.parametrize(
+    "odd", [{"return_dict": False}, {"output_hidden_states": True}, {"pad_token_id": 99999}, {"pad_token_id": -1}]
+)
+def test_odd_settings_change_no_answer(folder, odd):
+    def said():
+        lm = load(str(folder), device="cpu")
+        prompts = [prompt_ids(lm, "Should taxes rise?"), prompt_ids(lm, "Why?")]
+        answers = generate(lm, prompts, max_new_tokens=4)
+        assert lm.model.get_input_embeddings().padding_idx in (None, lm.tokenizer.pad_token_id)
+        return answers, list(log_likelihood(lm, prompts, [[5, 6], [7]]))
+
+    expected = said()
+    settings(folder, "config.json", **odd)
+    assert said() == expected
+
+
+def test_weights_of_another_shape_are_named(folder):
+    settings(folder, "config.json", vocab_size=801)
+    with pytest.raises(ModelError, match=r"has weights of another shape \(2\): lm_head.weight, model.embed_tokens"):
+        load(str(folder))
 
 
 # --- templates

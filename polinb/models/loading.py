@@ -91,11 +91,16 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
                 "cannot be fine-tuned: give the id or the folder of the model that they were made from"
             )
         tokenizer = AutoTokenizer.from_pretrained(source, **safe)
+        # Settings that spoil the model itself: outputs without names, a padding token that has no embedding.
+        config.return_dict = True
+        if not 0 <= (getattr(config, "pad_token_id", None) or 0) < config.vocab_size:
+            config.pad_token_id = None
         placed = {"device_map": "auto"} if device_map == "auto" else {}
         model: Any
         model, notes = AutoModelForCausalLM.from_pretrained(
-            source, dtype=kind, use_safetensors=True, output_loading_info=True, **safe, **placed
-        )
+            source, config=config, dtype=kind, use_safetensors=True, output_loading_info=True,
+            ignore_mismatched_sizes=True, **safe, **placed,
+        )  # fmt: skip
     except SafetensorError as error:
         where = "its folder in the cache (POLINB_CACHE)" if name == EMBEDDED else "its files"
         raise ModelError(
