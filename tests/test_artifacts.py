@@ -9,7 +9,8 @@ import time
 import pytest
 
 from polinb.errors import ArtifactError
-from polinb.runs.artifacts import META, Store, canonical, key_of, provenance
+from polinb.models.embedded import cache_root
+from polinb.runs.artifacts import META, Store, canonical, key_of, provenance, store_root
 
 
 def writer(text="hello", calls=None):
@@ -40,6 +41,20 @@ def test_key_depends_on_every_value_not_on_order():
     assert len({key_of(d) for d in ({"x": 1}, {"x": 1.5}, {"x": "1"}, {"x": None}, {"y": 1}, {"x": [1]}, {})}) == 7
     with pytest.raises(ValueError):
         canonical({"x": float("nan")})
+
+
+KEYED = {"a": 1.5, "b": [1, "\u00fc", True, None, 1e-05, 1e22, 0.1 + 0.2], "c": {"z": 2**40, "y": -0.0}}
+
+
+def test_keys_are_the_same_on_every_python():
+    assert key_of(KEYED) == "a93389f5fcaae4ebccf8f504"
+
+
+def test_the_home_folder_may_hold_the_store_and_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("POLINB_STORE", "~/results")
+    monkeypatch.setenv("POLINB_CACHE", "~/models")
+    assert (store_root(), cache_root()) == (tmp_path / "results", tmp_path / "models")
 
 
 def test_failure_leaves_nothing(store):

@@ -281,6 +281,26 @@ def test_fingerprint_follows_notebook_parameters_and_data(tmp_path: Path) -> Non
     assert len(seen) == 5
 
 
+@pytest.mark.parametrize("named", ["~/mine", "~/mine:label", "../mine", "{}/mine:label", "~/mine/data.csv"])
+def test_fingerprint_follows_a_place_however_it_is_named(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path, file = tmp_path / "checkout" / "notebooks" / "a.ipynb", tmp_path / "mine" / "data.csv"
+    for each in (path, file):
+        each.parent.mkdir(parents=True)
+    made = notebook()
+    made.cells[0].source = "data = None"
+    nbformat.write(made, path)
+    seen = set()
+    for text in ("a", "b"):
+        file.write_text(text * 1000)
+        seen.add(book.fingerprint(path, {"data": named.format(tmp_path)}))
+        file.write_text(f"{text} is longer" * 1000)
+        seen.add(book.fingerprint(path, {"data": named.format(tmp_path)}))
+    assert len(seen) == 4
+
+
 def test_fingerprint_follows_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.ipynb"
     nbformat.write(notebook(), path)

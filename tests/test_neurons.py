@@ -4,6 +4,7 @@ import copy
 import gc
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -147,9 +148,13 @@ def test_traces_in_a_row_leave_no_tensor_behind(pair):
         gc.collect()
         return sum(1 for each in gc.get_objects() if isinstance(each, torch.Tensor))
 
-    counts = []
+    counts, taken = [], []
     for _ in range(5):
         for _ in range(10):
             contrast(both.left, both.right, both.vanilla, both.prompts, both.responses)
+            # A long text: one trace's activations that stayed would be 4 MB.
+            contrast(both.left, both.right, both.vanilla, [[7] * 500] * 4, [[9] * 500] * 4)
         counts.append(alive())
+        taken.append(psutil.Process().memory_info().rss)
     assert counts[-1] <= counts[0], counts
+    assert taken[-1] - taken[1] < 20e6, taken

@@ -234,7 +234,8 @@ def fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
         relative = path.name if path == notebook else path.relative_to(package).as_posix()
         digest.update(f"{relative}\0{_sha256(path)}\n".encode())
     parameters = own_parameters(notebook, parameters)
-    named = {text: _stand(Path(text)) for text in _texts(parameters)}
+    root = notebook.resolve().parents[1]  # where notebooks run
+    named = {text: _stand(text, root) for text in _texts(parameters)}
     versions = {name: _version(name) for name in _PACKAGES} | {"python": sys.version.split()[0]}
     digest.update(json.dumps([parameters, named, versions], sort_keys=True).encode())
     return digest.hexdigest()
@@ -389,18 +390,23 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _stand(path: Path) -> str | None:
-    """State of a file (hash) or folder (names, sizes, times: it may hold gigabytes); None if neither."""
-    try:
-        if path.is_file():
-            return _sha256(path)
-        if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.is_file())
-            parts = [f"{p.relative_to(path)}\0{p.stat().st_size}\0{p.stat().st_mtime_ns}" for p in files]
-            return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    except (OSError, ValueError):
-        return None
-    return None
+def _stand(text: str, root: Path) -> str:
+    """State of the file (hash) or folder (names, sizes, times: it may hold gigabytes) that a text names; empty if none.
+
+    Read as the package reads it: ``~`` is the home folder, and a label may follow, ``folder:label``.
+    """
+    for named in filter(None, (text, text.rpartition(":")[0])):
+        try:
+            path = root / Path(named).expanduser()
+            if path.is_file():
+                return _sha256(path)
+            if path.is_dir():
+                files = sorted(p for p in path.rglob("*") if p.is_file())
+                parts = [f"{p.relative_to(path)}\0{p.stat().st_size}\0{p.stat().st_mtime_ns}" for p in files]
+                return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        except (OSError, ValueError, RuntimeError):  # no path at all, or the home of nobody
+            continue
+    return ""
 
 
 def _version(package: str) -> str:
