@@ -64,7 +64,7 @@ class SAE:
         return f @ self.W_dec + self.b_dec
 
     def save(self, path: Path) -> None:
-        """Write a safetensors file with the names of :func:`polinb.scoring.sae_files.load`."""
+        """Write a safetensors file with the names of :func:`polinb.chapters.caft.sae_files.load`."""
         from safetensors.torch import save_file
 
         tensors = {name: getattr(self, name).contiguous() for name in NAMES}
