@@ -25,9 +25,9 @@ KINDS = ("none", "ablate", "scale", "patch", "graft")
 
 def check_room(lm: LM, prompt: int, new: int) -> None:
     """Refuse a text of so many tokens that is longer than the model's context."""
-    room = getattr(lm.model.config, "max_position_embeddings", None)
-    if room is not None and prompt + new > room:
-        raise ParameterError("prompt", f"{prompt} tokens and {new} new ones", f"{room} together, the model's context")
+    if prompt + new > lm.context:
+        allowed = f"{lm.context} together, the model's context"
+        raise ParameterError("prompt", f"{prompt} tokens and {new} new ones", allowed)
 
 
 @dataclass(frozen=True, eq=False)
