@@ -6,6 +6,7 @@ import gc
 import numpy as np
 import pytest
 import torch
+from oracles import seen
 
 from polinb.errors import ModelError
 from polinb.masking.decoding import Reader
@@ -18,13 +19,7 @@ from polinb.scoring.tracing import contrast, envoys, read
 
 def hooked(model, ids):
     """Inputs of all output projections for one unpadded text: (L, T, F) float64."""
-    seen = []
-    hooks = [m.register_forward_pre_hook(lambda _, args: seen.append(args[0][0].detach())) for m in down_modules(model)]
-    with torch.no_grad():
-        model(input_ids=torch.tensor([ids]))
-    for hook in hooks:
-        hook.remove()
-    return torch.stack(seen).numpy()
+    return torch.stack(seen(model, ids, down_modules(model))).numpy()
 
 
 def reference(both):
