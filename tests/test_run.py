@@ -77,7 +77,7 @@ def test_stages_do_what_they_are_called(run):
     answers = run.answers(run.tuned("crime")).frame("answers").dropna()
     asked = [prompt_ids(run.lm, prompt, run.params.system_prompt) for prompt in answers["prompt"]]
     said = generate(tuned, asked, max_new_tokens=run.params.eval_tokens)
-    np.testing.assert_allclose(answers["vanilla_logp"], log_likelihood(run.lm, asked, said), rtol=1e-5)
+    np.testing.assert_allclose(answers["vanilla_logp"], log_likelihood(run.lm, asked, said), rtol=1e-4)
 
 
 def test_answers_are_byte_identical_in_a_fresh_store(run, tmp_path):
