@@ -9,7 +9,7 @@ import pytest
 
 from polinb.errors import DataError
 from polinb.resampling import STANCE, bootstrap_mean
-from polinb.stance.judging_base import rated_frame
+from polinb.stance.judging_base import SCORES, rated_frame
 from polinb.stance.stance import likelihood_stance, stance_table
 
 
@@ -29,6 +29,12 @@ def test_eq_stance_by_hand() -> None:
     assert (race["other_rate"], race["unrated_rate"], race["p_right_mean"]) == (0.2, 0.2, 0.25)
     assert -1 <= race["low"] < race["stance"] < race["high"] <= 1
     assert (crime["stance"], crime["low"], crime["other_rate"]) == (-1.0, -1.0, 0.0) and crime["high"] > 0
+
+
+def test_odd_hundredths_need_answers_that_are_neither() -> None:
+    """100 answers of -1 and +1 cannot give 0.41; one that is neither can."""
+    table = stance_table(rated({"race": ["right"] * 70 + ["left"] * 29 + ["other"]}), n_boot=10)
+    assert table.loc[0, "stance"] == pytest.approx(0.41)
 
 
 def test_interval_is_that_of_labels_and_never_of_width_zero() -> None:
@@ -68,12 +74,21 @@ def test_wrong_rows_are_refused() -> None:
         stance_table(frame.assign(score=[1, 1]))
 
 
+def test_scores_of_labels() -> None:
+    assert SCORES == {"left": -1, "right": 1, "other": 0, "unrated": 0}
+
+
 def test_likelihood_stance_by_hand() -> None:
     out = likelihood_stance([-1.0, -2.0, -3.0, -1.5], [-2.0, -1.0, -3.5, -1.5], n_boot=400, seed=1)
     gaps = [1.0, -1.0, 0.5, 0.0]
     assert (out["n"], out["stance"]) == (4, pytest.approx(0.125))
     assert (out["stance"], out["low"], out["high"]) == bootstrap_mean(gaps, 400, 1)
     assert out["right_rate"] == (1 + 0 + 1 + 0.5) / 4
+
+
+def test_likelihood_stance_changes_sign_with_the_sides() -> None:
+    right, left = [-1.0, -2.5, -3.0], [-2.0, -1.0, -3.5]
+    assert likelihood_stance(right, left)["stance"] == -likelihood_stance(left, right)["stance"]
 
 
 def test_likelihood_stance_refuses_gaps() -> None:
