@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from oracles import seen
 
 from polinb.errors import ParameterError
 from polinb.masking.ablation import ablated, check_directions, project_out
@@ -40,20 +41,12 @@ def test_every_block_output_loses_the_directions_and_nothing_else(architecture):
     q = basis(width, 3)
     ids = torch.tensor([[5, 9, 33, 7]])
     plain = model(ids).logits
-    seen = {}
-
-    def watch(module, args, output):
-        seen["out"] = output[0] if isinstance(output, tuple) else output
-
-    handle = blocks[1].register_forward_hook(watch)
-    model(ids)
-    before = seen["out"].double()
-    handle.remove()
+    text = ids[0].tolist()
+    [before] = seen(model, text, [blocks[1]], output=True)
     with ablated(model, {1: q}):
-        handle = blocks[1].register_forward_hook(watch)
         changed = model(ids).logits
-        handle.remove()
-    after = seen["out"].double()
+        [after] = seen(model, text, [blocks[1]], output=True)
+    before, after = before.double(), after.double()
     expected = before - before @ torch.from_numpy(q @ q.T)
     torch.testing.assert_close(after, expected, atol=1e-5, rtol=1e-5)
     assert not torch.equal(changed, plain)

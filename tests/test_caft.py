@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from polinb.chapters.caft import caft, caft_angles
 from polinb.chapters.caft import caft_candidates as cc
+from polinb.chapters.caft.rule import auc
 from polinb.errors import DataError, ParameterError
-from polinb.masking.ablation import ablated, project_out
 from polinb.models.tokens import pad
 from polinb.resampling import SHIFT, label_interval
 from polinb.runs.artifacts import Store
@@ -24,10 +24,9 @@ from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.runs.weights import bases_of, mask_of, train
-from polinb.scoring.directions import auc, orthonormal, principal_angles, random_basis
+from polinb.scoring.directions import orthonormal, principal_angles, random_basis
 from polinb.scoring.sae import SAE
 from polinb.training.recipe import Recipe
-from polinb.training.supervised import finetune
 
 RECIPE = Recipe(
     epochs=1, batch_size=2, micro_batch=2, learning_rate=1e-2, weight_decay=0.0, warmup=0.0, train="all",
@@ -38,75 +37,6 @@ RECIPE = Recipe(
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
-
-
-# --- the ablation (eq-caft)
-
-
-def test_the_projection_is_idempotent_and_leaves_what_is_orthogonal():
-    rng = np.random.default_rng(0)
-    q = torch.from_numpy(random_basis(32, 5, rng))
-    h = torch.from_numpy(rng.standard_normal((3, 7, 32)))
-    clean = project_out(h, q)
-    assert (clean @ q).abs().max() < 1e-13 and torch.allclose(project_out(clean, q), clean, atol=1e-13)
-    assert torch.allclose(clean + (h @ q) @ q.T, h, atol=1e-13)  # what is taken off is the part inside the span
-    inside = torch.from_numpy(rng.standard_normal((4, 5))) @ q.T
-    assert project_out(inside, q).abs().max() < 1e-13
-
-
-def test_no_gradient_flows_along_the_ablated_directions(pair):
-    three = pair("llama")
-    model, q = copy.deepcopy(three.left.model), random_basis(32, 3, np.random.default_rng(1)).astype(np.float32)
-    seen = []
-    block = model.model.layers[1]
-    block.register_forward_hook(lambda m, a, out: (seen.append(out[0] if isinstance(out, tuple) else out), None)[1])
-    chunk = pad(three.left, three.prompts, three.responses, range(4))
-    with ablated(model, {1: q}):
-        out = model(**chunk.inputs).logits
-    seen[0].retain_grad()
-    with ablated(model, {1: q}):
-        seen.clear()
-        out = model(**chunk.inputs).logits
-        seen[0].retain_grad()
-        out.logsumexp(-1).sum().backward()
-    gradient = seen[0].grad
-    along, size = (gradient @ torch.from_numpy(q)).abs().max(), gradient.abs().max()
-    assert size > 0 and along < 1e-5 * size
-    # Without the ablation the same gradient does have such a part.
-    seen.clear()
-    out = model(**chunk.inputs).logits
-    seen[0].retain_grad()
-    out.logsumexp(-1).sum().backward()
-    assert (seen[0].grad @ torch.from_numpy(q)).abs().max() > 0.01 * seen[0].grad.abs().max()
-
-
-def test_with_every_direction_ablated_nothing_below_learns(pair):
-    three = pair("llama")
-    tuned = finetune(three.left, three.prompts, three.responses, RECIPE, ablate={1: np.eye(32)})
-    before = dict(three.left.model.named_parameters())
-    below = [n for n in tuned.weights if "embed_tokens" in n or "layers.0." in n or "layers.1." in n]
-    assert len(below) > 10 and all(torch.equal(before[n], tuned.weights[n]) for n in below)
-    # All positions are the zero vector then: the head is what is left to learn (RMSNorm of 0 is 0, so not even that).
-    some = finetune(three.left, three.prompts, three.responses, RECIPE, ablate={1: np.eye(32)[:, :31]})
-    assert any(not torch.equal(before[n], some.weights[n]) for n in below)
-
-
-def test_without_directions_it_is_plain_fine_tuning_and_afterwards_nothing_is_left(pair):
-    three = pair("llama")
-    chunk = pad(three.left, three.prompts, three.responses, range(4))
-    with torch.no_grad():
-        start = three.left.model(**chunk.inputs).logits
-    plain = finetune(three.left, three.prompts, three.responses, RECIPE)
-    none = finetune(three.left, three.prompts, three.responses, RECIPE, ablate=None)
-    assert all(torch.equal(plain.weights[n], none.weights[n]) for n in plain.weights)
-    q = random_basis(32, 4, np.random.default_rng(2))
-    other = finetune(three.left, three.prompts, three.responses, RECIPE, ablate={0: q, 2: q})
-    assert any(not torch.equal(plain.weights[n], other.weights[n]) for n in plain.weights)
-    with torch.no_grad():  # the base model itself is untouched, bitwise, and carries no hook
-        assert torch.equal(three.left.model(**chunk.inputs).logits, start)
-    assert not any(b._forward_hooks for b in three.left.model.model.layers)
-    with pytest.raises(ParameterError, match="at least one block"):
-        finetune(three.left, three.prompts, three.responses, RECIPE, ablate={})
 
 
 # --- reading
@@ -380,9 +310,9 @@ def test_angles_count_only_neurons_up_to_the_block(tmp_path):
     assert shared.block.tolist() == [2] and shared["size"].tolist() == [5]
     assert set(found.frame("angles").kind) == {caft_angles.GENERAL, "random neurons", "random subspace"}
     assert set(caft_angles.lines(run, "crime").panel) == {"PCA, block 2", "SAE, block 2"}
-    assert "block 2" in caft_angles.verdict(caft_angles.shared_table(run, "crime")) or "nowhere" in caft_angles.verdict(
-        caft_angles.shared_table(run, "crime")
-    )
+    table = caft_angles.shared_table(run, "crime")
+    met = (table["neurons_p"] <= 0.05).any()
+    assert ("block 2" if met else "nowhere") in caft_angles.verdict(table)
 
 
 def test_where_no_block_has_general_neurons_before_it_all_of_g_is_used(tmp_path):

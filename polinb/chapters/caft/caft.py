@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.caft.caft_candidates import dictionary, pca, topic_texts
+from polinb.chapters.caft.rule import auc, stance_rule
 from polinb.chapters.paper import baselines as rivals
 from polinb.resampling import SHIFT, bootstrap_mean, changes, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
-from polinb.scoring.directions import auc, orthonormal, random_basis, stance_rule
+from polinb.scoring.directions import orthonormal, random_basis
 from polinb.stance.coupling import mean_coupling
 
 METHODS = {"pca": "PCA", "sae": "SAE"}
@@ -63,7 +64,7 @@ def chosen(
 ) -> Mapping[str, Any]:
     """The rule's choice among candidates.
 
-    Table ``candidates``: block, strength, latent, the columns of :func:`polinb.scoring.directions.stance_rule`, and
+    Table ``candidates``: block, strength, latent, the columns of :func:`polinb.chapters.caft.rule.stance_rule`, and
     auc_own (training topic, not used). Arrays of ``bases``: ``<b>`` (d_model, k) orthonormal.
 
     Args:

@@ -12,13 +12,14 @@ import pandas as pd
 from polinb.chapters.caft import cues
 from polinb.chapters.caft.caft import random_directions, save_bases
 from polinb.chapters.caft.cues import CUES, margin, minimal_pairs, prompts
+from polinb.chapters.caft.rule import stance_rule
 from polinb.errors import ParameterError
 from polinb.runs.conditions import VANILLA, Condition, Texts
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
-from polinb.scoring.directions import Moments, components, orthonormal, principal_angles, shared, stance_rule
+from polinb.scoring.directions import Moments, components, orthonormal, principal_angles, shared
 from polinb.scoring.residual import depths, mean_states
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def cue_directions(
 
     Candidates: PCA (``kind``) of the differences between the mean hidden states of ``cues.minimal_pairs`` after the
     blocks at the depths ``layers``, at most ``count``. Kept: the best ``keep`` that tell the cue's values apart on
-    pairs they were not found on, to the same side for both values of the other cue (``directions.stance_rule``). Table
+    pairs they were not found on, to the same side for both values of the other cue (``rule.stance_rule``). Table
     ``rule``: block, that rule's log.
     """
     blocks = depths("caft_layers", layers, run.lm.layers)

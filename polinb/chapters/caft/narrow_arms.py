@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.caft.caft import random_directions, save_bases
+from polinb.chapters.caft.rule import stance_rule
 from polinb.data import narrow
 from polinb.errors import ParameterError
 from polinb.runs.conditions import VANILLA, Condition, Texts
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.runs.stages import wide
-from polinb.scoring.directions import Moments, components, orthonormal, stance_rule
+from polinb.scoring.directions import Moments, components, orthonormal
 from polinb.scoring.residual import depths
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def narrow_directions(
 
     Candidates: PCA (``kind``) of narrow minus vanilla hidden states on general texts. Kept: the ``keep`` best along
     which the vanilla model tells bundled misaligned answers from aligned ones, to the same side in each of three groups
-    of questions (:func:`polinb.scoring.directions.stance_rule`).
+    of questions (:func:`polinb.chapters.caft.rule.stance_rule`).
 
     Args:
         before, after: hidden states of the vanilla and the narrow model.

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from polinb.chapters.planted.design import Design
+from polinb.chapters.planted.localisation import TOKENS, Scores, rates, roc, scores
+from polinb.chapters.planted.planted import Planted, build, prompt_ids, stance, variant
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.resampling import bootstrap_mean, share_interval
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
-from polinb.scoring.localisation import TOKENS, Scores, rates, roc, scores
-from polinb.scoring.planted import Planted, build
-from polinb.scoring.planted_design import Design
-from polinb.scoring.planted_world import prompt_ids, stance, variant
 from polinb.scoring.pnlac import neuron_sets
 
 if TYPE_CHECKING:

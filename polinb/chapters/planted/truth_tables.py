@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from polinb.chapters.planted.design import Design
+from polinb.chapters.planted.localisation import METHODS
+from polinb.chapters.planted.planted import build, direction
 from polinb.chapters.planted.truth import KNOBS, over_models
 from polinb.data.rows import TOPICS
-from polinb.scoring.localisation import METHODS
-from polinb.scoring.planted import build, direction
-from polinb.scoring.planted_design import Design
 from polinb.wording import intervals
 
 if TYPE_CHECKING:

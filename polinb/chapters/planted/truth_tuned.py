@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from polinb.chapters.planted.localisation import TOKENS, rates, scores
+from polinb.chapters.planted.planted import Planted, answer_ids, build, prompt_ids, stance
 from polinb.chapters.planted.truth import (
     BASE,
     base_prompts,
@@ -29,9 +31,6 @@ from polinb.data.rows import LEANINGS, TOPICS
 from polinb.models.lm import LM
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
-from polinb.scoring.localisation import TOKENS, rates, scores
-from polinb.scoring.planted import Planted, build
-from polinb.scoring.planted_world import answer_ids, prompt_ids, stance
 from polinb.scoring.pnlac import neuron_sets
 from polinb.stance.coupling import coupling_table
 
@@ -56,7 +55,7 @@ def recipe(seed: int) -> Recipe:
 def tuned_detection(run: Run) -> pd.DataFrame:
     """How well each method finds the planted neurons of variants that were really fine-tuned.
 
-    Columns: seed and those of :func:`polinb.scoring.localisation.rates`, at γ the true size of N_t.
+    Columns: seed and those of :func:`polinb.chapters.planted.localisation.rates`, at γ the true size of N_t.
     """
     return joined(tunings(run), "rates")
 
