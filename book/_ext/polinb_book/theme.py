@@ -5,12 +5,16 @@ The theme draws its icons twice, by a script of 1.5 MB and by a font; the font s
 
 from __future__ import annotations
 
+import html
 import os
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+
 from polinb.display.webdata import web_folder
 
+SHORTEST, LONGEST = 50, 200  # characters of a page's description
 ICONS = "fontawesome.js"  # the font has the same icons, in a tenth of the bytes
 
 
@@ -45,3 +49,24 @@ def named(toctree: Any) -> Any:
         if link:
             summary["aria-label"] = f"Pages below: {link.get_text().strip()}"
     return toctree
+
+
+def describe(_app: Any, _page: str, _template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Handler of ``html-page-context``: a ``description`` tag, unless the page has one."""
+    tags = context.get("metatags") or ""
+    text = description(doctree) if doctree is not None else ""
+    if text and 'name="description"' not in tags:
+        context["metatags"] = f'{tags}\n<meta name="description" content="{html.escape(text)}" />'
+
+
+def description(doctree: Any) -> str:
+    """The first paragraph of some length on one line, cut at a word; empty for a page without prose."""
+    texts = [
+        " ".join(paragraph.astext().split()).removeprefix("Question. ")
+        for paragraph in doctree.findall(nodes.paragraph)
+        if isinstance(paragraph.parent, nodes.section)
+    ]
+    text = next((text for text in texts if len(text) >= SHORTEST), texts[0] if texts else "")
+    if len(text) <= LONGEST:
+        return text
+    return text[:LONGEST].rsplit(" ", 1)[0].rstrip(" ,;:.") + "…"

@@ -164,7 +164,7 @@ def beside(claims: pd.DataFrame, exhibits: pd.DataFrame) -> Answer:
 
     Args:
         claims: of :func:`polinb.chapters.paper.beside.claims`.
-        exhibits: of :func:`polinb.chapters.paper.beside.exhibit_map`.
+        exhibits: of :func:`polinb.chapters.paper.exhibits.exhibit_map`.
     """
     verdict = claims["verdict"]
     seen, against = verdict.str.startswith("seen"), verdict.str.startswith(("the opposite", "not so"))
