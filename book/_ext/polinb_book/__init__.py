@@ -47,6 +47,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("doctree-resolved", sphinx_run.add_box)
     app.connect("build-finished", sphinx_run.copy_notebooks)
     app.connect("html-page-context", sphinx_theme.describe)
+    app.connect("html-page-context", sphinx_theme.load_apps)
     app.connect("build-finished", sphinx_theme.drop_files)
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", sphinx_theme.name_summaries, priority=900)

@@ -12,7 +12,7 @@ from typing import Any
 
 from docutils import nodes
 
-from polinb.display.webdata import web_folder
+from polinb.display.webdata import APPS, web_folder
 
 SHORTEST, LONGEST = 50, 200  # characters of a page's description
 ICONS = "fontawesome.js"  # the font has the same icons, in a tenth of the bytes
@@ -23,6 +23,14 @@ def use_templates(app: Any, config: Any) -> None:
     # from the book's folder: the path is hashed into .buildinfo, which must not depend on where the checkout lies
     folder = os.path.relpath(web_folder() / "templates", app.confdir)
     config.templates_path = [*config.templates_path, folder]
+
+
+def load_apps(app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """Handler of ``html-page-context``: scripts and styles of an interactive part, on the page that holds it alone."""
+    for name in APPS:
+        if f'data-app="{name}"' in context.get("body", ""):
+            app.add_js_file(f"vendor/{name}.js", defer="defer")
+            app.add_css_file(f"vendor/{name}.css")
 
 
 def drop_files(app: Any, failure: Exception | None) -> None:

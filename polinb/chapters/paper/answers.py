@@ -26,6 +26,7 @@ from polinb.wording import (
     number,
     of,
     percent,
+    placeless,
     thousands,
     told,
 )
@@ -33,7 +34,7 @@ from polinb.wording import (
 if TYPE_CHECKING:
     from polinb.runs.run import Run
 
-KEY = "answer"  # name under which the page's first cell finds it: {glue:md}`answer:myst`
+KEY = "answer"  # by which the pages find it in an output
 
 
 def show(run: Run, answer: Answer) -> None:
@@ -42,7 +43,7 @@ def show(run: Run, answer: Answer) -> None:
 
     note = label(run.params.profile)
     text = f"*{note}* {answer.text}" if note else answer.text
-    model = getattr(run.params, "model", "planted")
+    model = placeless(getattr(run.params, "model", "planted"))
     display(Prose(text, answer=KEY, profile=run.params.profile, model=model, first=answer.first))
 
 
