@@ -113,7 +113,7 @@ def in_this_run(chapters: Path, names: Sequence[str]) -> str:
         if own is None:
             continue
         told = own["first"]
-        if filled:
+        if filled and runs:
             told += " *(Reference run.)*"
         elif len(runs) > 1:
             told += f" ({escape(own['profile'])}, {escape(own['model'])})"
