@@ -23,6 +23,7 @@ from polinb.models.loading import load
 from polinb.models.tiny import TINY
 from polinb.runs import conditions
 from polinb.runs.artifacts import Store
+from polinb.runs.memory import MODELS
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.scoring.pnlac import neuron_sets
@@ -371,3 +372,7 @@ def test_tokens_are_made_visible():
     tokens = [" the", "a\nb", "\u202e", "x\x00", " ", "\t" * 30]
     want = "␣the · a⏎b · ⟨U+202E⟩ · x⟨U+0000⟩ · ␣ · " + "⇥" * cards_tables.LONGEST + "…"
     assert cards_tables.token_line(tokens) == want
+
+
+def test_three_models_at_once_are_checked_against_the_memory():
+    assert cards.reading.memory == "score" and MODELS["score"] == 3

@@ -14,12 +14,11 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from polinb import __version__, wording
 from polinb.chapters.paper import answers, answers_beyond
-from polinb.runs.chapter import say
+from polinb.runs.chapter import facts, say
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.wording import Answer, Prose, interval, told
+from polinb.wording import ANSWER, Answer, Prose, interval, told
 from polinb_book import reference
-from polinb_book.outputs import weave
 from polinb_book.results import filled
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -227,18 +226,14 @@ def test_stand_ins_are_named():
 # --- from the chapter to the top of its page and to the opening page
 
 
-PLACE = "{glue:md}`answer:myst`"
-
-
 def answered(first, profile="quick"):
     """An output as :func:`answers.show` writes it."""
     run = {"answer": answers.KEY, "profile": profile, "model": "a*b*", "first": first}
     return nbformat.v4.new_output("display_data", data=Prose(f"{first} Rest.", **run)._repr_mimebundle_())
 
 
-def test_an_answer_is_kept_as_glue_keeps_things(monkeypatch):
+def test_an_answer_is_printed_and_carried_for_the_top_of_the_page(monkeypatch):
     import IPython.display
-    from myst_nb.ext.glue import extract_glue_data_cell
 
     kept = []
     monkeypatch.setattr(IPython.display, "display", kept.append)
@@ -246,16 +241,42 @@ def test_an_answer_is_kept_as_glue_keeps_things(monkeypatch):
     shown = kept[0]._repr_mimebundle_()
     assert shown["text/markdown"] == f"*{wording.label('tiny')}* First a. Rest."
     cell = new_code_cell("1", outputs=[nbformat.v4.new_output("display_data", data=shown)])
-    weave(cell, {}, set())
-    [(name, found)] = extract_glue_data_cell(cell)
-    assert name == answers.KEY
-    assert found["data"]["text/markdown"] == f"*{wording.label('tiny')}* First {{ref}}`a`. Rest."
+    first = new_markdown_cell(f"# A\n\n**Answer.** {ANSWER}")
+    page = reference.chapter(new_notebook(cells=[first, cell]), "a", None, set())
+    assert f"**Answer.** *{wording.label('tiny')}* First {{ref}}`a`. Rest." in page["cells"][0]["source"]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("/home/me/models/mine/", "mine"),
+        ("~/mine.csv", "mine.csv"),
+        ("../mine", "mine"),
+        ("C:\\Users\\me\\mine", "mine"),
+        ("owner/name", "owner/name"),
+        ("hub:owner/name", "hub:owner/name"),
+        ("tiny:llama", "tiny:llama"),
+    ],
+)
+def test_no_place_of_a_machine_is_told(given, shown):
+    assert wording.placeless(given) == shown
+
+
+def test_neither_the_note_nor_the_answer_tells_a_place(monkeypatch):
+    import IPython.display
+
+    kept = []
+    monkeypatch.setattr(IPython.display, "display", kept.append)
+    run = Run(Params.from_profile("tiny", model="/planted/place/mine", data="/planted/place/rows.csv"))
+    answers.show(run, Answer("First.", ""))
+    said = [kept[0], facts(run)]
+    assert "planted" not in str([each._repr_mimebundle_() for each in said]) and "`rows.csv`" in said[1].text
 
 
 def chapter(folder, name, first=None, profile="quick", stored=False):
     """A chapter as the pages show it: executed, or filled from the reference run."""
     cells = [
-        new_markdown_cell(f"(sec-{name})=\n# {name}\n\n**Question.** Q?\n\n**Answer.** {PLACE}"),
+        new_markdown_cell(f"(sec-{name})=\n# {name}\n\n**Question.** Q?\n\n**Answer.** {ANSWER}"),
         new_code_cell("1", outputs=[answered(first, profile)] if first else []),
     ]
     book = new_notebook(cells=cells)
@@ -291,7 +312,7 @@ def test_a_chapter_without_an_answer_says_so(tmp_path):
 def test_every_chapter_opens_with_its_answer(path):
     book = nbformat.read(path, 4)
     first = book.cells[0].source
-    order = [first.index(part) for part in ("**Question.**", f"**Answer.** {PLACE}", "**What you will see.**")]
+    order = [first.index(part) for part in ("**Question.**", f"**Answer.** {ANSWER}", "**What you will see.**")]
     assert order == sorted(order)
     [made] = [cell for cell in book.cells if "answers.show(" in cell.source]
     assert "remove-cell" in made.metadata["tags"], "the page shows it on top"

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
@@ -476,3 +477,12 @@ def test_our_template_stands_in_for_one_that_the_theme_still_has() -> None:
     left_out = theirs.partition("macro head_js_preload()")[2].partition("endmacro")[0]
     assert theirs.count(sphinx_theme.ICONS) == left_out.count(sphinx_theme.ICONS) == 1
     assert (folder / "static" / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.woff2").is_file()
+
+
+def test_a_page_loads_the_scripts_of_what_it_holds_and_no_others() -> None:
+    loaded: list[str] = []
+    app = SimpleNamespace(add_js_file=lambda name, **_: loaded.append(name), add_css_file=loaded.append)
+    sphinx_theme.load_apps(app, "a", "", {"body": "<p>nothing</p>"}, None)
+    assert not loaded
+    sphinx_theme.load_apps(app, "b", "", {"body": '<div class="polinb-app" data-app="responses">'}, None)
+    assert loaded == ["vendor/responses.js", "vendor/responses.css"]

@@ -119,7 +119,7 @@ def lens(run: Run, folder: Path, *, neurons: Sequence[Neuron]) -> None:
     _write_json(folder / "lens.json", extremes(run.lm, neurons))
 
 
-@stage("card-reading", Model, version=2)
+@stage("card-reading", Model, version=2, memory="score")  # three models at once
 def reading(
     run: Run,
     folder: Path,
