@@ -69,9 +69,10 @@ def train(run: Base, condition: Condition, processes: int = 1, watch: Watch | No
         return prefer(start, prompts, responses, rejected, recipe, beta=condition.beta, label=label)
     frozen = None if condition.frozen is None else mask_of(condition.frozen)
     ablate = None if condition.ablated is None else bases_of(condition.ablated)
+    passes = "both" if condition.ablated is None else condition.ablated.summary.get("passes", "both")
     if processes > 1:
         del start
-        return _train_parallel(run, condition, processes, prompts, responses, frozen, ablate, label)
+        return _train_parallel(run, condition, processes, prompts, responses, frozen, ablate, passes, label)
     return finetune(
         start,
         prompts,
@@ -80,6 +81,7 @@ def train(run: Base, condition: Condition, processes: int = 1, watch: Watch | No
         frozen=frozen,
         freeze=condition.freeze,
         ablate=ablate,
+        passes=passes,
         stop=condition.step_share,
         label=label,
         watch=watch,
@@ -87,7 +89,15 @@ def train(run: Base, condition: Condition, processes: int = 1, watch: Watch | No
 
 
 def _train_parallel(
-    run: Base, condition: Condition, processes: int, prompts: Any, responses: Any, frozen: Any, ablate: Any, label: str
+    run: Base,
+    condition: Condition,
+    processes: int,
+    prompts: Any,
+    responses: Any,
+    frozen: Any,
+    ablate: Any,
+    passes: Any,
+    label: str,
 ) -> Tuned:
     import torch
 
@@ -97,7 +107,7 @@ def _train_parallel(
     assert condition.recipe is not None
     source = {"name": p.model, "revision": p.revision, "dtype": p.dtype}
     source |= {"device": pick_device(p.device).type, "device_map": "none"}
-    job = Job(source, asdict(condition.recipe), processes, condition.freeze, condition.step_share, label)
+    job = Job(source, asdict(condition.recipe), processes, condition.freeze, condition.step_share, label, passes=passes)
     run.unload()  # the workers need its memory
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

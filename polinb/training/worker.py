@@ -101,7 +101,7 @@ def train(
     slices = frozen_slices(lm.model, frozen, job.freeze) if frozen is not None else []
     kept = [] if recipe.train == "lora" else slices  # adapters start at a change of 0
     before = {part.name: lm.model.get_parameter(part.name).detach().cpu().clone() for part in kept}
-    ablation = ablated(lm.model, ablate) if ablate is not None else nullcontext()
+    ablation = ablated(lm.model, ablate, job.passes) if ablate is not None else nullcontext()
     model, names = trainable(lm.model, recipe)
     with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
         trainer = make_trainer(
