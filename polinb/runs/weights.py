@@ -69,7 +69,7 @@ def train(run: Base, condition: Condition, processes: int = 1, watch: Watch | No
         return prefer(start, prompts, responses, rejected, recipe, beta=condition.beta, label=label)
     frozen = None if condition.frozen is None else mask_of(condition.frozen)
     ablate = None if condition.ablated is None else bases_of(condition.ablated)
-    passes = "both" if condition.ablated is None else condition.ablated.summary.get("passes", "both")
+    passes: Any = "both" if condition.ablated is None else condition.ablated.summary.get("passes", "both")
     if processes > 1:
         del start
         return _train_parallel(run, condition, processes, prompts, responses, frozen, ablate, passes, label)
