@@ -102,8 +102,8 @@ def test_settings_are_typed_as_their_parameter_wants() -> None:
 )
 def test_a_setting_is_read_by_its_parameters_type_and_nothing_is_guessed(text: str, value: object) -> None:
     name = text.partition("=")[0]
-    assert book.parse_settings([text]) == {name: value}
-    assert type(book.parse_settings([text])[name]) is type(value)
+    assert parse_settings([text]) == {name: value}
+    assert type(parse_settings([text])[name]) is type(value)
     if name in ("seed", "judge", "gamma") and isinstance(value, str):
         with pytest.raises(ParameterError, match=name):
             Params.from_profile("tiny", **{name: value})

@@ -321,7 +321,7 @@ def test_cells_of_arms_take_seeds_together() -> None:
         for n, k in (("random-layer", "a"), ("random-layer", "b"), ("inhibitft", "c"))
     ]
     run = SimpleNamespace(
-        params=SimpleNamespace(bootstrap=200, seed=0), stances=lambda arm: answers[getattr(arm, "key", "plain")]
+        params=SimpleNamespace(bootstrap=200, seed=0), stances=lambda arm=None: answers[getattr(arm, "key", "plain")]
     )
     cells = results.arm_cells(run, arms)  # type: ignore[arg-type]
     assert cells["arm"].unique().tolist() == ["random, layer-matched", "InhibitFT (G)"] and len(cells) == 6

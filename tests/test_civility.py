@@ -420,11 +420,9 @@ def test_toxicity_classifiers_that_are_refused(tmp_path: Path, data: CivilityDat
         from transformers import AutoConfig
 
         seen.append((model, revision))
-        config = AutoConfig.from_pretrained(other)
-        config._commit_hash = "abc"
-        return config
+        return AutoConfig.from_pretrained(other), "abc"
 
-    monkeypatch.setattr("polinb.stance.classifiers._hub_config", config_of)
+    monkeypatch.setattr("polinb.stance.classifiers._config", config_of)
     monkeypatch.setattr("polinb.stance.classifiers._place", lambda model: str(other))
     named = make_scorer("owner/name@refs/pr/1:label_1", data)
     assert isinstance(named, HubScorer) and named.label == "LABEL_1" and set(seen) == {("owner/name", "refs/pr/1")}

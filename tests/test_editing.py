@@ -4,11 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polinb.chapters.dpo import causal
+from polinb.chapters.dpo import causal, shift
 from polinb.errors import DataError, ParameterError
 from polinb.masking.editing import edit_factors, edited_answers
 from polinb.masking.patching import patched_answers
-from polinb.models.generation import decode, generate, log_likelihood
+from polinb.models.generation import decode, log_likelihood
+from polinb.models.tokens import prompt_ids
+from polinb.runs.artifacts import Store
+from polinb.runs.params import Params
+from polinb.runs.run import Run
 from polinb.scoring.shares import Group, groups
 
 
@@ -84,41 +88,29 @@ def test_the_plan_adds_the_groups_up():
     assert abs(inside - plan["all four"].mean()) < 0.15
 
 
-def questions(both):
-    rows = [("a", f"q{n}", text) for n, text in enumerate(both.QUESTIONS)]
-    return pd.DataFrame(rows, columns=["topic", "id", "prompt"])
+def test_answers_of_a_study_are_those_of_patching_and_editing(tmp_path):
+    small = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
+    run = Run(Params.from_profile("tiny", **small), Store(tmp_path))
+    study = shift.study(run)
+    prompts = [prompt_ids(run.lm, text, run.params.system_prompt) for text in study.tried.rows["prompt"]]
+    before, after = run.lm, run.model(run.weights(study.after))
+    how = {"max_new_tokens": study.tokens}
 
+    def said(frame, name):
+        return frame[frame["set"] == name]["response"].tolist()
 
-def test_causal_answers_are_those_of_patching(pair):
-    both = pair("llama")
-    chosen, _, _ = settings(both.left)
-    sets = {"some": chosen, "every neuron": np.ones_like(chosen)}
-    got = causal.causal_answers(both.left, both.right, sets, questions(both), tokens=6)
-    assert list(got["set"].unique()) == ["before", "after", "some", "every neuron"]
-    expected = {
-        "before": generate(both.left, both.prompts, max_new_tokens=6),
-        "after": generate(both.right, both.prompts, max_new_tokens=6),
-        "some": patched_answers(both.left, both.right, chosen, both.prompts, max_new_tokens=6),
-    }
-    for name, answers in expected.items():
-        part = got[got["set"] == name]
-        assert part["response"].tolist() == [decode(both.left, ids) for ids in answers]
-        np.testing.assert_allclose(part["vanilla_logp"], log_likelihood(both.left, both.prompts, answers))
-    with pytest.raises(DataError, match="no column 'topic'"):
-        causal.causal_answers(both.left, both.right, sets, questions(both).drop(columns="topic"))
-
-
-def test_edit_answers_name_every_setting(pair):
-    both = pair("llama")
-    own, means = four((3, 48)), settings(both.left)[2]
-    got = causal.edit_answers(both.left, own, [0.0, 0.5], means, questions(both), tokens=5)
-    assert got.groupby("set", sort=False)[["mode", "alpha"]].first().to_numpy().tolist() == [
-        ["mean", 0.0], ["mean", 0.5], ["scale", 0.5],
-    ]  # fmt: skip
-    chosen, factors = edit_factors(own, 0.5)
-    wanted = edited_answers(both.left, chosen, factors, both.prompts, max_new_tokens=5, mode="scale")
-    part = got[got["set"] == causal.edit_name("scale", 0.5)]
-    assert part["response"].tolist() == [decode(both.left, ids) for ids in wanted]
+    found, plan = study.patched().frame("answers"), study.plan()
+    assert list(found["set"].unique()) == list(plan)
+    for name in (causal.RANDOM, "all four"):
+        ids = patched_answers(before, after, plan[name], prompts, mode=run.params.patch, **how)
+        assert said(found, name) == [decode(before, each) for each in ids]
+        logp = found[found["set"] == name]["vanilla_logp"]
+        np.testing.assert_allclose(logp, log_likelihood(before, prompts, ids), rtol=1e-5)
+    edited, own, means = study.edited().frame("answers"), study.groups(), study.parts().mean_before
+    for mode in ("mean", "scale"):
+        alpha = run.params.edit_alphas[-1]
+        ids = edited_answers(before, *edit_factors(own, alpha), prompts, mode=mode, means=means, **how)
+        assert said(edited, causal.edit_name(mode, alpha)) == [decode(before, each) for each in ids]
 
 
 def test_outcomes_by_hand():

@@ -15,7 +15,7 @@ from polinb.errors import DataError
 from polinb.resampling import equivalence
 from polinb.stance.topics import TopicReader
 
-RAW = Path(__file__).resolve().parents[1] / "book" / "reference" / "raw"
+RAW = Path(__file__).resolve().parents[1] / "book" / "reference" / "results"
 
 
 def judged(rows: list[tuple[str, str, str, str, str, float]]) -> pd.DataFrame:

@@ -164,7 +164,7 @@ def test_refused_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.
         ({"probe_top": [4, 500]}, ParameterError, "probe_top.*at most 144"),
         ({"toxicity_model": "./nowhere"}, ModelError, "no such folder"),
         ({"toxicity_data": "nowhere.csv"}, DataError, "no such file"),
-        ({"challenge_data": "nowhere"}, DataError, "no such challenge data"),
+        ({"challenge_data": "nowhere"}, DataError, "nowhere: no such data"),
         ({"toxicity_data": str(write(tmp_path, "jsonl", wikipedia()))}, DataError, "labelled comments"),
     ):
         with pytest.raises(error, match=message):

@@ -43,6 +43,6 @@ def test_every_claim_has_a_row_and_numbers_of_the_tables_behind_it(tmp_path):
     excess = rivals.equal_shift(run).set_index("arm").loc["InhibitFT (G)"]
     row = hard[hard["claim"] == "… more than simply training less"].iloc[0]
     written = f"{excess['excess']:+.2f} [{excess['low']:+.2f}, {excess['high']:+.2f}]"
-    assert row["effect"] == re.sub(r"[+-](?=0\.00)", "", written).replace("-", "−")
+    assert str(row["effect"]) == re.sub(r"[+-](?=0\.00)", "", written).replace("-", "−")
     assert row["verdict"] == verdicts.judged((excess["excess"], excess["low"], excess["high"]), "below")
     assert [rivals.kind(a.name) for a in verdicts.swap_arms(run)] == ["fine-tune", "inhibitft", "random-layer"]

@@ -86,7 +86,12 @@ def plain_text(value: object) -> str:
     return value.strip()
 
 
-def _words(value: object) -> str:
+def text_of(value: object) -> str:
+    """Text with a letter in it.
+
+    Raises:
+        ValueError: it is none.
+    """
     text = plain_text(value)
     if not any(character.isalpha() for character in text):
         raise ValueError(f"expected text with words, found {show(text)}")
@@ -109,7 +114,7 @@ def topic_of(value: object) -> str:
     Raises:
         ValueError: no text, no letter in it, or more than 60 characters.
     """
-    name = "-".join(re.findall(r"[^\W_]+", normalise(_words(value))))
+    name = "-".join(re.findall(r"[^\W_]+", normalise(text_of(value))))
     if len(name) > 60:
         raise ValueError(f"expected a topic of at most 60 characters, found {show(value)}")
     return {"-".join(normalise(title).split()): topic for topic, title in TOPIC_TITLES.items()}.get(name, name)
@@ -121,14 +126,14 @@ def title_of(topic: str) -> str:
 
 
 def _direction(value: object) -> str:
-    if (text := _words(value).casefold()) not in DIRECTIONS:
+    if (text := text_of(value).casefold()) not in DIRECTIONS:
         raise ValueError(f"expected one of {', '.join(DIRECTIONS)}; found {show(value)}")
     return text
 
 
 Text = Annotated[str, BeforeValidator(plain_text)]
 """Any text, digits included."""
-Words = Annotated[str, BeforeValidator(_words)]
+Words = Annotated[str, BeforeValidator(text_of)]
 """Text with at least one letter: where a column of numbers would be the wrong column."""
 Topic = Annotated[str, BeforeValidator(topic_of)]
 Id = Annotated[str, BeforeValidator(_id)]
@@ -185,7 +190,7 @@ class StatementRow(Row):
     group: Name = ""
 
 
-def differing(text: str, other: str, given: ValidationInfo) -> str:
+def differing(text: str, other: str, given: Any) -> str:
     """A response that is not the same as the one in the column ``other``.
 
     Raises:

@@ -96,7 +96,7 @@ class Condition:
         recipe: hyperparameters of the training.
         limit: longest training text in tokens.
         start: weights from which training begins; None: the vanilla model's.
-        frozen, freeze: neurons held in place (:func:`polinb.runs.stages.neurons`), and which of their weights
+        frozen, freeze: neurons held in place (``polinb.runs.stages.neurons``), and which of their weights
             (InhibitFT, paper 5).
         ablated: result whose arrays ``bases`` are the directions projected out while it learns, block → (d_model, k)
             with orthonormal columns (CAFT).

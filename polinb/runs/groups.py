@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from polinb.data.rows import topic_of
 from polinb.errors import ParameterError
@@ -30,7 +29,7 @@ def _topic(name: str) -> str:
         known = f"{topic_of(name)!r} for {name!r}"
     except ValueError:
         known = "such as 'crime' or 'health-advice'"
-    raise PydanticCustomError("topic", f"names of topics of the data: small letters, hyphens between words, {known}")
+    raise ValueError(f"names of topics of the data: small letters, hyphens between words, {known}")
 
 
 TopicName = Annotated[str, AfterValidator(_topic)]

@@ -249,7 +249,7 @@ def _assigned(cells: list[str]) -> set[str]:
 
 
 def _allowed(problem: Mapping[str, Any]) -> str:
-    text = str(problem["msg"]).replace("Input should be ", "")
+    text = str(problem["msg"]).replace("Input should be ", "").removeprefix("Value error, ")
     return "a value (it is missing)" if problem["type"] == "missing" else text
 
 

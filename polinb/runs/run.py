@@ -161,7 +161,7 @@ class Run(Base):
         return top_share(scale, self.params.gamma if gamma is None else gamma, self.params.pool)
 
     def neurons(self, kind: str, gamma: float | None = None, *, topic: str = "", number: int = 0) -> Result:
-        """Neurons by a rule over the scores of all topics, see :func:`polinb.runs.stages.neurons`."""
+        """Neurons by a rule over the scores of all topics, see ``polinb.runs.stages.neurons``."""
         p = self.params
         random = {"seed": p.seed + number} if kind in ("uniform", "layer", "next_highest") else {}
         return stages.neurons(
@@ -217,7 +217,7 @@ class Run(Base):
         return statement_prompt(statement, self.params.statement_prefix, self.params.statement_suffix)
 
     def ask(self, condition: Condition, asked: Texts, **how: Any) -> Result:
-        """Answers of a condition to any texts, see :func:`polinb.runs.stages.answers`."""
+        """Answers of a condition to any texts, see ``polinb.runs.stages.answers``."""
         p = self.params
         how = {"batch": p.eval_batch, "label": Label(condition.name), **how}
         return stages.answers(self, model=self.weights(condition), asked=asked, **how)
@@ -252,11 +252,11 @@ class Run(Base):
         return self.once("references", make)  # type: ignore[no-any-return]
 
     def logp(self, condition: Condition, texts: Texts) -> Result:
-        """Mean log-probability a token of responses under a condition, see :func:`polinb.runs.stages.logp`."""
+        """Mean log-probability a token of responses under a condition, see ``polinb.runs.stages.logp``."""
         return stages.logp(self, model=self.weights(condition), texts=texts, limit=self.params.max_tokens)
 
     def states(self, condition: Condition, texts: Texts) -> Result:
-        """Mean hidden states of responses under a condition, see :func:`polinb.runs.stages.states`."""
+        """Mean hidden states of responses under a condition, see ``polinb.runs.stages.states``."""
         return stages.states(self, model=self.weights(condition), texts=texts, limit=self.params.max_tokens)
 
     def rated(self, answers: Result, table: str = "answers") -> pd.DataFrame:

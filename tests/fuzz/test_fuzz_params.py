@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import yaml
 from fuzzing import budgets, plain, refused, run, text
 from hypothesis import strategies as st
@@ -33,7 +34,13 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 
-CHAPTERS["everything"] = Params.__bases__  # a chapter with all parameters
+
+@pytest.fixture(autouse=True, scope="module")
+def _everything():
+    """A chapter with all parameters."""
+    CHAPTERS["everything"] = Params.__bases__
+    yield
+    del CHAPTERS["everything"]
 
 
 def near(name: str) -> st.SearchStrategy[object]:

@@ -62,10 +62,10 @@ def test_two_threads(reference: Reference, tmp_path: Path) -> None:
     for root in roots:
         fresh(root, tmp_path, OMP_NUM_THREADS="2")
     assert contents(roots[0]) == contents(roots[1]), "two threads are as deterministic as one"
-    assert set(finished(roots[0])) >= {name for name in finished(reference.root) if name.startswith(("variant", "sco"))}
+    assert set(finished(roots[0])) >= {name for name in finished(reference.root) if name.startswith(("weights", "sco"))}
     differ = [name for name, digest in contents(roots[0]).items() if reference.contents.get(name) != digest]
     for name in finished(reference.root):
-        if name.startswith("variant/"):
+        if name.startswith("weights/"):
             ours, theirs = (load_file(root / name / "weights.safetensors") for root in (reference.root, roots[0]))
             assert ours.keys() == theirs.keys()
             for key, value in ours.items():

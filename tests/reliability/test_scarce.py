@@ -16,7 +16,7 @@ from stores import STAGES, contents, finished, leftovers
 
 # what each stage writes
 KIND = {
-    "variants": "variant",
+    "variants": "weights",
     "scores": "scores",
     "answers": "answers",
     "judge": "rated",
@@ -51,7 +51,9 @@ def test_a_full_disk_in_every_stage(reference: Reference, tmp_path: Path, stage:
     error, told = error_of("mishaps.small_files", root, 1000)
     assert error == "ArtifactError" and f"artifact {KIND[stage]}/" in told and "File too large" in told
     assert str(root) in told and "POLINB_STORE" in told and "finished before is kept" in told
-    assert finished(root) == kept and leftovers(root) == []
+    now = finished(root)
+    assert {name: now[name] for name in kept} == kept and leftovers(root) == []
+    assert not [name for name in now.keys() - kept.keys() if name.startswith(f"{KIND[stage]}/")]
     if stage != "variants":  # from scratch: see the next test
         finishes(reference, root, kept)
 
@@ -72,7 +74,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_is_really_full(reference: Reference, small_disk: Path) -> None:
     root = small_disk / "store"
     error, told = error_of("small_run.everything", root)
-    assert error == "ArtifactError" and "No space left on device" in told and "artifact variant/" in told
+    assert error == "ArtifactError" and "No space left on device" in told and "artifact weights/" in told
     kept = finished(root)
     assert leftovers(root) == []
     subprocess.run(["mount", "-o", "remount,size=10m", small_disk], check=True)
@@ -103,19 +105,19 @@ def test_a_read_only_store_is_read(reference: Reference, foreign: Path) -> None:
 
 
 def test_a_read_only_store_with_something_missing(foreign: Path) -> None:
-    (name,) = [each for each in finished(foreign) if each.startswith("patched/")]
-    _writable(foreign / "patched")
+    name = next(each for each in finished(foreign) if each.startswith("rated/"))
+    _writable(foreign / "rated")
     _writable(foreign / name)
     shutil.rmtree(foreign / name)
-    (foreign / "patched").chmod(0o555)
+    (foreign / "rated").chmod(0o555)
     error, told = error_of("mishaps.bound", foreign)
     assert error == "ArtifactError" and f"cannot write artifact {name}" in told and "Permission denied" in told
     assert "POLINB_STORE" in told and str(foreign) in told
 
 
 def test_a_read_only_store_with_something_damaged(foreign: Path) -> None:
-    (name,) = [each for each in finished(foreign) if each.startswith("patched/")]
-    table = foreign / name / "answers.parquet"
+    name = next(each for each in finished(foreign) if each.startswith("rated/"))
+    table = foreign / name / "rated.parquet"
     table.chmod(0o644)
     table.write_bytes(table.read_bytes()[:-1])
     error, told = error_of("mishaps.bound", foreign)
@@ -130,7 +132,7 @@ def test_no_memory_in_every_stage(reference: Reference, tmp_path: Path, stage: s
     kept = earlier(reference, root, stage)
     error, told = error_of("mishaps.no_memory", root, stage, kind)
     assert error == "OutOfMemoryError" and f"artifact {KIND[stage]}/" in told and "finished before is kept" in told
-    assert ("micro_batch" if KIND[stage] == "variant" else "eval_batch") in told and "\n" not in told
+    assert ("micro_batch" if KIND[stage] == "weights" else "eval_batch") in told and "\n" not in told
     assert finished(root) == kept and leftovers(root) == []
     if (stage, kind) == ("inhibitft", "machine"):
         finishes(reference, root, kept)
@@ -141,7 +143,7 @@ def test_memory_that_really_ends(reference: Reference, tmp_path: Path) -> None:
         pytest.skip("the limit is set by Linux's numbers")
     root = tmp_path / "store"
     error, told = error_of("mishaps.little_memory", root, 200_000_000)
-    assert error == "OutOfMemoryError" and "artifact variant/" in told and "micro_batch" in told
+    assert error == "OutOfMemoryError" and "artifact weights/" in told and "micro_batch" in told
     assert finished(root) == {} and leftovers(root) == []
 
 

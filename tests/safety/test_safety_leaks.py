@@ -78,6 +78,7 @@ def checkout(folder: Path, cells: list[str] | None) -> Path:
     if cells is None:
         shutil.copytree(REPO / "notebooks", folder / "notebooks")
         return folder
+    shutil.rmtree(folder / "book" / "reference")  # of other chapters
     (folder / "notebooks").mkdir()
     first = nbformat.v4.new_code_cell(
         'profile = "tiny"\njudge = None\njudge_url = None', metadata={"tags": ["parameters"]}

@@ -87,8 +87,11 @@ def name_in_full(_app: Any, doctree: Any) -> None:
                 node["refspecific"] = False
 
 
-def foreign(_app: Any, _env: Any, node: Any, content: Any) -> Any:
-    """Handler of ``missing-reference``: another package's name, a constant or attribute without an entry: no link."""
+def foreign(_app: Any, env: Any, node: Any, content: Any) -> Any:
+    """Handler of ``missing-reference``: another package's name, a constant or attribute without an entry: no link.
+
+    Neither has a function that stands where a type is expected, as in ``Annotated[str, BeforeValidator(f)]``.
+    """
     if node.get("refdomain") != "py":
         return None
     target = str(node.get("reftarget", ""))
@@ -96,7 +99,8 @@ def foreign(_app: Any, _env: Any, node: Any, content: Any) -> Any:
     module, _, name = target.rpartition(".")
     constant = module.startswith("polinb.") and origins(module).get(name) == target
     bare = node.get("reftype") == "attr" and not module  # what an instance holds has no entry of its own
-    return content if constant or bare or first in OTHERS or first in sys.stdlib_module_names else None
+    function = node.get("reftype") == "class" and target in env.get_domain("py").objects
+    return content if constant or bare or function or first in OTHERS or first in sys.stdlib_module_names else None
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from polinb.chapters.paper.results import ARM_TITLES, gamma_arms, paired_drop, plain_arms
-from polinb.wording import Answer, Effect, by_chance, clear, counted, escape, interval, listed, of, thousands, told
+from polinb.wording import Answer, Effect, by_chance, clear, counted, interval, listed, of, thousands, told
 
 if TYPE_CHECKING:
     from polinb.runs.conditions import Condition
@@ -164,7 +164,7 @@ def beside(claims: pd.DataFrame, exhibits: pd.DataFrame) -> Answer:
 
     Args:
         claims: of :func:`polinb.chapters.paper.beside.claims`.
-        exhibits: of :func:`polinb.chapters.paper.beside.exhibit_map`.
+        exhibits: of :func:`polinb.chapters.paper.exhibits.exhibit_map`.
     """
     verdict = claims["verdict"]
     seen, against = verdict.str.startswith("seen"), verdict.str.startswith(("the opposite", "not so"))
@@ -176,7 +176,7 @@ def beside(claims: pd.DataFrame, exhibits: pd.DataFrame) -> Answer:
     )
     parts = []
     for title, rows in (("Supported", claims[seen]), ("Contradicted", claims[against])):
-        named = [f"“{escape(row.claim)}” {escape(str(row.effect).replace('-', '−'))}" for row in rows.itertuples()]
+        named = [f"“{row.claim}” {str(row.effect).replace('-', '−')}" for row in rows.itertuples()]
         parts.append(f"{title}: {'; '.join(named) or 'none'}.")
     rest = f"Each of the {len(exhibits)} figures and tables of the paper has a counterpart, in part where a run is cut;"
     missing = "of Figures 4 and 7–9 (section 4.3) the panels of patched models on statement sets are not among them."
