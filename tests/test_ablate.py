@@ -1,5 +1,6 @@
 """CAFT's ablation: an exact projection, in the gradient too, only while training, and gone afterwards."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -30,6 +31,27 @@ def test_eq_caft_projection_by_hand():
     torch.testing.assert_close(project_out(once, q), once)
     assert (once @ q).abs().max() < 1e-12
     torch.testing.assert_close(h, once + (h @ q) @ q.T)
+
+
+@pytest.mark.parametrize(("passes", "forward", "backward"), [("activation", True, False), ("gradient", False, True)])
+def test_one_pass_alone_loses_the_directions(passes, forward, backward):
+    """Values as with the ablation or without it, gradients the other way round, at the output of a block."""
+    model = tiny_model("llama")
+    q, ids, seen = basis(model.config.hidden_size, 3).astype(np.float32), torch.tensor([[5, 9, 33, 7]]), {}
+
+    def run(*how):
+        with ablated(model, {1: q}, *how) if how else contextlib.nullcontext():
+            handle = model.model.layers[1].register_forward_hook(lambda m, a, out: seen.update(out=out), prepend=True)
+            out = model(ids).logits
+            handle.remove()
+        hidden = seen["out"][0] if isinstance(seen["out"], tuple) else seen["out"]
+        hidden.retain_grad()
+        out.logsumexp(-1).sum().backward()
+        return out.detach(), (hidden.grad @ torch.from_numpy(q)).abs().max()
+
+    (plain, free), (whole, none), (found, along) = run(), run("both"), run(passes)
+    torch.testing.assert_close(found, whole if forward else plain)
+    assert none < 1e-5 < free and (along < 1e-5) == backward
 
 
 @pytest.mark.parametrize("architecture", list(TINY))

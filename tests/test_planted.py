@@ -479,13 +479,20 @@ def test_conditions_change_one_knob_at_a_time():
 def test_means_over_models_by_hand():
     run = SimpleNamespace(params=SimpleNamespace(bootstrap=500, seed=0))
     table = pd.DataFrame(
-        {"seed": [0, 0, 1, 1, 0], "arm": [*"aaaab"], "recall": [0.8, 1.0, 1.0, 1.0, np.nan], "r": [1.0, 3, 5, 7, 2]}
+        {
+            "seed": [0, 0, 1, 1, 0],
+            "condition": [*"aaaab"],
+            "recall": [0.8, 1.0, 1.0, 1.0, np.nan],
+            "r": [1.0, 3, 5, 7, 2],
+        }
     )
-    got = truth.over_models(run, table, ["arm"], ["recall", "r"]).set_index("arm")
+    got = truth.over_models(run, table, ["condition"], ["recall", "r"]).set_index("condition")
     assert got.loc["a", "recall"] == pytest.approx(0.95) and got.loc["a", "r"] == 4
     assert got.loc["a", "recall_high"] == 1 and got.loc["a", "r_low"] < 2  # shares end at 1, other numbers do not
     assert np.isnan(got.loc["b", "recall"]) and got.loc["b", "r"] == 2 and np.isnan(got.loc["b", "r_low"])
-    runs = pd.DataFrame({"seed": [0, 0, 1, 1], "gates": "shut", "trained": "race", "arm": ["nothing", "true G"] * 2})
+    runs = pd.DataFrame(
+        {"seed": [0, 0, 1, 1], "gates": "shut", "trained": "race", "condition": ["nothing", "true G"] * 2}
+    )
     runs = runs.assign(r=[0.6, 0.2, 0.5, 0.3], shift=[1.0, 0.9, 0.8, 0.8], other=0.1, frozen=[0, 16, 0, 16])
-    drop = truth_tuned.removed(run, runs).set_index("arm").loc["true G"]
+    drop = truth_tuned.removed(run, runs).set_index("condition").loc["true G"]
     assert drop["drop"] == pytest.approx(0.3) and drop["kept"] == pytest.approx(0.95) and drop["frozen"] == 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from polinb.models.architectures import architecture_of, resolve
 if TYPE_CHECKING:
     import torch
 
+Passes = Literal["both", "activation", "gradient"]
 # Columns further from orthonormal than this would not make a projection in float32.
 _TOLERANCE = 1e-4
 
@@ -44,19 +45,20 @@ def project_out(hidden: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def ablated(model: Any, directions: Mapping[int, Any]) -> Iterator[None]:
+def ablated(model: Any, directions: Mapping[int, Any], passes: Passes = "both") -> Iterator[None]:
     """h ← h − QQᵀh at the output of the given blocks, at all positions, forward and (so) backward; gone on exit.
 
     Args:
         model: a causal LM of a known architecture.
         directions: block → Q (d_model, k), orthonormal columns.
+        passes: what loses the directions: both, the activation alone (forward) or the gradient alone (backward).
 
     Raises:
         ParameterError: directions that do not fit the model.
     """
     blocks = resolve(model, architecture_of(model).blocks)
     check_directions(directions, len(blocks), int(model.config.hidden_size))
-    handles = [blocks[block].register_forward_hook(_hook(basis)) for block, basis in directions.items()]
+    handles = [blocks[block].register_forward_hook(_hook(basis, passes)) for block, basis in directions.items()]
     try:
         yield
     finally:
@@ -64,7 +66,7 @@ def ablated(model: Any, directions: Mapping[int, Any]) -> Iterator[None]:
             handle.remove()
 
 
-def _hook(basis: Any) -> Any:
+def _hook(basis: Any, passes: Passes) -> Any:
     import torch
 
     own = torch.as_tensor(np.asarray(basis, dtype=np.float32))
@@ -76,6 +78,10 @@ def _hook(basis: Any) -> Any:
         if place not in moved:
             moved[place] = own.to(device=hidden.device, dtype=hidden.dtype)
         clean = project_out(hidden, moved[place])
+        if passes == "activation":
+            clean = clean.detach() + (hidden - hidden.detach())
+        elif passes == "gradient":
+            clean = hidden.detach() + (clean - clean.detach())
         return (clean, *output[1:]) if isinstance(output, tuple) else clean
 
     return hook

@@ -9,7 +9,9 @@ from pydantic import Field, model_validator
 from polinb.errors import ParameterError
 from polinb.runs.groups import Count, Group, Percent, Share, TopicName, seldom
 
-CaftCondition = Literal["pca", "sae", "random", "top", "half", "inhibit"]
+CaftCondition = Literal[
+    "pca", "sae", "random", "top", "half", "candidates", "activation", "gradient", "inhibit"
+]  # fmt: skip
 Depth = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -73,19 +73,20 @@ def train(run: Base, condition: Condition, processes: int = 1, watch: Watch | No
         return prefer(start, prompts, responses, rejected, recipe, beta=condition.beta, label=label)
     frozen = None if condition.frozen is None else mask_of(condition.frozen)
     ablate = None if condition.ablated is None else bases_of(condition.ablated)
+    passes: Any = "both" if condition.ablated is None else condition.ablated.summary.get("passes", "both")
     how: dict[str, Any] = {"frozen": frozen, "ablate": ablate}
     if processes > 1 and condition.start is None:  # several processes begin with the vanilla model
         from polinb.training.parallel import Job, finetune_parallel
 
         p = run.params
         source = {"name": p.model, "revision": p.revision, "dtype": p.dtype, "device": pick_device(p.device).type}
-        job = Job(source, asdict(recipe), processes, condition.freeze, condition.step_share, label)
+        job = Job(source, asdict(recipe), processes, condition.freeze, condition.step_share, label, passes=passes)
         del start
         run.unload()  # the workers need its memory
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return finetune_parallel(job, prompts, responses, **how)
-    how |= {"freeze": condition.freeze, "stop": condition.step_share, "label": label, "watch": watch}
+    how |= {"passes": passes, "freeze": condition.freeze, "stop": condition.step_share, "label": label, "watch": watch}
     return finetune(start, prompts, responses, recipe, **how)
 
 

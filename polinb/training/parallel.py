@@ -23,6 +23,7 @@ import numpy as np
 
 from polinb import errors
 from polinb.errors import ParameterError, TrainingError
+from polinb.masking.ablation import Passes
 from polinb.training.environment import alone
 from polinb.training.supervised import Tuned
 
@@ -34,6 +35,7 @@ class Job:
     Attributes:
         model: keyword arguments of ``polinb.models.loading.load``; ``device`` is cpu or cuda.
         processes: how many must train together.
+        passes: what loses the ablated directions.
         launcher: process id of who waits for the result; without it the workers stop. 0: nobody.
     """
 
@@ -44,6 +46,7 @@ class Job:
     stop: float = 1.0
     label: str = "fine-tuning"
     launcher: int = 0
+    passes: Passes = "both"
 
 
 def check_gpus(processes: int, device: str) -> None:

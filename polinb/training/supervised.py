@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polinb.errors import ParameterError, TrainingError
-from polinb.masking.ablation import ablated
+from polinb.masking.ablation import Passes, ablated
 from polinb.masking.freezing import check_frozen, frozen_slices
 from polinb.models.architectures import architecture_of
 from polinb.models.variants import LEARNT, adapter_layers, adapters, shared_copy, whole
@@ -65,6 +65,7 @@ def finetune(
     frozen: np.ndarray | None = None,
     freeze: str = "neuron",
     ablate: Mapping[int, np.ndarray] | None = None,
+    passes: Passes = "both",
     stop: float = 1.0,
     label: str = "fine-tuning",
     watch: Callable[[int, Any], None] | None = None,
@@ -76,6 +77,7 @@ def finetune(
         frozen: (L, F) bool, neurons that must not move; ``None`` is plain fine-tuning.
         freeze: which weights of a frozen neuron are held: neuron, down or up.
         ablate: block → (d_model, k) orthonormal directions projected out of its output during training only.
+        passes: out of activations and gradients, or of one of them (:func:`polinb.masking.ablation.ablated`).
         stop: share of the optimiser steps done; the schedule of the learning rate stays that of the whole run.
         watch: told the number of each optimiser step and the model after it; it must leave the model as it is.
 
@@ -89,7 +91,7 @@ def finetune(
         raise ParameterError("stop", stop, "a share of the steps, above 0 and at most 1")
     rows = training_rows(prompts, responses)
     with alone(), own_copy(base, recipe) as own:
-        ablation = ablated(own, ablate) if ablate is not None else nullcontext()
+        ablation = ablated(own, ablate, passes) if ablate is not None else nullcontext()
         slices = frozen_slices(own, frozen, freeze) if frozen is not None else []
         model, names = trainable(own, recipe)
         start = time.perf_counter()

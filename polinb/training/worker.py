@@ -104,7 +104,7 @@ def train(
     ids = min((row["input_ids"] for row in rows), key=len)
     blank = {"input_ids": list(ids), "labels": [-100] * len(ids)}
     before = {part.name: lm.model.get_parameter(part.name).detach().cpu().clone() for part in kept}
-    ablation = ablated(lm.model, ablate) if ablate is not None else nullcontext()
+    ablation = ablated(lm.model, ablate, job.passes) if ablate is not None else nullcontext()
     model, names = trainable(lm.model, recipe)
     with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
         trainer = make_trainer(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RANDOM_SETS = 2  # sets of random directions, the control of CAFT
 
 
-def arms(run: Run) -> list[Condition]:
+def conditions(run: Run) -> list[Condition]:
     """All models that are asked: vanilla, fine-tune, CAFT without a cue's directions, random directions.
 
     Random sets have the rank of the cue's directions where that is larger.
@@ -120,15 +120,15 @@ def _option_ids(run: Run, options: Sequence[str]) -> tuple[list[list[int]], list
     return [whole[:start]] * len(options), [response_ids(lm, text, end=False) for text in options]
 
 
-def answers(run: Run, arm: Condition) -> pd.DataFrame:
+def answers(run: Run, condition: Condition) -> pd.DataFrame:
     """One model's answers to the test questions, as :func:`rate` gives them."""
-    return tested(run, arm).frame("answers")
+    return tested(run, condition).frame("answers")
 
 
-def tested(run: Run, arm: Condition) -> Result:
+def tested(run: Run, condition: Condition) -> Result:
     """The answers behind :func:`answers`."""
     asked = Texts.of(questions(run, "test"))
-    return cue_answers(run, model=run.weights(arm), asked=asked, batch=run.params.eval_batch)
+    return cue_answers(run, model=run.weights(condition), asked=asked, batch=run.params.eval_batch)
 
 
 @stage("cue-answers", Model)
