@@ -384,7 +384,7 @@ def test_small_book_from_notebook_to_pages(
         "nasty = os.environ['POLINB_TEST_NASTY']\nprint(profile, gamma, model)"
     )
     figure = (
-        "charts.stance_dots(pd.DataFrame({'topic': ['</script>' + nasty], 'arm': 'a', 'stance': 0.1,"
+        "charts.stance_dots(pd.DataFrame({'topic': ['</script>' + nasty], 'condition': 'a', 'stance': 0.1,"
         " 'low': 0.0, 'high': 0.2}))"
     )
     table = (

@@ -7,7 +7,6 @@ import shlex
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -86,8 +85,6 @@ def test_powers_of_ten_are_written_out():
 def test_only_small_runs_are_labelled():
     assert "mean nothing" in wording.label("tiny") and "wide intervals" in wording.label("quick")
     assert wording.label("full") == wording.label("paper") == ""
-
-
 
 
 # --- from the chapter to the top of its page and to the opening page

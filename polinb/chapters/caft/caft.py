@@ -215,7 +215,7 @@ def comparison(run: Run) -> pd.DataFrame:
     the topic), broken (bool): the ablation takes away more than the concept.
     """
     chosen = _compared(run)
-    table = baselines.pareto(run, chosen).rename(columns={"arm": "condition"})
+    table = baselines.pareto(run, chosen)
     table["family"] = [FAMILIES.get(each.name, old) for each, old in zip(chosen, table["family"], strict=True)]
     table["first_loss"] = [float("nan") if each.ablated is None else first_of(run, each) for each in chosen]
     table["plain_loss"] = [first_of(run, run.tuned(each.topic)) for each in chosen]
@@ -236,7 +236,7 @@ def _compared(run: Run) -> list[Condition]:
 
 def against_weaker(run: Run) -> pd.DataFrame:
     """Every condition against "just train less" at its own on-topic shift (see ``baselines.equal_shift``)."""
-    table = baselines.equal_shift(run, every_condition(run)).rename(columns={"arm": "condition"})
+    table = baselines.equal_shift(run, every_condition(run))
     return table.replace({"condition": TITLES})
 
 

@@ -146,7 +146,7 @@ def swapped(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
     """On-topic shift and coupling of some conditions under both judges.
 
     Returns:
-        arm, trained, judge, then shift, r_corrected and kappa with intervals (see ``coupling.coupling_table``).
+        condition, trained, judge, then shift, r_corrected and kappa with intervals (see ``coupling.coupling_table``).
     """
     from polinb.chapters.paper.baselines import title
 
@@ -157,5 +157,5 @@ def swapped(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
         own, second = _both(run, arm)
         for judge, before, after in ((p.judge, plain, own), (second_name(run), other, second)):
             found = coupling_table(before, after, arm.topic, p.bootstrap, p.seed)
-            rows.append({"arm": title(arm.name), "trained": arm.topic, "judge": judge, **found})
+            rows.append({"condition": title(arm.name), "trained": arm.topic, "judge": judge, **found})
     return pd.DataFrame(rows)

@@ -33,7 +33,7 @@ SIDES = (
 
 
 def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None = None) -> Chart:
-    """A trade-off of two effects: one point an condition with both intervals, and the two lines of no effect.
+    """A trade-off of two effects: one point a condition with both intervals, and the two lines of no effect.
 
     Columns: ``condition``, ``family`` (colour and shape), ``x``, ``y``; optional ``x_low``, ``x_high``, ``y_low``,
     ``y_high`` (NaN where unknown) and ``label`` (bool: print the condition's name; by default all if at most six).
