@@ -36,8 +36,9 @@ _BUILD = """
 import sys
 sys.modules["rfc3987_syntax"] = None  # grammars of addresses that jsonschema compiles for seconds and nobody asks for
 from jupyter_book.sphinx import build_sphinx
-told = {"warningiserror": True, "keep_going": True, "quiet": True, "confoverrides": {"nitpicky": True, "latex_individualpages": False}}
-sys.exit(build_sphinx(book, out, path_config=config, noconfig=True, jobs=jobs, **told) != 0)
+told = {"warningiserror": True, "keep_going": True, "quiet": True}
+more = {"nitpicky": True, "latex_individualpages": False}
+sys.exit(build_sphinx(book, out, path_config=config, noconfig=True, confoverrides=more, jobs=jobs, **told) != 0)
 """
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
