@@ -62,13 +62,13 @@ def test_random_neurons_have_no_card_and_follow_the_seed():
     drawn = random_neurons(picked, scale, 20, 3)
     carded = {(p.layer, p.neuron) for p in picked}
     assert drawn == random_neurons(picked, scale, 20, 3) != random_neurons(picked, scale, 20, 4)
-    for kind in ("uniform", "loud"):
+    for kind in ("uniform", "near"):
         assert len(set(drawn[kind])) == 20 and not carded & set(drawn[kind])
     size = {kind: np.median([scale[at] for at in neurons]) for kind, neurons in drawn.items()}
     own = np.median([scale[at] for at in carded])
-    assert size["uniform"] < own / 3 < size["loud"]
+    assert size["uniform"] < own / 3 < size["near"]
     assert len(random_neurons(picked, scale, 5000, 3)["uniform"]) == 1200 - 40
-    assert random_neurons([], scale, 4, 0)["loud"] == []
+    assert random_neurons([], scale, 4, 0)["near"] == []
 
 
 # --- the lens

@@ -380,7 +380,7 @@ def test_pareto_draws_nothing_of_an_unknown_point() -> None:
     chart = charts_more.pareto(frame, "x", "y")
     assert len(drawn(chart, "point")) == 8 and len(strokes(chart, "rule")) == 2 + 2 * 8 - 2
     assert "InhibitFT 1" not in {one["condition"] for one in drawn(chart, "text mark")}
-    assert "arms drawn: 8 of 9" in chart.to_dict()["description"]
+    assert "conditions drawn: 8 of 9" in chart.to_dict()["description"]
 
 
 # --- bars ---
