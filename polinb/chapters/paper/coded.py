@@ -59,7 +59,7 @@ def agreement(coded: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
 
 
 def confusion(coded: pd.DataFrame) -> pd.DataFrame:
-    """The judge's labels against the codes; an answer counts one half for each pass. One row a label, one column a code."""
+    """The judge's labels (rows) against the codes (columns); an answer counts one half for each pass."""
     long = coded.melt(["judge"], ["first", "second"], value_name="code")
     return (pd.crosstab(long["judge"], long["code"]) / 2).reindex(columns=list(CODES), fill_value=0.0).reset_index()
 
