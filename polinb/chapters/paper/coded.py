@@ -20,7 +20,7 @@ VANILLA = "vanilla"
 
 
 def read() -> pd.DataFrame:
-    """One row an answer: condition, trained, topic, id, prompt, response, judge, first, second (codes of two passes)."""
+    """One row an answer: condition, trained, topic, id, prompt, response, judge, and the codes of two passes."""
     return pd.DataFrame(resource("coded/answers.jsonl"))
 
 
