@@ -21,7 +21,7 @@ from polinb.runs.artifacts import Artifact, Store, store_root
 from polinb.runs.groups import Data, Group, Judge, Model
 
 if TYPE_CHECKING:
-    from polinb.stance.judging_base import Judge as Labels
+    from polinb.stance.stance import Judge as Labels
 
 _READING = ("train", "lora_rank", "eval_batch", "eval_tokens", "localise_tokens")
 

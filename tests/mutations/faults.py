@@ -109,7 +109,7 @@ FAULTS = [
     Fault("stance/coupling.py", "float((resampled <= 0).mean())", "float((resampled >= 0).mean())", COUPLING),
     Fault("stance/stance.py", '(group["label"] == "other").mean()', '(group["score"] == 0).mean()', "test_stance.py"),
     Fault("stance/stance.py", "n_boot, seed, STANCE)", "n_boot, seed)", "test_stance.py"),
-    Fault("stance/judging_base.py", '"other": 0', '"other": -1', "test_stance.py"),
+    Fault("stance/stance.py", '"other": 0', '"other": -1', "test_stance.py"),
     Fault("stance/judges.py", 'return "right" if p_right > 0.5', 'return "right" if p_right < 0.5', JUDGES),
     Fault("stance/judges.py", 'if clear else "other"', 'if clear else "left"', JUDGES),
     Fault("stance/judges.py", 'split_of(pair.prompt) != "evaluate"', 'split_of(pair.prompt) != "train"', JUDGES),

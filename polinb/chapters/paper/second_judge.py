@@ -22,7 +22,7 @@ from polinb.runs.run import Run
 from polinb.stance.calibration import cohen_kappa
 from polinb.stance.coupling import coupling_table
 from polinb.stance.judges import LocalJudge, training_rows
-from polinb.stance.judging_base import rated_frame, responses_of
+from polinb.stance.stance import rated_frame, responses_of
 
 if TYPE_CHECKING:
     from polinb.data.pairs import StanceData
