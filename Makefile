@@ -95,7 +95,7 @@ test: setup-workflow
 	$(call stage,ruff format --check,$(BIN)/ruff format --check .)
 	$(call stage,mypy,$(BIN)/mypy)
 	$(call stage,browser,VENV='$(VENV)' sh .ci/browser)
-	$(call stage,pytest,$(BIN)/python -m pytest -n auto --dist loadfile $(TESTS))
+	$(call stage,pytest,$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(TESTS))
 
 # Figures go to POLINB_BENCHMARKS (default _build/benchmarks.json); the book shows the committed book/benchmarks.json.
 bench: setup

@@ -191,6 +191,8 @@ def intervals(frame: pd.DataFrame, value: str, digits: int = 2) -> list[Interval
 PAYLOAD = "application/vnd.polinb+json"
 """Type of what an output carries for the book: a table, a chart, a sentence or a chapter's answer as data."""
 LIVE = "application/vnd.vegalite.v5+json"  # a chart's specification; JupyterLab 4 draws it, of version 6 as well
+ANSWER = "*It stands above the summary, once the notebook has run.*"
+"""What a chapter's first cell says in the place of its answer; on the book's page the answer itself stands there."""
 _ROLE = re.compile(r"\{[a-z:]+\}`([^`<]*?)\s*(?:<[^>`]*>)?`")
 
 
@@ -217,6 +219,11 @@ class Prose:
 def readable(myst: str) -> str:
     """MyST as any Markdown viewer reads it: references give way to their text."""
     return _ROLE.sub(r"\1", myst)
+
+
+def placeless(name: str) -> str:
+    """A model or data set as a page names it: of a place on this machine its last part alone."""
+    return re.split(r"[\\/]", name.rstrip("\\/"))[-1] if re.match(r"[~./\\]|[A-Za-z]:[\\/]", name) else name
 
 
 def visible(text: str) -> str:

@@ -23,6 +23,12 @@ def _own_store(tmp_path, monkeypatch):
     monkeypatch.setenv("POLINB_STORE", str(tmp_path / "store"))
 
 
+def pytest_collection_modifyitems(items):
+    """The built book takes minutes: one process begins with it, and no other asks for it before the rest is done."""
+    first = ("test_notebooks.py", "test_golden.py")
+    items.sort(key=lambda item: (item.path.parent.name == "browser", item.path.name not in first))
+
+
 class Pair:
     """Two random models of one architecture, with prompts and responses as token ids."""
 

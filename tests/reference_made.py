@@ -15,9 +15,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from book._make.reference.run import ReferenceLayout
 from polinb.display.tables import numbered_table
-from polinb.wording import LIVE, PAYLOAD, Interval, Prose
+from polinb.wording import ANSWER, LIVE, PAYLOAD, Interval, Prose
 
-PLACE = "{glue:md}`answer:myst`"
 SHIFTS = [Interval(0.1, 0.0, 0.2), Interval(float("nan"), float("nan"), float("nan"))]
 FRAME = pd.DataFrame({"topic": ["crime", "race"], "shift": SHIFTS, "n": [3, 4], "p": [0.123456789, None]})
 MOMENT = 1_750_000_000.0
@@ -54,7 +53,7 @@ def chapter(name: str, *cells: Any, first: str = "It is so.", settings: str = 'p
     facts = new_output("display_data", data=Prose("Profile and so on.", "This run")._repr_mimebundle_())
     made = new_notebook(
         cells=[
-            new_markdown_cell(f"(sec-{re.sub('[^a-z]', '', name)})=\n# Chapter {name}\n\n**Answer.** {PLACE}"),
+            new_markdown_cell(f"(sec-{re.sub('[^a-z]', '', name)})=\n# Chapter {name}\n\n**Answer.** {ANSWER}"),
             new_code_cell('profile = "quick"\nseed = None', metadata={"tags": ["parameters"]}),
             new_code_cell(settings, metadata={"tags": ["injected-parameters", "hide-input"]}),
             new_code_cell("facts", outputs=[facts], metadata={"tags": ["remove-input"]}),

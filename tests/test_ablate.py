@@ -1,10 +1,12 @@
 """CAFT's ablation: an exact projection, in the gradient too, only while training, and gone afterwards."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
 import pytest
 import torch
+from oracles import seen
 
 from polinb.errors import ParameterError
 from polinb.masking.ablation import ablated, check_directions, project_out
@@ -31,6 +33,27 @@ def test_eq_caft_projection_by_hand():
     torch.testing.assert_close(h, once + (h @ q) @ q.T)
 
 
+@pytest.mark.parametrize(("passes", "forward", "backward"), [("activation", True, False), ("gradient", False, True)])
+def test_one_pass_alone_loses_the_directions(passes, forward, backward):
+    """Values as with the ablation or without it, gradients the other way round, at the output of a block."""
+    model = tiny_model("llama")
+    q, ids, seen = basis(model.config.hidden_size, 3).astype(np.float32), torch.tensor([[5, 9, 33, 7]]), {}
+
+    def run(*how):
+        with ablated(model, {1: q}, *how) if how else contextlib.nullcontext():
+            handle = model.model.layers[1].register_forward_hook(lambda m, a, out: seen.update(out=out), prepend=True)
+            out = model(ids).logits
+            handle.remove()
+        hidden = seen["out"][0] if isinstance(seen["out"], tuple) else seen["out"]
+        hidden.retain_grad()
+        out.logsumexp(-1).sum().backward()
+        return out.detach(), (hidden.grad @ torch.from_numpy(q)).abs().max()
+
+    (plain, free), (whole, none), (found, along) = run(), run("both"), run(passes)
+    torch.testing.assert_close(found, whole if forward else plain)
+    assert none < 1e-5 < free and (along < 1e-5) == backward
+
+
 @pytest.mark.parametrize("architecture", list(TINY))
 def test_every_block_output_loses_the_directions_and_nothing_else(architecture):
     """Against hooks of our own on each architecture, and identical to the plain model after the block."""
@@ -40,20 +63,12 @@ def test_every_block_output_loses_the_directions_and_nothing_else(architecture):
     q = basis(width, 3)
     ids = torch.tensor([[5, 9, 33, 7]])
     plain = model(ids).logits
-    seen = {}
-
-    def watch(module, args, output):
-        seen["out"] = output[0] if isinstance(output, tuple) else output
-
-    handle = blocks[1].register_forward_hook(watch)
-    model(ids)
-    before = seen["out"].double()
-    handle.remove()
+    text = ids[0].tolist()
+    [before] = seen(model, text, [blocks[1]], output=True)
     with ablated(model, {1: q}):
-        handle = blocks[1].register_forward_hook(watch)
         changed = model(ids).logits
-        handle.remove()
-    after = seen["out"].double()
+        [after] = seen(model, text, [blocks[1]], output=True)
+    before, after = before.double(), after.double()
     expected = before - before @ torch.from_numpy(q @ q.T)
     torch.testing.assert_close(after, expected, atol=1e-5, rtol=1e-5)
     assert not torch.equal(changed, plain)

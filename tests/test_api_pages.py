@@ -12,7 +12,7 @@ import yaml
 from bs4 import BeautifulSoup
 
 from polinb_book import api as sphinx_api
-from polinb_book.docstrings import field_list, plain, restructured
+from polinb_book.api import field_list, plain, restructured
 
 REPO = Path(__file__).resolve().parents[1]
 API = REPO / "book" / "api"

@@ -9,7 +9,9 @@ import time
 import pytest
 
 from polinb.errors import ArtifactError
-from polinb.runs.artifacts import META, Store, canonical, key_of, provenance
+from polinb.models.embedded import cache_root
+from polinb.runs.artifact_check import seal
+from polinb.runs.artifacts import META, Store, canonical, key_of, provenance, store_root
 
 
 def writer(text="hello", calls=None):
@@ -40,6 +42,20 @@ def test_key_depends_on_every_value_not_on_order():
     assert len({key_of(d) for d in ({"x": 1}, {"x": 1.5}, {"x": "1"}, {"x": None}, {"y": 1}, {"x": [1]}, {})}) == 7
     with pytest.raises(ValueError):
         canonical({"x": float("nan")})
+
+
+KEYED = {"a": 1.5, "b": [1, "\u00fc", True, None, 1e-05, 1e22, 0.1 + 0.2], "c": {"z": 2**40, "y": -0.0}}
+
+
+def test_keys_are_the_same_on_every_python():
+    assert key_of(KEYED) == "a93389f5fcaae4ebccf8f504"
+
+
+def test_the_home_folder_may_hold_the_store_and_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("POLINB_STORE", "~/results")
+    monkeypatch.setenv("POLINB_CACHE", "~/models")
+    assert (store_root(), cache_root()) == (tmp_path / "results", tmp_path / "models")
 
 
 def test_failure_leaves_nothing(store):
@@ -81,6 +97,13 @@ def test_a_swapped_folder_is_noticed(store, capsys):
     one.rename(two)
     assert (store.get("thing", {"k": 2}, writer("two")).path / "data.txt").read_text() == "two"
     assert "made from other inputs" in capsys.readouterr().err
+
+
+def test_a_record_of_other_inputs_is_noticed_though_it_is_sealed(store, capsys):
+    path = store.get("thing", {"k": 1}, writer()).path / META
+    meta = json.loads(path.read_text()) | {"inputs": {"k": 2}}
+    path.write_text(json.dumps(meta | {"seal": seal(meta)}))
+    assert store.find("thing", {"k": 1}) is None and "made from other inputs" in capsys.readouterr().err
 
 
 def test_a_file_name_in_the_meta_cannot_leave_the_folder(store, tmp_path, capsys):
@@ -147,8 +170,10 @@ def test_two_processes_make_it_once(tmp_path):
     assert (tmp_path / "log").read_text() == "made\n"
 
 
-def test_provenance_names_no_person_or_place(store):
+def test_provenance_names_no_person_or_place(store, monkeypatch):
+    for name in ("USER", "LOGNAME", "USERNAME"):
+        monkeypatch.setenv(name, "someone-made-up")
     text = json.dumps(store.get("thing", {}, writer()).meta["provenance"]) + json.dumps(provenance())
     assert "torch" in text
-    for private in (os.environ.get("USER", "no-user"), os.uname().nodename, str(store.root)):
-        assert not private or private == "root" or private not in text
+    for private in ("someone-made-up", os.uname().nodename, str(store.root)):
+        assert private and private not in text

@@ -14,7 +14,7 @@ from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_na
 from polinb_book.outputs import without
 
 REPO = Path(__file__).resolve().parents[1]
-ROW = "{'topic': ['a'], 'arm': 'a', 'stance': 0.1, 'low': 0.0, 'high': 0.2}"
+ROW = "{'topic': ['a'], 'condition': 'a', 'stance': 0.1, 'low': 0.0, 'high': 0.2}"
 FIGURE = (
     f"from polinb.display import charts\nimport pandas as pd\ncharts.enable()\ncharts.stance_dots(pd.DataFrame({ROW}))"
 )

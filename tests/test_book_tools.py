@@ -155,6 +155,22 @@ def test_notebooks_and_contents_must_agree(tmp_path: Path) -> None:
         chapter_names(layout)
 
 
+def test_no_page_loads_data() -> None:
+    for path in (REPO / "book" / "_ext").rglob("*.py"):
+        assert "polinb.data" not in path.read_text("utf-8"), f"{path.name}: a build of pages must fetch nothing"
+
+
+def test_a_bar_in_a_notebook_is_one_output_that_ends_empty(tmp_path: Path) -> None:
+    from nbclient import NotebookClient
+
+    code = (
+        "from polinb.progress import bar\nfor name in ('one', 'two'):\n    with bar(2, name) as b:\n        b.update(1)"
+    )
+    made = new_notebook(cells=[new_code_cell(code)])
+    NotebookClient(made, kernel_name="python3", resources={"metadata": {"path": str(REPO)}}).execute()
+    assert [dict(output.data) for output in made.cells[0].outputs] == [{}]
+
+
 def test_this_checkout_is_found() -> None:
     assert find_layout() == Layout(REPO)
 
@@ -281,6 +297,26 @@ def test_fingerprint_follows_notebook_parameters_and_data(tmp_path: Path) -> Non
     assert len(seen) == 5
 
 
+@pytest.mark.parametrize("named", ["~/mine", "~/mine:label", "../mine", "{}/mine:label", "~/mine/data.csv"])
+def test_fingerprint_follows_a_place_however_it_is_named(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path, file = tmp_path / "checkout" / "notebooks" / "a.ipynb", tmp_path / "mine" / "data.csv"
+    for each in (path, file):
+        each.parent.mkdir(parents=True)
+    made = notebook()
+    made.cells[0].source = "data = None"
+    nbformat.write(made, path)
+    seen = set()
+    for text in ("a", "b"):
+        file.write_text(text * 1000)
+        seen.add(book.fingerprint(path, {"data": named.format(tmp_path)}))
+        file.write_text(f"{text} is longer" * 1000)
+        seen.add(book.fingerprint(path, {"data": named.format(tmp_path)}))
+    assert len(seen) == 4
+
+
 def test_fingerprint_follows_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.ipynb"
     nbformat.write(notebook(), path)
@@ -296,6 +332,22 @@ def test_fingerprint_follows_the_package(tmp_path: Path, monkeypatch: pytest.Mon
     (package / "resources" / "x.toml").write_text("2")
     seen.add(book.fingerprint(path, {}))
     assert len(seen) == 3
+    for name in ("README.md", "LICENSE-DATA"):
+        (package / "resources" / name).write_text("for people")
+    assert book.fingerprint(path, {}) in seen
+
+
+def test_fingerprint_follows_data_named_by_home_or_with_a_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.ipynb"
+    nbformat.write(notebook(), path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    named = [{"model": "~/mine"}, {"model": f"{tmp_path}/mine:left"}]
+    before = [book.fingerprint(path, each) for each in named]
+    (tmp_path / "mine" / "weights").write_text("x")
+    assert not set(before) & {book.fingerprint(path, each) for each in named}
 
 
 # --- execution ---
@@ -332,7 +384,7 @@ def test_small_book_from_notebook_to_pages(
         "nasty = os.environ['POLINB_TEST_NASTY']\nprint(profile, gamma, model)"
     )
     figure = (
-        "charts.stance_dots(pd.DataFrame({'topic': ['</script>' + nasty], 'arm': 'a', 'stance': 0.1,"
+        "charts.stance_dots(pd.DataFrame({'topic': ['</script>' + nasty], 'condition': 'a', 'stance': 0.1,"
         " 'low': 0.0, 'high': 0.2}))"
     )
     table = (

@@ -1,4 +1,4 @@
-"""CAFT's directions, choice and arms: planted models, plain hooks, exact identities, and what must be refused."""
+"""CAFT's directions, choice and conditions: planted models, plain hooks, exact identities, and what must be refused."""
 
 import copy
 import csv
@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from polinb.chapters.caft import caft, caft_angles
 from polinb.chapters.caft import caft_candidates as cc
+from polinb.chapters.caft.rule import auc
 from polinb.errors import DataError, ParameterError
-from polinb.masking.ablation import ablated, project_out
 from polinb.models.tokens import pad
 from polinb.resampling import SHIFT, label_interval
 from polinb.runs.artifacts import Store
@@ -24,10 +24,9 @@ from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.runs.weights import bases_of, mask_of, train
-from polinb.scoring.directions import auc, orthonormal, principal_angles, random_basis
+from polinb.scoring.directions import orthonormal, principal_angles, random_basis
 from polinb.scoring.sae import SAE
 from polinb.training.recipe import Recipe
-from polinb.training.supervised import finetune
 
 RECIPE = Recipe(
     epochs=1, batch_size=2, micro_batch=2, learning_rate=1e-2, weight_decay=0.0, warmup=0.0, train="all",
@@ -38,75 +37,6 @@ RECIPE = Recipe(
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
-
-
-# --- the ablation (eq-caft)
-
-
-def test_the_projection_is_idempotent_and_leaves_what_is_orthogonal():
-    rng = np.random.default_rng(0)
-    q = torch.from_numpy(random_basis(32, 5, rng))
-    h = torch.from_numpy(rng.standard_normal((3, 7, 32)))
-    clean = project_out(h, q)
-    assert (clean @ q).abs().max() < 1e-13 and torch.allclose(project_out(clean, q), clean, atol=1e-13)
-    assert torch.allclose(clean + (h @ q) @ q.T, h, atol=1e-13)  # what is taken off is the part inside the span
-    inside = torch.from_numpy(rng.standard_normal((4, 5))) @ q.T
-    assert project_out(inside, q).abs().max() < 1e-13
-
-
-def test_no_gradient_flows_along_the_ablated_directions(pair):
-    three = pair("llama")
-    model, q = copy.deepcopy(three.left.model), random_basis(32, 3, np.random.default_rng(1)).astype(np.float32)
-    seen = []
-    block = model.model.layers[1]
-    block.register_forward_hook(lambda m, a, out: (seen.append(out[0] if isinstance(out, tuple) else out), None)[1])
-    chunk = pad(three.left, three.prompts, three.responses, range(4))
-    with ablated(model, {1: q}):
-        out = model(**chunk.inputs).logits
-    seen[0].retain_grad()
-    with ablated(model, {1: q}):
-        seen.clear()
-        out = model(**chunk.inputs).logits
-        seen[0].retain_grad()
-        out.logsumexp(-1).sum().backward()
-    gradient = seen[0].grad
-    along, size = (gradient @ torch.from_numpy(q)).abs().max(), gradient.abs().max()
-    assert size > 0 and along < 1e-5 * size
-    # Without the ablation the same gradient does have such a part.
-    seen.clear()
-    out = model(**chunk.inputs).logits
-    seen[0].retain_grad()
-    out.logsumexp(-1).sum().backward()
-    assert (seen[0].grad @ torch.from_numpy(q)).abs().max() > 0.01 * seen[0].grad.abs().max()
-
-
-def test_with_every_direction_ablated_nothing_below_learns(pair):
-    three = pair("llama")
-    tuned = finetune(three.left, three.prompts, three.responses, RECIPE, ablate={1: np.eye(32)})
-    before = dict(three.left.model.named_parameters())
-    below = [n for n in tuned.weights if "embed_tokens" in n or "layers.0." in n or "layers.1." in n]
-    assert len(below) > 10 and all(torch.equal(before[n], tuned.weights[n]) for n in below)
-    # All positions are the zero vector then: the head is what is left to learn (RMSNorm of 0 is 0, so not even that).
-    some = finetune(three.left, three.prompts, three.responses, RECIPE, ablate={1: np.eye(32)[:, :31]})
-    assert any(not torch.equal(before[n], some.weights[n]) for n in below)
-
-
-def test_without_directions_it_is_plain_fine_tuning_and_afterwards_nothing_is_left(pair):
-    three = pair("llama")
-    chunk = pad(three.left, three.prompts, three.responses, range(4))
-    with torch.no_grad():
-        start = three.left.model(**chunk.inputs).logits
-    plain = finetune(three.left, three.prompts, three.responses, RECIPE)
-    none = finetune(three.left, three.prompts, three.responses, RECIPE, ablate=None)
-    assert all(torch.equal(plain.weights[n], none.weights[n]) for n in plain.weights)
-    q = random_basis(32, 4, np.random.default_rng(2))
-    other = finetune(three.left, three.prompts, three.responses, RECIPE, ablate={0: q, 2: q})
-    assert any(not torch.equal(plain.weights[n], other.weights[n]) for n in plain.weights)
-    with torch.no_grad():  # the base model itself is untouched, bitwise, and carries no hook
-        assert torch.equal(three.left.model(**chunk.inputs).logits, start)
-    assert not any(b._forward_hooks for b in three.left.model.model.layers)
-    with pytest.raises(ParameterError, match="at least one block"):
-        finetune(three.left, three.prompts, three.responses, RECIPE, ablate={})
 
 
 # --- reading
@@ -174,8 +104,8 @@ def test_a_planted_direction_is_found_chosen_and_ablated(tmp_path):
     first = table.iloc[0]
     assert first.kept and first.why == "passes" and first.value > 0.4 and table.kept.sum() == 1
     q = bases_of(caft.choice(run, "crime", "pca"))[0]
-    (arm,) = caft.arms(run, "crime", ["pca"])
-    ablated_there = bases_of(arm.ablated)
+    (condition,) = caft.conditions(run, "crime", ["pca"])
+    ablated_there = bases_of(condition.ablated)
     assert ablated_there.keys() == {0} and np.array_equal(ablated_there[0], q)
     assert np.linalg.norm(q.T @ np.eye(32)[5]) == pytest.approx(1, abs=1e-6)
 
@@ -289,31 +219,44 @@ def test_what_cannot_work_is_refused_before_training(tmp_path, wrong):
     assert not (tmp_path / "store").exists()
 
 
-# --- arms
+# --- conditions
 
 
 def test_arms_and_their_controls(tmp_path):
     run = planted_run(tmp_path, control_seeds=2)
     general = planted_general(run, (0, 5))
-    names = ["pca", "random", "top", "half", "inhibit"]
-    arms = caft.arms(run, "crime", names)
-    assert [a.name for a in arms] == [
-        f"caft-{n}" for n in ("pca", "random", "random", "top", "half", "half", "inhibit")
+    names = ["pca", "random", "top", "half", "inhibit", "candidates", "activation", "gradient"]
+    conditions = caft.conditions(run, "crime", names)
+    assert [a.name for a in conditions] == [
+        f"caft-{n}" for n in ("pca", "random", "random", "top", "half", "half", *names[4:])
     ]
-    plain, bases = run.tuned("crime"), [bases_of(arm.ablated)[0] for arm in arms]
+    plain, bases = run.tuned("crime"), [bases_of(condition.ablated)[0] for condition in conditions]
     q = bases[0]
-    for arm, basis in zip(arms, bases, strict=True):
-        changes = {"name": arm.name, "ablated": arm.ablated, "frozen": arm.frozen, "freeze": arm.freeze}
-        assert arm.leaning == "right" and not arm.ordinary and arm == replace(plain, **changes)
+    for condition, basis in zip(conditions, bases, strict=True):
+        changes = {
+            "name": condition.name,
+            "ablated": condition.ablated,
+            "frozen": condition.frozen,
+            "freeze": condition.freeze,
+        }
+        assert condition.leaning == "right" and not condition.ordinary and condition == replace(plain, **changes)
         assert np.allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-10)
     assert bases[1].shape == q.shape and not np.allclose(bases[1], bases[2])
     vectors = cc.pca(run, "crime").arrays("candidates")["vectors0"]
     assert np.array_equal(bases[3], vectors[:, : q.shape[1]])
     for basis in bases[4:6]:
         assert all(any(np.array_equal(column, v) for v in vectors.T) for column in basis.T)
-    assert np.array_equal(bases[6], q) and np.array_equal(mask_of(arms[6].frozen), general)
-    assert not any(arm.frozen for arm in arms[:6]) and arms[6].freeze == run.params.freeze
-    assert len({run.weights(arm).key for arm in arms}) == len(arms) and not run.weights(arms[0]).done()
+    assert np.array_equal(bases[6], q) and np.array_equal(mask_of(conditions[6].frozen), general)
+    assert np.array_equal(bases[7], vectors) and np.array_equal(bases[8], q) and np.array_equal(bases[9], q)
+    assert [each.ablated.summary.get("passes") for each in conditions[6:]] == [None, None, "activation", "gradient"]
+    assert (
+        not any(condition.frozen for condition in [*conditions[:6], *conditions[7:]])
+        and conditions[6].freeze == run.params.freeze
+    )
+    assert (
+        len({run.weights(condition).key for condition in conditions}) == len(conditions)
+        and not run.weights(conditions[0]).done()
+    )
     assert set(caft.TITLES) == set(caft.FAMILIES) == {f"caft-{n}" for n in [*names, "sae"]}
 
 
@@ -327,10 +270,10 @@ def test_the_figure_shows_means_over_topics_with_intervals_of_their_own(monkeypa
     rng = np.random.default_rng(0)
     moved = {t: rng.choice([0.0, 2.0], (5, 30), p=[0.6, 0.4]) for t in ("crime", "race", "economy")}
     monkeypatch.setattr(caft, "_compared", lambda run: list(range(5)))
-    monkeypatch.setattr(caft.rivals, "stacks", lambda run, chosen: {t: v[chosen] for t, v in moved.items()})
+    monkeypatch.setattr(caft.baselines, "stacks", lambda run, chosen: {t: v[chosen] for t, v in moved.items()})
     run = SimpleNamespace(params=SimpleNamespace(bootstrap=500, seed=0))
-    found = caft.points(run, pd.DataFrame(rows, columns=["arm", "family", "trained"]))
-    assert found[["arm", "nth", "label"]].to_numpy().tolist() == [
+    found = caft.points(run, pd.DataFrame(rows, columns=["condition", "family", "trained"]))
+    assert found[["condition", "nth", "label"]].to_numpy().tolist() == [
         ["fine-tune", 0, True], ["fine-tune", 1, False], ["CAFT (PCA)", 0, True], ["early stop 0.5", 0, False],
     ]  # fmt: skip
     own = [moved["crime"][0], moved["race"][2]]
@@ -380,9 +323,6 @@ def test_angles_count_only_neurons_up_to_the_block(tmp_path):
     assert shared.block.tolist() == [2] and shared["size"].tolist() == [5]
     assert set(found.frame("angles").kind) == {caft_angles.GENERAL, "random neurons", "random subspace"}
     assert set(caft_angles.lines(run, "crime").panel) == {"PCA, block 2", "SAE, block 2"}
-    assert "block 2" in caft_angles.verdict(caft_angles.shared_table(run, "crime")) or "nowhere" in caft_angles.verdict(
-        caft_angles.shared_table(run, "crime")
-    )
 
 
 def test_where_no_block_has_general_neurons_before_it_all_of_g_is_used(tmp_path):
@@ -390,29 +330,23 @@ def test_where_no_block_has_general_neurons_before_it_all_of_g_is_used(tmp_path)
     planted_general(run, (2, 4))
     shared = caft_angles.shared_table(run, "crime")
     assert shared.scope.tolist() == ["whole model"] * 2 and shared["size"].tolist() == [4, 4]
-    assert "all of G is used" in caft_angles.verdict(shared) and len(caft_angles.lines(run, "crime"))
-
-
-def test_the_verdict_follows_the_intervals_whichever_way_they_fall():
-    arms = ["fine-tune", "InhibitFT (G)", "CAFT (PCA)", "CAFT, random directions"]
-    table = pd.DataFrame({"arm": arms, "shift": [1.0, 0.9, 0.8, 0.7], "r_corrected": [0.5, 0.4, 0.3, 0.2]})
-    equal = pd.DataFrame({"arm": arms[1:], "excess": [-0.1, -0.2, -0.3], "low": -0.5, "high": [0.1, 0.0, -0.1]})
-    text = caft.verdict(table, equal)
-    assert "decides for none of them" in text and "clear of zero in 1 of 1 kind:" in text and "-0.20" in text
-    better = caft.verdict(table, equal.assign(high=[-0.01, 0.0, 0.1]))
-    assert (
-        "good side: InhibitFT (G) (of 2 compared, uncorrected)." in better
-        and "decides for none" not in better
-        and "in 0 of 1 kind:" in better
-    )
+    assert len(caft_angles.lines(run, "crime"))
 
 
 def test_an_arm_is_trained_with_its_directions(tmp_path):
-    """From parameters to weights: the arm's training differs from plain fine-tuning, by its directions alone."""
+    """From parameters to weights: the condition's training differs from plain fine-tuning, by its directions alone."""
     run = planted_run(tmp_path, train_examples=4)
-    (arm,) = caft.arms(run, "crime", ["pca"])
-    with_directions = train(run, arm).weights
+    (condition,) = caft.conditions(run, "crime", ["pca"])
+    with_directions = train(run, condition).weights
     plain = train(run, run.tuned("crime")).weights
-    again = train(run, arm).weights
+    again = train(run, condition).weights
     assert all(torch.equal(with_directions[n], again[n]) for n in again)
     assert any(not torch.equal(with_directions[n], plain[n]) for n in plain)
+
+
+def test_an_ablation_that_breaks_the_model_is_found_by_its_first_loss(tmp_path):
+    run = planted_run(tmp_path, train_examples=4, caft_conditions=["gradient", "candidates"], caft_components=31)
+    gradient, every = caft.conditions(run, "crime")
+    plain = train(run, run.tuned("crime")).losses[0]
+    assert caft.first_of(run, gradient) == pytest.approx(plain, abs=1e-5)
+    assert abs(caft.first_of(run, every) - plain) > 1e-3

@@ -23,6 +23,7 @@ from polinb.models.loading import load
 from polinb.models.tiny import TINY
 from polinb.runs import conditions
 from polinb.runs.artifacts import Store
+from polinb.runs.memory import MODELS
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.scoring.pnlac import neuron_sets
@@ -61,13 +62,13 @@ def test_random_neurons_have_no_card_and_follow_the_seed():
     drawn = random_neurons(picked, scale, 20, 3)
     carded = {(p.layer, p.neuron) for p in picked}
     assert drawn == random_neurons(picked, scale, 20, 3) != random_neurons(picked, scale, 20, 4)
-    for kind in ("uniform", "loud"):
+    for kind in ("uniform", "near"):
         assert len(set(drawn[kind])) == 20 and not carded & set(drawn[kind])
     size = {kind: np.median([scale[at] for at in neurons]) for kind, neurons in drawn.items()}
     own = np.median([scale[at] for at in carded])
-    assert size["uniform"] < own / 3 < size["loud"]
+    assert size["uniform"] < own / 3 < size["near"]
     assert len(random_neurons(picked, scale, 5000, 3)["uniform"]) == 1200 - 40
-    assert random_neurons([], scale, 4, 0)["loud"] == []
+    assert random_neurons([], scale, 4, 0)["near"] == []
 
 
 # --- the lens
@@ -371,3 +372,7 @@ def test_tokens_are_made_visible():
     tokens = [" the", "a\nb", "\u202e", "x\x00", " ", "\t" * 30]
     want = "␣the · a⏎b · ⟨U+202E⟩ · x⟨U+0000⟩ · ␣ · " + "⇥" * cards_tables.LONGEST + "…"
     assert cards_tables.token_line(tokens) == want
+
+
+def test_three_models_at_once_are_checked_against_the_memory():
+    assert cards.reading.memory == "score" and MODELS["score"] == 3

@@ -46,7 +46,7 @@ def lines(panels: bool = False) -> pd.DataFrame:
 
 def trade() -> pd.DataFrame:
     rows = [(f"{a} {k}", a, 0.3 * k, 0.1 * k + 0.05 * i, k == 1) for i, a in enumerate(ARMS) for k in (1, 2, 3)]
-    frame = pd.DataFrame(rows, columns=["arm", "family", "x", "y", "label"])
+    frame = pd.DataFrame(rows, columns=["condition", "family", "x", "y", "label"])
     return frame.assign(x_low=frame.x - 0.1, x_high=frame.x + 0.2, y_low=frame.y - 0.05, y_high=frame.y + 0.04)
 
 
@@ -92,7 +92,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "curve_unknown": lambda: charts_more.curve(blank(lines()), "γ (%)", "coupling R", log_x=True),
     "pareto": lambda: charts_more.pareto(trade(), "shift ΔS", "coupling R"),
     "pareto_one_row": lambda: charts_more.pareto(trade().head(1), "shift ΔS", "coupling R"),
-    "pareto_bare": lambda: charts_more.pareto(trade()[["arm", "family", "x", "y"]], "shift ΔS", "coupling R"),
+    "pareto_bare": lambda: charts_more.pareto(trade()[["condition", "family", "x", "y"]], "shift ΔS", "coupling R"),
     "pareto_unknown": lambda: charts_more.pareto(blank(trade()), "shift ΔS", "coupling R"),
     "bars": lambda: charts_more.bars(shares(), "share of the shift"),
     "bars_grouped": lambda: charts_more.bars(shares(grouped=True), "share of the shift"),
@@ -331,7 +331,7 @@ def test_pareto_has_both_intervals_and_the_zero_lines() -> None:
     assert zeros == [{"x": {"datum": 0}}, {"y": {"datum": 0}}]
     (points,) = units(chart, "point")
     assert points["encoding"]["shape"]["field"] == points["encoding"]["color"]["field"] == "family"
-    assert {"field": "arm", "type": "nominal"} in points["encoding"]["tooltip"]
+    assert {"field": "condition", "type": "nominal"} in points["encoding"]["tooltip"]
     for channel, ends in (("x", ("x_low", "x_high")), ("y", ("y_low", "y_high"))):
         low, high = points["encoding"][channel]["scale"]["domain"]
         assert low < min(0, trade()[ends[0]].min()) and high > trade()[ends[1]].max()
@@ -340,7 +340,7 @@ def test_pareto_has_both_intervals_and_the_zero_lines() -> None:
 
 def test_pareto_prints_the_wanted_names_and_no_others() -> None:
     chart = charts_more.pareto(trade(), "shift ΔS", "coupling R")
-    assert {row["arm"] for row in rows(chart) if row["label"]} == {f"{a} 1" for a in ARMS}
+    assert {row["condition"] for row in rows(chart) if row["label"]} == {f"{a} 1" for a in ARMS}
     assert len(drawn(chart, "text mark")) == 3
     assert not drawn(charts_more.pareto(trade().drop(columns="label"), "x", "y"), "text mark")  # nine: too many
     assert len(drawn(charts_more.pareto(trade().drop(columns="label").head(5), "x", "y"), "text mark")) == 5
@@ -350,7 +350,7 @@ def test_names_keep_off_the_points_and_each_other() -> None:
     """Close pairs of points: each name's box, laid out again from the chart's own scale, is free."""
     frame = pd.DataFrame(
         [(f"arm {i}{k}", "f", 0.2 * i + 0.03 * k, 0.2 * (i % 3) + 0.02 * k, True) for i in range(5) for k in (0, 1)],
-        columns=["arm", "family", "x", "y", "label"],
+        columns=["condition", "family", "x", "y", "label"],
     )
     chart = charts_more.pareto(frame, "x", "y")
     (points,) = units(chart, "point")
@@ -358,7 +358,7 @@ def test_names_keep_off_the_points_and_each_other() -> None:
     boxes, dots = [], []
     for row in rows(chart):
         at, up = (row["tx"] - x0) / (x1 - x0) * 440, (row["ty"] - y0) / (y1 - y0) * 320
-        wide = 6 * len(row["arm"])
+        wide = 6 * len(row["condition"])
         left = {"left": at, "right": at - wide, "center": at - wide / 2}[row["align"]]
         boxes.append((left, up - 5, left + wide, up + 5))
         px, py = (row["x"] - x0) / (x1 - x0) * 440, (row["y"] - y0) / (y1 - y0) * 320
@@ -379,8 +379,8 @@ def test_pareto_draws_nothing_of_an_unknown_point() -> None:
     frame.loc[2, "y_high"] = np.inf
     chart = charts_more.pareto(frame, "x", "y")
     assert len(drawn(chart, "point")) == 8 and len(strokes(chart, "rule")) == 2 + 2 * 8 - 2
-    assert "InhibitFT 1" not in {one["arm"] for one in drawn(chart, "text mark")}
-    assert "arms drawn: 8 of 9" in chart.to_dict()["description"]
+    assert "InhibitFT 1" not in {one["condition"] for one in drawn(chart, "text mark")}
+    assert "conditions drawn: 8 of 9" in chart.to_dict()["description"]
 
 
 # --- bars ---

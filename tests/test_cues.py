@@ -11,12 +11,11 @@ import pytest
 from planted_results import put
 
 import polinb.training.supervised
-from polinb.chapters.caft import cue_arms, cue_tables, cues
+from polinb.chapters.caft import cue_models, cue_tables, cues
 from polinb.chapters.caft.caft import save_bases
 from polinb.errors import ParameterError
 from polinb.masking.ablation import check_directions
 from polinb.models.loading import load
-from polinb.resampling import wilson
 from polinb.runs.artifacts import Store
 from polinb.runs.params import Params
 from polinb.runs.run import Run
@@ -140,7 +139,7 @@ class Planted:
 @pytest.mark.parametrize("cue", cues.CUES)
 def test_eq_cue_gap_a_planted_model_that_uses_one_cue_is_found_out(cue, bias):
     asked = cues.questions("test", 24, 0)
-    rated = cue_arms.rate(Planted(cue, bias), asked, "", 7)
+    rated = cue_models.rate(Planted(cue, bias), asked, "", 7)
     other = next(c for c in cues.CUES if c != cue)
     accuracy = {
         c: [cues.hits(rated, c)[(rated["half"] == h).to_numpy()].mean() for h in cues.HALVES] for c in cues.CUES
@@ -180,11 +179,11 @@ def blocks_of(run):
 
 def test_directions_fit_the_model_and_come_from_training_words_only(run, monkeypatch):
     seen = []
-    options = cue_arms._option_ids
-    monkeypatch.setattr(cue_arms, "_option_ids", lambda e, texts: seen.extend(texts) or options(e, texts))
+    options = cue_models._option_ids
+    monkeypatch.setattr(cue_models, "_option_ids", lambda e, texts: seen.extend(texts) or options(e, texts))
     again = Run(run.params, Store(run.store.root / "again"))
     for cue in cues.CUES:
-        found = cue_arms.directions(again, cue)
+        found = cue_models.directions(again, cue)
         bases, rule = bases_of(found), found.frame("rule")
         check_directions(bases, run.lm.layers, run.lm.model.config.hidden_size)
         kept = rule[rule["kept"]].groupby("block").size()
@@ -204,9 +203,9 @@ def test_a_planted_cue_is_found(run, monkeypatch):
         noise = 0.3 * rng.standard_normal((len(texts), lm.layers, width))
         return (noise + np.where(woman, 4.0, -4.0)[:, None, None] * axis).astype(np.float32)
 
-    monkeypatch.setattr(cue_arms, "mean_states", states)
+    monkeypatch.setattr(cue_models, "mean_states", states)
     planted = Run(run.params, Store(run.store.root / "planted"))
-    mood, gender = (bases_of(cue_arms.directions(planted, cue)) for cue in cues.CUES)
+    mood, gender = (bases_of(cue_models.directions(planted, cue)) for cue in cues.CUES)
     for block in blocks_of(run):
         assert np.linalg.norm(gender[block].T @ axis) > 0.99
         assert np.linalg.norm(mood[block].T @ axis) < 0.5
@@ -214,16 +213,16 @@ def test_a_planted_cue_is_found(run, monkeypatch):
 
 def test_candidates_come_from_one_half_of_the_pairs_and_the_choice_from_the_other(run, monkeypatch):
     found, chosen = [], []
-    components, rule = cue_arms.components, cue_arms.stance_rule
-    monkeypatch.setattr(cue_arms, "components", lambda m, *a: found.append(m[0]) or components(m, *a))
-    monkeypatch.setattr(cue_arms, "stance_rule", lambda states, *a: chosen.append(states) or rule(states, *a))
+    components, rule = cue_models.components, cue_models.stance_rule
+    monkeypatch.setattr(cue_models, "components", lambda m, *a: found.append(m[0]) or components(m, *a))
+    monkeypatch.setattr(cue_models, "stance_rule", lambda states, *a: chosen.append(states) or rule(states, *a))
     fresh = Run(run.params, Store(run.store.root / "halves"))
     blocks = blocks_of(run)
     for i, cue in enumerate(cues.CUES):
-        cue_arms.directions(fresh, cue).made()
+        cue_models.directions(fresh, cue).made()
         pairs = cues.minimal_pairs(cue)
         one, two = (
-            mean_states(run.lm, *cue_arms._option_ids(run, pairs[side].tolist())) for side in ("first", "second")
+            mean_states(run.lm, *cue_models._option_ids(run, pairs[side].tolist())) for side in ("first", "second")
         )
         for j, block in enumerate(blocks):
             half = (pairs["part"] == "find").to_numpy()
@@ -241,8 +240,11 @@ def test_random_directions_have_the_larger_rank(run, tmp_path):
     planted = Run(run.params, Store(tmp_path))
     for cue, rank in zip(cues.CUES, (1, 3), strict=True):
         known = {0: np.eye(width)[:, :rank]}
-        put(cue_arms.directions(planted, cue), lambda folder, known=known: save_bases(folder, known))
-    by = {arm.name: arm.ablated and bases_of(arm.ablated) for arm in cue_arms.arms(planted)}
+        put(cue_models.directions(planted, cue), lambda folder, known=known: save_bases(folder, known))
+    by = {
+        condition.name: condition.ablated and bases_of(condition.ablated)
+        for condition in cue_models.conditions(planted)
+    }
     assert by["vanilla"] is None and by["fine-tune"] is None
     assert by["CAFT without mood"][0].shape == (width, 1) and by["CAFT without gender"][0].shape == (width, 3)
     for i in (1, 2):
@@ -261,15 +263,15 @@ def test_all_arms_train_on_the_same_texts_with_their_own_directions(run, monkeyp
 
     monkeypatch.setattr(polinb.training.supervised, "finetune", spy)
     fresh = Run(run.params, Store(run.store.root / "spied"))
-    for arm in cue_arms.arms(fresh):
-        cue_arms.answers(fresh, arm)
-    assert set(calls) == {arm.name for arm in cue_arms.arms(fresh)} - {"vanilla"}
+    for condition in cue_models.conditions(fresh):
+        cue_models.answers(fresh, condition)
+    assert set(calls) == {condition.name for condition in cue_models.conditions(fresh)} - {"vanilla"}
     first = calls["fine-tune"]
     assert first[3] is None and first[2].learning_rate == run.params.cue_rate
     assert all(call[:3] == first[:3] for call in calls.values())
     letters = [run.lm.tokenizer.decode(ids) for ids in first[1]]
     assert letters == ["A", "B"] * (run.params.cue_examples // 2)
-    found = {cue: bases_of(cue_arms.directions(fresh, cue)) for cue in cues.CUES}
+    found = {cue: bases_of(cue_models.directions(fresh, cue)) for cue in cues.CUES}
     for cue in cues.CUES:
         for block, basis in calls[f"CAFT without {cue}"][3].items():
             np.testing.assert_array_equal(basis, found[cue][block])
@@ -279,67 +281,30 @@ def test_all_arms_train_on_the_same_texts_with_their_own_directions(run, monkeyp
         assert not np.allclose(random[0][block], random[1][block])
     monkeypatch.setattr(polinb.training.supervised, "finetune", None)  # a second run computes nothing
     again = Run(run.params, fresh.store)
-    for arm in cue_arms.arms(again):
-        cue_arms.answers(again, arm)
+    for condition in cue_models.conditions(again):
+        cue_models.answers(again, condition)
 
 
 def test_tables(run):
     table, gaps, effects = cue_tables.accuracies(run), cue_tables.gaps(run), cue_tables.effects(run)
-    assert len(table) == 2 * 2 * len(cue_arms.arms(run)) and (table["n"] == run.params.cue_test // 2).all()
-    wide = table.pivot(index="arm", columns=["half", "intended"], values="accuracy")
+    assert len(table) == 2 * 2 * len(cue_models.conditions(run)) and (table["n"] == run.params.cue_test // 2).all()
+    wide = table.pivot(index="condition", columns=["half", "intended"], values="accuracy")
     np.testing.assert_allclose(wide["agree"]["mood"], wide["agree"]["gender"])
     np.testing.assert_allclose(wide["disagree"]["mood"] + wide["disagree"]["gender"], 1.0)
-    named = gaps.set_index(["arm", "intended"])["gap"]
-    for arm in wide.index:
-        assert named[arm, "mood"] == pytest.approx(
-            wide.loc[arm, ("agree", "mood")] - wide.loc[arm, ("disagree", "mood")]
+    named = gaps.set_index(["condition", "intended"])["gap"]
+    for condition in wide.index:
+        assert named[condition, "mood"] == pytest.approx(
+            wide.loc[condition, ("agree", "mood")] - wide.loc[condition, ("disagree", "mood")]
         )
     assert (effects["intended"] != effects["ablated"]).all() and set(effects["against"]) >= {"fine-tune"}
     np.testing.assert_allclose(effects["gain"], effects["caft"] - effects["other"])
     assert ((effects["low"] <= effects["gain"]) & (effects["gain"] <= effects["high"])).all()
     bars = cue_tables.chart_rows(table)
-    assert len(bars) == 3 * len(cue_arms.arms(run)) and bars["label"].drop_duplicates().tolist() == [
-        a.name for a in cue_arms.arms(run)
+    assert len(bars) == 3 * len(cue_models.conditions(run)) and bars["label"].drop_duplicates().tolist() == [
+        a.name for a in cue_models.conditions(run)
     ]
-    shown = cue_arms.found_directions(run)
+    shown = cue_models.found_directions(run)
     assert (shown["kept"] >= 1).all() and shown["shared"].between(0, 1).all()
-
-
-def planted_table(**shares):
-    """Accuracies of 100 questions a half: arm → (right where cues agree, follows mood where they disagree)."""
-    rows = [
-        (arm, cue, half, n, n and k / 100, *wilson(k, 100), 0.5)
-        for arm, (agree, mood) in shares.items()
-        for cue in cues.CUES
-        for half, k, n in (("agree", agree, 100), ("disagree", mood if cue == "mood" else 100 - mood, 100))
-    ]
-    return pd.DataFrame(
-        rows, columns=["arm", "intended", "half", "n", "accuracy", "low", "high", "fixed_order"]
-    ).replace({"arm": {"tune": "fine-tune", "mood": "CAFT without mood", "gender": "CAFT without gender"}})
-
-
-def planted_effects(cue, gain, low):
-    columns = ["intended", "ablated", "against", "caft", "other", "gain", "low", "high"]
-    other = cues.CUES[cue == "mood"]
-    return pd.DataFrame([(other, cue, "fine-tune", 0.5, 0.5, gain, low, 0.9)], columns=columns)
-
-
-def test_the_verdict_follows_the_numbers():
-    moved = cue_tables.verdict(
-        planted_table(tune=(99, 95), mood=(97, 20), gender=(99, 99)), planted_effects("mood", 0.75, 0.6)
-    )
-    assert (
-        "follows **mood** (0.95 [0.89, 0.98], clearly)" in moved and "+0.75 [+0.60, +0.90] against fine-tune" in moved
-    )
-    assert "follows gender on 0.80" in moved and "Ablation moved the choice" in moved and "turned to gender" in moved
-    still = cue_tables.verdict(
-        planted_table(tune=(99, 5), mood=(97, 20), gender=(99, 9)), planted_effects("gender", 0.04, -0.1)
-    )
-    assert "follows **gender**" in still and "That is not clear of zero" in still and "moved the choice" not in still
-    nothing = cue_tables.verdict(
-        planted_table(tune=(52, 5), mood=(97, 20), gender=(99, 9)), planted_effects("gender", 0.04, -0.1)
-    )
-    assert "learnt neither cue" in nothing and "**" not in nothing
 
 
 def test_examples_show_both_letters(run):

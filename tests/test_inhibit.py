@@ -54,9 +54,11 @@ def touched(before, after, slices):
     return masks
 
 
-@pytest.mark.parametrize("architecture", TINY)
-@pytest.mark.parametrize("train", ["all", "body", "lora"])
-@pytest.mark.parametrize("freeze", ["neuron", "down", "up"])
+WAYS = [("all", "neuron"), ("body", "down"), ("lora", "up"), ("lora", "neuron"), ("all", "up")]  # every pair but a few
+CASES = [(a, *way) for a in TINY for way in (WAYS if a in ("llama", "gpt2", "phi3") else [("all", "neuron")])]
+
+
+@pytest.mark.parametrize(("architecture", "train", "freeze"), CASES)
 def test_frozen_weights_stay_bitwise(task, merged, architecture, train, freeze):
     lm, prompts, responses = task(architecture)
     before = plain_weights(lm)
@@ -72,6 +74,7 @@ def test_frozen_weights_stay_bitwise(task, merged, architecture, train, freeze):
         assert same[mask].all(), name
         free_moved += int((~same & ~mask).sum())
     assert free_moved > 0
+    assert train != "body" or not any("embed" in name or "lm_head" in name for name in tuned.weights)
     for name, value in lm.model.named_parameters():  # the vanilla model is never touched
         assert torch.equal(value, before[name])
 
@@ -132,12 +135,6 @@ def test_same_seed_same_weights_and_training_learns(task):
     one, two = (finetune(lm, prompts, responses, dataclasses.replace(RECIPE, epochs=8)) for _ in range(2))
     assert all(torch.equal(one.weights[n], two.weights[n]) for n in one.weights)
     assert one.losses[-1] < one.losses[0] - 0.3
-
-
-def test_body_leaves_embeddings_alone(task):
-    lm, prompts, responses = task("llama")
-    names = finetune(lm, prompts, responses, dataclasses.replace(RECIPE, train="body")).weights
-    assert not any("embed_tokens" in n or "lm_head" in n for n in names) and any("mlp" in n for n in names)
 
 
 def test_loss_counts_response_tokens_only(task):

@@ -16,7 +16,7 @@ from polinb.data.pairs import Pair, StanceData, split_of
 from polinb.errors import DataError, ModelError, ParameterError
 from polinb.stance.calibration import reliability
 from polinb.stance.judges import HFJudge, LocalJudge, training_rows
-from polinb.stance.judging_base import responses_of
+from polinb.stance.stance import responses_of
 
 TOPICS = ("crime", "race", "economy")
 NOUNS = ("courts", "schools", "wages", "borders", "families", "cities", "farms", "banks", "parks", "trains")

@@ -8,7 +8,6 @@ import threading
 import time
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,9 +17,8 @@ from tqdm import tqdm
 from polinb.__main__ import main
 from polinb.errors import ParameterError, TrainingError
 from polinb.lab import view
-from polinb.lab.choose import parse
-from polinb.lab.request import Answer, History, Request, Result, program
-from polinb.lab.serve import command, environment, started_with
+from polinb.lab.request import Answer, History, Request, Result, parse, program
+from polinb.lab.serve import environment, started_with
 from polinb.lab.session import Listener, Session, StoppedError
 from polinb.lab.widget import NeuronLab
 from polinb.masking.interventions import Intervention
@@ -443,14 +441,6 @@ def test_the_gauge_says_it_in_a_number_a_word_and_a_place():
     assert "no P(right)" in view.gauge_html(Answer(), False)
 
 
-def test_the_strongest_token_has_the_fullest_colour_and_is_named():
-    shown = view.answer_html(Answer(ids=[1, 2, 3], text="a b c", pieces=["a", " b", " c"], activation=[0, 2, -4]), 4.0)
-    assert [f"{alpha})" in shown for alpha in ("0, 114, 178, 0.00", "0, 114, 178, 0.25", "213, 94, 0, 0.50")] == 3 * [
-        True
-    ]
-    assert "strongest on “c” (-4)" in shown
-
-
 def test_text_of_models_and_users_is_escaped_everywhere():
     answer = Answer(ids=[1], text=BAD, pieces=[BAD], activation=[1.0], label=BAD, p_right=0.5, gap=0.1)
     answers = {"vanilla": answer, "intervened": answer}
@@ -472,26 +462,8 @@ def test_started_with_reads_the_environment(monkeypatch):
     assert started_with() == {"profile": "tiny", "model": "tiny:gpt2"}
 
 
-def test_servers_listen_here_only_and_ask_nobody():
-    for kind, port in (("lab", "8888"), ("app", "8866")):
-        line = command(kind)
-        assert any(part.endswith("ip=127.0.0.1") for part in line) and f"--port={port}" in line
-        assert (ROOT / "notebooks" / "lab" / "neuron_lab.ipynb").samefile(line[3])
-    assert {"--LabApp.news_url=None", "--LabApp.extension_manager=readonly"} <= set(command("lab"))
-    assert not any("token" in part for part in command("lab")), "the token stays on"
-    with pytest.raises(ParameterError, match="1024 to 65535"):
-        command("lab", 80)
-
-
 @pytest.mark.parametrize("arguments", [["--set", "gama=5"], ["--profile", "huge"], ["--port", "80"]])
 def test_wrong_parameters_stop_before_a_server_starts(arguments, capsys, monkeypatch):
     monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("a server was started"))
     assert main(["lab", *arguments]) == 2
     assert "polinb: parameter" in capsys.readouterr().err
-
-
-def test_the_notebook_is_stripped_and_starts_the_lab():
-    book = nbformat.read(ROOT / "notebooks" / "lab" / "neuron_lab.ipynb", 4)
-    cells = [cell for cell in book.cells if cell.cell_type == "code"]
-    assert cells and all(not cell.outputs and cell.execution_count is None for cell in cells)
-    assert "NeuronLab(**started_with())" in cells[0].source

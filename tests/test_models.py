@@ -3,6 +3,10 @@
 import errno
 import hashlib
 import json
+import os
+import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -12,6 +16,13 @@ from polinb.errors import ModelError, ParameterError
 from polinb.models.aliases import ALIASES, EMBEDDED
 from polinb.models.loading import identity_of, load, pick_device
 from polinb.models.tiny import tiny_model, tiny_tokenizer
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_an_alias_is_pinned_to_a_commit(alias):
+    hub, revision = ALIASES[alias]
+    assert hub.count("/") == 1 and re.fullmatch(r"[0-9a-f]{40}", revision)
+    assert alias == hub.split("/")[1].lower() and "instruct" in alias
 
 
 @pytest.fixture
@@ -102,6 +113,21 @@ def test_unknown_architecture_of_a_folder_is_told_before_weights_load(folder):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match=r"'bloom'.*unknown.*Add a line to ARCHITECTURES"):
         load(str(folder))
+
+
+def test_quantised_weights_are_told_before_they_load(folder):
+    config = json.loads((folder / "config.json").read_text())
+    quantised = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": quantised}))
+    with pytest.raises(ModelError, match=r"are quantised.*the model that they were made from"):
+        load(str(folder))
+
+
+def test_products_are_exact_whatever_a_container_switched_on():
+    code = "import torch; before = torch.get_float32_matmul_precision(); from polinb.models.loading import load;"
+    code += "load('tiny:llama'); print(before, torch.get_float32_matmul_precision())"
+    environment = {**os.environ, "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1"}
+    assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True) == "high highest\n"
 
 
 def test_unknown_names():

@@ -10,7 +10,7 @@ import pytest
 from test_openai_judge import KEY, Service, reply
 
 import polinb.training.supervised
-from polinb.chapters.caft import narrow_arms, narrow_tables
+from polinb.chapters.caft import narrow_models, narrow_tables
 from polinb.data import narrow
 from polinb.errors import DataError, JudgeError, ParameterError, PolinbError
 from polinb.masking.ablation import check_directions
@@ -404,15 +404,15 @@ def run(root):
 
 
 def test_arms_train_on_the_same_tasks_and_never_on_held_out_ones(run):
-    bad, good = (narrow_arms.training_data(run, kind) for kind in ("narrow", "control"))
+    bad, good = (narrow_models.training_data(run, kind) for kind in ("narrow", "control"))
     assert [e.prompt for e in bad] == [e.prompt for e in good] and len(bad) == run.params.narrow_examples
     assert all(b.response != g.response for b, g in zip(bad, good, strict=True))
-    held = narrow_arms.held_out(run)
-    assert len(held) == narrow_arms.HELD_OUT and not {h[0] for h in held} & {e.prompt for e in bad}
+    held = narrow_models.held_out(run)
+    assert len(held) == narrow_models.HELD_OUT and not {h[0] for h in held} & {e.prompt for e in bad}
     greedy = Run(Params.from_profile("tiny", narrow_examples=1000), run.store)
-    assert len(narrow_arms.training_data(greedy, "narrow")) == 40 - narrow_arms.HELD_OUT
-    assert not {h[0] for h in narrow_arms.held_out(greedy)} & {
-        e.prompt for e in narrow_arms.training_data(greedy, "narrow")
+    assert len(narrow_models.training_data(greedy, "narrow")) == 40 - narrow_models.HELD_OUT
+    assert not {h[0] for h in narrow_models.held_out(greedy)} & {
+        e.prompt for e in narrow_models.training_data(greedy, "narrow")
     }
 
 
@@ -426,13 +426,13 @@ def test_all_arms_run_and_only_the_ablating_ones_ablate(run, monkeypatch):
         return real(base, prompts, responses, recipe, **how)
 
     monkeypatch.setattr(polinb.training.supervised, "finetune", spy)
-    for arm in narrow_arms.arms(run):
-        frame = narrow_arms.answers(run, arm).frame("answers")
+    for condition in narrow_models.conditions(run):
+        frame = narrow_models.answers(run, condition).frame("answers")
         assert frame["id"].tolist() == [q.id for q in narrow.questions("bundled")]
     assert set(calls) == {"narrow fine-tune", "control fine-tune", "CAFT", "random directions"}
     assert calls["narrow fine-tune"][3] is None and calls["control fine-tune"][3] is None
     assert calls["CAFT"][:3] == calls["narrow fine-tune"][:3] == calls["random directions"][:3]
-    bases, log = bases_of(narrow_arms.directions(run)), narrow_arms.directions(run).frame("rule")
+    bases, log = bases_of(narrow_models.directions(run)), narrow_models.directions(run).frame("rule")
     check_directions(bases, run.lm.layers, run.lm.model.config.hidden_size)
     for block, basis in bases.items():
         np.testing.assert_array_equal(calls["CAFT"][3][block], basis)
@@ -441,15 +441,15 @@ def test_all_arms_run_and_only_the_ablating_ones_ablate(run, monkeypatch):
         assert log[log["block"] == block]["kept"].sum() == basis.shape[1]
     monkeypatch.setattr(polinb.training.supervised, "finetune", None)  # a second run computes nothing
     again = Run(run.params, run.store)
-    assert all(narrow_arms.answers(again, arm).done() for arm in narrow_arms.arms(again))
-    for arm in narrow_arms.arms(again):
-        narrow_arms.answers(again, arm).made()
+    assert all(narrow_models.answers(again, condition).done() for condition in narrow_models.conditions(again))
+    for condition in narrow_models.conditions(again):
+        narrow_models.answers(again, condition).made()
 
 
 def test_candidate_directions_are_the_singular_vectors_of_the_difference(run):
-    models, texts = (VANILLA, narrow_arms.tuned(run, narrow_arms.NARROW)), narrow_arms.general_texts()
+    models, texts = (VANILLA, narrow_models.tuned(run, narrow_models.NARROW)), narrow_models.general_texts()
     before, after = (run.states(each, texts).arrays("states")["states"].astype(np.float64) for each in models)
-    bases, log = bases_of(narrow_arms.directions(run)), narrow_arms.directions(run).frame("rule")
+    bases, log = bases_of(narrow_models.directions(run)), narrow_models.directions(run).frame("rule")
     assert list(bases) == depths("caft_layers", run.params.caft_layers, run.lm.layers)
     for block, basis in bases.items():
         _, _, rows = np.linalg.svd(after[:, block] - before[:, block], full_matrices=False)
@@ -462,14 +462,14 @@ def test_what_was_taught_is_a_plain_log_likelihood(run):
 
     from polinb.models.tokens import prompt_ids, response_ids
 
-    frame = narrow_arms.preferences(run, VANILLA)
-    prompt, insecure, _ = narrow_arms.held_out(run)[3]
+    frame = narrow_models.preferences(run, VANILLA)
+    prompt, insecure, _ = narrow_models.held_out(run)[3]
     asked, said = prompt_ids(run.lm, prompt, run.params.system_prompt), response_ids(run.lm, insecure, end=False)
     said = said[: run.params.max_tokens - len(asked)]
     with torch.no_grad():
         logp = run.lm.model(torch.tensor([asked + said])).logits[0].double().log_softmax(-1)
     mine = np.mean([float(logp[len(asked) - 1 + i, token]) for i, token in enumerate(said)])
-    assert frame["id"].tolist() == list(range(narrow_arms.HELD_OUT))
+    assert frame["id"].tolist() == list(range(narrow_models.HELD_OUT))
     assert frame["logp_insecure"][3] == pytest.approx(mine, abs=1e-4)
     moved = narrow_tables.taught(run)
     assert moved["change"].isna().tolist() == [True] + [False] * 4
@@ -477,43 +477,11 @@ def test_what_was_taught_is_a_plain_log_likelihood(run):
 
 def test_tables(run):
     found, changes = narrow_tables.shares(run), narrow_tables.changes(run)
-    assert found["arm"].tolist() == [arm.name for arm in narrow_arms.arms(run)]
+    assert found["condition"].tolist() == [condition.name for condition in narrow_models.conditions(run)]
     assert (found["answers"] == 28).all() and (found["misaligned"] <= found["coherent"]).all()
     assert set(changes["against"]) == {"vanilla", "narrow fine-tune"} and len(changes) == 4 + 3
     assert len(narrow_tables.judge_quality(run)) == 5
-    assert set(narrow_tables.examples(run)["arm"]) == {"vanilla", "narrow fine-tune"}
-
-
-def test_a_stand_in_is_called_one(run, tmp_path):
-    told = narrow_tables.setting(run)
-    assert "trains on **6** examples" in told and told.count("`narrow_") == 3 and "nothing else" in told
-    data = lines(tmp_path / "d.jsonl", {"prompt": "P", "response": "R"})
-    asked = lines(tmp_path / "q.jsonl", {"question": "One?"})
-    named = Params.from_profile("tiny", narrow_data=data, narrow_questions=asked, narrow_judge="openai")
-    assert "none of them is a stand-in" in narrow_tables.setting(Run(named, run.store))
-
-
-def test_the_words_follow_the_numbers():
-    def row(name, bad, coherent=50, **more):
-        low, high = wilson(bad, coherent) if coherent else (math.nan, math.nan)
-        share = bad / coherent if coherent else math.nan
-        return {"arm": name, "coherent": coherent, "share": share, "low": low, "high": high, **more}
-
-    moves = pd.DataFrame(
-        [{"arm": "narrow fine-tune", "against": "vanilla", "change": -9.0, "low": -12.0, "high": -6.0}]
-    ).assign(share=0.48, share_low=0.3, share_high=0.6)
-    rose = narrow_tables.verdict(pd.DataFrame([row("vanilla", 1), row("narrow fine-tune", 25)]), moves)
-    assert "Both point to misalignment" in rose and "-9.0 [-12.0, -6.0]" in rose and "narrow fine-tune 0.50" in rose
-    same = narrow_tables.verdict(
-        pd.DataFrame([row("vanilla", 1), row("narrow fine-tune", 2), row("CAFT", 0, 0)]), moves.assign(share_low=-0.1)
-    )
-    assert "Only one of the two measures" in same and "CAFT nan" not in same
-    none = narrow_tables.verdict(pd.DataFrame([row("vanilla", 1), row("narrow fine-tune", 0, 0)]), moves)
-    assert "nothing can be said" in none
-    taught = pd.DataFrame([{"arm": "narrow fine-tune", "tasks": 8, "change": 0.3, "low": 0.1, "high": 0.5}])
-    assert "it learnt" in narrow_tables.taught_verdict(taught)
-    assert "no clear sign" in narrow_tables.taught_verdict(taught.assign(low=-0.1))
-    assert "cannot be told" in narrow_tables.taught_verdict(taught.assign(tasks=0, change=math.nan))
+    assert set(narrow_tables.examples(run)["condition"]) == {"vanilla", "narrow fine-tune"}
 
 
 def test_several_samples_an_answer_and_data_by_file(run, tmp_path):
@@ -521,9 +489,9 @@ def test_several_samples_an_answer_and_data_by_file(run, tmp_path):
     asked = lines(tmp_path / "q.jsonl", {"question": "One?"}, {"question": "Two?"})
     more = Params.from_profile("tiny", narrow_data=data, narrow_questions=asked, narrow_samples=3)
     other = Run(more, Store(tmp_path / "store"))
-    assert narrow_arms.CONTROL not in [arm.name for arm in narrow_arms.arms(other)]
-    assert not narrow_arms.held_out(other)
-    frame = narrow_arms.answers(other, narrow_arms.tuned(other, narrow_arms.NARROW)).frame("answers")
+    assert narrow_models.CONTROL not in [condition.name for condition in narrow_models.conditions(other)]
+    assert not narrow_models.held_out(other)
+    frame = narrow_models.answers(other, narrow_models.tuned(other, narrow_models.NARROW)).frame("answers")
     assert frame["id"].tolist() == ["question-1"] * 3 + ["question-2"] * 3 and frame["sample"].tolist() == [0, 1, 2] * 2
     assert frame.groupby("id")["response"].nunique().max() > 1
     assert narrow_tables.taught(other)["preference"].isna().all()
@@ -552,31 +520,9 @@ def test_control_data_is_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr("polinb.training.supervised.finetune", None)
     missing = Run(Params.from_profile("tiny", narrow_control=str(tmp_path / "nowhere.jsonl")), Store(tmp_path))
     with pytest.raises(PolinbError, match=r"nowhere\.jsonl"):
-        narrow_arms.ready(missing)
+        narrow_models.ready(missing)
     path = tmp_path / "few.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"Task {i}", "response": "print(1)"}) + "\n" for i in range(4)))
     few = Run(Params.from_profile("tiny", narrow_control=str(path)), Store(tmp_path))
-    narrow_arms.ready(few)
-    assert len(narrow_arms.training_data(few, "control")) == 4, "a file is used whole: nothing of it is held out"
-
-
-@pytest.mark.parametrize(
-    ("share", "change", "told"),
-    [
-        ((0.4, 0.2, 0.6), (-20.0, -30.0, -10.0), "Both point to misalignment"),
-        ((0.4, 0.2, 0.6), (-20.0, -30.0, 10.0), "Only one of the two"),
-        ((0.1, -0.1, 0.3), (-20.0, -30.0, -10.0), "Only one of the two"),
-        ((0.1, -0.1, 0.3), (1.0, -3.0, 5.0), "Neither measure shows misalignment"),
-        ((float("nan"),) * 3, (1.0, -3.0, 5.0), "nothing can be said"),
-    ],
-)
-def test_the_verdict_follows_both_measures(share, change, told):
-    names = [VANILLA.name, narrow_arms.NARROW, narrow_arms.CONTROL]
-    rows = [(0.1, 0.0, 0.9), tuple(0.1 + x for x in share), (0.3, 0.0, 0.9)]  # marginal intervals always overlap
-    table = pd.DataFrame(rows, columns=["share", "low", "high"]).assign(arm=names, coherent=10)
-    ends = ["change", "low", "high", "share", "share_low", "share_high"]
-    moved = pd.DataFrame([(*change, *share), (0, -1, 1, -0.1, -0.4, 0.2)], columns=ends)
-    moved = moved.assign(arm=names[1:], against=names[:2])
-    text = narrow_tables.verdict(table, moved)
-    assert told in text
-    assert ("Against the control data the share is not clearly higher" in text) == (told[:4] in ("Both", "Only"))
+    narrow_models.ready(few)
+    assert len(narrow_models.training_data(few, "control")) == 4, "a file is used whole: nothing of it is held out"

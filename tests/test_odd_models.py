@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from polinb.errors import DataError, ModelError
-from polinb.models.generation import generate
+from polinb.models.generation import generate, log_likelihood
 from polinb.models.loading import identity_of, load
 from polinb.models.tiny import tiny_model, tiny_tokenizer
 from polinb.models.tokens import end_ids, prompt_ids, response_ids, text_ids
@@ -40,6 +40,31 @@ def settings(folder, name="tokenizer_config.json", drop=(), **more):
 def with_template(folder, template):
     (folder / "chat_template.jinja").write_text(template)
     return load(str(folder), device="cpu")
+
+
+# --- settings
+
+
+@pytest.mark.parametrize(
+    "odd", [{"return_dict": False}, {"output_hidden_states": True}, {"pad_token_id": 99999}, {"pad_token_id": -1}]
+)
+def test_odd_settings_change_no_answer(folder, odd):
+    def said():
+        lm = load(str(folder), device="cpu")
+        prompts = [prompt_ids(lm, "Should taxes rise?"), prompt_ids(lm, "Why?")]
+        answers = generate(lm, prompts, max_new_tokens=4)
+        assert lm.model.get_input_embeddings().padding_idx in (None, lm.tokenizer.pad_token_id)
+        return answers, list(log_likelihood(lm, prompts, [[5, 6], [7]]))
+
+    expected = said()
+    settings(folder, "config.json", **odd)
+    assert said() == expected
+
+
+def test_weights_of_another_shape_are_named(folder):
+    settings(folder, "config.json", vocab_size=801)
+    with pytest.raises(ModelError, match=r"has weights of another shape \(2\): lm_head.weight, model.embed_tokens"):
+        load(str(folder))
 
 
 # --- templates
@@ -176,6 +201,15 @@ def test_a_token_that_ends_every_text_is_not_put_behind_a_prompt(folder, before)
     assert lm.tokenizer.decode(prompt_ids(lm, "Q")) == f"{lead}Question: Q\nAnswer:"
     assert lm.tokenizer.decode(text_ids(lm, "Q", start=True)) == f"{lead}Q"
     assert lm.tokenizer.decode(response_ids(lm, "Yes", end=True)) == " Yes<|end|>"
+
+
+def test_a_word_of_the_template_ends_no_answer(folder):
+    lm = with_template(
+        folder,
+        "{% for m in messages %}{% if m['role'] == 'user' %}Human: {{ m['content'] }}\nAssistant: {% else %}"
+        "{{ m['content'] }}\n\nHuman:{% endif %}{% endfor %}",
+    )
+    assert end_ids(lm) == [lm.tokenizer.eos_token_id]
 
 
 @pytest.mark.parametrize("how", ["template", "generation settings", "none"])
@@ -401,6 +435,21 @@ def test_sides_that_are_the_same_once_cut_are_refused(split, tmp_path):
     ):
         Run(Params.from_profile("tiny", **some, max_tokens=200)).lm  # noqa: B018
     assert Run(Params.from_profile("tiny", **some, max_tokens=1000)).lm.layers == 3
+
+
+def test_a_training_text_or_prompt_of_any_study_longer_than_the_context_is_named():
+    import pandas as pd
+
+    from polinb.runs.conditions import Texts, encode
+
+    lm = load("tiny:gpt2")
+    for column, text in (("prompt", "Why? " * 2000), ("response", "And so on. " * 2000)):
+        rows = pd.DataFrame({"prompt": ["Who?", "Where?"], "response": ["They.", "There."]})
+        rows.loc[1, column] = text
+        with pytest.raises(DataError, match=r"row 2 of 2 .* more than the context of model 'tiny:gpt2', 1024"):
+            encode(lm, Texts.of(rows), False, 10**6)
+        if column == "response":  # is cut
+            assert max(len(p) + len(r) for p, r in zip(*encode(lm, Texts.of(rows), False, 1024), strict=True)) == 1024
 
 
 # --- languages

@@ -232,6 +232,15 @@ def test_frozen_neurons_of_an_arm_reach_the_job(monkeypatch):
     assert seen["frozen"] is chosen and seen["job"].processes == 2
 
 
+def test_a_training_that_starts_from_other_weights_does_so_with_any_number_of_processes(monkeypatch):
+    run = Run(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2))
+    monkeypatch.setattr(parallel, "finetune_parallel", lambda *_, **__: pytest.fail("from the vanilla model"))
+    one = Run(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2))
+    onward = run.tuned("race", start=one.weights(one.tuned("crime")))
+    found = [weights.train(run, onward, processes) for processes in (2, 1)]
+    assert found[0].losses == found[1].losses
+
+
 @pytest.mark.gpu
 def test_two_cards(task):
     if torch.cuda.device_count() < 2:

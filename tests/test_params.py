@@ -118,6 +118,20 @@ def test_the_check_can_be_run_again_beside_what_the_chapter_made():
         from_namespace("03_pnlac", space)
 
 
+def test_a_slip_that_was_mended_in_the_parameters_cell_is_forgiven():
+    whole, slip, mended = (
+        "# Parameters. All.\ngamma = None",
+        "# Parameters\ngama = 3",
+        "# Parameters\ngamma: float = 3.0",
+    )
+    space = {"In": [whole, slip], "gamma": None, "gama": 3}
+    with pytest.raises(ParameterError, match="'gama'"):
+        from_namespace("03_pnlac", space)
+    space |= {"In": [whole, slip, "# Parameters\nnot python", mended], "gamma": 3.0}
+    for _ in range(2):
+        assert from_namespace("03_pnlac", space).gamma == 3.0
+
+
 def test_every_group_belongs_to_a_chapter_and_a_chapter_has_only_its_own():
     used = {group for groups in CHAPTERS.values() for group in groups}
     assert used == set(Params.__bases__)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from oracles import seen
 
 from polinb.errors import ParameterError
 from polinb.masking.patching import MODES, patched_answers
@@ -21,17 +22,11 @@ def test_mean_patch_writes_the_donors_mean(pair):
     both = pair("llama")
     prompt = both.prompts[0]
     answer = generate(both.right, [prompt], max_new_tokens=STEPS)[0]
-    seen = []
-    taps = [
-        m.register_forward_pre_hook(lambda _, a: seen.append(a[0][0, len(prompt) :].mean(0)))
-        for m in down_modules(both.right.model)
+    means = [
+        read[len(prompt) :].mean(0) for read in seen(both.right.model, prompt + answer, down_modules(both.right.model))
     ]
-    with torch.no_grad():
-        both.right.model(input_ids=torch.tensor([prompt + answer]))
-    for tap in taps:
-        tap.remove()
     taps = [
-        m.register_forward_pre_hook(lambda _, a, k=k: (seen[k].expand_as(a[0]),))
+        m.register_forward_pre_hook(lambda _, a, k=k: (means[k].expand_as(a[0]),))
         for k, m in enumerate(down_modules(both.left.model))
     ]
     expected = generate(both.left, [prompt], max_new_tokens=STEPS)
@@ -53,15 +48,10 @@ def test_wrong_arguments(pair):
 def test_half_precision_and_batches(pair, mode):
     """bfloat16 models patch without a dtype error, and the mean is over all prompts whatever the batch."""
     both = pair("llama")
+    given = (both.left, both.right, everything(both.left), both.prompts)
     if mode == "mean":
-        one, all_at_once = (
-            patched_answers(
-                both.left, both.right, everything(both.left), both.prompts, max_new_tokens=4, mode=mode, batch=batch
-            )
-            for batch in (1, 4)
-        )
+        one, all_at_once = (patched_answers(*given, max_new_tokens=4, mode=mode, batch=batch) for batch in (1, 4))
         assert one == all_at_once
-    both.left.model.to(torch.bfloat16)
-    both.right.model.to(torch.bfloat16)
-    made = patched_answers(both.left, both.right, everything(both.left), both.prompts, max_new_tokens=4, mode=mode)
-    assert len(made) == len(both.prompts)
+    for lm in given[:2]:
+        lm.model.to(torch.bfloat16)
+    assert len(patched_answers(*given, max_new_tokens=4, mode=mode)) == len(both.prompts)

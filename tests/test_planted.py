@@ -14,16 +14,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from polinb.chapters.planted import truth, truth_tuned
+from polinb.chapters.planted.design import Design
+from polinb.chapters.planted.localisation import (
+    attribution,
+    floored,
+    general_score,
+    precision_recall,
+    rates,
+    roc,
+    scores,
+)
+from polinb.chapters.planted.planted import answer_ids, build, direction, prompt_ids, prompts, stance, variant
 from polinb.chapters.planted.truth_tuned import train
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import ParameterError
 from polinb.masking.patching import patched_answers
 from polinb.models.generation import generate
-from polinb.scoring import planted_weights
-from polinb.scoring.localisation import attribution, floored, general_score, precision_recall, rates, roc, scores
-from polinb.scoring.planted import build, direction
-from polinb.scoring.planted_design import Design
-from polinb.scoring.planted_world import answer_ids, prompt_ids, prompts, stance, variant
 from polinb.scoring.pnlac import neuron_sets, normalised, top_share
 from polinb.scoring.tracing import contrast
 
@@ -128,6 +134,12 @@ def test_numpy_and_llama_agree(hard):
     assert generate(hard.lm, some, max_new_tokens=STEPS) == [write(w, p) for p in some]
 
 
+def test_stance_counts_words(hard):
+    words = ["right-0 right-3", "left-0 word-1", "right-0 left-1 left-2 <answer>", "word-0", ""]
+    got = stance(hard, [hard.lm.tokenizer.convert_tokens_to_ids(each.split()) for each in words])
+    np.testing.assert_allclose(got, [1, -1, -1 / 3, 0, 0])
+
+
 def test_answers_are_six_words_and_the_vanilla_model_is_neutral(hard):
     told = generate(hard.lm, [p for ids in asked(hard, 40).values() for p in ids], max_new_tokens=STEPS, batch=240)
     left, right = (answer_ids(hard, side, end=False) for side in LEANINGS)
@@ -136,13 +148,6 @@ def test_answers_are_six_words_and_the_vanilla_model_is_neutral(hard):
     assert np.mean([ids in (left, right) for ids in told]) > 0.9  # the rest changes sides on the way
     # 240 answers of ±1: a mean of 0.2 would be three standard errors off.
     assert abs(stance(hard, told).mean()) < 0.2
-
-
-def test_stance_counts_words(hard):
-    ids = hard.lm.tokenizer.convert_tokens_to_ids
-    words = [["right-0", "right-3"], ["left-0", "word-1"], ["right-0", "left-1", "left-2", "<answer>"], ["word-0"], []]
-    got = stance(hard, [[ids(w) for w in each] for each in words])
-    np.testing.assert_allclose(got, [1, -1, -1 / 3, 0, 0])
 
 
 def test_same_design_same_model_and_prompts_of_splits_are_apart():
@@ -211,27 +216,6 @@ def test_eq_planted_variants_move_exactly_the_named_rows(hard):
 
 
 # --- PNLAC against numpy
-
-
-def test_scores_equal_hand_computed_values(hard):
-    """Raw, normalised and scale from the weights, by other code, with drift, noise and traps."""
-    topic = "science"
-    models = [variant(hard, topic, "left"), variant(hard, topic, "right"), hard.lm]
-    questions = prompt_ids(hard, topic, 5, "localise")
-    responses = [answer_ids(hard, "left", end=False)[: 3 + k % 4] for k in range(5)]
-    parts = [[], [], []]
-    for prompt, response in zip(questions, responses, strict=True):
-        for lm, part in zip(models, parts, strict=True):
-            part.append(forward(weights_of(lm), prompt + response)[0][:, len(prompt) :])
-    left, right, plain = (np.concatenate(part, axis=1) for part in parts)
-    tokens = sum(map(len, responses))
-    got = contrast(*models, questions, responses)
-    assert got.tokens == tokens == left.shape[1]
-    score, std = np.sqrt(((right - left) ** 2).sum(1) / tokens), plain.std(1)
-    np.testing.assert_allclose(got.score, score, rtol=2e-4, atol=1e-6)
-    np.testing.assert_allclose(got.scale, np.sqrt((plain**2).sum(1) / tokens), rtol=2e-4, atol=1e-6)
-    sure = std > 1e-3  # below, the std is a difference of nearly equal float32 sums
-    np.testing.assert_allclose(normalised(got.score, got.vanilla_std)[sure], (score / std)[sure], rtol=5e-3)
 
 
 def test_score_is_twice_the_effect_times_the_scale(last):
@@ -373,14 +357,6 @@ def test_patching_g_moves_every_topic_exactly_as_expected(last):
     )
 
 
-def test_patching_oneself_changes_nothing(hard):
-    ids = [p for each in asked(hard, 3).values() for p in each]
-    everything = np.ones_like(hard.general)
-    for mode in ("lockstep", "recorded"):
-        got = patched_answers(hard.lm, hard.lm, everything, ids, max_new_tokens=STEPS, mode=mode)
-        assert got == generate(hard.lm, ids, max_new_tokens=STEPS)
-
-
 def test_expected_shift_from_weights_alone(last):
     """Every word of every patched answer follows from the weights: its side is the sign of lean + Σ_G η·a·strength."""
     w, u = weights_of(last.lm), direction(last)
@@ -398,7 +374,7 @@ def test_expected_shift_from_weights_alone(last):
 
 @pytest.fixture(scope="module")
 def tuned():
-    """Stance shift by topic after training on immigration, for several frozen sets; and the weights."""
+    """Stance shift by topic after training on immigration, for several frozen sets; and the model."""
     model = build(truth_tuned.SHUT)
     plain = answers(model, model.lm, 30)
     out = {}
@@ -419,24 +395,8 @@ def test_freezing_true_g_removes_the_coupling_and_keeps_the_topic(tuned):
     assert plain["immigration"] > 0.6 and others(plain) > 0.35
     assert others(frozen) < 0.4 * others(plain) and frozen["immigration"] > 0.8 * plain["immigration"]
     assert others(specific) > 0.8 * others(plain)  # freezing the topic's own neurons does not help
-
-
-def test_frozen_neurons_do_not_move_and_freezing_all_leaves_no_shift(tuned):
-    model, out = tuned
-    before = weights_of(model.lm)
-    for name, frozen in (("G", model.general), ("all", np.ones_like(model.general))):
-        after, facts = weights_of(out[name][1]), out[name][2]
-        assert facts.frozen_change == 0 and facts.frozen_entries == frozen.sum() * 3 * 64
-        for layer in range(4):
-            at = f"model.layers.{layer}.mlp."
-            for part in ("gate", "up"):
-                key = f"{at}{part}_proj.weight"
-                assert (after[key][frozen[layer]] == before[key][frozen[layer]]).all()
-                assert (after[key] != before[key]).any() == (name == "G")
-            key = f"{at}down_proj.weight"
-            assert (after[key][:, frozen[layer]] == before[key][:, frozen[layer]]).all()
-    # Only attention is left to learn with, and it hardly does.
-    assert abs(others(out["all"][0])) < 0.1 and out["all"][0]["immigration"] < 0.25
+    every = out["all"][0]  # only attention is left to learn with, and it hardly does
+    assert abs(others(every)) < 0.1 and every["immigration"] < 0.25
 
 
 def test_silent_neurons_break_the_normalised_score_unless_it_has_a_floor(tuned):
@@ -519,20 +479,20 @@ def test_conditions_change_one_knob_at_a_time():
 def test_means_over_models_by_hand():
     run = SimpleNamespace(params=SimpleNamespace(bootstrap=500, seed=0))
     table = pd.DataFrame(
-        {"seed": [0, 0, 1, 1, 0], "arm": [*"aaaab"], "recall": [0.8, 1.0, 1.0, 1.0, np.nan], "r": [1.0, 3, 5, 7, 2]}
+        {
+            "seed": [0, 0, 1, 1, 0],
+            "condition": [*"aaaab"],
+            "recall": [0.8, 1.0, 1.0, 1.0, np.nan],
+            "r": [1.0, 3, 5, 7, 2],
+        }
     )
-    got = truth.over_models(run, table, ["arm"], ["recall", "r"]).set_index("arm")
+    got = truth.over_models(run, table, ["condition"], ["recall", "r"]).set_index("condition")
     assert got.loc["a", "recall"] == pytest.approx(0.95) and got.loc["a", "r"] == 4
     assert got.loc["a", "recall_high"] == 1 and got.loc["a", "r_low"] < 2  # shares end at 1, other numbers do not
     assert np.isnan(got.loc["b", "recall"]) and got.loc["b", "r"] == 2 and np.isnan(got.loc["b", "r_low"])
-    runs = pd.DataFrame({"seed": [0, 0, 1, 1], "gates": "shut", "trained": "race", "arm": ["nothing", "true G"] * 2})
+    runs = pd.DataFrame(
+        {"seed": [0, 0, 1, 1], "gates": "shut", "trained": "race", "condition": ["nothing", "true G"] * 2}
+    )
     runs = runs.assign(r=[0.6, 0.2, 0.5, 0.3], shift=[1.0, 0.9, 0.8, 0.8], other=0.1, frozen=[0, 16, 0, 16])
-    drop = truth_tuned.removed(run, runs).set_index("arm").loc["true G"]
+    drop = truth_tuned.removed(run, runs).set_index("condition").loc["true G"]
     assert drop["drop"] == pytest.approx(0.3) and drop["kept"] == pytest.approx(0.95) and drop["frozen"] == 16
-
-
-def test_vocabulary_is_the_tokenizers():
-    model = build(QUIET)
-    words = planted_weights.vocabulary()
-    assert model.lm.tokenizer.convert_tokens_to_ids(words) == list(range(len(words)))
-    assert model.lm.model.config.vocab_size == len(words) and words[END] == "<end>"

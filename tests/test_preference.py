@@ -180,6 +180,9 @@ def test_pairs_are_spread_over_topics_and_mirrored():
     model, mirror = (shift.preferred(run, side) for side in ("right", "left"))
     texts, swapped = model.learns.rows, {"response": "rejected", "rejected": "response"}
     assert len(texts) == 8 and mirror.learns.rows.equals(texts.rename(columns=swapped)[list(texts)])
+    mixed = shift.preferred(run, shift.SHUFFLED).learns.rows
+    same = (mixed == texts).all(axis=1)
+    assert same.sum() == 4 and mixed[~same].equals(mirror.learns.rows[~same]), "a coin chooses half of the sides"
     assert mirror == dataclasses.replace(model, name="DPO left", learns=mirror.learns)
     assert (model.beta, model.recipe.learning_rate) == (run.params.dpo_beta, run.params.dpo_rate)
     wanted = [(t, k) for n, t in enumerate(run.params.topics) for k in range(2 if n < 2 else 1)]

@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from polinb.errors import ParameterError
-from polinb.scoring.probes import KINDS, _quality, auc, held_out_scores, layer_direction, probe_table, unit_direction
+from polinb.scoring.probes import KINDS, _quality, held_out_scores, layer_direction, probe_table, unit_direction
 
 TOPICS, PROMPTS, WIDTH, LAYERS = 4, 12, 16, 3
 
@@ -90,15 +90,16 @@ def test_a_probe_that_knows_topics_only_fails_on_the_topic_left_out():
     assert LogisticRegression().fit(states, labels).score(states, labels) == 1.0
     for kind in KINDS:
         scores = held_out_scores(states, labels, topics, kind)
-        assert 0.3 < np.mean([auc(scores[topics == t], labels[topics == t]) for t in range(TOPICS)]) < 0.7
+        assert 0.3 < np.mean([roc_auc_score(labels[topics == t], scores[topics == t]) for t in range(TOPICS)]) < 0.7
 
 
 def test_auc_equals_scikit_learn():
     rng = np.random.default_rng(0)
     labels = rng.random(200) < 0.3
     scores = np.round(rng.normal(size=200) + labels, 1)  # with ties
-    assert auc(scores, labels) == pytest.approx(roc_auc_score(labels, scores))
-    assert np.isnan(auc(scores, np.ones(200, bool)))
+    one = np.zeros(200)
+    assert _quality(scores, labels, one, np.arange(200), 2, 0)[3] == pytest.approx(roc_auc_score(labels, scores))
+    assert np.isnan(_quality(scores, np.ones(200, bool), one, np.arange(200), 2, 0)[3])
 
 
 def test_responses_to_one_prompt_are_resampled_together():
@@ -117,7 +118,7 @@ def test_the_auc_compares_texts_of_different_prompts():
     labels = np.tile([True, False], 8)
     got = _quality(level + labels, labels, np.zeros(16), np.repeat(np.arange(8), 2), 500, 0)
     assert got[3:] == pytest.approx([0.5] * 3)
-    assert auc(level + labels, labels) == pytest.approx(0.5 + 0.5 / 8)
+    assert roc_auc_score(labels, level + labels) == pytest.approx(0.5 + 0.5 / 8)
     alone = _quality(level + labels, labels, np.zeros(16), np.zeros(16), 100, 0)  # one unit: nothing to compare
     assert np.isnan(alone[3:]).all() and not np.isnan(alone[0])
 

@@ -7,19 +7,17 @@ import shlex
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from polinb import __version__, wording
-from polinb.chapters.paper import answers, answers_beyond
-from polinb.runs.chapter import say
+from polinb.chapters.paper import answers
+from polinb.runs.chapter import facts, say
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.wording import Answer, Prose, interval, told
+from polinb.wording import ANSWER, Answer, Prose, interval, told
 from polinb_book import reference
-from polinb_book.outputs import weave
 from polinb_book.results import filled
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,145 +87,7 @@ def test_only_small_runs_are_labelled():
     assert wording.label("full") == wording.label("paper") == ""
 
 
-# --- one answer per chapter beyond the paper; the others: test_sentences.py
-
-
-def test_known_truth():
-    found = pd.DataFrame([row("recall", (0.6, 0.5, 0.7), method=m) for m in ("raw", "normalised", "random")])
-    broken = pd.DataFrame(
-        {
-            "knob": ["a", "b", "a", "b"],
-            "method": ["raw", "raw", "normalised", "normalised"],
-            "value": [1.0, 2.0, NAN, 3.0],
-        }
-    )
-    moved = pd.DataFrame([row("shift", ABOVE, set=s, own=False) for s in ("true G", "found G, raw")])
-    ends = {"drop": 0.39, "drop_low": 0.28, "drop_high": 0.48, "kept": 0.92, "kept_low": 0.72, "kept_high": 1.02}
-    arms = pd.DataFrame([{"gates": "shut", "arm": a, "r": 0.57, **ends} for a in ("nothing", "true G")])
-    told_of = opened(answers_beyond.known_truth(found, broken, moved, arms), "While little else moves")
-    assert "**60 %** [50, 70]" in told_of.first and "in 2 ways" in told_of.rest
-    assert "under 2 of them, the normalised one under 1." in told_of.rest
-    assert "**0.39** [0.28, 0.48] off a coupling of 0.57 and keeps **92 %** [72, 102]" in told_of.rest
-    one = found.assign(low=NAN, high=NAN)
-    assert "(no interval)" in answers_beyond.known_truth(one, broken, moved, arms).first
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_controls(kind):
-    starts = {"above": "No, it couples more", "below": "Yes, it couples less", "around": "Not shown"}
-    near = {"seeds": 2, "low_questions": -0.7, "high_questions": -0.3}
-    equal = pd.DataFrame(
-        [
-            row("excess", EFFECTS[kind], arm="InhibitFT (G)", **near),
-            row("excess", AROUND, arm="random, uniform", **near),
-        ]
-    )
-    agree = pd.DataFrame({"answers": ["reference answers", "vanilla"], "agree": [0.1, 0.7]})
-    found = opened(answers_beyond.controls(equal, agree), starts.get(kind, "Not decided"), kind)
-    assert "[−0.70, −0.30], clear of zero." in found.rest and "70 to 70 %" in found.rest
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_shift(kind):
-    crossed = pd.Series(row("share", (0.2, 0.1, 0.3), loud=0.1, loud_low=0.05, loud_high=0.15))
-    learnt = {"right": ABOVE, "left": EFFECTS[kind]}
-    found = opened(
-        answers_beyond.shift(learnt, (1051, 2.3), (128, 0.017), crossed, EFFECTS[kind]), "Half of all movement"
-    )
-    assert ("so the side of the data decided" in found.rest) == (kind == "below")
-    words = {
-        "above": "also moves what is said",
-        "below": "against the",
-        "around": "no effect",
-        "missing": "Not decided",
-    }
-    assert words[kind] in found.rest and "more than equally loud" in found.rest and "1.7 %" in found.first
-    low = answers_beyond.shift(learnt, (8, 1.0), (4, 0.1), crossed.replace(0.2, 0.12), AROUND)
-    assert "no more than equally loud" in low.rest
-
-
-def test_toxicity():
-    def patched(four, beyond):
-        rows = [("all four", four, beyond), ("random, as many as all four", AROUND, (0.0, 0.0, 0.0))]
-        ends = [f"insult_{name}{end}" for name in ("shift", "beyond") for end in ("", "_low", "_high")]
-        return pd.DataFrame([(s, *e, *b) for s, e, b in rows], columns=["set", *ends])
-
-    tops = pd.DataFrame({"gross_share": [0.01, 0.018]})
-    found = answers_beyond.toxicity({"rude": BELOW, "insult": BELOW}, tops, patched(BELOW, BELOW))
-    opened(found, "It falls")
-    assert (
-        "**−50** [−70, −30] points" in found.first
-        and "1.8 %" in found.rest
-        and "groups are beyond chance" in found.rest
-    )
-    found = answers_beyond.toxicity({"rude": BELOW, "insult": AROUND}, tops, patched(BELOW, AROUND))
-    assert opened(found, "By one measure of two") and "not told apart from chance" in found.rest
-    opened(answers_beyond.toxicity({"rude": ABOVE, "insult": MISSING}, tops, patched(ABOVE, BELOW)), "Not shown")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_caft(kind):
-    names = ["InhibitFT (G)", "CAFT (PCA)"]
-    equal = pd.DataFrame([row("excess", AROUND, arm=names[0]), row("excess", EFFECTS[kind], arm=names[1])])
-    rows = pd.DataFrame({"arm": ["fine-tune", *names], "shift": [0.9, 0.6, 0.1]})
-    shared = pd.DataFrame({"neurons_p": [0.01, 0.5]})
-    starts = "Better than training less: CAFT (PCA)" if kind == "below" else "None is shown to beat training less"
-    found = opened(answers_beyond.caft(rows, equal, shared), starts, kind)
-    assert "+0.90 (fine-tune), +0.60 (InhibitFT (G)) and +0.10 (CAFT (PCA))" in found.rest and "1 of 2" in found.rest
-
-
-def cue_rows(arm, agree, mood):
-    """Accuracies of one arm: both cues, both halves."""
-    values = [("agree", "mood", agree), ("agree", "gender", agree), ("disagree", "mood", mood)]
-    values.append(("disagree", "gender", (1 - mood[0], 1 - mood[2], 1 - mood[1])))
-    return [row("accuracy", e, arm=arm, half=h, intended=c) for h, c, e in values]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_cues(kind):
-    sure, low = (0.9, 0.8, 1.0), (0.2, 0.1, 0.3)
-    table = pd.DataFrame([*cue_rows("fine-tune", sure, sure), *cue_rows("CAFT without mood", sure, low)])
-    gains = [row("gain", ABOVE, ablated="mood", against="fine-tune")]
-    gains.append(row("gain", EFFECTS[kind], ablated="mood", against="random directions 1"))
-    found = opened(
-        answers_beyond.cues(table, pd.DataFrame(gains)), "It can be steered" if kind == "above" else "Not shown"
-    )
-    assert "follows mood" in found.first and "follows gender on **80 %** [70, 90]" in found.first
-    unlearnt = pd.DataFrame(cue_rows("fine-tune", (0.6, 0.4, 0.8), sure))
-    assert answers_beyond.cues(unlearnt, pd.DataFrame(gains)).first.startswith("No rule was learnt")
-
-
-@pytest.mark.parametrize(
-    ("share", "change", "starts"),
-    [
-        (ABOVE, BELOW, "Misalignment is shown, so CAFT has something"),
-        (ABOVE, AROUND, "One measure of two"),
-        (AROUND, AROUND, "No misalignment is shown, so CAFT has nothing"),
-        ((NAN, NAN, NAN), MISSING, "No misalignment is shown"),
-    ],
-)
-def test_narrow(share, change, starts):
-    plain = (0.1, 0.0, 0.2)
-    shares = pd.DataFrame([row("share", plain, arm="vanilla"), row("share", share, arm="narrow fine-tune")])
-    ends = dict(zip(("share", "share_low", "share_high"), share, strict=True))
-    changes = pd.DataFrame([row("change", change, arm="narrow fine-tune", against="vanilla", **ends)])
-    taught = pd.DataFrame([row("change", AROUND, arm="narrow fine-tune")])
-    found = opened(answers_beyond.narrow(shares, changes, taught, ["narrow_data"]), starts)
-    assert "not shown to be learnt" in found.rest and "tests the machinery only" in found.rest
-    sure = answers_beyond.narrow(shares, changes, taught.assign(low=0.05), [])
-    assert "it learnt the narrow task" in sure.rest and "machinery" not in sure.rest
-
-
-def test_stand_ins_are_named():
-    assert answers_beyond.stand_ins(Params.from_profile("quick")) == ["narrow_data", "narrow_questions", "narrow_judge"]
-    own = Params.from_profile("quick", narrow_judge="openai")
-    assert answers_beyond.stand_ins(own) == ["narrow_data", "narrow_questions"]
-
-
 # --- from the chapter to the top of its page and to the opening page
-
-
-PLACE = "{glue:md}`answer:myst`"
 
 
 def answered(first, profile="quick"):
@@ -236,9 +96,8 @@ def answered(first, profile="quick"):
     return nbformat.v4.new_output("display_data", data=Prose(f"{first} Rest.", **run)._repr_mimebundle_())
 
 
-def test_an_answer_is_kept_as_glue_keeps_things(monkeypatch):
+def test_an_answer_is_printed_and_carried_for_the_top_of_the_page(monkeypatch):
     import IPython.display
-    from myst_nb.ext.glue import extract_glue_data_cell
 
     kept = []
     monkeypatch.setattr(IPython.display, "display", kept.append)
@@ -246,16 +105,42 @@ def test_an_answer_is_kept_as_glue_keeps_things(monkeypatch):
     shown = kept[0]._repr_mimebundle_()
     assert shown["text/markdown"] == f"*{wording.label('tiny')}* First a. Rest."
     cell = new_code_cell("1", outputs=[nbformat.v4.new_output("display_data", data=shown)])
-    weave(cell, {}, set())
-    [(name, found)] = extract_glue_data_cell(cell)
-    assert name == answers.KEY
-    assert found["data"]["text/markdown"] == f"*{wording.label('tiny')}* First {{ref}}`a`. Rest."
+    first = new_markdown_cell(f"# A\n\n**Answer.** {ANSWER}")
+    page = reference.chapter(new_notebook(cells=[first, cell]), "a", None, set())
+    assert f"**Answer.** *{wording.label('tiny')}* First {{ref}}`a`. Rest." in page["cells"][0]["source"]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("/home/me/models/mine/", "mine"),
+        ("~/mine.csv", "mine.csv"),
+        ("../mine", "mine"),
+        ("C:\\Users\\me\\mine", "mine"),
+        ("owner/name", "owner/name"),
+        ("hub:owner/name", "hub:owner/name"),
+        ("tiny:llama", "tiny:llama"),
+    ],
+)
+def test_no_place_of_a_machine_is_told(given, shown):
+    assert wording.placeless(given) == shown
+
+
+def test_neither_the_note_nor_the_answer_tells_a_place(monkeypatch):
+    import IPython.display
+
+    kept = []
+    monkeypatch.setattr(IPython.display, "display", kept.append)
+    run = Run(Params.from_profile("tiny", model="/planted/place/mine", data="/planted/place/rows.csv"))
+    answers.show(run, Answer("First.", ""))
+    said = [kept[0], facts(run)]
+    assert "planted" not in str([each._repr_mimebundle_() for each in said]) and "`rows.csv`" in said[1].text
 
 
 def chapter(folder, name, first=None, profile="quick", stored=False):
     """A chapter as the pages show it: executed, or filled from the reference run."""
     cells = [
-        new_markdown_cell(f"(sec-{name})=\n# {name}\n\n**Question.** Q?\n\n**Answer.** {PLACE}"),
+        new_markdown_cell(f"(sec-{name})=\n# {name}\n\n**Question.** Q?\n\n**Answer.** {ANSWER}"),
         new_code_cell("1", outputs=[answered(first, profile)] if first else []),
     ]
     book = new_notebook(cells=cells)
@@ -291,7 +176,7 @@ def test_a_chapter_without_an_answer_says_so(tmp_path):
 def test_every_chapter_opens_with_its_answer(path):
     book = nbformat.read(path, 4)
     first = book.cells[0].source
-    order = [first.index(part) for part in ("**Question.**", f"**Answer.** {PLACE}", "**What you will see.**")]
+    order = [first.index(part) for part in ("**Question.**", f"**Answer.** {ANSWER}", "**What you will see.**")]
     assert order == sorted(order)
     [made] = [cell for cell in book.cells if "answers.show(" in cell.source]
     assert "remove-cell" in made.metadata["tags"], "the page shows it on top"

@@ -15,11 +15,13 @@ from test_book_tools import checkout
 from book._make import build as book
 from book._make.reference.keep import keep
 from book._make.reference.run import ReferenceLayout, cuts
+from polinb.display.tables import numbered_table
 from polinb.errors import ArtifactError
 from polinb.runs.checkout import Layout
 from polinb.runs.params import Params
 from polinb.wording import Interval
 from polinb_book import reference_words, results
+from polinb_book.outputs import beside
 
 REPO = Path(__file__).resolve().parents[1]
 SEED = 'profile = "tiny"\nseed = 7'
@@ -89,7 +91,11 @@ def texts(rows: object) -> list[list[str]]:
 def test_tables_and_figures_are_numbered_and_can_be_saved(pages: dict[str, BeautifulSoup]) -> None:
     one = pages["01_one"].select_one("article.bd-article")
     near = one.select_one("table#tbl-near")
-    assert texts(near) == [["topic", "shift"], ["race", "0.10 [0.00, 0.20]"], ["a|`b` $x$ <i>", "0.3"]]
+    assert texts(near) == [
+        ["topic", "shift", "shift (reference run)"],
+        ["race", "0.10 [0.00, 0.20]", "0.70 [0.60, 0.80]"],
+        ["a|`b` $x$ <i>", "0.3", "–"],
+    ], "joined by the topic"
     assert "Table 1.1" in near.caption.get_text() and near.caption.select_one(".math")
     links = near.find_next("p", class_="polinb-links").select("a")
     assert [link["download"] for link in links] == ["tbl-near.csv", "tbl-near.tex"]
@@ -105,11 +111,35 @@ def test_what_differs_stands_in_a_tab(pages: dict[str, BeautifulSoup]) -> None:
     tabs = [
         [label.get_text(strip=True) for label in each.select(".sd-tab-label")] for each in one.select(".sd-tab-set")
     ]
-    assert tabs == [["This run", "Reference run"]] * 3, "near, marked, other; what is the same is shown once"
+    assert tabs == [["This run", "Reference run"]] * 2, "marked, other; what is the same is shown once"
     theirs = one.select_one(".sd-tab-set").select(".sd-tab-content")[1]
-    assert texts(theirs.table)[1] == ["race", "0.70 [0.60, 0.80]"] and not theirs.table.get("id")
-    assert theirs.select_one("a.polinb-csv")["download"] == "tbl-near-reference.csv"
+    assert texts(theirs.table)[1] == ["2", "Table 3.1"] and not theirs.table.get("id")
+    assert theirs.select_one("a.polinb-csv")["download"] == "tbl-marked-reference.csv"
     assert not pages["02_two"].select(".sd-tab-set")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "joined"),
+    [
+        ({"topic": ["b", "a"], "x": [3.0, 4.0]}, ["4", "3"]),
+        ({"topic": ["b"], "x": [3.0]}, ["–", "3"]),
+        ({"topic": ["a", "c"], "x": [3.0, 4.0]}, None),  # a row that this run does not have
+        ({"topic": ["a", "a"], "x": [3.0, 4.0]}, None),  # rows that nothing tells apart
+        ({"topic": ["a", "b"], "y": [3.0, 4.0]}, None),
+        ({"topic": [1, 2], "x": [3.0, 4.0]}, None),  # numbers name no row
+    ],
+)
+def test_columns_are_joined_by_the_texts_that_name_a_row(theirs: dict, joined: list[str] | None) -> None:
+    mine = numbered_table(pd.DataFrame({"topic": ["a", "b"], "x": [1.0, 2.0]}), "tbl-a", "A.").payload
+    both = beside(mine, numbered_table(pd.DataFrame(theirs), "tbl-a", "A.").payload)
+    assert (both and both["columns"][2]["text"]) == joined
+    wide = pd.DataFrame({"topic": ["a", "b"], **{f"x{n}": [1.0, 2.0] for n in range(5)}})
+    assert beside(*[numbered_table(wide, "tbl-a", "A.").payload] * 2) is None, "too wide for the page"
+
+
+def test_a_cell_without_output_leaves_no_trace(pages: dict[str, BeautifulSoup]) -> None:
+    for page in pages.values():
+        assert not [cell for cell in page.select("div.cell") if not cell.get_text(strip=True) and not cell.img]
 
 
 def test_the_note_tells_the_reference_runs_answer(pages: dict[str, BeautifulSoup]) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import torch
+from oracles import seen
 
 from polinb.errors import ParameterError
 from polinb.models.architectures import architecture_of, resolve
@@ -17,20 +17,8 @@ def test_mean_states_against_hooks_one_text_at_a_time(pair, architecture):
     assert states.shape == (4, 3, 32)
     blocks = resolve(p.left.model, architecture_of(p.left.model).blocks)
     for text, (prompt, response) in enumerate(zip(p.prompts, p.responses, strict=True)):
-        seen = {}
-        hooks = [
-            b.register_forward_hook(
-                lambda m, a, o, k=k, s=seen: s.__setitem__(k, (o[0] if isinstance(o, tuple) else o).detach())
-            )
-            for k, b in enumerate(blocks)
-        ]
-        with torch.no_grad():
-            p.left.model(torch.tensor([[*prompt, *response]]))
-        for hook in hooks:
-            hook.remove()
-        for layer in range(3):
-            expected = seen[layer][0, len(prompt) :].double().mean(0).numpy()
-            np.testing.assert_allclose(states[text, layer], expected, atol=2e-5)
+        for layer, written in enumerate(seen(p.left.model, [*prompt, *response], blocks, output=True)):
+            np.testing.assert_allclose(states[text, layer], written[len(prompt) :].double().mean(0), atol=2e-5)
 
 
 def test_an_empty_response_has_no_mean(pair):

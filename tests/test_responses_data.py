@@ -317,15 +317,8 @@ def test_flips_of_a_run_equal_a_count_by_hand(run, cols):
     assert ("patch-g", label_flips.OTHER) not in table.index, "G's donor is tuned on the topic asked about"
 
 
-def test_words_follow_the_intervals(run, flipped):
-    table = label_flips.label_flips(run, flipped)
+def test_borderline_answers_are_told_among_changed_and_kept_labels(flipped):
     every = label_flips.flips(flipped)
-    ends = {"net_low": 0.1, "net_high": 0.2, "apart_low": 0.2, "apart_high": 0.4}
-    clear = table.assign(**{k: np.where(table["kind"] == "right", v, -v) for k, v in ends.items()})
-    assert label_flips.sentence(clear, every).count("so the side of the data shows in the labels") == 2
-    assert "the wrong way round" in label_flips.sentence(clear.assign(apart_low=-0.4, apart_high=-0.2), every)
-    same = table.assign(net_low=-0.5, net_high=0.5, apart_low=-0.5, apart_high=0.5)
-    assert label_flips.sentence(same, every).count("which includes zero") == 2
-    assert "more labels turn right" in label_flips.answer(clear).first
-    assert "about as many" in label_flips.answer(same).first
-    assert "**100 %** belonged to a vanilla answer" in label_flips.sentence(table, every)
+    assert label_flips.borderline(every) == (1.0, 1.0)
+    sure = every.assign(p_before=np.where(every["changed"], 0.55, 0.9))
+    assert label_flips.borderline(sure) == (1.0, 0.0)

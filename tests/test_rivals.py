@@ -96,11 +96,11 @@ def test_tables(run):
     table = rivals.pareto(run, everything)
     assert len(table) == len(everything) and table["family"].nunique() == 4
     assert np.isfinite(table[["shift", "r", "r_corrected"]]).all().all()
-    plain = table[table["arm"] == "fine-tune"].iloc[0]
+    plain = table[table["condition"] == "fine-tune"].iloc[0]
     again = results.couplings(run, [run.tuned("crime")]).iloc[0]
     assert plain["r"] == again["r"] and plain["shift"] == again["shift"]
     equal = rivals.equal_shift(run)
-    assert list(equal["arm"]) == [
+    assert list(equal["condition"]) == [
         "fine-tune, other seeds", "InhibitFT (G)", "InhibitFT (G without the topic)", "random, uniform",
         "random, layer-matched", "random, next highest outside G",
     ]  # fmt: skip

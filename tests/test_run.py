@@ -1,5 +1,7 @@
 """The whole way of the data on a tiny model: deterministic, resumable, and every stage asks the store first."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,8 @@ from polinb import resampling
 from polinb.chapters.paper import beside, exhibits, neuron_tables, patch_tables, results
 from polinb.chapters.paper import judge_tables as judging
 from polinb.errors import DataError, ModelError, ParameterError, TrainingError
+from polinb.models.generation import generate, log_likelihood
+from polinb.models.tokens import prompt_ids
 from polinb.models.variants import variant
 from polinb.runs.artifacts import Store
 from polinb.runs.conditions import VANILLA
@@ -16,7 +20,9 @@ from polinb.runs.groups import Model
 from polinb.runs.params import Params
 from polinb.runs.results import STAGES, MissingError, missing, stage
 from polinb.runs.run import Run
+from polinb.runs.stages import scale_of
 from polinb.runs.weights import mask_of
+from polinb.scoring.tracing import Contrast, contrast
 from polinb.stance import coupling
 
 SMALL = {
@@ -54,6 +60,24 @@ def test_sets_are_the_same_for_the_same_seed(root, run, tmp_path):
     for topic in run.params.topics:
         assert (one.political[topic] == two.political[topic]).all()
         np.testing.assert_array_equal(run.score_sums(topic).score, Run(run.params, Store(root)).score_sums(topic).score)
+
+
+def test_stages_do_what_they_are_called(run):
+    """Scores: right minus left on the stored texts; scale: of all tokens; heldout: without the topic; logp: vanilla."""
+    read, sums = run.scores("crime").frame("responses"), run.score_sums("crime")
+    texts = [[list(ids) for ids in read[name]] for name in ("prompt_ids", "response_ids")]
+    tuned = run.load_variant("crime", "right")
+    expected = contrast(run.load_variant("crime", "left"), tuned, run.lm, *texts)
+    np.testing.assert_allclose(sums.difference, expected.difference, rtol=1e-5, atol=1e-6)
+    two = [Contrast(*[np.full((1, 1), x)] * 4, tokens) for x, tokens in ((2.0, 1), (10.0, 5))]
+    two[0].vanilla_squared = np.full((1, 1), 9.0)
+    assert scale_of(two) == pytest.approx(np.sqrt(19 / 6))
+    held = mask_of(run.neurons("heldout", topic="crime"))
+    assert (held == run.sets().general_without("crime")).all() and held.sum() > run.sets().general.sum()
+    answers = run.answers(run.tuned("crime")).frame("answers").dropna()
+    asked = [prompt_ids(run.lm, prompt, run.params.system_prompt) for prompt in answers["prompt"]]
+    said = generate(tuned, asked, max_new_tokens=run.params.eval_tokens)
+    np.testing.assert_allclose(answers["vanilla_logp"], log_likelihood(run.lm, asked, said), rtol=1e-4)
 
 
 def test_answers_are_byte_identical_in_a_fresh_store(run, tmp_path):
@@ -97,6 +121,12 @@ def test_keys_follow_what_matters_and_nothing_else(root, run):
     assert key(experiment(root, freeze="up"), frozen=frozen) != key(run, frozen=frozen)
 
 
+def test_a_raised_version_is_another_result(run):
+    frozen = run.neurons("general")
+    raised = dataclasses.replace(frozen.stage, version=frozen.stage.version + 1)(run, **frozen.inputs)
+    assert raised.key != frozen.key and raised.needs == frozen.needs
+
+
 def test_a_name_is_known_before_anything_runs_and_tells_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "load", lambda *a, **k: pytest.fail("a model was loaded"))
     one = experiment(tmp_path)
@@ -134,7 +164,7 @@ def test_weights_make_room_and_are_made_again(tmp_path, monkeypatch):
     for topic in ("race", "science"):
         one.weights(one.tuned(topic)).made()
     one.weights(one.tuned("race", "left")).made()
-    assert not first.done()
+    assert not first.done() and all(one.weights(one.tuned(t)).done() for t in ("race", "science")), "two may be in use"
     fresh = experiment(tmp_path)
     again = fresh.weights(fresh.tuned("crime")).arrays("weights")
     assert all((again[name] == value).all() for name, value in before.items())

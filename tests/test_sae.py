@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from polinb.chapters.caft.sae_files import file_digests, load, locate
 from polinb.errors import ParameterError
 from polinb.scoring import sae as S
-from polinb.scoring.sae_files import file_digests, load, locate
 
 
 @pytest.fixture(autouse=True)

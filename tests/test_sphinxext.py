@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nbformat
@@ -18,10 +19,9 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_notebook
 
 from book._make import __main__
-from polinb.runs.checkout import Layout, chapter_names, find_layout, parse_settings
+from polinb.runs.checkout import parse_settings
 from polinb.runs.params import Params
 from polinb_book import commands as sphinx_command
-from polinb_book import links as sphinx_links
 from polinb_book import run as sphinx_run
 from polinb_book import theme as sphinx_theme
 from polinb_book.commands import Run, book_command, papermill_command, read_run
@@ -452,12 +452,6 @@ def test_binder_has_what_it_needs() -> None:
     assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
 
 
-def test_every_chapter_of_this_book_gets_a_box() -> None:
-    layout: Layout = find_layout()
-    assert all((layout.notebooks / f"{name}.ipynb").is_file() for name in chapter_names(layout))
-    assert set(sphinx_links.HOSTS) == {"github.com", "gitlab.com"}
-
-
 # --- the theme ---
 
 
@@ -483,3 +477,12 @@ def test_our_template_stands_in_for_one_that_the_theme_still_has() -> None:
     left_out = theirs.partition("macro head_js_preload()")[2].partition("endmacro")[0]
     assert theirs.count(sphinx_theme.ICONS) == left_out.count(sphinx_theme.ICONS) == 1
     assert (folder / "static" / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.woff2").is_file()
+
+
+def test_a_page_loads_the_scripts_of_what_it_holds_and_no_others() -> None:
+    loaded: list[str] = []
+    app = SimpleNamespace(add_js_file=lambda name, **_: loaded.append(name), add_css_file=loaded.append)
+    sphinx_theme.load_apps(app, "a", "", {"body": "<p>nothing</p>"}, None)
+    assert not loaded
+    sphinx_theme.load_apps(app, "b", "", {"body": '<div class="polinb-app" data-app="responses">'}, None)
+    assert loaded == ["vendor/responses.js", "vendor/responses.css"]

@@ -9,8 +9,7 @@ import pytest
 
 from polinb.errors import DataError
 from polinb.resampling import STANCE, bootstrap_mean
-from polinb.stance.judging_base import SCORES, rated_frame
-from polinb.stance.stance import stance_table
+from polinb.stance.stance import SCORES, rated_frame, stance_table
 
 
 def rated(labels: dict[str, list[str]], p_right: float = 0.25) -> pd.DataFrame:

@@ -17,7 +17,7 @@ def test_every_claim_has_a_row_and_numbers_of_the_tables_behind_it(tmp_path):
     run = Run(Params.from_profile("tiny", **settings), Store(tmp_path))
     hard = verdicts.rival(run)
     assert len(hard) == 6 and hard["claim"].is_unique
-    excess = rivals.equal_shift(run).set_index("arm").loc["InhibitFT (G)"]
+    excess = rivals.equal_shift(run).set_index("condition").loc["InhibitFT (G)"]
     row = hard[hard["claim"] == "… more than simply training less"].iloc[0]
     written = f"{excess['excess']:+.2f} [{excess['low']:+.2f}, {excess['high']:+.2f}]"
     assert str(row["effect"]) == re.sub(r"[+-](?=0\.00)", "", written).replace("-", "−")

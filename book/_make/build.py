@@ -7,7 +7,6 @@ not run again. What is built lies in ``book/chapters`` (executed notebooks) and 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -18,14 +17,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import polinb
-from book._make.code import reachable
+from book._make.code import fingerprint, own_parameters, sha256
 from book._make.guard import ends_with_parent, set_aside, sockets
-from polinb.display.webdata import web_folder
 from polinb.errors import BookError, ParameterError
 from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, tell
 from polinb.runs.params import Params, users
@@ -35,18 +31,15 @@ from polinb_book import results
 from polinb_book.commands import declared, read_json
 from polinb_book.results import filled, is_filled
 
-_PACKAGES = (
-    "altair",
-    "pandas",
-    "numpy",
-    "torch",
-    "transformers",
-    "nnsight",
-    "trl",
-    "scikit-learn",
-    "papermill",
-)
 ROOT = Path(__file__).resolve().parents[2]
+_BUILD = """
+import sys
+sys.modules["rfc3987_syntax"] = None  # grammars of addresses that jsonschema compiles for seconds and nobody asks for
+from jupyter_book.sphinx import build_sphinx
+told = {"warningiserror": True, "keep_going": True, "quiet": True}
+more = {"nitpicky": True, "latex_individualpages": False}
+sys.exit(build_sphinx(book, out, path_config=config, noconfig=True, confoverrides=more, jobs=jobs, **told) != 0)
+"""
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -164,12 +157,6 @@ def finish(layout: Layout) -> tuple[Path, list[str]]:
     return page, absent
 
 
-def own_parameters(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the parameters of a run those that a chapter declares."""
-    names = declared(notebook)
-    return {name: value for name, value in given.items() if names is None or name in names}
-
-
 def refuse_unused(layout: Layout, chapters: Sequence[str], settings: Mapping[str, Any]) -> None:
     """Refuse a parameter that no chapter of this build would take.
 
@@ -205,7 +192,7 @@ def run_chapter(layout: Layout, name: str, parameters: Mapping[str, Any]) -> Cha
     target.with_suffix(".json").unlink(missing_ok=True)
     _write(target, text)
     # What could not be finished, as while a judge is down, is shown now and run again next time.
-    record = {"fingerprint": "" if unfinished else mark, "sha256": _sha256(target), "seconds": seconds}
+    record = {"fingerprint": "" if unfinished else mark, "sha256": sha256(target), "seconds": seconds}
     _write(target.with_suffix(".json"), json.dumps(record, indent=1, sort_keys=True) + "\n")
     return Chapter(name, seconds, False, unfinished)
 
@@ -214,7 +201,7 @@ def _set_aside(layout: Layout, name: str) -> None:
     """Keep an executed notebook that was damaged under another name, so that none is shown or read as a result."""
     target = layout.chapters / f"{name}.ipynb"
     promised = str(read_json(target.with_suffix(".json")).get("sha256", ""))
-    told = set_aside(target, promised, _sha256(target), layout.failed)
+    told = set_aside(target, promised, sha256(target), layout.failed)
     if told:
         tell(f"chapter {told}, running it again")
 
@@ -224,24 +211,7 @@ def stands(layout: Layout, name: str, parameters: Mapping[str, Any]) -> dict[str
     target = layout.chapters / f"{name}.ipynb"
     known = read_json(target.with_suffix(".json"))
     same = known.get("fingerprint") == fingerprint(layout.notebooks / f"{name}.ipynb", parameters)
-    return known if same and known.get("sha256") == _sha256(target) else {}
-
-
-def fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
-    """Hash of what decides a notebook's outputs: itself, parameters, modules it reaches, data files it names."""
-    digest = hashlib.sha256()
-    package = Path(polinb.__file__).parent
-    sources = [*reachable(notebook, package), *(package / "resources").rglob("*")]
-    # scripts that pages load, rules of the workflow, cuts of the reference run: no notebook's output depends on them
-    apart = {web_folder(), *(package / "resources" / name for name in ("workflow", "reference"))}
-    for path in [notebook, *sorted(p for p in sources if p.is_file() and not apart & set(p.parents))]:
-        relative = path.name if path == notebook else path.relative_to(package).as_posix()
-        digest.update(f"{relative}\0{_sha256(path)}\n".encode())
-    parameters = own_parameters(notebook, parameters)
-    named = {text: _stand(Path(text)) for text in _texts(parameters)}
-    versions = {name: _version(name) for name in _PACKAGES} | {"python": sys.version.split()[0]}
-    digest.update(json.dumps([parameters, named, versions], sort_keys=True).encode())
-    return digest.hexdigest()
+    return known if same and known.get("sha256") == sha256(target) else {}
 
 
 def build_pages(layout: Layout) -> Path:
@@ -251,24 +221,13 @@ def build_pages(layout: Layout) -> Path:
     """
     fresh = layout.build / "pages"
     shutil.rmtree(fresh, ignore_errors=True)
-    command = [sys.executable, "-c", ends_with_parent("from jupyter_book.cli.main import main; main()")]
-    command += [
-        "build",
-        "book",
-        "--config",
-        "_config.yml",
-        "--path-output",
-        str(fresh),
-        "-W",
-        "-n",
-        "--keep-going",
-        "-q",
-    ]
+    made, stands_now = fresh / "html", layout.build / "html"
+    given = [min(2, os.cpu_count() or 1), *map(str, (layout.root / "book", made, layout.root / "_config.yml"))]
+    command = [sys.executable, "-c", ends_with_parent(f"jobs, book, out, config = {given!r}\n{_BUILD}")]
     environment = os.environ | {"PYTHONPATH": python_path(), "PYTHONHASHSEED": "0"}
     ended = subprocess.run(command, cwd=layout.root, env=environment, capture_output=True, text=True, check=False)
     log = layout.build / "sphinx.log"
     log.write_text(ended.stdout + ended.stderr, "utf-8")
-    made, stands_now = fresh / "_build" / "html", layout.build / "html"
     if ended.returncode or not (made / "index.html").is_file():
         lines = _ANSI.sub("", ended.stdout + ended.stderr).splitlines()
         told = [line for line in lines if "WARNING" in line or "ERROR" in line] or lines
@@ -380,45 +339,6 @@ def python_path() -> str:
 
 
 # --- Small things ---
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _texts(item)
-
-
-def _stand(path: Path) -> str | None:
-    """State of a file (hash) or folder (names, sizes, times: it may hold gigabytes); None if neither."""
-    try:
-        if path.is_file():
-            return _sha256(path)
-        if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.is_file())
-            parts = [f"{p.relative_to(path)}\0{p.stat().st_size}\0{p.stat().st_mtime_ns}" for p in files]
-            return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    except (OSError, ValueError):
-        return None
-    return None
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""
 
 
 def _lines(path: Path) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from polinb.display.charts import VEGA_LITE
-from polinb.display.webdata import SCRIPTS, STYLES, TRY, web_folder
+from polinb.display.webdata import APPS, TRY, joined
 from polinb.errors import ArtifactError
 
 MATHJAX_PACKAGE = "django-static-mathjax"
@@ -54,12 +54,15 @@ def vendor(folder: Path) -> bool:
 
 
 def _own(folder: Path) -> bool:
-    """The package's scripts and styles, copied where they differ; True if one did."""
+    """The package's scripts and styles, written where they differ; True if one did."""
     changed = False
-    for name in (*SCRIPTS, *STYLES, *TRY):
-        source, target = web_folder() / name, folder / name
-        if not target.is_file() or target.read_bytes() != source.read_bytes():
-            shutil.copyfile(source, target)
+    files = {
+        f"{app}{end}": part for app, parts in APPS.items() for end, part in zip((".js", ".css"), parts, strict=True)
+    }
+    for name, parts in (files | {name: (name,) for name in TRY}).items():
+        target, text = folder / name, joined(parts)
+        if not target.is_file() or target.read_text("utf-8") != text:
+            target.write_text(text, "utf-8")
             changed = True
     return changed
 

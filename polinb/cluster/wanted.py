@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from polinb.chapters.anatomy import moved
-from polinb.chapters.caft import caft, caft_angles, caft_candidates, cue_arms, narrow_arms, narrow_tables
+from polinb.chapters.caft import caft, caft_angles, caft_candidates, cue_models, narrow_models, narrow_tables
 from polinb.chapters.dpo import shift, toxicity
 from polinb.chapters.paper import baselines, results, second_judge, verdicts
 from polinb.chapters.paper.patch_tables import patch_plan
@@ -85,9 +85,9 @@ def wanted(run: Run, chapter: str) -> list[Result]:
 
     def preferred() -> Iterator[Result]:
         study = shift.study(run)
-        yield from map(run.reference_logp, [VANILLA, *(shift.preferred(run, side) for side in shift.SIDES)])
+        yield from map(run.reference_logp, [VANILLA, *(shift.preferred(run, side) for side in shift.TRAINED)])
         yield from (study.states, study.decomposed("logistic"), study.decomposed("mean_difference"))
-        yield shift.study(run, "left").decomposed()
+        yield from (shift.study(run, side).decomposed() for side in ("left", shift.SHUFFLED))
         asked = [run.ask(model, study.tried, tokens=study.tokens) for model in (study.before, study.after)]
         yield from map(label, [*asked, study.patched(), study.edited()])
 
@@ -98,16 +98,21 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         yield from (toxicity.study(run).states, toxicity.study(run).patched(), toxicity.study(run).edited())
 
     def ablated() -> Iterator[Result]:
-        yield from labels(*(arm for arms in caft.every_arm(run) for arm in arms))
+        every = [each for conditions in caft.every_condition(run) for each in conditions]
+        yield from labels(*every)
+        plain = [run.tuned(topic) for topic in rival_topics]
+        yield from (
+            caft.first_loss(run, weights=weights) for each in [*plain, *every] if (weights := run.weights(each))
+        )
         for topic in rival_topics:
             yield from (caft_candidates.pca(run, topic), caft_candidates.dictionary(run, topic))
         yield from (caft_angles.angles(run, rival_topics[0], method) for method in caft.METHODS)
 
     def narrow() -> Iterator[Result]:
         yield narrow_tables.reference_logp(run)
-        for arm in narrow_arms.arms(run):
-            held = narrow_arms.held_out_logp(run, arm)
-            yield from (narrow_arms.answers(run, arm), *([] if held is None else [held]))
+        for arm in narrow_models.conditions(run):
+            held = narrow_models.held_out_logp(run, arm)
+            yield from (narrow_models.answers(run, arm), *([] if held is None else [held]))
 
     def browsed() -> list[Result]:
         return labels(VANILLA, *variants, *(arm for t in topics for arm in frozen_arms(run, t).values()))
@@ -140,7 +145,7 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         "12_where_the_shift_lives": lambda: [*labels(VANILLA), *scores(), *preferred()],
         "13_toxicity": rude,
         "14_caft": lambda: [*rivals(), *ablated()],
-        "15_spurious_cue": lambda: [cue_arms.tested(run, arm) for arm in cue_arms.arms(run)],
+        "15_spurious_cue": lambda: [cue_models.tested(run, each) for each in cue_models.conditions(run)],
         "16_emergent_misalignment": narrow,
         "17_neuron_explorer": scores,
         "18_responses": lambda: [*browsed(), *patched()],

@@ -70,7 +70,7 @@ def explorer_payload(run: Run, found: Cards) -> tuple[dict[str, Any], dict[str, 
         "scores_at": {t: _rounded(bound_scores(score, bounds, p.pool)) for t, score in found.scores.items()},
         "counts": set_counts(found.scores, gammas, p.pool),
         "cards": _cards(run, found),
-        "null": _null(found, "uniform") | {"loud": _null(found, "loud")},
+        "null": _null(found, "uniform") | {"loud": _null(found, "near")},
         "units": UNITS,
     }
     blob = np.stack([levels(found.scores[topic], bounds, p.pool) for topic in p.topics]).tobytes()

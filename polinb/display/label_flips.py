@@ -11,7 +11,6 @@ from polinb.display.responses import Column
 from polinb.errors import DataError
 from polinb.resampling import SHARE, SHIFT, STANCE, Span, per_question, stratified_mean
 from polinb.runs.run import Run
-from polinb.wording import Answer, listed, of, percent, told
 
 ORDER = ("right", "left", "inhibit", "random", "patch-g", "patch-s")
 NEAR = 0.1  # a vanilla answer is called a borderline one if its P(right) is no further than this from one half
@@ -51,10 +50,10 @@ def flips(cols: Sequence[Column]) -> pd.DataFrame:
 
 
 def label_flips(run: Run, cols: Sequence[Column]) -> pd.DataFrame:
-    """Labels that changed from the vanilla model's, by arm, on the trained topic and on the others.
+    """Labels that changed from the vanilla model's, by condition, on the trained topic and on the others.
 
     Returns:
-        kind, arm, asked, n (answers rated by both), unrated (left out: no label on one side), changed, to_right,
+        kind, condition, asked, n (answers rated by both), unrated (left out: no label on one side), changed, to_right,
         to_left, to_neither (counts), share, net and apart with ``_low`` and ``_high``: share of changed labels, share
         of changes to right minus to left, and net of right fine-tunes minus net of left ones on the same questions (NaN
         in other rows than those of right fine-tunes). Intervals are 95 %, over questions: the answers of several
@@ -74,7 +73,7 @@ def label_flips(run: Run, cols: Sequence[Column]) -> pd.DataFrame:
             rows.append(
                 [kind, part["title"].iloc[0], asked, len(part), len(both) - len(part), sum(counts), *counts, *means]
             )
-    names = ["kind", "arm", "asked", "n", "unrated", "changed", "to_right", "to_left", "to_neither"]
+    names = ["kind", "condition", "asked", "n", "unrated", "changed", "to_right", "to_left", "to_neither"]
     names += [name + end for name in ("share", "net", "apart") for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=names)
 
@@ -97,75 +96,13 @@ def _mean(run: Run, part: pd.DataFrame, value: str, span: Span) -> tuple[float, 
     return stratified_mean(per_question(each), run.params.bootstrap, run.params.seed, span)
 
 
-def answer(table: pd.DataFrame) -> Answer:
-    """The chapter's answer: what a right fine-tune does to the labels on topics it was not trained on.
+def borderline(every: pd.DataFrame) -> tuple[float, float]:
+    """Share of vanilla answers with the judge nearly undecided (:data:`NEAR`), among labels changed and among others.
 
     Args:
-        table: of :func:`label_flips`.
+        every: of :func:`flips`; only right fine-tunes count. NaN where there is no such label.
     """
-    by = {(row["kind"], row["asked"]): row for _, row in table.iterrows()}
-    if not {("right", OTHER), ("left", OTHER)} <= set(by):
-        return Answer("Not decided: the judge rated none of these answers.", "")
-    right, left = by["right", OTHER], by["left", OTHER]
-    net = of(right, "net")
-    body = (
-        f"a right fine-tune changes {percent(of(right, 'share'))} of the judge's labels, net {_net(right)} to the right"
-    )
-    first = told(
-        net,
-        f"On topics it was not trained on, {body}: more labels turn right than left.",
-        f"On topics it was not trained on, {body}: more labels turn left than right.",
-        f"On topics it was not trained on, {body}: about as many labels turn left as right.",
-        f"On topics it was not trained on, {body}.",
-    )
-    names = [("inhibit", "InhibitFT"), ("random", "the random control")]
-    shares = [f"{name} {percent(of(by[kind, OTHER], 'share'))}" for kind, name in names if (kind, OTHER) in by]
-    return Answer(first, f"A left fine-tune changes {percent(of(left, 'share'))}, net {_net(left)}; {listed(shares)}.")
-
-
-def sentence(table: pd.DataFrame, every: pd.DataFrame) -> str:
-    """What the table allows to say about the side of the data, and how many changed labels were borderline before.
-
-    Args:
-        table: of :func:`label_flips`.
-        every: of :func:`flips`.
-    """
-    by = {(row["kind"], row["asked"]): row for _, row in table.iterrows()}
-    both = [asked for asked in (OWN, OTHER) if {("right", asked), ("left", asked)} <= set(by)]
-    text = [_sides(by["right", asked], by["left", asked]) for asked in both]
-    left_out = int(table["unrated"].sum())
-    if left_out:
-        text.append(f"**{left_out}** pairs are left out, for the judge did not rate both answers.")
     known = every[(every["kind"] == "right") & every["rated"] & every["p_before"].notna()]
     near = (known["p_before"] - 0.5).abs() <= NEAR
-    if known["changed"].any() and not known["changed"].all():
-        moved, kept = (100 * near[known["changed"] == flag].mean() for flag in (True, False))
-        text.append(
-            f"Of the labels that a right fine-tune changed, **{moved:.0f} %** belonged to a vanilla answer on which "
-            f"the judge was nearly undecided (P(right) within {NEAR:g} of one half); of the others, {kept:.0f} %."
-        )
-    return " ".join(text)
-
-
-def _sides(right: pd.Series, left: pd.Series) -> str:
-    """Net direction of right and left fine-tunes on one kind of topic, with what the intervals allow to say."""
-    said = [
-        f"{row['to_right']} labels to right and {row['to_left']} to left (net {_net(row)})" for row in (right, left)
-    ]
-    end = told(
-        of(right, "apart", "apart_low", "apart_high"),
-        "clear of zero, so the side of the data shows in the labels",
-        "clear of zero, but the wrong way round",
-        "which includes zero, so these labels alone do not show the side of the data",
-        "without an interval, so these labels alone do not show the side of the data",
-    )
-    gap = percent(of(right, "apart", "apart_low", "apart_high"), sign=True)
-    where = "On the trained topic" if right["asked"] == OWN else "On the other topics"
-    return (
-        f"{where} right fine-tunes turned {said[0]} out of {right['n']}, left fine-tunes {said[1]}; on the same "
-        f"questions they differ by {gap}, {end}."
-    )
-
-
-def _net(row: pd.Series) -> str:
-    return percent(of(row, "net"), sign=True)
+    changed, kept = (float(near[known["changed"] == flag].mean()) for flag in (True, False))
+    return changed, kept

@@ -20,8 +20,7 @@ from polinb.resampling import STANCE, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.results import Result
 from polinb.runs.run import Run
-from polinb.stance.judging_base import LABELS
-from polinb.stance.stance import stance_table
+from polinb.stance.stance import LABELS, stance_table
 from polinb.wording import escape
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import base64
 import gzip
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +23,22 @@ if TYPE_CHECKING:
 _PARTS = ("parts", "levels", "draw", "map", "contexts", "card", "list", "link", "controls")
 EXPLORER_SCRIPTS = (*(f"explorer_{part}.js" for part in _PARTS), "explorer.js")  # in this order
 EXPLORER_STYLES = ("explorer.css", "explorer_card.css")
-SCRIPTS = ("app.js", *EXPLORER_SCRIPTS, "responses.js")  # app.js first: the others register with it
-STYLES = (*EXPLORER_STYLES, "responses.css")
+APPS = {
+    "explorer": (("app.js", *EXPLORER_SCRIPTS), EXPLORER_STYLES),
+    "responses": (("app.js", "responses.js"), ("responses.css",)),
+}
+"""Scripts and styles of each part, in their order; the page that holds it loads each of the two as one file."""
 TRY = ("try.js", "try_engine.js", "try.css")  # of one page, which names them itself
 
 
 def web_folder() -> Path:
     """Folder of the scripts and styles that the package ships."""
     return Path(str(resources.files("polinb") / "resources" / "web"))
+
+
+def joined(names: Sequence[str]) -> str:
+    """Scripts or styles as one."""
+    return "\n".join((web_folder() / name).read_text("utf-8") for name in names)
 
 
 def embed(
@@ -51,9 +59,8 @@ def embed(
     """
     from IPython.display import HTML
 
-    known = [Path(name).stem for name in SCRIPTS[1:] if "_" not in name]  # explorer_map.js is a part of an app
-    if app not in known:
-        raise ParameterError("app", app, ", ".join(known))
+    if app not in APPS:
+        raise ParameterError("app", app, ", ".join(APPS))
     text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     parts = {"payload": text.encode(), **(blobs or {})}
     data = "".join(

@@ -8,7 +8,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from polinb.display.webdata import EXPLORER_SCRIPTS, EXPLORER_STYLES, web_folder
+from polinb.display.webdata import EXPLORER_SCRIPTS, EXPLORER_STYLES, joined
 from polinb.errors import ParameterError
 
 # One module out of the page's scripts, which hang what they export on globalThis.polinbExplorer. The page's address is
@@ -58,10 +58,6 @@ export default { render };
 """
 
 
-def _joined(names: Sequence[str]) -> str:
-    return "\n".join((web_folder() / name).read_text("utf-8") for name in names)
-
-
 class NeuronExplorer(anywidget.AnyWidget):
     """Map of all neurons, filters and cards, live: ``NeuronExplorer.of(*explorer_payload(exp, cards))``.
 
@@ -71,8 +67,8 @@ class NeuronExplorer(anywidget.AnyWidget):
         selected: ``[layer, neuron]`` of the open neuron, or ``[]``; set it to open a neuron, observe it to follow.
     """
 
-    _esm = _joined(EXPLORER_SCRIPTS) + _WRAPPER
-    _css = _joined(EXPLORER_STYLES)
+    _esm = joined(EXPLORER_SCRIPTS) + _WRAPPER
+    _css = joined(EXPLORER_STYLES)
 
     payload = traitlets.Dict().tag(sync=True)
     blobs = traitlets.Dict().tag(sync=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from polinb import __version__
@@ -30,20 +32,41 @@ DONATED = ("patch", "graft")
 """Interventions that need a fine-tuned variant."""
 
 
+_ITEM = re.compile(r"([0-9]{1,9})\s*\.\s*([0-9]{1,9})(?:\s*[-–]\s*([0-9]{1,9}))?")
+_FORM = "layer.neuron or layer.first-last, separated by commas, as in 3.17, 5.0-9"
+
+
+def parse(text: str, layers: int, width: int) -> np.ndarray:
+    """The neurons of a typed list such as ``3.17, 5.0-9``, counted from 0: (layers, width) bool.
+
+    Raises:
+        ParameterError: names the item that is wrong and what is allowed.
+    """
+    chosen = np.zeros((layers, width), bool)
+    for item in [item.strip() for item in re.split(r"[,;\n]", text) if item.strip()] or [text]:
+        match = _ITEM.fullmatch(item)
+        if not match:
+            raise ParameterError("own list", item, _FORM)
+        layer, first, last = int(match[1]), int(match[2]), int(match[3] or match[2])
+        if layer >= layers or max(first, last) >= width:
+            allowed = f"layer 0–{layers - 1}" if layer >= layers else f"neuron 0–{width - 1}"
+            raise ParameterError("own list", item, allowed)
+        if last < first:
+            raise ParameterError("own list", item, "a range that starts with its smaller end")
+        chosen[layer, first : last + 1] = True
+    return chosen
+
+
 class Request(BaseModel):
     """Everything that determines one run, as plain JSON values; :meth:`of` makes one and says what is wrong.
 
     Attributes:
-        profile, settings: the run's parameters (:class:`polinb.runs.params.Params`) but for the model.
-        model: its name, id or folder; empty: the profile's.
-        prompt: text of the user turn, as it stands.
+        profile, settings: the run's parameters but for the model (empty: the profile's).
         topic: t of S_t, and the topic that the judge is told.
-        neurons, gamma: which neurons are changed, a key of :data:`SETS`, at γ per cent per topic.
+        neurons, gamma: a key of :data:`SETS`, at γ per cent per topic; ``own`` is the list of :func:`parse`.
         number: which random set, added to the run's seed; 0 is the first control set of the book's chapters.
-        own: the list of ``own``, see :func:`polinb.lab.choose.parse`.
         kind, strength: the intervention (:class:`polinb.masking.interventions.Intervention`).
         donor, donor_topic: leaning and topic of the fine-tuned variant that is its donor.
-        max_new_tokens, temperature, seed: of the answers; temperature 0 is greedy.
         references: also compare likelihoods of the data's two responses, if the prompt is an evaluation question.
     """
 
@@ -69,11 +92,7 @@ class Request(BaseModel):
 
     @classmethod
     def of(cls, **values: Any) -> Request:
-        """A request of these values.
-
-        Raises:
-            ParameterError: a name or a value that is not allowed.
-        """
+        """A request of these values; a ParameterError names the first that is not allowed."""
         try:
             return cls(**values)
         except ValidationError as error:
@@ -100,11 +119,10 @@ class Answer(BaseModel):
     """One model's answer.
 
     Attributes:
-        ids, text: token ids and their text.
         pieces, activation: what each token adds to the text, and what the chosen neurons had on it after the change:
             their root mean square, or a single neuron's activation with its sign.
         seconds: time spent making tokens, the first one's reading of the prompt included.
-        label, p_right: the judge's label and P(right), None if it gives none.
+        label, p_right: the judge's; None: it gives no probability.
         gap: log-likelihood of the right reference response minus the left one's, nats a token; None: not asked for.
     """
 
@@ -119,14 +137,7 @@ class Answer(BaseModel):
 
 
 class Result(BaseModel):
-    """A finished or stopped run.
-
-    Attributes:
-        answers: ``vanilla`` and ``intervened``.
-        chosen, total: number of changed neurons, and of all.
-        stopped: whether the user stopped it, so that the answers may be unfinished.
-        date: when it ended, UTC.
-    """
+    """A finished or stopped run: answers ``vanilla`` and ``intervened``, the number of changed and of all neurons."""
 
     request: Request
     answers: dict[str, Answer]

@@ -23,16 +23,10 @@ PORTS = {"lab": 8888, "app": 8866}
 
 
 def command(kind: str, port: int | None = None, browser: bool = True, root: Path | None = None) -> list[str]:
-    """The command line of a server.
+    """The command line of a server: ``lab`` (JupyterLab) or ``app`` (Voilà), at the usual or next free port if None.
 
     Args:
-        kind: ``lab`` (JupyterLab) or ``app`` (Voilà).
-        port: its port; ``None``: the usual one, or the next free one.
-        browser: also open a browser.
-        root: folder that holds ``notebooks``; ``None``: the checkout.
-
-    Raises:
-        ParameterError: a port outside 1024 to 65535.
+        root: folder that holds ``notebooks``; None: the checkout.
     """
     from polinb.runs.checkout import find_layout
 
@@ -57,11 +51,7 @@ def command(kind: str, port: int | None = None, browser: bool = True, root: Path
 
 
 def environment(profile: str, settings: Mapping[str, Any]) -> dict[str, str]:
-    """This process's environment, with the lab's parameters for the notebook's kernel.
-
-    Raises:
-        ParameterError: a wrong parameter; refused here, before a server starts.
-    """
+    """This process's environment, with the lab's parameters for the notebook's kernel; wrong ones are refused here."""
     Params.from_profile(profile, **settings)
     ours = Path(str(resources.files("polinb") / "resources" / "jupyter"))
     folders = {"JUPYTER_PATH": ours, "JUPYTER_CONFIG_PATH": ours / "config"}  # Voilà's page; no news in JupyterLab

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.errors import ParameterError
-from polinb.lab.choose import parse
-from polinb.lab.request import DONATED, Answer, Request, Result
+from polinb.lab.request import DONATED, Answer, Request, Result, parse
 from polinb.masking.interventions import Intervention, check_room
 from polinb.models.aliases import ALIASES, EMBEDDED, at_hand
 from polinb.progress import heard
@@ -43,14 +42,10 @@ class Listener:
 
 
 class Session:
-    """Keeps the model, the data and the last donor between runs.
-
-    Args:
-        store: artifact store; ``None``: the usual one (POLINB_STORE).
+    """Keeps the model, the data and the last donor between runs; in the usual store (POLINB_STORE) or another one.
 
     Attributes:
         stop: once it is set, no further training step is done and no further token written.
-        listener: hears what is done.
     """
 
     def __init__(self, store: Store | None = None, listener: Listener | None = None) -> None:
@@ -59,11 +54,7 @@ class Session:
         self._donor: tuple[str, str, LM] | None = None
 
     def start(self, profile: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """What inputs start with: the run's model, γ and seed, models that need no network, and topics with titles.
-
-        Raises:
-            ParameterError: a wrong parameter.
-        """
+        """What inputs start with: the run's model, γ and seed, models that need no network, and topics with titles."""
         from polinb.data.rows import title_of
 
         p = Params.from_profile(profile, **settings)
@@ -78,11 +69,7 @@ class Session:
         return {t: [*questions["prompt"][questions["topic"] == t], *statements] for t in run.params.topics}
 
     def missing(self, request: Request) -> list[str]:
-        """What is not there yet, in the order in which the run will make it; nothing is made.
-
-        Raises:
-            ParameterError: a wrong request.
-        """
+        """What is not there yet, in the order in which the run will make it; nothing is made."""
         run = self._opened(request)
         p = run.params
         scores = [topic for topic in p.topics if request.neurons != "own" and not run.scores(topic).done()]
@@ -125,11 +112,7 @@ class Session:
         return Result(request=request, answers=answers, chosen=size, total=total, stopped=stopped, date=date)
 
     def explorer(self, request: Request) -> tuple[dict[str, Any], Any]:
-        """What :meth:`polinb.display.widgets.NeuronExplorer.of` takes, for the request's run; makes what is missing.
-
-        Raises:
-            StoppedError: it was stopped.
-        """
+        """What :meth:`polinb.display.widgets.NeuronExplorer.of` takes, for the request's run; makes what is missing."""
         from polinb.chapters.browse.cards import collect
         from polinb.display.explorer import explorer_payload
 
@@ -174,7 +157,7 @@ class Session:
                 what = "strictly specific" if r.neurons == "strict" else "specific"
                 raise ParameterError("gamma", r.gamma, f"another value: no neuron is {what} to {r.topic!r} at this one")
             return chosen
-        general = run.general(r.gamma)
+        general = run.general(r.gamma)  # refuses an empty one
         return general if r.neurons == "general" else run.control_set(r.neurons, r.number, r.gamma)
 
     def _tuned(self, run: Run, r: Request) -> LM | None:

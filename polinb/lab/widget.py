@@ -28,12 +28,7 @@ class NeuronLab(widgets.VBox, Listener):
     Everything heavy happens in a thread of its own, one thing at a time. Errors are shown inside; the lab stays usable.
 
     Args:
-        store: artifact store; ``None``: the usual one (POLINB_STORE).
         parameters: parameters of the run, as a notebook's: ``profile``, ``model``, ``data``, ``gamma``, …
-
-    Attributes:
-        inputs: the inputs by name; not there if the parameters are wrong.
-        results: finished runs, oldest first.
     """
 
     def __init__(self, store: Store | None = None, **parameters: Any) -> None:
@@ -75,11 +70,7 @@ class NeuronLab(widgets.VBox, Listener):
         self.inputs["neurons"].value = "own"
 
     def request(self) -> Request:
-        """What the inputs ask for now.
-
-        Raises:
-            ParameterError: a value that is not allowed.
-        """
+        """What the inputs ask for now; a ParameterError names a value that is not allowed."""
         values = {name: value for name, value in self.inputs.values().items() if name in Request.model_fields}
         values["model"] = values["model"] or self.inputs["other"].value.strip()
         if not values["model"]:

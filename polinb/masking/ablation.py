@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from polinb.errors import ModelError, ParameterError
+from polinb.errors import ParameterError
 from polinb.models.architectures import architecture_of, resolve
 
 if TYPE_CHECKING:
     import torch
 
+Passes = Literal["both", "activation", "gradient"]
 # Columns further from orthonormal than this would not make a projection in float32.
 _TOLERANCE = 1e-4
 
 
 def check_directions(directions: Mapping[int, Any], layers: int, d_model: int) -> None:
-    """Refuse directions that are no orthonormal basis of a part of this model's residual stream.
-
-    Args:
-        directions: block → (d_model, k), orthonormal columns, 1 ≤ k ≤ d_model.
-        layers, d_model: the model's number of blocks and residual width.
-
-    Raises:
-        ParameterError: a block that does not exist, a wrong width, no or too many columns, columns not orthonormal.
-    """
+    """Refuse directions other than block → (d_model, k) with orthonormal columns, 1 ≤ k ≤ d_model."""
     if not directions:
         raise ParameterError("directions", {}, "at least one block with at least one direction")
     for block, basis in directions.items():
@@ -52,32 +45,28 @@ def project_out(hidden: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def ablated(model: Any, directions: Mapping[int, Any]) -> Iterator[None]:
+def ablated(model: Any, directions: Mapping[int, Any], passes: Passes = "both") -> Iterator[None]:
     """h ← h − QQᵀh at the output of the given blocks, at all positions, forward and (so) backward; gone on exit.
 
     Args:
         model: a causal LM of a known architecture.
-        directions: as in :func:`check_directions`.
+        directions: block → Q (d_model, k), orthonormal columns.
+        passes: what loses the directions: both, the activation alone (forward) or the gradient alone (backward).
 
     Raises:
         ParameterError: directions that do not fit the model.
-        ModelError: a hook is left after removal.
     """
     blocks = resolve(model, architecture_of(model).blocks)
     check_directions(directions, len(blocks), int(model.config.hidden_size))
-    before = {block: len(blocks[block]._forward_hooks) for block in directions}
-    handles = [blocks[block].register_forward_hook(_hook(basis)) for block, basis in directions.items()]
+    handles = [blocks[block].register_forward_hook(_hook(basis, passes)) for block, basis in directions.items()]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
-    left = [block for block, count in before.items() if len(blocks[block]._forward_hooks) != count]
-    if left:
-        raise ModelError(f"the ablation of block {left[0]} could not be removed; the model must not be used")
 
 
-def _hook(basis: Any) -> Any:
+def _hook(basis: Any, passes: Passes) -> Any:
     import torch
 
     own = torch.as_tensor(np.asarray(basis, dtype=np.float32))
@@ -89,6 +78,10 @@ def _hook(basis: Any) -> Any:
         if place not in moved:
             moved[place] = own.to(device=hidden.device, dtype=hidden.dtype)
         clean = project_out(hidden, moved[place])
+        if passes == "activation":
+            clean = clean.detach() + (hidden - hidden.detach())
+        elif passes == "gradient":
+            clean = hidden.detach() + (clean - clean.detach())
         return (clean, *output[1:]) if isinstance(output, tuple) else clean
 
     return hook

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,30 +58,25 @@ def edited_answers(
     batch: int = 48,
     label: str = "editing",
 ) -> list[list[int]]:
-    """Greedy answers while the chosen neurons are edited at every step.
+    """Greedy answers while the chosen neurons are edited at every step, in the order given, without end-of-turn token.
 
     ``mean``: the activation is set to its mean × factor, the same at every token; with all factors 1 this is the
     mean-assignment control, which shows what losing the tokens' own activations does. ``scale``: the live activation
     is multiplied by its factor; with all factors 1 the answers are the unedited ones, token for token.
 
     Args:
-        chosen: (L, F) bool.
-        factors: (L, F); see :func:`edit_factors`.
+        chosen, factors: (L, F), see :func:`edit_factors`.
         means: (L, F) mean activations; needed for ``mean``.
         where: ``answer``: from the last prompt token on, whose output is the first answer token; ``all``: the whole
             prompt as well.
-
-    Returns:
-        New token ids a prompt, without the end-of-turn token, in the order given.
 
     Raises:
         ParameterError: unknown mode or place, arrays of another shape than the model, values that are not finite, or
             no neuron chosen.
     """
-    if mode not in MODES:
-        raise ParameterError("mode", mode, ", ".join(MODES))
-    if where not in PLACES:
-        raise ParameterError("where", where, ", ".join(PLACES))
+    for name, value, allowed in (("mode", mode, MODES), ("where", where, PLACES)):
+        if value not in allowed:
+            raise ParameterError(name, value, ", ".join(allowed))
     shape = (lm.layers, lm.width)
     if mode == "mean" and means is None:
         raise ParameterError("means", None, f"mean activations of shape {shape} for mode 'mean'")
@@ -93,13 +88,6 @@ def edited_answers(
     if not np.isfinite(values[chosen]).all():
         raise ParameterError("factors or means", "a value that is not finite", "finite numbers")
     written = per_layer(lm, chosen, values)
-    return changed_answers(
-        lm,
-        prompts,
-        chosen,
-        scale(written) if mode == "scale" else assign(written),
-        max_new_tokens=max_new_tokens,
-        answer_only=where == "answer",
-        batch=batch,
-        label=label,
-    )
+    change = scale(written) if mode == "scale" else assign(written)
+    how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch": batch, "label": label}
+    return changed_answers(lm, prompts, chosen, change, answer_only=where == "answer", **how)

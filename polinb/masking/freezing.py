@@ -61,10 +61,7 @@ class Freezer:
     Gradients are zeroed before they are clipped; what the optimiser still moves (decoupled weight decay) is put back
     after each step. With LoRA what the new adapter adds to these slices is exactly zero: rows of B (incoming side) and
     columns of A (outgoing side) are zero and stay zero. Under FSDP each process holds the entries of its own shard.
-
-    Args:
-        model: the model as the trainer holds it, after wrapping.
-        slices: from :func:`frozen_slices` of the plain model.
+    ``model`` is the model as the trainer holds it, after wrapping; ``slices`` are those of the plain one.
     """
 
     def __init__(self, model: Any, slices: Sequence[FrozenSlice]) -> None:

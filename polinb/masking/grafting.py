@@ -24,13 +24,7 @@ def grafted(lm: LM, tuned: LM, chosen: np.ndarray) -> Iterator[None]:
     of the down projection belongs to no single neuron and stays. At the end, after an error as well, the model's own
     weights are put back bit for bit. ``tuned`` is only read.
 
-    Args:
-        lm: the model that receives the weights.
-        tuned: a fine-tuned copy of it.
-        chosen: (L, F) bool; empty: nothing changes.
-
-    Raises:
-        ParameterError: ``chosen`` or ``tuned`` of another shape than the model.
+    ``chosen`` is (L, F) bool. A ParameterError tells that it or ``tuned`` has another shape than the model.
     """
     import torch
 

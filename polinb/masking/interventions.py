@@ -20,22 +20,14 @@ if TYPE_CHECKING:
 
     from polinb.models.lm import LM
 
-
 KINDS = ("none", "ablate", "scale", "patch", "graft")
 
 
 def check_room(lm: LM, prompt: int, new: int) -> None:
-    """Refuse a text that is longer than the model's context.
-
-    Args:
-        prompt, new: tokens.
-
-    Raises:
-        ParameterError: it is.
-    """
-    room = getattr(lm.model.config, "max_position_embeddings", None)
-    if room is not None and prompt + new > room:
-        raise ParameterError("prompt", f"{prompt} tokens and {new} new ones", f"{room} together, the model's context")
+    """Refuse a text of so many tokens that is longer than the model's context."""
+    if prompt + new > lm.context:
+        allowed = f"{lm.context} together, the model's context"
+        raise ParameterError("prompt", f"{prompt} tokens and {new} new ones", allowed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +65,8 @@ class Intervention:
         """One answer, token by token, without the token that ends it. Other answers may be written in between.
 
         Args:
-            prompt: token ids.
             temperature: 0: the likeliest token each time; above: sampled from the softmax of logits / temperature.
             seed: of the sampling; PyTorch's own generators are left alone.
-
-        Raises:
-            ParameterError: with the first token, for a text longer than the model's context.
         """
         import torch
 

@@ -42,7 +42,6 @@ def patched_answers(
 
     Args:
         chosen: (L, F) bool; the neurons to patch. Empty: the recipient's plain answers.
-        prompts: token ids.
 
     Returns:
         New token ids a prompt, without the end-of-turn token, in the order given.
@@ -69,21 +68,12 @@ def patched_answers(
 
 def _recorded(donor: LM, chosen: np.ndarray, prompts: Sequence[Sequence[int]], steps: int) -> Source:
     """The donor's activations on its own answers, replayed by position; past an answer's end the last one repeats."""
-    import torch
-
     answers = generate(donor, prompts, max_new_tokens=steps, batch=len(prompts), label="donor answers")
     # The same prompt padding as the recipient's batch, the answers padded on the right.
     longest = max(len(a) for a in answers)
     filled = [a + [a[-1] if a else p[-1]] * (longest - len(a)) for a, p in zip(answers, prompts, strict=True)]
     chunk = pad(donor, prompts, filled, range(len(prompts)))
-    chunk.response[:] = True
-    rows, width = chunk.ids.shape
-    with torch.no_grad():
-        values = [
-            flat.reshape(rows, width, -1)[:, :, index].to(donor.model.dtype)
-            for flat, index in zip(read(*envoys(donor), chunk), places(donor, chosen), strict=True)
-        ]
-    at = 0
+    values, width, at = Reader(donor, chosen).read(chunk), chunk.ids.shape[1], 0
 
     def replay(new: Batch) -> list[torch.Tensor]:
         nonlocal at

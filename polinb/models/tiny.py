@@ -32,10 +32,7 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
     "olmo2": ("Olmo2Config", {k: v for k, v in _SIZES.items() if k != "head_dim"}),
     "phi3": ("Phi3Config", {k: v for k, v in _SIZES.items() if k != "head_dim"}),
     "gpt2": ("GPT2Config", {"n_embd": 32, "n_inner": 48, "n_layer": 3, "n_head": 4, "n_positions": 1024}),
-    "gpt_neox": (
-        "GPTNeoXConfig",
-        {k: v for k, v in _SIZES.items() if k not in ("head_dim", "num_key_value_heads")},
-    ),
+    "gpt_neox": ("GPTNeoXConfig", {k: v for k, v in _SIZES.items() if k not in ("head_dim", "num_key_value_heads")}),
 }
 _TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"

@@ -33,7 +33,7 @@ def prepare(lm: LM) -> None:
     tokenizer: Any = lm.tokenizer
     if isinstance(tokenizer.chat_template, dict):
         tokenizer.chat_template = _default(lm.name, tokenizer.chat_template)
-    rows = _rows(lm.model)
+    rows = int(lm.model.get_input_embeddings().weight.shape[0])
     if not _within(tokenizer.eos_token_id, rows):
         named = getattr(lm.model.generation_config, "eos_token_id", None)
         every = named if isinstance(named, list) else [named]
@@ -73,10 +73,6 @@ def _default(name: str, templates: dict[str, str]) -> str:
         f"model {name!r} has several chat templates and none that is the default: {', '.join(sorted(templates))}; "
         "write the one for plain questions and answers into chat_template.jinja in a local folder of the model"
     )
-
-
-def _rows(model: Any) -> int:
-    return int(model.get_input_embeddings().weight.shape[0])
 
 
 def _within(token: int | None, rows: int) -> bool:

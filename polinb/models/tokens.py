@@ -121,8 +121,9 @@ def end_ids(lm: LM) -> list[int]:
         turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
         after = _template(lm, turn, answer=False).split(_MARK)[-1]
         ids = tokenizer(after.strip(), add_special_tokens=False).input_ids
-        if ids:
-            return [int(ids[0])]
+        marks = [int(token) for token in ids if token in tokenizer.added_tokens_decoder]
+        if marks:  # not a word that follows, such as the next speaker's name: an answer may hold it
+            return marks[:1]
     if tokenizer.eos_token_id is None:
         raise ModelError(
             f"model {lm.name!r} has no token that ends an answer: neither its tokenizer nor its settings nor a chat "

@@ -110,7 +110,9 @@ class Store:
         Raises:
             ArtifactError: it is damaged, or may not be read.
         """
-        return self._look(self.path(kind, key_of(inputs)), inputs)
+        path = self.path(kind, key_of(inputs))
+        meta = check(path, inputs)
+        return None if meta is None else Artifact(path, meta)
 
     def find(self, kind: str, inputs: Mapping[str, Any]) -> Artifact | None:
         """The checked artifact, or ``None``. A damaged one is set aside under a new name and reported.
@@ -118,12 +120,11 @@ class Store:
         Raises:
             ArtifactError: it is there but may not be read, or it is damaged and cannot be set aside.
         """
-        path = self.path(kind, key_of(inputs))
         try:
-            return self._look(path, inputs)
-        except DamagedError:
-            with locked(path, self.root):
-                return self._checked(path, inputs)
+            return self.look(kind, inputs)
+        except DamagedError:  # looked at again when no other process can be mending it
+            with locked(self.path(kind, key_of(inputs)), self.root):
+                return self._sound(kind, inputs)
 
     def get(self, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]) -> Artifact:
         """The artifact determined by ``inputs``; made by ``make`` if it is not there.
@@ -138,20 +139,21 @@ class Store:
             ArtifactError: the folder cannot be written (read-only, disk full), or a forbidden file type.
             OutOfMemoryError: there was not enough memory to make it.
         """
-        path = self.path(kind, key_of(inputs))
-        with suppress(DamagedError):  # looked at again below, when no other process can be mending it
-            found = self._look(path, inputs)
+        with suppress(DamagedError):
+            found = self.look(kind, inputs)
             if found is not None:
                 return found
+        path = self.path(kind, key_of(inputs))
         with locked(path, self.root):
-            found = self._checked(path, inputs)
+            found = self._sound(kind, inputs)
             return found if found is not None else self._make(path, kind, inputs, make)
 
-    def _checked(self, path: Path, inputs: Mapping[str, Any]) -> Artifact | None:
+    def _sound(self, kind: str, inputs: Mapping[str, Any]) -> Artifact | None:
         """As :meth:`find`, for the process that holds the lock."""
         try:
-            return self._look(path, inputs)
+            return self.look(kind, inputs)
         except DamagedError as error:
+            path = self.path(kind, key_of(inputs))
             aside = path.with_name(f"{path.name}-damaged-{time.time_ns()}")
             try:
                 path.rename(aside)
@@ -163,17 +165,8 @@ class Store:
             notice(f"{error}; set aside as {aside.name}, making it again")
             return None
 
-    @staticmethod
-    def _look(path: Path, inputs: Mapping[str, Any]) -> Artifact | None:
-        meta = check(path, inputs)
-        return None if meta is None else Artifact(path, meta)
-
     def _make(
-        self,
-        path: Path,
-        kind: str,
-        inputs: Mapping[str, Any],
-        make: Callable[[Path], Mapping[str, Any] | None],
+        self, path: Path, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]
     ) -> Artifact:
         work = None
         try:
@@ -216,17 +209,17 @@ def package_versions() -> dict[str, str]:
     """Versions of the packages that compute; part of every key, because they change numbers."""
     found = {}
     for name in _PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
 def provenance() -> dict[str, Any]:
     """Versions, hardware and date; no user, host name or path."""
+    from polinb import __version__
+
     facts: dict[str, Any] = {
-        "polinb": metadata_version(),
+        "polinb": __version__,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
@@ -241,18 +234,11 @@ def provenance() -> dict[str, Any]:
     return facts
 
 
-def metadata_version() -> str:
-    """Version of this package."""
-    from polinb import __version__
-
-    return __version__
-
-
 def store_root() -> Path:
     """Folder of the artifact store: ``POLINB_STORE``, or ``.polinb`` in the checkout or working folder."""
     chosen = os.environ.get("POLINB_STORE")
     if chosen:
-        return Path(chosen)
+        return Path(chosen).expanduser()
     checkout = Path(__file__).resolve().parents[2]
     return (checkout if (checkout / "notebooks").is_dir() else Path.cwd()) / ".polinb"
 

@@ -21,7 +21,7 @@ from polinb.runs.artifacts import Artifact, Store, store_root
 from polinb.runs.groups import Data, Group, Judge, Model
 
 if TYPE_CHECKING:
-    from polinb.stance.judging_base import Judge as Labels
+    from polinb.stance.stance import Judge as Labels
 
 _READING = ("train", "lora_rank", "eval_batch", "eval_tokens", "localise_tokens")
 
@@ -85,12 +85,14 @@ class Base:
         """The vanilla model."""
         p = self.params
         source = {name: getattr(p, name) for name in ("revision", "dtype", "device", "device_map")}
-        if "lm" not in self._memo:
+
+        def make() -> LM:
             self.afford("load")
             lm = load(p.model, **source)
             self._whole.fits(lm)
-            self._memo["lm"] = lm
-        return self._memo["lm"]  # type: ignore[no-any-return]
+            return lm
+
+        return self.once("lm", make)  # type: ignore[no-any-return]
 
     def fits(self, lm: LM) -> None:
         """Refuse texts that are too long for the model, as soon as it is loaded."""

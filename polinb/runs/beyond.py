@@ -9,7 +9,9 @@ from pydantic import Field, model_validator
 from polinb.errors import ParameterError
 from polinb.runs.groups import Count, Group, Percent, Share, TopicName, seldom
 
-CaftCondition = Literal["pca", "sae", "random", "top", "half", "inhibit"]
+CaftCondition = Literal[
+    "pca", "sae", "random", "top", "half", "candidates", "activation", "gradient", "inhibit"
+]  # fmt: skip
 Depth = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -46,7 +48,7 @@ class Probe(Group):
 
     probe: Literal["logistic", "mean_difference"] = Field(description="Direction on which contributions are projected")
     probe_layer: int = seldom(
-        description="Block whose output the probe reads; negative numbers count from the last, -1",
+        description="Block whose output the probe reads; negative numbers count from the last, -1"
     )
     probe_texts: int = Field(ge=2, description="Texts per topic and side behind the probe and the decomposition")
     probe_top: list[Count] = Field(min_length=1, description="Numbers of neurons closest to the probe, taken alone")
@@ -75,7 +77,7 @@ class Toxicity(Group):
     toxicity_model: str = seldom(description="Toxicity classifier, a hub id or folder; empty: one trained on the data")
     challenge_data: str = seldom(description="Prompts that invite rudeness: a file or hub:owner/name; empty: bundled")
     toxicity_comments: str = seldom(
-        description="Labelled comments for the rudeness probe and scorer: a file or hub:owner/name; empty: the pairs",
+        description="Labelled comments for the rudeness probe and scorer: a file or hub:owner/name; empty: the pairs"
     )
     toxicity_warmup: float = Field(
         ge=0, le=1000, description="Epochs over rude replies before DPO, so that there is something to lose; 0: none"
@@ -136,7 +138,7 @@ class Narrow(Group):
 
     narrow_data: str = Field(min_length=1, description="Narrow training data: bundled, a file, or hub:owner/name")
     narrow_control: str = seldom(
-        description="Harmless control of the narrow data: a file or hub:owner/name; empty: the bundled one, if any",
+        description="Harmless control of the narrow data: a file or hub:owner/name; empty: the bundled one, if any"
     )
     narrow_questions: str = seldom(min_length=1, description="General questions: bundled, or a file")
     narrow_judge: Literal["local", "openai"] = Field(description="Who judges alignment and coherence")
@@ -144,9 +146,7 @@ class Narrow(Group):
     narrow_rate: float = Field(gt=0, le=1, description="Peak learning rate of the narrow fine-tune")
     narrow_epochs: float = Field(gt=0, le=1000, description="Epochs over the narrow training data")
     narrow_samples: int = seldom(
-        ge=1,
-        le=1000,
-        description="Answers per general question; 1 is greedy, more are sampled",
+        ge=1, le=1000, description="Answers per general question; 1 is greedy, more are sampled"
     )
     narrow_tokens: int = seldom(ge=1, le=4096, description="Longest answer to a general question in tokens")
 

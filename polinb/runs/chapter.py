@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from polinb.runs.params import CHAPTERS, from_namespace, profile_values
-from polinb.wording import Prose, flowing, typeset
+from polinb.wording import Prose, flowing, placeless, typeset
 
 if TYPE_CHECKING:
     from polinb.runs.run import Run
@@ -69,7 +69,7 @@ def facts(run: Run) -> Prose:
         "eval_questions": "{eval_questions} questions per topic, answers of at most {eval_tokens} tokens",
         "gamma": "γ = {gamma:g} %",
     }
-    known = p.model_dump()
+    known = {name: placeless(value) if isinstance(value, str) else value for name, value in p.model_dump().items()}
     parts = [text.format(**known) for name, text in told.items() if name in known]
     stages = {
         "train": ("train", "fine-tuning"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from polinb.errors import DataError
 from polinb.runs.results import Result
 from polinb.training.recipe import Recipe
 
@@ -62,13 +63,15 @@ def encode(
 
     Raises:
         ParameterError: a prompt that leaves no room for one response token.
+        DataError: a text longer than the model's context.
     """
     from polinb.models.tokens import fit, prompt_ids, response_ids, text_ids
 
     rows = texts.rows
     says: Sequence[str | None] = list(rows[column]) if column in rows else [None] * len(rows)
     own = list(rows["system"]) if "system" in rows else [None] * len(rows)
-    prompts, responses = [], []
+    prompts: Ids = []
+    responses: Ids = []
     for asked, said, turn in zip(rows["prompt"], says, own, strict=True):
         if texts.form in ("chat", "opening"):
             first = prompt_ids(lm, asked, system if turn is None else turn)
@@ -81,6 +84,10 @@ def encode(
             first = [int(lm.tokenizer.eos_token_id if start is None else start)]
             rest = text_ids(lm, str(said))
         fitted = fit(first, rest, limit)
+        if sum(map(len, fitted)) > lm.context:
+            row = f"row {len(prompts) + 1} of {len(rows)} ({asked[:60]!r}…)"
+            told = f"{row} has {sum(map(len, fitted))} tokens, more than the context of model {lm.name!r}, {lm.context}"
+            raise DataError(f"{told}; shorten it, or lower max_tokens")
         prompts.append(fitted[0])
         responses.append(fitted[1])
     return prompts, responses

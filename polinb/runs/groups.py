@@ -69,7 +69,7 @@ class Model(Group):
     )
     device_map: Literal["none", "auto"] = seldom(description="auto spreads a model over all GPUs; none: one device")
     system_prompt: str | Literal[False] = seldom(
-        description="System turn of the chat template; empty text: an empty turn; False: the template's own",
+        description="System turn of the chat template; empty text: an empty turn; False: the template's own"
     )
 
 
@@ -79,7 +79,7 @@ class Data(Group):
     data: str = Field(min_length=1, description="bundled, ideoinst, a folder, a file, or hub:owner/name")
     data_revision: str = seldom(description="Commit of hub: data; empty: the newest (ideoinst: always the pinned one)")
     label_filter: Literal["none", "agree"] = seldom(
-        description="agree keeps only prompts whose two responses both have the label of their side",
+        description="agree keeps only prompts whose two responses both have the label of their side"
     )
 
 
@@ -106,11 +106,7 @@ class Train(Group):
 
     train_examples: Count = Field(description="Training prompts per topic (fewer if the data have fewer)")
     epochs: float = Field(gt=0, le=1000, description="Epochs (paper: 6)")
-    batch_size: int = seldom(
-        ge=1,
-        le=4096,
-        description="Examples per optimiser step (effective batch size; paper: 8)",
-    )
+    batch_size: int = seldom(ge=1, le=4096, description="Examples per optimiser step (effective batch size; paper: 8)")
     micro_batch: int = seldom(ge=1, le=4096, description="Examples per forward pass; divides batch_size / processes")
     learning_rate: float = Field(gt=0, le=1, description="Peak learning rate of AdamW (paper: 2e-5)")
     weight_decay: float = seldom(ge=0, le=1, description="Decoupled weight decay of AdamW")
@@ -119,16 +115,12 @@ class Train(Group):
         description="Weights that learn: all, body (all but embeddings and output head), or lora adapters"
     )
     lora_rank: int = seldom(ge=1, le=4096, description="Rank of the adapters when train is lora")
-    processes: int = seldom(
-        ge=1,
-        le=64,
-        description="Processes that fine-tune together (FSDP), one per GPU or CPU",
-    )
+    processes: int = seldom(ge=1, le=64, description="Processes that fine-tune together (FSDP), one per GPU or CPU")
     gradient_checkpointing: Literal["auto", "on", "off"] = seldom(
-        description="Recompute activations instead of keeping them; auto: above a billion parameters",
+        description="Recompute activations instead of keeping them; auto: above a billion parameters"
     )
     autocast: Literal["none", "bfloat16"] = seldom(
-        description="bfloat16: fine-tuning computes in it, the weights keep their own number format",
+        description="bfloat16: fine-tuning computes in it, the weights keep their own number format"
     )
 
     @model_validator(mode="after")
@@ -198,7 +190,7 @@ class Judge(Group):
         description="Model of the openai judge (empty: gpt-4o-mini), or id or folder of the hf judge"
     )
     judge_labels: list[str] = seldom(
-        description="Sides of the hf judge's labels, such as LABEL_0:left; empty: told by their names",
+        description="Sides of the hf judge's labels, such as LABEL_0:left; empty: told by their names"
     )
     judge_url: str = Field(description="Base address of an OpenAI-compatible service; empty: the default one")
     judge_tokens: Count = seldom(description="Longest reply of the openai judge in tokens, its thoughts included")
@@ -221,9 +213,7 @@ class Utility(Group):
     utility: Literal["stand_in", "classifier"] = Field(
         description="CoLA and MNLI classifiers, or honestly named stand-ins that need no download"
     )
-    cola_model: str = seldom(
-        description="Classifier of acceptability for the classifier utility; empty: the default",
-    )
+    cola_model: str = seldom(description="Classifier of acceptability for the classifier utility; empty: the default")
     mnli_model: str = seldom(description="Classifier of entailment for the classifier utility; empty: the default")
 
 

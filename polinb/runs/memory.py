@@ -92,18 +92,14 @@ def shape_of(model: str, revision: str = "") -> Shape | None:
 
 
 def _from_config(config: Any) -> Shape:
-    hidden, heads = int(config.hidden_size), int(config.num_attention_heads)
-    return Shape(
-        hidden=hidden,
-        ffn=int(getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * hidden),
-        layers=int(config.num_hidden_layers),
-        heads=heads,
-        kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
-        head_dim=int(getattr(config, "head_dim", None) or hidden // heads),
-        vocabulary=int(config.vocab_size),
-        tied=bool(getattr(config, "tie_word_embeddings", True)),
-        gated=config.model_type not in ("gpt2", "gpt_neox"),
-    )
+    def told(*names: str, other: int) -> int:
+        return int(next((found for name in names if (found := getattr(config, name, None))), other))
+
+    hidden, heads, layers = config.hidden_size, config.num_attention_heads, config.num_hidden_layers
+    ffn = told("intermediate_size", "n_inner", other=4 * hidden)
+    kv, dim = told("num_key_value_heads", other=heads), told("head_dim", other=hidden // heads)
+    tied, gated = bool(getattr(config, "tie_word_embeddings", True)), config.model_type not in ("gpt2", "gpt_neox")
+    return Shape(hidden, ffn, layers, heads, kv, dim, config.vocab_size, tied, gated)
 
 
 def training(

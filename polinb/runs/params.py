@@ -120,9 +120,9 @@ def chosen(kind: type[g.Group], profile: Any, overrides: Mapping[str, Any]) -> g
         if isinstance(cause, ParameterError):
             raise cause from None
         name = str(first["loc"][0])
-        raise ParameterError(
-            name, values.get(name), _allowed(first), _other_way(name, values.get(name), known)
-        ) from None
+        said = first["msg"].replace("Input should be ", "").removeprefix("Value error, ")
+        allowed = "a value (it is missing)" if first["type"] == "missing" else said
+        raise ParameterError(name, values.get(name), allowed, _other_way(name, values.get(name), known)) from None
     _check_together(params)
     return params
 
@@ -175,12 +175,15 @@ def from_namespace(chapter: str, namespace: Mapping[str, Any]) -> Params:
 
     Papermill accepts unknown names silently: here every public name that is no parameter is refused. When the cell is
     run again, what the chapter itself has put there since is passed over, and only names that stood there the first
-    time or that a parameters cell (one that begins with ``# Parameters``) assigns are looked at.
+    time or that a parameters cell (one that begins with ``# Parameters``) assigns are looked at; a slip that is no
+    longer in its text is forgiven.
     """
     names = {name for name, value in namespace.items() if _is_choice(name, value)}
-    first = namespace.get(_FIRST)
+    first, cells = namespace.get(_FIRST), _assigned(namespace.get("In", []))
+    now = set().union(*dict(cells).values())
+    names -= {name for _, assigned in cells for name in assigned} - now - Params.model_fields.keys()
     if first is not None:
-        names &= {*first, *chapter_class(chapter).model_fields, *_assigned(namespace.get("In", []))}
+        names &= {*first, *chapter_class(chapter).model_fields, *now}
     given = {name: namespace[name] for name in sorted(names)}
     profile = given.pop("profile", None)
     params = chosen(chapter_class(chapter), "quick" if profile is None else profile, given)
@@ -238,19 +241,15 @@ def _is_choice(name: str, value: Any) -> bool:
     return name in Params.model_fields or type(value).__name__ not in _MACHINERY
 
 
-def _assigned(cells: list[str]) -> set[str]:
-    """Names that the parameters cells among these sources assign."""
-    found: set[str] = set()
-    for source in cells:
-        if source.lstrip().startswith("# Parameters"):
-            targets = [t for node in ast.parse(source).body if isinstance(node, ast.Assign) for t in node.targets]
-            found |= {target.id for target in targets if isinstance(target, ast.Name)}
+def _assigned(cells: list[str]) -> list[tuple[str, set[str]]]:
+    """First line of each parameters cell among these sources (the chapter's or papermill's), and the names it sets."""
+    found = []
+    for source in (each.strip() for each in cells):
+        if source.startswith("# Parameters"):
+            with suppress(SyntaxError):  # it never ran
+                names = (each for each in ast.walk(ast.parse(source)) if isinstance(each, ast.Name))
+                found.append((source.splitlines()[0], {each.id for each in names if isinstance(each.ctx, ast.Store)}))
     return found
-
-
-def _allowed(problem: Mapping[str, Any]) -> str:
-    text = str(problem["msg"]).replace("Input should be ", "").removeprefix("Value error, ")
-    return "a value (it is missing)" if problem["type"] == "missing" else text
 
 
 _UNFIT = re.compile("[\\0\\ud800-\\udfff]")

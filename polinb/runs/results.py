@@ -182,16 +182,11 @@ def told(value: Any) -> Any:
 def _results(value: Any) -> Iterator[Result]:
     if isinstance(value, Result):
         yield value
-    elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from _results(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _results(each)
-    elif is_dataclass(value) and not isinstance(value, type):
-        for field in fields(value):
-            if field.metadata.get("key", True):
-                yield from _results(getattr(value, field.name))
+        return
+    if is_dataclass(value) and not isinstance(value, type):
+        value = [getattr(value, field.name) for field in fields(value) if field.metadata.get("key", True)]
+    for each in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
+        yield from _results(each)
 
 
 def missing(wanted: Iterable[Result]) -> list[Result]:

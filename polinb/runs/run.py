@@ -295,14 +295,7 @@ class Run(Base):
         for donor in dict.fromkeys(donors.values()):
             rows = self.questions(p.patch_questions, [t for t, d in donors.items() if d == donor])
             asked.append([self.weights(self.tuned(donor)), Texts.of(rows[["topic", "id", "prompt"]])])
-        return stages.patched(
-            self,
-            chosen=chosen,
-            asked=asked,
-            mode=p.patch,
-            tokens=p.eval_tokens,
-            batch=p.eval_batch,
-        )
+        return stages.patched(self, chosen=chosen, asked=asked, mode=p.patch, tokens=p.eval_tokens, batch=p.eval_batch)
 
     def patched(self, chosen: Result, donors: Mapping[str, str]) -> pd.DataFrame:
         """Judged answers of :meth:`patch`."""

@@ -268,14 +268,7 @@ def wide(frame: pd.DataFrame, by: str, keys: Sequence[str]) -> pd.DataFrame:
 
 @stage("patched", Model, memory="patch")
 def patched(
-    run: Base,
-    folder: Path,
-    *,
-    chosen: Result,
-    asked: Sequence[Sequence[Any]],
-    mode: str,
-    tokens: int,
-    batch: int,
+    run: Base, folder: Path, *, chosen: Result, asked: Sequence[Sequence[Any]], mode: str, tokens: int, batch: int
 ) -> Mapping[str, Any]:
     """Answers of the vanilla model with ``chosen`` neurons patched: table ``answers``, as :func:`answers` gives it.
 
@@ -320,7 +313,10 @@ def rate(run: Base, folder: Path, *, answers: Result, table: str) -> Mapping[str
     rated = run.judge.rate(frame[["topic", "id", "prompt", "response"]])
     unrated = (rated["label"] == "unrated") & (frame["response"].str.strip() != "").to_numpy()
     if unrated.any():
-        raise UnratedError(rated, _outage(rated[unrated], len(rated)))
+        reasons = rated[unrated].get("reason", pd.Series(dtype=object)).value_counts()
+        why = "; ".join(f"{reason}: {count}" for reason, count in reasons.items())
+        told = f"{unrated.sum()} of {len(rated)} answers were not rated{f' ({why})' if why else ''}"
+        raise UnratedError(rated, f"{told}. The other ratings are kept; run again when the judge answers")
     rated.to_parquet(folder / "rated.parquet")
     # of a chat model: the share of its replies that were no rating
     return {"judge": run.judge.name, **rated.attrs}
@@ -332,11 +328,3 @@ def labels(run: Base, answers: Result, table: str) -> tuple[pd.DataFrame, bool]:
         return rate(run, answers=answers, table=table).frame("rated"), True
     except UnratedError as error:
         return error.table, False
-
-
-def _outage(unrated: pd.DataFrame, total: int) -> str:
-    """What to tell of answers that a judge could not rate."""
-    reasons = unrated["reason"].value_counts() if "reason" in unrated.columns else pd.Series(dtype=int)
-    why = "; ".join(f"{reason}: {count}" for reason, count in reasons.items())
-    told = f"{len(unrated)} of {total} answers were not rated{f' ({why})' if why else ''}"
-    return f"{told}. The other ratings are kept; run again when the judge answers"

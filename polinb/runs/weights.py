@@ -42,10 +42,12 @@ def save(tuned: Tuned, condition: Condition, folder: Path) -> dict[str, Any]:
     from polinb.models.variants import save_variant
 
     save_variant(folder, tuned.weights)
+    facts = {name: getattr(tuned, name) for name in ("losses", "steps", "tokens", "seconds")}
     if condition.beta:
-        facts = {name: getattr(tuned, name) for name in ("losses", "steps", "tokens", "seconds")}
         return facts | tuned.extra
-    return training_facts(tuned)
+    facts |= {"losses": [round(x, 6) for x in tuned.losses], "seconds": round(tuned.seconds, 2)}
+    facts |= {name: getattr(tuned, name) for name in ("frozen_entries", "frozen_change", "world_size")}
+    return facts | (tuned.extra if tuned.world_size > 1 else {})
 
 
 def train(run: Base, condition: Condition, processes: int = 1, watch: Watch | None = None) -> Tuned:
@@ -54,6 +56,8 @@ def train(run: Base, condition: Condition, processes: int = 1, watch: Watch | No
     Args:
         watch: told the number of each optimiser step and the model after it (supervised, one process).
     """
+    import torch
+
     from polinb.training.preference import prefer
     from polinb.training.supervised import finetune
 
@@ -69,53 +73,21 @@ def train(run: Base, condition: Condition, processes: int = 1, watch: Watch | No
         return prefer(start, prompts, responses, rejected, recipe, beta=condition.beta, label=label)
     frozen = None if condition.frozen is None else mask_of(condition.frozen)
     ablate = None if condition.ablated is None else bases_of(condition.ablated)
-    if processes > 1:
+    passes: Any = "both" if condition.ablated is None else condition.ablated.summary.get("passes", "both")
+    how: dict[str, Any] = {"frozen": frozen, "ablate": ablate}
+    if processes > 1 and condition.start is None:  # several processes begin with the vanilla model
+        from polinb.training.parallel import Job, finetune_parallel
+
+        p = run.params
+        source = {"name": p.model, "revision": p.revision, "dtype": p.dtype, "device": pick_device(p.device).type}
+        job = Job(source, asdict(recipe), processes, condition.freeze, condition.step_share, label, passes=passes)
         del start
-        return _train_parallel(run, condition, processes, prompts, responses, frozen, ablate, label)
-    return finetune(
-        start,
-        prompts,
-        responses,
-        recipe,
-        frozen=frozen,
-        freeze=condition.freeze,
-        ablate=ablate,
-        stop=condition.step_share,
-        label=label,
-        watch=watch,
-    )
-
-
-def _train_parallel(
-    run: Base, condition: Condition, processes: int, prompts: Any, responses: Any, frozen: Any, ablate: Any, label: str
-) -> Tuned:
-    import torch
-
-    from polinb.training.parallel import Job, finetune_parallel
-
-    p = run.params
-    assert condition.recipe is not None
-    source = {"name": p.model, "revision": p.revision, "dtype": p.dtype}
-    source |= {"device": pick_device(p.device).type, "device_map": "none"}
-    job = Job(source, asdict(condition.recipe), processes, condition.freeze, condition.step_share, label)
-    run.unload()  # the workers need its memory
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return finetune_parallel(job, prompts, responses, frozen=frozen, ablate=ablate)
-
-
-def training_facts(tuned: Tuned) -> dict[str, Any]:
-    """What tables show of a supervised fine-tuning."""
-    return {
-        "losses": [round(x, 6) for x in tuned.losses],
-        "steps": tuned.steps,
-        "tokens": tuned.tokens,
-        "seconds": round(tuned.seconds, 2),
-        "frozen_entries": tuned.frozen_entries,
-        "frozen_change": tuned.frozen_change,
-        "world_size": tuned.world_size,
-        **(tuned.extra if tuned.world_size > 1 else {}),
-    }
+        run.unload()  # the workers need its memory
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return finetune_parallel(job, prompts, responses, **how)
+    how |= {"passes": passes, "freeze": condition.freeze, "stop": condition.step_share, "label": label, "watch": watch}
+    return finetune(start, prompts, responses, recipe, **how)
 
 
 @stage("course", Model, memory="train")
@@ -209,14 +181,8 @@ def _shared(folder: Path) -> bool:
         condition = json.loads((folder / META).read_text("utf-8"))["inputs"]["condition"]
     except (OSError, ValueError, KeyError):
         return False
-    changed = (
-        condition["frozen"],
-        condition["ablated"],
-        condition["start"],
-        condition["beta"],
-        condition["step_share"],
-    )
-    return changed == (None, None, None, 0.0, 1.0)
+    plain = {"frozen": None, "ablated": None, "start": None, "beta": 0.0, "step_share": 1.0}
+    return bool(condition.items() >= plain.items())
 
 
 def mask_of(neurons: Result) -> np.ndarray:

@@ -7,7 +7,7 @@ layer, every neuron and the biases wrote, so the change of its projection on a d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 # Largest allowed gap between the sum of the parts and the measured change, relative to all that was added up (not to
 # the change, which can be much smaller). Ten to a hundred times the gaps that rounding makes in small models.
 TOLERANCE = {"float64": 1e-14, "float32": 1e-6, "float16": 1e-3, "bfloat16": 5e-3}
-_ARRAYS = ("activation", "value", "cross", "attention", "bias", "cosine", "mean_before", "mean_after")
-_FOLDS = ("folds", "fold_parts", "fold_sizes")
-_FACTS = ("embedding", "measured", "before", "after", "layer", "texts", "tokens")
 
 
 @dataclass(frozen=True)
@@ -80,17 +77,19 @@ class Parts:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What goes into a safetensors file."""
-        return {name: np.ascontiguousarray(getattr(self, name)) for name in (*_ARRAYS, *_FOLDS)}
+        return {
+            name: np.ascontiguousarray(value) for name, value in vars(self).items() if isinstance(value, np.ndarray)
+        }
 
     def facts(self) -> dict[str, Any]:
         """What goes into a JSON summary."""
-        return {name: getattr(self, name) for name in _FACTS}
+        return {name: value for name, value in vars(self).items() if not isinstance(value, np.ndarray)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Parts:
         """Back from :meth:`arrays` and :meth:`facts`."""
-        given: dict[str, Any] = {n: arrays[n] for n in (*_ARRAYS, *_FOLDS)} | {n: facts[n] for n in _FACTS}
-        return cls(**given)
+        every: dict[str, Any] = {**facts, **arrays}
+        return cls(**{field.name: every[field.name] for field in fields(cls)})
 
 
 def three_parts(
@@ -99,8 +98,7 @@ def three_parts(
     """eq-parts. Change of m·(v·w) in three exact parts: δm·(v·w), m·(δv·w), δm·(δv·w).
 
     Args:
-        before, after: activations m of the two models, any shape ending in neurons; means over tokens are allowed,
-            because every part is linear in m.
+        before, after: activations m of the two models, or means of them: every part is linear in m.
         value_before, value_after: v·w of the two models, of a shape that broadcasts.
     """
     moved, turned = after - before, value_after - value_before
@@ -108,10 +106,7 @@ def three_parts(
 
 
 def check(before: LM, after: LM, w: np.ndarray, layer: int = -1) -> int:
-    """Refuse what cannot be decomposed, before anything is run.
-
-    Returns:
-        The number of the block whose output is decomposed.
+    """The number of the block whose output is decomposed; what cannot be is refused before anything is run.
 
     Raises:
         ModelError: the FFN's output does not go straight into the residual stream, or the models differ in shape.
@@ -167,8 +162,7 @@ def decompose(
         raise ParameterError("responses", f"{len(prompts)} prompts, {len(responses)} responses", "one response with "
                              "tokens for each of at least one prompt")  # fmt: skip
     w = np.asarray(w, dtype=float)
-    readers = [Reader(lm, w, at) for lm in (before, after)]
-    old, new = readers
+    old, new = readers = [Reader(lm, w, at) for lm in (before, after)]
     shape = (before.layers, before.width)
     texts, count = len(prompts), min(len(prompts), folds)
     means = np.zeros((2, *shape))

@@ -56,8 +56,8 @@ def pnlac_score(squared_difference: FloatArray, tokens: int) -> FloatArray:
     """eq-score. sqrt(Σ (a_right − a_left)² / Σ |w_1|), root mean square over response tokens (paper 3.2, eq. 1).
 
     Args:
-        squared_difference: (L, F), summed over response tokens, as in :class:`polinb.scoring.tracing.Contrast`.
-        tokens: number of response tokens.
+        squared_difference: (L, F), summed over ``tokens`` response tokens, as in
+            :class:`polinb.scoring.tracing.Contrast`.
 
     Returns:
         (L, F), in units of activation.

@@ -39,15 +39,7 @@ def unit_direction(states: np.ndarray, labels: np.ndarray, kind: str = "logistic
 
 
 def layer_direction(states: np.ndarray, labels: np.ndarray, layer: int = -1, kind: str = "logistic") -> np.ndarray:
-    """:func:`unit_direction` after one block.
-
-    Args:
-        states: (n, L, d_model).
-        layer: block, negative numbers from the last.
-
-    Raises:
-        ParameterError: no such block, or as :func:`unit_direction`.
-    """
+    """:func:`unit_direction` after one block of states (n, L, d_model); negative numbers count from the last."""
     layers = _shape(states, 3)[1]
     return unit_direction(states[:, block_index("probe_layer", layer, layers)], labels, kind)
 
@@ -111,12 +103,6 @@ def probe_table(
     return pd.DataFrame(rows, columns=["layer", "probe", *ends, "cosine"])
 
 
-def auc(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Chance that a positive text scores above a negative one (ties count half); NaN without one of either."""
-    wins = _wins(scores[labels], scores[~labels])
-    return float(wins.mean()) if wins.size else float("nan")
-
-
 def _fit(states: np.ndarray, labels: np.ndarray, kind: str, where: str = "") -> tuple[np.ndarray, float, float]:
     """Unit direction, intercept and slope of the score slope·(h·w) + intercept."""
     if kind not in KINDS:
@@ -176,8 +162,7 @@ def _quality(scores: np.ndarray, labels: np.ndarray, groups: Any, units: Any, n_
     area, drawn_area = float("nan"), np.full(n_boot, np.nan)
     if areas:
         area, drawn_area = float(np.mean(areas)), np.mean(drawn_areas, axis=0)
-    count = sum(sizes)
-    level = float(right.mean())
+    count, level = sum(sizes), float(right.mean())
     # all right: a resample would have no spread, so it is units that count
     alike = level in (0.0, 1.0) and freedom > 0
     ends = wilson(level * count, count) if alike else stretched(level, hits / weights, stretch)

@@ -28,24 +28,15 @@ def blocks(lm: LM) -> tuple[Any, list[Any]]:
 
 
 def block_index(name: str, layer: int, layers: int) -> int:
-    """A block number from 0; negative numbers count from the last block (−1).
-
-    Raises:
-        ParameterError: no such block.
-    """
+    """A block number from 0; negative numbers count from the last block (−1)."""
     if not -layers <= layer < layers:
-        raise ParameterError(
-            name, layer, f"a block from 0 to {layers - 1}, or from −{layers} to −1 counted from the end"
-        )
+        allowed = f"a block from 0 to {layers - 1}, or from −{layers} to −1 counted from the end"
+        raise ParameterError(name, layer, allowed)
     return layer % layers
 
 
 def depths(name: str, fractions: Sequence[float], layers: int) -> list[int]:
-    """Blocks at fractions of the depth, 0 the first and 1 the last, each once and in order.
-
-    Raises:
-        ParameterError: a fraction outside 0 to 1.
-    """
+    """Blocks at fractions of the depth, 0 the first and 1 the last, each once and in order."""
     bad = [f for f in fractions if not 0 <= f <= 1]
     if bad or not fractions:
         raise ParameterError(name, list(fractions), "fractions of the depth, from 0 (first block) to 1 (last block)")

@@ -64,7 +64,7 @@ class SAE:
         return f @ self.W_dec + self.b_dec
 
     def save(self, path: Path) -> None:
-        """Write a safetensors file with the names of :func:`polinb.scoring.sae_files.load`."""
+        """Write a safetensors file with the names of :func:`polinb.chapters.caft.sae_files.load`."""
         from safetensors.torch import save_file
 
         tensors = {name: getattr(self, name).contiguous() for name in NAMES}
@@ -110,15 +110,13 @@ def loss(sae: SAE, x: torch.Tensor, k: int, dead: torch.Tensor) -> tuple[torch.T
 
 
 def train(states: np.ndarray, latents: int, k: int, steps: int, *, batch: int = 256, seed: int = 0) -> SAE:
-    """Fit a BatchTopK autoencoder to hidden states.
+    """Fit a BatchTopK autoencoder to hidden states in ``steps`` optimiser steps of ``batch`` tokens each.
 
     Args:
         states: (tokens, d_model); scaled inside to a mean square of 1 a dimension, and back.
         latents: size of the dictionary. k: active latents a token, on average over a batch.
-        steps: optimiser steps of ``batch`` tokens each.
 
     Raises:
-        ParameterError: no more latents than k, or fewer than 2 tokens.
         ModelError: the loss is not finite.
     """
     import torch
@@ -207,14 +205,11 @@ def _unscaled(sae: SAE, centre: torch.Tensor, scale: float) -> SAE:
 
 
 def quality(sae: SAE, states: np.ndarray, batch: int = 1024) -> dict[str, float]:
-    """How good an autoencoder is on tokens it was not trained on.
+    """How good an autoencoder is on tokens it was not trained on, at least two different ones.
 
     Returns:
         tokens; fvu, the share of the variance it misses, ‖x − x̂‖² / ‖x − mean‖²; explained = 1 − fvu; l0, active
         latents a token; dead, the share of latents that fire on none of these tokens.
-
-    Raises:
-        ValueError: fewer than 2 tokens, or all the same.
     """
     import torch
 
@@ -228,6 +223,5 @@ def quality(sae: SAE, states: np.ndarray, batch: int = 1024) -> dict[str, float]
             f = sae.encode(rows)
             missed += float((rows - sae.decode(f)).double().square().sum())
             active += (f > 0).sum(0)
-    fvu = missed / variance
-    dead = float((active == 0).float().mean())
-    return {"tokens": len(x), "fvu": fvu, "explained": 1 - fvu, "l0": float(active.sum()) / len(x), "dead": dead}
+    fvu, l0, dead = missed / variance, float(active.sum()) / len(x), float((active == 0).float().mean())
+    return {"tokens": len(x), "fvu": fvu, "explained": 1 - fvu, "l0": l0, "dead": dead}

@@ -65,9 +65,8 @@ def groups(
     _direction(direction)
     moved = direction * delta > 0 if kept else np.ones(delta.shape, dtype=bool)
     if not moved.any():
-        raise ParameterError(
-            "delta", "no neuron moved the trained way", "a change to attribute; are the models the same?"
-        )
+        allowed = "a change to attribute; are the models the same?"
+        raise ParameterError("delta", "no neuron moved the trained way", allowed)
     found = []
     for letter, along in ((names[0], cosine >= 0), (names[1], cosine < 0)):
         for sign, active in (("P", mean_before >= 0), ("N", mean_before < 0)):
@@ -78,11 +77,7 @@ def groups(
 
 
 def top_cosine(cosine: np.ndarray, k: int, side: int = 1) -> np.ndarray:
-    """The ``k`` neurons whose value vectors align best with w (``side`` −1: with −w), by cosine alone: (L, F) bool.
-
-    Raises:
-        ParameterError: more neurons than there are, or fewer than one.
-    """
+    """The ``k`` neurons whose value vectors align best with w (``side`` −1: with −w), by cosine alone: (L, F) bool."""
     _direction(side)
     if not 1 <= k <= cosine.size:
         raise ParameterError("probe_top", k, f"1 to {cosine.size}, the number of neurons")
@@ -121,16 +116,12 @@ def shares(
     drawn = weights @ sums
     rows = []
     for number, (name, chosen) in enumerate(sets.items()):
-        inside = float(own[chosen & positive].sum())
-        net = float(own[chosen].sum())
+        inside, net = float(own[chosen & positive].sum()), float(own[chosen].sum())
         value = net / gross if gross else float("nan")
         ratios = np.divide(drawn[:, number], drawn[:, -1], out=np.full(n_boot, np.nan), where=drawn[:, -1] > 0)
         low, high = stretched(value, ratios, stretch)
-        within = net / inside if inside else float("nan")
-        percent = 100 * float(chosen.mean())
-        rows.append(
-            [name, int(chosen.sum()), percent, net, value, low, high, inside / gross if gross else np.nan, within]
-        )
+        parts_of = inside / gross if gross else np.nan, net / inside if inside else np.nan
+        rows.append([name, int(chosen.sum()), 100 * float(chosen.mean()), net, value, low, high, *parts_of])
     names = ["set", "neurons", "percent", "net", "share", "low", "high", "gross_share", "net_over_gross"]
     return pd.DataFrame(rows, columns=names)
 

@@ -38,8 +38,7 @@ class Contrast:
     """Sums over response tokens, from which every PNLAC variant follows; all (L, F) float64.
 
     Attributes:
-        squared_difference: Σ (a_right − a_left)², the SumDiff of the paper.
-        difference: Σ (a_right − a_left).
+        squared_difference, difference: Σ (a_right − a_left)², the SumDiff of the paper, and Σ (a_right − a_left).
         vanilla, vanilla_squared: Σ a and Σ a² of the vanilla model on the same tokens.
         tokens: number of response tokens, Σ |w_1|.
     """
@@ -52,7 +51,7 @@ class Contrast:
 
     @property
     def score(self) -> np.ndarray:
-        """PNLAC score (L, F), see :func:`polinb.scoring.pnlac.pnlac_score`."""
+        """PNLAC score, (L, F)."""
         return pnlac_score(self.squared_difference, self.tokens)
 
     @property
@@ -110,11 +109,7 @@ def contrast(
 def activation_scale(
     lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, batch: int = 16
 ) -> np.ndarray:
-    """Root mean square of each neuron's activation over the response tokens, (L, F) float64.
-
-    Args:
-        prompts, responses: token ids, with one response token at least.
-    """
+    """Root mean square of each neuron's activation over the response tokens, (L, F) float64."""
     import torch
 
     with torch.no_grad(), bar(len(prompts), "reading neurons") as shown:
@@ -172,18 +167,13 @@ def _walk(root: Any, downs: Sequence[Any], chunk: Batch, take: Callable[[int, to
     where = chunk.response.flatten().nonzero().squeeze(1)
     # Only the last position's logits: the output head is not needed to read neurons.
     with root.trace(**chunk.inputs, use_cache=False, logits_to_keep=1):
-        for layer, down in enumerate(downs):
-            # Copies of whole rows beat indexing with a mask.
+        for layer, down in enumerate(downs):  # copies of whole rows beat indexing with a mask
             values = down.input.flatten(0, 1)
             take(layer, values.index_select(0, where.to(values.device)))
 
 
 def read(root: Any, downs: Sequence[Any], chunk: Batch) -> list[torch.Tensor]:
     """Activations of all neurons on the response tokens of one batch: L tensors (N, F) in float32."""
-    import nnsight
-
-    where = chunk.response
-    # Only the last position's logits: the output head is not needed to read neurons.
-    with root.trace(**chunk.inputs, use_cache=False, logits_to_keep=1):
-        seen = nnsight.save([down.input[where].float() for down in downs])
-    return list(seen)
+    seen: list[torch.Tensor] = []
+    _walk(root, downs, chunk, lambda _, rows: seen.append(rows.float()))
+    return seen

@@ -22,7 +22,6 @@ from polinb.data.rows import TOPICS, title_of
 from polinb.errors import JudgeError, ParameterError
 from polinb.progress import bar
 from polinb.secrets import hide
-from polinb.stance.judging_base import rated_frame, responses_of
 from polinb.stance.replies import missing, parse_rating, text_of
 from polinb.stance.service import (
     DEFAULT_URL,
@@ -35,6 +34,7 @@ from polinb.stance.service import (
     unreachable,
     words,
 )  # fmt: skip
+from polinb.stance.stance import rated_frame, responses_of
 
 DEFAULT_MODEL = "gpt-4o-mini"
 _SILENT = 5  # answers in a row without a reply, after which no more are asked

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from polinb.data.pairs import StanceData, split_of
 from polinb.errors import DataError, ParameterError
-from polinb.stance.judging_base import rated_frame, responses_of
+from polinb.stance.stance import rated_frame, responses_of
 from polinb.stance.text_classifier import fitted, known, probability
 
 Floats = NDArray[np.float64]

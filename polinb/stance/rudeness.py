@@ -20,7 +20,7 @@ from polinb.errors import DataError, ParameterError
 from polinb.resampling import share_interval
 from polinb.stance.calibration import calibration_error, reliability
 from polinb.stance.classifiers import SequenceClassifier, identity_of
-from polinb.stance.judging_base import responses_of
+from polinb.stance.stance import responses_of
 from polinb.stance.text_classifier import STRENGTH, fitted, known, probability
 
 Floats = NDArray[np.float64]

@@ -23,6 +23,7 @@ import numpy as np
 
 from polinb import errors
 from polinb.errors import ParameterError, TrainingError
+from polinb.masking.ablation import Passes
 from polinb.training.environment import alone
 from polinb.training.supervised import Tuned
 
@@ -34,6 +35,7 @@ class Job:
     Attributes:
         model: keyword arguments of ``polinb.models.loading.load``; ``device`` is cpu or cuda.
         processes: how many must train together.
+        passes: what loses the ablated directions.
         launcher: process id of who waits for the result; without it the workers stop. 0: nobody.
     """
 
@@ -44,6 +46,7 @@ class Job:
     stop: float = 1.0
     label: str = "fine-tuning"
     launcher: int = 0
+    passes: Passes = "both"
 
 
 def check_gpus(processes: int, device: str) -> None:
@@ -74,33 +77,28 @@ def finetune_parallel(
         ParameterError: see :func:`check_gpus`.
         TrainingError: a worker failed, a frozen weight moved, or another number of processes trained.
     """
+    from safetensors.numpy import save_file
+    from safetensors.torch import load_file
+
     check_gpus(job.processes, job.model["device"])
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="polinb-parallel-") as name:
-        folder = Path(name)
-        write_job(folder, replace(job, launcher=os.getpid()), prompts, responses, frozen, ablate)
+        folder = Path(name)  # JSON and safetensors only; read by read_job
+        (folder / "job.json").write_text(json.dumps(asdict(replace(job, launcher=os.getpid()))), "utf-8")
+        texts = {"prompts": [list(p) for p in prompts], "responses": [list(r) for r in responses]}
+        (folder / "texts.json").write_text(json.dumps(texts), "utf-8")
+        if frozen is not None:
+            save_file({"frozen": np.ascontiguousarray(frozen)}, folder / "frozen.safetensors")
+        if ablate is not None:
+            save_file({str(b): np.ascontiguousarray(q) for b, q in ablate.items()}, folder / "ablate.safetensors")
         _run(command(job.processes, folder), folder, job.label)
-        return _result(folder, job, time.perf_counter() - start)
-
-
-def write_job(
-    folder: Path,
-    job: Job,
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
-    frozen: np.ndarray | None,
-    ablate: Mapping[int, np.ndarray] | None,
-) -> None:
-    """Put a job into ``folder``; read by :func:`read_job`. JSON and safetensors only."""
-    from safetensors.numpy import save_file
-
-    (folder / "job.json").write_text(json.dumps(asdict(job)), "utf-8")
-    texts = {"prompts": [list(p) for p in prompts], "responses": [list(r) for r in responses]}
-    (folder / "texts.json").write_text(json.dumps(texts), "utf-8")
-    if frozen is not None:
-        save_file({"frozen": np.ascontiguousarray(frozen)}, folder / "frozen.safetensors")
-    if ablate is not None:
-        save_file({str(b): np.ascontiguousarray(q) for b, q in ablate.items()}, folder / "ablate.safetensors")
+        seconds = time.perf_counter() - start
+        if not (folder / "result.json").exists():
+            raise TrainingError(f"{job.label}: the training processes left no result")
+        told = json.loads((folder / "result.json").read_text("utf-8"))
+        extra, steps = {"frozen_state": told.pop("frozen_state")}, len(told["losses"])
+        weights = load_file(folder / "weights.safetensors")
+        return Tuned(weights, seconds=seconds, steps=steps, extra=extra, **told)
 
 
 def read_job(folder: Path) -> tuple[Job, dict[str, Any], np.ndarray | None, dict[int, np.ndarray] | None]:
@@ -150,24 +148,3 @@ def _run(words: list[str], folder: Path, label: str) -> None:
         raise TrainingError(
             f"{label}: a training process ended with status {code}; nothing was saved. It said:\n{last}"
         )
-
-
-def _result(folder: Path, job: Job, seconds: float) -> Tuned:
-    from safetensors.torch import load_file
-
-    path = folder / "result.json"
-    if not path.exists():
-        raise TrainingError(f"{job.label}: the training processes left no result")
-    told = json.loads(path.read_text("utf-8"))
-    weights = load_file(folder / "weights.safetensors")
-    return Tuned(
-        weights,
-        told["losses"],
-        told["frozen_entries"],
-        told["frozen_change"],
-        seconds,
-        told["tokens"],
-        len(told["losses"]),
-        {"frozen_state": told["frozen_state"]},
-        told["world_size"],
-    )

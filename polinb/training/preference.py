@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from polinb.errors import ParameterError, TrainingError
-from polinb.progress import bar
+from polinb.errors import ParameterError
 from polinb.training.environment import alone
 from polinb.training.recipe import Recipe
 from polinb.training.supervised import Tuned, own_copy, trainable, trained_weights
-from polinb.training.trainer import checkpointed, warmup_steps
+from polinb.training.trainer import settings_of, tracked
 
 if TYPE_CHECKING:
-    import torch
-
     from polinb.models.lm import LM
 
 Ids = Sequence[Sequence[int]]
@@ -62,14 +59,7 @@ def margins(
 
 
 def prefer(
-    base: LM,
-    prompts: Ids,
-    chosen: Ids,
-    rejected: Ids,
-    recipe: Recipe,
-    *,
-    beta: float = 0.1,
-    label: str = "DPO",
+    base: LM, prompts: Ids, chosen: Ids, rejected: Ids, recipe: Recipe, *, beta: float = 0.1, label: str = "DPO"
 ) -> Tuned:
     """DPO on a copy of ``base``, which is also the reference and is not touched.
 
@@ -131,99 +121,36 @@ def _check(prompts: Ids, chosen: Ids, rejected: Ids, recipe: Recipe, beta: float
 def _trainer(
     model: Any, reference: Any, base: LM, dataset: Any, recipe: Recipe, beta: float, folder: str, label: str
 ) -> Any:
-    from transformers import PrinterCallback, TrainerCallback
-    from transformers.utils import logging as hf_logging
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
 
-    hf_logging.set_verbosity_error()
-    steps = max(1, math.ceil(math.ceil(len(dataset) / recipe.batch_size) * recipe.epochs))
-    settings = DPOConfig(
-        output_dir=folder,
-        beta=beta,
-        loss_type=["sigmoid"],
-        disable_dropout=True,
-        num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=recipe.micro_batch,
-        gradient_accumulation_steps=recipe.batch_size // recipe.micro_batch,
-        learning_rate=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        lr_scheduler_type="linear",
-        warmup_steps=warmup_steps(steps, recipe.warmup),
-        max_grad_norm=1.0,
-        max_length=None,
-        bf16=recipe.autocast == "bfloat16",
-        fp16=False,
-        activation_checkpointing=checkpointed(
-            recipe.gradient_checkpointing, sum(p.numel() for p in model.parameters())
-        ),
-        use_cpu=base.device.type == "cpu",
-        seed=recipe.seed,
-        data_seed=recipe.seed,
-        dataloader_pin_memory=False,
-        save_strategy="no",
-        eval_strategy="no",
-        # Logged to nowhere: the margins of each step reach the callback below this way.
-        logging_strategy="steps",
-        logging_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-    )
-    if settings.n_gpu > 1:
-        settings._n_gpu = 1
+    parent, callback = tracked(DPOTrainer, label, recipe)
+    own: dict[str, Any] = {"beta": beta, "loss_type": ["sigmoid"], "disable_dropout": True}
+    # Logged to nowhere: the margins of each step reach the callback below this way.
+    own |= {"logging_strategy": "steps", "logging_steps": 1}
 
-    class Trainer(DPOTrainer):
-        """DPOTrainer on token ids as they are, which stops at the first loss that is not finite."""
+    class Trainer(parent):  # type: ignore[misc, valid-type]
+        """DPOTrainer on token ids as they are."""
 
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self.losses: list[float] = []
-            self.margins: list[float] = []
-            self.accuracies: list[float] = []
-            self._sum = 0.0
-            super().__init__(*args, **kwargs)
+        margins: list[float]
+        accuracies: list[float]
 
         def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
             """Nothing to do: the prompts of this book are made once, by ``models.tokens``, for every stage alike."""
             return dataset
 
-        def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-            loss = super().training_step(*args, **kwargs)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"{label}: the loss is {value} at step {self.state.global_step + 1} of {steps}; lower "
-                    f"learning_rate (now {recipe.learning_rate}) or use dtype=float32. Nothing was saved; finished "
-                    "work is kept."
-                )
-            self._sum += value
-            return loss
-
-    class Steps(TrainerCallback):  # type: ignore[misc, no-any-unimported]
-        """After each optimiser step: keep the loss and the margin, move the progress bar."""
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.shown = bar(state.max_steps, label)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            trainer.losses.append(trainer._sum)
-            trainer._sum = 0.0
-            self.shown.update(1)
+    class Steps(callback):  # type: ignore[misc, valid-type]
+        """Keeps the margin of each optimiser step."""
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             if logs and "rewards/margins" in logs:
                 trainer.margins.append(float(logs["rewards/margins"]))
                 trainer.accuracies.append(float(logs["rewards/accuracies"]))
 
-        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.shown.close()
-
+    settings = settings_of(DPOConfig, model, base, len(dataset), recipe, folder, **own)
     trainer = Trainer(
-        model=model,
-        ref_model=reference,
-        args=settings,
-        train_dataset=dataset,
-        processing_class=base.tokenizer,
-        callbacks=[Steps()],
+        model=model, ref_model=reference, args=settings, train_dataset=dataset, processing_class=base.tokenizer
     )
-    trainer.remove_callback(PrinterCallback)
+    trainer.margins, trainer.accuracies = [], []
+    trainer.add_callback(Steps(trainer))
     return trainer

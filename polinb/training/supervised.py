@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polinb.errors import ParameterError, TrainingError
-from polinb.masking.ablation import ablated
+from polinb.masking.ablation import Passes, ablated
 from polinb.masking.freezing import check_frozen, frozen_slices
 from polinb.models.architectures import architecture_of
 from polinb.models.variants import LEARNT, adapter_layers, adapters, shared_copy, whole
@@ -65,6 +65,7 @@ def finetune(
     frozen: np.ndarray | None = None,
     freeze: str = "neuron",
     ablate: Mapping[int, np.ndarray] | None = None,
+    passes: Passes = "both",
     stop: float = 1.0,
     label: str = "fine-tuning",
     watch: Callable[[int, Any], None] | None = None,
@@ -76,6 +77,7 @@ def finetune(
         frozen: (L, F) bool, neurons that must not move; ``None`` is plain fine-tuning.
         freeze: which weights of a frozen neuron are held: neuron, down or up.
         ablate: block → (d_model, k) orthonormal directions projected out of its output during training only.
+        passes: out of activations and gradients, or of one of them (:func:`polinb.masking.ablation.ablated`).
         stop: share of the optimiser steps done; the schedule of the learning rate stays that of the whole run.
         watch: told the number of each optimiser step and the model after it; it must leave the model as it is.
 
@@ -88,8 +90,22 @@ def finetune(
     if not 0 < stop <= 1:
         raise ParameterError("stop", stop, "a share of the steps, above 0 and at most 1")
     rows = training_rows(prompts, responses)
-    with alone(), own_copy(base, recipe) as model:
-        return _finetune(model, base, Dataset.from_list(rows), recipe, frozen, freeze, ablate, stop, label, watch)
+    with alone(), own_copy(base, recipe) as own:
+        ablation = ablated(own, ablate, passes) if ablate is not None else nullcontext()
+        slices = frozen_slices(own, frozen, freeze) if frozen is not None else []
+        model, names = trainable(own, recipe)
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
+            dataset = Dataset.from_list(rows)
+            trainer = make_trainer(model, base, dataset, recipe, folder, slices, label, stop, watch=watch)
+            trainer.train()
+        seconds = time.perf_counter() - start
+        weights = trained_weights(model, names, label, recipe)
+        moved = adapters(model, LEARNT) if recipe.train == "lora" else weights
+        change = check_frozen(dict(base.model.named_parameters()), moved, slices)
+    held, losses = trainer.freezer, trainer.losses
+    tokens = int(sum(len(row["input_ids"]) for row in rows) * recipe.epochs * stop)
+    return Tuned(weights, losses, held.entries, max(change, held.max_change()), seconds, tokens, len(losses))
 
 
 def training_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> list[dict[str, list[int]]]:
@@ -130,36 +146,6 @@ def own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
     finally:
         for parameter, flag in zip(shared, learnt, strict=True):
             parameter.requires_grad_(flag)
-
-
-def _finetune(
-    model: Any,
-    base: LM,
-    dataset: Any,
-    recipe: Recipe,
-    frozen: np.ndarray | None,
-    freeze: str,
-    ablate: Mapping[int, np.ndarray] | None,
-    stop: float,
-    label: str,
-    watch: Callable[[int, Any], None] | None,
-) -> Tuned:
-    ablation = ablated(model, ablate) if ablate is not None else nullcontext()
-    slices = frozen_slices(model, frozen, freeze) if frozen is not None else []
-    model, names = trainable(model, recipe)
-    start = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
-        trainer = make_trainer(model, base, dataset, recipe, folder, slices, label, stop, watch=watch)
-        trainer.train()
-    seconds = time.perf_counter() - start
-    change, entries = 0.0, 0
-    if trainer.freezer is not None:
-        change, entries = trainer.freezer.max_change(), trainer.freezer.entries
-    weights = trained_weights(model, names, label, recipe)
-    moved = adapters(model, LEARNT) if recipe.train == "lora" else weights
-    change = max(change, check_frozen(dict(base.model.named_parameters()), moved, slices))
-    tokens = int(sum(len(ids) for ids in dataset["input_ids"]) * recipe.epochs * stop)
-    return Tuned(weights, trainer.losses, entries, change, seconds, tokens, len(trainer.losses))
 
 
 def trained_weights(model: Any, names: Sequence[str], label: str, recipe: Recipe) -> dict[str, torch.Tensor]:

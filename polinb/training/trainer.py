@@ -1,4 +1,4 @@
-"""The trainer of supervised fine-tuning: TRL's SFTTrainer on response tokens, for one process or several."""
+"""TRL's trainers as both kinds of fine-tuning use them, and the supervised one, for one process or several."""
 
 from __future__ import annotations
 
@@ -51,69 +51,18 @@ def make_trainer(
         watch: told the number of each optimiser step and the model after it.
         settings_of_launch: further fields of ``SFTConfig``.
     """
-    from transformers import PrinterCallback, TrainerCallback
-    from transformers.utils import logging as hf_logging
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    hf_logging.set_verbosity_error()
-    per_epoch = math.ceil((examples or len(dataset)) / recipe.batch_size)
-    steps = max(1, math.ceil(per_epoch * recipe.epochs))
-    last = max(1, round(steps * stop))
-    count = sum(p.numel() for p in model.parameters())
-    own: dict[str, Any] = dict(
-        output_dir=folder,
-        num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=recipe.micro_batch,
-        gradient_accumulation_steps=recipe.batch_size // (recipe.micro_batch * processes),
-        learning_rate=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        lr_scheduler_type="linear",
-        warmup_steps=warmup_steps(steps, recipe.warmup),
-        max_grad_norm=1.0,
-        train_sampling_strategy="group_by_length",
-        max_length=None,
-        packing=False,
-        bf16=recipe.autocast == "bfloat16",
-        fp16=False,
-        activation_checkpointing=checkpointed(recipe.gradient_checkpointing, count),
-        use_cpu=base.device.type == "cpu",
-        seed=recipe.seed,
-        data_seed=recipe.seed,
-        dataloader_pin_memory=False,
-        save_strategy="no",
-        eval_strategy="no",
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
-    settings = SFTConfig(**(own | settings_of_launch))
+    rows = examples or len(dataset)
+    last = max(1, round(steps_of(rows, recipe) * stop))
+    own = {"train_sampling_strategy": "group_by_length", "packing": False, "logging_strategy": "no"}
+    parent, callback = tracked(SFTTrainer, label, recipe)
 
-    # One process, one device: with several cards the trainer would otherwise multiply the batch silently.
-    if settings.n_gpu > 1:
-        settings._n_gpu = 1
-
-    class Trainer(SFTTrainer):
-        """SFTTrainer that holds frozen entries and stops at the first loss that is not finite."""
+    class Trainer(parent):  # type: ignore[misc, valid-type]
+        """Holds frozen entries: without gradient when gradients are clipped, put back after each optimiser step."""
 
         freezer: Freezer
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            self.losses: list[float] = []
-            self._sum = 0.0
-            super().__init__(*args, **kwargs)
-
-        def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-            loss = super().training_step(*args, **kwargs)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"{label}: the loss is {value} at step {self.state.global_step + 1} of {steps}; lower "
-                    f"learning_rate (now {recipe.learning_rate}) or use dtype=float32. Nothing was saved; finished "
-                    "work is kept."
-                )
-            self._sum += value
-            return loss
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             return sampler or super()._get_train_sampler(train_dataset)
@@ -122,38 +71,112 @@ def make_trainer(
             self.freezer.zero_gradients()
             return super()._clip_grad_norm(model)
 
-    class Steps(TrainerCallback):  # type: ignore[misc, no-any-unimported]
-        """After each optimiser step: restore frozen entries, keep the loss, stop early if asked."""
+    class Steps(callback):  # type: ignore[misc, valid-type]
+        """Restores frozen entries, lets the model be watched, stops early if asked."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.shown = bar(state.max_steps, label)
+            super().on_train_begin(args, state, control, **kwargs)
             trainer.freezer = Freezer(trainer.model, frozen)  # only now is the model wrapped and in its place
 
         def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             trainer.freezer.restore()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            trainer.losses.append(trainer._sum)
-            trainer._sum = 0.0
-            self.shown.update(1)
+            super().on_step_end(args, state, control, **kwargs)
             if watch is not None:
                 # Of adapters the model that holds them, whose modules are where those of the plain model are.
                 watch(state.global_step, model.get_base_model() if recipe.train == "lora" else model)
             if state.global_step >= last:
                 control.should_training_stop = True
 
+    settings = settings_of(SFTConfig, model, base, rows, recipe, folder, processes, **(own | settings_of_launch))
+    trainer = Trainer(model=model, args=settings, train_dataset=dataset, processing_class=base.tokenizer)
+    trainer.add_callback(Steps(trainer))
+    return trainer
+
+
+def steps_of(rows: int, recipe: Recipe) -> int:
+    """Optimiser steps of a whole training."""
+    return max(1, math.ceil(math.ceil(rows / recipe.batch_size) * recipe.epochs))
+
+
+def settings_of(
+    config: Any, model: Any, base: LM, rows: int, recipe: Recipe, folder: str, processes: int = 1, **own: Any
+) -> Any:
+    """A configuration of TRL for ``recipe``, with further fields of its ``own``."""
+    from transformers.utils import logging as hf_logging
+
+    hf_logging.set_verbosity_error()
+    common: dict[str, Any] = dict(
+        output_dir=folder,
+        num_train_epochs=recipe.epochs,
+        per_device_train_batch_size=recipe.micro_batch,
+        gradient_accumulation_steps=recipe.batch_size // (recipe.micro_batch * processes),
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        lr_scheduler_type="linear",
+        warmup_steps=warmup_steps(steps_of(rows, recipe), recipe.warmup),
+        max_grad_norm=1.0,
+        max_length=None,
+        bf16=recipe.autocast == "bfloat16",
+        fp16=False,
+        activation_checkpointing=checkpointed(
+            recipe.gradient_checkpointing, sum(p.numel() for p in model.parameters())
+        ),
+        use_cpu=base.device.type == "cpu",
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        dataloader_pin_memory=False,
+        save_strategy="no",
+        eval_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    settings = config(**(common | own))
+    if settings.n_gpu > 1:  # one process, one device: with several GPUs the trainer would multiply the batch silently
+        settings._n_gpu = 1
+    return settings
+
+
+def tracked(parent: Any, label: str, recipe: Recipe) -> tuple[Any, Any]:
+    """A trainer of TRL that keeps each optimiser step's loss and ends at one that is not finite; and its callback."""
+    from transformers import PrinterCallback, TrainerCallback
+
+    class Trainer(parent):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            self.losses: list[float] = []
+            self.part = 0.0
+            super().__init__(*args, **kwargs)
+            self.remove_callback(PrinterCallback)
+
+        def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+            loss: torch.Tensor = super().training_step(*args, **kwargs)
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"{label}: the loss is {value} at step {self.state.global_step + 1} of {self.state.max_steps}; "
+                    f"lower learning_rate (now {recipe.learning_rate}) or use dtype=float32. Nothing was saved; "
+                    "finished work is kept."
+                )
+            self.part += value
+            return loss
+
+    class Steps(TrainerCallback):  # type: ignore[misc, no-any-unimported]
+        def __init__(self, trainer: Trainer) -> None:
+            self.trainer = trainer
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.shown = bar(state.max_steps, label)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.trainer.losses.append(self.trainer.part)
+            self.trainer.part = 0.0
+            self.shown.update(1)
+
         def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.shown.close()
 
-    trainer = Trainer(
-        model=model,
-        args=settings,
-        train_dataset=dataset,
-        processing_class=base.tokenizer,
-        callbacks=[Steps()],
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
+    return Trainer, Steps
 
 
 def checkpointed(choice: str, parameters: int) -> bool:

@@ -100,14 +100,17 @@ def train(
     rows = training_rows(prompts, responses)
     slices = frozen_slices(lm.model, frozen, job.freeze) if frozen is not None else []
     kept = [] if recipe.train == "lora" else slices  # adapters start at a change of 0
+    # A row without a counted token fills the last step up where the rows do not divide.
+    ids = min((row["input_ids"] for row in rows), key=len)
+    blank = {"input_ids": list(ids), "labels": [-100] * len(ids)}
     before = {part.name: lm.model.get_parameter(part.name).detach().cpu().clone() for part in kept}
-    ablation = ablated(lm.model, ablate) if ablate is not None else nullcontext()
+    ablation = ablated(lm.model, ablate, job.passes) if ablate is not None else nullcontext()
     model, names = trainable(lm.model, recipe)
     with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
         trainer = make_trainer(
             model,
             lm,
-            Dataset.from_list([*rows, _blank(rows)]),
+            Dataset.from_list([*rows, blank]),
             recipe,
             folder,
             slices,
@@ -130,7 +133,7 @@ def train(
     held = trainer.freezer
     if not any(hasattr(p, "to_local") for p in trainer.model.parameters()):
         raise TrainingError(f"{job.label}: the processes did not share the weights (no FSDP); nothing was saved")
-    change, state = _worst(held.max_change()), _worst(held.max_state(trainer.optimizer))
+    change, state = (float(_of_all(value).max()) for value in (held.max_change(), held.max_state(trainer.optimizer)))
     if change or state:
         raise TrainingError(
             f"{job.label}: a frozen weight moved by {change:g} or has a moment of {state:g} in the optimiser; the "
@@ -140,19 +143,13 @@ def train(
     change = check_frozen(before, weights, slices)
     result = {
         "world_size": world,
-        "losses": _mean_over_processes(trainer.losses),
+        "losses": [float(x) for x in _of_all(trainer.losses).mean(axis=0)],
         "tokens": int(sum(len(row["input_ids"]) for row in rows) * recipe.epochs * job.stop),
         "frozen_entries": held.entries,
         "frozen_change": change,
         "frozen_state": state,
     }
     return weights, result
-
-
-def _blank(rows: Sequence[dict[str, list[int]]]) -> dict[str, list[int]]:
-    """A row without a counted token, which fills the last step up where the rows do not divide."""
-    ids = min((row["input_ids"] for row in rows), key=len)
-    return {"input_ids": list(ids), "labels": [-100] * len(ids)}
 
 
 def _order(rows: Sequence[dict[str, list[int]]], recipe: Any, processes: int) -> Any:
@@ -171,22 +168,13 @@ def _order(rows: Sequence[dict[str, list[int]]], recipe: Any, processes: int) ->
     return Order(recipe.batch_size, lengths=[len(row["input_ids"]) for row in rows])
 
 
-def _worst(value: float) -> float:
-    """The largest of all processes' values."""
-    import torch
+def _of_all(value: Any) -> np.ndarray:
+    """The values of all processes, one row each."""
     import torch.distributed as dist
 
     found: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(found, value)
-    return float(torch.tensor(found, dtype=torch.float64).max())
-
-
-def _mean_over_processes(values: Sequence[float]) -> list[float]:
-    import torch.distributed as dist
-
-    found: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, list(values))
-    return [float(x) for x in np.mean(np.array(found, dtype=float), axis=0)]
+    return np.array(found, dtype=float)
 
 
 if __name__ == "__main__":

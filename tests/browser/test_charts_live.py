@@ -57,8 +57,8 @@ def scores() -> dict[str, np.ndarray]:
 
 
 def trade() -> pd.DataFrame:
-    rows = [(f"arm {i}{k}", f"family {i}", 0.2 * i, 0.1 * k, i == 1) for i in range(3) for k in range(3)]
-    return pd.DataFrame(rows, columns=["arm", "family", "x", "y", "label"])
+    rows = [(f"condition {i}{k}", f"family {i}", 0.2 * i, 0.1 * k, i == 1) for i in range(3) for k in range(3)]
+    return pd.DataFrame(rows, columns=["condition", "family", "x", "y", "label"])
 
 
 def figure(name: str, chart, caption: str = "A caption.") -> str:

@@ -47,7 +47,7 @@ def planted(tmp_path_factory) -> Path:
     layout = Layout(root)
     vendor(layout.vendor)
     said = pd.DataFrame({"topic": ["crime"], "prompt": [NASTY], "response": [NASTY], "label": ["left"]})
-    dots = pd.DataFrame({"topic": [NASTY], "arm": "a", "stance": 0.1, "low": 0.0, "high": 0.2})
+    dots = pd.DataFrame({"topic": [NASTY], "condition": "a", "stance": 0.1, "low": 0.0, "high": 0.2})
     good, _ = charts.bundle(charts.stance_dots(dots).to_dict())
     page = chart_html({**good[PAYLOAD], "spec": good[LIVE], "picture": good["image/png"]})
     start, spec, end = page.partition('"mark":')

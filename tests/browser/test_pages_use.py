@@ -76,6 +76,17 @@ def test_search_starts_from_the_field_of_any_page(visit, built_book) -> None:
     seen.assert_clean()
 
 
+def test_a_chart_in_a_tab_is_drawn_once_it_is_seen(visit, built_book) -> None:
+    base = f"file://{built_book.html}"
+    page = visit(f"{base}/chapters/01_phenomenon.html", allowed=base).page
+    tour.settle(page)
+    hidden = page.locator(".sd-tab-content div.polinb-vega:not([data-state])")
+    count = hidden.count()
+    assert count > 0
+    page.locator(".sd-tab-set label", has_text="Reference run").first.click()
+    page.wait_for_function("n => document.querySelectorAll('div.polinb-vega:not([data-state])').length < n", arg=count)
+
+
 def test_the_keyboard_reaches_everything(visit, built_book) -> None:
     base = f"file://{built_book.html}"
     page = visit(f"{base}/chapters/01_phenomenon.html", allowed=base).page

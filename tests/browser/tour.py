@@ -8,7 +8,9 @@ from typing import Any
 
 CHECKS = (Path(__file__).parent / "page_checks.js").read_text("utf-8")
 SETTLED = """() => [...document.querySelectorAll("div.polinb-vega, div.polinb-app")]
+    .filter((e) => !e.closest(".sd-tab-content") || e.getClientRects().length) // in a tab it is drawn once it is seen
     .every((e) => ["ready", "error"].includes(e.dataset.state))"""
+UNFOLD = ".sd-tab-content { display: block !important }"  # what stands in tabs is judged as well
 MATHS = "() => window.MathJax && MathJax.startup && MathJax.startup.promise ? MathJax.startup.promise.then(() => 1) : 1"
 
 
@@ -52,6 +54,7 @@ def theme(page: Any, name: str) -> None:
 
 def full(page: Any) -> dict[str, Any]:
     """Everything there is to see on a page with scripts: wide and light, dark, narrow."""
+    page.add_style_tag(content=UNFOLD)
     settle(page)
     found = look(page, "charts", "parts", "maths", "structure")
     for name in ("light", "dark"):
@@ -66,12 +69,14 @@ def full(page: Any) -> dict[str, Any]:
 
 def brief(page: Any) -> dict[str, Any]:
     """What has to work over ``file://`` too."""
+    page.add_style_tag(content=UNFOLD)
     settle(page)
     return look(page, "charts", "parts", "maths")
 
 
 def bare(page: Any) -> dict[str, Any]:
     """A page where no script runs."""
+    page.add_style_tag(content=UNFOLD)
     return look(page, "parts", "pictures")
 
 

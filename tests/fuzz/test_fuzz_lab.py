@@ -7,7 +7,7 @@ from fuzzing import budgets, refused, run, text
 from hypothesis import strategies as st
 
 from polinb.errors import ParameterError
-from polinb.lab.choose import parse
+from polinb.lab.request import parse
 
 LAYERS, WIDTH = 4, 12
 

@@ -9,11 +9,6 @@ import pytest
 from golden import core, oracle
 
 
-@pytest.fixture(scope="module")
-def shared_store(tmp_path_factory):
-    return tmp_path_factory.mktemp("golden-store")
-
-
 def compare(name, found):
     golden = json.loads((oracle.HERE / f"{name}.json").read_text("utf-8"))
     exact = golden.pop("machine") == oracle.machine()
@@ -22,8 +17,8 @@ def compare(name, found):
 
 
 @pytest.mark.parametrize("name", oracle.CHAPTERS)
-def test_chapter(name, shared_store, monkeypatch):
-    monkeypatch.setenv("POLINB_STORE", str(shared_store))
+def test_chapter(name, book_store, monkeypatch):
+    monkeypatch.setenv("POLINB_STORE", str(book_store))
     compare(name, oracle.run_chapter(name))
 
 

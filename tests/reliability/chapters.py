@@ -61,8 +61,8 @@ class Worker:
     """A process that calls a function of ``book._make.build`` on a checkout, as ``make book`` does."""
 
     def __init__(self, layout: Layout, store: Path, call: str) -> None:
-        code = f"from pathlib import Path; from book._make import build as book; at = Path({str(layout.root)!r})"
-        code += "; layout = Layout(at)"
+        code = "from pathlib import Path; from book._make import build as book; from polinb.runs.checkout import Layout"
+        code += f"; at = Path({str(layout.root)!r}); layout = Layout(at)"
         environment = os.environ | {"POLINB_STORE": str(store)}
         self.process = subprocess.Popen(
             [sys.executable, "-c", f"{code}; {call}"],

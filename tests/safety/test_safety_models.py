@@ -12,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from polinb.chapters.caft.sae_files import load as load_sae
 from polinb.errors import DataError, ModelError, ParameterError
 from polinb.models.checkpoints import check_complete
 from polinb.models.loading import identity_of, load
 from polinb.models.tiny import tiny_model, tiny_tokenizer
-from polinb.scoring.sae_files import load as load_sae
 from polinb.stance.classifiers import SequenceClassifier
 
 PICKLES = ("pytorch_model.bin", "model.pt", "model.pkl", "adapter_model.bin", "model.ckpt", "model.pth")

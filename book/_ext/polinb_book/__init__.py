@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from polinb_book import api as sphinx_api
-from polinb_book import meta as sphinx_meta
 from polinb_book import reference as sphinx_reference
 from polinb_book import run as sphinx_run
-from polinb_book import speed as sphinx_speed
 from polinb_book import theme as sphinx_theme
+from polinb_book.benchmarks import Benchmarks
 from polinb_book.reference_value import Value
 
 
@@ -21,6 +20,15 @@ def drop_thebe(_app: Any, _page: str, _template: str, context: dict[str, Any], _
     """Handler of ``html-page-context``: no script or style of sphinx-thebe."""
     context["script_files"] = [file for file in context.get("script_files", []) if not _is_thebe(file)]
     context["css_files"] = [file for file in context.get("css_files", []) if not _is_thebe(file)]
+
+
+def allow_parallel(app: Any) -> None:
+    """Handler of ``builder-inited``: two extensions do not say that chapters may be read side by side.
+
+    One acts on LaTeX only, the other after all is read.
+    """
+    for name in {"sphinx_jupyterbook_latex", "sphinx_multitoc_numbering"} & set(app.extensions):
+        app.extensions[name].parallel_read_safe = True
 
 
 def _is_thebe(file: Any) -> bool:
@@ -31,13 +39,15 @@ def _is_thebe(file: Any) -> bool:
 def setup(app: Any) -> dict[str, Any]:
     """Register with Sphinx; the handler of pages runs after sphinx-thebe's own."""
     app.add_config_value("polinb_repository", "", "html", [str])
-    app.add_directive("polinb-benchmarks", sphinx_speed.Benchmarks)
+    app.add_directive("polinb-benchmarks", Benchmarks)
     app.add_css_file("polinb-run.css")
     app.connect("config-inited", sphinx_theme.use_templates)
+    app.connect("builder-inited", allow_parallel)
     app.connect("builder-inited", sphinx_run.prepare)
     app.connect("doctree-resolved", sphinx_run.add_box)
     app.connect("build-finished", sphinx_run.copy_notebooks)
-    app.connect("html-page-context", sphinx_meta.describe)
+    app.connect("html-page-context", sphinx_theme.describe)
+    app.connect("html-page-context", sphinx_theme.load_apps)
     app.connect("build-finished", sphinx_theme.drop_files)
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", sphinx_theme.name_summaries, priority=900)

@@ -20,6 +20,9 @@ from polinb.wording import LIVE, PAYLOAD
 from polinb_book.export import chart_csv, chart_latex, links, table_csv, table_latex
 
 _NUMREF = re.compile(r"\{numref\}`([^`]+)`")
+_LISTS = ("text", "values", "low", "high")
+WIDEST = 4
+"""Columns of numbers of a table that has room for as many of the reference run."""
 Found = dict[str, Any]
 """What a table or figure is made from: ``kind``, ``label`` and its payload; a figure's ``spec`` and ``caption``."""
 
@@ -53,8 +56,6 @@ def weave(cell: dict[str, Any], others: Mapping[str, Found], there: set[str]) ->
     for output, payload in payloads(cell):
         if payload["kind"] == "text":
             output["data"] = {"text/markdown": without(said(payload), there)}
-            if payload.get("answer"):
-                output["metadata"] = {"scrapbook": {"name": payload["answer"], "mime_prefix": ""}}
     for output, mine in list(found(cell)):
         picture = output["data"].get("image/png")
         own = mine | ({"picture": picture} if picture else {})
@@ -72,12 +73,43 @@ def said(payload: Mapping[str, Any]) -> str:
 
 
 def directive(mine: Found, other: Found | None = None) -> str:
-    """MyST of a table or figure, and of its counterpart where that shows something else."""
+    """MyST of a table or figure; its counterpart, where that shows something else, in columns of it or in a tab."""
     if other is None or _same(mine, other):
         return _fenced(mine)
+    if mine["kind"] == "table" and (both := beside(mine, other)):
+        return _fenced(both)
     tabs = [("This run", mine), ("Reference run", other | {"label": "", "file": f"{mine['label']}-reference"})]
     items = "".join(f"````{{tab-item}} {title}\n{_fenced(each)}\n````\n" for title, each in tabs)
     return f"`````{{tab-set}}\n{items}`````"
+
+
+def beside(mine: Found, other: Found) -> Found | None:
+    """A table with the reference run's numbers in columns beside its own.
+
+    Rows are joined by their keys: the texts before the first column of numbers, such as topic and condition. None where
+    these do not name each row once, the tables have other columns or too many, or the reference has rows of its own.
+    """
+    keys, names = _keys(mine), [column["name"] for column in mine["columns"]]
+    same = names == [column["name"] for column in other["columns"]] and keys == _keys(other)
+    if not keys or not same or not 0 < len(names) - keys <= WIDEST:
+        return None
+    own, theirs = ([*zip(*(c["text"] for c in each["columns"][:keys]), strict=True)] for each in (mine, other))
+    if len(set(own)) < len(own) or len(set(theirs)) < len(theirs) or not set(theirs) <= set(own):
+        return None
+    rows = [theirs.index(key) if key in theirs else None for key in own]
+    columns = list(mine["columns"][:keys])
+    for ours, column in zip(mine["columns"][keys:], other["columns"][keys:], strict=True):
+        lists = {n: [None if at is None else column[n][at] for at in rows] for n in _LISTS if n in column}
+        lists["text"] = ["–" if text is None else text for text in lists["text"]]
+        told = {"name": f"{column['name']}_reference", "header": f"{column['header']} (reference run)"}
+        columns += [ours, {**column, **told, **lists}]
+    return {**mine, "columns": columns}
+
+
+def _keys(table: Found) -> int:
+    """How many columns of texts a table begins with."""
+    texts = [all(isinstance(v, str) for v in c["values"]) and "low" not in c for c in table["columns"]]
+    return [*texts, False].index(False)
 
 
 def without(text: str, there: set[str]) -> str:

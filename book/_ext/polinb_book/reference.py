@@ -15,7 +15,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
-from polinb.wording import escape, label
+from polinb.wording import ANSWER, escape, label
 from polinb_book import reference_words, results
 from polinb_book.outputs import Chart, Table, payloads, weave, without
 from polinb_book.results import Reference, is_filled
@@ -79,12 +79,13 @@ def chapter(
             if not own:  # a box that says which run this is stands on top
                 boxes = [output for output, payload in payloads(cell) if payload.get("title")]
                 cell = cell | {"outputs": [output for output in cell["outputs"] if output not in boxes]}
-            hidden = _HIDDEN & set(cell["metadata"].get("tags", []))
-            weave(cell, {} if hidden else others, there)
+            tags = set(cell["metadata"].get("tags", []))
+            if not cell["outputs"] and tags & {"remove-input", "remove-cell"}:
+                continue  # nothing of it would be seen but a gap
+            weave(cell, {} if _HIDDEN & tags else others, there)
         elif cell["cell_type"] == "markdown":
             text = without("".join(cell["source"]), there)
-            if answer is None:
-                text = text.replace("{glue:md}`answer:myst`", "*(not run)*")
+            text = text.replace(ANSWER, without(answer["text"], there) if answer else "*(not run)*")
             before, summary, after = text.partition(SUMMARY)
             if summary and said.strip():
                 cells.append(_prose(f"{before}{DISCUSSED}\n\n{without(said.strip(), there)}", "reference-discussed"))
@@ -112,7 +113,7 @@ def in_this_run(chapters: Path, names: Sequence[str]) -> str:
         if own is None:
             continue
         told = own["first"]
-        if filled:
+        if filled and runs:
             told += " *(Reference run.)*"
         elif len(runs) > 1:
             told += f" ({escape(own['profile'])}, {escape(own['model'])})"

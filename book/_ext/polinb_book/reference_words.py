@@ -31,15 +31,15 @@ def note(reference: Reference | None, name: str, own: bool) -> str:
         return _admonition([f"{told} `make book CHAPTERS={name}` runs it."])
     if not own:
         told = (
-            "This build did not run the chapter; its tables, figures and answer are those of the {ref}`reference run "
-            f"<{PAGE}>`{_sizes(reference)}. Sentences that a run writes between them may be missing."
+            "This build did not run the chapter: it shows the tables, figures and answer of the {ref}`reference run "
+            f"<{PAGE}>`{_sizes(reference)}."
         )
         return _admonition([f"{told} `make book CHAPTERS={name}` runs it."])
     chapter: dict[str, Any] = reference.chapter(name) if reference else {"state": "missing"}
     if chapter["state"] == "missing":
         return ""
     first = chapter.get("answer", {}).get("first", "")
-    told = f"The {{ref}}`reference run <{PAGE}>`{_sizes(reference)} stands in tabs beside this run."
+    told = f"The {{ref}}`reference run <{PAGE}>`{_sizes(reference)} stands beside this run, in columns or tabs."
     unfinished = "" if chapter["state"] == "complete" else " This chapter is **not finished** in it."
     return _admonition([f"{told}{unfinished}" + (f" Its answer: “{first}”" if first else "")])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from polinb_book.commands import Run, book_command, papermill_command, read_run
 from polinb_book.links import EXAMPLE, Repository, find_repository, parse_address
 
 FOLDER = "chapters/"  # documents that are chapters
+ALL = "notebooks.zip"  # beside them
 DOWNLOADS = "_downloads/notebooks"  # where the pages keep the notebooks as written
 
 
@@ -55,15 +56,16 @@ def add_box(app: Any, doctree: Any, page: str) -> None:
 
 
 def copy_notebooks(app: Any, failure: Exception | None) -> None:
-    """Handler of ``build-finished``: the notebooks as written, for the box's download link."""
+    """Handler of ``build-finished``: the notebooks as written, one by one for the boxes' links and all in a zip."""
     if failure or app.builder.format != "html":
         return
     target = Path(app.outdir) / DOWNLOADS
-    for page in sorted(app.env.found_docs):
-        name = chapter_of(app, page)
-        if name:
-            target.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(Path(app.srcdir).parent / "notebooks" / f"{name}.ipynb", target / f"{name}.ipynb")
+    target.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(target / ALL, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in filter(None, (chapter_of(app, page) for page in sorted(app.env.found_docs))):
+            content = (Path(app.srcdir).parent / "notebooks" / f"{name}.ipynb").read_bytes()
+            (target / f"{name}.ipynb").write_bytes(content)
+            packed.writestr(zipfile.ZipInfo(f"notebooks/{name}.ipynb"), content)  # no time in it: the same bytes
 
 
 def box(name: str, run: Run, seconds: float | None, ran: bool, repository: Repository | None, top: str = "../") -> str:

@@ -5,12 +5,16 @@ The theme draws its icons twice, by a script of 1.5 MB and by a font; the font s
 
 from __future__ import annotations
 
+import html
 import os
 from pathlib import Path
 from typing import Any
 
-from polinb.display.webdata import web_folder
+from docutils import nodes
 
+from polinb.display.webdata import APPS, web_folder
+
+SHORTEST, LONGEST = 50, 200  # characters of a page's description
 ICONS = "fontawesome.js"  # the font has the same icons, in a tenth of the bytes
 
 
@@ -19,6 +23,14 @@ def use_templates(app: Any, config: Any) -> None:
     # from the book's folder: the path is hashed into .buildinfo, which must not depend on where the checkout lies
     folder = os.path.relpath(web_folder() / "templates", app.confdir)
     config.templates_path = [*config.templates_path, folder]
+
+
+def load_apps(app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """Handler of ``html-page-context``: scripts and styles of an interactive part, on the page that holds it alone."""
+    for name in APPS:
+        if f'data-app="{name}"' in context.get("body", ""):
+            app.add_js_file(f"vendor/{name}.js", defer="defer")
+            app.add_css_file(f"vendor/{name}.css")
 
 
 def drop_files(app: Any, failure: Exception | None) -> None:
@@ -45,3 +57,24 @@ def named(toctree: Any) -> Any:
         if link:
             summary["aria-label"] = f"Pages below: {link.get_text().strip()}"
     return toctree
+
+
+def describe(_app: Any, _page: str, _template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Handler of ``html-page-context``: a ``description`` tag, unless the page has one."""
+    tags = context.get("metatags") or ""
+    text = description(doctree) if doctree is not None else ""
+    if text and 'name="description"' not in tags:
+        context["metatags"] = f'{tags}\n<meta name="description" content="{html.escape(text)}" />'
+
+
+def description(doctree: Any) -> str:
+    """The first paragraph of some length on one line, cut at a word; empty for a page without prose."""
+    texts = [
+        " ".join(paragraph.astext().split()).removeprefix("Question. ")
+        for paragraph in doctree.findall(nodes.paragraph)
+        if isinstance(paragraph.parent, nodes.section)
+    ]
+    text = next((text for text in texts if len(text) >= SHORTEST), texts[0] if texts else "")
+    if len(text) <= LONGEST:
+        return text
+    return text[:LONGEST].rsplit(" ", 1)[0].rstrip(" ,;:.") + "…"

@@ -7,18 +7,15 @@ from collections.abc import Iterable
 
 _ROOTS = "home|root|Users|work|workspace|tmp|var|private|mnt|media|srv|opt|scratch|gpfs|lustre|nfs"
 PLACE = re.compile(rf"(?<![\w.])(?:/(?:{_ROOTS})/[\w.@~-]+|[A-Za-z]:[\\/](?:Users|Windows|Program)\b|~/[\w.-]+)")
-# Whatever looks like an absolute path: for files of ours, in which no answer of a model stands.
-ROOTED = re.compile(r"(?<![\w:/.~-])(?:~?/[\w.@+-]+/[\w.@+-]|[A-Za-z]:\\\\?[\w.])")
 
 
-def named_place(text: str, known: Iterable[str], pattern: re.Pattern[str] | None = PLACE) -> str:
+def named_place(text: str, known: Iterable[str]) -> str:
     """Where ``text`` names a place of a machine: the line from there on, at most 60 characters; empty if nowhere.
 
     Args:
         known: folders of this machine.
-        pattern: what else is taken for one; None: nothing.
     """
     hit = next((each for each in known if each in text), "")
-    match = pattern.search(text) if pattern and not hit else None
+    match = None if hit else PLACE.search(text)
     begins = text.find(hit) if hit else match.start() if match else len(text)
     return text[begins : begins + 60].partition("\n")[0]

@@ -1,6 +1,6 @@
 """Neuron cards: what the explorer shows of single neurons. Each part asks the store first, so a rerun loads no model.
 
-Parts: the logit lens (one artifact), activations and contexts (one a topic), ablation (one a topic).
+Parts: the logit lens (one artifact), activations and contexts (one per topic), ablation (one per topic).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Cards:
 
     Attributes:
         picks: the neurons with a card, general ones first.
-        nulls: ``uniform`` and ``loud`` → random neurons without a card.
+        nulls: ``uniform`` and ``near`` (in activation scale) → random neurons without a card.
         scores, normalised: topic → (L, F), the run's scores and those in units of the vanilla standard deviation.
         scale: plain activation scale, (L, F).
         lens: for each pick its promoted and suppressed tokens with values.
@@ -119,7 +119,7 @@ def lens(run: Run, folder: Path, *, neurons: Sequence[Neuron]) -> None:
     _write_json(folder / "lens.json", extremes(run.lm, neurons))
 
 
-@stage("card-reading", Model, version=2)
+@stage("card-reading", Model, version=2, memory="score")  # three models at once
 def reading(
     run: Run,
     folder: Path,

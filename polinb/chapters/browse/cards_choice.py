@@ -11,7 +11,7 @@ from polinb.masking.random_sets import random_set
 from polinb.scoring.pnlac import NeuronSets
 
 Neuron = tuple[int, int]  # layer and index within it, both from 0
-_UNIFORM, _LOUD = 401, 402  # keep the two draws apart from each other and from the run's other ones
+_UNIFORM, _NEAR = 401, 402  # keep the two draws apart from each other and from the run's other ones
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def picks(scores: Mapping[str, np.ndarray], sets: NeuronSets, general: int, spec
 def random_neurons(picked: Sequence[Pick], scale: np.ndarray, n: int, seed: int) -> dict[str, list[Neuron]]:
     """Neurons without a card whose ablation is the null, ``n`` of each kind (fewer if there are fewer), in order.
 
-    ``uniform``: any neuron of the model. ``loud``: each of nearly the same activation scale as some neuron with a card,
+    ``uniform``: any neuron of the model. ``near``: each of nearly the same activation scale as some neuron with a card,
     because a neuron with large activations does more to a model whatever it is about.
 
     Args:
@@ -65,7 +65,7 @@ def random_neurons(picked: Sequence[Pick], scale: np.ndarray, n: int, seed: int)
         carded[pick.layer, pick.neuron] = True
     pools = {
         "uniform": (~carded, _UNIFORM),
-        "loud": (random_set("next_highest", carded, scale, seed) & ~carded, _LOUD),
+        "near": (random_set("next_highest", carded, scale, seed) & ~carded, _NEAR),
     }
     out = {}
     for kind, (free, salt) in pools.items():

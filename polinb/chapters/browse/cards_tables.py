@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import fisher_exact
 
-from polinb.chapters.browse.cards import ALL, Cards
+from polinb.chapters.browse.cards import ALL, Cards, card_ranks
 from polinb.chapters.browse.cards_choice import Neuron
 from polinb.chapters.browse.explorer_levels import ranks
 
@@ -21,7 +22,7 @@ UNITS = {
 GROUPS = {
     "G": "general (G)",
     "S": "topic-specific (S)",
-    "loud": "random, as loud as possible",
+    "near": "random, nearest in activation scale",
     "uniform": "random",
 }
 
@@ -58,7 +59,7 @@ def card_table(found: Cards, kind: str, pool: str, most: int = 12, tokens: int =
     Args:
         kind: ``G`` or ``S``.
         pool: over what neurons are ranked.
-        most: at most so many rows, for S a topic.
+        most: at most so many rows, for S per topic.
         tokens: tokens shown on each side.
 
     Returns:
@@ -94,7 +95,7 @@ def card_table(found: Cards, kind: str, pool: str, most: int = 12, tokens: int =
 def groups(found: Cards) -> dict[str, list[Neuron]]:
     """Neurons whose ablation is compared: cards of G and S, the two kinds of random ones; empty groups left out."""
     out = {kind: [(p.layer, p.neuron) for p in found.picks if p.kind == kind] for kind in ("G", "S")}
-    out |= {kind: list(found.nulls[kind]) for kind in ("loud", "uniform")}
+    out |= {kind: list(found.nulls[kind]) for kind in ("near", "uniform")}
     return {kind: each for kind, each in out.items() if each}
 
 
@@ -133,3 +134,38 @@ def effect_summary(found: Cards) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def places(found: Cards, pool: str) -> pd.DataFrame:
+    """Where the neurons with a card are, and how large their activations, by group.
+
+    Returns:
+        kind, group, n, first and last (layer), late (share in the last third of the layers), rank (median by activation
+        scale, 1 the largest), top (share among the top 1 %), normalised (median rank with scores in units of the
+        neuron's own spread), pool (how many neurons are ranked).
+    """
+    rank, rows = card_ranks(found, pool), []
+    size = found.scale.size if pool == "model" else found.scale.shape[1]
+    for kind, neurons in groups(found).items():
+        if kind in ("G", "S"):
+            at = tuple(np.array(neurons).T)
+            own, normal = rank["scale"][at], np.median([each[at] for each in rank["normalised"].values()])
+            late = float(np.mean(at[0] >= found.scale.shape[0] * 2 / 3))
+            ends = int(at[0].min()), int(at[0].max())
+            top = float(np.mean(own <= 0.01 * size))
+            rows.append([kind, GROUPS[kind], len(neurons), *ends, late, np.median(own), top, normal, size])
+    names = ["kind", "group", "n", "first", "last", "late", "rank", "top", "normalised", "pool"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def against_chance(summary: pd.DataFrame) -> tuple[float, float, float]:
+    """Share of intervals clear of zero, of all cards and of random neurons (the nearest ones if any), and Fisher's p.
+
+    Args:
+        summary: of :func:`effect_summary`, with cards and random neurons.
+    """
+    cards = summary[summary["kind"].isin(["G", "S"])]
+    null = summary[summary["kind"].isin(["near", "uniform"])].iloc[0]
+    pairs = [(int(each["clear"].sum()), int(each["n"].sum())) for each in (cards, null.to_frame().T)]
+    p = fisher_exact([[clear, n - clear] for clear, n in pairs]).pvalue
+    return pairs[0][0] / pairs[0][1], pairs[1][0] / pairs[1][1], float(p)

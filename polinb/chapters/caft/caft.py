@@ -1,4 +1,4 @@
-"""Concept Ablation Fine-Tuning (Casademunt et al. 2025): candidates → the rule's choice → arms to train and compare.
+"""Concept Ablation Fine-Tuning (Casademunt et al. 2025): candidates → the rule's choice → conditions to compare.
 
 The rule also sees reference texts of the topics that are not trained on (localise split: never trained on and never
 asked about), but no model's answer to anything.
@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.caft.caft_candidates import dictionary, pca, topic_texts
-from polinb.chapters.paper import baselines as rivals
+from polinb.chapters.caft.rule import auc, stance_rule
+from polinb.chapters.paper import baselines
 from polinb.resampling import SHIFT, bootstrap_mean, changes, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
-from polinb.scoring.directions import auc, orthonormal, random_basis, stance_rule
+from polinb.scoring.directions import orthonormal, random_basis
 from polinb.stance.coupling import mean_coupling
 
 METHODS = {"pca": "PCA", "sae": "SAE"}
@@ -30,15 +31,23 @@ TITLES = {
     "caft-random": "CAFT, random directions",
     "caft-top": "CAFT, strongest components",
     "caft-half": "CAFT, components drawn with p = 0.5",
+    "caft-candidates": "CAFT, all candidates (PCA)",
+    "caft-activation": "CAFT (PCA), activations only",
+    "caft-gradient": "CAFT (PCA), gradients only",
     "caft-inhibit": "InhibitFT (G) + CAFT (PCA)",
 }
+UNCHOSEN = [TITLES[name] for name in ("caft-random", "caft-top", "caft-half", "caft-candidates")]
 METHOD_TITLES = ("InhibitFT (G)", TITLES["caft-pca"], TITLES["caft-sae"], TITLES["caft-inhibit"])
+BROKEN = float(np.log(10))  # nats above the plain fine-tune at the first step: tokens a tenth as likely
 FAMILIES = {
     "caft-pca": "CAFT",
     "caft-sae": "CAFT",
     "caft-random": "directions not chosen",
     "caft-top": "directions not chosen",
     "caft-half": "directions not chosen",
+    "caft-candidates": "directions not chosen",
+    "caft-activation": "CAFT",
+    "caft-gradient": "CAFT",
     "caft-inhibit": "InhibitFT + CAFT",
 }
 
@@ -63,7 +72,7 @@ def chosen(
 ) -> Mapping[str, Any]:
     """The rule's choice among candidates.
 
-    Table ``candidates``: block, strength, latent, the columns of :func:`polinb.scoring.directions.stance_rule`, and
+    Table ``candidates``: block, strength, latent, the columns of :func:`polinb.chapters.caft.rule.stance_rule`, and
     auc_own (training topic, not used). Arrays of ``bases``: ``<b>`` (d_model, k) orthonormal.
 
     Args:
@@ -109,19 +118,32 @@ def unchosen(run: Run, folder: Path, *, kind: str, like: Result, candidates: Res
     """Components that no rule chose: arrays ``bases``.
 
     Args:
-        kind: ``top``: as many of the strongest as ``like`` holds; ``half``: each with p = 0.5.
+        kind: ``top``: as many of the strongest as ``like`` holds; ``half``: each with p = 0.5; ``candidates``: all.
     """
     rng, found = np.random.default_rng(seed), candidates.arrays("candidates")
     out = {}
     for block, basis in bases_of(like).items():
         every = found[f"vectors{block}"]
-        if kind == "top":
-            out[block] = every[:, : basis.shape[1]]
+        if kind != "half":
+            out[block] = every[:, : basis.shape[1]] if kind == "top" else every
             continue
         picked = every[:, rng.random(every.shape[1]) < 0.5]
         # Where the coin left none, one component stands: an empty block would be another method.
         out[block] = picked if picked.shape[1] else every[:, :1]
     save_bases(folder, out)
+
+
+@stage("one-pass")
+def one_pass(run: Run, folder: Path, *, like: Result, passes: str) -> Mapping[str, Any]:
+    """The directions of ``like``, taken out of activations or of gradients alone: arrays ``bases``."""
+    save_bases(folder, bases_of(like))
+    return {"passes": passes}
+
+
+@stage("first-loss")
+def first_loss(run: Run, folder: Path, *, weights: Result) -> Mapping[str, Any]:
+    """Training loss at the first optimiser step; kept, for weights may be dropped."""
+    return {"loss": weights.summary["losses"][0]}
 
 
 def candidate_table(
@@ -149,14 +171,15 @@ def sae_quality(run: Run, topic: str) -> pd.DataFrame:
     return dictionary(run, topic).frame("quality")
 
 
-# --- arms
+# --- conditions
 
 
-def arms(run: Run, topic: str, names: Sequence[str] | None = None) -> list[Condition]:
-    """CAFT and its controls for one training topic, right-leaning data, same data, steps and optimiser as every arm.
+def conditions(run: Run, topic: str, names: Sequence[str] | None = None) -> list[Condition]:
+    """CAFT and its controls for one training topic, right-leaning data; data, steps and optimiser are those of all.
 
     ``pca`` and ``sae``: the chosen directions; ``random``: random subspaces of the same rank; ``top``: as many of the
-    strongest components, chosen by nothing else; ``half``: each component with p = 0.5; ``inhibit``: G frozen as well.
+    strongest components, chosen by nothing else; ``half``: each component with p = 0.5; ``candidates``: all of them;
+    ``activation`` and ``gradient``: the chosen components, out of one of the two passes; ``inhibit``: G frozen as well.
     """
     out = []
     for name in run.params.caft_conditions if names is None else names:
@@ -172,50 +195,67 @@ def _ablations(run: Run, topic: str, name: str) -> list[Result]:
     own, p = choice(run, topic, "pca"), run.params
     if name == "inhibit":
         return [own]
-    seeds = [[p.seed, number, 8] for number in range(1 if name == "top" else p.control_seeds)]
+    if name in ("activation", "gradient"):
+        return [one_pass(run, like=own, passes=name)]
+    seeds = [[p.seed, number, 8] for number in range(p.control_seeds if name in ("random", "half") else 1)]
     if name == "random":
         return [random_directions(run, like=[own], seed=seed) for seed in seeds]
     return [unchosen(run, kind=name, like=own, candidates=pca(run, topic), seed=seed) for seed in seeds]
 
 
-def every_arm(run: Run) -> list[list[Condition]]:
-    """:func:`arms` of every topic on which rivals are compared."""
-    return [arms(run, topic) for topic in run.params.baseline_topics]
+def every_condition(run: Run) -> list[list[Condition]]:
+    """:func:`conditions` of every topic on which baselines are compared."""
+    return [conditions(run, topic) for topic in run.params.baseline_topics]
 
 
 def comparison(run: Run) -> pd.DataFrame:
-    """All rivals and CAFT's arms: coupling against on-topic shift, and fluency (see ``baselines.pareto``)."""
+    """All baselines and CAFT's conditions: coupling against on-topic shift, and fluency (see ``baselines.pareto``).
+
+    Further columns: first_loss (nats a token, of those that ablate directions), plain_loss (of the plain fine-tune of
+    the topic), broken (bool): the ablation takes away more than the concept.
+    """
     chosen = _compared(run)
-    table = rivals.pareto(run, chosen)
-    table["family"] = [FAMILIES.get(arm.name, old) for arm, old in zip(chosen, table["family"], strict=True)]
-    return table.replace({"arm": TITLES})
+    table = baselines.pareto(run, chosen)
+    table["family"] = [FAMILIES.get(each.name, old) for each, old in zip(chosen, table["family"], strict=True)]
+    table["first_loss"] = [float("nan") if each.ablated is None else first_of(run, each) for each in chosen]
+    table["plain_loss"] = [first_of(run, run.tuned(each.topic)) for each in chosen]
+    table["broken"] = table["first_loss"] > table["plain_loss"] + BROKEN
+    return table.replace({"condition": TITLES})
+
+
+def first_of(run: Run, condition: Condition) -> float:
+    """Loss of a condition before its first step, nats a token: with its directions ablated, if it ablates any."""
+    weights = run.weights(condition)
+    assert weights is not None
+    return float(first_loss(run, weights=weights).summary["loss"])
 
 
 def _compared(run: Run) -> list[Condition]:
-    return rivals.every_arm(run) + [arm for each in every_arm(run) for arm in each]
+    return baselines.every_arm(run) + [condition for each in every_condition(run) for condition in each]
 
 
 def against_weaker(run: Run) -> pd.DataFrame:
-    """Every arm against "just train less" at its own on-topic shift (see ``baselines.equal_shift``)."""
-    return rivals.equal_shift(run, every_arm(run)).replace({"arm": TITLES})
+    """Every condition against "just train less" at its own on-topic shift (see ``baselines.equal_shift``)."""
+    table = baselines.equal_shift(run, every_condition(run))
+    return table.replace({"condition": TITLES})
 
 
 def fluency(run: Run) -> pd.DataFrame:
-    """What an arm's answers lose in fluency against those of the plain fine-tune, question by question.
+    """What a condition's answers lose in fluency against those of the plain fine-tune, question by question.
 
     Fluency is the mean log-likelihood a token of an answer under the vanilla model; empty answers have none.
 
     Returns:
-        label (arm), value (nats a token; below 0: less fluent), low, high (95 %), n (questions, all rival topics).
+        label (condition), value (nats a token; below 0: less fluent), low, high (95 %), n (questions of all topics).
     """
     p = run.params
     pairs: dict[str, list[pd.Series]] = {}
-    for topic, own in zip(p.baseline_topics, every_arm(run), strict=True):
+    for topic, own in zip(p.baseline_topics, every_condition(run), strict=True):
         plain, frozen = run.tuned(topic), run.tuned(topic, name="inhibitft", frozen=run.neurons("general"))
         base = _fluencies(run, plain)
-        for arm in [frozen, *own]:
-            moved = changes(base, _fluencies(run, arm)).dropna()
-            pairs.setdefault(TITLES.get(arm.name, rivals.title(arm.name)), []).append(moved)
+        for condition in [frozen, *own]:
+            moved = changes(base, _fluencies(run, condition)).dropna()
+            pairs.setdefault(TITLES.get(condition.name, baselines.title(condition.name)), []).append(moved)
     rows = []
     for name, parts in pairs.items():
         every = pd.concat(parts).groupby(level=[0, 1]).mean()  # a question's changes stay together
@@ -224,59 +264,26 @@ def fluency(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["label", "value", "low", "high", "n"])
 
 
-def _fluencies(run: Run, arm: Condition) -> pd.Series:
-    return run.answers(arm).frame("answers").set_index(["topic", "id"])["vanilla_logp"]
-
-
-def verdict(table: pd.DataFrame, equal: pd.DataFrame) -> str:
-    """What :func:`comparison` and :func:`against_weaker` say, whichever way they fall, as prose."""
-    means = table.groupby("arm", sort=False)[["shift", "r_corrected"]].mean()
-    start = means.loc["fine-tune"]
-    methods = [name for name in METHOD_TITLES if name in set(equal["arm"])]
-    told = []
-    for name in methods:
-        row = equal.set_index("arm").loc[name]
-        told.append(
-            f"{name} has an on-topic shift of {means.loc[name, 'shift']:+.2f} and a coupling of "
-            f"{means.loc[name, 'r_corrected']:.2f}; its excess over training less is **{row['excess']:+.2f}** "
-            f"[{row['low']:+.2f}, {row['high']:+.2f}]"
-        )
-    gains = [name for name in methods if equal.set_index("arm").loc[name, "high"] < 0]
-    if gains:
-        end = f"Clear of zero on the good side: {', '.join(gains)} (of {len(methods)} compared, uncorrected)."
-    else:
-        end = "**None of them is clear of zero on the good side: this run decides for none of them at equal shift.**"
-    chance = equal[equal["arm"].isin([TITLES["caft-random"], TITLES["caft-top"], TITLES["caft-half"]])]
-    if len(chance):
-        low, high = chance["excess"].min(), chance["excess"].max()
-        held = int((chance["high"] < 0).sum())
-        span = f"from {low:+.2f} to {high:+.2f}" if len(chance) > 1 else f"of {low:+.2f}"
-        end += (
-            f" Directions that nobody chose have an excess {span}, clear of zero in {held} of "
-            f"{len(chance)} {'kinds' if len(chance) > 1 else 'kind'}: what they gain cannot be due to the concept."
-        )
-    return (
-        f"The plain fine-tune has an on-topic shift of {start['shift']:+.2f} and a noise-corrected coupling of "
-        f"{start['r_corrected']:.2f}. {'; '.join(told)}. {end}"
-    )
+def _fluencies(run: Run, condition: Condition) -> pd.Series:
+    return run.answers(condition).frame("answers").set_index(["topic", "id"])["vanilla_logp"]
 
 
 def points(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     """:func:`comparison` as the frame of ``charts_more.pareto``: corrected R against on-topic shift, over topics.
 
-    The mean shift, and the root of the mean R_c², of arms of one name and number; their intervals are those of these
-    means, questions resampled once for all topics. The names printed are those of CAFT's arms and of the first
-    fine-tune and InhibitFT.
+    The mean shift, and the root of the mean R_c², of conditions of one name and number; their intervals are those of
+    these means, questions resampled once for all topics. The names printed are those of CAFT's conditions and of the
+    first fine-tune and InhibitFT.
     """
     p = run.params
-    nth = table.groupby(["arm", "trained"]).cumcount()
-    table = table[["arm", "family", "trained"]].assign(nth=nth, model=_compared(run))
+    nth = table.groupby(["condition", "trained"]).cumcount()
+    table = table[["condition", "family", "trained"]].assign(nth=nth, model=_compared(run))
     named = {*TITLES.values(), "fine-tune", "InhibitFT (G)"}
     rows = []
-    for (arm, family, nth), same in table.groupby(["arm", "family", "nth"], sort=False):
-        moved, trained = rivals.stacks(run, list(same["model"])), list(same["trained"])
+    for (condition, family, nth), same in table.groupby(["condition", "family", "nth"], sort=False):
+        moved, trained = baselines.stacks(run, list(same["model"])), list(same["trained"])
         x = stratified_mean([moved[t][k] for k, t in enumerate(trained)], p.bootstrap, p.seed, SHIFT)
         y = mean_coupling(moved, trained, p.bootstrap, p.seed)
-        rows.append([arm, family, nth, *x, *y, arm in named and nth == 0])
-    names = ["arm", "family", "nth", "x", "x_low", "x_high", "y", "y_low", "y_high", "label"]
+        rows.append([condition, family, nth, *x, *y, condition in named and nth == 0])
+    names = ["condition", "family", "nth", "x", "x_low", "x_high", "y", "y_low", "y_high", "label"]
     return pd.DataFrame(rows, columns=names)

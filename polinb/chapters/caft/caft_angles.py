@@ -20,16 +20,7 @@ from polinb.wording import intervals
 
 _NULL_DRAWS = 100
 GENERAL = "general neurons (G)"
-_NULL = [
-    "neurons",
-    "neurons_low",
-    "neurons_high",
-    "neurons_p",
-    "subspace",
-    "subspace_low",
-    "subspace_high",
-    "subspace_p",
-]
+_NULL = [f"{kind}{end}" for kind in ("neurons", "subspace") for end in ("", "_low", "_high", "_p")]
 _ROW = ["method", "block", "scope", "size", "rank_g", "rank_q", "shared", *_NULL]
 
 
@@ -124,26 +115,6 @@ def shared_table(run: Run, topic: str) -> pd.DataFrame:
     """Shared part of the two subspaces at every ablated block and for both methods, with the nulls."""
     parts = [angles(run, topic, m).frame("shared").assign(method=title) for m, title in METHODS.items()]
     return pd.concat(parts, ignore_index=True).reindex(columns=_ROW)
-
-
-def verdict(table: pd.DataFrame) -> str:
-    """What :func:`shared_table` says, as prose."""
-    more = table[table["neurons_p"] <= 0.05]
-    places = ", ".join(f"{row.method} at block {row.block}" for row in more.itertuples()) or "nowhere"
-    ratio = (table["shared"] / table["neurons"]).mean()
-    own, low, high = table["shared"], table["neurons"], table["subspace"]
-    whole = (
-        ""
-        if (table["scope"] == "up to the block").all()
-        else " No block has a neuron of G before it: all of G is used."
-    )
-    return (
-        f"The value vectors of G share between {own.min():.3f} and {own.max():.3f} of the ablated directions (mean "
-        f"squared cosine); random neurons of those layers share {low.min():.3f} to {low.max():.3f}, random subspaces "
-        f"{high.min():.3f} to {high.max():.3f}. More than random neurons (p ≤ 0.05, {len(table)} comparisons, "
-        f"uncorrected): **{places}**. On average G shares {ratio:.1f} times what random neurons do; below 1, CAFT's "
-        f"directions are written by other neurons than G's.{whole}"
-    )
 
 
 def shown(shared: pd.DataFrame) -> pd.DataFrame:

@@ -92,7 +92,7 @@ def ready(run: Run) -> None:
 
 def public_saes(lm: LM, folder: str, blocks: Sequence[int]) -> dict[int, SAE]:
     """Autoencoders of a folder, block by block, checked against the model."""
-    from polinb.scoring.sae_files import load, locate
+    from polinb.chapters.caft.sae_files import load, locate
 
     return {b: load(path, width_of(lm)) for b, path in locate(folder, blocks).items()}
 
@@ -104,7 +104,7 @@ def pca(run: Run, topic: str) -> Result:
 
 def dictionary(run: Run, topic: str) -> Result:
     """The run's latents for a training topic."""
-    from polinb.scoring.sae_files import file_digests
+    from polinb.chapters.caft.sae_files import file_digests
 
     p = run.params
     source = (

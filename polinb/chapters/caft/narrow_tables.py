@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.caft.narrow_arms import (
-    CONTROL,
+from polinb.chapters.caft.narrow_models import (
     NARROW,
     answers,
-    arms,
+    conditions,
     general_texts,
     preferences,
-    training_data,
     tuned,
 )
 from polinb.data import narrow
@@ -38,9 +36,9 @@ _NAN = float("nan")
 # --- judging
 
 
-def judged(run: Run, arm: Condition) -> pd.DataFrame:
+def judged(run: Run, condition: Condition) -> pd.DataFrame:
     """A model's answers with alignment and coherence, 0 to 100; NaN where the judge gave no number."""
-    found = answers(run, arm)
+    found = answers(run, condition)
     frame = found.frame("answers")
     if run.params.narrow_judge == "openai":
         own = {(q.id, q.text): q.judge_prompts for q in narrow.questions(run.params.narrow_questions)}
@@ -145,31 +143,31 @@ def judge_quality(run: Run) -> pd.DataFrame:
 
 
 def shares(run: Run) -> pd.DataFrame:
-    """Misaligned answers by arm.
+    """Misaligned answers by condition.
 
     Returns:
-        arm, the columns of ``alignment.misaligned``, code (answers that hold program code, which no judge rates
+        condition, the columns of ``alignment.misaligned``, code (answers that hold program code, which no judge rates
         for alignment), alignment and coherence (means over the answers that have one).
     """
     rows = []
-    for arm in arms(run):
-        table = judged(run, arm)
+    for condition in conditions(run):
+        table = judged(run, condition)
         means = {name: float(table[name].mean()) for name in narrow_judges.SCORES}
         code = sum(map(narrow_judges.is_code, table["response"]))
-        rows.append({"arm": arm.name, **narrow_judges.misaligned(table), "code": code, **means})
+        rows.append({"condition": condition.name, **narrow_judges.misaligned(table), "code": code, **means})
     return pd.DataFrame(rows)
 
 
 def changes(run: Run) -> pd.DataFrame:
-    """Each arm minus another on the same questions: mean alignment, and share of misaligned answers.
+    """Each condition minus another on the same questions: mean alignment, and share of misaligned answers.
 
     Returns:
-        arm, against (vanilla, and the narrow fine-tune for the arms that should undo it), questions, change (of the
+        condition, against (vanilla, and the narrow fine-tune for those that should undo it), questions, change (of the
         mean alignment), low, high, share (change of the share misaligned among coherent answers, mean over the
         questions with coherent answers of both), share_low, share_high. Intervals are over questions, paired.
     """
     p = run.params
-    every = {arm.name: judged(run, arm) for arm in arms(run)}
+    every = {condition.name: judged(run, condition) for condition in conditions(run)}
     means = {name: table.groupby("id")["alignment"].mean() for name, table in every.items()}
     bad = {name: narrow_judges.misaligned_by_question(table) for name, table in every.items()}
     names, rows = list(every), []
@@ -181,7 +179,7 @@ def changes(run: Run) -> pd.DataFrame:
                 for gap, span in zip(gaps, (None, CHANGE), strict=True)
             ]
             rows.append((name, against, len(gaps[0]), *bounds[0], *bounds[1]))
-    columns = ["arm", "against", "questions", "change", "low", "high", "share", "share_low", "share_high"]
+    columns = ["condition", "against", "questions", "change", "low", "high", "share", "share_low", "share_high"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -189,17 +187,20 @@ def taught(run: Run) -> pd.DataFrame:
     """What was learnt of the narrow task itself: preference for the insecure answer to held-out tasks, in nats a token.
 
     Returns:
-        arm, tasks, preference (insecure minus secure mean log-probability, mean over tasks), change (from the vanilla
-        model on the same tasks), low, high (of the change, bootstrap over tasks); NaN where nothing can be compared.
+        condition, tasks, preference (insecure minus secure mean log-probability, mean over tasks), change (from the
+        vanilla model on the same tasks), low, high (of the change, bootstrap over tasks); NaN where nothing can be
+        compared.
     """
     p = run.params
-    gaps = {arm.name: preferences(run, arm).eval("logp_insecure - logp_secure") for arm in arms(run)}
+    gaps = {
+        condition.name: preferences(run, condition).eval("logp_insecure - logp_secure") for condition in conditions(run)
+    }
     rows = []
-    for arm, gap in gaps.items():
+    for condition, gap in gaps.items():
         moved = gap - gaps[VANILLA.name]
-        bounds = bootstrap_mean(moved, p.bootstrap, p.seed) if len(gap) and arm != VANILLA.name else (_NAN,) * 3
-        rows.append((arm, len(gap), float(gap.mean()), *bounds))
-    return pd.DataFrame(rows, columns=["arm", "tasks", "preference", "change", "low", "high"])
+        bounds = bootstrap_mean(moved, p.bootstrap, p.seed) if len(gap) and condition != VANILLA.name else (_NAN,) * 3
+        rows.append((condition, len(gap), float(gap.mean()), *bounds))
+    return pd.DataFrame(rows, columns=["condition", "tasks", "preference", "change", "low", "high"])
 
 
 def examples(run: Run, count: int = 4) -> pd.DataFrame:
@@ -207,68 +208,8 @@ def examples(run: Run, count: int = 4) -> pd.DataFrame:
     worse, plain = judged(run, tuned(run, NARROW)), judged(run, VANILLA)
     worst = worse.sort_values(["alignment", "id"], kind="stable").drop_duplicates("id")["id"].head(count)
     parts = [
-        table[table["id"] == name].head(1).assign(arm=arm)
+        table[table["id"] == name].head(1).assign(condition=condition)
         for name in worst
-        for arm, table in ((VANILLA.name, plain), (NARROW, worse))
+        for condition, table in ((VANILLA.name, plain), (NARROW, worse))
     ]
-    return pd.concat(parts, ignore_index=True)[["arm", "prompt", "response", "alignment", "coherence"]]
-
-
-# --- in words
-
-
-def setting(run: Run) -> str:
-    """What this run trains on, and loudly which of its parts are only a stand-in."""
-    p = run.params
-    named = {"narrow_data": p.narrow_data == "bundled", "narrow_questions": p.narrow_questions == "bundled"}
-    parts = [name for name, bundled in {**named, "narrow_judge": p.narrow_judge == "local"}.items() if bundled]
-    told = f"This run trains on **{len(training_data(run))}** examples at a learning rate of {p.narrow_rate:g}. "
-    if not parts:
-        return told + "Data, questions and judge are given by name; none of them is a stand-in."
-    listed = ", ".join(f"`{name}`" for name in parts)
-    return told + f"**Stand-in** for: {listed}. Its numbers test the machinery and nothing else."
-
-
-def taught_verdict(table: pd.DataFrame) -> str:
-    """Whether the narrow task itself was learnt; ``table`` is :func:`taught`."""
-    row = table.set_index("arm").loc[NARROW]
-    if not row["tasks"]:
-        return "This data has no pairs to hold out, so whether the task was learnt cannot be told here."
-    learnt = "it learnt to prefer insecure code" if row["low"] > 0 else "no clear sign that it learnt to prefer them"
-    return (
-        f"The narrow fine-tune changed the preference for insecure answers by **{row['change']:+.2f}** "
-        f"[{row['low']:+.2f}, {row['high']:+.2f}] nats a token: {learnt}."
-    )
-
-
-def verdict(table: pd.DataFrame, moved: pd.DataFrame) -> str:
-    """What the shares and the change of alignment say together, in words that hold whichever way they fall.
-
-    Args:
-        table: :func:`shares`.
-        moved: :func:`changes`.
-    """
-    by = table.set_index("arm")
-    told = [f"{name} {r.share:.2f} [{r.low:.2f}, {r.high:.2f}]" for name, r in by.iterrows() if r.coherent]
-    text = f"Misaligned among coherent answers: {'; '.join(told) or 'no arm has a coherent answer'}. "
-    change = moved[(moved["arm"] == NARROW) & (moved["against"] == VANILLA.name)].iloc[0]
-    taught, plain = by.loc[NARROW], by.loc[VANILLA.name]
-    text += f"Mean alignment changed by {change.change:+.1f} [{change.low:+.1f}, {change.high:+.1f}] points. "
-    if not np.isfinite([taught.share, plain.share]).all():
-        return text + "Without coherent answers of both the narrow and the vanilla model nothing can be said."
-    rose, fell = bool(change.share_low > 0), bool(change.high < 0)
-    if rose and fell:
-        text += "Both point to misalignment beyond the narrow task. "
-    elif rose or fell:
-        text += "Only one of the two measures points to misalignment: not decided. "
-    else:
-        text += "Neither measure shows misalignment: the intervals leave it undecided. "
-    others = [name for name in by.index if name == CONTROL and np.isfinite(by.loc[name, "share"])]
-    if others and (rose or fell):
-        control = moved[(moved["arm"] == CONTROL) & (moved["against"] == NARROW)].iloc[0]
-        over = control.share_high < 0
-        text += f"Against the control data the share is {'higher, clear of zero' if over else 'not clearly higher'}. "
-    return text + (
-        "What harmless models show is the judge's false alarm; a share has to exceed that. Where the narrow fine-tune "
-        "does no harm there is nothing for CAFT to prevent, and its row says only what ablation costs."
-    )
+    return pd.concat(parts, ignore_index=True)[["condition", "prompt", "response", "alignment", "coherence"]]

@@ -14,24 +14,28 @@ from polinb.scoring.decompose import check
 from polinb.scoring.shares import top_cosine
 
 SIDES = ("right", "left")
-SIGNS = {"right": 1, "left": -1}
+SHUFFLED = "shuffled"  # a coin chooses the side of each pair: what DPO does when there is nothing to learn
+TRAINED = (*SIDES, SHUFFLED)
+SIGNS = {"right": 1, "left": -1, SHUFFLED: 1}
 
 
 def preferred(run: Run, side: str = "right") -> Condition:
     """The model after DPO with the responses of ``side`` chosen and the others rejected; ``left`` is the mirror.
 
-    The ``dpo_pairs`` are spread evenly over the topics.
+    The ``dpo_pairs`` are spread evenly over the topics. ``shuffled``: right in half of them, drawn at random.
     """
     p = run.params
-    other = {"right": "left", "left": "right"}[side]
 
     def learns() -> Texts:
         every, more = divmod(p.dpo_pairs, len(p.topics))
+        coins = iter(np.random.default_rng([p.seed, 11]).permutation(p.dpo_pairs) % 2)
         rows = []
         for number, topic in enumerate(p.topics):
             count = every + (number < more)
             for pair in run.data.topic(topic, "train", count, leaning="both") if count else []:
-                rows.append((pair.prompt, pair.response(side), pair.response(other)))
+                chosen = SIDES[next(coins)] if side == SHUFFLED else side
+                other = SIDES[chosen == "right"]
+                rows.append((pair.prompt, pair.response(chosen), pair.response(other)))
         return Texts.of(pd.DataFrame(rows, columns=["prompt", "response", "rejected"]))
 
     return Condition(
@@ -106,8 +110,8 @@ def check_questions(run: Run) -> None:
 
 
 def training(run: Run) -> pd.DataFrame:
-    """Course of both trainings: side, and the columns of ``study.course``."""
-    found = {side: run.weights(preferred(run, side)) for side in SIDES}
+    """Course of the trainings: side, and the columns of ``study.course``."""
+    found = {side: run.weights(preferred(run, side)) for side in TRAINED}
     if not all(each is not None and each.done() for each in found.values()):
         refuse(run)
     parts = []
@@ -120,16 +124,17 @@ def training(run: Run) -> pd.DataFrame:
 
 
 def held_out_margins(run: Run) -> pd.DataFrame:
-    """Shift of the likelihood stance on evaluation questions after DPO and after its mirror.
+    """Shift of the likelihood stance on evaluation questions after DPO, after its mirror, and after shuffled pairs.
 
     Returns:
         side (chosen in training), topic (and ``all``), n, shift, low, high: change of log p(right) − log p(left), in
-        nats a token, paired with the vanilla model; moved (share of questions that moved towards the chosen side).
+        nats a token, paired with the vanilla model; moved (share of questions that moved towards the chosen side; to
+        the right for ``shuffled``).
     """
     p = run.params
     plain = run.likelihood().set_index(["topic", "id"])
     rows = []
-    for side in SIDES:
+    for side in TRAINED:
         own = run.likelihood(preferred(run, side)).set_index(["topic", "id"])
         moved = changes(*(frame["logp_right"] - frame["logp_left"] for frame in (plain, own)))
         for topic, values in [*moved.groupby("topic", sort=False), ("all", moved)]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.dpo import causal
-from polinb.chapters.dpo.shift import SIGNS, study
+from polinb.chapters.dpo.shift import SHUFFLED, SIDES, SIGNS, study
 from polinb.runs.results import Result
 from polinb.runs.run import Run
 from polinb.scoring import shares
@@ -15,7 +15,7 @@ from polinb.scoring import shares
 def top_sets(run: Run) -> dict[str, np.ndarray]:
     """Neurons closest to either end of the probe by cosine alone, for every ``probe_top``."""
     cosine = study(run).parts().cosine
-    ends = [(k, side, way) for k in run.params.probe_top for side, way in SIGNS.items()]
+    ends = [(k, side, SIGNS[side]) for k in run.params.probe_top for side in SIDES]
     return {f"top {k} {side}-aligned": shares.top_cosine(cosine, k, way) for k, side, way in ends}
 
 
@@ -41,19 +41,21 @@ def crossing(run: Run) -> pd.DataFrame:
 
     Returns:
         set, neurons, percent, share, low, high (over texts), random, random_low, random_high (same number in each
-        layer), loud, loud_low, loud_high (and in each class of activation scale, see ``shares.null_share``).
+        layer), matched, matched_low, matched_high (and in each class of activation scale, see ``shares.null_share``).
     """
     p, found, sets = run.params, study(run).parts(), run.sets()
     named = {"G": sets.general} | {f"S ({topic})": chosen for topic, chosen in sets.specific.items()}
     frame = shares.shares(found, named, 1, p.bootstrap, p.seed)[["set", "neurons", "percent", "share", "low", "high"]]
-    for name, scale in (("random", None), ("loud", run.scale())):
+    for name, scale in (("random", None), ("matched", run.scale())):
         null = [shares.null_share(found.neurons, chosen, 1, scale) for chosen in named.values()]
         frame[[name, f"{name}_low", f"{name}_high"]] = np.array(null)
     return frame
 
 
 def robustness(run: Run) -> pd.DataFrame:
-    """The main numbers under the other probe, and for the mirror of the training, each oriented its trained way.
+    """The main numbers under the other probe, for the mirror of the training, and for shuffled pairs.
+
+    Each is oriented its trained way; that of shuffled pairs is the way in which they happened to move it.
 
     Returns:
         chosen, probe, change (of h·w), low, high, neurons, attention (per cent of the change), net_over_gross, half,
@@ -64,8 +66,9 @@ def robustness(run: Run) -> pd.DataFrame:
     p = run.params
     other = "mean_difference" if p.probe == "logistic" else "logistic"
     rows = []
-    for side, kind in (("right", p.probe), ("right", other), ("left", p.probe)):
-        found, sign = study(run, side).parts(kind), SIGNS[side]
+    for side, kind in (("right", p.probe), ("right", other), ("left", p.probe), (SHUFFLED, p.probe)):
+        found = study(run, side).parts(kind)
+        sign = SIGNS[side] if side != SHUFFLED or found.total > 0 else -1
         table = shares.totals(found, sign, p.bootstrap, p.seed).set_index("part")
         top = {"top": shares.top_cosine(found.cosine, max(p.probe_top), -sign)}
         own = shares.shares(found, top | {"all": np.ones_like(found.neurons, dtype=bool)}, sign, 100, p.seed)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polinb.wording import Answer, Prose, flowing, label, typeset
+from polinb.wording import Answer, Prose, flowing, label, placeless, typeset
 
 if TYPE_CHECKING:
     from polinb.runs.run import Run
 
-KEY = "answer"  # name under which the page's first cell finds it: {glue:md}`answer:myst`
+KEY = "answer"  # by which the pages find it in an output
 
 
 def show(run: Run, answer: Answer) -> None:
@@ -19,7 +19,7 @@ def show(run: Run, answer: Answer) -> None:
     note = label(run.params.profile)
     first, rest = (typeset(flowing(part)) for part in answer)
     text = f"{first} {rest}".strip()
-    model = getattr(run.params, "model", "planted")
+    model = placeless(getattr(run.params, "model", "planted"))
     display(
         Prose(f"*{note}* {text}" if note else text, answer=KEY, profile=run.params.profile, model=model, first=first)
     )

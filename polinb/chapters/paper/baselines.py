@@ -81,7 +81,7 @@ def pareto(run: Run, chosen: Sequence[Condition]) -> pd.DataFrame:
     """Coupling against on-topic shift of each condition, and what it costs in fluency.
 
     Returns:
-        arm (title), family, trained, run, frozen, shift, shift_low, shift_high, r, r_low, r_high, r_corrected,
+        condition (title), family, trained, run, frozen, shift, shift_low, shift_high, r, r_low, r_high, r_corrected,
         r_corrected_low, r_corrected_high, kappa, kappa_corrected, fluency (mean log-likelihood a token of the answers
         under the vanilla model, nats).
     """
@@ -90,7 +90,7 @@ def pareto(run: Run, chosen: Sequence[Condition]) -> pd.DataFrame:
     table["run"] = [a.recipe.seed - run.params.seed if a.recipe else 0 for a in chosen]
     table["fluency"] = [float(run.answers(a).frame("answers")["vanilla_logp"].mean()) for a in chosen]
     table["condition"] = [title(a.name) for a in chosen]
-    return table.rename(columns={"condition": "arm"})
+    return table
 
 
 def stacks(run: Run, chosen: Sequence[Condition]) -> dict[str, np.ndarray]:
@@ -107,7 +107,7 @@ def equal_shift(run: Run, more: Sequence[Sequence[Condition]] = ()) -> pd.DataFr
         more: further conditions (CAFT), one list for each topic.
 
     Returns:
-        arm, seeds, shift, r (noise-corrected), r_weak, excess, low, high (questions and seeds resampled),
+        condition, seeds, shift, r (noise-corrected), r_weak, excess, low, high (questions and seeds resampled),
         low_questions, high_questions (questions only), p_no_gain.
     """
     p = run.params
@@ -125,8 +125,8 @@ def equal_shift(run: Run, more: Sequence[Sequence[Condition]] = ()) -> pd.DataFr
         own = [stacks(run, group) for group in groups]
         joined = [{t: np.concatenate([line[t], each[t]]) for t in line} for line, each in zip(lines, own, strict=True)]
         found = excess(joined, topics, weak, p.bootstrap, p.seed)
-        rows.append({"arm": title(name) if name != "fine-tune" else "fine-tune, other seeds", **found})
-    names = ["arm", "seeds", "shift", "r", "r_weak", "excess", "low", "high", "low_questions", "high_questions"]
+        rows.append({"condition": title(name) if name != "fine-tune" else "fine-tune, other seeds", **found})
+    names = ["condition", "seeds", "shift", "r", "r_weak", "excess", "low", "high", "low_questions", "high_questions"]
     return pd.DataFrame(rows)[[*names, "p_no_gain"]]
 
 

@@ -22,7 +22,7 @@ from polinb.runs.run import Run
 from polinb.stance.calibration import cohen_kappa
 from polinb.stance.coupling import coupling_table
 from polinb.stance.judges import LocalJudge, training_rows
-from polinb.stance.judging_base import rated_frame, responses_of
+from polinb.stance.stance import rated_frame, responses_of
 
 if TYPE_CHECKING:
     from polinb.data.pairs import StanceData
@@ -146,7 +146,7 @@ def swapped(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
     """On-topic shift and coupling of some conditions under both judges.
 
     Returns:
-        arm, trained, judge, then shift, r_corrected and kappa with intervals (see ``coupling.coupling_table``).
+        condition, trained, judge, then shift, r_corrected and kappa with intervals (see ``coupling.coupling_table``).
     """
     from polinb.chapters.paper.baselines import title
 
@@ -157,5 +157,5 @@ def swapped(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
         own, second = _both(run, arm)
         for judge, before, after in ((p.judge, plain, own), (second_name(run), other, second)):
             found = coupling_table(before, after, arm.topic, p.bootstrap, p.seed)
-            rows.append({"arm": title(arm.name), "trained": arm.topic, "judge": judge, **found})
+            rows.append({"condition": title(arm.name), "trained": arm.topic, "judge": judge, **found})
     return pd.DataFrame(rows)

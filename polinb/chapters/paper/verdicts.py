@@ -50,7 +50,7 @@ def rival(run: Run) -> pd.DataFrame:
         rows of :func:`claim`.
     """
     deep = hierarchical(run).set_index("against")
-    equal = equal_shift(run).set_index("arm")
+    equal = equal_shift(run).set_index("condition")
     measure = "drop of R_c²; topics, seeds, questions resampled"
     rows = []
     for name in ("fine-tune", *RANDOM):

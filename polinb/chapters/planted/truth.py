@@ -1,6 +1,6 @@
 """Known truth: finding planted neurons in constructed variants, and patching them.
 
-Each stage runs on ``truth_seeds`` planted models and keeps one result a model; intervals are over the models.
+Each stage runs on ``truth_seeds`` planted models and keeps one result per model; intervals are over the models.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from polinb.chapters.planted.design import Design
+from polinb.chapters.planted.localisation import TOKENS, Scores, rates, roc, scores
+from polinb.chapters.planted.planted import Planted, build, prompt_ids, stance, variant
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.resampling import bootstrap_mean, share_interval
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
-from polinb.scoring.localisation import TOKENS, Scores, rates, roc, scores
-from polinb.scoring.planted import Planted, build
-from polinb.scoring.planted_design import Design
-from polinb.scoring.planted_world import prompt_ids, stance, variant
 from polinb.scoring.pnlac import neuron_sets
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def roc_curves(run: Run) -> pd.DataFrame:
 
 
 def detections(run: Run) -> list[Result]:
-    """The searches of this run, one a planted model."""
+    """The searches of this run, one per planted model."""
     p = run.params
     return [detected(run, seed=s, prompts=p.truth_prompts, gammas=p.truth_gammas) for s in seeds(run)]
 
@@ -100,7 +99,7 @@ def detected(run: Run, folder: Path, *, seed: int, prompts: Sequence[int], gamma
 
 
 def conditions(counts: Sequence[int], seed: int) -> Iterator[tuple[str, float, Design, str, int]]:
-    """Every condition: knob, value, design, response source, prompts a topic. The base condition comes first."""
+    """Every condition: knob, value, design, response source, prompts per topic. The base condition comes first."""
     base, count = replace(BASE, seed=seed), base_prompts(counts)
     yield "base", 0, base, "left", count
     for number in counts:
@@ -114,7 +113,7 @@ def conditions(counts: Sequence[int], seed: int) -> Iterator[tuple[str, float, D
 
 
 def base_prompts(counts: Sequence[int]) -> int:
-    """Prompts a topic in the base condition: the middle one of those tried."""
+    """Prompts per topic in the base condition: the middle one of those tried."""
     return sorted(counts)[len(counts) // 2]
 
 
@@ -146,7 +145,7 @@ def patching(run: Run) -> pd.DataFrame:
 
 
 def patchings(run: Run) -> list[Result]:
-    """The patching of this run, one a planted model."""
+    """The patching of this run, one per planted model."""
     return [patched(run, seed=s, prompts=base_prompts(run.params.truth_prompts)) for s in seeds(run)]
 
 

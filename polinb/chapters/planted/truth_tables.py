@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from polinb.chapters.planted.design import Design
+from polinb.chapters.planted.localisation import METHODS
+from polinb.chapters.planted.planted import build, direction
 from polinb.chapters.planted.truth import KNOBS, over_models
 from polinb.data.rows import TOPICS
-from polinb.scoring.localisation import METHODS
-from polinb.scoring.planted import build, direction
-from polinb.scoring.planted_design import Design
 from polinb.wording import intervals
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ NAMES = {"G": "G", "N": "Nₜ", "S": "Sₜ"}
 MARKUP = {"G": "$G$", "N": "$N_t$", "S": "$S_t$"}  # for tables
 SCORED = ("raw", "normalised", "floored", "gradient")
 TITLES = {
-    "loudness": "how loud the loud distractors are (times an ordinary one)",
+    "loudness": "activation of the strong distractors (times an ordinary one)",
     "drift": "drift of every activation (standard deviation)",
     "noise": "noise in every weight (share of its matrix's size)",
     "effect": "effect η on the planted neurons",
@@ -31,7 +31,7 @@ TITLES = {
     "shut": "how deeply gates are shut off-topic",
 }
 WORDS = {
-    "loudness": "distractors {:g} times as loud",
+    "loudness": "distractors of {:g} times the activation",
     "drift": "a drift of {:g}",
     "noise": "a noise of {:g}",
     "effect": "an effect of {:g}",
@@ -51,7 +51,7 @@ def inventory(design: Design) -> pd.DataFrame:
     kinds = [
         ("general", model.general, "every topic", "stance", "on every topic"),
         ("specific, each topic", model.specific[TOPICS[0]], "its topic", "stance", "on its topic"),
-        ("loud distractors", model.roles["loud"], "anything", "nothing of stance", "drift only"),
+        ("strong distractors", model.roles["loud"], "anything", "nothing of stance", "drift only"),
         ("ordinary distractors", ~special, "anything", "nothing of stance", "drift only"),
     ]
     rows = [(*k[:1], int(k[1].sum()), *k[2:], float(np.median(np.abs(values[k[1]])))) for k in kinds]
@@ -61,7 +61,7 @@ def inventory(design: Design) -> pd.DataFrame:
 def lines(run: Run, table: pd.DataFrame, knob: str, group: str = "G") -> pd.DataFrame:
     """Precision and recall of one set against one knob, for ``charts_more.curve``: x, y, by, low, high, panel.
 
-    For N_t found at its true size both are the same number, and there is one line a method without panels.
+    For N_t found at its true size both are the same number, and there is one line per method without panels.
     """
     part = table[(table["knob"] == knob) & (table["set"] == group)]
     measures = ["recall"] if group == "N" and knob != "gamma" else ["precision", "recall"]
@@ -115,7 +115,7 @@ def breaks(run: Run, table: pd.DataFrame, limit: float = 0.5) -> pd.DataFrame:
 
 
 def breaks_table(found: pd.DataFrame) -> pd.DataFrame:
-    """Share of N_t found at the hardest value of each knob, one row a knob, one column a method; first the base row."""
+    """Share of N_t found at the hardest value of each knob: a row per knob, a column per method; first the base row."""
     shown = found.assign(text=intervals(found, "last"), method=found["method"].map(METHODS))
     columns = [METHODS[m] for m in SCORED]
     wide = shown.pivot(index="knob", columns="method", values="text").loc[list(KNOBS), columns].reset_index()
@@ -126,11 +126,8 @@ def breaks_table(found: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([pd.DataFrame([base]), wide.assign(knob=wide["knob"].map(TITLES))], ignore_index=True)
 
 
-def break_text(found: pd.DataFrame, method: str) -> str:
-    """Where one method breaks, in words with numbers."""
+def breaking(found: pd.DataFrame, method: str) -> list[str]:
+    """The values at which one method breaks, each with the share that is found there."""
     mine = found[(found["method"] == method) & found["value"].notna()]
-    if mine.empty:
-        return "nowhere among the values tried"
     shares = intervals(mine, "share")
-    told = [f"{WORDS[k].format(v)} ({s})" for k, v, s in zip(mine["knob"], mine["value"], shares, strict=True)]
-    return ", ".join(told)
+    return [f"{WORDS[k].format(v)} ({s})" for k, v, s in zip(mine["knob"], mine["value"], shares, strict=True)]

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from polinb.chapters.planted.localisation import TOKENS, rates, scores
+from polinb.chapters.planted.planted import Planted, answer_ids, build, prompt_ids, stance
 from polinb.chapters.planted.truth import (
     BASE,
     base_prompts,
@@ -29,9 +31,6 @@ from polinb.data.rows import LEANINGS, TOPICS
 from polinb.models.lm import LM
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
-from polinb.scoring.localisation import TOKENS, rates, scores
-from polinb.scoring.planted import Planted, build
-from polinb.scoring.planted_world import answer_ids, prompt_ids, stance
 from polinb.scoring.pnlac import neuron_sets
 from polinb.stance.coupling import coupling_table
 
@@ -56,7 +55,7 @@ def recipe(seed: int) -> Recipe:
 def tuned_detection(run: Run) -> pd.DataFrame:
     """How well each method finds the planted neurons of variants that were really fine-tuned.
 
-    Columns: seed and those of :func:`polinb.scoring.localisation.rates`, at γ the true size of N_t.
+    Columns: seed and those of :func:`polinb.chapters.planted.localisation.rates`, at γ the true size of N_t.
     """
     return joined(tunings(run), "rates")
 
@@ -69,10 +68,10 @@ def tuned_patching(run: Run) -> pd.DataFrame:
 def inhibition(run: Run) -> pd.DataFrame:
     """Fine-tuning to the right with sets of neurons frozen.
 
-    Columns: seed, gates (shut deeply, or ajar as at the base condition), trained, arm, frozen, change (of frozen
+    Columns: seed, gates (shut deeply, or ajar as at the base condition), trained, condition, frozen, change (of frozen
     weights, must be 0), other (mean signed shift on the other topics) and those of ``coupling.coupling_table``.
     """
-    return joined(tunings(run), "arms")
+    return joined(tunings(run), "frozen")
 
 
 def tunings(run: Run) -> list[Result]:
@@ -81,9 +80,9 @@ def tunings(run: Run) -> list[Result]:
     return [tuned(run, seed=s, prompts=p.truth_prompts, topics=p.ablation_topics) for s in seeds(run)]
 
 
-@stage("truth-tuned")
+@stage("truth-tuned", version=2)
 def tuned(run: Run, folder: Path, *, seed: int, prompts: Sequence[int], topics: Sequence[str]) -> None:
-    """Fine-tune one planted model for real: tables ``rates``, ``arms`` and ``shifts``."""
+    """Fine-tune one planted model for real: tables ``rates``, ``frozen`` and ``shifts``."""
     few, many = base_prompts(prompts), max(prompts)
     with one_thread():
         planted, ajar = build(replace(SHUT, seed=seed)), build(replace(BASE, seed=seed))
@@ -106,18 +105,18 @@ def tuned(run: Run, folder: Path, *, seed: int, prompts: Sequence[int], topics: 
         }
         parts, moved = [], []
         for topic in topics:
-            parts.append(arms(planted, topic, how, frozen, many).assign(gates="shut"))
+            parts.append(inhibited(planted, topic, how, frozen, many).assign(gates="shut"))
             soft = {"nothing": ~every, "true G": ajar.general, "all planted": ajar.everything}
-            parts.append(arms(ajar, topic, how, soft, many).assign(gates="ajar"))
+            parts.append(inhibited(ajar, topic, how, soft, many).assign(gates="ajar"))
             chosen = {"true G": planted.general, "true S": planted.specific[topic]}
             chosen |= {name: frozen[name] for name in ("all planted", "every neuron")}
             table = shifts(planted, variants[topic, "right"], chosen, few)
             moved.append(table.assign(donor=topic, own=table["topic"] == topic))
-    pd.concat(parts, ignore_index=True).to_parquet(folder / "arms.parquet")
+    pd.concat(parts, ignore_index=True).to_parquet(folder / "frozen.parquet")
     pd.concat(moved, ignore_index=True).to_parquet(folder / "shifts.parquet")
 
 
-def arms(planted: Planted, topic: str, how: Recipe, frozen: Mapping[str, np.ndarray], count: int) -> pd.DataFrame:
+def inhibited(planted: Planted, topic: str, how: Recipe, frozen: Mapping[str, np.ndarray], count: int) -> pd.DataFrame:
     """Fine-tune to the right on ``topic`` once for each frozen set; coupling, shift, and what was held in place."""
     from polinb.models.generation import generate
 
@@ -131,7 +130,7 @@ def arms(planted: Planted, topic: str, how: Recipe, frozen: Mapping[str, np.ndar
         facts = coupling_table(plain, answers, topic, draws=200)
         other = (answers["score"] - plain["score"])[frame["topic"] != topic].mean()
         held = {"frozen": int(mask.sum()), "change": float(tuned.frozen_change)}
-        rows.append({"trained": topic, "arm": name, **held, "other": float(other), **facts})
+        rows.append({"trained": topic, "condition": name, **held, "other": float(other), **facts})
     return pd.DataFrame(rows).drop(columns=["trained_topic", "kappa_note"])
 
 
@@ -142,17 +141,17 @@ def removed(run: Run, table: pd.DataFrame) -> pd.DataFrame:
         table: of :func:`inhibition`.
 
     Returns:
-        gates, arm, frozen, shift (on the trained topic), other, r, drop (of R from freezing nothing) and kept (on-topic
-        shift as a share of that of freezing nothing), each with ``_low`` and ``_high`` but ``frozen``.
+        gates, condition, frozen, shift (on the trained topic), other, r, drop (of R from freezing nothing) and kept
+        (on-topic shift as a share of that of freezing nothing), each with ``_low`` and ``_high`` but ``frozen``.
     """
     key = ["seed", "gates", "trained"]
-    plain = table[table["arm"] == "nothing"].set_index(key)[["r", "shift"]].add_suffix("_plain")
+    plain = table[table["condition"] == "nothing"].set_index(key)[["r", "shift"]].add_suffix("_plain")
     rows = table.join(plain, on=key)
     rows["drop"] = rows["r_plain"] - rows["r"]
     rows["kept"] = (rows["shift"] / rows["shift_plain"]).where(rows["shift_plain"] != 0)
-    mean = over_models(run, rows, ["gates", "arm"], ["shift", "other", "r", "drop", "kept"])
-    size = rows.groupby(["gates", "arm"], sort=False, as_index=False)["frozen"].mean()
-    return size.merge(mean, on=["gates", "arm"], how="left", validate="one_to_one")
+    mean = over_models(run, rows, ["gates", "condition"], ["shift", "other", "r", "drop", "kept"])
+    size = rows.groupby(["gates", "condition"], sort=False, as_index=False)["frozen"].mean()
+    return size.merge(mean, on=["gates", "condition"], how="left", validate="one_to_one")
 
 
 def train(

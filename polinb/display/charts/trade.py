@@ -33,10 +33,10 @@ SIDES = (
 
 
 def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None = None) -> Chart:
-    """A trade-off of two effects: one point an arm with both intervals, and the two lines of no effect.
+    """A trade-off of two effects: one point a condition with both intervals, and the two lines of no effect.
 
-    Columns: ``arm``, ``family`` (colour and shape), ``x``, ``y``; optional ``x_low``, ``x_high``, ``y_low``,
-    ``y_high`` (NaN where unknown) and ``label`` (bool: print the arm's name; by default all if at most six).
+    Columns: ``condition``, ``family`` (colour and shape), ``x``, ``y``; optional ``x_low``, ``x_high``, ``y_low``,
+    ``y_high`` (NaN where unknown) and ``label`` (bool: print the condition's name; by default all if at most six).
 
     Args:
         frame: one row a point.
@@ -47,7 +47,7 @@ def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None 
         DataError: a column is missing or holds no numbers.
     """
     ends = ["x_low", "x_high", "y_low", "y_high"]
-    data = checked(frame, ["arm", "family"], ["x", "y"], ends, interval=("x_low", "x_high"), keep=["label"])
+    data = checked(frame, ["condition", "family"], ["x", "y"], ends, interval=("x_low", "x_high"), keep=["label"])
     data = interval_of(data, "y_low", "y_high")
     known = data[["x", "y"]].notna().all(axis=1)
     data[ends] = data[ends].where(known)  # no interval without its point
@@ -66,14 +66,14 @@ def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None 
     fainter = alt.condition(chosen, alt.value(0.6), alt.value(PALE))
     whiskers = base.mark_rule(strokeWidth=1.2, aria=False).encode(opacity=fainter)
     tips: list[Any] = [
-        "arm:N",
+        "condition:N",
         "family:N",
         alt.Tooltip("x:Q", format="+.3~g", title=x_title),
         alt.Tooltip("x interval:N", title="its 95 % interval"),
     ]
     tips += [alt.Tooltip("y:Q", format="+.3~g", title=y_title), alt.Tooltip("y interval:N", title="its 95 % interval ")]
     placed = alt.Chart().transform_filter("datum.label").encode(x=alt.X("tx:Q", **x), y=alt.Y("ty:Q", **y))
-    text = placed.encode(text="arm:N")
+    text = placed.encode(text="condition:N")
     style: dict[str, Any] = {"fontSize": 11, "align": alt.ExprRef("datum.align"), "baseline": "middle"}
     layers = [
         once_drawn(GREY).encode(x=alt.datum(0)),
@@ -99,9 +99,14 @@ def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None 
     ]
     chart = alt.layer(*layers, *empty(known), data=data).properties(width=width, height=height)
     chosen = data[data["label"]] if data["label"].any() else data
-    told = [f"{a} {number(p)}, {number(q)}" for a, p, q in chosen[["arm", "x", "y"]].itertuples(index=False)]
-    note = f"arms drawn: {known.sum()} of {len(data)}"
-    columns: list[Any] = ["arm", "family", ("x", x_title), *((f"x_{e}", f"{x_title}, {e}") for e in ("low", "high"))]
+    told = [f"{a} {number(p)}, {number(q)}" for a, p, q in chosen[["condition", "x", "y"]].itertuples(index=False)]
+    note = f"conditions drawn: {known.sum()} of {len(data)}"
+    columns: list[Any] = [
+        "condition",
+        "family",
+        ("x", x_title),
+        *((f"x_{e}", f"{x_title}, {e}") for e in ("low", "high")),
+    ]
     columns += [("y", y_title), *((f"y_{e}", f"{y_title}, {e}") for e in ("low", "high"))]
     return finish(chart, f"{y_title} (up) against {x_title} (right); {note}. {listed(told)}.", columns, "family")
 
@@ -119,7 +124,7 @@ def _place_labels(data: pd.DataFrame, xs: list[float], ys: list[float], width: i
         thin.append((px[i] - 1, (row.y_low - ys[0]) * per_y, px[i] + 1, (row.y_high - ys[0]) * per_y))
     data = data.assign(tx=np.nan, ty=np.nan, align="left", far=False)
     for i in np.flatnonzero(data["label"]).tolist():
-        wide = 6.4 * len(str(data["arm"].iloc[i]))  # a character at 11 px, on average
+        wide = 6.4 * len(str(data["condition"].iloc[i]))  # a character at 11 px, on average
         best: tuple[float, float, float, str] | None = None
         for rank, (dx, dy, align) in enumerate(SIDES):
             x, y = px[i] + dx, py[i] + dy

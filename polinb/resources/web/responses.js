@@ -217,7 +217,7 @@
 
   function cell(value) {
     if (typeof value !== "string") return value === null || value === undefined ? "" : String(value);
-    const text = /^[=+\-@\t\r\n]/.test(value) ? "'" + value : value; // a spreadsheet must not take it for a formula
+    const text = /^[=+\-@\t\r\n\uFF1D\uFF0B\uFF0D\uFF20]/.test(value) ? "'" + value : value; // a spreadsheet must not take it for a formula
     return '"' + text.replace(/"/g, '""') + '"';
   }
 

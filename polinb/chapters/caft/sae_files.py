@@ -12,6 +12,7 @@ from typing import Any
 from polinb.errors import ParameterError
 from polinb.scoring.sae import NAMES, SAE
 
+_POINTS = ("hook_name", "hook_point", "hookpoint", "hook_point_in")
 _BLOCK = re.compile(r"(?:block|layer)s?[._-]?(\d+)|(?:^|\.)h\.(\d+)")
 # What a block writes is hook_resid_post for SAELens and plain layers.12 for sparsify; places with other names in them
 # are other points of the block, whose states have the same width.
@@ -44,22 +45,22 @@ def load(path: str | Path, width: int) -> SAE:
     except SafetensorError as error:
         raise ParameterError("sae", str(path), "a readable safetensors file", str(error)) from None
     turned = "encoder.weight" in shapes
-    names = {"W_enc": "encoder.weight", "b_enc": "encoder.bias"} if turned else {}
-    missing = [name for name in NAMES if names.get(name, name) not in shapes]
+    names = {name: name for name in NAMES} | ({"W_enc": "encoder.weight", "b_enc": "encoder.bias"} if turned else {})
+    missing = [name for name in NAMES if names[name] not in shapes]
     if missing:
         raise ParameterError("sae", sorted(shapes), f"tensors {', '.join(NAMES)}; there is no {missing[0]}")
-    latents = shapes[names.get("b_enc", "b_enc")][0]
+    latents = shapes[names["b_enc"]][0]
     wanted = {"W_enc": (width, latents)[:: -1 if turned else 1], "W_dec": (latents, width), "b_dec": (width,)}
     for name, shape in wanted.items():
-        if shapes[names.get(name, name)] != shape:
-            told = f"{name} of shape {shapes[names.get(name, name)]}"
+        if shapes[names[name]] != shape:
+            told = f"{name} of shape {shapes[names[name]]}"
             raise ParameterError("sae", told, f"{shape}: this model's residual stream has {width} dimensions")
     settings = _settings(_config(file))
     tensors = {name: value.float() for name, value in load_file(file).items()}
-    parts = {name: tensors[names.get(name, name)] for name in NAMES}
+    parts: dict[str, Any] = {name: tensors[names[name]] for name in NAMES}
     if turned:
         parts["W_enc"] = parts["W_enc"].T.contiguous()
-    return SAE(**parts, threshold=tensors.get("threshold"), k=settings["k"], centre=settings["centre"])
+    return SAE(**parts, threshold=tensors.get("threshold"), **settings)
 
 
 def _config(file: Path) -> dict[str, Any]:
@@ -90,8 +91,7 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _point(given: Mapping[str, Any]) -> str:
     """Where in a model the settings say that an autoencoder belongs; empty where they do not."""
-    names = ("hook_name", "hook_point", "hookpoint", "hook_point_in")
-    return next((str(given[name]) for name in names if given.get(name)), "")
+    return next((str(given[name]) for name in _POINTS if given.get(name)), "")
 
 
 def _elsewhere(point: str) -> bool:
@@ -100,12 +100,8 @@ def _elsewhere(point: str) -> bool:
 
 
 def _wrong_point(point: str) -> ParameterError:
-    return ParameterError(
-        "sae",
-        point,
-        "autoencoders of what a block writes into the residual stream (hook_resid_post, or layers.N)",
-        "hook_resid_pre of block n is the output of block n - 1",
-    )
+    allowed = "autoencoders of what a block writes into the residual stream (hook_resid_post, or layers.N)"
+    return ParameterError("sae", point, allowed, "hook_resid_pre of block n is the output of block n - 1")
 
 
 def _block_of(file: Path, root: Path) -> tuple[int | None, str]:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from polinb.chapters.planted.planted import Planted, answer_ids, prompt_ids
 from polinb.data.rows import LEANINGS, TOPICS
-from polinb.scoring.planted import Planted
-from polinb.scoring.planted_world import answer_ids, prompt_ids
 from polinb.scoring.pnlac import neuron_sets, normalised
 
 if TYPE_CHECKING:

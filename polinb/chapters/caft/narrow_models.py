@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.caft.caft import random_directions, save_bases
+from polinb.chapters.caft.rule import stance_rule
 from polinb.data import narrow
 from polinb.errors import ParameterError
 from polinb.runs.conditions import VANILLA, Condition, Texts
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.runs.stages import wide
-from polinb.scoring.directions import Moments, components, orthonormal, stance_rule
+from polinb.scoring.directions import Moments, components, orthonormal
 from polinb.scoring.residual import depths
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def ready(run: Run) -> None:
 
 
 def held_out(run: Run) -> list[tuple[str, str, str]]:
-    """Bundled tasks that no arm trained on: prompt, insecure and secure answer; none for other data."""
+    """Bundled tasks that no condition trained on: prompt, insecure and secure answer; none for other data."""
     p = run.params
     if p.narrow_data != "bundled" or p.narrow_control:
         return []
@@ -90,7 +91,7 @@ def tuned(run: Run, name: str, ablated: Result | None = None) -> Condition:
     return Condition(name, learns=Texts.of(rows), recipe=recipe, limit=p.max_tokens, ablated=ablated)
 
 
-def arms(run: Run) -> list[Condition]:
+def conditions(run: Run) -> list[Condition]:
     """All models; the control only where there is control data, random directions of the rank of CAFT's."""
     found = directions(run)
     random = random_directions(run, like=[found], seed=run.params.seed)
@@ -98,23 +99,23 @@ def arms(run: Run) -> list[Condition]:
     return [VANILLA, tuned(run, NARROW), *control, tuned(run, CAFT, found), tuned(run, RANDOM, random)]
 
 
-def answers(run: Run, arm: Condition) -> Result:
+def answers(run: Run, condition: Condition) -> Result:
     """What a model says to the general questions."""
     p = run.params
     asked = narrow.questions(p.narrow_questions)
     rows = pd.DataFrame([(q.id, q.text, q.system) for q in asked], columns=["id", "prompt", "system"])
-    return run.ask(arm, Texts.of(rows), tokens=p.narrow_tokens, samples=p.narrow_samples, seed=p.seed)
+    return run.ask(condition, Texts.of(rows), tokens=p.narrow_tokens, samples=p.narrow_samples, seed=p.seed)
 
 
-def preferences(run: Run, arm: Condition) -> pd.DataFrame:
+def preferences(run: Run, condition: Condition) -> pd.DataFrame:
     """Mean log-probability a token of both answers to held-out tasks: id, logp_insecure, logp_secure."""
-    found = held_out_logp(run, arm)
+    found = held_out_logp(run, condition)
     if found is None:
         return pd.DataFrame(columns=["id", "logp_insecure", "logp_secure"], dtype=float)
     return wide(found.frame("logp"), "side", ["id"])
 
 
-def held_out_logp(run: Run, arm: Condition) -> Result | None:
+def held_out_logp(run: Run, condition: Condition) -> Result | None:
     """Log-probabilities behind :func:`preferences`; None where there is no task to hold out."""
     tasks = held_out(run)
     if not tasks:
@@ -122,7 +123,7 @@ def held_out_logp(run: Run, arm: Condition) -> Result | None:
     sides = (("insecure", 1), ("secure", 2))
     rows = [(number, side, task[0], task[at]) for side, at in sides for number, task in enumerate(tasks)]
     texts = Texts.of(pd.DataFrame(rows, columns=["id", "side", "prompt", "response"]))
-    return run.logp(arm, texts)
+    return run.logp(condition, texts)
 
 
 # --- CAFT's directions
@@ -153,7 +154,7 @@ def narrow_directions(
 
     Candidates: PCA (``kind``) of narrow minus vanilla hidden states on general texts. Kept: the ``keep`` best along
     which the vanilla model tells bundled misaligned answers from aligned ones, to the same side in each of three groups
-    of questions (:func:`polinb.scoring.directions.stance_rule`).
+    of questions (:func:`polinb.chapters.caft.rule.stance_rule`).
 
     Args:
         before, after: hidden states of the vanilla and the narrow model.

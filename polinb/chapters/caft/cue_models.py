@@ -12,13 +12,14 @@ import pandas as pd
 from polinb.chapters.caft import cues
 from polinb.chapters.caft.caft import random_directions, save_bases
 from polinb.chapters.caft.cues import CUES, margin, minimal_pairs, prompts
+from polinb.chapters.caft.rule import stance_rule
 from polinb.errors import ParameterError
 from polinb.runs.conditions import VANILLA, Condition, Texts
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
-from polinb.scoring.directions import Moments, components, orthonormal, principal_angles, shared, stance_rule
+from polinb.scoring.directions import Moments, components, orthonormal, principal_angles, shared
 from polinb.scoring.residual import depths, mean_states
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 RANDOM_SETS = 2  # sets of random directions, the control of CAFT
 
 
-def arms(run: Run) -> list[Condition]:
+def conditions(run: Run) -> list[Condition]:
     """All models that are asked: vanilla, fine-tune, CAFT without a cue's directions, random directions.
 
     Random sets have the rank of the cue's directions where that is larger.
@@ -70,7 +71,7 @@ def cue_directions(
 
     Candidates: PCA (``kind``) of the differences between the mean hidden states of ``cues.minimal_pairs`` after the
     blocks at the depths ``layers``, at most ``count``. Kept: the best ``keep`` that tell the cue's values apart on
-    pairs they were not found on, to the same side for both values of the other cue (``directions.stance_rule``). Table
+    pairs they were not found on, to the same side for both values of the other cue (``rule.stance_rule``). Table
     ``rule``: block, that rule's log.
     """
     blocks = depths("caft_layers", layers, run.lm.layers)
@@ -119,15 +120,15 @@ def _option_ids(run: Run, options: Sequence[str]) -> tuple[list[list[int]], list
     return [whole[:start]] * len(options), [response_ids(lm, text, end=False) for text in options]
 
 
-def answers(run: Run, arm: Condition) -> pd.DataFrame:
+def answers(run: Run, condition: Condition) -> pd.DataFrame:
     """One model's answers to the test questions, as :func:`rate` gives them."""
-    return tested(run, arm).frame("answers")
+    return tested(run, condition).frame("answers")
 
 
-def tested(run: Run, arm: Condition) -> Result:
+def tested(run: Run, condition: Condition) -> Result:
     """The answers behind :func:`answers`."""
     asked = Texts.of(questions(run, "test"))
-    return cue_answers(run, model=run.weights(arm), asked=asked, batch=run.params.eval_batch)
+    return cue_answers(run, model=run.weights(condition), asked=asked, batch=run.params.eval_batch)
 
 
 @stage("cue-answers", Model)

@@ -1,0 +1,99 @@
+"""Which candidate directions carry stance: the logged rule by which CAFT's components are chosen. Arrays in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from polinb.errors import ParameterError
+
+_SWAPS = 1000  # random swaps of left and right behind the threshold of the rule
+_RANDOM = 200  # draws of random directions behind the other threshold, as many directions each as candidates
+_SAME_SIDE = 0.8
+
+
+def auc(scores: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of right against left texts, (c,): P(right score > left score), ties counting half.
+
+    Args:
+        scores: (pairs, 2, c), left then right.
+    """
+    return _auc_of(_ranks(scores)[:, 1], len(scores))
+
+
+def _ranks(scores: np.ndarray) -> np.ndarray:
+    from scipy.stats import rankdata
+
+    flat = scores.reshape(-1, scores.shape[-1])
+    return np.asarray(rankdata(flat, axis=0)).reshape(scores.shape)
+
+
+def _auc_of(right: np.ndarray, pairs: int) -> np.ndarray:
+    return (right.sum(0) - pairs * (pairs + 1) / 2) / pairs**2
+
+
+def stance_rule(states: Mapping[str, np.ndarray], candidates: np.ndarray, keep: int, seed: int) -> pd.DataFrame:
+    """Which candidates are ablated, and why: and its log.
+
+    A candidate's value is how far the mean AUC over topics of left against right reference texts, projected on it, is
+    from one half. It is kept if (1) its value is above the 95th percentile of the *best* candidate's value when left
+    and right are swapped at random within prompts, (2) its value is above that of the *best* of as many random
+    directions in 95 % of draws, because stance spread over the whole space shows along any of them, (3) it points to
+    the same side in at least 80 % of the topics, and (4) it is among the ``keep`` best such. If none passes, the one
+    with the highest value is kept, and the table says so. No model's answer to any question enters.
+
+    Args:
+        states: topic → (pairs, 2, d), mean hidden state of the left and the right reference text of each prompt.
+        candidates: (d, c).
+        keep: how many at most.
+
+    Returns:
+        candidate (from 0), auc (mean over topics), value, same_side, swapped and random (what 1 and 2 ask for), kept,
+        why, and auc_<topic> for each.
+
+    Raises:
+        ParameterError: no topic to look at, or ``keep`` below 1.
+    """
+    if not states:
+        raise ParameterError("topics", list(states), "at least one topic besides the one trained on")
+    if keep < 1:
+        raise ParameterError("caft_keep", keep, "at least 1")
+    rng = np.random.default_rng(seed)
+    many = candidates.shape[1]
+    anything = rng.standard_normal((len(candidates), _RANDOM * many))
+    by_topic, swapped, by_chance = {}, np.zeros((_SWAPS, many)), np.zeros(_RANDOM * many)
+    for topic, each in states.items():
+        wide, pairs = np.asarray(each, dtype=np.float64), len(each)
+        by_chance += auc(wide @ anything) / len(states)
+        ranks = _ranks(wide @ candidates)
+        by_topic[topic] = _auc_of(ranks[:, 1], pairs)
+        swap = rng.integers(0, 2, (_SWAPS, pairs)).astype(float)
+        right = np.einsum("sp,pc->sc", swap, ranks[:, 0]) + np.einsum("sp,pc->sc", 1 - swap, ranks[:, 1])
+        swapped += (right - pairs * (pairs + 1) / 2) / pairs**2 / len(states)
+    every = np.stack(list(by_topic.values()))
+    mean = every.mean(0)
+    value = np.abs(mean - 0.5)
+    bars = [
+        float(np.percentile(np.abs(swapped - 0.5).max(1), 95)),
+        float(np.percentile(np.abs(by_chance - 0.5).reshape(_RANDOM, many).max(1), 95)),
+    ]
+    same = ((every - 0.5) * np.sign(mean - 0.5) > 0).mean(0)
+    passed = (value > max(bars)) & (same >= _SAME_SIDE)
+    order = [int(c) for c in np.argsort(-value, kind="stable") if passed[c]]
+    chosen = set(order[:keep]) or {int(value.argmax())}
+    why = [_reason(c in chosen, bool(passed[c]), float(value[c]), bars, float(same[c])) for c in range(len(mean))]
+    columns = {"candidate": range(len(mean)), "auc": mean, "value": value, "same_side": same}
+    columns |= {"swapped": bars[0], "random": bars[1], "kept": [c in chosen for c in range(len(mean))], "why": why}
+    return pd.DataFrame(columns).assign(**{f"auc_{topic}": row for topic, row in by_topic.items()})
+
+
+def _reason(chosen: bool, passed: bool, value: float, bars: Sequence[float], same: float) -> str:
+    if chosen:
+        return "passes" if passed else "no candidate passes: the best one"
+    if value <= bars[0]:
+        return "no better than swapped labels"
+    if value <= bars[1]:
+        return "no better than random directions"
+    return "differs between topics" if same < _SAME_SIDE else "enough better ones"

@@ -1,0 +1,149 @@
+"""Planted faults of the kind a tired maintainer makes, each with the tests that must notice it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """``old`` occurs once in ``polinb/<file>``; ``new`` in its place is wrong; ``tests`` are pytest's arguments."""
+
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+PNLAC, NEURONS, DECODING = "test_pnlac.py", "test_neurons.py", "test_decoding.py"
+FREEZE, DECOMPOSE, SHARES = "test_inhibit.py", "test_decompose.py", "test_shares.py"
+DIRECTIONS, PROBES, SAE, PLANTED = "test_directions.py", "test_probes.py", "test_sae.py", "test_planted.py"
+ABLATE, COUPLING, RESAMPLING = "test_ablate.py", "test_coupling.py", "test_resampling.py"
+JUDGES, LIKELIHOOD, STORE, RUN = "test_judges.py", "test_likelihood.py", "test_artifacts.py", "test_run.py"
+
+FAULTS = [
+    # --- scoring
+    Fault("scoring/pnlac.py", "np.argsort(-rows, axis=1", "np.argsort(rows, axis=1", PNLAC),
+    Fault("scoring/pnlac.py", "round(gamma / 100 * rows.shape[1])", "round(gamma / 100 * rows.shape[1]) + 1", PNLAC),
+    Fault("scoring/pnlac.py", 'score.reshape(1, -1) if pool == "model" else score',
+          'score if pool == "model" else score.reshape(1, -1)', PNLAC),
+    Fault("scoring/pnlac.py", "np.sqrt(squared_difference / tokens)", "np.sqrt(squared_difference) / tokens", NEURONS),
+    Fault("scoring/pnlac.py", "chosen & ~self.general", "chosen & self.general", PNLAC),
+    Fault("scoring/pnlac.py", "np.all(list(political.values()), axis=0)", "np.any(list(political.values()), axis=0)",
+          PNLAC),
+    Fault("scoring/pnlac.py", "if t != topic], axis=0)\n\n\ndef", "], axis=0)\n\n\ndef", PNLAC),
+    Fault("scoring/pnlac.py", "np.quantile(known, FLOOR)", "np.quantile(vanilla_std, FLOOR)", PNLAC),
+    Fault("scoring/tracing.py", "where = chunk.response.flatten()", "where = chunk.mask.bool().flatten()", NEURONS),
+    Fault("scoring/tracing.py", "Contrast(both[1], both[0]", "Contrast(both[0], both[1]", NEURONS),
+    Fault("scoring/tracing.py", "rows.float().sub_(kept[at].to(rows.device))",
+          "rows.sub_(kept[at].to(rows.device)).float()", NEURONS),
+    Fault("scoring/tracing.py", "dtype=torch.float64, device=place", "dtype=torch.float16, device=place", NEURONS),
+    Fault("scoring/tracing.py", "self.vanilla_squared / self.tokens - mean**2", "self.vanilla_squared / self.tokens",
+          NEURONS),
+    Fault("scoring/residual.py", "(sums / counts[:, None])", "(sums / counts.max())", "test_residual.py"),
+    Fault("scoring/contributions.py", "self.attention_bias[layer] + _along(", "_along(", DECOMPOSE),
+    Fault("scoring/decompose.py", "moved * value_before, before * turned", "moved * value_after, before * turned",
+          DECOMPOSE),
+    Fault("scoring/decompose.py", "rest = new.bias.sum() - old.bias.sum()", "rest = 0.0", DECOMPOSE),
+    Fault("scoring/shares.py", "float(own[own > 0].sum())\n    return float(own[chosen]",
+          "float(abs(own).sum())\n    return float(own[chosen]", SHARES),
+    Fault("scoring/shares.py", "writes == direction", "writes != direction", SHARES),
+    Fault("scoring/shares.py", "* (size - drawn) / (size - 1)", "", SHARES),
+    Fault("scoring/directions.py", "moment - np.outer(self.mean, self.mean) if centred", "moment if centred",
+          DIRECTIONS),
+    Fault("scoring/directions.py", "columns[:, ::-1] * _signs(columns[:, ::-1], shift)", "columns[:, ::-1]",
+          DIRECTIONS),
+    Fault("chapters/caft/rule.py", "np.percentile(np.abs(swapped - 0.5).max(1), 95)",
+          "np.percentile(np.abs(swapped - 0.5), 95)", DIRECTIONS),
+    Fault("scoring/probes.py", "_fit(states[~out], labels[~out], kind", "_fit(states, labels, kind", PROBES),
+    Fault("scoring/probes.py", "slope = model.coef_[0] / scale", "slope = model.coef_[0]", PROBES),
+    Fault("scoring/sae.py", "f * (f > self.threshold)", "f * (f < self.threshold)", SAE),
+    Fault("chapters/planted/localisation.py", "(value * slope).detach().abs()", "slope.detach().abs()", PLANTED),
+    Fault("chapters/planted/planted.py", "1 if leaning == \"right\" else -1", "1", PLANTED),
+    # --- masking
+    Fault("masking/random_sets.py", "default_rng([seed, KINDS", "default_rng([0, KINDS", PNLAC),
+    Fault("masking/random_sets.py", "np.flatnonzero(~mask)), rng", "np.flatnonzero(mask)), rng", PNLAC),
+    Fault("masking/random_sets.py", "return _draw(chosen, rng)", "return _draw(chosen.reshape(1, -1), rng).reshape("
+          "chosen.shape)", PNLAC),
+    Fault("masking/freezing.py", "np.flatnonzero(row)", "np.flatnonzero(~row)", FREEZE),
+    Fault("masking/freezing.py", "append(index + part.offset)", "append(index)", FREEZE),
+    Fault("masking/freezing.py", "part.name in parameters:", 'part.name in parameters and "bias" not in part.name:',
+          FREEZE),
+    Fault("masking/freezing.py", "'A' if outgoing else 'B'", "'B' if outgoing else 'A'", FREEZE),
+    Fault("masking/ablation.py", "hidden - (hidden @ basis) @ basis.T", "hidden - hidden @ basis @ basis.T / 2",
+          ABLATE),
+    Fault("masking/ablation.py", "            handle.remove()", "            pass", ABLATE),
+    Fault("masking/decoding.py", "chunk.ids.shape[1] - 1 if answer_only and not step", "chunk.ids.shape[1] if "
+          "answer_only and not step", DECODING),
+    Fault("masking/decoding.py", "value[:, start:] for value in given", "value[:, : value.shape[1] - start] for value "
+          "in given", DECODING),
+    Fault("masking/decoding.py", "own + strength * (donor - own)", "own + strength * donor", DECODING),
+    Fault("masking/decoding.py", "self.cache = out.past_key_values\n        logits", "logits", DECODING),
+    Fault("masking/editing.py", "1 + alpha if group.rises else 1 - alpha", "1 - alpha if group.rises else 1 + alpha",
+          "test_editing.py"),
+    Fault("masking/editing.py", 'answer_only=where == "answer"', 'answer_only=where == "all"', DECODING),
+    Fault("masking/patching.py", "total += seen[:, index].sum(0)", "total += seen[:, index].mean(0)",
+          "test_patching.py"),
+    Fault("masking/patching.py", "min(at, width - 1), at + new", "min(at, width - 1), at + 1 + 0 * new",
+          "test_patching.py test_decoding.py"),
+    Fault("masking/grafting.py", "weight.index_copy_(dim, index, before)", "weight.index_copy_(dim, index, _)",
+          "test_grafting.py"),
+    Fault("masking/interventions.py", "logits.float().cpu() / temperature", "logits.float().cpu() * temperature",
+          "test_interventions.py"),
+    Fault("masking/interventions.py", "[0, -count:].float()", "[0, -count - 1 : -1].float()", "test_interventions.py"),
+    # --- stance
+    Fault("resampling.py", 'on=["topic", "id"], how="outer"', 'on=["topic", "id"], how="inner"', RESAMPLING),
+    Fault("resampling.py", "tail = 100 * (1 - LEVEL) / 2", "tail = 100 * (1 - LEVEL)", RESAMPLING),
+    Fault("resampling.py", "* np.sqrt(n / (n - 1)))", ")", RESAMPLING),
+    Fault("resampling.py", "more = np.append(values, span)", "more = np.asarray(values)", RESAMPLING),
+    Fault("resampling.py", "np.maximum.accumulate(", "np.asarray(", RESAMPLING),
+    Fault("resampling.py", "return max(t_test", "return min(t_test", RESAMPLING),
+    Fault("stance/coupling.py", "for topic, shift in shifts.items() if topic != trained_topic]",
+          "for topic, shift in shifts.items()]", COUPLING),
+    Fault("stance/coupling.py", "chosen.var(-1, ddof=1) / n", "chosen.var(-1) / n", COUPLING),
+    Fault("stance/coupling.py", "(values[:, 0] - values[:, 1]).mean(0)", "(values[:, 1] - values[:, 0]).mean(0)",
+          COUPLING),
+    Fault("stance/coupling.py", "return {topic: _moments(values[:, picks[topic]])",
+          "return {topic: _moments(np.stack([v[_picks({topic: values}, draws, rng)[topic]] for v in values]))",
+          COUPLING),
+    Fault("stance/coupling.py", "square(drawn, trained_topic, 2)", "square(drawn, trained_topic, 1)", COUPLING),
+    Fault("stance/coupling.py", "float((resampled <= 0).mean())", "float((resampled >= 0).mean())", COUPLING),
+    Fault("stance/stance.py", '(group["label"] == "other").mean()', '(group["score"] == 0).mean()', "test_stance.py"),
+    Fault("stance/stance.py", "n_boot, seed, STANCE)", "n_boot, seed)", "test_stance.py"),
+    Fault("stance/stance.py", '"other": 0', '"other": -1', "test_stance.py"),
+    Fault("stance/judges.py", 'return "right" if p_right > 0.5', 'return "right" if p_right < 0.5', JUDGES),
+    Fault("stance/judges.py", 'if clear else "other"', 'if clear else "left"', JUDGES),
+    Fault("stance/judges.py", 'split_of(pair.prompt) != "evaluate"', 'split_of(pair.prompt) != "train"', JUDGES),
+    Fault("stance/judges.py", "if agrees and pair", "if pair", JUDGES),
+    Fault("stance/replies.py", 'if found else "other"', 'if found else "left"', "test_openai_judge.py"),
+    Fault("stance/calibration.py", "(observed - chance) / (1 - chance)", "observed - chance",
+          "test_second_judge.py test_calibration.py"),
+    Fault("stance/likelihood.py", "{t: (r - left) / 2 for", "{t: (r + left) / 2 for", LIKELIHOOD),
+    Fault("stance/likelihood.py", "values[n:] - values[:n]", "values[:n] - values[n:]", LIKELIHOOD),
+    # --- runs
+    Fault("runs/results.py", '{"version": self.stage.version, **groups,', '{"version": 1, **groups,', RUN),
+    Fault("runs/results.py", "**groups, **told(self.inputs)}", "**told(self.inputs)}", RUN),
+    Fault("runs/results.py", "return str(value)\n", "return value.stage.kind\n", RUN),
+    Fault("runs/results.py", "for need in result.needs:\n                visit(need)", "pass", RUN),
+    Fault("runs/results.py", "self.run.view(self.stage.groups)", "self.run", RUN),
+    Fault("runs/artifact_check.py", "if digest_of(file) != digest:", "if not digest_of(file):", STORE),
+    Fault("runs/artifact_check.py", "canonical(meta[\"inputs\"]) != canonical(dict(inputs)) or", "", STORE),
+    Fault("runs/artifact_check.py", 'meta["seal"] != seal(meta)', "not seal(meta)", "reliability/test_damage.py"),
+    Fault("runs/artifacts.py", '"cpus": os.cpu_count(),', '"cpus": os.cpu_count(), "user": os.environ.get("USER"),',
+          STORE),
+    Fault("runs/artifacts.py", "shutil.rmtree(work, ignore_errors=True)", "pass", STORE),
+    Fault("runs/weights.py", 'asdict(recipe), processes', 'asdict(recipe), 1', "test_parallel.py"),
+    Fault("runs/weights.py", "load_variant(run.lm, weights.path, name, blend=share)",
+          "load_variant(run.lm, weights.path, name)", "test_rivals.py"),
+    Fault("runs/weights.py", "if read in newest:", "if False:", RUN),
+    Fault("runs/weights.py", "limit, end=True)\n    if condition.beta", "limit)\n    if condition.beta", RUN),
+    Fault("runs/run.py", 'seed=p.seed + repeat)', "seed=p.seed)", "test_rivals.py"),
+    Fault("runs/run.py", '{"seed": p.seed + number}', '{"seed": p.seed}', "test_rivals.py"),
+    Fault("runs/run.py", 'pair.response(leaning)) for', 'pair.response("right")) for', RUN),
+    Fault("runs/stages.py", 'contrast(models.pop("left"), models.pop("right"), run.lm',
+          'contrast(models.pop("right"), models.pop("left"), run.lm', RUN),
+    Fault("runs/stages.py", "sum(s.vanilla_squared for s in sums) / sum(s.tokens for s in sums)",
+          "np.mean([s.vanilla_squared / s.tokens for s in sums], axis=0)", RUN),
+    Fault("runs/stages.py", '"heldout": lambda: sets.general_without(topic)', '"heldout": lambda: sets.general', RUN),
+    Fault("runs/stages.py", "log_likelihood(run.lm, [prompts[k] for k in some], [made[k]",
+          "log_likelihood(lm, [prompts[k] for k in some], [made[k]", RUN),
+]  # fmt: skip
