@@ -121,7 +121,8 @@ FAULTS = {
     "maths": "<p>left raw: $x^2$</p>",
     "charts": '<div class="polinb-vega" aria-label="planted"><script type="application/json" class="polinb-spec">'
     '{"$schema":"https://vega.github.io/schema/vega-lite/v6.json","mark":"nonsense"}</script></div>',
-    "parts": '<div class="polinb-app" data-app="no-such-part"></div>',
+    "parts": '<script defer src="_static/vendor/responses.js"></script>'
+    '<div class="polinb-app" data-app="no-such-part"></div>',
     "abroad": '<img alt="abroad" src="https://example.org/x.png">',
     "failed": '<script src="no-such-file.js"></script>',
     "errors": "<script>throw new Error('planted')</script>",

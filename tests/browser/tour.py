@@ -10,7 +10,6 @@ CHECKS = (Path(__file__).parent / "page_checks.js").read_text("utf-8")
 SETTLED = """() => [...document.querySelectorAll("div.polinb-vega, div.polinb-app")]
     .filter((e) => !e.closest(".sd-tab-content") || e.getClientRects().length) // in a tab it is drawn once it is seen
     .every((e) => ["ready", "error"].includes(e.dataset.state))"""
-UNFOLD = ".sd-tab-content { display: block !important }"  # what stands in tabs is judged as well
 MATHS = "() => window.MathJax && MathJax.startup && MathJax.startup.promise ? MathJax.startup.promise.then(() => 1) : 1"
 
 
@@ -44,6 +43,14 @@ def settle(page: Any, timeout: float = 30_000) -> None:
     page.evaluate(MATHS)
 
 
+def unfold(page: Any) -> None:
+    """Show all tabs: what stands in them is judged as well. Works without the page's scripts, too."""
+    page.evaluate(
+        """() => document.head.append(Object.assign(document.createElement("style"),
+            { textContent: ".sd-tab-content { display: block !important }" }))"""
+    )
+
+
 def theme(page: Any, name: str) -> None:
     """Switch as the theme's button does, without its animation."""
     page.evaluate(
@@ -54,7 +61,7 @@ def theme(page: Any, name: str) -> None:
 
 def full(page: Any) -> dict[str, Any]:
     """Everything there is to see on a page with scripts: wide and light, dark, narrow."""
-    page.add_style_tag(content=UNFOLD)
+    unfold(page)
     settle(page)
     found = look(page, "charts", "parts", "maths", "structure")
     for name in ("light", "dark"):
@@ -69,14 +76,14 @@ def full(page: Any) -> dict[str, Any]:
 
 def brief(page: Any) -> dict[str, Any]:
     """What has to work over ``file://`` too."""
-    page.add_style_tag(content=UNFOLD)
+    unfold(page)
     settle(page)
     return look(page, "charts", "parts", "maths")
 
 
 def bare(page: Any) -> dict[str, Any]:
     """A page where no script runs."""
-    page.add_style_tag(content=UNFOLD)
+    unfold(page)
     return look(page, "parts", "pictures")
 
 

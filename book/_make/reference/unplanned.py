@@ -26,7 +26,7 @@ from polinb.wording import LIVE, PAYLOAD
 from polinb_book import results
 
 TAG = "from-raw"
-CHAPTERS = ("01_phenomenon", "05_vanilla_stance", "07_inhibitft", "08_gamma", "19_what_moved")
+CHAPTERS = ("01_phenomenon", "02_data", "05_vanilla_stance", "07_inhibitft", "08_gamma", "19_what_moved")
 START = """import sys
 from pathlib import Path
 from book._make.reference.unplanned import names

@@ -39,21 +39,21 @@ def agreement(coded: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
     """How often two readers agree: the two passes with each other, and the judge with each of them.
 
     Returns:
-        readers, codes (how many are told apart), n, agree (share), kappa (Cohen's κ, eq-cohen), low, high (questions
+        readers, n, agree (share), kappa (Cohen's κ, eq-cohen), low, high (questions
         resampled, 95 %).
     """
     groups = (coded["topic"] + "/" + coded["id"]).to_numpy()
     sides = coded[["judge", "first", "second"]].where(lambda t: t.isin(list(SCORES)), "other")
     pairs = [
-        ("the two passes", 4, coded["first"], coded["second"]),
-        ("the two passes", 3, sides["first"], sides["second"]),
-        ("judge and first pass", 3, sides["judge"], sides["first"]),
-        ("judge and second pass", 3, sides["judge"], sides["second"]),
+        ("two passes, four codes", coded["first"], coded["second"]),
+        ("two passes, three codes", sides["first"], sides["second"]),
+        ("judge and first pass", sides["judge"], sides["first"]),
+        ("judge and second pass", sides["judge"], sides["second"]),
     ]
     rows = []
-    for name, codes, one, other in pairs:
+    for name, one, other in pairs:
         kappa, low, high = cohen_kappa(one.to_numpy(str), other.to_numpy(str), draws, seed, groups)
-        row = {"readers": name, "codes": codes, "n": len(one), "agree": float((one == other).mean())}
+        row = {"readers": name, "n": len(one), "agree": float((one == other).mean())}
         rows.append({**row, "kappa": kappa, "low": low, "high": high})
     return pd.DataFrame(rows)
 
