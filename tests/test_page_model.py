@@ -203,7 +203,8 @@ def test_a_book_without_a_network_is_built_without_the_model(tmp_path, monkeypat
     sets = tmp_path / "reference" / "results" / "sets.safetensors"
     sets.parent.mkdir(parents=True)
     sets.write_bytes(b"")
-    assert "no network" in page_model.publish(tmp_path, tmp_path / "reference")
+    assert "make page" in page_model.publish(tmp_path, tmp_path / "reference", make=False)
+    assert "no network" in page_model.publish(tmp_path, tmp_path / "reference", make=True)
     assert not (tmp_path / "model").exists()
 
 

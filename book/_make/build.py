@@ -96,6 +96,8 @@ def make_book(
             _set_aside(layout, name)
         built = time.monotonic()
         page, absent = finish(layout)
+        if profile != "tiny":
+            add_model(layout, make=True)
         _report(layout, profile, settings, done, built - started, time.monotonic() - built)
     old = [name for name in every if name not in wanted + absent and not stands(layout, name, given)]
     if old:
@@ -134,7 +136,6 @@ def _alone(layout: Layout) -> Iterator[None]:
 
 def finish(layout: Layout) -> tuple[Path, list[str]]:
     """Build the pages: path of the first one, and the chapters that never ran and show the reference run's results."""
-    from book._make.page_model import publish
     from book._make.vendor import vendor
     from polinb_book.reference import IN_THIS_RUN, in_this_run
 
@@ -152,9 +153,16 @@ def finish(layout: Layout) -> tuple[Path, list[str]]:
         _write(target, json.dumps(filled(written, stored or {"cells": []}), ensure_ascii=False))
     _write(layout.chapters / IN_THIS_RUN, in_this_run(layout.chapters, every))
     page = build_pages(layout)
-    if told := publish(page.parent, layout.reference):
-        tell(told)
+    add_model(layout, make=False)
     return page, absent
+
+
+def add_model(layout: Layout, make: bool) -> None:
+    """Put the model of the page "Try the neurons" beside the pages: the one that was made, or (``make``) a new one."""
+    from book._make.page_model import publish
+
+    if told := publish(layout.build / "html", layout.reference, make):
+        tell(told)
 
 
 def refuse_unused(layout: Layout, chapters: Sequence[str], settings: Mapping[str, Any]) -> None:

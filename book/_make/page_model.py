@@ -197,8 +197,8 @@ def write(
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
 
 
-def embedded(cache: Path, reference: Path) -> Path:
-    """The embedded model's files with the reference run's sets, made once in ``cache``."""
+def embedded(cache: Path, reference: Path, make: bool) -> Path | None:
+    """The embedded model's files with the reference run's sets, made once in ``cache``; None: not made yet."""
     from polinb.data.loading import load_data
     from polinb.models.aliases import EMBEDDED
     from polinb.models.embedded import GGUF_SHA256, find_gguf
@@ -213,6 +213,8 @@ def embedded(cache: Path, reference: Path) -> Path:
     target = cache / f"page-model-{key.hexdigest()[:12]}"
     if target.is_dir():
         return target
+    if not make:
+        return None
     engine = runtime(cache)
     lm, data = load(EMBEDDED), load_data("bundled")
     chosen = {topic: data.topic(topic, "localise", _PAIRS) for topic in data.topics}
@@ -227,16 +229,22 @@ def embedded(cache: Path, reference: Path) -> Path:
     return target
 
 
-def publish(html: Path, reference: Path) -> str:
-    """Put the model beside the pages in ``html``, where they have the page for it; why not, or nothing."""
+def publish(html: Path, reference: Path, make: bool) -> str:
+    """Put the model beside the pages in ``html``, where they have the page for it; what to tell of it, or nothing.
+
+    Args:
+        make: whether to make it (up to a minute) where that was not done before.
+    """
     from polinb.models.embedded import cache_root
 
     if not (html / "try.html").is_file() or not reference.is_dir():
         return ""
     try:
-        source = embedded(cache_root(), reference)
+        source = embedded(cache_root(), reference, make)
     except (PolinbError, ImportError, OSError) as error:
         return f'the page "Try the neurons" stays without its model: {error}'
+    if source is None:
+        return 'the page "Try the neurons" has no model yet: make page adds it'
     shutil.rmtree(html / "model", ignore_errors=True)
     (html / "model").mkdir()
     for path in source.iterdir():
