@@ -57,7 +57,7 @@
       if (data.say === "progress") {
         bar.value = data.done / data.total;
         said.textContent = data.done < data.total ? megabytes(data.done) + " of " + megabytes(data.total) : "Unpacking the weights …";
-      } else if (data.say === "error") reset(data.text === "absent" ? "This copy of the book was built without the model: its parts could not be fetched or a package was missing. The build said which." : "It did not work: " + data.text);
+      } else if (data.say === "error") reset(data.text === "absent" ? "This copy of the book has no model yet. Where it was built, make page adds it." : "It did not work: " + data.text);
       else if (data.say === "ready") ready(data.page);
     };
     worker.postMessage({ do: "load", base: new URL("model/", document.baseURI).href });
