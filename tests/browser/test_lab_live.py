@@ -11,7 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -200,13 +200,19 @@ def test_voila_on_a_phone_with_the_keyboard(visit, voila):
 
 
 def test_jupyterlab_from_click_to_text_stop_and_error(visit, jupyterlab, place):
+    from playwright.sync_api import TimeoutError as Late
+
     seen = opened(visit, jupyterlab)
     page = seen.page
     assert "token=" in jupyterlab, "the server asks for its token"
     page.locator(".jp-MarkdownOutput h1", has_text="The live lab").wait_for()
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()  # the kernel is there
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    for _ in range(3):  # JupyterLab may drop what a kernel is asked while it connects
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        with suppress(Late):
+            page.locator(".polinb-lab").first.wait_for(timeout=45_000)
+            break
     lab = lab_of(page)
     # a wrong list: an error in the widget, no traceback on the screen
     ask(lab, EVIL, own="0.1, 9.4")
