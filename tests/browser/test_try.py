@@ -148,7 +148,7 @@ def test_nothing_is_loaded_before_the_press_and_a_copy_without_the_model_says_so
         seen = visit(f"{base}/try.html", allowed=base)
         seen.assert_clean()
         seen.page.click("button.load")
-        seen.page.wait_for_function("document.querySelector('.said').textContent.includes('without the model')")
+        seen.page.wait_for_function("document.querySelector('.said').textContent.includes('has no model yet')")
         assert seen.page.is_visible("button.load")
 
 
