@@ -22,7 +22,7 @@ CUDA = re.compile(r"nvidia-|cuda-|triton$|pytorch-triton")
 SOURCES = ("connection-pool",)  # no wheels are published: pure Python, built at installation (snakemake needs it)
 WORKFLOW = '# Made by `make lock` out of pyproject.toml (extra "workflow"): what it needs beside requirements.lock.\n'
 HEADER = """\
-# Made by `make lock` out of pyproject.toml (dependencies and the extra "test"). Do not edit by hand.
+# Made by `make lock` out of pyproject.toml (dependencies and the extras "page" and "test"). Do not edit by hand.
 # CUDA packages are missing on purpose: a CUDA build of torch brings its own, a CPU build needs none.
 """
 
@@ -31,7 +31,7 @@ def wanted() -> tuple[list[str], list[str], str]:
     """What pyproject.toml asks for, what the workflow does beside it, and the oldest Python."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     extras = project["project"]["optional-dependencies"]
-    needs = project["project"]["dependencies"] + extras["test"]
+    needs = project["project"]["dependencies"] + extras["page"] + extras["test"]
     oldest = re.search(r">=\s*([\d.]+)", project["project"]["requires-python"])
     assert oldest, "pyproject.toml: requires-python has no lower bound"
     return needs + project["build-system"]["requires"], extras["workflow"], oldest.group(1)

@@ -34,6 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     read = commands.add_parser("read", help="build the book from the reference run's results, no model loaded")
     read.set_defaults(run=_read)
 
+    page = commands.add_parser("page", help="add the model to the page Try the neurons of the built book")
+    page.set_defaults(run=_page)
+
     workflow_command.add(commands)
 
     reference = commands.add_parser("reference", help="run every chapter for the committed reference results")
@@ -69,6 +72,13 @@ def _read(_: argparse.Namespace) -> int:
     from book._make.build import read_book
 
     print(f"open {read_book()}")
+    return 0
+
+
+def _page(_: argparse.Namespace) -> int:
+    from book._make.build import add_model
+
+    add_model(find_layout(), make=True)
     return 0
 
 

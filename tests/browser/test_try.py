@@ -1,0 +1,190 @@
+"""The page "Try the neurons" in Chromium, with a tiny model: from the click to the text, which is the engine's text."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import served
+
+from book._make import page_model
+from polinb.display.webdata import web_folder
+from polinb.errors import ArtifactError
+from polinb.models.embedded import cache_root, embedded_folder
+
+pytest.importorskip("onnx", reason="onnx is not installed: make setup")
+ROOT = Path(__file__).resolve().parents[2]
+PROMPT = "Should <b>taxes</b> rise?"
+ODD = ["", " ", "\n\n a", "<|im_start|>x<|end|>", "Straße İstanbul ΣΑΣ", "日本語の文", "ราคา 12³ Ⅷ ½", "a\u200bb"]
+ODD += ["naïve a_b 3.14", "\U0001f1e8\U0001f1ed \U0001f469\u200d\U0001f467"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder as the book's: the page, its scripts, and the files of a tiny model."""
+    from polinb.data.loading import load_data
+    from polinb.models.loading import load
+    from polinb.stance.judges import LocalJudge
+
+    try:
+        engine = page_model.runtime(cache_root())
+    except ArtifactError as error:
+        pytest.skip(f"the runtime cannot be fetched: {error}")
+    lm, data = load("tiny:llama"), load_data("bundled")
+    judge = LocalJudge(data)
+    rng = np.random.default_rng(0)
+    sets = {name: rng.random((lm.layers, lm.width)) < 0.3 for name in ("G", "random")}
+    difference = page_model.mean_difference(lm, {"crime": data.topic("crime", limit=2)})
+    folder = tmp_path_factory.mktemp("try")
+    (folder / "model").mkdir()
+    page_model.write(folder / "model", lm, judge, sets, difference, [PROMPT, "Is growth good?"], engine)
+    scripts = folder / "_static" / "vendor"
+    scripts.mkdir(parents=True)
+    for name in ("try.js", "try_engine.js", "try.css"):
+        shutil.copy(web_folder() / name, scripts)
+    shutil.copy(embedded_folder() / "tokenizer.json", folder / "embedded.json")
+    text = (ROOT / "book" / "try.md").read_text("utf-8")
+    part = text.split("```{raw} html\n")[1].split("```")[0]
+    head = '<!DOCTYPE html><html lang="en"><title>try</title><link rel="icon" href="data:,"><h1>Try</h1>'
+    (folder / "try.html").write_text(head + part, "utf-8")
+    return folder, lm, judge, sets, difference
+
+
+@pytest.fixture
+def opened(made, visit):
+    """Factory: the page with its model loaded, at a fragment."""
+    with served(made[0]) as base:
+
+        def open_page(fragment=""):
+            seen = visit(f"{base}/try.html{fragment}", allowed=base)
+            seen.page.click("button.load")
+            seen.page.wait_for_selector("form", timeout=60_000)
+            return seen
+
+        yield open_page
+
+
+def answered(page):
+    page.wait_for_function("document.querySelector('.said').textContent.includes('Done.')", timeout=60_000)
+    return [box.evaluate("x => x.textContent") for box in page.locator(".answer").all()]
+
+
+def engine_texts(made, chosen, kind, strength, count):
+    """The Python engine's answers, plain and changed."""
+    import torch
+
+    from polinb.masking.decoding import assign, changed_answers, scale
+    from polinb.models.tokens import prompt_ids
+
+    _, lm, _, _, difference = made
+    where = [torch.from_numpy(np.flatnonzero(row)) for row in chosen]
+    change = {
+        "ablate": assign(0.0),
+        "scale": scale(strength),
+        "add": lambda layer, own, _: own + strength * torch.from_numpy(difference[layer])[where[layer]],
+    }
+    options = {"max_new_tokens": count, "batch": 1}
+    ids = [prompt_ids(lm, PROMPT)]
+    both = [changed_answers(lm, ids, chosen, each, **options)[0] for each in (scale(1.0), change[kind])]
+    special = set(lm.tokenizer.all_special_ids)
+    return [lm.tokenizer.decode([i for i in row if i not in special]) for row in both]
+
+
+@pytest.mark.parametrize(("kind", "strength"), [("ablate", 1), ("scale", -2), ("add", 9)])
+def test_from_click_to_the_engines_text(made, opened, kind, strength):
+    seen = opened()
+    page = seen.page
+    page.select_option("select[name=kind]", kind)
+    if kind != "ablate":
+        page.fill("input[name=strength]", str(strength))
+    page.fill("input[name=tokens]", "12")
+    page.click("button.go")
+    texts = answered(page)
+    wanted = engine_texts(made, made[3]["G"], kind, strength, 12)
+    assert texts == [each.rstrip("\ufffd") for each in wanted] and texts[0] != texts[1]
+    shares = page.locator(".answer span").evaluate_all("all => all.map(x => x.style.getPropertyValue('--share'))")
+    assert "100%" in shares and "" not in shares
+    labels = page.locator(".label").all_text_contents()
+    rated = made[2].rate(pd.DataFrame({"topic": "x", "prompt": "x", "response": texts}))
+    assert all(label.startswith(f"Local judge: {want}") for label, want in zip(labels, rated["label"], strict=True))
+    seen.assert_clean()
+
+
+def test_a_link_restores_the_state_and_a_wrong_one_changes_nothing(made, opened):
+    page = opened("#try:set=own&own=0.3%2C2.7&kind=scale&strength=3&count=5&prompt=Hello%20%3Cimg%3E&x=1").page
+    values = [page.input_value(f"[name={name}]") for name in ("set", "own", "kind", "strength", "tokens", "prompt")]
+    assert values == ["own", "0.3,2.7", "scale", "3", "5", "Hello <img>"]
+    page.click("button.go")
+    answered(page)
+    assert "own=0.3%2C2.7" in page.url and page.locator(".polinb-try img").count() == 0
+    wrong = opened("#try:set=nothing&strength=1e9&kind=__proto__&count=-4").page
+    assert [wrong.input_value(f"[name={name}]") for name in ("set", "strength", "tokens")] == ["G", "1", "40"]
+    wrong.select_option("select[name=set]", "own")
+    wrong.fill("input[name=own]", "9.1")
+    wrong.click("button.go")
+    assert "9.1" in wrong.inner_text(".said") and "no neuron" in wrong.inner_text(".said")
+
+
+def test_keyboard_alone_is_enough_and_an_answer_can_be_stopped(opened):
+    page = opened().page
+    assert page.evaluate("document.activeElement.name") == "prompt", "the prompt is ready to be written"
+    page.fill("input[name=tokens]", "200")
+    page.locator("input[name=tokens]").press("Enter")
+    page.wait_for_selector(".answer span")
+    page.locator("text=Stop").press("Enter")
+    page.wait_for_function("document.querySelector('.said').textContent.includes('Stopped.')")
+    for field in page.locator(".polinb-try :is(select, input, textarea)").all():
+        assert field.evaluate("x => x.labels.length === 1 && x.labels[0].textContent.trim() !== ''")
+
+
+def test_nothing_is_loaded_before_the_press_and_a_copy_without_the_model_says_so(made, visit, tmp_path):
+    for name in ("try.html", "_static"):
+        (tmp_path / name).symlink_to(made[0] / name)
+    with served(tmp_path) as base:
+        seen = visit(f"{base}/try.html", allowed=base)
+        seen.assert_clean()
+        seen.page.click("button.load")
+        seen.page.wait_for_function("document.querySelector('.said').textContent.includes('has no model yet')")
+        assert seen.page.is_visible("button.load")
+
+
+def test_as_a_file_it_says_how_to_serve(made, visit):
+    page = visit(f"file://{made[0]}/try.html").page
+    assert "python3 -m http.server" in page.inner_text(".polinb-try") and page.locator("button").count() == 0
+
+
+def test_tokenizers_and_judge_are_pythons_on_1000_texts(made, visit):
+    from transformers import AutoTokenizer
+
+    from polinb.models.tokens import text_ids
+
+    folder, lm, judge, *_ = made
+    kept = pd.read_parquet(ROOT / "book" / "reference" / "results" / "responses.parquet")["response"]
+    texts = [*ODD, *kept.drop_duplicates().iloc[: 1000 - len(ODD)]]
+    assert len(texts) == 1000
+    with served(folder) as base:
+        page = visit(f"{base}/try.html", allowed=base).page
+        ids, own, rated = page.evaluate(
+            """async ([base, texts]) => {
+              const { makeJudge } = await import(base + "/_static/vendor/try_engine.js");
+              const { Tokenizer } = await import(base + "/model/tokenizers.min.mjs");
+              const read = async (name) => (await fetch(base + name)).json();
+              const core = await read("/embedded.json");
+              const encode = (tokenizer) => texts.map((text) => text ? tokenizer.encode(text, { add_special_tokens: false }).ids : []);
+              const judge = makeJudge((await read("/model/page.json")).judge);
+              return [encode(new Tokenizer({ ...core, added_tokens: [] }, {})),
+                encode(new Tokenizer(await read("/model/tokenizer.json"), {})), texts.map(judge)];
+            }""",  # noqa: E501
+            [base, texts],
+        )
+    embedded = SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(embedded_folder()))
+    assert ids == [text_ids(embedded, text) for text in texts]
+    assert own == [text_ids(lm, text) for text in texts]
+    wanted = judge.rate(pd.DataFrame({"topic": "x", "prompt": "x", "response": texts}))
+    assert [each["label"] for each in rated] == wanted["label"].tolist()
+    found = np.array([each["p"] for each in rated], float)
+    np.testing.assert_allclose(found, wanted["p_right"].to_numpy(float), atol=1e-6)
