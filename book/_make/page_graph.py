@@ -207,7 +207,7 @@ def export(config: Any, weights: Weights, folder: Path) -> None:
     here = g("Unsqueeze", g("Range", *ends, one), last)
     seen = g("LessOrEqual", g("Range", g.const(0, np.int64), ends[1], one), here)
     mask = g("Where", seen, g.const(0.0), g.const(-1e9))
-    sign = g.const(np.repeat(np.float32([-1, 1]), size // 2))
+    sign = g.const(np.repeat(np.array([-1, 1], np.float32), size // 2))
 
     def rotated(x: str) -> str:
         a, b = g("Split", x, axis=-1, num_outputs=2, out=2)

@@ -184,7 +184,7 @@ def write(
         "stop": stop_ids(lm),
         "special": {str(token["id"]): token["content"] for token in core["added_tokens"]},
         "template": template(lm),
-        "sets": {name: base64.b64encode(np.packbits(mask)).decode() for name, mask in sets.items()},
+        "sets": {name: base64.b64encode(np.packbits(mask).tobytes()).decode() for name, mask in sets.items()},
         "examples": list(examples),
         "judge": judge_table(judge),
     }
