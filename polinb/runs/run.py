@@ -17,8 +17,7 @@ from polinb.models.lm import LM
 from polinb.runs import stages
 from polinb.runs import weights as store_weights
 from polinb.runs.base import Base
-from polinb.runs.conditions import VANILLA, Condition, Label, Texts
-from polinb.runs.lengths import check_lengths
+from polinb.runs.conditions import VANILLA, Condition, Label, Texts, check_lengths
 from polinb.runs.results import Result
 from polinb.scoring.pnlac import NeuronSets, neuron_sets, normalised, top_share
 from polinb.training.recipe import Recipe
