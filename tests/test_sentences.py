@@ -51,7 +51,9 @@ def test_phenomenon(answered):
         stub = SimpleNamespace(spill_over=lambda run: {"own": ABOVE, "away": away, "apart": apart})
         return answered("01_phenomenon", results=stub, on=table("shift", ABOVE, AROUND), off=table("shift", AROUND))
 
-    for effect, starts in zip(EFFECTS, ("Yes", "It moves the other way", "Not shown", "Not decided"), strict=True):
+    for effect, starts in zip(
+        EFFECTS, ("By the judge, yes", "It moves the other way", "Not shown", "Not decided"), strict=True
+    ):
         found = told(effect, AROUND)
         check(found, starts, effect)
         assert "1 of 2 trained" in found.rest and "0 of 1 pairs" in found.rest and "style alone may have" in found.rest
