@@ -95,9 +95,7 @@ def make_book(
         for name in sorted(set(every) - set(wanted)):
             _set_aside(layout, name)
         built = time.monotonic()
-        page, absent = finish(layout)
-        if profile != "tiny":
-            add_model(layout, make=True)
+        page, absent = finish(layout, make_model=profile != "tiny")
         _report(layout, profile, settings, done, built - started, time.monotonic() - built)
     old = [name for name in every if name not in wanted + absent and not stands(layout, name, given)]
     if old:
@@ -134,8 +132,12 @@ def _alone(layout: Layout) -> Iterator[None]:
         raise BookError("another build of this book is running; wait for it to end") from None
 
 
-def finish(layout: Layout) -> tuple[Path, list[str]]:
-    """Build the pages: path of the first one, and the chapters that never ran and show the reference run's results."""
+def finish(layout: Layout, make_model: bool = False) -> tuple[Path, list[str]]:
+    """Build the pages: path of the first one, and the chapters that never ran and show the reference run's results.
+
+    Args:
+        make_model: see :func:`add_model`.
+    """
     from book._make.vendor import vendor
     from polinb_book.reference import IN_THIS_RUN, in_this_run
 
@@ -153,7 +155,7 @@ def finish(layout: Layout) -> tuple[Path, list[str]]:
         _write(target, json.dumps(filled(written, stored or {"cells": []}), ensure_ascii=False))
     _write(layout.chapters / IN_THIS_RUN, in_this_run(layout.chapters, every))
     page = build_pages(layout)
-    add_model(layout, make=False)
+    add_model(layout, make_model)
     return page, absent
 
 
