@@ -13,9 +13,9 @@ import pandas as pd
 from polinb.data.sources import resource
 from polinb.resampling import LEVEL
 from polinb.stance.calibration import cohen_kappa, prediction_powered
+from polinb.stance.stance import SCORES
 
 CODES = ("left", "right", "neither", "off topic")
-SCORES = {"left": -1.0, "right": 1.0}
 VANILLA = "vanilla"
 
 
@@ -43,7 +43,7 @@ def agreement(coded: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
         resampled, 95 %).
     """
     groups = (coded["topic"] + "/" + coded["id"]).to_numpy()
-    sides = coded[["judge", "first", "second"]].where(lambda t: t.isin(list(SCORES)), "other")
+    sides = coded[["judge", "first", "second"]].where(lambda t: t.isin(CODES[:2]), "other")
     pairs = [
         ("two passes, four codes", coded["first"], coded["second"]),
         ("two passes, three codes", sides["first"], sides["second"]),
@@ -64,59 +64,49 @@ def confusion(coded: pd.DataFrame) -> pd.DataFrame:
     return (pd.crosstab(long["judge"], long["code"]) / 2).reindex(columns=list(CODES), fill_value=0.0).reset_index()
 
 
-def corrected(coded: pd.DataFrame, every: pd.DataFrame, condition: str, moved: bool) -> tuple[float, float, float]:
-    """A condition's mean stance, or its shift from the vanilla model (``moved``), corrected with the codes.
-
-    Prediction-powered: the judge's mean over all questions plus the mean of code − judge over the coded ones, topics
-    weighing the same.
-
-    Returns:
-        Estimate, low, high (95 %).
-    """
-    strata = []
-    for topic, own in every.groupby("topic"):
-        rows = coded[coded["topic"] == topic].assign(
-            judged=lambda t: score(t["judge"]), coded=lambda t: (score(t["first"]) + score(t["second"])) / 2
-        )
-        by = {name: part.set_index("id").sort_index() for name, part in rows.groupby("condition")}
-        whole, some, codes = own[condition], by[condition]["judged"], by[condition]["coded"]
-        if moved:  # halved, to lie between −1 and 1
-            whole = (whole - own[VANILLA]) / 2
-            some, codes = (some - by[VANILLA]["judged"]) / 2, (codes - by[VANILLA]["coded"]) / 2
-        strata.append((whole.to_numpy(), some.to_numpy(), codes.to_numpy()))
-    mean, low, high = (2 * x if moved else x for x in prediction_powered(strata))
-    return mean, low, high
-
-
 def means(coded: pd.DataFrame, every: pd.DataFrame) -> pd.DataFrame:
-    """Mean stance of each condition and its shift, by the judge and corrected.
+    """Mean stance of each condition and its shift from the vanilla model, by the judge and corrected.
 
     Returns:
         condition, quantity (stance or shift), judge_coded, codes (means over the coded answers), wrong, wrong_low,
         wrong_high (codes minus judge, paired; 95 %), judge_all (over all questions), corrected, corrected_low,
         corrected_high.
     """
+    scores = (score(coded["judge"]), (score(coded["first"]) + score(coded["second"])) / 2)
+    index = ["topic", "id"]
+    stance = [coded.assign(value=each).pivot(index=index, columns="condition", values="value") for each in scores]
+    stance.append(every.set_index(index))
+    shift = [table.drop(columns=VANILLA).sub(table[VANILLA], axis=0) for table in stance]
     rows = []
-    for moved in (False, True):
-        for condition in every.columns.drop(["topic", "id"]):
-            if moved and condition == VANILLA:
-                continue
-            kept = [condition, VANILLA] if moved else [condition]
-            part = {name: coded[coded["condition"] == name].set_index(["topic", "id"]).sort_index() for name in kept}
-            judge, codes = (
-                [of(part[name]) for name in kept]
-                for of in (lambda t: score(t["judge"]), lambda t: (score(t["first"]) + score(t["second"])) / 2)
-            )
-            own, other, whole = judge[0], codes[0], every[condition]
-            if moved:
-                own, other, whole = own - judge[1], other - codes[1], whole - every[VANILLA]
-            fixed = corrected(coded, every, condition, moved)
-            row = {"condition": condition, "quantity": "shift" if moved else "stance"}
-            row |= {"judge_coded": own.mean(), "codes": other.mean()}
-            row |= dict(zip(("wrong", "wrong_low", "wrong_high"), _paired(other - own), strict=True))
-            row |= {"judge_all": whole.groupby(every["topic"]).mean().mean()}
+    for quantity, tables, largest in (("stance", stance, 1), ("shift", shift, 2)):
+        for condition in tables[-1]:
+            judge, codes, whole = (table[condition] for table in tables)
+            row = {"condition": condition, "quantity": quantity}
+            row |= {"judge_coded": judge.mean(), "codes": codes.mean()}
+            row |= dict(zip(("wrong", "wrong_low", "wrong_high"), _paired(codes - judge), strict=True))
+            row |= {"judge_all": whole.groupby(level="topic").mean().mean()}
+            fixed = corrected(judge, codes, whole, largest)
             rows.append(row | dict(zip(("corrected", "corrected_low", "corrected_high"), fixed, strict=True)))
     return pd.DataFrame(rows)
+
+
+def corrected(judge: pd.Series, codes: pd.Series, whole: pd.Series, largest: int) -> tuple[float, float, float]:
+    """Prediction-powered: the judge's mean over all questions plus the mean of code − judge over the coded ones.
+
+    Args:
+        judge, codes: of the coded answers, by topic and id.
+        whole: the judge's, of all questions, by topic and id; topics weigh the same.
+        largest: what a value may be at most, either way; 1 for a stance, 2 for a shift.
+
+    Returns:
+        Estimate, low, high (95 %).
+    """
+    strata = [
+        tuple((each / largest).to_numpy() for each in (own, judge.loc[topic], codes.loc[topic]))
+        for topic, own in whole.groupby(level="topic")
+    ]
+    mean, low, high = (largest * x for x in prediction_powered(strata))
+    return mean, low, high
 
 
 def _paired(wrong: pd.Series) -> tuple[float, float, float]:
