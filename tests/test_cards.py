@@ -13,8 +13,7 @@ from polinb.chapters.browse.cards_ablation import effects, zeroed_logp
 from polinb.chapters.browse.cards_choice import Pick, picks, random_neurons
 from polinb.chapters.browse.cards_lens import FINAL_NORM, OUTPUT_NORM, extremes, lens, token_text
 from polinb.chapters.browse.cards_read import AROUND, Texts, activations, answer_means, contexts
-from polinb.display.cards_chart import card_effects
-from polinb.display.charts.base import png
+from polinb.display.charts import card_effects, png
 from polinb.errors import ArtifactError, DataError, ParameterError
 from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors
 from polinb.models.generation import log_likelihood

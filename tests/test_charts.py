@@ -92,12 +92,6 @@ def layers() -> pd.DataFrame:
     return pd.DataFrame([(n, k, n + 1) for n in range(6) for k in ("G", "S")], columns=["layer", "type", "count"])
 
 
-def scores() -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    score = np.concatenate([rng.lognormal(size=20_000), [0.0, 0.0]])
-    return pd.DataFrame({"score": score, "group": ["other"] * 19_000 + ["G"] * 1_000 + ["other"] * 2})
-
-
 MAKERS: dict[str, Callable[[], Any]] = {
     "layer_distribution": lambda: charts.layer_distribution(layers()),
     "type_share": lambda: charts.type_share(
@@ -116,7 +110,6 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "gamma_curve_one": lambda: charts.gamma_curve(curve(False), curve(False), theirs(False)),
     "gamma_curve_alone": lambda: charts.gamma_curve(curve(False)),
     "paper_vs_ours": lambda: charts.paper_vs_ours(beside()),
-    "score_distribution": lambda: charts.score_distribution(scores(), thresholds=[2.0]),
 }
 
 
@@ -395,25 +388,6 @@ def test_a_long_title_of_a_panel_is_drawn_in_lines() -> None:
     shown = [html.unescape(t) for t in re.findall(r"<(?:text|tspan)[^>]*>([^<]+)<", svg)]
     lines = [t for t in shown if "title" in t or "phone" in t or "Tables" in t]
     assert lines == ["a title that is much longer than", "a phone is wide", "(Tables 1, 4–6)"], lines
-
-
-def test_scores_are_binned_and_add_up() -> None:
-    spec = charts.score_distribution(scores(), bins=20, thresholds=[2.0]).to_dict()
-    data = [row for row in rows(spec) if "count" in row]
-    assert len(data) == 40  # 20 bins, two groups: not 20 000 neurons
-    assert sum(row["count"] for row in data) == 20_000
-    assert sum(row["percent"] for row in data if row["group"] == "G") == pytest.approx(100)
-    assert "2 neurons with score 0" in spec["description"]
-
-
-@pytest.mark.parametrize("bad", [[0.0, 0.0], [-1.0, 1.0]])
-def test_scores_that_cannot_be_on_a_log_axis(bad: list[float]) -> None:
-    with pytest.raises(DataError):
-        charts.score_distribution(pd.DataFrame({"score": bad, "group": "G"}))
-
-
-def test_equal_scores() -> None:
-    assert charts.png(charts.score_distribution(pd.DataFrame({"score": [1.0, 1.0], "group": "G"})))
 
 
 @pytest.mark.parametrize(

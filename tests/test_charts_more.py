@@ -14,7 +14,6 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from polinb.display import charts
-from polinb.display.charts import more as charts_more
 from polinb.errors import DataError
 
 ARMS = ["InhibitFT", "random set", "CAFT"]
@@ -81,29 +80,29 @@ def blank(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 MAKERS: dict[str, Callable[[], Any]] = {
-    "roc": lambda: charts_more.roc(rates()),
-    "roc_panels": lambda: charts_more.roc(rates(panels=True)),
-    "roc_unknown": lambda: charts_more.roc(blank(rates())),
-    "curve": lambda: charts_more.curve(lines(), "γ (%)", "coupling R"),
-    "curve_log": lambda: charts_more.curve(lines(), "examples", "shift", log_x=True),
-    "curve_panels": lambda: charts_more.curve(lines(panels=True), "γ (%)", "coupling R"),
-    "curve_bare": lambda: charts_more.curve(lines()[["x", "y", "by"]], "γ (%)", "coupling R"),
-    "curve_one_row": lambda: charts_more.curve(lines().head(1), "γ (%)", "coupling R"),
-    "curve_unknown": lambda: charts_more.curve(blank(lines()), "γ (%)", "coupling R", log_x=True),
-    "pareto": lambda: charts_more.pareto(trade(), "shift ΔS", "coupling R"),
-    "pareto_one_row": lambda: charts_more.pareto(trade().head(1), "shift ΔS", "coupling R"),
-    "pareto_bare": lambda: charts_more.pareto(trade()[["condition", "family", "x", "y"]], "shift ΔS", "coupling R"),
-    "pareto_unknown": lambda: charts_more.pareto(blank(trade()), "shift ΔS", "coupling R"),
-    "bars": lambda: charts_more.bars(shares(), "share of the shift"),
-    "bars_grouped": lambda: charts_more.bars(shares(grouped=True), "share of the shift"),
-    "bars_one_row": lambda: charts_more.bars(shares().head(1), "share of the shift"),
-    "bars_unknown": lambda: charts_more.bars(blank(shares()), "share of the shift"),
-    "by_layer": lambda: charts_more.by_layer(parts(), "contribution (logits)"),
-    "by_layer_one_row": lambda: charts_more.by_layer(parts().head(1), "contribution (logits)"),
-    "by_layer_unknown": lambda: charts_more.by_layer(blank(parts()), "contribution (logits)"),
-    "angles": lambda: charts_more.angles(spans()),
-    "angles_one_row": lambda: charts_more.angles(spans().tail(1)),
-    "angles_unknown": lambda: charts_more.angles(blank(spans())),
+    "roc": lambda: charts.roc(rates()),
+    "roc_panels": lambda: charts.roc(rates(panels=True)),
+    "roc_unknown": lambda: charts.roc(blank(rates())),
+    "curve": lambda: charts.curve(lines(), "γ (%)", "coupling R"),
+    "curve_log": lambda: charts.curve(lines(), "examples", "shift", log_x=True),
+    "curve_panels": lambda: charts.curve(lines(panels=True), "γ (%)", "coupling R"),
+    "curve_bare": lambda: charts.curve(lines()[["x", "y", "by"]], "γ (%)", "coupling R"),
+    "curve_one_row": lambda: charts.curve(lines().head(1), "γ (%)", "coupling R"),
+    "curve_unknown": lambda: charts.curve(blank(lines()), "γ (%)", "coupling R", log_x=True),
+    "pareto": lambda: charts.pareto(trade(), "shift ΔS", "coupling R"),
+    "pareto_one_row": lambda: charts.pareto(trade().head(1), "shift ΔS", "coupling R"),
+    "pareto_bare": lambda: charts.pareto(trade()[["condition", "family", "x", "y"]], "shift ΔS", "coupling R"),
+    "pareto_unknown": lambda: charts.pareto(blank(trade()), "shift ΔS", "coupling R"),
+    "bars": lambda: charts.bars(shares(), "share of the shift"),
+    "bars_grouped": lambda: charts.bars(shares(grouped=True), "share of the shift"),
+    "bars_one_row": lambda: charts.bars(shares().head(1), "share of the shift"),
+    "bars_unknown": lambda: charts.bars(blank(shares()), "share of the shift"),
+    "by_layer": lambda: charts.by_layer(parts(), "contribution (logits)"),
+    "by_layer_one_row": lambda: charts.by_layer(parts().head(1), "contribution (logits)"),
+    "by_layer_unknown": lambda: charts.by_layer(blank(parts()), "contribution (logits)"),
+    "angles": lambda: charts.angles(spans()),
+    "angles_one_row": lambda: charts.angles(spans().tail(1)),
+    "angles_unknown": lambda: charts.angles(blank(spans())),
 }
 
 
@@ -192,7 +191,7 @@ def test_colour_is_never_alone(name: str) -> None:
 
 def test_twenty_series_have_twenty_looks() -> None:
     frame = pd.concat([lines().head(1).assign(by=f"series {i:02d}") for i in range(20)])
-    points = drawn(charts_more.curve(frame, "x", "y"), "point")
+    points = drawn(charts.curve(frame, "x", "y"), "point")
     assert len({(one["fill"], one["d"]) for one in points}) == 20
     assert all(max(map(float, re.findall(r"\d+\.?\d*", one["d"]))) > 1 and one["fill"] for one in points)
 
@@ -202,7 +201,7 @@ def test_twenty_series_have_twenty_looks() -> None:
 
 def test_roc_keeps_the_curve_and_its_area() -> None:
     frame = rates()
-    chart = charts_more.roc(frame.sample(frac=1, random_state=1))  # the order of the rows does not matter
+    chart = charts.roc(frame.sample(frac=1, random_state=1))  # the order of the rows does not matter
     for method, given in frame.groupby("method"):
         line = pd.DataFrame([row for row in rows(chart) if row["method"] == method]).sort_values("step")
         assert len(line) < len(given) and line["step"].tolist() == list(range(len(line)))
@@ -213,26 +212,26 @@ def test_roc_keeps_the_curve_and_its_area() -> None:
 
 
 def test_roc_of_many_neurons_stays_small() -> None:
-    chart = charts_more.roc(rates(size=40_000))
-    assert len(rows(chart)) <= 2 * charts_more.CORNERS
-    assert 8 <= sum(row["marked"] for row in rows(chart)) <= 2 * charts_more.MARKED
+    chart = charts.roc(rates(size=40_000))
+    assert len(rows(chart)) <= 2 * charts.CORNERS
+    assert 8 <= sum(row["marked"] for row in rows(chart)) <= 2 * charts.MARKED
 
 
 def test_roc_has_the_diagonal_once_a_panel() -> None:
-    (rule,) = units(charts_more.roc(rates()), "rule")
+    (rule,) = units(charts.roc(rates()), "rule")
     ends = {channel: value["datum"] for channel, value in rule["encoding"].items()}
     assert ends == {"x": 0, "y": 0, "x2": 1, "y2": 1}
-    assert len(strokes(charts_more.roc(rates()), "rule")) == 1
-    assert len(strokes(charts_more.roc(rates(panels=True)), "rule")) == 2
+    assert len(strokes(charts.roc(rates()), "rule")) == 1
+    assert len(strokes(charts.roc(rates(panels=True)), "rule")) == 2
 
 
 def test_roc_tells_a_given_area() -> None:
-    assert "guess 0.12" in charts_more.roc(rates().assign(auc=0.123)).to_dict()["description"]
+    assert "guess 0.12" in charts.roc(rates().assign(auc=0.123)).to_dict()["description"]
 
 
 def test_roc_of_a_single_point_and_gaps() -> None:
     frame = pd.DataFrame({"fpr": [0.2, np.nan], "tpr": [0.6, 0.5], "method": ["a", "b"]})
-    chart = charts_more.roc(frame)
+    chart = charts.roc(frame)
     assert len(drawn(chart, "point")) == 1 and len(rows(chart)) == 1
     assert "a 0.70" in chart.to_dict()["description"]  # (0.2 · 0.6 + 0.8 · (0.6 + 1)) / 2
 
@@ -241,7 +240,7 @@ def test_roc_of_a_single_point_and_gaps() -> None:
 
 
 def test_curve_holds_the_right_fields() -> None:
-    chart = charts_more.curve(lines(), "γ (%)", "coupling R")
+    chart = charts.curve(lines(), "γ (%)", "coupling R")
     (points,), (band,) = units(chart, "point"), units(chart, "area")
     assert (points["encoding"]["x"]["field"], points["encoding"]["y"]["field"]) == ("x", "y")
     assert (band["encoding"]["y"]["field"], band["encoding"]["y2"]["field"]) == ("low", "high")
@@ -255,17 +254,17 @@ def test_curve_holds_the_right_fields() -> None:
 
 
 def test_curve_on_a_logarithmic_axis() -> None:
-    chart = charts_more.curve(lines(), "examples", "shift", log_x=True)
+    chart = charts.curve(lines(), "examples", "shift", log_x=True)
     at = {float(one["examples"]): float(re.search(r"\(([\d.]+)", one["transform"])[1]) for one in drawn(chart, "point")}  # type: ignore[index]
     assert at[10] - at[5] == pytest.approx(at[20] - at[10])
     with pytest.raises(DataError, match="x = 0 has no place"):
-        charts_more.curve(lines().assign(x=0), "examples", "shift", log_x=True)
+        charts.curve(lines().assign(x=0), "examples", "shift", log_x=True)
 
 
 def test_a_gap_in_a_curve_is_not_bridged_and_a_lone_interval_is_a_whisker() -> None:
     frame = pd.DataFrame({"x": [1, 2, 3, 4, 5], "y": [1.0, 2, np.nan, 3, 4], "by": "a"})
     frame = frame.assign(low=frame.y - 0.5, high=[1.5, 2.5, np.inf, 3.5, np.nan])
-    chart = charts_more.curve(frame, "x", "y")
+    chart = charts.curve(frame, "x", "y")
     assert [float(one["x"]) for one in drawn(chart, "point")] == [1, 2, 4, 5]
     (line,), (band,) = strokes(chart, "line"), strokes(chart, "area")
     assert line["d"].count("M") == 2  # from 1 to 2, and from 4 to 5
@@ -283,25 +282,25 @@ def test_a_gap_in_a_curve_is_not_bridged_and_a_lone_interval_is_a_whisker() -> N
 
 def test_intervals_of_two_panels_are_not_neighbours() -> None:
     frame = lines(panels=True).query("(panel == 'crime' and x == 5) or (panel == 'race' and x == 10)")
-    assert all(row["alone"] for row in rows(charts_more.curve(frame, "x", "y"))) and len(frame) == 6
+    assert all(row["alone"] for row in rows(charts.curve(frame, "x", "y"))) and len(frame) == 6
 
 
 def test_curve_panels_in_given_order_from_any_column() -> None:
-    spec = charts_more.curve(lines(panels=True), "x", "y").to_dict()
+    spec = charts.curve(lines(panels=True), "x", "y").to_dict()
     assert spec["facet"]["field"] == "panel" and spec["facet"]["sort"] == ["crime", "race", "economy"]
     other = lines(panels=True).rename(columns={"panel": "topic"})
-    assert charts_more.curve(other, "x", "y", facet="topic").to_dict() == spec
+    assert charts.curve(other, "x", "y", facet="topic").to_dict() == spec
     with pytest.raises(DataError, match="no column 'topic'"):
-        charts_more.curve(lines(), "x", "y", facet="topic")
+        charts.curve(lines(), "x", "y", facet="topic")
 
 
 def test_curve_has_a_zero_line_only_where_it_passes_zero() -> None:
-    assert len(strokes(charts_more.curve(lines()[["x", "y", "by"]].assign(y=[1, -1] + [2] * 7), "x", "y"), "rule")) == 1
-    assert not strokes(charts_more.curve(lines()[["x", "y", "by"]].assign(y=1.0), "x", "y"), "rule")
+    assert len(strokes(charts.curve(lines()[["x", "y", "by"]].assign(y=[1, -1] + [2] * 7), "x", "y"), "rule")) == 1
+    assert not strokes(charts.curve(lines()[["x", "y", "by"]].assign(y=1.0), "x", "y"), "rule")
 
 
 def test_angles_have_the_null_as_a_band() -> None:
-    chart = charts_more.angles(spans())
+    chart = charts.angles(spans())
     (band,) = strokes(chart, "area")
     assert band["fill"] == charts.PALETTE[1]  # that of the second kind, the null
     assert len(drawn(chart, "point")) == 10
@@ -314,9 +313,9 @@ def test_angles_have_the_null_as_a_band() -> None:
 def test_a_null_may_be_a_band_alone() -> None:
     frame = spans()
     frame.loc[frame["kind"] != "observed", "degrees"] = np.nan
-    chart = charts_more.angles(frame)
+    chart = charts.angles(frame)
     assert len(strokes(chart, "area")) == 1 and len(drawn(chart, "point")) == 5
-    alone = charts_more.angles(frame[frame["kind"] != "observed"])
+    alone = charts.angles(frame[frame["kind"] != "observed"])
     assert len(strokes(alone, "area")) == 1 and "no known value" not in picture(alone)
 
 
@@ -324,7 +323,7 @@ def test_a_null_may_be_a_band_alone() -> None:
 
 
 def test_pareto_has_both_intervals_and_the_zero_lines() -> None:
-    chart = charts_more.pareto(trade(), "shift ΔS", "coupling R")
+    chart = charts.pareto(trade(), "shift ΔS", "coupling R")
     pairs = {(u["encoding"]["x"].get("field"), u["encoding"]["y"].get("field")) for u in units(chart, "rule")[2:4]}
     assert pairs == {("x_low", "y"), ("x", "y_low")}
     zeros = [u["encoding"] for u in units(chart, "rule")[:2]]
@@ -339,11 +338,11 @@ def test_pareto_has_both_intervals_and_the_zero_lines() -> None:
 
 
 def test_pareto_prints_the_wanted_names_and_no_others() -> None:
-    chart = charts_more.pareto(trade(), "shift ΔS", "coupling R")
+    chart = charts.pareto(trade(), "shift ΔS", "coupling R")
     assert {row["condition"] for row in rows(chart) if row["label"]} == {f"{a} 1" for a in ARMS}
     assert len(drawn(chart, "text mark")) == 3
-    assert not drawn(charts_more.pareto(trade().drop(columns="label"), "x", "y"), "text mark")  # nine: too many
-    assert len(drawn(charts_more.pareto(trade().drop(columns="label").head(5), "x", "y"), "text mark")) == 5
+    assert not drawn(charts.pareto(trade().drop(columns="label"), "x", "y"), "text mark")  # nine: too many
+    assert len(drawn(charts.pareto(trade().drop(columns="label").head(5), "x", "y"), "text mark")) == 5
 
 
 def test_names_keep_off_the_points_and_each_other() -> None:
@@ -352,7 +351,7 @@ def test_names_keep_off_the_points_and_each_other() -> None:
         [(f"arm {i}{k}", "f", 0.2 * i + 0.03 * k, 0.2 * (i % 3) + 0.02 * k, True) for i in range(5) for k in (0, 1)],
         columns=["condition", "family", "x", "y", "label"],
     )
-    chart = charts_more.pareto(frame, "x", "y")
+    chart = charts.pareto(frame, "x", "y")
     (points,) = units(chart, "point")
     (x0, x1), (y0, y1) = (points["encoding"][c]["scale"]["domain"] for c in ("x", "y"))
     boxes, dots = [], []
@@ -377,7 +376,7 @@ def test_pareto_draws_nothing_of_an_unknown_point() -> None:
     frame.loc[0, "y"] = np.nan
     frame.loc[1, "x_low"] = np.nan
     frame.loc[2, "y_high"] = np.inf
-    chart = charts_more.pareto(frame, "x", "y")
+    chart = charts.pareto(frame, "x", "y")
     assert len(drawn(chart, "point")) == 8 and len(strokes(chart, "rule")) == 2 + 2 * 8 - 2
     assert "InhibitFT 1" not in {one["condition"] for one in drawn(chart, "text mark")}
     assert "conditions drawn: 8 of 9" in chart.to_dict()["description"]
@@ -387,7 +386,7 @@ def test_pareto_draws_nothing_of_an_unknown_point() -> None:
 
 
 def test_bars_keep_the_given_order_and_their_length() -> None:
-    chart = charts_more.bars(shares(), "share of the shift")
+    chart = charts.bars(shares(), "share of the shift")
     (bar,) = units(chart, "bar")
     assert bar["encoding"]["y"]["sort"] == bar["encoding"]["y"]["scale"]["domain"] == list(shares()["label"])
     assert bar["encoding"]["x"]["field"] == "value" and bar["encoding"]["x"]["title"] == "share of the shift"
@@ -397,7 +396,7 @@ def test_bars_keep_the_given_order_and_their_length() -> None:
 
 
 def test_an_unknown_bar_is_said_to_be_unknown() -> None:
-    chart = charts_more.bars(shares(), "share of the shift")
+    chart = charts.bars(shares(), "share of the shift")
     assert {one["label"] for one in drawn(chart, "bar")} == {"whole", "general (G)", "random"}
     assert [one["label"] for one in drawn(chart, "text mark")] == ["attention"]
     assert len(strokes(chart, "rule")) == 2 + 1  # two known intervals and the zero line
@@ -406,7 +405,7 @@ def test_an_unknown_bar_is_said_to_be_unknown() -> None:
 
 
 def test_grouped_bars_stand_side_by_side() -> None:
-    chart = charts_more.bars(shares(grouped=True), "share of the shift")
+    chart = charts.bars(shares(grouped=True), "share of the shift")
     (bar,) = units(chart, "bar")
     assert bar["encoding"]["yOffset"]["field"] == bar["encoding"]["color"]["field"] == "by"
     assert bar["encoding"]["yOffset"]["sort"] == ["left", "right"]
@@ -419,7 +418,7 @@ def test_grouped_bars_stand_side_by_side() -> None:
 
 def test_layers_are_stacked_by_sign_with_their_sum() -> None:
     """By hand: in layer 1 the parts −1, +3, −0.5 reach from 0 to 3 and from 0 by −1 to −1.5; the sum is 1.5."""
-    chart = charts_more.by_layer(parts(), "contribution (logits)")
+    chart = charts.by_layer(parts(), "contribution (logits)")
     boxes = {(r["layer"], r["part"]): (r["from"], r["to"]) for r in rows(chart) if r["value"]}
     assert boxes == {
         **{(0, "neurons"): (0, 2), (0, "attention"): (2, 3), (0, "other"): (0, -0.5)},
@@ -433,20 +432,20 @@ def test_layers_are_stacked_by_sign_with_their_sum() -> None:
 
 
 def test_layers_are_sorted_by_number_and_names_kept() -> None:
-    (bar,) = units(charts_more.by_layer(parts().sample(frac=1, random_state=3), "x"), "bar")
+    (bar,) = units(charts.by_layer(parts().sample(frac=1, random_state=3), "x"), "bar")
     assert bar["encoding"]["x"]["sort"] == [0, 1, 2]
     assert bar["encoding"]["y"]["title"] == "x" and bar["encoding"]["y2"]["field"] == "to"
     named = parts().assign(layer=parts()["layer"].map({0: "output", 1: "block 1", 2: "block 0"}))
-    (bar,) = units(charts_more.by_layer(named, "x"), "bar")
+    (bar,) = units(charts.by_layer(named, "x"), "bar")
     assert bar["encoding"]["x"]["sort"] == ["output", "block 1", "block 0"]
 
 
 def test_segments_carry_the_symbol_of_their_part() -> None:
-    chart = charts_more.by_layer(parts(), "x")
+    chart = charts.by_layer(parts(), "x")
     symbols = next(unit for unit in units(chart, "point") if "shape" in unit["encoding"])["encoding"]
     legend = units(chart, "bar")[0]["encoding"]["color"]["scale"]["domain"]
     assert symbols["y"]["field"] == "middle" and symbols["shape"]["field"] == "part"
-    assert symbols["shape"]["scale"]["domain"] == legend == ["neurons", "attention", "other", charts_more.SUM]
+    assert symbols["shape"]["scale"]["domain"] == legend == ["neurons", "attention", "other", charts.SUM]
     middles = {(r["layer"], r["part"]): r["middle"] for r in rows(chart) if r["large"]}
     assert middles[1, "other"] == -1.25 and (2, "other") not in middles and (2, "attention") not in middles
 
@@ -454,12 +453,12 @@ def test_segments_carry_the_symbol_of_their_part() -> None:
 # --- refusals ---
 
 CALLS: dict[str, tuple[Callable[[pd.DataFrame], Any], Callable[[], pd.DataFrame], str]] = {
-    "roc": (charts_more.roc, rates, "tpr"),
-    "curve": (lambda f: charts_more.curve(f, "x", "y"), lines, "y"),
-    "pareto": (lambda f: charts_more.pareto(f, "x", "y"), trade, "x"),
-    "bars": (lambda f: charts_more.bars(f, "x"), shares, "value"),
-    "by_layer": (lambda f: charts_more.by_layer(f, "x"), parts, "value"),
-    "angles": (charts_more.angles, spans, "degrees"),
+    "roc": (charts.roc, rates, "tpr"),
+    "curve": (lambda f: charts.curve(f, "x", "y"), lines, "y"),
+    "pareto": (lambda f: charts.pareto(f, "x", "y"), trade, "x"),
+    "bars": (lambda f: charts.bars(f, "x"), shares, "value"),
+    "by_layer": (lambda f: charts.by_layer(f, "x"), parts, "value"),
+    "angles": (charts.angles, spans, "degrees"),
 }
 
 
@@ -495,11 +494,11 @@ def test_an_interval_upside_down_is_refused(name: str, low: str) -> None:
 
 def test_values_out_of_range_are_refused() -> None:
     with pytest.raises(DataError, match="from 0 to 1"):
-        charts_more.roc(rates().assign(fpr=1.5))
+        charts.roc(rates().assign(fpr=1.5))
     with pytest.raises(DataError, match="from 0 to 90"):
-        charts_more.angles(spans().assign(degrees=1.2e2))
+        charts.angles(spans().assign(degrees=1.2e2))
     with pytest.raises(DataError, match="whole numbers"):
-        charts_more.angles(spans().assign(index=spans()["index"] + 0.5))
+        charts.angles(spans().assign(index=spans()["index"] + 0.5))
 
 
 def test_the_callers_frame_is_left_alone() -> None:

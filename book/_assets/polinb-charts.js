@@ -67,7 +67,7 @@
     for (let turn = 0; ; turn++) {
       const view = (await window.vegaEmbed(host, spec, options)).view;
       const over = host.querySelector("svg").getBoundingClientRect().width - width;
-      if (turn === 2 || over <= 0 || !width || meta.fit === false || !narrower(spec, over, view)) return view;
+      if (turn === 2 || over <= 0 || !width || !narrower(spec, over, view)) return view;
       view.finalize();
       inputs.replaceChildren();
     }

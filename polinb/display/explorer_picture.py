@@ -12,7 +12,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from polinb.display.charts.base import GREY, LEFT, RIGHT, png
+from polinb.display.charts.style import GREY, LEFT, RIGHT, png
 
 COLUMNS = 96  # cells in a row of the picture, each the strongest of several neurons
 CELLS = 4800  # at most, in all: Altair refuses more than 5000 rows

@@ -18,8 +18,7 @@ import pytest
 
 from book._make import vendor
 from polinb.display import charts, tables
-from polinb.display.charts import more as charts_more
-from polinb.display.charts.scores import GAMMAS
+from polinb.display.charts import GAMMAS
 from polinb.scoring.pnlac import neuron_sets
 from polinb.wording import LIVE, PAYLOAD
 from polinb_book import export, latex
@@ -85,7 +84,7 @@ def folder(tmp_path_factory):
     heat = figure("fig-heat", charts.coupling_heatmap(cells()), r"Shift of \(N_t\) in %.")
     dots = figure("fig-dots", charts.stance_dots(stances()))
     slider = figure("fig-scores", charts.gamma_slider(scores(), 5.0))
-    pareto = figure("fig-pareto", charts_more.pareto(trade(), "shift", "coupling"))
+    pareto = figure("fig-pareto", charts.pareto(trade(), "shift", "coupling"))
     (root / "all.html").write_text(page(heat, dots, slider, pareto), "utf-8")
     (root / "heat.html").write_text(page(heat), "utf-8")
     (root / "slider.html").write_text(page(slider), "utf-8")

@@ -127,8 +127,9 @@ def _known(what: Found, there: set[str]) -> Found:
 
 
 def _same(mine: Found, other: Found) -> bool:
-    parts = ("columns",) if mine["kind"] == "table" else ("spec",)
-    return all(mine.get(part) == other.get(part) for part in parts)
+    if mine["kind"] == "table":
+        return bool(mine["columns"] == other.get("columns"))
+    return bool({**mine["spec"], "usermeta": None} == {**other["spec"], "usermeta": None})
 
 
 def _fenced(what: Found) -> str:

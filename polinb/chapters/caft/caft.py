@@ -269,7 +269,7 @@ def _fluencies(run: Run, condition: Condition) -> pd.Series:
 
 
 def points(run: Run, table: pd.DataFrame) -> pd.DataFrame:
-    """:func:`comparison` as the frame of ``charts_more.pareto``: corrected R against on-topic shift, over topics.
+    """:func:`comparison` as the frame of ``charts.pareto``: corrected R against on-topic shift, over topics.
 
     The mean shift, and the root of the mean R_c², of conditions of one name and number; their intervals are those of
     these means, questions resampled once for all topics. The names printed are those of CAFT's conditions and of the

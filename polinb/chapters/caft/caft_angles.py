@@ -101,7 +101,7 @@ def _span(columns: Sequence[np.ndarray], chosen: np.ndarray, r: int) -> np.ndarr
 
 
 def lines(run: Run, topic: str) -> pd.DataFrame:
-    """Angles of both methods at the deepest ablated block, for ``charts_more.angles``."""
+    """Angles of both methods at the deepest ablated block, for ``charts.angles``."""
     parts = []
     for method, title in METHODS.items():
         found = angles(run, topic, method)

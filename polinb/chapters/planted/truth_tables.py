@@ -59,7 +59,7 @@ def inventory(design: Design) -> pd.DataFrame:
 
 
 def lines(run: Run, table: pd.DataFrame, knob: str, group: str = "G") -> pd.DataFrame:
-    """Precision and recall of one set against one knob, for ``charts_more.curve``: x, y, by, low, high, panel.
+    """Precision and recall of one set against one knob, for ``charts.curve``: x, y, by, low, high, panel.
 
     For N_t found at its true size both are the same number, and there is one line per method without panels.
     """
@@ -76,7 +76,7 @@ def lines(run: Run, table: pd.DataFrame, knob: str, group: str = "G") -> pd.Data
 
 
 def roc_panels(curves: pd.DataFrame) -> pd.DataFrame:
-    """ROC curves for ``charts_more.roc``: method, fpr, tpr, auc, panel."""
+    """ROC curves for ``charts.roc``: method, fpr, tpr, auc, panel."""
     panels = [
         "base condition" if knob == "base" else WORDS[knob].format(v)
         for knob, v in zip(curves["knob"], curves["value"], strict=True)

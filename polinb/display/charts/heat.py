@@ -8,21 +8,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from polinb.display.charts.base import (
-    LEFT,
-    RIGHT,
-    Chart,
-    finish,
-    header,
-    number,
-    order,
-    signed,
-    take,
-    with_interval,
-)
+from polinb.display.charts.frames import number, once, order, signed, take, with_interval
+from polinb.display.charts.style import LEFT, RIGHT, Chart, facetted, finish, tip
 from polinb.errors import DataError
 
-OPTIONAL = ["condition", "low", "high", "n", "vanilla", "model"]
 STEPS = {"width": 40, "height": 28}  # pixels of a cell
 
 
@@ -51,9 +40,11 @@ def coupling_heatmap(
     Raises:
         DataError: a column is missing, or a cell is given twice.
     """
-    data = take(frame, ["trained", "tested", "delta"], OPTIONAL)
-    _once(data, ["condition", "trained", "tested"])
+    optional = ["condition", "low", "high", "n", "vanilla", "model"]
+    data = take(frame, ["trained", "tested", "delta"], optional)
+    once(data, ["condition", "trained", "tested"])
     bounded = "low" in data and "high" in data
+    given = [name for name in ("condition", "trained", "tested", "delta", *optional[1:]) if name in data]
     data = with_interval(data)
     reach = float(limit or data["delta"].abs().max() or 1.0)
     data["own"] = data["trained"].astype(str) == data["tested"].astype(str)
@@ -63,33 +54,30 @@ def coupling_heatmap(
     data["dark"] = (data["delta"] < -0.8 * reach) & ~data["open"]  # black reads well on every other shade
     scale = alt.Scale(domain=[-reach, 0, reach], range=[LEFT, "#F7F7F7", RIGHT], clamp=True)
     bar = alt.Legend(orient="bottom", format="+.1f", gradientLength=200, titleLimit=300)
-    tips: list[Any] = [
-        *([alt.Tooltip("condition:N", title="model")] if "condition" in data else []),
-        alt.Tooltip("trained:N", title=rows),
-        alt.Tooltip("tested:N", title=columns),
-        alt.Tooltip("delta:Q", format="+.3f", title=measure),
-        *([alt.Tooltip("interval:N", title="95 % interval")] if bounded else []),
-        *(alt.Tooltip(f"{c}:Q", format="+.2f", title=f"stance, {c}") for c in ("vanilla", "model") if c in data),
-        *([alt.Tooltip("n:Q", title="questions")] if "n" in data else []),
-    ]
-    layers = _cells(
-        alt.Color("delta:Q", scale=scale, title=f"{measure} (− left, + right)", legend=bar),
-        alt.condition("datum.open", alt.value(0.35), alt.value(1)),
-        _axes(data, rows, columns),
-        tips,
-    )
-    said = _told(data) + (f" {_clear(data)}" if bounded else "")
+    tips = {
+        "condition": tip("condition:N", "model"),
+        "trained": tip("trained:N", rows),
+        "tested": tip("tested:N", columns),
+        "delta": tip("delta:Q", measure, "+.3f"),
+        "low": tip("interval:N", "95 % interval"),
+        **{side: tip(f"{side}:Q", f"stance, {side}", "+.2f") for side in ("vanilla", "model")},
+        "n": tip("n:Q", "questions"),
+    }
     note = ["In brackets and pale: the 95 % interval includes 0."] if data["open"].any() else []
     note += [f"Framed: {rows} = {columns}."] if data["own"].any() else []
-    chart = _panelled(layers, data, note)
-    fields = [
-        n for n in ["condition", "trained", "tested", "delta", "low", "high", "n", "vanilla", "model"] if n in data
-    ]
-    if not bounded:
-        fields = [n for n in fields if n not in ("low", "high")]
+    chart = _cells(
+        data,
+        alt.Color("delta:Q", scale=scale, title=f"{measure} (− left, + right)", legend=bar),
+        alt.condition("datum.open", alt.value(0.35), alt.value(1)),
+        (rows, columns),
+        [each for name, each in tips.items() if name in given and (name != "low" or bounded)],
+        note,
+    )
+    said = _told(data) + (f" {_clear(data[known])}" if bounded else "")
     titles = {"trained": rows, "tested": columns, "delta": measure}
     about = f"Heat map, {rows} by {columns}: {measure} of the stance, positive is right. {said}"
-    return finish(chart, about, [(name, titles.get(name, name)) for name in fields])
+    kept = [name for name in given if bounded or name not in ("low", "high")]
+    return finish(chart, about, [(name, titles.get(name, name)) for name in kept])
 
 
 def overlap_heatmap(frame: pd.DataFrame, measure: str = "overlap") -> Chart:
@@ -101,7 +89,7 @@ def overlap_heatmap(frame: pd.DataFrame, measure: str = "overlap") -> Chart:
         DataError: a column is missing, a pair is given twice or a value is out of range.
     """
     data = take(frame, ["first", "second", "value"])
-    _once(data, ["first", "second"])
+    once(data, ["first", "second"])
     if not data["value"].dropna().between(0, 1).all():
         raise DataError("overlap_heatmap: values must be from 0 to 1")
     data = data.rename(columns={"first": "trained", "second": "tested"})
@@ -110,13 +98,9 @@ def overlap_heatmap(frame: pd.DataFrame, measure: str = "overlap") -> Chart:
     data["dark"] = data["value"] > 0.63  # where white and black stand out alike
     scale = alt.Scale(domain=[0, 1], range=["#F7F7F7", "#2B2B6B"])  # no hue of a side: this has no direction
     bar = alt.Legend(orient="bottom", format=".1f", gradientLength=200)
-    tips = [alt.Tooltip("trained:N", title="first topic"), alt.Tooltip("tested:N", title="second topic")]
-    layers = _cells(
-        alt.Color("value:Q", scale=scale, title=measure, legend=bar),
-        alt.value(1),
-        _axes(data, "first topic", "second topic"),
-        [*tips, alt.Tooltip("value:Q", format=".3f", title=measure)],
-    )
+    tips = [tip("trained:N", "first topic"), tip("tested:N", "second topic"), tip("value:Q", measure, ".3f")]
+    shade = alt.Color("value:Q", scale=scale, title=measure, legend=bar)
+    chart = _cells(data, shade, alt.value(1), ("first topic", "second topic"), tips, [])
     apart = data.loc[~data["own"]].dropna(subset="value")
     told = "no pair of topics"
     if len(apart):
@@ -126,41 +110,26 @@ def overlap_heatmap(frame: pd.DataFrame, measure: str = "overlap") -> Chart:
             f"{low['tested']}), highest {number(high['value'])} ({high['trained']} and {high['tested']})"
         )
     columns = [("trained", "first"), ("tested", "second"), ("value", measure)]
-    return finish(_panelled(layers, data, []), f"Heat map of the {measure} of two topics, 0 to 1: {told}.", columns)
+    return finish(chart, f"Heat map of the {measure} of two topics, 0 to 1: {told}.", columns)
 
 
-def _once(data: pd.DataFrame, keys: list[str]) -> None:
-    given = [key for key in keys if key in data]
-    twice = data.duplicated(given)
-    if twice.any():
-        raise DataError(f"chart: more than one row for {data.loc[twice.idxmax(), given].to_dict()}")
-
-
-def _axes(data: pd.DataFrame, rows: str, columns: str) -> dict[str, Any]:
-    return {
-        "x": alt.X("tested:N", sort=order(data["tested"]), title=columns, axis=alt.Axis(labelAngle=-35)),
-        "y": alt.Y("trained:N", sort=order(data["trained"]), title=rows),
-    }
-
-
-def _cells(colour: alt.Color, opacity: Any, axes: dict[str, Any], tips: list[Any]) -> list[alt.Chart]:
-    base = alt.Chart().encode(**axes)
+def _cells(
+    data: pd.DataFrame, colour: alt.Color, opacity: Any, titles: tuple[str, str], tips: list[Any], note: list[str]
+) -> Any:
+    """Coloured cells with their number, the own topic framed; one panel a ``condition``."""
+    base = alt.Chart().encode(
+        x=alt.X("tested:N", sort=order(data["tested"]), title=titles[1], axis=alt.Axis(labelAngle=-35)),
+        y=alt.Y("trained:N", sort=order(data["trained"]), title=titles[0]),
+    )
     ink = alt.condition("datum.dark", alt.value("white"), alt.value("black"))
-    return [
+    chart: Any = alt.layer(
         base.mark_rect(stroke="white", strokeWidth=2).encode(color=colour, fillOpacity=opacity, tooltip=tips),
         base.mark_rect(filled=False, stroke="black", strokeWidth=2, aria=False).transform_filter("datum.own"),
         base.mark_text(fontSize=10, aria=False).encode(text="text:N", color=ink, tooltip=tips),
-    ]
-
-
-def _panelled(layers: list[alt.Chart], data: pd.DataFrame, note: list[str]) -> Any:
-    chart: Any = alt.layer(*layers, data=data).properties(
-        width=alt.Step(STEPS["width"]), height=alt.Step(STEPS["height"])
-    )
+        data=data,
+    ).properties(width=alt.Step(STEPS["width"]), height=alt.Step(STEPS["height"]))
     if "condition" in data:
-        names = order(data["condition"])
-        chart = chart.facet(facet=alt.Facet("condition:N", title=None, sort=names, header=header()), columns=2)
-        chart = chart.resolve_axis(x="independent")
+        chart = facetted(chart, data, "condition").resolve_axis(x="independent")
     if note:
         title = alt.Title(note, orient="bottom", anchor="start", fontSize=11, fontWeight="normal", offset=10)
         chart = chart.properties(title=title)
@@ -176,7 +145,6 @@ def _told(data: pd.DataFrame) -> str:
     return "; ".join(parts) + "."
 
 
-def _clear(data: pd.DataFrame) -> str:
-    known = data[data["low"].notna() & data["high"].notna()]
+def _clear(known: pd.DataFrame) -> str:
     right, left = int((known["low"] > 0).sum()), int((known["high"] < 0).sum())
     return f"Intervals clear of zero: {right} to the right and {left} to the left, of {len(known)} cells."

@@ -8,19 +8,22 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from polinb.display.charts.base import GREY, Chart, colour, dash, finish, highlight, legend, listed, order, shape, take
-from polinb.display.charts.series import (
-    checked,
+from polinb.display.charts.frames import checked, groups, listed, number, once, order, spelt, take, where
+from polinb.display.charts.style import (
+    GREY,
+    OPACITY,
+    Chart,
+    colour,
+    dash,
     empty,
-    ends_of,
-    groups,
-    once,
+    finish,
+    legend,
     once_drawn,
     only_known,
     panels,
-    series,
-    spans_zero,
-    where,
+    shape,
+    symbols,
+    tip,
 )
 from polinb.errors import DataError
 
@@ -37,10 +40,8 @@ def roc(frame: pd.DataFrame) -> Chart:
     Raises:
         DataError: a column is missing, or a rate is not between 0 and 1.
     """
-    data = checked(frame, ["method"], ["fpr", "tpr"], ["auc"], keep=["panel"])
-    given = data[["fpr", "tpr"]].stack().dropna()
-    if not given.between(0, 1).all():
-        raise DataError(f"roc: fpr and tpr must be from 0 to 1, given {given.min():g} to {given.max():g}")
+    data = checked(frame, ["method"], ["fpr", "tpr"], optional=["auc"], keep=["panel"])
+    _within(data[["fpr", "tpr"]], 1, "roc: fpr and tpr", "")
     methods, parts, told = order(data["method"]), [], []
     for keys, part in data.dropna(subset=["fpr", "tpr"]).groupby(groups(data, "method"), sort=False):
         line = part.sort_values(["fpr", "tpr"], kind="stable")
@@ -56,26 +57,18 @@ def roc(frame: pd.DataFrame) -> Chart:
         y=alt.Y("tpr:Q", title="true positive rate", scale=scale),
         color=colour("method", methods, legend=legend()),
     )
-    chosen, opacity = highlight("method")
-    tips: list[Any] = ["method:N", alt.Tooltip("fpr:Q", format=".3f"), alt.Tooltip("tpr:Q", format=".3f")]
-    points = base.transform_filter("datum.marked").mark_point(filled=True, size=60)
+    tips = ["method:N", tip("fpr:Q", form=".3f"), tip("tpr:Q", form=".3f")]
     diagonal = once_drawn(GREY, strokeDash=[2, 3])
+    line = only_known(base, "fpr", "tpr").mark_line(strokeWidth=2, aria=False)
     layers = [
         diagonal.encode(x=alt.datum(0), y=alt.datum(0), x2=alt.datum(1), y2=alt.datum(1)),
-        only_known(base, "fpr", "tpr")
-        .mark_line(strokeWidth=2, aria=False)
-        .encode(strokeDash=dash("method", methods), order="step:Q", opacity=opacity),
-        points.encode(shape=shape("method", methods), tooltip=tips, opacity=opacity)
-        .properties(name="points")
-        .add_params(chosen),
+        line.encode(strokeDash=dash("method", methods), order="step:Q", opacity=OPACITY),
+        symbols(base.transform_filter("datum.marked"), "method", shape=shape("method", methods), tooltip=tips),
+        *empty(drawn[["fpr", "tpr"]].notna().all(axis=1)),
     ]
-    chart = panels(
-        layers + empty(drawn[["fpr", "tpr"]].notna().all(axis=1)), drawn.drop(columns="auc"), (300, 300), (220, 220)
-    )
-    columns = [*(["panel"] if "panel" in data else []), "method", "fpr", "tpr"]
-    return finish(
-        chart, f"True against false positive rate; dotted: guessing. Areas: {listed(told, 24)}.", columns, "method"
-    )
+    chart = panels(layers, drawn.drop(columns="auc"), (300, 300), (220, 220))
+    about = f"True against false positive rate; dotted: guessing. Areas: {listed(told, 24)}."
+    return finish(chart, about, [*groups(data, "method"), "fpr", "tpr"], "method")
 
 
 def curve(
@@ -99,23 +92,24 @@ def curve(
     """
     if facet is not None:
         frame = take(frame, ["x", "y", "by", facet], ["low", "high"]).rename(columns={facet: "panel"})
-    data = checked(frame, ["by"], ["x", "y"], ["low", "high"], ("low", "high"), keep=["panel"])
+    data = checked(frame, ["by"], ["x", "y"], [("low", "high")], keep=["panel"])
     if log_x and (data["x"] <= 0).any():
         raise DataError(f"curve: x = {data['x'].min():g} has no place on a logarithmic axis; x must be above 0")
-    scale = alt.Scale(type="log", nice=False, padding=8) if log_x else alt.Scale(zero=False, nice=False, padding=8)
+    kind: dict[str, Any] = {"type": "log"} if log_x else {"zero": False}
     axis = alt.Axis(format=".4~g", labelOverlap="greedy", labelSeparation=8, tickCount=6)
     measured = sorted(set(data["x"].dropna()))
     if 0 < len(measured) <= 8:
         axis.values = measured
-    x: dict[str, Any] = {"title": x_title, "scale": scale, "axis": axis}
     heights = data.loc[data["x"].notna(), ["y", "low", "high"]]
-    scale = alt.Scale(zero=zero, nice=False, padding=8) if heights.notna().any(axis=None) else alt.Scale(domain=[0, 1])
-    layers, drawn = series(data, x, {"title": y_title, "scale": scale})
-    if spans_zero(heights):
+    values = heights.stack().dropna()
+    scale = alt.Scale(zero=zero, nice=False, padding=8) if len(values) else alt.Scale(domain=[0, 1])
+    x: dict[str, Any] = {"title": x_title, "scale": alt.Scale(nice=False, padding=8, **kind), "axis": axis}
+    layers, drawn = _series(data, x, {"title": y_title, "scale": scale})
+    if (values <= 0).any() and (values >= 0).any():
         layers = [once_drawn(GREY).encode(y=alt.datum(0)), *layers]
     chart = panels(layers, drawn, (400, 230), (250, 160))
     columns: list[Any] = [*groups(data, "by"), ("x", x_title), ("y", y_title), "low", "high"]
-    return finish(chart, f"{y_title} against {x_title}. {ends_of(data)}.", columns, "by")
+    return finish(chart, f"{y_title} against {x_title}. {_ends(data)}.", columns, "by")
 
 
 def angles(frame: pd.DataFrame) -> Chart:
@@ -128,29 +122,64 @@ def angles(frame: pd.DataFrame) -> Chart:
         DataError: a column is missing or holds no numbers, an angle is not between 0 and 90 degrees, or a
             kind has an index twice.
     """
-    data = checked(frame, ["kind"], ["index", "degrees"], ["low", "high"], ("low", "high"), keep=["panel"])
+    data = checked(frame, ["kind"], ["index", "degrees"], [("low", "high")], keep=["panel"])
     once(data, [*groups(data, "kind"), "index"])
     data = data.rename(columns={"index": "x", "degrees": "y", "kind": "by"})
-    given = data[["y", "low", "high"]].stack().dropna()
-    if not given.between(-1e-6, 90 + 1e-6).all():
-        raise DataError(f"angles: degrees must be from 0 to 90, given {given.min():g} to {given.max():g}")
+    _within(data[["y", "low", "high"]], 90, "angles: degrees", " degrees")
     if (data["x"].dropna() % 1 != 0).any():
         raise DataError("angles: index must hold whole numbers")
     numbers = sorted({int(i) for i in data["x"].dropna()})
     axis = alt.Axis(values=numbers[:: max(1, len(numbers) // 15)], format="d", grid=False)
-    ends = [min(numbers, default=0) - 0.4, max(numbers, default=1) + 0.4]
-    scale = alt.Scale(domain=ends, nice=False)
-    x: dict[str, Any] = {"title": "number of the angle (smallest first)", "axis": axis, "scale": scale}
+    scale = alt.Scale(domain=[min(numbers, default=0) - 0.4, max(numbers, default=1) + 0.4], nice=False)
     degrees = alt.Axis(values=[0, 15, 30, 45, 60, 75, 90])
-    y: dict[str, Any] = {
-        "title": "principal angle (degrees)",
-        "scale": alt.Scale(domain=[0, 92], nice=False),
-        "axis": degrees,
-    }
-    layers, drawn = series(data, x, y)
+    x: dict[str, Any] = {"title": "number of the angle (smallest first)", "axis": axis, "scale": scale}
+    y: dict[str, Any] = {"title": "principal angle (degrees)", "axis": degrees}
+    layers, drawn = _series(data, x, {**y, "scale": alt.Scale(domain=[0, 92], nice=False)})
     chart = panels(layers, drawn, (360, 230), (230, 160))
     columns: list[Any] = [*groups(data, "by"), ("x", "number of the angle"), ("y", "degrees"), "low", "high"]
-    return finish(chart, f"Principal angles in degrees by number; 90: orthogonal. {ends_of(data)}.", columns, "by")
+    return finish(chart, f"Principal angles in degrees by number; 90: orthogonal. {_ends(data)}.", columns, "by")
+
+
+def _within(data: pd.DataFrame, most: float, what: str, unit: str) -> None:
+    """Numbers from 0 to ``most``, roundings apart."""
+    given = data.stack().dropna()
+    if not given.between(-1e-6 * (most > 1), most + 1e-6 * (most > 1)).all():
+        raise DataError(f"{what} must be from 0 to {most:g}, given {given.min():g} to {given.max():g}{unit}")
+
+
+def _series(data: pd.DataFrame, x: dict[str, Any], y: dict[str, Any]) -> tuple[list[Any], pd.DataFrame]:
+    """Layers for lines with points, a band where the interval has a neighbour, else a whisker; and their data."""
+    data = data.dropna(subset="x").sort_values("x", kind="stable", ignore_index=True)
+    known = data["low"].notna()
+    lines = known.groupby([data[name] for name in groups(data, "by")], sort=False)
+    data["alone"] = known & ~(lines.shift(1, fill_value=False) | lines.shift(-1, fill_value=False))
+    data["interval"] = spelt(data, "low", "high")
+    kinds = order(data["by"])
+    base = alt.Chart().encode(x=alt.X("x:Q", **x), color=colour("by", kinds, legend=legend()))
+    height = alt.Y("y:Q", **y)
+    ends: dict[str, Any] = {"y": alt.Y("low:Q", **y), "y2": "high:Q", "detail": "by:N"}
+    tips: list[Any] = ["panel:N"] if "panel" in data else []
+    tips += ["by:N", tip("x:Q", x["title"], ".4~g"), tip("y:Q", y["title"], ".3~g"), tip("interval:N", "95 % interval")]
+    points, line = only_known(base, "x", "y"), base.mark_line(strokeWidth=2, aria=False)
+    layers = [  # a screen reader reads the points; of a line it would read the first row only
+        base.mark_area(opacity=0.18, aria=False).encode(**ends),
+        base.transform_filter("datum.alone").mark_rule(strokeWidth=2).encode(**ends, opacity=OPACITY),
+        line.encode(y=height, strokeDash=dash("by", kinds), opacity=OPACITY),
+        symbols(points, "by", size=50, y=height, shape=shape("by", kinds), tooltip=tips),
+        *empty(data[["y", "low"]].notna().any(axis=1)),
+    ]
+    return layers, data
+
+
+def _ends(data: pd.DataFrame) -> str:
+    """First and last point of each series, for the text."""
+    told = []
+    known = data.dropna(subset=["x", "y"]).sort_values("x", kind="stable")
+    for keys, part in known.groupby(groups(data, "by"), sort=False):
+        first, last = part.iloc[0], part.iloc[-1]
+        to = f" to {number(last['y'])} at {number(last['x'])}" if len(part) > 1 else ""
+        told.append(f"{where(keys)} {number(first['y'])} at {number(first['x'])}{to}")
+    return listed(told)
 
 
 def _corners(line: pd.DataFrame, offset: float) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What all figures share: colours and shapes, the common look, the book's HTML, and checks of the frames.
+"""What all figures share: colours and shapes, layers and legends, the common look, and what a notebook's output holds.
 
 A chart's output is its specification, a picture and what the book needs to know (``enable``): JupyterLab and the
 book's pages draw the specification, and where no script runs the picture stays.
@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
-from polinb.errors import DataError
+from polinb.display.charts.frames import order
 from polinb.wording import LIVE, PAYLOAD
 
 VEGA_LITE = "v6_4"  # the version that vl_convert draws with and vendor.py bundles
@@ -28,9 +27,11 @@ LEFT, RIGHT = "#0072B2", "#D55E00"
 GREY = "#6B6B6B"
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "triangle-right")
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2], [4, 4], [10, 3], [1, 3], [12, 2, 2, 2, 2, 2])
-TYPES = {"G": "general (G)", "S": "topic-specific (S)"}
 PICTURE_SCALE = 1.5  # pixels of the fallback picture a CSS pixel
 PALE = 0.12  # opacity of what is not highlighted
+# A click on the legend, or the toolbar, pales all series but one: the parameter is on one layer (``symbols``), the
+# opacity on every layer drawn by series.
+OPACITY = alt.condition(alt.selection_point(name="highlight"), alt.value(1), alt.value(PALE))
 
 Chart = alt.TopLevelMixin
 Columns = Sequence[Any]  # fields of the data, or pairs of a field and its header
@@ -67,21 +68,24 @@ def png(chart: Chart | dict[str, Any], scale: float = PICTURE_SCALE) -> bytes:
 
 def _packed(picture: bytes) -> bytes:
     """The same PNG, compressed harder: a quarter of the size, which counts in a page that carries it."""
-    chunks, data, at = [], b"", 8
+    head, data, at = picture[:8], b"", 8
     while at < len(picture):
         (size,) = struct.unpack(">I", picture[at : at + 4])
-        kind, content = picture[at + 4 : at + 8], picture[at + 8 : at + 8 + size]
-        data += content if kind == b"IDAT" else b""
-        chunks.append((kind, content))
-        at += 12 + size
-    whole = (b"IDAT", zlib.compress(zlib.decompress(data), 9))
-    kept = [c for c in chunks if c[0] not in (b"IDAT", b"IEND")]
-    parts = [struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in [*kept, whole]]
-    end = b"IEND"
-    return picture[:8] + b"".join(parts) + struct.pack(">I", 0) + end + struct.pack(">I", zlib.crc32(end))
+        kind, whole = picture[at + 4 : at + 8], picture[at : at + 12 + size]
+        data += whole[8:-4] if kind == b"IDAT" else b""
+        head += whole if kind not in (b"IDAT", b"IEND") else b""
+        at += len(whole)
+    body = b"IDAT" + zlib.compress(zlib.decompress(data), 9)
+    return head + struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)) + picture[-12:]
 
 
 # --- encodings ---
+
+
+def tip(field: str, title: str = "", form: str = "") -> alt.Tooltip:
+    """A line of the tooltip."""
+    options: dict[str, Any] = {name: text for name, text in (("title", title), ("format", form)) if text}
+    return alt.Tooltip(field, **options)
 
 
 def colour(name: str, values: list[Any], colours: list[str] | None = None, **options: Any) -> alt.Color:
@@ -112,25 +116,22 @@ def turned(choices: Sequence[Any], values: Sequence[Any]) -> list[Any]:
     return [choices[(i + i // len(PALETTE)) % len(choices)] for i in range(len(values))]
 
 
-def highlight(name: str) -> tuple[alt.Parameter, Any]:
-    """Parameter and opacity with which a click on the legend, or the toolbar, pales all but one series.
-
-    The parameter goes to one named layer; the opacity to every layer drawn by series.
-    """
-    chosen = alt.selection_point(name="highlight", fields=[name], bind="legend")
-    return chosen, alt.condition(chosen, alt.value(1), alt.value(PALE))
-
-
 def legend(orient: Any = "bottom", columns: int = 2, **options: Any) -> alt.Legend:
     """Names above or below the chart: beside it, long ones would make it wider than the page."""
-    return alt.Legend(
-        title=None, orient=orient, columns=columns, labelLimit=300, **({"symbolStrokeWidth": 0} | options)
-    )
+    given = {"symbolStrokeWidth": 0} | options
+    return alt.Legend(title=None, orient=orient, columns=columns, labelLimit=300, **given)
 
 
 def bands() -> alt.Axis:
     """A category axis with a line between the categories, so that offset dots stay with their own."""
     return alt.Axis(grid=True, tickBand="extent", ticks=False, labelLimit=260)
+
+
+def layer_axis(layers: list[Any], few: int) -> alt.X:
+    """The model's layers from left to right; where there are more than ``few``, a label for every fifth or tenth."""
+    step = 1 if len(layers) <= few else 5 if len(layers) <= 60 else 10
+    axis = alt.Axis(values=layers[::step], labelAngle=0)
+    return alt.X("layer:O", title="layer (0 = first)", sort=layers, axis=axis)
 
 
 def header(width: int = 0) -> alt.Header:
@@ -143,12 +144,50 @@ def header(width: int = 0) -> alt.Header:
     return alt.Header(labelFontSize=12, labelFontWeight="bold", labelOrient="top", labelAnchor="start", **lines)
 
 
+# --- layers ---
+
+
+def symbols(base: alt.Chart, by: str, size: int = 60, name: str = "points", **encoding: Any) -> alt.Chart:
+    """A symbol a row, which a click on the legend pales; it tells the series ``by`` without its colour."""
+    drawn = base.mark_point(filled=True, size=size).encode(opacity=OPACITY, **encoding)
+    return drawn.properties(name=name).add_params(alt.selection_point(name="highlight", fields=[by], bind="legend"))
+
+
+def once_drawn(colour: str, **style: Any) -> alt.Chart:
+    """A line that belongs to no row: one a panel, not one a row on top of each other."""
+    return alt.Chart().transform_aggregate(rows="count()").mark_rule(color=colour, **style)
+
+
+def only_known(chart: alt.Chart, *names: str) -> alt.Chart:
+    """Only the rows in which these numbers are known: a missing one must not be drawn at 0."""
+    return chart.transform_filter(" && ".join(f"isValid(datum.{name})" for name in names))
+
+
+def empty(known: pd.Series) -> list[alt.Chart]:
+    """A note in the middle of a chart that has nothing to draw, so that it does not look broken."""
+    note = alt.Chart().transform_aggregate(rows="count()")
+    return [] if known.any() else [note.mark_text(text="no known value", dy=-14, color=GREY, fontSize=12)]
+
+
+def panels(layers: list[Any], data: pd.DataFrame, one: tuple[int, int], many: tuple[int, int]) -> Any:
+    """The layered chart, or one a ``panel`` two abreast; ``one`` and ``many`` are the widths and heights."""
+    width, height = many if "panel" in data else one
+    chart: Any = alt.layer(*layers, data=data).properties(width=width, height=height)
+    return facetted(chart, data, "panel") if "panel" in data else chart
+
+
+def facetted(chart: Any, data: pd.DataFrame, name: str) -> Any:
+    """One panel a value of the column, two abreast."""
+    values = order(data[name])
+    facet = alt.Facet(f"{name}:N", title=None, sort=values, header=header())
+    return chart.facet(facet=facet, columns=min(2, len(values)))
+
+
 def finish(
     chart: Any,
     description: str,
     columns: Columns = (),
     highlighted: str | None = None,
-    fit: bool = True,
     labels: dict[str, list[str]] | None = None,
 ) -> Chart:
     """The common look, the alternative text, and what the page's toolbar needs.
@@ -157,82 +196,19 @@ def finish(
         chart: any Altair chart.
         description: the alternative text: what the chart shows, and its main numbers.
         columns: what its CSV and LaTeX hold: fields, or pairs of a field and the header it gets; by default all.
-        highlighted: the field of ``highlight``, if the chart has one.
-        fit: whether the page may make the chart narrower than drawn here to fit a small screen.
+        highlighted: the field of ``symbols``, if the chart has them.
         labels: what the page shows beside a slider in place of its number 0, 1, ...: parameter → text a step.
     """
     if alt.renderers.active != "polinb":
         enable()
     pairs = [(name, name) if isinstance(name, str) else name for name in columns]
-    meta: dict[str, Any] = {"columns": [list(pair) for pair in pairs], "highlight": highlighted, "fit": fit}
+    meta: dict[str, Any] = {"columns": [list(pair) for pair in pairs], "highlight": highlighted}
     meta |= {"labels": labels} if labels else {}
-    font = "DejaVu Sans, Verdana, sans-serif"
     done: Chart = (
         chart.properties(description=description, background="white", usermeta={"polinb": meta})
-        .configure(font=font)
+        .configure(font="DejaVu Sans, Verdana, sans-serif")
         .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal", gridColor="#E5E5E5")
         .configure_legend(labelFontSize=11, titleFontSize=11, symbolOpacity=1, labelLimit=260)
         .configure_view(stroke="#BBBBBB")
     )
     return done
-
-
-# --- frames ---
-
-
-def take(frame: pd.DataFrame, need: list[str], optional: Sequence[str] = ()) -> pd.DataFrame:
-    """Only the wanted columns, infinities as missing; the chart carries no more data than it shows."""
-    missing = [name for name in need if name not in frame.columns]
-    if missing:
-        raise DataError(f"chart: no column {missing[0]!r}; needed {need}, given {list(frame.columns)}")
-    if frame.empty:
-        raise DataError("chart: the frame has no rows")
-    chosen = need + [name for name in optional if name in frame.columns]
-    return frame[chosen].replace([np.inf, -np.inf], np.nan).reset_index(drop=True)
-
-
-def typed(data: pd.DataFrame) -> pd.DataFrame:
-    """``type`` spelt out."""
-    return data.assign(type=[TYPES.get(str(kind), str(kind)) for kind in data["type"]])
-
-
-def order(values: Iterable[Any]) -> list[Any]:
-    """Distinct values in the order of first appearance, as plain Python values."""
-    return [v.item() if isinstance(v, np.generic) else v for v in dict.fromkeys(values)]
-
-
-def with_interval(data: pd.DataFrame) -> pd.DataFrame:
-    """``low`` and ``high`` (missing where not given) and ``interval``, the same as text for the tooltip."""
-    for end in ("low", "high"):
-        data[end] = pd.to_numeric(data[end]) if end in data else np.nan
-    return data.assign(interval=spelt(data, "low", "high"))
-
-
-def spelt(data: pd.DataFrame, low: str, high: str) -> list[str]:
-    """The intervals as text: a tooltip would show a missing end as "null"."""
-    pairs = zip(data[low], data[high], strict=True)
-    return ["not known" if np.isnan(a) or np.isnan(b) else f"{number(a)} to {number(b)}" for a, b in pairs]
-
-
-# --- text ---
-
-
-def signed(value: float) -> str:
-    """With its sign and two decimals."""
-    return (
-        "–" if np.isnan(value) else f"{value:+.2f}".replace("-", "−").replace("+0.00", "0.00").replace("−0.00", "0.00")
-    )
-
-
-def number(value: float) -> str:
-    """With three significant digits."""
-    if np.isnan(value):
-        return "–"
-    return (f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}").replace("-", "−")
-
-
-def listed(told: Iterable[str], most: int = 10) -> str:
-    """The first ``most`` facts; a screen reader should not read out a table."""
-    told = list(told)
-    more = f"; and {len(told) - most} more" if len(told) > most else ""
-    return "; ".join(told[:most]) + more if told else "no known value"

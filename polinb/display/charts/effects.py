@@ -1,0 +1,298 @@
+"""Effects: bars with whiskers, contributions by layer, single neurons over a null, and a trade-off of two effects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from polinb.display.charts.frames import checked, listed, number, once, order, spelt, take, where, with_interval
+from polinb.display.charts.style import (
+    GREY,
+    PALE,
+    PALETTE,
+    SHAPES,
+    Chart,
+    bands,
+    colour,
+    cycle,
+    empty,
+    finish,
+    layer_axis,
+    legend,
+    once_drawn,
+    only_known,
+    shape,
+    symbols,
+    tip,
+    turned,
+)
+from polinb.errors import DataError
+
+BAR = "M-1,-0.2L1,-0.2L1,0.2L-1,0.2Z"  # a line, as a symbol of the legend
+SUM = "sum of the parts (line)"
+SIZE = (440, 320)  # of a trade-off, in pixels
+# Where a name may stand beside its point: pixels right, pixels up, alignment. The first that is free is taken.
+SIDES = (
+    *((9, 0, "left"), (-9, 0, "right"), (0, 14, "center"), (0, -14, "center")),
+    *((7, 12, "left"), (7, -12, "left"), (-7, 12, "right"), (-7, -12, "right")),
+    *((7, 26, "left"), (7, -26, "left"), (-7, 26, "right"), (-7, -26, "right")),
+)
+Box = tuple[float, float, float, float]
+"""Left, bottom, right, top in pixels; NaN where an edge is unknown."""
+
+
+def bars(frame: pd.DataFrame, title: str) -> Chart:
+    """Horizontal bars from zero with interval whiskers, in the order of the frame.
+
+    Columns: ``label`` (one bar each, or one group of bars), ``value``; optional ``by`` (the bars of a group),
+    ``low``, ``high`` (NaN where unknown).
+
+    Args:
+        frame: one row a bar.
+        title: title of the value axis, with the unit.
+
+    Raises:
+        DataError: a column is missing or holds no numbers, or two rows are the same bar.
+    """
+    data = checked(frame, ["label"], ["value"], [("low", "high")], keep=["by"])
+    data[["low", "high"]] = data[["low", "high"]].where(data["value"].notna())
+    by = ["by"] if "by" in data else []
+    once(data, ["label", *by])
+    data["interval"] = spelt(data, "low", "high")
+    labels = order(data["label"])
+    y = alt.Y("label:N", sort=labels, title=None, axis=bands(), scale=alt.Scale(domain=labels))
+    x: dict[str, Any] = {"title": title, "axis": alt.Axis(tickCount=6), "scale": alt.Scale(nice=False, padding=8)}
+    value = alt.X("value:Q", **x)
+    base, step = alt.Chart().encode(y=y), alt.Step(22)
+    fill: Any = alt.value(PALETTE[0])
+    tips = ["label:N", *(f"{name}:N" for name in by), tip("value:Q", title, "+.3~g")]
+    tips.append(tip("interval:N", "95 % interval"))
+    ends = []
+    if by:  # the symbol at its end tells a bar without its colour, and so does the legend
+        kinds = order(data["by"])
+        base = base.encode(yOffset=alt.YOffset("by:N", sort=kinds, scale=alt.Scale(domain=kinds, paddingInner=0.1)))
+        fill, step = colour("by", kinds, legend=legend()), alt.Step(16, **{"for": "offset"})
+        point = only_known(base, "value").mark_point(filled=True, size=45, opacity=1, stroke="white", strokeWidth=0.8)
+        ends = [point.encode(x=value, color=fill, shape=shape("by", kinds), tooltip=tips)]
+    bounded = only_known(base, "low", "high")
+    unknown = base.transform_filter("!isValid(datum.value)").mark_text(text="not known", align="left", dx=5, color=GREY)
+    cap = bounded.mark_tick(thickness=1.5, size=7, color="black")
+    layers = [
+        only_known(base, "value").mark_bar(opacity=0.75).encode(x=value, color=fill, tooltip=tips),
+        bounded.mark_rule(strokeWidth=1.5, color="black").encode(x=alt.X("low:Q", **x), x2="high:Q"),
+        *(cap.encode(x=alt.X(f"{end}:Q", **x)) for end in ("low", "high")),
+        *ends,
+        unknown.encode(x=alt.datum(0)),
+        once_drawn("black").encode(x=alt.datum(0)),
+    ]
+    chart = alt.layer(*layers, data=data).properties(width=400, height=step)
+    rows = data[["label", *by, "value"]].itertuples(index=False)
+    told = [f"{where(names)} {number(value)}" for *names, value in rows]
+    return finish(chart, f"Bars of {title}: {listed(told)}.", ["label", *by, ("value", title), "low", "high"])
+
+
+def by_layer(frame: pd.DataFrame, title: str) -> Chart:
+    """Signed contributions by layer: parts stacked up and down from zero, and their sum as a black line.
+
+    Columns: ``layer``, ``part``, ``value``. A symbol in the larger segments tells the part without its colour.
+    Where a value is NaN, the sum of that layer is unknown and not drawn.
+
+    Args:
+        frame: one row a layer and part.
+        title: title of the value axis, with the unit.
+
+    Raises:
+        DataError: a column is missing or holds no numbers, or a layer has a part twice.
+    """
+    data = checked(frame, ["layer", "part"], ["value"])
+    once(data, ["layer", "part"])
+    numbered = pd.api.types.is_numeric_dtype(data["layer"])  # layers with names stay in the order given
+    layers, parts = order(data["layer"].sort_values() if numbered else data["layer"]), order(data["part"])
+    data = data.sort_values("part", key=lambda part: part.map(parts.index), kind="stable", ignore_index=True)
+    data["from"], data["to"] = 0.0, 0.0
+    for sign in (1, -1):  # the parts above zero and those below are two stacks
+        mine = data["value"].where(np.sign(data["value"]) == sign, 0.0)
+        data["to"] += mine.groupby(data["layer"]).cumsum().where(mine != 0, 0.0)
+    data["from"] = data["to"] - data["value"].fillna(0)
+    net = data.groupby("layer", sort=False)["value"].agg(lambda v: v.sum(skipna=False))
+    reach = np.nanmax(np.abs(data[["from", "to"]].to_numpy()))
+    data["middle"], data["large"] = (data["from"] + data["to"]) / 2, data["value"].abs() > 0.07 * reach
+    data["net"], data["first"] = data["layer"].map(net), ~data["layer"].duplicated()
+    y: dict[str, Any] = {"title": title}
+    base = alt.Chart().encode(x=layer_axis(layers, 16))
+    total = base.transform_filter("datum.first").encode(y=alt.Y("net:Q", **y))
+    named = [*parts, SUM]  # the line has its place in the legend too
+    fill = colour("part", named, [*cycle(PALETTE, parts), "#000000"], legend=legend())
+    bar = only_known(base, "value").mark_bar(stroke="white", strokeWidth=0.5)
+    symbol = base.transform_filter("datum.large").mark_point(filled=True, size=22, opacity=1, color="white")
+    sums = total.mark_point(filled=True, color="black", stroke="white", strokeWidth=1, size=40, opacity=1)
+    tips = ["layer:O", "part:N", tip("value:Q", form="+.3~g")]
+    drawn = [
+        bar.encode(y=alt.Y("from:Q", **y), y2="to:Q", color=fill, tooltip=tips),
+        symbol.encode(y=alt.Y("middle:Q", **y), shape=shape("part", named, [*turned(SHAPES, parts), BAR])),
+        once_drawn("black").encode(y=alt.datum(0)),
+        total.mark_line(color="black", strokeWidth=1.5, aria=False),
+        sums.encode(tooltip=["layer:O", tip("net:Q", "sum", "+.3~g")]),
+        *empty(data["value"].notna()),
+    ]
+    width = max(160, min(460, 40 * len(layers)))
+    chart = alt.layer(*drawn, data=data).properties(width=width, height=230)
+    every = data.groupby("part", sort=False)["value"].agg(lambda v: v.sum(skipna=False))
+    told = [f"{name} {number(value)}" for name, value in every.items()]
+    about = f"{title} by layer; black line: sum of the parts. Over all layers: {listed(told)}."
+    return finish(chart, about, ["layer", "part", ("value", title)])
+
+
+def card_effects(frame: pd.DataFrame, null: str, title: str) -> Chart:
+    """Effects of single neurons with intervals, group by group, over the band of a null group.
+
+    Columns: ``group`` (rows of a group stand together), ``label`` (one neuron), ``value``; optional ``low``, ``high``
+    (NaN where unknown). The grey band is the range of the values of the group ``null``; none without such a group.
+
+    Args:
+        frame: one row a neuron, in the order in which they are drawn.
+        null: which group's range is the band.
+        title: title of the value axis, with the unit.
+
+    Raises:
+        DataError: no rows, a column is missing, or an effect is not known.
+    """
+    data = with_interval(take(frame, ["group", "label", "value"], ["low", "high"]))
+    if data["value"].isna().any():
+        raise DataError("card_effects: an effect is not known")
+    names = order(data["group"])
+    data["place"] = range(1, len(data) + 1)
+    axis = alt.Axis(tickCount=6, labelExpr="datum.value ? format(datum.value, '+.2~g') : '0'")
+    y: dict[str, Any] = {"title": title, "scale": alt.Scale(nice=False, padding=8), "axis": axis}
+    bare = alt.Axis(labels=False, ticks=False, grid=False)
+    place = alt.Scale(nice=False, zero=False, padding=10)
+    along = alt.X("place:Q", title="neurons, group by group", scale=place, axis=bare)
+    base = alt.Chart().encode(x=along, color=colour("group", names, legend=legend()))
+    tips = ["label:N", "group:N", tip("value:Q", form="+.2~g"), "interval:N"]
+    points = base.mark_point(filled=True, size=45, opacity=1)
+    layers = [
+        alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color=PALETTE[-1]).encode(y="zero:Q"),
+        only_known(base, "low", "high").mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", **y), y2="high:Q"),
+        points.encode(y=alt.Y("value:Q", **y), shape=shape("group", names), tooltip=tips),
+    ]
+    band = data.loc[data["group"] == null, "value"]
+    if len(band):
+        grey = alt.Chart(pd.DataFrame({"low": [band.min()], "high": [band.max()]}))
+        layers.insert(0, grey.mark_rect(color=GREY, opacity=0.3).encode(y=alt.Y("low:Q", **y), y2="high:Q"))
+    chart = alt.layer(*layers, data=data).properties(width=540, height=280)
+    parts = data.groupby("group", sort=False)["value"]
+    told = "; ".join(f"{name} {number(part.min())} to {number(part.max())}" for name, part in parts)
+    held = ["group", ("label", "neuron"), ("value", title), "low", "high"]
+    return finish(chart, f"{title}, neuron by neuron. Smallest and largest: {told}.", held)
+
+
+def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None = None) -> Chart:
+    """A trade-off of two effects: one point a condition with both intervals, and the two lines of no effect.
+
+    Columns: ``condition``, ``family`` (colour and shape), ``x``, ``y``; optional ``x_low``, ``x_high``, ``y_low``,
+    ``y_high`` (NaN where unknown) and ``label`` (bool: print the condition's name; by default all if at most six).
+
+    Args:
+        frame: one row a point.
+        x_title, y_title: of the axes.
+        limit: both axes go from −limit to limit; None: as far as the numbers.
+
+    Raises:
+        DataError: a column is missing or holds no numbers.
+    """
+    pairs = [("x_low", "x_high"), ("y_low", "y_high")]
+    data = checked(frame, ["condition", "family"], ["x", "y"], pairs, keep=["label"])
+    known = data[["x", "y"]].notna().all(axis=1)
+    for low, high in pairs:
+        data[[low, high]] = data[[low, high]].where(known)  # no interval without its point
+    data["label"] = known & (data["label"].eq(True).fillna(False) if "label" in data else len(data) <= 6)
+    xs, ys = (
+        _domain(data[[axis, *ends]]) if limit is None else [-1.07 * limit, 1.07 * limit]
+        for axis, ends in zip("xy", pairs, strict=True)
+    )
+    data = _place_labels(data, xs, ys)
+    data["x interval"], data["y interval"] = (spelt(data, *ends) for ends in pairs)
+    families = order(data["family"])
+    x: dict[str, Any] = {"title": x_title, "scale": alt.Scale(domain=xs, nice=False), "axis": alt.Axis(tickCount=6)}
+    y: dict[str, Any] = {"title": y_title, "scale": alt.Scale(domain=ys, nice=False), "axis": alt.Axis(tickCount=6)}
+    right, up = alt.X("x:Q", **x), alt.Y("y:Q", **y)
+    base = alt.Chart().encode(color=colour("family", families, legend=legend()))
+    fainter = alt.condition(alt.selection_point(name="highlight"), alt.value(0.6), alt.value(PALE))
+    whiskers = base.mark_rule(strokeWidth=1.2, aria=False).encode(opacity=fainter)
+    tips = ["condition:N", "family:N", tip("x:Q", x_title, "+.3~g"), tip("x interval:N", "its 95 % interval")]
+    tips += [tip("y:Q", y_title, "+.3~g"), tip("y interval:N", "its 95 % interval ")]
+    named = alt.Chart().transform_filter("datum.label").encode(x=alt.X("tx:Q", **x), y=alt.Y("ty:Q", **y))
+    text = named.encode(text="condition:N")
+    style: dict[str, Any] = {"fontSize": 11, "align": alt.ExprRef("datum.align"), "baseline": "middle"}
+    marks = shape("family", families)
+    layers = [
+        once_drawn(GREY).encode(x=alt.datum(0)),
+        once_drawn(GREY).encode(y=alt.datum(0)),
+        only_known(whiskers, "x_low", "x_high", "y").encode(x=alt.X("x_low:Q", **x), x2="x_high:Q", y=up),
+        only_known(whiskers, "y_low", "y_high", "x").encode(y=alt.Y("y_low:Q", **y), y2="y_high:Q", x=right),
+        symbols(only_known(base, "x", "y"), "family", size=80, x=right, y=up, shape=marks, tooltip=tips),
+        named.transform_filter("datum.far").mark_rule(color=GREY, strokeWidth=0.8, aria=False).encode(x2="x", y2="y"),
+        text.mark_text(stroke="white", strokeWidth=3, strokeJoin="round", aria=False, **style),  # off the lines
+        text.mark_text(color="black", **style),
+        *empty(known),
+    ]
+    chart = alt.layer(*layers, data=data).properties(width=SIZE[0], height=SIZE[1])
+    shown = data[data["label"]] if data["label"].any() else data
+    told = [f"{a} {number(p)}, {number(q)}" for a, p, q in shown[["condition", "x", "y"]].itertuples(index=False)]
+    about = f"{y_title} (up) against {x_title} (right); conditions drawn: {known.sum()} of {len(data)}. {listed(told)}."
+    columns: list[Any] = ["condition", "family"]
+    for axis, title in (("x", x_title), ("y", y_title)):
+        columns += [(axis, title), *((f"{axis}_{end}", f"{title}, {end}") for end in ("low", "high"))]
+    return finish(chart, about, columns, "family")
+
+
+def _place_labels(data: pd.DataFrame, xs: list[float], ys: list[float]) -> pd.DataFrame:
+    """Where each wanted name goes (``tx``, ``ty`` in data units, ``align``): the side with the least in its way."""
+    width, height = SIZE
+    per_x, per_y = width / (xs[1] - xs[0]), height / (ys[1] - ys[0])
+    px, px_low, px_high = (((data[name] - xs[0]) * per_x).to_numpy() for name in ("x", "x_low", "x_high"))
+    py, py_low, py_high = (((data[name] - ys[0]) * per_y).to_numpy() for name in ("y", "y_low", "y_high"))
+    zero_x, zero_y = -xs[0] * per_x, -ys[0] * per_y
+    solid: list[Box] = [(a - 6, b - 6, a + 6, b + 6) for a, b in zip(px, py, strict=True)]
+    thin: list[Box] = [(zero_x - 1, 0.0, zero_x + 1, float(height)), (0.0, zero_y - 1, float(width), zero_y + 1)]
+    thin += zip(px_low, py - 1, px_high, py + 1, strict=True)
+    thin += zip(px - 1, py_low, px + 1, py_high, strict=True)
+    data = data.assign(tx=np.nan, ty=np.nan, align="left", far=False)
+    for i in np.flatnonzero(data["label"]).tolist():
+        wide = 6.4 * len(str(data["condition"].iloc[i]))  # a character at 11 px, on average
+
+        def cost(rank: int, box: Box) -> float:
+            outside = max(0.0, -box[0]) + max(0.0, box[2] - width) + max(0.0, -box[1]) + max(0.0, box[3] - height)
+            over = 3 * sum(_overlap(box, b) for b in solid) + sum(_overlap(box, b) for b in thin)
+            return 20 * outside + 0.5 * rank + over
+
+        tried = []
+        for rank, (dx, dy, align) in enumerate(SIDES):
+            x, y = px[i] + dx, py[i] + dy
+            left = x - {"left": 0, "right": wide, "center": wide / 2}[align]
+            box = (left, y - 7, left + wide, y + 7)
+            tried.append((cost(rank, box), rank, x, y, align, box))
+        _, _, x, y, align, box = min(tried)
+        solid.append(box)
+        row = data.index[i]
+        data.loc[row, ["tx", "ty"]] = [xs[0] + x / per_x, ys[0] + y / per_y]
+        data.loc[row, ["align", "far"]] = [align, abs(y - py[i]) > 20]
+    return data
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Common area of two boxes; 0 where an edge is unknown."""
+    if not np.isfinite(b).all():
+        return 0.0
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def _domain(data: pd.DataFrame) -> list[float]:
+    """From the smallest to the largest number and 0, with a margin."""
+    values = np.append(data.to_numpy(dtype=float).ravel(), 0.0)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    margin = 0.07 * (high - low) or 1.0
+    return [low - margin, high + margin]

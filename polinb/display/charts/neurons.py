@@ -1,0 +1,256 @@
+"""Which neurons: how many in each layer, what share, how their scores are spread, and which of them each γ takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from polinb.display.charts.frames import listed, number, order, take
+from polinb.display.charts.style import (
+    DASHES,
+    PALETTE,
+    Chart,
+    colour,
+    cycle,
+    finish,
+    header,
+    layer_axis,
+    legend,
+    tip,
+)
+from polinb.errors import DataError, ParameterError
+from polinb.scoring.pnlac import neuron_sets
+
+TYPES = {"G": "general (G)", "S": "topic-specific (S)"}
+GAMMAS = (0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7.5, 10, 12.5, 15, 20, 25)  # per cent; the paper's range and below
+GENERAL, SPECIFIC, EVERY = "general (G)", "topic-specific (Sₜ)", "all neurons"
+PARTS = ("general (G)", "Sₜ, shared with some topics", "Sₜ of this topic alone (strict)")
+SCORE_AXIS = "PNLAC score (log scale)"
+TICKS: dict[str, Any] = {"format": "~g", "tickCount": 6, "labelOverlap": "greedy", "labelSeparation": 10}
+
+
+def layer_distribution(frame: pd.DataFrame) -> Chart:
+    """Figures 3a and 6: political neurons per layer, one panel a type; dashed: the same number in every layer.
+
+    Columns: ``layer`` (from 0), ``type`` (``G``, ``S`` or any other name), ``count`` (neurons); optional ``low``
+    and ``high`` (the lowest and highest topic, where ``count`` is a mean over topics).
+    """
+    data = _typed(take(frame, ["layer", "type", "count"], ["low", "high"]))
+    kinds, layers = order(data["type"]), order(sorted(data["layer"]))
+    sums = data.groupby("type")["count"].transform("sum")
+    data["even"] = sums / len(layers)
+    data["percent"] = (100 * data["count"] / sums.where(sums > 0)).fillna(0)
+    ranged = ["low", "high"] if {"low", "high"} <= set(data) else []
+    tips = ["layer:O", "type:N", tip("count:Q", "neurons", ",.4~g"), tip("percent:Q", "% of this type", ".1f")]
+    tips += [tip(f"{end}:Q", f"{end}est topic", ",.4~g") for end in ranged]
+    base = alt.Chart().encode(x=layer_axis(layers, 12))
+    fill = colour("type", kinds, legend=None)
+    drawn = [base.mark_bar().encode(y=alt.Y("count:Q", title="neurons"), color=fill, tooltip=tips)]
+    if ranged:
+        ends = base.transform_filter("datum.high > datum.low").mark_rule(color="black", aria=False)
+        drawn.append(ends.encode(y=alt.Y("low:Q", title="neurons"), y2="high:Q"))
+    even = alt.Chart().transform_aggregate(even="mean(even)", groupby=["type"])
+    even = even.mark_rule(strokeDash=[4, 3], color="black", aria=False).encode(y=alt.Y("even:Q", title="neurons"))
+    chart = alt.layer(*drawn, even, data=data).properties(width=420, height=110)
+    rows = alt.Row("type:N", title=None, sort=kinds, header=header())
+    told = "; ".join(_peak(kind, data[data["type"] == kind]) for kind in kinds)
+    columns: list[Any] = ["layer", "type", ("count", "neurons"), ("percent", "percent of type"), *ranged]
+    about = f"Political neurons per layer; dashed line: an even spread. {told}."
+    return finish(chart.facet(row=rows).resolve_scale(y="independent"), about, columns)
+
+
+def _typed(data: pd.DataFrame) -> pd.DataFrame:
+    """``type`` spelt out."""
+    return data.assign(type=[TYPES.get(str(kind), str(kind)) for kind in data["type"]])
+
+
+def _peak(kind: str, data: pd.DataFrame) -> str:
+    top = data.loc[data["count"].idxmax()]
+    most = f"most in layer {top['layer']} ({number(top['count'])}, {number(top['percent'])} %)"
+    return f"{kind}: {number(data['count'].sum())} in all, {most}"
+
+
+def type_share(frame: pd.DataFrame) -> Chart:
+    """Figure 3b: share of all neurons by type.
+
+    Columns: ``type``, ``percent`` (of all neurons of the model); optional ``topic`` (one bar each) and
+    ``paper`` (the paper's percentage, drawn as a black tick).
+    """
+    data = _typed(take(frame, ["type", "percent"], ["topic", "paper"]))
+    topic = ["topic"] if "topic" in data else []
+    data["name"] = data["type"] + (": " + data["topic"].astype(str) if topic else "")
+    data["text"] = [f"{p:.2f} %" for p in data["percent"]]
+    y = alt.Y("name:N", sort=order(data["name"]), title=None, axis=alt.Axis(labelLimit=260))
+    base = alt.Chart(data, width=360, height=alt.Step(26)).encode(y=y)
+    x = alt.X("percent:Q", title="% of all neurons")
+    tips = [tip("name:N", "type"), tip("text:N", "share of all neurons")]
+    fill = colour("type", order(data["type"]), legend=None)
+    layers = [base.mark_bar(opacity=0.85).encode(x=x, color=fill, tooltip=tips)]
+    told = [f"{n} {t}" for n, t in zip(data["name"], data["text"], strict=True)]
+    columns: list[Any] = ["type", *topic, "percent"]
+    if "paper" in data:
+        ticks = base.mark_tick(color="black", thickness=3, size=22)
+        layers.append(ticks.encode(x=alt.X("paper:Q"), tooltip=[tips[0], tip("paper:Q", "the paper (%)", ".2f")]))
+        pairs = data.dropna(subset="paper").drop_duplicates("type")[["type", "paper"]].itertuples(index=False)
+        told.append("black ticks, the paper: " + ", ".join(f"{kind} {number(value)} %" for kind, value in pairs))
+        columns.append(("paper", "paper percent"))
+    halo = base.mark_text(align="left", dx=5, stroke="white", strokeWidth=3, strokeJoin="round", aria=False)
+    layers += [text.encode(x=x, text="text:N") for text in (halo, base.mark_text(align="left", dx=5))]
+    return finish(alt.layer(*layers), f"Share of all neurons by type. {listed(told)}.", columns)
+
+
+def gamma_slider(
+    scores: Mapping[str, np.ndarray],
+    gamma: float,
+    gammas: Sequence[float] = GAMMAS,
+    pool: str = "model",
+    bins: int = 40,
+) -> Chart:
+    """Scores of a topic's neurons with the line that γ draws, and the sets that follow, for a slider and a menu.
+
+    Above: neurons of the chosen topic by score, those of G and S_t by themselves, and the lowest score of N_t.
+    Below: the sizes of the sets for every topic. Every size is that of ``pnlac.neuron_sets`` at that γ.
+    Without a script the picture shows ``gamma`` and the first topic.
+
+    Args:
+        scores: topic → (L, F) scores, zero or positive.
+        gamma: the run's own γ in per cent; it becomes a step of the slider.
+        gammas: further steps, in per cent.
+        pool: as for ``neuron_sets``.
+        bins: bins of the histogram, equally wide in the logarithm. The first also holds the neurons with a lower
+            score (0.1 % at most) or a score of 0.
+
+    Raises:
+        DataError: a negative score, or no score above 0.
+        ParameterError: a γ that is not between 0 and 100, or fewer than two topics.
+    """
+    flat = np.concatenate([score.ravel() for score in scores.values()]) if scores else np.zeros(0)
+    if (flat < 0).any() or not (flat > 0).any():
+        raise DataError("gamma_slider: scores must be zero or positive, and not all zero")
+    if bins < 2:
+        raise ParameterError("bins", bins, "2 or more")
+    steps = sorted({float(g) for g in (*gammas, gamma)})
+    edges = _edges(float(np.quantile(flat[flat > 0], 0.001)), float(flat.max()), bins)
+    rows = [row for i, g in enumerate(steps) for row in _sizes(scores, i, g, pool, edges)]
+    whole = [{"topic": topic, "count": _binned(score.ravel(), edges)} for topic, score in scores.items()]
+    topics, start = list(scores), steps.index(float(gamma))
+    step = alt.param(name="step", value=start, bind=alt.binding_range(min=0, max=len(steps) - 1, step=1, name="γ"))
+    topic = alt.param(name="topic", value=topics[0], bind=alt.binding_select(options=topics, name="topic"))
+    parts = alt.vconcat(_histogram(whole, edges), _stacks(rows, topics), spacing=24, center=False)
+    chart: Any = parts.resolve_scale(color="independent", strokeDash="independent").add_params(step, topic)
+    chart.datasets = {"sets": rows, "scores": whole}  # not inline: Altair would copy them many times
+    own = [row for row in rows if row["step"] == start]
+    told = [f"{r['topic']} {r['N']:,} chosen, {r['S']:,} topic-specific, {r['strict']:,} of it alone" for r in own]
+    about = (
+        f"PNLAC scores and neuron sets at γ = {gamma:g} %: {own[0]['G']:,} general neurons in G; {listed(told)}. "
+        f"The line is at {number(own[0]['cut'] or 0)} for {topics[0]}. "
+        f"A slider moves γ from {steps[0]:g} to {steps[-1]:g} %."
+    )
+    columns: list[Any] = ["topic", ("gamma", "gamma (%)"), ("N", "N_t"), "G", ("S", "S_t"), "strict"]
+    columns.append(("cut", "lowest score in Nₜ"))
+    return finish(chart, about, columns, labels={"step": [f"{g:g} %" for g in steps]})
+
+
+def _edges(low: float, high: float, bins: int) -> np.ndarray:
+    edges = np.geomspace(low, high if high > low else low * 10, bins + 1)
+    edges[-1] = max(edges[-1], high)  # rounding must not drop the largest
+    return edges
+
+
+def _binned(score: np.ndarray, edges: np.ndarray) -> list[int]:
+    """Neurons a bin; what lies below the first edge is in the first bin."""
+    counts: list[int] = np.histogram(np.maximum(score, edges[0]), edges)[0].tolist()
+    return counts
+
+
+def _sizes(scores: Mapping[str, np.ndarray], step: int, gamma: float, pool: str, edges: np.ndarray) -> list[Any]:
+    """One row a topic: exact sizes at this γ, and G and S_t by bin."""
+    sets = neuron_sets(scores, gamma, pool)
+    specific, strict = sets.specific, sets.strict
+    rows = []
+    for topic, score in scores.items():
+        mine = score[sets.political[topic]]
+        rows.append(
+            {
+                "topic": topic,
+                "step": step,
+                "gamma": gamma,
+                "cut": float(f"{mine.min():.4g}") if mine.size else None,
+                "N": int(mine.size),
+                "G": int(sets.general.sum()),
+                "S": int(specific[topic].sum()),
+                "strict": int(strict[topic].sum()),
+                "general": _binned(score[sets.general], edges),
+                "specific": _binned(score[specific[topic]], edges),
+            }
+        )
+    return rows
+
+
+def _histogram(whole: list[Any], edges: np.ndarray) -> Any:
+    """All neurons of the chosen topic, its G and its S_t by score; the counts in words above."""
+    start, ratio = float(np.log(edges[0])), float(np.log(edges[1] / edges[0]))
+    middle = f"exp({start:.6g} + {ratio:.6g} * (datum.bin - 0.5))"
+    names = [GENERAL, SPECIFIC, EVERY]
+    top = max(max(row["count"]) for row in whole)
+    scale = alt.Scale(type="log", nice=False, domain=[float(edges[0]), float(edges[-1])])
+    height = alt.Scale(type="symlog", constant=1, domain=[0, top], nice=False)
+    ticks = alt.Axis(values=[0, *(10**k for k in range(9) if 10**k <= top)], format=",d")
+    place: dict[str, Any] = {
+        "x": alt.X("score:Q", title=SCORE_AXIS, scale=scale, axis=alt.Axis(**TICKS)),
+        "y": alt.Y("count:Q", title="neurons (log scale)", scale=height, axis=ticks),
+    }
+    below = legend(columns=3, symbolStrokeWidth=2)
+    dashes = alt.Scale(domain=names, range=cycle(DASHES, names))
+    look: dict[str, Any] = {
+        "color": colour("set", names, [PALETTE[0], PALETTE[1], "#000000"], legend=below),
+        "strokeDash": alt.StrokeDash("set:N", scale=dashes, sort=names, title=None, legend=below),
+        "tooltip": [tip("set:N"), tip("score:Q", form=".3g"), tip("count:Q", "neurons")],
+    }
+    every = alt.Chart(alt.NamedData("scores")).transform_filter("datum.topic == topic").transform_flatten(["count"])
+    every = every.transform_window(bin="row_number()").transform_calculate(score=middle, set=f"'{EVERY}'")
+    now = alt.Chart(alt.NamedData("sets")).transform_filter("datum.topic == topic && datum.step == step")
+    sets = now.transform_flatten(["general", "specific"]).transform_window(bin="row_number()")
+    sets = sets.transform_fold(["general", "specific"], as_=["kind", "count"])
+    sets = sets.transform_calculate(score=middle, set=f"datum.kind == 'general' ? '{GENERAL}' : '{SPECIFIC}'")
+    said = (
+        "'γ = ' + datum.gamma + ' %, ' + datum.topic + ': ' + format(datum.N, ',') + ' neurons in Nₜ, '"
+        " + format(datum.G, ',') + ' in G, ' + format(datum.S, ',') + ' in Sₜ'"
+    )
+    words = now.transform_calculate(said=said).mark_text(align="left", baseline="bottom", fontSize=12, dy=-6)
+    line = now.transform_filter("isValid(datum.cut)").mark_rule(strokeWidth=1.5, color="black")
+    lowest = tip("cut:Q", "lowest score in Nₜ", ".4g")
+    return alt.layer(
+        every.mark_area(interpolate="step", opacity=0.12, color="black", aria=False).encode(**place),
+        every.mark_line(interpolate="step", strokeWidth=1).encode(**place, **look),
+        sets.mark_line(interpolate="step", strokeWidth=2).encode(**place, **look),
+        line.encode(x=alt.X("cut:Q", title=SCORE_AXIS), tooltip=[lowest]),
+        words.encode(x=alt.value(0), y=alt.value(0), text="said:N"),
+    ).properties(width=420, height=200)
+
+
+def _stacks(rows: list[Any], topics: list[str]) -> Any:
+    """Sizes of the sets of every topic at the chosen γ, as bars and as numbers."""
+    base = alt.Chart(alt.NamedData("sets")).transform_filter("datum.step == step")
+    base = base.encode(y=alt.Y("topic:N", sort=topics, title=None))
+    split = base.transform_calculate(shared="datum.S - datum.strict")
+    split = split.transform_fold(["G", "shared", "strict"], as_=["kind", "count"])
+    split = split.transform_calculate(
+        part=f"datum.kind == 'G' ? '{PARTS[0]}' : datum.kind == 'shared' ? '{PARTS[1]}' : '{PARTS[2]}'",
+        rank="datum.kind == 'G' ? 0 : datum.kind == 'shared' ? 1 : 2",
+    )
+    wide = alt.Scale(domain=[0, max(row["N"] for row in rows)], nice=False)
+    bars = split.mark_bar(stroke="white", strokeWidth=1).encode(
+        x=alt.X("count:Q", title="neurons in Nₜ", scale=wide),
+        color=colour("part", list(PARTS), [PALETTE[0], PALETTE[5], PALETTE[6]], legend=legend(columns=1)),
+        order="rank:Q",
+        tooltip=["topic:N", tip("part:N", "set"), tip("count:Q", "neurons")],
+    )
+    said = "'G ' + format(datum.G, ',') + ' · Sₜ ' + format(datum.S, ',') + ' · strict ' + format(datum.strict, ',')"
+    words = base.transform_calculate(said=said).mark_text(align="left", fontSize=11, dx=6)
+    beside = words.encode(x=alt.value("width"), text="said:N")  # right of the bars, however wide they are
+    return alt.layer(bars, beside).properties(width=340, height=alt.Step(22))
