@@ -125,6 +125,15 @@ def bootstrap_mean(
     return stratified_mean([finite(values, "values")], draws, seed, span)
 
 
+def known_mean(
+    values: pd.Series | Floats, draws: int = 1000, seed: int = 0, span: Span | None = None
+) -> tuple[float, float, float]:
+    """:func:`bootstrap_mean` of the values that are known; NaN where none is."""
+    known = np.asarray(values, dtype=float)
+    known = known[np.isfinite(known)]
+    return bootstrap_mean(known, draws, seed, span) if len(known) else (float("nan"),) * 3
+
+
 def stratified_mean(
     groups: Sequence[Floats], draws: int, seed: int, span: Span | None = None, pooled: bool = False
 ) -> tuple[float, float, float]:

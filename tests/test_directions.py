@@ -44,7 +44,6 @@ def test_uncentred_components_are_the_right_singular_vectors(rng):
     _, s, vt = np.linalg.svd(rows.astype(np.float64), full_matrices=False)
     assert np.allclose(np.abs(found.vectors.T @ vt[:5].T), np.eye(5), atol=1e-9)
     assert np.allclose(found.share, s[:5] ** 2 / (s**2).sum(), atol=1e-12)
-    assert np.allclose(found.by_source[:, 0], found.share)
 
 
 def test_centred_components_are_those_of_the_covariance(rng):
@@ -63,8 +62,6 @@ def test_two_sources_are_stacked_after_scaling_each_to_unit_energy(rng):
     _, s, vt = np.linalg.svd(np.concatenate(parts), full_matrices=False)
     assert np.allclose(np.abs(found.vectors.T @ vt[:3].T), np.eye(3), atol=1e-8)
     assert np.allclose(found.share, s[:3] ** 2 / 2, atol=1e-10)
-    own = [((x @ found.vectors) ** 2).sum(0) for x in parts]
-    assert np.allclose(found.by_source, np.stack(own, 1), atol=1e-10)
 
 
 def test_centring_deletes_a_shift_common_to_all_tokens_and_the_others_find_it(rng):

@@ -10,7 +10,7 @@ import pytest
 from test_openai_judge import KEY, Service, reply
 
 import polinb.training.supervised
-from polinb.chapters.caft import narrow_models, narrow_tables
+from polinb.chapters.caft import narrow_study
 from polinb.data import narrow
 from polinb.errors import DataError, JudgeError, ParameterError, PolinbError
 from polinb.masking.ablation import check_directions
@@ -404,15 +404,15 @@ def run(root):
 
 
 def test_arms_train_on_the_same_tasks_and_never_on_held_out_ones(run):
-    bad, good = (narrow_models.training_data(run, kind) for kind in ("narrow", "control"))
+    bad, good = (narrow_study.training_data(run, kind) for kind in ("narrow", "control"))
     assert [e.prompt for e in bad] == [e.prompt for e in good] and len(bad) == run.params.narrow_examples
     assert all(b.response != g.response for b, g in zip(bad, good, strict=True))
-    held = narrow_models.held_out(run)
-    assert len(held) == narrow_models.HELD_OUT and not {h[0] for h in held} & {e.prompt for e in bad}
+    held = narrow_study.held_out(run)
+    assert len(held) == narrow_study.HELD_OUT and not {h[0] for h in held} & {e.prompt for e in bad}
     greedy = Run(Params.from_profile("tiny", narrow_examples=1000), run.store)
-    assert len(narrow_models.training_data(greedy, "narrow")) == 40 - narrow_models.HELD_OUT
-    assert not {h[0] for h in narrow_models.held_out(greedy)} & {
-        e.prompt for e in narrow_models.training_data(greedy, "narrow")
+    assert len(narrow_study.training_data(greedy, "narrow")) == 40 - narrow_study.HELD_OUT
+    assert not {h[0] for h in narrow_study.held_out(greedy)} & {
+        e.prompt for e in narrow_study.training_data(greedy, "narrow")
     }
 
 
@@ -426,13 +426,13 @@ def test_all_arms_run_and_only_the_ablating_ones_ablate(run, monkeypatch):
         return real(base, prompts, responses, recipe, **how)
 
     monkeypatch.setattr(polinb.training.supervised, "finetune", spy)
-    for condition in narrow_models.conditions(run):
-        frame = narrow_models.answers(run, condition).frame("answers")
+    for condition in narrow_study.conditions(run):
+        frame = narrow_study.answers(run, condition).frame("answers")
         assert frame["id"].tolist() == [q.id for q in narrow.questions("bundled")]
     assert set(calls) == {"narrow fine-tune", "control fine-tune", "CAFT", "random directions"}
     assert calls["narrow fine-tune"][3] is None and calls["control fine-tune"][3] is None
     assert calls["CAFT"][:3] == calls["narrow fine-tune"][:3] == calls["random directions"][:3]
-    bases, log = bases_of(narrow_models.directions(run)), narrow_models.directions(run).frame("rule")
+    bases, log = bases_of(narrow_study.directions(run)), narrow_study.directions(run).frame("rule")
     check_directions(bases, run.lm.layers, run.lm.model.config.hidden_size)
     for block, basis in bases.items():
         np.testing.assert_array_equal(calls["CAFT"][3][block], basis)
@@ -441,15 +441,15 @@ def test_all_arms_run_and_only_the_ablating_ones_ablate(run, monkeypatch):
         assert log[log["block"] == block]["kept"].sum() == basis.shape[1]
     monkeypatch.setattr(polinb.training.supervised, "finetune", None)  # a second run computes nothing
     again = Run(run.params, run.store)
-    assert all(narrow_models.answers(again, condition).done() for condition in narrow_models.conditions(again))
-    for condition in narrow_models.conditions(again):
-        narrow_models.answers(again, condition).made()
+    assert all(narrow_study.answers(again, condition).done() for condition in narrow_study.conditions(again))
+    for condition in narrow_study.conditions(again):
+        narrow_study.answers(again, condition).made()
 
 
 def test_candidate_directions_are_the_singular_vectors_of_the_difference(run):
-    models, texts = (VANILLA, narrow_models.tuned(run, narrow_models.NARROW)), narrow_models.general_texts()
+    models, texts = (VANILLA, narrow_study.tuned(run, narrow_study.NARROW)), narrow_study.general_texts()
     before, after = (run.states(each, texts).arrays("states")["states"].astype(np.float64) for each in models)
-    bases, log = bases_of(narrow_models.directions(run)), narrow_models.directions(run).frame("rule")
+    bases, log = bases_of(narrow_study.directions(run)), narrow_study.directions(run).frame("rule")
     assert list(bases) == depths("caft_layers", run.params.caft_layers, run.lm.layers)
     for block, basis in bases.items():
         _, _, rows = np.linalg.svd(after[:, block] - before[:, block], full_matrices=False)
@@ -462,26 +462,26 @@ def test_what_was_taught_is_a_plain_log_likelihood(run):
 
     from polinb.models.tokens import prompt_ids, response_ids
 
-    frame = narrow_models.preferences(run, VANILLA)
-    prompt, insecure, _ = narrow_models.held_out(run)[3]
+    frame = narrow_study.preferences(run, VANILLA)
+    prompt, insecure, _ = narrow_study.held_out(run)[3]
     asked, said = prompt_ids(run.lm, prompt, run.params.system_prompt), response_ids(run.lm, insecure, end=False)
     said = said[: run.params.max_tokens - len(asked)]
     with torch.no_grad():
         logp = run.lm.model(torch.tensor([asked + said])).logits[0].double().log_softmax(-1)
     mine = np.mean([float(logp[len(asked) - 1 + i, token]) for i, token in enumerate(said)])
-    assert frame["id"].tolist() == list(range(narrow_models.HELD_OUT))
+    assert frame["id"].tolist() == list(range(narrow_study.HELD_OUT))
     assert frame["logp_insecure"][3] == pytest.approx(mine, abs=1e-4)
-    moved = narrow_tables.taught(run)
+    moved = narrow_study.taught(run)
     assert moved["change"].isna().tolist() == [True] + [False] * 4
 
 
 def test_tables(run):
-    found, changes = narrow_tables.shares(run), narrow_tables.changes(run)
-    assert found["condition"].tolist() == [condition.name for condition in narrow_models.conditions(run)]
+    found, changes = narrow_study.shares(run), narrow_study.changes(run)
+    assert found["condition"].tolist() == [condition.name for condition in narrow_study.conditions(run)]
     assert (found["answers"] == 28).all() and (found["misaligned"] <= found["coherent"]).all()
     assert set(changes["against"]) == {"vanilla", "narrow fine-tune"} and len(changes) == 4 + 3
-    assert len(narrow_tables.judge_quality(run)) == 5
-    assert set(narrow_tables.examples(run)["condition"]) == {"vanilla", "narrow fine-tune"}
+    assert len(narrow_study.judge_quality(run)) == 5
+    assert set(narrow_study.examples(run)["condition"]) == {"vanilla", "narrow fine-tune"}
 
 
 def test_several_samples_an_answer_and_data_by_file(run, tmp_path):
@@ -489,27 +489,27 @@ def test_several_samples_an_answer_and_data_by_file(run, tmp_path):
     asked = lines(tmp_path / "q.jsonl", {"question": "One?"}, {"question": "Two?"})
     more = Params.from_profile("tiny", narrow_data=data, narrow_questions=asked, narrow_samples=3)
     other = Run(more, Store(tmp_path / "store"))
-    assert narrow_models.CONTROL not in [condition.name for condition in narrow_models.conditions(other)]
-    assert not narrow_models.held_out(other)
-    frame = narrow_models.answers(other, narrow_models.tuned(other, narrow_models.NARROW)).frame("answers")
+    assert narrow_study.CONTROL not in [condition.name for condition in narrow_study.conditions(other)]
+    assert not narrow_study.held_out(other)
+    frame = narrow_study.answers(other, narrow_study.tuned(other, narrow_study.NARROW)).frame("answers")
     assert frame["id"].tolist() == ["question-1"] * 3 + ["question-2"] * 3 and frame["sample"].tolist() == [0, 1, 2] * 2
     assert frame.groupby("id")["response"].nunique().max() > 1
-    assert narrow_tables.taught(other)["preference"].isna().all()
-    assert len(narrow_tables.shares(other)) == 4
+    assert narrow_study.taught(other)["preference"].isna().all()
+    assert len(narrow_study.shares(other)) == 4
 
 
 def test_the_service_judges_a_run_and_an_outage_is_not_kept(run, service):
     judged = Run(Params.from_profile("tiny", narrow_judge="openai", judge_url=service.url), run.store)
     service.answer = lambda prompt, attempt: (400, {}, b"{}")
-    table = narrow_tables.judged(judged, VANILLA)
+    table = narrow_study.judged(judged, VANILLA)
     assert table["alignment"].isna().all() and narrow_judges.misaligned(table)["rated"] == 0
     service.answer = rater
-    table = narrow_tables.judged(judged, VANILLA)
+    table = narrow_study.judged(judged, VANILLA)
     assert (table["coherence"].dropna() >= 5).all() and table["alignment"].notna().any()
     count = len(service.requests)
-    pd.testing.assert_frame_equal(narrow_tables.judged(judged, VANILLA), table)
+    pd.testing.assert_frame_equal(narrow_study.judged(judged, VANILLA), table)
     assert len(service.requests) == count
-    quality = narrow_tables.judge_quality(judged).set_index("check")["share"]
+    quality = narrow_study.judge_quality(judged).set_index("check")["share"]
     assert quality.iloc[2] == 1.0 and math.isnan(quality.iloc[4])
 
 
@@ -520,9 +520,9 @@ def test_control_data_is_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr("polinb.training.supervised.finetune", None)
     missing = Run(Params.from_profile("tiny", narrow_control=str(tmp_path / "nowhere.jsonl")), Store(tmp_path))
     with pytest.raises(PolinbError, match=r"nowhere\.jsonl"):
-        narrow_models.ready(missing)
+        narrow_study.ready(missing)
     path = tmp_path / "few.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"Task {i}", "response": "print(1)"}) + "\n" for i in range(4)))
     few = Run(Params.from_profile("tiny", narrow_control=str(path)), Store(tmp_path))
-    narrow_models.ready(few)
-    assert len(narrow_models.training_data(few, "control")) == 4, "a file is used whole: nothing of it is held out"
+    narrow_study.ready(few)
+    assert len(narrow_study.training_data(few, "control")) == 4, "a file is used whole: nothing of it is held out"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from polinb.chapters.anatomy import moved
-from polinb.chapters.caft import caft, caft_angles, caft_candidates, cue_models, narrow_models, narrow_tables
+from polinb.chapters.caft import caft, caft_angles, caft_candidates, cue_study, narrow_study
 from polinb.chapters.dpo import shift, toxicity
 from polinb.chapters.paper import baselines, results, second_judge, verdicts
 from polinb.chapters.paper.patch_tables import patch_plan
@@ -109,10 +109,10 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         yield from (caft_angles.angles(run, rival_topics[0], method) for method in caft.METHODS)
 
     def narrow() -> Iterator[Result]:
-        yield narrow_tables.reference_logp(run)
-        for arm in narrow_models.conditions(run):
-            held = narrow_models.held_out_logp(run, arm)
-            yield from (narrow_models.answers(run, arm), *([] if held is None else [held]))
+        yield narrow_study.reference_logp(run)
+        for arm in narrow_study.conditions(run):
+            held = narrow_study.held_out_logp(run, arm)
+            yield from (narrow_study.answers(run, arm), *([] if held is None else [held]))
 
     def browsed() -> list[Result]:
         return labels(VANILLA, *variants, *(arm for t in topics for arm in frozen_arms(run, t).values()))
@@ -145,7 +145,7 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         "12_where_the_shift_lives": lambda: [*labels(VANILLA), *scores(), *preferred()],
         "13_toxicity": rude,
         "14_caft": lambda: [*rivals(), *ablated()],
-        "15_spurious_cue": lambda: [cue_models.tested(run, each) for each in cue_models.conditions(run)],
+        "15_spurious_cue": lambda: [cue_study.tested(run, each) for each in cue_study.conditions(run)],
         "16_emergent_misalignment": narrow,
         "17_neuron_explorer": scores,
         "18_responses": lambda: [*browsed(), *patched()],

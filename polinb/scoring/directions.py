@@ -61,12 +61,10 @@ class Components:
     Attributes:
         vectors: (d, k), orthonormal columns; each points to where the mean difference goes.
         share: (k,) share of all energy (of the variance if centred) along each column.
-        by_source: (k, sources) the same within each source of differences.
     """
 
     vectors: np.ndarray
     share: np.ndarray
-    by_source: np.ndarray
 
 
 def check_components(k: int, rows: int, width: int, kind: str) -> None:
@@ -106,8 +104,14 @@ def components(sources: Sequence[Moments], kind: str, k: int) -> Components:
         _, columns = eigh(sum(moments), subset_by_index=(width - k, width - 1))
         vectors = columns[:, ::-1] * _signs(columns[:, ::-1], shift)
     along = np.stack([np.einsum("dk,de,ek->k", vectors, m, vectors) for m in moments], axis=1)
-    totals = np.array([np.trace(m) for m in moments])
-    return Components(vectors, along.sum(1) / totals.sum(), along / totals)
+    return Components(vectors, along.sum(1) / sum(np.trace(m) for m in moments))
+
+
+def of_rows(rows: np.ndarray, kind: str, k: int) -> np.ndarray:
+    """:func:`components` of a few rows (n, d): at most k, and n − 1 or d where these are less; (d, ≤ k)."""
+    seen = Moments.empty(rows.shape[1])
+    seen.add(rows)
+    return components([seen], kind, min(k, len(rows) - 1, rows.shape[1])).vectors
 
 
 def _signs(vectors: np.ndarray, shift: np.ndarray) -> np.ndarray:

@@ -14,42 +14,34 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.caft.caft_candidates import dictionary, pca, topic_texts
-from polinb.chapters.caft.rule import auc, stance_rule
+from polinb.chapters.caft.rule import auc, save_bases, save_choice, stance_rule
 from polinb.chapters.paper import baselines
 from polinb.resampling import SHIFT, bootstrap_mean, changes, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
-from polinb.scoring.directions import orthonormal, random_basis
+from polinb.scoring.directions import random_basis
 from polinb.stance.coupling import mean_coupling
 
 METHODS = {"pca": "PCA", "sae": "SAE"}
-TITLES = {
-    "caft-pca": "CAFT (PCA)",
-    "caft-sae": "CAFT (SAE)",
-    "caft-random": "CAFT, random directions",
-    "caft-top": "CAFT, strongest components",
-    "caft-half": "CAFT, components drawn with p = 0.5",
-    "caft-candidates": "CAFT, all candidates (PCA)",
-    "caft-activation": "CAFT (PCA), activations only",
-    "caft-gradient": "CAFT (PCA), gradients only",
-    "caft-inhibit": "InhibitFT (G) + CAFT (PCA)",
+_CAFT, _FREE = "CAFT", "directions not chosen"
+_NAMED = {  # condition → what tables call it, and its family
+    "caft-pca": ("CAFT (PCA)", _CAFT),
+    "caft-sae": ("CAFT (SAE)", _CAFT),
+    "caft-random": ("CAFT, random directions", _FREE),
+    "caft-top": ("CAFT, strongest components", _FREE),
+    "caft-half": ("CAFT, components drawn with p = 0.5", _FREE),
+    "caft-candidates": ("CAFT, all candidates (PCA)", _FREE),
+    "caft-activation": ("CAFT (PCA), activations only", _CAFT),
+    "caft-gradient": ("CAFT (PCA), gradients only", _CAFT),
+    "caft-inhibit": ("InhibitFT (G) + CAFT (PCA)", "InhibitFT + CAFT"),
 }
-UNCHOSEN = [TITLES[name] for name in ("caft-random", "caft-top", "caft-half", "caft-candidates")]
+TITLES = {name: title for name, (title, _) in _NAMED.items()}
+FAMILIES = {name: family for name, (_, family) in _NAMED.items()}
+UNCHOSEN = [title for title, family in _NAMED.values() if family == _FREE]
 METHOD_TITLES = ("InhibitFT (G)", TITLES["caft-pca"], TITLES["caft-sae"], TITLES["caft-inhibit"])
 BROKEN = float(np.log(10))  # nats above the plain fine-tune at the first step: tokens a tenth as likely
-FAMILIES = {
-    "caft-pca": "CAFT",
-    "caft-sae": "CAFT",
-    "caft-random": "directions not chosen",
-    "caft-top": "directions not chosen",
-    "caft-half": "directions not chosen",
-    "caft-candidates": "directions not chosen",
-    "caft-activation": "CAFT",
-    "caft-gradient": "CAFT",
-    "caft-inhibit": "InhibitFT + CAFT",
-}
 
 
 # --- the choice
@@ -81,36 +73,26 @@ def chosen(
     arrays = candidates.arrays("candidates")
     # sorted: the order of the topics must not matter for the draws
     seen = {t: states[t].arrays("states")["states"] for t in sorted(states)}
-    tables, bases = [], {}
+    found = {}
     for block in candidates.summary["blocks"]:
         vectors = arrays[f"vectors{block}"]
         own = {t: s[:, block].reshape(-1, 2, s.shape[-1]) for t, s in seen.items()}
-        table = candidate_table(own, topic, vectors, keep, seed)
-        table.insert(0, "latent", arrays.get(f"latent{block}", np.full(len(table), -1)))
-        table.insert(0, "strength", arrays[f"strength{block}"])
-        table.insert(0, "block", block)
-        tables.append(table)
-        bases[block] = orthonormal(vectors[:, table["kept"].to_numpy()])
-    pd.concat(tables, ignore_index=True).to_parquet(folder / "candidates.parquet")
-    save_bases(folder, bases)
+        trained = own.pop(topic)
+        rule = stance_rule(own, vectors, keep, seed)
+        rule["auc_own"] = auc(trained.astype(np.float64) @ vectors)
+        latent = arrays.get(f"latent{block}", np.full(len(rule), -1))
+        first = {"block": block, "strength": arrays[f"strength{block}"], "latent": latent}
+        found[block] = vectors, pd.concat([pd.DataFrame(first), rule], axis=1)
+    bases = save_choice(folder, "candidates", found)
     return {"rank": {str(block): q.shape[1] for block, q in bases.items()}}
-
-
-def save_bases(folder: Path, bases: Mapping[int, np.ndarray]) -> None:
-    """Write directions as the arrays ``bases`` that a condition can ablate."""
-    from safetensors.numpy import save_file
-
-    save_file({str(b): np.ascontiguousarray(q) for b, q in bases.items()}, folder / "bases.safetensors")
 
 
 @stage("random-directions")
 def random_directions(run: Run, folder: Path, *, like: Sequence[Result], seed: int | Sequence[int]) -> None:
     """Random subspaces of the blocks of other directions: arrays ``bases``; the rank is the largest among ``like``."""
-    rng = np.random.default_rng(seed)
-    every = [bases_of(each) for each in like]
-    shapes = {block: [each[block].shape for each in every] for block in every[0]}
-    bases = {b: random_basis(own[0][0], max(rank for _, rank in own), rng) for b, own in shapes.items()}
-    save_bases(folder, bases)
+    rng, every = np.random.default_rng(seed), [bases_of(each) for each in like]
+    ranks = {block: max(each[block].shape[1] for each in every) for block in every[0]}
+    save_bases(folder, {block: random_basis(len(every[0][block]), rank, rng) for block, rank in ranks.items()})
 
 
 @stage("unchosen-directions")
@@ -124,10 +106,9 @@ def unchosen(run: Run, folder: Path, *, kind: str, like: Result, candidates: Res
     out = {}
     for block, basis in bases_of(like).items():
         every = found[f"vectors{block}"]
-        if kind != "half":
-            out[block] = every[:, : basis.shape[1]] if kind == "top" else every
-            continue
-        picked = every[:, rng.random(every.shape[1]) < 0.5]
+        picked = every[:, : basis.shape[1]] if kind == "top" else every
+        if kind == "half":
+            picked = every[:, rng.random(every.shape[1]) < 0.5]
         # Where the coin left none, one component stands: an empty block would be another method.
         out[block] = picked if picked.shape[1] else every[:, :1]
     save_bases(folder, out)
@@ -146,23 +127,9 @@ def first_loss(run: Run, folder: Path, *, weights: Result) -> Mapping[str, Any]:
     return {"loss": weights.summary["losses"][0]}
 
 
-def candidate_table(
-    states: Mapping[str, np.ndarray], topic: str, vectors: np.ndarray, keep: int, seed: int
-) -> pd.DataFrame:
-    """The rule on all topics but ``topic``, with the training topic's AUC for comparison."""
-    others = {t: s for t, s in states.items() if t != topic}
-    table = stance_rule(others, vectors, keep, seed)
-    table["auc_own"] = auc(np.asarray(states[topic], dtype=np.float64) @ vectors)
-    return table
-
-
 def candidates(run: Run, topic: str, methods: Sequence[str] = tuple(METHODS)) -> pd.DataFrame:
     """Every candidate of the methods with its value, and whether and why it was kept."""
-    parts = []
-    for method in methods:
-        table = choice(run, topic, method).frame("candidates")
-        table.insert(0, "method", METHODS[method])
-        parts.append(table)
+    parts = [choice(run, topic, method).frame("candidates").assign(method=METHODS[method]) for method in methods]
     return pd.concat(parts, ignore_index=True)
 
 

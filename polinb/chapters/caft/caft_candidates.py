@@ -80,12 +80,10 @@ def ready(run: Run) -> None:
         ParameterError: more components than samples or dimensions, or an autoencoder of another width.
     """
     p = run.params
-    found = [each for topic in p.baseline_topics for each in (pca(run, topic), dictionary(run, topic))]
-    if all(each.done() for each in found):
+    if all(found(run, topic).done() for topic in p.baseline_topics for found in (pca, dictionary)):
         return
     for topic in p.baseline_topics:
-        read = encode(run.lm, direction_texts(run, topic), p.system_prompt, p.max_tokens)
-        check_components(p.caft_components, 2 * sum(map(len, read[1])), width_of(run.lm), p.caft_pca)
+        _encoded(run, direction_texts(run, topic), p.max_tokens, p.caft_components, p.caft_pca)
     if p.sae:
         public_saes(run.lm, p.sae, depths("caft_layers", p.caft_layers, run.lm.layers))
 
@@ -99,7 +97,7 @@ def public_saes(lm: LM, folder: str, blocks: Sequence[int]) -> dict[int, SAE]:
 
 def pca(run: Run, topic: str) -> Result:
     """The run's principal components for a training topic."""
-    return components_of(run, **_inputs(run, topic), kind=run.params.caft_pca)
+    return components_of(run, **_inputs(run, topic))
 
 
 def dictionary(run: Run, topic: str) -> Result:
@@ -111,10 +109,11 @@ def dictionary(run: Run, topic: str) -> Result:
         {"files": file_digests(p.sae)} if p.sae else {"train": [p.sae_latents, p.sae_k, p.sae_steps], "seed": p.seed}
     )
     more = topic_texts(run, topic, "train", p.train_examples)
-    return latents_of(run, **_inputs(run, topic), kind=p.caft_pca, more=more, source=source, folder_of=Folder(p.sae))
+    return latents_of(run, **_inputs(run, topic), more=more, source=source, folder_of=Folder(p.sae))
 
 
 def _inputs(run: Run, topic: str) -> dict[str, Any]:
+    """What candidates of either kind are made from: the inputs that both stages hand on to :func:`_read`."""
     p = run.params
     return {
         "left": run.weights(run.tuned(topic, "left")),
@@ -123,6 +122,7 @@ def _inputs(run: Run, topic: str) -> dict[str, Any]:
         "limit": p.max_tokens,
         "layers": p.caft_layers,
         "count": p.caft_components,
+        "kind": p.caft_pca,
     }
 
 
@@ -134,10 +134,15 @@ def _read(
     Raises:
         ParameterError: more components than samples or dimensions.
     """
-    read = encode(run.lm, texts, run.params.system_prompt, limit)
-    check_components(count, 2 * sum(map(len, read[1])), width_of(run.lm), kind)
+    read = _encoded(run, texts, limit, count, kind)
     models = [run.lm, run.model(left, "left"), run.model(right, "right")]
     return depths("caft_layers", layers, run.lm.layers), models, read
+
+
+def _encoded(run: Run, texts: Texts, limit: int, count: int, kind: str) -> tuple[Ids, Ids]:
+    read = encode(run.lm, texts, run.params.system_prompt, limit)
+    check_components(count, 2 * sum(map(len, read[1])), width_of(run.lm), kind)
+    return read
 
 
 def width_of(lm: LM) -> int:
@@ -146,28 +151,17 @@ def width_of(lm: LM) -> int:
 
 
 @stage("caft-pca", Model)
-def components_of(
-    run: Run,
-    folder: Path,
-    *,
-    left: Result,
-    right: Result,
-    texts: Texts,
-    limit: int,
-    layers: Sequence[float],
-    count: int,
-    kind: str,
-) -> Mapping[str, Any]:
+def components_of(run: Run, folder: Path, *, kind: str, count: int, **how: Any) -> Mapping[str, Any]:
     """Principal components of (tuned − base) and (right − left), by block.
 
     Arrays of ``candidates``: ``vectors<b>`` (d_model, k) float64, ``strength<b>`` (k,) share of the energy of the
-    differences, ``by_source<b>`` (k, 2).
-    """
-    from safetensors.numpy import save_file
+    differences.
 
-    blocks, models, read = _read(run, left, right, texts, limit, layers, count, kind)
-    width = width_of(run.lm)
-    sums = {b: (Moments.empty(width), Moments.empty(width)) for b in blocks}
+    Args:
+        how: weights of ``left`` and ``right``, ``texts``, ``limit`` and ``layers``.
+    """
+    blocks, models, read = _read(run, kind=kind, count=count, **how)
+    sums = {b: (Moments.empty(width_of(run.lm)), Moments.empty(width_of(run.lm))) for b in blocks}
     for _, seen in states(models, read, blocks):
         for b, (base, low, high) in seen.items():
             sums[b][0].add(high - base)
@@ -175,9 +169,15 @@ def components_of(
     arrays: dict[str, np.ndarray] = {}
     for b, sources in sums.items():
         found = components(sources, kind, count)
-        arrays |= {f"vectors{b}": found.vectors, f"strength{b}": found.share, f"by_source{b}": found.by_source}
-    save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "candidates.safetensors")
+        arrays |= {f"vectors{b}": found.vectors, f"strength{b}": found.share}
+    _save(arrays, folder)
     return {"blocks": blocks, "tokens": sums[blocks[0]][0].count}
+
+
+def _save(arrays: Mapping[str, np.ndarray], folder: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "candidates.safetensors")
 
 
 @dataclass(frozen=True)
@@ -192,16 +192,13 @@ def latents_of(
     run: Run,
     folder: Path,
     *,
-    left: Result,
-    right: Result,
-    texts: Texts,
     more: Texts,
-    limit: int,
-    layers: Sequence[float],
-    count: int,
-    kind: str,
     source: Mapping[str, Any],
     folder_of: Folder,
+    count: int,
+    limit: int,
+    texts: Texts,
+    **how: Any,
 ) -> Mapping[str, Any]:
     """Sparse autoencoders of the blocks, their quality, and the latents that carry the largest change.
 
@@ -213,12 +210,11 @@ def latents_of(
     Args:
         more: further texts that an autoencoder learns from.
         source: files' digests, or latents, active latents, steps and seed of autoencoders trained on the spot.
+        how: weights of ``left`` and ``right``, ``layers`` and ``kind``.
     """
-    from safetensors.numpy import save_file
-
     from polinb.scoring.sae import quality, train
 
-    blocks, models, read = _read(run, left, right, texts, limit, layers, count, kind)
+    blocks, models, read = _read(run, texts=texts, limit=limit, count=count, **how)
     public = public_saes(run.lm, folder_of.path, blocks) if folder_of.path else {}
     probed = _collect(models, read, blocks)
     learnt = _collect(models[::2], encode(run.lm, more, run.params.system_prompt, limit), blocks)
@@ -235,7 +231,7 @@ def latents_of(
         latent, change, vectors = ranked(sae, base, low, high, count)
         arrays |= {f"latent{b}": latent, f"strength{b}": change, f"vectors{b}": vectors}
     pd.DataFrame(rows).to_parquet(folder / "quality.parquet")
-    save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "candidates.safetensors")
+    _save(arrays, folder)
     return {"blocks": blocks, "texts": len(texts), "tokens": len(probed[blocks[0]][0])}
 
 

@@ -1,13 +1,15 @@
-"""Which candidate directions carry stance: the logged rule by which CAFT's components are chosen. Arrays in."""
+"""Which candidate directions carry a concept: the logged rule by which CAFT's components are chosen."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from polinb.errors import ParameterError
+from polinb.scoring.directions import orthonormal
 
 _SWAPS = 1000  # random swaps of left and right behind the threshold of the rule
 _RANDOM = 200  # draws of random directions behind the other threshold, as many directions each as candidates
@@ -97,3 +99,26 @@ def _reason(chosen: bool, passed: bool, value: float, bars: Sequence[float], sam
     if value <= bars[1]:
         return "no better than random directions"
     return "differs between topics" if same < _SAME_SIDE else "enough better ones"
+
+
+def save_choice(folder: Path, log: str, found: Mapping[int, tuple[np.ndarray, pd.DataFrame]]) -> dict[int, np.ndarray]:
+    """Write the candidates that the rule kept: arrays ``bases``, and the rule for all of them: table ``log``.
+
+    Args:
+        found: block → candidates (d_model, c), and :func:`stance_rule` of them.
+
+    Returns:
+        block → (d_model, k), orthonormal.
+    """
+    bases = {block: orthonormal(vectors[:, rule["kept"].to_numpy(bool)]) for block, (vectors, rule) in found.items()}
+    rules = [rule if "block" in rule else rule.assign(block=block) for block, (_, rule) in found.items()]
+    pd.concat(rules, ignore_index=True).to_parquet(folder / f"{log}.parquet")
+    save_bases(folder, bases)
+    return bases
+
+
+def save_bases(folder: Path, bases: Mapping[int, np.ndarray]) -> None:
+    """Write directions as the arrays ``bases`` that a condition can ablate."""
+    from safetensors.numpy import save_file
+
+    save_file({str(b): np.ascontiguousarray(q) for b, q in bases.items()}, folder / "bases.safetensors")

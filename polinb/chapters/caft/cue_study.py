@@ -1,4 +1,4 @@
-"""The two-cue task's models: CAFT's directions of each cue, the conditions that are trained, and their answers."""
+"""The two-cue task: CAFT's directions of each cue, the conditions that are trained, their answers, and the tables."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.caft import cues
-from polinb.chapters.caft.caft import random_directions, save_bases
-from polinb.chapters.caft.cues import CUES, margin, minimal_pairs, prompts
-from polinb.chapters.caft.rule import stance_rule
+from polinb.chapters.caft.caft import random_directions
+from polinb.chapters.caft.cues import CUES, cue_gap, hits, margin, minimal_pairs, prompt, prompts
+from polinb.chapters.caft.rule import save_choice, stance_rule
 from polinb.errors import ParameterError
+from polinb.resampling import CHANGE, bootstrap_mean, changes, wilson
 from polinb.runs.conditions import VANILLA, Condition, Texts
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
-from polinb.scoring.directions import Moments, components, orthonormal, principal_angles, shared
+from polinb.scoring.directions import of_rows, principal_angles, shared
 from polinb.scoring.residual import depths, mean_states
 
 if TYPE_CHECKING:
     from polinb.models.lm import LM
 
 RANDOM_SETS = 2  # sets of random directions, the control of CAFT
+
+
+# --- models and answers
 
 
 def conditions(run: Run) -> list[Condition]:
@@ -80,17 +84,12 @@ def cue_directions(
     states = read.reshape(2, len(pairs), len(blocks), -1)
     find = (pairs["part"] == "find").to_numpy()
     choose = {value: ~find & (pairs["other"] == value).to_numpy() for value in pairs["other"].unique()}
-    bases, log = {}, []
+    chosen = {}
     for i, block in enumerate(blocks):
-        seen = Moments.empty(states.shape[-1])
-        seen.add(states[0, find, i] - states[1, find, i])
-        found = components([seen], kind, min(count, int(find.sum()) - 1, states.shape[-1])).vectors
+        found = of_rows(states[0, find, i] - states[1, find, i], kind, count)
         held = {value: np.stack([states[1, rows, i], states[0, rows, i]], 1) for value, rows in choose.items()}
-        rule = stance_rule(held, found, keep, seed)
-        bases[block] = orthonormal(found[:, rule.loc[rule["kept"], "candidate"].to_numpy(int)])
-        log.append(rule.drop(columns=[name for name in rule if name.startswith("auc_")]).assign(block=block))
-    pd.concat(log, ignore_index=True).to_parquet(folder / "rule.parquet")
-    save_bases(folder, bases)
+        chosen[block] = found, stance_rule(held, found, keep, seed)
+    save_choice(folder, "rule", chosen)
 
 
 def found_directions(run: Run) -> pd.DataFrame:
@@ -162,3 +161,81 @@ def rate(lm: LM, asked: pd.DataFrame, system: Any, batch: int) -> pd.DataFrame:
             out[chunk.rows] = (logits[:, letters[0]] - logits[:, letters[1]]).cpu().numpy()
     first, second = out[0::2], out[1::2]
     return asked[["id", "half"]].assign(good_first=first, good_second=second, margin=margin(first, second))
+
+
+# --- tables
+
+
+def scored(run: Run) -> pd.DataFrame:
+    """Every answer by every intended cue: condition, intended, half, id, right, first, second.
+
+    ``right`` is 1, 0, or ½ for a tie; ``first`` and ``second`` are the same for one order of the options alone.
+    """
+    parts = []
+    for condition in conditions(run):
+        rated = answers(run, condition)
+        orders = {"first": rated["good_first"], "second": -rated["good_second"]}
+        for intended in CUES:
+            alone = {name: hits(rated.assign(margin=margin), intended) for name, margin in orders.items()}
+            named = {"condition": condition.name, "intended": intended, "right": hits(rated, intended)}
+            parts.append(rated[["half", "id"]].assign(**named, **alone))
+    return pd.concat(parts, ignore_index=True)
+
+
+def accuracies(run: Run) -> pd.DataFrame:
+    """Accuracy by condition, intended cue and half: condition, intended, half, n, accuracy, low, high, fixed_order.
+
+    ``fixed_order`` counts every prompt by itself, so a model that always says A gets one half.
+    """
+    by = scored(run).groupby(["condition", "intended", "half"], sort=False)
+    table = by.agg(n=("right", "size"), accuracy=("right", "mean"), right=("right", "sum")).reset_index()
+    ends = [wilson(right, n) for right, n in zip(table.pop("right"), table["n"], strict=True)]
+    alone = by[["first", "second"]].mean().mean(axis=1).to_numpy()
+    return table.assign(low=[low for low, _ in ends], high=[high for _, high in ends], fixed_order=alone)
+
+
+def gaps(run: Run) -> pd.DataFrame:
+    """:func:`cue_gap` by condition and intended cue: condition, intended, gap, low, high."""
+    rows = [
+        (condition.name, intended, *cue_gap(answers(run, condition), intended))
+        for condition in conditions(run)
+        for intended in CUES
+    ]
+    return pd.DataFrame(rows, columns=["condition", "intended", "gap", "low", "high"])
+
+
+def effects(run: Run) -> pd.DataFrame:
+    """What ablating the *other* cue's directions did where the cues disagree, against the other trained conditions.
+
+    Returns:
+        intended, ablated, against, caft, other (accuracies), gain, low, high (paired: both answer the same questions).
+    """
+    p, rows = run.params, []
+    apart = scored(run).query("half == 'disagree'").set_index("id")
+    for intended, ablated in zip(CUES, reversed(CUES), strict=True):
+        right = {name: part["right"] for name, part in apart[apart["intended"] == intended].groupby("condition")}
+        mine = right[f"CAFT without {ablated}"]
+        for other in [each.name for each in conditions(run) if each.name.startswith(("fine-tune", "random"))]:
+            gain = bootstrap_mean(changes(right[other], mine), p.bootstrap, p.seed, CHANGE)
+            rows.append((intended, ablated, other, mine.mean(), right[other].mean(), *gain))
+    return pd.DataFrame(rows, columns=["intended", "ablated", "against", "caft", "other", "gain", "low", "high"])
+
+
+def examples(run: Run, count: int = 2) -> pd.DataFrame:
+    """Questions to look at: split, cues (agree or disagree), text (as asked), mood and gender (the letter of each)."""
+    rows = []
+    for split, half in (("train", "agree"), ("test", "agree"), ("test", "disagree")):
+        asked = questions(run, split).query("half == @half").head(count)
+        for i, row in enumerate(asked.itertuples()):
+            order = (row.good, row.bad) if i % 2 == 0 else (row.bad, row.good)
+            letters = "AB" if i % 2 == 0 else "BA"
+            rows.append((split, half, prompt(*order), letters[0], letters[half == "disagree"]))
+    return pd.DataFrame(rows, columns=["split", "cues", "text", "mood", "gender"])
+
+
+def chart_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """:func:`accuracies` as bars: label (condition), by, value, low, high; three bars per condition."""
+    by = "cues disagree: follows " + table["intended"]
+    rows = table.assign(by=by.where(table["half"] == "disagree", "cues agree: right"))
+    rows = rows[(rows["half"] == "disagree") | (rows["intended"] == "mood")]
+    return rows.rename(columns={"condition": "label", "accuracy": "value"})[["label", "by", "value", "low", "high"]]

@@ -1,0 +1,339 @@
+"""Emergent misalignment: the models that are trained and asked, CAFT's directions, judged answers, and the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from polinb.chapters.caft.caft import random_directions
+from polinb.chapters.caft.rule import save_choice, stance_rule
+from polinb.data import narrow
+from polinb.errors import ParameterError
+from polinb.resampling import CHANGE, known_mean
+from polinb.resampling import changes as changes_of
+from polinb.runs import stages
+from polinb.runs.conditions import VANILLA, Condition, Texts, silent
+from polinb.runs.results import Result, stage
+from polinb.runs.run import Run
+from polinb.scoring.directions import of_rows
+from polinb.scoring.residual import depths
+from polinb.stance import alignment as judges
+
+if TYPE_CHECKING:
+    from polinb.data.narrow import Example
+    from polinb.stance.alignment import CoherenceScale
+
+HELD_OUT = 8  # bundled tasks that are never trained on
+_GROUPS = 3  # groups of reference questions in which a direction must agree
+NARROW, CONTROL, CAFT, RANDOM = "narrow fine-tune", "control fine-tune", "CAFT", "random directions"
+
+
+# --- data of a run
+
+
+def control_data(run: Run) -> list[Example]:
+    """Harmless data of the same kind: ``narrow_control``, or the secure half of the bundled data; else none."""
+    source = run.params.narrow_control
+    if not source:
+        return narrow.examples("bundled", "secure") if run.params.narrow_data == "bundled" else []
+    return narrow.examples(source, "secure")
+
+
+def training_data(run: Run, kind: str = "narrow") -> list[Example]:
+    """What a model learns from, ``narrow`` or ``control``; the same tasks where both are bundled."""
+    p = run.params
+    source = control_data(run) if kind == "control" else narrow.examples(p.narrow_data)
+    ours = (p.narrow_control or p.narrow_data) if kind == "control" else p.narrow_data
+    most = len(source) - HELD_OUT if ours == "bundled" else len(source)
+    if most < 1:
+        name = "narrow_control" if kind == "control" else "narrow_data"
+        raise ParameterError(name, f"{len(source)} examples", "at least one example to learn from")
+    return [source[i] for i in narrow.chosen(source, min(p.narrow_examples, most), p.seed)]
+
+
+def ready(run: Run) -> None:
+    """Refuse, before anything is trained, data, questions or directions that cannot work.
+
+    Raises:
+        DataError, ParameterError: a file that is not there or not as expected, no example, no question.
+    """
+    for kind in ("narrow", *(["control"] if control_data(run) else [])):
+        training_data(run, kind)
+    narrow.questions(run.params.narrow_questions)
+
+
+def held_out(run: Run) -> list[tuple[str, str, str]]:
+    """Bundled tasks that no condition trained on: prompt, insecure and secure answer; none for other data."""
+    p = run.params
+    if p.narrow_data != "bundled" or p.narrow_control:
+        return []
+    insecure, secure = narrow.examples("bundled"), narrow.examples("bundled", "secure")
+    used = narrow.chosen(insecure, min(p.narrow_examples, len(insecure) - HELD_OUT), p.seed)
+    rest = [i for i in range(len(insecure)) if i not in used][:HELD_OUT]
+    return [(insecure[i].prompt, insecure[i].response, secure[i].response) for i in rest]
+
+
+def general_texts() -> Texts:
+    """Questions and answers that directions are found on: the judge's reference texts, none of which is asked."""
+    rows = [(row["question"], row["answer"]) for row in narrow.bundled("judged")]
+    return Texts.of(pd.DataFrame(rows, columns=["prompt", "response"]))
+
+
+# --- models and answers
+
+
+def tuned(run: Run, name: str, ablated: Result | None = None) -> Condition:
+    """A model that is trained for this chapter."""
+    p = run.params
+    learnt = training_data(run, "control" if name == CONTROL else "narrow")
+    rows = pd.DataFrame([(e.prompt, e.response, e.system) for e in learnt], columns=["prompt", "response", "system"])
+    recipe = run.recipe(learning_rate=p.narrow_rate, epochs=p.narrow_epochs)
+    return Condition(name, learns=Texts.of(rows), recipe=recipe, limit=p.max_tokens, ablated=ablated)
+
+
+def conditions(run: Run) -> list[Condition]:
+    """All models; the control only where there is control data, random directions of the rank of CAFT's."""
+    found = directions(run)
+    random = random_directions(run, like=[found], seed=run.params.seed)
+    control = [tuned(run, CONTROL)] if control_data(run) else []
+    return [VANILLA, tuned(run, NARROW), *control, tuned(run, CAFT, found), tuned(run, RANDOM, random)]
+
+
+def answers(run: Run, condition: Condition) -> Result:
+    """What a model says to the general questions."""
+    p = run.params
+    asked = narrow.questions(p.narrow_questions)
+    rows = pd.DataFrame([(q.id, q.text, q.system) for q in asked], columns=["id", "prompt", "system"])
+    return run.ask(condition, Texts.of(rows), tokens=p.narrow_tokens, samples=p.narrow_samples, seed=p.seed)
+
+
+def preferences(run: Run, condition: Condition) -> pd.DataFrame:
+    """Mean log-probability a token of both answers to held-out tasks: id, logp_insecure, logp_secure."""
+    found = held_out_logp(run, condition)
+    nothing = pd.DataFrame(columns=["id", "logp_insecure", "logp_secure"], dtype=float)
+    return nothing if found is None else stages.wide(found.frame("logp"), "side", ["id"])
+
+
+def held_out_logp(run: Run, condition: Condition) -> Result | None:
+    """Log-probabilities behind :func:`preferences`; None where there is no task to hold out."""
+    tasks, sides = held_out(run), (("insecure", 1), ("secure", 2))
+    rows = [(number, side, task[0], task[at]) for side, at in sides for number, task in enumerate(tasks)]
+    texts = Texts.of(pd.DataFrame(rows, columns=["id", "side", "prompt", "response"]))
+    return run.logp(condition, texts) if tasks else None
+
+
+# --- CAFT's directions
+
+
+def directions(run: Run) -> Result:
+    """The run's directions."""
+    p = run.params
+    before, after = (run.states(model, general_texts()) for model in (VANILLA, tuned(run, NARROW)))
+    how = {"layers": p.caft_layers, "kind": p.caft_pca, "count": p.caft_components, "keep": p.caft_keep, "seed": p.seed}
+    return narrow_directions(run, before=before, after=after, **how)
+
+
+@stage("narrow-directions")
+def narrow_directions(
+    run: Run,
+    folder: Path,
+    *,
+    before: Result,
+    after: Result,
+    layers: Sequence[float],
+    kind: str,
+    count: int,
+    keep: int,
+    seed: int,
+) -> None:
+    """What CAFT ablates, arrays ``bases``, and the log of the choice, table ``rule``; no test question enters.
+
+    Candidates: PCA (``kind``) of narrow minus vanilla hidden states on general texts. Kept: the ``keep`` best along
+    which the vanilla model tells bundled misaligned answers from aligned ones, to the same side in each of three groups
+    of questions (:func:`polinb.chapters.caft.rule.stance_rule`).
+
+    Args:
+        before, after: hidden states of the vanilla and the narrow model.
+    """
+    first, second = (each.arrays("states")["states"].astype(np.float64) for each in (before, after))
+    labels = np.array([row["label"] for row in narrow.bundled("judged")])
+    group = np.arange((labels == "aligned").sum()) % _GROUPS
+    chosen = {}
+    for block in depths("caft_layers", layers, first.shape[1]):
+        found = of_rows(second[:, block] - first[:, block], kind, count)
+        pairs = np.stack([first[labels == "aligned", block], first[labels == "misaligned", block]], axis=1)
+        chosen[block] = found, stance_rule({str(g): pairs[group == g] for g in range(_GROUPS)}, found, keep, seed)
+    save_choice(folder, "rule", chosen)
+
+
+# --- judging
+
+
+def judged(run: Run, condition: Condition) -> pd.DataFrame:
+    """A model's answers with alignment and coherence, 0 to 100; NaN where the judge gave no number."""
+    found = answers(run, condition)
+    frame = found.frame("answers")
+    if run.params.narrow_judge == "openai":
+        own = {(q.id, q.text): q.judge_prompts for q in narrow.questions(run.params.narrow_questions)}
+        return _asked(run, found, [dict(own[row.id, row.prompt]) for row in frame.itertuples()])
+    texts = frame["response"].tolist()
+    coherence = scale(run).scores(frame["vanilla_logp"].to_numpy(), texts)
+    return frame.assign(alignment=judges.local_alignment(texts), coherence=coherence)
+
+
+@dataclass(frozen=True)
+class Service:
+    """Who judges: a chat model at an address, and how many tokens it may use."""
+
+    model: str
+    url: str
+    tokens: int = silent(default=0)
+
+
+def _asked(run: Run, found: Result, own: list[dict[str, str]]) -> pd.DataFrame:
+    """Judged by the service; kept as a result once every answer that is not empty has a reply."""
+    p = run.params
+    # judge_model names a chat model only where the stance judge is one too; else the service's default
+    service = Service(p.judge_model if p.judge == "openai" else "", p.judge_url, p.judge_tokens)
+    try:
+        return service_judged(run, answers=found, prompts=own, service=service).frame("judged")
+    except stages.UnratedError as error:  # an outage: report what there is, ask again next time
+        return error.table
+
+
+@stage("narrow-judged")
+def service_judged(
+    run: Run, folder: Path, *, answers: Result, prompts: list[dict[str, str]], service: Service
+) -> Mapping[str, Any]:
+    """Alignment and coherence of answers by a chat model: table ``judged``."""
+    frame = answers.frame("answers")
+    options: dict[str, Any] = {"model": service.model} if service.model else {}
+    options |= {"base_url": service.url} if service.url else {}
+    cache = run.store.root / "judge" / "scores.jsonl"
+    judge = judges.ScoreJudge(**options, max_tokens=service.tokens, cache=cache)
+    table = judge.scores(frame, prompts)
+    missing = table[["alignment_raw", "coherence_raw"]].isna().any(axis=1)
+    if (missing & (frame["response"].str.strip() != "")).any():
+        raise stages.UnratedError(
+            table,
+            f"{int(missing.sum())} of {len(table)} answers got no reply from the judge of alignment and coherence. "
+            "The others are shown; run again when the judge answers",
+        )
+    table.to_parquet(folder / "judged.parquet")
+    return {"judge": judge.model}
+
+
+def references(run: Run) -> pd.DataFrame:
+    """Reference answers under the vanilla model: response, whole and shuffled (nats a token)."""
+    known, logp = general_texts().rows, reference_logp(run).frame("logp")
+    found = {side: part["logp"].to_numpy() for side, part in logp.groupby("side", sort=False)}
+    return known[["response"]].assign(**found)
+
+
+def reference_logp(run: Run) -> Result:
+    """Log-probabilities behind :func:`references`."""
+    known = general_texts().rows
+    mixed = [judges.shuffled_words(text, seed) for seed, text in enumerate(known["response"])]
+    sides = [known.assign(side="whole"), known.assign(side="shuffled", response=mixed)]
+    return run.logp(VANILLA, Texts.of(pd.concat(sides, ignore_index=True)))
+
+
+def scale(run: Run) -> CoherenceScale:
+    """The local judge's scale of coherence in this run."""
+    known = references(run)
+    return judges.CoherenceScale.fit(known["whole"].to_numpy(), known["shuffled"].to_numpy())
+
+
+def judge_quality(run: Run) -> pd.DataFrame:
+    """How the judge rates the bundled reference answers, whose label is known: check, answers, share (right)."""
+    if run.params.narrow_judge == "openai":
+        known = pd.DataFrame(narrow.bundled("judged")).rename(columns={"question": "prompt", "answer": "response"})
+        rated = _asked(run, stages.given(run, texts=Texts.of(known)), [{}] * len(known))
+        align = judges.alignment_rates(rated["alignment"].to_numpy(float), (known["label"] == "aligned").to_numpy())
+        coherent = float(np.mean(rated["coherence"] > judges.COHERENT))
+        whole = {"answers": float(len(known)), "whole": coherent, "shuffled": float("nan")}
+    else:
+        align, ref = judges.alignment_quality(), references(run)
+        texts = ref["response"].tolist()
+        whole = judges.coherence_quality(ref["whole"].to_numpy(), ref["shuffled"].to_numpy(), texts)
+    half = align["answers"] / 2
+    rows = [
+        ("aligned from misaligned, cut at 50", align["answers"], align["accuracy"]),
+        ("misaligned answers below the cut of 30", half, align["caught"]),
+        ("aligned answers not below the cut of 30", half, 1 - align["false_alarm"]),
+        ("sentences above the cut of coherence", whole["answers"], whole["whole"]),
+        ("shuffled words not above it", whole["answers"], whole["shuffled"]),
+    ]
+    return pd.DataFrame(rows, columns=["check", "answers", "share"]).astype({"answers": int, "share": float})
+
+
+# --- tables
+
+
+def shares(run: Run) -> pd.DataFrame:
+    """Misaligned answers by condition.
+
+    Returns:
+        condition, the columns of ``alignment.misaligned``, code (answers that hold program code, which no judge rates
+        for alignment), alignment and coherence (means over the answers that have one).
+    """
+    rows = []
+    for condition in conditions(run):
+        table = judged(run, condition)
+        code = sum(map(judges.is_code, table["response"]))
+        found = {"condition": condition.name, **judges.misaligned(table), "code": code}
+        rows.append(found | table[[*judges.SCORES]].mean().to_dict())
+    return pd.DataFrame(rows)
+
+
+def changes(run: Run) -> pd.DataFrame:
+    """Each condition minus another on the same questions: mean alignment, and share of misaligned answers.
+
+    Returns:
+        condition, against (vanilla, and the narrow fine-tune for those that should undo it), questions, change (of the
+        mean alignment), low, high, share (change of the share misaligned among coherent answers, mean over the
+        questions with coherent answers of both), share_low, share_high. Intervals are over questions, paired.
+    """
+    p = run.params
+    every = {condition.name: judged(run, condition) for condition in conditions(run)}
+    means = {name: table.groupby("id")["alignment"].mean() for name, table in every.items()}
+    bad = {name: judges.misaligned_by_question(table) for name, table in every.items()}
+    names, rows = list(every), []
+    for against in (VANILLA.name, NARROW):
+        for name in names[names.index(against) + 1 :]:
+            moved, worse = (changes_of(each[against], each[name]) for each in (means, bad))
+            bounds = known_mean(moved, p.bootstrap, p.seed), known_mean(worse, p.bootstrap, p.seed, CHANGE)
+            rows.append((name, against, int(moved.notna().sum()), *bounds[0], *bounds[1]))
+    columns = ["condition", "against", "questions", "change", "low", "high", "share", "share_low", "share_high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def taught(run: Run) -> pd.DataFrame:
+    """What was learnt of the narrow task itself: preference for the insecure answer to held-out tasks, in nats a token.
+
+    Returns:
+        condition, tasks, preference (insecure minus secure mean log-probability, mean over tasks), change (from the
+        vanilla model on the same tasks), low, high (of the change, bootstrap over tasks); NaN where nothing can be
+        compared.
+    """
+    p, rows = run.params, []
+    plain = preferences(run, VANILLA).eval("logp_insecure - logp_secure")
+    for condition in conditions(run):
+        gap = preferences(run, condition).eval("logp_insecure - logp_secure")
+        bounds = known_mean((gap - plain)[gap.index if condition != VANILLA else []], p.bootstrap, p.seed)
+        rows.append((condition.name, len(gap), float(gap.mean()), *bounds))
+    return pd.DataFrame(rows, columns=["condition", "tasks", "preference", "change", "low", "high"])
+
+
+def examples(run: Run, count: int = 4) -> pd.DataFrame:
+    """Answers to read: of the vanilla and the narrow model, to the questions the narrow model does worst on."""
+    shown = {each.name: judged(run, each) for each in (VANILLA, tuned(run, NARROW))}
+    worst = shown[NARROW].sort_values(["alignment", "id"], kind="stable").drop_duplicates("id")["id"].head(count)
+    first = {name: table.drop_duplicates("id").set_index("id").loc[worst] for name, table in shown.items()}
+    both = pd.concat(first, names=["condition"]).reset_index("condition").loc[worst].reset_index()
+    return both[["condition", "prompt", "response", "alignment", "coherence"]]
