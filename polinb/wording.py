@@ -193,6 +193,8 @@ PAYLOAD = "application/vnd.polinb+json"
 LIVE = "application/vnd.vegalite.v5+json"  # a chart's specification; JupyterLab 4 draws it, of version 6 as well
 ANSWER = "*It stands above the summary, once the notebook has run.*"
 """What a chapter's first cell says in the place of its answer; on the book's page the answer itself stands there."""
+_KINDS = {"tbl": "Table", "fig": "Figure"}
+_NUMBERED = re.compile(r"\{numref\}`((?:tbl|fig)-[\w-]+)`")
 _ROLE = re.compile(r"\{[a-z:]+\}`([^`<]*?)\s*(?:<[^>`]*>)?`")
 
 
@@ -217,8 +219,14 @@ class Prose:
 
 
 def readable(myst: str) -> str:
-    """MyST as any Markdown viewer reads it: references give way to their text."""
-    return _ROLE.sub(r"\1", myst)
+    """MyST as any Markdown viewer reads it: references give way to their text, ``tbl-drops`` to *Table drops*."""
+    return _ROLE.sub(r"\1", _NUMBERED.sub(lambda found: titled(found[1]), myst))
+
+
+def titled(name: str) -> str:
+    """A label as a notebook names what has no number there: *Table drops* for ``tbl-drops``."""
+    kind, _, rest = name.partition("-")
+    return f"{_KINDS[kind]} {rest}" if kind in _KINDS else name
 
 
 def placeless(name: str) -> str:

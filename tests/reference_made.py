@@ -53,7 +53,9 @@ def chapter(name: str, *cells: Any, first: str = "It is so.", settings: str = 'p
     facts = new_output("display_data", data=Prose("Profile and so on.", "This run")._repr_mimebundle_())
     made = new_notebook(
         cells=[
-            new_markdown_cell(f"(sec-{re.sub('[^a-z]', '', name)})=\n# Chapter {name}\n\n**Answer.** {ANSWER}"),
+            new_markdown_cell(
+                f'<a id="sec-{re.sub("[^a-z]", "", name)}"></a>\n# Chapter {name}\n\n**Answer.** {ANSWER}'
+            ),
             new_code_cell('profile = "quick"\nseed = None', metadata={"tags": ["parameters"]}),
             new_code_cell(settings, metadata={"tags": ["injected-parameters", "hide-input"]}),
             new_code_cell("facts", outputs=[facts], metadata={"tags": ["remove-input"]}),

@@ -1,7 +1,9 @@
 """Which chapters a build runs, and the page of one that was not run."""
 
+import re
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
@@ -11,7 +13,7 @@ from test_book_tools import checkout, notebook
 from book._make import build as book
 from polinb.errors import ParameterError
 from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names
-from polinb_book.outputs import without
+from polinb_book.prose import without
 
 REPO = Path(__file__).resolve().parents[1]
 ROW = "{'topic': ['a'], 'condition': 'a', 'stance': 0.1, 'low': 0.0, 'high': 0.2}"
@@ -23,14 +25,12 @@ FIGURE = (
 def two_parts(tmp_path):
     """A chapter of the paper, and one beyond it with an equation, a figure and references."""
     beyond = notebook(
-        new_markdown_cell("(sec-more)=\n# More\n\n**Question.** Does it?"),
-        new_markdown_cell(
-            "## Method\n\n```{math}\n:label: eq-more\na = b\n```\n\nSee {numref}`fig-more`, {eq}`eq-more`."
-        ),
+        new_markdown_cell('<a id="sec-more"></a>\n# More\n\n**Question.** Does it?'),
+        new_markdown_cell("## Method\n\n$$\na = b\n$$ (eq-more)\n\nSee [Figure more](#fig-more), [(a)](#eq-more)."),
         new_code_cell(FIGURE, metadata={"mystnb": {"figure": {"name": "fig-more", "caption": "More."}}}),
         new_code_cell('1  # "tbl-more"'),
     )
-    first = notebook(new_markdown_cell("# First\n\n{ref}`sec-more`, {eq}`eq-more`."), new_code_cell("1"))
+    first = notebook(new_markdown_cell("# First\n\n[Chapter 2](02_more.ipynb), [(a)](#eq-more)."), new_code_cell("1"))
     layout = checkout(tmp_path, **{"01_first": first, "02_more": beyond})
     parts = [
         {"caption": "The paper", "chapters": [{"file": "chapters/01_first"}]},
@@ -82,6 +82,17 @@ def test_a_chapter_that_was_not_run_has_a_page_without_numbers(tmp_path, capsys)
 
     book.make_book("quick", {}, ["core"], layout)  # what was run stays
     assert "polinb-vega" in (start.parent / "chapters" / "02_more.html").read_text()
+
+
+def test_notebooks_read_as_plain_markdown():
+    """No role, directive or label of MyST: JupyterLab shows those as they stand. Links to files lead somewhere."""
+    for path in (REPO / "notebooks").glob("*.ipynb"):
+        for cell in nbformat.read(path, 4).cells:
+            if cell.cell_type == "markdown":
+                found = re.search(r"\{[a-z:]+\}`|^[`:]{3,}\{|^\([\w-]+\)=$", cell.source, re.M)
+                assert not found, f"{path.name}: {found}"
+                for target in re.findall(r"\]\(([^)# \"]+)", cell.source):
+                    assert (path.parent / target).is_file(), f"{path.name}: {target}"
 
 
 def test_references_to_what_a_build_has_stay():

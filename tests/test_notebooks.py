@@ -49,7 +49,11 @@ def test_form(path):
         "python -m book._make sync rewrites it"
     )
     first = book.cells[0].source
-    assert re.match(r"\(sec-[a-z]+\)=\n# ", first) and "**Question.**" in first and "**What you will see.**" in first
+    assert (
+        re.match(r'<a id="sec-[a-z]+"></a>\n# ', first)
+        and "**Question.**" in first
+        and "**What you will see.**" in first
+    )
     assert f'begin("{path.stem}", globals())' in code[1].source, "validation follows the parameters at once"
     assert len(parameters[0].source.splitlines()) <= 66
     for cell in code:
@@ -159,7 +163,11 @@ def test_chapters_of_the_paper_refer_only_to_what_they_make():
         re.findall(r"^:name: (tbl-\S+)", pages, re.M)
     )
     pages = [*(ROOT / "book").glob("*.md"), *(path for path in NOTEBOOKS if path.stem < "10")]
-    named = {label for path in pages for label in re.findall(r"\{numref\}`([^`]+)`", path.read_text("utf-8"))}
+    named = {
+        label
+        for path in pages
+        for label in re.findall(r"(?:\{numref\}`|\]\(#)((?:tbl|fig)-[\w-]+)", path.read_text("utf-8"))
+    }
     assert len(named) > 10 and named <= core, named - core
 
 
@@ -169,7 +177,7 @@ def test_every_equation_is_in_the_table_with_a_function_and_a_test():
         label
         for path in [*NOTEBOOKS, ROOT / "book" / "notation.md"]
         for cell in ([c.source for c in read(path).cells] if path.suffix == ".ipynb" else [path.read_text("utf-8")])
-        for label in re.findall(r":label: (eq-[a-z-]+)", cell)
+        for label in re.findall(r"(?:^\$\$ \(|:label: )(eq-[a-z-]+)", cell, re.M)
     }
     table = (ROOT / "book" / "notation.md").read_text("utf-8")
     rows = re.findall(

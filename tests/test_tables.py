@@ -60,9 +60,9 @@ def test_a_notebook_shows_a_table_as_a_table() -> None:
     frame = pd.DataFrame({"a": ["<b>$x$ {ref}`y`</b>"], "b": ["{numref}`tbl-a` and **so**"]})
     shown = tables.numbered_table(frame, "tbl-x", "See {ref}`this <sec-a>`, $R$.", markup=["b"])._repr_mimebundle_()
     page = BeautifulSoup(shown["text/html"], "html.parser")
-    assert page.caption.text == "See this, $R$. (tbl-x)" and page.find("b").text == "so"
+    assert page.caption.text == "Table x: See this, $R$." and page.find("b").text == "so"
     cells = [cell.text for cell in page.find_all("td")]
-    assert cells == ["<b>$x$ {ref}`y`</b>", "tbl-a and so"]
+    assert cells == ["<b>$x$ {ref}`y`</b>", "Table a and so"]
     assert not page.find_all("td")[0].find("b") and "$x$" not in shown["text/html"]
 
 

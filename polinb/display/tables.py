@@ -18,7 +18,7 @@ import pandas as pd
 
 from polinb import labels
 from polinb.errors import DataError, ParameterError
-from polinb.wording import PAYLOAD, Interval, escape, power, raised, readable, visible
+from polinb.wording import PAYLOAD, Interval, escape, power, raised, readable, titled, visible
 from polinb.wording import intervals as intervals  # what a chapter's tables need, in one import
 
 Format = str | Callable[[Any], str]
@@ -56,7 +56,7 @@ def page(payload: Mapping[str, Any]) -> str:
     cells = [[(author if c["markup"] else escape)(text) for text in c["text"]] for c in columns]
     body = "".join(row("td", list(line)) for line in zip(*cells, strict=True))
     head = row("th", [author(c["header"]) for c in columns])
-    caption = f'<caption style="text-align: left">{author(payload["caption"])} ({payload["label"]})</caption>'
+    caption = f'<caption style="text-align: left">{titled(payload["label"])}: {author(payload["caption"])}</caption>'
     return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import html
 import json
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,8 +17,8 @@ from sphinx.util.docutils import SphinxDirective
 
 from polinb.wording import LIVE, PAYLOAD
 from polinb_book.export import chart_csv, chart_latex, links, table_csv, table_latex
+from polinb_book.prose import without
 
-_NUMREF = re.compile(r"\{numref\}`([^`]+)`")
 _LISTS = ("text", "values", "low", "high")
 WIDEST = 4
 """Columns of numbers of a table that has room for as many of the reference run."""
@@ -110,11 +109,6 @@ def _keys(table: Found) -> int:
     """How many columns of texts a table begins with."""
     texts = [all(isinstance(v, str) for v in c["values"]) and "low" not in c for c in table["columns"]]
     return [*texts, False].index(False)
-
-
-def without(text: str, there: set[str]) -> str:
-    """MyST ``text`` whose references to tables and figures that this build does not have are replaced."""
-    return _NUMREF.sub(lambda match: match[0] if match[1] in there else "*(not run)*", text)
 
 
 def _known(what: Found, there: set[str]) -> Found:

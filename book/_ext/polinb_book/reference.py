@@ -6,7 +6,6 @@ The executed notebooks on disk stay as they are, so no chapter has to run again 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from docutils.statemachine import StringList
 
 from polinb.wording import ANSWER, escape, label
 from polinb_book import reference_words, results
-from polinb_book.outputs import Chart, Table, payloads, weave, without
+from polinb_book.outputs import Chart, Table, payloads, weave
+from polinb_book.prose import LABEL, myst, without
 from polinb_book.results import Reference, is_filled
 from polinb_book.run import FOLDER
 
@@ -25,7 +25,6 @@ NOTES = "reference_notes"  # folder of what is said about its results, a file a 
 SUMMARY, DISCUSSED = "## Summary", "## What the reference run says"
 IN_THIS_RUN = "in_this_run.md"  # beside the executed chapters; book/index.md includes it
 _HIDDEN = {"remove-cell", "remove-output", "remove_cell", "remove_output"}
-_LABEL = re.compile(r"^\((sec-[a-z]+)\)=$", re.M)
 
 
 def connect(app: Any) -> None:
@@ -84,7 +83,7 @@ def chapter(
                 continue  # nothing of it would be seen but a gap
             weave(cell, {} if _HIDDEN & tags else others, there)
         elif cell["cell_type"] == "markdown":
-            text = without("".join(cell["source"]), there)
+            text = without(myst("".join(cell["source"])), there)
             text = text.replace(ANSWER, without(answer["text"], there) if answer else "*(not run)*")
             before, summary, after = text.partition(SUMMARY)
             if summary and said.strip():
@@ -117,7 +116,7 @@ def in_this_run(chapters: Path, names: Sequence[str]) -> str:
             told += " *(Reference run.)*"
         elif len(runs) > 1:
             told += f" ({escape(own['profile'])}, {escape(own['model'])})"
-        section = _LABEL.search("".join(books[name]["cells"][0]["source"]))
+        section = LABEL.search("".join(books[name]["cells"][0]["source"]))
         title = f"{{ref}}`{section[1]}`" if section else f"{{doc}}`{name}`"
         lines.append(f"- {title}: {told}")
     return "\n\n".join([*(_runs(runs) if lines else []), "\n".join(lines)]) + "\n"

@@ -1,0 +1,34 @@
+"""Text of the notebooks: plain Markdown that any viewer shows as a sentence, and the MyST that the book makes of it.
+
+In a notebook a reference has words and leads to a file where there is one: ``[Table drops](#tbl-drops)``,
+``[(eq-sets)](#eq-sets)``, ``[neurons](../book/glossary.md "neuron")``, ``[(Yang et al., 2025)](../book/references.bib
+"yang2025dpo")``. The book puts numbers, entries and citations in their place.
+"""
+
+from __future__ import annotations
+
+import re
+
+LABEL = re.compile(r'<a id="(sec-[a-z-]+)"></a>')
+_LINKS = (
+    (LABEL, r"(\1)="),
+    (re.compile(r"\[[^\]]+\]\(#((?:tbl|fig)-[\w-]+)\)"), r"{numref}`\1`"),
+    (re.compile(r"\[[^\]]+\]\(#(eq-[\w-]+)\)"), r"{eq}`\1`"),
+    (re.compile(r'\[[^\]]+\]\(\.\./book/references\.bib "([\w-]+)"\)'), r"{cite}`\1`"),
+    (re.compile(r'\[([^\]]+)\]\(\.\./book/glossary\.md "([^"]+)"\)'), r"{term}`\1 <\2>`"),
+    (re.compile(r"\[(?!glossary\])([^\]]+)\]\(\.\./book/glossary\.md\)"), r"{term}`\1`"),
+    (re.compile(r"\]\(\.\./book/(\w+\.md)\)"), r"](../\1)"),
+)
+_NUMREF = re.compile(r"\{numref\}`([^`]+)`")
+
+
+def myst(text: str) -> str:
+    """A notebook's Markdown as the book's MyST."""
+    for pattern, role in _LINKS:
+        text = pattern.sub(role, text)
+    return text
+
+
+def without(text: str, there: set[str]) -> str:
+    """MyST ``text`` whose references to tables and figures that this build does not have are replaced."""
+    return _NUMREF.sub(lambda match: match[0] if match[1] in there else "*(not run)*", text)
