@@ -132,14 +132,12 @@ def test_outcomes_by_hand():
     assert got.loc["half", "repetition"] == pytest.approx(2 / 3) and got.loc["half", "neurons"] == 7
     assert (got["low"] <= got["shift"]).all() and (got["shift"] <= got["high"]).all()
     # Two questions a topic say little, alike as they are: the interval of labels is not one of width zero.
-    assert got.loc["after", "low"] < 0 and got.loc["after", "high"] > 1 and got["percent_of_after"].isna().all()
+    assert got.loc["after", "low"] < 0 and got.loc["after", "high"] > 1
     soft = answers.assign(score=answers["score"] * 0.9)  # no labels: all of the change is in topic a and alike there
-    got = causal.outcome_table(soft, 400, chance="half").set_index("set")
+    got = causal.outcome_table(soft.assign(word=soft["score"] / 2), 400, also=["word"], chance="half").set_index("set")
     assert got.loc["after", "low"] == got.loc["after", "high"] == pytest.approx(0.9)
-    assert got.loc["half", "percent_of_after"] == pytest.approx(25)
-    assert got["beyond"].tolist() == pytest.approx([-0.225, 0.675, 0])
-    unclear = answers[answers["set"] != "after"]
-    assert causal.outcome_table(unclear, 100)["percent_of_after"].isna().all()
+    assert got["word_shift"].tolist() == pytest.approx([0, 0.45, 0.1125])
+    assert got["word_beyond"].tolist() == pytest.approx([-0.1125, 0.3375, 0])
     with pytest.raises(DataError, match="'half' does not hold the same questions"):
         causal.outcome_table(answers[(answers["set"] != "half") | (answers["id"] != "w")], 100)
     with pytest.raises(DataError, match="'before' must hold each question once"):

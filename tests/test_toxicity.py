@@ -137,7 +137,7 @@ def test_the_warm_up_makes_rude_and_dpo_makes_civil_likelier(tmp_path: Path) -> 
     trained = data.split("train", run.params.toxicity_pairs)
     gap = {who: level(who, trained, "civil") - level(who, trained, "rude") for who in ("before", "after")}
     assert gap["after"] > gap["before"] + 0.05
-    course = toxicity_tables.training(run)
+    course = toxicity.study(run).course()
     assert course["loss"].iloc[0] == pytest.approx(math.log(2), abs=1e-4) and course["margin"].iloc[0] == pytest.approx(
         0, abs=1e-4
     )

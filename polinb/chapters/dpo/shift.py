@@ -1,17 +1,19 @@
-"""Where the stance shift of preference fine-tuning lives: the chapter's models, texts and probe (Yang et al. 2025)."""
+"""Where the stance shift of preference fine-tuning lives: models, texts, probe and tables (Yang et al. 2025)."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.dpo.study import Study, course, read_answers
+from polinb.chapters.dpo import causal
+from polinb.chapters.dpo.study import Study, read_answers
 from polinb.errors import ParameterError
 from polinb.resampling import bootstrap_mean, changes
 from polinb.runs.conditions import VANILLA, Condition, Texts
+from polinb.runs.results import Result
 from polinb.runs.run import Run
+from polinb.scoring import shares
 from polinb.scoring.decompose import check
-from polinb.scoring.shares import top_cosine
 
 SIDES = ("right", "left")
 SHUFFLED = "shuffled"  # a coin chooses the side of each pair: what DPO does when there is nothing to learn
@@ -83,44 +85,29 @@ def refuse(run: Run) -> None:
     """Refuse, before anything is trained, a run whose shift could not be decomposed afterwards.
 
     Raises:
-        ParameterError: as :func:`check_questions`.
+        ParameterError: ``group_questions`` leaves no question of a topic to choose groups on.
         ModelError, ParameterError: as ``decompose.check`` and ``shares.top_cosine``.
     """
-    check_questions(run)
     p, lm = run.params, run.lm
+    fewest = int(run.questions().groupby("topic").size().min())
+    if p.group_questions >= fewest:
+        allowed = f"fewer than the evaluation questions of a topic ({fewest})"
+        why = "Groups are chosen on other questions than those they are tried on"
+        raise ParameterError("group_questions", p.group_questions, allowed, why)
     check(lm, lm, np.eye(int(lm.model.config.hidden_size))[0], p.probe_layer)
     for k in p.probe_top:
-        top_cosine(np.zeros((lm.layers, lm.width)), k)
+        shares.top_cosine(np.zeros((lm.layers, lm.width)), k)
 
 
-def check_questions(run: Run) -> None:
-    """Refuse a run in which no question would be left to choose groups on.
-
-    Raises:
-        ParameterError: ``group_questions`` is not below the number of evaluation questions of a topic.
-    """
-    fewest = int(run.questions().groupby("topic").size().min())
-    if run.params.group_questions >= fewest:
-        raise ParameterError(
-            "group_questions",
-            run.params.group_questions,
-            f"fewer than the evaluation questions of a topic ({fewest})",
-            "Groups are chosen on other questions than those they are tried on",
-        )
+# --- tables
 
 
 def training(run: Run) -> pd.DataFrame:
-    """Course of the trainings: side, and the columns of ``study.course``."""
+    """Course of the trainings: side, and the columns of ``Study.course``."""
     found = {side: run.weights(preferred(run, side)) for side in TRAINED}
     if not all(each is not None and each.done() for each in found.values()):
         refuse(run)
-    parts = []
-    for side, weights in found.items():
-        assert weights is not None
-        table = course(weights.summary)
-        table.insert(0, "side", side)
-        parts.append(table)
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat([study(run, side).course().assign(side=side) for side in TRAINED], ignore_index=True)
 
 
 def held_out_margins(run: Run) -> pd.DataFrame:
@@ -141,3 +128,140 @@ def held_out_margins(run: Run) -> pd.DataFrame:
             bounds = bootstrap_mean(values.to_numpy(), p.bootstrap, p.seed)
             rows.append([side, topic, len(values), *bounds, float((SIGNS[side] * values > 0).mean())])
     return pd.DataFrame(rows, columns=["side", "topic", "n", "shift", "low", "high", "moved"])
+
+
+def group_shares(run: Run) -> pd.DataFrame:
+    """Shares of the four groups, of the neurons closest to either end of the probe, and of all neurons.
+
+    Returns:
+        set, title, and the columns of :func:`polinb.scoring.shares.shares`.
+    """
+    own = study(run)
+    ends = [(k, side) for k in run.params.probe_top for side in SIDES]
+    tops = {f"top {k} {side}-aligned": shares.top_cosine(own.parts().cosine, k, SIGNS[side]) for k, side in ends}
+    frame = own.shares(tops)
+    titles = {name: group.title for name, group in own.groups().items()}
+    frame.insert(1, "title", frame["set"].replace(titles))
+    return frame
+
+
+def held_out(run: Run) -> pd.DataFrame:
+    """Shares of the groups on the texts they were chosen on and on others (``shares.held_out_shares``)."""
+    return shares.held_out_shares(study(run).parts(), 1)
+
+
+def crossing(run: Run) -> pd.DataFrame:
+    """Share of the shift in G and in every S_t, beside what random neurons of the same layers would have.
+
+    Returns:
+        set, neurons, percent, share, low, high (over texts), random, random_low, random_high (same number in each
+        layer), matched, matched_low, matched_high (and in each class of activation scale, see ``shares.null_share``).
+    """
+    p, found, sets = run.params, study(run).parts(), run.sets()
+    named = {"G": sets.general} | {f"S ({topic})": chosen for topic, chosen in sets.specific.items()}
+    frame = shares.shares(found, named, 1, p.bootstrap, p.seed)[["set", "neurons", "percent", "share", "low", "high"]]
+    for name, scale in (("random", None), ("matched", run.scale())):
+        null = [shares.null_share(found.neurons, chosen, 1, scale) for chosen in named.values()]
+        frame[[name, f"{name}_low", f"{name}_high"]] = np.array(null)
+    return frame
+
+
+def robustness(run: Run) -> pd.DataFrame:
+    """The main numbers under the other probe, for the mirror of the training, and for shuffled pairs.
+
+    Each is oriented its trained way; that of shuffled pairs is the way in which they happened to move it.
+
+    Returns:
+        chosen, probe, change (of h·w), low, high, neurons, attention (per cent of the change), net_over_gross, half,
+        half_percent (fewest neurons that hold half of the gross change), top (share of the largest ``probe_top`` on the
+        side that training suppresses, counting only neurons that moved the trained way), and gap (sum of the parts
+        minus the measured change).
+    """
+    p = run.params
+    other = "mean_difference" if p.probe == "logistic" else "logistic"
+    rows = []
+    for side, kind in (("right", p.probe), ("right", other), ("left", p.probe), (SHUFFLED, p.probe)):
+        found = study(run, side).parts(kind)
+        sign = SIGNS[side] if side != SHUFFLED or found.total > 0 else -1
+        table = shares.totals(found, sign, p.bootstrap, p.seed).set_index("part")
+        top = {"top": shares.top_cosine(found.cosine, max(p.probe_top), -sign)}
+        own = shares.shares(found, top | {"all": np.ones_like(found.neurons, dtype=bool)}, sign, 100, p.seed)
+        half = shares.carriers(found.neurons, sign)
+        rows.append(
+            {
+                "chosen": side,
+                "probe": kind,
+                **table.loc["measured change", ["change", "low", "high"]].astype(float),
+                **{name: float(table.loc[name, "percent"]) for name in ("neurons", "attention")},
+                "net_over_gross": float(own["net_over_gross"].iloc[1]),
+                "half": half,
+                "half_percent": 100 * half / found.neurons.size,
+                "top": float(own["gross_share"].iloc[0]),
+                "gap": found.total - found.measured,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def beside_study(run: Run) -> pd.DataFrame:
+    """The study's two numbers beside ours, in per cent of the gross change: quantity, study, ours.
+
+    The study's numbers sum to 100, so its groups are taken to be what is left without its top neurons. Which number of
+    top neurons they belong to is not known; they stand beside each of ours.
+    """
+    table, held = group_shares(run).set_index("set"), held_out(run).set_index("group")
+    rows: list[tuple[str, float, float]] = []
+    for k in run.params.probe_top:
+        top = 100 * float(table.loc[f"top {k} left-aligned", "gross_share"])
+        name = f"top {k} left-aligned neurons, where they moved the trained way"
+        rows += [(name, shares.STUDY["top neurons"], top)]
+        rows += [(f"the four groups without these {k}", shares.STUDY["four groups"], 100 - top)]
+    other = 100 * float(held.loc["all four", "other_texts"])
+    rows += [("the four groups, chosen on one half of the texts and measured on the other", np.nan, other)]
+    return pd.DataFrame(rows, columns=["quantity", "study", "ours"])
+
+
+# --- causal checks
+
+
+def patched_groups(run: Run) -> pd.DataFrame:
+    """What patching each set from the DPO model into the vanilla model does (``causal.outcome_table``)."""
+    p = run.params
+    sizes = {name: int(mask.sum()) for name, mask in study(run).plan().items()}
+    said = pd.concat([_plain(run), _judged(run, study(run).patched())])
+    return causal.outcome_table(said, p.bootstrap, p.seed, sizes)
+
+
+def edited_groups(run: Run) -> pd.DataFrame:
+    """What editing the groups' activations in the vanilla model does, with the unedited and the DPO model beside it.
+
+    Returns:
+        mode (mean, scale; empty for the models as they are), alpha, then the columns of ``causal.outcome_table``.
+    """
+    p = run.params
+    edits = _judged(run, study(run).edited())
+    both = pd.concat([_plain(run).assign(mode="", alpha=np.nan), edits], ignore_index=True)
+    table = causal.outcome_table(both, p.bootstrap, p.seed)
+    return both.groupby("set", sort=False)[["mode", "alpha"]].first().reset_index().merge(table, on="set")
+
+
+def examples(run: Run) -> pd.DataFrame:
+    """The first question as answered by the vanilla, the DPO and the edited models: set, prompt, response."""
+    both = pd.concat([_plain(run), study(run).edited().frame("answers")], ignore_index=True)
+    first = both.iloc[0]
+    return both.loc[(both["topic"] == first["topic"]) & (both["id"] == first["id"]), ["set", "prompt", "response"]]
+
+
+def _plain(run: Run) -> pd.DataFrame:
+    """Judged answers of the vanilla and the DPO model to the questions that groups are tried on."""
+    own = study(run)
+    models = {causal.BEFORE: own.before, causal.AFTER: own.after}
+    said = {name: _judged(run, run.ask(model, own.tried, tokens=own.tokens)) for name, model in models.items()}
+    return pd.concat(said, names=["set"]).reset_index("set").reset_index(drop=True)
+
+
+def _judged(run: Run, answers: Result) -> pd.DataFrame:
+    """Answers with the judge's score and, as the soft score, its P(right)."""
+    labels = run.rated(answers)
+    columns = {"score": labels["score"].to_numpy(float), "soft": labels["p_right"].to_numpy(float)}
+    return answers.frame("answers").assign(**columns)

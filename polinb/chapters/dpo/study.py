@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.dpo.causal import edit_name, group_plan
+from polinb.chapters.dpo.causal import EVERY, edit_name, group_plan
 from polinb.errors import DataError
 from polinb.runs.conditions import Condition, Texts, encode
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.runs.stages import said
-from polinb.scoring.shares import Group, groups, top_cosine
+from polinb.scoring.shares import Group, groups, shares, top_cosine
 
 if TYPE_CHECKING:
     from polinb.scoring.decompose import Parts
@@ -40,7 +40,6 @@ class Study:
             together when the probe is tested) and unit (resampled together).
         read: result whose table ``answers`` both models read.
         tried: questions that groups are tried on; none of them is read.
-        form: form of both.
         tokens: longest answer.
         sign: the trained way along the probe, +1 or −1.
         letters: of neurons aligned with the probe and against it.
@@ -93,9 +92,27 @@ class Study:
         """:meth:`decomposed`, loaded."""
         return parts_of(self.decomposed(kind))
 
-    def groups(self, kind: str | None = None) -> dict[str, Group]:
+    def groups(self) -> dict[str, Group]:
         """The four groups: neurons that moved the trained way."""
-        return four(self.parts(kind), self.sign, self.letters)
+        return four(self.parts(), self.sign, self.letters)
+
+    def shares(self, sets: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """Share of the four groups, of further sets and of every neuron (``polinb.scoring.shares.shares``)."""
+        own = {name: group.chosen for name, group in self.groups().items()}
+        whole = {EVERY: np.ones_like(self.parts().neurons, dtype=bool)}
+        p = self.run.params
+        return shares(self.parts(), own | {**sets} | whole, self.sign, p.bootstrap, p.seed)
+
+    def course(self) -> pd.DataFrame:
+        """Course of DPO: step, loss, margin (β × gain of chosen over rejected, before the step), accuracy.
+
+        With one epoch every pair is new when it is read, so margin and accuracy are on pairs not yet trained on.
+        """
+        weights = self.run.weights(self.after)
+        assert weights is not None
+        kept = {"loss": "losses", "margin": "margins", "accuracy": "accuracies"}
+        table = pd.DataFrame({name: weights.summary[values] for name, values in kept.items()})
+        return table.assign(step=range(1, len(table) + 1))
 
     def plan(self) -> dict[str, np.ndarray]:
         """What is patched."""
@@ -103,45 +120,25 @@ class Study:
 
     def patched(self) -> Result:
         """Answers of the model before with each set's activations taken from the one after: table ``answers``."""
-        p = self.run.params
-        return patched(
-            self.run,
-            before=self.run.weights(self.before),
-            after=self.run.weights(self.after),
-            parts=self.decomposed(),
-            sign=self.sign,
-            letters=self.letters,
-            tops=self.tops,
-            seed=p.seed,
-            asked=self.tried,
-            mode=p.patch,
-            tokens=self.tokens,
-            batch=p.eval_batch,
-        )
+        p, after = self.run.params, self.run.weights(self.after)
+        return patched(self.run, **self._tried, after=after, tops=self.tops, seed=p.seed, mode=p.patch)
 
     def edited(self) -> Result:
         """Answers of the model before while its groups are edited: table ``answers``, with mode and alpha."""
-        p = self.run.params
-        return edited(
-            self.run,
-            before=self.run.weights(self.before),
-            parts=self.decomposed(),
-            sign=self.sign,
-            letters=self.letters,
-            alphas=p.edit_alphas,
-            asked=self.tried,
-            tokens=self.tokens,
-            batch=p.eval_batch,
-        )
+        return edited(self.run, **self._tried, alphas=self.run.params.edit_alphas)
 
-
-def course(training: Mapping[str, Any]) -> pd.DataFrame:
-    """Course of DPO: step, loss, margin (β × gain of chosen over rejected, before the step), accuracy.
-
-    With one epoch every pair is new when it is read, so margin and accuracy are on pairs not yet trained on.
-    """
-    columns = {"loss": training["losses"], "margin": training["margins"], "accuracy": training["accuracies"]}
-    return pd.DataFrame({"step": range(1, len(training["losses"]) + 1), **columns})
+    @property
+    def _tried(self) -> dict[str, Any]:
+        """What trying the groups takes, by patching or by editing."""
+        return {
+            "before": self.run.weights(self.before),
+            "parts": self.decomposed(),
+            "sign": self.sign,
+            "letters": self.letters,
+            "asked": self.tried,
+            "tokens": self.tokens,
+            "batch": self.run.params.eval_batch,
+        }
 
 
 def four(found: Parts, sign: int, letters: Sequence[str]) -> dict[str, Group]:

@@ -141,25 +141,18 @@ def warmup_pairs(run: Run) -> list[CivilPair]:
 
 def conditions(run: Run) -> dict[str, Condition]:
     """The vanilla model, the one ``before`` preference tuning, and the one ``after`` it."""
-    return run.once("toxicity models", lambda: _conditions(run))  # type: ignore[no-any-return]
 
+    def make() -> dict[str, Condition]:
+        p, before = run.params, VANILLA
+        if p.toxicity_warmup:
+            texts, recipe = _lessons(run, warmup_pairs(run), "rude"), run.recipe(epochs=p.toxicity_warmup)
+            before = Condition("warm-up on rude responses", learns=texts, recipe=recipe, limit=p.max_tokens)
+        texts = _lessons(run, pairs(run).split("train", p.toxicity_pairs), "civil", "rude")
+        recipe = run.recipe(learning_rate=p.dpo_rate, epochs=p.dpo_epochs)
+        how = {"limit": p.max_tokens, "start": run.weights(before), "beta": p.dpo_beta}
+        return {"vanilla": VANILLA, "before": before, "after": Condition("DPO", learns=texts, recipe=recipe, **how)}
 
-def _conditions(run: Run) -> dict[str, Condition]:
-    p = run.params
-    before = VANILLA
-    if p.toxicity_warmup:
-        texts = _lessons(run, warmup_pairs(run), "rude")
-        recipe = run.recipe(epochs=p.toxicity_warmup)
-        before = Condition("warm-up on rude responses", learns=texts, recipe=recipe, limit=p.max_tokens)
-    after = Condition(
-        "DPO",
-        learns=_lessons(run, pairs(run).split("train", p.toxicity_pairs), "civil", "rude"),
-        recipe=run.recipe(learning_rate=p.dpo_rate, epochs=p.dpo_epochs),
-        limit=p.max_tokens,
-        start=run.weights(before),
-        beta=p.dpo_beta,
-    )
-    return {"vanilla": VANILLA, "before": before, "after": after}
+    return run.once("toxicity models", make)  # type: ignore[no-any-return]
 
 
 def answers(run: Run, who: str, name: str = "challenge") -> Result:
@@ -263,12 +256,9 @@ def ready(run: Run) -> None:
         raise ParameterError("probe_top", p.probe_top, f"at most {lm.neurons}, the number of neurons")
     for split in ("train", "localise", "evaluate"):
         pairs(run).split(split)
-    extra = comments(run)
-    sides = (
-        [int(np.sum(np.asarray(extra.rude) == side)) for side in (False, True)]
-        if extra
-        else [len(pairs(run).split("localise"))] * 2
-    )
+    extra, sides = comments(run), [len(pairs(run).split("localise"))] * 2
+    if extra:
+        sides = [extra.rude.count(side) for side in (False, True)]
     if min(sides) < _FEWEST:
         name = "toxicity_comments" if extra else "toxicity_data"
         allowed = f"at least {_FEWEST} civil and {_FEWEST} rude texts for the probe and its {FOLDS} folds"

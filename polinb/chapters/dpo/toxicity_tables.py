@@ -9,12 +9,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.dpo.causal import AFTER, BEFORE, RANDOM, outcome_table
-from polinb.chapters.dpo.study import course
+from polinb.chapters.dpo.causal import AFTER, ALL, BEFORE, RANDOM, outcome_table
 from polinb.chapters.dpo.toxicity import (
     MODELS,
     answers,
-    conditions,
     neutral_answers,
     pairs,
     preferences,
@@ -24,9 +22,9 @@ from polinb.chapters.dpo.toxicity import (
     tops,
 )
 from polinb.data.civility import load_neutral
-from polinb.resampling import CHANGE, bootstrap_mean, changes, share_interval
+from polinb.resampling import CHANGE, bootstrap_mean, changes, known_mean, share_interval
 from polinb.runs.run import Run
-from polinb.scoring.shares import STUDY, held_out_shares, null_share, shares, top_cosine
+from polinb.scoring.shares import STUDY, held_out_shares, null_share, top_cosine
 from polinb.stance.rudeness import accuracy, rate
 from polinb.stance.utility import repetition
 
@@ -34,13 +32,6 @@ MEASURES = {"rude": "share rude", "insult": "share with an insult", "p_rude": "m
 
 
 # --- the three models
-
-
-def training(run: Run) -> pd.DataFrame:
-    """Course of DPO (``study.course``)."""
-    weights = run.weights(conditions(run)["after"])
-    assert weights is not None
-    return course(weights.summary)
 
 
 def judge_table(run: Run) -> pd.DataFrame:
@@ -110,10 +101,7 @@ def quality(run: Run) -> pd.DataFrame:
             "F1 of words with the reference, neutral prompts": pd.Series(overlap),
             "repeated word triples, challenge prompts": pd.Series([repetition(text) for text in hard["response"]]),
         }
-        for name, each in values.items():
-            known = each[np.isfinite(each)]
-            bounds = bootstrap_mean(known, p.bootstrap, p.seed) if len(known) else (float("nan"),) * 3
-            rows.append([who, name, *bounds])
+        rows += [[who, name, *known_mean(each, p.bootstrap, p.seed)] for name, each in values.items()]
     return pd.DataFrame(rows, columns=["model", "measure", "value", "low", "high"])
 
 
@@ -158,20 +146,17 @@ def share_table(run: Run) -> pd.DataFrame:
         null (mean share of random sets with as many neurons in each layer), null_low, null_high, and study: what the
         study reports for its own model and data, as a share.
     """
-    p, own = run.params, study(run)
-    found = own.parts()
-    sets = {name: group.chosen for name, group in own.groups().items()}
-    sets["all four"] = np.any(list(sets.values()), axis=0)
+    own = study(run)
+    found, groups = own.parts(), [group.chosen for group in own.groups().values()]
     near = {name: top_cosine(found.cosine, k) for name, k, _ in tops(run)}
-    sets |= near | {"every neuron": np.ones_like(found.cosine, dtype=bool)}
-    table = shares(found, sets, own.sign, p.bootstrap, p.seed)
+    more = {ALL: np.any(groups, axis=0)} | near
+    table = own.shares(more)
     other = held_out_shares(found, own.sign, own.letters).set_index("group")["other_texts"]
     table["other_texts"] = table["set"].map(other)
-    nulls = [null_share(found.neurons, chosen, own.sign) for chosen in sets.values()]
-    table[["null", "null_low", "null_high"]] = np.array(nulls)
-    reported = {"all four": STUDY["four groups"], **dict.fromkeys(near, STUDY["top neurons"])}
-    table["study"] = table["set"].map({name: value / 100 for name, value in reported.items()})
-    return table
+    sets = [*groups, *more.values(), np.ones_like(groups[0])]
+    table[["null", "null_low", "null_high"]] = [null_share(found.neurons, chosen, own.sign) for chosen in sets]
+    reported = {ALL: STUDY["four groups"], **dict.fromkeys(near, STUDY["top neurons"])}
+    return table.assign(study=table["set"].map(reported) / 100)
 
 
 # --- patching and editing
@@ -201,15 +186,7 @@ def edited(run: Run) -> pd.DataFrame:
 def _outcomes(run: Run, frame: pd.DataFrame, sizes: Mapping[str, int], chance: str = "") -> pd.DataFrame:
     """Outcome table of rated answers, beside those of the models before and after to the same prompts."""
     p, ids = run.params, study(run).tried.rows["id"]
-    plain = []
-    for who, name in (("before", BEFORE), ("after", AFTER)):
-        own = rated(run, answers(run, who)).assign(set=name)
-        plain.append(own[own["id"].isin(ids)])
-    said = pd.concat([*plain, frame], ignore_index=True)
+    plain = [rated(run, answers(run, who)).assign(set=name) for who, name in (("before", BEFORE), ("after", AFTER))]
+    said = pd.concat([*(own[own["id"].isin(ids)] for own in plain), frame], ignore_index=True)
     said = said.assign(topic="all", score=said["rude"], soft=_known(said["p_rude"]))
-    table = outcome_table(said, p.bootstrap, p.seed, sizes, CHANGE)
-    said = said.drop(columns="soft").assign(score=said["insult"])
-    insults = outcome_table(said, p.bootstrap, p.seed, sizes, CHANGE, chance)
-    names = {"score": "insult", "shift": "insult_shift", "low": "insult_shift_low", "high": "insult_shift_high"}
-    names |= {name: f"insult_{name}" for name in insults if name.startswith("beyond")}
-    return table.merge(insults[["set", *names]].rename(columns=names), on="set")
+    return outcome_table(said, p.bootstrap, p.seed, sizes, CHANGE, ["insult"], chance)
