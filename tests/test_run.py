@@ -11,7 +11,8 @@ from polinb import resampling
 from polinb.chapters.paper import beside, exhibits, neuron_tables, patch_tables, results
 from polinb.chapters.paper import judge_tables as judging
 from polinb.errors import DataError, ModelError, ParameterError, TrainingError
-from polinb.models.generation import generate, log_likelihood
+from polinb.masking.patching import patched_answers
+from polinb.models.generation import decode, generate, log_likelihood
 from polinb.models.tokens import prompt_ids
 from polinb.models.variants import variant
 from polinb.runs.artifacts import Store
@@ -245,6 +246,40 @@ def test_patching_plan_and_tables(run):
     assert sizes["every neuron"] == sets.general.size
     summary = patch_tables.patch_summary(run).set_index("set")
     assert summary.loc["G", "shift"] == pytest.approx(table[table["set"] == "G"]["shift"].mean())
+
+
+def test_statements_are_answered_with_every_donor_and_count_together(run):
+    p, general = run.params, run.neurons("general")
+    told = dict(patch_tables.statement_results(run)[:1])["G"].frame("answers")
+    assert list(told["donor"]) == [t for t in p.topics for _ in range(2 * p.patch_statements)]
+    first = run.statements().groupby("topic", sort=False).head(p.patch_statements)
+    prompts = [prompt_ids(run.lm, prompt, p.system_prompt) for prompt in first["prompt"]]
+    donor = run.model(run.weights(run.tuned("race")), "donor")
+    made = patched_answers(run.lm, donor, mask_of(general), prompts, max_new_tokens=p.eval_tokens, mode=p.patch)
+    assert list(told.loc[told["donor"] == "race", "response"]) == [decode(run.lm, ids) for ids in made]
+
+    table = patch_tables.statement_shifts(run)
+    assert list(dict.fromkeys(table["set"])) == [
+        "G", "S", patch_tables.LAYER, patch_tables.NEXT, "every neuron", "donor itself"
+    ]  # fmt: skip
+    row = table[(table["set"] == "donor itself") & (table["statements"] == "compass")].iloc[0]
+    tuned = [run.statement_stances(run.tuned(t)).query("topic == 'compass'") for t in p.topics]
+    assert row["n"] == p.patch_statements == 2
+    assert row["model"] == pytest.approx(np.mean([each["score"].iloc[:2].mean() for each in tuned]))
+
+
+def test_a_foreign_donor_never_saw_the_topic_and_changes_g_and_its_controls_only(root, run):
+    one = experiment(root, donor="foreign", patch_statements=0)
+    table = patch_tables.patching(one)
+    own = patch_tables.patching(run)
+    moved = table["group"].isin(["general", "control", "all", "donor"])
+    assert (table.loc[moved, "trained"] != table.loc[moved, "topic"]).all()
+    assert sorted(patch_tables.donors(one).values()) == sorted(one.params.topics)
+    pd.testing.assert_frame_equal(table[~moved], own[~moved])
+    by_hand = one.patched(one.neurons("general"), {"crime": "race", "race": "science", "science": "crime"})["score"]
+    got = table[table["set"] == "G"]
+    assert (got["model"] * got["n"]).sum() == pytest.approx(by_hand.sum())
+    assert patch_tables.statement_shifts(one).empty
 
 
 def test_top_neurons_are_general_and_sorted(run):

@@ -78,8 +78,9 @@ def test_jobs_are_the_conditions_of_the_chapters() -> None:
     """Counted by hand from the parameters, not by the code that lists them."""
     found = titles(jobs_of("07_inhibitft", "08_gamma", "06_patching", controls=["uniform", "layer"], control_seeds=3))
     count = {rule: sum(name.startswith(f"{rule}/") for name in found) for rule in ("weights", "scores", "patched")}
-    # plain fine-tunes; two topics × (G, 3 uniform, 3 layer) at γ = 50; crime × (G, 3 layer) at γ = 60
-    assert count == {"weights": 4 + 2 * 7 + 4, "scores": 2, "patched": 1 + 2 + 2 * 3 + 1}
+    # weights: plain fine-tunes; two topics × (G, 3 uniform, 3 layer) at γ = 50; crime × (G, 3 layer) at γ = 60
+    # questions and statements, each with G, S of two topics, 3 pairs of controls and every neuron patched
+    assert count == {"weights": 4 + 2 * 7 + 4, "scores": 2, "patched": 2 * (1 + 2 + 2 * 3 + 1)}
     assert len(found) == sum(count.values()) + 1 and "vanilla/vanilla" in found
     assert "weights/inhibitft-crime-right-g60" in found and "scores/scores-race" in found
 

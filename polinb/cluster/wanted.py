@@ -12,7 +12,7 @@ from polinb.chapters.anatomy import moved
 from polinb.chapters.caft import caft, caft_angles, caft_candidates, cue_study, narrow_study
 from polinb.chapters.dpo import shift, toxicity
 from polinb.chapters.paper import baselines, results, second_judge, verdicts
-from polinb.chapters.paper.patch_tables import patch_plan
+from polinb.chapters.paper.patch_tables import patch_plan, statement_results
 from polinb.chapters.planted import truth, truth_tuned
 from polinb.display.responses import frozen_arms
 from polinb.runs import stages
@@ -59,6 +59,11 @@ def wanted(run: Run, chapter: str) -> list[Result]:
     def patched() -> list[Result]:
         donors = labels(*results.plain(run, topics))
         return donors + [label(run.patch(chosen, donors)) for _, _, chosen, donors in patch_plan(run)]
+
+    def patched_statements() -> list[Result]:
+        found = [label(answers) for _, answers in statement_results(run)]
+        plain = [label(answers) for answers in to_statements([VANILLA, *results.plain(run, topics)])]
+        return [*plain, *found] if found else []
 
     def statements() -> list[Result]:
         return [label(answers) for answers in to_statements([VANILLA])]
@@ -128,7 +133,7 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         "03_pnlac": lambda: [*scores(), run.neutral()],
         "04_distribution": lambda: [*scores(), run.neutral()],
         "05_vanilla_stance": lambda: [*labels(VANILLA), *statements(), run.reference_logp()],
-        "06_patching": lambda: [*labels(VANILLA), *scores(), *patched()],
+        "06_patching": lambda: [*labels(VANILLA), *scores(), *patched(), *patched_statements()],
         "07_inhibitft": inhibitft,
         "08_gamma": lambda: [
             *labels(VANILLA),

@@ -237,6 +237,20 @@ class PatchQuestions(Group):
     patch_questions: int = Field(ge=2, description="Questions per topic in the patching experiments")
 
 
+class Donor(Group):
+    """Whose activations are patched in."""
+
+    donor: Literal["own", "foreign"] = Field(
+        description="Donor of G and its controls: tuned on the topic asked about, or on the next one in the list"
+    )
+
+
+class PatchStatements(Group):
+    """Patched models and statements (paper 4.3)."""
+
+    patch_statements: int = Field(ge=0, description="Statements per set that a patched model is asked; 0: none")
+
+
 class Freeze(Group):
     """InhibitFT (paper 5)."""
 

@@ -31,9 +31,9 @@ PROFILES = ("tiny", "quick", "full", "paper")
 
 class Params(
     g.Profile, g.Seed, g.Model, g.Data, g.Topics, g.Train, g.Length, g.Localise, g.Sets, g.Batch, g.Ask, g.Statements,
-    g.Likelihood, g.Judge, g.Utility, g.Bootstrap, g.Patch, g.PatchQuestions, g.Freeze, g.Controls, g.ControlSeeds,
-    g.Gammas, g.AblationTopics, b.Truth, b.Baselines, b.Dpo, b.Probe, b.Edit, b.GroupQuestions, b.Toxicity, b.Caft,
-    b.Directions, b.Sae, b.Cues, b.Narrow, b.Cards, b.Browse,
+    g.Likelihood, g.Judge, g.Utility, g.Bootstrap, g.Patch, g.PatchQuestions, g.Donor, g.PatchStatements, g.Freeze,
+    g.Controls, g.ControlSeeds, g.Gammas, g.AblationTopics, b.Truth, b.Baselines, b.Dpo, b.Probe, b.Edit,
+    b.GroupQuestions, b.Toxicity, b.Caft, b.Directions, b.Sae, b.Cues, b.Narrow, b.Cards, b.Browse,
 ):  # fmt: skip
     """Every parameter there is: what the lab, the workflow and the reference run choose from."""
 
@@ -52,16 +52,17 @@ TRAINED = (*RUN, g.Data, g.Topics, g.Train, g.Length)
 SCORED = (*TRAINED, g.Localise, g.Sets, g.Batch)
 JUDGED = (g.Ask, g.Likelihood, g.Judge, g.Bootstrap)
 INHIBITED = (*SCORED, *JUDGED, g.Statements, g.Freeze, g.Controls, g.ControlSeeds, g.Utility)
+PATCHED = (g.Patch, g.PatchQuestions, g.Donor)
 CHAPTERS: dict[str, tuple[type[g.Group], ...]] = {
     "01_phenomenon": (*TRAINED, g.Batch, *JUDGED),
     "02_data": (*RUN, g.Data, g.Topics, g.Length, g.Batch, *JUDGED, g.Statements),
     "03_pnlac": SCORED,
     "04_distribution": SCORED,
     "05_vanilla_stance": (*RUN, g.Data, g.Topics, g.Length, g.Batch, *JUDGED, g.Statements),
-    "06_patching": (*SCORED, *JUDGED, g.Patch, g.PatchQuestions, g.ControlSeeds),
+    "06_patching": (*SCORED, *JUDGED, g.Statements, *PATCHED, g.PatchStatements, g.ControlSeeds),
     "07_inhibitft": INHIBITED,
     "08_gamma": (*INHIBITED, g.Gammas, g.AblationTopics),
-    "09_paper_beside_ours": (*INHIBITED, g.Gammas, g.AblationTopics, g.Patch, g.PatchQuestions),
+    "09_paper_beside_ours": (*INHIBITED, g.Gammas, g.AblationTopics, *PATCHED),
     "10_known_truth": (g.Profile, g.Seed, g.Bootstrap, b.Truth, g.AblationTopics),
     "11_hard_controls": (*SCORED, *JUDGED, g.Freeze, b.Baselines),
     "12_where_the_shift_lives": (*SCORED, *JUDGED, g.Patch, b.Dpo, b.Probe, b.Edit, b.GroupQuestions),

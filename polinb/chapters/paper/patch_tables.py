@@ -9,6 +9,8 @@ import pandas as pd
 
 from polinb.chapters.paper.results import elsewhere
 from polinb.resampling import SHIFT, differences, only_asked, per_question, stratified_mean
+from polinb.runs import stages
+from polinb.runs.conditions import Texts
 from polinb.runs.results import Result
 from polinb.runs.run import Run
 from polinb.runs.weights import mask_of
@@ -23,11 +25,11 @@ CONTROLS = {"layer": LAYER, "next_highest": NEXT}
 def patch_plan(run: Run) -> list[tuple[str, str, Result, dict[str, str]]]:
     """What is patched: name, group, neurons and donor of each evaluated topic.
 
-    G and its controls take the donor tuned on the evaluated topic; S_t takes M_right^t everywhere. Patching every
-    neuron shows what all FFN activations together carry.
+    G and its controls take the donors of :func:`donors`; S_t takes M_right^t everywhere. Patching every neuron shows
+    what all FFN activations together carry.
     """
     topics: list[str] = list(run.params.topics)
-    own = {t: t for t in topics}
+    own = donors(run)
     plan = [("G", "general", run.neurons("general"), own)]
     plan += [(f"S ({t})", "topic-specific", run.neurons("specific", topic=t), dict.fromkeys(topics, t)) for t in topics]
     for number in range(run.params.control_seeds):
@@ -36,6 +38,12 @@ def patch_plan(run: Run) -> list[tuple[str, str, Result, dict[str, str]]]:
         plan.append((f"{NEXT}{more}", "control", run.neurons("next_highest", number=number), own))
     plan.append(("every neuron", "all", run.neurons("all"), own))
     return plan
+
+
+def donors(run: Run) -> dict[str, str]:
+    """Evaluated topic → topic that the donor of G was tuned on: itself, or the next one, so that each serves once."""
+    topics: list[str] = list(run.params.topics)
+    return dict(zip(topics, topics if run.params.donor == "own" else topics[1:] + topics[:1], strict=True))
 
 
 def patching(run: Run) -> pd.DataFrame:
@@ -49,10 +57,10 @@ def patching(run: Run) -> pd.DataFrame:
     plain = run.stances()
     parts = []
     plan = [(name, group, each.summary["neurons"], t, run.patched(each, t)) for name, group, each, t in patch_plan(run)]
-    plan.append(("donor itself", "donor", 0, {t: t for t in p.topics}, _donor_answers(run)))
-    for name, group, neurons, donors, rated in plan:
+    plan.append(("donor itself", "donor", 0, donors(run), _donor_answers(run)))
+    for name, group, neurons, tuned_on, rated in plan:
         part = shift_table(only_asked(plain, rated), rated, p.bootstrap, p.seed)
-        parts.append(part.assign(set=name, group=group, neurons=neurons, trained=part["topic"].map(donors)))
+        parts.append(part.assign(set=name, group=group, neurons=neurons, trained=part["topic"].map(tuned_on)))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -61,9 +69,9 @@ def patch_levels(run: Run, names: Sequence[str]) -> pd.DataFrame:
     p = run.params
     plain = only_asked(run.stances(), run.questions(p.patch_questions))
     parts = [stance_table(plain, n_boot=p.bootstrap, seed=p.seed).assign(patch="vanilla")]
-    for name, _, chosen, donors in patch_plan(run):
+    for name, _, chosen, tuned_on in patch_plan(run):
         if name in names:
-            table = stance_table(run.patched(chosen, donors), n_boot=p.bootstrap, seed=p.seed)
+            table = stance_table(run.patched(chosen, tuned_on), n_boot=p.bootstrap, seed=p.seed)
             parts.append(table.assign(patch=name))
     if "donor itself" in names:
         parts.append(stance_table(_donor_answers(run), n_boot=p.bootstrap, seed=p.seed).assign(patch="donor itself"))
@@ -81,8 +89,8 @@ def patch_summary(run: Run) -> pd.DataFrame:
     plain = only_asked(run.stances(), run.questions(p.patch_questions))
     scale = run.scale()
     rows = []
-    for name, group, chosen, donors in patch_plan(run):
-        moved = differences(plain, run.patched(chosen, donors))
+    for name, group, chosen, tuned_on in patch_plan(run):
+        moved = differences(plain, run.patched(chosen, tuned_on))
         own = scale[mask_of(chosen)]
         shift = stratified_mean(list(moved.values()), p.bootstrap, p.seed, SHIFT)
         rows.append([name, group, chosen.summary["neurons"], own.mean() if own.size else np.nan, *shift])
@@ -98,7 +106,7 @@ def patch_summary(run: Run) -> pd.DataFrame:
 def paired_patch(run: Run) -> dict[str, Effect]:
     """Shift by patching G minus that by its random controls (``layer``, ``next_highest``): paired, 95 % intervals."""
     p = run.params
-    plan = {name: (chosen, donors) for name, _, chosen, donors in patch_plan(run)}
+    plan = {name: (chosen, tuned_on) for name, _, chosen, tuned_on in patch_plan(run)}
     general = run.patched(*plan["G"])
     moved = {kind: differences(run.patched(*plan[name]), general) for kind, name in CONTROLS.items()}
     return {kind: stratified_mean(list(m.values()), p.bootstrap, p.seed, SHIFT) for kind, m in moved.items()}
@@ -109,20 +117,68 @@ def specific_shift(run: Run) -> tuple[Effect, Effect]:
     p = run.params
     plain = only_asked(run.stances(), run.questions(p.patch_questions))
     own, other = [], []
-    for _, group, chosen, donors in patch_plan(run):
+    for _, group, chosen, tuned_on in patch_plan(run):
         if group == "topic-specific":
-            trained = next(iter(donors.values()))  # S_t takes M_right^t everywhere
-            moved = differences(plain, run.patched(chosen, donors))
+            trained = next(iter(tuned_on.values()))  # S_t takes M_right^t everywhere
+            moved = differences(plain, run.patched(chosen, tuned_on))
             own.append({trained: moved[trained]})
             other.append(elsewhere(trained, moved))
     first, second = (stratified_mean(per_question(parts), p.bootstrap, p.seed, SHIFT) for parts in (own, other))
     return first, second
 
 
+# --- patched models and statements (paper 4.3)
+
+
+def to_statements(run: Run, chosen: Result, tuned_on: Sequence[str]) -> Result:
+    """Answers of the vanilla model to statements with ``chosen`` neurons patched, from each donor in turn."""
+    p = run.params
+    rows = run.statements().groupby("topic", sort=False).head(p.patch_statements)
+    asked = [[run.weights(run.tuned(donor)), Texts.of(rows.assign(donor=donor))] for donor in tuned_on]
+    return stages.patched(run, chosen=chosen, asked=asked, mode=p.patch, tokens=p.eval_tokens, batch=p.eval_batch)
+
+
+def statement_results(run: Run) -> list[tuple[str, Result]]:
+    """Every set of :func:`patch_plan`, without its number, and its answers to statements; none are asked for at 0."""
+    if not run.params.patch_statements or not run.statement_sets:
+        return []
+    plan = patch_plan(run)
+    return [(_kind(name), to_statements(run, each, list(dict.fromkeys(by.values())))) for name, _, each, by in plan]
+
+
+def statement_shifts(run: Run) -> pd.DataFrame:
+    """Judged stance on statements when neurons are patched in (section 4.3), as a paired shift from the vanilla model.
+
+    A statement has no topic: its answers with all donors of G count together, and so do those of all S_t.
+
+    Returns:
+        set, statements (the set's name), n, vanilla, model (stance), shift, low, high; the donors themselves last.
+    """
+    p = run.params
+    plain, scores = run.statement_stances(), dict[str, list[pd.DataFrame]]()
+    for name, answers in statement_results(run):
+        scores.setdefault(name, []).append(run.rated(answers))
+    if not scores:
+        return pd.DataFrame(columns=["set", "statements", "n", "vanilla", "model", "shift", "low", "high"])
+    asked = next(iter(scores.values()))[0]
+    tuned = [run.statement_stances(run.tuned(t)) for t in p.topics]
+    scores["donor itself"] = [only_asked(each, asked.drop_duplicates(["topic", "id"])) for each in tuned]
+    parts = []
+    for name, rated in scores.items():
+        every = pd.concat(rated).groupby(["topic", "id"], sort=False, as_index=False)["score"].mean()
+        parts.append(shift_table(only_asked(plain, every), every, p.bootstrap, p.seed).assign(set=name))
+    return pd.concat(parts, ignore_index=True).rename(columns={"topic": "statements"})
+
+
+def _kind(name: str) -> str:
+    """Sets that differ by topic or number only go by one name."""
+    return "S" if name.startswith("S (") else name.partition(" #")[0]
+
+
 def patched_examples(run: Run, topic: str, n: int) -> pd.DataFrame:
     """The first ``n`` questions of a topic: prompt, and the answers of vanilla, G patched in, and the donor."""
-    name, _, chosen, donors = patch_plan(run)[0]
-    tables = {"vanilla": run.stances(), f"{name} patched": run.patched(chosen, donors)}
+    name, _, chosen, tuned_on = patch_plan(run)[0]
+    tables = {"vanilla": run.stances(), f"{name} patched": run.patched(chosen, tuned_on)}
     tables["donor"] = _donor_answers(run)
     out = run.questions(run.params.patch_questions, [topic])[["id", "prompt"]].head(n)
     for title, frame in tables.items():
@@ -134,7 +190,7 @@ def patched_examples(run: Run, topic: str, n: int) -> pd.DataFrame:
 def _donor_answers(run: Run) -> pd.DataFrame:
     asked = run.questions(run.params.patch_questions)
     parts = []
-    for topic in run.params.topics:
-        own = run.stances(run.tuned(topic))
+    for topic, trained in donors(run).items():
+        own = run.stances(run.tuned(trained))
         parts.append(own[own["topic"] == topic])
     return only_asked(pd.concat(parts, ignore_index=True), asked)
