@@ -7,6 +7,7 @@ from test_doses import SMALL
 from polinb.chapters.anatomy import dose_tables as tables
 from polinb.chapters.anatomy import doses
 from polinb.chapters.anatomy.dose_tables import Claim
+from polinb.errors import DataError
 from polinb.resampling import equivalence, t_mean, t_test
 from polinb.runs.artifacts import Store
 from polinb.runs.params import Params
@@ -108,3 +109,12 @@ def test_an_unfinished_dose_is_read_as_far_as_it_is(tmp_path):
     table = tables.readings(tables.claims(frames, topics))
     assert (table["topics"] == 0).all() and (table["reading"] == "not decided").all()
     assert tables.courses(frames, topics).empty and tables.parts(frames, topics, 100, 0).empty
+    assert tables.progress(frames, topics).set_index("trained").loc["crime"].tolist() == ["begun"] + 3 * ["not yet"]
+    likely = tables.long(frames, "logp", topics)
+    assert likely.groupby(["condition", "trained", "leaning"]).size().index.tolist() == [
+        ("fine-tune", "crime", "right"), ("vanilla", "", ""),
+    ]  # fmt: skip
+    plain = tables.sides(frames("vanilla.logp"))
+    assert (likely.loc[likely["trained"] == "", "logp_right"] == plain["logp_right"]).all()
+    with pytest.raises(DataError, match="answers"):
+        tables.long(frames, "answers", topics)

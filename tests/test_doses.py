@@ -16,7 +16,7 @@ from polinb.runs.weights import Named, course
 
 SMALL = {
     "topics": ["crime", "race"],
-    "ablation_topics": ["crime"],
+    "ablation_topics": ["crime", "race"],
     "baseline_topics": ["crime"],
     "train_examples": 8,
     "epochs": 2.0,

@@ -35,7 +35,7 @@ def test_one_chapter_a_section_in_the_papers_order():
         "01_phenomenon", "02_data", "03_pnlac", "04_distribution", "05_vanilla_stance",
         "06_patching", "07_inhibitft", "08_gamma", "09_paper_beside_ours", "10_known_truth", "11_hard_controls",
         "12_where_the_shift_lives", "13_toxicity", "14_caft", "15_spurious_cue", "16_emergent_misalignment",
-        "17_neuron_explorer", "18_responses", "19_what_moved",
+        "17_neuron_explorer", "18_responses", "19_what_moved", "20_paper_recipe",
     ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from polinb.runs.artifacts import Store
 SMALL = {
     "profile": "tiny",
     "topics": ["crime", "race"],
-    "ablation_topics": ["crime"],
+    "ablation_topics": ["crime", "race"],
     "baseline_topics": ["crime"],
     "gammas": [50.0],
     "gamma": 30.0,

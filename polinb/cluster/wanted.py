@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from polinb.chapters.anatomy import moved
+from polinb.chapters.anatomy import doses, moved
 from polinb.chapters.caft import caft, caft_angles, caft_candidates, cue_study, narrow_study
 from polinb.chapters.dpo import shift, toxicity
 from polinb.chapters.paper import baselines, results, second_judge, verdicts
@@ -155,5 +155,6 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         "17_neuron_explorer": scores,
         "18_responses": lambda: [*browsed(), *patched()],
         "19_what_moved": anatomy,
+        "20_paper_recipe": lambda: list(doses.results(run).values()),
     }
     return list({result.path: result for result in wants[chapter]()}.values())

@@ -281,6 +281,6 @@ class Gammas(Group):
 
 
 class AblationTopics(Group):
-    """Where the ablation over γ trains."""
+    """Where the ablation over γ and the paper's recipe train."""
 
-    ablation_topics: list[TopicName] = Field(min_length=1, description="Fine-tuning topics of the ablation")
+    ablation_topics: list[TopicName] = Field(min_length=1, description="Topics that are trained on in this comparison")

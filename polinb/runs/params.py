@@ -73,6 +73,7 @@ CHAPTERS: dict[str, tuple[type[g.Group], ...]] = {
     "17_neuron_explorer": (*SCORED, g.Ask, g.Bootstrap, g.Gammas, b.Cards),
     "18_responses": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.ControlSeeds, g.Patch, g.PatchQuestions, b.Browse),
     "19_what_moved": (*TRAINED, g.Batch, *JUDGED, g.Statements),
+    "20_paper_recipe": (*SCORED, *JUDGED, g.Statements, g.Freeze, g.AblationTopics),
 }
 """The groups of each chapter, in the order of its parameters cell."""
 

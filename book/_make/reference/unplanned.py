@@ -18,15 +18,18 @@ import pandas as pd
 
 from book._make.reference.keep import clean
 from book._make.reference.raw_load import load_raw
+from polinb.chapters.anatomy import doses
 from polinb.chapters.anatomy.moved import NAMES
 from polinb.data.loading import load_data
 from polinb.errors import ArtifactError
 from polinb.runs.checkout import find_layout, parse_settings
+from polinb.stance.judges import LocalJudge
 from polinb.wording import LIVE, PAYLOAD
 from polinb_book import results
 
 TAG = "from-raw"
-CHAPTERS = ("01_phenomenon", "02_data", "05_vanilla_stance", "07_inhibitft", "08_gamma", "19_what_moved")
+DOSES = "20_paper_recipe"
+CHAPTERS = ("01_phenomenon", "02_data", "05_vanilla_stance", "07_inhibitft", "08_gamma", "19_what_moved", DOSES)
 START = """import sys
 from pathlib import Path
 from book._make.reference.unplanned import names
@@ -109,6 +112,13 @@ def names(folder: Path, data: str, chapter: str) -> dict[str, Any]:
     p = raw.index["params"]
     told = {"params": SimpleNamespace(profile=p["profile"], model=p["model"])}
     out: dict[str, Any] = {"run": SimpleNamespace(**told), "how": (int(p["bootstrap"]), int(p["seed"]))}
+    if chapter in (DOSES, "19_what_moved"):
+        out["data"] = load_data(data)
+        if out["data"].digest() != raw.index["data"]["digest"]:
+            raise ArtifactError(f"data={data}: not the data of the reference run; give the place of IdeoINST")
+    if chapter == DOSES:
+        frames, judge = doses.kept(folder.parent / "doses" / "short"), LocalJudge(out["data"])
+        return out | {"frames": frames, "judge": judge, "topics": p["topics"]}
     kept = raw.arms["arms"]
     read = {name: _named(raw.tables[name], kept) for name in ("likelihood", "responses", "statements")}
     like, at = read["likelihood"], read["likelihood"]["arm"].map(lambda arm: _gamma(kept[arm]["frozen"]))
@@ -129,9 +139,6 @@ def names(folder: Path, data: str, chapter: str) -> dict[str, Any]:
         out["likely"] = main[main["condition"].isin(["vanilla", "fine-tune"])]
     if chapter == "19_what_moved":
         out["judged"], out["stated"] = (t[t["arm"].isin(_plain(kept))] for t in (read["responses"], read["statements"]))
-        out["data"] = load_data(data)
-        if out["data"].digest() != raw.index["data"]["digest"]:
-            raise ArtifactError(f"data={data}: not the data of the reference run; give the place of IdeoINST")
     return out
 
 

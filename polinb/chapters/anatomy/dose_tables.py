@@ -12,13 +12,20 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.anatomy.doses import Frames
+from polinb.chapters.anatomy.moved import NAMES
 from polinb.errors import DataError
 from polinb.resampling import equivalence, holm, t_mean, t_test
 from polinb.runs.stages import wide
 from polinb.stance import likelihood
 from polinb.stance.likelihood import Models, Moved
 
-CONDITIONS = ("right", "left", "inhibitft", "loud")
+CONDITIONS = {
+    "right": ("fine-tune", "right"),
+    "left": ("fine-tune", "left"),
+    "inhibitft": ("inhibitft", "right"),
+    "loud": ("random-next_highest", "right"),
+}
+"""The plan's names of the conditions → condition and side of the data, as other chapters name them."""
 SETS = ("G", "S", "loud", "layer 1", "layer 2", "all FFN", "attention")
 LEVEL = 0.05
 C5_MARGIN = (-0.10, 0.10)
@@ -66,6 +73,39 @@ def moved(frames: Frames, table: pd.DataFrame) -> Moved:
     own = sides(table)
     before = own[["topic", "id"]].merge(sides(plain), on=["topic", "id"], how="left", validate="one_to_one")
     return likelihood.moved(before, own)
+
+
+def long(frames: Frames, what: str, topics: Sequence[str]) -> pd.DataFrame:
+    """One long table of the models that are finished, the vanilla one first.
+
+    Args:
+        what: logp, answers or statements.
+
+    Returns:
+        :data:`polinb.chapters.anatomy.moved.NAMES`, then the columns of the tables; likelihoods as :func:`sides`.
+    """
+    names = {("vanilla", "", ""): f"vanilla.{what}"}
+    names |= {(name, t, side): f"{t}.{own}.{what}" for own, (name, side) in CONDITIONS.items() for t in topics}
+    parts = []
+    for model, name in names.items():
+        table = frames(name)
+        if table is not None:
+            own = sides(table) if what == "logp" else table
+            parts.append(own.assign(**dict(zip(NAMES, model, strict=True))))
+    if not parts:
+        raise DataError(f"this dose has no {what} yet")
+    every = pd.concat(parts, ignore_index=True)
+    return every[[*NAMES, *(name for name in every if name not in NAMES)]]
+
+
+def progress(frames: Frames, topics: Sequence[str]) -> pd.DataFrame:
+    """How far a dose came: trained, then one column a condition: done, begun or not yet."""
+
+    def state(topic: str, name: str) -> str:
+        parts = [frames(f"{topic}.{name}.{what}") is not None for what in ("course", "logp", "answers", "statements")]
+        return "done" if all(parts) else "begun" if any(parts) else "not yet"
+
+    return pd.DataFrame([{"trained": t} | {name: state(t, name) for name in CONDITIONS} for t in topics])
 
 
 def models(frames: Frames, topics: Sequence[str], condition: str) -> Models:

@@ -45,7 +45,7 @@ PLAN: dict[str, Any] = {
 CHECKPOINTS = (1 / 24, 1 / 12, 1 / 6, 1 / 3, 2 / 3, 1.0)
 """Shares of the optimiser steps after which a model in training is read."""
 FEW, GRAFTED = 16, 40
-"""Questions per topic along a training, and where weights are carried over."""
+"""Questions per topic along a training, and where weights are carried over, as far as the end is asked as many."""
 INTERPOLATIONS = (0.9, 0.95)
 INDEX = "index.json"
 """Of a folder of kept results: name → kind/key."""
@@ -63,8 +63,8 @@ def settings(dose: str) -> dict[str, Any]:
 
 
 def references(run: Run, count: int) -> Texts:
-    """Left and right reference answers of the first ``count`` evaluation questions per topic: topic, id, side."""
-    asked = run.questions(count)
+    """Left and right reference answers of the first ``count`` questions per topic, of those that the end is asked."""
+    asked = run.questions(min(count, run.params.likelihood_questions))
     keys = ["topic", "id", "prompt"]
     sides = [asked[keys].assign(side=side, response=asked[side]) for side in ("left", "right")]
     return Texts.of(pd.concat(sides, ignore_index=True))
@@ -129,7 +129,7 @@ def results(run: Run) -> dict[str, Result]:
     Names: ``vanilla.<what>``, ``<topic>.<condition>.<what>`` with what among course, logp, answers and statements,
     ``<topic>.scores``, ``<topic>.graft.<set>``, ``<topic>.reset.<set>``, ``<topic>.interpolated.<λ>``.
     """
-    topics: Sequence[str] = run.params.topics
+    topics: Sequence[str] = run.params.ablation_topics
     out = {f"vanilla.{what}": each for what, each in asked(run, VANILLA)}
     for names in (("right", "left"), ("inhibitft", "loud")):
         for topic in topics:
