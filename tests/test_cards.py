@@ -12,7 +12,7 @@ from polinb.chapters.browse import cards, cards_tables
 from polinb.chapters.browse.cards_ablation import effects, zeroed_logp
 from polinb.chapters.browse.cards_choice import Pick, picks, random_neurons
 from polinb.chapters.browse.cards_lens import FINAL_NORM, OUTPUT_NORM, extremes, lens, token_text
-from polinb.chapters.browse.cards_read import AROUND, Texts, activations, answer_means, contexts
+from polinb.chapters.browse.cards_read import AROUND, Texts, activations, answer_means, contexts, histograms, pooled
 from polinb.display.charts import card_effects, png
 from polinb.errors import ArtifactError, DataError, ParameterError
 from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors
@@ -212,6 +212,24 @@ def test_contexts_are_strong_distinct_and_about_the_answer():
     assert [each["strength"] for each in contexts(lm, read, texts, 1, 1)] == [7]
     same = Texts(texts.prompts, texts.responses, texts.sources, [0, 0, 0, 0, 0])
     assert [each["strength"] for each in contexts(lm, read, same, 1, 5)] == [7]  # one a question
+
+
+def test_histograms_count_every_answer_token_and_pool_exactly():
+    rng = np.random.default_rng(0)
+    kept, parts = [], []
+    for scale in (1.0, 5.0):  # another topic, a wider bin
+        read = {n: [rng.normal(0, scale, (9, 2)).astype(np.float32) for _ in range(40)] for n in ("vanilla", "left")}
+        parts.append(histograms(read, [[0] * 4] * 40))
+        kept.append({name: np.concatenate([seen[-4:] for seen in texts]) for name, texts in read.items()})
+    assert parts[0][1]["width"] in (0.25, 0.5) and parts[1][1]["width"] in (1.0, 2.0)
+    whole = pooled([parts[0][1], parts[1][1]])
+    for name in ("vanilla", "left"):
+        values = np.concatenate([each[name][:, 1] for each in kept])
+        for i in range(-30, 30):
+            inside = (values >= i * whole["width"]) & (values < (i + 1) * whole["width"])
+            assert whole[name].get(i, 0) == inside.sum()
+    silent = histograms({"vanilla": [np.zeros((3, 1), np.float32)]}, [[0, 0]])[0]
+    assert silent["vanilla"] == {"0": 2} and silent["width"] > 0
 
 
 # --- ablation

@@ -23,8 +23,7 @@ from polinb.chapters.browse.explorer_levels import (
     set_counts,
     slider,
 )
-from polinb.display.explorer import explorer, explorer_payload
-from polinb.display.explorer_picture import map_cells, picture
+from polinb.display.explorer import explorer, explorer_payload, map_cells, picture
 from polinb.display.webdata import packed
 from polinb.errors import ParameterError
 from polinb.runs.artifacts import Store
@@ -159,6 +158,8 @@ def test_payload_has_the_agreed_form(made):
             assert all(len(context[name]) == size for name in ("values", "left", "right"))
             peak = context["values"][context["peak"]]
             assert peak != 0 and size <= 25
+        found_tokens = sum(row["n"] for row in card["activation"])
+        assert [sum(card["histogram"][name]) for name in ("vanilla", "left", "right")] == [found_tokens] * 3
     null = payload["null"]
     assert null["n"] == len(null["values"]) == run.params.cards_random
     assert null["all"] == [min(null["values"]), max(null["values"])]
@@ -250,7 +251,7 @@ def test_cells_of_the_picture_hold_their_strongest_neuron():
     levels[1, 1, 9] = 7  # on one
     levels[0, 2, 0], levels[1, 2, 1] = 7, 6  # one is on one list; the other just misses
     cells = map_cells(levels, 7, columns=5)
-    assert len(cells) == 15 and list(cells["first"][:5]) == [0, 2, 4, 6, 8] and cells["last"].max() == 9
+    assert len(cells) == 15 and list(cells["first"][:5]) == [0, 2, 4, 6, 8]
     marked = {(c.layer, c.first): c.kind for c in cells.itertuples() if c.kind != "neither"}
     assert marked == {(0, 4): "general (G)", (1, 8): "topic-specific", (2, 0): "topic-specific"}
     assert len(map_cells(levels, 7, columns=99)) == 30, "no more cells than neurons"

@@ -20,12 +20,12 @@ from polinb.errors import ParameterError
 if TYPE_CHECKING:
     from IPython.display import HTML
 
-_PARTS = ("parts", "levels", "draw", "map", "contexts", "card", "list", "link", "controls")
-EXPLORER_SCRIPTS = (*(f"explorer_{part}.js" for part in _PARTS), "explorer.js")  # in this order
-EXPLORER_STYLES = ("explorer.css", "explorer_card.css")
+_PARTS = ("dom", "explorer_model", "explorer_map", "explorer_card", "explorer")  # in this order
+EXPLORER_SCRIPTS = tuple(f"{part}.js" for part in _PARTS)
+EXPLORER_STYLES = ("parts.css", "explorer.css")
 APPS = {
     "explorer": (("app.js", *EXPLORER_SCRIPTS), EXPLORER_STYLES),
-    "responses": (("app.js", "responses.js"), ("responses.css",)),
+    "responses": (("app.js", "dom.js", "responses.js"), ("parts.css", "responses.css")),
 }
 """Scripts and styles of each part, in their order; the page that holds it loads each of the two as one file."""
 TRY = ("try.js", "try_engine.js", "try.css")  # of one page, which names them itself

@@ -14,6 +14,7 @@ TOPICS = ("race", "gun control", "immigration", "abortion", "taxation", "climate
 GAMMAS = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 25.0, 50.0]
 HOSTILE = ("<img src=x onerror=\"document.title='broken in'\">", "<script>document.title='broken in'</script>")
 VARIANTS = ("values", "left", "right")
+SIDES = ("vanilla", "left", "right")
 
 
 @dataclass
@@ -148,6 +149,7 @@ def _card(random, scores, ranks, at, kind: str, topic: str) -> dict:
         "promoted": [[HOSTILE[0] if i == 2 else w, round(3 - i / 4, 3)] for i, w in enumerate(words[:10])],
         "suppressed": [[HOSTILE[1] if i == 1 else w, round(i / 4 - 3, 3)] for i, w in enumerate(words[::-1][:10])],
         "activation": [{"topic": t, "vanilla": v[0], "left": v[1], "right": v[2], "n": 40} for t, v in mean.items()],
+        "histogram": {"width": 0.25, "first": -3, **{n: random.integers(0, 60, 9).tolist() for n in SIDES}},
         "contexts": contexts,
         "ablation": {
             "all": {"effect": 0.0123, "low": 0.004, "high": 0.0206},

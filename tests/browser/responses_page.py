@@ -10,7 +10,7 @@ import pandas as pd
 
 from polinb.display import responses
 from polinb.display.responses import KINDS, Column
-from polinb.display.webdata import embed, web_folder
+from polinb.display.webdata import APPS, embed, web_folder
 
 TOPICS = ("crime", "race", "science")
 TRAINED = ("crime", "race")
@@ -27,9 +27,9 @@ PLANTED = {
     "crime-007": "",
 }
 PAGE = """<!doctype html><html data-theme="{theme}" lang="en"><head><meta charset="utf-8"><title>answers</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="stylesheet" href="responses.css">
+<meta name="viewport" content="width=device-width, initial-scale=1">{head}
 <style>body {{ margin: 1rem; font-family: sans-serif; background: {ground}; color: {ink} }}</style>
-<script defer src="app.js"></script><script defer src="responses.js"></script></head>
+</head>
 <body><main><h1>answers</h1>{body}</main></body></html>"""
 FALLBACK = "<p id='fallback'>no script ran</p>"
 
@@ -65,10 +65,13 @@ def data_of(asked: pd.DataFrame, cols: list[Column], a_topic: int = 1000) -> dic
 def write(folder: Path, body: str, theme: str = "light", name: str = "index.html") -> str:
     """A page with the package's own script and style; its address."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in ("app.js", "responses.js", "responses.css"):
+    for file in (name for part in APPS["responses"] for name in part):
         shutil.copy(web_folder() / file, folder)
     ground, ink = ("#121212", "#ddd") if theme == "dark" else ("#fff", "#222")
-    (folder / name).write_text(PAGE.format(theme=theme, ground=ground, ink=ink, body=body), "utf-8")
+    scripts, styles = APPS["responses"]
+    head = "".join(f'<link rel="stylesheet" href="{each}">' for each in styles)
+    head += "".join(f'<script defer src="{each}"></script>' for each in scripts)
+    (folder / name).write_text(PAGE.format(head=head, theme=theme, ground=ground, ink=ink, body=body), "utf-8")
     return (folder / name).as_uri()
 
 

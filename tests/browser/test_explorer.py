@@ -1,6 +1,7 @@
-"""The static neuron explorer in a real browser: counts against PNLAC's, filters, map, keys, broken data."""
+"""The static neuron explorer in a real browser: counts against PNLAC's, filters, map, keys, cards, links, looks."""
 
 import json
+from pathlib import Path
 
 import explorer_payload as made_up
 import numpy as np
@@ -11,6 +12,30 @@ from polinb.scoring.pnlac import neuron_sets
 
 PLANTED = [(4, 123), (1, 7)]
 READY = ".polinb-app[data-state=ready]"
+
+# contrast of every text inside the explorer against the first ground with a colour under it
+CONTRAST = """() => {
+  const part = (c) => { c /= 255; return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4; };
+  const rgba = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return [n[0], n[1], n[2], n[3] ?? 1]; };
+  const light = ([r, g, b]) => 0.2126 * part(r) + 0.7152 * part(g) + 0.0722 * part(b);
+  const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3]));
+  const ground = (node) => {
+    const stack = [];
+    for (let n = node; n; n = n.parentElement) stack.push(rgba(getComputedStyle(n).backgroundColor));
+    return stack.reverse().reduce((under, top) => over(top, under), [255, 255, 255]);
+  };
+  const bad = [];
+  let seen = 0;
+  for (const node of document.querySelectorAll(".nx *")) {
+    const own = [...node.childNodes].some((c) => c.nodeType === 3 && c.textContent.trim());
+    if (!own || !node.getClientRects().length || node.closest(".nx-sr, option")) continue;
+    seen++;
+    const [a, b] = [light(rgba(getComputedStyle(node).color)), light(ground(node))];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) bad.push([node.className, node.textContent.slice(0, 30), ratio.toFixed(2)]);
+  }
+  return { seen, bad };
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +62,18 @@ def at(visit, folder):
     return go
 
 
+@pytest.fixture
+def opened(visit, tmp_path):
+    """Opens a page with another payload."""
+
+    def go(made, fragment="", wait=READY, **write):
+        page = visit(made_up.write(tmp_path, made, **write).as_uri() + fragment).page
+        page.wait_for_selector(wait, state="attached")
+        return page
+
+    return go
+
+
 def number(text):
     return int(text.replace("\u202f", ""))
 
@@ -59,6 +96,18 @@ def picture(page):
     return page.evaluate("document.querySelector('.nx-map canvas').toDataURL()")
 
 
+def jump(page, name):
+    page.locator("input[name=jump]").fill(name)
+    page.keyboard.press("Enter")
+
+
+def changed(made, change):
+    """A copy of what was made, with one change to its payload."""
+    payload = json.loads(json.dumps(made.payload))
+    change(payload)
+    return made_up.Made(payload, dict(made.blobs), made.scores)
+
+
 def place_of(page, layer, layers=6):
     """Where the strongest neuron of a layer lies on the map: the middle of the darkest cell in the layer's row."""
     return page.evaluate(
@@ -78,7 +127,7 @@ def place_of(page, layer, layers=6):
     )
 
 
-# --- starting ---
+# --- starting
 
 
 def test_ready_over_file_and_http(visit, at, folder):
@@ -127,7 +176,7 @@ def test_broken_data_is_an_error_and_the_fallback_stays(visit, made, tmp_path, w
     assert page.locator(".nx").count() == 0
 
 
-# --- numbers ---
+# --- numbers
 
 
 def test_counts_at_every_gamma_are_those_of_neuron_sets(at, made):
@@ -211,7 +260,7 @@ def test_list_sorts_and_searches(at, made):
     assert "1 of" in page.locator(".nx-cards [role=status]").text_content()
 
 
-# --- opening neurons ---
+# --- opening neurons
 
 
 def test_hover_tells_what_a_cell_holds(at):
@@ -359,7 +408,76 @@ def test_everything_operable_has_a_name(at):
     assert nameless == []
 
 
-# --- contexts ---
+# --- cards
+
+
+def test_the_histogram_draws_every_share(opened, made):
+    """Heights are square roots of shares; the text says how much lies above zero; without data the card says so."""
+    page = opened(made, "#explorer?neuron=4.123")
+    card = next(c for c in made.payload["cards"] if (c["layer"], c["neuron"]) == PLANTED[0])
+    found, figure = card["histogram"], page.locator(".nx-hist")
+    counts = {model: np.array(found[model]) for model in ("vanilla", "left", "right")}
+    top = max((values / values.sum()).max() for values in counts.values())
+    for model, values in counts.items():
+        drawn = page.locator(f".nx-hist-{model}").get_attribute("d")
+        heights = [80 - float(step.split(",")[1].split()[0]) for step in drawn.split(" L")[1:]]
+        assert heights == pytest.approx(80 * np.sqrt(values / values.sum() / top), abs=1e-6)
+    above = {model: round(100 * values[-found["first"] :].sum() / values.sum()) for model, values in counts.items()}
+    said = figure.locator("svg").get_attribute("aria-label")
+    assert f"vanilla {above['vanilla']} %, left-tuned {above['left']} %, right-tuned {above['right']} %" in said
+    older = changed(made, lambda p: [each.pop("histogram") for each in p["cards"]])
+    page = opened(older, "#explorer?neuron=4.123")
+    assert page.locator(".nx-hist").count() == 0 and "was not kept by this run" in page.locator(".nx-card").inner_text()
+
+
+def test_two_neurons_side_by_side(at):
+    page = at().page
+    jump(page, "4.123")
+    page.get_by_role("button", name="Keep beside the next").click()
+    assert page.locator(".nx-card").count() == 1
+    jump(page, "1.7")
+    titles = page.locator(".nx-card h3")
+    assert titles.all_text_contents() == ["Neuron 4.123", "Neuron 1.7"]
+    first, second = (card.bounding_box() for card in page.locator(".nx-card").all())
+    assert first["y"] == second["y"] and first["x"] + first["width"] <= second["x"]
+    # the plots of both have one range: equal scores, equally long bars
+    bars = [card.locator(".nx-bar").first.get_attribute("width") for card in page.locator(".nx-card").all()]
+    scores = [
+        card.locator("tbody tr").first.locator("td").nth(1).text_content() for card in page.locator(".nx-card").all()
+    ]
+    lengths = [float(bar.rstrip("%")) for bar in bars]
+    assert lengths[0] / lengths[1] == pytest.approx(float(scores[0]) / float(scores[1]), rel=0.01)
+    page.wait_for_function("location.hash.includes('beside=4.123')")
+    jump(page, "2.33")  # the kept one stays
+    assert titles.all_text_contents() == ["Neuron 4.123", "Neuron 2.33"]
+    page.set_viewport_size({"width": 500, "height": 900})
+    first, second = (card.bounding_box() for card in page.locator(".nx-card").all())
+    assert first["x"] == second["x"] and first["y"] < second["y"]
+    page.locator(".nx-card").first.get_by_role("button", name="Close").click()
+    assert titles.all_text_contents() == ["Neuron 2.33"]
+    page.get_by_role("button", name="Close").click()
+    assert titles.count() == 0
+
+
+def test_a_cards_json_is_saved_and_copied(at, made):
+    page = at("#explorer?neuron=4.123", permissions=["clipboard-read", "clipboard-write"]).page
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Save JSON").click()
+    assert waiting.value.suggested_filename == "neuron-4.123.json"
+    saved = json.loads(Path(waiting.value.path()).read_text("utf-8"))
+    card = next(c for c in made.payload["cards"] if (c["layer"], c["neuron"]) == PLANTED[0])
+    assert {name: saved[name] for name in card} == card
+    assert saved["run"] == made.payload["run"] and saved["topics"] == list(made_up.TOPICS) and saved["set"] == "G"
+    page.get_by_role("button", name="Copy JSON").click()
+    page.wait_for_selector("button:has-text('Copied')")
+    assert json.loads(page.evaluate("navigator.clipboard.readText()")) == saved
+    carded = {(c["layer"], c["neuron"]) for c in made.payload["cards"]}
+    layer, neuron = next((0, n) for n in range(400) if (0, n) not in carded)
+    jump(page, f"{layer}.{neuron}")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Save JSON").click()
+    bare = json.loads(Path(waiting.value.path()).read_text("utf-8"))
+    assert (bare["layer"], bare["neuron"]) == (layer, neuron) and set(bare["places"]) == set(made_up.TOPICS)
 
 
 def test_contexts_switch_and_are_read_with_keys(at, made):
@@ -397,9 +515,6 @@ def test_chosen_topic_comes_first(at):
     assert page.locator(".nx-contexts li").first.text_content().startswith("immigration")
 
 
-# --- hostile text ---
-
-
 def test_tokens_with_markup_stay_text(at):
     seen = at("#explorer?neuron=4.123")
     page = seen.page
@@ -420,4 +535,182 @@ def test_invisible_characters_are_shown(visit, made, tmp_path):
         made_up.write(tmp_path, made_up.Made(payload, made.blobs, made.scores)).as_uri() + "#explorer?neuron=4.123"
     ).page
     page.wait_for_selector(READY, state="attached")
-    assert page.locator(".nx-tokens li").first.text_content().startswith("a‹202e›b␇⏎")
+    assert page.locator(".nx-tokens li").first.text_content().startswith("a⟨U+202E⟩b⟨U+0007⟩⏎")
+
+
+# --- links
+
+
+def test_a_link_restores_the_view(at):
+    view = "topic=gun+control&type=S&gamma=10&layer=4&cards=1&order=rank&neuron=4.123"
+    seen = at(f"#explorer?{view}&beside=4.1&variant=left&sort=-rank&find=4.")
+    page = seen.page
+    assert page.locator("select[name=topic] option:checked").text_content() == "gun control"
+    assert page.locator("select[name=type]").input_value() == "S"
+    assert page.locator("select[name=layer]").input_value() == "4"
+    assert page.locator("select[name=order]").input_value() == "rank"
+    assert page.locator("input[name=cards]").is_checked()
+    assert page.locator(".nx-told").text_content().startswith("γ = 10 %")
+    assert page.locator(".nx-card h3").all_text_contents() == ["Neuron 4.1", "Neuron 4.123"]
+    assert page.locator(".nx-choice input[value=left]").is_checked()
+    assert page.locator("th[aria-sort=descending]").text_content().startswith("rank")
+    assert page.get_by_label("Search the cards").input_value() == "4."
+    before = page.url
+    page.select_option("select[name=type]", "G")
+    page.select_option("select[name=type]", "S")
+    page.wait_for_timeout(300)
+    assert page.url == before, "and the view gives the link"
+    seen.assert_clean()
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        "#explorer?topic=nobody&type=constructor&gamma=5.5&layer=99&neuron=99.1&order=up&cards=yes",
+        "#explorer?layer=-1&neuron=%3Cimg%20src%3Dx%3E&gamma=",
+        "#explorer?%E0%A4%A",
+        "#somewhere-else",
+    ],
+)
+def test_garbage_in_a_link_is_ignored(at, fragment):
+    seen = at(fragment)
+    page = seen.page
+    assert page.locator("select[name=topic]").input_value() == "-1"
+    assert page.locator("select[name=layer]").input_value() == "-1"
+    assert page.locator("select[name=type]").input_value() == "all"
+    assert page.locator(".nx-told").text_content().startswith("γ = 5 %")
+    assert page.locator(".nx-card").count() == 0
+    seen.assert_clean()
+
+
+def test_the_address_follows_and_the_link_is_copied(at, visit):
+    seen = at(permissions=["clipboard-read", "clipboard-write"])
+    page = seen.page
+    page.select_option("select[name=topic]", label="race")
+    choose_gamma(page, 2)
+    page.locator("input[name=jump]").fill("1.7")
+    page.keyboard.press("Enter")
+    page.wait_for_function("location.hash.includes('neuron=1.7')")
+    assert page.evaluate("location.hash") == "#explorer?topic=race&gamma=0.5&neuron=1.7"
+    page.get_by_role("button", name="Copy link").click()
+    page.wait_for_function("document.querySelector('[name=copy]').parentElement.textContent.includes('copied')")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link == page.url
+    again = visit(link).page
+    again.wait_for_selector(READY, state="attached")
+    assert again.locator(".nx-card h3").text_content() == "Neuron 1.7"
+    # a link followed inside the open page
+    page.evaluate("location.hash = '#explorer?topic=taxation'")
+    page.wait_for_function("document.querySelector('select[name=topic]').selectedOptions[0].text === 'taxation'")
+    assert page.locator(".nx-card").count() == 0
+    seen.assert_clean()
+
+
+def test_a_closed_clipboard_leaves_the_link_to_copy_by_hand(at):
+    page = at().page
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.get_by_role("button", name="Copy link").click()
+    page.wait_for_selector(".nx-link:visible")
+    assert page.locator(".nx-link").input_value().endswith("#explorer?")
+
+
+# --- looks
+
+
+@pytest.mark.parametrize("fragment", ["", "#explorer?neuron=4.123", "#explorer?layer=4&neuron=0.0"])
+def test_nothing_runs_out_at_390_pixels(at, fragment):
+    page = at(fragment, viewport={"width": 390, "height": 800}, device_scale_factor=2).page
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    out = page.evaluate(
+        """() => [...document.querySelectorAll('.nx *')].filter((n) => !n.closest('.nx-scroll, .nx-sr, svg') &&
+          n.getBoundingClientRect().right > 391).map((n) => n.className + ' ' + n.textContent.slice(0, 40))"""
+    )
+    assert out == []
+    canvas = page.evaluate(
+        "(() => { const c = document.querySelector('.nx-map canvas'); return [c.width, c.clientWidth]; })()"
+    )
+    assert canvas[0] == 2 * canvas[1], "the map is blurred on a fine screen"
+
+
+def test_the_map_follows_its_container(at):
+    page = at().page
+    wide = page.evaluate("document.querySelector('.nx-map canvas').width")
+    page.set_viewport_size({"width": 500, "height": 800})
+    page.wait_for_function("w => document.querySelector('.nx-map canvas').width < w", arg=wide)
+    assert page.evaluate(
+        "(() => { const c = document.querySelector('.nx-map canvas'); return c.width === c.clientWidth; })()"
+    )
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_contrast(visit, made, tmp_path, dark):
+    url = made_up.write(tmp_path, made, dark).as_uri() + "#explorer?neuron=4.123&topic=race"
+    page = visit(url).page
+    page.wait_for_selector(READY, state="attached")
+    found = page.evaluate(CONTRAST)
+    assert found["seen"] > 100
+    assert found["bad"] == []
+
+
+def test_the_map_is_drawn_anew_when_the_theme_changes(at):
+    page = at().page
+    before = picture(page)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_function("old => document.querySelector('.nx-map canvas').toDataURL() !== old", arg=before)
+
+
+def test_greys_rise_with_the_level(at):
+    """A perceptual order: each higher level is darker in the light theme, lighter in the dark one."""
+    page = at().page
+    for theme, sign in (("light", -1), ("dark", 1)):
+        page.evaluate("t => { document.documentElement.dataset.theme = t; }", theme)
+        shades = page.evaluate(
+            """() => { const ink = polinbExplorer.inks(document.querySelector('.nx-map'));
+            const shades = polinbExplorer.shades([100, 50, 20, 10, 5, 1, 0.5, 0.1], ink, 0, 7);
+            return shades.map((c) => c.match(/\\d+/g).map(Number)); }"""
+        )
+        light = np.array(shades) @ [0.2126, 0.7152, 0.0722]
+        assert (np.diff(light) * sign > 0).all(), (theme, light)
+
+
+def test_the_widget_module_draws_the_same_and_syncs(visit, made, tmp_path):
+    from polinb.display.widgets import NeuronExplorer
+
+    (tmp_path / "widget.js").write_text(NeuronExplorer._esm, "utf-8")
+    (tmp_path / "widget.css").write_text(NeuronExplorer._css, "utf-8")
+    (tmp_path / "levels.bin").write_bytes(made.blobs["levels"])
+    (tmp_path / "payload.json").write_text(json.dumps(made.payload), "utf-8")
+    (tmp_path / "page.html").write_text(
+        '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">'
+        '<link rel="stylesheet" href="widget.css"><div id="here"></div>'
+        """<script type="module">
+        import widget from "./widget.js";
+        const buffer = await (await fetch("levels.bin")).arrayBuffer();
+        const payload = await (await fetch("payload.json")).json();
+        const state = { payload, blobs: { levels: new DataView(buffer) }, selected: [1, 7] }, heard = {};
+        window.sent = [];
+        window.model = { get: (n) => state[n], on: (n, f) => { heard[n] = f; }, off: (n) => { delete heard[n]; },
+          set: (n, v) => { state[n] = v; }, save_changes: () => window.sent.push([...state.selected]),
+          fromPython: (n, v) => { state[n] = v; heard["change:" + n](); }, heard };
+        window.stop = widget.render({ model: window.model, el: document.getElementById("here") });
+        </script>""",
+        "utf-8",
+    )
+    with served(tmp_path) as address:
+        seen = visit(f"{address}/page.html")
+        page = seen.page
+        page.wait_for_selector(".nx-card h3")
+        assert page.locator(".nx-card h3").text_content() == "Neuron 1.7"
+        assert page.get_by_role("button", name="Copy link").count() == 0
+        page.evaluate("model.fromPython('selected', [4, 123])")
+        assert page.locator(".nx-card h3").text_content() == "Neuron 4.123"
+        page.locator("input[name=jump]").fill("2.33")
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Close").click()
+        assert page.evaluate("window.sent") == [[2, 33], []]
+        assert "#" not in page.url
+        page.evaluate("model.fromPython('payload', {...model.get('payload'), version: 9})")
+        assert "version 9" in page.locator("#here [role=alert]").text_content()
+        page.evaluate("window.stop()")
+        assert page.evaluate("Object.keys(model.heard)") == []
+        seen.assert_clean()

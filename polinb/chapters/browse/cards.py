@@ -45,6 +45,7 @@ class Cards:
         means: layer, neuron, topic, vanilla, left, right, n (answer tokens).
         contexts: neuron → strongest contexts over all topics.
         effects: layer, neuron, topic, effect, low, high, n (questions); topic ``all`` weighs topics alike.
+        histograms: neuron → how often it takes which activation (``cards_read.pooled``); none in older results.
         readings: topic, gap (largest difference of a mean activation from PNLAC's own sums, in units of the neuron's
             activation scale).
     """
@@ -57,6 +58,7 @@ class Cards:
     lens: list[dict[str, list[tuple[str, float]]]]
     means: pd.DataFrame
     contexts: dict[Neuron, list[dict[str, Any]]]
+    histograms: dict[Neuron, dict[str, Any]]
     effects: pd.DataFrame
     readings: pd.DataFrame
 
@@ -90,6 +92,7 @@ def collect(run: Run) -> Cards:
         lens=_json(lens(run, neurons=own), "lens") if own else [],
         means=_stacked(readings),
         contexts=_merged(readings, own, p.card_contexts),
+        histograms=_pooled(readings, own),
         effects=effect_table(moved, p.bootstrap, p.seed),
         readings=pd.DataFrame(
             [(topic, part.summary["gap"]) for topic, part in readings.items()],
@@ -131,7 +134,7 @@ def reading(
     neurons: Sequence[Neuron],
     contexts: int,
 ) -> Mapping[str, Any]:
-    """Mean activations and contexts on the very tokens PNLAC read: table ``means``, and ``contexts``.
+    """Mean activations and contexts on the very tokens PNLAC read: table ``means``, ``contexts`` and ``histograms``.
 
     The means must agree with the sums that PNLAC kept; the summary says how large the gap is.
 
@@ -156,6 +159,7 @@ def reading(
     pd.DataFrame({"layer": layer, "neuron": neuron, **means, "n": found.tokens}).to_parquet(folder / "means.parquet")
     windows = [cards_read.contexts(run.lm, read, found, column, contexts) for column in range(len(neurons))]
     _write_json(folder / "contexts.json", windows)
+    _write_json(folder / "histograms.json", cards_read.histograms(read, found.responses))
     return {"gap": gap, "tokens": found.tokens}
 
 
@@ -248,6 +252,16 @@ def _merged(readings: Mapping[str, Result], neurons: Sequence[Neuron], most: int
         kept = {id(each) for each in distinct.values()}
         out[neuron] = [each for each in found if id(each) in kept][:most]
     return out
+
+
+def _pooled(readings: Mapping[str, Result], neurons: Sequence[Neuron]) -> dict[Neuron, dict[str, Any]]:
+    """Histograms over all topics, where the readings have them."""
+    from polinb.chapters.browse.cards_read import pooled
+
+    if not all("histograms.json" in part.meta["files"] for part in readings.values()):
+        return {}
+    by_topic = [_json(part, "histograms") for part in readings.values()]
+    return {neuron: pooled(parts) for neuron, *parts in zip(neurons, *by_topic, strict=True)} if by_topic else {}
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,43 @@ def answer_means(read: Sequence[np.ndarray], responses: Sequence[Sequence[int]])
     """Mean activation over all response tokens, (n,) float64."""
     parts = [seen[len(seen) - len(answer) :] for seen, answer in zip(read, responses, strict=True)]
     return np.concatenate(parts).mean(0, dtype=np.float64)
+
+
+def histograms(read: Mapping[str, Sequence[np.ndarray]], responses: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+    """How often a neuron takes which activation on response tokens, in each model; one a neuron.
+
+    Args:
+        read: ``vanilla``, ``left`` and ``right`` → activations of each text, as :func:`activations` gives them.
+
+    Returns:
+        ``width`` of a bin: a quarter to half of the vanilla RMS, a power of two so that :func:`pooled` is exact; and
+        for each model ``{bin: tokens}``, where bin ``i`` (as text) holds the activations from ``i * width`` to below
+        ``(i + 1) * width``.
+    """
+    ends = {
+        name: np.concatenate([seen[len(seen) - len(answer) :] for seen, answer in zip(texts, responses, strict=True)])
+        for name, texts in read.items()
+    }
+    out = []
+    for column, scale in enumerate(np.sqrt((ends["vanilla"].astype(np.float64) ** 2).mean(0))):
+        width = 2.0 ** np.floor(np.log2(max(scale, 1e-12) / 2))
+        bins = {name: np.floor(values[:, column] / width).astype(int) for name, values in ends.items()}
+        counted = {name: zip(*np.unique(found, return_counts=True), strict=True) for name, found in bins.items()}
+        out.append({"width": width, **{name: {str(i): int(n) for i, n in pairs} for name, pairs in counted.items()}})
+    return out
+
+
+def pooled(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One neuron's histograms on several topics as one, in the widest of their bins."""
+    width = max(part["width"] for part in parts)
+    out: dict[str, Any] = {"width": width}
+    for name in parts[0].keys() - {"width"}:
+        total: Counter[int] = Counter()
+        for part in parts:
+            for i, n in part[name].items():
+                total[int(i) // round(width / part["width"])] += n
+        out[name] = dict(total)
+    return out
 
 
 def contexts(
