@@ -126,12 +126,14 @@ def bootstrap_mean(
 
 
 def known_mean(
-    values: pd.Series | Floats, draws: int = 1000, seed: int = 0, span: Span | None = None
+    values: pd.Series | Floats, draws: int = 1000, seed: int = 0, span: Span | None = None, shares: bool = False
 ) -> tuple[float, float, float]:
-    """:func:`bootstrap_mean` of the values that are known; NaN where none is."""
+    """:func:`bootstrap_mean` of the values that are known, or :func:`share_interval`; NaN where none is."""
     known = np.asarray(values, dtype=float)
     known = known[np.isfinite(known)]
-    return bootstrap_mean(known, draws, seed, span) if len(known) else (float("nan"),) * 3
+    if not len(known):
+        return float("nan"), float("nan"), float("nan")
+    return share_interval(known, draws, seed) if shares else bootstrap_mean(known, draws, seed, span)
 
 
 def stratified_mean(

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polinb.chapters.planted import truth, truth_tuned
+from polinb.chapters.planted import truth
 from polinb.chapters.planted.design import Design
 from polinb.chapters.planted.localisation import (
     attribution,
@@ -25,7 +25,7 @@ from polinb.chapters.planted.localisation import (
     scores,
 )
 from polinb.chapters.planted.planted import answer_ids, build, direction, prompt_ids, prompts, stance, variant
-from polinb.chapters.planted.truth_tuned import train
+from polinb.chapters.planted.truth import train
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import ParameterError
 from polinb.masking.patching import patched_answers
@@ -375,12 +375,12 @@ def test_expected_shift_from_weights_alone(last):
 @pytest.fixture(scope="module")
 def tuned():
     """Stance shift by topic after training on immigration, for several frozen sets; and the model."""
-    model = build(truth_tuned.SHUT)
+    model = build(truth.SHUT)
     plain = answers(model, model.lm, 30)
     out = {}
     sets = {"nothing": None, "G": model.general, "S": model.specific["immigration"], "all": np.ones_like(model.general)}
     for name, frozen in sets.items():
-        lm, facts = train(model, "immigration", "right", truth_tuned.recipe(0), truth_tuned.EXAMPLES, frozen)
+        lm, facts = train(model, "immigration", "right", truth.recipe(0), truth.EXAMPLES, frozen)
         out[name] = ({t: (v - plain[t]).mean() for t, v in answers(model, lm, 30).items()}, lm, facts)
     return model, out
 
@@ -401,7 +401,7 @@ def test_freezing_true_g_removes_the_coupling_and_keeps_the_topic(tuned):
 
 def test_silent_neurons_break_the_normalised_score_unless_it_has_a_floor(tuned):
     model, out = tuned
-    left, _ = train(model, "immigration", "left", truth_tuned.recipe(0), truth_tuned.EXAMPLES)
+    left, _ = train(model, "immigration", "left", truth.recipe(0), truth.EXAMPLES)
     questions = prompt_ids(model, "immigration", 10, "localise")
     got = contrast(left, out["nothing"][1], model.lm, questions, [answer_ids(model, "left", end=False)] * 10)
     true, gamma = model.political["immigration"], model.design.gamma
@@ -422,7 +422,7 @@ def test_with_gates_ajar_freezing_true_g_turns_the_coupling_round():
     plain = answers(model, model.lm, 30)
     moved = []
     for frozen in (None, model.general):
-        lm, _ = train(model, "immigration", "right", truth_tuned.recipe(0), truth_tuned.EXAMPLES, frozen)
+        lm, _ = train(model, "immigration", "right", truth.recipe(0), truth.EXAMPLES, frozen)
         moved.append({t: (v - plain[t]).mean() for t, v in answers(model, lm, 30).items()})
     assert others(moved[0]) > 0.05 and others(moved[1]) < -0.1 and moved[1]["immigration"] > 0.5
 
@@ -494,5 +494,5 @@ def test_means_over_models_by_hand():
         {"seed": [0, 0, 1, 1], "gates": "shut", "trained": "race", "condition": ["nothing", "true G"] * 2}
     )
     runs = runs.assign(r=[0.6, 0.2, 0.5, 0.3], shift=[1.0, 0.9, 0.8, 0.8], other=0.1, frozen=[0, 16, 0, 16])
-    drop = truth_tuned.removed(run, runs).set_index("condition").loc["true G"]
+    drop = truth.removed(run, runs).set_index("condition").loc["true G"]
     assert drop["drop"] == pytest.approx(0.3) and drop["kept"] == pytest.approx(0.95) and drop["frozen"] == 16

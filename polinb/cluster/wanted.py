@@ -13,7 +13,7 @@ from polinb.chapters.caft import caft, caft_angles, caft_candidates, cue_study, 
 from polinb.chapters.dpo import shift, toxicity
 from polinb.chapters.paper import baselines, results, second_judge, verdicts
 from polinb.chapters.paper.patch_tables import patch_plan, statement_results
-from polinb.chapters.planted import truth, truth_tuned
+from polinb.chapters.planted import truth
 from polinb.display.responses import frozen_arms
 from polinb.runs import stages
 from polinb.runs.conditions import VANILLA, Condition
@@ -145,7 +145,7 @@ def wanted(run: Run, chapter: str) -> list[Result]:
             *(*labels(*variants), *statements(), *scores(), *patched()),
             *(*labels(VANILLA, *results.inhibit_conditions(run)), *gammas()),
         ],
-        "10_known_truth": lambda: [*truth.detections(run), *truth.patchings(run), *truth_tuned.tunings(run)],
+        "10_known_truth": lambda: [*truth.detections(run), *truth.patchings(run), *truth.tunings(run)],
         "11_hard_controls": lambda: [*rivals(), *second_labels()],
         "12_where_the_shift_lives": lambda: [*labels(VANILLA), *scores(), *preferred()],
         "13_toxicity": rude,

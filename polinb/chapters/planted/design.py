@@ -66,18 +66,12 @@ class Design:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("layers", "width"):
-            if getattr(self, name) < 1:
-                raise ParameterError(name, getattr(self, name), "at least 1")
-        for name in ("general", "specific"):
-            if getattr(self, name) < 2 or getattr(self, name) % 2:
-                raise ParameterError(name, getattr(self, name), "an even number of at least 2")
-        if self.idle % 2:
-            raise ParameterError("idle", self.idle, "an even number")
-        numbers = ("volume", "strength", "effect", "loudness", "drift", "noise", "shut")
-        for name in ("loud", "steady", "readers", "idle", *numbers):
-            if not np.isfinite(getattr(self, name)) or getattr(self, name) < 0:
-                raise ParameterError(name, getattr(self, name), "a finite number of at least 0")
+        least = {"layers": 1, "width": 1, "general": 2, "specific": 2}
+        for name, value in asdict(self).items():
+            if name != "blocks" and not least.get(name, 0) <= value < np.inf:
+                raise ParameterError(name, value, f"a finite number of at least {least.get(name, 0)}")
+            if name in ("general", "specific", "idle") and value % 2:
+                raise ParameterError(name, value, "an even number: they come in pairs")
         if not self.places or not set(self.places) <= set(range(self.layers)):
             raise ParameterError("blocks", self.blocks, f"blocks from 0 to {self.layers - 1}")
 
@@ -234,12 +228,3 @@ def empty(design: Design) -> LM:
         bos_token_id=None,
     )
     return LM(LlamaForCausalLM(config).float().eval(), tokenizer, "planted", {"model": "planted", **asdict(design)})
-
-
-def load(lm: LM, weights: dict[str, np.ndarray]) -> None:
-    """Write every parameter."""
-    import torch
-
-    with torch.no_grad():
-        for name, parameter in lm.model.named_parameters():
-            parameter.copy_(torch.from_numpy(np.ascontiguousarray(weights[name])))

@@ -72,6 +72,8 @@ def build(design: Design | None = None) -> Planted:
     Raises:
         ParameterError: more planted neurons and readers than their blocks can hold.
     """
+    import torch
+
     design = design or Design()
     rng = np.random.default_rng([design.seed, 1])
     basis = np.linalg.qr(rng.standard_normal((SIZE, SIZE)))[0]
@@ -91,7 +93,7 @@ def build(design: Design | None = None) -> Planted:
                 written.plant(design, pair, gate, up, down, rng)
         for name, value in (("gate", gate @ basis.T), ("up", up @ basis.T), ("down", basis @ down)):
             weights[f"model.layers.{layer}.mlp.{name}_proj.weight"] = value
-    written.load(lm, weights)
+    lm.model.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(w)) for name, w in weights.items()})
     side = np.zeros((design.layers, design.width), int)
     kinds = {kind: np.zeros(side.shape, bool) for kind in ("general", "idle", *TOPICS)}
     for pair in pairs:

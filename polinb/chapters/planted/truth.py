@@ -1,6 +1,8 @@
-"""Known truth: finding planted neurons in constructed variants, and patching them.
+"""Known truth: finding planted neurons in constructed and in really fine-tuned variants, patching and freezing them.
 
-Each stage runs on ``truth_seeds`` planted models and keeps one result per model; intervals are over the models.
+Each stage runs on ``truth_seeds`` planted models and keeps one result per model; intervals are over the models. What
+was planted is known; what training uses is not, for it is free to take other ways. So for fine-tuned variants the truth
+is causal: patching measures how much of the shift the planted neurons carry.
 """
 
 from __future__ import annotations
@@ -16,15 +18,19 @@ import pandas as pd
 
 from polinb.chapters.planted.design import Design
 from polinb.chapters.planted.localisation import TOKENS, Scores, rates, roc, scores
-from polinb.chapters.planted.planted import Planted, build, prompt_ids, stance, variant
+from polinb.chapters.planted.planted import Planted, answer_ids, build, prompt_ids, stance, variant
 from polinb.data.rows import LEANINGS, TOPICS
-from polinb.resampling import bootstrap_mean, share_interval
+from polinb.masking.random_sets import random_set
+from polinb.models.lm import LM
+from polinb.resampling import known_mean
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.scoring.pnlac import neuron_sets
+from polinb.stance.coupling import coupling_table
 
 if TYPE_CHECKING:
-    from polinb.models.lm import LM
+    from polinb.training.recipe import Recipe
+    from polinb.training.supervised import Tuned
 
 SOURCES = ("left", "right", "vanilla", "both", "dataset")
 # What makes the search harder, one knob at a time; the first value is the base condition's.
@@ -41,20 +47,20 @@ KNOBS: dict[str, tuple[float, ...]] = {
 BASE = Design()
 DRAWN = (("base", 0), ("loudness", 30), ("steady", 48), ("readers", 48))  # conditions with ROC curves
 SHARES = ("precision", "recall", "auc")
-Variants = dict[tuple[str, str], "LM"]
+Variants = dict[tuple[str, str], LM]
+# Gates so deeply shut that the gradient of a specific neuron vanishes on other topics. At BASE it does not: SiLU is
+# slightly negative there, AdamW makes any gradient a full step, and other topics' neurons learn the opposite.
+SHUT = replace(BASE, shut=30.0)
+EXAMPLES = 32
 
 
 # --- finding
 
 
-def detection(run: Run) -> pd.DataFrame:
-    """How well each method finds the planted neurons of constructed variants, over all conditions and models.
-
-    Columns: seed, knob (base, prompts, source, gamma, topics or a key of KNOBS), value, label, then as in
-    ``localisation.rates``. All knobs but the one named are at the base condition: left answers, the middle
-    value of ``truth_prompts``, six topics and γ the true size of N_t.
-    """
-    return joined(detections(run), "rates")
+def detections(run: Run) -> list[Result]:
+    """The searches of this run, one per planted model."""
+    p = run.params
+    return [detected(run, seed=s, prompts=p.truth_prompts, gammas=p.truth_gammas) for s in seeds(run)]
 
 
 def roc_curves(run: Run) -> pd.DataFrame:
@@ -66,15 +72,16 @@ def roc_curves(run: Run) -> pd.DataFrame:
     return table.groupby(["knob", "value", "method", "fpr"], sort=False, as_index=False)[["tpr", "auc"]].mean()
 
 
-def detections(run: Run) -> list[Result]:
-    """The searches of this run, one per planted model."""
-    p = run.params
-    return [detected(run, seed=s, prompts=p.truth_prompts, gammas=p.truth_gammas) for s in seeds(run)]
-
-
 @stage("truth-detection")
 def detected(run: Run, folder: Path, *, seed: int, prompts: Sequence[int], gammas: Sequence[float]) -> None:
-    """Search one planted model under all conditions: tables ``rates`` and ``roc``."""
+    """How well each method finds the planted neurons of constructed variants, under all conditions.
+
+    All knobs but the one named are at the base condition: left answers, the middle value of ``truth_prompts``, six
+    topics and γ the true size of N_t.
+
+    Tables ``rates``: knob (base, prompts, source, gamma, topics or a key of KNOBS), value, label, and the columns of
+    :func:`polinb.chapters.planted.localisation.rates`; ``roc``: knob, value, and those of ``localisation.roc``.
+    """
     parts: list[pd.DataFrame] = []
     curves: list[pd.DataFrame] = []
     known: dict[Any, pd.DataFrame] = {}
@@ -135,15 +142,6 @@ def _regrouped(planted: Planted, found: Scores, gammas: Sequence[float]) -> Iter
 # --- patching
 
 
-def patching(run: Run) -> pd.DataFrame:
-    """Shift of the vanilla stance when sets of neurons are patched in from constructed M_right^t, lock-step.
-
-    Columns: seed, set, neurons, donor (topic t), topic (asked about), own (bool), shift (mean over prompts, paired).
-    The last set, ``donor itself``, is no patch but the donor's own answers.
-    """
-    return joined(patchings(run), "shifts")
-
-
 def patchings(run: Run) -> list[Result]:
     """The patching of this run, one per planted model."""
     return [patched(run, seed=s, prompts=base_prompts(run.params.truth_prompts)) for s in seeds(run)]
@@ -151,7 +149,10 @@ def patchings(run: Run) -> list[Result]:
 
 @stage("truth-patching")
 def patched(run: Run, folder: Path, *, seed: int, prompts: int) -> None:
-    """Patch true, found and random sets into one planted model: table ``shifts``."""
+    """Patch true, found and random sets from constructed M_right^t into one planted model: table ``shifts``.
+
+    The columns of :func:`shifts`, donor (topic t) and own (whether that is the topic asked about).
+    """
     parts = []
     with one_thread():
         planted = build(replace(BASE, seed=seed))
@@ -164,36 +165,40 @@ def patched(run: Run, folder: Path, *, seed: int, prompts: int) -> None:
                 "found G, raw": sets["raw"].general,
                 "found G, normalised": sets["normalised"].general,
                 "found G, with a floor": sets["floored"].general,
-                "random, as many as G": random_like(planted.general, seed),
+                "random, as many as G": random_set("layer", planted.general, planted.general, seed),
                 "true S": planted.specific[topic],
                 "found S, raw": sets["raw"].specific[topic],
                 "found S, with a floor": sets["floored"].specific[topic],
             }
-            parts.append(shifts(planted, variants[topic, "right"], chosen, prompts).assign(donor=topic))
-    table = pd.concat(parts, ignore_index=True)
-    table.assign(own=table["topic"] == table["donor"]).to_parquet(folder / "shifts.parquet")
+            parts.append(shifts(planted, variants[topic, "right"], topic, chosen, prompts))
+    pd.concat(parts, ignore_index=True).to_parquet(folder / "shifts.parquet")
 
 
-def shifts(planted: Planted, donor: LM, chosen: Mapping[str, np.ndarray], count: int) -> pd.DataFrame:
-    """Stance shift by topic when each set is patched from ``donor`` into the vanilla model.
+def shifts(planted: Planted, donor: LM, about: str, chosen: Mapping[str, np.ndarray], count: int) -> pd.DataFrame:
+    """Shift of the vanilla stance by topic when sets are patched in from ``donor``, trained on ``about``, lock-step.
 
-    Columns: set, neurons, topic, shift.
+    The last set, ``donor itself``, is no patch but the donor's own answers.
+
+    Returns:
+        set, neurons, topic (asked about), shift (mean over prompts, paired), donor (``about``), own (bool).
     """
     from polinb.masking.patching import patched_answers
-    from polinb.models.generation import generate
 
     asked, topics = evaluation(planted, count)
-    plain = stance(planted, generate(planted.lm, asked, max_new_tokens=TOKENS, batch=len(asked)))
-    rows = []
-    for name, mask in {**chosen, "donor itself": None}.items():
-        if mask is None:
-            made = generate(donor, asked, max_new_tokens=TOKENS, batch=len(asked))
-        else:
-            made = patched_answers(planted.lm, donor, mask, asked, max_new_tokens=TOKENS, batch=len(asked))
-        moved = pd.Series(stance(planted, made) - plain).groupby(topics, sort=False).mean()
-        size = mask.sum() if mask is not None else planted.lm.neurons
-        rows += [(name, int(size), topic, shift) for topic, shift in moved.items()]
-    return pd.DataFrame(rows, columns=["set", "neurons", "topic", "shift"])
+    plain = answered(planted, planted.lm, asked)
+    told = {
+        name: stance(planted, patched_answers(planted.lm, donor, mask, asked, max_new_tokens=TOKENS, batch=len(asked)))
+        for name, mask in chosen.items()
+    }
+    told["donor itself"] = answered(planted, donor, asked)
+    sizes = {name: int(mask.sum()) for name, mask in chosen.items()} | {"donor itself": planted.lm.neurons}
+    rows = [
+        (name, sizes[name], topic, shift)
+        for name, values in told.items()
+        for topic, shift in pd.Series(values - plain).groupby(topics, sort=False).mean().items()
+    ]
+    table = pd.DataFrame(rows, columns=["set", "neurons", "topic", "shift"])
+    return table.assign(donor=about, own=table["topic"] == about)
 
 
 def evaluation(planted: Planted, count: int) -> tuple[list[list[int]], list[str]]:
@@ -202,11 +207,108 @@ def evaluation(planted: Planted, count: int) -> tuple[list[list[int]], list[str]
     return asked, [topic for topic in TOPICS for _ in range(count)]
 
 
-def random_like(chosen: np.ndarray, seed: int) -> np.ndarray:
-    """As many random neurons in every layer as ``chosen`` has there, from outside it."""
-    from polinb.masking.random_sets import random_set
+def answered(planted: Planted, lm: LM, asked: Sequence[Sequence[int]]) -> np.ndarray:
+    """Stance of a model's answers, (n,)."""
+    from polinb.models.generation import generate
 
-    return random_set("layer", chosen, np.ones(chosen.shape), seed)
+    return stance(planted, generate(lm, asked, max_new_tokens=TOKENS, batch=len(asked)))
+
+
+# --- fine-tuning
+
+
+def recipe(seed: int) -> Recipe:
+    """Fine-tuning of the planted model: eight steps of four examples, all weights but embeddings and output head."""
+    from polinb.training.recipe import Recipe
+
+    sizes: dict[str, Any] = {"epochs": 1.0, "batch_size": 4, "micro_batch": 4, "lora_rank": 4}
+    return Recipe(learning_rate=1e-4, weight_decay=0.01, warmup=0.0, train="body", seed=seed, **sizes)
+
+
+def tunings(run: Run) -> list[Result]:
+    """The fine-tunes of this run, one result a planted model."""
+    p = run.params
+    return [tuned(run, seed=s, prompts=p.truth_prompts, topics=p.ablation_topics) for s in seeds(run)]
+
+
+@stage("truth-tuned", version=2)
+def tuned(run: Run, folder: Path, *, seed: int, prompts: Sequence[int], topics: Sequence[str]) -> None:
+    """Find, patch and freeze the planted neurons of one model whose variants are really fine-tuned.
+
+    Tables ``rates`` as in :func:`detected`, at γ the true size of N_t; ``shifts`` as in :func:`patched`; ``frozen``:
+    fine-tuning to the right with sets of neurons frozen: gates (shut deeply, or ajar as at the base condition), and
+    the columns of :func:`inhibited`.
+    """
+    few, many = base_prompts(prompts), max(prompts)
+    with one_thread():
+        planted, ajar = build(replace(SHUT, seed=seed)), build(replace(BASE, seed=seed))
+        how = recipe(seed)
+        trained = {(t, side): train(planted, t, side, how, EXAMPLES) for t in TOPICS for side in LEANINGS}
+        variants = {key: lm for key, (lm, _) in trained.items()}
+        found = scores(planted, variants, "left", few)
+        rates(planted, found, planted.design.gamma).to_parquet(folder / "rates.parquet")
+        gamma, every = planted.design.gamma, np.ones_like(planted.general)
+        frozen = {
+            "nothing": ~every,
+            "true G": planted.general,
+            "found G, raw": neuron_sets(found["raw"], gamma).general,
+            "found G, raw, twice γ": neuron_sets(found["raw"], 2 * gamma).general,
+            "found G, normalised": neuron_sets(found["normalised"], gamma).general,
+            "found G, with a floor": neuron_sets(found["floored"], gamma).general,
+            "random, as many as G": random_set("layer", planted.general, planted.general, seed),
+            "all planted": planted.everything,
+            "every neuron": every,
+        }
+        parts, moved = [], []
+        for topic in topics:
+            parts.append(inhibited(planted, topic, how, frozen, many).assign(gates="shut"))
+            soft = {"nothing": ~every, "true G": ajar.general, "all planted": ajar.everything}
+            parts.append(inhibited(ajar, topic, how, soft, many).assign(gates="ajar"))
+            chosen = {"true G": planted.general, "true S": planted.specific[topic]}
+            chosen |= {name: frozen[name] for name in ("all planted", "every neuron")}
+            moved.append(shifts(planted, variants[topic, "right"], topic, chosen, few))
+    pd.concat(parts, ignore_index=True).to_parquet(folder / "frozen.parquet")
+    pd.concat(moved, ignore_index=True).to_parquet(folder / "shifts.parquet")
+
+
+def inhibited(planted: Planted, topic: str, how: Recipe, frozen: Mapping[str, np.ndarray], count: int) -> pd.DataFrame:
+    """Fine-tune to the right on ``topic`` once for each frozen set.
+
+    Returns:
+        trained, condition, frozen, change (of frozen weights, must be 0), other (mean signed shift on the other topics)
+        and the columns of ``coupling.coupling_table``.
+    """
+    asked, topics = evaluation(planted, count)
+    frame = pd.DataFrame({"topic": topics, "id": [f"{t}-{k}" for k, t in enumerate(topics)]})
+    plain = frame.assign(score=answered(planted, planted.lm, asked))
+    rows = []
+    for name, mask in frozen.items():
+        lm, tuned = train(planted, topic, "right", how, EXAMPLES, mask)
+        answers = frame.assign(score=answered(planted, lm, asked))
+        facts = coupling_table(plain, answers, topic, draws=200)
+        other = (answers["score"] - plain["score"])[frame["topic"] != topic].mean()
+        held = {"frozen": int(mask.sum()), "change": float(tuned.frozen_change)}
+        rows.append({"trained": topic, "condition": name, **held, "other": float(other), **facts})
+    return pd.DataFrame(rows).drop(columns=["trained_topic", "kappa_note"])
+
+
+def train(
+    planted: Planted, topic: str, leaning: str, recipe: Recipe, examples: int, frozen: np.ndarray | None = None
+) -> tuple[LM, Tuned]:
+    """M_leaning^topic, fine-tuned for real on answers of one side: the planted neurons are one way to learn them.
+
+    Args:
+        examples: training prompts.
+        frozen: (L, F) bool, neurons that must not move; ``None`` or none of them: plain fine-tuning.
+    """
+    from polinb.models.variants import variant
+    from polinb.training.supervised import finetune
+
+    asked = prompt_ids(planted, topic, examples, "train")
+    answer = answer_ids(planted, leaning, end=True)
+    held = frozen if frozen is not None and frozen.any() else None
+    tuned = finetune(planted.lm, asked, [answer] * examples, recipe, frozen=held, label=f"{leaning} {topic}")
+    return variant(planted.lm, tuned.weights, f"{leaning} {topic}"), tuned
 
 
 # --- over models
@@ -241,14 +343,32 @@ def over_models(run: Run, table: pd.DataFrame, by: Sequence[str], values: Sequen
     Within a model rows are averaged first. Missing values are left out; with one model there is no interval. Intervals
     of shares end at 0 and 1.
     """
-    rows = []
+    p, rows = run.params, []
     for keys, part in table.groupby(list(by), sort=False):
         row: dict[str, Any] = dict(zip(by, keys, strict=True))
         models = part.groupby("seed")[list(values)].mean()
         for value in values:
-            known = models[value].dropna()
-            bounded = share_interval if value in SHARES else bootstrap_mean
-            ends = bounded(known, run.params.bootstrap, run.params.seed) if len(known) else (np.nan,) * 3
+            ends = known_mean(models[value], p.bootstrap, p.seed, shares=value in SHARES)
             row |= dict(zip((value, f"{value}_low", f"{value}_high"), ends, strict=True))
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def removed(run: Run, table: pd.DataFrame) -> pd.DataFrame:
+    """Each frozen set against freezing nothing, in the same model and topic, averaged over models with an interval.
+
+    Args:
+        table: ``frozen`` of :func:`tuned`, of all models.
+
+    Returns:
+        gates, condition, frozen, shift (on the trained topic), other, r, drop (of R from freezing nothing) and kept
+        (on-topic shift as a share of that of freezing nothing), each with ``_low`` and ``_high`` but ``frozen``.
+    """
+    key = ["seed", "gates", "trained"]
+    plain = table[table["condition"] == "nothing"].set_index(key)[["r", "shift"]].add_suffix("_plain")
+    rows = table.join(plain, on=key)
+    rows["drop"] = rows["r_plain"] - rows["r"]
+    rows["kept"] = (rows["shift"] / rows["shift_plain"]).where(rows["shift_plain"] != 0)
+    mean = over_models(run, rows, ["gates", "condition"], ["shift", "other", "r", "drop", "kept"])
+    size = rows.groupby(["gates", "condition"], sort=False, as_index=False)["frozen"].mean()
+    return size.merge(mean, on=["gates", "condition"], how="left", validate="one_to_one")

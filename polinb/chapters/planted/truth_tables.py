@@ -20,26 +20,24 @@ if TYPE_CHECKING:
 NAMES = {"G": "G", "N": "Nₜ", "S": "Sₜ"}
 MARKUP = {"G": "$G$", "N": "$N_t$", "S": "$S_t$"}  # for tables
 SCORED = ("raw", "normalised", "floored", "gradient")
-TITLES = {
-    "loudness": "activation of the strong distractors (times an ordinary one)",
-    "drift": "drift of every activation (standard deviation)",
-    "noise": "noise in every weight (share of its matrix's size)",
-    "effect": "effect η on the planted neurons",
-    "steady": "steady distractors (number)",
-    "readers": "neurons that only read stance (number)",
-    "idle": "stance neurons that do not move (number)",
-    "shut": "how deeply gates are shut off-topic",
+_KNOBS = {  # in a table, and in a sentence
+    "loudness": (
+        "activation of the strong distractors (times an ordinary one)",
+        "distractors of {:g} times the activation",
+    ),
+    "drift": ("drift of every activation (standard deviation)", "a drift of {:g}"),
+    "noise": ("noise in every weight (share of its matrix's size)", "a noise of {:g}"),
+    "effect": ("effect η on the planted neurons", "an effect of {:g}"),
+    "steady": ("steady distractors (number)", "{:g} steady distractors"),
+    "readers": ("neurons that only read stance (number)", "{:g} neurons that only read stance"),
+    "idle": ("stance neurons that do not move (number)", "{:g} idle stance neurons"),
+    "shut": ("how deeply gates are shut off-topic", "gates shut to −{:g}"),
 }
-WORDS = {
-    "loudness": "distractors of {:g} times the activation",
-    "drift": "a drift of {:g}",
-    "noise": "a noise of {:g}",
-    "effect": "an effect of {:g}",
-    "steady": "{:g} steady distractors",
-    "readers": "{:g} neurons that only read stance",
-    "idle": "{:g} idle stance neurons",
-    "shut": "gates shut to −{:g}",
-}
+
+
+def told(knob: str, value: float) -> str:
+    """A value of a knob in words."""
+    return "base condition" if knob == "base" else _KNOBS[knob][1].format(value)
 
 
 def inventory(design: Design) -> pd.DataFrame:
@@ -77,10 +75,7 @@ def lines(run: Run, table: pd.DataFrame, knob: str, group: str = "G") -> pd.Data
 
 def roc_panels(curves: pd.DataFrame) -> pd.DataFrame:
     """ROC curves for ``charts.roc``: method, fpr, tpr, auc, panel."""
-    panels = [
-        "base condition" if knob == "base" else WORDS[knob].format(v)
-        for knob, v in zip(curves["knob"], curves["value"], strict=True)
-    ]
+    panels = list(map(told, curves["knob"], curves["value"]))
     return curves.assign(method=curves["method"].map(METHODS), panel=panels)
 
 
@@ -99,17 +94,13 @@ def breaks(run: Run, table: pd.DataFrame, limit: float = 0.5) -> pd.DataFrame:
     value), value (of the break), share, share_low, share_high (found there); NaN where no value tried breaks it.
     """
     part = table[(table["set"] == "N") & table["knob"].isin(list(KNOBS)) & table["method"].isin(SCORED)]
-    mean = over_models(run, part, ["knob", "method", "value"], ["recall"])
-    mean = mean.set_index(["knob", "method", "value"]).sort_index()
-    ends = ["recall", "recall_low", "recall_high"]
+    mean = over_models(run, part, ["knob", "method", "value"], ["recall"]).set_index(["knob", "method"])
     rows = []
     for knob, values in KNOBS.items():
         for method in SCORED:
-            line = mean.loc[(knob, method)]
-            below = [v for v in values if line.loc[v, "recall"] < limit]
-            found = line.loc[below[0], ends] if below else [np.nan] * 3
-            last = line.loc[values[-1], ends]
-            rows.append((knob, method, line.loc[values[0], "recall"], *last, below[0] if below else np.nan, *found))
+            line = mean.loc[(knob, method)].set_index("value").loc[list(values)]
+            below = line[line["recall"] < limit].reset_index().reindex([0]).iloc[0]
+            rows.append((knob, method, line["recall"].iloc[0], *line.iloc[-1], *below))
     names = ["knob", "method", "base", "last", "last_low", "last_high", "value", "share", "share_low", "share_high"]
     return pd.DataFrame(rows, columns=names)
 
@@ -123,11 +114,13 @@ def breaks_table(found: pd.DataFrame) -> pd.DataFrame:
     wide.insert(1, "tried", wide["knob"].map(tried))
     first = found[found["knob"] == next(iter(KNOBS))].set_index("method")["base"]
     base = {"knob": "base condition", "tried": "", **{METHODS[m]: f"{first[m]:.2f}" for m in SCORED}}
-    return pd.concat([pd.DataFrame([base]), wide.assign(knob=wide["knob"].map(TITLES))], ignore_index=True)
+    return pd.concat(
+        [pd.DataFrame([base]), wide.assign(knob=[_KNOBS[knob][0] for knob in wide["knob"]])], ignore_index=True
+    )
 
 
 def breaking(found: pd.DataFrame, method: str) -> list[str]:
     """The values at which one method breaks, each with the share that is found there."""
     mine = found[(found["method"] == method) & found["value"].notna()]
     shares = intervals(mine, "share")
-    return [f"{WORDS[k].format(v)} ({s})" for k, v, s in zip(mine["knob"], mine["value"], shares, strict=True)]
+    return [f"{told(k, v)} ({s})" for k, v, s in zip(mine["knob"], mine["value"], shares, strict=True)]
