@@ -141,7 +141,7 @@ def test_load_data_refuses_what_it_cannot_mean(tmp_path: Path) -> None:
         load_data("bundled", label_filter="some")
     with pytest.raises(ParameterError, match="revision"):
         load_data("bundled", revision="0" * 40)
-    with pytest.raises(DataError, match=r"expected .*bundled, ideoinst"):
+    with pytest.raises(DataError, match=r"expected bundled, preferences, ideoinst"):
         load_data("bundeld")
     with pytest.raises(DataError, match="not an IdeoINST folder"):
         load_data(str(tmp_path))

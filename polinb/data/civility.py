@@ -19,10 +19,10 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, ValidationInfo, field_validator, model_validator
 
-from polinb.data.pairs import SPLITS, split_of
+from polinb.data.pairs import first
 from polinb.data.reading import read
-from polinb.data.rows import Name, Row, Text, Words, differing, fail, normalise, plain_text, show, text_hash
-from polinb.errors import DataError, ParameterError
+from polinb.data.rows import Name, Row, Text, Words, differing, fail, normalise, plain_text, show
+from polinb.errors import DataError
 
 FORMS = ("reply", "continuation")
 """``reply``: an answer to a message, through the chat template. ``continuation``: plain text that goes on."""
@@ -124,20 +124,16 @@ class CivilityData:
         return hashlib.sha256("\n".join([self.form, *lines]).encode()).hexdigest()
 
     def split(self, name: str, limit: int | None = None) -> list[CivilPair]:
-        """Pairs of one split, by the hash of the prompt: see :func:`polinb.data.pairs.split_of`.
+        """Pairs of one split, by the hash of the prompt: see :func:`polinb.data.pairs.first`.
 
         Raises:
             ParameterError: no such split, or a limit below 1.
             DataError: the split is empty.
         """
-        if name not in SPLITS:
-            raise ParameterError("split", name, ", ".join(SPLITS))
-        if limit is not None and limit < 1:
-            raise ParameterError("limit", limit, "a whole number of at least 1")
-        own = [pair for pair in self.pairs if split_of(pair.prompt) == name]
+        own = first(self.pairs, name, limit)
         if not own:
             raise DataError(f"data {self.name!r}: none of {len(self.pairs)} pairs is in the split {name!r}; take more")
-        return sorted(own, key=lambda pair: text_hash(pair.prompt))[:limit]
+        return own
 
 
 @dataclass(frozen=True)
@@ -170,7 +166,7 @@ class PromptSet:
 
     def first(self, limit: int) -> list[Prompt]:
         """``limit`` prompts by the hash of their text, so that every kind is among them; fewer if there are fewer."""
-        return sorted(self.prompts, key=lambda item: text_hash(item.prompt))[:limit]
+        return first(self.prompts, None, limit)
 
 
 # --- loading

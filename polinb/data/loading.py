@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from polinb.data import ideoinst
+from polinb.data.ideoinst import read_ideoinst
 from polinb.data.pairs import Pair, StanceData
 from polinb.data.reading import read
-from polinb.data.rows import TOPICS, OpinionRow, StanceRow, fail, normalise
+from polinb.data.rows import StanceRow, fail, normalise
 from polinb.data.sources import place
 from polinb.errors import ParameterError
 
-PREFERENCES = {"preferences": "preferences/pairs.jsonl"}
-"""Calm (left) or lively (right) on three topics without politics: shows that topics and sides are the data's."""
+BUNDLED = {"bundled": "opinions/pairs.jsonl", "preferences": "preferences/pairs.jsonl"}
+"""The paper's six topics; and calm (left) or lively (right) on three without politics: topics are the data's."""
 
 
 def load_data(
@@ -53,20 +52,11 @@ def load_data(
     downloads = Path(cache_dir) if cache_dir else None
     if revision and given != "ideoinst" and not given.startswith("hub:"):
         raise ParameterError("revision", revision, "nothing here", "Only ideoinst and hub: data have revisions")
-    if given == "bundled":
-        name, (rows, source) = given, _bundled()
-    elif given == "ideoinst" or (not given.startswith("hub:") and place(given).is_dir()):
-        name = "ideoinst"
-        if given == name:
-            folder, source = ideoinst.fetch(revision, downloads)
-        else:
-            folder = ideoinst.find_folder(place(given))
-            source = {"origin": "local IdeoINST folder", "sha256": ideoinst.folder_sums(folder)}
-        rows, labels = ideoinst.read_folder(folder)
-        source = source | {"labels": labels}
+    if given == "ideoinst" or (not given.startswith("hub:") and place(given).is_dir()):
+        name, (rows, source) = "ideoinst", read_ideoinst(given, revision, downloads)
     else:
-        also = "bundled, ideoinst, an IdeoINST folder, "
-        found, name, source = read(given, StanceRow, PREFERENCES, revision=revision, cache=downloads, also=also)
+        also = "ideoinst, an IdeoINST folder, "
+        found, name, source = read(given, StanceRow, BUNDLED, revision=revision, cache=downloads, also=also)
         _no_slip([row.topic for row in found], given)
         rows = [dict(row.named(row.topic, row.prompt)) for row in found]
     return _clean(name, rows, source, label_filter, given)
@@ -80,17 +70,6 @@ def _no_slip(topics: Sequence[str], given: str) -> None:
         for near in get_close_matches(topic, common, n=1, cutoff=0.8):
             what = f"{size} prompts have the topic {topic!r} and {sizes[near]} the topic {near!r}"
             fail(given, f"{what}: a slip? Write both alike, or remove the few")
-
-
-@cache
-def _bundled() -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    source: dict[str, Any] = {"sha256": {}}
-    for topic in TOPICS:
-        found, _, origin = read(topic, OpinionRow, {topic: f"opinions/{topic}.jsonl"})
-        rows += [{"topic": topic, **dict(row)} for row in found]
-        source = origin | {"sha256": source["sha256"] | {f"{topic}.jsonl": origin["sha256"]}}
-    return rows, source
 
 
 def _clean(

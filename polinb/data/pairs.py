@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from polinb.data.rows import LEANINGS, TOPICS, text_hash
 from polinb.errors import DataError, ParameterError
@@ -37,10 +38,30 @@ class Pair:
         return self.left if leaning == "left" else self.right
 
 
+P = TypeVar("P", bound=Any)
+
+
 def split_of(prompt: str) -> str:
     """The split a prompt belongs to: from the SHA-256 of its normal form alone, so no other row can move it."""
     place = int(text_hash(prompt)[:13], 16) / 16**13  # 52 bits: exact in a float, in [0, 1)
     return SPLITS[0] if place < 0.5 else SPLITS[1] if place < 0.5 + 0.2 else SPLITS[2]
+
+
+def first(prompted: Iterable[P], split: str | None, limit: int | None) -> list[P]:
+    """Items with a ``prompt`` of one split (``None``: all), ordered by the hash of their prompt; at most ``limit``.
+
+    Order and split depend on the prompt's own text only: rows added elsewhere never move it, and a smaller ``limit``
+    always gives the beginning of a larger one.
+
+    Raises:
+        ParameterError: unknown split, or a limit below 1.
+    """
+    if split not in (None, *SPLITS):
+        raise ParameterError("split", split, ", ".join(SPLITS))
+    if limit is not None and limit < 1:
+        raise ParameterError("limit", limit, "a whole number of at least 1")
+    chosen = [item for item in prompted if split in (None, split_of(item.prompt))]
+    return sorted(chosen, key=lambda item: text_hash(item.prompt))[:limit]
 
 
 @dataclass(frozen=True)
@@ -73,10 +94,7 @@ class StanceData:
     def topic(
         self, topic: str, split: str | None = None, limit: int | None = None, leaning: str | None = None
     ) -> list[Pair]:
-        """Prompts of one topic, ordered by the hash of the prompt.
-
-        The order and the split depend on the prompt's own text only: rows added elsewhere never move it, and
-        a smaller ``limit`` always gives the beginning of a larger one.
+        """Prompts of one topic, in the order of :func:`first`.
 
         Args:
             split: ``train``, ``localise`` or ``evaluate``; ``None``: all three.
@@ -89,23 +107,16 @@ class StanceData:
             ParameterError: unknown split or leaning, or a limit below 1.
             DataError: nothing is left, or there is no such topic.
         """
-        if split not in (None, *SPLITS):
-            raise ParameterError("split", split, ", ".join(SPLITS))
         if leaning not in (None, *LEANINGS, "both"):
             raise ParameterError("leaning", leaning, "left, right, both, or nothing")
-        if limit is not None and limit < 1:
-            raise ParameterError("limit", limit, "a whole number of at least 1")
-        chosen = [
-            pair
-            for pair in self.pairs
-            if pair.topic == topic and split in (None, split_of(pair.prompt)) and self._keeps(pair, leaning)
-        ]
+        own = (pair for pair in self.pairs if pair.topic == topic and self._keeps(pair, leaning))
+        chosen = first(own, split, limit)
         if not chosen:
             raise DataError(
                 f"data {self.name!r} holds no prompts for topic {topic!r}, split {split or 'any'!r}, "
                 f"leaning {leaning or 'any'!r}; topics with prompts: {', '.join(self.topics)}"
             )
-        return sorted(chosen, key=lambda pair: text_hash(pair.prompt))[:limit]
+        return chosen
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Number of prompts by topic and split."""

@@ -165,9 +165,10 @@ class Row(BaseModel):
         return self if self.id else self.model_copy(update={"id": f"{what}-{text_hash(text)[:12]}"})
 
 
-class OpinionRow(Row):
+class StanceRow(Row):
     """A prompt with its two responses."""
 
+    topic: Topic
     prompt: Words
     left: Words
     right: Words
@@ -176,12 +177,6 @@ class OpinionRow(Row):
     @classmethod
     def _differs(cls, text: str, given: ValidationInfo) -> str:
         return differing(text, "left", given)
-
-
-class StanceRow(OpinionRow):
-    """The same in data of many topics."""
-
-    topic: Topic
 
 
 class Statement(Row):

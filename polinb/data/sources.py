@@ -13,6 +13,7 @@ import io
 import json
 import re
 from collections.abc import Collection, Sequence
+from functools import partial
 from importlib import resources
 from itertools import zip_longest
 from pathlib import Path
@@ -22,6 +23,7 @@ from polinb.data.rows import fail, fail_at
 from polinb.errors import DataError
 
 SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+_parsed = partial(json.loads, parse_constant=lambda constant: None)  # NaN: nothing
 _DELIMITERS = (",", ";", "\t", "|")  # of spreadsheets, by the country they are set to, and of databases
 
 
@@ -94,8 +96,6 @@ def _decode(raw: bytes, name: str) -> str:
     try:
         text = raw.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        if raw[:1] == b"\x80":
-            fail(name, "is a pickle under another name; pickles run code when opened and are never read")
         line = raw.count(b"\n", 0, error.start) + 1
         fail(name, f"line {line} is not UTF-8 text (byte {raw[error.start]:#04x}); save the file as UTF-8")
     if "\0" in text:
@@ -117,24 +117,27 @@ def _csv(text: str, name: str) -> list[dict[str, Any]]:
             if any(cell.strip() for cell in cells):
                 lines.append(cells)
     except csv.Error as error:
-        advice = "save it anew as CSV UTF-8"
-        fail_at(name, max(1, len(lines)), None, f"not valid CSV ({first_line(error)}); {advice}")
+        fail_at(name, max(1, len(lines)), None, f"not valid CSV ({first_line(error)}); save it anew as CSV UTF-8")
     header = [column.strip() for column in lines[0]] if lines else []
     while header and not header[-1]:
         header.pop()
-    for number, cells in enumerate(lines[1:], start=1):
-        more = any(cell.strip() for cell in cells[len(header) :])
-        cut = number == len(lines) - 1 and len(cells) < len(header) and not text.endswith(("\n", "\r"))
-        if more or cut:
-            told = f"expected {len(header)} cells ({', '.join(header)[:300]}), found {len(cells)}"
-            title = number == 1 and len(header) == 1  # above the names of the columns
-            advice = "is the file truncated?" if cut else f"put quotes around text with {delimiter!r}"
-            advice = "remove what stands above the names of the columns" if title else advice
-            fail_at(name, number, None, f"{told}; {advice}")
     _once(header, name)
-    # A row may end before its last columns: spreadsheets leave out what is empty there.
-    rows = [dict(zip_longest(header, cells[: len(header)], fillvalue="")) for cells in lines[1:]]
-    return [{column: cell for column, cell in row.items() if column} for row in rows]
+    rows = []
+    for number, cells in enumerate(lines[1:], start=1):
+        advice = ""
+        if any(cell.strip() for cell in cells[len(header) :]):
+            title = number == 1 and len(header) == 1
+            advice = "remove what stands above the names of the columns"
+            advice = advice if title else f"put quotes around text with {delimiter!r}"
+        elif number == len(lines) - 1 and len(cells) < len(header) and not text.endswith(("\n", "\r")):
+            advice = "is the file truncated?"
+        if advice:
+            expected = f"expected {len(header)} cells ({', '.join(header)[:300]})"
+            fail_at(name, number, None, f"{expected}, found {len(cells)}; {advice}")
+        # A row may end before its last columns: spreadsheets leave out what is empty there.
+        row = zip_longest(header, cells[: len(header)], fillvalue="")
+        rows.append({column: cell for column, cell in row if column})
+    return rows
 
 
 def _header(text: str, delimiter: str) -> list[str]:
@@ -211,24 +214,10 @@ def even(rows: Sequence[Any], name: str) -> list[dict[str, Any]]:
     return [{column: row.get(column) for column in columns} for row in rows]
 
 
-def _parsed(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_object, parse_constant=lambda constant: None)  # NaN: nothing
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the name {next(n for n in names if names.count(n) > 1)[:60]!r} occurs twice in one object")
-    return found
-
-
 def _parquet(raw: bytes, name: str) -> list[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet
 
-    if raw[:4] != b"PAR1" or raw[-4:] != b"PAR1":
-        fail(name, "is not a complete Parquet file (truncated, or another format)")
     try:
         table = pyarrow.parquet.read_table(pa.BufferReader(raw), use_threads=False, page_checksum_verification=True)
         _once(table.column_names, name)
