@@ -20,9 +20,6 @@ _WRITING = {
 # Rust and C++ below safetensors and PyTorch raise errors of their own, with the reason in their text only.
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _NO_MEMORY = re.compile(r"can't allocate memory|cannot allocate memory|out of memory|bad_alloc|std::length_error", re.I)
-# What to lower, by kind of artifact; elsewhere answers are written or read.
-_LESS = {"variant": "micro_batch or max_tokens, or train=lora", "preferred": "micro_batch or max_tokens"}
-_LESS_ELSE = "eval_batch (where it trains: micro_batch)"
 
 
 def explain(error: BaseException, what: str, root: Path) -> None:
@@ -40,9 +37,11 @@ def explain(error: BaseException, what: str, root: Path) -> None:
         return
     number = error.errno if isinstance(error, OSError) else _number(error)
     if number == errno.ENOMEM or _is_memory(error):
-        less = _LESS.get(what.removeprefix("artifact ").split("/")[0], _LESS_ELSE)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        trains = what.startswith(("artifact weights/", "artifact course/"))
+        less = "micro_batch or max_tokens, or train=lora" if trains else "eval_batch"
         raise OutOfMemoryError(
-            f"out of memory while making {what} ({_first_line(error)}). Lower {less}, take dtype=bfloat16 or a smaller "
+            f"out of memory while making {what} ({reason}). Lower {less}, take dtype=bfloat16 or a smaller "
             "model, or close other programs; what was finished before is kept"
         ) from error
     if number in _WRITING:
@@ -63,10 +62,6 @@ def _number(error: BaseException) -> int | None:
 def _is_memory(error: BaseException) -> bool:
     # PyTorch's own class is a RuntimeError too, as is its error for want of main memory
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error))))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def note_unfinished(text: str) -> None:

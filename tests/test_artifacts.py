@@ -10,7 +10,7 @@ import pytest
 
 from polinb.errors import ArtifactError
 from polinb.models.embedded import cache_root
-from polinb.runs.artifact_check import seal
+from polinb.runs.artifact_check import DamagedError, seal
 from polinb.runs.artifacts import META, Store, canonical, key_of, provenance, store_root
 
 
@@ -99,20 +99,22 @@ def test_a_swapped_folder_is_noticed(store, capsys):
     assert "made from other inputs" in capsys.readouterr().err
 
 
-def test_a_record_of_other_inputs_is_noticed_though_it_is_sealed(store, capsys):
+def test_a_record_of_other_inputs_is_noticed_though_it_is_sealed(store):
     path = store.get("thing", {"k": 1}, writer()).path / META
     meta = json.loads(path.read_text()) | {"inputs": {"k": 2}}
     path.write_text(json.dumps(meta | {"seal": seal(meta)}))
-    assert store.find("thing", {"k": 1}) is None and "made from other inputs" in capsys.readouterr().err
+    with pytest.raises(DamagedError, match="made from other inputs"):
+        store.look("thing", {"k": 1})
 
 
-def test_a_file_name_in_the_meta_cannot_leave_the_folder(store, tmp_path, capsys):
+def test_a_file_name_in_the_meta_cannot_leave_the_folder(store, tmp_path):
     path = store.get("thing", {}, writer()).path
     (tmp_path / "s" / "thing" / "outside.txt").write_text("hello")
     meta = json.loads((path / META).read_text())
     meta["files"] = {"../outside.txt": meta["files"]["data.txt"]}
-    (path / META).write_text(json.dumps(meta))
-    assert store.find("thing", {}) is None
+    (path / META).write_text(json.dumps(meta | {"seal": seal(meta)}))
+    with pytest.raises(DamagedError, match=r"outside\.txt"):
+        store.look("thing", {})
 
 
 @pytest.mark.parametrize("kind", ["../x", "a/b", "", ".", "a.b"])
@@ -125,7 +127,7 @@ def test_names_cannot_leave_the_store(store, kind):
 def test_only_safe_file_types(store, name):
     with pytest.raises(ArtifactError, match="not allowed"):
         store.get("thing", {}, lambda folder: (folder / name).write_text("x") and None)
-    assert store.find("thing", {}) is None
+    assert store.look("thing", {}) is None
 
 
 def test_full_disk_is_a_clear_error(store):

@@ -20,12 +20,12 @@ from polinb.runs.run import Run
 CARD = 48 * 10**9
 FULL = {
     "dtype": "float32", "train": "all", "lora_rank": 16, "micro_batch": 8, "max_tokens": 512,
-    "gradient_checkpointing": "auto", "autocast": "none",
+    "gradient_checkpointing": "auto", "autocast": "none", "processes": 1,
 }  # fmt: skip
 
 
 def train_8b(**given):
-    return training(shape_of("llama-3.1-8b-instruct"), **(FULL | given))
+    return training(shape_of("llama-3.1-8b-instruct"), SimpleNamespace(**(FULL | given)))
 
 
 @pytest.mark.parametrize(("model", "billions"), [
@@ -61,7 +61,7 @@ def test_an_8b_model_fits_a_48_gb_card_with_adapters_in_half_precision_and_not_i
     # Scoring holds one base and two adapters; three models of their own would not fit.
     score = {"dtype": "bfloat16", "eval_batch": 48, "eval_tokens": 512, "localise_tokens": 512}
     fits, whole = (
-        reading(shape_of("llama-3.1-8b-instruct"), "score", train=train, lora_rank=16, **score)
+        reading(shape_of("llama-3.1-8b-instruct"), "score", SimpleNamespace(train=train, lora_rank=16, **score))
         for train in ("lora", "all")
     )
     assert fits < 0.8 * CARD < CARD < whole

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from polinb.data.sources import file_sha256
 from polinb.errors import ArtifactError
 
 META = "artifact.json"
@@ -46,7 +47,7 @@ def check(path: Path, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
                 raise DamagedError(f"{what}: file {name!r} is missing")
             if file.stat().st_size != size:
                 raise DamagedError(f"{what}: {name} has {file.stat().st_size} bytes, not {size}")
-            if digest_of(file) != digest:
+            if file_sha256(file) != digest:
                 raise DamagedError(f"{what}: {name} was changed (SHA-256 differs)")
     except OSError as error:  # not ours to read, too many open files: no reason to make it again
         kind = DamagedError if error.errno in _GONE else ArtifactError
@@ -78,24 +79,11 @@ def seal(meta: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical({k: v for k, v in meta.items() if k != "seal"}).encode()).hexdigest()
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync(folder: Path) -> None:
-    """Wait until a folder's files, and the folder itself, are on the disk."""
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def sync(*paths: Path) -> None:
+    """Wait until files, and the names in folders, are on the disk."""
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

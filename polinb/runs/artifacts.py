@@ -19,13 +19,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polinb.data.sources import file_sha256
 from polinb.errors import ArtifactError
-from polinb.runs.artifact_check import META, DamagedError, canonical, check, digest_of, seal, sync, sync_folder
+from polinb.runs.artifact_check import META, DamagedError, canonical, check, seal, sync
 from polinb.trouble import explain, note_unfinished, notice
 
 if TYPE_CHECKING:
@@ -114,56 +114,42 @@ class Store:
         meta = check(path, inputs)
         return None if meta is None else Artifact(path, meta)
 
-    def find(self, kind: str, inputs: Mapping[str, Any]) -> Artifact | None:
-        """The checked artifact, or ``None``. A damaged one is set aside under a new name and reported.
-
-        Raises:
-            ArtifactError: it is there but may not be read, or it is damaged and cannot be set aside.
-        """
-        try:
-            return self.look(kind, inputs)
-        except DamagedError:  # looked at again when no other process can be mending it
-            with locked(self.path(kind, key_of(inputs)), self.root):
-                return self._sound(kind, inputs)
-
     def get(self, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]) -> Artifact:
         """The artifact determined by ``inputs``; made by ``make`` if it is not there.
 
-        Args:
-            make: writes files into the folder it is given and returns a small JSON-able summary.
+        A damaged one is set aside under a new name, reported and made again. Of two processes that want the same
+        artifact one makes it and the other waits; if the first one dies, the other takes over.
 
-        Two processes that want the same artifact: one makes it, the other waits; if the first one dies, the other takes
-        over. If ``make`` fails, nothing is left.
+        Args:
+            make: writes files into the folder it is given and returns a small JSON-able summary; if it fails, nothing
+                is left.
 
         Raises:
             ArtifactError: the folder cannot be written (read-only, disk full), or a forbidden file type.
             OutOfMemoryError: there was not enough memory to make it.
         """
         with suppress(DamagedError):
-            found = self.look(kind, inputs)
-            if found is not None:
+            if found := self.look(kind, inputs):
                 return found
         path = self.path(kind, key_of(inputs))
         with locked(path, self.root):
-            found = self._sound(kind, inputs)
-            return found if found is not None else self._make(path, kind, inputs, make)
+            try:  # once more: another process may have made or mended it
+                if found := self.look(kind, inputs):
+                    return found
+            except DamagedError as error:
+                self._set_aside(path, error)
+            return self._make(path, kind, inputs, make)
 
-    def _sound(self, kind: str, inputs: Mapping[str, Any]) -> Artifact | None:
-        """As :meth:`find`, for the process that holds the lock."""
+    def _set_aside(self, path: Path, error: DamagedError) -> None:
+        aside = path.with_name(f"{path.name}-damaged-{time.time_ns()}")
         try:
-            return self.look(kind, inputs)
-        except DamagedError as error:
-            path = self.path(kind, key_of(inputs))
-            aside = path.with_name(f"{path.name}-damaged-{time.time_ns()}")
-            try:
-                path.rename(aside)
-            except OSError as reason:
-                raise ArtifactError(
-                    f"{error}, and it cannot be set aside under {self.root}: {reason.strerror or reason}. Make that "
-                    "folder writable, or point POLINB_STORE at another one"
-                ) from None
-            notice(f"{error}; set aside as {aside.name}, making it again")
-            return None
+            path.rename(aside)
+        except OSError as reason:
+            raise ArtifactError(
+                f"{error}, and it cannot be set aside under {self.root}: {reason.strerror or reason}. Make that "
+                "folder writable, or point POLINB_STORE at another one"
+            ) from None
+        notice(f"{error}; set aside as {aside.name}, making it again")
 
     def _make(
         self, path: Path, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]
@@ -175,7 +161,7 @@ class Store:
             start = time.perf_counter()
             summary = dict(make(work) or {})
             seconds = time.perf_counter() - start
-            files = {p.name: {"bytes": p.stat().st_size, "sha256": digest_of(p)} for p in sorted(work.iterdir())}
+            files = {p.name: {"bytes": p.stat().st_size, "sha256": file_sha256(p)} for p in sorted(work.iterdir())}
             bad = [name for name in files if Path(name).suffix not in ALLOWED]
             if bad:
                 raise ArtifactError(f"artifact {kind}: file type of {bad} is not allowed; use {sorted(ALLOWED)}")
@@ -191,9 +177,9 @@ class Store:
             meta: dict[str, Any] = json.loads(json.dumps(given, ensure_ascii=False, allow_nan=False))
             meta["seal"] = seal(meta)
             (work / META).write_text(json.dumps(meta, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False))
-            sync(work)
+            sync(*work.iterdir(), work)
             work.rename(path)
-            sync_folder(path.parent)
+            sync(path.parent)
         except BaseException as error:
             note_unfinished(f"{kind}: {error or type(error).__name__}")
             explain(error, f"artifact {kind}/{path.name}", self.root)
@@ -202,16 +188,6 @@ class Store:
             if work is not None:
                 shutil.rmtree(work, ignore_errors=True)
         return Artifact(path, meta)
-
-
-@cache
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that compute; part of every key, because they change numbers."""
-    found = {}
-    for name in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def provenance() -> dict[str, Any]:
@@ -223,7 +199,7 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
-        "packages": package_versions(),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     torch = sys.modules.get("torch")

@@ -9,7 +9,7 @@ import copy
 import gc
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from polinb.data.loading import load_data
 from polinb.data.pairs import StanceData
@@ -23,7 +23,7 @@ from polinb.runs.groups import Data, Group, Judge, Model
 if TYPE_CHECKING:
     from polinb.stance.stance import Judge as Labels
 
-_READING = ("train", "lora_rank", "eval_batch", "eval_tokens", "localise_tokens")
+T = TypeVar("T")
 
 
 class Declared:
@@ -62,11 +62,11 @@ class Base:
         other.params = Declared(self._whole.params, groups)
         return other
 
-    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+    def once(self, key: Any, make: Callable[[], T]) -> T:
         """What ``make`` gives, made once in this run: results on disk do not change while it lasts."""
         if key not in self._memo:
             self._memo[key] = make()
-        return self._memo[key]
+        return self._memo[key]  # type: ignore[no-any-return]
 
     def told(self, group: type[Group]) -> Any:
         """What a group determines, for keys: the vanilla model's identity, the judge's, else the parameters."""
@@ -83,16 +83,15 @@ class Base:
     @property
     def lm(self) -> LM:
         """The vanilla model."""
+        self.params.model  # noqa: B018 (a stage that does not declare it is refused)
+        return self.once("lm", self._whole._lm)
+
+    def _lm(self) -> LM:
         p = self.params
-        source = {name: getattr(p, name) for name in ("revision", "dtype", "device", "device_map")}
-
-        def make() -> LM:
-            self.afford("load")
-            lm = load(p.model, **source)
-            self._whole.fits(lm)
-            return lm
-
-        return self.once("lm", make)  # type: ignore[no-any-return]
+        self.afford("load")
+        lm = load(p.model, revision=p.revision, dtype=p.dtype, device=p.device, device_map=p.device_map)
+        self.fits(lm)
+        return lm
 
     def fits(self, lm: LM) -> None:
         """Refuse texts that are too long for the model, as soon as it is loaded."""
@@ -103,29 +102,19 @@ class Base:
         gc.collect()
 
     def peak(self, stage: str, gpus: int = 1) -> int | None:
-        """Bytes that a stage takes at its peak (:mod:`polinb.runs.memory`); None without the model's configuration."""
-        from polinb.runs.memory import TRAINING, reading, shape_of, training
+        """Bytes that a stage takes at its peak (:func:`polinb.runs.memory.peak`)."""
+        from polinb.runs.memory import peak
 
-        p = self._whole.params
-        shape = shape_of(p.model, p.revision)
-        if shape is None:
-            return None
-        if stage == "train":
-            return training(shape, **{name: getattr(p, name) for name in TRAINING})
-        # A chapter that trains, asks or scores nothing has no such parameter.
-        given: dict[str, Any] = {name: getattr(p, name, 0) for name in _READING}
-        return reading(shape, stage, gpus=gpus, dtype=p.dtype, **given)
+        return peak(self._whole.params, stage, gpus)
 
     def afford(self, stage: str) -> None:
         """Refuse a stage that cannot fit into memory, before it starts."""
+        import torch
+
         from polinb.runs.memory import check, free_memory
 
         p = self._whole.params
-        gpus = 1
-        if p.device_map == "auto":
-            import torch
-
-            gpus = max(1, torch.cuda.device_count())
+        gpus = max(1, torch.cuda.device_count()) if p.device_map == "auto" else 1
         need = self.peak(stage, gpus)
         if need is None:
             return
@@ -136,13 +125,13 @@ class Base:
     @property
     def data(self) -> StanceData:
         """Prompts with left and right responses."""
-        self.params.data  # noqa: B018 (a stage that does not declare it is refused)
-        return self.once("data", self._whole._data)  # type: ignore[no-any-return]
+        self.params.data  # noqa: B018
+        return self.once("data", self._whole._data)
 
     @property
     def data_digest(self) -> str:
         """Hash of the data."""
-        return self.once("data digest", lambda: self._whole.data.digest())  # type: ignore[no-any-return]
+        return self.once("data digest", lambda: self._whole.data.digest())
 
     def _data(self) -> StanceData:
         p = self.params
@@ -157,24 +146,23 @@ class Base:
     @property
     def statement_sets(self) -> list[StatementSet]:
         """The statement lists."""
-        return self.once("statements", lambda: [load_statements(name) for name in self.params.statements])  # type: ignore[no-any-return]
+        return self.once("statements", lambda: [load_statements(name) for name in self.params.statements])
 
     @property
     def judge(self) -> Labels:
         """Who labels answers as left or right."""
-        self.params.judge  # noqa: B018 (a stage that does not declare it is refused)
-        return self.once("judge", self._whole._judge)  # type: ignore[no-any-return]
+        self.params.judge  # noqa: B018
+        return self.once("judge", self._whole._judge)
 
     def _judge(self) -> Labels:
         p = self.params
         if p.judge == "openai":
             from polinb.stance.chat_judge import DEFAULT_MODEL, DEFAULT_URL, OpenAIJudge
 
-            cache = self.store.root / "judge" / "answers.jsonl"
             return OpenAIJudge(
                 p.judge_model or DEFAULT_MODEL,
                 base_url=p.judge_url or DEFAULT_URL,
-                cache=cache,
+                cache=self.store.root / "judge" / "answers.jsonl",
                 max_tokens=p.judge_tokens,
                 topics=getattr(p, "topics", ()),
             )
@@ -189,7 +177,7 @@ class Base:
     @property
     def judge_identity(self) -> dict[str, Any]:
         """What determines the judge's labels."""
-        return self.once("judge identity", self._whole._judge_identity)  # type: ignore[no-any-return]
+        return self.once("judge identity", self._whole._judge_identity)
 
     def _judge_identity(self) -> dict[str, Any]:
         p = self.params
@@ -204,7 +192,7 @@ class Base:
     @property
     def identity(self) -> dict[str, Any]:
         """What determines the vanilla model."""
-        return self.once("identity", self._whole._identity)  # type: ignore[no-any-return]
+        return self.once("identity", self._whole._identity)
 
     def _identity(self) -> dict[str, Any]:
         p = self.params

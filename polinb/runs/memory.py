@@ -20,10 +20,6 @@ from polinb.training.trainer import checkpointed
 PROMPT_TOKENS = 96  # of a question: max_tokens is what may come, not what does
 READ_BATCH = 16  # texts read at once where neurons are scored and likelihoods taken
 OVERHEAD = 600_000_000  # what the libraries take once a model runs: code, kernels, workspaces
-TRAINING = (
-    "dtype", "train", "lora_rank", "micro_batch", "max_tokens", "gradient_checkpointing", "autocast", "processes",
-)  # fmt: skip
-"""Parameters that decide the memory of a fine-tuning."""
 MODELS = {"load": 1, "ask": 2, "patch": 2, "score": 3}  # read at once
 
 
@@ -102,26 +98,29 @@ def _from_config(config: Any) -> Shape:
     return Shape(hidden, ffn, layers, heads, kv, dim, config.vocab_size, tied, gated)
 
 
-def training(
-    shape: Shape,
-    *,
-    dtype: str,
-    train: str,
-    lora_rank: int,
-    micro_batch: int,
-    max_tokens: int,
-    gradient_checkpointing: str,
-    autocast: str,
-    processes: int = 1,
-) -> int:
-    """Peak of one fine-tuning in bytes, beside the vanilla model; on each of ``processes`` GPUs that share it."""
-    width, lora = _width(dtype), train == "lora"
-    learnt = shape.adapter(lora_rank) if lora else shape.parameters - (shape.ends if train == "body" else 0)
+def peak(p: Any, stage: str, gpus: int = 1) -> int | None:
+    """Bytes that a stage of a run takes at its peak; None without the model's configuration.
+
+    Args:
+        p: the parameters of a chapter, or all of them.
+        stage: train, or as in :func:`reading`.
+        gpus: over how many the models are spread.
+    """
+    shape = shape_of(p.model, p.revision)
+    if shape is None:
+        return None
+    return training(shape, p) if stage == "train" else reading(shape, stage, p, gpus)
+
+
+def training(shape: Shape, p: Any) -> int:
+    """Peak of one fine-tuning in bytes, beside the vanilla model; on each of the GPUs (processes) that share it."""
+    width, lora = _width(p.dtype), p.train == "lora"
+    learnt = shape.adapter(p.lora_rank) if lora else shape.parameters - (shape.ends if p.train == "body" else 0)
     # One process trains a copy beside the vanilla model; adapters need none, and workers hold the model once.
-    copies = 1 if lora or processes > 1 else 2
+    copies = 1 if lora or p.processes > 1 else 2
     # Gradients and two moments; adapters are float32 whatever the model is, and not among the weights.
     held = copies * shape.parameters * width + (4 * 4 if lora else 3 * width) * learnt
-    compute = 2 if autocast == "bfloat16" else width
+    compute = 2 if p.autocast == "bfloat16" else width
     if compute < width:
         held += shape.parameters * compute
     # Kept for the backward pass, a token and block: norms, queries and keys, values, attention, FFN.
@@ -130,43 +129,34 @@ def training(
     if lora:  # beside each linear layer: on half-precision models a float32 copy of its input, else of its output
         inputs, outputs = 5 * shape.hidden + heads + shape.ffn, 2 * shape.hidden + heads + cache + 2 * shape.ffn
         kept += 4 * (inputs if compute < 4 else outputs)
-    again = checkpointed(gradient_checkpointing, shape.parameters)
+    again = checkpointed(p.gradient_checkpointing, shape.parameters)
     blocks = shape.layers * shape.hidden * compute + kept if again else shape.layers * kept
     # The logits, their float32 form, its log-softmax and its gradient.
     logits = shape.vocabulary * (12 + (compute if compute < 4 else 0))
-    gathered = 0 if processes == 1 else 2 * shape.parameters // shape.layers * width
-    return held // processes + gathered + micro_batch * max_tokens * (blocks + logits) + OVERHEAD
+    gathered = 0 if p.processes == 1 else 2 * shape.parameters // shape.layers * width
+    return held // p.processes + gathered + p.micro_batch * p.max_tokens * (blocks + logits) + OVERHEAD
 
 
-def reading(
-    shape: Shape,
-    stage: str,
-    *,
-    dtype: str,
-    train: str,
-    lora_rank: int,
-    eval_batch: int,
-    eval_tokens: int,
-    localise_tokens: int,
-    gpus: int = 1,
-) -> int:
+def reading(shape: Shape, stage: str, p: Any, gpus: int = 1) -> int:
     """Peak of a stage without gradients in bytes: load (the vanilla model answers), ask, patch or score.
 
-    Args:
-        train: how the variants were trained; with ``lora`` they are float32 adapters around the vanilla weights.
-        gpus: over how many the models are spread.
+    Variants that were trained with LoRA are float32 adapters around the vanilla weights.
     """
-    width, variants, lora = _width(dtype), MODELS[stage] - 1, train == "lora"
-    held = shape.parameters * width + variants * (shape.adapter(lora_rank) * 4 if lora else shape.parameters * width)
+    # A chapter that trains, asks or scores nothing has no such parameter.
+    rank, batch, answer, scored = (
+        getattr(p, name, 0) for name in ("lora_rank", "eval_batch", "eval_tokens", "localise_tokens")
+    )
+    width, variants, lora = _width(p.dtype), MODELS[stage] - 1, getattr(p, "train", "") == "lora"
+    held = shape.parameters * width + variants * (shape.adapter(rank) * 4 if lora else shape.parameters * width)
     if stage == "score":  # left's response tokens of half a batch in all layers, and four sums
-        tokens = READ_BATCH * (PROMPT_TOKENS + localise_tokens)
-        held += shape.layers * shape.ffn * (READ_BATCH // 2 * localise_tokens * width + 4 * 8)
-        passing = READ_BATCH * localise_tokens * shape.ffn * 4
+        tokens = READ_BATCH * (PROMPT_TOKENS + scored)
+        held += shape.layers * shape.ffn * (READ_BATCH // 2 * scored * width + 4 * 8)
+        passing = READ_BATCH * scored * shape.ffn * 4
     else:
-        tokens = max(eval_batch * PROMPT_TOKENS, READ_BATCH * (PROMPT_TOKENS + eval_tokens))
-        caches = eval_batch * (PROMPT_TOKENS + eval_tokens) * 2 * shape.layers * shape.kv_heads * shape.head_dim * width
+        tokens = max(batch * PROMPT_TOKENS, READ_BATCH * (PROMPT_TOKENS + answer))
+        caches = batch * (PROMPT_TOKENS + answer) * 2 * shape.layers * shape.kv_heads * shape.head_dim * width
         held += caches * (2 if stage == "patch" else 1)
-        passing = 2 * READ_BATCH * eval_tokens * shape.vocabulary * 4  # logits
+        passing = 2 * READ_BATCH * answer * shape.vocabulary * 4  # logits
     if lora and variants:  # float32 beside a linear layer: its input, the change of its output, and their sum
         passing += tokens * 4 * (shape.hidden + 2 * shape.ffn)
     # Without gradients one block's activations live at a time.

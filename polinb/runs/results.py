@@ -125,17 +125,13 @@ class Result:
                 raise MissingError(f"{self} is not in the store")
         else:
             if not self.done():
-                self._afford()
+                if self.stage.memory:  # before anything that it needs is made
+                    self.run.afford("load" if self.inputs.get("model", self) is None else self.stage.memory)
                 for need in self.needs:
                     need.made()
             kept = self.run.store.get(self.stage.kind, self.identity, self._make)
         self.run.kept[self.path] = kept
         return kept
-
-    def _afford(self) -> None:
-        """Refuse what cannot fit into memory before anything that it needs is made."""
-        if self.stage.memory:
-            self.run.afford("load" if self.inputs.get("model", self) is None else self.stage.memory)
 
     def _make(self, folder: Path) -> Mapping[str, Any]:
         return self.stage.make(self.run.view(self.stage.groups), folder, **self.inputs) or {}
@@ -170,12 +166,16 @@ def told(value: Any) -> Any:
     """JSON form of an input: a result by its key, a dataclass by its fields but those marked ``key=False``."""
     if isinstance(value, Result):
         return str(value)
+    value = _opened(value)
     if isinstance(value, Mapping):
         return {str(k): told(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [told(v) for v in value]
+    return [told(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _opened(value: Any) -> Any:
+    """A dataclass as a mapping of its fields that count."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: told(getattr(value, f.name)) for f in fields(value) if f.metadata.get("key", True)}
+        return {f.name: getattr(value, f.name) for f in fields(value) if f.metadata.get("key", True)}
     return value
 
 
@@ -183,8 +183,7 @@ def _results(value: Any) -> Iterator[Result]:
     if isinstance(value, Result):
         yield value
         return
-    if is_dataclass(value) and not isinstance(value, type):
-        value = [getattr(value, field.name) for field in fields(value) if field.metadata.get("key", True)]
+    value = _opened(value)
     for each in value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ():
         yield from _results(each)
 

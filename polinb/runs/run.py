@@ -19,7 +19,7 @@ from polinb.runs import weights as store_weights
 from polinb.runs.base import Base
 from polinb.runs.conditions import VANILLA, Condition, Label, Texts, check_lengths
 from polinb.runs.results import Result
-from polinb.scoring.pnlac import NeuronSets, neuron_sets, normalised, top_share
+from polinb.scoring.pnlac import NeuronSets, neuron_sets, top_share
 from polinb.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Run(Base):
             rows = [(pair.prompt, pair.response(leaning)) for pair in pairs]
             return Texts.of(pd.DataFrame(rows, columns=["prompt", "response"]))
 
-        return self.once(("lessons", topic, leaning), make)  # type: ignore[no-any-return]
+        return self.once(("lessons", topic, leaning), make)
 
     def weights(self, condition: Condition) -> Result | None:
         """Trained weights of a condition; None for the vanilla model."""
@@ -122,24 +122,23 @@ class Run(Base):
                 batch=p.eval_batch,
             )
 
-        return self.once(("scores", topic), make)  # type: ignore[no-any-return]
+        return self.once(("scores", topic), make)
 
     def score_sums(self, topic: str) -> Contrast:
         """Streamed sums of one topic's left and right variants (eq. 1)."""
-        return self.once(("sums", topic), lambda: stages.contrast_of(self.scores(topic)))  # type: ignore[no-any-return]
+        return self.once(("sums", topic), lambda: stages.contrast_of(self.scores(topic)))
 
     def topic_scores(self, normalise: str | None = None) -> dict[str, np.ndarray]:
         """Topic → PNLAC score (L, F), raw or normalised."""
-        kind = normalise or self.params.normalise
         sums = {str(topic): self.score_sums(topic) for topic in self.params.topics}
-        return {t: s.score if kind == "none" else normalised(s.score, s.vanilla_std) for t, s in sums.items()}
+        return stages.scores_of(sums, normalise or self.params.normalise)
 
     def sets(self, gamma: float | None = None, normalise: str | None = None) -> NeuronSets:
         """N_t, G and S_t at ``gamma`` per cent."""
         p = self.params
         at = p.gamma if gamma is None else gamma
         key = ("sets", at, normalise or p.normalise)
-        return self.once(key, lambda: neuron_sets(self.topic_scores(normalise), at, p.pool))  # type: ignore[no-any-return]
+        return self.once(key, lambda: neuron_sets(self.topic_scores(normalise), at, p.pool))
 
     def scale(self) -> np.ndarray:
         """Plain activation scale (L, F): root mean square of vanilla activations on the texts that PNLAC read."""
@@ -217,20 +216,20 @@ class Run(Base):
 
     def ask(self, condition: Condition, asked: Texts, **how: Any) -> Result:
         """Answers of a condition to any texts, see ``polinb.runs.stages.answers``."""
-        p = self.params
-        how = {"batch": p.eval_batch, "label": Label(condition.name), **how}
+        how = {"batch": self.params.eval_batch, "label": Label(condition.name), **how}
         return stages.answers(self, model=self.weights(condition), asked=asked, **how)
 
     def answers(self, condition: Condition = VANILLA) -> Result:
         """Answers to the evaluation questions: table ``answers``."""
-        p = self.params
         asked = self.once("asked", lambda: Texts.of(self.questions()[["topic", "id", "prompt"]]))
-        return self.ask(condition, asked, tokens=p.eval_tokens, scored=p.likelihood_questions)
+        return self._asked(condition, asked)
 
     def statement_answers(self, condition: Condition = VANILLA) -> Result:
         """Answers to the statements: table ``answers``."""
+        return self._asked(condition, self.once("asked statements", lambda: Texts.of(self.statements())))
+
+    def _asked(self, condition: Condition, asked: Texts) -> Result:
         p = self.params
-        asked = self.once("asked statements", lambda: Texts.of(self.statements()))
         return self.ask(condition, asked, tokens=p.eval_tokens, scored=p.likelihood_questions)
 
     def likelihood(self, condition: Condition = VANILLA) -> pd.DataFrame:
@@ -239,16 +238,14 @@ class Run(Base):
 
     def reference_logp(self, condition: Condition = VANILLA) -> Result:
         """Log-probabilities behind :meth:`likelihood`: table ``logp``."""
-        return self.logp(condition, self._references())
 
-    def _references(self) -> Texts:
         def make() -> Texts:
             asked = self.questions(self.params.likelihood_questions)
             keys = ["topic", "id", "prompt"]
             sides = [asked[keys].assign(side=side, response=asked[side]) for side in ("left", "right")]
             return Texts.of(pd.concat(sides, ignore_index=True))
 
-        return self.once("references", make)  # type: ignore[no-any-return]
+        return self.logp(condition, self.once("references", make))
 
     def logp(self, condition: Condition, texts: Texts) -> Result:
         """Mean log-probability a token of responses under a condition, see ``polinb.runs.stages.logp``."""
@@ -260,13 +257,11 @@ class Run(Base):
 
     def rated(self, answers: Result, table: str = "answers") -> pd.DataFrame:
         """Judge labels of a table of answers: adds label, score (−1, 0, +1) and p_right."""
-        key = ("rated", str(answers), table)
-        if key not in self._memo:
-            found, whole = stages.labels(self, answers, table)
-            if not whole:  # an outage: report what there is, ask again next time
-                return found
-            self._memo[key] = found
-        return self._memo[key].copy()  # type: ignore[no-any-return]
+        try:
+            rated = stages.rate(self, answers=answers, table=table)
+            return self.once(("rated", str(answers), table), lambda: rated.frame("rated")).copy()
+        except stages.UnratedError as error:  # an outage: report what there is, ask again next time
+            return error.table
 
     def labelled(self, frame: pd.DataFrame) -> pd.DataFrame:
         """As :meth:`rated`, of a table that is no result: named by its content."""
@@ -304,13 +299,11 @@ class Run(Base):
 
     def inhibited(self, topic: str, gamma: float | None = None, kinds: Sequence[str] | None = None) -> list[Condition]:
         """InhibitFT(G) and its random controls for one training topic; right-leaning data."""
-        out = [self.tuned(topic, name="inhibitft", frozen=self.neurons("general", gamma))]
+        chosen = [("inhibitft", self.neurons("general", gamma))]
         for kind in self.params.controls if kinds is None else kinds:
             if kind == "heldout":
-                held = self.neurons("heldout", gamma, topic=topic)
-                out.append(self.tuned(topic, name="inhibitft-heldout", frozen=held))
-                continue
-            for number in range(self.params.control_seeds):
-                chosen = self.neurons(kind, gamma, number=number)
-                out.append(self.tuned(topic, name=f"random-{kind}", frozen=chosen))
-        return out
+                chosen.append(("inhibitft-heldout", self.neurons("heldout", gamma, topic=topic)))
+            else:
+                seeds = range(self.params.control_seeds)
+                chosen += [(f"random-{kind}", self.neurons(kind, gamma, number=number)) for number in seeds]
+        return [self.tuned(topic, name=name, frozen=frozen) for name, frozen in chosen]

@@ -21,7 +21,7 @@ from polinb.runs.conditions import Label, Texts, encode
 from polinb.runs.groups import Judge, Model
 from polinb.runs.results import Result, stage
 from polinb.runs.weights import mask_of, model_of
-from polinb.scoring.pnlac import NeuronSets, neuron_sets, normalised
+from polinb.scoring.pnlac import neuron_sets, normalised
 
 if TYPE_CHECKING:
     from polinb.scoring.tracing import Contrast
@@ -138,13 +138,13 @@ def neurons(
 
     keys = list(map(str, scores.values()))
     sums = run.once(("contrasts", *keys), lambda: {t: contrast_of(found) for t, found in scores.items()})
-    sets = run.once(("rule", gamma, pool, normalise, *keys), lambda: _sets(sums, gamma, pool, normalise))
+    rule = ("rule", gamma, pool, normalise, *keys)
+    sets = run.once(rule, lambda: neuron_sets(scores_of(sums, normalise), gamma, pool))
     if kind in KINDS:
         mask = random_set(kind, sets.general, scale_of(list(sums.values())), seed=seed)
-    elif kind == "all":
-        mask = np.ones_like(sets.general)
     else:
         mask = {
+            "all": lambda: np.ones_like(sets.general),
             "general": lambda: sets.general,
             "heldout": lambda: sets.general_without(topic),
             "specific": lambda: sets.specific[topic],
@@ -155,9 +155,9 @@ def neurons(
     return {"neurons": int(mask.sum())}
 
 
-def _sets(sums: Mapping[str, Contrast], gamma: float, pool: str, normalise: str) -> NeuronSets:
-    found = {t: s.score if normalise == "none" else normalised(s.score, s.vanilla_std) for t, s in sums.items()}
-    return neuron_sets(found, gamma, pool)
+def scores_of(sums: Mapping[str, Contrast], normalise: str) -> dict[str, np.ndarray]:
+    """Topic → PNLAC score (L, F), raw or normalised."""
+    return {t: s.score if normalise == "none" else normalised(s.score, s.vanilla_std) for t, s in sums.items()}
 
 
 def empty(gamma: float) -> str:
@@ -320,11 +320,3 @@ def rate(run: Base, folder: Path, *, answers: Result, table: str) -> Mapping[str
     rated.to_parquet(folder / "rated.parquet")
     # of a chat model: the share of its replies that were no rating
     return {"judge": run.judge.name, **rated.attrs}
-
-
-def labels(run: Base, answers: Result, table: str) -> tuple[pd.DataFrame, bool]:
-    """The labels of a table of answers, and whether all of them could be had."""
-    try:
-        return rate(run, answers=answers, table=table).frame("rated"), True
-    except UnratedError as error:
-        return error.table, False

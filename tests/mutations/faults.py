@@ -125,7 +125,7 @@ FAULTS = [
     Fault("runs/results.py", "return str(value)\n", "return value.stage.kind\n", RUN),
     Fault("runs/results.py", "for need in result.needs:\n                visit(need)", "pass", RUN),
     Fault("runs/results.py", "self.run.view(self.stage.groups)", "self.run", RUN),
-    Fault("runs/artifact_check.py", "if digest_of(file) != digest:", "if not digest_of(file):", STORE),
+    Fault("runs/artifact_check.py", "if file_sha256(file) != digest:", "if not file_sha256(file):", STORE),
     Fault("runs/artifact_check.py", "canonical(meta[\"inputs\"]) != canonical(dict(inputs)) or", "", STORE),
     Fault("runs/artifact_check.py", 'meta["seal"] != seal(meta)', "not seal(meta)", "reliability/test_damage.py"),
     Fault("runs/artifacts.py", '"cpus": os.cpu_count(),', '"cpus": os.cpu_count(), "user": os.environ.get("USER"),',

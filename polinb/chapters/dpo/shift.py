@@ -72,7 +72,7 @@ def probe_texts(run: Run) -> Texts:
         ]
         return Texts.of(pd.DataFrame(rows, columns=["prompt", "response", "label", "fold", "unit"]))
 
-    return run.once("probe texts", make)  # type: ignore[no-any-return]
+    return run.once("probe texts", make)
 
 
 def causal_questions(run: Run) -> Texts:

@@ -152,7 +152,7 @@ def conditions(run: Run) -> dict[str, Condition]:
         how = {"limit": p.max_tokens, "start": run.weights(before), "beta": p.dpo_beta}
         return {"vanilla": VANILLA, "before": before, "after": Condition("DPO", learns=texts, recipe=recipe, **how)}
 
-    return run.once("toxicity models", make)  # type: ignore[no-any-return]
+    return run.once("toxicity models", make)
 
 
 def answers(run: Run, who: str, name: str = "challenge") -> Result:
