@@ -1,6 +1,5 @@
 """Loading: names, folders, safety, and the embedded model's file."""
 
-import errno
 import hashlib
 import json
 import os
@@ -63,13 +62,6 @@ def test_identity_follows_revision_and_dtype(monkeypatch):
     assert identity_of(alias)["model"] == ALIASES[alias][0]
 
 
-def test_pickled_weights_are_refused(folder):
-    (folder / "model.safetensors").unlink()
-    torch.save({}, folder / "pytorch_model.bin")
-    with pytest.raises(ModelError, match=r"no \.safetensors file"):
-        load(str(folder))
-
-
 @pytest.mark.parametrize("keep", [0, 100, 20_000])
 def test_truncated_weights_are_told(folder, keep):
     path = folder / "model.safetensors"
@@ -78,33 +70,10 @@ def test_truncated_weights_are_told(folder, keep):
         load(str(folder))
 
 
-def test_a_full_disk_while_converting_is_told(tmp_path, monkeypatch):
-    def full(source, target):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(embedded, "find_gguf", lambda: tmp_path)
-    monkeypatch.setattr(embedded, "check_gguf", lambda path: None)
-    monkeypatch.setattr(embedded, "_dequantise", full)
-    with pytest.raises(ModelError, match=r"No space left on device.*POLINB_CACHE"):
-        embedded.embedded_folder(tmp_path / "cache")
-
-
 def test_a_cache_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(ModelError, match=r"cannot write the embedded model under .*file.*POLINB_CACHE"):
         embedded.embedded_folder(tmp_path / "file" / "cache")
-
-
-def test_remote_code_is_not_run(folder):
-    config = json.loads((folder / "config.json").read_text())
-    config["model_type"] = "evil"
-    config["auto_map"] = {"AutoConfig": "evil.EvilConfig", "AutoModelForCausalLM": "evil.EvilModel"}
-    (folder / "config.json").write_text(json.dumps(config))
-    trap = folder / "ran"
-    (folder / "evil.py").write_text(f"open({str(trap)!r}, 'w')\n")
-    with pytest.raises(ModelError):
-        load(str(folder))
-    assert not trap.exists()
 
 
 def test_unknown_architecture_of_a_folder_is_told_before_weights_load(folder):

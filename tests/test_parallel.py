@@ -94,14 +94,6 @@ def test_every_kind_equals_one_process(task, on_cpu, merged, change):
 
 
 @pytest.mark.slow
-def test_a_wrong_global_batch_is_far_outside_the_tolerance(task, on_cpu):
-    lm, prompts, responses = task
-    one = finetune(lm, prompts, responses, dataclasses.replace(RECIPE, batch_size=2))
-    two = finetune_parallel(job(), prompts, responses)
-    assert apart(one.weights, two.weights) > 100 * TOLERANCE
-
-
-@pytest.mark.slow
 def test_ablated_directions_reach_the_workers(task, on_cpu):
     lm, prompts, responses = task
     basis = {1: np.eye(32, 2, dtype=np.float32)}
@@ -173,12 +165,6 @@ def stepped(lm, slices, *, zero=True, restore=True):
     return held, optimizer
 
 
-def test_a_moment_that_was_not_found_proves_nothing(pair):
-    lm = pair("llama").left
-    held, _ = stepped(lm, frozen_slices(lm.model, some(lm)))
-    assert held.max_state(torch.optim.AdamW([torch.nn.Parameter(torch.zeros(2))])) == float("inf")
-
-
 def test_workers_stop_when_their_launcher_is_killed():
     launcher = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     code = f"from polinb.training.worker import _leave_with; _leave_with({launcher.pid}, 0.05)"
@@ -197,15 +183,6 @@ def test_a_broken_guarantee_is_seen(pair, zero, restore):
     held, optimizer = stepped(lm, frozen_slices(lm.model, some(lm)), zero=zero, restore=restore)
     assert (held.max_change() == 0.0) == restore
     assert (held.max_state(optimizer) == 0.0) == zero
-
-
-@pytest.mark.parametrize(("given", "name"), [
-    ({"processes": 3}, "micro_batch"),
-])  # fmt: skip
-def test_what_cannot_be_started_is_refused_by_name(given, name):
-    with pytest.raises(ParameterError) as told:
-        Params.from_profile("tiny", **given)
-    assert told.value.name == name
 
 
 def test_too_few_cards_or_another_device_is_refused(monkeypatch):

@@ -1,8 +1,5 @@
 """Parameters: profiles are complete, wrong values are refused with name, value and what is allowed."""
 
-import tomllib
-from importlib import resources
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,11 +20,6 @@ def test_full_profile_has_the_papers_hyperparameters():
     p = Params.from_profile("full")
     assert (p.epochs, p.batch_size, p.learning_rate, p.eval_questions, p.gamma) == (6.0, 8, 2e-5, 100, 5.0)
     assert p.gammas == [2.5, 5.0, 7.5, 10.0, 12.5, 15.0, 20.0, 25.0] and p.localise_tokens == 128
-
-
-def test_profile_files_name_no_unknown_parameter():
-    for path in (resources.files("polinb") / "resources" / "profiles").iterdir():
-        assert set(tomllib.loads(path.read_text("utf-8"))) <= set(Params.model_fields)
 
 
 @pytest.mark.parametrize(
@@ -59,19 +51,6 @@ def test_wrong_values_are_named(given, told):
         Params.from_profile("tiny", **given)
 
 
-def test_unknown_profile():
-    with pytest.raises(ParameterError, match="'profile': got 'fast'; allowed: tiny, quick, full, paper"):
-        Params.from_profile("fast")
-
-
-def test_secrets_are_refused_and_not_repeated():
-    secret = "sk-" + "a1b2" * 8
-    for name in ("model", "judge_model", "judge_url", "system_prompt"):
-        with pytest.raises(ParameterError, match="no secret") as error:
-            Params.from_profile("tiny", **{name: secret})
-        assert secret not in str(error.value)
-
-
 def test_papermills_way_to_give_lists_and_text_is_told():
     with pytest.raises(ParameterError, match=r"-y 'topics: \[a, b\]'"):
         from_namespace("03_pnlac", {"profile": "tiny", "topics": "[crime, race]"})
@@ -81,10 +60,6 @@ def test_papermills_way_to_give_lists_and_text_is_told():
 
 def test_none_means_the_profile():
     assert Params.from_profile("quick", gamma=None, model=None) == Params.from_profile("quick")
-
-
-def test_whole_numbers_are_good_floats():
-    assert Params.from_profile("tiny", gamma=7).gamma == 7.0
 
 
 def test_notebook_namespace():

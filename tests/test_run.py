@@ -8,15 +8,12 @@ import pytest
 
 import polinb.runs.base as module
 from polinb import resampling
-from polinb.chapters.paper import beside, exhibits, neuron_tables, patch_tables, results
-from polinb.chapters.paper import judge_tables as judging
-from polinb.errors import DataError, ModelError, ParameterError, TrainingError
+from polinb.chapters.paper import beside, exhibits, patch_tables, results
+from polinb.errors import DataError, ParameterError, TrainingError
 from polinb.masking.patching import patched_answers
 from polinb.models.generation import decode, generate, log_likelihood
 from polinb.models.tokens import prompt_ids
-from polinb.models.variants import variant
 from polinb.runs.artifacts import Store
-from polinb.runs.conditions import VANILLA
 from polinb.runs.groups import Model
 from polinb.runs.params import Params
 from polinb.runs.results import STAGES, MissingError, missing, stage
@@ -171,26 +168,6 @@ def test_weights_make_room_and_are_made_again(tmp_path, monkeypatch):
     assert all((again[name] == value).all() for name, value in before.items())
 
 
-def test_splits_do_not_leak(run):
-    """No evaluation or localisation prompt was trained on."""
-    for topic in run.params.topics:
-        prompts = {
-            split: {p.prompt for p in run.data.topic(topic, split)} for split in ("train", "localise", "evaluate")
-        }
-        assert not prompts["train"] & prompts["evaluate"] and not prompts["train"] & prompts["localise"]
-        asked = set(run.questions(topics=[topic])["prompt"])
-        assert asked <= prompts["evaluate"]
-
-
-def test_a_variant_is_what_was_saved(run):
-    lm = run.load_variant("crime", "right")
-    plain = dict(run.lm.model.named_parameters())
-    moved = [n for n, p in lm.model.named_parameters() if not np.array_equal(p.detach(), plain[n].detach())]
-    assert len(moved) > 10
-    with pytest.raises(ModelError, match="do not belong to this model"):
-        variant(run.lm, {"no.such.weight": plain[moved[0]]}, "x")
-
-
 @pytest.mark.parametrize("source", ["left", "right", "vanilla", "dataset", "both"])
 def test_response_sources(root, source):
     one = experiment(root, response_source=source)
@@ -200,13 +177,6 @@ def test_response_sources(root, source):
     if source == "dataset":
         reference = one.data.topic("crime", "localise", 2)[0].left
         assert reference.startswith(table["response"].iloc[0][:5])
-
-
-def test_frozen_arms_report_their_guarantee(run):
-    arms = results.inhibit_conditions(run)
-    report = results.freeze_report(run, arms)
-    assert (report["largest change"] == 0).all() and (report["weights"] > 0).all()
-    assert set(report["condition"]) == {"InhibitFT (G)", "random, layer-matched"}
 
 
 def test_an_empty_general_set_is_told(root):
@@ -282,31 +252,6 @@ def test_a_foreign_donor_never_saw_the_topic_and_changes_g_and_its_controls_only
     assert patch_tables.statement_shifts(one).empty
 
 
-def test_top_neurons_are_general_and_sorted(run):
-    table = neuron_tables.top_neurons(run, 5)
-    assert run.general()[table["layer"], table["neuron"]].all()
-    assert table["mean score"].is_monotonic_decreasing and len(table) == 5
-
-
-def test_heldout_arm_freezes_g_without_the_topic(root):
-    one = experiment(root, controls=["heldout"])
-    arm = one.inhibited("crime")[1]
-    assert arm.name == "inhibitft-heldout"
-    assert (mask_of(arm.frozen) == one.sets().general_without("crime")).all()
-
-
-def test_closing_page_covers_every_exhibit(run):
-    found = exhibits.exhibit_map(run)
-    assert len(found) == 22 and (found[["paper", "ours", "differs", "here"]].map(len) > 0).all(axis=None)
-    groups = beside.dots(run).groupby("group")["source"].agg(set)
-    assert all("ours" in sources and len(sources) > 1 for sources in groups)
-    wide = beside.table(beside.dots(run)).set_index(["group", "item"])
-    shares = wide.loc["% of neurons (Figure 3b)", [c for c in wide if c.startswith("paper")]]
-    assert (
-        shares.shape == (2, 4) and shares.loc["general"].eq(4.35).all() and shares.loc["topic-specific"].eq(0.65).all()
-    )
-
-
 def test_closing_page_compares_the_same_topics(root):
     from polinb.chapters.paper import paper
 
@@ -333,14 +278,6 @@ def test_a_mean_over_random_sets_has_no_interval_and_one_set_keeps_its_own():
     )
     assert two.loc["random", "value"] == 0.75 and two.loc["random", ["low", "high"]].isna().all()
     assert two.loc["InhibitFT (G)", ["low", "high"]].tolist() == [0.25, 0.75]
-
-
-def test_judge_report(run):
-    table = judging.accuracy(run)
-    assert list(table["topic"]) == ["crime", "race", "science", "all"]
-    assert (table["whole"] >= 0.5).all() and judging.answer_words(run) >= 1
-    assert table["accuracy"].between(0, 1).all() and table["topic_unseen"].between(0, 1).all()
-    assert "%" in judging.verdict(run)
 
 
 def test_per_question_averages_by_hand():
@@ -375,10 +312,6 @@ def test_bad_data_is_told_before_a_model_loads(tmp_path, monkeypatch):
         experiment(tmp_path, data=str(tmp_path / "missing.csv")).tuned("crime")
     with pytest.raises(ParameterError):
         experiment(tmp_path, data_revision="abc").tuned("crime")
-
-
-def test_vanilla_is_the_zero_of_all_shifts(run):
-    assert (results.shifts(run, [VANILLA])["shift"] == 0).all()
 
 
 def test_only_agreeing_reference_responses_are_read_under_the_filter(root, tmp_path, monkeypatch):
@@ -424,18 +357,6 @@ def test_every_mode_is_reached_from_parameters(root, changes):
         assert one.statements()["prompt"].str.startswith("Say: ").all()
 
 
-def test_a_failed_training_leaves_no_variant(tmp_path):
-    """A learning rate that makes the loss explode: a clear error, and nothing that a later run could take for done."""
-    one = experiment(tmp_path, learning_rate=1.0, epochs=40.0, weight_decay=1.0)
-    import torch
-
-    with torch.no_grad():
-        one.lm.model.lm_head.weight[0] = float("nan")
-    with pytest.raises(TrainingError, match="lower learning_rate"):
-        one.weights(one.tuned("crime", "left")).made()
-    assert not one.weights(one.tuned("crime", "left")).done()
-
-
 def test_hf_judge_from_parameters(root, tmp_path):
     import torch
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
@@ -456,36 +377,3 @@ def test_hf_judge_from_parameters(root, tmp_path):
     assert (rated["label"] == "left").all() and (rated["score"] == -1).all()
     with pytest.raises(ParameterError, match="'judge_labels'"):
         experiment(root, judge="hf", judge_model=str(folder), judge_labels=["LABEL_0=right"])
-
-
-def test_openai_judge_from_parameters_resumes_after_an_outage(tmp_path):
-    """A service that is down leaves answers unrated and nothing stored; when it is back, they are rated."""
-    import json
-    import threading
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-    up = threading.Event()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            body = {"choices": [{"message": {"content": "right leaning"}, "finish_reason": "stop"}]}
-            self.send_response(200 if up.is_set() else 400)
-            self.end_headers()
-            self.wfile.write(json.dumps(body if up.is_set() else {"error": {"message": "down"}}).encode())
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        url = f"http://127.0.0.1:{server.server_port}/v1"
-        one = experiment(tmp_path, judge="openai", judge_url=url, topics=["crime", "race"])
-        down = one.stances()
-        assert (down["label"] == "unrated").all() and (down["score"] == 0).all()
-        up.set()
-        again = Run(one.params, one.store)
-        assert (again.stances()["label"] == "right").all()
-    finally:
-        server.shutdown()

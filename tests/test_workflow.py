@@ -23,7 +23,7 @@ from polinb.cluster import gpu
 from polinb.cluster import jobs as cluster_jobs
 from polinb.cluster.jobs import Job, Request, grouped, lost, words
 from polinb.cluster.wanted import runs_models, wanted
-from polinb.errors import JudgeError, ParameterError
+from polinb.errors import JudgeError
 from polinb.runs import stages, weights
 from polinb.runs.artifacts import META
 from polinb.runs.checkout import Layout, parse_settings
@@ -67,11 +67,6 @@ def pretend(results: list[Result]) -> None:
 
 
 # --- which jobs there are
-
-
-def test_only_chapters_are_known() -> None:
-    with pytest.raises(ParameterError, match="99_none"):
-        wanted(run_of(), "99_none")
 
 
 def test_jobs_are_the_conditions_of_the_chapters() -> None:

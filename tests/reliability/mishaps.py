@@ -131,19 +131,3 @@ def make_slowly(root: Path, log: Path, seconds: float, say: Say) -> list[Any]:
     say(("begin", "asking"))
     found = Store(root).get("slow", {"n": 1}, make)
     return [str(found.path), found.meta["files"], found.summary, os.getpid()]
-
-
-def one_variant(root: Path, log: Path, say: Say) -> str:
-    """A real training that several want at once."""
-    run = small_run.experiment(root)
-    real = polinb.training.supervised.finetune
-
-    def train(*arguments: Any, **options: Any) -> Any:
-        with log.open("a") as file:
-            file.write(f"{os.getpid()}\n")
-        return real(*arguments, **options)
-
-    polinb.training.supervised.finetune = train
-    say(("begin", "asking"))
-    found = small_run.weights(run, "crime", "left").made()
-    return str(found.meta["files"]["weights.safetensors"]["sha256"])

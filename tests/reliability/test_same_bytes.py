@@ -49,13 +49,6 @@ def test_another_process_folder_and_hash_seed(reference: Reference, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", ["0", "1", "4294967295"])
-def test_every_hash_seed(reference: Reference, tmp_path: Path, seed: str) -> None:
-    fresh(tmp_path / "store", tmp_path, PYTHONHASHSEED=seed)
-    assert contents(tmp_path / "store") == reference.contents
-
-
-@pytest.mark.slow
 def test_two_threads(reference: Reference, tmp_path: Path) -> None:
     """What holds: the same keys and texts read, weights and sums equal but for roundings; and twice the same bytes."""
     roots = [tmp_path / "one", tmp_path / "two"]

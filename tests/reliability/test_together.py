@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -46,21 +43,6 @@ def test_a_killed_maker_is_replaced_by_one_that_waits(tmp_path: Path) -> None:
     assert leftovers(root) == [], "what the killed one left is gone"
 
 
-def test_a_stopped_maker_is_waited_for_and_not_robbed(tmp_path: Path) -> None:
-    """One that only sleeps (a suspended laptop) keeps its claim and its half-made files."""
-    root, log = tmp_path / "store", tmp_path / "log"
-    with Process("mishaps.make_slowly", root, log, 1.0) as first:
-        first.until("making")
-        os.killpg(first.pid, signal.SIGSTOP)
-        with Process("mishaps.make_slowly", root, log, 0.0) as second:
-            second.until("asking")
-            time.sleep(0.5)
-            assert makers(log) == [first.pid]
-            os.killpg(first.pid, signal.SIGCONT)
-            ended = (first.join(), second.join())
-    assert makers(log) == [first.pid] and all(end and end[0] == "done" for end in ended)
-
-
 def test_leftovers_of_others_go_and_what_is_being_made_stays(tmp_path: Path) -> None:
     """A killed maker's folder is removed by the next one of its kind, whatever it makes; a living maker's is not."""
     from polinb.runs.artifacts import Store
@@ -74,16 +56,6 @@ def test_leftovers_of_others_go_and_what_is_being_made_stays(tmp_path: Path) -> 
         (dead / "weights.safetensors").write_bytes(b"x" * 1000)
         Store(root).get("slow", {"n": 2}, lambda folder: {})
         assert leftovers(root) == [at_work] and not dead.exists()
-
-
-def test_five_trainings_of_one_variant(reference: Reference, tmp_path: Path) -> None:
-    root, log = tmp_path / "store", tmp_path / "log"
-    jobs = [Process("mishaps.one_variant", root, log) for _ in range(5)]
-    ended = [job.join() for job in jobs]
-    assert all(end is not None and end[0] == "done" for end in ended), ended
-    assert len({end[1] for end in ended if end}) == 1 and len(makers(log)) == 1
-    made = contents(root)
-    assert made and {name: reference.contents[name] for name in made} == made
 
 
 def test_three_whole_runs_at_once_end_with_the_bytes_of_one(reference: Reference, tmp_path: Path) -> None:

@@ -69,11 +69,3 @@ def test_a_tool_that_cannot_be_installed_is_told(ci, tmp_path, capsys, monkeypat
     monkeypatch.setattr(ci, "TOOL", str(tmp_path / "no-such-wheel.whl"))
     assert ci.main() == 3
     assert "NOT AUDITED: pip-audit could not be installed" in capsys.readouterr().err
-
-
-def test_it_is_a_target_of_make_and_no_part_of_the_tests():
-    text = (REPO / "Makefile").read_text("utf-8")
-    rule = re.search(r"^audit:.*\n(?:\t.*\n)+", text, re.M)
-    assert rule and ".ci/audit.py" in rule[0]
-    assert "audit" not in re.search(r"^test:.*\n(?:\t.*\n)+", text, re.M)[0]
-    assert "pip-audit" not in (REPO / "requirements.lock").read_text("utf-8")

@@ -20,19 +20,8 @@ from polinb.runs.checkout import Layout, chosen_chapters, parse_settings
 from polinb.runs.params import Params
 
 ESCAPES = [
-    "../../x",
-    "..",
-    "/etc/passwd",
-    "a/../../b",
-    "a\0b",
-    "x" * 5000,
-    "..\\..\\x",
-    "~/x",
-    "",
-    " ",
-    "%2e%2e/x",
-    "a/b",
-]
+    "../../x", "..", "/etc/passwd", "a/../../b", "a\0b", "x" * 5000, "..\\..\\x", "~/x", "", " ", "%2e%2e/x", "a/b",
+]  # fmt: skip
 
 
 @pytest.fixture

