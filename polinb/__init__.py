@@ -11,80 +11,56 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_HOME = {
+_ROOMS = {
     # a name → a model, and its tokens
-    "load": "models.loading",
-    "LM": "models.loading",
-    "prompt_ids": "models.tokens",
-    "response_ids": "models.tokens",
-    "generate": "models.generation",
-    "log_likelihood": "models.generation",
+    "models.loading": "load",
+    "models.lm": "LM",
+    "models.tokens": "prompt_ids response_ids",
+    "models.generation": "generate log_likelihood",
     # which neurons and directions
-    "contrast": "scoring.tracing",
-    "pnlac_score": "scoring.pnlac",
-    "normalised": "scoring.pnlac",
-    "neuron_sets": "scoring.pnlac",
-    "NeuronSets": "scoring.pnlac",
-    "unit_direction": "scoring.probes",
-    "decompose": "scoring.decompose",
+    "scoring.tracing": "contrast",
+    "scoring.pnlac": "pnlac_score normalised neuron_sets NeuronSets",
+    "scoring.probes": "unit_direction",
+    "scoring.decompose": "decompose",
     # what is done to them
-    "random_set": "masking.random_sets",
-    "frozen_slices": "masking.freezing",
-    "Freezer": "masking.freezing",
-    "ablated": "masking.ablation",
-    "patched_answers": "masking.patching",
-    "edited_answers": "masking.editing",
+    "masking.random_sets": "random_set",
+    "masking.freezing": "frozen_slices Freezer",
+    "masking.ablation": "ablated",
+    "masking.patching": "patched_answers",
+    "masking.editing": "edited_answers",
     # what it does to the model
-    "finetune": "training.supervised",
-    "Recipe": "training.recipe",
-    "stance_table": "stance.stance",
-    "coupling": "stance.coupling",
+    "training.supervised": "finetune",
+    "training.recipe": "Recipe",
+    "stance.stance": "stance_table",
+    "stance.coupling": "coupling",
 }
-__all__ = [
-    "LM",
-    "Freezer",
-    "NeuronSets",
-    "Recipe",
-    "__version__",
-    "ablated",
-    "contrast",
-    "coupling",
-    "decompose",
-    "edited_answers",
-    "finetune",
-    "frozen_slices",
-    "generate",
-    "load",
-    "log_likelihood",
-    "neuron_sets",
-    "normalised",
-    "patched_answers",
-    "pnlac_score",
-    "prompt_ids",
-    "random_set",
-    "response_ids",
-    "stance_table",
-    "unit_direction",
-]
+_HOME = {name: module for module, names in _ROOMS.items() for name in names.split()}
+__all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from polinb.masking.ablation import ablated
-    from polinb.masking.editing import edited_answers
-    from polinb.masking.freezing import Freezer, frozen_slices
-    from polinb.masking.patching import patched_answers
-    from polinb.masking.random_sets import random_set
-    from polinb.models.generation import generate, log_likelihood
-    from polinb.models.lm import LM
-    from polinb.models.loading import load
-    from polinb.models.tokens import prompt_ids, response_ids
-    from polinb.scoring.decompose import decompose
-    from polinb.scoring.pnlac import NeuronSets, neuron_sets, normalised, pnlac_score
-    from polinb.scoring.probes import unit_direction
-    from polinb.scoring.tracing import contrast
-    from polinb.stance.coupling import coupling
-    from polinb.stance.stance import stance_table
-    from polinb.training.recipe import Recipe
-    from polinb.training.supervised import finetune
+    from polinb.masking.ablation import ablated as ablated
+    from polinb.masking.editing import edited_answers as edited_answers
+    from polinb.masking.freezing import Freezer as Freezer
+    from polinb.masking.freezing import frozen_slices as frozen_slices
+    from polinb.masking.patching import patched_answers as patched_answers
+    from polinb.masking.random_sets import random_set as random_set
+    from polinb.models.generation import generate as generate
+    from polinb.models.generation import log_likelihood as log_likelihood
+    from polinb.models.lm import LM as LM
+    from polinb.models.loading import load as load
+    from polinb.models.tokens import prompt_ids as prompt_ids
+    from polinb.models.tokens import response_ids as response_ids
+    from polinb.scoring.decompose import decompose as decompose
+    from polinb.scoring.pnlac import NeuronSets as NeuronSets
+    from polinb.scoring.pnlac import neuron_sets as neuron_sets
+    from polinb.scoring.pnlac import normalised as normalised
+    from polinb.scoring.pnlac import pnlac_score as pnlac_score
+    from polinb.scoring.probes import unit_direction as unit_direction
+    from polinb.scoring.tracing import contrast as contrast
+    from polinb.stance.coupling import coupling as coupling
+    from polinb.stance.stance import stance_table as stance_table
+    from polinb.training.recipe import Recipe as Recipe
+    from polinb.training.supervised import finetune as finetune
 
 
 def __getattr__(name: str) -> Any:

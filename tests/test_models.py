@@ -80,7 +80,7 @@ def test_unknown_architecture_of_a_folder_is_told_before_weights_load(folder):
     config = json.loads((folder / "config.json").read_text())
     config["model_type"] = "bloom"
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=r"'bloom'.*unknown.*Add a line to ARCHITECTURES"):
+    with pytest.raises(ModelError, match=r"'bloom' is unknown.*put a line into ARCHITECTURES"):
         load(str(folder))
 
 
@@ -115,10 +115,7 @@ def test_a_missing_card_is_told():
 def test_truncated_and_changed_model_files(tmp_path, monkeypatch):
     path = tmp_path / embedded.GGUF
     path.write_bytes(b"abc")
-    with pytest.raises(ModelError, match="3 bytes, expected 98362432: a truncated download"):
-        embedded.check_gguf(path)
-    monkeypatch.setattr(embedded, "GGUF_BYTES", 3)
-    with pytest.raises(ModelError, match="not the pinned file"):
+    with pytest.raises(ModelError, match=r"3 of 98362432 bytes.*expected b179"):
         embedded.check_gguf(path)
     monkeypatch.setattr(embedded, "GGUF_SHA256", hashlib.sha256(b"abc").hexdigest())
     embedded.check_gguf(path)

@@ -133,28 +133,10 @@ def test_eq_dpo_loss_by_hand(pair):
     np.testing.assert_allclose(table["chosen_token"] * lengths, table["chosen_gain"])
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"prompts": []}, "'pairs'.*at least one"),
-        ({"chosen": [[5]]}, r"'pairs': got \(4, 1, 4\)"),
-        ({"rejected": [[5], [], [5], [5]]}, "'rejected': got 'pair 1 without tokens'"),
-        ({"rejected": "chosen"}, "'rejected': got 'the chosen response itself in pair 0'"),
-        ({"beta": 0.0}, "'beta': got 0.0"),
-        ({"beta": math.nan}, "'beta'"),
-        ({"recipe": dataclasses.replace(RECIPE, micro_batch=3)}, "'micro_batch'"),
-    ],
-)
-def test_wrong_pairs_are_refused(pair, change, told):
-    both = pair("llama")
-    prompts, chosen, rejected = triple(both)
-    given = {"prompts": prompts, "chosen": chosen, "rejected": rejected, "recipe": RECIPE, "beta": 0.1} | change
-    if given["rejected"] == "chosen":
-        given["rejected"] = chosen
-    if not given["prompts"]:
-        given |= {"chosen": [], "rejected": []}
-    with pytest.raises(ParameterError, match=told):
-        prefer(both.left, **given)
+def test_two_equal_responses_are_refused(pair):
+    prompts, chosen, _ = triple(pair("llama"))
+    with pytest.raises(ParameterError, match="'rejected': got 'the chosen response itself in pair 0'"):
+        prefer(pair("llama").left, prompts, chosen, chosen, RECIPE)
 
 
 def test_pairs_are_spread_over_topics_and_mirrored():

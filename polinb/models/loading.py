@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from polinb.errors import ModelError
 from polinb.models.aliases import ALIASES, EMBEDDED
-from polinb.models.architectures import ARCHITECTURES
+from polinb.models.architectures import architecture_of
 from polinb.models.checkpoints import check_complete, check_folder, instead
 from polinb.models.hub import commit_of
 from polinb.models.lm import LM
@@ -79,12 +80,7 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
     safe: dict[str, Any] = {"trust_remote_code": False, "revision": pinned or "main"}
     try:
         config = AutoConfig.from_pretrained(source, **safe)
-        if config.model_type not in ARCHITECTURES:
-            raise ModelError(
-                f"architecture {config.model_type!r} of {name!r} is unknown; known: "
-                f"{', '.join(sorted(ARCHITECTURES))}. "
-                "Add a line to ARCHITECTURES in polinb/models/architectures.py."
-            )
+        architecture_of(SimpleNamespace(config=config))
         if getattr(config, "quantization_config", None):
             raise ModelError(
                 f"the weights of {name!r} are quantised (quantization_config in its config.json), and rounded weights "

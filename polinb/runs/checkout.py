@@ -84,9 +84,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
 def chapter_names(layout: Layout) -> list[str]:
     """Names of the notebooks in order, checked against the table of contents."""
     names = sorted(path.stem for path in layout.notebooks.glob("*.ipynb"))
-    toc = yaml.safe_load((layout.root / "book" / "_toc.yml").read_text("utf-8"))
-    listed = [file.removeprefix("chapters/") for file in toc_files(toc) if file.startswith("chapters/")]
-    stray = sorted(set(names) ^ set(listed))
+    stray = sorted(set(names) ^ set(_listed(_toc(layout))))
     if stray:
         where = "book/_toc.yml does not list it" if stray[0] in names else "book/_toc.yml lists it"
         raise BookError(f"notebooks/{stray[0]}.ipynb: {where}; notebooks and table of contents must agree")
@@ -97,10 +95,17 @@ def chapter_names(layout: Layout) -> list[str]:
 
 def core_names(layout: Layout) -> list[str]:
     """The chapters of the table of contents, without those of the part that goes beyond the paper."""
-    toc = yaml.safe_load((layout.root / "book" / "_toc.yml").read_text("utf-8"))
-    parts = [part for part in toc.get("parts", [toc]) if part.get("caption") != BEYOND]
-    files = [file for part in parts for file in toc_files(part)]
-    return sorted(file.removeprefix("chapters/") for file in files if file.startswith("chapters/"))
+    toc = _toc(layout)
+    return _listed([part for part in toc.get("parts", [toc]) if part.get("caption") != BEYOND])
+
+
+def _toc(layout: Layout) -> Any:
+    return yaml.safe_load((layout.root / "book" / "_toc.yml").read_text("utf-8"))
+
+
+def _listed(node: Any) -> list[str]:
+    """Names of the chapters in a part of a table of contents."""
+    return sorted(file.removeprefix("chapters/") for file in toc_files(node) if file.startswith("chapters/"))
 
 
 def chosen_chapters(every: list[str], core: list[str], chapters: Sequence[str] | None) -> list[str]:
@@ -119,10 +124,7 @@ def toc_files(node: Any) -> Iterator[str]:
     """The files that a table of contents names, in order."""
     if isinstance(node, dict):
         for key, value in node.items():
-            if key in ("file", "root"):
-                yield str(value)
-            else:
-                yield from toc_files(value)
+            yield from [str(value)] if key in ("file", "root") else toc_files(value)
     elif isinstance(node, list):
         for item in node:
             yield from toc_files(item)

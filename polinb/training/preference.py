@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -75,12 +74,14 @@ def prefer(
         ``accuracies`` (share of pairs whose chosen response gained more) and ``beta``.
 
     Raises:
-        ParameterError: no pair, lists of different lengths, an empty response, two equal responses, a wrong β.
+        ParameterError: two equal responses.
         TrainingError: a loss or a trained weight that is not finite.
     """
     from datasets import Dataset
 
-    _check(prompts, chosen, rejected, recipe, beta)
+    same = [i for i, (c, r) in enumerate(zip(chosen, rejected, strict=True)) if list(c) == list(r)]
+    if same:
+        raise ParameterError("rejected", f"the chosen response itself in pair {same[0]}", "two different responses")
     rows = [
         {"prompt_ids": list(p), "chosen_ids": list(c), "rejected_ids": list(r)}
         for p, c, r in zip(prompts, chosen, rejected, strict=True)
@@ -99,23 +100,6 @@ def prefer(
     steps = len(trainer.losses)
     extra = {"margins": trainer.margins, "accuracies": trainer.accuracies, "beta": beta}
     return Tuned(weights, trainer.losses, 0, 0.0, seconds, int(read * recipe.epochs), steps, extra)
-
-
-def _check(prompts: Ids, chosen: Ids, rejected: Ids, recipe: Recipe, beta: float) -> None:
-    if not 0 < beta < math.inf:
-        raise ParameterError("beta", beta, "a number above 0")
-    counts = (len(prompts), len(chosen), len(rejected))
-    if len(set(counts)) != 1 or not counts[0]:
-        raise ParameterError("pairs", counts, "as many prompts as chosen and rejected responses, at least one")
-    for name, responses in (("chosen", chosen), ("rejected", rejected)):
-        empty = [i for i, ids in enumerate(responses) if not len(ids)]
-        if empty:
-            raise ParameterError(name, f"pair {empty[0]} without tokens", "responses of at least one token")
-    same = [i for i, (c, r) in enumerate(zip(chosen, rejected, strict=True)) if list(c) == list(r)]
-    if same:
-        raise ParameterError("rejected", f"the chosen response itself in pair {same[0]}", "two different responses")
-    if recipe.batch_size % recipe.micro_batch:
-        raise ParameterError("micro_batch", recipe.micro_batch, f"a divisor of batch_size ({recipe.batch_size})")
 
 
 def _trainer(
