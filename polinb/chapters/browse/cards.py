@@ -78,6 +78,7 @@ def collect(run: Run) -> Cards:
     own = [(pick.layer, pick.neuron) for pick in picked]
     tested = sorted({*own, *(each for drawn in nulls.values() for each in drawn)})
     readings: dict[str, Result] = {topic: _reading(run, topic, own) for topic in p.topics} if own else {}
+    gaps = [(topic, part.summary["gap"]) for topic, part in readings.items()]
     moved: dict[str, pd.DataFrame] = {}
     for topic in p.topics:
         asked = run.questions(p.card_questions, [topic])
@@ -94,10 +95,7 @@ def collect(run: Run) -> Cards:
         contexts=_merged(readings, own, p.card_contexts),
         histograms=_pooled(readings, own),
         effects=effect_table(moved, p.bootstrap, p.seed),
-        readings=pd.DataFrame(
-            [(topic, part.summary["gap"]) for topic, part in readings.items()],
-            columns=["topic", "gap"],
-        ),
+        readings=pd.DataFrame(gaps, columns=["topic", "gap"]),
     )
 
 
@@ -176,16 +174,11 @@ def ablation(run: Run, folder: Path, *, asked: Texts, limit: int, neurons: Seque
     base, moved = zeroed_logp(run.lm, neurons, prompts, responses, label="ablating neurons")
     n = len(asked) // 2
     change = effects(base[:n], base[n:], moved[:, :n], moved[:, n:])
-    layer, neuron = np.array(neurons).T
     ids = asked.rows["id"].to_numpy()[:n]
-    pd.DataFrame(
-        {
-            "layer": np.repeat(layer, n),
-            "neuron": np.repeat(neuron, n),
-            "id": np.tile(ids, len(neurons)),
-            "effect": change.ravel(),
-        }
-    ).to_parquet(folder / "effects.parquet")
+    table = pd.DataFrame(
+        change, pd.MultiIndex.from_tuples(neurons, names=["layer", "neuron"]), pd.Index(ids, name="id")
+    )
+    table.stack().rename("effect").reset_index().to_parquet(folder / "effects.parquet")
     untouched = pd.DataFrame({"id": ids, "logp_left": base[n:], "logp_right": base[:n]})
     untouched.to_parquet(folder / "untouched.parquet")
 
@@ -198,15 +191,12 @@ def effect_table(moved: Mapping[str, pd.DataFrame], n_boot: int, seed: int) -> p
     Args:
         moved: topic → layer, neuron, id, effect; the same neurons in each.
     """
+    joint = pd.concat(moved, names=["topic"]).groupby(["layer", "neuron"], sort=False)["effect"]
     rows: list[tuple[Any, ...]] = []
-    groups = {
-        topic: {key: part["effect"].to_numpy(float) for key, part in frame.groupby(["layer", "neuron"], sort=False)}
-        for topic, frame in moved.items()
-    }
-    for key in next(iter(groups.values())):
-        own = {topic: values[key] for topic, values in groups.items()}
-        rows.append((*key, ALL, *stratified_mean(list(own.values()), n_boot, seed), sum(map(len, own.values()))))
-        rows += [(*key, topic, *bootstrap_mean(values, n_boot, seed), len(values)) for topic, values in own.items()]
+    for key, values in joint:
+        own = {str(topic): part.to_numpy(float) for topic, part in values.groupby(level="topic", sort=False)}
+        rows.append((*key, ALL, *stratified_mean(list(own.values()), n_boot, seed), len(values)))
+        rows += [(*key, topic, *bootstrap_mean(part, n_boot, seed), len(part)) for topic, part in own.items()]
     return pd.DataFrame(rows, columns=["layer", "neuron", "topic", "effect", "low", "high", "n"])
 
 
@@ -247,10 +237,10 @@ def _merged(readings: Mapping[str, Result], neurons: Sequence[Neuron], most: int
     out = {}
     for place, neuron in enumerate(neurons):
         found = [{"topic": topic, **each} for topic, parts in by_topic.items() for each in parts[place]]
-        found.sort(key=lambda each: -each["strength"])
-        distinct = {tuple(each["tokens"]): each for each in reversed(found)}
-        kept = {id(each) for each in distinct.values()}
-        out[neuron] = [each for each in found if id(each) in kept][:most]
+        strongest: dict[tuple[str, ...], dict[str, Any]] = {}
+        for each in sorted(found, key=lambda each: -each["strength"]):
+            strongest.setdefault(tuple(each["tokens"]), each)
+        out[neuron] = list(strongest.values())[:most]
     return out
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact
 
 from polinb.chapters.browse.cards import ALL, Cards, card_ranks
-from polinb.chapters.browse.cards_choice import Neuron
 from polinb.chapters.browse.explorer_levels import ranks
 
 UNITS = {
@@ -67,47 +67,41 @@ def card_table(found: Cards, kind: str, pool: str, most: int = 12, tokens: int =
         the ablation effect with low, high (over all topics; for S on its own topic). Without any such card one row of
         missing values, so that a table has a row to say so.
     """
-    scale_rank = ranks(found.scale, pool)
-    rows = []
+    scale_rank, names = ranks(found.scale, pool), ["topic", "layer", "neuron", "score", "scale_rank"]
+    rows: list[dict[str, Any]] = []
     for pick, lens in zip(found.picks, found.lens, strict=True):
-        if pick.kind != kind:
-            continue
-        at = (pick.layer, pick.neuron)
-        scores = [found.scores[pick.topic][at]] if pick.topic else [score[at] for score in found.scores.values()]
-        effect = found.effect(at, pick.topic or ALL)
-        rows.append(
-            {
-                "topic": pick.topic,
-                "layer": pick.layer,
-                "neuron": pick.neuron,
-                "score": float(np.mean(scores)),
-                "scale_rank": int(scale_rank[at]),
-                "promoted": token_line([text for text, _ in lens["promoted"][:tokens]]),
-                "suppressed": token_line([text for text, _ in lens["suppressed"][:tokens]]),
-                **{name: float(effect[name]) for name in ("effect", "low", "high")},
-            }
-        )
-    names = ["topic", "layer", "neuron", "score", "scale_rank", "promoted", "suppressed", "effect", "low", "high"]
+        if pick.kind == kind:
+            at, own = (pick.layer, pick.neuron), [pick.topic] if pick.topic else list(found.scores)
+            score = float(np.mean([found.scores[topic][at] for topic in own]))
+            row = dict(zip(names, (pick.topic, *at, score, int(scale_rank[at])), strict=True))
+            row |= {side: token_line([text for text, _ in lens[side][:tokens]]) for side in ("promoted", "suppressed")}
+            rows.append(row | {name: found.effect(at, pick.topic or ALL)[name] for name in ("effect", "low", "high")})
+    names += ["promoted", "suppressed", "effect", "low", "high"]
     frame = pd.DataFrame(rows or [dict.fromkeys(names, np.nan)], columns=names)
     return frame.groupby("topic", sort=False, dropna=False).head(most)
 
 
-def groups(found: Cards) -> dict[str, list[Neuron]]:
-    """Neurons whose ablation is compared: cards of G and S, the two kinds of random ones; empty groups left out."""
-    out = {kind: [(p.layer, p.neuron) for p in found.picks if p.kind == kind] for kind in ("G", "S")}
-    out |= {kind: list(found.nulls[kind]) for kind in ("near", "uniform")}
-    return {kind: each for kind, each in out.items() if each}
+def tested(found: Cards) -> pd.DataFrame:
+    """Neurons whose ablation is compared: those with a card and the two kinds of random ones, in this order.
+
+    Returns:
+        kind (G, S, near, uniform), group (the same in words), layer, neuron, scale (of activation), and the effect over
+        all topics: effect, low, high, n.
+    """
+    rows = [(pick.kind, pick.layer, pick.neuron) for kind in "GS" for pick in found.picks if pick.kind == kind]
+    rows += [(kind, *at) for kind in ("near", "uniform") for at in found.nulls[kind]]
+    frame = pd.DataFrame(rows, columns=["kind", "layer", "neuron"])
+    frame["scale"] = found.scale[frame["layer"].to_numpy(int), frame["neuron"].to_numpy(int)]
+    frame.insert(1, "group", frame["kind"].map(GROUPS))
+    whole = found.effects[found.effects["topic"] == ALL].drop(columns="topic")
+    return frame.merge(whole, on=["layer", "neuron"], how="left")
 
 
 def effect_rows(found: Cards) -> pd.DataFrame:
     """Ablation effect over all topics of every neuron that was ablated: group, label, value, low, high."""
-    rows = []
-    for kind, neurons in groups(found).items():
-        for at in neurons:
-            effect = found.effect(at)
-            ends = (float(effect[name]) for name in ("effect", "low", "high"))
-            rows.append((GROUPS[kind], f"layer {at[0]}, neuron {at[1]}", *ends))
-    return pd.DataFrame(rows, columns=["group", "label", "value", "low", "high"])
+    rows = tested(found)
+    label = [f"layer {layer}, neuron {neuron}" for layer, neuron in zip(rows["layer"], rows["neuron"], strict=True)]
+    return rows.assign(label=label, value=rows["effect"])[["group", "label", "value", "low", "high"]]
 
 
 def effect_summary(found: Cards) -> pd.DataFrame:
@@ -117,23 +111,11 @@ def effect_summary(found: Cards) -> pd.DataFrame:
         group, kind, n, scale (median activation scale), median and largest (absolute effect), clear (intervals that
         exclude zero), chance (how many of n would if no neuron did anything: 5 % of them).
     """
-    rows = []
-    for kind, neurons in groups(found).items():
-        effects = pd.DataFrame([found.effect(at) for at in neurons]).astype(float)
-        size = effects["effect"].abs()
-        rows.append(
-            {
-                "group": GROUPS[kind],
-                "kind": kind,
-                "n": len(neurons),
-                "scale": float(np.median([found.scale[at] for at in neurons])),
-                "median": float(size.median()),
-                "largest": float(size.max()),
-                "clear": int(((effects["low"] > 0) | (effects["high"] < 0)).sum()),
-                "chance": 0.05 * len(neurons),
-            }
-        )
-    return pd.DataFrame(rows)
+    rows = tested(found)
+    rows = rows.assign(size=rows["effect"].abs(), clear=(rows["low"] > 0) | (rows["high"] < 0))
+    size = {"median": ("size", "median"), "largest": ("size", "max"), "clear": ("clear", "sum")}
+    by = rows.groupby(["group", "kind"], sort=False)
+    return by.agg(n=("size", "size"), scale=("scale", "median"), **size).reset_index().eval("chance = 0.05 * n")
 
 
 def places(found: Cards, pool: str) -> pd.DataFrame:
@@ -146,14 +128,11 @@ def places(found: Cards, pool: str) -> pd.DataFrame:
     """
     rank, rows = card_ranks(found, pool), []
     size = found.scale.size if pool == "model" else found.scale.shape[1]
-    for kind, neurons in groups(found).items():
-        if kind in ("G", "S"):
-            at = tuple(np.array(neurons).T)
-            own, normal = rank["scale"][at], np.median([each[at] for each in rank["normalised"].values()])
-            late = float(np.mean(at[0] >= found.scale.shape[0] * 2 / 3))
-            ends = int(at[0].min()), int(at[0].max())
-            top = float(np.mean(own <= 0.01 * size))
-            rows.append([kind, GROUPS[kind], len(neurons), *ends, late, np.median(own), top, normal, size])
+    for (kind, group), each in tested(found).query("kind in ['G', 'S']").groupby(["kind", "group"], sort=False):
+        at = each["layer"].to_numpy(), each["neuron"].to_numpy()
+        own, normal = rank["scale"][at], np.median([ranked[at] for ranked in rank["normalised"].values()])
+        late, top = (float(np.mean(part)) for part in (at[0] >= found.scale.shape[0] * 2 / 3, own <= 0.01 * size))
+        rows.append([kind, group, len(each), at[0].min(), at[0].max(), late, np.median(own), top, normal, size])
     names = ["kind", "group", "n", "first", "last", "late", "rank", "top", "normalised", "pool"]
     return pd.DataFrame(rows, columns=names)
 
