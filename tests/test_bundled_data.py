@@ -1,10 +1,11 @@
-"""The bundled opinions and statements: complete, distinct, and their two sides alike in everything but
-stance."""
+"""The bundled sets: complete, distinct, and their two sides alike in everything but what they differ in."""
 
 from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -13,16 +14,27 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from polinb.data.civility import CivilityData, load_challenge, load_neutral, load_pairs
 from polinb.data.loading import load_data
-from polinb.data.pairs import SPLITS, Pair, StanceData
-from polinb.data.rows import TOPICS, normalise, text_hash
+from polinb.data.pairs import SPLITS, StanceData
+from polinb.data.rows import TOPICS, normalise
 from polinb.data.statements import MIRROR, load_statements
+from polinb.stance.rudeness import insulting, texts_of
 
 NAMES_A_SIDE = re.compile(
     r"\b(republicans?|democrats?|democratic party|gop|libertarians?|green party|tea party|labour party"
     r"|tory|tories|liberals?|conservatives?|progressives?|leftists?|rightists?|socialists?|communists?|marxists?"
     r"|(left|right)[- ](wing|wingers?|leaning)|(on|of|from) the (left|right)"
     r"|trump|biden|obama|reagan|clinton|bush|harris|sanders|desantis)\b",
+    re.IGNORECASE,
+)
+# Not one of these in a rude reply: profanity, threats, groups of people. Slurs are not listed here for decency; each
+# text was read, and none holds one.
+NEVER = re.compile(
+    r"\b(fuck\w*|shit\w*|crap|bitch\w*|bastard\w*|arse\w*|ass|hell|kill you|die|murder|beat you|hit you|punch\w*"
+    r"|slap\w*|shoot|women|woman|girls?|boys?|men|man|wife|black|brown|jews?|jewish|muslims?|christians?|hindus?"
+    r"|gays?|lesbians?|trans|foreigners?|immigrants?|refugees?|blind|deaf|cripple\w*|disabled|autis\w*|insane|mental"
+    r"|fat people|old people)\b",
     re.IGNORECASE,
 )
 
@@ -32,8 +44,13 @@ def data() -> StanceData:
     return load_data("bundled")
 
 
-def responses(pairs: tuple[Pair, ...] | list[Pair]) -> list[str]:
-    return [text for pair in pairs for text in (pair.left, pair.right)]
+@pytest.fixture(scope="module")
+def civil() -> CivilityData:
+    return load_pairs()
+
+
+def both(data: StanceData, topic: str | None = None) -> list[str]:
+    return [text for pair in data.pairs if topic in (None, pair.topic) for text in (pair.left, pair.right)]
 
 
 def sentences(text: str) -> int:
@@ -62,69 +79,63 @@ def length_accuracy(texts: list[str]) -> float:
     return float((cross_val_predict(model, features, side, groups=prompt, cv=GroupKFold(10)) == side).mean())
 
 
-def jaccard(one: set[str], other: set[str]) -> float:
-    return len(one & other) / len(one | other)
-
-
 def near_duplicates(texts: list[str]) -> list[tuple[str, str]]:
     tokens = [set(re.findall(r"\w+", normalise(text))) for text in texts]
     pairs = itertools.combinations(range(len(texts)), 2)
-    return [(texts[i], texts[j]) for i, j in pairs if jaccard(tokens[i], tokens[j]) > 0.8]
+    return [(texts[i], texts[j]) for i, j in pairs if len(tokens[i] & tokens[j]) > 0.8 * len(tokens[i] | tokens[j])]
 
 
-def test_counts_and_ids(data: StanceData) -> None:
-    assert data.topics == TOPICS
-    for topic in TOPICS:
-        rows = data.topic(topic)
-        assert len(rows) >= 60
-        assert all(re.fullmatch(rf"{topic}-\d{{3}}", pair.id) for pair in rows)
-        assert all(len(data.topic(topic, split)) >= 10 for split in SPLITS)
-    assert len({pair.id for pair in data.pairs}) == len(data.pairs)
+def test_opinions_are_complete(data: StanceData) -> None:
+    assert data.topics == TOPICS and set(Counter(pair.topic for pair in data.pairs).values()) == {90}
+    assert all(re.fullmatch(rf"{pair.topic}-\d{{3}}", pair.id) for pair in data.pairs)
+    assert min(len(data.topic(topic, split)) for topic in TOPICS for split in SPLITS) >= 10
     assert not any(data.source["dropped"].values())  # no prompt in two topics, none twice in one
+    assert all(40 <= len(text.split()) <= 70 for text in both(data))
 
 
-def test_responses_have_40_to_70_words(data: StanceData) -> None:
-    wrong = {p.id for p in data.pairs for t in (p.left, p.right) if not 40 <= len(t.split()) <= 70}
-    assert not wrong
+def test_civility_is_complete(civil: CivilityData) -> None:
+    settings = Counter(pair.setting for pair in civil.pairs)
+    assert civil.form == "reply" and len(settings) == 15 and set(settings.values()) == {12}
+    assert all(re.fullmatch(rf"{pair.setting}-\d\d", pair.id) for pair in civil.pairs)
+    assert min(len(civil.split(name)) for name in SPLITS) >= 30
+    assert all(12 <= len(text.split()) <= 40 for text in texts_of(civil.pairs)[0])
+    kinds = Counter(item.kind for item in load_challenge().prompts)
+    assert kinds == {"provocation": 16, "request": 12, "opening": 12} and len(load_neutral().prompts) == 24
 
 
-def test_nothing_is_duplicated(data: StanceData) -> None:
-    texts = [pair.prompt for pair in data.pairs] + responses(data.pairs)
-    assert len({text_hash(text) for text in texts}) == len(texts)
-    assert near_duplicates([pair.prompt for pair in data.pairs]) == []
-    assert near_duplicates(responses(data.pairs)) == []
+def test_nothing_repeats(data: StanceData, civil: CivilityData) -> None:
+    statements = [s.text for name in ("compass", "ideologies") for s in load_statements(name).statements]
+    more = [*load_challenge().prompts, *load_neutral().prompts]
+    assert near_duplicates([pair.prompt for pair in data.pairs] + statements) == []
+    assert near_duplicates(both(data)) == []
+    assert near_duplicates([item.prompt for item in (*civil.pairs, *more)]) == []
+    assert near_duplicates(texts_of(civil.pairs)[0] + [p.reference for p in load_neutral().prompts]) == []
     assert near_duplicates(["Should guns be free?", "should guns  be FREE"]) != []  # the check itself can fail
 
 
-def test_length_alone_is_at_chance(data: StanceData) -> None:
-    # Guessing gets 0.5. The two answers to a prompt may be right or wrong together, so the 540 prompts count
-    # as 540 independent trials at worst: standard deviation 0.5 / sqrt(540) = 0.022; the bound is 2.3 of
-    # them.
-    assert 0.45 <= length_accuracy(responses(data.pairs)) <= 0.55
+@pytest.mark.parametrize("name", ["opinions", "civility"])
+def test_the_sides_cannot_be_told_by_length_or_ease(name: str, data: StanceData, civil: CivilityData) -> None:
+    texts = both(data) if name == "opinions" else texts_of(civil.pairs)[0]
+    n = len(texts) // 2
+    # Guessing gets 0.5. The two answers to a prompt may be right or wrong together, so n prompts count as n independent
+    # trials at worst: standard deviation 0.5 / sqrt(n); the bound is 2.3 of them.
+    assert abs(length_accuracy(texts) - 0.5) <= 2.3 * 0.5 / n**0.5
+    longer = [f"{text} And so it is, by now." if k % 2 else text for k, text in enumerate(texts)]
+    assert length_accuracy(longer) > 0.6, "the check itself can fail"
+    scores = np.array([flesch(text) for text in texts])
+    gap = scores[0::2] - scores[1::2]
+    half = 1.96 * gap.std(ddof=1) / n**0.5
+    # The whole 95 % interval lies within a fifth of the spread between texts, by convention less than a small effect;
+    # with 180 pairs it is too wide for that.
+    assert abs(gap.mean()) + half < (0.2 if name == "opinions" else 0.3) * scores.std()
+
+
+def test_no_topic_can_be_told_by_length_or_ease(data: StanceData) -> None:
     for topic in TOPICS:
-        rows = data.topic(topic)
-        assert length_accuracy(responses(rows)) <= 0.5 + 2.5 * 0.5 / len(rows) ** 0.5  # six looks
-
-
-def test_length_check_finds_a_planted_difference(data: StanceData) -> None:
-    longer = [Pair(p.id, p.topic, p.prompt, f"{p.left} And so it is.", p.right) for p in data.pairs]
-    assert length_accuracy(responses(longer)) > 0.6
-
-
-def test_both_sides_read_equally_easily(data: StanceData) -> None:
-    def gap(pairs: tuple[Pair, ...] | list[Pair]) -> np.ndarray:
-        return np.array([flesch(pair.left) - flesch(pair.right) for pair in pairs])
-
-    spread = np.std([flesch(text) for text in responses(data.pairs)])
-    difference = gap(data.pairs)
-    half = 1.96 * difference.std(ddof=1) / len(difference) ** 0.5
-    # The whole 95 % interval lies within a fifth of the spread between texts, by convention less than a small
-    # effect.
-    assert abs(difference.mean()) + half < 0.2 * spread
-    for topic in TOPICS:
-        assert abs(gap(data.topic(topic)).mean()) < 5  # half a school band
-    words = [len(pair.left.split()) - len(pair.right.split()) for pair in data.pairs]
-    assert abs(np.mean(words)) < 1
+        texts = both(data, topic)
+        assert length_accuracy(texts) <= 0.5 + 2.5 * 0.5 / (len(texts) / 2) ** 0.5  # six looks
+        scores = np.array([flesch(text) for text in texts])
+        assert abs((scores[0::2] - scores[1::2]).mean()) < 5  # half a school band
 
 
 def test_flesch_on_known_texts() -> None:
@@ -134,44 +145,43 @@ def test_flesch_on_known_texts() -> None:
 
 
 def test_no_side_names_itself_or_a_party(data: StanceData) -> None:
-    texts = {f"{p.id} {k}": t for p in data.pairs for k, t in (("p", p.prompt), ("l", p.left), ("r", p.right))}
-    assert {key: NAMES_A_SIDE.findall(text) for key, text in texts.items() if NAMES_A_SIDE.search(text)} == {}
+    texts = both(data) + [pair.prompt for pair in data.pairs]
+    texts += [s.text for name in ("compass", "ideologies") for s in load_statements(name).statements]
+    assert [text for text in texts if NAMES_A_SIDE.search(text)] == []
     assert NAMES_A_SIDE.search("As a conservative, I") and NAMES_A_SIDE.search("Many Republicans")
 
 
-@pytest.mark.parametrize(
-    ("name", "counts"),
-    [
-        ("compass", {"left": 24, "right": 24, "none": 13}),
-        ("ideologies", {"left": 11, "right": 11, "none": 7}),
-        ("compass-mirror", {"left": 24, "right": 24, "none": 13}),
-        ("ideologies-mirror", {"left": 11, "right": 11, "none": 7}),
-    ],
-)
-def test_statements(name: str, counts: dict[str, int]) -> None:
-    loaded = load_statements(name)
-    directions = [statement.direction for statement in loaded.statements]
-    assert {key: directions.count(key) for key in counts} == counts  # as the data card says
-    assert len(directions) == {"compass": 61, "ideologies": 29}[name.removesuffix(MIRROR)]
-    assert len({statement.id for statement in loaded.statements}) == len(directions)
-    assert all(8 <= len(statement.text.split()) <= 25 for statement in loaded.statements)
-    assert all(statement.group for statement in loaded.statements)
-    assert not any(NAMES_A_SIDE.search(statement.text) for statement in loaded.statements)
+def phrases(texts: Sequence[str], length: int) -> Counter[tuple[str, ...]]:
+    """In how many texts each phrase of ``length`` words occurs."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for text in texts:
+        words = re.findall(r"[a-z']+", text.lower())
+        found.update({tuple(words[i : i + length]) for i in range(len(words) - length + 1)})
+    return found
 
 
-@pytest.mark.parametrize("name", ["compass", "ideologies"])
-def test_every_statement_has_its_contrary(name: str) -> None:
-    first, second = load_statements(name).statements, load_statements(name + MIRROR).statements
+def test_civility_has_no_template_and_stays_mild(civil: CivilityData) -> None:
+    for side in ([pair.civil for pair in civil.pairs], [pair.rude for pair in civil.pairs]):
+        assert max(phrases(side, 5).values()) <= 3  # three of 180 texts share five words in a row, at most
+        assert max(Counter(tuple(text.lower().split()[:2]) for text in side).values()) <= 9
+    rude = [pair.rude for pair in civil.pairs]
+    assert [text for text in rude if NEVER.search(text)] == []
+    assert NEVER.search("Go to hell") and NEVER.search("all foreigners")
+    assert np.mean([insulting(text) for text in rude]) > 0.4
+    assert np.mean([insulting(pair.civil) for pair in civil.pairs]) < 0.05
+
+
+@pytest.mark.parametrize(("name", "counts"), [("compass", (24, 24, 13)), ("ideologies", (11, 11, 7))])
+def test_statements_and_their_contraries(name: str, counts: tuple[int, ...]) -> None:
+    first, second = (load_statements(each).statements for each in (name, name + MIRROR))
+    directions = Counter(s.direction for s in first)
+    assert tuple(directions[key] for key in ("left", "right", "none")) == counts  # as the data card says
+    assert len({s.id for s in first}) == len(first) and all(s.group for s in first)
+    assert all(8 <= len(s.text.split()) <= 25 for s in (*first, *second))
     turned = {"left": "right", "right": "left", "none": "none"}
     assert [(s.id, turned[s.direction], s.group) for s in first] == [(s.id, s.direction, s.group) for s in second]
-    texts = [s.text for s in (*first, *second)]
-    assert len(set(map(normalise, texts))) == len(texts)
+    assert len({normalise(s.text) for s in (*first, *second)}) == 2 * len(first)
     lengths = np.array([[len(s.text.split()) for s in side] for side in (first, second)])
     assert abs(np.diff(lengths.mean(1))[0]) < 2, "neither of a pair can be told by its length"
     bare = [s.text for s in second if re.match(r"(?:it is|that is) (?:not|un|false|wrong)", s.text, re.I)]
     assert not bare, "natural wording"
-
-
-def test_statements_repeat_neither_each_other_nor_a_prompt(data: StanceData) -> None:
-    statements = [s.text for name in ("compass", "ideologies") for s in load_statements(name).statements]
-    assert near_duplicates(statements + [pair.prompt for pair in data.pairs]) == []

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,24 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import pytest
-from test_bundled_data import flesch, length_accuracy, near_duplicates
 from test_data_files import stand_in_hub, write
 from test_judges import classifier
 
 from polinb.data.civility import CivilityData, CivilPair, load_challenge, load_comments, load_neutral, load_pairs
-from polinb.data.pairs import SPLITS
 from polinb.errors import DataError, ModelError, ParameterError
 from polinb.stance.rudeness import HubScorer, LocalScorer, accuracy, insulting, make_scorer, rate, texts_of
-
-# Not one of these in a rude reply: profanity, threats, groups of people. Slurs are not listed here for decency; each
-# text was read, and none holds one.
-NEVER = re.compile(
-    r"\b(fuck\w*|shit\w*|crap|bitch\w*|bastard\w*|arse\w*|ass|hell|kill you|die|murder|beat you|hit you|punch\w*"
-    r"|slap\w*|shoot|women|woman|girls?|boys?|men|man|wife|black|brown|jews?|jewish|muslims?|christians?|hindus?"
-    r"|gays?|lesbians?|trans|foreigners?|immigrants?|refugees?|blind|deaf|cripple\w*|disabled|autis\w*|insane|mental"
-    r"|fat people|old people)\b",
-    re.IGNORECASE,
-)
 
 
 @pytest.fixture(scope="module")
@@ -43,93 +29,12 @@ def scorer(data: CivilityData) -> LocalScorer:
     return LocalScorer(data)
 
 
-# ---- the bundled set -------------------------------------------------------------------------------------------------
-
-
-def test_counts_ids_and_splits(data: CivilityData) -> None:
-    assert len(data.pairs) == 180 and data.form == "reply"
-    settings = Counter(pair.setting for pair in data.pairs)
-    assert len(settings) == 15 and set(settings.values()) == {12}
-    assert all(re.fullmatch(rf"{pair.setting}-\d\d", pair.id) for pair in data.pairs)
-    sizes = [len(data.split(name)) for name in SPLITS]
-    assert sum(sizes) == 180 and min(sizes) >= 30
-    assert all(12 <= len(text.split()) <= 40 for text in texts_of(data.pairs)[0])
-
-
-def test_nothing_repeats(data: CivilityData) -> None:
-    challenge, neutral = load_challenge(), load_neutral()
-    assert (len(challenge.prompts), len(neutral.prompts)) == (40, 24)
-    assert Counter(item.kind for item in challenge.prompts) == {"provocation": 16, "request": 12, "opening": 12}
-    asked = [p.prompt for p in data.pairs] + [p.prompt for p in (*challenge.prompts, *neutral.prompts)]
-    replies = texts_of(data.pairs)[0] + [p.reference for p in neutral.prompts]
-    assert near_duplicates(asked) == [] and near_duplicates(replies) == []
-    assert near_duplicates(["You are the worst cook.", "You are the worst cook!"]) != []  # the check itself can fail
-
-
-def phrases(texts: Sequence[str], length: int) -> Counter[tuple[str, ...]]:
-    """In how many texts each phrase of ``length`` words occurs."""
-    found: Counter[tuple[str, ...]] = Counter()
-    for text in texts:
-        words = re.findall(r"[a-z']+", text.lower())
-        found.update({tuple(words[i : i + length]) for i in range(len(words) - length + 1)})
-    return found
-
-
-def test_no_template(data: CivilityData) -> None:
-    for side in ("civil", "rude"):
-        texts = [getattr(pair, side) for pair in data.pairs]
-        assert max(phrases(texts, 5).values()) <= 3  # three of 180 texts share five words in a row, at most
-        assert max(Counter(tuple(text.lower().split()[:2]) for text in texts).values()) <= 9
-    assert max(phrases([f"You are such a {x}." for x in "abcdefg"], 4).values()) == 7
-
-
-def test_rude_replies_stay_mild(data: CivilityData) -> None:
-    texts = [text for pair in data.pairs for text in (pair.civil, pair.rude)]
-    found = {text: NEVER.findall(text) for text in texts[1::2] if NEVER.search(text)}
-    assert found == {}
-    assert NEVER.search("Go to hell") and NEVER.search("all foreigners")
-    civil, rude = (np.mean([insulting(text) for text in texts[k::2]]) for k in (0, 1))
-    assert civil < 0.05 and rude > 0.4
-
-
-def test_length_alone_is_at_chance(data: CivilityData) -> None:
-    # As in test_bundled_data: 180 prompts are 180 trials at worst, standard deviation 0.037; the bound is 2.3 of them.
-    assert 0.415 <= length_accuracy(texts_of(data.pairs)[0]) <= 0.585
-
-
-def test_length_check_finds_a_planted_difference(data: CivilityData) -> None:
-    longer = [pair.model_copy(update={"rude": f"{pair.rude} So there, and good riddance."}) for pair in data.pairs]
-    assert length_accuracy(texts_of(longer)[0]) > 0.65
-
-
-def test_both_sides_read_equally_easily(data: CivilityData) -> None:
-    scores = np.array([flesch(text) for text in texts_of(data.pairs)[0]])
-    gap = scores[0::2] - scores[1::2]
-    half = 1.96 * gap.std(ddof=1) / len(gap) ** 0.5
-    assert abs(gap.mean()) + half < 0.3 * scores.std()  # with 180 pairs the interval is too wide for a smaller bound
-
-
-# ---- other sets ------------------------------------------------------------------------------------------------------
+# ---- sets by file or name --------------------------------------------------------------------------------------------
 
 OWN = [
     {"prompt": "Hello?", "civil": "Good day.", "rude": "Go away."},
     {"prompt": "hello? ", "civil": "Yes?", "rude": "No."},  # the same prompt again
     {"prompt": "Tea?", "civil": "Please.", "rude": "Never from you."},
-]
-# Rows as ajyl/dpo_toxic writes them: the continuations may or may not repeat the prompt.
-PAIRWISE = [
-    {
-        "prompt_text": "The game",
-        "unpert_gen_text": "The game was long.",
-        "pert_gen_text": " was rotten.",
-        "prompt_input_ids": [1, 2],
-    },
-    {
-        "prompt_text": "Rain fell",
-        "unpert_gen_text": " on the hill.",
-        "pert_gen_text": " on the idiots.",
-        "prompt_input_ids": [3],
-    },
 ]
 
 
@@ -144,126 +49,83 @@ def test_pairs_from_any_file(tmp_path: Path, suffix: str) -> None:
 
 
 def test_paired_toxicity_data(tmp_path: Path) -> None:
-    data = load_pairs(str(write(tmp_path, "jsonl", PAIRWISE)))
+    """Rows as ajyl/dpo_toxic writes them: the continuations may or may not repeat the prompt."""
+    said = [("The game", "The game was long.", " was rotten."), ("Rain fell", " on the hill.", " on the idiots.")]
+    names = ("prompt_text", "unpert_gen_text", "pert_gen_text")
+    rows = [dict(zip(names, row, strict=True)) | {"prompt_input_ids": [1, 2]} for row in said]
+    data = load_pairs(str(write(tmp_path, "jsonl", rows)))
+    found = [(p.prompt, p.civil, p.rude) for p in data.pairs]
     assert data.form == "continuation"
-    assert [(p.prompt, p.civil, p.rude) for p in data.pairs] == [
-        ("The game", "was long.", "was rotten."),
-        ("Rain fell", "on the hill.", "on the idiots."),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([{"prompt": "A?", "civil": "Yes."}], "rude or rejected or pert_gen_text, found civil, prompt"),
-        ([{"prompt": "A?", "civil": "Yes.", "rude": ""}], "row 1, column 'rude': .*empty"),
-        ([{"prompt": "A?", "civil": "Yes.", "rude": "yes. "}], "row 1, column 'rude': expected a text that differs"),
-        ([{"prompt": "A?", "civil": "Yes.", "rude": "No.", "id": 1}] * 2, "row 2, column 'id'"),
-        ([{"comment_text": "Hi.", "toxic": 0}], "this column is missing; .*found comment_text, toxic"),
-    ],
-)
-def test_wrong_pairs(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        load_pairs(str(write(tmp_path, "json", rows)))
-
-
-def test_places_that_are_not_there(tmp_path: Path) -> None:
-    for load in (load_pairs, load_challenge, load_neutral):
-        with pytest.raises(DataError, match="expected bundled, a file"):
-            load("bundle")
-    with pytest.raises(DataError, match="no such data; expected a file"):
-        load_comments("bundled")
-    with pytest.raises(DataError, match="expected hub:owner/name"):
-        load_pairs("hub:../x")
-    (tmp_path / "x.pkl").write_bytes(b"\x80\x04.")
-    with pytest.raises(DataError, match="pickle"):
-        load_pairs(str(tmp_path / "x.pkl"))
-
-
-def test_splits_refuse(data: CivilityData) -> None:
-    with pytest.raises(ParameterError, match="train, localise, evaluate"):
-        data.split("test")
-    with pytest.raises(ParameterError, match="at least 1"):
-        data.split("train", 0)
-    alone = replace(data, pairs=data.split("train")[:1])
-    with pytest.raises(DataError, match="none of 1 pairs is in the split 'evaluate'"):
-        alone.split("evaluate")
-    assert data.split("train", 5) == data.split("train")[:5]
-
-
-def wikipedia() -> list[dict[str, Any]]:
-    """Columns of Jigsaw's toxic comment data; −1 marks the unlabelled rows of its test file."""
-    rows = []
-    for i, (text, toxic) in enumerate(
-        [("Thank you.", 0), ("You fool!\nGo.", 1), ("Hm.", -1), (" ", 0), ("Fine, then.", 0)]
-    ):
-        rest = dict.fromkeys(("severe_toxic", "obscene", "threat", "insult", "identity_hate"), max(toxic, 0))
-        rows.append({"id": f"{i:016x}", "comment_text": text, "toxic": toxic, **rest})
-    return rows
+    assert found == [("The game", "was long.", "was rotten."), ("Rain fell", "on the hill.", "on the idiots.")]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_jigsaw_comments(tmp_path: Path, suffix: str) -> None:
-    found = load_comments(str(write(tmp_path, suffix, wikipedia())))
-    assert found.texts == ("Thank you.", "You fool!\nGo.", "Fine, then.")
-    assert found.rude == (False, True, False)
+    """Columns of Jigsaw's toxic comment data; −1 marks the unlabelled rows of its test file."""
+    said = [("Thank you.", 0), ("You fool!\nGo.", 1), ("Hm.", -1), (" ", 0), ("Fine, then.", 0)]
+    rows = [{"id": f"{i:016x}", "comment_text": text, "toxic": t, "threat": 0} for i, (text, t) in enumerate(said)]
+    found = load_comments(str(write(tmp_path, suffix, rows)))
+    assert found.texts == ("Thank you.", "You fool!\nGo.", "Fine, then.") and found.rude == (False, True, False)
     assert (found.source["rows"], found.source["kept"], found.source["rude"]) == (5, 3, 1)
 
 
 def test_civil_comments_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shares = {"severe_toxicity": 0.0, "obscene": 0.0, "threat": 0.0, "insult": 0.1, "identity_attack": 0.0}
-    rows = [{"text": f"Comment {i}.", "toxicity": i / 4, **shares, "sexual_explicit": 0.0} for i in range(5)]
+    rows = [{"text": f"Comment {i}.", "toxicity": i / 4, "insult": 0.1} for i in range(5)]
     path = str(write(tmp_path, "parquet", rows))
     stand_in_hub(monkeypatch, "parquet", {"train": path, "validation": path, "test": path}, tmp_path / "cache")
     found = load_comments("hub:google/civil_comments")
     assert found.rude == (False, False, True, True, True)
-    assert found.source["origin"].endswith("google/civil_comments")
     assert load_comments("hub:google/civil_comments", cut=0.9).rude == (False, False, False, False, True)
     renamed = [{"comment_text": r["text"], "target": r["toxicity"]} for r in rows]  # as in the Kaggle file
     assert load_comments(str(write(tmp_path, "csv", renamed, "kaggle"))).rude == found.rude
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ([{"comment_text": "Hi.", "toxic": 0}, {"comment_text": "Ho.", "toxic": 0}], "found 0 rude of 2"),
-        ([{"comment_text": "Hi.", "toxic": 1}], "found 1 rude of 1"),
-        ([{"comment_text": "Hi.", "toxic": 3}], "row 1, column 'toxic': expected a number from 0 to 1"),
-        ([{"comment_text": "Hi.", "toxic": "very"}], "row 1, column 'toxic': expected a number from 0 to 1"),
-        ([{"comment_text": "Hi.", "label": 1}], "a column toxic or toxicity or target or rude; found"),
-        ([{"sentence": "Hi.", "toxic": 1}], "a column comment_text or text or comment; found"),
-    ],
-)
-def test_wrong_comments(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        load_comments(str(write(tmp_path, "json", rows)))
-
-
-def openings() -> list[dict[str, Any]]:
-    """Rows as allenai/real-toxicity-prompts has them."""
-    scores = {"profanity": 0.1, "toxicity": 0.9, "insult": None, "threat": 0.2}
-    rows = []
-    for i, (text, hard) in enumerate([("So he said that you", True), ("The sun", False), ("What a load of", True)]):
-        words = {"prompt": {"text": text, **scores}, "continuation": {"text": " and so on", **scores}}
-        rows.append({"filename": f"{i}.txt", "begin": 0, "end": 9, "challenging": hard, **words})
-    return rows
-
-
 def test_real_toxicity_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path, "jsonl", openings())
+    said = [("So he said that you", True), ("The sun", False), ("What a load of", True)]
+    rows = [{"prompt": {"text": text, "insult": None}, "challenging": hard} for text, hard in said]
+    path = write(tmp_path, "jsonl", rows)
     stand_in_hub(monkeypatch, "json", {"train": str(path)}, tmp_path / "cache")
     for found in (load_challenge("hub:allenai/real-toxicity-prompts"), load_challenge(str(path))):
         assert [item.prompt for item in found.prompts] == ["So he said that you", "What a load of"]
         assert found.form == "continuation"
-    easy = [row | {"challenging": False} for row in openings()]
-    with pytest.raises(DataError, match="no challenging prompt among 3 rows"):
-        load_challenge(str(write(tmp_path, "jsonl", easy, "easy")))
-    told = [{"prompt": "Well then?", "challenging": "True"}, {"prompt": "And now?", "challenging": "False"}]
-    assert [p.prompt for p in load_challenge(str(write(tmp_path, "csv", told, "told"))).prompts] == ["Well then?"]
-    with pytest.raises(DataError, match="column 'prompt': this column is missing"):
-        load_challenge(str(write(tmp_path, "jsonl", [{"question": "Well?"}], "other")))
-    with pytest.raises(DataError, match="column 'reference'"):
-        load_neutral(str(write(tmp_path, "jsonl", [{"prompt": "Well?"}], "bare")))
+    words = [{"prompt": "Well then?", "challenging": "True"}, {"prompt": "And now?", "challenging": "False"}]
+    assert [p.prompt for p in load_challenge(str(write(tmp_path, "csv", words))).prompts] == ["Well then?"]
+
+
+TOLD = {"comment_text": "Hi.", "toxic": 0}
+
+
+@pytest.mark.parametrize(
+    ("load", "rows", "message"),
+    [
+        (load_pairs, [{"prompt": "A?", "civil": "Yes."}], "rude or rejected or pert_gen_text, found civil, prompt"),
+        (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": ""}], "row 1, column 'rude': .*empty"),
+        (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": "yes. "}], "'rude': expected a text that differs"),
+        (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": "No.", "id": 1}] * 2, "row 2, column 'id'"),
+        (load_pairs, [TOLD], "this column is missing; .*found comment_text, toxic"),
+        (load_comments, [TOLD, {"comment_text": "Ho.", "toxic": 0}], "found 0 rude of 2"),
+        (load_comments, [{"comment_text": "Hi.", "toxic": 1}], "found 1 rude of 1"),
+        (load_comments, [{"comment_text": "Hi.", "toxic": 3}], "row 1, column 'toxic': expected a number from 0 to 1"),
+        (load_comments, [{"comment_text": "Hi.", "toxic": "very"}], "'toxic': expected a number from 0 to 1"),
+        (load_comments, [{"comment_text": "Hi.", "label": 1}], "a column toxic or toxicity or target or rude; found"),
+        (load_comments, [{"sentence": "Hi.", "toxic": 1}], "a column comment_text or text or comment; found"),
+        (load_challenge, [{"prompt": {"text": "So"}, "challenging": False}] * 3, "no challenging prompt among 3 rows"),
+        (load_challenge, [{"question": "Well?"}], "column 'prompt': this column is missing"),
+        (load_neutral, [{"prompt": "Well?"}], "column 'reference'"),
+    ],
+)
+def test_wrong_rows(tmp_path: Path, load: Any, rows: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load(str(write(tmp_path, "json", rows)))
+    expected = "a file" if load is load_comments else "bundled, a file"
+    with pytest.raises(DataError, match=f"no such data; expected {expected}"):
+        load("bundle")
+
+
+def test_an_empty_split_is_refused(data: CivilityData) -> None:
+    alone = replace(data, pairs=data.split("train", 5)[:1])
+    with pytest.raises(DataError, match="none of 1 pairs is in the split 'evaluate'"):
+        alone.split("evaluate")
 
 
 def turned(pair: CivilPair) -> CivilPair:
@@ -346,17 +208,8 @@ def test_rating_by_hand() -> None:
     out = rate(Told({"You fool.": 0.8, "": 0.9, "Good day.": 0.5, "¿": np.nan}), frame)
     assert out["rude"].tolist() == [1, 0, 1, 0, 0]  # 0.5 counts as rude; empty and untold do not
     assert out["insult"].tolist() == [1, 0, 0, 0, 0]
-    assert out["p_rude"].tolist()[0::2][:2] == [0.8, 0.5] and out["p_rude"].isna().tolist() == [
-        False,
-        True,
-        False,
-        True,
-        True,
-    ]
+    np.testing.assert_array_equal(out["p_rude"], [0.8, np.nan, 0.5, np.nan, np.nan])
     assert list(out.index) == [3, 1, 4, 0, 9]
-
-
-def test_insults_are_whole_words() -> None:
     assert insulting("What an IDIOT!") and not insulting("A foolproof, dullish jokester.")
 
 
@@ -381,6 +234,8 @@ def test_a_toxicity_classifier(tmp_path: Path, many: bool) -> None:
     texts = ["we want tradition", "", "solidarity we want we want we", "weather"]
     scorer = HubScorer(str(folder), device="cpu")
     assert scorer.label == "toxic"  # before "insult", which the model has as well
+    turned_round = toxic_model(tmp_path / "n", {0: "threat", 1: "toxic", 2: "insult"}, many)
+    assert HubScorer(str(turned_round)).identity != scorer.identity == HubScorer(str(folder)).identity
     found = scorer.probabilities(texts)
     assert np.isnan(found[1])
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder)
@@ -414,12 +269,3 @@ def test_toxicity_classifiers_that_are_refused(tmp_path: Path, data: CivilityDat
         HubScorer("./nowhere")
     with pytest.raises(ParameterError, match="hub id"):
         HubScorer(" ")
-
-
-def test_scorers_tell_their_weights_apart(tmp_path: Path) -> None:
-    def make(name: str) -> dict[str, Any]:
-        return HubScorer(str(toxic_model(tmp_path / name, LABELS, True))).identity
-
-    assert make("a") == make("b")
-    folder = toxic_model(tmp_path / "c", {0: "threat", 1: "toxic", 2: "insult"}, True)
-    assert HubScorer(str(folder)).identity != make("d")

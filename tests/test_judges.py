@@ -56,19 +56,11 @@ def local() -> LocalJudge:
 def test_local_reads_planted_texts(local: LocalJudge) -> None:
     frame = answers("We want solidarity.", "We want tradition.", "", "  \n", None, "zzz qqq", "TRADITION!")
     out = local.rate(frame)
+    pd.testing.assert_frame_equal(out[list(frame.columns)], frame)
     assert list(out["label"]) == ["left", "right", "unrated", "unrated", "unrated", "other", "right"]
     assert list(out["score"]) == [-1, 1, 0, 0, 0, 0, 1]
     assert out["p_right"].iloc[0] < 0.5 < out["p_right"].iloc[1]
     assert out["p_right"].isna().tolist() == [False, False, True, True, True, True, False]
-
-
-def test_local_keeps_rows_order_and_columns(local: LocalJudge) -> None:
-    frame = answers("tradition", "solidarity")
-    before = frame.copy()
-    out = local.rate(frame)
-    pd.testing.assert_frame_equal(frame, before)
-    pd.testing.assert_frame_equal(out[list(frame.columns)], before)
-    assert local.rate(frame.iloc[:0]).columns.tolist() == out.columns.tolist()
 
 
 def test_local_sees_the_response_alone(local: LocalJudge) -> None:
@@ -88,20 +80,12 @@ def test_local_learns_nothing_from_evaluation_prompts() -> None:
     first, second = (LocalJudge(d).rate(texts)["p_right"].tolist() for d in (data, StanceData("swapped", swapped)))
     assert first == second
     assert not set(training_rows(data)["prompt"]) & {pair.prompt for pair in held_out}
-
-
-def test_local_learns_only_from_labels_that_agree() -> None:
-    data = planted()
+    shuffled = StanceData("planted", data.pairs[::-1])
+    assert LocalJudge(shuffled).rate(texts)["p_right"].tolist() == first, "in any order of the data"
     wrong = [dataclasses.replace(p, right="More solidarity!", right_agrees=False) for p in data.pairs[::2]]
     mixed = StanceData("mixed", (*wrong, *data.pairs[1::2]))
-    assert not training_rows(mixed)["text"].isin(["More solidarity!"]).any()
+    assert not training_rows(mixed)["text"].isin(["More solidarity!"]).any(), "labels that agree only"
     assert LocalJudge(mixed).rate(answers("solidarity"))["label"].tolist() == ["left"]
-
-
-def test_local_is_the_same_for_any_order_of_the_data(local: LocalJudge) -> None:
-    shuffled = StanceData("planted", planted().pairs[::-1])
-    texts = ["solidarity and wages", "tradition", "our farms"]
-    assert LocalJudge(shuffled).probabilities(texts).tolist() == local.probabilities(texts).tolist()
 
 
 def test_local_has_no_opinion_on_a_topics_words() -> None:
@@ -123,15 +107,11 @@ def test_local_on_topics_it_never_saw(local: LocalJudge) -> None:
     assert local.unseen() == dict.fromkeys([*sorted(TOPICS), "all"], 1.0)
     one = StanceData("one", tuple(pair for pair in planted().pairs if pair.topic == "crime"))
     assert LocalJudge(one).unseen() == {}
+    assert LocalJudge(load_data("bundled")).unseen()["all"] > 0.8, "else a stance is mostly the judge's error"
     # sides given by a coin: at chance, whatever the training rows say
     rng = np.random.default_rng(0)
     pairs = [dataclasses.replace(p, left=p.right, right=p.left) if rng.random() < 0.5 else p for p in planted(60).pairs]
     assert 0.3 < LocalJudge(StanceData("noise", tuple(pairs))).unseen()["all"] < 0.7
-
-
-def test_local_on_the_bundled_data() -> None:
-    """Far above chance on unseen topics: else a stance is mostly the judge's error (methods, section 2)."""
-    assert LocalJudge(load_data("bundled")).unseen()["all"] > 0.8
 
 
 def test_local_refuses_what_it_cannot_learn_from() -> None:
@@ -215,18 +195,15 @@ PLAIN = {0: "LABEL_0", 1: "LABEL_1"}
 def test_hf_reads_planted_weights(tmp_path: Path) -> None:
     judge = HFJudge(str(classifier(tmp_path / "m", TELLING)), device="cpu")
     assert judge.sides == ["left", "right", "other"]
-    out = judge.rate(answers("we want tradition", "solidarity", "", "weather", "we want solidarity we want"))
-    assert list(out["label"]) == ["right", "left", "unrated", "other", "left"]
-    assert list(out["score"]) == [1, -1, 0, 0, -1]
+    long = "tradition " + "we " * 100  # is cut
+    texts = answers("we want tradition", "solidarity", "", "weather", "we want solidarity we want", long)
+    out = judge.rate(texts)
+    assert list(out["label"]) == ["right", "left", "unrated", "other", "left", "right"]
+    assert list(out["score"]) == [1, -1, 0, 0, -1, 1]
+    alone = [judge.rate(texts.iloc[[k]])["p_right"].iloc[0] for k in range(len(texts))]
+    np.testing.assert_allclose(out["p_right"], alone, atol=1e-6)  # it does not depend on the batches
     assert math.isnan(out["p_right"].iloc[2])
     assert out["p_right"].iloc[0] > 0.6 and out["p_right"].iloc[1] < 0.4
-
-
-def test_hf_does_not_depend_on_the_batches(tmp_path: Path) -> None:
-    judge = HFJudge(str(classifier(tmp_path / "m", TELLING)), device="cpu")
-    texts = answers("we want tradition", "solidarity", "weather we want", "tradition tradition solidarity")
-    alone = [judge.rate(texts.iloc[[k]])["p_right"].iloc[0] for k in range(len(texts))]
-    np.testing.assert_allclose(judge.rate(texts)["p_right"], alone, atol=1e-6)
 
 
 def test_hf_label_map(tmp_path: Path) -> None:
@@ -253,11 +230,6 @@ def test_hf_label_map_must_fit(tmp_path: Path, labels: dict[str, str] | None, sa
     folder = str(classifier(tmp_path / "m", PLAIN))
     with pytest.raises(ParameterError, match=says):
         HFJudge(folder, labels=labels)
-
-
-def test_hf_cuts_long_texts(tmp_path: Path) -> None:
-    judge = HFJudge(str(classifier(tmp_path / "m", TELLING)), device="cpu")
-    assert judge.rate(answers("tradition " + "we " * 100, "tradition"))["label"].tolist() == ["right", "right"]
 
 
 def decoder(folder: Path, tokens: dict[str, str], beyond: bool = False) -> Path:
@@ -291,11 +263,8 @@ def test_hf_pads_any_model(tmp_path: Path, tokens: dict[str, str], beyond: bool)
     texts = answers("a", "a much longer text than the first", "middle sized")
     alone = [judge.rate(texts.iloc[[k]])["p_right"].iloc[0] for k in range(3)]
     np.testing.assert_allclose(judge.rate(texts)["p_right"], alone, atol=1e-5)
-
-
-def test_hf_without_any_token_to_pad_with_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no token to pad with"):
-        HFJudge(str(decoder(tmp_path / "m", {"pad_token": "[NEW]"}, beyond=True)))
+        HFJudge(str(decoder(tmp_path / "n", {"pad_token": "[NEW]"}, beyond=True)))
 
 
 def test_the_runs_device_reaches_every_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,26 +283,21 @@ def test_the_runs_device_reaches_every_classifier(tmp_path: Path, monkeypatch: p
     assert seen == ["cpu", "cpu"] and run.judge_identity["model"]["sha256"]
 
 
-def test_hf_refuses_pickles_and_other_models(tmp_path: Path) -> None:
-    folder = classifier(tmp_path / "m", TELLING)
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ModelError, match="safetensors"):
-        HFJudge(str(folder))
-    with pytest.raises(ModelError, match="no such folder"):
-        HFJudge(str(tmp_path / "nothing"))
-    other = classifier(tmp_path / "n", TELLING)
-    config = json.loads((other / "config.json").read_text())
-    (other / "config.json").write_text(json.dumps(config | {"architectures": ["BertForMaskedLM"]}))
-    with pytest.raises(ModelError, match="BertForMaskedLM"):
-        HFJudge(str(other))
-
-
-def test_hf_refuses_a_head_filled_at_random(tmp_path: Path) -> None:
+def test_hf_refuses_what_it_cannot_trust(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     folder = classifier(tmp_path / "m", TELLING)
     weights = load_file(folder / "model.safetensors")
     kept = {name: value for name, value in weights.items() if not name.startswith("classifier")}
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match="lacks weights"):
+    with pytest.raises(ModelError, match="lacks weights"):  # of a head that would be filled at random
         HFJudge(str(folder))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["BertForMaskedLM"]}))
+    with pytest.raises(ModelError, match="BertForMaskedLM"):
+        HFJudge(str(folder))
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="safetensors"):
+        HFJudge(str(folder))
+    with pytest.raises(ModelError, match="no such folder"):
+        HFJudge(str(tmp_path / "nothing"))

@@ -1,10 +1,7 @@
 """How answers begin: planted answers whose side sits only in the first clause, or only after it."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
-import nbformat
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,7 +9,6 @@ from polinb.chapters.paper import first_clause as openings
 from polinb.display.label_flips import OTHER, OWN
 from polinb.runs.conditions import VANILLA, Condition
 
-CHAPTER = Path(__file__).resolve().parents[1] / "notebooks" / "01_phenomenon.ipynb"
 TOPICS = ("crime", "race")
 N = 12
 
@@ -117,25 +113,3 @@ def test_a_paid_judge_is_not_asked(monkeypatch):
     local = SimpleNamespace(rate=lambda frame: frame.assign(score=0))
     monkeypatch.setattr(openings, "LocalJudge", lambda data: local)
     assert (table(run)["whole"] == 0).all() and run.asked == []
-
-
-def told(word, opens, without):
-    """The sentence of chapter 1 on these tables."""
-    [cell] = [cell for cell in nbformat.read(CHAPTER, 4).cells if cell.id == "01-25"]
-    space = {"word": word, "opens": opens, "without": without}
-    exec(compile(cell.source.replace("say(", "text = str("), "01-25", "exec"), space)
-    return space["text"]
-
-
-def test_the_sentence_follows_from_the_intervals():
-    run = Planted(opening_only)
-    text = told(*openings.shares(run), openings.shifts(run))
-    parts = ("no shift is shown", "that much of it was the opening", "“While” begins 100 %")
-    assert all(part in text for part in parts), text
-    run = Planted(body_only)
-    found = openings.shifts(run)
-    text = told(*openings.shares(run), found)
-    assert all(part in text for part in ("not only in how answers begin", "not shown to differ", "**+0.50** [")), text
-    found.loc[:, found.columns.str.endswith(("_low", "_high"))] = np.nan
-    text = told(*openings.shares(run), found)
-    assert "without an interval" in text and "[" not in text

@@ -15,7 +15,6 @@ from polinb.display.charts import Chart
 from polinb.errors import DataError, ParameterError
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.stance.chat_judge import rating_prompt
 
 OWN = ["holidays", "hot-drinks", "pets"]
 
@@ -85,9 +84,3 @@ def test_parameters_follow_the_topics() -> None:
     run = Run(Params.from_profile("tiny", data="preferences", topics=["pets", "race"]))
     with pytest.raises(ParameterError, match=r"'topics'.*topics of the data 'preferences': holidays, hot-drinks, pets"):
         run.data  # noqa: B018
-
-
-def test_the_chat_judge_is_told_the_topic_of_the_data_and_no_other() -> None:
-    assert "leaning towards Hot drinks expressed" in rating_prompt("hot-drinks", "Tea.", OWN)
-    assert "leaning towards politics expressed" in rating_prompt("compass", "Tea.", OWN)
-    assert "leaning towards Gender and Sexuality expressed" in rating_prompt("gender", "Tea.")

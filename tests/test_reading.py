@@ -1,6 +1,5 @@
 """What a reader meets first: answers that follow from their intervals, words that are explained, sources that agree."""
 
-import json
 import math
 import re
 from pathlib import Path
@@ -29,19 +28,6 @@ WORDS["missing"] = "+0.50** (no interval)"
 KINDS = list(EFFECTS)
 
 
-def row(name, effect, **more):
-    """One row of a table: a value with its ends as ``low`` and ``high``."""
-    return {name: effect[0], "low": effect[1], "high": effect[2], **more}
-
-
-def opened(answer, starts, effect=None):
-    """The answer begins as it should and shows the effect with its interval."""
-    assert answer.first.startswith(starts), answer.first
-    assert effect is None or WORDS[effect] in answer.first, answer.first
-    assert answer.first.endswith(".") and "nan" not in answer.text and "  " not in answer.text, answer.text
-    return answer
-
-
 # --- words for numbers
 
 
@@ -49,10 +35,6 @@ def opened(answer, starts, effect=None):
 def test_words_follow_from_the_interval(kind, word):
     assert told(EFFECTS[kind], "a", "b", "n", "u") == word
     assert interval(EFFECTS[kind]).removeprefix("**") == WORDS[kind]
-
-
-def test_an_interval_that_touches_zero_is_not_clear_of_it():
-    assert wording.clear((0.5, 0.0, 1.0)) == 0 and wording.clear((-0.5, -1.0, 0.0)) == 0
 
 
 def test_numbers_are_printed_as_numbers():
@@ -75,15 +57,6 @@ def test_numbers_are_printed_as_numbers():
 )
 def test_prose_has_one_kind_of_minus_and_no_signed_zero(text, shown):
     assert wording.typeset(text) == shown and say(text).text == shown
-
-
-def test_powers_of_ten_are_written_out():
-    assert wording.power(1.6e-6) == "2 × 10⁻⁶" and wording.power(0.02) == "0.02" and wording.power(-3e12) == "−3 × 10¹²"
-
-
-def test_only_small_runs_are_labelled():
-    assert "mean nothing" in wording.label("tiny") and "wide intervals" in wording.label("quick")
-    assert wording.label("full") == wording.label("paper") == ""
 
 
 # --- from the chapter to the top of its page and to the opening page
@@ -158,19 +131,6 @@ def test_the_opening_page_takes_each_answer_from_its_chapter(tmp_path):
     assert text.startswith("Profile quick, model a&#42;b&#42;. *Quick run") and "different runs" not in text
 
 
-def test_lines_of_different_runs_are_told_apart(tmp_path):
-    chapter(tmp_path, "one", "Yes.", "quick")
-    chapter(tmp_path, "two", "No.", "tiny")
-    text = reference.in_this_run(tmp_path, ["one", "two"])
-    assert "different runs" in text and "Yes. (quick, " in text and "No. (tiny, " in text and "mean nothing" in text
-
-
-def test_a_chapter_without_an_answer_says_so(tmp_path):
-    chapter(tmp_path, "one")
-    book = reference.chapter(json.loads((tmp_path / "one.ipynb").read_text()), "one", None, set())
-    assert "**Answer.** *(not run)*" in book["cells"][0]["source"] and "glue" not in str(book)
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 def test_every_chapter_opens_with_its_answer(path):
     book = nbformat.read(path, 4)
@@ -182,15 +142,6 @@ def test_every_chapter_opens_with_its_answer(path):
 
 
 # --- glossary, sources
-
-
-def glossary():
-    """Terms of the glossary, in lower case."""
-    blocks = re.findall(r"```\{glossary\}\n(.*?)```", (ROOT / "book" / "glossary.md").read_text("utf-8"), re.S)
-    lines = [line for block in blocks for line in block.splitlines() if line and not line.startswith(" ")]
-    terms = [line.lower() for line in lines]
-    assert len(terms) == len(set(terms)) > 40
-    return set(terms)
 
 
 def fields(entry):
@@ -219,9 +170,3 @@ def test_how_to_cite_agrees_with_the_bibliography_and_the_citation_file():
     own = fields(page[page.index("@software") :])
     assert own["title"] == cited["title"] and own["version"].strip("{}") == str(cited["version"]) == __version__
     assert own["author"].strip("{}") == cited["authors"][0]["name"] and own["license"] == " AND ".join(cited["license"])
-
-
-def test_the_drawing_has_words_for_those_who_do_not_see_it():
-    text = (ROOT / "book" / "_parts" / "story.html").read_text("utf-8")
-    assert text.count('role="img" aria-label="') == text.count("<svg") == 4
-    assert "not measured" in text and "http" not in text and "<script" not in text
