@@ -92,6 +92,21 @@ def test_each_mode_freezes_its_sides(task, architecture):
         frozen_slices(lm.model, chosen, "head")
 
 
+@pytest.mark.parametrize("train", ["all", "lora"])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi3"])
+def test_only_the_chosen_neurons_learn(task, merged, architecture, train):
+    """Everything outside their rows and columns is as before, bit by bit, and they move."""
+    lm, prompts, responses = task(architecture)
+    before, chosen = plain_weights(lm), some(lm)
+    recipe = dataclasses.replace(RECIPE, train=train)
+    tuned = finetune(lm, prompts, responses, recipe, frozen=chosen, freeze="only")
+    after = merged(lm, tuned.weights)
+    moved = {name: after[name] != before[name] for name in after}  # of adapters, what they are added to
+    own = touched(before, before, frozen_slices(lm.model, chosen, "neuron"))
+    assert not any((moved[name] & ~own[name]).any() for name in moved)
+    assert sum(int((moved[name] & own[name]).sum()) for name in moved) > 0
+
+
 def test_frozen_rows_by_hand(task):
     """Llama: neuron (1, 7) owns row 7 of gate and up and column 7 of down, nothing else."""
     lm, *_ = task("llama")

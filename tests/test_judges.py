@@ -206,6 +206,14 @@ def test_hf_reads_planted_weights(tmp_path: Path) -> None:
     assert out["p_right"].iloc[0] > 0.6 and out["p_right"].iloc[1] < 0.4
 
 
+def test_hf_margin(tmp_path: Path) -> None:
+    model, frame = str(classifier(tmp_path / "m", TELLING)), answers("we want tradition", "solidarity", "we want")
+    p = HFJudge(model).rate(frame)["p_right"]
+    margin = float((p - 0.5).abs().median())
+    told = HFJudge(model, margin=margin).rate(frame)
+    assert ((told["label"] == "other") == ((p - 0.5).abs() <= margin)).all() and (told["label"] == "other").any()
+
+
 def test_hf_label_map(tmp_path: Path) -> None:
     folder = str(classifier(tmp_path / "m", PLAIN))
     text = answers("tradition")

@@ -49,6 +49,20 @@ def test_eq_score_equals_float64_hooks(pair, architecture):
         np.testing.assert_allclose(got.vanilla_std, std, rtol=1e-3, atol=1e-5)
 
 
+def test_generating_positions_are_one_earlier(pair):
+    """From the prompt's last token to the response's last but one, against hooks."""
+    both = pair("llama")
+    expected = 0.0
+    for prompt, response in zip(both.prompts, both.responses, strict=True):
+        left, right = (hooked(lm.model, prompt + response).astype(float) for lm in (both.left, both.right))
+        expected = expected + ((right - left) ** 2)[:, len(prompt) - 1 : -1].sum(1)
+    texts = (both.left, both.right, both.vanilla, both.prompts, both.responses)
+    for batch in (1, 16):
+        got = contrast(*texts, batch=batch, generating=True)
+        np.testing.assert_allclose(got.squared_difference, expected, rtol=5e-4, atol=1e-9)
+        assert got.tokens == sum(map(len, both.responses))
+
+
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
 def test_half_precision_is_subtracted_and_summed_in_float32(pair, kind):
     """Neuron by neuron: rounded differences or sums would be off by up to a hundredth."""

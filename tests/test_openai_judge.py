@@ -204,6 +204,15 @@ def test_rates_in_order_keeps_rows_and_asks_once(service: Service, naps: list[fl
     }  # fmt: skip
 
 
+def test_the_question_stands_before_the_answer_where_it_is_seen(service: Service) -> None:
+    frame = pd.DataFrame({"topic": ["crime"], "prompt": ["More police?"], "response": ["Yes."]})
+    for sees in (False, True):
+        judge(service, sees_question=sees).rate(frame)
+    plain, asked = (each["body"]["messages"][0]["content"] for each in service.requests)
+    assert plain == rating_prompt("crime", "Yes.") and "More police?" not in plain
+    assert asked.endswith("(to the question: More police?) Yes.") and asked.startswith(plain.removesuffix("Yes."))
+
+
 def test_few_requests_at_once(service: Service) -> None:
     gate = threading.Barrier(3, timeout=20)
 

@@ -38,6 +38,8 @@ def test_full_profile_has_the_papers_hyperparameters():
         ({"ablation_topics": ["race"], "topics": ["crime", "gender"]}, "'ablation_topics'"),
         ({"gammas": [5.0, 100.0]}, "'gammas'"),
         ({"judge": "oracle"}, "'judge': got 'oracle'; allowed: 'local', 'hf' or 'openai'"),
+        ({"judge_margin": 0.2, "judge": "openai"}, "'judge_margin'.*openai judge"),
+        ({"judge_sees": "question"}, "'judge_sees'.*read text alone"),
         ({"device": "gpu"}, "'device'"),
         ({"epochs": float("inf")}, "'epochs'"),
         ({"seed": -1}, "'seed'"),

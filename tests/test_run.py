@@ -218,6 +218,43 @@ def test_patching_plan_and_tables(run):
     assert summary.loc["G", "shift"] == pytest.approx(table[table["set"] == "G"]["shift"].mean())
 
 
+def test_what_pnlac_reads_can_be_turned_and_the_default_keeps_its_name(root, run):
+    own = run.scores("crime")
+    assert "positions" not in own.identity and list(own.inputs["asked"].rows["prompt"]) == [
+        pair.prompt for pair in run.data.topic("crime", "localise", run.params.localise_prompts)
+    ]
+    others = experiment(root, score_prompts="others", localise_prompts=3).scores("crime").inputs["asked"].rows
+    first = {t: [pair.prompt for pair in run.data.topic(t, "localise", 2)] for t in ("race", "science")}
+    assert list(others["prompt"]) == [first["race"][0], first["science"][0], first["race"][1]]
+    earlier = experiment(root, score_positions="generating").scores("crime")
+    assert earlier.key != own.key
+    assert earlier.summary["tokens"] == own.summary["tokens"]
+    assert not np.allclose(earlier.arrays("sums")["squared_difference"], own.arrays("sums")["squared_difference"])
+
+
+def test_only_a_sets_own_neurons_learn_as_a_control(root):
+    one = experiment(root, controls=["only_specific", "only_general"])
+    _, specific, general = one.inhibited("crime")
+    assert (specific.name, general.name, specific.freeze) == ("only-specific", "only-general", "only")
+    assert (mask_of(specific.frozen) == one.sets().specific["crime"]).all()
+    assert results.held(general) == (~one.general()).sum()
+    shares = neuron_tables.depths(one).drop(columns="part").sum()
+    assert shares["layers"] == len(one.general())
+    assert shares[["even", "G", "S", "active", "neutral"]].tolist() == pytest.approx([100] * 5)
+    table = results.couplings(one, results.inhibit_conditions(one)).set_index(["condition", "trained"])
+    assert table.loc[("only-general", "crime"), "frozen"] == (~one.general()).sum()
+
+
+def test_margins_are_the_labels_of_a_judge_with_that_margin(root, run):
+    table = judging.margins(run).set_index("margin")
+    for margin, row in table.iterrows():
+        rated = experiment(root, judge_margin=float(margin)).stances()
+        assert row["stance"] == pytest.approx(rated.groupby("topic")["score"].mean().mean())
+        assert row["other_rate"] == pytest.approx((rated["score"] == 0).mean())
+    assert table["other_rate"].is_monotonic_increasing
+    assert "margin" not in run.judge_identity and experiment(root, judge_margin=0.1).judge_identity["margin"] == 0.1
+
+
 def test_statements_are_answered_with_every_donor_and_count_together(run):
     p, general = run.params, run.neurons("general")
     told = dict(patch_tables.statement_results(run)[:1])["G"].frame("answers")

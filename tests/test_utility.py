@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 from test_judges import classifier, planted
 
+from polinb.data.rows import title_of
 from polinb.errors import DataError, ModelError, ParameterError
 from polinb.resampling import bootstrap_mean
+from polinb.stance.classifiers import SequenceClassifier
 from polinb.stance.utility import fluency_under_vanilla, lexical_relevance, repetition, utility_table
 
 COLUMNS = ["metric", "value", "low", "high", "n", "kind", "model"]
@@ -94,6 +96,18 @@ def test_classifiers(tmp_path: Path) -> None:
     alone = answers(("we", "tradition"), ("want", "tradition we want"))
     again = utility_table(alone, data=planted(), mode="classifier", **models(tmp_path), n_boot=100)
     assert again["value"].iloc[2] < mnli - 0.05
+
+
+def test_the_premise_can_be_the_topics_title(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame({"topic": ["crime", "compass"], "prompt": ["a", "b"], "response": ["c", "d"]})
+    read: list[list[str]] = []
+    seen = SequenceClassifier.probabilities
+    monkeypatch.setattr(
+        SequenceClassifier, "probabilities", lambda self, *texts: read.append(list(texts[0])) or seen(self, *texts)
+    )
+    for premise in ("question", "topic"):
+        utility_table(frame, data=planted(), mode="classifier", premise=premise, **models(tmp_path), n_boot=100)
+    assert read[1::2] == [["a", "b"], [title_of("crime"), "politics"]]
 
 
 def test_the_label_is_found_by_its_whole_name(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polinb.errors import ParameterError, TrainingError
-from polinb.models.architectures import weight_slices
+from polinb.models.architectures import architecture_of, n_layers, weight_slices
 from polinb.models.variants import has_adapters
 
 if TYPE_CHECKING:
     import torch
 
-MODES = ("neuron", "down", "up")
+MODES = ("neuron", "down", "up", "only")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ def frozen_slices(model: Any, chosen: np.ndarray, freeze: str = "neuron") -> lis
         chosen: (L, F) bool.
         freeze: ``neuron``: incoming weights and biases (gate and up rows) and outgoing weights (down column);
             ``down`` or ``up``: one side. The bias of the down projection belongs to no single neuron and stays free.
+            ``only``: the other way round, everything but the incoming and outgoing weights of the chosen neurons.
 
     Raises:
         ParameterError: unknown ``freeze``.
@@ -44,6 +45,8 @@ def frozen_slices(model: Any, chosen: np.ndarray, freeze: str = "neuron") -> lis
 
     if freeze not in MODES:
         raise ParameterError("freeze", freeze, ", ".join(MODES))
+    if freeze == "only":
+        return frozen_slices(model, ~chosen) + _outside(model)
     found: dict[tuple[str, int, str], list[torch.Tensor]] = {}
     for layer, row in enumerate(chosen):
         index = torch.from_numpy(np.flatnonzero(row))
@@ -53,6 +56,19 @@ def frozen_slices(model: Any, chosen: np.ndarray, freeze: str = "neuron") -> lis
             if freeze in ("neuron", part.side):
                 found.setdefault((part.name, part.dim, part.side), []).append(index + part.offset)
     return [FrozenSlice(name, dim, torch.cat(parts), side) for (name, dim, side), parts in found.items()]
+
+
+def _outside(model: Any) -> list[FrozenSlice]:
+    """All parameters in which no weight belongs to a neuron, whole: along the outputs, where an adapter is held too."""
+    import torch
+
+    neurons = {part.name for layer in range(n_layers(model)) for part in weight_slices(model, layer)}
+    found = []
+    for name, weight in model.named_parameters():
+        if name not in neurons:
+            dim = int(architecture_of(model).transposed and weight.ndim == 2)
+            found.append(FrozenSlice(name, dim, torch.arange(weight.shape[dim]), "up"))
+    return found
 
 
 class Freezer:

@@ -165,14 +165,15 @@ class Base:
                 cache=self.store.root / "judge" / "answers.jsonl",
                 max_tokens=p.judge_tokens,
                 topics=getattr(p, "topics", ()),
+                sees_question=p.judge_sees == "question",
             )
         from polinb.stance.judges import HFJudge, LocalJudge
 
         if p.judge == "hf":
             labels = dict(each.rsplit(":", 1) for each in p.judge_labels) or None
             commit = self.judge_identity["model"].get("commit", "")
-            return HFJudge(p.judge_model, labels=labels, commit=commit, device=p.device)
-        return LocalJudge(self.data)
+            return HFJudge(p.judge_model, labels=labels, margin=p.judge_margin, commit=commit, device=p.device)
+        return LocalJudge(self.data, p.judge_margin)
 
     @property
     def judge_identity(self) -> dict[str, Any]:
@@ -187,7 +188,9 @@ class Base:
 
             model = classifiers.identity_of(model)
         data = self.data_digest if p.judge == "local" else None
-        return {"judge": p.judge, "model": model, "url": p.judge_url, "labels": p.judge_labels, "data": data}
+        known = {"judge": p.judge, "model": model, "url": p.judge_url, "labels": p.judge_labels, "data": data}
+        more = {"margin": p.judge_margin, "sees": p.judge_sees}  # of the key where they are not the default
+        return known | {name: value for name, value in more.items() if value not in (0.0, "answer")}
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class Condition:
         limit: longest training text in tokens.
         start: weights from which training begins; None: the vanilla model's.
         frozen, freeze: neurons held in place (``polinb.runs.stages.neurons``), and which of their weights
-            (InhibitFT, paper 5).
+            (InhibitFT, paper 5); freeze ``only``: these neurons learn, and everything else is held.
         ablated: result whose arrays ``bases`` are the directions projected out while it learns, block → (d_model, k)
             with orthonormal columns (CAFT).
         beta: β of DPO; 0: supervised.

@@ -33,7 +33,7 @@ def _topic(name: str) -> str:
 
 
 TopicName = Annotated[str, AfterValidator(_topic)]
-Control = Literal["uniform", "layer", "next_highest", "heldout"]
+Control = Literal["uniform", "layer", "next_highest", "heldout", "only_specific", "only_general"]
 Percent = Annotated[float, Field(gt=0, lt=100)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -139,6 +139,12 @@ class Localise(Group):
     response_source: Literal["left", "right", "vanilla", "dataset", "both"] = Field(
         description="Whose response both models are teacher-forced on"
     )
+    score_prompts: Literal["own", "others"] = seldom(
+        description="Prompts that a topic's two variants are read on: of their own topic, or of the other topics"
+    )
+    score_positions: Literal["response", "generating"] = seldom(
+        description="Tokens that count: the response's, or those from which it is generated (each one earlier)"
+    )
 
 
 class Sets(Group):
@@ -194,6 +200,12 @@ class Judge(Group):
     )
     judge_url: str = Field(description="Base address of an OpenAI-compatible service; empty: the default one")
     judge_tokens: Count = seldom(description="Longest reply of the openai judge in tokens, its thoughts included")
+    judge_margin: float = seldom(
+        ge=0, lt=0.5, description="Answers whose P(right) is within this of one half are neither (local and hf judges)"
+    )
+    judge_sees: Literal["answer", "question"] = seldom(
+        description="What the openai judge reads: the answer alone (paper), or the question before it"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Judge:
@@ -204,6 +216,12 @@ class Judge(Group):
             address(self.judge_url)
         if self.judge == "hf" and not self.judge_model:
             raise ParameterError("judge_model", "", "a sequence-classification model: a hub id or a folder")
+        if self.judge == "openai" and self.judge_margin:
+            raise ParameterError("judge_margin", self.judge_margin, "0 for the openai judge, which gives labels only")
+        if self.judge != "openai" and self.judge_sees != "answer":
+            raise ParameterError(
+                "judge_sees", self.judge_sees, "answer, but for the openai judge: others read text alone"
+            )
         return self
 
 
@@ -215,6 +233,7 @@ class Utility(Group):
     )
     cola_model: str = seldom(description="Classifier of acceptability for the classifier utility; empty: the default")
     mnli_model: str = seldom(description="Classifier of entailment for the classifier utility; empty: the default")
+    mnli_premise: Literal["question", "topic"] = seldom(description="What MNLI takes the answer to follow from")
 
 
 class Bootstrap(Group):
@@ -264,7 +283,7 @@ class Controls(Group):
 
     controls: list[Control] = Field(
         description="Frozen beside G: random sets uniform, layer (-matched), next_highest (highest activation outside "
-        "G); heldout: G without the topic"
+        "G); heldout: G without the topic; only_specific or only_general: all else, so that only S_t or G learns"
     )
 
 

@@ -23,6 +23,7 @@ from polinb.scoring.pnlac import NeuronSets, neuron_sets, top_share
 from polinb.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    from polinb.data.pairs import Pair
     from polinb.scoring.tracing import Contrast
 
 _RECIPE = tuple(name for name in Recipe.__dataclass_fields__ if name != "seed")
@@ -108,8 +109,8 @@ class Run(Base):
 
         def make() -> Result:
             p = self.params
-            pairs = self.data.topic(topic, "localise", p.localise_prompts, leaning="both")
-            rows = [(pair.prompt, pair.left, pair.right) for pair in pairs]
+            rows = [(pair.prompt, pair.left, pair.right) for pair in self._read_on(topic)]
+            where = {} if p.score_positions == "response" else {"positions": p.score_positions}  # of the key
             asked = Texts.of(pd.DataFrame(rows, columns=["prompt", "left", "right"]))
             return stages.scores(
                 self,
@@ -120,9 +121,18 @@ class Run(Base):
                 tokens=p.localise_tokens,
                 limit=p.max_tokens,
                 batch=p.eval_batch,
+                **where,
             )
 
         return self.once(("scores", topic), make)
+
+    def _read_on(self, topic: str) -> list[Pair]:
+        """Pairs whose prompts a topic's variants are read on: its own, or as many of the others, each in turn."""
+        p = self.params
+        count, own = p.localise_prompts, p.score_prompts == "own"
+        others = [topic] if own else [str(other) for other in p.topics if other != topic]
+        each = [self.data.topic(t, "localise", -(-count // len(others)), leaning="both") for t in others]
+        return [pairs[k] for k in range(max(map(len, each))) for pairs in each if k < len(pairs)][:count]
 
     def score_sums(self, topic: str) -> Contrast:
         """Streamed sums of one topic's left and right variants (eq. 1)."""
@@ -298,12 +308,17 @@ class Run(Base):
     # --- conditions of InhibitFT
 
     def inhibited(self, topic: str, gamma: float | None = None, kinds: Sequence[str] | None = None) -> list[Condition]:
-        """InhibitFT(G) and its random controls for one training topic; right-leaning data."""
+        """InhibitFT(G) and its controls for one training topic; right-leaning data."""
         chosen = [("inhibitft", self.neurons("general", gamma))]
+        only = []
         for kind in self.params.controls if kinds is None else kinds:
             if kind == "heldout":
                 chosen.append(("inhibitft-heldout", self.neurons("heldout", gamma, topic=topic)))
+            elif kind in ("only_specific", "only_general"):
+                rule = kind.removeprefix("only_")
+                learns = self.neurons(rule, gamma, topic=topic if rule == "specific" else "")
+                only.append(self.tuned(topic, name=f"only-{rule}", frozen=learns, freeze="only"))
             else:
                 seeds = range(self.params.control_seeds)
                 chosen += [(f"random-{kind}", self.neurons(kind, gamma, number=number)) for number in seeds]
-        return [self.tuned(topic, name=name, frozen=frozen) for name, frozen in chosen]
+        return [self.tuned(topic, name=name, frozen=frozen) for name, frozen in chosen] + only

@@ -41,6 +41,7 @@ def scores(
     tokens: int,
     limit: int,
     batch: int,
+    positions: str = "response",
 ) -> Mapping[str, Any]:
     """Streamed PNLAC sums of a topic's left and right variants (paper 3.2): arrays ``sums``, table ``responses``.
 
@@ -48,6 +49,7 @@ def scores(
         asked: prompt, left, right; the responses of the data.
         source: whose responses both are read on: left, right, both, vanilla or dataset.
         tokens: longest response.
+        positions: ``response`` tokens, or those from which they are ``generating`` (one earlier).
     """
     from safetensors.numpy import save_file
 
@@ -56,7 +58,9 @@ def scores(
 
     models = {"left": model_of(run, left, "left"), "right": model_of(run, right, "right"), "vanilla": run.lm}
     prompts, responses, whose = _responses(models, asked, source, tokens, limit, batch, run.params.system_prompt)
-    sums = contrast(models.pop("left"), models.pop("right"), run.lm, prompts, responses)
+    sums = contrast(
+        models.pop("left"), models.pop("right"), run.lm, prompts, responses, generating=positions == "generating"
+    )
     names = ("squared_difference", "difference", "vanilla", "vanilla_squared")
     save_file({name: np.ascontiguousarray(getattr(sums, name)) for name in names}, folder / "sums.safetensors")
     texts = [decode(run.lm, ids) for ids in responses]

@@ -74,6 +74,7 @@ def contrast(
     responses: Sequence[Sequence[int]],
     *,
     batch: int = 16,
+    generating: bool = False,
 ) -> Contrast:
     """Teacher-force three models on the same texts and stream the sums PNLAC needs (paper 3.2, eq. 1).
 
@@ -85,6 +86,8 @@ def contrast(
         left, right, vanilla: three models of one architecture and size.
         prompts, responses: token ids; an empty response adds nothing.
         batch: texts read at once by vanilla; half as many, but one at least, by left and right.
+        generating: count the positions from which the response is generated, each one before its token: the prompt's
+            last, and not the response's last.
 
     Raises:
         ValueError: there is no response token at all.
@@ -96,9 +99,9 @@ def contrast(
         raise ValueError("no response token to read neurons on: every response is empty")
     gaps, kept = _Sums(left.layers), list[torch.Tensor]()
     with torch.no_grad(), bar(2 * len(prompts), "reading neurons") as shown:
-        own = _moments(vanilla, prompts, responses, batch, shown)
+        own = _moments(vanilla, prompts, responses, batch, shown, generating)
         one, other = envoys(left), envoys(right)
-        for chunk in _with_response(batches(left, prompts, responses, max(1, batch // 2)), shown):
+        for chunk in _with_response(batches(left, prompts, responses, max(1, batch // 2)), shown, generating):
             kept.clear()
             _walk(*one, chunk, lambda _, rows: kept.append(rows))
             _walk(*other, chunk, lambda at, rows: gaps.add(at, rows.float().sub_(kept[at].to(rows.device))))
@@ -118,19 +121,26 @@ def activation_scale(
 
 
 def _moments(
-    lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], batch: int, shown: Any
+    lm: LM,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    batch: int,
+    shown: Any,
+    generating: bool = False,
 ) -> np.ndarray:
     """Σ a and Σ a² over response tokens: (2, L, F) float64."""
     own, traced = _Sums(lm.layers), envoys(lm)
-    for chunk in _with_response(batches(lm, prompts, responses, batch), shown):
+    for chunk in _with_response(batches(lm, prompts, responses, batch), shown, generating):
         _walk(*traced, chunk, lambda layer, rows: own.add(layer, rows.float()))
     return own.numpy()
 
 
-def _with_response(chunks: Iterable[Batch], shown: Any) -> Iterator[Batch]:
+def _with_response(chunks: Iterable[Batch], shown: Any, generating: bool) -> Iterator[Batch]:
     for chunk in chunks:
         shown.update(len(chunk.rows))
         if bool(chunk.response.any()):
+            if generating:  # no response stands first: nothing wraps round
+                chunk.response = chunk.response.roll(-1, 1)
             yield chunk
 
 

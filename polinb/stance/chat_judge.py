@@ -44,13 +44,15 @@ _PROMPT = (
 )
 
 
-def rating_prompt(topic: str, response: str, topics: Collection[str] = TOPICS) -> str:
+def rating_prompt(topic: str, response: str, topics: Collection[str] = TOPICS, question: str = "") -> str:
     """The paper's prompt for rating one answer (Appendix A.4, "Evaluate LLMs' Political Leaning Prompt").
 
     Args:
         topic: one of ``topics``; another name (statements have no topic) reads "politics".
+        question: what the answer answers, put before it; empty: as in the paper, the answer alone.
     """
-    return _PROMPT.format(topics=title_of(topic) if topic in topics else "politics") + response
+    asked = f"(to the question: {question}) " if question else ""
+    return _PROMPT.format(topics=title_of(topic) if topic in topics else "politics") + asked + response
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class OpenAIJudge:
         timeout: seconds for one request.
         concurrency: requests under way at once.
         topics: names in the column ``topic`` that are topics of the data.
+        sees_question: the question (column ``prompt``) stands before the answer.
 
     Raises:
         ParameterError: no model, or an address that cannot be used.
@@ -102,11 +105,12 @@ class OpenAIJudge:
         timeout: float = 60.0,
         concurrency: int = 4,
         topics: Collection[str] = TOPICS,
+        sees_question: bool = False,
     ) -> None:
         if not model.strip():
             raise ParameterError("model", model, "the model's name at the service")
         self.model, self.max_tokens, self.attempts, self.timeout = model, max_tokens, attempts, timeout
-        self.topics = topics
+        self.topics, self.sees_question = topics, sees_question
         self._place, self.concurrency, self._limit = address(base_url), concurrency, "max_tokens"
         self.base_url = self._place.url
         if not key() and self._place.encrypted and not self._place.local:
@@ -131,8 +135,9 @@ class OpenAIJudge:
         """
         texts = responses_of(frame)
         topics = frame["topic"] if "topic" in frame.columns else [""] * len(texts)
-        both = zip(topics, texts, strict=True)
-        replies = self.replies([rating_prompt(str(t), text, self.topics) if text.strip() else None for t, text in both])
+        questions = frame["prompt"] if self.sees_question else [""] * len(texts)
+        each = zip(topics, texts, questions, strict=True)
+        replies = self.replies([rating_prompt(str(t), a, self.topics, q) if a.strip() else None for t, a, q in each])
         labels = ["unrated" if r.raw is None else parse_rating(r.raw) for r in replies]
         rated = rated_frame(frame, labels, [float("nan")] * len(labels))
         rated["raw"] = pd.array([r.raw for r in replies], dtype="string")

@@ -31,6 +31,7 @@ class LocalJudge:
 
     Args:
         data: stance data with left and right reference responses.
+        margin: answers whose P(right) is no further than this from one half are *other*.
 
     Raises:
         DataError: fewer than two labelled responses on a side.
@@ -38,7 +39,8 @@ class LocalJudge:
 
     name = "local"
 
-    def __init__(self, data: StanceData) -> None:
+    def __init__(self, data: StanceData, margin: float = 0.0) -> None:
+        self._margin = margin
         self.rows = training_rows(data)
         sides = self.rows["right"].value_counts()
         if len(sides) < 2 or sides.min() < 2:
@@ -57,7 +59,9 @@ class LocalJudge:
         """Label answers by their text alone."""
         texts = responses_of(frame)
         p_right = np.where(known(self._model, texts), self.probabilities(texts), np.nan)
-        labels = ["unrated" if not text.strip() else _side(p) for text, p in zip(texts, p_right, strict=True)]
+        labels = [
+            "unrated" if not text.strip() else _side(p, self._margin) for text, p in zip(texts, p_right, strict=True)
+        ]
         return rated_frame(frame, labels, p_right)
 
     def unseen(self) -> dict[str, float]:
@@ -96,8 +100,8 @@ def _fit(rows: pd.DataFrame) -> Any:
     return fitted(rows["text"], rows["right"], weights=weights.to_numpy(float) / float(weights.mean()))
 
 
-def _side(p_right: float) -> str:
-    if np.isnan(p_right) or p_right == 0.5:
+def _side(p_right: float, margin: float) -> str:
+    if np.isnan(p_right) or abs(p_right - 0.5) <= margin:
         return "other"
     return "right" if p_right > 0.5 else "left"
 
@@ -105,8 +109,8 @@ def _side(p_right: float) -> str:
 class HFJudge:
     """Any sequence-classification model as the judge; it sees the response alone.
 
-    The label is the side with the most probability; ``p_right`` is P(right)/(P(left) + P(right)). An empty
-    answer is *unrated*.
+    The label is the side with the most probability; ``p_right`` is P(right)/(P(left) + P(right)), and within
+    ``margin`` of one half the label is *other*. An empty answer is *unrated*.
 
     Args:
         model: hub id or local folder, safetensors.
@@ -122,12 +126,18 @@ class HFJudge:
     name = "hf"
 
     def __init__(
-        self, model: str, *, labels: Mapping[str, str] | None = None, commit: str = "", device: str = "auto"
+        self,
+        model: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        margin: float = 0.0,
+        commit: str = "",
+        device: str = "auto",
     ) -> None:
         from polinb.stance.classifiers import SequenceClassifier
 
         self._classifier = SequenceClassifier(model, revision=commit, device=device)
-        self.sides = self._sides(labels)
+        self.sides, self._margin = self._sides(labels), margin
 
     def _sides(self, labels: Mapping[str, str] | None) -> list[str]:
         """The side of each class index."""
@@ -165,7 +175,7 @@ class HFJudge:
             p_right[full] = np.divide(mass["right"], both, out=np.full(len(full), np.nan), where=both > 0)
             for row, i in enumerate(full):
                 left, right = float(mass["left"][row]), float(mass["right"][row])
-                clear = left != right and max(left, right) > mass["other"][row]
+                clear = abs(p_right[i] - 0.5) > self._margin and max(left, right) > mass["other"][row]
                 labels[i] = ("right" if right > left else "left") if clear else "other"
         return rated_frame(frame, labels, p_right)
 

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from polinb.data.pairs import StanceData
+from polinb.data.rows import title_of
 from polinb.errors import DataError, ModelError, ParameterError
 from polinb.resampling import bootstrap_mean
 from polinb.stance.text_classifier import WORDS
@@ -33,6 +34,7 @@ def utility_table(
     mode: str = "stand_in",
     cola_model: str = COLA,
     mnli_model: str = MNLI,
+    premise: str = "question",
     device: str = "auto",
     n_boot: int = 1000,
     seed: int = 0,
@@ -46,6 +48,7 @@ def utility_table(
         mode: ``classifier``: ``CoLA``, mean P(acceptable) of the answer; ``1 - P(acceptable)``, which fits the scale
             of the paper's CoLA column; ``MNLI``, mean P(entailment), question as premise, answer as hypothesis.
             ``stand_in``: :func:`lexical_relevance`, :func:`repetition` and ``mean_words``.
+        premise: of MNLI: the ``question``, or the title of its ``topic`` (column ``topic``; politics for statements).
         cola_model, mnli_model: classifiers with a label named *acceptable*, and one named *entailment*.
 
     Returns:
@@ -64,6 +67,8 @@ def utility_table(
         raise ParameterError("utility", mode, "stand_in, classifier")
     prompts, answers = list(responses["prompt"]), list(responses["response"])
     if mode == "classifier":
+        if premise == "topic":
+            prompts = [title_of(t) if t in data.topics else "politics" for t in responses["topic"]]
         rows = _classified(prompts, answers, {"cola": cola_model, "mnli": mnli_model}, device, n_boot, seed)
         return pd.DataFrame(rows, columns=COLUMNS)
     measured = {

@@ -51,7 +51,7 @@ def inhibit_lines(table: pd.DataFrame) -> pd.DataFrame:
             "group": theirs["method"].map(titles),
         }
     )
-    mean = _by_method(table)
+    mean = _by_method(table).query("kind in @titles")  # the paper has no other controls
     own = pd.DataFrame(
         {
             "item": mean["trained"],

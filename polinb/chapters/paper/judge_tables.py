@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from polinb.resampling import STANCE, stratified_mean
 from polinb.runs.groups import Judge
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
@@ -80,6 +81,26 @@ def calibration(run: Run) -> pd.DataFrame:
     if known.empty:  # a judge that gives labels only
         return pd.DataFrame(columns=["low", "high", "n", "p_right", "right"])
     return reliability(known["p_right"].to_numpy(float), (known["side"] == "right").to_numpy())
+
+
+MARGINS = (0.0, 0.1, 0.2, 0.3)
+
+
+def margins(run: Run) -> pd.DataFrame:
+    """Stance of the vanilla model if answers that the judge is unsure of count as neither.
+
+    Returns:
+        margin (answers whose P(right) is within it of one half are neither), stance (mean over topics), low, high,
+        other_rate; empty for a judge without probabilities.
+    """
+    p, rated = run.params, run.stances()
+    rows = []
+    for margin in MARGINS if rated["p_right"].notna().any() else ():
+        away = rated["p_right"] - 0.5
+        score = np.sign(away).where(away.abs() > margin, 0.0)
+        groups = [each.to_numpy(float) for _, each in score.groupby(rated["topic"], sort=False)]
+        rows.append([margin, *stratified_mean(groups, p.bootstrap, p.seed, STANCE), float((score == 0).mean())])
+    return pd.DataFrame(rows, columns=["margin", "stance", "low", "high", "other_rate"])
 
 
 def verdict(run: Run) -> str:

@@ -31,6 +31,25 @@ def type_shares(sets: NeuronSets) -> pd.DataFrame:
     return frame
 
 
+def depths(run: Run) -> pd.DataFrame:
+    """Where in the stack political and highly active neurons are, in per cent of each kind.
+
+    Returns:
+        part (first, middle, last third of the layers), layers, even (an even spread), G, S (all topics' together), and
+        those of highest activation on the texts that PNLAC read (active) and on neutral ones (neutral).
+    """
+    sets = run.sets()
+    specific = np.sum(list(sets.specific.values()), axis=0)
+    kinds = {"G": sets.general, "S": specific, "active": run.scale_set(), "neutral": run.neutral_set()}
+    layers = len(sets.general)
+    third = layers // 3
+    part = np.repeat(["first", "middle", "last"], [layers - 2 * third, third, third])
+    counts = pd.DataFrame({"part": part, "layers": 1, **{name: each.sum(axis=1) for name, each in kinds.items()}})
+    out = counts.groupby("part", sort=False).sum()
+    shares = 100 * out / out.sum()
+    return out[["layers"]].assign(even=shares["layers"], **shares[list(kinds)]).reset_index()
+
+
 def overlaps(run: Run, gamma: float | None = None) -> pd.DataFrame:
     """How much of G is plain activation scale, and what changes when scores are normalised.
 

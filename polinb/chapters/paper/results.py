@@ -12,6 +12,7 @@ from polinb.errors import TrainingError
 from polinb.resampling import SHIFT, STANCE, bootstrap_mean, differences, per_question, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.run import Run
+from polinb.runs.weights import mask_of
 from polinb.stance import likelihood
 from polinb.stance.coupling import coupling_table, joint_drop, mitigation, shift_table
 from polinb.stance.stance import stance_table
@@ -25,6 +26,8 @@ TITLES = {
     "random-layer": "random, layer-matched",
     "random-next_highest": "random, next highest outside G",
     "inhibitft-heldout": "InhibitFT (G without the topic)",
+    "only-specific": "only topic-specific neurons learn",
+    "only-general": "only G learns",
 }
 
 
@@ -180,7 +183,7 @@ def couplings(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
     rows = []
     for each in conditions:
         row = coupling_table(plain, run.stances(each), each.topic, p.bootstrap, p.seed)
-        frozen = 0 if each.frozen is None else each.frozen.summary["neurons"]
+        frozen = held(each)
         rows.append({"condition": each.name, "trained": each.topic, "frozen": frozen, **row})
     if not rows:
         raise TrainingError("no condition to compare: no neuron is general at any γ of this run; raise gamma or gammas")
@@ -188,6 +191,14 @@ def couplings(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
     shift = frame["shift"].abs()
     frame["kappa_corrected"] = (frame["r_corrected"] / shift).where(shift > 0)
     return frame
+
+
+def held(condition: Condition) -> int:
+    """How many neurons a condition holds in place."""
+    if condition.frozen is None:
+        return 0
+    chosen = mask_of(condition.frozen)
+    return int((~chosen if condition.freeze == "only" else chosen).sum())
 
 
 def mitigations(table: pd.DataFrame) -> pd.DataFrame:
@@ -247,6 +258,7 @@ def utilities(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
 
     p = run.params
     options = {k: v for k, v in (("cola_model", p.cola_model), ("mnli_model", p.mnli_model)) if v}
+    options["premise"] = p.mnli_premise
     how = {"n_boot": p.bootstrap, "seed": p.seed}
     parts = []
     for each in conditions:
@@ -267,7 +279,7 @@ def freeze_report(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
     for each in conditions:
         if each.frozen is not None:
             facts = run.answers(each).summary["training"]
-            rows.append((each.name, each.frozen.summary["neurons"], facts["frozen_entries"], facts["frozen_change"]))
+            rows.append((each.name, held(each), facts["frozen_entries"], facts["frozen_change"]))
     frame = pd.DataFrame(rows, columns=["condition", "neurons", "weights", "largest change"])
     return frame.groupby("condition", sort=False, as_index=False).max().replace({"condition": TITLES})
 
