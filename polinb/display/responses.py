@@ -49,6 +49,7 @@ KINDS = {
     "random": ("random control", "The same with as many random neurons frozen instead."),
 }
 SHOWN = ("vanilla", "right", "patch-g", "inhibit")  # columns shown at first
+ANSWER = ("text", "label", "p", "tokens")
 SHAPES = {"left": "◀ left", "right": "▶ right", "other": "● neither", "unrated": "○ not rated"}
 
 
@@ -70,35 +71,35 @@ class Column:
 
 
 def columns(run: Run) -> list[Column]:
-    """Every column of the browser, vanilla first; the arms are those of the chapters on coupling, patching, InhibitFT.
+    """Every column of the browser, vanilla first: the conditions of the chapters on coupling, patching, InhibitFT.
 
     Raises:
         TrainingError: no neuron is general at the run's γ.
     """
     topics: list[str] = list(run.params.topics)
-    out = [Column("vanilla", "", KINDS["vanilla"][0], _answers(run, VANILLA))]
-    own = {t: t for t in topics}
-    out.append(Column("patch-g", "", KINDS["patch-g"][0], _patched(run, run.neurons("general"), own)))
+    own = {topic: topic for topic in topics}
+    out = [
+        Column("vanilla", "", KINDS["vanilla"][0], _answers(run, VANILLA)),
+        Column("patch-g", "", KINDS["patch-g"][0], _patched(run, run.neurons("general"), own)),
+    ]
     for topic in topics:
-        arms = {"right": run.tuned(topic), "left": run.tuned(topic, "left"), **frozen_arms(run, topic)}
-        for kind, arm in arms.items():
-            title = TITLES[arm.name] if kind in ("inhibit", "random") else KINDS[kind][0]
-            out.append(Column(kind, topic, title, _answers(run, arm)))
-        donors = dict.fromkeys(topics, topic)
-        frame = _patched(run, run.neurons("specific", topic=topic), donors)
+        tuned = {"right": run.tuned(topic), "left": run.tuned(topic, "left"), **frozen_arms(run, topic)}
+        for kind, condition in tuned.items():
+            title = TITLES[condition.name] if kind in ("inhibit", "random") else KINDS[kind][0]
+            out.append(Column(kind, topic, title, _answers(run, condition)))
+        frame = _patched(run, run.neurons("specific", topic=topic), dict.fromkeys(topics, topic))
         out.append(Column("patch-s", topic, KINDS["patch-s"][0], frame))
     return out
 
 
 def frozen_arms(run: Run, topic: str) -> dict[str, Condition]:
-    """InhibitFT and one random control of a training topic, the arms that the InhibitFT chapter trains."""
+    """InhibitFT and one random control of a training topic, the conditions that the InhibitFT chapter trains."""
     kind = next((k for k in CONTROLS if k in run.params.controls), None)
-    arms = run.inhibited(topic, kinds=[kind] if kind else [])
-    return dict(zip(("inhibit", "random"), arms, strict=False))
+    return dict(zip(("inhibit", "random"), run.inhibited(topic, kinds=[kind] if kind else []), strict=False))
 
 
-def _answers(run: Run, arm: Condition) -> pd.DataFrame:
-    return _joined(run.stances(arm), run.answers(arm))
+def _answers(run: Run, condition: Condition) -> pd.DataFrame:
+    return _joined(run.stances(condition), run.answers(condition))
 
 
 def _patched(run: Run, chosen: Result, donors: Mapping[str, str]) -> pd.DataFrame:
@@ -129,23 +130,24 @@ def payload(
     kept = questions.groupby("topic", sort=False).head(a_topic).reset_index(drop=True)
     if kept.empty:
         raise DataError("responses browser: no question to show")
-    keys = list(zip(kept["topic"], kept["id"], strict=True))
     topics = list(dict.fromkeys(kept["topic"]))
     found = [{(row.topic, row.id): row for row in col.frame.itertuples()} for col in cols]
-    texts = _Texts()
-    rows: dict[str, list[Any]] = {
-        "topic": [topics.index(t) for t in kept["topic"]],
-        "id": [str(x) for x in kept["id"]],
-        "prompt": [],
-        "left": [],
-        "right": [],
-    }
-    answers: list[dict[str, list[Any]]] = [{"text": [], "label": [], "p": [], "tokens": []} for _ in cols]
-    for key, row in zip(keys, kept.itertuples(), strict=True):  # question by question: like texts compress together
+    texts: dict[str, int] = {}
+
+    def place(text: Any) -> int:
+        return texts.setdefault(str(text), len(texts))
+
+    rows: dict[str, list[Any]] = {name: [] for name in ("topic", "id", "prompt", "left", "right")}
+    answers: list[dict[str, list[Any]]] = [{name: [] for name in ANSWER} for _ in cols]
+    for row in kept.itertuples():  # question by question: like texts compress together
+        rows["topic"].append(topics.index(row.topic))
+        rows["id"].append(str(row.id))
         for name in ("prompt", "left", "right"):
-            rows[name].append(texts.index(getattr(row, name)))
+            rows[name].append(place(getattr(row, name)))
         for answer, own in zip(answers, found, strict=True):
-            _append(answer, own.get(key), texts)
+            for name, value in zip(ANSWER, _numbered(own.get((row.topic, row.id)), place), strict=True):
+                answer[name].append(value)
+    titles = {col.kind: col.title for col in reversed(cols)}
     return {
         "version": 1,
         "about": dict(about),
@@ -154,46 +156,27 @@ def payload(
         "labels": list(LABELS),
         "topics": topics,
         "kinds": [
-            {"id": kind, "title": next(c.title for c in cols if c.kind == kind), "note": note, "shown": kind in SHOWN}
+            {"id": kind, "title": titles[kind], "note": note, "shown": kind in SHOWN}
             for kind, (_, note) in KINDS.items()
-            if any(c.kind == kind for c in cols)
+            if kind in titles
         ],
         "columns": [
             {"kind": col.kind, "trained": col.trained, "whole": whole_run(col.frame, draws, seed), **answer}
             for col, answer in zip(cols, answers, strict=True)
         ],
         "questions": rows,
-        "texts": texts.all,
+        "texts": list(texts),
     }
 
 
-class _Texts:
-    """Texts numbered in order of appearance, each kept once."""
-
-    def __init__(self) -> None:
-        self.all: list[str] = []
-        self._number: dict[str, int] = {}
-
-    def index(self, text: Any) -> int:
-        whole = str(text)
-        if whole not in self._number:
-            self._number[whole] = len(self.all)
-            self.all.append(whole)
-        return self._number[whole]
-
-
-def _append(answer: dict[str, list[Any]], row: Any, texts: _Texts) -> None:
-    """One answer's numbers; a question that was not asked has text −1 and no label."""
+def _numbered(row: Any, place: Callable[[Any], int]) -> tuple[Any, ...]:
+    """An answer as numbers (:data:`ANSWER`); a question that was not asked has text −1 and no label."""
     if row is None:
-        for name, value in (("text", -1), ("label", -1), ("p", None), ("tokens", None)):
-            answer[name].append(value)
-        return
+        return -1, -1, None, None
     if row.label not in LABELS:
         raise DataError(f"judged answers: label {row.label!r}; allowed: {', '.join(LABELS)}")
-    answer["text"].append(texts.index(row.response))
-    answer["label"].append(LABELS.index(row.label))
-    answer["p"].append(None if math.isnan(row.p_right) else round(STEPS * row.p_right))
-    answer["tokens"].append(None if math.isnan(row.n_tokens) else int(row.n_tokens))
+    chance = None if math.isnan(row.p_right) else round(STEPS * row.p_right)
+    return place(row.response), LABELS.index(row.label), chance, None if math.isnan(row.n_tokens) else int(row.n_tokens)
 
 
 def whole_run(frame: pd.DataFrame, draws: int, seed: int) -> dict[str, list[float | None]]:
@@ -225,29 +208,21 @@ def fitted(make: Callable[[int], dict[str, Any]], wanted: int, limit: int = LIMI
     Args:
         make: number of questions a topic → the page's data.
     """
-    n = wanted
-    while True:
-        data = make(n)
-        size = weight(data)
-        if size <= limit or n == 1:
-            return data
+    n, data = wanted, make(wanted)
+    while (size := weight(data)) > limit and n > 1:
         n = max(1, min(n - 1, int(0.99 * n * limit / size)))
+        data = make(n)
+    return data
 
 
 def browser_data(run: Run, cols: Sequence[Column]) -> dict[str, Any]:
     """The page's data of a run: ``browse_questions`` questions a topic, or fewer where they would be too heavy."""
     p = run.params
-    asked = run.questions()
-    about = {"model": p.model, "judge": p.judge, "longest": p.eval_tokens, "wanted": p.browse_questions}
-    about["whole"] = (
-        "quick run" if p.profile == "quick" else "tiny run (random model)" if p.profile == "tiny" else "run"
-    )
+    asked, wanted = run.questions(), p.browse_questions
+    whole = {"quick": "quick run", "tiny": "tiny run (random model)"}.get(p.profile, "run")
+    about = {"model": p.model, "judge": p.judge, "longest": p.eval_tokens, "wanted": wanted, "whole": whole}
     most = int(asked.groupby("topic").size().max())
-
-    def make(n: int) -> dict[str, Any]:
-        return payload(asked, cols, n, about, p.bootstrap, p.seed)
-
-    return fitted(make, min(p.browse_questions, most))
+    return fitted(lambda n: payload(asked, cols, n, about, p.bootstrap, p.seed), min(wanted, most))
 
 
 def browser(run: Run, cols: Sequence[Column]) -> HTML:
