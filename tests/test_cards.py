@@ -14,7 +14,7 @@ from polinb.chapters.browse.cards_choice import Pick, picks, random_neurons
 from polinb.chapters.browse.cards_lens import FINAL_NORM, OUTPUT_NORM, extremes, lens, token_text
 from polinb.chapters.browse.cards_read import AROUND, Texts, activations, answer_means, contexts, histograms, pooled
 from polinb.display.charts import card_effects, png
-from polinb.errors import ArtifactError, DataError, ParameterError
+from polinb.errors import ArtifactError, ParameterError
 from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors
 from polinb.models.generation import log_likelihood
 from polinb.models.lm import LM
@@ -364,25 +364,6 @@ def test_tables_and_figure_show_the_effects(run, found):
     rows = cards_tables.effect_rows(found)
     assert len(rows) == summary["n"].sum()
     assert png(card_effects(rows, "random", "effect")).startswith(b"\x89PNG")
-
-
-def test_figure_draws_the_band_of_the_null_and_says_its_numbers():
-    frame = pd.DataFrame(
-        {
-            "group": ["cards", "cards", "random", "random"],
-            "label": list("abcd"),
-            "value": [0.5, -1.0, -0.1, 0.2],
-            "low": [0.1, np.nan, -0.3, 0.0],
-            "high": [0.9, np.nan, 0.1, 0.4],
-        }
-    )
-    spec = card_effects(frame, "random", "effect").to_dict()
-    assert "cards −1 to 0.5; random −0.1 to 0.2" in spec["description"]
-    sets = [rows for rows in spec["datasets"].values() if len(rows) == 1 and "low" in rows[0]]
-    assert sets == [[{"low": -0.1, "high": 0.2}]]
-    assert "rect" not in str(card_effects(frame, "nobody", "effect").to_dict()["layer"])
-    with pytest.raises(DataError, match="not known"):
-        card_effects(frame.assign(value=np.nan), "random", "effect")
 
 
 def test_tokens_are_made_visible():

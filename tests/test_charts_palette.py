@@ -7,9 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from test_charts import MAKERS as PAPER
-from test_charts import made, marks
-from test_charts_more import MAKERS as MORE
+from chart_frames import MAKERS, made, marks
 
 from polinb.display import charts
 
@@ -58,10 +56,9 @@ def test_the_palette_can_be_told_apart(sight: str) -> None:
     assert apart(charts.LEFT, charts.RIGHT, sight) > 80
 
 
-@pytest.mark.parametrize("name", [*PAPER, *(name for name in MORE if not name.endswith("unknown"))])
+@pytest.mark.parametrize("name", [name for name in MAKERS if not name.endswith("unknown")])
 def test_colours_of_one_chart_can_be_told_apart(name: str) -> None:
-    text = made(name) if name in PAPER else json.dumps(MORE[name]().to_dict())
-    for unit in marks(json.loads(text)):
+    for unit in marks(json.loads(made(name))):
         colour = unit.get("encoding", {}).get("color", {})
         if colour.get("type") != "nominal":
             continue
@@ -74,7 +71,7 @@ def test_colours_of_one_chart_can_be_told_apart(name: str) -> None:
 def test_sides_differ_by_more_than_colour() -> None:
     """A chart whose colours run from left to right prints signed numbers; stances stand left and right of zero."""
     seen = 0
-    for name in PAPER:
+    for name in MAKERS:
         spec = json.loads(made(name))
         for unit in marks(spec):
             scale = unit["encoding"].get("color", {}).get("scale", {})

@@ -225,8 +225,8 @@
       const share = shares[model].slice(Math.max(0, -found.first)).reduce((sum, n) => sum + n, 0);
       return `${TITLES[model]} ${Math.round(100 * share)} %`;
     }).join(", ");
-    return el("figure", { class: "nx-hist" },
-      el("figcaption", { class: "nx-muted" }, "Activations on answer tokens of all topics, a bin " + short(found.width) +
+    return el("div", { class: "nx-hist" },
+      muted("Activations on answer tokens of all topics, a bin " + short(found.width) +
         " wide; heights on a square-root scale, the outermost bins hold all beyond. Above 0: " + above + "."),
       svg("svg", { viewBox: `0 0 ${wide} ${tall}`, preserveAspectRatio: "none", role: "img",
         "aria-label": "Histogram of its activations. Above 0: " + above },

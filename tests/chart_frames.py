@@ -1,0 +1,230 @@
+"""Small frames for every figure, the figures made from them, and what a drawn figure holds."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import vl_convert
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from polinb.chapters.paper import paper
+from polinb.display import charts
+
+TOPICS = ["crime", "race", "economy"]
+CONDITIONS = ["vanilla", "right fine-tune", "InhibitFT"]
+METHODS = ["InhibitFT", "random set", "CAFT"]
+
+
+def dots(by: str = "condition") -> pd.DataFrame:
+    grid = [(t, c, 0.1 * i - 0.2 * j) for i, t in enumerate(TOPICS) for j, c in enumerate(CONDITIONS)]
+    return pd.DataFrame(grid, columns=["topic", by, "stance"]).assign(low=lambda d: d.stance - 0.1, high=0.9)
+
+
+def heat(named: bool = True) -> pd.DataFrame:
+    rows = [(a, x, y, 0.8 if x == y else -0.1) for a in CONDITIONS[1:] for x in TOPICS for y in TOPICS]
+    frame = pd.DataFrame(rows, columns=["condition", "trained", "tested", "delta"])
+    return frame if named else frame.head(9).drop(columns="condition")
+
+
+def bounded() -> pd.DataFrame:
+    """Above zero on the diagonal only; one cell has no interval."""
+    frame = heat(named=False).assign(low=lambda d: d.delta - 0.3, high=lambda d: d.delta + 0.3, n=8)
+    frame.loc[1, "high"] = np.nan
+    return frame
+
+
+def overlaps() -> pd.DataFrame:
+    rows = [(x, y, 1.0 if x == y else 0.1 * (i + j)) for i, x in enumerate(TOPICS) for j, y in enumerate(TOPICS)]
+    return pd.DataFrame(rows, columns=["first", "second", "value"])
+
+
+def raw_scores(shape: tuple[int, int] = (4, 100)) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1)
+    shared = rng.lognormal(size=shape)
+    return {topic: shared * rng.lognormal(sigma=0.5, size=shape) for topic in TOPICS}
+
+
+def gammas(topics: bool = True) -> pd.DataFrame:
+    rows = [(t, g, 0.3, 0.2, np.inf if g == 25 else 0.4) for t in TOPICS for g in (2.5, 5, 25)]
+    frame = pd.DataFrame(rows, columns=["topic", "gamma", "r", "low", "high"])
+    return frame if topics else frame.head(3).drop(columns="topic")
+
+
+def theirs(topics: bool = True) -> pd.DataFrame:
+    frame = paper.gamma_ablation().rename(columns={"gamma_percent": "gamma", "rmse": "r"})
+    return frame if topics else frame[frame.topic == "race"].drop(columns="topic")
+
+
+def beside() -> pd.DataFrame:
+    frame = pd.DataFrame({"group": ["R", "R", "share", "share"], "item": ["crime", "crime", "general", "general"]})
+    frame = frame.assign(source=["paper: Qwen2.5-3B", "ours"] * 2, value=[0.5, 0.4, 4.35, 3.0])
+    return frame.assign(low=[np.nan, 0.3, np.nan, 2.0], high=[np.nan, 0.5, np.nan, 4.0])
+
+
+def layers() -> pd.DataFrame:
+    return pd.DataFrame([(n, k, n + 1) for n in range(6) for k in ("G", "S")], columns=["layer", "type", "count"])
+
+
+def share() -> pd.DataFrame:
+    return pd.DataFrame({"type": ["G", "S"], "percent": [4.0, 1.0], "paper": [4.35, 0.65]})
+
+
+def rates(panels: bool = False, size: int = 300) -> pd.DataFrame:
+    rng, parts = np.random.default_rng(0), []
+    truth = np.arange(size) < size // 5
+    for panel in ("one", "two") if panels else ("one",):
+        for method, shift in (("PNLAC", 1.5), ("guess", 0.0)):
+            score = rng.normal(size=size) + shift * truth
+            fpr, tpr, _ = roc_curve(truth, score, drop_intermediate=False)
+            area = roc_auc_score(truth, score)
+            parts.append(pd.DataFrame({"fpr": fpr, "tpr": tpr, "method": method, "panel": panel, "true": area}))
+    frame = pd.concat(parts, ignore_index=True)
+    return frame if panels else frame.drop(columns="panel")
+
+
+def lines(panels: bool = False) -> pd.DataFrame:
+    places = [(p, a, x, 0.5 - 0.1 * i - x / 100) for p in TOPICS for i, a in enumerate(METHODS) for x in (20, 5, 10)]
+    frame = pd.DataFrame(places, columns=["panel", "by", "x", "y"])  # not sorted
+    frame = frame.assign(low=frame.y - 0.1, high=frame.y + 0.1)
+    return frame if panels else frame.head(9).drop(columns="panel")
+
+
+def trade() -> pd.DataFrame:
+    rows = [(f"{a} {k}", a, 0.3 * k, 0.1 * k + 0.05 * i, k == 1) for i, a in enumerate(METHODS) for k in (1, 2, 3)]
+    frame = pd.DataFrame(rows, columns=["condition", "family", "x", "y", "label"])
+    return frame.assign(x_low=frame.x - 0.1, x_high=frame.x + 0.2, y_low=frame.y - 0.05, y_high=frame.y + 0.04)
+
+
+def shares(grouped: bool = False) -> pd.DataFrame:
+    frame = pd.DataFrame({"label": ["whole", "general (G)", "attention", "random"], "value": [0.8, 0.3, np.nan, -0.05]})
+    frame = frame.assign(low=[0.7, 0.2, np.nan, np.nan], high=[0.9, 0.4, 0.3, 0.1])
+    return pd.concat([frame.assign(by="left"), frame.assign(by="right")]) if grouped else frame
+
+
+def parts() -> pd.DataFrame:
+    rows = [(0, "neurons", 2.0), (0, "attention", 1.0), (0, "other", -0.5)]
+    rows += [(1, "neurons", -1.0), (1, "attention", 3.0), (1, "other", -0.5)]
+    rows += [(2, "neurons", 1.0), (2, "attention", np.nan), (2, "other", 0.0)]
+    return pd.DataFrame(rows, columns=["layer", "part", "value"])
+
+
+def spans() -> pd.DataFrame:
+    index = np.arange(1, 6)
+    ours = pd.DataFrame({"index": index, "degrees": 15.0 * index, "kind": "observed"})
+    null = pd.DataFrame({"index": index, "degrees": 80.0 + index, "kind": "random subspaces"})
+    return pd.concat([ours, null.assign(low=null.degrees - 4, high=null.degrees + 4)], ignore_index=True)
+
+
+def effects() -> pd.DataFrame:
+    frame = pd.DataFrame({"group": ["cards", "cards", "random", "random"], "label": list("abcd")})
+    return frame.assign(value=[0.5, -1.0, -0.1, 0.2], low=[0.1, np.nan, -0.3, 0.0], high=[0.9, np.nan, 0.1, 0.4])
+
+
+def blank(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(**dict.fromkeys(frame.select_dtypes("float"), np.nan))
+
+
+Frame = pd.DataFrame
+CALLS: dict[str, tuple[Callable[[Frame], Any], Callable[[], Frame]]] = {
+    "layer_distribution": (charts.layer_distribution, layers),
+    "type_share": (charts.type_share, share),
+    "stance_dots": (charts.stance_dots, dots),
+    "patch_chart": (charts.patch_chart, lambda: dots("patch")),
+    "coupling_heatmap": (charts.coupling_heatmap, heat),
+    "overlap_heatmap": (lambda f: charts.overlap_heatmap(f, "Jaccard overlap"), overlaps),
+    "gamma_curve": (lambda f: charts.gamma_curve(f, f, theirs("topic" in f)), gammas),
+    "paper_vs_ours": (charts.paper_vs_ours, beside),
+    "roc": (charts.roc, rates),
+    "curve": (lambda f: charts.curve(f, "γ (%)", "coupling R"), lines),
+    "pareto": (lambda f: charts.pareto(f, "shift ΔS", "coupling R"), trade),
+    "bars": (lambda f: charts.bars(f, "share of the shift"), shares),
+    "by_layer": (lambda f: charts.by_layer(f, "contribution (logits)"), parts),
+    "angles": (charts.angles, spans),
+    "card_effects": (lambda f: charts.card_effects(f, "random", "effect"), effects),
+}
+CHECKED = ("roc", "curve", "pareto", "bars", "by_layer", "angles")
+"""Figures of the chapters beyond the paper: they take frames with gaps."""
+MAKERS: dict[str, Callable[[], Any]] = {
+    **{name: (lambda call=call, frame=frame: call(frame())) for name, (call, frame) in CALLS.items()},
+    **{f"{n}_one_row": (lambda n=n: CALLS[n][0](CALLS[n][1]().tail(1))) for n in CHECKED if n != "roc"},
+    **{f"{n}_unknown": (lambda n=n: CALLS[n][0](blank(CALLS[n][1]()))) for n in CHECKED},
+    "stance_dots_paper": lambda: charts.stance_dots(dots().assign(paper=0.25)),
+    "coupling_heatmap_bounded": lambda: charts.coupling_heatmap(bounded()),
+    "layer_distribution_ranged": lambda: charts.layer_distribution(layers().assign(low=0, high=9)),
+    "gamma_slider": lambda: charts.gamma_slider(raw_scores(), 5.0),
+    "gamma_curve_one": lambda: charts.gamma_curve(gammas(False), gammas(False), theirs(False)),
+    "roc_panels": lambda: charts.roc(rates(panels=True)),
+    "curve_log": lambda: charts.curve(lines(), "examples", "shift", log_x=True),
+    "curve_panels": lambda: charts.curve(lines(panels=True), "γ (%)", "coupling R"),
+    "curve_bare": lambda: charts.curve(lines()[["x", "y", "by"]], "γ (%)", "coupling R"),
+    "pareto_bare": lambda: charts.pareto(trade()[["condition", "family", "x", "y"]], "shift ΔS", "coupling R"),
+    "bars_grouped": lambda: charts.bars(shares(grouped=True), "share of the shift"),
+}
+
+
+@cache
+def made(name: str) -> str:
+    """A figure's specification; NaN and infinity would break the page's script."""
+    return json.dumps(MAKERS[name]().to_dict(), allow_nan=False)
+
+
+# --- what a figure holds
+
+
+def marks(spec: Any) -> Iterator[dict[str, Any]]:
+    """Every unit of a specification: the innermost parts with a mark."""
+    if isinstance(spec, dict):
+        if "mark" in spec:
+            yield spec
+        for value in spec.values():
+            yield from marks(value)
+    elif isinstance(spec, list):
+        for value in spec:
+            yield from marks(value)
+
+
+def kind(unit: dict[str, Any]) -> str:
+    return unit["mark"] if isinstance(unit["mark"], str) else unit["mark"]["type"]
+
+
+def units(chart: Any, of: str) -> list[dict[str, Any]]:
+    return [unit for unit in marks(chart.to_dict()) if kind(unit) == of]
+
+
+def rows(chart: Any) -> list[dict[str, Any]]:
+    spec = chart if isinstance(chart, dict) else chart.to_dict()
+    return [row for data in spec["datasets"].values() for row in data]
+
+
+@cache
+def _picture(spec: str) -> str:
+    svg: str = vl_convert.vegalite_to_svg(spec, vl_version=charts.VEGA_LITE)
+    return svg
+
+
+def picture(chart: Any) -> str:
+    return _picture(json.dumps(chart.to_dict()))
+
+
+def drawn(chart: Any, role: str) -> list[dict[str, str]]:
+    """What the renderer drew: the attributes of every SVG element of this role, its label split into fields."""
+    found = []
+    for tag in re.findall(rf'<\w+ [^>]*aria-roledescription="{role}"[^>]*>', picture(chart)):
+        one = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
+        fields = [field.split(": ", 1) for field in one["aria-label"].split("; ")]
+        found.append(one | {pair[0]: pair[1] for pair in fields if len(pair) == 2})
+    return found
+
+
+def strokes(chart: Any, of: str) -> list[dict[str, str]]:
+    """The drawn ``line``, ``area`` or ``rule`` marks, those without a label for the reader too."""
+    groups = re.findall(rf'class="mark-{of} role-mark[^>]*(?<!/)>(.*?)</g>', picture(chart), re.S)
+    tags = [tag for group in groups for tag in re.findall(r"<(?:path|line) [^>]*>", group)]
+    found = [dict(re.findall(r'([\w-]+)="([^"]*)"', tag)) for tag in tags]
+    return [one for one in found if one.get("d") or "x2" in one or "y2" in one]
