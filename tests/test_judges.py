@@ -227,11 +227,11 @@ def test_hf_label_map(tmp_path: Path) -> None:
     ("labels", "says"),
     [
         (None, "LABEL_0, LABEL_1"),
-        ({"LABEL_0": "left"}, "missing: LABEL_1"),
+        ({"LABEL_0": "left"}, "each of the model's labels"),
         ({"LABEL_0": "left", "LABEL_7": "right"}, "LABEL_7"),
         ({"LABEL_0": "left", "LABEL_1": "up"}, "up"),
-        ({"LABEL_0": "left", "LABEL_1": "left"}, "a right label"),
-        ({"LABEL_0": "left", "0": "right", "LABEL_1": "right"}, "twice"),
+        ({"LABEL_0": "left", "LABEL_1": "left"}, "left and right at least once"),
+        ({"LABEL_0": "left", "0": "right", "LABEL_1": "right"}, "each of the model's labels"),
     ],
 )
 def test_hf_label_map_must_fit(tmp_path: Path, labels: dict[str, str] | None, says: str) -> None:

@@ -528,10 +528,10 @@ def test_the_check_cell_refuses_a_judge_without_its_key() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("ALL_PROXY", "socks5://user:secret@127.0.0.1:1080", "ALL_PROXY names a SOCKS proxy.*socksio.*NO_PROXY=x"),
-        ("https_proxy", "socks5h://127.0.0.1:1080", "https_proxy names a SOCKS proxy"),
-        ("HTTPS_PROXY", "foo://user:secret@127.0.0.1", "a proxy that the environment names cannot be used"),
-        ("SSL_CERT_FILE", "/no/such/file.pem", "SSL_CERT_FILE"),
+        ("ALL_PROXY", "socks5://user:secret@127.0.0.1:1080", "socksio"),
+        ("https_proxy", "socks5h://127.0.0.1:1080", "NO_PROXY=x"),
+        ("HTTPS_PROXY", "foo://user:secret@127.0.0.1", "HTTPS_PROXY"),
+        ("SSL_CERT_FILE", "/no/such/file.pem", "No such file.*SSL_CERT_FILE"),
         ("SSL_CERT_FILE", __file__, "SSL_CERT_FILE"),
     ],
 )
@@ -540,7 +540,7 @@ def test_what_the_environment_says_of_the_way_is_named(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv(name, value)
-    with pytest.raises(JudgeError, match=told) as caught:
+    with pytest.raises(JudgeError, match=f"the way to https://x/v1 cannot be used: .*{told}") as caught:
         OpenAIJudge(base_url="https://x/v1")
     assert "secret" not in str(caught.value).replace("[secret]", "")
     assert OpenAIJudge(base_url="http://127.0.0.1:1/v1")  # this machine is reached without either

@@ -116,7 +116,7 @@ def test_the_label_is_found_by_its_whole_name(tmp_path: Path) -> None:
     table = utility_table(frame, data=planted(), mode="classifier", **models(tmp_path) | {"mnli_model": two})
     assert table["value"].iloc[2] > 0.6
     unnamed = str(classifier(tmp_path / "plain", {0: "LABEL_0", 1: "LABEL_1"}))
-    with pytest.raises(ParameterError, match=r"cola_model.*one label named acceptable; it has LABEL_0, LABEL_1"):
+    with pytest.raises(ParameterError, match=r"cola_model.*'acceptable'.*labels of .*plain: LABEL_0, LABEL_1"):
         utility_table(frame, data=planted(), mode="classifier", **models(tmp_path) | {"cola_model": unnamed})
 
 

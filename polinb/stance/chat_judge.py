@@ -122,9 +122,6 @@ class OpenAIJudge:
         self._cache = Path(cache) if cache is not None else None
         self._known = _kept(self._cache)
 
-    def __repr__(self) -> str:
-        return f"OpenAIJudge(model={self.model!r}, base_url={self.base_url!r})"
-
     def rate(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Label answers. Adds ``raw`` (the reply) and ``reason`` (why an answer stayed unrated).
 

@@ -74,34 +74,35 @@ class SequenceClassifier:
             "text-classification", model=loaded.eval(), tokenizer=tokenizer, device=pick_device(device)
         )
 
-    def index(self, label: str | int, name: str = "label") -> int:
-        """Class index of a label given by name or by index.
+    def index(self, *names: str | int, parameter: str, hint: str = "") -> int:
+        """Class index of the first of ``names`` that is a label, in any letter case, or the number of one.
 
         Raises:
-            ParameterError: the model has no such label; ``name`` is the parameter to blame.
+            ParameterError: none is; ``parameter`` is the one to blame.
         """
-        if isinstance(label, int) or (label not in self.labels and str(label).isdecimal()):
-            if 0 <= int(label) < len(self.labels):
-                return int(label)
-        elif label in self.labels:
-            return self.labels.index(label)
-        raise ParameterError(name, label, f"labels of {self.name}: {', '.join(self.labels)}")
+        known = {str(i): i for i in range(len(self.labels))} | {x.lower(): i for i, x in enumerate(self.labels)}
+        found = [known[str(name).lower()] for name in names if str(name).lower() in known]
+        if not found:
+            asked = " or ".join(map(str, names))
+            raise ParameterError(parameter, asked, f"labels of {self.name}: {', '.join(self.labels)}", hint)
+        return found[0]
 
-    def probabilities(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> NDArray[np.float64]:
-        """Probabilities, shape (texts, labels), in the order of ``texts``.
+    def probabilities(self, texts: Sequence[str], first: Sequence[str] | None = None) -> NDArray[np.float64]:
+        """Probabilities, shape (texts, labels), in the order of ``texts``; NaN for an empty text.
 
         Args:
-            pairs: second segment of each text, as in premise and hypothesis.
+            first: a segment before each text, as the premise of a hypothesis.
 
         Raises:
             ModelError: one of them is not finite.
         """
         inputs = [
-            {"text": text} if pairs is None else {"text": text, "text_pair": pairs[i]} for i, text in enumerate(texts)
+            {"text": text} if first is None else {"text": first[i], "text_pair": text} for i, text in enumerate(texts)
         ]
-        order = sorted(range(len(texts)), key=lambda i: -sum(map(len, inputs[i].values())))
-        out = np.empty((len(texts), len(self.labels)))
-        with bar(len(texts), self.name) as progress:
+        full = [i for i, text in enumerate(texts) if text.strip()]
+        order = sorted(full, key=lambda i: -sum(map(len, inputs[i].values())))
+        out = np.full((len(texts), len(self.labels)), np.nan)
+        with bar(len(order), self.name) as progress:
             for start in range(0, len(order), _BATCH):
                 rows = order[start : start + _BATCH]
                 found = self._pipeline([inputs[i] for i in rows], batch_size=_BATCH, padding=True, **self._settings)
@@ -109,7 +110,7 @@ class SequenceClassifier:
                     score = {each["label"]: each["score"] for each in scores}
                     out[i] = [score[label] for label in self.labels]
                 progress.update(len(rows))
-        if not np.isfinite(out).all():
+        if not np.isfinite(out[full]).all():
             raise ModelError(f"classifier {self.name!r} gave probabilities that are not finite")
         return out
 

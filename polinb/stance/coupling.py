@@ -75,6 +75,11 @@ def corrected_square(found: Moments, trained: str, times: int = 1) -> Floats:
     return np.asarray(np.mean(squares, axis=0))
 
 
+def squares(found: Moments, trained: Sequence[str], times: int = 1) -> Floats:
+    """R_c² of models with a trained topic each, (models, draws); ``times`` as in :func:`corrected_square`."""
+    return np.stack([corrected_square(found, topic, times)[k] for k, topic in enumerate(trained)])
+
+
 def root(square: Any) -> Any:
     """R of R²; 0 where noise has made the square negative."""
     return np.sqrt(np.maximum(square, 0.0))
@@ -198,21 +203,19 @@ def joint_drop(stacks: Mapping[str, Floats], trained: Sequence[str], draws: int,
     """
     rng = np.random.default_rng(seed)
     exact, drawn = moments(stacks, None, rng), moments(stacks, draws, rng)
-
-    def each(found: Moments, times: int) -> Floats:  # (pairs, 2, draws)
-        return np.stack([corrected_square(found, t, times)[2 * k : 2 * k + 2] for k, t in enumerate(trained)])
+    both = [topic for topic in trained for _ in range(2)]
 
     def gap(values: Floats) -> Floats:
-        return np.asarray((values[:, 0] - values[:, 1]).mean(0))
+        return np.asarray((values[0::2] - values[1::2]).mean(0))
 
-    resampled = gap(each(drawn, 2))
+    resampled = gap(squares(drawn, both, 2))
     low, high = percentiles(resampled)
     return {
-        "drop": float(gap(each(exact, 1))[0]),
+        "drop": float(gap(squares(exact, both))[0]),
         "low": low,
         "high": high,
         "bootstrap_share_no_drop": float((resampled <= 0).mean()),
-        "raw_drop": float(gap(root(each(exact, 0)))[0]),
+        "raw_drop": float(gap(root(squares(exact, both, 0)))[0]),
     }
 
 
@@ -227,9 +230,8 @@ def mean_coupling(
     """
     rng = np.random.default_rng(seed)
     exact, drawn = moments(stacks, None, rng), moments(stacks, draws, rng)
-    square = np.mean([corrected_square(exact, t)[k, 0] for k, t in enumerate(trained)])
-    ends = percentiles(np.mean([corrected_square(drawn, t, 2)[k] for k, t in enumerate(trained)], axis=0))
-    return float(root(square)), float(root(ends[0])), float(root(ends[1]))
+    mean, ends = squares(exact, trained).mean(), percentiles(squares(drawn, trained, 2).mean(0))
+    return float(root(mean)), float(root(ends[0])), float(root(ends[1]))
 
 
 def less_training(shift: Floats, at: float) -> Floats:

@@ -59,10 +59,7 @@ class LocalJudge:
         """Label answers by their text alone."""
         texts = responses_of(frame)
         p_right = np.where(known(self._model, texts), self.probabilities(texts), np.nan)
-        labels = [
-            "unrated" if not text.strip() else _side(p, self._margin) for text, p in zip(texts, p_right, strict=True)
-        ]
-        return rated_frame(frame, labels, p_right)
+        return rated_frame(frame, _labels(texts, p_right, self._margin), p_right)
 
     def unseen(self) -> dict[str, float]:
         """Accuracy on the responses of topics that were left out of the training, by topic and for ``all``.
@@ -100,10 +97,11 @@ def _fit(rows: pd.DataFrame) -> Any:
     return fitted(rows["text"], rows["right"], weights=weights.to_numpy(float) / float(weights.mean()))
 
 
-def _side(p_right: float, margin: float) -> str:
-    if np.isnan(p_right) or abs(p_right - 0.5) <= margin:
-        return "other"
-    return "right" if p_right > 0.5 else "left"
+def _labels(texts: Sequence[str], p_right: Floats, margin: float, likely: Any = True) -> list[str]:
+    """Labels of answers by P(right); *other* where it is too close to one half or no side is ``likely``."""
+    blank = np.array([not text.strip() for text in texts], dtype=bool)
+    clear = (np.abs(p_right - 0.5) > margin) & likely
+    return [str(x) for x in np.select([blank, ~clear, p_right > 0.5], ["unrated", "other", "right"], "left")]
 
 
 class HFJudge:
@@ -141,43 +139,24 @@ class HFJudge:
 
     def _sides(self, labels: Mapping[str, str] | None) -> list[str]:
         """The side of each class index."""
-        names = self._classifier.labels
+        names, index = self._classifier.labels, self._classifier.index
         if labels is None:
-            sides = [_telling(name) for name in names]
-            if None in sides or not {"left", "right"} <= set(sides):
-                allowed = f"a map from the model's labels ({', '.join(names)}) to left, right or other"
-                raise ParameterError("labels", labels, allowed)
-            return [str(side) for side in sides]
-        found: dict[int, str] = {}
-        for label, side in labels.items():
-            index = self._classifier.index(label, "labels")
-            if side not in ("left", "right", "other"):
-                raise ParameterError("labels", {label: side}, "left, right or other for each label of the model")
-            if index in found:
-                raise ParameterError("labels", dict(labels), f"each label once; {names[index]!r} occurs twice")
-            found[index] = side
-        missing = [name for i, name in enumerate(names) if i not in found]
-        if missing or not {"left", "right"} <= set(found.values()):
-            what = f"missing: {', '.join(missing)}" if missing else "it needs a left and a right label"
-            raise ParameterError("labels", dict(labels), f"every label of the model ({', '.join(names)}); {what}")
-        return [found[i] for i in range(len(names))]
+            found: dict[int, str | None] = {i: _telling(name) for i, name in enumerate(names)}
+        else:
+            found = {index(label, parameter="judge_labels"): side for label, side in labels.items()}
+        sides = [str(found.get(i)) for i in range(len(names))]
+        if not {"left", "right"} <= set(sides) <= {"left", "right", "other"} or len(found) < len(labels or ()):
+            allowed = f"a map from each of the model's labels ({', '.join(names)}) to left, right or other"
+            raise ParameterError("judge_labels", labels and dict(labels), f"{allowed}, to left and right at least once")
+        return sides
 
     def rate(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Label answers by their text alone."""
         texts = responses_of(frame)
-        full = [i for i, text in enumerate(texts) if text.strip()]
-        labels, p_right = ["unrated"] * len(texts), np.full(len(texts), np.nan)
-        if full:
-            found = self._classifier.probabilities([texts[i] for i in full])
-            of = np.array(self.sides)
-            mass = {side: found[:, of == side].sum(axis=1) for side in ("left", "right", "other")}
-            both = mass["left"] + mass["right"]
-            p_right[full] = np.divide(mass["right"], both, out=np.full(len(full), np.nan), where=both > 0)
-            for row, i in enumerate(full):
-                left, right = float(mass["left"][row]), float(mass["right"][row])
-                clear = abs(p_right[i] - 0.5) > self._margin and max(left, right) > mass["other"][row]
-                labels[i] = ("right" if right > left else "left") if clear else "other"
-        return rated_frame(frame, labels, p_right)
+        found, of = self._classifier.probabilities(texts), np.array(self.sides)
+        left, right, other = (found[:, of == side].sum(axis=1) for side in ("left", "right", "other"))
+        p_right = np.divide(right, left + right, out=np.full(len(texts), np.nan), where=left + right > 0)
+        return rated_frame(frame, _labels(texts, p_right, self._margin, np.maximum(left, right) > other), p_right)
 
 
 def _telling(label: str) -> str | None:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from polinb.errors import DataError
 from polinb.resampling import Floats, differences, per_question, small_sample, stratified_mean, stretched, t_mean
-from polinb.stance.coupling import corrected_square, less_training, moments, root, spillover_ratio
+from polinb.stance.coupling import corrected_square, less_training, moments, root, spillover_ratio, squares
 
 Moved = Mapping[str, Floats]
 """topic asked about → shift of each question."""
@@ -130,7 +130,7 @@ def _measured(stacks: Mapping[str, Floats], trained: Sequence[str], draws: int |
     found = moments(stacks, draws, np.random.default_rng(seed))
     own = np.stack([found[t][0][k] for k, t in enumerate(trained)])
     away = [np.mean([mean[k] for u, (mean, _) in found.items() if u != t], axis=0) for k, t in enumerate(trained)]
-    r = np.stack([root(corrected_square(found, t, 0)[k]) for k, t in enumerate(trained)])
+    r = root(squares(found, trained, 0))
     ratio = np.where(own > 0, spillover_ratio(r, own), np.nan)
     return {"own": own, "others": np.stack(away), "r": r, "ratio": ratio}
 

@@ -110,17 +110,14 @@ class HubScorer:
     def __init__(self, model: str, *, device: str = "auto") -> None:
         place, revision, label = _address(model)
         self._classifier = SequenceClassifier(place, revision=revision, device=device, several=True)
-        labels = self._classifier.labels
-        self.index = _label_index(place, labels, label)
-        self.name, self.label = place, labels[self.index]
+        names, hint = [label] if label else RUDE_NAMES, f"Write {place}:label for another"
+        self.index = self._classifier.index(*names, parameter="toxicity_model", hint=hint)
+        self.name, self.label = place, self._classifier.labels[self.index]
         self.identity = {**identity_of(place, revision), "label": self.label}
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """P(rude) of each text; NaN for an empty one."""
-        out = np.full(len(texts), np.nan)
-        full = [i for i, text in enumerate(texts) if text.strip()]
-        out[full] = self._classifier.probabilities([texts[i] for i in full])[:, self.index]
-        return out
+        return self._classifier.probabilities(texts)[:, self.index]
 
 
 def rate(scorer: Scorer, frame: pd.DataFrame, cut: float = 0.5) -> pd.DataFrame:
@@ -197,12 +194,3 @@ def _address(model: str) -> tuple[str, str, str]:
         return place, "", label  # an @ in it is part of its name
     place, _, revision = place.partition("@")
     return place, revision, label
-
-
-def _label_index(model: str, labels: list[str], label: str) -> int:
-    small = [name.lower() for name in labels]
-    wanted = [label.lower()] if label else [name for name in RUDE_NAMES if name in small]
-    if not wanted or wanted[0] not in small or len(labels) < 2:
-        allowed = f"{model}:<label> with one of its at least two labels: {', '.join(labels)}"
-        raise ParameterError("toxicity_model", f"{model}:{label}" if label else model, allowed)
-    return small.index(wanted[0])

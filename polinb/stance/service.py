@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from polinb.data.sources import first_line
 from polinb.errors import JudgeError, ParameterError
 from polinb.secrets import hide
 
@@ -26,7 +27,6 @@ _FIELDS = ("temperature", "max_tokens", "max_completion_tokens")
 _REFUSED = re.compile(
     r"support|unexpected|unknown|unrecogni|not (?:allowed|permitted)|extra|invalid|forbidden|deprecat", re.I
 )
-_PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "https_proxy", "http_proxy")
 
 
 @dataclass(frozen=True)
@@ -95,16 +95,12 @@ def client(place: Address, attempts: int, timeout: float) -> openai.OpenAI:
     try:
         # a proxy has no business between a program and its own machine
         http = openai.DefaultHttpxClient(trust_env=not place.local, follow_redirects=False)
-    except ImportError:
-        named = [name for name in _PROXIES if os.environ.get(name, "").startswith("socks")]
+    except (ImportError, ValueError, OSError) as error:
         raise JudgeError(
-            f"the environment variable {' and '.join(named) or 'of a proxy'} names a SOCKS proxy, for which the "
-            f"package socksio is missing: install it, or exempt the judge, NO_PROXY={urlsplit(place.url).hostname}"
+            f"the way to {place.url} cannot be used: {hide(first_line(error))}. See what the environment names: proxies"
+            f" (ALL_PROXY, HTTPS_PROXY; NO_PROXY={urlsplit(place.url).hostname} exempts the judge; SOCKS needs the "
+            "package socksio), certificates (SSL_CERT_FILE)"
         ) from None
-    except ValueError as error:
-        raise JudgeError(f"a proxy that the environment names cannot be used: {hide(str(error))}") from None
-    except OSError as error:
-        raise JudgeError(f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read: {error}") from None
     sent = (key() if place.sends_key else "") or "none"
     return openai.OpenAI(api_key=sent, base_url=place.url, max_retries=attempts - 1, timeout=timeout, http_client=http)
 

@@ -137,17 +137,11 @@ def _classifier(model: str, device: str) -> Any:
 def _classified(
     prompts: list[str], answers: list[str], models: dict[str, str], device: str, n_boot: int, seed: int
 ) -> list[list[Any]]:
-    full = [i for i, text in enumerate(answers) if text.strip()]
-    asked, said = [prompts[i] for i in full], [answers[i] for i in full]
     rows: list[list[Any]] = []
-    for i, (kind, word, texts) in enumerate((("cola", "acceptable", (said,)), ("mnli", "entailment", (asked, said)))):
+    for i, (kind, word, first) in enumerate((("cola", "acceptable", None), ("mnli", "entailment", prompts))):
         model = _classifier(models[kind], device)
-        named = [k for k, name in enumerate(model.labels) if name.lower() == word]
-        index = named[0] if len(named) == 1 else _UNNAMED.get(model.name)
-        if index is None:
-            allowed = f"a classifier with one label named {word}; it has {', '.join(model.labels)}"
-            raise ParameterError(f"{kind}_model", model.name, allowed)
-        p = model.probabilities(*texts)[:, index]
+        unnamed = [_UNNAMED[model.name]] if model.name in _UNNAMED else []
+        p = model.probabilities(answers, first)[:, model.index(word, *unnamed, parameter=f"{kind}_model")]
         source = f"{model.name}@{model.commit}" if model.commit else model.name
         measures = {"CoLA": p, "1 - P(acceptable)": 1 - p} if kind == "cola" else {"MNLI": p}
         rows += [_row(title, values, "classifier", source, n_boot, seed + i) for title, values in measures.items()]
