@@ -8,7 +8,8 @@ import pytest
 
 import polinb.runs.base as module
 from polinb import resampling
-from polinb.chapters.paper import beside, exhibits, patch_tables, results
+from polinb.chapters.paper import beside, exhibits, neuron_tables, patch_tables, results
+from polinb.chapters.paper import judge_tables as judging
 from polinb.errors import DataError, ParameterError, TrainingError
 from polinb.masking.patching import patched_answers
 from polinb.models.generation import decode, generate, log_likelihood
