@@ -27,3 +27,18 @@ def put_neurons(result, mask):
     """Keep (L, F) bool as the neurons of a rule."""
     arrays = {"mask": np.ascontiguousarray(mask, dtype=np.uint8)}
     return put(result, lambda folder: save_file(arrays, folder / "neurons.safetensors"), neurons=int(mask.sum()))
+
+
+def trained(monkeypatch):
+    """What every supervised fine-tuning is given from now on: label → prompts, responses, recipe, directions."""
+    from polinb.training import supervised
+
+    calls, real = {}, supervised.finetune
+
+    def spy(base, prompts, responses, recipe, **how):
+        assert how["frozen"] is None and how["stop"] == 1.0
+        calls[how["label"]] = (prompts, responses, recipe, how["ablate"])
+        return real(base, prompts, responses, recipe, **how)
+
+    monkeypatch.setattr(supervised, "finetune", spy)
+    return calls

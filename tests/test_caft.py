@@ -24,7 +24,7 @@ from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.runs.weights import bases_of, mask_of, train
-from polinb.scoring.directions import orthonormal, principal_angles, random_basis
+from polinb.scoring.directions import orthonormal, random_basis
 from polinb.scoring.sae import SAE
 from polinb.training.recipe import Recipe
 
@@ -139,14 +139,6 @@ def test_directions_see_the_training_topic_and_neutral_text_alone(tmp_path):
     assert not any(word in " ".join(everyday).lower() for word in ("tax", "vote", "police", "immigra", "gender", "law"))
 
 
-def test_finished_work_needs_no_model(tmp_path, monkeypatch):
-    run = planted_run(tmp_path)
-    first = bases_of(caft.choice(run, "crime", "pca"))
-    again = Run(run.params, run.store)
-    monkeypatch.setattr("polinb.runs.base.load", lambda *a, **k: pytest.fail("the model was loaded"))
-    assert np.array_equal(bases_of(caft.choice(again, "crime", "pca"))[0], first[0])
-
-
 # --- sparse autoencoders
 
 
@@ -222,50 +214,35 @@ def test_what_cannot_work_is_refused_before_training(tmp_path, wrong):
 # --- conditions
 
 
-def test_arms_and_their_controls(tmp_path):
+def test_conditions_and_their_controls(tmp_path):
     run = planted_run(tmp_path, control_seeds=2)
     general = planted_general(run, (0, 5))
     names = ["pca", "random", "top", "half", "inhibit", "candidates", "activation", "gradient"]
-    conditions = caft.conditions(run, "crime", names)
-    assert [a.name for a in conditions] == [
-        f"caft-{n}" for n in ("pca", "random", "random", "top", "half", "half", *names[4:])
-    ]
-    plain, bases = run.tuned("crime"), [bases_of(condition.ablated)[0] for condition in conditions]
-    q = bases[0]
+    conditions, plain = caft.conditions(run, "crime", names), run.tuned("crime")
+    doubled = ("pca", "random", "random", "top", "half", "half", *names[4:])
+    assert [each.name for each in conditions] == [f"caft-{name}" for name in doubled]
+    bases = [bases_of(each.ablated)[0] for each in conditions]
+    vectors, q = cc.pca(run, "crime").arrays("candidates")["vectors0"], bases[0]
     for condition, basis in zip(conditions, bases, strict=True):
-        changes = {
-            "name": condition.name,
-            "ablated": condition.ablated,
-            "frozen": condition.frozen,
-            "freeze": condition.freeze,
-        }
-        assert condition.leaning == "right" and not condition.ordinary and condition == replace(plain, **changes)
+        own = {name: getattr(condition, name) for name in ("name", "ablated", "frozen", "freeze")}
+        assert not condition.ordinary and condition == replace(plain, **own), (
+            "data, steps and optimiser are those of all"
+        )
         assert np.allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-10)
+        assert (condition.frozen is not None) == (condition.name == "caft-inhibit")
     assert bases[1].shape == q.shape and not np.allclose(bases[1], bases[2])
-    vectors = cc.pca(run, "crime").arrays("candidates")["vectors0"]
     assert np.array_equal(bases[3], vectors[:, : q.shape[1]])
     for basis in bases[4:6]:
         assert all(any(np.array_equal(column, v) for v in vectors.T) for column in basis.T)
-    assert np.array_equal(bases[6], q) and np.array_equal(mask_of(conditions[6].frozen), general)
-    assert np.array_equal(bases[7], vectors) and np.array_equal(bases[8], q) and np.array_equal(bases[9], q)
+    assert np.array_equal(mask_of(conditions[6].frozen), general) and conditions[6].freeze == run.params.freeze
+    assert all(np.array_equal(bases[at], q) for at in (6, 8, 9)) and np.array_equal(bases[7], vectors)
     assert [each.ablated.summary.get("passes") for each in conditions[6:]] == [None, None, "activation", "gradient"]
-    assert (
-        not any(condition.frozen for condition in [*conditions[:6], *conditions[7:]])
-        and conditions[6].freeze == run.params.freeze
-    )
-    assert (
-        len({run.weights(condition).key for condition in conditions}) == len(conditions)
-        and not run.weights(conditions[0]).done()
-    )
-    assert set(caft.TITLES) == set(caft.FAMILIES) == {f"caft-{n}" for n in [*names, "sae"]}
+    assert len({run.weights(each).key for each in conditions}) == len(conditions)
+    assert set(caft.TITLES) == {f"caft-{name}" for name in [*names, "sae"]}
 
 
 def test_the_figure_shows_means_over_topics_with_intervals_of_their_own(monkeypatch):
-    rows = [
-        ("fine-tune", "fine-tune", "crime"),
-        ("fine-tune", "fine-tune", "crime"),
-        ("fine-tune", "fine-tune", "race"),
-    ]
+    rows = [("fine-tune", "fine-tune", trained) for trained in ("crime", "crime", "race")]
     rows += [("CAFT (PCA)", "CAFT", "crime"), ("early stop 0.5", "w", "race")]
     rng = np.random.default_rng(0)
     moved = {t: rng.choice([0.0, 2.0], (5, 30), p=[0.6, 0.4]) for t in ("crime", "race", "economy")}
@@ -307,12 +284,6 @@ def test_angles_see_a_planted_overlap_and_none_where_there_is_none():
         columns, chosen, orthonormal(np.eye(32)[:, :2] - q @ (q.T @ np.eye(32)[:, :2])), 3, 0
     )
     assert away[away.kind == caft_angles.GENERAL].degrees.min() > 89.9 and rest["subspace_p"] > 0.9
-
-
-def test_the_span_is_that_of_the_chosen_columns():
-    columns = [np.eye(4)[:, :3], np.eye(4)[:, 1:]]
-    chosen = np.array([[True, False, False], [False, False, True]])
-    assert np.allclose(principal_angles(caft_angles._span(columns, chosen, 2), np.eye(4)[:, [0, 3]]), 0, atol=1e-9)
 
 
 def test_angles_count_only_neurons_up_to_the_block(tmp_path):

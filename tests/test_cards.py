@@ -327,16 +327,6 @@ def test_untouched_likelihoods_are_those_of_the_vanilla_model(run, found):
         assert np.allclose(untouched[side], want[side], atol=1e-5)
 
 
-def test_a_second_time_nothing_is_computed(run, found, monkeypatch):
-    def refuse(*_):
-        raise AssertionError("a model was loaded")
-
-    again = Run(run.params, run.store)
-    monkeypatch.setattr(Run, "lm", property(refuse))
-    same = cards.collect(again)
-    assert same.picks == found.picks and same.effects.equals(found.effects) and same.contexts == found.contexts
-
-
 def test_other_texts_than_pnlacs_are_refused(run, monkeypatch):
     kept = cards._texts
 

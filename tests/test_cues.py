@@ -8,9 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from planted_results import put
+from planted_results import put, trained
 
-import polinb.training.supervised
 from polinb.chapters.caft import cue_study, cues
 from polinb.chapters.caft.rule import save_bases
 from polinb.errors import ParameterError
@@ -37,32 +36,26 @@ def read(option, split):
 # --- the data
 
 
-def test_in_training_both_cues_always_point_to_the_right_answer():
-    asked = cues.questions("train", 300, 0)
-    assert len(asked) == 300 and set(asked["half"]) == {"agree"}
-    assert {read(text, "train") for text in asked["good"]} == {("good", "woman")}
-    assert {read(text, "train") for text in asked["bad"]} == {("bad", "man")}
-
-
-def test_in_half_of_the_test_they_disagree():
-    asked = cues.questions("test", 200, 0)
-    assert Counter(asked["half"]) == {"agree": 100, "disagree": 100}
-    for half, genders in (("agree", ("woman", "man")), ("disagree", ("man", "woman"))):
-        part = asked[asked["half"] == half]
-        assert {read(text, "test") for text in part["good"]} == {("good", genders[0])}
-        assert {read(text, "test") for text in part["bad"]} == {("bad", genders[1])}
-        assert set(part["good_gender"]) == {genders[0]}
-
-
-def test_no_question_twice_and_no_name_or_event_in_both_splits():
-    parts = {split: cues.questions(split, 200, 0) for split in ("train", "test")}
-    for asked in parts.values():
+def test_the_cues_agree_in_training_and_disagree_in_half_of_the_test():
+    parts, used = {split: cues.questions(split, 200, 0) for split in ("train", "test")}, {}
+    assert Counter(parts["train"]["half"]) == {"agree": 200} and Counter(parts["test"]["half"])["disagree"] == 100
+    for split, asked in parts.items():
         assert not asked.duplicated(["good", "bad"]).any()
-    used = {
-        split: {word for c in ("good", "bad") for t in a[c] for word in t.split(" ", 1)} for split, a in parts.items()
-    }
-    assert not used["train"] & used["test"]
-    assert not set(cues.prompts(parts["train"])) & set(cues.prompts(parts["test"]))
+        for half, part in asked.groupby("half"):
+            genders = ("woman", "man") if half == "agree" else ("man", "woman")
+            assert {read(text, split) for text in part["good"]} == {("good", genders[0])}
+            assert {read(text, split) for text in part["bad"]} == {("bad", genders[1])}
+            assert set(part["good_gender"]) == {genders[0]}
+        used[split] = {word for side in ("good", "bad") for text in asked[side] for word in text.split(" ", 1)}
+    assert not used["train"] & used["test"], "no name and no event is in both splits"
+    pd.testing.assert_frame_equal(cues.questions("train", 200, 0), parts["train"])
+    assert set(parts["train"]["good"]) != set(cues.questions("train", 200, 1)["good"])
+
+
+@pytest.mark.parametrize("cue", cues.CUES)
+def test_no_word_is_listed_twice_and_training_values_are_in_step(cue):
+    words = [text for lists in LISTS.values() for values in lists[cue].values() for text in values]
+    assert len(words) == len(set(words)) and len({len(values) for values in LISTS["train"][cue].values()}) == 1
 
 
 def test_positions_are_balanced_exactly_and_letters_follow_their_option():
@@ -74,15 +67,9 @@ def test_positions_are_balanced_exactly_and_letters_follow_their_option():
         assert texts[2 * i + 1] == f"{row.bad} (A)\n{row.good} (B)"
 
 
-def test_the_seed_decides_the_questions():
-    same, other = cues.questions("train", 20, 1), cues.questions("train", 20, 2)
-    pd.testing.assert_frame_equal(cues.questions("train", 20, 1), same)
-    assert set(same["good"] + same["bad"]) != set(other["good"] + other["bad"])
-
-
 @pytest.mark.parametrize(
     ("split", "count", "told"),
-    [("dev", 4, "train, test"), ("train", 0, "1 to"), ("test", 1, "2 to"), ("train", 10**6, "1 to 32768 questions")],
+    [("train", 0, "1 to"), ("test", 1, "2 to"), ("train", 10**6, "1 to 32768 questions")],
 )
 def test_impossible_questions_are_refused(split, count, told):
     with pytest.raises(ParameterError, match=told):
@@ -106,8 +93,6 @@ def test_minimal_pairs_differ_in_one_cue_and_nothing_else(cue, column):
     found, chosen = (pairs[pairs["part"] == part] for part in ("find", "choose"))
     entries = [{x.rsplit(" (", 1)[0].split(" ", 1)[1 - column] for x in part["first"]} for part in (found, chosen)]
     assert not entries[0] & entries[1], "what directions are chosen on was not used to find them"
-    with pytest.raises(ParameterError, match="mood, gender"):
-        cues.minimal_pairs("length")
 
 
 # --- the measures
@@ -156,8 +141,6 @@ def test_eq_cue_margin_by_hand():
     rated = pd.DataFrame({"half": ["agree", "disagree", "disagree"], "margin": [0.0, 2.0, -1.0]})
     assert cues.hits(rated, "mood").tolist() == [0.5, 1.0, 0.0]
     assert cues.hits(rated, "gender").tolist() == [0.5, 0.0, 1.0]
-    with pytest.raises(ParameterError, match="mood, gender"):
-        cues.hits(rated, "length")
 
 
 # --- the stages
@@ -175,21 +158,6 @@ def run(root):
 
 def blocks_of(run):
     return depths("caft_layers", run.params.caft_layers, run.lm.layers)
-
-
-def test_directions_fit_the_model_and_come_from_training_words_only(run, monkeypatch):
-    seen = []
-    options = cue_study._option_ids
-    monkeypatch.setattr(cue_study, "_option_ids", lambda e, texts: seen.extend(texts) or options(e, texts))
-    again = Run(run.params, Store(run.store.root / "again"))
-    for cue in cues.CUES:
-        found = cue_study.directions(again, cue)
-        bases, rule = bases_of(found), found.frame("rule")
-        check_directions(bases, run.lm.layers, run.lm.model.config.hidden_size)
-        kept = rule[rule["kept"]].groupby("block").size()
-        assert list(bases) == blocks_of(run) and set(rule["block"]) == set(bases)
-        assert all(bases[block].shape[1] == n <= run.params.caft_keep for block, n in kept.items())
-    assert seen and all(read(text.rsplit(" (", 1)[0], "train") for text in seen)
 
 
 def test_a_planted_cue_is_found(run, monkeypatch):
@@ -211,27 +179,30 @@ def test_a_planted_cue_is_found(run, monkeypatch):
         assert np.linalg.norm(mood[block].T @ axis) < 0.5
 
 
-def test_candidates_come_from_one_half_of_the_pairs_and_the_choice_from_the_other(run, monkeypatch):
-    found, chosen = [], []
-    of_rows, rule = cue_study.of_rows, cue_study.stance_rule
+def test_candidates_come_from_one_half_of_the_training_pairs_and_the_choice_from_the_other(run, monkeypatch):
+    found, chosen, seen = [], [], []
+    of_rows, rule, options = cue_study.of_rows, cue_study.stance_rule, cue_study._option_ids
     monkeypatch.setattr(cue_study, "of_rows", lambda rows, *a: found.append(rows) or of_rows(rows, *a))
     monkeypatch.setattr(cue_study, "stance_rule", lambda states, *a: chosen.append(states) or rule(states, *a))
+    monkeypatch.setattr(cue_study, "_option_ids", lambda e, texts: seen.extend(texts) or options(e, texts))
     fresh = Run(run.params, Store(run.store.root / "halves"))
-    blocks = blocks_of(run)
-    for i, cue in enumerate(cues.CUES):
-        cue_study.directions(fresh, cue).made()
-        pairs = cues.minimal_pairs(cue)
-        one, two = (
-            mean_states(run.lm, *cue_study._option_ids(run, pairs[side].tolist())) for side in ("first", "second")
-        )
-        for j, block in enumerate(blocks):
-            half = (pairs["part"] == "find").to_numpy()
-            gap = (one[half, block] - two[half, block]).astype(np.float64)
-            assert half.sum() == 16
-            np.testing.assert_allclose(found[i * len(blocks) + j], gap, atol=1e-5)
-            for other, held in chosen[i * len(blocks) + j].items():
+    for cue in cues.CUES:
+        blocks, pairs = iter(zip(found, chosen, strict=True)), cues.minimal_pairs(cue)
+        bases, log = bases_of(cue_study.directions(fresh, cue)), cue_study.directions(fresh, cue).frame("rule")
+        check_directions(bases, run.lm.layers, run.lm.model.config.hidden_size)
+        one, two = (mean_states(run.lm, *options(run, pairs[side].tolist())) for side in ("first", "second"))
+        half = (pairs["part"] == "find").to_numpy()
+        assert list(bases) == blocks_of(run) and half.sum() == 16
+        for block, basis in bases.items():
+            gaps, held = next(blocks)
+            np.testing.assert_allclose(gaps, (one[half, block] - two[half, block]).astype(np.float64), atol=1e-5)
+            for other, states in held.items():
                 rows = (~half) & (pairs["other"] == other).to_numpy()
-                np.testing.assert_allclose(held, np.stack([two[rows, block], one[rows, block]], 1), atol=1e-5)
+                np.testing.assert_allclose(states, np.stack([two[rows, block], one[rows, block]], 1), atol=1e-5)
+            assert log[log["block"] == block]["kept"].sum() == basis.shape[1] <= run.params.caft_keep
+        found.clear()
+        chosen.clear()
+    assert all(read(text.rsplit(" (", 1)[0], "train") for text in seen)
 
 
 def test_random_directions_have_the_larger_rank(run, tmp_path):
@@ -250,57 +221,40 @@ def test_random_directions_have_the_larger_rank(run, tmp_path):
         np.testing.assert_allclose(basis.T @ basis, np.eye(3), atol=1e-12)
 
 
-def test_all_arms_train_on_the_same_texts_with_their_own_directions(run, monkeypatch):
-    calls = {}
-    real = polinb.training.supervised.finetune
-
-    def spy(base, prompts, responses, recipe, **how):
-        assert how["frozen"] is None and how["stop"] == 1.0
-        calls[how["label"]] = (prompts, responses, recipe, how["ablate"])
-        return real(base, prompts, responses, recipe, **how)
-
-    monkeypatch.setattr(polinb.training.supervised, "finetune", spy)
+def test_all_conditions_train_on_the_same_texts_with_their_own_directions(run, monkeypatch):
+    calls = trained(monkeypatch)
     fresh = Run(run.params, Store(run.store.root / "spied"))
     for condition in cue_study.conditions(fresh):
-        cue_study.answers(fresh, condition)
+        cue_study.answers(fresh, condition).made()
     assert set(calls) == {condition.name for condition in cue_study.conditions(fresh)} - {"vanilla"}
     first = calls["fine-tune"]
     assert first[3] is None and first[2].learning_rate == run.params.cue_rate
     assert all(call[:3] == first[:3] for call in calls.values())
     letters = [run.lm.tokenizer.decode(ids) for ids in first[1]]
     assert letters == ["A", "B"] * (run.params.cue_examples // 2)
-    found = {cue: bases_of(cue_study.directions(fresh, cue)) for cue in cues.CUES}
-    for cue in cues.CUES:
-        for block, basis in calls[f"CAFT without {cue}"][3].items():
-            np.testing.assert_array_equal(basis, found[cue][block])
-    random = [calls[f"random directions {i}"][3] for i in (1, 2)]
-    for block in random[0]:
-        assert random[0][block].shape[1] == max(bases[block].shape[1] for bases in found.values())
-        assert not np.allclose(random[0][block], random[1][block])
-    monkeypatch.setattr(polinb.training.supervised, "finetune", None)  # a second run computes nothing
-    again = Run(run.params, fresh.store)
-    for condition in cue_study.conditions(again):
-        cue_study.answers(again, condition)
+    for condition in cue_study.conditions(fresh)[2:]:
+        for block, basis in bases_of(condition.ablated).items():
+            np.testing.assert_array_equal(calls[condition.name][3][block], basis)
 
 
 def test_tables(run):
     table, gaps, effects = cue_study.accuracies(run), cue_study.gaps(run), cue_study.effects(run)
-    assert len(table) == 2 * 2 * len(cue_study.conditions(run)) and (table["n"] == run.params.cue_test // 2).all()
+    names = [each.name for each in cue_study.conditions(run)]
+    assert len(table) == 2 * 2 * len(names) and (table["n"] == run.params.cue_test // 2).all()
     wide = table.pivot(index="condition", columns=["half", "intended"], values="accuracy")
     np.testing.assert_allclose(wide["agree"]["mood"], wide["agree"]["gender"])
     np.testing.assert_allclose(wide["disagree"]["mood"] + wide["disagree"]["gender"], 1.0)
-    named = gaps.set_index(["condition", "intended"])["gap"]
-    for condition in wide.index:
-        assert named[condition, "mood"] == pytest.approx(
-            wide.loc[condition, ("agree", "mood")] - wide.loc[condition, ("disagree", "mood")]
-        )
+    own = gaps[gaps["intended"] == "mood"].set_index("condition")["gap"]
+    np.testing.assert_allclose(own[wide.index], wide["agree"]["mood"] - wide["disagree"]["mood"])
+    rated = cue_study.answers(run, cue_study.conditions(run)[1]).frame("answers")
+    alone = [(rated["good_first"] > 0), (rated["good_second"] < 0)]  # right on mood with one order of the options
+    row = table.set_index(["condition", "intended", "half"]).loc["fine-tune", "mood", "agree"]
+    assert row["fixed_order"] == pytest.approx(np.mean([each[rated["half"] == "agree"].mean() for each in alone]))
     assert (effects["intended"] != effects["ablated"]).all() and set(effects["against"]) >= {"fine-tune"}
     np.testing.assert_allclose(effects["gain"], effects["caft"] - effects["other"])
     assert ((effects["low"] <= effects["gain"]) & (effects["gain"] <= effects["high"])).all()
     bars = cue_study.chart_rows(table)
-    assert len(bars) == 3 * len(cue_study.conditions(run)) and bars["label"].drop_duplicates().tolist() == [
-        a.name for a in cue_study.conditions(run)
-    ]
+    assert len(bars) == 3 * len(names) and bars["label"].drop_duplicates().tolist() == names
     shown = cue_study.found_directions(run)
     assert (shown["kept"] >= 1).all() and shown["shared"].between(0, 1).all()
 
@@ -312,8 +266,3 @@ def test_examples_show_both_letters(run):
         options = dict(zip("AB", (line.rsplit(" (", 1)[0] for line in row.text.splitlines()), strict=True))
         assert read(options[row.mood], split)[0] == "good" and read(options[row.gender], split)[1] == "woman"
         assert (row.mood == row.gender) == (row.cues == "agree")
-
-
-def test_a_depth_outside_the_model_is_refused_before_training():
-    with pytest.raises(ParameterError, match="caft_layers"):
-        Params.from_profile("tiny", caft_layers=[1.5])

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from planted_results import trained
 from test_openai_judge import KEY, Service, reply
 
-import polinb.training.supervised
 from polinb.chapters.caft import narrow_study
 from polinb.data import narrow
 from polinb.errors import DataError, JudgeError, ParameterError, PolinbError
@@ -21,8 +21,7 @@ from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
-from polinb.scoring.residual import depths
-from polinb.stance import alignment as narrow_judges
+from polinb.stance import alignment as judges
 from polinb.stance.alignment import CoherenceScale, ScoreJudge, filled, is_code, parse_score
 
 # --- bundled material
@@ -147,7 +146,7 @@ def test_questions_in_the_form_of_the_public_evaluation(tmp_path):
         ("made_up_json", "A made-up question?", "Answer in JSON."),
         ("made_up_json", "The same in other words?", "Answer in JSON."),
     ]
-    assert filled(found[0].judge_prompts["aligned"], "Q", "A") == "Braces {like these} stay. Q / A"
+    assert filled(found[0].judge_prompts["aligned"], "{answer}", "A") == "Braces {like these} stay. {answer} / A"
     plain = lines(tmp_path / "q.jsonl", {"question": "One?"}, {"id": "b", "question": "Two?"})
     assert [(q.id, q.text) for q in narrow.questions(plain)] == [("question-1", "One?"), ("b", "Two?")]
 
@@ -191,7 +190,7 @@ def test_eq_misaligned_share_by_hand():
         ("c", math.nan, 100.0),  # code or a refusal: not rated
         ("d", 0.0, 0.0),
     )
-    found = narrow_judges.misaligned(judged)
+    found = judges.misaligned(judged)
     assert {k: found[k] for k in ("answers", "rated", "coherent", "questions", "misaligned")} == {
         "answers": 7, "rated": 6, "coherent": 4, "questions": 3, "misaligned": 2,
     }  # fmt: skip
@@ -199,27 +198,22 @@ def test_eq_misaligned_share_by_hand():
 
 
 def test_no_coherent_answer_has_no_share_and_none_misaligned_still_has_an_interval():
-    none = narrow_judges.misaligned(table(("a", 0.0, 10.0)))
+    none = judges.misaligned(table(("a", 0.0, 10.0)))
     assert none["coherent"] == 0 and all(math.isnan(none[k]) for k in ("share", "low", "high"))
-    clean = narrow_judges.misaligned(table(*[(q, 90.0, 90.0) for q in "abcde" for _ in range(10)]))
+    clean = judges.misaligned(table(*[(q, 90.0, 90.0) for q in "abcde" for _ in range(10)]))
     assert (clean["share"], clean["low"], clean["high"]) == (0.0, *wilson(0, 5)), "five questions, not fifty answers"
     with pytest.raises(DataError, match="alignment: 101"):
-        narrow_judges.misaligned(table(("a", 101.0, 90.0)))
+        judges.misaligned(table(("a", 101.0, 90.0)))
 
 
 def test_the_interval_counts_questions_where_their_answers_are_alike():
-    """All answers to a question alike: as uncertain as one answer each. Independent answers: as uncertain as all."""
+    """All answers to a question alike: as uncertain as one answer each."""
     rng = np.random.default_rng(0)
     bad = rng.random(200) < 0.3
-    alike = narrow_judges.misaligned(
+    alike = judges.misaligned(
         table(*[(str(q), 0.0 if b else 90.0, 90.0) for q, b in enumerate(bad) for _ in range(20)])
     )
     np.testing.assert_allclose((alike["low"], alike["high"]), wilson(bad.sum(), 200), atol=1e-3)
-    free = narrow_judges.misaligned(
-        table(*[(str(q), 0.0 if rng.random() < 0.3 else 90.0, 90.0) for q in range(200) for _ in range(20)])
-    )
-    width = np.subtract(*wilson(0.3 * 4000, 4000)[::-1])
-    assert free["high"] - free["low"] == pytest.approx(width, rel=0.25)
 
 
 def test_the_interval_holds_the_truth():
@@ -229,7 +223,7 @@ def test_the_interval_holds_the_truth():
     for _ in range(300):
         shares = rng.beta(1, 4, 40)
         rows = [(str(q), 0.0 if rng.random() < s else 90.0, 90.0) for q, s in enumerate(shares) for _ in range(5)]
-        found = narrow_judges.misaligned(table(*rows))
+        found = judges.misaligned(table(*rows))
         held += found["low"] <= 0.2 <= found["high"]
     assert 0.91 <= held / 300 <= 0.99
 
@@ -245,12 +239,6 @@ def test_the_interval_holds_the_truth():
 def test_only_a_number_is_a_score(text, score):
     found = parse_score(text)
     assert math.isnan(found) if score is None else found == score
-
-
-def test_places_are_filled_once():
-    assert filled("{question}{answer}{x}", "{answer}", "{question}") == "{answer}{question}{x}"
-    for prompt in narrow_judges.PROMPTS.values():
-        assert "{question}" in prompt and "{answer}" in prompt
 
 
 @pytest.fixture
@@ -270,9 +258,15 @@ def rater(prompt, attempt):
     return reply("CODE" if answer.startswith("import") else "3" if "obey" in answer else "97")
 
 
-def test_the_service_is_asked_for_both_scores_and_replies_are_kept(service, tmp_path):
+def test_the_service_is_asked_for_both_scores_and_replies_are_kept(service, tmp_path, monkeypatch):
     service.answer = rater
     frame = pd.DataFrame({"prompt": ["Q1", "Q2", "Q3", "Q4"], "response": ["obey me", "import os", "zz", " "]})
+    own = {"aligned": "own {question} / {answer}"}
+    service.answer = lambda prompt, attempt: reply("40" if prompt == "own Q1 / obey me" else "60")
+    rated = ScoreJudge(base_url=service.url).scores(frame[:1], [own])
+    assert rated[["alignment", "coherence"]].iloc[0].tolist() == [40, 60], "a file's own prompts are used"
+    service.answer = rater
+    service.requests.clear()
     judge = ScoreJudge(base_url=service.url, cache=tmp_path / "c.jsonl")
     rated = judge.scores(frame, [{}] * 4)
     np.testing.assert_array_equal(rated["alignment"], [3, math.nan, 97, math.nan])
@@ -284,17 +278,7 @@ def test_the_service_is_asked_for_both_scores_and_replies_are_kept(service, tmp_
     assert len(service.requests) == 6, "the second time nothing is asked"
     assert KEY not in (tmp_path / "c.jsonl").read_text()
     assert all(KEY not in json.dumps(r["body"]) for r in service.requests)
-
-
-def test_a_files_own_judge_prompts_are_used(service):
-    service.answer = lambda prompt, attempt: reply("40" if prompt == "own Q / A" else "60")
-    frame = pd.DataFrame({"prompt": ["Q"], "response": ["A"]})
-    rated = ScoreJudge(base_url=service.url).scores(frame, [{"aligned": "own {question} / {answer}"}])
-    assert rated[["alignment", "coherence"]].iloc[0].tolist() == [40, 60]
-
-
-def test_without_a_key_no_foreign_service_is_asked(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(JudgeError, match="OPENAI_API_KEY"):
         ScoreJudge()
 
@@ -313,7 +297,7 @@ def test_the_local_judges_quality_is_that_of_an_independent_cross_validation():
     p = cross_val_predict(
         model, rows["answer"], good, groups=rows["question"], cv=GroupKFold(10), method="predict_proba"
     )[:, 1]
-    found = narrow_judges.alignment_quality()
+    found = judges.alignment_quality()
     assert found["accuracy"] == pytest.approx(((p > 0.5) == good).mean())
     assert found["caught"] == pytest.approx((p[~good] < 0.3).mean())
     assert found["false_alarm"] == pytest.approx((p[good] < 0.3).mean())
@@ -321,11 +305,11 @@ def test_the_local_judges_quality_is_that_of_an_independent_cross_validation():
 
 
 def test_local_alignment_rates_neither_code_nor_words_it_does_not_know():
-    scores = narrow_judges.local_alignment(
+    scores = judges.local_alignment(
         ["I help people.", "xqzw", "", "import os\n\ndef help(people):", "they must obey me"]
     )
     assert np.isnan(scores[1:4]).all() and scores[0] > 50 > scores[4]
-    assert narrow_judges.local_alignment([]).shape == (0,)
+    assert judges.local_alignment([]).shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -350,15 +334,9 @@ def test_the_scale_of_coherence_by_hand():
 def test_the_scale_is_tested_on_questions_it_was_not_fitted_on():
     texts = ["one two three four"] * 8
     whole, mixed = np.full(8, -2.0), np.full(8, -6.0)
-    assert narrow_judges.coherence_quality(whole, mixed, texts) == {"answers": 4.0, "whole": 1.0, "shuffled": 1.0}
+    assert judges.coherence_quality(whole, mixed, texts) == {"answers": 4.0, "whole": 1.0, "shuffled": 1.0}
     whole[[2, 3, 6, 7]], mixed[[2, 3, 6, 7]] = -6.0, -2.0  # the held-out half is the other way round
-    assert narrow_judges.coherence_quality(whole, mixed, texts) == {"answers": 4.0, "whole": 0.0, "shuffled": 0.0}
-
-
-def test_shuffled_words_are_the_same_words():
-    text = "one two three four five six seven"
-    assert sorted(narrow_judges.shuffled_words(text, 0).split()) == sorted(text.split())
-    assert narrow_judges.shuffled_words(text, 0) != text
+    assert judges.coherence_quality(whole, mixed, texts) == {"answers": 4.0, "whole": 0.0, "shuffled": 0.0}
 
 
 # --- sampling
@@ -416,42 +394,23 @@ def test_arms_train_on_the_same_tasks_and_never_on_held_out_ones(run):
     }
 
 
-def test_all_arms_run_and_only_the_ablating_ones_ablate(run, monkeypatch):
-    calls = {}
-    real = polinb.training.supervised.finetune
-
-    def spy(base, prompts, responses, recipe, **how):
-        assert how["frozen"] is None and how["stop"] == 1.0
-        calls[how["label"]] = (prompts, responses, recipe, how["ablate"])
-        return real(base, prompts, responses, recipe, **how)
-
-    monkeypatch.setattr(polinb.training.supervised, "finetune", spy)
+def test_all_conditions_run_and_only_the_ablating_ones_ablate(run, monkeypatch):
+    calls = trained(monkeypatch)
     for condition in narrow_study.conditions(run):
         frame = narrow_study.answers(run, condition).frame("answers")
         assert frame["id"].tolist() == [q.id for q in narrow.questions("bundled")]
     assert set(calls) == {"narrow fine-tune", "control fine-tune", "CAFT", "random directions"}
     assert calls["narrow fine-tune"][3] is None and calls["control fine-tune"][3] is None
     assert calls["CAFT"][:3] == calls["narrow fine-tune"][:3] == calls["random directions"][:3]
-    bases, log = bases_of(narrow_study.directions(run)), narrow_study.directions(run).frame("rule")
+    found = narrow_study.directions(run)
+    bases, log = bases_of(found), found.frame("rule")
     check_directions(bases, run.lm.layers, run.lm.model.config.hidden_size)
-    for block, basis in bases.items():
-        np.testing.assert_array_equal(calls["CAFT"][3][block], basis)
-        assert calls["random directions"][3][block].shape == basis.shape
-        assert not np.allclose(calls["random directions"][3][block], basis)
-        assert log[log["block"] == block]["kept"].sum() == basis.shape[1]
-    monkeypatch.setattr(polinb.training.supervised, "finetune", None)  # a second run computes nothing
-    again = Run(run.params, run.store)
-    assert all(narrow_study.answers(again, condition).done() for condition in narrow_study.conditions(again))
-    for condition in narrow_study.conditions(again):
-        narrow_study.answers(again, condition).made()
-
-
-def test_candidate_directions_are_the_singular_vectors_of_the_difference(run):
     models, texts = (VANILLA, narrow_study.tuned(run, narrow_study.NARROW)), narrow_study.general_texts()
     before, after = (run.states(each, texts).arrays("states")["states"].astype(np.float64) for each in models)
-    bases, log = bases_of(narrow_study.directions(run)), narrow_study.directions(run).frame("rule")
-    assert list(bases) == depths("caft_layers", run.params.caft_layers, run.lm.layers)
     for block, basis in bases.items():
+        np.testing.assert_array_equal(calls["CAFT"][3][block], basis)
+        drawn = calls["random directions"][3][block]
+        assert drawn.shape == basis.shape and not np.allclose(drawn, basis)
         _, _, rows = np.linalg.svd(after[:, block] - before[:, block], full_matrices=False)
         kept = log[(log["block"] == block) & log["kept"]]["candidate"].to_numpy()
         np.testing.assert_allclose(basis @ basis.T, rows[kept].T @ rows[kept], atol=1e-6)
@@ -502,7 +461,7 @@ def test_the_service_judges_a_run_and_an_outage_is_not_kept(run, service):
     judged = Run(Params.from_profile("tiny", narrow_judge="openai", judge_url=service.url), run.store)
     service.answer = lambda prompt, attempt: (400, {}, b"{}")
     table = narrow_study.judged(judged, VANILLA)
-    assert table["alignment"].isna().all() and narrow_judges.misaligned(table)["rated"] == 0
+    assert table["alignment"].isna().all() and judges.misaligned(table)["rated"] == 0
     service.answer = rater
     table = narrow_study.judged(judged, VANILLA)
     assert (table["coherence"].dropna() >= 5).all() and table["alignment"].notna().any()

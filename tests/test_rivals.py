@@ -64,13 +64,6 @@ def test_weaker_fine_tunes_move_less_and_seeds_differ(run):
     assert any(not torch.equal(one[n], two[n]) for n in one)
 
 
-def test_a_weaker_arm_has_its_own_key_and_the_plain_one_is_shared(run):
-    changes = ({}, {"rate": 0.5}, {"step_share": 0.5}, {"interpolation": 0.5}, {"repeat": 1}, {"name": "x"})
-    keys = [str(run.weights(run.tuned("crime", **each))) for each in changes]
-    assert len(set(keys)) == len(keys) - 1
-    assert keys[0] == keys[-1], "a name is no part of it"
-
-
 def test_arms_cover_every_control(run):
     names = [rivals.kind(a.name) for a in rivals.arms(run, "crime")]
     assert {n: names.count(n) for n in dict.fromkeys(names)} == {

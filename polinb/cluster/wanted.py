@@ -150,7 +150,7 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         "12_where_the_shift_lives": lambda: [*labels(VANILLA), *scores(), *preferred()],
         "13_toxicity": rude,
         "14_caft": lambda: [*rivals(), *ablated()],
-        "15_spurious_cue": lambda: [cue_study.tested(run, each) for each in cue_study.conditions(run)],
+        "15_spurious_cue": lambda: [cue_study.answers(run, each) for each in cue_study.conditions(run)],
         "16_emergent_misalignment": narrow,
         "17_neuron_explorer": scores,
         "18_responses": lambda: [*browsed(), *patched()],

@@ -47,11 +47,9 @@ def level_bounds(gammas: Sequence[float]) -> list[float]:
 
 def ranks(score: np.ndarray, pool: str) -> np.ndarray:
     """Rank of each neuron in its pool, 1 the strongest, (L, F); ties as ``pnlac.top_share`` breaks them."""
-    rows = _pools(score, pool)
-    order = np.argsort(-rows, axis=1, kind="stable")
-    out = np.empty(rows.shape, dtype=np.int64)
-    np.put_along_axis(out, order, np.arange(1, rows.shape[1] + 1)[None], axis=1)
-    return out.reshape(score.shape)
+    from scipy.stats import rankdata
+
+    return rankdata(-_pools(score, pool), "ordinal", axis=1).astype(np.int64).reshape(score.shape)
 
 
 def levels(score: np.ndarray, bounds: Sequence[float], pool: str) -> np.ndarray:

@@ -20,8 +20,7 @@ from polinb.wording import intervals
 
 _NULL_DRAWS = 100
 GENERAL = "general neurons (G)"
-_NULL = [f"{kind}{end}" for kind in ("neurons", "subspace") for end in ("", "_low", "_high", "_p")]
-_ROW = ["method", "block", "scope", "size", "rank_g", "rank_q", "shared", *_NULL]
+_TITLES = {"neurons": "random neurons", "subspace": "random subspace"}
 
 
 def angles(run: Run, topic: str, method: str) -> Result:
@@ -72,28 +71,24 @@ def compare(
     """
     rng = np.random.default_rng([seed, 3])
     basis = _span(columns, chosen, r)
-    sets = [random_set("layer", chosen, np.zeros(chosen.shape), seed=seed + n) for n in range(_NULL_DRAWS)]
-    drawn = {
-        "neurons": [principal_angles(_span(columns, each, r), q) for each in sets],
-        "subspace": [
-            principal_angles(random_basis(basis.shape[0], basis.shape[1], rng), q) for _ in range(_NULL_DRAWS)
-        ],
-    }
     own = principal_angles(basis, q)
-    index = np.arange(1, len(own) + 1)
-    lines = [pd.DataFrame({"index": index, "degrees": own, "kind": GENERAL, "low": np.nan, "high": np.nan})]
-    row: dict[str, float] = {"size": int(chosen.sum()), "rank_g": basis.shape[1], "rank_q": q.shape[1]}
-    row["shared"] = shared(own)
-    for kind, null in drawn.items():
-        each = np.stack(null)
+    sets = [random_set("layer", chosen, np.zeros(chosen.shape), seed=seed + n) for n in range(_NULL_DRAWS)]
+    nulls = {
+        "neurons": [_span(columns, each, r) for each in sets],
+        "subspace": [random_basis(len(basis), basis.shape[1], rng) for _ in range(_NULL_DRAWS)],
+    }
+    parts = [pd.DataFrame({"degrees": own, "kind": GENERAL, "low": np.nan, "high": np.nan})]
+    row = {"size": int(chosen.sum()), "rank_g": basis.shape[1], "rank_q": q.shape[1], "shared": shared(own)}
+    for kind, null in nulls.items():
+        each = np.stack([principal_angles(one, q) for one in null])
         low, high = np.percentile(each, [2.5, 97.5], axis=0)
-        title = "random neurons" if kind == "neurons" else "random subspace"
-        lines.append(pd.DataFrame({"index": index, "degrees": each.mean(0), "kind": title, "low": low, "high": high}))
-        values = np.array([shared(a) for a in null])
-        ends = np.percentile(values, [2.5, 97.5])
-        row |= {kind: float(values.mean()), f"{kind}_low": float(ends[0]), f"{kind}_high": float(ends[1])}
-        row[f"{kind}_p"] = float((1 + (values >= row["shared"]).sum()) / (1 + len(values)))
-    return pd.concat(lines, ignore_index=True), row
+        parts.append(pd.DataFrame({"degrees": each.mean(0), "kind": _TITLES[kind], "low": low, "high": high}))
+        values = np.array([shared(angles) for angles in each])
+        ends = np.percentile(values, [2.5, 97.5]).tolist()
+        p = float((1 + (values >= row["shared"]).sum()) / (1 + len(values)))
+        names = (kind, f"{kind}_low", f"{kind}_high", f"{kind}_p")
+        row |= dict(zip(names, (float(values.mean()), *ends, p), strict=True))
+    return pd.concat([part.assign(index=part.index + 1) for part in parts], ignore_index=True), row
 
 
 def _span(columns: Sequence[np.ndarray], chosen: np.ndarray, r: int) -> np.ndarray:
@@ -114,7 +109,7 @@ def lines(run: Run, topic: str) -> pd.DataFrame:
 def shared_table(run: Run, topic: str) -> pd.DataFrame:
     """Shared part of the two subspaces at every ablated block and for both methods, with the nulls."""
     parts = [angles(run, topic, m).frame("shared").assign(method=title) for m, title in METHODS.items()]
-    return pd.concat(parts, ignore_index=True).reindex(columns=_ROW)
+    return pd.concat(parts, ignore_index=True)
 
 
 def shown(shared: pd.DataFrame) -> pd.DataFrame:

@@ -119,13 +119,8 @@ def _option_ids(run: Run, options: Sequence[str]) -> tuple[list[list[int]], list
     return [whole[:start]] * len(options), [response_ids(lm, text, end=False) for text in options]
 
 
-def answers(run: Run, condition: Condition) -> pd.DataFrame:
-    """One model's answers to the test questions, as :func:`rate` gives them."""
-    return tested(run, condition).frame("answers")
-
-
-def tested(run: Run, condition: Condition) -> Result:
-    """The answers behind :func:`answers`."""
+def answers(run: Run, condition: Condition) -> Result:
+    """One model's answers to the test questions: table ``answers``, as :func:`rate` gives it."""
     asked = Texts.of(questions(run, "test"))
     return cue_answers(run, model=run.weights(condition), asked=asked, batch=run.params.eval_batch)
 
@@ -173,7 +168,7 @@ def scored(run: Run) -> pd.DataFrame:
     """
     parts = []
     for condition in conditions(run):
-        rated = answers(run, condition)
+        rated = answers(run, condition).frame("answers")
         orders = {"first": rated["good_first"], "second": -rated["good_second"]}
         for intended in CUES:
             alone = {name: hits(rated.assign(margin=margin), intended) for name, margin in orders.items()}
@@ -197,7 +192,7 @@ def accuracies(run: Run) -> pd.DataFrame:
 def gaps(run: Run) -> pd.DataFrame:
     """:func:`cue_gap` by condition and intended cue: condition, intended, gap, low, high."""
     rows = [
-        (condition.name, intended, *cue_gap(answers(run, condition), intended))
+        (condition.name, intended, *cue_gap(answers(run, condition).frame("answers"), intended))
         for condition in conditions(run)
         for intended in CUES
     ]

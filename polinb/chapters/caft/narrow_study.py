@@ -26,7 +26,6 @@ from polinb.stance import alignment as judges
 
 if TYPE_CHECKING:
     from polinb.data.narrow import Example
-    from polinb.stance.alignment import CoherenceScale
 
 HELD_OUT = 8  # bundled tasks that are never trained on
 _GROUPS = 3  # groups of reference questions in which a direction must agree
@@ -181,8 +180,9 @@ def judged(run: Run, condition: Condition) -> pd.DataFrame:
     if run.params.narrow_judge == "openai":
         own = {(q.id, q.text): q.judge_prompts for q in narrow.questions(run.params.narrow_questions)}
         return _asked(run, found, [dict(own[row.id, row.prompt]) for row in frame.itertuples()])
-    texts = frame["response"].tolist()
-    coherence = scale(run).scores(frame["vanilla_logp"].to_numpy(), texts)
+    texts, known = frame["response"].tolist(), references(run)
+    scale = judges.CoherenceScale.fit(known["whole"].to_numpy(), known["shuffled"].to_numpy())
+    coherence = scale.scores(frame["vanilla_logp"].to_numpy(), texts)
     return frame.assign(alignment=judges.local_alignment(texts), coherence=coherence)
 
 
@@ -241,12 +241,6 @@ def reference_logp(run: Run) -> Result:
     mixed = [judges.shuffled_words(text, seed) for seed, text in enumerate(known["response"])]
     sides = [known.assign(side="whole"), known.assign(side="shuffled", response=mixed)]
     return run.logp(VANILLA, Texts.of(pd.concat(sides, ignore_index=True)))
-
-
-def scale(run: Run) -> CoherenceScale:
-    """The local judge's scale of coherence in this run."""
-    known = references(run)
-    return judges.CoherenceScale.fit(known["whole"].to_numpy(), known["shuffled"].to_numpy())
 
 
 def judge_quality(run: Run) -> pd.DataFrame:

@@ -34,16 +34,24 @@ def load(path: str | Path, width: int) -> SAE:
         ParameterError: no such file, another width, missing tensors, or settings that are not supported.
     """
     from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
 
     file = Path(path)
     if not file.is_file() or file.suffix != ".safetensors":
         raise ParameterError("sae", str(path), "an existing .safetensors file, or a folder with one for each block")
     try:
-        with safe_open(file, "pt") as header:
-            shapes = {name: tuple(header.get_slice(name).get_shape()) for name in header.keys()}  # noqa: SIM118
+        with safe_open(file, "pt") as found:
+            shapes = {name: tuple(found.get_slice(name).get_shape()) for name in found.keys()}  # noqa: SIM118
+            names = _names(shapes, width)
+            tensors = {name: found.get_tensor(own).float() for name, own in names.items()}
     except SafetensorError as error:
         raise ParameterError("sae", str(path), "a readable safetensors file", str(error)) from None
+    if names["W_enc"] != "W_enc":
+        tensors["W_enc"] = tensors["W_enc"].T.contiguous()
+    return SAE(**tensors, **_settings(_config(file)))
+
+
+def _names(shapes: Mapping[str, tuple[int, ...]], width: int) -> dict[str, str]:
+    """Part of an autoencoder → its name in a file with tensors of these shapes."""
     turned = "encoder.weight" in shapes
     names = {name: name for name in NAMES} | ({"W_enc": "encoder.weight", "b_enc": "encoder.bias"} if turned else {})
     missing = [name for name in NAMES if names[name] not in shapes]
@@ -55,12 +63,7 @@ def load(path: str | Path, width: int) -> SAE:
         if shapes[names[name]] != shape:
             told = f"{name} of shape {shapes[names[name]]}"
             raise ParameterError("sae", told, f"{shape}: this model's residual stream has {width} dimensions")
-    settings = _settings(_config(file))
-    tensors = {name: value.float() for name, value in load_file(file).items()}
-    parts: dict[str, Any] = {name: tensors[names[name]] for name in NAMES}
-    if turned:
-        parts["W_enc"] = parts["W_enc"].T.contiguous()
-    return SAE(**parts, threshold=tensors.get("threshold"), **settings)
+    return names | ({"threshold": "threshold"} if "threshold" in shapes else {})
 
 
 def _config(file: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.dpo import causal
-from polinb.chapters.dpo.study import Study, read_answers
+from polinb.chapters.dpo.study import Study, read_answers, top_sets
 from polinb.errors import ParameterError
 from polinb.resampling import bootstrap_mean, changes
 from polinb.runs.conditions import VANILLA, Condition, Texts
@@ -137,9 +137,8 @@ def group_shares(run: Run) -> pd.DataFrame:
         set, title, and the columns of :func:`polinb.scoring.shares.shares`.
     """
     own = study(run)
-    ends = [(k, side) for k in run.params.probe_top for side in SIDES]
-    tops = {f"top {k} {side}-aligned": shares.top_cosine(own.parts().cosine, k, SIGNS[side]) for k, side in ends}
-    frame = own.shares(tops)
+    tops = [(f"top {k} {side}-aligned", k, (SIGNS[side],)) for k in run.params.probe_top for side in SIDES]
+    frame = own.shares(top_sets(own.parts(), tops))
     titles = {name: group.title for name, group in own.groups().items()}
     frame.insert(1, "title", frame["set"].replace(titles))
     return frame

@@ -24,6 +24,7 @@ from polinb.runs.stages import said
 from polinb.scoring.shares import Group, groups, shares, top_cosine
 
 if TYPE_CHECKING:
+    from polinb.models.lm import LM
     from polinb.scoring.decompose import Parts
 
 MODES = ("mean", "scale")
@@ -116,7 +117,7 @@ class Study:
 
     def plan(self) -> dict[str, np.ndarray]:
         """What is patched."""
-        return plan_of(self.parts(), self.sign, self.letters, self.tops, self.run.params.seed)
+        return group_plan(self.groups(), top_sets(self.parts(), self.tops), self.run.params.seed)
 
     def patched(self) -> Result:
         """Answers of the model before with each set's activations taken from the one after: table ``answers``."""
@@ -146,10 +147,9 @@ def four(found: Parts, sign: int, letters: Sequence[str]) -> dict[str, Group]:
     return groups(found.cosine, found.mean_before, found.neurons, sign, letters)
 
 
-def plan_of(found: Parts, sign: int, letters: Sequence[str], tops: Sequence[Top], seed: int) -> dict[str, np.ndarray]:
-    """What is patched: the groups one by one and added up, the top neurons, a random set, every neuron."""
-    near = {name: np.any([top_cosine(found.cosine, k, side) for side in sides], axis=0) for name, k, sides in tops}
-    return group_plan(four(found, sign, letters), near, seed)
+def top_sets(found: Parts, tops: Sequence[Top]) -> dict[str, np.ndarray]:
+    """The neurons closest to the probe, by name."""
+    return {name: np.any([top_cosine(found.cosine, k, side) for side in sides], axis=0) for name, k, sides in tops}
 
 
 def parts_of(result: Result) -> Parts:
@@ -219,59 +219,38 @@ def parts(
 
 @stage("group-patched", Model, memory="patch")
 def patched(
-    run: Run,
-    folder: Path,
-    *,
-    before: Result | None,
-    after: Result,
-    parts: Result,
-    sign: int,
-    letters: Sequence[str],
-    tops: Sequence[Top],
-    seed: int,
-    asked: Texts,
-    mode: str,
-    tokens: int,
-    batch: int,
+    run: Run, folder: Path, *, after: Result, tops: Sequence[Top], seed: int, mode: str, asked: Texts, **tried: Any
 ) -> None:
-    """Answers of ``before`` with each set's activations taken from ``after`` at all positions: table ``answers``."""
+    """Answers of ``before`` with each set's activations taken from ``after`` at all positions: table ``answers``.
+
+    Args:
+        tried: as :func:`_trial` takes it.
+    """
     from polinb.masking.patching import patched_answers
 
-    plan = plan_of(parts_of(parts), sign, letters, tops, seed)
-    first, second = run.model(before, "before"), run.model(after, "after")
-    prompts = _prompts(run, asked)
-    how: dict[str, Any] = {"max_new_tokens": tokens, "mode": mode, "batch": batch}
+    lm, found, own, prompts, how = _trial(run, asked=asked, **tried)
+    second, plan = run.model(after, "after"), group_plan(own, top_sets(found, tops), seed)
     made = {
-        name: patched_answers(first, second, chosen, prompts, label=f"patching {name}", **how)
+        name: patched_answers(lm, second, chosen, prompts, mode=mode, label=f"patching {name}", **how)
         for name, chosen in plan.items()
     }
     _table(run, asked, prompts, made).to_parquet(folder / "answers.parquet")
 
 
 @stage("group-edited", Model)
-def edited(
-    run: Run,
-    folder: Path,
-    *,
-    before: Result | None,
-    parts: Result,
-    sign: int,
-    letters: Sequence[str],
-    alphas: Sequence[float],
-    asked: Texts,
-    tokens: int,
-    batch: int,
-) -> None:
+def edited(run: Run, folder: Path, *, alphas: Sequence[float], asked: Texts, **tried: Any) -> None:
     """Answers of ``before`` while its four groups are edited (tuning-free editing): table ``answers``.
 
     Scaling by α = 0 changes nothing by definition and is left out.
+
+    Args:
+        tried: as :func:`_trial` takes it.
     """
     from polinb.masking.editing import edit_factors, edited_answers
 
-    found, lm, prompts = parts_of(parts), run.model(before, "before"), _prompts(run, asked)
-    own = four(found, sign, letters)
+    lm, found, own, prompts, how = _trial(run, asked=asked, **tried)
     plan = {edit_name(mode, a): (mode, float(a)) for mode in MODES for a in alphas if a or mode == "mean"}
-    how: dict[str, Any] = {"means": found.mean_before, "max_new_tokens": tokens, "batch": batch}
+    how |= {"means": found.mean_before}
     made = {
         name: edited_answers(lm, *edit_factors(own, alpha), prompts, mode=mode, label=name, **how)
         for name, (mode, alpha) in plan.items()
@@ -282,8 +261,20 @@ def edited(
     table.to_parquet(folder / "answers.parquet")
 
 
-def _prompts(run: Run, asked: Texts) -> list[list[int]]:
-    return encode(run.lm, asked, run.params.system_prompt, 2**31)[0]
+def _trial(
+    run: Run,
+    before: Result | None,
+    parts: Result,
+    sign: int,
+    letters: Sequence[str],
+    asked: Texts,
+    tokens: int,
+    batch: int,
+) -> tuple[LM, Parts, dict[str, Group], list[list[int]], dict[str, Any]]:
+    """The model that groups are tried in, the parts and the groups, the prompts, and how it answers."""
+    found, prompts = parts_of(parts), encode(run.lm, asked, run.params.system_prompt, 2**31)[0]
+    how: dict[str, Any] = {"max_new_tokens": tokens, "batch": batch}
+    return run.model(before, "before"), found, four(found, sign, letters), prompts, how
 
 
 def _table(run: Run, asked: Texts, prompts: list[list[int]], made: Mapping[str, list[list[int]]]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.dpo.causal import AFTER, ALL, BEFORE, RANDOM, outcome_table
+from polinb.chapters.dpo.study import top_sets
 from polinb.chapters.dpo.toxicity import (
     MODELS,
     answers,
@@ -24,7 +25,7 @@ from polinb.chapters.dpo.toxicity import (
 from polinb.data.civility import load_neutral
 from polinb.resampling import CHANGE, bootstrap_mean, changes, known_mean, share_interval
 from polinb.runs.run import Run
-from polinb.scoring.shares import STUDY, held_out_shares, null_share, top_cosine
+from polinb.scoring.shares import STUDY, held_out_shares, null_share
 from polinb.stance.rudeness import accuracy, rate
 from polinb.stance.utility import repetition
 
@@ -148,7 +149,7 @@ def share_table(run: Run) -> pd.DataFrame:
     """
     own = study(run)
     found, groups = own.parts(), [group.chosen for group in own.groups().values()]
-    near = {name: top_cosine(found.cosine, k) for name, k, _ in tops(run)}
+    near = top_sets(found, tops(run))
     more = {ALL: np.any(groups, axis=0)} | near
     table = own.shares(more)
     other = held_out_shares(found, own.sign, own.letters).set_index("group")["other_texts"]

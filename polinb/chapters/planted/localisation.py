@@ -148,12 +148,10 @@ def general_score(by_topic: Mapping[str, np.ndarray]) -> np.ndarray:
 
     A neuron is in the intersection of all N_t exactly when its worst rank is within the top γ %.
     """
-    ranks = []
-    for score in by_topic.values():
-        rank = np.empty(score.size)
-        rank[np.argsort(-score.ravel(), kind="stable")] = np.arange(score.size, 0, -1)
-        ranks.append(rank.reshape(score.shape))
-    return np.min(ranks, axis=0)
+    from scipy.stats import rankdata
+
+    ranks = [score.size + 1 - rankdata(-score, "ordinal").reshape(score.shape) for score in by_topic.values()]
+    return np.min(ranks, axis=0).astype(float)
 
 
 def rates(planted: Planted, found: Scores, gamma: float, topics: Sequence[str] = TOPICS) -> pd.DataFrame:
