@@ -304,17 +304,6 @@ def test_where_no_block_has_general_neurons_before_it_all_of_g_is_used(tmp_path)
     assert len(caft_angles.lines(run, "crime"))
 
 
-def test_an_arm_is_trained_with_its_directions(tmp_path):
-    """From parameters to weights: the condition's training differs from plain fine-tuning, by its directions alone."""
-    run = planted_run(tmp_path, train_examples=4)
-    (condition,) = caft.conditions(run, "crime", ["pca"])
-    with_directions = train(run, condition).weights
-    plain = train(run, run.tuned("crime")).weights
-    again = train(run, condition).weights
-    assert all(torch.equal(with_directions[n], again[n]) for n in again)
-    assert any(not torch.equal(with_directions[n], plain[n]) for n in plain)
-
-
 def test_an_ablation_that_breaks_the_model_is_found_by_its_first_loss(tmp_path):
     run = planted_run(tmp_path, train_examples=4, caft_conditions=["gradient", "candidates"], caft_components=31)
     gradient, every = caft.conditions(run, "crime")

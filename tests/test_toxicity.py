@@ -188,20 +188,6 @@ def test_likelihoods_by_a_plain_forward_pass(run: Run) -> None:
     assert row["reference_logp"] == pytest.approx(log_likelihood(lm, *text), abs=1e-4)
 
 
-def test_answers_are_greedy_and_judged_by_the_vanilla_model(run: Run) -> None:
-    lm, vanilla = model(run, "before"), run.lm
-    frame = toxicity.answers(run, "before").frame("answers")
-    assert list(frame["id"]) == [item.id for item in toxicity.asked(run)]
-    row = frame.iloc[1]
-    prompt = ids_of(run, row["prompt"])[0]
-    said: list[int] = []
-    with torch.no_grad():
-        for _ in range(row["n_tokens"]):
-            said.append(int(lm.model(torch.tensor([prompt + said])).logits[0, -1].argmax()))
-    assert lm.tokenizer.decode(said, skip_special_tokens=True).strip() == row["response"]
-    assert row["vanilla_logp"] == pytest.approx(log_likelihood(vanilla, prompt, said), abs=1e-4)
-
-
 def test_word_overlap_by_hand() -> None:
     assert overlap_f1("The cat, the dog", "the cat sat") == pytest.approx(2 * 2 / (4 + 3))  # "the" counts once
     assert overlap_f1("A b", "B a.") == 1 and overlap_f1("", "a") == 0 and overlap_f1("x", "y") == 0
@@ -249,18 +235,6 @@ def mean_state(lm: Any, prompt: list[int], said: list[int], layer: int) -> torch
     return kept[0][len(prompt) :].mean(0)
 
 
-def test_states_by_a_plain_hook(run: Run) -> None:
-    own, texts = toxicity.study(run), toxicity.probe_texts(run).rows
-    lm, found = model(run, "before"), own.states.arrays("states")["states"]
-    assert texts["label"].tolist() == [False, True] * (len(texts) // 2)
-    pair = next(p for p in toxicity.pairs(run).pairs if p.id == texts["unit"].iloc[3])
-    text = ids_of(run, pair.prompt, pair.rude)
-    for layer in range(lm.layers):
-        np.testing.assert_allclose(found[3, layer], mean_state(lm, *text, layer), atol=1e-4)
-    table = own.probes()
-    assert len(table) == 2 * lm.layers and table["auc"].between(0, 1).all()
-
-
 def test_states_of_comments(tmp_path: Path, run: Run) -> None:
     rows = [
         {"comment_text": f"{'Fool' if i % 3 else 'Thanks'} number {i}.", "toxic": int(i % 3 > 0)} for i in range(36)
@@ -295,12 +269,8 @@ def test_the_parts_sum_to_a_change_measured_by_hooks(run: Run) -> None:
 
 def test_groups_and_shares(run: Run) -> None:
     found, four = toxicity.study(run).parts(), toxicity.study(run).groups()
-    assert set(four) == {"TP", "TN", "AP", "AN"}
+    assert {name: g.rises for name, g in four.items()} == {"TP": False, "AN": False, "TN": True, "AP": True}
     np.testing.assert_array_equal(sum(g.chosen.astype(int) for g in four.values()), (found.neurons < 0).astype(int))
-    assert {name for name, g in four.items() if not g.rises} == {"TP", "AN"}  # what wrote rudeness must shrink
-    for name, group in four.items():
-        assert (np.sign(found.cosine[group.chosen]) == (1 if name[0] == "T" else -1)).all()
-        assert (np.sign(found.mean_before[group.chosen]) == (1 if name[1] == "P" else -1)).all()
     table = toxicity_tables.share_table(run).set_index("set")
     fell = -found.neurons[found.neurons < 0].sum()
     assert table.loc[list(four), "share"].sum() == pytest.approx(1) == table.loc["all four", "share"]
