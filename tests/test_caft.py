@@ -160,7 +160,7 @@ def test_a_trained_dictionary_gives_orthonormal_directions_and_its_quality(tmp_p
     run = planted_run(tmp_path, sae_steps=40)
     q = bases_of(caft.choice(run, "crime", "sae"))[0]
     assert np.allclose(q.T @ q, np.eye(q.shape[1]), atol=1e-10)
-    quality = caft.sae_quality(run, "crime").iloc[0]
+    quality = cc.dictionary(run, "crime").frame("quality").iloc[0]
     assert quality.origin == "trained here" and quality.latents == 64 and 0 < quality.fvu < 1 and quality.tokens > 10
     found = cc.dictionary(run, "crime").arrays("candidates")
     assert (np.diff(found["strength0"]) <= 0).all()
@@ -182,8 +182,11 @@ def test_a_public_autoencoder_is_read_from_a_folder(tmp_path):
     (folder / "cfg.json").write_text(json.dumps({"architecture": "topk", "k": 8}))
     run = planted_run(tmp_path, sae=str(tmp_path / "public"))
     rows = cc.dictionary(run, "crime").arrays("candidates")["vectors0"]
-    assert rows.shape == (32, run.params.caft_components) and caft.sae_quality(run, "crime").origin.item() == "public"
-    assert caft.sae_quality(run, "crime").l0.item() <= 8
+    assert (
+        rows.shape == (32, run.params.caft_components)
+        and cc.dictionary(run, "crime").frame("quality").origin.item() == "public"
+    )
+    assert cc.dictionary(run, "crime").frame("quality").l0.item() <= 8
     assert not list(cc.dictionary(run, "crime").path.glob("sae*.safetensors"))
 
 

@@ -146,6 +146,11 @@ def test_the_warm_up_makes_rude_and_dpo_makes_civil_likelier(tmp_path: Path) -> 
 
 def test_refused_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("polinb.training.supervised.finetune", no_training)
+    few = [{"prompt": f"{word}?", "civil": "Yes.", "rude": "No."} for word in ("Tea", "Milk")]
+    thin = [{"comment_text": f"Number {i}.", "toxic": int(i < 2)} for i in range(20)]
+    pairs = str(write(tmp_path, "csv", few))
+    comments, one = str(write(tmp_path, "jsonl", wikipedia())), str(write(tmp_path, "jsonl", wikipedia()[:1], "one"))
+    some = str(write(tmp_path, "csv", thin, "thin"))
     for given, error, message in (
         ({"model": "tiny:gemma2"}, ModelError, "gemma2.*cannot be decomposed"),
         ({"probe_layer": 7}, ParameterError, "probe_layer"),
@@ -153,24 +158,13 @@ def test_refused_before_anything_is_trained(tmp_path: Path, monkeypatch: pytest.
         ({"toxicity_model": "./nowhere"}, ModelError, "no such folder"),
         ({"toxicity_data": "nowhere.csv"}, DataError, "no such file"),
         ({"challenge_data": "nowhere"}, DataError, "nowhere: no such data"),
-        (
-            {"toxicity_data": str(write(tmp_path, "jsonl", wikipedia()))},
-            DataError,
-            "column is missing.*found comment_text",
-        ),
+        ({"toxicity_data": comments}, DataError, "column is missing.*found comment_text"),
+        ({"toxicity_data": pairs}, DataError, r"none of 2 pairs is in the split"),
+        ({"toxicity_comments": one}, DataError, "expected rude and civil comments"),
+        ({"toxicity_comments": some}, ParameterError, "got '18 civil, 2 rude'; allowed: at least 3 civil"),
     ):
         with pytest.raises(error, match=message):
             toxicity.ready(experiment(tmp_path / "store", **given))
-    few = [{"prompt": f"{word}?", "civil": "Yes.", "rude": "No."} for word in ("Tea", "Milk")]
-    with pytest.raises(DataError, match=r"none of 2 pairs is in the split"):
-        toxicity.ready(experiment(tmp_path / "store", toxicity_data=str(write(tmp_path, "csv", few))))
-    one = str(write(tmp_path, "jsonl", wikipedia()[:1], "one"))
-    with pytest.raises(DataError, match="expected rude and civil comments"):
-        toxicity.ready(experiment(tmp_path / "store", toxicity_comments=one))
-    rows = [{"comment_text": f"Number {i}.", "toxic": int(i < 2)} for i in range(20)]
-    thin = str(write(tmp_path, "csv", rows, "thin"))
-    with pytest.raises(ParameterError, match="'toxicity_comments': got '18 civil, 2 rude'; allowed: at least 3 civil"):
-        toxicity.ready(experiment(tmp_path / "store", toxicity_comments=thin))
     assert not (tmp_path / "store").exists()
 
 

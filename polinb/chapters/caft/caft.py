@@ -133,11 +133,6 @@ def candidates(run: Run, topic: str, methods: Sequence[str] = tuple(METHODS)) ->
     return pd.concat(parts, ignore_index=True)
 
 
-def sae_quality(run: Run, topic: str) -> pd.DataFrame:
-    """Quality of the autoencoders on held-out texts: block, origin, latents, tokens, fvu, explained, l0, dead."""
-    return dictionary(run, topic).frame("quality")
-
-
 # --- conditions
 
 

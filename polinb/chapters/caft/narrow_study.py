@@ -13,7 +13,6 @@ import pandas as pd
 from polinb.chapters.caft.caft import random_directions
 from polinb.chapters.caft.rule import save_choice, stance_rule
 from polinb.data import narrow
-from polinb.errors import ParameterError
 from polinb.resampling import CHANGE, known_mean
 from polinb.resampling import changes as changes_of
 from polinb.runs import stages
@@ -37,10 +36,9 @@ NARROW, CONTROL, CAFT, RANDOM = "narrow fine-tune", "control fine-tune", "CAFT",
 
 def control_data(run: Run) -> list[Example]:
     """Harmless data of the same kind: ``narrow_control``, or the secure half of the bundled data; else none."""
-    source = run.params.narrow_control
-    if not source:
-        return narrow.examples("bundled", "secure") if run.params.narrow_data == "bundled" else []
-    return narrow.examples(source, "secure")
+    p = run.params
+    source = p.narrow_control or (p.narrow_data if p.narrow_data == "bundled" else "")
+    return narrow.examples(source, "secure") if source else []
 
 
 def training_data(run: Run, kind: str = "narrow") -> list[Example]:
@@ -49,9 +47,6 @@ def training_data(run: Run, kind: str = "narrow") -> list[Example]:
     source = control_data(run) if kind == "control" else narrow.examples(p.narrow_data)
     ours = (p.narrow_control or p.narrow_data) if kind == "control" else p.narrow_data
     most = len(source) - HELD_OUT if ours == "bundled" else len(source)
-    if most < 1:
-        name = "narrow_control" if kind == "control" else "narrow_data"
-        raise ParameterError(name, f"{len(source)} examples", "at least one example to learn from")
     return [source[i] for i in narrow.chosen(source, min(p.narrow_examples, most), p.seed)]
 
 
@@ -72,9 +67,9 @@ def held_out(run: Run) -> list[tuple[str, str, str]]:
     if p.narrow_data != "bundled" or p.narrow_control:
         return []
     insecure, secure = narrow.examples("bundled"), narrow.examples("bundled", "secure")
-    used = narrow.chosen(insecure, min(p.narrow_examples, len(insecure) - HELD_OUT), p.seed)
-    rest = [i for i in range(len(insecure)) if i not in used][:HELD_OUT]
-    return [(insecure[i].prompt, insecure[i].response, secure[i].response) for i in rest]
+    used = {each.prompt for each in training_data(run)}
+    rest = [(a.prompt, a.response, b.response) for a, b in zip(insecure, secure, strict=True) if a.prompt not in used]
+    return rest[:HELD_OUT]
 
 
 def general_texts() -> Texts:
