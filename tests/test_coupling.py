@@ -167,7 +167,7 @@ def test_the_shift_of_scores_that_are_no_labels_is_resampled() -> None:
 
 
 def flat(**means):
-    """Topic → (arms, 4 questions) without any noise."""
+    """Topic → (conditions, 4 questions) without any noise."""
     return {t: np.repeat(np.array(m, float)[:, None], 4, axis=1) for t, m in means.items()}
 
 
@@ -197,8 +197,8 @@ def test_eq_corrected_square_by_hand():
 
 @pytest.mark.parametrize("size", [16, 100])
 def test_less_noise_is_no_drop(size):
-    """No coupling in either arm, but 60 % of answers change in one and 10 % in the other: the less noisy one must not
-    win. Comparing roots cut at 0 it did in 13 % of studies of 16 questions, with a mean drop of 0.07."""
+    """No coupling in either condition, but 60 % of answers change in one and 10 % in the other: the less noisy one must
+    not win. Comparing roots cut at 0 it did in 13 % of studies of 16 questions, with a mean drop of 0.07."""
     rng = np.random.default_rng(0)
     drops, false = [], 0
     for study in range(200):
@@ -230,7 +230,7 @@ def test_the_mean_of_models_is_narrower_than_the_mean_of_their_ends():
 
 
 def test_eq_excess_without_noise():
-    """Rows: fine-tune (shift 1, R .8), half of it (.5, .4), then two seeds of an arm with shift .5 and R .2 and .3."""
+    """Rows: fine-tune (shift 1, R .8), half of it (.5, .4), then two seeds with shift .5 and R .2 and .3."""
     stack = flat(t=[1.0, 0.5, 0.5, 0.5], u=[0.8, 0.4, 0.2, 0.3])
     found = excess([stack], ["t"], 2, 100, 0)
     # two seeds, .04 − .16 and .09 − .16, drawn with replacement and stretched: t over the normal at 1 degree of

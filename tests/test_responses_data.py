@@ -87,7 +87,7 @@ def test_columns_are_the_arms_of_the_earlier_chapters(run, cols):
     ]
     assert cols[5].title == "random, layer-matched"
     general, *controls = run.inhibited("crime")
-    layer = next(arm for arm in controls if arm.name == "random-layer")
+    layer = next(condition for condition in controls if condition.name == "random-layer")
     pairs = {"right": run.tuned("crime"), "left": run.tuned("crime", "left")}
     pairs |= {"inhibit": general, "random": layer}
     for col in cols:
@@ -110,11 +110,14 @@ def test_columns_are_the_arms_of_the_earlier_chapters(run, cols):
 )
 def test_the_random_control_is_one_that_the_run_has(run, controls, name):
     run = Run(run.params.model_copy(update={"controls": controls}), run.store)
-    arms = responses.frozen_arms(run, "crime")
-    assert arms["inhibit"].name == "inhibitft" and (arms["random"].name if "random" in arms else None) == name
+    conditions = responses.frozen_conditions(run, "crime")
+    assert (
+        conditions["inhibit"].name == "inhibitft"
+        and (conditions["random"].name if "random" in conditions else None) == name
+    )
     if name:
-        same = [arm for arm in run.inhibited("crime") if arm.name == name]
-        assert run.weights(same[0]).key == run.weights(arms["random"]).key
+        same = [condition for condition in run.inhibited("crime") if condition.name == name]
+        assert run.weights(same[0]).key == run.weights(conditions["random"]).key
 
 
 def test_the_page_holds_what_the_tables_hold(run, cols):
@@ -151,15 +154,15 @@ def test_questions_that_were_not_asked_say_so(run, cols):
 
 def test_unfiltered_means_are_the_stances_of_the_results(run, cols):
     data = responses.browser_data(run, cols)
-    arms = {"vanilla": VANILLA, "right": run.tuned("race"), "inhibit": run.inhibited("race")[0]}
+    conditions = {"vanilla": VANILLA, "right": run.tuned("race"), "inhibit": run.inhibited("race")[0]}
     for number, col in enumerate(cols):
         got = unpacked(data, number)
         mean = got["label"].map({"left": -1, "right": 1, "other": 0, "unrated": 0}).groupby(got["topic"]).mean()
         whole = data["columns"][number]["whole"]
         for topic in TOPICS:
             assert whole[topic][1] == pytest.approx(mean[topic])
-        if col.kind in arms and col.trained in ("", "race"):
-            for row in results.stances(run, arms[col.kind]).itertuples():
+        if col.kind in conditions and col.trained in ("", "race"):
+            for row in results.stances(run, conditions[col.kind]).itertuples():
                 assert whole[row.topic] == pytest.approx([row.n, row.stance, row.low, row.high], abs=1e-6)
     levels = patch_tables.patch_levels(run, ["G"]).query("patch == 'G'")
     for row in levels.itertuples():

@@ -1,4 +1,4 @@
-"""Rivals of InhibitFT on a tiny model: what each arm does to the weights, and tables that hang together."""
+"""Rivals of InhibitFT on a tiny model: what each condition does to the weights, and tables that hang together."""
 
 import numpy as np
 import pytest
@@ -65,12 +65,12 @@ def test_weaker_fine_tunes_move_less_and_seeds_differ(run):
 
 
 def test_arms_cover_every_control(run):
-    names = [rivals.kind(a.name) for a in rivals.arms(run, "crime")]
+    names = [rivals.kind(a.name) for a in rivals.conditions(run, "crime")]
     assert {n: names.count(n) for n in dict.fromkeys(names)} == {
         "fine-tune": 2, "inhibitft": 2, "inhibitft-heldout": 1, "random-uniform": 2, "random-layer": 2,
         "random-next_highest": 2, "early-stop": 1, "lower-rate": 1, "interpolated": 1,
     }  # fmt: skip
-    sets = [mask_of(a.frozen) for a in rivals.arms(run, "crime") if a.name == "random-layer"]
+    sets = [mask_of(a.frozen) for a in rivals.conditions(run, "crime") if a.name == "random-layer"]
     assert not np.array_equal(*sets), "seeds give different sets"
     assert all(rivals.FAMILIES[n] for n in names)
 
@@ -79,13 +79,13 @@ def test_answers_of_a_chapter_before_are_used(run, monkeypatch):
     """InhibitFT was asked everything already: as a rival it is neither trained nor asked again."""
     full = run.inhibited("crime")[0]
     run.answers(full).made()
-    rival = next(a for a in rivals.arms(run, "crime") if a.name == "inhibitft")
+    rival = next(a for a in rivals.conditions(run, "crime") if a.name == "inhibitft")
     monkeypatch.setattr("polinb.training.supervised.finetune", None)
     assert run.answers(rival).made().path == run.answers(full).path
 
 
 def test_tables(run):
-    everything = rivals.every_arm(run)
+    everything = rivals.every_condition(run)
     table = rivals.pareto(run, everything)
     assert len(table) == len(everything) and table["family"].nunique() == 4
     assert np.isfinite(table[["shift", "r", "r_corrected"]]).all().all()

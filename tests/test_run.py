@@ -89,8 +89,8 @@ def test_answers_are_byte_identical_in_a_fresh_store(run, tmp_path):
 def test_a_second_run_computes_nothing(root, run, monkeypatch):
     run.sets()
     run.stances(run.tuned("crime"))
-    arm = run.inhibited("crime")[0]
-    run.stances(arm)
+    condition = run.inhibited("crime")[0]
+    run.stances(condition)
 
     def never(*args, **kwargs):
         raise AssertionError("loaded or computed again")
@@ -98,7 +98,7 @@ def test_a_second_run_computes_nothing(root, run, monkeypatch):
     monkeypatch.setattr(module, "load", never)
     again = Run(run.params, Store(root))
     assert (again.sets().general == run.sets().general).all()
-    pd.testing.assert_frame_equal(again.stances(arm), run.stances(arm))
+    pd.testing.assert_frame_equal(again.stances(condition), run.stances(condition))
     assert results.couplings(again, [run.tuned("crime")]).shape[0] == 1
 
 
@@ -308,11 +308,13 @@ def test_closing_page_compares_the_same_topics(root):
 
 def test_a_mean_over_random_sets_has_no_interval_and_one_set_keeps_its_own():
     row = {"trained": "crime", "r": 0.5, "r_low": 0.25, "r_high": 0.75}
-    arms = [{"condition": "random-layer", **row}, {"condition": "inhibitft", **row}]
-    one = beside.inhibit_lines(pd.DataFrame(arms)).query("source == 'ours'").set_index("group")
+    conditions = [{"condition": "random-layer", **row}, {"condition": "inhibitft", **row}]
+    one = beside.inhibit_lines(pd.DataFrame(conditions)).query("source == 'ours'").set_index("group")
     assert one.loc["random", ["low", "high"]].tolist() == [0.25, 0.75]
     two = (
-        beside.inhibit_lines(pd.DataFrame([*arms, {**arms[0], "r": 1.0}])).query("source == 'ours'").set_index("group")
+        beside.inhibit_lines(pd.DataFrame([*conditions, {**conditions[0], "r": 1.0}]))
+        .query("source == 'ours'")
+        .set_index("group")
     )
     assert two.loc["random", "value"] == 0.75 and two.loc["random", ["low", "high"]].isna().all()
     assert two.loc["InhibitFT (G)", ["low", "high"]].tolist() == [0.25, 0.75]
@@ -384,8 +386,8 @@ def test_only_agreeing_reference_responses_are_read_under_the_filter(root, tmp_p
 def test_every_mode_is_reached_from_parameters(root, changes):
     one = experiment(root, **changes)
     assert one.sets().general.any()
-    arm = one.inhibited("crime")[0]
-    table = results.couplings(one, [one.tuned("crime"), arm])
+    condition = one.inhibited("crime")[0]
+    table = results.couplings(one, [one.tuned("crime"), condition])
     assert np.isfinite(table["r"]).all()
     if "patch" in changes:
         assert len(patch_tables.patch_summary(one)) == 1 + 3 + 3 + 1

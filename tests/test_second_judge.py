@@ -52,11 +52,11 @@ def test_tables_on_a_tiny_run(tmp_path):
         "likelihood_questions": 2, "patch_questions": 2, "bootstrap": 100,
     }  # fmt: skip
     run = Run(Params.from_profile("tiny", **settings), Store(tmp_path))
-    arms = [run.tuned("crime")]
-    table = agreement(run, arms)
+    conditions = [run.tuned("crime")]
+    table = agreement(run, conditions)
     assert list(table["answers"]) == ["reference answers", "vanilla", "fine-tune crime"]
     assert table["accuracy"].notna().tolist() == [True, False, False]
-    both = swapped(run, arms)
+    both = swapped(run, conditions)
     assert list(both["judge"]) == ["local", "hidden states"]
     own = second_rated(run, run.answers())
     pd.testing.assert_frame_equal(own, second_rated(Run(run.params, run.store), run.answers()))

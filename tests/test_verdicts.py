@@ -22,4 +22,4 @@ def test_every_claim_has_a_row_and_numbers_of_the_tables_behind_it(tmp_path):
     written = f"{excess['excess']:+.2f} [{excess['low']:+.2f}, {excess['high']:+.2f}]"
     assert str(row["effect"]) == re.sub(r"[+-](?=0\.00)", "", written).replace("-", "−")
     assert row["verdict"] == verdicts.judged((excess["excess"], excess["low"], excess["high"]), "below")
-    assert [rivals.kind(a.name) for a in verdicts.swap_arms(run)] == ["fine-tune", "inhibitft", "random-layer"]
+    assert [rivals.kind(a.name) for a in verdicts.swap_conditions(run)] == ["fine-tune", "inhibitft", "random-layer"]

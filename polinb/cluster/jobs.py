@@ -73,7 +73,9 @@ class Job:
             JudgeError: the judge left answers unrated; all else is kept, and running again asks only for those.
         """
         told = []
-        for result in [] if self.left_out else [each for each in self.results if each.path in lost]:
+        for result in self.results:
+            if self.left_out or result.path not in lost:
+                continue
             try:
                 result.made()
             except JudgeError as error:

@@ -14,7 +14,7 @@ from polinb.chapters.dpo import shift, toxicity
 from polinb.chapters.paper import baselines, results, second_judge, verdicts
 from polinb.chapters.paper.patch_tables import patch_plan, statement_results
 from polinb.chapters.planted import truth
-from polinb.display.responses import frozen_arms
+from polinb.display.responses import frozen_conditions
 from polinb.runs import stages
 from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.params import chapter_class
@@ -47,14 +47,14 @@ def wanted(run: Run, chapter: str) -> list[Result]:
     def label(answers: Result) -> Result:
         return stages.rate(run, answers=answers, table="answers")
 
-    def labels(*arms: Condition) -> list[Result]:
-        return [label(run.answers(arm)) for arm in arms]
+    def labels(*conditions: Condition) -> list[Result]:
+        return [label(run.answers(condition)) for condition in conditions]
 
-    def to_statements(arms: Iterable[Condition]) -> list[Result]:
-        return [run.statement_answers(arm) for arm in arms] if run.statement_sets else []
+    def to_statements(conditions: Iterable[Condition]) -> list[Result]:
+        return list(map(run.statement_answers, conditions)) if run.statement_sets else []
 
     def scores() -> list[Result]:
-        return [run.scores(topic) for topic in topics]
+        return list(map(run.scores, topics))
 
     def patched() -> list[Result]:
         donors = labels(*results.plain(run, topics))
@@ -66,27 +66,28 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         return [*plain, *found] if found else []
 
     def statements() -> list[Result]:
-        return [label(answers) for answers in to_statements([VANILLA])]
+        return list(map(label, to_statements([VANILLA])))
 
-    def gamma_arms() -> list[Condition]:
-        return [arm for _, arm in results.gamma_conditions(run, every=True)]
+    def gamma_conditions() -> list[Condition]:
+        return [condition for _, condition in results.gamma_conditions(run, every=True)]
 
     def gammas() -> list[Result]:
-        return labels(*results.plain(run, run.params.ablation_topics), *gamma_arms())
+        return labels(*results.plain(run, run.params.ablation_topics), *gamma_conditions())
 
     def rivals() -> list[Result]:
-        return labels(VANILLA, *(arm for topic in rival_topics for arm in baselines.arms(run, topic, every=True)))
+        every = [each for topic in rival_topics for each in baselines.conditions(run, topic, every=True)]
+        return labels(VANILLA, *every)
 
     def inhibitft() -> Iterator[Result]:
-        arms = results.inhibit_conditions(run)
-        yield from labels(VANILLA, *arms)
-        yield from to_statements(arm for arm in arms if not arm.name.endswith("uniform"))
+        conditions = results.inhibit_conditions(run)
+        yield from labels(VANILLA, *conditions)
+        yield from to_statements(each for each in conditions if not each.name.endswith("uniform"))
         yield from map(run.reference_logp, [VANILLA, *moved.inhibited(run)])
 
     def second_labels() -> Iterator[Result]:
         how = {"words": run.answers(), "judge": second_judge.second_name(run)}
-        for arm in (VANILLA, *verdicts.swap_arms(run, every=True)):
-            yield second_judge.second_labels(run, answers=run.answers(arm), **how)
+        for condition in (VANILLA, *verdicts.swap_conditions(run, every=True)):
+            yield second_judge.second_labels(run, answers=run.answers(condition), **how)
 
     def preferred() -> Iterator[Result]:
         study = shift.study(run)
@@ -106,21 +107,20 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         every = [each for conditions in caft.every_condition(run) for each in conditions]
         yield from labels(*every)
         plain = [run.tuned(topic) for topic in rival_topics]
-        yield from (
-            caft.first_loss(run, weights=weights) for each in [*plain, *every] if (weights := run.weights(each))
-        )
+        yield from (caft.first_loss(run, weights=run.weights(each)) for each in [*plain, *every])
         for topic in rival_topics:
             yield from (caft_candidates.pca(run, topic), caft_candidates.dictionary(run, topic))
         yield from (caft_angles.angles(run, rival_topics[0], method) for method in caft.METHODS)
 
     def narrow() -> Iterator[Result]:
         yield narrow_study.reference_logp(run)
-        for arm in narrow_study.conditions(run):
-            held = narrow_study.held_out_logp(run, arm)
-            yield from (narrow_study.answers(run, arm), *([] if held is None else [held]))
+        for condition in narrow_study.conditions(run):
+            held = narrow_study.held_out_logp(run, condition)
+            yield from (narrow_study.answers(run, condition), *([] if held is None else [held]))
 
     def browsed() -> list[Result]:
-        return labels(VANILLA, *variants, *(arm for t in topics for arm in frozen_arms(run, t).values()))
+        frozen = [each for topic in topics for each in frozen_conditions(run, topic).values()]
+        return labels(VANILLA, *variants, *frozen)
 
     def anatomy() -> list[Result]:
         models = [VANILLA, *moved.variants(run)]
@@ -138,8 +138,8 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         "08_gamma": lambda: [
             *labels(VANILLA),
             *gammas(),
-            *to_statements(a for a in gamma_arms() if a.name == "inhibitft"),
-            *map(run.reference_logp, [VANILLA, *map(run.tuned, run.params.ablation_topics), *gamma_arms()]),
+            *to_statements(a for a in gamma_conditions() if a.name == "inhibitft"),
+            *map(run.reference_logp, [VANILLA, *map(run.tuned, run.params.ablation_topics), *gamma_conditions()]),
         ],
         "09_paper_beside_ours": lambda: [
             *(*labels(*variants), *statements(), *scores(), *patched()),

@@ -83,7 +83,7 @@ def columns(run: Run) -> list[Column]:
         Column("patch-g", "", KINDS["patch-g"][0], _patched(run, run.neurons("general"), own)),
     ]
     for topic in topics:
-        tuned = {"right": run.tuned(topic), "left": run.tuned(topic, "left"), **frozen_arms(run, topic)}
+        tuned = {"right": run.tuned(topic), "left": run.tuned(topic, "left"), **frozen_conditions(run, topic)}
         for kind, condition in tuned.items():
             title = TITLES[condition.name] if kind in ("inhibit", "random") else KINDS[kind][0]
             out.append(Column(kind, topic, title, _answers(run, condition)))
@@ -92,7 +92,7 @@ def columns(run: Run) -> list[Column]:
     return out
 
 
-def frozen_arms(run: Run, topic: str) -> dict[str, Condition]:
+def frozen_conditions(run: Run, topic: str) -> dict[str, Condition]:
     """InhibitFT and one random control of a training topic, the conditions that the InhibitFT chapter trains."""
     kind = next((k for k in CONTROLS if k in run.params.controls), None)
     return dict(zip(("inhibit", "random"), run.inhibited(topic, kinds=[kind] if kind else []), strict=False))

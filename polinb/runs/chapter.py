@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polinb.runs.params import CHAPTERS, from_namespace, profile_values
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
     from polinb.runs.run import Run
 
 SELDOM_TURNED = "Seldom turned, and accepted too:"
-_TYPES = {"str": "str", "int": "int", "float": "float"}
+_TYPES = {"bool": "str"}  # text, or False for none
 
 
 def begin(chapter: str, namespace: Mapping[str, Any]) -> Run:
@@ -40,13 +43,9 @@ def begin(chapter: str, namespace: Mapping[str, Any]) -> Run:
 
 def quiet() -> None:
     """Keep other packages' notices out of the chapters."""
-    import os
-    import warnings
-
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    calm = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
+    calm |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    os.environ.update(calm | os.environ)
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl|datasets")
 
 
@@ -99,31 +98,25 @@ def say(text: str) -> Prose:
 def parameters_source(chapter: str) -> str:
     """Source of a chapter's parameters cell; written by ``python -m book._make sync``."""
     lines = ["# Parameters. None takes the value of the profile; every name is checked in the next cell."]
-    values, seldom = profile_values("quick"), []
+    values, seldom = profile_values("quick") | {"profile": "quick"}, []
     fields = {name: f for group in CHAPTERS[chapter] for name, f in group.model_fields.items()}
     for name, field in fields.items():
         if field.json_schema_extra:
             seldom.append(name)
             continue
-        if name == "profile":
-            lines.append(f'profile = "quick"  # type: str  {field.description}')
-            continue
-        kind = "list" if isinstance(values[name], list) else type(values[name]).__name__
-        kind = "str" if kind == "bool" else _TYPES.get(kind, kind)
-        lines.append(f"{name} = None  # type: {kind}  {field.description}")
+        kind, given = type(values[name]).__name__, '"quick"' if name == "profile" else "None"
+        lines.append(f"{name} = {given}  # type: {_TYPES.get(kind, kind)}  {field.description}")
     if seldom:
         lines += textwrap.wrap(f"{SELDOM_TURNED} {', '.join(seldom)}", 118, initial_indent="# ", subsequent_indent="# ")
     return "\n".join(lines)
 
 
-def sync(folder: Any) -> list[str]:
+def sync(folder: Path) -> list[str]:
     """Rewrite the parameters cell of every chapter in ``folder``; returns the names of those that changed."""
-    from pathlib import Path
-
     import nbformat
 
     changed = []
-    for path in sorted(Path(folder).glob("*.ipynb")):
+    for path in sorted(folder.glob("*.ipynb")):
         book = nbformat.read(path, 4)
         source = parameters_source(path.stem)
         for cell in book.cells:

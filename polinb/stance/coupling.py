@@ -147,8 +147,8 @@ def coupling_table(
     }
 
 
-def mitigation(finetune: Mapping[str, float], arm: Mapping[str, float]) -> dict[str, float]:
-    """How much lower R is in ``arm`` than after plain fine-tuning; both map a fine-tuning topic to R.
+def mitigation(finetune: Mapping[str, float], condition: Mapping[str, float]) -> dict[str, float]:
+    """How much lower R is in ``condition`` than after plain fine-tuning; both map a fine-tuning topic to R.
 
     Returns:
         means over topics: ``points``, (R_finetune - R_arm) x 100, the paper's "20 %", which is a difference and not a
@@ -157,11 +157,11 @@ def mitigation(finetune: Mapping[str, float], arm: Mapping[str, float]) -> dict[
     Raises:
         DataError: the two do not cover the same topics, or there is none.
     """
-    before, after = dict(finetune), dict(arm)
+    before, after = dict(finetune), dict(condition)
     if not before or before.keys() != after.keys():
         raise DataError(f"mitigation needs R for the same topics: {sorted(before)} against {sorted(after)}")
     first = finite(list(before.values()), "fine-tune R")
-    drop = first - finite([after[topic] for topic in before], "arm R")
+    drop = first - finite([after[topic] for topic in before], "condition R")
     relative = float(np.mean(drop / first)) if np.all(first != 0) else float("nan")
     return {"points": float(drop.mean()) * 100, "relative_percent": relative * 100, "n_topics": float(len(before))}
 
@@ -250,15 +250,15 @@ def less_training(shift: Floats, at: float) -> Floats:
 def excess(
     stacks: Sequence[Mapping[str, Floats]], trained: Sequence[str], weak: int, draws: int, seed: int
 ) -> dict[str, float]:
-    """eq-excess. R_c² of an arm minus that of a weaker fine-tune with the same on-topic shift, mean over topics.
+    """eq-excess. R_c² of a condition minus that of a weaker fine-tune with the same on-topic shift, mean over topics.
 
     The weaker fine-tune is the mixture of neighbouring ones that :func:`less_training` names; its noise is that of the
-    mixed differences. Questions are resampled jointly for all arms, and so are the arm's seeds. The line of the weaker
-    fine-tunes is built anew in each resample, but comes from one training run.
+    mixed differences. Questions are resampled jointly for all conditions, and so are the condition's seeds. The line of
+    the weaker fine-tunes is built anew in each resample, but comes from one training run.
 
     Args:
-        stacks: for each trained topic: tested topic → (arms, questions). The first ``weak`` arms are the fine-tune and
-            its early-stopped, lower-rate and interpolated versions, the others the arm's seeds.
+        stacks: for each trained topic: tested topic → (conditions, questions). The first ``weak`` ones are the
+            fine-tune and its early-stopped, lower-rate and interpolated versions, the others the condition's seeds.
         trained: the trained topics.
 
     Returns:
@@ -293,7 +293,7 @@ def excess(
 
 
 def _excess(stack: Mapping[str, Floats], trained: str, weak: int, picks: Mapping[str, Floats], times: int) -> Floats:
-    """(3, seeds, draws): R_c² and on-topic shift of the arm, R_c² of the weaker fine-tune."""
+    """(3, seeds, draws): R_c² and on-topic shift of the condition, R_c² of the weaker fine-tune."""
     shift = stack[trained][:, picks[trained]].mean(-1)
     line = shift[:weak].T
     mix = np.array([[less_training(x, at) for x, at in zip(line, own, strict=True)] for own in shift[weak:]])
@@ -312,11 +312,11 @@ def hierarchical_drop(
     draws: int,
     seed: int,
 ) -> dict[str, float]:
-    """Mean R_c² of the ``first`` arms minus that of the ``second``, with topics, seeds and questions resampled.
+    """Mean R_c² of the ``first`` conditions minus that of the ``second``, with topics, seeds and questions resampled.
 
     Three levels: trained topics, then seeds within each side (number k is the same training seed or random set on every
-    topic), then questions within each tested topic, the same ones for all arms. The spread of few seeds and topics is
-    stretched by :func:`polinb.resampling.small_sample`.
+    topic), then questions within each tested topic, the same ones for all conditions. The spread of few seeds and
+    topics is stretched by :func:`polinb.resampling.small_sample`.
 
     Args:
         first, second: for each trained topic: tested topic → (seeds, questions) differences.

@@ -70,15 +70,15 @@ def test_stages_over_the_model(tmp_path, keep):
     _ = run.lm, run.data, run.questions(), run.judge
     import trl.trainer.sft_trainer  # noqa: F401  imported once a process, whatever it trains
 
-    arm = run.tuned("science")
+    condition = run.tuned("science")
 
     def finished():
-        return run.weights(arm), run.scores("science"), run.answers(arm)
+        return run.weights(condition), run.scores("science"), run.answers(condition)
 
     stages = {
         "fine-tuning": lambda: [run.weights(run.tuned("science", side)).made() for side in ("left", "right")],
         "scores": lambda: run.scores("science").made(),
-        "answers": lambda: run.answers(arm).made(),
+        "answers": lambda: run.answers(condition).made(),
         "neurons": lambda: run.neurons("all").made(),  # of the other topic: not measured
         "patching": lambda: run.patched(run.neurons("all"), {"science": "science"}),
         "reading finished results": lambda: [each.made() for each in finished()],

@@ -68,15 +68,15 @@ def _scores(run: Run) -> None:
 
 
 def _answers(run: Run) -> None:
-    for arm in (VANILLA, *(run.tuned(topic) for topic in run.params.topics)):
-        run.answers(arm).made()
-        run.statement_answers(arm).made()
-        run.likelihood(arm)
+    for condition in (VANILLA, *(run.tuned(topic) for topic in run.params.topics)):
+        run.answers(condition).made()
+        run.statement_answers(condition).made()
+        run.likelihood(condition)
 
 
 def _judge(run: Run) -> None:
-    for arm in (VANILLA, *(run.tuned(topic) for topic in run.params.topics)):
-        run.stances(arm)
+    for condition in (VANILLA, *(run.tuned(topic) for topic in run.params.topics)):
+        run.stances(condition)
 
 
 def _patching(run: Run) -> None:
@@ -84,8 +84,8 @@ def _patching(run: Run) -> None:
 
 
 def _inhibitft(run: Run) -> None:
-    for arm in run.inhibited("crime"):
-        run.answers(arm).made()
+    for condition in run.inhibited("crime"):
+        run.answers(condition).made()
 
 
 STAGES: dict[str, Callable[[Run], None]] = {

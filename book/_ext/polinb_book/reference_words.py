@@ -101,8 +101,8 @@ def _models(reference: Reference) -> str:
     known = reference.folder / "results" / "arms.json"
     if not known.is_file():
         return ""
-    arms = json.loads(known.read_text("utf-8"))["arms"]
-    return f"{_took(sum(arm['seconds'] for arm in arms.values()))}, summed over {len(arms)} models"
+    models = json.loads(known.read_text("utf-8"))["arms"]
+    return f"{_took(sum(each['seconds'] for each in models.values()))}, summed over {len(models)} models"
 
 
 def _cuts(reference: Reference) -> str:

@@ -193,7 +193,7 @@ def first_of(run: Run, condition: Condition) -> float:
 
 
 def _compared(run: Run) -> list[Condition]:
-    return baselines.every_arm(run) + [condition for each in every_condition(run) for condition in each]
+    return baselines.every_condition(run) + [condition for each in every_condition(run) for condition in each]
 
 
 def against_weaker(run: Run) -> pd.DataFrame:

@@ -41,7 +41,7 @@ def weaker(run: Run, topic: str) -> list[Condition]:
     return out + [run.tuned(topic, name=f"interpolated {x:g}", interpolation=x) for x in p.interpolations]
 
 
-def arms(run: Run, topic: str, every: bool = False) -> list[Condition]:
+def conditions(run: Run, topic: str, every: bool = False) -> list[Condition]:
     """Every condition of one training topic: fine-tune and InhibitFT with several seeds, controls, weaker fine-tunes.
 
     Args:
@@ -61,9 +61,9 @@ def arms(run: Run, topic: str, every: bool = False) -> list[Condition]:
     return out + weaker(run, topic)
 
 
-def every_arm(run: Run) -> list[Condition]:
-    """:func:`arms` of every topic on which baselines are compared."""
-    return [arm for topic in run.params.baseline_topics for arm in arms(run, topic)]
+def every_condition(run: Run) -> list[Condition]:
+    """:func:`conditions` of every topic on which baselines are compared."""
+    return [condition for topic in run.params.baseline_topics for condition in conditions(run, topic)]
 
 
 def kind(name: str) -> str:
@@ -96,7 +96,7 @@ def pareto(run: Run, chosen: Sequence[Condition]) -> pd.DataFrame:
 def stacks(run: Run, chosen: Sequence[Condition]) -> dict[str, np.ndarray]:
     """Per-question differences from the vanilla model: topic → (conditions, questions)."""
     plain = run.stances()
-    moved = [differences(plain, run.stances(arm)) for arm in chosen]
+    moved = [differences(plain, run.stances(condition)) for condition in chosen]
     return {t: np.stack([m[t] for m in moved]) for t in run.params.topics}
 
 
@@ -152,7 +152,7 @@ def hierarchical(run: Run, more: Sequence[Sequence[Condition]] = ()) -> pd.DataF
 
 def _grouped(run: Run, more: Sequence[Sequence[Condition]]) -> dict[str, list[list[Condition]]]:
     """Name → one list of conditions (its seeds) for each topic; only names that every topic has."""
-    lists = [arms(run, t) + (list(more[k]) if more else []) for k, t in enumerate(run.params.baseline_topics)]
-    names = dict.fromkeys(arm.name for arm in lists[0])
-    found = {name: [[arm for arm in each if arm.name == name] for each in lists] for name in names}
+    lists = [conditions(run, t) + (list(more[k]) if more else []) for k, t in enumerate(run.params.baseline_topics)]
+    names = dict.fromkeys(condition.name for condition in lists[0])
+    found = {name: [[condition for condition in each if condition.name == name] for each in lists] for name in names}
     return {name: groups for name, groups in found.items() if all(groups)}

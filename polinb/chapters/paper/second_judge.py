@@ -104,12 +104,12 @@ def second_rated(run: Run, answers: Result) -> pd.DataFrame:
     return second_labels(run, answers=answers, words=run.answers(), judge=second_name(run)).frame("rated")
 
 
-def _both(run: Run, arm: Condition) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _both(run: Run, condition: Condition) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A condition's answers as both judges label them."""
-    return run.stances(arm), second_rated(run, run.answers(arm))
+    return run.stances(condition), second_rated(run, run.answers(condition))
 
 
-def agreement(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
+def agreement(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
     """Agreement of the two judges on the answers of some conditions and on the reference answers.
 
     Returns:
@@ -122,9 +122,9 @@ def agreement(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
     known = references(run, answer_words(run))
     given = stages.given(run, texts=Texts.of(known[["topic", "id", "prompt", "response"]]))
     cases = [("reference answers", known, second_rated(run, given))]
-    for arm in (VANILLA, *arms):
-        own, second = _both(run, arm)
-        cases.append((f"{title(arm.name)} {arm.topic}".strip(), own, second))
+    for condition in (VANILLA, *conditions):
+        own, second = _both(run, condition)
+        cases.append((f"{title(condition.name)} {condition.topic}".strip(), own, second))
     rows = []
     for name, first, second in cases:
         a, b = first["label"].to_numpy(), second["label"].to_numpy()
@@ -142,7 +142,7 @@ def agreement(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def swapped(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
+def swapped(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
     """On-topic shift and coupling of some conditions under both judges.
 
     Returns:
@@ -153,9 +153,9 @@ def swapped(run: Run, arms: Sequence[Condition]) -> pd.DataFrame:
     p = run.params
     plain, other = _both(run, VANILLA)
     rows = []
-    for arm in arms:
-        own, second = _both(run, arm)
+    for condition in conditions:
+        own, second = _both(run, condition)
         for judge, before, after in ((p.judge, plain, own), (second_name(run), other, second)):
-            found = coupling_table(before, after, arm.topic, p.bootstrap, p.seed)
-            rows.append({"condition": title(arm.name), "trained": arm.topic, "judge": judge, **found})
+            found = coupling_table(before, after, condition.topic, p.bootstrap, p.seed)
+            rows.append({"condition": title(condition.name), "trained": condition.topic, "judge": judge, **found})
     return pd.DataFrame(rows)

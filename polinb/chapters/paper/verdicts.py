@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.paper.baselines import arms, equal_shift, hierarchical, title
+from polinb.chapters.paper.baselines import conditions, equal_shift, hierarchical, title
 from polinb.resampling import SHIFT, bootstrap_mean, changes, differences, per_question, stratified_mean
 from polinb.runs.conditions import Condition
 from polinb.runs.run import Run
@@ -101,14 +101,14 @@ def fluency_change(run: Run) -> Effect:
     return bootstrap_mean(together, p.bootstrap, p.seed)
 
 
-def swap_arms(run: Run, every: bool = False) -> list[Condition]:
+def swap_conditions(run: Run, every: bool = False) -> list[Condition]:
     """Conditions whose answers the second judge reads as well: fine-tune, InhibitFT and one layer-matched random set.
 
     Args:
-        every: as in :func:`polinb.chapters.paper.baselines.arms`.
+        every: as in :func:`polinb.chapters.paper.baselines.conditions`.
     """
     chosen = []
     for topic in run.params.baseline_topics:
-        found = arms(run, topic, every)
+        found = conditions(run, topic, every)
         chosen += [next(a for a in found if a.name == name) for name in ("fine-tune", "inhibitft", "random-layer")]
     return chosen
