@@ -93,20 +93,10 @@ def _values() -> list[str]:
 
     A path is none: it says where a key lies.
     """
-    found = {
-        value.strip()
-        for name, value in os.environ.items()
-        if _NAME.search(name) and _is_key(value.strip()) and not Path(value.strip()).is_absolute()
-    }
+    named = {value.strip() for name, value in os.environ.items() if _NAME.search(name)}
+    # Local services take any word for a key, EMPTY or not-needed; taking it out of texts would change them.
+    found = [v for v in named if len(v) >= _KEY and not _WORDS.fullmatch(v) and not Path(v).is_absolute()]
     return sorted(found, key=lambda value: (-len(value), value))
-
-
-def _is_key(value: str) -> bool:
-    """Whether a value has the form of a real key: long, and not made of words as ``EMPTY`` or ``not-needed`` is.
-
-    Local services take any word for a key; taking such a word out of texts would change them.
-    """
-    return len(value) >= _KEY and not _WORDS.fullmatch(value)
 
 
 def _texts(value: object) -> Iterator[str]:

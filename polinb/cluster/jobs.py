@@ -145,7 +145,8 @@ def title(about: Result | None) -> str:
         told = [condition.name, condition.topic, condition.leaning]
         told += [f"g{condition.frozen.inputs['gamma']:g}"] if condition.frozen is not None else []
     elif chosen is not None:
-        told = [about.stage.kind, chosen.inputs["kind"], chosen.inputs.get("topic", "")]
+        rule = chosen.inputs if isinstance(chosen, Result) else {"kind": chosen}
+        told = [about.stage.kind, rule["kind"], rule.get("topic", "")]
     else:
         trained = [need.inputs["condition"].topic for need in about.needs if need.stage is weights.weights]
         told = [about.stage.kind, *dict.fromkeys(trained), str(inputs.get("seed", ""))]

@@ -160,19 +160,13 @@ class Store:
             work = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
             start = time.perf_counter()
             summary = dict(make(work) or {})
-            seconds = time.perf_counter() - start
+            made = {**provenance(), "seconds": round(time.perf_counter() - start, 3)}
             files = {p.name: {"bytes": p.stat().st_size, "sha256": file_sha256(p)} for p in sorted(work.iterdir())}
             bad = [name for name in files if Path(name).suffix not in ALLOWED]
             if bad:
                 raise ArtifactError(f"artifact {kind}: file type of {bad} is not allowed; use {sorted(ALLOWED)}")
-            given = {
-                "kind": kind,
-                "key": path.name,
-                "inputs": dict(inputs),
-                "summary": summary,
-                "files": files,
-                "provenance": {**provenance(), "seconds": round(seconds, 3)},
-            }
+            given = {"kind": kind, "key": path.name, "inputs": dict(inputs), "summary": summary}
+            given |= {"files": files, "provenance": made}
             # as it will be read: a maker and a later reader must see the same summary
             meta: dict[str, Any] = json.loads(json.dumps(given, ensure_ascii=False, allow_nan=False))
             meta["seal"] = seal(meta)

@@ -131,12 +131,8 @@ def own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
     places = getattr(model, "hf_device_map", None)
     if places:
         if len(set(places.values())) > 1:
-            raise ParameterError(
-                "device_map",
-                "auto",
-                "none for fine-tuning by one process",
-                "A model spread over several GPUs learns with processes above 1",
-            )
+            allowed = "none, or processes above 1, to train a model that takes several GPUs"
+            raise ParameterError("device_map", "auto", allowed)
         from accelerate.hooks import remove_hook_from_submodules
 
         remove_hook_from_submodules(model)  # all on one device: nothing needs moving, and the trainer has hooks too

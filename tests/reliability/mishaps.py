@@ -59,23 +59,6 @@ def no_memory(root: Path, stage: str, kind: str, say: Say) -> None:
         work(run)
 
 
-def little_memory(root: Path, spare: int, say: Say) -> None:
-    """Train with a limit on the address space of ``spare`` bytes above what is used, and a ballast that needs more."""
-    run = small_run.experiment(root)
-    assert run.lm and run.data
-    real = polinb.training.supervised.finetune
-
-    def hungry(*arguments: Any, **options: Any) -> Any:
-        tuned = real(*arguments, **options)
-        tuned.extra["ballast"] = [torch.ones(spare // 16) for _ in range(8)]  # float32: twice the spare bytes
-        return tuned
-
-    polinb.training.supervised.finetune = hungry
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + spare, used + spare))
-    small_run.weights(run, "crime", "left").made()
-
-
 def small_files(root: Path, limit: int, say: Say) -> None:
     """Every stage, where no file may be longer than ``limit`` bytes (what a quota does)."""
     run = small_run.experiment(root)

@@ -32,12 +32,12 @@ def _short_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(folder)
 
 
-def kill_chapter(folder: Path, kills: int, seed: int) -> None:
-    """A chapter through ``kills`` kills while its kernel ran, to its end."""
-    layout, store = made(folder / "calm"), folder / "store-calm"
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_chapter_killed_while_its_kernel_ran(tmp_path: Path, kills: int) -> None:
+    layout, store = made(tmp_path / "calm"), tmp_path / "store-calm"
     seconds = timed(Worker(layout, store, RUN))
-    again, torn = made(folder / "torn"), folder / "store-torn"
-    draw, kept = random.Random(seed), {}
+    again, torn = made(tmp_path / "torn"), tmp_path / "store-torn"
+    draw, kept = random.Random(kills), {}
     while kills:
         if Worker(again, torn, RUN).kill(draw.uniform(0.0, seconds)):
             kills -= 1
@@ -58,15 +58,6 @@ def timed(worker: Worker) -> float:
     started = worker.helped()
     worker.end()
     return time.monotonic() - started
-
-
-def test_a_killed_chapter(tmp_path: Path) -> None:
-    kill_chapter(tmp_path, 1, 1)
-
-
-@pytest.mark.slow
-def test_a_chapter_killed_10_times(tmp_path: Path) -> None:
-    kill_chapter(tmp_path, 10, 2)
 
 
 def pages(layout: Layout) -> dict[str, bytes]:
