@@ -6,9 +6,10 @@ import torch
 
 from polinb.errors import ParameterError
 from polinb.masking.grafting import grafted
-from polinb.models.architectures import architecture_of, resolve, weight_slices
-from polinb.models.generation import generate
+from polinb.models.architectures import architecture_of, down_modules, resolve, weight_slices
+from polinb.models.generation import generate, log_likelihood
 from polinb.models.tiny import TINY
+from polinb.scoring.attribution import attribution, weight_attribution
 
 
 def state(lm):
@@ -81,3 +82,60 @@ def test_other_shapes_are_refused_before_anything_moves(pair):
         with pytest.raises(ParameterError), grafted(lm, *given):
             pass
     assert same(state(lm), before)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi3"])
+def test_eq_carried_is_what_grafting_each_neuron_alone_does(pair, architecture):
+    """Planted: a few neurons differ, a little; then first order is all there is, and nothing else carries anything."""
+    both = pair(architecture)
+    lm, tuned = both.vanilla, both.left
+    planted = np.zeros((lm.layers, lm.width), bool)
+    planted[0, 2] = planted[1, [0, 5]] = True
+    weights = np.array([1.0, -1.0, 0.5, -0.5])[: len(both.prompts)]
+
+    def measured(model):
+        return float(weights @ log_likelihood(model, both.prompts, both.responses))
+
+    start, end = state(lm), {name: value.clone() for name, value in state(both.right).items()}
+    with torch.no_grad():  # tuned: vanilla but for the planted neurons, a step towards another model
+        for name, value in tuned.model.named_parameters():
+            value.copy_(start[name] + 0.05 * (end[name] - start[name]))
+        with grafted(lm, tuned, planted):
+            only = state(lm)
+        for name, value in tuned.model.named_parameters():
+            value.copy_(only[name])
+    found = weight_attribution(lm, tuned, both.prompts, both.responses, weights)
+    assert (found[~planted] == 0).all() and (found[planted] != 0).all()
+    before = measured(lm)
+    assert found.sum() == pytest.approx(measured(tuned) - before, rel=0.05, abs=1e-6)
+    for neuron in np.argwhere(planted):
+        alone = np.zeros_like(planted)
+        alone[tuple(neuron)] = True
+        with grafted(lm, tuned, alone):
+            assert found[tuple(neuron)] == pytest.approx(measured(lm) - before, rel=0.1, abs=1e-6)
+    assert same(state(lm), start)
+
+
+def test_attribution_of_the_likelihood_is_its_slope(pair):
+    """Against finite differences: one activation scaled at one token after another, by hooks."""
+    both = pair("llama")
+    lm, prompt, response = both.vanilla, both.prompts[0], both.responses[0]
+    lm.model.double()
+    layer, neuron, step, total = 1, 3, 0.02, 0.0  # norms round to float32: no smaller step
+
+    def scaled(at, factor):
+        def change(_, args):
+            value = args[0].clone()
+            value[0, at, neuron] *= factor
+            return (value,)
+
+        tap = down_modules(lm.model)[layer].register_forward_pre_hook(change)
+        with torch.no_grad():
+            logits = lm.model(input_ids=torch.tensor([prompt + response])).logits[0].log_softmax(-1)
+        tap.remove()
+        return sum(float(logits[len(prompt) + k - 1, token]) for k, token in enumerate(response))
+
+    for at in range(len(prompt), len(prompt + response)):
+        total += abs(scaled(at, 1 + step) - scaled(at, 1 - step)) / (2 * step)
+    got = attribution(lm, [prompt], [response])[layer, neuron]
+    assert got == pytest.approx(total / len(response), rel=1e-2)

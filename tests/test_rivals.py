@@ -5,9 +5,12 @@ import pytest
 import torch
 
 from polinb.chapters.paper import baselines as rivals
-from polinb.chapters.paper import results
+from polinb.chapters.paper import carried, results
 from polinb.errors import ParameterError
+from polinb.masking.grafting import grafted
+from polinb.models.generation import log_likelihood
 from polinb.runs.artifacts import Store
+from polinb.runs.conditions import encode
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.runs.weights import mask_of
@@ -104,6 +107,40 @@ def test_tables(run):
     deep = rivals.hierarchical(run)
     assert "InhibitFT (G)" not in set(deep["against"]) and (deep["seeds_second"] == 2).all()
     assert set(deep.loc[deep["against"].str.startswith("random"), "seeds_first"]) == {2}
+
+
+def test_carried_weights(run):
+    table = carried.carried(run).set_index("set")
+    size = int(run.general().sum())
+    assert (table["neurons"].iloc[[0, 2, 3, 4, 5, 6, 7]] == size).all()
+    chosen, topic = carried.sets(run, "crime"), "crime"
+    found = chosen[carried.ORACLE].inputs["scores"][topic].arrays("flow")
+    for name, score in ((carried.ORACLE, found["others"]), (carried.SELECTIVE, None)):
+        score = found["others"] / found["others"].sum() - (
+            0 if score is not None else found["own"] / found["own"].sum()
+        )
+        mask = mask_of(chosen[name])
+        assert score[mask].min() >= score[~mask].max()
+
+    texts, tuned = carried.texts_of(run), run.model(run.weights(run.tuned(topic)))
+    read = encode(run.lm, texts, run.params.system_prompt, run.params.max_tokens)
+    sign = texts.rows["side"].map({"right": 1, "left": -1}).to_numpy()
+
+    def stance(lm, own):
+        at = (texts.rows["topic"] == topic).to_numpy() == own
+        return (sign * log_likelihood(lm, *read))[at].sum() / (at.sum() / 2)
+
+    shares = []
+    for own in (True, False):
+        start, end = stance(run.lm, own), stance(tuned, own)
+        with grafted(run.lm, tuned, run.general()):
+            shares.append(100 * (stance(run.lm, own) - start) / (end - start))
+        with grafted(tuned, run.lm, run.general()):
+            shares.append(100 * (end - stance(tuned, own)) / (end - start))
+    alone = carried.carried(Run(run.params.model_copy(update={"baseline_topics": [topic]}), run.store)).set_index("set")
+    names = ["graft_own", "reset_own", "graft_others", "reset_others"]
+    assert alone.loc["G", names].astype(float).tolist() == pytest.approx(shares, rel=1e-3, abs=0.05)
+    assert carried.carried(Run(run.params.model_copy(update={"graft_questions": 0}), run.store)).empty
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from polinb.chapters.anatomy import doses, moved
 from polinb.chapters.caft import caft, caft_angles, caft_candidates, cue_study, narrow_study
 from polinb.chapters.dpo import shift, toxicity
-from polinb.chapters.paper import baselines, results, second_judge, verdicts
+from polinb.chapters.paper import baselines, carried, results, second_judge, verdicts
 from polinb.chapters.paper.patch_tables import patch_plan, statement_results
 from polinb.chapters.planted import truth
 from polinb.display.responses import frozen_conditions
@@ -146,7 +146,7 @@ def wanted(run: Run, chapter: str) -> list[Result]:
             *(*labels(VANILLA, *results.inhibit_conditions(run)), *gammas()),
         ],
         "10_known_truth": lambda: [*truth.detections(run), *truth.patchings(run), *truth.tunings(run)],
-        "11_hard_controls": lambda: [*rivals(), *second_labels()],
+        "11_hard_controls": lambda: [*rivals(), *second_labels(), *carried.readings(run).values()],
         "12_where_the_shift_lives": lambda: [*labels(VANILLA), *scores(), *preferred()],
         "13_toxicity": rude,
         "14_caft": lambda: [*rivals(), *ablated()],

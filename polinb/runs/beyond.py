@@ -34,6 +34,14 @@ class Baselines(Group):
     interpolations: list[Share] = Field(description="Interpolated fine-tunes, weight of the fine-tuned model")
 
 
+class Graft(Group):
+    """Weights carried between the tuned and the vanilla model."""
+
+    graft_questions: int = Field(
+        ge=0, description="Questions per topic on which models with carried weights are read; 0: none"
+    )
+
+
 class Dpo(Group):
     """Preference fine-tuning."""
 

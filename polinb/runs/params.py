@@ -32,7 +32,7 @@ PROFILES = ("tiny", "quick", "full", "paper")
 class Params(
     g.Profile, g.Seed, g.Model, g.Data, g.Topics, g.Train, g.Length, g.Localise, g.Sets, g.Batch, g.Ask, g.Statements,
     g.Likelihood, g.Judge, g.Utility, g.Bootstrap, g.Patch, g.PatchQuestions, g.Donor, g.PatchStatements, g.Freeze,
-    g.Controls, g.ControlSeeds, g.Gammas, g.AblationTopics, b.Truth, b.Baselines, b.Dpo, b.Probe, b.Edit,
+    g.Controls, g.ControlSeeds, g.Gammas, g.AblationTopics, b.Truth, b.Baselines, b.Graft, b.Dpo, b.Probe, b.Edit,
     b.GroupQuestions, b.Toxicity, b.Caft, b.Directions, b.Sae, b.Cues, b.Narrow, b.Cards, b.Browse,
 ):  # fmt: skip
     """Every parameter there is: what the lab, the workflow and the reference run choose from."""
@@ -64,7 +64,7 @@ CHAPTERS: dict[str, tuple[type[g.Group], ...]] = {
     "08_gamma": (*INHIBITED, g.Gammas, g.AblationTopics),
     "09_paper_beside_ours": (*INHIBITED, g.Gammas, g.AblationTopics, *PATCHED),
     "10_known_truth": (g.Profile, g.Seed, g.Bootstrap, b.Truth, g.AblationTopics),
-    "11_hard_controls": (*SCORED, *JUDGED, g.Freeze, b.Baselines),
+    "11_hard_controls": (*SCORED, *JUDGED, g.Freeze, b.Baselines, b.Graft),
     "12_where_the_shift_lives": (*SCORED, *JUDGED, g.Patch, b.Dpo, b.Probe, b.Edit, b.GroupQuestions),
     "13_toxicity": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Patch, b.Dpo, b.Probe, b.Edit, b.Toxicity),
     "14_caft": (*SCORED, *JUDGED, g.Freeze, g.ControlSeeds, b.Baselines, b.Caft, b.Directions, b.Sae),
@@ -155,6 +155,8 @@ def _check_together(p: Any) -> None:
             raise ParameterError(name, getattr(p, name), f"topics of this run: {p.topics}")
     if has("patch_questions", "eval_questions") and p.patch_questions > p.eval_questions:
         raise ParameterError("patch_questions", p.patch_questions, f"at most eval_questions ({p.eval_questions})")
+    if has("graft_questions", "eval_questions") and p.graft_questions > p.eval_questions:
+        raise ParameterError("graft_questions", p.graft_questions, f"at most eval_questions ({p.eval_questions})")
     if has("dtype", "train") and p.dtype in ("bfloat16", "float16") and p.train != "lora":
         why = "AdamW steps of this size vanish in half-precision weights"
         raise ParameterError("dtype", p.dtype, "float32 (or auto) unless train=lora", why)

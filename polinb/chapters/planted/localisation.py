@@ -10,6 +10,7 @@ import pandas as pd
 
 from polinb.chapters.planted.planted import Planted, answer_ids, prompt_ids
 from polinb.data.rows import LEANINGS, TOPICS
+from polinb.scoring.attribution import attribution as by_gradient
 from polinb.scoring.pnlac import neuron_sets, normalised
 
 if TYPE_CHECKING:
@@ -49,39 +50,12 @@ def attribution(
     Raises:
         ValueError: there is no response token.
     """
-    import torch
 
-    from polinb.models.tokens import batches
+    def margin(chunk: Batch, logits: Any) -> Any:
+        gap = logits[..., list(right)].mean(-1) - logits[..., list(left)].mean(-1)
+        return gap[chunk.response].sum()
 
-    total = torch.zeros(lm.layers, lm.width, dtype=torch.float64)
-    tokens = 0
-    for chunk in batches(lm, prompts, responses, batch):
-        seen, logits = _watched(lm, chunk)
-        margin = logits[..., list(right)].mean(-1) - logits[..., list(left)].mean(-1)
-        slopes = torch.autograd.grad(margin[chunk.response].sum(), seen)
-        tokens += int(chunk.response.sum())
-        for layer, (value, slope) in enumerate(zip(seen, slopes, strict=True)):
-            total[layer] += (value * slope).detach().abs()[chunk.response].double().sum(0).cpu()
-    if not tokens:
-        raise ValueError("no response token to attribute: every response is empty")
-    return (total / tokens).numpy()
-
-
-def _watched(lm: LM, chunk: Batch) -> tuple[list[Any], Any]:
-    """Activations of all layers, as nodes of the graph that leads to the logits, and the logits."""
-    from polinb.models.architectures import down_modules
-
-    model: Any = lm.model
-    seen: list[Any] = []
-    hooks = [m.register_forward_pre_hook(lambda _, args: seen.append(args[0])) for m in down_modules(model)]
-    try:
-        # From the embeddings on, so that no weight needs a gradient.
-        start = model.get_input_embeddings()(chunk.ids).detach().requires_grad_()
-        out = model(inputs_embeds=start, attention_mask=chunk.mask, position_ids=chunk.positions, use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return seen, out.logits
+    return by_gradient(lm, prompts, responses, margin, batch=batch)
 
 
 def floored(score: np.ndarray, vanilla_std: np.ndarray) -> np.ndarray:

@@ -1,0 +1,181 @@
+"""Weights instead of activations: what the weights of a neuron set carry of a fine-tune's shift (chapter 11).
+
+Beside PNLAC's sets stand the two scores that found planted neurons best, and sets chosen by what they carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from polinb.chapters.anatomy.doses import graft, references
+from polinb.chapters.planted.localisation import floored, general_score
+from polinb.resampling import t_mean
+from polinb.runs.conditions import VANILLA, Texts, encode
+from polinb.runs.groups import Model
+from polinb.runs.results import Result, stage
+from polinb.runs.run import Run
+from polinb.runs.stages import contrast_of, wide
+from polinb.runs.weights import mask_of, model_of
+from polinb.scoring.pnlac import overlap
+from polinb.stance import likelihood
+
+GRADIENT, FLOORED = "gradient attribution", "PNLAC, normalised with a floor"
+ORACLE, SELECTIVE = "chosen by the others' shift", "chosen by others' minus own"
+SHARES = ("graft_own", "graft_others", "reset_own", "reset_others")
+
+
+@stage("gradient", Model)
+def gradient(run: Run, folder: Path, *, texts: Texts, limit: int) -> None:
+    """Gradient attribution of each neuron for the likelihood of both sides' answers: arrays ``scores``, ``score``."""
+    from safetensors.numpy import save_file
+
+    from polinb.scoring.attribution import attribution
+
+    found = attribution(run.lm, *encode(run.lm, texts, run.params.system_prompt, limit))
+    save_file({"score": found}, folder / "scores.safetensors")
+
+
+@stage("flow", Model)
+def flow(run: Run, folder: Path, *, tuned: Result, texts: Texts, topic: str, limit: int) -> None:
+    """What each neuron's weights carry of a fine-tune's shift, to first order: arrays ``flow``, ``own`` and ``others``.
+
+    Args:
+        texts: references of both sides, questions on ``topic`` (own) and on others.
+    """
+    from safetensors.numpy import save_file
+
+    from polinb.scoring.attribution import weight_attribution
+
+    prompts, responses = encode(run.lm, texts, run.params.system_prompt, limit)
+    sign = texts.rows["side"].map({"right": 1.0, "left": -1.0}).to_numpy()
+    own = (texts.rows["topic"] == topic).to_numpy()
+    other = model_of(run, tuned, "tuned")
+    found = {}
+    for name, chosen in (("own", own), ("others", ~own)):
+        at = np.flatnonzero(chosen)
+        weights = sign[at] * 2 / len(at)  # the mean of right minus left over questions
+        read = [prompts[k] for k in at], [responses[k] for k in at]
+        found[name] = weight_attribution(run.lm, other, *read, weights)
+    save_file(found, folder / "flow.safetensors")
+
+
+@stage("ranked")
+def ranked(run: Run, folder: Path, *, kind: str, size: Result, scores: Mapping[str, Result]) -> Mapping[str, Any]:
+    """As many neurons as ``size`` has, those first by a score: arrays ``neurons``, ``mask`` (L, F) uint8.
+
+    Args:
+        kind: gradient or floored: first on all topics, by a neuron's worst rank; oracle: those that carry most of the
+            others' shift; selective: most of the others' shift, as a share, beyond that of the own.
+        scores: topic → result of ``gradient`` or ``scores``; of the oracles the one result of ``flow``.
+    """
+    from safetensors.numpy import save_file
+
+    if kind == "gradient":
+        score = general_score({t: each.arrays("scores")["score"] for t, each in scores.items()})
+    elif kind == "floored":
+        sums = {t: contrast_of(each) for t, each in scores.items()}
+        score = general_score({t: floored(s.score, s.vanilla_std) for t, s in sums.items()})
+    else:
+        own, others = (next(iter(scores.values())).arrays("flow")[name] for name in ("own", "others"))
+        score = others / others.sum() - (own / own.sum() if kind == "selective" else 0)
+    mask = np.zeros(score.size, np.uint8)
+    mask[np.argsort(-score.ravel(), kind="stable")[: int(mask_of(size).sum())]] = 1
+    save_file({"mask": mask.reshape(score.shape)}, folder / "neurons.safetensors")
+    return {"neurons": int(mask.sum())}
+
+
+def texts_of(run: Run) -> Texts:
+    """References that the shift is read on."""
+    return references(run, run.params.graft_questions)
+
+
+def sets(run: Run, topic: str) -> dict[str, Result | str]:
+    """Neuron sets, and the attention weights, that are carried over for a fine-tune on ``topic``."""
+    p, general = run.params, run.neurons("general")
+    tuned, limit = run.weights(run.tuned(topic)), p.max_tokens
+    found = flow(run, tuned=tuned, texts=texts_of(run), topic=topic, limit=limit)
+    by_topic = {t: gradient(run, texts=_localise(run, t), limit=limit) for t in map(str, p.topics)}
+    read = {t: run.scores(t) for t in by_topic}
+    return {
+        "G": general,
+        "S of the trained topic": run.neurons("specific", topic=topic),
+        "random, next highest outside G": run.neurons("next_highest"),
+        "random, layer-matched": run.neurons("layer"),
+        FLOORED: ranked(run, kind="floored", size=general, scores=read),
+        GRADIENT: ranked(run, kind="gradient", size=general, scores=by_topic),
+        ORACLE: ranked(run, kind="oracle", size=general, scores={topic: found}),
+        SELECTIVE: ranked(run, kind="selective", size=general, scores={topic: found}),
+        "all FFN neurons": run.neurons("all"),
+        "all attention": "attention",
+    }
+
+
+def _localise(run: Run, topic: str) -> Texts:
+    pairs = run.data.topic(topic, "localise", run.params.localise_prompts, leaning="both")
+    rows = [(pair.prompt, pair.response(side)) for side in ("left", "right") for pair in pairs]
+    return Texts.of(pd.DataFrame(rows, columns=["prompt", "response"]))
+
+
+def readings(run: Run) -> dict[tuple[str, str, str], Result]:
+    """Trained topic, set, way (``graft``, ``reset``) → likelihoods of the references; ways of ``""`` are whole models.
+
+    Nothing where ``graft_questions`` is 0, or the fine-tunes are adapters, which have no weights of a neuron.
+    """
+    p = run.params
+    if not p.graft_questions or p.train == "lora":
+        return {}
+    texts, limit = texts_of(run), p.max_tokens
+    out = {("", "vanilla", ""): run.logp(VANILLA, texts)}
+    for topic in map(str, p.baseline_topics):
+        condition = run.tuned(topic)
+        out[topic, "fine-tune", ""] = run.logp(condition, texts)
+        for name, chosen in sets(run, topic).items():
+            for way in ("graft", "reset"):
+                how = {"tuned": run.weights(condition), "chosen": chosen, "way": way}
+                out[topic, name, way] = graft(run, **how, texts=texts, limit=limit)
+    return out
+
+
+def carried(run: Run) -> pd.DataFrame:
+    """Shares of a fine-tune's likelihood shift that a set's weights carry, in per cent, mean over trained topics.
+
+    Returns:
+        set, neurons, in_g and active (shares that are in G, and among the highest activation), and of
+        :data:`SHARES`, each with ``_low`` and ``_high`` (Student's t over trained topics; NaN for one): ``graft``, the
+        shift with the set's weights copied into the vanilla model; ``reset``, the shift that is lost when they are put
+        back; on the trained topic (own) and on the others.
+    """
+    read = {key: wide(each.frame("logp"), "side", ["topic", "id"]) for key, each in readings(run).items()}
+    if not read:
+        return pd.DataFrame(columns=["set", "neurons", "in_g", "active", *SHARES])
+    plain, rows = read.pop(("", "vanilla", "")), []
+    for topic in map(str, run.params.baseline_topics):
+        whole = _shifts(plain, read[topic, "fine-tune", ""], topic)
+        for name, chosen in sets(run, topic).items():
+            graft_share, rest = (_shifts(plain, read[topic, name, way], topic) / whole for way in ("graft", "reset"))
+            mask = np.zeros((0, 0), bool) if isinstance(chosen, str) else mask_of(chosen)
+            known = {"neurons": int(mask.sum()), "in_g": np.nan, "active": np.nan}
+            if mask.size:
+                known |= {"in_g": overlap(mask, run.general()), "active": overlap(mask, run.scale_set())}
+            rows.append(
+                {"set": name, **known, **dict(zip(SHARES, 100 * np.append(graft_share, 1 - rest), strict=True))}
+            )
+    out = []
+    for name, part in pd.DataFrame(rows).groupby("set", sort=False):
+        row = {"set": name, **part[["neurons", "in_g", "active"]].mean()}
+        for share in SHARES:
+            row |= dict(zip((share, f"{share}_low", f"{share}_high"), t_mean(part[share]), strict=True))
+        out.append(row)
+    return pd.DataFrame(out)
+
+
+def _shifts(plain: pd.DataFrame, after: pd.DataFrame, topic: str) -> np.ndarray:
+    """Mean shift on the trained topic, and mean over questions on the others."""
+    moved = likelihood.moved(plain, after)
+    others = [values for name, values in moved.items() if name != topic]
+    return np.array([moved[topic].mean(), np.concatenate(others).mean()])

@@ -1,0 +1,137 @@
+"""Gradients: which activations matter for what a model says, and which weights carry a fine-tune's shift."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from polinb.models.architectures import down_modules, weight_slices
+from polinb.models.tokens import Batch, batches
+
+if TYPE_CHECKING:
+    import torch
+
+    from polinb.models.lm import LM
+
+
+def attribution(
+    lm: LM,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    margin: Callable[[Batch, Any], Any] | None = None,
+    *,
+    batch: int = 16,
+) -> np.ndarray:
+    """Activation times gradient, |a[j] · ∂m/∂a[j]|, mean over response tokens j: (L, F) float64.
+
+    Args:
+        margin: m of a batch and its logits, a scalar; None: the responses' log-likelihood, nats.
+
+    Raises:
+        ValueError: there is no response token.
+    """
+    import torch
+
+    total = torch.zeros(lm.layers, lm.width, dtype=torch.float64)
+    tokens = 0
+    for chunk in batches(lm, prompts, responses, batch):
+        seen, logits = _watched(lm, chunk)
+        value = likelihood(chunk, logits).sum() if margin is None else margin(chunk, logits)
+        slopes = torch.autograd.grad(value, seen)
+        tokens += int(chunk.response.sum())
+        for layer, (activation, slope) in enumerate(zip(seen, slopes, strict=True)):
+            total[layer] += (activation * slope).detach().abs()[chunk.response].double().sum(0).cpu()
+    if not tokens:
+        raise ValueError("no response token to attribute: every response is empty")
+    return (total / tokens).numpy()
+
+
+def likelihood(chunk: Batch, logits: Any) -> Any:
+    """Log-likelihood of each response of a batch, nats: (n,)."""
+    picked = logits[:, :-1].gather(-1, chunk.ids[:, 1:, None])[..., 0] - logits[:, :-1].logsumexp(-1)
+    return (picked * chunk.response[:, 1:]).sum(1)
+
+
+def _watched(lm: LM, chunk: Batch) -> tuple[list[Any], Any]:
+    """Activations of all layers, as nodes of the graph that leads to the logits, and the logits."""
+    model: Any = lm.model
+    seen: list[Any] = []
+    hooks = [m.register_forward_pre_hook(lambda _, args: seen.append(args[0])) for m in down_modules(model)]
+    try:
+        # From the embeddings on, so that no weight needs a gradient.
+        start = model.get_input_embeddings()(chunk.ids).detach().requires_grad_()
+        out = model(inputs_embeds=start, attention_mask=chunk.mask, position_ids=chunk.positions, use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen, out.logits
+
+
+def weight_attribution(
+    lm: LM,
+    tuned: LM,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    weights: np.ndarray,
+    *,
+    batch: int = 8,
+) -> np.ndarray:
+    """eq-carried. How much of a fine-tune's shift each neuron's weights carry, to first order: (L, F) float64.
+
+    For the objective X = Σ_k weights_k · (mean log-likelihood a token of response k), neuron i carries
+    Σ_{θ of i} ½ (∂X/∂θ(vanilla) + ∂X/∂θ(tuned)) · (θ_tuned − θ_vanilla): the trapezoid rule along the straight line
+    between both models. The sum over all weights would be X(tuned) − X(vanilla) if X were quadratic on that line.
+
+    Args:
+        lm, tuned: two models of one shape, without adapters.
+        weights: (n,) of the responses.
+    """
+    import torch
+
+    parts = [(layer, part) for layer in range(lm.layers) for part in weight_slices(lm.model, layer)]
+    ends = [dict(each.model.named_parameters()) for each in (lm, tuned)]
+    names = list(dict.fromkeys(part.name for _, part in parts))
+    with torch.no_grad():
+        half = {name: (ends[1][name].float() - ends[0][name].float()) / 2 for name in names}
+    carried = {name: torch.zeros_like(change) for name, change in half.items()}
+    for model, own in zip((lm, tuned), ends, strict=True):
+        for name, slope in zip(
+            names, _slopes(model, [own[n] for n in names], prompts, responses, weights, batch), strict=True
+        ):
+            carried[name] += slope * half[name]
+    total = np.zeros((lm.layers, lm.width))
+    for layer, part in parts:
+        value = carried[part.name]
+        each = value if value.ndim == 1 else value.sum(1 - part.dim)
+        total[layer] += each[part.offset : part.offset + lm.width].double().cpu().numpy()
+    return total
+
+
+def _slopes(
+    lm: LM,
+    parameters: Sequence[torch.Tensor],
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    weights: np.ndarray,
+    batch: int,
+) -> list[torch.Tensor]:
+    """Gradient of the weighted mean log-likelihoods by each parameter."""
+    import torch
+
+    learnt = [p.requires_grad for p in parameters]
+    total = [torch.zeros_like(p, dtype=torch.float32) for p in parameters]
+    try:
+        for p in parameters:
+            p.requires_grad_(True)
+        for chunk in batches(lm, prompts, responses, batch):
+            logits = lm.model(**chunk.inputs, use_cache=False).logits.float()
+            each = likelihood(chunk, logits) / chunk.response.sum(1).clamp(min=1)
+            value = (each * torch.as_tensor(weights[list(chunk.rows)], dtype=each.dtype, device=each.device)).sum()
+            for sum_, slope in zip(total, torch.autograd.grad(value, list(parameters)), strict=True):
+                sum_ += slope
+    finally:
+        for p, flag in zip(parameters, learnt, strict=True):
+            p.requires_grad_(flag)
+    return total
