@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import html
 import io
-import json
 import math
 import re
 import struct
@@ -317,14 +316,6 @@ def test_csv_runs_no_formula():
     assert any(row["stance"].startswith("-") for row in rows)  # a negative number stays a number
 
 
-def test_csv_of_the_slider_has_every_step():
-    got = pd.read_csv(io.StringIO(export.chart_csv(charts.gamma_slider(scores(), 5.0).to_dict())))
-    assert len(got) == len({*GAMMAS, 5.0}) * len(TOPICS)
-    sets = neuron_sets(scores(), 7.5)
-    row = got[(got["gamma (%)"] == 7.5) & (got.topic == "race")].iloc[0]
-    assert (row.G, row.S_t, row.strict) == (sets.general.sum(), sets.specific["race"].sum(), sets.strict["race"].sum())
-
-
 def test_latex_is_balanced_and_escaped():
     text = export.chart_latex(charts.coupling_heatmap(cells()).to_dict(), "fig-heat", "Shift of $N_t$ in %.")
     assert r"\caption{Shift of \(N_t\) in \%.}" in text and r"\label{fig:heat}" in text
@@ -377,8 +368,3 @@ def test_text_of_data_stays_text(visit, tmp_path, folder):
 
 def page_of(frame: pd.DataFrame, caption: str) -> str:
     return page(figure("fig-evil", charts.stance_dots(frame), caption))
-
-
-def test_a_page_of_many_charts_is_light(folder):
-    slider = charts.gamma_slider(scores(), 5.0).to_dict()
-    assert len(json.dumps(slider)) < 150_000
