@@ -220,3 +220,10 @@ def test_holm_by_hand() -> None:
     """0.01·3, then 0.03·2, and the last no smaller than that."""
     assert resampling.holm([0.03, 0.01, 0.04]) == pytest.approx([0.06, 0.03, 0.06])
     assert resampling.holm([0.9, 0.8]) == [1.0, 1.0] and resampling.holm([]) == []
+
+
+def test_a_mean_of_what_is_known_leaves_the_rest_out() -> None:
+    values = np.array([0.0, np.nan, 1.0, 1.0])
+    assert resampling.known_mean(values, 200, 3) == resampling.bootstrap_mean(values[[0, 2, 3]], 200, 3)
+    assert resampling.known_mean(values, shares=True) == resampling.share_interval(values[[0, 2, 3]], 1000, 0)
+    assert np.isnan(resampling.known_mean(values[1:2])).all()
