@@ -155,6 +155,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
     **{f"{n}_one_row": (lambda n=n: CALLS[n][0](CALLS[n][1]().tail(1))) for n in CHECKED if n != "roc"},
     **{f"{n}_unknown": (lambda n=n: CALLS[n][0](blank(CALLS[n][1]()))) for n in CHECKED},
     "stance_dots_paper": lambda: charts.stance_dots(dots().assign(paper=0.25)),
+    "coupling_heatmap_one": lambda: charts.coupling_heatmap(heat(named=False)),
     "coupling_heatmap_bounded": lambda: charts.coupling_heatmap(bounded()),
     "layer_distribution_ranged": lambda: charts.layer_distribution(layers().assign(low=0, high=9)),
     "gamma_slider": lambda: charts.gamma_slider(raw_scores(), 5.0),

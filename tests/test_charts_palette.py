@@ -74,7 +74,7 @@ def test_sides_differ_by_more_than_colour() -> None:
     for name in MAKERS:
         spec = json.loads(made(name))
         for unit in marks(spec):
-            scale = unit["encoding"].get("color", {}).get("scale", {})
+            scale = unit.get("encoding", {}).get("color", {}).get("scale", {})
             if {charts.LEFT, charts.RIGHT} <= set(scale.get("range", [])) and "type" in unit["encoding"]["color"]:
                 if unit["encoding"]["color"]["type"] != "quantitative":
                     continue
