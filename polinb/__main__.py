@@ -21,12 +21,9 @@ def told(arguments: argparse.Namespace) -> int:
     """What a command returns; an expected error is told in one line."""
     try:
         code: int = arguments.run(arguments)
-    except ParameterError as error:
-        print(f"polinb: {hide(str(error))}", file=sys.stderr)
-        return 2
     except PolinbError as error:
         print(f"polinb: {hide(str(error))}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ParameterError) else 1
     except OSError as error:
         print(f"polinb: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
         return 1

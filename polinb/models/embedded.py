@@ -50,8 +50,10 @@ def check_gguf(path: Path) -> None:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != GGUF_SHA256:
-        size = f"{path.stat().st_size} of {GGUF_BYTES} bytes"
-        raise ModelError(f"{path.name} ({size}) has SHA-256 {digest}, expected {GGUF_SHA256}: {_HINT}")
+        size = path.stat().st_size
+        raise ModelError(
+            f"{path.name} ({size} of {GGUF_BYTES} bytes) has SHA-256 {digest}, expected {GGUF_SHA256}. {_HINT}"
+        )
 
 
 def embedded_folder(cache: Path | None = None) -> Path:

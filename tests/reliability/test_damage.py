@@ -12,10 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Reference
-from forked import run
 from safetensors.numpy import save_file
-from stores import contents, finished, leftovers
+from stores import contents
 
 from polinb.errors import ArtifactError
 from polinb.runs.artifact_check import DamagedError
@@ -164,18 +162,6 @@ def test_a_file_that_was_never_checked_is_not_read(store: Store) -> None:
         found.frame("planted")
 
 
-def test_a_half_written_artifact_of_another_program(store: Store) -> None:
-    """As a copy that was interrupted leaves it: the first files without the record, or the record without them."""
-    path = store.get("thing", INPUTS, make).path
-    before = contents(store.root)
-    for gone in (FILES[2:], FILES[:3]):
-        for name in gone:
-            (path / name).unlink()
-        store.get("thing", INPUTS, make)
-        assert contents(store.root) == before
-    assert len(list(path.parent.glob("*-damaged-*"))) == 2
-
-
 def test_a_damaged_result_is_not_mended_twice(store: Store) -> None:
     """What another process has mended meanwhile is taken, not set aside."""
     path = store.get("thing", INPUTS, make).path
@@ -194,18 +180,3 @@ def test_a_damaged_result_is_not_mended_twice(store: Store) -> None:
     store.look = late  # type: ignore[method-assign,assignment]
     assert store.get("thing", INPUTS, make)
     assert len(list(path.parent.glob("*-damaged-*"))) == 1
-
-
-def test_every_artifact_of_a_run_damaged_at_once(reference: Reference, tmp_path: Path) -> None:
-    """One bit of one file of each: all are set aside, and the run ends with the bytes it had."""
-    draw, root = random.Random(1), reference.until("", tmp_path / "store")
-    for name in finished(root):
-        file = draw.choice(sorted((root / name).iterdir()))
-        body = bytearray(file.read_bytes())
-        while body[place := draw.randrange(len(body))] in b" \n":  # a blank in a record may become another one
-            pass
-        body[place] ^= 1 << draw.randrange(8)
-        file.write_bytes(body)
-    run("small_run.everything", root)
-    assert contents(root) == reference.contents and leftovers(root) == []
-    assert len(list(root.glob("*/*-damaged-*"))) == len(finished(root))
