@@ -179,7 +179,8 @@ def test_a_mixture_that_trains_less_by_hand():
     shift = np.array([1.0, 0.5])
     assert less_training(shift, 0.5).tolist() == [0, 1] and less_training(shift, 0.75).tolist() == [0.5, 0.5]
     assert less_training(shift, 0.25).tolist() == [0, 0.5], "the vanilla model is a point of the line"
-    assert less_training(shift, 2.0).tolist() == [1, 0], "no extrapolation"
+    assert less_training(shift, 2.0).tolist() == [2, 0], "in a resample: on from the outermost point"
+    assert less_training(shift, -0.5).tolist() == [0, 0], "no point on that side"
     assert less_training(np.array([0.5, 0.5]), 0.5).tolist() == [0.5, 0.5], "ties share"
     assert less_training(np.zeros(2), 0.3).tolist() == pytest.approx([1 / 3, 1 / 3]), "no shift at all"
 
@@ -265,10 +266,58 @@ def test_an_arm_that_only_trains_less_gains_nothing():
 def test_a_real_gain_is_found():
     rng = np.random.default_rng(1)
     found = [
-        excess([noisy(rng, 60, t=[1.0, 0.5, 1.0], u=[0.8, 0.4, 0.1], v=[0.8, 0.4, 0.1])], ["t"], 2, 300, seed)
+        excess([noisy(rng, 90, t=[1.0, 0.5, 0.8], u=[0.8, 0.4, 0.1], v=[0.8, 0.4, 0.1])], ["t"], 2, 300, seed)
         for seed in range(20)
     ]
     assert np.mean([f["high"] < 0 for f in found]) > 0.8
+
+
+@pytest.mark.parametrize("shift", [1.2, -0.1])
+def test_excess_is_refused_outside_the_line(shift):
+    """Not compared with the line's end, which would be another model than one that trained less."""
+    found = excess([flat(t=[1.0, 0.5, shift], u=[0.8, 0.4, 0.2])], ["t"], 2, 100, 0)
+    assert not found["inside"] and np.isnan([found[x] for x in ("excess", "low", "high", "r_weak", "p_no_gain")]).all()
+    assert (found["shift"], found["r"]) == pytest.approx((shift, 0.2))
+    assert excess([flat(t=[1.0, 0.5, 1.0], u=[0.8, 0.4, 0.2])], ["t"], 2, 100, 0)["inside"]
+
+
+@pytest.mark.parametrize("at", [0.5, 0.9])
+def test_excess_of_training_less_covers_0_for_judged_labels(at):
+    """Labels of ±1, and the condition near the line's end, where half of the resamples lie beyond it."""
+    rng, hits, found = np.random.default_rng(4), 0, []
+    shares, size = np.array([0.25, 0.5, 0.75, 1.0, at]), 40
+    for study in range(150):
+        stack = {}
+        for topic, most in (("t", 0.9), ("u", 0.6), ("v", 0.6), ("w", 0.6)):
+            same, base = rng.random((5, size)) < 0.8, rng.random(size)
+            draw = np.where(same, base, rng.random((5, size)))
+            after = np.where(draw < (0.8 + shares[:, None] * most) / 2, 1, -1)
+            stack[topic] = after - np.where(rng.random(size) < 0.4, 1, -1)
+        one = excess([stack], ["t"], 4, 300, study)
+        if one["inside"]:
+            hits += one["low"] <= 0 <= one["high"]
+            found.append(one["excess"])
+    assert len(found) > 100 and hits >= 0.93 * len(found)
+    assert abs(np.mean(found)) < 0.05
+
+
+def test_paired_seeds_are_drawn_together():
+    """What both sides of a seed share cancels in its drop; the interval still covers, and is narrower."""
+    rng, hits, widths = np.random.default_rng(5), 0, []
+    for study in range(100):
+        first, second = {}, {}
+        shared, own = rng.normal(0, 0.15, 3), rng.normal(0, 0.03, (2, 3))
+        for topic in ("t", "u", "v", "w"):
+            noise = rng.normal(0, 0.3, 40) + rng.normal(0, 0.2, (3, 40))
+            first[topic] = 0.8 + (shared + own[0])[:, None] + noise
+            second[topic] = 0.7 + (shared + own[1])[:, None] + noise
+        both, apart = (hierarchical_drop([first], [second], ["t"], 300, study, paired) for paired in (True, False))
+        hits += both["low"] <= 0.8**2 - 0.7**2 <= both["high"]
+        assert both["drop"] == apart["drop"]
+        widths.append([each["high"] - each["low"] for each in (both, apart)])
+    assert hits >= 93
+    narrow, wide = np.mean(widths, axis=0)
+    assert narrow < 0.7 * wide
 
 
 def test_hierarchical_drop_without_noise_by_hand():

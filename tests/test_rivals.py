@@ -70,7 +70,7 @@ def test_weaker_fine_tunes_move_less_and_seeds_differ(run):
 def test_arms_cover_every_control(run):
     names = [rivals.kind(a.name) for a in rivals.conditions(run, "crime")]
     assert {n: names.count(n) for n in dict.fromkeys(names)} == {
-        "fine-tune": 2, "inhibitft": 2, "inhibitft-heldout": 1, "random-uniform": 2, "random-layer": 2,
+        "fine-tune": 2, "inhibitft": 2, "inhibitft-heldout": 2, "random-uniform": 2, "random-layer": 2,
         "random-next_highest": 2, "early-stop": 1, "lower-rate": 1, "interpolated": 1,
     }  # fmt: skip
     sets = [mask_of(a.frozen) for a in rivals.conditions(run, "crime") if a.name == "random-layer"]

@@ -240,10 +240,13 @@ def less_training(shift: Floats, at: float) -> Floats:
     Args:
         shift: (weak,) on-topic shifts; the vanilla model, with shift 0, is a point of the line too, and what is
             missing from a sum of 1 is its weight. Points of equal shift share their weight. Beyond the outermost point
-            that point stands: no extrapolation.
+            the line from the vanilla model through that point goes on.
     """
     places, owner = np.unique(np.append(shift, 0.0), return_inverse=True)
     weights = np.array([np.interp(at, places, place) for place in np.eye(len(places))])
+    end = places[-1] if at > places[-1] else places[0]
+    if not places[0] <= at <= places[-1] and end != 0:
+        weights = np.where(places == end, at / end, 0.0)
     return np.asarray((weights / np.bincount(owner))[owner][:-1])
 
 
@@ -254,7 +257,8 @@ def excess(
 
     The weaker fine-tune is the mixture of neighbouring ones that :func:`less_training` names; its noise is that of the
     mixed differences. Questions are resampled jointly for all conditions, and so are the condition's seeds. The line of
-    the weaker fine-tunes is built anew in each resample, but comes from one training run.
+    the weaker fine-tunes is built anew in each resample, but comes from one training run. A condition whose own mean
+    shift lies outside the line on some topic has no weaker fine-tune to be compared with: its excess is refused (NaN).
 
     Args:
         stacks: for each trained topic: tested topic → (conditions, questions). The first ``weak`` ones are the
@@ -264,32 +268,35 @@ def excess(
     Returns:
         excess (below 0: less coupling than training less would have bought), low, high (95 %, questions and seeds),
         low_questions, high_questions (questions only), p_no_gain (share of resamples at or above 0), shift, r, r_weak
-        (means; the roots of the mean squares), seeds.
+        (means; the roots of the mean squares), seeds, inside (whether every topic's line reaches the shift).
     """
     rng = np.random.default_rng(seed)
-    exact, drawn = [], []
+    exact, drawn, inside = [], [], True
     for stack, topic in zip(stacks, trained, strict=True):
+        own = stack[topic].mean(-1)
+        line = np.append(own[:weak], 0.0)
+        inside &= bool(line.min() <= own[weak:].mean() <= line.max())
         exact.append(_excess(stack, topic, weak, _picks(stack, None, rng), 1).mean(1))
-        own, _, less = _excess(stack, topic, weak, _picks(stack, draws, rng), 2)
-        drawn.append(own - less)
+        square, _, less = _excess(stack, topic, weak, _picks(stack, draws, rng), 2)
+        drawn.append(square - less)
     square, shift, square_weak = np.mean(exact, axis=0)[:, 0]
     seeds = min(len(each) for each in drawn)
     picked = rng.integers(0, seeds, (seeds, draws))
     sampled = np.mean([_resampled(each[:seeds], picked, seeds - 1) for each in drawn], axis=0)
     low, high = percentiles(sampled)
     near = percentiles(np.mean([each.mean(0) for each in drawn], axis=0))
-    return {
+    found = {
         "excess": float(square - square_weak),
         "low": low,
         "high": high,
         "low_questions": near[0],
         "high_questions": near[1],
         "p_no_gain": float((sampled >= 0).mean()),
-        "shift": float(shift),
-        "r": float(root(square)),
         "r_weak": float(root(square_weak)),
-        "seeds": seeds,
     }
+    if not inside:
+        found = dict.fromkeys(found, float("nan"))
+    return {**found, "shift": float(shift), "r": float(root(square)), "seeds": seeds, "inside": inside}
 
 
 def _excess(stack: Mapping[str, Floats], trained: str, weak: int, picks: Mapping[str, Floats], times: int) -> Floats:
@@ -311,6 +318,7 @@ def hierarchical_drop(
     trained: Sequence[str],
     draws: int,
     seed: int,
+    paired: bool = False,
 ) -> dict[str, float]:
     """Mean R_c² of the ``first`` conditions minus that of the ``second``, with topics, seeds and questions resampled.
 
@@ -320,6 +328,7 @@ def hierarchical_drop(
 
     Args:
         first, second: for each trained topic: tested topic → (seeds, questions) differences.
+        paired: seed k of one side is seed k of the other (the same order of the data), so both are drawn together.
 
     Returns:
         drop, low, high (all levels), low_questions, high_questions (questions only), seeds_first, seeds_second.
@@ -334,11 +343,14 @@ def hierarchical_drop(
         sides.append([corrected_square(each, topic, 2) for each in found])
     near = percentiles(np.mean([x.mean(0) - y.mean(0) for x, y in sides], axis=0))
     counts = [min(side.shape[0] for side in each) for each in zip(*sides, strict=True)]
-    freedom = sum(count - 1 for count in counts)
-    seeds = [rng.integers(0, count, (count, draws)) for count in counts]
-    every = [
-        _resampled(x[: counts[0]], seeds[0], freedom) - _resampled(y[: counts[1]], seeds[1], freedom) for x, y in sides
-    ]
+    if paired:
+        count = min(counts)
+        both = rng.integers(0, count, (count, draws))
+        every = [_resampled(x[:count] - y[:count], both, count - 1) for x, y in sides]
+    else:
+        freedom = sum(count - 1 for count in counts)
+        one, two = (rng.integers(0, count, (count, draws)) for count in counts)
+        every = [_resampled(x[: counts[0]], one, freedom) - _resampled(y[: counts[1]], two, freedom) for x, y in sides]
     whole = _resampled(np.stack(every), rng.integers(0, len(trained), (len(trained), draws)), len(trained) - 1)
     low, high = percentiles(whole)
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,9 @@ FAMILIES = {
     "lower-rate": "trained less",
     "interpolated": "trained less",
 }
+NEXT = "next_highest"
+SAME = 0.5
+"""Mean Jaccard overlap above which random sets are called one."""
 _TITLES = TITLES | {
     "fine-tune": "fine-tune",
     "early-stop": "early stop",
@@ -53,7 +57,7 @@ def conditions(run: Run, topic: str, every: bool = False) -> list[Condition]:
     out += [run.tuned(topic, name="inhibitft", frozen=general, repeat=seed) for seed in seeds]
     if every or run.sets().general_without(topic).any():
         held = run.neurons("heldout", topic=topic)
-        out.append(run.tuned(topic, name="inhibitft-heldout", frozen=held))
+        out += [run.tuned(topic, name="inhibitft-heldout", frozen=held, repeat=seed) for seed in seeds]
     for kind in KINDS:
         for number in range(p.baseline_seeds):
             chosen = run.neurons(kind, number=number)
@@ -108,7 +112,7 @@ def equal_shift(run: Run, more: Sequence[Sequence[Condition]] = ()) -> pd.DataFr
 
     Returns:
         condition, seeds, shift, r (noise-corrected), r_weak, excess, low, high (questions and seeds resampled),
-        low_questions, high_questions (questions only), p_no_gain.
+        low_questions, high_questions (questions only), p_no_gain; NaN where no weaker fine-tune has that shift.
     """
     p = run.params
     topics = list(p.baseline_topics)
@@ -146,13 +150,31 @@ def hierarchical(run: Run, more: Sequence[Sequence[Condition]] = ()) -> pd.DataF
         if name == "inhibitft" or FAMILIES.get(kind(name)) == "trained less":
             continue
         other = [stacks(run, group) for group in each]
-        rows.append({"against": title(name), **hierarchical_drop(other, own, topics, p.bootstrap, p.seed)})
+        paired = name in ("fine-tune", "inhibitft-heldout")  # seed k has the order of the data of InhibitFT's seed k
+        drop = hierarchical_drop(other, own, topics, p.bootstrap, p.seed, paired)
+        rows.append({"against": title(name), **drop})
     return pd.DataFrame(rows)
 
 
 def _grouped(run: Run, more: Sequence[Sequence[Condition]]) -> dict[str, list[list[Condition]]]:
-    """Name → one list of conditions (its seeds) for each topic; only names that every topic has."""
+    """Name → one list of conditions (its seeds) for each topic; only names that every topic has.
+
+    Random sets that are nearly one (:func:`alike`) count as one.
+    """
     lists = [conditions(run, t) + (list(more[k]) if more else []) for k, t in enumerate(run.params.baseline_topics)]
     names = dict.fromkeys(condition.name for condition in lists[0])
     found = {name: [[condition for condition in each if condition.name == name] for each in lists] for name in names}
+    one = f"random-{NEXT}"
+    if alike(run) > SAME and one in found:
+        found[one] = [group[:1] for group in found[one]]
     return {name: groups for name, groups in found.items() if all(groups)}
+
+
+def alike(run: Run) -> float:
+    """Mean Jaccard overlap of the random sets of next highest activation; 0 where there is one only.
+
+    They are drawn from the neurons nearest to those of G: where G holds the most active ones, few are left to draw.
+    """
+    masks = [run.control_set(NEXT, number) for number in range(run.params.baseline_seeds)]
+    pairs = list(combinations(masks, 2))
+    return float(np.mean([(a & b).sum() / (a | b).sum() for a, b in pairs])) if pairs else 0.0
