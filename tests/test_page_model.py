@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import urllib.request
 from pathlib import Path
 
@@ -18,13 +19,40 @@ pytest.importorskip("onnx", reason="onnx is not installed: make setup")
 KINDS = ("plain", "ablate", "scale", "add")
 
 
+def spread(folder: Path) -> dict[str, np.ndarray]:
+    """The graph's large constants, as the page makes them."""
+    made = {}
+    for name, entry in json.loads((folder / "weights.json").read_text()).items():
+        raw, shape = (folder / entry["file"]).read_bytes()[entry["at"] :], entry["shape"]
+        size, width = int(np.prod(shape)), shape[-1]
+        if entry["kind"] == "f32":
+            values = np.frombuffer(raw, np.float32, size)
+        else:
+            four = entry["kind"] == "q4"
+            halves = np.frombuffer(raw, np.float16, size // 32 * (1 + four)).astype(np.float32)
+            halves = halves.reshape(1 + four, -1, 1, width)
+            count = size // 2 if four else size
+            codes = np.frombuffer(raw, np.uint8 if four else np.int8, count, halves.size * 2).reshape(
+                halves.shape[1], -1, width
+            )
+            codes = np.concatenate([codes & 15, codes >> 4], 1) if four else codes
+            values = codes.astype(np.float32) * halves[0] + (halves[1] if four else np.float32(0))
+        made[name] = values.reshape(shape)
+    return made
+
+
 class Graph:
     """The exported graph, run by onnxruntime as the page runs it."""
 
     def __init__(self, folder: Path, lm) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self.session = ort.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
+        whole = folder.with_name(f"{folder.name}-floats")
+        whole.mkdir(exist_ok=True)
+        shutil.copy(folder / "model.onnx", whole)
+        for name, values in spread(folder).items():
+            values.tofile(whole / name)
+        self.session = ort.InferenceSession(whole / "model.onnx", options, providers=["CPUExecutionProvider"])
         config = lm.model.config
         self.empty = np.zeros((lm.layers, 2, config.num_key_value_heads, 0, config.head_dim), np.float32)
         self.one = np.ones((lm.layers, lm.width), np.float32)
@@ -129,32 +157,30 @@ def test_answers_are_the_engines_token_for_token(tiny, pair):
     agree(lm, Graph(folder, lm), chosen, 8 * difference, pair("llama").prompts, 12)
 
 
+def random_blocks(rng, n, k):
+    """4-bit and 8-bit blocks of a matrix (n, k), with float16 subnormals among the scales."""
+    from book._make.page_graph import Blocks
+
+    scale, offset = (rng.normal(size=(n, k // 32)).astype(np.float16) for _ in range(2))
+    scale.flat[:2] = 3e-7, -5e-5
+    four = Blocks(rng.integers(0, 256, (n, k // 32, 16), np.uint8), scale, offset)
+    return four, Blocks(rng.integers(-128, 128, (n, k // 32, 32)).astype(np.int8), scale)
+
+
 def test_blocks_are_the_dense_matrix(tmp_path):
-    """4-bit and 8-bit blocks: the runtime spreads them to the very floats of the definition."""
-    import onnx
-    from onnx import TensorProto, helper
+    """4-bit and 8-bit blocks come back out of the files as the very floats of the definition, turned."""
+    from book._make.page_graph import Graph as Writer
 
-    from book._make.page_graph import Blocks, _Graph
-
-    rng = np.random.default_rng(1)
-    scale, offset = (rng.normal(size=(5, 2)).astype(np.float16) for _ in range(2))
-    four = Blocks(rng.integers(0, 256, (5, 2, 16), np.uint8), scale, offset)
-    eight = Blocks(rng.integers(-128, 128, (5, 2, 32)).astype(np.int8), scale)
-    for value in (four, eight):
-        graph = _Graph(tmp_path)
-        graph.nodes.append(helper.make_node("Identity", [graph.linear("x", value)], ["y"]))
-        info = helper.make_tensor_value_info
-        io = [info("x", TensorProto.FLOAT, ["T", 64])], [info("y", TensorProto.FLOAT, ["T", 5])]
-        made = helper.make_model(
-            helper.make_graph(graph.nodes, "g", *io, graph.constants),
-            opset_imports=[helper.make_opsetid("", 18)],
-            ir_version=9,
-        )
-        onnx.checker.check_model(made)
-        session = ort.InferenceSession(made.SerializeToString())
-        assert (session.run(None, {"x": np.eye(64, dtype=np.float32)})[0] == value.dense().T).all()
+    graph = Writer(tmp_path)
+    blocks = random_blocks(np.random.default_rng(1), 5, 64)
+    names = [graph.turned(each) for each in blocks]
+    graph.write_index()
+    made = spread(tmp_path)
+    for name, value in zip(names, blocks, strict=True):
+        assert np.array_equal(made[name], value.dense().T)
+    four = blocks[0]
     codes = four.codes[2, 1, 3]
-    assert four.dense()[2, 32 + 3] == np.float32(scale[2, 1]) * (codes & 15) + np.float32(offset[2, 1])
+    assert four.dense()[2, 32 + 3] == np.float32(four.scale[2, 1]) * (codes & 15) + np.float32(four.offset[2, 1])
 
 
 def test_other_architectures_are_refused(pair, tmp_path):
@@ -222,9 +248,11 @@ def test_the_embedded_model_in_the_page_is_the_books(tmp_path):
     for name in lm.model.state_dict():
         value = blocks(name)
         assert np.array_equal(value if isinstance(value, np.ndarray) else value.dense(), own(name)), name
-    export(lm.model.config, blocks, tmp_path)
-    assert max(path.stat().st_size for path in tmp_path.iterdir()) < 50_000_000
-    graph = Graph(tmp_path, lm)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    export(lm.model.config, blocks, folder)
+    assert max(path.stat().st_size for path in folder.iterdir()) < 50_000_000
+    graph = Graph(folder, lm)
     asked = [pair.prompt for topic in data.topics for pair in data.topic(topic)][:PROMPTS]
     prompts = [prompt_ids(lm, prompt) for prompt in asked]
     for ids in prompts[:2]:

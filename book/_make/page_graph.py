@@ -5,12 +5,13 @@ Inputs: ``ids`` (T,) int64; ``past`` (layers, 2, key-value heads, P, head size) 
 ``past``; ``act`` (layers, FFN width), the last position's neurons as they are before their own layer's change.
 What the down projection reads at all T positions is activation · factor + addend.
 
-Weights that are 4- or 8-bit blocks of 32 stay so in the files; plain operators spread them, which the runtime does
-once, when it loads the graph and folds its constants.
+Weights that are 4- or 8-bit blocks of 32 stay so in the files. The graph itself reads float32: each of its large
+constants is an external file of its own, which the page makes out of ``weights.N.bin`` while the runtime reads it.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,12 +104,13 @@ def _joined(parts: list[Any]) -> np.ndarray | Blocks:
     return Blocks(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("codes", "scale", "offset")))
 
 
-class _Graph:
+class Graph:
     """Nodes and constants; large constants go to files ``weights.N.bin`` of ``folder``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.nodes, self.constants = folder, list[Any](), list[Any]()
         self.part, self.at = -1, PART
+        self.index: dict[str, dict[str, Any]] = {}
 
     def __call__(self, op: str, *inputs: str, out: int = 1, **attributes: Any) -> Any:
         from onnx import helper
@@ -118,51 +120,53 @@ class _Graph:
         return names if out > 1 else names[0]
 
     def const(self, value: Any, kind: type = np.float32) -> str:
-        from onnx import TensorProto, helper, numpy_helper
+        from onnx import numpy_helper
 
-        array = np.ascontiguousarray(value if isinstance(value, np.ndarray) else np.array(value, kind))
+        array = value if isinstance(value, np.ndarray) else np.array(value, kind)
+        if array.nbytes >= _SMALL:
+            return self.large(array)
         name = f"c{len(self.constants)}"
-        if array.nbytes < _SMALL:
-            self.constants.append(numpy_helper.from_array(array, name))
-            return name
-        if self.at + array.nbytes > PART:
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def large(self, array: np.ndarray) -> str:
+        return self._external("f32", array.shape, array)
+
+    def turned(self, value: np.ndarray | Blocks) -> str:
+        """A matrix (N, K) as a constant (K, N): from the right, the runtime multiplies by it as it lies."""
+        if not isinstance(value, Blocks):
+            return self.large(value.T)
+        kind, parts = "q8" if value.offset is None else "q4", [value.scale.T, value.codes.transpose(1, 2, 0)]
+        parts[1:1] = [] if value.offset is None else [value.offset.T]
+        return self._external(kind, (value.scale.shape[1] * 32, len(value.scale)), *parts)
+
+    def _external(self, kind: str, shape: tuple[int, ...], *parts: np.ndarray) -> str:
+        """A float32 constant in a file of its name, which the page makes of the parts, written to ``weights.N.bin``."""
+        from onnx import TensorProto
+
+        data = b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+        if self.at + len(data) > PART:
             self.part, self.at = self.part + 1, 0
-        file = f"weights.{self.part}.bin"
-        tensor = TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(array.dtype), dims=array.shape)
+        name, file = f"c{len(self.constants)}", f"weights.{self.part}.bin"
+        self.index[name] = {"kind": kind, "file": file, "at": self.at, "shape": shape}
+        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape)
         tensor.data_location = TensorProto.EXTERNAL
-        for key, entry in (("location", file), ("offset", self.at), ("length", array.nbytes)):
-            tensor.external_data.add(key=key, value=str(entry))
+        tensor.external_data.add(key="location", value=name)
         with (self.folder / file).open("ab") as out:
-            out.write(array.tobytes() + bytes(-array.nbytes % 64))
+            out.write(data + bytes(-len(data) % 64))
             self.at = out.tell()
         self.constants.append(tensor)
         return name
 
+    def write_index(self) -> None:
+        """``weights.json``: what the page must know to make the large constants."""
+        (self.folder / "weights.json").write_text(json.dumps(self.index), "utf-8")
+
     def ints(self, *values: int) -> str:
         return self.const(np.array(values, np.int64))
 
-    def spread(self, value: Blocks, codes: str, scale: str) -> str:
-        """Float values of codes and scales, (N, K); N may be known only when the graph runs."""
-        from onnx import TensorProto
-
-        last = self.ints(-1)
-        if value.offset is not None:
-            low = self("BitwiseAnd", codes, self.const(np.array(15, np.uint8)))
-            high = self("BitShift", codes, self.const(np.array(4, np.uint8)), direction="RIGHT")
-            codes = self("Concat", low, high, axis=-1)
-        scale = self("Unsqueeze", self("Cast", scale, to=TensorProto.FLOAT), last)
-        full = self("Mul", self("Cast", codes, to=TensorProto.FLOAT), scale)
-        if value.offset is not None:
-            offset = self("Cast", self.const(value.offset), to=TensorProto.FLOAT)
-            full = self("Add", full, self("Unsqueeze", offset, last))
-        return str(self("Reshape", full, self.ints(-1, value.scale.shape[1] * 32)))
-
     def linear(self, x: str, value: np.ndarray | Blocks) -> str:
-        if isinstance(value, Blocks):
-            w = self.spread(value, self.const(value.codes), self.const(value.scale))
-        else:
-            w = self.const(value)
-        return str(self("Gemm", x, w, transB=1))
+        return str(self("MatMul", x, self.turned(value)))
 
 
 def export(config: Any, weights: Weights, folder: Path) -> None:
@@ -183,7 +187,7 @@ def export(config: Any, weights: Weights, folder: Path) -> None:
         raise ModelError(f"model type {config.model_type!r}: the page takes Llama-type models without biases")
     layers, width, vocabulary = config.num_hidden_layers, config.intermediate_size, config.vocab_size
     heads, kv, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
-    g = _Graph(folder)
+    g = Graph(folder)
     last = g.ints(-1)
 
     def norm(x: str, name: str) -> str:
@@ -214,12 +218,8 @@ def export(config: Any, weights: Weights, folder: Path) -> None:
         turned = g("Mul", g("Concat", b, a, axis=-1), sign)
         return str(g("Add", g("Mul", x, cos), g("Mul", turned, sin)))
 
-    table = weights("model.embed_tokens.weight")
-    if isinstance(table, Blocks):
-        codes, scale = g.const(table.codes), g.const(table.scale)
-        x = g.spread(table, g("Gather", codes, "ids"), g("Gather", scale, "ids"))
-    else:
-        x = g("Gather", g.const(table), "ids")
+    table = g.turned(weights("model.embed_tokens.weight"))
+    x = g("Transpose", g("Gather", table, "ids", axis=1), perm=[1, 0])
     pasts, factors, addends = (
         g("Split", name, axis=0, num_outputs=layers, out=layers) for name in ("past", "factor", "addend")
     )
@@ -249,10 +249,7 @@ def export(config: Any, weights: Weights, folder: Path) -> None:
         x = g("Add", x, g.linear(act, weights(f"{name}mlp.down_proj.weight")))
     x = norm(g("Slice", x, last, g.ints(2**31), g.ints(0)), "model.norm")
     tied = config.tie_word_embeddings
-    if tied and isinstance(table, Blocks):
-        logits = g("Gemm", x, g.spread(table, codes, scale), transB=1)
-    else:
-        logits = g.linear(x, table if tied else weights("lm_head.weight"))
+    logits = g("MatMul", x, table) if tied else g.linear(x, weights("lm_head.weight"))
     for name, value in (
         ("logits", logits),
         ("present", g("Concat", *presents, axis=0)),
@@ -275,3 +272,4 @@ def export(config: Any, weights: Weights, folder: Path) -> None:
     graph = helper.make_graph(g.nodes, "polinb", inputs, outputs, g.constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.save(model, folder / "model.onnx")
+    g.write_index()

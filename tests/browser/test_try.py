@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from conftest import served
 
-from book._make import page_model
+from book._make import page_graph, page_model
 from polinb.display.webdata import web_folder
 from polinb.errors import ArtifactError
 from polinb.models.embedded import cache_root, embedded_folder
@@ -155,6 +155,36 @@ def test_nothing_is_loaded_before_the_press_and_a_copy_without_the_model_says_so
 def test_as_a_file_it_says_how_to_serve(made, visit):
     page = visit(f"file://{made[0]}/try.html").page
     assert "python3 -m http.server" in page.inner_text(".polinb-try") and page.locator("button").count() == 0
+
+
+def test_blocks_in_the_page_are_the_dense_matrix(made, visit, tmp_path):
+    """The very floats, also of the smallest scales of a float16."""
+    rng = np.random.default_rng(1)
+    scale, offset = (rng.normal(size=(5, 2)).astype(np.float16) for _ in range(2))
+    scale.flat[:3] = 3e-7, -5e-5, 60000
+    blocks = [
+        page_graph.Blocks(rng.integers(0, 256, (5, 2, 16), np.uint8), scale, offset),
+        page_graph.Blocks(rng.integers(-128, 128, (5, 2, 32)).astype(np.int8), scale),
+    ]
+    graph = page_graph.Graph(tmp_path)
+    names = [graph.turned(each) for each in blocks]
+    graph.write_index()
+    (tmp_path / "_static").symlink_to(made[0] / "_static")
+    (tmp_path / "try.html").write_text("<!DOCTYPE html><title>blocks</title>")
+    with served(tmp_path) as base:
+        found = visit(f"{base}/try.html", allowed=base).page.evaluate(
+            """async (base) => {
+              const { spread } = await import(base + "/_static/vendor/try_engine.js");
+              const bytes = new Uint8Array(await (await fetch(base + "/weights.0.bin")).arrayBuffer());
+              const made = {};
+              for (const [name, entry] of Object.entries(await (await fetch(base + "/weights.json")).json()))
+                made[name] = [...new Float32Array(spread(entry, bytes).buffer)];
+              return made;
+            }""",
+            base,
+        )
+    for name, value in zip(names, blocks, strict=True):
+        assert np.array_equal(np.array(found[name], np.float32).reshape(64, 5), value.dense().T)
 
 
 def test_tokenizers_and_judge_are_pythons_on_1000_texts(made, visit):

@@ -66,6 +66,57 @@ export function makeJudge(table) {
   };
 }
 
+// bits of a float16 → its value
+const HALF = Float32Array.from({ length: 65536 }, (_, bits) => {
+  const power = (bits >> 10) & 31, rest = bits & 1023;
+  return (bits & 0x8000 ? -1 : 1) * (power ? 2 ** (power - 15) * (1 + rest / 1024) : 2 ** -14 * (rest / 1024));
+});
+const sizeOf = ({ shape }) => shape.reduce((all, n) => all * n, 1);
+
+// The floats of a constant, as bytes. In blocks, 32 rows share a scale (q4: and an offset) for each column: first come
+// all scales, then all offsets, then codes, two rows in a byte (q4) or one (q8).
+export function spread(entry, bytes) {
+  const size = sizeOf(entry), start = bytes.byteOffset + entry.at, width = entry.shape.at(-1), four = entry.kind === "q4";
+  if (entry.kind === "f32") return bytes.subarray(entry.at, entry.at + 4 * size);
+  const halves = new Uint16Array(bytes.buffer, start, (size / 32) * (four ? 2 : 1));
+  const codes = new (four ? Uint8Array : Int8Array)(bytes.buffer, start + halves.byteLength, four ? size / 2 : size);
+  const out = new Float32Array(size), scale = new Float32Array(width), offset = new Float32Array(width);
+  for (let block = 0, from = 0; block < size / 32; block += width) {
+    for (let n = 0; n < width; n++) {
+      scale[n] = HALF[halves[block + n]];
+      if (four) offset[n] = HALF[halves[size / 32 + block + n]];
+    }
+    for (let to = 32 * block, end = to + (four ? 16 : 32) * width; to < end; )
+      for (let n = 0; n < width; n++, from++, to++)
+        if (four) {
+          out[to] = scale[n] * (codes[from] & 15) + offset[n];
+          out[to + 16 * width] = scale[n] * (codes[from] >> 4) + offset[n];
+        } else out[to] = scale[n] * codes[from];
+  }
+  return new Uint8Array(out.buffer);
+}
+
+// Frees at once what would else wait for the browser's garbage collection.
+function release(bytes) {
+  if (bytes && bytes.buffer.transfer) bytes.buffer.transfer(0);
+}
+
+// A file of floats that exists only while the runtime copies it: in memory are the blocks and the runtime's own floats.
+class Floats extends Uint8Array {
+  static of(entry, bytes) {
+    return Object.assign(new Floats(), { entry, bytes });
+  }
+  get byteLength() {
+    return 4 * sizeOf(this.entry);
+  }
+  subarray(from, to) {
+    release(Floats.last);
+    const made = spread(this.entry, this.bytes);
+    Floats.last = made.buffer === this.bytes.buffer ? null : made;
+    return made.subarray(from, to);
+  }
+}
+
 export class Engine {
   static async load(base, told) {
     const needed = (name) => !name.startsWith("ort") && !name.startsWith("tokenizers.");
@@ -83,14 +134,11 @@ export class Engine {
     engine.tokenizer = new Tokenizer(read("tokenizer.json"), {});
     engine.judge = makeJudge(engine.page.judge);
     engine.difference = new Float32Array(files["difference.bin"].buffer);
-    const externalData = Object.keys(files)
-      .filter((name) => name.startsWith("weights."))
-      .map((path) => ({ path, data: files[path] }));
-    engine.session = await ort.InferenceSession.create(files["model.onnx"], {
-      executionProviders: ["wasm"],
-      graphOptimizationLevel: "all",
-      externalData,
-    });
+    const externalData = Object.entries(read("weights.json")).map(([path, entry]) => ({ path, data: Floats.of(entry, files[entry.file]) }));
+    const extra = { session: { disable_prepacking: "1" } }; // packing would copy what is laid out for it already
+    engine.session = await ort.InferenceSession.create(files["model.onnx"], { executionProviders: ["wasm"], externalData, extra });
+    release(Floats.last);
+    for (const name of Object.keys(files)) if (name.startsWith("weights.")) release(files[name]);
     return engine;
   }
 
