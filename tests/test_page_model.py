@@ -141,7 +141,7 @@ def tiny(tmp_path_factory):
     difference = page_model.mean_difference(lm, {"crime": data.topic("crime", limit=3)})
     folder, engine = tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("engine")
     (engine / "ort.mjs").write_text("// runtime")
-    page_model.write(folder, lm, LocalJudge(data), sets, difference, ["Should taxes rise?"], engine)
+    page_model.write(folder, lm, LocalJudge(data), sets, difference, {"crime": "Should taxes rise?"}, engine)
     return lm, folder, sets["G"], difference
 
 
@@ -200,14 +200,14 @@ def test_prompt_parts_are_the_engines_ids(tiny):
     parts = page["template"]
     for prompt in ("Should taxes rise?", "\n a", "<|end|> x <|user|>"):
         made = [*parts["before"], *text_ids(lm, parts["lead"] + prompt), *parts["after"]]
-        assert made == prompt_ids(lm, prompt)
+        assert made == prompt_ids(lm, prompt, page_model.SYSTEM)
 
 
 def test_manifest_names_every_file_with_its_size(tiny):
     _, folder, *_ = tiny
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     found = {path.name: path.stat().st_size for path in folder.iterdir() if path.name != "manifest.json"}
-    assert manifest["files"] == found and {"model.onnx", "tokenizer.json", "difference.bin"} <= set(found)
+    assert manifest["files"] == found and {"model.onnx", "tokenizer.json", "difference.bin", "scale.bin"} <= set(found)
 
 
 def test_a_package_with_another_checksum_is_refused(tmp_path, monkeypatch):
@@ -254,7 +254,7 @@ def test_the_embedded_model_in_the_page_is_the_books(tmp_path):
     assert max(path.stat().st_size for path in folder.iterdir()) < 50_000_000
     graph = Graph(folder, lm)
     asked = [pair.prompt for topic in data.topics for pair in data.topic(topic)][:PROMPTS]
-    prompts = [prompt_ids(lm, prompt) for prompt in asked]
+    prompts = [prompt_ids(lm, prompt, page_model.SYSTEM) for prompt in asked]
     for ids in prompts[:2]:
         close(lm, graph, ids, 5e-4)
     reference = Path(__file__).parents[1] / "book" / "reference"

@@ -42,8 +42,10 @@ NPM = {
 """Tarball in the registry → its checksum and the files that are taken out of it."""
 VERSION = 1  # raise it when what is written changes
 GAMMA = "5"
+SYSTEM = ""  # the system turn of the book's runs
 _MARK = "\u241fprompt\u241f"
 _PAIRS = 4  # pairs a topic behind the mean difference
+_EVERYDAY = 24  # answers behind the activation scale
 
 
 def runtime(cache: Path) -> Path:
@@ -81,11 +83,8 @@ def runtime(cache: Path) -> Path:
 
 def template(lm: LM) -> dict[str, Any]:
     """How a prompt becomes token ids: ``before`` + ids of the plain text ``lead`` + prompt + ``after``."""
-    text = str(
-        lm.tokenizer.apply_chat_template(
-            [{"role": "user", "content": _MARK}], tokenize=False, add_generation_prompt=True
-        )
-    )
+    turns = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": _MARK}]
+    text = str(lm.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     head, tail = text.split(_MARK)
     marks = [token.content for token in lm.tokenizer.added_tokens_decoder.values()]
     at = max(head.rfind(mark) + len(mark) for mark in marks if mark in head)
@@ -123,13 +122,27 @@ def mean_difference(lm: LM, pairs: Mapping[str, Sequence[Any]]) -> np.ndarray:
     for side in ("right", "left"):
         total, count = np.zeros(every.shape), 0
         for pair in (pair for several in pairs.values() for pair in several):
-            chunk = pad(lm, [prompt_ids(lm, pair.prompt)], [response_ids(lm, pair.response(side), end=False)], [0])
+            chunk = pad(
+                lm, [prompt_ids(lm, pair.prompt, SYSTEM)], [response_ids(lm, pair.response(side), end=False)], [0]
+            )
             keep = chunk.response[0]
             read = Reader(lm, every).read(chunk)
             total += np.stack([layer[0, keep].double().sum(0).cpu().numpy() for layer in read])
             count += int(keep.sum())
         means.append(total / count)
     return np.asarray(means[0] - means[1], np.float32)
+
+
+def everyday_scale(lm: LM, limit: int) -> np.ndarray:
+    """Activation scale of each neuron on everyday answers, at least that of every twentieth: (L, F) float32."""
+    from polinb.data.prompts import neutral
+    from polinb.models.tokens import prompt_ids, response_ids
+    from polinb.scoring.tracing import activation_scale
+
+    texts = neutral()[:limit]
+    prompts = [prompt_ids(lm, prompt, SYSTEM) for prompt, _ in texts]
+    scale = activation_scale(lm, prompts, [response_ids(lm, answer, end=False) for _, answer in texts])
+    return np.maximum(scale, np.quantile(scale, 0.05)).astype(np.float32)
 
 
 def reference_sets(folder: Path, shape: tuple[int, int]) -> dict[str, np.ndarray]:
@@ -156,13 +169,14 @@ def write(
     judge: LocalJudge,
     sets: Mapping[str, np.ndarray],
     difference: np.ndarray,
-    examples: Sequence[str],
+    examples: Mapping[str, str],
     engine: Path,
     gguf: Path | None = None,
 ) -> None:
     """Everything that the page loads, into an empty folder.
 
     Args:
+        examples: topic → a question.
         engine: folder of :func:`runtime`.
         gguf: file with the model's weights in blocks; ``None``: float32 weights of the loaded model.
     """
@@ -176,6 +190,7 @@ def write(
     plain = core | {"added_tokens": []}  # marks in a reader's text are letters
     (folder / "tokenizer.json").write_text(json.dumps(plain, ensure_ascii=False), "utf-8")
     difference.astype("<f4").tofile(folder / "difference.bin")
+    everyday_scale(lm, _EVERYDAY).astype("<f4").tofile(folder / "scale.bin")
     page = {
         "model": lm.name,
         "shape": [lm.layers, lm.width],
@@ -185,7 +200,7 @@ def write(
         "special": {str(token["id"]): token["content"] for token in core["added_tokens"]},
         "template": template(lm),
         "sets": {name: base64.b64encode(np.packbits(mask).tobytes()).decode() for name, mask in sets.items()},
-        "examples": list(examples),
+        "examples": dict(examples),
         "judge": judge_table(judge),
     }
     (folder / "page.json").write_text(json.dumps(page, ensure_ascii=False, allow_nan=False), "utf-8")
@@ -218,7 +233,7 @@ def embedded(cache: Path, reference: Path, make: bool) -> Path | None:
     engine = runtime(cache)
     lm, data = load(EMBEDDED), load_data("bundled")
     chosen = {topic: data.topic(topic, "localise", _PAIRS) for topic in data.topics}
-    asked = [data.topic(topic, "evaluate", 1)[0].prompt for topic in data.topics]
+    asked = {topic: data.topic(topic, "evaluate", 1)[0].prompt for topic in data.topics}
     fresh = Path(tempfile.mkdtemp(prefix="page-model-", dir=cache))
     try:
         masks = reference_sets(reference, (lm.layers, lm.width))

@@ -28,7 +28,7 @@ APPS = {
     "responses": (("app.js", "dom.js", "responses.js"), ("parts.css", "responses.css")),
 }
 """Scripts and styles of each part, in their order; the page that holds it loads each of the two as one file."""
-TRY = ("try.js", "try_engine.js", "try.css")  # of one page, which names them itself
+TRY = ("dom.js", "try.js", "try_engine.js", "try.css")  # of one page, which names them itself
 
 
 def web_folder() -> Path:

@@ -41,10 +41,12 @@ def made(tmp_path_factory):
     difference = page_model.mean_difference(lm, {"crime": data.topic("crime", limit=2)})
     folder = tmp_path_factory.mktemp("try")
     (folder / "model").mkdir()
-    page_model.write(folder / "model", lm, judge, sets, difference, [PROMPT, "Is growth good?"], engine)
+    page_model.write(
+        folder / "model", lm, judge, sets, difference, {"crime": PROMPT, "race": "Is growth good?"}, engine
+    )
     scripts = folder / "_static" / "vendor"
     scripts.mkdir(parents=True)
-    for name in ("try.js", "try_engine.js", "try.css"):
+    for name in ("dom.js", "try.js", "try_engine.js", "try.css"):
         shutil.copy(web_folder() / name, scripts)
     shutil.copy(embedded_folder() / "tokenizer.json", folder / "embedded.json")
     text = (ROOT / "book" / "try.md").read_text("utf-8")
@@ -88,7 +90,7 @@ def engine_texts(made, chosen, kind, strength, count):
         "add": lambda layer, own, _: own + strength * torch.from_numpy(difference[layer])[where[layer]],
     }
     options = {"max_new_tokens": count, "batch": 1}
-    ids = [prompt_ids(lm, PROMPT)]
+    ids = [prompt_ids(lm, PROMPT, page_model.SYSTEM)]
     both = [changed_answers(lm, ids, chosen, each, **options)[0] for each in (scale(1.0), change[kind])]
     special = set(lm.tokenizer.all_special_ids)
     return [lm.tokenizer.decode([i for i in row if i not in special]) for row in both]
@@ -129,13 +131,70 @@ def test_a_link_restores_the_state_and_a_wrong_one_changes_nothing(made, opened)
     assert "9.1" in wrong.inner_text(".said") and "no neuron" in wrong.inner_text(".said")
 
 
+def test_what_was_asked_comes_back_and_goes_into_the_lab(made, opened, tmp_path):
+    """The saved program is a request of the lab, whose answers are those of the page."""
+    from polinb.lab.session import Session
+    from polinb.runs.artifacts import Store
+
+    page = opened("#try:kind=scale&strength=-2&tokens=9").page
+    page.click("button.go")
+    first, address = answered(page), page.url
+    with page.expect_download() as got:
+        page.click("button.lab")
+    names = {}
+    text = Path(got.value.path()).read_text("utf-8").split("for name, answer")[0]
+    exec(text, names)  # ours; the prompt in it is a literal
+    asked = names["request"]
+    assert asked.prompt == PROMPT and asked.strength == -2
+    result = Session(Store(tmp_path)).run(asked)
+    assert result.chosen == made[3]["G"].sum()
+    special = set(made[1].tokenizer.all_special_ids)
+    texts = [made[1].tokenizer.decode([i for i in a.ids if i not in special]) for a in result.answers.values()]
+    assert first == [each.rstrip("\ufffd") for each in texts]
+    page.fill("textarea[name=prompt]", "Is growth good?")
+    page.select_option("select[name=kind]", "add")
+    page.click("button.go")
+    assert answered(page) != first and page.is_disabled("button.lab"), "the lab has no such intervention"
+    page.locator(".earlier button").first.click()
+    assert answered(page) == first and page.url == address
+    assert page.input_value("[name=prompt]") == PROMPT and page.input_value("[name=kind]") == "scale"
+
+
+def test_the_strongest_neurons_on_a_readers_text_are_the_engines(made, opened):
+    from polinb.masking.decoding import Reader
+    from polinb.models.tokens import pad, text_ids
+
+    folder, lm, *_ = made
+    page = opened().page
+    written = "Taxes <b>rise</b> 日本"
+    page.fill("textarea[name=text]", written)
+    page.click("button.look")
+    page.wait_for_selector(".found tbody tr")
+    rows = page.locator(".found tbody tr").evaluate_all(
+        "all => all.map(row => [row.cells[0].textContent, row.querySelector('a').getAttribute('href')])"
+    )
+    ids = text_ids(lm, written)
+    every = np.ones((lm.layers, lm.width), bool)
+    read = Reader(lm, every).read(pad(lm, [ids], [[]], [0]))
+    acts = np.stack([layer[0, -len(ids) :].numpy() for layer in read])[:, 1:]
+    share = np.abs(acts).max(1) / np.fromfile(folder / "model" / "scale.bin", "<f4").reshape(lm.layers, lm.width)
+    order = [divmod(int(i), lm.width) for i in np.argsort(-share, axis=None)[:20]]
+    assert [name for name, _ in rows] == [f"{layer}.{neuron}" for layer, neuron in order]
+    assert rows[0][1] == f"chapters/17_neuron_explorer.html#explorer?neuron={rows[0][0]}"
+    page.get_by_role("button", name=f"choose neuron {rows[1][0]}", exact=True).click()
+    assert (page.input_value("[name=set]"), page.input_value("[name=own]")) == ("own", rows[1][0])
+    page.fill("textarea[name=text]", "a")
+    page.click("button.look")
+    page.wait_for_function("document.querySelector('.found').textContent.includes('two tokens')")
+
+
 def test_keyboard_alone_is_enough_and_an_answer_can_be_stopped(opened):
     page = opened().page
     assert page.evaluate("document.activeElement.name") == "prompt", "the prompt is ready to be written"
     page.fill("input[name=tokens]", "200")
     page.locator("input[name=tokens]").press("Enter")
     page.wait_for_selector(".answer span")
-    page.locator("text=Stop").press("Enter")
+    page.locator("button.stop").press("Enter")
     page.wait_for_function("document.querySelector('.said').textContent.includes('Stopped.')")
     for field in page.locator(".polinb-try :is(select, input, textarea)").all():
         assert field.evaluate("x => x.labels.length === 1 && x.labels[0].textContent.trim() !== ''")

@@ -134,6 +134,7 @@ export class Engine {
     engine.tokenizer = new Tokenizer(read("tokenizer.json"), {});
     engine.judge = makeJudge(engine.page.judge);
     engine.difference = new Float32Array(files["difference.bin"].buffer);
+    engine.scale = new Float32Array(files["scale.bin"].buffer);
     const externalData = Object.entries(read("weights.json")).map(([path, entry]) => ({ path, data: Floats.of(entry, files[entry.file]) }));
     const extra = { session: { disable_prepacking: "1" } }; // packing would copy what is laid out for it already
     engine.session = await ort.InferenceSession.create(files["model.onnx"], { executionProviders: ["wasm"], externalData, extra });
@@ -181,6 +182,18 @@ export class Engine {
     return { logits: out.logits.data, past: out.present, act: out.act.data };
   }
 
+  // A text's tokens after its first, on which models write much whatever it is: {at, letters, act}, act of all neurons
+  async *read(text) {
+    const ids = this.plain(text).slice(0, this.page.context),
+      nothing = this.change([], "plain", 1);
+    let past = null;
+    for (const [at, id] of ids.entries()) {
+      const out = await this.step([id], past, nothing);
+      past = out.past;
+      if (at) yield { at, all: ids.length, letters: this.text([id]), act: out.act };
+    }
+  }
+
   // A greedy answer: {id, text} of each new token, then {at, value}, what the chosen neurons had when it was read.
   async *answer(ids, chosen, change, count) {
     const made = [];
@@ -220,8 +233,8 @@ if (typeof WorkerGlobalScope !== "undefined" && globalThis instanceof WorkerGlob
   const doing = {
     async load({ base }) {
       engine = await Engine.load(base, (done, total) => postMessage({ say: "progress", done, total }));
-      const { model, shape, sets, examples, context } = engine.page;
-      postMessage({ say: "ready", page: { model, shape, sets, examples, context } });
+      const { judge, template, special, ...page } = engine.page;
+      postMessage({ say: "ready", page });
     },
     async run({ prompt, chosen, kind, strength, count }) {
       const mine = ++current,
@@ -244,6 +257,26 @@ if (typeof WorkerGlobalScope !== "undefined" && globalThis instanceof WorkerGlob
       }
       const judged = Object.fromEntries(Object.entries(texts).map(([name, text]) => [name, engine.judge(text.trim())]));
       postMessage({ say: "done", judged, stopped: mine !== current });
+    },
+    // the neurons with the largest |activation| ÷ scale on any token of a text
+    async read({ text, count }) {
+      const mine = ++current,
+        best = new Float32Array(engine.scale.length),
+        seen = new Int32Array(best.length),
+        letters = [];
+      for await (const { at, all, letters: piece, act } of engine.read(text)) {
+        letters[at] = piece;
+        act.forEach((value, i) => {
+          const share = value / engine.scale[i];
+          if (Math.abs(share) > Math.abs(best[i])) [best[i], seen[i]] = [share, at];
+        });
+        postMessage({ say: "reading", at, all });
+        await pause();
+        if (mine !== current) break;
+      }
+      const order = [...best.keys()].filter((i) => best[i]).sort((a, b) => Math.abs(best[b]) - Math.abs(best[a]));
+      const found = order.slice(0, count).map((index) => ({ index, share: best[index], letters: letters[seen[index]] }));
+      postMessage({ say: "read", found, stopped: mine !== current });
     },
     stop() {
       current++;
