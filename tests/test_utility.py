@@ -102,11 +102,12 @@ def test_the_premise_can_be_the_topics_title(tmp_path: Path, monkeypatch: pytest
     frame = pd.DataFrame({"topic": ["crime", "compass"], "prompt": ["a", "b"], "response": ["c", "d"]})
     read: list[list[str]] = []
     seen = SequenceClassifier.probabilities
-    monkeypatch.setattr(
-        SequenceClassifier,
-        "probabilities",
-        lambda self, *texts: read.append(list(texts[-1] or ())) or seen(self, *texts),
-    )
+
+    def noted(self: SequenceClassifier, texts: list[str], first: list[str] | None = None) -> np.ndarray:
+        read.append(list(first or ()))
+        return seen(self, texts, first)
+
+    monkeypatch.setattr(SequenceClassifier, "probabilities", noted)
     for premise in ("question", "topic"):
         utility_table(frame, data=planted(), mode="classifier", premise=premise, **models(tmp_path), n_boot=100)
     assert read[1::2] == [["a", "b"], [title_of("crime"), "politics"]]
