@@ -51,6 +51,8 @@ def chapter(name: str, *cells: Any, first: str = "It is so.", settings: str = 'p
     run = {"profile": "tiny", "model": "tiny:llama", "first": first}
     answer = new_output("display_data", data=Prose(f"{first} And more.", answer="answer", **run)._repr_mimebundle_())
     facts = new_output("display_data", data=Prose("Profile and so on.", "This run")._repr_mimebundle_())
+    given: dict[str, Any] = {}
+    exec(settings, {}, given)
     made = new_notebook(
         cells=[
             new_markdown_cell(
@@ -63,7 +65,10 @@ def chapter(name: str, *cells: Any, first: str = "It is so.", settings: str = 'p
             new_code_cell("answer", outputs=[answer], metadata={"tags": ["remove-cell"]}),
             new_markdown_cell("## Summary\n\nThat was it."),
         ],
-        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+            "papermill": {"parameters": given},
+        },
     )
     for number, cell in enumerate(made.cells):
         cell["id"] = f"c{number}"

@@ -1,4 +1,4 @@
-"""The box on each chapter's page: addresses of Binder and Colab, commands that can be repeated; descriptions."""
+"""The box on each chapter's page: commands that can be repeated, links to other hosts; what the theme brings."""
 
 from __future__ import annotations
 
@@ -12,180 +12,55 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
-from nbformat.v4 import new_code_cell, new_notebook
 
 from book._make import __main__
 from polinb.runs.checkout import parse_settings
 from polinb.runs.params import Params
-from polinb_book import commands as sphinx_command
-from polinb_book import run as sphinx_run
+from polinb_book import box
 from polinb_book import theme as sphinx_theme
-from polinb_book.commands import Run, book_command, papermill_command, read_run
-from polinb_book.links import Repository, find_repository, parse_address
+from polinb_book.box import book_command, changed, papermill_command
 
 REPO = Path(__file__).resolve().parents[1]
-HUB, LAB = Repository("github.com", "owner/name"), Repository("gitlab.com", "group/name")
+HUB = "https://github.com/owner/name"
 SECRET = "ghp_" + "a1B2" * 9
-needs_git = pytest.mark.skipif(not shutil.which("git"), reason="needs git")
 
 
-# --- addresses ---
-
-
-@pytest.mark.parametrize(
-    ("address", "found"),
-    [
-        ("https://github.com/owner/name", HUB),
-        ("https://github.com/owner/name.git", HUB),
-        ("https://github.com/owner/name/", HUB),
-        ("https://GitHub.com:443/owner/name.git", HUB),
-        ("ssh://git@github.com/owner/name.git", HUB),
-        ("ssh://git@ssh.github.com:443/owner/name.git", HUB),
-        ("git@github.com:owner/name.git", HUB),
-        ("github.com:owner/name", HUB),
-        ("git@gitlab.com:group/name.git", LAB),
-        ("https://gitlab.com/group/sub/deeper/name.git", Repository("gitlab.com", "group/sub/deeper/name")),
-        (f"https://user:{SECRET}@github.com/owner/name.git", HUB),
-        (f"https://{SECRET}@github.com/owner/name", HUB),
-        (f"https://x-access-token:{SECRET}@gitlab.com/group/name", LAB),
-        # other hosts, enterprise ones among them, and hosts that only look right
-        ("https://github.example.com/owner/name", None),
-        ("https://git.example.org/owner/name.git", None),
-        ("git@github.example.com:owner/name.git", None),
-        ("https://github.com.evil.example/owner/name", None),
-        ("https://evilgithub.com/owner/name", None),
-        ("https://github.com@evil.example/owner/name", None),
-        ("https://evil.example/https://github.com/owner/name", None),
-        # no repository, or nonsense
-        ("", None),
-        ("origin", None),
-        ("/srv/git/owner/name.git", None),
-        ("../name", None),
-        ("file:///srv/git/owner/name.git", None),
-        ("http://github.com/owner/name", None),
-        ("git://github.com/owner/name", None),
-        ("https://github.com/owner", None),
-        ("https://github.com/owner/name/tree/main", None),
-        ("https://github.com/owner/..", None),
-        ("https://github.com/../name", None),
-        ("https://github.com/owner/na me", None),
-        ('https://github.com/owner/name"onclick="x', None),
-        ("https://github.com/owner/<script>", None),
-        ("https://github.com/owner/name?token=x", None),
-        ("https://github.com/owner/name#x", None),
-        ("https://github.com/öwner/name", None),
-        ("javascript:alert(1)//github.com/owner/name", None),
-        ("https://github.com/owner/name\nhttps://evil.example/a/b", None),
-    ],
-)
-def test_addresses(address: str, found: Repository | None) -> None:
-    assert parse_address(address) == found
-
-
-@pytest.mark.parametrize(
-    "ref", ["", "-x", "a b", "../x", "a..b", "a//b", "x.lock", "a\nb", 'a"b', "a?b", "ä", "x" * 300]
-)
-def test_refs_that_are_none(ref: str) -> None:
-    assert parse_address("https://github.com/owner/name", ref) is None
-    assert parse_address("https://github.com/owner/name", "feature/a-1.2_b")
-
-
-def test_forms_of_the_links() -> None:
-    hub, nested = Repository("github.com", "owner/name", "main"), Repository("gitlab.com", "group/sub/name", "v1.0")
-    file = "notebooks/03_pnlac.ipynb"
-    assert hub.binder(file) == f"https://mybinder.org/v2/gh/owner/name/main?urlpath=lab/tree/{file}"
-    assert hub.colab(file) == f"https://colab.research.google.com/github/owner/name/blob/main/{file}"
-    assert hub.raw("requirements.lock") == "https://raw.githubusercontent.com/owner/name/main/requirements.lock"
-    assert nested.binder(file) == f"https://mybinder.org/v2/gl/group%2Fsub%2Fname/v1.0?urlpath=lab/tree/{file}"
-    assert nested.colab(file) is None and nested.raw("x") is None
-
-
-def git(folder: Path, *arguments: str) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    environment |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, "HOME": str(folder)}
-    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "init.defaultBranch=main"]
-    done = subprocess.run(
-        ["git", *identity, *arguments], cwd=folder, env=environment, check=True, capture_output=True, text=True
-    )
-    return done.stdout.strip()
-
-
-@pytest.fixture
-def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with one commit on the branch *work* and the origin ``owner/name``; nothing is pushed."""
-    monkeypatch.delenv("POLINB_REPOSITORY", raising=False)
-    git(tmp_path, "init", "-q")
-    git(tmp_path, "checkout", "-q", "-b", "work")
-    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "one")
-    git(tmp_path, "remote", "add", "origin", f"https://user:{SECRET}@github.com/owner/name.git")
-    return tmp_path
-
-
-@needs_git
-def test_the_ref_is_what_origin_has(planted: Path) -> None:
-    commit = git(planted, "rev-parse", "HEAD")
-    assert find_repository(planted) == HUB  # nothing pushed: the default branch
-    git(planted, "update-ref", "refs/remotes/origin/work", commit)
-    assert find_repository(planted) == Repository("github.com", "owner/name", commit)
-    git(planted, "commit", "-q", "--allow-empty", "-m", "two")
-    assert find_repository(planted) == Repository("github.com", "owner/name", "work")
-    git(planted, "checkout", "-q", "--detach")
-    assert find_repository(planted) == HUB
-
-
-@needs_git
-def test_which_address_counts(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commit = git(planted, "rev-parse", "HEAD")
-    git(planted, "update-ref", "refs/remotes/origin/work", commit)
-    other = Repository("gitlab.com", "a/b")
-    monkeypatch.setenv("POLINB_REPOSITORY", "https://gitlab.com/a/b")
-    assert find_repository(planted) == other  # origin's commit says nothing about another place
-    assert find_repository(planted, "https://github.com/owner/name").ref == commit
-    assert find_repository(planted, "none") is None
-    assert find_repository(planted, "https://example.org/a/b") is None
-    monkeypatch.setenv("POLINB_REPOSITORY", "none")
-    assert find_repository(planted) is None
-    monkeypatch.delenv("POLINB_REPOSITORY")
-    inner = planted / "copy"
-    inner.mkdir()
-    assert find_repository(inner) is None  # a copy inside another repository is not that repository
-    git(planted, "remote", "set-url", "origin", "https://git.example.org/owner/name.git")
-    assert find_repository(planted) is None
-    git(planted, "remote", "remove", "origin")
-    assert find_repository(planted) is None
-
-
-def test_no_git_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("POLINB_REPOSITORY", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_repository(tmp_path) is None
-    assert find_repository(tmp_path, "git@github.com:owner/name.git") == HUB
-
-
-# --- commands ---
-
-
-def ran(folder: Path, source: str) -> Path:
+def executed(folder: Path, given: dict[str, Any], seconds: float | None = 83.4) -> Path:
+    """A chapter as papermill and the builder leave it: its parameters in the metadata, its record beside it."""
     path = folder / "01_first.ipynb"
-    cell = new_code_cell(source, metadata={"tags": ["injected-parameters"]})
-    nbformat.write(new_notebook(cells=[new_code_cell("gamma = 99"), cell]), path)
+    path.write_text(json.dumps({"metadata": {"papermill": {"parameters": given}}, "cells": []}))
+    path.with_suffix(".json").write_text(json.dumps({"seconds": seconds}))
     return path
 
 
-def test_only_what_differs_from_the_profile_is_read(tmp_path: Path) -> None:
-    source = (
-        '# Parameters\nprofile = "tiny"\ngamma = 2.5\nseed = 0\nmodel = None\ntopics = ["race", "crime"]\n'
-        'system_prompt = "Be brief."\nunknown = 3\nprint("x")\nepochs = 1 + 1\n'
-    )
-    assert read_run(ran(tmp_path, source)) == Run(
-        "tiny", {"gamma": 2.5, "system_prompt": "Be brief.", "topics": ["race", "crime"]}
-    )
-    assert read_run(ran(tmp_path, 'profile = "huge"\ngamma = 2.5')) == Run()
-    assert read_run(ran(tmp_path, "gamma = ")) == read_run(tmp_path / "none.ipynb") == Run()
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        (HUB, True),
+        (f"{HUB}.git", True),
+        ("https://gitlab.com/group/sub/name", True),
+        (f"https://user:{SECRET}@github.com/owner/name", False),
+        ("https://github.com.evil.example/owner/name", False),
+        ("https://github.com/owner/..", False),
+        ('https://github.com/owner/name"onclick="x', False),
+        ("javascript:alert(1)//github.com/owner/name", False),
+        ("git@github.com:owner/name", False),
+    ],
+)
+def test_addresses(address: str, kept: bool, caplog: pytest.LogCaptureFixture) -> None:
+    app = SimpleNamespace(config=SimpleNamespace(polinb_repository=address))
+    box.prepare(app)
+    assert app.polinb_address == (address if kept else "")
+    assert SECRET not in caplog.text
+
+
+def test_only_what_differs_from_the_profile_is_told() -> None:
+    given = {"profile": "tiny", "gamma": 2.5, "seed": 0, "model": None, "topics": ["race", "crime"], "unknown": 3}
+    assert changed(given) == ("tiny", {"gamma": 2.5, "topics": ["race", "crime"]}, [])
+    assert changed({"profile": "huge", "gamma": 2.5}) == changed({}) == ("quick", {}, [])
 
 
 @pytest.mark.parametrize(
@@ -212,11 +87,9 @@ def test_only_what_differs_from_the_profile_is_read(tmp_path: Path) -> None:
 )
 def test_places_and_secrets_are_withheld(tmp_path: Path, value: Any) -> None:
     name = "statements" if isinstance(value, list) else "data"
-    run = read_run(ran(tmp_path, f"gamma = 2.5\n{name} = {value!r}"))
-    assert run == Run("quick", {"gamma": 2.5}, (name,))
-    page = sphinx_run.box("01_first", run, 3.0, True, HUB)
+    page = box.box(executed(tmp_path, {"profile": "quick", "gamma": 2.5, name: value}), HUB)
     text = value if isinstance(value, str) else value[-1]
-    assert text not in page and f"<code>{name}</code>" in page
+    assert text not in page and f"`{name}`" in page and "-p gamma 2.5" in page
 
 
 SETTINGS: dict[str, Any] = {
@@ -246,7 +119,7 @@ def as_papermill_reads(command: str) -> dict[str, Any]:
 
 
 def test_papermill_reads_the_command_back() -> None:
-    command = papermill_command("notebooks/01_first.ipynb", Run("tiny", SETTINGS))
+    command = papermill_command("notebooks/01_first.ipynb", "tiny", SETTINGS)
     assert as_papermill_reads(command) == {"profile": "tiny", **SETTINGS}
     assert command.startswith("papermill notebooks/01_first.ipynb out.ipynb \\\n")
 
@@ -261,7 +134,7 @@ def test_papermill_reads_the_command_back() -> None:
     ],
 )
 def test_make_reads_the_command_back(settings: dict[str, Any]) -> None:
-    command = book_command("01_first", Run("tiny", settings))
+    command = book_command("01_first", "tiny", settings)
     words = shlex.split(command)
     assert words[:2] == ["make", "book"]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
@@ -275,7 +148,7 @@ def test_make_reads_the_command_back(settings: dict[str, Any]) -> None:
 
 
 def test_what_make_would_garble_goes_to_the_module() -> None:
-    command = book_command("01_first", Run("quick", SETTINGS)).replace("\\\n", " ")
+    command = book_command("01_first", "quick", SETTINGS).replace("\\\n", " ")
     arguments = __main__._parser().parse_args(shlex.split(command)[3:])
     assert shlex.split(command)[:4] == ["python", "-m", "book._make", "book"]
     assert parse_settings(arguments.set) == SETTINGS and arguments.chapters == "01_first"
@@ -284,155 +157,28 @@ def test_what_make_would_garble_goes_to_the_module() -> None:
 def test_every_parameter_of_a_profile_survives_both_ways() -> None:
     values = Params.from_profile("paper").model_dump()
     profile = values.pop("profile")
-    texts = [sphinx_command._as_setting(name, value) for name, value in values.items()]
+    texts = [box.setting(name, value) for name, value in values.items()]
     assert parse_settings(texts) == values
-    assert as_papermill_reads(papermill_command("x.ipynb", Run(profile, values))) == {"profile": profile, **values}
+    assert as_papermill_reads(papermill_command("x.ipynb", profile, values)) == {"profile": profile, **values}
 
 
-# --- the box ---
+def test_the_box(tmp_path: Path) -> None:
+    text = box.box(executed(tmp_path, {"profile": "tiny", "gamma": 2.5}), HUB)
+    assert "**1 min 23 s**" in text and "PROFILE=tiny CHAPTERS=01_first PARAMS='gamma=2.5'" in text
+    assert "https://mybinder.org/v2/gh/owner/name/HEAD?urlpath=lab/tree/notebooks/01_first.ipynb" in text
+    assert "https://colab.research.google.com/github/owner/name/blob/HEAD/notebooks/01_first.ipynb" in text
+    at_gitlab = box.box(tmp_path / "01_first.ipynb", "https://gitlab.com/group/sub/name")
+    assert "mybinder.org/v2/gl/group%2Fsub%2Fname/HEAD" in at_gitlab and "colab" not in at_gitlab
+    not_run = box.box(tmp_path / "02_second.ipynb")
+    assert "was not run" in not_run and "mybinder" not in not_run and "make book CHAPTERS=02_second" in not_run
 
 
-def test_the_box_with_an_address() -> None:
-    soup = BeautifulSoup(sphinx_run.box("03_pnlac", Run("tiny", {"gamma": 2.5}), 83.4, True, HUB), "html.parser")
-    assert soup.details.summary.get_text() == "Run this chapter yourself" and "open" not in soup.details.attrs
-    assert "1 min 23 s on the machine that built this book" in soup.get_text()
-    download, *launch = soup.select("a")
-    assert download["href"] == "../_downloads/notebooks/03_pnlac.ipynb" and download.has_attr("download")
-    assert [a["href"] for a in launch] == [
-        HUB.binder("notebooks/03_pnlac.ipynb"),
-        HUB.colab("notebooks/03_pnlac.ipynb"),
-    ]
-    assert all("noopener" in a["rel"] and a.get_text().startswith("Open in ") for a in launch)
-    assert not soup.select("img, script, iframe, link, form")  # nothing is asked for before a click
-    commands = [pre.get_text().strip() for pre in soup.select("div.highlight pre")]
-    assert commands[0] == "papermill notebooks/03_pnlac.ipynb out.ipynb \\\n  -p profile tiny \\\n  -p gamma 2.5"
-    assert commands[1] == "make book PROFILE=tiny CHAPTERS=03_pnlac PARAMS='gamma=2.5'"
-    install = commands[2].splitlines()
-    assert len(install) == 2 and all(line.startswith("%pip install ") for line in install)
-    assert "git+https://github.com/owner/name@HEAD" in install[0] and "--no-deps" in install[1]
-    assert "not been tried" in soup.get_text() and "2 GB" in soup.get_text()
-
-
-def test_the_box_without_an_address_or_a_run() -> None:
-    text = sphinx_run.box("03_pnlac", Run(), None, False, None)
-    assert "https://mybinder" not in text and "colab.research" not in text and "<a class" not in text
-    assert "POLINB_REPOSITORY" in text and "polinb_repository" in text
-    assert "was not run when this book was built" in text and "with the parameters of this page" not in text
-    text = sphinx_run.box("03_pnlac", Run(), None, True, LAB)
-    assert "mybinder.org/v2/gl/group%2Fname/HEAD" in text and "Colab" not in text
-    assert "was not recorded" in text
-
-
-def test_values_are_text_in_the_box() -> None:
-    text = sphinx_run.box("01_a", Run("quick", {"data": "<script>x</script>&amp;"}), 1.0, True, None)
-    assert "<script>" not in text
-    assert "<script>x</script>&amp;" in BeautifulSoup(text, "html.parser").select("pre")[0].get_text()
-
-
-# --- a build ---
-
-
-def build(root: Path, **config: Any) -> tuple[Path, str]:
-    """A small book of plain Sphinx with our extension; its pages and its warnings."""
-    import io
-
-    from sphinx.application import Sphinx
-    from sphinx.util.docutils import docutils_namespace, patch_docutils
-
-    warnings, out = io.StringIO(), root / "out"
-    given = {"extensions": ["polinb_book"], "html_theme": "basic", "smartquotes": False} | config
-    with patch_docutils(), docutils_namespace():
-        app = Sphinx(
-            str(root / "book"),
-            None,
-            str(out),
-            str(root / "trees"),
-            "html",
-            given,
-            io.StringIO(),
-            warnings,
-            freshenv=True,
-        )
-        app.build()
-    return out, warnings.getvalue()
-
-
-@pytest.fixture
-def small_book(planted: Path) -> Path:
-    chapters = planted / "book" / "chapters"
-    chapters.mkdir(parents=True)
-    (planted / "notebooks").mkdir()
-    (planted / "book" / "index.rst").write_text(
-        'Title\n=====\n\nShort.\n\nA paragraph that is "long" enough for a description of <this> page.\n\n'
-        ".. toctree::\n\n   chapters/01_first\n   chapters/02_second\n   chapters/03_other\n"
-    )
-    note = ".. warning:: Not run\n\nMore prose.\n\n"
-    text = "One\n===\n\n**Question.** Does it?\n\n**What you will see.** That.\n\n{}A part\n------\n\nText.\n"
-    (chapters / "01_first.rst").write_text(text.format("::\n\n   code\n\n"))
-    (chapters / "02_second.rst").write_text(text.format(note))
-    (chapters / "03_other.rst").write_text("Three\n=====\n\nNo notebook.\n")
-    for name in ("01_first", "02_second"):
-        nbformat.write(
-            new_notebook(cells=[new_code_cell(f"# {name}", id="a")]), planted / "notebooks" / f"{name}.ipynb"
-        )
-    (ran(chapters, 'profile = "tiny"\ngamma = 2.5')).rename(chapters / "01_first.ipynb")
-    (chapters / "01_first.json").write_text(json.dumps({"seconds": 11.04}))
-    return planted
-
-
-@needs_git
-def test_boxes_in_a_build(small_book: Path) -> None:
-    out, warnings = build(small_book)
-    assert not [line for line in warnings.splitlines() if "polinb" in line.lower()], warnings
-    pages = {path.stem: BeautifulSoup(path.read_text(), "html.parser") for path in (out / "chapters").glob("*.html")}
-    assert [len(pages[name].select("details.polinb-run")) for name in sorted(pages)] == [1, 1, 0]
-    first, second = (pages[name].select_one("details.polinb-run") for name in ("01_first", "02_second"))
-    assert first.find_previous_sibling().get_text() == "What you will see. That."
-    assert "took 11 s" in first.get_text() and "-p gamma 2.5" in first.get_text()
-    assert "Not run" in second.find_previous_sibling().get_text()
-    assert second.find_next_sibling().get_text() == "More prose."
-    assert "was not run" in second.get_text()
-    for box, name in ((first, "01_first"), (second, "02_second")):
-        target = (out / "chapters" / box.a["href"]).resolve()
-        assert target.read_bytes() == (small_book / "notebooks" / f"{name}.ipynb").read_bytes()
-        assert box.select_one("a.polinb-launch")["href"].startswith("https://mybinder.org/v2/gh/owner/name/")
-    everything = b"".join(path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file())
-    assert SECRET.encode() not in everything and str(small_book).encode() not in everything
-    index = BeautifulSoup((out / "index.html").read_text(), "html.parser")
-    described = index.select_one('meta[name="description"]')["content"]
-    assert described == 'A paragraph that is "long" enough for a description of <this> page.'
-
-
-@needs_git
-def test_two_builds_are_equal(small_book: Path) -> None:
-    def pages() -> dict[str, bytes]:
-        out, _ = build(small_book)
-        found = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*.html")}
-        shutil.rmtree(out)
-        return found
-
-    assert pages() == pages()
-
-
-@needs_git
-def test_an_address_that_cannot_be_used_is_a_warning_that_does_not_repeat_it(small_book: Path) -> None:
-    given = f"https://user:{SECRET}@git.example.org/owner/name"
-    out, warnings = build(small_book, polinb_repository=given)
-    assert "polinb_repository (or POLINB_REPOSITORY) cannot be used" in warnings
-    assert SECRET not in warnings and "example.org" not in warnings
-    assert "polinb-launch" not in (out / "chapters" / "01_first.html").read_text()
-    _, warnings = build(small_book, polinb_repository="none")
-    assert "cannot be used" not in warnings
+def test_a_value_cannot_leave_its_block(tmp_path: Path) -> None:
+    text = box.box(executed(tmp_path, {"data": "x```\u0060 :::: {note}"}))
+    assert "`````text\npapermill" in text
 
 
 # --- this repository ---
-
-
-def test_configuration_names_no_repository() -> None:
-    config = yaml.safe_load((REPO / "_config.yml").read_text("utf-8"))
-    assert config["sphinx"]["config"]["polinb_repository"] == "" and "repository" not in config
-    assert config["sphinx"]["local_extensions"] == {"polinb_book": "book/_ext"}
-    assert (REPO / "book" / "_assets" / "polinb-run.css").is_file()
 
 
 def test_binder_has_what_it_needs() -> None:

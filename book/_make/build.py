@@ -14,26 +14,30 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from book._make.code import fingerprint, own_parameters, sha256
-from book._make.guard import ends_with_parent, set_aside, sockets
+from book._make.code import declared, fingerprint, own_parameters, sha256
 from polinb.errors import BookError, ParameterError
 from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, tell
 from polinb.runs.params import Params, users
 from polinb.secrets import hide
 from polinb.trouble import UNFINISHED
 from polinb_book import results
-from polinb_book.commands import declared, read_json
-from polinb_book.results import filled, is_filled
+from polinb_book.results import filled, is_filled, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 _BUILD = """
-import sys
+import os, sys, threading, time
+def watch(parent):  # when the process that started this one is killed, it must not go on writing pages
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
+threading.Thread(target=watch, args=(parent,), daemon=True).start()
 sys.modules["rfc3987_syntax"] = None  # grammars of addresses that jsonschema compiles for seconds and nobody asks for
 from jupyter_book.sphinx import build_sphinx
 told = {"warningiserror": True, "keep_going": True, "quiet": True}
@@ -93,7 +97,7 @@ def make_book(
             done.append(run_chapter(layout, name, given))
             tell(f"[{number}/{len(wanted)}] {name}: {_told(done[-1])}")
         for name in sorted(set(every) - set(wanted)):
-            _set_aside(layout, name)
+            _drop_damaged(layout, name)
         built = time.monotonic()
         page, absent = finish(layout, make_model=profile != "tiny")
         _report(layout, profile, settings, done, built - started, time.monotonic() - built)
@@ -190,7 +194,7 @@ def run_chapter(layout: Layout, name: str, parameters: Mapping[str, Any]) -> Cha
     known = stands(layout, name, parameters)
     if known:
         return Chapter(name, float(known["seconds"]), True)
-    _set_aside(layout, name)
+    _drop_damaged(layout, name)
     mark = fingerprint(
         layout.notebooks / f"{name}.ipynb", parameters
     )  # before the run: what changes later is not in it
@@ -207,13 +211,13 @@ def run_chapter(layout: Layout, name: str, parameters: Mapping[str, Any]) -> Cha
     return Chapter(name, seconds, False, unfinished)
 
 
-def _set_aside(layout: Layout, name: str) -> None:
-    """Keep an executed notebook that was damaged under another name, so that none is shown or read as a result."""
+def _drop_damaged(layout: Layout, name: str) -> None:
+    """Remove an executed notebook that is not what was written, so that it is not shown or read as a result."""
     target = layout.chapters / f"{name}.ipynb"
-    promised = str(read_json(target.with_suffix(".json")).get("sha256", ""))
-    told = set_aside(target, promised, sha256(target), layout.failed)
-    if told:
-        tell(f"chapter {told}, running it again")
+    promised = read_json(target.with_suffix(".json")).get("sha256")
+    if promised and target.is_file() and sha256(target) != promised:
+        target.unlink()
+        tell(f"chapter {target.name} is not what was written (SHA-256 differs): removed")
 
 
 def stands(layout: Layout, name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,8 +236,12 @@ def build_pages(layout: Layout) -> Path:
     fresh = layout.build / "pages"
     shutil.rmtree(fresh, ignore_errors=True)
     made, stands_now = fresh / "html", layout.build / "html"
-    given = [min(2, os.cpu_count() or 1), *map(str, (layout.root / "book", made, layout.root / "_config.yml"))]
-    command = [sys.executable, "-c", ends_with_parent(f"jobs, book, out, config = {given!r}\n{_BUILD}")]
+    given = [
+        os.getpid(),
+        min(2, os.cpu_count() or 1),
+        *map(str, (layout.root / "book", made, layout.root / "_config.yml")),
+    ]
+    command = [sys.executable, "-c", f"parent, jobs, book, out, config = {given!r}\n{_BUILD}"]
     environment = os.environ | {"PYTHONPATH": python_path(), "PYTHONHASHSEED": "0"}
     ended = subprocess.run(command, cwd=layout.root, env=environment, capture_output=True, text=True, check=False)
     log = layout.build / "sphinx.log"
@@ -266,7 +274,8 @@ def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[
     cells = nbformat.read(source, as_version=4).cells
     if not any("parameters" in cell.metadata.get("tags", []) for cell in cells):
         raise BookError(f"notebooks/{name}.ipynb: no cell has the tag 'parameters'")
-    with sockets() as folder, _environment(layout, folder):
+    base = None if len(tempfile.gettempdir()) < 80 else "/tmp"  # a socket's path may have about 104 characters
+    with tempfile.TemporaryDirectory(prefix="pb-", dir=base) as folder, _environment(layout, folder):
         # sockets in a folder of this run only: TCP ports can be taken between the choice and the start
         config = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}})
         try:

@@ -1,32 +1,32 @@
-"""What decides a notebook's outputs: modules of the package that it can reach, parameters, data files, packages."""
+"""What decides a notebook's outputs: the package, parameters, data files, versions of libraries."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import polinb
-from polinb_book.commands import declared
+from polinb.runs.chapter import SELDOM_TURNED
+from polinb_book.results import read_json
 
 _PACKAGES = ("altair", "pandas", "numpy", "torch", "transformers", "nnsight", "trl", "scikit-learn", "papermill")
-_APART = ("web", "workflow", "reference")
-"""Folders of resources on which no notebook's output depends: scripts of pages, rules of the workflow, cuts."""
+_APART = ("web", "reference")
+"""Folders of resources on which no notebook's output depends: scripts of pages, cuts."""
 
 
 def fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
-    """Hash of what decides a notebook's outputs: itself, parameters, modules it reaches, data files it names."""
+    """Hash of what decides a notebook's outputs: itself, parameters, the package, data files it names."""
     digest = hashlib.sha256()
     package = Path(polinb.__file__).parent
     apart = {package / "resources" / name for name in _APART}
-    data = [p for p in (package / "resources").rglob("*") if not apart & set(p.parents) and _read_by_code(p)]
-    for path in [notebook, *sorted([*reachable(notebook, package), *data])]:
+    files = [p for p in package.rglob("*") if not apart & set(p.parents) and _read_by_code(p)]
+    for path in [notebook, *sorted(files)]:
         relative = path.name if path == notebook else path.relative_to(package).as_posix()
         digest.update(f"{relative}\0{sha256(path)}\n".encode())
     parameters = own_parameters(notebook, parameters)
@@ -43,66 +43,13 @@ def own_parameters(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if names is None or name in names}
 
 
-def reachable(notebook: Path, package: Path) -> list[Path]:
-    """Modules of ``package`` that the code of ``notebook`` imports, directly or not; sorted.
-
-    Imports inside functions count, those for type checkers alone do not. A notebook that cannot be parsed reaches
-    everything, and so does one that imports nothing of the package.
-    """
-    every = {_name(path, package): path for path in sorted(package.rglob("*.py"))}
-    try:
-        start = set(_imported(ast.parse(_code(notebook)), every))
-    except (OSError, ValueError, KeyError, SyntaxError):
-        return list(every.values())
-    if not start:
-        return list(every.values())
-    seen: set[str] = set()
-    todo = list(start)
-    while todo:
-        name = todo.pop()
-        if name not in seen:
-            seen.add(name)
-            imported = _imports_of(every[name], every[name].stat().st_mtime_ns, tuple(every.items()))
-            todo += [*imported, *(above for above in (name.rpartition(".")[0],) if above in every)]
-    return [every[name] for name in sorted(seen)]
-
-
-def _name(path: Path, package: Path) -> str:
-    parts = path.relative_to(package.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def _code(notebook: Path) -> str:
-    cells = json.loads(notebook.read_text("utf-8"))["cells"]
-    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    plain = [line for text in texts for line in text.splitlines() if not line.lstrip().startswith(("%", "!"))]
-    return "\n".join(plain)
-
-
-@lru_cache(maxsize=1024)
-def _imports_of(path: Path, _changed: int, every: tuple[tuple[str, Path], ...]) -> list[str]:
-    return sorted(set(_imported(ast.parse(path.read_text("utf-8")), dict(every))))
-
-
-def _imported(tree: ast.AST, every: Mapping[str, Path]) -> Iterator[str]:
-    for node in _walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        yield from (name for name in names if name in every)
-
-
-def _walk(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            for other in child.orelse:
-                yield from _walk(other)
-        else:
-            yield from _walk(child)
+def declared(notebook: Path) -> set[str] | None:
+    """Names that a notebook's parameters cell assigns, or tells to be accepted too; None if it has no such cell."""
+    for cell in read_json(notebook).get("cells", []):
+        if "parameters" in cell.get("metadata", {}).get("tags", []):
+            listed, _, seldom = "".join(cell["source"]).partition(SELDOM_TURNED)
+            return set(re.findall(r"^(\w+) *=", listed, re.M)) | set(re.findall(r"\w+", seldom))
+    return None
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -118,7 +65,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _read_by_code(path: Path) -> bool:
     """Whether it is a file, and not one that only people read."""
-    return path.is_file() and path.suffix != ".md" and not path.name.startswith("LICENSE")
+    return path.is_file() and path.suffix not in (".md", ".pyc") and not path.name.startswith("LICENSE")
 
 
 def _stand(text: str, root: Path) -> str:

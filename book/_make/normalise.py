@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 # What the book writes on the two folded cells of parameters.
 _PROMPTS = {"parameters": "All parameters and their meaning", "injected-parameters": "Parameters this run changed"}
 _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,16}")
 _CELL_FILE = re.compile(r"\S*ipykernel_\d+/\d+\.py")
-_WIDGET_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def normalise(notebook: nbformat.NotebookNode, root: Path) -> str:
-    """The notebook as JSON: no times, random ids, memory addresses, progress bars or paths below ``root``."""
-    notebook.metadata.pop("papermill", None)
+    """The notebook as JSON: no times, random ids, widgets, addresses, progress bars or paths below ``root``."""
+    about = notebook.metadata.pop("papermill", {})
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["papermill"] = {"parameters": about.get("parameters", {})}
     for cell in notebook.cells:
         for name in ("papermill", "execution"):
             cell.metadata.pop(name, None)
@@ -34,7 +32,7 @@ def normalise(notebook: nbformat.NotebookNode, root: Path) -> str:
                 cell.metadata["mystnb"] = {"code_prompt_show": prompt, "code_prompt_hide": f"{prompt} (hide)"}
         if cell.cell_type == "code":
             cell["outputs"] = _outputs(cell["outputs"], root)
-    return _dump(_rename_widgets(notebook))
+    return json.dumps(notebook, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
 
 def strip_progress(text: str) -> str:
@@ -72,40 +70,3 @@ def _outputs(outputs: list[Any], root: Path) -> list[Any]:
 def _plain(text: str, root: Path) -> str:
     text = _CELL_FILE.sub("cell", _ADDRESS.sub("", text))
     return text.replace(f"{root}/", "") if len(root.parts) > 1 else text
-
-
-def _rename_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Widget ids are random: number them in the order in which the page shows them."""
-    state = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
-    names: dict[str, str] = {}
-
-    def visit(node: Any) -> None:
-        if isinstance(node, dict):
-            for key in sorted(node):
-                visit(node[key])
-        elif isinstance(node, list):
-            for item in node:
-                visit(item)
-        elif isinstance(node, str):
-            model = node.removeprefix("IPY_MODEL_")
-            if model in state and model not in names:
-                names[model] = uuid.uuid5(uuid.NAMESPACE_OID, f"widget-{len(names)}").hex
-                visit(state[model])
-
-    def renamed(text: str) -> str:
-        return _WIDGET_ID.sub(lambda found: names.get(found[0], found[0]), text)
-
-    def content(model: str) -> str:
-        return _WIDGET_ID.sub("*", json.dumps(state[model], sort_keys=True))
-
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            visit(output.get("data", {}).get(WIDGET_VIEW, {}))
-    for model in sorted(set(state) - set(names), key=content):
-        visit(model)
-    done: nbformat.NotebookNode = nbformat.from_dict(json.loads(renamed(json.dumps(notebook))))
-    return done
-
-
-def _dump(notebook: nbformat.NotebookNode) -> str:
-    return json.dumps(notebook, sort_keys=True, indent=1, ensure_ascii=False) + "\n"

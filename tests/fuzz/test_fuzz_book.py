@@ -13,7 +13,7 @@ from polinb.chapters.paper.answers import KEY
 from polinb.errors import PolinbError
 from polinb.wording import PAYLOAD
 from polinb_book import reference, results
-from polinb_book.commands import read_json
+from polinb_book.results import read_json
 
 TOLD = {"profile": "tiny", "model": "tiny:llama", "first": "The shift is 0.5.", "text": "The shift is 0.5. So."}
 VALUE = st.recursive(

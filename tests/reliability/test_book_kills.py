@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import random
 import subprocess
 import sys
@@ -18,7 +16,6 @@ from chapters import DIES, OUTAGE, PAGES, PARAMETERS, PIECES, RUN, Worker, execu
 from stores import contents, finished, leftovers
 
 from book._make import build as book
-from book._make.guard import sockets
 from polinb.errors import BookError
 from polinb.runs.checkout import Layout
 
@@ -119,7 +116,7 @@ def test_what_an_outage_left_undone_is_shown_and_run_again(
     assert "unchanged" in capsys.readouterr().out
 
 
-def test_a_damaged_chapter_is_named_set_aside_and_run_again(
+def test_a_damaged_chapter_is_named_and_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("POLINB_STORE", str(tmp_path / "store"))
@@ -128,16 +125,12 @@ def test_a_damaged_chapter_is_named_set_aside_and_run_again(
     good, record = executed(layout)
     target = layout.chapters / "01_fill.ipynb"
     flipped = bytes([*good[:200], good[200] ^ 4, *good[201:]])
-    for number, bad in enumerate((good[: len(good) // 2], flipped), 1):
+    for bad in (good[: len(good) // 2], flipped):
         target.write_bytes(bad)
         capsys.readouterr()
         assert not book.run_chapter(layout, "01_fill", PARAMETERS).reused
-        assert "chapter 01_fill.ipynb is not what was written (SHA-256 differs); set aside as failed/" in (
-            capsys.readouterr().out
-        )
+        assert "chapter 01_fill.ipynb is not what was written" in capsys.readouterr().out
         assert executed(layout) == (good, record)
-        aside = sorted(layout.failed.glob("01_fill-damaged-*.ipynb"))
-        assert len(aside) == number and aside[-1].read_bytes() == bad
     for bad in (b"{", b"[]", b"", b"\xff"):  # its record
         (layout.chapters / "01_fill.json").write_bytes(bad)
         if bad == b"{":
@@ -170,8 +163,9 @@ def test_a_damaged_chapter_that_is_not_run_is_not_shown(
 
 def test_a_builder_of_pages_ends_with_the_process_that_started_it() -> None:
     """Left alone it would go on writing into the pages of the next build."""
-    start = "from book._make.guard import ends_with_parent; import subprocess, sys, time; "
-    start += "child = subprocess.Popen([sys.executable, '-c', ends_with_parent('time.sleep(600)')]); "
+    code = book._BUILD.partition('sys.modules["rfc3987_syntax"]')[0] + "time.sleep(600)"
+    start = f"code = {code!r}; import os, subprocess, sys, time; "
+    start += "child = subprocess.Popen([sys.executable, '-c', f'parent = {os.getpid()}' + code]); "
     start += "print(child.pid, flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", start], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
@@ -181,20 +175,3 @@ def test_a_builder_of_pages_ends_with_the_process_that_started_it() -> None:
     for each in alive:
         each.kill()
     assert gone and not alive
-
-
-def test_sockets_of_killed_builds_go_and_those_in_use_stay(_short_temporary_folder: Path) -> None:
-    base, old = _short_temporary_folder, time.time() - 3600
-    for name in ("pb-dead", "pb-used", "pb-young", "pb-other"):
-        (base / name).mkdir()
-        (base / name / "k-1").touch()
-        if name != "pb-other":
-            (base / name / "alive.lock").touch()
-        if name in ("pb-dead", "pb-used"):
-            os.utime(base / name / "alive.lock", (old, old))
-    with (base / "pb-used" / "alive.lock").open() as used:
-        fcntl.flock(used, fcntl.LOCK_EX)
-        with sockets() as mine:
-            assert Path(mine).parent == base
-            assert {p.name for p in base.iterdir()} == {"pb-used", "pb-young", "pb-other", Path(mine).name}
-    assert not Path(mine).exists()

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from polinb_book import api as sphinx_api
+from polinb_book import box
 from polinb_book import reference as sphinx_reference
-from polinb_book import run as sphinx_run
 from polinb_book import theme as sphinx_theme
 from polinb_book.benchmarks import Benchmarks
 from polinb_book.reference_value import Value
@@ -40,12 +40,10 @@ def setup(app: Any) -> dict[str, Any]:
     """Register with Sphinx; the handler of pages runs after sphinx-thebe's own."""
     app.add_config_value("polinb_repository", "", "html", [str])
     app.add_directive("polinb-benchmarks", Benchmarks)
-    app.add_css_file("polinb-run.css")
     app.connect("config-inited", sphinx_theme.use_templates)
     app.connect("builder-inited", allow_parallel)
-    app.connect("builder-inited", sphinx_run.prepare)
-    app.connect("doctree-resolved", sphinx_run.add_box)
-    app.connect("build-finished", sphinx_run.copy_notebooks)
+    app.connect("builder-inited", box.prepare)
+    app.connect("build-finished", box.pack_notebooks)
     app.connect("html-page-context", sphinx_theme.describe)
     app.connect("html-page-context", sphinx_theme.load_apps)
     app.connect("build-finished", sphinx_theme.drop_files)

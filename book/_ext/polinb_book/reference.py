@@ -16,11 +16,12 @@ from docutils.statemachine import StringList
 
 from polinb.wording import ANSWER, escape, label
 from polinb_book import reference_words, results
+from polinb_book.box import box
 from polinb_book.outputs import Chart, Table, payloads, weave
 from polinb_book.prose import LABEL, myst, without
 from polinb_book.results import Reference, is_filled
-from polinb_book.run import FOLDER
 
+FOLDER = "chapters"  # of the executed notebooks, in the book's
 NOTES = "reference_notes"  # folder of what is said about its results, a file a chapter
 SUMMARY, DISCUSSED = "## Summary", "## What the reference run says"
 IN_THIS_RUN = "in_this_run.md"  # beside the executed chapters; book/index.md includes it
@@ -54,7 +55,9 @@ def show(app: Any, page: str, source: list[str]) -> None:
     if reference:
         app.env.note_dependency(str(reference.folder / results.SUMS))
     said = told.read_text("utf-8") if reference and told.is_file() else ""
-    source[0] = json.dumps(chapter(json.loads(source[0]), name, reference, app.polinb_labels, said))
+    shown = chapter(json.loads(source[0]), name, reference, app.polinb_labels, said)
+    shown["cells"].insert(1, _prose(box(Path(app.srcdir) / FOLDER / f"{name}.ipynb", app.polinb_address), "run-it"))
+    source[0] = json.dumps(shown)
 
 
 def chapter(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from polinb_book.outputs import Found, found, payloads
 FOLDER = "reference"  # in the book's folder
 _ANSWER = ("profile", "model", "first", "text")
 RUN, SUMS = "run.json", "SHA256SUMS"
+_PLACE = re.compile(r"^[~/\\$]|^[A-Za-z]:[\\/]|^\.\.?([\\/]|$)|\\|://")
+_SECRET = re.compile(r"\b(?:sk-|hf_|ghp_|gho_|github_pat_|glpat-|xox[a-z]-|AKIA|eyJ)[A-Za-z0-9_.-]{8,}")
 REMEDY = "take the committed one (git checkout book/reference), or make it again (make reference)"
 
 
@@ -106,6 +109,24 @@ def answer(notebook: Mapping[str, Any], name: str) -> dict[str, str] | None:
 def labels(notebook: Mapping[str, Any]) -> set[str]:
     """Labels of the tables and figures that a notebook shows."""
     return {each["label"] for _, each in _all(notebook)}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file's JSON object; empty where there is none."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def showable(value: Any) -> bool:
+    """Whether a value may stand on a page: plain, no place on a machine, no address, nothing like a secret."""
+    if isinstance(value, list):
+        return all(showable(item) and not isinstance(item, list) for item in value)
+    if isinstance(value, str):
+        return value.isprintable() and len(value) <= 300 and not (_PLACE.search(value) or _SECRET.search(value))
+    return isinstance(value, (bool, int, float))
 
 
 def parsed(text: str | bytes, name: str) -> dict[str, Any]:

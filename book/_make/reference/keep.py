@@ -24,7 +24,7 @@ from polinb.runs.checkout import chapter_names
 from polinb.runs.params import Params
 from polinb.wording import LIVE, PAYLOAD
 from polinb_book import results
-from polinb_book.commands import given_parameters, showable
+from polinb_book.results import read_json, showable
 
 LIMIT = 25 * 2**20  # bytes of the whole folder
 WITHHELD = "(a place, not shown)"
@@ -138,7 +138,7 @@ def _parameters(ran: Mapping[str, Path]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     home: dict[str, str] = {}
     for chapter, path in ran.items():
-        for name, value in given_parameters(path).items():
+        for name, value in read_json(path)["metadata"]["papermill"]["parameters"].items():
             if found.setdefault(name, value) != value:
                 raise ArtifactError(
                     f"reference run: {chapter} ran with other parameters than {home[name]}: {name}; {_REMEDY}"
