@@ -15,10 +15,10 @@ from typing import Any
 
 import pandas as pd
 
-from book._make.reference.run import PROFILE, store_of
+from book._make.reference.run import PROFILE, layout_of, store_of
 from polinb.chapters.anatomy import doses
 from polinb.runs.artifacts import META, Store
-from polinb.runs.checkout import find_layout, parse_settings
+from polinb.runs.checkout import parse_settings
 from polinb.runs.params import Params
 from polinb.runs.results import Result
 from polinb.runs.run import Run
@@ -39,8 +39,9 @@ def add(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    layout = find_layout()
-    go_on(arguments.dose, parse_settings(arguments.set), store_of(layout), layout.root / "book/reference/doses")
+    settings = parse_settings(arguments.set)
+    layout = layout_of(settings)  # another model's results do not mix with the committed ones
+    go_on(arguments.dose, settings, store_of(layout), layout.reference / "doses")
     return 0
 
 
