@@ -140,7 +140,7 @@ def parsed(text: str | bytes, name: str) -> dict[str, Any]:
     try:
         book: dict[str, Any] = json.loads(text)
         nbformat.validate(book)
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError, nbformat.ValidationError) as error:
+    except Exception as error:  # nbformat fails in many ways on what is no notebook
         why = " ".join(str(error).split())[:200]
         raise ArtifactError(f"executed chapter {name} is damaged ({why}); remove it and run make book again") from None
     return book
