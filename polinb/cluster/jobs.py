@@ -146,7 +146,8 @@ def title(about: Result | None) -> str:
         told += [f"g{condition.frozen.inputs['gamma']:g}"] if condition.frozen is not None else []
     elif chosen is not None:
         rule = chosen.inputs if isinstance(chosen, Result) else {"kind": chosen}
-        told = [about.stage.kind, rule["kind"], rule.get("topic", "")]
+        told = [inputs.get("way", about.stage.kind), rule["kind"], rule.get("topic", "")]
+        told += [inputs["tuned"].inputs["condition"].topic] if "tuned" in inputs else []
     else:
         trained = [need.inputs["condition"].topic for need in about.needs if need.stage is weights.weights]
         told = [about.stage.kind, *dict.fromkeys(trained), str(inputs.get("seed", ""))]
