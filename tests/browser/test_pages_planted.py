@@ -65,7 +65,9 @@ def planted(tmp_path_factory) -> Path:
         "kernelspec": {"name": "python3", "display_name": "Python 3"},
         "language_info": {"name": "python", "pygments_lexer": "ipython3"},
     }
-    nbformat.write(new_notebook(cells=cells, metadata=about), layout.chapters / "01_planted.ipynb")
+    layout.notebooks.mkdir()
+    for folder in (layout.chapters, layout.notebooks):
+        nbformat.write(new_notebook(cells=cells, metadata=about), folder / "01_planted.ipynb")
     return book.build_pages(layout).parent
 
 
