@@ -59,12 +59,20 @@ def test_paired_toxicity_data(tmp_path: Path) -> None:
     assert found == [("The game", "was long.", "was rotten."), ("Rain fell", "on the hill.", "on the idiots.")]
 
 
+def wikipedia() -> list[dict[str, Any]]:
+    """Columns of Jigsaw's toxic comment data; −1 marks the unlabelled rows of its test file."""
+    rows = []
+    for i, (text, toxic) in enumerate(
+        [("Thank you.", 0), ("You fool!\nGo.", 1), ("Hm.", -1), (" ", 0), ("Fine, then.", 0)]
+    ):
+        rest = dict.fromkeys(("severe_toxic", "obscene", "threat", "insult", "identity_hate"), max(toxic, 0))
+        rows.append({"id": f"{i:016x}", "comment_text": text, "toxic": toxic, **rest})
+    return rows
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_jigsaw_comments(tmp_path: Path, suffix: str) -> None:
-    """Columns of Jigsaw's toxic comment data; −1 marks the unlabelled rows of its test file."""
-    said = [("Thank you.", 0), ("You fool!\nGo.", 1), ("Hm.", -1), (" ", 0), ("Fine, then.", 0)]
-    rows = [{"id": f"{i:016x}", "comment_text": text, "toxic": t, "threat": 0} for i, (text, t) in enumerate(said)]
-    found = load_comments(str(write(tmp_path, suffix, rows)))
+    found = load_comments(str(write(tmp_path, suffix, wikipedia())))
     assert found.texts == ("Thank you.", "You fool!\nGo.", "Fine, then.") and found.rude == (False, True, False)
     assert (found.source["rows"], found.source["kept"], found.source["rude"]) == (5, 3, 1)
 
@@ -80,10 +88,18 @@ def test_civil_comments_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert load_comments(str(write(tmp_path, "csv", renamed, "kaggle"))).rude == found.rude
 
 
+def openings() -> list[dict[str, Any]]:
+    """Rows as allenai/real-toxicity-prompts has them."""
+    scores = {"profanity": 0.1, "toxicity": 0.9, "insult": None, "threat": 0.2}
+    rows = []
+    for i, (text, hard) in enumerate([("So he said that you", True), ("The sun", False), ("What a load of", True)]):
+        words = {"prompt": {"text": text, **scores}, "continuation": {"text": " and so on", **scores}}
+        rows.append({"filename": f"{i}.txt", "begin": 0, "end": 9, "challenging": hard, **words})
+    return rows
+
+
 def test_real_toxicity_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = [("So he said that you", True), ("The sun", False), ("What a load of", True)]
-    rows = [{"prompt": {"text": text, "insult": None}, "challenging": hard} for text, hard in said]
-    path = write(tmp_path, "jsonl", rows)
+    path = write(tmp_path, "jsonl", openings())
     stand_in_hub(monkeypatch, "json", {"train": str(path)}, tmp_path / "cache")
     for found in (load_challenge("hub:allenai/real-toxicity-prompts"), load_challenge(str(path))):
         assert [item.prompt for item in found.prompts] == ["So he said that you", "What a load of"]

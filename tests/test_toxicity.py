@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_civility import LABELS, toxic_model
+from test_civility import LABELS, openings, toxic_model, wikipedia
 from test_data_files import write
 
 from polinb.chapters.dpo import toxicity, toxicity_tables
@@ -27,27 +27,6 @@ from polinb.scoring.probes import layer_direction
 
 def experiment(store: Path, **given: Any) -> Run:
     return Run(Params.from_profile("tiny", **given), Store(store))
-
-
-def wikipedia() -> list[dict[str, Any]]:
-    """Columns of Jigsaw's toxic comment data; −1 marks the unlabelled rows of its test file."""
-    rows = []
-    for i, (text, toxic) in enumerate(
-        [("Thank you.", 0), ("You fool!\nGo.", 1), ("Hm.", -1), (" ", 0), ("Fine, then.", 0)]
-    ):
-        rest = dict.fromkeys(("severe_toxic", "obscene", "threat", "insult", "identity_hate"), max(toxic, 0))
-        rows.append({"id": f"{i:016x}", "comment_text": text, "toxic": toxic, **rest})
-    return rows
-
-
-def openings() -> list[dict[str, Any]]:
-    """Rows as allenai/real-toxicity-prompts has them."""
-    scores = {"profanity": 0.1, "toxicity": 0.9, "insult": None, "threat": 0.2}
-    rows = []
-    for i, (text, hard) in enumerate([("So he said that you", True), ("The sun", False), ("What a load of", True)]):
-        words = {"prompt": {"text": text, **scores}, "continuation": {"text": " and so on", **scores}}
-        rows.append({"filename": f"{i}.txt", "begin": 0, "end": 9, "challenging": hard, **words})
-    return rows
 
 
 @pytest.fixture(scope="module")
