@@ -137,8 +137,8 @@ def shares(frames: Frames, topics: Sequence[str], way: str = "graft") -> pd.Data
             table = frames(f"{topic}.{way}.{name}")
             if whole is None or table is None:
                 continue
-            part, full = moved(frames, table), _first(moved(frames, whole), moved(frames, table))
-            own, others = (_mean(part, topic, here) / _mean(full, topic, here) for here in (True, False))
+            part = moved(frames, table)
+            own, others = _means(part, topic) / _means(_first(moved(frames, whole), part), topic)
             rows.append([topic, name, own, others] if way == "graft" else [topic, name, 1 - own, 1 - others])
     return pd.DataFrame(rows, columns=["trained", "set", "own", "others"])
 
@@ -148,8 +148,9 @@ def _first(whole: Moved, part: Moved) -> Moved:
     return {topic: values[: part[topic].shape[-1]] for topic, values in whole.items()}
 
 
-def _mean(shifts: Moved, trained: str, own: bool) -> float:
-    return float(np.mean([v.mean() for t, v in shifts.items() if (t == trained) == own]))
+def _means(shifts: Moved, trained: str) -> np.ndarray:
+    """Mean shift on the trained topic, and on the others."""
+    return likelihood.spill({trained: shifts})[["own", "others"]].to_numpy()[0]
 
 
 # --- the claims
@@ -271,6 +272,5 @@ def courses(frames: Frames, topics: Sequence[str]) -> pd.DataFrame:
             if table is None:
                 continue
             for step, part in table.groupby("step", sort=True):
-                shifts = moved(frames, part)
-                rows.append([topic, name, step, _mean(shifts, topic, True), _mean(shifts, topic, False)])
+                rows.append([topic, name, step, *_means(moved(frames, part), topic)])
     return pd.DataFrame(rows, columns=["trained", "condition", "step", "own", "others"])
