@@ -178,7 +178,7 @@ def label_interval(values: Floats, span: Span, freedom: int) -> tuple[float, flo
 
     Mean and spread of the values with one more at either end of their ``span`` (Bonett and Price 2012 for paired
     shares, where values are −1, 0, 1; after Agresti and Coull 1998), and Student's t quantile at ``freedom`` degrees of
-    freedom. Coverage is simulated in ``tests/test_resampling.py``.
+    freedom. Coverage is simulated in ``tests/stance/test_resampling.py``.
     """
     from scipy.stats import t
 

@@ -1,7 +1,7 @@
 """Memory of each stage of a run at its peak, from the model's configuration alone: no weight is loaded.
 
 Bytes on each GPU (or of the computer's memory, without one), from what is held at once. Shown at the start of a
-chapter, checked before a stage starts, and compared with measured peaks in ``tests/test_memory.py``.
+chapter, checked before a stage starts, and compared with measured peaks in ``tests/runs/test_memory.py``.
 """
 
 from __future__ import annotations

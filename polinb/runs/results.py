@@ -5,8 +5,8 @@ Its key is a hash of the stage's kind and version, of what the groups it declare
 another result counts by its key. The function sees the declared groups only, so a parameter that is not in the key
 cannot change the result: reading one is an error. Plans, dry runs and estimates walk :attr:`Result.needs`.
 
-The code is in the key by the stage's version alone: ``tests/test_versions.py`` fails when code that a stage reaches has
-changed and nobody said whether the numbers have.
+The code is in the key by the stage's version alone: ``tests/runs/test_versions.py`` fails when code that a stage
+reaches has changed and nobody said whether the numbers have.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def answers(lab):
 
 
 def expected(place, prompt, kind, own=""):
-    """What the same request gives in this process; tests/test_lab.py proves it."""
+    """What the same request gives in this process; tests/lab/test_lab.py proves it."""
     which = {"neurons": "own", "own": own} if own else {}
     asked = {"profile": "tiny", "settings": SETTINGS, "topic": "crime", "donor_topic": "crime", "max_new_tokens": 12}
     result = Session(Store(place / "store")).run(Request.of(prompt=prompt, kind=kind, **which, **asked))

@@ -41,7 +41,8 @@ def caught(root: Path, fault: Fault) -> bool:
     path.write_text(text.replace(fault.old, fault.new), "utf-8")
     # a compiled file is told from its source by second and size, which a fault may share
     environ = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": f"{root}:{root / 'book' / '_ext'}"}
-    line = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *fault.tests.split()]
+    named = [str(next((root / "tests").rglob(n))) if n.endswith(".py") else n for n in fault.tests.split()]
+    line = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *named]
     done = subprocess.run(line, cwd=root / "tests", env=environ, capture_output=True, text=True, check=False)
     path.write_text(text, "utf-8")
     assert done.returncode in (0, 1), (done.stdout + done.stderr)[-2000:]  # neither passed nor failed

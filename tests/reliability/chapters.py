@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 from nbformat.v4 import new_code_cell, new_markdown_cell
-from test_book_tools import checkout, notebook
+from small_book import checkout, notebook
 
 from polinb.runs.checkout import Layout
 

@@ -145,7 +145,7 @@ def test_a_damaged_chapter_that_is_not_run_is_not_shown(
 ) -> None:
     """Half a notebook would end the build of the pages deep inside; it counts as missing instead."""
     from nbformat.v4 import new_code_cell, new_markdown_cell
-    from test_book_tools import checkout, notebook
+    from small_book import checkout, notebook
 
     monkeypatch.setattr(book, "build_pages", lambda layout: layout.build)
     cells = new_markdown_cell("# A"), new_code_cell("1")

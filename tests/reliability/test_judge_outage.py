@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from judge_service import Service, failure, reply
 from stores import finished
-from test_openai_judge import Service, failure, reply
 
 from polinb.runs.artifacts import Store
 from polinb.runs.params import Params

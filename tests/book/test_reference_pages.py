@@ -1,0 +1,220 @@
+"""The reference run's results on the pages: in tabs beside this run's, and in place of what was not run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+from reference_made import SPEC, chapter, figure, put, table, written
+from small_book import checkout
+
+from book._make import build as book
+from book._make.reference.keep import keep
+from book._make.reference.run import ReferenceLayout, cuts
+from polinb.display.tables import numbered_table
+from polinb.errors import ArtifactError
+from polinb.runs.checkout import Layout
+from polinb.runs.params import Params
+from polinb.wording import Interval
+from polinb_book import reference_words, results
+from polinb_book.outputs import beside
+
+REPO = Path(__file__).resolve().parents[2]
+SEED = 'profile = "tiny"\nseed = 7'
+
+
+def here(far: bool) -> dict:
+    """The chapters of a run; ``far``: as the reference run had them."""
+    shift = [Interval(0.7, 0.6, 0.8), "–"] if far else [Interval(0.1, 0.0, 0.2), "0.3"]
+    linked = "{numref}`tbl-gone`" if far else "none"
+    one = [
+        table(pd.DataFrame({"topic": ["race", "a|`b` $x$ <i>"], "shift": shift}), "tbl-near", "Near, $x^2$."),
+        table(pd.DataFrame({"a": ["the same"]}), "tbl-same"),
+        table(pd.DataFrame({"n": [1 + far], "y": [linked]}), "tbl-marked", markup=["y"]),
+        figure("fig-other", SPEC | {"description": 'Told by </script> & "quotes".', "width": 200 + far}),
+        figure("fig-same"),
+    ]
+    given = {"settings": SEED} if far else {}
+    three = [table(pd.DataFrame({"x": ["only there"], "n": [3]}), "tbl-gone", "Gone."), figure("fig-three")]
+    return {
+        "01_one": chapter("one", *one, first="Theirs | is **0.7**." if far else "Ours is **0.1**.", **given),
+        "02_two": chapter("two", table(pd.DataFrame({"x": [1]}), "tbl-two"), **given),
+        "03_three": chapter("three", *three, first="Three in the reference.", **given),
+    }
+
+
+def make(root: Path) -> ReferenceLayout:
+    """A checkout in which chapter 3 did not run, with results of a reference run that never came to chapter 2."""
+    ours, theirs = here(False), here(True)
+    checkout(root, **{name: written(made) for name, made in ours.items()})
+    layout = ReferenceLayout(root)
+    for name in ("01_one", "03_three"):
+        put(layout.chapters, name, theirs[name])
+    page = (REPO / "book" / "reference.md").read_text("utf-8")
+    begin, end = page.index("## What it says"), page.index("## What was run")  # that is about the real run's tables
+    (root / "book" / "reference.md").write_text(page[:begin] + page[end:], "utf-8")
+    said = root / "book" / "reference_notes"
+    said.mkdir()
+    (said / "01_one.md").write_text("Race moved by {reference}`tbl-near | race | shift`; see {numref}`tbl-gone`.\n")
+    (said / "03_three.md").write_text("*Three*: {reference}`tbl-gone | only there | n` rows.\n")
+    (root / "book" / "reference_plan.md").write_text("(sec-plan)=\n# The plan\n")
+    files = ["chapters/01_one", "chapters/02_two", "chapters/03_three", "reference_plan", "reference", "bibliography"]
+    toc = {"format": "jb-book", "root": "index", "defaults": {"numbered": True}}
+    toc["parts"] = [{"caption": "All", "chapters": [{"file": name} for name in files]}]
+    (root / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
+    keep(layout)
+    for name in ("01_one", "02_two"):
+        put(root / "book" / "chapters", name, ours[name])
+    return layout
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BeautifulSoup]:
+    root = tmp_path_factory.mktemp("reference-book")
+    make(root)
+    before = (root / "book" / "chapters" / "01_one.ipynb").read_bytes()
+    page, absent = book.finish(Layout(root))  # every warning is an error
+    assert absent == ["03_three"]
+    assert (root / "book" / "chapters" / "01_one.ipynb").read_bytes() == before, "what was executed stays as it is"
+    paths = [*(page.parent / "chapters").glob("*.html"), page.parent / "reference.html"]
+    return {path.stem: BeautifulSoup(path.read_text("utf-8"), "html.parser") for path in paths}
+
+
+def texts(rows: object) -> list[list[str]]:
+    return [[cell.get_text().strip() for cell in row.select("th, td")] for row in rows.select("tr")]
+
+
+def test_tables_and_figures_are_numbered_and_can_be_saved(pages: dict[str, BeautifulSoup]) -> None:
+    one = pages["01_one"].select_one("article.bd-article")
+    near = one.select_one("table#tbl-near")
+    assert texts(near) == [
+        ["topic", "shift", "shift (reference run)"],
+        ["race", "0.10 [0.00, 0.20]", "0.70 [0.60, 0.80]"],
+        ["a|`b` $x$ <i>", "0.3", "–"],
+    ], "joined by the topic"
+    assert "Table 1.1" in near.caption.get_text() and near.caption.select_one(".math")
+    links = near.find_next("p", class_="polinb-links").select("a")
+    assert [link["download"] for link in links] == ["tbl-near.csv", "tbl-near.tex"]
+    other = one.select_one("figure#fig-other")
+    assert "Fig. 1.1" in other.figcaption.get_text() and other.img["alt"] == "Two dots."
+    assert json.loads(other.script.string)["description"] == 'Told by </script> & "quotes".'
+    ids = [node["id"] for node in one.select("[id]")]
+    assert len(ids) == len(set(ids))
+
+
+def test_what_differs_stands_in_a_tab(pages: dict[str, BeautifulSoup]) -> None:
+    one = pages["01_one"].select_one("article.bd-article")
+    tabs = [
+        [label.get_text(strip=True) for label in each.select(".sd-tab-label")] for each in one.select(".sd-tab-set")
+    ]
+    assert tabs == [["This run", "Reference run"]] * 2, "marked, other; what is the same is shown once"
+    theirs = one.select_one(".sd-tab-set").select(".sd-tab-content")[1]
+    assert texts(theirs.table)[1] == ["2", "Table 3.1"] and not theirs.table.get("id")
+    assert theirs.select_one("a.polinb-csv")["download"] == "tbl-marked-reference.csv"
+    assert not pages["02_two"].select(".sd-tab-set")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "joined"),
+    [
+        ({"topic": ["b", "a"], "x": [3.0, 4.0]}, ["4", "3"]),
+        ({"topic": ["b"], "x": [3.0]}, ["–", "3"]),
+        ({"topic": ["a", "c"], "x": [3.0, 4.0]}, None),  # a row that this run does not have
+        ({"topic": ["a", "a"], "x": [3.0, 4.0]}, None),  # rows that nothing tells apart
+        ({"topic": ["a", "b"], "y": [3.0, 4.0]}, None),
+        ({"topic": [1, 2], "x": [3.0, 4.0]}, None),  # numbers name no row
+    ],
+)
+def test_columns_are_joined_by_the_texts_that_name_a_row(theirs: dict, joined: list[str] | None) -> None:
+    mine = numbered_table(pd.DataFrame({"topic": ["a", "b"], "x": [1.0, 2.0]}), "tbl-a", "A.").payload
+    both = beside(mine, numbered_table(pd.DataFrame(theirs), "tbl-a", "A.").payload)
+    assert (both and both["columns"][2]["text"]) == joined
+    wide = pd.DataFrame({"topic": ["a", "b"], **{f"x{n}": [1.0, 2.0] for n in range(5)}})
+    assert beside(*[numbered_table(wide, "tbl-a", "A.").payload] * 2) is None, "too wide for the page"
+
+
+def test_a_cell_without_output_leaves_no_trace(pages: dict[str, BeautifulSoup]) -> None:
+    for page in pages.values():
+        assert not [cell for cell in page.select("div.cell") if not cell.get_text(strip=True) and not cell.img]
+
+
+def test_the_note_tells_the_reference_runs_answer(pages: dict[str, BeautifulSoup]) -> None:
+    told = pages["01_one"].select("div.admonition")[0].get_text(" ", strip=True)
+    assert "Theirs | is 0.7" in told and "tiny:llama" in told and "2025-06-15" in told
+    assert "Ours is 0.1" in pages["01_one"].select_one("article p").parent.get_text(" ", strip=True)
+
+
+def test_a_chapter_that_was_not_run_shows_the_references_results(pages: dict[str, BeautifulSoup]) -> None:
+    three = pages["03_three"].select_one("article.bd-article")
+    (box,) = three.select("div.admonition")
+    note = box.get_text(" ", strip=True)
+    assert "did not run the chapter" in note and "make book CHAPTERS=03_three" in note
+    assert "Three in the reference." in three.get_text()
+    assert "Table 3.1" in three.select_one("table#tbl-gone caption").get_text()
+    assert three.select_one("figure#fig-three img")["src"].startswith("data:image/png;base64,")
+    links = [link.get_text() for link in pages["01_one"].select('a[href="03_three.html#tbl-gone"]')]
+    assert links and set(links) == {"Table 3.1"}, "its labels resolve from other chapters"
+
+
+def test_what_is_said_about_the_reference_run_stands_before_the_summary(pages: dict[str, BeautifulSoup]) -> None:
+    for name, words in (("01_one", "Race moved by 0.70 [0.60, 0.80]; see Table 3.1."), ("03_three", "Three: 3 rows.")):
+        heads = [head.get_text().rstrip("#") for head in pages[name].select("article h2")]
+        assert heads[-2].endswith("What the reference run says") and heads[-1].endswith("Summary")
+        assert words in " ".join(pages[name].get_text().split())
+
+
+def test_the_page_of_the_reference_run(pages: dict[str, BeautifulSoup]) -> None:
+    page = pages["reference"].select_one("article.bd-article")
+    run, chapters, answers = page.select("table")
+    facts = dict(texts(run)[1:])
+    assert facts["Data"] == "bundled (540 prompts)" and facts["Chapters"] == "2 of 3 complete"
+    assert "seed = 7" in facts["Set apart from that"] and "Time to train and ask" not in facts
+    assert [row[1:] for row in texts(chapters)[1:]] == [
+        ["complete", "12 s", "3", "2"],
+        ["missing", "–", "0", "0"],
+        ["complete", "12 s", "1", "1"],
+    ]
+    assert texts(answers)[1:] == [
+        ["Chapter one", "Theirs | is 0.7.", "Ours is 0.1."],
+        ["Chapter two", "no answer", "It is so."],
+        ["Chapter three", "Three in the reference.", "not run in this build"],
+    ]
+
+
+def test_damaged_results_end_the_build_and_are_named(tmp_path: Path) -> None:
+    layout = make(tmp_path)
+    path = layout.reference / "notebooks" / "01_one.ipynb"
+    path.write_text(path.read_text("utf-8").replace("0.7", "0.9"), "utf-8")
+    for build in (lambda: book.finish(Layout(tmp_path)), lambda: book.make_book("tiny", layout=Layout(tmp_path))):
+        with pytest.raises(ArtifactError, match=r"book/reference/notebooks/01_one\.ipynb is damaged"):
+            build()
+    assert not (tmp_path / "_build" / "html").exists(), "told before anything heavy"
+
+
+def test_the_words_for_a_cut_run() -> None:
+    """The page of a run as it is planned: full, cut down."""
+    chosen = cuts()
+    params = Params.from_profile("full", **{cut.name: cut.taken for cut in chosen}).model_dump(mode="json")
+    run = {
+        "profile": "full",
+        "parameters": params,
+        "cuts": [vars(cut) for cut in chosen],
+        "data": {"name": "ideoinst", "digest": "d", "rows": 7000, "prompts": 6900},
+        "plan": "0123456789abcdef",
+        "started": "2026-01-02T03:04:05+00:00",
+        "finished": "2026-01-02T13:04:05+00:00",
+        "seconds": 36000.0,
+        "provenance": {"polinb": "0", "python": "3", "packages": {}, "platform": "Linux", "cpus": 2, "threads": 1},
+        "chapters": {"01_phenomenon": {"state": "unfinished", "seconds": 5.0, "answer": {}}},
+    }
+    found = results.Reference(Path(), run, {}, {})
+    assert "not finished" in reference_words.note(found, "01_phenomenon", True)
+    rows = reference_words.part(found, "cuts", {}).splitlines()[2:]
+    assert len(rows) == len(chosen) and rows[0].startswith("| `system_prompt` | False | empty | an empty system turn")
+    told = reference_words.part(found, "run", {})
+    assert "10 h 0 min" in told and "1 thread, no graphics card" in told and "commit `0123456789ab`" in told
+    assert "make reference" in reference_words.part(None, "run", {})

@@ -1,0 +1,175 @@
+"""The answers of the chapters of the paper: their cells, run on planted effects, say what the intervals allow."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from polinb.chapters.paper import answers, paper, results, verdicts
+from polinb.chapters.paper.beside import claim
+from polinb.wording import interval
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+NAN = float("nan")
+ABOVE, BELOW, AROUND, MISSING = (0.5, 0.3, 0.7), (-0.5, -0.7, -0.3), (0.1, -0.2, 0.4), (0.5, NAN, NAN)
+EFFECTS = (ABOVE, BELOW, AROUND, MISSING)
+
+
+def table(name, *effects, **more):
+    """Rows of effects with their ends as ``low`` and ``high``."""
+    rows = pd.DataFrame(effects, columns=[name, "low", "high"])
+    return rows.assign(**more)
+
+
+@pytest.fixture
+def answered(monkeypatch):
+    """Runs a chapter's last code cell in a space with what the cells before it would have left."""
+
+    def run_cell(chapter, **space):
+        kept = []
+        monkeypatch.setattr(answers, "show", lambda run, answer: kept.append(answer))
+        cells = [c for c in nbformat.read(NOTEBOOKS / f"{chapter}.ipynb", 4).cells if "answers.show(" in c.source]
+        params = SimpleNamespace(gamma=5.0, ablation_topics=["race"])
+        exec(compile(cells[0].source, chapter, "exec"), {"run": SimpleNamespace(params=params), **space})
+        [found] = kept
+        assert "nan" not in " ".join(found) and found.first.endswith(".")
+        return found
+
+    return run_cell
+
+
+def check(found, starts, effect):
+    assert found.first.startswith(starts) and interval(effect) in found.first, found.first
+    assert ("includes zero" in found.first) == (effect == AROUND)
+
+
+def test_phenomenon(answered):
+    def told(away, apart):
+        stub = SimpleNamespace(spill_over=lambda run: {"own": ABOVE, "away": away, "apart": apart})
+        return answered("01_phenomenon", results=stub, on=table("shift", ABOVE, AROUND), off=table("shift", AROUND))
+
+    for effect, starts in zip(
+        EFFECTS, ("By the judge, yes", "It moves the other way", "Not shown", "Not decided"), strict=True
+    ):
+        found = told(effect, AROUND)
+        check(found, starts, effect)
+        assert "1 of 2 trained" in found.rest and "0 of 1 pairs" in found.rest and "style alone may have" in found.rest
+        assert ("the side of the data did that" in told(ABOVE, effect).rest) == (effect == ABOVE)
+
+
+def test_data(answered):
+    last = {"left_recall": 0.9, "right_recall": 0.7, "whole": 1.0}
+    judging = SimpleNamespace(answer_words=lambda run: 26)
+    for hits, unseen in ((90, 0.8), (55, NAN)):
+        accuracy = pd.DataFrame([{**last, "topic_unseen": unseen}])
+        found = answered(
+            "02_data", counts=pd.DataFrame({"all": [90, 90]}), accuracy=accuracy, judging=judging,
+            hits=pd.Series([True] * hits + [False] * (100 - hits)),
+        )  # fmt: skip
+        assert "180 prompts on 2 topics" in found.first and f"**{hits} %**" in found.first
+        assert ("not clearly better" in found.first) == (hits == 55) and "0.60 of its size" in found.rest
+        assert ("80 % where the judge never saw the topic" in found.rest) == (hits == 90)
+
+
+def test_pnlac_and_distribution(answered):
+    row = pd.Series({"percent": 2.0, "chance": 0.05, "in_raw_g": 0.1, "in_neutral_top": 0.8, "in_scale_top": 0.9})
+
+    def found(raw, norm, share=0.9):
+        rows = [pd.concat([row.replace(0.9, share), pd.Series({"neurons": n})]) for n in (raw, norm)]
+        return answered("03_pnlac", raw=rows[0], norm=rows[1], layers=30, width=1536)
+
+    assert "957 of 46\u202f080" in found(957, 86).first and "scale alone picks" in found(957, 86).rest
+    assert "does not explain" in found(957, 86, 0.2).rest and "G is empty." in found(957, 0).rest
+    assert found(0, 0).first.endswith("G is empty in this run.") and not found(0, 0).rest
+
+    def placed(general, highest):
+        part = {"topic-specific": 0.8} | ({"general": general} if general == general else {})
+        wide = pd.DataFrame({"paper": [4.35, 0.65]})
+        more = {"neutral": np.array([1, 1, 1]), "highest": np.array(highest), "general": 2.0, "specific": 3.0}
+        return answered("04_distribution", layers=3, part=part, wide=wide, **more)
+
+    last, first = [0, 1, 9], [9, 1, 0]
+    assert placed(0.9, last).first.startswith("Mostly in") and "says little about" in placed(0.9, last).rest
+    assert placed(0.2, first).first.startswith("Not mainly") and "does not explain the place" in placed(0.2, first).rest
+    assert placed(NAN, last).first.startswith("No neuron is general") and "4.35 %" in placed(NAN, last).rest
+
+
+def test_vanilla(answered):
+    stances, sets = table("stance", BELOW, AROUND, ABOVE), table("stance", AROUND, topic="compass")
+    starts = ("It leans right", "It leans left", "No lean", "Not decided")
+    for effect, start in zip(EFFECTS, starts, strict=True):
+        stub = SimpleNamespace(mean_stance=lambda run, effect=effect: effect)
+        found = answered("05_vanilla_stance", results=stub, stances=stances, transfer=sets, paper=paper)
+        check(found, start, effect)
+        assert "left on 1 of 3" in found.rest and "right on 1 of 3" in found.rest and "“compass”" in found.rest
+
+
+def test_patching(answered):
+    for effect, start in zip(EFFECTS, ("It does", "It goes the other way", "Not shown", "Not decided"), strict=True):
+        by = table("shift", effect, ABOVE, set=["G", "donor itself"], neurons=957).set_index("set")
+        for control in (ABOVE, AROUND):
+            stub = SimpleNamespace(paired_patch=lambda run, c=control: {"layer": ABOVE, "next_highest": c})
+            found = answered("06_patching", patch_tables=stub, by=by, g=by.loc["G"], diag=table("shift", AROUND))
+            check(found, start, effect)
+            assert ("not clear of both controls" in found.rest) == (control == AROUND) and "0 of 1" in found.rest
+            assert ("not clear of both" in found.first) == (control == AROUND and effect == ABOVE)
+
+
+def test_inhibitft(answered):
+    def told(fall, random, lost):
+        drop = {"fine-tune": fall} | ({"random-layer": random} if random else {})
+        return answered("07_inhibitft", drop=drop, lost=lost, plain=table("drop", ABOVE), results=results)
+
+    for effect, start in zip(EFFECTS, ("It couples less", "It couples more", "Not shown", "Not decided"), strict=True):
+        found = told(effect, AROUND, BELOW)
+        check(found, start, effect)
+        assert "1 of 1" in found.rest and "not shown to be more than chance" in found.rest
+        assert ("the wanted shift falls too" in found.first) == (effect == ABOVE) and "the price" in found.rest
+    found = told(ABOVE, ABOVE, AROUND)
+    assert ": more than chance" in found.rest and "no price" in found.rest and ";" not in found.first
+    assert "No random set" in told(ABOVE, None, AROUND).rest
+
+
+def test_gamma(answered):
+    def told(fall, rise):
+        steps = {("fine-tune", 2.5): AROUND, ("fine-tune", 5.0): fall, ("from", 2.5): AROUND, ("from", 25.0): rise}
+        steps |= {("random", 5.0): BELOW, ("random", 25.0): AROUND}
+        names = [{"step": step, "gamma": gamma} for step, gamma in steps]
+        return answered("08_gamma", steps=pd.concat([pd.DataFrame(names), table("change", *steps.values())], axis=1))
+
+    found = told(BELOW, ABOVE)
+    assert found.first.startswith("It falls, and rises after it: freezing G at γ = 5 % changes")
+    assert f"R by {interval(BELOW)}" in found.first and f"25 % by {interval(ABOVE)}" in found.first
+    assert "1 of 2 values" in found.rest and "lowest at γ = 5 %" in found.rest and "Trained topic: race" in found.rest
+    assert told(AROUND, AROUND).first.startswith("No fall is shown, and no rise after it is shown")
+    assert told(ABOVE, BELOW).first.startswith("It rises, and goes on falling after it")
+    assert told(MISSING, MISSING).first.startswith("A fall is not decided, and nor is a rise")
+
+
+def test_claims_and_verdicts(answered):
+    wants = {"above": 1, "below": -1, "none": 0}
+    shown = {want: [verdicts.judged(effect, want).split(":")[0] for effect in EFFECTS] for want in wants}
+    assert shown["above"] == ["holds here", "does not hold", "not decided", "not decided"]
+    assert shown["below"] == ["does not hold", "holds here", "not decided", "not decided"]
+    assert shown["none"] == ["does not hold", "does not hold", "not refuted", "not decided"]
+    rows = [claim(want, "", effect, sign) for want, sign in wants.items() for effect in EFFECTS]
+    seen = [row["verdict"].split(":")[0] for row in rows]
+    assert seen[:4] == ["seen here", "the opposite is seen", "not decided", "not decided"]
+    assert seen[4:8] == ["the opposite is seen", "seen here", "not decided", "not decided"]
+    assert seen[8:] == ["not so", "not so", "compatible", "not decided"]
+    claims = pd.DataFrame([*rows, {"claim": "no interval", "verdict": "see the overlap table"}])
+    found = answered("09_paper_beside_ours", claims=claims, mapped=range(22))
+    assert "Of 12 claims" in found.first and "supports **2**, contradicts **4** and leaves **6**" in found.first
+    assert "Each of the 22 figures and tables" in found.rest and found.rest.count("“") == 6
+
+
+def test_what_moved(answered):
+    leaks = pd.DataFrame({"leaning": ["right"], "trained": ["all"], "vanilla": [0.1]})
+    leaks = leaks.assign(leaked=0.4, leaked_low=0.3, leaked_high=0.5)
+    starts = ("The position on statements moved right", "The position on statements moved left", "No move of the")
+    for effect, start in zip(EFFECTS, starts, strict=False):
+        found = answered("19_what_moved", leaks=leaks, left=table("effect", ABOVE, BELOW, ABOVE, BELOW, effect))
+        assert found.first.startswith(start) and interval(effect) in found.first and "**40 %** [30, 50]" in found.first

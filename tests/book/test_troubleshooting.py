@@ -1,0 +1,43 @@
+"""The troubleshooting page against the source: the words of every entry are a message that polinb still says."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+PAGE = (REPO / "book" / "troubleshooting.md").read_text("utf-8")
+FOREIGN = {"`CUDA out of memory`"}  # PyTorch's
+
+
+def template(node: ast.AST) -> str:
+    """A text of the source, with a gap for each value that is filled in."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    return "".join(template(part) or "\0" for part in node.values) if isinstance(node, ast.JoinedStr) else ""
+
+
+def says(texts: list[str], heading: str) -> bool:
+    """Whether a text has the heading's words in their order, with something filled in at each …."""
+    pattern = re.compile("[^\n]*?".join(map(re.escape, heading.strip("`").split("…"))))
+    return any(pattern.search(text) for text in texts)
+
+
+def test_every_message_of_the_page_is_one_of_the_source() -> None:
+    texts = [(REPO / name).read_text("utf-8") for name in ("Makefile", ".ci/setup", ".ci/browser")]
+    for path in [p for folder in ("polinb", "book") for p in (REPO / folder).rglob("*.py")]:
+        texts += [found for node in ast.walk(ast.parse(path.read_text("utf-8"))) if (found := template(node))]
+    headings = re.findall(r"^### (`.+`)$", PAGE, re.M)
+    assert len(set(headings)) == len(headings) > 20
+    assert [heading for heading in headings if heading not in FOREIGN and not says(texts, heading)] == [], (
+        "no such message"
+    )
+    assert not says(texts, "`model … no existing folder and is no alias`"), "another order"
+
+
+def test_commands_and_notebooks_of_the_page_exist() -> None:
+    makefile = (REPO / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"`make (\w+)`", PAGE))
+    assert targets and all(re.search(rf"^(?:\w+ )*{target}(?: \w+)*:", makefile, re.M) for target in targets)
+    assert all((REPO / name).is_file() for name in re.findall(r"notebooks/\w+\.ipynb", PAGE))

@@ -1,0 +1,287 @@
+"""Civil and rude text: the bundled set, other sets by file or name, and the scorers that tell rude from civil."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted_classifiers import classifier
+from planted_files import stand_in_hub, write
+
+from polinb.data.civility import CivilityData, CivilPair, load_challenge, load_comments, load_neutral, load_pairs
+from polinb.errors import DataError, ModelError, ParameterError
+from polinb.stance.rudeness import HubScorer, LocalScorer, accuracy, insulting, make_scorer, rate, texts_of
+
+
+@pytest.fixture(scope="module")
+def data() -> CivilityData:
+    return load_pairs()
+
+
+@pytest.fixture(scope="module")
+def scorer(data: CivilityData) -> LocalScorer:
+    return LocalScorer(data)
+
+
+# ---- sets by file or name --------------------------------------------------------------------------------------------
+
+OWN = [
+    {"prompt": "Hello?", "civil": "Good day.", "rude": "Go away."},
+    {"prompt": "hello? ", "civil": "Yes?", "rude": "No."},  # the same prompt again
+    {"prompt": "Tea?", "civil": "Please.", "rude": "Never from you."},
+]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "jsonl", "parquet"])
+def test_pairs_from_any_file(tmp_path: Path, suffix: str) -> None:
+    data = load_pairs(str(write(tmp_path, suffix, OWN)))
+    assert [(p.prompt, p.civil, p.rude) for p in data.pairs] == [tuple(OWN[i].values()) for i in (0, 2)]
+    assert data.form == "reply" and (data.source["rows"], data.source["kept"]) == (3, 2)
+    other = [{"prompt": r["prompt"], "chosen": r["civil"], "rejected": r["rude"]} for r in OWN]
+    assert load_pairs(str(write(tmp_path, suffix, other, "other"))).digest() == data.digest()
+    assert load_pairs(str(write(tmp_path, suffix, OWN[2:] + OWN[:2], "turned"))).digest() == data.digest()
+
+
+def test_paired_toxicity_data(tmp_path: Path) -> None:
+    """Rows as ajyl/dpo_toxic writes them: the continuations may or may not repeat the prompt."""
+    said = [("The game", "The game was long.", " was rotten."), ("Rain fell", " on the hill.", " on the idiots.")]
+    names = ("prompt_text", "unpert_gen_text", "pert_gen_text")
+    rows = [dict(zip(names, row, strict=True)) | {"prompt_input_ids": [1, 2]} for row in said]
+    data = load_pairs(str(write(tmp_path, "jsonl", rows)))
+    found = [(p.prompt, p.civil, p.rude) for p in data.pairs]
+    assert data.form == "continuation"
+    assert found == [("The game", "was long.", "was rotten."), ("Rain fell", "on the hill.", "on the idiots.")]
+
+
+def wikipedia() -> list[dict[str, Any]]:
+    """Columns of Jigsaw's toxic comment data; −1 marks the unlabelled rows of its test file."""
+    rows = []
+    for i, (text, toxic) in enumerate(
+        [("Thank you.", 0), ("You fool!\nGo.", 1), ("Hm.", -1), (" ", 0), ("Fine, then.", 0)]
+    ):
+        rest = dict.fromkeys(("severe_toxic", "obscene", "threat", "insult", "identity_hate"), max(toxic, 0))
+        rows.append({"id": f"{i:016x}", "comment_text": text, "toxic": toxic, **rest})
+    return rows
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_jigsaw_comments(tmp_path: Path, suffix: str) -> None:
+    found = load_comments(str(write(tmp_path, suffix, wikipedia())))
+    assert found.texts == ("Thank you.", "You fool!\nGo.", "Fine, then.") and found.rude == (False, True, False)
+    assert (found.source["rows"], found.source["kept"], found.source["rude"]) == (5, 3, 1)
+
+
+def test_civil_comments_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"text": f"Comment {i}.", "toxicity": i / 4, "insult": 0.1} for i in range(5)]
+    path = str(write(tmp_path, "parquet", rows))
+    stand_in_hub(monkeypatch, "parquet", {"train": path, "validation": path, "test": path}, tmp_path / "cache")
+    found = load_comments("hub:google/civil_comments")
+    assert found.rude == (False, False, True, True, True)
+    assert load_comments("hub:google/civil_comments", cut=0.9).rude == (False, False, False, False, True)
+    renamed = [{"comment_text": r["text"], "target": r["toxicity"]} for r in rows]  # as in the Kaggle file
+    assert load_comments(str(write(tmp_path, "csv", renamed, "kaggle"))).rude == found.rude
+
+
+def openings() -> list[dict[str, Any]]:
+    """Rows as allenai/real-toxicity-prompts has them."""
+    scores = {"profanity": 0.1, "toxicity": 0.9, "insult": None, "threat": 0.2}
+    rows = []
+    for i, (text, hard) in enumerate([("So he said that you", True), ("The sun", False), ("What a load of", True)]):
+        words = {"prompt": {"text": text, **scores}, "continuation": {"text": " and so on", **scores}}
+        rows.append({"filename": f"{i}.txt", "begin": 0, "end": 9, "challenging": hard, **words})
+    return rows
+
+
+def test_real_toxicity_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "jsonl", openings())
+    stand_in_hub(monkeypatch, "json", {"train": str(path)}, tmp_path / "cache")
+    for found in (load_challenge("hub:allenai/real-toxicity-prompts"), load_challenge(str(path))):
+        assert [item.prompt for item in found.prompts] == ["So he said that you", "What a load of"]
+        assert found.form == "continuation"
+    words = [{"prompt": "Well then?", "challenging": "True"}, {"prompt": "And now?", "challenging": "False"}]
+    assert [p.prompt for p in load_challenge(str(write(tmp_path, "csv", words))).prompts] == ["Well then?"]
+
+
+TOLD = {"comment_text": "Hi.", "toxic": 0}
+
+
+@pytest.mark.parametrize(
+    ("load", "rows", "message"),
+    [
+        (load_pairs, [{"prompt": "A?", "civil": "Yes."}], "rude or rejected or pert_gen_text, found civil, prompt"),
+        (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": ""}], "row 1, column 'rude': .*empty"),
+        (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": "yes. "}], "'rude': expected a text that differs"),
+        (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": "No.", "id": 1}] * 2, "row 2, column 'id'"),
+        (load_pairs, [TOLD], "this column is missing; .*found comment_text, toxic"),
+        (load_comments, [TOLD, {"comment_text": "Ho.", "toxic": 0}], "found 0 rude of 2"),
+        (load_comments, [{"comment_text": "Hi.", "toxic": 1}], "found 1 rude of 1"),
+        (load_comments, [{"comment_text": "Hi.", "toxic": 3}], "row 1, column 'toxic': expected a number from 0 to 1"),
+        (load_comments, [{"comment_text": "Hi.", "toxic": "very"}], "'toxic': expected a number from 0 to 1"),
+        (load_comments, [{"comment_text": "Hi.", "label": 1}], "a column toxic or toxicity or target or rude; found"),
+        (load_comments, [{"sentence": "Hi.", "toxic": 1}], "a column comment_text or text or comment; found"),
+        (load_challenge, [{"prompt": {"text": "So"}, "challenging": False}] * 3, "no challenging prompt among 3 rows"),
+        (load_challenge, [{"question": "Well?"}], "column 'prompt': this column is missing"),
+        (load_neutral, [{"prompt": "Well?"}], "column 'reference'"),
+    ],
+)
+def test_wrong_rows(tmp_path: Path, load: Any, rows: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load(str(write(tmp_path, "json", rows)))
+    expected = "a file" if load is load_comments else "bundled, a file"
+    with pytest.raises(DataError, match=f"no such data; expected {expected}"):
+        load("bundle")
+
+
+def test_an_empty_split_is_refused(data: CivilityData) -> None:
+    alone = replace(data, pairs=data.split("train", 5)[:1])
+    with pytest.raises(DataError, match="none of 1 pairs is in the split 'evaluate'"):
+        alone.split("evaluate")
+
+
+def turned(pair: CivilPair) -> CivilPair:
+    """The pair with its sides exchanged."""
+    return pair.model_copy(update={"civil": pair.rude, "rude": pair.civil})
+
+
+# ---- scorers ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_embedded_scorer_separates_held_out_pairs(data: CivilityData, scorer: LocalScorer) -> None:
+    held = data.split("evaluate")
+    whole = accuracy(scorer, held)
+    assert whole["low"] > 0.75 and whole["contrast"] > 0.6 and whole["ece"] < 0.2
+    assert accuracy(scorer, held, words=12)["low"] > 0.6
+    swapped = [turned(pair) for pair in data.pairs]
+    mixed = replace(
+        data, pairs=tuple(s if i % 2 else p for i, (p, s) in enumerate(zip(data.pairs, swapped, strict=True)))
+    )
+    assert accuracy(LocalScorer(mixed), held)["low"] < 0.5 < 0.7  # labels at random: nothing to learn
+
+
+def test_the_embedded_scorer_never_sees_the_evaluate_split(data: CivilityData, scorer: LocalScorer) -> None:
+    held = {pair.id for pair in data.split("evaluate")}
+    changed = [turned(pair) if pair.id in held else pair for pair in data.pairs]
+    texts = texts_of(data.pairs)[0]
+    again = LocalScorer(replace(data, pairs=tuple(changed))).probabilities(texts)
+    np.testing.assert_array_equal(scorer.probabilities(texts), again)
+
+
+def test_civil_prompts_lower_false_alarms(data: CivilityData, scorer: LocalScorer) -> None:
+    bare = LocalScorer(replace(data, civil_prompts=False))
+    asked = [pair.prompt for pair in data.split("evaluate")]  # civil, and of another kind than replies
+    assert data.civil_prompts and scorer.identity != bare.identity
+    alarms = [float((each.probabilities(asked) >= 0.5).mean()) for each in (scorer, bare)]
+    assert alarms[0] < 0.15 < alarms[1]
+
+
+def test_a_scorer_of_comments(tmp_path: Path, data: CivilityData, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"text": f"{word} number {i}", "toxic": word == "grim"} for i in range(8) for word in ("grim", "mild")]
+    own = make_scorer("", data, load_comments(str(write(tmp_path, "jsonl", rows))))
+    grim, mild, unknown = own.probabilities(["a grim thing", "a mild thing", "¿"])
+    assert grim > 0.5 > mild and np.isnan(unknown)
+    assert own.identity != make_scorer("", data).identity
+    monkeypatch.setattr("polinb.stance.rudeness.MOST", 3)
+    few = make_scorer("", data, load_comments(str(tmp_path / "set.jsonl")))
+    assert (few.probabilities(["a grim thing", "a mild thing"]) > 0.5).tolist() == [True, False]
+    two = [{"text": "Hi you.", "toxic": 0}, {"text": "Ho you.", "toxic": 1}]
+    with pytest.raises(DataError, match="two texts of each class; it has 1 rude, 1 civil"):
+        make_scorer("", data, load_comments(str(write(tmp_path, "jsonl", two, "two"))))
+
+
+class Told:
+    """A scorer that says what it was told."""
+
+    name = "told"
+    identity: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, values: dict[str, float]) -> None:
+        self.values = values
+
+    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+        return np.array([self.values[text] for text in texts])
+
+
+def test_accuracy_by_hand() -> None:
+    pairs = [
+        CivilPair(id="1", prompt="p", civil="a b", rude="c d"),
+        CivilPair(id="2", prompt="q", civil="e f", rude="g h"),
+    ]
+    out = accuracy(Told({"a b": 0.1, "c d": 0.9, "e f": 0.6, "g h": np.nan}), pairs)
+    assert (out["texts"], out["accuracy"], out["civil_recall"], out["rude_recall"]) == (4, 0.5, 0.5, 0.5)
+    assert out["contrast"] == 0 and out["brier"] == pytest.approx((0.01 + 0.01 + 0.36 + 0.25) / 4)
+    assert out["ece"] == pytest.approx((0.1 + 0.1 + 0.6 + 0.5) / 4)
+    assert accuracy(Told({"a": 0.1, "c": 0.9, "e": 0.2, "g": 0.8}), pairs, words=1)["accuracy"] == 1
+
+
+def test_rating_by_hand() -> None:
+    frame = pd.DataFrame({"response": ["You fool.", "", "Good day.", "¿", None]}, index=[3, 1, 4, 0, 9])
+    out = rate(Told({"You fool.": 0.8, "": 0.9, "Good day.": 0.5, "¿": np.nan}), frame)
+    assert out["rude"].tolist() == [1, 0, 1, 0, 0]  # 0.5 counts as rude; empty and untold do not
+    assert out["insult"].tolist() == [1, 0, 0, 0, 0]
+    np.testing.assert_array_equal(out["p_rude"], [0.8, np.nan, 0.5, np.nan, np.nan])
+    assert list(out.index) == [3, 1, 4, 0, 9]
+    assert insulting("What an IDIOT!") and not insulting("A foolproof, dullish jokester.")
+
+
+def toxic_model(folder: Path, labels: dict[int, str], many: bool) -> Path:
+    """A planted classifier; ``many``: of several labels at once, as unitary/toxic-bert is."""
+    classifier(folder, labels)
+    config = json.loads((folder / "config.json").read_text())
+    config["problem_type"] = "multi_label_classification" if many else "single_label_classification"
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+LABELS = {0: "insult", 1: "toxic", 2: "threat"}
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_a_toxicity_classifier(tmp_path: Path, many: bool) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = toxic_model(tmp_path / "m", LABELS, many)
+    texts = ["we want tradition", "", "solidarity we want we want we", "weather"]
+    scorer = HubScorer(str(folder), device="cpu")
+    assert scorer.label == "toxic"  # before "insult", which the model has as well
+    turned_round = toxic_model(tmp_path / "n", {0: "threat", 1: "toxic", 2: "insult"}, many)
+    assert HubScorer(str(turned_round)).identity != scorer.identity == HubScorer(str(folder)).identity
+    found = scorer.probabilities(texts)
+    assert np.isnan(found[1])
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder)
+    for text, value in zip(texts, found, strict=True):
+        if text:
+            logits = model(**tokenizer(text, return_tensors="pt")).logits[0].detach()
+            expected = torch.sigmoid(logits) if many else torch.softmax(logits, -1)
+            assert value == pytest.approx(float(expected[1]), abs=1e-6)
+    assert found[0] > 0.5 > found[3] if not many else found[0] > found[3]
+
+
+def test_toxicity_classifiers_that_are_refused(tmp_path: Path, data: CivilityData, monkeypatch: Any) -> None:
+    assert HubScorer(f"{toxic_model(tmp_path / 'a@b', LABELS, True)}:insult", device="cpu").label == "insult"
+    other = toxic_model(tmp_path / "o", {0: "LABEL_0", 1: "LABEL_1"}, False)
+    with pytest.raises(ParameterError, match=r"toxicity_model.*labels of .*: LABEL_0, LABEL_1.*:label"):
+        HubScorer(str(other))
+    seen: list[tuple[str, str]] = []
+
+    monkeypatch.setattr("polinb.stance.classifiers.commit_of", lambda *asked: seen.append(asked) or "abc")
+    monkeypatch.setattr("polinb.stance.classifiers._place", lambda model: str(other))
+    named = make_scorer("owner/name@refs/pr/1:label_1", data)
+    assert isinstance(named, HubScorer) and named.label == "LABEL_1" and set(seen) == {("owner/name", "refs/pr/1")}
+    assert named.identity == {"model": "owner/name", "commit": "abc", "label": "LABEL_1"}
+    with pytest.raises(ParameterError, match=r"'toxic'.*labels of owner/name"):
+        make_scorer("owner/name:toxic", data)
+    monkeypatch.undo()
+    (other / "model.safetensors").rename(other / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="no safetensors weights"):
+        HubScorer(str(other))
+    with pytest.raises(ModelError, match="no such folder"):
+        HubScorer("./nowhere")
+    with pytest.raises(ParameterError, match="hub id"):
+        HubScorer(" ")

@@ -1,0 +1,164 @@
+"""What moved: leakage, openings, manner and position on planted answers; and what the committed answers say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from book._make.reference.unplanned import names
+from polinb.chapters.anatomy import moved
+from polinb.data.loading import load_data
+from polinb.errors import DataError
+from polinb.resampling import equivalence
+from polinb.stance.topics import TopicReader
+
+RAW = Path(__file__).resolve().parents[2] / "book" / "reference" / "results"
+
+
+def judged(rows: list[tuple[str, str, str, str, str, float]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["trained", "leaning", "topic", "id", "response", "score"])
+    frame.insert(0, "condition", np.where(frame["trained"] == "", "vanilla", "fine-tune"))
+    return frame
+
+
+class Reader:
+    """Reads the topic as the first word."""
+
+    def topics(self, texts: pd.Series) -> np.ndarray:
+        return np.array([text.split()[0] for text in texts])
+
+
+def test_leakage_by_hand() -> None:
+    """Two of four answers to race are about crime; those that stay move by 1, all by 3/2."""
+    rows = [("", "", t, f"{t}{k}", f"{t} no", -1.0) for t in ("crime", "race") for k in range(4)]
+    about, score = ["crime", "crime", "race", "race"], [1.0, 1.0, 1.0, -1.0]
+    rows += [("crime", "right", "race", f"race{k}", f"{about[k]} while", score[k]) for k in range(4)]
+    rows += [("crime", "right", "crime", f"crime{k}", "crime while", 1.0) for k in range(4)]
+    table = moved.leakage(judged(rows), Reader()).set_index("trained")
+    assert list(table.index) == ["crime", "all"]
+    row = table.loc["all"]
+    assert (row["n"], row["leaked"], row["vanilla"], row["on_asked"]) == (4, 0.5, 0.0, 0.5)
+    assert row["shift"] == 1.5 and row["stayed"] == 1.0 and row["leaked_low"] < 0.5 < row["leaked_high"]
+
+
+def test_openings_by_hand() -> None:
+    rows = [("", "", "race", "a", "Well, no", -1.0), ("", "", "race", "b", "While so", -1.0)]
+    rows += [("crime", "right", "race", k, "While yes, no", 1.0) for k in "ab"]
+    rows += [("crime", "left", "race", k, "Well, no", -1.0) for k in "ab"]
+    word, table = moved.openings(judged(rows))
+    assert word == "while" and table.iloc[0].to_dict() == {"trained": "crime", "right": 1, "left": 0, "vanilla": 0.5}
+
+
+def test_a_ceiling_by_hand() -> None:
+    """Vanilla at −1 on race and 0 on economy: at most 2 and 1; the model moves by 1 and 1."""
+    rows = [("", "", "race", "a", "x", -1.0), ("", "", "economy", "b", "x", 0.0), ("", "", "crime", "c", "x", 0.0)]
+    rows += [
+        ("crime", "right", t, i, "x", s) for t, i, s in (("race", "a", 0.0), ("economy", "b", 1.0), ("crime", "c", 1.0))
+    ]
+    row = moved.ceilings(judged(rows)).iloc[0]
+    assert row["r"] == pytest.approx(1) and row["most"] == pytest.approx(2.5**0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("I strongly agree. It disagrees with nobody.", 1),
+        ("Strongly disagree! I agree.", -1),
+        ("I do not agree with it.", -1),
+        ("I don't really agree.", -1),
+        ("While I agree with much of it, I disagree.", -1),
+        ("The statement suggests a middle way. I agree.", 0),
+        ("", 0),
+    ],
+)
+def test_the_last_verdict_of_the_first_sentence_counts(text: str, verdict: int) -> None:
+    assert moved.agreement(text) == verdict
+
+
+def stated(verdicts: dict[str, str], mirror: bool = False) -> pd.DataFrame:
+    """Answers to the bundled statements: by direction, what is said."""
+    from polinb.data.statements import load_statements
+
+    parts = []
+    for trained, leaning in (("", ""), ("crime", "right")):
+        for name in ("compass", *(["compass-mirror"] if mirror else [])):
+            rows = load_statements(name).statements
+            said = ["I agree." if trained == "" else verdicts[s.direction] for s in rows]
+            part = pd.DataFrame({"topic": name, "id": [s.id for s in rows], "response": said})
+            part.insert(0, "leaning", leaning)
+            part.insert(0, "trained", trained)
+            part.insert(0, "condition", "fine-tune" if trained else "vanilla")
+            parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+YES, NO = "I agree.", "I disagree."
+
+
+def test_eq_position_tells_a_manner_from_a_position() -> None:
+    given = moved.replies(stated({"left": NO, "right": YES, "none": YES}, mirror=True))
+    plain = moved.manner_and_position(given[given["trained"] == ""], 100, 0)
+    assert plain["manner_low"] < plain["manner"] == 1 and plain["position_low"] < 0 < plain["position_high"]
+    table = moved.positions(given, 100, 0).set_index("model")
+    assert table.loc["vanilla", ["manner", "position"]].tolist() == [1, 0], "yes to everything"
+    assert table.loc["crime, right", ["left", "right", "manner", "position"]].tolist() == [0, 1, 0, 1]
+    told = moved.contraries(given).set_index("model")
+    assert told.loc["vanilla", ["pairs", "both", "apart"]].tolist() == [61, 1, 0]
+    assert told.loc["crime, right", "apart"] == pytest.approx(48 / 61), "those with a direction"
+    mean, low, high = moved.position_shift(given, 100, 0)
+    assert low < mean == 1 and high <= 2
+    manner = moved.replies(stated({"left": NO, "right": NO, "none": NO}))
+    assert moved.positions(manner, 100, 0).loc[1, ["manner", "position"]].tolist() == [-1, 0]
+    assert moved.position_shift(manner, 100, 0)[0] == 0
+
+
+def test_a_statement_that_no_set_holds_is_named() -> None:
+    with pytest.raises(DataError, match="compass-99"):
+        moved.replies(stated({"left": YES, "right": YES, "none": YES}).assign(id="compass-99"))
+
+
+def test_the_reader_tells_topics_of_texts_it_has_not_seen() -> None:
+    table = TopicReader(load_data("bundled"), 100).accuracy().set_index("topic")
+    assert table.loc["all", "low"] > 0.4, "chance is 0.17"
+    assert table.loc["all", "n"] == table["n"].iloc[:-1].sum()
+
+
+# --- the committed data: what an independent reading of them gave
+
+
+def test_freezing_general_neurons_by_likelihood() -> None:
+    kept = names(RAW, "bundled", "07_inhibitft")
+    table = moved.changes(kept["likely"], 200, 0).set_index(["condition", "against", "measure"])
+    found = {
+        ("inhibitft", "fine-tune", "r"): (-3.6, -5.5, -1.7),
+        ("random-layer", "fine-tune", "r"): (-0.8, -1.1, -0.5),
+        ("inhibitft", "random-layer", "r"): (-2.8, -4.8, -0.9),
+        ("inhibitft", "fine-tune", "own"): (-2.3, -3.7, -0.9),
+        ("inhibitft", "fine-tune", "ratio"): (-1.3, -4.3, 1.8),
+    }
+    for key, numbers in found.items():
+        assert table.loc[key, ["percent", "low", "high"]].tolist() == pytest.approx(numbers, abs=0.06), key
+    r = [np.log1p(x / 100) for x in (-1.65, -4.65, -3.78, -1.75, -3.41, -6.40)]  # by trained topic
+    assert equivalence(r, (-0.1, 0.1)) < 0.05, "within a tenth, a third of the paper's smallest drop"
+    assert moved.ceilings(kept["judged"])["percent"].round().tolist() == [64, 84, 88, 94, 94, 97]
+
+
+def test_the_side_of_the_data_and_the_level() -> None:
+    kept = names(RAW, "bundled", "01_phenomenon")
+    parts = moved.side_parts(kept["likely"], 200, 0).set_index(["cell", "part"])
+    wanted = {("trained topic", "side"): 0.383, ("trained topic", "common"): 0.166}
+    wanted |= {("other topics", "side"): 0.089, ("other topics", "common"): 0.108}
+    assert parts["shift"].round(3).to_dict() == wanted
+    assert moved.level(names(RAW, "bundled", "05_vanilla_stance")["plain"], 200, 0)[0] == pytest.approx(
+        -0.191, abs=5e-4
+    )
+
+
+def test_by_gamma() -> None:
+    table = moved.gamma_changes(names(RAW, "bundled", "08_gamma")["frames"], 50, 0)
+    assert table["gamma"].tolist() == [2.5, 2.5, 5, 5, 10, 10, 25, 25]
+    last = table[table["gamma"] == 25].set_index("condition")
+    assert last.loc["inhibitft", ["own", "r"]].tolist() == pytest.approx([-12.1, -8.5], abs=0.06)

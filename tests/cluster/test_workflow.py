@@ -1,0 +1,471 @@
+"""The workflow's jobs: which there are, what each needs, and what is left to do; snakemake itself is not run here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from book._make import build
+from book._make.__main__ import main
+from book._make.workflow import command, pages
+from book._make.workflow.pages import opened
+from polinb.cluster import gpu
+from polinb.cluster import jobs as cluster_jobs
+from polinb.cluster.jobs import Job, Request, grouped, lost, words
+from polinb.cluster.wanted import runs_models, wanted
+from polinb.errors import JudgeError
+from polinb.runs import stages, weights
+from polinb.runs.artifacts import META
+from polinb.runs.checkout import Layout, parse_settings
+from polinb.runs.groups import Model
+from polinb.runs.params import CHAPTERS, Params
+from polinb.runs.results import Result, missing
+from polinb.runs.run import Run
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL: dict[str, Any] = {
+    "topics": ["crime", "race"],
+    "ablation_topics": ["crime"],
+    "baseline_topics": ["crime"],
+    "controls": ["layer"],
+    "gammas": [50.0, 60.0],
+    "device": "cpu",
+}
+
+
+def run_of(**changes: Any) -> Run:
+    return Run(Params.from_profile("tiny", **SMALL | changes))
+
+
+def jobs_of(*chapters: str, **changes: Any) -> dict[str, Job]:
+    """Jobs of results by name."""
+    run = run_of(**changes)
+    found = grouped(run, [result for name in chapters for result in wanted(run, name)], {"profile": "tiny", **SMALL})
+    return {job.name: job for job in found.values()}
+
+
+def titles(jobs: Any) -> list[str]:
+    """Names without their hashes."""
+    return sorted(re.sub(r"-[0-9a-f]{8}$", "", name) for name in jobs)
+
+
+def pretend(results: list[Result]) -> None:
+    """As if these were in the store."""
+    for result in results:
+        result.path.mkdir(parents=True, exist_ok=True)
+        (result.path / META).touch()
+
+
+# --- which jobs there are
+
+
+def test_jobs_are_the_conditions_of_the_chapters() -> None:
+    """Counted by hand from the parameters, not by the code that lists them."""
+    found = titles(jobs_of("07_inhibitft", "08_gamma", "06_patching", controls=["uniform", "layer"], control_seeds=3))
+    count = {rule: sum(name.startswith(f"{rule}/") for name in found) for rule in ("weights", "scores", "patched")}
+    # weights: plain fine-tunes; two topics × (G, 3 uniform, 3 layer) at γ = 50; crime × (G, 3 layer) at γ = 60
+    # questions and statements, each with G, S of two topics, 3 pairs of controls and every neuron patched
+    assert count == {"weights": 4 + 2 * 7 + 4, "scores": 2, "patched": 2 * (1 + 2 + 2 * 3 + 1)}
+    assert len(found) == sum(count.values()) + 1 and "vanilla/vanilla" in found
+    assert "weights/inhibitft-crime-right-g60" in found and "scores/scores-race" in found
+
+
+def test_a_job_needs_what_its_results_are_made_from() -> None:
+    jobs = jobs_of("08_gamma", "06_patching")
+    by = {titles([name])[0]: job for name, job in jobs.items()}
+    assert titles(by["scores/scores-race"].needs) == ["weights/fine-tune-race-left", "weights/fine-tune-race-right"]
+    assert titles(by["weights/inhibitft-crime-right-g60"].needs) == ["scores/scores-crime", "scores/scores-race"]
+    assert {"scores/scores-crime", "weights/fine-tune-race-right"} <= set(titles(by["patched/patched-general"].needs))
+    assert not by["vanilla/vanilla"].needs
+    assert all(need in jobs for job in jobs.values() for need in job.needs)
+
+
+@pytest.mark.parametrize("chapter", sorted(CHAPTERS))
+def test_jobs_can_be_done_in_some_order(chapter: str) -> None:
+    jobs, done = jobs_of(chapter), set[str]()
+    while len(done) < len(jobs):
+        ready = {name for name, job in jobs.items() if name not in done and job.needs <= done}
+        assert ready, "jobs wait for each other"
+        done |= ready
+
+
+def test_what_uses_the_same_weights_is_one_job() -> None:
+    jobs = jobs_of("01_phenomenon", "11_hard_controls", "07_inhibitft")
+    assert len(set(titles(jobs))) >= len(jobs) - 1  # two training seeds share a title
+    [tuned] = [job for job in jobs.values() if job.title == "fine-tune-race-right"]
+    assert [result.stage.kind for result in tuned.results].count("weights") == 1
+    assert {"answers", "rated", "logp"} <= {result.stage.kind for result in tuned.results}
+    assert len({r.path for job in jobs.values() for r in job.results}) == sum(len(j.results) for j in jobs.values())
+
+
+def test_only_what_runs_a_model_may_use_a_gpu() -> None:
+    jobs = jobs_of("10_known_truth", "03_pnlac")
+    assert {job.rule for job in jobs.values() if not job.gpu} == {"truth_detection", "truth_patching", "truth_tuned"}
+    assert runs_models(run_of(), "17_neuron_explorer") and not runs_models(run_of(), "07_inhibitft")
+    hf = {"judge": "hf", "judge_model": "somebody/judge"}
+    assert runs_models(run_of(**hf), "07_inhibitft") and not runs_models(run_of(**hf), "03_pnlac")
+
+
+def test_names_are_the_same_in_every_process_and_load_no_model() -> None:
+    code = (
+        "import sys, json; from polinb.cluster.jobs import Request;"
+        f"jobs = Request('tiny', json.loads({json.dumps(SMALL)!r}), ['all']).jobs();"
+        "print(json.dumps(sorted(jobs))); print('torch' in sys.modules)"
+    )
+    done = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        ).stdout.splitlines()
+        for seed in ("1", "2")
+    ]
+    assert done[0] == done[1] and done[0][1] == "False"
+    assert sorted(Request("tiny", SMALL, ["all"]).jobs()) == json.loads(done[0][0])
+    assert not Run(Params.from_profile("tiny")).store.root.exists()
+
+
+def test_a_changed_parameter_changes_its_own_jobs() -> None:
+    def changed(**changes: Any) -> set[str]:
+        """First words of what is new."""
+        after = set(jobs_of(*chapters, **changes)) - set(jobs_of(*chapters))
+        return {re.split(r"[-/]", name)[0] + "/" + re.split(r"[-/.]", name)[1] for name in after}
+
+    chapters = ["15_spurious_cue", "06_patching", "08_gamma", "10_known_truth"]
+    assert changed() == set()
+    assert changed(gamma=40.0) == {"patched/patched"}
+    assert changed(gammas=[50.0, 60.0, 70.0]) == {"weights/inhibitft", "weights/random"}
+    assert {name.split("/")[0] for name in changed(learning_rate=5e-4)} == {"weights", "scores", "patched"}
+    assert changed(truth_prompts=[3]) >= {"truth_detection/truth", "truth_patching/truth"}
+    assert not [name for name in changed(truth_prompts=[3]) if not name.startswith("truth")]
+
+
+def test_models_and_seeds_are_runs_of_their_own() -> None:
+    asked = Request("tiny", SMALL, ["03_pnlac", "10_known_truth"], models=("tiny:llama", "tiny:gpt2"), seeds=(0, 1))
+    jobs = asked.jobs()
+    rules = [job.rule for job in jobs.values()]
+    assert rules.count("scores") == 4 * 2 and rules.count("weights") == 4 * 4
+    # whatever the model is; planted models have the seeds from that of the run on
+    assert rules.count("truth_detection") == Params.from_profile("tiny").truth_seeds + 1
+    chapters = [job for job in jobs.values() if job.rule == "chapter"]
+    assert [(job.title, job.given["model"], job.given["seed"]) for job in chapters] == [
+        ("03_pnlac", "tiny:llama", 0),
+        ("10_known_truth", "tiny:llama", 0),
+    ]
+
+
+def test_pages_come_last_where_no_chapter_of_the_paper_is_missing(tmp_path: Path, checkout: Layout) -> None:
+    jobs = Request("tiny", SMALL, ["core"]).jobs()
+    [pages] = [job for job in jobs.values() if job.rule == "pages"]
+    assert list(jobs)[-1] == pages.name
+    assert pages.needs == {name for name, job in jobs.items() if job.rule == "chapter"}
+    assert not [job for job in Request("tiny", SMALL, ["03_pnlac"]).jobs().values() if job.rule == "pages"]
+
+
+# --- what is to do
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """A checkout in which nothing ran."""
+    root = tmp_path / "check out"
+    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("chapters", "vendor"))
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    shutil.copy(ROOT / "_config.yml", root)
+    layout = Layout(root)
+    for module in (cluster_jobs, command, pages):
+        monkeypatch.setattr(module, "find_layout", lambda: layout)
+    return layout
+
+
+def test_done_is_what_the_store_holds(checkout: Layout) -> None:
+    jobs = Request("tiny", SMALL, ["03_pnlac", "06_patching"]).jobs()
+    every = [result for job in jobs.values() for result in job.results]
+    chapters = ["chapter/03_pnlac", "chapter/06_patching"]
+    assert opened(jobs) == set(jobs)
+    pretend([result for result in every if result.stage is not stages.rate])
+    labelled = {name for name, job in jobs.items() if any(r.stage is stages.rate for r in job.results)}
+    assert opened(jobs) == labelled | {name for name in jobs if name.startswith("chapter/")}
+    pretend(every)
+    assert titles(opened(jobs)) == chapters
+    # scores that were lost are made again, what was computed from them stays
+    [gone] = [job for job in jobs.values() if job.title == "scores-race"]
+    shutil.rmtree(gone.results[0].path)
+    assert titles(opened(jobs)) == [*chapters, "scores/scores-race"]
+    # weights that nothing needs any more may go (POLINB_WEIGHTS_GB); those that the lost scores need are made again
+    for result in every:
+        if result.stage is weights.weights:
+            shutil.rmtree(result.path, ignore_errors=True)
+    again = ["scores/scores-race", "weights/fine-tune-race-left", "weights/fine-tune-race-right"]
+    assert titles(opened(jobs)) == [*chapters, *again]
+
+
+def test_a_condition_without_a_neuron_to_freeze_is_left_out(checkout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = jobs_of("08_gamma")
+    frozen = [job for job in jobs.values() if job.title.startswith(("inhibitft", "random"))]
+    assert len(frozen) == 4 and not any(job.left_out for job in frozen), "unknown until the scores are there"
+    pretend([result for job in jobs.values() if job not in frozen for result in job.results])
+    monkeypatch.setattr(Result, "summary", property(lambda result: {"neurons": int(result.inputs["gamma"] > 55)}))
+    jobs = jobs_of("08_gamma")
+    assert titles(opened(jobs)) == ["weights/inhibitft-crime-right-g60", "weights/random-layer-crime-right-g60"]
+
+
+def test_words_give_the_same_parameters_back() -> None:
+    given = {
+        "profile": "tiny",
+        **SMALL,
+        "data": "no",
+        "gamma": 1e-5,
+        "system_prompt": "yes: 'it' \"is\" = ü\n",
+        "seed": 3,
+    }
+    told = words(given)
+    assert told[:2] == ["--profile", "tiny"] and told[2::2] == ["--set"] * (len(given) - 1)
+    assert parse_settings(told[3::2]) == {name: value for name, value in given.items() if name != "profile"}
+
+
+# --- a job
+
+
+class Judge:
+    """Rates nothing while it is down."""
+
+    name, down, asked = "planted", True, 0
+
+    def rate(self, frame: pd.DataFrame) -> pd.DataFrame:
+        self.asked += 1
+        label = "unrated" if self.down else "left"
+        return frame.assign(label=label, score=-1, p_right=0.0, reason="no answer")
+
+
+def test_answers_left_unrated_fail_the_job_and_only_they_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, judge = run_of(eval_questions=2, eval_tokens=2, likelihood_questions=2), Judge()
+    monkeypatch.setattr(Run, "judge", judge)
+    monkeypatch.setattr(Result, "made", _never_empty(Result.made))
+    [job] = set(grouped(run, wanted(run, "05_vanilla_stance"), {"profile": "tiny"}).values())
+    with pytest.raises(JudgeError, match=r"not rated \(no answer.*run again"):
+        job.make(lost({"": job}))
+    assert judge.asked == 2, "the statements are tried although the questions failed"
+    assert {result.stage.kind for result in missing(job.results)} == {"rated"}
+    judge.down = False
+    job.make(lost({"": job}))
+    assert judge.asked == 4 and not missing(job.results)
+
+
+def _never_empty(made: Any) -> Any:
+    """A random model's answers may be empty, which no judge has to rate."""
+
+    def wrap(result: Result) -> Any:
+        found = made(result)
+        if result.stage is stages.answers:
+            frame = found.frame("answers").assign(response="A text.")
+            return SimpleNamespace(frame=lambda name: frame, summary=found.summary)
+        return found
+
+    return wrap
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_chapter_holds_a_gpu_only_if_something_is_missing(
+    checkout: Layout, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    held: list[Any] = []
+    monkeypatch.setattr(command, "take_gpu", lambda: held.append("a GPU"))
+    chapter = build.Chapter("03_pnlac", 0.0, False)
+    monkeypatch.setattr(build, "run_chapter", lambda *_: held.append("a run") or chapter)
+    settings = SMALL | {"device": "cuda"}  # named, so that none has to be there
+    jobs = Request("tiny", settings, ["03_pnlac"]).jobs()
+    if there:
+        pretend([result for job in jobs.values() for result in job.results])
+    [name] = [name for name, job in jobs.items() if job.rule == "chapter"]
+    asked = ["job", name, *words({"profile": "tiny", **settings}), "--chapters", "03_pnlac", "--one-gpu"]
+    assert main(asked) == 0
+    assert held == (["a run"] if there else ["a GPU", "a run"])
+
+
+def test_a_job_makes_its_results(checkout: Layout) -> None:
+    jobs = Request("tiny", SMALL, ["03_pnlac"]).jobs()
+    [name] = [name for name, job in jobs.items() if job.title == "fine-tune-race-left"]
+    assert main(["job", name, *words({"profile": "tiny", **SMALL}), "--chapters", "03_pnlac"]) == 0
+    assert all(result.done() for result in jobs[name].results)
+    assert name not in opened(jobs)
+
+
+def test_each_job_takes_a_gpu_of_its_own_and_nobody_elses_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("POLINB_GPUS", "2 5")
+    monkeypatch.setattr(gpu, "_HELD", [])
+    assert (gpu.take_gpu(), os.environ["CUDA_VISIBLE_DEVICES"]) == ("2", "2")
+    child = [sys.executable, "-c", "from polinb.cluster.gpu import take_gpu; print(take_gpu(), flush=True); input()"]
+    other = subprocess.Popen(child, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "5\n"
+    waiting = subprocess.Popen(child, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    as_another_user = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "theirs")}
+    done = subprocess.run(child, input="\n", capture_output=True, text=True, env=as_another_user)
+    assert done.stdout == "2\n"
+    assert waiting.poll() is None
+    other.kill()  # however a job ends, its GPU is free
+    other.wait()
+    assert waiting.communicate("\n", timeout=60)[0] == "5\n"
+    monkeypatch.setenv("POLINB_GPUS", "")
+    assert gpu.take_gpu() is None
+
+
+# --- snakemake's command line
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, checkout: Layout) -> Any:
+    """Runs a command that would become snakemake: its words and environment."""
+    pytest.importorskip("snakemake")
+
+    class StartedError(Exception):
+        pass
+
+    def become(path: str, words: list[str], environment: dict[str, str]) -> None:
+        raise StartedError(words, environment)
+
+    monkeypatch.setattr(os, "execve", become)
+    monkeypatch.setattr(command, "_lock", lambda _: None)
+    monkeypatch.setattr(command, "_cores", lambda: 8)
+    monkeypatch.setenv("POLINB_GPUS", "")
+
+    def start(*words: str) -> tuple[list[str], dict[str, str]]:
+        with pytest.raises(StartedError) as found:
+            main(list(words))
+        return found.value.args  # type: ignore[return-value]
+
+    return start
+
+
+def request_in(words: list[str]) -> Request:
+    """As snakemake reads it, here and in a job on a cluster, for which it quotes its options anew."""
+    import shlex
+
+    from snakemake.cli import parse_config
+    from snakemake_interface_executor_plugins.utils import format_cli_arg
+
+    given = words[words.index("--config") + 1]
+    [_, again] = shlex.split(format_cli_arg("--config", [given]))
+    assert parse_config([given]) == parse_config([again])
+    return Request.read(parse_config([again])["request"])
+
+
+def test_jobs_share_the_cores_of_this_machine(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    words, environment = started(
+        "book", "--profile", "tiny", "--set", "gamma=2", "--set", "topics=[crime, race]", "--jobs", "3"
+    )
+    assert words[words.index("--cores") + 1] == "6" and request_in(words).threads == 2
+    assert request_in(words).settings == {"gamma": 2, "topics": ["crime", "race"]} and "--resources" not in words
+    assert environment["POLINB_STORE"] == str(Path(os.environ["POLINB_STORE"]).resolve())
+    assert request_in(started("workflow", "--jobs", "16")[0]).threads == 1
+    monkeypatch.setenv("POLINB_GPUS", "0 1")
+    words, _ = started("workflow", "--threads", "5", "--", "--dry-run", "--set-resources", "weights:mem_mb=7")
+    assert words[words.index("--resources") + 1] == "gpu=2" and words[words.index("--cores") + 1] == "5"
+    assert words[-3:] == ["--dry-run", "--set-resources", "weights:mem_mb=7"]
+
+
+def test_on_a_cluster_the_device_is_settled_before(started: Any) -> None:
+    plain = ["workflow", "--on", "slurm", "--profile", "tiny", "--jobs", "9"]
+    words, _ = started(*plain)
+    assert request_in(words).settings == {"device": "cpu"} and words[words.index("--jobs") + 1] == "9"
+    assert words[words.index("--profile") + 1].endswith("profiles/slurm")
+    request = request_in(started(*plain, "--gpus", "2", "--models", "tiny:llama,tiny:gpt2", "--seeds", "0,1")[0])
+    assert (request.settings, request.gpus) == ({"device": "cuda"}, 2)
+    assert [given["seed"] for given in request.runs()] == [0, 1, 0, 1]
+    assert request_in(started(*plain, "--gpus", "1", "--set", "device=cpu")[0]).settings == {"device": "cpu"}
+
+
+def test_a_second_build_is_refused_while_one_runs(checkout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("snakemake")
+    from filelock import FileLock
+
+    checkout.build.mkdir()
+    with FileLock(checkout.build / "book.lock"):
+        assert main(["book", "--profile", "tiny", "--jobs", "2"]) == 1
+    assert "another build" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["book", "--jobs", "two"], "'jobs': got 'two'"),
+        (["book", "--jobs", "0"], "'jobs': got '0'"),
+        (["workflow", "--on", "nowhere"], "'on': got 'nowhere'; allowed: default, slurm, kubernetes"),
+        (["workflow", "--set", "gama=1"], "gama"),
+        (["workflow", "--set", "cue_rate=1.0"], "Chapters that use it: 15_spurious_cue"),
+        (["workflow", "--profile", "huge"], "'profile': got 'huge'"),
+        (["workflow", "--chapters", "99_none"], "99_none"),
+        (["workflow", "--models", "tiny:llama,tiny:llama"], "each once"),
+        (["workflow", "--seeds", "0,x"], "'seeds': got 'x'"),
+        (["workflow", "--gpus", "-1"], "'gpus'"),
+        (["workflow", "--threads", "0"], "'threads'"),
+        (["job", "weights/nothing-12345678", "--profile", "tiny"], "one of "),
+    ],
+)
+def test_what_cannot_work_is_refused(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("snakemake")
+    assert main(words) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_without_jobs_nothing_of_snakemake_is_imported() -> None:
+    code = (
+        "import sys; import polinb.__main__, book._make.__main__, polinb.cluster.jobs;"
+        "assert not [name for name in sys.modules if 'snakemake' in name]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+# --- the listing against the notebooks
+
+
+@pytest.fixture(scope="module")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("jobs-store")
+
+
+@pytest.mark.parametrize(
+    "chapter", [pytest.param(name, marks=[pytest.mark.slow] * (name != "15_spurious_cue")) for name in sorted(CHAPTERS)]
+)
+def test_a_notebook_finds_all_that_a_model_makes(
+    chapter: str, shared_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chapter at ``tiny``, after its jobs: nothing is missing, and it makes nothing more that needs a model."""
+    from golden import oracle
+
+    monkeypatch.setenv("POLINB_STORE", str(shared_store))
+    run = Run(Params.from_profile("tiny"))
+    jobs = {job.name: job for job in grouped(run, wanted(run, chapter), {"profile": "tiny"}).values()}
+    done: set[str] = set()
+    while len(done) < len(jobs):
+        for name in [name for name, job in jobs.items() if name not in done and job.needs <= done]:
+            jobs[name].make(lost(jobs))
+            done.add(name)
+    assert not [name for name, job in jobs.items() if {r.path for r in job.results} & lost(jobs) and not job.left_out]
+    heavy: list[str] = []
+    make, load = Result._make, Run.lm.fget
+
+    def noted(result: Result, folder: Path) -> Any:
+        if Model in result.stage.groups and result.stage.kind != "rudeness":  # of texts, by a small classifier
+            heavy.append(result.stage.kind)
+        return make(result, folder)
+
+    monkeypatch.setattr(Result, "_make", noted)
+    monkeypatch.setattr(Run, "lm", property(lambda run: (heavy.append("model"), load(run))[1]))
+    oracle.run_chapter(chapter)
+    own = {"model", "second-rated", "card-lens", "card-reading", "card-ablation"} if runs_models(run, chapter) else {}
+    assert set(heavy) <= set(own)

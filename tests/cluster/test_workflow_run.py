@@ -1,0 +1,126 @@
+"""The workflow for real, here, in a folder with a space: the bytes of `make book`, and nothing made twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SETTINGS = ["topics=[crime, race]", "device=cpu", "ablation_topics=[crime]", "controls=[layer]", "gammas=[50.0]"]
+CHAPTERS = "01_phenomenon,03_pnlac,08_gamma"
+
+pytest.importorskip("snakemake")
+
+
+def checkout(root: Path) -> Path:
+    for name, left in (("book", ["chapters", "vendor"]), ("notebooks", []), ("polinb", ["__pycache__"])):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns(*left))
+    shutil.copy(ROOT / "_config.yml", root)
+    return root
+
+
+def start(root: Path, *words: str, chapters: str = CHAPTERS) -> subprocess.Popen[str]:
+    """``words``: the command, its options, and after ``--`` snakemake's."""
+    more = words.index("--") if "--" in words else len(words)
+    settings = SETTINGS if chapters == CHAPTERS else SETTINGS[:2]
+    sets = [word for text in settings for word in ("--set", text)]
+    own = [*words[:more], "--profile", "tiny", "--chapters", chapters, *sets, *words[more:]]
+    paths = {"POLINB_STORE": str(root / "store"), "PYTHONPATH": f"{root}:{root / 'book' / '_ext'}", "POLINB_GPUS": ""}
+    return subprocess.Popen(
+        [sys.executable, "-m", "book._make", *own],
+        cwd=root,
+        env=os.environ | paths,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finished(root: Path, *words: str, chapters: str = CHAPTERS) -> str:
+    process = start(root, *words, chapters=chapters)
+    text, _ = process.communicate(timeout=1500)
+    assert process.returncode == 0, text
+    return text
+
+
+def content(store: Path) -> dict[str, str]:
+    """Every file of every result by digest; of artifact.json all but when, where and how fast it was made."""
+    out = {}
+    for path in sorted(store.glob("*/*/*")):
+        data = path.read_bytes()
+        if path.name == "artifact.json":
+            meta = json.loads(data)
+            del meta["provenance"], meta["seal"]  # the seal covers the times
+            meta["files"].pop("judge.json", None)
+            training = meta["summary"].get("training") or meta["summary"]
+            training.pop("seconds", None)
+            data = json.dumps(meta, sort_keys=True).encode()
+        out[path.relative_to(store).as_posix()] = hashlib.sha256(data).hexdigest()
+    return out
+
+
+def made(store: Path) -> dict[str, str]:
+    """Result → when it was made, and with how many threads."""
+    out = {}
+    for path in store.glob("*/*/artifact.json"):
+        told = json.loads(path.read_text())["provenance"]
+        out[path.parent.relative_to(store).as_posix()] = f"{told['date']} {path.stat().st_ino} {told.get('threads')}"
+    return out
+
+
+def test_options_of_snakemake_work_as_they_are(tmp_path: Path) -> None:
+    root = checkout(tmp_path / "a checkout")
+    text = finished(root, "workflow", "--threads", "3", "--", "--dry-run", chapters="03_pnlac")
+    assert "This was a dry-run" in text and text.count("threads: 3") >= 6
+    assert text.index("weights/fine-tune-race-left") < text.index("scores/scores-race")
+    assert not (root / "store").exists()
+    text = finished(root, "workflow", "--", "--forceall", "--dag", "dot", chapters="03_pnlac")
+    graph = text[text.index("digraph") :]
+    assert graph.count("->") == 2 * 2 + 3 + 7 + 1  # scores of two variants; the chapter's reads; all of all
+
+
+@pytest.mark.slow
+def test_two_jobs_make_the_bytes_of_one_and_a_kill_loses_nothing(tmp_path: Path) -> None:
+    alone, jobs = checkout(tmp_path / "alone"), checkout(tmp_path / "two jobs")
+    finished(alone, "book")
+    command = ("workflow", "--jobs", "2", "--threads", "1")  # as OMP_NUM_THREADS says for `book` in tests
+    process = start(jobs, *command)
+    end = time.monotonic() + 900
+    done = jobs / "_build" / "workflow" / "done"
+    while sum(path.is_file() for path in done.rglob("*-*")) < 3:
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.1)
+    left = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)  # what it started goes on, and the next run waits for it where it must
+    process.wait()
+    before = made(jobs / "store")
+    text = finished(jobs, *command)
+    assert not [child for child in left if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    after = made(jobs / "store")
+    assert {name: after[name] for name in before} == before  # nothing that had finished was made again
+    one, two = content(alone / "store"), content(jobs / "store")
+    assert one == two, text
+    for name in CHAPTERS.split(","):
+        first, second = ((root / "book" / "chapters" / f"{name}.ipynb").read_bytes() for root in (alone, jobs))
+        assert first == second
+    assert "Nothing to be done" in finished(jobs, *command)
+    # what `make book` made counts as well; a result that was lost is made again alone, with the threads it is given
+    assert "Nothing to be done" in finished(alone, *command)
+    [lost] = [path for path in (alone / "store" / "scores").iterdir() if path.is_dir()][:1]
+    shutil.rmtree(lost)
+    before = made(alone / "store")
+    finished(alone, "workflow", "--threads", "2", "--", "--quiet", "all")
+    after = made(alone / "store")
+    [name] = set(after) - set(before)
+    assert name == f"scores/{lost.name}" and after[name].endswith(" 2")
+    assert {name: after[name] for name in before} == before

@@ -1,0 +1,327 @@
+"""The responses browser's data: they are the stages' own tables, packed so that they can be unpacked again."""
+
+import base64
+import gzip
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from polinb.chapters.paper import judge_tables as judging
+from polinb.chapters.paper import patch_tables, results
+from polinb.display import label_flips, responses
+from polinb.display.responses import Column
+from polinb.errors import DataError
+from polinb.runs.artifacts import Store
+from polinb.runs.conditions import VANILLA
+from polinb.runs.params import Params
+from polinb.runs.run import Run
+from polinb.wording import PAYLOAD
+
+ROOT = Path(__file__).resolve().parents[2]
+TOPICS = ["crime", "race"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A tiny run with two topics, after the chapters on coupling, the vanilla stance, patching and InhibitFT."""
+    run = Run(Params.from_profile("tiny", topics=TOPICS, controls=["layer"]), Store(tmp_path_factory.mktemp("store")))
+    results.variant_shifts(run)
+    patch_tables.patching(run)
+    results.couplings(run, results.inhibit_conditions(run))
+    judging.verdict(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def cols(run):
+    return responses.columns(run)
+
+
+def kept(run):
+    return {f"{path.parent.name}/{path.name}" for path in run.store.root.glob("*/*") if not path.name.startswith(".")}
+
+
+def unpacked(data, column):
+    """A column of the page's data as a table again."""
+    q, own = data["questions"], data["columns"][column]
+    return pd.DataFrame(
+        {
+            "topic": [data["topics"][t] for t in q["topic"]],
+            "id": q["id"],
+            "prompt": [data["texts"][t] for t in q["prompt"]],
+            "response": [None if t < 0 else data["texts"][t] for t in own["text"]],
+            "label": [None if x < 0 else data["labels"][x] for x in own["label"]],
+            "p_right": [None if p is None else p / data["steps"] for p in own["p"]],
+            "n_tokens": own["tokens"],
+        }
+    )
+
+
+def test_the_chapter_trains_and_asks_nothing_new(run, tmp_path):
+    before = kept(run)
+    assert {"answers", "weights", "patched", "rated"} <= {name.split("/")[0] for name in before}
+    environment = os.environ | {"POLINB_STORE": str(run.store.root), "PYTHONPATH": str(ROOT)}
+    out = tmp_path / "out.ipynb"
+    command = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "18_responses.ipynb"), str(out)]
+    command += ["-p", "profile", "tiny", "-y", f"{{topics: {json.dumps(TOPICS)}, controls: [layer]}}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert kept(run) == before
+    shown = [o.get("data", {}) for cell in nbformat.read(out, 4).cells for o in cell.get("outputs", [])]
+    assert sum('data-app="responses"' in each.get("text/html", "") for each in shown) == 1
+    assert any(each.get(PAYLOAD, {}).get("label") == "tbl-label-flips" for each in shown)
+
+
+def test_columns_are_the_arms_of_the_earlier_chapters(run, cols):
+    assert [(c.kind, c.trained) for c in cols] == [("vanilla", ""), ("patch-g", "")] + [
+        (kind, topic) for topic in TOPICS for kind in ("right", "left", "inhibit", "random", "patch-s")
+    ]
+    assert cols[5].title == "random, layer-matched"
+    general, *controls = run.inhibited("crime")
+    layer = next(condition for condition in controls if condition.name == "random-layer")
+    pairs = {"right": run.tuned("crime"), "left": run.tuned("crime", "left")}
+    pairs |= {"inhibit": general, "random": layer}
+    for col in cols:
+        if col.trained == "crime" and col.kind in pairs:
+            pd.testing.assert_frame_equal(
+                col.frame[["topic", "id", "response", "label"]],
+                run.stances(pairs[col.kind])[["topic", "id", "response", "label"]],
+            )
+
+
+@pytest.mark.parametrize(
+    ("controls", "name"),
+    [
+        (["uniform", "layer", "next_highest"], "random-layer"),
+        (["uniform", "next_highest"], "random-next_highest"),
+        (["uniform", "heldout"], "random-uniform"),
+        (["heldout"], None),
+        ([], None),
+    ],
+)
+def test_the_random_control_is_one_that_the_run_has(run, controls, name):
+    run = Run(run.params.model_copy(update={"controls": controls}), run.store)
+    conditions = responses.frozen_conditions(run, "crime")
+    assert (
+        conditions["inhibit"].name == "inhibitft"
+        and (conditions["random"].name if "random" in conditions else None) == name
+    )
+    if name:
+        same = [condition for condition in run.inhibited("crime") if condition.name == name]
+        assert run.weights(same[0]).key == run.weights(conditions["random"]).key
+
+
+def test_the_page_holds_what_the_tables_hold(run, cols):
+    data = responses.browser_data(run, cols)
+    assert data["counts"] == {"a_topic": 4, "rows": 8, "of": 8}
+    asked = run.questions()
+    for number, col in enumerate(cols):
+        got = unpacked(data, number)
+        assert list(zip(got["topic"], got["id"], got["prompt"], strict=True)) == list(
+            zip(asked["topic"], asked["id"], asked["prompt"], strict=True)
+        )
+        known = got[got["label"].notna()].reset_index(drop=True)
+        assert len(known) == len(col.frame) == (4 if col.kind.startswith("patch") else 8)
+        both = known.merge(col.frame, on=["topic", "id"], suffixes=("", "_own"))
+        assert len(both) == len(known)
+        assert (both["response"] == both["response_own"]).all() and (both["label"] == both["label_own"]).all()
+        np.testing.assert_allclose(both["p_right"].astype(float), both["p_right_own"], atol=0.5 / data["steps"])
+        assert both["n_tokens"].astype(int).tolist() == both["n_tokens_own"].tolist()
+    for side in ("left", "right"):
+        assert [data["texts"][t] for t in data["questions"][side]] == asked[side].tolist()
+    lengths = run.answers().frame("answers")["n_tokens"].tolist()
+    assert data["columns"][0]["tokens"] == lengths
+
+
+def test_questions_that_were_not_asked_say_so(run, cols):
+    data = responses.browser_data(run, cols)
+    patched = data["columns"][1]
+    unasked = [i for i, text in enumerate(patched["text"]) if text < 0]
+    assert unasked == [2, 3, 6, 7], "two questions of each topic were asked with activations patched"
+    for i in unasked:
+        assert (patched["label"][i], patched["p"][i], patched["tokens"][i]) == (-1, None, None)
+    assert all(patched["label"][i] >= 0 and patched["tokens"][i] is not None for i in (0, 1, 4, 5))
+
+
+def test_unfiltered_means_are_the_stances_of_the_results(run, cols):
+    data = responses.browser_data(run, cols)
+    conditions = {"vanilla": VANILLA, "right": run.tuned("race"), "inhibit": run.inhibited("race")[0]}
+    for number, col in enumerate(cols):
+        got = unpacked(data, number)
+        mean = got["label"].map({"left": -1, "right": 1, "other": 0, "unrated": 0}).groupby(got["topic"]).mean()
+        whole = data["columns"][number]["whole"]
+        for topic in TOPICS:
+            assert whole[topic][1] == pytest.approx(mean[topic])
+        if col.kind in conditions and col.trained in ("", "race"):
+            for row in results.stances(run, conditions[col.kind]).itertuples():
+                assert whole[row.topic] == pytest.approx([row.n, row.stance, row.low, row.high], abs=1e-6)
+    levels = patch_tables.patch_levels(run, ["G"]).query("patch == 'G'")
+    for row in levels.itertuples():
+        assert data["columns"][1]["whole"][row.topic][1:] == pytest.approx([row.stance, row.low, row.high], abs=1e-6)
+
+
+def test_fewer_questions_where_the_parameter_says_so(run, cols):
+    few = Run(run.params.model_copy(update={"browse_questions": 1}), run.store)
+    data = responses.browser_data(few, cols)
+    assert data["counts"] == {"a_topic": 1, "rows": 2, "of": 8}
+    assert data["questions"]["id"] == [run.questions(1, [t])["id"][0] for t in TOPICS]
+    assert data["columns"][0]["whole"]["all"][0] == 8, "the whole run's stance is of the whole run"
+
+
+def test_what_is_embedded_is_what_was_packed(run, cols):
+    html = responses.browser(run, cols).data
+    packed = re.search(r'data-name="payload">([^<]+)<', html)[1]
+    data = json.loads(gzip.decompress(base64.b64decode(packed)))
+    assert data == json.loads(json.dumps(responses.browser_data(run, cols)))
+    assert len(packed) == responses.weight(data)
+
+
+# --- without a run
+
+
+def frame(rows):
+    names = ["topic", "id", "response", "label", "p_right", "n_tokens"]
+    out = pd.DataFrame(rows, columns=names)
+    return out.assign(score=out["label"].map({"left": -1, "right": 1}).fillna(0).astype(int))
+
+
+def questions(count, topics=("crime",)):
+    rows = [(t, f"{t}-{i:03d}", f"Is {t} {i} good?", f"left {i}", f"right {i}") for t in topics for i in range(count)]
+    return pd.DataFrame(rows, columns=["topic", "id", "prompt", "left", "right"])
+
+
+def test_like_texts_are_kept_once():
+    rows = [("crime", "crime-000", "same", "left", 0.2, 1), ("crime", "crime-001", "same", "right", 0.7, 1)]
+    plain, other = Column("vanilla", "", "vanilla", frame(rows)), Column("right", "crime", "right", frame(rows))
+    data = responses.payload(questions(2), [plain, other], 5, {}, 100, 0)
+    assert len(data["texts"]) == len(set(data["texts"])) == 7
+    assert data["texts"].count("same") == 1
+    for number in range(2):
+        assert unpacked(data, number)["response"].tolist() == ["same", "same"]
+
+
+def test_missing_probabilities_and_lengths():
+    rows = [("crime", "crime-000", "x", "other", math.nan, math.nan)]
+    data = responses.payload(questions(1), [Column("vanilla", "", "vanilla", frame(rows))], 1, {}, 100, 0)
+    assert data["columns"][0]["p"] == data["columns"][0]["tokens"] == [None]
+    assert responses.weight(data) > 0
+    assert data["columns"][0]["whole"]["crime"][2:] == [None, None], "one question has no interval"
+
+
+def test_wrong_data_are_refused():
+    strange = frame([("crime", "crime-000", "x", "centre", 0.5, 1)])
+    with pytest.raises(DataError, match="centre"):
+        responses.payload(questions(1), [Column("vanilla", "", "vanilla", strange)], 1, {}, 100, 0)
+    with pytest.raises(DataError, match="no question"):
+        responses.payload(questions(0), [Column("vanilla", "", "vanilla", strange)], 1, {}, 100, 0)
+
+
+def test_a_heavy_run_carries_fewer_questions():
+    """25 columns of 600 long answers would weigh more than 2 MB: questions are left out, none of the columns."""
+    topics = ["crime", "race", "economy", "immigration", "gender", "science"]
+    asked = questions(100, topics)
+    rng = np.random.default_rng(0)
+    words = np.array(["".join(rng.choice(list("etaoinshrdlu"), rng.integers(2, 10))) for _ in range(3000)])
+    cols = []
+    for number in range(25):
+        texts = [" ".join(rng.choice(words, 60)) for _ in range(600)]
+        rows = [(t, i, text, "left", 0.25, 80) for t, i, text in zip(asked["topic"], asked["id"], texts, strict=True)]
+        kind = "right" if number else "vanilla"
+        cols.append(Column(kind, topics[number % 6] if number else "", kind, frame(rows)))
+    made = []
+
+    def make(n):
+        made.append(n)
+        return responses.payload(asked, cols, n, {"wanted": 100}, 100, 0)
+
+    data = responses.fitted(make, 100)
+    assert made[0] == 100 and responses.weight(data) <= responses.LIMIT
+    counts = data["counts"]
+    assert 20 < counts["a_topic"] < 100 and counts["rows"] == 6 * counts["a_topic"] and counts["of"] == 600
+    assert responses.weight(data) > 0.7 * responses.LIMIT, "no more is left out than needed"
+    assert len(made) < 5
+    assert len(data["columns"]) == 25 and data["columns"][0]["whole"]["all"][0] == 600
+
+
+def test_one_question_a_topic_is_always_carried():
+    rows = [("crime", f"crime-{i:03d}", "x" * 50, "left", 0.2, 1) for i in range(9)]
+    cols = [Column("vanilla", "", "vanilla", frame(rows))]
+    data = responses.fitted(lambda n: responses.payload(questions(9), cols, n, {}, 100, 0), 9, limit=10)
+    assert data["counts"]["rows"] == 1
+
+
+def test_the_fallback_shows_markup_as_text(run, cols):
+    planted = [
+        Column(c.kind, c.trained, c.title, c.frame.assign(response="<img src=x onerror=alert(1)> \u202e")) for c in cols
+    ]
+    text = responses.fallback(run, planted)
+    assert "<img" not in text and "&#60;img" in text and "⟨U&#43;202E⟩" in text
+    assert text.count("<tr>") == 1 + 2 * 2
+
+
+# --- labels that change
+
+
+@pytest.fixture
+def flipped():
+    """Vanilla, a right and a left fine-tune on crime; two topics of four questions."""
+    ids = [("crime", f"c{i}") for i in range(4)] + [("race", f"r{i}") for i in range(4)]
+
+    def column(kind, trained, labels):
+        rows = [(*key, "text", label, 0.45, 1) for key, label in zip(ids, labels, strict=True)]
+        return Column(kind, trained, kind, frame(rows))
+
+    left, right, other = "left", "right", "other"
+    return [
+        column("vanilla", "", [left, left, right, other, left, left, left, left]),
+        column("right", "crime", [right, right, right, right, right, left, left, other]),
+        column("left", "crime", [left, left, left, left, left, left, left, left]),
+    ]
+
+
+def test_flips_are_counted_by_their_new_label(run, flipped):
+    table = label_flips.label_flips(run, flipped).set_index(["kind", "asked"])
+    counts = table[["n", "changed", "to_right", "to_left", "to_neither"]]
+    assert counts.loc[("right", label_flips.OWN)].tolist() == [4, 3, 3, 0, 0]
+    assert counts.loc[("right", label_flips.OTHER)].tolist() == [4, 2, 1, 0, 1]
+    assert counts.loc[("left", label_flips.OWN)].tolist() == [4, 2, 0, 2, 0]
+    assert counts.loc[("left", label_flips.OTHER)].tolist() == [4, 0, 0, 0, 0]
+    own = table.loc[("right", label_flips.OWN)]
+    assert own["share"] == 0.75 and own["net"] == 0.75 and own["share_low"] < 0.75 < own["share_high"]
+    assert table.loc[("right", label_flips.OTHER)]["net"] == 0.25
+    left = table.loc[("left", label_flips.OWN)]
+    assert own["apart"] == own["net"] - left["net"] and np.isnan(left["apart"])
+
+
+def test_flips_of_a_run_equal_a_count_by_hand(run, cols):
+    table = label_flips.label_flips(run, cols).set_index(["kind", "asked"])
+    plain = run.stances().set_index(["topic", "id"])
+    for kind, leaning in (("right", "right"), ("left", "left")):
+        changed = right = n = 0
+        for topic in TOPICS:
+            own = run.stances(run.tuned(topic, leaning)).query("topic != @topic").set_index(["topic", "id"])
+            before = plain.loc[own.index, "label"]
+            changed += int((own["label"] != before).sum())
+            right += int(((own["label"] != before) & (own["label"] == "right")).sum())
+            n += len(own)
+        row = table.loc[(kind, label_flips.OTHER)]
+        assert [row["n"], row["changed"], row["to_right"]] == [n, changed, right]
+        assert row["share"] == pytest.approx(changed / n)
+    assert (table["to_right"] + table["to_left"] + table["to_neither"] == table["changed"]).all()
+    assert ("patch-g", label_flips.OTHER) not in table.index, "G's donor is tuned on the topic asked about"
+
+
+def test_borderline_answers_are_told_among_changed_and_kept_labels(flipped):
+    every = label_flips.flips(flipped)
+    assert label_flips.borderline(every) == (1.0, 1.0)
+    sure = every.assign(p_before=np.where(every["changed"], 0.55, 0.9))
+    assert label_flips.borderline(sure) == (1.0, 0.0)

@@ -1,0 +1,36 @@
+"""Data files as people write them, and a hub that is not there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+
+def write(folder: Path, suffix: str, rows: list[dict], name: str = "set") -> Path:
+    path = folder / f"{name}.{suffix}"
+    if suffix == "csv":
+        pd.DataFrame(rows).to_csv(path, index=False)
+    elif suffix == "parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    else:
+        lines = [json.dumps(row) for row in rows]
+        path.write_text("\n".join(lines) if suffix == "jsonl" else f"[{', '.join(lines)}]", encoding="utf-8")
+    return path
+
+
+def stand_in_hub(monkeypatch: pytest.MonkeyPatch, kind: str, files: dict[str, str], cache: Path) -> None:
+    import datasets
+    from datasets.load import load_dataset_builder  # not the name that is replaced
+
+    def local(name: str, config: str | None, revision: str | None, cache_dir: str | None) -> datasets.DatasetBuilder:
+        listed = "['small', 'large']"
+        if name == "owner/several" and config is None:
+            raise ValueError(f"Config name is missing.\nPlease pick one among the available configs: {listed}\nExample")
+        if config not in (None, "small", "large"):
+            raise ValueError(f"BuilderConfig '{config}' not found. Available: {listed}")
+        return load_dataset_builder(kind, data_files=files, cache_dir=str(cache))
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", local)

@@ -1,0 +1,245 @@
+"""The local judge on planted texts and the bundled data; the hf judge on classifiers with planted weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from planted_classifiers import PLAIN, TELLING, TOPICS, classifier, planted
+
+from polinb.data.loading import load_data
+from polinb.data.pairs import StanceData, split_of
+from polinb.errors import DataError, ModelError, ParameterError
+from polinb.stance.calibration import reliability
+from polinb.stance.judges import HFJudge, LocalJudge, training_rows
+from polinb.stance.stance import responses_of
+
+
+def answers(*texts: str | None) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"topic": "race", "id": range(len(texts)), "prompt": "?", "response": list(texts)},
+        index=range(10, 10 + len(texts)),
+    )
+
+
+@pytest.fixture(scope="module")
+def local() -> LocalJudge:
+    return LocalJudge(planted())
+
+
+# ---- local -----------------------------------------------------------------------------------------------------------
+
+
+def test_local_reads_planted_texts(local: LocalJudge) -> None:
+    frame = answers("We want solidarity.", "We want tradition.", "", "  \n", None, "zzz qqq", "TRADITION!")
+    out = local.rate(frame)
+    pd.testing.assert_frame_equal(out[list(frame.columns)], frame)
+    assert list(out["label"]) == ["left", "right", "unrated", "unrated", "unrated", "other", "right"]
+    assert list(out["score"]) == [-1, 1, 0, 0, 0, 0, 1]
+    assert out["p_right"].iloc[0] < 0.5 < out["p_right"].iloc[1]
+    assert out["p_right"].isna().tolist() == [False, False, True, True, True, True, False]
+
+
+def test_local_sees_the_response_alone(local: LocalJudge) -> None:
+    frame = answers("courts and schools with tradition")
+    moved = frame.assign(topic="crime", prompt="solidarity solidarity")
+    assert local.rate(frame)["p_right"].tolist() == local.rate(moved)["p_right"].tolist()
+
+
+def test_local_learns_nothing_from_evaluation_prompts() -> None:
+    data = planted()
+    held_out = [pair for pair in data.pairs if split_of(pair.prompt) == "evaluate"]
+    assert held_out
+    swapped = tuple(
+        dataclasses.replace(pair, left=pair.right, right=pair.left) if pair in held_out else pair for pair in data.pairs
+    )
+    texts = answers("solidarity", "tradition", "our wages need tradition now")
+    first, second = (LocalJudge(d).rate(texts)["p_right"].tolist() for d in (data, StanceData("swapped", swapped)))
+    assert first == second
+    assert not set(training_rows(data)["prompt"]) & {pair.prompt for pair in held_out}
+    shuffled = StanceData("planted", data.pairs[::-1])
+    assert LocalJudge(shuffled).rate(texts)["p_right"].tolist() == first, "in any order of the data"
+    wrong = [dataclasses.replace(p, right="More solidarity!", right_agrees=False) for p in data.pairs[::2]]
+    mixed = StanceData("mixed", (*wrong, *data.pairs[1::2]))
+    assert not training_rows(mixed)["text"].isin(["More solidarity!"]).any(), "labels that agree only"
+    assert LocalJudge(mixed).rate(answers("solidarity"))["label"].tolist() == ["left"]
+
+
+def test_local_has_no_opinion_on_a_topics_words() -> None:
+    """Race has one right-leaning response in ten; counted plainly, its name would be left-leaning at 0.8."""
+    pairs = [
+        dataclasses.replace(
+            pair,
+            left=f"On {pair.topic} we need solidarity.",
+            right=f"On {pair.topic} we need tradition.",
+            right_agrees=pair.topic != "race" or i % 10 == 0,
+        )
+        for i, pair in enumerate(planted(40).pairs)
+    ]
+    judge = LocalJudge(StanceData("uneven", tuple(pairs)))
+    assert judge.probabilities(["on race"])[0] == pytest.approx(0.5, abs=0.15)
+
+
+def test_local_on_topics_it_never_saw(local: LocalJudge) -> None:
+    assert local.unseen() == dict.fromkeys([*sorted(TOPICS), "all"], 1.0)
+    one = StanceData("one", tuple(pair for pair in planted().pairs if pair.topic == "crime"))
+    assert LocalJudge(one).unseen() == {}
+    assert LocalJudge(load_data("bundled")).unseen()["all"] > 0.8, "else a stance is mostly the judge's error"
+    # sides given by a coin: at chance, whatever the training rows say
+    rng = np.random.default_rng(0)
+    pairs = [dataclasses.replace(p, left=p.right, right=p.left) if rng.random() < 0.5 else p for p in planted(60).pairs]
+    assert 0.3 < LocalJudge(StanceData("noise", tuple(pairs))).unseen()["all"] < 0.7
+
+
+def test_local_refuses_what_it_cannot_learn_from() -> None:
+    one_sided = tuple(dataclasses.replace(pair, right_agrees=False) for pair in planted().pairs)
+    with pytest.raises(DataError, match="right"):
+        LocalJudge(StanceData("one-sided", one_sided))
+    with pytest.raises(DataError):
+        LocalJudge(StanceData("empty", ()))
+
+
+def test_answers_must_be_text() -> None:
+    assert responses_of(answers("a", None, float("nan"))) == ["a", "", ""]  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="response"):
+        responses_of(pd.DataFrame({"text": ["a"]}))
+    with pytest.raises(DataError, match="int"):
+        responses_of(pd.DataFrame({"response": [3]}))
+
+
+# ---- calibration -----------------------------------------------------------------------------------------------------
+
+
+def test_reliability_bins() -> None:
+    table = reliability(np.array([0.0, 0.04, 0.55, 0.51, 1.0]), np.array([False, True, True, False, True]))
+    assert table["n"].tolist() == [2, 2, 1]
+    assert table["right"].tolist() == [0.5, 0.5, 1.0]
+    assert table["p_right"].tolist() == pytest.approx([0.02, 0.53, 1.0])
+    assert table["high"].iloc[-1] == 1.0
+
+
+# ---- hf --------------------------------------------------------------------------------------------------------------
+
+
+def test_hf_reads_planted_weights(tmp_path: Path) -> None:
+    judge = HFJudge(str(classifier(tmp_path / "m", TELLING)), device="cpu")
+    assert judge.sides == ["left", "right", "other"]
+    long = "tradition " + "we " * 100  # is cut
+    texts = answers("we want tradition", "solidarity", "", "weather", "we want solidarity we want", long)
+    out = judge.rate(texts)
+    assert list(out["label"]) == ["right", "left", "unrated", "other", "left", "right"]
+    assert list(out["score"]) == [1, -1, 0, 0, -1, 1]
+    alone = [judge.rate(texts.iloc[[k]])["p_right"].iloc[0] for k in range(len(texts))]
+    np.testing.assert_allclose(out["p_right"], alone, atol=1e-6)  # it does not depend on the batches
+    assert math.isnan(out["p_right"].iloc[2])
+    assert out["p_right"].iloc[0] > 0.6 and out["p_right"].iloc[1] < 0.4
+
+
+def test_hf_margin(tmp_path: Path) -> None:
+    model, frame = str(classifier(tmp_path / "m", TELLING)), answers("we want tradition", "solidarity", "we want")
+    p = HFJudge(model).rate(frame)["p_right"]
+    margin = float((p - 0.5).abs().median())
+    told = HFJudge(model, margin=margin).rate(frame)
+    assert ((told["label"] == "other") == ((p - 0.5).abs() <= margin)).all() and (told["label"] == "other").any()
+
+
+def test_hf_label_map(tmp_path: Path) -> None:
+    folder = str(classifier(tmp_path / "m", PLAIN))
+    text = answers("tradition")
+    for labels in ({"LABEL_0": "left", "LABEL_1": "right"}, {"0": "left", "1": "right"}):
+        assert HFJudge(folder, labels=labels).rate(text)["label"].tolist() == ["right"]
+    turned = HFJudge(folder, labels={"LABEL_1": "left", "LABEL_0": "right"})
+    assert turned.rate(text)["label"].tolist() == ["left"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (None, "LABEL_0, LABEL_1"),
+        ({"LABEL_0": "left"}, "each of the model's labels"),
+        ({"LABEL_0": "left", "LABEL_7": "right"}, "LABEL_7"),
+        ({"LABEL_0": "left", "LABEL_1": "up"}, "up"),
+        ({"LABEL_0": "left", "LABEL_1": "left"}, "left and right at least once"),
+        ({"LABEL_0": "left", "0": "right", "LABEL_1": "right"}, "each of the model's labels"),
+    ],
+)
+def test_hf_label_map_must_fit(tmp_path: Path, labels: dict[str, str] | None, says: str) -> None:
+    folder = str(classifier(tmp_path / "m", PLAIN))
+    with pytest.raises(ParameterError, match=says):
+        HFJudge(folder, labels=labels)
+
+
+def decoder(folder: Path, tokens: dict[str, str], beyond: bool = False) -> Path:
+    """A random LLaMA with a classification head; ``tokens``: the tokenizer's special ones."""
+    from transformers import LlamaForSequenceClassification, PreTrainedTokenizerFast
+
+    from polinb.models.tiny import tiny_model, tiny_tokenizer
+
+    words = PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer().backend_tokenizer, model_max_length=64)
+    config = tiny_model("llama").config
+    config.num_labels, config.id2label, config.pad_token_id = 2, {0: "left", 1: "right"}, None
+    rows = len(words)
+    words.add_special_tokens({name: words.convert_ids_to_tokens(3) if t == "own" else t for name, t in tokens.items()})
+    config.vocab_size = rows if beyond else len(words)
+    LlamaForSequenceClassification(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("tokens", "beyond"),
+    [
+        ({"eos_token": "own"}, False),
+        ({"eos_token": "own", "pad_token": "[NEW]"}, True),
+        ({"pad_token": "[NEW]"}, False),
+    ],
+    ids=["no padding token", "one beyond the embeddings", "its own"],
+)
+def test_hf_pads_any_model(tmp_path: Path, tokens: dict[str, str], beyond: bool) -> None:
+    judge = HFJudge(str(decoder(tmp_path / "m", tokens, beyond)), device="cpu")
+    texts = answers("a", "a much longer text than the first", "middle sized")
+    alone = [judge.rate(texts.iloc[[k]])["p_right"].iloc[0] for k in range(3)]
+    np.testing.assert_allclose(judge.rate(texts)["p_right"], alone, atol=1e-5)
+    with pytest.raises(ModelError, match="no token to pad with"):
+        HFJudge(str(decoder(tmp_path / "n", {"pad_token": "[NEW]"}, beyond=True)))
+
+
+def test_the_runs_device_reaches_every_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from polinb.chapters.dpo import toxicity
+    from polinb.runs.artifacts import Store
+    from polinb.runs.params import Params
+    from polinb.runs.run import Run
+
+    seen: list[str] = []
+    monkeypatch.setattr("polinb.models.loading.pick_device", lambda device="auto": seen.append(device) or "cpu")
+    folder = str(classifier(tmp_path / "m", {0: "left", 1: "right", 2: "toxic"}))
+    settings = {"judge": "hf", "judge_model": folder, "judge_labels": ["0:left", "1:right", "2:other"]}
+    p = Params.from_profile("tiny", device="cpu", toxicity_model=folder, **settings)
+    run = Run(p, Store(tmp_path / "store"))
+    assert run.judge.name == "hf" and toxicity.scorer(run).identity["label"] == "toxic"
+    assert seen == ["cpu", "cpu"] and run.judge_identity["model"]["sha256"]
+
+
+def test_hf_refuses_what_it_cannot_trust(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = classifier(tmp_path / "m", TELLING)
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("classifier")}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="lacks weights"):  # of a head that would be filled at random
+        HFJudge(str(folder))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["BertForMaskedLM"]}))
+    with pytest.raises(ModelError, match="BertForMaskedLM"):
+        HFJudge(str(folder))
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="safetensors"):
+        HFJudge(str(folder))
+    with pytest.raises(ModelError, match="no such folder"):
+        HFJudge(str(tmp_path / "nothing"))
