@@ -49,42 +49,37 @@ def test_the_ruler_itself() -> None:
     assert apart("#009E73", "#7F7F7F", "deuteranopia") < LEAST  # Okabe and Ito's green and a middle grey
 
 
-@pytest.mark.parametrize("sight", SIGHTS)
-def test_the_palette_can_be_told_apart(sight: str) -> None:
-    close = {(a, b): round(apart(a, b, sight), 1) for a, b in combinations(charts.PALETTE, 2)}
-    assert min(close.values()) >= LEAST, sorted(close.items(), key=lambda pair: pair[1])[:3]
-    assert apart(charts.LEFT, charts.RIGHT, sight) > 80
+def test_the_palette_can_be_told_apart() -> None:
+    for sight in SIGHTS:
+        close = {(a, b): apart(a, b, sight) for a, b in combinations(charts.PALETTE, 2)}
+        assert min(close.values()) >= LEAST, (sight, min(close, key=close.__getitem__))
+        assert apart(charts.LEFT, charts.RIGHT, sight) > 80
 
 
-@pytest.mark.parametrize("name", [name for name in MAKERS if not name.endswith("unknown")])
-def test_colours_of_one_chart_can_be_told_apart(name: str) -> None:
-    for unit in marks(json.loads(made(name))):
-        colour = unit.get("encoding", {}).get("color", {})
-        if colour.get("type") != "nominal":
-            continue
-        together = colour["scale"]["range"]
-        assert len(set(together)) == len(together)
-        for sight in SIGHTS:
-            assert all(apart(a, b, sight) >= LEAST for a, b in combinations(together, 2)), (together, sight)
+def test_colours_of_one_chart_can_be_told_apart() -> None:
+    for name in MAKERS:
+        for unit in marks(json.loads(made(name))):
+            colour = unit.get("encoding", {}).get("color", {})
+            if colour.get("type") == "nominal" and not name.endswith("unknown"):
+                together = colour["scale"]["range"]
+                assert len(set(together)) == len(together), name
+                pairs = [(a, b, sight) for a, b in combinations(together, 2) for sight in SIGHTS]
+                assert all(apart(*pair) >= LEAST for pair in pairs), (name, together)
 
 
 def test_sides_differ_by_more_than_colour() -> None:
-    """A chart whose colours run from left to right prints signed numbers; stances stand left and right of zero."""
+    """A chart whose colours run from left to right prints signed numbers."""
     seen = 0
     for name in MAKERS:
         spec = json.loads(made(name))
         for unit in marks(spec):
-            scale = unit.get("encoding", {}).get("color", {}).get("scale", {})
-            if {charts.LEFT, charts.RIGHT} <= set(scale.get("range", [])) and "type" in unit["encoding"]["color"]:
-                if unit["encoding"]["color"]["type"] != "quantitative":
-                    continue
-                seen += 1
-                printed = [u for u in marks(spec) if u["encoding"].get("text", {}).get("field") == "text"]
-                texts = {row["text"] for data in spec["datasets"].values() for row in data if row.get("delta")}
-                assert printed and all(text.strip("()")[0] in "+−" for text in texts), name
-                title = unit["encoding"]["color"]["title"]
-                assert "− left" in title and "+ right" in title
+            colour = unit.get("encoding", {}).get("color", {})
+            sides = {charts.LEFT, charts.RIGHT} <= set(colour.get("scale", {}).get("range", []))
+            if not sides or colour.get("type") != "quantitative":
+                continue
+            seen += 1
+            printed = [u for u in marks(spec) if u["encoding"].get("text", {}).get("field") == "text"]
+            texts = {row["text"] for data in spec["datasets"].values() for row in data if row.get("delta")}
+            assert printed and all(text.strip("()")[0] in "+−" for text in texts), name
+            assert "− left" in colour["title"] and "+ right" in colour["title"]
     assert seen >= 3
-    for name in ("stance_dots", "patch_chart"):
-        axes = [u["encoding"]["x"].get("title") or "" for u in marks(json.loads(made(name)))]
-        assert any("left" in axis and "right" in axis for axis in axes)
