@@ -6,9 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from book._make.reference import command as reference_command
-from book._make.reference import doses as reference_doses
-from book._make.reference import unplanned as reference_unplanned
+from book._make.reference import check, doses, unplanned
 from book._make.workflow import command as workflow_command
 from polinb.__main__ import told
 from polinb.runs.checkout import find_layout, parse_settings
@@ -46,9 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     reference.add_argument("--keep-only", action="store_true", help="only keep what ran already")
     reference.set_defaults(run=_reference)
 
-    reference_command.add(commands)
-    reference_doses.add(commands)
-    reference_unplanned.add(commands)
+    for part in (check, doses, unplanned):
+        part.add(commands)
 
     vendor = commands.add_parser("vendor", help="put the browser files of the book in place")
     vendor.set_defaults(run=_vendor)

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from book._make.code import declared, fingerprint, own_parameters, sha256
 from polinb.errors import BookError, ParameterError
@@ -28,7 +29,7 @@ from polinb.runs.params import Params, users
 from polinb.secrets import hide
 from polinb.trouble import UNFINISHED
 from polinb_book import results
-from polinb_book.results import filled, is_filled, read_json
+from polinb_book.results import as_json, filled, is_filled, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 _BUILD = """
@@ -195,9 +196,7 @@ def run_chapter(layout: Layout, name: str, parameters: Mapping[str, Any]) -> Cha
     if known:
         return Chapter(name, float(known["seconds"]), True)
     _drop_damaged(layout, name)
-    mark = fingerprint(
-        layout.notebooks / f"{name}.ipynb", parameters
-    )  # before the run: what changes later is not in it
+    mark = fingerprint(layout.notebooks / f"{name}.ipynb", parameters)  # what changes during the run is not in it
     target = layout.chapters / f"{name}.ipynb"
     started = time.monotonic()
     text, unfinished = _execute(layout, name, parameters)
@@ -207,7 +206,7 @@ def run_chapter(layout: Layout, name: str, parameters: Mapping[str, Any]) -> Cha
     _write(target, text)
     # What could not be finished, as while a judge is down, is shown now and run again next time.
     record = {"fingerprint": "" if unfinished else mark, "sha256": sha256(target), "seconds": seconds}
-    _write(target.with_suffix(".json"), json.dumps(record, indent=1, sort_keys=True) + "\n")
+    _write(target.with_suffix(".json"), as_json(record))
     return Chapter(name, seconds, False, unfinished)
 
 
@@ -275,7 +274,7 @@ def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[
     if not any("parameters" in cell.metadata.get("tags", []) for cell in cells):
         raise BookError(f"notebooks/{name}.ipynb: no cell has the tag 'parameters'")
     base = None if len(tempfile.gettempdir()) < 80 else "/tmp"  # a socket's path may have about 104 characters
-    with tempfile.TemporaryDirectory(prefix="pb-", dir=base) as folder, _environment(layout, folder):
+    with tempfile.TemporaryDirectory(prefix="pb-", dir=base) as folder, _environment(folder):
         # sockets in a folder of this run only: TCP ports can be taken between the choice and the start
         config = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}})
         try:
@@ -328,8 +327,7 @@ def _failure(layout: Layout, name: str, error: Any) -> str:
     )
 
 
-@contextlib.contextmanager
-def _environment(layout: Layout, folder: str) -> Iterator[None]:
+def _environment(folder: str) -> Any:
     """What a kernel inherits: this checkout first, nothing of the user's own IPython, a fixed hash seed."""
     extra = {
         "PYTHONPATH": python_path(),
@@ -339,16 +337,7 @@ def _environment(layout: Layout, folder: str) -> Iterator[None]:
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         UNFINISHED: f"{folder}/unfinished",
     }
-    before = {name: os.environ.get(name) for name in extra}
-    os.environ.update(extra)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    return mock.patch.dict(os.environ, extra)  # for as long as a chapter runs
 
 
 def python_path() -> str:
@@ -391,7 +380,7 @@ def _report(
         "build_seconds": round(build, 1),
         "peak_memory_gib": round(peak, 2),
     }
-    _write(layout.build / "timings.json", json.dumps(times, indent=1) + "\n")
+    _write(layout.build / "timings.json", as_json(times))
     for chapter in done:
         tell(f"  {chapter.name:<24} {_told(chapter)}")
     tell(f"notebooks {run:.0f} s, pages {build:.0f} s, largest process {peak:.1f} GiB")

@@ -31,7 +31,7 @@ def fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
         digest.update(f"{relative}\0{sha256(path)}\n".encode())
     parameters = own_parameters(notebook, parameters)
     root = notebook.resolve().parents[1]  # where notebooks run
-    named = {text: _stand(text, root) for text in _texts(parameters)}
+    named = {text: _stand(text, root) for text in texts(parameters)}
     versions = {name: _version(name) for name in _PACKAGES} | {"python": sys.version.split()[0]}
     digest.update(json.dumps([parameters, named, versions], sort_keys=True).encode())
     return digest.hexdigest()
@@ -52,15 +52,16 @@ def declared(notebook: Path) -> set[str] | None:
     return None
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts(value: Any) -> Iterator[str]:
+    """The texts in a JSON value, keys left out."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _texts(item)
+            yield from texts(item)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from _texts(item)
+            yield from texts(item)
 
 
 def _read_by_code(path: Path) -> bool:

@@ -7,7 +7,6 @@ Beside them lie the package's own scripts. All of it is in ``book/_assets/vendor
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import shutil
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from polinb.display.charts import VEGA_LITE
 from polinb.display.webdata import APPS, TRY, joined
 from polinb.errors import ArtifactError
+from polinb_book.results import as_json, read_json
 
 MATHJAX_PACKAGE = "django-static-mathjax"
 MATHJAX_FILES = {
@@ -33,7 +33,7 @@ def vendor(folder: Path) -> bool:
     """
     versions = _versions()
     stamp = folder / "versions.json"
-    if _complete(folder) and _read(stamp) == versions:
+    if _complete(folder) and read_json(stamp) == versions:
         return _own(folder)
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -41,13 +41,17 @@ def vendor(folder: Path) -> bool:
         (fresh / "mathjax").mkdir(parents=True)
         (fresh / "vega-bundle.js").write_text(vega_bundle(), "utf-8")
         for source, target in MATHJAX_FILES.items():
-            shutil.copyfile(_mathjax_file(source), fresh / target)
-        (fresh / "versions.json").write_text(json.dumps(versions, indent=1, sort_keys=True) + "\n", "utf-8")
+            # importing the package would ask for Django
+            file = importlib.metadata.distribution(MATHJAX_PACKAGE).locate_file(source)
+            shutil.copyfile(str(file), fresh / target)
+        (fresh / "versions.json").write_text(as_json(versions), "utf-8")
         if not _complete(fresh):
             raise ArtifactError(f"browser files: one of {sorted(_NEED)} is far too small; reinstall the packages")
         _own(fresh)
         shutil.rmtree(folder, ignore_errors=True)
         fresh.replace(folder)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{MATHJAX_PACKAGE} is installed but lacks {error.filename}; reinstall it") from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return True
@@ -76,14 +80,6 @@ def vega_bundle() -> str:
     return f"(function(){{\n{script}\n}})();\n"
 
 
-def _mathjax_file(name: str) -> Path:
-    # importing the package would ask for Django, so only its list of files is read
-    for file in importlib.metadata.files(MATHJAX_PACKAGE) or []:
-        if file.as_posix() == name:
-            return Path(str(file.locate()))
-    raise ArtifactError(f"{MATHJAX_PACKAGE} is installed but holds no {name}; reinstall it")
-
-
 def _versions() -> dict[str, str]:
     found = {"vega-lite": VEGA_LITE}
     for package in ("vl-convert-python", MATHJAX_PACKAGE):
@@ -97,10 +93,3 @@ def _versions() -> dict[str, str]:
 
 def _complete(folder: Path) -> bool:
     return all((folder / name).is_file() and (folder / name).stat().st_size >= size for name, size in _NEED.items())
-
-
-def _read(path: Path) -> object:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None

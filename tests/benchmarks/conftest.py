@@ -23,14 +23,12 @@ def keep():
     """Print a figure, append it to the results file, and hold all of the test against their targets at its end."""
     import measure
 
-    from polinb_book.benchmarks import append, figure
-
     missed = []
 
     def kept(name, what, values, *, model="smollm2-135m-instruct", clock=measure.CLOCK, packages=None, **target):
-        record = figure(name, what, values, **target, model=model, threads=1, clock=clock)
+        record = measure.figure(name, what, values, **target, model=model, threads=1, clock=clock)
         record["provenance"]["packages"] |= packages or {}
-        append(record)
+        measure.append(record)
         shown = f"{record['value']:.3f} ({record['low']:.3f} to {record['high']:.3f}), target {record['target']}"
         print(f"{name}: {shown}")
         if not record["reached"]:

@@ -1,9 +1,19 @@
-"""How benchmarks measure: in turns, garbage collector off, one thread, processor time; exact bytes from PyTorch."""
+"""How benchmarks measure: in turns, garbage collector off, one thread, processor time; exact bytes from PyTorch.
+
+And where their figures go: ``POLINB_BENCHMARKS``, default ``_build/benchmarks.json``.
+"""
 
 import gc
+import json
 import os
+import platform
 import time
+from pathlib import Path
 from statistics import median
+
+from filelock import FileLock
+
+from polinb.runs.artifacts import provenance
 
 REPEATS = int(os.environ.get("POLINB_BENCH_REPEATS", "5"))
 CLOCK = "processor time of one thread"
@@ -69,3 +79,46 @@ def texts(count, prompt, response, seed=0):
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(5, 40000, (count, prompt + response), generator=generator).tolist()
     return [row[:prompt] for row in rows], [row[prompt:] for row in rows]
+
+
+def figure(name, what, values, *, at_most=None, at_least=None, **facts):
+    """One figure: the median of ``values``, their spread, the target and whether it is reached.
+
+    A later figure of the same name replaces an earlier one in the book's table; ``what`` says in words what is divided
+    by what; none of the ``values`` may be dropped; ``facts`` (model, threads, clock) go into the provenance.
+    """
+    value = float(median(values))
+    target = f"≤ {at_most:g}" if at_most is not None else f"≥ {at_least:g}" if at_least is not None else "none"
+    return {
+        "name": name,
+        "what": what,
+        "target": target,
+        "value": value,
+        "low": float(min(values)),
+        "high": float(max(values)),
+        "repeats": len(values),
+        "reached": (at_most is None or value <= at_most) and (at_least is None or value >= at_least),
+        "provenance": {**provenance(), "cpu": cpu(), **facts},
+    }
+
+
+def append(record, path=None):
+    """Add a figure to the results file; the file is replaced in one step."""
+    path = path or Path(os.environ.get("POLINB_BENCHMARKS") or "_build/benchmarks.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        figures = json.loads(path.read_text("utf-8"))["figures"] if path.exists() else []
+        work = path.with_name(f".{path.name}.new")
+        told = json.dumps({"figures": [*figures, record]}, indent=1, ensure_ascii=False, allow_nan=False)
+        work.write_text(told + "\n", "utf-8")
+        work.replace(path)
+
+
+def cpu():
+    """The processor in words."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,6 +1,6 @@
 r"""Tables as LaTeX source: text is escaped, so it prints as it stands and cannot run a command.
 
-``polinb-charts.js`` writes the figures' data by the same rules; a browser test holds the two together.
+Mathematical signs get the names that docutils has for them.
 """
 
 from __future__ import annotations
@@ -9,25 +9,9 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-MATH = {
-    "−": "-",
-    "±": r"\pm",
-    "×": r"\times",
-    "·": r"\cdot",
-    "≤": r"\leq",
-    "≥": r"\geq",
-    "≈": r"\approx",
-    "∞": r"\infty",
-    "→": r"\rightarrow",
-    "←": r"\leftarrow",
-    "∩": r"\cap",
-    "∖": r"\setminus",
-    "√": r"\surd",
-    "²": "^{2}",
-    **{"α": r"\alpha", "β": r"\beta", "γ": r"\gamma", "δ": r"\delta", "ε": r"\varepsilon", "κ": r"\kappa"},
-    **{"λ": r"\lambda", "μ": r"\mu", "ρ": r"\rho", "σ": r"\sigma", "τ": r"\tau", "θ": r"\theta"},
-    **{"Δ": r"\Delta", "Σ": r"\Sigma"},
-}
+from docutils.utils.math.unichar2tex import uni2tex_table
+
+MATH = {"·": r"\cdot", "²": "^{2}", "∖": r"\setminus"}  # what docutils' table of signs has not, or by a rarer name
 # A bracket after a line's end would be its option, so brackets stand in braces.
 TEXT = {
     "\\": r"\textbackslash{}",
@@ -63,8 +47,8 @@ def escape(text: str) -> str:
         last = char
         if char in TEXT:
             parts.append(TEXT[char])
-        elif char in MATH:
-            parts.append(rf"\({MATH[char]}\)")
+        elif sign := MATH.get(char) or uni2tex_table.get(ord(char), "").strip():
+            parts.append(rf"\({sign}\)")
         elif unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn"):
             parts.append(char)
     return "".join(parts)

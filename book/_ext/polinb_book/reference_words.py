@@ -9,7 +9,7 @@ from typing import Any
 
 from polinb.runs.params import profile_values
 from polinb.wording import escape, thousands, typeset
-from polinb_book.results import Reference, labels
+from polinb_book.results import Reference, shown
 
 PAGE = "sec-reference"  # label of the page
 NONE = (
@@ -26,29 +26,27 @@ def note(reference: Reference | None, name: str, own: bool) -> str:
     Args:
         own: whether the chapter ran in this build: then the note says what stands beside its numbers.
     """
-    if not own and reference is None:
-        told = "This build did not run the chapter: its tables, figures and numbers are made when it runs."
-        return _admonition([f"{told} `make book CHAPTERS={name}` runs it."])
-    if not own:
-        told = (
-            "This build did not run the chapter: it shows the tables, figures and answer of the {ref}`reference run "
-            f"<{PAGE}>`{_sizes(reference)}."
+    if own and (reference is None or reference.chapter(name)["state"] == "missing"):
+        return ""
+    run = ""
+    if reference:
+        p, day = reference.run["parameters"], reference.run["finished"][:10]
+        run = f"{{ref}}`reference run <{PAGE}>` (profile `{p['profile']}`, model `{_code(p['model'])}`, data "
+        run += f"{_data(reference)}, {day})"
+    if own and reference:
+        chapter = reference.chapter(name)
+        told = f"The {run} stands beside this run, in columns or tabs."
+        told += "" if chapter["state"] == "complete" else " This chapter is **not finished** in it."
+        first = chapter.get("answer", {}).get("first", "")
+        told += f" Its answer: “{first}”" if first else ""
+    else:
+        what = (
+            f"it shows the tables, figures and answer of the {run}"
+            if run
+            else ("its tables, figures and numbers are made when it runs")
         )
-        return _admonition([f"{told} `make book CHAPTERS={name}` runs it."])
-    chapter: dict[str, Any] = reference.chapter(name) if reference else {"state": "missing"}
-    if chapter["state"] == "missing":
-        return ""
-    first = chapter.get("answer", {}).get("first", "")
-    told = f"The {{ref}}`reference run <{PAGE}>`{_sizes(reference)} stands beside this run, in columns or tabs."
-    unfinished = "" if chapter["state"] == "complete" else " This chapter is **not finished** in it."
-    return _admonition([f"{told}{unfinished}" + (f" Its answer: “{first}”" if first else "")])
-
-
-def _sizes(reference: Reference | None) -> str:
-    if reference is None:
-        return ""
-    p = reference.run["parameters"]
-    return f" (profile `{p['profile']}`, model `{_code(p['model'])}`, data {_data(reference)}, {_day(reference)})"
+        told = f"This build did not run the chapter: {what}. `make book CHAPTERS={name}` runs it."
+    return f"```{{admonition}} Reference run\n:class: note\n{told}\n```"
 
 
 def part(reference: Reference | None, which: str, ours: Mapping[str, str]) -> str:
@@ -116,16 +114,12 @@ def _cuts(reference: Reference) -> str:
 def _chapters(reference: Reference) -> str:
     lines = []
     for name, chapter in reference.run["chapters"].items():
-        kinds = [each["kind"] for each in reference.made.values() if each["label"] in _labels(reference, name)]
+        kinds = [each["kind"] for each in shown(reference.notebooks.get(name, {"cells": []})) if each["label"]]
         tables, figures = kinds.count("table"), kinds.count("chart")
         took = _took(chapter["seconds"]) if "seconds" in chapter else "–"
         lines.append(f"| {_link(name)} | {_STATES[chapter['state']]} | {took} | {tables} | {figures} |")
     head = ["| chapter | state | last executed in | tables | figures |", "| :--- | :--- | ---: | ---: | ---: |"]
     return "\n".join([*head, *lines])
-
-
-def _labels(reference: Reference, name: str) -> set[str]:
-    return labels(reference.notebooks[name]) if name in reference.notebooks else set()
 
 
 def _answers(reference: Reference, ours: Mapping[str, str]) -> str:
@@ -138,17 +132,9 @@ def _answers(reference: Reference, ours: Mapping[str, str]) -> str:
     return "\n".join(["| chapter | reference run | this run |", "| :--- | :--- | :--- |", *lines])
 
 
-def _admonition(lines: list[str]) -> str:
-    return "```{admonition} Reference run\n:class: note\n" + "\n\n".join(lines) + "\n```"
-
-
 def _data(reference: Reference) -> str:
     data = reference.run["data"]
     return f"`{_code(data['name'])}` ({thousands(data['prompts'])} prompts)"
-
-
-def _day(reference: Reference) -> str:
-    return str(reference.run["finished"])[:10]
 
 
 def _time(moment: str) -> str:

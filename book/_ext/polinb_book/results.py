@@ -67,7 +67,7 @@ def read(folder: Path) -> Reference | None:
         raise _damaged(RUN, f"{SUMS} does not list it")
     names = sorted(name for name in content if name.startswith("notebooks/"))
     notebooks = {Path(name).stem: json.loads(content[name]) for name in names}
-    made = {each["label"]: each for book in notebooks.values() for _, each in _all(book) if each["label"]}
+    made = {each["label"]: each for book in notebooks.values() for each in shown(book) if each["label"]}
     return Reference(folder, json.loads(content[RUN]), notebooks, made)
 
 
@@ -106,9 +106,19 @@ def answer(notebook: Mapping[str, Any], name: str) -> dict[str, str] | None:
     return None
 
 
+def shown(notebook: Mapping[str, Any]) -> list[Found]:
+    """The tables and labelled figures of a notebook."""
+    return [each for cell in notebook["cells"] for _, each in found(cell)]
+
+
 def labels(notebook: Mapping[str, Any]) -> set[str]:
-    """Labels of the tables and figures that a notebook shows."""
-    return {each["label"] for _, each in _all(notebook)}
+    """Their labels."""
+    return {each["label"] for each in shown(notebook)}
+
+
+def as_json(value: Any) -> str:
+    """A file's text: the same value gives the same bytes."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -144,10 +154,6 @@ def parsed(text: str | bytes, name: str) -> dict[str, Any]:
         why = " ".join(str(error).split())[:200]
         raise ArtifactError(f"executed chapter {name} is damaged ({why}); remove it and run make book again") from None
     return book
-
-
-def _all(notebook: Mapping[str, Any]) -> list[tuple[dict[str, Any], Found]]:
-    return [each for cell in notebook["cells"] for each in found(cell)]
 
 
 def _content(folder: Path, name: str, digest: str) -> bytes:

@@ -8,9 +8,11 @@ roundings differ, and a few answers with them.
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from polinb.chapters.anatomy import doses
 from polinb.errors import ArtifactError, ParameterError
 from polinb.runs.artifact_check import META, check
 from polinb.runs.artifacts import Store, provenance
+from polinb.runs.checkout import find_layout, parse_settings
 from polinb.runs.results import Result
 from polinb_book import results
 
@@ -32,6 +35,28 @@ LOGP = {True: 1e-3, False: 0.05}
 TEXTS = {True: 0.99, False: 0.5}
 """Least share of answers that are the same text."""
 _SAME = ("packages", "threads", "gpu")  # of a provenance: what decides roundings
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    own = commands.add_parser("reference-check", help="make a random part of the reference run again and compare")
+    own.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="data=… or device=…; repeat it")
+    own.add_argument("--share", default="0.1", help="of the kept results that are made again (default 0.1)")
+    own.add_argument("--seed", help="which ones; default: today's date")
+    own.add_argument("--files-only", action="store_true", help="only compare digests: no model")
+    own.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        share = float(arguments.share)
+    except ValueError:
+        raise ParameterError("--share", arguments.share, "a number above 0, at most 1") from None
+    seed = arguments.seed or f"{datetime.now(UTC):%Y%m%d}"
+    if not (seed.isascii() and seed.isdigit()):
+        raise ParameterError("--seed", seed, "a whole number from 0")
+    folder = find_layout().reference
+    return 1 if reference_check(folder, parse_settings(arguments.set), share, int(seed), arguments.files_only) else 0
 
 
 def reference_check(folder: Path, given: Mapping[str, Any], share: float, seed: int, files_only: bool) -> list[str]:

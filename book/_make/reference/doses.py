@@ -6,7 +6,6 @@ What is small is kept in ``book/reference/doses`` as it comes, so that another m
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -71,7 +70,7 @@ def go_on(dose: str, given: Mapping[str, Any], root: Path, folder: Path) -> None
 def note(folder: Path, index: dict[str, str]) -> None:
     """Write which kept result has which name."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / doses.INDEX).write_text(json.dumps(index, indent=1, sort_keys=True) + "\n", "utf-8")
+    (folder / doses.INDEX).write_text(results.as_json(index), "utf-8")
     if (folder.parents[1] / results.SUMS).is_file():
         results.write_sums(folder.parents[1])
 

@@ -11,25 +11,28 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from book._make.reference.places import named_place
+from book._make.code import texts
 from book._make.reference.run import PROFILE, ReferenceLayout, cuts, store_of
 from polinb.errors import ArtifactError
 from polinb.runs.checkout import chapter_names
 from polinb.runs.params import Params
 from polinb.wording import LIVE, PAYLOAD
 from polinb_book import results
-from polinb_book.results import read_json, showable
+from polinb_book.results import as_json, read_json, showable
 
 LIMIT = 25 * 2**20  # bytes of the whole folder
 WITHHELD = "(a place, not shown)"
 PLAN = "book/reference_plan.md"
 _KEPT = (PAYLOAD, LIVE, "text/markdown", "text/plain")
+_ROOTS = "home|root|Users|work|workspace|tmp|var|private|mnt|media|srv|opt|scratch|gpfs|lustre|nfs"
+PLACE = rf"(?<![\w.])(?:/(?:{_ROOTS})/[\w.@~-]+|[A-Za-z]:[\\/](?:Users|Windows|Program)\b|~/[\w.-]+)"
+"""What looks like a place of a machine."""
 _REMEDY = "run make reference again"
 
 
@@ -40,8 +43,8 @@ def keep(layout: ReferenceLayout) -> dict[str, Any]:
         What ``run.json`` says; chapters that did not run are missing in it.
 
     Raises:
-        ArtifactError: no chapter ran, one is not what was written or ran with other parameters, two have the same
-            label, a place of this machine stands in one, or the whole is too large. Nothing is written then.
+        ArtifactError: no chapter ran, one is not what was written or ran with other parameters, a place of this
+            machine stands in one, or the whole is too large. Nothing is written then.
         DataError: the data the run used are not there any more.
     """
     names = chapter_names(layout)
@@ -50,15 +53,7 @@ def keep(layout: ReferenceLayout) -> dict[str, Any]:
         raise ArtifactError(f"the reference run has no executed chapter in {layout.chapters}; {_REMEDY}")
     records = {name: _record(path) for name, path in ran.items()}
     params, data, places = _described(_parameters(ran), layout)
-    books: dict[str, dict[str, Any]] = {}
-    home: dict[str, str] = {}
-    for name, path in ran.items():
-        books[name] = clean(results.parsed(path.read_bytes(), path.name), name, places)
-        for each in results.labels(books[name]) - {""}:
-            if home.setdefault(each, name) != name:
-                raise ArtifactError(
-                    f"reference run: {each} comes from {home[each]} and from {name}; labels must differ"
-                )
+    books = {name: clean(results.parsed(path.read_bytes(), path.name), name, places) for name, path in ran.items()}
     chapters: dict[str, Any] = {name: {"state": "missing"} for name in names}
     for name, book in books.items():
         told = results.answer(book, name) or {}
@@ -77,10 +72,12 @@ def keep(layout: ReferenceLayout) -> dict[str, Any]:
         **_when(ran, records, store_of(layout)),
         "chapters": chapters,
     }
-    texts = {f"notebooks/{name}.ipynb": _json(book) for name, book in books.items()} | {results.RUN: _json(run)}
-    for file, text in texts.items():
-        _refuse(text, file, places)
-    _write(layout.reference, texts)
+    made = {f"notebooks/{name}.ipynb": book for name, book in books.items()} | {results.RUN: run}
+    for file, value in made.items():
+        for line in texts(value):
+            if shown := named_place(html.unescape(re.sub(r"</?span>", "", line)), places):
+                raise ArtifactError(f"reference run, {file}: a place of this machine stands in it: {shown!r}")
+    _write(layout.reference, {file: as_json(value) for file, value in made.items()})
     return run
 
 
@@ -90,31 +87,17 @@ def clean(book: dict[str, Any], name: str, places: Mapping[str, str]) -> dict[st
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if PAYLOAD in data:
-                output["data"] = {
-                    kind: data[kind] for kind in (PAYLOAD, LIVE, "text/markdown", "text/plain") if kind in data
-                }
+                output["data"] = {kind: data[kind] for kind in _KEPT if kind in data}
     text = json.dumps(book, ensure_ascii=False)
     for place, told in sorted(places.items(), key=lambda each: -len(each[0])):
         text = text.replace(f"{place}/", f"{told}/" if told else "").replace(place, told)
     return results.parsed(text, name)
 
 
-def _refuse(text: str, where: str, places: Mapping[str, str]) -> None:
-    for line in _texts(json.loads(text)):
-        if shown := named_place(html.unescape(re.sub(r"</?span>", "", line)), places):
-            raise ArtifactError(f"reference run, {where}: a place of this machine stands in it: {shown!r}")
-
-
-def _texts(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield key
-            yield from _texts(value)
-    elif isinstance(node, list):
-        for each in node:
-            yield from _texts(each)
-    elif isinstance(node, str):
-        yield node
+def named_place(text: str, known: Iterable[str]) -> str:
+    """Where ``text`` names a ``known`` folder or what looks like one: from there on; empty if nowhere."""
+    hit = re.search("|".join([*map(re.escape, known), PLACE]), text)
+    return text[hit.start() :][:60].partition("\n")[0] if hit else ""
 
 
 def _record(path: Path) -> dict[str, Any]:
@@ -228,10 +211,6 @@ def _write(folder: Path, texts: Mapping[str, str]) -> None:
     for file, text in texts.items():
         (folder / file).write_text(text, "utf-8")
     results.write_sums(folder)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _moment(path: Path) -> datetime:

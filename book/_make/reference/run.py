@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from book._make.build import Chapter, run_chapter
 from polinb.errors import BookError, ParameterError
@@ -136,13 +137,14 @@ def run_reference(
             raise ParameterError("chapters", name, ", ".join(["core", "all", *every]))
     for each in applied:
         print(f"cut: {each.name} = {each.taken} (full: {each.full}): {each.why}", flush=True)
-    store = store_of(layout)
     layout.chapters.mkdir(parents=True, exist_ok=True)
-    before = os.environ.get("POLINB_STORE")
-    os.environ["POLINB_STORE"] = str(store)
+    own = {"POLINB_STORE": str(store_of(layout))}
     done = []
     try:
-        with FileLock(layout.place / "run.lock", timeout=0):
+        with (
+            FileLock(layout.place / "run.lock", timeout=0),
+            mock.patch.dict(os.environ, own),
+        ):
             for number, name in enumerate(wanted, 1):
                 print(f"[{number}/{len(wanted)}] {name}", flush=True)
                 done.append(run_chapter(layout, name, {"profile": PROFILE, **settings}))
@@ -150,9 +152,4 @@ def run_reference(
                 print(f"[{number}/{len(wanted)}] {name}: {told}", flush=True)
     except Timeout:
         raise BookError("another reference run of this checkout is going on; wait for it to end") from None
-    finally:
-        if before is None:
-            os.environ.pop("POLINB_STORE")
-        else:
-            os.environ["POLINB_STORE"] = before
     return done

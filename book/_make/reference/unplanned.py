@@ -17,11 +17,11 @@ import nbformat
 import pandas as pd
 
 from book._make.reference.keep import clean
-from book._make.reference.raw_load import load_raw
 from polinb.chapters.anatomy import doses
 from polinb.chapters.anatomy.moved import NAMES
 from polinb.data.loading import load_data
 from polinb.errors import ArtifactError
+from polinb.labels import current
 from polinb.runs.checkout import find_layout, parse_settings
 from polinb.stance.judges import LocalJudge
 from polinb.wording import LIVE, PAYLOAD
@@ -51,13 +51,13 @@ def _run(arguments: argparse.Namespace) -> int:
     run = {**found.run, "chapters": dict(found.run["chapters"])}
     for chapter in CHAPTERS:
         book = joined(layout.root, found, chapter, data)
-        (layout.reference / "notebooks" / f"{chapter}.ipynb").write_text(text_of(book), "utf-8")
+        (layout.reference / "notebooks" / f"{chapter}.ipynb").write_text(results.as_json(book), "utf-8")
         planned = run["chapters"].get(chapter, {"planned": False}).get("planned", True)
         told = None if planned else results.answer(book, chapter)
         if told:
             answer = {part: told[part] for part in ("first", "text")}
             run["chapters"][chapter] = {"state": "complete", "seconds": 0.0, "planned": False, "answer": answer}
-    (layout.reference / results.RUN).write_text(text_of(run), "utf-8")
+    (layout.reference / results.RUN).write_text(results.as_json(run), "utf-8")
     results.write_sums(layout.reference)
     return 0
 
@@ -102,26 +102,21 @@ def made(root: Path, folder: Path, chapter: str, data: str) -> dict[str, Any]:
     return clean(json.loads(nbformat.writes(book)), chapter, {str(root): "", data: "ideoinst"})
 
 
-def text_of(value: Any) -> str:
-    """JSON as the other files of the run have it."""
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-
-
 def names(folder: Path, data: str, chapter: str) -> dict[str, Any]:
     """What the tagged cells of a chapter start from, under the names that its other cells give them."""
-    raw = load_raw(folder)
-    p = raw.index["params"]
+    index = json.loads((folder / "index.json").read_text("utf-8"))
+    p = index["params"]
     told = {"params": SimpleNamespace(profile=p["profile"], model=p["model"])}
     out: dict[str, Any] = {"run": SimpleNamespace(**told), "how": (int(p["bootstrap"]), int(p["seed"]))}
     if chapter in (DOSES, "19_what_moved"):
         out["data"] = load_data(data)
-        if out["data"].digest() != raw.index["data"]["digest"]:
+        if out["data"].digest() != index["data"]["digest"]:
             raise ArtifactError(f"data={data}: not the data of the reference run; give the place of IdeoINST")
     if chapter == DOSES:
         frames, judge = doses.kept(folder.parent / "doses" / "short"), LocalJudge(out["data"])
         return out | {"frames": frames, "judge": judge, "topics": p["topics"]}
-    kept = raw.arms["arms"]
-    read = {name: _named(raw.tables[name], kept) for name in ("likelihood", "responses", "statements")}
+    kept = json.loads(current((folder / "arms.json").read_text("utf-8")))["arms"]
+    read = {name: _named(folder / f"{name}.parquet", kept) for name in ("likelihood", "responses", "statements")}
     like, at = read["likelihood"], read["likelihood"]["arm"].map(lambda arm: _gamma(kept[arm]["frozen"]))
     gammas = sorted(set(at.dropna()))
     main = like[at.isna() | (at == p["gamma"])]
@@ -143,8 +138,10 @@ def names(folder: Path, data: str, chapter: str) -> dict[str, Any]:
     return out
 
 
-def _named(table: pd.DataFrame, kept: dict[str, Any]) -> pd.DataFrame:
-    """A table with the columns that name a model, in the order of the conditions of a run."""
+def _named(file: Path, kept: dict[str, Any]) -> pd.DataFrame:
+    """A kept table with the columns that name a model, in the order of the conditions of a run."""
+    table = pd.read_parquet(file)
+    table["arm"] = table["arm"].map(current)
     order = {"vanilla": 0, "fine-tune": 1, "inhibitft": 2}
     columns = {name: table["arm"].map(lambda arm, key=key: kept[arm][key]) for name, key in _KEYS.items()}
     rank = columns["condition"].map(order).fillna(3) + 0.5 * (columns["leaning"] == "left")
