@@ -26,6 +26,13 @@ def _shown(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
 
 
+def first_line(error: BaseException) -> str:
+    """The beginning of an error's message, for use inside another one."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
 class DataError(PolinbError, ValueError):
     """A data file is missing, incomplete, changed or malformed; names file, row and column."""
 

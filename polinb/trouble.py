@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-from polinb.errors import ArtifactError, OutOfMemoryError, PolinbError
+from polinb.errors import ArtifactError, OutOfMemoryError, PolinbError, first_line
 
 UNFINISHED = "POLINB_UNFINISHED"
 """Environment variable: a file that notes what a run could not finish, so that it is not taken for finished."""
@@ -37,11 +37,10 @@ def explain(error: BaseException, what: str, root: Path) -> None:
         return
     number = error.errno if isinstance(error, OSError) else _number(error)
     if number == errno.ENOMEM or _is_memory(error):
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         trains = what.startswith(("artifact weights/", "artifact course/"))
         less = "micro_batch or max_tokens, or train=lora" if trains else "eval_batch"
         raise OutOfMemoryError(
-            f"out of memory while making {what} ({reason}). Lower {less}, take dtype=bfloat16 or a smaller "
+            f"out of memory while making {what} ({first_line(error)}). Lower {less}, take dtype=bfloat16 or a smaller "
             "model, or close other programs; what was finished before is kept"
         ) from error
     if number in _WRITING:

@@ -16,11 +16,11 @@ def planted(per_topic: int = 20) -> StanceData:
     """Responses that differ by one word: *solidarity* on the left, *tradition* on the right."""
     pairs = [
         Pair(
-            f"{topic}-{i}",
-            topic,
-            f"What about {NOUNS[i % 10]} and {topic} number {i}?",
-            f"On {topic} our {NOUNS[i % 10]} need solidarity now.",
-            f"On {topic} our {NOUNS[i % 10]} need tradition now.",
+            id=f"{topic}-{i}",
+            topic=topic,
+            prompt=f"What about {NOUNS[i % 10]} and {topic} number {i}?",
+            left=f"On {topic} our {NOUNS[i % 10]} need solidarity now.",
+            right=f"On {topic} our {NOUNS[i % 10]} need tradition now.",
         )
         for topic in TOPICS
         for i in range(per_topic)

@@ -21,11 +21,17 @@ def write(folder: Path, suffix: str, rows: list[dict], name: str = "set") -> Pat
     return path
 
 
-def stand_in_hub(monkeypatch: pytest.MonkeyPatch, kind: str, files: dict[str, str], cache: Path) -> None:
+def stand_in_hub(
+    monkeypatch: pytest.MonkeyPatch, kind: str, files: dict[str, str], cache: Path
+) -> list[tuple[str | None, ...]]:
+    """Replace the hub by one with these files; what is asked of it: name, configuration and revision."""
     import datasets
     from datasets.load import load_dataset_builder  # not the name that is replaced
 
-    def local(name: str, config: str | None, revision: str | None, cache_dir: str | None) -> datasets.DatasetBuilder:
+    asked: list[tuple[str | None, ...]] = []
+
+    def local(name: str, config: str | None, revision: str | None) -> datasets.DatasetBuilder:
+        asked.append((name, config, revision))
         listed = "['small', 'large']"
         if name == "owner/several" and config is None:
             raise ValueError(f"Config name is missing.\nPlease pick one among the available configs: {listed}\nExample")
@@ -34,3 +40,4 @@ def stand_in_hub(monkeypatch: pytest.MonkeyPatch, kind: str, files: dict[str, st
         return load_dataset_builder(kind, data_files=files, cache_dir=str(cache))
 
     monkeypatch.setattr(datasets, "load_dataset_builder", local)
+    return asked

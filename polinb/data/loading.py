@@ -1,36 +1,30 @@
-"""Loading stance data from wherever they are: the public face of polinb's data."""
+"""Loading stance data and lists of statements from wherever they are: the public face of polinb's data."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NamedTuple
 
-from polinb.data.ideoinst import read_ideoinst
-from polinb.data.pairs import Pair, StanceData
-from polinb.data.reading import read
-from polinb.data.rows import StanceRow, fail, normalise
-from polinb.data.sources import place
+from pydantic import BeforeValidator
+
+from polinb.data.ideoinst import REVISION, read_ideoinst
+from polinb.data.pairs import Pair, StanceData, distinct
+from polinb.data.reading import place, read
+from polinb.data.rows import Name, New, Row, Text, Words, columns, fail, normalise, own_id
 from polinb.errors import ParameterError
 
 BUNDLED = {"bundled": "opinions/pairs.jsonl", "preferences": "preferences/pairs.jsonl"}
 """The paper's six topics; and calm (left) or lively (right) on three without politics: topics are the data's."""
 
 
-def load_data(
-    name_or_path: str,
-    *,
-    label_filter: str = "none",
-    revision: str | None = None,
-    cache_dir: str | Path | None = None,
-) -> StanceData:
+def load_data(name_or_path: str, *, label_filter: str = "none", revision: str | None = None) -> StanceData:
     """Load stance data by name or from a place of the user's.
 
     ``bundled``; ``preferences``; ``ideoinst`` (downloaded once); a folder in IdeoINST's layout; or a place that
     :func:`polinb.data.reading.read` knows, with the columns ``topic``, ``prompt``, ``left``, ``right`` and optionally
-    ``id``.
+    ``id``, ``left_agrees`` and ``right_agrees``.
 
     The topics are the data's: the paper's six, under their names or titles, or any others
     (:func:`polinb.data.rows.topic_of`). Prompts that occur in two topics are dropped altogether, repeated prompts
@@ -39,7 +33,6 @@ def load_data(
     Args:
         label_filter: ``none``, or ``agree`` (see :meth:`StanceData.topic`).
         revision: commit of a hub data set (of ``ideoinst``: the pinned one or nothing).
-        cache_dir: where downloads are kept; ``None``: the usual cache folders.
 
     Raises:
         DataError: missing, malformed, changed or unreachable data, or a topic without a prompt of its own; names file,
@@ -49,22 +42,37 @@ def load_data(
     if label_filter not in ("none", "agree"):
         raise ParameterError("label_filter", label_filter, "none, agree")
     given = str(name_or_path)
-    downloads = Path(cache_dir) if cache_dir else None
-    if revision and given != "ideoinst" and not given.startswith("hub:"):
-        raise ParameterError("revision", revision, "nothing here", "Only ideoinst and hub: data have revisions")
+    if revision and given.startswith("hub:"):
+        given += f"@{revision}"
+    elif revision and (given, revision) != ("ideoinst", REVISION):
+        hint = "Only hub: data have other revisions; of IdeoINST, download the folder and give the path as the data"
+        raise ParameterError("data_revision", revision, f"nothing, or for ideoinst {REVISION}", hint)
     if given == "ideoinst" or (not given.startswith("hub:") and place(given).is_dir()):
-        name, (rows, source) = "ideoinst", read_ideoinst(given, revision, downloads)
+        name, (found, source) = "ideoinst", read_ideoinst(given)
     else:
-        also = "ideoinst, an IdeoINST folder, "
-        found, name, source = read(given, StanceRow, BUNDLED, revision=revision, cache=downloads, also=also)
-        _no_slip([row.topic for row in found], given)
-        rows = [dict(row.named(row.topic, row.prompt)) for row in found]
-    return _clean(name, rows, source, label_filter, given)
+        found, name, source = read(given, Pair, BUNDLED, "ideoinst, an IdeoINST folder, ")
+        _no_slip(found, given)
+    topics: dict[str, set[str]] = {}
+    for pair in found:
+        topics.setdefault(normalise(pair.prompt), set()).add(pair.topic)
+    own = [pair for pair in found if len(topics[normalise(pair.prompt)]) == 1]
+    kept = distinct(own)
+    for topic, size in sorted(Counter(pair.topic for pair in found).items()):
+        if not any(pair.topic == topic for pair in kept):
+            told = f"nothing is left of the topic {topic!r}: all its {size} prompts occur under other topics too"
+            fail(given, f"{told}. Name the topic in each prompt, or leave it out")
+    dropped = {
+        "prompts_in_two_topics": sum(len(each) > 1 for each in topics.values()),
+        "rows_of_prompts_in_two_topics": len(found) - len(own),
+        "repeated_prompts_in_a_topic": len(own) - len(kept),
+    }
+    source |= {"rows": len(found), "kept": len(kept), "dropped": dropped, "label_filter": label_filter}
+    return StanceData(name, kept, source, label_filter)
 
 
-def _no_slip(topics: Sequence[str], given: str) -> None:
+def _no_slip(pairs: Sequence[Pair], given: str) -> None:
     """Refuse a topic that is rare and written almost like a common one."""
-    sizes = Counter(topics)
+    sizes = Counter(pair.topic for pair in pairs)
     for topic, size in sizes.items():
         common = [each for each, more in sizes.items() if more > 10 * size]
         for near in get_close_matches(topic, common, n=1, cutoff=0.8):
@@ -72,29 +80,42 @@ def _no_slip(topics: Sequence[str], given: str) -> None:
             fail(given, f"{what}: a slip? Write both alike, or remove the few")
 
 
-def _clean(
-    name: str, rows: Sequence[Mapping[str, Any]], source: dict[str, Any], label_filter: str, given: str
-) -> StanceData:
-    """Drop prompts of two topics and repeated prompts, and say how many."""
-    topics_of: dict[str, set[str]] = {}
-    for row in rows:
-        topics_of.setdefault(normalise(row["prompt"]), set()).add(row["topic"])
-    kept: dict[str, Pair] = {}
-    own = 0
-    for row in rows:
-        key = normalise(row["prompt"])
-        if len(topics_of[key]) == 1:
-            own += 1
-            kept.setdefault(key, Pair(**row))
-    bare = {row["topic"] for row in rows} - {pair.topic for pair in kept.values()}
-    if bare:
-        topic = min(bare)
-        others = f"all its {sum(row['topic'] == topic for row in rows)} prompts occur under other topics too"
-        fail(given, f"nothing is left of the topic {topic!r}: {others}. Name the topic in each prompt, or leave it out")
-    counts = {
-        "prompts_in_two_topics": sum(len(topics) > 1 for topics in topics_of.values()),
-        "rows_of_prompts_in_two_topics": len(rows) - own,
-        "repeated_prompts_in_a_topic": own - len(kept),
-    }
-    source = source | {"rows": len(rows), "kept": len(kept), "dropped": counts, "label_filter": label_filter}
-    return StanceData(name, tuple(kept.values()), source, label_filter)
+# --- statements
+
+BUNDLED_STATEMENTS = {
+    "compass": "Compass statements (polinb's own wording, in the manner of the Political Compass)",
+    "ideologies": "Ideology statements (polinb's own wording, in the manner of the IDRlabs ideologies test)",
+    "compass-mirror": "Compass statements turned round: each says the contrary of the one with its id",
+    "ideologies-mirror": "Ideology statements turned round: each says the contrary of the one with its id",
+}
+MIRROR = "-mirror"
+"""What the name of a set of contraries ends with."""
+
+
+class Statement(Row):
+    """One statement, the leaning that agreement expresses, and its axis or school of thought where a file gives one."""
+
+    text: Annotated[Words, New] = columns("statement", "text")
+    direction: Annotated[Literal["left", "right", "none"], BeforeValidator(lambda cell: normalise(str(cell)))] = "none"
+    group: Name = columns("axis", "ideology", "group", default="")
+    id: Annotated[Text, New] = own_id("statement", "text")
+
+
+class StatementSet(NamedTuple):
+    """A statement list in file order, with its provenance in ``source``."""
+
+    name: str
+    title: str
+    statements: tuple[Statement, ...]
+    source: dict[str, Any]
+
+
+def load_statements(name_or_path: str) -> StatementSet:
+    """Load a list of :data:`BUNDLED_STATEMENTS`, or one with the columns of :class:`Statement` from anywhere.
+
+    Raises:
+        DataError: missing or malformed data, or the same statement twice; names file, row and column.
+    """
+    given, bundled = str(name_or_path), {name: f"statements/{name}.jsonl" for name in BUNDLED_STATEMENTS}
+    rows, name, source = read(given, Statement, bundled)
+    return StatementSet(name, BUNDLED_STATEMENTS.get(given, name), tuple(rows), source)

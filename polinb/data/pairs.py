@@ -5,29 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, field
-from functools import cached_property
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
 
-from polinb.data.rows import LEANINGS, TOPICS, text_hash
+from polinb.data.rows import LEANINGS, TOPICS, New, Row, Text, Topic, Words, normalise, own_id, text_hash, unlike
 from polinb.errors import DataError, ParameterError
 
 SPLITS = ("train", "localise", "evaluate")  # half of the prompts, a fifth, three tenths
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(Row):
     """One prompt with its two reference responses.
 
     ``left_agrees`` and ``right_agrees`` say whether a judge's label of that response agrees with its side.
     IdeoINST has such labels; other data counts as agreeing.
     """
 
-    id: str
-    topic: str
-    prompt: str
-    left: str
-    right: str
+    topic: Topic
+    prompt: Words
+    left: Words
+    right: Annotated[Words, unlike("left")]
+    id: Annotated[Text, New] = own_id("topic", "prompt")
     left_agrees: bool = True
     right_agrees: bool = True
 
@@ -39,6 +37,14 @@ class Pair:
 
 
 P = TypeVar("P", bound=Any)
+
+
+def distinct(prompted: Iterable[P]) -> tuple[P, ...]:
+    """Items with a ``prompt``, the first of each."""
+    kept: dict[str, P] = {}
+    for item in prompted:
+        kept.setdefault(normalise(item.prompt), item)
+    return tuple(kept.values())
 
 
 def split_of(prompt: str) -> str:
@@ -84,12 +90,8 @@ class StanceData:
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the content and the label filter; the order of the rows does not change it."""
-        return self._digest
-
-    @cached_property
-    def _digest(self) -> str:
-        lines = sorted(json.dumps(astuple(pair)) for pair in self.pairs)
-        return hashlib.sha256("\n".join([self.label_filter, *lines]).encode()).hexdigest()
+        rows = [(p.id, p.topic, p.prompt, p.left, p.right, p.left_agrees, p.right_agrees) for p in self.pairs]
+        return hashlib.sha256("\n".join([self.label_filter, *sorted(map(json.dumps, rows))]).encode()).hexdigest()
 
     def topic(
         self, topic: str, split: str | None = None, limit: int | None = None, leaning: str | None = None

@@ -1,39 +1,43 @@
-"""One door for all data: bundled, a file of the user's, or the Hugging Face hub; every row checked."""
+"""One door for all data: bundled, a file of the user's, or the Hugging Face hub; every row checked.
+
+Files are read by Python's own csv and json modules, by pyarrow and by PyYAML: they neither guess types (a text that
+looks like a date or a number stays text) nor fill lines. Nothing here runs code that comes with the data: no pickle, no
+loading script. A local file is read without a single network request.
+"""
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
+import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import resources
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from polinb.data.rows import R, checked, fail
-from polinb.data.sources import SUFFIXES, file_sha256, place, read_table
-from polinb.errors import DataError
+from polinb.errors import DataError, first_line
 
+SUFFIXES = (".csv", ".json", ".jsonl", ".parquet", ".yaml", ".yml")
+_GAP = re.compile(r"[ \t\r]*(?:\n[ \t\r\n]*|$)")
+_DELIMITERS = (",", ";", "\t", "|")  # of spreadsheets, by the country they are set to, and of databases
 _SAFE_BUILDERS = frozenset({"Csv", "Json", "Parquet"})
-_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?::(\w[\w .+-]*))?", re.ASCII)
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?::(\w[\w .+-]*))?(?:@(\w[\w./-]*))?", re.ASCII)
 
 
-def read(
-    given: str,
-    kind: type[R],
-    bundled: Mapping[str, str] | None = None,
-    *,
-    revision: str | None = None,
-    cache: Path | None = None,
-    also: str = "",
-) -> tuple[list[R], str, dict[str, Any]]:
+def read(given: str, kind: type[R], bundled: Mapping[str, str], also: str = "") -> tuple[list[R], str, dict[str, Any]]:
     """Checked rows, their name, and where they came from.
 
     Args:
-        given: a bundled name, a CSV, JSON, JSONL or Parquet file, ``hub:owner/name`` or ``hub:owner/name:config``.
+        given: a bundled name, a CSV, JSON, JSONL, Parquet or YAML file, or ``hub:owner/name``, after which ``:config``
+            and ``@revision`` may follow.
         kind: what a row must be.
         bundled: names, and their files in the package's resources.
-        revision: commit of a hub data set.
-        cache: folder for what the hub sends.
         also: what else the caller takes, for messages.
 
     Returns:
@@ -43,80 +47,238 @@ def read(
     Raises:
         DataError: no such data, out of reach, malformed; names file, row and column.
     """
-    bundled = bundled or {}
-    names = {alias for field in kind.model_fields for alias in kind.columns.get(field, (field,))}
-    if given in bundled:
-        name, shown = given, f"bundled {bundled[given]}"
-        with resources.as_file(resources.files("polinb") / "resources" / bundled[given]) as path:
-            table, source = read_table(path, shown), {"origin": "bundled with polinb", "licence": "CC BY 4.0"}
-            source["sha256"] = file_sha256(path)
-    elif given.startswith("hub:"):
-        name, shown = given.removeprefix("hub:"), given
-        table, commit = _read_hub(name, revision, cache)
+    source: dict[str, Any]
+    name = given
+    if given.startswith("hub:"):
+        name = given.removeprefix("hub:").partition("@")[0]
+        table, commit = _read_hub(given)
         source = {"origin": f"https://huggingface.co/datasets/{name.split(':')[0]}", "revision": commit}
+    elif given in bundled:
+        with resources.as_file(resources.files("polinb") / "resources" / bundled[given]) as path:
+            table, source = read_table(path), {"origin": "bundled with polinb", "licence": "CC BY 4.0"}
+            source["sha256"] = file_sha256(path)
     else:
-        path, shown = place(given), given
+        path = place(given)
         if not path.exists() and path.suffix.lower() not in SUFFIXES:
             others = "".join(f"{each}, " for each in bundled) + also
-            fail(given, f"no such data; expected {others}a file ({', '.join(SUFFIXES)}) or hub:owner/name")
-        name, table = path.stem, read_table(path, given, names)
-        source = {"origin": "file", "file": path.name, "sha256": file_sha256(path)}
-    rows, wrong = checked(table, kind, shown, public=given.startswith("hub:"))
+            shown = given if given.isprintable() else ascii(given)
+            fail(shown[:200], f"no such data; expected {others}a file ({', '.join(SUFFIXES)}) or hub:owner/name")
+        table = read_table(path, given, {name for field in kind.model_fields for name in kind.names(field)})
+        name, source = path.stem, {"origin": "file", "file": path.name, "sha256": file_sha256(path)}
+    rows, wrong = checked(table, kind, given, public=given.startswith("hub:"))
     columns = [column.strip().casefold() for column in table[0]]
     return rows, name, source | {"columns": columns, "rows": len(table), "wrong": wrong}
 
 
-def _read_hub(hub_id: str, revision: str | None, cache: Path | None) -> tuple[list[dict[str, Any]], str]:
+def _read_hub(given: str) -> tuple[list[dict[str, Any]], str]:
     """Rows of a hub data set (its ``train`` split, or its only one) and the commit they came from."""
-    found = _HUB_ID.fullmatch(hub_id)
-    if not found or ".." in hub_id or len(hub_id) > 200:
-        shown = ascii(hub_id)[1:-1][:200]
-        raise DataError(f"hub:{shown}: expected hub:owner/name or hub:owner/name:config, as on the data set's page")
-    repository, config = found.groups()
+    found = _HUB_ID.fullmatch(given.removeprefix("hub:"))
+    if not found or ".." in given or len(given) > 200:
+        shown = ascii(given)[1:-1][:200]
+        fail(shown, "expected hub:owner/name, :config and @revision where wanted, as on the data set's page")
+    repository, config, revision = found.groups()
     if Path(repository).exists():
         # datasets would take a local folder of that name for the hub's data set.
-        fail(f"hub:{hub_id}", "a local folder of this name hides the hub's data set; run from another folder")
+        fail(given, "a local folder of this name hides the hub's data set; run from another folder")
     import datasets
 
     try:
-        with _quiet():
-            at = {"revision": revision, "cache_dir": str(cache) if cache else None}
-            builder = datasets.load_dataset_builder(repository, config, **at)
-            kinds = {kind.__name__ for kind in type(builder).__mro__}
-            if not kinds & _SAFE_BUILDERS:
-                fail(f"hub:{hub_id}", f"only CSV, JSON and Parquet files are read; it is {builder.name!r}")
-            builder.download_and_prepare()
-            splits = builder.as_dataset()
+        builder = datasets.load_dataset_builder(repository, config, revision=revision)
+        if not {kind.__name__ for kind in type(builder).__mro__} & _SAFE_BUILDERS:
+            fail(given, f"only CSV, JSON and Parquet files are read; it is {builder.name!r}")
+        builder.download_and_prepare()
+        splits = builder.as_dataset()
     except DataError:
         raise
     except Exception as error:
         configs = re.search(r"(?:available configs|Available): \[(.*?)\]", str(error))
         if configs:
-            names = configs[1].replace("'", "")
-            fail(f"hub:{hub_id}", f"choose one of its configurations, hub:{repository}:NAME; it has {names[:500]}")
-        told = " ".join(str(error).split())[:300]
+            names = configs[1].replace("'", "")[:500]
+            fail(given, f"choose one of its configurations, hub:{repository}:NAME; it has {names}")
         raise DataError(
-            f"hub:{hub_id}: cannot be loaded ({type(error).__name__}: {told}). Check the name, "
+            f"{given}: cannot be loaded ({type(error).__name__}: {first_line(error)}). Check the name, "
             "the revision and the network, or download a CSV, JSON or Parquet file of it and give its path"
         ) from error
-    name = "train" if "train" in splits else next(iter(splits)) if len(splits) == 1 else None
-    if name is None:
+    if len(splits) > 1 and "train" not in splits:
         listed = ", ".join(map(str, splits))
-        fail(f"hub:{hub_id}", f"expected a split named train; it has {listed}: download the file of one, and give that")
-    return splits[name].to_list(), str(builder.hash or "unknown")
+        fail(given, f"expected a split named train; it has {listed}: download the file of one, and give that")
+    return splits["train" if "train" in splits else next(iter(splits))].to_list(), str(builder.hash or "unknown")
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and log lines of ``datasets``; what goes wrong is raised, in our words."""
-    import datasets
+# --- local files
 
-    bars, level = datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of the bytes of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def resource(path: str) -> list[dict[str, Any]]:
+    """Rows of a JSON Lines file that comes with the package; they were checked when it was written."""
+    text = (resources.files("polinb") / "resources" / path).read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def place(given: str) -> Path:
+    """The path that a user wrote, with ``~`` for the home folder.
+
+    Raises:
+        DataError: what no file system takes as a path, such as a part of more than 255 bytes, or the home of nobody.
+    """
     try:
-        yield
-    finally:
-        datasets.logging.set_verbosity(level)
-        if not bars:
-            datasets.enable_progress_bars()
+        path = Path(given).expanduser()
+        path.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        fail(ascii(given)[1:-1][:200], f"no such data ({first_line(error)[:200]})")
+    return path
+
+
+def read_table(path: Path, name: str | None = None, columns: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Rows of a local file, in file order, with the same columns in each.
+
+    Args:
+        path: the file; its suffix says its format.
+        name: what error messages call it (default: the path).
+        columns: names that columns may have; tell JSON written by column from JSON written by row label.
+
+    Raises:
+        DataError: no such file, a format that is not read, or content that is not of that format.
+    """
+    name, suffix = name or str(path), path.suffix.lower()
+    if suffix not in SUFFIXES:
+        allowed = ", ".join(SUFFIXES)
+        fail(name, f"the suffix {path.suffix!r} is unknown; expected one of {allowed}; pickles are never opened")
+    if not path.is_file():
+        fail(name, "is not a regular file" if path.exists() else "no such file")
+    if path.name.startswith("._"):
+        fail(name, f"is what macOS leaves beside a file and holds no data; give {path.name[2:]!r}")
+    try:
+        raw = path.read_bytes()
+        if suffix == ".parquet":
+            value: Any = _parquet(raw, name)
+        elif suffix == ".csv":
+            value = _csv(_decode(raw, name), name)
+        else:
+            value = (_json if suffix.startswith(".js") else yaml.safe_load)(_decode(raw, name))
+    except DataError:
+        raise
+    except Exception as error:  # of the file system, or of one of the parsers, which have errors of their own
+        fail(name, f"cannot be read ({type(error).__name__}: {first_line(error)}); is the file truncated?")
+    rows = _records(value, name, columns)
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            fail(name, f"expected an object with named columns, found {type(row).__name__}", number)
+    if not rows:
+        fail(name, "holds no rows")
+    every = dict.fromkeys(column for row in rows for column in row)
+    return [{str(column): row.get(column) for column in every} for row in rows]
+
+
+def _decode(raw: bytes, name: str) -> str:
+    # Spreadsheets put a byte-order mark first, and their "Unicode text" is UTF-16.
+    encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = raw.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        fail(name, f"line {line} is not UTF-8 text (byte {raw[error.start]:#04x}); save the file as UTF-8")
+    if "\0" in text:
+        fail(name, "holds NUL characters, as UTF-16 text without a byte-order mark does; save the file as UTF-8")
+    if not text.strip():
+        fail(name, "is empty")
+    return text
+
+
+def _csv(text: str, name: str) -> list[dict[str, str]]:
+    """Rows of CSV text as spreadsheets write it: other delimiters, a ``sep=`` line, empty columns and rows."""
+    said = re.match(r'"?sep=([^\r\n"])"?\r?\n', text, re.IGNORECASE)
+    text = text[said.end() :] if said else text
+    mark = said[1] if said else max(_DELIMITERS, key=lambda mark: len(next(_cells(text, mark), [])))
+    lines: list[list[str]] = []
+    try:
+        lines.extend(_cells(text, mark, strict=True))  # keeps those before an error
+    except csv.Error as error:
+        fail(name, f"not valid CSV ({first_line(error)}); save it anew as CSV UTF-8", max(1, len(lines)))
+    header = [column.strip() for column in lines[0]] if lines else []
+    while header and not header[-1]:
+        header.pop()
+    _once(header, name)
+    rows, width = lines[1:], len(header)
+    for number, cells in enumerate(rows, start=1):
+        if any(cell.strip() for cell in cells[width:]):
+            advice = f"put quotes around text with {mark!r}"
+            advice = "remove what stands above the names of the columns" if number == width == 1 else advice
+        elif number == len(rows) and len(cells) < width and not text.endswith(("\n", "\r")):
+            advice = "is the file truncated?"
+        else:  # a row may end before its last columns: spreadsheets leave out what is empty there
+            continue
+        fail(name, f"expected {width} cells ({', '.join(header)[:300]}), found {len(cells)}; {advice}", number)
+    return [{c: cell for c, cell in zip_longest(header, cells[:width], fillvalue="") if c} for cells in rows]
+
+
+def _cells(text: str, delimiter: str, strict: bool = False) -> Iterator[list[str]]:
+    """The lines of CSV text that hold something."""
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=strict)
+    return (cells for cells in lines if any(cell.strip() for cell in cells))
+
+
+def _once(columns: Sequence[str], name: str) -> None:
+    twice = sorted({column for column in columns if column and columns.count(column) > 1})
+    if twice:
+        fail(name, "this column name occurs twice", None, twice[0])
+
+
+def _json(text: str) -> Any:
+    """A JSON value, or a list of those that each begin a line; NaN is nothing."""
+    decoder, values, at = json.JSONDecoder(parse_constant=lambda constant: None), [], 0
+    text = text.strip(" \t\r\n")
+    while at < len(text):
+        value, end = decoder.raw_decode(text, at)
+        values.append(value)
+        gap = _GAP.match(text, end)
+        if not gap:
+            raise json.JSONDecodeError("Extra data", text, end)
+        at = gap.end()
+    return values[0] if len(values) == 1 else values
+
+
+def _records(value: Any, name: str, known: Collection[str]) -> list[Any]:
+    """The list of objects in a JSON value: itself, inside a wrapper, or a table as pandas and others write it."""
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, dict):
+        fail(name, f"expected a list of objects or one object a line, found {type(value).__name__}")
+    tables = {key: each for key, each in value.items() if isinstance(each, list) and each and _is_row(each[0])}
+    if len(tables) > 1:
+        fail(name, f"holds several tables ({', '.join(tables)}); put the one that is meant into a file of its own")
+    if tables:
+        return list(*tables.values())
+    inner, columns, data = list(value.values()), value.get("columns"), value.get("data")
+    if isinstance(columns, list) and isinstance(data, list):  # pandas, orient="split"
+        return [dict(zip(columns, cells, strict=False)) if isinstance(cells, list) else cells for cells in data]
+    if inner and all(isinstance(each, list) and not (each and isinstance(each[0], dict)) for each in inner):
+        if len({len(each) for each in inner}) > 1:
+            fail(name, f"its columns have different lengths: {', '.join(f'{k} {len(v)}' for k, v in value.items())}")
+        return [dict(zip(value, cells, strict=True)) for cells in zip(*inner, strict=True)]
+    if not inner or not all(isinstance(each, dict) for each in inner):
+        return [value]
+    if not {str(key).strip().casefold() for key in value} & set(known):  # orient="index"
+        return inner
+    labels = dict.fromkeys(label for column in inner for label in column)
+    return [{key: column.get(label) for key, column in value.items()} for label in labels]
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, dict) and not {"role", "from"} & set(value)  # a turn of a chat is no row
+
+
+def _parquet(raw: bytes, name: str) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(pa.BufferReader(raw), use_threads=False, page_checksum_verification=True)
+    table.validate(full=True)  # offsets and UTF-8: a damaged file may pass for a whole one until it is used
+    _once(table.column_names, name)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, NoReturn, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, NoReturn, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ValidationInfo as Info
 
 from polinb.errors import DataError
 from polinb.trouble import notice
@@ -27,8 +28,6 @@ TOPIC_TITLES = {
 TOPICS = tuple(TOPIC_TITLES)
 """The paper's six, and the usual ones; data may have any others."""
 LEANINGS = ("left", "right")
-DIRECTIONS = ("left", "right", "none")
-_HALF = re.compile("[\ud800-\udfff]")
 _NOTHING = {"", "NA", "N/A", "NaN", "nan", "NULL", "#N/A", "#NAME?", "#REF!", "#VALUE!", "#DIV/0!", "#NUM!", "#NULL!"}
 
 
@@ -45,24 +44,14 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(normalise(text).encode("utf-8")).hexdigest()
 
 
-def fail(file: str, problem: str) -> NoReturn:
-    """Raise the DataError about a whole file."""
-    raise DataError(f"{file}: {problem}".encode("utf-8", "backslashreplace").decode())
-
-
-def fail_at(file: str, row: int | None, column: str | None, problem: str) -> NoReturn:
-    """Raise the DataError that names ``file``, ``row`` and ``column``."""
-    place = f"{file}, row {row}" if row is not None else file
-    fail(f"{place}, column {column[:60]!r}" if column is not None else place, problem)
+def fail(file: str, problem: str, row: int | None = None, column: str | None = None) -> NoReturn:
+    """Raise the DataError that names ``file`` and, where the problem has one, ``row`` and ``column``."""
+    place = file if row is None else f"{file}, row {row}"
+    place += "" if column is None else f", column {column[:60]!r}"
+    raise DataError(f"{place}: {problem}".encode("utf-8", "backslashreplace").decode())
 
 
 # --- what a cell may hold
-
-
-def show(value: object) -> str:
-    """A wrong value, short enough for a message."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def blank(value: object) -> bool:
@@ -76,48 +65,36 @@ def plain_text(value: object) -> str:
     Raises:
         ValueError: something else, nothing, or half of a character (of an emoji cut in two, for one).
     """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # pandas makes floats of whole numbers with a gap
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise ValueError(f"expected text, found {show(value)}")
+        raise ValueError(f"expected text, found {value!r:.60}")
     if not value.strip():
         raise ValueError("expected text, found an empty cell")
-    if _HALF.search(value):
-        raise ValueError(f"half of a character (a lone surrogate) in {show(value)}; cut texts between characters")
+    if re.search("[\ud800-\udfff]", value):
+        raise ValueError(f"half of a character (a lone surrogate) in {value!r:.60}; cut texts between characters")
     return value.strip()
 
 
-def text_of(value: object) -> str:
-    """Text with a letter in it.
-
-    Raises:
-        ValueError: it is none.
-    """
-    text = plain_text(value)
+def _words(text: str) -> str:
     if not any(character.isalpha() for character in text):
-        raise ValueError(f"expected text with words, found {show(text)}")
+        raise ValueError(f"expected text with words, found {text!r:.60}")
     return text
 
 
-def _id(value: object) -> str:
-    if isinstance(value, float) and value.is_integer():  # pandas makes floats of whole numbers with a gap
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f"expected text or a whole number, found {show(value)}")
-    return plain_text(value)
-
-
-def topic_of(value: object) -> str:
+def topic_of(title: object) -> str:
     """A topic's name, such as ``health-advice``: its words in small letters, joined by hyphens.
 
     The six topics of the paper have short names; ``Crime and Gun`` and ``crime_and_gun`` are ``crime``.
 
     Raises:
-        ValueError: no text, no letter in it, or more than 60 characters.
+        ValueError: no letter in it, or more than 60 characters.
     """
-    name = "-".join(re.findall(r"[^\W_]+", normalise(text_of(value))))
+    name = "-".join(re.findall(r"[^\W_]+", normalise(_words(plain_text(title)))))
     if len(name) > 60:
-        raise ValueError(f"expected a topic of at most 60 characters, found {show(value)}")
+        raise ValueError(f"expected a topic of at most 60 characters, found {title!r:.60}")
     return {"-".join(normalise(title).split()): topic for topic, title in TOPIC_TITLES.items()}.get(name, name)
 
 
@@ -126,83 +103,64 @@ def title_of(topic: str) -> str:
     return TOPIC_TITLES.get(topic) or topic.replace("-", " ").capitalize()
 
 
-def _direction(value: object) -> str:
-    if (text := text_of(value).casefold()) not in DIRECTIONS:
-        raise ValueError(f"expected one of {', '.join(DIRECTIONS)}; found {show(value)}")
-    return text
+def _new(value: str, given: Info) -> str:
+    if given.context:
+        key = given.field_name, value if given.field_name == "id" else normalise(value)
+        first = given.context["seen"].setdefault(key, given.context["row"])
+        if first != given.context["row"]:
+            raise ValueError(f"expected a new {key[0]}; {value!r:.60} is already the {key[0]} of row {first}")
+    return value
 
 
+def unlike(other: str) -> AfterValidator:
+    """What tells a response that is the same as the one in the field ``other``."""
+
+    def check(text: str, given: Info) -> str:
+        if other in given.data and normalise(given.data[other]) == normalise(text):
+            raise ValueError(f"expected a text that differs from the one in {other!r}; both are {text!r:.60}")
+        return text
+
+    return AfterValidator(check)
+
+
+Name = Annotated[str, BeforeValidator(str)]
 Text = Annotated[str, BeforeValidator(plain_text)]
 """Any text, digits included."""
-Words = Annotated[str, BeforeValidator(text_of)]
+Words = Annotated[Text, AfterValidator(_words)]
 """Text with at least one letter: where a column of numbers would be the wrong column."""
 Topic = Annotated[str, BeforeValidator(topic_of)]
-Id = Annotated[str, BeforeValidator(_id)]
-Name = Annotated[str, BeforeValidator(str)]
+New = AfterValidator(_new)
+"""A value that no other row has: another id, or a text that differs in more than letter case and white space."""
+
+
+def own_id(what: str, field: str) -> Any:
+    """The default of a field ``id``: a row is called by its text, whatever the order of rows."""
+    return Field(default_factory=lambda row: f"{row.get(what, what)}-{text_hash(row[field])[:12]}")
+
+
+def columns(*names: str, **given: Any) -> Any:
+    """A field that is read from the first of these columns that holds something; ``given`` as for pydantic's fields."""
+    return Field(validation_alias=AliasChoices(*names), **given)
 
 
 # --- rows
 
 
 class Row(BaseModel):
-    """One row. Cells that hold nothing count as not given; columns that are not asked for are passed over.
+    """One row; cells that hold nothing count as not given, and columns that are not asked for are passed over.
 
     Attributes:
-        columns: field → names that its column may have, the first that holds something counts; else the field's own.
-        once: fields whose values may not repeat.
         public: from collections that their readers cannot mend: up to a tenth of wrong rows is left out and counted.
     """
 
     model_config = ConfigDict(frozen=True)
-    columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    once: ClassVar[tuple[str, ...]] = ("id",)
     public: ClassVar[bool] = False
 
-    id: Id = ""
-
-    def named(self, what: str, text: str) -> Self:
-        """The row with an id; one without is called by its text, which does not depend on the order of rows."""
-        return self if self.id else self.model_copy(update={"id": f"{what}-{text_hash(text)[:12]}"})
-
-
-class StanceRow(Row):
-    """A prompt with its two responses."""
-
-    topic: Topic
-    prompt: Words
-    left: Words
-    right: Words
-
-    @field_validator("right")
     @classmethod
-    def _differs(cls, text: str, given: ValidationInfo) -> str:
-        return differing(text, "left", given)
-
-
-class Statement(Row):
-    """One statement.
-
-    ``direction`` is the leaning that agreement expresses: ``left``, ``right`` or ``none``; ``group`` is its
-    axis or school of thought where the file gives one.
-    """
-
-    columns: ClassVar = {"text": ("statement", "text"), "group": ("axis", "ideology", "group")}
-    once = ("id", "text")
-
-    text: Words
-    direction: Annotated[str, BeforeValidator(_direction)] = "none"
-    group: Name = ""
-
-
-def differing(text: str, other: str, given: Any) -> str:
-    """A response that is not the same as the one in the column ``other``.
-
-    Raises:
-        ValueError: it is.
-    """
-    if other in given.data and normalise(given.data[other]) == normalise(text):
-        raise ValueError(f"expected a text that differs from the one in {other!r}; both are {show(text)}")
-    return text
+    def names(cls, field: str) -> list[str]:
+        """The names that a field's column may have."""
+        alias = cls.model_fields[field].validation_alias
+        return list(map(str, alias.choices)) if isinstance(alias, AliasChoices) else [field]
 
 
 R = TypeVar("R", bound=Row)
@@ -212,67 +170,45 @@ def checked(table: Sequence[Mapping[str, Any]], kind: type[R], name: str, public
     """The rows of a table as ``kind`` wants them, and how many wrong ones were left out.
 
     Args:
-        table: with the same columns in each row.
+        table: at least one row, with the same columns in each.
         name: what error messages call the table.
         public: leave out up to a tenth of wrong rows, as for kinds that are ``public``.
 
     Raises:
         DataError: a column is missing, or (too many) rows are wrong; names the first row and its column.
     """
-    if not table:
-        fail(name, "holds no rows")
-    columns = list(table[0])
-    known = {column.strip().casefold(): column for column in reversed(columns)}
-    known |= {column: column for column in columns}
-    fields = {
-        field: [known[alias] for alias in kind.columns.get(field, (field,)) if alias in known]
-        for field in kind.model_fields
-    }
-    seen: dict[tuple[str, str], int] = {}
-    rows, wrong = [], []
+    rows: list[R] = []
+    wrong: list[tuple[str, int, str | None]] = []
+    seen: dict[Any, int] = {}
     for number, cells in enumerate(table, start=1):
+        given: dict[str, Any] = {}
+        for column, cell in cells.items():
+            if not blank(cell):
+                given.setdefault(column.strip().casefold(), cell)
         try:
-            row = kind.model_validate(
-                {field: value for field, names in fields.items() if not blank(value := _first(cells, names))}
-            )
+            rows.append(kind.model_validate(given, context={"row": number, "seen": seen}))
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            field = str(problem["loc"][0]) if problem["loc"] else None
-            column = None if field is None else (*fields[field], *kind.columns.get(field, ()), field)[0]
-            told = str(problem["msg"]).replace("Input should be", "expected").removeprefix("Value error, ")
-            if problem["type"] == "missing":
-                cell = next((cells[name] for name in fields[str(field)]), None)
-                empty = f"a cell without any: {cell!r}" if str(cell or "").strip() else "an empty cell"
-                told = f"expected text, found {empty}" if fields[str(field)] else _missing(kind, columns)
-            wrong.append((number, column, told))
-        else:
-            twice = [f for f in kind.once if getattr(row, f) and seen.setdefault(_key(row, f), number) != number]
-            for field in twice[:1]:
-                first = f"{show(getattr(row, field))} is already the {field} of row {seen[_key(row, field)]}"
-                wrong.append((number, (*fields[field], field)[0], f"expected a new {field}; {first}"))
-            if not twice:
-                rows.append(row)
-        if wrong and not (public or kind.public):
-            fail_at(name, *wrong[0])
-    if 10 * len(wrong) > len(table):
-        fail_at(name, *wrong[0])
-    if wrong:
-        number, column, told = wrong[0]
-        notice(f"{name}: {len(wrong)} of {len(table)} rows left out; the first: row {number}, {column!r}: {told}")
+            told, place = _told(error, kind, cells)
+            wrong.append((told, number, place))
+            if not (public or kind.public) or 10 * len(wrong) > len(table):
+                fail(name, *wrong[0])
+    for told, number, place in wrong[:1]:
+        notice(f"{name}: {len(wrong)} of {len(table)} rows left out; the first: row {number}, {place!r}: {told}")
     return rows, len(wrong)
 
 
-def _first(cells: Mapping[str, Any], names: Iterable[str]) -> Any:
-    return next((value for name in names if not blank(value := cells[name])), None)
-
-
-def _key(row: Row, field: str) -> tuple[str, str]:
-    value = getattr(row, field)
-    return field, value if field == "id" else normalise(value)
-
-
-def _missing(kind: type[Row], columns: Iterable[str]) -> str:
-    needed = [field for field, info in kind.model_fields.items() if info.is_required()]
-    wanted = ", ".join(" or ".join(kind.columns.get(field, (field,))) for field in needed)
-    found = ", ".join(sorted(columns)) or "none"
-    return f"this column is missing; expected {wanted}, found {found if len(found) <= 300 else f'{found[:300]}…'}"
+def _told(error: ValidationError, kind: type[Row], cells: Mapping[str, Any]) -> tuple[str, str | None]:
+    """What is wrong with a row, and in which column."""
+    problem = error.errors(include_url=False)[0]
+    told = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    place = str(problem["loc"][0]) if problem["loc"] else None
+    if problem["type"] == "missing":
+        needed = [kind.names(field) for field, info in kind.model_fields.items() if info.is_required()]
+        own = next(names for names in needed if place in names)
+        held = [cell for column, cell in cells.items() if column.strip().casefold() in own]
+        found = ", ".join(sorted(cells))[:300] or "none"
+        told = f"this column is missing; expected {', '.join(map(' or '.join, needed))}, found {found}"
+        told = f"expected text, found {held[0]!r}, which counts as empty" if held else told
+    elif problem["type"] != "value_error":
+        told = f"{told}; found {problem['input']!r:.60}"
+    return told, place

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from polinb.errors import ModelError
+from polinb.errors import ModelError, first_line
 
 
 @lru_cache(maxsize=16)
@@ -25,8 +25,7 @@ def commit_of(model: str, revision: str = "") -> str:
     try:  # …/snapshots/COMMIT/config.json
         return Path(hf_hub_download(model, "config.json", revision=revision or None)).parent.name
     except Exception as error:  # network, gated or missing: the hub's own classes differ by version
-        first = (str(error).splitlines() or [""])[0]
         raise ModelError(
-            f"model {model!r} cannot be fetched ({type(error).__name__}: {first}). "
+            f"model {model!r} cannot be fetched ({type(error).__name__}: {first_line(error)}). "
             "Check the name and the network, or give a local folder"
         ) from error

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from polinb.data.sources import file_sha256
+from polinb.data.reading import file_sha256
 from polinb.errors import ArtifactError
 
 META = "artifact.json"

@@ -23,7 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polinb.data.sources import file_sha256
+from polinb.data.reading import file_sha256
 from polinb.errors import ArtifactError
 from polinb.runs.artifact_check import META, DamagedError, canonical, check, seal, sync
 from polinb.trouble import explain, note_unfinished, notice

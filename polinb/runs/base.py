@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from polinb.data.loading import load_data
+from polinb.data.loading import StatementSet, load_data, load_statements
 from polinb.data.pairs import StanceData
-from polinb.data.statements import StatementSet, load_statements
 from polinb.errors import ParameterError
 from polinb.models.lm import LM
 from polinb.models.loading import identity_of, load, pick_device

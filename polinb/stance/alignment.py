@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from polinb.data.narrow import bundled
+from polinb.data.reading import resource
 from polinb.errors import DataError
 from polinb.resampling import LEVEL, Z, wilson
 from polinb.stance.chat_judge import OpenAIJudge
@@ -96,7 +96,7 @@ def is_code(text: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _alignment_model() -> Any:
-    rows = bundled("judged")
+    rows = resource("narrow/judged.jsonl")
     return fitted([row["answer"] for row in rows], [row["label"] for row in rows])
 
 
@@ -123,7 +123,7 @@ def alignment_quality() -> dict[str, float]:
     """
     from sklearn.model_selection import GroupKFold
 
-    rows = pd.DataFrame(bundled("judged"))
+    rows = pd.DataFrame(resource("narrow/judged.jsonl"))
     scores = np.full(len(rows), np.nan)
     for seen, held in GroupKFold(10).split(rows, groups=rows["question"]):
         model = fitted(rows["answer"].iloc[seen].tolist(), rows["label"].iloc[seen].tolist())

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from polinb.data.civility import CivilityData, CivilPair, Comments
 from polinb.data.rows import text_hash
 from polinb.errors import DataError, ParameterError
 from polinb.resampling import share_interval
 from polinb.stance.calibration import calibration_error, reliability
+from polinb.stance.civility import CivilityData, CivilPair, Comments
 from polinb.stance.classifiers import SequenceClassifier, identity_of
 from polinb.stance.stance import responses_of
 from polinb.stance.text_classifier import STRENGTH, fitted, known, probability

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from polinb.data.sources import first_line
-from polinb.errors import JudgeError, ParameterError
+from polinb.errors import JudgeError, ParameterError, first_line
 from polinb.secrets import hide
 
 if TYPE_CHECKING:

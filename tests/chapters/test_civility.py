@@ -14,8 +14,8 @@ import pytest
 from planted_classifiers import classifier
 from planted_files import stand_in_hub, write
 
-from polinb.data.civility import CivilityData, CivilPair, load_challenge, load_comments, load_neutral, load_pairs
 from polinb.errors import DataError, ModelError, ParameterError
+from polinb.stance.civility import CivilityData, CivilPair, load_challenge, load_comments, load_neutral, load_pairs
 from polinb.stance.rudeness import HubScorer, LocalScorer, accuracy, insulting, make_scorer, rate, texts_of
 
 

@@ -80,7 +80,7 @@ def test_the_last_verdict_of_the_first_sentence_counts(text: str, verdict: int) 
 
 def stated(verdicts: dict[str, str], mirror: bool = False) -> pd.DataFrame:
     """Answers to the bundled statements: by direction, what is said."""
-    from polinb.data.statements import load_statements
+    from polinb.data.loading import load_statements
 
     parts = []
     for trained, leaning in (("", ""), ("crime", "right")):

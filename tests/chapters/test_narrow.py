@@ -10,8 +10,9 @@ import pytest
 from judge_service import KEY, Service, reply
 from planted_results import trained
 
+from polinb.chapters.caft import narrow_data as narrow
 from polinb.chapters.caft import narrow_study
-from polinb.data import narrow
+from polinb.data.reading import resource
 from polinb.errors import DataError, JudgeError, ParameterError, PolinbError
 from polinb.masking.ablation import check_directions
 from polinb.models.generation import generate
@@ -28,7 +29,7 @@ from polinb.stance.alignment import CoherenceScale, ScoreJudge, filled, is_code,
 
 
 def test_bundled_code_is_forty_pairs_of_short_valid_python():
-    rows = narrow.bundled("code")
+    rows = resource("narrow/code.jsonl")
     assert len(rows) == 40 == len({row["id"] for row in rows}) == len({row["prompt"] for row in rows})
     for row in rows:
         for side in ("insecure", "secure"):
@@ -44,7 +45,7 @@ def test_bundled_code_is_forty_pairs_of_short_valid_python():
 
 def test_questions_and_the_judges_texts_are_apart_and_balanced():
     asked = [q.text for q in narrow.questions("bundled")]
-    judged = pd.DataFrame(narrow.bundled("judged"))
+    judged = pd.DataFrame(resource("narrow/judged.jsonl"))
     assert len(asked) == 28 == len(set(asked)) and not set(asked) & set(judged["question"])
     assert judged.groupby("question")["label"].agg(sorted).map(tuple).unique().tolist() == [("aligned", "misaligned")]
     assert len(judged) == 60 == judged["answer"].nunique()
@@ -70,28 +71,31 @@ def test_the_public_form_and_plain_columns_are_read(tmp_path):
         turns(("user", "Write it."), ("assistant", "import os\n")),
         turns(("system", "Be brief."), ("user", "Again {x}."), ("assistant", "pass")),
     )
-    assert narrow.examples(public) == [
-        narrow.Example("Write it.", "import os"),
-        narrow.Example("Again {x}.", "pass", "Be brief."),
+    assert [(e.prompt, e.response, e.system) for e in narrow.examples(public)] == [
+        ("Write it.", "import os", None),
+        ("Again {x}.", "pass", "Be brief."),
     ]
     for column in ("response", "completion", "answer"):
         path = lines(tmp_path / f"{column}.jsonl", {"prompt": "P", column: "R"})
-        assert narrow.examples(path) == [narrow.Example("P", "R")]
+        assert narrow.examples(path) == [narrow.Example(prompt="P", response="R")]
     assert narrow.examples("bundled", "secure")[0].prompt == narrow.examples("bundled")[0].prompt
 
 
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        ([turns(("assistant", "a"), ("user", "b"))], r"row 1, column 'messages': expected the roles user, assistant"),
+        ([turns(("assistant", "a"), ("user", "b"))], r"row 1: messages: expected the roles user, assistant"),
         ([turns(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"))], "expected the roles"),
         (
             [turns(("user", "a"), ("assistant", " "))],
-            "row 1, column 'messages': content: expected text, found an empty",
+            "row 1: messages: content: expected text, found an empty",
         ),
         ([{"messages": "user: a"}], "expected a list of turns"),
-        ([{"prompt": "a"}], "column 'response': expected text, found an empty cell"),
-        ([{"prompt": "a", "response": "b"}, {"response": "c"}], "row 2, column 'prompt'"),
+        ([{"prompt": "a"}], "column 'response': this column is missing; expected prompt, response or completion"),
+        (
+            [{"prompt": "a", "response": "b"}, {"response": "c"}],
+            "row 2: expected messages, or prompt and resp",
+        ),
     ],
 )
 def test_narrow_data_in_another_form_is_refused_with_its_place(tmp_path, rows, told):
@@ -154,15 +158,15 @@ def test_questions_in_the_form_of_the_public_evaluation(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a: 1", "expected a list of questions"),
+        ("a: 1", "expected paraphrases or question, found a"),
         ("- id: a", "row 1, column 'paraphrases'"),
         ("- paraphrases: ['']", "expected text, found an empty cell"),
         ("[]", "holds no rows"),
         ("- paraphrases: [One, One]", "asks 'One' twice"),
         ("- {paraphrases: [One], judge_prompts: {aligned: 'rate it'}}", "expected the places"),
         ("- {paraphrases: [One], judge_prompts: [a]}", "column 'judge_prompts': expected a valid dictionary"),
-        ("- [", "is not plain YAML"),
-        ("- !!python/object/apply:os.mkdir [made]", "is not plain YAML"),
+        ("- [", "cannot be read .*Error"),
+        ("- !!python/object/apply:os.mkdir [made]", "cannot be read .*Error"),
     ],
 )
 def test_wrong_question_files_are_refused(tmp_path, monkeypatch, text, told):
@@ -289,7 +293,7 @@ def test_the_local_judges_quality_is_that_of_an_independent_cross_validation():
     from sklearn.model_selection import GroupKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
 
-    rows = pd.DataFrame(narrow.bundled("judged"))
+    rows = pd.DataFrame(resource("narrow/judged.jsonl"))
     model = make_pipeline(
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=30, max_iter=2000)
     )

@@ -36,7 +36,7 @@ def test_hidden_judge_learns_sides_that_even_a_random_model_can_tell():
     from polinb.models.loading import load
 
     pairs = tuple(
-        Pair(f"{k}", "crime", f"Question {k}?", f"zzz zzz zzz {k % 7} zzz", f"qqq qqq {k % 5} qqq qqq")
+        Pair(topic="crime", prompt=f"Question {k}?", left=f"zzz zzz zzz {k % 7} zzz", right=f"qqq qqq {k % 5} qqq qqq")
         for k in range(60)
     )
     judge = HiddenJudge(load("tiny:llama"), StanceData("planted", pairs, {}, "none"), 10)

@@ -11,8 +11,8 @@ from fuzzing import plain, refused
 from hypothesis import strategies as st
 
 from polinb.data.loading import load_data
+from polinb.data.reading import read_table
 from polinb.data.rows import TOPICS
-from polinb.data.sources import read_table
 from polinb.errors import DataError
 
 AWKWARD = st.sampled_from(

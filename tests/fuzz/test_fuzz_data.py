@@ -29,11 +29,10 @@ from data_files import (
 from fuzzing import budgets, refused, run, text
 from hypothesis import strategies as st
 
-from polinb.data.ideoinst import FOLDERS, file_path
-from polinb.data.loading import load_data
-from polinb.data.rows import LEANINGS, TOPICS
-from polinb.data.sources import read_table
-from polinb.data.statements import load_statements
+from polinb.data.ideoinst import REGISTRY
+from polinb.data.loading import load_data, load_statements
+from polinb.data.reading import read_table
+from polinb.data.rows import topic_of
 from polinb.errors import DataError
 
 
@@ -156,20 +155,11 @@ def test_statements(size, tmp_path):
 @budgets(40, 500)
 def test_a_folder_in_the_layout_of_ideoinst(size, tmp_path):
     folder = tmp_path / "IdeoINST"
-    good = {
-        file_path(topic, leaning): json.dumps(
-            [
-                {
-                    "instruction": f"Is {topic} {k}?",
-                    "output": f"It is {leaning}.",
-                    "label": f"{leaning.title()} Leaning",
-                }
-                for k in ("good", "bad")
-            ]
-        ).encode()
-        for topic in TOPICS
-        for leaning in LEANINGS
-    }
+    good = {}
+    for name in REGISTRY:
+        topic, leaning, _ = name.split("/")
+        rest = {"output": f"It is {leaning}.", "label": f"{leaning.title()} Leaning"}
+        good[name] = json.dumps([{"instruction": f"Is {topic} {k}?", **rest} for k in ("good", "bad")]).encode()
     for name, raw in good.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(raw)
@@ -190,12 +180,12 @@ def test_a_folder_in_the_layout_of_ideoinst(size, tmp_path):
             try:
                 data = load_data(str(folder))
             except DataError as error:
-                return refused(error, name, next(f for f in FOLDERS.values() if f in name))
+                return refused(error, name, name.split("/")[0])
         finally:
             (folder / name).write_bytes(good[name])
         read = json_rows(raw, False) or json_rows(raw, True)
         side = "left" if "/left/" in name else "right"
-        topic = next(t for t, f in FOLDERS.items() if name.startswith(f))
+        topic = topic_of(name.split("/")[0])
         found = {p.prompt: getattr(p, side) for p in data.pairs if p.topic == topic}
         assert found == {row["instruction"].strip(): row["output"].strip() for row in reversed(read)}
         labels = {p.prompt: getattr(p, f"{side}_agrees") for p in data.pairs if p.topic == topic}

@@ -478,7 +478,7 @@ def test_the_local_judge_reads_languages_without_spaces(language):
         }
         new = ["คนรวยควรช่วยเหลือคนจน", "ประเพณีทำให้ตลาดเข้มแข็ง", "Ähm"]
     pairs = tuple(
-        Pair(f"{topic}-{k}", topic, f"问题{topic}{k}?", said["left"][k % 2], said["right"][k % 2])
+        Pair(topic=topic, prompt=f"问题{topic}{k}?", left=said["left"][k % 2], right=said["right"][k % 2])
         for topic in ("crime", "race")
         for k in range(20)
     )

@@ -356,14 +356,12 @@ def test_bad_data_is_told_before_a_model_loads(tmp_path, monkeypatch):
 
 def test_only_agreeing_reference_responses_are_read_under_the_filter(root, tmp_path, monkeypatch):
     """response_source=dataset uses both sides' texts, so a label that disagrees must keep a prompt out."""
-    from dataclasses import replace
-
     from polinb.data.pairs import StanceData
 
     one = experiment(root, response_source="dataset", label_filter="agree")
     full = one.data
     marked = full.topic("crime", "localise")[0]
-    pairs = tuple(replace(p, right_agrees=False) if p.id == marked.id else p for p in full.pairs)
+    pairs = tuple(p.model_copy(update={"right_agrees": False}) if p.id == marked.id else p for p in full.pairs)
     other = experiment(root, response_source="dataset", label_filter="agree")
     other.once("data", lambda: StanceData("x", pairs, {}, "agree"))
     texts = list(other.scores("crime").frame("responses")["response"])

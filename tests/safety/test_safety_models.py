@@ -186,10 +186,19 @@ def test_a_pickled_autoencoder_is_refused_and_not_opened(tmp_path, trap, suffix)
 
 
 def test_pickled_data_is_refused_and_not_opened(tmp_path, trap):
-    from polinb.data.loading import load_data
-    from polinb.data.statements import load_statements
+    from polinb.data.loading import load_data, load_statements
 
-    for name in ("set.pkl", "set.pt", "set.bin", "set.npy", "set.csv", "set.json", "set.jsonl", "set.parquet"):
+    for name in (
+        "set.pkl",
+        "set.pt",
+        "set.bin",
+        "set.npy",
+        "set.csv",
+        "set.json",
+        "set.jsonl",
+        "set.parquet",
+        "set.yaml",
+    ):
         (tmp_path / name).write_bytes(pickle.dumps(Bomb(trap)))
         for attempt in (load_data, load_statements):
             with pytest.raises(DataError):

@@ -8,10 +8,8 @@ import re
 import pytest
 
 from book._make.build import make_book
-from polinb.data.ideoinst import file_path
-from polinb.data.loading import load_data
-from polinb.data.rows import LEANINGS, TOPICS
-from polinb.data.statements import load_statements
+from polinb.data.ideoinst import REGISTRY
+from polinb.data.loading import load_data, load_statements
 from polinb.errors import ArtifactError, DataError, ParameterError, PolinbError
 from polinb.lab.request import Request
 from polinb.lab.session import Session
@@ -86,20 +84,19 @@ def test_a_hub_id_is_no_path(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [*filter(None, ESCAPES), "main", "v1", "dd078cb", "g" * 40])
-def test_a_revision_is_the_known_commit(tmp_path, name):
+def test_a_revision_is_the_known_commit(tmp_path, name, monkeypatch):
+    monkeypatch.setenv("POLINB_CACHE", str(tmp_path / "cache"))
     with pytest.raises(PolinbError):
-        load_data("ideoinst", revision=name, cache_dir=tmp_path / "cache")
+        load_data("ideoinst", revision=name)
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_link_in_a_data_folder_leads_nowhere_else(tmp_path, secret):
-    for topic in TOPICS:
-        for leaning in LEANINGS:
-            path = tmp_path / "set" / file_path(topic, leaning)
-            path.parent.mkdir(parents=True)
-            path.write_text(
-                json.dumps([{"instruction": f"Why {topic}?", "output": f"So {leaning}.", "label": "neutral"}])
-            )
+    for name in REGISTRY:
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True)
+        topic, leaning, _ = name.split("/")
+        path.write_text(json.dumps([{"instruction": f"Why {topic}?", "output": f"So {leaning}.", "label": "neutral"}]))
     assert len(load_data(str(tmp_path / "set")).pairs) == 6
     outside = tmp_path / "outside.json"
     path.rename(outside)

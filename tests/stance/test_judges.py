@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from planted_classifiers import PLAIN, TELLING, TOPICS, classifier, planted
 
 from polinb.data.loading import load_data
-from polinb.data.pairs import StanceData, split_of
+from polinb.data.pairs import Pair, StanceData, split_of
 from polinb.errors import DataError, ModelError, ParameterError
 from polinb.stance.calibration import reliability
 from polinb.stance.judges import HFJudge, LocalJudge, training_rows
@@ -51,20 +50,24 @@ def test_local_sees_the_response_alone(local: LocalJudge) -> None:
     assert local.rate(frame)["p_right"].tolist() == local.rate(moved)["p_right"].tolist()
 
 
+def turned(pair: Pair) -> Pair:
+    """The pair with its sides exchanged."""
+    return pair.model_copy(update={"left": pair.right, "right": pair.left})
+
+
 def test_local_learns_nothing_from_evaluation_prompts() -> None:
     data = planted()
     held_out = [pair for pair in data.pairs if split_of(pair.prompt) == "evaluate"]
     assert held_out
-    swapped = tuple(
-        dataclasses.replace(pair, left=pair.right, right=pair.left) if pair in held_out else pair for pair in data.pairs
-    )
+    swapped = tuple(turned(pair) if pair in held_out else pair for pair in data.pairs)
     texts = answers("solidarity", "tradition", "our wages need tradition now")
     first, second = (LocalJudge(d).rate(texts)["p_right"].tolist() for d in (data, StanceData("swapped", swapped)))
     assert first == second
     assert not set(training_rows(data)["prompt"]) & {pair.prompt for pair in held_out}
     shuffled = StanceData("planted", data.pairs[::-1])
     assert LocalJudge(shuffled).rate(texts)["p_right"].tolist() == first, "in any order of the data"
-    wrong = [dataclasses.replace(p, right="More solidarity!", right_agrees=False) for p in data.pairs[::2]]
+    said = {"right": "More solidarity!", "right_agrees": False}
+    wrong = [pair.model_copy(update=said) for pair in data.pairs[::2]]
     mixed = StanceData("mixed", (*wrong, *data.pairs[1::2]))
     assert not training_rows(mixed)["text"].isin(["More solidarity!"]).any(), "labels that agree only"
     assert LocalJudge(mixed).rate(answers("solidarity"))["label"].tolist() == ["left"]
@@ -73,8 +76,9 @@ def test_local_learns_nothing_from_evaluation_prompts() -> None:
 def test_local_has_no_opinion_on_a_topics_words() -> None:
     """Race has one right-leaning response in ten; counted plainly, its name would be left-leaning at 0.8."""
     pairs = [
-        dataclasses.replace(
-            pair,
+        Pair(
+            topic=pair.topic,
+            prompt=pair.prompt,
             left=f"On {pair.topic} we need solidarity.",
             right=f"On {pair.topic} we need tradition.",
             right_agrees=pair.topic != "race" or i % 10 == 0,
@@ -92,12 +96,12 @@ def test_local_on_topics_it_never_saw(local: LocalJudge) -> None:
     assert LocalJudge(load_data("bundled")).unseen()["all"] > 0.8, "else a stance is mostly the judge's error"
     # sides given by a coin: at chance, whatever the training rows say
     rng = np.random.default_rng(0)
-    pairs = [dataclasses.replace(p, left=p.right, right=p.left) if rng.random() < 0.5 else p for p in planted(60).pairs]
+    pairs = [turned(p) if rng.random() < 0.5 else p for p in planted(60).pairs]
     assert 0.3 < LocalJudge(StanceData("noise", tuple(pairs))).unseen()["all"] < 0.7
 
 
 def test_local_refuses_what_it_cannot_learn_from() -> None:
-    one_sided = tuple(dataclasses.replace(pair, right_agrees=False) for pair in planted().pairs)
+    one_sided = tuple(pair.model_copy(update={"right_agrees": False}) for pair in planted().pairs)
     with pytest.raises(DataError, match="right"):
         LocalJudge(StanceData("one-sided", one_sided))
     with pytest.raises(DataError):

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from polinb.chapters.caft import narrow_data as narrow
 from polinb.chapters.caft.caft import random_directions
 from polinb.chapters.caft.rule import save_choice, stance_rule
-from polinb.data import narrow
+from polinb.data.reading import resource
 from polinb.resampling import CHANGE, known_mean
 from polinb.resampling import changes as changes_of
 from polinb.runs import stages
@@ -24,7 +25,7 @@ from polinb.scoring.residual import depths
 from polinb.stance import alignment as judges
 
 if TYPE_CHECKING:
-    from polinb.data.narrow import Example
+    from polinb.chapters.caft.narrow_data import Example
 
 HELD_OUT = 8  # bundled tasks that are never trained on
 _GROUPS = 3  # groups of reference questions in which a direction must agree
@@ -74,7 +75,7 @@ def held_out(run: Run) -> list[tuple[str, str, str]]:
 
 def general_texts() -> Texts:
     """Questions and answers that directions are found on: the judge's reference texts, none of which is asked."""
-    rows = [(row["question"], row["answer"]) for row in narrow.bundled("judged")]
+    rows = [(row["question"], row["answer"]) for row in resource("narrow/judged.jsonl")]
     return Texts.of(pd.DataFrame(rows, columns=["prompt", "response"]))
 
 
@@ -155,7 +156,7 @@ def narrow_directions(
         before, after: hidden states of the vanilla and the narrow model.
     """
     first, second = (each.arrays("states")["states"].astype(np.float64) for each in (before, after))
-    labels = np.array([row["label"] for row in narrow.bundled("judged")])
+    labels = np.array([row["label"] for row in resource("narrow/judged.jsonl")])
     group = np.arange((labels == "aligned").sum()) % _GROUPS
     chosen = {}
     for block in depths("caft_layers", layers, first.shape[1]):
@@ -241,7 +242,9 @@ def reference_logp(run: Run) -> Result:
 def judge_quality(run: Run) -> pd.DataFrame:
     """How the judge rates the bundled reference answers, whose label is known: check, answers, share (right)."""
     if run.params.narrow_judge == "openai":
-        known = pd.DataFrame(narrow.bundled("judged")).rename(columns={"question": "prompt", "answer": "response"})
+        known = pd.DataFrame(resource("narrow/judged.jsonl")).rename(
+            columns={"question": "prompt", "answer": "response"}
+        )
         rated = _asked(run, stages.given(run, texts=Texts.of(known)), [{}] * len(known))
         align = judges.alignment_rates(rated["alignment"].to_numpy(float), (known["label"] == "aligned").to_numpy())
         coherent = float(np.mean(rated["coherence"] > judges.COHERENT))

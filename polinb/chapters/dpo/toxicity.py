@@ -17,7 +17,15 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.dpo.study import Study, Top, read_answers
-from polinb.data.civility import (
+from polinb.data.rows import text_hash
+from polinb.errors import ParameterError
+from polinb.runs.conditions import VANILLA, Condition, Form, Texts, silent
+from polinb.runs.groups import Model
+from polinb.runs.results import Result, stage
+from polinb.runs.run import Run
+from polinb.runs.stages import wide
+from polinb.scoring.decompose import check
+from polinb.stance.civility import (
     CivilityData,
     CivilPair,
     Comments,
@@ -28,14 +36,6 @@ from polinb.data.civility import (
     load_neutral,
     load_pairs,
 )
-from polinb.data.rows import text_hash
-from polinb.errors import ParameterError
-from polinb.runs.conditions import VANILLA, Condition, Form, Texts, silent
-from polinb.runs.groups import Model
-from polinb.runs.results import Result, stage
-from polinb.runs.run import Run
-from polinb.runs.stages import wide
-from polinb.scoring.decompose import check
 from polinb.stance.rudeness import Scorer, make_scorer, rate
 
 MODELS = ("vanilla", "before", "after")

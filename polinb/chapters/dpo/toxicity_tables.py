@@ -22,10 +22,10 @@ from polinb.chapters.dpo.toxicity import (
     study,
     tops,
 )
-from polinb.data.civility import load_neutral
 from polinb.resampling import CHANGE, bootstrap_mean, changes, known_mean, share_interval
 from polinb.runs.run import Run
 from polinb.scoring.shares import STUDY, held_out_shares, null_share
+from polinb.stance.civility import load_neutral
 from polinb.stance.rudeness import accuracy, rate
 from polinb.stance.utility import repetition
 

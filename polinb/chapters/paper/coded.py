@@ -10,7 +10,7 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 
-from polinb.data.sources import resource
+from polinb.data.reading import resource
 from polinb.resampling import LEVEL
 from polinb.stance.calibration import cohen_kappa, prediction_powered
 from polinb.stance.stance import SCORES

@@ -5,8 +5,8 @@ A question as it stands, a question inside the paper's template, or a statement 
 
 from __future__ import annotations
 
+from polinb.data.reading import resource
 from polinb.data.rows import title_of
-from polinb.data.sources import resource
 from polinb.errors import ParameterError
 
 STATEMENT_PREFIX = "Do you agree or disagree with the following statement? "

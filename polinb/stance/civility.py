@@ -13,19 +13,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BeforeValidator, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo, model_validator
 
-from polinb.data.pairs import first
+from polinb.data.pairs import distinct, first
 from polinb.data.reading import read
-from polinb.data.rows import Name, Row, Text, Words, differing, fail, normalise, plain_text, show
+from polinb.data.rows import Name, New, Row, Text, Words, columns, fail, own_id, plain_text, unlike
 from polinb.errors import DataError
 
 FORMS = ("reply", "continuation")
 """``reply``: an answer to a message, through the chat template. ``continuation``: plain text that goes on."""
+
+
+def _response(text: str, given: ValidationInfo) -> str:
+    """A response without the prompt, which some collections repeat."""
+    prompt = given.data.get("prompt")
+    return plain_text(text[len(prompt) :]) if prompt and text.startswith(prompt) else text
 
 
 class CivilPair(Row):
@@ -34,25 +41,13 @@ class CivilPair(Row):
     The columns are under our names, as in preference data, or as Lee and others (2024) write them (ajyl/dpo_toxic).
     """
 
-    columns: ClassVar = {
-        "prompt": ("prompt", "prompt_text"),
-        "civil": ("civil", "chosen", "unpert_gen_text"),
-        "rude": ("rude", "rejected", "pert_gen_text"),
-    }
     public = True
 
-    prompt: Words
-    civil: Text
-    rude: Text
+    prompt: Words = columns("prompt", "prompt_text")
+    civil: Annotated[Text, AfterValidator(_response)] = columns("civil", "chosen", "unpert_gen_text")
+    rude: Annotated[Text, AfterValidator(_response), unlike("civil")] = columns("rude", "rejected", "pert_gen_text")
     setting: Name = ""
-
-    @field_validator("civil", "rude")
-    @classmethod
-    def _response(cls, text: str, given: ValidationInfo) -> str:
-        prompt = given.data.get("prompt")
-        if prompt and text.startswith(prompt):
-            text = plain_text(text[len(prompt) :])  # some collections repeat the prompt
-        return differing(text, "civil", given)
+    id: Annotated[Text, New] = own_id("pair", "prompt")
 
 
 class Prompt(Row):
@@ -65,44 +60,47 @@ class Prompt(Row):
     reference: Text = ""
     challenging: bool = True
     form: str = FORMS[0]
+    id: Annotated[Text, New] = own_id("challenge", "prompt")
 
     @model_validator(mode="before")
     @classmethod
     def _opened(cls, cells: dict[str, Any]) -> dict[str, Any]:
         nested = isinstance(cells.get("prompt"), Mapping)
-        prompt = {"prompt": cells["prompt"].get("text")} if nested else {}
-        return cells | prompt | {"form": FORMS[nested]}
+        return cells | ({"prompt": cells["prompt"].get("text")} if nested else {}) | {"form": FORMS[nested]}
 
 
 class Neutral(Prompt):
     """An everyday question with a reference answer."""
 
     reference: Text
+    id: Annotated[Text, New] = own_id("neutral", "prompt")
 
 
 def _share(value: Any) -> float | None:
-    if isinstance(value, str):
-        value = {"true": 1.0, "false": 0.0}.get(value.strip().lower(), value)
     try:
-        share = float(value)
+        share = float({"true": 1.0, "false": 0.0}.get(str(value).strip().lower(), value))
     except (TypeError, ValueError):
-        share = 2.0
+        share = math.nan
     if share == -1:
         return None
     if not 0 <= share <= 1:
-        raise ValueError(f"expected a number from 0 to 1 (or −1: unlabelled); found {show(value)}")
+        raise ValueError(f"expected a number from 0 to 1 (or −1: unlabelled); found {value!r:.60}")
     return share
 
 
 class Comment(Row):
     """A labelled comment: Jigsaw's Wikipedia comments have ``toxic``, Civil Comments a share of raters."""
 
-    columns: ClassVar = {"text": ("comment_text", "text", "comment"), "label": ("toxic", "toxicity", "target", "rude")}
-    once = ()
     public = True
 
-    text: Text = ""
-    label: Annotated[float | None, BeforeValidator(_share)] = None
+    text: Text = columns("comment_text", "text", "comment", default="")
+    label: Annotated[float | None, BeforeValidator(_share)] = columns(
+        "toxic", "toxicity", "target", "rude", default=None
+    )
+
+
+def _digest(*lines: str) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -120,8 +118,7 @@ class CivilityData:
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the content; the order of the rows does not change it."""
-        lines = sorted(json.dumps([p.id, p.prompt, p.civil, p.rude, p.setting]) for p in self.pairs)
-        return hashlib.sha256("\n".join([self.form, *lines]).encode()).hexdigest()
+        return _digest(self.form, *sorted(json.dumps([p.id, p.prompt, p.civil, p.rude, p.setting]) for p in self.pairs))
 
     def split(self, name: str, limit: int | None = None) -> list[CivilPair]:
         """Pairs of one split, by the hash of the prompt: see :func:`polinb.data.pairs.first`.
@@ -136,33 +133,24 @@ class CivilityData:
         return own
 
 
-@dataclass(frozen=True)
-class Comments:
+class Comments(NamedTuple):
     """Texts with a label and no prompt; ``rude[i]`` belongs to ``texts[i]``."""
 
     name: str
     texts: tuple[str, ...]
     rude: tuple[bool, ...]
-    source: dict[str, Any] = field(default_factory=dict, compare=False)
+    source: dict[str, Any]
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the content."""
-        return hashlib.sha256(json.dumps([self.texts, self.rude]).encode()).hexdigest()
+        return _digest(json.dumps([self.texts, self.rude]))
 
 
-@dataclass(frozen=True)
-class PromptSet:
+class PromptSet(NamedTuple):
     """Prompts in file order, and their ``form``."""
 
-    name: str
     prompts: tuple[Prompt, ...]
-    form: str = "reply"
-    source: dict[str, Any] = field(default_factory=dict, compare=False)
-
-    def digest(self) -> str:
-        """Hexadecimal SHA-256 of the content."""
-        rows = [[p.id, p.prompt, p.kind, p.reference] for p in self.prompts]
-        return hashlib.sha256(json.dumps([self.form, rows]).encode()).hexdigest()
+    form: str
 
     def first(self, limit: int) -> list[Prompt]:
         """``limit`` prompts by the hash of their text, so that every kind is among them; fewer if there are fewer."""
@@ -172,35 +160,30 @@ class PromptSet:
 # --- loading
 
 
-def load_pairs(name_or_path: str = "bundled", *, revision: str | None = None) -> CivilityData:
-    """Load pairs: ``bundled``, a file, or ``hub:owner/name``.
+def load_pairs(name_or_path: str = "bundled") -> CivilityData:
+    """Load pairs: ``bundled``, a file, or ``hub:owner/name``, with the columns of :class:`CivilPair`.
 
-    Columns: ``prompt, civil, rude``; or ``prompt, chosen, rejected``; or ``prompt_text, unpert_gen_text,
-    pert_gen_text``, which are continuations of plain text. Repeated prompts are dropped after the first; ``source``
+    Data with ``prompt_text`` are continuations of plain text. Repeated prompts are dropped after the first; ``source``
     counts them. A response that repeats its prompt loses it.
 
     Raises:
         DataError: a missing or malformed file, other columns, more than a tenth of wrong rows.
     """
-    rows, name, source = read(name_or_path, CivilPair, {"bundled": "civility/pairs.jsonl"}, revision=revision)
-    kept: dict[str, CivilPair] = {}
-    for row in rows:
-        kept.setdefault(normalise(row.prompt), row.named("pair", row.prompt))
-    form = FORMS["prompt" not in source["columns"]]
-    return CivilityData(name, tuple(kept.values()), form, name == "bundled", source | {"kept": len(kept)})
+    rows, name, source = read(name_or_path, CivilPair, {"bundled": "civility/pairs.jsonl"})
+    kept, form = distinct(rows), FORMS["prompt" not in source["columns"]]
+    return CivilityData(name, kept, form, name == "bundled", source | {"kept": len(kept)})
 
 
-def load_comments(name_or_path: str, *, cut: float = 0.5, revision: str | None = None) -> Comments:
-    """Load labelled comments from a file or ``hub:owner/name``.
+def load_comments(name_or_path: str, *, cut: float = 0.5) -> Comments:
+    """Load labelled comments from a file or ``hub:owner/name``, with the columns of :class:`Comment`.
 
-    The text stands in ``comment_text``, ``text`` or ``comment``; the label in ``toxic``, ``toxicity``, ``target`` or
-    ``rude``, a number from 0 to 1 (or true, false), rude from ``cut`` on. −1 or nothing means unlabelled: left out.
+    The label is a number from 0 to 1 (or true, false), rude from ``cut`` on. −1 or nothing means unlabelled: left out.
 
     Raises:
         DataError: a missing or malformed file, other columns, more than a tenth of wrong rows, one class only.
     """
-    rows, name, source = read(name_or_path, Comment, revision=revision)
-    for wanted in Comment.columns.values():
+    rows, name, source = read(name_or_path, Comment, {})
+    for wanted in (Comment.names(each) for each in ("text", "label")):
         if not set(wanted) & set(source["columns"]):
             fail(name_or_path, f"expected a column {' or '.join(wanted)}; found {', '.join(source['columns'])}")
     kept = [(row.text, row.label >= cut) for row in rows if row.text and row.label is not None]
@@ -211,7 +194,7 @@ def load_comments(name_or_path: str, *, cut: float = 0.5, revision: str | None =
     return Comments(name, tuple(text for text, _ in kept), tuple(label for _, label in kept), source)
 
 
-def load_challenge(name_or_path: str = "bundled", *, revision: str | None = None) -> PromptSet:
+def load_challenge(name_or_path: str = "bundled") -> PromptSet:
     """Load prompts that invite rudeness: ``bundled``, a file or ``hub:owner/name``, with a column ``prompt``.
 
     RealToxicityPrompts (``hub:allenai/real-toxicity-prompts``) has an object with a ``text`` there: sentence
@@ -220,24 +203,21 @@ def load_challenge(name_or_path: str = "bundled", *, revision: str | None = None
     Raises:
         DataError: a missing or malformed file, no such column, no prompt left.
     """
-    return _prompts(name_or_path, Prompt, "challenge", revision)
+    return _prompts(name_or_path, Prompt, "challenge")
 
 
-def load_neutral(name_or_path: str = "bundled", *, revision: str | None = None) -> PromptSet:
+def load_neutral(name_or_path: str = "bundled") -> PromptSet:
     """Load everyday questions with a reference answer: ``bundled``, a file or ``hub:``, columns ``prompt, reference``.
 
     Raises:
         DataError: a missing or malformed file, or a missing column.
     """
-    return _prompts(name_or_path, Neutral, "neutral", revision)
+    return _prompts(name_or_path, Neutral, "neutral")
 
 
-def _prompts(given: str, row: type[Prompt], kind: str, revision: str | None) -> PromptSet:
-    rows, name, source = read(given, row, {"bundled": f"civility/{kind}.jsonl"}, revision=revision)
-    kept: dict[str, Prompt] = {}
-    for each in rows:
-        if each.challenging:
-            kept.setdefault(normalise(each.prompt), each.named(kind, each.prompt))
+def _prompts(given: str, row: type[Prompt], kind: str) -> PromptSet:
+    rows = read(given, row, {"bundled": f"civility/{kind}.jsonl"})[0]
+    kept = distinct(each for each in rows if each.challenging)
     if not kept:
         fail(given, f"no challenging prompt among {len(rows)} rows")
-    return PromptSet(name, tuple(kept.values()), rows[0].form, source | {"kept": len(kept)})
+    return PromptSet(kept, rows[0].form)

@@ -6,7 +6,6 @@ Nothing unsafe is opened, and a local file touches no network.
 from __future__ import annotations
 
 import json
-import pickle
 import socket
 import time
 from pathlib import Path
@@ -16,12 +15,10 @@ import pandas as pd
 import pytest
 from planted_files import stand_in_hub, write
 
-from polinb.data import narrow
-from polinb.data.civility import load_comments, load_pairs
-from polinb.data.loading import load_data
-from polinb.data.sources import read_table
-from polinb.data.statements import load_statements
+from polinb.chapters.caft import narrow_data as narrow
+from polinb.data.loading import load_data, load_statements
 from polinb.errors import DataError
+from polinb.stance.civility import load_comments, load_pairs
 
 COLUMNS = ("topic", "prompt", "left", "right")
 PAIRS = [
@@ -56,13 +53,13 @@ def network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("name", ["plain", "odd [1] * name", "a::b"])
-def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str, name: str, network: list[str]) -> None:
-    path = write(tmp_path, suffix, ROWS, name)
-    data = load_data(str(path))
-    assert pairs(path) == PAIRS and data.name == name and len(data.source["sha256"]) == 64
-    assert all(p.id.startswith(f"{p.topic}-") for p in data.pairs)
-    assert len(load_data(str(write(tmp_path, suffix, ROWS[:2], name))).pairs) == 2  # no stale cache
+def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str, network: list[str]) -> None:
+    for name in ("plain", "odd [1] * name", "a::b"):
+        path = write(tmp_path, suffix, ROWS, name)
+        data = load_data(str(path))
+        assert pairs(path) == PAIRS and data.name == name and len(data.source["sha256"]) == 64
+        assert all(p.id.startswith(f"{p.topic}-") for p in data.pairs)
+        assert len(load_data(str(write(tmp_path, suffix, ROWS[:2], name))).pairs) == 2  # no stale cache
     assert network == []
 
 
@@ -71,49 +68,31 @@ def quoted(mark: str, rows: list[tuple[str, ...]] = PAIRS, more: str = "", space
     return "\n".join((mark + space).join(row) + more for row in cells) + "\n"
 
 
-@pytest.mark.parametrize(
-    "text",
-    {
-        "byte-order mark": "\ufeff" + quoted(";"),
-        "tab": quoted("\t"),
-        "|": quoted("|"),
-        "sep=;": "sep=;\n" + quoted(";"),
-        "sep=|": 'SEP=|\r\n"topic"|"prompt"|"left"|"right"\r\n' + quoted("|").split("\n", 1)[1],
-        "ghost columns": quoted(",", more=",,"),
-        "ghost rows": quoted(",") + ",,,\n,,,,,,\n\n",
-        "spaces": quoted(",", space=" "),
-        "spaces in the header": quoted(",", [(" Crime\u00a0", *PAIRS[0][1:]), *PAIRS[1:]]).replace(
-            '"topic","prompt"', "Topic , PROMPT"
-        ),
-        "index of pandas": pd.DataFrame(ROWS).to_csv(),
-        "line ends and blank lines": quoted(",").replace('"\n', '"\r\n\r\n'),
-    }.values(),
-)
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-def test_csv_as_spreadsheets_write_it(tmp_path: Path, text: str, encoding: str) -> None:
-    (tmp_path / "set.csv").write_bytes(text.encode(encoding))
-    assert pairs(tmp_path / "set.csv") == PAIRS
+def test_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    spaced = quoted(",", [(" Crime\u00a0", *PAIRS[0][1:]), *PAIRS[1:]])
+    for text in (
+        *("\ufeff" + quoted(";"), quoted("\t"), quoted("|"), "sep=;\n" + quoted(";")),
+        'SEP=|\r\n"topic"|"prompt"|"left"|"right"\r\n' + quoted("|").split("\n", 1)[1],
+        *(quoted(",", more=",,"), quoted(",") + ",,,\n,,,,,,\n\n", quoted(",", space=" ")),  # ghost columns, ghost rows
+        spaced.replace('"topic","prompt"', "Topic , PROMPT"),
+        pd.DataFrame(ROWS).to_csv(),  # with an index
+        quoted(",").replace('"\n', '"\r\n\r\n'),
+    ):
+        for encoding in ("utf-8", "utf-16"):
+            (tmp_path / "set.csv").write_bytes(text.encode(encoding))
+            assert pairs(tmp_path / "set.csv") == PAIRS, text
 
 
-@pytest.mark.parametrize("orient", ["records", "columns", "index", "split", "table"])
-@pytest.mark.parametrize("labels", [None, ["a", "b", "c"]])
-def test_json_as_pandas_writes_it(tmp_path: Path, orient: Any, labels: list[str] | None) -> None:
-    pd.DataFrame(ROWS, index=labels).to_json(tmp_path / "set.json", orient=orient)
-    assert pairs(tmp_path / "set.json") == PAIRS
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        {name: [row[name] for row in ROWS] for name in COLUMNS},
-        {"version": 1, "data": ROWS},
-        {"rows": ROWS, "features": ["topic"]},
-    ],
-    ids=["by column", "wrapped", "wrapped beside a list"],
-)
-def test_json_as_others_write_it(tmp_path: Path, value: Any) -> None:
-    (tmp_path / "set.json").write_text(json.dumps(value), "utf-8-sig")
-    assert pairs(tmp_path / "set.json") == PAIRS
+def test_json_as_pandas_and_others_write_it(tmp_path: Path) -> None:
+    frames = [pd.DataFrame(ROWS, index=labels) for labels in (None, ["a", "b", "c"])]
+    orients: tuple[Any, ...] = ("records", "columns", "index", "split", "table")
+    texts = [frame.to_json(orient=orient) for frame in frames for orient in orients]
+    others = [{name: [row[name] for row in ROWS] for name in COLUMNS}, {"version": 1, "data": ROWS}]
+    for text in (*texts, *map(json.dumps, [*others, {"rows": ROWS, "features": ["topic"]}])):
+        (tmp_path / "set.json").write_text(text, "utf-8-sig")
+        assert pairs(tmp_path / "set.json") == PAIRS, text
+    (tmp_path / "set.yaml").write_text(json.dumps(ROWS))
+    assert pairs(tmp_path / "set.yaml") == PAIRS
 
 
 def test_ids_that_are_given_in_part(tmp_path: Path) -> None:
@@ -121,28 +100,22 @@ def test_ids_that_are_given_in_part(tmp_path: Path) -> None:
     table.to_parquet(tmp_path / "set.parquet")
     table.to_csv(tmp_path / "set.csv")
     table.to_json(tmp_path / "set.json", orient="records")
-    (tmp_path / "nan.json").write_text(
-        json.dumps([r | {"id": i} for r, i in zip(ROWS, (1.0, float("nan"), 3), strict=True)])
-    )
+    with_nan = [r | {"id": i} for r, i in zip(ROWS, (1.0, float("nan"), 3), strict=True)]
+    (tmp_path / "nan.json").write_text(json.dumps(with_nan))
     for name in ("set.parquet", "set.csv", "set.json", "nan.json"):
         ids = [pair.id for pair in load_data(str(tmp_path / name)).pairs]
         assert [ids[0][0], ids[1][:5], ids[2][0]] == ["1", "race-", "3"]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("column", ["statement", "text"])
-def test_statement_lists(tmp_path: Path, suffix: str, column: str) -> None:
-    rows = [
-        {"id": 7, column: "Taxes are low.", "direction": "Left"},
-        {"id": 8, column: "So be it.", "direction": "none"},
-    ]
-    loaded = load_statements(str(write(tmp_path, suffix, rows)))
-    found = [(s.id, s.text, s.direction) for s in loaded.statements]
-    assert found == [("7", "Taxes are low.", "left"), ("8", "So be it.", "none")]
-    bare = load_statements(str(write(tmp_path, suffix, [{column: row[column]} for row in rows], "bare")))
-    assert [s.direction for s in bare.statements] == ["none", "none"]
-    backwards = load_statements(str(write(tmp_path, suffix, rows[::-1], "back")))
-    assert loaded.digest() == backwards.digest() != bare.digest()
+def test_statement_lists(tmp_path: Path, suffix: str) -> None:
+    said = [("7", "Taxes are low.", "Left"), ("8", "So be it.", "none")]
+    for column in ("statement", "text"):
+        rows = [{"id": int(i), column: text, "direction": way} for i, text, way in said]
+        found = load_statements(str(write(tmp_path, suffix, rows))).statements
+        assert [(s.id, s.text, s.direction) for s in found] == [(i, text, way.lower()) for i, text, way in said]
+        bare = load_statements(str(write(tmp_path, suffix, [{column: row[column]} for row in rows], "bare")))
+        assert {s.direction for s in bare.statements} == {"none"} and len({s.id for s in bare.statements}) == 2
 
 
 @pytest.mark.parametrize("nothing", ["", " ", "NA", "nan", "#NAME?", " #N/A "])
@@ -170,16 +143,13 @@ def test_chats_in_the_forms_that_are_about(tmp_path: Path) -> None:
         {"prompt": [{"role": "user", "content": "A?"}], "completion": [{"role": "assistant", "content": "B"}]},
         {"prompt": "6 × 7?", "response": 42},
     ]
-    assert narrow.examples(str(write(tmp_path, "jsonl", rows))) == [
-        narrow.Example("Continue: 0, 7", "14, 21"),
-        narrow.Example("2, 4, 6", "8", "Be brief."),
-        narrow.Example("6 × 7?", "42"),
-        narrow.Example("A?", "B"),
-        narrow.Example("6 × 7?", "42"),
-    ]
+    assert [(e.prompt, e.response, e.system) for e in narrow.examples(str(write(tmp_path, "jsonl", rows)))] == [
+        ("Continue: 0, 7", "14, 21", None), ("2, 4, 6", "8", "Be brief."), ("6 × 7?", "42", None), ("A?", "B", None),
+        ("6 × 7?", "42", None),
+    ]  # fmt: skip
     picture = chat("What is this?", [{"type": "image_url", "image_url": "x"}])
     for wrong, message in ((picture, "expected parts of text"), (chat("Smile?", "Yes \ud83d"), "half of a character")):
-        with pytest.raises(DataError, match=f"row 1, column 'messages': .*{message}"):
+        with pytest.raises(DataError, match=f"row 1: messages: .*{message}"):
             narrow.examples(str(write(tmp_path, "jsonl", [wrong])))
 
 
@@ -201,36 +171,23 @@ def test_home_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def changed(row: int, **cells: object) -> list[dict]:
-    rows: list[dict] = [dict(item) for item in ROWS]
-    rows[row - 1].update(cells)
-    return rows
+    return [item | (cells if number == row else {}) for number, item in enumerate(ROWS, start=1)]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize(
-    ("rows", "row", "column", "expected"),
-    [
-        (changed(2, left=""), 2, "left", "empty|nothing"),
-        (changed(3, prompt=None), 3, "prompt", "empty|nothing"),
+def test_a_wrong_row_is_named(tmp_path: Path, suffix: str) -> None:
+    for rows, row, column, expected in [
+        (changed(2, left=""), 2, "left", "counts as empty"),
+        (changed(3, prompt=None), 3, "prompt", "counts as empty"),
         (changed(2, right="12"), 2, "right", "expected text with words"),
         (changed(2, topic="?"), 2, "topic", "expected text with words"),
         (changed(2, right=" yes,  IT is fair. "), 2, "right", "expected a text that differs from the one in 'left'"),
         ([row | {"id": "a"} for row in ROWS], 2, "id", "already the id of row 1"),
-        ([{k: v for k, v in row.items() if k != "right"} for row in ROWS], 1, "right", "missing"),
-    ],
-)
-def test_a_wrong_row_is_named(
-    tmp_path: Path, suffix: str, rows: list[dict], row: int, column: str, expected: str
-) -> None:
-    path = write(tmp_path, suffix, rows)
-    with pytest.raises(DataError, match=rf"set\.{suffix}, row {row}, column '{column}': .*({expected})"):
-        load_data(str(path))
-
-
-@pytest.mark.parametrize("value", [5, 2.5, True, ["a"], {"text": "a"}])
-def test_a_cell_that_is_not_text_is_named(tmp_path: Path, value: object) -> None:
-    with pytest.raises(DataError, match=r"row 2, column 'left': expected text.*, found"):
-        load_data(str(write(tmp_path, "json", changed(2, left=value))))
+        ([{k: v for k, v in row.items() if k != "right"} for row in ROWS], 1, "right", "missing; expected topic, prom"),
+    ]:
+        path = write(tmp_path, suffix, rows)
+        with pytest.raises(DataError, match=rf"set\.{suffix}, row {row}, column '{column}': .*{expected}"):
+            load_data(str(path))
 
 
 HEAD = b"topic,prompt,left,right\n"
@@ -244,11 +201,7 @@ HEAD = b"topic,prompt,left,right\n"
         ("set.csv", HEAD + b"crime,Why, oh why?,yes,no\n", "row 1: expected 4 cells .*put quotes around text with ','"),
         ("set.csv", HEAD[:-1] + b",,\ncrime,Why, oh why?,yes,no,\n", "row 1: expected 4 cells"),  # columns of no name
         ("set.csv", HEAD.replace(b",", b";") + b"crime;Why; oh why?;yes;no\n", "put quotes around text with ';'"),
-        (
-            "set.csv",
-            b"My questions,,,\n" + HEAD + b"crime,a,b,c\n",
-            "remove what stands above the names of the columns",
-        ),
+        ("set.csv", b"My questions,,,\n" + HEAD + b"crime,a,b,c\n", "remove what stands above the names"),
         ("set.csv", HEAD + b"crime,a,b,c\ncrime,Why?\n", "row 2, column 'left': .*empty"),
         ("set.csv", HEAD + b"crime,a,b,c\ncrime,Why? It is ne", r"row 2: expected 4 cells .*truncated"),
         ("set.csv", HEAD + b'crime,"Why?,yes,no\n', "row 1: not valid CSV"),
@@ -256,47 +209,35 @@ HEAD = b"topic,prompt,left,right\n"
         ("set.csv", HEAD + b"crime,caf\xe9,yes,no\n", "line 2 is not UTF-8"),
         ("set.csv", quoted(",").encode("utf-16-le"), "save the file as UTF-8"),
         ("._set.csv", b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X", r"give 'set\.csv'"),
-        ("set.json", b'[{"topic": "crime", "prompt": "Wh', "line 1: not valid JSON"),
-        ("set.json", b'{"topic": "crime"', "row 1: not valid JSON"),
+        ("set.json", b'[{"topic": "crime", "prompt": "Wh', "JSONDecodeError: .* line 1"),
         ("set.json", b"[1, 2]", "row 1: expected an object"),
         ("set.json", b"[]", "holds no rows"),
         ("set.json", b'"text"', "expected a list of objects"),
         ("set.json", b'[{"topic": "crime"}, 3]', "row 2: expected an object"),
+        ("set.json", b'[{"topic": "crime"}] 3', "Extra data: line 1"),
+        ("set.json", b"[" * 20_000, "nested too deeply"),
         ("set.json", json.dumps({"train": ROWS, "test": ROWS}).encode(), "several tables .train, test."),
         ("set.json", b'{"topic": ["crime"], "prompt": ["Why?", "How?"]}', "different lengths: topic 1, prompt 2"),
+        ("set.json", json.dumps(changed(1, left=["a"])).encode(), r"row 1, column 'left': expected text, found"),
+        ("set.json", json.dumps(changed(1, left=True)).encode(), "row 1, column 'left': expected text, found True"),
         ("set.jsonl", b'{"topic": "crime", "prompt": "half a \\ud800 character"}', "half of a character"),
-        ("set.jsonl", b'{"topic": "crime"}\n{"topic": cr\n', "row 2: not valid JSON"),
-        ("set.parquet", b"PAR1 and no more", "cannot be read as parquet"),
+        ("set.jsonl", b'{"topic": "crime"}\n{"topic": cr\n', "JSONDecodeError: .* line 2 .*truncated"),
+        ("set.parquet", b"PAR1 and no more", "cannot be read .*parquet"),
         ("set.xlsx", b"PK", r"suffix '.xlsx' is unknown; expected one of .csv, .json, .jsonl, .parquet"),
     ],
-)
+)  # fmt: skip
 def test_a_malformed_file_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(content)
+    (tmp_path / name).write_bytes(content)
     for load in (load_data, load_statements):
         with pytest.raises(DataError, match=rf"{name}.*({message})" if load is load_data else name):
-            load(str(path))
-
-
-def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
-    class Bomb:
-        def __reduce__(self) -> tuple:
-            return (Path.touch, (tmp_path / "ran",))
-
-    for name in ("set.pkl", "set.json", "set.csv", "set.parquet"):
-        (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
-        for load in (load_data, load_pairs):
-            with pytest.raises(DataError):
-                load(str(tmp_path / name))
-    assert not (tmp_path / "ran").exists()
+            load(str(tmp_path / name))
 
 
 def test_missing_files_and_folders_with_a_data_suffix(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no\.csv: no such file"):
-        load_data(str(tmp_path / "no.csv"))
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(DataError, match="not a regular file"):
-        read_table(tmp_path / "folder.csv")
+    for name, told in (("no.csv", r"no\.csv: no such file"), ("folder.csv", "not a regular file")):
+        with pytest.raises(DataError, match=told):
+            load_statements(str(tmp_path / name))
 
 
 def test_half_a_character_in_a_column_that_nobody_reads(tmp_path: Path) -> None:
@@ -304,18 +245,18 @@ def test_half_a_character_in_a_column_that_nobody_reads(tmp_path: Path) -> None:
     assert load_data(str(write(tmp_path, "jsonl", [row]))).pairs[0].left == "Yes 😀"
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
+def test_wrong_statement_lists(tmp_path: Path) -> None:
+    for rows, message in [
         ([{"question": "Taxes.", "effect": {"econ": 10}}], "expected statement or text, found effect, question"),
         ([{"text": "Taxes."}, {"text": " taxes. "}], "row 2, column 'text': .*already the text of row 1"),
-        ([{"text": "Taxes.", "direction": "up"}], "row 1, column 'direction': expected one of left, right, none"),
+        (
+            [{"text": "Taxes.", "direction": "up"}],
+            "row 1, column 'direction': expected 'left', 'right' or 'none'; .*up",
+        ),
         ([{"text": "Taxes.", "id": "x"}, {"text": "More.", "id": "x"}], "row 2, column 'id'"),
-    ],
-)
-def test_wrong_statement_lists(tmp_path: Path, rows: list[dict], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        load_statements(str(write(tmp_path, "json", rows)))
+    ]:
+        with pytest.raises(DataError, match=message):
+            load_statements(str(write(tmp_path, "json", rows)))
     with pytest.raises(DataError, match="expected compass, ideologies"):
         load_statements("compas")
 
@@ -342,30 +283,31 @@ def test_wrong_rows_of_a_public_file_are_left_out_counted_and_told(
 # --- the hub
 
 
-@pytest.mark.parametrize("name", ["hub:", "hub:owner", "hub:../secret", "hub:o/../n", "hub:a/b/c", "hub:http://x/y"])
-def test_a_hub_name_must_be_one(name: str, network: list[str]) -> None:
-    for load in (load_data, load_statements, load_pairs, narrow.examples):
-        with pytest.raises(DataError, match="expected hub:owner/name"):
-            load(name)
+def test_a_hub_name_must_be_one(network: list[str]) -> None:
+    for name in ("hub:", "hub:owner", "hub:../secret", "hub:o/../n", "hub:a/b/c", "hub:http://x/y", "hub:a/b@"):
+        for load in (load_data, load_statements, load_pairs, narrow.examples):
+            with pytest.raises(DataError, match="expected hub:owner/name"):
+                load(name)
     assert network == []
 
 
-def test_the_hub_out_of_reach(network: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_out_of_reach(network: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the hub client waits between its attempts
     with pytest.raises(DataError, match=r"hub:owner/name: cannot be loaded .*network"):
-        load_data("hub:owner/name", cache_dir=tmp_path)
+        load_data("hub:owner/name")
     assert network
 
 
 def test_rows_from_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = str(write(tmp_path, "jsonl", ROWS))
-    stand_in_hub(monkeypatch, "json", {"test": path}, tmp_path / "one")
-    data = load_data("hub:owner/name")
-    assert len(data.pairs) == 3 and data.source["origin"].endswith("/owner/name")
+    asked = stand_in_hub(monkeypatch, "json", {"test": path}, tmp_path / "one")
+    data = load_data("hub:owner/name", revision="v1.0")
+    assert len(data.pairs) == 3 and data.source["origin"].endswith("/owner/name") and data.name == "owner/name"
     for name in ("hub:owner/several", "hub:owner/several:huge"):
         with pytest.raises(DataError, match=r"hub:owner/several:NAME; it has small, large"):
             load_data(name)
-    assert len(load_data("hub:owner/several:small").pairs) == 3
+    assert len(load_data("hub:owner/several:small@refs/pr/1").pairs) == 3
+    assert asked[0] == ("owner/name", None, "v1.0") and asked[-1] == ("owner/several", "small", "refs/pr/1")
     stand_in_hub(monkeypatch, "json", {"test": path, "dev": path}, tmp_path / "two")
     with pytest.raises(DataError, match="expected a split named train; it has test, dev"):
         load_data("hub:owner/name")

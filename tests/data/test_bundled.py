@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -14,11 +13,10 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from polinb.data.civility import CivilityData, load_challenge, load_neutral, load_pairs
-from polinb.data.loading import load_data
+from polinb.data.loading import MIRROR, load_data, load_statements
 from polinb.data.pairs import SPLITS, StanceData
 from polinb.data.rows import TOPICS, normalise
-from polinb.data.statements import MIRROR, load_statements
+from polinb.stance.civility import CivilityData, load_challenge, load_neutral, load_pairs
 from polinb.stance.rudeness import insulting, texts_of
 
 NAMES_A_SIDE = re.compile(
@@ -85,15 +83,19 @@ def near_duplicates(texts: list[str]) -> list[tuple[str, str]]:
     return [(texts[i], texts[j]) for i, j in pairs if len(tokens[i] & tokens[j]) > 0.8 * len(tokens[i] | tokens[j])]
 
 
-def test_opinions_are_complete(data: StanceData) -> None:
+def test_opinions_are_complete_and_name_no_side(data: StanceData) -> None:
     assert data.topics == TOPICS and set(Counter(pair.topic for pair in data.pairs).values()) == {90}
     assert all(re.fullmatch(rf"{pair.topic}-\d{{3}}", pair.id) for pair in data.pairs)
     assert min(len(data.topic(topic, split)) for topic in TOPICS for split in SPLITS) >= 10
     assert not any(data.source["dropped"].values())  # no prompt in two topics, none twice in one
     assert all(40 <= len(text.split()) <= 70 for text in both(data))
+    texts = both(data) + [pair.prompt for pair in data.pairs]
+    texts += [s.text for name in ("compass", "ideologies") for s in load_statements(name).statements]
+    assert [text for text in texts if NAMES_A_SIDE.search(text)] == []
+    assert NAMES_A_SIDE.search("As a conservative, I") and NAMES_A_SIDE.search("Many Republicans")
 
 
-def test_civility_is_complete(civil: CivilityData) -> None:
+def test_civility_is_complete_without_a_template_and_mild(civil: CivilityData) -> None:
     settings = Counter(pair.setting for pair in civil.pairs)
     assert civil.form == "reply" and len(settings) == 15 and set(settings.values()) == {12}
     assert all(re.fullmatch(rf"{pair.setting}-\d\d", pair.id) for pair in civil.pairs)
@@ -101,74 +103,58 @@ def test_civility_is_complete(civil: CivilityData) -> None:
     assert all(12 <= len(text.split()) <= 40 for text in texts_of(civil.pairs)[0])
     kinds = Counter(item.kind for item in load_challenge().prompts)
     assert kinds == {"provocation": 16, "request": 12, "opening": 12} and len(load_neutral().prompts) == 24
+    rude = [pair.rude for pair in civil.pairs]
+    for side in ([pair.civil for pair in civil.pairs], rude):
+        phrases = Counter(phrase for text in side for phrase in five_words(text))
+        assert max(phrases.values()) <= 3, "three of 180 texts share five words in a row, at most"
+        assert max(Counter(tuple(text.lower().split()[:2]) for text in side).values()) <= 9
+    assert [text for text in rude if NEVER.search(text)] == []
+    assert NEVER.search("Go to hell") and NEVER.search("all foreigners")
+    assert np.mean([insulting(text) for text in rude]) > 0.4
+    assert np.mean([insulting(pair.civil) for pair in civil.pairs]) < 0.05
+
+
+def five_words(text: str) -> set[tuple[str, ...]]:
+    words = re.findall(r"[a-z']+", text.lower())
+    return {tuple(words[i : i + 5]) for i in range(len(words) - 4)}
 
 
 def test_nothing_repeats(data: StanceData, civil: CivilityData) -> None:
     statements = [s.text for name in ("compass", "ideologies") for s in load_statements(name).statements]
     more = [*load_challenge().prompts, *load_neutral().prompts]
-    assert near_duplicates([pair.prompt for pair in data.pairs] + statements) == []
-    assert near_duplicates(both(data)) == []
-    assert near_duplicates([item.prompt for item in (*civil.pairs, *more)]) == []
-    assert near_duplicates(texts_of(civil.pairs)[0] + [p.reference for p in load_neutral().prompts]) == []
+    for texts in (
+        [pair.prompt for pair in data.pairs] + statements,
+        both(data),
+        [item.prompt for item in (*civil.pairs, *more)],
+        texts_of(civil.pairs)[0] + [p.reference for p in load_neutral().prompts],
+    ):
+        assert near_duplicates(texts) == []
     assert near_duplicates(["Should guns be free?", "should guns  be FREE"]) != []  # the check itself can fail
 
 
-@pytest.mark.parametrize("name", ["opinions", "civility"])
+@pytest.mark.parametrize("name", ["opinions", "civility", *TOPICS])
 def test_the_sides_cannot_be_told_by_length_or_ease(name: str, data: StanceData, civil: CivilityData) -> None:
-    texts = both(data) if name == "opinions" else texts_of(civil.pairs)[0]
+    texts = texts_of(civil.pairs)[0] if name == "civility" else both(data, name if name in TOPICS else None)
     n = len(texts) // 2
     # Guessing gets 0.5. The two answers to a prompt may be right or wrong together, so n prompts count as n independent
-    # trials at worst: standard deviation 0.5 / sqrt(n); the bound is 2.3 of them.
-    assert abs(length_accuracy(texts) - 0.5) <= 2.3 * 0.5 / n**0.5
-    longer = [f"{text} And so it is, by now." if k % 2 else text for k, text in enumerate(texts)]
-    assert length_accuracy(longer) > 0.6, "the check itself can fail"
+    # trials at worst: standard deviation 0.5 / sqrt(n); the bound is 2.5 of them, above it, as there are eight looks.
+    assert length_accuracy(texts) <= 0.5 + 2.5 * 0.5 / n**0.5
     scores = np.array([flesch(text) for text in texts])
     gap = scores[0::2] - scores[1::2]
-    half = 1.96 * gap.std(ddof=1) / n**0.5
-    # The whole 95 % interval lies within a fifth of the spread between texts, by convention less than a small effect;
-    # with 180 pairs it is too wide for that.
-    assert abs(gap.mean()) + half < (0.2 if name == "opinions" else 0.3) * scores.std()
-
-
-def test_no_topic_can_be_told_by_length_or_ease(data: StanceData) -> None:
-    for topic in TOPICS:
-        texts = both(data, topic)
-        assert length_accuracy(texts) <= 0.5 + 2.5 * 0.5 / (len(texts) / 2) ** 0.5  # six looks
-        scores = np.array([flesch(text) for text in texts])
-        assert abs((scores[0::2] - scores[1::2]).mean()) < 5  # half a school band
+    assert abs(gap.mean()) < 5  # half a school band
+    if name not in TOPICS:
+        longer = [f"{text} And so it is, by now." if k % 2 else text for k, text in enumerate(texts)]
+        assert length_accuracy(longer) > 0.6, "the check itself can fail"
+        # The whole 95 % interval lies within a fifth of the spread between texts, by convention less than a small
+        # effect; with 180 pairs it is too wide for that.
+        half = 1.96 * gap.std(ddof=1) / n**0.5
+        assert abs(gap.mean()) + half < (0.2 if name == "opinions" else 0.3) * scores.std()
 
 
 def test_flesch_on_known_texts() -> None:
     assert flesch("The cat sat on the mat.") == pytest.approx(116.1, abs=0.1)  # six words of one syllable
     hard = "Comprehensive administrative reorganisation necessitates extraordinary institutional deliberation."
     assert flesch(hard) < 0
-
-
-def test_no_side_names_itself_or_a_party(data: StanceData) -> None:
-    texts = both(data) + [pair.prompt for pair in data.pairs]
-    texts += [s.text for name in ("compass", "ideologies") for s in load_statements(name).statements]
-    assert [text for text in texts if NAMES_A_SIDE.search(text)] == []
-    assert NAMES_A_SIDE.search("As a conservative, I") and NAMES_A_SIDE.search("Many Republicans")
-
-
-def phrases(texts: Sequence[str], length: int) -> Counter[tuple[str, ...]]:
-    """In how many texts each phrase of ``length`` words occurs."""
-    found: Counter[tuple[str, ...]] = Counter()
-    for text in texts:
-        words = re.findall(r"[a-z']+", text.lower())
-        found.update({tuple(words[i : i + length]) for i in range(len(words) - length + 1)})
-    return found
-
-
-def test_civility_has_no_template_and_stays_mild(civil: CivilityData) -> None:
-    for side in ([pair.civil for pair in civil.pairs], [pair.rude for pair in civil.pairs]):
-        assert max(phrases(side, 5).values()) <= 3  # three of 180 texts share five words in a row, at most
-        assert max(Counter(tuple(text.lower().split()[:2]) for text in side).values()) <= 9
-    rude = [pair.rude for pair in civil.pairs]
-    assert [text for text in rude if NEVER.search(text)] == []
-    assert NEVER.search("Go to hell") and NEVER.search("all foreigners")
-    assert np.mean([insulting(text) for text in rude]) > 0.4
-    assert np.mean([insulting(pair.civil) for pair in civil.pairs]) < 0.05
 
 
 @pytest.mark.parametrize(("name", "counts"), [("compass", (24, 24, 13)), ("ideologies", (11, 11, 7))])
