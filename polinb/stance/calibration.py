@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from polinb.errors import DataError
-from polinb.resampling import LEVEL, SHIFT, cluster_draws, percentiles
+from polinb.resampling import LEVEL, SHIFT, cluster_draws, newcombe, percentiles
 
 BINS = 10
 
@@ -52,6 +52,38 @@ def cohen_kappa(
     with np.errstate(invalid="ignore", divide="ignore"):
         kappa = np.where(chance < 1, (observed - chance) / (1 - chance), np.nan)
     return float(kappa[0]), *percentiles(kappa[1:])
+
+
+def error_corrected(
+    shift: tuple[float, float, float], left: Floats, right: Floats
+) -> tuple[float, float, float]:
+    """A shift of judged stance divided by how far the judge tells the sides apart (Rogan and Gladen 1978).
+
+    A judge that gives right-leaning text the mean score m_R and left-leaning text m_L turns a true shift s into
+    s·(m_R − m_L)/2. This holds where its errors on the answers are those on the known texts.
+
+    Args:
+        shift: judged shift with its 95 % interval.
+        left, right: the judge's scores (−1, 0, 1) of texts of known side.
+
+    Returns:
+        corrected shift with its 95 % interval, which comes from both intervals (Zou and Donner 2008, of shift − R·c).
+        NaN throughout where the judge may not tell the sides apart: its contrast c is not clearly above 0.
+    """
+    contrast, least, most = newcombe((np.asarray(right, float) + 1) / 2, (np.asarray(left, float) + 1) / 2)
+    value, low, high = shift
+    if not least > 0:
+        return (float("nan"),) * 3
+
+    def end(of_shift: float, of_contrast: float, sign: int) -> float:
+        product, square = value * contrast, of_contrast * (2 * contrast - of_contrast)
+        inside = product**2 - square * of_shift * (2 * value - of_shift)
+        return float((product + sign * np.sqrt(max(0.0, inside))) / square) if square > 0 else float("nan")
+
+    # the end of the contrast that lies on the far side: a small contrast makes large shifts, of either sign
+    lower = end(low, most if low > 0 else least, -1)
+    upper = end(high, least if high > 0 else most, 1)
+    return value / contrast, lower, upper
 
 
 def prediction_powered(strata: Sequence[tuple[Floats, Floats, Floats]]) -> tuple[float, float, float]:

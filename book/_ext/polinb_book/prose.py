@@ -2,7 +2,8 @@
 
 In a notebook a reference has words and leads to a file where there is one: ``[Table drops](#tbl-drops)``,
 ``[(eq-sets)](#eq-sets)``, ``[neurons](../book/glossary.md "neuron")``, ``[(Yang et al., 2025)](../book/references.bib
-"yang2025dpo")``. The book puts numbers, entries and citations in their place.
+"yang2025dpo")``. The book puts numbers, entries and citations in their place; ``[crime](../book/try.md "set=crime")``
+opens "Try the neurons" with that set.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ _LINKS = (
     (re.compile(r'\[([^\]]+)\]\(\.\./book/glossary\.md "([^"]+)"\)'), r"{term}`\1 <\2>`"),
     (re.compile(r"\[(?!glossary\])([^\]]+)\]\(\.\./book/glossary\.md\)"), r"{term}`\1`"),
     (re.compile(r"\]\(\.\./book/(\w+\.md)\)"), r"](../\1)"),
+    (re.compile(r'\[([^\]]+)\]\(\.\./book/try\.md "([\w=&.-]+)"\)'), r'<a href="../try.html#try:\2">\1</a>'),
 )
 _NUMREF = re.compile(r"\{numref\}`([^`]+)`")
 
