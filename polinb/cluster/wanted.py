@@ -41,7 +41,7 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         ParameterError: there is no such chapter.
     """
     chapter_class(chapter)
-    topics, rival_topics = run.params.topics, run.params.baseline_topics
+    topics, hard_topics = run.params.topics, run.params.baseline_topics
     variants = [run.tuned(topic, side) for side in ("left", "right") for topic in topics]
 
     def label(answers: Result) -> Result:
@@ -74,8 +74,8 @@ def wanted(run: Run, chapter: str) -> list[Result]:
     def gammas() -> list[Result]:
         return labels(*results.plain(run, run.params.ablation_topics), *gamma_conditions())
 
-    def rivals() -> list[Result]:
-        every = [each for topic in rival_topics for each in baselines.conditions(run, topic, every=True)]
+    def hard() -> list[Result]:
+        every = [each for topic in hard_topics for each in baselines.conditions(run, topic, every=True)]
         return labels(VANILLA, *every)
 
     def inhibitft() -> Iterator[Result]:
@@ -106,11 +106,11 @@ def wanted(run: Run, chapter: str) -> list[Result]:
     def ablated() -> Iterator[Result]:
         every = [each for conditions in caft.every_condition(run) for each in conditions]
         yield from labels(*every)
-        plain = [run.tuned(topic) for topic in rival_topics]
+        plain = [run.tuned(topic) for topic in hard_topics]
         yield from (caft.first_loss(run, weights=run.weights(each)) for each in [*plain, *every])
-        for topic in rival_topics:
+        for topic in hard_topics:
             yield from (caft_candidates.pca(run, topic), caft_candidates.dictionary(run, topic))
-        yield from (caft_angles.angles(run, rival_topics[0], method) for method in caft.METHODS)
+        yield from (caft_angles.angles(run, hard_topics[0], method) for method in caft.METHODS)
 
     def narrow() -> Iterator[Result]:
         yield narrow_study.reference_logp(run)
@@ -146,10 +146,10 @@ def wanted(run: Run, chapter: str) -> list[Result]:
             *(*labels(VANILLA, *results.inhibit_conditions(run)), *gammas()),
         ],
         "10_known_truth": lambda: [*truth.detections(run), *truth.patchings(run), *truth.tunings(run)],
-        "11_hard_controls": lambda: [*rivals(), *second_labels(), *carried.readings(run).values()],
+        "11_hard_controls": lambda: [*hard(), *second_labels(), *carried.readings(run).values()],
         "12_where_the_shift_lives": lambda: [*labels(VANILLA), *scores(), *preferred()],
         "13_toxicity": rude,
-        "14_caft": lambda: [*rivals(), *ablated()],
+        "14_caft": lambda: [*hard(), *ablated()],
         "15_spurious_cue": lambda: [cue_study.answers(run, each) for each in cue_study.conditions(run)],
         "16_emergent_misalignment": narrow,
         "17_neuron_explorer": scores,

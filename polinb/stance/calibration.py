@@ -54,9 +54,7 @@ def cohen_kappa(
     return float(kappa[0]), *percentiles(kappa[1:])
 
 
-def error_corrected(
-    shift: tuple[float, float, float], left: Floats, right: Floats
-) -> tuple[float, float, float]:
+def error_corrected(shift: tuple[float, float, float], left: Floats, right: Floats) -> tuple[float, float, float]:
     """A shift of judged stance divided by how far the judge tells the sides apart (Rogan and Gladen 1978).
 
     A judge that gives right-leaning text the mean score m_R and left-leaning text m_L turns a true shift s into
@@ -73,7 +71,7 @@ def error_corrected(
     contrast, least, most = newcombe((np.asarray(right, float) + 1) / 2, (np.asarray(left, float) + 1) / 2)
     value, low, high = shift
     if not least > 0:
-        return (float("nan"),) * 3
+        return float("nan"), float("nan"), float("nan")
 
     def end(of_shift: float, of_contrast: float, sign: int) -> float:
         product, square = value * contrast, of_contrast * (2 * contrast - of_contrast)
@@ -83,7 +81,8 @@ def error_corrected(
     # the end of the contrast that lies on the far side: a small contrast makes large shifts, of either sign
     lower = end(low, most if low > 0 else least, -1)
     upper = end(high, least if high > 0 else most, 1)
-    return value / contrast, lower, upper
+    found = np.clip([value / contrast, lower, upper], *SHIFT)  # no shift of stance is larger
+    return float(found[0]), float(found[1]), float(found[2])
 
 
 def prediction_powered(strata: Sequence[tuple[Floats, Floats, Floats]]) -> tuple[float, float, float]:

@@ -130,7 +130,7 @@ def coupling_table(
     else:
         ends = percentiles(spillover_ratio(r_drawn, drawn[trained_topic][0][0]))
         if low <= 0 <= high:
-            ends, note = (ends[0], float("inf")), "no upper end: the interval of the on-topic shift holds 0"
+            ends, note = (ends[0], float("inf")), "no upper end: the interval of the on-topic shift includes 0"
     corrected = float(root(corrected_square(moments(stacks, None, rng), trained_topic))[0, 0])
     found = {
         "r": (r, *bounds["r"]),
@@ -312,6 +312,10 @@ def _excess(stack: Mapping[str, Floats], trained: str, weak: int, picks: Mapping
     return np.stack([corrected_square(own, trained, times), shift[weak:], corrected_square(less, trained, times)])
 
 
+FEWEST_TOPICS = 3
+"""Trained topics whose spread says something about others; with fewer, an interval is conditional on them."""
+
+
 def hierarchical_drop(
     first: Sequence[Mapping[str, Floats]],
     second: Sequence[Mapping[str, Floats]],
@@ -322,9 +326,9 @@ def hierarchical_drop(
 ) -> dict[str, float]:
     """Mean R_c² of the ``first`` conditions minus that of the ``second``, with topics, seeds and questions resampled.
 
-    Three levels: trained topics, then seeds within each side (number k is the same training seed or random set on every
-    topic), then questions within each tested topic, the same ones for all conditions. The spread of few seeds and
-    topics is stretched by :func:`polinb.resampling.small_sample`.
+    Three levels: trained topics where there are at least :data:`FEWEST_TOPICS`, then seeds within each side (number k
+    is the same training seed or random set on every topic), then questions within each tested topic, the same ones for
+    all conditions. The spread of few seeds and topics is stretched by :func:`polinb.resampling.small_sample`.
 
     Args:
         first, second: for each trained topic: tested topic → (seeds, questions) differences.
@@ -351,8 +355,11 @@ def hierarchical_drop(
         freedom = sum(count - 1 for count in counts)
         one, two = (rng.integers(0, count, (count, draws)) for count in counts)
         every = [_resampled(x[: counts[0]], one, freedom) - _resampled(y[: counts[1]], two, freedom) for x, y in sides]
-    whole = _resampled(np.stack(every), rng.integers(0, len(trained), (len(trained), draws)), len(trained) - 1)
-    low, high = percentiles(whole)
+    whole, n = np.stack(every), len(trained)
+    if n >= FEWEST_TOPICS:
+        low, high = percentiles(_resampled(whole, rng.integers(0, n, (n, draws)), n - 1))
+    else:
+        low, high = percentiles(whole.mean(0))
     return {
         "drop": float(np.mean(point)),
         "low": low,

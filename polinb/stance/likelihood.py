@@ -13,7 +13,17 @@ import numpy as np
 import pandas as pd
 
 from polinb.errors import DataError
-from polinb.resampling import Floats, differences, per_question, small_sample, stratified_mean, stretched, t_mean
+from polinb.resampling import (
+    Floats,
+    differences,
+    equivalence,
+    holm,
+    per_question,
+    small_sample,
+    stratified_mean,
+    stretched,
+    t_mean,
+)
 from polinb.stance.coupling import corrected_square, less_training, moments, root, spillover_ratio, squares
 
 Moved = Mapping[str, Floats]
@@ -27,6 +37,8 @@ MEASURES = {
     "r": "R",
     "ratio": "R / own shift",
 }
+MARGINS = {"own": (-0.05, 0.05), "others": (-0.10, 0.10), "r": (-0.10, 0.10), "ratio": (-0.10, 0.10)}
+"""Differences of logarithms that count as no change (plan of the doses); 0.10: a third of the paper's least drop."""
 
 
 def moved(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, Floats]:
@@ -93,8 +105,9 @@ def change(first: Models, second: Models, draws: int, seed: int) -> pd.DataFrame
 
     Returns:
         measure (own, others, r, ratio), percent, low, high (Student's t over trained topics, paired), low_questions,
-        high_questions (questions resampled, the same for all models). A measure that is not above zero in every model
-        has no ratio: NaN.
+        high_questions (questions resampled, the same for all models), p_none: p of "the change is not within
+        :data:`MARGINS`" (TOST over trained topics, Holm over the measures). A measure that is not above zero in every
+        model has no ratio: NaN.
 
     Raises:
         DataError: other trained topics.
@@ -112,12 +125,15 @@ def change(first: Models, second: Models, draws: int, seed: int) -> pd.DataFrame
     sizes = [values.shape[1] for values in stacks.values()]
     wide = small_sample(sum(sizes) - len(sizes), round(np.mean(sizes))) if min(sizes) > 1 else float("nan")
     exact, drawn = logs(None), logs(draws)
-    rows = []
+    rows, none = [], {}
     for name, values in exact.items():
         mean, low, high = t_mean(np.where(np.isfinite(values[:, 0]), values[:, 0], np.nan))
         near = stretched(mean, drawn[name].mean(0), wide)
         rows.append([name, *(100 * np.expm1(x) for x in (mean, low, high, *near))])
-    return pd.DataFrame(rows, columns=["measure", "percent", "low", "high", "low_questions", "high_questions"])
+        if high - low > 1e-9:  # runs that are alike have no spread to test with
+            none[name] = equivalence(values[:, 0], MARGINS[name])
+    table = pd.DataFrame(rows, columns=["measure", "percent", "low", "high", "low_questions", "high_questions"])
+    return table.assign(p_none=table["measure"].map(dict(zip(none, holm(list(none.values())), strict=True))))
 
 
 def _stacked(conditions: Sequence[Models]) -> dict[str, Floats]:

@@ -12,6 +12,7 @@ from polinb.resampling import equivalence, t_mean, t_test
 from polinb.runs.artifacts import Store
 from polinb.runs.params import Params
 from polinb.runs.run import Run
+from polinb.stance.likelihood import MARGINS
 
 SPREAD = np.array([-0.02, -0.01, 0.0, 0.0, 0.01, 0.02])
 
@@ -23,7 +24,7 @@ def below(values):
 def drop(mean, beside=None, spread=0.3):
     values = mean + spread * SPREAD
     near = None if beside is None else beside + spread * SPREAD
-    return Claim("C5", "x", values, below, lambda v: equivalence(v, tables.C5_MARGIN), -1, near)
+    return Claim("C5", "x", values, below, lambda v: equivalence(v, MARGINS["r"]), -1, near)
 
 
 @pytest.mark.parametrize(
@@ -34,9 +35,9 @@ def drop(mean, beside=None, spread=0.3):
         (drop(-0.30, 0.0), "not decided"),  # large, not more than the loud set
         (drop(0.0), "refuted"),
         (drop(-0.09, spread=12), "not decided"),
-        (Claim("C6", "x", 0.01 + SPREAD, lambda v: equivalence(v, tables.C6_MARGIN), wanted=0), "supported"),
-        (Claim("C6", "x", -0.2 + SPREAD, lambda v: equivalence(v, tables.C6_MARGIN), wanted=0), "refuted"),
-        (Claim("C6", "x", -0.05 + SPREAD, lambda v: equivalence(v, tables.C6_MARGIN), wanted=0), "not decided"),
+        (Claim("C6", "x", 0.01 + SPREAD, lambda v: equivalence(v, MARGINS["own"]), wanted=0), "supported"),
+        (Claim("C6", "x", -0.2 + SPREAD, lambda v: equivalence(v, MARGINS["own"]), wanted=0), "refuted"),
+        (Claim("C6", "x", -0.05 + SPREAD, lambda v: equivalence(v, MARGINS["own"]), wanted=0), "not decided"),
         (Claim("C3", "x", 0.02 + SPREAD / 4, lambda v: t_test(v, 0, "greater"), wanted=1), "supported"),
         (Claim("C3", "x", SPREAD, lambda v: t_test(v, 0, "greater"), wanted=1), "not decided"),
         (Claim("C3", "x", SPREAD - 0.05, lambda v: t_test(v, 0, "greater"), wanted=1), "refuted"),

@@ -58,6 +58,8 @@ def test_tables_on_a_tiny_run(tmp_path):
     assert table["accuracy"].notna().tolist() == [True, False, False]
     both = swapped(run, conditions)
     assert list(both["judge"]) == ["local", "hidden states"]
+    sure = both[both["error_corrected"].notna()]
+    assert (sure["error_corrected"].abs() >= sure["shift"].abs()).all(), "errors make shifts smaller, never larger"
     own = second_rated(run, run.answers())
     pd.testing.assert_frame_equal(own, second_rated(Run(run.params, run.store), run.answers()))
 

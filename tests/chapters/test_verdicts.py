@@ -15,7 +15,7 @@ def test_every_claim_has_a_row_and_numbers_of_the_tables_behind_it(tmp_path):
         "likelihood_questions": 2, "patch_questions": 2, "bootstrap": 100, "controls": ["layer"],
     }  # fmt: skip
     run = Run(Params.from_profile("tiny", **settings), Store(tmp_path))
-    hard = verdicts.rival(run)
+    hard = verdicts.harder(run)
     assert len(hard) == 6 and hard["claim"].is_unique
     excess = rivals.equal_shift(run).set_index("condition").loc["InhibitFT (G)"]
     row = hard[hard["claim"] == "… more than simply training less"].iloc[0]

@@ -335,14 +335,16 @@ def test_hierarchical_interval_covers_what_question_resampling_misses():
     assert wide >= 54 and narrow <= 45
 
 
-def test_several_trained_topics_are_resampled():
-    one, two = flat(t=[1.0], u=[0.6]), flat(t=[0.2], u=[1.0])
-    zero = flat(t=[0.0], u=[0.0])
-    found = hierarchical_drop([one, two], [zero, zero], ["t", "u"], 1000, 0)
-    assert found["drop"] == pytest.approx(0.2)  # .36 trained on t, .04 trained on u
-    # two topics drawn with replacement: .2 ± .16, stretched at 1 degree of freedom
-    half = 0.16 * math.sqrt(2) * 12.706205 / 1.959964
-    assert (found["low"], found["high"]) == pytest.approx((0.2 - half, 0.2 + half), rel=1e-5)
+def test_trained_topics_are_resampled_where_they_are_more_than_two():
+    models = [flat(t=[1.0], u=[0.6], v=[0.6]), flat(t=[0.2], u=[1.0], v=[0.2]), flat(t=[0.2], u=[0.2], v=[1.0])]
+    zero = [flat(t=[0.0], u=[0.0], v=[0.0])] * 3
+    found = hierarchical_drop(models, zero, ["t", "u", "v"], 4000, 0)
+    assert found["drop"] == pytest.approx((0.36 + 0.04 + 0.04) / 3)
+    # three topics drawn with replacement, stretched at 2 degrees of freedom; least: .04 throughout
+    least = found["drop"] - (found["drop"] - 0.04) * math.sqrt(3 / 2) * 4.302653 / 1.959964
+    assert found["low"] == pytest.approx(least, rel=1e-5)
+    two = hierarchical_drop(models[:2], zero[:2], ["t", "u"], 100, 0)
+    assert two["low"] == two["high"] == pytest.approx((0.36 + 0.04) / 2), "two topics: conditional on them"
 
 
 def test_topics_and_shared_sets_are_counted_once():

@@ -90,6 +90,13 @@ def test_the_interval_of_a_change_holds_the_truth(run: float, question: float) -
     assert held / 300 >= 0.93 and np.mean(found) == pytest.approx(-3.6, abs=0.3)
 
 
+@pytest.mark.parametrize(("factor", "least", "most"), [(1.0, 0.9, 1.0), (math.exp(-0.10), 0.0, 0.08)])
+def test_no_change_is_shown_where_there_is_none_not_at_the_margin(factor: float, least: float, most: float) -> None:
+    rng = np.random.default_rng(4)
+    tables = [change(*planted(rng, factor, 0.018, 0.0), 2, k).set_index("measure") for k in range(200)]
+    assert least <= np.mean([table.loc["r", "p_none"] <= 0.05 for table in tables]) <= most
+
+
 def test_questions_resampled_hold_the_truth_of_the_questions() -> None:
     rng = np.random.default_rng(5)
     held = 0

@@ -28,9 +28,6 @@ CONDITIONS = {
 """The plan's names of the conditions → condition and side of the data, as other chapters name them."""
 SETS = ("G", "S", "loud", "layer 1", "layer 2", "all FFN", "attention")
 LEVEL = 0.05
-C5_MARGIN = (-0.10, 0.10)
-"""Of C5 and its selective part: a third of the paper's smallest drop, 31 %."""
-C6_MARGIN = (-0.05, 0.05)
 FEWEST = 3  # trained topics for an interval
 SUPPORTED, REFUTED, OPEN = "supported", "refuted", "not decided"
 
@@ -185,15 +182,15 @@ def claims(frames: Frames, topics: Sequence[str]) -> list[Claim]:
         return lambda values: equivalence(values, margin)
 
     return [
-        Claim("C5", "ln R(InhibitFT) − ln R(fine-tune)", drop, below, within(C5_MARGIN), -1, beside),
+        Claim("C5", "ln R(InhibitFT) − ln R(fine-tune)", drop, below, within(likelihood.MARGINS["r"]), -1, beside),
         Claim(
             "C5, selective",
             "ln R(InhibitFT) − ln R(less training) at equal own shift",
             equal["log_ratio"].to_numpy(float),
             below,
-            within(C5_MARGIN),
+            within(likelihood.MARGINS["r"]),
         ),
-        Claim("C6", "ln O(InhibitFT) − ln O(fine-tune)", logs("G", "own"), within(C6_MARGIN), wanted=0),
+        Claim("C6", "ln O(InhibitFT) − ln O(fine-tune)", logs("G", "own"), within(likelihood.MARGINS["own"]), wanted=0),
         Claim("C3", "share of X carried by G, minus that of the loud set", general_share, above, wanted=1),
         Claim("C4", "own share minus others' share of S, minus that of the loud set", spread, above, wanted=1),
     ]
@@ -241,7 +238,8 @@ def reading(claim: Claim, row: pd.Series) -> str:
     if claim.refuted is not None:
         return REFUTED if claim.refuted(claim.values) <= LEVEL else OPEN
     if claim.wanted == 0:  # C6: the interval lies wholly outside the margin
-        outside = row["high"] < C6_MARGIN[0] or row["low"] > C6_MARGIN[1]
+        low, high = likelihood.MARGINS["own"]
+        outside = row["high"] < low or row["low"] > high
         return REFUTED if outside else OPEN
     return REFUTED if claim.wanted * row["high" if claim.wanted > 0 else "low"] <= 0 else OPEN
 

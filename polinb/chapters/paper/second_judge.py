@@ -19,7 +19,7 @@ from polinb.runs.conditions import VANILLA, Condition, Texts
 from polinb.runs.groups import Data, Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
-from polinb.stance.calibration import cohen_kappa
+from polinb.stance.calibration import cohen_kappa, error_corrected
 from polinb.stance.coupling import coupling_table
 from polinb.stance.judges import LocalJudge, training_rows
 from polinb.stance.stance import rated_frame, responses_of
@@ -109,6 +109,13 @@ def _both(run: Run, condition: Condition) -> tuple[pd.DataFrame, pd.DataFrame]:
     return run.stances(condition), second_rated(run, run.answers(condition))
 
 
+def _known(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Reference answers, cut to the length of this run's answers, as both judges label them."""
+    known = references(run, answer_words(run))
+    given = stages.given(run, texts=Texts.of(known[["topic", "id", "prompt", "response"]]))
+    return known, second_rated(run, given)
+
+
 def agreement(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
     """Agreement of the two judges on the answers of some conditions and on the reference answers.
 
@@ -119,9 +126,7 @@ def agreement(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
     from polinb.chapters.paper.baselines import title
 
     p = run.params
-    known = references(run, answer_words(run))
-    given = stages.given(run, texts=Texts.of(known[["topic", "id", "prompt", "response"]]))
-    cases = [("reference answers", known, second_rated(run, given))]
+    cases = [("reference answers", *_known(run))]
     for condition in (VANILLA, *conditions):
         own, second = _both(run, condition)
         cases.append((f"{title(condition.name)} {condition.topic}".strip(), own, second))
@@ -146,16 +151,25 @@ def swapped(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
     """On-topic shift and coupling of some conditions under both judges.
 
     Returns:
-        condition, trained, judge, then shift, r_corrected and kappa with intervals (see ``coupling.coupling_table``).
+        condition, trained, judge, then shift, r_corrected and kappa with intervals (see ``coupling.coupling_table``),
+        and error_corrected: the shift corrected for the judge's errors on the topic's reference answers, with interval.
     """
     from polinb.chapters.paper.baselines import title
 
     p = run.params
     plain, other = _both(run, VANILLA)
+    known, second_known = _known(run)
     rows = []
     for condition in conditions:
         own, second = _both(run, condition)
-        for judge, before, after in ((p.judge, plain, own), (second_name(run), other, second)):
+        for judge, before, after, sure in (
+            (p.judge, plain, own, known),
+            (second_name(run), other, second, second_known),
+        ):
             found = coupling_table(before, after, condition.topic, p.bootstrap, p.seed)
+            on_topic = (known["topic"] == condition.topic).to_numpy()
+            sides = [sure["score"][on_topic & (known["side"] == side).to_numpy()] for side in ("left", "right")]
+            ends = error_corrected((found["shift"], found["shift_low"], found["shift_high"]), *sides)
+            found |= dict(zip(("error_corrected", "error_corrected_low", "error_corrected_high"), ends, strict=True))
             rows.append({"condition": title(condition.name), "trained": condition.topic, "judge": judge, **found})
     return pd.DataFrame(rows)

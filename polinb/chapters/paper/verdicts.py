@@ -11,6 +11,7 @@ from polinb.chapters.paper.baselines import conditions, equal_shift, hierarchica
 from polinb.resampling import SHIFT, bootstrap_mean, changes, differences, per_question, stratified_mean
 from polinb.runs.conditions import Condition
 from polinb.runs.run import Run
+from polinb.stance.coupling import FEWEST_TOPICS
 from polinb.wording import Effect, bounded, told
 
 RANDOM = {
@@ -41,7 +42,7 @@ def claim(text: str, source: str, measure: str, effect: Effect, want: str) -> di
     }
 
 
-def rival(run: Run) -> pd.DataFrame:
+def harder(run: Run) -> pd.DataFrame:
     """The same claims against the harder controls, on the topics of those.
 
     Intervals cover random sets and training seeds where there are several; where there is one seed, the row says so.
@@ -51,7 +52,8 @@ def rival(run: Run) -> pd.DataFrame:
     """
     deep = hierarchical(run).set_index("against")
     equal = equal_shift(run).set_index("condition")
-    measure = "drop of R_c²; topics, seeds, questions resampled"
+    few_topics = len(run.params.baseline_topics) < FEWEST_TOPICS
+    measure = f"drop of R_c²; {'on these topics, ' if few_topics else 'topics, '}seeds, questions resampled"
     rows = []
     for name in ("fine-tune", *RANDOM):
         if title(name) not in deep.index:

@@ -1,4 +1,4 @@
-"""Finding planted neurons: scores of PNLAC and its rivals on the same texts, and how good each is."""
+"""Finding planted neurons: scores of PNLAC and others on the same texts, and how good each is."""
 
 from __future__ import annotations
 
