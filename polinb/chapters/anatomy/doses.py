@@ -136,7 +136,8 @@ def results(run: Run) -> dict[str, Result]:
             for name in names:
                 own = trained(run, conditions(run, topic)[name])
                 out |= {f"{topic}.{name}.{what}": each for what, each in own}
-        out |= {f"{topic}.scores": run.scores(topic) for topic in topics}
+            # as soon as both sides are there: scores are kept in the repository, weights are not
+            out[f"{topic}.scores"] = run.scores(topic)
     for topic in topics:
         out |= {f"{topic}.{name}": each for name, each in carried(run, topic)}
         for share in INTERPOLATIONS:
