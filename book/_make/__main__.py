@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from book._make.reference import check, doses, unplanned
 from book._make.workflow import command as workflow_command
 from polinb.__main__ import told
+from polinb.cluster.command import add_settings, names
 from polinb.runs.checkout import find_layout, parse_settings
 
 
@@ -22,12 +23,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
 
     book = commands.add_parser("book", help="execute the notebooks and build the book")
-    book.add_argument("--profile", default="quick", help="tiny, quick (default), full or paper")
-    book.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
-    book.add_argument("--chapters", metavar="A,B", help="core (default), all, or names without .ipynb")
+    add_settings(book)
     book.add_argument("--jobs", metavar="N", help="as jobs of a workflow, N at once")
     # with --jobs it is the workflow, here
-    book.set_defaults(run=_book, on="default", models=None, seeds=None, gpus="0", threads=None, options=[])
+    book.set_defaults(run=_book, on="default", models=[], seeds=[], gpus="0", threads=None, options=[])
 
     read = commands.add_parser("read", help="build the book from the reference run's results, no model loaded")
     read.set_defaults(run=_read)
@@ -40,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     reference = commands.add_parser("reference", help="run every chapter for the committed reference results")
     reference.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
     reference.add_argument("--cut", default="auto", help="none, cpu, or auto (default): cpu where no card is")
-    reference.add_argument("--chapters", metavar="A,B", help="names without .ipynb; default: all")
+    reference.add_argument("--chapters", metavar="A,B", type=names, help="names without .ipynb; default: all")
     reference.add_argument("--keep-only", action="store_true", help="only keep what ran already")
     reference.set_defaults(run=_reference)
 
@@ -60,8 +59,7 @@ def _book(arguments: argparse.Namespace) -> int:
 
     if arguments.jobs is not None:
         workflow_command.start(arguments)
-    chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
-    print(f"open {make_book(arguments.profile, parse_settings(arguments.set), chapters)}")
+    print(f"open {make_book(arguments.profile, parse_settings(arguments.set), arguments.chapters)}")
     return 0
 
 
@@ -83,11 +81,10 @@ def _reference(arguments: argparse.Namespace) -> int:
     from book._make.reference.keep import keep
     from book._make.reference.run import layout_of, run_reference
 
-    chapters = [name.strip() for name in arguments.chapters.split(",")] if arguments.chapters is not None else None
     settings = parse_settings(arguments.set)
     layout = layout_of(settings)
     if not arguments.keep_only:
-        run_reference(settings, arguments.cut, chapters, layout)
+        run_reference(settings, arguments.cut, arguments.chapters, layout)
     run = keep(layout)
     done = [name for name, chapter in run["chapters"].items() if chapter["state"] == "complete"]
     where = layout.reference.relative_to(layout.root)

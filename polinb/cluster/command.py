@@ -1,12 +1,19 @@
-"""``python -m polinb job NAME``: one job of the workflow, the results that it names."""
+"""``python -m polinb job NAME``: one job of the workflow, the results that it names, on a GPU of its own.
+
+Snakemake counts the GPUs of a machine but assigns none; a scheduler's own assignment wins.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
+import socket
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polinb.cluster.gpu import take_gpu
 from polinb.errors import ParameterError
 from polinb.runs.checkout import parse_settings
 from polinb.runs.params import Params
@@ -14,12 +21,14 @@ from polinb.runs.params import Params
 if TYPE_CHECKING:
     from polinb.cluster.jobs import Job
 
+_HELD: list[Any] = []  # locks of GPUs end with their process
+
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """The options that say which run and which chapters."""
     parser.add_argument("--profile", default="quick", help="tiny, quick (default), full or paper")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
-    parser.add_argument("--chapters", metavar="A,B", help="core (default), all, or names without .ipynb")
+    parser.add_argument("--chapters", metavar="A,B", type=names, help="core (default), all, or names without .ipynb")
 
 
 def add(commands: Any, run: Callable[[argparse.Namespace], int] | None = None) -> None:
@@ -41,9 +50,7 @@ def make(arguments: argparse.Namespace) -> int:
     quiet()
     jobs = jobs_of(arguments)
     if not jobs[arguments.name].results:
-        raise ParameterError(
-            "job", arguments.name, "a job of results; python -m book._make job makes chapters and pages"
-        )
+        raise ParameterError("job", arguments.name, "one of results; python -m book._make job makes chapters and pages")
     jobs[arguments.name].make(lost(jobs))
     return 0
 
@@ -56,20 +63,46 @@ def jobs_of(arguments: argparse.Namespace) -> dict[str, Job]:
     """
     from polinb.cluster.jobs import Request
 
-    chapters = names("chapters", arguments.chapters)
-    jobs = Request(arguments.profile, parse_settings(arguments.set), chapters).jobs()
+    jobs = Request(arguments.profile, parse_settings(arguments.set), arguments.chapters).jobs()
     if arguments.name not in jobs:
         raise ParameterError("job", arguments.name, f"one of {', '.join(list(jobs)[:8])}, …")
     return jobs
 
 
-def names(name: str, text: str | None) -> list[str] | None:
-    """Names parted by commas, each once.
+def names(text: str) -> list[str]:
+    """Names parted by commas."""
+    return [each.strip() for each in text.split(",")]
 
-    Raises:
-        ParameterError: one is given twice.
+
+def local_gpus() -> list[str]:
+    """Numbers of the GPUs that jobs may take: ``POLINB_GPUS`` ("0 2"), ``CUDA_VISIBLE_DEVICES``, or all of them."""
+    for name in ("POLINB_GPUS", "CUDA_VISIBLE_DEVICES"):
+        if name in os.environ:
+            return re.findall(r"[\w-]+", os.environ[name])
+    found = [re.fullmatch(r"nvidia(\d+)", path.name) for path in Path("/dev").glob("nvidia*")]
+    return sorted(match[1] for match in found if match)
+
+
+def take_gpu() -> str | None:
+    """Wait for a GPU that no other job of this user holds, and hold it until this process ends; None: there is none.
+
+    Only this GPU is seen from then on, if torch has not been asked for devices before. The lock is in the user's own
+    folder, so that another user's does not stop the job.
     """
-    found = None if text is None else [each.strip() for each in text.split(",")]
-    if found is not None and len(set(found)) != len(found):
-        raise ParameterError(name, text, "each once")
-    return found
+    from filelock import FileLock, Timeout
+
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polinb"
+    folder.mkdir(parents=True, exist_ok=True)
+    gpus = local_gpus()
+    while gpus:
+        for gpu in gpus:
+            lock = FileLock(folder / f"gpu-{socket.gethostname()}-{gpu}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            _HELD.append(lock)
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+            return gpu
+        time.sleep(1)
+    return None

@@ -28,25 +28,15 @@ from polinb.runs.run import Run
 
 @dataclass(eq=False)
 class Job:
-    """Results that are made together, or a notebook, or the pages.
+    """Results that are made together, or a notebook, or the pages."""
 
-    Attributes:
-        rule: its rule in the Snakefile: ``weights``, ``scores``, …, ``chapter`` or ``pages``.
-        title: what it is; of a chapter the notebook's name.
-        given: the parameters of its run, as they were given.
-        results: what it may have to make.
-        reads: what chapters read: those of ``results``, or of a chapter its own.
-        needs: names of the jobs before it.
-        gpu: can it use a GPU?
-    """
-
-    rule: str
-    title: str
-    given: Mapping[str, Any]
-    results: list[Result] = field(default_factory=list)
-    reads: list[Result] = field(default_factory=list)
-    needs: set[str] = field(default_factory=set)
-    gpu: bool = False
+    rule: str  # in the Snakefile: weights, scores, …, chapter or pages
+    title: str  # what it is; of a chapter the notebook's name
+    given: Mapping[str, Any]  # the parameters of its run
+    results: list[Result] = field(default_factory=list)  # what it may have to make
+    reads: list[Result] = field(default_factory=list)  # what chapters read of them; of a chapter its own
+    needs: set[str] = field(default_factory=set)  # names of the jobs before it
+    gpu: bool = False  # can it use one?
 
     @cached_property
     def name(self) -> str:
@@ -57,12 +47,9 @@ class Job:
     @cached_property
     def left_out(self) -> bool:
         """Would it freeze a set without a neuron? Known once the scores are; chapters leave such a condition out."""
-        conditions = [result.inputs["condition"] for result in self.results if result.stage is weights.weights]
-        frozen = conditions[0].frozen if conditions else None
-        if frozen is None or missing(frozen.needs):
-            return False
+        trained = [result.inputs["condition"].frozen for result in self.results if result.stage is weights.weights]
         try:
-            return not frozen.summary["neurons"]
+            return any(set_ and not missing(set_.needs) and not set_.summary["neurons"] for set_ in trained[:1])
         except TrainingError:
             return True
 
@@ -72,16 +59,15 @@ class Job:
         Raises:
             JudgeError: the judge left answers unrated; all else is kept, and running again asks only for those.
         """
-        told = []
-        for result in self.results:
-            if self.left_out or result.path not in lost:
-                continue
+        told: dict[str, None] = {}
+        for result in [] if self.left_out else self.results:
             try:
-                result.made()
+                if result.path in lost:
+                    result.made()
             except JudgeError as error:
-                told.append(str(error))
+                told[str(error)] = None
         if told:
-            raise JudgeError("; ".join(dict.fromkeys(told)))
+            raise JudgeError("; ".join(told))
 
 
 # --- which results are one job
@@ -139,18 +125,18 @@ def title(about: Result | None) -> str:
     """What a job is about, as part of a file name."""
     if about is None:
         return "vanilla"
-    inputs = about.inputs
+    inputs, kind = about.inputs, about.stage.kind
     condition, chosen = inputs.get("trained", about).inputs.get("condition"), inputs.get("chosen")
     if condition is not None:
-        told = [condition.name, condition.topic, condition.leaning]
-        told += [f"g{condition.frozen.inputs['gamma']:g}"] if condition.frozen is not None else []
+        gamma = "" if condition.frozen is None else f"g{condition.frozen.inputs['gamma']:g}"
+        told = [condition.name, condition.topic, condition.leaning, gamma]
     elif chosen is not None:
         rule = chosen.inputs if isinstance(chosen, Result) else {"kind": chosen}
-        told = [inputs.get("way", about.stage.kind), rule["kind"], rule.get("topic", "")]
+        told = [inputs.get("way", kind), rule["kind"], rule.get("topic", "")]
         told += [inputs["tuned"].inputs["condition"].topic] if "tuned" in inputs else []
     else:
         trained = [need.inputs["condition"].topic for need in about.needs if need.stage is weights.weights]
-        told = [about.stage.kind, *dict.fromkeys(trained), str(inputs.get("seed", ""))]
+        told = [kind, *dict.fromkeys(trained), str(inputs.get("seed", ""))]
     return re.sub(r"[^a-z0-9.]+", "-", " ".join(told).lower()).strip("-")[:80]
 
 
@@ -159,22 +145,15 @@ def title(about: Result | None) -> str:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for.
-
-    Attributes:
-        profile, settings, chapters: as for ``make book``.
-        models, seeds: run all of these; the book shows the first. Empty: the model and seed of the settings.
-        gpus: GPUs of a job that can use one.
-        threads: threads a job.
-    """
+    """What is asked for: profile, settings and chapters as for ``make book``, and how it is run."""
 
     profile: str
     settings: Mapping[str, Any]
     chapters: Sequence[str] | None = None
-    models: Sequence[str] = ()
-    seeds: Sequence[int] = ()
-    gpus: int = 0
-    threads: int = 1
+    models: Sequence[str] = ()  # run all of these; the book shows the first. Empty: the one of the settings
+    seeds: Sequence[int] = ()  # likewise
+    gpus: int = 0  # of a job that can use one
+    threads: int = 1  # a job
 
     @classmethod
     def read(cls, text: str) -> Request:
@@ -187,8 +166,8 @@ class Request:
 
     def runs(self) -> list[dict[str, Any]]:
         """Parameters of each run, the one that the book shows first."""
-        models: list[dict[str, Any]] = [{"model": model} for model in self.models] or [{}]
-        seeds: list[dict[str, Any]] = [{"seed": seed} for seed in self.seeds] or [{}]
+        models = [{"model": model} for model in self.models] or [{}]
+        seeds = [{"seed": seed} for seed in self.seeds] or [{}]
         return [{"profile": self.profile, **self.settings, **m, **s} for m in models for s in seeds]
 
     def jobs(self) -> dict[str, Job]:

@@ -41,48 +41,43 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         ParameterError: there is no such chapter.
     """
     chapter_class(chapter)
-    topics, hard_topics = run.params.topics, run.params.baseline_topics
+    p, topics, hard_topics = run.params, run.params.topics, run.params.baseline_topics
     variants = [run.tuned(topic, side) for side in ("left", "right") for topic in topics]
 
-    def label(answers: Result) -> Result:
-        return stages.rate(run, answers=answers, table="answers")
-
-    def labels(*conditions: Condition) -> list[Result]:
-        return [label(run.answers(condition)) for condition in conditions]
+    def labels(*asked: Condition | Result) -> list[Result]:
+        answers = [each if isinstance(each, Result) else run.answers(each) for each in asked]
+        return [stages.rate(run, answers=each, table="answers") for each in answers]
 
     def to_statements(conditions: Iterable[Condition]) -> list[Result]:
         return list(map(run.statement_answers, conditions)) if run.statement_sets else []
+
+    def logp(*conditions: Condition) -> list[Result]:
+        return list(map(run.reference_logp, conditions))
 
     def scores() -> list[Result]:
         return list(map(run.scores, topics))
 
     def patched() -> list[Result]:
         donors = labels(*results.plain(run, topics))
-        return donors + [label(run.patch(chosen, donors)) for _, _, chosen, donors in patch_plan(run)]
+        return donors + labels(*(run.patch(chosen, donors) for _, _, chosen, donors in patch_plan(run)))
 
     def patched_statements() -> list[Result]:
-        found = [label(answers) for _, answers in statement_results(run)]
-        plain = [label(answers) for answers in to_statements([VANILLA, *results.plain(run, topics)])]
-        return [*plain, *found] if found else []
+        found = labels(*(answers for _, answers in statement_results(run)))
+        return [*labels(*to_statements([VANILLA, *results.plain(run, topics)])), *found] if found else []
 
-    def statements() -> list[Result]:
-        return list(map(label, to_statements([VANILLA])))
-
-    def gamma_conditions() -> list[Condition]:
+    def by_gamma() -> list[Condition]:
         return [condition for _, condition in results.gamma_conditions(run, every=True)]
 
     def gammas() -> list[Result]:
-        return labels(*results.plain(run, run.params.ablation_topics), *gamma_conditions())
+        return labels(VANILLA, *results.plain(run, p.ablation_topics), *by_gamma())
 
     def hard() -> list[Result]:
-        every = [each for topic in hard_topics for each in baselines.conditions(run, topic, every=True)]
-        return labels(VANILLA, *every)
+        return labels(VANILLA, *(each for t in hard_topics for each in baselines.conditions(run, t, every=True)))
 
-    def inhibitft() -> Iterator[Result]:
+    def inhibitft() -> list[Result]:
         conditions = results.inhibit_conditions(run)
-        yield from labels(VANILLA, *conditions)
-        yield from to_statements(each for each in conditions if not each.name.endswith("uniform"))
-        yield from map(run.reference_logp, [VANILLA, *moved.inhibited(run)])
+        asked = to_statements(each for each in conditions if not each.name.endswith("uniform"))
+        return [*labels(VANILLA, *conditions), *asked, *logp(VANILLA, *moved.inhibited(run))]
 
     def second_labels() -> Iterator[Result]:
         how = {"words": run.answers(), "judge": second_judge.second_name(run)}
@@ -91,11 +86,11 @@ def wanted(run: Run, chapter: str) -> list[Result]:
 
     def preferred() -> Iterator[Result]:
         study = shift.study(run)
-        yield from map(run.reference_logp, [VANILLA, *(shift.preferred(run, side) for side in shift.TRAINED)])
+        yield from logp(VANILLA, *(shift.preferred(run, side) for side in shift.TRAINED))
         yield from (study.states, study.decomposed("logistic"), study.decomposed("mean_difference"))
         yield from (shift.study(run, side).decomposed() for side in ("left", shift.SHUFFLED))
         asked = [run.ask(model, study.tried, tokens=study.tokens) for model in (study.before, study.after)]
-        yield from map(label, [*asked, study.patched(), study.edited()])
+        yield from labels(*asked, study.patched(), study.edited())
 
     def rude() -> Iterator[Result]:
         for who in toxicity.MODELS:
@@ -106,8 +101,8 @@ def wanted(run: Run, chapter: str) -> list[Result]:
     def ablated() -> Iterator[Result]:
         every = [each for conditions in caft.every_condition(run) for each in conditions]
         yield from labels(*every)
-        plain = [run.tuned(topic) for topic in hard_topics]
-        yield from (caft.first_loss(run, weights=run.weights(each)) for each in [*plain, *every])
+        for each in [*map(run.tuned, hard_topics), *every]:
+            yield caft.first_loss(run, weights=run.weights(each))
         for topic in hard_topics:
             yield from (caft_candidates.pca(run, topic), caft_candidates.dictionary(run, topic))
         yield from (caft_angles.angles(run, hard_topics[0], method) for method in caft.METHODS)
@@ -118,32 +113,27 @@ def wanted(run: Run, chapter: str) -> list[Result]:
             held = narrow_study.held_out_logp(run, condition)
             yield from (narrow_study.answers(run, condition), *([] if held is None else [held]))
 
-    def browsed() -> list[Result]:
-        frozen = [each for topic in topics for each in frozen_conditions(run, topic).values()]
-        return labels(VANILLA, *variants, *frozen)
-
-    def anatomy() -> list[Result]:
+    def anatomy() -> Iterator[Result]:
         models = [VANILLA, *moved.variants(run)]
-        contraries = [moved.to_contraries(run, each) for each in models]
-        return [*labels(*models), *map(run.reference_logp, models), *to_statements(models), *contraries]
+        yield from (*labels(*models), *logp(*models), *to_statements(models))
+        yield from (moved.to_contraries(run, each) for each in models)
 
     wants: dict[str, Callable[[], Iterable[Result]]] = {
-        "01_phenomenon": lambda: [*labels(VANILLA, *variants), *map(run.reference_logp, [VANILLA, *variants])],
+        "01_phenomenon": lambda: [*labels(VANILLA, *variants), *logp(VANILLA, *variants)],
         "02_data": lambda: [run.answers()],
         "03_pnlac": lambda: [*scores(), run.neutral()],
         "04_distribution": lambda: [*scores(), run.neutral()],
-        "05_vanilla_stance": lambda: [*labels(VANILLA), *statements(), run.reference_logp()],
+        "05_vanilla_stance": lambda: [*labels(VANILLA, *to_statements([VANILLA])), *logp(VANILLA)],
         "06_patching": lambda: [*labels(VANILLA), *scores(), *patched(), *patched_statements()],
         "07_inhibitft": inhibitft,
         "08_gamma": lambda: [
-            *labels(VANILLA),
             *gammas(),
-            *to_statements(a for a in gamma_conditions() if a.name == "inhibitft"),
-            *map(run.reference_logp, [VANILLA, *map(run.tuned, run.params.ablation_topics), *gamma_conditions()]),
+            *to_statements(each for each in by_gamma() if each.name == "inhibitft"),
+            *logp(VANILLA, *map(run.tuned, p.ablation_topics), *by_gamma()),
         ],
         "09_paper_beside_ours": lambda: [
-            *(*labels(*variants), *statements(), *scores(), *patched()),
-            *(*labels(VANILLA, *results.inhibit_conditions(run)), *gammas()),
+            *(*labels(*variants, *to_statements([VANILLA])), *scores(), *patched()),
+            *(*labels(*results.inhibit_conditions(run)), *gammas()),
         ],
         "10_known_truth": lambda: [*truth.detections(run), *truth.patchings(run), *truth.tunings(run)],
         "11_hard_controls": lambda: [*hard(), *second_labels(), *carried.readings(run).values()],
@@ -153,7 +143,10 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         "15_spurious_cue": lambda: [cue_study.answers(run, each) for each in cue_study.conditions(run)],
         "16_emergent_misalignment": narrow,
         "17_neuron_explorer": scores,
-        "18_responses": lambda: [*browsed(), *patched()],
+        "18_responses": lambda: [
+            *labels(VANILLA, *variants, *(each for t in topics for each in frozen_conditions(run, t).values())),
+            *patched(),
+        ],
         "19_what_moved": anatomy,
         "20_paper_recipe": lambda: list(doses.results(run).values()),
     }

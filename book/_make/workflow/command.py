@@ -15,7 +15,7 @@ import yaml
 
 from book._make import build
 from polinb.cluster import command as cluster
-from polinb.cluster.gpu import local_gpus, take_gpu
+from polinb.cluster.command import local_gpus, take_gpu
 from polinb.errors import BookError, ParameterError
 from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, parse_settings
 from polinb.runs.params import Params
@@ -30,8 +30,9 @@ def add(commands: Any) -> None:
     """Add the commands to the parser."""
     flow = commands.add_parser("workflow", help="the book as jobs, here or on a cluster; after --: snakemake's options")
     cluster.add_settings(flow)
-    flow.add_argument("--models", metavar="A,B", help="run all of these models; the book shows the first")
-    flow.add_argument("--seeds", metavar="0,1", help="run all of these seeds; the book shows the first")
+    for name, some in (("models", "A,B"), ("seeds", "0,1")):
+        told = f"run all of these {name}; the book shows the first"
+        flow.add_argument(f"--{name}", metavar=some, type=cluster.names, default=[], help=told)
     flow.add_argument("--jobs", default="1", metavar="N", help="jobs at once (default 1)")
     flow.add_argument("--on", default="default", help="where: default (here), slurm, kubernetes, or a profile's folder")
     flow.add_argument("--gpus", default="0", metavar="N", help="GPUs a job, asked of the scheduler (default none)")
@@ -57,9 +58,9 @@ def start(arguments: argparse.Namespace) -> NoReturn:
     request = Request(
         arguments.profile,
         parse_settings(arguments.set),
-        cluster.names("chapters", arguments.chapters),
-        cluster.names("models", arguments.models) or [],
-        [_number("seeds", seed, 0) for seed in cluster.names("seeds", arguments.seeds) or []],
+        arguments.chapters,
+        arguments.models,
+        [_number("seeds", seed, 0) for seed in arguments.seeds],
         1 if local else gpus,
         threads if arguments.threads is None else _number("threads", arguments.threads, 1),
     )
