@@ -39,9 +39,7 @@ def fields(start: Mapping[str, Any]) -> list[Field]:
     """All inputs, in the order of the tab key; ``start`` as :meth:`polinb.lab.session.Session.start` gives it."""
 
     def field(column: str, name: str, make: Any, label: str, shown: Any = None, **options: Any) -> Field:
-        layout = w.Layout(width="auto", min_width="0", max_width="100%")
-        options = {"style": {"description_width": "8.5em"}} | options if make is not Slider else options
-        return Field(column, name, make(description=label, layout=layout, **options), *([shown] if shown else []))
+        return Field(column, name, make(description=label, **options), *([shown] if shown else []))
 
     def donated(values: Mapping[str, Any]) -> bool:
         return values["kind"] in DONATED
@@ -73,8 +71,7 @@ def fields(start: Mapping[str, Any]) -> list[Field]:
         field(answer, "temperature", w.BoundedFloatText, "Temperature", min=0.0, max=5.0, step=0.1),
         field(answer, "seed", w.BoundedIntText, "Seed", lambda v: v["temperature"] > 0,
               value=start["seed"], min=0, max=2**31 - 1),
-        field(answer, "references", w.Checkbox, "Compare likelihoods of the reference responses too",
-              indent=False, style={"description_width": "initial"}),
+        field(answer, "references", w.Checkbox, "Compare likelihoods of the reference responses too", indent=False),
     ]  # fmt: skip
 
 
@@ -85,10 +82,10 @@ class Inputs(w.VBox):
         self.fields = {field.name: field for field in fields(start)}
         columns: dict[str, list[Any]] = {}
         for field in self.fields.values():
-            columns.setdefault(field.column, [view.html_box(f"<h3>{field.column}</h3>")]).append(field.widget)
+            columns.setdefault(field.column, [w.HTML(f"<h3>{field.column}</h3>")]).append(field.widget)
             field.widget.observe(self._arrange, "value")
-        boxes = [view.column(*children) for children in columns.values()]
-        super().__init__([view.row(*boxes[:2]), view.row(*boxes[2:])], layout=w.Layout(width="100%"))
+        boxes = [view.box("column", *children) for children in columns.values()]
+        super().__init__([view.box("row", *boxes[:2]), view.box("row", *boxes[2:])])
         self._arrange()
 
     def __getitem__(self, name: str) -> Any:

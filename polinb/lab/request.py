@@ -30,10 +30,7 @@ RANGES = {"scale": (-2.0, 4.0), "patch": (0.0, 1.0)}
 """Strengths offered for an intervention that has one."""
 DONATED = ("patch", "graft")
 """Interventions that need a fine-tuned variant."""
-
-
 _ITEM = re.compile(r"([0-9]{1,9})\s*\.\s*([0-9]{1,9})(?:\s*[-–]\s*([0-9]{1,9}))?")
-_FORM = "layer.neuron or layer.first-last, separated by commas, as in 3.17, 5.0-9"
 
 
 def parse(text: str, layers: int, width: int) -> np.ndarray:
@@ -45,14 +42,11 @@ def parse(text: str, layers: int, width: int) -> np.ndarray:
     chosen = np.zeros((layers, width), bool)
     for item in [item.strip() for item in re.split(r"[,;\n]", text) if item.strip()] or [text]:
         match = _ITEM.fullmatch(item)
-        if not match:
-            raise ParameterError("own list", item, _FORM)
-        layer, first, last = int(match[1]), int(match[2]), int(match[3] or match[2])
-        if layer >= layers or max(first, last) >= width:
-            allowed = f"layer 0–{layers - 1}" if layer >= layers else f"neuron 0–{width - 1}"
+        layer, first, last = (int(match[1]), int(match[2]), int(match[3] or match[2])) if match else (layers, 0, 0)
+        if layer >= layers or not first <= last < width:
+            form = "layer.neuron or layer.first-last, separated by commas, as in 3.17, 5.0-9"
+            allowed = f"{form}: layer 0–{layers - 1}, neuron 0–{width - 1}, a range from its smaller end"
             raise ParameterError("own list", item, allowed)
-        if last < first:
-            raise ParameterError("own list", item, "a range that starts with its smaller end")
         chosen[layer, first : last + 1] = True
     return chosen
 
@@ -100,40 +94,31 @@ class Request(BaseModel):
             name, allowed = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
             raise ParameterError(name, values.get(name), allowed.replace("Input should be ", "")) from None
 
-    @field_validator("prompt")
+    @field_validator("prompt", "strength")
     @classmethod
-    def _words(cls, prompt: str) -> str:
-        if not prompt.strip():
+    def _allowed(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name == "prompt" and not value.strip():
             raise ValueError("at least one word")
-        return prompt
-
-    @field_validator("strength")
-    @classmethod
-    def _share(cls, strength: float, info: ValidationInfo) -> float:
-        if info.data.get("kind") == "patch" and not 0 <= strength <= 1:
+        if info.field_name == "strength" and info.data.get("kind") == "patch" and not 0 <= value <= 1:
             raise ValueError("0 (own activations) to 1 (the donor's) for patch")
-        return strength
+        return value
 
 
 class Answer(BaseModel):
     """One model's answer.
 
-    Attributes:
-        pieces, activation: what each token adds to the text, and what the chosen neurons had on it after the change:
-            their root mean square, or a single neuron's activation with its sign.
-        seconds: time spent making tokens, the first one's reading of the prompt included.
-        label, p_right: the judge's; None: it gives no probability.
-        gap: log-likelihood of the right reference response minus the left one's, nats a token; None: not asked for.
+    Each token adds a piece to the text; ``activation`` is what the chosen neurons had on it after the change: their
+    root mean square, or a single neuron's activation with its sign.
     """
 
     ids: list[int] = []
     text: str = ""
     pieces: list[str] = []
     activation: list[float] = []
-    seconds: float = 0.0
+    seconds: float = 0.0  # spent making tokens, the first one's reading of the prompt included
     label: str = "unrated"
-    p_right: float | None = None
-    gap: float | None = None
+    p_right: float | None = None  # the judge's; None: it gives no probability
+    gap: float | None = None  # log-likelihood of the right reference response minus the left one's, nats a token
 
 
 class Result(BaseModel):

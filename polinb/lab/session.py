@@ -51,7 +51,7 @@ class Session:
     def __init__(self, store: Store | None = None, listener: Listener | None = None) -> None:
         self.stop, self.listener, self._store = threading.Event(), listener or Listener(), store
         self._run: Run | None = None
-        self._donor: tuple[str, str, LM] | None = None
+        self._donor: tuple[tuple[str, str], LM] | None = None
 
     def start(self, profile: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What inputs start with: the run's model, γ and seed, models that need no network, and topics with titles."""
@@ -78,8 +78,8 @@ class Session:
         weights = {f"{topic} {side}": run.weights(run.tuned(topic, side)) for topic, side in dict.fromkeys(tuned)}
         models = [name for name, result in weights.items() if result is not None and not result.done()]
         found = [] if at_hand(p.model, p.revision) else [f"the model {p.model}, from the Hugging Face hub"]
-        found += [f"fine-tuned variants ({', '.join(models)})"] if models else []
-        return found + ([f"PNLAC scores ({', '.join(scores)})"] if scores else [])
+        named = {"fine-tuned variants": models, "PNLAC scores": scores}
+        return found + [f"{what} ({', '.join(names)})" for what, names in named.items() if names]
 
     def run(self, request: Request) -> Result:
         """Make what is missing, then both answers, a token each in turn, and judge them.
@@ -107,7 +107,8 @@ class Session:
         told.status("Judging …")
         with heard(told.progress):
             _judge(run, request, answers)
-            _read(run, request, prompt, ways, answers)
+            for name, way in ways.items():
+                _read(run, request, prompt, way, answers[name])
         date = datetime.now(UTC).isoformat(timespec="seconds")
         return Result(request=request, answers=answers, chosen=size, total=total, stopped=stopped, date=date)
 
@@ -164,11 +165,12 @@ class Session:
         """The donor, where there is one; the last one is kept."""
         if r.kind not in DONATED:
             return None
-        if self._donor is None or self._donor[:2] != (r.donor_topic, r.donor):
+        wanted = (r.donor_topic, r.donor)
+        if self._donor is None or self._donor[0] != wanted:
             self._donor = None  # frees the old donor before a new one is loaded
             self.listener.status(f"Donor: the {r.donor}-leaning variant of {r.donor_topic} …")
-            self._donor = (r.donor_topic, r.donor, run.load_variant(r.donor_topic, r.donor))
-        return self._donor[2]
+            self._donor = (wanted, run.load_variant(*wanted))
+        return self._donor[1]
 
     def _write(self, ways: Mapping[str, Intervention], prompt: Sequence[int], r: Request) -> dict[str, Answer]:
         """Take a token from each answer in turn until all have ended, or between two turns no more is wanted."""
@@ -196,26 +198,20 @@ def _judge(run: Run, r: Request, answers: Mapping[str, Answer]) -> None:
     rows = [(r.topic, name, r.prompt, answer.text) for name, answer in answers.items()]
     rated = run.judge.rate(pd.DataFrame(rows, columns=["topic", "id", "prompt", "response"]))
     for answer, label, p_right in zip(answers.values(), rated["label"], rated["p_right"], strict=True):
-        answer.label = str(label)
-        answer.p_right = None if pd.isna(p_right) else float(p_right)
+        answer.label, answer.p_right = str(label), None if pd.isna(p_right) else float(p_right)
 
 
-def _read(
-    run: Run, r: Request, prompt: list[int], ways: Mapping[str, Intervention], answers: Mapping[str, Answer]
-) -> None:
-    """The activations on each answer; likelihood gaps, where they are wanted and the data have responses."""
+def _read(run: Run, r: Request, prompt: list[int], way: Intervention, answer: Answer) -> None:
+    """The activations on an answer; the likelihood gap, where it is wanted and the data have responses."""
     from polinb.models.generation import pieces
     from polinb.models.tokens import fit, response_ids
 
+    if answer.ids:
+        seen = way.read(prompt, answer.ids)[1]
+        values = seen[:, 0] if seen.shape[1] == 1 else np.sqrt((seen**2).mean(1))
+        answer.pieces, answer.activation = pieces(run.lm, answer.ids), values.tolist()
     asked = run.questions()
-    known = asked[(asked["prompt"] == r.prompt) & r.references][:1]
-    for name, way in ways.items():
-        answer = answers[name]
-        if answer.ids:
-            seen = way.read(prompt, answer.ids)[1]
-            values = seen[:, 0] if seen.shape[1] == 1 else np.sqrt((seen**2).mean(1))
-            answer.pieces, answer.activation = pieces(run.lm, answer.ids), values.tolist()
-        for _, question in known.iterrows():
-            texts = [response_ids(run.lm, question[side], end=False) for side in ("left", "right")]
-            left, right = (way.read(*fit(prompt, text, run.params.max_tokens))[0] for text in texts)
-            answer.gap = right - left
+    for _, question in asked[(asked["prompt"] == r.prompt) & r.references][:1].iterrows():
+        texts = [response_ids(run.lm, question[side], end=False) for side in ("left", "right")]
+        left, right = (way.read(*fit(prompt, text, run.params.max_tokens))[0] for text in texts)
+        answer.gap = right - left

@@ -121,25 +121,16 @@ def download_html(text: str, name: str, kind: str) -> str:
     return f'<p><a download="{name}" href="data:{kind};base64,{data}">Save as {name}</a></p>'
 
 
-def row(*children: widgets.Widget) -> widgets.Widget:
-    """Children side by side where there is room, below each other where there is none."""
-    return widgets.Box(children, layout=widgets.Layout(flex_flow="row wrap", width="100%"))
-
-
-def column(*children: widgets.Widget) -> widgets.Widget:
-    """One column of a :func:`row`."""
-    layout = widgets.Layout(flex="1 1 300px", min_width="0", max_width="100%", padding="0 12px 0 0")
-    return widgets.VBox(children, layout=layout)
-
-
-def html_box(text: str = "") -> widgets.HTML:
-    """An HTML widget of full width."""
-    return widgets.HTML(text, layout=widgets.Layout(width="100%", min_width="0"))
+def box(name: str, *children: widgets.Widget) -> widgets.Widget:
+    """A ``row``, side by side where there is room, a ``column`` of one, or what is ``folded``: as lab.css says."""
+    made = widgets.Box(children)
+    made.add_class(f"polinb-{name}")
+    return made
 
 
 def folded(title: str, *children: widgets.Widget) -> widgets.Widget:
     """Children that a button, a real one for keyboards, shows and hides."""
-    inside = widgets.VBox(children, layout=widgets.Layout(display="none", width="100%"))
-    switch = widgets.ToggleButton(description=title, icon="", layout=widgets.Layout(width="auto", max_width="100%"))
+    inside, switch = box("folded", *children), widgets.ToggleButton(description=title, icon="")
+    inside.layout.display = "none"
     switch.observe(lambda change: setattr(inside.layout, "display", "" if change["new"] else "none"), "value")
-    return widgets.VBox([switch, inside], layout=widgets.Layout(width="100%"))
+    return box("folded", switch, inside)

@@ -39,9 +39,9 @@ class NeuronLab(widgets.VBox, Listener):
         self._busy = threading.Lock()
         self._agreed: Callable[[], None] | None = None  # what is done once the user says yes
         self._examples: dict[str, list[str]] = {}
-        super().__init__(layout=widgets.Layout(width="100%"))
+        super().__init__()
         self.add_class("polinb-lab")
-        self.children = (view.html_box(view.STYLE), *self._outputs())
+        self.children = (widgets.HTML(view.STYLE), *self._outputs())
         try:
             start = self.session.start(self.profile, self.settings)
         except ParameterError as error:
@@ -91,38 +91,32 @@ class NeuronLab(widgets.VBox, Listener):
             self.buttons[text] = made
             return made
 
-        def area(label: str) -> tuple[widgets.Textarea, widgets.HTML]:
-            layout = widgets.Layout(width="auto", min_width="0")
-            return widgets.Textarea(description=label, rows=14, layout=layout), view.html_box()
-
         self.buttons: dict[str, widgets.Button] = {}
-        self.state, self.count, self.error, self.missing, self.table = (view.html_box() for _ in range(5))
-        narrow = {"max_width": "34em", "min_width": "0"}
-        layout = widgets.Layout(width="calc(100% - 4px)", **narrow)
-        self.bar = widgets.IntProgress(description="Progress", max=1, layout=layout)
+        self.state, self.count, self.error, self.missing, self.table = (widgets.HTML() for _ in range(5))
+        self.bar, self.explorer = widgets.IntProgress(description="Progress", max=1), widgets.VBox()
         yes = button("Start", "Make what is missing, then go on", self._yes, "primary")
         no = button("Not now", "Compute nothing", self._no)
-        self.question = widgets.VBox([self.missing, view.row(yes, no)], layout=widgets.Layout(display="none"))
-        self.answers = {name: [view.html_box() for _ in range(3)] for name in ("vanilla", "intervened")}
-        self.back = widgets.Dropdown(description="Bring back", layout=widgets.Layout(width="auto", **narrow))
+        self.question = widgets.VBox([self.missing, view.box("row", yes, no)], layout=widgets.Layout(display="none"))
+        self.answers = {name: [widgets.HTML() for _ in range(3)] for name in ("vanilla", "intervened")}
+        self.back = widgets.Dropdown(description="Bring back")
         self.back.observe(self._handler(self._bring_back), "value")
-        self.code, self.json = area("Python"), area("JSON")
-        self.explorer = widgets.VBox(layout=widgets.Layout(width="100%"))
+        self.code, self.json = ((widgets.Textarea(description=d, rows=14), widgets.HTML()) for d in ("Python", "JSON"))
         self._list()
         for name, (title, text, _) in self.answers.items():
             title.value, text.value = f"<h3>{name.capitalize()}</h3>", view.text_html("")
         return [
-            view.row(
+            view.box(
+                "row",
                 button("Run", "Ask the plain and the changed model", self._ask_run, "primary"),
                 button("Stop", "Stop after the current token or training step", self._stop),
             ),
             *(self.question, self.state, self.bar, self.count, self.error),
-            view.row(*(view.column(*parts) for parts in self.answers.values())),
-            view.html_box(f"<p><em>{view.JUDGE_NOTE}</em></p><h3>History</h3>"),
+            view.box("row", *(view.box("column", *parts) for parts in self.answers.values())),
+            widgets.HTML(f"<p><em>{view.JUDGE_NOTE}</em></p><h3>History</h3>"),
             *(self.table, self.back),
             view.folded("Code that makes this again", *self.code),
             view.folded("History as JSON", *self.json),
-            view.html_box("<h3>Neuron explorer</h3>"),
+            widgets.HTML("<h3>Neuron explorer</h3>"),
             button("Load the explorer", "Map of all neurons; one opened there becomes the own list", self._ask_map),
             self.explorer,
         ]
@@ -227,8 +221,7 @@ class NeuronLab(widgets.VBox, Listener):
             self.inputs.offer(self._examples[self.inputs["topic"].value])
 
     def _take(self) -> None:
-        if self.inputs["example"].value:
-            self.inputs["prompt"].value = self.inputs["example"].value
+        self.inputs["prompt"].value = self.inputs["example"].value or self.inputs["prompt"].value
 
     def _bring_back(self) -> None:
         number = self.back.value

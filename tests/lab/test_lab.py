@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from polinb.__main__ import main
 from polinb.errors import ParameterError, TrainingError
 from polinb.lab import view
-from polinb.lab.request import Answer, History, Request, Result, parse, program
+from polinb.lab.request import CHANGES, Answer, History, Request, Result, parse, program
 from polinb.lab.serve import environment, started_with
 from polinb.lab.session import Listener, Session, StoppedError
 from polinb.lab.widget import NeuronLab
@@ -81,28 +82,13 @@ class Heard(Listener):
 # --- choosing neurons
 
 
-def test_lists_of_neurons_are_read():
+def test_lists_of_neurons_are_read_or_their_wrong_item_is_named():
     chosen = parse("2.47, 0.3 - 5;1.0\n 0.4", 3, 48)
     assert [tuple(x) for x in np.argwhere(chosen)] == [(0, 3), (0, 4), (0, 5), (1, 0), (2, 47)]
-
-
-@pytest.mark.parametrize(
-    ("text", "item", "allowed"),
-    [
-        ("", "''", "layer.neuron"),
-        ("0.1, seven", "'seven'", "layer.neuron"),
-        ("0.1, 3.4", "'3.4'", "layer 0–2"),
-        ("0.48", "'0.48'", "neuron 0–47"),
-        ("0.40-48", "'0.40-48'", "neuron 0–47"),
-        ("1.9-3", "'1.9-3'", "smaller end"),
-        ("-1.5", "'-1.5'", "layer.neuron"),
-        ("1.99999999999999", "'1.99999999999999'", "layer.neuron"),
-    ],
-)
-def test_wrong_lists_are_refused_precisely(text, item, allowed):
-    with pytest.raises(ParameterError) as error:
-        parse(text, 3, 48)
-    assert "'own list'" in str(error.value) and item in str(error.value) and allowed in str(error.value)
+    allowed = "layer.neuron .* layer 0–2, neuron 0–47, a range from its smaller end"
+    for item in ("", "seven", "3.4", "0.48", "0.40-48", "1.9-3", "-1.5", "1.99999999999999"):
+        with pytest.raises(ParameterError, match=f"'own list': got '{re.escape(item)}'; allowed: {allowed}"):
+            parse(f"0.1, {item}" if item else "", 3, 48)
 
 
 # --- runs
@@ -127,22 +113,23 @@ def test_what_is_missing_is_told_first_and_made_by_the_run(tmp_path):
     assert fresh.missing(ask(kind="patch")) == [], "all is kept"
 
 
-@pytest.mark.parametrize("kind", ["ablate", "scale", "patch", "graft"])
-@pytest.mark.parametrize("neurons", ["general", "specific", "strict", "uniform", "layer", "own"])
+@pytest.mark.parametrize(
+    ("neurons", "kind"),
+    [
+        *(("general", kind) for kind in CHANGES),
+        *(("specific", "graft"), ("strict", "patch"), ("uniform", "scale"), ("layer", "patch"), ("own", "ablate")),
+    ],
+)
 def test_a_run_is_the_intervention_on_the_set_of_the_run(session, run, kind, neurons):
-    """Every intervention on every set; answers, judge and activations are those of the parts."""
+    """Every intervention and every set; answers, judge and activations are those of the parts."""
     sets = run.sets(50.0)
-    if neurons == "strict" and not sets.strict["race"].any():
-        pytest.skip("this set is empty")
-    expected = {
-        "general": sets.general,
-        "specific": sets.specific["race"],
-        "strict": sets.strict["race"],
-        "own": parse("0.3-9, 2.1", run.lm.layers, run.lm.width),
-    }
-    chosen = expected.get(neurons, sets.general)
+    chosen = {
+        "general": lambda: sets.general,
+        "specific": lambda: sets.specific["race"],
+        "strict": lambda: sets.strict["race"],
+        "own": lambda: parse("0.3-9, 2.1", run.lm.layers, run.lm.width),
+    }.get(neurons, lambda: run.control_set(neurons, 2, 50.0))()
     if neurons in ("uniform", "layer"):
-        chosen = run.control_set(neurons, 2, 50.0)
         assert chosen.sum() == sets.general.sum() and (chosen != sets.general).any()
     Heard(session)
     strength = {"scale": -3.0, "patch": 0.5}.get(kind, 1.0)
@@ -163,13 +150,10 @@ def test_a_run_is_the_intervention_on_the_set_of_the_run(session, run, kind, neu
     assert changed.p_right == (None if np.isnan(p_right) else pytest.approx(p_right))
 
 
-def test_one_neuron_s_activation_keeps_its_sign(session, run):
+def test_one_neuron_s_activation_keeps_its_sign(session):
     Heard(session)
-    answer = session.run(ask(neurons="own", own="1.7", kind="scale")).answers["vanilla"]
-    chosen = parse("1.7", run.lm.layers, run.lm.width)
-    prompt = prompt_ids(run.lm, "Should taxes be raised?", run.params.system_prompt)
-    seen = Intervention(run.lm, chosen).read(prompt, answer.ids)[1]
-    assert answer.activation == pytest.approx(seen[:, 0], abs=1e-5) and seen.min() < 0 < seen.max()
+    seen = session.run(ask(neurons="own", own="1.7", kind="scale")).answers["vanilla"].activation
+    assert min(seen) < 0 < max(seen)
 
 
 def test_likelihoods_are_compared_for_questions_of_the_data(session, run):
@@ -231,13 +215,10 @@ def test_wrong_requests_are_refused_before_anything_runs(tmp_path, changes, told
     assert not (tmp_path / "s").exists()
 
 
-def test_a_text_beyond_the_context_is_refused_before_anything_is_trained(tmp_path):
+def test_a_text_beyond_the_context_and_sets_without_a_neuron_are_refused(session, tmp_path):
     with pytest.raises(ParameterError, match="the model's context"):
         Session(Store(tmp_path / "s")).run(ask(max_new_tokens=5000))
-    assert not (tmp_path / "s").exists()
-
-
-def test_sets_without_a_neuron_are_refused(session):
+    assert not (tmp_path / "s").exists(), "before anything is trained"
     with pytest.raises(TrainingError, match="raise gamma"):
         session.run(ask(gamma=0.01))
     with pytest.raises(ParameterError, match="no neuron is strictly specific to 'race'"):
@@ -250,8 +231,7 @@ def test_sets_without_a_neuron_are_refused(session):
 EXPORTED = [
     {"kind": "patch", "neurons": "layer", "number": 2, "strength": 0.75, "donor": "left"},
     {"kind": "scale", "neurons": "own", "own": "0.3-20, 2.1", "strength": -1.5, "temperature": 0.8, "seed": 5},
-    {"kind": "ablate", "neurons": "specific", "topic": "race"},
-    {"kind": "graft", "neurons": "uniform", "max_new_tokens": 500},
+    {"kind": "graft", "neurons": "uniform", "topic": "race", "max_new_tokens": 500},
 ]
 
 
@@ -360,7 +340,10 @@ def test_only_inputs_that_count_are_shown(lab):
         assert shown() == always | more
 
 
-def test_a_commit_of_one_model_is_not_asked_of_another(store):
+def test_wrong_parameters_are_told_and_a_commit_of_one_model_is_not_asked_of_another(store):
+    made = NeuronLab(profile="tiny", gama=5)
+    assert "Did you mean" in made.error.value and not made.busy
+    made.close()
     made = NeuronLab(store, profile="tiny", revision="abc", **TWO)
     until(lambda: not made.busy)
     assert made.request().settings["revision"] == "abc"
@@ -413,12 +396,6 @@ def test_widget_refuses_a_second_run_and_stops(lab):
     assert "Nothing is running" in lab.state.value
 
 
-def test_wrong_parameters_are_an_error_in_the_widget():
-    made = NeuronLab(profile="tiny", gama=5)
-    assert "Did you mean" in made.error.value and not made.busy
-    made.close()
-
-
 def test_a_neuron_opened_in_the_explorer_becomes_the_own_list(lab):
     pressed(lab, "Load the explorer")
     assert "cards" in lab.missing.value and not lab.explorer.children, "asks first"
@@ -462,8 +439,8 @@ def test_started_with_reads_the_environment(monkeypatch):
     assert started_with() == {"profile": "tiny", "model": "tiny:gpt2"}
 
 
-@pytest.mark.parametrize("arguments", [["--set", "gama=5"], ["--profile", "huge"], ["--port", "80"]])
-def test_wrong_parameters_stop_before_a_server_starts(arguments, capsys, monkeypatch):
+def test_wrong_parameters_stop_before_a_server_starts(capsys, monkeypatch):
     monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("a server was started"))
-    assert main(["lab", *arguments]) == 2
-    assert "polinb: parameter" in capsys.readouterr().err
+    for arguments in (["--set", "gama=5"], ["--profile", "huge"], ["--port", "80"]):
+        assert main(["lab", *arguments]) == 2
+        assert "polinb: parameter" in capsys.readouterr().err
