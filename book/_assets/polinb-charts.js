@@ -10,14 +10,8 @@
   const LEAST = 170; // a chart is not made narrower than this
   const LEAST_STEP = 36; // nor a column of cells: "(+0.50)" has to fit
   const drawn = new WeakMap(); // element → promise of its drawing
+  const { el, button, save } = polinb.dom;
   let charts = [];
-
-  function make(tag, properties, attributes, ...children) {
-    const node = Object.assign(document.createElement(tag), properties);
-    for (const [name, value] of Object.entries(attributes || {})) node.setAttribute(name, value);
-    node.append(...children);
-    return node;
-  }
 
   // --- drawing
 
@@ -29,9 +23,9 @@
   async function begin(element) {
     const source = element.querySelector("script.polinb-spec"), picture = element.querySelector("img.polinb-fallback");
     if (!source) return;
-    const host = make("div", { className: "polinb-chart" });
-    const scroller = make("div", { className: "polinb-scroll" }, {}, host); // a chart that is too wide moves in here
-    const inputs = make("div", { className: "polinb-inputs" });
+    const host = el("div", { class: "polinb-chart" });
+    const scroller = el("div", { class: "polinb-scroll" }, host); // a chart that is too wide moves in here
+    const inputs = el("div", { class: "polinb-inputs" });
     element.dataset.state = "drawing";
     try {
       if (!window.vegaEmbed) throw new Error("the Vega bundle is not loaded");
@@ -108,7 +102,7 @@
     const svg = host.querySelector("svg");
     svg.setAttribute("aria-hidden", "true"); // its text is that of the label
     svg.removeAttribute("role");
-    const said = make("p", { className: "polinb-said" }, { role: "status" });
+    const said = el("p", { class: "polinb-said", role: "status" });
     element.append(said);
     let at = -1;
 
@@ -149,7 +143,7 @@
   function bindings(inputs, view, meta) {
     for (const [name, texts] of Object.entries(meta.labels || {})) {
       const input = inputs.querySelector(`.vega-bind input[name="${name}"]`);
-      const shown = make("output", { className: "polinb-step" });
+      const shown = el("output", { class: "polinb-step" });
       const tell = (step) => {
         shown.textContent = texts[step];
         input.setAttribute("aria-valuetext", texts[step]);
@@ -173,22 +167,15 @@
       png: async () => new Promise((done) => view.toCanvas(2).then((canvas) => canvas.toBlob(done, "image/png"))),
     };
     const buttons = Object.entries(kinds).map(([kind, content]) => {
-      const text = kind.toUpperCase(), label = `Save ${called} as ${text}`;
-      const onclick = async () => save(`${name}.${kind}`, await content());
-      return make("button", { type: "button", textContent: text, className: "polinb-save", onclick },
-        { "data-kind": kind, "aria-label": label });
+      const text = kind.toUpperCase();
+      const press = async () => {
+        const made = await content();
+        save(`${name}.${kind}`, made.type, made);
+      };
+      return button(text, press, { class: "polinb-save", "data-kind": kind, "aria-label": `Save ${called} as ${text}` });
     });
-    const chooser = highlighter(spec, meta.highlight, view);
-    return make("div", { className: "polinb-tools" }, { role: "group", "aria-label": "Save this figure" },
-      make("span", { textContent: "Save as" }), ...buttons, ...(chooser ? [chooser] : []));
-  }
-
-  function save(download, content) {
-    const link = make("a", { href: URL.createObjectURL(content), download });
-    document.body.append(link);
-    link.click();
-    link.remove();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    return el("div", { class: "polinb-tools", role: "group", "aria-label": "Save this figure" },
+      el("span", {}, "Save as"), buttons, highlighter(spec, meta.highlight, view));
   }
 
   // The same as a click on the legend, for those who cannot click there.
@@ -196,17 +183,17 @@
     const rows = Object.values(spec.datasets || {}).find((set) => set.length && field in set[0]) || [];
     const names = [...new Set(rows.map((row) => row[field]))];
     if (!field || names.length < 2) return null;
-    const option = (value, textContent) => make("option", { value, textContent });
-    const chooser = make("select", {}, {}, option("", "all"), ...names.map((name, i) => option(String(i), String(name))));
-    chooser.addEventListener("change", () => {
+    const choose = () => {
       const chosen = { unit: "", fields: [{ type: "E", field }], values: [names[chooser.value]] };
       view.data("highlight_store", chooser.value === "" ? [] : [chosen]).runAsync();
-    });
+    };
+    const chooser = el("select", { onchange: choose }, el("option", { value: "" }, "all"),
+      names.map((name, value) => el("option", { value }, String(name))));
     view.addDataListener("highlight_store", (_, store) => {
       const index = store && store.length ? names.indexOf(store[0].values[0]) : -1;
       chooser.value = index < 0 ? "" : String(index);
     });
-    return make("label", { className: "polinb-highlight" }, {}, "Highlight ", chooser);
+    return el("label", { class: "polinb-highlight" }, "Highlight ", chooser);
   }
 
   // --- start

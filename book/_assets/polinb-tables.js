@@ -1,4 +1,5 @@
-// Tables: a click on a head sorts a table of numbers, and one that is wider than the page takes the free margin beside it.
+// Tables: a click on a head sorts a table of numbers by the values that lie beside it, exactly; and one that is wider
+// than the page takes the free margin beside it.
 // What still scrolls sideways, equations too, shows at which side there is more and can be reached with the Tab key. The
 // look is in polinb.css; without scripts there is the scroll bar alone.
 (function () {
@@ -8,47 +9,33 @@
   const WIDE = 992; // the theme's widest layout without a margin ends here
   const FEWEST = 4; // rows that are worth sorting
   const NEXT = { null: "ascending", ascending: "descending", descending: null }; // null: as the chapter has them
-  const DIGITS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+  const { el, button } = polinb.dom;
 
   const text = (node) => (node ? node.textContent.replace(/\s+/g, " ").trim() : "");
 
   // --- sorting
 
-  // The number a cell begins with: 1 234; −0.52 [−0.60, −0.44]; +3.1 %; 2 × 10⁻⁶. NaN: none; null: an empty cell or a dash.
-  function number(cell) {
-    if (["", "–"].includes(cell)) return null;
-    const plain = cell.replace(/(\d)[\s,](?=\d{3}(\D|$))/g, "$1").replace(/−/g, "-");
-    const found = /^[<≤>≥≈~]?\s*([+-]?(?:\d+(?:\.\d+)?|∞))(?: × 10(⁻?)([⁰¹²³⁴⁵⁶⁷⁸⁹]+))?/.exec(plain);
-    if (!found) return NaN;
-    const power = [...(found[3] || "⁰")].map((digit) => DIGITS.indexOf(digit)).join("");
-    return Number(found[1].replace("∞", "Infinity")) * 10 ** ((found[2] ? -1 : 1) * Number(power));
-  }
-
-  function sortable(table) {
-    const body = table.tBodies[0], rows = body ? [...body.rows] : [];
-    if (rows.length < FEWEST || !table.querySelector("td.text-right")) return;
-    const heads = [...table.tHead.rows[0].cells];
+  // keys: for each column its values, null where one is missing; a column of texts has null, and is sorted as shown
+  function sortable(table, keys) {
+    const body = table.tBodies[0], rows = [...body.rows], heads = [...table.tHead.rows[0].cells];
+    if (rows.length < FEWEST || !keys.some(Boolean)) return;
     const sort = (column, order) => {
-      const texts = rows.map((row) => text(row.cells[column])), numbers = texts.map(number);
-      const keys = numbers.some(Number.isNaN) ? texts : numbers;
-      const missing = (i) => numbers[i] === null;
-      const compare = (a, b) => (typeof a === "number" ? a - b || 0 : String(a).localeCompare(b, "en", { numeric: true }));
+      const values = keys[column] || rows.map((row) => text(row.cells[column]).replace(/^–$/, "") || null);
+      const missing = (i) => values[i] === null;
+      const compare = (a, b) => (keys[column] ? a - b || 0 : a.localeCompare(b, "en", { numeric: true }));
       const sign = order === "descending" ? -1 : 1; // what is missing stands last either way
       const places = rows.map((_, i) => i);
-      if (order) places.sort((i, j) => missing(i) - missing(j) || sign * compare(keys[i], keys[j]) || i - j);
+      if (order) places.sort((i, j) => missing(i) - missing(j) || sign * compare(values[i], values[j]) || i - j);
       body.append(...places.map((i) => rows[i]));
     };
     heads.forEach((head, column) => {
       const place = head.querySelector("p") || head;
-      const button = Object.assign(document.createElement("button"), { type: "button", className: "polinb-sort" });
-      button.append(...place.childNodes);
-      place.append(button);
-      button.addEventListener("click", () => {
+      place.append(button([...place.childNodes], () => {
         const order = NEXT[head.getAttribute("aria-sort")];
         heads.forEach((each) => each.removeAttribute("aria-sort"));
         if (order) head.setAttribute("aria-sort", order);
         sort(column, order);
-      });
+      }, { class: "polinb-sort" }));
     });
   }
 
@@ -82,10 +69,11 @@
   }
 
   function tables() {
-    document.querySelectorAll(".bd-article table.mathjax_ignore").forEach(sortable); // those made of data
+    for (const beside of document.querySelectorAll(".bd-article [data-values]")) // below each table that is made of data
+      sortable(beside.previousElementSibling.querySelector("table"), JSON.parse(beside.dataset.values));
     const aside = document.querySelector("div.bd-sidebar-secondary"); // some pages have none, and the theme would fail
     const made = [...document.querySelectorAll(".bd-article .pst-scrollable-table-container")].map((box) => {
-      const edge = document.createElement("div"), over = box.scrollWidth > box.clientWidth + 1;
+      const edge = el("div"), over = box.scrollWidth > box.clientWidth + 1;
       box.replaceWith(edge);
       edge.append(box);
       // the theme hides the page's contents, which stand in the margin, beside an element of the class full-width

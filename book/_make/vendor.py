@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from polinb.display.charts import VEGA_LITE
-from polinb.display.webdata import APPS, TRY, joined
+from polinb.display.webdata import ALONE, APPS, joined
 from polinb.errors import ArtifactError
 from polinb_book.results import as_json, read_json
 
@@ -63,7 +63,7 @@ def _own(folder: Path) -> bool:
     files = {
         f"{app}{end}": part for app, parts in APPS.items() for end, part in zip((".js", ".css"), parts, strict=True)
     }
-    for name, parts in (files | {name: (name,) for name in TRY}).items():
+    for name, parts in (files | {name: (name,) for name in ALONE}).items():
         target, text = folder / name, joined(parts)
         if not target.is_file() or target.read_text("utf-8") != text:
             target.write_text(text, "utf-8")

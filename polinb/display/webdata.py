@@ -20,15 +20,14 @@ from polinb.errors import ParameterError
 if TYPE_CHECKING:
     from IPython.display import HTML
 
-_PARTS = ("dom", "explorer_model", "explorer_map", "explorer_card", "explorer")  # in this order
-EXPLORER_SCRIPTS = tuple(f"{part}.js" for part in _PARTS)
-EXPLORER_STYLES = ("parts.css", "explorer.css")
+EXPLORER_SCRIPTS = ("explorer_model.js", "explorer_map.js", "explorer_card.js", "explorer.js")
 APPS = {
-    "explorer": (("app.js", *EXPLORER_SCRIPTS), EXPLORER_STYLES),
-    "responses": (("app.js", "dom.js", "responses.js"), ("parts.css", "responses.css")),
+    "explorer": (("app.js", *EXPLORER_SCRIPTS), ("parts.css", "explorer.css")),
+    "responses": (("app.js", "responses.js"), ("parts.css", "responses.css")),
+    "try": (("try.js",), ("parts.css", "try.css")),
 }
 """Scripts and styles of each part, in their order; the page that holds it loads each of the two as one file."""
-TRY = ("dom.js", "try.js", "try_engine.js", "try.css")  # of one page, which names them itself
+ALONE = ("dom.js", "try_engine.js")  # what every page loads first, and a worker's script
 
 
 def web_folder() -> Path:

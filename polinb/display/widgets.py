@@ -8,7 +8,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from polinb.display.webdata import EXPLORER_SCRIPTS, EXPLORER_STYLES, joined
+from polinb.display.webdata import APPS, EXPLORER_SCRIPTS, joined
 from polinb.errors import ParameterError
 
 # One module out of the page's scripts, which hang what they export on globalThis.polinbExplorer. The page's address is
@@ -67,8 +67,8 @@ class NeuronExplorer(anywidget.AnyWidget):
         selected: ``[layer, neuron]`` of the open neuron, or ``[]``; set it to open a neuron, observe it to follow.
     """
 
-    _esm = joined(EXPLORER_SCRIPTS) + _WRAPPER
-    _css = joined(EXPLORER_STYLES)
+    _esm = joined(("dom.js", *EXPLORER_SCRIPTS)) + _WRAPPER
+    _css = joined(APPS["explorer"][1])
 
     payload = traitlets.Dict().tag(sync=True)
     blobs = traitlets.Dict().tag(sync=True)

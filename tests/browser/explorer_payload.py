@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from polinb.display.webdata import EXPLORER_SCRIPTS, EXPLORER_STYLES, embed, web_folder
+from polinb.display.webdata import APPS, embed, web_folder
 from polinb.scoring.pnlac import neuron_sets
 
 TOPICS = ("race", "gun control", "immigration", "abortion", "taxation", "climate")
@@ -78,11 +78,12 @@ def expected(scores, gamma: float) -> dict:
 
 def write(folder: Path, made: Made | str, dark: bool = False) -> Path:
     """A page with the explorer and the scripts beside it, as a built book has them."""
-    for name in ("app.js", *EXPLORER_SCRIPTS, *EXPLORER_STYLES):
+    scripts, styles = ("dom.js", *APPS["explorer"][0]), APPS["explorer"][1]
+    for name in (*scripts, *styles):
         (folder / name).write_bytes((web_folder() / name).read_bytes())
     body = made if isinstance(made, str) else made.html()
-    styles = "".join(f'<link rel="stylesheet" href="{name}">' for name in EXPLORER_STYLES)
-    scripts = "".join(f'<script defer src="{name}"></script>' for name in ("app.js", *EXPLORER_SCRIPTS))
+    head = "".join(f'<link rel="stylesheet" href="{name}">' for name in styles)
+    head += "".join(f'<script defer src="{name}"></script>' for name in scripts)
     theme = "dark" if dark else "light"
     ground = "background:#14181e;color:#ced6dd" if dark else "background:#fff;color:#222832"
     variables = DARK if dark else ""
@@ -90,8 +91,8 @@ def write(folder: Path, made: Made | str, dark: bool = False) -> Path:
     page.write_text(
         f'<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8"><title>explorer</title>'
         '<link rel="icon" href="data:,"><meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"{styles}<style>html{{{variables}}}body{{{ground};font-family:sans-serif;max-width:50rem;margin:1rem auto;"
-        f"padding:0 1rem;box-sizing:border-box}}</style>{scripts}</head><body><h1>Explorer</h1>{body}</body></html>",
+        f"{head}<style>html{{{variables}}}body{{{ground};font-family:sans-serif;max-width:50rem;margin:1rem auto;"
+        f"padding:0 1rem;box-sizing:border-box}}</style></head><body><h1>Explorer</h1>{body}</body></html>",
         "utf-8",
     )
     return page

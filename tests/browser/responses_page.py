@@ -65,10 +65,10 @@ def data_of(asked: pd.DataFrame, cols: list[Column], a_topic: int = 1000) -> dic
 def write(folder: Path, body: str, theme: str = "light", name: str = "index.html") -> str:
     """A page with the package's own script and style; its address."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file in (name for part in APPS["responses"] for name in part):
-        shutil.copy(web_folder() / file, folder)
     ground, ink = ("#121212", "#ddd") if theme == "dark" else ("#fff", "#222")
-    scripts, styles = APPS["responses"]
+    scripts, styles = ("dom.js", *APPS["responses"][0]), APPS["responses"][1]
+    for file in (*scripts, *styles):
+        shutil.copy(web_folder() / file, folder)
     head = "".join(f'<link rel="stylesheet" href="{each}">' for each in styles)
     head += "".join(f'<script defer src="{each}"></script>' for each in scripts)
     (folder / name).write_text(PAGE.format(head=head, theme=theme, ground=ground, ink=ink, body=body), "utf-8")

@@ -18,6 +18,7 @@ import pytest
 from book._make import vendor
 from polinb.display import charts, tables
 from polinb.display.charts import GAMMAS
+from polinb.display.webdata import web_folder
 from polinb.scoring.pnlac import neuron_sets
 from polinb.wording import LIVE, PAYLOAD
 from polinb_book import export, latex
@@ -66,7 +67,7 @@ def figure(name: str, chart, caption: str = "A caption.") -> str:
 
 
 def page(*parts: str, bundle: str = "vega-bundle.js") -> str:
-    head = f'<script defer src="{bundle}"></script><script defer src="polinb-charts.js"></script>'
+    head = "".join(f'<script defer src="{name}"></script>' for name in ("dom.js", bundle, "polinb-charts.js"))
     style = '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="polinb-charts.css">'
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>t</title>{style}{head}<body>{''.join(parts)}</body>"
@@ -78,8 +79,8 @@ def folder(tmp_path_factory):
     """Pages of charts with the scripts beside them, as in the book."""
     root = tmp_path_factory.mktemp("charts")
     (root / "vega-bundle.js").write_text(vendor.vega_bundle(), "utf-8")
-    for name in ("polinb-charts.js", "polinb-charts.css"):
-        (root / name).write_bytes((ASSETS / name).read_bytes())
+    for path in (ASSETS / "polinb-charts.js", ASSETS / "polinb-charts.css", web_folder() / "dom.js"):
+        (root / path.name).write_bytes(path.read_bytes())
     heat = figure("fig-heat", charts.coupling_heatmap(cells()), r"Shift of \(N_t\) in %.")
     dots = figure("fig-dots", charts.stance_dots(stances()))
     slider = figure("fig-scores", charts.gamma_slider(scores(), 5.0))
@@ -352,7 +353,7 @@ def test_text_of_data_stays_text(visit, tmp_path, folder):
     """Names with markup in every place where the page shows data: status line, menu, tooltip, saved files."""
     evil = '<img src=x onerror="window.hurt=1">'
     frame = stances().replace(NASTY, evil)
-    for name in ("vega-bundle.js", "polinb-charts.js", "polinb-charts.css"):
+    for name in ("dom.js", "vega-bundle.js", "polinb-charts.js", "polinb-charts.css"):
         (tmp_path / name).symlink_to(folder / name)
     (tmp_path / "evil.html").write_text(page_of(frame, html.escape(evil)), "utf-8")
     page = visit((tmp_path / "evil.html").as_uri(), allowed=tmp_path.as_uri()).page

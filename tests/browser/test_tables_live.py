@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from polinb.display.tables import Interval, numbered_table
+from polinb.display.webdata import web_folder
+from polinb_book.export import links, sorting
 
 SCRIPT = Path(__file__).parents[2] / "book" / "_assets" / "polinb-tables.js"
 FRAME = pd.DataFrame(
@@ -29,16 +31,16 @@ def cells(values: list[str], tag: str, columns: list[dict]) -> str:
 def page(visit, tmp_path):
     """A table as the book's pages hold one, with the text that they show."""
     columns = numbered_table(FRAME, "tbl-x", "A caption.", {"neurons": ","}).payload["columns"]
-    columns[2]["text"] = ["2 × 10⁻⁶", "3 × 10⁻⁵", "1", "0.5", "1 × 10⁻⁷"]
-    columns[1]["align"] = "right"
     rows = "".join(cells(list(row), "td", columns) for row in zip(*(c["text"] for c in columns), strict=True))
     head = cells([c["header"] for c in columns], "th", columns)
-    (tmp_path / "tables.js").write_bytes(SCRIPT.read_bytes())
+    for path in (SCRIPT, web_folder() / "dom.js"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "page.html").write_text(
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><link rel="icon" href="data:,">'
         '<article class="bd-article"><div class="pst-scrollable-table-container"><table class="table mathjax_ignore">'
-        f"<thead>{head}</thead><tbody>{rows}</tbody></table></div></article>"
-        '<script defer src="tables.js"></script>',
+        f"<thead>{head}</thead><tbody>{rows}</tbody></table></div>"
+        f"{links('tbl-x', {}, sorting(columns))}</article>"
+        '<script defer src="dom.js"></script><script defer src="polinb-tables.js"></script>',
         "utf-8",
     )
     seen = visit((tmp_path / "page.html").as_uri())

@@ -12,7 +12,7 @@ import pytest
 from conftest import served
 
 from book._make import page_graph, page_model
-from polinb.display.webdata import web_folder
+from polinb.display.webdata import APPS, web_folder
 from polinb.errors import ArtifactError
 from polinb.models.embedded import cache_root, embedded_folder
 
@@ -46,12 +46,15 @@ def made(tmp_path_factory):
     )
     scripts = folder / "_static" / "vendor"
     scripts.mkdir(parents=True)
-    for name in ("dom.js", "try.js", "try_engine.js", "try.css"):
+    loaded, styles = ("dom.js", *APPS["try"][0]), APPS["try"][1]
+    for name in (*loaded, *styles, "try_engine.js"):
         shutil.copy(web_folder() / name, scripts)
     shutil.copy(embedded_folder() / "tokenizer.json", folder / "embedded.json")
     text = (ROOT / "book" / "try.md").read_text("utf-8")
     part = text.split("```{raw} html\n")[1].split("```")[0]
     head = '<!DOCTYPE html><html lang="en"><title>try</title><link rel="icon" href="data:,"><h1>Try</h1>'
+    head += "".join(f'<link rel="stylesheet" href="_static/vendor/{name}">' for name in styles)
+    head += "".join(f'<script defer src="_static/vendor/{name}"></script>' for name in loaded)
     (folder / "try.html").write_text(head + part, "utf-8")
     return folder, lm, judge, sets, difference
 

@@ -67,14 +67,26 @@ def chart_latex(spec: Mapping[str, Any], label: str, caption: str) -> str:
     return latex.tabular([latex.escape(h) for h in headers], cells, right, latex.from_myst(caption), label)
 
 
-def links(label: str, files: Mapping[str, tuple[str, str, str]]) -> str:
-    """Links that save files without a script or a request: text → ending, type, content."""
+def sorting(columns: Sequence[Mapping[str, Any]]) -> str:
+    """For each column of numbers its values, None where one is missing; None for the others; as JSON."""
+    known = [[float(v) if _infinite(v) else v for v in column["values"]] for column in columns]
+    kept = [None if any(isinstance(v, str) for v in values) else values for values in known]
+    return json.dumps(kept, separators=(",", ":")).replace("Infinity", "1e999")  # which JSON has no word for
+
+
+def links(label: str, files: Mapping[str, tuple[str, str, str]], values: str = "") -> str:
+    """Links that save files without a script or a request: text → ending, type, content.
+
+    Args:
+        values: of a table, by which the page's script sorts it.
+    """
     made = []
     for text, (ending, kind, content) in files.items():
         data = base64.b64encode(content.encode()).decode()
         name = html.escape(f"{label}.{ending}", quote=True)
         made.append(f'<a class="polinb-csv" download="{name}" href="data:{kind};base64,{data}">{text}</a>')
-    return f'<p class="polinb-links">{" ".join(made)}</p>'
+    data = f' data-values="{html.escape(values, quote=True)}"' if values else ""
+    return f'<p class="polinb-links"{data}>{" ".join(made)}</p>'
 
 
 def _csv(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -91,7 +103,7 @@ def _harmless(value: Any) -> Any:
     return "'" + value if isinstance(value, str) and FORMULA.match(value) and not _infinite(value) else value
 
 
-def _infinite(value: str) -> bool:
+def _infinite(value: Any) -> bool:
     return value in ("-inf", "inf")
 
 

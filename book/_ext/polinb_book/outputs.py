@@ -16,7 +16,7 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
 from polinb.wording import LIVE, PAYLOAD
-from polinb_book.export import chart_csv, chart_latex, links, table_csv, table_latex
+from polinb_book.export import chart_csv, chart_latex, links, sorting, table_csv, table_latex
 from polinb_book.prose import without
 
 _LISTS = ("text", "values", "low", "high")
@@ -155,7 +155,7 @@ class Table(SphinxDirective):
             "LaTeX": ("tex", "text/x-tex", table_latex(payload)),
         }
         above = [] if payload["label"] else [nodes.paragraph("", "", *caption)]
-        return [*above, _named(self, table, payload["label"]), _links(payload, files)]
+        return [*above, _named(self, table, payload["label"]), _links(payload, files, sorting(columns))]
 
 
 class Chart(SphinxDirective):
@@ -215,5 +215,5 @@ def _named(directive: SphinxDirective, node: Any, label: str) -> Any:
     return node
 
 
-def _links(what: Found, files: Mapping[str, tuple[str, str, str]]) -> nodes.raw:
-    return nodes.raw("", links(what.get("file") or what["label"] or "chart", files), format="html")
+def _links(what: Found, files: Mapping[str, tuple[str, str, str]], values: str = "") -> nodes.raw:
+    return nodes.raw("", links(what.get("file") or what["label"] or "chart", files, values), format="html")

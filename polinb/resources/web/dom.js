@@ -29,6 +29,14 @@
   }
   const field = (title, node) => el("label", { class: "field" }, el("span", {}, title), node);
 
+  // Table with a caption; rows: arrays whose first entry names the row. A drawing gets the class "plot".
+  function table(caption, head, rows, options) {
+    const cell = (value) => el("td", { class: value instanceof SVGElement && "plot" }, value);
+    const line = ([name, ...rest]) => el("tr", {}, el("th", { scope: "row" }, name), rest.map(cell));
+    return el("table", options, caption && el("caption", {}, caption),
+      el("thead", {}, el("tr", {}, head.map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows.map(line)));
+  }
+
   // --- text
 
   const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}\ufe00-\ufe0f]/gu;
@@ -75,7 +83,7 @@
     document.body.append(link);
     link.click();
     link.remove();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   }
 
   function csv(rows) {
@@ -88,14 +96,8 @@
     return rows.map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n";
   }
 
-  const copy = async (text) => {
-    try {
-      await navigator.clipboard.writeText(text);
-      return true;
-    } catch {
-      return false; // no right to it, or none there
-    }
-  };
+  // false: no right to the clipboard, or none there
+  const copy = (text) => Promise.resolve().then(() => navigator.clipboard.writeText(text)).then(() => true, () => false);
 
   // --- state in the address: mark + "topic=race&gamma=5"; what does not fit is ignored
 
@@ -107,7 +109,12 @@
       return mark + new URLSearchParams(changed.map(([name, [text]]) => [name, text(state[name])]));
     };
     return {
-      write,
+      // puts a link to the view into the clipboard, else into the address; what to tell
+      async share(state) {
+        if (await copy(location.href.split("#")[0] + write(state))) return "Link copied.";
+        this.keep(state);
+        return "The link is in the address bar now.";
+      },
       read() {
         if (!location.hash.startsWith(mark)) return null;
         const state = start();
@@ -130,7 +137,7 @@
   }
 
   polinb.dom = {
-    ...{ el, svg, button, select, field, visible, oneLine, finite, short, signed, fixed, column, count, many },
+    ...{ el, svg, button, select, field, table, visible, oneLine, finite, short, signed, fixed, column, count, many },
     ...{ save, csv, copy, address },
   };
 })();

@@ -6,7 +6,7 @@
   "use strict";
 
   const X = (globalThis.polinbExplorer = globalThis.polinbExplorer || {});
-  const { el, button, select, field, finite, short, fixed, count, many, column, copy } = polinb.dom;
+  const { el, button, select, field, table, finite, short, fixed, count, many, column } = polinb.dom;
   const LISTED = 24; // neurons named when a cell of the map is opened
   X.COLUMNS = ["neuron", "set", "score", "rank", "norm", "effect", "tokens"];
 
@@ -25,7 +25,6 @@
       this.gammaText = el("strong", {}); // not <output>: the label would name that one instead of the slider
       this.cards = el("input", { type: "checkbox", name: "cards", onchange: () => on.set({ cards: this.cards.checked }) });
       this.told = el("span", { class: "nx-muted", role: "status" });
-      this.link = el("input", { type: "text", readonly: true, hidden: true, "aria-label": "Link to this view", class: "nx-link" });
       this.fields = el("div", { class: "nx-fields" },
         menu("Topic", "topic", [[-1, "all topics"], ...levels.topics.map((topic, t) => [t, topic])], Number),
         menu("Type", "type", Object.entries(X.TYPES), String),
@@ -35,8 +34,7 @@
         el("label", { class: "nx-check" }, this.cards, "only neurons with cards"));
       this.element = el("div", { class: "nx-controls" }, this.fields, jumper(on),
         el("p", { class: "nx-line" }, button("Reset", on.reset, { name: "reset" }),
-          link && button("Copy link", on.copy, { name: "copy" }), this.told),
-        this.link);
+          link && button("Copy link", on.copy, { name: "copy" }), this.told));
     }
 
     show(state) {
@@ -48,15 +46,6 @@
       this.gammaText.textContent = text + (state.gamma === this.levels.own ? " (this run's)" : "");
       this.gamma.setAttribute("aria-valuetext", text.replace("%", "per cent"));
       this.told.textContent = "";
-      this.link.hidden = true;
-    }
-
-    // show a link for copying by hand where the clipboard is closed
-    offer(link) {
-      this.told.textContent = "Copy this link:";
-      this.link.value = link;
-      this.link.hidden = false;
-      this.link.select();
     }
   }
 
@@ -85,7 +74,7 @@
     const rows = levels.topics.map((topic, i) => [topic, ...["N", "S", "strict"].map((set) => count(tally[set][i]))]);
     const caption = `Neurons in the top ${gamma} (N), without the general ones (S), and in no other topic's (strict). ` +
       `In all topics: G = ${count(tally.G)}.`;
-    const node = X.table(caption, ["topic", "N", "S", "strict"], rows);
+    const node = table(caption, ["topic", "N", "S", "strict"], rows);
     if (t >= 0) node.tBodies[0].rows[t].setAttribute("data-chosen", "");
     const warning = el("p", { class: "nx-error", role: "alert" }, "Do not rely on this view: " + wrong + ".");
     return [`γ = ${gamma}: general ${share(tally.G)}, ${specific}.`, wrong ? [warning, node] : [node]];
@@ -148,7 +137,7 @@
       this.search = el("input", { type: "search", placeholder: "neuron, topic or token", maxlength: 200,
         oninput: () => on.note({ find: this.search.value }), "aria-label": "Search the cards" });
       this.told = el("span", { class: "nx-muted", role: "status" });
-      this.table = el("table", { class: "nx-table nx-list" });
+      this.table = el("table", { class: "nx-list" });
       this.element = el("section", { class: "nx-part nx-cards" }, el("h3", {}, "All cards"),
         el("p", { class: "nx-line" }, this.search, this.told),
         el("div", { class: "nx-scroll", tabindex: "0", role: "group", "aria-label": "Table of cards" }, this.table));
@@ -438,9 +427,7 @@
     }
 
     async copy() {
-      const link = location.href.split("#")[0] + this.address.write(this.state);
-      if (await copy(link)) this.controls.told.textContent = "Link copied.";
-      else this.controls.offer(link);
+      this.controls.told.textContent = await this.address.share(this.state);
     }
   }
 

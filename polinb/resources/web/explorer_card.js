@@ -4,7 +4,7 @@
   "use strict";
 
   const X = (globalThis.polinbExplorer = globalThis.polinbExplorer || {});
-  const { el, svg, button, finite, short, signed, count, many, column, oneLine, save, copy } = polinb.dom;
+  const { el, svg, button, table, finite, short, signed, count, many, column, oneLine, save, copy } = polinb.dom;
   const LIMITS =
     "What this does not show: a high score says that the activation differs between the left- and the right-tuned " +
     "model, not that the neuron holds an opinion. Tokens are read off the value vector alone, without the layers after " +
@@ -65,15 +65,6 @@
       .filter(([, , v, end]) => finite(v) && (typeof end !== "number" && end !== null || finite(end)))
       .map(([kind, ...rest]) => draw[kind](...rest));
     return svg("svg", { class: "nx-plot", "aria-hidden": "true" }, rule(0, 0, 0, "100%", "nx-zero"), drawn);
-  }
-
-  // Table with a caption; rows: arrays whose first entry names the row.
-  function table(caption, head, rows, className) {
-    const cell = (value) => el("td", { class: value instanceof SVGElement && "nx-plotcell" }, value);
-    const title = (text) => el("th", { scope: "col", class: text.startsWith("←") && "nx-middle" }, text);
-    const line = ([name, ...rest]) => el("tr", {}, el("th", { scope: "row" }, name), rest.map(cell));
-    return el("table", { class: "nx-table " + (className || "") }, el("caption", {}, caption),
-      el("thead", {}, el("tr", {}, head.map(title))), el("tbody", {}, rows.map(line)));
   }
 
   // --- the card
@@ -346,8 +337,8 @@
     const caption = "Effect of setting the neuron to zero. Line: interval. Grey and last column: lowest to highest effect " +
       "of " + many(chance.n || 0, "random neuron") + (matched ? ", of as large a scale as possible." : ".") + others +
       unit(levels, "effect");
-    return table(caption, ["topic", "← left · right →", "effect", "interval", "random"], rows, "nx-wide");
+    return table(caption, ["topic", "← left · right →", "effect", "interval", "random"], rows, { class: "nx-wide" });
   }
 
-  Object.assign(X, { cardOf, badge, table, tokenChip });
+  Object.assign(X, { cardOf, badge, tokenChip });
 })();

@@ -4,7 +4,7 @@
 (function () {
   "use strict";
 
-  const { el, button, select, visible, fixed, save, csv, copy, address } = polinb.dom;
+  const { el, button, select, table, visible, fixed, save, csv, address } = polinb.dom;
   const PAGE = 20; // questions drawn at once
   const SHAPES = { left: "◀ left", right: "▶ right", other: "● neither", unrated: "○ not rated", none: "not asked" };
   const SCORES = { left: -1, right: 1 };
@@ -220,11 +220,11 @@
       const [left, right] = ["left", "right"].map((side) => labels.filter((label) => label === side).length);
       const mean = n ? stance((right - left) / n) : "–";
       const cells = [n, left, n - left - right, right, mean, whole(column.whole[state.asked])];
-      return el("tr", { "data-kind": id }, el("th", { scope: "row" }, data.kind(id).title),
-        cells.map((value) => el("td", {}, String(value))));
+      return [data.kind(id).title, ...cells];
     });
-    return [el("caption", {}, "Labels and mean stance (left −1, right +1, anything else 0)"),
-      el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col" }, head)))), el("tbody", {}, body)];
+    const made = table("Labels and mean stance (left −1, right +1, anything else 0)", heads, body);
+    data.shown(state).forEach(([id], i) => { made.tBodies[0].rows[i].dataset.kind = id; });
+    return made;
   }
 
   function whole(entry) {
@@ -233,7 +233,7 @@
     return stance(mean) + (low === null ? "" : ` [${stance(low)}, ${stance(high)}]`) + ", n = " + n;
   }
 
-  function table(data, state, rows) {
+  function file(data, state, rows) {
     const shown = data.shown(state);
     const head = shown.flatMap(([id]) => ["answer", "label", "p_right", "tokens"].map((what) => id + " " + what));
     const line = (row) => [
@@ -281,7 +281,8 @@
     const form = el("details", { class: "panel" }, el("summary", {}, "Choose and filter"), controls(data));
     form.open = window.matchMedia("(min-width: 40rem)").matches;
     const search = form.querySelector("input[type=search]");
-    const legend = el("dl", {}), means = el("table", {});
+    const legend = el("dl", {});
+    const means = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Labels and mean stance" });
     const count = el("p", { class: "count", role: "status", "aria-live": "polite", tabindex: "-1" });
     const said = el("p", { class: "said", role: "status", "aria-live": "polite" });
     const list = el("ol", { class: "questions", "aria-label": "Questions and answers" });
@@ -295,10 +296,10 @@
     root.append(form,
       el("details", {}, el("summary", {}, "What each column is"), legend),
       el("div", { class: "bar" }, count, everything,
-        button("Save shown rows as CSV", () => save("responses.csv", "text/csv;charset=utf-8", table(data, state, rows))),
+        button("Save shown rows as CSV", () => save("responses.csv", "text/csv;charset=utf-8", file(data, state, rows))),
         button("Copy link to this view", (event) => share(state, event.currentTarget)),
         button("Reset", () => { state = initial(data); draw(); }), said),
-      el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Labels and mean stance" }, means),
+      means,
       el("p", { class: "caution" }, "A filtered set is a selection: its mean describes the rows below and is no result. " +
         "The last column is measured on all questions that the model was asked, whatever the filters; brackets: 95 % interval."),
       list, more);
@@ -312,7 +313,7 @@
         (carried < of ? ` The page carries ${carried} of the run's ${of}: the first ${each} of each topic${why}` : "");
       everything.hidden = !state.only;
       said.textContent = "";
-      means.replaceChildren(...summary(data, state, rows));
+      means.replaceChildren(summary(data, state, rows));
       const note = (kind) => [el("dt", {}, kind.title), el("dd", {}, kind.note.replaceAll("{trained}", state.trained))];
       legend.replaceChildren(...data.kinds.flatMap(note));
       list.replaceChildren();
@@ -337,9 +338,7 @@
 
     async function share(view, from) {
       const before = from.dataset.text || (from.dataset.text = from.textContent);
-      const copied = await copy(location.href.split("#")[0] + link.write(view));
-      if (!copied) link.keep(view);
-      from.textContent = said.textContent = copied ? "Link copied." : "The link is in the address bar now.";
+      from.textContent = said.textContent = await link.share(view);
       setTimeout(() => { from.textContent = before; }, 2000);
     }
 

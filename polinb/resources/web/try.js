@@ -5,7 +5,7 @@
 
   const place = document.querySelector(".polinb-try");
   if (!place) return;
-  const { el, button, select, field, oneLine, short, save, copy } = polinb.dom;
+  const { el, button, select, field, table, oneLine, short, save, copy } = polinb.dom;
   const ENGINE = new URL("try_engine.js", document.currentScript.src).href;
   const START = "#try:";
   const SETS = { G: "G: general political neurons", random: "random, as many as G in every layer", next: "highest activation scale outside G" };
@@ -15,6 +15,7 @@
 
   const said = el("p", { class: "said", role: "status" });
   const root = el("div", { class: "root" });
+  place.classList.add("px");
   place.replaceChildren(root);
   if (location.protocol === "file:") {
     root.append(
@@ -255,16 +256,15 @@
         return;
       }
       const top = document.documentElement.dataset.content_root || "";
-      const head = ["neuron", "activation ÷ scale", "on", ""].map((name) => el("th", { scope: "col" }, name));
       const rows = neurons.map(({ index, share, letters }) => {
         const name = nameOf(index);
         const href = top + "chapters/17_neuron_explorer.html#explorer?neuron=" + name;
         const use = button("choose", () => { set.value = "own"; own.value = name; show(); prompt.focus(); }, { "aria-label": "choose neuron " + name });
-        return el("tr", {}, el("td", {}, el("a", { href }, name)), el("td", {}, short(share)), el("td", {}, el("code", {}, oneLine(letters))), el("td", {}, use));
+        return [el("a", { href }, name), short(share), el("code", {}, oneLine(letters)), use];
       });
       found.replaceChildren(
         el("p", { class: "note" }, "The largest activation of each neuron on any token but the first, divided by its activation scale on everyday answers. The number opens the neuron's place in the explorer."),
-        el("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "strongest neurons" }, el("table", {}, el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows)))
+        el("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "strongest neurons" }, table(null, ["neuron", "activation ÷ scale", "on", ""], rows))
       );
     }
   }
