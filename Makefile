@@ -1,7 +1,7 @@
 # make book   executes the notebooks and builds the book        make test   lint, types and tests
 # Both make their own environment first. Works with GNU make 3.81 and later (macOS has 3.81).
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-workflow read page book reference dag dry-run lab app test bench bench-env lint types fmt lock audit hooks clean distclean
+.PHONY: help setup setup-workflow read epub page book reference dag dry-run lab app test bench bench-env lint types fmt lock audit hooks clean distclean
 .SUFFIXES:
 
 VENV ?= .venv
@@ -29,6 +29,7 @@ stage = @echo "== $(1)"; $(2) || { echo "== make $@: the stage '$(1)' failed" >&
 help:
 	@echo 'make read        build the whole book from the committed reference run: about a minute, no model is loaded'
 	@echo 'make book        execute all notebooks, build the book (_build/html/index.html); see below'
+	@echo 'make epub        the same as an EPUB (_build/epub/polinb.epub), for reading without a browser'
 	@echo 'make page        add the model to the page "Try the neurons" of the built book (a minute, 115 MB)'
 	@echo 'make reference   run every chapter for the committed reference results (hours); goes on where it was stopped'
 	@echo 'make dry-run     list what make book JOBS=… would run; make dag: draw it (OUT=_build/dag.dot)'
@@ -65,6 +66,9 @@ book: $(if $(call given,JOBS),setup-workflow,setup)
 
 read: setup
 	@$(BIN)/python -m book._make read
+
+epub: setup
+	@$(BIN)/python -m book._make read --epub
 
 page: setup
 	@$(BIN)/python -m book._make page

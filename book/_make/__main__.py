@@ -29,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     book.set_defaults(run=_book, on="default", models=[], seeds=[], gpus="0", threads=None, options=[])
 
     read = commands.add_parser("read", help="build the book from the reference run's results, no model loaded")
+    read.add_argument("--epub", action="store_true", help="as an EPUB")
     read.set_defaults(run=_read)
 
     page = commands.add_parser("page", help="add the model to the page Try the neurons of the built book")
@@ -63,10 +64,10 @@ def _book(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(_: argparse.Namespace) -> int:
+def _read(arguments: argparse.Namespace) -> int:
     from book._make.build import read_book
 
-    print(f"open {read_book()}")
+    print(f"open {read_book(builder='epub' if arguments.epub else 'html')}")
     return 0
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import polinb
 from book._make.code import declared, fingerprint, own_parameters, sha256
 from polinb.errors import BookError, ParameterError
 from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, tell
@@ -42,9 +43,19 @@ threading.Thread(target=watch, args=(parent,), daemon=True).start()
 sys.modules["rfc3987_syntax"] = None  # grammars of addresses that jsonschema compiles for seconds and nobody asks for
 from jupyter_book.sphinx import build_sphinx
 told = {"warningiserror": True, "keep_going": True, "quiet": True}
-more = {"nitpicky": True, "latex_individualpages": False}
-sys.exit(build_sphinx(book, out, path_config=config, noconfig=True, confoverrides=more, jobs=jobs, **told) != 0)
+more = {"nitpicky": True, "latex_individualpages": False, **extra}
+told |= {"path_config": config, "noconfig": True, "confoverrides": more, "jobs": jobs, "builder": builder}
+sys.exit(build_sphinx(book, out, **told) != 0)
 """
+_EPUB = {
+    "epub_basename": "polinb",
+    "epub_show_urls": "no",
+    "version": polinb.__version__,
+    "html_static_path": [],
+    "html_css_files": [],
+    "html_js_files": [],
+    "suppress_warnings": ["epub.unknown_project_files"],
+}
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -113,8 +124,12 @@ def make_book(
     return page
 
 
-def read_book(layout: Layout | None = None) -> Path:
+def read_book(layout: Layout | None = None, builder: str = "html") -> Path:
     """Build the pages from what ran so far and from the reference run's results; path of the first page.
+
+    Args:
+        layout: the checkout.
+        builder: as in :func:`finish`.
 
     Raises:
         BookError: the pages have a warning or an error, or another build is going on.
@@ -122,7 +137,7 @@ def read_book(layout: Layout | None = None) -> Path:
     """
     layout = layout or find_layout()
     with _alone(layout):
-        return finish(layout)[0]
+        return finish(layout, builder=builder)[0]
 
 
 @contextlib.contextmanager
@@ -137,10 +152,11 @@ def _alone(layout: Layout) -> Iterator[None]:
         raise BookError("another build of this book is running; wait for it to end") from None
 
 
-def finish(layout: Layout, make_model: bool = False) -> tuple[Path, list[str]]:
+def finish(layout: Layout, make_model: bool = False, builder: str = "html") -> tuple[Path, list[str]]:
     """Build the pages: path of the first one, and the chapters that never ran and show the reference run's results.
 
     Args:
+        builder: ``html``, or ``epub`` for one file of all pages.
         make_model: see :func:`add_model`.
     """
     from book._make.vendor import vendor
@@ -159,7 +175,7 @@ def finish(layout: Layout, make_model: bool = False) -> tuple[Path, list[str]]:
         written = read_json(layout.notebooks / f"{name}.ipynb")
         _write(target, json.dumps(filled(written, stored or {"cells": []}), ensure_ascii=False))
     _write(layout.chapters / IN_THIS_RUN, in_this_run(layout.chapters, every))
-    page = build_pages(layout)
+    page = build_pages(layout, builder)
     add_model(layout, make_model)
     return page, absent
 
@@ -227,32 +243,35 @@ def stands(layout: Layout, name: str, parameters: Mapping[str, Any]) -> dict[str
     return known if same and known.get("sha256") == sha256(target) else {}
 
 
-def build_pages(layout: Layout) -> Path:
-    """The pages from ``book/``, from scratch, every warning an error; path of the first page.
+def build_pages(layout: Layout, builder: str = "html") -> Path:
+    """The pages from ``book/``, from scratch, every warning an error; path of the first one, or of the EPUB.
 
     They are built beside the ones that stand there, which a build that fails leaves as they are.
     """
+    first = {"html": "index.html", "epub": "polinb.epub"}[builder]
     fresh = layout.build / "pages"
     shutil.rmtree(fresh, ignore_errors=True)
-    made, stands_now = fresh / "html", layout.build / "html"
+    made, stands_now = fresh / builder, layout.build / builder
     given = [
+        builder,
+        _EPUB if builder == "epub" else {},
         os.getpid(),
         min(2, os.cpu_count() or 1),
         *map(str, (layout.root / "book", made, layout.root / "_config.yml")),
     ]
-    command = [sys.executable, "-c", f"parent, jobs, book, out, config = {given!r}\n{_BUILD}"]
+    command = [sys.executable, "-c", f"builder, extra, parent, jobs, book, out, config = {given!r}\n{_BUILD}"]
     environment = os.environ | {"PYTHONPATH": python_path(), "PYTHONHASHSEED": "0"}
     ended = subprocess.run(command, cwd=layout.root, env=environment, capture_output=True, text=True, check=False)
     log = layout.build / "sphinx.log"
     log.write_text(ended.stdout + ended.stderr, "utf-8")
-    if ended.returncode or not (made / "index.html").is_file():
+    if ended.returncode or not (made / first).is_file():
         lines = _ANSI.sub("", ended.stdout + ended.stderr).splitlines()
         told = [line for line in lines if "WARNING" in line or "ERROR" in line] or lines
         raise BookError("the pages have errors (all in _build/sphinx.log):\n  " + "\n  ".join(told[-20:]))
     shutil.rmtree(stands_now, ignore_errors=True)
     made.replace(stands_now)
     shutil.rmtree(fresh, ignore_errors=True)
-    return stands_now / "index.html"
+    return stands_now / first
 
 
 # --- Running one notebook ---

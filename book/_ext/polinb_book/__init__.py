@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from polinb_book import api as sphinx_api
-from polinb_book import box
+from polinb_book import box, epub
 from polinb_book import reference as sphinx_reference
 from polinb_book import theme as sphinx_theme
 from polinb_book.benchmarks import Benchmarks
@@ -48,6 +48,7 @@ def setup(app: Any) -> dict[str, Any]:
     app.connect("html-page-context", sphinx_theme.load_apps)
     app.connect("build-finished", sphinx_theme.drop_files)
     app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", epub.simplify, priority=900)
     app.connect("html-page-context", sphinx_theme.name_summaries, priority=900)
     sphinx_api.connect(app)
     sphinx_reference.connect(app)

@@ -1,0 +1,32 @@
+"""The book as an EPUB: text, tables, formulas as MathML and pictures of the charts; nothing that needs a script."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from bs4 import BeautifulSoup
+from docutils.utils.math.latex2mathml import tex2mathml
+
+_TEX = re.compile(r"\\\((.*)\\\)|\\\[(.*)\\\]", re.S)
+_UNKNOWN = re.compile(r"\\[bB]ig[lr]?(?![a-z])|\\(?:begin|end)\{split\}")  # to docutils; brackets grow by themselves
+_LEFT_OUT = "script, .polinb-links, .headerlink"
+
+
+def simplify(app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """Handler of ``html-page-context``: in an EPUB, a page's text as well-formed XML that every reader shows."""
+    if app.builder.name != "epub" or "body" not in context:
+        return
+    soup = BeautifulSoup(context["body"], "html.parser")
+    for node in soup.select(_LEFT_OUT):
+        node.decompose()
+    for link in soup.select('a[href*="_downloads/"]'):
+        link.unwrap()
+    for text in soup.find_all(string=_TEX):
+        if text.parent and "math" in text.parent.get("class", []):
+            inline, display = _TEX.search(text).groups()  # type: ignore[union-attr]
+            tex = _UNKNOWN.sub("", inline or display).replace("gathered", "aligned").strip()
+            text.replace_with(BeautifulSoup(tex2mathml(tex, as_block=bool(display)), "html.parser"))
+    context["body"] = str(soup)
+    held = [file for file in context["css_files"] if not re.search("mystnb|vendor", str(file.filename))]
+    context["css_files"] = held
