@@ -22,9 +22,9 @@ def simplify(app: Any, _page: str, _template: str, context: dict[str, Any], _doc
         node.decompose()
     for link in soup.select('a[href*="_downloads/"]'):
         link.unwrap()
-    for text in soup.find_all(string=_TEX):
-        if text.parent and "math" in text.parent.get("class", []):
-            inline, display = _TEX.search(text).groups()  # type: ignore[union-attr]
+    for text in (text for node in soup.select(".math") for text in node.find_all(string=_TEX)):
+        if found := _TEX.search(text):
+            inline, display = found.groups()
             tex = _UNKNOWN.sub("", inline or display).replace("gathered", "aligned").strip()
             text.replace_with(BeautifulSoup(tex2mathml(tex, as_block=bool(display)), "html.parser"))
     context["body"] = str(soup)
