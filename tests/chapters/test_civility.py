@@ -38,14 +38,13 @@ OWN = [
 ]
 
 
-@pytest.mark.parametrize("suffix", ["csv", "json", "jsonl", "parquet"])
-def test_pairs_from_any_file(tmp_path: Path, suffix: str) -> None:
-    data = load_pairs(str(write(tmp_path, suffix, OWN)))
+def test_pairs_from_a_file(tmp_path: Path) -> None:
+    data = load_pairs(str(write(tmp_path, "csv", OWN)))
     assert [(p.prompt, p.civil, p.rude) for p in data.pairs] == [tuple(OWN[i].values()) for i in (0, 2)]
     assert data.form == "reply" and (data.source["rows"], data.source["kept"]) == (3, 2)
     other = [{"prompt": r["prompt"], "chosen": r["civil"], "rejected": r["rude"]} for r in OWN]
-    assert load_pairs(str(write(tmp_path, suffix, other, "other"))).digest() == data.digest()
-    assert load_pairs(str(write(tmp_path, suffix, OWN[2:] + OWN[:2], "turned"))).digest() == data.digest()
+    assert load_pairs(str(write(tmp_path, "csv", other, "other"))).digest() == data.digest()
+    assert load_pairs(str(write(tmp_path, "csv", OWN[2:] + OWN[:2], "turned"))).digest() == data.digest()
 
 
 def test_paired_toxicity_data(tmp_path: Path) -> None:
@@ -70,9 +69,8 @@ def wikipedia() -> list[dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_jigsaw_comments(tmp_path: Path, suffix: str) -> None:
-    found = load_comments(str(write(tmp_path, suffix, wikipedia())))
+def test_jigsaw_comments(tmp_path: Path) -> None:
+    found = load_comments(str(write(tmp_path, "csv", wikipedia())))
     assert found.texts == ("Thank you.", "You fool!\nGo.", "Fine, then.") and found.rude == (False, True, False)
     assert (found.source["rows"], found.source["kept"], found.source["rude"]) == (5, 3, 1)
 

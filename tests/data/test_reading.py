@@ -107,14 +107,13 @@ def test_ids_that_are_given_in_part(tmp_path: Path) -> None:
         assert [ids[0][0], ids[1][:5], ids[2][0]] == ["1", "race-", "3"]
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_statement_lists(tmp_path: Path, suffix: str) -> None:
+def test_statement_lists(tmp_path: Path) -> None:
     said = [("7", "Taxes are low.", "Left"), ("8", "So be it.", "none")]
     for column in ("statement", "text"):
         rows = [{"id": int(i), column: text, "direction": way} for i, text, way in said]
-        found = load_statements(str(write(tmp_path, suffix, rows))).statements
+        found = load_statements(str(write(tmp_path, "parquet", rows))).statements
         assert [(s.id, s.text, s.direction) for s in found] == [(i, text, way.lower()) for i, text, way in said]
-        bare = load_statements(str(write(tmp_path, suffix, [{column: row[column]} for row in rows], "bare")))
+        bare = load_statements(str(write(tmp_path, "csv", [{column: row[column]} for row in rows], "bare")))
         assert {s.direction for s in bare.statements} == {"none"} and len({s.id for s in bare.statements}) == 2
 
 
@@ -153,16 +152,9 @@ def test_chats_in_the_forms_that_are_about(tmp_path: Path) -> None:
             narrow.examples(str(write(tmp_path, "jsonl", [wrong])))
 
 
-def test_home_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "set.json").write_text(json.dumps(ROWS))
-    (tmp_path / "list.csv").write_text("statement,question\nTaxes are low.,Why?\n")
-    (tmp_path / "q.yaml").write_text("- paraphrases: ['Why?']\n")
-    (tmp_path / "pairs.csv").write_text("prompt,civil,rude,response\nWell?,Yes.,No.,Yes.\n")
+def test_home_in_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(write(tmp_path, "json", ROWS).parent))
     assert len(load_data("~/set.json").pairs) == 3
-    assert len(load_statements("~/list.csv").statements) == 1
-    assert len(narrow.questions("~/list.csv")) == len(narrow.questions("~/q.yaml")) == 1
-    assert len(load_pairs("~/pairs.csv").pairs) == len(narrow.examples("~/pairs.csv")) == 1
     with pytest.raises(DataError, match="no such"):
         load_data("~nobody-of-this-name/set.json")
 
@@ -285,9 +277,8 @@ def test_wrong_rows_of_a_public_file_are_left_out_counted_and_told(
 
 def test_a_hub_name_must_be_one(network: list[str]) -> None:
     for name in ("hub:", "hub:owner", "hub:../secret", "hub:o/../n", "hub:a/b/c", "hub:http://x/y", "hub:a/b@"):
-        for load in (load_data, load_statements, load_pairs, narrow.examples):
-            with pytest.raises(DataError, match="expected hub:owner/name"):
-                load(name)
+        with pytest.raises(DataError, match="expected hub:owner/name"):
+            load_statements(name)
     assert network == []
 
 
