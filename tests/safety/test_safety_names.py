@@ -14,7 +14,7 @@ from polinb.errors import ArtifactError, DataError, ParameterError, PolinbError
 from polinb.lab.request import Request
 from polinb.lab.session import Session
 from polinb.runs.artifacts import Store
-from polinb.runs.checkout import Layout, chosen_chapters, parse_settings
+from polinb.runs.checkout import Layout, parse_settings
 from polinb.runs.params import Params
 
 ESCAPES = [
@@ -31,63 +31,58 @@ def secret(tmp_path):
     assert path.read_text() == "not yours"
 
 
-@pytest.mark.parametrize("name", ESCAPES)
-def test_an_artifact_stays_in_the_store(tmp_path, secret, name):
+def test_an_artifact_stays_in_the_store(tmp_path, secret):
     store = Store(tmp_path / "a" / "store")
-    for kind, key in ((name, "key"), ("kind", name)):
+    for name in ESCAPES:
+        for kind, key in ((name, "key"), ("kind", name)):
+            with pytest.raises(ArtifactError, match="artifact name"):
+                store.path(kind, key)
         with pytest.raises(ArtifactError, match="artifact name"):
-            store.path(kind, key)
-    with pytest.raises(ArtifactError, match="artifact name"):
-        store.get(name, {"a": 1}, lambda folder: {})
+            store.get(name, {"a": 1}, lambda folder: {})
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.parametrize("name", ESCAPES)
-def test_a_topic_is_a_plain_name(tmp_path, name):
-    for given in ({"topics": ["crime", name]}, {"ablation_topics": [name]}, {"baseline_topics": [name]}):
-        with pytest.raises(ParameterError, match=r"topics'"):
-            Params.from_profile("tiny", **given)
+def test_a_topic_is_a_plain_name(tmp_path):
     ask = {"profile": "tiny", "prompt": "Why?", "topic": "crime", "donor_topic": "crime"}
-    for field in ("topic", "donor_topic"):
-        with pytest.raises(ParameterError, match=field):
-            Session().missing(Request.of(**(ask | {field: name})))
-    row = {"topic": name, "prompt": "Why?", "left": "Yes", "right": "No"}
-    (tmp_path / "set.json").write_text(json.dumps([row]))
-    try:
-        topics = load_data(str(tmp_path / "set.json")).topics
-    except DataError as error:
-        assert "row 1, column 'topic'" in str(error)
-    else:
-        assert [re.fullmatch(r"\w[\w-]{0,59}", topic) is not None for topic in topics] == [True]
+    for name in ESCAPES:
+        for given in ({"topics": ["crime", name]}, {"ablation_topics": [name]}, {"baseline_topics": [name]}):
+            with pytest.raises(ParameterError, match=r"topics'"):
+                Params.from_profile("tiny", **given)
+        for field in ("topic", "donor_topic"):
+            with pytest.raises(ParameterError, match=field):
+                Session().missing(Request.of(**(ask | {field: name})))
+        row = {"topic": name, "prompt": "Why?", "left": "Yes", "right": "No"}
+        (tmp_path / "set.json").write_text(json.dumps([row]))
+        try:
+            (topic,) = load_data(str(tmp_path / "set.json")).topics
+        except DataError as error:
+            assert "row 1, column 'topic'" in str(error)
+        else:
+            assert re.fullmatch(r"\w[\w-]{0,59}", topic)
 
 
-@pytest.mark.parametrize("name", ESCAPES)
-def test_a_chapter_is_one_of_the_notebooks(tmp_path, secret, name):
-    with pytest.raises(ParameterError, match=r"--chapters"):
-        chosen_chapters(["01_a"], ["01_a"], [name])
+def test_a_chapter_is_one_of_the_notebooks(tmp_path, secret):
     folder = tmp_path / "checkout"
     (folder / "notebooks").mkdir(parents=True)
     (folder / "book").mkdir()
     (folder / "notebooks" / "01_a.ipynb").write_text("{}")
     (folder / "book" / "_toc.yml").write_text("root: index\nchapters:\n- file: chapters/01_a\n")
-    with pytest.raises(ParameterError, match=r"--chapters"):
-        make_book("tiny", {}, [name], Layout(folder))
+    for name in ESCAPES:
+        with pytest.raises(ParameterError, match=r"--chapters"):
+            make_book("tiny", {}, [name], Layout(folder))
     assert sorted(p.name for p in folder.iterdir()) == ["book", "notebooks"], "something was made"
 
 
-@pytest.mark.parametrize("name", [name for name in ESCAPES if name != "a/b"])
-def test_a_hub_id_is_no_path(name, monkeypatch):
+def test_a_hub_id_is_no_path_and_a_revision_the_known_commit(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for load in (load_data, load_statements):
-        with pytest.raises(DataError, match="expected hub:owner/name"):
-            load(f"hub:{name}")
-
-
-@pytest.mark.parametrize("name", [*filter(None, ESCAPES), "main", "v1", "dd078cb", "g" * 40])
-def test_a_revision_is_the_known_commit(tmp_path, name, monkeypatch):
     monkeypatch.setenv("POLINB_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(PolinbError):
-        load_data("ideoinst", revision=name)
+    for name in set(ESCAPES) - {"a/b"}:
+        for load in (load_data, load_statements):
+            with pytest.raises(DataError, match="expected hub:owner/name"):
+                load(f"hub:{name}")
+    for name in (*filter(None, ESCAPES), "main", "dd078cb", "g" * 40):
+        with pytest.raises(PolinbError):
+            load_data("ideoinst", revision=name)
     assert not (tmp_path / "cache").exists()
 
 
@@ -105,17 +100,14 @@ def test_a_link_in_a_data_folder_leads_nowhere_else(tmp_path, secret):
         load_data(str(tmp_path / "set"))
 
 
-@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "a" * 300 + ".csv", "a\0.json", "\ud800.csv"])
-def test_a_name_that_no_file_has(name):
-    for load in (load_data, load_statements):
-        with pytest.raises(DataError) as error:
-            load(name)
-        assert len(str(error.value)) < 1000
-    with pytest.raises(ParameterError, match="'data'"):
-        Params.from_profile("tiny", data=name)
-
-
-@pytest.mark.parametrize("text", ["../x=1", "a/b=1", "=1", "a b=1", "a\0=1", "a;b=1", "$(id)=1", "-x=1"])
-def test_a_setting_has_a_plain_name(text):
-    with pytest.raises(ParameterError, match=re.escape("name=value")):
-        parse_settings([text])
+def test_a_name_that_no_file_has():
+    for name in ("a\0b", "x" * 5000, "a" * 300 + ".csv", "\ud800.csv"):
+        for load in (load_data, load_statements):
+            with pytest.raises(DataError) as error:
+                load(name)
+            assert len(str(error.value)) < 1000
+        with pytest.raises(ParameterError, match="'data'"):
+            Params.from_profile("tiny", data=name)
+    for text in ("../x=1", "a\0=1", "a;b=1", "$(id)=1", "-x=1"):
+        with pytest.raises(ParameterError, match=re.escape("name=value")):
+            parse_settings([text])

@@ -35,28 +35,29 @@ SHAPES = {
 # --- parameters
 
 
-@pytest.mark.parametrize("secret", SHAPES.values(), ids=list(SHAPES))
-@pytest.mark.parametrize("name", ["judge_url", "statements", "profile", "gamma", "unknown"])
-def test_a_value_that_looks_like_a_key_is_refused_and_not_repeated(name, secret, tmp_path):
-    value = [secret] if name == "statements" else secret
+def refused(name, value, told=""):
+    """Refused by every way in, and ``told`` is not repeated."""
     with pytest.raises(ParameterError, match="no secret") as error:
         Params.from_profile(value) if name == "profile" else Params.from_profile("tiny", **{name: value})
-    assert secret not in str(error.value) + repr(error.value) + repr(error.value.given)
+    assert not told or told not in str(error.value) + repr(error.value) + repr(error.value.given)
     with pytest.raises(ParameterError, match=r"no secret|'profile'"):
         from_namespace("14_caft", {"profile": "tiny", name: value})
-    if name != "statements":
+    if isinstance(value, str):
         with pytest.raises(ParameterError) as error:
-            parse_settings([f"{name}={secret}"])
-        assert secret not in str(error.value)
+            parse_settings([f"{name}={value}"])
+        assert not told or told not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["openai_api_key", "HF_TOKEN", "password", "db_password", "client_secret", "key"])
-def test_a_name_of_a_key_is_refused_whatever_its_value(name):
-    with pytest.raises(ParameterError, match="no secret") as error:
-        Params.from_profile("tiny", **{name: "correct horse"})
-    assert "correct horse" not in str(error.value)
-    with pytest.raises(ParameterError, match="no secret"):
-        from_namespace("14_caft", {"profile": "tiny", name: "correct horse"})
+def test_what_looks_like_a_key_or_is_named_like_one_is_refused_and_not_repeated():
+    for secret in SHAPES.values():
+        refused("judge_url", secret, secret)
+    for name in ("profile", "gamma", "unknown"):
+        refused(name, SHAPES["openai"], SHAPES["openai"])
+    refused("statements", [SHAPES["openai"]], SHAPES["openai"])
+    for name in ("openai_api_key", "HF_TOKEN", "db_password", "client_secret", "key"):
+        with pytest.raises(ParameterError, match="no secret") as error:
+            Params.from_profile("tiny", **{name: "correct horse"})
+        assert "correct horse" not in str(error.value)
 
 
 def test_the_value_of_a_variable_that_holds_a_key_is_refused(monkeypatch):
@@ -68,43 +69,27 @@ def test_the_value_of_a_variable_that_holds_a_key_is_refused(monkeypatch):
     assert Params.from_profile("tiny", statement_prefix="an ordinary looking text 7").profile == "tiny"
 
 
-@pytest.mark.parametrize(
-    "dummy",
-    ["anything", "EMPTY", "none", "not-needed", "NO_KEY_REQUIRED_HERE", "sk-no-key-required", "dummy", "x1", "ollama"],
-)
-def test_a_word_in_place_of_a_key_stays_in_texts(monkeypatch, dummy):
-    monkeypatch.setenv("OPENAI_API_KEY", dummy)
-    text = f"They say {dummy}, whatever {dummy} means."
-    assert secrets.hide(text) == text
-    assert Params.from_profile("tiny", statement_prefix=text).statement_prefix == text
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"model": "tiny:llama"},
+def test_ordinary_values_and_words_in_place_of_a_key_are_taken(monkeypatch):
+    for dummy in ("anything", "EMPTY", "not-needed", "sk-no-key-required", "x1"):
+        monkeypatch.setenv("OPENAI_API_KEY", dummy)
+        text = f"They say {dummy}, whatever {dummy} means."
+        assert secrets.hide(text) == text
+        assert Params.from_profile("tiny", statement_prefix=text).statement_prefix == text
+    for given in (
         {"data": "task-risk-asking-people-what-they-think.csv"},
         {"max_tokens": 64},
         {"judge_url": "http://localhost:1/v1"},
-        {"statement_prefix": "The key to it is a token of password hygiene: sk-ip the rest."},
+        {"statement_prefix": "The key to it is a token of password hygiene: sk-ip the rest. Ask a@b.org, 12:30."},
         {"model": "org/sk-model"},
-        {"statement_suffix": "Ask me at a@b.org, 12:30."},
-    ],
-)
-def test_ordinary_values_are_taken(given):
-    assert Params.from_profile("tiny", **given).profile == "tiny"
+    ):
+        assert Params.from_profile("tiny", **given).profile == "tiny"
 
 
-@pytest.mark.parametrize(
-    "settings", [{"judge_url": SHAPES["address"]}, {"judge_model": SHAPES["openai"]}, {"hf_token": "x"}]
-)
-def test_papermill_never_sees_a_key(settings, tmp_path, monkeypatch):
+def test_papermill_never_sees_a_key(tmp_path, monkeypatch):
     import papermill
 
-    def never(*args: object, **more: object) -> None:
-        raise AssertionError("papermill was called")
-
-    monkeypatch.setattr(papermill, "execute_notebook", never)
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *_, **__: pytest.fail("papermill was called"))
+    settings = {"judge_url": SHAPES["address"]}
     with pytest.raises(ParameterError):
         make_book("tiny", settings, ["all"], Layout(tmp_path))
     assert not list(tmp_path.iterdir()), "something was written"
@@ -112,7 +97,7 @@ def test_papermill_never_sees_a_key(settings, tmp_path, monkeypatch):
         environment("tiny", settings)
 
 
-def test_hiding(monkeypatch):
+def test_hiding(monkeypatch, tmp_path):
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     for value in KEYS.values():
@@ -121,12 +106,7 @@ def test_hiding(monkeypatch):
                 assert not leaks(shown.encode()) and shown.startswith("before ") and shown.endswith(" after")
     assert secrets.hide("nothing to hide: max_tokens=5") == "nothing to hide: max_tokens=5"
     assert secrets.hide("https://user:pass@host/x?token=abc&y=1") == "https://[secret]@host/x?token=[secret]&y=1"
+    judge = OpenAIJudge(base_url="http://127.0.0.1:9/v1", cache=tmp_path / "c.jsonl")
+    assert not leaks((repr(judge) + str(judge) + repr(vars(judge))).encode())
     monkeypatch.setenv("SSL_KEY", "/etc/ssl/private/key.pem")  # says where a key lies
     assert secrets.hide("/etc/ssl/private/key.pem") == "/etc/ssl/private/key.pem"
-
-
-def test_a_judge_shows_no_key(monkeypatch, tmp_path):
-    monkeypatch.setenv("OPENAI_API_KEY", KEYS["OPENAI_API_KEY"])
-    judge = OpenAIJudge(base_url="http://127.0.0.1:9/v1", cache=tmp_path / "c.jsonl")
-    shown = repr(judge) + str(judge) + repr(vars(judge))
-    assert KEYS["OPENAI_API_KEY"] not in shown
