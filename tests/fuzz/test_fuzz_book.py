@@ -13,7 +13,6 @@ from polinb.chapters.paper.answers import KEY
 from polinb.errors import PolinbError
 from polinb.wording import PAYLOAD
 from polinb_book import reference, results
-from polinb_book.results import read_json
 
 TOLD = {"profile": "tiny", "model": "tiny:llama", "first": "The shift is 0.5.", "text": "The shift is 0.5. So."}
 VALUE = st.recursive(
@@ -41,17 +40,10 @@ def places(node, path=()):
         yield from places(value, (*path, key))
 
 
-def values(node):
-    """Every value in nested lists and mappings."""
-    yield node
-    for each in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from values(each)
-
-
 PLACES = [path for path in places(notebook()) if path]
 
 
-@budgets(100, 1500)
+@budgets(50, 1500)
 def test_any_executed_notebook(size, tmp_path):
     def check(case):
         changes, flips, cut = case
@@ -90,22 +82,3 @@ def test_any_executed_notebook(size, tmp_path):
     flips = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 7)), max_size=2)
     case = st.tuples(st.lists(change, max_size=2), flips, st.none() | st.none() | st.integers(0, 900))
     run("executed notebooks", size, case, check)
-
-
-@budgets(50, 300)
-def test_any_record_of_a_run(size, tmp_path):
-    def check(raw):
-        path = tmp_path / "a.json"
-        path.write_bytes(raw)
-        found = read_json(path)
-        assert isinstance(found, dict)
-        try:
-            assert found == json.loads(raw) or not found
-        except (ValueError, RecursionError):
-            assert not found
-        return bool(found)
-
-    raw = (
-        st.binary(max_size=40) | VALUE.map(lambda v: json.dumps(v).encode()) | st.just(0).map(lambda _: b"[" * 100_000)
-    )
-    run("records of runs", size, raw, check)

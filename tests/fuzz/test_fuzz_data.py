@@ -26,7 +26,7 @@ from data_files import (
     holds,
     json_rows,
 )
-from fuzzing import budgets, refused, run, text
+from fuzzing import budgets, refused, run
 from hypothesis import strategies as st
 
 from polinb.data.ideoinst import REGISTRY
@@ -36,7 +36,7 @@ from polinb.data.rows import topic_of
 from polinb.errors import DataError
 
 
-@budgets(100, 1500)
+@budgets(50, 1500)
 def test_csv(size, tmp_path):
     def check(case):
         rows, quoting, end, header, damage = case
@@ -60,7 +60,7 @@ def test_csv(size, tmp_path):
     run("csv", size, case, check)
 
 
-@budgets(120, 2000)
+@budgets(60, 2000)
 def test_json(size, tmp_path):
     def check(case):
         rows, lines, ascii_only, suffix, damage = case
@@ -79,7 +79,7 @@ def test_json(size, tmp_path):
     run("json", size, case, check)
 
 
-@budgets(60, 1000)
+@budgets(30, 1000)
 def test_parquet(size, tmp_path):
     def check(case):
         rows, kinds, damage = case
@@ -121,7 +121,7 @@ def read_or_none(path, raw):
         return None
 
 
-@budgets(60, 800)
+@budgets(30, 800)
 def test_statements(size, tmp_path):
     def check(case):
         rows, damage = case
@@ -152,82 +152,42 @@ def test_statements(size, tmp_path):
     run("statements", size, st.tuples(st.lists(row, max_size=3) | good, DAMAGE), check)
 
 
-@budgets(40, 500)
+@budgets(20, 500)
 def test_a_folder_in_the_layout_of_ideoinst(size, tmp_path):
     folder = tmp_path / "IdeoINST"
-    good = {}
-    for name in REGISTRY:
-        topic, leaning, _ = name.split("/")
-        rest = {"output": f"It is {leaning}.", "label": f"{leaning.title()} Leaning"}
-        good[name] = json.dumps([{"instruction": f"Is {topic} {k}?", **rest} for k in ("good", "bad")]).encode()
-    for name, raw in good.items():
+
+    def rows_of(topic, leaning):
+        asked = {"output": f"It is {leaning}.", "label": f"{leaning.title()} Leaning"}
+        return [{"instruction": f"Is {topic} {k}?", **asked} for k in ("good", "bad")]
+
+    good = {name: rows_of(*name.split("/")[:2]) for name in REGISTRY}
+    for name, rows in good.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(raw)
-    whole = load_data(str(folder))
-    assert len(whole.pairs) == 12
+        (folder / name).write_text(json.dumps(rows))
+    assert len(load_data(str(folder)).pairs) == 12
 
     def check(case):
-        name, changes, damage, gone = case
-        rows = json.loads(good[name])
+        name, changes, damage = case
+        home, side, _ = name.split("/")
+        rows, path = json.loads(json.dumps(good[name])), folder / name
         for number, key, value in changes:
             rows[number][key] = value
         raw = damaged(json.dumps(rows).encode(), damage)
+        path.write_bytes(raw)
         try:
-            if gone:
-                (folder / name).unlink()
-            else:
-                (folder / name).write_bytes(raw)
-            try:
-                data = load_data(str(folder))
-            except DataError as error:
-                return refused(error, name, name.split("/")[0])
+            data = load_data(str(folder))
+        except DataError as error:
+            return refused(error, name, home)
         finally:
-            (folder / name).write_bytes(good[name])
+            path.write_text(json.dumps(good[name]))
         read = json_rows(raw, False) or json_rows(raw, True)
-        side = "left" if "/left/" in name else "right"
-        topic = topic_of(name.split("/")[0])
-        found = {p.prompt: getattr(p, side) for p in data.pairs if p.topic == topic}
+        pairs = [pair for pair in data.pairs if pair.topic == topic_of(home)]
+        found = {pair.prompt: getattr(pair, side) for pair in pairs}
         assert found == {row["instruction"].strip(): row["output"].strip() for row in reversed(read)}
-        labels = {p.prompt: getattr(p, f"{side}_agrees") for p in data.pairs if p.topic == topic}
+        said = {pair.prompt for pair in pairs if getattr(pair, f"{side}_agrees")}
         agreeing = {r["instruction"].strip() for r in read if str(r.get("label")).casefold() == f"{side} leaning"}
-        said = {p for p, yes in labels.items() if yes}
         assert said <= agreeing if changes else said == agreeing
         return True
 
     change = st.tuples(st.integers(0, 1), st.sampled_from(["instruction", "output", "label"]), CELL | JSON_VALUE)
-    case = st.tuples(st.sampled_from(sorted(good)), st.lists(change, max_size=1), DAMAGE, st.just(False))
-    run(
-        "ideoinst folder",
-        size,
-        case | st.tuples(st.sampled_from(sorted(good)), st.just([]), DAMAGE, st.just(True)),
-        check,
-    )
-
-
-@budgets(100, 1000)
-def test_any_name_of_data(size, tmp_path, monkeypatch):
-    """Nothing has such a name: refused, whatever is in it, and nothing is fetched or made."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-    def check(name):
-        for load in (load_data, load_statements):
-            try:
-                load(name)
-            except DataError as error:
-                refused(error)
-            else:
-                raise AssertionError(f"{name!r} is no data")
-        assert not list(tmp_path.iterdir())
-        return False
-
-    suffix = st.sampled_from(["", ".csv", ".json", ".parquet", ".pkl", "/"])
-    part = text | st.sampled_from(
-        ["..", ".", "~", "a\0b", "x" * 300, "x" * 5000, "hub:", "hub:../..", "file://", "hub:a", "//", "-"]
-    )
-    name = (
-        st.tuples(part, part, suffix)
-        .map("".join)
-        .filter(lambda n: n not in ("bundled", "ideoinst", "compass", "ideologies"))
-    )
-    run("data names", size, name.filter(lambda n: not (n.startswith("hub:") and n.count("/") == 1)), check)
+    run("ideoinst folder", size, st.tuples(st.sampled_from(list(good)), st.lists(change, max_size=1), DAMAGE), check)

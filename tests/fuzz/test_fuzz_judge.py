@@ -9,7 +9,6 @@ import re
 import httpx2
 import openai
 import pandas as pd
-import pytest
 from fuzzing import budgets, plain, refused, run, text
 from hypothesis import strategies as st
 
@@ -77,7 +76,7 @@ def plain_label(body: bytes) -> str | None:
     return "any"
 
 
-@budgets(100, 1500)
+@budgets(50, 1500)
 def test_any_reply(size, monkeypatch, tmp_path):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
@@ -114,7 +113,7 @@ def test_any_reply(size, monkeypatch, tmp_path):
     run("judge replies", size, st.tuples(status, BODY, HEADERS), check)
 
 
-@budgets(100, 1000)
+@budgets(50, 1000)
 def test_any_rating_and_score(size):
     def check(reply):
         label, score = parse_rating(reply), parse_score(reply)
@@ -132,7 +131,7 @@ def test_any_rating_and_score(size):
     run("ratings", size, WORDS | text | number | st.tuples(WORDS, WORDS).map(" ".join), check)
 
 
-@budgets(60, 500)
+@budgets(30, 500)
 def test_any_cache(size, tmp_path):
     """A cache that was damaged loses replies; it never makes one up."""
 
@@ -159,10 +158,3 @@ def test_any_cache(size, tmp_path):
     junk = st.binary(max_size=20).map(lambda x: b"\n" + x) | st.just(0).map(lambda _: b"\n" + b"[" * 100_000 + b"\n")
     order = st.sampled_from(["insert", "cut", "append"])
     run("judge cache", size, st.tuples(replies, junk, st.integers(0, 500), order), check)
-
-
-def test_the_plain_reading_is_not_empty():
-    assert plain_label(json.dumps({"choices": [{"message": {"content": "Left leaning."}}]}).encode()) == "left"
-    assert plain_label(b"{}") is None
-    with pytest.raises(AssertionError):
-        refused(ValueError("x"))

@@ -47,7 +47,7 @@ def tensors(raw: bytes) -> dict[str, np.ndarray]:
     return out
 
 
-@budgets(30, 600)
+@budgets(20, 600)
 def test_any_model_folder(size, whole, tmp_path, caplog):
     caplog.set_level(logging.CRITICAL)
     folder = tmp_path / "model"
@@ -61,9 +61,9 @@ def test_any_model_folder(size, whole, tmp_path, caplog):
         header = struct.unpack("<Q", raw[:8])[0]
         if kind == "header flip":
             raw[at % (8 + header)] ^= 1 << bit
-        elif kind == "flip":
+        elif kind.endswith("flip"):
             raw[at % len(raw)] ^= 1 << bit
-        elif kind == "cut" or kind == "config cut":
+        elif kind.endswith("cut"):
             del raw[at % len(raw) :]
         elif kind == "length":
             raw[:8] = struct.pack("<Q", [0, 2**63, 2**64 - 1, header + 1, header - 1, 100_000_001][at % 6])
@@ -78,8 +78,6 @@ def test_any_model_folder(size, whole, tmp_path, caplog):
             raw[8 : 8 + header] = text
         elif kind == "config":
             raw = bytearray(json.dumps(json.loads(raw) | {name: value}).encode())
-        elif kind == "config flip":
-            raw[at % len(raw)] ^= 1 << bit
         path.write_bytes(bytes(raw))
         try:
             lm = load(str(folder), device="cpu")

@@ -6,13 +6,10 @@ import fuzzing
 import pytest
 
 
-def test_a_wrong_property_fails():
+def test_a_wrong_property_fails_and_so_does_one_that_refuses_everything():
     with pytest.raises(ZeroDivisionError):
-        fuzzing.run("planted", ("quick", 20), fuzzing.plain, lambda text: bool(1 // (len(text) < 3)))
-    del fuzzing.INPUTS["quick", "planted"], fuzzing.OUTCOMES["planted", "accepted"]
-
-
-def test_a_property_that_refuses_everything_fails():
+        fuzzing.run("planted", 20, fuzzing.plain, lambda text: bool(1 // (len(text) < 3)))
     with pytest.raises(AssertionError, match="every input ends alike"):
-        fuzzing.run("one answer", ("quick", 20), fuzzing.plain, lambda text: False)
-    del fuzzing.INPUTS["quick", "one answer"], fuzzing.OUTCOMES["one answer", "refused"]
+        fuzzing.run("one answer", 20, fuzzing.plain, lambda text: False)
+    with pytest.raises(AssertionError):
+        fuzzing.refused(ValueError("x"))
