@@ -42,11 +42,7 @@ def _card(*_: Any, **__: Any) -> Any:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …\nmore of it")
 
 
-def _python(*_: Any, **__: Any) -> Any:
-    raise MemoryError
-
-
-MEMORY = {"machine": _machine, "card": _card, "python": _python}
+MEMORY = {"machine": _machine, "card": _card}
 
 
 def no_memory(root: Path, stage: str, kind: str, say: Say) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 from chapters import DIES, OUTAGE, PAGES, PARAMETERS, PIECES, RUN, Worker, executed, made
+from nbformat.v4 import new_markdown_cell
+from small_book import checkout, notebook
 from stores import contents, finished, leftovers
 
 from book._make import build as book
@@ -124,41 +126,27 @@ def test_a_damaged_chapter_is_named_and_run_again(
     book.run_chapter(layout, "01_fill", PARAMETERS)
     good, record = executed(layout)
     target = layout.chapters / "01_fill.ipynb"
-    flipped = bytes([*good[:200], good[200] ^ 4, *good[201:]])
-    for bad in (good[: len(good) // 2], flipped):
-        target.write_bytes(bad)
-        capsys.readouterr()
-        assert not book.run_chapter(layout, "01_fill", PARAMETERS).reused
-        assert "chapter 01_fill.ipynb is not what was written" in capsys.readouterr().out
-        assert executed(layout) == (good, record)
+    target.write_bytes(bytes([*good[:200], good[200] ^ 4, *good[201:]]))
+    capsys.readouterr()
+    assert not book.run_chapter(layout, "01_fill", PARAMETERS).reused
+    assert "chapter 01_fill.ipynb is not what was written" in capsys.readouterr().out
+    assert executed(layout) == (good, record)
     for bad in (b"{", b"[]", b"", b"\xff"):  # its record
         (layout.chapters / "01_fill.json").write_bytes(bad)
-        if bad == b"{":
-            book.run_chapter(layout, "01_fill", PARAMETERS)
-            assert executed(layout) == (good, record)
-        else:
-            assert book.stands(layout, "01_fill", PARAMETERS) == {}
+        assert book.stands(layout, "01_fill", PARAMETERS) == {}
 
 
 def test_a_damaged_chapter_that_is_not_run_is_not_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Half a notebook would end the build of the pages deep inside; it counts as missing instead."""
-    from nbformat.v4 import new_code_cell, new_markdown_cell
-    from small_book import checkout, notebook
-
     monkeypatch.setattr(book, "build_pages", lambda layout: layout.build)
-    cells = new_markdown_cell("# A"), new_code_cell("1")
-    layout = checkout(tmp_path, **{"01_a": notebook(*cells), "02_b": notebook(*cells)})
-    assert book.make_book("quick", {}, None, layout)
-    target = layout.chapters / "01_a.ipynb"
-    target.write_bytes(target.read_bytes()[:100])
+    layout = checkout(tmp_path, **{name: notebook(new_markdown_cell("# A")) for name in ("01_a", "02_b")})
+    book.make_book("quick", {}, None, layout)
+    (layout.chapters / "01_a.ipynb").write_bytes(b'{"cells": [')
     capsys.readouterr()
-    assert book.make_book("quick", {}, ["02_b"], layout)
-    told = capsys.readouterr().out
-    assert (
-        "01_a.ipynb is not what was written" in told and "not run, the reference run's results are shown: 01_a" in told
-    )
+    book.make_book("quick", {}, ["02_b"], layout)
+    assert "the reference run's results are shown: 01_a" in capsys.readouterr().out
 
 
 def test_a_builder_of_pages_ends_with_the_process_that_started_it() -> None:
