@@ -168,5 +168,26 @@
     return out.slice(0, 5);
   }
 
-  window.polinbChecks = { contrast, charts, parts, pictures, maths, structure, overflow };
+  // What is wider than its box: equations, tables, heat maps; with whether a shadow and a tab stop say so.
+  function cut() {
+    const over = (e) => e.scrollWidth > e.clientWidth + 1;
+    const about = (e, edge) => ({ what: short(e.textContent), shadow: edge.dataset.more || "",
+      reached: e.tabIndex === 0, named: !!e.getAttribute("aria-label") });
+    const pick = (selector, edge) => [...document.querySelectorAll(selector)].filter(over).map((e) => about(e, e.closest(edge)));
+    const stepped = (e) => /"step"/.test(e.querySelector(".polinb-spec")?.textContent.match(/"width":\{[^}]*/) || "");
+    return {
+      equations: pick("div.math mjx-container[display]", "div.math"),
+      tables: pick(".pst-scrollable-table-container", ".polinb-edge"),
+      heat: [...document.querySelectorAll(".polinb-vega")].filter(stepped).map((e) => e.querySelector(".polinb-scroll"))
+        .filter((e) => e && over(e)).map((e) => about(e, e)),
+      stops: [...document.querySelectorAll("mjx-container:not([display])")].filter((e) => e.tabIndex >= 0).length,
+    };
+  }
+  // The ground of what stands around each chart and part.
+  function frames() {
+    return [...document.querySelectorAll(".cell_output :is(div.polinb-app, div.polinb-vega)")].map((e) =>
+      `${e.className} | ${getComputedStyle(e.closest(".output, .sd-tab-content, .cell_output")).backgroundColor}`);
+  }
+
+  window.polinbChecks = { contrast, charts, parts, pictures, maths, structure, overflow, cut, frames };
 })();

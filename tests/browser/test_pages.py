@@ -19,97 +19,93 @@ def none(found) -> None:
     assert not lines, f"{len(lines)} findings\n" + "\n".join(lines)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def names(built_book):
     found = tour.pages(built_book.html)
     assert {"index.html", "search.html", "chapters/01_phenomenon.html"} <= set(found) and len(found) > 20
     return found
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def http(chromium, built_book, names):
     with served(built_book.html) as base:
         yield tour.tour(chromium, Visit, base, names, tour.full)
 
 
-@pytest.fixture(scope="package")
-def file(chromium, built_book, names):
-    return tour.tour(chromium, Visit, f"file://{built_book.html}", names, tour.brief)
+@pytest.fixture(scope="module")
+def drawn(built_book, names):
+    """Pages with a chart or an interactive part; what the others show depends neither on scripts nor on a server."""
+    return ["index.html", *(name for name in names if b'class="polinb-' in (built_book.html / name).read_bytes())]
 
 
-@pytest.fixture(scope="package")
-def bare(chromium, built_book, names):
-    """Pages with a chart or an interactive part; what the others show does not depend on scripts."""
-    drawn = [name for name in names if b'class="polinb-' in (built_book.html / name).read_bytes()]
-    names = ["index.html", *drawn]
-    return tour.tour(chromium, Visit, f"file://{built_book.html}", names, tour.bare, java_script_enabled=False)
+@pytest.fixture(scope="module")
+def file(chromium, built_book, drawn):
+    return tour.tour(chromium, Visit, f"file://{built_book.html}", drawn, tour.brief)
 
 
-@pytest.fixture(params=["http", "file"])
-def scripted(request):
-    """The tours with scripts, one after the other."""
-    return request.getfixturevalue(request.param)
+@pytest.fixture(scope="module")
+def bare(chromium, built_book, drawn):
+    return tour.tour(chromium, Visit, f"file://{built_book.html}", drawn, tour.bare, java_script_enabled=False)
 
 
-def each(tour_seen, key: str):
-    """(page, thing) of every list that a tour found under ``key``."""
-    return [(name, thing) for name, seen in tour_seen.items() for thing in seen.found[key]]
+def each(tour_seen, *keys: str):
+    """(page, thing) of every list that a tour found under ``keys``, one below the other."""
+    for name, seen in tour_seen.items():
+        here = seen.found
+        for key in keys:
+            here = here[key]
+        yield from ((name, thing) for thing in here)
 
 
-def test_nothing_leaves_the_book_and_nothing_fails(scripted) -> None:
-    none((name, wrong) for name, s in scripted.items() for wrong in (*s.abroad, *s.failed, *s.errors))
-
-
-def test_without_scripts_nothing_leaves_the_book(bare) -> None:
-    none((name, wrong) for name, seen in bare.items() for wrong in seen.abroad)
-
-
-def test_every_chart_is_drawn(scripted) -> None:
-    charts = each(scripted, "charts")
+@pytest.mark.parametrize("mode", ["http", "file"])
+def test_everything_is_drawn_and_nothing_leaves_the_book(built_book, mode: str, request) -> None:
+    seen = request.getfixturevalue(mode)
+    none((name, wrong) for name, s in seen.items() for wrong in (*s.abroad, *s.failed, *s.errors))
+    charts, parts = list(each(seen, "charts")), list(each(seen, "parts"))
     assert len(charts) > 20
     none((name, chart) for name, chart in charts if chart["state"] != "ready" or not chart["marks"])
     none((name, f"says nothing to a screen reader: {c}") for name, c in charts if len(c["label"]) < 10)
-
-
-def test_every_interactive_part_is_ready(scripted) -> None:
-    none((n, part) for n, part in each(scripted, "parts") if part["state"] != "ready" or not part["text"])
-
-
-def test_the_explore_part_has_its_interactive_parts(built_book, scripted) -> None:
-    """The explorer and the responses browser are on their pages, not lost on the way."""
-    made = {name: [part["name"] for part in seen.found["parts"]] for name, seen in scripted.items()}
-    for page, part in (("17_neuron_explorer", "explorer"), ("18_responses", "responses")):
-        name = f"chapters/{page}.html"
-        if name in made or not built_book.given:
-            assert part in made[name]
-
-
-def test_maths_is_set(scripted) -> None:
-    seen = {name: s.found["maths"] for name, s in scripted.items()}
-    assert sum(maths["places"] for maths in seen.values()) > 100
-    none((name, maths) for name, maths in seen.items() if maths["without"] or maths["raw"] or maths["errors"])
+    none((name, part) for name, part in parts if part["state"] != "ready" or not part["text"])
+    for page, part in (("17_neuron_explorer", "explorer"), ("18_responses", "responses")):  # not lost on the way
+        if (name := f"chapters/{page}.html") in seen or not built_book.given:
+            assert part in [one["name"] for where, one in parts if where == name]
+    maths = {name: s.found["maths"] for name, s in seen.items()}
+    assert sum(one["places"] for one in maths.values()) > 100
+    none((name, one) for name, one in maths.items() if one["without"] or one["raw"] or one["errors"])
 
 
 def test_without_scripts_pictures_and_fallbacks_show(bare) -> None:
-    pictures = each(bare, "pictures")
+    none((name, wrong) for name, seen in bare.items() for wrong in seen.abroad)
+    pictures = list(each(bare, "pictures"))
     assert len(pictures) > 20
     none((n, p) for n, p in pictures if not (p["visible"] and p["drawn"] and len(p["alt"].strip()) > 10))
     none((name, part) for name, part in each(bare, "parts") if not part["fallback"])
 
 
-def test_the_page_is_not_wider_than_a_phone(http) -> None:
-    none(each(http, "narrow"))
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_stands_out_from_its_ground(http, theme: str) -> None:
-    none((name, "hardly any text") for name, seen in http.items() if seen.found[theme]["count"] < 10)
-    none((name, poor) for name, seen in http.items() for poor in seen.found[theme]["poor"])
+def test_text_stands_out_from_its_ground(http) -> None:
+    for theme in ("light", "dark"):
+        none((name, "hardly any text") for name, seen in http.items() if seen.found[theme]["count"] < 10)
+        none(each(http, theme, "poor"))
+    frames = list(each(http, "frames"))
+    assert len(frames) > 20
+    none((name, frame) for name, frame in frames if not frame.endswith("| rgba(0, 0, 0, 0)"))  # another colour's
 
 
 def test_structure_of_pages(http) -> None:
     """One h1, no level left out, a language, alternative texts, a name for all that can be operated, unique ids."""
     none(each(http, "structure"))
+    none((name, seen.found["wide"]["stops"]) for name, seen in http.items() if seen.found["wide"]["stops"])
+
+
+def test_nothing_is_cut(http) -> None:
+    """Neither on a wide page nor on a phone, where what scrolls shows it and can be reached."""
+    none(each(http, "wide", "equations"))
+    none(each(http, "wide", "tables"))
+    none(each(http, "narrow"))
+    none(each(http, "phone", "heat"))
+    scrolling = [*each(http, "phone", "equations"), *each(http, "phone", "tables")]
+    assert len(scrolling) > 5
+    none((n, t) for n, t in scrolling if "right" not in t["shadow"] or not (t["reached"] and t["named"]))
 
 
 FAULTS = {

@@ -11,10 +11,7 @@ import pytest
 import tour
 from bs4 import BeautifulSoup
 
-# "At most 3 MB for any page (shared bundles counted once)" is read so: what lies under _static is loaded by all pages
-# and kept by the browser, so it counts once for the book and not in each page; a page is its own bytes and what it
-# alone loads.
-LIMIT = 3_000_000
+LIMIT = 3_000_000  # bytes of a page and of what it alone loads
 SHARED = 4_500_000  # bytes of all scripts, styles and fonts together, without the search index
 
 
@@ -49,53 +46,25 @@ def test_internal_links_and_anchors_lead_somewhere(built_book, soups) -> None:
     assert not wrong, "\n".join(sorted(set(wrong)))
 
 
-def test_pages_load_nothing_from_other_hosts(soups) -> None:
-    loads = (
-        "script[src], link[rel~=stylesheet], link[rel~=preload], link[rel~=icon], img, iframe, source, video, object"
-    )
-    wrong = [
-        f"{name}: {tag}"[:200]
-        for name, soup in soups.items()
-        for tag in soup.select(loads)
-        for value in [str(tag.get("src") or tag.get("href") or tag.get("data") or "")[:2000]]
-        if value.startswith(("http:", "https:", "//"))
-    ]
-    assert not wrong, "\n".join(wrong)
+def files(html: Path, name: str, soup: BeautifulSoup) -> set[Path]:
+    """The page and what it loads."""
+    tags = soup.select("script[src], img[src], source[src], link[rel~=stylesheet], link[rel~=preload]")
+    targets = [str(tag.get("src") or tag.get("href")) for tag in tags]
+    loaded = {(html / name).parent / unquote(urlsplit(t).path) for t in targets if not t.startswith("data:")}
+    return {path.resolve() for path in loaded if path.is_file()} | {(html / name).resolve()}
 
 
-def weight(html: Path, name: str, soup: BeautifulSoup) -> int:
-    """Bytes of a page and of the files that it alone loads."""
-    own = {(html / name).resolve()}
-    for tag in soup.select("script[src], img[src], source[src], link[rel~=stylesheet], link[rel~=preload]"):
-        target = str(tag.get("src") or tag.get("href"))
-        if target.startswith("data:"):  # its bytes are the page's own
-            continue
-        path = ((html / name).parent / unquote(urlsplit(target).path)).resolve()
-        if html.resolve() / "_static" not in path.parents:
-            own.add(path)
-    shared = (html / "searchindex.js").resolve()
-    return sum(path.stat().st_size for path in own - {shared} if path.is_file())
-
-
-def test_no_page_is_heavy(built_book, soups) -> None:
-    weights = {name: weight(built_book.html, name, soup) for name, soup in soups.items()}
-    print(*(f"{size / 1e6:6.2f} MB {name}" for name, size in sorted(weights.items(), key=lambda w: -w[1])), sep="\n")
+def test_neither_a_page_nor_the_shared_bundles_are_heavy(built_book, soups) -> None:
+    """What lies under ``_static`` is loaded by all pages and kept by the browser: each file of it counts once."""
+    html = built_book.html.resolve()
+    loaded = {name: files(html, name, soup) for name, soup in soups.items()}
+    shared = {path for each in loaded.values() for path in each if html / "_static" in path.parents}
+    bundles = shared | {path for path in (html / "_static").rglob("*.woff2") if "solid" in path.name}
+    assert {"vega-bundle.js", "tex-svg.js"} <= {path.name for path in bundles}
+    assert sum(path.stat().st_size for path in bundles) <= SHARED
+    own = {name: each - shared - {html / "searchindex.js"} for name, each in loaded.items()}
+    weights = {name: sum(path.stat().st_size for path in each) for name, each in own.items()}
     assert {name: size for name, size in weights.items() if size > LIMIT} == {}
-
-
-def test_the_shared_bundles_are_not_heavy(built_book, soups) -> None:
-    """What all pages together load from ``_static``, each file once: scripts and styles, and the fonts of the icons."""
-    static = built_book.html.resolve() / "_static"
-    loaded = {path for path in static.rglob("*.woff2") if "solid" in path.name}
-    for name, soup in soups.items():
-        for tag in soup.select("script[src], link[rel~=stylesheet], link[rel~=preload]"):
-            path = (built_book.html / name).parent / unquote(urlsplit(str(tag.get("src") or tag.get("href"))).path)
-            loaded |= {path.resolve()} if static in path.resolve().parents else set()
-    sizes = {path.relative_to(static).as_posix(): path.stat().st_size for path in loaded}
-    print(*(f"{size / 1e6:6.2f} MB {name}" for name, size in sorted(sizes.items(), key=lambda s: -s[1])), sep="\n")
-    print(f"{sum(sizes.values()) / 1e6:6.2f} MB in all, shared by {len(soups)} pages")
-    assert {"vendor/vega-bundle.js", "vendor/mathjax/tex-svg.js"} <= set(sizes)
-    assert sum(sizes.values()) <= SHARED
 
 
 def shown(soup: BeautifulSoup, name: str) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""A small book with planted trouble: a chart that cannot be drawn, and text of a model full of markup."""
+"""A small book with planted trouble: text of a model that is full of markup."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from book._make import build as book
 from book._make.vendor import vendor
 from polinb.display import charts, tables
 from polinb.runs.checkout import Layout
-from polinb.wording import LIVE, PAYLOAD
-from polinb_book.outputs import chart_html
 
 ROOT = Path(__file__).resolve().parents[2]
 NASTY = (
@@ -48,14 +46,10 @@ def planted(tmp_path_factory) -> Path:
     vendor(layout.vendor)
     said = pd.DataFrame({"topic": ["crime"], "prompt": [NASTY], "response": [NASTY], "label": ["left"]})
     dots = pd.DataFrame({"topic": [NASTY], "condition": "a", "stance": 0.1, "low": 0.0, "high": 0.2})
-    good, _ = charts.bundle(charts.stance_dots(dots).to_dict())
-    page = chart_html({**good[PAYLOAD], "spec": good[LIVE], "picture": good["image/png"]})
-    start, spec, end = page.partition('"mark":')
-    assert spec
+    chart, _ = charts.bundle(charts.stance_dots(dots).to_dict())
     cells = [
         new_markdown_cell("# Planted\n\nMaths to compare with: $a^2$."),
-        display(good),
-        display({"text/html": start + '"mark":"nonsense","was":' + end}),
+        display(chart),
         display(tables.responses_table(said, "tbl-said", "Said.")._repr_mimebundle_()),
     ]
     for number, cell in enumerate(cells):
@@ -71,22 +65,9 @@ def planted(tmp_path_factory) -> Path:
     return book.build_pages(layout).parent
 
 
-@pytest.fixture
-def page(planted, visit):
-    seen = visit(f"file://{planted}/chapters/01_planted.html", allowed=f"file://{planted}")
-    tour.settle(seen.page)
-    return seen
-
-
-def test_a_chart_that_cannot_be_drawn_says_so_and_keeps_its_picture(page) -> None:
-    good, bad = tour.look(page.page, "charts")["charts"]
-    assert (good["state"], bad["state"]) == ("ready", "error")
-    assert good["marks"] and not good["picture"], "the drawing replaced the picture"
-    assert bad["picture"] and not bad["marks"]
-    assert "polinb chart" in " ".join(page.errors), "and the console tells why"
-
-
-def test_what_a_model_wrote_does_nothing(page) -> None:
+def test_what_a_model_wrote_does_nothing(planted, visit) -> None:
+    page = visit(f"file://{planted}/chapters/01_planted.html", allowed=f"file://{planted}")
+    tour.settle(page.page)
     assert page.page.evaluate("window.pwned") is None
     assert page.abroad == []
     cells = page.page.locator("#tbl-said td")

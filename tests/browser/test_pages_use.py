@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-
 import pytest
 import tour
 from conftest import served
@@ -30,32 +28,27 @@ WHERE = """() => {
 }"""
 
 
-@contextmanager
-def address(scheme: str, built_book):
-    if scheme == "file":
-        yield f"file://{built_book.html}"
-    else:
-        with served(built_book.html) as base:
-            yield base
+SAID = "word => document.querySelector('#search-results .search-summary')?.textContent.includes(word)"
+
+
+def found(page, base: str, word: str, said: str = "found") -> list[str]:
+    """What the search leads to, in its order."""
+    page.goto(f"{base}/search.html?q={word}")
+    page.wait_for_function(SAID, arg=said)
+    links = page.locator("#search-results li a").all()
+    return [link.get_attribute("href").split("?")[0] for link in links]
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
-def test_search_finds_words(visit, built_book, scheme: str) -> None:
-    with address(scheme, built_book) as base:
-        seen = visit(f"{base}/search.html?q=InhibitFT", allowed=base)
-        page = seen.page
-        page.wait_for_function(
-            "document.querySelector('#search-results .search-summary')?.textContent.includes('found')"
-        )
-        links = page.locator("#search-results li a")
-        found = [links.nth(i).get_attribute("href") for i in range(links.count())]
-        assert any("chapters/07_inhibitft.html" in href for href in found), found
-        page.wait_for_load_state("networkidle")
-        seen.assert_clean()
-        page.goto(f"{base}/search.html?q=zzxqj")
-        page.wait_for_function(
-            "document.querySelector('#search-results .search-summary')?.textContent.includes('did not match')"
-        )
+def test_search_finds_words_and_lists_chapters_before_functions(visit, built_book, scheme: str) -> None:
+    with served(built_book.html) as base:
+        base = base if scheme == "http" else f"file://{built_book.html}"
+        seen = visit(f"{base}/search.html", allowed=base)
+        for word, name, most in (("patching", "06_patching", 2), ("coupling", "07_inhibitft", 9)):
+            links = found(seen.page, base, word)
+            function = next((at for at, href in enumerate(links) if href.startswith("api/")), len(links))
+            assert next(at for at, href in enumerate(links) if name in href) < min(function, most), links[:12]
+        assert found(seen.page, base, "zzxqj", "did not match") == []
         seen.assert_clean()
 
 
@@ -116,27 +109,21 @@ def test_the_keyboard_reaches_everything(visit, built_book) -> None:
     assert [place for place in reached if place[3] == "false"] == [], "focus on what is not seen"
 
 
-def test_the_themes_button_lasts(visit, built_book) -> None:
+def test_the_themes_button_lasts_and_a_reader_who_prefers_dark_gets_dark(visit, built_book) -> None:
+    theme = "document.documentElement.dataset.theme"
+    base = f"file://{built_book.html}"
+    assert visit(f"{base}/index.html", allowed=base, color_scheme="dark").page.evaluate(theme) == "dark"
     with served(built_book.html) as base:
         seen = visit(f"{base}/index.html", allowed=base, color_scheme="light")
         page = seen.page
-        assert page.evaluate("document.documentElement.dataset.theme") == "light"
-        button = page.locator("button.theme-switch-button").locator("visible=true").first
+        assert page.evaluate(theme) == "light"
         for _ in range(3):
-            if page.evaluate("document.documentElement.dataset.theme") == "dark":
-                break
-            button.click()
-        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+            if page.evaluate(theme) != "dark":
+                page.locator("button.theme-switch-button").locator("visible=true").first.click()
         page.goto(f"{base}/notation.html")
-        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+        assert page.evaluate(theme) == "dark"
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
         seen.assert_clean()
-
-
-def test_a_reader_who_prefers_dark_gets_dark(visit, built_book) -> None:
-    base = f"file://{built_book.html}"
-    page = visit(f"{base}/index.html", allowed=base, color_scheme="dark").page
-    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
 def test_the_sidebar_opens_on_a_phone(visit, built_book) -> None:
@@ -150,3 +137,21 @@ def test_the_sidebar_opens_on_a_phone(visit, built_book) -> None:
     link.wait_for(state="visible")
     link.click()
     page.wait_for_url("**/03_pnlac.html")
+
+
+# An icon is drawn if its font is there and its box has a size; a missing glyph of another font would not be.
+ICONS = """async () => {
+  await document.fonts.load('900 16px "Font Awesome 6 Free"');
+  const icons = [...document.querySelectorAll("i.fa-solid")].filter((e) => e.checkVisibility());
+  return { font: document.fonts.check('900 16px "Font Awesome 6 Free"'), count: icons.length,
+    empty: icons.filter((e) => e.getBoundingClientRect().width < 5
+      || !/Font Awesome/.test(getComputedStyle(e).fontFamily)
+      || getComputedStyle(e, "::before").content.length < 3).map((e) => e.className) };
+}"""
+
+
+def test_icons_come_from_the_font(visit, built_book) -> None:
+    base = f"file://{built_book.html}"
+    found = visit(f"{base}/chapters/01_phenomenon.html", allowed=base).page.evaluate(ICONS)
+    assert found["font"] and found["count"] >= 5 and not found["empty"], found
+    assert not list(built_book.html.rglob("fontawesome.js*"))

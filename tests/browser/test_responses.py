@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import served
-from responses_page import FALLBACK, PLANTED, data_of, made_up, shown_by, wide, write
+from responses_page import PLANTED, data_of, made_up, shown_by, wide, write
 
 CHECKS = Path(__file__).with_name("page_checks.js")
 SHOWN = ["vanilla", "right", "patch-g", "inhibit"]
@@ -83,53 +83,38 @@ def agrees(page, wanted, kinds=SHOWN):
 def test_it_starts_with_everything_and_draws_a_part(page, rows):
     agrees(page, wide(*rows, "crime"))
     items = page.locator("ol.questions > li")
-    assert items.count() == 20 and page.inner_text("button.more") == "Show 20 more of 70"
+    assert items.count() == 20 and not page.is_visible("#fallback")
     page.click("button.more")
     assert items.count() == 40
     assert page.evaluate("document.activeElement.closest('li').dataset.question") == "crime/crime-020"
-    assert not page.is_visible("#fallback")
 
 
 def test_an_answer_is_shown_with_label_probability_and_length(page, rows):
     pick(page, trained="race")
-    for kind in ("left", "random", "patch-s"):
-        page.check(f"input[name=columns][value={kind}]")
+    titles = {"vanilla": "vanilla", "right": "right fine-tune", "patch-g": "G patched in", "inhibit": "InhibitFT (G)"}
+    shapes = {"left": "◀ left", "right": "▶ right", "other": "● neither"}
     row = wide(*rows, "race").set_index("id").loc["crime-009"]
     item = page.locator("li[data-question='crime/crime-009']")
     assert item.locator("h3").text_content().split() == ["crime", *row["prompt"].split()]
-    titles = {"vanilla": "vanilla", "right": "right fine-tune", "left": "left fine-tune", "patch-g": "G patched in"}
-    titles |= {"patch-s": "S patched in", "inhibit": "InhibitFT (G)", "random": "random control"}
-    shapes = {"left": "◀ left", "right": "▶ right", "other": "● neither"}
     for kind, title in titles.items():
         card = item.get_by_role("group", name=title, exact=True)
         assert card.locator(".answer").text_content() == row[f"{kind} answer"]
         assert card.locator(".label").text_content() == shapes[row[f"{kind} label"]]
-        chance = row[f"{kind} p"]
+        chance, tokens = row[f"{kind} p"], int(row[f"{kind} n_tokens"])
         assert card.locator(".p").count() == (0 if pd.isna(chance) else 1)
         if not pd.isna(chance):
             assert float(card.locator(".p").text_content().split()[1]) == pytest.approx(chance, abs=0.00501)
             bar = card.locator(".fill").evaluate("x => parseFloat(x.style.width)")
             assert bar == pytest.approx(100 * abs(chance - 0.5), abs=0.01)
-        tokens = int(row[f"{kind} n_tokens"])
         assert card.locator(".long").text_content() == f"{tokens} tokens" + (", cut" if tokens >= 28 else "")
     item.locator("summary").click()
     references = item.locator(".references p").all_text_contents()
-    assert references[:2] == ["◀ left, reference", "left reference crime-009"]
-    assert references[2:] == ["▶ right, reference", "right reference crime-009"]
+    assert references[1::2] == ["left reference crime-009", "right reference crime-009"]
 
 
-def test_questions_that_were_not_asked_say_so(page, rows):
-    pick(page, asked="race", label="none", where="patch-g")
-    frame = wide(*rows, "crime")
-    agrees(page, frame[(frame["topic"] == "race") & frame["patch-g label"].isna()])
-    card = page.locator("li").first.get_by_role("group", name="G patched in")
-    assert "not asked" in card.text_content() and card.locator(".answer").count() == 0
-
-
-@pytest.mark.parametrize("trained", ["crime", "race"])
-def test_filters_agree_with_pandas(page, rows, trained):
-    frame = wide(*rows, trained)
-    pick(page, trained=trained, asked="race")
+def test_filters_agree_with_pandas(page, rows):
+    frame = wide(*rows, "race")
+    pick(page, trained="race", asked="race")
     agrees(page, frame[frame["topic"] == "race"])
     pick(page, asked="all", label="right", where="inhibit")
     agrees(page, frame[frame["inhibit label"] == "right"])
@@ -141,6 +126,10 @@ def test_filters_agree_with_pandas(page, rows, trained):
     pick(page, differ="any")
     labels = frame[[f"{kind} label" for kind in SHOWN]]
     agrees(page, frame[labels.nunique(axis=1) > 1])
+    pick(page, differ="all", asked="race", label="none", where="patch-g")
+    agrees(page, frame[(frame["topic"] == "race") & frame["patch-g label"].isna()])
+    card = page.locator("li").first.get_by_role("group", name="G patched in")
+    assert "not asked" in card.text_content() and card.locator(".answer").count() == 0
 
 
 def test_search_looks_into_questions_and_shown_answers(page, rows):
@@ -160,10 +149,7 @@ def test_search_looks_into_questions_and_shown_answers(page, rows):
     page.check("input[name=columns][value=left]")
     text = " ".join(frame["left answer"][40].split()[:4])
     page.fill("input[type=search]", text)
-    wanted = found(text, [*SHOWN, "left"])
-    assert len(wanted) == 1 and found(text, SHOWN).empty
-    page.wait_for_function("n => document.querySelector('.count').textContent.startsWith(n + ' of')", arg=len(wanted))
-    page.fill("input[type=search]", "<script>")
+    assert len(found(text, [*SHOWN, "left"])) == 1 and found(text, SHOWN).empty
     page.wait_for_function("document.querySelector('.count').textContent.startsWith('1 of')")
 
 
@@ -175,16 +161,6 @@ def test_orders_agree_with_pandas(page, rows):
     for order, key in keys.items():
         pick(page, order=order)
         agrees(page, frame.loc[key.round(6).sort_values(kind="stable", na_position="last").index])
-
-
-def test_columns_can_be_hidden_but_not_all(page):
-    for kind in SHOWN[1:]:
-        page.uncheck(f"input[name=columns][value={kind}]")
-    assert list(means(page)) == ["vanilla"] and page.locator("li").first.locator(".reply").count() == 1
-    page.click("input[name=columns][value=vanilla]")
-    assert page.is_checked("input[name=columns][value=vanilla]") and list(means(page)) == ["vanilla"]
-    pick(page, second="random")
-    assert list(means(page)) == ["vanilla", "random"], "a column that is compared is shown"
 
 
 def test_marked_words_are_those_the_other_answer_lacks(visit, rows, tmp_path):
@@ -235,20 +211,16 @@ def test_a_view_is_kept_in_its_address(visit, address, rows):
     assert again.page.input_value("select[name=second]") == "inhibit"
     again.page.click("text=Reset")
     assert "#" not in again.page.url and count(again.page) == 90
-    again.assert_clean()
-
-
-def test_a_wrong_address_changes_nothing(visit, address, rows):
+    page = again.page
     bad = "#responses:trained=%3Cimg%3E&asked=nowhere&columns=vanilla,evil&order=__proto__&constructor=1&only=x"
-    seen = opened(visit, address + bad + "&label=right")
+    page.evaluate("hash => { location.hash = hash; }", bad + "&label=right")
+    page.wait_for_function("!document.querySelector('.count').textContent.startsWith('90 of 90')")
     frame = wide(*rows, "crime")
-    agrees(seen.page, frame[frame["right label"] == "right"])
-    seen.page.evaluate("location.hash = '#responses:asked=race'")
-    seen.page.wait_for_function("document.querySelector('.count').textContent.startsWith('30 of 90')")
-    seen.page.evaluate("location.hash = '#elsewhere'")
-    pick(seen.page, asked="all")
-    assert seen.page.url.endswith("#elsewhere"), "another anchor of the page stays"
-    seen.assert_clean()
+    agrees(page, frame[frame["right label"] == "right"])
+    page.evaluate("location.hash = '#elsewhere'")
+    pick(page, asked="race")
+    assert page.url.endswith("#elsewhere"), "another anchor of the page stays"
+    again.assert_clean()
 
 
 def test_a_link_leads_to_one_question(visit, address):
@@ -268,22 +240,16 @@ def test_a_link_leads_to_one_question(visit, address):
 
 
 def test_a_saved_table_holds_the_rows_and_no_formula(page, rows):
-    frame = wide(*rows, "crime").set_index("id")
-    table = saved(page).set_index("id")
-    names = [f"{kind} {what}" for kind in SHOWN for what in ("answer", "label", "p_right", "tokens")]
-    assert list(table.columns) == ["topic", "question", *names]
+    frame, table = wide(*rows, "crime").set_index("id"), saved(page).set_index("id")
     for key, text in PLANTED.items():
         assert table.loc[key, "vanilla answer"] == ("'" + text if text[:1] in ("=", "+", "-", "@") and text else text)
     for kind in SHOWN:
-        own = frame[f"{kind} label"].fillna("not asked")
-        assert table[f"{kind} label"].tolist() == own.tolist()
-        got = pd.to_numeric(table[f"{kind} p_right"], errors="coerce")
-        pd.testing.assert_series_equal(got, frame[f"{kind} p"], check_names=False, atol=1e-9)
+        assert table[f"{kind} label"].tolist() == frame[f"{kind} label"].fillna("not asked").tolist()
+        for name, own in (("p_right", "p"), ("tokens", "n_tokens")):
+            got = pd.to_numeric(table[f"{kind} {name}"], errors="coerce")
+            pd.testing.assert_series_equal(got, frame[f"{kind} {own}"], check_names=False, check_dtype=False, atol=1e-9)
         plain = ~frame.index.isin(list(PLANTED)) | (kind != "vanilla")
         assert (table[f"{kind} answer"] == frame[f"{kind} answer"].fillna(""))[plain].all()
-        assert (
-            pd.to_numeric(table[f"{kind} tokens"], errors="coerce").dropna() == frame[f"{kind} n_tokens"].dropna()
-        ).all()
 
 
 def test_on_a_phone_answers_stand_under_each_other(visit, address):
@@ -297,15 +263,15 @@ def test_on_a_phone_answers_stand_under_each_other(visit, address):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_text_can_be_read(visit, rows, tmp_path, theme):
-    page = opened(visit, write(tmp_path, shown_by(data_of(*rows)), theme)).page
-    page.check("input[name=words]")
-    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-    page.add_style_tag(content=".polinb-responses li { content-visibility: visible !important }")
-    page.add_script_tag(path=str(CHECKS))
-    found = page.evaluate("polinbChecks.contrast(4.5)")
-    assert found["count"] > 200 and not found["poor"]
+def test_every_text_can_be_read(visit, rows, tmp_path):
+    for theme in ("light", "dark"):
+        page = opened(visit, write(tmp_path / theme, shown_by(data_of(*rows)), theme)).page
+        page.check("input[name=words]")
+        page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+        page.add_style_tag(content=".polinb-responses li { content-visibility: visible !important }")
+        page.add_script_tag(path=str(CHECKS))
+        found = page.evaluate("polinbChecks.contrast(4.5)")
+        assert found["count"] > 200 and not found["poor"]
 
 
 def test_keyboard_and_screen_reader(page):
@@ -314,44 +280,28 @@ def test_keyboard_and_screen_reader(page):
     assert page.evaluate("document.activeElement.name") == "asked"
     page.keyboard.press("ArrowDown")
     assert count(page) == 30 and page.locator(".count").get_attribute("aria-live") == "polite"
-    outline = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
-    assert outline == "3px"
     for field in page.locator(".polinb-responses :is(select, input)").all():
         assert field.evaluate("x => x.labels.length === 1 && x.labels[0].textContent.trim() !== ''")
     assert page.get_by_role("table").count() == 1 and page.get_by_role("rowheader").count() == len(SHOWN)
     assert page.get_by_role("heading", level=3).count() == page.locator("li").count()
+    for kind in SHOWN[1:]:
+        page.uncheck(f"input[name=columns][value={kind}]")
+    page.click("input[name=columns][value=vanilla]")  # the last column stays
+    assert list(means(page)) == ["vanilla"] and page.locator("li").first.locator(".reply").count() == 1
+    pick(page, second="random")
+    assert list(means(page)) == ["vanilla", "random"], "a column that is compared is shown"
 
 
-def broken(html, how):
-    if how == "not gzip":
-        return re.sub(r'(data-name="payload">)[^<]+', r"\1AAAA", html)
-    return html
-
-
-@pytest.mark.parametrize("how", ["not gzip", "version", "length"])
-def test_broken_data_leave_the_fallback(visit, rows, tmp_path, how):
-    data = data_of(*rows)
-    if how == "version":
-        data["version"] = 2
-    if how == "length":
-        data["columns"][1]["label"].pop()
-    seen = visit(write(tmp_path, broken(shown_by(data), how)))
-    seen.page.wait_for_selector(".polinb-app[data-state=error]")
-    assert seen.page.is_visible("#fallback") and seen.page.locator(".polinb-app-root").count() == 0
-    assert seen.errors, "the console says why"
-
-
-def test_without_scripts_the_fallback_stays(visit, address):
-    page = visit(address, java_script_enabled=False).page
-    assert page.is_visible("#fallback") and "no script ran" in FALLBACK
-
-
-def test_the_page_says_how_much_it_carries(visit, rows, tmp_path):
-    page = opened(visit, write(tmp_path, shown_by(data_of(*rows, a_topic=10)))).page
-    text = page.inner_text(".count")
-    assert text.startswith("30 of 30 questions shown.")
-    assert "30 of the run's 90: the first 10 of each topic, as many as keep it light." in text
-    assert means(page)["vanilla"][-1].endswith("n = 90")
+def test_broken_data_leave_the_fallback(visit, rows, tmp_path):
+    version, length = data_of(*rows), data_of(*rows)
+    version["version"] = 2
+    length["columns"][1]["label"].pop()
+    not_gzip = re.sub(r'(data-name="payload">)[^<]+', r"\1AAAA", shown_by(data_of(*rows)))
+    for body in (not_gzip, shown_by(version), shown_by(length)):
+        seen = visit(write(tmp_path, body))
+        seen.page.wait_for_selector(".polinb-app[data-state=error]")
+        assert seen.page.is_visible("#fallback") and seen.page.locator(".polinb-app-root").count() == 0
+        assert seen.errors, "the console says why"
 
 
 def test_600_questions_answer_within_100_ms(visit, tmp_path):

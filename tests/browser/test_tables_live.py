@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 from polinb.display.tables import Interval, numbered_table
 from polinb.display.webdata import web_folder
@@ -20,64 +19,53 @@ FRAME = pd.DataFrame(
         "neurons": [1234, 99, 100000, 7, 0],
     }
 )
+RISING = {
+    "set": ["G", "none", "random 9", "random 10", "S, race"],
+    "effect": ["none", "G", "S, race", "random 9", "random 10"],  # its value is missing
+    "p": ["none", "G", "S, race", "random 9", "random 10"],
+    "neurons": ["none", "random 9", "S, race", "G", "random 10"],
+}
 
 
-def cells(values: list[str], tag: str, columns: list[dict]) -> str:
-    each = (f'<{tag} class="text-{c["align"]}"><p>{v}</p></{tag}>' for v, c in zip(values, columns, strict=True))
-    return f"<tr>{''.join(each)}</tr>"
+def row(values: list[str], tag: str) -> str:
+    return f"<tr>{''.join(f'<{tag}><p>{value}</p></{tag}>' for value in values)}</tr>"
 
 
-@pytest.fixture
-def page(visit, tmp_path):
-    """A table as the book's pages hold one, with the text that they show."""
+def test_a_head_sorts_up_down_and_back(visit, tmp_path) -> None:
     columns = numbered_table(FRAME, "tbl-x", "A caption.", {"neurons": ","}).payload["columns"]
-    rows = "".join(cells(list(row), "td", columns) for row in zip(*(c["text"] for c in columns), strict=True))
-    head = cells([c["header"] for c in columns], "th", columns)
+    body = "".join(row(list(values), "td") for values in zip(*(c["text"] for c in columns), strict=True))
     for path in (SCRIPT, web_folder() / "dom.js"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "page.html").write_text(
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><link rel="icon" href="data:,">'
         '<article class="bd-article"><div class="pst-scrollable-table-container"><table class="table mathjax_ignore">'
-        f"<thead>{head}</thead><tbody>{rows}</tbody></table></div>"
+        f"<thead>{row([c['header'] for c in columns], 'th')}</thead><tbody>{body}</tbody></table></div>"
         f"{links('tbl-x', {}, sorting(columns))}</article>"
         '<script defer src="dom.js"></script><script defer src="polinb-tables.js"></script>',
         "utf-8",
     )
     seen = visit((tmp_path / "page.html").as_uri())
-    yield seen.page
-    seen.assert_clean()
+    page = seen.page
 
+    def shown(column: str) -> tuple[list[str], str | None, int]:
+        order = page.locator("tbody tr td:first-child").all_text_contents()
+        return (
+            order,
+            page.locator("th", has_text=column).get_attribute("aria-sort"),
+            page.locator("[aria-sort]").count(),
+        )
 
-def order(page) -> list[str]:
-    return page.locator("tbody tr td:first-child").all_text_contents()
-
-
-@pytest.mark.parametrize(
-    ("column", "rising"),
-    [
-        ("set", ["G", "none", "random 9", "random 10", "S, race"]),
-        ("effect", ["none", "G", "S, race", "random 9", "random 10"]),  # its value is missing
-        ("p", ["none", "G", "S, race", "random 9", "random 10"]),
-        ("neurons", ["none", "random 9", "S, race", "G", "random 10"]),
-    ],
-)
-def test_a_head_sorts_up_down_and_back(page, column: str, rising: list[str]) -> None:
-    head = page.locator("th", has_text=column)
-    assert order(page) == list(FRAME["set"]) and page.locator("[aria-sort]").count() == 0
-    head.locator("button").click()
-    assert order(page) == rising and head.get_attribute("aria-sort") == "ascending"
-    page.keyboard.press("Enter")  # the focus is on the head
-    falling = [*rising[-2::-1], rising[-1]] if column == "effect" else rising[::-1]
-    assert order(page) == falling and head.get_attribute("aria-sort") == "descending"
-    page.keyboard.press("Space")
-    assert order(page) == list(FRAME["set"]) and page.locator("[aria-sort]").count() == 0
-
-
-def test_one_head_at_a_time_is_sorted_and_each_is_reached_by_key(page) -> None:
-    reached = []
-    for _ in FRAME:
-        page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.closest('th')?.innerText.trim()"))
+    for column, rising in RISING.items():
+        falling = [*rising[-2::-1], rising[-1]] if column == "effect" else rising[::-1]
+        page.keyboard.press("Tab")  # each head is reached by key
+        assert page.evaluate("document.activeElement.closest('th').innerText.trim()") == column
         page.keyboard.press("Enter")
-    assert len(set(reached)) == len(FRAME.columns) and None not in reached
-    assert page.locator("[aria-sort]").count() == 1
+        assert shown(column) == (rising, "ascending", 1)
+        page.keyboard.press("Enter")
+        assert shown(column) == (falling, "descending", 1)
+        page.keyboard.press("Space")
+        assert shown(column) == (list(FRAME["set"]), None, 0)
+    page.locator("th", has_text="p").first.locator("button").click()
+    page.locator("th", has_text="neurons").locator("button").click()
+    assert shown("neurons") == (RISING["neurons"], "ascending", 1), "one head at a time is sorted"
+    seen.assert_clean()

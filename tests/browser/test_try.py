@@ -99,23 +99,23 @@ def engine_texts(made, chosen, kind, strength, count):
     return [lm.tokenizer.decode([i for i in row if i not in special]) for row in both]
 
 
-@pytest.mark.parametrize(("kind", "strength"), [("ablate", 1), ("scale", -2), ("add", 9)])
-def test_from_click_to_the_engines_text(made, opened, kind, strength):
+def test_from_click_to_the_engines_text(made, opened):
     seen = opened()
     page = seen.page
-    page.select_option("select[name=kind]", kind)
-    if kind != "ablate":
-        page.fill("input[name=strength]", str(strength))
     page.fill("input[name=tokens]", "12")
-    page.click("button.go")
-    texts = answered(page)
-    wanted = engine_texts(made, made[3]["G"], kind, strength, 12)
-    assert texts == [each.rstrip("\ufffd") for each in wanted] and texts[0] != texts[1]
-    shares = page.locator(".answer span").evaluate_all("all => all.map(x => x.style.getPropertyValue('--share'))")
-    assert "100%" in shares and "" not in shares
-    labels = page.locator(".label").all_text_contents()
-    rated = made[2].rate(pd.DataFrame({"topic": "x", "prompt": "x", "response": texts}))
-    assert all(label.startswith(f"Local judge: {want}") for label, want in zip(labels, rated["label"], strict=True))
+    for kind, strength in (("ablate", 1), ("scale", -2), ("add", 9)):
+        page.select_option("select[name=kind]", kind)
+        if kind != "ablate":
+            page.fill("input[name=strength]", str(strength))
+        page.click("button.go")
+        texts = answered(page)
+        wanted = engine_texts(made, made[3]["G"], kind, strength, 12)
+        assert texts == [each.rstrip("\ufffd") for each in wanted] and texts[0] != texts[1]
+        shares = page.locator(".answer span").evaluate_all("all => all.map(x => x.style.getPropertyValue('--share'))")
+        assert "100%" in shares and "" not in shares
+        labels = page.locator(".label").all_text_contents()
+        rated = made[2].rate(pd.DataFrame({"topic": "x", "prompt": "x", "response": texts}))
+        assert all(one.startswith(f"Local judge: {want}") for one, want in zip(labels, rated["label"], strict=True))
     seen.assert_clean()
 
 
@@ -203,18 +203,14 @@ def test_keyboard_alone_is_enough_and_an_answer_can_be_stopped(opened):
         assert field.evaluate("x => x.labels.length === 1 && x.labels[0].textContent.trim() !== ''")
 
 
-def test_nothing_is_loaded_before_the_press_and_a_copy_without_the_model_says_so(made, visit, tmp_path):
+def test_a_copy_without_the_model_and_a_page_as_a_file_say_so(made, visit, tmp_path):
     for name in ("try.html", "_static"):
         (tmp_path / name).symlink_to(made[0] / name)
     with served(tmp_path) as base:
         seen = visit(f"{base}/try.html", allowed=base)
-        seen.assert_clean()
+        seen.assert_clean()  # nothing is loaded before the press
         seen.page.click("button.load")
         seen.page.wait_for_function("document.querySelector('.said').textContent.includes('has no model yet')")
-        assert seen.page.is_visible("button.load")
-
-
-def test_as_a_file_it_says_how_to_serve(made, visit):
     page = visit(f"file://{made[0]}/try.html").page
     assert "python3 -m http.server" in page.inner_text(".polinb-try") and page.locator("button").count() == 0
 
@@ -245,6 +241,9 @@ def test_blocks_in_the_page_are_the_dense_matrix(made, visit, tmp_path):
             }""",
             base,
         )
+    four, row, column = blocks[0], 2, 35
+    code = four.codes[row, 1, 3] & 15
+    assert four.dense()[row, column] == np.float32(four.scale[row, 1]) * code + np.float32(four.offset[row, 1])
     for name, value in zip(names, blocks, strict=True):
         assert np.array_equal(np.array(found[name], np.float32).reshape(64, 5), value.dense().T)
 

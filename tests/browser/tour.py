@@ -61,14 +61,23 @@ def theme(page: Any, name: str) -> None:
 
 def full(page: Any) -> dict[str, Any]:
     """Everything there is to see on a page with scripts: wide and light, dark, narrow."""
+    settle(page)
+    page.evaluate(CHECKS)
+    found = {"wide": page.evaluate("polinbChecks.cut()")}
     unfold(page)
     settle(page)
-    found = look(page, "charts", "parts", "maths", "structure")
+    found |= look(page, "charts", "parts", "maths", "structure")
     for name in ("light", "dark"):
         theme(page, name)
         settle(page)
         found[name] = page.evaluate("polinbChecks.contrast(4.5)")
+    found |= look(page, "frames")
     page.set_viewport_size({"width": 390, "height": 844})
+    page.reload()
+    settle(page)
+    page.evaluate(CHECKS)
+    found["phone"] = page.evaluate("polinbChecks.cut()")
+    unfold(page)
     settle(page)
     found["narrow"] = page.evaluate("polinbChecks.overflow()")
     return found
