@@ -17,7 +17,6 @@ from polinb.runs.artifacts import provenance
 
 REPEATS = int(os.environ.get("POLINB_BENCH_REPEATS", "5"))
 CLOCK = "processor time of one thread"
-FACTS = {"threads": 1, "clock": CLOCK}
 
 
 def one_thread():

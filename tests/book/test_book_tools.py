@@ -6,32 +6,21 @@ import ast
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbformat
 import pytest
-import yaml
 from bs4 import BeautifulSoup
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from small_book import REPO, checkout, notebook
 
 import polinb
-import polinb_book as sphinxext
 from book._make import build as book
 from book._make import vendor
 from book._make.__main__ import main
 from book._make.normalise import normalise, strip_progress
-from polinb.chapters.paper import paper
-from polinb.errors import ArtifactError, BookError, ParameterError
-from polinb.runs.checkout import Layout, chapter_names, find_layout, parse_settings, toc_files
+from polinb.errors import BookError, ParameterError
+from polinb.runs.checkout import chapter_names, parse_settings
 from polinb.runs.params import Params
-
-NASTY = (
-    "<script>window.pwned=1</script> **bold** [link](https://evil.example/) ![](https://evil.example/x.png) $x^2$"
-    " `code` {ref}`a`\n```{note}\nhi\n```\n# head\n| a | b |\n<img src=x onerror=alert(1)> www.evil.example"
-    ' {{ 7*7 }} \\(y\\) &lt;b&gt; a_b_c -- "q" :::{note} <!-- c --> \u202egnp.exe'
-)
-
 
 # --- settings ---
 
@@ -50,55 +39,32 @@ def test_settings_are_typed_as_their_parameter_wants() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
+def test_a_setting_is_read_by_its_parameters_type_and_nothing_is_guessed() -> None:
+    for text, value in (
         ("seed=010", 10),  # YAML: 8
         ("gammas=[010, 1e1, .5]", [10, 10.0, 0.5]),
         ("seed=1:30", "1:30"),  # YAML: 90; as text it is refused
-        ("gamma=1:30", "1:30"),
         ("seed=", ""),  # YAML: nothing, and so the profile's value
-        ("judge=", ""),
-        ("system_prompt=", ""),
         ("system_prompt=Be brief. # really", "Be brief. # really"),
         ("system_prompt=null", "null"),
-        ("system_prompt=5", "5"),
         ("system_prompt=False", False),
         ('system_prompt="false"', "false"),
-        ("judge=local #1", "local #1"),
-        ("data=my data #1.csv", "my data #1.csv"),
         ("statements=[no, 1:30, a#b, 'c, d']", ["no", "1:30", "a#b", "c, d"]),
-        ("statements=[]", []),
-    ],
-)
-def test_a_setting_is_read_by_its_parameters_type_and_nothing_is_guessed(text: str, value: object) -> None:
-    name = text.partition("=")[0]
-    assert parse_settings([text]) == {name: value}
-    assert type(parse_settings([text])[name]) is type(value)
-    if name in ("seed", "judge", "gamma") and isinstance(value, str):
-        with pytest.raises(ParameterError, match=name):
-            Params.from_profile("tiny", **{name: value})
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["gamma", "=5", "a b=5", "topics=[crime", "topics=", "topics=crime", "statements=[a] # b", "statements=[a #b]"],
-)
-def test_settings_that_are_none(text: str) -> None:
-    with pytest.raises(ParameterError):
-        parse_settings([text])
-
-
-def test_a_setting_given_twice() -> None:
-    with pytest.raises(ParameterError, match="twice"):
-        parse_settings(["seed=1", "seed=2"])
+    ):
+        name = text.partition("=")[0]
+        assert parse_settings([text]) == {name: value} and type(parse_settings([text])[name]) is type(value), text
+        if name == "seed" and isinstance(value, str):
+            with pytest.raises(ParameterError, match=name):
+                Params.from_profile("tiny", **{name: value})
+    for texts in (["gamma"], ["=5"], ["a b=5"], ["topics=[crime"], ["topics="], ["statements=[a] # b"], ["seed=1"] * 2):
+        with pytest.raises(ParameterError):
+            parse_settings(texts)
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["--set", "gama=5"], "Did you mean 'gamma'"),
-        (["--set", "gamma=five"], "'gamma'"),
         (["--set", "gamma=-1"], "'gamma'"),
         (["--profile", "huge"], "'profile'"),
     ],
@@ -109,13 +75,6 @@ def test_wrong_parameters_are_refused_first(
     monkeypatch.setattr(book, "find_layout", lambda: pytest.fail("something was touched before the check"))
     assert main(["book", *arguments]) == 2
     assert told in capsys.readouterr().err
-
-
-def test_wrong_chapters_are_refused(tmp_path: Path) -> None:
-    layout = checkout(tmp_path, **{"01_a": notebook()})
-    with pytest.raises(ParameterError, match="01_a"):
-        book.make_book("quick", {}, ["02_b"], layout)
-    assert not layout.chapters.exists()
 
 
 def test_notebooks_and_contents_must_agree(tmp_path: Path) -> None:
@@ -131,33 +90,13 @@ def test_no_page_loads_data() -> None:
         assert "polinb.data" not in path.read_text("utf-8"), f"{path.name}: a build of pages must fetch nothing"
 
 
-def test_a_bar_in_a_notebook_is_one_output_that_ends_empty(tmp_path: Path) -> None:
-    from nbclient import NotebookClient
-
-    code = (
-        "from polinb.progress import bar\nfor name in ('one', 'two'):\n    with bar(2, name) as b:\n        b.update(1)"
-    )
-    made = new_notebook(cells=[new_code_cell(code)])
-    NotebookClient(made, kernel_name="python3", resources={"metadata": {"path": str(REPO)}}).execute()
-    assert [dict(output.data) for output in made.cells[0].outputs] == [{}]
-
-
-def test_this_checkout_is_found() -> None:
-    assert find_layout() == Layout(REPO)
-
-
-def test_contents_name_prose_that_exists_and_every_chapter_of_the_paper() -> None:
-    files = list(toc_files(yaml.safe_load((REPO / "book" / "_toc.yml").read_text())))
-    prose = [name for name in files if not name.startswith("chapters/")]
-    assert prose[0] == "index" and all((REPO / "book" / f"{name}.md").is_file() for name in prose)
-    assert {f"chapters/{chapter}" for chapter in paper.exhibits().chapter} <= set(files)
-
-
 def test_every_equation_is_one_function_and_one_test() -> None:
     """A label heads the docstring of exactly one function, which the page names, and stands in the name of one test."""
     text = (REPO / "book" / "notation.md").read_text()
     rows = re.findall(r"\{eq\}`(eq-[\w-]+)` \|.*?`polinb\.([\w.]+)`.*?`(tests/[\w/]+\.py)`", text)
-    assert len(rows) == text.count("{eq}`") > 20
+    sources = [text, *(c.source for path in (REPO / "notebooks").glob("*.ipynb") for c in nbformat.read(path, 4).cells)]
+    labels = {label for each in sources for label in re.findall(r"(?:^\$\$ \(|:label: )(eq-[a-z-]+)", each, re.M)}
+    assert len(rows) == text.count("{eq}`") > 20 and {label for label, _, _ in rows} == labels
     heads: dict[str, list[str]] = {}
     for path in (REPO / "polinb").rglob("*.py"):
         module = ".".join(path.relative_to(REPO / "polinb").with_suffix("").parts)
@@ -206,89 +145,50 @@ def test_two_runs_normalise_to_the_same_bytes() -> None:
     assert texts == ["ab", "cell:1: UserWarning: x\n", "<object>"]
 
 
-def test_paths_below_the_checkout_become_relative() -> None:
+def test_paths_become_relative_and_progress_bars_vanish() -> None:
     made = notebook(new_code_cell("x", outputs=[new_output("stream", name="stdout", text=f"in {REPO}/polinb/a.py")]))
     assert '"in polinb/a.py"' in normalise(made, REPO)
-
-
-@pytest.mark.parametrize(
-    ("text", "left"),
-    [
-        ("a\nb\n", "a\nb\n"),
+    for text, left in (
         ("\r 0%\r 50%\r     \rdone\n", "done\n"),
         ("x\n\r 0%\r100%\n", "x\n100%\n"),
-        ("\r 0%\r    \r", ""),
         ("windows\r\nlines\r\n", "windows\nlines\n"),
         ("\n\nkept blank\n", "\n\nkept blank\n"),
-    ],
-)
-def test_progress_bars_vanish(text: str, left: str) -> None:
-    assert strip_progress(text) == left
+    ):
+        assert strip_progress(text) == left
 
 
 # --- fingerprints ---
 
 
-def test_fingerprint_follows_notebook_parameters_and_data(tmp_path: Path) -> None:
-    path, data, folder = tmp_path / "a.ipynb", tmp_path / "data.csv", tmp_path / "model"
+def test_fingerprint_follows_notebook_parameters_data_and_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path, data, package = tmp_path / "n" / "a.ipynb", tmp_path / "mine" / "data.csv", tmp_path / "polinb"
+    for folder in (path.parent, data.parent, package / "resources"):
+        folder.mkdir(parents=True)
+    monkeypatch.setattr(polinb, "__file__", str(package / "__init__.py"))
     made = notebook()
     made.cells[0].source = "profile = 'quick'\ndata = None\nstatements = None\ngamma = None"
     nbformat.write(made, path)
-    data.write_text("a")
-    folder.mkdir()
-    parameters = {"profile": "quick", "data": str(data), "statements": [str(folder)]}
-    first = book.fingerprint(path, parameters)
-    assert book.fingerprint(path, dict(parameters)) == first
-    assert book.fingerprint(path, parameters | {"cue_rate": 1.0}) == first, "a parameter that it does not take"
-    seen = {first, book.fingerprint(path, parameters | {"gamma": 6})}
-    data.write_text("b")
-    seen.add(book.fingerprint(path, parameters))
-    (folder / "weights").write_text("x")
-    seen.add(book.fingerprint(path, parameters))
+    seen: set[str] = set()
+    for named in ("~/mine:label", "../mine", str(data)):  # however a place is named
+        for text in ("a", "b", "longer"):
+            data.write_text(f"{named} {text}" * 1000)
+            seen.add(book.fingerprint(path, {"data": named}))
+    given = {"profile": "quick", "statements": [str(data.parent)]}
+    seen.add(book.fingerprint(path, given))
+    assert book.fingerprint(path, given | {"cue_rate": 1.0}) in seen, "a parameter that it does not take"
+    seen.add(book.fingerprint(path, given | {"gamma": 6}))
     made.cells.append(new_markdown_cell("new", id="new"))
     nbformat.write(made, path)
-    seen.add(book.fingerprint(path, parameters))
-    assert len(seen) == 5
-
-
-@pytest.mark.parametrize("named", ["~/mine", "~/mine:label", "../mine", "{}/mine:label", "~/mine/data.csv"])
-def test_fingerprint_follows_a_place_however_it_is_named(
-    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    path, file = tmp_path / "checkout" / "notebooks" / "a.ipynb", tmp_path / "mine" / "data.csv"
-    for each in (path, file):
-        each.parent.mkdir(parents=True)
-    made = notebook()
-    made.cells[0].source = "data = None"
-    nbformat.write(made, path)
-    seen = set()
-    for text in ("a", "b"):
-        file.write_text(text * 1000)
-        seen.add(book.fingerprint(path, {"data": named.format(tmp_path)}))
-        file.write_text(f"{text} is longer" * 1000)
-        seen.add(book.fingerprint(path, {"data": named.format(tmp_path)}))
-    assert len(seen) == 4
-
-
-def test_fingerprint_follows_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.ipynb"
-    nbformat.write(notebook(), path)
-    package = tmp_path / "polinb"
-    (package / "resources").mkdir(parents=True)
-    (package / "runs").mkdir()
-    (package / "runs" / "build.py").write_text("1")
-    (package / "resources" / "x.toml").write_text("1")
-    monkeypatch.setattr(polinb, "__file__", str(package / "__init__.py"))
-    seen = {book.fingerprint(path, {})}
-    (package / "runs" / "build.py").write_text("2")
-    seen.add(book.fingerprint(path, {}))
-    (package / "resources" / "x.toml").write_text("2")
-    seen.add(book.fingerprint(path, {}))
-    assert len(seen) == 3
-    for name in ("README.md", "LICENSE-DATA"):
-        (package / "resources" / name).write_text("for people")
-    assert book.fingerprint(path, {}) in seen
+    seen.add(book.fingerprint(path, given))
+    for name in ("build.py", "resources/x.toml"):
+        (package / name).write_text("1")
+        seen.add(book.fingerprint(path, given))
+    assert len(seen) == 9 + 5
+    (package / "resources" / "README.md").write_text("for people")
+    assert book.fingerprint(path, given) in seen
 
 
 # --- execution ---
@@ -319,19 +219,12 @@ def test_small_book_from_notebook_to_pages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One build, looked at from every side: kernels and Sphinx take their time."""
-    monkeypatch.setenv("POLINB_TEST_NASTY", NASTY)
     code = (
-        "import os, pandas as pd\nfrom polinb.display import charts, tables\ncharts.enable()\n"
-        "nasty = os.environ['POLINB_TEST_NASTY']\nprint(profile, gamma, model)"
+        "import pandas as pd\nfrom polinb.display import charts, tables\ncharts.enable()\nprint(profile, gamma, model)"
     )
-    figure = (
-        "charts.stance_dots(pd.DataFrame({'topic': ['</script>' + nasty], 'condition': 'a', 'stance': 0.1,"
-        " 'low': 0.0, 'high': 0.2}))"
-    )
-    table = (
-        "tables.responses_table(pd.DataFrame({'topic': ['crime'], 'prompt': [nasty], 'response': [nasty],"
-        " 'label': ['left']}), 'tbl-said', 'What it said.')"
-    )
+    row = "{'topic': ['race'], 'condition': 'a', 'stance': 0.1, 'low': 0.0, 'high': 0.2}"
+    figure = f"charts.stance_dots(pd.DataFrame({row}))"
+    table = "tables.numbered_table(pd.DataFrame({'a': ['x']}), 'tbl-said', 'What it said.')"
     layout = checkout(
         tmp_path,
         **{
@@ -344,15 +237,15 @@ def test_small_book_from_notebook_to_pages(
             "02_second": notebook(new_markdown_cell("# Second\n\nSee {numref}`fig-dots`."), new_code_cell("gamma")),
         },
     )
-    page = book.make_book("quick", {"gamma": 7.5}, ["01_first"], layout)  # 02 has never run
-    assert "did not run the chapter" in (page.parent / "chapters" / "02_second.html").read_text()
     page = book.make_book("quick", {"gamma": 7.5}, None, layout)
     assert page == layout.build / "html" / "index.html"
     times = json.loads((layout.build / "timings.json").read_text())
-    assert [c["reused"] for c in times["chapters"]] == [True, False] and times["settings"] == {"gamma": 7.5}
+    assert [c["reused"] for c in times["chapters"]] == [False, False] and times["settings"] == {"gamma": 7.5}
     assert not layout.failed.exists()
     assert "earlier run" not in capsys.readouterr().out
-    book.make_book("quick", {"gamma": 9}, ["02_second"], layout)  # the other chapter shows gamma 7.5
+    with monkeypatch.context() as patch:
+        patch.setattr(book, "build_pages", lambda layout: page)
+        book.make_book("quick", {"gamma": 9}, ["02_second"], layout)  # the other chapter shows gamma 7.5
     assert "show an earlier run with other settings or code: 01_first" in capsys.readouterr().out
 
     # only the parameters that were given, and a second run with the same bytes
@@ -368,25 +261,6 @@ def test_small_book_from_notebook_to_pages(
     captions = [caption.get_text(" ", strip=True) for caption in soup.select("figcaption, table caption")]
     assert any("Fig. 1.1" in c and "Dots." in c for c in captions), captions
     assert any("Table 1.1" in c and "What it said." in c for c in captions), captions
-
-    # what a model wrote is there letter by letter, and nothing of it is markup
-    cells = soup.select("table td")
-    shown = " ".join(NASTY.replace("\u202e", "⟨U+202E⟩").replace("\n", " ⏎ ").split())
-    assert [" ".join(cell.get_text().split()) for cell in cells] == ["crime", shown, shown, "left"]
-    assert not soup.select("table td :is(a, img, script, code, strong, em, .math)")
-    spec = json.loads(soup.select_one("script.polinb-spec").string)
-    assert [row["topic"] for rows in spec["datasets"].values() for row in rows] == ["</script>" + NASTY]
-
-    # nothing is fetched from elsewhere, on any page
-    for path in [p for p in page.parent.rglob("*.html") if "_static" not in p.parts]:
-        text = path.read_text()
-        tags = BeautifulSoup(text, "html.parser").select("script[src], link[href], img[src], iframe[src], source[src]")
-        loaded = [tag.get("src") or tag.get("href") for tag in tags if tag.get("rel") not in (["index"], ["search"])]
-        assert not [url for url in loaded if url.startswith(("http:", "https:", "//"))], path
-        assert "thebe" not in " ".join(loaded).lower() and "THEBE_JS_URL" not in text
-        for url in loaded:
-            if not url.startswith("data:"):
-                assert (path.parent / url.split("?")[0].split("#")[0]).exists(), (path, url)
 
     # warnings are errors
     (tmp_path / "book" / "index.md").write_text("# Small book\n\n{numref}`no-such-figure`\n")
@@ -408,19 +282,3 @@ def test_vendor_writes_once_and_mends(tmp_path: Path) -> None:
     assert vendor.vendor(folder) is True
     assert (folder / "vega-bundle.js").stat().st_size > 500_000
     assert list(tmp_path.iterdir()) == [folder]
-
-
-def test_vendor_names_the_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vendor, "MATHJAX_PACKAGE", "no-such-package-of-mathjax")
-    with pytest.raises(ArtifactError, match="no-such-package-of-mathjax"):
-        vendor.vendor(tmp_path / "vendor")
-
-
-def test_thebe_is_dropped_and_nothing_else() -> None:
-    ours = SimpleNamespace(filename="_static/polinb-charts.js", attributes={})
-    theirs = SimpleNamespace(filename="_static/sphinx-thebe.js", attributes={})
-    inline = SimpleNamespace(filename=None, attributes={"body": "const THEBE_JS_URL = 'https://unpkg.com/x'"})
-    plain = SimpleNamespace(filename=None, attributes={"body": "const x = 1"})
-    context = {"script_files": [ours, theirs, inline, plain], "css_files": ["a.css", "_static/thebe.css"]}
-    sphinxext.drop_thebe(None, "", "", context, None)
-    assert context == {"script_files": [ours, plain], "css_files": ["a.css"]}

@@ -145,69 +145,24 @@ def tiny(tmp_path_factory):
     return lm, folder, sets["G"], difference
 
 
-def test_graph_reads_as_the_engine_does(tiny, pair):
-    lm, folder, *_ = tiny
-    graph = Graph(folder, lm)
-    for ids in pair("llama").prompts:
-        close(lm, graph, ids, 1e-5)
-
-
-def test_answers_are_the_engines_token_for_token(tiny, pair):
+def test_graph_and_answers_are_the_engines(tiny, pair):
     lm, folder, chosen, difference = tiny
-    agree(lm, Graph(folder, lm), chosen, 8 * difference, pair("llama").prompts, 12)
+    graph, prompts = Graph(folder, lm), pair("llama").prompts
+    for ids in prompts:
+        close(lm, graph, ids, 1e-5)
+    agree(lm, graph, chosen, 8 * difference, prompts, 12)
 
 
-def random_blocks(rng, n, k):
-    """4-bit and 8-bit blocks of a matrix (n, k), with float16 subnormals among the scales."""
-    from book._make.page_graph import Blocks
-
-    scale, offset = (rng.normal(size=(n, k // 32)).astype(np.float16) for _ in range(2))
-    scale.flat[:2] = 3e-7, -5e-5
-    four = Blocks(rng.integers(0, 256, (n, k // 32, 16), np.uint8), scale, offset)
-    return four, Blocks(rng.integers(-128, 128, (n, k // 32, 32)).astype(np.int8), scale)
-
-
-def test_blocks_are_the_dense_matrix(tmp_path):
-    """4-bit and 8-bit blocks come back out of the files as the very floats of the definition, turned."""
-    from book._make.page_graph import Graph as Writer
-
-    graph = Writer(tmp_path)
-    blocks = random_blocks(np.random.default_rng(1), 5, 64)
-    names = [graph.turned(each) for each in blocks]
-    graph.write_index()
-    made = spread(tmp_path)
-    for name, value in zip(names, blocks, strict=True):
-        assert np.array_equal(made[name], value.dense().T)
-    four = blocks[0]
-    codes = four.codes[2, 1, 3]
-    assert four.dense()[2, 32 + 3] == np.float32(four.scale[2, 1]) * (codes & 15) + np.float32(four.offset[2, 1])
-
-
-def test_other_architectures_are_refused(pair, tmp_path):
-    from book._make.page_graph import export, model_weights
-    from polinb.errors import ModelError
-
-    lm = pair("gpt2").left
-    with pytest.raises((ModelError, AttributeError)):
-        export(lm.model.config, model_weights(lm.model), tmp_path)
-
-
-def test_prompt_parts_are_the_engines_ids(tiny):
+def test_the_page_has_the_engines_prompt_and_the_size_of_every_file(tiny):
     from polinb.models.tokens import prompt_ids, text_ids
 
     lm, folder, *_ = tiny
-    page = json.loads((folder / "page.json").read_text("utf-8"))
-    parts = page["template"]
+    parts = json.loads((folder / "page.json").read_text("utf-8"))["template"]
     for prompt in ("Should taxes rise?", "\n a", "<|end|> x <|user|>"):
         made = [*parts["before"], *text_ids(lm, parts["lead"] + prompt), *parts["after"]]
         assert made == prompt_ids(lm, prompt, page_model.SYSTEM)
-
-
-def test_manifest_names_every_file_with_its_size(tiny):
-    _, folder, *_ = tiny
-    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     found = {path.name: path.stat().st_size for path in folder.iterdir() if path.name != "manifest.json"}
-    assert manifest["files"] == found and {"model.onnx", "tokenizer.json", "difference.bin", "scale.bin"} <= set(found)
+    assert json.loads((folder / "manifest.json").read_text("utf-8"))["files"] == found
 
 
 def test_a_package_with_another_checksum_is_refused(tmp_path, monkeypatch):

@@ -63,16 +63,16 @@ def test_another_machine_goes_on_from_what_was_kept(kept, tmp_path, monkeypatch)
     for name in ("vanilla.logp", "crime.right.course", "race.graft.G", "race.loud.statements"):
         pd.testing.assert_frame_equal(frames(name), doses.live(run)(name))
     assert frames("crime.no.such") is None
+    for path in folder.glob("short/*/*/artifact.json"):
+        record = json.loads(path.read_text("utf-8"))
+        assert record["provenance"]["packages"]["torch"] and str(kept) not in path.read_text("utf-8")
     monkeypatch.setattr("polinb.training.supervised.finetune", None)  # a training would be a TypeError
     monkeypatch.setattr("polinb.runs.base.load", None)
     command.go_on("short", {}, tmp_path / "elsewhere", folder)
 
 
-def test_all_is_as_committed_and_a_part_comes_out_again(kept):
+def test_all_is_as_committed_and_a_changed_byte_and_a_changed_number_are_found(kept, tmp_path):
     assert check.reference_check(kept / "reference", {}, 0.05, 1, files_only=False) == []
-
-
-def test_a_changed_byte_and_a_changed_number_are_found(kept, tmp_path):
     folder = tmp_path / "reference"
     shutil.copytree(kept / "reference", folder)
     path = next((folder / "doses").glob("short/logp/*/logp.parquet"))
@@ -94,15 +94,3 @@ def test_what_cannot_be_checked_is_refused(kept):
         check.reference_check(kept / "reference", {"gamma": 3.0}, 0.1, 0, files_only=True)
     with pytest.raises(ParameterError, match="--share"):
         check.reference_check(kept / "reference", {}, 0.0, 0, files_only=True)
-
-
-def test_the_first_run_is_weighed(kept):
-    rows = [("crime", "a", side, value) for side, value in (("left", -2.0), ("right", -1.0))]
-    tuned = pd.DataFrame(rows, columns=["topic", "id", "side", "logp"])
-    assert command.own_shift(tuned, tuned.assign(logp=[-1.5, -1.0]), "crime") == pytest.approx(0.5)
-
-
-def test_every_record_names_what_made_it(kept):
-    for path in (kept / "reference").glob("doses/*/*/*/artifact.json"):
-        record = json.loads(path.read_text("utf-8"))
-        assert record["provenance"]["packages"]["torch"] and str(kept) not in path.read_text("utf-8")

@@ -14,13 +14,11 @@ from small_book import checkout
 
 from book._make import build as book
 from book._make.reference.keep import keep
-from book._make.reference.run import ReferenceLayout, cuts
+from book._make.reference.run import ReferenceLayout
 from polinb.display.tables import numbered_table
 from polinb.errors import ArtifactError
 from polinb.runs.checkout import Layout
-from polinb.runs.params import Params
 from polinb.wording import Interval
-from polinb_book import reference_words, results
 from polinb_book.outputs import beside
 
 REPO = Path(__file__).resolve().parents[2]
@@ -118,34 +116,28 @@ def test_what_differs_stands_in_a_tab(pages: dict[str, BeautifulSoup]) -> None:
     assert not pages["02_two"].select(".sd-tab-set")
 
 
-@pytest.mark.parametrize(
-    ("theirs", "joined"),
-    [
+def test_columns_are_joined_by_the_texts_that_name_a_row() -> None:
+    mine = numbered_table(pd.DataFrame({"topic": ["a", "b"], "x": [1.0, 2.0]}), "tbl-a", "A.").payload
+    for theirs, joined in (
         ({"topic": ["b", "a"], "x": [3.0, 4.0]}, ["4", "3"]),
         ({"topic": ["b"], "x": [3.0]}, ["–", "3"]),
         ({"topic": ["a", "c"], "x": [3.0, 4.0]}, None),  # a row that this run does not have
         ({"topic": ["a", "a"], "x": [3.0, 4.0]}, None),  # rows that nothing tells apart
         ({"topic": ["a", "b"], "y": [3.0, 4.0]}, None),
         ({"topic": [1, 2], "x": [3.0, 4.0]}, None),  # numbers name no row
-    ],
-)
-def test_columns_are_joined_by_the_texts_that_name_a_row(theirs: dict, joined: list[str] | None) -> None:
-    mine = numbered_table(pd.DataFrame({"topic": ["a", "b"], "x": [1.0, 2.0]}), "tbl-a", "A.").payload
-    both = beside(mine, numbered_table(pd.DataFrame(theirs), "tbl-a", "A.").payload)
-    assert (both and both["columns"][2]["text"]) == joined
+    ):
+        both = beside(mine, numbered_table(pd.DataFrame(theirs), "tbl-a", "A.").payload)
+        assert (both and both["columns"][2]["text"]) == joined
     wide = pd.DataFrame({"topic": ["a", "b"], **{f"x{n}": [1.0, 2.0] for n in range(5)}})
     assert beside(*[numbered_table(wide, "tbl-a", "A.").payload] * 2) is None, "too wide for the page"
-
-
-def test_a_cell_without_output_leaves_no_trace(pages: dict[str, BeautifulSoup]) -> None:
-    for page in pages.values():
-        assert not [cell for cell in page.select("div.cell") if not cell.get_text(strip=True) and not cell.img]
 
 
 def test_the_note_tells_the_reference_runs_answer(pages: dict[str, BeautifulSoup]) -> None:
     told = pages["01_one"].select("div.admonition")[0].get_text(" ", strip=True)
     assert "Theirs | is 0.7" in told and "tiny:llama" in told and "2025-06-15" in told
     assert "Ours is 0.1" in pages["01_one"].select_one("article p").parent.get_text(" ", strip=True)
+    for page in pages.values():  # a cell without output leaves no trace
+        assert not [cell for cell in page.select("div.cell") if not cell.get_text(strip=True) and not cell.img]
 
 
 def test_a_chapter_that_was_not_run_shows_the_references_results(pages: dict[str, BeautifulSoup]) -> None:
@@ -160,24 +152,15 @@ def test_a_chapter_that_was_not_run_shows_the_references_results(pages: dict[str
     assert links and set(links) == {"Table 3.1"}, "its labels resolve from other chapters"
 
 
-def test_what_is_said_about_the_reference_run_stands_before_the_summary(pages: dict[str, BeautifulSoup]) -> None:
+def test_the_note_and_the_page_of_the_reference_run(pages: dict[str, BeautifulSoup]) -> None:
     for name, words in (("01_one", "Race moved by 0.70 [0.60, 0.80]; see Table 3.1."), ("03_three", "Three: 3 rows.")):
         heads = [head.get_text().rstrip("#") for head in pages[name].select("article h2")]
-        assert heads[-2].endswith("What the reference run says") and heads[-1].endswith("Summary")
-        assert words in " ".join(pages[name].get_text().split())
-
-
-def test_the_page_of_the_reference_run(pages: dict[str, BeautifulSoup]) -> None:
-    page = pages["reference"].select_one("article.bd-article")
-    run, chapters, answers = page.select("table")
+        assert heads[-1].endswith("Summary") and words in " ".join(pages[name].get_text().split()), "said before it"
+    run, chapters, answers = pages["reference"].select("article.bd-article table")
     facts = dict(texts(run)[1:])
     assert facts["Data"] == "bundled (540 prompts)" and facts["Chapters"] == "2 of 3 complete"
-    assert "seed = 7" in facts["Set apart from that"] and "Time to train and ask" not in facts
-    assert [row[1:] for row in texts(chapters)[1:]] == [
-        ["complete", "12 s", "3", "2"],
-        ["missing", "–", "0", "0"],
-        ["complete", "12 s", "1", "1"],
-    ]
+    assert "seed = 7" in facts["Set apart from that"]
+    assert [row[1] for row in texts(chapters)[1:]] == ["complete", "missing", "complete"]
     assert texts(answers)[1:] == [
         ["Chapter one", "Theirs | is 0.7.", "Ours is 0.1."],
         ["Chapter two", "no answer", "It is so."],
@@ -193,28 +176,3 @@ def test_damaged_results_end_the_build_and_are_named(tmp_path: Path) -> None:
         with pytest.raises(ArtifactError, match=r"book/reference/notebooks/01_one\.ipynb is damaged"):
             build()
     assert not (tmp_path / "_build" / "html").exists(), "told before anything heavy"
-
-
-def test_the_words_for_a_cut_run() -> None:
-    """The page of a run as it is planned: full, cut down."""
-    chosen = cuts()
-    params = Params.from_profile("full", **{cut.name: cut.taken for cut in chosen}).model_dump(mode="json")
-    run = {
-        "profile": "full",
-        "parameters": params,
-        "cuts": [vars(cut) for cut in chosen],
-        "data": {"name": "ideoinst", "digest": "d", "rows": 7000, "prompts": 6900},
-        "plan": "0123456789abcdef",
-        "started": "2026-01-02T03:04:05+00:00",
-        "finished": "2026-01-02T13:04:05+00:00",
-        "seconds": 36000.0,
-        "provenance": {"polinb": "0", "python": "3", "packages": {}, "platform": "Linux", "cpus": 2, "threads": 1},
-        "chapters": {"01_phenomenon": {"state": "unfinished", "seconds": 5.0, "answer": {}}},
-    }
-    found = results.Reference(Path(), run, {}, {})
-    assert "not finished" in reference_words.note(found, "01_phenomenon", True)
-    rows = reference_words.part(found, "cuts", {}).splitlines()[2:]
-    assert len(rows) == len(chosen) and rows[0].startswith("| `system_prompt` | False | empty | an empty system turn")
-    told = reference_words.part(found, "run", {})
-    assert "10 h 0 min" in told and "1 thread, no graphics card" in told and "commit `0123456789ab`" in told
-    assert "make reference" in reference_words.part(None, "run", {})

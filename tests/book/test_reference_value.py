@@ -26,34 +26,30 @@ def found(tmp_path_factory):
     return results.read(layout.reference)
 
 
-def test_values_with_and_without_an_interval(found):
-    assert value(found, "tbl-a | crime | shift") == "0.10 [0.00, 0.20]"
-    assert value(found, "tbl-a | crime | shift .1f") == "0.1 [0.0, 0.2]"
-    assert value(found, "tbl-a | cri | n") == "3"
-    assert value(found, "tbl-a|crime|p .3f") == "0.123"
-    assert value(found, "tbl-a | race | p") == "–"
-    assert value(found, "tbl-a | race | topic") == "race"
+def test_values_are_found_by_row_and_column(found):
+    for text, shown in (
+        ("tbl-a | crime | shift", "0.10 [0.00, 0.20]"),
+        ("tbl-a | crime | shift .1f", "0.1 [0.0, 0.2]"),
+        ("tbl-a | cri | n", "3"),
+        ("tbl-a|crime|p .3f", "0.123"),
+        ("tbl-a | race | p", "–"),
+        # by whole texts first, and from left to right
+        ("tbl-b | G & all | n", "1"),
+        ("tbl-b | G, h & all | n", "2"),
+        ("tbl-b | mood & gender | n", "3"),
+        ("tbl-b | gender & mood | n", "4"),
+    ):
+        assert value(found, text) == shown, text
 
 
-def test_a_row_is_found_by_whole_texts_first_and_from_left_to_right(found):
-    assert value(found, "tbl-b | G & all | n") == "1"
-    assert value(found, "tbl-b | G, h & all | n") == "2"
-    assert (value(found, "tbl-b | mood & gender | n"), value(found, "tbl-b | gender & mood | n")) == ("3", "4")
-    for text, rows in (("tbl-b | G & a | n", 2), ("tbl-b | all & G | n", 0), ("tbl-b | all | n", 2)):
-        with pytest.raises(ArtifactError, match=f"{rows} rows"):
-            value(found, text)
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
+def test_what_is_not_there_is_an_error(found):
+    for text, told in (
         ("tbl-a | crime", "label | row | column"),
         ("tbl-z | crime | n", "no table tbl-z"),
         ("tbl-a | crime | nothing", "columns"),
         ("tbl-a | gender | n", "0 rows"),
-        ("tbl-a | crime & race | n", "0 rows"),
-    ],
-)
-def test_what_is_not_there_is_an_error(found, text, told):
-    with pytest.raises(ArtifactError, match=told):
-        value(found, text)
+        ("tbl-b | all & G | n", "0 rows"),
+        ("tbl-b | G & a | n", "2 rows"),
+    ):
+        with pytest.raises(ArtifactError, match=told):
+            value(found, text)

@@ -41,37 +41,31 @@ def answered(monkeypatch):
     return run_cell
 
 
-def check(found, starts, effect):
-    assert found.first.startswith(starts) and interval(effect) in found.first, found.first
-    assert ("includes zero" in found.first) == (effect == AROUND)
+def each(starts, tell):
+    """For each effect: the first sentence starts as it must, holds the effect, and says where zero is included."""
+    for effect, start in zip(EFFECTS, starts, strict=True):
+        found = tell(effect)
+        assert found.first.startswith(start) and interval(effect) in found.first, found.first
+        assert ("includes zero" in found.first) == (effect == AROUND)
 
 
-def test_phenomenon(answered):
-    def told(away, apart):
+def test_phenomenon_and_data(answered):
+    def told(away, apart=AROUND):
         stub = SimpleNamespace(spill_over=lambda run: {"own": ABOVE, "away": away, "apart": apart})
         return answered("01_phenomenon", results=stub, on=table("shift", ABOVE, AROUND), off=table("shift", AROUND))
 
-    for effect, starts in zip(
-        EFFECTS, ("By the judge, yes", "It moves the other way", "Not shown", "Not decided"), strict=True
-    ):
-        found = told(effect, AROUND)
-        check(found, starts, effect)
-        assert "1 of 2 trained" in found.rest and "0 of 1 pairs" in found.rest and "style alone may have" in found.rest
-        assert ("the side of the data did that" in told(ABOVE, effect).rest) == (effect == ABOVE)
+    each(("By the judge, yes", "It moves the other way", "Not shown", "Not decided"), told)
+    said = [("the side of the data did that" in told(ABOVE, effect).rest) for effect in EFFECTS]
+    assert said == [True, False, False, False] and "1 of 2 trained" in told(ABOVE).rest
 
-
-def test_data(answered):
-    last = {"left_recall": 0.9, "right_recall": 0.7, "whole": 1.0}
     judging = SimpleNamespace(answer_words=lambda run: 26)
     for hits, unseen in ((90, 0.8), (55, NAN)):
-        accuracy = pd.DataFrame([{**last, "topic_unseen": unseen}])
-        found = answered(
-            "02_data", counts=pd.DataFrame({"all": [90, 90]}), accuracy=accuracy, judging=judging,
-            hits=pd.Series([True] * hits + [False] * (100 - hits)),
-        )  # fmt: skip
+        accuracy = pd.DataFrame([{"left_recall": 0.9, "right_recall": 0.7, "whole": 1.0, "topic_unseen": unseen}])
+        right = pd.Series([True] * hits + [False] * (100 - hits))
+        counts = pd.DataFrame({"all": [90, 90]})
+        found = answered("02_data", counts=counts, accuracy=accuracy, judging=judging, hits=right)
         assert "180 prompts on 2 topics" in found.first and f"**{hits} %**" in found.first
-        assert ("not clearly better" in found.first) == (hits == 55) and "0.60 of its size" in found.rest
-        assert ("80 % where the judge never saw the topic" in found.rest) == (hits == 90)
+        assert ("not clearly better" in found.first) == (hits == 55)
 
 
 def test_pnlac_and_distribution(answered):
@@ -91,46 +85,44 @@ def test_pnlac_and_distribution(answered):
         more = {"neutral": np.array([1, 1, 1]), "highest": np.array(highest), "general": 2.0, "specific": 3.0}
         return answered("04_distribution", layers=3, part=part, wide=wide, **more)
 
-    last, first = [0, 1, 9], [9, 1, 0]
-    assert placed(0.9, last).first.startswith("Mostly in") and "says little about" in placed(0.9, last).rest
-    assert placed(0.2, first).first.startswith("Not mainly") and "does not explain the place" in placed(0.2, first).rest
-    assert placed(NAN, last).first.startswith("No neuron is general") and "4.35 %" in placed(NAN, last).rest
+    assert placed(0.9, [0, 1, 9]).first.startswith("Mostly in")
+    assert placed(0.2, [9, 1, 0]).first.startswith("Not mainly")
+    assert placed(NAN, [0, 1, 9]).first.startswith("No neuron is general")
 
 
 def test_vanilla(answered):
     stances, sets = table("stance", BELOW, AROUND, ABOVE), table("stance", AROUND, topic="compass")
-    starts = ("It leans right", "It leans left", "No lean", "Not decided")
-    for effect, start in zip(EFFECTS, starts, strict=True):
-        stub = SimpleNamespace(mean_stance=lambda run, effect=effect: effect)
+
+    def told(effect):
+        stub = SimpleNamespace(mean_stance=lambda run: effect)
         found = answered("05_vanilla_stance", results=stub, stances=stances, transfer=sets, paper=paper)
-        check(found, start, effect)
-        assert "left on 1 of 3" in found.rest and "right on 1 of 3" in found.rest and "“compass”" in found.rest
+        assert "left on 1 of 3" in found.rest and "right on 1 of 3" in found.rest
+        return found
+
+    each(("It leans right", "It leans left", "No lean", "Not decided"), told)
 
 
 def test_patching(answered):
-    for effect, start in zip(EFFECTS, ("It does", "It goes the other way", "Not shown", "Not decided"), strict=True):
+    def told(effect, control=ABOVE):
         by = table("shift", effect, ABOVE, set=["G", "donor itself"], neurons=957).set_index("set")
-        for control in (ABOVE, AROUND):
-            stub = SimpleNamespace(paired_patch=lambda run, c=control: {"layer": ABOVE, "next_highest": c})
-            found = answered("06_patching", patch_tables=stub, by=by, g=by.loc["G"], diag=table("shift", AROUND))
-            check(found, start, effect)
-            assert ("not clear of both controls" in found.rest) == (control == AROUND) and "0 of 1" in found.rest
-            assert ("not clear of both" in found.first) == (control == AROUND and effect == ABOVE)
+        stub = SimpleNamespace(paired_patch=lambda run: {"layer": ABOVE, "next_highest": control})
+        return answered("06_patching", patch_tables=stub, by=by, g=by.loc["G"], diag=table("shift", AROUND))
+
+    each(("It does", "It goes the other way", "Not shown", "Not decided"), told)
+    assert "not clear of both" not in told(ABOVE).first + told(ABOVE).rest
+    assert "not clear of both" in told(ABOVE, AROUND).first and "not clear of both" in told(BELOW, AROUND).rest
 
 
 def test_inhibitft(answered):
-    def told(fall, random, lost):
+    def told(fall, random=AROUND, lost=BELOW):
         drop = {"fine-tune": fall} | ({"random-layer": random} if random else {})
         return answered("07_inhibitft", drop=drop, lost=lost, plain=table("drop", ABOVE), results=results)
 
-    for effect, start in zip(EFFECTS, ("It couples less", "It couples more", "Not shown", "Not decided"), strict=True):
-        found = told(effect, AROUND, BELOW)
-        check(found, start, effect)
-        assert "1 of 1" in found.rest and "not shown to be more than chance" in found.rest
-        assert ("the wanted shift falls too" in found.first) == (effect == ABOVE) and "the price" in found.rest
-    found = told(ABOVE, ABOVE, AROUND)
-    assert ": more than chance" in found.rest and "no price" in found.rest and ";" not in found.first
-    assert "No random set" in told(ABOVE, None, AROUND).rest
+    each(("It couples less", "It couples more", "Not shown", "Not decided"), told)
+    said = ["the wanted shift falls too" in told(effect).first for effect in EFFECTS]
+    assert said == [True, False, False, False]
+    assert "not shown to be more than chance" in told(ABOVE).rest and ": more than chance" in told(ABOVE, ABOVE).rest
+    assert "no price" in told(ABOVE, ABOVE, AROUND).rest and "No random set" in told(ABOVE, None, AROUND).rest
 
 
 def test_gamma(answered):
@@ -143,7 +135,6 @@ def test_gamma(answered):
     found = told(BELOW, ABOVE)
     assert found.first.startswith("It falls, and rises after it: freezing G at γ = 5 % changes")
     assert f"R by {interval(BELOW)}" in found.first and f"25 % by {interval(ABOVE)}" in found.first
-    assert "1 of 2 values" in found.rest and "lowest at γ = 5 %" in found.rest and "Trained topic: race" in found.rest
     assert told(AROUND, AROUND).first.startswith("No fall is shown, and no rise after it is shown")
     assert told(ABOVE, BELOW).first.startswith("It rises, and goes on falling after it")
     assert told(MISSING, MISSING).first.startswith("A fall is not decided, and nor is a rise")

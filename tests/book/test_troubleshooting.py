@@ -34,10 +34,3 @@ def test_every_message_of_the_page_is_one_of_the_source() -> None:
         "no such message"
     )
     assert not says(texts, "`model … no existing folder and is no alias`"), "another order"
-
-
-def test_commands_and_notebooks_of_the_page_exist() -> None:
-    makefile = (REPO / "Makefile").read_text("utf-8")
-    targets = set(re.findall(r"`make (\w+)`", PAGE))
-    assert targets and all(re.search(rf"^(?:\w+ )*{target}(?: \w+)*:", makefile, re.M) for target in targets)
-    assert all((REPO / name).is_file() for name in re.findall(r"notebooks/\w+\.ipynb", PAGE))

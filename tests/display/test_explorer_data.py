@@ -16,10 +16,8 @@ from polinb.chapters.browse import cards
 from polinb.chapters.browse.explorer_levels import (
     GAMMAS,
     MOST,
-    bound_scores,
     level_bounds,
     levels,
-    ranks,
     set_counts,
     slider,
 )
@@ -87,23 +85,6 @@ def test_bounds_are_fine_enough_and_too_many_are_refused():
         level_bounds(slider(5.0, np.linspace(1, 90, 260).tolist()))
 
 
-@settings(max_examples=30, deadline=None)
-@given(hnp.arrays(np.float64, SHAPES, elements=TIED), POOLS)
-def test_ranks_are_the_order_of_top_share(score, pool):
-    rank = ranks(score, pool)
-    size = score.size if pool == "model" else score.shape[1]
-    rows = rank.reshape(1, -1) if pool == "model" else rank
-    assert (np.sort(rows, axis=1) == np.arange(1, size + 1)).all()
-    for gamma in (3.0, 20.0, 50.0, 77.0):
-        assert ((rank <= round(gamma / 100 * size)) == top_share(score, gamma, pool)).all()
-
-
-def test_scores_at_the_bounds_by_hand():
-    score = np.array([[1.0, 2, 3, 4], [8, 7, 6, 5]])
-    assert bound_scores(score, [100.0, 50.0, 25.0, 1.0], "model") == [1, 5, 7, 8]  # 1 % of eight neurons is none
-    assert bound_scores(score, [100.0, 50.0, 25.0], "layer") == [1, 3, 4]
-
-
 def test_the_largest_models_levels_fit_the_page():
     """32 × 14336 neurons, 6 topics, heavy tails; topics and layers that have nothing in common: the most bytes."""
     rng, bounds = np.random.default_rng(0), level_bounds(slider(5.0, [2.5, 12.5]))
@@ -123,35 +104,6 @@ def made(tmp_path_factory):
     run = Run(Params.from_profile("tiny", **QUICK), Store(tmp_path_factory.mktemp("store")))
     found = cards.collect(run)
     return run, found, *explorer_payload(run, found)
-
-
-def test_payload_has_the_agreed_form(made):
-    run, found, payload, blobs = made
-    n_topics, (layers, width) = len(run.params.topics), found.scale.shape
-    assert payload["version"] == 1 and payload["gamma"] in payload["gammas"]
-    assert (payload["layers"], payload["width"]) == (layers, width)
-    assert set(run.params.gammas) <= set(payload["gammas"])
-    assert len(blobs["levels"]) == n_topics * layers * width
-    assert all(len(each) == len(payload["shares"]) for each in payload["scores_at"].values())
-    assert "randomly initialised" in payload["run"]["note"]
-    text = json.dumps(payload, allow_nan=False)
-    assert json.loads(text) == payload
-    for card in payload["cards"]:
-        assert len(card["scores"]) == len(card["ranks"]) == len(card["rank_normalised"]) == n_topics
-        assert len(card["promoted"]) == len(card["suppressed"]) == 10
-        assert [row["topic"] for row in card["activation"]] == list(run.params.topics)
-        assert [row["topic"] for row in card["ablation"]["topics"]] == list(run.params.topics)
-        assert len(card["contexts"]) == run.params.card_contexts
-        for context in card["contexts"]:
-            size = len(context["tokens"])
-            assert all(len(context[name]) == size for name in ("values", "left", "right"))
-            peak = context["values"][context["peak"]]
-            assert peak != 0 and size <= 25
-        found_tokens = sum(row["n"] for row in card["activation"])
-        assert [sum(card["histogram"][name]) for name in ("vanilla", "left", "right")] == [found_tokens] * 3
-    null = payload["null"]
-    assert null["n"] == len(null["values"]) == run.params.cards_random
-    assert null["all"] == [min(null["values"]), max(null["values"])]
 
 
 def test_cards_agree_with_the_map(made):

@@ -57,12 +57,6 @@ def test_values_are_kept_at_full_precision() -> None:
     json.dumps(tables.numbered_table(frame, "tbl-x", "Caption.").payload, allow_nan=False)
 
 
-def test_formats_may_be_functions_and_headers_are_markup() -> None:
-    frame = pd.DataFrame({"gamma": [5.0], "n": [1234567]})
-    found = columns(frame, formats={"gamma": lambda g: f"{g:g} %", "n": ",d"}, headers={"gamma": "$\\gamma$"})
-    assert [(c["header"], c["text"]) for c in found] == [("$\\gamma$", ["5 %"]), ("n", ["1,234,567"])]
-
-
 def test_a_notebook_shows_a_table_as_a_table() -> None:
     frame = pd.DataFrame({"a": ["<b>$x$ {ref}`y`</b>"], "b": ["{numref}`tbl-a` and **so**"]})
     shown = tables.numbered_table(frame, "tbl-x", "See {ref}`this <sec-a>`, $R$.", markup=["b"])._repr_mimebundle_()
@@ -161,17 +155,3 @@ def test_a_column_has_one_number_of_decimals() -> None:
         ([2e-6, 0.0], ["2 × 10⁻⁶", "0"]),
     ):
         assert columns(pd.DataFrame({"x": values}))[0]["text"] == shown
-
-
-def test_headers_are_words_and_the_csv_keeps_the_names_of_the_code() -> None:
-    frame = pd.DataFrame({"bootstrap_share_no_drop": [0.1], "some_new_name": [1]})
-    table = tables.numbered_table(frame, "tbl-x", "Caption.").payload
-    assert [c["header"] for c in table["columns"]] == ["share of resamples without a drop", "some new name"]
-    assert export.table_csv(table).startswith("bootstrap_share_no_drop,some_new_name\r\n")
-
-
-def test_a_column_named_like_an_intervals_end_stays() -> None:
-    pair = pd.DataFrame({"r": [0.25], "low": [-0.45], "high": [0.95]})
-    frame = pd.DataFrame({"R": tables.intervals(pair, "r"), "R_low": [7]})
-    text = export.table_csv(tables.numbered_table(frame, "tbl-x", "Caption.").payload)
-    assert text == "R,R_high,R_low\r\n0.25,0.95,7\r\n"
