@@ -164,7 +164,8 @@ def test_fingerprint_follows_notebook_parameters_data_and_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    path, data, package = tmp_path / "n" / "a.ipynb", tmp_path / "mine" / "data.csv", tmp_path / "polinb"
+    path, package = tmp_path / "checkout" / "notebooks" / "a.ipynb", tmp_path / "polinb"
+    data = tmp_path / "mine" / "data.csv"
     for folder in (path.parent, data.parent, package / "resources"):
         folder.mkdir(parents=True)
     monkeypatch.setattr(polinb, "__file__", str(package / "__init__.py"))
