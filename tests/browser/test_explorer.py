@@ -430,7 +430,7 @@ def test_it_fits_its_container_and_a_phone(at):
           n.getBoundingClientRect().right > 391).map((n) => n.className + ' ' + n.textContent.slice(0, 40))"""
     )
     assert out == []
-    width, shown = page.locator(".nx-map canvas").evaluate("(c) => [c.width, c.clientWidth]")
+    width, shown = page.locator(".nx-map canvas").first.evaluate("(c) => [c.width, c.clientWidth]")
     assert width == 2 * shown, "the map is blurred on a fine screen"
 
 

@@ -28,7 +28,8 @@ RISING = {
 
 
 def row(values: list[str], tag: str) -> str:
-    return f"<tr>{''.join(f'<{tag}><p>{value}</p></{tag}>' for value in values)}</tr>"
+    cells = (f'<{tag} class="text-right"><p>{value}</p></{tag}>' for value in values)
+    return f"<tr>{''.join(cells)}</tr>"
 
 
 def test_a_head_sorts_up_down_and_back(visit, tmp_path) -> None:
