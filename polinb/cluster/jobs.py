@@ -80,13 +80,11 @@ def in_passing(result: Result) -> bool:
 
 def home(result: Result) -> Result | None:
     """What the job of a result is about: all that uses the same weights is one job. None: the vanilla model."""
-    inputs = result.inputs
     if result.stage in (weights.weights, weights.interpolated):
         return result
-    if "model" in inputs:
-        return None if inputs["model"] is None else home(inputs["model"])
-    if "answers" in inputs:
-        return home(inputs["answers"])
+    for name in ("model", "answers"):
+        if name in result.inputs:
+            return None if result.inputs[name] is None else home(result.inputs[name])
     return None if Model in result.stage.groups and not result.needs else result
 
 
@@ -203,8 +201,6 @@ def lost(jobs: Mapping[str, Job]) -> set[Path]:
 
 def words(given: Mapping[str, Any]) -> list[str]:
     """The words on a command line that give these parameters."""
-    out = ["--profile", str(given["profile"])]
-    for name, value in given.items():  # in their order: a notebook shows them in it
-        if name != "profile":
-            out += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    return out
+    plain = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
+    sets = [f"{name}={value}" for name, value in plain.items() if name != "profile"]  # a notebook keeps their order
+    return ["--profile", plain["profile"], *(word for each in sets for word in ("--set", each))]

@@ -79,10 +79,10 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         asked = to_statements(each for each in conditions if not each.name.endswith("uniform"))
         return [*labels(VANILLA, *conditions), *asked, *logp(VANILLA, *moved.inhibited(run))]
 
-    def second_labels() -> Iterator[Result]:
+    def second_labels() -> list[Result]:
         how = {"words": run.answers(), "judge": second_judge.second_name(run)}
-        for condition in (VANILLA, *verdicts.swap_conditions(run, every=True)):
-            yield second_judge.second_labels(run, answers=run.answers(condition), **how)
+        asked = [run.answers(each) for each in (VANILLA, *verdicts.swap_conditions(run, every=True))]
+        return [second_judge.second_labels(run, answers=each, **how) for each in asked]
 
     def preferred() -> Iterator[Result]:
         study = shift.study(run)
