@@ -176,7 +176,8 @@ def finish(layout: Layout, make_model: bool = False, builder: str = "html") -> t
         _write(target, json.dumps(filled(written, stored or {"cells": []}), ensure_ascii=False))
     _write(layout.chapters / IN_THIS_RUN, in_this_run(layout.chapters, every))
     page = build_pages(layout, builder)
-    add_model(layout, make_model)
+    if builder == "html":
+        add_model(layout, make_model)
     return page, absent
 
 

@@ -11,6 +11,7 @@ from docutils.utils.math.latex2mathml import tex2mathml
 _TEX = re.compile(r"\\\((.*)\\\)|\\\[(.*)\\\]", re.S)
 _UNKNOWN = re.compile(r"\\[bB]ig[lr]?(?![a-z])|\\(?:begin|end)\{split\}")  # to docutils; brackets grow by themselves
 _LEFT_OUT = "script, .polinb-links, .headerlink"
+_NOWHERE = 'a[href*="_downloads/"], a[href*="try.html"]'  # links to what the file does not hold
 
 
 def simplify(app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
@@ -20,7 +21,7 @@ def simplify(app: Any, _page: str, _template: str, context: dict[str, Any], _doc
     soup = BeautifulSoup(context["body"], "html.parser")
     for node in soup.select(_LEFT_OUT):
         node.decompose()
-    for link in soup.select('a[href*="_downloads/"]'):
+    for link in soup.select(_NOWHERE):
         link.unwrap()
     for text in (text for node in soup.select(".math") for text in node.find_all(string=_TEX)):
         if found := _TEX.search(text):

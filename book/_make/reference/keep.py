@@ -167,26 +167,16 @@ def _when(ran: Mapping[str, Path], records: Mapping[str, Any], store: Path) -> d
 
     ends = {name: _moment(path) for name, path in ran.items()}
     starts = [end - timedelta(seconds=records[name]["seconds"]) for name, end in ends.items()]
-    told = sorted(filter(None, map(_provenance, store.glob("*/*/artifact.json"))), key=lambda each: str(each["date"]))
+    kept = (read_json(path).get("provenance") for path in store.glob("*/*/artifact.json"))
+    told = sorted(filter(None, kept), key=lambda each: each["date"])
     starts += [datetime.fromisoformat(each["date"]) - timedelta(seconds=each["seconds"]) for each in told]
-    ran_on = dict(told[-1]) if told else provenance()
-    for name in ("date", "seconds"):
-        ran_on.pop(name, None)
+    ran_on = told[-1] if told else provenance()
     return {
         "started": min(starts).replace(microsecond=0).isoformat(),
         "finished": max(ends.values()).isoformat(timespec="seconds"),
         "seconds": round(sum(record["seconds"] for record in records.values()), 1),
-        "provenance": ran_on,
+        "provenance": {name: value for name, value in ran_on.items() if name not in ("date", "seconds")},
     }
-
-
-def _provenance(record: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(record.read_text("utf-8"))["provenance"]
-        known = datetime.fromisoformat(found["date"]).tzinfo is not None and float(found["seconds"]) >= 0
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return dict(found) if known else None
 
 
 def _plan(root: Path) -> str:
