@@ -10,10 +10,10 @@ import pytest
 
 from book._make.reference.unplanned import names
 from polinb.chapters.anatomy import moved
+from polinb.chapters.anatomy.topics import TopicReader
 from polinb.data.loading import load_data
 from polinb.errors import DataError
 from polinb.resampling import equivalence
-from polinb.stance.topics import TopicReader
 
 RAW = Path(__file__).resolve().parents[2] / "book" / "reference" / "results"
 

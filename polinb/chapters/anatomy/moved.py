@@ -197,7 +197,7 @@ def leakage(frame: pd.DataFrame, reader: Any) -> pd.DataFrame:
 
     Args:
         frame: judged answers of the vanilla model and of the variants (:func:`judged`).
-        reader: has ``topics(texts)`` (:class:`polinb.stance.topics.TopicReader`).
+        reader: has ``topics(texts)`` (:class:`polinb.chapters.anatomy.topics.TopicReader`).
 
     Returns:
         leaning, trained ("all": every trained topic together), n, leaked (share about the trained topic) with _low and
