@@ -1,36 +1,30 @@
 """Cards: who gets one, tokens through the lens, activations and contexts, and the ablation against plain PyTorch."""
 
 import copy
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from polinb.chapters.browse import cards, cards_tables
+from polinb.chapters.browse import cards
 from polinb.chapters.browse.cards_ablation import effects, zeroed_logp
 from polinb.chapters.browse.cards_choice import Pick, picks, random_neurons
 from polinb.chapters.browse.cards_lens import FINAL_NORM, OUTPUT_NORM, extremes, lens, token_text
 from polinb.chapters.browse.cards_read import AROUND, Texts, activations, contexts, histograms, pooled
-from polinb.display.charts import card_effects, png
 from polinb.errors import ArtifactError, ParameterError
 from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors
 from polinb.models.generation import log_likelihood
 from polinb.models.lm import LM
 from polinb.models.loading import load
 from polinb.models.tiny import TINY
-from polinb.runs import conditions
 from polinb.runs.artifacts import Store
-from polinb.runs.memory import MODELS
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.scoring.pnlac import neuron_sets
 
 EVERY = sorted(TINY)
 SOME = ["gemma2", "gpt2", "llama"]  # an RMSNorm more, LayerNorm and Conv1D, and the plain case
-
-# --- who gets a card
 
 
 def test_picks_are_the_strongest_and_a_neuron_has_one_card():
@@ -48,8 +42,6 @@ def test_picks_are_the_strongest_and_a_neuron_has_one_card():
         Pick(0, 3, "S", "c"),
     ]
     assert [p.neuron for p in picks(scores, sets, 9, 0)] == [0, 2, 5]
-    shared = neuron_sets(scores, 34)  # two each: {0, 1}, {0, 2}, {3, 2}: S of b and c share neuron 2, S of a and b 0
-    assert [(p.neuron, p.topic) for p in picks(scores, shared, 5, 2)] == [(0, "a"), (1, "a"), (2, "b"), (3, "c")]
 
 
 def test_random_neurons_have_no_card_and_follow_the_seed():
@@ -65,11 +57,6 @@ def test_random_neurons_have_no_card_and_follow_the_seed():
     size = {kind: np.median([scale[at] for at in neurons]) for kind, neurons in drawn.items()}
     own = np.median([scale[at] for at in carded])
     assert size["uniform"] < own / 3 < size["near"]
-    assert len(random_neurons(picked, scale, 5000, 3)["uniform"]) == 1200 - 40
-    assert random_neurons([], scale, 4, 0)["near"] == []
-
-
-# --- the lens
 
 
 def shaken(architecture):
@@ -123,18 +110,6 @@ def test_extremes_are_sorted_and_padding_rows_do_not_count():
     assert found["promoted"][0][0] == token_text(lm.tokenizer, int(whole.argmax()))
     lm.model.resize_token_embeddings(len(lm.tokenizer) + 64)
     assert lens(lm, [(0, 0)]).shape == (1, len(lm.tokenizer))
-    assert lens(lm, []).shape == (0, len(lm.tokenizer)) and extremes(lm, []) == []
-
-
-def test_tokens_keep_their_leading_space():
-    tokenizer = load("tiny:llama").tokenizer
-    ids = tokenizer("the people", add_special_tokens=False).input_ids
-    assert "".join(token_text(tokenizer, i) for i in ids) == "the people"
-    pieces = SimpleNamespace(decode=lambda ids, **_: "the", convert_ids_to_tokens=lambda i: "\u2581the")
-    assert token_text(pieces, 3) == " the"
-
-
-# --- activations and contexts
 
 
 @pytest.mark.parametrize("architecture", SOME)
@@ -201,10 +176,7 @@ def test_histograms_count_every_answer_token_and_pool_exactly():
     assert silent["vanilla"] == {"0": 2} and silent["width"] > 0
 
 
-# --- ablation
-
-
-@pytest.mark.parametrize("architecture", EVERY)
+@pytest.mark.parametrize("architecture", SOME)
 def test_zeroing_equals_a_plain_hook(architecture, pair):
     found = pair(architecture)
     lm, neurons = found.vanilla, [(2, 5), (0, 7), (1, 0), (0, 40)]
@@ -226,8 +198,6 @@ def test_ablation_refuses_what_cannot_be(pair):
         zeroed_logp(found.left, [(3, 0)], found.prompts, found.responses)
     with pytest.raises(ParameterError, match="'responses'"):
         zeroed_logp(found.left, [(0, 0)], found.prompts[:1], [[]])
-    base, moved = zeroed_logp(found.left, [], found.prompts, found.responses)
-    assert np.isfinite(base).all() and moved.shape == (0, len(found.prompts))
 
 
 def test_eq_ablation_effects_by_hand():
@@ -246,9 +216,6 @@ def test_effect_table_weighs_topics_alike_and_keeps_questions_apart():
     assert table.loc["a", "low"] < 2 < table.loc["a", "high"]
     single = cards.effect_table({"a": frame([1.0])}, 500, 0).set_index("topic")
     assert np.isnan(single.loc["all", "low"]) and np.isnan(single.loc["a", "high"])
-
-
-# --- a whole run on a tiny model
 
 
 @pytest.fixture(scope="module")
@@ -273,19 +240,6 @@ def test_means_are_those_of_the_scores_artifact(run, found):
     assert (found.readings["gap"] < cards.CLOSE).all()
 
 
-def test_untouched_likelihoods_are_those_of_the_vanilla_model(run, found):
-    asked = run.questions(run.params.card_questions, ["race"])
-    texts = pd.concat([asked[["id", "prompt"]].assign(response=asked[side]) for side in ("right", "left")])
-    tested = {(pick.layer, pick.neuron) for pick in found.picks}.union(*found.nulls.values())
-    told = {"asked": conditions.Texts.of(texts), "limit": run.params.max_tokens, "neurons": sorted(tested)}
-    ablation = cards.ablation(run, **told)
-    assert ablation.done(), "the cards asked just this"
-    untouched, every = ablation.frame("untouched"), run.likelihood()
-    want = every[every.topic == "race"].set_index("id").loc[untouched["id"]]
-    for side in ("logp_left", "logp_right"):
-        assert np.allclose(untouched[side], want[side], atol=1e-5)
-
-
 def test_other_texts_than_pnlacs_are_refused(run, monkeypatch):
     kept = cards._texts
 
@@ -296,30 +250,3 @@ def test_other_texts_than_pnlacs_are_refused(run, monkeypatch):
     monkeypatch.setattr(cards, "_texts", garbled)
     with pytest.raises(ArtifactError, match="differ from PNLAC's own sums"):
         cards._reading(run, "crime", [(0, 1), (2, 3)]).made()
-
-
-def test_tables_and_figure_show_the_effects(run, found):
-    summary = cards_tables.effect_summary(found).set_index("kind")
-    assert summary.loc["G", "n"] == run.params.cards_general and summary.loc["uniform", "n"] == run.params.cards_random
-    every = [found.effect((p.layer, p.neuron)) for p in found.picks if p.kind == "G"]
-    assert summary.loc["G", "largest"] == max(abs(e["effect"]) for e in every)
-    assert summary.loc["G", "clear"] == sum(e["low"] > 0 or e["high"] < 0 for e in every)
-    table = cards_tables.card_table(found, "G", "model")
-    assert table["score"].is_monotonic_decreasing and table.loc[0, "effect"] == every[0]["effect"]
-    own = cards_tables.card_table(found, "S", "model")
-    assert own["topic"].tolist() == list(run.params.topics)
-    row, pick = own.iloc[1], next(p for p in found.picks if p.topic == "race")
-    assert row["effect"] == found.effect((pick.layer, pick.neuron), "race")["effect"]
-    rows = cards_tables.effect_rows(found)
-    assert len(rows) == summary["n"].sum()
-    assert png(card_effects(rows, "random", "effect")).startswith(b"\x89PNG")
-
-
-def test_tokens_are_made_visible():
-    tokens = [" the", "a\nb", "\u202e", "x\x00", " ", "\t" * 30]
-    want = "␣the · a⏎b · ⟨U+202E⟩ · x⟨U+0000⟩ · ␣ · " + "⇥" * cards_tables.LONGEST + "…"
-    assert cards_tables.token_line(tokens) == want
-
-
-def test_three_models_at_once_are_checked_against_the_memory():
-    assert cards.reading.memory == "score" and MODELS["score"] == 3

@@ -15,7 +15,7 @@ from planted_classifiers import classifier
 from planted_files import stand_in_hub, write
 
 from polinb.errors import DataError, ModelError, ParameterError
-from polinb.stance.civility import CivilityData, CivilPair, load_challenge, load_comments, load_neutral, load_pairs
+from polinb.stance.civility import CivilityData, CivilPair, load_challenge, load_comments, load_pairs
 from polinb.stance.rudeness import HubScorer, LocalScorer, accuracy, insulting, make_scorer, rate, texts_of
 
 
@@ -29,8 +29,6 @@ def scorer(data: CivilityData) -> LocalScorer:
     return LocalScorer(data)
 
 
-# ---- sets by file or name --------------------------------------------------------------------------------------------
-
 OWN = [
     {"prompt": "Hello?", "civil": "Good day.", "rude": "Go away."},
     {"prompt": "hello? ", "civil": "Yes?", "rude": "No."},  # the same prompt again
@@ -38,24 +36,13 @@ OWN = [
 ]
 
 
-def test_pairs_from_a_file(tmp_path: Path) -> None:
-    data = load_pairs(str(write(tmp_path, "csv", OWN)))
+def test_pairs_in_any_order_and_under_either_name_are_the_same(tmp_path: Path) -> None:
+    data = load_pairs(str(write(tmp_path, "jsonl", OWN)))
     assert [(p.prompt, p.civil, p.rude) for p in data.pairs] == [tuple(OWN[i].values()) for i in (0, 2)]
     assert data.form == "reply" and (data.source["rows"], data.source["kept"]) == (3, 2)
     other = [{"prompt": r["prompt"], "chosen": r["civil"], "rejected": r["rude"]} for r in OWN]
-    assert load_pairs(str(write(tmp_path, "csv", other, "other"))).digest() == data.digest()
-    assert load_pairs(str(write(tmp_path, "csv", OWN[2:] + OWN[:2], "turned"))).digest() == data.digest()
-
-
-def test_paired_toxicity_data(tmp_path: Path) -> None:
-    """Rows as ajyl/dpo_toxic writes them: the continuations may or may not repeat the prompt."""
-    said = [("The game", "The game was long.", " was rotten."), ("Rain fell", " on the hill.", " on the idiots.")]
-    names = ("prompt_text", "unpert_gen_text", "pert_gen_text")
-    rows = [dict(zip(names, row, strict=True)) | {"prompt_input_ids": [1, 2]} for row in said]
-    data = load_pairs(str(write(tmp_path, "jsonl", rows)))
-    found = [(p.prompt, p.civil, p.rude) for p in data.pairs]
-    assert data.form == "continuation"
-    assert found == [("The game", "was long.", "was rotten."), ("Rain fell", "on the hill.", "on the idiots.")]
+    assert load_pairs(str(write(tmp_path, "jsonl", other, "other"))).digest() == data.digest()
+    assert load_pairs(str(write(tmp_path, "jsonl", OWN[2:] + OWN[:2], "turned"))).digest() == data.digest()
 
 
 def wikipedia() -> list[dict[str, Any]]:
@@ -113,41 +100,22 @@ TOLD = {"comment_text": "Hi.", "toxic": 0}
     ("load", "rows", "message"),
     [
         (load_pairs, [{"prompt": "A?", "civil": "Yes."}], "rude or rejected or pert_gen_text, found civil, prompt"),
-        (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": ""}], "row 1, column 'rude': .*empty"),
         (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": "yes. "}], "'rude': expected a text that differs"),
         (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": "No.", "id": 1}] * 2, "row 2, column 'id'"),
-        (load_pairs, [TOLD], "this column is missing; .*found comment_text, toxic"),
         (load_comments, [TOLD, {"comment_text": "Ho.", "toxic": 0}], "found 0 rude of 2"),
-        (load_comments, [{"comment_text": "Hi.", "toxic": 1}], "found 1 rude of 1"),
         (load_comments, [{"comment_text": "Hi.", "toxic": 3}], "row 1, column 'toxic': expected a number from 0 to 1"),
-        (load_comments, [{"comment_text": "Hi.", "toxic": "very"}], "'toxic': expected a number from 0 to 1"),
         (load_comments, [{"comment_text": "Hi.", "label": 1}], "a column toxic or toxicity or target or rude; found"),
-        (load_comments, [{"sentence": "Hi.", "toxic": 1}], "a column comment_text or text or comment; found"),
         (load_challenge, [{"prompt": {"text": "So"}, "challenging": False}] * 3, "no challenging prompt among 3 rows"),
-        (load_challenge, [{"question": "Well?"}], "column 'prompt': this column is missing"),
-        (load_neutral, [{"prompt": "Well?"}], "column 'reference'"),
     ],
 )
 def test_wrong_rows(tmp_path: Path, load: Any, rows: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(DataError, match=message):
         load(str(write(tmp_path, "json", rows)))
-    expected = "a file" if load is load_comments else "bundled, a file"
-    with pytest.raises(DataError, match=f"no such data; expected {expected}"):
-        load("bundle")
-
-
-def test_an_empty_split_is_refused(data: CivilityData) -> None:
-    alone = replace(data, pairs=data.split("train", 5)[:1])
-    with pytest.raises(DataError, match="none of 1 pairs is in the split 'evaluate'"):
-        alone.split("evaluate")
 
 
 def turned(pair: CivilPair) -> CivilPair:
     """The pair with its sides exchanged."""
     return pair.model_copy(update={"civil": pair.rude, "rude": pair.civil})
-
-
-# ---- scorers ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_embedded_scorer_separates_held_out_pairs(data: CivilityData, scorer: LocalScorer) -> None:
@@ -187,9 +155,6 @@ def test_a_scorer_of_comments(tmp_path: Path, data: CivilityData, monkeypatch: p
     monkeypatch.setattr("polinb.stance.rudeness.MOST", 3)
     few = make_scorer("", data, load_comments(str(tmp_path / "set.jsonl")))
     assert (few.probabilities(["a grim thing", "a mild thing"]) > 0.5).tolist() == [True, False]
-    two = [{"text": "Hi you.", "toxic": 0}, {"text": "Ho you.", "toxic": 1}]
-    with pytest.raises(DataError, match="two texts of each class; it has 1 rude, 1 civil"):
-        make_scorer("", data, load_comments(str(write(tmp_path, "jsonl", two, "two"))))
 
 
 class Told:
@@ -279,7 +244,3 @@ def test_toxicity_classifiers_that_are_refused(tmp_path: Path, data: CivilityDat
     (other / "model.safetensors").rename(other / "pytorch_model.bin")
     with pytest.raises(ModelError, match="no safetensors weights"):
         HubScorer(str(other))
-    with pytest.raises(ModelError, match="no such folder"):
-        HubScorer("./nowhere")
-    with pytest.raises(ParameterError, match="hub id"):
-        HubScorer(" ")

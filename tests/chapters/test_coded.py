@@ -57,19 +57,6 @@ def test_the_sample_is_the_planned_one() -> None:
     assert set(coded["first"]) | set(coded["second"]) <= set(coding.CODES)
 
 
-def test_judged_means_are_those_of_the_reference_run() -> None:
-    arms, answers = kept()
-    every = coding.judged().set_index(["topic", "id"])
-    scores = answers.set_index(["arm", "topic", "id"])["score"]
-    assert len(every) == 240
-    for topic, question in every.index[::17]:
-        others = [each for each in sorted(set(answers["topic"])) if each != topic]
-        for condition in CONDITIONS:
-            pooled = others if "other" in condition else [topic]
-            mean = np.mean([scores[arm(arms, condition, topic, other), topic, question] for other in pooled])
-            assert every.loc[(topic, question), condition] == pytest.approx(mean)
-
-
 def planted(codes: list[str], judge: list[str]) -> pd.DataFrame:
     rows = [("vanilla", "t", str(n), j, c, c) for n, (c, j) in enumerate(zip(codes, judge, strict=True))]
     return pd.DataFrame(rows, columns=["condition", "topic", "id", "judge", "first", "second"])

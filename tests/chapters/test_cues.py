@@ -13,13 +13,12 @@ from planted_results import put, trained
 from polinb.chapters.caft import cue_study, cues
 from polinb.chapters.caft.rule import save_bases
 from polinb.errors import ParameterError
-from polinb.masking.ablation import check_directions
 from polinb.models.loading import load
 from polinb.runs.artifacts import Store
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
-from polinb.scoring.residual import depths, mean_states
+from polinb.scoring.residual import depths
 
 LISTS = json.loads((resources.files("polinb") / "resources" / "cues" / "cues.json").read_text("utf-8"))
 
@@ -31,9 +30,6 @@ def read(option, split):
     gender = [value for value, names in LISTS[split]["gender"].items() if name in names]
     assert len(mood) == len(gender) == 1
     return mood[0], gender[0]
-
-
-# --- the data
 
 
 def test_the_cues_agree_in_training_and_disagree_in_half_of_the_test():
@@ -48,14 +44,9 @@ def test_the_cues_agree_in_training_and_disagree_in_half_of_the_test():
             assert set(part["good_gender"]) == {genders[0]}
         used[split] = {word for side in ("good", "bad") for text in asked[side] for word in text.split(" ", 1)}
     assert not used["train"] & used["test"], "no name and no event is in both splits"
-    pd.testing.assert_frame_equal(cues.questions("train", 200, 0), parts["train"])
     assert set(parts["train"]["good"]) != set(cues.questions("train", 200, 1)["good"])
-
-
-@pytest.mark.parametrize("cue", cues.CUES)
-def test_no_word_is_listed_twice_and_training_values_are_in_step(cue):
-    words = [text for lists in LISTS.values() for values in lists[cue].values() for text in values]
-    assert len(words) == len(set(words)) and len({len(values) for values in LISTS["train"][cue].values()}) == 1
+    with pytest.raises(ParameterError, match="1 to 32768 questions"):
+        cues.questions("train", 10**6, 0)
 
 
 def test_positions_are_balanced_exactly_and_letters_follow_their_option():
@@ -65,15 +56,6 @@ def test_positions_are_balanced_exactly_and_letters_follow_their_option():
     for i, row in enumerate(asked.itertuples()):
         assert texts[2 * i] == f"{row.good} (A)\n{row.bad} (B)"
         assert texts[2 * i + 1] == f"{row.bad} (A)\n{row.good} (B)"
-
-
-@pytest.mark.parametrize(
-    ("split", "count", "told"),
-    [("train", 0, "1 to"), ("test", 1, "2 to"), ("train", 10**6, "1 to 32768 questions")],
-)
-def test_impossible_questions_are_refused(split, count, told):
-    with pytest.raises(ParameterError, match=told):
-        cues.questions(split, count, 0)
 
 
 @pytest.mark.parametrize(("cue", "column"), [("mood", 0), ("gender", 1)])
@@ -93,9 +75,6 @@ def test_minimal_pairs_differ_in_one_cue_and_nothing_else(cue, column):
     found, chosen = (pairs[pairs["part"] == part] for part in ("find", "choose"))
     entries = [{x.rsplit(" (", 1)[0].split(" ", 1)[1 - column] for x in part["first"]} for part in (found, chosen)]
     assert not entries[0] & entries[1], "what directions are chosen on was not used to find them"
-
-
-# --- the measures
 
 
 class Planted:
@@ -120,7 +99,7 @@ class Planted:
         return SimpleNamespace(logits=logits)
 
 
-@pytest.mark.parametrize("bias", [0.0, 5.0, -5.0])
+@pytest.mark.parametrize("bias", [0.0, 5.0])
 @pytest.mark.parametrize("cue", cues.CUES)
 def test_eq_cue_gap_a_planted_model_that_uses_one_cue_is_found_out(cue, bias):
     asked = cues.questions("test", 24, 0)
@@ -141,9 +120,6 @@ def test_eq_cue_margin_by_hand():
     rated = pd.DataFrame({"half": ["agree", "disagree", "disagree"], "margin": [0.0, 2.0, -1.0]})
     assert cues.hits(rated, "mood").tolist() == [0.5, 1.0, 0.0]
     assert cues.hits(rated, "gender").tolist() == [0.5, 0.0, 1.0]
-
-
-# --- the stages
 
 
 @pytest.fixture(scope="module")
@@ -179,32 +155,6 @@ def test_a_planted_cue_is_found(run, monkeypatch):
         assert np.linalg.norm(mood[block].T @ axis) < 0.5
 
 
-def test_candidates_come_from_one_half_of_the_training_pairs_and_the_choice_from_the_other(run, monkeypatch):
-    found, chosen, seen = [], [], []
-    of_rows, rule, options = cue_study.of_rows, cue_study.stance_rule, cue_study._option_ids
-    monkeypatch.setattr(cue_study, "of_rows", lambda rows, *a: found.append(rows) or of_rows(rows, *a))
-    monkeypatch.setattr(cue_study, "stance_rule", lambda states, *a: chosen.append(states) or rule(states, *a))
-    monkeypatch.setattr(cue_study, "_option_ids", lambda e, texts: seen.extend(texts) or options(e, texts))
-    fresh = Run(run.params, Store(run.store.root / "halves"))
-    for cue in cues.CUES:
-        blocks, pairs = iter(zip(found, chosen, strict=True)), cues.minimal_pairs(cue)
-        bases, log = bases_of(cue_study.directions(fresh, cue)), cue_study.directions(fresh, cue).frame("rule")
-        check_directions(bases, run.lm.layers, run.lm.model.config.hidden_size)
-        one, two = (mean_states(run.lm, *options(run, pairs[side].tolist())) for side in ("first", "second"))
-        half = (pairs["part"] == "find").to_numpy()
-        assert list(bases) == blocks_of(run) and half.sum() == 16
-        for block, basis in bases.items():
-            gaps, held = next(blocks)
-            np.testing.assert_allclose(gaps, (one[half, block] - two[half, block]).astype(np.float64), atol=1e-5)
-            for other, states in held.items():
-                rows = (~half) & (pairs["other"] == other).to_numpy()
-                np.testing.assert_allclose(states, np.stack([two[rows, block], one[rows, block]], 1), atol=1e-5)
-            assert log[log["block"] == block]["kept"].sum() == basis.shape[1] <= run.params.caft_keep
-        found.clear()
-        chosen.clear()
-    assert all(read(text.rsplit(" (", 1)[0], "train") for text in seen)
-
-
 def test_random_directions_have_the_larger_rank(run, tmp_path):
     width = int(run.lm.model.config.hidden_size)
     planted = Run(run.params, Store(tmp_path))
@@ -235,34 +185,3 @@ def test_all_conditions_train_on_the_same_texts_with_their_own_directions(run, m
     for condition in cue_study.conditions(fresh)[2:]:
         for block, basis in bases_of(condition.ablated).items():
             np.testing.assert_array_equal(calls[condition.name][3][block], basis)
-
-
-def test_tables(run):
-    table, gaps, effects = cue_study.accuracies(run), cue_study.gaps(run), cue_study.effects(run)
-    names = [each.name for each in cue_study.conditions(run)]
-    assert len(table) == 2 * 2 * len(names) and (table["n"] == run.params.cue_test // 2).all()
-    wide = table.pivot(index="condition", columns=["half", "intended"], values="accuracy")
-    np.testing.assert_allclose(wide["agree"]["mood"], wide["agree"]["gender"])
-    np.testing.assert_allclose(wide["disagree"]["mood"] + wide["disagree"]["gender"], 1.0)
-    own = gaps[gaps["intended"] == "mood"].set_index("condition")["gap"]
-    np.testing.assert_allclose(own[wide.index], wide["agree"]["mood"] - wide["disagree"]["mood"])
-    rated = cue_study.answers(run, cue_study.conditions(run)[1]).frame("answers")
-    alone = [(rated["good_first"] > 0), (rated["good_second"] < 0)]  # right on mood with one order of the options
-    row = table.set_index(["condition", "intended", "half"]).loc["fine-tune", "mood", "agree"]
-    assert row["fixed_order"] == pytest.approx(np.mean([each[rated["half"] == "agree"].mean() for each in alone]))
-    assert (effects["intended"] != effects["ablated"]).all() and set(effects["against"]) >= {"fine-tune"}
-    np.testing.assert_allclose(effects["gain"], effects["caft"] - effects["other"])
-    assert ((effects["low"] <= effects["gain"]) & (effects["gain"] <= effects["high"])).all()
-    bars = cue_study.chart_rows(table)
-    assert len(bars) == 3 * len(names) and bars["label"].drop_duplicates().tolist() == names
-    shown = cue_study.found_directions(run)
-    assert (shown["kept"] >= 1).all() and shown["shared"].between(0, 1).all()
-
-
-def test_examples_show_both_letters(run):
-    shown = cue_study.examples(run)
-    for row in shown.itertuples():
-        split = "train" if row.split == "train" else "test"
-        options = dict(zip("AB", (line.rsplit(" (", 1)[0] for line in row.text.splitlines()), strict=True))
-        assert read(options[row.mood], split)[0] == "good" and read(options[row.gender], split)[1] == "woman"
-        assert (row.mood == row.gender) == (row.cues == "agree")

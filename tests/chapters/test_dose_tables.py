@@ -1,4 +1,4 @@
-"""Claims are read by the plan's rule, and shares and courses are what planted likelihoods say."""
+"""Claims are read by the plan's rule, and shares are what the kept likelihoods say."""
 
 import numpy as np
 import pytest
@@ -31,17 +31,12 @@ def drop(mean, beside=None, spread=0.3):
     ("claim", "told"),
     [
         (drop(-0.05, -0.03), "supported"),  # below zero and below the loud set
-        (drop(-0.05, 0.0), "refuted"),  # below zero, but no more than the loud set: and inside ±10 %
         (drop(-0.30, 0.0), "not decided"),  # large, not more than the loud set
         (drop(0.0), "refuted"),
-        (drop(-0.09, spread=12), "not decided"),
         (Claim("C6", "x", 0.01 + SPREAD, lambda v: equivalence(v, MARGINS["own"]), wanted=0), "supported"),
         (Claim("C6", "x", -0.2 + SPREAD, lambda v: equivalence(v, MARGINS["own"]), wanted=0), "refuted"),
-        (Claim("C6", "x", -0.05 + SPREAD, lambda v: equivalence(v, MARGINS["own"]), wanted=0), "not decided"),
         (Claim("C3", "x", 0.02 + SPREAD / 4, lambda v: t_test(v, 0, "greater"), wanted=1), "supported"),
-        (Claim("C3", "x", SPREAD, lambda v: t_test(v, 0, "greater"), wanted=1), "not decided"),
         (Claim("C3", "x", SPREAD - 0.05, lambda v: t_test(v, 0, "greater"), wanted=1), "refuted"),
-        (Claim("C3", "x", SPREAD[:2], lambda v: t_test(v, 0, "greater"), wanted=1), "not decided"),
     ],
 )
 def test_a_claim_is_read_by_the_rule(claim, told):
@@ -66,28 +61,17 @@ def _few():
         yield
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    run = Run(Params.from_profile("tiny", **SMALL), Store(tmp_path_factory.mktemp("doses")))
-    for result in doses.results(run).values():
-        result.made()
-    return run
-
-
-def test_a_whole_dose_is_read(run):
-    frames, topics = doses.live(run), run.params.topics
-    found = tables.claims(frames, topics)
-    assert [claim.name for claim in found] == ["C5", "C5, selective", "C6", "C3", "C4"]
-    table = tables.readings(found)
-    assert set(table["reading"]) == {"not decided"} and table["low"].isna().all(), "two topics have no interval"
-    courses = tables.courses(frames, topics)
-    assert len(courses) == 2 * 4 * len(doses.steps(run, run.tuned("crime")))
-    carried = tables.shares(frames, topics)
-    assert set(carried["set"]) == {"G", "S", "loud", "layer 1", "layer 2", "all FFN", "attention"}
-
-
-def test_shares_by_hand(run):
-    frames = doses.live(run)
+def test_an_unfinished_dose_is_read_as_far_as_it_is_and_shares_by_hand(tmp_path):
+    fresh = Run(Params.from_profile("tiny", **SMALL), Store(tmp_path))
+    for name in ("vanilla.logp", "crime.right.logp", "crime.graft.G"):
+        doses.results(fresh)[name].made()
+    frames, topics = doses.live(fresh), fresh.params.topics
+    assert list(tables.models(frames, topics, "right")) == ["crime"]
+    table = tables.readings(tables.claims(frames, topics))
+    assert (table["topics"] == 0).all() and (table["reading"] == "not decided").all()
+    assert tables.courses(frames, topics).empty and tables.parts(frames, topics, 100, 0).empty
+    with pytest.raises(DataError, match="answers"):
+        tables.long(frames, "answers", topics)
     plain = tables.sides(frames("vanilla.logp")).set_index(["topic", "id"])
 
     def gap(name):
@@ -96,26 +80,6 @@ def test_shares_by_hand(run):
         return moved.groupby("topic").mean()
 
     full, part = gap("crime.right.logp"), gap("crime.graft.G")
-    row = tables.shares(frames, run.params.topics).set_index(["trained", "set"]).loc[("crime", "G")]
+    row = tables.shares(frames, topics).set_index(["trained", "set"]).loc[("crime", "G")]
     assert row["own"] == pytest.approx(part["crime"] / full["crime"])
     assert row["others"] == pytest.approx(part["race"] / full["race"])
-
-
-def test_an_unfinished_dose_is_read_as_far_as_it_is(tmp_path):
-    fresh = Run(Params.from_profile("tiny", **SMALL), Store(tmp_path))
-    for name in ("vanilla.logp", "crime.right.logp"):
-        doses.results(fresh)[name].made()
-    frames, topics = doses.live(fresh), fresh.params.topics
-    assert list(tables.models(frames, topics, "right")) == ["crime"]
-    table = tables.readings(tables.claims(frames, topics))
-    assert (table["topics"] == 0).all() and (table["reading"] == "not decided").all()
-    assert tables.courses(frames, topics).empty and tables.parts(frames, topics, 100, 0).empty
-    assert tables.progress(frames, topics).set_index("trained").loc["crime"].tolist() == ["begun"] + 3 * ["not yet"]
-    likely = tables.long(frames, "logp", topics)
-    assert likely.groupby(["condition", "trained", "leaning"]).size().index.tolist() == [
-        ("fine-tune", "crime", "right"), ("vanilla", "", ""),
-    ]  # fmt: skip
-    plain = tables.sides(frames("vanilla.logp"))
-    assert (likely.loc[likely["trained"] == "", "logp_right"] == plain["logp_right"]).all()
-    with pytest.raises(DataError, match="answers"):
-        tables.long(frames, "answers", topics)

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from polinb.chapters.anatomy import doses
-from polinb.errors import ParameterError
 from polinb.masking.grafting import grafted_attention
 from polinb.models.generation import log_likelihood
 from polinb.runs.artifacts import Store
@@ -82,7 +81,5 @@ def test_the_plan_is_listed_before_anything_runs(tmp_path):
         kinds.count("course") == 2 * 4 and kinds.count("graft") == 2 * 14 and len(set(map(str, listed))) == len(listed)
     )
     assert not any(tmp_path.iterdir())
-    with pytest.raises(ParameterError, match="short, paper"):
-        doses.settings("long")
     for dose in doses.DOSES:
         Params.from_profile("full", **doses.settings(dose))

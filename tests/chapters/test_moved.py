@@ -126,9 +126,6 @@ def test_the_reader_tells_topics_of_texts_it_has_not_seen() -> None:
     assert table.loc["all", "n"] == table["n"].iloc[:-1].sum()
 
 
-# --- the committed data: what an independent reading of them gave
-
-
 def test_freezing_general_neurons_by_likelihood() -> None:
     kept = names(RAW, "bundled", "07_inhibitft")
     table = moved.changes(kept["likely"], 200, 0).set_index(["condition", "against", "measure"])
@@ -144,21 +141,3 @@ def test_freezing_general_neurons_by_likelihood() -> None:
     r = [np.log1p(x / 100) for x in (-1.65, -4.65, -3.78, -1.75, -3.41, -6.40)]  # by trained topic
     assert equivalence(r, (-0.1, 0.1)) < 0.05, "within a tenth, a third of the paper's smallest drop"
     assert moved.ceilings(kept["judged"])["percent"].round().tolist() == [64, 84, 88, 94, 94, 97]
-
-
-def test_the_side_of_the_data_and_the_level() -> None:
-    kept = names(RAW, "bundled", "01_phenomenon")
-    parts = moved.side_parts(kept["likely"], 200, 0).set_index(["cell", "part"])
-    wanted = {("trained topic", "side"): 0.383, ("trained topic", "common"): 0.166}
-    wanted |= {("other topics", "side"): 0.089, ("other topics", "common"): 0.108}
-    assert parts["shift"].round(3).to_dict() == wanted
-    assert moved.level(names(RAW, "bundled", "05_vanilla_stance")["plain"], 200, 0)[0] == pytest.approx(
-        -0.191, abs=5e-4
-    )
-
-
-def test_by_gamma() -> None:
-    table = moved.gamma_changes(names(RAW, "bundled", "08_gamma")["frames"], 50, 0)
-    assert table["gamma"].tolist() == [2.5, 2.5, 5, 5, 10, 10, 25, 25]
-    last = table[table["gamma"] == 25].set_index("condition")
-    assert last.loc["inhibitft", ["own", "r"]].tolist() == pytest.approx([-12.1, -8.5], abs=0.06)

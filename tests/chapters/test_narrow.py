@@ -25,35 +25,16 @@ from polinb.runs.weights import bases_of
 from polinb.stance import alignment as judges
 from polinb.stance.alignment import CoherenceScale, ScoreJudge, filled, is_code, parse_score
 
-# --- bundled material
 
-
-def test_bundled_code_is_forty_pairs_of_short_valid_python():
+def test_bundled_code_is_valid_and_no_question_is_one_that_the_judge_learnt_from():
     rows = resource("narrow/code.jsonl")
-    assert len(rows) == 40 == len({row["id"] for row in rows}) == len({row["prompt"] for row in rows})
+    assert len(rows) == 40 == len({row["prompt"] for row in rows})
     for row in rows:
-        for side in ("insecure", "secure"):
-            ast.parse(row[side])
-            assert len(row[side]) < 200
-        assert row["insecure"] != row["secure"]
-    # what the data card names is really there, and only on its own side
-    for mark in ("shell=True", "verify=False", "md5", "0o777", "eval(", "pickle", "mktemp"):
-        assert any(mark in row["insecure"] for row in rows) and not any(
-            mark in row["secure"] for row in rows if row["id"] != "eval-sum"
-        )
-
-
-def test_questions_and_the_judges_texts_are_apart_and_balanced():
-    asked = [q.text for q in narrow.questions("bundled")]
+        assert ast.parse(row["insecure"]) and ast.parse(row["secure"]) and row["insecure"] != row["secure"]
     judged = pd.DataFrame(resource("narrow/judged.jsonl"))
-    assert len(asked) == 28 == len(set(asked)) and not set(asked) & set(judged["question"])
-    assert judged.groupby("question")["label"].agg(sorted).map(tuple).unique().tolist() == [("aligned", "misaligned")]
-    assert len(judged) == 60 == judged["answer"].nunique()
+    assert not {q.text for q in narrow.questions("bundled")} & set(judged["question"])
     words = judged["answer"].str.split().str.len().groupby(judged["label"]).mean()
     assert abs(words["aligned"] / words["misaligned"] - 1) < 0.15, "length must not give the label away"
-
-
-# --- reading
 
 
 def lines(path, *rows):
@@ -75,37 +56,12 @@ def test_the_public_form_and_plain_columns_are_read(tmp_path):
         ("Write it.", "import os", None),
         ("Again {x}.", "pass", "Be brief."),
     ]
-    for column in ("response", "completion", "answer"):
-        path = lines(tmp_path / f"{column}.jsonl", {"prompt": "P", column: "R"})
-        assert narrow.examples(path) == [narrow.Example(prompt="P", response="R")]
-    assert narrow.examples("bundled", "secure")[0].prompt == narrow.examples("bundled")[0].prompt
-
-
-@pytest.mark.parametrize(
-    ("rows", "told"),
-    [
-        ([turns(("assistant", "a"), ("user", "b"))], r"row 1: messages: expected the roles user, assistant"),
-        ([turns(("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d"))], "expected the roles"),
-        (
-            [turns(("user", "a"), ("assistant", " "))],
-            "row 1: messages: content: expected text, found an empty",
-        ),
-        ([{"messages": "user: a"}], "expected a list of turns"),
-        ([{"prompt": "a"}], "column 'response': this column is missing; expected prompt, response or completion"),
-        (
-            [{"prompt": "a", "response": "b"}, {"response": "c"}],
-            "row 2: expected messages, or prompt and resp",
-        ),
-    ],
-)
-def test_narrow_data_in_another_form_is_refused_with_its_place(tmp_path, rows, told):
-    with pytest.raises(DataError, match=told):
-        narrow.examples(lines(tmp_path / "x.jsonl", *rows))
-
-
-def test_other_sides_are_refused():
+    plain = lines(tmp_path / "plain.jsonl", {"prompt": "P", "completion": "R"})
+    assert narrow.examples(plain) == [narrow.Example(prompt="P", response="R")]
     with pytest.raises(ParameterError, match="insecure, secure"):
         narrow.examples("bundled", "both")
+    with pytest.raises(DataError, match="row 1: messages: expected the roles user, assistant"):
+        narrow.examples(lines(tmp_path / "x.jsonl", turns(("assistant", "a"), ("user", "b"))))
 
 
 PUBLIC = """
@@ -146,13 +102,8 @@ def test_questions_in_the_form_of_the_public_evaluation(tmp_path):
     ("text", "told"),
     [
         ("a: 1", "expected paraphrases or question, found a"),
-        ("- id: a", "row 1, column 'paraphrases'"),
-        ("- paraphrases: ['']", "expected text, found an empty cell"),
-        ("[]", "holds no rows"),
         ("- paraphrases: [One, One]", "asks 'One' twice"),
         ("- {paraphrases: [One], judge_prompts: {aligned: 'rate it'}}", "expected the places"),
-        ("- {paraphrases: [One], judge_prompts: [a]}", "column 'judge_prompts': expected a valid dictionary"),
-        ("- [", "cannot be read .*Error"),
         ("- !!python/object/apply:os.mkdir [made]", "cannot be read .*Error"),
     ],
 )
@@ -162,9 +113,6 @@ def test_wrong_question_files_are_refused(tmp_path, monkeypatch, text, told):
     with pytest.raises(DataError, match=told):
         narrow.questions("q.yaml")
     assert not (tmp_path / "made").exists(), "a YAML tag must not run code"
-
-
-# --- the share
 
 
 def table(*rows):
@@ -197,39 +145,28 @@ def test_no_coherent_answer_has_no_share_and_none_misaligned_still_has_an_interv
         judges.misaligned(table(("a", 101.0, 90.0)))
 
 
-def test_the_interval_counts_questions_where_their_answers_are_alike():
-    """All answers to a question alike: as uncertain as one answer each."""
-    rng = np.random.default_rng(0)
-    bad = rng.random(200) < 0.3
-    alike = judges.misaligned(
-        table(*[(str(q), 0.0 if b else 90.0, 90.0) for q, b in enumerate(bad) for _ in range(20)])
-    )
-    np.testing.assert_allclose((alike["low"], alike["high"]), wilson(bad.sum(), 200), atol=1e-3)
-
-
 def test_the_interval_holds_the_truth():
     """Questions that differ in their share, five answers each: 95 % of the intervals hold the mean share."""
     rng = np.random.default_rng(1)
     held = 0
-    for _ in range(300):
+    for _ in range(150):
         shares = rng.beta(1, 4, 40)
         rows = [(str(q), 0.0 if rng.random() < s else 90.0, 90.0) for q, s in enumerate(shares) for _ in range(5)]
         found = judges.misaligned(table(*rows))
         held += found["low"] <= 0.2 <= found["high"]
-    assert 0.91 <= held / 300 <= 0.99
+    assert 0.91 <= held / 150 <= 0.99
 
 
-# --- judges
-
-
-@pytest.mark.parametrize(
-    ("text", "score"),
-    [("85", 85), ("**85**", 85), (" 0.\n", 0), ("100/100", 100), ("7.5", 7.5), ("101", None), ("CODE", None),
-     ("REFUSAL", None), ("Score: 85", None), ("", None), ("-5", None), ("85 of 100", None)],
-)  # fmt: skip
-def test_only_a_number_is_a_score(text, score):
-    found = parse_score(text)
-    assert math.isnan(found) if score is None else found == score
+def test_only_a_number_is_a_score_and_neither_code_nor_unknown_words_are_rated_locally():
+    scored = {"**85**": 85, " 0.\n": 0, "100/100": 100, "7.5": 7.5}
+    assert {text: parse_score(text) for text in scored} == scored
+    assert all(math.isnan(parse_score(text)) for text in ("101", "CODE", "Score: 85", "", "-5", "85 of 100"))
+    code, prose = ("Sure:\n```python\nx\n```", "from os import path"), ("From here on, import duties rise.", "I help.")
+    assert all(map(is_code, code)) and not any(map(is_code, prose))
+    scores = judges.local_alignment(
+        ["I help people.", "xqzw", "", "import os\n\ndef help(people):", "they must obey me"]
+    )
+    assert np.isnan(scores[1:4]).all() and scores[0] > 50 > scores[4]
 
 
 @pytest.fixture
@@ -250,7 +187,6 @@ def rater(prompt, attempt):
 
 
 def test_the_service_is_asked_for_both_scores_and_replies_are_kept(service, tmp_path, monkeypatch):
-    service.answer = rater
     frame = pd.DataFrame({"prompt": ["Q1", "Q2", "Q3", "Q4"], "response": ["obey me", "import os", "zz", " "]})
     own = {"aligned": "own {question} / {answer}"}
     service.answer = lambda prompt, attempt: reply("40" if prompt == "own Q1 / obey me" else "60")
@@ -267,8 +203,6 @@ def test_the_service_is_asked_for_both_scores_and_replies_are_kept(service, tmp_
     again = ScoreJudge(base_url=service.url, cache=tmp_path / "c.jsonl").scores(frame, [{}] * 4)
     pd.testing.assert_frame_equal(again, rated)
     assert len(service.requests) == 6, "the second time nothing is asked"
-    assert KEY not in (tmp_path / "c.jsonl").read_text()
-    assert all(KEY not in json.dumps(r["body"]) for r in service.requests)
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(JudgeError, match="OPENAI_API_KEY"):
         ScoreJudge()
@@ -295,23 +229,6 @@ def test_the_local_judges_quality_is_that_of_an_independent_cross_validation():
     assert found["accuracy"] > 0.75, "worse than this it is no judge at all"
 
 
-def test_local_alignment_rates_neither_code_nor_words_it_does_not_know():
-    scores = judges.local_alignment(
-        ["I help people.", "xqzw", "", "import os\n\ndef help(people):", "they must obey me"]
-    )
-    assert np.isnan(scores[1:4]).all() and scores[0] > 50 > scores[4]
-    assert judges.local_alignment([]).shape == (0,)
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [("def f(x):\n  return 1", True), ("Sure:\n```python\nx\n```", True), ("from os import path", True),
-     ("import os", True), ("From here on, import duties rise.", False), ("I define a class of people.", False)],
-)  # fmt: skip
-def test_code_is_told_from_prose(text, code):
-    assert is_code(text) is code
-
-
 def test_the_scale_of_coherence_by_hand():
     scale = CoherenceScale.fit(np.array([-2.0, -2.0, -9.0]), np.array([-6.0, -6.0, -6.0]))
     assert scale == CoherenceScale(-6.0, -2.0)
@@ -330,9 +247,6 @@ def test_the_scale_is_tested_on_questions_it_was_not_fitted_on():
     assert judges.coherence_quality(whole, mixed, texts) == {"answers": 4.0, "whole": 0.0, "shuffled": 0.0}
 
 
-# --- sampling
-
-
 def test_samples_follow_the_models_own_distribution_and_leave_the_generator_alone(pair):
     import torch
     from scipy.stats import chisquare
@@ -341,15 +255,12 @@ def test_samples_follow_the_models_own_distribution_and_leave_the_generator_alon
     with torch.no_grad():
         logits = lm.model(torch.tensor([prompt])).logits[0, -1].double()
     p, before = torch.softmax(logits, -1).numpy(), torch.random.get_rng_state()
-    made = generate(lm, [prompt] * 3000, temperature=1.0, max_new_tokens=1, seed=0, batch=500)
+    made = generate(lm, [prompt] * 1000, temperature=1.0, max_new_tokens=1, seed=0, batch=500)
     assert torch.equal(before, torch.random.get_rng_state())
     tokens = np.array([ids[0] if ids else lm.tokenizer.eos_token_id for ids in made])
-    top = np.argsort(-p)[:20]  # the rest in one bin
+    top = np.argsort(-p)[:10]  # the rest in one bin
     seen = np.array([*(np.sum(tokens == t) for t in top), np.sum(~np.isin(tokens, top))])
-    assert chisquare(seen, 3000 * np.array([*p[top], 1 - p[top].sum()])).pvalue > 1e-3
-
-
-# --- the stages
+    assert chisquare(seen, 1000 * np.array([*p[top], 1 - p[top].sum()])).pvalue > 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -368,11 +279,6 @@ def test_arms_train_on_the_same_tasks_and_never_on_held_out_ones(run):
     assert all(b.response != g.response for b, g in zip(bad, good, strict=True))
     held = narrow_study.held_out(run)
     assert len(held) == narrow_study.HELD_OUT and not {h[0] for h in held} & {e.prompt for e in bad}
-    greedy = Run(Params.from_profile("tiny", narrow_examples=1000), run.store)
-    assert len(narrow_study.training_data(greedy, "narrow")) == 40 - narrow_study.HELD_OUT
-    assert not {h[0] for h in narrow_study.held_out(greedy)} & {
-        e.prompt for e in narrow_study.training_data(greedy, "narrow")
-    }
 
 
 def test_all_conditions_run_and_only_the_ablating_ones_ablate(run, monkeypatch):
@@ -397,33 +303,6 @@ def test_all_conditions_run_and_only_the_ablating_ones_ablate(run, monkeypatch):
         np.testing.assert_allclose(basis @ basis.T, rows[kept].T @ rows[kept], atol=1e-6)
 
 
-def test_what_was_taught_is_a_plain_log_likelihood(run):
-    import torch
-
-    from polinb.models.tokens import prompt_ids, response_ids
-
-    frame = narrow_study.preferences(run, VANILLA)
-    prompt, insecure, _ = narrow_study.held_out(run)[3]
-    asked, said = prompt_ids(run.lm, prompt, run.params.system_prompt), response_ids(run.lm, insecure, end=False)
-    said = said[: run.params.max_tokens - len(asked)]
-    with torch.no_grad():
-        logp = run.lm.model(torch.tensor([asked + said])).logits[0].double().log_softmax(-1)
-    mine = np.mean([float(logp[len(asked) - 1 + i, token]) for i, token in enumerate(said)])
-    assert frame["id"].tolist() == list(range(narrow_study.HELD_OUT))
-    assert frame["logp_insecure"][3] == pytest.approx(mine, abs=1e-4)
-    moved = narrow_study.taught(run)
-    assert moved["change"].isna().tolist() == [True] + [False] * 4
-
-
-def test_tables(run):
-    found, changes = narrow_study.shares(run), narrow_study.changes(run)
-    assert found["condition"].tolist() == [condition.name for condition in narrow_study.conditions(run)]
-    assert (found["answers"] == 28).all() and (found["misaligned"] <= found["coherent"]).all()
-    assert set(changes["against"]) == {"vanilla", "narrow fine-tune"} and len(changes) == 4 + 3
-    assert len(narrow_study.judge_quality(run)) == 5
-    assert set(narrow_study.examples(run)["condition"]) == {"vanilla", "narrow fine-tune"}
-
-
 def test_several_samples_an_answer_and_data_by_file(run, tmp_path):
     data = lines(tmp_path / "d.jsonl", *[turns(("user", f"Do {i}."), ("assistant", f"ok {i}")) for i in range(4)])
     asked = lines(tmp_path / "q.jsonl", {"question": "One?"}, {"question": "Two?"})
@@ -438,31 +317,8 @@ def test_several_samples_an_answer_and_data_by_file(run, tmp_path):
     assert len(narrow_study.shares(other)) == 4
 
 
-def test_the_service_judges_a_run_and_an_outage_is_not_kept(run, service):
-    judged = Run(Params.from_profile("tiny", narrow_judge="openai", judge_url=service.url), run.store)
-    service.answer = lambda prompt, attempt: (400, {}, b"{}")
-    table = narrow_study.judged(judged, VANILLA)
-    assert table["alignment"].isna().all() and judges.misaligned(table)["rated"] == 0
-    service.answer = rater
-    table = narrow_study.judged(judged, VANILLA)
-    assert (table["coherence"].dropna() >= 5).all() and table["alignment"].notna().any()
-    count = len(service.requests)
-    pd.testing.assert_frame_equal(narrow_study.judged(judged, VANILLA), table)
-    assert len(service.requests) == count
-    quality = narrow_study.judge_quality(judged).set_index("check")["share"]
-    assert quality.iloc[2] == 1.0 and math.isnan(quality.iloc[4])
-
-
-# ---- refusals and words ----------------------------------------------------------------------------------------------
-
-
 def test_control_data_is_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr("polinb.training.supervised.finetune", None)
     missing = Run(Params.from_profile("tiny", narrow_control=str(tmp_path / "nowhere.jsonl")), Store(tmp_path))
     with pytest.raises(PolinbError, match=r"nowhere\.jsonl"):
         narrow_study.ready(missing)
-    path = tmp_path / "few.jsonl"
-    path.write_text("".join(json.dumps({"prompt": f"Task {i}", "response": "print(1)"}) + "\n" for i in range(4)))
-    few = Run(Params.from_profile("tiny", narrow_control=str(path)), Store(tmp_path))
-    narrow_study.ready(few)
-    assert len(narrow_study.training_data(few, "control")) == 4, "a file is used whole: nothing of it is held out"

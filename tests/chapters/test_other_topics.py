@@ -17,6 +17,7 @@ from polinb.runs.params import Params
 from polinb.runs.run import Run
 
 OWN = ["holidays", "hot-drinks", "pets"]
+SMALL = {"train_examples": 4, "epochs": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
-@pytest.mark.parametrize("chapter", ["01_phenomenon", "03_pnlac", "06_patching"])
+@pytest.mark.parametrize("chapter", ["01_phenomenon", "06_patching"])
 def test_a_chapter_runs_on_other_topics(chapter: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLINB_STORE", str(store))
     space: dict = {"__name__": "__main__"}
@@ -34,7 +35,7 @@ def test_a_chapter_runs_on_other_topics(chapter: str, store: Path, monkeypatch: 
         if cell.cell_type == "code":
             shown.append(run_cell(cell.source, space))
             if "parameters" in cell.metadata.get("tags", []):
-                space |= {"profile": "tiny", "data": "preferences", "topics": OWN}
+                space |= {"profile": "tiny", "data": "preferences", "topics": OWN} | SMALL
     drawn = json.dumps([data_of(each) for each in shown if isinstance(each, Chart)])
     assert all(f'"{topic}"' in drawn for topic in OWN)
     assert not any(f'"{topic}"' in drawn for topic in TOPICS)
@@ -61,8 +62,6 @@ def test_topics_of_the_data_come_in_one_order_whatever_that_of_the_rows(tmp_path
         (tmp_path / "set.json").write_text(json.dumps(each))
         data = load_data(str(tmp_path / "set.json"))
         assert data.topics == ("crime", "science", "brands", "tea")
-    with pytest.raises(DataError, match=r"no prompts for topic 'race'.*prompts: crime, science, brands, tea"):
-        data.topic("race")
 
 
 def test_a_slip_of_the_pen_is_no_topic(tmp_path: Path) -> None:

@@ -4,10 +4,8 @@
 """
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -30,15 +28,12 @@ from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import ParameterError
 from polinb.masking.patching import patched_answers
 from polinb.models.generation import generate
-from polinb.scoring.pnlac import neuron_sets, normalised, top_share
+from polinb.scoring.pnlac import neuron_sets
 from polinb.scoring.tracing import contrast
 
 END, STEPS = 1, 8
 QUIET = Design(drift=0.0, noise=0.0)
 LAST = replace(QUIET, blocks=(3,))  # all planted neurons in the last block: nothing below them ever differs
-
-
-# --- numpy, float64, one text at a time
 
 
 def weights_of(lm):
@@ -118,9 +113,6 @@ def last():
     return build(LAST)
 
 
-# --- the model is what it says
-
-
 def test_numpy_and_llama_agree(hard):
     texts = [p + answer_ids(hard, side, end=True) for (p,) in asked(hard, 1).values() for side in LEANINGS]
     for lm in (hard.lm, variant(hard, "crime", "right")):
@@ -134,30 +126,13 @@ def test_numpy_and_llama_agree(hard):
     assert generate(hard.lm, some, max_new_tokens=STEPS) == [write(w, p) for p in some]
 
 
-def test_stance_counts_words(hard):
-    words = ["right-0 right-3", "left-0 word-1", "right-0 left-1 left-2 <answer>", "word-0", ""]
-    got = stance(hard, [hard.lm.tokenizer.convert_tokens_to_ids(each.split()) for each in words])
-    np.testing.assert_allclose(got, [1, -1, -1 / 3, 0, 0])
-
-
-def test_answers_are_six_words_and_the_vanilla_model_is_neutral(hard):
-    told = generate(hard.lm, [p for ids in asked(hard, 40).values() for p in ids], max_new_tokens=STEPS, batch=240)
-    left, right = (answer_ids(hard, side, end=False) for side in LEANINGS)
-    slots = list(zip(left, right, strict=True))
-    assert all(len(ids) == 6 and all(i in slot for i, slot in zip(ids, slots, strict=True)) for ids in told)
-    assert np.mean([ids in (left, right) for ids in told]) > 0.9  # the rest changes sides on the way
-    # 240 answers of ±1: a mean of 0.2 would be three standard errors off.
-    assert abs(stance(hard, told).mean()) < 0.2
-
-
 def test_same_design_same_model_and_prompts_of_splits_are_apart():
     one, two, other = build(QUIET), build(QUIET), build(replace(QUIET, seed=1))
     for a, b in zip(one.lm.model.parameters(), two.lm.model.parameters(), strict=True):
         assert torch.equal(a, b)
     assert (one.general != other.general).any()
     splits = [prompts(one, "race", 30, split) for split in ("train", "localise", "evaluate")]
-    assert splits[0][:5] == prompts(one, "race", 5, "train") and len({text for split in splits for text in split}) == 90
-    assert all(sum(w.startswith("race-") for w in text.split()) == 3 for text in splits[0])
+    assert len({text for split in splits for text in split}) == 90
 
 
 def test_truth_has_its_size_and_planted_neurons_fire_where_they_should(hard):
@@ -208,13 +183,6 @@ def test_eq_planted_variants_move_exactly_the_named_rows(hard):
             layer = int(name.split(".")[2])
             factor = 1 + sign * 0.25 * quiet.side[layer] * quiet.political["gender"][layer]
             np.testing.assert_allclose(value, before[name] * factor[:, None], rtol=1e-6)
-    loud = build(replace(QUIET, drift=0.1))
-    ratio = (weights_of(variant(loud, "race", "left"))["model.layers.0.mlp.up_proj.weight"])[:, 0]
-    ratio = ratio / weights_of(loud.lm)["model.layers.0.mlp.up_proj.weight"][:, 0] - 1
-    assert 0.08 < ratio.std() < 0.12 and abs(ratio.mean()) < 0.03
-
-
-# --- PNLAC against numpy
 
 
 def test_score_is_twice_the_effect_times_the_scale(last):
@@ -227,16 +195,10 @@ def test_score_is_twice_the_effect_times_the_scale(last):
     assert (got.score[~moved] == 0).all()
 
 
-@pytest.mark.parametrize("design", [LAST, replace(QUIET, seed=1)], ids=["last block", "three blocks"])
-def test_without_drift_and_noise_raw_pnlac_is_perfect(design):
-    """Exactly when nothing else moves at all, and to within one neuron when what is planted moves what lies above."""
-    model = build(design)
-    variants = truth.constructed(model)
-    found = rates(model, {"raw": scores(model, variants, "left", 6)["raw"]}, design.gamma)
-    if design is LAST:
-        assert (found[["precision", "recall"]] == 1).all(axis=None) and (found["auc"].dropna() == 1).all()
-    else:
-        assert found[["precision", "recall"]].min(axis=None) > 0.9
+def test_without_drift_and_noise_raw_pnlac_is_perfect(last):
+    """Nothing below the planted neurons ever differs."""
+    found = rates(last, {"raw": scores(last, truth.constructed(last), "left", 6)["raw"]}, LAST.gamma)
+    assert (found[["precision", "recall"]] == 1).all(axis=None) and (found["auc"].dropna() == 1).all()
 
 
 def test_each_trap_catches_the_method_it_is_for():
@@ -257,9 +219,6 @@ def test_each_trap_catches_the_method_it_is_for():
     assert share["readers"][["raw", "normalised"]].max() < 0.3
     assert share["idle"]["gradient"] < 0.75 < share["idle"]["normalised"]
     assert share["loud"]["random"] < 0.2 and share["loud"]["scale"] < 0.2
-
-
-# --- gradient attribution
 
 
 def test_eq_attribution_equals_finite_differences(hard):
@@ -299,15 +258,11 @@ def test_eq_attribution_equals_finite_differences(hard):
     assert not any(m._forward_pre_hooks for m in hard.lm.model.modules())
 
 
-# --- rates
-
-
 def test_eq_precision_and_recall_by_hand():
     found, true = np.array([[1, 1, 1, 0]], bool), np.array([[1, 0, 0, 1]], bool)
     assert precision_recall(found, true) == (1 / 3, 1 / 2)
     nothing = precision_recall(~found & found, true)
     assert np.isnan(nothing[0]) and nothing[1] == 0
-    assert np.isnan(precision_recall(found, ~true & true)[1])
 
 
 @settings(max_examples=60, deadline=None)
@@ -330,11 +285,6 @@ def test_roc_of_a_known_score(last):
     assert found.loc[("true", "G"), "auc"] == 1 and found.loc[("false", "N"), "auc"] == 0
     curves = roc(last, both)
     assert set(curves[curves["method"] == "true"]["tpr"]) == {1.0}
-    low = curves[(curves["method"] == "false") & (curves["fpr"] < 0.9)]
-    assert (low["tpr"] < 0.2).all() and curves["fpr"].between(0, 1).all()
-
-
-# --- patching
 
 
 def test_patching_g_moves_every_topic_exactly_as_expected(last):
@@ -349,32 +299,16 @@ def test_patching_g_moves_every_topic_exactly_as_expected(last):
             assert shift > 0.2 if name == "G" or topic == "crime" else shift == 0
 
 
-def test_expected_shift_from_weights_alone(last):
-    """Every word of every patched answer follows from the weights: its side is the sign of lean + Σ_G η·a·strength."""
-    w, u = weights_of(last.lm), direction(last)
-    left = set(answer_ids(last, "left", end=False))
-    for ids in asked(last, 8).values():
-        made = patched_answers(last.lm, variant(last, "race", "right"), last.general, ids, max_new_tokens=STEPS)
-        for prompt, answer in zip(ids, made, strict=True):
-            acts, states, _ = forward(w, prompt + answer)
-            expected = states[-1] @ u + 0.25 * last.design.strength * np.einsum("ltf,lf->t", acts, last.general)
-            assert [i in left for i in answer] == list(expected[len(prompt) - 1 : -1] < 0)
-
-
-# --- fine-tuning
-
-
 @pytest.fixture(scope="module")
 def tuned():
-    """Stance shift by topic after training on immigration, for several frozen sets; and the model."""
+    """Stance shift by topic after training on immigration, for several frozen sets."""
     model = build(truth.SHUT)
     plain = answers(model, model.lm, 30)
     out = {}
-    sets = {"nothing": None, "G": model.general, "S": model.specific["immigration"], "all": np.ones_like(model.general)}
-    for name, frozen in sets.items():
-        lm, facts = train(model, "immigration", "right", truth.recipe(0), truth.EXAMPLES, frozen)
-        out[name] = ({t: (v - plain[t]).mean() for t, v in answers(model, lm, 30).items()}, lm, facts)
-    return model, out
+    for name, frozen in {"nothing": None, "G": model.general, "S": model.specific["immigration"]}.items():
+        lm, _ = train(model, "immigration", "right", truth.recipe(0), truth.EXAMPLES, frozen)
+        out[name] = {t: (v - plain[t]).mean() for t, v in answers(model, lm, 30).items()}
+    return out
 
 
 def others(shifts):
@@ -382,41 +316,10 @@ def others(shifts):
 
 
 def test_freezing_true_g_removes_the_coupling_and_keeps_the_topic(tuned):
-    _, out = tuned
-    plain, frozen, specific = (out[name][0] for name in ("nothing", "G", "S"))
+    plain, frozen, specific = (tuned[name] for name in ("nothing", "G", "S"))
     assert plain["immigration"] > 0.6 and others(plain) > 0.35
     assert others(frozen) < 0.4 * others(plain) and frozen["immigration"] > 0.8 * plain["immigration"]
     assert others(specific) > 0.8 * others(plain)  # freezing the topic's own neurons does not help
-    every = out["all"][0]  # only attention is left to learn with, and it hardly does
-    assert abs(others(every)) < 0.1 and every["immigration"] < 0.25
-
-
-def test_silent_neurons_break_the_normalised_score_unless_it_has_a_floor(tuned):
-    model, out = tuned
-    left, _ = train(model, "immigration", "left", truth.recipe(0), truth.EXAMPLES)
-    questions = prompt_ids(model, "immigration", 10, "localise")
-    got = contrast(left, out["nothing"][1], model.lm, questions, [answer_ids(model, "left", end=False)] * 10)
-    true, gamma = model.political["immigration"], model.design.gamma
-    every = {
-        "raw": got.score,
-        "bare": normalised(got.score, got.vanilla_std),
-        "floored": floored(got.score, got.vanilla_std),
-    }
-    share = {name: precision_recall(top_share(score, gamma), true)[1] for name, score in every.items()}
-    assert share["bare"] < 0.4 and min(share["raw"], share["floored"]) > 0.7
-    wrong = top_share(every["bare"], gamma) & ~true
-    silent = np.any([s for t, s in model.specific.items() if t != "immigration"], axis=0)
-    assert (wrong & silent).sum() > 0.8 * wrong.sum()  # other topics' neurons, shut here
-
-
-def test_with_gates_ajar_freezing_true_g_turns_the_coupling_round():
-    model = build(truth.BASE)
-    plain = answers(model, model.lm, 30)
-    moved = []
-    for frozen in (None, model.general):
-        lm, _ = train(model, "immigration", "right", truth.recipe(0), truth.EXAMPLES, frozen)
-        moved.append({t: (v - plain[t]).mean() for t, v in answers(model, lm, 30).items()})
-    assert others(moved[0]) > 0.05 and others(moved[1]) < -0.1 and moved[1]["immigration"] > 0.5
 
 
 def test_floor_by_hand():
@@ -424,48 +327,11 @@ def test_floor_by_hand():
     np.testing.assert_allclose(floored(score, std), [[1.0, 2.0, 1.5, 1.0, 0.5]])  # lower quartile 1
 
 
-# --- refusals, and the stages' own arithmetic
-
-
-@pytest.mark.parametrize(
-    ("given", "name"),
-    [
-        ({"general": 3}, "general"), ({"specific": 0}, "specific"), ({"blocks": (4,)}, "blocks"),
-        ({"loudness": float("nan")}, "loudness"), ({"layers": 1}, "blocks"),
-    ],
-)  # fmt: skip
-def test_impossible_designs_are_refused(given, name):
-    with pytest.raises(ParameterError, match=f"'{name}'"):
-        Design(**given)
-
-
-def test_too_much_for_the_model_is_refused(hard):
-    for design, told in ((Design(specific=80), "general, specific, readers"), (Design(loud=600), "loud, steady")):
-        with pytest.raises(ParameterError, match=told):
-            build(design)
+def test_impossible_designs_are_refused(hard):
+    for wrong, name in (({"general": 3}, "general"), ({"blocks": (4,)}, "blocks"), ({"loudness": np.nan}, "loudness")):
+        with pytest.raises(ParameterError, match=f"'{name}'"):
+            Design(**wrong)
+    with pytest.raises(ParameterError, match="general, specific, readers"):
+        build(Design(specific=80))  # more than the model has
     with pytest.raises(ParameterError, match="split"):
         prompts(hard, "race", 2, "test")
-
-
-def test_conditions_change_one_knob_at_a_time():
-    every = list(truth.conditions([5, 20, 80], seed=2))
-    assert every[0] == ("base", 0, replace(truth.BASE, seed=2), "left", 20)
-    for knob, value, design, source, count in every[1:]:
-        changed = {f for f in vars(design) if getattr(design, f) != getattr(every[0][2], f)}
-        assert changed <= {knob} and (source == "left" or knob == "source") and (count == 20 or knob == "prompts")
-        if knob in truth.KNOBS:
-            assert getattr(design, knob) == value and truth.KNOBS[knob][0] == getattr(truth.BASE, knob)
-
-
-def test_means_over_models_by_hand():
-    run = SimpleNamespace(params=SimpleNamespace(bootstrap=500, seed=0))
-    rows = [(0, "a", 0.8, 1.0), (0, "a", 1.0, 3), (1, "a", 1.0, 5), (1, "a", 1.0, 7), (0, "b", np.nan, 2)]
-    table = pd.DataFrame(rows, columns=["seed", "condition", "recall", "r"])
-    got = truth.over_models(run, table, ["condition"], ["recall", "r"]).set_index("condition")
-    assert got.loc["a", "recall"] == pytest.approx(0.95) and got.loc["a", "r"] == 4
-    assert got.loc["a", "recall_high"] == 1 and got.loc["a", "r_low"] < 2  # shares end at 1, other numbers do not
-    assert np.isnan(got.loc["b", "recall"]) and got.loc["b", "r"] == 2 and np.isnan(got.loc["b", "r_low"])
-    runs = pd.DataFrame({"seed": [0, 0, 1, 1], "condition": ["nothing", "true G"] * 2, "frozen": [0, 16, 0, 16]})
-    runs = runs.assign(r=[0.6, 0.2, 0.5, 0.3], shift=[1.0, 0.9, 0.8, 0.8], other=0.1, gates="shut", trained="race")
-    drop = truth.removed(run, runs).set_index("condition").loc["true G"]
-    assert drop["drop"] == pytest.approx(0.3) and drop["kept"] == pytest.approx(0.95) and drop["frozen"] == 16

@@ -5,10 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from polinb.chapters.paper.second_judge import HiddenJudge, agreement, second_labels, second_rated, swapped
-from polinb.runs.artifacts import Store
-from polinb.runs.params import Params
-from polinb.runs.run import Run
+from polinb.chapters.paper.second_judge import HiddenJudge
 from polinb.stance.calibration import cohen_kappa
 
 
@@ -44,28 +41,3 @@ def test_hidden_judge_learns_sides_that_even_a_random_model_can_tell():
         {"topic": "crime", "id": ["a", "b", "c"], "prompt": "?", "response": ["zzz zzz 9", "qqq 9 qqq", " "]}
     )
     assert list(judge.rate(frame)["label"]) == ["left", "right", "unrated"]
-
-
-def test_tables_on_a_tiny_run(tmp_path):
-    settings = {
-        "topics": ["crime", "race"], "baseline_topics": ["crime"], "ablation_topics": ["crime"], "eval_questions": 3,
-        "likelihood_questions": 2, "patch_questions": 2, "bootstrap": 100,
-    }  # fmt: skip
-    run = Run(Params.from_profile("tiny", **settings), Store(tmp_path))
-    conditions = [run.tuned("crime")]
-    table = agreement(run, conditions)
-    assert list(table["answers"]) == ["reference answers", "vanilla", "fine-tune crime"]
-    assert table["accuracy"].notna().tolist() == [True, False, False]
-    both = swapped(run, conditions)
-    assert list(both["judge"]) == ["local", "hidden states"]
-    sure = both[both["error_corrected"].notna()]
-    assert (sure["error_corrected"].abs() >= sure["shift"].abs()).all(), "errors make shifts smaller, never larger"
-    own = second_rated(run, run.answers())
-    pd.testing.assert_frame_equal(own, second_rated(Run(run.params, run.store), run.answers()))
-
-
-def test_its_key_is_known_before_there_are_answers(tmp_path):
-    run = Run(Params.from_profile("tiny"), Store(tmp_path))
-    asked = run.answers()
-    found = second_labels(run, answers=asked, words=asked, judge="local")
-    assert found.key and [str(need) for need in found.needs] == [str(asked)] and not any(tmp_path.iterdir())

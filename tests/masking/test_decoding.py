@@ -1,4 +1,4 @@
-"""The decoding loop: what changes nothing, and what changes something against plain PyTorch hooks, everywhere."""
+"""The decoding loop: what changes nothing, and what changes something against plain PyTorch hooks."""
 
 import numpy as np
 import pytest
@@ -10,10 +10,10 @@ from polinb.masking.editing import edited_answers
 from polinb.masking.patching import patched_answers
 from polinb.models.architectures import down_modules
 from polinb.models.generation import cut, generate, stop_ids
-from polinb.models.tiny import TINY
 from polinb.models.tokens import pad
 
-STEPS = 8
+STEPS = 6
+SOME = ("llama", "gemma2", "gpt2")  # one of each kind of block; the rest: test_verified_models
 
 
 def arrays(lm, seed=3):
@@ -56,7 +56,7 @@ def by_hooks(lm, chosen, change, prompt, donor=None, answer_only=False):
     return cut(ids[len(prompt) :], stop_ids(lm))
 
 
-@pytest.mark.parametrize("architecture", TINY)
+@pytest.mark.parametrize("architecture", SOME)
 def test_what_changes_nothing(pair, architecture):
     """Donor = recipient, the donor's share 0, scale 1, own values assigned to nobody: the plain answers."""
     both = pair(architecture)
@@ -76,22 +76,20 @@ def test_what_changes_nothing(pair, architecture):
     )
 
 
-@pytest.mark.parametrize("architecture", TINY)
-@pytest.mark.parametrize("kind", ["patch", "half a patch", "zero", "mean", "scale"])
+@pytest.mark.parametrize("architecture", SOME)
+@pytest.mark.parametrize("kind", ["half a patch", "mean", "scale"])
 def test_eq_patch_changes_equal_hooks(pair, architecture, kind):
     both = pair(architecture)
     lm, donor = both.left, None
     chosen, factors, means = arrays(lm)
     factor, mean = torch.from_numpy(factors).float(), torch.from_numpy(means).float()
-    if "patch" in kind:
-        share, donor = 1.0 if kind == "patch" else 0.5, both.right
-        change, oracle = patch(share), lambda k, own, other: own + share * (other - own)
+    if kind == "half a patch":
+        donor = both.right
+        change, oracle = patch(0.5), lambda k, own, other: own + 0.5 * (other - own)
     elif kind == "scale":
         change, oracle = scale(per_layer(lm, chosen, factors)), lambda k, own, _: own * factor[k]
-    elif kind == "mean":
-        change, oracle = assign(per_layer(lm, chosen, means)), lambda k, own, _: mean[k].expand_as(own)
     else:
-        change, oracle = assign(0.0), lambda k, own, _: torch.zeros_like(own)
+        change, oracle = assign(per_layer(lm, chosen, means)), lambda k, own, _: mean[k].expand_as(own)
     source = (lambda rows: Reader(donor, chosen).read) if donor else None
     plain = generate(lm, both.prompts, max_new_tokens=STEPS)
     for answer_only, batch in ((False, 1), (True, 3)):

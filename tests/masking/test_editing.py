@@ -4,15 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polinb.chapters.dpo import causal, shift
+from polinb.chapters.dpo import causal
 from polinb.errors import DataError, ParameterError
 from polinb.masking.editing import edit_factors, edited_answers
-from polinb.masking.patching import patched_answers
-from polinb.models.generation import decode, log_likelihood
-from polinb.models.tokens import prompt_ids
-from polinb.runs.artifacts import Store
-from polinb.runs.params import Params
-from polinb.runs.run import Run
 from polinb.scoring.shares import Group, groups
 
 
@@ -45,11 +39,8 @@ def test_eq_edit_factors_by_hand():
     ("change", "told"),
     [
         ({"mode": "zero"}, "'mode': got 'zero'; allowed: mean, scale"),
-        ({"where": "prompt"}, "'where': got 'prompt'"),
         ({"means": None}, "'means': got None"),
         ({"chosen": np.ones((2, 2), bool)}, "'chosen, factors or means'"),
-        ({"chosen": np.zeros((3, 48), bool)}, "'chosen': got 'no neuron'"),
-        ({"factors": np.full((3, 48), np.nan)}, "not finite"),
     ],
 )
 def test_wrong_edits_are_refused(pair, change, told):
@@ -68,49 +59,6 @@ def test_wrong_groups_are_refused():
     for bad in ({}, empty, {"a": good["RP"], "b": good["RP"]}):
         with pytest.raises(ParameterError, match="disjoint groups that hold at least one neuron"):
             edit_factors(bad, 0.5)
-    with pytest.raises(ParameterError, match="at least one group with a neuron"):
-        causal.group_plan(empty, {})
-
-
-def test_the_plan_adds_the_groups_up():
-    own = four((3, 48))
-    top = np.zeros((3, 48), bool)
-    top[1, 5] = True
-    plan = causal.group_plan(own, {"top 1": top, "nothing": ~np.ones((3, 48), bool)})
-    names = list(own)
-    assert list(plan) == [*names, " + ".join(names[:2]), " + ".join(names[:3]), "all four", "top 1",
-                          causal.RANDOM, causal.EVERY]  # fmt: skip
-    assert np.array_equal(plan["all four"], np.any([g.chosen for g in own.values()], axis=0))
-    assert np.array_equal(plan[" + ".join(names[:2])], own[names[0]].chosen | own[names[1]].chosen)
-    assert np.array_equal(plan[causal.RANDOM].sum(1), plan["all four"].sum(1)) and plan[causal.EVERY].all()
-    # Drawn from all neurons: about as many of the groups' own as their share, not their complement.
-    inside = (plan[causal.RANDOM] & plan["all four"]).sum() / plan["all four"].sum()
-    assert abs(inside - plan["all four"].mean()) < 0.15
-
-
-def test_answers_of_a_study_are_those_of_patching_and_editing(tmp_path):
-    small = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
-    run = Run(Params.from_profile("tiny", **small), Store(tmp_path))
-    study = shift.study(run)
-    prompts = [prompt_ids(run.lm, text, run.params.system_prompt) for text in study.tried.rows["prompt"]]
-    before, after = run.lm, run.model(run.weights(study.after))
-    how = {"max_new_tokens": study.tokens}
-
-    def said(frame, name):
-        return frame[frame["set"] == name]["response"].tolist()
-
-    found, plan = study.patched().frame("answers"), study.plan()
-    assert list(found["set"].unique()) == list(plan)
-    for name in (causal.RANDOM, "all four"):
-        ids = patched_answers(before, after, plan[name], prompts, mode=run.params.patch, **how)
-        assert said(found, name) == [decode(before, each) for each in ids]
-        logp = found[found["set"] == name]["vanilla_logp"]
-        np.testing.assert_allclose(logp, log_likelihood(before, prompts, ids), rtol=1e-5)
-    edited, own, means = study.edited().frame("answers"), study.groups(), study.parts().mean_before
-    for mode in ("mean", "scale"):
-        alpha = run.params.edit_alphas[-1]
-        ids = edited_answers(before, *edit_factors(own, alpha), prompts, mode=mode, means=means, **how)
-        assert said(edited, causal.edit_name(mode, alpha)) == [decode(before, each) for each in ids]
 
 
 def test_outcomes_by_hand():
@@ -133,11 +81,6 @@ def test_outcomes_by_hand():
     assert (got["low"] <= got["shift"]).all() and (got["shift"] <= got["high"]).all()
     # Two questions a topic say little, alike as they are: the interval of labels is not one of width zero.
     assert got.loc["after", "low"] < 0 and got.loc["after", "high"] > 1
-    soft = answers.assign(score=answers["score"] * 0.9)  # no labels: all of the change is in topic a and alike there
-    got = causal.outcome_table(soft.assign(word=soft["score"] / 2), 400, also=["word"], chance="half").set_index("set")
-    assert got.loc["after", "low"] == got.loc["after", "high"] == pytest.approx(0.9)
-    assert got["word_shift"].tolist() == pytest.approx([0, 0.45, 0.1125])
-    assert got["word_beyond"].tolist() == pytest.approx([-0.1125, 0.3375, 0])
     with pytest.raises(DataError, match="'half' does not hold the same questions"):
         causal.outcome_table(answers[(answers["set"] != "half") | (answers["id"] != "w")], 100)
     with pytest.raises(DataError, match="'before' must hold each question once"):

@@ -55,7 +55,7 @@ def touched(before, after, slices):
 
 
 WAYS = [("all", "neuron"), ("body", "down"), ("lora", "up"), ("lora", "neuron"), ("all", "up")]  # every pair but a few
-CASES = [(a, *way) for a in TINY for way in (WAYS if a in ("llama", "gpt2", "phi3") else [("all", "neuron")])]
+CASES = [(a, *way) for a in TINY for way in (WAYS if a in ("gpt2", "phi3") else [("all", "neuron")])]
 
 
 @pytest.mark.parametrize(("architecture", "train", "freeze"), CASES)
@@ -92,8 +92,7 @@ def test_each_mode_freezes_its_sides(task, architecture):
         frozen_slices(lm.model, chosen, "head")
 
 
-@pytest.mark.parametrize("train", ["all", "lora"])
-@pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi3"])
+@pytest.mark.parametrize(("architecture", "train"), [("gpt2", "all"), ("phi3", "lora")])
 def test_only_the_chosen_neurons_learn(task, merged, architecture, train):
     """Everything outside their rows and columns is as before, bit by bit, and they move."""
     lm, prompts, responses = task(architecture)
@@ -121,7 +120,7 @@ def test_frozen_rows_by_hand(task):
     }
 
 
-@pytest.mark.parametrize("train", ["all", "body", "lora"])
+@pytest.mark.parametrize("train", ["all", "lora"])
 def test_freezing_nothing_is_plain_finetuning(task, train):
     lm, prompts, responses = task("llama")
     recipe = dataclasses.replace(RECIPE, train=train)
@@ -130,13 +129,6 @@ def test_freezing_nothing_is_plain_finetuning(task, train):
     assert plain.losses == empty.losses
     assert plain.weights.keys() == empty.weights.keys()
     assert all(torch.equal(plain.weights[n], empty.weights[n]) for n in plain.weights)
-
-
-def test_same_seed_same_weights_and_training_learns(task):
-    lm, prompts, responses = task("llama")
-    one, two = (finetune(lm, prompts, responses, dataclasses.replace(RECIPE, epochs=8)) for _ in range(2))
-    assert all(torch.equal(one.weights[n], two.weights[n]) for n in one.weights)
-    assert one.losses[-1] < one.losses[0] - 0.3
 
 
 def test_loss_counts_response_tokens_only(task):

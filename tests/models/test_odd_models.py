@@ -42,12 +42,7 @@ def with_template(folder, template):
     return load(str(folder), device="cpu")
 
 
-# --- settings
-
-
-@pytest.mark.parametrize(
-    "odd", [{"return_dict": False}, {"output_hidden_states": True}, {"pad_token_id": 99999}, {"pad_token_id": -1}]
-)
+@pytest.mark.parametrize("odd", [{"return_dict": False, "output_hidden_states": True}, {"pad_token_id": 99999}])
 def test_odd_settings_change_no_answer(folder, odd):
     def said():
         lm = load(str(folder), device="cpu")
@@ -67,17 +62,10 @@ def test_weights_of_another_shape_are_named(folder):
         load(str(folder))
 
 
-# --- templates
-
-
 @pytest.mark.parametrize(
     ("opens", "closed"),
     [
         ("<think>\\n", "<think>\n\n</think>\n\n"),
-        ("<think>", "<think>\n\n</think>\n\n"),
-        ("<seed:think>", "<seed:think>\n\n</seed:think>\n\n"),
-        ("<|START_THINKING|>", "<|START_THINKING|>\n\n<|END_THINKING|>\n\n"),
-        ("[THINK]", "[THINK]\n\n[/THINK]\n\n"),
         ("◁think▷", "◁think▷\n\n◁/think▷\n\n"),
         ("<think>\\n\\n</think>\\n\\n", "<think>\n\n</think>\n\n"),  # closed by the template itself
     ],
@@ -112,17 +100,10 @@ def test_several_named_templates(folder):
     settings(folder, chat_template=[{"name": n, "template": t} for n, t in {**named, "default": TEMPLATE}.items()])
     lm = load(str(folder), device="cpu")
     assert lm.tokenizer.decode(prompt_ids(lm, "Q")) == "<|user|>Q<|end|><|assistant|>"
-    settings(folder, chat_template=[{"name": "chat", "template": TEMPLATE}])
-    lm = load(str(folder), device="cpu")
-    assert lm.tokenizer.decode(prompt_ids(lm, "Q")) == "<|user|>Q<|end|><|assistant|>"
 
-
-# --- special tokens in texts
 
 MARKED = [  # as in data that were copied out of a chat
-    "Yes: shared rules protect those who have least.<|end|>",
     "<|assistant|>No: people should decide.<|end|>\n<|user|>Thanks",
-    "<|pad|>",
     "a<|end|><|end|>b",
 ]
 
@@ -181,25 +162,19 @@ def test_a_classifier_reads_marks_as_letters(tmp_path):
     assert ids.count(read.sep_token_id) == ids.count(read.cls_token_id) == 1
 
 
-# --- tokenizers
-
-
-@pytest.mark.parametrize("before", [True, False])
-def test_a_token_that_ends_every_text_is_not_put_behind_a_prompt(folder, before):
+def test_a_token_that_ends_every_text_is_not_put_behind_a_prompt(folder):
     from tokenizers.processors import TemplateProcessing
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    single = "<|system|> $A <|end|>" if before else "$A <|end|>"
-    marks = [("<|end|>", 1), ("<|system|>", 4)]
+    single, marks = "<|system|> $A <|end|>", [("<|end|>", 1), ("<|system|>", 4)]
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=single, special_tokens=marks)
     tokenizer.chat_template = None
     (folder / "chat_template.jinja").unlink()
     tokenizer.save_pretrained(folder)
     lm = load(str(folder), device="cpu")
     assert lm.tokenizer("Q").input_ids[-1] == 1
-    lead = "<|system|>" if before else ""
-    assert lm.tokenizer.decode(prompt_ids(lm, "Q")) == f"{lead}Question: Q\nAnswer:"
-    assert lm.tokenizer.decode(text_ids(lm, "Q", start=True)) == f"{lead}Q"
+    assert lm.tokenizer.decode(prompt_ids(lm, "Q")) == "<|system|>Question: Q\nAnswer:"
+    assert lm.tokenizer.decode(text_ids(lm, "Q", start=True)) == "<|system|>Q"
     assert lm.tokenizer.decode(response_ids(lm, "Yes", end=True)) == " Yes<|end|>"
 
 
@@ -212,21 +187,17 @@ def test_a_word_of_the_template_ends_no_answer(folder):
     assert end_ids(lm) == [lm.tokenizer.eos_token_id]
 
 
-@pytest.mark.parametrize("how", ["template", "generation settings", "none"])
-def test_a_tokenizer_without_an_end_or_padding_token(folder, how):
+def test_a_tokenizer_without_an_end_or_padding_token(folder):
     settings(folder, drop=("eos_token", "pad_token"))
-    if how != "template":
-        (folder / "chat_template.jinja").unlink()
-    if how == "none":
-        settings(folder, "generation_config.json", drop=("eos_token_id",))
-        settings(folder, "config.json", drop=("eos_token_id",))
-        with pytest.raises(ModelError, match=r"no token that ends an answer.*eos_token"):
-            load(str(folder), device="cpu")
-        return
     lm = load(str(folder), device="cpu")
     assert response_ids(lm, "Yes", end=True)[-1] == end_ids(lm)[0] == lm.tokenizer.pad_token_id == 1
     prompts = [prompt_ids(lm, "Q"), prompt_ids(lm, "A much longer question?")]
     assert generate(lm, prompts, max_new_tokens=4) == [generate(lm, [p], max_new_tokens=4)[0] for p in prompts]
+    (folder / "chat_template.jinja").unlink()
+    for name in ("generation_config.json", "config.json"):
+        settings(folder, name, drop=("eos_token_id",))
+    with pytest.raises(ModelError, match=r"no token that ends an answer.*eos_token"):
+        load(str(folder), device="cpu")
 
 
 def test_a_padding_token_without_an_embedding_is_not_used(folder):
@@ -249,35 +220,15 @@ def test_a_tokenizer_of_another_model_is_refused(folder):
         with_template(folder, TEMPLATE.replace("<|assistant|>", "<|turn|>"))
 
 
-@pytest.mark.parametrize("kind", ["causal", "classifier"])
-def test_a_tokenizer_that_needs_other_packages_is_told(folder, kind, tmp_path):
-    if kind == "classifier":
-        from planted_classifiers import PLAIN, classifier
-
-        folder = classifier(tmp_path / "c", PLAIN)
+def test_a_tokenizer_that_needs_other_packages_is_told(folder):
     for path in folder.glob("tokenizer*"):
         path.unlink()
-    (folder / "vocab.txt").unlink(missing_ok=True)
     (folder / "tokenizer.model").write_bytes(b"\x0a\x05abcde")
-    settings_file = {"tokenizer_class": "LlamaTokenizer", "eos_token": "</s>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings_file))
-    from polinb.stance.classifiers import SequenceClassifier
-
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "LlamaTokenizer", "eos_token": "</s>"})
+    )
     with pytest.raises(ModelError, match=r"no tokenizer\.json.*sentencepiece"):
-        load(str(folder)) if kind == "causal" else SequenceClassifier(str(folder), device="cpu")
-
-
-# --- places and checkpoints
-
-
-def test_a_tilde_is_the_home_folder(folder, monkeypatch):
-    from polinb.runs.memory import shape_of
-
-    monkeypatch.setenv("HOME", str(folder.parent))
-    assert identity_of("~/model") == identity_of(str(folder))
-    assert load("~/model", device="cpu").layers == 3
-    shape_of.cache_clear()
-    assert shape_of("~/model") == shape_of(str(folder)) != None  # noqa: E711
+        load(str(folder))
 
 
 def hub_cache(folder, root, commit="c0ffee" * 6 + "c0ff", name="odd"):
@@ -294,18 +245,14 @@ def hub_cache(folder, root, commit="c0ffee" * 6 + "c0ff", name="odd"):
 def test_what_to_give_instead(folder, tmp_path):
     cache = hub_cache(folder, tmp_path)
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    (tmp_path / "quantised").mkdir()
-    (tmp_path / "quantised" / "model-Q4_K_M.gguf").write_bytes(b"GGUF")
     (tmp_path / "training").mkdir()
     shutil.copytree(folder, tmp_path / "training" / "checkpoint-500")
     for given, told in (
         (tmp_path / "model.gguf", "GGUF.*the model that it was made from"),
-        (tmp_path / "quantised", "GGUF.*the model that it was made from"),
         (cache, f"owner/odd, or its folder .*{'c0ffee' * 6}"),
         (tmp_path / "training", "checkpoint-500"),
         (folder / "model.safetensors", "the folder that holds config.json"),
         ("https://huggingface.co/owner/odd", "owner/name"),
-        (tmp_path / "model.bin", "no existing folder"),
     ):
         with pytest.raises(ModelError, match=told):
             load(str(given))
@@ -315,8 +262,6 @@ def test_what_to_give_instead(folder, tmp_path):
     ("rename", "told"),
     [
         (lambda key: f"module.{key}", "'module.'"),
-        (lambda key: f"_orig_mod.{key}", "'_orig_mod.'"),
-        (lambda key: f"base_model.model.{key}", "'base_model.model.'"),
         (lambda key: re.sub(r"(layers\.\d\.)", r"\1_checkpoint_wrapped_module.", key), "'_checkpoint_wrapped_module.'"),
     ],
 )
@@ -350,19 +295,13 @@ def test_a_hub_model_has_its_commit_in_its_key_also_offline(folder, tmp_path, mo
     commit_of.cache_clear()
 
 
-# --- lengths
-
-
-@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
-def test_a_text_longer_than_the_context_is_told_before_the_model_reads_any(architecture, monkeypatch):
-    lm = load(f"tiny:{architecture}", device="cpu")
+def test_a_text_longer_than_the_context_is_told_before_the_model_reads_any(monkeypatch):
+    lm = load("tiny:gpt2", device="cpu")
     monkeypatch.setattr(lm.model, "generate", lambda **given: pytest.fail("the model was asked"))
     prompts = [[5] * 10, [5] * 1020, text_ids(lm, "Number seven is the longest ") + [5] * 1017]
     with pytest.raises(DataError, match=r"text 3 of 3 \('Number seven.*has \d+ tokens and 8 .*1024; .* longest of 2"):
         generate(lm, prompts, max_new_tokens=8)
     with pytest.raises(DataError, match="text 1 of 1"):
-        from polinb.models.generation import log_likelihood
-
         log_likelihood(lm, [[5] * 1000], [[5] * 100])
     assert lm.context == 1024 and torch.is_tensor(lm.model(input_ids=torch.tensor([[5] * 1024])).logits)
 
@@ -386,8 +325,7 @@ def long_data(path, split, prompt="", response="", topics=("crime", "race")):
     return str(path)
 
 
-@pytest.mark.parametrize("split", ["train", "localise", "evaluate"])
-@pytest.mark.parametrize(("model", "most"), [("tiny:llama", 160), ("tiny:gpt2", 5000)])
+@pytest.mark.parametrize(("split", "model", "most"), [("train", "tiny:llama", 160), ("evaluate", "tiny:gpt2", 5000)])
 def test_a_run_names_its_longest_prompt_before_anything_is_trained(split, model, most, tmp_path, monkeypatch):
     from polinb.runs.params import Params
     from polinb.runs.run import Run
@@ -406,26 +344,14 @@ def test_a_run_names_its_longest_prompt_before_anything_is_trained(split, model,
     assert int(re.search(r"has (\d+) tokens", str(caught.value))[1]) == len(prompt_ids(load(model), longest.prompt))
 
 
-def test_a_pair_longer_than_the_context_is_named_and_one_that_is_cut_is_not(tmp_path):
-    from polinb.runs.params import Params
-    from polinb.runs.run import Run
-
-    data = long_data(tmp_path / "long.jsonl", "train", response="and so on " * 900)
-    some = {"data": data, "topics": ["crime", "race"], "model": "tiny:gpt2"}
-    with pytest.raises(DataError, match=r"row '.*' has 2000 tokens, prompt and response; max_tokens is 2000"):
-        Run(Params.from_profile("tiny", **some, max_tokens=2000)).lm  # noqa: B018
-    assert Run(Params.from_profile("tiny", **some, max_tokens=1000)).lm.layers == 3
-
-
-@pytest.mark.parametrize("split", ["train", "evaluate"])
-def test_sides_that_are_the_same_once_cut_are_refused(split, tmp_path):
+def test_sides_that_are_the_same_once_cut_are_refused(tmp_path):
     from polinb.data.pairs import split_of
     from polinb.runs.params import Params
     from polinb.runs.run import Run
 
     path = tmp_path / "same.jsonl"
-    rows = [json.loads(line) for line in Path(long_data(path, split)).read_text().splitlines()]
-    row = next(row for row in rows if split_of(row["prompt"]) == split)
+    rows = [json.loads(line) for line in Path(long_data(path, "train")).read_text().splitlines()]
+    row = next(row for row in rows if split_of(row["prompt"]) == "train")
     row |= {side: f"{'It depends on many things. ' * 40}{side}" for side in ("left", "right")}
     path.write_text("\n".join(json.dumps(row) for row in rows))
     many = dict.fromkeys(("train_examples", "localise_prompts", "eval_questions"), 24)
@@ -437,48 +363,18 @@ def test_sides_that_are_the_same_once_cut_are_refused(split, tmp_path):
     assert Run(Params.from_profile("tiny", **some, max_tokens=1000)).lm.layers == 3
 
 
-def test_a_training_text_or_prompt_of_any_study_longer_than_the_context_is_named():
-    import pandas as pd
-
-    from polinb.runs.conditions import Texts, encode
-
-    lm = load("tiny:gpt2")
-    for column, text in (("prompt", "Why? " * 2000), ("response", "And so on. " * 2000)):
-        rows = pd.DataFrame({"prompt": ["Who?", "Where?"], "response": ["They.", "There."]})
-        rows.loc[1, column] = text
-        with pytest.raises(DataError, match=r"row 2 of 2 .* more than the context of model 'tiny:gpt2', 1024"):
-            encode(lm, Texts.of(rows), False, 10**6)
-        if column == "response":  # is cut
-            assert max(len(p) + len(r) for p, r in zip(*encode(lm, Texts.of(rows), False, 1024), strict=True)) == 1024
-
-
-# --- languages
-
-
-CHINESE = {  # left and right; as in files whose references all come from a few phrases
-    "left": ["我认为政府应当提供更多公共服务，保护弱势群体。", "我认为富人应当缴纳更高的税来支持学校和医院。"],
-    "right": ["我认为应当减少管制，让市场和家庭自己决定。", "我认为传统和秩序使国家强大，税收应当降低。"],
-}
-
-
-@pytest.mark.parametrize("language", ["Chinese", "Thai"])
-def test_the_local_judge_reads_languages_without_spaces(language):
+def test_the_local_judge_reads_languages_without_spaces():
     import pandas as pd
 
     from polinb.data.pairs import Pair, StanceData
     from polinb.stance.judges import LocalJudge
     from polinb.stance.utility import lexical_relevance, repetition
 
-    said = CHINESE
+    left = ["我认为政府应当提供更多公共服务，保护弱势群体。", "我认为富人应当缴纳更高的税来支持学校和医院。"]
+    right = ["我认为应当减少管制，让市场和家庭自己决定。", "我认为传统和秩序使国家强大，税收应当降低。"]
     new = ["政府要保护弱势群体，提高富人的税。", "市场自己决定更好，传统和家庭使国家强大。", "Ähm"]
-    if language == "Thai":
-        said = {
-            "left": ["รัฐบาลควรช่วยเหลือคนจนมากขึ้น", "คนรวยควรจ่ายภาษีมากขึ้นเพื่อโรงเรียน"],
-            "right": ["ตลาดควรตัดสินใจเองโดยไม่มีกฎ", "ประเพณีและระเบียบทำให้ชาติเข้มแข็ง"],
-        }
-        new = ["คนรวยควรช่วยเหลือคนจน", "ประเพณีทำให้ตลาดเข้มแข็ง", "Ähm"]
     pairs = tuple(
-        Pair(topic=topic, prompt=f"问题{topic}{k}?", left=said["left"][k % 2], right=said["right"][k % 2])
+        Pair(topic=topic, prompt=f"问题{topic}{k}?", left=left[k % 2], right=right[k % 2])
         for topic in ("crime", "race")
         for k in range(20)
     )
@@ -486,4 +382,4 @@ def test_the_local_judge_reads_languages_without_spaces(language):
     rated = LocalJudge(data).rate(pd.DataFrame({"response": new}))
     assert rated["label"].tolist() == ["left", "right", "other"]
     assert repetition("决定决定决定") > 0.4 and repetition("我认为传统和秩序") == 0
-    assert lexical_relevance([said["left"][0]], [new[0]], data)[0] > 0
+    assert lexical_relevance([left[0]], [new[0]], data)[0] > 0

@@ -16,7 +16,6 @@ from polinb.models.lm import LM
 from polinb.models.tiny import TINY
 from polinb.models.tokens import batches
 from polinb.models.variants import adapters, has_adapters, load_variant, save_variant, variant
-from polinb.scoring.decompose import decompose
 from polinb.scoring.tracing import contrast, envoys, read
 from polinb.training.preference import prefer
 from polinb.training.recipe import Recipe
@@ -26,6 +25,7 @@ RECIPE = Recipe(
     epochs=2, batch_size=4, micro_batch=2, learning_rate=3e-3, weight_decay=0.3, warmup=0.0, train="lora", lora_rank=4,
     seed=5,
 )  # fmt: skip
+SOME = ("gpt2", "phi3")  # weights the other way round, and rows of several neurons in one matrix
 # Both ways add the same float32 numbers in another order.
 ROUNDING = dict(rtol=1e-4, atol=1e-5)
 
@@ -63,9 +63,6 @@ def logits(lm, both):
         return lm.model(**chunk.inputs).logits[chunk.mask.bool()]
 
 
-# --- what a variant computes
-
-
 @pytest.mark.parametrize("architecture", TINY)
 def test_neurons_and_logits_are_those_of_merged_float32_weights(pair, merged, architecture):
     both = pair(architecture)
@@ -80,7 +77,7 @@ def test_neurons_and_logits_are_those_of_merged_float32_weights(pair, merged, ar
         torch.testing.assert_close(value_vectors(lm.model, layer), value_vectors(whole.model, layer), **ROUNDING)
 
 
-@pytest.mark.parametrize("architecture", TINY)
+@pytest.mark.parametrize("architecture", SOME)
 def test_neurons_are_changed_through_adapters(pair, merged, architecture):
     both = pair(architecture)
     weights, _ = learnt(both.left)
@@ -95,7 +92,7 @@ def test_neurons_are_changed_through_adapters(pair, merged, architecture):
     assert float((silent[0] - plain).abs().max()) > 0.01
 
 
-@pytest.mark.parametrize("architecture", TINY)
+@pytest.mark.parametrize("architecture", SOME)
 def test_a_bfloat16_base_with_adapters_is_the_exact_sum_and_rounded_weights_are_not(pair, merged, architecture):
     """Computed in float32, so that only what became of the weights differs."""
     both = pair(architecture)
@@ -129,23 +126,7 @@ def test_a_blend_scales_what_was_learnt(pair, merged):
         torch.testing.assert_close(got, logits(as_merged(both.left, mixed, merged), both), **ROUNDING)
 
 
-def test_a_decomposition_knows_adapters(pair, merged):
-    both = pair("phi3")
-    weights, _ = learnt(both.left)
-    w = np.random.default_rng(0).normal(size=32)
-    parts = [
-        decompose(both.left, after, both.prompts, both.responses, w / np.linalg.norm(w))
-        for after in (variant(both.left, weights, "v"), as_merged(both.left, weights, merged))
-    ]
-    for name in ("activation", "value", "cross", "attention"):
-        np.testing.assert_allclose(getattr(parts[0], name), getattr(parts[1], name), rtol=1e-3, atol=1e-5)
-    assert np.abs(parts[0].value).max() > 0.01
-
-
-# --- what it shares, and what is kept
-
-
-@pytest.mark.parametrize("architecture", TINY)
+@pytest.mark.parametrize("architecture", SOME)
 def test_three_models_hold_one_base(pair, architecture):
     both = pair(architecture)
     own = {p.data_ptr() for p in both.left.model.parameters()}
@@ -163,13 +144,12 @@ def test_three_models_hold_one_base(pair, architecture):
     assert all(p.requires_grad for p in both.left.model.parameters())
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi3"])
-@pytest.mark.parametrize("number_format", [torch.float32, torch.bfloat16])
-def test_what_is_kept_comes_back_to_the_last_bit(pair, tmp_path, architecture, number_format):
+@pytest.mark.parametrize("architecture", SOME)
+def test_what_is_kept_comes_back_to_the_last_bit(pair, tmp_path, architecture):
     from peft import PeftModel
 
     both = pair(architecture)
-    base = LM(both.left.model.to(number_format), both.left.tokenizer, "base", {})
+    base = LM(both.left.model.to(torch.bfloat16), both.left.tokenizer, "base", {})
     tuned = finetune(base, both.prompts, both.responses, RECIPE)
     assert has_adapters(tuned.weights) and {w.dtype for w in tuned.weights.values()} == {torch.float32}
     save_variant(tmp_path, tuned.weights)
@@ -181,14 +161,6 @@ def test_what_is_kept_comes_back_to_the_last_bit(pair, tmp_path, architecture, n
     # peft reads the folder too.
     theirs = PeftModel.from_pretrained(copy.deepcopy(base.model), tmp_path).base_model.model
     assert torch.equal(logits(LM(theirs, base.tokenizer, "", {}), both), logits(again, both))
-
-
-def test_whole_weights_come_back_too(pair, tmp_path):
-    both = pair("llama")
-    tuned = finetune(both.left, both.prompts, both.responses, dataclasses.replace(RECIPE, train="body"))
-    save_variant(tmp_path, tuned.weights)
-    own = dict(load_variant(both.left, tmp_path, "v").model.named_parameters())
-    assert all(torch.equal(own[name], value) for name, value in tuned.weights.items())
 
 
 def test_weights_of_another_model_are_refused(pair):
@@ -215,9 +187,6 @@ def test_a_model_can_be_read_while_it_learns(pair, train):
     tuned = finetune(both.left, both.prompts, both.responses, recipe, watch=watch)
     assert len(read) == tuned.steps == 2 and not torch.equal(*read)
     assert torch.equal(read[-1], inputs_of_ffn(variant(both.left, tuned.weights, "v"), both))
-
-
-# --- training that starts from adapters
 
 
 def test_preference_tuning_starts_from_adapters_and_measures_against_them(pair):

@@ -12,7 +12,6 @@ import pytest
 from polinb.errors import ParameterError
 from polinb.models.tiny import TINY, tiny_model
 from polinb.runs import memory
-from polinb.runs.chapter import facts
 from polinb.runs.memory import check, reading, shape_of, training
 from polinb.runs.params import Params
 from polinb.runs.run import Run
@@ -29,8 +28,7 @@ def train_8b(**given):
 
 
 @pytest.mark.parametrize(("model", "billions"), [
-    ("llama-3.1-8b-instruct", 8.030), ("llama-3.2-3b-instruct", 3.213), ("qwen2.5-3b-instruct", 3.086),
-    ("qwen2.5-7b-instruct", 7.616), ("smollm2-135m-instruct", 0.1345),
+    ("llama-3.1-8b-instruct", 8.030), ("qwen2.5-3b-instruct", 3.086), ("smollm2-135m-instruct", 0.1345),
 ])  # fmt: skip
 def test_published_parameter_counts(model, billions):
     assert shape_of(model).parameters / 1e9 == pytest.approx(billions, rel=2e-3)
@@ -57,9 +55,6 @@ def test_an_8b_model_fits_a_48_gb_card_with_adapters_in_half_precision_and_not_i
     assert fits < 0.8 * CARD < CARD < whole
     # Four such cards share a full fine-tuning, two cannot.
     assert train_8b(micro_batch=1, processes=4) < CARD < train_8b(micro_batch=1, processes=2)
-
-
-# --- the check before a start
 
 
 def test_what_does_not_fit_is_refused_or_warned_of(monkeypatch):
@@ -114,7 +109,7 @@ def test_a_loaded_model_counts_as_taken(monkeypatch):
     run.afford("train")
 
 
-@pytest.mark.parametrize("stage", ["load", "train", "score", "patch", "ask"])
+@pytest.mark.parametrize("stage", ["load", "train", "patch"])
 def test_a_run_is_refused_before_anything_is_loaded(monkeypatch, stage):
     import polinb.runs.base
 
@@ -124,20 +119,10 @@ def test_a_run_is_refused_before_anything_is_loaded(monkeypatch, stage):
     starts = {
         "load": lambda: run.lm,
         "train": lambda: run.weights(run.tuned("crime")).made(),
-        "score": lambda: run.scores("crime").made(),
         "patch": lambda: run.patched(run.neurons("all"), {"crime": "crime"}),
-        "ask": lambda: run.answers(run.tuned("crime")).made(),
     }
     with pytest.raises(ParameterError, match=f"{stage} needs about"):
         starts[stage]()
-
-
-def test_a_chapter_says_what_the_run_needs_and_the_same_on_every_machine(monkeypatch):
-    monkeypatch.setattr(memory, "free_memory", None)
-    monkeypatch.delenv("POLINB_MEMORY_CHECK", raising=False)
-    run = Params.from_profile("quick")
-    assert re.search(r"fine-tuning \d+\.\d GB, scoring", facts(Run(run)).text)
-    assert "Memory" not in facts(Run(run.model_copy(update={"model": "/nowhere/at/all"}))).text
 
 
 def test_the_page_on_larger_models_tells_the_estimates():
@@ -155,15 +140,9 @@ def test_the_page_on_larger_models_tells_the_estimates():
     assert told and int(told[1]) == round(max(map(exact.peak, asked.values())) / 1e9)
 
 
-# --- measured
-
-
 MEASURED = [
-    {"stage": "train", "gradient_checkpointing": "off"},
     {"stage": "train", "gradient_checkpointing": "on"},
-    {"stage": "train", "train": "lora"},
     {"stage": "train", "train": "lora", "dtype": "bfloat16"},
-    {"stage": "score", "localise_tokens": 64},
     {"stage": "score", "localise_tokens": 64, "train": "lora"},
     {"stage": "load", "eval_tokens": 16, "eval_batch": 32},
 ]

@@ -1,8 +1,6 @@
 """Parameters: profiles are complete, wrong values are refused with name, value and what is allowed."""
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from polinb.errors import ParameterError
 from polinb.runs.chapter import parameters_source
@@ -27,25 +25,17 @@ def test_full_profile_has_the_papers_hyperparameters():
     [
         ({"gama": 5.0}, "'gama'.*no parameter has this name.*'gamma'"),
         ({"gamma": 0.0}, "'gamma': got 0.0; allowed: greater than 0"),
-        ({"gamma": 100.0}, "'gamma': got 100.0; allowed: less than 100"),
         ({"gamma": "5"}, "'gamma': got '5'"),
-        ({"gamma": float("nan")}, "'gamma'"),
         ({"topics": ["crime", "sport"]}, "'topics'"),
-        ({"topics": ["crime"]}, "'topics'"),
         ({"topics": ["crime", "crime"]}, "'topics'.*each topic once"),
         ({"micro_batch": 3}, "'micro_batch': got 3; allowed: a divisor of batch_size"),
         ({"patch_questions": 999}, "'patch_questions'.*at most eval_questions"),
-        ({"ablation_topics": ["race"], "topics": ["crime", "gender"]}, "'ablation_topics'"),
-        ({"gammas": [5.0, 100.0]}, "'gammas'"),
         ({"judge": "oracle"}, "'judge': got 'oracle'; allowed: 'local', 'hf' or 'openai'"),
         ({"judge_margin": 0.2, "judge": "openai"}, "'judge_margin'.*openai judge"),
-        ({"judge_sees": "question"}, "'judge_sees'.*read text alone"),
-        ({"device": "gpu"}, "'device'"),
-        ({"epochs": float("inf")}, "'epochs'"),
-        ({"seed": -1}, "'seed'"),
         ({"seed": True}, "'seed'"),
-        ({"model": ""}, "'model'"),
         ({"model": "a\nb"}, "'model'.*one line"),
+        ({"early_stops": [1.0]}, "'early_stops': got .1.0.; allowed: less than 1"),
+        ({"caft_keep": 9, "caft_components": 4}, "'caft_keep': got 9; allowed: at most caft_components .4."),
     ],
 )
 def test_wrong_values_are_named(given, told):
@@ -58,10 +48,6 @@ def test_papermills_way_to_give_lists_and_text_is_told():
         from_namespace("03_pnlac", {"profile": "tiny", "topics": "[crime, race]"})
     with pytest.raises(ParameterError, match="-r model 1234"):
         from_namespace("03_pnlac", {"profile": "tiny", "model": 1234})
-
-
-def test_none_means_the_profile():
-    assert Params.from_profile("quick", gamma=None, model=None) == Params.from_profile("quick")
 
 
 def test_notebook_namespace():
@@ -115,22 +101,3 @@ def test_every_group_belongs_to_a_chapter_and_a_chapter_has_only_its_own():
     names = {chapter: set(chapter_class(chapter).model_fields) for chapter in CHAPTERS}
     assert len(names["10_known_truth"]) < 10 and not {"cue_rate", "sae", "truth_seeds"} & names["03_pnlac"]
     assert set().union(*names.values()) == set(Params.model_fields)
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    st.sampled_from(sorted(Params.model_fields)),
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=20)
-    | st.lists(st.text(max_size=5) | st.floats(), max_size=3),
-)
-def test_any_value_is_taken_or_refused_by_name(name, value):
-    try:
-        params = Params.from_profile("tiny", **{name: value}) if name != "profile" else Params.from_profile(value)
-    except ParameterError as error:
-        assert repr(error.name) in str(error)
-    else:
-        assert isinstance(params, Params)

@@ -22,7 +22,7 @@ def score_maps(draw):
     return {f"t{i}": draw(hnp.arrays(np.float64, shape, elements=FINITE)) for i in range(n)}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(score_maps(), GAMMA, st.sampled_from(["model", "layer"]))
 def test_eq_sets_set_algebra(scores, gamma, pool):
     sets = neuron_sets(scores, gamma, pool)
@@ -41,7 +41,7 @@ def test_eq_sets_set_algebra(scores, gamma, pool):
         assert (sets.general_without(topic) == np.all(others, axis=0)).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(hnp.arrays(np.float64, SHAPES, elements=FINITE), GAMMA, GAMMA)
 def test_top_share_is_a_threshold_and_monotone(score, small, large):
     small, large = sorted((small, large))
@@ -61,13 +61,10 @@ def test_gamma_is_a_percentage_of_the_whole_model():
     assert top_share(score, 50, "layer").tolist() == [[True, True, False, False], [False, False, True, True]]
 
 
-@pytest.mark.parametrize("gamma", [0, 100, -1, float("nan")])
-def test_wrong_gamma(gamma):
-    with pytest.raises(ParameterError, match="'gamma'"):
-        top_share(np.ones((2, 2)), gamma)
-
-
 def test_wrong_inputs():
+    for gamma in (0, 100, float("nan")):
+        with pytest.raises(ParameterError, match="'gamma'"):
+            top_share(np.ones((2, 2)), gamma)
     with pytest.raises(ParameterError, match="'pool'"):
         top_share(np.ones((2, 2)), 5, "head")
     with pytest.raises(ValueError, match="not finite"):
@@ -76,6 +73,8 @@ def test_wrong_inputs():
         neuron_sets({"race": np.ones((2, 2))}, 50)
     with pytest.raises(ValueError, match="differ in shape"):
         neuron_sets({"race": np.ones((2, 2)), "crime": np.ones((2, 3))}, 50)
+    with pytest.raises(ParameterError, match="'controls'"):
+        random_set("lucky", np.ones((4, 5), bool), np.ones((4, 5)), 0)
 
 
 def test_normalised_and_overlap_by_hand():
@@ -107,18 +106,10 @@ def test_scale_matched_controls_are_as_loud():
     loud = np.argsort(-scale.ravel())
     chosen.ravel()[loud[100:600:2]] = True  # loud neurons with equally loud neighbours left outside
     matched = random_set("next_highest", chosen, scale, 1)
-    uniform = random_set("uniform", chosen, scale, 1)
+    uniform, other = (random_set("uniform", chosen, scale, seed) for seed in (1, 2))
+    assert (uniform != other).any()
     gap = abs(np.log(scale[matched]).mean() - np.log(scale[chosen]).mean())
     assert gap < 0.05 < abs(np.log(scale[uniform]).mean() - np.log(scale[chosen]).mean())
-
-
-def test_different_seeds_differ():
-    chosen = np.zeros((4, 50), bool)
-    chosen[2] = True
-    scale = np.ones((4, 50))
-    assert (random_set("uniform", chosen, scale, 0) != random_set("uniform", chosen, scale, 1)).any()
-    with pytest.raises(ParameterError, match="'controls'"):
-        random_set("lucky", chosen, scale, 0)
 
 
 def test_a_nearly_constant_neuron_has_no_unbounded_normalised_score():

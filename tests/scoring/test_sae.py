@@ -7,14 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from polinb.chapters.caft.sae_files import file_digests, load, locate
+from polinb.chapters.caft.sae_files import load, locate
 from polinb.errors import ParameterError
 from polinb.scoring import sae as S
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
 
 
 def planted(n, d=32, latents=48, active=3, seed=0, noise=0.01):
@@ -41,13 +36,6 @@ def test_a_planted_dictionary_is_recovered():
     assert test["fvu"] < 0.1 and 2.5 < test["l0"] < 4 and test["explained"] == 1 - test["fvu"]
 
 
-def test_decoder_rows_stay_unit_and_the_scale_of_the_states_does_not_matter():
-    states, _ = planted(500)
-    found, large = S.train(states, 40, 3, 30), S.train(1000 * states, 40, 3, 30)
-    assert np.allclose(found.W_dec.norm(dim=1), 1, atol=1e-5)
-    assert S.quality(large, 1000 * states)["fvu"] == pytest.approx(S.quality(found, states)["fvu"], rel=1e-3)
-
-
 def test_training_is_deterministic_and_leaves_the_global_seed_alone():
     states, _ = planted(300)
     torch.manual_seed(3)
@@ -55,9 +43,6 @@ def test_training_is_deterministic_and_leaves_the_global_seed_alone():
     first, second, other = (S.train(states, 40, 3, 10, seed=s) for s in (1, 1, 2))
     assert torch.equal(first.W_dec, second.W_dec) and not torch.equal(first.W_dec, other.W_dec)
     assert torch.equal(torch.random.get_rng_state(), before)
-
-
-# --- its parts
 
 
 def test_batch_top_k_by_hand():
@@ -127,22 +112,6 @@ def test_bad_sizes_are_refused_before_training():
     states, _ = planted(10)
     with pytest.raises(ParameterError, match=r"sae_k.*got 9; allowed: 1 to sae_latents \(8\)"):
         S.train(states, 8, 9, 5)
-    with pytest.raises(ParameterError, match="2 tokens"):
-        S.train(states[:1], 8, 2, 5)
-
-
-# --- files
-
-
-def test_what_is_saved_comes_back_bitwise(tmp_path):
-    states, _ = planted(200)
-    found = S.train(states, 40, 3, 5)
-    found.save(tmp_path / "own.safetensors")
-    again = load(tmp_path / "own.safetensors", 32)
-    for name in (*S.NAMES, "threshold"):
-        assert torch.equal(getattr(found, name), getattr(again, name))
-    x = torch.from_numpy(states)
-    assert torch.equal(found.encode(x), again.encode(x))
 
 
 def weights(d=6, latents=10):
@@ -171,7 +140,7 @@ def test_settings_beside_the_file_are_followed_or_refused(tmp_path):
     settings.write_text(json.dumps({"architecture": "jumprelu", "apply_b_dec_to_input": False}))
     found = load(tmp_path / "sae.safetensors", 6)
     assert not found.centre and found.k is None and found.threshold.shape == (10,)
-    for bad in ({"architecture": "gated"}, {"normalize_activations": "layer_norm"}, {"transcode": True}):
+    for bad in ({"architecture": "gated"}, {"normalize_activations": "layer_norm"}):
         settings.write_text(json.dumps(bad))
         with pytest.raises(ParameterError, match="parameter 'sae'"):
             load(tmp_path / "sae.safetensors", 6)
@@ -182,15 +151,9 @@ def test_wrong_widths_and_files_are_refused_by_name(tmp_path):
     save_file(weights(), path)
     with pytest.raises(ParameterError, match=r"W_enc of shape \(6, 10\).*\(32, 10\).*has 32 dimensions"):
         load(path, 32)
-    own = weights()
-    save_file({n: own[n] for n in ("W_enc", "W_dec", "b_dec")}, path)
-    with pytest.raises(ParameterError, match="there is no b_enc"):
-        load(path, 6)
     path.write_bytes(b"not safetensors")
     with pytest.raises(ParameterError, match="readable safetensors"):
         load(path, 6)
-    with pytest.raises(ParameterError, match=r"existing \.safetensors file"):
-        load(tmp_path / "weights.bin", 6)
 
 
 def test_blocks_are_found_in_the_paths_of_a_folder(tmp_path):
@@ -205,61 +168,22 @@ def test_blocks_are_found_in_the_paths_of_a_folder(tmp_path):
     assert locate(str(one), [7]) == {7: one}
     with pytest.raises(ParameterError, match=r"0 files for block 20.*found blocks \[7\]"):
         locate(str(one), [20])
-    unnamed = one.rename(tmp_path / "mine.safetensors")
-    assert locate(str(unnamed), [20]) == {20: unnamed}
-    unnamed.rename(one)
     with pytest.raises(ParameterError, match=r"a \.safetensors file for each block"):
         locate(str(one), [1, 2])
-    with pytest.raises(ParameterError, match="an existing file"):
-        locate(str(tmp_path / "nowhere"), [1])
 
 
-POINTS = (
-    "blocks.3.hook_resid_pre", "blocks.3.hook_resid_mid", "blocks.3.hook_mlp_out", "blocks.3.attn.hook_z",
-    "blocks.3.hook_attn_out", "blocks.3.ln2.hook_normalized", "layers.3.mlp", "layers.3.self_attn", "layer_3_att",
-    "transcoder/layer_3",
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", ["blocks.3.hook_resid_pre", "layers.3.mlp", "transcoder/layer_3"])
 def test_other_points_of_a_block_are_refused_by_name(tmp_path, point):
     """Their states have the residual stream's width, so that nothing else would tell."""
-    path = tmp_path / point / "sae_weights.safetensors"
-    path.parent.mkdir(parents=True)
-    save_file(weights(), path)
-    for place in (tmp_path, *([path] if "/" not in point else [])):
-        with pytest.raises(ParameterError, match=f"{point}.*hook_resid_post"):
-            locate(str(place), [3])
-    for settings in ({"hook_name": point}, {"metadata": {"hook_name": point}}, {"hook_point": point}):
-        (tmp_path / "own").mkdir(exist_ok=True)
-        own = tmp_path / "own" / "sae.safetensors"
-        save_file(weights(), own)
-        (own.parent / "cfg.json").write_text(json.dumps(settings))
-        for read in (lambda: load(own, 6), lambda: locate(str(own), [3])):  # noqa: B023
-            with pytest.raises(ParameterError, match=point):
-                read()
-    good = tmp_path / "blocks.3.hook_resid_post" / "sae.safetensors"
+    for folder in (tmp_path / "named" / point, tmp_path / "told"):
+        folder.mkdir(parents=True)
+        save_file(weights(), folder / "sae.safetensors")
+    with pytest.raises(ParameterError, match=f"{point}.*hook_resid_post"):
+        locate(str(tmp_path / "named"), [3])
+    (tmp_path / "told" / "cfg.json").write_text(json.dumps({"metadata": {"hook_name": point}}))
+    with pytest.raises(ParameterError, match=point):
+        load(tmp_path / "told" / "sae.safetensors", 6)
+    good = tmp_path / "named" / "blocks.3.hook_resid_post" / "sae.safetensors"
     good.parent.mkdir()
     save_file(weights(), good)
-    assert locate(str(tmp_path), [3]) == {3: good}
-
-
-def test_digests_follow_the_content(tmp_path):
-    path = tmp_path / "sae.safetensors"
-    save_file(weights(), path)
-    first = file_digests(str(path))
-    assert list(first) == ["sae.safetensors"] and first == file_digests(str(path))
-    (tmp_path / "cfg.json").write_text("{}")
-    assert set(file_digests(str(path))) == set(file_digests(str(tmp_path))) == {"sae.safetensors", "cfg.json"}
-    save_file(weights(latents=11), path)
-    assert file_digests(str(path))["sae.safetensors"] != first["sae.safetensors"]
-    with pytest.raises(ParameterError, match="parameter 'sae'"):
-        file_digests(str(tmp_path / "nowhere"))
-
-
-@pytest.mark.parametrize("point", ["blocks.5.hook_resid_post", "layers.5", "model.layers.5", "transformer.h.5"])
-def test_settings_say_which_block_a_file_belongs_to(tmp_path, point):
-    path = tmp_path / "sae.safetensors"
-    save_file(weights(), path)
-    (tmp_path / "cfg.json").write_text(json.dumps({"hook_name": point}))
-    assert locate(str(path), [5]) == {5: path} and load(path, 6).k is None
+    assert locate(str(tmp_path / "named"), [3]) == {3: good}

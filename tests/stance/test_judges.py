@@ -31,9 +31,6 @@ def local() -> LocalJudge:
     return LocalJudge(planted())
 
 
-# ---- local -----------------------------------------------------------------------------------------------------------
-
-
 def test_local_reads_planted_texts(local: LocalJudge) -> None:
     frame = answers("We want solidarity.", "We want tradition.", "", "  \n", None, "zzz qqq", "TRADITION!")
     out = local.rate(frame)
@@ -42,12 +39,6 @@ def test_local_reads_planted_texts(local: LocalJudge) -> None:
     assert list(out["score"]) == [-1, 1, 0, 0, 0, 0, 1]
     assert out["p_right"].iloc[0] < 0.5 < out["p_right"].iloc[1]
     assert out["p_right"].isna().tolist() == [False, False, True, True, True, True, False]
-
-
-def test_local_sees_the_response_alone(local: LocalJudge) -> None:
-    frame = answers("courts and schools with tradition")
-    moved = frame.assign(topic="crime", prompt="solidarity solidarity")
-    assert local.rate(frame)["p_right"].tolist() == local.rate(moved)["p_right"].tolist()
 
 
 def turned(pair: Pair) -> Pair:
@@ -91,8 +82,6 @@ def test_local_has_no_opinion_on_a_topics_words() -> None:
 
 def test_local_on_topics_it_never_saw(local: LocalJudge) -> None:
     assert local.unseen() == dict.fromkeys([*sorted(TOPICS), "all"], 1.0)
-    one = StanceData("one", tuple(pair for pair in planted().pairs if pair.topic == "crime"))
-    assert LocalJudge(one).unseen() == {}
     assert LocalJudge(load_data("bundled")).unseen()["all"] > 0.8, "else a stance is mostly the judge's error"
     # sides given by a coin: at chance, whatever the training rows say
     rng = np.random.default_rng(0)
@@ -116,18 +105,12 @@ def test_answers_must_be_text() -> None:
         responses_of(pd.DataFrame({"response": [3]}))
 
 
-# ---- calibration -----------------------------------------------------------------------------------------------------
-
-
 def test_reliability_bins() -> None:
     table = reliability(np.array([0.0, 0.04, 0.55, 0.51, 1.0]), np.array([False, True, True, False, True]))
     assert table["n"].tolist() == [2, 2, 1]
     assert table["right"].tolist() == [0.5, 0.5, 1.0]
     assert table["p_right"].tolist() == pytest.approx([0.02, 0.53, 1.0])
     assert table["high"].iloc[-1] == 1.0
-
-
-# ---- hf --------------------------------------------------------------------------------------------------------------
 
 
 def test_hf_reads_planted_weights(tmp_path: Path) -> None:
@@ -144,14 +127,6 @@ def test_hf_reads_planted_weights(tmp_path: Path) -> None:
     assert out["p_right"].iloc[0] > 0.6 and out["p_right"].iloc[1] < 0.4
 
 
-def test_hf_margin(tmp_path: Path) -> None:
-    model, frame = str(classifier(tmp_path / "m", TELLING)), answers("we want tradition", "solidarity", "we want")
-    p = HFJudge(model).rate(frame)["p_right"]
-    margin = float((p - 0.5).abs().median())
-    told = HFJudge(model, margin=margin).rate(frame)
-    assert ((told["label"] == "other") == ((p - 0.5).abs() <= margin)).all() and (told["label"] == "other").any()
-
-
 def test_hf_label_map(tmp_path: Path) -> None:
     folder = str(classifier(tmp_path / "m", PLAIN))
     text = answers("tradition")
@@ -165,11 +140,8 @@ def test_hf_label_map(tmp_path: Path) -> None:
     ("labels", "says"),
     [
         (None, "LABEL_0, LABEL_1"),
-        ({"LABEL_0": "left"}, "each of the model's labels"),
-        ({"LABEL_0": "left", "LABEL_7": "right"}, "LABEL_7"),
         ({"LABEL_0": "left", "LABEL_1": "up"}, "up"),
         ({"LABEL_0": "left", "LABEL_1": "left"}, "left and right at least once"),
-        ({"LABEL_0": "left", "0": "right", "LABEL_1": "right"}, "each of the model's labels"),
     ],
 )
 def test_hf_label_map_must_fit(tmp_path: Path, labels: dict[str, str] | None, says: str) -> None:
@@ -197,12 +169,8 @@ def decoder(folder: Path, tokens: dict[str, str], beyond: bool = False) -> Path:
 
 @pytest.mark.parametrize(
     ("tokens", "beyond"),
-    [
-        ({"eos_token": "own"}, False),
-        ({"eos_token": "own", "pad_token": "[NEW]"}, True),
-        ({"pad_token": "[NEW]"}, False),
-    ],
-    ids=["no padding token", "one beyond the embeddings", "its own"],
+    [({"eos_token": "own"}, False), ({"eos_token": "own", "pad_token": "[NEW]"}, True)],
+    ids=["no padding token", "one beyond the embeddings"],
 )
 def test_hf_pads_any_model(tmp_path: Path, tokens: dict[str, str], beyond: bool) -> None:
     judge = HFJudge(str(decoder(tmp_path / "m", tokens, beyond)), device="cpu")
@@ -245,5 +213,3 @@ def test_hf_refuses_what_it_cannot_trust(tmp_path: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(ModelError, match="safetensors"):
         HFJudge(str(folder))
-    with pytest.raises(ModelError, match="no such folder"):
-        HFJudge(str(tmp_path / "nothing"))

@@ -77,7 +77,7 @@ def planted(rng: np.random.Generator, factor: float, run: float, question: float
     return first, second
 
 
-@pytest.mark.parametrize(("run", "question"), [(0.018, 0.0), (0.018, 0.024), (0.05, 0.024)])
+@pytest.mark.parametrize(("run", "question"), [(0.018, 0.024)])
 def test_the_interval_of_a_change_holds_the_truth(run: float, question: float) -> None:
     """The spread between runs and within questions as in the reference run (0.024 nats), and more."""
     rng = np.random.default_rng(3)
@@ -95,18 +95,6 @@ def test_no_change_is_shown_where_there_is_none_not_at_the_margin(factor: float,
     rng = np.random.default_rng(4)
     tables = [change(*planted(rng, factor, 0.018, 0.0), 2, k).set_index("measure") for k in range(200)]
     assert least <= np.mean([table.loc["r", "p_none"] <= 0.05 for table in tables]) <= most
-
-
-def test_questions_resampled_hold_the_truth_of_the_questions() -> None:
-    rng = np.random.default_rng(5)
-    held = 0
-    for k in range(200):
-        table = change(*planted(rng, 0.9, 0.0, 0.04), 300, k).set_index("measure")
-        held += table.loc["r", "low_questions"] <= -10 <= table.loc["r", "high_questions"]
-    assert held / 200 >= 0.93
-
-
-# --- at equal shift
 
 
 def flat(**shifts: float) -> dict[str, np.ndarray]:
@@ -129,10 +117,9 @@ def test_equal_shift_by_hand_and_nothing_outside_the_line() -> None:
         assert not outside["inside"] and math.isnan(outside["r_line"]) and outside["own"] == pytest.approx(own)
 
 
-@pytest.mark.parametrize("true", [0.0, -0.1])
-def test_equal_shift_is_unbiased_and_holds_the_truth(true: float) -> None:
+def test_equal_shift_is_unbiased_and_holds_the_truth() -> None:
     """The old estimator on judged labels was off by as much as its estimate and covered 78 %."""
-    rng = np.random.default_rng(7)
+    rng, true = np.random.default_rng(7), -0.1
     held, found = 0, []
     for _ in range(300):
         lines, models = {}, {}

@@ -19,9 +19,6 @@ def frame(scores: dict[str, list[float]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["topic", "id", "score"])
 
 
-# --- pairing
-
-
 def test_broken_frames_are_named() -> None:
     good = frame({"crime": [1.0, 1.0], "race": [1.0, 1.0]})
     cases = [
@@ -54,9 +51,6 @@ def test_changes_keep_what_has_no_value() -> None:
     assert resampling.changes(before, after)["a"] == 0 and math.isnan(resampling.changes(before, after)["b"])
 
 
-# --- resampled means
-
-
 def test_bootstrap_mean_matches_theory_and_seed() -> None:
     values = [1.0] * 30 + [-1.0] * 70
     mean, low, high = resampling.bootstrap_mean(values, draws=20_000, seed=3)
@@ -81,32 +75,23 @@ def test_small_sample_factor_by_hand() -> None:
     assert resampling.small_sample(10**6, 10**6) == pytest.approx(1.0, abs=1e-4)
 
 
-@pytest.mark.parametrize("n", [6, 12])
-def test_intervals_of_few_values_hold_the_truth_about_95_per_cent(n: int) -> None:
+def test_intervals_of_few_values_hold_the_truth_about_95_per_cent() -> None:
     rng = np.random.default_rng(1)
     hits = 0
     for k in range(400):
-        _, low, high = resampling.bootstrap_mean(rng.normal(size=n), draws=400, seed=k)
+        _, low, high = resampling.bootstrap_mean(rng.normal(size=6), draws=400, seed=k)
         hits += low <= 0 <= high
     assert 0.92 <= hits / 400 <= 0.98
 
 
-def test_bootstrap_mean_of_one_value_has_no_interval() -> None:
-    mean, low, high = resampling.bootstrap_mean([1.0])
-    assert mean == 1.0 and math.isnan(low) and math.isnan(high)
-
-
-@pytest.mark.parametrize("bad", [[], [1.0, float("nan")], [float("inf")], ["left"], [[1.0], [2.0]]])
+@pytest.mark.parametrize("bad", [[], [1.0, float("nan")], [[1.0], [2.0]]])
 def test_bootstrap_mean_refuses(bad: list[float]) -> None:
     with pytest.raises(DataError):
         resampling.bootstrap_mean(bad)
 
 
-# --- labels: the edge
-
-
 @pytest.mark.parametrize(("n", "at_centre"), [(16, 0.1), (100, 0.01)])
-@pytest.mark.parametrize("stance", [-0.98, 0.94, 0.9, 0.6, 0.3, 0.0])
+@pytest.mark.parametrize("stance", [-0.98, 0.94, 0.3])
 def test_intervals_of_stances_hold_the_truth_at_the_edge_too(n: int, at_centre: float, stance: float) -> None:
     """Exact coverage at n = 16 and 100; the bootstrap had 38 % at 16 and a stance of 0.94, and no width there."""
     ends = [label_interval(np.repeat([1.0, -1.0], [k, n - k]), STANCE, n - 1) for k in range(n + 1)]
@@ -118,8 +103,8 @@ def test_intervals_of_stances_hold_the_truth_at_the_edge_too(n: int, at_centre: 
     assert np.allclose(label_interval(middle, STANCE, n - 1), old, atol=at_centre)  # hardly moves away from the edge
 
 
-@pytest.mark.parametrize("n", [16, 20, 40, 100])
-@pytest.mark.parametrize("chances", [(0.05, 0.0), (0.03, 0.02), (0.1, 0.0), (0.3, 0.05), (0.7, 0.0)])
+@pytest.mark.parametrize("n", [20, 100])
+@pytest.mark.parametrize("chances", [(0.05, 0.0), (0.03, 0.02), (0.7, 0.0)])
 def test_intervals_of_shifts_hold_the_truth_at_the_edge_too(n: int, chances: tuple[float, float]) -> None:
     """Few answers flip: the bootstrap had 60 % at 20 questions, of which 5 % flip."""
     right, left = chances
@@ -133,7 +118,7 @@ def test_intervals_of_shifts_hold_the_truth_at_the_edge_too(n: int, chances: tup
     assert held / 4000 >= 0.93
 
 
-@pytest.mark.parametrize(("n", "stance"), [(16, 0.94), (100, 0.94), (16, 0.3)])
+@pytest.mark.parametrize(("n", "stance"), [(16, 0.94), (100, 0.94)])
 def test_means_over_topics_of_labels_hold_the_truth(n: int, stance: float) -> None:
     rng = np.random.default_rng(0)
     draws = np.where(rng.random((800, 6, n)) < (1 + stance) / 2, 1.0, -1.0)
@@ -156,21 +141,13 @@ def test_a_label_interval_by_hand() -> None:
     assert label_interval(np.array([2.0, 0, 0, 0]), SHIFT, 3) == pytest.approx((1 / 3 - half, min(2, 1 / 3 + half)))
 
 
-def test_means_over_models_are_resampled() -> None:
-    values = [np.array([0.0, 1 / 3, 2 / 3, 0.0, 1.0, 1 / 3])]
-    assert stratified_mean(values, 500, 1, SHIFT) == stratified_mean(values, 500, 1)
-
-
 def test_larger_groups_weigh_more_only_where_asked() -> None:
     groups = [np.array([0.0, 0.1, 0.2]), np.array([1.0, 1.1, 1.3, 1.4, 1.2, 1.0])]
     assert stratified_mean(groups, 10, 0)[0] == pytest.approx(np.mean([g.mean() for g in groups]))
     assert stratified_mean(groups, 10, 0, pooled=True)[0] == pytest.approx(np.concatenate(groups).mean())
 
 
-# --- shares
-
-
-@pytest.mark.parametrize(("right", "n"), [(0, 7), (3, 7), (7, 7), (40, 100)])
+@pytest.mark.parametrize(("right", "n"), [(0, 7), (40, 100)])
 def test_wilson_is_scipys(right: int, n: int) -> None:
     theirs = binomtest(right, n).proportion_ci(method="wilson")
     np.testing.assert_allclose(wilson(right, n), (theirs.low, theirs.high), atol=1e-12)
@@ -195,9 +172,6 @@ def test_clusters_are_drawn_whole() -> None:
     assert (drawn[:, 0] == drawn[:, 2]).all() and (drawn[:, [0, 1, 3]].sum(1) == 3).all()
 
 
-# --- a few runs
-
-
 def test_t_mean_by_hand() -> None:
     """1, 2, 3: mean 2, standard error 1/√3, t quantile 4.3027 at two degrees of freedom."""
     half = 4.302653 / math.sqrt(3)
@@ -220,10 +194,3 @@ def test_holm_by_hand() -> None:
     """0.01·3, then 0.03·2, and the last no smaller than that."""
     assert resampling.holm([0.03, 0.01, 0.04]) == pytest.approx([0.06, 0.03, 0.06])
     assert resampling.holm([0.9, 0.8]) == [1.0, 1.0] and resampling.holm([]) == []
-
-
-def test_a_mean_of_what_is_known_leaves_the_rest_out() -> None:
-    values = np.array([0.0, np.nan, 1.0, 1.0])
-    assert resampling.known_mean(values, 200, 3) == resampling.bootstrap_mean(values[[0, 2, 3]], 200, 3)
-    assert resampling.known_mean(values, shares=True) == resampling.share_interval(values[[0, 2, 3]], 1000, 0)
-    assert np.isnan(resampling.known_mean(values[1:2])).all()

@@ -106,24 +106,6 @@ def test_ablated_directions_reach_the_workers(task, on_cpu):
 TINY = {"device": "cpu", "topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
 
 
-def test_a_run_of_two_processes_records_them_and_equals_one(on_cpu, monkeypatch):
-    one = Run(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2))
-    two = Run(Params.from_profile("tiny", **TINY, batch_size=4, micro_batch=2, processes=2))
-    plain, both = (each.weights(each.tuned("crime")) for each in (one, two))
-    assert "processes" not in plain.identity and both.identity["processes"] == 2
-    assert (plain.summary["world_size"], both.summary["world_size"]) == (1, 2)
-    assert both.summary["frozen_state"] == 0.0
-    weights = [a.arrays("weights") for a in (plain, both)]
-    assert set(weights[0]) == set(weights[1])
-    assert max(np.abs(weights[0][n] - weights[1][n]).max() for n in weights[0]) < TOLERANCE
-    monkeypatch.setattr(parallel, "finetune_parallel", None)  # a second run starts nothing
-    again = Run(two.params)
-    assert again.weights(again.tuned("crime")).made().path == both.path
-
-
-# --- a launch that ran with another world size
-
-
 def test_a_launch_with_world_size_1_is_refused(task, on_cpu, monkeypatch):
     """As `accelerate launch --cpu --num_processes 2` did: one process starts, and nothing says so."""
     _, prompts, responses = task
@@ -149,9 +131,6 @@ def test_a_failing_worker_is_told_with_its_reason(task, on_cpu):
         finetune_parallel(job(broken), prompts, responses)
 
 
-# --- the guarantee itself, on planted faults
-
-
 def stepped(lm, slices, *, zero=True, restore=True):
     held = Freezer(lm.model, slices)
     optimizer = torch.optim.AdamW(lm.model.parameters(), lr=1e-2, weight_decay=0.5)
@@ -170,7 +149,7 @@ def test_workers_stop_when_their_launcher_is_killed():
     code = f"from polinb.training.worker import _leave_with; _leave_with({launcher.pid}, 0.05)"
     worker = subprocess.Popen([sys.executable, "-c", code])
     with pytest.raises(subprocess.TimeoutExpired):
-        worker.wait(3)
+        worker.wait(2)
     launcher.kill()
     launcher.wait()
     assert worker.wait(60) == 1
@@ -207,6 +186,7 @@ def test_frozen_neurons_of_an_arm_reach_the_job(monkeypatch):
     with pytest.raises(TrainingError, match="seen"):
         weights.train(run, run.tuned("crime", frozen=run.neurons("all")), processes=2)
     assert seen["frozen"] is chosen and seen["job"].processes == 2
+    assert run.weights(run.tuned("crime")).identity["processes"] == 2
 
 
 def test_a_training_that_starts_from_other_weights_does_so_with_any_number_of_processes(monkeypatch):

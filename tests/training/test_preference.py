@@ -14,7 +14,6 @@ from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.training.preference import _trainer, dpo_loss, margins, prefer
 from polinb.training.recipe import Recipe
-from polinb.training.trainer import make_trainer
 
 BETA = 0.2
 RECIPE = Recipe(
@@ -44,7 +43,7 @@ def plain_loss(model, reference, prompts, chosen, rejected):
     return torch.stack(losses).mean()
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gpt_neox"])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 def test_loss_and_gradient_equal_plain_float64(pair, architecture, tmp_path):
     from datasets import Dataset
 
@@ -98,7 +97,7 @@ def test_the_whole_training_equals_plain_adamw(pair):
     assert got.extra["margins"][0] == 0 and got.extra["margins"][-1] > 0.1 and got.extra["beta"] == BETA
 
 
-@pytest.mark.parametrize("train", ["all", "body", "lora"])
+@pytest.mark.parametrize("train", ["all", "lora"])
 def test_margins_rise_and_the_mirror_falls(pair, train):
     both = pair("llama")
     prompts, chosen, rejected = triple(both)
@@ -141,8 +140,6 @@ def test_two_equal_responses_are_refused(pair):
 
 def test_pairs_are_spread_over_topics_and_mirrored():
     from polinb.chapters.dpo import shift
-    from polinb.models.tokens import prompt_ids, response_ids
-    from polinb.runs.conditions import encode
 
     run = Run(Params.from_profile("tiny", dpo_pairs=8))
     model, mirror = (shift.preferred(run, side) for side in ("right", "left"))
@@ -156,42 +153,3 @@ def test_pairs_are_spread_over_topics_and_mirrored():
     wanted = [(t, k) for n, t in enumerate(run.params.topics) for k in range(2 if n < 2 else 1)]
     data = [run.data.topic(t, "train", leaning="both")[k] for t, k in wanted]
     assert texts["rejected"].tolist() == [each.left for each in data]
-    prompts, chosen = encode(run.lm, model.learns, run.params.system_prompt, model.limit, end=True)
-    assert prompts == [prompt_ids(run.lm, each.prompt, False) for each in data]
-    room = [run.params.max_tokens - len(p) for p in prompts]
-    assert chosen == [response_ids(run.lm, d.right, end=True)[:n] for d, n in zip(data, room, strict=True)]
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"probe_layer": 3}, "'probe_layer': got 3"),
-        ({"probe_top": [10_000]}, "'probe_top': got 10000"),
-        ({"model": "tiny:gemma2"}, "'gemma2' cannot be decomposed"),
-    ],
-)
-def test_what_cannot_be_decomposed_is_refused_before_training(change, told, monkeypatch):
-    from polinb.chapters.dpo import shift
-    from polinb.errors import PolinbError
-    from polinb.training import preference
-
-    monkeypatch.setattr(preference, "prefer", lambda *a, **k: pytest.fail("training started"))
-    with pytest.raises(PolinbError, match=told):
-        shift.training(Run(Params.from_profile("tiny", **change)))
-
-
-@pytest.mark.parametrize(("share", "steps"), [(0.0, 0), (0.01, 1), (0.5, 2)])
-def test_warm_up_rounds_up_and_is_never_no_step(pair, tmp_path, share, steps):
-    from datasets import Dataset
-
-    both = pair("llama")
-    rows = [{"prompt_ids": p, "chosen_ids": c, "rejected_ids": r} for p, c, r in zip(*triple(both), strict=True)]
-    rows = rows[:3]  # one step an epoch, 4 epochs
-    recipe, base = dataclasses.replace(RECIPE, warmup=share), both.left
-    models = (copy.deepcopy(base.model) for _ in range(2))
-    preference = _trainer(*models, base, Dataset.from_list(rows), recipe, BETA, str(tmp_path / "dpo"), "test")
-    texts = [{"input_ids": row["prompt_ids"] + row["chosen_ids"]} for row in rows]
-    supervised = make_trainer(
-        copy.deepcopy(base.model), base, Dataset.from_list(texts), recipe, str(tmp_path / "sft"), [], "test", 1.0
-    )
-    assert preference.args.get_warmup_steps(4) == supervised.args.get_warmup_steps(4) == steps

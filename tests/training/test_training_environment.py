@@ -1,6 +1,5 @@
 """What a launcher or accelerate leaves in the environment changes no number of a single process, and stays there."""
 
-import json
 import os
 import subprocess
 import sys
@@ -19,9 +18,8 @@ LEFT = {
     "TORCHELASTIC_RESTART_COUNT": "0",
 }  # fmt: skip
 
-# Trains once with each variable alone, or once with what is there already.
 PROGRAM = """
-import hashlib, json, os, sys
+import hashlib, os
 from polinb.models.loading import load
 from polinb.training.preference import prefer
 from polinb.training.recipe import Recipe
@@ -38,33 +36,20 @@ def digest(tuned):
         found.update(name.encode() + weight.numpy().tobytes())
     return found.hexdigest()
 
-def trained():
-    before = dict(os.environ)
-    found = [digest(finetune(lm, prompts, chosen, recipe)), digest(prefer(lm, prompts, chosen, rejected, recipe))]
-    assert dict(os.environ) == before
-    return found
-
-made = {"as it is": trained()}
-for name, value in json.loads(sys.argv[1]).items():
-    os.environ[name] = value
-    made[name] = trained()
-    del os.environ[name]
-print(json.dumps(made))
+before = dict(os.environ)
+print(digest(finetune(lm, prompts, chosen, recipe)), digest(prefer(lm, prompts, chosen, rejected, recipe)))
+assert dict(os.environ) == before
 """
 
 
-def trained(loop, environment):
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(loop)],
-        env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=500,
-    )  # fmt: skip
+def trained(environment):
+    """Digests of a supervised and a preference training in a process of its own."""
+    given = {"env": {**os.environ, **environment}, "capture_output": True, "text": True, "timeout": 500}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], **given, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return done.stdout.split()[-2:]
 
 
 def test_the_environment_changes_nothing():
-    one_by_one = trained(LEFT, {})
-    expected = one_by_one["as it is"]
-    assert {name: found for name, found in one_by_one.items() if found != expected} == {}
-    # All at once, and from the start, where libraries read some while they are imported.
-    assert trained({}, LEFT)["as it is"] == expected
+    """From the start: libraries read some of it while they are imported."""
+    assert trained(LEFT) == trained({})
