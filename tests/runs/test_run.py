@@ -11,7 +11,7 @@ from polinb.chapters.paper import neuron_tables, patch_tables, results
 from polinb.errors import DataError, ParameterError, TrainingError
 from polinb.masking.patching import patched_answers
 from polinb.models.generation import decode, generate, log_likelihood
-from polinb.models.tokens import prompt_ids
+from polinb.models.tokens import end_ids, prompt_ids
 from polinb.runs.artifacts import Store
 from polinb.runs.groups import Model
 from polinb.runs.params import Params
@@ -235,6 +235,20 @@ def test_bad_data_is_told_before_a_model_loads(tmp_path, monkeypatch):
         experiment(tmp_path, data=str(tmp_path / "missing.csv")).tuned("crime")
     with pytest.raises(ParameterError):
         experiment(tmp_path, data_revision="abc").tuned("crime")
+
+
+def test_a_model_learns_to_end_its_answers(root, monkeypatch):
+    ends = []
+
+    def seen(base, prompts, responses, recipe, **how):
+        ends.extend(ids[-1] for ids in responses)
+        raise TrainingError("seen")
+
+    monkeypatch.setattr("polinb.training.supervised.finetune", seen)
+    one = experiment(root, max_tokens=600)
+    with pytest.raises(TrainingError, match="seen"):
+        one.weights(one.tuned("crime")).made()
+    assert set(ends) == {end_ids(one.lm)[-1]}
 
 
 def test_only_agreeing_reference_responses_are_read_under_the_filter(root, tmp_path, monkeypatch):
