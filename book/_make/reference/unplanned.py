@@ -14,22 +14,37 @@ from types import SimpleNamespace
 from typing import Any
 
 import nbformat
+import numpy as np
 import pandas as pd
 
 from book._make.reference.keep import clean
 from polinb.chapters.anatomy import doses
 from polinb.chapters.anatomy.moved import NAMES
+from polinb.chapters.paper.results import TITLES
 from polinb.data.loading import load_data
+from polinb.data.pairs import StanceData
+from polinb.display import responses
 from polinb.errors import ArtifactError
 from polinb.labels import current
 from polinb.runs.checkout import find_layout, parse_settings
+from polinb.runs.prompts import answer_prompt
 from polinb.stance.judges import LocalJudge
 from polinb.wording import LIVE, PAYLOAD
 from polinb_book import results
 
 TAG = "from-raw"
 DOSES = "20_paper_recipe"
-CHAPTERS = ("01_phenomenon", "02_data", "05_vanilla_stance", "07_inhibitft", "08_gamma", "19_what_moved", DOSES)
+BROWSER = "18_responses"
+CHAPTERS = (
+    "01_phenomenon",
+    "02_data",
+    "05_vanilla_stance",
+    "07_inhibitft",
+    "08_gamma",
+    BROWSER,
+    "19_what_moved",
+    DOSES,
+)
 START = """import sys
 from pathlib import Path
 from book._make.reference.unplanned import names
@@ -108,7 +123,7 @@ def names(folder: Path, data: str, chapter: str) -> dict[str, Any]:
     p = index["params"]
     told = {"params": SimpleNamespace(profile=p["profile"], model=p["model"])}
     out: dict[str, Any] = {"run": SimpleNamespace(**told), "how": (int(p["bootstrap"]), int(p["seed"]))}
-    if chapter in (DOSES, "19_what_moved"):
+    if chapter in (DOSES, BROWSER, "19_what_moved"):
         out["data"] = load_data(data)
         if out["data"].digest() != index["data"]["digest"]:
             raise ArtifactError(f"data={data}: not the data of the reference run; give the place of IdeoINST")
@@ -117,6 +132,8 @@ def names(folder: Path, data: str, chapter: str) -> dict[str, Any]:
         return out | {"frames": frames, "judge": judge, "topics": p["topics"]}
     kept = json.loads(current((folder / "arms.json").read_text("utf-8")))["arms"]
     read = {name: _named(folder / f"{name}.parquet", kept) for name in ("likelihood", "responses", "statements")}
+    if chapter == BROWSER:
+        return {"run": _asked(p, out["data"]), "columns": columns(p, kept, read["responses"], patched(folder))}
     like, at = read["likelihood"], read["likelihood"]["arm"].map(lambda arm: _gamma(kept[arm]["frozen"]))
     gammas = sorted(set(at.dropna()))
     main = like[at.isna() | (at == p["gamma"])]
@@ -136,6 +153,59 @@ def names(folder: Path, data: str, chapter: str) -> dict[str, Any]:
     if chapter == "19_what_moved":
         out["judged"], out["stated"] = (t[t["arm"].isin(_plain(kept))] for t in (read["responses"], read["statements"]))
     return out
+
+
+def columns(
+    p: dict[str, Any], kept: dict[str, Any], answers: pd.DataFrame, patched: pd.DataFrame
+) -> list[responses.Column]:
+    """The answers browser's columns out of kept answers, in the order of :func:`polinb.display.responses.columns`."""
+    names = ["topic", "id", "response", "label", "score", "p_right", "n_tokens"]
+    by = {name: frame[names] for name, frame in answers.groupby("arm", sort=False)}
+    sets = {name: frame.assign(n_tokens=np.nan)[names] for name, frame in patched.groupby("set", sort=False)}
+    control = next(kind for kind in responses.CONTROLS if kind in p["controls"])
+    wanted = {
+        "right": ("fine-tune", "right", None),
+        "left": ("fine-tune", "left", None),
+        "inhibit": ("inhibitft", "right", f"G/{p['gamma']:g}"),
+        "random": (f"random-{control}", "right", f"random-{control}/{p['gamma']:g}/0"),
+    }
+    whole = {"run": 0, "rate": 1.0, "stop": 1.0, "blend": 1.0}
+    named = {
+        (each["topic"], each["name"], each["leaning"], each["frozen"]): name
+        for name, each in kept.items()
+        if all(each[key] == value for key, value in whole.items())
+    }
+    out = [
+        responses.Column("vanilla", "", responses.KINDS["vanilla"][0], by["vanilla"]),
+        responses.Column("patch-g", "", responses.KINDS["patch-g"][0], sets["G"]),
+    ]
+    for topic in p["topics"]:
+        for kind, key in wanted.items():
+            title = TITLES[key[0]] if kind in ("inhibit", "random") else responses.KINDS[kind][0]
+            out.append(responses.Column(kind, topic, title, by[named[topic, *key]]))
+        out.append(responses.Column("patch-s", topic, responses.KINDS["patch-s"][0], sets[f"S ({topic})"]))
+    return out
+
+
+def patched(folder: Path) -> pd.DataFrame:
+    """Kept answers of the vanilla model with neurons patched in."""
+    return pd.read_parquet(folder / "patched.parquet")
+
+
+def _asked(p: dict[str, Any], data: StanceData) -> SimpleNamespace:
+    """As much of a run as the answers browser reads: parameters and questions."""
+    rows = [
+        (topic, pair.id, answer_prompt(pair.prompt, p["answer_template"], topic), pair.left, pair.right)
+        for topic in p["topics"]
+        for pair in data.topic(topic, "evaluate", p["eval_questions"], leaning="both")
+    ]
+    asked = pd.DataFrame(rows, columns=["topic", "id", "prompt", "left", "right"])
+    told = ("profile", "model", "judge", "topics", "eval_tokens", "browse_questions", "bootstrap", "seed")
+
+    def questions(limit: int | None = None) -> pd.DataFrame:
+        return asked.groupby("topic", sort=False).head(limit or len(asked))
+
+    return SimpleNamespace(params=SimpleNamespace(**{name: p[name] for name in told}), questions=questions)
 
 
 def _named(file: Path, kept: dict[str, Any]) -> pd.DataFrame:
