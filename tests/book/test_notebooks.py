@@ -46,7 +46,8 @@ def test_form():
         [made] = [cell for cell in book.cells if "answers.show(" in cell.source]
         assert "remove-cell" in made.metadata["tags"], "the page shows it on top"
         for cell in code:
-            assert "def " not in cell.source, f"{path.stem}: logic belongs in the package"
+            assert len(cell.source.splitlines()) <= 18 or cell is parameters[0], cell.source
+            assert "def " not in cell.source, "logic belongs in the package"
 
 
 def test_labels_are_unique_and_every_counterpart_exists():
