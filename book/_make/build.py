@@ -51,9 +51,7 @@ _EPUB = {
     "epub_basename": "polinb",
     "epub_show_urls": "no",
     "version": polinb.__version__,
-    "html_static_path": [],
-    "html_css_files": [],
-    "html_js_files": [],
+    **{name: [] for name in ("html_static_path", "html_css_files", "html_js_files")},
     "suppress_warnings": ["epub.unknown_project_files"],
 }
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -108,8 +106,6 @@ def make_book(
             tell(f"[{number}/{len(wanted)}] {name}")
             done.append(run_chapter(layout, name, given))
             tell(f"[{number}/{len(wanted)}] {name}: {_told(done[-1])}")
-        for name in sorted(set(every) - set(wanted)):
-            _drop_damaged(layout, name)
         built = time.monotonic()
         page, absent = finish(layout, make_model=profile != "tiny")
         _report(layout, profile, settings, done, built - started, time.monotonic() - built)
@@ -167,6 +163,7 @@ def finish(layout: Layout, make_model: bool = False, builder: str = "html") -> t
     every = chapter_names(layout)
     absent = []
     for name in every:
+        _drop_damaged(layout, name)
         target = layout.chapters / f"{name}.ipynb"
         if target.is_file() and not is_filled(read_json(target)):
             continue
@@ -316,10 +313,10 @@ def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[
         except DeadKernelError:
             _hide_in(partial)
             left = partial.relative_to(layout.root)
-            raise BookError(
-                f"chapter {name}: its process died, most likely for want of memory. What ran is in {left}"
-            ) from None
-        undone = _lines(Path(folder) / "unfinished")
+            told = f"chapter {name}: its process died, most likely for want of memory. What ran is in {left}"
+            raise BookError(told) from None
+        noted = Path(folder) / "unfinished"
+        undone = tuple(dict.fromkeys(noted.read_text("utf-8").splitlines())) if noted.is_file() else ()
     text = hide(normalise(nbformat.read(partial, as_version=4), layout.root), forms=False)
     partial.unlink()
     with contextlib.suppress(OSError):
@@ -367,13 +364,6 @@ def python_path() -> str:
 
 
 # --- Small things ---
-
-
-def _lines(path: Path) -> tuple[str, ...]:
-    try:
-        return tuple(dict.fromkeys(path.read_text("utf-8").splitlines()))
-    except OSError:
-        return ()
 
 
 def _write(path: Path, text: str) -> None:

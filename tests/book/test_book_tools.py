@@ -245,7 +245,7 @@ def test_small_book_from_notebook_to_pages(
     assert not layout.failed.exists()
     assert "earlier run" not in capsys.readouterr().out
     with monkeypatch.context() as patch:
-        patch.setattr(book, "build_pages", lambda layout: page)
+        patch.setattr(book, "build_pages", lambda layout, builder: page)
         book.make_book("quick", {"gamma": 9}, ["02_second"], layout)  # the other chapter shows gamma 7.5
     assert "show an earlier run with other settings or code: 01_first" in capsys.readouterr().out
 

@@ -103,7 +103,7 @@ def test_what_an_outage_left_undone_is_shown_and_run_again(
 ) -> None:
     """A judge that is down must not stay in the book for good."""
     monkeypatch.setenv("POLINB_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr(book, "build_pages", lambda layout: layout.build)
+    monkeypatch.setattr(book, "build_pages", lambda layout, builder: layout.build)
     layout = made(tmp_path / "checkout", OUTAGE)
     (layout.root / "down").touch()
     book.make_book(**PARAMETERS, layout=layout)
@@ -140,7 +140,7 @@ def test_a_damaged_chapter_that_is_not_run_is_not_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Half a notebook would end the build of the pages deep inside; it counts as missing instead."""
-    monkeypatch.setattr(book, "build_pages", lambda layout: layout.build)
+    monkeypatch.setattr(book, "build_pages", lambda layout, builder: layout.build)
     layout = checkout(tmp_path, **{name: notebook(new_markdown_cell("# A")) for name in ("01_a", "02_b")})
     book.make_book("quick", {}, None, layout)
     (layout.chapters / "01_a.ipynb").write_bytes(b'{"cells": [')
