@@ -135,8 +135,8 @@ def mean_difference(lm: LM, pairs: Mapping[str, Sequence[Any]]) -> np.ndarray:
 
 def everyday_scale(lm: LM, limit: int) -> np.ndarray:
     """Activation scale of each neuron on everyday answers, at least that of every twentieth: (L, F) float32."""
+    from polinb.data.prompts import neutral
     from polinb.models.tokens import prompt_ids, response_ids
-    from polinb.runs.prompts import neutral
     from polinb.scoring.tracing import activation_scale
 
     texts = neutral()[:limit]

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from polinb.data.prompts import answer_prompt, neutral, statement_prompt
 from polinb.errors import TrainingError
 from polinb.models.lm import LM
 from polinb.runs import stages
 from polinb.runs import weights as store_weights
 from polinb.runs.base import Base
 from polinb.runs.conditions import VANILLA, Condition, Label, Texts, check_lengths
-from polinb.runs.prompts import answer_prompt, neutral, statement_prompt
 from polinb.runs.results import Result
 from polinb.scoring.pnlac import NeuronSets, neuron_sets, top_share
 from polinb.training.recipe import Recipe

@@ -23,11 +23,11 @@ from polinb.chapters.anatomy.moved import NAMES
 from polinb.chapters.paper.results import TITLES
 from polinb.data.loading import load_data
 from polinb.data.pairs import StanceData
+from polinb.data.prompts import answer_prompt
 from polinb.display import responses
 from polinb.errors import ArtifactError
 from polinb.labels import current
 from polinb.runs.checkout import find_layout, parse_settings
-from polinb.runs.prompts import answer_prompt
 from polinb.stance.judges import LocalJudge
 from polinb.wording import LIVE, PAYLOAD
 from polinb_book import results

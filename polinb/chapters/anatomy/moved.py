@@ -14,10 +14,10 @@ import pandas as pd
 
 from polinb.chapters.paper.first_clause import first_word, telling_word
 from polinb.data.loading import BUNDLED_STATEMENTS, MIRROR, load_statements
+from polinb.data.prompts import answer_prompt
 from polinb.errors import DataError
 from polinb.resampling import SHIFT, STANCE, share_interval, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition, Texts
-from polinb.runs.prompts import answer_prompt
 from polinb.runs.results import Result
 from polinb.runs.run import Run
 from polinb.stance import likelihood

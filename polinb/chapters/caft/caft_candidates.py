@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from polinb.data.prompts import neutral
 from polinb.errors import DataError
 from polinb.runs.conditions import Ids, Texts, encode, silent
 from polinb.runs.groups import Model
-from polinb.runs.prompts import neutral
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.scoring.directions import Moments, check_components, components

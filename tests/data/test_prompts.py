@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from polinb.data.prompts import answer_prompt, statement_prompt
 from polinb.errors import ParameterError
-from polinb.runs.prompts import answer_prompt, statement_prompt
 
 
 def test_prompt_wordings() -> None:
