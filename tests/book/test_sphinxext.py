@@ -122,7 +122,7 @@ def test_make_reads_the_command_back() -> None:
             words = shlex.split(line)
         assert words[1:4] == ["-m", "book._make", "book"]
         arguments = __main__._parser().parse_args(words[3:])
-        assert (arguments.profile, arguments.chapters) == ("tiny", "01_first")
+        assert (arguments.profile, arguments.chapters) == ("tiny", ["01_first"])
         assert parse_settings(arguments.set) == settings
 
 

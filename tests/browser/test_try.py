@@ -126,6 +126,8 @@ def test_a_link_restores_the_state_and_a_wrong_one_changes_nothing(made, opened)
     page.click("button.go")
     answered(page)
     assert "own=0.3%2C2.7" in page.url and page.locator(".polinb-try img").count() == 0
+    linked = opened("?set=random&kind=add&strength=3").page  # as chapters link
+    assert [linked.input_value(f"[name={name}]") for name in ("set", "kind", "strength")] == ["random", "add", "3"]
     wrong = opened("#try:set=nothing&strength=1e9&kind=__proto__&count=-4").page
     assert [wrong.input_value(f"[name={name}]") for name in ("set", "strength", "tokens")] == ["G", "1", "40"]
     wrong.select_option("select[name=set]", "own")

@@ -19,7 +19,7 @@ _LINKS = (
     (re.compile(r'\[([^\]]+)\]\(\.\./book/glossary\.md "([^"]+)"\)'), r"{term}`\1 <\2>`"),
     (re.compile(r"\[(?!glossary\])([^\]]+)\]\(\.\./book/glossary\.md\)"), r"{term}`\1`"),
     (re.compile(r"\]\(\.\./book/(\w+\.md)\)"), r"](../\1)"),
-    (re.compile(r'\[([^\]]+)\]\(\.\./book/try\.md "([\w=&.-]+)"\)'), r'<a href="../try.html#try:\2">\1</a>'),
+    (re.compile(r'\[([^\]]+)\]\(\.\./book/try\.md "([\w=&.-]+)"\)'), r'<a href="../try.html?\2">\1</a>'),
 )
 _NUMREF = re.compile(r"\{numref\}`([^`]+)`")
 

@@ -106,13 +106,14 @@
     window.addEventListener("hashchange", restore);
 
     function restore() {
-      if (location.hash.startsWith(START))
-        for (const [name, value] of new URLSearchParams(location.hash.slice(START.length))) {
-          const input = Object.hasOwn(fields, name) ? fields[name] : null;
-          if (!input || (input.options && ![...input.options].some((each) => each.value === value))) continue;
-          if (input.type === "number" && !(value !== "" && +value >= +input.min && +value <= +input.max)) continue;
-          input.value = value;
-        }
+      // a chapter's link asks in the query: the theme reads every fragment as a selector
+      const asked = location.hash.startsWith(START) ? location.hash.slice(START.length) : location.search;
+      for (const [name, value] of new URLSearchParams(asked)) {
+        const input = Object.hasOwn(fields, name) ? fields[name] : null;
+        if (!input || (input.options && ![...input.options].some((each) => each.value === value))) continue;
+        if (input.type === "number" && !(value !== "" && +value >= +input.min && +value <= +input.max)) continue;
+        input.value = value;
+      }
       show();
     }
 
