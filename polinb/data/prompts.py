@@ -5,9 +5,17 @@ A question as it stands, a question inside the paper's template, or a statement 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
 from polinb.data.reading import resource
 from polinb.data.rows import title_of
 from polinb.errors import ParameterError
+
+if TYPE_CHECKING:
+    from polinb.data.pairs import StanceData
 
 STATEMENT_PREFIX = "Do you agree or disagree with the following statement? "
 STATEMENT_SUFFIX = " Strongly agree/Agree/Disagree/Strongly disagree"
@@ -60,6 +68,16 @@ def answer_prompt(prompt: str, template: str = "question", topic: str | None = N
     if topic is None:
         return _STATEMENT_A4.format(prompt=prompt)
     return _QUESTION_A4.format(topic=title_of(topic), prompt=prompt)
+
+
+def asked_of(data: StanceData, topics: Sequence[str], limit: int, template: str = "question") -> pd.DataFrame:
+    """Evaluation questions, at most ``limit`` a topic: topic, id, prompt (:func:`answer_prompt`), left, right."""
+    rows = [
+        (topic, pair.id, answer_prompt(pair.prompt, template, topic), pair.left, pair.right)
+        for topic in topics
+        for pair in data.topic(topic, "evaluate", limit, leaning="both")
+    ]
+    return pd.DataFrame(rows, columns=["topic", "id", "prompt", "left", "right"])
 
 
 def neutral() -> list[tuple[str, str]]:

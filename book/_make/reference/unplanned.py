@@ -23,7 +23,7 @@ from polinb.chapters.anatomy.moved import NAMES
 from polinb.chapters.paper.results import TITLES
 from polinb.data.loading import load_data
 from polinb.data.pairs import StanceData
-from polinb.data.prompts import answer_prompt
+from polinb.data.prompts import asked_of
 from polinb.display import responses
 from polinb.errors import ArtifactError
 from polinb.labels import current
@@ -194,16 +194,10 @@ def patched(folder: Path) -> pd.DataFrame:
 
 def _asked(p: dict[str, Any], data: StanceData) -> SimpleNamespace:
     """As much of a run as the answers browser reads: parameters and questions."""
-    rows = [
-        (topic, pair.id, answer_prompt(pair.prompt, p["answer_template"], topic), pair.left, pair.right)
-        for topic in p["topics"]
-        for pair in data.topic(topic, "evaluate", p["eval_questions"], leaning="both")
-    ]
-    asked = pd.DataFrame(rows, columns=["topic", "id", "prompt", "left", "right"])
     told = ("profile", "model", "judge", "topics", "eval_tokens", "browse_questions", "bootstrap", "seed")
 
     def questions(limit: int | None = None) -> pd.DataFrame:
-        return asked.groupby("topic", sort=False).head(limit or len(asked))
+        return asked_of(data, p["topics"], limit or p["eval_questions"], p["answer_template"])
 
     return SimpleNamespace(params=SimpleNamespace(**{name: p[name] for name in told}), questions=questions)
 
