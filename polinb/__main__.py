@@ -1,4 +1,4 @@
-"""``python -m polinb``: the live lab, one job of a workflow, the embedded model."""
+"""``python -m polinb``: the live lab, the embedded model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 
 from polinb import __version__
-from polinb.cluster import command as cluster_command
 from polinb.errors import ParameterError, PolinbError
 from polinb.secrets import hide
 
@@ -37,8 +36,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m polinb", description=sys.modules["polinb"].__doc__)
     parser.add_argument("--version", action="version", version=f"polinb {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
-
-    cluster_command.add(commands)
 
     for kind, what in (("lab", "the live lab in JupyterLab"), ("app", "the live lab alone, in Voilà")):
         live = commands.add_parser(kind, help=f"start {what}")

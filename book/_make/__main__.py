@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from book._make.reference import check, doses, unplanned
 from book._make.workflow import command as workflow_command
+from book._make.workflow.command import add_settings, names
 from polinb.__main__ import told
-from polinb.cluster.command import add_settings, names
 from polinb.runs.checkout import find_layout, parse_settings
 
 

@@ -20,7 +20,7 @@ from book._make import build
 from book._make.__main__ import main
 from book._make.workflow import command, pages
 from book._make.workflow.pages import opened
-from polinb.cluster import command as gpu
+from polinb.cluster import gpu
 from polinb.cluster import jobs as cluster_jobs
 from polinb.cluster.jobs import Job, Request, grouped, lost, words
 from polinb.cluster.wanted import runs_models, wanted
@@ -313,7 +313,7 @@ def test_each_job_takes_a_gpu_of_its_own_and_nobody_elses_lock(tmp_path: Path, m
     child = [
         sys.executable,
         "-c",
-        "from polinb.cluster.command import take_gpu; print(take_gpu(), flush=True); input()",
+        "from polinb.cluster.gpu import take_gpu; print(take_gpu(), flush=True); input()",
     ]
     other = subprocess.Popen(child, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None and other.stdout.readline() == "5\n"

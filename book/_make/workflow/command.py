@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 import yaml
 
 from book._make import build
-from polinb.cluster import command as cluster
-from polinb.cluster.command import local_gpus, take_gpu
+from polinb.cluster.gpu import local_gpus, take_gpu
 from polinb.errors import BookError, ParameterError
+from polinb.runs.chapter import quiet
 from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, parse_settings
 from polinb.runs.params import Params
 from polinb_book import results
@@ -29,17 +29,34 @@ FOLDER = Path(__file__).parent
 def add(commands: Any) -> None:
     """Add the commands to the parser."""
     flow = commands.add_parser("workflow", help="the book as jobs, here or on a cluster; after --: snakemake's options")
-    cluster.add_settings(flow)
+    add_settings(flow)
     for name, some in (("models", "A,B"), ("seeds", "0,1")):
         told = f"run all of these {name}; the book shows the first"
-        flow.add_argument(f"--{name}", metavar=some, type=cluster.names, default=[], help=told)
+        flow.add_argument(f"--{name}", metavar=some, type=names, default=[], help=told)
     flow.add_argument("--jobs", default="1", metavar="N", help="jobs at once (default 1)")
     flow.add_argument("--on", default="default", help="where: default (here), slurm, kubernetes, or a profile's folder")
     flow.add_argument("--gpus", default="0", metavar="N", help="GPUs a job, asked of the scheduler (default none)")
     flow.add_argument("--threads", metavar="N", help="threads a job (default: here its share of the cores, else 4)")
     flow.add_argument("options", nargs="*", help="after --: any options of snakemake, such as --dry-run")
     flow.set_defaults(run=start)
-    cluster.add(commands, _job)
+
+    job = commands.add_parser("job", help="one job of the workflow")
+    add_settings(job)
+    job.add_argument("name", help="as snakemake calls it, such as weights/fine-tune-crime-right-1a2b3c4d")
+    job.add_argument("--one-gpu", action="store_true", help="take a free GPU of this machine, and wait for one")
+    job.set_defaults(run=make)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """The options that say which run and which chapters."""
+    parser.add_argument("--profile", default="quick", help="tiny, quick (default), full or paper")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
+    parser.add_argument("--chapters", metavar="A,B", type=names, help="core (default), all, or names without .ipynb")
+
+
+def names(text: str) -> list[str]:
+    """Names parted by commas."""
+    return [each.strip() for each in text.split(",")]
 
 
 def start(arguments: argparse.Namespace) -> NoReturn:
@@ -108,15 +125,27 @@ def _lock(layout: Layout) -> None:
     os.set_inheritable(held, True)
 
 
-def _job(arguments: argparse.Namespace) -> int:
-    """One chapter, the pages, or results."""
-    from book._make.workflow import pages
-    from polinb.cluster.jobs import missing
+def make(arguments: argparse.Namespace) -> int:
+    """Make what is missing of one job: results, a chapter, or the pages.
 
-    job = cluster.jobs_of(arguments)[arguments.name]
+    Raises:
+        ParameterError: there is no such job.
+    """
+    settings = parse_settings(arguments.set)
+    hold = arguments.one_gpu and Params.from_profile(arguments.profile, **settings).device != "cpu"
+    if hold and not arguments.name.startswith(("chapter/", "pages/")):
+        take_gpu()  # before anything asks torch for devices
+    from book._make.workflow import pages
+    from polinb.cluster.jobs import Request, lost, missing
+
+    jobs = Request(arguments.profile, settings, arguments.chapters).jobs()
+    job = jobs.get(arguments.name)
+    if job is None:
+        raise ParameterError("job", arguments.name, f"one of {', '.join(list(jobs)[:8])}, …")
     if job.results:
-        return cluster.make(arguments)
-    hold = arguments.one_gpu and Params.from_profile(**job.given).device != "cpu"
+        quiet()
+        job.make(lost(jobs))
+        return 0
     if hold and job.rule == "chapter" and (job.gpu or missing(job.reads)):
         take_gpu()  # for the notebook's own process
     pages.make(find_layout(), job)
