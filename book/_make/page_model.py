@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import os
 import shutil
-import tarfile
 import tempfile
-import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from book._make.page_graph import CONTEXT, export, gguf_weights, model_weights
-from polinb.errors import ArtifactError, PolinbError
+from polinb.errors import ArtifactError, PolinbError, first_line
 
 if TYPE_CHECKING:
     from polinb.models.lm import LM
@@ -31,15 +28,15 @@ if TYPE_CHECKING:
 
 NPM = {
     "onnxruntime-web/-/onnxruntime-web-1.30.0.tgz": (
-        "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
+        "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
         ("dist/ort.wasm.min.mjs", "dist/ort-wasm-simd-threaded.mjs", "dist/ort-wasm-simd-threaded.wasm"),
     ),
     "@huggingface/tokenizers/-/tokenizers-0.2.0.tgz": (
-        "sha512-LidMHe1FpcSYH4vcSjXooda34pC0M8m1gmDOv7SQi6Iv+ib1zX7J3sHBCC9/3FPCkn2k1b55FneVqMRxrr99pg==",
+        "LidMHe1FpcSYH4vcSjXooda34pC0M8m1gmDOv7SQi6Iv+ib1zX7J3sHBCC9/3FPCkn2k1b55FneVqMRxrr99pg==",
         ("dist/tokenizers.min.mjs",),
     ),
 }
-"""Tarball in the registry → its checksum and the files that are taken out of it."""
+"""Tarball in the registry → its SHA-512 and the files that are taken out of it."""
 VERSION = 1  # raise it when what is written changes
 GAMMA = "5"
 SYSTEM = ""  # the system turn of the book's runs
@@ -48,37 +45,25 @@ _PAIRS = 4  # pairs a topic behind the mean difference
 _EVERYDAY = 24  # answers behind the activation scale
 
 
-def runtime(cache: Path) -> Path:
-    """Folder with the files of :data:`NPM`, fetched once from the registry (``NPM_CONFIG_REGISTRY`` names another).
+def runtime(cache: Path) -> list[Path]:
+    """The files of :data:`NPM`, fetched once from the registry (``NPM_CONFIG_REGISTRY`` names another).
 
     Raises:
         ArtifactError: the registry cannot be reached, or sends something else.
     """
-    digest = hashlib.sha256(json.dumps(NPM).encode()).hexdigest()[:12]
-    target = cache / f"page-runtime-{digest}"
-    if target.is_dir():
-        return target
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
     registry = os.environ.get("NPM_CONFIG_REGISTRY", "https://registry.npmjs.org").rstrip("/")
-    cache.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix="page-runtime-", dir=cache))
-    try:
-        for name, (integrity, files) in NPM.items():
-            try:
-                with urllib.request.urlopen(f"{registry}/{name}", timeout=30) as answer:
-                    data = answer.read()
-            except OSError as error:
-                raise ArtifactError(f"npm package {name}: {error}") from None
-            if "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode() != integrity:
-                raise ArtifactError(f"npm package {name}: its checksum is not the pinned one")
-            with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-                for file in files:
-                    member = archive.extractfile(f"package/{file}")
-                    assert member  # the checksum says what is inside
-                    (fresh / Path(file).name).write_bytes(member.read())
-        fresh.replace(target)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    return target
+    found: list[str] = []
+    for name, (checksum, files) in NPM.items():
+        digest = f"sha512:{base64.b64decode(checksum).hex()}"
+        wanted = pooch.Untar([f"package/{file}" for file in files])
+        try:
+            found += pooch.retrieve(f"{registry}/{name}", digest, Path(name).name, cache / "page-runtime", wanted)
+        except (OSError, ValueError) as error:  # those of requests are OSErrors; a wrong checksum is a ValueError
+            raise ArtifactError(f"npm package {name}: {first_line(error)}") from None
+    return [Path(each) for each in found if not each.endswith(".map")]  # pooch takes all that begins with a name
 
 
 def template(lm: LM) -> dict[str, Any]:
@@ -170,21 +155,21 @@ def write(
     sets: Mapping[str, np.ndarray],
     difference: np.ndarray,
     examples: Mapping[str, str],
-    engine: Path,
+    engine: Iterable[Path],
     gguf: Path | None = None,
 ) -> None:
     """Everything that the page loads, into an empty folder.
 
     Args:
         examples: topic → a question.
-        engine: folder of :func:`runtime`.
+        engine: of :func:`runtime`.
         gguf: file with the model's weights in blocks; ``None``: float32 weights of the loaded model.
     """
     from polinb.models.generation import stop_ids
 
     config = lm.model.config
     export(config, gguf_weights(gguf, config) if gguf else model_weights(lm.model), folder)
-    for file in engine.iterdir():
+    for file in engine:
         shutil.copyfile(file, folder / file.name)
     core = json.loads(lm.tokenizer.backend_tokenizer.to_str())
     plain = core | {"added_tokens": []}  # marks in a reader's text are letters

@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from polinb.chapters.paper.results import TITLES
+from polinb.data.rows import LEANINGS
 from polinb.display.webdata import embed, packed
 from polinb.errors import DataError
 from polinb.resampling import STANCE, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition
-from polinb.runs.results import Result
 from polinb.runs.run import Run
 from polinb.stance.stance import LABELS, stance_table
 from polinb.wording import escape
@@ -76,37 +77,46 @@ def columns(run: Run) -> list[Column]:
     Raises:
         TrainingError: no neuron is general at the run's γ.
     """
-    topics: list[str] = list(run.params.topics)
-    own = {topic: topic for topic in topics}
-    out = [
-        Column("vanilla", "", KINDS["vanilla"][0], _answers(run, VANILLA)),
-        Column("patch-g", "", KINDS["patch-g"][0], _patched(run, run.neurons("general"), own)),
-    ]
-    for topic in topics:
-        tuned = {"right": run.tuned(topic), "left": run.tuned(topic, "left"), **frozen_conditions(run, topic)}
-        for kind, condition in tuned.items():
-            title = TITLES[condition.name] if kind in ("inhibit", "random") else KINDS[kind][0]
-            out.append(Column(kind, topic, title, _answers(run, condition)))
-        frame = _patched(run, run.neurons("specific", topic=topic), dict.fromkeys(topics, topic))
-        out.append(Column("patch-s", topic, KINDS["patch-s"][0], frame))
-    return out
+    return arranged(run.params.topics, run.params.controls, partial(_frame, run))
+
+
+def arranged(topics: Sequence[str], controls: Sequence[str], frame: Callable[[str, str], pd.DataFrame]) -> list[Column]:
+    """Every column in its order: two that are the same for every topic, then those of each training topic.
+
+    Args:
+        controls: the run's random controls, of which one is shown.
+        frame: kind and training topic (or empty) → the column's answers.
+    """
+    titles, own = {kind: title for kind, (title, _) in KINDS.items()}, ["right", "left", "inhibit"]
+    for control in shown_control(controls):
+        titles["random"] = TITLES[f"random-{control}"]
+        own.append("random")
+    named = [("vanilla", ""), ("patch-g", ""), *((kind, topic) for topic in topics for kind in [*own, "patch-s"])]
+    return [Column(kind, topic, titles[kind], frame(kind, topic)) for kind, topic in named]
+
+
+def shown_control(controls: Sequence[str]) -> list[str]:
+    """The first of :data:`CONTROLS` that a run has; nothing if it has none."""
+    return [kind for kind in CONTROLS if kind in controls][:1]
 
 
 def frozen_conditions(run: Run, topic: str) -> dict[str, Condition]:
     """InhibitFT and one random control of a training topic, the conditions that the InhibitFT chapter trains."""
-    kind = next((k for k in CONTROLS if k in run.params.controls), None)
-    return dict(zip(("inhibit", "random"), run.inhibited(topic, kinds=[kind] if kind else []), strict=False))
+    conditions = run.inhibited(topic, kinds=shown_control(run.params.controls))
+    return dict(zip(("inhibit", "random"), conditions, strict=False))
 
 
-def _answers(run: Run, condition: Condition) -> pd.DataFrame:
-    return _joined(run.stances(condition), run.answers(condition))
-
-
-def _patched(run: Run, chosen: Result, donors: Mapping[str, str]) -> pd.DataFrame:
-    return _joined(run.patched(chosen, donors), run.patch(chosen, donors))
-
-
-def _joined(rated: pd.DataFrame, answers: Result) -> pd.DataFrame:
+def _frame(run: Run, kind: str, trained: str) -> pd.DataFrame:
+    if kind in ("patch-g", "patch-s"):
+        chosen = run.neurons("specific", topic=trained) if trained else run.neurons("general")
+        donors = {topic: trained or topic for topic in run.params.topics}
+        rated, answers = run.patched(chosen, donors), run.patch(chosen, donors)
+    else:
+        if kind == "vanilla":
+            condition = VANILLA
+        else:
+            condition = run.tuned(trained, kind) if kind in LEANINGS else frozen_conditions(run, trained)[kind]
+        rated, answers = run.stances(condition), run.answers(condition)
     lengths = answers.frame("answers")[["topic", "id", "n_tokens"]]
     frame = rated.merge(lengths, on=["topic", "id"], how="left", validate="one_to_one")
     return frame[["topic", "id", "response", "label", "score", "p_right", "n_tokens"]]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import urllib.request
 from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
 
 from book._make import page_model
@@ -139,9 +139,9 @@ def tiny(tmp_path_factory):
     rng = np.random.default_rng(0)
     sets = {"G": rng.random((lm.layers, lm.width)) < 0.2}
     difference = page_model.mean_difference(lm, {"crime": data.topic("crime", limit=3)})
-    folder, engine = tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("engine")
-    (engine / "ort.mjs").write_text("// runtime")
-    page_model.write(folder, lm, LocalJudge(data), sets, difference, {"crime": "Should taxes rise?"}, engine)
+    folder, engine = tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("engine") / "ort.mjs"
+    engine.write_text("// runtime")
+    page_model.write(folder, lm, LocalJudge(data), sets, difference, {"crime": "Should taxes rise?"}, [engine])
     return lm, folder, sets["G"], difference
 
 
@@ -166,19 +166,20 @@ def test_the_page_has_the_engines_prompt_and_the_size_of_every_file(tiny):
 
 
 def test_a_package_with_another_checksum_is_refused(tmp_path, monkeypatch):
-    answer = tmp_path / "x.tgz"
-    answer.write_bytes(b"something else")
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: answer.open("rb"))
-    with pytest.raises(ArtifactError, match="checksum"):
+    def answer(_self, _url, file, _pooch):
+        Path(file).write_text("something else")
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", answer)
+    with pytest.raises(ArtifactError, match=r"onnxruntime-web.*SHA512 hash of downloaded file"):
         page_model.runtime(tmp_path / "cache")
-    assert not list((tmp_path / "cache").iterdir())
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
 def test_a_book_without_a_network_is_built_without_the_model(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError("no network")
 
-    monkeypatch.setattr(urllib.request, "urlopen", fail)
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", fail)
     monkeypatch.setenv("POLINB_CACHE", str(tmp_path / "cache"))
     (tmp_path / "try.html").write_text("page")
     sets = tmp_path / "reference" / "results" / "sets.safetensors"

@@ -201,7 +201,7 @@ def test_the_answers_browser_gets_every_model_of_its_chapter_out_of_the_kept_ans
     p = json.loads((folder / "index.json").read_text("utf-8"))["params"]
     kept = json.loads((folder / "arms.json").read_text("utf-8"))["arms"]
     answers = pd.read_parquet(folder / "responses.parquet")
-    found = unplanned.columns(p, kept, answers, unplanned.patched(folder))
+    found = unplanned.columns(p, answers, pd.read_parquet(folder / "patched.parquet"))
     by = {(col.kind, col.trained): col.frame for col in found}
     assert len(by) == len(found) == 2 + 5 * len(p["topics"]) and found[0].kind == "vanilla"
     assert all(len(frame) == 240 for (kind, _), frame in by.items() if not kind.startswith("patch"))

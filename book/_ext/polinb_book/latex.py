@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+import pandas as pd
 from docutils.utils.math.unichar2tex import uni2tex_table
 
 MATH = {"·": r"\cdot", "²": "^{2}", "∖": r"\setminus"}  # what docutils' table of signs has not, or by a rarer name
@@ -96,19 +97,6 @@ def tabular(
     long = sum(size > LONG for size in longest)
     wide = rf"p{{{0.8 / long:.2f}\linewidth}}" if long else ""
     columns = ["r" if r else wide if size > LONG else "l" for r, size in zip(right, longest, strict=True)]
-    lines = [
-        r"% needs \usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{caption}}}",
-        rf"\label{{{label(name)}}}",
-        rf"\begin{{tabular}}{{{''.join(columns)}}}",
-        r"\toprule",
-        " & ".join(headers) + r" \\",
-        r"\midrule",
-        *(" & ".join(row) + r" \\" for row in rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
+    table = pd.DataFrame(rows, columns=headers).style.hide(axis="index")
+    look = {"column_format": "".join(columns), "position_float": "centering", "hrules": True}
+    return "% needs \\usepackage{booktabs}\n" + table.to_latex(caption=caption, label=label(name), **look)

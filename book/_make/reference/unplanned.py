@@ -20,7 +20,6 @@ import pandas as pd
 from book._make.reference.keep import clean
 from polinb.chapters.anatomy import doses
 from polinb.chapters.anatomy.moved import NAMES
-from polinb.chapters.paper.results import TITLES
 from polinb.data.loading import load_data
 from polinb.data.pairs import StanceData
 from polinb.data.prompts import asked_of
@@ -133,7 +132,8 @@ def names(folder: Path, data: str, chapter: str) -> dict[str, Any]:
     kept = json.loads(current((folder / "arms.json").read_text("utf-8")))["arms"]
     read = {name: _named(folder / f"{name}.parquet", kept) for name in ("likelihood", "responses", "statements")}
     if chapter == BROWSER:
-        return {"run": _asked(p, out["data"]), "columns": columns(p, kept, read["responses"], patched(folder))}
+        patched = pd.read_parquet(folder / "patched.parquet")
+        return {"run": _asked(p, out["data"]), "columns": columns(p, read["responses"], patched)}
     like, at = read["likelihood"], read["likelihood"]["arm"].map(lambda arm: _gamma(kept[arm]["frozen"]))
     gammas = sorted(set(at.dropna()))
     main = like[at.isna() | (at == p["gamma"])]
@@ -155,41 +155,25 @@ def names(folder: Path, data: str, chapter: str) -> dict[str, Any]:
     return out
 
 
-def columns(
-    p: dict[str, Any], kept: dict[str, Any], answers: pd.DataFrame, patched: pd.DataFrame
-) -> list[responses.Column]:
-    """The answers browser's columns out of kept answers, in the order of :func:`polinb.display.responses.columns`."""
+def columns(p: dict[str, Any], answers: pd.DataFrame, patched: pd.DataFrame) -> list[responses.Column]:
+    """The answers browser's columns out of kept answers."""
     names = ["topic", "id", "response", "label", "score", "p_right", "n_tokens"]
     by = {name: frame[names] for name, frame in answers.groupby("arm", sort=False)}
     sets = {name: frame.assign(n_tokens=np.nan)[names] for name, frame in patched.groupby("set", sort=False)}
-    control = next(kind for kind in responses.CONTROLS if kind in p["controls"])
-    wanted = {
-        "right": ("fine-tune", "right", None),
-        "left": ("fine-tune", "left", None),
-        "inhibit": ("inhibitft", "right", f"G/{p['gamma']:g}"),
-        "random": (f"random-{control}", "right", f"random-{control}/{p['gamma']:g}/0"),
+    [control], gamma = responses.shown_control(p["controls"]), f"g{p['gamma']:g}"
+    arms = {
+        "vanilla": "vanilla",
+        "right": "{}-right-fine-tune",
+        "left": "{}-left-fine-tune",
+        "inhibit": f"{{}}-right-inhibitft-{gamma}",
+        "random": f"{{}}-right-random-{control}-{gamma}-n0",
     }
-    whole = {"run": 0, "rate": 1.0, "stop": 1.0, "blend": 1.0}
-    named = {
-        (each["topic"], each["name"], each["leaning"], each["frozen"]): name
-        for name, each in kept.items()
-        if all(each[key] == value for key, value in whole.items())
-    }
-    out = [
-        responses.Column("vanilla", "", responses.KINDS["vanilla"][0], by["vanilla"]),
-        responses.Column("patch-g", "", responses.KINDS["patch-g"][0], sets["G"]),
-    ]
-    for topic in p["topics"]:
-        for kind, key in wanted.items():
-            title = TITLES[key[0]] if kind in ("inhibit", "random") else responses.KINDS[kind][0]
-            out.append(responses.Column(kind, topic, title, by[named[topic, *key]]))
-        out.append(responses.Column("patch-s", topic, responses.KINDS["patch-s"][0], sets[f"S ({topic})"]))
-    return out
+    patches = {"patch-g": "G", "patch-s": "S ({})"}
 
+    def frame(kind: str, topic: str) -> pd.DataFrame:
+        return sets[patches[kind].format(topic)] if kind in patches else by[arms[kind].format(topic)]
 
-def patched(folder: Path) -> pd.DataFrame:
-    """Kept answers of the vanilla model with neurons patched in."""
-    return pd.read_parquet(folder / "patched.parquet")
+    return responses.arranged(p["topics"], p["controls"], frame)
 
 
 def _asked(p: dict[str, Any], data: StanceData) -> SimpleNamespace:
