@@ -50,15 +50,14 @@ def raw_scores(shape: tuple[int, int] = (4, 100)) -> dict[str, np.ndarray]:
     return {topic: shared * rng.lognormal(sigma=0.5, size=shape) for topic in TOPICS}
 
 
-def gammas(topics: bool = True) -> pd.DataFrame:
+def gammas(every: bool = True) -> pd.DataFrame:
     rows = [(t, g, 0.3, 0.2, np.inf if g == 25 else 0.4) for t in TOPICS for g in (2.5, 5, 25)]
     frame = pd.DataFrame(rows, columns=["topic", "gamma", "r", "low", "high"])
-    return frame if topics else frame.head(3).drop(columns="topic")
+    return frame if every else frame.head(3)
 
 
-def theirs(topics: bool = True) -> pd.DataFrame:
-    frame = paper.gamma_ablation().rename(columns={"gamma_percent": "gamma", "rmse": "r"})
-    return frame if topics else frame[frame.topic == "race"].drop(columns="topic")
+def theirs() -> pd.DataFrame:
+    return paper.gamma_ablation().rename(columns={"gamma_percent": "gamma", "rmse": "r"})
 
 
 def beside() -> pd.DataFrame:
@@ -138,7 +137,7 @@ CALLS: dict[str, tuple[Callable[[Frame], Any], Callable[[], Frame]]] = {
     "patch_chart": (charts.patch_chart, lambda: dots("patch")),
     "coupling_heatmap": (charts.coupling_heatmap, heat),
     "overlap_heatmap": (lambda f: charts.overlap_heatmap(f, "Jaccard overlap"), overlaps),
-    "gamma_curve": (lambda f: charts.gamma_curve(f, f, theirs("topic" in f)), gammas),
+    "gamma_curve": (lambda f: charts.gamma_curve(f, f, theirs()), gammas),
     "paper_vs_ours": (charts.paper_vs_ours, beside),
     "roc": (charts.roc, rates),
     "curve": (lambda f: charts.curve(f, "γ (%)", "coupling R"), lines),
@@ -158,7 +157,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "coupling_heatmap_bounded": lambda: charts.coupling_heatmap(bounded()),
     "layer_distribution_ranged": lambda: charts.layer_distribution(layers().assign(low=0, high=9)),
     "gamma_slider": lambda: charts.gamma_slider(raw_scores(), 5.0),
-    "gamma_curve_one": lambda: charts.gamma_curve(gammas(False), gammas(False), theirs(False)),
+    "gamma_curve_one": lambda: charts.gamma_curve(gammas(False), gammas(False), theirs().query("topic == 'crime'")),
     "roc_panels": lambda: charts.roc(rates(panels=True)),
     "curve_log": lambda: charts.curve(lines(), "examples", "shift", log_x=True),
     "curve_panels": lambda: charts.curve(lines(panels=True), "γ (%)", "coupling R"),

@@ -47,9 +47,6 @@ def _parser() -> argparse.ArgumentParser:
     for part in (check, doses, unplanned):
         part.add(commands)
 
-    vendor = commands.add_parser("vendor", help="put the browser files of the book in place")
-    vendor.set_defaults(run=_vendor)
-
     sync = commands.add_parser("sync", help="rewrite the parameters cell of every notebook from polinb/runs/params.py")
     sync.set_defaults(run=_sync)
     return parser
@@ -90,14 +87,6 @@ def _reference(arguments: argparse.Namespace) -> int:
     done = [name for name, chapter in run["chapters"].items() if chapter["state"] == "complete"]
     where = layout.reference.relative_to(layout.root)
     print(f"{where}: {len(done)} of {len(run['chapters'])} chapters complete")
-    return 0
-
-
-def _vendor(_: argparse.Namespace) -> int:
-    from book._make.vendor import vendor
-
-    folder = find_layout().vendor
-    print(f"{'written' if vendor(folder) else 'already there'}: {folder}")
     return 0
 
 

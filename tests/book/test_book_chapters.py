@@ -16,9 +16,7 @@ from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_na
 
 REPO = Path(__file__).resolve().parents[2]
 ROW = "{'topic': ['a'], 'condition': 'a', 'stance': 0.1, 'low': 0.0, 'high': 0.2}"
-FIGURE = (
-    f"from polinb.display import charts\nimport pandas as pd\ncharts.enable()\ncharts.stance_dots(pd.DataFrame({ROW}))"
-)
+FIGURE = f"from polinb.display import charts\nimport pandas as pd\ncharts.stance_dots(pd.DataFrame({ROW}))"
 
 
 def two_parts(tmp_path):

@@ -220,9 +220,7 @@ def test_small_book_from_notebook_to_pages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One build, looked at from every side: kernels and Sphinx take their time."""
-    code = (
-        "import pandas as pd\nfrom polinb.display import charts, tables\ncharts.enable()\nprint(profile, gamma, model)"
-    )
+    code = "import pandas as pd\nfrom polinb.display import charts, tables\nprint(profile, gamma, model)"
     row = "{'topic': ['race'], 'condition': 'a', 'stance': 0.1, 'low': 0.0, 'high': 0.2}"
     figure = f"charts.stance_dots(pd.DataFrame({row}))"
     table = "tables.numbered_table(pd.DataFrame({'a': ['x']}), 'tbl-said', 'What it said.')"

@@ -17,7 +17,7 @@ import pytest
 
 from book._make import vendor
 from polinb.display import charts, tables
-from polinb.display.charts import GAMMAS
+from polinb.display.charts.neurons import GAMMAS
 from polinb.display.webdata import web_folder
 from polinb.scoring.pnlac import neuron_sets
 from polinb.wording import LIVE, PAYLOAD
@@ -50,7 +50,7 @@ def stances() -> pd.DataFrame:
 
 
 def figure(name: str, chart, caption: str = "A caption.") -> str:
-    data, _ = charts.bundle(chart.to_dict())
+    data, _ = charts.style.bundle(chart.to_dict())
     body = chart_html({**data[PAYLOAD], "spec": data[LIVE], "picture": data["image/png"], "label": name})
     return f'<figure id="{name}">{body}<figcaption><span class="caption-text">{caption}</span></figcaption></figure>'
 

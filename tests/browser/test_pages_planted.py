@@ -46,7 +46,7 @@ def planted(tmp_path_factory) -> Path:
     vendor(layout.vendor)
     said = pd.DataFrame({"topic": ["crime"], "prompt": [NASTY], "response": [NASTY], "label": ["left"]})
     dots = pd.DataFrame({"topic": [NASTY], "condition": "a", "stance": 0.1, "low": 0.0, "high": 0.2})
-    chart, _ = charts.bundle(charts.stance_dots(dots).to_dict())
+    chart, _ = charts.style.bundle(charts.stance_dots(dots).to_dict())
     cells = [
         new_markdown_cell("# Planted\n\nMaths to compare with: $a^2$."),
         display(chart),

@@ -11,7 +11,7 @@ from golden.oracle import ROOT, data_of, run_cell
 
 from polinb.data.loading import load_data
 from polinb.data.rows import TOPICS, title_of, topic_of
-from polinb.display.charts import Chart
+from polinb.display.charts.style import Chart
 from polinb.errors import DataError, ParameterError
 from polinb.runs.params import Params
 from polinb.runs.run import Run

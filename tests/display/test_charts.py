@@ -92,7 +92,7 @@ def test_the_picture_is_packed_and_intact() -> None:
 
 def test_a_charts_data_cannot_break_out_of_a_page() -> None:
     frame = cf.dots().replace("crime", "</script><script>alert(1)</script>").replace("race", 'a"><img src=x>')
-    bundle, _ = charts.bundle(charts.stance_dots(frame).to_dict())
+    bundle, _ = charts.style.bundle(charts.stance_dots(frame).to_dict())
     page = outputs.chart_html({**bundle[PAYLOAD], "spec": bundle[LIVE], "picture": bundle["image/png"]})
     assert page.count("<script") == 1 and page.count("</script>") == 1 and "<img src=x>" not in page
     body = re.search(r'class="polinb-spec">(.*?)</script>', page, re.S)
@@ -102,7 +102,7 @@ def test_a_charts_data_cannot_break_out_of_a_page() -> None:
 def test_a_chart_carries_its_data_a_picture_and_its_words() -> None:
     before = alt.renderers.active
     try:
-        charts.enable()
+        charts.style.enable()
         content, about = charts.stance_dots(cf.dots())._repr_mimebundle_()
         assert (content, about) == charts.stance_dots(cf.dots())._repr_mimebundle_(), "the same chart, the same bytes"
         assert set(content) == {LIVE, PAYLOAD, "image/png", "text/plain"}
@@ -189,8 +189,8 @@ def test_roc_keeps_the_curve_and_its_area() -> None:
 
 def test_roc_of_many_neurons_stays_small_and_of_one_point_has_an_area() -> None:
     chart = charts.roc(cf.rates(size=40_000))
-    assert len(cf.rows(chart)) <= 2 * charts.CORNERS
-    assert 8 <= sum(row["marked"] for row in cf.rows(chart)) <= 2 * charts.MARKED
+    assert len(cf.rows(chart)) <= 2 * charts.lines.CORNERS
+    assert 8 <= sum(row["marked"] for row in cf.rows(chart)) <= 2 * charts.lines.MARKED
     chart = charts.roc(pd.DataFrame({"fpr": [0.2, np.nan], "tpr": [0.6, 0.5], "method": ["a", "b"]}))
     assert len(cf.drawn(chart, "point")) == 1 and len(cf.rows(chart)) == 1
     assert "a 0.70" in chart.to_dict()["description"]  # (0.2 · 0.6 + 0.8 · (0.6 + 1)) / 2

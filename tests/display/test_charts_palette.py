@@ -51,9 +51,9 @@ def test_the_ruler_itself() -> None:
 
 def test_the_palette_can_be_told_apart() -> None:
     for sight in SIGHTS:
-        close = {(a, b): apart(a, b, sight) for a, b in combinations(charts.PALETTE, 2)}
+        close = {(a, b): apart(a, b, sight) for a, b in combinations(charts.style.PALETTE, 2)}
         assert min(close.values()) >= LEAST, (sight, min(close, key=close.__getitem__))
-        assert apart(charts.LEFT, charts.RIGHT, sight) > 80
+        assert apart(charts.style.LEFT, charts.style.RIGHT, sight) > 80
 
 
 def test_colours_of_one_chart_can_be_told_apart() -> None:
@@ -74,7 +74,7 @@ def test_sides_differ_by_more_than_colour() -> None:
         spec = json.loads(made(name))
         for unit in marks(spec):
             colour = unit.get("encoding", {}).get("color", {})
-            sides = {charts.LEFT, charts.RIGHT} <= set(colour.get("scale", {}).get("range", []))
+            sides = {charts.style.LEFT, charts.style.RIGHT} <= set(colour.get("scale", {}).get("range", []))
             if not sides or colour.get("type") != "quantitative":
                 continue
             seen += 1

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from polinb.runs.checkout import parse_settings
 from polinb.runs.params import PROFILES, Params, profile_values
+from polinb_book.reference_words import took
 from polinb_book.results import read_json, showable
 
 ALL = "_downloads/notebooks.zip"  # the notebooks as written, beside the pages
@@ -56,8 +57,7 @@ def box(executed: Path, address: str = "") -> str:
     name, record = executed.stem, read_json(executed.with_suffix(".json"))
     given = read_json(executed).get("metadata", {}).get("papermill", {}).get("parameters", {}) if record else {}
     profile, settings, withheld = changed(given)
-    took = record.get("seconds")
-    time = f"It took **{_time(took)}** on the machine that built this book. " if took is not None else ""
+    time = f"It took **{took(record['seconds'])}** on the machine that built this book. " if "seconds" in record else ""
     more = f" Also set in this run, to a place that is not shown: {', '.join(f'`{n}`' for n in withheld)}."
     parts = [
         f"{time}What other chapters or earlier runs have computed is read from the store, so a first run on its own "
@@ -143,8 +143,3 @@ def _code(text: str) -> str:
     """A block with the theme's copy button, whatever backticks the text holds."""
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
     return f"{fence}text\n{text}\n{fence}"
-
-
-def _time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{max(rest, 1)} s"

@@ -82,7 +82,7 @@ def _run(reference: Reference) -> str:
         "Chapters": f"{done} of {len(m['chapters'])} complete",
         "When": f"{_time(m['started'])} to {_time(m['finished'])} (UTC)",
         "Time to train and ask": _models(reference),
-        "Time in the notebooks": f"{_took(m['seconds'])} when last executed; what stood ready was not made again",
+        "Time in the notebooks": f"{took(m['seconds'])} when last executed; what stood ready was not made again",
         "Machine": f"{escape(where['platform'])}, {where['cpus']} processors{threads}{card}",
         "Software": ", ".join(
             f"{escape(name)} {escape(version)}"
@@ -100,7 +100,7 @@ def _models(reference: Reference) -> str:
     if not known.is_file():
         return ""
     models = json.loads(known.read_text("utf-8"))["arms"]
-    return f"{_took(sum(each['seconds'] for each in models.values()))}, summed over {len(models)} models"
+    return f"{took(sum(each['seconds'] for each in models.values()))}, summed over {len(models)} models"
 
 
 def _cuts(reference: Reference) -> str:
@@ -116,8 +116,8 @@ def _chapters(reference: Reference) -> str:
     for name, chapter in reference.run["chapters"].items():
         kinds = [each["kind"] for each in shown(reference.notebooks.get(name, {"cells": []})) if each["label"]]
         tables, figures = kinds.count("table"), kinds.count("chart")
-        took = _took(chapter["seconds"]) if "seconds" in chapter else "–"
-        lines.append(f"| {_link(name)} | {_STATES[chapter['state']]} | {took} | {tables} | {figures} |")
+        ran = took(chapter["seconds"]) if "seconds" in chapter else "–"
+        lines.append(f"| {_link(name)} | {_STATES[chapter['state']]} | {ran} | {tables} | {figures} |")
     head = ["| chapter | state | last executed in | tables | figures |", "| :--- | :--- | ---: | ---: | ---: |"]
     return "\n".join([*head, *lines])
 
@@ -141,7 +141,8 @@ def _time(moment: str) -> str:
     return moment[:16].replace("T", " ")
 
 
-def _took(seconds: float) -> str:
+def took(seconds: float) -> str:
+    """A time in words, such as ``1 h 3 min``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

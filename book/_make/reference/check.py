@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from book._make.reference import unplanned
 from book._make.reference.doses import run_of
@@ -25,8 +24,9 @@ from polinb.chapters.anatomy import doses
 from polinb.errors import ArtifactError, ParameterError
 from polinb.runs.artifact_check import META, check
 from polinb.runs.artifacts import Store, provenance
-from polinb.runs.checkout import find_layout, parse_settings
+from polinb.runs.checkout import find_layout, parse_settings, tell
 from polinb.runs.results import Result
+from polinb.runs.run import Run
 from polinb_book import results
 
 ALLOWED = ("data", "device")
@@ -80,15 +80,15 @@ def reference_check(folder: Path, given: Mapping[str, Any], share: float, seed: 
     if not 0 < share <= 1:
         raise ParameterError("--share", share, "a number above 0, at most 1")
     wrong = [*files(folder)]
-    _say(f"files: {len(wrong)} wrong" if wrong else "files: all as committed")
+    tell(f"files: {len(wrong)} wrong" if wrong else "files: all as committed")
     if not files_only:
         wrong += unplanned.differences(folder, str(given.get("data", "ideoinst")))
         with tempfile.TemporaryDirectory(prefix="polinb-check-") as place:
             for dose in doses.DOSES:
                 wrong += again(folder / "doses" / dose, dose, given, share, seed, Path(place))
-    _say(f"reference-check: {len(wrong)} failed" if wrong else "reference-check: all as committed")
+    tell(f"reference-check: {len(wrong)} failed" if wrong else "reference-check: all as committed")
     for line in wrong:
-        _say(f"  {line}")
+        tell(f"  {line}")
     return wrong
 
 
@@ -116,19 +116,16 @@ def again(kept: Path, dose: str, given: Mapping[str, Any], share: float, seed: i
     fresh = run_of(dose, given, Store(place))
     for number in sorted(picked):
         old = able[number]
-        new = Result(old.stage, fresh, {**old.inputs, **_moved(old.inputs, fresh)})
+        new = _anew(old, fresh)
         same = alike(old.meta["provenance"])
-        _say(f"  {dose}: {old} ({old.meta['provenance']['seconds']:.0f} s when it was made)")
+        tell(f"  {dose}: {old} ({old.meta['provenance']['seconds']:.0f} s when it was made)")
         yield from compare(old, new, same)
 
 
-def _moved(inputs: Mapping[str, Any], run: Any) -> dict[str, Any]:
-    """Results among the inputs as results of another run, so that they are made there."""
-    return {name: _anew(value, run) for name, value in inputs.items() if isinstance(value, Result)}
-
-
-def _anew(result: Result, run: Any) -> Result:
-    return Result(result.stage, run, {**result.inputs, **_moved(result.inputs, run)})
+def _anew(result: Result, run: Run) -> Result:
+    """It as a result of another run, and so are those among its inputs: they are made there."""
+    moved = {name: _anew(value, run) for name, value in result.inputs.items() if isinstance(value, Result)}
+    return Result(result.stage, run, {**result.inputs, **moved})
 
 
 def alike(provenance_of: Mapping[str, Any]) -> bool:
@@ -152,14 +149,6 @@ def compare(old: Result, new: Result, same: bool) -> Iterator[str]:
         if equal < TEXTS[same]:
             yield f"{old}: {equal:.2f} of the answers are the same text, at least {TEXTS[same]:g} allowed"
         return
-    gap = _gap(first, second)
+    gap = float(np.abs(first["logp"].to_numpy() - second["logp"].to_numpy()).max())
     if not gap <= LOGP[same]:
         yield f"{old}: log-likelihoods differ by up to {gap:.4f} nats a token, at most {LOGP[same]:g} allowed"
-
-
-def _gap(first: pd.DataFrame, second: pd.DataFrame) -> float:
-    return float(np.abs(first["logp"].to_numpy() - second["logp"].to_numpy()).max())
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

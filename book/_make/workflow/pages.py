@@ -7,7 +7,6 @@ from pathlib import Path
 
 import polinb
 from book._make import build
-from book._make.vendor import vendor
 from polinb.cluster.jobs import Job, lost
 from polinb.errors import PolinbError
 from polinb.runs.checkout import Layout, find_layout
@@ -44,7 +43,6 @@ def make(layout: Layout, job: Job) -> None:
     from filelock import FileLock
 
     if job.rule == "pages":
-        vendor(layout.vendor)
         print(f"open {build.finish(layout)[0]}")
         return
     with FileLock(layout.build / "workflow" / f"{job.title}.lock"):

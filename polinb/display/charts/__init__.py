@@ -5,33 +5,21 @@ number is not drawn, and an interval is drawn only where both of its ends are kn
 conditions, differ by position, shape or a printed number as well as by colour.
 """
 
-from polinb.display.charts.effects import SUM, bars, by_layer, card_effects, pareto
+from polinb.display.charts.effects import bars, by_layer, card_effects, pareto
 from polinb.display.charts.heat import coupling_heatmap, overlap_heatmap
-from polinb.display.charts.lines import CORNERS, MARKED, angles, curve, roc
-from polinb.display.charts.neurons import GAMMAS, gamma_slider, layer_distribution, type_share
+from polinb.display.charts.lines import angles, curve, roc
+from polinb.display.charts.neurons import gamma_slider, layer_distribution, type_share
 from polinb.display.charts.stances import gamma_curve, paper_vs_ours, patch_chart, stance_dots
-from polinb.display.charts.style import DASHES, LEFT, PALETTE, RIGHT, SHAPES, VEGA_LITE, Chart, bundle, enable, png
+from polinb.display.charts.style import VEGA_LITE, png
 
 __all__ = [
-    "CORNERS",
-    "DASHES",
-    "GAMMAS",
-    "LEFT",
-    "MARKED",
-    "PALETTE",
-    "RIGHT",
-    "SHAPES",
-    "SUM",
     "VEGA_LITE",
-    "Chart",
     "angles",
     "bars",
-    "bundle",
     "by_layer",
     "card_effects",
     "coupling_heatmap",
     "curve",
-    "enable",
     "gamma_curve",
     "gamma_slider",
     "layer_distribution",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
@@ -22,11 +22,12 @@ from polinb.display.charts.style import (
     legend,
     tip,
 )
-from polinb.errors import DataError, ParameterError
+from polinb.errors import DataError
 from polinb.scoring.pnlac import neuron_sets
 
 TYPES = {"G": "general (G)", "S": "topic-specific (S)"}
 GAMMAS = (0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 7.5, 10, 12.5, 15, 20, 25)  # per cent; the paper's range and below
+BINS = 40  # of the histogram; the first also holds the neurons with a lower score (0.1 % at most) or a score of 0
 GENERAL, SPECIFIC, EVERY = "general (G)", "topic-specific (Sₜ)", "all neurons"
 PARTS = ("general (G)", "Sₜ, shared with some topics", "Sₜ of this topic alone (strict)")
 SCORE_AXIS = "PNLAC score (log scale)"
@@ -103,13 +104,7 @@ def type_share(frame: pd.DataFrame) -> Chart:
     return finish(alt.layer(*layers), f"Share of all neurons by type. {listed(told)}.", columns)
 
 
-def gamma_slider(
-    scores: Mapping[str, np.ndarray],
-    gamma: float,
-    gammas: Sequence[float] = GAMMAS,
-    pool: str = "model",
-    bins: int = 40,
-) -> Chart:
+def gamma_slider(scores: Mapping[str, np.ndarray], gamma: float, pool: str = "model") -> Chart:
     """Scores of a topic's neurons with the line that γ draws, and the sets that follow, for a slider and a menu.
 
     Above: neurons of the chosen topic by score, those of G and S_t by themselves, and the lowest score of N_t.
@@ -118,11 +113,8 @@ def gamma_slider(
 
     Args:
         scores: topic → (L, F) scores, zero or positive.
-        gamma: the run's own γ in per cent; it becomes a step of the slider.
-        gammas: further steps, in per cent.
+        gamma: the run's own γ in per cent; it becomes a step of the slider, beside :data:`GAMMAS`.
         pool: as for ``neuron_sets``.
-        bins: bins of the histogram, equally wide in the logarithm. The first also holds the neurons with a lower
-            score (0.1 % at most) or a score of 0.
 
     Raises:
         DataError: a negative score, or no score above 0.
@@ -131,10 +123,8 @@ def gamma_slider(
     flat = np.concatenate([score.ravel() for score in scores.values()]) if scores else np.zeros(0)
     if (flat < 0).any() or not (flat > 0).any():
         raise DataError("gamma_slider: scores must be zero or positive, and not all zero")
-    if bins < 2:
-        raise ParameterError("bins", bins, "2 or more")
-    steps = sorted({float(g) for g in (*gammas, gamma)})
-    edges = _edges(float(np.quantile(flat[flat > 0], 0.001)), float(flat.max()), bins)
+    steps = sorted({float(g) for g in (*GAMMAS, gamma)})
+    edges = _edges(float(np.quantile(flat[flat > 0], 0.001)), float(flat.max()))
     rows = [row for i, g in enumerate(steps) for row in _sizes(scores, i, g, pool, edges)]
     whole = [{"topic": topic, "count": _binned(score.ravel(), edges)} for topic, score in scores.items()]
     topics, start = list(scores), steps.index(float(gamma))
@@ -155,8 +145,9 @@ def gamma_slider(
     return finish(chart, about, columns, labels={"step": [f"{g:g} %" for g in steps]})
 
 
-def _edges(low: float, high: float, bins: int) -> np.ndarray:
-    edges = np.geomspace(low, high if high > low else low * 10, bins + 1)
+def _edges(low: float, high: float) -> np.ndarray:
+    """Of bins that are equally wide in the logarithm."""
+    edges = np.geomspace(low, high if high > low else low * 10, BINS + 1)
     edges[-1] = max(edges[-1], high)  # rounding must not drop the largest
     return edges
 

@@ -38,13 +38,13 @@ RANDOM = {True: "one random set (ours)", False: "random sets (ours)"}
 INTERVAL = tip("interval:N", "95 % interval")
 
 
-def stance_dots(frame: pd.DataFrame, by: str = "condition") -> Chart:
+def stance_dots(frame: pd.DataFrame) -> Chart:
     """Stance with its interval per topic, conditions side by side (Tables 2 and 3; any comparison of models).
 
-    Columns: ``topic``, ``condition`` (or the column named by ``by``), ``stance``, ``low``, ``high`` (all from -1
-    to 1); optional ``n`` (questions) and ``paper`` (the paper's stance, drawn as a hollow diamond).
+    Columns: ``topic``, ``condition``, ``stance``, ``low``, ``high`` (all from -1 to 1); optional ``n`` (questions) and
+    ``paper`` (the paper's stance, drawn as a hollow diamond).
     """
-    return _stances(frame, by, "Stance by topic")
+    return _stances(frame, "condition", "Stance by topic")
 
 
 def patch_chart(frame: pd.DataFrame) -> Chart:
@@ -142,26 +142,20 @@ def _dots(base: alt.Chart, value: str, by: str, marks: alt.Shape, x: dict[str, A
     ]
 
 
-def gamma_curve(frame: pd.DataFrame, null: pd.DataFrame | None = None, paper: pd.DataFrame | None = None) -> Chart:
+def gamma_curve(frame: pd.DataFrame, null: pd.DataFrame, paper: pd.DataFrame) -> Chart:
     """Section 5.2: R against gamma with its interval, the band of random sets, the paper's curves.
 
     Args:
-        frame: ``gamma`` (per cent), ``r``, ``low``, ``high``; optional ``topic`` (one panel each).
-        null: the same of random sets of equal size: ``gamma, r, low, high`` and ``topic`` if ``frame`` has
-            it.
-        paper: ``gamma, r, model`` and ``topic`` if ``frame`` has it; one dashed line a model.
+        frame: ``gamma`` (per cent), ``r``, ``low``, ``high``, ``topic`` (one panel each).
+        null: the same of random sets of equal size.
+        paper: ``gamma``, ``r``, ``topic``, ``model``; one dashed line a model.
     """
-    topic = ["topic"] if "topic" in frame else []
-    need = ["gamma", "r", "low", "high", *topic]
-    ours = take(frame, need).assign(line=OUR_LINE)
-    parts, random = [ours], RANDOM[True]
-    if null is not None:
-        random = RANDOM[not null.duplicated([*topic, "gamma"]).any()]
-        parts.append(take(null, need).assign(line=random))
-    if paper is not None:
-        theirs = take(paper, ["gamma", "r", *topic, "model"])
-        parts.append(theirs.assign(line="paper: " + theirs["model"].astype(str)).drop(columns="model"))
-    data = with_interval(pd.concat(parts, ignore_index=True))
+    need = ["gamma", "r", "low", "high", "topic"]
+    random = RANDOM[not null.duplicated(["topic", "gamma"]).any()]
+    ours, drawn_at_random = take(frame, need).assign(line=OUR_LINE), take(null, need).assign(line=random)
+    theirs = take(paper, ["gamma", "r", "topic", "model"])
+    theirs = theirs.assign(line="paper: " + theirs["model"].astype(str)).drop(columns="model")
+    data = with_interval(pd.concat([ours, drawn_at_random, theirs], ignore_index=True))
     lines = order(data["line"])
     base = alt.Chart().encode(
         x=alt.X("gamma:Q", title="γ (% of all neurons kept per topic)", scale=alt.Scale(zero=False, nice=False)),
@@ -169,8 +163,7 @@ def gamma_curve(frame: pd.DataFrame, null: pd.DataFrame | None = None, paper: pd
     )
     y = alt.Y("r:Q", title="coupling R")
     ends: dict[str, Any] = {"y": alt.Y("low:Q", title="coupling R"), "y2": "high:Q"}
-    tips: list[Any] = [tip("topic:N", "trained on")] if topic else []
-    tips += ["line:N", tip("gamma:Q", "γ (%)"), tip("r:Q", "R", ".3f"), INTERVAL]
+    tips = [tip("topic:N", "trained on"), "line:N", tip("gamma:Q", "γ (%)"), tip("r:Q", "R", ".3f"), INTERVAL]
     band = base.transform_filter(f"datum.line == '{random}'").mark_area(opacity=0.25, aria=False)
     whiskers = base.transform_filter(f"datum.line == '{OUR_LINE}'").mark_rule(strokeWidth=2, aria=False)
     line = base.mark_line(strokeWidth=2, aria=False)
@@ -181,13 +174,13 @@ def gamma_curve(frame: pd.DataFrame, null: pd.DataFrame | None = None, paper: pd
         symbols(base, "line", y=y, shape=shape("line", lines, cycle(SHAPES, lines)), tooltip=tips),
     ]
     chart: Any = alt.layer(*drawn, data=data).properties(width=420, height=240)
-    if topic and ours["topic"].nunique() > 1:
+    if ours["topic"].nunique() > 1:
         chart = facetted(chart.properties(width=250, height=150), ours, "topic")
-    elif topic:
+    else:
         chart = chart.properties(title=alt.Title(str(ours["topic"].iloc[0]), fontSize=12, anchor="start"))
     told = [f"{name}: {_along(part)}" for name, part in data.groupby("line", sort=False)]
     about = f"Coupling R against γ in per cent, with 95 % intervals, mean over topics. {listed(told)}."
-    return finish(chart, about, [*topic, "line", "gamma", ("r", "R"), "low", "high"], "line")
+    return finish(chart, about, ["topic", "line", "gamma", ("r", "R"), "low", "high"], "line")
 
 
 def _along(part: pd.DataFrame) -> str:
