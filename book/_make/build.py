@@ -307,14 +307,10 @@ def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[
                 extra_arguments=["--log-level=CRITICAL"],  # its end is not an error to tell of
                 config=config,
             )
-        except PapermillExecutionError as error:
-            _hide_in(partial)
-            raise BookError(hide(_failure(layout, name, error))) from None
-        except DeadKernelError:
-            _hide_in(partial)
-            left = partial.relative_to(layout.root)
-            told = f"chapter {name}: its process died, most likely for want of memory. What ran is in {left}"
-            raise BookError(told) from None
+        except (PapermillExecutionError, DeadKernelError) as error:
+            if partial.is_file():  # keys of the environment do not stay in what it left
+                _write(partial, hide(partial.read_text("utf-8"), forms=False))
+            raise BookError(hide(_failure(name, error, partial.relative_to(layout.root)))) from None
         noted = Path(folder) / "unfinished"
         undone = tuple(dict.fromkeys(noted.read_text("utf-8").splitlines())) if noted.is_file() else ()
     text = hide(normalise(nbformat.read(partial, as_version=4), layout.root), forms=False)
@@ -324,13 +320,9 @@ def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[
     return text, undone
 
 
-def _hide_in(notebook: Path) -> None:
-    """Take keys of the environment out of what a failed chapter left."""
-    if notebook.is_file():
-        _write(notebook, hide(notebook.read_text("utf-8"), forms=False))
-
-
-def _failure(layout: Layout, name: str, error: Any) -> str:
+def _failure(name: str, error: Any, left: Path) -> str:
+    if not hasattr(error, "traceback"):  # a dead kernel's
+        return f"chapter {name}: its process died, most likely for want of memory. What ran is in {left}"
     trace = [_ANSI.sub("", line) for part in error.traceback for line in part.splitlines()]
     first = next((line for line in error.source.splitlines() if line.strip()), "")
     return "\n".join(
@@ -339,7 +331,7 @@ def _failure(layout: Layout, name: str, error: Any) -> str:
             f"{error.ename}: {_ANSI.sub('', error.evalue)}",
             f"  the cell begins: {first.strip()}",
             *(f"  | {line}" for line in trace[-12:]),
-            f"  what ran is in {(layout.failed / f'{name}.ipynb').relative_to(layout.root)}",
+            f"  what ran is in {left}",
         ]
     )
 

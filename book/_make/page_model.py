@@ -219,13 +219,12 @@ def embedded(cache: Path, reference: Path, make: bool) -> Path | None:
     lm, data = load(EMBEDDED), load_data("bundled")
     chosen = {topic: data.topic(topic, "localise", _PAIRS) for topic in data.topics}
     asked = {topic: data.topic(topic, "evaluate", 1)[0].prompt for topic in data.topics}
-    fresh = Path(tempfile.mkdtemp(prefix="page-model-", dir=cache))
-    try:
-        masks = reference_sets(reference, (lm.layers, lm.width))
+    masks = reference_sets(reference, (lm.layers, lm.width))
+    with tempfile.TemporaryDirectory(prefix="page-model-", dir=cache) as place:
+        fresh = Path(place) / "model"
+        fresh.mkdir()
         write(fresh, lm, LocalJudge(data), masks, mean_difference(lm, chosen), asked, engine, find_gguf())
         fresh.replace(target)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return target
 
 

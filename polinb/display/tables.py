@@ -159,19 +159,17 @@ def _values(column: pd.Series) -> dict[str, list[Any]]:
     return {name: [_plain(part[i]) for part in parts] for i, name in enumerate(("values", "low", "high"))}
 
 
+def _unknown(value: Any) -> bool:
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
 def _plain(value: Any) -> Any:
-    if value is None or value is pd.NA or value is pd.NaT:
+    if _unknown(value):
         return None
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    if isinstance(value, (int, np.integer)):
-        return int(value)
-    if isinstance(value, (float, np.floating)):
-        number = float(value)
-        if not math.isfinite(number):
-            return None if math.isnan(number) else str(number)
-        return int(number) if number.is_integer() and abs(number) < 2**53 else number
-    return str(value)
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and math.isfinite(value):
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    return value if isinstance(value, bool | int) else str(value)
 
 
 def decimals(column: pd.Series) -> Format | None:
@@ -210,7 +208,7 @@ def _without_noise(values: np.ndarray) -> np.ndarray:
 
 
 def _cell(value: Any, form: Format | None) -> str:
-    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
+    if _unknown(value):
         return "–"
     if callable(form):
         return str(form(value))

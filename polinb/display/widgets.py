@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import anywidget
@@ -89,11 +89,7 @@ class NeuronExplorer(anywidget.AnyWidget):
     @traitlets.validate("selected")
     def _in_model(self, proposal: Any) -> list[int]:
         at: list[int] = proposal["value"]
-        if at and not self._exists(at):
-            layers, width = self.payload.get("layers", 0), self.payload.get("width", 0)
+        layers, width = self.payload.get("layers", 0), self.payload.get("width", 0)
+        if at and not (len(at) == 2 and 0 <= at[0] < layers and 0 <= at[1] < width):
             raise ParameterError("selected", at, f"[] or [layer below {layers}, neuron below {width}]")
         return at
-
-    def _exists(self, at: Sequence[int]) -> bool:
-        sizes = (self.payload.get("layers", 0), self.payload.get("width", 0))
-        return len(at) == 2 and all(0 <= value < size for value, size in zip(at, sizes, strict=True))

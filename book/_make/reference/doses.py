@@ -119,5 +119,4 @@ def restore(folder: Path, store: Store) -> None:
     for record in sorted(folder.glob(f"*/*/{META}")):
         target = store.path(*record.parts[-3:-1])
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(record.parent, target)

@@ -95,12 +95,9 @@ def shown(cell: dict[str, Any]) -> list[Any]:
 def joined(root: Path, found: results.Reference, chapter: str, data: str) -> dict[str, Any]:
     """The stored notebook of a chapter with the outputs of its tagged cells, as the chapter is written now."""
     written = json.loads((root / "notebooks" / f"{chapter}.ipynb").read_text("utf-8"))
-    outputs = {cell["id"]: cell.get("outputs", []) for cell in found.notebooks.get(chapter, {"cells": []})["cells"]}
-    outputs |= {cell["id"]: cell["outputs"] for cell in made(root, found.folder, chapter, data)["cells"]}
-    for cell in written["cells"]:
-        if cell["cell_type"] == "code":
-            cell["outputs"] = outputs.get(cell["id"], [])
-    return written
+    stored = found.notebooks.get(chapter, {"cells": []})["cells"]
+    cells = [*stored, *made(root, found.folder, chapter, data)["cells"]]
+    return {**results.filled(written, {"cells": cells}), "metadata": written["metadata"]}
 
 
 def made(root: Path, folder: Path, chapter: str, data: str) -> dict[str, Any]:
