@@ -151,11 +151,11 @@ def gamma_curve(frame: pd.DataFrame, null: pd.DataFrame, paper: pd.DataFrame) ->
         paper: ``gamma``, ``r``, ``topic``, ``model``; one dashed line a model.
     """
     need = ["gamma", "r", "low", "high", "topic"]
-    random = RANDOM[not null.duplicated(["topic", "gamma"]).any()]
-    ours, drawn_at_random = take(frame, need).assign(line=OUR_LINE), take(null, need).assign(line=random)
+    ours, sets = take(frame, need).assign(line=OUR_LINE), take(null, need)
+    random = RANDOM[not sets.duplicated(["topic", "gamma"]).any()]
     theirs = take(paper, ["gamma", "r", "topic", "model"])
     theirs = theirs.assign(line="paper: " + theirs["model"].astype(str)).drop(columns="model")
-    data = with_interval(pd.concat([ours, drawn_at_random, theirs], ignore_index=True))
+    data = with_interval(pd.concat([ours, sets.assign(line=random), theirs], ignore_index=True))
     lines = order(data["line"])
     base = alt.Chart().encode(
         x=alt.X("gamma:Q", title="γ (% of all neurons kept per topic)", scale=alt.Scale(zero=False, nice=False)),
