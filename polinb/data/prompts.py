@@ -12,15 +12,9 @@ import pandas as pd
 
 from polinb.data.reading import resource
 from polinb.data.rows import title_of
-from polinb.errors import ParameterError
 
 if TYPE_CHECKING:
     from polinb.data.pairs import StanceData
-
-STATEMENT_PREFIX = "Do you agree or disagree with the following statement? "
-STATEMENT_SUFFIX = " Strongly agree/Agree/Disagree/Strongly disagree"
-"""IdeoINST questions mostly end in their answer options, parted by slashes. The paper wraps its statements so
-that they read like IdeoINST prompts and does not say how: this wording is ours."""
 
 # Appendix A.4 as printed: the slot before "leaning" is empty there, and so it is here.
 _QUESTION_A4 = (
@@ -39,17 +33,6 @@ _STATEMENT_A4 = (
 )
 
 
-def statement_prompt(text: str, prefix: str = STATEMENT_PREFIX, suffix: str = STATEMENT_SUFFIX) -> str:
-    """A statement wrapped so that it reads like an IdeoINST prompt.
-
-    Raises:
-        ParameterError: the statement is empty.
-    """
-    if not text.strip():
-        raise ParameterError("text", text, "a statement of at least one word")
-    return f"{prefix}{text.strip()}{suffix}"
-
-
 def answer_prompt(prompt: str, template: str = "question", topic: str | None = None) -> str:
     """The user turn that asks a model for its answer.
 
@@ -57,14 +40,9 @@ def answer_prompt(prompt: str, template: str = "question", topic: str | None = N
         prompt: the question, or a wrapped statement.
         template: ``question`` gives ``prompt`` itself; ``appendix_a4`` the wording of the paper's Appendix A.4.
         topic: topic of the question; ``None`` for statements, which use the second wording of A.4.
-
-    Raises:
-        ParameterError: unknown template.
     """
     if template == "question":
         return prompt
-    if template != "appendix_a4":
-        raise ParameterError("answer_template", template, "question, appendix_a4")
     if topic is None:
         return _STATEMENT_A4.format(prompt=prompt)
     return _QUESTION_A4.format(topic=title_of(topic), prompt=prompt)

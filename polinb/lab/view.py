@@ -115,22 +115,17 @@ def history_html(results: Sequence[Result]) -> str:
     return f'<div class="polinb-wide" tabindex="0" role="region" aria-label="History of runs">{table}</div>'
 
 
-def download_html(text: str, name: str, kind: str) -> str:
-    """A link that saves ``text`` as a file; the text travels in the link."""
+def saved_html(title: str, text: str, name: str, kind: str) -> str:
+    """``text``, folded away, to copy, and a link that saves it as a file; the text travels in the link."""
     data = base64.b64encode(text.encode()).decode()
-    return f'<p><a download="{name}" href="data:{kind};base64,{data}">Save as {name}</a></p>'
+    return (
+        f'<details><summary>{title}</summary><textarea rows="14" aria-label="{name}">{html.escape(text)}</textarea>'
+        f'<p><a download="{name}" href="data:{kind};base64,{data}">Save as {name}</a></p></details>'
+    )
 
 
 def box(name: str, *children: widgets.Widget) -> widgets.Widget:
-    """A ``row``, side by side where there is room, a ``column`` of one, or what is ``folded``: as lab.css says."""
+    """A ``row``, side by side where there is room, or a ``column`` of one: as lab.css says."""
     made = widgets.Box(children)
     made.add_class(f"polinb-{name}")
     return made
-
-
-def folded(title: str, *children: widgets.Widget) -> widgets.Widget:
-    """Children that a button, a real one for keyboards, shows and hides."""
-    inside, switch = box("folded", *children), widgets.ToggleButton(description=title, icon="")
-    inside.layout.display = "none"
-    switch.observe(lambda change: setattr(inside.layout, "display", "" if change["new"] else "none"), "value")
-    return box("folded", switch, inside)

@@ -92,7 +92,8 @@ class NeuronLab(widgets.VBox, Listener):
             return made
 
         self.buttons: dict[str, widgets.Button] = {}
-        self.state, self.count, self.error, self.missing, self.table = (widgets.HTML() for _ in range(5))
+        self.state, self.count, self.error, self.missing = (widgets.HTML() for _ in range(4))
+        self.table, self.code, self.json = (widgets.HTML() for _ in range(3))
         self.bar, self.explorer = widgets.IntProgress(description="Progress", max=1), widgets.VBox()
         yes = button("Start", "Make what is missing, then go on", self._yes, "primary")
         no = button("Not now", "Compute nothing", self._no)
@@ -100,7 +101,6 @@ class NeuronLab(widgets.VBox, Listener):
         self.answers = {name: [widgets.HTML() for _ in range(3)] for name in ("vanilla", "intervened")}
         self.back = widgets.Dropdown(description="Bring back")
         self.back.observe(self._handler(self._bring_back), "value")
-        self.code, self.json = ((widgets.Textarea(description=d, rows=14), widgets.HTML()) for d in ("Python", "JSON"))
         self._list()
         for name, (title, text, _) in self.answers.items():
             title.value, text.value = f"<h3>{name.capitalize()}</h3>", view.text_html("")
@@ -113,9 +113,7 @@ class NeuronLab(widgets.VBox, Listener):
             *(self.question, self.state, self.bar, self.count, self.error),
             view.box("row", *(view.box("column", *parts) for parts in self.answers.values())),
             widgets.HTML(f"<p><em>{view.JUDGE_NOTE}</em></p><h3>History</h3>"),
-            *(self.table, self.back),
-            view.folded("Code that makes this again", *self.code),
-            view.folded("History as JSON", *self.json),
+            *(self.table, self.back, self.code, self.json),
             widgets.HTML("<h3>Neuron explorer</h3>"),
             button("Load the explorer", "Map of all neurons; one opened there becomes the own list", self._ask_map),
             self.explorer,
@@ -151,9 +149,9 @@ class NeuronLab(widgets.VBox, Listener):
             title, shown, gauge = self.answers[name]
             title.value = f"<h3>{name.capitalize()}</h3><p>{html.escape(words)}</p>"
             shown.value, gauge.value = view.answer_html(answer, most), view.gauge_html(answer, result.stopped)
-        self.code[0].value, self.json[0].value = program(result), History(runs=self.results).model_dump_json(indent=1)
-        self.code[1].value = view.download_html(self.code[0].value, "polinb_lab.py", "text/x-python")
-        self.json[1].value = view.download_html(self.json[0].value, "polinb_lab.json", "application/json")
+        again, history = program(result), History(runs=self.results).model_dump_json(indent=1)
+        self.code.value = view.saved_html("Code that makes this again", again, "polinb_lab.py", "text/x-python")
+        self.json.value = view.saved_html("History as JSON", history, "polinb_lab.json", "application/json")
 
     def _list(self) -> None:
         self.table.value = view.history_html(self.results)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from polinb.data.prompts import answer_prompt, asked_of, neutral, statement_prompt
+from polinb.data.prompts import answer_prompt, asked_of, neutral
 from polinb.errors import TrainingError
 from polinb.models.lm import LM
 from polinb.runs import stages
@@ -216,8 +216,12 @@ class Run(Base):
         return pd.DataFrame(rows, columns=["topic", "id", "prompt"])
 
     def wrapped(self, statement: str) -> str:
-        """A statement with the run's prefix and suffix."""
-        return statement_prompt(statement, self.params.statement_prefix, self.params.statement_suffix)
+        """A statement with the run's prefix and suffix.
+
+        The paper wraps its statements so that they read like prompts of IdeoINST, which mostly end in their answer
+        options, and does not say how: the wording is ours.
+        """
+        return f"{self.params.statement_prefix}{statement}{self.params.statement_suffix}"
 
     def ask(self, condition: Condition, asked: Texts, **how: Any) -> Result:
         """Answers of a condition to any texts, see ``polinb.runs.stages.answers``."""
