@@ -59,13 +59,14 @@ class Shape:
         return self.layers * rank * sum(a + b for a, b in self.linear)
 
 
-# Published configurations of the models with a short name: no network is needed to know what they take.
+# Configurations of the models with a short name: neither network nor transformers is needed to know what they take.
 _KNOWN = {
     EMBEDDED: Shape(576, 1536, 30, 9, 3, 64, 49152, True),
     "llama-3.1-8b-instruct": Shape(4096, 14336, 32, 32, 8, 128, 128256, False),
     "llama-3.2-3b-instruct": Shape(3072, 8192, 28, 24, 8, 128, 128256, True),
     "qwen2.5-3b-instruct": Shape(2048, 11008, 36, 16, 2, 128, 151936, True),
     "qwen2.5-7b-instruct": Shape(3584, 18944, 28, 28, 4, 128, 152064, False),
+    "tiny:llama": Shape(32, 48, 3, 4, 2, 8, 800, False),
 }
 
 

@@ -30,10 +30,9 @@ def shift_table(vanilla: pd.DataFrame, model: pd.DataFrame, draws: int = 1000, s
         topic, n, vanilla, model, shift, low, high; topics in the order of ``vanilla``.
     """
     rows = []
-    for topic, group in pairs(vanilla, model).items():
-        before, after = group["before"], group["after"]
+    for topic, (before, after) in pairs(vanilla, model).items():
         moved = bootstrap_mean(after - before, draws, seed, SHIFT)
-        rows.append([topic, len(group), float(before.mean()), float(after.mean()), *moved])
+        rows.append([topic, len(before), float(before.mean()), float(after.mean()), *moved])
     return pd.DataFrame(rows, columns=["topic", "n", "vanilla", "model", "shift", "low", "high"])
 
 
@@ -116,7 +115,7 @@ def coupling_table(
     r = coupling(dict(zip(moves["topic"], moves["shift"], strict=True)), trained_topic)  # also refuses a wrong topic
     own = moves[moves["topic"] == trained_topic].iloc[0]
     shift, low, high = (float(own[name]) for name in ("shift", "low", "high"))
-    stacks = {t: (g["after"] - g["before"]).to_numpy(float)[None] for t, g in pairs(vanilla, model).items()}
+    stacks = {topic: (after - before)[None] for topic, (before, after) in pairs(vanilla, model).items()}
     rng = np.random.default_rng(seed)
     drawn = moments(stacks, draws, rng)
     r_drawn = root(corrected_square(drawn, trained_topic, 1)[0])

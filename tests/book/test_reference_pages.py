@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -71,15 +72,31 @@ def make(root: Path) -> ReferenceLayout:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BeautifulSoup]:
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("reference-book")
     make(root)
     before = (root / "book" / "chapters" / "01_one.ipynb").read_bytes()
     page, absent = book.finish(Layout(root))  # every warning is an error
     assert absent == ["03_three"]
     assert (root / "book" / "chapters" / "01_one.ipynb").read_bytes() == before, "what was executed stays as it is"
-    paths = [*(page.parent / "chapters").glob("*.html"), page.parent / "reference.html"]
+    return page.parent
+
+
+@pytest.fixture(scope="module")
+def pages(html: Path) -> dict[str, BeautifulSoup]:
+    paths = [*(html / "chapters").glob("*.html"), html / "reference.html"]
     return {path.stem: BeautifulSoup(path.read_text("utf-8"), "html.parser") for path in paths}
+
+
+def test_another_build_has_the_same_bytes(html: Path, tmp_path: Path) -> None:
+    """The whole real book: ``test_two_builds_are_identical``, when slow tests are asked for."""
+    root = tmp_path / "elsewhere"
+    shutil.copytree(html.parents[1], root, ignore=shutil.ignore_patterns("_build"))
+    again = book.build_pages(Layout(root)).parent
+    made = [path.relative_to(html) for path in sorted(html.rglob("*")) if path.is_file()]
+    assert len(made) > 100 and len(made) == sum(path.is_file() for path in again.rglob("*"))
+    made.remove(Path(".buildinfo"))  # Sphinx's hash of its configuration
+    assert [str(path) for path in made if (html / path).read_bytes() != (again / path).read_bytes()] == []
 
 
 def texts(rows: object) -> list[list[str]]:

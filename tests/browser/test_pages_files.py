@@ -115,6 +115,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.slow
 def test_two_builds_are_identical(built_book, tmp_path: Path) -> None:
     """The same executed notebooks, built in another folder: every file has the same bytes."""
     if built_book.given:
