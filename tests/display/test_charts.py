@@ -362,12 +362,6 @@ def test_wrong_frames_are_refused_by_name(name: str) -> None:
             call(before.assign(**{low: 1e3}))
 
 
-def test_values_out_of_range_are_refused() -> None:
-    with pytest.raises(DataError, match="from 0 to 1"):
-        charts.roc(cf.rates().assign(fpr=1.5))
-    with pytest.raises(DataError, match="from 0 to 1"):
-        charts.overlap_heatmap(cf.overlaps().assign(value=-0.2))
-    with pytest.raises(DataError, match="from 0 to 90"):
-        charts.angles(cf.spans().assign(degrees=1.2e2))
+def test_an_unknown_effect_of_a_neuron_is_refused() -> None:
     with pytest.raises(DataError, match="not known"):
         charts.card_effects(cf.effects().assign(value=np.nan), "random", "effect")

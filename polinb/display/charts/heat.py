@@ -10,7 +10,6 @@ import pandas as pd
 
 from polinb.display.charts.frames import number, once, order, signed, take, with_interval
 from polinb.display.charts.style import LEFT, RIGHT, Chart, facetted, finish, tip
-from polinb.errors import DataError
 
 STEPS = {"width": 40, "height": 28}  # pixels of a cell
 
@@ -86,12 +85,10 @@ def overlap_heatmap(frame: pd.DataFrame, measure: str = "overlap") -> Chart:
     Columns: ``first``, ``second``, ``value`` (0 to 1).
 
     Raises:
-        DataError: a column is missing, a pair is given twice or a value is out of range.
+        DataError: a column is missing, or a pair is given twice.
     """
     data = take(frame, ["first", "second", "value"])
     once(data, ["first", "second"])
-    if not data["value"].dropna().between(0, 1).all():
-        raise DataError("overlap_heatmap: values must be from 0 to 1")
     data = data.rename(columns={"first": "trained", "second": "tested"})
     data["own"] = data["trained"].astype(str) == data["tested"].astype(str)
     data["text"] = ["–" if np.isnan(v) else f"{v:.2f}" for v in data["value"]]

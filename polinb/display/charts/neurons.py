@@ -11,11 +11,10 @@ import pandas as pd
 
 from polinb.display.charts.frames import listed, number, order, take
 from polinb.display.charts.style import (
-    DASHES,
     PALETTE,
     Chart,
     colour,
-    cycle,
+    dash,
     finish,
     header,
     layer_axis,
@@ -196,10 +195,9 @@ def _histogram(whole: list[Any], edges: np.ndarray) -> Any:
         "y": alt.Y("count:Q", title="neurons (log scale)", scale=height, axis=ticks),
     }
     below = legend(columns=3, symbolStrokeWidth=2)
-    dashes = alt.Scale(domain=names, range=cycle(DASHES, names))
     look: dict[str, Any] = {
         "color": colour("set", names, [PALETTE[0], PALETTE[1], "#000000"], legend=below),
-        "strokeDash": alt.StrokeDash("set:N", scale=dashes, sort=names, title=None, legend=below),
+        "strokeDash": dash("set", names, legend=below),
         "tooltip": [tip("set:N"), tip("score:Q", form=".3g"), tip("count:Q", "neurons")],
     }
     every = alt.Chart(alt.NamedData("scores")).transform_filter("datum.topic == topic").transform_flatten(["count"])

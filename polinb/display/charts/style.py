@@ -100,10 +100,10 @@ def shape(name: str, values: list[Any], shapes: list[str] | None = None) -> alt.
     return alt.Shape(f"{name}:N", scale=scale, sort=values, title=None)
 
 
-def dash(name: str, values: list[Any]) -> alt.StrokeDash:
+def dash(name: str, values: list[Any], **options: Any) -> alt.StrokeDash:
     """Dash by a category, in the order of ``values``; the legend shows the shapes."""
     scale = alt.Scale(domain=values, range=turned(DASHES, values))
-    return alt.StrokeDash(f"{name}:N", scale=scale, sort=values, title=None)
+    return alt.StrokeDash(f"{name}:N", scale=scale, sort=values, title=None, **options)
 
 
 def cycle(choices: Sequence[Any], values: Sequence[Any]) -> list[Any]:
