@@ -245,10 +245,8 @@ def publish(html: Path, reference: Path, make: bool) -> str:
     if source is None:
         return 'the page "Try the neurons" has no model yet: make page adds it'
     shutil.rmtree(html / "model", ignore_errors=True)
-    (html / "model").mkdir()
-    for path in source.iterdir():
-        try:
-            os.link(path, html / "model" / path.name)
-        except OSError:  # another file system
-            shutil.copyfile(path, html / "model" / path.name)
+    try:
+        shutil.copytree(source, html / "model", copy_function=os.link)
+    except OSError:  # another file system
+        shutil.copytree(source, html / "model", dirs_exist_ok=True)
     return ""

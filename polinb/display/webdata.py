@@ -15,8 +15,6 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polinb.errors import ParameterError
-
 if TYPE_CHECKING:
     from IPython.display import HTML
 
@@ -46,20 +44,17 @@ def embed(
     """One interactive part of a page.
 
     Args:
-        app: name under which its script registered, such as ``explorer``.
+        app: one of :data:`APPS`, such as ``explorer``.
         payload: JSON values; NaN and infinities are refused. Text in it is data: scripts show it as text only.
         label: what a screen reader says the part is.
         fallback: HTML by us, shown where no script runs; text of models or users in it must be escaped.
         blobs: arrays as bytes, apart from the JSON because they compress better.
 
     Raises:
-        ParameterError: an ``app`` without a script.
         ValueError: a number in ``payload`` that is not finite.
     """
     from IPython.display import HTML
 
-    if app not in APPS:
-        raise ParameterError("app", app, ", ".join(APPS))
     text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     parts = {"payload": text.encode(), **(blobs or {})}
     data = "".join(

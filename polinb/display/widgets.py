@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import anywidget
@@ -59,7 +58,7 @@ export default { render };
 
 
 class NeuronExplorer(anywidget.AnyWidget):
-    """Map of all neurons, filters and cards, live: ``NeuronExplorer.of(*explorer_payload(exp, cards))``.
+    """Map of all neurons, filters and cards, live.
 
     Attributes:
         payload: what :func:`polinb.display.explorer.explorer_payload` gives first; JSON values.
@@ -73,18 +72,6 @@ class NeuronExplorer(anywidget.AnyWidget):
     payload = traitlets.Dict().tag(sync=True)
     blobs = traitlets.Dict().tag(sync=True)
     selected = traitlets.List(traitlets.Int()).tag(sync=True)
-
-    @classmethod
-    def of(cls, payload: Mapping[str, Any], blobs: Mapping[str, bytes]) -> NeuronExplorer:
-        """The widget for one run.
-
-        Raises:
-            ParameterError: ``levels`` are missing or have another size than the payload says.
-        """
-        expected = len(payload["topics"]) * payload["layers"] * payload["width"]
-        if len(blobs.get("levels", b"")) != expected:
-            raise ParameterError("levels", f"{len(blobs.get('levels', b''))} bytes", f"{expected} bytes")
-        return cls(payload=dict(payload), blobs=dict(blobs))
 
     @traitlets.validate("selected")
     def _in_model(self, proposal: Any) -> list[int]:

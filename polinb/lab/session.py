@@ -113,7 +113,7 @@ class Session:
         return Result(request=request, answers=answers, chosen=size, total=total, stopped=stopped, date=date)
 
     def explorer(self, request: Request) -> tuple[dict[str, Any], Any]:
-        """What :meth:`polinb.display.widgets.NeuronExplorer.of` takes, for the request's run; makes what is missing."""
+        """What :func:`polinb.display.explorer.explorer_payload` gives for the request's run; makes what is missing."""
         from polinb.chapters.browse.cards import collect
         from polinb.display.explorer import explorer_payload
 

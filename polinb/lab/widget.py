@@ -264,7 +264,8 @@ class NeuronLab(widgets.VBox, Listener):
     def _explore(self, request: Request) -> None:
         from polinb.display.widgets import NeuronExplorer
 
-        explorer = NeuronExplorer.of(*self.session.explorer(request))
+        payload, blobs = self.session.explorer(request)
+        explorer = NeuronExplorer(payload=payload, blobs=blobs)
         explorer.observe(self._follow, "selected")
         self.explorer.children = (explorer,)
         self.status("The explorer is below: a neuron opened there becomes your own list here.")
