@@ -97,15 +97,11 @@ def make_book(
     wanted = chosen_chapters(every, core_names(layout), chapters)
     refuse_unused(layout, wanted, settings)
     given = {"profile": profile, **settings}
-    with _alone(layout):
+    with alone(layout.build / "book.lock", "build of this book"):
         if layout.reference.is_dir() and not (layout.build / "html" / "index.html").is_file():
             tell(f"to read meanwhile, with the reference run's results: {finish(layout)[0]}")
         started = time.monotonic()
-        done = []
-        for number, name in enumerate(wanted, 1):
-            tell(f"[{number}/{len(wanted)}] {name}")
-            done.append(run_chapter(layout, name, given))
-            tell(f"[{number}/{len(wanted)}] {name}: {_told(done[-1])}")
+        done = run_chapters(layout, wanted, given)
         built = time.monotonic()
         page, absent = finish(layout, make_model=profile != "tiny")
         _report(layout, profile, settings, done, built - started, time.monotonic() - built)
@@ -132,20 +128,21 @@ def read_book(layout: Layout | None = None, builder: str = "html") -> Path:
         ArtifactError: the committed results of the reference run are damaged.
     """
     layout = layout or find_layout()
-    with _alone(layout):
+    with alone(layout.build / "book.lock", "build of this book"):
         return finish(layout, builder=builder)[0]
 
 
 @contextlib.contextmanager
-def _alone(layout: Layout) -> Iterator[None]:
+def alone(lock: Path, what: str) -> Iterator[None]:
+    """Hold a lock; a BookError says ``what`` another process is doing if it is taken."""
     from filelock import FileLock, Timeout
 
-    layout.build.mkdir(parents=True, exist_ok=True)
+    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(layout.build / "book.lock", timeout=0):
+        with FileLock(lock, timeout=0):
             yield
     except Timeout:
-        raise BookError("another build of this book is running; wait for it to end") from None
+        raise BookError(f"another {what} is running; wait for it to end") from None
 
 
 def finish(layout: Layout, make_model: bool = False, builder: str = "html") -> tuple[Path, list[str]]:
@@ -197,6 +194,16 @@ def refuse_unused(layout: Layout, chapters: Sequence[str], settings: Mapping[str
         if not any(names is None or name in names for names in used):
             raise ParameterError(name, value, f"parameters of {', '.join(chapters)}", f"Chapters that use it: "
                                  f"{', '.join(users(name)) or 'none'}")  # fmt: skip
+
+
+def run_chapters(layout: Layout, names: Sequence[str], parameters: Mapping[str, Any]) -> list[Chapter]:
+    """Execute the chapters that do not stand, one after the other, and tell of each."""
+    done = []
+    for number, name in enumerate(names, 1):
+        tell(f"[{number}/{len(names)}] {name}")
+        done.append(run_chapter(layout, name, parameters))
+        tell(f"[{number}/{len(names)}] {name}: {_told(done[-1])}")
+    return done
 
 
 def run_chapter(layout: Layout, name: str, parameters: Mapping[str, Any]) -> Chapter:

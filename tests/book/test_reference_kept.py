@@ -166,7 +166,7 @@ def test_a_run_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.
         put(where.chapters, name, made[name])
         return book.Chapter(name, 1.0, False)
 
-    monkeypatch.setattr(reference_run, "run_chapter", run)
+    monkeypatch.setattr(book, "run_chapter", run)
     reference_run.run_reference({}, "cpu", ["02_two"], layout)
     assert [each["state"] for each in keep(layout)["chapters"].values()] == ["missing", "complete"]
     reference_run.run_reference({}, "cpu", None, layout)

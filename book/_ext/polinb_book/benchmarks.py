@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 from polinb.errors import DataError
@@ -28,9 +27,7 @@ class Benchmarks(SphinxDirective):
         """The table's nodes; a file that is missing or damaged ends the build."""
         relative, path = self.env.relfn2path(self.arguments[0])
         self.env.note_dependency(relative)
-        holder = nodes.container()
-        self.state.nested_parse(StringList(markdown(Path(path)).splitlines(), relative), 0, holder)
-        return list(holder.children)
+        return self.parse_text_to_nodes(markdown(Path(path)))
 
 
 def markdown(path: Path) -> str:

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from docutils import nodes
-from docutils.parsers.rst import Directive
-from docutils.statemachine import StringList
+from sphinx.util.docutils import SphinxDirective
 
 from polinb.wording import ANSWER, escape, label
 from polinb_book import reference_words, results
@@ -138,27 +136,23 @@ def _runs(runs: Sequence[tuple[str, str]]) -> list[str]:
     return [" ".join([start, *notes])]
 
 
-class Page(Directive):
+class Page(SphinxDirective):
     """``{polinb-reference} PART``: a part of the page on the reference run."""
 
     required_arguments = 1
-    has_content = False
 
     def run(self) -> list[Any]:
         """The part's nodes."""
         part = self.arguments[0]
         if part not in reference_words.PARTS:
             raise self.error(f"polinb-reference: got {part!r}; allowed: {', '.join(reference_words.PARTS)}")
-        environment = self.state.document.settings.env
-        found: Reference | None = environment.app.polinb_reference
+        app: Any = self.env.app
+        found: Reference | None = app.polinb_reference
         ours: dict[str, str] = {}
-        for path in sorted((Path(environment.srcdir) / FOLDER).glob("*.ipynb")) if found else []:
+        for path in sorted((Path(app.srcdir) / FOLDER).glob("*.ipynb")) if found else []:
             told = None if is_filled(book := _read(path)) else results.answer(book, path.stem)
             ours |= {path.stem: told["first"]} if told else {}
-        holder = nodes.container()
-        lines = StringList(reference_words.part(found, part, ours).splitlines(), environment.docname)
-        self.state.nested_parse(lines, 0, holder)
-        return list(holder.children)
+        return self.parse_text_to_nodes(reference_words.part(found, part, ours))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from book._make.build import Chapter, run_chapter
-from polinb.errors import BookError, ParameterError
-from polinb.runs.checkout import Layout, chapter_names, core_names, find_layout
+from book._make.build import Chapter, alone, run_chapters
+from polinb.errors import ParameterError
+from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, tell
 from polinb.runs.params import Params, profile_values
 
 PROFILE = "full"
@@ -125,31 +125,11 @@ def run_reference(
         ParameterError: before anything runs.
         BookError: a chapter failed; those done stay done.
     """
-    from filelock import FileLock, Timeout
-
     settings, applied = settings_of(cut, dict(given or {}))
     layout = layout or layout_of(settings)
-    every = chapter_names(layout)
-    groups = {"all": every, "core": core_names(layout)}
-    wanted = [name for each in chapters or ["all"] for name in groups.get(each, [each])]
-    for name in wanted:
-        if name not in every:
-            raise ParameterError("chapters", name, ", ".join(["core", "all", *every]))
+    wanted = chosen_chapters(chapter_names(layout), core_names(layout), chapters or ["all"])
     for each in applied:
-        print(f"cut: {each.name} = {each.taken} (full: {each.full}): {each.why}", flush=True)
-    layout.chapters.mkdir(parents=True, exist_ok=True)
+        tell(f"cut: {each.name} = {each.taken} (full: {each.full}): {each.why}")
     own = {"POLINB_STORE": str(store_of(layout))}
-    done = []
-    try:
-        with (
-            FileLock(layout.place / "run.lock", timeout=0),
-            mock.patch.dict(os.environ, own),
-        ):
-            for number, name in enumerate(wanted, 1):
-                print(f"[{number}/{len(wanted)}] {name}", flush=True)
-                done.append(run_chapter(layout, name, {"profile": PROFILE, **settings}))
-                told = "already done" if done[-1].reused else f"{done[-1].seconds:.0f} s"
-                print(f"[{number}/{len(wanted)}] {name}: {told}", flush=True)
-    except Timeout:
-        raise BookError("another reference run of this checkout is going on; wait for it to end") from None
-    return done
+    with alone(layout.place / "run.lock", "reference run of this checkout"), mock.patch.dict(os.environ, own):
+        return run_chapters(layout, wanted, {"profile": PROFILE, **settings})
