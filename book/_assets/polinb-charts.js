@@ -39,7 +39,6 @@
       bindings(inputs, view, meta);
       element.append(toolbar(element, spec, meta, view));
       element.dataset.state = "ready";
-      performance.mark("polinb-chart-ready");
     } catch (error) {
       scroller.remove();
       inputs.remove();

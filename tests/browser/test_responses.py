@@ -306,21 +306,24 @@ def test_broken_data_leave_the_fallback(visit, rows, tmp_path):
         assert seen.errors, "the console says why"
 
 
-def test_600_questions_answer_within_100_ms(visit, tmp_path):
-    page = opened(visit, write(tmp_path, shown_by(data_of(*made_up(each=200, length=80))))).page
-    for kind in ("left", "random", "patch-s"):
-        page.check(f"input[name=columns][value={kind}]")
-    page.check("input[name=words]")
-    spent = page.evaluate(
-        """() => [["asked", "race"], ["differ", "any"], ["order", "change"], ["trained", "race"], ["asked", "all"]].map(
-          ([name, value]) => Math.min(...[0, 1, 2, 3, 4].map(() => {
-            const field = document.querySelector(`select[name=${name}]`);
-            field.value = value;
-            const start = performance.now();
-            field.dispatchEvent(new Event("change", { bubbles: true }));
-            document.body.getBoundingClientRect(); // lays the page out
-            return performance.now() - start;
-          })))"""
-    )
-    print("ms a filter change:", [round(x, 1) for x in spent])
-    assert max(spent) < 100, spent
+FILTERS = """() => [["asked", "race"], ["differ", "any"], ["order", "change"], ["trained", "race"], ["asked", "all"]]
+  .map(([name, value]) => Math.min(...[0, 1, 2, 3, 4].map(() => {
+    const field = document.querySelector(`select[name=${name}]`);
+    field.value = value;
+    const start = performance.now();
+    field.dispatchEvent(new Event("change", { bubbles: true }));
+    document.body.getBoundingClientRect(); // lays the page out
+    return performance.now() - start;
+  })))"""
+
+
+def test_ten_times_the_questions_take_less_than_ten_times_as_long(visit, tmp_path):
+    spent = []
+    for each in (20, 200):
+        page = opened(visit, write(tmp_path, shown_by(data_of(*made_up(each=each, length=80))))).page
+        for kind in ("left", "random", "patch-s"):
+            page.check(f"input[name=columns][value={kind}]")
+        page.check("input[name=words]")
+        spent.append(page.evaluate(FILTERS))
+    print("ms a filter change:", [[round(x, 1) for x in each] for each in spent])
+    assert sum(spent[1]) < 10 * sum(spent[0]), spent
