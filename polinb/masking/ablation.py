@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from polinb.errors import ParameterError
 from polinb.models.architectures import architecture_of, resolve
+from polinb.scoring.residual import hidden_after
 
 if TYPE_CHECKING:
     import torch
@@ -28,14 +30,11 @@ def check_directions(directions: Mapping[int, Any], layers: int, d_model: int) -
         name = f"directions of block {block}"
         if not 0 <= block < layers:
             raise ParameterError("directions", f"block {block}", f"blocks 0 to {layers - 1}")
-        if columns.ndim != 2 or columns.shape[0] != d_model:
-            raise ParameterError(name, f"shape {columns.shape}", f"shape ({d_model}, k), the model's residual width")
-        if not 1 <= columns.shape[1] <= d_model:
-            raise ParameterError(name, f"{columns.shape[1]} columns", f"1 to {d_model}")
-        if not np.isfinite(columns).all():
-            raise ParameterError(name, "a value that is not finite", "finite numbers")
+        if columns.ndim != 2 or columns.shape[0] != d_model or not columns.size:
+            allowed = f"shape ({d_model}, k) with k of at least 1; {d_model} is the model's residual width"
+            raise ParameterError(name, f"shape {columns.shape}", allowed)
         off = float(np.abs(columns.T @ columns - np.eye(columns.shape[1])).max())
-        if off > _TOLERANCE:
+        if not off <= _TOLERANCE:  # not a number either
             raise ParameterError(name, f"columns {off:.2g} away from orthonormal", f"at most {_TOLERANCE:g}; use QR")
 
 
@@ -70,14 +69,11 @@ def _hook(basis: Any, passes: Passes) -> Any:
     import torch
 
     own = torch.as_tensor(np.asarray(basis, dtype=np.float32))
-    moved: dict[Any, torch.Tensor] = {}
+    moved = cache(own.to)
 
     def hook(module: Any, args: Any, output: Any) -> Any:
-        hidden = output[0] if isinstance(output, tuple) else output
-        place = (hidden.device, hidden.dtype)
-        if place not in moved:
-            moved[place] = own.to(device=hidden.device, dtype=hidden.dtype)
-        clean = project_out(hidden, moved[place])
+        hidden = hidden_after(output)
+        clean = project_out(hidden, moved(hidden.device, hidden.dtype))
         if passes == "activation":
             clean = clean.detach() + (hidden - hidden.detach())
         elif passes == "gradient":

@@ -48,20 +48,6 @@ def assign(values: float | Sequence[Any]) -> Change:
     return lambda layer, own, _: values[layer]
 
 
-def places(lm: LM, chosen: np.ndarray) -> list[torch.Tensor]:
-    """Where a layer's chosen neurons are: L tensors (k_l,) of indices.
-
-    Raises:
-        ParameterError: ``chosen`` has another shape than (layers, FFN width).
-    """
-    import torch
-
-    shape = (lm.layers, lm.width)
-    if chosen.shape != shape:
-        raise ParameterError("chosen", chosen.shape, f"{shape}, the model's layers and FFN width")
-    return [torch.from_numpy(np.flatnonzero(row)).to(lm.device) for row in chosen]
-
-
 def per_layer(lm: LM, chosen: np.ndarray, values: np.ndarray) -> list[torch.Tensor]:
     """``values`` (L, F) of the chosen neurons in the model's precision: L tensors (k_l,), for scale and assign."""
     import torch
@@ -70,10 +56,19 @@ def per_layer(lm: LM, chosen: np.ndarray, values: np.ndarray) -> list[torch.Tens
 
 
 class Reader:
-    """A model that reads a growing text with its own cache; its chosen neurons are read, or changed."""
+    """A model that reads a growing text with its own cache; its chosen neurons are read, or changed.
+
+    Raises:
+        ParameterError: ``chosen`` has another shape than (layers, FFN width).
+    """
 
     def __init__(self, lm: LM, chosen: np.ndarray) -> None:
-        self.where = places(lm, chosen)
+        import torch
+
+        shape = (lm.layers, lm.width)
+        if chosen.shape != shape:
+            raise ParameterError("chosen", chosen.shape, f"{shape}, the model's layers and FFN width")
+        self.where = [torch.from_numpy(np.flatnonzero(row)).to(lm.device) for row in chosen]
         self.root, self.downs = envoys(lm)
         self.cache: Any = None
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from polinb.models.lm import LM
 
 MODES = ("mean", "scale")
-PLACES = ("answer", "all")
 
 
 def edit_factors(groups: Mapping[str, Group], alpha: float) -> tuple[np.ndarray, np.ndarray]:
@@ -54,11 +53,12 @@ def edited_answers(
     max_new_tokens: int,
     mode: str = "mean",
     means: np.ndarray | None = None,
-    where: str = "answer",
     batch: int = 48,
     label: str = "editing",
 ) -> list[list[int]]:
     """Greedy answers while the chosen neurons are edited at every step, in the order given, without end-of-turn token.
+
+    The prompt is left alone up to its last token, whose output is the first answer token.
 
     ``mean``: the activation is set to its mean × factor, the same at every token; with all factors 1 this is the
     mean-assignment control, which shows what losing the tokens' own activations does. ``scale``: the live activation
@@ -67,16 +67,13 @@ def edited_answers(
     Args:
         chosen, factors: (L, F), see :func:`edit_factors`.
         means: (L, F) mean activations; needed for ``mean``.
-        where: ``answer``: from the last prompt token on, whose output is the first answer token; ``all``: the whole
-            prompt as well.
 
     Raises:
-        ParameterError: unknown mode or place, arrays of another shape than the model, values that are not finite, or
+        ParameterError: unknown mode, arrays of another shape than the model, values that are not finite, or
             no neuron chosen.
     """
-    for name, value, allowed in (("mode", mode, MODES), ("where", where, PLACES)):
-        if value not in allowed:
-            raise ParameterError(name, value, ", ".join(allowed))
+    if mode not in MODES:
+        raise ParameterError("mode", mode, ", ".join(MODES))
     shape = (lm.layers, lm.width)
     if mode == "mean" and means is None:
         raise ParameterError("means", None, f"mean activations of shape {shape} for mode 'mean'")
@@ -90,4 +87,4 @@ def edited_answers(
     written = per_layer(lm, chosen, values)
     change = scale(written) if mode == "scale" else assign(written)
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch": batch, "label": label}
-    return changed_answers(lm, prompts, chosen, change, answer_only=where == "answer", **how)
+    return changed_answers(lm, prompts, chosen, change, answer_only=True, **how)

@@ -46,7 +46,13 @@ def frozen_slices(model: Any, chosen: np.ndarray, freeze: str = "neuron") -> lis
     if freeze not in MODES:
         raise ParameterError("freeze", freeze, ", ".join(MODES))
     if freeze == "only":
-        return frozen_slices(model, ~chosen) + _outside(model)
+        others = frozen_slices(model, ~chosen)
+        neurons = {part.name for layer in range(n_layers(model)) for part in weight_slices(model, layer)}
+        for name, weight in model.named_parameters():
+            if name not in neurons:  # whole, along the outputs, where an adapter is held too
+                dim = int(architecture_of(model).transposed and weight.ndim == 2)
+                others.append(FrozenSlice(name, dim, torch.arange(weight.shape[dim]), "up"))
+        return others
     found: dict[tuple[str, int, str], list[torch.Tensor]] = {}
     for layer, row in enumerate(chosen):
         index = torch.from_numpy(np.flatnonzero(row))
@@ -56,19 +62,6 @@ def frozen_slices(model: Any, chosen: np.ndarray, freeze: str = "neuron") -> lis
             if freeze in ("neuron", part.side):
                 found.setdefault((part.name, part.dim, part.side), []).append(index + part.offset)
     return [FrozenSlice(name, dim, torch.cat(parts), side) for (name, dim, side), parts in found.items()]
-
-
-def _outside(model: Any) -> list[FrozenSlice]:
-    """All parameters in which no weight belongs to a neuron, whole: along the outputs, where an adapter is held too."""
-    import torch
-
-    neurons = {part.name for layer in range(n_layers(model)) for part in weight_slices(model, layer)}
-    found = []
-    for name, weight in model.named_parameters():
-        if name not in neurons:
-            dim = int(architecture_of(model).transposed and weight.ndim == 2)
-            found.append(FrozenSlice(name, dim, torch.arange(weight.shape[dim]), "up"))
-    return found
 
 
 class Freezer:
@@ -104,12 +97,8 @@ class Freezer:
 
     def max_change(self) -> float:
         """Largest absolute change of this process's frozen entries; exactly 0.0 when the guarantee holds."""
-        worst = 0.0
-        for parameter, dim, where, value in self._held:
-            now = _local(parameter.data).index_select(dim, where)
-            if now.numel():
-                worst = max(worst, float((now.cpu().double() - value.cpu().double()).abs().max()))
-        return worst
+        held = ((_local(parameter.data).index_select(dim, where), value) for parameter, dim, where, value in self._held)
+        return max((_largest(now.cpu().double() - value.cpu().double()) for now, value in held), default=0.0)
 
     def max_state(self, optimizer: Any) -> float:
         """Largest absolute entry of the optimiser's moments on frozen entries; exactly 0.0: it never saw them move.
@@ -121,9 +110,9 @@ class Freezer:
             if parameter not in plain.state:
                 return float("inf")
             for moment in plain.state[parameter].values():
-                if getattr(moment, "shape", None) == parameter.shape and len(where):
-                    seen = _local(moment).index_select(dim, where.to(_local(moment).device))
-                    worst = max(worst, float(seen.cpu().double().abs().max()) if seen.numel() else 0.0)
+                if getattr(moment, "shape", None) == parameter.shape:
+                    own = _local(moment)
+                    worst = max(worst, _largest(own.index_select(dim, where.to(own.device))))
         return worst
 
 
@@ -161,6 +150,11 @@ def _local(tensor: Any) -> torch.Tensor:
     return own
 
 
+def _largest(values: torch.Tensor) -> float:
+    """Largest absolute value, 0 where there is none."""
+    return float(values.abs().max()) if values.numel() else 0.0
+
+
 def _own_index(tensor: Any, dim: int, index: torch.Tensor) -> torch.Tensor:
     """Positions of ``index`` (along ``dim`` of the whole tensor) inside this process's part."""
     if not hasattr(tensor, "to_local"):
@@ -188,12 +182,10 @@ def check_frozen(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]
     for part in adapter_slices(slices) if adapted else slices:
         if part.name not in after:
             continue
-        new = after[part.name].detach().cpu().index_select(part.dim, part.index)
-        moved = new.double()
+        moved = after[part.name].detach().cpu().index_select(part.dim, part.index).double()
         if not adapted:
             moved = moved - before[part.name].detach().cpu().index_select(part.dim, part.index).double()
-        if moved.numel():
-            worst = max(worst, float(moved.abs().max()))
+        worst = max(worst, _largest(moved))
     if worst != 0.0:
         raise TrainingError(f"a frozen weight moved by {worst:g}; the freeze guarantee is broken, nothing was saved")
     return worst

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,11 +13,12 @@ from polinb.masking.freezing import frozen_slices
 from polinb.scoring.contributions import ATTENTION
 
 if TYPE_CHECKING:
+    import torch
+
     from polinb.models.lm import LM
 
 
-@contextmanager
-def grafted(lm: LM, tuned: LM, chosen: np.ndarray) -> Iterator[None]:
+def grafted(lm: LM, tuned: LM, chosen: np.ndarray) -> AbstractContextManager[None]:
     """Within this block the chosen neurons of ``lm`` have the weights that they have in ``tuned``.
 
     Their incoming weights and biases (rows of gate and up) and outgoing weights (columns of down) are copied; the bias
@@ -26,33 +27,21 @@ def grafted(lm: LM, tuned: LM, chosen: np.ndarray) -> Iterator[None]:
 
     ``chosen`` is (L, F) bool. A ParameterError tells that it or ``tuned`` has another shape than the model.
     """
-    import torch
-
     shape = (lm.layers, lm.width)
     if chosen.shape != shape or (tuned.layers, tuned.width) != shape:
         raise ParameterError("chosen", chosen.shape, f"{shape}, the model's layers and FFN width, as the tuned model's")
     own, theirs = dict(lm.model.named_parameters()), dict(tuned.model.named_parameters())
-    kept = []
-    with torch.no_grad():
-        for part in frozen_slices(lm.model, chosen):
-            weight, source = own[part.name], theirs.get(part.name)
-            if source is None or weight.shape != source.shape:
-                given = None if source is None else tuple(source.shape)
-                raise ParameterError("tuned", given, f"{part.name} of shape {tuple(weight.shape)}, as the model's")
-            index = part.index.to(weight.device)
-            new = source.index_select(part.dim, part.index.to(source.device)).to(weight)
-            kept.append((weight, part.dim, index, weight.index_select(part.dim, index), new))
-        try:
-            for weight, dim, index, _, new in kept:
-                weight.index_copy_(dim, index, new)
-            yield
-        finally:
-            for weight, dim, index, before, _ in kept:
-                weight.index_copy_(dim, index, before)
+    parts = []
+    for part in frozen_slices(lm.model, chosen):
+        weight, source = own[part.name], theirs.get(part.name)
+        if source is None or weight.shape != source.shape:
+            given = None if source is None else tuple(source.shape)
+            raise ParameterError("tuned", given, f"{part.name} of shape {tuple(weight.shape)}, as the model's")
+        parts.append((weight, source, part.dim, part.index))
+    return _copied(parts)
 
 
-@contextmanager
-def grafted_attention(lm: LM, tuned: LM) -> Iterator[None]:
+def grafted_attention(lm: LM, tuned: LM) -> AbstractContextManager[None]:
     """Within this block all attention weights of ``lm`` are those of ``tuned``; put back bit for bit afterwards.
 
     Raises:
@@ -65,13 +54,22 @@ def grafted_attention(lm: LM, tuned: LM) -> Iterator[None]:
         raise ParameterError("model", kind, f"an architecture among {', '.join(sorted(ATTENTION))}")
     mark = f".{ATTENTION[kind].split('.')[0]}."
     theirs = dict(tuned.model.named_parameters())
-    own = {name: weight for name, weight in lm.model.named_parameters() if mark in name}
-    before = {name: weight.detach().clone() for name, weight in own.items()}
+    own = [(name, weight) for name, weight in lm.model.named_parameters() if mark in name]
+    return _copied([(weight, theirs[name], 0, torch.arange(len(weight))) for name, weight in own])
+
+
+@contextmanager
+def _copied(parts: Sequence[tuple[Any, Any, int, torch.Tensor]]) -> Iterator[None]:
+    """Within this block weights have, at ``index`` along ``dim``, what others have there: weight, other, dim, index."""
+    import torch
+
     with torch.no_grad():
+        kept = [weight.index_select(dim, index.to(weight.device)) for weight, _, dim, index in parts]
         try:
-            for name, weight in own.items():
-                weight.copy_(theirs[name])
+            for weight, other, dim, index in parts:
+                new = other.index_select(dim, index.to(other.device)).to(weight)
+                weight.index_copy_(dim, index.to(weight.device), new)
             yield
         finally:
-            for name, weight in own.items():
-                weight.copy_(before[name])
+            for (weight, _, dim, index), before in zip(parts, kept, strict=True):
+                weight.index_copy_(dim, index.to(weight.device), before)

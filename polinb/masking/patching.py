@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polinb.errors import ParameterError
-from polinb.masking.decoding import Reader, Source, assign, changed_answers, patch, places
+from polinb.masking.decoding import Reader, Source, assign, changed_answers, patch
 from polinb.models.generation import generate
 from polinb.models.tokens import Batch, batches, pad
-from polinb.scoring.tracing import envoys, read
 
 if TYPE_CHECKING:
     import torch
@@ -51,19 +50,14 @@ def patched_answers(
     """
     if mode not in MODES:
         raise ParameterError("patch", mode, ", ".join(MODES))
-    shape = (recipient.layers, recipient.width)
-    if chosen.shape != shape or (donor.layers, donor.width) != shape:
-        raise ParameterError("chosen", chosen.shape, f"{shape}, the recipient's layers and FFN width, as the donor's")
-
-    def source(rows: list[int]) -> Source:
-        if mode == "lockstep":
-            return Reader(donor, chosen).read
-        return _recorded(donor, chosen, [prompts[i] for i in rows], max_new_tokens)
-
+    sources = {
+        "lockstep": lambda rows: Reader(donor, chosen).read,
+        "recorded": lambda rows: _recorded(donor, chosen, [prompts[i] for i in rows], max_new_tokens),
+    }
     change = assign(_means(donor, chosen, prompts, max_new_tokens, batch)) if mode == "mean" else patch()
-    brings = None if mode == "mean" else source
-    options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch": batch, "label": label}
-    return changed_answers(recipient, prompts, chosen, change, brings, **options)
+    return changed_answers(
+        recipient, prompts, chosen, change, sources.get(mode), max_new_tokens=max_new_tokens, batch=batch, label=label
+    )
 
 
 def _recorded(donor: LM, chosen: np.ndarray, prompts: Sequence[Sequence[int]], steps: int) -> Source:
@@ -87,18 +81,13 @@ def _means(
     donor: LM, chosen: np.ndarray, prompts: Sequence[Sequence[int]], steps: int, batch: int
 ) -> list[torch.Tensor]:
     """The donor's mean activation over the tokens of its own answers to all prompts: L tensors (k_l,)."""
-    import torch
-
     answers = generate(donor, prompts, max_new_tokens=steps, batch=batch, label="donor answers")
-    where = places(donor, chosen)
-    root, downs = envoys(donor)
-    sums = [torch.zeros(len(index), device=donor.device) for index in where]
+    sums: list[Any] = [0.0] * donor.layers
     count = 0
-    with torch.no_grad():
-        for chunk in batches(donor, prompts, answers, batch):
-            if not bool(chunk.response.any()):  # nothing but empty answers: their prompts stand in
-                chunk.response = chunk.mask.bool()
-            count += int(chunk.response.sum())
-            for total, seen, index in zip(sums, read(root, downs, chunk), where, strict=True):
-                total += seen[:, index].sum(0)
+    for chunk in batches(donor, prompts, answers, batch):
+        if not bool(chunk.response.any()):  # nothing but empty answers: their prompts stand in
+            chunk.response = chunk.mask.bool()
+        count += int(chunk.response.sum())
+        for layer, seen in enumerate(Reader(donor, chosen).read(chunk)):
+            sums[layer] += seen[chunk.response].float().sum(0)
     return [(total / count).to(donor.model.dtype) for total in sums]

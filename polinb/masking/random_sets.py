@@ -27,14 +27,14 @@ def random_set(kind: str, chosen: np.ndarray, scale: np.ndarray, seed: int) -> n
     Raises:
         ParameterError: unknown ``kind``.
     """
-    rng = np.random.default_rng([seed, KINDS.index(kind) if kind in KINDS else 99])
+    if kind not in KINDS:
+        raise ParameterError("controls", kind, ", ".join(KINDS))
+    rng = np.random.default_rng([seed, KINDS.index(kind)])
     if kind == "uniform":
         return _draw(chosen.reshape(1, -1), rng).reshape(chosen.shape)
     if kind == "layer":
         return _draw(chosen, rng)
-    if kind == "next_highest":
-        return _match(chosen, scale, rng)
-    raise ParameterError("controls", kind, ", ".join(KINDS))
+    return _match(chosen, scale, rng)
 
 
 def _draw(chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:

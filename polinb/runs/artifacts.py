@@ -82,6 +82,14 @@ class Artifact:
         return self.path / name
 
 
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as a safetensors file, however they lie in memory."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+
+
 class Store:
     """Artifacts under one root folder.
 

@@ -16,6 +16,7 @@ import pandas as pd
 from polinb.errors import JudgeError, TrainingError
 from polinb.masking.random_sets import KINDS, random_set
 from polinb.models.lm import LM
+from polinb.runs.artifacts import save_arrays
 from polinb.runs.base import Base
 from polinb.runs.conditions import Label, Texts, encode
 from polinb.runs.groups import Judge, Model
@@ -51,25 +52,23 @@ def scores(
         tokens: longest response.
         positions: ``response`` tokens, or those from which they are ``generating`` (one earlier).
     """
-    from safetensors.numpy import save_file
-
     from polinb.models.generation import decode
     from polinb.scoring.tracing import contrast
 
     models = {"left": model_of(run, left, "left"), "right": model_of(run, right, "right"), "vanilla": run.lm}
-    prompts, responses, whose = _responses(models, asked, source, tokens, limit, batch, run.params.system_prompt)
+    prompts, responses, whose = read_on(models, asked, source, tokens, limit, batch, run.params.system_prompt)
     sums = contrast(
         models.pop("left"), models.pop("right"), run.lm, prompts, responses, generating=positions == "generating"
     )
     names = ("squared_difference", "difference", "vanilla", "vanilla_squared")
-    save_file({name: np.ascontiguousarray(getattr(sums, name)) for name in names}, folder / "sums.safetensors")
+    save_arrays(folder / "sums.safetensors", {name: getattr(sums, name) for name in names})
     texts = [decode(run.lm, ids) for ids in responses]
     read = {"source": whose, "response": texts, "prompt_ids": prompts, "response_ids": responses}
     pd.DataFrame(read).to_parquet(folder / "responses.parquet")
     return {"tokens": sums.tokens, "texts": len(texts)}
 
 
-def _responses(
+def read_on(
     models: Mapping[str, LM], texts: Texts, source: str, tokens: int, limit: int, batch: int, system: Any
 ) -> tuple[list[list[int]], list[list[int]], list[str]]:
     """Prompts, responses w_1 to read the two models on, and whose response each is."""
@@ -108,11 +107,9 @@ def scale_of(sums: Sequence[Contrast]) -> np.ndarray:
 @stage("neutral-scale", Model)
 def neutral_scale(run: Base, folder: Path, *, texts: Texts, limit: int) -> Mapping[str, Any]:
     """Activation scale of the vanilla model on everyday answers: arrays ``rms``, ``scale`` (L, F)."""
-    from safetensors.numpy import save_file
-
     from polinb.scoring.tracing import activation_scale
 
-    save_file({"scale": activation_scale(run.lm, *_read(run, texts, limit))}, folder / "rms.safetensors")
+    save_arrays(folder / "rms.safetensors", {"scale": activation_scale(run.lm, *_read(run, texts, limit))})
     return {"texts": len(texts)}
 
 
@@ -138,8 +135,6 @@ def neurons(
     Raises:
         TrainingError: G is empty.
     """
-    from safetensors.numpy import save_file
-
     keys = list(map(str, scores.values()))
     sums = run.once(("contrasts", *keys), lambda: {t: contrast_of(found) for t, found in scores.items()})
     rule = ("rule", gamma, pool, normalise, *keys)
@@ -155,7 +150,7 @@ def neurons(
         }[kind]()
     if kind == "general" and not mask.any():
         raise TrainingError(empty(gamma))
-    save_file({"mask": np.ascontiguousarray(mask, dtype=np.uint8)}, folder / "neurons.safetensors")
+    save_arrays(folder / "neurons.safetensors", {"mask": mask.astype(np.uint8)})
     return {"neurons": int(mask.sum())}
 
 
@@ -249,12 +244,10 @@ def logp(run: Base, folder: Path, *, model: Result | None, texts: Texts, limit: 
 @stage("states", Model)
 def states(run: Base, folder: Path, *, model: Result | None, texts: Texts, limit: int) -> None:
     """Mean hidden state of each response after every block: arrays ``states``, (texts, L, d_model) float32."""
-    from safetensors.numpy import save_file
-
     from polinb.scoring.residual import mean_states
 
     found = mean_states(model_of(run, model), *_read(run, texts, limit))
-    save_file({"states": np.ascontiguousarray(found)}, folder / "states.safetensors")
+    save_arrays(folder / "states.safetensors", {"states": found})
 
 
 def _read(run: Base, texts: Texts, limit: int) -> tuple[list[list[int]], list[list[int]]]:

@@ -91,14 +91,14 @@ def weight_attribution(
     import torch
 
     parts = [(layer, part) for layer in range(lm.layers) for part in weight_slices(lm.model, layer)]
-    ends = [dict(each.model.named_parameters()) for each in (lm, tuned)]
-    names = list(dict.fromkeys(part.name for _, part in parts))
+    names = dict.fromkeys(part.name for _, part in parts)
+    before, after = ({name: each.model.get_parameter(name) for name in names} for each in (lm, tuned))
     with torch.no_grad():
-        half = {name: (ends[1][name].float() - ends[0][name].float()) / 2 for name in names}
+        half = {name: (after[name].float() - before[name].float()) / 2 for name in names}
     carried = {name: torch.zeros_like(change) for name, change in half.items()}
-    for model, own in zip((lm, tuned), ends, strict=True):
+    for model, own in ((lm, before), (tuned, after)):
         for name, slope in zip(
-            names, _slopes(model, [own[n] for n in names], prompts, responses, weights, batch), strict=True
+            own, _slopes(model, list(own.values()), prompts, responses, weights, batch), strict=True
         ):
             carried[name] += slope * half[name]
     total = np.zeros((lm.layers, lm.width))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors
+from polinb.models.architectures import architecture_of, resolve, value_vectors
 from polinb.models.tokens import Batch
 from polinb.scoring.residual import blocks, hidden_after
 
@@ -19,12 +19,7 @@ if TYPE_CHECKING:
 # Output projection of attention inside a block, for architectures that add the FFN's output to the residual stream as
 # it is. Where it is normed first (Gemma 2 and 3, OLMo 2) a neuron's contribution is not m·(v·w).
 ATTENTION = {
-    "llama": "self_attn.o_proj",
-    "qwen2": "self_attn.o_proj",
-    "qwen3": "self_attn.o_proj",
-    "mistral": "self_attn.o_proj",
-    "gemma": "self_attn.o_proj",
-    "phi3": "self_attn.o_proj",
+    **dict.fromkeys(("llama", "qwen2", "qwen3", "mistral", "gemma", "phi3"), "self_attn.o_proj"),
     "gpt2": "attn.c_proj",
     "gpt_neox": "attention.dense",
 }
@@ -67,22 +62,24 @@ class Reader:
         # Apple's GPUs have no float64; a mean in float32 is as exact as what they compute.
         self.kind = torch.float32 if lm.device.type == "mps" else torch.float64
         self.w = torch.as_tensor(w).to(lm.device, self.kind)
-        vectors = [value_vectors(lm.model, layer).cpu().double().numpy() for layer in range(at + 1)]
-        empty = np.zeros((lm.layers - at - 1, lm.width))
-        self.value = np.concatenate([np.stack([v @ w for v in vectors]), empty])
-        lengths = np.concatenate([np.stack([np.linalg.norm(v, axis=1) for v in vectors]), empty])
+        self.value, lengths = np.zeros((2, lm.layers, lm.width))
+        self.bias, self.attention_bias = np.zeros((2, lm.layers))
+        for layer, block in enumerate(resolve(lm.model, arch.blocks)[: at + 1]):
+            vectors = value_vectors(lm.model, layer).cpu().double().numpy()
+            self.value[layer], lengths[layer] = vectors @ w, np.linalg.norm(vectors, axis=1)
+            self.attention_bias[layer] = _along(resolve(block, path), w)
+            self.bias[layer] = self.attention_bias[layer] + _along(resolve(block, arch.down), w)
         self.cosine = np.divide(self.value, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-        self.bias = np.zeros(lm.layers)
-        self.attention_bias = np.zeros(lm.layers)
-        found = resolve(lm.model, arch.blocks)
-        for layer in range(at + 1):
-            self.attention_bias[layer] = _along(resolve(found[layer], path), w)
-            self.bias[layer] = self.attention_bias[layer] + _along(down_modules(lm.model)[layer], w)
 
     def read(self, chunk: Batch) -> Seen:
         """Run the model on a batch whose every row has response tokens."""
+        import torch
+
         counts = chunk.response.sum(1)
-        raw = _trace(self, chunk, _averages(counts, self.kind))
+        owner = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+        # (texts, tokens): row i averages the response tokens of text i, which come text by text
+        average = torch.nn.functional.one_hot(owner, len(counts)).T.to(self.kind) / counts[:, None]
+        raw = _trace(self, chunk, average)
         m, attention, first, last, size = ([t.cpu().double().numpy() for t in part] for part in raw)
         above = ((0, 0), (0, self.lm.layers - self.at - 1))
         own = np.pad(np.stack(attention, 1) - self.attention_bias[: self.at + 1], above)
@@ -103,16 +100,6 @@ def _trace(reader: Reader, chunk: Batch, average: torch.Tensor) -> Any:
             m.append(average @ reader.downs[layer].input[where].to(kind))
         state = hidden_after(reader.blocks[reader.at].output)[where].to(kind)
         out = nnsight.save([m, attention, [first], [average @ (state @ w)], [average @ (state.abs() @ w.abs())]])
-    return out
-
-
-def _averages(counts: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
-    """(texts, tokens): row i averages the response tokens of text i, which come text by text."""
-    import torch
-
-    owner = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
-    out = torch.zeros(len(counts), len(owner), dtype=kind, device=counts.device)
-    out[owner, torch.arange(len(owner), device=counts.device)] = 1.0 / counts[owner].to(kind)
     return out
 
 

@@ -6,8 +6,8 @@ layer, every neuron and the biases wrote, so the change of its projection on a d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,22 +75,6 @@ class Parts:
         """Sum of all parts; equals ``measured`` up to rounding."""
         return float(self.neurons.sum() + self.attention.sum() + self.bias.sum() + self.embedding)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """What goes into a safetensors file."""
-        return {
-            name: np.ascontiguousarray(value) for name, value in vars(self).items() if isinstance(value, np.ndarray)
-        }
-
-    def facts(self) -> dict[str, Any]:
-        """What goes into a JSON summary."""
-        return {name: value for name, value in vars(self).items() if not isinstance(value, np.ndarray)}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Parts:
-        """Back from :meth:`arrays` and :meth:`facts`."""
-        every: dict[str, Any] = {**facts, **arrays}
-        return cls(**{field.name: every[field.name] for field in fields(cls)})
-
 
 def three_parts(
     before: np.ndarray, after: np.ndarray, value_before: np.ndarray, value_after: np.ndarray
@@ -112,17 +96,15 @@ def check(before: LM, after: LM, w: np.ndarray, layer: int = -1) -> int:
         ModelError: the FFN's output does not go straight into the residual stream, or the models differ in shape.
         ParameterError: ``w`` is not a unit direction of this model's width, or there is no such block.
     """
-    kinds = [str(lm.model.config.model_type) for lm in (before, after)]
     architecture_of(before.model)
-    if kinds[0] not in ATTENTION:
+    configs = [(lm, lm.model.config) for lm in (before, after)]
+    shapes = [(str(config.model_type), lm.layers, lm.width, int(config.hidden_size)) for lm, config in configs]
+    kind, _, _, width = shapes[0]
+    if kind not in ATTENTION:
         raise ModelError(
-            f"architecture {kinds[0]!r} cannot be decomposed: it norms the output of its FFN before it adds it to the "
+            f"architecture {kind!r} cannot be decomposed: it norms the output of its FFN before it adds it to the "
             f"residual stream, so no neuron has a contribution of its own; possible: {', '.join(sorted(ATTENTION))}"
         )
-    width = int(before.model.config.hidden_size)
-    shapes = [
-        (k, lm.layers, lm.width, int(lm.model.config.hidden_size)) for k, lm in zip(kinds, (before, after), strict=True)
-    ]
     if shapes[0] != shapes[1]:
         raise ModelError(f"the models before and after differ: {shapes[0]} and {shapes[1]} (type, L, F, d_model)")
     if w.shape != (width,) or not np.isfinite(w).all() or abs(float(np.linalg.norm(w)) - 1) > 1e-6:
@@ -183,10 +165,9 @@ def decompose(
             for row, text in enumerate(chunk.rows):
                 by_fold[text % count] += change[row].astype(np.float32)
                 other[text % count] += parts[row]
-            for k, seen in enumerate((first, second)):
-                means[k] += seen.m.sum(0)
-                attention[k] += seen.attention.sum(0)
-                ends[k] += seen.ends.sum(0)
+            means += [first.m.sum(0), second.m.sum(0)]
+            attention += [first.attention.sum(0), second.attention.sum(0)]
+            ends += [first.ends.sum(0), second.ends.sum(0)]
             shown.update(len(chunk.rows))
     sizes = np.bincount(np.arange(texts) % count, minlength=count)
     means, attention, ends = means / texts, attention / texts, ends / texts

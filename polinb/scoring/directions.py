@@ -6,7 +6,6 @@ A basis is a float64 array (d_model, k) with orthonormal columns, ``Q`` in the e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,9 +16,8 @@ KINDS = ("uncentred", "centred", "mean_difference")
 _DEPENDENT = 1e-6
 
 
-@dataclass
 class Moments:
-    """Streamed first and second moments of rows x; memory O(d²) however many rows there are.
+    """Streamed first and second moments of rows x of ``width`` numbers; memory O(d²) however many rows there are.
 
     Attributes:
         count: number of rows.
@@ -27,14 +25,8 @@ class Moments:
         second: Σ x xᵀ, (d, d) float64.
     """
 
-    count: int
-    total: np.ndarray
-    second: np.ndarray
-
-    @classmethod
-    def empty(cls, width: int) -> Moments:
-        """No rows yet, of ``width`` numbers each."""
-        return cls(0, np.zeros(width), np.zeros((width, width)))
+    def __init__(self, width: int) -> None:
+        self.count, self.total, self.second = 0, np.zeros(width), np.zeros((width, width))
 
     def add(self, rows: np.ndarray) -> None:
         """Count rows (n, d) in; summed in float64, whatever they come in."""
@@ -54,19 +46,6 @@ class Moments:
         return moment - np.outer(self.mean, self.mean) if centred else moment
 
 
-@dataclass(frozen=True)
-class Components:
-    """Candidate directions, the strongest first.
-
-    Attributes:
-        vectors: (d, k), orthonormal columns; each points to where the mean difference goes.
-        share: (k,) share of all energy (of the variance if centred) along each column.
-    """
-
-    vectors: np.ndarray
-    share: np.ndarray
-
-
 def check_components(k: int, rows: int, width: int, kind: str) -> None:
     """Refuse more components than the differences can have; nothing has to be read for it."""
     if kind not in KINDS:
@@ -77,13 +56,17 @@ def check_components(k: int, rows: int, width: int, kind: str) -> None:
         raise ParameterError("caft_components", k, f"1 to {most}, the rank of {why}")
 
 
-def components(sources: Sequence[Moments], kind: str, k: int) -> Components:
+def components(sources: Sequence[Moments], kind: str, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Principal components of the differences in all ``sources``, in float64 (CAFT).
 
     ``uncentred``: right singular vectors of the stacked differences (eigenvectors of the second moment), which keep a
     shift common to all tokens; ``centred``: PCA proper, which removes each source's mean; ``mean_difference``: the
     normalised mean alone, one direction. Each source is scaled to a mean square of 1, so that none counts more because
     its differences are larger.
+
+    Returns:
+        Candidate directions, the strongest first: (d, k) orthonormal columns, each of which points to where the mean
+        difference goes; (k,) share of all energy (of the variance if centred) along each.
 
     Raises:
         ParameterError: unknown kind, or more components than samples or dimensions.
@@ -99,19 +82,26 @@ def components(sources: Sequence[Moments], kind: str, k: int) -> Components:
     if kind == "mean_difference":
         vectors = (shift / np.linalg.norm(shift))[:, None]
     else:
-        from scipy.linalg import eigh
-
-        _, columns = eigh(sum(moments), subset_by_index=(width - k, width - 1))
-        vectors = columns[:, ::-1] * _signs(columns[:, ::-1], shift)
+        columns = _largest(np.sum(moments, axis=0), k)
+        vectors = columns * _signs(columns, shift)
     along = np.stack([np.einsum("dk,de,ek->k", vectors, m, vectors) for m in moments], axis=1)
-    return Components(vectors, along.sum(1) / sum(np.trace(m) for m in moments))
+    return vectors, along.sum(1) / sum(np.trace(m) for m in moments)
 
 
 def of_rows(rows: np.ndarray, kind: str, k: int) -> np.ndarray:
     """:func:`components` of a few rows (n, d): at most k, and n − 1 or d where these are less; (d, ≤ k)."""
-    seen = Moments.empty(rows.shape[1])
+    seen = Moments(rows.shape[1])
     seen.add(rows)
-    return components([seen], kind, min(k, len(rows) - 1, rows.shape[1])).vectors
+    return components([seen], kind, min(k, len(rows) - 1, rows.shape[1]))[0]
+
+
+def _largest(symmetric: np.ndarray, k: int) -> np.ndarray:
+    """Eigenvectors (n, k) of the k largest eigenvalues, the largest first."""
+    from scipy.linalg import eigh
+
+    size = len(symmetric)
+    vectors: np.ndarray = eigh(symmetric, subset_by_index=(size - k, size - 1))[1]
+    return vectors[:, ::-1]
 
 
 def _signs(vectors: np.ndarray, shift: np.ndarray) -> np.ndarray:
@@ -156,14 +146,9 @@ def leading(columns: np.ndarray, r: int) -> np.ndarray:
     wide = np.asarray(columns, dtype=np.float64)
     r = min(r, *wide.shape)
     # The smaller Gram matrix gives the same vectors for a fraction of the time of an SVD.
-    from scipy.linalg import eigh
-
     if wide.shape[1] >= wide.shape[0]:
-        _, vectors = eigh(wide @ wide.T, subset_by_index=(len(wide) - r, len(wide) - 1))
-        return vectors[:, ::-1]
-    size = wide.shape[1]
-    _, inner = eigh(wide.T @ wide, subset_by_index=(size - r, size - 1))
-    return orthonormal(wide @ inner[:, ::-1])
+        return _largest(wide @ wide.T, r)
+    return orthonormal(wide @ _largest(wide.T @ wide, r))
 
 
 def principal_angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -12,13 +12,11 @@ import numpy as np
 
 from polinb.errors import ParameterError
 
-FloatArray = np.ndarray
-BoolArray = np.ndarray
 FLOOR = 0.01
 """Quantile of the model's standard deviations above 0 that none is taken to be below in :func:`normalised`."""
 
 
-def top_share(score: FloatArray, gamma: float, pool: str = "model") -> BoolArray:
+def top_share(score: np.ndarray, gamma: float, pool: str = "model") -> np.ndarray:
     """The top ``gamma`` per cent of neurons by score; ties go to the lower layer and index.
 
     Args:
@@ -43,7 +41,7 @@ def top_share(score: FloatArray, gamma: float, pool: str = "model") -> BoolArray
     return chosen.reshape(score.shape)
 
 
-def normalised(score: FloatArray, vanilla_std: FloatArray) -> FloatArray:
+def normalised(score: np.ndarray, vanilla_std: np.ndarray) -> np.ndarray:
     """Score in units of the vanilla activation's standard deviation, taken to be at least ``FLOOR``'s; (L, F).
 
     Without the floor a nearly constant neuron would have any score. All 0 where no neuron varies.
@@ -52,7 +50,7 @@ def normalised(score: FloatArray, vanilla_std: FloatArray) -> FloatArray:
     return score / np.maximum(vanilla_std, np.quantile(known, FLOOR)) if known.size else np.zeros_like(score)
 
 
-def pnlac_score(squared_difference: FloatArray, tokens: int) -> FloatArray:
+def pnlac_score(squared_difference: np.ndarray, tokens: int) -> np.ndarray:
     """eq-score. sqrt(Σ (a_right − a_left)² / Σ |w_1|), root mean square over response tokens (paper 3.2, eq. 1).
 
     Args:
@@ -74,28 +72,28 @@ class NeuronSets:
         general: G, the intersection of all N_t.
     """
 
-    political: dict[str, BoolArray]
-    general: BoolArray
+    political: dict[str, np.ndarray]
+    general: np.ndarray
 
     @property
-    def specific(self) -> dict[str, BoolArray]:
+    def specific(self) -> dict[str, np.ndarray]:
         """S_t = N_t without G."""
         return {topic: chosen & ~self.general for topic, chosen in self.political.items()}
 
     @property
-    def strict(self) -> dict[str, BoolArray]:
+    def strict(self) -> dict[str, np.ndarray]:
         """Strictly topic-specific neurons: N_t without every other topic's N."""
         return {
             topic: chosen & ~np.any([other for t, other in self.political.items() if t != topic], axis=0)
             for topic, chosen in self.political.items()
         }
 
-    def general_without(self, topic: str) -> BoolArray:
+    def general_without(self, topic: str) -> np.ndarray:
         """General neurons found without looking at ``topic`` (no leakage of the evaluated topic)."""
         return np.all([chosen for t, chosen in self.political.items() if t != topic], axis=0)
 
 
-def neuron_sets(scores: Mapping[str, FloatArray], gamma: float, pool: str = "model") -> NeuronSets:
+def neuron_sets(scores: Mapping[str, np.ndarray], gamma: float, pool: str = "model") -> NeuronSets:
     """eq-sets. Sets N_t, G and S_t from one score array a topic.
 
     Raises:
@@ -110,7 +108,7 @@ def neuron_sets(scores: Mapping[str, FloatArray], gamma: float, pool: str = "mod
     return NeuronSets(political, np.all(list(political.values()), axis=0))
 
 
-def overlap(first: BoolArray, second: BoolArray) -> float:
+def overlap(first: np.ndarray, second: np.ndarray) -> float:
     """Share of ``first`` that is also in ``second``; NaN if ``first`` is empty."""
     size = int(first.sum())
     return float((first & second).sum() / size) if size else float("nan")

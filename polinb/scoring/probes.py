@@ -40,8 +40,7 @@ def unit_direction(states: np.ndarray, labels: np.ndarray, kind: str = "logistic
 
 def layer_direction(states: np.ndarray, labels: np.ndarray, layer: int = -1, kind: str = "logistic") -> np.ndarray:
     """:func:`unit_direction` after one block of states (n, L, d_model); negative numbers count from the last."""
-    layers = _shape(states, 3)[1]
-    return unit_direction(states[:, block_index("probe_layer", layer, layers)], labels, kind)
+    return unit_direction(states[:, block_index("probe_layer", layer, states.shape[1])], labels, kind)
 
 
 def held_out_scores(
@@ -71,12 +70,10 @@ def probe_table(
     labels: np.ndarray,
     groups: Sequence[Any] | np.ndarray,
     units: Sequence[Any] | np.ndarray,
-    *,
-    kinds: Sequence[str] = KINDS,
     n_boot: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Held-out accuracy and AUC of probes after every block.
+    """Held-out accuracy and AUC of both kinds of probe after every block.
 
     Args:
         states: (n, L, d_model).
@@ -88,17 +85,15 @@ def probe_table(
 
     Returns:
         layer, probe, accuracy, accuracy_low, accuracy_high, auc, auc_low, auc_high (bootstrap 95 %), cosine
-        (of the two kinds of direction, fitted on all texts; NaN if only one kind is asked for).
+        (of the two kinds of direction, fitted on all texts).
     """
-    layers = _shape(states, 3)[1]
     truth, rows = np.asarray(labels, dtype=bool), []
-    for layer in range(layers):
+    for layer in range(states.shape[1]):
         own = states[:, layer]
-        found = [unit_direction(own, truth, kind) for kind in kinds]
-        cosine = float(found[0] @ found[1]) if len(found) == 2 else float("nan")
-        for kind in kinds:
+        first, second = (unit_direction(own, truth, kind) for kind in KINDS)
+        for kind in KINDS:
             scores = held_out_scores(own, truth, groups, kind)
-            rows.append([layer, kind, *_quality(scores, truth, groups, units, n_boot, seed), cosine])
+            rows.append([layer, kind, *_quality(scores, truth, groups, units, n_boot, seed), float(first @ second)])
     ends = [f"{name}{end}" for name in ("accuracy", "auc") for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=["layer", "probe", *ends, "cosine"])
 
@@ -107,8 +102,9 @@ def _fit(states: np.ndarray, labels: np.ndarray, kind: str, where: str = "") -> 
     """Unit direction, intercept and slope of the score slope·(h·w) + intercept."""
     if kind not in KINDS:
         raise ParameterError("probe", kind, ", ".join(KINDS))
-    _shape(states, 2)
     x, y = np.asarray(states, dtype=float), np.asarray(labels, dtype=bool)
+    if x.ndim != 2 or 0 in x.shape:
+        raise ParameterError("states", f"shape {x.shape}", "(texts, d_model)")
     if y.shape != (len(x),):
         raise ParameterError("labels", y.shape, f"one a text: ({len(x)},)")
     counts = int((~y).sum()), int(y.sum())
@@ -151,7 +147,8 @@ def _quality(scores: np.ndarray, labels: np.ndarray, groups: Any, units: Any, n_
         drawn = cluster_draws(code, n_boot, rng).astype(float)  # (draws, texts)
         hits, weights = hits + drawn @ right[own], weights + drawn.sum(1)
         truth = labels[own]
-        wins = _wins(scores[own][truth], scores[own][~truth])
+        high, low = scores[own][truth][:, None], scores[own][~truth][None]
+        wins = (high > low) + 0.5 * (high == low)  # (positives, negatives)
         apart = (code[truth][:, None] != code[~truth][None]).astype(float)
         if apart.any():  # a group with one class or one unit has no AUC
             areas.append(_auc(wins, apart, *(np.ones((1, n)) for n in wins.shape))[0])
@@ -169,19 +166,7 @@ def _quality(scores: np.ndarray, labels: np.ndarray, groups: Any, units: Any, n_
     return [level, *np.clip(ends, 0, 1), area, *np.clip(stretched(area, drawn_area, stretch), 0, 1)]
 
 
-def _wins(high: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """(positives, negatives): 1 where the positive scores higher, ½ at a tie."""
-    return (high[:, None] > low[None]) + 0.5 * (high[:, None] == low[None])
-
-
 def _auc(wins: np.ndarray, apart: np.ndarray, high: np.ndarray, low: np.ndarray) -> np.ndarray:
     """AUC of each draw over the pairs that are ``apart``, (positives, negatives); ``high``, ``low``: weights a draw."""
     won, pairs = (np.einsum("dp,pn,dn->d", high, each, low, optimize=True) for each in (wins * apart, apart))
     return np.divide(won, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
-
-
-def _shape(states: np.ndarray, dims: int) -> tuple[int, ...]:
-    if states.ndim != dims or 0 in states.shape:
-        allowed = "(texts, blocks, d_model)" if dims == 3 else "(texts, d_model)"
-        raise ParameterError("states", f"shape {states.shape}", allowed)
-    return tuple(states.shape)

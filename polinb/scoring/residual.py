@@ -72,13 +72,12 @@ def mean_states(
     if not all(len(r) for r in responses):
         raise ValueError("a response without tokens has no mean state")
     root, found = blocks(lm)
-    every = range(lm.layers)
     out: np.ndarray = np.zeros((len(prompts), lm.layers, int(lm.model.config.hidden_size)), dtype=np.float32)
     with torch.no_grad(), bar(len(prompts), "reading hidden states") as shown:
         for chunk in batches(lm, prompts, responses, batch):
             counts = chunk.response.sum(1)
             owner = torch.repeat_interleave(torch.arange(len(chunk.rows), device=counts.device), counts)
-            for layer, states in zip(every, read_blocks(root, found, chunk, every), strict=True):
+            for layer, states in enumerate(read_blocks(root, found, chunk, range(lm.layers))):
                 sums = torch.zeros(len(chunk.rows), states.shape[1], device=states.device)
                 sums.index_add_(0, owner, states)
                 out[chunk.rows, layer] = (sums / counts[:, None]).cpu().numpy()

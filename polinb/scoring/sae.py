@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,15 +48,10 @@ class SAE:
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Latent activations of hidden states: (n, d_model) → (n, latents), not negative."""
-        import torch
-
         f = self.before(x)
         if self.threshold is not None:
             f = f * (f > self.threshold)
-        if self.k is not None and self.k < f.shape[1]:
-            values, index = f.topk(self.k, dim=-1)
-            f = torch.zeros_like(f).scatter_(-1, index, values)
-        return f
+        return f if self.k is None else keep_top(f, self.k)
 
     def decode(self, f: torch.Tensor) -> torch.Tensor:
         """Reconstruction: (n, latents) → (n, d_model)."""
@@ -73,16 +67,17 @@ class SAE:
         save_file(tensors, path)
 
 
-# --- training
+def keep_top(values: torch.Tensor, k: int) -> torch.Tensor:
+    """TopK: of (…, latents) values the k largest of each row, the others 0."""
+    import torch
+
+    top, index = values.topk(min(k, values.shape[-1]), dim=-1)
+    return torch.zeros_like(values).scatter(-1, index, top)
 
 
 def keep_batch_top(values: torch.Tensor, k: int) -> torch.Tensor:
     """BatchTopK: of (n, latents) non-negative values the n·k largest of the whole batch, the others 0."""
-    import torch
-
-    count = min(k * len(values), values.numel())
-    top, index = values.flatten().topk(count)
-    return torch.zeros_like(values).flatten().scatter(0, index, top).view_as(values)
+    return keep_top(values.flatten(), k * len(values)).view_as(values)
 
 
 def loss(sae: SAE, x: torch.Tensor, k: int, dead: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -94,17 +89,13 @@ def loss(sae: SAE, x: torch.Tensor, k: int, dead: torch.Tensor) -> tuple[torch.T
     Args:
         dead: (latents,) bool.
     """
-    import torch
-
     before = sae.before(x)
     f = keep_batch_top(before, k)
     error = x - sae.decode(f)
     variance = (x - x.mean(0)).square().sum()
     total = error.square().sum() / variance
-    count = int(dead.sum())
-    if count:
-        top, index = (before[:, dead]).topk(min(max(x.shape[1] // 2, 1), count), dim=-1)
-        attempt = torch.zeros_like(before[:, dead]).scatter(-1, index, top) @ sae.W_dec[dead]
+    if bool(dead.any()):
+        attempt = keep_top(before[:, dead], max(x.shape[1] // 2, 1)) @ sae.W_dec[dead]
         total = total + AUX_WEIGHT * (error.detach() - attempt).square().sum() / variance
     return total, f.detach()
 
@@ -135,20 +126,28 @@ def train(states: np.ndarray, latents: int, k: int, steps: int, *, batch: int = 
     optimizer = torch.optim.Adam(parameters, lr=RATE)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 2 * (1 - step / steps)))
     silent = torch.zeros(latents, dtype=torch.long)
+    decoder: Any = sae.W_dec
+    size = min(batch, len(x))  # every token once before any comes again
+    order = torch.cat([torch.randperm(len(x), generator=generator) for _ in range(-(-steps * size // len(x)))])
     with bar(steps, "sparse autoencoder") as shown:
-        for rows in _batches(len(x), batch, steps, generator):
+        for rows in order.split(size)[:steps]:
             value, used = loss(sae, x[rows], k, silent >= DEAD_AFTER)
             if not bool(torch.isfinite(value)):
                 raise ModelError("the sparse autoencoder's loss is not finite; lower sae_latents or look at the states")
             optimizer.zero_grad()
             value.backward()
-            _keep_unit_rows(sae.W_dec, optimizer.step)
+            with torch.no_grad():  # rows of the decoder stay at length 1: no gradient along themselves
+                decoder.grad -= (decoder.grad * decoder).sum(1, keepdim=True) * decoder
+                optimizer.step()
+                decoder /= decoder.norm(dim=1, keepdim=True)
             schedule.step()
             silent = torch.where((used > 0).any(0), 0, silent + 1)
             shown.update(1)
-    sae = SAE(*(getattr(sae, name).detach() for name in NAMES))
-    sae.threshold = _threshold(sae, x, k, batch)
-    return _unscaled(sae, centre, scale)
+    own = SAE(*(getattr(sae, name).detach() for name in NAMES))
+    # for states in their own units: x = centre + scale · x'
+    return replace(
+        own, b_enc=own.b_enc * scale, b_dec=centre + scale * own.b_dec, threshold=_threshold(own, x, k, batch) * scale
+    )
 
 
 def _initial(x: torch.Tensor, latents: int, generator: torch.Generator) -> SAE:
@@ -158,30 +157,6 @@ def _initial(x: torch.Tensor, latents: int, generator: torch.Generator) -> SAE:
     rows = rows / rows.norm(dim=1, keepdim=True)
     # Tied at the start: encoder and decoder agree on what a latent means before any step.
     return SAE(rows.T.clone(), torch.zeros(latents), rows.clone(), torch.zeros(x.shape[1]))
-
-
-def _batches(tokens: int, batch: int, steps: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """``steps`` batches; every token once before any comes again."""
-    import torch
-
-    left = torch.empty(0, dtype=torch.long)
-    for _ in range(steps):
-        while len(left) < min(batch, tokens):
-            left = torch.cat([left, torch.randperm(tokens, generator=generator)])
-        yield left[:batch]
-        left = left[batch:]
-
-
-def _keep_unit_rows(decoder: torch.Tensor, step: Any) -> None:
-    """One optimiser step with the gradient along each row removed, and the rows brought back to length 1."""
-    import torch
-
-    with torch.no_grad():
-        gradient = decoder.grad
-        assert gradient is not None
-        gradient -= (gradient * decoder).sum(1, keepdim=True) * decoder
-        step()
-        decoder /= decoder.norm(dim=1, keepdim=True)
 
 
 def _threshold(sae: SAE, x: torch.Tensor, k: int, batch: int) -> torch.Tensor:
@@ -195,13 +170,6 @@ def _threshold(sae: SAE, x: torch.Tensor, k: int, batch: int) -> torch.Tensor:
             if bool((kept > 0).any()):
                 lowest.append(kept[kept > 0].min())
     return torch.stack(lowest).mean()[None] if lowest else torch.zeros(1)
-
-
-def _unscaled(sae: SAE, centre: torch.Tensor, scale: float) -> SAE:
-    """The same autoencoder for states in their own units: x = centre + scale · x'."""
-    assert sae.threshold is not None
-    moved = centre + scale * sae.b_dec
-    return SAE(sae.W_enc, sae.b_enc * scale, sae.W_dec, moved, sae.threshold * scale)
 
 
 def quality(sae: SAE, states: np.ndarray, batch: int = 1024) -> dict[str, float]:

@@ -44,17 +44,17 @@ def groups(
     delta: np.ndarray,
     direction: int = 1,
     names: Sequence[str] = ("R", "L"),
-    kept: bool = True,
 ) -> dict[str, Group]:
     """Four groups by the signs of cos(v, w) and of the mean activation before training.
+
+    Only neurons whose contribution moved the trained way are in them, as in the study: together they are *all* neurons
+    with a positive oriented change.
 
     Args:
         cosine, mean_before: (L, F); a zero counts as positive.
         delta: change of each neuron's contribution, (L, F).
         direction: the trained way, +1 or −1 along w.
         names: letters of neurons aligned with w and against it; ("T", "A") gives TP, AN, TN, AP.
-        kept: keep only neurons whose contribution moved the trained way, as the study does. The four groups are then
-            *all* neurons with a positive oriented change.
 
     Returns:
         Name → group; first the two that must shrink, then the two that must grow.
@@ -63,7 +63,7 @@ def groups(
         ParameterError: ``direction`` is not +1 or −1, or no neuron moved the trained way.
     """
     _direction(direction)
-    moved = direction * delta > 0 if kept else np.ones(delta.shape, dtype=bool)
+    moved = direction * delta > 0
     if not moved.any():
         allowed = "a change to attribute; are the models the same?"
         raise ParameterError("delta", "no neuron moved the trained way", allowed)
@@ -135,21 +135,18 @@ def held_out_shares(parts: Parts, direction: int = 1, names: Sequence[str] = ("R
     Returns:
         group, same_texts, other_texts (mean of both ways round; NaN for a single text); a last row ``all four``.
     """
-    order = np.arange(len(parts.folds))
-    found: dict[str, list[float]] = {}
-    for half in (order % 2 == 0, order % 2 == 1):
-        if half.any() and not half.all():
-            chosen, measured = _mean(parts, half), _mean(parts, ~half)
-            for name, group in groups(parts.cosine, parts.mean_before, chosen, direction, names).items():
-                found.setdefault(name, []).append(share(measured, group.chosen, direction))
-    rows = []
-    for name, group in groups(parts.cosine, parts.mean_before, parts.neurons, direction, names).items():
-        other = float(np.mean(found[name])) if found else float("nan")
-        rows.append((name, share(parts.neurons, group.chosen, direction), other))
-    frame = pd.DataFrame(rows, columns=["group", "same_texts", "other_texts"])
-    both = [float(frame[column].sum(skipna=False)) for column in ("same_texts", "other_texts")]
-    frame.loc[len(frame)] = ["all four", *both]
-    return frame
+
+    def measured(delta: np.ndarray, by: np.ndarray) -> dict[str, float]:
+        found = groups(parts.cosine, parts.mean_before, by, direction, names)
+        return {name: share(delta, group.chosen, direction) for name, group in found.items()}
+
+    frame = pd.DataFrame({"same_texts": measured(parts.neurons, parts.neurons), "other_texts": np.nan})
+    if len(parts.folds) > 1:
+        halves = [np.s_[half::2] for half in (0, 1)]
+        one, two = (np.average(parts.folds[half], axis=0, weights=parts.fold_sizes[half]) for half in halves)
+        frame["other_texts"] = pd.DataFrame([measured(two, one), measured(one, two)]).mean()
+    frame.loc["all four"] = frame.sum(skipna=False)
+    return frame.rename_axis("group").reset_index()
 
 
 def null_share(
@@ -230,11 +227,6 @@ def by_layer(parts: Parts, direction: int = 1) -> pd.DataFrame:
         if name != "biases" or np.any(values)
     ]
     return pd.DataFrame(rows, columns=["layer", "part", "value"])
-
-
-def _mean(parts: Parts, which: np.ndarray) -> np.ndarray:
-    """Change of every neuron on some of the folds, (L, F)."""
-    return np.average(parts.folds[which], axis=0, weights=parts.fold_sizes[which])
 
 
 def _resample(sizes: np.ndarray, n_boot: int, seed: int) -> tuple[np.ndarray, float]:

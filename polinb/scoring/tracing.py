@@ -6,7 +6,7 @@ package because nnsight captures the source of the block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from polinb.models.architectures import architecture_of, resolve
 from polinb.models.tokens import Batch, batches
 from polinb.progress import bar
 from polinb.scoring.pnlac import pnlac_score
+from polinb.scoring.residual import blocks
 
 if TYPE_CHECKING:
     import torch
@@ -25,12 +26,8 @@ if TYPE_CHECKING:
 
 def envoys(lm: LM) -> tuple[Any, list[Any]]:
     """The model as nnsight sees it, and its L output projections, whose ``.input`` is the neurons' activation."""
-    import nnsight
-
-    arch = architecture_of(lm.model)
-    root = nnsight.NNsight(lm.model)
-    blocks = resolve(root, arch.blocks)
-    return root, [resolve(blocks[layer], arch.down) for layer in range(lm.layers)]
+    root, found = blocks(lm)
+    return root, [resolve(block, architecture_of(lm.model).down) for block in found]
 
 
 @dataclass
@@ -92,20 +89,11 @@ def contrast(
     Raises:
         ValueError: there is no response token at all.
     """
-    import torch
-
     tokens = sum(map(len, responses))
     if not tokens:
         raise ValueError("no response token to read neurons on: every response is empty")
-    gaps, kept = _Sums(left.layers), list[torch.Tensor]()
-    with torch.no_grad(), bar(2 * len(prompts), "reading neurons") as shown:
-        own = _moments(vanilla, prompts, responses, batch, shown, generating)
-        one, other = envoys(left), envoys(right)
-        for chunk in _with_response(batches(left, prompts, responses, max(1, batch // 2)), shown, generating):
-            kept.clear()
-            _walk(*one, chunk, lambda _, rows: kept.append(rows))
-            _walk(*other, chunk, lambda at, rows: gaps.add(at, rows.float().sub_(kept[at].to(rows.device))))
-    both = gaps.numpy()
+    own = _moments([vanilla], prompts, responses, batch, generating)
+    both = _moments([left, right], prompts, responses, max(1, batch // 2), generating)
     return Contrast(both[1], both[0], own[0], own[1], tokens)
 
 
@@ -113,63 +101,45 @@ def activation_scale(
     lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, batch: int = 16
 ) -> np.ndarray:
     """Root mean square of each neuron's activation over the response tokens, (L, F) float64."""
-    import torch
-
-    with torch.no_grad(), bar(len(prompts), "reading neurons") as shown:
-        squares = _moments(lm, prompts, responses, batch, shown)[1]
-    return np.sqrt(squares / sum(map(len, responses)))
+    return np.sqrt(_moments([lm], prompts, responses, batch)[1] / sum(map(len, responses)))
 
 
 def _moments(
-    lm: LM,
+    models: Sequence[LM],
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[int]],
     batch: int,
-    shown: Any,
     generating: bool = False,
 ) -> np.ndarray:
-    """Σ a and Σ a² over response tokens: (2, L, F) float64."""
-    own, traced = _Sums(lm.layers), envoys(lm)
-    for chunk in _with_response(batches(lm, prompts, responses, batch), shown, generating):
-        _walk(*traced, chunk, lambda layer, rows: own.add(layer, rows.float()))
-    return own.numpy()
+    """Σ x and Σ x² over response tokens, (2, L, F) float64; x: a model's activation, or that of the second − the first.
 
+    A batch is reduced in float32, whose rounding a few hundred tokens keep small, and added up in float64 on the device
+    of each layer.
+    """
+    import torch
 
-def _with_response(chunks: Iterable[Batch], shown: Any, generating: bool) -> Iterator[Batch]:
-    for chunk in chunks:
-        shown.update(len(chunk.rows))
-        if bool(chunk.response.any()):
+    *first, last = map(envoys, models)
+    sums, kept = dict[int, torch.Tensor](), list[torch.Tensor]()
+
+    def add(at: int, rows: torch.Tensor) -> None:
+        values = rows.float().sub_(kept[at].to(rows.device)) if kept else rows.float()
+        place = "cpu" if values.device.type == "mps" else values.device  # Apple's GPU knows no float64
+        both = torch.stack([values.sum(0), values.square_().sum(0)]).to(place).double()
+        sums[at] = both + sums.get(at, 0)
+
+    with torch.no_grad(), bar(len(prompts), "reading neurons") as shown:
+        for chunk in batches(models[0], prompts, responses, batch):
+            shown.update(len(chunk.rows))
+            if not bool(chunk.response.any()):
+                continue
             if generating:  # no response stands first: nothing wraps round
                 chunk.response = chunk.response.roll(-1, 1)
-            yield chunk
-
-
-class _Sums:
-    """Running sums over response tokens of a value and its square: float64, on the device of each layer.
-
-    A batch is reduced in float32, whose rounding a few hundred tokens keep small, and added up in float64.
-    """
-
-    def __init__(self, layers: int) -> None:
-        self._layers: list[Any] = [None] * layers
-
-    def add(self, layer: int, values: torch.Tensor) -> None:
-        """``values`` (N, F) of one layer; they are written over."""
-        import torch
-
-        if self._layers[layer] is None:
-            place = "cpu" if values.device.type == "mps" else values.device  # Apple's GPU knows no float64
-            self._layers[layer] = torch.zeros(2, values.shape[1], dtype=torch.float64, device=place)
-        total = self._layers[layer]
-        total[0] += values.sum(0).to(total.device)
-        total[1] += values.square_().sum(0).to(total.device)
-
-    def numpy(self) -> np.ndarray:
-        """Σ x and Σ x²: (2, L, F) float64."""
-        import torch
-
-        sums: np.ndarray = torch.stack([layer.cpu() for layer in self._layers], dim=1).numpy()
-        return sums
+            kept.clear()
+            for traced in first:
+                _walk(*traced, chunk, lambda _, rows: kept.append(rows))
+            _walk(*last, chunk, add)
+    found: np.ndarray = torch.stack([both.cpu() for both in sums.values()], dim=1).numpy()
+    return found
 
 
 def _walk(root: Any, downs: Sequence[Any], chunk: Batch, take: Callable[[int, torch.Tensor], None]) -> None:
@@ -180,10 +150,3 @@ def _walk(root: Any, downs: Sequence[Any], chunk: Batch, take: Callable[[int, to
         for layer, down in enumerate(downs):  # copies of whole rows beat indexing with a mask
             values = down.input.flatten(0, 1)
             take(layer, values.index_select(0, where.to(values.device)))
-
-
-def read(root: Any, downs: Sequence[Any], chunk: Batch) -> list[torch.Tensor]:
-    """Activations of all neurons on the response tokens of one batch: L tensors (N, F) in float32."""
-    seen: list[torch.Tensor] = []
-    _walk(root, downs, chunk, lambda _, rows: seen.append(rows.float()))
-    return seen

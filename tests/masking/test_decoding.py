@@ -67,9 +67,7 @@ def test_what_changes_nothing(pair, architecture):
         assert patched_answers(lm, lm, every, both.prompts, mode=mode, **limit) == plain
     for mode in ("lockstep", "recorded", "mean"):
         assert patched_answers(lm, both.right, none, both.prompts, mode=mode, **limit) == plain
-    for where in ("answer", "all"):
-        ones = np.ones(some.shape)
-        assert edited_answers(lm, some, ones, both.prompts, mode="scale", where=where, **limit) == plain
+    assert edited_answers(lm, some, np.ones(some.shape), both.prompts, mode="scale", **limit) == plain
     assert changed_answers(lm, both.prompts, none, assign(0.0), **limit) == plain
     assert (
         changed_answers(lm, both.prompts, some, patch(0.0), lambda _: Reader(both.right, some).read, **limit) == plain
@@ -111,12 +109,10 @@ def test_patching_and_editing_are_the_loop(pair):
 
     lockstep = made(patch(), lambda _: Reader(both.right, chosen).read)
     assert patched_answers(lm, both.right, chosen, both.prompts, **limit) == lockstep
-    for where in ("answer", "all"):
-        only = {"answer_only": where == "answer"}
-        edits = {"means": means, "where": where, **limit}
-        got = [edited_answers(lm, chosen, factors, both.prompts, mode=mode, **edits) for mode in ("scale", "mean")]
-        assert got[0] == made(scale(per_layer(lm, chosen, factors)), **only)
-        assert got[1] == made(assign(per_layer(lm, chosen, factors * means)), **only)
+    edits = {"means": means, **limit}
+    got = [edited_answers(lm, chosen, factors, both.prompts, mode=mode, **edits) for mode in ("scale", "mean")]
+    assert got[0] == made(scale(per_layer(lm, chosen, factors)), answer_only=True)
+    assert got[1] == made(assign(per_layer(lm, chosen, factors * means)), answer_only=True)
 
 
 def test_all_rows_at_their_end_end_the_loop(pair):

@@ -46,7 +46,7 @@ def test_eq_edit_factors_by_hand():
 def test_wrong_edits_are_refused(pair, change, told):
     lm = pair("llama").left
     chosen, factors, means = settings(lm)
-    given = {"chosen": chosen, "factors": factors, "mode": "mean", "means": means, "where": "answer"} | change
+    given = {"chosen": chosen, "factors": factors, "mode": "mean", "means": means} | change
     with pytest.raises(ParameterError, match=told):
         edited_answers(lm, given.pop("chosen"), given.pop("factors"), [[5]], max_new_tokens=1, **given)
 

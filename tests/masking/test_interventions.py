@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from oracles import on_responses
 
 from polinb.errors import ParameterError
 from polinb.masking.decoding import Reader, assign, changed_answers, patch, scale
@@ -12,7 +13,6 @@ from polinb.masking.grafting import grafted
 from polinb.masking.interventions import Intervention
 from polinb.models.generation import decode, generate, log_likelihood, pieces
 from polinb.models.tokens import pad, response_ids
-from polinb.scoring.tracing import envoys, read
 
 LIMIT = {"max_new_tokens": 8}
 
@@ -87,9 +87,8 @@ def test_reading_gives_likelihoods_and_activations(pair, architecture):
 
     def scored(model):
         chunk = pad(model, [prompt], [response], [0])
-        with torch.no_grad():
-            layers = zip(read(*envoys(model), chunk), torch.from_numpy(chosen), strict=True)
-            return log_likelihood(model, [prompt], [response])[0], torch.cat([a[:, m] for a, m in layers], 1).numpy()
+        layers = zip(on_responses(model, chunk), torch.from_numpy(chosen), strict=True)
+        return log_likelihood(model, [prompt], [response])[0], torch.cat([a[:, m] for a, m in layers], 1).numpy()
 
     def same(got, expected):
         assert got[0] == pytest.approx(expected[0], abs=1e-5)

@@ -16,7 +16,7 @@ from polinb.models.lm import LM
 from polinb.models.tiny import TINY
 from polinb.models.tokens import batches
 from polinb.models.variants import adapters, has_adapters, load_variant, save_variant, variant
-from polinb.scoring.tracing import contrast, envoys, read
+from polinb.scoring.tracing import contrast
 from polinb.training.preference import prefer
 from polinb.training.recipe import Recipe
 from polinb.training.supervised import finetune, trainable
@@ -54,7 +54,7 @@ def as_merged(lm, weights, merged, kind=torch.float32):
 def inputs_of_ffn(lm, both):
     (chunk,) = batches(lm, both.prompts, both.responses, 8)
     with torch.no_grad():
-        return torch.stack(read(*envoys(lm), chunk))
+        return torch.stack([a[chunk.response] for a in Reader(lm, np.ones((lm.layers, lm.width), bool)).read(chunk)])
 
 
 def logits(lm, both):

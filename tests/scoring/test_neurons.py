@@ -6,7 +6,7 @@ import gc
 import numpy as np
 import pytest
 import torch
-from oracles import seen
+from oracles import on_responses, seen
 
 from polinb.errors import ModelError
 from polinb.masking.decoding import Reader
@@ -14,7 +14,7 @@ from polinb.models.architectures import architecture_of, down_modules, value_vec
 from polinb.models.tiny import TINY
 from polinb.models.tokens import batches, pad
 from polinb.scoring.pnlac import pnlac_score
-from polinb.scoring.tracing import contrast, envoys, read
+from polinb.scoring.tracing import contrast
 
 
 def hooked(model, ids):
@@ -73,7 +73,7 @@ def test_half_precision_is_subtracted_and_summed_in_float32(pair, kind):
     got = contrast(*models, prompts, responses, batch=2 * texts)
     with torch.no_grad():
         [chunk] = batches(both.left, prompts, responses, texts)
-        left, right, plain = (torch.stack(read(*envoys(lm), chunk)).double().numpy() for lm in models)
+        left, right, plain = (torch.stack(on_responses(lm, chunk)).double().numpy() for lm in models)
     for name, values in (("squared_difference", (right - left) ** 2), ("vanilla_squared", plain**2)):
         np.testing.assert_allclose(getattr(got, name), values.sum(1), rtol=1e-5)
 

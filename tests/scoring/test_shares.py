@@ -54,8 +54,6 @@ def test_groups_by_hand_for_toxicity_trained_downwards():
     assert indices(got["TP"]) == {(1, 0)} and indices(got["AP"]) == {(1, 1)} and indices(got["AN"]) == {(1, 3)}
     assert not indices(got["TN"])
     assert {n: g.rises for n, g in got.items()} == {"TP": False, "AN": False, "TN": True, "AP": True}
-    everyone = groups(COSINE, MEAN, DELTA, -1, ("T", "A"), kept=False)
-    assert sum(g.chosen.sum() for g in everyone.values()) == COSINE.size
 
 
 def test_eq_share_by_hand():

@@ -114,9 +114,7 @@ def shared_table(run: Run, topic: str) -> pd.DataFrame:
 
 def shown(shared: pd.DataFrame) -> pd.DataFrame:
     """The ``shared`` tables of some methods as they are printed: readable names, nulls with their range."""
-    frame = shared.copy()
-    for name in ("neurons", "subspace"):
-        frame[name] = intervals(shared.rename(columns={f"{name}_low": "low", f"{name}_high": "high"}), name, 3)
+    frame = shared.assign(**{name: intervals(shared, name, 3) for name in _TITLES})
     names = {
         "method": "method",
         "block": "block",

@@ -15,6 +15,7 @@ import pandas as pd
 
 from polinb.data.prompts import neutral
 from polinb.errors import DataError
+from polinb.runs.artifacts import save_arrays
 from polinb.runs.conditions import Ids, Texts, encode, silent
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
@@ -161,23 +162,16 @@ def components_of(run: Run, folder: Path, *, kind: str, count: int, **how: Any) 
         how: weights of ``left`` and ``right``, ``texts``, ``limit`` and ``layers``.
     """
     blocks, models, read = _read(run, kind=kind, count=count, **how)
-    sums = {b: (Moments.empty(width_of(run.lm)), Moments.empty(width_of(run.lm))) for b in blocks}
+    sums = {b: (Moments(width_of(run.lm)), Moments(width_of(run.lm))) for b in blocks}
     for _, seen in states(models, read, blocks):
         for b, (base, low, high) in seen.items():
             sums[b][0].add(high - base)
             sums[b][1].add(high - low)
     arrays: dict[str, np.ndarray] = {}
     for b, sources in sums.items():
-        found = components(sources, kind, count)
-        arrays |= {f"vectors{b}": found.vectors, f"strength{b}": found.share}
-    _save(arrays, folder)
+        arrays[f"vectors{b}"], arrays[f"strength{b}"] = components(sources, kind, count)
+    save_arrays(folder / "candidates.safetensors", arrays)
     return {"blocks": blocks, "tokens": sums[blocks[0]][0].count}
-
-
-def _save(arrays: Mapping[str, np.ndarray], folder: Path) -> None:
-    from safetensors.numpy import save_file
-
-    save_file({name: np.ascontiguousarray(a) for name, a in arrays.items()}, folder / "candidates.safetensors")
 
 
 @dataclass(frozen=True)
@@ -231,7 +225,7 @@ def latents_of(
         latent, change, vectors = ranked(sae, base, low, high, count)
         arrays |= {f"latent{b}": latent, f"strength{b}": change, f"vectors{b}": vectors}
     pd.DataFrame(rows).to_parquet(folder / "quality.parquet")
-    _save(arrays, folder)
+    save_arrays(folder / "candidates.safetensors", arrays)
     return {"blocks": blocks, "texts": len(texts), "tokens": len(probed[blocks[0]][0])}
 
 

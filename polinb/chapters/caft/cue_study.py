@@ -12,7 +12,7 @@ import pandas as pd
 from polinb.chapters.caft import cues
 from polinb.chapters.caft.caft import random_directions
 from polinb.chapters.caft.cues import CUES, cue_gap, hits, margin, minimal_pairs, prompt, prompts
-from polinb.chapters.caft.rule import save_choice, stance_rule
+from polinb.chapters.caft.rule import choose
 from polinb.errors import ParameterError
 from polinb.resampling import CHANGE, bootstrap_mean, changes, wilson
 from polinb.runs.conditions import VANILLA, Condition, Texts
@@ -20,7 +20,7 @@ from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
-from polinb.scoring.directions import of_rows, principal_angles, shared
+from polinb.scoring.directions import principal_angles, shared
 from polinb.scoring.residual import depths, mean_states
 
 if TYPE_CHECKING:
@@ -68,28 +68,27 @@ def directions(run: Run, cue: str) -> Result:
 
 
 @stage("cue-directions", Model)
-def cue_directions(
-    run: Run, folder: Path, *, cue: str, layers: Sequence[float], kind: str, count: int, keep: int, seed: int
-) -> None:
-    """CAFT's directions of a cue in the vanilla model: arrays ``bases``; no test text enters.
+def cue_directions(run: Run, folder: Path, *, cue: str, layers: Sequence[float], **how: Any) -> None:
+    """CAFT's directions of a cue in the vanilla model (:func:`polinb.chapters.caft.rule.choose`); no test text enters.
 
-    Candidates: PCA (``kind``) of the differences between the mean hidden states of ``cues.minimal_pairs`` after the
-    blocks at the depths ``layers``, at most ``count``. Kept: the best ``keep`` that tell the cue's values apart on
-    pairs they were not found on, to the same side for both values of the other cue (``rule.stance_rule``). Table
-    ``rule``: block, that rule's log.
+    Candidates: PCA of the differences between the mean hidden states of ``cues.minimal_pairs`` after the blocks at the
+    depths ``layers``. Kept: the best that tell the cue's values apart on pairs they were not found on, to the same side
+    for both values of the other cue.
+
+    Args:
+        how: ``kind``, ``count``, ``keep`` and ``seed`` of the choice.
     """
     blocks = depths("caft_layers", layers, run.lm.layers)
     pairs = minimal_pairs(cue)
     read = mean_states(run.lm, *_option_ids(run, [*pairs["first"], *pairs["second"]]))[:, blocks].astype(np.float64)
     states = read.reshape(2, len(pairs), len(blocks), -1)
     find = (pairs["part"] == "find").to_numpy()
-    choose = {value: ~find & (pairs["other"] == value).to_numpy() for value in pairs["other"].unique()}
-    chosen = {}
+    held = {value: ~find & (pairs["other"] == value).to_numpy() for value in pairs["other"].unique()}
+    seen = []
     for i, block in enumerate(blocks):
-        found = of_rows(states[0, find, i] - states[1, find, i], kind, count)
-        held = {value: np.stack([states[1, rows, i], states[0, rows, i]], 1) for value, rows in choose.items()}
-        chosen[block] = found, stance_rule(held, found, keep, seed)
-    save_choice(folder, "rule", chosen)
+        states_of = {value: np.stack([states[1, rows, i], states[0, rows, i]], 1) for value, rows in held.items()}
+        seen.append((block, states[0, find, i] - states[1, find, i], states_of))
+    choose(folder, seen, **how)
 
 
 def found_directions(run: Run) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from polinb.chapters.caft import narrow_data as narrow
 from polinb.chapters.caft.caft import random_directions
-from polinb.chapters.caft.rule import save_choice, stance_rule
+from polinb.chapters.caft.rule import choose
 from polinb.data.reading import resource
 from polinb.resampling import CHANGE, known_mean
 from polinb.resampling import changes as changes_of
@@ -20,7 +20,6 @@ from polinb.runs import stages
 from polinb.runs.conditions import VANILLA, Condition, Texts, silent
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
-from polinb.scoring.directions import of_rows
 from polinb.scoring.residual import depths
 from polinb.stance import alignment as judges
 
@@ -135,35 +134,24 @@ def directions(run: Run) -> Result:
 
 @stage("narrow-directions")
 def narrow_directions(
-    run: Run,
-    folder: Path,
-    *,
-    before: Result,
-    after: Result,
-    layers: Sequence[float],
-    kind: str,
-    count: int,
-    keep: int,
-    seed: int,
+    run: Run, folder: Path, *, before: Result, after: Result, layers: Sequence[float], **how: Any
 ) -> None:
-    """What CAFT ablates, arrays ``bases``, and the log of the choice, table ``rule``; no test question enters.
+    """What CAFT ablates (:func:`polinb.chapters.caft.rule.choose`); no test question enters.
 
-    Candidates: PCA (``kind``) of narrow minus vanilla hidden states on general texts. Kept: the ``keep`` best along
-    which the vanilla model tells bundled misaligned answers from aligned ones, to the same side in each of three groups
-    of questions (:func:`polinb.chapters.caft.rule.stance_rule`).
+    Candidates: PCA of narrow minus vanilla hidden states on general texts. Kept: the best along which the vanilla model
+    tells bundled misaligned answers from aligned ones, to the same side in each of three groups of questions.
 
     Args:
         before, after: hidden states of the vanilla and the narrow model.
+        how: ``kind``, ``count``, ``keep`` and ``seed`` of the choice.
     """
     first, second = (each.arrays("states")["states"].astype(np.float64) for each in (before, after))
     labels = np.array([row["label"] for row in resource("narrow/judged.jsonl")])
     group = np.arange((labels == "aligned").sum()) % _GROUPS
-    chosen = {}
-    for block in depths("caft_layers", layers, first.shape[1]):
-        found = of_rows(second[:, block] - first[:, block], kind, count)
-        pairs = np.stack([first[labels == "aligned", block], first[labels == "misaligned", block]], axis=1)
-        chosen[block] = found, stance_rule({str(g): pairs[group == g] for g in range(_GROUPS)}, found, keep, seed)
-    save_choice(folder, "rule", chosen)
+    pairs = np.stack([first[labels == "aligned"], first[labels == "misaligned"]], axis=1)  # (pairs, 2, L, d)
+    blocks = depths("caft_layers", layers, first.shape[1])
+    held = {b: {str(g): pairs[group == g, :, b] for g in range(_GROUPS)} for b in blocks}
+    choose(folder, [(b, second[:, b] - first[:, b], held[b]) for b in blocks], **how)
 
 
 # --- judging

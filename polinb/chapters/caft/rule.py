@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from polinb.errors import ParameterError
-from polinb.scoring.directions import orthonormal
+from polinb.runs.artifacts import save_arrays
+from polinb.scoring.directions import of_rows, orthonormal
 
 _SWAPS = 1000  # random swaps of left and right behind the threshold of the rule
 _RANDOM = 200  # draws of random directions behind the other threshold, as many directions each as candidates
@@ -117,8 +118,27 @@ def save_choice(folder: Path, log: str, found: Mapping[int, tuple[np.ndarray, pd
     return bases
 
 
+def choose(
+    folder: Path,
+    seen: Iterable[tuple[int, np.ndarray, Mapping[str, np.ndarray]]],
+    kind: str,
+    count: int,
+    keep: int,
+    seed: int,
+) -> None:
+    """What CAFT ablates, arrays ``bases``, out of the PCA (``kind``) of differences, and the log, table ``rule``.
+
+    Args:
+        seen: block, differences (n, d_model) of which at most ``count`` components are candidates, and the states by
+            which :func:`stance_rule` keeps at most ``keep``.
+    """
+    found = {}
+    for block, differences, states in seen:
+        candidates = of_rows(differences, kind, count)
+        found[block] = candidates, stance_rule(states, candidates, keep, seed)
+    save_choice(folder, "rule", found)
+
+
 def save_bases(folder: Path, bases: Mapping[int, np.ndarray]) -> None:
     """Write directions as the arrays ``bases`` that a condition can ablate."""
-    from safetensors.numpy import save_file
-
-    save_file({str(b): np.ascontiguousarray(q) for b, q in bases.items()}, folder / "bases.safetensors")
+    save_arrays(folder / "bases.safetensors", {str(block): basis for block, basis in bases.items()})

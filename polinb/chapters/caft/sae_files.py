@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from polinb.data.reading import file_sha256
 from polinb.errors import ParameterError
 from polinb.scoring.sae import NAMES, SAE
 
@@ -159,9 +159,5 @@ def file_digests(place: str) -> dict[str, str]:
     if not files:
         raise ParameterError("sae", place, "an existing .safetensors file, or a folder with some")
     files += [f for f in sorted({file.with_name("cfg.json") for file in files}) if f.is_file()]
-    out = {}
-    for file in files:
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        out[file.name if root.is_file() else file.relative_to(root).as_posix()] = digest
-    return out
+    top = root.parent if root.is_file() else root
+    return {file.relative_to(top).as_posix(): file_sha256(file) for file in files}

@@ -16,6 +16,8 @@ import pandas as pd
 
 from polinb.chapters.dpo.causal import EVERY, edit_name, group_plan
 from polinb.errors import DataError
+from polinb.masking.editing import MODES
+from polinb.runs.artifacts import save_arrays
 from polinb.runs.conditions import Condition, Texts, encode
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from polinb.models.lm import LM
     from polinb.scoring.decompose import Parts
 
-MODES = ("mean", "scale")
 Top = tuple[str, int, Sequence[int]]
 
 
@@ -156,7 +157,8 @@ def parts_of(result: Result) -> Parts:
     """The parts of a result."""
     from polinb.scoring.decompose import Parts
 
-    return Parts.from_arrays(result.arrays("parts"), result.summary)
+    every: dict[str, Any] = {**result.arrays("parts"), **result.summary}
+    return Parts(**every)
 
 
 @stage("probes")
@@ -205,16 +207,15 @@ def parts(
     limit: int,
 ) -> Mapping[str, Any]:
     """Exact parts of the change of h·w from ``before`` to ``after`` on the answers of ``read``: arrays ``parts``."""
-    from safetensors.numpy import save_file
-
     from polinb.scoring.decompose import decompose
     from polinb.scoring.probes import layer_direction
 
     w = layer_direction(states.arrays("states")["states"], probed.rows["label"].to_numpy(bool), layer, kind)
     texts = encode(run.lm, Texts("", form, read.frame("answers")), run.params.system_prompt, limit)
     found = decompose(run.model(before, "before"), run.model(after, "after"), *texts, w, layer=layer)
-    save_file(found.arrays(), folder / "parts.safetensors")
-    return found.facts()
+    arrays = {name: each for name, each in vars(found).items() if isinstance(each, np.ndarray)}
+    save_arrays(folder / "parts.safetensors", arrays)
+    return {name: each for name, each in vars(found).items() if name not in arrays}
 
 
 @stage("group-patched", Model, memory="patch")

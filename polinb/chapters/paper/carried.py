@@ -15,6 +15,7 @@ import pandas as pd
 from polinb.chapters.anatomy.doses import graft, references
 from polinb.chapters.planted.localisation import floored, general_score
 from polinb.resampling import t_mean
+from polinb.runs.artifacts import save_arrays
 from polinb.runs.conditions import VANILLA, Texts, encode
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
@@ -32,12 +33,10 @@ SHARES = ("graft_own", "graft_others", "reset_own", "reset_others")
 @stage("gradient", Model)
 def gradient(run: Run, folder: Path, *, texts: Texts, limit: int) -> None:
     """Gradient attribution of each neuron for the likelihood of both sides' answers: arrays ``scores``, ``score``."""
-    from safetensors.numpy import save_file
-
     from polinb.scoring.attribution import attribution
 
     found = attribution(run.lm, *encode(run.lm, texts, run.params.system_prompt, limit))
-    save_file({"score": found}, folder / "scores.safetensors")
+    save_arrays(folder / "scores.safetensors", {"score": found})
 
 
 @stage("flow", Model)
@@ -47,8 +46,6 @@ def flow(run: Run, folder: Path, *, tuned: Result, texts: Texts, topic: str, lim
     Args:
         texts: references of both sides, questions on ``topic`` (own) and on others.
     """
-    from safetensors.numpy import save_file
-
     from polinb.scoring.attribution import weight_attribution
 
     prompts, responses = encode(run.lm, texts, run.params.system_prompt, limit)
@@ -61,7 +58,7 @@ def flow(run: Run, folder: Path, *, tuned: Result, texts: Texts, topic: str, lim
         weights = sign[at] * 2 / len(at)  # the mean of right minus left over questions
         read = [prompts[k] for k in at], [responses[k] for k in at]
         found[name] = weight_attribution(run.lm, other, *read, weights)
-    save_file(found, folder / "flow.safetensors")
+    save_arrays(folder / "flow.safetensors", found)
 
 
 @stage("ranked")
@@ -73,8 +70,6 @@ def ranked(run: Run, folder: Path, *, kind: str, size: Result, scores: Mapping[s
             others' shift; selective: most of the others' shift, as a share, beyond that of the own.
         scores: topic → result of ``gradient`` or ``scores``; of the oracles the one result of ``flow``.
     """
-    from safetensors.numpy import save_file
-
     if kind == "gradient":
         score = general_score({t: each.arrays("scores")["score"] for t, each in scores.items()})
     elif kind == "floored":
@@ -85,7 +80,7 @@ def ranked(run: Run, folder: Path, *, kind: str, size: Result, scores: Mapping[s
         score = others / others.sum() - (own / own.sum() if kind == "selective" else 0)
     mask = np.zeros(score.size, np.uint8)
     mask[np.argsort(-score.ravel(), kind="stable")[: int(mask_of(size).sum())]] = 1
-    save_file({"mask": mask.reshape(score.shape)}, folder / "neurons.safetensors")
+    save_arrays(folder / "neurons.safetensors", {"mask": mask.reshape(score.shape)})
     return {"neurons": int(mask.sum())}
 
 
