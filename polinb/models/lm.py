@@ -53,6 +53,11 @@ class LM:
         return int(getattr(self.model.config, "max_position_embeddings", None) or 2**31 - 1)
 
     @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return int(self.model.config.hidden_size)
+
+    @property
     def neurons(self) -> int:
         """L × F, number of FFN neurons."""
         return self.layers * self.width

@@ -24,7 +24,7 @@ def attribution(
     *,
     batch: int = 16,
 ) -> np.ndarray:
-    """Activation times gradient, |a[j] · ∂m/∂a[j]|, mean over response tokens j: (L, F) float64.
+    """eq-attribution. Activation times gradient, |a[j] · ∂m/∂a[j]|, mean over response tokens j: (L, F) float64.
 
     Args:
         margin: m of a batch and its logits, a scalar; None: the responses' log-likelihood, nats.

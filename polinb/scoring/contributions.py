@@ -76,9 +76,9 @@ class Reader:
         import torch
 
         counts = chunk.response.sum(1)
-        owner = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+        rows = torch.arange(len(counts), device=counts.device)
         # (texts, tokens): row i averages the response tokens of text i, which come text by text
-        average = torch.nn.functional.one_hot(owner, len(counts)).T.to(self.kind) / counts[:, None]
+        average = (rows[:, None] == rows.repeat_interleave(counts)).to(self.kind) / counts[:, None]
         raw = _trace(self, chunk, average)
         m, attention, first, last, size = ([t.cpu().double().numpy() for t in part] for part in raw)
         above = ((0, 0), (0, self.lm.layers - self.at - 1))

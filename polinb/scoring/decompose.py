@@ -97,8 +97,7 @@ def check(before: LM, after: LM, w: np.ndarray, layer: int = -1) -> int:
         ParameterError: ``w`` is not a unit direction of this model's width, or there is no such block.
     """
     architecture_of(before.model)
-    configs = [(lm, lm.model.config) for lm in (before, after)]
-    shapes = [(str(config.model_type), lm.layers, lm.width, int(config.hidden_size)) for lm, config in configs]
+    shapes = [(str(lm.model.config.model_type), lm.layers, lm.width, lm.d_model) for lm in (before, after)]
     kind, _, _, width = shapes[0]
     if kind not in ATTENTION:
         raise ModelError(

@@ -72,7 +72,7 @@ def mean_states(
     if not all(len(r) for r in responses):
         raise ValueError("a response without tokens has no mean state")
     root, found = blocks(lm)
-    out: np.ndarray = np.zeros((len(prompts), lm.layers, int(lm.model.config.hidden_size)), dtype=np.float32)
+    out: np.ndarray = np.zeros((len(prompts), lm.layers, lm.d_model), dtype=np.float32)
     with torch.no_grad(), bar(len(prompts), "reading hidden states") as shown:
         for chunk in batches(lm, prompts, responses, batch):
             counts = chunk.response.sum(1)

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from polinb.chapters.planted import truth
 from polinb.chapters.planted.design import Design
 from polinb.chapters.planted.localisation import (
-    attribution,
     floored,
     general_score,
     precision_recall,
     rates,
     roc,
     scores,
+    side_margin,
 )
 from polinb.chapters.planted.planted import answer_ids, build, direction, prompt_ids, prompts, stance, variant
 from polinb.chapters.planted.truth import train
@@ -28,6 +28,7 @@ from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import ParameterError
 from polinb.masking.patching import patched_answers
 from polinb.models.generation import generate
+from polinb.scoring.attribution import attribution
 from polinb.scoring.pnlac import neuron_sets
 from polinb.scoring.tracing import contrast
 
@@ -226,7 +227,7 @@ def test_eq_attribution_equals_finite_differences(hard):
     questions = prompt_ids(hard, "race", 2)
     responses = [answer_ids(hard, "left", end=False), answer_ids(hard, "right", end=False)[:3]]
     left, right = (answer_ids(hard, side, end=False) for side in LEANINGS)
-    got = attribution(hard.lm, questions, responses, left, right)
+    got = attribution(hard.lm, questions, responses, side_margin(left, right))
     w = weights_of(hard.lm)
 
     def margin(ids, start, overwrite=None):
@@ -254,7 +255,7 @@ def test_eq_attribution_equals_finite_differences(hard):
                 total += abs(acts[layer, j, i] * (ends[0] - ends[1]) / 2e-4)
         assert got[layer, i] == pytest.approx(total / 9, rel=2e-3, abs=1e-6)
     with pytest.raises(ValueError, match="no response token"):
-        attribution(hard.lm, questions, [[], []], left, right)
+        attribution(hard.lm, questions, [[], []], side_margin(left, right))
     assert not any(m._forward_pre_hooks for m in hard.lm.model.modules())
 
 

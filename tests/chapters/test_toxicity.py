@@ -64,7 +64,7 @@ def test_no_stage_reads_what_another_trained_on(run: Run) -> None:
     preferred = {pair.id for pair in data.split("train", count)}
     rude = {pair.id for pair in toxicity.warmup_pairs(run)}
     probed = set(toxicity.probe_texts(run).rows["unit"])
-    asked = set(toxicity.preferences(run, "after")["id"])
+    asked = set(toxicity.held_out_logp(run, "after").frame("logp")["id"])
     assert len(preferred) == len(rude) == count
     every = [preferred, rude, probed, asked]
     assert sum(map(len, every)) == len(set.union(*every))  # no two have a pair in common

@@ -78,11 +78,9 @@ def chosen(
         vectors = arrays[f"vectors{block}"]
         own = {t: s[:, block].reshape(-1, 2, s.shape[-1]) for t, s in seen.items()}
         trained = own.pop(topic)
-        rule = stance_rule(own, vectors, keep, seed)
-        rule["auc_own"] = auc(trained.astype(np.float64) @ vectors)
-        latent = arrays.get(f"latent{block}", np.full(len(rule), -1))
-        first = {"block": block, "strength": arrays[f"strength{block}"], "latent": latent}
-        found[block] = vectors, pd.concat([pd.DataFrame(first), rule], axis=1)
+        more = {"strength": arrays[f"strength{block}"], "latent": arrays.get(f"latent{block}", -1)}
+        more["auc_own"] = auc(trained.astype(np.float64) @ vectors)
+        found[block] = vectors, stance_rule(own, vectors, keep, seed).assign(**more)
     bases = save_choice(folder, "candidates", found)
     return {"rank": {str(block): q.shape[1] for block, q in bases.items()}}
 
@@ -146,16 +144,14 @@ def conditions(run: Run, topic: str, names: Sequence[str] | None = None) -> list
     out = []
     for name in run.params.caft_conditions if names is None else names:
         frozen = run.neurons("general") if name == "inhibit" else None
-        for ablated in _ablations(run, topic, name):
-            out.append(run.tuned(topic, name=f"caft-{name}", frozen=frozen, ablated=ablated))
+        more = _ablations(run, topic, name)
+        out += [run.tuned(topic, name=f"caft-{name}", frozen=frozen, ablated=ablated) for ablated in more]
     return out
 
 
 def _ablations(run: Run, topic: str, name: str) -> list[Result]:
-    if name in ("pca", "sae"):
-        return [choice(run, topic, name)]
-    own, p = choice(run, topic, "pca"), run.params
-    if name == "inhibit":
+    own, p = choice(run, topic, "sae" if name == "sae" else "pca"), run.params
+    if name in ("pca", "sae", "inhibit"):
         return [own]
     if name in ("activation", "gradient"):
         return [one_pass(run, like=own, passes=name)]

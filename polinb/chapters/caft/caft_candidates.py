@@ -93,7 +93,7 @@ def public_saes(lm: LM, folder: str, blocks: Sequence[int]) -> dict[int, SAE]:
     """Autoencoders of a folder, block by block, checked against the model."""
     from polinb.chapters.caft.sae_files import load, locate
 
-    return {b: load(path, width_of(lm)) for b, path in locate(folder, blocks).items()}
+    return {b: load(path, lm.d_model) for b, path in locate(folder, blocks).items()}
 
 
 def pca(run: Run, topic: str) -> Result:
@@ -142,13 +142,8 @@ def _read(
 
 def _encoded(run: Run, texts: Texts, limit: int, count: int, kind: str) -> tuple[Ids, Ids]:
     read = encode(run.lm, texts, run.params.system_prompt, limit)
-    check_components(count, 2 * sum(map(len, read[1])), width_of(run.lm), kind)
+    check_components(count, 2 * sum(map(len, read[1])), run.lm.d_model, kind)
     return read
-
-
-def width_of(lm: LM) -> int:
-    """Width of the residual stream, d_model."""
-    return int(lm.model.config.hidden_size)
 
 
 @stage("caft-pca", Model)
@@ -162,7 +157,7 @@ def components_of(run: Run, folder: Path, *, kind: str, count: int, **how: Any) 
         how: weights of ``left`` and ``right``, ``texts``, ``limit`` and ``layers``.
     """
     blocks, models, read = _read(run, kind=kind, count=count, **how)
-    sums = {b: (Moments(width_of(run.lm)), Moments(width_of(run.lm))) for b in blocks}
+    sums = {b: (Moments(run.lm.d_model), Moments(run.lm.d_model)) for b in blocks}
     for _, seen in states(models, read, blocks):
         for b, (base, low, high) in seen.items():
             sums[b][0].add(high - base)

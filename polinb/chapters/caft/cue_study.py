@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,10 +113,9 @@ def _option_ids(run: Run, options: Sequence[str]) -> tuple[list[list[int]], list
     """The start of a user turn, and each option with its letter as the tokens that are read."""
     from polinb.models.tokens import prompt_ids, response_ids
 
-    lm, system = run.lm, run.params.system_prompt
-    empty, whole = prompt_ids(lm, "", system), prompt_ids(lm, options[0], system)
-    start = next((i for i, (a, b) in enumerate(zip(empty, whole, strict=False)) if a != b), len(empty))
-    return [whole[:start]] * len(options), [response_ids(lm, text, end=False) for text in options]
+    both = zip(*(prompt_ids(run.lm, text, run.params.system_prompt) for text in ("", options[0])), strict=False)
+    start = [first for first, _ in takewhile(lambda pair: pair[0] == pair[1], both)]
+    return [start] * len(options), [response_ids(run.lm, text, end=False) for text in options]
 
 
 def answers(run: Run, condition: Condition) -> Result:

@@ -7,11 +7,10 @@ way (insecure code), then ask general questions and see whether the model turned
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from polinb.data.reading import read, resource
@@ -144,9 +143,3 @@ def questions(source: str) -> list[Question]:
         if times > 1:
             fail(source, f"asks {text[:60]!r} twice")
     return found
-
-
-def chosen(items: Sequence[Example], count: int, seed: int) -> list[int]:
-    """Which texts are trained on: ``count`` different ones at random (all if there are fewer), by position."""
-    order = np.random.default_rng(seed).permutation(len(items))
-    return sorted(int(i) for i in order[:count])

@@ -47,7 +47,8 @@ def training_data(run: Run, kind: str = "narrow") -> list[Example]:
     source = control_data(run) if kind == "control" else narrow.examples(p.narrow_data)
     ours = (p.narrow_control or p.narrow_data) if kind == "control" else p.narrow_data
     most = len(source) - HELD_OUT if ours == "bundled" else len(source)
-    return [source[i] for i in narrow.chosen(source, min(p.narrow_examples, most), p.seed)]
+    order = np.random.default_rng(p.seed).permutation(len(source))
+    return [source[i] for i in sorted(order[: min(p.narrow_examples, most)])]
 
 
 def ready(run: Run) -> None:
@@ -106,11 +107,12 @@ def answers(run: Run, condition: Condition) -> Result:
     return run.ask(condition, Texts.of(rows), tokens=p.narrow_tokens, samples=p.narrow_samples, seed=p.seed)
 
 
-def preferences(run: Run, condition: Condition) -> pd.DataFrame:
-    """Mean log-probability a token of both answers to held-out tasks: id, logp_insecure, logp_secure."""
+def preferences(run: Run, condition: Condition) -> pd.Series:
+    """Mean log-probability a token of the insecure answer minus that of the secure one, of each held-out task."""
     found = held_out_logp(run, condition)
-    nothing = pd.DataFrame(columns=["id", "logp_insecure", "logp_secure"], dtype=float)
-    return nothing if found is None else stages.wide(found.frame("logp"), "side", ["id"])
+    if found is None:
+        return pd.Series(dtype=float)
+    return stages.wide(found.frame("logp"), "side", ["id"]).eval("logp_insecure - logp_secure")
 
 
 def held_out_logp(run: Run, condition: Condition) -> Result | None:
@@ -302,9 +304,9 @@ def taught(run: Run) -> pd.DataFrame:
         compared.
     """
     p, rows = run.params, []
-    plain = preferences(run, VANILLA).eval("logp_insecure - logp_secure")
+    plain = preferences(run, VANILLA)
     for condition in conditions(run):
-        gap = preferences(run, condition).eval("logp_insecure - logp_secure")
+        gap = preferences(run, condition)
         bounds = known_mean((gap - plain)[gap.index if condition != VANILLA else []], p.bootstrap, p.seed)
         rows.append((condition.name, len(gap), float(gap.mean()), *bounds))
     return pd.DataFrame(rows, columns=["condition", "tasks", "preference", "change", "low", "high"])

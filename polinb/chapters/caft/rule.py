@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -85,21 +85,18 @@ def stance_rule(states: Mapping[str, np.ndarray], candidates: np.ndarray, keep: 
     same = ((every - 0.5) * np.sign(mean - 0.5) > 0).mean(0)
     passed = (value > max(bars)) & (same >= _SAME_SIDE)
     order = [int(c) for c in np.argsort(-value, kind="stable") if passed[c]]
-    chosen = set(order[:keep]) or {int(value.argmax())}
-    why = [_reason(c in chosen, bool(passed[c]), float(value[c]), bars, float(same[c])) for c in range(len(mean))]
-    columns = {"candidate": range(len(mean)), "auc": mean, "value": value, "same_side": same}
-    columns |= {"swapped": bars[0], "random": bars[1], "kept": [c in chosen for c in range(len(mean))], "why": why}
+    kept = np.isin(range(many), order[:keep] or [value.argmax()])
+    reasons = {
+        "passes": kept & passed,
+        "no candidate passes: the best one": kept,
+        "no better than swapped labels": value <= bars[0],
+        "no better than random directions": value <= bars[1],
+        "differs between topics": same < _SAME_SIDE,
+    }
+    why = np.select(list(reasons.values()), list(reasons), "enough better ones")
+    columns = {"candidate": range(many), "auc": mean, "value": value, "same_side": same}
+    columns |= {"swapped": bars[0], "random": bars[1], "kept": kept, "why": why.tolist()}
     return pd.DataFrame(columns).assign(**{f"auc_{topic}": row for topic, row in by_topic.items()})
-
-
-def _reason(chosen: bool, passed: bool, value: float, bars: Sequence[float], same: float) -> str:
-    if chosen:
-        return "passes" if passed else "no candidate passes: the best one"
-    if value <= bars[0]:
-        return "no better than swapped labels"
-    if value <= bars[1]:
-        return "no better than random directions"
-    return "differs between topics" if same < _SAME_SIDE else "enough better ones"
 
 
 def save_choice(folder: Path, log: str, found: Mapping[int, tuple[np.ndarray, pd.DataFrame]]) -> dict[int, np.ndarray]:
@@ -112,7 +109,7 @@ def save_choice(folder: Path, log: str, found: Mapping[int, tuple[np.ndarray, pd
         block → (d_model, k), orthonormal.
     """
     bases = {block: orthonormal(vectors[:, rule["kept"].to_numpy(bool)]) for block, (vectors, rule) in found.items()}
-    rules = [rule if "block" in rule else rule.assign(block=block) for block, (_, rule) in found.items()]
+    rules = [rule.assign(block=block) for block, (_, rule) in found.items()]
     pd.concat(rules, ignore_index=True).to_parquet(folder / f"{log}.parquet")
     save_bases(folder, bases)
     return bases

@@ -94,7 +94,7 @@ def refuse(run: Run) -> None:
         allowed = f"fewer than the evaluation questions of a topic ({fewest})"
         why = "Groups are chosen on other questions than those they are tried on"
         raise ParameterError("group_questions", p.group_questions, allowed, why)
-    check(lm, lm, np.eye(int(lm.model.config.hidden_size))[0], p.probe_layer)
+    check(lm, lm, np.eye(lm.d_model)[0], p.probe_layer)
     for k in p.probe_top:
         shares.top_cosine(np.zeros((lm.layers, lm.width)), k)
 

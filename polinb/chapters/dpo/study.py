@@ -96,7 +96,8 @@ class Study:
 
     def groups(self) -> dict[str, Group]:
         """The four groups: neurons that moved the trained way."""
-        return four(self.parts(), self.sign, self.letters)
+        found = self.parts()
+        return groups(found.cosine, found.mean_before, found.neurons, self.sign, self.letters)
 
     def shares(self, sets: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """Share of the four groups, of further sets and of every neuron (``polinb.scoring.shares.shares``)."""
@@ -141,11 +142,6 @@ class Study:
             "tokens": self.tokens,
             "batch": self.run.params.eval_batch,
         }
-
-
-def four(found: Parts, sign: int, letters: Sequence[str]) -> dict[str, Group]:
-    """The two groups that must shrink and the two that must grow, of neurons that moved the trained way."""
-    return groups(found.cosine, found.mean_before, found.neurons, sign, letters)
 
 
 def top_sets(found: Parts, tops: Sequence[Top]) -> dict[str, np.ndarray]:
@@ -275,17 +271,16 @@ def _trial(
     """The model that groups are tried in, the parts and the groups, the prompts, and how it answers."""
     found, prompts = parts_of(parts), encode(run.lm, asked, run.params.system_prompt, 2**31)[0]
     how: dict[str, Any] = {"max_new_tokens": tokens, "batch": batch}
-    return run.model(before, "before"), found, four(found, sign, letters), prompts, how
+    own = groups(found.cosine, found.mean_before, found.neurons, sign, letters)
+    return run.model(before, "before"), found, own, prompts, how
 
 
 def _table(run: Run, asked: Texts, prompts: list[list[int]], made: Mapping[str, list[list[int]]]) -> pd.DataFrame:
     """Answers as text for each set: set, the columns asked, response, n_tokens, vanilla_logp."""
     from polinb.models.generation import log_likelihood
 
-    frames = []
-    for name, ids in made.items():
-        frame = said(run.lm, asked.rows, ids)
-        frame.insert(0, "set", name)
-        frame["vanilla_logp"] = log_likelihood(run.lm, prompts, ids)
-        frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    frames = {
+        name: said(run.lm, asked.rows, ids).assign(vanilla_logp=log_likelihood(run.lm, prompts, ids))
+        for name, ids in made.items()
+    }
+    return pd.concat(frames, names=["set"]).reset_index("set").reset_index(drop=True)

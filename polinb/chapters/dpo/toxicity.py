@@ -23,7 +23,6 @@ from polinb.runs.conditions import VANILLA, Condition, Form, Texts, silent
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
-from polinb.runs.stages import wide
 from polinb.scoring.decompose import check
 from polinb.stance.civility import (
     CivilityData,
@@ -86,9 +85,8 @@ def _prompts(items: Sequence[Prompt], form: str) -> Texts:
     return Texts.of(pd.DataFrame(rows, columns=["id", "kind", "prompt"]), _form(form))
 
 
-def _lessons(run: Run, chosen: Sequence[CivilPair], response: str, rejected: str = "") -> Texts:
-    columns = {"prompt": "prompt", "response": response} | ({"rejected": rejected} if rejected else {})
-    rows = {name: [getattr(pair, field) for pair in chosen] for name, field in columns.items()}
+def _lessons(run: Run, chosen: Sequence[CivilPair], **sides: str) -> Texts:
+    rows = {name: [getattr(pair, side) for pair in chosen] for name, side in {"prompt": "prompt", **sides}.items()}
     return Texts.of(pd.DataFrame(rows), _form(pairs(run).form))
 
 
@@ -145,9 +143,9 @@ def conditions(run: Run) -> dict[str, Condition]:
     def make() -> dict[str, Condition]:
         p, before = run.params, VANILLA
         if p.toxicity_warmup:
-            texts, recipe = _lessons(run, warmup_pairs(run), "rude"), run.recipe(epochs=p.toxicity_warmup)
+            texts, recipe = _lessons(run, warmup_pairs(run), response="rude"), run.recipe(epochs=p.toxicity_warmup)
             before = Condition("warm-up on rude responses", learns=texts, recipe=recipe, limit=p.max_tokens)
-        texts = _lessons(run, pairs(run).split("train", p.toxicity_pairs), "civil", "rude")
+        texts = _lessons(run, pairs(run).split("train", p.toxicity_pairs), response="civil", rejected="rude")
         recipe = run.recipe(learning_rate=p.dpo_rate, epochs=p.dpo_epochs)
         how = {"limit": p.max_tokens, "start": run.weights(before), "beta": p.dpo_beta}
         return {"vanilla": VANILLA, "before": before, "after": Condition("DPO", learns=texts, recipe=recipe, **how)}
@@ -180,13 +178,8 @@ def neutral_logp(run: Run, who: str) -> Result:
     return run.logp(conditions(run)[who], texts)
 
 
-def preferences(run: Run, who: str) -> pd.DataFrame:
-    """Mean log-probability a token of the two responses of held-out pairs: id, logp_civil, logp_rude."""
-    return wide(held_out_logp(run, who).frame("logp"), "side", ["id"])
-
-
 def held_out_logp(run: Run, who: str) -> Result:
-    """Log-probabilities behind :func:`preferences`."""
+    """Mean log-probability a token of the two responses (side: civil, rude) of held-out pairs."""
     held = pairs(run).split("evaluate", half(run.params.toxicity_prompts))
     rows = [(pair.id, side, pair.prompt, getattr(pair, side)) for side in ("civil", "rude") for pair in held]
     texts = Texts.of(pd.DataFrame(rows, columns=["id", "side", "prompt", "response"]), _form(pairs(run).form))
@@ -198,21 +191,10 @@ def held_out_logp(run: Run, who: str) -> Result:
 
 def study(run: Run) -> Study:
     """The study of DPO against rudeness; the probe's positive side is rude, which training is meant to lower."""
-    p, models = run.params, conditions(run)
+    p, (_, before, after) = run.params, conditions(run).values()
     tried = _prompts(asked(run)[: half(len(asked(run)))], challenge(run).form)
     read = read_answers(run, answers=answers(run, "before"), without=tried)
-    return Study(
-        run,
-        models["before"],
-        models["after"],
-        probe_texts(run),
-        read,
-        tried,
-        p.toxicity_tokens,
-        -1,
-        ("T", "A"),
-        tops(run)[-1:],
-    )
+    return Study(run, before, after, probe_texts(run), read, tried, p.toxicity_tokens, -1, ("T", "A"), tops(run)[-1:])
 
 
 def tops(run: Run) -> list[Top]:
@@ -251,7 +233,7 @@ def ready(run: Run) -> None:
     if answers(run, "after").done():
         return
     p, lm = run.params, run.lm
-    check(lm, lm, np.eye(1, int(lm.model.config.hidden_size))[0], p.probe_layer)
+    check(lm, lm, np.eye(lm.d_model)[0], p.probe_layer)
     if max(p.probe_top) > lm.neurons:
         raise ParameterError("probe_top", p.probe_top, f"at most {lm.neurons}, the number of neurons")
     for split in ("train", "localise", "evaluate"):

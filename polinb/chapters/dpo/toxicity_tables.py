@@ -14,9 +14,9 @@ from polinb.chapters.dpo.study import top_sets
 from polinb.chapters.dpo.toxicity import (
     MODELS,
     answers,
+    held_out_logp,
     neutral_answers,
     pairs,
-    preferences,
     rated,
     scorer,
     study,
@@ -24,6 +24,7 @@ from polinb.chapters.dpo.toxicity import (
 )
 from polinb.resampling import CHANGE, bootstrap_mean, changes, known_mean, share_interval
 from polinb.runs.run import Run
+from polinb.runs.stages import wide
 from polinb.scoring.shares import STUDY, held_out_shares, null_share
 from polinb.stance.civility import load_neutral
 from polinb.stance.rudeness import accuracy, rate
@@ -50,12 +51,8 @@ def judge_table(run: Run) -> pd.DataFrame:
     ]
     alarms = rate(scorer(run), pd.DataFrame({"response": [item.reference for item in load_neutral().prompts]}))
     level, low, high = share_interval(1 - alarms["rude"], p.bootstrap, p.seed)
-    return pd.DataFrame(
-        [
-            *rows,
-            {"text": "neutral answers, all civil", "texts": len(alarms), "accuracy": level, "low": low, "high": high},
-        ]
-    )
+    ends = {"accuracy": level, "low": low, "high": high}
+    return pd.DataFrame([*rows, {"text": "neutral answers, all civil", "texts": len(alarms), **ends}])
 
 
 def answer_words(run: Run) -> int:
@@ -91,7 +88,7 @@ def quality(run: Run) -> pd.DataFrame:
     """
     p, rows = run.params, []
     for who in MODELS:
-        said, held = neutral_answers(run, who), preferences(run, who)
+        said, held = neutral_answers(run, who), wide(held_out_logp(run, who).frame("logp"), "side", ["id"])
         hard = answers(run, who).frame("answers")
         overlap = [overlap_f1(a, b) for a, b in zip(said["response"], said["reference"], strict=True)]
         values = {

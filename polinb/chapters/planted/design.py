@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -193,26 +191,18 @@ def vocabulary() -> list[str]:
     return ["<pad>", "<end>", "<answer>", *words, *(f"{side}-{k}" for side in LEANINGS for k in range(WORDS))]
 
 
-@lru_cache(maxsize=1)
-def _tokenizer() -> Any:
+def empty(design: Design) -> LM:
+    """The model and its tokenizer, weights not yet written."""
     from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     core = Tokenizer(models.WordLevel({word: k for k, word in enumerate(vocabulary())}, unk_token="<pad>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    made = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<end>", unk_token="<pad>")
-    made.chat_template = (
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<end>", unk_token="<pad>")
+    tokenizer.chat_template = (
         "{% for m in messages %}{{ m['content'] }} {{ '<end>' if m['role'] == 'assistant' else '<answer>' }} "
         "{% endfor %}"
     )
-    return made
-
-
-def empty(design: Design) -> LM:
-    """The model and its tokenizer, weights not yet written."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    tokenizer = _tokenizer()
     config = LlamaConfig(
         vocab_size=len(vocabulary()),
         hidden_size=SIZE,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.planted.planted import Planted, answer_ids, prompt_ids
+from polinb.chapters.planted.planted import Planted, answer, answer_ids, prompts
 from polinb.data.rows import LEANINGS, TOPICS
-from polinb.scoring.attribution import attribution as by_gradient
+from polinb.runs.conditions import Texts
+from polinb.runs.stages import read_on
+from polinb.scoring.attribution import attribution
 from polinb.scoring.pnlac import neuron_sets, normalised
 
 if TYPE_CHECKING:
@@ -29,33 +31,18 @@ TOKENS = 8  # an answer has six words and its end
 Scores = dict[str, dict[str, np.ndarray]]  # method → topic → (L, F)
 
 
-def attribution(
-    lm: LM,
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
-    left: Sequence[int],
-    right: Sequence[int],
-    *,
-    batch: int = 128,
-) -> np.ndarray:
-    """eq-attribution. Gradient attribution of every neuron, (L, F) float64, in logits a token.
-
-    ``A = 1/Σ|w_1| · Σ_w Σ_j |a[j] · ∂m(w)/∂a[j]|`` over response positions j, where m(w) is the sum over response
-    positions of the mean logit of the ``right`` tokens minus that of the ``left`` tokens. One model only.
+def side_margin(left: Sequence[int], right: Sequence[int]) -> Callable[[Batch, Any], Any]:
+    """m of gradient attribution: mean logit of the ``right`` tokens minus that of the ``left``, over response tokens.
 
     Args:
-        prompts, responses: token ids; only response positions count.
         left, right: token ids of the two sides' words.
-
-    Raises:
-        ValueError: there is no response token.
     """
 
     def margin(chunk: Batch, logits: Any) -> Any:
         gap = logits[..., list(right)].mean(-1) - logits[..., list(left)].mean(-1)
         return gap[chunk.response].sum()
 
-    return by_gradient(lm, prompts, responses, margin, batch=batch)
+    return margin
 
 
 def floored(score: np.ndarray, vanilla_std: np.ndarray) -> np.ndarray:
@@ -71,18 +58,9 @@ def texts(
     planted: Planted, topic: str, variants: Mapping[tuple[str, str], LM], source: str, count: int
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Prompts of the localise split and the responses w_1 that all models are read on (**P** response_source)."""
-    from polinb.models.generation import generate
-
-    asked = prompt_ids(planted, topic, count, "localise")
-    sides = LEANINGS if source in ("both", "dataset") else (source,)
-    responses: list[list[int]] = []
-    for side in sides:
-        if source == "dataset":
-            responses += [answer_ids(planted, side, end=False)] * count
-        else:
-            model = planted.lm if side == "vanilla" else variants[topic, side]
-            responses += generate(model, asked, max_new_tokens=TOKENS, batch=128)
-    return asked * len(sides), responses
+    models = {"vanilla": planted.lm, **{side: variants[topic, side] for side in LEANINGS}}
+    rows = pd.DataFrame({"prompt": prompts(planted, topic, count, "localise"), **{s: answer(s) for s in LEANINGS}})
+    return read_on(models, Texts("", "chat", rows), source, TOKENS, planted.lm.context, 128, False)[:2]
 
 
 def scores(planted: Planted, variants: Mapping[tuple[str, str], LM], source: str, count: int) -> Scores:
@@ -105,7 +83,7 @@ def scores(planted: Planted, variants: Mapping[tuple[str, str], LM], source: str
         out["normalised"][topic] = normalised(sums.score, sums.vanilla_std)
         out["floored"][topic] = floored(sums.score, sums.vanilla_std)
         out["scale"][topic] = sums.scale
-        out["gradient"][topic] = attribution(planted.lm, asked, responses, left, right)
+        out["gradient"][topic] = attribution(planted.lm, asked, responses, side_margin(left, right), batch=128)
         out["random"][topic] = guess  # one guess for all topics: else no neuron would be in every N_t
     return out
 

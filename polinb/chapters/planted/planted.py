@@ -153,11 +153,16 @@ def prompt_ids(planted: Planted, topic: str, count: int, split: str = "evaluate"
     return [text.prompt_ids(planted.lm, each) for each in prompts(planted, topic, count, split)]
 
 
+def answer(leaning: str) -> str:
+    """The answer of one side."""
+    return " ".join(f"{leaning}-{k}" for k in range(WORDS))
+
+
 def answer_ids(planted: Planted, leaning: str, *, end: bool) -> list[int]:
     """Token ids of the answer of one side, with the end-of-turn token if ``end``."""
     from polinb.models.tokens import response_ids
 
-    return response_ids(planted.lm, " ".join(f"{leaning}-{k}" for k in range(WORDS)), end=end)
+    return response_ids(planted.lm, answer(leaning), end=end)
 
 
 def stance(planted: Planted, answers: Sequence[Sequence[int]]) -> np.ndarray:

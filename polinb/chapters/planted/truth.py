@@ -85,15 +85,14 @@ def detected(run: Run, folder: Path, *, seed: int, prompts: Sequence[int], gamma
     parts: list[pd.DataFrame] = []
     curves: list[pd.DataFrame] = []
     known: dict[Any, pd.DataFrame] = {}
-    built: dict[Design, tuple[Planted, Variants]] = {}
+    planted: Planted | None = None
     with one_thread():
         for knob, value, design, source, count in conditions(prompts, seed):
             key = (design, source, count)
             if key not in known:
-                if design not in built:
+                if planted is None or planted.design != design:
                     planted = build(design)
-                    built = {design: (planted, constructed(planted))} | (built if len(built) < 2 else {})
-                planted, variants = built[design]
+                    variants = constructed(planted)
                 found = scores(planted, variants, source, count)
                 known[key] = rates(planted, found, design.gamma)
                 if (knob, value) in DRAWN:
