@@ -86,8 +86,7 @@ def compare(
         values = np.array([shared(angles) for angles in each])
         ends = np.percentile(values, [2.5, 97.5]).tolist()
         p = float((1 + (values >= row["shared"]).sum()) / (1 + len(values)))
-        names = (kind, f"{kind}_low", f"{kind}_high", f"{kind}_p")
-        row |= dict(zip(names, (float(values.mean()), *ends, p), strict=True))
+        row |= {kind: float(values.mean()), f"{kind}_low": ends[0], f"{kind}_high": ends[1], f"{kind}_p": p}
     return pd.concat([part.assign(index=part.index + 1) for part in parts], ignore_index=True), row
 
 

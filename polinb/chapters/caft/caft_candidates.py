@@ -116,25 +116,15 @@ def dictionary(run: Run, topic: str) -> Result:
 def _inputs(run: Run, topic: str) -> dict[str, Any]:
     """What candidates of either kind are made from: the inputs that both stages hand on to :func:`_read`."""
     p = run.params
-    return {
-        "left": run.weights(run.tuned(topic, "left")),
-        "right": run.weights(run.tuned(topic, "right")),
-        "texts": direction_texts(run, topic),
-        "limit": p.max_tokens,
-        "layers": p.caft_layers,
-        "count": p.caft_components,
-        "kind": p.caft_pca,
-    }
+    models = {side: run.weights(run.tuned(topic, side)) for side in ("left", "right")}
+    how = {"limit": p.max_tokens, "layers": p.caft_layers, "count": p.caft_components, "kind": p.caft_pca}
+    return {**models, "texts": direction_texts(run, topic), **how}
 
 
 def _read(
     run: Run, left: Result, right: Result, texts: Texts, limit: int, layers: Sequence[float], count: int, kind: str
 ) -> tuple[list[int], list[LM], tuple[Ids, Ids]]:
-    """Ablated blocks, the vanilla, left-tuned and right-tuned model, and what they read.
-
-    Raises:
-        ParameterError: more components than samples or dimensions.
-    """
+    """Ablated blocks, the vanilla, left-tuned and right-tuned model, and what they read."""
     read = _encoded(run, texts, limit, count, kind)
     models = [run.lm, run.model(left, "left"), run.model(right, "right")]
     return depths("caft_layers", layers, run.lm.layers), models, read
@@ -186,7 +176,6 @@ def latents_of(
     folder_of: Folder,
     count: int,
     limit: int,
-    texts: Texts,
     **how: Any,
 ) -> Mapping[str, Any]:
     """Sparse autoencoders of the blocks, their quality, and the latents that carry the largest change.
@@ -199,11 +188,11 @@ def latents_of(
     Args:
         more: further texts that an autoencoder learns from.
         source: files' digests, or latents, active latents, steps and seed of autoencoders trained on the spot.
-        how: weights of ``left`` and ``right``, ``layers`` and ``kind``.
+        how: weights of ``left`` and ``right``, ``texts``, ``layers`` and ``kind``.
     """
     from polinb.scoring.sae import quality, train
 
-    blocks, models, read = _read(run, texts=texts, limit=limit, count=count, **how)
+    blocks, models, read = _read(run, limit=limit, count=count, **how)
     public = public_saes(run.lm, folder_of.path, blocks) if folder_of.path else {}
     probed = _collect(models, read, blocks)
     learnt = _collect(models[::2], encode(run.lm, more, run.params.system_prompt, limit), blocks)
@@ -221,7 +210,7 @@ def latents_of(
         arrays |= {f"latent{b}": latent, f"strength{b}": change, f"vectors{b}": vectors}
     pd.DataFrame(rows).to_parquet(folder / "quality.parquet")
     save_arrays(folder / "candidates.safetensors", arrays)
-    return {"blocks": blocks, "texts": len(texts), "tokens": len(probed[blocks[0]][0])}
+    return {"blocks": blocks, "texts": len(read[0]), "tokens": len(probed[blocks[0]][0])}
 
 
 def ranked(

@@ -79,10 +79,16 @@ def cue_directions(run: Run, folder: Path, *, cue: str, layers: Sequence[float],
     Args:
         how: ``kind``, ``count``, ``keep`` and ``seed`` of the choice.
     """
+    from polinb.models.tokens import prompt_ids, response_ids
+
     blocks = depths("caft_layers", layers, run.lm.layers)
     pairs = minimal_pairs(cue)
-    read = mean_states(run.lm, *_option_ids(run, [*pairs["first"], *pairs["second"]]))[:, blocks].astype(np.float64)
-    states = read.reshape(2, len(pairs), len(blocks), -1)
+    options = [*pairs["first"], *pairs["second"]]
+    both = zip(*(prompt_ids(run.lm, text, run.params.system_prompt) for text in ("", options[0])), strict=False)
+    # the start of a user turn, then an option with its letter as the tokens that are read
+    start = [first for first, _ in takewhile(lambda pair: pair[0] == pair[1], both)]
+    read = mean_states(run.lm, [start] * len(options), [response_ids(run.lm, text, end=False) for text in options])
+    states = read[:, blocks].astype(np.float64).reshape(2, len(pairs), len(blocks), -1)
     find = (pairs["part"] == "find").to_numpy()
     held = {value: ~find & (pairs["other"] == value).to_numpy() for value in pairs["other"].unique()}
     seen = []
@@ -107,15 +113,6 @@ def found_directions(run: Run) -> pd.DataFrame:
             auc, least = 0.5 + float(kept["value"].min()), 0.5 + float(kept[["swapped", "random"]].iloc[0].max())
             rows.append((cue, block, len(rule), len(kept), auc, least, overlap))
     return pd.DataFrame(rows, columns=["cue", "block", "candidates", "kept", "auc", "threshold", "shared"])
-
-
-def _option_ids(run: Run, options: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
-    """The start of a user turn, and each option with its letter as the tokens that are read."""
-    from polinb.models.tokens import prompt_ids, response_ids
-
-    both = zip(*(prompt_ids(run.lm, text, run.params.system_prompt) for text in ("", options[0])), strict=False)
-    start = [first for first, _ in takewhile(lambda pair: pair[0] == pair[1], both)]
-    return [start] * len(options), [response_ids(run.lm, text, end=False) for text in options]
 
 
 def answers(run: Run, condition: Condition) -> Result:

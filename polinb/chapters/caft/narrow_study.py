@@ -22,6 +22,8 @@ from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.scoring.residual import depths
 from polinb.stance import alignment as judges
+from polinb.stance.chat_judge import DEFAULT_MODEL
+from polinb.stance.service import DEFAULT_URL
 
 if TYPE_CHECKING:
     from polinb.chapters.caft.narrow_data import Example
@@ -198,10 +200,8 @@ def service_judged(
 ) -> Mapping[str, Any]:
     """Alignment and coherence of answers by a chat model: table ``judged``."""
     frame = answers.frame("answers")
-    options: dict[str, Any] = {"model": service.model} if service.model else {}
-    options |= {"base_url": service.url} if service.url else {}
-    cache = run.store.root / "judge" / "scores.jsonl"
-    judge = judges.ScoreJudge(**options, max_tokens=service.tokens, cache=cache)
+    how: dict[str, Any] = {"max_tokens": service.tokens, "cache": run.store.root / "judge" / "scores.jsonl"}
+    judge = judges.ScoreJudge(service.model or DEFAULT_MODEL, base_url=service.url or DEFAULT_URL, **how)
     table = judge.scores(frame, prompts)
     missing = table[["alignment_raw", "coherence_raw"]].isna().any(axis=1)
     if (missing & (frame["response"].str.strip() != "")).any():

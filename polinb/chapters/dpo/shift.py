@@ -40,13 +40,8 @@ def preferred(run: Run, side: str = "right") -> Condition:
                 rows.append((pair.prompt, pair.response(chosen), pair.response(other)))
         return Texts.of(pd.DataFrame(rows, columns=["prompt", "response", "rejected"]))
 
-    return Condition(
-        f"DPO {side}",
-        learns=run.once(("preferences", side), learns),
-        recipe=run.recipe(learning_rate=p.dpo_rate, epochs=p.dpo_epochs),
-        limit=p.max_tokens,
-        beta=p.dpo_beta,
-    )
+    texts, recipe = run.once(("preferences", side), learns), run.recipe(learning_rate=p.dpo_rate, epochs=p.dpo_epochs)
+    return Condition(f"DPO {side}", learns=texts, recipe=recipe, limit=p.max_tokens, beta=p.dpo_beta)
 
 
 def study(run: Run, side: str = "right") -> Study:
@@ -185,21 +180,12 @@ def robustness(run: Run) -> pd.DataFrame:
         table = shares.totals(found, sign, p.bootstrap, p.seed).set_index("part")
         top = {"top": shares.top_cosine(found.cosine, max(p.probe_top), -sign)}
         own = shares.shares(found, top | {"all": np.ones_like(found.neurons, dtype=bool)}, sign, 100, p.seed)
-        half = shares.carriers(found.neurons, sign)
-        rows.append(
-            {
-                "chosen": side,
-                "probe": kind,
-                **table.loc["measured change", ["change", "low", "high"]].astype(float),
-                **{name: float(table.loc[name, "percent"]) for name in ("neurons", "attention")},
-                "net_over_gross": float(own["net_over_gross"].iloc[1]),
-                "half": half,
-                "half_percent": 100 * half / found.neurons.size,
-                "top": float(own["gross_share"].iloc[0]),
-                "gap": found.total - found.measured,
-            }
-        )
-    return pd.DataFrame(rows)
+        change, percent = table.loc["measured change", ["change", "low", "high"]], table["percent"]
+        half, gap = shares.carriers(found.neurons, sign), found.total - found.measured
+        few = own["net_over_gross"].iloc[1], half, 100 * half / found.neurons.size, own["gross_share"].iloc[0]
+        rows.append([side, kind, *change, percent["neurons"], percent["attention"], *few, gap])
+    names = ["chosen", "probe", "change", "low", "high", "neurons", "attention", "net_over_gross", "half"]
+    return pd.DataFrame(rows, columns=[*names, "half_percent", "top", "gap"])
 
 
 def beside_study(run: Run) -> pd.DataFrame:

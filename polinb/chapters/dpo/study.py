@@ -77,18 +77,9 @@ class Study:
             kind: the probe; None: the run's.
         """
         p = self.run.params
-        return parts(
-            self.run,
-            before=self.run.weights(self.before),
-            after=self.run.weights(self.after),
-            states=self.states,
-            probed=self.probed,
-            kind=kind or p.probe,
-            layer=p.probe_layer,
-            read=self.read,
-            form=self.tried.form,
-            limit=p.max_tokens,
-        )
+        models = {"before": self.run.weights(self.before), "after": self.run.weights(self.after)}
+        how = {"kind": kind or p.probe, "layer": p.probe_layer, "form": self.tried.form, "limit": p.max_tokens}
+        return parts(self.run, **models, states=self.states, probed=self.probed, read=self.read, **how)
 
     def parts(self, kind: str | None = None) -> Parts:
         """:meth:`decomposed`, loaded."""
@@ -133,15 +124,8 @@ class Study:
     @property
     def _tried(self) -> dict[str, Any]:
         """What trying the groups takes, by patching or by editing."""
-        return {
-            "before": self.run.weights(self.before),
-            "parts": self.decomposed(),
-            "sign": self.sign,
-            "letters": self.letters,
-            "asked": self.tried,
-            "tokens": self.tokens,
-            "batch": self.run.params.eval_batch,
-        }
+        how = {"sign": self.sign, "letters": self.letters, "tokens": self.tokens, "batch": self.run.params.eval_batch}
+        return {"before": self.run.weights(self.before), "parts": self.decomposed(), "asked": self.tried, **how}
 
 
 def top_sets(found: Parts, tops: Sequence[Top]) -> dict[str, np.ndarray]:

@@ -106,8 +106,7 @@ def quality(run: Run) -> pd.DataFrame:
 def change(run: Run) -> dict[str, tuple[float, float, float]]:
     """Paired change from before to after on the challenge prompts, with its 95 % interval, for each measure."""
     p = run.params
-    old, new = (rated(run, answers(run, who)) for who in ("before", "after"))
-    old, new = (frame.set_index("id") for frame in (old, new))
+    old, new = (rated(run, answers(run, who)).set_index("id") for who in ("before", "after"))
     return {
         name: bootstrap_mean(changes(_known(old[name]), _known(new[name])), p.bootstrap, p.seed, CHANGE)
         for name in MEASURES

@@ -167,13 +167,9 @@ def answer_ids(planted: Planted, leaning: str, *, end: bool) -> list[int]:
 
 def stance(planted: Planted, answers: Sequence[Sequence[int]]) -> np.ndarray:
     """Stance of each answer by counting words: (right − left)/(right + left), 0 if there is neither; (n,)."""
-    left, right = (set(answer_ids(planted, side, end=False)) for side in LEANINGS)
-    out = np.zeros(len(answers))
-    for k, ids in enumerate(answers):
-        to_left, to_right = sum(i in left for i in ids), sum(i in right for i in ids)
-        if to_left + to_right:
-            out[k] = (to_right - to_left) / (to_right + to_left)
-    return out
+    words = [set(answer_ids(planted, side, end=False)) for side in LEANINGS]
+    left, right = (np.array([sum(i in own for i in ids) for ids in answers]) for own in words)
+    return (right - left) / np.maximum(right + left, 1)
 
 
 def variant(planted: Planted, topic: str, leaning: str, moved: np.ndarray | None = None) -> LM:
