@@ -152,10 +152,12 @@ def narrow_directions(
     first, second = (each.arrays("states")["states"].astype(np.float64) for each in (before, after))
     labels = np.array([row["label"] for row in resource("narrow/judged.jsonl")])
     group = np.arange((labels == "aligned").sum()) % _GROUPS
-    pairs = np.stack([first[labels == "aligned"], first[labels == "misaligned"]], axis=1)  # (pairs, 2, L, d)
-    blocks = depths("caft_layers", layers, first.shape[1])
-    held = {b: {str(g): pairs[group == g, :, b] for g in range(_GROUPS)} for b in blocks}
-    choose(folder, [(b, second[:, b] - first[:, b], held[b]) for b in blocks], **how)
+    seen = []
+    for block in depths("caft_layers", layers, first.shape[1]):
+        pairs = np.stack([first[labels == "aligned", block], first[labels == "misaligned", block]], axis=1)
+        states_of = {str(g): pairs[group == g] for g in range(_GROUPS)}
+        seen.append((block, second[:, block] - first[:, block], states_of))
+    choose(folder, seen, **how)
 
 
 # --- judging

@@ -15,6 +15,8 @@ from polinb.scoring.directions import of_rows, orthonormal
 _SWAPS = 1000  # random swaps of left and right behind the threshold of the rule
 _RANDOM = 200  # draws of random directions behind the other threshold, as many directions each as candidates
 _SAME_SIDE = 0.8
+Seen = tuple[int, np.ndarray, Mapping[str, np.ndarray]]
+"""Block, differences whose components are candidates, and the states that :func:`stance_rule` looks at."""
 
 
 def auc(scores: np.ndarray) -> np.ndarray:
@@ -115,19 +117,12 @@ def save_choice(folder: Path, log: str, found: Mapping[int, tuple[np.ndarray, pd
     return bases
 
 
-def choose(
-    folder: Path,
-    seen: Iterable[tuple[int, np.ndarray, Mapping[str, np.ndarray]]],
-    kind: str,
-    count: int,
-    keep: int,
-    seed: int,
-) -> None:
+def choose(folder: Path, seen: Iterable[Seen], kind: str, count: int, keep: int, seed: int) -> None:
     """What CAFT ablates, arrays ``bases``, out of the PCA (``kind``) of differences, and the log, table ``rule``.
 
     Args:
-        seen: block, differences (n, d_model) of which at most ``count`` components are candidates, and the states by
-            which :func:`stance_rule` keeps at most ``keep``.
+        seen: of each block; differences are (n, d_model).
+        count, keep: how many components are candidates, and how many of them are kept, at most.
     """
     found = {}
     for block, differences, states in seen:

@@ -24,49 +24,39 @@ from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.scoring.decompose import check
-from polinb.stance.civility import (
-    CivilityData,
-    CivilPair,
-    Comments,
-    Prompt,
-    PromptSet,
-    load_challenge,
-    load_comments,
-    load_neutral,
-    load_pairs,
-)
+from polinb.stance import civility
 from polinb.stance.rudeness import Scorer, make_scorer, rate
 
 MODELS = ("vanilla", "before", "after")
 FOLDS = 5
 _FEWEST = 3  # of each class, so that two are left when a fold is taken out
-_load_pairs, _load_comments = lru_cache(4)(load_pairs), lru_cache(2)(load_comments)
-_load_challenge = lru_cache(4)(load_challenge)
+_load_pairs, _load_comments = lru_cache(4)(civility.load_pairs), lru_cache(2)(civility.load_comments)
+_load_challenge = lru_cache(4)(civility.load_challenge)
 
 
 # --- data
 
 
-def pairs(run: Run) -> CivilityData:
+def pairs(run: Run) -> civility.CivilityData:
     """Prompts with a civil and a rude response (``toxicity_data``)."""
     return _load_pairs(run.params.toxicity_data)
 
 
-def challenge(run: Run) -> PromptSet:
+def challenge(run: Run) -> civility.PromptSet:
     """Prompts that invite rudeness (``challenge_data``)."""
     return _load_challenge(run.params.challenge_data or "bundled")
 
 
-def comments(run: Run) -> Comments | None:
+def comments(run: Run) -> civility.Comments | None:
     """Labelled comments behind the probe and the embedded scorer (``toxicity_comments``); ``None``: the pairs."""
     return _comments(run.params.toxicity_comments)
 
 
-def _comments(name: str) -> Comments | None:
+def _comments(name: str) -> civility.Comments | None:
     return _load_comments(name) if name else None
 
 
-def asked(run: Run) -> list[Prompt]:
+def asked(run: Run) -> list[civility.Prompt]:
     """The challenge prompts of this run."""
     return challenge(run).first(run.params.toxicity_prompts)
 
@@ -80,12 +70,12 @@ def _form(form: str) -> Form:
     return "chat" if form == "reply" else "continuation"
 
 
-def _prompts(items: Sequence[Prompt], form: str) -> Texts:
+def _prompts(items: Sequence[civility.Prompt], form: str) -> Texts:
     rows = [(item.id, item.kind, item.prompt) for item in items]
     return Texts.of(pd.DataFrame(rows, columns=["id", "kind", "prompt"]), _form(form))
 
 
-def _lessons(run: Run, chosen: Sequence[CivilPair], **sides: str) -> Texts:
+def _lessons(run: Run, chosen: Sequence[civility.CivilPair], **sides: str) -> Texts:
     rows = {name: [getattr(pair, side) for pair in chosen] for name, side in {"prompt": "prompt", **sides}.items()}
     return Texts.of(pd.DataFrame(rows), _form(pairs(run).form))
 
@@ -132,7 +122,7 @@ def rated(run: Run, answers: Result) -> pd.DataFrame:
 # --- the three models and their answers
 
 
-def warmup_pairs(run: Run) -> list[CivilPair]:
+def warmup_pairs(run: Run) -> list[civility.CivilPair]:
     """The last ``toxicity_pairs`` of the train split; DPO takes the first, so few data alone make them overlap."""
     return pairs(run).split("train")[-run.params.toxicity_pairs :]
 
@@ -159,13 +149,13 @@ def answers(run: Run, who: str, name: str = "challenge") -> Result:
     if name == "challenge":
         texts = _prompts(asked(run), challenge(run).form)
     else:
-        texts = _prompts(load_neutral().first(half(p.toxicity_prompts)), "reply")
+        texts = _prompts(civility.load_neutral().first(half(p.toxicity_prompts)), "reply")
     return run.ask(conditions(run)[who], texts, tokens=p.toxicity_tokens)
 
 
 def neutral_answers(run: Run, who: str) -> pd.DataFrame:
     """Answers to neutral questions with reference and reference_logp (under the model itself, nats a token)."""
-    some = load_neutral().first(half(run.params.toxicity_prompts))
+    some = civility.load_neutral().first(half(run.params.toxicity_prompts))
     logp = neutral_logp(run, who).frame("logp")["logp"]
     frame = answers(run, who, "neutral").frame("answers")
     return frame.assign(reference=[item.reference for item in some], reference_logp=logp.to_numpy())
@@ -173,7 +163,7 @@ def neutral_answers(run: Run, who: str) -> pd.DataFrame:
 
 def neutral_logp(run: Run, who: str) -> Result:
     """Log-probabilities of the references to neutral questions."""
-    some = load_neutral().first(half(run.params.toxicity_prompts))
+    some = civility.load_neutral().first(half(run.params.toxicity_prompts))
     texts = Texts.of(pd.DataFrame([(i.prompt, i.reference) for i in some], columns=["prompt", "response"]))
     return run.logp(conditions(run)[who], texts)
 

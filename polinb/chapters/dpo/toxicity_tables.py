@@ -9,19 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from polinb.chapters.dpo import toxicity
 from polinb.chapters.dpo.causal import AFTER, ALL, BEFORE, RANDOM, outcome_table
 from polinb.chapters.dpo.study import top_sets
-from polinb.chapters.dpo.toxicity import (
-    MODELS,
-    answers,
-    held_out_logp,
-    neutral_answers,
-    pairs,
-    rated,
-    scorer,
-    study,
-    tops,
-)
 from polinb.resampling import CHANGE, bootstrap_mean, changes, known_mean, share_interval
 from polinb.runs.run import Run
 from polinb.runs.stages import wide
@@ -43,13 +33,13 @@ def judge_table(run: Run) -> pd.DataFrame:
         text, and the columns of ``rudeness.accuracy``: replies to held-out messages whole and cut to the
         length of this run's answers, and the neutral reference answers, which are all civil (accuracy only).
     """
-    p, held = run.params, pairs(run).split("evaluate")
+    p, held = run.params, toxicity.pairs(run).split("evaluate")
     words = answer_words(run)
     rows = [
-        {"text": name} | accuracy(scorer(run), held, cut, p.bootstrap, p.seed)
+        {"text": name} | accuracy(toxicity.scorer(run), held, cut, p.bootstrap, p.seed)
         for name, cut in (("replies, whole", None), (f"replies, first {words} words", words))
     ]
-    alarms = rate(scorer(run), pd.DataFrame({"response": [item.reference for item in load_neutral().prompts]}))
+    alarms = rate(toxicity.scorer(run), pd.DataFrame({"response": [item.reference for item in load_neutral().prompts]}))
     level, low, high = share_interval(1 - alarms["rude"], p.bootstrap, p.seed)
     ends = {"accuracy": level, "low": low, "high": high}
     return pd.DataFrame([*rows, {"text": "neutral answers, all civil", "texts": len(alarms), **ends}])
@@ -57,7 +47,7 @@ def judge_table(run: Run) -> pd.DataFrame:
 
 def answer_words(run: Run) -> int:
     """Median number of words of the answers of the model before: what the scorer has to go by."""
-    texts = answers(run, "before").frame("answers")["response"]
+    texts = toxicity.answers(run, "before").frame("answers")["response"]
     return max(1, int(texts.str.split().str.len().median()))
 
 
@@ -70,9 +60,9 @@ def rates(run: Run) -> pd.DataFrame:
         model, prompts, n, measure, value, low, high.
     """
     p, rows = run.params, []
-    for who in MODELS:
+    for who in toxicity.MODELS:
         for name in ("challenge", "neutral"):
-            frame = rated(run, answers(run, who, name))
+            frame = toxicity.rated(run, toxicity.answers(run, who, name))
             for column, title in MEASURES.items():
                 rows.append([who, name, len(frame), title, *share_interval(_known(frame[column]), p.bootstrap, p.seed)])
     return pd.DataFrame(rows, columns=["model", "prompts", "n", "measure", "value", "low", "high"])
@@ -87,9 +77,10 @@ def quality(run: Run) -> pd.DataFrame:
         log-likelihood of its answers under the vanilla model, word overlap F1 with the references, repetition.
     """
     p, rows = run.params, []
-    for who in MODELS:
-        said, held = neutral_answers(run, who), wide(held_out_logp(run, who).frame("logp"), "side", ["id"])
-        hard = answers(run, who).frame("answers")
+    for who in toxicity.MODELS:
+        said = toxicity.neutral_answers(run, who)
+        held = wide(toxicity.held_out_logp(run, who).frame("logp"), "side", ["id"])
+        hard = toxicity.answers(run, who).frame("answers")
         overlap = [overlap_f1(a, b) for a, b in zip(said["response"], said["reference"], strict=True)]
         values = {
             "preference for civil over rude, held-out pairs (nats a token)": held["logp_civil"] - held["logp_rude"],
@@ -106,7 +97,7 @@ def quality(run: Run) -> pd.DataFrame:
 def change(run: Run) -> dict[str, tuple[float, float, float]]:
     """Paired change from before to after on the challenge prompts, with its 95 % interval, for each measure."""
     p = run.params
-    old, new = (rated(run, answers(run, who)).set_index("id") for who in ("before", "after"))
+    old, new = (toxicity.rated(run, toxicity.answers(run, who)).set_index("id") for who in ("before", "after"))
     return {
         name: bootstrap_mean(changes(_known(old[name]), _known(new[name])), p.bootstrap, p.seed, CHANGE)
         for name in MEASURES
@@ -115,7 +106,7 @@ def change(run: Run) -> dict[str, tuple[float, float, float]]:
 
 def examples(run: Run, count: int = 4) -> pd.DataFrame:
     """The first challenge prompts and what the three models answer: prompt, vanilla, before, after."""
-    frames = {who: answers(run, who).frame("answers") for who in MODELS}
+    frames = {who: toxicity.answers(run, who).frame("answers") for who in toxicity.MODELS}
     shown = pd.DataFrame({"prompt": frames["vanilla"]["prompt"], **{who: f["response"] for who, f in frames.items()}})
     return shown.head(count)
 
@@ -143,9 +134,9 @@ def share_table(run: Run) -> pd.DataFrame:
         null (mean share of random sets with as many neurons in each layer), null_low, null_high, and study: what the
         study reports for its own model and data, as a share.
     """
-    own = study(run)
+    own = toxicity.study(run)
     found, groups = own.parts(), [group.chosen for group in own.groups().values()]
-    near = top_sets(found, tops(run))
+    near = top_sets(found, toxicity.tops(run))
     more = {ALL: np.any(groups, axis=0)} | near
     table = own.shares(more)
     other = held_out_shares(found, own.sign, own.letters).set_index("group")["other_texts"]
@@ -169,21 +160,24 @@ def patched(run: Run) -> pd.DataFrame:
         insult_shift with _low and _high (share with an insult and its paired change), insult_beyond with _low and
         _high (that share minus the one of the random set, paired).
     """
-    sizes = {name: int(chosen.sum()) for name, chosen in study(run).plan().items()}
-    return _outcomes(run, rated(run, study(run).patched()), sizes, RANDOM)
+    sizes = {name: int(chosen.sum()) for name, chosen in toxicity.study(run).plan().items()}
+    return _outcomes(run, toxicity.rated(run, toxicity.study(run).patched()), sizes, RANDOM)
 
 
 def edited(run: Run) -> pd.DataFrame:
     """Outcome of tuning-free editing of the model before for each α, with the α = 0 control; as :func:`patched`."""
-    frame = rated(run, study(run).edited()).drop(columns=["mode", "alpha"])
-    chosen = int(sum(group.chosen.sum() for group in study(run).groups().values()))
+    frame = toxicity.rated(run, toxicity.study(run).edited()).drop(columns=["mode", "alpha"])
+    chosen = int(sum(group.chosen.sum() for group in toxicity.study(run).groups().values()))
     return _outcomes(run, frame, dict.fromkeys(frame["set"].unique(), chosen))
 
 
 def _outcomes(run: Run, frame: pd.DataFrame, sizes: Mapping[str, int], chance: str = "") -> pd.DataFrame:
     """Outcome table of rated answers, beside those of the models before and after to the same prompts."""
-    p, ids = run.params, study(run).tried.rows["id"]
-    plain = [rated(run, answers(run, who)).assign(set=name) for who, name in (("before", BEFORE), ("after", AFTER))]
+    p, ids = run.params, toxicity.study(run).tried.rows["id"]
+    plain = [
+        toxicity.rated(run, toxicity.answers(run, who)).assign(set=name)
+        for who, name in (("before", BEFORE), ("after", AFTER))
+    ]
     said = pd.concat([*(own[own["id"].isin(ids)] for own in plain), frame], ignore_index=True)
     said = said.assign(topic="all", score=said["rude"], soft=_known(said["p_rude"]))
     return outcome_table(said, p.bootstrap, p.seed, sizes, CHANGE, ["insult"], chance)
