@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from polinb.errors import DataError, ParameterError
+from polinb.errors import DataError
 from polinb.resampling import SHIFT, Span, stratified_mean
 from polinb.scoring.shares import Group
 from polinb.stance.utility import repetition
@@ -24,14 +24,9 @@ def group_plan(groups: Mapping[str, Group], tops: Mapping[str, np.ndarray], seed
 
     Returns:
         Name → (L, F) bool; sets without a neuron are left out.
-
-    Raises:
-        ParameterError: no group holds a neuron.
     """
     plan = {name: group.chosen for name, group in groups.items()}
     names, together = list(plan), np.any(list(plan.values()), axis=0)
-    if not together.any():
-        raise ParameterError("groups", names, "at least one group with a neuron")
     for count in range(2, len(names)):
         plan[" + ".join(names[:count])] = np.any([plan[name] for name in names[:count]], axis=0)
     plan |= {ALL: together, **tops, RANDOM: random_like(together, seed), EVERY: np.ones_like(together)}

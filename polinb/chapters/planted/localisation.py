@@ -54,15 +54,6 @@ def floored(score: np.ndarray, vanilla_std: np.ndarray) -> np.ndarray:
     return normalised(score, np.maximum(vanilla_std, floor))
 
 
-def texts(
-    planted: Planted, topic: str, variants: Mapping[tuple[str, str], LM], source: str, count: int
-) -> tuple[list[list[int]], list[list[int]]]:
-    """Prompts of the localise split and the responses w_1 that all models are read on (**P** response_source)."""
-    models = {"vanilla": planted.lm, **{side: variants[topic, side] for side in LEANINGS}}
-    rows = pd.DataFrame({"prompt": prompts(planted, topic, count, "localise"), **{s: answer(s) for s in LEANINGS}})
-    return read_on(models, Texts("", "chat", rows), source, TOKENS, planted.lm.context, 128, False)[:2]
-
-
 def scores(planted: Planted, variants: Mapping[tuple[str, str], LM], source: str, count: int) -> Scores:
     """Scores of every method and topic on the same texts.
 
@@ -77,7 +68,10 @@ def scores(planted: Planted, variants: Mapping[tuple[str, str], LM], source: str
     guess = np.random.default_rng([planted.design.seed, 5]).random((planted.lm.layers, planted.lm.width))
     out: Scores = {name: {} for name in METHODS}
     for topic in TOPICS:
-        asked, responses = texts(planted, topic, variants, source, count)
+        models = {"vanilla": planted.lm, **{side: variants[topic, side] for side in LEANINGS}}
+        rows = pd.DataFrame({"prompt": prompts(planted, topic, count, "localise"), **{s: answer(s) for s in LEANINGS}})
+        given = Texts("", "chat", rows)
+        asked, responses, _ = read_on(models, given, source, TOKENS, planted.lm.context, 128, False)
         sums = contrast(variants[topic, "left"], variants[topic, "right"], planted.lm, asked, responses, batch=128)
         out["raw"][topic] = sums.score
         out["normalised"][topic] = normalised(sums.score, sums.vanilla_std)
