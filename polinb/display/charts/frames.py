@@ -86,13 +86,6 @@ def groups(data: pd.DataFrame, name: str) -> list[str]:
     return ["panel", name] if "panel" in data else [name]
 
 
-def signed(value: float) -> str:
-    """With its sign and two decimals."""
-    if np.isnan(value):
-        return "–"
-    return f"{value:+.2f}".replace("-", "−").replace("+0.00", "0.00").replace("−0.00", "0.00")
-
-
 def number(value: float) -> str:
     """With three significant digits."""
     if np.isnan(value):

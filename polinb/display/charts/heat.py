@@ -8,8 +8,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from polinb.display.charts.frames import number, once, order, signed, take, with_interval
+from polinb.display.charts.frames import number, once, order, take, with_interval
 from polinb.display.charts.style import LEFT, RIGHT, Chart, facetted, finish, tip
+from polinb.wording import number as signed
 
 STEPS = {"width": 40, "height": 28}  # pixels of a cell
 

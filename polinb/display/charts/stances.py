@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from polinb.display.charts.frames import listed, number, order, signed, take, with_interval
+from polinb.display.charts.frames import listed, number, order, take, with_interval
 from polinb.display.charts.style import (
     GREY,
     OPACITY,
@@ -27,6 +27,7 @@ from polinb.display.charts.style import (
     symbols,
     tip,
 )
+from polinb.wording import number as signed
 
 SIGNED_LABEL = "datum.value ? format(datum.value, '+.1f') : '0'"
 STANCE_AXIS = "stance (−1 left ← 0 → right +1)"
