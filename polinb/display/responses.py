@@ -205,13 +205,6 @@ def _numbers(n: int, *values: float) -> list[float | None]:
     return [int(n), *(None if math.isnan(x) else round(float(x), 6) for x in values)]
 
 
-def weight(data: Mapping[str, Any]) -> int:
-    """Characters that ``data`` takes in the page."""
-    import json
-
-    return len(packed(json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()))
-
-
 def fitted(make: Callable[[int], dict[str, Any]], wanted: int, limit: int = LIMIT) -> dict[str, Any]:
     """The data of as many questions a topic as ``limit`` allows, at most ``wanted`` and at least one.
 
@@ -219,7 +212,7 @@ def fitted(make: Callable[[int], dict[str, Any]], wanted: int, limit: int = LIMI
         make: number of questions a topic → the page's data.
     """
     n, data = wanted, make(wanted)
-    while (size := weight(data)) > limit and n > 1:
+    while (size := len(packed(data))) > limit and n > 1:
         n = max(1, min(n - 1, int(0.99 * n * limit / size)))
         data = make(n)
     return data

@@ -55,8 +55,7 @@ def embed(
     """
     from IPython.display import HTML
 
-    text = json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    parts = {"payload": text.encode(), **(blobs or {})}
+    parts: dict[str, Any] = {"payload": payload, **(blobs or {})}
     data = "".join(
         f'<script type="application/gzip;base64" class="polinb-data" data-name="{html.escape(name)}">'
         f"{packed(content)}</script>"
@@ -69,6 +68,8 @@ def embed(
     )
 
 
-def packed(content: bytes) -> str:
-    """Bytes as base64 of gzip; the same bytes give the same text (no time stamp)."""
+def packed(content: bytes | Mapping[str, Any]) -> str:
+    """Bytes or JSON values as base64 of gzip; the same content gives the same text (no time stamp)."""
+    if not isinstance(content, bytes):
+        content = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
     return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()

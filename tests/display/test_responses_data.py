@@ -11,6 +11,7 @@ from polinb.chapters.paper import judge_tables as judging
 from polinb.chapters.paper import patch_tables, results
 from polinb.display import label_flips, responses
 from polinb.display.responses import Column
+from polinb.display.webdata import packed
 from polinb.errors import DataError
 from polinb.runs.artifacts import Store
 from polinb.runs.conditions import VANILLA
@@ -162,10 +163,10 @@ def test_a_heavy_run_carries_fewer_questions():
         return responses.payload(asked, cols, n, {"wanted": 100}, 100, 0)
 
     data = responses.fitted(make, 100)
-    assert made[0] == 100 and responses.weight(data) <= responses.LIMIT
+    assert made[0] == 100 and len(packed(data)) <= responses.LIMIT
     counts = data["counts"]
     assert 20 < counts["a_topic"] < 100 and counts["rows"] == 6 * counts["a_topic"] and counts["of"] == 600
-    assert responses.weight(data) > 0.7 * responses.LIMIT, "no more is left out than needed"
+    assert len(packed(data)) > 0.7 * responses.LIMIT, "no more is left out than needed"
     assert len(made) < 5
     assert responses.fitted(make, 100, limit=10)["counts"]["a_topic"] == 1, "one question a topic is always carried"
     assert len(data["columns"]) == 25 and data["columns"][0]["whole"]["all"][0] == 600
