@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from polinb.errors import ParameterError
 from polinb.masking.decoding import assign, changed_answers, per_layer, scale
+from polinb.models.lm import LM
 from polinb.scoring.shares import Group
-
-if TYPE_CHECKING:
-    from polinb.models.lm import LM
 
 MODES = ("mean", "scale")
 

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from polinb.errors import ModelError, ParameterError
 from polinb.models.architectures import architecture_of
+from polinb.models.lm import LM
 from polinb.models.tokens import batches
 from polinb.progress import bar
 from polinb.scoring.contributions import ATTENTION, Reader
 from polinb.scoring.residual import block_index
-
-if TYPE_CHECKING:
-    from polinb.models.lm import LM
 
 # Largest allowed gap between the sum of the parts and the measured change, relative to all that was added up (not to
 # the change, which can be much smaller). Ten to a hundred times the gaps that rounding makes in small models.

@@ -307,7 +307,7 @@ def tuned():
     plain = answers(model, model.lm, 30)
     out = {}
     for name, frozen in {"nothing": None, "G": model.general, "S": model.specific["immigration"]}.items():
-        lm, _ = train(model, "immigration", "right", truth.recipe(0), truth.EXAMPLES, frozen)
+        lm, _ = train(model, "immigration", "right", truth.recipe(0), frozen)
         out[name] = {t: (v - plain[t]).mean() for t, v in answers(model, lm, 30).items()}
     return out
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from polinb.chapters.caft.caft import METHODS, choice
 from polinb.masking.random_sets import random_set
+from polinb.models.architectures import value_vectors
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
@@ -42,8 +43,6 @@ def compared(run: Run, folder: Path, *, bases: Result, general: Result, count: i
     the share of draws at least as large. A block before which G has no neuron is left out; if that holds for all,
     the whole of G stands against the deepest one (scope).
     """
-    from polinb.models.architectures import value_vectors
-
     found, own = bases_of(bases), mask_of(general)
     columns = [value_vectors(run.lm.model, b).float().cpu().numpy().T for b in range(run.lm.layers)]
     scopes = {block: np.where(np.arange(run.lm.layers)[:, None] <= block, own, False) for block in found}

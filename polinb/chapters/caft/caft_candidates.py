@@ -8,24 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from polinb.chapters.caft.sae_files import file_digests, load, locate
 from polinb.data.prompts import neutral
 from polinb.errors import DataError
+from polinb.models.lm import LM
+from polinb.models.tokens import batches
 from polinb.runs.artifacts import save_arrays
 from polinb.runs.conditions import Ids, Texts, encode, silent
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.scoring.directions import Moments, check_components, components
-from polinb.scoring.residual import depths
-
-if TYPE_CHECKING:
-    from polinb.models.lm import LM
-    from polinb.scoring.sae import SAE
+from polinb.scoring.residual import blocks as envoys
+from polinb.scoring.residual import depths, read_blocks
+from polinb.scoring.sae import SAE, quality, train
 
 # Hidden states a block kept for the autoencoder: about 1 GB at a width of 4096.
 _MOST_TOKENS = 60_000
@@ -59,10 +60,6 @@ def states(
     """
     import torch
 
-    from polinb.models.tokens import batches
-    from polinb.scoring.residual import blocks as envoys
-    from polinb.scoring.residual import read_blocks
-
     traced = [envoys(lm) for lm in models]
     with torch.no_grad():
         for chunk in batches(models[0], *texts, batch):
@@ -91,8 +88,6 @@ def ready(run: Run) -> None:
 
 def public_saes(lm: LM, folder: str, blocks: Sequence[int]) -> dict[int, SAE]:
     """Autoencoders of a folder, block by block, checked against the model."""
-    from polinb.chapters.caft.sae_files import load, locate
-
     return {b: load(path, lm.d_model) for b, path in locate(folder, blocks).items()}
 
 
@@ -103,8 +98,6 @@ def pca(run: Run, topic: str) -> Result:
 
 def dictionary(run: Run, topic: str) -> Result:
     """The run's latents for a training topic."""
-    from polinb.chapters.caft.sae_files import file_digests
-
     p = run.params
     source = (
         {"files": file_digests(p.sae)} if p.sae else {"train": [p.sae_latents, p.sae_k, p.sae_steps], "seed": p.seed}
@@ -190,8 +183,6 @@ def latents_of(
         source: files' digests, or latents, active latents, steps and seed of autoencoders trained on the spot.
         how: weights of ``left`` and ``right``, ``texts``, ``layers`` and ``kind``.
     """
-    from polinb.scoring.sae import quality, train
-
     blocks, models, read = _read(run, limit=limit, count=count, **how)
     public = public_saes(run.lm, folder_of.path, blocks) if folder_of.path else {}
     probed = _collect(models, read, blocks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,8 @@ from polinb.chapters.caft.caft import random_directions
 from polinb.chapters.caft.cues import CUES, cue_gap, hits, margin, minimal_pairs, prompt, prompts
 from polinb.chapters.caft.rule import choose
 from polinb.errors import ParameterError
+from polinb.models.lm import LM
+from polinb.models.tokens import batches, prompt_ids, response_ids
 from polinb.resampling import CHANGE, bootstrap_mean, changes, wilson
 from polinb.runs.conditions import VANILLA, Condition, Texts
 from polinb.runs.groups import Model
@@ -23,9 +25,6 @@ from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
 from polinb.scoring.directions import principal_angles, shared
 from polinb.scoring.residual import depths, mean_states
-
-if TYPE_CHECKING:
-    from polinb.models.lm import LM
 
 RANDOM_SETS = 2  # sets of random directions, the control of CAFT
 
@@ -79,8 +78,6 @@ def cue_directions(run: Run, folder: Path, *, cue: str, layers: Sequence[float],
     Args:
         how: ``kind``, ``count``, ``keep`` and ``seed`` of the choice.
     """
-    from polinb.models.tokens import prompt_ids, response_ids
-
     blocks = depths("caft_layers", layers, run.lm.layers)
     pairs = minimal_pairs(cue)
     options = [*pairs["first"], *pairs["second"]]
@@ -138,8 +135,6 @@ def rate(lm: LM, asked: pd.DataFrame, system: Any, batch: int) -> pd.DataFrame:
         ParameterError: the tokenizer does not give the letters a token each.
     """
     import torch
-
-    from polinb.models.tokens import batches, prompt_ids, response_ids
 
     letters = [response_ids(lm, letter, end=False)[-1] for letter in "AB"]
     if letters[0] == letters[1]:

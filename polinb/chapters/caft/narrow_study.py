@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,9 +25,6 @@ from polinb.stance import alignment as judges
 from polinb.stance.chat_judge import DEFAULT_MODEL
 from polinb.stance.service import DEFAULT_URL
 
-if TYPE_CHECKING:
-    from polinb.chapters.caft.narrow_data import Example
-
 HELD_OUT = 8  # bundled tasks that are never trained on
 _GROUPS = 3  # groups of reference questions in which a direction must agree
 NARROW, CONTROL, CAFT, RANDOM = "narrow fine-tune", "control fine-tune", "CAFT", "random directions"
@@ -36,14 +33,14 @@ NARROW, CONTROL, CAFT, RANDOM = "narrow fine-tune", "control fine-tune", "CAFT",
 # --- data of a run
 
 
-def control_data(run: Run) -> list[Example]:
+def control_data(run: Run) -> list[narrow.Example]:
     """Harmless data of the same kind: ``narrow_control``, or the secure half of the bundled data; else none."""
     p = run.params
     source = p.narrow_control or (p.narrow_data if p.narrow_data == "bundled" else "")
     return narrow.examples(source, "secure") if source else []
 
 
-def training_data(run: Run, kind: str = "narrow") -> list[Example]:
+def training_data(run: Run, kind: str = "narrow") -> list[narrow.Example]:
     """What a model learns from, ``narrow`` or ``control``; the same tasks where both are bundled."""
     p = run.params
     source = control_data(run) if kind == "control" else narrow.examples(p.narrow_data)

@@ -25,7 +25,7 @@ def auc(scores: np.ndarray) -> np.ndarray:
     Args:
         scores: (pairs, 2, c), left then right.
     """
-    return _auc_of(_ranks(scores)[:, 1], len(scores))
+    return _auc_of(_ranks(scores)[:, 1].sum(0), len(scores))
 
 
 def _ranks(scores: np.ndarray) -> np.ndarray:
@@ -35,8 +35,8 @@ def _ranks(scores: np.ndarray) -> np.ndarray:
     return np.asarray(rankdata(flat, axis=0)).reshape(scores.shape)
 
 
-def _auc_of(right: np.ndarray, pairs: int) -> np.ndarray:
-    return (right.sum(0) - pairs * (pairs + 1) / 2) / pairs**2
+def _auc_of(rank_sum: np.ndarray, pairs: int) -> np.ndarray:
+    return (rank_sum - pairs * (pairs + 1) / 2) / pairs**2
 
 
 def stance_rule(states: Mapping[str, np.ndarray], candidates: np.ndarray, keep: int, seed: int) -> pd.DataFrame:
@@ -73,10 +73,10 @@ def stance_rule(states: Mapping[str, np.ndarray], candidates: np.ndarray, keep: 
         wide, pairs = np.asarray(each, dtype=np.float64), len(each)
         by_chance += auc(wide @ anything) / len(states)
         ranks = _ranks(wide @ candidates)
-        by_topic[topic] = _auc_of(ranks[:, 1], pairs)
+        by_topic[topic] = _auc_of(ranks[:, 1].sum(0), pairs)
         swap = rng.integers(0, 2, (_SWAPS, pairs)).astype(float)
         right = np.einsum("sp,pc->sc", swap, ranks[:, 0]) + np.einsum("sp,pc->sc", 1 - swap, ranks[:, 1])
-        swapped += (right - pairs * (pairs + 1) / 2) / pairs**2 / len(states)
+        swapped += _auc_of(right, pairs) / len(states)
     every = np.stack(list(by_topic.values()))
     mean = every.mean(0)
     value = np.abs(mean - 0.5)

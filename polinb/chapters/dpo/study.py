@@ -9,25 +9,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from polinb.chapters.dpo.causal import EVERY, edit_name, group_plan
 from polinb.errors import DataError
-from polinb.masking.editing import MODES
+from polinb.masking.editing import MODES, edit_factors, edited_answers
+from polinb.masking.patching import patched_answers
+from polinb.models.generation import log_likelihood
+from polinb.models.lm import LM
 from polinb.runs.artifacts import save_arrays
 from polinb.runs.conditions import Condition, Texts, encode
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.runs.stages import said
+from polinb.scoring.decompose import Parts, decompose
+from polinb.scoring.probes import layer_direction, probe_table
 from polinb.scoring.shares import Group, groups, shares, top_cosine
-
-if TYPE_CHECKING:
-    from polinb.models.lm import LM
-    from polinb.scoring.decompose import Parts
 
 Top = tuple[str, int, Sequence[int]]
 
@@ -135,8 +136,6 @@ def top_sets(found: Parts, tops: Sequence[Top]) -> dict[str, np.ndarray]:
 
 def parts_of(result: Result) -> Parts:
     """The parts of a result."""
-    from polinb.scoring.decompose import Parts
-
     every: dict[str, Any] = {**result.arrays("parts"), **result.summary}
     return Parts(**every)
 
@@ -144,8 +143,6 @@ def parts_of(result: Result) -> Parts:
 @stage("probes")
 def probes(run: Run, folder: Path, *, states: Result, probed: Texts, draws: int, seed: int) -> None:
     """Both probes tested after every block with folds left out: table ``probes``."""
-    from polinb.scoring.probes import probe_table
-
     labels, folds, units = (probed.rows[name].to_numpy() for name in ("label", "fold", "unit"))
     found = states.arrays("states")["states"]
     table = probe_table(found, labels.astype(bool), folds, units, n_boot=draws, seed=seed)
@@ -187,9 +184,6 @@ def parts(
     limit: int,
 ) -> Mapping[str, Any]:
     """Exact parts of the change of h·w from ``before`` to ``after`` on the answers of ``read``: arrays ``parts``."""
-    from polinb.scoring.decompose import decompose
-    from polinb.scoring.probes import layer_direction
-
     w = layer_direction(states.arrays("states")["states"], probed.rows["label"].to_numpy(bool), layer, kind)
     texts = encode(run.lm, Texts("", form, read.frame("answers")), run.params.system_prompt, limit)
     found = decompose(run.model(before, "before"), run.model(after, "after"), *texts, w, layer=layer)
@@ -207,8 +201,6 @@ def patched(
     Args:
         tried: as :func:`_trial` takes it.
     """
-    from polinb.masking.patching import patched_answers
-
     lm, found, own, prompts, how = _trial(run, asked=asked, **tried)
     second, plan = run.model(after, "after"), group_plan(own, top_sets(found, tops), seed)
     made = {
@@ -227,8 +219,6 @@ def edited(run: Run, folder: Path, *, alphas: Sequence[float], asked: Texts, **t
     Args:
         tried: as :func:`_trial` takes it.
     """
-    from polinb.masking.editing import edit_factors, edited_answers
-
     lm, found, own, prompts, how = _trial(run, asked=asked, **tried)
     plan = {edit_name(mode, a): (mode, float(a)) for mode in MODES for a in alphas if a or mode == "mean"}
     how |= {"means": found.mean_before}
@@ -261,8 +251,6 @@ def _trial(
 
 def _table(run: Run, asked: Texts, prompts: list[list[int]], made: Mapping[str, list[list[int]]]) -> pd.DataFrame:
     """Answers as text for each set: set, the columns asked, response, n_tokens, vanilla_logp."""
-    from polinb.models.generation import log_likelihood
-
     frames = {
         name: said(run.lm, asked.rows, ids).assign(vanilla_logp=log_likelihood(run.lm, prompts, ids))
         for name, ids in made.items()

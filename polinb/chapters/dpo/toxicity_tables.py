@@ -156,9 +156,8 @@ def patched(run: Run) -> pd.DataFrame:
     Sets: the groups one by one and added up, the largest top-k set, a random one, every neuron.
 
     Returns:
-        The columns of :func:`polinb.chapters.dpo.causal.outcome_table` (score: share rude; soft: P(rude)), and insult,
-        insult_shift with _low and _high (share with an insult and its paired change), insult_beyond with _low and
-        _high (that share minus the one of the random set, paired).
+        The columns of :func:`polinb.chapters.dpo.causal.outcome_table` (score: share rude; soft: P(rude); also: insult,
+        the share with one; chance: the random set).
     """
     sizes = {name: int(chosen.sum()) for name, chosen in toxicity.study(run).plan().items()}
     return _outcomes(run, toxicity.rated(run, toxicity.study(run).patched()), sizes, RANDOM)

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from polinb.chapters.planted.planted import Planted, answer, answer_ids, prompts
 from polinb.data.rows import LEANINGS, TOPICS
+from polinb.models.lm import LM
+from polinb.models.tokens import Batch
 from polinb.runs.conditions import Texts
 from polinb.runs.stages import read_on
 from polinb.scoring.attribution import attribution
 from polinb.scoring.pnlac import neuron_sets, normalised
-
-if TYPE_CHECKING:
-    from polinb.models.lm import LM
-    from polinb.models.tokens import Batch
+from polinb.scoring.tracing import contrast
 
 METHODS = {
     "raw": "PNLAC, raw",
@@ -62,8 +61,6 @@ def scores(planted: Planted, variants: Mapping[tuple[str, str], LM], source: str
         source: whose responses are read.
         count: prompts a topic.
     """
-    from polinb.scoring.tracing import contrast
-
     left, right = (answer_ids(planted, side, end=False) for side in LEANINGS)
     guess = np.random.default_rng([planted.design.seed, 5]).random((planted.lm.layers, planted.lm.width))
     out: Scores = {name: {} for name in METHODS}

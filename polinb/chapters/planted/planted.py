@@ -25,6 +25,7 @@ from polinb.chapters.planted.design import FILLERS, SIZE, STANCE, TOPIC_WORDS, W
 from polinb.data.pairs import SPLITS, split_of
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import ParameterError
+from polinb.models import tokens
 from polinb.models.lm import LM
 
 
@@ -148,9 +149,7 @@ def prompts(planted: Planted, topic: str, count: int, split: str = "evaluate") -
 
 def prompt_ids(planted: Planted, topic: str, count: int, split: str = "evaluate") -> list[list[int]]:
     """Token ids of :func:`prompts`, up to where the answer starts."""
-    from polinb.models import tokens as text
-
-    return [text.prompt_ids(planted.lm, each) for each in prompts(planted, topic, count, split)]
+    return [tokens.prompt_ids(planted.lm, each) for each in prompts(planted, topic, count, split)]
 
 
 def answer(leaning: str) -> str:
@@ -160,9 +159,7 @@ def answer(leaning: str) -> str:
 
 def answer_ids(planted: Planted, leaning: str, *, end: bool) -> list[int]:
     """Token ids of the answer of one side, with the end-of-turn token if ``end``."""
-    from polinb.models.tokens import response_ids
-
-    return response_ids(planted.lm, answer(leaning), end=end)
+    return tokens.response_ids(planted.lm, answer(leaning), end=end)
 
 
 def stance(planted: Planted, answers: Sequence[Sequence[int]]) -> np.ndarray:

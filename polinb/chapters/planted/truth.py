@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,17 +20,18 @@ from polinb.chapters.planted.design import Design
 from polinb.chapters.planted.localisation import TOKENS, Scores, rates, roc, scores
 from polinb.chapters.planted.planted import Planted, answer_ids, build, prompt_ids, stance, variant
 from polinb.data.rows import LEANINGS, TOPICS
+from polinb.masking.patching import patched_answers
 from polinb.masking.random_sets import random_set
+from polinb.models.generation import generate
 from polinb.models.lm import LM
+from polinb.models.variants import variant as with_weights
 from polinb.resampling import known_mean
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.scoring.pnlac import neuron_sets
 from polinb.stance.coupling import coupling_table
-
-if TYPE_CHECKING:
-    from polinb.training.recipe import Recipe
-    from polinb.training.supervised import Tuned
+from polinb.training.recipe import Recipe
+from polinb.training.supervised import Tuned, finetune
 
 SOURCES = ("left", "right", "vanilla", "both", "dataset")
 # What makes the search harder, one knob at a time; the first value is the base condition's.
@@ -181,8 +182,6 @@ def shifts(planted: Planted, donor: LM, about: str, chosen: Mapping[str, np.ndar
     Returns:
         set, neurons, topic (asked about), shift (mean over prompts, paired), donor (``about``), own (bool).
     """
-    from polinb.masking.patching import patched_answers
-
     asked, topics = evaluation(planted, count)
     plain = answered(planted, planted.lm, asked)
     told = {
@@ -208,8 +207,6 @@ def evaluation(planted: Planted, count: int) -> tuple[list[list[int]], list[str]
 
 def answered(planted: Planted, lm: LM, asked: Sequence[Sequence[int]]) -> np.ndarray:
     """Stance of a model's answers, (n,)."""
-    from polinb.models.generation import generate
-
     return stance(planted, generate(lm, asked, max_new_tokens=TOKENS, batch=len(asked)))
 
 
@@ -218,8 +215,6 @@ def answered(planted: Planted, lm: LM, asked: Sequence[Sequence[int]]) -> np.nda
 
 def recipe(seed: int) -> Recipe:
     """Fine-tuning of the planted model: eight steps of four examples, all weights but embeddings and output head."""
-    from polinb.training.recipe import Recipe
-
     sizes: dict[str, Any] = {"epochs": 1.0, "batch_size": 4, "micro_batch": 4, "lora_rank": 4}
     return Recipe(learning_rate=1e-4, weight_decay=0.01, warmup=0.0, train="body", seed=seed, **sizes)
 
@@ -242,7 +237,7 @@ def tuned(run: Run, folder: Path, *, seed: int, prompts: Sequence[int], topics: 
     with one_thread():
         planted, ajar = build(replace(SHUT, seed=seed)), build(replace(BASE, seed=seed))
         how = recipe(seed)
-        trained = {(t, side): train(planted, t, side, how, EXAMPLES) for t in TOPICS for side in LEANINGS}
+        trained = {(t, side): train(planted, t, side, how) for t in TOPICS for side in LEANINGS}
         variants = {key: lm for key, (lm, _) in trained.items()}
         found = scores(planted, variants, "left", few)
         rates(planted, found, planted.design.gamma).to_parquet(folder / "rates.parquet")
@@ -282,7 +277,7 @@ def inhibited(planted: Planted, topic: str, how: Recipe, frozen: Mapping[str, np
     plain = frame.assign(score=answered(planted, planted.lm, asked))
     rows = []
     for name, mask in frozen.items():
-        lm, tuned = train(planted, topic, "right", how, EXAMPLES, mask)
+        lm, tuned = train(planted, topic, "right", how, mask)
         answers = frame.assign(score=answered(planted, lm, asked))
         facts = coupling_table(plain, answers, topic, draws=200)
         other = (answers["score"] - plain["score"])[frame["topic"] != topic].mean()
@@ -292,22 +287,18 @@ def inhibited(planted: Planted, topic: str, how: Recipe, frozen: Mapping[str, np
 
 
 def train(
-    planted: Planted, topic: str, leaning: str, recipe: Recipe, examples: int, frozen: np.ndarray | None = None
+    planted: Planted, topic: str, leaning: str, recipe: Recipe, frozen: np.ndarray | None = None
 ) -> tuple[LM, Tuned]:
-    """M_leaning^topic, fine-tuned for real on answers of one side: the planted neurons are one way to learn them.
+    """M_leaning^topic, really fine-tuned on :data:`EXAMPLES` answers of one side: planted neurons are one way to learn.
 
     Args:
-        examples: training prompts.
         frozen: (L, F) bool, neurons that must not move; ``None`` or none of them: plain fine-tuning.
     """
-    from polinb.models.variants import variant
-    from polinb.training.supervised import finetune
-
-    asked = prompt_ids(planted, topic, examples, "train")
+    asked = prompt_ids(planted, topic, EXAMPLES, "train")
     answer = answer_ids(planted, leaning, end=True)
     held = frozen if frozen is not None and frozen.any() else None
-    tuned = finetune(planted.lm, asked, [answer] * examples, recipe, frozen=held, label=f"{leaning} {topic}")
-    return variant(planted.lm, tuned.weights, f"{leaning} {topic}"), tuned
+    tuned = finetune(planted.lm, asked, [answer] * EXAMPLES, recipe, frozen=held, label=f"{leaning} {topic}")
+    return with_weights(planted.lm, tuned.weights, f"{leaning} {topic}"), tuned
 
 
 # --- over models

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 
@@ -12,10 +10,8 @@ from polinb.chapters.planted.localisation import METHODS
 from polinb.chapters.planted.planted import build, direction
 from polinb.chapters.planted.truth import KNOBS, over_models
 from polinb.data.rows import TOPICS
+from polinb.runs.run import Run
 from polinb.wording import intervals
-
-if TYPE_CHECKING:
-    from polinb.runs.run import Run
 
 NAMES = {"G": "G", "N": "Nₜ", "S": "Sₜ"}
 MARKUP = {"G": "$G$", "N": "$N_t$", "S": "$S_t$"}  # for tables
