@@ -90,7 +90,7 @@ FAULTS = [
           "test_interventions.py"),
     Fault("masking/interventions.py", "[0, -count:].float()", "[0, -count - 1 : -1].float()", "test_interventions.py"),
     # --- stance
-    Fault("resampling.py", 'on=["topic", "id"], how="outer"', 'on=["topic", "id"], how="inner"', RESAMPLING),
+    Fault("resampling.py", "first.keys() ^ second.keys()", "first.keys() - second.keys()", RESAMPLING),
     Fault("resampling.py", "tail = 100 * (1 - LEVEL) / 2", "tail = 100 * (1 - LEVEL)", RESAMPLING),
     Fault("resampling.py", "* np.sqrt(n / (n - 1)))", ")", RESAMPLING),
     Fault("resampling.py", "more = np.append(values, span)", "more = np.asarray(values)", RESAMPLING),
