@@ -50,6 +50,7 @@ def patched_answers(
     """
     if mode not in MODES:
         raise ParameterError("patch", mode, ", ".join(MODES))
+    Reader(donor, chosen)  # another shape is refused before the donor answers
     sources = {
         "lockstep": lambda rows: Reader(donor, chosen).read,
         "recorded": lambda rows: _recorded(donor, chosen, [prompts[i] for i in rows], max_new_tokens),
