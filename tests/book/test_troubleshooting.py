@@ -6,6 +6,9 @@ import ast
 import re
 from pathlib import Path
 
+from polinb.runs.checkout import parse_settings
+from polinb.runs.params import Params
+
 REPO = Path(__file__).resolve().parents[2]
 PAGE = (REPO / "book" / "troubleshooting.md").read_text("utf-8")
 FOREIGN = {"`CUDA out of memory`"}  # PyTorch's
@@ -34,3 +37,16 @@ def test_every_message_of_the_page_is_one_of_the_source() -> None:
         "no such message"
     )
     assert not says(texts, "`model … no existing folder and is no alias`"), "another order"
+
+
+def test_parameters_that_the_documents_give_are_taken() -> None:
+    """Behind ``PARAMS=`` and ``--set``, in README, CONTRIBUTING and the book's pages."""
+    given = []
+    for page in (REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "book").glob("*.md"))):
+        text = page.read_text("utf-8")
+        given += [quoted[1:-1].split() for quoted in re.findall(r"""PARAMS=('[^']+'|"[^"]+")""", text)]
+        given += [[word.strip("\"'")] for word in re.findall(r"""--set ("[^"]+"|'[^']+'|\w+=\S+)""", text)]
+    assert len(given) > 8
+    for settings in given:
+        data = "preferences" if "holidays" in str(settings) else "bundled"  # whose topics are named
+        Params.from_profile("quick", data=data, **parse_settings(settings))  # a ParameterError names what is wrong
