@@ -18,6 +18,7 @@ from polinb.chapters.browse.cards_tables import UNITS, token_line
 from polinb.chapters.browse.explorer_levels import bound_scores, level_bounds, levels, set_counts, slider
 from polinb.display.charts.style import GREY, LEFT, RIGHT, png
 from polinb.display.webdata import embed
+from polinb.wording import placeless
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -61,8 +62,8 @@ def explorer_payload(run: Run, found: Cards) -> tuple[dict[str, Any], dict[str, 
         "version": VERSION,
         "run": {
             "profile": p.profile,
-            "model": p.model,
-            "data": p.data,
+            "model": placeless(p.model),
+            "data": placeless(p.data),
             "seed": p.seed,
             "score": "raw" if p.normalise == "none" else "divided by the vanilla standard deviation",
             "note": NOTES.get(p.profile, ""),

@@ -22,7 +22,7 @@ from polinb.resampling import STANCE, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.run import Run
 from polinb.stance.stance import LABELS, stance_table
-from polinb.wording import escape
+from polinb.wording import escape, placeless
 
 if TYPE_CHECKING:
     from IPython.display import HTML
@@ -223,7 +223,7 @@ def browser_data(run: Run, cols: Sequence[Column]) -> dict[str, Any]:
     p = run.params
     asked, wanted = run.questions(), p.browse_questions
     whole = {"quick": "quick run", "tiny": "tiny run (random model)"}.get(p.profile, "run")
-    about = {"model": p.model, "judge": p.judge, "longest": p.eval_tokens, "wanted": wanted, "whole": whole}
+    about = {"model": placeless(p.model), "judge": p.judge, "longest": p.eval_tokens, "wanted": wanted, "whole": whole}
     most = int(asked.groupby("topic").size().max())
     return fitted(lambda n: payload(asked, cols, n, about, p.bootstrap, p.seed), min(wanted, most))
 

@@ -1,6 +1,7 @@
 """The explorer's levels are exact at every γ, and its payload holds what the page needs and nothing that runs."""
 
 import base64
+import copy
 import gzip
 import json
 import re
@@ -156,6 +157,13 @@ def test_other_runs(change, kinds, made, tmp_path):
     assert ("No neuron is in any set" in page) == (not kinds)
     if not kinds:
         assert payload["null"]["loud"]["n"] == 0 and payload["null"]["loud"]["all"] == [None, None]
+
+
+def test_a_place_of_this_machine_is_not_carried_to_readers(made):
+    run, found, payload, _ = made
+    other = copy.copy(run)
+    other.params = run.params.model_copy(update={"model": "/home/me/mine", "data": "~/texts/mine.csv"})
+    assert explorer_payload(other, found)[0]["run"] == payload["run"] | {"model": "mine", "data": "mine.csv"}
 
 
 # --- the picture without JavaScript ---

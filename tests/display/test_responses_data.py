@@ -1,5 +1,6 @@
 """The responses browser's data: they are the stages' own tables, packed so that they can be unpacked again."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -41,6 +42,12 @@ def cols(run):
     responses.browser(run, found), label_flips.label_flips(run, found)
     assert kept(run) == before and {"answers", "weights", "patched", "rated"} <= {name.split("/")[0] for name in before}
     return found
+
+
+def test_a_place_of_this_machine_is_not_carried_to_readers(run, cols):
+    other = copy.copy(run)
+    other.params = run.params.model_copy(update={"model": "/home/me/mine"})
+    assert responses.browser_data(other, cols)["about"]["model"] == "mine"
 
 
 def kept(run):
