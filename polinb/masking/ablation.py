@@ -33,8 +33,10 @@ def check_directions(directions: Mapping[int, Any], layers: int, d_model: int) -
         if columns.ndim != 2 or columns.shape[0] != d_model or not columns.size:
             allowed = f"shape ({d_model}, k) with k of at least 1; {d_model} is the model's residual width"
             raise ParameterError(name, f"shape {columns.shape}", allowed)
+        if not np.isfinite(columns).all():
+            raise ParameterError(name, "a value that is not finite", "finite numbers")
         off = float(np.abs(columns.T @ columns - np.eye(columns.shape[1])).max())
-        if not off <= _TOLERANCE:  # not a number either
+        if off > _TOLERANCE:
             raise ParameterError(name, f"columns {off:.2g} away from orthonormal", f"at most {_TOLERANCE:g}; use QR")
 
 

@@ -50,7 +50,9 @@ def patched_answers(
     """
     if mode not in MODES:
         raise ParameterError("patch", mode, ", ".join(MODES))
-    Reader(donor, chosen)  # another shape is refused before the donor answers
+    shape = (recipient.layers, recipient.width)
+    if chosen.shape != shape or (donor.layers, donor.width) != shape:
+        raise ParameterError("chosen", chosen.shape, f"{shape}, the recipient's layers and FFN width, as the donor's")
     sources = {
         "lockstep": lambda rows: Reader(donor, chosen).read,
         "recorded": lambda rows: _recorded(donor, chosen, [prompts[i] for i in rows], max_new_tokens),
