@@ -6,13 +6,9 @@ Types are in our signatures, so a section here is prose: ``Returns:`` begins wit
 
 from __future__ import annotations
 
-import inspect
 import re
-import sys
-from types import FunctionType
 from typing import Any
 
-from sphinx.addnodes import pending_xref
 from sphinx.ext.autodoc import FunctionDocumenter
 from sphinx.ext.napoleon import Config, GoogleDocstring
 
@@ -59,7 +55,6 @@ def connect(app: Any) -> None:
         app.connect("autodoc-process-docstring", _docstring)
         app.connect("autodoc-process-signature", _signature)
         app.connect("autodoc-skip-member", _skip)
-        app.connect("doctree-read", name_in_full)
         app.connect("missing-reference", resolved)
 
 
@@ -94,30 +89,11 @@ def _skip(_app: Any, _what: str, name: str, thing: Any, _skip: bool, _options: A
     return True if name == "model_config" else False if isinstance(thing, Stage) else None
 
 
-def name_in_full(_app: Any, doctree: Any) -> None:
-    """Handler of ``doctree-read``: a bare name is the one that its module imports; a constant has no entry, so no link.
-
-    An import counts that is for type checkers only.
-    """
-    for node in list(doctree.findall(pending_xref)):
-        home, target = node.get("py:module") or "", node["reftarget"]
-        if node.get("refdomain") != "py" or not home.startswith("polinb."):
-            continue
-        imported = rf"^\s*from ([\w.]+) import (?:\([^)]*?|[^\n(]*?)\b(?:(\w+) as )?{target}\b"
-        if "." in target:
-            home, _, target = target.rpartition(".")
-        elif found := re.search(imported, inspect.getsource(sys.modules[home]), re.M):
-            home, target = found[1], found[2] or target
-            node["reftarget"], node["refspecific"] = f"{home}.{target}", False
-        thing = getattr(sys.modules.get(home), target, None)
-        if thing is not None and not isinstance(inspect.unwrap(thing), type | FunctionType | Stage):
-            node.replace_self(node.children)
-
-
 def resolved(app: Any, env: Any, node: Any, content: Any) -> Any:
-    """Handler of ``missing-reference``: a bare name with one entry leads to it; a library's name is no link.
+    """Handler of ``missing-reference``: a bare name with one entry leads to it.
 
-    Neither is what an instance holds. A name that nobody knows stays an error.
+    Docstrings name libraries and modules without an entry too: on the pages made of them that is no link. On every
+    other page a name that nobody knows stays an error.
     """
     if node.get("refdomain") != "py":
         return None
@@ -125,5 +101,4 @@ def resolved(app: Any, env: Any, node: Any, content: Any) -> Any:
     entries = [] if module else [name for name in domain.objects if name.endswith(f".{last}")]
     if len(entries) == 1:
         return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", entries[0], node, content)
-    hidden = last.startswith("_") or (not module and node["reftype"] == "attr")
-    return content if hidden or (module and not module.startswith("polinb")) else None
+    return content if node["refdoc"].startswith("api/") else None
