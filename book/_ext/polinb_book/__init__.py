@@ -8,12 +8,29 @@ from __future__ import annotations
 
 from typing import Any
 
+from sphinx.domains.std import StandardDomain
+
 from polinb_book import api as sphinx_api
 from polinb_book import box, epub
 from polinb_book import reference as sphinx_reference
 from polinb_book import theme as sphinx_theme
 from polinb_book.benchmarks import Benchmarks
 from polinb_book.reference_value import Value
+
+
+class Numbered(StandardDomain):
+    """Sphinx's labels; a page that numbered references lead to is unpickled once, not once for each of them."""
+
+    def _resolve_numref_xref(self, env: Any, *given: Any) -> Any:
+        load = env.get_doctree
+        env.get_doctree = lambda name: _READ[name] if name in _READ else _READ.setdefault(name, load(name))
+        try:
+            return super()._resolve_numref_xref(env, *given)
+        finally:
+            del env.get_doctree  # what others load they also change
+
+
+_READ: dict[str, Any] = {}  # page → its document, only looked at
 
 
 def drop_thebe(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
@@ -53,4 +70,5 @@ def setup(app: Any) -> dict[str, Any]:
     sphinx_api.connect(app)
     sphinx_reference.connect(app)
     app.add_role("reference", Value())
+    app.add_domain(Numbered, override=True)
     return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}
