@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import gc
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,13 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(autouse=True)
 def _own_store(tmp_path, monkeypatch):
     monkeypatch.setenv("POLINB_STORE", str(tmp_path / "store"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _libraries_apart():
+    """Each training begins with a full collection of garbage, which need not walk through what libraries hold."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):
