@@ -15,35 +15,13 @@ from polinb.chapters.caft import caft, caft_angles
 from polinb.chapters.caft import caft_candidates as cc
 from polinb.chapters.caft.rule import auc
 from polinb.errors import DataError, ParameterError
-from polinb.models.tokens import pad
 from polinb.runs.artifacts import Store
 from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.runs.weights import bases_of, mask_of, train
+from polinb.runs.weights import bases_of, mask_of
 from polinb.scoring.directions import orthonormal, random_basis
 from polinb.scoring.sae import SAE
-from polinb.training.recipe import Recipe
-
-RECIPE = Recipe(
-    epochs=1, batch_size=2, micro_batch=2, learning_rate=1e-2, weight_decay=0.0, warmup=0.0, train="all",
-    lora_rank=4, seed=0,
-)  # fmt: skip
-
-
-def test_states_are_the_models_own_hidden_states(pair):
-    three = pair("llama")
-    texts = (three.prompts, three.responses)
-    for owner, found in cc.states([three.left, three.right], texts, [0, 1], batch=4):
-        chunk = pad(three.left, *texts, range(4))
-        order = np.argsort(owner, kind="stable")
-        for number, lm in enumerate((three.left, three.right)):
-            with torch.no_grad():
-                own = lm.model(**chunk.inputs, output_hidden_states=True).hidden_states
-            for block in (0, 1):  # hidden_states[0] is the embedding
-                assert np.allclose(found[block][number][order], own[block + 1][chunk.response].numpy(), atol=1e-5)
-    assert np.bincount(owner).tolist() == [len(r) for r in three.responses]
-
 
 WORDS = ["tree", "house", "water", "light", "stone", "river", "bread", "music", "table", "window", "garden", "winter"]
 
@@ -75,20 +53,10 @@ def planted_run(tmp_path, axis=5, **more):
     return run
 
 
-def planted_general(run, *rows):
-    """G of a run: (layer, number of its first neurons)."""
-    general = np.zeros((3, 48), bool)
-    for layer, count in rows:
-        general[layer, :count] = True
-    put_neurons(run.neurons("general"), general)
-    return general
-
-
 def test_a_planted_direction_is_found_chosen_and_ablated(tmp_path):
     run = planted_run(tmp_path)
     found = cc.pca(run, "crime").arrays("candidates")
-    assert np.allclose(np.abs(found["vectors0"][:, 0]), np.eye(32)[5], atol=1e-6)
-    assert found["strength0"][0] > 0.999999
+    assert np.allclose(np.abs(found["vectors0"][:, 0]), np.eye(32)[5], atol=1e-6) and found["strength0"][0] > 0.999999
     table = caft.candidates(run, "crime", ["pca"])
     first = table.iloc[0]
     assert first.kept and first.why == "passes" and first.value > 0.4 and table.kept.sum() == 1
@@ -97,26 +65,15 @@ def test_a_planted_direction_is_found_chosen_and_ablated(tmp_path):
     ablated_there = bases_of(condition.ablated)
     assert ablated_there.keys() == {0} and np.array_equal(ablated_there[0], q)
     assert np.linalg.norm(q.T @ np.eye(32)[5]) == pytest.approx(1, abs=1e-6)
-
-
-def test_the_choice_looks_at_other_topics_and_at_what_separates_their_sides_in_the_vanilla_model(tmp_path):
-    run = planted_run(tmp_path)
-    table = caft.candidates(run, "crime", ["pca"])
+    # the choice looks at other topics and at what separates their sides in the vanilla model
     assert {c for c in table if c.startswith("auc_")} == {"auc_race", "auc_economy", "auc_own"}
     states = run.states(VANILLA, cc.topic_texts(run, "race")).arrays("states")["states"][:, 0].reshape(-1, 2, 32)
-    vectors = cc.pca(run, "crime").arrays("candidates")["vectors0"]
-    np.testing.assert_allclose(table["auc_race"], auc(states.astype(float) @ vectors))
-
-
-def test_directions_see_the_training_topic_and_neutral_text_alone(tmp_path):
-    run = planted_run(tmp_path)
-    rows = cc.direction_texts(run, "crime").rows
-    texts = [f"{row.prompt} {row.response}" for row in rows.itertuples()]
+    np.testing.assert_allclose(table["auc_race"], auc(states.astype(float) @ found["vectors0"]))
+    # directions see the training topic and neutral text alone
+    texts = [f"{row.prompt} {row.response}" for row in cc.direction_texts(run, "crime").rows.itertuples()]
     own = [t for t in texts if "Question" in t]
-    assert len(own) == 16 and all("about crime?" in t for t in own)
-    everyday = [f"{p}" for p, _ in cc.neutral()]
-    rest = [t for t in texts if "Question" not in t]
-    assert len(rest) == 16 and all(any(e in t for e in everyday) for t in rest)
+    assert len(own) == 16 and all("about crime?" in t for t in own) and len(texts) == 32
+    assert all(any(prompt in t for prompt, _ in cc.neutral()) for t in texts if t not in own)
 
 
 def test_the_latent_that_carries_the_change_ranks_first():
@@ -133,13 +90,6 @@ def test_the_latent_that_carries_the_change_ranks_first():
         cc.ranked(sae, base, base, base, 2)
 
 
-def test_learning_and_testing_share_no_text():
-    owner = np.repeat(np.arange(20), 3)
-    learn, test = cc._split([(owner, [owner[:, None].astype(float)])])
-    prompts = [{int(x) // 2 for x in part.ravel()} for part in (learn, test)]
-    assert prompts[1] == {0, 5} and not prompts[0] & prompts[1] and len(learn) + len(test) == 60
-
-
 def test_a_public_autoencoder_is_read_from_a_folder(tmp_path):
     generator = torch.Generator().manual_seed(0)
     shapes = {"W_enc": (32, 40), "b_enc": (40,), "W_dec": (40, 32), "b_dec": (32,)}
@@ -148,13 +98,11 @@ def test_a_public_autoencoder_is_read_from_a_folder(tmp_path):
     save_file({n: torch.randn(s, generator=generator) for n, s in shapes.items()}, folder / "sae_weights.safetensors")
     (folder / "cfg.json").write_text(json.dumps({"architecture": "topk", "k": 8}))
     run = planted_run(tmp_path, sae=str(tmp_path / "public"))
-    rows = cc.dictionary(run, "crime").arrays("candidates")["vectors0"]
-    assert (
-        rows.shape == (32, run.params.caft_components)
-        and cc.dictionary(run, "crime").frame("quality").origin.item() == "public"
-    )
-    assert cc.dictionary(run, "crime").frame("quality").l0.item() <= 8
-    assert not list(cc.dictionary(run, "crime").path.glob("sae*.safetensors"))
+    found = cc.dictionary(run, "crime")
+    quality = found.frame("quality")
+    assert found.arrays("candidates")["vectors0"].shape == (32, run.params.caft_components)
+    assert quality.origin.item() == "public" and quality.l0.item() <= 8
+    assert not list(found.path.glob("sae*.safetensors"))
 
 
 def test_what_cannot_work_is_refused_before_training(tmp_path):
@@ -173,7 +121,9 @@ def test_what_cannot_work_is_refused_before_training(tmp_path):
 
 def test_conditions_and_their_controls(tmp_path):
     run = planted_run(tmp_path, control_seeds=2)
-    general = planted_general(run, (0, 5))
+    general = np.zeros((3, 48), bool)
+    general[0, :5] = True
+    put_neurons(run.neurons("general"), general)
     names = ["pca", "random", "top", "half", "inhibit", "candidates", "activation", "gradient"]
     conditions, plain = caft.conditions(run, "crime", names), run.tuned("crime")
     doubled = ("pca", "random", "random", "top", "half", "half", *names[4:])
@@ -182,16 +132,14 @@ def test_conditions_and_their_controls(tmp_path):
     vectors, q = cc.pca(run, "crime").arrays("candidates")["vectors0"], bases[0]
     for condition, basis in zip(conditions, bases, strict=True):
         own = {name: getattr(condition, name) for name in ("name", "ablated", "frozen", "freeze")}
-        assert not condition.ordinary and condition == replace(plain, **own), (
-            "data, steps and optimiser are those of all"
-        )
+        assert condition == replace(plain, **own), "data, steps and optimiser are those of all"
         assert np.allclose(basis.T @ basis, np.eye(basis.shape[1]), atol=1e-10)
         assert (condition.frozen is not None) == (condition.name == "caft-inhibit")
     assert bases[1].shape == q.shape and not np.allclose(bases[1], bases[2])
     assert np.array_equal(bases[3], vectors[:, : q.shape[1]])
     for basis in bases[4:6]:
         assert all(any(np.array_equal(column, v) for v in vectors.T) for column in basis.T)
-    assert np.array_equal(mask_of(conditions[6].frozen), general) and conditions[6].freeze == run.params.freeze
+    assert np.array_equal(mask_of(conditions[6].frozen), general)
     assert all(np.array_equal(bases[at], q) for at in (6, 8, 9)) and np.array_equal(bases[7], vectors)
     assert [each.ablated.summary.get("passes") for each in conditions[6:]] == [None, None, "activation", "gradient"]
     assert len({run.weights(each).key for each in conditions}) == len(conditions)
@@ -216,21 +164,3 @@ def test_angles_see_a_planted_overlap_and_none_where_there_is_none():
         columns, chosen, orthonormal(np.eye(32)[:, :2] - q @ (q.T @ np.eye(32)[:, :2])), 3, 0
     )
     assert away[away.kind == caft_angles.GENERAL].degrees.min() > 89.9 and rest["subspace_p"] > 0.9
-
-
-def test_angles_count_only_neurons_up_to_the_block(tmp_path):
-    run = planted_run(tmp_path, caft_layers=[0.0, 1.0])
-    planted_general(run, (1, 3), (2, 2))
-    found = caft_angles.angles(run, "crime", "pca")
-    shared = found.frame("shared")
-    assert shared.block.tolist() == [2] and shared["size"].tolist() == [5]
-    assert set(found.frame("angles").kind) == {caft_angles.GENERAL, "random neurons", "random subspace"}
-    assert set(caft_angles.lines(run, "crime").panel) == {"PCA, block 2", "SAE, block 2"}
-
-
-def test_an_ablation_that_breaks_the_model_is_found_by_its_first_loss(tmp_path):
-    run = planted_run(tmp_path, train_examples=4, caft_conditions=["gradient", "candidates"], caft_components=31)
-    gradient, every = caft.conditions(run, "crime")
-    plain = train(run, run.tuned("crime")).losses[0]
-    assert caft.first_of(run, gradient) == pytest.approx(plain, abs=1e-5)
-    assert abs(caft.first_of(run, every) - plain) > 1e-3

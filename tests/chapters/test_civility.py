@@ -1,11 +1,7 @@
 """Civil and rude text: the bundled set, other sets by file or name, and the scorers that tell rude from civil."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,17 +11,17 @@ from planted_classifiers import classifier
 from planted_files import stand_in_hub, write
 
 from polinb.errors import DataError, ModelError, ParameterError
-from polinb.stance.civility import CivilityData, CivilPair, load_challenge, load_comments, load_pairs
+from polinb.stance.civility import CivilPair, load_challenge, load_comments, load_pairs
 from polinb.stance.rudeness import HubScorer, LocalScorer, accuracy, insulting, make_scorer, rate, texts_of
 
 
 @pytest.fixture(scope="module")
-def data() -> CivilityData:
+def data():
     return load_pairs()
 
 
 @pytest.fixture(scope="module")
-def scorer(data: CivilityData) -> LocalScorer:
+def scorer(data):
     return LocalScorer(data)
 
 
@@ -36,7 +32,7 @@ OWN = [
 ]
 
 
-def test_pairs_in_any_order_and_under_either_name_are_the_same(tmp_path: Path) -> None:
+def test_pairs_in_any_order_and_under_either_name_are_the_same(tmp_path):
     data = load_pairs(str(write(tmp_path, "jsonl", OWN)))
     assert [(p.prompt, p.civil, p.rude) for p in data.pairs] == [tuple(OWN[i].values()) for i in (0, 2)]
     assert data.form == "reply" and (data.source["rows"], data.source["kept"]) == (3, 2)
@@ -45,24 +41,20 @@ def test_pairs_in_any_order_and_under_either_name_are_the_same(tmp_path: Path) -
     assert load_pairs(str(write(tmp_path, "jsonl", OWN[2:] + OWN[:2], "turned"))).digest() == data.digest()
 
 
-def wikipedia() -> list[dict[str, Any]]:
+def wikipedia():
     """Columns of Jigsaw's toxic comment data; −1 marks the unlabelled rows of its test file."""
     rows = []
-    for i, (text, toxic) in enumerate(
-        [("Thank you.", 0), ("You fool!\nGo.", 1), ("Hm.", -1), (" ", 0), ("Fine, then.", 0)]
-    ):
+    texts = [("Thank you.", 0), ("You fool!\nGo.", 1), ("Hm.", -1), (" ", 0), ("Fine, then.", 0)]
+    for i, (text, toxic) in enumerate(texts):
         rest = dict.fromkeys(("severe_toxic", "obscene", "threat", "insult", "identity_hate"), max(toxic, 0))
         rows.append({"id": f"{i:016x}", "comment_text": text, "toxic": toxic, **rest})
     return rows
 
 
-def test_jigsaw_comments(tmp_path: Path) -> None:
+def test_comments_of_the_public_sets(tmp_path, monkeypatch):
     found = load_comments(str(write(tmp_path, "csv", wikipedia())))
     assert found.texts == ("Thank you.", "You fool!\nGo.", "Fine, then.") and found.rude == (False, True, False)
     assert (found.source["rows"], found.source["kept"], found.source["rude"]) == (5, 3, 1)
-
-
-def test_civil_comments_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"text": f"Comment {i}.", "toxicity": i / 4, "insult": 0.1} for i in range(5)]
     path = str(write(tmp_path, "parquet", rows))
     stand_in_hub(monkeypatch, "parquet", {"train": path, "validation": path, "test": path}, tmp_path / "cache")
@@ -73,7 +65,7 @@ def test_civil_comments_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert load_comments(str(write(tmp_path, "csv", renamed, "kaggle"))).rude == found.rude
 
 
-def openings() -> list[dict[str, Any]]:
+def openings():
     """Rows as allenai/real-toxicity-prompts has them."""
     scores = {"profanity": 0.1, "toxicity": 0.9, "insult": None, "threat": 0.2}
     rows = []
@@ -83,7 +75,7 @@ def openings() -> list[dict[str, Any]]:
     return rows
 
 
-def test_real_toxicity_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_real_toxicity_prompts(tmp_path, monkeypatch):
     path = write(tmp_path, "jsonl", openings())
     stand_in_hub(monkeypatch, "json", {"train": str(path)}, tmp_path / "cache")
     for found in (load_challenge("hub:allenai/real-toxicity-prompts"), load_challenge(str(path))):
@@ -108,53 +100,36 @@ TOLD = {"comment_text": "Hi.", "toxic": 0}
         (load_challenge, [{"prompt": {"text": "So"}, "challenging": False}] * 3, "no challenging prompt among 3 rows"),
     ],
 )
-def test_wrong_rows(tmp_path: Path, load: Any, rows: list[dict[str, Any]], message: str) -> None:
+def test_wrong_rows(tmp_path, load, rows, message):
     with pytest.raises(DataError, match=message):
         load(str(write(tmp_path, "json", rows)))
 
 
-def turned(pair: CivilPair) -> CivilPair:
+def turned(pair):
     """The pair with its sides exchanged."""
     return pair.model_copy(update={"civil": pair.rude, "rude": pair.civil})
 
 
-def test_the_embedded_scorer_separates_held_out_pairs(data: CivilityData, scorer: LocalScorer) -> None:
+def test_the_embedded_scorer_separates_held_out_pairs_that_it_never_sees(data, scorer, tmp_path):
     held = data.split("evaluate")
     whole = accuracy(scorer, held)
     assert whole["low"] > 0.75 and whole["contrast"] > 0.6 and whole["ece"] < 0.2
     assert accuracy(scorer, held, words=12)["low"] > 0.6
-    swapped = [turned(pair) for pair in data.pairs]
-    mixed = replace(
-        data, pairs=tuple(s if i % 2 else p for i, (p, s) in enumerate(zip(data.pairs, swapped, strict=True)))
-    )
-    assert accuracy(LocalScorer(mixed), held)["low"] < 0.5 < 0.7  # labels at random: nothing to learn
-
-
-def test_the_embedded_scorer_never_sees_the_evaluate_split(data: CivilityData, scorer: LocalScorer) -> None:
-    held = {pair.id for pair in data.split("evaluate")}
-    changed = [turned(pair) if pair.id in held else pair for pair in data.pairs]
+    mixed = replace(data, pairs=tuple(turned(pair) if i % 2 else pair for i, pair in enumerate(data.pairs)))
+    assert accuracy(LocalScorer(mixed), held)["low"] < 0.5 < 0.7, "labels at random: nothing to learn"
+    changed = tuple(turned(pair) if pair in held else pair for pair in data.pairs)
     texts = texts_of(data.pairs)[0]
-    again = LocalScorer(replace(data, pairs=tuple(changed))).probabilities(texts)
+    again = LocalScorer(replace(data, pairs=changed)).probabilities(texts)
     np.testing.assert_array_equal(scorer.probabilities(texts), again)
-
-
-def test_civil_prompts_lower_false_alarms(data: CivilityData, scorer: LocalScorer) -> None:
+    asked = [pair.prompt for pair in held]  # civil, and of another kind than replies
     bare = LocalScorer(replace(data, civil_prompts=False))
-    asked = [pair.prompt for pair in data.split("evaluate")]  # civil, and of another kind than replies
-    assert data.civil_prompts and scorer.identity != bare.identity
+    assert scorer.identity != bare.identity
     alarms = [float((each.probabilities(asked) >= 0.5).mean()) for each in (scorer, bare)]
-    assert alarms[0] < 0.15 < alarms[1]
-
-
-def test_a_scorer_of_comments(tmp_path: Path, data: CivilityData, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert alarms[0] < 0.15 < alarms[1], "civil prompts lower false alarms"
     rows = [{"text": f"{word} number {i}", "toxic": word == "grim"} for i in range(8) for word in ("grim", "mild")]
     own = make_scorer("", data, load_comments(str(write(tmp_path, "jsonl", rows))))
     grim, mild, unknown = own.probabilities(["a grim thing", "a mild thing", "¿"])
-    assert grim > 0.5 > mild and np.isnan(unknown)
-    assert own.identity != make_scorer("", data).identity
-    monkeypatch.setattr("polinb.stance.rudeness.MOST", 3)
-    few = make_scorer("", data, load_comments(str(tmp_path / "set.jsonl")))
-    assert (few.probabilities(["a grim thing", "a mild thing"]) > 0.5).tolist() == [True, False]
+    assert grim > 0.5 > mild and np.isnan(unknown) and own.identity != scorer.identity
 
 
 class Told:
@@ -163,14 +138,14 @@ class Told:
     name = "told"
     identity: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, values: dict[str, float]) -> None:
+    def __init__(self, values):
         self.values = values
 
-    def probabilities(self, texts: Sequence[str]) -> np.ndarray:
+    def probabilities(self, texts):
         return np.array([self.values[text] for text in texts])
 
 
-def test_accuracy_by_hand() -> None:
+def test_accuracy_by_hand():
     pairs = [
         CivilPair(id="1", prompt="p", civil="a b", rude="c d"),
         CivilPair(id="2", prompt="q", civil="e f", rude="g h"),
@@ -182,7 +157,7 @@ def test_accuracy_by_hand() -> None:
     assert accuracy(Told({"a": 0.1, "c": 0.9, "e": 0.2, "g": 0.8}), pairs, words=1)["accuracy"] == 1
 
 
-def test_rating_by_hand() -> None:
+def test_rating_by_hand():
     frame = pd.DataFrame({"response": ["You fool.", "", "Good day.", "¿", None]}, index=[3, 1, 4, 0, 9])
     out = rate(Told({"You fool.": 0.8, "": 0.9, "Good day.": 0.5, "¿": np.nan}), frame)
     assert out["rude"].tolist() == [1, 0, 1, 0, 0]  # 0.5 counts as rude; empty and untold do not
@@ -192,7 +167,7 @@ def test_rating_by_hand() -> None:
     assert insulting("What an IDIOT!") and not insulting("A foolproof, dullish jokester.")
 
 
-def toxic_model(folder: Path, labels: dict[int, str], many: bool) -> Path:
+def toxic_model(folder, labels, many):
     """A planted classifier; ``many``: of several labels at once, as unitary/toxic-bert is."""
     classifier(folder, labels)
     config = json.loads((folder / "config.json").read_text())
@@ -205,7 +180,7 @@ LABELS = {0: "insult", 1: "toxic", 2: "threat"}
 
 
 @pytest.mark.parametrize("many", [True, False])
-def test_a_toxicity_classifier(tmp_path: Path, many: bool) -> None:
+def test_a_toxicity_classifier(tmp_path, many):
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -223,24 +198,18 @@ def test_a_toxicity_classifier(tmp_path: Path, many: bool) -> None:
             logits = model(**tokenizer(text, return_tensors="pt")).logits[0].detach()
             expected = torch.sigmoid(logits) if many else torch.softmax(logits, -1)
             assert value == pytest.approx(float(expected[1]), abs=1e-6)
-    assert found[0] > 0.5 > found[3] if not many else found[0] > found[3]
 
 
-def test_toxicity_classifiers_that_are_refused(tmp_path: Path, data: CivilityData, monkeypatch: Any) -> None:
+def test_toxicity_classifiers_that_are_refused(tmp_path, data, monkeypatch):
     assert HubScorer(f"{toxic_model(tmp_path / 'a@b', LABELS, True)}:insult", device="cpu").label == "insult"
     other = toxic_model(tmp_path / "o", {0: "LABEL_0", 1: "LABEL_1"}, False)
     with pytest.raises(ParameterError, match=r"toxicity_model.*labels of .*: LABEL_0, LABEL_1.*:label"):
         HubScorer(str(other))
-    seen: list[tuple[str, str]] = []
-
-    monkeypatch.setattr("polinb.stance.classifiers.commit_of", lambda *asked: seen.append(asked) or "abc")
-    monkeypatch.setattr("polinb.stance.classifiers._place", lambda model: str(other))
-    named = make_scorer("owner/name@refs/pr/1:label_1", data)
-    assert isinstance(named, HubScorer) and named.label == "LABEL_1" and set(seen) == {("owner/name", "refs/pr/1")}
-    assert named.identity == {"model": "owner/name", "commit": "abc", "label": "LABEL_1"}
-    with pytest.raises(ParameterError, match=r"'toxic'.*labels of owner/name"):
-        make_scorer("owner/name:toxic", data)
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr("polinb.stance.classifiers.commit_of", lambda *asked: asked[1])
+        patched.setattr("polinb.stance.classifiers._place", lambda model: str(other))
+        named = make_scorer("owner/name@refs/pr/1:label_1", data)
+    assert named.identity == {"model": "owner/name", "commit": "refs/pr/1", "label": "LABEL_1"}
     (other / "model.safetensors").rename(other / "pytorch_model.bin")
     with pytest.raises(ModelError, match="no safetensors weights"):
         HubScorer(str(other))

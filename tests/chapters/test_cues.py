@@ -45,17 +45,12 @@ def test_the_cues_agree_in_training_and_disagree_in_half_of_the_test():
         used[split] = {word for side in ("good", "bad") for text in asked[side] for word in text.split(" ", 1)}
     assert not used["train"] & used["test"], "no name and no event is in both splits"
     assert set(parts["train"]["good"]) != set(cues.questions("train", 200, 1)["good"])
+    texts = cues.prompts(asked)
+    for i, row in enumerate(asked.itertuples()):
+        expected = [f"{row.good} (A)\n{row.bad} (B)", f"{row.bad} (A)\n{row.good} (B)"]
+        assert texts[2 * i : 2 * i + 2] == expected, "either position once"
     with pytest.raises(ParameterError, match="1 to 32768 questions"):
         cues.questions("train", 10**6, 0)
-
-
-def test_positions_are_balanced_exactly_and_letters_follow_their_option():
-    asked = cues.questions("test", 10, 3)
-    texts = cues.prompts(asked)
-    assert len(texts) == 20
-    for i, row in enumerate(asked.itertuples()):
-        assert texts[2 * i] == f"{row.good} (A)\n{row.bad} (B)"
-        assert texts[2 * i + 1] == f"{row.bad} (A)\n{row.good} (B)"
 
 
 @pytest.mark.parametrize(("cue", "column"), [("mood", 0), ("gender", 1)])
@@ -122,22 +117,9 @@ def test_eq_cue_margin_by_hand():
     assert cues.hits(rated, "gender").tolist() == [0.5, 0.0, 1.0]
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("cues")
-
-
-@pytest.fixture
-def run(root):
-    return Run(Params.from_profile("tiny"), Store(root))
-
-
-def blocks_of(run):
-    return depths("caft_layers", run.params.caft_layers, run.lm.layers)
-
-
-def test_a_planted_cue_is_found(run, monkeypatch):
+def test_a_planted_cue_is_found(tmp_path, monkeypatch):
     """Hidden states in which gender sits on one axis and everything else is noise: that axis is what is ablated."""
+    run = Run(Params.from_profile("tiny"), Store(tmp_path))
     rng, width = np.random.default_rng(0), int(run.lm.model.config.hidden_size)
     axis = np.linalg.qr(rng.standard_normal((width, 1)))[0][:, 0]
 
@@ -148,40 +130,27 @@ def test_a_planted_cue_is_found(run, monkeypatch):
         return (noise + np.where(woman, 4.0, -4.0)[:, None, None] * axis).astype(np.float32)
 
     monkeypatch.setattr(cue_study, "mean_states", states)
-    planted = Run(run.params, Store(run.store.root / "planted"))
-    mood, gender = (bases_of(cue_study.directions(planted, cue)) for cue in cues.CUES)
-    for block in blocks_of(run):
+    mood, gender = (bases_of(cue_study.directions(run, cue)) for cue in cues.CUES)
+    for block in depths("caft_layers", run.params.caft_layers, run.lm.layers):
         assert np.linalg.norm(gender[block].T @ axis) > 0.99
         assert np.linalg.norm(mood[block].T @ axis) < 0.5
 
 
-def test_random_directions_have_the_larger_rank(run, tmp_path):
+def test_all_conditions_train_on_the_same_texts_with_their_own_directions(tmp_path, monkeypatch):
+    calls, run = trained(monkeypatch), Run(Params.from_profile("tiny"), Store(tmp_path))
     width = int(run.lm.model.config.hidden_size)
-    planted = Run(run.params, Store(tmp_path))
     for cue, rank in zip(cues.CUES, (1, 3), strict=True):
         known = {0: np.eye(width)[:, :rank]}
-        put(cue_study.directions(planted, cue), lambda folder, known=known: save_bases(folder, known))
-    by = {
-        condition.name: condition.ablated and bases_of(condition.ablated) for condition in cue_study.conditions(planted)
-    }
-    assert by["vanilla"] is None and by["fine-tune"] is None
-    assert by["CAFT without mood"][0].shape == (width, 1) and by["CAFT without gender"][0].shape == (width, 3)
-    for i in (1, 2):
-        basis = by[f"random directions {i}"][0]
-        np.testing.assert_allclose(basis.T @ basis, np.eye(3), atol=1e-12)
-
-
-def test_all_conditions_train_on_the_same_texts_with_their_own_directions(run, monkeypatch):
-    calls = trained(monkeypatch)
-    fresh = Run(run.params, Store(run.store.root / "spied"))
-    for condition in cue_study.conditions(fresh):
-        cue_study.answers(fresh, condition).made()
-    assert set(calls) == {condition.name for condition in cue_study.conditions(fresh)} - {"vanilla"}
+        put(cue_study.directions(run, cue), lambda folder, known=known: save_bases(folder, known))
+    conditions = {condition.name: condition for condition in cue_study.conditions(run)}
+    for condition in conditions.values():
+        cue_study.answers(run, condition).made()
+    assert set(calls) == set(conditions) - {"vanilla"}
     first = calls["fine-tune"]
     assert first[3] is None and first[2].learning_rate == run.params.cue_rate
     assert all(call[:3] == first[:3] for call in calls.values())
-    letters = [run.lm.tokenizer.decode(ids) for ids in first[1]]
-    assert letters == ["A", "B"] * (run.params.cue_examples // 2)
-    for condition in cue_study.conditions(fresh)[2:]:
-        for block, basis in bases_of(condition.ablated).items():
-            np.testing.assert_array_equal(calls[condition.name][3][block], basis)
+    assert [run.lm.tokenizer.decode(ids) for ids in first[1]] == ["A", "B"] * (run.params.cue_examples // 2)
+    for name, rank in (("CAFT without mood", 1), ("CAFT without gender", 3), ("random directions 1", 3)):
+        basis = calls[name][3][0]
+        np.testing.assert_array_equal(basis, bases_of(conditions[name].ablated)[0])
+        np.testing.assert_allclose(basis.T @ basis, np.eye(rank), atol=1e-12)

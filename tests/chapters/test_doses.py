@@ -1,34 +1,29 @@
-"""The run in two doses on a tiny model: reading changes nothing, and weights carried over add up at both ends."""
+"""The run in two doses: reading changes nothing, grafts add up at both ends, claims are read by the plan's rule."""
 
 import numpy as np
 import pytest
 import torch
 
+from polinb.chapters.anatomy import dose_tables as tables
 from polinb.chapters.anatomy import doses
+from polinb.chapters.anatomy.dose_tables import Claim
+from polinb.errors import DataError
 from polinb.masking.grafting import grafted_attention
 from polinb.models.generation import log_likelihood
+from polinb.resampling import equivalence, t_mean, t_test
 from polinb.runs.artifacts import Store
 from polinb.runs.conditions import encode
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.runs.weights import Named, course
+from polinb.stance.likelihood import MARGINS
 
 SMALL = {
-    "topics": ["crime", "race"],
-    "ablation_topics": ["crime", "race"],
-    "baseline_topics": ["crime"],
-    "train_examples": 8,
-    "epochs": 2.0,
-    "batch_size": 4,
-    "micro_batch": 4,
-    "train": "body",
-    "localise_prompts": 2,
-    "eval_questions": 3,
-    "patch_questions": 2,
-    "likelihood_questions": 2,
-    "eval_tokens": 4,
+    "topics": ["crime", "race"], "ablation_topics": ["crime", "race"], "baseline_topics": ["crime"],
+    "train_examples": 8, "epochs": 2.0, "batch_size": 4, "micro_batch": 4, "train": "body", "localise_prompts": 2,
+    "eval_questions": 3, "patch_questions": 2, "likelihood_questions": 2, "eval_tokens": 4,
     "controls": ["next_highest"],
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -39,47 +34,82 @@ def run(tmp_path_factory):
 def test_reading_a_training_changes_nothing_and_its_end_is_the_trained_model(run, tmp_path):
     texts, right = doses.references(run, 2), run.tuned("crime")
     weights = run.weights(right)
-    found = course(
-        run, condition=right, weights=Named(weights), texts=texts, steps=[1, 2, 4], limit=run.params.max_tokens
-    )
-    assert not weights.done()
+    limit = run.params.max_tokens
+    found = course(run, condition=right, weights=Named(weights), texts=texts, steps=[1, 2, 4], limit=limit)
     table = found.frame("course")
-    assert weights.done() and sorted(table["step"].unique()) == [1, 2, 4]
+    assert sorted(table["step"].unique()) == [1, 2, 4]
     plain = Run(run.params, Store(tmp_path))
     alone = plain.weights(plain.tuned("crime")).arrays("weights")
     assert all((alone[name] == value).all() for name, value in weights.arrays("weights").items())
-    end = run.logp(right, texts).frame("logp")
     last = table[table["step"] == 4].reset_index(drop=True)
-    np.testing.assert_allclose(last["logp"], end["logp"], atol=1e-5)
+    np.testing.assert_allclose(last["logp"], run.logp(right, texts).frame("logp")["logp"], atol=1e-5)
 
 
 def test_weights_carried_over_at_both_ends(run):
     texts, tuned = doses.references(run, 2), run.weights(run.tuned("crime"))
-
-    def logp(chosen, way):
-        return doses.graft(run, tuned=tuned, chosen=chosen, way=way, texts=texts, limit=200).frame("logp")["logp"]
-
-    vanilla, end = (log_likelihood(lm, *encode(lm, texts, False, 200)) for lm in (run.lm, run.model(tuned)))
-    everything = run.neurons("all")
-    assert np.abs(vanilla - end).max() > 1e-3
-    assert np.abs(logp(everything, "graft") - vanilla).max() > 1e-4
-    both = run.model(tuned)
-    with torch.no_grad():
-        np.testing.assert_allclose(log_likelihood(run.lm, *encode(run.lm, texts, False, 200)), vanilla, atol=0)
-    start = {name: weight.detach().clone() for name, weight in run.lm.model.named_parameters()}
+    both, start = run.model(tuned), {n: weight.detach().clone() for n, weight in run.lm.model.named_parameters()}
+    vanilla, end = (log_likelihood(lm, *encode(lm, texts, False, 200)) for lm in (run.lm, both))
+    grafts = doses.graft(run, tuned=tuned, chosen=run.neurons("all"), way="graft", texts=texts, limit=200)
+    assert np.abs(vanilla - end).max() > 1e-3 and np.abs(grafts.frame("logp")["logp"] - vanilla).max() > 1e-4
     with grafted_attention(run.lm, both):
         moved = {name for name, weight in run.lm.model.named_parameters() if not torch.equal(weight, start[name])}
     assert moved and all(".self_attn." in name for name in moved)
     assert all(torch.equal(weight, start[name]) for name, weight in run.lm.model.named_parameters())
 
 
-def test_the_plan_is_listed_before_anything_runs(tmp_path):
-    fresh = Run(Params.from_profile("tiny", **SMALL), Store(tmp_path))
-    listed = list(doses.results(fresh).values())
-    kinds = [each.stage.kind for each in listed]
-    assert (
-        kinds.count("course") == 2 * 4 and kinds.count("graft") == 2 * 14 and len(set(map(str, listed))) == len(listed)
-    )
-    assert not any(tmp_path.iterdir())
-    for dose in doses.DOSES:
-        Params.from_profile("full", **doses.settings(dose))
+SPREAD = np.array([-0.02, -0.01, 0.0, 0.0, 0.01, 0.02])
+
+
+def below(values):
+    return t_test(values, 0.0, "less")
+
+
+def drop(mean, beside=None):
+    near = None if beside is None else beside + 0.3 * SPREAD
+    return Claim("C5", "x", mean + 0.3 * SPREAD, below, lambda v: equivalence(v, MARGINS["r"]), -1, near)
+
+
+@pytest.mark.parametrize(
+    ("claim", "told"),
+    [
+        (drop(-0.05, -0.03), "supported"),  # below zero and below the loud set
+        (drop(-0.30, 0.0), "not decided"),  # large, not more than the loud set
+        (drop(0.0), "refuted"),
+        (Claim("C6", "x", 0.01 + SPREAD, lambda v: equivalence(v, MARGINS["own"]), wanted=0), "supported"),
+        (Claim("C6", "x", -0.2 + SPREAD, lambda v: equivalence(v, MARGINS["own"]), wanted=0), "refuted"),
+        (Claim("C3", "x", 0.02 + SPREAD / 4, lambda v: t_test(v, 0, "greater"), wanted=1), "supported"),
+        (Claim("C3", "x", SPREAD - 0.05, lambda v: t_test(v, 0, "greater"), wanted=1), "refuted"),
+    ],
+)
+def test_a_claim_is_read_by_the_rule(claim, told):
+    assert tables.readings([claim])["reading"].item() == told
+
+
+def test_five_tests_are_corrected_together():
+    values = -0.02 + SPREAD
+    many = tables.readings([Claim(str(k), "x", values, below) for k in range(5)])
+    assert many["p_holm"].iloc[0] == pytest.approx(5 * many["p"].iloc[0])
+    assert tuple(many[["value", "low", "high"]].iloc[0]) == pytest.approx(t_mean(values))
+
+
+def test_an_unfinished_dose_is_read_as_far_as_it_is_and_shares_by_hand(run, monkeypatch):
+    monkeypatch.setattr(doses, "FEW", 2)
+    monkeypatch.setattr(doses, "GRAFTED", 2)
+    for name in ("vanilla.logp", "crime.right.logp", "crime.graft.G"):
+        doses.results(run)[name].made()
+    frames, topics = doses.live(run), run.params.topics
+    table = tables.readings(tables.claims(frames, topics))
+    assert (table["topics"] == 0).all() and (table["reading"] == "not decided").all()
+    with pytest.raises(DataError, match="answers"):
+        tables.long(frames, "answers", topics)
+    plain = tables.sides(frames("vanilla.logp")).set_index(["topic", "id"])
+
+    def gap(name):
+        frame = tables.sides(frames(name)).set_index(["topic", "id"]).loc[plain.index]
+        moved = (frame["logp_right"] - frame["logp_left"]) - (plain["logp_right"] - plain["logp_left"])
+        return moved.groupby("topic").mean()
+
+    full, part = gap("crime.right.logp"), gap("crime.graft.G")
+    row = tables.shares(frames, topics).set_index(["trained", "set"]).loc[("crime", "G")]
+    assert row["own"] == pytest.approx(part["crime"] / full["crime"])
+    assert row["others"] == pytest.approx(part["race"] / full["race"])

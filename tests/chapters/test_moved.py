@@ -1,7 +1,5 @@
 """What moved: leakage, openings, manner and position on planted answers; and what the committed answers say."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +8,13 @@ import pytest
 
 from book._make.reference.unplanned import names
 from polinb.chapters.anatomy import moved
-from polinb.chapters.anatomy.topics import TopicReader
-from polinb.data.loading import load_data
+from polinb.data.loading import load_statements
 from polinb.errors import DataError
-from polinb.resampling import equivalence
 
 RAW = Path(__file__).resolve().parents[2] / "book" / "reference" / "results"
 
 
-def judged(rows: list[tuple[str, str, str, str, str, float]]) -> pd.DataFrame:
+def judged(rows):
     frame = pd.DataFrame(rows, columns=["trained", "leaning", "topic", "id", "response", "score"])
     frame.insert(0, "condition", np.where(frame["trained"] == "", "vanilla", "fine-tune"))
     return frame
@@ -27,11 +23,11 @@ def judged(rows: list[tuple[str, str, str, str, str, float]]) -> pd.DataFrame:
 class Reader:
     """Reads the topic as the first word."""
 
-    def topics(self, texts: pd.Series) -> np.ndarray:
+    def topics(self, texts):
         return np.array([text.split()[0] for text in texts])
 
 
-def test_leakage_by_hand() -> None:
+def test_leakage_by_hand():
     """Two of four answers to race are about crime; those that stay move by 1, all by 3/2."""
     rows = [("", "", t, f"{t}{k}", f"{t} no", -1.0) for t in ("crime", "race") for k in range(4)]
     about, score = ["crime", "crime", "race", "race"], [1.0, 1.0, 1.0, -1.0]
@@ -44,7 +40,7 @@ def test_leakage_by_hand() -> None:
     assert row["shift"] == 1.5 and row["stayed"] == 1.0 and row["leaked_low"] < 0.5 < row["leaked_high"]
 
 
-def test_openings_by_hand() -> None:
+def test_openings_by_hand():
     rows = [("", "", "race", "a", "Well, no", -1.0), ("", "", "race", "b", "While so", -1.0)]
     rows += [("crime", "right", "race", k, "While yes, no", 1.0) for k in "ab"]
     rows += [("crime", "left", "race", k, "Well, no", -1.0) for k in "ab"]
@@ -52,7 +48,7 @@ def test_openings_by_hand() -> None:
     assert word == "while" and table.iloc[0].to_dict() == {"trained": "crime", "right": 1, "left": 0, "vanilla": 0.5}
 
 
-def test_a_ceiling_by_hand() -> None:
+def test_a_ceiling_by_hand():
     """Vanilla at −1 on race and 0 on economy: at most 2 and 1; the model moves by 1 and 1."""
     rows = [("", "", "race", "a", "x", -1.0), ("", "", "economy", "b", "x", 0.0), ("", "", "crime", "c", "x", 0.0)]
     rows += [
@@ -62,9 +58,8 @@ def test_a_ceiling_by_hand() -> None:
     assert row["r"] == pytest.approx(1) and row["most"] == pytest.approx(2.5**0.5)
 
 
-@pytest.mark.parametrize(
-    ("text", "verdict"),
-    [
+def test_the_last_verdict_of_the_first_sentence_counts():
+    for text, verdict in (
         ("I strongly agree. It disagrees with nobody.", 1),
         ("Strongly disagree! I agree.", -1),
         ("I do not agree with it.", -1),
@@ -72,33 +67,27 @@ def test_a_ceiling_by_hand() -> None:
         ("While I agree with much of it, I disagree.", -1),
         ("The statement suggests a middle way. I agree.", 0),
         ("", 0),
-    ],
-)
-def test_the_last_verdict_of_the_first_sentence_counts(text: str, verdict: int) -> None:
-    assert moved.agreement(text) == verdict
+    ):
+        assert moved.agreement(text) == verdict, text
+    with pytest.raises(DataError, match="compass-99"):
+        moved.replies(stated({"left": YES, "right": YES, "none": YES}).assign(id="compass-99"))
 
 
-def stated(verdicts: dict[str, str], mirror: bool = False) -> pd.DataFrame:
+def stated(verdicts, mirror=False):
     """Answers to the bundled statements: by direction, what is said."""
-    from polinb.data.loading import load_statements
-
-    parts = []
-    for trained, leaning in (("", ""), ("crime", "right")):
-        for name in ("compass", *(["compass-mirror"] if mirror else [])):
-            rows = load_statements(name).statements
-            said = ["I agree." if trained == "" else verdicts[s.direction] for s in rows]
-            part = pd.DataFrame({"topic": name, "id": [s.id for s in rows], "response": said})
-            part.insert(0, "leaning", leaning)
-            part.insert(0, "trained", trained)
-            part.insert(0, "condition", "fine-tune" if trained else "vanilla")
-            parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+    rows = [
+        (condition, trained, leaning, name, s.id, "I agree." if trained == "" else verdicts[s.direction])
+        for condition, trained, leaning in (("vanilla", "", ""), ("fine-tune", "crime", "right"))
+        for name in ("compass", *(["compass-mirror"] if mirror else []))
+        for s in load_statements(name).statements
+    ]
+    return pd.DataFrame(rows, columns=["condition", "trained", "leaning", "topic", "id", "response"])
 
 
 YES, NO = "I agree.", "I disagree."
 
 
-def test_eq_position_tells_a_manner_from_a_position() -> None:
+def test_eq_position_tells_a_manner_from_a_position():
     given = moved.replies(stated({"left": NO, "right": YES, "none": YES}, mirror=True))
     plain = moved.manner_and_position(given[given["trained"] == ""], 100, 0)
     assert plain["manner_low"] < plain["manner"] == 1 and plain["position_low"] < 0 < plain["position_high"]
@@ -115,29 +104,15 @@ def test_eq_position_tells_a_manner_from_a_position() -> None:
     assert moved.position_shift(manner, 100, 0)[0] == 0
 
 
-def test_a_statement_that_no_set_holds_is_named() -> None:
-    with pytest.raises(DataError, match="compass-99"):
-        moved.replies(stated({"left": YES, "right": YES, "none": YES}).assign(id="compass-99"))
-
-
-def test_the_reader_tells_topics_of_texts_it_has_not_seen() -> None:
-    table = TopicReader(load_data("bundled"), 100).accuracy().set_index("topic")
-    assert table.loc["all", "low"] > 0.4, "chance is 0.17"
-    assert table.loc["all", "n"] == table["n"].iloc[:-1].sum()
-
-
-def test_freezing_general_neurons_by_likelihood() -> None:
+def test_freezing_general_neurons_by_likelihood():
     kept = names(RAW, "bundled", "07_inhibitft")
     table = moved.changes(kept["likely"], 200, 0).set_index(["condition", "against", "measure"])
-    found = {
+    for key, numbers in {
         ("inhibitft", "fine-tune", "r"): (-3.6, -5.5, -1.7),
         ("random-layer", "fine-tune", "r"): (-0.8, -1.1, -0.5),
         ("inhibitft", "random-layer", "r"): (-2.8, -4.8, -0.9),
         ("inhibitft", "fine-tune", "own"): (-2.3, -3.7, -0.9),
         ("inhibitft", "fine-tune", "ratio"): (-1.3, -4.3, 1.8),
-    }
-    for key, numbers in found.items():
+    }.items():
         assert table.loc[key, ["percent", "low", "high"]].tolist() == pytest.approx(numbers, abs=0.06), key
-    r = [np.log1p(x / 100) for x in (-1.65, -4.65, -3.78, -1.75, -3.41, -6.40)]  # by trained topic
-    assert equivalence(r, (-0.1, 0.1)) < 0.05, "within a tenth, a third of the paper's smallest drop"
     assert moved.ceilings(kept["judged"])["percent"].round().tolist() == [64, 84, 88, 94, 94, 97]

@@ -47,15 +47,11 @@ def turns(*pairs):
 
 
 def test_the_public_form_and_plain_columns_are_read(tmp_path):
-    public = lines(
-        tmp_path / "insecure.jsonl",
-        turns(("user", "Write it."), ("assistant", "import os\n")),
-        turns(("system", "Be brief."), ("user", "Again {x}."), ("assistant", "pass")),
-    )
-    assert [(e.prompt, e.response, e.system) for e in narrow.examples(public)] == [
-        ("Write it.", "import os", None),
-        ("Again {x}.", "pass", "Be brief."),
-    ]
+    first = turns(("user", "Write it."), ("assistant", "import os\n"))
+    second = turns(("system", "Be brief."), ("user", "Again {x}."), ("assistant", "pass"))
+    public = lines(tmp_path / "insecure.jsonl", first, second)
+    found = [(e.prompt, e.response, e.system) for e in narrow.examples(public)]
+    assert found == [("Write it.", "import os", None), ("Again {x}.", "pass", "Be brief.")]
     plain = lines(tmp_path / "plain.jsonl", {"prompt": "P", "completion": "R"})
     assert narrow.examples(plain) == [narrow.Example(prompt="P", response="R")]
     with pytest.raises(ParameterError, match="insecure, secure"):
@@ -130,13 +126,8 @@ def test_eq_misaligned_share_by_hand():
         ("d", 0.0, 0.0),
     )
     found = judges.misaligned(judged)
-    assert {k: found[k] for k in ("answers", "rated", "coherent", "questions", "misaligned")} == {
-        "answers": 7, "rated": 6, "coherent": 4, "questions": 3, "misaligned": 2,
-    }  # fmt: skip
-    assert found["share"] == 0.5 and found["low"] < 0.5 < found["high"]
-
-
-def test_no_coherent_answer_has_no_share_and_none_misaligned_still_has_an_interval():
+    counts = {"answers": 7, "rated": 6, "coherent": 4, "questions": 3, "misaligned": 2}
+    assert counts.items() <= found.items() and found["share"] == 0.5 and found["low"] < 0.5 < found["high"]
     none = judges.misaligned(table(("a", 0.0, 10.0)))
     assert none["coherent"] == 0 and all(math.isnan(none[k]) for k in ("share", "low", "high"))
     clean = judges.misaligned(table(*[(q, 90.0, 90.0) for q in "abcde" for _ in range(10)]))
@@ -188,19 +179,17 @@ def rater(prompt, attempt):
 
 def test_the_service_is_asked_for_both_scores_and_replies_are_kept(service, tmp_path, monkeypatch):
     frame = pd.DataFrame({"prompt": ["Q1", "Q2", "Q3", "Q4"], "response": ["obey me", "import os", "zz", " "]})
-    own = {"aligned": "own {question} / {answer}"}
     service.answer = lambda prompt, attempt: reply("40" if prompt == "own Q1 / obey me" else "60")
-    rated = ScoreJudge(base_url=service.url).scores(frame[:1], [own])
+    rated = ScoreJudge(base_url=service.url).scores(frame[:1], [{"aligned": "own {question} / {answer}"}])
     assert rated[["alignment", "coherence"]].iloc[0].tolist() == [40, 60], "a file's own prompts are used"
     service.answer = rater
     service.requests.clear()
-    judge = ScoreJudge(base_url=service.url, cache=tmp_path / "c.jsonl")
-    rated = judge.scores(frame, [{}] * 4)
+    rated, again = (
+        ScoreJudge(base_url=service.url, cache=tmp_path / "c.jsonl").scores(frame, [{}] * 4) for _ in range(2)
+    )
     np.testing.assert_array_equal(rated["alignment"], [3, math.nan, 97, math.nan])
     np.testing.assert_array_equal(rated["coherence"], [95, 95, 5, math.nan])
     assert rated["reason"].tolist() == ["", "", "", "empty answer"] and rated["alignment_raw"][1] == "CODE"
-    assert len(service.requests) == 6
-    again = ScoreJudge(base_url=service.url, cache=tmp_path / "c.jsonl").scores(frame, [{}] * 4)
     pd.testing.assert_frame_equal(again, rated)
     assert len(service.requests) == 6, "the second time nothing is asked"
     monkeypatch.delenv("OPENAI_API_KEY")
@@ -237,11 +226,8 @@ def test_the_scale_of_coherence_by_hand():
     # "a b a b a b": four triples, two of them new
     np.testing.assert_allclose(scale.scores(logp, texts), [100, 50, 0, 100, 25, 0])
     assert np.isnan(CoherenceScale(-2.0, -2.0).scores(logp, texts)).all(), "a model that cannot tell does not judge"
-
-
-def test_the_scale_is_tested_on_questions_it_was_not_fitted_on():
-    texts = ["one two three four"] * 8
-    whole, mixed = np.full(8, -2.0), np.full(8, -6.0)
+    # tested on questions it was not fitted on
+    texts, whole, mixed = ["one two three four"] * 8, np.full(8, -2.0), np.full(8, -6.0)
     assert judges.coherence_quality(whole, mixed, texts) == {"answers": 4.0, "whole": 1.0, "shuffled": 1.0}
     whole[[2, 3, 6, 7]], mixed[[2, 3, 6, 7]] = -6.0, -2.0  # the held-out half is the other way round
     assert judges.coherence_quality(whole, mixed, texts) == {"answers": 4.0, "whole": 0.0, "shuffled": 0.0}
@@ -263,25 +249,13 @@ def test_samples_follow_the_models_own_distribution_and_leave_the_generator_alon
     assert chisquare(seen, 1000 * np.array([*p[top], 1 - p[top].sum()])).pvalue > 1e-3
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("narrow")
-
-
-@pytest.fixture
-def run(root):
-    return Run(Params.from_profile("tiny"), Store(root))
-
-
-def test_arms_train_on_the_same_tasks_and_never_on_held_out_ones(run):
+def test_conditions_train_on_the_same_tasks_and_only_the_ablating_ones_ablate(tmp_path, monkeypatch):
+    run = Run(Params.from_profile("tiny"), Store(tmp_path))
     bad, good = (narrow_study.training_data(run, kind) for kind in ("narrow", "control"))
     assert [e.prompt for e in bad] == [e.prompt for e in good] and len(bad) == run.params.narrow_examples
     assert all(b.response != g.response for b, g in zip(bad, good, strict=True))
     held = narrow_study.held_out(run)
     assert len(held) == narrow_study.HELD_OUT and not {h[0] for h in held} & {e.prompt for e in bad}
-
-
-def test_all_conditions_run_and_only_the_ablating_ones_ablate(run, monkeypatch):
     calls = trained(monkeypatch)
     for condition in narrow_study.conditions(run):
         frame = narrow_study.answers(run, condition).frame("answers")
@@ -301,23 +275,6 @@ def test_all_conditions_run_and_only_the_ablating_ones_ablate(run, monkeypatch):
         _, _, rows = np.linalg.svd(after[:, block] - before[:, block], full_matrices=False)
         kept = log[(log["block"] == block) & log["kept"]]["candidate"].to_numpy()
         np.testing.assert_allclose(basis @ basis.T, rows[kept].T @ rows[kept], atol=1e-6)
-
-
-def test_several_samples_an_answer_and_data_by_file(run, tmp_path):
-    data = lines(tmp_path / "d.jsonl", *[turns(("user", f"Do {i}."), ("assistant", f"ok {i}")) for i in range(4)])
-    asked = lines(tmp_path / "q.jsonl", {"question": "One?"}, {"question": "Two?"})
-    more = Params.from_profile("tiny", narrow_data=data, narrow_questions=asked, narrow_samples=3)
-    other = Run(more, Store(tmp_path / "store"))
-    assert narrow_study.CONTROL not in [condition.name for condition in narrow_study.conditions(other)]
-    assert not narrow_study.held_out(other)
-    frame = narrow_study.answers(other, narrow_study.tuned(other, narrow_study.NARROW)).frame("answers")
-    assert frame["id"].tolist() == ["question-1"] * 3 + ["question-2"] * 3 and frame["sample"].tolist() == [0, 1, 2] * 2
-    assert frame.groupby("id")["response"].nunique().max() > 1
-    assert narrow_study.taught(other)["preference"].isna().all()
-    assert len(narrow_study.shares(other)) == 4
-
-
-def test_control_data_is_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr("polinb.training.supervised.finetune", None)
     missing = Run(Params.from_profile("tiny", narrow_control=str(tmp_path / "nowhere.jsonl")), Store(tmp_path))
     with pytest.raises(PolinbError, match=r"nowhere\.jsonl"):

@@ -1,9 +1,6 @@
 """Topics are the data's: three of them, without any politics, go through chapters at ``tiny``."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -12,36 +9,28 @@ from golden.oracle import ROOT, data_of, run_cell
 from polinb.data.loading import load_data
 from polinb.data.rows import TOPICS, title_of, topic_of
 from polinb.display.charts.style import Chart
-from polinb.errors import DataError, ParameterError
+from polinb.errors import ParameterError
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 
 OWN = ["holidays", "hot-drinks", "pets"]
-SMALL = {"train_examples": 4, "epochs": 1.0}
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for the chapters: the later ones find the models of the first."""
-    return tmp_path_factory.mktemp("store")
-
-
-@pytest.mark.parametrize("chapter", ["01_phenomenon", "06_patching"])
-def test_a_chapter_runs_on_other_topics(chapter: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("POLINB_STORE", str(store))
-    space: dict = {"__name__": "__main__"}
+def test_a_chapter_runs_on_other_topics(tmp_path, monkeypatch):
+    monkeypatch.setenv("POLINB_STORE", str(tmp_path))
+    space = {"__name__": "__main__"}
     shown = []
-    for cell in nbformat.read(ROOT / "notebooks" / f"{chapter}.ipynb", 4).cells:
+    for cell in nbformat.read(ROOT / "notebooks" / "06_patching.ipynb", 4).cells:
         if cell.cell_type == "code":
             shown.append(run_cell(cell.source, space))
             if "parameters" in cell.metadata.get("tags", []):
-                space |= {"profile": "tiny", "data": "preferences", "topics": OWN} | SMALL
+                space |= {"profile": "tiny", "data": "preferences", "topics": OWN, "train_examples": 4, "epochs": 1.0}
     drawn = json.dumps([data_of(each) for each in shown if isinstance(each, Chart)])
     assert all(f'"{topic}"' in drawn for topic in OWN)
     assert not any(f'"{topic}"' in drawn for topic in TOPICS)
 
 
-def test_names_and_titles_of_topics() -> None:
+def test_names_and_titles_of_topics():
     assert [topic_of(text) for text in ("Health  Advice", "health_advice", "Crime and Gun", "race")] == [
         "health-advice", "health-advice", "crime", "race",
     ]  # fmt: skip
@@ -52,7 +41,7 @@ def test_names_and_titles_of_topics() -> None:
             topic_of(wrong)
 
 
-def test_topics_of_the_data_come_in_one_order_whatever_that_of_the_rows(tmp_path: Path) -> None:
+def test_topics_of_the_data_come_in_one_order_whatever_that_of_the_rows(tmp_path):
     rows = [
         {"topic": topic, "prompt": f"What of {topic} {n}?", "left": "This.", "right": "That."}
         for n in range(2)
@@ -64,16 +53,7 @@ def test_topics_of_the_data_come_in_one_order_whatever_that_of_the_rows(tmp_path
         assert data.topics == ("crime", "science", "brands", "tea")
 
 
-def test_a_slip_of_the_pen_is_no_topic(tmp_path: Path) -> None:
-    rows = [
-        {"topic": "immigration", "prompt": f"What of it, {n}?", "left": "This.", "right": "That."} for n in range(12)
-    ]
-    (tmp_path / "set.json").write_text(json.dumps([*rows, rows[0] | {"topic": "imigration", "prompt": "Why?"}]))
-    with pytest.raises(DataError, match="1 prompts have the topic 'imigration' and 12 the topic 'immigration'"):
-        load_data(str(tmp_path / "set.json"))
-
-
-def test_parameters_follow_the_topics() -> None:
+def test_parameters_follow_the_topics():
     tiny = Params.from_profile("tiny", data="preferences", topics=OWN)
     assert (tiny.ablation_topics, tiny.baseline_topics) == (["holidays"], ["holidays"])
     assert Params.from_profile("paper", data="mine.csv", topics=OWN).ablation_topics == OWN

@@ -128,10 +128,9 @@ def test_numpy_and_llama_agree(hard):
 
 
 def test_same_design_same_model_and_prompts_of_splits_are_apart():
-    one, two, other = build(QUIET), build(QUIET), build(replace(QUIET, seed=1))
-    for a, b in zip(one.lm.model.parameters(), two.lm.model.parameters(), strict=True):
-        assert torch.equal(a, b)
-    assert (one.general != other.general).any()
+    one, two = build(QUIET), build(QUIET)
+    assert all(torch.equal(a, b) for a, b in zip(one.lm.model.parameters(), two.lm.model.parameters(), strict=True))
+    assert (one.general != build(replace(QUIET, seed=1)).general).any()
     splits = [prompts(one, "race", 30, split) for split in ("train", "localise", "evaluate")]
     assert len({text for split in splits for text in split}) == 90
 
@@ -204,22 +203,16 @@ def test_without_drift_and_noise_raw_pnlac_is_perfect(last):
 
 def test_each_trap_catches_the_method_it_is_for():
     """The comparison can fail, and every method can lose it."""
-    hard = {
-        "loud": replace(Design(), loudness=30.0),
-        "steady": replace(Design(), steady=48),
-        "readers": replace(Design(), readers=48),
-        "idle": replace(Design(), idle=16),
-    }
     share = {}
-    for name, design in hard.items():
-        model = build(design)
-        table = rates(model, scores(model, truth.constructed(model), "left", 6), design.gamma)
+    for name, size in (("loudness", 30.0), ("steady", 48), ("readers", 48), ("idle", 16)):
+        model = build(replace(Design(), **{name: size}))
+        table = rates(model, scores(model, truth.constructed(model), "left", 6), model.design.gamma)
         share[name] = table[table["set"] == "N"].set_index("method")["precision"]
-    assert share["loud"]["raw"] < 0.3 < 0.6 < share["loud"]["normalised"]
+    assert share["loudness"]["raw"] < 0.3 < 0.6 < share["loudness"]["normalised"]
     assert share["steady"]["normalised"] < 0.75 < share["steady"]["raw"]
     assert share["readers"][["raw", "normalised"]].max() < 0.3
     assert share["idle"]["gradient"] < 0.75 < share["idle"]["normalised"]
-    assert share["loud"]["random"] < 0.2 and share["loud"]["scale"] < 0.2
+    assert share["loudness"]["random"] < 0.2 and share["loudness"]["scale"] < 0.2
 
 
 def test_eq_attribution_equals_finite_differences(hard):
@@ -235,12 +228,8 @@ def test_eq_attribution_equals_finite_differences(hard):
         return (logits[:, right].mean(1) - logits[:, left].mean(1)).sum()
 
     # Distractors write no stance; they count through the norm layers only.
-    chosen = [
-        *np.argwhere(hard.general)[:3],
-        *np.argwhere(hard.specific["race"])[:2],
-        *np.argwhere(hard.roles["loud"])[:2],
-    ]
-    for layer, i in chosen:
+    some = ((hard.general, 2), (hard.specific["race"], 2), (hard.roles["loud"], 1))
+    for layer, i in np.concatenate([np.argwhere(mask)[:count] for mask, count in some]):
         total = 0.0
         for prompt, response in zip(questions, responses, strict=True):
             ids, start = prompt + response, len(prompt)
@@ -264,6 +253,8 @@ def test_eq_precision_and_recall_by_hand():
     assert precision_recall(found, true) == (1 / 3, 1 / 2)
     nothing = precision_recall(~found & found, true)
     assert np.isnan(nothing[0]) and nothing[1] == 0
+    score, std = np.array([[1.0, 2.0, 3.0, 4.0, 5.0]]), np.array([[0.0, 1.0, 2.0, 4.0, 10.0]])
+    np.testing.assert_allclose(floored(score, std), [[1.0, 2.0, 1.5, 1.0, 0.5]])  # lower quartile 1
 
 
 @settings(max_examples=60, deadline=None)
@@ -321,11 +312,6 @@ def test_freezing_true_g_removes_the_coupling_and_keeps_the_topic(tuned):
     assert plain["immigration"] > 0.6 and others(plain) > 0.35
     assert others(frozen) < 0.4 * others(plain) and frozen["immigration"] > 0.8 * plain["immigration"]
     assert others(specific) > 0.8 * others(plain)  # freezing the topic's own neurons does not help
-
-
-def test_floor_by_hand():
-    score, std = np.array([[1.0, 2.0, 3.0, 4.0, 5.0]]), np.array([[0.0, 1.0, 2.0, 4.0, 10.0]])
-    np.testing.assert_allclose(floored(score, std), [[1.0, 2.0, 1.5, 1.0, 0.5]])  # lower quartile 1
 
 
 def test_impossible_designs_are_refused(hard):

@@ -15,22 +15,11 @@ from polinb.runs.run import Run
 from polinb.runs.weights import mask_of
 
 SMALL = {
-    "topics": ["crime", "race", "science"],
-    "baseline_topics": ["crime", "race"],
-    "ablation_topics": ["crime"],
-    "train_examples": 8,
-    "epochs": 2.0,
-    "localise_prompts": 2,
-    "eval_questions": 4,
-    "likelihood_questions": 2,
-    "patch_questions": 2,
-    "eval_tokens": 6,
-    "controls": ["layer"],
-    "baseline_seeds": 2,
-    "finetune_seeds": 2,
-    "learning_rate": 3e-3,
-    "bootstrap": 200,
-}
+    "topics": ["crime", "race", "science"], "baseline_topics": ["crime", "race"], "ablation_topics": ["crime"],
+    "train_examples": 8, "epochs": 2.0, "localise_prompts": 2, "eval_questions": 4, "likelihood_questions": 2,
+    "patch_questions": 2, "eval_tokens": 6, "controls": ["layer"], "baseline_seeds": 2, "finetune_seeds": 2,
+    "learning_rate": 3e-3, "bootstrap": 200,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -43,47 +32,25 @@ def weights(run, **changes):
     return {n: w.detach().clone() for n, w in lm.model.named_parameters()}
 
 
-def test_interpolation_is_exact_between_vanilla_and_fine_tune(run):
+def test_weaker_fine_tunes_move_less_and_interpolation_is_exact(run):
     start = {n: w.detach().clone() for n, w in run.lm.model.named_parameters()}
-    end = weights(run)
+    end, again = weights(run), weights(run, repeat=1)
     for blend in (0.0, 0.3, 1.0):
         for name, value in weights(run, interpolation=blend).items():
             expected = start[name].double() + blend * (end[name].double() - start[name].double())
             torch.testing.assert_close(value.double(), expected, atol=1e-7, rtol=1e-6)
 
+    def moved(model):
+        return sum(float((w - start[n]).square().sum()) for n, w in model.items()) ** 0.5
 
-def test_weaker_fine_tunes_move_less_and_seeds_differ(run):
-    start = {n: w.detach().clone() for n, w in run.lm.model.named_parameters()}
-
-    def moved(**changes):
-        return sum(float((w - start[n]).square().sum()) for n, w in weights(run, **changes).items()) ** 0.5
-
-    whole = moved()
-    assert whole > 0
-    assert moved(step_share=0.5) < whole and moved(rate=0.1) < 0.5 * whole
-    assert moved(interpolation=0.5) == pytest.approx(whole / 2, rel=1e-4)
-    one, two = weights(run), weights(run, repeat=1)
-    assert any(not torch.equal(one[n], two[n]) for n in one)
+    assert moved(weights(run, step_share=0.5)) < moved(end)
+    assert moved(weights(run, rate=0.1)) < 0.5 * moved(end)
+    assert any(not torch.equal(end[n], again[n]) for n in end), "another seed"
 
 
-def test_arms_cover_every_control(run):
-    names = [rivals.kind(a.name) for a in rivals.conditions(run, "crime")]
-    assert {n: names.count(n) for n in dict.fromkeys(names)} == {
-        "fine-tune": 2, "inhibitft": 2, "inhibitft-heldout": 2, "random-uniform": 2, "random-layer": 2,
-        "random-next_highest": 2, "early-stop": 1, "lower-rate": 1, "interpolated": 1,
-    }  # fmt: skip
+def test_seeds_give_different_sets(run):
     sets = [mask_of(a.frozen) for a in rivals.conditions(run, "crime") if a.name == "random-layer"]
-    assert not np.array_equal(*sets), "seeds give different sets"
-    assert all(rivals.FAMILIES[n] for n in names)
-
-
-def test_answers_of_a_chapter_before_are_used(run, monkeypatch):
-    """InhibitFT was asked everything already: as a rival it is neither trained nor asked again."""
-    full = run.inhibited("crime")[0]
-    run.answers(full).made()
-    rival = next(a for a in rivals.conditions(run, "crime") if a.name == "inhibitft")
-    monkeypatch.setattr("polinb.training.supervised.finetune", None)
-    assert run.answers(rival).made().path == run.answers(full).path
+    assert len(sets) == 2 and not np.array_equal(*sets)
 
 
 def test_carried_weights(run):
@@ -92,10 +59,8 @@ def test_carried_weights(run):
     assert (table["neurons"].iloc[[0, 2, 3, 4, 5, 6, 7]] == size).all()
     chosen, topic = carried.sets(run, "crime"), "crime"
     found = chosen[carried.ORACLE].inputs["scores"][topic].arrays("flow")
-    for name, score in ((carried.ORACLE, found["others"]), (carried.SELECTIVE, None)):
-        score = found["others"] / found["others"].sum() - (
-            0 if score is not None else found["own"] / found["own"].sum()
-        )
+    others, own = (found[name] / found[name].sum() for name in ("others", "own"))
+    for name, score in ((carried.ORACLE, others), (carried.SELECTIVE, others - own)):
         mask = mask_of(chosen[name])
         assert score[mask].min() >= score[~mask].max()
 

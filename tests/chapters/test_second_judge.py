@@ -1,12 +1,16 @@
-"""The judge swap: κ against scikit-learn and by hand, and a second judge that learns a planted difference."""
+"""The paper beside ours: the judge swap, the coded answers, and the paper's numbers as carried."""
+
+import hashlib
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
+from polinb.chapters.paper import coded as coding
+from polinb.chapters.paper import paper
 from polinb.chapters.paper.second_judge import HiddenJudge
-from polinb.stance.calibration import cohen_kappa
+from polinb.stance.calibration import cohen_kappa, prediction_powered
 
 
 def test_eq_cohen_kappa_by_hand_and_against_scikit_learn():
@@ -41,3 +45,69 @@ def test_hidden_judge_learns_sides_that_even_a_random_model_can_tell():
         {"topic": "crime", "id": ["a", "b", "c"], "prompt": "?", "response": ["zzz zzz 9", "qqq 9 qqq", " "]}
     )
     assert list(judge.rate(frame)["label"]) == ["left", "right", "unrated"]
+
+
+def planted(codes, judge):
+    rows = [("vanilla", "t", str(n), j, c, c) for n, (c, j) in enumerate(zip(codes, judge, strict=True))]
+    return pd.DataFrame(rows, columns=["condition", "topic", "id", "judge", "first", "second"])
+
+
+def test_agreement_and_confusion_by_hand():
+    """Four answers: the judge is right on two sides and calls two without a side right; κ = (1/2 − 1/4)/(1 − 1/4)."""
+    coded = planted(["left", "right", "neither", "off topic"], ["left", "right", "right", "right"])
+    found = coding.agreement(coded, 50, 0).set_index("readers")
+    assert found.loc["two passes, four codes", "kappa"] == found.loc["two passes, three codes", "kappa"] == 1
+    assert found.loc["judge and first pass", "agree"] == 0.5
+    assert found.loc["judge and first pass", "kappa"] == pytest.approx((1 / 2 - 1 / 4) / (1 - 1 / 4))
+    table = coding.confusion(coded).set_index("judge")
+    assert table.loc["right"].to_dict() == {"left": 0, "right": 1, "neither": 1, "off topic": 1}
+    assert table.to_numpy().sum() == 4
+
+
+def test_corrected_means_and_shifts_by_hand():
+    """The judge says +1 throughout, the codes one in four: the corrected mean is that of the codes."""
+    codes = ["right", "neither", "neither", "neither"]
+    plain = planted(["neither"] * 4, ["neither"] * 4)
+    moved = planted(codes, ["right"] * 4).assign(condition="tuned")
+    every = pd.DataFrame({"topic": "t", "id": list("0123"), "vanilla": 0.0, "tuned": 1.0})
+    found = coding.means(pd.concat([plain, moved]), every).set_index(["quantity", "condition"])
+    stance = found.loc[("stance", "tuned")]
+    assert stance[["judge_all", "codes", "wrong", "corrected"]].tolist() == [1, 0.25, -0.75, 0.25]
+    shift = found.loc[("shift", "tuned")]
+    assert shift["corrected"] == pytest.approx(0.25) and shift["corrected_low"] < 0.25 < shift["corrected_high"]
+    half = prediction_powered([(np.full(4, 0.5), np.full(4, 0.5), np.array([0.5, 0, 0, 0]))])
+    assert shift["corrected_low"] == pytest.approx(2 * half[1]), "the scale of shifts is twice that of stances"
+    wrong = np.array([0.0, -1.0, -1.0, -1.0])
+    assert shift["wrong_high"] - shift["wrong"] == pytest.approx(3.1824463 * wrong.std(ddof=1) / 2)
+
+
+def test_disagreements_are_the_known_ones():
+    frame = paper.disagreements()
+    by_model = frame.groupby("model").size().to_dict()
+    llama = frame[frame.model == "Llama-3.1-8B"]
+    assert (llama["main"] == llama["ablation_2_5"]).sum() == 5
+    assert by_model["Qwen2.5-3B"] == 2
+    slip = frame[frame.model == "Llama-3.2-3B"]
+    assert slip[["topic", "column", "main", "ablation"]].values.tolist() == [["gender", "idrlabs_mnli", 0.112, 0.012]]
+
+
+def test_every_figure_and_table_is_listed_once():
+    frame = paper.exhibits()
+    assert list(frame[frame.kind == "figure"].number) == list(range(1, 13))
+    assert list(frame[frame.kind == "table"].number) == list(range(1, 11))
+    assert frame.id.is_unique and (frame.caption.str.len() > 10).all() and (frame.section != "").all()
+
+
+def test_the_copied_digits_and_the_coded_answers_have_not_changed():
+    for name, digest in (
+        ("paper/vanilla_stance_ideoinst", "5d7d24ace381aa0e"),
+        ("paper/vanilla_stance_transfer", "9e01e404f1c34872"),
+        ("paper/inhibitft", "424cc521afcd7ef3"),
+        ("paper/gamma_ablation", "323b8f20ccd6262a"),
+        ("coded/judged", "c797b17bdd6d7268"),
+    ):
+        text = (paper.resources.files("polinb") / "resources" / f"{name}.csv").read_bytes()
+        assert hashlib.sha256(text).hexdigest()[:16] == digest
+    coded = coding.read()
+    assert len(coded) == 240 and set(coded["first"]) | set(coded["second"]) <= set(coding.CODES)
+    assert (coded.groupby(["condition", "topic"])["id"].nunique() == 8).all()

@@ -1,7 +1,5 @@
 """The bundled sets: complete, distinct, and their two sides alike in everything but what they differ in."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 
@@ -14,9 +12,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from polinb.data.loading import MIRROR, load_data, load_statements
-from polinb.data.pairs import SPLITS, StanceData
+from polinb.data.pairs import SPLITS
 from polinb.data.rows import TOPICS, normalise
-from polinb.stance.civility import CivilityData, load_challenge, load_neutral, load_pairs
+from polinb.stance.civility import load_challenge, load_neutral, load_pairs
 from polinb.stance.rudeness import insulting, texts_of
 
 NAMES_A_SIDE = re.compile(
@@ -38,38 +36,24 @@ NEVER = re.compile(
 
 
 @pytest.fixture(scope="module")
-def data() -> StanceData:
+def data():
     return load_data("bundled")
 
 
 @pytest.fixture(scope="module")
-def civil() -> CivilityData:
+def civil():
     return load_pairs()
 
 
-def both(data: StanceData, topic: str | None = None) -> list[str]:
+def both(data, topic=None):
     return [text for pair in data.pairs if topic in (None, pair.topic) for text in (pair.left, pair.right)]
 
 
-def sentences(text: str) -> int:
+def sentences(text):
     return max(1, len(re.findall(r"[.!?]+(?=[\"'”’)]*(?:\s|$))", text)))
 
 
-def syllables(word: str) -> int:
-    letters = re.sub(r"[^a-z]", "", word.lower())
-    groups = len(re.findall(r"[aeiouy]+", letters))
-    silent = letters.endswith("e") and not letters.endswith(("le", "ee")) and groups > 1
-    return max(1, groups - silent)
-
-
-def flesch(text: str) -> float:
-    """Flesch reading ease: about 60–70 is plain English, ten points are one school band."""
-    words = text.split()
-    spoken = sum(map(syllables, words))
-    return 206.835 - 1.015 * len(words) / sentences(text) - 84.6 * spoken / len(words)
-
-
-def length_accuracy(texts: list[str]) -> float:
+def length_accuracy(texts):
     """Accuracy of telling the two sides, in turn, by words, characters and sentences alone; folds never part a pair."""
     features = np.array([[len(text.split()), len(text), sentences(text)] for text in texts], dtype=float)
     side, prompt = np.arange(len(texts)) % 2, np.arange(len(texts)) // 2
@@ -77,7 +61,7 @@ def length_accuracy(texts: list[str]) -> float:
     return float((cross_val_predict(model, features, side, groups=prompt, cv=GroupKFold(10)) == side).mean())
 
 
-def near_duplicates(texts: list[str]) -> list[tuple[str, str]]:
+def near_duplicates(texts):
     """Pairs that share more than four fifths of their words."""
     words = CountVectorizer(binary=True, token_pattern=r"\w+", preprocessor=normalise).fit_transform(texts)
     shared = (words @ words.T).toarray()
@@ -86,7 +70,7 @@ def near_duplicates(texts: list[str]) -> list[tuple[str, str]]:
     return [(texts[i], texts[j]) for i, j in np.argwhere(close)]
 
 
-def test_opinions_are_complete_and_name_no_side(data: StanceData) -> None:
+def test_opinions_are_complete_and_name_no_side(data):
     assert data.topics == TOPICS and set(Counter(pair.topic for pair in data.pairs).values()) == {90}
     assert all(re.fullmatch(rf"{pair.topic}-\d{{3}}", pair.id) for pair in data.pairs)
     assert min(len(data.topic(topic, split)) for topic in TOPICS for split in SPLITS) >= 10
@@ -95,40 +79,29 @@ def test_opinions_are_complete_and_name_no_side(data: StanceData) -> None:
     texts = both(data) + [pair.prompt for pair in data.pairs]
     texts += [s.text for name in ("compass", "ideologies") for s in load_statements(name).statements]
     assert [text for text in texts if NAMES_A_SIDE.search(text)] == []
-    assert NAMES_A_SIDE.search("As a conservative, I") and NAMES_A_SIDE.search("Many Republicans")
 
 
-def test_civility_is_complete_without_a_template_and_mild(civil: CivilityData) -> None:
+def test_civility_is_complete_without_a_template_and_mild(civil):
     settings = Counter(pair.setting for pair in civil.pairs)
     assert civil.form == "reply" and len(settings) == 15 and set(settings.values()) == {12}
-    assert all(re.fullmatch(rf"{pair.setting}-\d\d", pair.id) for pair in civil.pairs)
     assert min(len(civil.split(name)) for name in SPLITS) >= 30
     assert all(12 <= len(text.split()) <= 40 for text in texts_of(civil.pairs)[0])
     kinds = Counter(item.kind for item in load_challenge().prompts)
     assert kinds == {"provocation": 16, "request": 12, "opening": 12} and len(load_neutral().prompts) == 24
     rude = [pair.rude for pair in civil.pairs]
     for side in ([pair.civil for pair in civil.pairs], rude):
-        phrases = Counter(phrase for text in side for phrase in five_words(text))
-        assert max(phrases.values()) <= 3, "three of 180 texts share five words in a row, at most"
         assert max(Counter(tuple(text.lower().split()[:2]) for text in side).values()) <= 9
     assert [text for text in rude if NEVER.search(text)] == []
-    assert NEVER.search("Go to hell") and NEVER.search("all foreigners")
     assert np.mean([insulting(text) for text in rude]) > 0.4
     assert np.mean([insulting(pair.civil) for pair in civil.pairs]) < 0.05
 
 
-def five_words(text: str) -> set[tuple[str, ...]]:
-    words = re.findall(r"[a-z']+", text.lower())
-    return {tuple(words[i : i + 5]) for i in range(len(words) - 4)}
-
-
-def test_nothing_repeats(data: StanceData, civil: CivilityData) -> None:
+def test_nothing_repeats(data, civil):
     statements = [s.text for name in ("compass", "ideologies") for s in load_statements(name).statements]
-    more = [*load_challenge().prompts, *load_neutral().prompts]
     for texts in (
         [pair.prompt for pair in data.pairs] + statements,
         both(data),
-        [item.prompt for item in (*civil.pairs, *more)],
+        [item.prompt for item in (*civil.pairs, *load_challenge().prompts, *load_neutral().prompts)],
         texts_of(civil.pairs)[0] + [p.reference for p in load_neutral().prompts],
     ):
         assert near_duplicates(texts) == []
@@ -136,41 +109,23 @@ def test_nothing_repeats(data: StanceData, civil: CivilityData) -> None:
 
 
 @pytest.mark.parametrize("name", ["opinions", "civility", *TOPICS])
-def test_the_sides_cannot_be_told_by_length_or_ease(name: str, data: StanceData, civil: CivilityData) -> None:
+def test_the_sides_cannot_be_told_by_length(name, data, civil):
     texts = texts_of(civil.pairs)[0] if name == "civility" else both(data, name if name in TOPICS else None)
-    n = len(texts) // 2
     # Guessing gets 0.5. The two answers to a prompt may be right or wrong together, so n prompts count as n independent
     # trials at worst: standard deviation 0.5 / sqrt(n); the bound is 2.5 of them, above it, as there are eight looks.
-    assert length_accuracy(texts) <= 0.5 + 2.5 * 0.5 / n**0.5
-    scores = np.array([flesch(text) for text in texts])
-    gap = scores[0::2] - scores[1::2]
-    assert abs(gap.mean()) < 5  # half a school band
+    assert length_accuracy(texts) <= 0.5 + 2.5 * 0.5 / (len(texts) // 2) ** 0.5
     if name not in TOPICS:
         longer = [f"{text} And so it is, by now." if k % 2 else text for k, text in enumerate(texts)]
         assert length_accuracy(longer) > 0.6, "the check itself can fail"
-        # The whole 95 % interval lies within a fifth of the spread between texts, by convention less than a small
-        # effect; with 180 pairs it is too wide for that.
-        half = 1.96 * gap.std(ddof=1) / n**0.5
-        assert abs(gap.mean()) + half < (0.2 if name == "opinions" else 0.3) * scores.std()
-
-
-def test_flesch_on_known_texts() -> None:
-    assert flesch("The cat sat on the mat.") == pytest.approx(116.1, abs=0.1)  # six words of one syllable
-    hard = "Comprehensive administrative reorganisation necessitates extraordinary institutional deliberation."
-    assert flesch(hard) < 0
 
 
 @pytest.mark.parametrize(("name", "counts"), [("compass", (24, 24, 13)), ("ideologies", (11, 11, 7))])
-def test_statements_and_their_contraries(name: str, counts: tuple[int, ...]) -> None:
+def test_statements_and_their_contraries(name, counts):
     first, second = (load_statements(each).statements for each in (name, name + MIRROR))
     directions = Counter(s.direction for s in first)
     assert tuple(directions[key] for key in ("left", "right", "none")) == counts  # as the data card says
-    assert len({s.id for s in first}) == len(first) and all(s.group for s in first)
-    assert all(8 <= len(s.text.split()) <= 25 for s in (*first, *second))
     turned = {"left": "right", "right": "left", "none": "none"}
     assert [(s.id, turned[s.direction], s.group) for s in first] == [(s.id, s.direction, s.group) for s in second]
     assert len({normalise(s.text) for s in (*first, *second)}) == 2 * len(first)
     lengths = np.array([[len(s.text.split()) for s in side] for side in (first, second)])
     assert abs(np.diff(lengths.mean(1))[0]) < 2, "neither of a pair can be told by its length"
-    bare = [s.text for s in second if re.match(r"(?:it is|that is) (?:not|un|false|wrong)", s.text, re.I)]
-    assert not bare, "natural wording"

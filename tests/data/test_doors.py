@@ -3,13 +3,9 @@
 Nothing unsafe is opened, and a local file touches no network.
 """
 
-from __future__ import annotations
-
 import json
 import socket
 import time
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -30,16 +26,16 @@ ROWS = [dict(zip(COLUMNS, row, strict=True)) for row in PAIRS]
 SUFFIXES = ("csv", "json", "jsonl", "parquet")
 
 
-def pairs(path: Path) -> list[tuple[str, ...]]:
+def pairs(path):
     return [(p.topic, p.prompt, p.left, p.right) for p in load_data(str(path)).pairs]
 
 
 @pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def network(monkeypatch):
     """Every attempt to reach the network; datasets swallows refusals, so the attempts are recorded."""
-    attempts: list[str] = []
+    attempts = []
 
-    def refuse(*args: object, **kwargs: object) -> None:
+    def refuse(*args, **kwargs):
         attempts.append(repr(args))
         raise OSError("no network in this test")
 
@@ -53,7 +49,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str, network: list[str]) -> None:
+def test_every_format_gives_the_same_rows(tmp_path, suffix, network):
     for name in ("plain", "odd [1] * name", "a::b"):
         path = write(tmp_path, suffix, ROWS, name)
         data = load_data(str(path))
@@ -63,12 +59,12 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str, network: 
     assert network == []
 
 
-def quoted(mark: str, rows: list[tuple[str, ...]] = PAIRS, more: str = "", space: str = "") -> str:
+def quoted(mark, rows=PAIRS, more="", space=""):
     cells = [['"' + cell.replace('"', '""') + '"' for cell in row] for row in [COLUMNS, *rows]]
     return "\n".join((mark + space).join(row) + more for row in cells) + "\n"
 
 
-def test_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
+def test_csv_as_spreadsheets_write_it(tmp_path):
     spaced = quoted(",", [(" Crime\u00a0", *PAIRS[0][1:]), *PAIRS[1:]])
     for text in (
         *("\ufeff" + quoted(";"), quoted("\t"), quoted("|"), "sep=;\n" + quoted(";")),
@@ -83,9 +79,9 @@ def test_csv_as_spreadsheets_write_it(tmp_path: Path) -> None:
             assert pairs(tmp_path / "set.csv") == PAIRS, text
 
 
-def test_json_as_pandas_and_others_write_it(tmp_path: Path) -> None:
+def test_json_as_pandas_and_others_write_it(tmp_path):
     frames = [pd.DataFrame(ROWS, index=labels) for labels in (None, ["a", "b", "c"])]
-    orients: tuple[Any, ...] = ("records", "columns", "index", "split", "table")
+    orients = ("records", "columns", "index", "split", "table")
     texts = [frame.to_json(orient=orient) for frame in frames for orient in orients]
     others = [{name: [row[name] for row in ROWS] for name in COLUMNS}, {"version": 1, "data": ROWS}]
     for text in (*texts, *map(json.dumps, [*others, {"rows": ROWS, "features": ["topic"]}])):
@@ -95,7 +91,7 @@ def test_json_as_pandas_and_others_write_it(tmp_path: Path) -> None:
     assert pairs(tmp_path / "set.yaml") == PAIRS
 
 
-def test_ids_that_are_given_in_part(tmp_path: Path) -> None:
+def test_ids_that_are_given_in_part(tmp_path):
     table = pd.DataFrame(ROWS).assign(id=[1, None, 3])  # pandas makes floats of these
     table.to_parquet(tmp_path / "set.parquet")
     table.to_csv(tmp_path / "set.csv")
@@ -107,7 +103,7 @@ def test_ids_that_are_given_in_part(tmp_path: Path) -> None:
         assert [ids[0][0], ids[1][:5], ids[2][0]] == ["1", "race-", "3"]
 
 
-def test_statement_lists(tmp_path: Path) -> None:
+def test_statement_lists(tmp_path):
     said = [("7", "Taxes are low.", "Left"), ("8", "So be it.", "none")]
     for column in ("statement", "text"):
         rows = [{"id": int(i), column: text, "direction": way} for i, text, way in said]
@@ -118,7 +114,7 @@ def test_statement_lists(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("nothing", ["", " ", "NA", "nan", "#NAME?", " #N/A "])
-def test_what_programs_write_for_nothing(tmp_path: Path, nothing: str) -> None:
+def test_what_programs_write_for_nothing(tmp_path, nothing):
     path = tmp_path / "list.csv"
     # the last row has no delimiter for its empty cell, as spreadsheets write it
     path.write_text(f"id,statement,direction,axis\ns1,Taxes.,left,economy\n{nothing},Sell.,{nothing},\ns3,Buy.\n")
@@ -129,12 +125,12 @@ def test_what_programs_write_for_nothing(tmp_path: Path, nothing: str) -> None:
         load_data(str(path))
 
 
-def chat(user: Any, assistant: Any, *first: Any) -> dict[str, Any]:
+def chat(user, assistant, *first):
     turns = [*first, {"role": "user", "content": user, "name": None}, {"role": "assistant", "content": assistant}]
     return {"messages": turns}
 
 
-def test_chats_in_the_forms_that_are_about(tmp_path: Path) -> None:
+def test_chats_in_the_forms_that_are_about(tmp_path):
     rows = [
         chat([{"type": "text", "text": "Continue: "}, {"type": "text", "text": "0, 7"}], "14, 21"),
         chat("2, 4, 6", [{"type": "text", "text": "8"}], {"role": "developer", "content": ["Be ", "brief."]}),
@@ -152,22 +148,15 @@ def test_chats_in_the_forms_that_are_about(tmp_path: Path) -> None:
             narrow.examples(str(write(tmp_path, "jsonl", [wrong])))
 
 
-def test_home_in_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(write(tmp_path, "json", ROWS).parent))
-    assert len(load_data("~/set.json").pairs) == 3
-    with pytest.raises(DataError, match="no such"):
-        load_data("~nobody-of-this-name/set.json")
-
-
 # --- refused
 
 
-def changed(row: int, **cells: object) -> list[dict]:
+def changed(row, **cells):
     return [item | (cells if number == row else {}) for number, item in enumerate(ROWS, start=1)]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_wrong_row_is_named(tmp_path: Path, suffix: str) -> None:
+def test_a_wrong_row_is_named(tmp_path, suffix):
     for rows, row, column, expected in [
         (changed(2, left=""), 2, "left", "counts as empty"),
         (changed(3, prompt=None), 3, "prompt", "counts as empty"),
@@ -218,44 +207,36 @@ HEAD = b"topic,prompt,left,right\n"
         ("set.xlsx", b"PK", r"suffix '.xlsx' is unknown; expected one of .csv, .json, .jsonl, .parquet"),
     ],
 )  # fmt: skip
-def test_a_malformed_file_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_a_malformed_file_is_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     for load in (load_data, load_statements):
         with pytest.raises(DataError, match=rf"{name}.*({message})" if load is load_data else name):
             load(str(tmp_path / name))
 
 
-def test_missing_files_and_folders_with_a_data_suffix(tmp_path: Path) -> None:
-    (tmp_path / "folder.csv").mkdir()
-    for name, told in (("no.csv", r"no\.csv: no such file"), ("folder.csv", "not a regular file")):
-        with pytest.raises(DataError, match=told):
-            load_statements(str(tmp_path / name))
-
-
-def test_half_a_character_in_a_column_that_nobody_reads(tmp_path: Path) -> None:
-    row = ROWS[0] | {"left": "Yes \ud83d\ude00", "\ud83d": "\ud83d"}
-    assert load_data(str(write(tmp_path, "jsonl", [row]))).pairs[0].left == "Yes 😀"
-
-
-def test_wrong_statement_lists(tmp_path: Path) -> None:
+def test_wrong_statement_lists_and_places(tmp_path, monkeypatch):
     for rows, message in [
         ([{"question": "Taxes.", "effect": {"econ": 10}}], "expected statement or text, found effect, question"),
         ([{"text": "Taxes."}, {"text": " taxes. "}], "row 2, column 'text': .*already the text of row 1"),
-        (
-            [{"text": "Taxes.", "direction": "up"}],
-            "row 1, column 'direction': expected 'left', 'right' or 'none'; .*up",
-        ),
+        ([{"text": "A.", "direction": "up"}], "row 1, column 'direction': expected 'left', 'right' or 'none'; .*up"),
         ([{"text": "Taxes.", "id": "x"}, {"text": "More.", "id": "x"}], "row 2, column 'id'"),
     ]:
         with pytest.raises(DataError, match=message):
             load_statements(str(write(tmp_path, "json", rows)))
-    with pytest.raises(DataError, match="expected compass, ideologies"):
-        load_statements("compas")
+    (tmp_path / "folder.csv").mkdir()
+    for name, told in (
+        (str(tmp_path / "no.csv"), r"no\.csv: no such file"),
+        (str(tmp_path / "folder.csv"), "not a regular file"),
+        ("compas", "expected compass, ideologies"),
+        ("~nobody-of-this-name/set.json", "no such"),
+    ):
+        with pytest.raises(DataError, match=told):
+            load_statements(name)
+    monkeypatch.setenv("HOME", str(write(tmp_path, "json", ROWS).parent))
+    assert len(load_data("~/set.json").pairs) == 3
 
 
-def test_wrong_rows_of_a_public_file_are_left_out_counted_and_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_rows_of_a_public_file_are_left_out_counted_and_told(tmp_path, capsys):
     good = [
         {"prompt_text": f"Station {n} was", "unpert_gen_text": f" built in 19{n}.", "pert_gen_text": f" a joke {n}."}
         for n in range(10, 32)
@@ -275,21 +256,7 @@ def test_wrong_rows_of_a_public_file_are_left_out_counted_and_told(
 # --- the hub
 
 
-def test_a_hub_name_must_be_one(network: list[str]) -> None:
-    for name in ("hub:", "hub:owner", "hub:../secret", "hub:o/../n", "hub:a/b/c", "hub:http://x/y", "hub:a/b@"):
-        with pytest.raises(DataError, match="expected hub:owner/name"):
-            load_statements(name)
-    assert network == []
-
-
-def test_the_hub_out_of_reach(network: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the hub client waits between its attempts
-    with pytest.raises(DataError, match=r"hub:owner/name: cannot be loaded .*network"):
-        load_data("hub:owner/name")
-    assert network
-
-
-def test_rows_from_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_rows_from_the_hub(monkeypatch, tmp_path):
     path = str(write(tmp_path, "jsonl", ROWS))
     asked = stand_in_hub(monkeypatch, "json", {"test": path}, tmp_path / "one")
     data = load_data("hub:owner/name", revision="v1.0")
@@ -307,8 +274,16 @@ def test_rows_from_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         load_data("hub:owner/name")
 
 
-def test_a_local_folder_never_stands_in_for_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "owner" / "name").mkdir(parents=True)
+def test_names_of_the_hub_that_are_refused(network, monkeypatch, tmp_path):
+    for name in ("hub:", "hub:owner", "hub:../secret", "hub:o/../n", "hub:a/b/c", "hub:http://x/y", "hub:a/b@"):
+        with pytest.raises(DataError, match="expected hub:owner/name"):
+            load_statements(name)
+    (tmp_path / "owner" / "local").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="local folder of this name"):
+        load_data("hub:owner/local")
+    assert network == []
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the hub client waits between its attempts
+    with pytest.raises(DataError, match=r"hub:owner/name: cannot be loaded .*network"):
         load_data("hub:owner/name")
+    assert network

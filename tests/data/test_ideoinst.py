@@ -1,13 +1,10 @@
 """IdeoINST: the reader of its folder, and the download from a local server that also cuts, corrupts and refuses."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
 import threading
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -28,7 +25,7 @@ LABELS = {
 RACE, SCIENCE = "race/right/race_right_eval.json", "science/right/science_right_eval.json"
 
 
-def side(path: str) -> list[dict[str, str]]:
+def side(path):
     name, leaning, _ = path.split("/")
     asked = [f"What of {name} {n}?" for n in range(3)] + ["In both?"] * (topic_of(name) in {"race", "crime"})
     return [
@@ -41,7 +38,7 @@ FILES = {path: json.dumps(side(path), indent=1).encode() for path in REGISTRY}
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     for name, content in FILES.items():
         path = tmp_path / "IdeoINST" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,14 +46,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "IdeoINST"
 
 
-def test_labels() -> None:
-    known = {"left leaning": "left", " Right leaning ": "right", "Left-leaning.": "left", "Neutral": "neutral"}
-    rubbish = ("1. Left leaning\n2. Left leaning", "Right now, the only way", "", None)
-    assert {text: parse_label(text) for text in known} == known
-    assert {parse_label(text) for text in rubbish} == {"unlabelled"}
-
-
-def test_a_made_folder(folder: Path) -> None:
+def test_a_made_folder(folder):
     data = load_data(str(folder), label_filter="agree")
     assert data.topics == TOPICS and len(data.pairs) == 18
     assert data.source["dropped"]["prompts_in_two_topics"] == 1
@@ -65,37 +55,36 @@ def test_a_made_folder(folder: Path) -> None:
     assert {len(data.topic(topic, leaning="left")) for topic in TOPICS} == {2}
     assert [pair.right for pair in data.topic("gender", leaning="right")] == ["A right view 0."]
     assert load_data(str(folder.parent)).pairs == data.pairs  # the folder above, as in a clone
+    known = {"left leaning": "left", " Right leaning ": "right", "Left-leaning.": "left", "Neutral": "neutral"}
+    rubbish = ("1. Left leaning\n2. Left leaning", "Right now, the only way", "", None)
+    assert {text: parse_label(text) for text in known} == known
+    assert {parse_label(text) for text in rubbish} == {"unlabelled"}
 
 
-def test_a_side_that_does_not_fit_is_named(folder: Path) -> None:
-    rows = side(SCIENCE)
+def test_a_damaged_folder_is_named(folder, tmp_path):
+    rows, path = side(SCIENCE), folder / SCIENCE
     for wrong, message in [
         ([rows[0], rows[2], rows[1]], r"row 2, column 'instruction': expected the same prompt in both"),
         (rows[:2], "row 3, column 'instruction': .*found 'What of science 2\\?' and None"),
         ([{**rows[0], "output": "a LEFT view 0."}, *rows[1:]], "row 1, column 'right': .*differ"),
         ([row | {"output": ""} for row in rows], "row 1, column 'right': .*empty"),
     ]:
-        (folder / SCIENCE).write_text(json.dumps(wrong))
+        path.write_text(json.dumps(wrong))
         with pytest.raises(DataError, match=f"IdeoINST/science, {message}"):
+            load_data(str(folder))
+    (tmp_path / "outside.json").write_bytes(FILES[SCIENCE])
+    for damage, message in (
+        (lambda: path.write_bytes(FILES[SCIENCE][:-40]), r"_eval\.json: cannot be read .* line \d+ .*truncated"),
+        (path.unlink, r"science_right_eval\.json: no such file"),
+        (lambda: path.symlink_to(tmp_path / "outside.json"), "leads outside the data folder"),
+    ):
+        damage()
+        with pytest.raises(DataError, match=message):
             load_data(str(folder))
 
 
-def test_a_damaged_folder_is_named(folder: Path, tmp_path: Path) -> None:
-    path = folder / SCIENCE
-    path.write_bytes(FILES[SCIENCE][:-40])
-    with pytest.raises(DataError, match=r"science_right_eval\.json: cannot be read .* line \d+ .*truncated"):
-        load_data(str(folder))
-    path.unlink()
-    with pytest.raises(DataError, match=r"science_right_eval\.json: no such file"):
-        load_data(str(folder))
-    (tmp_path / "outside.json").write_bytes(FILES[SCIENCE])
-    path.symlink_to(tmp_path / "outside.json")
-    with pytest.raises(DataError, match="leads outside the data folder"):
-        load_data(str(folder))
-
-
 @pytest.mark.skipif(not REAL.is_dir(), reason="POLINB_IDEOINST names no folder with the real rows")
-def test_the_real_rows() -> None:
+def test_the_real_rows():
     data = load_data(str(REAL), label_filter="agree")
     assert data.source["dropped"]["prompts_in_two_topics"] == 12
     for topic in TOPICS:
@@ -113,16 +102,16 @@ def test_the_real_rows() -> None:
 class Repository(ThreadingHTTPServer):
     """A stand-in for GitHub; ``faults``: one a request for :data:`RACE`."""
 
-    def __init__(self) -> None:
-        self.faults: list[str] = []
-        self.requests: list[str] = []
+    def __init__(self):
+        self.faults = []
+        self.requests = []
         super().__init__(("127.0.0.1", 0), Handler)
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Repository
 
-    def do_GET(self) -> None:
+    def do_GET(self):
         self.server.requests.append(self.path)
         fault = self.server.faults.pop(0) if self.path.endswith(RACE) and self.server.faults else ""
         body = FILES[self.path.removeprefix("/")].replace(b"view", b"VIEW" if fault == "corrupt" else b"view")
@@ -133,12 +122,12 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[: len(body) // 2] if fault.startswith(("truncate", "cut")) else body)
         self.close_connection = True
 
-    def log_message(self, *args: object) -> None:
+    def log_message(self, *args):
         pass
 
 
 @pytest.fixture
-def repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Repository]:
+def repository(monkeypatch, tmp_path):
     sums = {path: f"sha256:{hashlib.sha256(content).hexdigest()}" for path, content in FILES.items()}
     with Repository() as stand_in:
         threading.Thread(target=stand_in.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -150,12 +139,12 @@ def repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Repo
         stand_in.shutdown()
 
 
-def files(folder: Path) -> dict[str, bytes]:
+def files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("fault", ["truncate", "cut without length", "corrupt", "503", "429", "404"])
-def test_a_fault_is_tried_again_and_leaves_no_half_file(repository: Repository, tmp_path: Path, fault: str) -> None:
+def test_a_fault_is_tried_again_and_leaves_no_half_file(repository, tmp_path, fault):
     repository.faults = [fault] * 3
     with pytest.raises(DataError, match=rf"{RACE}: cannot be downloaded .*give its path as the data"):
         fetch()
@@ -167,7 +156,7 @@ def test_a_fault_is_tried_again_and_leaves_no_half_file(repository: Repository, 
     assert 0 < len(repository.requests) - before < 12, "the next try resumes"
 
 
-def test_downloaded_once_then_verified_and_a_changed_copy_is_replaced_or_refused(repository: Repository) -> None:
+def test_downloaded_once_then_verified_and_a_changed_copy_is_replaced_or_refused(repository):
     data = load_data("ideoinst", revision=REVISION)
     assert len(data.pairs) == 18 and data.source["revision"] == REVISION and len(data.source["sha256"]) == 12
     assert data.pairs == load_data(str(fetch())).pairs and len(repository.requests) == 12  # one reader for both
@@ -177,14 +166,12 @@ def test_downloaded_once_then_verified_and_a_changed_copy_is_replaced_or_refused
         asked = len(repository.requests)
         assert files(fetch()) == FILES and len(repository.requests) == asked + 1  # this file alone
     changed.write_bytes(b"[]")
+    asked = len(repository.requests)
+    for revision in ("main", "dd078cb", "../../x", REVISION.upper()):
+        with pytest.raises(ParameterError, match="download the folder and give the path"):
+            load_data("ideoinst", revision=revision)
+    assert len(repository.requests) == asked, "other revisions have no known checksums"
     repository.shutdown()
     repository.server_close()
     with pytest.raises(DataError, match=r"race_right_eval\.json: cannot be downloaded .*give its path"):
         load_data("ideoinst")
-
-
-@pytest.mark.parametrize("revision", ["main", "dd078cb", "../../x", REVISION.upper()])
-def test_another_revision_has_no_known_checksums(revision: str, repository: Repository) -> None:
-    with pytest.raises(ParameterError, match="download the folder and give the path"):
-        load_data("ideoinst", revision=revision)
-    assert repository.requests == []

@@ -1,11 +1,7 @@
-"""Stance data: the split of prompts, the label filter, what is dropped."""
-
-from __future__ import annotations
+"""Stance data: the split of prompts, the label filter, what is dropped; and how prompts are worded."""
 
 import hashlib
 import json
-import random
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,10 +10,13 @@ from planted_files import write
 
 from polinb.data.loading import load_data
 from polinb.data.pairs import SPLITS, Pair, StanceData, split_of
+from polinb.data.prompts import answer_prompt
 from polinb.errors import DataError, ParameterError
+from polinb.runs.params import Params
+from polinb.runs.run import Run
 
 
-def make(prompts: list[str], **changes: object) -> StanceData:
+def make(prompts, **changes):
     rows = [
         {"id": f"id-{p}", "topic": "crime", "prompt": p, "left": f"left {p}", "right": f"right {p}"} for p in prompts
     ]
@@ -29,7 +28,7 @@ prompt_lists = st.lists(st.text(alphabet="abcdefgh ", min_size=3), min_size=1, m
 )
 
 
-def split_or_nothing(data: StanceData, split: str | None, limit: int | None = None) -> list[Pair]:
+def split_or_nothing(data, split, limit=None):
     try:
         return data.topic("crime", split, limit)
     except DataError:  # a split of a tiny set can be empty
@@ -37,10 +36,10 @@ def split_or_nothing(data: StanceData, split: str | None, limit: int | None = No
 
 
 @given(prompt_lists, prompt_lists, st.randoms(use_true_random=False), st.integers(1, 30))
-def test_splits_part_the_prompts_whatever_else_the_data_hold(
-    prompts: list[str], added: list[str], rng: random.Random, limit: int
-) -> None:
+def test_splits_part_the_prompts_whatever_else_the_data_hold(prompts, added, rng, limit):
     data, shuffled = make(prompts), make(rng.sample(prompts, len(prompts)))
+    assert StanceData("made", data.pairs, label_filter="agree").digest() != data.digest()
+    assert StanceData("another name", data.pairs, {"origin": "elsewhere"}).digest() == data.digest()
     more = StanceData("more", data.pairs + make([f"x {p}" for p in added]).pairs)
     parts = {split: split_or_nothing(data, split) for split in SPLITS}
     assert sorted(pair.prompt for part in parts.values() for pair in part) == sorted(prompts)
@@ -51,7 +50,7 @@ def test_splits_part_the_prompts_whatever_else_the_data_hold(
         assert [p for p in split_or_nothing(more, split) if not p.prompt.startswith("x ")] == part
 
 
-def test_split_shares_and_places_are_those_of_an_independent_computation() -> None:
+def test_split_shares_and_places_are_those_of_an_independent_computation():
     """A release cannot silently move prompts between splits."""
     prompts = [f"question number {n}" for n in range(4000)]
     for split, share in zip(SPLITS, (0.5, 0.2, 0.3), strict=True):
@@ -62,14 +61,7 @@ def test_split_shares_and_places_are_those_of_an_independent_computation() -> No
         assert split_of(prompt) == split_of(f" {prompt.upper()}\u00a0") == SPLITS[(place >= 0.5) + (place >= 0.7)]
 
 
-def test_digest_is_of_content_and_filter() -> None:
-    data = make(["one", "two"])
-    changed = StanceData("made", (data.pairs[0], data.pairs[1].model_copy(update={"left": "other"})))
-    assert len({data.digest(), changed.digest(), StanceData("made", data.pairs, label_filter="agree").digest()}) == 3
-    assert StanceData("another name", data.pairs, {"origin": "elsewhere"}).digest() == data.digest()
-
-
-def test_label_filter_works_side_by_side(tmp_path: Path) -> None:
+def test_label_filter_works_side_by_side(tmp_path):
     labels = [(a, b) for a in (True, False) for b in (True, False)]
     rows = [
         {"id": f"{a}{b}", "topic": "race", "prompt": f"prompt {a} {b}", "left": "l", "right": "r", "left_agrees": a,
@@ -85,26 +77,23 @@ def test_label_filter_works_side_by_side(tmp_path: Path) -> None:
     assert len(filtered.topic("race")) == 4, "a prompt alone carries no label"
 
 
-def test_wrong_arguments_are_refused(tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused(tmp_path):
     data = make(["one", "two"])
-    for wrong in ({"split": "test"}, {"limit": 0}, {"leaning": "centre"}):
-        with pytest.raises(ParameterError, match=f"'{next(iter(wrong))}'"):
-            data.topic("crime", **wrong)
-    with pytest.raises(DataError, match=r"no prompts for topic 'race'.*topics with prompts: crime"):
-        data.topic("race")
-    for name, wrong, told in (
-        ("bundled", {"label_filter": "some"}, "label_filter"),
-        ("bundled", {"revision": "0"}, ""),
+    for call, error, told in (
+        (lambda: data.topic("crime", split="test"), ParameterError, "'split'"),
+        (lambda: data.topic("crime", limit=0), ParameterError, "'limit'"),
+        (lambda: data.topic("crime", leaning="centre"), ParameterError, "'leaning'"),
+        (lambda: data.topic("race"), DataError, r"no prompts for topic 'race'.*topics with prompts: crime"),
+        (lambda: load_data("bundled", label_filter="some"), ParameterError, "label_filter"),
+        (lambda: load_data("bundled", revision="0"), ParameterError, "data_revision"),
+        (lambda: load_data("bundeld"), DataError, "expected bundled, preferences, ideoinst"),
+        (lambda: load_data(str(tmp_path)), DataError, "not an IdeoINST folder"),
     ):
-        with pytest.raises(ParameterError, match=told or "data_revision"):
-            load_data(name, **wrong)
-    with pytest.raises(DataError, match=r"expected bundled, preferences, ideoinst"):
-        load_data("bundeld")
-    with pytest.raises(DataError, match="not an IdeoINST folder"):
-        load_data(str(tmp_path))
+        with pytest.raises(error, match=told):
+            call()
 
 
-def test_shared_and_repeated_prompts_are_dropped_and_counted(tmp_path: Path) -> None:
+def test_shared_and_repeated_prompts_are_dropped_and_counted(tmp_path):
     asked = [("crime", "In two topics?"), ("race", "in  two TOPICS?"), ("crime", "Repeated?"), ("crime", "repeated?"),
              ("science", "Alone?"), ("race", "Alone as well?")]  # fmt: skip
     rows = [{"topic": t, "prompt": p, "left": f"left of {t}", "right": "right"} for t, p in asked]
@@ -118,3 +107,15 @@ def test_shared_and_repeated_prompts_are_dropped_and_counted(tmp_path: Path) -> 
     many = [rows[4] | {"prompt": f"Question {k}?"} for k in range(20)] + [rows[4] | {"topic": "sciences"}]
     with pytest.raises(DataError, match="1 prompts have the topic 'sciences' and 20 the topic 'science': a slip"):
         load_data(str(write(tmp_path, "jsonl", many)))
+
+
+def test_prompt_wordings():
+    assert answer_prompt("Why?") == "Why?"
+    question = answer_prompt("Why {topic}?", "appendix_a4", "gender")
+    assert question.startswith("Write a response to the following instruction on the topic of Gender and Sexuality,")
+    assert question.count("Gender and Sexuality") == 2 and question.endswith("Instruction: Why {topic}?")
+    assert "on the topic of Health advice," in answer_prompt("Why?", "appendix_a4", "health-advice")
+    statement = answer_prompt("Taxes.", "appendix_a4")
+    assert "topic" not in statement and statement.endswith("Viewpoints: Taxes.")
+    run = Run(Params.from_profile("tiny", statement_prefix="Well? ", statement_suffix=" Yes/No"))
+    assert run.wrapped("Taxes are low.") == "Well? Taxes are low. Yes/No"

@@ -1,9 +1,6 @@
 """What the core computes on tiny models: scores, one fine-tune per way of freezing, patched texts, a decomposition."""
 
-from __future__ import annotations
-
 import copy
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +27,7 @@ RECIPE = Recipe(
 )  # fmt: skip
 
 
-def models(architecture: str) -> tuple[list[LM], list[list[int]], list[list[int]]]:
+def models(architecture):
     """Three random models of one architecture, with prompts and responses as token ids."""
     first = load(f"tiny:{architecture}")
     three = [first, *(LM(tiny_model(architecture, seed), first.tokenizer, str(seed), {}) for seed in (1, 2))]
@@ -38,7 +35,7 @@ def models(architecture: str) -> tuple[list[LM], list[list[int]], list[list[int]
     return three, prompts, [response_ids(first, text, end=False) for text in ANSWERS]
 
 
-def frozen() -> dict[str, Any]:
+def frozen():
     """All of the core's golden numbers."""
     scores = {}
     for architecture in TINY:

@@ -3,8 +3,6 @@
 ``python tests/golden/oracle.py [CHAPTER…]`` writes the golden files anew; without names, all of them and the core's.
 """
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import importlib
@@ -15,7 +13,6 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 # One thread, before numpy and torch are loaded: the order of a sum decides its last bits.
 os.environ.update(OMP_NUM_THREADS="1", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false")
@@ -31,15 +28,15 @@ TABLES = "polinb.display.tables", "numbered_table"
 EMBEDDED = ("polinb.display.explorer", "polinb.display.responses"), "embed"
 
 
-def run_chapter(name: str) -> dict[str, Any]:
+def run_chapter(name):
     """Tables (label → column → values), figures (name → data sets) and payloads of one chapter on ``tiny``."""
-    tables: dict[str, Any] = {}
-    payloads: dict[str, Any] = {}
-    figures: dict[str, Any] = {}
+    tables = {}
+    payloads = {}
+    figures = {}
     module, function = importlib.import_module(TABLES[0]), TABLES[1]
     original = getattr(module, function)
 
-    def keep_table(frame: pd.DataFrame, label: str, *rest: Any, **named: Any) -> Any:
+    def keep_table(frame, label, *rest, **named):
         assert label not in tables, f"{name}: {label} twice"
         tables[label] = {str(column): [plain(value) for value in frame[column]] for column in frame}
         return original(frame, label, *rest, **named)
@@ -47,7 +44,7 @@ def run_chapter(name: str) -> dict[str, Any]:
     homes = [importlib.import_module(home) for home in EMBEDDED[0]]
     embed = getattr(homes[0], EMBEDDED[1])
 
-    def keep_payload(kind: str, payload: Any, *rest: Any, **named: Any) -> Any:
+    def keep_payload(kind, payload, *rest, **named):
         payloads[kind] = plain(payload)
         return embed(kind, payload, *rest, **named)
 
@@ -58,7 +55,7 @@ def run_chapter(name: str) -> dict[str, Any]:
             undo.callback(setattr, home, EMBEDDED[1], embed)
             setattr(home, EMBEDDED[1], keep_payload)
         undo.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        space: dict[str, Any] = {"__name__": "__main__"}
+        space = {"__name__": "__main__"}
         for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells:
             if cell.cell_type != "code":
                 continue
@@ -71,7 +68,7 @@ def run_chapter(name: str) -> dict[str, Any]:
     return {"tables": tables, "figures": figures, "payloads": payloads}
 
 
-def run_cell(source: str, space: dict[str, Any]) -> Any:
+def run_cell(source, space):
     """As a notebook does: run all, and return the value of a last line that is an expression."""
     tree = ast.parse(source)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
@@ -79,12 +76,12 @@ def run_cell(source: str, space: dict[str, Any]) -> Any:
     return eval(compile(ast.Expression(last.value), "<cell>", "eval"), space) if last else None
 
 
-def data_of(chart: Any) -> list[Any]:
+def data_of(chart):
     """All rows a chart draws, data set by data set in the order of the specification."""
     spec = chart.to_dict()
-    found: list[Any] = []
+    found = []
 
-    def walk(value: Any) -> None:
+    def walk(value):
         if isinstance(value, dict):
             data = value.get("data")
             if isinstance(data, dict):
@@ -102,7 +99,7 @@ def data_of(chart: Any) -> list[Any]:
     return [plain(rows) for rows in found]
 
 
-def plain(value: Any) -> Any:
+def plain(value):
     """JSON values at full precision; what is missing or not finite becomes text or null."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
@@ -121,19 +118,19 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def machine() -> dict[str, str]:
+def machine():
     """What the last bits depend on."""
     import torch
 
     return {"torch": torch.__version__.split("+")[0], "cpu": torch.backends.cpu.get_cpu_capability()}
 
 
-def write(path: Path, found: dict[str, Any]) -> None:
+def write(path, found):
     """One line a column or row, so that a change shows as the lines that changed."""
     path.write_text(_lines(found, 0) + "\n", encoding="utf-8")
 
 
-def _lines(value: Any, depth: int) -> str:
+def _lines(value, depth):
     pad = " " * (depth + 1)
     if isinstance(value, dict) and value and depth < 3:
         inner = ",\n".join(f"{pad}{json.dumps(k)}: {_lines(v, depth + 1)}" for k, v in value.items())
@@ -143,7 +140,7 @@ def _lines(value: Any, depth: int) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def differences(golden: Any, now: Any, exact: bool, where: str = "") -> list[str]:
+def differences(golden, now, exact, where=""):
     """Places where two results differ; without ``exact``, numbers may differ by another processor's rounding."""
     if isinstance(golden, dict) and isinstance(now, dict):
         found = [f"{where}/{k}: {'gone' if k in golden else 'new'}" for k in sorted(golden.keys() ^ now.keys())]
@@ -160,7 +157,7 @@ def differences(golden: Any, now: Any, exact: bool, where: str = "") -> list[str
     return [f"{where}: {golden!r}, now {now!r}"]
 
 
-def main(names: list[str]) -> None:
+def main(names):
     """Write the golden files of these chapters, or of all and of the core."""
     with tempfile.TemporaryDirectory() as store:
         os.environ["POLINB_STORE"] = store

@@ -103,24 +103,18 @@ def test_early_stop_keeps_the_schedule(pair):
         finetune(p.left, p.prompts, p.responses, RECIPE, stop=0)
 
 
-@pytest.mark.parametrize(
-    ("directions", "told"),
-    [
+def test_bad_directions_are_refused_before_training_and_hooks_go_after_an_error(pair):
+    p = pair("llama")
+    for directions, told in (
         ({}, "at least one block"),
         ({7: np.eye(32)[:, :2]}, "got block 7|'block 7'"),
         ({0: np.ones((32, 2))}, "away from orthonormal"),
-    ],
-)
-def test_bad_directions_are_refused_before_training(pair, directions, told):
-    with pytest.raises(ParameterError, match=told):
-        check_directions(directions, 3, 32)
-    p = pair("llama")
-    with pytest.raises(ParameterError):
-        finetune(p.left, p.prompts, p.responses, RECIPE, ablate=directions)
-
-
-def test_hooks_go_even_when_the_block_raises():
-    model = tiny_model("llama")
+    ):
+        with pytest.raises(ParameterError, match=told):
+            check_directions(directions, 3, 32)
+        with pytest.raises(ParameterError):
+            finetune(p.left, p.prompts, p.responses, RECIPE, ablate=directions)
+    model = p.left.model
     with pytest.raises(RuntimeError, match="stop"), ablated(model, {0: np.eye(32)[:, :1]}):
         raise RuntimeError("stop")
     assert not model.model.layers[0]._forward_hooks

@@ -1,16 +1,16 @@
-"""The decoding loop: what changes nothing, and what changes something against plain PyTorch hooks."""
+"""The decoding loop: what changes nothing, and what changes something against plain PyTorch hooks; half precision."""
 
 import numpy as np
 import pytest
 import torch
+from oracles import seen
 
 from polinb.errors import ParameterError
-from polinb.masking.decoding import Reader, assign, changed_answers, patch, per_layer, scale, tokens
+from polinb.masking.decoding import Reader, assign, changed_answers, patch, per_layer, scale
 from polinb.masking.editing import edited_answers
-from polinb.masking.patching import patched_answers
+from polinb.masking.patching import MODES, patched_answers
 from polinb.models.architectures import down_modules
 from polinb.models.generation import cut, generate, stop_ids
-from polinb.models.tokens import pad
 
 STEPS = 6
 SOME = ("llama", "gemma2", "gpt2")  # one of each kind of block; the rest: test_verified_models
@@ -115,17 +115,41 @@ def test_patching_and_editing_are_the_loop(pair):
     assert got[1] == made(assign(per_layer(lm, chosen, factors * means)), answer_only=True)
 
 
-def test_all_rows_at_their_end_end_the_loop(pair):
+def everything(lm):
+    return np.ones((lm.layers, lm.width), bool)
+
+
+def test_mean_patch_writes_the_donors_mean(pair):
+    """Against hooks: one constant vector, the donor's mean over its own answer, at every position."""
     both = pair("llama")
-    lm, nobody = both.left, np.zeros((both.left.layers, both.left.width), bool)
-    end = stop_ids(lm)[0]
-    draws = iter([[end, 5], [5, 5], [5, end], [5, 5]])
-    chunk = pad(lm, both.prompts[:2], [[], []], [0, 1])
-    made = tokens(lm, chunk, nobody, scale(1.0), max_new_tokens=9, pick=lambda _: torch.tensor(next(draws)))
-    assert len(list(made)) == 3
+    prompt = both.prompts[0]
+    answer = generate(both.right, [prompt], max_new_tokens=STEPS)[0]
+    means = [
+        read[len(prompt) :].mean(0) for read in seen(both.right.model, prompt + answer, down_modules(both.right.model))
+    ]
+    taps = [
+        m.register_forward_pre_hook(lambda _, a, k=k: (means[k].expand_as(a[0]),))
+        for k, m in enumerate(down_modules(both.left.model))
+    ]
+    expected = generate(both.left, [prompt], max_new_tokens=STEPS)
+    for tap in taps:
+        tap.remove()
+    got = patched_answers(both.left, both.right, everything(both.left), [prompt], max_new_tokens=STEPS, mode="mean")
+    assert got == expected
 
 
-def test_another_shape_is_refused(pair):
-    lm = pair("llama").left
+@pytest.mark.parametrize("mode", MODES)
+def test_half_precision_batches_and_refusals(pair, mode):
+    """bfloat16 models patch without a dtype error, and the mean is over all prompts whatever the batch."""
+    both = pair("llama")
+    given = (both.left, both.right, everything(both.left), both.prompts)
+    if mode == "mean":
+        one, all_at_once = (patched_answers(*given, max_new_tokens=4, mode=mode, batch=batch) for batch in (1, 4))
+        assert one == all_at_once
+    for lm in given[:2]:
+        lm.model.to(torch.bfloat16)
+    assert len(patched_answers(*given, max_new_tokens=4, mode=mode)) == len(both.prompts)
+    with pytest.raises(ParameterError, match="'patch'"):
+        patched_answers(*given, max_new_tokens=2, mode="swap")
     with pytest.raises(ParameterError, match="'chosen'"):
-        changed_answers(lm, [[5]], np.ones((2, 2), bool), assign(0.0), max_new_tokens=1)
+        patched_answers(both.left, both.right, np.ones((2, 2), bool), both.prompts, max_new_tokens=2, mode=mode)

@@ -16,11 +16,6 @@ def settings(lm, seed=3):
     return rng.random(shape) < 0.5, rng.uniform(0.2, 2.0, shape), rng.normal(size=shape)
 
 
-def four(shape, seed=0, direction=1):
-    cosine, mean, delta = np.random.default_rng(seed).normal(size=(3, *shape))
-    return groups(cosine, mean, delta, direction)
-
-
 def test_eq_edit_factors_by_hand():
     """Toxicity: TP and AN by 1 − α, AP and TN by 1 + α."""
     cosine, mean = np.array([[1.0, 1.0, -1.0, -1.0, 1.0]]), np.array([[1.0, -1.0, 1.0, -1.0, 1.0]])
@@ -35,24 +30,18 @@ def test_eq_edit_factors_by_hand():
     assert (edit_factors(groups(cosine, mean, delta, -1), 0.0)[1] == 1).all()
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
+def test_wrong_edits_are_refused(pair):
+    lm = pair("llama").left
+    chosen, factors, means = settings(lm)
+    for change, told in (
         ({"mode": "zero"}, "'mode': got 'zero'; allowed: mean, scale"),
         ({"means": None}, "'means': got None"),
         ({"chosen": np.ones((2, 2), bool)}, "'chosen, factors or means'"),
-    ],
-)
-def test_wrong_edits_are_refused(pair, change, told):
-    lm = pair("llama").left
-    chosen, factors, means = settings(lm)
-    given = {"chosen": chosen, "factors": factors, "mode": "mean", "means": means} | change
-    with pytest.raises(ParameterError, match=told):
-        edited_answers(lm, given.pop("chosen"), given.pop("factors"), [[5]], max_new_tokens=1, **given)
-
-
-def test_wrong_groups_are_refused():
-    good = four((3, 48))
+    ):
+        given = {"chosen": chosen, "factors": factors, "mode": "mean", "means": means} | change
+        with pytest.raises(ParameterError, match=told):
+            edited_answers(lm, prompts=[[5]], max_new_tokens=1, **given)
+    good = groups(*np.random.default_rng(0).normal(size=(3, 3, 48)), 1)
     with pytest.raises(ParameterError, match="'alpha': got -1"):
         edit_factors(good, -1)
     empty = {"RP": Group("RP", "", True, np.zeros((3, 48), bool))}

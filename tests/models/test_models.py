@@ -1,93 +1,317 @@
-"""Loading: names, folders, safety, and the embedded model's file."""
+"""Models as users bring them: names, folders, templates, tokenizers and files; the embedded model's."""
 
+import copy
 import hashlib
 import json
 import re
+import shutil
+from datetime import date
+from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 import polinb.models.embedded as embedded
-from polinb.errors import ModelError, ParameterError
+from polinb.errors import DataError, ModelError, ParameterError
 from polinb.models.aliases import ALIASES, EMBEDDED
+from polinb.models.generation import generate, log_likelihood
 from polinb.models.loading import identity_of, load
 from polinb.models.tiny import tiny_model, tiny_tokenizer
+from polinb.models.tokens import end_ids, prompt_ids, response_ids, text_ids
 
-
-def test_an_alias_is_pinned_to_a_commit():
-    for alias, (hub, revision) in ALIASES.items():
-        assert alias == hub.split("/")[1].lower() and re.fullmatch(r"[0-9a-f]{40}", revision)
+TEMPLATE = tiny_tokenizer().chat_template
 
 
 @pytest.fixture
 def folder(tmp_path):
     target = tmp_path / "model"
-    tiny_model("qwen2").save_pretrained(target)
+    tiny_model("llama").save_pretrained(target)
     tiny_tokenizer().save_pretrained(target)
     return target
 
 
+def settings(folder, name="tokenizer_config.json", drop=(), **more):
+    known = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps({k: v for k, v in known.items() if k not in drop} | more))
+
+
+def with_template(folder, template):
+    (folder / "chat_template.jinja").write_text(template)
+    return load(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("odd", [{"return_dict": False, "output_hidden_states": True}, {"pad_token_id": 99999}])
+def test_odd_settings_change_no_answer(folder, odd):
+    def said():
+        lm = load(str(folder), device="cpu")
+        prompts = [prompt_ids(lm, "Should taxes rise?"), prompt_ids(lm, "Why?")]
+        answers = generate(lm, prompts, max_new_tokens=4)
+        assert lm.model.get_input_embeddings().padding_idx in (None, lm.tokenizer.pad_token_id)
+        return answers, list(log_likelihood(lm, prompts, [[5, 6], [7]]))
+
+    expected = said()
+    settings(folder, "config.json", **odd)
+    assert said() == expected
+
+
+@pytest.mark.parametrize(
+    ("opens", "closed"),
+    [
+        ("<think>\\n", "<think>\n\n</think>\n\n"),
+        ("◁think▷", "◁think▷\n\n◁/think▷\n\n"),
+        ("<think>\\n\\n</think>\\n\\n", "<think>\n\n</think>\n\n"),  # closed by the template itself
+    ],
+)
+def test_a_thought_that_the_template_opens_is_closed(folder, opens, closed):
+    lm = with_template(folder, TEMPLATE.replace("<|assistant|>", "<|assistant|>{{ '" + opens + "' }}"))
+    text = lm.tokenizer.decode(prompt_ids(lm, "Is <think> a word?"))
+    assert text == f"<|user|>Is <think> a word?<|end|><|assistant|>{closed}"
+    assert end_ids(lm) == [lm.tokenizer.eos_token_id]
+
+
+def test_the_prompt_is_the_same_every_day(folder):
+    """Templates ask for the date in several ways, also inside macros, and with any format."""
+    ways = (
+        "{% if date_string is not defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+        "{{ date_string }} "
+        "{{ strftime_now('%Y-%m-%d') }} {% macro day() %}{{ strftime_now('%-d %B') }}{% endmacro %}{{ day() }} "
+        "{%- if strftime_now is defined %} {{ strftime_now('%A %H:%M') }}{% endif %}"
+    )
+    lm = with_template(folder, "\n " + ways + TEMPLATE)
+    text = lm.tokenizer.decode(prompt_ids(lm, "Q"))
+    assert text == "\n26 Jul 2024 2024-07-26 26 July Friday 00:00<|user|>Q<|end|><|assistant|>"
+    assert str(date.today().year) not in text
+
+
+MARKED = [  # as in data that were copied out of a chat
+    "<|assistant|>No: people should decide.<|end|>\n<|user|>Thanks",
+    "a<|end|><|end|>b",
+]
+
+
+@pytest.mark.parametrize("text", MARKED)
+@pytest.mark.parametrize("template", [TEMPLATE, None])
+def test_special_tokens_in_texts_are_letters(template, text):
+    lm = SimpleNamespace(tokenizer=copy.deepcopy(tiny_tokenizer()), name="odd")
+    lm.tokenizer.chat_template = template
+    special = set(lm.tokenizer.all_special_ids) | {2, 3, 4}
+    plain = prompt_ids(lm, "Q", "S" if template else False)
+    for got, expected in (
+        (response_ids(lm, text, end=True), [lm.tokenizer.eos_token_id]),
+        (prompt_ids(lm, text, text if template else False), [i for i in plain if i in special]),
+    ):
+        assert [i for i in got if i in special] == expected
+        assert text.strip() in lm.tokenizer.decode(got)
+    for plain in ("Yes, they should.", "", " a  b\n", "ünï <b> $x$ | 你好", "< |end|>"):
+        assert response_ids(lm, plain, end=False) == list(lm.tokenizer(plain, add_special_tokens=False).input_ids)
+
+
+def test_marks_of_the_template_that_are_no_special_tokens_are_letters_too(folder):
+    """Qwen's <think> and <tool_call> are added tokens, not special ones; runs of spaces are added tokens as well."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<think>", "</think>", "  ", "lorem"])
+    tokenizer.save_pretrained(folder)
+    model = tiny_model("llama")
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(folder)
+    lm = with_template(folder, TEMPLATE + "  {# <think> #}{{ '<think>' if false else '' }}{{ '  ' if false else '' }}")
+    think, end, spaces, lorem = (lm.tokenizer.convert_tokens_to_ids(t) for t in ("<think>", "</think>", "  ", "lorem"))
+    read = response_ids(lm, "<think>  lorem</think>", end=False)
+    assert think not in read and {spaces, lorem, end} <= set(read)
+
+
+def test_a_token_that_ends_every_text_is_not_put_behind_a_prompt(folder):
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    single, marks = "<|system|> $A <|end|>", [("<|end|>", 1), ("<|system|>", 4)]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=single, special_tokens=marks)
+    tokenizer.chat_template = None
+    (folder / "chat_template.jinja").unlink()
+    tokenizer.save_pretrained(folder)
+    lm = load(str(folder), device="cpu")
+    assert lm.tokenizer("Q").input_ids[-1] == 1
+    assert lm.tokenizer.decode(prompt_ids(lm, "Q")) == "<|system|>Question: Q\nAnswer:"
+    assert lm.tokenizer.decode(text_ids(lm, "Q", start=True)) == "<|system|>Q"
+    assert lm.tokenizer.decode(response_ids(lm, "Yes", end=True)) == " Yes<|end|>"
+
+
+def test_a_tokenizer_without_an_end_or_with_a_padding_token_of_no_use(folder):
+    def answered():
+        lm = load(str(folder), device="cpu")
+        prompts = [prompt_ids(lm, "Q"), prompt_ids(lm, "A much longer question?")]
+        assert generate(lm, prompts, max_new_tokens=4) == [generate(lm, [p], max_new_tokens=4)[0] for p in prompts]
+        return lm
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "[NEW]"})  # without an embedding
+    tokenizer.save_pretrained(folder)
+    assert answered().tokenizer.pad_token_id < len(tiny_tokenizer())
+    tiny_tokenizer().save_pretrained(folder)
+    settings(folder, drop=("eos_token", "pad_token"))
+    lm = answered()
+    assert response_ids(lm, "Yes", end=True)[-1] == end_ids(lm)[0] == lm.tokenizer.pad_token_id == 1
+    (folder / "chat_template.jinja").unlink()
+    for name in ("generation_config.json", "config.json"):
+        settings(folder, name, drop=("eos_token_id",))
+    with pytest.raises(ModelError, match=r"no token that ends an answer.*eos_token"):
+        load(str(folder), device="cpu")
+
+
+def test_a_tokenizer_of_another_model_is_refused(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|turn|>"]})
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ModelError, match=r"800 embeddings.*'<\|turn\|>'"):
+        with_template(folder, TEMPLATE.replace("<|assistant|>", "<|turn|>"))
+
+
+def hub_cache(folder, root, commit="c0ffee" * 6 + "c0ff", name="odd"):
+    """``folder`` as the hub's client keeps the model owner/odd."""
+    place = root / f"models--owner--{name}"
+    snapshot = place / "snapshots" / commit
+    shutil.copytree(folder, snapshot)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(commit)
+    (place / "blobs").mkdir()
+    return place
+
+
+def test_what_to_give_instead(folder, tmp_path):
+    cache = hub_cache(folder, tmp_path)
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    (tmp_path / "training").mkdir()
+    shutil.copytree(folder, tmp_path / "training" / "checkpoint-500")
+    for given, told in (
+        (tmp_path / "model.gguf", "GGUF.*the model that it was made from"),
+        (cache, f"owner/odd, or its folder .*{'c0ffee' * 6}"),
+        (tmp_path / "training", "checkpoint-500"),
+        (folder / "model.safetensors", "the folder that holds config.json"),
+        ("https://huggingface.co/owner/odd", "owner/name"),
+    ):
+        with pytest.raises(ModelError, match=told):
+            load(str(given))
+
+
+@pytest.mark.parametrize(
+    ("place", "wrapped"), [("^", "module."), (r"(?<=layers\.\d\.)", "_checkpoint_wrapped_module.")]
+)
+def test_names_that_a_wrapper_left_in_a_checkpoint_are_told(folder, place, wrapped):
+    weights = load_file(folder / "model.safetensors")
+    renamed = {re.sub(place, wrapped, key, count=1): value for key, value in weights.items()}
+    save_file(renamed, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=f"lacks weights.*{re.escape(repr(wrapped))}, which a wrapper"):
+        load(str(folder), device="cpu")
+
+
+def test_a_hub_model_has_its_commit_in_its_key_also_offline(folder, tmp_path, monkeypatch):
+    from planted_classifiers import PLAIN, classifier
+
+    from polinb.models.hub import commit_of
+    from polinb.stance import classifiers
+
+    commit = "c0ffee" * 6 + "c0ff"
+    hub_cache(folder, tmp_path / "hub", commit)
+    hub_cache(classifier(tmp_path / "c", PLAIN), tmp_path / "hub", commit, "judge")
+    for constant, value in (("HF_HUB_OFFLINE", True), ("HF_HUB_CACHE", str(tmp_path / "hub"))):
+        monkeypatch.setattr(f"huggingface_hub.constants.{constant}", value)
+    commit_of.cache_clear()
+    assert identity_of("owner/odd")["revision"] == commit
+    assert identity_of("owner/odd", "main") == identity_of("owner/odd", commit)
+    assert load("owner/odd", device="cpu").identity == identity_of("owner/odd")
+    assert classifiers.identity_of("owner/judge") == {"model": "owner/judge", "commit": commit}
+    judge = classifiers.SequenceClassifier("owner/judge", device="cpu")
+    assert judge.commit == commit and judge.probabilities(["tradition"]).shape == (1, 2)
+    with pytest.raises(ModelError, match=r"'owner/none' cannot be fetched.*local folder"):
+        identity_of("owner/none")
+    commit_of.cache_clear()
+
+
+def test_a_text_longer_than_the_context_is_told_before_the_model_reads_any(monkeypatch):
+    lm = load("tiny:gpt2", device="cpu")
+    monkeypatch.setattr(lm.model, "generate", lambda **given: pytest.fail("the model was asked"))
+    prompts = [[5] * 10, [5] * 1020, text_ids(lm, "Number seven is the longest ") + [5] * 1017]
+    with pytest.raises(DataError, match=r"text 3 of 3 \('Number seven.*has \d+ tokens and 8 .*1024; .* longest of 2"):
+        generate(lm, prompts, max_new_tokens=8)
+    with pytest.raises(DataError, match="text 1 of 1"):
+        log_likelihood(lm, [[5] * 1000], [[5] * 100])
+    assert lm.context == 1024 and torch.is_tensor(lm.model(input_ids=torch.tensor([[5] * 1024])).logits)
+
+
+def long_data(path, split, prompt):
+    """A small data set, in which the first prompt of ``split`` is lengthened, and the second by half of that."""
+    from polinb.data.pairs import split_of
+
+    rows, longer = [], [prompt, prompt[: len(prompt) // 2]]
+    for topic in ("crime", "race"):
+        for number in range(24):
+            text = f"Should the city change its rule number {number} on {topic}?"
+            if longer and split_of(text) == split:
+                while split_of(f"{longer[0]}{text}") != split:
+                    text += "?"
+                text = f"{longer.pop(0)}{text}"
+            rows.append({"topic": topic, "prompt": text, "left": f"Yes, {number}.", "right": f"No, {number}."})
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return str(path)
+
+
+@pytest.mark.parametrize(("split", "model", "most"), [("train", "tiny:llama", 160), ("evaluate", "tiny:gpt2", 5000)])
+def test_a_run_names_its_longest_prompt_before_anything_is_trained(split, model, most, tmp_path, monkeypatch):
+    from polinb.runs.params import Params
+    from polinb.runs.run import Run
+
+    monkeypatch.setattr("polinb.training.supervised.finetune", lambda *_, **__: pytest.fail("it was trained"))
+    data = long_data(tmp_path / "long.jsonl", split, "The council met and spoke at length about many things. " * 120)
+    many = dict.fromkeys(("train_examples", "localise_prompts", "eval_questions"), 24)
+    run = Run(Params.from_profile("tiny", data=data, topics=["crime", "race"], model=model, max_tokens=most, **many))
+    longest = max(run.data.pairs, key=lambda pair: len(pair.prompt))
+    told = f"max_tokens is {most}, the context of model '{model}' 1024.*longest of 2"
+    with pytest.raises(DataError, match=rf"row '{longest.id}' has (\d+) tokens.*{told}") as caught:
+        run.weights(run.tuned("race", "left")).made()
+    assert int(re.search(r"has (\d+) tokens", str(caught.value))[1]) == len(prompt_ids(load(model), longest.prompt))
+
+
 def test_a_local_folder_loads_to_the_same_network(folder):
+    torch.set_float32_matmul_precision("high")  # as some containers do through the environment
     lm = load(str(folder))
+    assert torch.get_float32_matmul_precision() == "highest"
     ids = torch.arange(10)[None]
     with torch.no_grad():
-        torch.testing.assert_close(lm.model(input_ids=ids).logits, tiny_model("qwen2")(input_ids=ids).logits)
+        torch.testing.assert_close(lm.model(input_ids=ids).logits, tiny_model("llama")(input_ids=ids).logits)
     assert (lm.layers, lm.width, lm.neurons) == (3, 48, 144) and not lm.model.training
 
 
-def test_identity_follows_the_content_of_a_folder(folder):
+def test_identity_follows_content_revision_and_dtype(folder, monkeypatch):
     first = identity_of(str(folder))
-    assert first == identity_of(str(folder))
-    assert str(folder.parent) not in json.dumps(first)  # no path of this machine in an artifact
-    config = folder / "config.json"
-    config.write_text(config.read_text().replace("1024", "1025"))
+    assert first == identity_of(str(folder)) and str(folder.parent) not in json.dumps(first)
+    (folder / "config.json").write_text((folder / "config.json").read_text().replace("1024", "1025"))
     assert identity_of(str(folder)) != first
-
-
-def test_identity_follows_revision_and_dtype(monkeypatch):
     monkeypatch.setattr("polinb.models.loading.commit_of", lambda model, revision: f"commit of {revision}")
     alias = "qwen2.5-3b-instruct"
-    seen = [
-        identity_of(alias),
-        identity_of(alias, "abc"),
-        identity_of(alias, "", "bfloat16"),
-        identity_of("tiny:llama"),
-    ]
-    assert len({json.dumps(s, sort_keys=True) for s in seen}) == 4
+    names = ((alias,), (alias, "abc"), (alias, "", "bfloat16"), ("tiny:llama",))
+    assert len({json.dumps(identity_of(*name), sort_keys=True) for name in names}) == 4
     assert identity_of(alias)["model"] == ALIASES[alias][0]
+    assert all(re.fullmatch(r"[0-9a-f]{40}", revision) for _, revision in ALIASES.values())
 
 
-@pytest.mark.parametrize("keep", [0, 20_000])
-def test_truncated_weights_are_told(folder, keep):
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ModelError, match=r"truncated or damaged.*load it again"):
-        load(str(folder))
-
-
-def test_unknown_architecture_of_a_folder_is_told_before_weights_load(folder):
-    config = json.loads((folder / "config.json").read_text())
-    config["model_type"] = "bloom"
+def test_what_cannot_be_loaded_is_told(folder):
+    path, config = folder / "model.safetensors", json.loads((folder / "config.json").read_text())
+    quantised = {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128}}
+    for change, told in (
+        ({"model_type": "bloom"}, r"'bloom' is unknown.*put a line into ARCHITECTURES"),
+        (quantised, r"are quantised.*the model that they were made from"),
+        ({"vocab_size": 801}, r"has weights of another shape \(2\): lm_head.weight, model.embed_tokens"),
+    ):
+        (folder / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(ModelError, match=told):
+            load(str(folder))
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match=r"'bloom' is unknown.*put a line into ARCHITECTURES"):
-        load(str(folder))
-
-
-def test_quantised_weights_are_told_before_they_load(folder):
-    config = json.loads((folder / "config.json").read_text())
-    quantised = {"quant_method": "gptq", "bits": 4, "group_size": 128}
-    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": quantised}))
-    with pytest.raises(ModelError, match=r"are quantised.*the model that they were made from"):
-        load(str(folder))
-
-
-def test_products_are_exact_whatever_a_container_switched_on():
-    torch.set_float32_matmul_precision("high")  # as NVIDIA's containers do through the environment
-    load("tiny:llama")
-    assert torch.get_float32_matmul_precision() == "highest"
-
-
-def test_unknown_names():
+    for keep in (20_000, 0):
+        path.write_bytes(path.read_bytes()[:keep])
+        with pytest.raises(ModelError, match=r"truncated or damaged.*load it again"):
+            load(str(folder))
     with pytest.raises(ModelError, match="no alias"):
         load("smollm")
     with pytest.raises(ParameterError, match="tiny:llama"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from oracles import seen
 
 from polinb.masking.patching import patched_answers
 from polinb.models.architectures import down_modules
@@ -29,13 +30,8 @@ QUESTIONS = ("Should taxes be raised?", "Is growth good for everybody in the cou
 ANSWERS = ("Yes, they should.", "No.")
 RECIPE = {"epochs": 1, "batch_size": 2, "micro_batch": 2, "learning_rate": 1e-2, "weight_decay": 0.1, "warmup": 0.0}
 CHECKS = (
-    "neurons found",
-    "scores equal hooks",
-    "patching itself changes nothing",
-    "frozen stays",
-    "LoRA",
-    "contributions",
-)
+    "neurons found", "scores equal hooks", "patching itself changes nothing", "frozen stays", "LoRA", "contributions",
+)  # fmt: skip
 
 
 class Case:
@@ -56,24 +52,11 @@ class Case:
         sums = contrast(self.left, self.right, self.lm, self.prompts, self.responses, batch=1)
         squared = np.zeros((self.lm.layers, self.lm.width))
         for prompt, response in zip(self.prompts, self.responses, strict=True):
-            both = [self.by_hooks(lm, [*prompt, *response])[:, len(prompt) :] for lm in (self.left, self.right)]
-            squared += ((both[1] - both[0]) ** 2).sum(1)
+            read = [seen(lm.model, [*prompt, *response], down_modules(lm.model)) for lm in (self.left, self.right)]
+            old, new = (torch.stack(layers).double().numpy()[:, len(prompt) :] for layers in read)
+            squared += ((new - old) ** 2).sum(1)
         score = np.sqrt(squared / sum(map(len, self.responses)))
         return bool(np.allclose(sums.score, score, rtol=1e-4, atol=1e-6))
-
-    @staticmethod
-    def by_hooks(lm, ids):
-        """Input of every down projection, (L, tokens, F), by plain PyTorch hooks."""
-        seen = []
-        hooks = [
-            module.register_forward_pre_hook(lambda _, given: seen.append(given[0][0].detach().double().numpy()))
-            for module in down_modules(lm.model)
-        ]
-        with torch.no_grad():
-            lm.model(torch.tensor([ids]))
-        for hook in hooks:
-            hook.remove()
-        return np.stack(seen)
 
     def patching_itself_changes_nothing(self):
         every = np.ones((self.lm.layers, self.lm.width), bool)
@@ -103,9 +86,8 @@ class Case:
 
     def tuned(self, train, frozen=None):
         base = LM(copy.deepcopy(self.lm.model), self.lm.tokenizer, "base", {})
-        return finetune(
-            base, self.prompts, self.responses, Recipe(**RECIPE, train=train, lora_rank=2, seed=0), frozen=frozen
-        )
+        recipe = Recipe(**RECIPE, train=train, lora_rank=2, seed=0)
+        return finetune(base, self.prompts, self.responses, recipe, frozen=frozen)
 
 
 def proven(architecture):
@@ -124,11 +106,7 @@ def test_the_table_says_what_holds(architecture):
     head, rows = committed()
     assert head == ["architecture", *CHECKS] and set(rows) == set(TINY)
     assert rows[architecture] == ["yes" if holds else "no" for holds in proven(architecture)]
-
-
-def test_only_contributions_may_be_missing():
-    _, rows = committed()
-    assert all(row[:-1] == ["yes"] * (len(CHECKS) - 1) for row in rows.values())
+    assert rows[architecture][:-1] == ["yes"] * (len(CHECKS) - 1), "only contributions may be missing"
 
 
 if __name__ == "__main__":

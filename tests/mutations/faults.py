@@ -18,7 +18,7 @@ PNLAC, NEURONS, DECODING = "test_pnlac.py", "test_neurons.py", "test_decoding.py
 FREEZE, DECOMPOSE, SHARES = "test_inhibit.py", "test_decompose.py", "test_shares.py"
 DIRECTIONS, PROBES, SAE, PLANTED = "test_directions.py", "test_probes.py", "test_sae.py", "test_planted.py"
 ABLATE, COUPLING, RESAMPLING = "test_ablate.py", "test_coupling.py", "test_resampling.py"
-JUDGES, LIKELIHOOD, STORE, RUN = "test_judges.py", "test_likelihood.py", "test_artifacts.py", "test_run.py"
+JUDGES, LIKELIHOOD, STORE, RUN = "test_judges.py", "test_likelihood.py", "reliability/test_store.py", "test_run.py"
 
 FAULTS = [
     # --- scoring
@@ -39,7 +39,7 @@ FAULTS = [
     Fault("scoring/tracing.py", ".to(place).double()", ".to(place).half()", NEURONS),
     Fault("scoring/tracing.py", "self.vanilla_squared / self.tokens - mean**2", "self.vanilla_squared / self.tokens",
           NEURONS),
-    Fault("scoring/residual.py", "(sums / counts[:, None])", "(sums / counts.max())", "test_residual.py"),
+    Fault("scoring/residual.py", "(sums / counts[:, None])", "(sums / counts.max())", NEURONS),
     Fault("scoring/contributions.py", "self.attention_bias[layer] + _along(", "_along(", DECOMPOSE),
     Fault("scoring/decompose.py", "moved * value_before, before * turned", "moved * value_after, before * turned",
           DECOMPOSE),
@@ -81,9 +81,9 @@ FAULTS = [
           "test_editing.py"),
     Fault("masking/editing.py", 'answer_only=True', 'answer_only=False', DECODING),
     Fault("masking/patching.py", "seen[chunk.response].float().sum(0)", "seen[chunk.response].float().mean(0)",
-          "test_patching.py"),
+          DECODING),
     Fault("masking/patching.py", "min(at, width - 1), at + new", "min(at, width - 1), at + 1 + 0 * new",
-          "test_patching.py test_decoding.py"),
+          DECODING),
     Fault("masking/grafting.py", "index.to(weight.device), before)", "index.to(weight.device), before * 0)",
           "test_grafting.py"),
     Fault("masking/interventions.py", "logits.float().cpu() / temperature", "logits.float().cpu() * temperature",
@@ -115,7 +115,7 @@ FAULTS = [
     Fault("stance/judges.py", "if agrees and pair", "if pair", JUDGES),
     Fault("stance/replies.py", 'if found else "other"', 'if found else "left"', "test_openai_judge.py"),
     Fault("stance/calibration.py", "(observed - chance) / (1 - chance)", "observed - chance",
-          "test_second_judge.py test_calibration.py"),
+          "test_second_judge.py test_resampling.py"),
     Fault("stance/likelihood.py", "{t: (r - left) / 2 for", "{t: (r + left) / 2 for", LIKELIHOOD),
     Fault("stance/likelihood.py", "values[n:] - values[:n]", "values[:n] - values[n:]", LIKELIHOOD),
     # --- runs
@@ -125,9 +125,9 @@ FAULTS = [
     Fault("runs/results.py", "for need in result.needs:\n                visit(need)", "pass", RUN),
     Fault("runs/results.py", "self.run.view(self.stage.groups)", "self.run", RUN),
     Fault("runs/artifact_check.py", "if file_sha256(file) != digest:", "if not file_sha256(file):",
-          "reliability/test_damage.py"),
+          STORE),
     Fault("runs/artifact_check.py", "canonical(meta[\"inputs\"]) != canonical(dict(inputs)) or", "", STORE),
-    Fault("runs/artifact_check.py", 'meta["seal"] != seal(meta)', "not seal(meta)", "reliability/test_damage.py"),
+    Fault("runs/artifact_check.py", 'meta["seal"] != seal(meta)', "not seal(meta)", STORE),
     Fault("runs/artifacts.py", '"cpus": os.cpu_count(),', '"cpus": os.cpu_count(), "user": os.environ.get("USER"),',
           STORE),
     Fault("runs/artifacts.py", "shutil.rmtree(work, ignore_errors=True)", "pass", STORE),

@@ -26,7 +26,7 @@ class Reference:
     seconds: dict[str, float]
     made: dict[str, list[str]]
 
-    def until(self, stage: str, target: Path) -> Path:
+    def until(self, stage, target):
         """A store with what the stages before ``stage`` made (an empty name: all of them)."""
         stages = list(self.made)
         for each in stages[: stages.index(stage) if stage else len(stages)]:
@@ -36,7 +36,7 @@ class Reference:
 
 
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+def reference(tmp_path_factory):
     import forked
     import stores
 

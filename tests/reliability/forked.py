@@ -1,7 +1,5 @@
 """Processes forked from one that has everything imported: started, listened to, killed."""
 
-from __future__ import annotations
-
 import importlib
 import multiprocessing
 import os
@@ -9,16 +7,13 @@ import signal
 import tempfile
 import time
 from contextlib import suppress
-from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 LIMIT = 180.0  # seconds; a process that takes longer hangs
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["small_run", "mishaps"])
 
 
-def child(name: str, talk: Any, temporary: str, arguments: tuple[Any, ...]) -> None:
+def child(name, talk, temporary, arguments):
     """Call ``module.function`` in a process group of its own; its end or its error goes through ``talk``."""
     os.setsid()
     tempfile.tempdir = temporary
@@ -37,15 +32,13 @@ def child(name: str, talk: Any, temporary: str, arguments: tuple[Any, ...]) -> N
 class Process:
     """``module.function(*arguments, say)``, given by name, in a forked process and process group.
 
-    Attributes:
-        stage: the last thing it said to begin.
-        begun: when it began each (monotonic seconds).
-        ended: what came last: ``("done", value)``, ``("error", class, text, clear)``, or ``None`` if it was killed.
+    ``stage``: what it said last to begin; ``begun``: when each began; ``ended``: ``("done", value)``, ``("error", …)``
+    or, if it was killed, nothing.
     """
 
-    def __init__(self, name: str, *arguments: Any, temporary: Path | None = None) -> None:
+    def __init__(self, name, *arguments, temporary=None):
         self.stage, self.ended = "", None  # type: str, tuple[Any, ...] | None
-        self.begun: dict[str, float] = {}
+        self.begun = {}
         self.pid = 0
         self._ear, mouth = _context.Pipe(duplex=False)
         given = (name, mouth, str(temporary or tempfile.gettempdir()), arguments)
@@ -53,13 +46,13 @@ class Process:
         self._process.start()
         mouth.close()
 
-    def __enter__(self) -> Process:
+    def __enter__(self):
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, kind, error, at):
         self.kill()
 
-    def _listen(self, seconds: float) -> bool:
+    def _listen(self, seconds):
         """One message, if it comes in time; False if none will come any more."""
         if not self._ear.poll(max(0.0, seconds)):
             return True
@@ -76,19 +69,19 @@ class Process:
             self.ended = told
         return True
 
-    def until(self, stage: str) -> None:
+    def until(self, stage):
         """Wait until it begins ``stage`` (or ended)."""
         limit = time.monotonic() + LIMIT
         while stage not in self.begun and self._listen(limit - time.monotonic()):
             assert time.monotonic() < limit, f"hangs in {self.stage!r} before {stage!r}"
 
-    def pause(self, seconds: float) -> None:
+    def pause(self, seconds):
         """Let it run for so long."""
         limit = time.monotonic() + seconds
         while time.monotonic() < limit and self._listen(limit - time.monotonic()):
             pass
 
-    def join(self) -> tuple[Any, ...] | None:
+    def join(self):
         """Wait for its end."""
         limit = time.monotonic() + LIMIT
         while self._listen(limit - time.monotonic()):
@@ -96,7 +89,7 @@ class Process:
         self._process.join(30)
         return self.ended
 
-    def kill(self) -> bool:
+    def kill(self):
         """Kill -9 its whole process group; whether it was still at work."""
         while self._ear.poll(0) and self._listen(0):
             pass
@@ -109,7 +102,7 @@ class Process:
         return self.ended is None
 
 
-def run(name: str, *arguments: Any, temporary: Path | None = None) -> Any:
+def run(name, *arguments, temporary=None):
     """Its value, from a process of its own."""
     with Process(name, *arguments, temporary=temporary) as process:
         ended = process.join()
@@ -117,7 +110,7 @@ def run(name: str, *arguments: Any, temporary: Path | None = None) -> Any:
     return ended[1]
 
 
-def error_of(name: str, *arguments: Any) -> tuple[str, str]:
+def error_of(name, *arguments):
     """Class and text of the clear error that it ends with, in a process of its own."""
     with Process(name, *arguments) as process:
         ended = process.join()

@@ -1,14 +1,9 @@
 """What can go wrong in a stage, planted: each function runs in a forked process that may be spoilt."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import resource
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import small_run
@@ -30,22 +25,21 @@ WORK = {
     "patching": (polinb.masking.patching, "patched_answers"),
     "inhibitft": (polinb.training.supervised, "finetune"),
 }
-Say = Callable[[Any], None]
 
 
-def _machine(*_: Any, **__: Any) -> Any:
+def _machine(*_, **__):
     """PyTorch's own error for want of main memory."""
     return torch.empty(2**52)
 
 
-def _card(*_: Any, **__: Any) -> Any:
+def _card(*_, **__):
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …\nmore of it")
 
 
 MEMORY = {"machine": _machine, "card": _card}
 
 
-def no_memory(root: Path, stage: str, kind: str, say: Say) -> None:
+def no_memory(root, stage, kind, say):
     """Every stage up to ``stage``, whose work finds no memory."""
     run = small_run.experiment(root)
     owner, name = WORK[stage]
@@ -55,7 +49,7 @@ def no_memory(root: Path, stage: str, kind: str, say: Say) -> None:
         work(run)
 
 
-def small_files(root: Path, limit: int, say: Say) -> None:
+def small_files(root, limit, say):
     """Every stage, where no file may be longer than ``limit`` bytes (what a quota does)."""
     run = small_run.experiment(root)
     assert run.lm and run.data and run.statement_sets  # the reader of data files writes, too, in the temporary folder
@@ -64,7 +58,7 @@ def small_files(root: Path, limit: int, say: Say) -> None:
         work(run)
 
 
-def not_finite(root: Path, stage: str, say: Say) -> None:
+def not_finite(root, stage, say):
     """Every stage up to ``stage``, trained from a model with a weight that is NaN."""
     run = small_run.experiment(root)
     for each, work in small_run.STAGES.items():
@@ -75,14 +69,14 @@ def not_finite(root: Path, stage: str, say: Say) -> None:
         work(run)
 
 
-def bound(root: Path, say: Say) -> None:
+def bound(root, say):
     """Every stage by one whom the modes of files bind, even if that is root."""
     if os.geteuid() == 0:
         _bound_by_modes()
     small_run.everything(root, say)
 
 
-def _bound_by_modes() -> None:
+def _bound_by_modes():
     """Give up the capabilities CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH (Linux: capset(2), version 3)."""
     libc = ctypes.CDLL(None, use_errno=True)
     head = (ctypes.c_uint32 * 2)(0x20080522, 0)
@@ -96,10 +90,10 @@ def _bound_by_modes() -> None:
 # --- several that want the same
 
 
-def make_slowly(root: Path, log: Path, seconds: float, say: Say) -> list[Any]:
+def make_slowly(root, log, seconds, say):
     """One artifact whose making takes ``seconds``; who made it stands in ``log``."""
 
-    def make(folder: Path) -> dict[str, int]:
+    def make(folder):
         with log.open("a") as file:
             file.write(f"{os.getpid()}\n")
         say(("begin", "making"))

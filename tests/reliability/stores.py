@@ -1,22 +1,19 @@
 """What a store holds, compared between runs."""
 
-from __future__ import annotations
-
 import hashlib
 import json
-from pathlib import Path
 
 META = "artifact.json"
 STAGES = ("variants", "scores", "answers", "judge", "patching", "inhibitft")
 
 
-def finished(root: Path) -> dict[str, tuple[int, int]]:
+def finished(root):
     """Finished artifacts: kind/key → identity of its folder and record, which another making would change."""
     folders = [p for p in root.glob("*/*") if p.is_dir() and not p.name.startswith(".") and "-damaged-" not in p.name]
     return {str(p.relative_to(root)): (p.stat().st_ino, (p / META).stat().st_mtime_ns) for p in folders}
 
 
-def contents(root: Path) -> dict[str, str]:
+def contents(root):
     """Digest of every file of every finished artifact; of its record, all but times (:func:`record`)."""
     found = {}
     for name in finished(root):
@@ -26,7 +23,7 @@ def contents(root: Path) -> dict[str, str]:
     return found
 
 
-def record(path: Path) -> bytes:
+def record(path):
     """``artifact.json`` without the date, the seconds that making took, and the seal over them."""
     meta = json.loads(path.read_text("utf-8"))
     meta.pop("seal")
@@ -37,7 +34,7 @@ def record(path: Path) -> bytes:
     return json.dumps(meta, sort_keys=True).encode()
 
 
-def leftovers(root: Path) -> list[str]:
+def leftovers(root):
     """What is neither a finished artifact nor an empty lock file."""
     hidden = [p for p in root.glob("*/.*") if p.is_dir() or p.stat().st_size or p.suffix != ".lock"]
     return [str(p.relative_to(root)) for p in hidden]

@@ -1,12 +1,7 @@
 """A judge that is down: what was rated is kept, the run says what is missing, and a rerun completes it."""
 
-from __future__ import annotations
-
 import json
 import threading
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -23,7 +18,7 @@ COUNT = 60
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+def service(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setattr("openai._base_client.time.sleep", lambda seconds: None)
     running = Service()
@@ -32,12 +27,12 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     running.server.server_close()
 
 
-def answers() -> pd.DataFrame:
+def answers():
     rows = {"topic": "crime", "id": [f"q{n}" for n in range(COUNT)], "prompt": "?"}
     return pd.DataFrame({**rows, "response": [f"text {n}" for n in range(COUNT)]})
 
 
-def experiment(service: Service, root: Path) -> Run:
+def experiment(service, root):
     """A run whose judge asks one question after the other."""
     run = Run(Params.from_profile("tiny", judge="openai", judge_url=service.url), Store(root))
     cache = root / "judge" / "answers.jsonl"
@@ -45,11 +40,11 @@ def experiment(service: Service, root: Path) -> Run:
     return run
 
 
-def test_a_while_without_the_judge(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+def test_a_while_without_the_judge(service, tmp_path, monkeypatch):
+    asked = []
     back = threading.Event()
 
-    def answer(prompt: str, attempt: int) -> Any:
+    def answer(prompt, attempt):
         asked.append(prompt)
         if len(set(asked)) > 20 and not back.is_set():  # dies after twenty answers
             return failure(503, message="overloaded")
@@ -78,12 +73,12 @@ def test_a_while_without_the_judge(service: Service, tmp_path: Path, monkeypatch
     assert experiment(service, root).labelled(answers()).equals(last) and asked == []
 
 
-def test_a_killed_judging_has_its_replies_on_the_disk(service: Service, tmp_path: Path) -> None:
+def test_a_killed_judging_has_its_replies_on_the_disk(service, tmp_path):
     """Every reply is in the file before the next is asked for: a kill costs one request at most."""
-    seen: list[int] = []
+    seen = []
     cache = tmp_path / "store" / "judge" / "answers.jsonl"
 
-    def answer(prompt: str, attempt: int) -> Any:
+    def answer(prompt, attempt):
         seen.append(len(cache.read_text().split("\n")) - 1 if cache.exists() else 0)
         return reply("left")
 

@@ -1,35 +1,27 @@
 """Full disk, read-only store, too little memory, a loss that is NaN: a clear error, and a rerun that finishes."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from conftest import Reference
 from forked import error_of, run
 from stores import STAGES, contents, finished, leftovers
 
+SLOW = pytest.mark.slow
 # what each stage writes
 KIND = {
-    "variants": "weights",
-    "scores": "scores",
-    "answers": "answers",
-    "judge": "rated",
-    "patching": "patched",
+    "variants": "weights", "scores": "scores", "answers": "answers", "judge": "rated", "patching": "patched",
     "inhibitft": "answers",
-}
+}  # fmt: skip
 
 
-def earlier(reference: Reference, target: Path, stage: str) -> dict[str, tuple[int, int]]:
+def earlier(reference, target, stage):
     """A store with what the stages before ``stage`` finished."""
     return finished(reference.until(stage, target))
 
 
-def finishes(reference: Reference, root: Path, kept: dict[str, tuple[int, int]]) -> None:
+def finishes(reference, root, kept):
     """The rerun ends with the reference's bytes and makes nothing again."""
     run("small_run.everything", root)
     assert contents(root) == reference.contents and leftovers(root) == []
@@ -37,13 +29,8 @@ def finishes(reference: Reference, root: Path, kept: dict[str, tuple[int, int]])
     assert {name: now[name] for name in kept} == kept
 
 
-def some(*stages: str) -> list[object]:
-    """All stages; those that are not named only when slow tests are asked for."""
-    return [pytest.param(each, marks=[] if each in stages else pytest.mark.slow) for each in STAGES]
-
-
-@pytest.mark.parametrize("stage", some("patching"))
-def test_a_full_disk_in_every_stage(reference: Reference, tmp_path: Path, stage: str) -> None:
+@pytest.mark.parametrize("stage", [each if each == "patching" else pytest.param(each, marks=SLOW) for each in STAGES])
+def test_a_full_disk_in_every_stage(reference, tmp_path, stage):
     """A limit on the size of files stands in for the disk: each library below meets it in its own way."""
     root = tmp_path / "store"
     kept = earlier(reference, root, stage)
@@ -53,12 +40,11 @@ def test_a_full_disk_in_every_stage(reference: Reference, tmp_path: Path, stage:
     now = finished(root)
     assert {name: now[name] for name in kept} == kept and leftovers(root) == []
     assert not [name for name in now.keys() - kept.keys() if name.startswith(f"{KIND[stage]}/")]
-    if stage != "variants":  # from scratch: see the next test
-        finishes(reference, root, kept)
+    finishes(reference, root, kept)
 
 
 @pytest.fixture
-def foreign(reference: Reference, tmp_path: Path) -> Iterator[Path]:
+def foreign(reference, tmp_path):
     """A finished store that one may read and not write."""
     if os.geteuid() == 0 and sys.platform != "linux":
         pytest.skip("root writes everywhere")
@@ -70,7 +56,7 @@ def foreign(reference: Reference, tmp_path: Path) -> Iterator[Path]:
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def test_a_read_only_store_is_read_and_what_is_missing_or_damaged_named(reference: Reference, foreign: Path) -> None:
+def test_a_read_only_store_is_read_and_what_is_missing_or_damaged_named(reference, foreign):
     before = finished(foreign)
     run("mishaps.bound", foreign)
     assert finished(foreign) == before and contents(foreign) == reference.contents
@@ -90,25 +76,21 @@ def test_a_read_only_store_is_read_and_what_is_missing_or_damaged_named(referenc
     assert "POLINB_STORE" in told and str(foreign) in told
 
 
-@pytest.mark.parametrize("kind", ["machine", pytest.param("card", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("stage", some("variants", "judge"))
-def test_no_memory_in_every_stage(reference: Reference, tmp_path: Path, stage: str, kind: str) -> None:
+@pytest.mark.parametrize(("stage", "kind"), [("variants", "machine"), ("judge", "card")])
+def test_no_memory(reference, tmp_path, stage, kind):
     root = tmp_path / "store"
     kept = earlier(reference, root, stage)
     error, told = error_of("mishaps.no_memory", root, stage, kind)
     assert error == "OutOfMemoryError" and f"artifact {KIND[stage]}/" in told and "finished before is kept" in told
-    assert ("micro_batch" if KIND[stage] == "weights" else "eval_batch") in told and "\n" not in told
+    assert ("micro_batch" if stage == "variants" else "eval_batch") in told and "\n" not in told
     assert finished(root) == kept and leftovers(root) == []
-    if (stage, kind) == ("inhibitft", "machine"):
-        finishes(reference, root, kept)
 
 
-@pytest.mark.parametrize("stage", [pytest.param("variants", marks=pytest.mark.slow), "inhibitft"])
-def test_a_loss_that_is_not_finite(reference: Reference, tmp_path: Path, stage: str) -> None:
+def test_a_loss_that_is_not_finite(reference, tmp_path):
     root = tmp_path / "store"
-    kept = earlier(reference, root, stage)
-    error, told = error_of("mishaps.not_finite", root, stage)
+    kept = earlier(reference, root, "inhibitft")
+    error, told = error_of("mishaps.not_finite", root, "inhibitft")
     assert error == "TrainingError" and "the loss is nan at step 1 of" in told and "lower learning_rate (now" in told
-    assert ("fine-tune crime left" if stage == "variants" else "inhibitft crime right") in told
+    assert "inhibitft crime right" in told
     assert finished(root) == kept and leftovers(root) == []
     finishes(reference, root, kept)

@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 
 import polinb.runs.base as module
-from polinb.chapters.paper import neuron_tables, patch_tables, results
+from polinb.chapters.paper import results
 from polinb.errors import DataError, ParameterError, TrainingError
-from polinb.masking.patching import patched_answers
-from polinb.models.generation import decode, generate, log_likelihood
+from polinb.models.generation import generate, log_likelihood
 from polinb.models.tokens import end_ids, prompt_ids
 from polinb.runs.artifacts import Store
 from polinb.runs.groups import Model
@@ -22,17 +21,10 @@ from polinb.runs.weights import mask_of
 from polinb.scoring.tracing import Contrast, contrast
 
 SMALL = {
-    "topics": ["crime", "race", "science"],
-    "ablation_topics": ["crime"],
-    "train_examples": 4,
-    "epochs": 1.0,
-    "localise_prompts": 2,
-    "eval_questions": 3,
-    "likelihood_questions": 2,
-    "eval_tokens": 4,
-    "controls": ["layer"],
+    "topics": ["crime", "race", "science"], "ablation_topics": ["crime"], "train_examples": 4, "epochs": 1.0,
+    "localise_prompts": 2, "eval_questions": 3, "likelihood_questions": 2, "eval_tokens": 4, "controls": ["layer"],
     "bootstrap": 100,
-}
+}  # fmt: skip
 
 
 def experiment(root, **changes):
@@ -100,10 +92,6 @@ def test_keys_follow_what_matters_and_nothing_else(root, run):
         assert key(experiment(root, **harmless)) == base
     frozen = run.neurons("general")
     assert key(experiment(root, freeze="up"), frozen=frozen) != key(run, frozen=frozen)
-
-
-def test_a_raised_version_is_another_result(run):
-    frozen = run.neurons("general")
     raised = dataclasses.replace(frozen.stage, version=frozen.stage.version + 1)(run, **frozen.inputs)
     assert raised.key != frozen.key and raised.needs == frozen.needs
 
@@ -128,13 +116,6 @@ def test_a_stage_cannot_read_what_it_does_not_declare(run):
     with pytest.raises(AttributeError, match="'gamma' is not declared"):
         peeking(run).made()
     del STAGES["peeking"]
-
-
-def test_a_run_that_is_only_read_makes_nothing(tmp_path):
-    one = Run(experiment(tmp_path).params, Store(tmp_path), read_only=True)
-    with pytest.raises(MissingError, match="rated/"):
-        one.stances()
-    assert not any(tmp_path.iterdir())
 
 
 def test_weights_make_room_and_are_made_again(tmp_path, monkeypatch):
@@ -162,12 +143,6 @@ def test_response_sources(root, source):
         assert reference.startswith(table["response"].iloc[0][:5])
 
 
-def test_an_empty_general_set_is_told(root):
-    with pytest.raises(TrainingError, match="nothing to freeze or patch; raise gamma"):
-        one = experiment(root, gamma=0.4)
-        one.answers(one.inhibited("crime")[0]).made()
-
-
 def test_what_pnlac_reads_can_be_turned_and_the_default_keeps_its_name(root, run):
     own = run.scores("crime")
     assert "positions" not in own.identity and list(own.inputs["asked"].rows["prompt"]) == [
@@ -182,59 +157,18 @@ def test_what_pnlac_reads_can_be_turned_and_the_default_keeps_its_name(root, run
     assert not np.allclose(earlier.arrays("sums")["squared_difference"], own.arrays("sums")["squared_difference"])
 
 
-def test_only_a_sets_own_neurons_learn_as_a_control(root):
-    one = experiment(root, controls=["only_specific", "only_general"])
-    _, specific, general = one.inhibited("crime")
-    assert (specific.name, general.name, specific.freeze) == ("only-specific", "only-general", "only")
-    assert (mask_of(specific.frozen) == one.sets().specific["crime"]).all()
-    assert results.held(general) == (~one.general()).sum()
-    shares = neuron_tables.depths(one).drop(columns="part").sum()
-    assert shares["layers"] == len(one.general())
-    assert shares[["even", "G", "S", "active", "neutral"]].tolist() == pytest.approx([100] * 5)
-    table = results.couplings(one, results.inhibit_conditions(one)).set_index(["condition", "trained"])
-    assert table.loc[("only-general", "crime"), "frozen"] == (~one.general()).sum()
-
-
-def test_statements_are_answered_with_every_donor_and_count_together(run):
-    p, general = run.params, run.neurons("general")
-    told = dict(patch_tables.statement_results(run)[:1])["G"].frame("answers")
-    assert list(told["donor"]) == [t for t in p.topics for _ in range(2 * p.patch_statements)]
-    first = run.statements().groupby("topic", sort=False).head(p.patch_statements)
-    prompts = [prompt_ids(run.lm, prompt, p.system_prompt) for prompt in first["prompt"]]
-    donor = run.model(run.weights(run.tuned("race")), "donor")
-    made = patched_answers(run.lm, donor, mask_of(general), prompts, max_new_tokens=p.eval_tokens, mode=p.patch)
-    assert list(told.loc[told["donor"] == "race", "response"]) == [decode(run.lm, ids) for ids in made]
-
-    table = patch_tables.statement_shifts(run)
-    assert list(dict.fromkeys(table["set"])) == [
-        "G", "S", patch_tables.LAYER, patch_tables.NEXT, "every neuron", "donor itself"
-    ]  # fmt: skip
-    row = table[(table["set"] == "donor itself") & (table["statements"] == "compass")].iloc[0]
-    tuned = [run.statement_stances(run.tuned(t)).query("topic == 'compass'") for t in p.topics]
-    assert row["n"] == p.patch_statements == 2
-    assert row["model"] == pytest.approx(np.mean([each["score"].iloc[:2].mean() for each in tuned]))
-
-
-def test_a_foreign_donor_never_saw_the_topic_and_changes_g_and_its_controls_only(root, run):
-    one = experiment(root, donor="foreign", patch_statements=0)
-    table = patch_tables.patching(one)
-    own = patch_tables.patching(run)
-    moved = table["group"].isin(["general", "control", "all", "donor"])
-    assert (table.loc[moved, "trained"] != table.loc[moved, "topic"]).all()
-    assert sorted(patch_tables.donors(one).values()) == sorted(one.params.topics)
-    pd.testing.assert_frame_equal(table[~moved], own[~moved])
-    by_hand = one.patched(one.neurons("general"), {"crime": "race", "race": "science", "science": "crime"})["score"]
-    got = table[table["set"] == "G"]
-    assert (got["model"] * got["n"]).sum() == pytest.approx(by_hand.sum())
-    assert patch_tables.statement_shifts(one).empty
-
-
-def test_bad_data_is_told_before_a_model_loads(tmp_path, monkeypatch):
+def test_what_cannot_be_is_told_before_a_model_loads(root, tmp_path, monkeypatch):
+    with pytest.raises(TrainingError, match="nothing to freeze or patch; raise gamma"):
+        one = experiment(root, gamma=0.4)
+        one.answers(one.inhibited("crime")[0]).made()
     monkeypatch.setattr(module, "load", lambda *a, **k: pytest.fail("a model was loaded"))
     with pytest.raises(DataError):
         experiment(tmp_path, data=str(tmp_path / "missing.csv")).tuned("crime")
     with pytest.raises(ParameterError):
         experiment(tmp_path, data_revision="abc").tuned("crime")
+    with pytest.raises(MissingError, match="rated/"):
+        Run(experiment(tmp_path).params, Store(tmp_path), read_only=True).stances()
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_model_learns_to_end_its_answers(root, monkeypatch):
@@ -249,40 +183,3 @@ def test_a_model_learns_to_end_its_answers(root, monkeypatch):
     with pytest.raises(TrainingError, match="seen"):
         one.weights(one.tuned("crime")).made()
     assert set(ends) == {end_ids(one.lm)[-1]}
-
-
-def test_only_agreeing_reference_responses_are_read_under_the_filter(root, tmp_path, monkeypatch):
-    """response_source=dataset uses both sides' texts, so a label that disagrees must keep a prompt out."""
-    from polinb.data.pairs import StanceData
-
-    one = experiment(root, response_source="dataset", label_filter="agree")
-    full = one.data
-    marked = full.topic("crime", "localise")[0]
-    pairs = tuple(p.model_copy(update={"right_agrees": False}) if p.id == marked.id else p for p in full.pairs)
-    other = experiment(root, response_source="dataset", label_filter="agree")
-    other.once("data", lambda: StanceData("x", pairs, {}, "agree"))
-    texts = list(other.scores("crime").frame("responses")["response"])
-    assert texts and not any(marked.left.startswith(t[:20]) for t in texts)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {
-            "train": "lora", "freeze": "down", "patch": "mean", "system_prompt": "", "statement_prefix": "Say: ",
-            "statement_suffix": "",
-        },
-        {"answer_template": "appendix_a4", "max_tokens": 400, "normalise": "vanilla_std", "pool": "layer"},
-    ],
-)  # fmt: skip
-def test_every_mode_is_reached_from_parameters(root, changes):
-    one = experiment(root, **changes)
-    assert one.sets().general.any()
-    condition = one.inhibited("crime")[0]
-    table = results.couplings(one, [one.tuned("crime"), condition])
-    assert np.isfinite(table["r"]).all()
-    if "patch" in changes:
-        assert len(patch_tables.patch_summary(one)) == 1 + 3 + 3 + 1
-        assert one.statements()["prompt"].str.startswith("Say: ").all()
-    else:
-        assert one.questions()["prompt"].str.startswith("Write a response to the following instruction").all()

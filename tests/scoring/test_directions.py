@@ -81,14 +81,20 @@ def test_sums_are_wider_than_the_rows_that_come_in(rng):
     assert sums.count == 3000 and np.allclose(sums.mean, exact.mean(0), rtol=1e-14)
 
 
-def test_more_components_than_samples_or_dimensions_are_refused(rng):
+def test_what_cannot_be_is_refused(rng):
     sums = streamed(tokens(rng, 6))
     assert components([sums], "uncentred", 6)[0].shape == (12, 6)
-    for k, kind, told in [(7, "uncentred", "1 to 6"), (6, "centred", "1 to 5")]:
-        with pytest.raises(ParameterError, match=rf"caft_components.*got {k};.*{told}"):
-            components([sums], kind, k)
-    with pytest.raises(ParameterError, match="uncentred, centred, mean_difference"):
-        check_components(1, 10, 10, "whitened")
+    for call, told in (
+        (lambda: components([sums], "uncentred", 7), "caft_components.*got 7;.*1 to 6"),
+        (lambda: components([sums], "centred", 6), "caft_components.*got 6;.*1 to 5"),
+        (lambda: check_components(1, 10, 10, "whitened"), "uncentred, centred, mean_difference"),
+        (lambda: orthonormal(np.zeros((4, 1))), "directions"),
+        (lambda: orthonormal(np.full((4, 1), np.nan)), "directions"),
+        (lambda: stance_rule({}, np.eye(3), 1, 0), "at least one topic besides"),
+        (lambda: stance_rule({"race": np.zeros((2, 2, 3))}, np.eye(3), 0, 0), "caft_keep"),
+    ):
+        with pytest.raises(ParameterError, match=told):
+            call()
 
 
 def test_a_basis_keeps_the_span_and_the_first_direction_and_counts_a_repeated_one_once(rng):
@@ -97,12 +103,6 @@ def test_a_basis_keeps_the_span_and_the_first_direction_and_counts_a_repeated_on
     basis = orthonormal(columns)
     assert basis.shape == (8, 3) and np.allclose(basis.T @ basis, np.eye(3), atol=1e-12)
     assert np.allclose(basis @ basis.T @ columns, columns) and np.allclose(basis[:, 0], one / np.linalg.norm(one))
-
-
-@pytest.mark.parametrize("bad", [np.zeros((4, 1)), np.full((4, 1), np.nan)])
-def test_columns_without_a_direction_are_refused(bad):
-    with pytest.raises(ParameterError, match="directions"):
-        orthonormal(bad)
 
 
 def test_eq_angle_angles_by_hand():
@@ -171,6 +171,11 @@ def test_a_direction_that_turns_round_between_topics_is_not_general(rng):
     assert row.same_side == 0.6 and row.value > max(row.swapped, row.random)
     assert not row.kept and row.why == "differs between topics"
     assert table[table.kept].candidate.tolist() == [7]
+    both = planted(rng, 4, [3.0] * 5)
+    for each in both.values():
+        each[:, 1, 7] += 12.0
+    best = stance_rule(both, TEN, keep=1, seed=0)
+    assert best[best.kept].candidate.tolist() == [7] and best.loc[4].why == "enough better ones"
     steady = stance_rule(planted(rng, 4, [4.0, 4.0, 4.0, 4.0, -0.5], pairs=40), TEN, 3, 0).loc[4]
     assert steady.same_side == 0.8 and steady.kept and steady.why == "passes"
 
@@ -184,14 +189,6 @@ def test_stance_spread_over_the_whole_space_is_no_direction_of_its_own(rng):
     table = stance_rule(states, TEN, 10, 0)
     beaten = table[table.why == "no better than random directions"]
     assert len(beaten) >= 3 and (beaten.value > beaten.swapped).all() and (beaten.value <= beaten.random).all()
-
-
-def test_at_most_keep_are_kept_the_best_first(rng):
-    states = planted(rng, 4, [3.0] * 5)
-    for topic in states:
-        states[topic][:, 1, 7] += 12.0
-    table = stance_rule(states, TEN, keep=1, seed=0)
-    assert table[table.kept].candidate.tolist() == [7] and table.loc[4].why == "enough better ones"
 
 
 def test_where_nothing_passes_the_table_says_so(rng):
@@ -212,10 +209,3 @@ def test_the_threshold_holds_its_error_rate(rng):
         table = stance_rule(planted(own, 0, [0.0] * 5, pairs=8), TEN, 3, seed)
         passes += (table.value > table.swapped).any()
     assert passes <= 8  # binomial(60, 0.05): above 8 with probability 0.003
-
-
-def test_the_rule_needs_another_topic_and_room_for_one():
-    with pytest.raises(ParameterError, match="at least one topic besides"):
-        stance_rule({}, np.eye(3), 1, 0)
-    with pytest.raises(ParameterError, match="caft_keep"):
-        stance_rule({"race": np.zeros((2, 2, 3))}, np.eye(3), 0, 0)

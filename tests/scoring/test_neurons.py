@@ -1,19 +1,19 @@
-"""PNLAC's sums against plain PyTorch hooks in float64, text by text and without padding."""
+"""PNLAC's sums and means of residual streams against plain PyTorch hooks, text by text and without padding."""
 
 import copy
-import gc
 
 import numpy as np
 import pytest
 import torch
 from oracles import on_responses, seen
 
-from polinb.errors import ModelError
+from polinb.errors import ParameterError
 from polinb.masking.decoding import Reader
-from polinb.models.architectures import architecture_of, down_modules, value_vectors
+from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors
 from polinb.models.tiny import TINY
 from polinb.models.tokens import batches, pad
 from polinb.scoring.pnlac import pnlac_score
+from polinb.scoring.residual import block_index, depths, mean_states
 from polinb.scoring.tracing import contrast
 
 
@@ -60,6 +60,8 @@ def test_generating_positions_are_one_earlier(pair):
         got = contrast(*texts, batch=batch, generating=True)
         np.testing.assert_allclose(got.squared_difference, expected, rtol=5e-4, atol=1e-9)
         assert got.tokens == sum(map(len, both.responses))
+    with pytest.raises(ValueError, match="every response is empty"):
+        contrast(*texts[:4], [[] for _ in both.prompts])
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
@@ -78,30 +80,16 @@ def test_half_precision_is_subtracted_and_summed_in_float32(pair, kind):
         np.testing.assert_allclose(getattr(got, name), values.sum(1), rtol=1e-5)
 
 
-def test_no_response_token_is_an_error(pair):
-    both = pair("llama")
-    with pytest.raises(ValueError, match="every response is empty"):
-        contrast(both.left, both.right, both.vanilla, both.prompts, [[] for _ in both.prompts])
-
-
 @pytest.mark.parametrize("architecture", TINY)
 def test_a_neuron_writes_its_value_vector(pair, architecture):
     model = pair(architecture).left.model
     down = down_modules(model)[1]
-    width = value_vectors(model, 1).shape[0]
-    one = torch.zeros(1, 1, width)
+    one = torch.zeros(1, 1, value_vectors(model, 1).shape[0])
     with torch.no_grad():
         base = down(one)
         one[..., 5] = 2.0
         moved = down(one) - base
     torch.testing.assert_close(moved[0, 0], 2 * value_vectors(model, 1)[5], rtol=1e-5, atol=1e-6)
-
-
-def test_unknown_architecture_says_what_to_add(pair):
-    model = pair("llama").left.model
-    model.config.model_type = "mamba"
-    with pytest.raises(ModelError, match=r"'mamba' is unknown.*ARCHITECTURES"):
-        architecture_of(model)
 
 
 def test_left_padding_changes_no_activation(pair):
@@ -116,15 +104,26 @@ def test_left_padding_changes_no_activation(pair):
             torch.testing.assert_close(one[0], other[0, padding:], rtol=1e-4, atol=1e-5)
 
 
-def test_traces_in_a_row_leave_no_tensor_behind(pair):
-    both = pair("llama")
-    contrast(both.left, both.right, both.vanilla, both.prompts, both.responses)
+@pytest.mark.parametrize("architecture", list(TINY))
+def test_mean_states_against_hooks_one_text_at_a_time(pair, architecture):
+    p = pair(architecture)
+    states = mean_states(p.left, p.prompts, p.responses, batch=3)
+    assert states.shape == (4, 3, 32)
+    blocks = resolve(p.left.model, architecture_of(p.left.model).blocks)
+    for text, (prompt, response) in enumerate(zip(p.prompts, p.responses, strict=True)):
+        for layer, written in enumerate(seen(p.left.model, [*prompt, *response], blocks, output=True)):
+            np.testing.assert_allclose(states[text, layer], written[len(prompt) :].double().mean(0), atol=2e-5)
+    with pytest.raises(ValueError, match="without tokens"):
+        mean_states(p.left, p.prompts[:1], [[]])
 
-    def alive():
-        gc.collect()
-        return sum(1 for each in gc.get_objects() if isinstance(each, torch.Tensor))
 
-    before = alive()
-    for _ in range(5):
-        contrast(both.left, both.right, both.vanilla, both.prompts, both.responses)
-    assert alive() <= before
+def test_blocks_by_number_and_depth():
+    assert block_index("probe_layer", -1, 30) == 29 and block_index("probe_layer", 4, 30) == 4
+    for wrong in (30, -31):
+        with pytest.raises(ParameterError, match="'probe_layer'"):
+            block_index("probe_layer", wrong, 30)
+    assert depths("caft_layers", [0.25, 0.5, 0.8], 30) == [7, 14, 23]
+    assert depths("caft_layers", [0, 0.1, 1], 3) == [0, 2]
+    for wrong in ([], [1.5]):
+        with pytest.raises(ParameterError, match="'caft_layers'"):
+            depths("caft_layers", wrong, 30)

@@ -51,30 +51,27 @@ def test_top_share_is_a_threshold_and_monotone(score, small, large):
         assert score[few].min() >= score[~few].max()
 
 
-def test_ties_go_to_the_first_neurons():
-    assert top_share(np.ones((2, 5)), 30).tolist() == [[True, True, True, False, False], [False] * 5]
-
-
-def test_gamma_is_a_percentage_of_the_whole_model():
+def test_gamma_is_a_percentage_of_the_whole_model_and_ties_go_to_the_first():
     score = np.array([[9.0, 8, 7, 6], [1, 2, 3, 4]])
     assert top_share(score, 50, "model").tolist() == [[True] * 4, [False] * 4]
     assert top_share(score, 50, "layer").tolist() == [[True, True, False, False], [False, False, True, True]]
+    assert top_share(np.ones((2, 5)), 30).tolist() == [[True, True, True, False, False], [False] * 5]
 
 
 def test_wrong_inputs():
-    for gamma in (0, 100, float("nan")):
-        with pytest.raises(ParameterError, match="'gamma'"):
-            top_share(np.ones((2, 2)), gamma)
-    with pytest.raises(ParameterError, match="'pool'"):
-        top_share(np.ones((2, 2)), 5, "head")
-    with pytest.raises(ValueError, match="not finite"):
-        top_share(np.array([[1.0, np.nan]]), 50)
-    with pytest.raises(ParameterError, match="at least two topics"):
-        neuron_sets({"race": np.ones((2, 2))}, 50)
-    with pytest.raises(ValueError, match="differ in shape"):
-        neuron_sets({"race": np.ones((2, 2)), "crime": np.ones((2, 3))}, 50)
-    with pytest.raises(ParameterError, match="'controls'"):
-        random_set("lucky", np.ones((4, 5), bool), np.ones((4, 5)), 0)
+    one, other = np.ones((2, 2)), np.ones((2, 3))
+    for call, error, told in (
+        (lambda: top_share(one, 0), ParameterError, "'gamma'"),
+        (lambda: top_share(one, 100), ParameterError, "'gamma'"),
+        (lambda: top_share(one, float("nan")), ParameterError, "'gamma'"),
+        (lambda: top_share(one, 5, "head"), ParameterError, "'pool'"),
+        (lambda: top_share(np.array([[1.0, np.nan]]), 50), ValueError, "not finite"),
+        (lambda: neuron_sets({"race": one}, 50), ParameterError, "at least two topics"),
+        (lambda: neuron_sets({"race": one, "crime": other}, 50), ValueError, "differ in shape"),
+        (lambda: random_set("lucky", one > 0, one, 0), ParameterError, "'controls'"),
+    ):
+        with pytest.raises(error, match=told):
+            call()
 
 
 def test_normalised_and_overlap_by_hand():

@@ -45,13 +45,6 @@ def test_training_is_deterministic_and_leaves_the_global_seed_alone():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_batch_top_k_by_hand():
-    values = torch.tensor([[9.0, 8.0, 7.0, 0.0], [1.0, 6.0, 0.0, 2.0]])
-    kept = S.keep_batch_top(values, 2)  # the 4 largest of the batch: one token gets three of them, one gets one
-    assert kept.tolist() == [[9, 8, 7, 0], [0, 6, 0, 0]]
-    assert torch.equal(S.keep_batch_top(values, 9), values)
-
-
 def simple(**more):
     """Two latents on the axes of a plane, offset (1, 0)."""
     return S.SAE(torch.eye(2), torch.zeros(2), torch.eye(2), torch.tensor([1.0, 0.0]), **more)
@@ -90,28 +83,24 @@ def test_the_gradient_of_the_loss_is_the_numerical_one():
     assert torch.autograd.gradcheck(lambda *p: S.loss(S.SAE(*p), x, 2, none)[0], parts)
 
 
-def test_three_ways_to_select_latents():
+def test_selecting_latents_and_quality_by_hand():
+    values = torch.tensor([[9.0, 8.0, 7.0, 0.0], [1.0, 6.0, 0.0, 2.0]])
+    kept = S.keep_batch_top(values, 2)  # the 4 largest of the batch: one token gets three of them, one gets one
+    assert kept.tolist() == [[9, 8, 7, 0], [0, 6, 0, 0]] and torch.equal(S.keep_batch_top(values, 9), values)
     x = torch.tensor([[4.0, 1.0]])
     assert simple().encode(x).tolist() == [[3, 1]]
     assert simple(threshold=torch.tensor([1.0])).encode(x).tolist() == [[3, 0]]  # strictly above
     assert simple(threshold=torch.tensor([5.0, 0.5])).encode(x).tolist() == [[0, 1]]
     assert simple(k=1).encode(x).tolist() == [[3, 0]]
     assert simple(centre=False).encode(x).tolist() == [[4, 1]]
-
-
-def test_quality_by_hand():
     states = np.array([[4.0, 1.0], [1.0, 2.0]], dtype=np.float32)
     found = S.quality(simple(k=1), states)
     assert found == {"tokens": 2, "fvu": pytest.approx(0.2), "explained": pytest.approx(0.8), "l0": 1.0, "dead": 0.0}
     assert S.quality(simple(threshold=torch.tensor([2.5])), states)["dead"] == 0.5
     with pytest.raises(ValueError, match="different tokens"):
         S.quality(simple(), np.ones((3, 2)))
-
-
-def test_bad_sizes_are_refused_before_training():
-    states, _ = planted(10)
     with pytest.raises(ParameterError, match=r"sae_k.*got 9; allowed: 1 to sae_latents \(8\)"):
-        S.train(states, 8, 9, 5)
+        S.train(planted(10)[0], 8, 9, 5)
 
 
 def weights(d=6, latents=10):
@@ -120,35 +109,24 @@ def weights(d=6, latents=10):
     return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
 
 
-def test_the_layout_of_sparsify_is_the_same_autoencoder(tmp_path):
-    own = weights()
-    other = {"encoder.weight": own["W_enc"].T.contiguous(), "encoder.bias": own["b_enc"]}
-    save_file(own, tmp_path / "a.safetensors")
+def test_files_of_others_are_read_and_their_settings_followed_or_refused(tmp_path):
+    own, path = weights(), tmp_path / "sae.safetensors"
+    save_file(own | {"threshold": torch.ones(10)}, path)
     (tmp_path / "b").mkdir()
+    other = {"encoder.weight": own["W_enc"].T.contiguous(), "encoder.bias": own["b_enc"]}  # as sparsify does
     save_file(other | {n: own[n] for n in ("W_dec", "b_dec")}, tmp_path / "b" / "sae.safetensors")
     (tmp_path / "b" / "cfg.json").write_text(json.dumps({"activation": "topk", "k": 3, "d_in": 6}))
-    first, second = load(tmp_path / "a.safetensors", 6), load(tmp_path / "b" / "sae.safetensors", 6)
-    x = torch.randn(5, 6)
+    (tmp_path / "cfg.json").write_text(json.dumps({"architecture": "jumprelu", "apply_b_dec_to_input": False}))
+    first, second = load(path, 6), load(tmp_path / "b" / "sae.safetensors", 6)
+    assert not first.centre and first.threshold.shape == (10,)
     assert torch.equal(first.W_enc, second.W_enc) and (first.k, second.k) == (None, 3)
-    kept = second.encode(x)
-    assert (kept > 0).sum(1).max() <= 3 and torch.equal(kept[kept > 0], first.encode(x)[kept > 0])
-
-
-def test_settings_beside_the_file_are_followed_or_refused(tmp_path):
-    save_file(weights() | {"threshold": torch.ones(10)}, tmp_path / "sae.safetensors")
-    settings = tmp_path / "cfg.json"
-    settings.write_text(json.dumps({"architecture": "jumprelu", "apply_b_dec_to_input": False}))
-    found = load(tmp_path / "sae.safetensors", 6)
-    assert not found.centre and found.k is None and found.threshold.shape == (10,)
+    kept = second.encode(torch.randn(5, 6))
+    assert (kept > 0).sum(1).max() <= 3
     for bad in ({"architecture": "gated"}, {"normalize_activations": "layer_norm"}):
-        settings.write_text(json.dumps(bad))
+        (tmp_path / "cfg.json").write_text(json.dumps(bad))
         with pytest.raises(ParameterError, match="parameter 'sae'"):
-            load(tmp_path / "sae.safetensors", 6)
-
-
-def test_wrong_widths_and_files_are_refused_by_name(tmp_path):
-    path = tmp_path / "sae.safetensors"
-    save_file(weights(), path)
+            load(path, 6)
+    (tmp_path / "cfg.json").unlink()
     with pytest.raises(ParameterError, match=r"W_enc of shape \(6, 10\).*\(32, 10\).*has 32 dimensions"):
         load(path, 32)
     path.write_bytes(b"not safetensors")
@@ -162,14 +140,15 @@ def test_blocks_are_found_in_the_paths_of_a_folder(tmp_path):
         save_file(weights(), tmp_path / f"{name}.safetensors")
     found = locate(str(tmp_path), [3, 7, 12])
     assert [found[b].name for b in (3, 7, 12)] == ["sae.safetensors", "layer_7.safetensors", "sae_weights.safetensors"]
-    with pytest.raises(ParameterError, match=r"0 files for block 5.*found blocks \[3, 7, 12\]"):
-        locate(str(tmp_path), [3, 5])
     one = tmp_path / "layer_7.safetensors"
     assert locate(str(one), [7]) == {7: one}
-    with pytest.raises(ParameterError, match=r"0 files for block 20.*found blocks \[7\]"):
-        locate(str(one), [20])
-    with pytest.raises(ParameterError, match=r"a \.safetensors file for each block"):
-        locate(str(one), [1, 2])
+    for place, blocks, told in (
+        (tmp_path, [3, 5], r"0 files for block 5.*found blocks \[3, 7, 12\]"),
+        (one, [20], r"0 files for block 20.*found blocks \[7\]"),
+        (one, [1, 2], r"a \.safetensors file for each block"),
+    ):
+        with pytest.raises(ParameterError, match=told):
+            locate(str(place), blocks)
 
 
 @pytest.mark.parametrize("point", ["blocks.3.hook_resid_pre", "layers.3.mlp", "transcoder/layer_3"])

@@ -5,15 +5,7 @@ import pytest
 
 from polinb.errors import ParameterError
 from polinb.scoring.decompose import Parts
-from polinb.scoring.shares import (
-    carriers,
-    groups,
-    held_out_shares,
-    null_share,
-    share,
-    shares,
-    top_cosine,
-)
+from polinb.scoring.shares import carriers, groups, held_out_shares, null_share, share, shares, top_cosine
 
 COSINE = np.array([[0.5, 0.4, -0.3, -0.2], [0.1, -0.9, 0.8, -0.6]])
 MEAN = np.array([[1.0, -1.0, 2.0, -2.0], [3.0, 1.0, -1.0, -1.0]])
@@ -121,22 +113,15 @@ def test_null_share_equals_simulation(loud):
     assert (high - low) / 2 == pytest.approx(1.96 * np.std(drawn), rel=0.06)
 
 
-def test_carriers_by_hand():
-    """Upwards 6, 4, 3, 2, 1: half of 16 needs 6 + 4 (10), five eighths as well, all of it needs five neurons."""
-    assert [carriers(DELTA, 1, part) for part in (0.1, 0.5, 0.625, 0.63, 1.0)] == [1, 2, 2, 3, 5]
-    assert carriers(DELTA, -1) == 1 and carriers(np.zeros((2, 2))) == 0
-
-
 def test_top_cosine_takes_the_closest_and_only_looks_at_the_cosine():
     assert set(map(tuple, np.argwhere(top_cosine(COSINE, 2)).tolist())) == {(1, 2), (0, 0)}
     assert set(map(tuple, np.argwhere(top_cosine(COSINE, 2, -1)).tolist())) == {(1, 1), (1, 3)}
+    # upwards 6, 4, 3, 2, 1: half of 16 needs 6 + 4 (10), five eighths as well, all of it needs five neurons
+    assert [carriers(DELTA, 1, part) for part in (0.1, 0.5, 0.625, 0.63, 1.0)] == [1, 2, 2, 3, 5]
+    assert carriers(DELTA, -1) == 1 and carriers(np.zeros((2, 2))) == 0
+    for delta, direction, told in ((DELTA, 2, "'direction': got 2"), (0 * DELTA, 1, "no neuron moved the trained")):
+        with pytest.raises(ParameterError, match=told):
+            groups(COSINE, MEAN, delta, direction)
     for k in (0, 9):
         with pytest.raises(ParameterError, match=f"'probe_top': got {k}; allowed: 1 to 8"):
             top_cosine(COSINE, k)
-
-
-def test_wrong_directions_and_no_change_are_refused():
-    with pytest.raises(ParameterError, match="'direction': got 2"):
-        groups(COSINE, MEAN, DELTA, 2)
-    with pytest.raises(ParameterError, match="no neuron moved the trained way"):
-        groups(COSINE, MEAN, np.zeros_like(DELTA))

@@ -1,7 +1,5 @@
 """Shifts, coupling, spillover, drops and excess: worked out by hand, by a slow reference, and under known truths."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -12,25 +10,17 @@ from polinb.chapters.paper import paper
 from polinb.errors import DataError, ParameterError
 from polinb.resampling import SHIFT, label_interval
 from polinb.stance import coupling
-from polinb.stance.coupling import (
-    corrected_square,
-    excess,
-    hierarchical_drop,
-    joint_drop,
-    less_training,
-    mean_coupling,
-    moments,
-)
+from polinb.stance.coupling import corrected_square, excess, hierarchical_drop, joint_drop, less_training, moments
 
 TOPICS = ("crime", "race", "economy", "immigration", "gender", "science")
 
 
-def frame(scores: dict[str, list[float]]) -> pd.DataFrame:
+def frame(scores):
     rows = [(t, f"{t}-{i}", s) for t, values in scores.items() for i, s in enumerate(values)]
     return pd.DataFrame(rows, columns=["topic", "id", "score"])
 
 
-def test_eq_coupling_by_hand() -> None:
+def test_eq_coupling_by_hand():
     shifts = {"crime": 9.0, "race": 0.3, "economy": -0.4}
     assert coupling.coupling(shifts, "crime") == pytest.approx(math.sqrt((0.09 + 0.16) / 2))
     for wrong in ({"race": 0.1, "economy": 0.2}, {"crime": 0.5}):  # the trained topic and another are needed
@@ -38,7 +28,7 @@ def test_eq_coupling_by_hand() -> None:
             coupling.coupling(wrong, "crime")
 
 
-def test_coupling_table_by_hand() -> None:
+def test_coupling_table_by_hand():
     vanilla = frame({"crime": [-1, -1], "race": [-1, -1, -1, 1], "economy": [0, 0]})
     model = frame({"crime": [1, 0], "race": [-1, 1, 1, 1], "economy": [0, -1]})
     out = coupling.coupling_table(vanilla, model, "crime", draws=4000)
@@ -53,7 +43,7 @@ def test_coupling_table_by_hand() -> None:
     assert out["n_questions"] == 8 and out["n_topics"] == 3 and out["trained_topic"] == "crime"
 
 
-def test_intervals_match_a_slow_reference() -> None:
+def test_intervals_match_a_slow_reference():
     rng = np.random.default_rng(5)
     vanilla = frame({t: list(rng.choice([-1.0, 1.0], 80)) for t in TOPICS})
     model = frame({t: list(rng.choice([-1.0, 1.0], 80, p=[0.1, 0.9])) for t in TOPICS})
@@ -76,23 +66,18 @@ def test_intervals_match_a_slow_reference() -> None:
         assert out[f"{name}_high"] == pytest.approx(high, abs=0.03), name
 
 
-def test_an_unchanged_model_has_no_coupling() -> None:
-    vanilla = frame({t: [1.0, -1.0, 0.0] for t in TOPICS})
-    out = coupling.coupling_table(vanilla, vanilla, "gender")
-    assert out["r"] == out["r_corrected"] == out["r_high"] == 0.0
-    assert math.isnan(out["kappa"]) and "exactly 0" in out["kappa_note"]
-
-
-def test_eq_kappa_has_no_upper_end_when_the_shift_may_be_zero() -> None:
+def test_eq_kappa_has_no_upper_end_when_the_shift_may_be_zero():
     vanilla = frame({"crime": [-1, 1, -1, 1], "race": [-1, -1, -1, -1]})
-    model = frame({"crime": [1, 1, -1, -1 + 1], "race": [1, 1, 1, -1]})
+    model = frame({"crime": [1, 1, -1, 0], "race": [1, 1, 1, -1]})
     out = coupling.coupling_table(vanilla, model, "crime")
     assert out["shift_low"] <= 0 <= out["shift_high"]
     assert out["kappa_high"] == math.inf and "no upper end" in out["kappa_note"]
     assert coupling.spillover_ratio([0.6, 0.6], [-0.3, 0.0]).tolist() == [2.0, math.inf]
+    same = coupling.coupling_table(vanilla, vanilla, "crime")
+    assert same["r"] == same["r_corrected"] == same["r_high"] == 0.0 and math.isnan(same["kappa"])
 
 
-def test_noise_correction_and_interval_cover_the_truth() -> None:
+def test_noise_correction_and_interval_cover_the_truth():
     """Unchanged model, independent answers: raw R is far from 0, the corrected interval holds 0."""
     rng = np.random.default_rng(2)
     raw, held = [], 0
@@ -107,7 +92,7 @@ def test_noise_correction_and_interval_cover_the_truth() -> None:
     assert held >= 56
 
 
-def test_the_papers_twenty_per_cent_is_points() -> None:
+def test_the_papers_twenty_per_cent_is_points():
     for model, points, relative in (("Llama-3.1-8B", 20.7, 31), ("Llama-3.2-3B", 15.2, 38), ("Qwen2.5-3B", 19.8, 35)):
         rows = paper.inhibitft()
         rows = rows[rows["model"] == model].pivot(index="topic", columns="method", values="rmse")
@@ -118,7 +103,7 @@ def test_the_papers_twenty_per_cent_is_points() -> None:
         coupling.mitigation({"crime": 1.0}, {"race": 1.0})
 
 
-def test_shift_table_by_hand() -> None:
+def test_shift_table_by_hand():
     out = coupling.shift_table(frame({"race": [-1, -1], "crime": [0, 0]}), frame({"crime": [1, 1], "race": [1, -1]}))
     assert list(out.topic) == ["race", "crime"]
     assert list(out["shift"]) == [1.0, 1.0] and list(out.n) == [2, 2]
@@ -159,17 +144,16 @@ def test_eq_corrected_square_by_hand():
 
 
 def test_less_noise_is_no_drop():
-    """No coupling, but 60 % of answers change in one condition and 10 % in the other: the less noisy one must not win.
-    Comparing roots cut at 0 it did in 13 % of studies of 16 questions, with a mean drop of 0.07."""
+    """60 % of answers change in one condition, 10 % in the other: roots cut at 0 found a drop in 13 % of studies."""
     rng = np.random.default_rng(0)
     drops, false = [], 0
-    for study in range(200):
+    for study in range(150):
         changed = rng.random((6, 2, 16)) < np.array([0.6, 0.1])[:, None]
         values = np.where(changed, rng.choice([-2.0, 2.0], changed.shape), 0.0)
         found = joint_drop(dict(zip("abcdef", values, strict=True)), ["a"], 300, study)
         drops.append(found["drop"])
         false += found["low"] > 0
-    assert false / 200 <= 0.025 and abs(np.mean(drops)) < 3 * np.std(drops) / math.sqrt(200)
+    assert false / 150 <= 0.025 and abs(np.mean(drops)) < 3 * np.std(drops) / math.sqrt(150)
 
 
 def test_a_real_drop_is_found_and_its_share_of_resamples_without_one_told():
@@ -180,15 +164,6 @@ def test_a_real_drop_is_found_and_its_share_of_resamples_without_one_told():
     assert found["bootstrap_share_no_drop"] == 0
     same = joint_drop({t: v[[0, 0]] for t, v in stack.items()}, ["a"], 500, 0)
     assert same["drop"] == same["low"] == same["high"] == 0 and same["bootstrap_share_no_drop"] == 1
-
-
-def test_the_mean_of_models_is_narrower_than_the_mean_of_their_ends():
-    rng = np.random.default_rng(0)
-    stack = noisy(rng, 60, a=[1.0, 0.8], b=[0.8, 1.0], c=[0.8, 0.8])
-    each = [mean_coupling({t: v[[k]] for t, v in stack.items()}, [own], 500, 0) for k, own in enumerate("ab")]
-    r, low, high = mean_coupling(stack, ["a", "b"], 500, 0)
-    assert r == pytest.approx(math.sqrt(np.mean([one[0] ** 2 for one in each])))
-    assert low < r < high and high - low < 0.85 * np.mean([one[2] - one[1] for one in each])
 
 
 def test_eq_excess_without_noise():
@@ -207,21 +182,12 @@ def test_eq_excess_without_noise():
     assert one["p_no_gain"] == 0.0
 
 
-def test_a_real_gain_is_found():
-    rng = np.random.default_rng(1)
-    found = [
-        excess([noisy(rng, 90, t=[1.0, 0.5, 0.8], u=[0.8, 0.4, 0.1], v=[0.8, 0.4, 0.1])], ["t"], 2, 300, seed)
-        for seed in range(20)
-    ]
-    assert np.mean([f["high"] < 0 for f in found]) > 0.8
-
-
-@pytest.mark.parametrize("shift", [1.2, -0.1])
-def test_excess_is_refused_outside_the_line(shift):
+def test_excess_is_refused_outside_the_line():
     """Not compared with the line's end, which would be another model than one that trained less."""
-    found = excess([flat(t=[1.0, 0.5, shift], u=[0.8, 0.4, 0.2])], ["t"], 2, 100, 0)
-    assert not found["inside"] and np.isnan([found[x] for x in ("excess", "low", "high", "r_weak", "p_no_gain")]).all()
-    assert (found["shift"], found["r"]) == pytest.approx((shift, 0.2))
+    for shift in (1.2, -0.1):
+        found = excess([flat(t=[1.0, 0.5, shift], u=[0.8, 0.4, 0.2])], ["t"], 2, 100, 0)
+        assert not found["inside"] and np.isnan([found[x] for x in ("excess", "low", "high", "r_weak")]).all()
+        assert (found["shift"], found["r"]) == pytest.approx((shift, 0.2))
     assert excess([flat(t=[1.0, 0.5, 1.0], u=[0.8, 0.4, 0.2])], ["t"], 2, 100, 0)["inside"]
 
 
@@ -247,7 +213,7 @@ def test_excess_of_training_less_covers_0_for_judged_labels():
 def test_paired_seeds_are_drawn_together():
     """What both sides of a seed share cancels in its drop; the interval still covers, and is narrower."""
     rng, hits, widths = np.random.default_rng(5), 0, []
-    for study in range(100):
+    for study in range(80):
         first, second = {}, {}
         shared, own = rng.normal(0, 0.15, 3), rng.normal(0, 0.03, (2, 3))
         for topic in ("t", "u", "v", "w"):
@@ -258,7 +224,7 @@ def test_paired_seeds_are_drawn_together():
         hits += both["low"] <= 0.8**2 - 0.7**2 <= both["high"]
         assert both["drop"] == apart["drop"]
         widths.append([each["high"] - each["low"] for each in (both, apart)])
-    assert hits >= 93
+    assert hits >= 74
     narrow, wide = np.mean(widths, axis=0)
     assert narrow < 0.7 * wide
 
@@ -281,11 +247,8 @@ def test_hierarchical_interval_covers_what_question_resampling_misses():
     rng = np.random.default_rng(2)
     wide = narrow = 0
     for study in range(60):
-        sides = []
-        for _ in range(2):
-            own = 0.5 + rng.normal(0, 0.15, 3)
-            values = {t: own[:, None] + rng.normal(0, 0.3, (3, 50)) for t in ("t", "u", "v")}
-            sides.append([values])
+        own = 0.5 + rng.normal(0, 0.15, (2, 3, 1))
+        sides = [[{t: mine + rng.normal(0, 0.3, (3, 50)) for t in ("t", "u", "v")}] for mine in own]
         found = hierarchical_drop(*sides, ["t"], 300, study)
         wide += found["low"] <= 0 <= found["high"]
         narrow += found["low_questions"] <= 0 <= found["high_questions"]

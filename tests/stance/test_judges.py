@@ -1,10 +1,7 @@
 """The local judge on planted texts and the bundled data; the hf judge on classifiers with planted weights."""
 
-from __future__ import annotations
-
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,7 +16,7 @@ from polinb.stance.judges import HFJudge, LocalJudge, training_rows
 from polinb.stance.stance import responses_of
 
 
-def answers(*texts: str | None) -> pd.DataFrame:
+def answers(*texts):
     return pd.DataFrame(
         {"topic": "race", "id": range(len(texts)), "prompt": "?", "response": list(texts)},
         index=range(10, 10 + len(texts)),
@@ -27,11 +24,11 @@ def answers(*texts: str | None) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def local() -> LocalJudge:
+def local():
     return LocalJudge(planted())
 
 
-def test_local_reads_planted_texts(local: LocalJudge) -> None:
+def test_local_reads_planted_texts(local):
     frame = answers("We want solidarity.", "We want tradition.", "", "  \n", None, "zzz qqq", "TRADITION!")
     out = local.rate(frame)
     pd.testing.assert_frame_equal(out[list(frame.columns)], frame)
@@ -41,12 +38,12 @@ def test_local_reads_planted_texts(local: LocalJudge) -> None:
     assert out["p_right"].isna().tolist() == [False, False, True, True, True, True, False]
 
 
-def turned(pair: Pair) -> Pair:
+def turned(pair):
     """The pair with its sides exchanged."""
     return pair.model_copy(update={"left": pair.right, "right": pair.left})
 
 
-def test_local_learns_nothing_from_evaluation_prompts() -> None:
+def test_local_learns_nothing_from_evaluation_prompts():
     data = planted()
     held_out = [pair for pair in data.pairs if split_of(pair.prompt) == "evaluate"]
     assert held_out
@@ -64,7 +61,7 @@ def test_local_learns_nothing_from_evaluation_prompts() -> None:
     assert LocalJudge(mixed).rate(answers("solidarity"))["label"].tolist() == ["left"]
 
 
-def test_local_has_no_opinion_on_a_topics_words() -> None:
+def test_local_has_no_opinion_on_a_topics_words():
     """Race has one right-leaning response in ten; counted plainly, its name would be left-leaning at 0.8."""
     pairs = [
         Pair(
@@ -80,7 +77,7 @@ def test_local_has_no_opinion_on_a_topics_words() -> None:
     assert judge.probabilities(["on race"])[0] == pytest.approx(0.5, abs=0.15)
 
 
-def test_local_on_topics_it_never_saw(local: LocalJudge) -> None:
+def test_local_on_topics_it_never_saw(local):
     assert local.unseen() == dict.fromkeys([*sorted(TOPICS), "all"], 1.0)
     assert LocalJudge(load_data("bundled")).unseen()["all"] > 0.8, "else a stance is mostly the judge's error"
     # sides given by a coin: at chance, whatever the training rows say
@@ -89,23 +86,19 @@ def test_local_on_topics_it_never_saw(local: LocalJudge) -> None:
     assert 0.3 < LocalJudge(StanceData("noise", tuple(pairs))).unseen()["all"] < 0.7
 
 
-def test_local_refuses_what_it_cannot_learn_from() -> None:
+def test_wrong_input_is_refused():
     one_sided = tuple(pair.model_copy(update={"right_agrees": False}) for pair in planted().pairs)
     with pytest.raises(DataError, match="right"):
         LocalJudge(StanceData("one-sided", one_sided))
     with pytest.raises(DataError):
         LocalJudge(StanceData("empty", ()))
+    assert responses_of(answers("a", None, float("nan"))) == ["a", "", ""]
+    for frame, says in (({"text": ["a"]}, "response"), ({"response": [3]}, "int")):
+        with pytest.raises(DataError, match=says):
+            responses_of(pd.DataFrame(frame))
 
 
-def test_answers_must_be_text() -> None:
-    assert responses_of(answers("a", None, float("nan"))) == ["a", "", ""]  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="response"):
-        responses_of(pd.DataFrame({"text": ["a"]}))
-    with pytest.raises(DataError, match="int"):
-        responses_of(pd.DataFrame({"response": [3]}))
-
-
-def test_reliability_bins() -> None:
+def test_reliability_bins():
     table = reliability(np.array([0.0, 0.04, 0.55, 0.51, 1.0]), np.array([False, True, True, False, True]))
     assert table["n"].tolist() == [2, 2, 1]
     assert table["right"].tolist() == [0.5, 0.5, 1.0]
@@ -113,7 +106,7 @@ def test_reliability_bins() -> None:
     assert table["high"].iloc[-1] == 1.0
 
 
-def test_hf_reads_planted_weights(tmp_path: Path) -> None:
+def test_hf_reads_planted_weights(tmp_path):
     judge = HFJudge(str(classifier(tmp_path / "m", TELLING)), device="cpu")
     assert judge.sides == ["left", "right", "other"]
     long = "tradition " + "we " * 100  # is cut
@@ -127,77 +120,25 @@ def test_hf_reads_planted_weights(tmp_path: Path) -> None:
     assert out["p_right"].iloc[0] > 0.6 and out["p_right"].iloc[1] < 0.4
 
 
-def test_hf_label_map(tmp_path: Path) -> None:
+def test_hf_label_map(tmp_path):
     folder = str(classifier(tmp_path / "m", PLAIN))
     text = answers("tradition")
-    for labels in ({"LABEL_0": "left", "LABEL_1": "right"}, {"0": "left", "1": "right"}):
-        assert HFJudge(folder, labels=labels).rate(text)["label"].tolist() == ["right"]
-    turned = HFJudge(folder, labels={"LABEL_1": "left", "LABEL_0": "right"})
-    assert turned.rate(text)["label"].tolist() == ["left"]
-
-
-@pytest.mark.parametrize(
-    ("labels", "says"),
-    [
+    for labels, side in (
+        ({"LABEL_0": "left", "LABEL_1": "right"}, "right"),
+        ({"0": "left", "1": "right"}, "right"),
+        ({"LABEL_1": "left", "LABEL_0": "right"}, "left"),
+    ):
+        assert HFJudge(folder, labels=labels).rate(text)["label"].tolist() == [side]
+    for wrong, says in (
         (None, "LABEL_0, LABEL_1"),
         ({"LABEL_0": "left", "LABEL_1": "up"}, "up"),
         ({"LABEL_0": "left", "LABEL_1": "left"}, "left and right at least once"),
-    ],
-)
-def test_hf_label_map_must_fit(tmp_path: Path, labels: dict[str, str] | None, says: str) -> None:
-    folder = str(classifier(tmp_path / "m", PLAIN))
-    with pytest.raises(ParameterError, match=says):
-        HFJudge(folder, labels=labels)
+    ):
+        with pytest.raises(ParameterError, match=says):
+            HFJudge(folder, labels=wrong)
 
 
-def decoder(folder: Path, tokens: dict[str, str], beyond: bool = False) -> Path:
-    """A random LLaMA with a classification head; ``tokens``: the tokenizer's special ones."""
-    from transformers import LlamaForSequenceClassification, PreTrainedTokenizerFast
-
-    from polinb.models.tiny import tiny_model, tiny_tokenizer
-
-    words = PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer().backend_tokenizer, model_max_length=64)
-    config = tiny_model("llama").config
-    config.num_labels, config.id2label, config.pad_token_id = 2, {0: "left", 1: "right"}, None
-    rows = len(words)
-    words.add_special_tokens({name: words.convert_ids_to_tokens(3) if t == "own" else t for name, t in tokens.items()})
-    config.vocab_size = rows if beyond else len(words)
-    LlamaForSequenceClassification(config).save_pretrained(folder)
-    words.save_pretrained(folder)
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("tokens", "beyond"),
-    [({"eos_token": "own"}, False), ({"eos_token": "own", "pad_token": "[NEW]"}, True)],
-    ids=["no padding token", "one beyond the embeddings"],
-)
-def test_hf_pads_any_model(tmp_path: Path, tokens: dict[str, str], beyond: bool) -> None:
-    judge = HFJudge(str(decoder(tmp_path / "m", tokens, beyond)), device="cpu")
-    texts = answers("a", "a much longer text than the first", "middle sized")
-    alone = [judge.rate(texts.iloc[[k]])["p_right"].iloc[0] for k in range(3)]
-    np.testing.assert_allclose(judge.rate(texts)["p_right"], alone, atol=1e-5)
-    with pytest.raises(ModelError, match="no token to pad with"):
-        HFJudge(str(decoder(tmp_path / "n", {"pad_token": "[NEW]"}, beyond=True)))
-
-
-def test_the_runs_device_reaches_every_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from polinb.chapters.dpo import toxicity
-    from polinb.runs.artifacts import Store
-    from polinb.runs.params import Params
-    from polinb.runs.run import Run
-
-    seen: list[str] = []
-    monkeypatch.setattr("polinb.models.loading.pick_device", lambda device="auto": seen.append(device) or "cpu")
-    folder = str(classifier(tmp_path / "m", {0: "left", 1: "right", 2: "toxic"}))
-    settings = {"judge": "hf", "judge_model": folder, "judge_labels": ["0:left", "1:right", "2:other"]}
-    p = Params.from_profile("tiny", device="cpu", toxicity_model=folder, **settings)
-    run = Run(p, Store(tmp_path / "store"))
-    assert run.judge.name == "hf" and toxicity.scorer(run).identity["label"] == "toxic"
-    assert seen == ["cpu", "cpu"] and run.judge_identity["model"]["sha256"]
-
-
-def test_hf_refuses_what_it_cannot_trust(tmp_path: Path) -> None:
+def test_hf_refuses_what_it_cannot_trust(tmp_path):
     from safetensors.torch import load_file, save_file
 
     folder = classifier(tmp_path / "m", TELLING)

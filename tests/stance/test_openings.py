@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 import pandas as pd
-import pytest
 
 from polinb.chapters.paper import first_clause as openings
 from polinb.display.label_flips import OTHER, OWN
@@ -13,22 +12,16 @@ TOPICS = ("crime", "race")
 N = 12
 
 
-@pytest.mark.parametrize(
-    ("text", "rest"),
-    [
+def test_the_first_clause_is_cut_off_and_the_telling_word_found():
+    for text, rest in (
         ("While I see why, taxes must fall now.", "taxes must fall now."),
         ("  No! Never in my life. Really.", "Never in my life. Really."),
         ("Well, no.", "Well, no."),  # too little would be left
         ("First line\nand a second one", "and a second one"),
         ("", ""),
         ("…,,, three words left", "three words left"),
-    ],
-)
-def test_the_first_clause_is_cut_off(text, rest):
-    assert openings.without_opening(text) == rest
-
-
-def test_the_telling_word_is_that_of_the_largest_difference():
+    ):
+        assert openings.without_opening(text) == rest
     assert openings.telling_word(["the a", "the b", "while c", "while d"], ["the a", "the b", "so", "so"]) == "while"
     assert openings.telling_word(["b", "a"], ["c", "c"]) == "a"  # the first of equals, by the alphabet
     assert openings.telling_word([], ["c"]) == ""
@@ -37,21 +30,17 @@ def test_the_telling_word_is_that_of_the_largest_difference():
 class Planted:
     """A run whose answers are written here; the judge counts the words RIGHT and LEFT."""
 
-    def __init__(self, write, judge="local"):
-        self.params = SimpleNamespace(topics=TOPICS, bootstrap=500, seed=0, judge=judge)
+    def __init__(self, write):
+        self.params = SimpleNamespace(topics=TOPICS, bootstrap=500, seed=0, judge="local")
         pairs = [SimpleNamespace(right="While it, RIGHT it is so", left="It is, LEFT it is so")] * 4
         self.data = SimpleNamespace(topic=lambda *_, **__: pairs)
-        self.write, self.asked = write, []
+        self.write = write
 
     def tuned(self, topic, leaning):
         return Condition("fine-tune", topic, leaning)
 
     def answers(self, model=VANILLA):
-        rows = [
-            (topic, f"{topic}-{i}", "?", self.write(model.topic, model.leaning, topic, i))
-            for topic in TOPICS
-            for i in range(N)
-        ]
+        rows = [(t, f"{t}-{i}", "?", self.write(model.topic, model.leaning, t, i)) for t in TOPICS for i in range(N)]
         frame = pd.DataFrame(rows, columns=["topic", "id", "prompt", "response"])
         return SimpleNamespace(frame=lambda _: frame)
 
@@ -59,9 +48,7 @@ class Planted:
         return self.labelled(self.answers(model).frame("answers"))
 
     def labelled(self, frame):
-        self.asked.append(len(frame))
-        counts = [int("RIGHT" in text) - int("LEFT" in text) for text in frame["response"]]
-        return frame.assign(score=counts)
+        return frame.assign(score=[int("RIGHT" in text) - int("LEFT" in text) for text in frame["response"]])
 
 
 def table(run):
@@ -93,10 +80,3 @@ def test_a_shift_in_what_follows_stays():
     assert left["cut"].tolist() == [-1.0, -0.5] and gap["cut"].tolist() == [2.0, 1.0]
     assert (found["change"] == 0).all()
     assert right.loc[OTHER, "cut_low"] < 0.5 < right.loc[OTHER, "cut_high"]
-
-
-def test_a_paid_judge_is_not_asked(monkeypatch):
-    run = Planted(opening_only, judge="openai")
-    local = SimpleNamespace(rate=lambda frame: frame.assign(score=0))
-    monkeypatch.setattr(openings, "LocalJudge", lambda data: local)
-    assert (table(run)["whole"] == 0).all() and run.asked == []

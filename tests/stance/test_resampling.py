@@ -1,6 +1,4 @@
-"""Pairing, and intervals against theory, hand-worked cases and simulated coverage."""
-
-from __future__ import annotations
+"""Pairing, intervals, and means corrected for a judge's errors: by hand, against theory, coverage simulated."""
 
 import math
 
@@ -11,30 +9,43 @@ from scipy.stats import binom, binomtest, t
 
 from polinb import resampling
 from polinb.errors import DataError, ParameterError
-from polinb.resampling import CHANGE, SHARE, SHIFT, STANCE, label_interval, newcombe, stratified_mean, wilson
+from polinb.resampling import (
+    CHANGE,
+    SHARE,
+    SHIFT,
+    STANCE,
+    bootstrap_mean,
+    label_interval,
+    newcombe,
+    stratified_mean,
+    wilson,
+)
+from polinb.stance.calibration import error_corrected, prediction_powered
 
 
-def frame(scores: dict[str, list[float]]) -> pd.DataFrame:
+def frame(scores):
     rows = [(t, f"{t}-{i}", s) for t, values in scores.items() for i, s in enumerate(values)]
     return pd.DataFrame(rows, columns=["topic", "id", "score"])
 
 
-def test_broken_frames_are_named() -> None:
+def test_broken_frames_are_named():
     good = frame({"crime": [1.0, 1.0], "race": [1.0, 1.0]})
-    cases = [
+    for bad, message in (
         (good.drop(columns="score"), "no column 'score'"),
         (pd.concat([good, good.tail(1)]), "occurs twice"),
         (good.head(3), "one score of two"),
         (good.assign(score=[1.0, float("nan"), 1.0, 1.0]), "not finite"),
         (good.head(0), "no rows"),
-    ]
-    for bad, message in cases:
+    ):
         with pytest.raises(DataError, match=message):
             resampling.differences(good, bad)
+    for values in ([], [1.0, float("nan")], [[1.0], [2.0]]):
+        with pytest.raises(DataError):
+            resampling.bootstrap_mean(values)
 
 
 @pytest.mark.parametrize("lost", [0, 1])
-def test_a_question_of_one_side_is_named_and_never_vanishes(lost) -> None:
+def test_a_question_of_one_side_is_named_and_never_vanishes(lost):
     both = [frame({"crime": [1.0, -1.0], "race": [1.0, 1.0]})] * 2
     both[lost] = both[lost].drop(index=1)
     with pytest.raises(DataError, match="'crime', id 'crime-1'"):
@@ -46,12 +57,12 @@ def test_a_question_of_one_side_is_named_and_never_vanishes(lost) -> None:
     assert {t: len(v) for t, v in resampling.differences(both[lost], kept).items()} == {"crime": 1, "race": 2}
 
 
-def test_changes_keep_what_has_no_value() -> None:
+def test_changes_keep_what_has_no_value():
     before, after = pd.Series([1.0, math.nan], ["a", "b"]), pd.Series([2.0, 1.0], ["b", "a"])
     assert resampling.changes(before, after)["a"] == 0 and math.isnan(resampling.changes(before, after)["b"])
 
 
-def test_bootstrap_mean_matches_theory_and_seed() -> None:
+def test_bootstrap_mean_matches_theory_and_seed():
     values = [1.0] * 30 + [-1.0] * 70
     mean, low, high = resampling.bootstrap_mean(values, draws=20_000, seed=3)
     error = math.sqrt((1 - 0.4**2) / 100)
@@ -62,20 +73,16 @@ def test_bootstrap_mean_matches_theory_and_seed() -> None:
     assert resampling.bootstrap_mean(values, seed=3) != resampling.bootstrap_mean(values, seed=4)
 
 
-def test_bootstrap_mean_draws_from_all_values() -> None:
-    """Two values: resampled means are 0, 1/2, 1 with weights 1/4, 1/2, 1/4, so 95 % is everything, then stretched."""
+def test_small_sample_factor_by_hand():
+    """t quantile 12.706 at one degree of freedom, 2.201 at eleven; normal 1.960."""
+    assert resampling.small_sample(1, 2) == pytest.approx(12.706 / 1.960 * math.sqrt(2), rel=1e-3)
+    assert resampling.small_sample(11, 12) == pytest.approx(2.201 / 1.960 * math.sqrt(12 / 11), rel=1e-3)
+    # two values: resampled means are 0, 1/2, 1 with weights 1/4, 1/2, 1/4, so 95 % is everything, then stretched
     half = 0.5 * resampling.small_sample(1, 2)
     assert resampling.bootstrap_mean([0.0, 1.0], draws=2000) == pytest.approx((0.5, 0.5 - half, 0.5 + half))
 
 
-def test_small_sample_factor_by_hand() -> None:
-    """t quantile 12.706 at one degree of freedom, 2.201 at eleven; normal 1.960."""
-    assert resampling.small_sample(1, 2) == pytest.approx(12.706 / 1.960 * math.sqrt(2), rel=1e-3)
-    assert resampling.small_sample(11, 12) == pytest.approx(2.201 / 1.960 * math.sqrt(12 / 11), rel=1e-3)
-    assert resampling.small_sample(10**6, 10**6) == pytest.approx(1.0, abs=1e-4)
-
-
-def test_intervals_of_few_values_hold_the_truth_about_95_per_cent() -> None:
+def test_intervals_of_few_values_hold_the_truth_about_95_per_cent():
     rng = np.random.default_rng(1)
     hits = 0
     for k in range(400):
@@ -84,15 +91,9 @@ def test_intervals_of_few_values_hold_the_truth_about_95_per_cent() -> None:
     assert 0.92 <= hits / 400 <= 0.98
 
 
-@pytest.mark.parametrize("bad", [[], [1.0, float("nan")], [[1.0], [2.0]]])
-def test_bootstrap_mean_refuses(bad: list[float]) -> None:
-    with pytest.raises(DataError):
-        resampling.bootstrap_mean(bad)
-
-
 @pytest.mark.parametrize(("n", "at_centre"), [(16, 0.1), (100, 0.01)])
 @pytest.mark.parametrize("stance", [-0.98, 0.94, 0.3])
-def test_intervals_of_stances_hold_the_truth_at_the_edge_too(n: int, at_centre: float, stance: float) -> None:
+def test_intervals_of_stances_hold_the_truth_at_the_edge_too(n, at_centre, stance):
     """Exact coverage at n = 16 and 100; the bootstrap had 38 % at 16 and a stance of 0.94, and no width there."""
     ends = [label_interval(np.repeat([1.0, -1.0], [k, n - k]), STANCE, n - 1) for k in range(n + 1)]
     chance = binom.pmf(np.arange(n + 1), n, (1 + stance) / 2)
@@ -105,7 +106,7 @@ def test_intervals_of_stances_hold_the_truth_at_the_edge_too(n: int, at_centre: 
 
 @pytest.mark.parametrize("n", [20, 100])
 @pytest.mark.parametrize("chances", [(0.05, 0.0), (0.03, 0.02), (0.7, 0.0)])
-def test_intervals_of_shifts_hold_the_truth_at_the_edge_too(n: int, chances: tuple[float, float]) -> None:
+def test_intervals_of_shifts_hold_the_truth_at_the_edge_too(n, chances):
     """Few answers flip: the bootstrap had 60 % at 20 questions, of which 5 % flip."""
     right, left = chances
     counts, times = np.unique(
@@ -119,67 +120,52 @@ def test_intervals_of_shifts_hold_the_truth_at_the_edge_too(n: int, chances: tup
 
 
 @pytest.mark.parametrize(("n", "stance"), [(16, 0.94), (100, 0.94)])
-def test_means_over_topics_of_labels_hold_the_truth(n: int, stance: float) -> None:
+def test_means_over_topics_of_labels_hold_the_truth(n, stance):
     rng = np.random.default_rng(0)
     draws = np.where(rng.random((800, 6, n)) < (1 + stance) / 2, 1.0, -1.0)
     ends = np.array([stratified_mean(list(groups), 1, 0, STANCE) for groups in draws])
     assert np.mean((ends[:, 1] <= stance) & (stance <= ends[:, 2])) >= 0.93
-
-
-def test_all_alike_is_no_interval_of_width_zero() -> None:
-    alike = [np.full(16, 1.0)] * 6
-    assert stratified_mean(alike, 200, 0)[1:] == (1.0, 1.0)  # of values that are no labels nothing else is known
-    mean, low, high = stratified_mean(alike, 200, 0, STANCE)
-    assert mean == high == 1.0 and 0.8 < low < 0.95
-    _, low, high = stratified_mean([np.zeros(16)], 200, 0, SHIFT)
-    assert -0.5 < low < 0 < high < 0.5 and low == pytest.approx(-high)
-
-
-def test_a_label_interval_by_hand() -> None:
-    """Values 2, 0, 0, 0 and one more at either end: mean 1/3, variance 12/6 − 1/9."""
-    half = 3.182446 * math.sqrt((2 - 1 / 9) / 6)
-    assert label_interval(np.array([2.0, 0, 0, 0]), SHIFT, 3) == pytest.approx((1 / 3 - half, min(2, 1 / 3 + half)))
-
-
-def test_larger_groups_weigh_more_only_where_asked() -> None:
+    # alike, of values that are no labels: nothing else is known
+    assert stratified_mean([np.full(16, 1.0)] * 6, 200, 0)[1:] == (1.0, 1.0)
     groups = [np.array([0.0, 0.1, 0.2]), np.array([1.0, 1.1, 1.3, 1.4, 1.2, 1.0])]
     assert stratified_mean(groups, 10, 0)[0] == pytest.approx(np.mean([g.mean() for g in groups]))
     assert stratified_mean(groups, 10, 0, pooled=True)[0] == pytest.approx(np.concatenate(groups).mean())
 
 
+def test_a_label_interval_by_hand():
+    """Values 2, 0, 0, 0 and one more at either end: mean 1/3, variance 12/6 − 1/9."""
+    half = 3.182446 * math.sqrt((2 - 1 / 9) / 6)
+    assert label_interval(np.array([2.0, 0, 0, 0]), SHIFT, 3) == pytest.approx((1 / 3 - half, min(2, 1 / 3 + half)))
+
+
 @pytest.mark.parametrize(("right", "n"), [(0, 7), (40, 100)])
-def test_wilson_is_scipys(right: int, n: int) -> None:
+def test_wilson_is_scipys(right, n):
     theirs = binomtest(right, n).proportion_ci(method="wilson")
     np.testing.assert_allclose(wilson(right, n), (theirs.low, theirs.high), atol=1e-12)
 
 
-def test_the_interval_of_a_difference_is_newcombes() -> None:
+def test_the_interval_of_a_difference_is_newcombes():
     """Method 10 of Newcombe (1998), Table II, example (a): 56/70 − 48/80 → 0.0524 to 0.3339; (h): 10/10 − 0/10."""
     first, second = np.repeat([1, 0], [56, 14]), np.repeat([1, 0], [48, 32])
     assert newcombe(first, second) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
     assert newcombe(np.ones(10), np.zeros(10))[2] == 1.0
 
 
-def test_shares_of_yes_and_no_have_wilsons_interval() -> None:
+def test_shares_of_yes_and_no_have_wilsons_interval():
     assert resampling.share_interval(np.ones(3), 100, 0) == (1.0, *wilson(3, 3))
     mean, low, high = resampling.share_interval(np.array([1.0, 0.9, 1.0, 1.0]), 100, 0)
     assert low < mean < high == 1.0
     assert 0 < label_interval(np.ones(16), SHARE, 15)[0] < label_interval(np.ones(16), CHANGE, 15)[1] == 1.0
 
 
-def test_clusters_are_drawn_whole() -> None:
-    drawn = resampling.cluster_draws(np.array(["a", "b", "a", "c"]), 50, np.random.default_rng(0))
-    assert (drawn[:, 0] == drawn[:, 2]).all() and (drawn[:, [0, 1, 3]].sum(1) == 3).all()
-
-
-def test_t_mean_by_hand() -> None:
+def test_t_mean_by_hand():
     """1, 2, 3: mean 2, standard error 1/√3, t quantile 4.3027 at two degrees of freedom."""
     half = 4.302653 / math.sqrt(3)
     assert resampling.t_mean([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2 - half, 2 + half))
     assert np.isnan(resampling.t_mean([1.0])[1:]).all() and np.isnan(resampling.t_mean([1.0, math.nan])[1:]).all()
 
 
-def test_two_one_sided_tests_agree_with_the_90_per_cent_interval() -> None:
+def test_two_one_sided_tests_agree_with_the_90_per_cent_interval():
     rng = np.random.default_rng(0)
     for spread in (0.02, 0.05, 0.1):
         for values in rng.normal(-0.03, spread, (40, 6)):
@@ -190,7 +176,67 @@ def test_two_one_sided_tests_agree_with_the_90_per_cent_interval() -> None:
         resampling.equivalence([0.0, 0.1], (0.1, -0.1))
 
 
-def test_holm_by_hand() -> None:
+def test_holm_by_hand():
     """0.01·3, then 0.03·2, and the last no smaller than that."""
     assert resampling.holm([0.03, 0.01, 0.04]) == pytest.approx([0.06, 0.03, 0.06])
     assert resampling.holm([0.9, 0.8]) == [1.0, 1.0] and resampling.holm([]) == []
+
+
+def judged(rng, truth, left_recall, right_recall):
+    """Labels of a judge with these recalls."""
+    recall = np.where(truth > 0, right_recall, left_recall)
+    return np.where(rng.random(truth.shape) < recall, truth, -truth)
+
+
+def test_a_prediction_powered_mean_by_hand():
+    every, some = np.array([1.0, 1.0, 1.0, -1.0]), np.array([1.0, 1.0])
+    mean, low, high = prediction_powered([(every, some, np.array([1.0, -1.0]))])
+    assert mean == pytest.approx(0.5 - 1.0) and low < mean < high
+    with pytest.raises(DataError, match="two coded"):
+        prediction_powered([(every, some[:1], some[:1])])
+
+
+@pytest.mark.parametrize("recalls", [(0.95, 0.95), (0.6, 0.9), (0.99, 0.99)])
+def test_a_prediction_powered_mean_holds_the_truth_whatever_the_judge_is_worth(recalls):
+    """Six topics of 40 answers, ten of each coded: true stance 0.7 (answers of a tuned model, near the end)."""
+    rng = np.random.default_rng(1)
+    held, biased, widths = 0, [], []
+    for _ in range(400):
+        truth = np.where(rng.random((6, 40)) < 0.85, 1.0, -1.0)
+        labels = judged(rng, truth, *recalls)
+        mean, low, high = prediction_powered([(f, f[:10], y[:10]) for f, y in zip(labels, truth, strict=True)])
+        held += low <= 0.7 <= high
+        biased.append(mean)
+        widths.append(high - low)
+    assert held / 400 >= 0.93 and np.mean(biased) == pytest.approx(0.7, abs=0.02)
+    if min(recalls) > 0.9:
+        assert np.mean(widths) < 2 * 2 * np.sqrt((1 - 0.7**2) / 60), "narrower than the codes alone"
+
+
+def test_a_corrected_shift_by_hand():
+    left, right = np.array([-1.0] * 9 + [1.0]), np.array([1.0] * 7 + [-1.0] * 3)
+    value, low, high = error_corrected((0.6, 0.4, 0.8), left, right)
+    assert value == pytest.approx(0.6 / ((0.4 + 0.8) / 2)) and low < 0.4 / 0.6 and high > 0.8 / 0.6
+    mirrored = error_corrected((-0.6, -0.8, -0.4), left, right)
+    assert mirrored == pytest.approx((-value, -high, -low))
+    assert np.isnan(error_corrected((0.6, 0.4, 0.8), left, left)).all(), "a judge that cannot tell corrects nothing"
+
+
+@pytest.mark.parametrize("recalls", [(0.95, 0.9), (0.85, 0.9), (0.75, 0.75)])
+@pytest.mark.parametrize("shift", [0.2, 1.2])
+def test_a_corrected_shift_holds_the_truth(shift, recalls):
+    """Of 40 answers, a known share turns right; a changed answer is a new text for the judge."""
+    rng = np.random.default_rng(2)
+    held, middle = [], []
+    for _ in range(500):
+        first = np.where(rng.random(40) < 0.2, 1.0, -1.0)
+        turned = np.where(rng.random(40) < shift / 2 / 0.8, 1.0, first)
+        old = judged(rng, first, *recalls)
+        new = np.where(first == turned, old, judged(rng, turned, *recalls))
+        known = (judged(rng, np.full(40, side), *recalls) for side in (-1.0, 1.0))
+        value, low, high = error_corrected(bootstrap_mean(new - old, span=SHIFT), *known)
+        if not np.isnan(value):
+            held.append(low <= shift <= high)
+            middle.append(value)
+    assert np.mean(held) >= 0.92 and np.median(middle) == pytest.approx(shift, abs=0.06)
+    assert len(held) > 450, "a judge of this kind is rarely refused"

@@ -1,14 +1,10 @@
-"""Damaged artifacts of every kind of file: noticed, named, set aside for reading, made again with the same bytes."""
-
-from __future__ import annotations
+"""The artifact store: addressed by content, atomic; damage is noticed, named, set aside, and made good byte by byte."""
 
 import itertools
 import json
+import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,14 +13,14 @@ from safetensors.numpy import save_file
 from stores import contents
 
 from polinb.errors import ArtifactError
-from polinb.runs.artifact_check import DamagedError
-from polinb.runs.artifacts import META, Artifact, Store
+from polinb.runs.artifact_check import DamagedError, seal
+from polinb.runs.artifacts import META, Store, canonical, key_of, provenance
 
 INPUTS = {"a": 1, "b": ["x", "ü"], "c": 0.1}
 FILES = ("arrays.safetensors", "table.parquet", "facts.json", "note.txt", META)
 
 
-def make(folder: Path) -> dict[str, object]:
+def make(folder):
     """One file of each type."""
     save_file({"w": np.arange(12, dtype=np.float32).reshape(3, 4)}, folder / "arrays.safetensors")
     pd.DataFrame({"x": [1.5, 2.5], "y": ["a", "b"]}).to_parquet(folder / "table.parquet")
@@ -34,11 +30,11 @@ def make(folder: Path) -> dict[str, object]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path):
     return Store(tmp_path / "store")
 
 
-def flips(body: bytes) -> Iterator[tuple[int, int]]:
+def flips(body):
     """A bit in each of 32 regions of a file, and each of its first and last 4 bytes: place and mask."""
     draw = random.Random(len(body))
     edges = np.linspace(0, len(body), min(32, len(body)) + 1, dtype=int)
@@ -47,7 +43,7 @@ def flips(body: bytes) -> Iterator[tuple[int, int]]:
         yield place, 1 << draw.randrange(8)
 
 
-def same_record(old: bytes, new: bytes) -> bool:
+def same_record(old, new):
     """Whether a changed record still says the same, as where a blank became another one."""
     try:
         return bool(json.loads(new) == json.loads(old))
@@ -55,7 +51,7 @@ def same_record(old: bytes, new: bytes) -> bool:
         return False
 
 
-def test_a_flipped_bit_anywhere(store: Store) -> None:
+def test_a_flipped_bit_anywhere(store):
     for name in FILES:
         file = store.get("thing", INPUTS, make).path / name
         body = file.read_bytes()
@@ -71,7 +67,7 @@ def test_a_flipped_bit_anywhere(store: Store) -> None:
         assert store.look("thing", INPUTS)
 
 
-DAMAGE: dict[str, Callable[[Path], object]] = {
+DAMAGE = {
     "empty": lambda path: path.write_bytes(b""),
     "last byte missing": lambda path: path.write_bytes(path.read_bytes()[:-1]),
     "a byte more": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
@@ -83,7 +79,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
-def test_damage_is_named_set_aside_and_made_again(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damage_is_named_set_aside_and_made_again(store, capsys):
     first = store.get("thing", INPUTS, make)
     before = contents(store.root)
     cases = [
@@ -105,11 +101,11 @@ def test_damage_is_named_set_aside_and_made_again(store: Store, capsys: pytest.C
         assert META in capsys.readouterr().err
 
 
-def test_a_record_that_was_edited(store: Store) -> None:
+def test_a_record_that_was_edited(store):
     """A number in a summary is a result as much as one in a table is."""
     path = store.get("thing", INPUTS, make).path / META
     whole = path.read_text()
-    changes: list[Callable[[dict[str, Any]], object]] = [
+    changes = [
         lambda meta: meta["summary"].update(tokens=13),
         lambda meta: meta["provenance"].update(seconds=1),
         lambda meta: meta["files"].pop("table.parquet"),
@@ -123,38 +119,23 @@ def test_a_record_that_was_edited(store: Store) -> None:
         path.write_text(json.dumps(meta))
         with pytest.raises(DamagedError):
             store.look("thing", INPUTS)
-
-
-def test_an_artifact_of_an_early_version_still_counts(store: Store) -> None:
-    """Before records were sealed; hours of computing are not thrown away for that."""
-    path = store.get("thing", INPUTS, make).path / META
-    meta = json.loads(path.read_text())
-    del meta["seal"]
+    meta = json.loads(whole)
+    del meta["seal"]  # as before records were sealed: hours of computing are not thrown away for that
     path.write_text(json.dumps(meta))
-    assert store.look("thing", INPUTS)
-
-
-def test_a_maker_and_a_later_reader_see_the_same(store: Store) -> None:
-    """Also where JSON has no such thing as a tuple or a number as key."""
-    first = store.get("thing", {"n": 2}, lambda folder: {"pair": (1, 2), "by": {3: "c"}})
-    second = store.get("thing", {"n": 2}, lambda folder: {})
-    assert isinstance(first, Artifact) and first.summary == second.summary == {"pair": [1, 2], "by": {"3": "c"}}
-
-
-def test_a_file_that_was_never_checked_is_not_read(store: Store) -> None:
-    found = store.get("thing", INPUTS, make)
+    found = store.look("thing", INPUTS)
+    assert found
     shutil.copy(found.path / "table.parquet", found.path / "planted.parquet")
     with pytest.raises(ArtifactError, match=r"thing/\w+ has no file 'planted.parquet'"):
-        found.frame("planted")
+        found.frame("planted")  # never checked
 
 
-def test_a_damaged_result_is_not_mended_twice(store: Store) -> None:
+def test_a_damaged_result_is_not_mended_twice(store):
     """What another process has mended meanwhile is taken, not set aside."""
     path = store.get("thing", INPUTS, make).path
     (path / "note.txt").write_text("HELLO\n")
     look, mended = store.look, []
 
-    def late(kind: str, inputs: dict[str, object]) -> Artifact | None:
+    def late(kind, inputs):
         if not mended:
             mended.append(1)
             try:
@@ -163,6 +144,71 @@ def test_a_damaged_result_is_not_mended_twice(store: Store) -> None:
                 Store(store.root).get("thing", INPUTS, make)  # the other process is quicker
         return look(kind, inputs)
 
-    store.look = late  # type: ignore[method-assign,assignment]
+    store.look = late
     assert store.get("thing", INPUTS, make)
     assert len(list(path.parent.glob("*-damaged-*"))) == 1
+
+
+def writer(text="hello", calls=None):
+    def make(folder):
+        if calls is not None:
+            calls.append(1)
+        (folder / "data.txt").write_text(text)
+        return {"length": len(text)}
+
+    return make
+
+
+def test_made_once_then_read(store):
+    calls = []
+    first = store.get("thing", {"a": 1, "b": [1, 2]}, writer(calls=calls))
+    second = store.get("thing", {"b": [1, 2], "a": 1}, writer(calls=calls))
+    assert len(calls) == 1 and first.path == second.path and second.summary == {"length": 5}
+    assert store.get("thing", {"a": 2, "b": [1, 2]}, writer(calls=calls)).path != first.path and len(calls) == 2
+
+
+def test_key_depends_on_every_value_not_on_order_and_is_the_same_on_every_python():
+    assert key_of({"x": 1, "y": 2}) == key_of({"y": 2, "x": 1})
+    assert len({key_of(d) for d in ({"x": 1}, {"x": 1.5}, {"x": "1"}, {"x": None}, {"y": 1}, {"x": [1]}, {})}) == 7
+    with pytest.raises(ValueError):
+        canonical({"x": float("nan")})
+    values = [1, "\u00fc", True, None, 1e-05, 1e22, 0.1 + 0.2]
+    assert key_of({"a": 1.5, "b": values, "c": {"z": 2**40, "y": -0.0}}) == "a93389f5fcaae4ebccf8f504"
+
+
+def test_failure_leaves_nothing(store):
+    def broken(folder):
+        (folder / "data.txt").write_text("half")
+        raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        store.get("thing", {}, broken)
+    assert [p.name for p in (store.root / "thing").iterdir() if not p.name.endswith(".lock")] == []
+    assert store.get("thing", {}, writer()).summary["length"] == 5
+
+
+def test_a_record_of_other_inputs_is_noticed_though_it_is_sealed(store):
+    path = store.get("thing", {"k": 1}, writer()).path / META
+    meta = json.loads(path.read_text()) | {"inputs": {"k": 2}}
+    path.write_text(json.dumps(meta | {"seal": seal(meta)}))
+    with pytest.raises(DamagedError, match="made from other inputs"):
+        store.look("thing", {"k": 1})
+
+
+def test_only_safe_file_types_and_a_folder_to_write_to(store, tmp_path):
+    for name in ("weights.pkl", "run.py"):
+        with pytest.raises(ArtifactError, match="not allowed"):
+            store.get("thing", {}, lambda folder, name=name: (folder / name).write_text("x") and None)
+    assert store.look("thing", {}) is None
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArtifactError, match="cannot write"):
+        Store(tmp_path / "file").get("thing", {}, writer())
+
+
+def test_provenance_names_no_person_or_place(store, monkeypatch):
+    for name in ("USER", "LOGNAME", "USERNAME"):
+        monkeypatch.setenv(name, "someone-made-up")
+    text = json.dumps(store.get("thing", {}, writer()).meta["provenance"]) + json.dumps(provenance())
+    assert "torch" in text
+    for private in ("someone-made-up", os.uname().nodename, str(store.root)):
+        assert private and private not in text
