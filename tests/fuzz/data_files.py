@@ -7,27 +7,24 @@ import io
 import json
 import unicodedata
 
-from fuzzing import plain, refused
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+from fuzzing import plain
 from hypothesis import strategies as st
 
-from polinb.data.loading import load_data
-from polinb.data.reading import read_table
 from polinb.data.rows import TOPICS
-from polinb.errors import DataError
 
 AWKWARD = st.sampled_from(
-    ["", " ", "\t", "NA", "null", "None", "nan", "5", "1e5", "2020-01-01", "true", "-", "<b>x</b>",
-     "<script>1</script>",
-     "=1+1", "a,b", 'a"b', "a\nb", "a\r\nb", "a\rb", "\ufeffa", "\x00", "a\x00b", "\u2028x", "naïve", "日本語", "🙂",
-     "#x",
-     "'", "\\", "\\n", "x" * 500]
+    ["", " ", "\t", "NA", "null", "None", "nan", "5", "1e5", "2020-01-01", "true", "-", "<b>x</b>", "=1+1", "a,b",
+     'a"b', "a\nb", "a\r\nb", "a\rb", "\ufeffa", "\x00", "\u2028x", "naïve", "日本語", "🙂", "#x", "'", "x" * 500]
 )  # fmt: skip
 CELL = AWKWARD | plain | st.sampled_from(["Should taxes rise?", "Yes, they should.", "No."])
-TOPIC = st.sampled_from([*TOPICS, "Crime", " race ", "sport", ""])
 COLUMNS = ("topic", "prompt", "left", "right")
 IDS = st.none() | st.integers(0, 3) | st.sampled_from(["a", "b", "2024-01-01", "", " "]) | st.floats() | st.booleans()
 ROW = st.fixed_dictionaries(
-    {"topic": TOPIC, "prompt": CELL, "left": CELL, "right": CELL}, optional={"id": IDS, "": CELL}
+    {"topic": st.sampled_from([*TOPICS, "Crime", " race ", "sport", ""]), "prompt": CELL, "left": CELL, "right": CELL},
+    optional={"id": IDS, "": CELL},
 )
 GOOD = st.builds(
     lambda topic, asked, more: {"topic": topic, "prompt": f"Is {asked} good?", "left": f"Yes {more}", "right": "No"},
@@ -38,7 +35,8 @@ JSON_VALUE = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(plain, inner, max_size=3),
     max_leaves=4,
 )
-MISSING = st.sampled_from([None, None, None, *COLUMNS])
+ROWS = st.lists(ROW, max_size=3) | st.lists(GOOD, min_size=1, max_size=6)
+ODD = st.lists(st.dictionaries(st.sampled_from([*COLUMNS, "id", "x"]), JSON_VALUE, max_size=5), max_size=3)
 # What happens to files on their way: each takes bytes and a place in them.
 DAMAGES = {
     "none": lambda raw, at: raw,
@@ -52,33 +50,19 @@ DAMAGES = {
     "latin-1": lambda raw, at: raw.decode("utf-8", "replace").encode("latin-1", "replace"),
     "twice": lambda raw, at: raw + raw,
     "mixed ends": lambda raw, at: raw.replace(b"\n", b"\r\n", at % 4),
-    "old ends": lambda raw, at: raw.replace(b"\n", b"\r"),
     "quote": lambda raw, at: raw[: at % (len(raw) + 1)] + b'"' + raw[at % (len(raw) + 1) :],
     "deep": lambda raw, at: b"[" * 20_000 + raw,
-    "empty": lambda raw, at: b"",
 }
 DAMAGE = st.tuples(st.sampled_from(["none", "none", "none", *DAMAGES]), st.integers(0, 5000))
-ROWS = st.lists(ROW, max_size=3) | st.lists(GOOD, min_size=1, max_size=6)
-
-
-def holds(cell: object) -> bool:
-    """Whether a cell says anything: ``NA``, ``nan`` and white space do not."""
-    return str("" if cell is None else cell).strip() not in ("", "NA", "nan")
 
 
 def damaged(raw: bytes, damage: tuple[str, int]) -> bytes:
     return DAMAGES[damage[0]](raw, damage[1])
 
 
-def as_csv(rows, quoting, end, header) -> bytes:
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, quoting=quoting, lineterminator=end)
-    names = list(dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)]))
-    writer.writerow([name for name in names if name != header])
-    for row in rows:
-        cells = [row.get(name) for name in names if name != header]
-        writer.writerow(["" if cell is None else str(cell) for cell in cells])
-    return stream.getvalue().encode("utf-8", "replace")
+def holds(cell: object) -> bool:
+    """Whether a cell says anything: ``NA``, ``nan`` and white space do not."""
+    return str("" if cell is None else cell).strip() not in ("", "NA", "nan")
 
 
 def expected_pairs(rows) -> set[tuple[str, str, str, str]] | None:
@@ -100,8 +84,7 @@ def expected_pairs(rows) -> set[tuple[str, str, str, str]] | None:
             if type(key) not in (str, int) or str(key).strip() in ids:
                 return None
             ids.append(str(key).strip())
-        same = plain_form(prompt)
-        seen.setdefault(same, []).append((topic.casefold(), prompt, left, right))
+        seen.setdefault(plain_form(prompt), []).append((topic.casefold(), prompt, left, right))
     kept = {found[0] for found in seen.values() if len({each[0] for each in found}) == 1}
     return kept if {each[0] for found in seen.values() for each in found} == {each[0] for each in kept} else None
 
@@ -110,32 +93,45 @@ def plain_form(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
+# --- writing and reading a file by other means; ``style`` picks one of two ways to write
+
+
+def names_of(rows) -> list[str]:
+    return list(dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)]))
+
+
+def csv_file(rows, style: bool) -> bytes:
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, quoting=csv.QUOTE_ALL if style else csv.QUOTE_MINIMAL, lineterminator="\n")
+    writer.writerow(names_of(rows))
+    for row in rows:
+        writer.writerow(["" if row.get(name) is None else str(row[name]) for name in names_of(rows)])
+    return stream.getvalue().encode("utf-8", "replace")
+
+
+def json_file(rows, style: bool) -> bytes:
+    return f"[{', '.join(json.dumps(row, ensure_ascii=style) for row in rows)}]".encode("utf-8", "replace")
+
+
+def jsonl_file(rows, style: bool) -> bytes:
+    return "".join(f"{json.dumps(row, ensure_ascii=style)}\n" for row in rows).encode("utf-8", "replace")
+
+
+def parquet_file(rows, style: bool) -> bytes | None:
+    try:
+        table = pa.table({name: [row.get(name) for row in rows] for name in names_of(rows)})
+    except (pa.ArrowException, TypeError, OverflowError):
+        return None
+    stream = io.BytesIO()
+    pyarrow.parquet.write_table(table, stream, use_dictionary=style)
+    return stream.getvalue()
+
+
 def decoded(raw: bytes) -> str:
     text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig").removeprefix("\ufeff")
     if "\0" in text:
         raise ValueError("NUL")
     return text
-
-
-def compare(path, raw, read) -> bool:
-    """The reader and the loader on one file, against an independent reading: rows, or None where it must be refused."""
-    path.write_bytes(raw)
-    try:
-        rows = read_table(path, "the-file")
-    except DataError as error:
-        refused(error, "the-file")
-        rows = None
-    if rows is not None:
-        assert rows == read, "other rows than the independent reader"
-    try:
-        data = load_data(str(path))
-    except DataError as error:
-        assert rows is None or expected_pairs(rows) is None, f"valid, but refused: {error}"
-        return refused(error, path.name)
-    assert rows is not None
-    assert {(p.topic, p.prompt, p.left, p.right) for p in data.pairs} == expected_pairs(rows)
-    assert data.source["rows"] == len(rows) and data.source["kept"] == len(data.pairs)
-    return True
 
 
 def csv_rows(raw: bytes):
@@ -157,22 +153,45 @@ def nothing(constant: str) -> None:
     """What NaN in JSON means."""
 
 
-def json_rows(raw: bytes, lines: bool):
+def json_rows(raw: bytes):
+    """One value, or one a line."""
+    for lines in (False, True):
+        try:
+            text = decoded(raw)
+            if lines:
+                values = [json.loads(line, parse_constant=nothing) for line in text.split("\n") if line.strip()]
+            else:
+                values = unwrapped(json.loads(text, parse_constant=nothing))
+            columns = dict.fromkeys(name for row in values for name in row)
+            return [{name: row.get(name) for name in columns} for row in values]
+        except (ValueError, RecursionError, AttributeError, TypeError):
+            continue
+    return None
+
+
+def unwrapped(values):
+    """Rows under labels, columns, one table under a name, or rows as they are."""
+    inner = list(values.values()) if isinstance(values, dict) else []
+    if inner and all(isinstance(each, dict) for each in inner):
+        return inner
+    if inner and all(isinstance(each, list) and not (each and isinstance(each[0], dict)) for each in inner):
+        return [dict(zip(values, cells, strict=True)) for cells in zip(*inner, strict=True)]
+    if tables := [each for each in inner if isinstance(each, list) and each and isinstance(each[0], dict)]:
+        return tables[0] if len(tables) == 1 else None
+    return values if isinstance(values, list) else [values]
+
+
+def parquet_rows(raw: bytes):
     try:
-        text = decoded(raw)
-        if lines:
-            values = [json.loads(line, parse_constant=nothing) for line in text.split("\n") if line.strip()]
-        else:
-            values = json.loads(text, parse_constant=nothing)
-            inner = list(values.values()) if isinstance(values, dict) else []
-            if inner and all(isinstance(each, dict) for each in inner):
-                values = inner  # rows under labels
-            elif inner and all(isinstance(each, list) and not (each and isinstance(each[0], dict)) for each in inner):
-                values = [dict(zip(values, cells, strict=True)) for cells in zip(*inner, strict=True)]
-            elif tables := [each for each in inner if isinstance(each, list) and each and isinstance(each[0], dict)]:
-                values = tables[0] if len(tables) == 1 else None  # wrapped
-            values = values if isinstance(values, list) else [values]
-        columns = dict.fromkeys(name for row in values for name in row)
-        return [{name: row.get(name) for name in columns} for row in values]
-    except (ValueError, RecursionError, AttributeError, TypeError):
+        read = pd.read_parquet(io.BytesIO(raw), dtype_backend="pyarrow").to_dict("records")
+    except Exception:
         return None
+    return [{k: None if v is pd.NA else v for k, v in row.items()} for row in read]
+
+
+FORMATS = {
+    "csv": (csv_file, csv_rows),
+    "json": (json_file, json_rows),
+    "jsonl": (jsonl_file, json_rows),
+    "parquet": (parquet_file, parquet_rows),
+}
