@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from polinb.errors import JudgeError
 from polinb.stance.alignment import parse_score
-from polinb.stance.chat_judge import OpenAIJudge
+from polinb.stance.chat_judge import OpenAIJudge, _keep, _kept
 from polinb.stance.replies import missing, parse_rating
 
 FRAME = pd.DataFrame({"topic": ["crime"], "id": ["1"], "prompt": ["Why?"], "response": ["Because of it."]})
@@ -113,3 +113,26 @@ def test_any_rating_and_score(size):
     numbers = "0 100 101 55.5 80/100 1e2 ² ٣ ٣٣ -5 50% **60** nan CODE"
     number = st.sampled_from([*numbers.split(), " 7 ", "7\n8"])
     run(size, WORDS | text | number | st.tuples(WORDS, WORDS).map(" ".join), check)
+
+
+@budgets(30, 500)
+def test_any_damaged_cache(size, tmp_path):
+    """It loses replies; it never makes one up."""
+    path = tmp_path / "answers.jsonl"
+
+    def check(case):
+        replies, junk, at = case
+        path.unlink(missing_ok=True)
+        for key, raw in replies.items():
+            _keep(path, {"key": key, "raw": raw})
+        whole = path.read_bytes() if replies else b""
+        path.write_bytes(whole[:at] if at < len(whole) else whole + b"\n" + junk)
+        found = _kept(path)
+        assert all(found.get(key) in (None, raw) for key, raw in replies.items())
+        if at >= len(whole):
+            assert all(found.get(key) == raw for key, raw in replies.items() if not missing(raw, "", False, 0))
+        return len(found) == len(replies)
+
+    replies = st.dictionaries(st.text("abcdef0123456789", min_size=4, max_size=4), plain, max_size=4)
+    junk = st.binary(max_size=20) | st.just(b"[" * 100_000 + b"\n")
+    run(size, st.tuples(replies, junk, st.integers(0, 400)), check)
