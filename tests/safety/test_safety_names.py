@@ -22,16 +22,7 @@ ESCAPES = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def secret(tmp_path):
-    """A file that nothing may read or replace."""
-    path = tmp_path / "x"
-    path.write_text("not yours")
-    yield path
-    assert path.read_text() == "not yours"
-
-
-def test_an_artifact_stays_in_the_store(tmp_path, secret):
+def test_an_artifact_stays_in_the_store(tmp_path):
     store = Store(tmp_path / "a" / "store")
     for name in ESCAPES:
         for kind, key in ((name, "key"), ("kind", name)):
@@ -61,53 +52,45 @@ def test_a_topic_is_a_plain_name(tmp_path):
             assert re.fullmatch(r"\w[\w-]{0,59}", topic)
 
 
-def test_a_chapter_is_one_of_the_notebooks(tmp_path, secret):
-    folder = tmp_path / "checkout"
-    (folder / "notebooks").mkdir(parents=True)
-    (folder / "book").mkdir()
-    (folder / "notebooks" / "01_a.ipynb").write_text("{}")
-    (folder / "book" / "_toc.yml").write_text("root: index\nchapters:\n- file: chapters/01_a\n")
+def test_a_chapter_is_one_of_the_notebooks(tmp_path):
+    for folder in ("notebooks", "book"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "notebooks" / "01_a.ipynb").write_text("{}")
+    (tmp_path / "book" / "_toc.yml").write_text("root: index\nchapters:\n- file: chapters/01_a\n")
     for name in ESCAPES:
         with pytest.raises(ParameterError, match=r"--chapters"):
-            make_book("tiny", {}, [name], Layout(folder))
-    assert sorted(p.name for p in folder.iterdir()) == ["book", "notebooks"], "something was made"
+            make_book("tiny", {}, [name], Layout(tmp_path))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["book", "notebooks"], "something was made"
 
 
-def test_a_hub_id_is_no_path_and_a_revision_the_known_commit(tmp_path, monkeypatch):
+def test_names_of_data_and_their_commits(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("POLINB_CACHE", str(tmp_path / "cache"))
-    for name in set(ESCAPES) - {"a/b"}:
-        for load in (load_data, load_statements):
+    for load in (load_data, load_statements):
+        for name in set(ESCAPES) - {"a/b"}:
             with pytest.raises(DataError, match="expected hub:owner/name"):
                 load(f"hub:{name}")
+        for name in ("a\0b", "x" * 5000, "a" * 300 + ".csv", "\ud800.csv"):
+            with pytest.raises(DataError) as error:
+                load(name)
+            assert len(str(error.value)) < 1000
     for name in (*filter(None, ESCAPES), "main", "dd078cb", "g" * 40):
         with pytest.raises(PolinbError):
             load_data("ideoinst", revision=name)
+    for text in ("../x=1", "a\0=1", "a;b=1", "$(id)=1", "-x=1"):
+        with pytest.raises(ParameterError, match=re.escape("name=value")):
+            parse_settings([text])
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_link_in_a_data_folder_leads_nowhere_else(tmp_path, secret):
+def test_a_link_in_a_data_folder_leads_nowhere_else(tmp_path):
     for name in REGISTRY:
         path = tmp_path / "set" / name
         path.parent.mkdir(parents=True)
         topic, leaning, _ = name.split("/")
         path.write_text(json.dumps([{"instruction": f"Why {topic}?", "output": f"So {leaning}.", "label": "neutral"}]))
     assert len(load_data(str(tmp_path / "set")).pairs) == 6
-    outside = tmp_path / "outside.json"
-    path.rename(outside)
-    path.symlink_to(outside)
+    path.rename(tmp_path / "outside.json")
+    path.symlink_to(tmp_path / "outside.json")
     with pytest.raises(DataError, match="leads outside the data folder"):
         load_data(str(tmp_path / "set"))
-
-
-def test_a_name_that_no_file_has():
-    for name in ("a\0b", "x" * 5000, "a" * 300 + ".csv", "\ud800.csv"):
-        for load in (load_data, load_statements):
-            with pytest.raises(DataError) as error:
-                load(name)
-            assert len(str(error.value)) < 1000
-        with pytest.raises(ParameterError, match="'data'"):
-            Params.from_profile("tiny", data=name)
-    for text in ("../x=1", "a\0=1", "a;b=1", "$(id)=1", "-x=1"):
-        with pytest.raises(ParameterError, match=re.escape("name=value")):
-            parse_settings([text])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
@@ -12,10 +11,9 @@ from polinb.errors import ParameterError
 from polinb.lab import serve as lab_server
 
 REPO = Path(__file__).resolve().parents[2]
-EVIL = '<script>alert(1)</script><img src=x onerror="alert(1)">\'"&'
 
 
-def test_servers_listen_on_this_machine_only_and_ask_for_a_token(tmp_path):
+def test_servers_listen_on_this_machine_only_and_ask_for_a_token():
     for kind in ("lab", "app"):
         line = lab_server.command(kind, root=REPO)
         given = [part for part in line if "ip=" in part.lower()]
@@ -26,28 +24,18 @@ def test_servers_listen_on_this_machine_only_and_ask_for_a_token(tmp_path):
         assert kind == "lab" or "--token" in line
     with pytest.raises(ParameterError):
         lab_server.command("lab", 80)
-
-
-def test_nothing_else_listens():
-    """Every server of the package is one of the two above."""
-    for path in (REPO / "polinb").rglob("*.py"):
-        tree = ast.parse(path.read_text("utf-8"))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call):
-                name = ast.unparse(node.func)
-                assert not re.search(r"(HTTPServer|TCPServer|\.bind|\.listen|create_server|start_server)$", name), (
-                    path.name
-                )
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                assert "0.0.0.0" not in node.value, path.name
+    for path in (REPO / "polinb").rglob("*.py"):  # nothing else listens
+        found = re.search(
+            r"(HTTPServer|TCPServer|\.bind|\.listen|create_server|start_server)\(|0\.0\.0\.0", path.read_text()
+        )
+        assert not found, path.name
 
 
 def test_scripts_of_pages_show_texts_as_text():
     """Texts of models go into pages as text: no script of ours writes HTML out of data."""
+    writes = r"(?:\.(?:innerHTML|outerHTML|insertAdjacentHTML)|\bdocument\.write(?:ln)?)\s*(?:=|\()\s*(.{0,20})"
     for path in (REPO / "polinb" / "resources").rglob("*.js"):
         source = path.read_text("utf-8")
-        found = re.findall(
-            r"(?:\.(?:innerHTML|outerHTML|insertAdjacentHTML)|\bdocument\.write(?:ln)?)\s*(?:=|\()\s*(.{0,20})", source
-        )
+        found = re.findall(writes, source)
         assert all(rest.startswith(('""', "''", "``")) for rest in found), f"{path.name}: {found}"
         assert not re.search(r"\beval\s*\(|new Function\b", source), path.name

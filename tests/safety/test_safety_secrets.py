@@ -1,9 +1,8 @@
-"""Keys: refused as parameters before anything is written, and found nowhere after a run that uses them."""
+"""Keys are refused as parameters before anything is written, and hidden wherever text is shown."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from keys import KEYS, leaks
@@ -16,55 +15,44 @@ from polinb.runs.checkout import Layout, parse_settings
 from polinb.runs.params import Params, from_namespace
 from polinb.stance.chat_judge import OpenAIJudge
 
-REPO = Path(__file__).resolve().parents[2]
-SHAPES = {
-    "openai": "sk-proj-" + "a1B2" * 8,
-    "hub": "hf_" + "AbCdEfGhIj" * 3,
-    "github": "ghp_" + "a1B2c3D4" * 4,
-    "github, fine": "github_pat_" + "a1B2c3D4" * 4,
-    "gitlab": "glpat-" + "a1B2c3D4" * 3,
-    "amazon": "AKIA" + "ABCDEFGH12345678",
-    "google": "AIza" + "SyA1-b2_" * 5,
-    "slack": "xoxb-" + "1234567890-abc",
-    "web token": "eyJhbGciOiJI." + "eyJzdWIiOiIx." + "SflKxwRJSMeK",
-    "private key": "-----BEGIN RSA PRIVATE KEY-----",
-    "address": "https://user:hunter2@example.org/v1",
-    "address, token": "https://a1b2c3d4@example.org/v1",
-    "query": "https://example.org/v1?api_key=a1b2c3d4",
-}
-# --- parameters
+SHAPES = (
+    "sk-proj-" + "a1B2" * 8,
+    "hf_" + "AbCdEfGhIj" * 3,
+    "ghp_" + "a1B2c3D4" * 4,
+    "github_pat_" + "a1B2c3D4" * 4,
+    "glpat-" + "a1B2c3D4" * 3,
+    "AKIA" + "ABCDEFGH12345678",
+    "AIza" + "SyA1-b2_" * 5,
+    "xoxb-" + "1234567890-abc",
+    "eyJhbGciOiJI." + "eyJzdWIiOiIx." + "SflKxwRJSMeK",
+    "-----BEGIN RSA PRIVATE KEY-----",
+    "https://user:hunter2@example.org/v1",
+    "https://a1b2c3d4@example.org/v1",
+    "https://example.org/v1?api_key=a1b2c3d4",
+)
 
 
-def refused(name, value, told=""):
-    """Refused by every way in, and ``told`` is not repeated."""
-    with pytest.raises(ParameterError, match="no secret") as error:
-        Params.from_profile(value) if name == "profile" else Params.from_profile("tiny", **{name: value})
-    assert not told or told not in str(error.value) + repr(error.value) + repr(error.value.given)
-    with pytest.raises(ParameterError, match=r"no secret|'profile'"):
-        from_namespace("14_caft", {"profile": "tiny", name: value})
-    if isinstance(value, str):
-        with pytest.raises(ParameterError) as error:
-            parse_settings([f"{name}={value}"])
-        assert not told or told not in str(error.value)
-
-
-def test_what_looks_like_a_key_or_is_named_like_one_is_refused_and_not_repeated():
-    for secret in SHAPES.values():
-        refused("judge_url", secret, secret)
-    for name in ("profile", "gamma", "unknown"):
-        refused(name, SHAPES["openai"], SHAPES["openai"])
-    refused("statements", [SHAPES["openai"]], SHAPES["openai"])
-    for name in ("openai_api_key", "HF_TOKEN", "db_password", "client_secret", "key"):
+def test_what_looks_like_a_key_or_is_named_like_one_is_refused_by_every_way_in_and_not_repeated():
+    named = [(name, "correct horse") for name in ("openai_api_key", "HF_TOKEN", "db_password", "client_secret", "key")]
+    shaped = [("judge_url", shape) for shape in SHAPES] + [(n, SHAPES[0]) for n in ("profile", "gamma", "unknown")]
+    for name, value in named + shaped:
         with pytest.raises(ParameterError, match="no secret") as error:
-            Params.from_profile("tiny", **{name: "correct horse"})
-        assert "correct horse" not in str(error.value)
+            Params.from_profile(value) if name == "profile" else Params.from_profile("tiny", **{name: value})
+        assert value not in str(error.value) + repr(error.value) + repr(error.value.given)
+        with pytest.raises(ParameterError, match=r"no secret|'profile'"):
+            from_namespace("14_caft", {"profile": "tiny", name: value})
+        if (name, value) in shaped:
+            with pytest.raises(ParameterError) as error:
+                parse_settings([f"{name}={value}"])
+            assert value not in str(error.value)
+    with pytest.raises(ParameterError, match="no secret"):
+        Params.from_profile("tiny", statements=[SHAPES[0]])
 
 
 def test_the_value_of_a_variable_that_holds_a_key_is_refused(monkeypatch):
     monkeypatch.setenv("NDIF_API_KEY", "an ordinary looking text 7")
-    for value in ("an ordinary looking text 7", "say: an ordinary looking text 7."):
-        with pytest.raises(ParameterError, match="no secret"):
-            Params.from_profile("tiny", statement_prefix=value)
+    with pytest.raises(ParameterError, match="no secret"):
+        Params.from_profile("tiny", statement_prefix="say: an ordinary looking text 7.")
     monkeypatch.delenv("NDIF_API_KEY")
     assert Params.from_profile("tiny", statement_prefix="an ordinary looking text 7").profile == "tiny"
 
@@ -85,16 +73,13 @@ def test_ordinary_values_and_words_in_place_of_a_key_are_taken(monkeypatch):
         assert Params.from_profile("tiny", **given).profile == "tiny"
 
 
-def test_papermill_never_sees_a_key(tmp_path, monkeypatch):
-    import papermill
-
-    monkeypatch.setattr(papermill, "execute_notebook", lambda *_, **__: pytest.fail("papermill was called"))
-    settings = {"judge_url": SHAPES["address"]}
+def test_papermill_and_the_lab_never_see_a_key(tmp_path):
+    settings = {"judge_url": SHAPES[-1]}
     with pytest.raises(ParameterError):
         make_book("tiny", settings, ["all"], Layout(tmp_path))
-    assert not list(tmp_path.iterdir()), "something was written"
     with pytest.raises(ParameterError):
         environment("tiny", settings)
+    assert not list(tmp_path.iterdir()), "something was written"
 
 
 def test_hiding(monkeypatch, tmp_path):
