@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-
-ROOT = Path(__file__).resolve().parents[1]
+from small_book import whole_checkout
 
 
 @pytest.fixture(autouse=True)
@@ -142,10 +141,7 @@ def built_book(shared, book_store):
 
 
 def build(root, store):
-    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("chapters", "vendor"))
-    for name in ("notebooks", "polinb"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "_config.yml", root)
+    whole_checkout(root)
     # in a process of its own: a browser's event loop may be running in this one
     command = [sys.executable, "-m", "book._make", "book", "--profile", "tiny", "--chapters", "all"]
     environment = os.environ | {"POLINB_STORE": str(store), "PYTHONPATH": str(root)}

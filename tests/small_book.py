@@ -42,3 +42,11 @@ def checkout(root: Path, **notebooks: nbformat.NotebookNode) -> Layout:
     toc = {"format": "jb-book", "root": "index", "defaults": {"numbered": True}, "chapters": chapters}
     (root / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
     return Layout(root)
+
+
+def whole_checkout(root: Path) -> Path:
+    """A copy of what builds of the real book need."""
+    for name, left in (("book", ["chapters", "vendor"]), ("notebooks", []), ("polinb", ["__pycache__"])):
+        shutil.copytree(REPO / name, root / name, ignore=shutil.ignore_patterns(*left, "__pycache__"))
+    shutil.copy(REPO / "_config.yml", root)
+    return root

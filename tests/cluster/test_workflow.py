@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from small_book import whole_checkout
 
 from book._make import build
 from book._make.__main__ import main
@@ -33,7 +34,6 @@ from polinb.runs.params import CHAPTERS, Params
 from polinb.runs.results import Result, missing
 from polinb.runs.run import Run
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL: dict[str, Any] = {
     "topics": ["crime", "race"],
     "ablation_topics": ["crime"],
@@ -101,47 +101,12 @@ def in_order(jobs: dict[str, Job]) -> Iterator[Job]:
         yield from (jobs[name] for name in ready)
 
 
-def test_jobs_can_be_done_in_some_order() -> None:
-    for chapter in CHAPTERS:
-        list(in_order(jobs_of(chapter)))
-
-
-def test_what_uses_the_same_weights_is_one_job() -> None:
-    jobs = jobs_of("01_phenomenon", "11_hard_controls", "07_inhibitft")
-    assert len(set(titles(jobs))) >= len(jobs) - 1  # two training seeds share a title
-    [tuned] = [job for job in jobs.values() if job.title == "fine-tune-race-right"]
-    assert [result.stage.kind for result in tuned.results].count("weights") == 1
-    assert {"answers", "rated", "logp"} <= {result.stage.kind for result in tuned.results}
-    assert len({r.path for job in jobs.values() for r in job.results}) == sum(len(j.results) for j in jobs.values())
-
-
 def test_only_what_runs_a_model_may_use_a_gpu() -> None:
     jobs = jobs_of("10_known_truth", "03_pnlac")
     assert {job.rule for job in jobs.values() if not job.gpu} == {"truth_detection", "truth_patching", "truth_tuned"}
     assert runs_models(run_of(), "17_neuron_explorer") and not runs_models(run_of(), "07_inhibitft")
     hf = {"judge": "hf", "judge_model": "somebody/judge"}
     assert runs_models(run_of(**hf), "07_inhibitft") and not runs_models(run_of(**hf), "03_pnlac")
-
-
-def test_names_are_the_same_in_every_process_and_load_no_model() -> None:
-    code = (
-        "import sys, json; from polinb.cluster.jobs import Request;"
-        f"jobs = Request('tiny', json.loads({json.dumps(SMALL)!r}), ['all']).jobs();"
-        "print(json.dumps(sorted(jobs))); print('torch' in sys.modules)"
-    )
-    done = [
-        subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=os.environ | {"PYTHONHASHSEED": seed},
-        ).stdout.splitlines()
-        for seed in ("1", "2")
-    ]
-    assert done[0] == done[1] and done[0][1] == "False"
-    assert sorted(Request("tiny", SMALL, ["all"]).jobs()) == json.loads(done[0][0])
-    assert not Run(Params.from_profile("tiny")).store.root.exists()
 
 
 def test_a_changed_parameter_changes_its_own_jobs() -> None:
@@ -173,12 +138,18 @@ def test_models_and_seeds_are_runs_of_their_own() -> None:
     ]
 
 
-def test_pages_come_last_where_no_chapter_of_the_paper_is_missing(tmp_path: Path, checkout: Layout) -> None:
-    jobs = Request("tiny", SMALL, ["core"]).jobs()
-    [pages] = [job for job in jobs.values() if job.rule == "pages"]
-    assert list(jobs)[-1] == pages.name
-    assert pages.needs == {name for name, job in jobs.items() if job.rule == "chapter"}
-    assert not [job for job in Request("tiny", SMALL, ["03_pnlac"]).jobs().values() if job.rule == "pages"]
+def test_names_are_the_same_in_every_process_and_load_no_model() -> None:
+    code = (
+        "import sys, json; from polinb.cluster.jobs import Request;"
+        f"jobs = Request('tiny', json.loads({json.dumps(SMALL)!r}), ['all']).jobs();"
+        "assert not [name for name in sys.modules if name == 'torch' or 'snakemake' in name];"
+        "print(json.dumps(list(jobs)))"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    jobs = Request("tiny", SMALL, ["all"]).jobs()
+    assert json.loads(done.stdout) == list(jobs) and not Run(Params.from_profile("tiny")).store.root.exists()
+    assert list(in_order(jobs))[-1].rule == "pages", "each can be done after those it needs, the pages last"
 
 
 # --- what is to do
@@ -187,11 +158,7 @@ def test_pages_come_last_where_no_chapter_of_the_paper_is_missing(tmp_path: Path
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     """A checkout in which nothing ran."""
-    root = tmp_path / "check out"
-    shutil.copytree(ROOT / "book", root / "book", ignore=shutil.ignore_patterns("chapters", "vendor"))
-    shutil.copytree(ROOT / "notebooks", root / "notebooks")
-    shutil.copy(ROOT / "_config.yml", root)
-    layout = Layout(root)
+    layout = Layout(whole_checkout(tmp_path / "check out"))
     for module in (cluster_jobs, command, pages):
         monkeypatch.setattr(module, "find_layout", lambda: layout)
     return layout
@@ -229,15 +196,33 @@ def test_a_condition_without_a_neuron_to_freeze_is_left_out(checkout: Layout, mo
     assert titles(opened(jobs)) == ["weights/inhibitft-crime-right-g60", "weights/random-layer-crime-right-g60"]
 
 
-def test_words_give_the_same_parameters_back() -> None:
-    odd = {"data": "no", "gamma": 1e-5, "system_prompt": "yes: 'it' \"is\" = ü\n", "seed": 3}
-    given = {"profile": "tiny", **SMALL, **odd}
-    told = words(given)
-    assert told[:2] == ["--profile", "tiny"] and told[2::2] == ["--set"] * (len(given) - 1)
-    assert parse_settings(told[3::2]) == {name: value for name, value in given.items() if name != "profile"}
-
-
 # --- a job
+
+
+def test_a_job_makes_its_results_and_a_chapter_holds_a_gpu_only_if_something_is_missing(
+    checkout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = {"data": "no", "gamma": 1e-5, "system_prompt": "yes: 'it' \"is\" = ü\n", "seed": 3}
+    told = words({"profile": "tiny", **SMALL, **odd})
+    assert told[:2] == ["--profile", "tiny"] and parse_settings(told[3::2]) == SMALL | odd
+    held: list[str] = []
+    monkeypatch.setattr(command, "take_gpu", lambda: held.append("a GPU"))
+    monkeypatch.setattr(build, "run_chapter", lambda *_: held.append("a run") or build.Chapter("03_pnlac", 0.0, False))
+    jobs = {job.title: job for job in Request("tiny", SMALL, ["03_pnlac"]).jobs().values()}
+
+    def start(job: Job, **settings: Any) -> None:
+        given = words({"profile": "tiny", **SMALL, **settings})
+        assert main(["job", job.name, *given, "--chapters", "03_pnlac", "--one-gpu"]) == 0
+
+    start(jobs["fine-tune-race-left"])
+    assert all(result.done() for result in jobs["fine-tune-race-left"].results)
+    # a device that is named does not have to be there
+    on_gpu = {j.title: j for j in Request("tiny", SMALL | {"device": "cuda"}, ["03_pnlac"]).jobs().values()}
+    held.clear()
+    start(on_gpu["03_pnlac"], device="cuda")
+    pretend([result for job in on_gpu.values() for result in job.results])
+    start(on_gpu["03_pnlac"], device="cuda")
+    assert held == ["a GPU", "a run", "a run"]
 
 
 class Judge:
@@ -276,32 +261,6 @@ def _never_empty(made: Any) -> Any:
         return found
 
     return wrap
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_a_chapter_holds_a_gpu_only_if_something_is_missing(
-    checkout: Layout, monkeypatch: pytest.MonkeyPatch, there: bool
-) -> None:
-    held: list[Any] = []
-    monkeypatch.setattr(command, "take_gpu", lambda: held.append("a GPU"))
-    chapter = build.Chapter("03_pnlac", 0.0, False)
-    monkeypatch.setattr(build, "run_chapter", lambda *_: held.append("a run") or chapter)
-    settings = SMALL | {"device": "cuda"}  # named, so that none has to be there
-    jobs = Request("tiny", settings, ["03_pnlac"]).jobs()
-    if there:
-        pretend([result for job in jobs.values() for result in job.results])
-    [name] = [name for name, job in jobs.items() if job.rule == "chapter"]
-    asked = ["job", name, *words({"profile": "tiny", **settings}), "--chapters", "03_pnlac", "--one-gpu"]
-    assert main(asked) == 0
-    assert held == (["a run"] if there else ["a GPU", "a run"])
-
-
-def test_a_job_makes_its_results(checkout: Layout) -> None:
-    jobs = Request("tiny", SMALL, ["03_pnlac"]).jobs()
-    [name] = [name for name, job in jobs.items() if job.title == "fine-tune-race-left"]
-    assert main(["job", name, *words({"profile": "tiny", **SMALL}), "--chapters", "03_pnlac"]) == 0
-    assert all(result.done() for result in jobs[name].results)
-    assert name not in opened(jobs)
 
 
 def test_each_job_takes_a_gpu_of_its_own_and_nobody_elses_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,10 +328,9 @@ def request_in(words: list[str]) -> Request:
     return Request.read(parse_config([again])["request"])
 
 
-def test_jobs_share_the_cores_of_this_machine(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    words, environment = started(
-        "book", "--profile", "tiny", "--set", "gamma=2", "--set", "topics=[crime, race]", "--jobs", "3"
-    )
+def test_jobs_share_the_cores_and_gpus_of_this_machine(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ["--set", "gamma=2", "--set", "topics=[crime, race]"]
+    words, environment = started("book", "--profile", "tiny", *settings, "--jobs", "3")
     assert words[words.index("--cores") + 1] == "6" and request_in(words).threads == 2
     assert request_in(words).settings == {"gamma": 2, "topics": ["crime", "race"]} and "--resources" not in words
     assert environment["POLINB_STORE"] == str(Path(os.environ["POLINB_STORE"]).resolve())
@@ -381,9 +339,6 @@ def test_jobs_share_the_cores_of_this_machine(started: Any, monkeypatch: pytest.
     words, _ = started("workflow", "--threads", "5", "--", "--dry-run", "--set-resources", "weights:mem_mb=7")
     assert words[words.index("--resources") + 1] == "gpu=2" and words[words.index("--cores") + 1] == "5"
     assert words[-3:] == ["--dry-run", "--set-resources", "weights:mem_mb=7"]
-
-
-def test_on_a_cluster_the_device_is_settled_before(started: Any) -> None:
     plain = ["workflow", "--on", "slurm", "--profile", "tiny", "--jobs", "9"]
     words, _ = started(*plain)
     assert request_in(words).settings == {"device": "cpu"} and words[words.index("--jobs") + 1] == "9"
@@ -391,7 +346,6 @@ def test_on_a_cluster_the_device_is_settled_before(started: Any) -> None:
     request = request_in(started(*plain, "--gpus", "2", "--models", "tiny:llama,tiny:gpt2", "--seeds", "0,1")[0])
     assert (request.settings, request.gpus) == ({"device": "cuda"}, 2)
     assert [given["seed"] for given in request.runs()] == [0, 1, 0, 1]
-    assert request_in(started(*plain, "--gpus", "1", "--set", "device=cpu")[0]).settings == {"device": "cpu"}
 
 
 def test_a_second_build_is_refused_while_one_runs(checkout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
@@ -404,34 +358,19 @@ def test_a_second_build_is_refused_while_one_runs(checkout: Layout, capsys: pyte
     assert "another build" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["book", "--jobs", "two"], "'jobs': got 'two'"),
-        (["book", "--jobs", "0"], "'jobs': got '0'"),
-        (["workflow", "--on", "nowhere"], "'on': got 'nowhere'; allowed: default, slurm, kubernetes"),
-        (["workflow", "--set", "gama=1"], "gama"),
-        (["workflow", "--set", "cue_rate=1.0"], "Chapters that use it: 15_spurious_cue"),
-        (["workflow", "--profile", "huge"], "'profile': got 'huge'"),
-        (["workflow", "--chapters", "99_none"], "99_none"),
-        (["workflow", "--seeds", "0,x"], "'seeds': got 'x'"),
-        (["workflow", "--gpus", "-1"], "'gpus'"),
-        (["workflow", "--threads", "0"], "'threads'"),
-        (["job", "weights/nothing-12345678", "--profile", "tiny"], "one of "),
-    ],
-)
-def test_what_cannot_work_is_refused(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_work_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("snakemake")
-    assert main(words) == 2
-    assert told in capsys.readouterr().err
-
-
-def test_without_jobs_nothing_of_snakemake_is_imported() -> None:
-    code = (
-        "import sys; import polinb.__main__, book._make.__main__, polinb.cluster.jobs;"
-        "assert not [name for name in sys.modules if 'snakemake' in name]"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    for line, told in (
+        ("book --jobs 0", "'jobs': got '0'"),
+        ("workflow --on nowhere", "'on': got 'nowhere'; allowed: default, slurm, kubernetes"),
+        ("workflow --set gama=1", "gama"),
+        ("workflow --set cue_rate=1.0", "Chapters that use it: 15_spurious_cue"),
+        ("workflow --chapters 99_none", "99_none"),
+        ("workflow --seeds 0,x", "'seeds': got 'x'"),
+        ("workflow --gpus -1", "'gpus'"),
+        ("job weights/nothing-12345678 --profile tiny", "one of "),
+    ):
+        assert main(line.split()) == 2 and told in capsys.readouterr().err, line
 
 
 # --- the listing against the notebooks

@@ -14,19 +14,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from small_book import whole_checkout
 
-ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ["topics=[crime, race]", "device=cpu", "ablation_topics=[crime]", "controls=[layer]", "gammas=[50.0]"]
 CHAPTERS = "01_phenomenon,03_pnlac,08_gamma"
 
 pytest.importorskip("snakemake")
-
-
-def checkout(root: Path) -> Path:
-    for name, left in (("book", ["chapters", "vendor"]), ("notebooks", []), ("polinb", ["__pycache__"])):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns(*left))
-    shutil.copy(ROOT / "_config.yml", root)
-    return root
 
 
 def start(root: Path, *words: str, chapters: str = CHAPTERS) -> subprocess.Popen[str]:
@@ -36,14 +29,8 @@ def start(root: Path, *words: str, chapters: str = CHAPTERS) -> subprocess.Popen
     sets = [word for text in settings for word in ("--set", text)]
     own = [*words[:more], "--profile", "tiny", "--chapters", chapters, *sets, *words[more:]]
     paths = {"POLINB_STORE": str(root / "store"), "PYTHONPATH": f"{root}:{root / 'book' / '_ext'}", "POLINB_GPUS": ""}
-    return subprocess.Popen(
-        [sys.executable, "-m", "book._make", *own],
-        cwd=root,
-        env=os.environ | paths,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen([sys.executable, "-m", "book._make", *own], cwd=root, env=os.environ | paths, **streams)
 
 
 def finished(root: Path, *words: str, chapters: str = CHAPTERS) -> str:
@@ -62,8 +49,7 @@ def content(store: Path) -> dict[str, str]:
             meta = json.loads(data)
             del meta["provenance"], meta["seal"]  # the seal covers the times
             meta["files"].pop("judge.json", None)
-            training = meta["summary"].get("training") or meta["summary"]
-            training.pop("seconds", None)
+            (meta["summary"].get("training") or meta["summary"]).pop("seconds", None)
             data = json.dumps(meta, sort_keys=True).encode()
         out[path.relative_to(store).as_posix()] = hashlib.sha256(data).hexdigest()
     return out
@@ -79,7 +65,7 @@ def made(store: Path) -> dict[str, str]:
 
 
 def test_options_of_snakemake_work_as_they_are(tmp_path: Path) -> None:
-    root = checkout(tmp_path / "a checkout")
+    root = whole_checkout(tmp_path / "a checkout")
     text = finished(root, "workflow", "--threads", "3", "--", "--dry-run", chapters="03_pnlac")
     assert "This was a dry-run" in text and text.count("threads: 3") >= 6
     assert text.index("weights/fine-tune-race-left") < text.index("scores/scores-race")
@@ -91,7 +77,7 @@ def test_options_of_snakemake_work_as_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_jobs_make_the_bytes_of_one_and_a_kill_loses_nothing(tmp_path: Path) -> None:
-    alone, jobs = checkout(tmp_path / "alone"), checkout(tmp_path / "two jobs")
+    alone, jobs = whole_checkout(tmp_path / "alone"), whole_checkout(tmp_path / "two jobs")
     finished(alone, "book")
     command = ("workflow", "--jobs", "2", "--threads", "1")  # as OMP_NUM_THREADS says for `book` in tests
     process = start(jobs, *command)
@@ -108,15 +94,14 @@ def test_two_jobs_make_the_bytes_of_one_and_a_kill_loses_nothing(tmp_path: Path)
     assert not [child for child in left if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
     after = made(jobs / "store")
     assert {name: after[name] for name in before} == before  # nothing that had finished was made again
-    one, two = content(alone / "store"), content(jobs / "store")
-    assert one == two, text
+    assert content(alone / "store") == content(jobs / "store"), text
     for name in CHAPTERS.split(","):
         first, second = ((root / "book" / "chapters" / f"{name}.ipynb").read_bytes() for root in (alone, jobs))
         assert first == second
     assert "Nothing to be done" in finished(jobs, *command)
     # what `make book` made counts as well; a result that was lost is made again alone, with the threads it is given
     assert "Nothing to be done" in finished(alone, *command)
-    [lost] = [path for path in (alone / "store" / "scores").iterdir() if path.is_dir()][:1]
+    lost = next(path for path in (alone / "store" / "scores").iterdir() if path.is_dir())
     shutil.rmtree(lost)
     before = made(alone / "store")
     finished(alone, "workflow", "--threads", "2", "--", "--quiet", "all")
