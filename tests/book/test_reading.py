@@ -1,12 +1,9 @@
 """What a reader meets first: answers that follow from their intervals, words that are explained, sources that agree."""
 
 import math
-import re
 from pathlib import Path
 
-import yaml
-
-from polinb import __version__, wording
+from polinb import wording
 from polinb.chapters.paper import answers
 from polinb.runs.chapter import facts, say
 from polinb.runs.params import Params
@@ -61,14 +58,3 @@ def test_no_place_of_a_machine_is_told(monkeypatch):
     answers.show(run, Answer("First.", ""))
     said = [kept[0], facts(run)]
     assert "planted" not in str([each._repr_mimebundle_() for each in said]) and "`rows.csv`" in said[1].text
-
-
-# --- glossary, sources
-
-
-def test_how_to_cite_agrees_with_the_citation_file():
-    page = (ROOT / "book" / "cite.md").read_text("utf-8")
-    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
-    own = dict(re.findall(r"^  (\w+) = \{(.*)\},?$", page[page.index("@software") :], re.M))
-    assert own["title"] == cited["title"] and own["version"].strip("{}") == str(cited["version"]) == __version__
-    assert own["author"].strip("{}") == cited["authors"][0]["name"] and own["license"] == " AND ".join(cited["license"])
