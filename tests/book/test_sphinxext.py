@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
-import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
-from packaging.specifiers import SpecifierSet
 
 from book._make import __main__
 from polinb.runs.checkout import parse_settings
 from polinb.runs.params import Params
 from polinb_book import box
-from polinb_book import theme as sphinx_theme
 from polinb_book.box import book_command, papermill_command
 
 REPO = Path(__file__).resolve().parents[2]
@@ -142,38 +138,3 @@ def test_the_box(tmp_path: Path) -> None:
     at_gitlab = box.box(tmp_path / "01_first.ipynb", "https://gitlab.com/group/sub/name")
     assert "mybinder.org/v2/gl/group%2Fsub%2Fname/HEAD" in at_gitlab and "colab" not in at_gitlab
     assert "make book CHAPTERS=02_second" in box.box(tmp_path / "02_second.ipynb")
-
-
-# --- this repository ---
-
-
-def test_binder_has_what_it_needs() -> None:
-    """Binder reads .binder and nothing else where that folder is; postBuild runs in the top folder."""
-    environment = yaml.safe_load((REPO / ".binder" / "environment.yml").read_text("utf-8"))
-    (python,) = [item for item in environment["dependencies"] if item.startswith("python=")]
-    allowed = tomllib.loads((REPO / "pyproject.toml").read_text("utf-8"))["project"]["requires-python"]
-    assert python.removeprefix("python=") in SpecifierSet(allowed)
-    script = REPO / ".binder" / "postBuild"
-    text = script.read_text("utf-8")
-    assert "-r requirements.lock" in text and "--no-deps -r requirements-nodeps.lock" in text
-    assert os.access(script, os.X_OK) and subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
-
-
-# --- the theme ---
-
-
-def test_our_template_stands_in_for_one_that_the_theme_still_has() -> None:
-    """Every macro of the theme's file is in ours; the icons' script is in the one that ours leaves empty."""
-    import pydata_sphinx_theme
-
-    name = "static/webpack-macros.html"
-    folder = Path(pydata_sphinx_theme.__file__).parent / "theme" / "pydata_sphinx_theme"
-    theirs, ours = (
-        (folder / name).read_text("utf-8"),
-        (sphinx_theme.web_folder() / "templates" / name).read_text("utf-8"),
-    )
-    macros = re.compile(r"macro (\w+)\(\)")
-    assert sorted(macros.findall(theirs)) == sorted(macros.findall(ours))
-    left_out = theirs.partition("macro head_js_preload()")[2].partition("endmacro")[0]
-    assert theirs.count(sphinx_theme.ICONS) == left_out.count(sphinx_theme.ICONS) == 1
-    assert (folder / "static" / "vendor" / "fontawesome" / "webfonts" / "fa-solid-900.woff2").is_file()

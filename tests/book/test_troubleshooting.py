@@ -11,7 +11,6 @@ from polinb.runs.params import Params
 
 REPO = Path(__file__).resolve().parents[2]
 PAGE = (REPO / "book" / "troubleshooting.md").read_text("utf-8")
-FOREIGN = {"`CUDA out of memory`"}  # PyTorch's
 
 
 def template(node: ast.AST) -> str:
@@ -21,22 +20,15 @@ def template(node: ast.AST) -> str:
     return "".join(template(part) or "\0" for part in node.values) if isinstance(node, ast.JoinedStr) else ""
 
 
-def says(texts: list[str], heading: str) -> bool:
-    """Whether a text has the heading's words in their order, with something filled in at each …."""
-    pattern = re.compile("[^\n]*?".join(map(re.escape, heading.strip("`").split("…"))))
-    return any(pattern.search(text) for text in texts)
-
-
 def test_every_message_of_the_page_is_one_of_the_source() -> None:
     texts = [(REPO / name).read_text("utf-8") for name in ("Makefile", ".ci/setup", ".ci/browser")]
     for path in [p for folder in ("polinb", "book") for p in (REPO / folder).rglob("*.py")]:
         texts += [found for node in ast.walk(ast.parse(path.read_text("utf-8"))) if (found := template(node))]
     headings = re.findall(r"^### (`.+`)$", PAGE, re.M)
     assert len(set(headings)) == len(headings) > 20
-    assert [heading for heading in headings if heading not in FOREIGN and not says(texts, heading)] == [], (
-        "no such message"
-    )
-    assert not says(texts, "`model … no existing folder and is no alias`"), "another order"
+    for heading in set(headings) - {"`CUDA out of memory`"}:  # PyTorch's
+        pattern = re.compile("[^\n]*?".join(map(re.escape, heading.strip("`").split("…"))))
+        assert any(pattern.search(text) for text in texts), heading
 
 
 def test_parameters_that_the_documents_give_are_taken() -> None:

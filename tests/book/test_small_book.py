@@ -1,0 +1,142 @@
+"""A small book from its notebooks to pages and an EPUB: one story, for kernels and Sphinx take their time."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import nbformat
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_markdown_cell
+from small_book import checkout, notebook
+
+from book._make import build as book
+from polinb.errors import BookError, ParameterError
+from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names
+
+REPO = Path(__file__).resolve().parents[2]
+ROW = "{'topic': ['race'], 'condition': 'a', 'stance': 0.1, 'low': 0.0, 'high': 0.2}"
+FIGURE = f"import pandas as pd\nfrom polinb.display import charts\ncharts.stance_dots(pd.DataFrame({ROW}))"
+TABLE = (
+    "from polinb.display import tables\ntables.numbered_table(pd.DataFrame({'a': ['x']}), 'tbl-said', 'What it said.')"
+)
+
+
+def figure(name: str, caption: str):
+    return new_code_cell(FIGURE, metadata={"mystnb": {"figure": {"name": name, "caption": caption}}})
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """A chapter of the paper, and one beyond it with an equation, a figure and references."""
+    text = "# First\n\n{numref}`fig-dots`, {numref}`tbl-said`, [Chapter 2](02_more.ipynb), [(a)](#eq-more)."
+    first = notebook(
+        new_markdown_cell(text),
+        new_code_cell("print(profile, gamma, model)"),
+        figure("fig-dots", "Dots."),
+        new_code_cell(TABLE, metadata={"mystnb": {"markdown_format": "myst"}}),
+    )
+    beyond = notebook(
+        new_markdown_cell('<a id="sec-more"></a>\n# More\n\n**Question.** Does it?'),
+        new_markdown_cell("## Method\n\n$$\na = b\n$$ (eq-more)\n\nSee [Figure more](#fig-more), [(a)](#eq-more)."),
+        figure("fig-more", "More."),
+        new_code_cell('1  # "tbl-more"'),
+    )
+    made = checkout(tmp_path, **{"01_first": first, "02_more": beyond})
+    parts = [
+        {"caption": "The paper", "chapters": [{"file": "chapters/01_first"}]},
+        {"caption": "Beyond the paper", "chapters": [{"file": "chapters/02_more"}]},
+        {"caption": "After", "numbered": False, "chapters": [{"file": "bibliography"}]},
+    ]
+    toc = {"format": "jb-book", "root": "index", "defaults": {"numbered": True}, "parts": parts}
+    (tmp_path / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
+    return made
+
+
+def test_what_is_run(layout: Layout) -> None:
+    every, core = chapter_names(layout), core_names(layout)
+    asked = {"core": ["01_first"], "all": ["01_first", "02_more"], "02_more": ["02_more"]}
+    assert {one: chosen_chapters(every, core, [one]) for one in asked} == asked
+    assert chosen_chapters(every, core, None) == ["01_first"]
+    with pytest.raises(ParameterError, match="core, all, or some of 01_first, 02_more"):
+        book.make_book("quick", {}, ["all", "03"], layout)
+    assert not layout.chapters.exists()
+    (layout.notebooks / "02_more.ipynb").rename(layout.notebooks / "03_c.ipynb")
+    with pytest.raises(BookError, match=r"02_more\.ipynb: book/_toc\.yml lists it"):
+        chapter_names(layout)
+
+
+def test_from_notebooks_to_pages(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def page(name: str) -> BeautifulSoup:
+        return BeautifulSoup((start.parent / "chapters" / f"{name}.html").read_text(), "html.parser")
+
+    start = book.make_book("quick", {"gamma": 7.5}, None, layout)
+    assert start == layout.build / "html" / "index.html" and not layout.failed.exists()
+    assert "results are shown: 02_more (CHAPTERS=all runs them)" in capsys.readouterr().out
+    times = json.loads((layout.build / "timings.json").read_text())
+    assert [c["reused"] for c in times["chapters"]] == [False] and times["settings"] == {"gamma": 7.5}
+    captions = [each.get_text(" ", strip=True) for each in page("01_first").select("figcaption, table caption")]
+    assert any("Fig. 1.1" in c and "Dots." in c for c in captions), captions
+    assert any("Table 1.1" in c and "What it said." in c for c in captions), captions
+    # a chapter that was not run has a page without numbers
+    text = " ".join(page("02_more").get_text(" ").split())
+    assert "This build did not run the chapter" in text and "make book CHAPTERS=02_more" in text and "Does it?" in text
+    assert "(not run)" in text and not page("02_more").select(".polinb-vega")
+    assert page("02_more").select("#eq-more, #equation-eq-more"), "its equations can be referred to"
+
+    # only the parameters that were given, and a second run with the same bytes
+    output = layout.chapters / "01_first.ipynb"
+    first = output.read_bytes()
+    assert b"quick 7.5 None" in first and str(layout.root).encode() not in first
+    output.write_bytes(first + b" ")  # a file that is not what was written is made again
+    given = {"profile": "quick", "gamma": 7.5}
+    assert not book.run_chapter(layout, "01_first", given).reused and output.read_bytes() == first
+    assert book.run_chapter(layout, "01_first", given).reused
+
+    with monkeypatch.context() as patch:
+        patch.setattr(book, "build_pages", lambda layout, builder: start)
+        book.make_book("quick", {"gamma": 9}, ["02_more"], layout)  # the other chapter shows gamma 7.5
+    assert "show an earlier run with other settings or code: 01_first" in capsys.readouterr().out
+    book.make_book("quick", {"gamma": 7.5}, ["all"], layout)
+    told = capsys.readouterr().out
+    assert "earlier run" not in told and "not run" not in told
+    more = page("02_more")
+    assert "did not run" not in more.get_text() and more.select_one("figure#fig-more .polinb-vega")
+    assert more.select_one("figure#fig-more figcaption").get_text(" ").strip().startswith("Fig. 2.1 ")
+    assert more.select_one('a.reference[href="#fig-more"]').text == "Fig. 2.1"
+
+    with zipfile.ZipFile(book.read_book(layout, "epub")) as epub:
+        assert epub.namelist()[0] == "mimetype" and epub.read("mimetype") == b"application/epub+zip"
+        pages = {name: epub.read(name) for name in epub.namelist() if name.endswith(".xhtml")}
+    roots = {name: ElementTree.fromstring(each) for name, each in pages.items()}
+
+    def count(name: str, tag: str) -> int:
+        return len(roots[name].findall(f".//{{*}}{tag}"))
+
+    assert count("index.xhtml", "math") == 1
+    assert count("chapters/01_first.xhtml", "table") == count("chapters/01_first.xhtml", "img") == 1
+    assert not any(count(name, "script") or b"polinb-links" in pages[name] for name in roots)
+
+    # warnings are errors
+    (layout.root / "book" / "index.md").write_text("# Small book\n\n{numref}`no-such-figure`\n")
+    with pytest.raises(BookError, match="no-such-figure"):
+        book.build_pages(layout)
+    assert start.is_file(), "a build that fails leaves the book that stood there"
+
+
+def test_notebooks_read_as_plain_markdown() -> None:
+    """No role, directive or label of MyST: JupyterLab shows those as they stand. Links to files lead somewhere."""
+    for path in (REPO / "notebooks").glob("*.ipynb"):
+        for cell in nbformat.read(path, 4).cells:
+            if cell.cell_type == "markdown":
+                found = re.search(r"\{[a-z:]+\}`|^[`:]{3,}\{|^\([\w-]+\)=$", cell.source, re.M)
+                assert not found, f"{path.name}: {found}"
+                for target in re.findall(r"\]\(([^)# \"]+)", cell.source):
+                    assert (path.parent / target).is_file(), f"{path.name}: {target}"
