@@ -155,14 +155,11 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "stance_dots_paper": lambda: charts.stance_dots(dots().assign(paper=0.25)),
     "coupling_heatmap_one": lambda: charts.coupling_heatmap(heat(named=False)),
     "coupling_heatmap_bounded": lambda: charts.coupling_heatmap(bounded()),
-    "layer_distribution_ranged": lambda: charts.layer_distribution(layers().assign(low=0, high=9)),
     "gamma_slider": lambda: charts.gamma_slider(raw_scores(), 5.0),
     "gamma_curve_one": lambda: charts.gamma_curve(gammas(False), gammas(False), theirs().query("topic == 'crime'")),
     "roc_panels": lambda: charts.roc(rates(panels=True)),
     "curve_log": lambda: charts.curve(lines(), "examples", "shift", log_x=True),
     "curve_panels": lambda: charts.curve(lines(panels=True), "γ (%)", "coupling R"),
-    "curve_bare": lambda: charts.curve(lines()[["x", "y", "by"]], "γ (%)", "coupling R"),
-    "pareto_bare": lambda: charts.pareto(trade()[["condition", "family", "x", "y"]], "shift ΔS", "coupling R"),
     "bars_grouped": lambda: charts.bars(shares(grouped=True), "share of the shift"),
 }
 

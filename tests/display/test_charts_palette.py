@@ -65,21 +65,3 @@ def test_colours_of_one_chart_can_be_told_apart() -> None:
                 assert len(set(together)) == len(together), name
                 pairs = [(a, b, sight) for a, b in combinations(together, 2) for sight in SIGHTS]
                 assert all(apart(*pair) >= LEAST for pair in pairs), (name, together)
-
-
-def test_sides_differ_by_more_than_colour() -> None:
-    """A chart whose colours run from left to right prints signed numbers."""
-    seen = 0
-    for name in MAKERS:
-        spec = json.loads(made(name))
-        for unit in marks(spec):
-            colour = unit.get("encoding", {}).get("color", {})
-            sides = {charts.style.LEFT, charts.style.RIGHT} <= set(colour.get("scale", {}).get("range", []))
-            if not sides or colour.get("type") != "quantitative":
-                continue
-            seen += 1
-            printed = [u for u in marks(spec) if u["encoding"].get("text", {}).get("field") == "text"]
-            texts = {row["text"] for data in spec["datasets"].values() for row in data if row.get("delta")}
-            assert printed and all(text.strip("()")[0] in "+−" for text in texts), name
-            assert "− left" in colour["title"] and "+ right" in colour["title"]
-    assert seen >= 3

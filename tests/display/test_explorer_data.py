@@ -22,7 +22,7 @@ from polinb.chapters.browse.explorer_levels import (
     set_counts,
     slider,
 )
-from polinb.display.explorer import explorer, explorer_payload, map_cells, picture
+from polinb.display.explorer import explorer, explorer_payload, picture
 from polinb.display.webdata import packed
 from polinb.errors import ParameterError
 from polinb.runs.artifacts import Store
@@ -75,13 +75,6 @@ def test_bounds_fall_strictly_fit_a_byte_and_hold_every_gamma(more, gamma):
     assert gammas == sorted(set(gammas)) and gamma in gammas and set(GAMMAS) <= set(gammas)
     assert bounds[0] == 100 and all(a > b for a, b in pairwise(bounds))
     assert len(bounds) <= MOST <= 250 and set(gammas) <= set(bounds)
-
-
-def test_bounds_are_fine_enough_and_too_many_are_refused():
-    bounds = level_bounds(slider(5.0))
-    for top in (40, 10, 3, 0.4, 0.04):
-        assert 7 <= sum(top / 2 < b <= top for b in bounds) <= 11, "about eight levels an octave"
-    assert len(level_bounds(slider(5.0, np.linspace(1, 90, 200).tolist()))) <= MOST
     with pytest.raises(ParameterError, match="'gammas'"):
         level_bounds(slider(5.0, np.linspace(1, 90, 260).tolist()))
 
@@ -128,9 +121,7 @@ def test_text_of_a_model_stays_text(made):
     lens = [{side: [(evil, 1.0)] * 10 for side in ("promoted", "suppressed")} for _ in found.picks]
     planted = cards.Cards(**{**found.__dict__, "lens": lens})
     page = explorer(run, planted).data
-    fallback = page[page.index("polinb-app-fallback") :]
-    assert fallback.count("<tr>") == 1 + len(found.picks), "without scripts: a row a card"
-    assert re.search(r"[\d,]+ general neurons", page), "and a picture that tells its counts"
+    assert page[page.index("polinb-app-fallback") :].count("<tr>") == 1 + len(found.picks), "without scripts"
     assert "<img src=x" not in page and page.count("<img") == 1 and "&lt;img src=x" in page
     assert page.count("<script") == page.count("</script>") == 2
     data = re.findall(r'data-name="(\w+)">([^<]+)</script>', page)
@@ -139,24 +130,12 @@ def test_text_of_a_model_stays_text(made):
     assert payload["cards"][0]["promoted"][0][0] == evil  # whole, for the script to show as text
 
 
-@pytest.mark.parametrize(
-    ("change", "kinds"),
-    [
-        ({"gamma": 0.1}, set()),  # not even one neuron
-        ({"gamma": 30.0, "pool": "layer", "model": "tiny:gpt2", "normalise": "vanilla_std"}, {"G", "S"}),
-    ],
-)
-def test_other_runs(change, kinds, made, tmp_path):
-    run = made[0]
-    store = run.store if "model" not in change else Store(tmp_path)
-    other = Run(Params.from_profile("tiny", **QUICK, **change), store)
+def test_a_run_without_a_neuron_in_any_set(made):
+    other = Run(Params.from_profile("tiny", **QUICK, gamma=0.1), made[0].store)
     mine = cards.collect(other)
     payload, _ = explorer_payload(other, mine)
-    assert {card["kind"] for card in payload["cards"]} == kinds
-    page = explorer(other, mine).data
-    assert ("No neuron is in any set" in page) == (not kinds)
-    if not kinds:
-        assert payload["null"]["loud"]["n"] == 0 and payload["null"]["loud"]["all"] == [None, None]
+    assert not payload["cards"] and "No neuron is in any set" in explorer(other, mine).data
+    assert payload["null"]["loud"]["n"] == 0 and payload["null"]["loud"]["all"] == [None, None]
 
 
 def test_a_place_of_this_machine_is_not_carried_to_readers(made):
@@ -164,18 +143,3 @@ def test_a_place_of_this_machine_is_not_carried_to_readers(made):
     other = copy.copy(run)
     other.params = run.params.model_copy(update={"model": "/home/me/mine", "data": "~/texts/mine.csv"})
     assert explorer_payload(other, found)[0]["run"] == payload["run"] | {"model": "mine", "data": "mine.csv"}
-
-
-# --- the picture without JavaScript ---
-
-
-def test_cells_of_the_picture_hold_their_strongest_neuron():
-    levels = np.zeros((2, 3, 10), dtype=np.uint8)
-    levels[:, 0, 4] = 9  # on both topics' lists
-    levels[1, 1, 9] = 7  # on one
-    levels[0, 2, 0], levels[1, 2, 1] = 7, 6  # one is on one list; the other just misses
-    cells = map_cells(levels, 7, columns=5)
-    assert len(cells) == 15 and list(cells["first"][:5]) == [0, 2, 4, 6, 8]
-    marked = {(c.layer, c.first): c.kind for c in cells.itertuples() if c.kind != "neither"}
-    assert marked == {(0, 4): "general (G)", (1, 8): "topic-specific", (2, 0): "topic-specific"}
-    assert len(map_cells(levels, 7, columns=99)) == 30, "no more cells than neurons"
