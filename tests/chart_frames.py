@@ -185,14 +185,6 @@ def marks(spec: Any) -> Iterator[dict[str, Any]]:
             yield from marks(value)
 
 
-def kind(unit: dict[str, Any]) -> str:
-    return unit["mark"] if isinstance(unit["mark"], str) else unit["mark"]["type"]
-
-
-def units(chart: Any, of: str) -> list[dict[str, Any]]:
-    return [unit for unit in marks(chart.to_dict()) if kind(unit) == of]
-
-
 def rows(chart: Any) -> list[dict[str, Any]]:
     spec = chart if isinstance(chart, dict) else chart.to_dict()
     return [row for data in spec["datasets"].values() for row in data]

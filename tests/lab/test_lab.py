@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -14,19 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tqdm import tqdm
 
 from polinb.__main__ import main
 from polinb.errors import ParameterError, TrainingError
 from polinb.lab import view
 from polinb.lab.request import CHANGES, Answer, History, Request, Result, parse, program
-from polinb.lab.serve import environment, started_with
 from polinb.lab.session import Listener, Session, StoppedError
 from polinb.lab.widget import NeuronLab
 from polinb.masking.interventions import Intervention
 from polinb.models.generation import generate
 from polinb.models.tokens import prompt_ids
-from polinb.progress import bar, heard
 from polinb.runs.artifacts import Store
 from polinb.runs.params import Params
 from polinb.runs.run import Run
@@ -151,22 +147,17 @@ def test_a_run_is_the_intervention_on_the_set_of_the_run(session, run, kind, neu
     assert changed.p_right == (None if np.isnan(p_right) else pytest.approx(p_right))
 
 
-def test_one_neuron_s_activation_keeps_its_sign(session):
+def test_signs_and_likelihoods_are_those_of_the_run(session, run):
     Heard(session)
     seen = session.run(ask(neurons="own", own="1.7", kind="scale")).answers["vanilla"].activation
-    assert min(seen) < 0 < max(seen)
-
-
-def test_likelihoods_are_compared_for_questions_of_the_data(session, run):
-    Heard(session)
+    assert min(seen) < 0 < max(seen), "one neuron's activation keeps its sign"
     question = run.questions(topics=["race"]).iloc[1]
     result = session.run(ask(prompt=question["prompt"], topic="race", references=True))
     gaps = [answer.gap for answer in result.answers.values()]
     logp = run.likelihood()
     row = logp[logp["id"] == question["id"]].iloc[0]
     assert gaps[0] == pytest.approx(row["logp_right"] - row["logp_left"], abs=1e-5) and gaps[1] != gaps[0]
-    assert session.run(ask(references=True)).answers["vanilla"].gap is None
-    assert session.run(ask(prompt=question["prompt"])).answers["vanilla"].gap is None
+    assert session.run(ask(references=True)).answers["vanilla"].gap is None, "no question of the data"
 
 
 def test_grafting_leaves_the_model_as_it_was(store):
@@ -189,37 +180,34 @@ def test_stopping_ends_a_training_and_keeps_nothing_half_done(tmp_path):
     assert len(kept) == 2, "the two variants of crime, finished before"
 
 
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"prompt": "  "}, "'prompt': got '  '; allowed: at least one word"),
-        ({"neurons": "all"}, "'neurons': got 'all'; allowed: 'general', 'specific'"),
-        ({"gamma": 0.0}, "'gamma': got 0.0; allowed: greater than 0"),
-        ({"kind": "kill"}, "'kind'"),
-        ({"donor": "middle"}, "'donor'"),
-        ({"kind": "patch", "strength": 2.0}, "'strength': got 2.0; allowed: 0 "),
-        ({"strength": float("nan")}, "'strength'"),
-        ({"temperature": -1.0}, "'temperature'"),
-        ({"max_new_tokens": 0}, "'max_new_tokens'"),
-        ({"own": 5}, "'own'"),
-        ({"colour": 1}, "'colour'"),
-        ({"topic": "sports"}, "'topic': got 'sports'; allowed: crime, race"),
-        ({"donor_topic": "sports"}, "'donor_topic'"),
-        ({"settings": {"gama": 5}}, "Did you mean 'gamma'"),
-    ],
-)
-def test_wrong_requests_are_refused_before_anything_runs(tmp_path, changes, told):
-    for check in ("missing", "run"):
-        with pytest.raises(ParameterError) as error:
-            getattr(Session(Store(tmp_path / "s")), check)(ask(**changes))
-        assert told in str(error.value)
-    assert not (tmp_path / "s").exists()
+WRONG = [
+    ({"prompt": "  "}, "'prompt': got '  '; allowed: at least one word"),
+    ({"neurons": "all"}, "'neurons': got 'all'; allowed: 'general', 'specific'"),
+    ({"gamma": 0.0}, "'gamma': got 0.0; allowed: greater than 0"),
+    ({"kind": "kill"}, "'kind'"),
+    ({"donor": "middle"}, "'donor'"),
+    ({"kind": "patch", "strength": 2.0}, "'strength': got 2.0; allowed: 0 "),
+    ({"strength": float("nan")}, "'strength'"),
+    ({"temperature": -1.0}, "'temperature'"),
+    ({"max_new_tokens": 0}, "'max_new_tokens'"),
+    ({"own": 5}, "'own'"),
+    ({"colour": 1}, "'colour'"),
+    ({"topic": "sports"}, "'topic': got 'sports'; allowed: crime, race"),
+    ({"donor_topic": "sports"}, "'donor_topic'"),
+    ({"settings": {"gama": 5}}, "Did you mean 'gamma'"),
+]
 
 
-def test_a_text_beyond_the_context_and_sets_without_a_neuron_are_refused(session, tmp_path):
+def test_wrong_requests_are_refused_before_anything_runs(session, tmp_path):
+    fresh = Session(Store(tmp_path / "s"))
+    for changes, told in WRONG:
+        for check in (fresh.missing, fresh.run):
+            with pytest.raises(ParameterError) as error:
+                check(ask(**changes))
+            assert told in str(error.value)
     with pytest.raises(ParameterError, match="the model's context"):
-        Session(Store(tmp_path / "s")).run(ask(max_new_tokens=5000))
-    assert not (tmp_path / "s").exists(), "before anything is trained"
+        fresh.run(ask(max_new_tokens=5000))
+    assert not (tmp_path / "s").exists()
     with pytest.raises(TrainingError, match="raise gamma"):
         session.run(ask(gamma=0.01))
     with pytest.raises(ParameterError, match="no neuron is strictly specific to 'race'"):
@@ -262,18 +250,6 @@ def test_exported_programs_make_the_same_answers_in_a_fresh_process(session):
 # --- widget
 
 
-def test_bars_of_other_threads_stay_as_they_are():
-    seen, theirs = [], []
-    with heard(lambda *what: seen.append(what)):
-        other = threading.Thread(target=lambda: theirs.append(bar(3, "theirs")))
-        other.start()
-        other.join()
-        with bar(2, "mine") as mine:
-            mine.update(2)
-    assert seen == [(0, 2, "mine"), (2, 2, "mine")]
-    assert isinstance(theirs[0], tqdm) and isinstance(bar(1, "after"), tqdm)
-
-
 def until(true, seconds=60.0):
     end = time.monotonic() + seconds
     while not true():
@@ -297,12 +273,7 @@ def pressed(lab, button="Run"):
     until(lambda: not lab.busy)
 
 
-def asks(lab):
-    return lab.question.layout.display == ""
-
-
 def test_widget_from_click_to_answers_and_back(lab):
-    assert len(lab.inputs["example"].options) > 4 and lab.inputs["prompt"].value, "examples are there"
     lab.use("0.1-30, 2.7")
     lab.inputs["kind"].value = "scale"
     lab.inputs["strength"].value = -2.0
@@ -326,45 +297,16 @@ def test_widget_from_click_to_answers_and_back(lab):
     assert len(kept["runs"]) == 2
 
 
-def test_only_inputs_that_count_are_shown(lab):
-    def shown():
-        return {name for name, field in lab.inputs.fields.items() if field.widget.layout.display == ""}
-
-    always = {"model", "topic", "neurons", "kind", "example", "prompt", "max_new_tokens", "temperature", "references"}
-    assert shown() == always | {"gamma"}
-    for changes, more in (
-        ({"neurons": "uniform", "kind": "scale"}, {"gamma", "number", "strength"}),
-        ({"kind": "patch"}, {"gamma", "number", "strength", "donor", "donor_topic"}),
-        ({"neurons": "own", "kind": "graft", "temperature": 1.0, "model": ""},
-         {"own", "donor", "donor_topic", "seed", "other"}),
-    ):  # fmt: skip
-        for name, value in changes.items():
-            lab.inputs[name].value = value
-        assert shown() == always | more
-
-
-def test_wrong_parameters_are_told_and_a_commit_of_one_model_is_not_asked_of_another(store):
-    made = NeuronLab(profile="tiny", gama=5)
-    assert "Did you mean" in made.error.value and not made.busy
-    made.close()
-    made = NeuronLab(store, profile="tiny", revision="abc", **TWO)
-    until(lambda: not made.busy)
-    assert made.request().settings["revision"] == "abc"
-    made.inputs["model"].value = "tiny:gpt2"
-    assert "revision" not in made.request().settings and made.request().model == "tiny:gpt2"
-    made.close()
-
-
 def test_widget_asks_before_it_trains(lab, tmp_path):
     lab.session = Session(Store(tmp_path / "fresh"), lab)
     pressed(lab)
-    assert "fine-tuned variants" in lab.missing.value and asks(lab) and not lab.results
+    assert "fine-tuned variants" in lab.missing.value and lab.question.layout.display == "" and not lab.results
     assert not (tmp_path / "fresh").exists(), "nothing is computed before the word is given"
     pressed(lab, "Not now")
-    assert not asks(lab) and not (tmp_path / "fresh").exists()
+    assert lab.question.layout.display != "" and not (tmp_path / "fresh").exists()
     pressed(lab)
     pressed(lab, "Start")
-    assert len(lab.results) == 1 and not asks(lab) and (tmp_path / "fresh" / "scores").is_dir()
+    assert len(lab.results) == 1 and lab.question.layout.display != "" and (tmp_path / "fresh" / "scores").is_dir()
 
 
 def test_widget_shows_errors_as_text_and_stays_usable(lab, monkeypatch):
@@ -413,14 +355,6 @@ def test_a_neuron_opened_in_the_explorer_becomes_the_own_list(lab):
 # --- what is shown
 
 
-def test_the_gauge_says_it_in_a_number_a_word_and_a_place():
-    answer = Answer(ids=[1], text="x", seconds=1.0, label="right", p_right=0.731, gap=-0.25)
-    shown = view.gauge_html(answer, False)
-    assert 'aria-label="P(right) = 0.73: leans right"' in shown and "left:73.1%" in shown
-    assert "the left one is likelier" in shown and "-0.25 nats" in shown
-    assert "no P(right)" in view.gauge_html(Answer(), False)
-
-
 def test_text_of_models_and_users_is_escaped_everywhere():
     answer = Answer(ids=[1], text=BAD, pieces=[BAD], activation=[1.0], label=BAD, p_right=0.5, gap=0.1)
     answers = {"vanilla": answer, "intervened": answer}
@@ -433,13 +367,6 @@ def test_text_of_models_and_users_is_escaped_everywhere():
 
 
 # --- starting it
-
-
-def test_started_with_reads_the_environment(monkeypatch):
-    monkeypatch.delenv("POLINB_LAB", raising=False)
-    assert started_with() == {}
-    monkeypatch.setenv("POLINB_LAB", environment("tiny", {"model": "tiny:gpt2"})["POLINB_LAB"])
-    assert started_with() == {"profile": "tiny", "model": "tiny:gpt2"}
 
 
 def test_wrong_parameters_stop_before_a_server_starts(capsys, monkeypatch):
