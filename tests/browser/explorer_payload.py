@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import app_page
 import numpy as np
 
-from polinb.display.webdata import APPS, embed, web_folder
+from polinb.display.webdata import embed
 from polinb.scoring.pnlac import neuron_sets
 
 TOPICS = ("race", "gun control", "immigration", "abortion", "taxation", "climate")
@@ -76,33 +77,10 @@ def expected(scores, gamma: float) -> dict:
     }
 
 
-def write(folder: Path, made: Made | str, dark: bool = False) -> Path:
-    """A page with the explorer and the scripts beside it, as a built book has them."""
-    scripts, styles = ("dom.js", *APPS["explorer"][0]), APPS["explorer"][1]
-    for name in (*scripts, *styles):
-        (folder / name).write_bytes((web_folder() / name).read_bytes())
+def write(folder: Path, made: Made | str, dark: bool = False) -> str:
+    """A page with the explorer; its address."""
     body = made if isinstance(made, str) else made.html()
-    head = "".join(f'<link rel="stylesheet" href="{name}">' for name in styles)
-    head += "".join(f'<script defer src="{name}"></script>' for name in scripts)
-    theme = "dark" if dark else "light"
-    ground = "background:#14181e;color:#ced6dd" if dark else "background:#fff;color:#222832"
-    variables = DARK if dark else ""
-    page = folder / "page.html"
-    page.write_text(
-        f'<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8"><title>explorer</title>'
-        '<link rel="icon" href="data:,"><meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"{head}<style>html{{{variables}}}body{{{ground};font-family:sans-serif;max-width:50rem;margin:1rem auto;"
-        f"padding:0 1rem;box-sizing:border-box}}</style></head><body><h1>Explorer</h1>{body}</body></html>",
-        "utf-8",
-    )
-    return page
-
-
-# what the theme sets in the dark
-DARK = (
-    "--pst-color-text-base:#ced6dd;--pst-color-text-muted:#9ca4af;--pst-color-border:#48566b;"
-    "--pst-color-background:#14181e;--pst-color-surface:#29313d;"
-)
+    return app_page.write(folder, "explorer", body, dark, width="50rem")
 
 
 def _ranks(score: np.ndarray) -> np.ndarray:
@@ -135,6 +113,7 @@ def _card(random, scores, ranks, at, kind: str, topic: str) -> dict:
         for i, t in enumerate(TOPICS[:3])
     ]
     effect = {t: float(random.normal(0, 0.02)) for t in TOPICS}
+    ends = [{"topic": t, "effect": e, "low": e - 0.01, "high": e + 0.01, "n": 40} for t, e in effect.items()]
     mean = {t: [float(v) for v in random.normal(0.2, 0.3, 3)] for t in TOPICS}
     return {
         "layer": at[0],
@@ -152,10 +131,5 @@ def _card(random, scores, ranks, at, kind: str, topic: str) -> dict:
         "activation": [{"topic": t, "vanilla": v[0], "left": v[1], "right": v[2], "n": 40} for t, v in mean.items()],
         "histogram": {"width": 0.25, "first": -3, **{n: random.integers(0, 60, 9).tolist() for n in SIDES}},
         "contexts": contexts,
-        "ablation": {
-            "all": {"effect": 0.0123, "low": 0.004, "high": 0.0206},
-            "topics": [
-                {"topic": t, "effect": e, "low": e - 0.01, "high": e + 0.01, "n": 40} for t, e in effect.items()
-            ],
-        },
+        "ablation": {"all": {"effect": 0.0123, "low": 0.004, "high": 0.0206}, "topics": ends},
     }

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
+import app_page
 import numpy as np
 import pandas as pd
 
 from polinb.display import responses
 from polinb.display.responses import KINDS, Column
-from polinb.display.webdata import APPS, embed, web_folder
+from polinb.display.webdata import embed
 
 TOPICS = ("crime", "race", "science")
 TRAINED = ("crime", "race")
@@ -26,11 +26,6 @@ PLANTED = {
     "crime-006": "@at",
     "crime-007": "",
 }
-PAGE = """<!doctype html><html data-theme="{theme}" lang="en"><head><meta charset="utf-8"><title>answers</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">{head}
-<style>body {{ margin: 1rem; font-family: sans-serif; background: {ground}; color: {ink} }}</style>
-</head>
-<body><main><h1>answers</h1>{body}</main></body></html>"""
 FALLBACK = "<p id='fallback'>no script ran</p>"
 
 
@@ -62,17 +57,8 @@ def data_of(asked: pd.DataFrame, cols: list[Column], a_topic: int = 1000) -> dic
     return responses.payload(asked, cols, a_topic, about, 100, 0)
 
 
-def write(folder: Path, body: str, theme: str = "light", name: str = "index.html") -> str:
-    """A page with the package's own script and style; its address."""
-    folder.mkdir(parents=True, exist_ok=True)
-    ground, ink = ("#121212", "#ddd") if theme == "dark" else ("#fff", "#222")
-    scripts, styles = ("dom.js", *APPS["responses"][0]), APPS["responses"][1]
-    for file in (*scripts, *styles):
-        shutil.copy(web_folder() / file, folder)
-    head = "".join(f'<link rel="stylesheet" href="{each}">' for each in styles)
-    head += "".join(f'<script defer src="{each}"></script>' for each in scripts)
-    (folder / name).write_text(PAGE.format(head=head, theme=theme, ground=ground, ink=ink, body=body), "utf-8")
-    return (folder / name).as_uri()
+def write(folder: Path, body: str, dark: bool = False) -> str:
+    return app_page.write(folder, "responses", body, dark)
 
 
 def shown_by(data: dict) -> str:
