@@ -27,8 +27,6 @@ from polinb_book.outputs import chart_html
 ASSETS = Path(__file__).parents[2] / "book" / "_assets"
 TOPICS = ["crime", "race", "economy"]
 NASTY = r"=1+1 50 % & 3 $ # {x}_y ^ ~ \cmd <b>|\"q\" −2 γ [a] --"
-POINTS = "[...document.querySelectorAll('#fig-dots svg [aria-roledescription=point]')]"
-FADED = POINTS + ".some(n => n.getAttribute('opacity') < 0.5)"
 READY = "!document.querySelector('.polinb-vega:not([data-state=ready])')"
 
 
@@ -75,10 +73,6 @@ def folder(tmp_path_factory):
     pareto = figure("fig-pareto", charts.pareto(cf.trade(), "shift", "coupling"))
     (root / "all.html").write_text(page(heat, dots, slider, pareto), "utf-8")
     (root / "heat.html").write_text(page(heat), "utf-8")
-    (root / "slider.html").write_text(page(slider), "utf-8")
-    (root / "long.html").write_text(
-        page(heat, '<div style="height:6000px"></div>', dots.replace("fig-dots", "fig-b")), "utf-8"
-    )
     broken = dots.replace('"mark":{', '"mark":{"type":"nonsense"},"was":{', 1)
     (root / "broken.html").write_text(page(broken.replace("fig-dots", "fig-x"), heat), "utf-8")
     (root / "nobundle.html").write_text(page(heat, bundle="missing.js"), "utf-8")
@@ -102,9 +96,6 @@ def saved(page, name: str, kind: str) -> tuple[str, bytes]:
     return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
 
 
-# --- drawing
-
-
 def test_charts_are_saved_as_they_are_drawn(visit, folder):
     seen = visit(address(folder, "all.html"), allowed=folder.as_uri())
     page = seen.page
@@ -124,17 +115,6 @@ def test_charts_are_saved_as_they_are_drawn(visit, folder):
     seen.assert_clean()
 
 
-def test_a_chart_far_below_waits_for_the_reader(visit, folder):
-    page = visit(address(folder, "long.html"), allowed=folder.as_uri()).page
-    page.wait_for_function("document.querySelector('#fig-heat .polinb-vega').dataset.state === 'ready'")
-    assert page.locator("#fig-b .polinb-vega").get_attribute("data-state") is None
-    page.evaluate("document.querySelector('#fig-b').scrollIntoView()")
-    page.wait_for_function(READY)
-    page.reload()
-    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")  # printing draws the rest
-    page.wait_for_function(READY)
-
-
 def test_where_drawing_fails_the_picture_stays(visit, folder):
     for name in ("broken.html", "nobundle.html"):
         page = visit(address(folder, name), allowed=folder.as_uri()).page
@@ -146,13 +126,6 @@ def test_where_drawing_fails_the_picture_stays(visit, folder):
             page.wait_for_function("document.querySelectorAll('.polinb-vega')[1].dataset.state === 'ready'")
 
 
-def test_the_picture_has_the_size_of_the_drawing(visit, folder):
-    page = visit(address(folder, "heat.html"), allowed=folder.as_uri(), java_script_enabled=False).page
-    picture = page.locator("img.polinb-fallback").bounding_box()
-    drawn = opened(visit, folder, "heat.html").locator("svg").bounding_box()
-    assert abs(picture["width"] - drawn["width"]) < 30 and abs(picture["height"] - drawn["height"]) < 30
-
-
 def test_charts_fit_a_phone_or_scroll_in_their_own_box(visit, folder):
     page = opened(visit, folder, "all.html", viewport={"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -160,9 +133,6 @@ def test_charts_fit_a_phone_or_scroll_in_their_own_box(visit, folder):
     for bar in page.locator(".polinb-tools").all():
         box = bar.bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 390
-
-
-# --- reading
 
 
 def test_values_can_be_read_with_the_keyboard(visit, folder):
@@ -186,42 +156,8 @@ def test_values_can_be_read_with_the_keyboard(visit, folder):
     assert said.inner_text() == "" and page.locator(".polinb-current").count() == 0
 
 
-def test_a_pointer_finds_interval_and_count_and_open_cells_are_weaker(visit, folder):
-    page = opened(visit, folder, "heat.html")
-    marks = page.locator('svg [aria-roledescription="rect mark"]')
-    marks.nth(4).hover(force=True)
-    tip = page.locator("#vg-tooltip-element")
-    tip.wait_for(state="visible")
-    assert "95 % interval" in tip.inner_text() and "questions" in tip.inner_text() and "race" in tip.inner_text()
-    opacity = marks.evaluate_all("nodes => nodes.map(n => Number(getComputedStyle(n).fillOpacity))")
-    weak = ((cells().low <= 0) & (cells().high >= 0)).tolist()
-    assert set(weak) == {True, False} and [o < 0.5 for o in opacity] == weak
-
-
-def test_one_series_can_be_pointed_out(visit, folder):
-    page = opened(visit, folder, "all.html")
-    chooser = page.locator("#fig-dots .polinb-highlight select")
-    assert chooser.locator("option").all_inner_texts() == ["all", "vanilla", NASTY]
-    points = page.locator('#fig-dots svg [aria-roledescription="point"]')
-
-    def opacities():
-        return points.evaluate_all("nodes => nodes.map(n => Number(n.getAttribute('opacity') ?? 1))")
-
-    assert set(opacities()) == {1}
-    chooser.select_option(label="vanilla")
-    page.wait_for_function(FADED)
-    assert sorted(opacities()) == [0.12] * 3 + [1] * 3
-    chooser.select_option(label="all")
-    page.wait_for_function("!" + FADED)
-    page.locator('#fig-dots svg g[aria-roledescription="legend"] text', has_text="vanilla").first.click(force=True)
-    page.wait_for_function("document.querySelector('#fig-dots .polinb-highlight select').value === '0'")
-
-
-# --- the slider
-
-
 def test_the_slider_and_the_menu_show_the_exact_sets(visit, folder):
-    page = opened(visit, folder, "slider.html")
+    page = opened(visit, folder, "all.html")
     steps = sorted({*map(float, GAMMAS), 5.0})
     slider, menu = page.locator("#fig-scores input[type=range]"), page.locator("#fig-scores .polinb-inputs select")
     assert slider.get_attribute("aria-valuetext") == "5 %"
@@ -241,9 +177,6 @@ def test_the_slider_and_the_menu_show_the_exact_sets(visit, folder):
         assert slider.get_attribute("aria-valuetext") == f"{gamma:g} %"
     slider.press("ArrowLeft")
     page.wait_for_function("document.querySelector('.polinb-step').textContent === '20 %'")
-
-
-# --- saving
 
 
 def test_saved_files_hold_the_numbers_and_are_inert():

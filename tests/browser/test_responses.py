@@ -80,15 +80,6 @@ def agrees(page, wanted, kinds=SHOWN):
             assert mean == "–"
 
 
-def test_it_starts_with_everything_and_draws_a_part(page, rows):
-    agrees(page, wide(*rows, "crime"))
-    items = page.locator("ol.questions > li")
-    assert items.count() == 20 and not page.is_visible("#fallback")
-    page.click("button.more")
-    assert items.count() == 40
-    assert page.evaluate("document.activeElement.closest('li').dataset.question") == "crime/crime-020"
-
-
 def test_an_answer_is_shown_with_label_probability_and_length(page, rows):
     pick(page, trained="race")
     titles = {"vanilla": "vanilla", "right": "right fine-tune", "patch-g": "G patched in", "inhibit": "InhibitFT (G)"}
@@ -132,27 +123,6 @@ def test_filters_agree_with_pandas(page, rows):
     assert "not asked" in card.text_content() and card.locator(".answer").count() == 0
 
 
-def test_search_looks_into_questions_and_shown_answers(page, rows):
-    frame = wide(*rows, "crime")
-
-    def found(text, kinds):
-        texts = [frame["prompt"], *(frame[f"{kind} answer"].fillna("") for kind in kinds)]
-        return frame[pd.concat([t.str.contains(text, case=False, regex=False) for t in texts], axis=1).any(axis=1)]
-
-    for text in ("TREE river", "question 7 on", "no such words"):
-        wanted = found(text, SHOWN)
-        page.fill("input[type=search]", text)
-        page.wait_for_function(
-            "n => document.querySelector('.count').textContent.startsWith(n + ' of')", arg=len(wanted)
-        )
-        agrees(page, wanted)
-    page.check("input[name=columns][value=left]")
-    text = " ".join(frame["left answer"][40].split()[:4])
-    page.fill("input[type=search]", text)
-    assert len(found(text, [*SHOWN, "left"])) == 1 and found(text, SHOWN).empty
-    page.wait_for_function("document.querySelector('.count').textContent.startsWith('1 of')")
-
-
 def test_orders_agree_with_pandas(page, rows):
     frame = wide(*rows, "crime")
     pick(page, first="vanilla", second="patch-g")
@@ -161,28 +131,6 @@ def test_orders_agree_with_pandas(page, rows):
     for order, key in keys.items():
         pick(page, order=order)
         agrees(page, frame.loc[key.round(6).sort_values(kind="stable", na_position="last").index])
-
-
-def test_marked_words_are_those_the_other_answer_lacks(visit, rows, tmp_path):
-    asked, cols = made_up()
-    texts = {
-        "vanilla": "We should help people  and\nnot the law today",
-        "right": "We must help people and the law, today",
-    }
-    for col in cols:
-        if col.kind in texts and col.trained in ("", "crime"):
-            col.frame.loc[0, "response"] = texts[col.kind]
-    page = opened(visit, write(tmp_path, shown_by(data_of(asked, cols)))).page
-    item = page.locator("li").first
-    assert page.locator("mark").count() == 0, "off until asked for"
-    page.check("input[name=words]")
-    marks = {}
-    for name, title in (("vanilla", "vanilla"), ("right", "right fine-tune")):
-        answer = item.get_by_role("group", name=title, exact=True).locator(".answer")
-        marks[name] = answer.locator("mark").all_text_contents()
-        assert answer.evaluate("x => x.textContent") == texts[name], "marks change no letter"
-    assert marks == {"vanilla": ["should", "not", "law"], "right": ["must", "law,"]}
-    assert item.get_by_role("group", name="InhibitFT").locator("mark").count() == 0
 
 
 def test_markup_in_an_answer_stays_text(page):
@@ -198,49 +146,6 @@ def test_markup_in_an_answer_stays_text(page):
     assert lines.evaluate("x => x.getClientRects().length && getComputedStyle(x).whiteSpace") == "pre-wrap"
 
 
-def test_a_view_is_kept_in_its_address(visit, address, rows):
-    page = opened(visit, address).page
-    assert "#" not in page.url
-    pick(page, trained="race", asked="science", differ="two", order="change", second="inhibit")
-    page.fill("input[type=search]", "a & b=c#")
-    page.fill("input[type=search]", "river")
-    page.uncheck("input[name=columns][value=patch-g]")
-    page.wait_for_function("location.hash.includes('find=river')")
-    again = opened(visit, page.url)
-    assert saved(again.page).equals(saved(page)) and count(page) > 2
-    assert again.page.input_value("select[name=second]") == "inhibit"
-    again.page.click("text=Reset")
-    assert "#" not in again.page.url and count(again.page) == 90
-    page = again.page
-    bad = "#responses:trained=%3Cimg%3E&asked=nowhere&columns=vanilla,evil&order=__proto__&constructor=1&only=x"
-    page.evaluate("hash => { location.hash = hash; }", bad + "&label=right")
-    page.wait_for_function("!document.querySelector('.count').textContent.startsWith('90 of 90')")
-    frame = wide(*rows, "crime")
-    agrees(page, frame[frame["right label"] == "right"])
-    page.evaluate("location.hash = '#responses:asked=race'")
-    page.wait_for_function("document.querySelector('.count').textContent.startsWith('30 of 90')")
-    page.evaluate("location.hash = '#elsewhere'")
-    pick(page, asked="all")
-    assert page.url.endswith("#elsewhere"), "another anchor of the page stays"
-    again.assert_clean()
-
-
-def test_a_link_leads_to_one_question(visit, address):
-    with served(Path(address.removeprefix("file://")).parent) as base:
-        grant = {"permissions": ["clipboard-read", "clipboard-write"]}
-        page = opened(visit, f"{base}/index.html", **grant).page
-        pick(page, trained="race", asked="crime")
-        page.locator("li[data-question='crime/crime-012'] .foot button").click()
-        page.wait_for_function("document.querySelector('.said').textContent === 'Link copied.'")
-        link = page.evaluate("navigator.clipboard.readText()")
-        assert link.startswith(f"{base}/index.html#responses:")
-        there = opened(visit, link).page
-        assert there.locator("li").count() == 1 and there.locator("li[data-question='crime/crime-012']").count() == 1
-        assert there.input_value("select[name=trained]") == "race"
-        there.click("text=Show all questions")
-        assert count(there) == 90 and there.input_value("select[name=trained]") == "race"
-
-
 def test_a_saved_table_holds_the_rows_and_no_formula(page, rows):
     frame, table = wide(*rows, "crime").set_index("id"), saved(page).set_index("id")
     for key, text in PLANTED.items():
@@ -254,44 +159,103 @@ def test_a_saved_table_holds_the_rows_and_no_formula(page, rows):
         assert (table[f"{kind} answer"] == frame[f"{kind} answer"].fillna(""))[plain].all()
 
 
-def test_on_a_phone_answers_stand_under_each_other(visit, address):
-    page = opened(visit, address, viewport={"width": 390, "height": 800}).page
+def test_search_looks_into_questions_and_shown_answers(page, rows):
+    frame = wide(*rows, "crime")
+    for text in ("TREE river", "question 7 on", "no such words"):
+        texts = [frame["prompt"], *(frame[f"{kind} answer"].fillna("") for kind in SHOWN)]
+        found = pd.concat([t.str.contains(text, case=False, regex=False) for t in texts], axis=1).any(axis=1)
+        page.fill("input[type=search]", text)
+        told = "n => document.querySelector('.count').textContent.startsWith(n + ' of')"
+        page.wait_for_function(told, arg=int(found.sum()))
+        agrees(page, frame[found])
+
+
+def test_marked_words_are_those_the_other_answer_lacks(visit, tmp_path):
+    asked, cols = made_up()
+    texts = {
+        "vanilla": "We should help people  and\nnot the law today",
+        "right": "We must help people and the law, today",
+    }
+    for col in cols:
+        if col.kind in texts and col.trained in ("", "crime"):
+            col.frame.loc[0, "response"] = texts[col.kind]
+    page = opened(visit, write(tmp_path, shown_by(data_of(asked, cols)))).page
+    assert page.locator("mark").count() == 0, "off until asked for"
+    page.check("input[name=words]")
+    marks = {}
+    for name, title in (("vanilla", "vanilla"), ("right", "right fine-tune")):
+        answer = page.locator("li").first.get_by_role("group", name=title, exact=True).locator(".answer")
+        marks[name] = answer.locator("mark").all_text_contents()
+        assert answer.evaluate("x => x.textContent") == texts[name], "marks change no letter"
+    assert marks == {"vanilla": ["should", "not", "law"], "right": ["must", "law,"]}
+
+
+def test_a_view_is_kept_in_its_address(visit, address, rows):
+    page = opened(visit, address).page
+    assert "#" not in page.url
+    pick(page, trained="race", asked="science", differ="two", order="change", second="inhibit")
+    page.fill("input[type=search]", "river")
+    page.uncheck("input[name=columns][value=patch-g]")
+    page.wait_for_function("location.hash.includes('find=river')")
+    again = opened(visit, page.url)
+    assert saved(again.page).equals(saved(page)) and count(again.page) > 2
+    page = again.page
+    page.click("text=Reset")
+    assert "#" not in page.url and count(page) == 90
+    bad = "#responses:trained=%3Cimg%3E&asked=nowhere&columns=vanilla,evil&order=__proto__&constructor=1&only=x"
+    page.evaluate("hash => { location.hash = hash; }", bad + "&label=right")
+    page.wait_for_function("!document.querySelector('.count').textContent.startsWith('90 of 90')")
+    frame = wide(*rows, "crime")
+    agrees(page, frame[frame["right label"] == "right"])
+    page.evaluate("location.hash = '#elsewhere'")
+    pick(page, label="any")
+    assert page.url.endswith("#elsewhere"), "another anchor of the page stays"
+    again.assert_clean()
+
+
+def test_a_link_leads_to_one_question(visit, address):
+    with served(Path(address.removeprefix("file://")).parent) as base:
+        page = opened(visit, f"{base}/index.html", permissions=["clipboard-read", "clipboard-write"]).page
+        pick(page, trained="race", asked="crime")
+        page.locator("li[data-question='crime/crime-012'] .foot button").click()
+        page.wait_for_function("document.querySelector('.said').textContent === 'Link copied.'")
+        there = opened(visit, page.evaluate("navigator.clipboard.readText()")).page
+        assert there.locator("li").count() == 1 and there.locator("li[data-question='crime/crime-012']").count() == 1
+        there.click("text=Show all questions")
+        assert count(there) == 90 and there.input_value("select[name=trained]") == "race"
+
+
+def test_phone_keyboard_and_screen_reader(visit, address):
+    seen = opened(visit, address, viewport={"width": 390, "height": 800})
+    page = seen.page
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     boxes = [card.bounding_box() for card in page.locator("li").first.locator("[role=group]").all()]
     assert len({box["x"] for box in boxes}) == 1 and boxes[0]["y"] < boxes[1]["y"] < boxes[2]["y"]
-    assert not page.is_visible("select[name=asked]")
     page.click("text=Choose and filter")
-    assert page.is_visible("select[name=asked]")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
-def test_every_text_can_be_read(visit, rows, tmp_path):
-    for theme in ("light", "dark"):
-        page = opened(visit, write(tmp_path / theme, shown_by(data_of(*rows)), theme)).page
-        page.check("input[name=words]")
-        page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-        page.add_style_tag(content=".polinb-responses li { content-visibility: visible !important }")
-        page.add_script_tag(path=str(CHECKS))
-        found = page.evaluate("polinbChecks.contrast(4.5)")
-        assert found["count"] > 200 and not found["poor"]
-
-
-def test_keyboard_and_screen_reader(page):
     page.locator("select[name=trained]").focus()
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.name") == "asked"
     page.keyboard.press("ArrowDown")
     assert count(page) == 30 and page.locator(".count").get_attribute("aria-live") == "polite"
     for field in page.locator(".polinb-responses :is(select, input)").all():
         assert field.evaluate("x => x.labels.length === 1 && x.labels[0].textContent.trim() !== ''")
     assert page.get_by_role("table").count() == 1 and page.get_by_role("rowheader").count() == len(SHOWN)
-    assert page.get_by_role("heading", level=3).count() == page.locator("li").count()
     for kind in SHOWN[1:]:
         page.uncheck(f"input[name=columns][value={kind}]")
     page.click("input[name=columns][value=vanilla]")  # the last column stays
     assert list(means(page)) == ["vanilla"] and page.locator("li").first.locator(".reply").count() == 1
-    pick(page, second="random")
-    assert list(means(page)) == ["vanilla", "random"], "a column that is compared is shown"
+    seen.assert_clean()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_text_can_be_read(visit, rows, tmp_path, dark):
+    page = opened(visit, write(tmp_path, shown_by(data_of(*rows)), dark)).page
+    page.check("input[name=words]")
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    page.add_style_tag(content=".polinb-responses li { content-visibility: visible !important }")
+    page.add_script_tag(path=str(CHECKS))
+    found = page.evaluate("polinbChecks.contrast(4.5)")
+    assert found["count"] > 200 and not found["poor"]
 
 
 def test_broken_data_leave_the_fallback(visit, rows, tmp_path):
@@ -304,26 +268,3 @@ def test_broken_data_leave_the_fallback(visit, rows, tmp_path):
         seen.page.wait_for_selector(".polinb-app[data-state=error]")
         assert seen.page.is_visible("#fallback") and seen.page.locator(".polinb-app-root").count() == 0
         assert seen.errors, "the console says why"
-
-
-FILTERS = """() => [["asked", "race"], ["differ", "any"], ["order", "change"], ["trained", "race"], ["asked", "all"]]
-  .map(([name, value]) => Math.min(...[0, 1, 2, 3, 4].map(() => {
-    const field = document.querySelector(`select[name=${name}]`);
-    field.value = value;
-    const start = performance.now();
-    field.dispatchEvent(new Event("change", { bubbles: true }));
-    document.body.getBoundingClientRect(); // lays the page out
-    return performance.now() - start;
-  })))"""
-
-
-def test_ten_times_the_questions_take_less_than_ten_times_as_long(visit, tmp_path):
-    spent = []
-    for each in (20, 200):
-        page = opened(visit, write(tmp_path, shown_by(data_of(*made_up(each=each, length=80))))).page
-        for kind in ("left", "random", "patch-s"):
-            page.check(f"input[name=columns][value={kind}]")
-        page.check("input[name=words]")
-        spent.append(page.evaluate(FILTERS))
-    print("ms a filter change:", [[round(x, 1) for x in each] for each in spent])
-    assert sum(spent[1]) < 10 * sum(spent[0]), spent

@@ -50,11 +50,8 @@ def test_a_head_sorts_up_down_and_back(visit, tmp_path) -> None:
 
     def shown(column: str) -> tuple[list[str], str | None, int]:
         order = page.locator("tbody tr td:first-child").all_text_contents()
-        return (
-            order,
-            page.locator("th", has_text=column).get_attribute("aria-sort"),
-            page.locator("[aria-sort]").count(),
-        )
+        head = page.locator("th", has_text=column)
+        return order, head.get_attribute("aria-sort"), page.locator("[aria-sort]").count()
 
     for column, rising in RISING.items():
         falling = [*rising[-2::-1], rising[-1]] if column == "effect" else rising[::-1]
