@@ -126,15 +126,6 @@ def test_where_drawing_fails_the_picture_stays(visit, folder):
             page.wait_for_function("document.querySelectorAll('.polinb-vega')[1].dataset.state === 'ready'")
 
 
-def test_charts_fit_a_phone_or_scroll_in_their_own_box(visit, folder):
-    page = opened(visit, folder, "all.html", viewport={"width": 390, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.locator("#fig-pareto svg").bounding_box()["width"] <= 390  # 440 wide on a large screen
-    for bar in page.locator(".polinb-tools").all():
-        box = bar.bounding_box()
-        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
-
-
 def test_values_can_be_read_with_the_keyboard(visit, folder):
     page = opened(visit, folder, "heat.html")
     chart = page.locator(".polinb-chart")

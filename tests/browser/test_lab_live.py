@@ -46,12 +46,10 @@ def server(kind, root):
     for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR", "HOME"):
         environ[name] = str(root / name.lower())
     environ |= {f"JUPYTERLAB_{name}_DIR": str(root / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
-    log = root / f"{kind}.log"
+    log, line = root / f"{kind}.log", command(kind, port, browser=False, root=root)
     with log.open("w") as file:
         # A session of its own: its kernels end with it.
-        process = subprocess.Popen(
-            command(kind, port, browser=False, root=root), env=environ, stdout=file, stderr=file, start_new_session=True
-        )
+        process = subprocess.Popen(line, env=environ, stdout=file, stderr=file, start_new_session=True)
     try:
         end = time.monotonic() + 60
         while not (found := re.search(rf"http://127\.0\.0\.1:{port}/\S*", log.read_text())):
@@ -59,14 +57,9 @@ def server(kind, root):
             time.sleep(0.05)
         yield found[0]
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+        for way in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(process.pid, way)
                 process.wait(10)
 
 
@@ -74,16 +67,6 @@ def server(kind, root):
 def voila(chromium, place):
     with server("app", place) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def jupyterlab(chromium, place):
-    with server("lab", place) as address:
-        yield address
-
-
-def host(address):
-    return re.match(r"http://[^/?]+", address)[0]
 
 
 def opened(visit, address, **options):
@@ -156,7 +139,30 @@ def test_voila_from_click_to_text(visit, voila, place):
     assert repr(EVIL) in lab.get_by_label("polinb_lab.py", exact=True).input_value()
     assert lab.get_by_role("link", name="Save as polinb_lab.py").get_attribute("download") == "polinb_lab.py"
     assert seen.page.evaluate("window.planted") is None
+    on_a_phone_with_the_keyboard(seen.page, lab)
     seen.assert_clean()
+
+
+def on_a_phone_with_the_keyboard(page, lab):
+    from playwright.sync_api import expect
+
+    page.set_viewport_size({"width": 390, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    lab.get_by_label("Intervention").select_option(CHANGES["scale"])
+    slider, exact = lab.get_by_role("slider", name="Strength"), lab.get_by_label("Exact value")
+    expect(slider).to_have_attribute("max", "4")  # the kernel has heard of the intervention
+    exact.fill("9")
+    exact.press("Tab")
+    for field in (exact, slider):  # both stay in the range
+        expect(field).to_have_value("4")
+    lab.get_by_label("Model", exact=True).focus()
+    for _ in range(14):
+        last = page.evaluate("document.activeElement.innerText")
+        page.keyboard.press("Tab")
+    assert last.strip() == "Stop", "Tab reaches every control in turn"
+    lab.get_by_role("button", name="Run", exact=True).press("Enter")
+    lab.get_by_role("cell", name="scale, strength 4").wait_for()
+    answers(lab)
 
 
 def test_voila_without_its_token_runs_nothing(voila):
@@ -170,41 +176,16 @@ def test_voila_without_its_token_runs_nothing(voila):
     assert "polinb-lab" not in text and "jupyter-config-data" not in text, "no notebook was run"
 
 
-def test_voila_on_a_phone_with_the_keyboard(visit, voila):
-    from playwright.sync_api import expect
-
-    seen = opened(visit, voila, viewport={"width": 390, "height": 900})
-    page, lab = seen.page, lab_of(seen.page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    lab.get_by_label("Intervention").select_option(CHANGES["scale"])
-    slider, exact = lab.get_by_role("slider", name="Strength"), lab.get_by_label("Exact value")
-    expect(slider).to_have_attribute("max", "4")  # the kernel has heard of the intervention
-    slider.press("ArrowRight")
-    expect(exact).to_have_value("1.05")
-    exact.fill("9")
-    exact.press("Tab")
-    for field in (exact, slider):  # both stay in the range
-        expect(field).to_have_value("4")
-    lab.get_by_label("Model", exact=True).focus()
-    for _ in range(14):
-        last = page.evaluate("document.activeElement.innerText")
-        page.keyboard.press("Tab")
-    assert last.strip() == "Stop", "Tab reaches every control in turn"
-    lab.get_by_label("Neurons").select_option("my own list")
-    lab.get_by_label("Own list").fill("0.1")
-    lab.get_by_label("Own list").press("Tab")
-    lab.get_by_role("button", name="Run", exact=True).press("Enter")
-    answers(lab)
-    assert lab.get_by_role("cell", name="scale, strength 4").count() == 1, "the kernel heard it"
-    seen.assert_clean()
+def test_jupyterlab_from_click_to_text_stop_and_error(visit, place):
+    with server("lab", place) as address:
+        click_to_text_stop_and_error(opened(visit, address), address, place)
 
 
-def test_jupyterlab_from_click_to_text_stop_and_error(visit, jupyterlab, place):
+def click_to_text_stop_and_error(seen, address, place):
     from playwright.sync_api import TimeoutError as Late
 
-    seen = opened(visit, jupyterlab)
     page = seen.page
-    assert "token=" in jupyterlab, "the server asks for its token"
+    assert "token=" in address, "the server asks for its token"
     page.locator(".jp-MarkdownOutput h1", has_text="The live lab").wait_for()
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()  # the kernel is there
     for _ in range(3):  # JupyterLab may drop what a kernel is asked while it connects
@@ -227,8 +208,7 @@ def test_jupyterlab_from_click_to_text_stop_and_error(visit, jupyterlab, place):
     # stop: some tokens, not all
     ask(lab, "Is growth good?", own="0.1", tokens=900)
     lab.get_by_text(re.compile(r"tokens: [1-9]\d* of 900")).wait_for()
-    ask_again = lab.get_by_role("button", name="Run", exact=True)
-    ask_again.click()
+    lab.get_by_role("button", name="Run", exact=True).click()
     lab.get_by_text("Still busy").wait_for()
     lab.get_by_role("button", name="Stop", exact=True).click()
     lab.get_by_text("Status: Stopped.").wait_for()

@@ -11,7 +11,6 @@ import pytest
 from conftest import served
 from responses_page import PLANTED, data_of, made_up, shown_by, wide, write
 
-CHECKS = Path(__file__).with_name("page_checks.js")
 SHOWN = ["vanilla", "right", "patch-g", "inhibit"]
 
 
@@ -170,26 +169,6 @@ def test_search_looks_into_questions_and_shown_answers(page, rows):
         agrees(page, frame[found])
 
 
-def test_marked_words_are_those_the_other_answer_lacks(visit, tmp_path):
-    asked, cols = made_up()
-    texts = {
-        "vanilla": "We should help people  and\nnot the law today",
-        "right": "We must help people and the law, today",
-    }
-    for col in cols:
-        if col.kind in texts and col.trained in ("", "crime"):
-            col.frame.loc[0, "response"] = texts[col.kind]
-    page = opened(visit, write(tmp_path, shown_by(data_of(asked, cols)))).page
-    assert page.locator("mark").count() == 0, "off until asked for"
-    page.check("input[name=words]")
-    marks = {}
-    for name, title in (("vanilla", "vanilla"), ("right", "right fine-tune")):
-        answer = page.locator("li").first.get_by_role("group", name=title, exact=True).locator(".answer")
-        marks[name] = answer.locator("mark").all_text_contents()
-        assert answer.evaluate("x => x.textContent") == texts[name], "marks change no letter"
-    assert marks == {"vanilla": ["should", "not", "law"], "right": ["must", "law,"]}
-
-
 def test_a_view_is_kept_in_its_address(visit, address, rows):
     page = opened(visit, address).page
     assert "#" not in page.url
@@ -229,8 +208,6 @@ def test_phone_keyboard_and_screen_reader(visit, address):
     seen = opened(visit, address, viewport={"width": 390, "height": 800})
     page = seen.page
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    boxes = [card.bounding_box() for card in page.locator("li").first.locator("[role=group]").all()]
-    assert len({box["x"] for box in boxes}) == 1 and boxes[0]["y"] < boxes[1]["y"] < boxes[2]["y"]
     page.click("text=Choose and filter")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator("select[name=trained]").focus()
@@ -245,17 +222,6 @@ def test_phone_keyboard_and_screen_reader(visit, address):
     page.click("input[name=columns][value=vanilla]")  # the last column stays
     assert list(means(page)) == ["vanilla"] and page.locator("li").first.locator(".reply").count() == 1
     seen.assert_clean()
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_every_text_can_be_read(visit, rows, tmp_path, dark):
-    page = opened(visit, write(tmp_path, shown_by(data_of(*rows)), dark)).page
-    page.check("input[name=words]")
-    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-    page.add_style_tag(content=".polinb-responses li { content-visibility: visible !important }")
-    page.add_script_tag(path=str(CHECKS))
-    found = page.evaluate("polinbChecks.contrast(4.5)")
-    assert found["count"] > 200 and not found["poor"]
 
 
 def test_broken_data_leave_the_fallback(visit, rows, tmp_path):
