@@ -77,10 +77,9 @@ def expected(scores, gamma: float) -> dict:
     }
 
 
-def write(folder: Path, made: Made | str, dark: bool = False) -> str:
+def write(folder: Path, made: Made) -> str:
     """A page with the explorer; its address."""
-    body = made if isinstance(made, str) else made.html()
-    return app_page.write(folder, "explorer", body, dark, width="50rem")
+    return app_page.write(folder, "explorer", made.html())
 
 
 def _ranks(score: np.ndarray) -> np.ndarray:

@@ -57,8 +57,8 @@ def data_of(asked: pd.DataFrame, cols: list[Column], a_topic: int = 1000) -> dic
     return responses.payload(asked, cols, a_topic, about, 100, 0)
 
 
-def write(folder: Path, body: str, dark: bool = False) -> str:
-    return app_page.write(folder, "responses", body, dark)
+def write(folder: Path, body: str) -> str:
+    return app_page.write(folder, "responses", body)
 
 
 def shown_by(data: dict) -> str:

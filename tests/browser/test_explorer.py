@@ -168,6 +168,9 @@ def test_filters_and_sorting_change_list_and_map(at, made):
         assert listed(page) == sorted(cards, key=cards.get, reverse=falling)
     page.get_by_label("Search the cards").fill("4.123")
     assert listed(page) == ["4.123"]
+    before = picture(page)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_function("old => document.querySelector('.nx-map canvas').toDataURL() !== old", arg=before)
 
 
 def test_the_map_tells_and_opens_the_neurons_of_a_cell(at):

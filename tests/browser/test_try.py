@@ -205,18 +205,6 @@ def test_keyboard_alone_is_enough_and_an_answer_can_be_stopped(opened):
         assert field.evaluate("x => x.labels.length === 1 && x.labels[0].textContent.trim() !== ''")
 
 
-def test_a_copy_without_the_model_and_a_page_as_a_file_say_so(made, visit, tmp_path):
-    for name in ("try.html", "_static"):
-        (tmp_path / name).symlink_to(made[0] / name)
-    with served(tmp_path) as base:
-        seen = visit(f"{base}/try.html", allowed=base)
-        seen.assert_clean()  # nothing is loaded before the press
-        seen.page.click("button.load")
-        seen.page.wait_for_function("document.querySelector('.said').textContent.includes('has no model yet')")
-    page = visit(f"file://{made[0]}/try.html").page
-    assert "python3 -m http.server" in page.inner_text(".polinb-try") and page.locator("button").count() == 0
-
-
 def test_blocks_in_the_page_are_the_dense_matrix(made, visit, tmp_path):
     """The very floats, also of the smallest scales of a float16."""
     rng = np.random.default_rng(1)
