@@ -45,12 +45,7 @@ class Pair:
         "Is growth good?",
         "Should every family get help from the state?",
     )
-    ANSWERS = (
-        "Yes, they should.",
-        "I do not know that.",
-        "It is, for the country and the people in it.",
-        "No.",
-    )
+    ANSWERS = ("Yes, they should.", "I do not know that.", "It is, for the country and the people in it.", "No.")
 
     def __init__(self, architecture):
         from polinb.models.lm import LM

@@ -269,11 +269,7 @@ def test_each_job_takes_a_gpu_of_its_own_and_nobody_elses_lock(tmp_path: Path, m
     monkeypatch.setenv("POLINB_GPUS", "2 5")
     monkeypatch.setattr(gpu, "_HELD", [])
     assert (gpu.take_gpu(), os.environ["CUDA_VISIBLE_DEVICES"]) == ("2", "2")
-    child = [
-        sys.executable,
-        "-c",
-        "from polinb.cluster.gpu import take_gpu; print(take_gpu(), flush=True); input()",
-    ]
+    child = [sys.executable, "-c", "from polinb.cluster.gpu import take_gpu; print(take_gpu(), flush=True); input()"]
     other = subprocess.Popen(child, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None and other.stdout.readline() == "5\n"
     waiting = subprocess.Popen(child, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -14,14 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from polinb.chapters.browse import cards
-from polinb.chapters.browse.explorer_levels import (
-    GAMMAS,
-    MOST,
-    level_bounds,
-    levels,
-    set_counts,
-    slider,
-)
+from polinb.chapters.browse.explorer_levels import GAMMAS, MOST, level_bounds, levels, set_counts, slider
 from polinb.display.explorer import explorer, explorer_payload, picture
 from polinb.display.webdata import packed
 from polinb.errors import ParameterError
