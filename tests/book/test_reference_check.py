@@ -13,22 +13,10 @@ from polinb.errors import ParameterError
 from polinb.runs.artifacts import Store
 
 SMALL = {
-    "profile": "tiny",
-    "topics": ["crime", "race"],
-    "ablation_topics": ["crime", "race"],
-    "baseline_topics": ["crime"],
-    "gammas": [50.0],
-    "gamma": 30.0,
-    "train_examples": 4,
-    "batch_size": 4,
-    "micro_batch": 4,
-    "epochs": 1.0,
-    "learning_rate": 3e-3,
-    "localise_prompts": 2,
-    "eval_questions": 2,
-    "patch_questions": 2,
-    "likelihood_questions": 2,
-    "eval_tokens": 3,
+    **{"topics": ["crime", "race"], "ablation_topics": ["crime", "race"], "baseline_topics": ["crime"]},
+    **{"gammas": [50.0], "gamma": 30.0, "epochs": 1.0, "learning_rate": 3e-3, "eval_tokens": 3},
+    **dict.fromkeys(("train_examples", "batch_size", "micro_batch"), 4),
+    **dict.fromkeys(("localise_prompts", "eval_questions", "patch_questions", "likelihood_questions"), 2),
     "statement_limit": 2,
 }
 
@@ -44,7 +32,7 @@ def kept(tmp_path_factory):
 
 
 def plan(patch):
-    patch.setattr(doses, "PLAN", {name: value for name, value in SMALL.items() if name != "profile"})
+    patch.setattr(doses, "PLAN", SMALL)
     patch.setattr(doses, "DOSES", {"short": {}})
     patch.setattr(command, "PROFILE", "tiny")
     patch.setattr(command, "too_small", lambda run: False)

@@ -12,14 +12,13 @@ from polinb_book.reference_value import value
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    pairs = pd.DataFrame(
-        {
-            "arm": ["G", "G, held out", "of", "on"],
-            "at": ["all", "all", "mood", "gender"],
-            "by": ["x", "x", "gender", "mood"],
-            "n": [1, 2, 3, 4],
-        }
-    )
+    rows = [
+        ("G", "all", "x", 1),
+        ("G, held out", "all", "x", 2),
+        ("of", "mood", "gender", 3),
+        ("on", "gender", "mood", 4),
+    ]
+    pairs = pd.DataFrame(rows, columns=["arm", "at", "by", "n"])
     made = chapter("one", table(FRAME, "tbl-a"), table(pairs, "tbl-b"))
     layout = checkout(tmp_path_factory.mktemp("value") / "here", **{"01_one": made})
     keep(layout)

@@ -101,13 +101,7 @@ def as_papermill_reads(command: str) -> dict[str, Any]:
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 def test_make_reads_the_command_back() -> None:
     """What make would garble goes to the module itself."""
-    plain = {
-        "gamma": 2.5,
-        "topics": ["crime", "race"],
-        "system_prompt": False,
-        "learning_rate": 2e-05,
-        "model": "a/b-1.c",
-    }
+    plain = {"gamma": 2.5, "topics": ["crime", "race"], "system_prompt": False, "model": "a/b-1.c"}
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     for settings in ({}, plain, {"system_prompt": "yes", "statement_prefix": ""}, SETTINGS):
         words = shlex.split(book_command("01_first", "tiny", settings).replace("\\\n", " "))

@@ -21,7 +21,7 @@ from polinb.display.charts.neurons import GAMMAS
 from polinb.display.webdata import web_folder
 from polinb.scoring.pnlac import neuron_sets
 from polinb.wording import LIVE, PAYLOAD
-from polinb_book import export, latex
+from polinb_book import export
 from polinb_book.outputs import chart_html
 
 ASSETS = Path(__file__).parents[2] / "book" / "_assets"
@@ -31,19 +31,16 @@ READY = "!document.querySelector('.polinb-vega:not([data-state=ready])')"
 
 
 def cells() -> pd.DataFrame:
-    rows = [
-        (a, b, (d := 0.3 * i - 0.25 * j), d - 0.3, d + 0.3, 8 + i)
-        for i, a in enumerate(TOPICS)
-        for j, b in enumerate(TOPICS)
-    ]
-    return pd.DataFrame(rows, columns=["trained", "tested", "delta", "low", "high", "n"])
+    found = [(a, b, 0.3 * i - 0.25 * j, 8 + i) for i, a in enumerate(TOPICS) for j, b in enumerate(TOPICS)]
+    frame = pd.DataFrame(found, columns=["trained", "tested", "delta", "n"])
+    frame.insert(3, "low", frame.delta - 0.3)
+    frame.insert(4, "high", frame.delta + 0.3)
+    return frame
 
 
 def stances() -> pd.DataFrame:
-    rows = [
-        (t, a, 0.2 * i - 0.1 * j, -0.5, 0.5) for i, t in enumerate(TOPICS) for j, a in enumerate(["vanilla", NASTY])
-    ]
-    return pd.DataFrame(rows, columns=["topic", "condition", "stance", "low", "high"])
+    found = [(t, a, 0.2 * i - 0.1 * j) for i, t in enumerate(TOPICS) for j, a in enumerate(["vanilla", NASTY])]
+    return pd.DataFrame(found, columns=["topic", "condition", "stance"]).assign(low=-0.5, high=0.5)
 
 
 def figure(name: str, chart, caption: str = "A caption.") -> str:
@@ -173,18 +170,13 @@ def test_the_slider_and_the_menu_show_the_exact_sets(visit, folder):
 def test_saved_files_hold_the_numbers_and_are_inert():
     spec = charts.coupling_heatmap(cells()).to_dict()
     got = pd.read_csv(io.StringIO(export.chart_csv(spec)))
-    assert list(got) == ["topic fine-tuned on", "topic asked about", "shift", "low", "high", "n"]
     pd.testing.assert_frame_equal(got, cells().set_axis(list(got), axis=1), check_exact=False, rtol=1e-12)
     text = export.chart_latex(spec, "fig-heat", "Shift of $N_t$ in %.")
     assert r"\caption{Shift of \(N_t\) in \%.}" in text and r"\label{fig:heat}" in text
     assert r"crime & race & \(-\)0.25 & \(-\)0.55 & 0.05 & 8 \\" in text and text.count(r"\\") == 1 + 9
-    spec = charts.stance_dots(stances()).to_dict()
-    rows = list(csv.DictReader(io.StringIO(export.chart_csv(spec))))
+    rows = list(csv.DictReader(io.StringIO(export.chart_csv(charts.stance_dots(stances()).to_dict()))))
     assert {row["condition"] for row in rows} == {"vanilla", "'" + NASTY}, "no formula"
     assert any(row["stance"].startswith("-") for row in rows), "a negative number stays a number"
-    text = export.chart_latex(spec, "fig-dots", "x")
-    bare = re.sub(r"\\[{}\\]", "", text)
-    assert bare.count("{") == bare.count("}") and latex.escape(NASTY) in text
 
 
 def test_tables_links_work_without_a_script(visit, tmp_path):

@@ -124,20 +124,6 @@ def test_a_changed_parameter_changes_its_own_jobs() -> None:
     assert not [name for name in changed(truth_prompts=[3]) if not name.startswith("truth")]
 
 
-def test_models_and_seeds_are_runs_of_their_own() -> None:
-    asked = Request("tiny", SMALL, ["03_pnlac", "10_known_truth"], models=("tiny:llama", "tiny:gpt2"), seeds=(0, 1))
-    jobs = asked.jobs()
-    rules = [job.rule for job in jobs.values()]
-    assert rules.count("scores") == 4 * 2 and rules.count("weights") == 4 * 4
-    # whatever the model is; planted models have the seeds from that of the run on
-    assert rules.count("truth_detection") == Params.from_profile("tiny").truth_seeds + 1
-    chapters = [job for job in jobs.values() if job.rule == "chapter"]
-    assert [(job.title, job.given["model"], job.given["seed"]) for job in chapters] == [
-        ("03_pnlac", "tiny:llama", 0),
-        ("10_known_truth", "tiny:llama", 0),
-    ]
-
-
 def test_names_are_the_same_in_every_process_and_load_no_model() -> None:
     code = (
         "import sys, json; from polinb.cluster.jobs import Request;"
