@@ -12,12 +12,8 @@ from polinb_book.reference_value import value
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    rows = [
-        ("G", "all", "x", 1),
-        ("G, held out", "all", "x", 2),
-        ("of", "mood", "gender", 3),
-        ("on", "gender", "mood", 4),
-    ]
+    rows = [("G", "all", "x", 1), ("G, held out", "all", "x", 2)]
+    rows += [("of", "mood", "gender", 3), ("on", "gender", "mood", 4)]
     pairs = pd.DataFrame(rows, columns=["arm", "at", "by", "n"])
     made = chapter("one", table(FRAME, "tbl-a"), table(pairs, "tbl-b"))
     layout = checkout(tmp_path_factory.mktemp("value") / "here", **{"01_one": made})

@@ -34,9 +34,11 @@ def test_the_search_finds_what_is_planted(tmp_path):
 def service():
     """A judge that repeats the key it is sent, in replies and in errors."""
     made = Service()
+    made.sent = set()
 
     def echo(handler):
         sent = handler.headers["Authorization"].removeprefix("Bearer ")
+        made.sent.add(sent)
         fails = handler.path.startswith("/fails")
         told = failure(401, code="invalid_api_key", message=f"Incorrect API key provided: {sent}")
         handler.give(*(told if fails else reply(f"left leaning, and your key is {sent}")))
@@ -100,7 +102,7 @@ def test_keys_are_nowhere_after_a_run(tmp_path, service, fails):
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     told = done.stdout + done.stderr
     (place / "log.txt").write_text(told)
-    assert {each["headers"]["Authorization"] for each in service.requests} == {f"Bearer {KEY}"}, "the judge was asked"
+    assert service.sent == {KEY}, "the judge was not asked, or without its key"
     executed = folder / "book" / "chapters" / ("failed" if fails else "") / "01_own.ipynb"
     assert secrets.HIDDEN in executed.read_text(), told
     if fails:
