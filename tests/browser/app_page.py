@@ -9,7 +9,7 @@ from polinb.display.webdata import APPS, web_folder
 
 PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>part</title>
 <link rel="icon" href="data:,"><meta name="viewport" content="width=device-width, initial-scale=1">{head}
-<style>body {{ background: #fff; color: #222832; font-family: sans-serif; max-width: 60rem; margin: 1rem auto;
+<style>body {{ background: #fff; color: #222832; font-family: sans-serif; max-width: 50rem; margin: 1rem auto;
 padding: 0 1rem; box-sizing: border-box }}</style></head>
 <body><main><h1>Part</h1>{body}</main></body></html>"""
 

@@ -28,19 +28,24 @@ def names(built_book):
 
 @pytest.fixture(scope="module")
 def http(chromium, built_book, names):
+    """All but the API's pages, which are made alike: two of them."""
+    api = [name for name in names if name.startswith("api/")]
     with served(built_book.html) as base:
-        yield tour.tour(chromium, Visit, base, names, tour.full)
+        yield tour.tour(chromium, Visit, base, [name for name in names if name not in api[2:]], tour.full)
 
 
 @pytest.fixture(scope="module")
 def drawn(built_book, names):
-    """Pages with a chart or an interactive part; what the others show depends neither on scripts nor on a server."""
+    """Pages with a chart or an interactive part; what the others show does not depend on scripts."""
     return ["index.html", *(name for name in names if b'class="polinb-' in (built_book.html / name).read_bytes())]
 
 
 @pytest.fixture(scope="module")
-def file(chromium, built_book, drawn):
-    return tour.tour(chromium, Visit, f"file://{built_book.html}", drawn, tour.brief)
+def file(chromium, built_book, names):
+    """Some of each kind, and the rest of the API's pages."""
+    some = ("index", "chapters/01", "chapters/03", "chapters/17", "chapters/18", "try", "api/")
+    names = [name for name in names if name.startswith(some)]
+    return tour.tour(chromium, Visit, f"file://{built_book.html}", names, tour.brief)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +67,7 @@ def test_everything_is_drawn_and_nothing_leaves_the_book(built_book, mode: str, 
     seen = request.getfixturevalue(mode)
     none((name, wrong) for name, s in seen.items() for wrong in (*s.abroad, *s.failed, *s.errors))
     charts, parts = list(each(seen, "charts")), list(each(seen, "parts"))
-    assert len(charts) > 20
+    assert len(charts) > (20 if mode == "http" else 5)
     none((name, chart) for name, chart in charts if chart["state"] != "ready" or not chart["marks"])
     none((name, f"says nothing to a screen reader: {c}") for name, c in charts if len(c["label"]) < 10)
     none((name, part) for name, part in parts if part["state"] != "ready" or not part["text"])
@@ -70,7 +75,7 @@ def test_everything_is_drawn_and_nothing_leaves_the_book(built_book, mode: str, 
         if (name := f"chapters/{page}.html") in seen or not built_book.given:
             assert part in [one["name"] for where, one in parts if where == name]
     maths = {name: s.found["maths"] for name, s in seen.items()}
-    assert sum(one["places"] for one in maths.values()) > 100
+    assert sum(one["places"] for one in maths.values()) > 20
     none((name, one) for name, one in maths.items() if one["without"] or one["raw"] or one["errors"])
 
 
