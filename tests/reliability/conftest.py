@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import sys
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ["PYTHONPATH"] = os.pathsep.join(  # of the fork server and of every other process started here
@@ -36,15 +38,18 @@ class Reference:
 
 
 @pytest.fixture(scope="session")
-def reference(tmp_path_factory):
+def reference(shared):
     import forked
     import stores
 
-    root = tmp_path_factory.mktemp("reference") / "store"
-    with forked.Process("small_run.everything", root) as process:
-        ended = process.join()
-    assert ended is not None and ended[0] == "done", ended
-    begun = list(process.begun.items())
-    seconds = {name: after - at for (name, at), (_, after) in itertools.pairwise(begun)}
+    root, told = shared / "reference" / "store", shared / "reference.json"
+    with FileLock(shared / "reference.lock"):  # made once for all processes of the test run
+        if not told.exists():
+            with forked.Process("small_run.everything", root) as process:
+                ended = process.join()
+            assert ended is not None and ended[0] == "done", ended
+            begun = itertools.pairwise(process.begun.items())
+            told.write_text(json.dumps([{name: after - at for (name, at), (_, after) in begun}, ended[1]]))
+    seconds, made = json.loads(told.read_text())
     assert list(seconds) == [*stores.STAGES]
-    return Reference(root, stores.contents(root), seconds, ended[1])
+    return Reference(root, stores.contents(root), seconds, made)

@@ -8,10 +8,9 @@ import torch
 from oracles import on_responses, seen
 
 from polinb.errors import ParameterError
-from polinb.masking.decoding import Reader
 from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors
 from polinb.models.tiny import TINY
-from polinb.models.tokens import batches, pad
+from polinb.models.tokens import batches
 from polinb.scoring.pnlac import pnlac_score
 from polinb.scoring.residual import block_index, depths, mean_states
 from polinb.scoring.tracing import contrast
@@ -90,18 +89,6 @@ def test_a_neuron_writes_its_value_vector(pair, architecture):
         one[..., 5] = 2.0
         moved = down(one) - base
     torch.testing.assert_close(moved[0, 0], 2 * value_vectors(model, 1)[5], rtol=1e-5, atol=1e-6)
-
-
-def test_left_padding_changes_no_activation(pair):
-    lm = pair("gpt2").left
-    text, everything = list(range(5, 17)), np.ones((lm.layers, lm.width), bool)
-    alone = Reader(lm, everything).read(pad(lm, [text], [[]], [0]))
-    for padding in (1, 7):
-        chunk = pad(lm, [text, [5] * (len(text) + padding)], [[], []], [0, 1])
-        assert int((chunk.mask[0] == 0).sum()) == padding
-        beside = Reader(lm, everything).read(chunk)
-        for one, other in zip(alone, beside, strict=True):
-            torch.testing.assert_close(one[0], other[0, padding:], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", list(TINY))

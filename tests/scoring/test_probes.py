@@ -79,20 +79,6 @@ def test_held_out_scores_equal_a_model_fitted_without_the_topic():
         np.testing.assert_allclose(got[out], model.decision_function(states[out, 1]), rtol=1e-6, atol=1e-8)
 
 
-def test_a_probe_that_knows_topics_only_fails_on_the_topic_left_out():
-    """Each topic has its own direction, along which other topics are silent: all right when seen, chance left out."""
-    rng = np.random.default_rng(1)
-    topics = np.repeat(np.arange(TOPICS), 2 * PROMPTS)
-    labels = np.tile([True, False], TOPICS * PROMPTS)
-    states = np.zeros((len(labels), TOPICS + 2))
-    states[np.arange(len(labels)), topics] = np.where(labels, 1.0, -1.0)
-    states[:, TOPICS:] = rng.normal(size=(len(labels), 2))
-    assert LogisticRegression().fit(states, labels).score(states, labels) == 1.0
-    for kind in KINDS:
-        scores = held_out_scores(states, labels, topics, kind)
-        assert 0.3 < np.mean([roc_auc_score(labels[topics == t], scores[topics == t]) for t in range(TOPICS)]) < 0.7
-
-
 def test_responses_to_one_prompt_are_resampled_together():
     """One of each pair right, one wrong: no resample of prompts can change the accuracy."""
     labels = np.tile([True, False], 10)

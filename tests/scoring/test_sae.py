@@ -62,18 +62,6 @@ def test_eq_sae_the_loss_by_hand():
     assert float(both) == pytest.approx((1 + S.AUX_WEIGHT * 4) / variance)
 
 
-def test_only_the_auxiliary_term_moves_a_latent_that_never_fires():
-    x = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
-    sae = S._initial(x, 10, torch.Generator().manual_seed(1))
-    sae.W_enc[:, 4] *= 1e-3  # so weak that it is never among the kept ones
-    sae.W_enc.requires_grad_()
-    for dead, moves in ((torch.zeros(10, dtype=torch.bool), False), (torch.arange(10) == 4, True)):
-        total, used = S.loss(sae, x, 2, dead)
-        assert not (used[:, 4] > 0).any()
-        (gradient,) = torch.autograd.grad(total, [sae.W_enc])
-        assert bool(gradient[:, 4].abs().max() > 0) == moves
-
-
 def test_the_gradient_of_the_loss_is_the_numerical_one():
     x = torch.randn(7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     first = S._initial(x, 9, torch.Generator().manual_seed(1))

@@ -132,37 +132,26 @@ def test_means_over_topics_of_labels_hold_the_truth(n, stance):
     assert stratified_mean(groups, 10, 0, pooled=True)[0] == pytest.approx(np.concatenate(groups).mean())
 
 
-def test_a_label_interval_by_hand():
-    """Values 2, 0, 0, 0 and one more at either end: mean 1/3, variance 12/6 − 1/9."""
-    half = 3.182446 * math.sqrt((2 - 1 / 9) / 6)
+def test_intervals_of_labels_shares_and_means_by_hand():
+    half = 3.182446 * math.sqrt((2 - 1 / 9) / 6)  # 2, 0, 0, 0 and one more at either end: mean 1/3, variance 12/6 − 1/9
     assert label_interval(np.array([2.0, 0, 0, 0]), SHIFT, 3) == pytest.approx((1 / 3 - half, min(2, 1 / 3 + half)))
-
-
-@pytest.mark.parametrize(("right", "n"), [(0, 7), (40, 100)])
-def test_wilson_is_scipys(right, n):
-    theirs = binomtest(right, n).proportion_ci(method="wilson")
-    np.testing.assert_allclose(wilson(right, n), (theirs.low, theirs.high), atol=1e-12)
-
-
-def test_the_interval_of_a_difference_is_newcombes():
-    """Method 10 of Newcombe (1998), Table II, example (a): 56/70 − 48/80 → 0.0524 to 0.3339; (h): 10/10 − 0/10."""
-    first, second = np.repeat([1, 0], [56, 14]), np.repeat([1, 0], [48, 32])
-    assert newcombe(first, second) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
-    assert newcombe(np.ones(10), np.zeros(10))[2] == 1.0
-
-
-def test_shares_of_yes_and_no_have_wilsons_interval():
+    assert 0 < label_interval(np.ones(16), SHARE, 15)[0] < label_interval(np.ones(16), CHANGE, 15)[1] == 1.0
+    for right, n in ((0, 7), (40, 100)):
+        theirs = binomtest(right, n).proportion_ci(method="wilson")
+        np.testing.assert_allclose(wilson(right, n), (theirs.low, theirs.high), atol=1e-12)
     assert resampling.share_interval(np.ones(3), 100, 0) == (1.0, *wilson(3, 3))
     mean, low, high = resampling.share_interval(np.array([1.0, 0.9, 1.0, 1.0]), 100, 0)
     assert low < mean < high == 1.0
-    assert 0 < label_interval(np.ones(16), SHARE, 15)[0] < label_interval(np.ones(16), CHANGE, 15)[1] == 1.0
-
-
-def test_t_mean_by_hand():
-    """1, 2, 3: mean 2, standard error 1/√3, t quantile 4.3027 at two degrees of freedom."""
-    half = 4.302653 / math.sqrt(3)
+    # method 10 of Newcombe (1998), Table II, example (a): 56/70 − 48/80 → 0.0524 to 0.3339; (h): 10/10 − 0/10
+    first, second = np.repeat([1, 0], [56, 14]), np.repeat([1, 0], [48, 32])
+    assert newcombe(first, second) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
+    assert newcombe(np.ones(10), np.zeros(10))[2] == 1.0
+    half = 4.302653 / math.sqrt(3)  # 1, 2, 3: mean 2, standard error 1/√3, t quantile at two degrees of freedom
     assert resampling.t_mean([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2 - half, 2 + half))
     assert np.isnan(resampling.t_mean([1.0])[1:]).all() and np.isnan(resampling.t_mean([1.0, math.nan])[1:]).all()
+    # Holm: 0.01·3, then 0.03·2, and the last no smaller than that
+    assert resampling.holm([0.03, 0.01, 0.04]) == pytest.approx([0.06, 0.03, 0.06])
+    assert resampling.holm([0.9, 0.8]) == [1.0, 1.0] and resampling.holm([]) == []
 
 
 def test_two_one_sided_tests_agree_with_the_90_per_cent_interval():
@@ -174,12 +163,6 @@ def test_two_one_sided_tests_agree_with_the_90_per_cent_interval():
             assert (resampling.equivalence(values, (-0.1, 0.1)) < 0.05) == inside
     with pytest.raises(ParameterError, match="margin"):
         resampling.equivalence([0.0, 0.1], (0.1, -0.1))
-
-
-def test_holm_by_hand():
-    """0.01·3, then 0.03·2, and the last no smaller than that."""
-    assert resampling.holm([0.03, 0.01, 0.04]) == pytest.approx([0.06, 0.03, 0.06])
-    assert resampling.holm([0.9, 0.8]) == [1.0, 1.0] and resampling.holm([]) == []
 
 
 def judged(rng, truth, left_recall, right_recall):
