@@ -12,7 +12,6 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
-import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -85,19 +84,13 @@ def test_the_locks_hold_pins_for_a_cpu_and_a_cuda_machine_alike() -> None:
 
 
 def test_conda_gets_the_same_versions() -> None:
-    rattler = pytest.importorskip("rattler")
-    env = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
-    assert env["name"] == "polinb"
-    assert env["channels"] == ["conda-forge", "nodefaults"]
-    conda = [item for item in env["dependencies"] if isinstance(item, str)]
-    (section,) = [item for item in env["dependencies"] if isinstance(item, dict)]
-    specs = {spec.name.normalized: spec for spec in (rattler.MatchSpec(item, strict=True) for item in conda)}
-    assert {"python", "pip"} <= set(specs)
-    python = next(item for item in conda if item.startswith("python "))
+    text = (ROOT / "environment.yml").read_text("utf-8")
+    found = yaml.safe_load(text)["dependencies"]
+    (python,) = [item for item in found if isinstance(item, str) and item.startswith("python ")]
     assert SpecifierSet(python.removeprefix("python ")) == SpecifierSet(PROJECT["project"]["requires-python"])
     # No version is written twice: pip takes the lock, and the project itself.
-    assert section == {"pip": ["-r requirements.lock", "-e ."]}
-    assert "pip install --no-deps -r requirements-nodeps.lock" in (ROOT / "environment.yml").read_text("utf-8")
+    assert {"pip": ["-r requirements.lock", "-e ."]} in found
+    assert "pip install --no-deps -r requirements-nodeps.lock" in text
 
 
 def test_set_up_files_name_no_host_and_no_machine() -> None:

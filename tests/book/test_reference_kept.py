@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,11 +13,9 @@ from reference_made import FRAME, MOMENT, SPEC, chapter, checkout, everything, f
 
 from book._make.reference import keep as keeping
 from book._make.reference import run as reference_run
-from book._make.reference import unplanned
 from book._make.reference.keep import keep, named_place
 from book._make.reference.run import ReferenceLayout
 from polinb.data.loading import load_data
-from polinb.display import label_flips
 from polinb.errors import ArtifactError, DataError
 from polinb.runs.params import profile_values
 from polinb.wording import PAYLOAD
@@ -64,18 +61,6 @@ def test_the_same_chapters_give_the_same_bytes(layout: ReferenceLayout) -> None:
     after = everything(layout.reference)
     assert after.pop("results/kept.csv") == b"of another part"
     assert after.pop("SHA256SUMS") != before.pop("SHA256SUMS") and after == before
-
-
-def test_chapters_that_are_missing_or_unfinished(layout: ReferenceLayout) -> None:
-    (layout.chapters / "01_one.ipynb").unlink()
-    put(layout.chapters, "02_two", two()["02_two"], finished=False)
-    run = keep(layout)
-    assert run["chapters"]["01_one"] == {"state": "missing"} and run["chapters"]["02_two"]["state"] == "unfinished"
-    assert set(results.read(layout.reference).notebooks) == {"02_two"}
-    shutil.rmtree(layout.chapters)
-    with pytest.raises(ArtifactError, match="no executed chapter"):
-        keep(layout)
-    assert results.read(layout.root / "nothing") is None
 
 
 def test_a_changed_file_is_found_and_named(layout: ReferenceLayout) -> None:
@@ -177,19 +162,3 @@ def test_the_committed_run_is_whole() -> None:
         shown = [cell["metadata"].get("mystnb", {}).get("figure", {}).get("name") for cell in written["cells"]]
         assert results.answer(kept, path.stem), path.stem
         assert set(filter(None, shown)) <= results.labels(results.filled(written, kept)), path.stem
-
-
-def test_the_answers_browser_gets_every_model_of_its_chapter_out_of_the_kept_answers() -> None:
-    folder = ROOT / "book" / "reference" / "results"
-    p = json.loads((folder / "index.json").read_text("utf-8"))["params"]
-    kept = json.loads((folder / "arms.json").read_text("utf-8"))["arms"]
-    answers = pd.read_parquet(folder / "responses.parquet")
-    found = unplanned.columns(p, answers, pd.read_parquet(folder / "patched.parquet"))
-    by = {(col.kind, col.trained): col.frame for col in found}
-    assert len(by) == len(found) == 2 + 5 * len(p["topics"]) and found[0].kind == "vanilla"
-    assert all(len(frame) == 240 for (kind, _), frame in by.items() if not kind.startswith("patch"))
-    assert label_flips.flips(found)["rated"].all(), "each answer is one to a question that the vanilla model was asked"
-    frozen = kept["race-right-inhibitft-g5"]
-    assert frozen["frozen"] == "G/5" and set(by["inhibit", "race"]["response"]) == set(
-        answers.loc[answers["arm"] == "race-right-inhibitft-g5", "response"]
-    )

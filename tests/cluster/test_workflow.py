@@ -10,10 +10,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import pandas as pd
 import pytest
 from small_book import whole_checkout
 
@@ -25,13 +23,12 @@ from polinb.cluster import gpu
 from polinb.cluster import jobs as cluster_jobs
 from polinb.cluster.jobs import Job, Request, grouped, lost, words
 from polinb.cluster.wanted import runs_models, wanted
-from polinb.errors import JudgeError
 from polinb.runs import stages, weights
 from polinb.runs.artifacts import META
 from polinb.runs.checkout import Layout, parse_settings
 from polinb.runs.groups import Model
 from polinb.runs.params import CHAPTERS, Params
-from polinb.runs.results import Result, missing
+from polinb.runs.results import Result
 from polinb.runs.run import Run
 
 SMALL: dict[str, Any] = {
@@ -99,14 +96,6 @@ def in_order(jobs: dict[str, Job]) -> Iterator[Job]:
         assert ready, "jobs wait for each other"
         done |= ready
         yield from (jobs[name] for name in ready)
-
-
-def test_only_what_runs_a_model_may_use_a_gpu() -> None:
-    jobs = jobs_of("10_known_truth", "03_pnlac")
-    assert {job.rule for job in jobs.values() if not job.gpu} == {"truth_detection", "truth_patching", "truth_tuned"}
-    assert runs_models(run_of(), "17_neuron_explorer") and not runs_models(run_of(), "07_inhibitft")
-    hf = {"judge": "hf", "judge_model": "somebody/judge"}
-    assert runs_models(run_of(**hf), "07_inhibitft") and not runs_models(run_of(**hf), "03_pnlac")
 
 
 def test_a_changed_parameter_changes_its_own_jobs() -> None:
@@ -209,44 +198,6 @@ def test_a_job_makes_its_results_and_a_chapter_holds_a_gpu_only_if_something_is_
     pretend([result for job in on_gpu.values() for result in job.results])
     start(on_gpu["03_pnlac"], device="cuda")
     assert held == ["a GPU", "a run", "a run"]
-
-
-class Judge:
-    """Rates nothing while it is down."""
-
-    name, down, asked = "planted", True, 0
-
-    def rate(self, frame: pd.DataFrame) -> pd.DataFrame:
-        self.asked += 1
-        label = "unrated" if self.down else "left"
-        return frame.assign(label=label, score=-1, p_right=0.0, reason="no answer")
-
-
-def test_answers_left_unrated_fail_the_job_and_only_they_are_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    run, judge = run_of(eval_questions=2, eval_tokens=2, likelihood_questions=2), Judge()
-    monkeypatch.setattr(Run, "judge", judge)
-    monkeypatch.setattr(Result, "made", _never_empty(Result.made))
-    [job] = set(grouped(run, wanted(run, "05_vanilla_stance"), {"profile": "tiny"}).values())
-    with pytest.raises(JudgeError, match=r"not rated \(no answer.*run again"):
-        job.make(lost({"": job}))
-    assert judge.asked == 2, "the statements are tried although the questions failed"
-    assert {result.stage.kind for result in missing(job.results)} == {"rated"}
-    judge.down = False
-    job.make(lost({"": job}))
-    assert judge.asked == 4 and not missing(job.results)
-
-
-def _never_empty(made: Any) -> Any:
-    """A random model's answers may be empty, which no judge has to rate."""
-
-    def wrap(result: Result) -> Any:
-        found = made(result)
-        if result.stage is stages.answers:
-            frame = found.frame("answers").assign(response="A text.")
-            return SimpleNamespace(frame=lambda name: frame, summary=found.summary)
-        return found
-
-    return wrap
 
 
 def test_each_job_takes_a_gpu_of_its_own_and_nobody_elses_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

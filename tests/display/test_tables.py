@@ -125,11 +125,6 @@ def test_latex_shows_what_the_page_shows() -> None:
     assert [line for line in text.splitlines() if line.endswith("rule")] == [r"\toprule", r"\midrule", r"\bottomrule"]
 
 
-def test_what_tables_are_sorted_by_is_exact() -> None:
-    frame = pd.DataFrame({"x": [np.inf, np.nan, 1 / 3], "s": ["a", "inf", "c"], "y": [tables.Interval(1, 0, 2)] * 3})
-    assert export.sorting(columns(frame)) == "[[1e999,null,0.3333333333333333],null,[1,1,1]]"
-
-
 @given(st.text())
 @example("--")
 def test_latex_of_any_text_is_inert(text: str) -> None:

@@ -1,4 +1,4 @@
-"""Files of stance data in all states, and plain readings of what they mean."""
+"""Files of stance data in all states, and a plain reading of what their rows mean."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import json
 import unicodedata
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 from fuzzing import plain
@@ -93,7 +92,7 @@ def plain_form(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-# --- writing and reading a file by other means; ``style`` picks one of two ways to write
+# --- writing a file by other means; ``style`` picks one of two ways
 
 
 def names_of(rows) -> list[str]:
@@ -127,71 +126,4 @@ def parquet_file(rows, style: bool) -> bytes | None:
     return stream.getvalue()
 
 
-def decoded(raw: bytes) -> str:
-    text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig").removeprefix("\ufeff")
-    if "\0" in text:
-        raise ValueError("NUL")
-    return text
-
-
-def csv_rows(raw: bytes):
-    try:
-        lines = csv.reader(io.StringIO(decoded(raw), newline=""), skipinitialspace=True, strict=True)
-        found = [line for line in lines if "".join(line).strip()]
-    except (csv.Error, ValueError):
-        return None
-    names = [name.strip() for name in found[0]] if found else []
-    while names and not names[-1]:
-        names.pop()
-    if any("".join(line[len(names) :]).strip() for line in found[1:]):
-        return None  # text beyond the last column that has a name
-    rows = [line + [""] * (len(names) - len(line)) for line in found[1:]]
-    return [{name: cell for name, cell in zip(names, row, strict=False) if name} for row in rows] if names else None
-
-
-def nothing(constant: str) -> None:
-    """What NaN in JSON means."""
-
-
-def json_rows(raw: bytes):
-    """One value, or one a line."""
-    for lines in (False, True):
-        try:
-            text = decoded(raw)
-            if lines:
-                values = [json.loads(line, parse_constant=nothing) for line in text.split("\n") if line.strip()]
-            else:
-                values = unwrapped(json.loads(text, parse_constant=nothing))
-            columns = dict.fromkeys(name for row in values for name in row)
-            return [{name: row.get(name) for name in columns} for row in values]
-        except (ValueError, RecursionError, AttributeError, TypeError):
-            continue
-    return None
-
-
-def unwrapped(values):
-    """Rows under labels, columns, one table under a name, or rows as they are."""
-    inner = list(values.values()) if isinstance(values, dict) else []
-    if inner and all(isinstance(each, dict) for each in inner):
-        return inner
-    if inner and all(isinstance(each, list) and not (each and isinstance(each[0], dict)) for each in inner):
-        return [dict(zip(values, cells, strict=True)) for cells in zip(*inner, strict=True)]
-    if tables := [each for each in inner if isinstance(each, list) and each and isinstance(each[0], dict)]:
-        return tables[0] if len(tables) == 1 else None
-    return values if isinstance(values, list) else [values]
-
-
-def parquet_rows(raw: bytes):
-    try:
-        read = pd.read_parquet(io.BytesIO(raw), dtype_backend="pyarrow").to_dict("records")
-    except Exception:
-        return None
-    return [{k: None if v is pd.NA else v for k, v in row.items()} for row in read]
-
-
-FORMATS = {
-    "csv": (csv_file, csv_rows),
-    "json": (json_file, json_rows),
-    "jsonl": (jsonl_file, json_rows),
-    "parquet": (parquet_file, parquet_rows),
-}
+FORMATS = {"csv": csv_file, "json": json_file, "jsonl": jsonl_file, "parquet": parquet_file}

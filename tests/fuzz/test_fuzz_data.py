@@ -1,11 +1,11 @@
-"""Data files, whole and damaged, against Python's csv and json, pandas and a plain reading of the rules."""
+"""Data files, whole and damaged, against what was written and a plain reading of the rules."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from data_files import CELL, DAMAGE, FORMATS, IDS, JSON_VALUE, ODD, ROWS, damaged, expected_pairs, holds, json_rows
+from data_files import CELL, COLUMNS, DAMAGE, FORMATS, IDS, JSON_VALUE, ODD, ROWS, damaged, expected_pairs, holds
 from fuzzing import budgets, refused, run
 from hypothesis import strategies as st
 
@@ -17,27 +17,22 @@ from polinb.errors import DataError
 @pytest.mark.parametrize("kind", FORMATS)
 @budgets(50, 1500)
 def test_any_file(kind, size, tmp_path):
-    path, (write, read) = tmp_path / f"set.{kind}", FORMATS[kind]
+    """Whole, it holds what was written; damaged, it is refused by name, or its rows are judged by the rules."""
+    path = tmp_path / f"set.{kind}"
 
     def check(case):
         rows, style, damage = case
-        raw = write(rows, style)
+        raw = FORMATS[kind](rows, style)
         if raw is None:
             return False
         path.write_bytes(damaged(raw, damage))
-        wanted = read(path.read_bytes())
         try:
             found = read_table(path, "the-file")
         except DataError as error:
             refused(error, "the-file")
             found = None
-        if any(isinstance(x, float) for row in wanted or [] for x in row.values()):
-            wanted = found  # NaN is not equal to itself
-        assert found is None or found == wanted, "other rows than the independent reader"
-        texts = all(isinstance(cell, str) for row in rows for cell in row.values())
-        plain = kind != "csv" or style or b"\r" not in raw
-        if damage[0] == "none" and rows and texts and plain:
-            assert found == wanted, "a whole file is refused"
+        if damage[0] == "none" and whole(rows):
+            assert found == rows, "a whole file is refused or cut"
         try:
             data = load_data(str(path))
         except DataError as error:
@@ -48,6 +43,13 @@ def test_any_file(kind, size, tmp_path):
         return True
 
     run(size, st.tuples(ROWS if kind in ("csv", "parquet") else ROWS | ODD, st.booleans(), DAMAGE), check)
+
+
+def whole(rows) -> bool:
+    """Rows of plain texts in our four columns, which every format keeps as they are."""
+    texts = [cell for row in rows for cell in row.values()]
+    plain = all(isinstance(text, str) and text == text.strip() and not {"\r", "\0"} & set(text) for text in texts)
+    return bool(rows) and plain and all(list(row) == list(COLUMNS) and any(row.values()) for row in rows)
 
 
 @budgets(30, 800)
@@ -61,11 +63,11 @@ def test_any_statements(size, tmp_path):
             found = load_statements(str(path)).statements
         except DataError as error:
             return refused(error, path.name)
-        read = json_rows(path.read_bytes())
-        told = [row["statement"] if holds(row.get("statement")) else row.get("text") for row in read]
-        assert [s.text for s in found] == [text.strip() for text in told]
-        assert [s.direction for s in found] == [(row.get("direction") or "none").strip().casefold() for row in read]
-        assert len({s.id for s in found}) == len(read)
+        assert all(s.direction in ("left", "right", "none") and s.text.strip() for s in found)
+        assert len({s.id for s in found}) == len(found)
+        if damage[0] == "none":
+            told = [row["statement"] if holds(row.get("statement")) else row.get("text") for row in rows]
+            assert [s.text for s in found] == [text.strip() for text in told]
         return True
 
     some = st.sampled_from(["Taxes are too high.", "Borders matter.", "War is bad."])
