@@ -117,6 +117,11 @@ def reached(symbol):
     return seen
 
 
+@cache
+def told(symbol):
+    return f"{symbol[0]}.{symbol[1]}\n{meaning(module(symbol[0]).symbols[symbol[1]])}"
+
+
 def meaning(node):
     """A symbol's code without comments and docstrings; the same on every Python."""
     node = ast.parse(ast.unparse(node)).body[0]
@@ -143,7 +148,7 @@ def stages():
 def digests():
     out = {}
     for kind, symbol in sorted(stages().items()):
-        text = "\0".join(f"{m}.{s}\n{meaning(module(m).symbols[s])}" for m, s in sorted(reached(symbol)))
+        text = "\0".join(map(told, sorted(reached(symbol))))
         out[kind] = hashlib.sha256(text.encode()).hexdigest()[:16]
     return out
 
