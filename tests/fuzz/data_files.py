@@ -68,6 +68,7 @@ def expected_pairs(rows) -> set[tuple[str, str, str, str]] | None:
     """The pairs that rows mean, by a plain reading of the documented rules; None: they must be refused."""
     seen: dict[str, list[tuple[str, str, str, str]]] = {}
     ids = []
+    rows = [{name.strip().casefold(): cell for name, cell in row.items()} for row in rows]
     if not rows or any(not any(c in row for row in rows) for c in COLUMNS):
         return None
     for row in rows:
