@@ -73,7 +73,7 @@ epub: setup
 page: setup
 	@$(BIN)/python -m book._make page
 
-# The profile is full; what a computer without a card leaves out of it: polinb/resources/reference/cpu.toml.
+# The profile is full; what a computer without a GPU leaves out of it: polinb/resources/reference/cpu.toml.
 reference: setup
 	$(foreach name,PROFILE JOBS,$(if $(call given,$(name)),$(error make reference takes no $(name): the profile is full)))
 	$(if $(strip $(strays)),@echo 'polinb: not taken from the environment: $(strip $(strays)). Write them after make reference.' >&2)

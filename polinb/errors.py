@@ -58,4 +58,4 @@ class ArtifactError(PolinbError, RuntimeError):
 
 
 class OutOfMemoryError(PolinbError, MemoryError):
-    """There was not enough memory, of the machine or of its graphics card, for a stage."""
+    """There was not enough memory, of the machine or of its GPU, for a stage."""

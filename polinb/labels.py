@@ -22,7 +22,7 @@ HEADERS = {
     "n_topics": "topics",
     "other_rate": "share neither",
     "p_no_drop": "share of resamples without a drop",  # of results kept under the old name
-    "p_no_gain": "p (no gain)",
+    "p_no_gain": "share of resamples without a gain",
     "p_right": "P(right)",
     "p_right_mean": "mean P(right)",
     "percent_of_donor": "% of the donor's shift",

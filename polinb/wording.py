@@ -157,7 +157,8 @@ def thousands(value: float) -> str:
 class Interval:
     """A value with the ends of its 95 % interval: a table shows ``0.52 [0.30, 0.71]`` and keeps the three numbers.
 
-    A missing value shows as an en dash, a missing end as ``?``. With ``signed``, numbers above zero have a plus.
+    A missing value shows as an en dash, a missing end as ``?``, and no interval as nothing. With ``signed``, numbers
+    above zero have a plus.
     """
 
     value: float
@@ -173,6 +174,8 @@ class Interval:
             return f"{mean} [{ends[0]}, {ends[1]}]"
         if math.isnan(self.value):
             return "–"
+        if math.isnan(self.low) and math.isnan(self.high):
+            return number(self.value, self.digits, sign=False)
         ends = ["?" if math.isnan(x) else number(x, self.digits, sign=False) for x in (self.low, self.high)]
         return f"{number(self.value, self.digits, sign=False)} [{ends[0]}, {ends[1]}]"
 

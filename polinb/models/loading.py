@@ -120,12 +120,12 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """``auto`` → the CUDA card, else Apple's GPU, else the CPU."""
+    """``auto`` → the CUDA GPU, else Apple's GPU, else the CPU."""
     import torch
 
     if device != "auto":
         if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ModelError(f"device {device!r} was asked for, but PyTorch sees no CUDA card; use device=auto or cpu")
+            raise ModelError(f"device {device!r} was asked for, but PyTorch sees no CUDA GPU; use device=auto or cpu")
         return torch.device(device)
     if torch.cuda.is_available():
         return torch.device("cuda")

@@ -13,8 +13,8 @@ from polinb_book.results import Reference, shown
 
 PAGE = "sec-reference"  # label of the page
 NONE = (
-    "*This checkout holds no results of a reference run. `make reference` makes them: on a computer without a graphics "
-    "card in some hours, cut down as {ref}`sec-plan` says; it goes on where it was stopped.*"
+    "*This checkout holds no results of a reference run. `make reference` makes them: on a computer without a GPU "
+    "in some hours, cut down as {ref}`sec-plan` says; it goes on where it was stopped.*"
 )
 PARTS = ("run", "cuts", "chapters", "answers")
 _STATES = {"complete": "complete", "unfinished": "**not finished**: something in it failed", "missing": "**missing**"}
@@ -68,8 +68,8 @@ def _run(reference: Reference) -> str:
     p, where = m["parameters"], m["provenance"]
     full = profile_values(m["profile"])
     apart = {each["name"] for each in m["cuts"]} | {"profile", "data"}
-    more = {name: value for name, value in p.items() if name not in apart and value != full.get(name)}
-    card = f", {escape(where['gpu'])}" if where.get("gpu") else ", no graphics card"
+    more = {name: value for name, value in p.items() if name in full and name not in apart and value != full[name]}
+    card = f", {escape(where['gpu'])}" if where.get("gpu") else ", no GPU"
     many = where.get("threads", 0)
     threads = f", {many} thread{'' if many == 1 else 's'}" if many else ""
     done = sum(chapter["state"] == "complete" for chapter in m["chapters"].values())
@@ -100,7 +100,8 @@ def _models(reference: Reference) -> str:
     if not known.is_file():
         return ""
     models = json.loads(known.read_text("utf-8"))["arms"]
-    return f"{took(sum(each['seconds'] for each in models.values()))}, summed over {len(models)} models"
+    summed = took(sum(each["seconds"] for each in models.values()))
+    return f"{summed}, summed over {len(models)} models; several processes ran at once"
 
 
 def _cuts(reference: Reference) -> str:
@@ -116,7 +117,7 @@ def _chapters(reference: Reference) -> str:
     for name, chapter in reference.run["chapters"].items():
         kinds = [each["kind"] for each in shown(reference.notebooks.get(name, {"cells": []})) if each["label"]]
         tables, figures = kinds.count("table"), kinds.count("chart")
-        ran = took(chapter["seconds"]) if "seconds" in chapter else "–"
+        ran = took(chapter["seconds"]) if chapter.get("seconds") else "–"
         lines.append(f"| {_link(name)} | {_STATES[chapter['state']]} | {ran} | {tables} | {figures} |")
     head = ["| chapter | state | last executed in | tables | figures |", "| :--- | :--- | ---: | ---: | ---: |"]
     return "\n".join([*head, *lines])

@@ -99,7 +99,7 @@ def sets(run: Run, topic: str) -> dict[str, Result | str]:
     return {
         "G": general,
         "S of the trained topic": run.neurons("specific", topic=topic),
-        "random, next highest outside G": run.neurons("next_highest"),
+        "next highest outside G": run.neurons("next_highest"),
         "random, layer-matched": run.neurons("layer"),
         FLOORED: ranked(run, kind="floored", size=general, scores=read),
         GRADIENT: ranked(run, kind="gradient", size=general, scores=by_topic),

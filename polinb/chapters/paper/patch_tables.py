@@ -18,7 +18,7 @@ from polinb.stance.coupling import shift_table
 from polinb.stance.stance import stance_table
 from polinb.wording import Effect
 
-LAYER, NEXT = "random, layer-matched", "random, next highest outside G"
+LAYER, NEXT = "random, layer-matched", "next highest outside G"
 CONTROLS = {"layer": LAYER, "next_highest": NEXT}
 
 

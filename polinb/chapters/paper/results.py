@@ -24,7 +24,7 @@ TITLES = {
     "inhibitft": "InhibitFT (G)",
     "random-uniform": "random, uniform",
     "random-layer": "random, layer-matched",
-    "random-next_highest": "random, next highest outside G",
+    "random-next_highest": "next highest outside G",
     "inhibitft-heldout": "InhibitFT (G without the topic)",
     "only-specific": "only topic-specific neurons learn",
     "only-general": "only G learns",
