@@ -22,8 +22,8 @@ def test_targets_reached_and_missed_of_the_newest_figures(tmp_path):
     append(figure("b", "rate ÷ rate", [0.99], at_least=0.95, **facts), path)
     text = markdown(path)
     assert "1 of 2 targets are reached. Not reached: a." in text
-    assert "| ours ÷ theirs | ≤ 1.05 | 1.100 | 1.000 to 9.000 | 3 | **no** |" in text
-    assert "| rate ÷ rate | ≥ 0.95 | 0.990 | 0.990 to 0.990 | 1 | yes |" in text
+    assert "| ours ÷ theirs | ≤ 1.05 | 1.1000 | 1.000 to 9.000 | 3 | **no** |" in text
+    assert "| rate ÷ rate | ≥ 0.95 | 0.9900 | 0.990 to 0.990 | 1 | yes |" in text
     assert "model: m; measured: c" in text and "torch" in text
     kept = path.read_text("utf-8")
     assert kept.count('"name"') == 3 and str(tmp_path.parent) not in kept and "home" not in kept

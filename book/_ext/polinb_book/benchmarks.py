@@ -57,7 +57,7 @@ def _row(figure: Mapping[str, Any]) -> list[str]:
     return [
         figure["what"],
         figure["target"],
-        f"{figure['value']:.4g}",
+        f"{figure['value']:.4f}",
         f"{figure['low']:.3f} to {figure['high']:.3f}",
         str(figure["repeats"]),
         "–" if figure["target"] == "none" else "yes" if figure["reached"] else "**no**",
