@@ -77,6 +77,8 @@ def missing(text: str, finish: str, thought: bool, tokens: int) -> str:
         return f"reply cut at the budget {more}"
     if finish.lower() == "error":
         return "the service broke off its reply"
+    if re.search("[\ud800-\udfff]", text):
+        return "reply holds half of a character (a lone surrogate)"
     answer = final_text(text)
     if answer is None:
         return f"only an unfinished thought within the budget {more}"

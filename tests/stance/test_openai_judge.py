@@ -149,6 +149,7 @@ NOT_WHOLE = {
     "filter": (reply(None, finish="content_filter"), "content filter"),
     "broken off": (reply("left", finish="error"), "broke off"),
     "a number": (reply(1), "another form"),
+    "half a character": (reply("left \ud800"), "half of a character"),
     "garbage": (body(b"{left"), "reply"),
     "redirect": ((302, {"Location": "http://127.0.0.1:9/v1"}, b""), "HTTP 302"),
     "overloaded": (failure(503, message="busy"), "HTTP 503 (busy)"),
