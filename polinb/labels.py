@@ -52,6 +52,8 @@ SETS = {"political_compass": "Political Compass", "idrlabs_ideologies": "IDRlabs
 # What kept reference results still say, and what it is called now.
 _BEFORE = {
     "random-score": "random-next_highest",
+    "rival_": "baseline_",
+    "caft_arms": "caft_conditions",
     "the loudest neurons outside G": "the neurons with the highest activation outside G",
     "loudest outside G": "next highest outside G",
     "that are loudest in any text": "with the highest activation on the same texts",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from polinb.labels import current
 from polinb.runs.params import profile_values
 from polinb.wording import escape, thousands, typeset
 from polinb_book.results import Reference, shown
@@ -17,7 +18,12 @@ NONE = (
     "in some hours, cut down as {ref}`sec-plan` says; it goes on where it was stopped.*"
 )
 PARTS = ("run", "cuts", "chapters", "answers")
-_STATES = {"complete": "complete", "unfinished": "**not finished**: something in it failed", "missing": "**missing**"}
+_STATES = {
+    "complete": "complete",
+    "under way": "**under way**",
+    "unfinished": "**not finished**: something in it failed",
+    "missing": "**missing**",
+}
 
 
 def note(reference: Reference | None, name: str, own: bool) -> str:
@@ -65,9 +71,9 @@ def part(reference: Reference | None, which: str, ours: Mapping[str, str]) -> st
 
 def _run(reference: Reference) -> str:
     m = reference.run
-    p, where = m["parameters"], m["provenance"]
+    p, where = {current(name): value for name, value in m["parameters"].items()}, m["provenance"]
     full = profile_values(m["profile"])
-    apart = {each["name"] for each in m["cuts"]} | {"profile", "data"}
+    apart = {current(each["name"]) for each in m["cuts"]} | {"profile", "data"}
     more = {name: value for name, value in p.items() if name in full and name not in apart and value != full[name]}
     card = f", {escape(where['gpu'])}" if where.get("gpu") else ", no GPU"
     many = where.get("threads", 0)
@@ -108,7 +114,9 @@ def _cuts(reference: Reference) -> str:
     rows = reference.run["cuts"]
     if not rows:
         return "Nothing was cut: every parameter has its value of the profile."
-    lines = [f"| `{r['name']}` | {_value(r['full'])} | {_value(r['taken'])} | {escape(r['why'])} |" for r in rows]
+    lines = [
+        f"| `{current(r['name'])}` | {_value(r['full'])} | {_value(r['taken'])} | {escape(r['why'])} |" for r in rows
+    ]
     return "\n".join(["| parameter | full | taken | why |", "| :--- | :--- | :--- | :--- |", *lines])
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from book._make.reference.keep import clean
-from polinb.chapters.anatomy import doses
+from polinb.chapters.anatomy import dose_tables, doses
 from polinb.chapters.anatomy.moved import NAMES
 from polinb.data.loading import load_data
 from polinb.data.pairs import StanceData
@@ -70,10 +70,19 @@ def _run(arguments: argparse.Namespace) -> int:
         told = None if planned else results.answer(book, chapter)
         if told:
             answer = {part: told[part] for part in ("first", "text")}
-            run["chapters"][chapter] = {"state": "complete", "seconds": 0.0, "planned": False, "answer": answer}
+            state = _state(layout.reference, chapter, run["parameters"]["topics"])
+            run["chapters"][chapter] = {"state": state, "seconds": 0.0, "planned": False, "answer": answer}
     (layout.reference / results.RUN).write_text(results.as_json(run), "utf-8")
     results.write_sums(layout.reference)
     return 0
+
+
+def _state(folder: Path, chapter: str, topics: list[str]) -> str:
+    """The doses are under way until every model of the plan is there."""
+    if chapter != DOSES:
+        return "complete"
+    made = dose_tables.progress(doses.kept(folder / "doses" / "short"), topics).set_index("trained")
+    return "complete" if (made == "done").all(axis=None) else "under way"
 
 
 def differences(folder: Path, data: str) -> Iterator[str]:
