@@ -6,6 +6,7 @@ another host. It is taken out of each page here.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from sphinx.domains.std import StandardDomain
@@ -21,16 +22,16 @@ from polinb_book.reference_value import Value
 class Numbered(StandardDomain):
     """Sphinx's labels; a page that numbered references lead to is unpickled once, not once for each of them."""
 
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        self._load = cache(env.get_doctree)
+
     def _resolve_numref_xref(self, env: Any, *given: Any) -> Any:
-        load = env.get_doctree
-        env.get_doctree = lambda name: _READ[name] if name in _READ else _READ.setdefault(name, load(name))
+        env.get_doctree = self._load
         try:
             return super()._resolve_numref_xref(env, *given)
         finally:
             del env.get_doctree  # what others load they also change
-
-
-_READ: dict[str, Any] = {}  # page → its document, only looked at
 
 
 def drop_thebe(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:

@@ -191,20 +191,8 @@ def claims(frames: Frames, topics: Sequence[str]) -> list[Claim]:
             within(likelihood.MARGINS["r"]),
         ),
         Claim("C6", "ln O(InhibitFT) − ln O(fine-tune)", logs("G", "own"), within(likelihood.MARGINS["own"]), wanted=0),
-        Claim(
-            "C3",
-            "share of X carried by G, minus that of the most active set",
-            general_share,
-            above,
-            wanted=1,
-        ),
-        Claim(
-            "C4",
-            "own share minus others' share of S, minus that of the most active set",
-            spread,
-            above,
-            wanted=1,
-        ),
+        Claim("C3", "share of X carried by G, minus that of the most active set", general_share, above, wanted=1),
+        Claim("C4", "own share minus others' share of S, minus that of the most active set", spread, above, wanted=1),
     ]
 
 
