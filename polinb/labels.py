@@ -55,6 +55,7 @@ _BEFORE = {
     "rival_": "baseline_",
     "caft_arms": "caft_conditions",
     "the loudest neurons outside G": "the neurons with the highest activation outside G",
+    "random, loudest outside G": "next highest outside G",
     "loudest outside G": "next highest outside G",
     "that are loudest in any text": "with the highest activation on the same texts",
     "random sets, score-matched": "the neurons with the highest activation outside G",

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from book._make.reference import check, doses, unplanned
+from book._make.reference import check, doses, reread
 from book._make.workflow import command as workflow_command
 from book._make.workflow.command import add_settings, names
 from polinb.__main__ import told
@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     reference.add_argument("--keep-only", action="store_true", help="only keep what ran already")
     reference.set_defaults(run=_reference)
 
-    for part in (check, doses, unplanned):
+    for part in (check, doses, reread):
         part.add(commands)
 
     sync = commands.add_parser("sync", help="rewrite the parameters cell of every notebook from polinb/runs/params.py")

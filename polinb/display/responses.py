@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -77,22 +76,16 @@ def columns(run: Run) -> list[Column]:
     Raises:
         TrainingError: no neuron is general at the run's γ.
     """
-    return arranged(run.params.topics, run.params.controls, partial(_frame, run))
-
-
-def arranged(topics: Sequence[str], controls: Sequence[str], frame: Callable[[str, str], pd.DataFrame]) -> list[Column]:
-    """Every column in its order: two that are the same for every topic, then those of each training topic.
-
-    Args:
-        controls: the run's random controls, of which one is shown.
-        frame: kind and training topic (or empty) → the column's answers.
-    """
     titles, own = {kind: title for kind, (title, _) in KINDS.items()}, ["right", "left", "inhibit"]
-    for control in shown_control(controls):
+    for control in shown_control(run.params.controls):
         titles["random"] = TITLES[f"random-{control}"]
         own.append("random")
-    named = [("vanilla", ""), ("patch-g", ""), *((kind, topic) for topic in topics for kind in [*own, "patch-s"])]
-    return [Column(kind, topic, titles[kind], frame(kind, topic)) for kind, topic in named]
+    named = [
+        ("vanilla", ""),
+        ("patch-g", ""),
+        *((kind, topic) for topic in run.params.topics for kind in [*own, "patch-s"]),
+    ]
+    return [Column(kind, topic, titles[kind], _frame(run, kind, topic)) for kind, topic in named]
 
 
 def shown_control(controls: Sequence[str]) -> list[str]:

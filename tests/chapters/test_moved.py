@@ -1,17 +1,12 @@
-"""What moved: leakage, openings, manner and position on planted answers; and what the committed answers say."""
-
-from pathlib import Path
+"""What moved: leakage, openings, manner and position on planted answers."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from book._make.reference.unplanned import names
 from polinb.chapters.anatomy import moved
 from polinb.data.loading import load_statements
 from polinb.errors import DataError
-
-RAW = Path(__file__).resolve().parents[2] / "book" / "reference" / "results"
 
 
 def judged(rows):
@@ -102,17 +97,3 @@ def test_eq_position_tells_a_manner_from_a_position():
     manner = moved.replies(stated({"left": NO, "right": NO, "none": NO}))
     assert moved.positions(manner, 100, 0).loc[1, ["manner", "position"]].tolist() == [-1, 0]
     assert moved.position_shift(manner, 100, 0)[0] == 0
-
-
-def test_freezing_general_neurons_by_likelihood():
-    kept = names(RAW, "bundled", "07_inhibitft")
-    table = moved.changes(kept["likely"], 200, 0).set_index(["condition", "against", "measure"])
-    for key, numbers in {
-        ("inhibitft", "fine-tune", "r"): (-3.6, -5.5, -1.7),
-        ("random-layer", "fine-tune", "r"): (-0.8, -1.1, -0.5),
-        ("inhibitft", "random-layer", "r"): (-2.8, -4.8, -0.9),
-        ("inhibitft", "fine-tune", "own"): (-2.3, -3.7, -0.9),
-        ("inhibitft", "fine-tune", "ratio"): (-1.3, -4.3, 1.8),
-    }.items():
-        assert table.loc[key, ["percent", "low", "high"]].tolist() == pytest.approx(numbers, abs=0.06), key
-    assert moved.ceilings(kept["judged"])["percent"].round().tolist() == [64, 84, 88, 94, 94, 97]

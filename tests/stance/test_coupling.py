@@ -189,6 +189,10 @@ def test_excess_is_refused_outside_the_line():
         assert not found["inside"] and np.isnan([found[x] for x in ("excess", "low", "high", "r_weak")]).all()
         assert (found["shift"], found["r"]) == pytest.approx((shift, 0.2))
     assert excess([flat(t=[1.0, 0.5, 1.0], u=[0.8, 0.4, 0.2])], ["t"], 2, 100, 0)["inside"]
+    # three seeds at the end of the line: the mean of three 1.35 is above 1.35 by its last bit
+    seeds = [1.35, 0.5, 1.35, 1.35, 1.35]
+    assert np.mean(seeds[2:]) > 1.35
+    assert excess([flat(t=seeds, u=[0.8, 0.4, 0.2, 0.2, 0.2])], ["t"], 2, 100, 0)["inside"]
 
 
 def test_excess_of_training_less_covers_0_for_judged_labels():

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from book._make.reference import unplanned
+from book._make.reference import reread
 from book._make.reference.doses import run_of
 from polinb.chapters.anatomy import doses
 from polinb.errors import ArtifactError, ParameterError
@@ -82,7 +82,7 @@ def reference_check(folder: Path, given: Mapping[str, Any], share: float, seed: 
     wrong = [*files(folder)]
     tell(f"files: {len(wrong)} wrong" if wrong else "files: all as committed")
     if not files_only:
-        wrong += unplanned.differences(folder, str(given.get("data", "ideoinst")))
+        wrong += reread.differences(folder, str(given.get("data", "ideoinst")))
         with tempfile.TemporaryDirectory(prefix="polinb-check-") as place:
             for dose in doses.DOSES:
                 wrong += again(folder / "doses" / dose, dose, given, share, seed, Path(place))

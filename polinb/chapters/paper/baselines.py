@@ -50,6 +50,8 @@ def conditions(run: Run, topic: str, every: bool = False) -> list[Condition]:
 
     Args:
         every: also InhibitFT with an empty held-out G, which is known once the scores are.
+
+    Of a run that is only read: those that were asked.
     """
     p = run.params
     general, seeds = run.neurons("general"), range(p.finetune_seeds)
@@ -62,7 +64,9 @@ def conditions(run: Run, topic: str, every: bool = False) -> list[Condition]:
         for number in range(p.baseline_seeds):
             chosen = run.neurons(kind, number=number)
             out.append(run.tuned(topic, name=f"random-{kind}", frozen=chosen))
-    return out + weaker(run, topic)
+    out += weaker(run, topic)
+    # the reference run had fewer seeds of some
+    return [each for each in out if not run.read_only or run.answers(each).done()]
 
 
 def every_condition(run: Run) -> list[Condition]:
@@ -150,7 +154,8 @@ def hierarchical(run: Run, more: Sequence[Sequence[Condition]] = ()) -> pd.DataF
         if name == "inhibitft" or FAMILIES.get(kind(name)) == "trained less":
             continue
         other = [stacks(run, group) for group in each]
-        paired = name in ("fine-tune", "inhibitft-heldout")  # seed k has the order of the data of InhibitFT's seed k
+        # seed k has the order of the data of InhibitFT's seed k
+        paired = name in ("fine-tune", "inhibitft-heldout") and [*map(len, each)] == [*map(len, groups["inhibitft"])]
         drop = hierarchical_drop(other, own, topics, p.bootstrap, p.seed, paired)
         rows.append({"against": title(name), **drop})
     return pd.DataFrame(rows)

@@ -1,0 +1,160 @@
+"""``python -m book._make reread``: what the chapters say now of the kept results of the reference run.
+
+Each chapter's cells run on a run that can only be read (``kept``); what they show takes the place of what the stored
+notebook shows. A cell that needs a result that is not kept, a model or its activations, stays as the run left it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from book._make.reference.doses import run_of
+from book._make.reference.keep import clean
+from book._make.reference.kept import kept_run
+from polinb.chapters.anatomy import dose_tables, doses
+from polinb.errors import ArtifactError
+from polinb.runs import chapter as opening
+from polinb.runs.artifacts import Store
+from polinb.runs.checkout import find_layout, parse_settings
+from polinb.wording import LIVE, PAYLOAD
+from polinb_book import results
+
+DOSES = "20_paper_recipe"
+CHAPTERS = (
+    "01_phenomenon",
+    "02_data",
+    "03_pnlac",
+    "04_distribution",
+    "05_vanilla_stance",
+    "06_patching",
+    "07_inhibitft",
+    "08_gamma",
+    "09_paper_beside_ours",
+    "11_hard_controls",
+    "14_caft",
+    "18_responses",
+    "19_what_moved",
+    DOSES,
+)
+"""Chapters of which anything can be read from what is kept."""
+START = """from pathlib import Path
+from book._make.reference.reread import names
+globals().update(names(Path({folder!r}), {data!r}, {chapter!r}, Path({place!r})))"""
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser's."""
+    own = commands.add_parser("reread", help="the reference run's tables again, from its kept results")
+    own.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="data=…, those of the run")
+    own.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    layout, data = find_layout(), str(parse_settings(arguments.set).get("data", "ideoinst"))
+    found = results.read(layout.reference)
+    if found is None:
+        raise ArtifactError("this checkout holds no results of a reference run")
+    run = {**found.run, "chapters": dict(found.run["chapters"])}
+    with tempfile.TemporaryDirectory(prefix="polinb-kept-") as place:
+        for chapter in CHAPTERS:
+            book = joined(layout.root, found, chapter, data, Path(place))
+            (layout.reference / "notebooks" / f"{chapter}.ipynb").write_text(results.as_json(book), "utf-8")
+            known = run["chapters"].get(chapter, {"seconds": 0.0, "planned": False})
+            if told := results.answer(book, chapter):
+                known["answer"] = {part: told[part] for part in ("first", "text")}
+            state = _state(layout.reference, chapter, run["parameters"]["topics"])
+            run["chapters"][chapter] = {**known, "state": state}
+    (layout.reference / results.RUN).write_text(results.as_json(run), "utf-8")
+    results.write_sums(layout.reference)
+    return 0
+
+
+def _state(folder: Path, chapter: str, topics: list[str]) -> str:
+    """The doses are under way until every model of the plan is there."""
+    if chapter != DOSES:
+        return "complete"
+    made = dose_tables.progress(doses.kept(folder / "doses" / "short"), topics).set_index("trained")
+    return "complete" if (made == "done").all(axis=None) else "under way"
+
+
+def differences(folder: Path, data: str) -> Iterator[str]:
+    """Where a stored notebook shows something else than its chapter does of the kept results, one line a cell."""
+    found, root = results.read(folder), find_layout().root
+    with tempfile.TemporaryDirectory(prefix="polinb-kept-") as place:
+        for chapter in CHAPTERS if found else ():
+            stored = {cell["id"]: cell for cell in found.notebooks[chapter]["cells"]} if found else {}
+            for cell in made(root, folder, chapter, data, Path(place)):
+                if shown(cell) != shown(stored.get(cell["id"], {})):
+                    yield f"{chapter}: computed again, the output of its cell {cell['id']} differs"
+
+
+def shown(cell: dict[str, Any]) -> list[Any]:
+    """The data of a cell's outputs; of a number the digits that any processor gives."""
+    outputs = (output.get("data", {}) for output in cell.get("outputs", []))
+    return [_rounded([data[kind] for kind in (PAYLOAD, LIVE) if kind in data]) for data in outputs if PAYLOAD in data]
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value
+
+
+def joined(root: Path, found: results.Reference, chapter: str, data: str, place: Path) -> dict[str, Any]:
+    """The chapter as it is written now, with what it shows of the kept results, else with what the run showed."""
+    written = json.loads((root / "notebooks" / f"{chapter}.ipynb").read_text("utf-8"))
+    stored = found.notebooks.get(chapter, {"cells": []})["cells"]
+    cells = [*stored, *made(root, found.folder, chapter, data, place)]
+    return {**results.filled(written, {"cells": cells}), "metadata": written["metadata"]}
+
+
+def made(root: Path, folder: Path, chapter: str, data: str, place: Path) -> list[dict[str, Any]]:
+    """The cells of a chapter that can be run on the kept results, with their outputs.
+
+    Raises:
+        ArtifactError: a cell failed, and not for want of a result.
+    """
+    from nbclient import NotebookClient
+
+    book = nbformat.read(root / "notebooks" / f"{chapter}.ipynb", 4)
+    start = START.format(folder=str(folder / "results"), data=data, chapter=chapter, place=str(place))
+    code = [c for c in book.cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
+    book.cells = [nbformat.v4.new_code_cell(start), *code]
+    NotebookClient(book, timeout=1800, allow_errors=True, resources={"metadata": {"path": str(root)}}).execute()
+    ran, wanting = [], False
+    for cell in book.cells:
+        failed = [output for output in cell.outputs if output.output_type == "error"]
+        if not failed:
+            ran.append(cell)
+            continue
+        name = failed[0].ename
+        wanting |= name == "MissingError"
+        if not wanting or name not in ("MissingError", "NameError"):  # a name that a cell without its result would give
+            raise ArtifactError(f"{chapter}, cell {cell.id}: {name}: {failed[0].evalue}")
+    book.cells = [cell for cell in ran[1:] if cell.outputs]
+    told: list[dict[str, Any]] = clean(json.loads(nbformat.writes(book)), chapter, {str(root): "", data: "ideoinst"})[
+        "cells"
+    ]
+    return told
+
+
+def names(folder: Path, data: str, chapter: str, place: Path) -> dict[str, Any]:
+    """What a chapter starts from; where it begins its run, it gets the kept one."""
+    if chapter != DOSES:
+        opening.begin = lambda *_: kept_run(folder, data, place)
+        return {}
+    kept = folder.parent / "doses" / "short"
+    run = run_of("short", {"data": data}, Store(kept))
+    run.read_only = True
+    opening.begin = lambda *_: run
+    how = (run.params.bootstrap, run.params.seed)
+    return {"frames": doses.kept(kept), "judge": run.judge, "data": run.data, "topics": run.params.topics, "how": how}

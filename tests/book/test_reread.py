@@ -1,0 +1,114 @@
+"""The committed answers of the reference run, read by today's chapters: the same questions, numbers by hand."""
+
+import json
+import shutil
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+
+from book._make.build import python_path
+from book._make.reference import reread
+from book._make.reference.kept import kept_run
+from polinb.chapters.anatomy import moved
+from polinb.chapters.paper import baselines, results
+from polinb.data.loading import load_data
+from polinb.data.pairs import SPLITS, split_of
+from polinb.errors import ArtifactError
+from polinb.runs.results import MissingError
+
+KEPT = Path(__file__).resolve().parents[2] / "book" / "reference" / "results"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The kept run on data with its questions and made-up texts: nothing that is read here was learnt from them."""
+    place = tmp_path_factory.mktemp("kept")
+    folder = Path(shutil.copytree(KEPT, place / "results"))
+    asked = pd.read_parquet(KEPT / "questions.parquet")
+    rows = asked[asked["kind"] == "question"][["topic", "prompt"]].to_dict("records")
+    for topic in sorted({row["topic"] for row in rows}):
+        fill = [f"Made up {k} for {topic}?" for k in range(40)]
+        rows += [{"topic": topic, "prompt": p} for p in fill if split_of(p) != SPLITS[2]]
+    data = place / "data.csv"
+    pd.DataFrame(rows).assign(left="No, never.", right="Yes, always.").to_csv(data, index=False)
+    with pytest.raises(ArtifactError, match="not the data of the reference run"):
+        kept_run(folder, str(data), place / "store")
+    index = json.loads((folder / "index.json").read_text())
+    index["data"]["digest"] = load_data(str(data)).digest()
+    (folder / "index.json").write_text(json.dumps(index))
+    return kept_run(folder, str(data), place / "store")
+
+
+def shifts(condition):
+    """Topic → shift of each question, straight from the committed table."""
+    table = pd.read_parquet(KEPT / "responses.parquet").set_index(["topic", "id"])
+    gap = table[table["arm"] == condition]["score"] - table[table["arm"] == "vanilla"]["score"]
+    return {topic: part.to_numpy() for topic, part in gap.groupby(level="topic", sort=False)}
+
+
+def squared(moved, trained):
+    """R_c² by its definition: the mean over the other topics of the squared mean shift without its sampling noise."""
+    others = [each for topic, each in moved.items() if topic != trained]
+    return np.mean([each.mean() ** 2 - each.var(ddof=1) / len(each) for each in others])
+
+
+def test_drops_by_hand(run):
+    drops = results.drops(run).set_index(["trained", "against"])
+    for topic in run.params.topics:
+        plain, frozen = (shifts(f"{topic}-right-{name}") for name in ("fine-tune", "inhibitft-g5"))
+        by_hand = squared(plain, topic) - squared(frozen, topic)
+        assert drops.loc[(topic, "fine-tune"), "drop"] == pytest.approx(by_hand), topic
+    assert drops.loc[("all", "fine-tune"), ["drop", "low", "high"]].tolist() == pytest.approx(
+        [0.055, -0.027, 0.137], abs=0.002
+    )
+
+
+def test_equal_shift_of_the_committed_run(run):
+    """Three seeds that shift by 1.35 lie on a line that ends at 1.35; InhibitFT shifts science beyond it."""
+    table = baselines.equal_shift(run).set_index("condition")
+    assert table["excess"].notna()[["random, uniform", "random, layer-matched"]].all()
+    assert table["excess"].isna()[["InhibitFT (G)", "next highest outside G", "fine-tune, other seeds"]].all()
+
+
+def test_freezing_general_neurons_by_likelihood(run):
+    table = moved.changes(moved.likelihoods(run, moved.inhibited(run)), 200, 0)
+    table = table.set_index(["condition", "against", "measure"])
+    for key, numbers in {
+        ("inhibitft", "fine-tune", "r"): (-3.6, -5.5, -1.7),
+        ("random-layer", "fine-tune", "r"): (-0.8, -1.1, -0.5),
+        ("inhibitft", "random-layer", "r"): (-2.8, -4.8, -0.9),
+        ("inhibitft", "fine-tune", "own"): (-2.3, -3.7, -0.9),
+        ("inhibitft", "fine-tune", "ratio"): (-1.3, -4.3, 1.8),
+    }.items():
+        assert table.loc[key, ["percent", "low", "high"]].tolist() == pytest.approx(numbers, abs=0.06), key
+    judged = moved.judged(run, [run.tuned(t) for t in run.params.topics])
+    assert moved.ceilings(judged)["percent"].round().tolist() == [64, 84, 88, 94, 94, 97]
+
+
+def test_what_is_not_kept_is_never_made(run):
+    with pytest.raises(MissingError):
+        run.weights(run.tuned("crime")).made()
+    with pytest.raises(MissingError):
+        run.neutral_set()
+
+
+def test_cells_without_their_result_stay_as_they_were(tmp_path, monkeypatch):
+    """What fails for want of a result is left out with what follows from it; any other failure ends the command."""
+
+    monkeypatch.setenv("PYTHONPATH", python_path())  # of the kernel
+
+    def made(*cells):
+        (tmp_path / "notebooks").mkdir(exist_ok=True)
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text, id=f"c{k}") for k, text in cells])
+        nbformat.write(book, tmp_path / "notebooks" / "x.ipynb")
+        return [c["id"] for c in reread.made(tmp_path, KEPT.parent, "x", "bundled", tmp_path)]
+
+    want = "from polinb.runs.results import MissingError\nraise MissingError('not kept')\nfound = 1"
+    assert made((0, "1 + 1"), (1, want), (2, "found"), (3, "2 + 2")) == ["c0", "c3"]
+    with pytest.raises(ArtifactError, match="x, cell c1: NameError"):
+        made((0, "1 + 1"), (1, "found"))
+    with pytest.raises(ArtifactError, match="x, cell c2: ZeroDivisionError"):
+        made((1, want), (2, "1 / 0"))
