@@ -21,7 +21,6 @@ HEADERS = {
     "left_recall": "recall, left",
     "n_topics": "topics",
     "other_rate": "share neither",
-    "p_no_drop": "share of resamples without a drop",  # of results kept under the old name
     "p_no_gain": "share of resamples without a gain",
     "p_right": "P(right)",
     "p_right_mean": "mean P(right)",
@@ -47,26 +46,6 @@ METRICS = {
     "mnli": "MNLI",
 }
 SETS = {"political_compass": "Political Compass", "idrlabs_ideologies": "IDRlabs ideologies"}
-
-
-# What kept reference results still say, and what it is called now.
-_BEFORE = {
-    "random-score": "random-next_highest",
-    "rival_": "baseline_",
-    "caft_arms": "caft_conditions",
-    "the loudest neurons outside G": "the neurons with the highest activation outside G",
-    "random, loudest outside G": "next highest outside G",
-    "loudest outside G": "next highest outside G",
-    "that are loudest in any text": "with the highest activation on the same texts",
-    "random sets, score-matched": "the neurons with the highest activation outside G",
-}
-
-
-def current(text: str) -> str:
-    """A text of kept results with the names of today."""
-    for before, now in _BEFORE.items():
-        text = text.replace(before, now)
-    return text
 
 
 def header(column: str) -> str:

@@ -80,6 +80,11 @@ def number(value: float, digits: int = 2, sign: bool = True) -> str:
     return (text if text.strip("+-0.") else text.lstrip("+-")).replace("-", "−")
 
 
+def p_value(value: float) -> str:
+    """A p as printed: never as zero."""
+    return "< 0.001" if value < 0.001 else number(value, 3, sign=False)
+
+
 def typeset(text: str) -> str:
     """Prose with its numbers as :func:`number` prints them: a real minus, powers of ten, no sign before zero.
 

@@ -23,6 +23,7 @@ from polinb.wording import intervals as intervals  # what a chapter's tables nee
 
 Format = str | Callable[[Any], str]
 NOISE = 1e-12  # smaller than this share of a column's largest value: what floating point leaves of a zero
+_TOLD = re.compile("95 %|[Ii]nterval|[Bb]racket")  # the caption says what its intervals are
 _STYLE = "text-align: {}; white-space: normal"
 
 
@@ -106,13 +107,15 @@ def numbered_table(
         [" ".join(str(value).split()) if free else visible(_cell(value, chosen[str(raw)])) for value in frame[raw]]
         for raw, free in zip(frame, marked, strict=True)
     ]
-    made = []
+    made: list[dict[str, Any]] = []
     for raw, free, cells in zip(frame, marked, shown, strict=True):
         name_ = str(raw)
         header = headers.get(name_) or _literal(labels.header(name_))
         right = pd.api.types.is_numeric_dtype(frame[raw])
         column = {"name": name_, "header": header, "align": "right" if right else "left", "markup": free}
         made.append({**column, "text": cells, **_values(frame[raw])})
+    if any(end is not None for column in made for end in column.get("low", [])) and not _TOLD.search(caption):
+        caption += " In brackets: 95 % intervals."
     return Table({"kind": "table", "label": name, "caption": caption, "columns": made})
 
 

@@ -33,4 +33,5 @@ def myst(text: str) -> str:
 
 def without(text: str, there: set[str]) -> str:
     """MyST ``text`` whose references to tables and figures that this build does not have are replaced."""
-    return _NUMREF.sub(lambda match: match[0] if match[1] in there else "*(not run)*", text)
+    kind = {"tbl": "Table", "fig": "Figure"}
+    return _NUMREF.sub(lambda m: m[0] if m[1] in there else f"*{kind.get(m[1][:3], '')} (not run)*", text)

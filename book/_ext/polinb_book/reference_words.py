@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from polinb.labels import current
 from polinb.runs.params import profile_values
 from polinb.wording import escape, thousands, typeset
 from polinb_book.results import Reference, shown
@@ -71,9 +70,9 @@ def part(reference: Reference | None, which: str, ours: Mapping[str, str]) -> st
 
 def _run(reference: Reference) -> str:
     m = reference.run
-    p, where = {current(name): value for name, value in m["parameters"].items()}, m["provenance"]
+    p, where = m["parameters"], m["provenance"]
     full = profile_values(m["profile"])
-    apart = {current(each["name"]) for each in m["cuts"]} | {"profile", "data"}
+    apart = {each["name"] for each in m["cuts"]} | {"profile", "data"}
     more = {name: value for name, value in p.items() if name in full and name not in apart and value != full[name]}
     card = f", {escape(where['gpu'])}" if where.get("gpu") else ", no GPU"
     many = where.get("threads", 0)
@@ -114,9 +113,7 @@ def _cuts(reference: Reference) -> str:
     rows = reference.run["cuts"]
     if not rows:
         return "Nothing was cut: every parameter has its value of the profile."
-    lines = [
-        f"| `{current(r['name'])}` | {_value(r['full'])} | {_value(r['taken'])} | {escape(r['why'])} |" for r in rows
-    ]
+    lines = [f"| `{r['name']}` | {_value(r['full'])} | {_value(r['taken'])} | {escape(r['why'])} |" for r in rows]
     return "\n".join(["| parameter | full | taken | why |", "| :--- | :--- | :--- | :--- |", *lines])
 
 

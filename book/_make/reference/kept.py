@@ -14,7 +14,6 @@ from safetensors.numpy import load_file
 from polinb.chapters.caft import caft
 from polinb.chapters.paper import patch_tables
 from polinb.errors import ArtifactError
-from polinb.labels import current
 from polinb.runs import stages
 from polinb.runs.artifacts import Store, save_arrays
 from polinb.runs.conditions import VANILLA, Condition
@@ -24,7 +23,7 @@ from polinb.runs.run import Run
 from polinb.scoring.pnlac import NeuronSets
 from polinb.scoring.tracing import Contrast
 
-_KINDS = {"G": "general", "S": "specific", "random-score": "next_highest"}
+_KINDS = {"G": "general", "S": "specific"}
 
 
 def kept_run(folder: Path, data: str, place: Path) -> Run:
@@ -38,14 +37,14 @@ def kept_run(folder: Path, data: str, place: Path) -> Run:
     Raises:
         ArtifactError: not the data of the reference run.
     """
-    index = json.loads(current((folder / "index.json").read_text("utf-8")))
+    index = json.loads((folder / "index.json").read_text("utf-8"))
     given = {name: value for name, value in index["params"].items() if name in Params.model_fields}
     # of the code that made the run: no step of a fine-tune was a warm-up, and controls had no other choice
     given |= {"data": data, "warmup": 0.0, "device": "cpu"}
     run = Run(Params.from_profile(given.pop("profile"), **given), Store(place), read_only=True)
     if run.data_digest != index["data"]["digest"]:
         raise ArtifactError(f"data={data}: not the data of the reference run; give the place of IdeoINST")
-    arms = json.loads(current((folder / "arms.json").read_text("utf-8")))
+    arms = json.loads((folder / "arms.json").read_text("utf-8"))
     _sets(run, folder, arms["scores"])
     _answers(run, folder, arms["arms"])
     _patched(run, folder)
@@ -128,7 +127,7 @@ def _condition(run: Run, kept: dict[str, Any]) -> Condition:
 
 def _answers(run: Run, folder: Path, arms: dict[str, Any]) -> None:
     read = {name: pd.read_parquet(folder / f"{name}.parquet") for name in ("responses", "statements", "likelihood")}
-    by = {name: dict(list(table.groupby(table["arm"].map(current), sort=False))) for name, table in read.items()}
+    by = {name: dict(list(table.groupby("arm", sort=False))) for name, table in read.items()}
     keys = ["topic", "id", "prompt"]
     asked = {"responses": run.questions()[keys], "statements": run.statements()[keys]}
     for arm, kept in arms.items():
@@ -150,8 +149,7 @@ def _answers(run: Run, folder: Path, arms: dict[str, Any]) -> None:
 
 
 def _patched(run: Run, folder: Path) -> None:
-    table = pd.read_parquet(folder / "patched.parquet")
-    by = dict(list(table.groupby(table["set"].map(current), sort=False)))
+    by = dict(list(pd.read_parquet(folder / "patched.parquet").groupby("set", sort=False)))
     asked = run.questions(run.params.patch_questions)
     for name, _, chosen, donors in patch_tables.patch_plan(run):
         answers, rows = run.patch(chosen, donors), asked.merge(by[name])
