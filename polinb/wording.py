@@ -174,7 +174,7 @@ class Interval:
 
     def __str__(self) -> str:
         """The three numbers as text."""
-        if self.signed:
+        if self.signed and not math.isnan(self.value):
             mean, *ends = (number(x, self.digits) for x in (self.value, self.low, self.high))
             return f"{mean} [{ends[0]}, {ends[1]}]"
         if math.isnan(self.value):

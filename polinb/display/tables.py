@@ -23,7 +23,6 @@ from polinb.wording import intervals as intervals  # what a chapter's tables nee
 
 Format = str | Callable[[Any], str]
 NOISE = 1e-12  # smaller than this share of a column's largest value: what floating point leaves of a zero
-_TOLD = re.compile("95 %|[Ii]nterval|[Bb]racket")  # the caption says what its intervals are
 _STYLE = "text-align: {}; white-space: normal"
 
 
@@ -114,7 +113,7 @@ def numbered_table(
         right = pd.api.types.is_numeric_dtype(frame[raw])
         column = {"name": name_, "header": header, "align": "right" if right else "left", "markup": free}
         made.append({**column, "text": cells, **_values(frame[raw])})
-    if any(end is not None for column in made for end in column.get("low", [])) and not _TOLD.search(caption):
+    if any(end is not None for column in made for end in column.get("low", [])) and "95 %" not in caption:
         caption += " In brackets: 95 % intervals."
     return Table({"kind": "table", "label": name, "caption": caption, "columns": made})
 

@@ -124,7 +124,7 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
 
 
 def _keep_freed() -> None:
-    """Let glibc keep freed arrays below 256 MB: page faults of new ones take a fifth of a training step."""
+    """Let glibc keep freed arrays below 256 MB: page faults of new ones take up to a third of a training step."""
     with suppress(OSError, AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         if mallopt(-3, 256 << 20):  # M_MMAP_THRESHOLD, refused by old versions

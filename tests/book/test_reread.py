@@ -8,6 +8,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
 from book._make.build import python_path
 from book._make.reference import reread
@@ -18,6 +19,7 @@ from polinb.data.loading import load_data
 from polinb.data.pairs import SPLITS, split_of
 from polinb.errors import ArtifactError
 from polinb.runs.results import MissingError
+from polinb.scoring.pnlac import neuron_sets
 
 KEPT = Path(__file__).resolve().parents[2] / "book" / "reference" / "results"
 
@@ -88,6 +90,14 @@ def test_freezing_general_neurons_by_likelihood(run):
     assert moved.ceilings(judged)["percent"].round().tolist() == [64, 84, 88, 94, 94, 97]
 
 
+def test_scores_and_scale_are_the_kept_ones(run):
+    kept = load_file(KEPT / "scores.safetensors")
+    for topic, score in run.topic_scores().items():
+        np.testing.assert_allclose(score, kept[f"score/{topic}"], rtol=1e-6)
+    np.testing.assert_allclose(run.scale(), kept["scale"], rtol=1e-6)
+    assert run.sets().general.sum() == 977 and (neuron_sets(run.topic_scores(), 5.0).general == run.general()).all()
+
+
 def test_what_is_not_kept_is_never_made(run):
     with pytest.raises(MissingError):
         run.weights(run.tuned("crime")).made()
@@ -110,5 +120,7 @@ def test_cells_without_their_result_stay_as_they_were(tmp_path, monkeypatch):
     assert made((0, "1 + 1"), (1, want), (2, "found"), (3, "2 + 2")) == ["c0", "c3"]
     with pytest.raises(ArtifactError, match="x, cell c1: NameError"):
         made((0, "1 + 1"), (1, "found"))
+    with pytest.raises(ArtifactError, match="x, cell c2: NameError"):
+        made((1, want), (2, "another"))
     with pytest.raises(ArtifactError, match="x, cell c2: ZeroDivisionError"):
         made((1, want), (2, "1 / 0"))

@@ -84,10 +84,11 @@ def _sets(run: Run, folder: Path, scored: dict[str, Any]) -> None:
             if found:
                 sets = NeuronSets(found, np.all(list(found.values()), axis=0))
                 run.once(("sets", gamma, normalise), partial(_same, sets))
-    for topic, facts in scored.items():  # of the sums, the scale over all topics and the scores are kept
+    for topic, facts in scored.items():  # the sums behind the scores, and behind the scale over all topics
         tokens = int(facts["tokens"])
         unknown = np.full(shape, np.nan)
-        sums = Contrast(scores[f"score/{topic}"] * tokens, unknown, unknown, scores["scale"] ** 2 * tokens, tokens)
+        squared, scale = (scores[name].astype(float) ** 2 * tokens for name in (f"score/{topic}", "scale"))
+        sums = Contrast(squared, unknown, unknown, scale, tokens)
         run.once(("sums", topic), partial(_same, sums))
     more = {f"S/{p.gamma:g}/{topic}": chosen for topic, chosen in run.sets().specific.items()}
     for name, mask in (masks | more | {"all": np.ones(shape, dtype=bool)}).items():

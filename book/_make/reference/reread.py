@@ -7,7 +7,9 @@ notebook shows. A cell that needs a result that is not kept, a model or its acti
 from __future__ import annotations
 
 import argparse
+import ast
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,15 +64,18 @@ def _run(arguments: argparse.Namespace) -> int:
     if found is None:
         raise ArtifactError("this checkout holds no results of a reference run")
     run = {**found.run, "chapters": dict(found.run["chapters"])}
+    books: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="polinb-kept-") as place:
         for chapter in CHAPTERS:
-            book = joined(layout.root, found, chapter, data, Path(place))
-            (layout.reference / "notebooks" / f"{chapter}.ipynb").write_text(results.as_json(book), "utf-8")
+            cells = made(layout.root, layout.reference, chapter, data, Path(place))
+            book = books[chapter] = joined(layout.root, found, chapter, cells)
             known = run["chapters"].get(chapter, {"seconds": 0.0, "planned": False})
             if told := results.answer(book, chapter):
                 known["answer"] = {part: told[part] for part in ("first", "text")}
             state = _state(layout.reference, chapter, run["parameters"]["topics"])
-            run["chapters"][chapter] = {**known, "state": state}
+            run["chapters"][chapter] = {**known, "state": state, "reread": [cell["id"] for cell in cells]}
+    for chapter, book in books.items():
+        (layout.reference / "notebooks" / f"{chapter}.ipynb").write_text(results.as_json(book), "utf-8")
     (layout.reference / results.RUN).write_text(results.as_json(run), "utf-8")
     results.write_sums(layout.reference)
     return 0
@@ -87,12 +92,18 @@ def _state(folder: Path, chapter: str, topics: list[str]) -> str:
 def differences(folder: Path, data: str) -> Iterator[str]:
     """Where a stored notebook shows something else than its chapter does of the kept results, one line a cell."""
     found, root = results.read(folder), find_layout().root
+    if found is None:
+        return
     with tempfile.TemporaryDirectory(prefix="polinb-kept-") as place:
-        for chapter in CHAPTERS if found else ():
-            stored = {cell["id"]: cell for cell in found.notebooks[chapter]["cells"]} if found else {}
-            for cell in made(root, folder, chapter, data, Path(place)):
-                if shown(cell) != shown(stored.get(cell["id"], {})):
-                    yield f"{chapter}: computed again, the output of its cell {cell['id']} differs"
+        for chapter in CHAPTERS:
+            stored = {cell["id"]: cell for cell in found.notebooks[chapter]["cells"]}
+            cells = {cell["id"]: cell for cell in made(root, folder, chapter, data, Path(place))}
+            for name in found.run["chapters"][chapter]["reread"]:
+                if name not in cells:
+                    yield f"{chapter}: its cell {name} cannot be computed from the kept results any more"
+            for name, cell in cells.items():
+                if shown(cell) != shown(stored.get(name, {})):
+                    yield f"{chapter}: computed again, the output of its cell {name} differs"
 
 
 def shown(cell: dict[str, Any]) -> list[Any]:
@@ -109,12 +120,11 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
-def joined(root: Path, found: results.Reference, chapter: str, data: str, place: Path) -> dict[str, Any]:
-    """The chapter as it is written now, with what it shows of the kept results, else with what the run showed."""
+def joined(root: Path, found: results.Reference, chapter: str, cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """The chapter as it is written now, with what ``cells`` show of the kept results, else with what the run showed."""
     written = json.loads((root / "notebooks" / f"{chapter}.ipynb").read_text("utf-8"))
     stored = found.notebooks.get(chapter, {"cells": []})["cells"]
-    cells = [*stored, *made(root, found.folder, chapter, data, place)]
-    return {**results.filled(written, {"cells": cells}), "metadata": written["metadata"]}
+    return {**results.filled(written, {"cells": [*stored, *cells]}), "metadata": written["metadata"]}
 
 
 def made(root: Path, folder: Path, chapter: str, data: str, place: Path) -> list[dict[str, Any]]:
@@ -130,16 +140,17 @@ def made(root: Path, folder: Path, chapter: str, data: str, place: Path) -> list
     code = [c for c in book.cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
     book.cells = [nbformat.v4.new_code_cell(start), *code]
     NotebookClient(book, timeout=1800, allow_errors=True, resources={"metadata": {"path": str(root)}}).execute()
-    ran, wanting = [], False
+    ran, wanting = [], set[str]()
     for cell in book.cells:
         failed = [output for output in cell.outputs if output.output_type == "error"]
         if not failed:
             ran.append(cell)
             continue
-        name = failed[0].ename
-        wanting |= name == "MissingError"
-        if not wanting or name not in ("MissingError", "NameError"):  # a name that a cell without its result would give
-            raise ArtifactError(f"{chapter}, cell {cell.id}: {name}: {failed[0].evalue}")
+        name, why = failed[0].ename, failed[0].evalue
+        if name != "MissingError" and not (name == "NameError" and wanting & set(re.findall(r"\w+", why))):
+            raise ArtifactError(f"{chapter}, cell {cell.id}: {name}: {why}")
+        names_in = (n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Name))
+        wanting |= {n.id for n in names_in if isinstance(n.ctx, ast.Store)}  # what it would have given
     book.cells = [cell for cell in ran[1:] if cell.outputs]
     told: list[dict[str, Any]] = clean(json.loads(nbformat.writes(book)), chapter, {str(root): "", data: "ideoinst"})[
         "cells"

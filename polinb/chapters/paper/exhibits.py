@@ -54,7 +54,7 @@ def _figures(run: Run) -> dict[str, tuple[str, str]]:
         f"{shares['general']:.2f} %, {shares['topic-specific']:.2f} %",
     )
     patch = (
-        f"G {patched['G']:+.2f}, its random controls {patched[LAYER]:+.2f} and {patched[NEXT]:+.2f}; "
+        f"G {patched['G']:+.2f}, its controls {patched[LAYER]:+.2f} and {patched[NEXT]:+.2f}; "
         f"$S_t$ {specific[0]:+.2f} on its topic, {other[0]:+.2f} elsewhere"
     )
     frozen = _by_condition(couplings(run, inhibit_conditions(run)).groupby("condition", sort=False)["r"].mean())
