@@ -59,6 +59,10 @@ def blank(value: object) -> bool:
     return value is None or value != value or (isinstance(value, str) and value.strip() in _NOTHING)
 
 
+HALF = re.compile("[\ud800-\udfff]")
+"""Half of a character: a lone surrogate, which no file or hash can hold."""
+
+
 def plain_text(value: object) -> str:
     """The text of a cell without surrounding white space; a whole number is taken as its digits.
 
@@ -73,7 +77,7 @@ def plain_text(value: object) -> str:
         raise ValueError(f"expected text, found {value!r:.60}")
     if not value.strip():
         raise ValueError("expected text, found an empty cell")
-    if re.search("[\ud800-\udfff]", value):
+    if HALF.search(value):
         raise ValueError(f"half of a character (a lone surrogate) in {value!r:.60}; cut texts between characters")
     return value.strip()
 

@@ -129,9 +129,13 @@ class Result:
                     self.run.afford("load" if self.inputs.get("model", self) is None else self.stage.memory)
                 for need in self.needs:
                     need.made()
-            kept = self.run.store.get(self.stage.kind, self.identity, self._make)
+            kept = self.put(self._make)
         self.run.kept[self.path] = kept
         return kept
+
+    def put(self, make: Callable[[Path], Mapping[str, Any] | None]) -> Artifact:
+        """It on disk, filled by ``make`` if it is not there: also with what was made elsewhere, or beside another."""
+        return self.run.store.get(self.stage.kind, self.identity, make)
 
     def _make(self, folder: Path) -> Mapping[str, Any]:
         return self.stage.make(self.run.view(self.stage.groups), folder, **self.inputs) or {}

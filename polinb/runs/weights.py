@@ -118,7 +118,7 @@ def course(
     tuned = train(run, condition, watch=watch)
     target = weights.result
     make_room(run)
-    run.store.get(target.stage.kind, target.identity, lambda place: save(tuned, condition, place))
+    target.put(lambda place: save(tuned, condition, place))
     pd.concat(parts, ignore_index=True).to_parquet(folder / "course.parquet")
 
 

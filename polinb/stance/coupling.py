@@ -332,7 +332,8 @@ def hierarchical_drop(
 
     Args:
         first, second: for each trained topic: tested topic → (seeds, questions) differences.
-        paired: seed k of one side is seed k of the other (the same order of the data), so both are drawn together.
+        paired: seed k of one side is seed k of the other (the same order of the data), so both are drawn together,
+            where both sides have as many.
 
     Returns:
         drop, low, high (all levels), low_questions, high_questions (questions only), seeds_first, seeds_second.
@@ -347,8 +348,8 @@ def hierarchical_drop(
         sides.append([corrected_square(each, topic, 2) for each in found])
     near = percentiles(np.mean([x.mean(0) - y.mean(0) for x, y in sides], axis=0))
     counts = [min(side.shape[0] for side in each) for each in zip(*sides, strict=True)]
-    if paired:
-        count = min(counts)
+    if paired and counts[0] == counts[1]:
+        count = counts[0]
         both = rng.integers(0, count, (count, draws))
         every = [_resampled(x[:count] - y[:count], both, count - 1) for x, y in sides]
     else:

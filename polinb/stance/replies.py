@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from polinb.data.rows import HALF
+
 # How servers hand on thoughts that they do not take out: <think>…</think> and its like, of which a chat template may
 # have written the first half already, and the channels of gpt-oss, of which the last message is the answer.
 _NAMES = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad|details)"
@@ -77,7 +79,7 @@ def missing(text: str, finish: str, thought: bool, tokens: int) -> str:
         return f"reply cut at the budget {more}"
     if finish.lower() == "error":
         return "the service broke off its reply"
-    if re.search("[\ud800-\udfff]", text):
+    if HALF.search(text):
         return "reply holds half of a character (a lone surrogate)"
     answer = final_text(text)
     if answer is None:

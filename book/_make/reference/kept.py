@@ -32,14 +32,14 @@ def kept_run(folder: Path, data: str, place: Path) -> Run:
     Args:
         folder: ``book/reference/results``.
         data: where IdeoINST is.
-        place: an empty folder for the store.
+        place: folder of the store; what an earlier call put there is used again.
 
     Raises:
         ArtifactError: not the data of the reference run.
     """
     index = json.loads((folder / "index.json").read_text("utf-8"))
     given = {name: value for name, value in index["params"].items() if name in Params.model_fields}
-    # of the code that made the run: no step of a fine-tune was a warm-up, and controls had no other choice
+    # warmup: with the code that made the run no step of a fine-tune was one
     given |= {"data": data, "warmup": 0.0, "device": "cpu"}
     run = Run(Params.from_profile(given.pop("profile"), **given), Store(place), read_only=True)
     if run.data_digest != index["data"]["digest"]:
@@ -58,7 +58,7 @@ def _put(result: Result, table: str, rows: pd.DataFrame, **summary: Any) -> None
         rows.to_parquet(place / f"{table}.parquet")
         return summary
 
-    result.run.store.get(result.stage.kind, result.identity, make)
+    result.put(make)
 
 
 def _same(value: Any, *_: Any) -> Any:
@@ -93,8 +93,7 @@ def _sets(run: Run, folder: Path, scored: dict[str, Any]) -> None:
     more = {f"S/{p.gamma:g}/{topic}": chosen for topic, chosen in run.sets().specific.items()}
     for name, mask in (masks | more | {"all": np.ones(shape, dtype=bool)}).items():
         if not name.startswith(("N/", "loudest")):
-            result = _neurons(run, name)
-            run.store.get(result.stage.kind, result.identity, partial(_mask, mask))
+            _neurons(run, name).put(partial(_mask, mask))
 
 
 def _mask(mask: np.ndarray, place: Path) -> dict[str, Any]:
@@ -145,8 +144,7 @@ def _answers(run: Run, folder: Path, arms: dict[str, Any]) -> None:
             sides = [rows[keys[:2]].assign(side=side, logp=rows[f"logp_{side}"]) for side in ("left", "right")]
             _put(run.reference_logp(condition), "logp", pd.concat(sides, ignore_index=True))
         if weights is not None and training:
-            first, loss = caft.first_loss(run, weights=weights), {"loss": training["losses"][0]}
-            run.store.get(first.stage.kind, first.identity, partial(_same, loss))
+            caft.first_loss(run, weights=weights).put(partial(_same, {"loss": training["losses"][0]}))
 
 
 def _patched(run: Run, folder: Path) -> None:

@@ -152,10 +152,8 @@ def made(root: Path, folder: Path, chapter: str, data: str, place: Path) -> list
         names_in = (n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Name))
         wanting |= {n.id for n in names_in if isinstance(n.ctx, ast.Store)}  # what it would have given
     book.cells = [cell for cell in ran[1:] if cell.outputs]
-    told: list[dict[str, Any]] = clean(json.loads(nbformat.writes(book)), chapter, {str(root): "", data: "ideoinst"})[
-        "cells"
-    ]
-    return told
+    told = clean(json.loads(nbformat.writes(book)), chapter, {str(root): "", data: "ideoinst"})
+    return list(told["cells"])
 
 
 def names(folder: Path, data: str, chapter: str, place: Path) -> dict[str, Any]:
