@@ -2,9 +2,8 @@
 
 import json
 
-import nbformat
 import pytest
-from golden.oracle import ROOT, data_of, run_cell
+from golden.oracle import data_of, run_here
 
 from polinb.data.loading import load_data
 from polinb.data.rows import TOPICS, title_of, topic_of
@@ -18,14 +17,8 @@ OWN = ["holidays", "hot-drinks", "pets"]
 
 def test_a_chapter_runs_on_other_topics(tmp_path, monkeypatch):
     monkeypatch.setenv("POLINB_STORE", str(tmp_path))
-    space = {"__name__": "__main__"}
-    shown = []
-    for cell in nbformat.read(ROOT / "notebooks" / "06_patching.ipynb", 4).cells:
-        if cell.cell_type == "code":
-            shown.append(run_cell(cell.source, space))
-            if "parameters" in cell.metadata.get("tags", []):
-                space |= {"profile": "tiny", "data": "preferences", "topics": OWN, "train_examples": 4, "epochs": 1.0}
-    drawn = json.dumps([data_of(each) for each in shown if isinstance(each, Chart)])
+    shown = run_here("06_patching", data="preferences", topics=OWN, train_examples=4, epochs=1.0)
+    drawn = json.dumps([data_of(each.to_dict()) for each in shown if isinstance(each, Chart)])
     assert all(f'"{topic}"' in drawn for topic in OWN)
     assert not any(f'"{topic}"' in drawn for topic in TOPICS)
 

@@ -339,6 +339,6 @@ def test_a_notebook_finds_all_that_a_model_makes(
 
     monkeypatch.setattr(Result, "_make", noted)
     monkeypatch.setattr(Run, "lm", property(lambda run: (heavy.append("model"), load(run))[1]))
-    oracle.run_chapter(chapter)
+    oracle.run_here(chapter)
     own = {"model", "second-rated", "card-lens", "card-reading", "card-ablation"} if runs_models(run, chapter) else {}
     assert set(heavy) <= set(own)

@@ -1,15 +1,16 @@
-"""Runs a chapter's cells in this process and keeps the data behind each of its tables and figures.
+"""The data behind each table and figure of a chapter on ``tiny``, out of its executed notebook.
 
-``python tests/golden/oracle.py [CHAPTER…]`` writes the golden files anew; without names, all of them and the core's.
+``python tests/golden/oracle.py [CHAPTER…]`` runs notebooks and writes their golden files anew; without names, all and
+the core's.
 """
 
 import ast
-import contextlib
-import importlib
-import io
+import base64
+import gzip
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -24,51 +25,56 @@ import pandas as pd
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-TABLES = "polinb.display.tables", "numbered_table"
-EMBEDDED = ("polinb.display.explorer", "polinb.display.responses"), "embed"
+_EMBEDDED = re.compile(r'data-app="(\w+)".*?data-name="payload">([^<]*)<', re.S)
 
 
-def run_chapter(name):
-    """Tables (label → column → values), figures (name → data sets) and payloads of one chapter on ``tiny``."""
-    tables = {}
-    payloads = {}
-    figures = {}
-    module, function = importlib.import_module(TABLES[0]), TABLES[1]
-    original = getattr(module, function)
+def shown_data(notebook):
+    """Tables (label → column → values), figures (name → data sets) and payloads of the interactive parts."""
+    from polinb_book.outputs import found
 
-    def keep_table(frame, label, *rest, **named):
-        assert label not in tables, f"{name}: {label} twice"
-        tables[label] = {str(column): [plain(value) for value in frame[column]] for column in frame}
-        return original(frame, label, *rest, **named)
-
-    homes = [importlib.import_module(home) for home in EMBEDDED[0]]
-    embed = getattr(homes[0], EMBEDDED[1])
-
-    def keep_payload(kind, payload, *rest, **named):
-        payloads[kind] = plain(payload)
-        return embed(kind, payload, *rest, **named)
-
-    with contextlib.ExitStack() as undo:
-        undo.callback(setattr, module, function, original)
-        setattr(module, function, keep_table)
-        for home in homes:
-            undo.callback(setattr, home, EMBEDDED[1], embed)
-            setattr(home, EMBEDDED[1], keep_payload)
-        undo.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        space = {"__name__": "__main__"}
-        for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells:
-            if cell.cell_type != "code":
+    out = {"tables": {}, "figures": {}, "payloads": {}}
+    for cell in notebook.cells:
+        for _, made in found(cell):
+            if made["kind"] == "chart":
+                out["figures"][made["label"]] = data_of(made["spec"])
                 continue
-            shown = run_cell(cell.source, space)
+            assert made["label"] not in out["tables"], f"{made['label']} twice"
+            out["tables"][made["label"]] = {
+                column["name"] + end: column[kind]
+                for column in made["columns"]
+                for kind, end in (("values", ""), ("low", " from"), ("high", " to"))
+                if kind in column
+            }
+        for output in cell.get("outputs", []):
+            for app, packed in _EMBEDDED.findall(output.get("data", {}).get("text/html", "")):
+                out["payloads"][app] = json.loads(gzip.decompress(base64.b64decode(packed)))
+    return out
+
+
+def execute(name):
+    """The executed notebook of a chapter on ``tiny``."""
+    import papermill
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = f"{folder}/{name}.ipynb"
+        papermill.execute_notebook(
+            ROOT / "notebooks" / f"{name}.ipynb", out, {"profile": "tiny"}, cwd=ROOT, progress_bar=False
+        )
+        return nbformat.read(out, 4)
+
+
+def run_here(name, **given):
+    """The values that a chapter's cells show, run in this process with these parameters."""
+    space, shown = {"__name__": "__main__"}, []
+    for cell in nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", 4).cells:
+        if cell.cell_type == "code":
+            shown.append(_run_cell(cell.source, space))
             if "parameters" in cell.metadata.get("tags", []):
-                space["profile"] = "tiny"
-            figure = cell.metadata.get("mystnb", {}).get("figure")
-            if figure:
-                figures[figure["name"]] = data_of(shown)
-    return {"tables": tables, "figures": figures, "payloads": payloads}
+                space |= {"profile": "tiny", **given}
+    return shown
 
 
-def run_cell(source, space):
+def _run_cell(source, space):
     """As a notebook does: run all, and return the value of a last line that is an expression."""
     tree = ast.parse(source)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
@@ -76,9 +82,8 @@ def run_cell(source, space):
     return eval(compile(ast.Expression(last.value), "<cell>", "eval"), space) if last else None
 
 
-def data_of(chart):
+def data_of(spec):
     """All rows a chart draws, data set by data set in the order of the specification."""
-    spec = chart.to_dict()
     found = []
 
     def walk(value):
@@ -96,7 +101,7 @@ def data_of(chart):
                 walk(each)
 
     walk(spec)
-    return [plain(rows) for rows in found]
+    return found
 
 
 def plain(value):
@@ -162,7 +167,7 @@ def main(names):
     with tempfile.TemporaryDirectory() as store:
         os.environ["POLINB_STORE"] = store
         for name in names or CHAPTERS:
-            found = run_chapter(name)
+            found = shown_data(execute(name))
             write(HERE / f"{name}.json", {"machine": machine(), **found})
             print(name, {kind: len(v) for kind, v in found.items()}, flush=True)
         if not names or "core" in names:
@@ -172,5 +177,5 @@ def main(names):
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT), str(HERE)]
+    sys.path[:0] = [str(ROOT), str(ROOT / "book" / "_ext"), str(HERE)]
     main(sys.argv[1:])
