@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
 
     reference = commands.add_parser("reference", help="run every chapter for the committed reference results")
     reference.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
-    reference.add_argument("--cut", default="auto", help="none, cpu, or auto (default): cpu where no GPU is")
+    reference.add_argument("--cut", choices=("auto", "none", "cpu"), default="auto", help="auto: cpu where no GPU is")
     reference.add_argument("--chapters", metavar="A,B", type=names, help="names without .ipynb; default: all")
     reference.add_argument("--keep-only", action="store_true", help="only keep what ran already")
     reference.set_defaults(run=_reference)
@@ -69,9 +69,10 @@ def _read(arguments: argparse.Namespace) -> int:
 
 
 def _page(_: argparse.Namespace) -> int:
-    from book._make.build import add_model
+    from book._make.page_model import publish
 
-    add_model(find_layout(), make=True)
+    layout = find_layout()
+    publish(layout.build / "html", layout.reference, make=True)
     return 0
 
 

@@ -49,22 +49,16 @@ def _outputs(outputs: list[Any], root: Path) -> list[Any]:
     """Outputs with neighbouring pieces of one stream joined: where they break is a matter of timing."""
     joined: list[Any] = []
     for output in outputs:
-        last = joined[-1] if joined else None
-        if output.output_type == "stream" and last and last.output_type == "stream" and last.name == output.name:
-            last["text"] += output.text
+        if joined and output.output_type == "stream" and joined[-1].get("name") == output.name:
+            joined[-1]["text"] += output.text
         else:
             joined.append(output)
-    kept = []
     for output in joined:
         if output.output_type == "stream":
             output["text"] = _plain(strip_progress(output.text), root)
-            if not output["text"].strip():
-                continue
-        data = output.get("data", {})
-        if isinstance(data.get("text/plain"), str):
-            data["text/plain"] = _plain(data["text/plain"], root)
-        kept.append(output)
-    return kept
+        elif "text/plain" in output.get("data", {}):
+            output.data["text/plain"] = _plain(output.data["text/plain"], root)
+    return [output for output in joined if output.output_type != "stream" or output.text.strip()]
 
 
 def _plain(text: str, root: Path) -> str:

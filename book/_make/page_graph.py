@@ -60,26 +60,16 @@ def model_weights(model: Any) -> Weights:
 
 def gguf_weights(path: Path, config: Any) -> Weights:
     """Weights of a GGUF file (Q4_1, Q8_0, float32) of a Llama-type model, in the blocks that it holds."""
-    from gguf import GGUFReader
+    import gguf
 
-    tensors = {tensor.name: tensor for tensor in GGUFReader(path).tensors}
-    plain = {"model.embed_tokens": "token_embd", "lm_head": "token_embd", "model.norm": "output_norm"}
-    inner = {
-        "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-        "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-        "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-    }  # fmt: skip
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    tensors.setdefault("output.weight", tensors["token_embd.weight"])
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
 
     def read(name: str) -> np.ndarray | Blocks:
-        name = name.removesuffix(".weight")
-        if name in plain:
-            short, key = "", plain[name]
-        else:
-            layer, _, rest = name.removeprefix("model.layers.").partition(".")
-            short = inner[rest]
-            key = f"blk.{layer}.{short}"
-        tensor = tensors[f"{key}.weight"]
+        key = names.get_name(name, (".weight",))
+        tensor, short = tensors[key], key.split(".")[-2]
         kind = tensor.tensor_type.name
         if kind == "F32":
             return np.array(tensor.data, np.float32)
