@@ -322,17 +322,9 @@ def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[
 def _failure(name: str, error: Any, left: Path) -> str:
     if not hasattr(error, "traceback"):  # a dead kernel's
         return f"chapter {name}: its process died, most likely for want of memory. What ran is in {left}"
-    trace = [_ANSI.sub("", line) for part in error.traceback for line in part.splitlines()]
-    first = next((line for line in error.source.splitlines() if line.strip()), "")
-    return "\n".join(
-        [
-            f"chapter {name} failed in cell {error.cell_index} (In [{error.exec_count}]): "
-            f"{error.ename}: {_ANSI.sub('', error.evalue)}",
-            f"  the cell begins: {first.strip()}",
-            *(f"  | {line}" for line in trace[-12:]),
-            f"  what ran is in {left}",
-        ]
-    )
+    told = f"chapter {name} failed in cell {error.cell_index} (In [{error.exec_count}]): {error.ename}: {error.evalue}"
+    trace = [f"  | {line}" for part in error.traceback for line in part.splitlines()]
+    return _ANSI.sub("", "\n".join([told, *trace[-12:], f"  what ran is in {left}"]))
 
 
 def _environment(folder: str) -> Any:

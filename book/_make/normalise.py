@@ -12,6 +12,7 @@ import nbformat
 # What the book writes on the two folded cells of parameters.
 _PROMPTS = {"parameters": "All parameters and their meaning", "injected-parameters": "Parameters this run changed"}
 _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,16}")
+_OVERWRITTEN = re.compile(r"[^\n]*\r([ \t]*(\n|\Z))?")  # up to a line's last carriage return, and blanks left of it
 _CELL_FILE = re.compile(r"\S*ipykernel_\d+/\d+\.py")
 
 
@@ -37,12 +38,7 @@ def normalise(notebook: nbformat.NotebookNode, root: Path) -> str:
 
 def strip_progress(text: str) -> str:
     """What remains of a terminal's text once carriage returns overwrote it; lines left blank by that go."""
-    kept = []
-    for line in text.split("\n"):
-        shown = line.rstrip("\r").rsplit("\r", 1)[-1]
-        if "\r" not in line.rstrip("\r") or shown.strip():
-            kept.append(shown)
-    return "\n".join(kept)
+    return _OVERWRITTEN.sub("", re.sub(r"\r+(?=\n|\Z)", "", text))
 
 
 def _outputs(outputs: list[Any], root: Path) -> list[Any]:

@@ -75,7 +75,7 @@ def test_a_changed_file_is_found_and_named(layout: ReferenceLayout) -> None:
     for build in (lambda: results.read(layout.reference), lambda: finish(own), lambda: make_book("tiny", layout=own)):
         with pytest.raises(ArtifactError, match=told):
             build()
-    assert not own.build.exists() and not own.vendor.exists(), "told before anything heavy"
+    assert not own.chapters.exists() and not own.vendor.exists(), "told before anything heavy"
     path.write_bytes(content)
     (layout.reference / "notebooks" / "more.ipynb").write_text("{}")
     with pytest.raises(ArtifactError, match=r"more\.ipynb is damaged \(SHA256SUMS does not list it"):
