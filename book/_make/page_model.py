@@ -130,10 +130,9 @@ def everyday_scale(lm: LM) -> np.ndarray:
 
 def reference_sets(folder: Path, shape: tuple[int, int]) -> dict[str, np.ndarray]:
     """Name → (layers, FFN width) bool, at γ = 5 %: G, S_t, a random set and the most active neurons outside G."""
-    from safetensors.numpy import load_file
+    from book._make.reference.kept import masks
 
-    kept = load_file(folder / "results" / "sets.safetensors")
-    sets = {name: np.unpackbits(bits, axis=1)[:, : shape[1]].astype(bool) for name, bits in kept.items()}
+    sets = masks(folder / "results", shape[1])
     if any(each.shape != shape for each in sets.values()):
         raise ArtifactError("the reference run's neuron sets are those of another model")
     general, start = sets[f"G/{GAMMA}"], f"N/raw/{GAMMA}/"
