@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from book._make import build
 from book._make.reference import check, doses, reread
 from book._make.workflow import command as workflow_command
 from book._make.workflow.command import add_settings, names
@@ -53,18 +54,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _book(arguments: argparse.Namespace) -> int:
-    from book._make.build import make_book
-
     if arguments.jobs is not None:
         workflow_command.start(arguments)
-    print(f"open {make_book(arguments.profile, parse_settings(arguments.set), arguments.chapters)}")
+    print(f"open {build.make_book(arguments.profile, parse_settings(arguments.set), arguments.chapters)}")
     return 0
 
 
 def _read(arguments: argparse.Namespace) -> int:
-    from book._make.build import read_book
-
-    print(f"open {read_book(builder='epub' if arguments.epub else 'html')}")
+    print(f"open {build.read_book(builder='epub' if arguments.epub else 'html')}")
     return 0
 
 
