@@ -66,7 +66,7 @@ def gguf_weights(path: Path, config: Any) -> Weights:
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
 
     def read(name: str) -> np.ndarray | Blocks:
-        key = names.get_name(name, (".weight",))
+        key = str(names.get_name(name, (".weight",)))
         tensor, short = tensors[key], key.split(".")[-2]
         kind = tensor.tensor_type.name
         if kind == "F32":
