@@ -24,6 +24,7 @@ from polinb.models.embedded import WHEEL
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 BY_HAND = ("kubernetes",)  # extras outside the lock
+WORKFLOWS = ROOT / ".github" / "workflows"  # of the forge
 
 
 def pins(name: str) -> dict[str, Version]:
@@ -126,6 +127,24 @@ def test_citation_and_licence() -> None:
     assert own["license"] == PROJECT["project"]["license"] == " AND ".join(cited["license"])
     for name in PROJECT["project"]["license-files"]:
         assert (ROOT / name).is_file()
+
+
+def test_workflows_run_targets_of_make_and_may_only_read() -> None:
+    targets = set(re.findall(r"^([a-z-]+)(?: [a-z-]+)*:", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    for path in WORKFLOWS.glob("*.yml"):
+        told = yaml.load(path.read_text("utf-8"), yaml.BaseLoader)  # every word is text: "on" is a key, not True
+        assert {"name", "on", "jobs"} <= set(told) and told["permissions"] == {"contents": "read"}, path.name
+        for job in told["jobs"].values():
+            assert job["runs-on"] and set(job.get("needs", "").split()) <= set(told["jobs"]), path.name
+            for step in job["steps"]:
+                if "run" in step:
+                    assert step["run"].split()[0] == "make" and step["run"].split()[1] in targets
+                else:
+                    assert re.fullmatch(r"actions/[\w-]+@v\d+", step["uses"])
+    jobs = yaml.safe_load((WORKFLOWS / "pages.yml").read_text("utf-8"))["jobs"]
+    assert jobs["build"]["steps"][-2]["run"].startswith("make read ")
+    assert jobs["build"]["steps"][-1]["with"]["path"] == "_build/html"
+    assert jobs["publish"]["permissions"] == {"pages": "write", "id-token": "write"}
 
 
 def test_a_wheel_carries_the_package_and_its_data(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from book._make import build
 from book._make.reference import check, doses, reread
 from book._make.workflow import command as workflow_command
 from book._make.workflow.command import add_settings, names
@@ -39,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
 
     reference = commands.add_parser("reference", help="run every chapter for the committed reference results")
     reference.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
-    reference.add_argument("--cut", default="auto", help="none, cpu, or auto (default): cpu where no GPU is")
+    reference.add_argument("--cut", choices=("auto", "none", "cpu"), default="auto", help="auto: cpu where no GPU is")
     reference.add_argument("--chapters", metavar="A,B", type=names, help="names without .ipynb; default: all")
     reference.add_argument("--keep-only", action="store_true", help="only keep what ran already")
     reference.set_defaults(run=_reference)
@@ -53,25 +54,22 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _book(arguments: argparse.Namespace) -> int:
-    from book._make.build import make_book
-
     if arguments.jobs is not None:
         workflow_command.start(arguments)
-    print(f"open {make_book(arguments.profile, parse_settings(arguments.set), arguments.chapters)}")
+    print(f"open {build.make_book(arguments.profile, parse_settings(arguments.set), arguments.chapters)}")
     return 0
 
 
 def _read(arguments: argparse.Namespace) -> int:
-    from book._make.build import read_book
-
-    print(f"open {read_book(builder='epub' if arguments.epub else 'html')}")
+    print(f"open {build.read_book(builder='epub' if arguments.epub else 'html')}")
     return 0
 
 
 def _page(_: argparse.Namespace) -> int:
-    from book._make.build import add_model
+    from book._make.page_model import publish
 
-    add_model(find_layout(), make=True)
+    layout = find_layout()
+    publish(layout.build / "html", layout.reference, make=True)
     return 0
 
 

@@ -150,13 +150,14 @@ def finish(layout: Layout, make_model: bool = False, builder: str = "html") -> t
 
     Args:
         builder: ``html``, or ``epub`` for one file of all pages.
-        make_model: see :func:`add_model`.
+        make_model: whether to make the model of the page "Try the neurons" where there is none yet.
     """
+    from book._make.page_model import publish
     from book._make.vendor import vendor
     from polinb_book.reference import IN_THIS_RUN, in_this_run
 
-    vendor(layout.vendor)
     reference = results.read(layout.reference)
+    vendor(layout.vendor)
     every = chapter_names(layout)
     absent = []
     for name in every:
@@ -171,16 +172,8 @@ def finish(layout: Layout, make_model: bool = False, builder: str = "html") -> t
     _write(layout.chapters / IN_THIS_RUN, in_this_run(layout.chapters, every))
     page = build_pages(layout, builder)
     if builder == "html":
-        add_model(layout, make_model)
+        publish(page.parent, layout.reference, make_model)
     return page, absent
-
-
-def add_model(layout: Layout, make: bool) -> None:
-    """Put the model of the page "Try the neurons" beside the pages: the one that was made, or (``make``) a new one."""
-    from book._make.page_model import publish
-
-    if told := publish(layout.build / "html", layout.reference, make):
-        tell(told)
 
 
 def refuse_unused(layout: Layout, chapters: Sequence[str], settings: Mapping[str, Any]) -> None:
@@ -191,7 +184,7 @@ def refuse_unused(layout: Layout, chapters: Sequence[str], settings: Mapping[str
     """
     used = [declared(layout.notebooks / f"{name}.ipynb") for name in chapters]
     for name, value in settings.items():
-        if not any(names is None or name in names for names in used):
+        if not any(name in names for names in used):
             raise ParameterError(name, value, f"parameters of {', '.join(chapters)}", f"Chapters that use it: "
                                  f"{', '.join(users(name)) or 'none'}")  # fmt: skip
 
@@ -201,8 +194,10 @@ def run_chapters(layout: Layout, names: Sequence[str], parameters: Mapping[str, 
     done = []
     for number, name in enumerate(names, 1):
         tell(f"[{number}/{len(names)}] {name}")
-        done.append(run_chapter(layout, name, parameters))
-        tell(f"[{number}/{len(names)}] {name}: {_told(done[-1])}")
+        chapter = run_chapter(layout, name, parameters)
+        done.append(chapter)
+        took = f"{chapter.seconds:.0f} s"
+        tell(f"[{number}/{len(names)}] {name}: {f'unchanged (took {took})' if chapter.reused else took}")
     return done
 
 
@@ -294,9 +289,6 @@ def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[
 
     source, partial = layout.notebooks / f"{name}.ipynb", layout.failed / f"{name}.ipynb"
     partial.parent.mkdir(parents=True, exist_ok=True)
-    cells = nbformat.read(source, as_version=4).cells
-    if not any("parameters" in cell.metadata.get("tags", []) for cell in cells):
-        raise BookError(f"notebooks/{name}.ipynb: no cell has the tag 'parameters'")
     base = None if len(tempfile.gettempdir()) < 80 else "/tmp"  # a socket's path may have about 104 characters
     with tempfile.TemporaryDirectory(prefix="pb-", dir=base) as folder, _environment(folder):
         # sockets in a folder of this run only: TCP ports can be taken between the choice and the start
@@ -330,17 +322,9 @@ def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[
 def _failure(name: str, error: Any, left: Path) -> str:
     if not hasattr(error, "traceback"):  # a dead kernel's
         return f"chapter {name}: its process died, most likely for want of memory. What ran is in {left}"
-    trace = [_ANSI.sub("", line) for part in error.traceback for line in part.splitlines()]
-    first = next((line for line in error.source.splitlines() if line.strip()), "")
-    return "\n".join(
-        [
-            f"chapter {name} failed in cell {error.cell_index} (In [{error.exec_count}]): "
-            f"{error.ename}: {_ANSI.sub('', error.evalue)}",
-            f"  the cell begins: {first.strip()}",
-            *(f"  | {line}" for line in trace[-12:]),
-            f"  what ran is in {left}",
-        ]
-    )
+    told = f"chapter {name} failed in cell {error.cell_index} (In [{error.exec_count}]): {error.ename}: {error.evalue}"
+    trace = [f"  | {line}" for part in error.traceback for line in part.splitlines()]
+    return _ANSI.sub("", "\n".join([told, *trace[-12:], f"  what ran is in {left}"]))
 
 
 def _environment(folder: str) -> Any:
@@ -372,10 +356,6 @@ def _write(path: Path, text: str) -> None:
     fresh.replace(path)
 
 
-def _told(chapter: Chapter) -> str:
-    return f"unchanged (took {chapter.seconds:.0f} s)" if chapter.reused else f"{chapter.seconds:.0f} s"
-
-
 def _report(
     layout: Layout, profile: str, settings: Mapping[str, Any], done: list[Chapter], run: float, build: float
 ) -> None:
@@ -390,6 +370,4 @@ def _report(
         "peak_memory_gib": round(peak, 2),
     }
     _write(layout.build / "timings.json", as_json(times))
-    for chapter in done:
-        tell(f"  {chapter.name:<24} {_told(chapter)}")
     tell(f"notebooks {run:.0f} s, pages {build:.0f} s, largest process {peak:.1f} GiB")

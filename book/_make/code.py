@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import polinb
+from polinb.errors import BookError
 from polinb.runs.chapter import SELDOM_TURNED
 from polinb_book.results import read_json
 
@@ -32,7 +33,7 @@ def fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
     parameters = own_parameters(notebook, parameters)
     root = notebook.resolve().parents[1]  # where notebooks run
     named = {text: _stand(text, root) for text in texts(parameters)}
-    versions = {name: _version(name) for name in _PACKAGES} | {"python": sys.version.split()[0]}
+    versions = {name: metadata.version(name) for name in _PACKAGES} | {"python": sys.version.split()[0]}
     digest.update(json.dumps([parameters, named, versions], sort_keys=True).encode())
     return digest.hexdigest()
 
@@ -40,16 +41,20 @@ def fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
 def own_parameters(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """Of the parameters of a run those that a chapter declares."""
     names = declared(notebook)
-    return {name: value for name, value in given.items() if names is None or name in names}
+    return {name: value for name, value in given.items() if name in names}
 
 
-def declared(notebook: Path) -> set[str] | None:
-    """Names that a notebook's parameters cell assigns, or tells to be accepted too; None if it has no such cell."""
+def declared(notebook: Path) -> set[str]:
+    """Names that a notebook's parameters cell assigns, or tells to be accepted too.
+
+    Raises:
+        BookError: it has no such cell.
+    """
     for cell in read_json(notebook).get("cells", []):
         if "parameters" in cell.get("metadata", {}).get("tags", []):
             listed, _, seldom = "".join(cell["source"]).partition(SELDOM_TURNED)
             return set(re.findall(r"^(\w+) *=", listed, re.M)) | set(re.findall(r"\w+", seldom))
-    return None
+    raise BookError(f"notebooks/{notebook.name}: no cell has the tag 'parameters'")
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -86,13 +91,6 @@ def _stand(text: str, root: Path) -> str:
         except (OSError, ValueError, RuntimeError):  # no path at all, or the home of nobody
             continue
     return ""
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def sha256(path: Path) -> str:

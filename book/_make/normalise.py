@@ -12,6 +12,7 @@ import nbformat
 # What the book writes on the two folded cells of parameters.
 _PROMPTS = {"parameters": "All parameters and their meaning", "injected-parameters": "Parameters this run changed"}
 _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,16}")
+_OVERWRITTEN = re.compile(r"[^\n]*\r([ \t]*(\n|\Z))?")  # up to a line's last carriage return, and blanks left of it
 _CELL_FILE = re.compile(r"\S*ipykernel_\d+/\d+\.py")
 
 
@@ -37,34 +38,23 @@ def normalise(notebook: nbformat.NotebookNode, root: Path) -> str:
 
 def strip_progress(text: str) -> str:
     """What remains of a terminal's text once carriage returns overwrote it; lines left blank by that go."""
-    kept = []
-    for line in text.split("\n"):
-        shown = line.rstrip("\r").rsplit("\r", 1)[-1]
-        if "\r" not in line.rstrip("\r") or shown.strip():
-            kept.append(shown)
-    return "\n".join(kept)
+    return _OVERWRITTEN.sub("", re.sub(r"\r+(?=\n|\Z)", "", text))
 
 
 def _outputs(outputs: list[Any], root: Path) -> list[Any]:
     """Outputs with neighbouring pieces of one stream joined: where they break is a matter of timing."""
     joined: list[Any] = []
     for output in outputs:
-        last = joined[-1] if joined else None
-        if output.output_type == "stream" and last and last.output_type == "stream" and last.name == output.name:
-            last["text"] += output.text
+        if joined and output.output_type == "stream" and joined[-1].get("name") == output.name:
+            joined[-1]["text"] += output.text
         else:
             joined.append(output)
-    kept = []
     for output in joined:
         if output.output_type == "stream":
             output["text"] = _plain(strip_progress(output.text), root)
-            if not output["text"].strip():
-                continue
-        data = output.get("data", {})
-        if isinstance(data.get("text/plain"), str):
-            data["text/plain"] = _plain(data["text/plain"], root)
-        kept.append(output)
-    return kept
+        elif "text/plain" in output.get("data", {}):
+            output.data["text/plain"] = _plain(output.data["text/plain"], root)
+    return [output for output in joined if output.output_type != "stream" or output.text.strip()]
 
 
 def _plain(text: str, root: Path) -> str:

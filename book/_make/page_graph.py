@@ -19,8 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from polinb.errors import ModelError
-
 PART = 45_000_000
 """Bytes of a file of weights, at most: hosts of static pages limit a file's size."""
 CONTEXT = 1024
@@ -60,26 +58,16 @@ def model_weights(model: Any) -> Weights:
 
 def gguf_weights(path: Path, config: Any) -> Weights:
     """Weights of a GGUF file (Q4_1, Q8_0, float32) of a Llama-type model, in the blocks that it holds."""
-    from gguf import GGUFReader
+    import gguf
 
-    tensors = {tensor.name: tensor for tensor in GGUFReader(path).tensors}
-    plain = {"model.embed_tokens": "token_embd", "lm_head": "token_embd", "model.norm": "output_norm"}
-    inner = {
-        "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-        "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-        "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-    }  # fmt: skip
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    tensors.setdefault("output.weight", tensors["token_embd.weight"])
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
 
     def read(name: str) -> np.ndarray | Blocks:
-        name = name.removesuffix(".weight")
-        if name in plain:
-            short, key = "", plain[name]
-        else:
-            layer, _, rest = name.removeprefix("model.layers.").partition(".")
-            short = inner[rest]
-            key = f"blk.{layer}.{short}"
-        tensor = tensors[f"{key}.weight"]
+        key = str(names.get_name(name, (".weight",)))
+        tensor, short = tensors[key], key.split(".")[-2]
         kind = tensor.tensor_type.name
         if kind == "F32":
             return np.array(tensor.data, np.float32)
@@ -173,18 +161,11 @@ def export(config: Any, weights: Weights, folder: Path) -> None:
     """Write ``model.onnx`` and ``weights.N.bin`` into an empty folder.
 
     Args:
-        config: transformers' configuration of a Llama-type model.
-
-    Raises:
-        ModelError: another architecture, biases, or scaled positions.
+        config: transformers' configuration of a Llama-type model without biases or scaled positions.
     """
     import onnx
     from onnx import TensorProto, helper
 
-    rope = config.rope_parameters
-    odd = config.attention_bias or config.mlp_bias or rope["rope_type"] != "default" or config.hidden_act != "silu"
-    if config.model_type != "llama" or odd:
-        raise ModelError(f"model type {config.model_type!r}: the page takes Llama-type models without biases")
     layers, width, vocabulary = config.num_hidden_layers, config.intermediate_size, config.vocab_size
     heads, kv, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
     g = Graph(folder)
@@ -200,7 +181,7 @@ def export(config: Any, weights: Weights, folder: Path) -> None:
     # Positions P … P + T − 1: rotary tables and the causal mask (T, P + T).
     start = g("Shape", "past", start=3, end=4)
     end = g("Add", start, g("Shape", "ids"))
-    inverse = 1.0 / rope["rope_theta"] ** (np.arange(0, size, 2, dtype=np.float32) / size)
+    inverse = 1.0 / config.rope_parameters["rope_theta"] ** (np.arange(0, size, 2, dtype=np.float32) / size)
     angle = np.outer(np.arange(CONTEXT, dtype=np.float32), inverse.astype(np.float32))
     cos, sin = (
         g("Slice", g.const(np.concatenate([f(angle)] * 2, 1).astype(np.float32)), start, end, g.ints(0))

@@ -21,6 +21,7 @@ import numpy as np
 
 from book._make.page_graph import CONTEXT, export, gguf_weights, model_weights
 from polinb.errors import ArtifactError, PolinbError, first_line
+from polinb.runs.checkout import tell
 
 if TYPE_CHECKING:
     from polinb.models.lm import LM
@@ -37,7 +38,6 @@ NPM = {
     ),
 }
 """Tarball in the registry → its SHA-512 and the files that are taken out of it."""
-VERSION = 1  # raise it when what is written changes
 GAMMA = "5"
 SYSTEM = ""  # the system turn of the book's runs
 _MARK = "\u241fprompt\u241f"
@@ -73,8 +73,6 @@ def template(lm: LM) -> dict[str, Any]:
     head, tail = text.split(_MARK)
     marks = [token.content for token in lm.tokenizer.added_tokens_decoder.values()]
     at = max(head.rfind(mark) + len(mark) for mark in marks if mark in head)
-    if not any(tail.startswith(mark) for mark in marks):
-        raise ArtifactError(f"model {lm.name}: its template writes letters behind the prompt")
     ids = [list(lm.tokenizer(part, add_special_tokens=False).input_ids) for part in (head[:at], tail)]
     return {"before": ids[0], "lead": head[at:], "after": ids[1]}
 
@@ -101,30 +99,28 @@ def mean_difference(lm: LM, pairs: Mapping[str, Sequence[Any]]) -> np.ndarray:
         pairs: topic → pairs; each response token counts alike.
     """
     from polinb.masking.decoding import Reader
-    from polinb.models.tokens import pad, prompt_ids, response_ids
+    from polinb.models.tokens import batches, prompt_ids, response_ids
 
     every, means = np.ones((lm.layers, lm.width), bool), []
+    chosen = [pair for several in pairs.values() for pair in several]
+    prompts = [prompt_ids(lm, pair.prompt, SYSTEM) for pair in chosen]
     for side in ("right", "left"):
-        total, count = np.zeros(every.shape), 0
-        for pair in (pair for several in pairs.values() for pair in several):
-            chunk = pad(
-                lm, [prompt_ids(lm, pair.prompt, SYSTEM)], [response_ids(lm, pair.response(side), end=False)], [0]
-            )
-            keep = chunk.response[0]
-            read = Reader(lm, every).read(chunk)
-            total += np.stack([layer[0, keep].double().sum(0).cpu().numpy() for layer in read])
-            count += int(keep.sum())
-        means.append(total / count)
+        responses = [response_ids(lm, pair.response(side), end=False) for pair in chosen]
+        sums = [
+            [layer[chunk.response].double().sum(0).cpu().numpy() for layer in Reader(lm, every).read(chunk)]
+            for chunk in batches(lm, prompts, responses, 1)
+        ]
+        means.append(np.sum(sums, axis=0) / sum(map(len, responses)))
     return np.asarray(means[0] - means[1], np.float32)
 
 
-def everyday_scale(lm: LM, limit: int) -> np.ndarray:
+def everyday_scale(lm: LM) -> np.ndarray:
     """Activation scale of each neuron on everyday answers, at least that of every twentieth: (L, F) float32."""
     from polinb.data.prompts import neutral
     from polinb.models.tokens import prompt_ids, response_ids
     from polinb.scoring.tracing import activation_scale
 
-    texts = neutral()[:limit]
+    texts = neutral()[:_EVERYDAY]
     prompts = [prompt_ids(lm, prompt, SYSTEM) for prompt, _ in texts]
     scale = activation_scale(lm, prompts, [response_ids(lm, answer, end=False) for _, answer in texts])
     return np.maximum(scale, np.quantile(scale, 0.05)).astype(np.float32)
@@ -132,10 +128,9 @@ def everyday_scale(lm: LM, limit: int) -> np.ndarray:
 
 def reference_sets(folder: Path, shape: tuple[int, int]) -> dict[str, np.ndarray]:
     """Name → (layers, FFN width) bool, at γ = 5 %: G, S_t, a random set and the most active neurons outside G."""
-    from safetensors.numpy import load_file
+    from book._make.reference.kept import masks
 
-    kept = load_file(folder / "results" / "sets.safetensors")
-    sets = {name: np.unpackbits(bits, axis=1)[:, : shape[1]].astype(bool) for name, bits in kept.items()}
+    sets = masks(folder / "results", shape[1])
     if any(each.shape != shape for each in sets.values()):
         raise ArtifactError("the reference run's neuron sets are those of another model")
     general, start = sets[f"G/{GAMMA}"], f"N/raw/{GAMMA}/"
@@ -175,7 +170,7 @@ def write(
     plain = core | {"added_tokens": []}  # marks in a reader's text are letters
     (folder / "tokenizer.json").write_text(json.dumps(plain, ensure_ascii=False), "utf-8")
     difference.astype("<f4").tofile(folder / "difference.bin")
-    everyday_scale(lm, _EVERYDAY).astype("<f4").tofile(folder / "scale.bin")
+    everyday_scale(lm).astype("<f4").tofile(folder / "scale.bin")
     page = {
         "model": lm.name,
         "shape": [lm.layers, lm.width],
@@ -207,7 +202,7 @@ def embedded(cache: Path, reference: Path, make: bool) -> Path | None:
 
     sets = reference / "results" / "sets.safetensors"
     sources = [Path(__file__), Path(__file__).with_name("page_graph.py"), sets]
-    key = hashlib.sha256(f"{VERSION} {GGUF_SHA256}".encode())
+    key = hashlib.sha256(GGUF_SHA256.encode())
     for path in sources:
         key.update(path.read_bytes())
     target = cache / f"page-model-{key.hexdigest()[:12]}"
@@ -228,8 +223,8 @@ def embedded(cache: Path, reference: Path, make: bool) -> Path | None:
     return target
 
 
-def publish(html: Path, reference: Path, make: bool) -> str:
-    """Put the model beside the pages in ``html``, where they have the page for it; what to tell of it, or nothing.
+def publish(html: Path, reference: Path, make: bool) -> None:
+    """Put the model beside the pages in ``html``, where they have the page for it, or tell why there is none.
 
     Args:
         make: whether to make it (up to a minute) where that was not done before.
@@ -237,16 +232,14 @@ def publish(html: Path, reference: Path, make: bool) -> str:
     from polinb.models.embedded import cache_root
 
     if not (html / "try.html").is_file() or not reference.is_dir():
-        return ""
+        return
     try:
         source = embedded(cache_root(), reference, make)
     except (PolinbError, ImportError, OSError) as error:
-        return f'the page "Try the neurons" stays without its model: {error}'
+        tell(f'the page "Try the neurons" stays without its model: {error}')
+        return
     if source is None:
-        return 'the page "Try the neurons" has no model yet: make page adds it'
+        tell('the page "Try the neurons" has no model yet: make page adds it')
+        return
     shutil.rmtree(html / "model", ignore_errors=True)
-    try:
-        shutil.copytree(source, html / "model", copy_function=os.link)
-    except OSError:  # another file system
-        shutil.copytree(source, html / "model", dirs_exist_ok=True)
-    return ""
+    shutil.copytree(source, html / "model")

@@ -6,12 +6,13 @@ Beside them lie the package's own scripts. All of it is in ``book/_assets/vendor
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
-import os
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from book._make.code import sha256
 from polinb.display.charts import VEGA_LITE
 from polinb.display.webdata import ALONE, APPS, joined
 from polinb.errors import ArtifactError
@@ -22,51 +23,41 @@ MATHJAX_FILES = {
     "mathjax/static/mathjax/es5/tex-svg.js": "mathjax/tex-svg.js",  # fonts are inside
     "mathjax/static/mathjax/LICENSE": "mathjax/LICENSE",
 }
-_NEED = {"vega-bundle.js": 500_000, "mathjax/tex-svg.js": 1_000_000}  # smallest plausible size in bytes
 
 
 def vendor(folder: Path) -> bool:
-    """Put the browser files into ``folder`` unless they are there; True if something was written.
+    """Put the browser files into ``folder`` where they are not there as they should be; True if something was written.
 
     Raises:
         ArtifactError: a package that brings the files is not installed or holds something else.
     """
-    versions = _versions()
-    stamp = folder / "versions.json"
-    if _complete(folder) and read_json(stamp) == versions:
-        return _own(folder)
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(fresh, ignore_errors=True)
+    bundle, stamp = folder / "vega-bundle.js", folder / "versions.json"
+    files = {folder / name: text for name, text in _texts()}
+    versions = {name: importlib.metadata.version(name) for name in ("vl-convert-python", MATHJAX_PACKAGE)}
+    versions["vega-lite"] = VEGA_LITE
+    if read_json(stamp) != versions | {bundle.name: sha256(bundle)}:  # making it takes seconds
+        files[bundle] = vega_bundle()
+        files[stamp] = as_json(versions | {bundle.name: hashlib.sha256(files[bundle].encode()).hexdigest()})
+    changed = {file: text for file, text in files.items() if not file.is_file() or file.read_text("utf-8") != text}
+    for file, text in changed.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, "utf-8")
+    return bool(changed)
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    """The package's own scripts and styles, and MathJax."""
+    for app, (scripts, styles) in APPS.items():
+        yield from ((f"{app}.js", joined(scripts)), (f"{app}.css", joined(styles)))
+    yield from ((name, joined([name])) for name in ALONE)
     try:
-        (fresh / "mathjax").mkdir(parents=True)
-        (fresh / "vega-bundle.js").write_text(vega_bundle(), "utf-8")
-        for source, target in MATHJAX_FILES.items():
-            # importing the package would ask for Django
-            file = importlib.metadata.distribution(MATHJAX_PACKAGE).locate_file(source)
-            shutil.copyfile(str(file), fresh / target)
-        (fresh / "versions.json").write_text(as_json(versions), "utf-8")
-        _own(fresh)
-        shutil.rmtree(folder, ignore_errors=True)
-        fresh.replace(folder)
+        package = importlib.metadata.distribution(MATHJAX_PACKAGE)  # importing it would ask for Django
+        yield from ((to, Path(str(package.locate_file(name))).read_text("utf-8")) for name, to in MATHJAX_FILES.items())
+    except importlib.metadata.PackageNotFoundError:
+        hint = "make setup installs it; by hand: pip install --no-deps"
+        raise ArtifactError(f"the book's formulas and charts need {MATHJAX_PACKAGE}: {hint}") from None
     except FileNotFoundError as error:
         raise ArtifactError(f"{MATHJAX_PACKAGE} is installed but lacks {error.filename}; reinstall it") from None
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    return True
-
-
-def _own(folder: Path) -> bool:
-    """The package's scripts and styles, written where they differ; True if one did."""
-    changed = False
-    files = {
-        f"{app}{end}": part for app, parts in APPS.items() for end, part in zip((".js", ".css"), parts, strict=True)
-    }
-    for name, parts in (files | {name: (name,) for name in ALONE}).items():
-        target, text = folder / name, joined(parts)
-        if not target.is_file() or target.read_text("utf-8") != text:
-            target.write_text(text, "utf-8")
-            changed = True
-    return changed
 
 
 def vega_bundle() -> str:
@@ -76,18 +67,3 @@ def vega_bundle() -> str:
     bundle: Any = vl_convert.javascript_bundle  # its stub asks for an argument that it does not need
     script = bundle(vl_version=VEGA_LITE)
     return f"(function(){{\n{script}\n}})();\n"
-
-
-def _versions() -> dict[str, str]:
-    found = {"vega-lite": VEGA_LITE}
-    for package in ("vl-convert-python", MATHJAX_PACKAGE):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            hint = "make setup installs it; by hand: pip install --no-deps"
-            raise ArtifactError(f"the book's formulas and charts need {package}: {hint}") from None
-    return found
-
-
-def _complete(folder: Path) -> bool:
-    return all((folder / name).is_file() and (folder / name).stat().st_size >= size for name, size in _NEED.items())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pandas as pd
+import small_book
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from book._make.reference.run import ReferenceLayout
@@ -46,18 +46,16 @@ def figure(label: str, spec: dict[str, Any] | None = None, caption: str = "A fig
     return new_code_cell("2", outputs=[shown], metadata=metadata)
 
 
-def chapter(name: str, *cells: Any, first: str = "It is so.", settings: str = 'profile = "tiny"') -> Any:
-    """A whole executed chapter: question, parameters, facts, the cells, the answer, a summary."""
+def chapter(name: str, *cells: Any, first: str = "It is so.", **more: Any) -> Any:
+    """A whole executed chapter: question, parameters (``more`` than the profile), facts, the cells, answer, summary."""
     run = {"profile": "tiny", "model": "tiny:llama", "first": first}
     answer = new_output("display_data", data=Prose(f"{first} And more.", answer="answer", **run)._repr_mimebundle_())
     facts = new_output("display_data", data=Prose("Profile and so on.", "This run")._repr_mimebundle_())
-    given: dict[str, Any] = {}
-    exec(settings, {}, given)
+    given = {"profile": "tiny", **more}
+    settings = "\n".join(f"{parameter} = {value!r}" for parameter, value in given.items())
     made = new_notebook(
         cells=[
-            new_markdown_cell(
-                f'<a id="sec-{re.sub("[^a-z]", "", name)}"></a>\n# Chapter {name}\n\n**Answer.** {ANSWER}'
-            ),
+            new_markdown_cell(f'<a id="sec-{name}"></a>\n# Chapter {name}\n\n**Answer.** {ANSWER}'),
             new_code_cell('profile = "quick"\nseed = None', metadata={"tags": ["parameters"]}),
             new_code_cell(settings, metadata={"tags": ["injected-parameters", "hide-input"]}),
             new_code_cell("facts", outputs=[facts], metadata={"tags": ["remove-input"]}),
@@ -85,36 +83,31 @@ def written(notebook: Any) -> Any:
     return fresh
 
 
-def put(folder: Path, name: str, notebook: Any, finished: bool = True) -> Path:
+def put(folder: Path, name: str, notebook: Any) -> None:
     """Write an executed chapter and its record, at a fixed moment."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.ipynb"
     path.write_text(nbformat.writes(notebook), "utf-8")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    record = {"fingerprint": "f" if finished else "", "sha256": digest, "seconds": 12.5}
-    path.with_suffix(".json").write_text(json.dumps(record))
+    path.with_suffix(".json").write_text(json.dumps({"fingerprint": "f", "sha256": digest, "seconds": 12.5}))
     os.utime(path, (MOMENT, MOMENT))
-    return path
 
 
 def checkout(root: Path, **notebooks: Any) -> ReferenceLayout:
     """A checkout whose reference run ended with these chapters."""
-    (root / "book").mkdir(parents=True)
-    (root / "notebooks").mkdir()
-    files = "".join(f"- file: chapters/{name}\n" for name in notebooks)
-    (root / "book" / "_toc.yml").write_text(f"format: jb-book\nroot: index\nchapters:\n{files}")
+    root.mkdir(parents=True)
+    small_book.checkout(root, **{name: written(made) for name, made in notebooks.items()})
     layout = ReferenceLayout(root)
     for name, made in notebooks.items():
-        nbformat.write(written(made), root / "notebooks" / f"{name}.ipynb")
         put(layout.chapters, name, made)
     return layout
 
 
-def two(**settings: str) -> dict[str, Any]:
+def two() -> dict[str, Any]:
     """Two chapters with three tables and figures."""
     return {
-        "01_one": chapter("one", table(FRAME, "tbl-a"), figure("fig-a"), first="One | is **0.5**.", **settings),
-        "02_two": chapter("two", table(FRAME.head(1), "tbl-b"), first="Two.", **settings),
+        "01_one": chapter("one", table(FRAME, "tbl-a"), figure("fig-a"), first="One | is **0.5**."),
+        "02_two": chapter("two", table(FRAME.head(1), "tbl-b"), first="Two."),
     }
 
 

@@ -47,6 +47,9 @@ def test_form():
         for cell in code:
             assert len(cell.source.splitlines()) <= 18 or cell is parameters[0], cell.source
             assert "def " not in cell.source, "logic belongs in the package"
+        for text in (cell.source for cell in book.cells if cell.cell_type == "markdown"):  # as JupyterLab shows it
+            assert not re.search(r"\{[a-z:]+\}`|^[`:]{3,}\{|^\([\w-]+\)=$", text, re.M), f"{path.name}: MyST: {text}"
+            assert all((path.parent / target).is_file() for target in re.findall(r"\]\(([^)# \"]+)", text)), text
 
 
 def test_labels_are_unique_and_every_counterpart_exists():

@@ -10,13 +10,11 @@ import numpy as np
 import pooch
 import pytest
 
-from book._make import page_model
+from book._make import page_graph, page_model
 from polinb.errors import ArtifactError
 
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: make setup")
 pytest.importorskip("onnx", reason="onnx is not installed: make setup")
-
-KINDS = ("plain", "ablate", "scale", "add")
 
 
 def spread(folder: Path) -> dict[str, np.ndarray]:
@@ -26,18 +24,12 @@ def spread(folder: Path) -> dict[str, np.ndarray]:
         raw, shape = (folder / entry["file"]).read_bytes()[entry["at"] :], entry["shape"]
         size, width = int(np.prod(shape)), shape[-1]
         if entry["kind"] == "f32":
-            values = np.frombuffer(raw, np.float32, size)
-        else:
-            four = entry["kind"] == "q4"
-            halves = np.frombuffer(raw, np.float16, size // 32 * (1 + four)).astype(np.float32)
-            halves = halves.reshape(1 + four, -1, 1, width)
-            count = size // 2 if four else size
-            codes = np.frombuffer(raw, np.uint8 if four else np.int8, count, halves.size * 2).reshape(
-                halves.shape[1], -1, width
-            )
-            codes = np.concatenate([codes & 15, codes >> 4], 1) if four else codes
-            values = codes.astype(np.float32) * halves[0] + (halves[1] if four else np.float32(0))
-        made[name] = values.reshape(shape)
+            made[name] = np.frombuffer(raw, np.float32, size).reshape(shape)
+            continue
+        kind, bytes_of_32, halves = (np.uint8, 16, 2) if entry["kind"] == "q4" else (np.int8, 32, 1)
+        scales = np.frombuffer(raw, np.float16, size // 32 * halves).reshape(halves, -1, width)
+        codes = np.frombuffer(raw, kind, size // 32 * bytes_of_32, scales.nbytes).reshape(-1, bytes_of_32, width)
+        made[name] = page_graph.Blocks(codes.transpose(2, 0, 1), *(each.T for each in scales)).dense().T
     return made
 
 
@@ -57,18 +49,14 @@ class Graph:
         self.empty = np.zeros((lm.layers, 2, config.num_key_value_heads, 0, config.head_dim), np.float32)
         self.one = np.ones((lm.layers, lm.width), np.float32)
 
-    def __call__(self, ids, past=None, factor=None, addend=None):
+    def __call__(self, ids, past=None, **changed):
         given = {"ids": np.array(ids), "past": self.empty if past is None else past}
-        given |= {
-            "factor": self.one if factor is None else factor,
-            "addend": 0 * self.one if addend is None else addend,
-        }
-        return self.session.run(None, given)
+        return self.session.run(None, given | {"factor": self.one, "addend": 0 * self.one} | changed)
 
     def answer(self, ids, stop, count, factor, addend):
-        out, past = [], None
+        out, past = [], self.empty
         while len(out) < count:
-            logits, past, _ = self(ids, past, factor, addend)
+            logits, past, _ = self(ids, past, factor=factor, addend=addend)
             ids = [int(logits.argmax())]
             if ids[0] in stop:
                 break
@@ -83,25 +71,17 @@ def agree(lm, graph, chosen, difference, prompts, count):
     from polinb.masking.decoding import assign, changed_answers, scale
     from polinb.models.generation import generate, stop_ids
 
-    where = [torch.from_numpy(np.flatnonzero(row)) for row in chosen]
+    where, how = [torch.from_numpy(np.flatnonzero(row)) for row in chosen], {"max_new_tokens": count, "batch": 1}
 
     def add(layer, own, _):
         return own + torch.from_numpy(difference[layer])[where[layer]]
 
-    changes = {"ablate": assign(0.0), "scale": scale(2.0), "add": add}
-    factors = {"ablate": 0.0, "scale": 2.0}
-    answers = {}
-    for kind in KINDS:
-        factor = np.where(chosen, factors.get(kind, 1.0), 1.0).astype(np.float32)
-        addend = np.where(chosen, difference, 0).astype(np.float32) * (kind == "add")
-        if kind == "plain":
-            wanted = generate(lm, prompts, max_new_tokens=count, batch=1)
-        else:
-            wanted = changed_answers(lm, prompts, chosen, changes[kind], max_new_tokens=count, batch=1)
-        answers[kind] = wanted
-        found = [graph.answer(ids, stop_ids(lm), count, factor, addend) for ids in prompts]
-        assert found == wanted, kind
-    assert len({json.dumps(each) for each in answers.values()}) == len(KINDS), "each intervention changes answers"
+    answers = [generate(lm, prompts, **how)]
+    answers += [changed_answers(lm, prompts, chosen, change, **how) for change in (assign(0.0), scale(2.0), add)]
+    for wanted, factor, addend in zip(answers, (1, 0, 2, 1), (0, 0, 0, difference), strict=True):
+        given = [np.where(chosen, factor, 1).astype(np.float32), np.where(chosen, addend, 0).astype(np.float32)]
+        assert [graph.answer(ids, stop_ids(lm), count, *given) for ids in prompts] == wanted
+    assert len(set(map(json.dumps, answers))) == len(answers), "each intervention changes answers"
 
 
 def read(lm, ids):
@@ -165,7 +145,9 @@ def test_the_page_has_the_engines_prompt_and_the_size_of_every_file(tiny):
     assert json.loads((folder / "manifest.json").read_text("utf-8"))["files"] == found
 
 
-def test_a_wrong_package_is_refused_and_a_book_without_a_network_is_built_without_the_model(tmp_path, monkeypatch):
+def test_a_wrong_package_is_refused_and_a_book_without_a_network_is_built_without_the_model(
+    tmp_path, monkeypatch, capsys
+):
     def answer(_self, _url, file, _pooch):
         Path(file).write_text("something else")
 
@@ -182,28 +164,30 @@ def test_a_wrong_package_is_refused_and_a_book_without_a_network_is_built_withou
     sets = tmp_path / "reference" / "results" / "sets.safetensors"
     sets.parent.mkdir(parents=True)
     sets.write_bytes(b"")
-    assert "make page" in page_model.publish(tmp_path, tmp_path / "reference", make=False)
-    assert "no network" in page_model.publish(tmp_path, tmp_path / "reference", make=True)
+    page_model.publish(tmp_path, tmp_path / "reference", make=False)
+    page_model.publish(tmp_path, tmp_path / "reference", make=True)
+    told = capsys.readouterr().out.splitlines()
+    assert "make page" in told[0] and "no network" in told[1]
     assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.slow
 def test_the_embedded_model_in_the_page_is_the_books(tmp_path):
     """Its 4-bit blocks are the loaded weights bit for bit; 40 prompts, each intervention, token for token."""
-    from book._make.page_graph import export, gguf_weights, model_weights
     from polinb.data.loading import load_data
     from polinb.models.embedded import find_gguf
     from polinb.models.loading import load
     from polinb.models.tokens import prompt_ids
 
     lm, data = load("smollm2-135m-instruct"), load_data("bundled")
-    blocks, own = gguf_weights(find_gguf(), lm.model.config), model_weights(lm.model)
+    config = lm.model.config
+    blocks, own = page_graph.gguf_weights(find_gguf(), config), page_graph.model_weights(lm.model)
     for name in lm.model.state_dict():
         value = blocks(name)
         assert np.array_equal(value if isinstance(value, np.ndarray) else value.dense(), own(name)), name
     folder = tmp_path / "model"
     folder.mkdir()
-    export(lm.model.config, blocks, folder)
+    page_graph.export(config, blocks, folder)
     assert max(path.stat().st_size for path in folder.iterdir()) < 50_000_000
     graph = Graph(folder, lm)
     asked = [pair.prompt for topic in data.topics for pair in data.topic(topic)][:40]

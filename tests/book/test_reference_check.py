@@ -23,24 +23,15 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """The short dose of a tiny run, made to its end."""
+    """The short dose of a tiny run, made to its end; the plan stays that small in these tests."""
     root = tmp_path_factory.mktemp("doses")
     with pytest.MonkeyPatch.context() as patch:
-        plan(patch)
+        patch.setattr(doses, "PLAN", SMALL)
+        patch.setattr(doses, "DOSES", {"short": {}})
+        patch.setattr(command, "PROFILE", "tiny")
+        patch.setattr(command, "too_small", lambda run: False)
         command.go_on("short", {}, root / "store", root / "reference" / "doses")
-    return root
-
-
-def plan(patch):
-    patch.setattr(doses, "PLAN", SMALL)
-    patch.setattr(doses, "DOSES", {"short": {}})
-    patch.setattr(command, "PROFILE", "tiny")
-    patch.setattr(command, "too_small", lambda run: False)
-
-
-@pytest.fixture(autouse=True)
-def _planned(monkeypatch):
-    plan(monkeypatch)
+        yield root
 
 
 def test_another_machine_goes_on_from_what_was_kept(kept, tmp_path, monkeypatch):

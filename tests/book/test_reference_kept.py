@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 from reference_made import FRAME, MOMENT, SPEC, chapter, checkout, everything, figure, put, table, two
 
+from book._make.build import finish, make_book
 from book._make.reference import keep as keeping
 from book._make.reference import run as reference_run
 from book._make.reference.keep import keep, named_place
 from book._make.reference.run import ReferenceLayout
 from polinb.data.loading import load_data
 from polinb.errors import ArtifactError, DataError
+from polinb.runs.checkout import Layout
 from polinb.runs.params import profile_values
 from polinb.wording import PAYLOAD
 from polinb_book import results
@@ -68,8 +70,12 @@ def test_a_changed_file_is_found_and_named(layout: ReferenceLayout) -> None:
     path = layout.reference / "notebooks" / "01_one.ipynb"
     content = path.read_bytes()
     path.write_bytes(content.replace(b"0.5", b"0.6"))
-    with pytest.raises(ArtifactError, match=r"book/reference/notebooks/01_one\.ipynb is damaged \(its SHA-256 differs"):
-        results.read(layout.reference)
+    told = r"book/reference/notebooks/01_one\.ipynb is damaged \(its SHA-256 differs"
+    own = Layout(layout.root)
+    for build in (lambda: results.read(layout.reference), lambda: finish(own), lambda: make_book("tiny", layout=own)):
+        with pytest.raises(ArtifactError, match=told):
+            build()
+    assert not own.chapters.exists() and not own.vendor.exists(), "told before anything heavy"
     path.write_bytes(content)
     (layout.reference / "notebooks" / "more.ipynb").write_text("{}")
     with pytest.raises(ArtifactError, match=r"more\.ipynb is damaged \(SHA256SUMS does not list it"):
@@ -83,7 +89,7 @@ def test_what_does_not_fit_together_is_refused(layout: ReferenceLayout, monkeypa
     path.write_text(path.read_text("utf-8") + " ", "utf-8")
     with pytest.raises(ArtifactError, match=r"02_two\.ipynb is not what was written"):
         keep(layout)
-    put(layout.chapters, "02_two", chapter("two", settings='profile = "quick"\nseed = 5'))
+    put(layout.chapters, "02_two", chapter("two", profile="quick", seed=5))
     with pytest.raises(ArtifactError, match="02_two ran with other parameters than 01_one: profile"):
         keep(layout)
     put(layout.chapters, "02_two", two()["02_two"])
@@ -106,7 +112,7 @@ def test_the_data_appear_by_their_name_only(tmp_path: Path) -> None:
     given = "../their folder/opinions.jsonl"
     named = pd.DataFrame({"source": [given, str(path), str(tmp_path / "here" / "x.csv")], "n": [1, 2, 3]})
     spec = SPEC | {"description": f"Out of {given}."}
-    made = chapter("one", table(named, "tbl-a"), figure("fig-a", spec), settings=f'profile = "tiny"\ndata = "{given}"')
+    made = chapter("one", table(named, "tbl-a"), figure("fig-a", spec), data=given)
     layout = checkout(tmp_path / "here", **{"01_one": made})
     run = keep(layout)
     assert run["data"]["name"] == run["parameters"]["data"] == "opinions"

@@ -1,4 +1,4 @@
-"""The reference run's results on the pages: in tabs beside this run's, and in place of what was not run."""
+"""The reference run's results on the pages: in tabs beside this run's, in place of what was not run, in a sentence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 from bs4 import BeautifulSoup
-from reference_made import SPEC, chapter, figure, put, table, written
+from reference_made import FRAME, SPEC, chapter, figure, put, table, written
 from small_book import checkout
 
 from book._make import build as book
@@ -20,9 +20,10 @@ from polinb.errors import ArtifactError
 from polinb.runs.checkout import Layout
 from polinb.wording import Interval
 from polinb_book.outputs import beside
+from polinb_book.reference_value import value
+from polinb_book.results import Reference
 
 REPO = Path(__file__).resolve().parents[2]
-SEED = 'profile = "tiny"\nseed = 7'
 
 
 def here(far: bool) -> dict:
@@ -36,7 +37,7 @@ def here(far: bool) -> dict:
         figure("fig-other", SPEC | {"description": 'Told by </script> & "quotes".', "width": 200 + far}),
         figure("fig-same"),
     ]
-    given = {"settings": SEED} if far else {}
+    given = {"seed": 7} if far else {}
     three = [table(pd.DataFrame({"x": ["only there"], "n": [3]}), "tbl-gone", "Gone."), figure("fig-three")]
     return {
         "01_one": chapter("one", *one, first="Theirs | is **0.7**." if far else "Ours is **0.1**.", **given),
@@ -45,7 +46,7 @@ def here(far: bool) -> dict:
     }
 
 
-def make(root: Path) -> ReferenceLayout:
+def make(root: Path) -> None:
     """A checkout in which chapter 3 did not run, with results of a reference run that never came to chapter 2."""
     ours, theirs = here(False), here(True)
     checkout(root, **{name: written(made) for name, made in ours.items()})
@@ -67,7 +68,6 @@ def make(root: Path) -> ReferenceLayout:
     keep(layout)
     for name in ("01_one", "02_two"):
         put(root / "book" / "chapters", name, ours[name])
-    return layout
 
 
 @pytest.fixture(scope="module")
@@ -165,11 +165,43 @@ def test_notes_and_the_page_tell_both_runs_answers(pages: dict[str, BeautifulSou
     ]
 
 
-def test_damaged_results_end_the_build_and_are_named(tmp_path: Path) -> None:
-    layout = make(tmp_path)
-    path = layout.reference / "notebooks" / "01_one.ipynb"
-    path.write_text(path.read_text("utf-8").replace("0.7", "0.9"), "utf-8")
-    for build in (lambda: book.finish(Layout(tmp_path)), lambda: book.make_book("tiny", layout=Layout(tmp_path))):
-        with pytest.raises(ArtifactError, match=r"book/reference/notebooks/01_one\.ipynb is damaged"):
-            build()
-    assert not (tmp_path / "_build" / "html").exists(), "told before anything heavy"
+# --- the role that puts a number into a sentence ---
+
+
+@pytest.fixture(scope="module")
+def found() -> Reference:
+    rows = [("G", "all", "x", 1), ("G, held out", "all", "x", 2)]
+    rows += [("of", "mood", "gender", 3), ("on", "gender", "mood", 4)]
+    pairs = pd.DataFrame(rows, columns=["arm", "at", "by", "n"])
+    tables = {"tbl-a": FRAME, "tbl-b": pairs}
+    made = {label: numbered_table(frame, label, "A.").payload for label, frame in tables.items()}
+    return Reference(Path(), {}, {}, made)
+
+
+def test_values_are_found_by_row_and_column(found: Reference) -> None:
+    for text, shown in (
+        ("tbl-a | crime | shift", "0.10 [0.00, 0.20]"),
+        ("tbl-a | crime | shift .1f", "0.1 [0.0, 0.2]"),
+        ("tbl-a | cri | n", "3"),
+        ("tbl-a|crime|p .3f", "0.123"),
+        ("tbl-a | race | p", "–"),
+        # by whole texts first, and from left to right
+        ("tbl-b | G & all | n", "1"),
+        ("tbl-b | G, h & all | n", "2"),
+        ("tbl-b | mood & gender | n", "3"),
+        ("tbl-b | gender & mood | n", "4"),
+    ):
+        assert value(found, text) == shown, text
+
+
+def test_what_is_not_there_is_an_error(found: Reference) -> None:
+    for text, told in (
+        ("tbl-a | crime", "label | row | column"),
+        ("tbl-z | crime | n", "no table tbl-z"),
+        ("tbl-a | crime | nothing", "columns"),
+        ("tbl-a | gender | n", "0 rows"),
+        ("tbl-b | all & G | n", "0 rows"),
+        ("tbl-b | G & a | n", "2 rows"),
+    ):
+        with pytest.raises(ArtifactError, match=told):
+            value(found, text)

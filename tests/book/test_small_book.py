@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
-import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
@@ -129,14 +127,3 @@ def test_from_notebooks_to_pages(
     with pytest.raises(BookError, match="no-such-figure"):
         book.build_pages(layout)
     assert start.is_file(), "a build that fails leaves the book that stood there"
-
-
-def test_notebooks_read_as_plain_markdown() -> None:
-    """No role, directive or label of MyST: JupyterLab shows those as they stand. Links to files lead somewhere."""
-    for path in (REPO / "notebooks").glob("*.ipynb"):
-        for cell in nbformat.read(path, 4).cells:
-            if cell.cell_type == "markdown":
-                found = re.search(r"\{[a-z:]+\}`|^[`:]{3,}\{|^\([\w-]+\)=$", cell.source, re.M)
-                assert not found, f"{path.name}: {found}"
-                for target in re.findall(r"\]\(([^)# \"]+)", cell.source):
-                    assert (path.parent / target).is_file(), f"{path.name}: {target}"

@@ -1,28 +1,159 @@
-"""One SLURM for all tests of this folder, or a loud reason why there is none."""
+"""A SLURM of one node, on loopback, with its own keys, ports and folders: started and stopped by the tests."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import socket
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, cluster, missing
+
+CONF = """\
+ClusterName=polinb
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ctld}
+SlurmdPort={slurmd}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+CryptoType=crypto/munge
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/ctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/ctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SwitchType=switch/none
+MpiDefault=none
+ReturnToService=2
+MinJobAge=300
+KillWait=5
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:2 State=UNKNOWN
+PartitionName=all Nodes={host} Default=YES MaxTime=120 State=UP
+"""
+GRES = "NodeName={host} Name=gpu File=/dev/null\nNodeName={host} Name=gpu File=/dev/zero\n"
+SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+
+
+class Cluster:
+    """A running SLURM; ``environment`` makes sbatch, squeue and scancel talk to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        path = os.pathsep.join([str(folder / "bin"), SBIN])
+        self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def run(self, *command: str, works: bool = True) -> str:
+        """Output of one of SLURM's commands; ``works``: it may not fail."""
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        assert not works or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def jobs(self) -> dict[str, str]:
+        """Number → state of every job in the queue that has not ended."""
+        return dict(map(str.split, self.run("squeue", "--noheader", "--format=%i %T").splitlines()))
+
+    def start(self) -> None:
+        host = socket.gethostname().split(".")[0]
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20 * 3 // 4
+        ports = free_ports(2)
+        facts = {"host": host, "folder": self.folder, "ctld": ports[0], "slurmd": ports[1]}
+        facts |= {"cpus": os.cpu_count(), "memory": memory}
+        for name in ("state", "spool", "munge"):
+            (self.folder / name).mkdir(parents=True, mode=0o755)
+        (self.folder / "slurm.conf").write_text(CONF.format(**facts))
+        (self.folder / "gres.conf").write_text(GRES.format(**facts))
+        # In a job snakemake calls srun without the job's SLURM_CONF; elsewhere /etc/slurm/slurm.conf stands in for it.
+        conf, real = self.folder / "slurm.conf", shutil.which("srun")
+        (self.folder / "bin").mkdir()
+        (self.folder / "bin" / "srun").write_text(f'#!/bin/sh\nSLURM_CONF={conf} exec {real} "$@"\n')
+        (self.folder / "bin" / "srun").chmod(0o755)
+        key = self.folder / "munge" / "key"
+        key.write_bytes(os.urandom(128))
+        key.chmod(0o400)
+        munge = self.folder / "munge"
+        paths = {"socket": "socket", "key-file": "key", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        self._daemon("munged", "--foreground", "--force", *(f"--{k}={munge / v}" for k, v in paths.items()))
+        until(lambda: (munge / "socket").exists(), 20, self._told)
+        self._daemon("slurmctld", "-D", "-i", "-f", str(self.folder / "slurm.conf"))
+        self._daemon("slurmd", "-D", "-N", host, "-f", str(self.folder / "slurm.conf"))
+        until(lambda: "idle" in self.run("sinfo", "--noheader", "--format=%T", works=False), 60, self._told)
+
+    def stop(self) -> None:
+        """End every job and daemon, whatever state they are in."""
+        with contextlib.suppress(AssertionError, OSError):
+            self.run("scancel", "--me")
+            until(lambda: not self.jobs(), 20)
+        for process in reversed(self._running):
+            process.terminate()
+        for process in reversed(self._running):
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
+
+    def _daemon(self, *command: str) -> None:
+        with (self.folder / f"{command[0]}.out").open("wb") as out:
+            streams = {"stdout": out, "stderr": subprocess.STDOUT}
+            self._running.append(subprocess.Popen(command, env=self.environment, start_new_session=True, **streams))
+
+    def _told(self) -> str:
+        logs = [*self.folder.glob("*.out"), *self.folder.glob("*.log")]
+        return "\n".join(f"{log.name}: {log.read_text(errors='replace')[-1500:]}" for log in logs)
 
 
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[Cluster]:
     """A running SLURM of one node; skipped with the reason where there can be none, a failure in CI."""
-    why = missing()
-    if why:
-        if os.environ.get("CI"):
-            pytest.fail(why)
-        pytest.skip(why)
-    folder = Path(tempfile.mkdtemp(prefix="polinb-slurm-", dir="/tmp"))  # short: it holds a socket
-    try:
-        with cluster(folder / "c") as running:
+    if why := missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
+    with tempfile.TemporaryDirectory(prefix="polinb-slurm-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        running = Cluster(Path(folder) / "c")  # short: it holds a socket
+        try:
+            running.start()
             yield running
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            running.stop()
+
+
+def missing() -> str:
+    """Why there can be no SLURM here; empty if there can."""
+    if os.geteuid() != 0:
+        return "SLURM's daemons are started as root"
+    helper = Path(__file__).resolve().parents[2] / ".ci" / "slurm"
+    done = subprocess.run(["sh", str(helper)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        return (done.stderr.strip().splitlines() or ["no SLURM"])[-1]
+    return "" if shutil.which("slurmctld", path=SBIN) else "slurmctld is not there"
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def until(done, seconds: float, told=lambda: "") -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, f"waited {seconds} s in vain\n{told()}"
+        time.sleep(0.2)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from cluster import Cluster
+from reliability.stores import finished
+from slurm.conftest import Cluster, until
 from small_book import whole_checkout
 
 from polinb.runs.checkout import Layout
@@ -41,22 +40,12 @@ class Work:
     def finish(self, process: subprocess.Popen[bytes]) -> None:
         assert process.wait(1200) == 0, self.log.read_text()[-8000:]
 
-    def dates(self) -> dict[str, str]:
-        """Artifact → when it was made."""
-        found = {}
-        for path in self.store.glob("*/*/artifact.json"):
-            made = json.loads(path.read_text())["provenance"]
-            found[path.parent.relative_to(self.store).as_posix()] = f"{made['date']} {path.stat().st_ino}"
-        return found
-
     def until(self, done, seconds: float = 600) -> None:
-        end = time.monotonic() + seconds
-        while not done():
-            assert time.monotonic() < end and self.process.poll() is None, self.log.read_text()[-8000:]
-            time.sleep(0.3)
+        until(lambda: self.process.poll() is not None or done(), seconds, self.log.read_text)
+        assert self.process.poll() is None, self.log.read_text()[-8000:]
 
     def running(self) -> list[str]:
-        return [number for number, (_, state) in self.slurm.jobs().items() if state == "RUNNING"]
+        return [number for number, state in self.slurm.jobs().items() if state == "RUNNING"]
 
 
 @pytest.fixture
@@ -77,14 +66,14 @@ def test_a_cancelled_job_is_run_again(slurm: Cluster, work: Work) -> None:
     work.finish(process)
     log = work.log.read_text()
     assert found[0] in log and "restart" in log.lower(), log[-3000:]
-    kinds = [path.parent.parent.name for path in work.store.glob("*/*/artifact.json")]
+    before = finished(work.store)
+    kinds = [name.split("/")[0] for name in before]
     assert sorted(kinds) == ["neutral-scale"] + ["scores"] * 2 + ["weights"] * 4
     assert (work.layout.chapters / "03_pnlac.ipynb").is_file()
     assert not slurm.jobs()
     # nothing is left to do, and a second run does nothing
-    before = work.dates()
     work.finish(work.start("03_pnlac"))
-    assert work.dates() == before and "Nothing to be done" in work.log.read_text()
+    assert finished(work.store) == before and "Nothing to be done" in work.log.read_text()
 
 
 def test_a_killed_controller_loses_nothing(slurm: Cluster, work: Work) -> None:
@@ -93,10 +82,10 @@ def test_a_killed_controller_loses_nothing(slurm: Cluster, work: Work) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert work.running(), "SLURM goes on without its client"
-    finished = work.dates()
+    before = finished(work.store)
     work.finish(work.start("01_phenomenon"))
-    after = work.dates()
-    assert {name: after[name] for name in finished} == finished  # nothing that had finished was computed again
+    after = finished(work.store)
+    assert {name: after[name] for name in before} == before  # nothing that had finished was computed again
     kinds = [name.split("/")[0] for name in after]
     assert {kind: kinds.count(kind) for kind in ("weights", "answers")} == {"weights": 4, "answers": 5}
     assert (work.layout.chapters / "01_phenomenon.ipynb").is_file()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -41,22 +42,15 @@ def add(commands: Any) -> None:
     """Add the command to the parser's."""
     own = commands.add_parser("reference-check", help="make a random part of the reference run again and compare")
     own.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="data=… or device=…; repeat it")
-    own.add_argument("--share", default="0.1", help="of the kept results that are made again (default 0.1)")
-    own.add_argument("--seed", help="which ones; default: today's date")
+    own.add_argument("--share", type=float, default=0.1, help="of the kept results that are made again (default 0.1)")
+    own.add_argument("--seed", type=int, default=f"{datetime.now(UTC):%Y%m%d}", help="which ones; default: the date")
     own.add_argument("--files-only", action="store_true", help="only compare digests: no model")
     own.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    try:
-        share = float(arguments.share)
-    except ValueError:
-        raise ParameterError("--share", arguments.share, "a number above 0, at most 1") from None
-    seed = arguments.seed or f"{datetime.now(UTC):%Y%m%d}"
-    if not (seed.isascii() and seed.isdigit()):
-        raise ParameterError("--seed", seed, "a whole number from 0")
-    folder = find_layout().reference
-    return 1 if reference_check(folder, parse_settings(arguments.set), share, int(seed), arguments.files_only) else 0
+    given, folder = parse_settings(arguments.set), find_layout().reference
+    return 1 if reference_check(folder, given, arguments.share, arguments.seed, arguments.files_only) else 0
 
 
 def reference_check(folder: Path, given: Mapping[str, Any], share: float, seed: int, files_only: bool) -> list[str]:
@@ -112,14 +106,10 @@ def again(kept: Path, dose: str, given: Mapping[str, Any], share: float, seed: i
     there = [each for each in doses.results(run_of(dose, given, Store(kept))).values() if each.done()]
     able = [each for each in there if each.stage.kind in ("course", "logp", "answers", "graft")]
     count = min(len(able), max(1, round(share * len(able))))
-    picked: Any = np.random.default_rng(seed).choice(len(able), count, replace=False) if able else []
     fresh = run_of(dose, given, Store(place))
-    for number in sorted(picked):
-        old = able[number]
-        new = _anew(old, fresh)
-        same = alike(old.meta["provenance"])
+    for old in random.Random(seed).sample(able, count):
         tell(f"  {dose}: {old} ({old.meta['provenance']['seconds']:.0f} s when it was made)")
-        yield from compare(old, new, same)
+        yield from compare(old, _anew(old, fresh), alike(old.meta["provenance"]))
 
 
 def _anew(result: Result, run: Run) -> Result:

@@ -5,19 +5,17 @@ The same chapters give the same bytes. Pictures are left out: the pages draw the
 
 from __future__ import annotations
 
-import hashlib
 import html
 import json
 import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from book._make.code import texts
+from book._make.code import sha256, texts
 from book._make.reference.run import PROFILE, ReferenceLayout, cuts, store_of
 from polinb.errors import ArtifactError
 from polinb.runs.checkout import chapter_names
@@ -66,7 +64,7 @@ def keep(layout: ReferenceLayout) -> dict[str, Any]:
     run = {
         "profile": params["profile"],
         "parameters": params,
-        "cuts": [asdict(cut) for cut in cuts() if params["profile"] == PROFILE and params[cut.name] == cut.taken],
+        "cuts": [cut for cut in cuts() if params["profile"] == PROFILE and params[cut["name"]] == cut["taken"]],
         "data": data,
         "plan": _plan(layout.root),
         **_when(ran, records, store_of(layout)),
@@ -106,28 +104,23 @@ def _record(path: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: it is not what was written.
     """
-    try:
-        known = json.loads(path.with_suffix(".json").read_text("utf-8"))
-        kept = {name: known[name] for name in ("fingerprint", "sha256", "seconds")}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ArtifactError(f"reference run: {path.name} has no readable record beside it; {_REMEDY}") from None
-    if kept["sha256"] != hashlib.sha256(path.read_bytes()).hexdigest():
+    known = read_json(path.with_suffix(".json"))
+    if known.get("sha256") != sha256(path):
         raise ArtifactError(f"reference run: {path.name} is not what was written (SHA-256 differs); {_REMEDY}")
-    return kept
+    return known
 
 
 def _parameters(ran: Mapping[str, Path]) -> dict[str, Any]:
     """The parameters of the run: each chapter has its own, and those that two share are the same."""
-    found: dict[str, Any] = {}
-    home: dict[str, str] = {}
+    found: dict[str, tuple[Any, str]] = {}
     for chapter, path in ran.items():
         for name, value in read_json(path)["metadata"]["papermill"]["parameters"].items():
-            if found.setdefault(name, value) != value:
+            known, home = found.setdefault(name, (value, chapter))
+            if known != value:
                 raise ArtifactError(
-                    f"reference run: {chapter} ran with other parameters than {home[name]}: {name}; {_REMEDY}"
+                    f"reference run: {chapter} ran with other parameters than {home}: {name}; {_REMEDY}"
                 )
-            home.setdefault(name, chapter)
-    return found
+    return {name: value for name, (value, _) in found.items()}
 
 
 def _described(given: dict[str, Any], layout: ReferenceLayout) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
@@ -181,12 +174,11 @@ def _when(ran: Mapping[str, Path], records: Mapping[str, Any], store: Path) -> d
 
 def _plan(root: Path) -> str:
     """The commit that last changed the plan; empty without git."""
+    asked = ["git", "log", "-n1", "--format=%H", "--", PLAN]
     try:
-        asked = ["git", "log", "-n1", "--format=%H", "--", PLAN]
-        done = subprocess.run(asked, cwd=root, capture_output=True, text=True, check=False, timeout=30)
-    except (OSError, subprocess.SubprocessError):
+        return subprocess.run(asked, cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _write(folder: Path, texts: Mapping[str, str]) -> None:

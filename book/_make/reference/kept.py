@@ -73,14 +73,19 @@ def _rated(run: Run, answers: Result, rows: pd.DataFrame) -> None:
 # --- neurons
 
 
+def masks(folder: Path, width: int) -> dict[str, np.ndarray]:
+    """The kept neuron sets by name, (layers, FFN width) bool."""
+    packed = load_file(folder / "sets.safetensors")
+    return {name: np.unpackbits(bits, axis=1)[:, :width].astype(bool) for name, bits in packed.items()}
+
+
 def _sets(run: Run, folder: Path, scored: dict[str, Any]) -> None:
-    p, kept = run.params, load_file(folder / "sets.safetensors")
-    scores = load_file(folder / "scores.safetensors")
+    p, scores = run.params, load_file(folder / "scores.safetensors")
     shape = scores["scale"].shape
-    masks = {name: np.unpackbits(bits, axis=1)[:, : shape[1]].astype(bool) for name, bits in kept.items()}
+    kept = masks(folder, shape[1])
     for gamma in {p.gamma, *p.gammas}:
         for rule, normalise in (("raw", "none"), ("std", "vanilla_std")):
-            found = {str(t): masks[f"N/{rule}/{gamma:g}/{t}"] for t in p.topics if f"N/{rule}/{gamma:g}/{t}" in masks}
+            found = {str(t): kept[f"N/{rule}/{gamma:g}/{t}"] for t in p.topics if f"N/{rule}/{gamma:g}/{t}" in kept}
             if found:
                 sets = NeuronSets(found, np.all(list(found.values()), axis=0))
                 run.once(("sets", gamma, normalise), partial(_same, sets))
@@ -91,7 +96,7 @@ def _sets(run: Run, folder: Path, scored: dict[str, Any]) -> None:
         sums = Contrast(squared, unknown, unknown, scale, tokens)
         run.once(("sums", topic), partial(_same, sums))
     more = {f"S/{p.gamma:g}/{topic}": chosen for topic, chosen in run.sets().specific.items()}
-    for name, mask in (masks | more | {"all": np.ones(shape, dtype=bool)}).items():
+    for name, mask in (kept | more | {"all": np.ones(shape, dtype=bool)}).items():
         if not name.startswith(("N/", "loudest")):
             _neurons(run, name).put(partial(_mask, mask))
 

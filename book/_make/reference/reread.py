@@ -69,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
         for chapter in CHAPTERS:
             cells = made(layout.root, layout.reference, chapter, data, Path(place))
             book = books[chapter] = joined(layout.root, found, chapter, cells)
-            known = run["chapters"].get(chapter, {"seconds": 0.0, "planned": False})
+            known = run["chapters"][chapter]
             if told := results.answer(book, chapter):
                 known["answer"] = {part: told[part] for part in ("first", "text")}
             state = _state(layout.reference, chapter, run["parameters"]["topics"])
@@ -98,7 +98,7 @@ def differences(folder: Path, data: str) -> Iterator[str]:
         for chapter in CHAPTERS:
             stored = {cell["id"]: cell for cell in found.notebooks[chapter]["cells"]}
             cells = {cell["id"]: cell for cell in made(root, folder, chapter, data, Path(place))}
-            for name in found.run["chapters"][chapter]["reread"]:
+            for name in found.run["chapters"][chapter].get("reread", ()):
                 if name not in cells:
                     yield f"{chapter}: its cell {name} cannot be computed from the kept results any more"
             for name, cell in cells.items():

@@ -17,22 +17,11 @@ from typing import Any
 from unittest import mock
 
 from book._make.build import Chapter, alone, run_chapters
-from polinb.errors import ParameterError
+from polinb.models.loading import pick_device
 from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, tell
 from polinb.runs.params import Params, profile_values
 
 PROFILE = "full"
-CUTS = ("auto", "none", "cpu")
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A parameter that the run takes smaller than the profile: its full value, the one taken, and why."""
-
-    name: str
-    full: Any
-    taken: Any
-    why: str
 
 
 @dataclass(frozen=True)
@@ -69,37 +58,12 @@ def layout_of(settings: Mapping[str, Any], root: Path | None = None) -> Referenc
     return ReferenceLayout(root or find_layout().root, name)
 
 
-def cuts() -> list[Cut]:
-    """What a computer without a card leaves out, in the order of the file."""
+def cuts() -> list[dict[str, Any]]:
+    """What a computer without a card leaves out, in the order of the file: each ``name, full, taken, why``."""
     text = (resources.files("polinb") / "resources" / "reference" / "cpu.toml").read_text("utf-8")
     full = profile_values(PROFILE)
-    return [Cut(name, full[name], each["value"], each["why"]) for name, each in tomllib.loads(text).items()]
-
-
-def settings_of(cut: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Cut]]:
-    """Parameters of the run beside its profile, and the cuts in force.
-
-    Args:
-        cut: ``none``; ``cpu``; ``auto``: cpu where no card is.
-        given: parameters on top; one that is cut and given here is not cut.
-
-    Raises:
-        ParameterError: an unknown cut, or parameters that are not allowed.
-    """
-    if cut not in CUTS:
-        raise ParameterError("--cut", cut, ", ".join(CUTS))
-    if cut == "auto":
-        cut = "none" if _card(str(given.get("device", "auto"))) else "cpu"
-    applied = [each for each in cuts() if cut == "cpu" and each.name not in given]
-    settings = {each.name: each.taken for each in applied} | dict(given)
-    Params.from_profile(PROFILE, **settings)
-    return settings, applied
-
-
-def _card(device: str) -> bool:
-    from polinb.models.loading import pick_device
-
-    return pick_device(device).type == "cuda"
+    named = tomllib.loads(text).items()
+    return [{"name": name, "full": full[name], "taken": each["value"], "why": each["why"]} for name, each in named]
 
 
 def store_of(layout: Layout) -> Path:
@@ -109,27 +73,27 @@ def store_of(layout: Layout) -> Path:
 
 
 def run_reference(
-    given: Mapping[str, Any] | None = None,
-    cut: str = "auto",
-    chapters: Sequence[str] | None = None,
-    layout: ReferenceLayout | None = None,
+    given: Mapping[str, Any], cut: str, chapters: Sequence[str] | None, layout: ReferenceLayout
 ) -> list[Chapter]:
     """Run the chapters that are not done yet; called again, it goes on where it was stopped.
 
     Args:
-        given: parameters that differ from the profile and its cuts, such as ``data``.
-        cut: as in :func:`settings_of`.
+        given: parameters that differ from the profile, such as ``data``; one that is cut and given here is not cut.
+        cut: ``none``; ``cpu``; ``auto``: cpu where no card is.
         chapters: names of notebooks; ``["core"]``: those of the paper; None or ``["all"]``: all.
 
     Raises:
         ParameterError: before anything runs.
         BookError: a chapter failed; those done stay done.
     """
-    settings, applied = settings_of(cut, dict(given or {}))
-    layout = layout or layout_of(settings)
+    if cut == "auto":
+        cut = "none" if pick_device(str(given.get("device", "auto"))).type == "cuda" else "cpu"
+    applied = [each for each in cuts() if cut == "cpu" and each["name"] not in given]
+    settings = {each["name"]: each["taken"] for each in applied} | dict(given)
+    Params.from_profile(PROFILE, **settings)
     wanted = chosen_chapters(chapter_names(layout), core_names(layout), chapters or ["all"])
     for each in applied:
-        tell(f"cut: {each.name} = {each.taken} (full: {each.full}): {each.why}")
+        tell("cut: {name} = {taken} (full: {full}): {why}".format(**each))
     own = {"POLINB_STORE": str(store_of(layout))}
     with alone(layout.place / "run.lock", "reference run of this checkout"), mock.patch.dict(os.environ, own):
         return run_chapters(layout, wanted, {"profile": PROFILE, **settings})
