@@ -149,7 +149,8 @@ def reading(
     models = {"vanilla": run.lm, "left": run.model(left), "right": run.model(right)}
     found = _texts(scores, questions)
     read = {name: cards_read.activations(lm, neurons, found.prompts, found.responses) for name, lm in models.items()}
-    means = {name: cards_read.answer_means(seen, found.responses) for name, seen in read.items()}
+    ends = {name: cards_read.on_answers(seen, found.responses) for name, seen in read.items()}
+    means = {name: each.mean(0, dtype=np.float64) for name, each in ends.items()}
     gap = _gap(contrast_of(scores), neurons, means)
     if not gap <= CLOSE:
         raise ArtifactError(f"mean activations differ from PNLAC's own sums by {gap:.1e} of a scale")
@@ -157,7 +158,7 @@ def reading(
     pd.DataFrame({"layer": layer, "neuron": neuron, **means, "n": found.tokens}).to_parquet(folder / "means.parquet")
     windows = [cards_read.contexts(run.lm, read, found, column, contexts) for column in range(len(neurons))]
     _write_json(folder / "contexts.json", windows)
-    _write_json(folder / "histograms.json", cards_read.histograms(read, found.responses))
+    _write_json(folder / "histograms.json", cards_read.histograms(ends))
     return {"gap": gap, "tokens": found.tokens}
 
 
@@ -168,10 +169,10 @@ def ablation(run: Run, folder: Path, *, asked: Texts, limit: int, neurons: Seque
     Args:
         asked: evaluation questions of a topic with a response, all right ones, then all left ones.
     """
-    from polinb.chapters.browse.cards_ablation import effects, zeroed_logp
+    from polinb.chapters.browse.cards_read import effects, zeroed_logp
 
     prompts, responses = encode(run.lm, asked, run.params.system_prompt, limit)
-    base, moved = zeroed_logp(run.lm, neurons, prompts, responses, label="ablating neurons")
+    base, moved = zeroed_logp(run.lm, neurons, prompts, responses)
     n = len(asked) // 2
     change = effects(base[:n], base[n:], moved[:, :n], moved[:, n:])
     ids = asked.rows["id"].to_numpy()[:n]
