@@ -64,10 +64,7 @@ def settings(dose: str) -> dict[str, Any]:
 
 def references(run: Run, count: int) -> Texts:
     """Left and right reference answers of the first ``count`` questions per topic, of those that the end is asked."""
-    asked = run.questions(min(count, run.params.likelihood_questions))
-    keys = ["topic", "id", "prompt"]
-    sides = [asked[keys].assign(side=side, response=asked[side]) for side in ("left", "right")]
-    return Texts.of(pd.concat(sides, ignore_index=True))
+    return run.references(min(count, run.params.likelihood_questions))
 
 
 def steps(run: Run, condition: Condition) -> list[int]:

@@ -27,6 +27,7 @@ GROUPS = {
 
 
 LONGEST = 24  # characters of a token in a table
+TOKENS = 5  # shown on each side
 
 
 def visible(token: str) -> str:
@@ -45,14 +46,13 @@ def token_line(tokens: Sequence[str]) -> str:
     return " · ".join(visible(token) for token in tokens)
 
 
-def card_table(found: Cards, kind: str, pool: str, most: int = 12, tokens: int = 5) -> pd.DataFrame:
+def card_table(found: Cards, kind: str, pool: str, most: int = 12) -> pd.DataFrame:
     """The strongest cards of G or of each S_t, one row each.
 
     Args:
         kind: ``G`` or ``S``.
         pool: over what neurons are ranked.
         most: at most so many rows, for S per topic.
-        tokens: tokens shown on each side.
 
     Returns:
         topic, layer, neuron, score (mean over topics; for S on its own topic), scale_rank, promoted, suppressed, and
@@ -64,7 +64,7 @@ def card_table(found: Cards, kind: str, pool: str, most: int = 12, tokens: int =
         if pick.kind == kind:
             at, own = (pick.layer, pick.neuron), [pick.topic] if pick.topic else list(found.scores)
             score = float(np.mean([found.scores[topic][at] for topic in own]))
-            sides = [token_line([text for text, _ in lens[side][:tokens]]) for side in ("promoted", "suppressed")]
+            sides = [token_line([text for text, _ in lens[side][:TOKENS]]) for side in ("promoted", "suppressed")]
             effect = [found.effect(at, pick.topic or ALL)[name] for name in ("effect", "low", "high")]
             rows.append([pick.topic, *at, score, int(scale_rank[at]), *sides, *effect])
     names = ["topic", "layer", "neuron", "score", "scale_rank", "promoted", "suppressed", "effect", "low", "high"]
