@@ -11,12 +11,12 @@ import numpy as np
 
 from polinb.chapters.browse.cards_choice import Neuron
 from polinb.chapters.browse.cards_lens import token_text
+from polinb.masking.decoding import Reader
 from polinb.models.architectures import architecture_of, resolve
 from polinb.models.generation import response_logp
 from polinb.models.tokens import Batch, batches
 from polinb.progress import bar
 from polinb.scoring.residual import blocks
-from polinb.scoring.tracing import envoys
 
 if TYPE_CHECKING:
     import torch
@@ -57,17 +57,14 @@ def activations(
     """Activations of the neurons on every token of each text, prompt and response: one (tokens, n) float32 a text."""
     import torch
 
-    root, downs = envoys(lm)
-    layers = sorted({layer for layer, _ in neurons})
-    inside = {layer: [neuron for at, neuron in neurons if at == layer] for layer in layers}
-    # The trace gives them layer by layer; this puts them back into the order asked for.
-    read = [(layer, neuron) for layer in layers for neuron in inside[layer]]
-    back = [read.index(each) for each in neurons]
+    chosen = np.zeros((lm.layers, lm.width), bool)
+    chosen[tuple(zip(*neurons, strict=True))] = True
+    back = [sorted(neurons).index(each) for each in neurons]  # a reader gives them in order
     out: list[np.ndarray] = [np.zeros((0, len(neurons)), dtype=np.float32) for _ in prompts]
     with torch.no_grad(), bar(len(prompts), f"{lm.name} activations") as shown:
         for chunk in batches(lm, prompts, responses, batch):
-            values = _trace(root, [downs[layer] for layer in layers], list(inside.values()), chunk)
-            kept = torch.cat(values, -1)[..., back].cpu().numpy()
+            values = Reader(lm, chosen).read(chunk)
+            kept = torch.cat(values, -1)[..., back].float().cpu().numpy()
             for row, mask, seen in zip(chunk.rows, chunk.mask.bool().cpu().numpy(), kept, strict=True):
                 out[row] = seen[mask]
             shown.update(len(chunk.rows))
@@ -162,14 +159,6 @@ def contexts(
             }
         )
     return out
-
-
-def _trace(root: Any, downs: Sequence[Any], inside: Sequence[Sequence[int]], chunk: Batch) -> list[torch.Tensor]:
-    import nnsight
-
-    with root.trace(**chunk.inputs, use_cache=False, logits_to_keep=1):
-        seen = nnsight.save([down.input[:, :, which].float() for down, which in zip(downs, inside, strict=True)])
-    return list(seen)
 
 
 def zeroed_logp(
