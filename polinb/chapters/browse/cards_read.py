@@ -41,11 +41,6 @@ class Texts:
     sources: list[str]
     questions: list[int]
 
-    @property
-    def tokens(self) -> int:
-        """Number of response tokens."""
-        return sum(len(r) for r in self.responses)
-
 
 def activations(
     lm: LM,
