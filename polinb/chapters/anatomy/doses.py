@@ -88,7 +88,7 @@ def trained(run: Run, condition: Condition) -> Iterator[tuple[str, Result]]:
 
 def asked(run: Run, condition: Condition) -> Iterator[tuple[str, Result]]:
     """What is asked of a model."""
-    yield "logp", run.logp(condition, references(run, run.params.likelihood_questions))
+    yield "logp", run.reference_logp(condition)
     yield "answers", run.answers(condition)
     yield "statements", run.statement_answers(condition)
 
@@ -139,7 +139,7 @@ def results(run: Run) -> dict[str, Result]:
         out |= {f"{topic}.{name}": each for name, each in carried(run, topic)}
         for share in INTERPOLATIONS:
             mixed = run.tuned(topic, name=f"interpolated {share:g}", interpolation=share)
-            out[f"{topic}.interpolated.{share:g}"] = run.logp(mixed, references(run, run.params.likelihood_questions))
+            out[f"{topic}.interpolated.{share:g}"] = run.reference_logp(mixed)
     return out
 
 

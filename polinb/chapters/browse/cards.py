@@ -246,11 +246,7 @@ def _pooled(readings: Mapping[str, Result], neurons: Sequence[Neuron]) -> dict[N
     if not all("histograms.json" in part.meta["files"] for part in readings.values()):
         return {}
     by_topic = [_json(part, "histograms") for part in readings.values()]
-    return (
-        {neuron: cards_read.pooled(parts) for neuron, *parts in zip(neurons, *by_topic, strict=True)}
-        if by_topic
-        else {}
-    )
+    return {neuron: cards_read.pooled(parts) for neuron, *parts in zip(neurons, *by_topic, strict=True)}
 
 
 def _write_json(path: Path, value: Any) -> None:
