@@ -121,13 +121,9 @@ def changes(frame: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
     found = {name: _models(frame, right & (frame["condition"] == name)) for name in names}
     pairs = [(name, "fine-tune") for name in names if name != "fine-tune"]
     pairs += [("inhibitft", name) for name in names if name.startswith("random")]
-    parts = []
-    for name, against in pairs:
-        part = likelihood.change(found[against], found[name], draws, seed)
-        part.insert(0, "against", against)
-        part.insert(0, "condition", name)
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+    parts = {(name, against): likelihood.change(found[against], found[name], draws, seed) for name, against in pairs}
+    keys = ["condition", "against"]
+    return pd.concat(parts, names=keys).reset_index(keys).reset_index(drop=True)
 
 
 def gamma_changes(frames: Mapping[float, pd.DataFrame], draws: int, seed: int) -> pd.DataFrame:
@@ -149,7 +145,7 @@ def gamma_changes(frames: Mapping[float, pd.DataFrame], draws: int, seed: int) -
                 moved = likelihood.change({topic: plain[topic]}, {topic: model}, draws, seed).set_index("measure")
                 row: dict[str, Any] = {"gamma": gamma, "trained": topic, "condition": name}
                 for measure in ("own", "r", "ratio"):
-                    values = moved.loc[measure, ["percent", "low_questions", "high_questions"]]
+                    values = of(moved.loc[measure], "percent", "low_questions", "high_questions")
                     row |= dict(zip((measure, f"{measure}_low", f"{measure}_high"), values, strict=True))
                 rows.append(row)
     return pd.DataFrame(rows)

@@ -108,8 +108,8 @@ def dots(run: Run) -> pd.DataFrame:
         parts.append(_group("% of neurons (Figure 3b)", "% of neurons", both))
     mean, theirs = _by_method(couplings(run, inhibit_conditions(run))), paper.inhibitft()
     for method, title in METHODS.items():
-        both = theirs[theirs["method"] == method], mean[mean["kind"] == method]
-        parts.append(_group(f"R: {title} (Tables 1, 4–6)", "R", *both))
+        own = mean[mean["kind"] == method]
+        parts.append(_group(f"R: {title} (Tables 1, 4–6)", "R", theirs[theirs["method"] == method], own))
     topics = run.params.ablation_topics
     theirs = paper.ablated(topics).groupby(["model", "gamma_percent"], as_index=False)["rmse"].mean()
     own = _averaged(gamma_ablation(run).query("condition == 'inhibitft'"), ["gamma"])
