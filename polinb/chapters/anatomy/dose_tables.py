@@ -83,16 +83,11 @@ def long(frames: Frames, what: str, topics: Sequence[str]) -> pd.DataFrame:
     """
     names = {("vanilla", "", ""): f"vanilla.{what}"}
     names |= {(name, t, side): f"{t}.{own}.{what}" for own, (name, side) in CONDITIONS.items() for t in topics}
-    parts = []
-    for model, name in names.items():
-        table = frames(name)
-        if table is not None:
-            own = sides(table) if what == "logp" else table
-            parts.append(own.assign(**dict(zip(NAMES, model, strict=True))))
+    found = {model: frames(name) for model, name in names.items()}
+    parts = {model: sides(each) if what == "logp" else each for model, each in found.items() if each is not None}
     if not parts:
         raise DataError(f"this dose has no {what} yet")
-    every = pd.concat(parts, ignore_index=True)
-    return every[[*NAMES, *(name for name in every if name not in NAMES)]]
+    return pd.concat(parts, names=NAMES).reset_index(NAMES).reset_index(drop=True)
 
 
 def progress(frames: Frames, topics: Sequence[str]) -> pd.DataFrame:
