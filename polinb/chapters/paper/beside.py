@@ -20,7 +20,7 @@ from polinb.chapters.paper.results import (
 from polinb.labels import SETS
 from polinb.runs.run import Run
 from polinb.stance.coupling import mitigation
-from polinb.wording import Effect, Interval, bounded, intervals, listed, number, told
+from polinb.wording import Effect, bounded, intervals, listed, told
 
 METHODS = {"fine-tune": "right fine-tune", "inhibitft": "InhibitFT", "inhibitft-random": "random sets"}
 _STATEMENTS = {"compass": "political_compass", "ideologies": "idrlabs_ideologies"}
@@ -134,12 +134,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (group, item), part in frame.groupby(["group", "item"], sort=False):
         own, given = part[part["source"] == _OURS], part.set_index("source")["value"]
-        text = "–" if own.empty else _shown(own.iloc[0])
+        text = "–" if own.empty else intervals(own, "value")[0]
         values = {model: given.get(model, given.get(_ALL, np.nan)) for model in models}
         rows.append({"group": group, "item": item, "ours": text, **values})
     return pd.DataFrame(rows)
-
-
-def _shown(row: pd.Series) -> str | Interval:
-    known = not np.isnan([row["low"], row["high"]]).any()
-    return intervals(row.to_frame().T, "value")[0] if known else number(row["value"], sign=False)
