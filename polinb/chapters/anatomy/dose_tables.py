@@ -164,14 +164,13 @@ def claims(frames: Frames, topics: Sequence[str]) -> list[Claim]:
 
     below, above = (partial(t_test, side=side) for side in ("less", "greater"))
     same_r, same_own = (partial(equivalence, margin=likelihood.MARGINS[name]) for name in ("r", "own"))
-    ratio, minus_loud = "ln R(InhibitFT) − ln R", "minus that of the most active set"
-    others, apart = f"share of X carried by G, {minus_loud}", f"own share minus others' share of S, {minus_loud}"
+    general_share, spread = beyond_loud("G", "others"), beyond_loud("S", "apart")
     return [
-        Claim("C5", f"{ratio}(fine-tune)", drop, below, same_r, -1, beside),
-        Claim("C5, selective", f"{ratio}(less training) at equal own shift", selective, below, same_r),
+        Claim("C5", "ln R(InhibitFT) − ln R(fine-tune)", drop, below, same_r, -1, beside),
+        Claim("C5, selective", "ln R(InhibitFT) − ln R(less training) at equal own shift", selective, below, same_r),
         Claim("C6", "ln O(InhibitFT) − ln O(fine-tune)", kept, same_own, wanted=0),
-        Claim("C3", others, beyond_loud("G", "others"), above, wanted=1),
-        Claim("C4", apart, beyond_loud("S", "apart"), above, wanted=1),
+        Claim("C3", "share of X carried by G, minus that of the most active set", general_share, above, wanted=1),
+        Claim("C4", "own share minus others' share of S, minus that of the most active set", spread, above, wanted=1),
     ]
 
 
