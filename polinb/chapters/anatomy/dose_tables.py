@@ -223,9 +223,10 @@ def parts(frames: Frames, topics: Sequence[str], draws: int, seed: int) -> pd.Da
     """Side-specific and common part of the shifts (:func:`polinb.stance.likelihood.part_table`)."""
     right, left = (models(frames, topics, side) for side in ("right", "left"))
     both = [topic for topic in right if topic in left]
+    right, left = ({topic: side[topic] for topic in both} for side in (right, left))
     if not both:
         return pd.DataFrame(columns=["cell", "part", "shift", "low", "high", "topics_low", "topics_high"])
-    return likelihood.part_table(*({t: side[t] for t in both} for side in (right, left)), draws, seed)
+    return likelihood.part_table(right, left, draws, seed)
 
 
 def courses(frames: Frames, topics: Sequence[str]) -> pd.DataFrame:

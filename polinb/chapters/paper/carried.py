@@ -150,8 +150,8 @@ def carried(run: Run) -> pd.DataFrame:
         return pd.DataFrame(columns=["set", "neurons", "in_g", "active", *SHARES])
     plain, rows = read.pop(("", "vanilla", "")), []
 
-    def shift(topic: str, *model: str) -> np.ndarray:
-        return own_and_others(moved(plain, read[topic, *model]), topic)
+    def shift(topic: str, name: str, way: str) -> np.ndarray:
+        return own_and_others(moved(plain, read[topic, name, way]), topic)
 
     for topic in map(str, run.params.baseline_topics):
         whole = shift(topic, "fine-tune", "")

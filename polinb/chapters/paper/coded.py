@@ -48,7 +48,8 @@ def agreement(coded: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
         ("judge and first pass", sides["judge"], sides["first"]),
         ("judge and second pass", sides["judge"], sides["second"]),
     ]
-    return pd.DataFrame([{"readers": name, **agreement_row(*both, draws, seed, groups)} for name, *both in pairs])
+    rows = [{"readers": name, **agreement_row(one, other, draws, seed, groups)} for name, one, other in pairs]
+    return pd.DataFrame(rows)
 
 
 def confusion(coded: pd.DataFrame) -> pd.DataFrame:
