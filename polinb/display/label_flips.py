@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from polinb.chapters.paper.first_clause import OTHER, OWN
 from polinb.display.responses import Column
 from polinb.errors import DataError
 from polinb.resampling import SHARE, SHIFT, STANCE, Span, per_question, stratified_mean
 from polinb.runs.run import Run
+from polinb.stance.likelihood import OTHER, OWN
 
 ORDER = ("right", "left", "inhibit", "random", "patch-g", "patch-s")
 NEAR = 0.1  # a vanilla answer is called a borderline one if its P(right) is no further than this from one half

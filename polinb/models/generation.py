@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polinb.models.tokens import batches, end_ids
+from polinb.models.tokens import Batch, batches, end_ids
 from polinb.progress import bar
 
 if TYPE_CHECKING:
+    import torch
+
     from polinb.models.lm import LM
 
 
@@ -116,15 +118,23 @@ def log_likelihood(
     with torch.inference_mode(), bar(len(prompts), "likelihood") as shown:
         for chunk in batches(lm, prompts, responses, batch):
             keep = int(chunk.response.sum(1).max()) + 1
-            logits = lm.model(**chunk.inputs, logits_to_keep=keep, use_cache=False).logits[:, :-1]
-            first = chunk.ids.shape[1] - (keep - 1)
-            targets, weight = chunk.ids[:, first:], chunk.response[:, first:]
-            logits = logits.float()
-            token = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(-1)
-            # Not token * weight: a NaN at a padded position would spread.
-            total = torch.where(weight, token, 0).sum(1, dtype=torch.float32).cpu().numpy()
-            count = weight.sum(1).cpu().numpy()
-            for row, value, n in zip(chunk.rows, total, count, strict=True):
-                out[row] = value / n if n else np.nan
+            logits = lm.model(**chunk.inputs, logits_to_keep=keep, use_cache=False).logits
+            out[chunk.rows] = response_logp(logits, chunk)
             shown.update(len(chunk.rows))
     return out
+
+
+def response_logp(logits: torch.Tensor, chunk: Batch) -> np.ndarray:
+    """Mean log-probability a response token of a batch, (rows,) float64; NaN for an empty response.
+
+    Args:
+        logits: of the longest response's positions and the one before, (rows, positions, vocabulary).
+    """
+    first = chunk.ids.shape[1] - (logits.shape[1] - 1)
+    targets, weight = chunk.ids[:, first:], chunk.response[:, first:]
+    logits = logits[:, :-1].float()
+    token = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(-1)
+    # Not token * weight: a NaN at a padded position would spread.
+    total, count = token.where(weight, 0).sum(1).cpu().double(), weight.sum(1).cpu()
+    mean: np.ndarray = (total / count).numpy()  # 0 / 0 is NaN
+    return mean

@@ -247,14 +247,13 @@ class Run(Base):
 
     def reference_logp(self, condition: Condition = VANILLA) -> Result:
         """Log-probabilities behind :meth:`likelihood`: table ``logp``."""
+        return self.logp(condition, self.once("references", lambda: self.references(self.params.likelihood_questions)))
 
-        def make() -> Texts:
-            asked = self.questions(self.params.likelihood_questions)
-            keys = ["topic", "id", "prompt"]
-            sides = [asked[keys].assign(side=side, response=asked[side]) for side in ("left", "right")]
-            return Texts.of(pd.concat(sides, ignore_index=True))
-
-        return self.logp(condition, self.once("references", make))
+    def references(self, count: int) -> Texts:
+        """Left, then right reference answers to the first ``count`` evaluation questions per topic."""
+        asked, keys = self.questions(count), ["topic", "id", "prompt"]
+        sides = [asked[keys].assign(side=side, response=asked[side]) for side in ("left", "right")]
+        return Texts.of(pd.concat(sides, ignore_index=True))
 
     def logp(self, condition: Condition, texts: Texts) -> Result:
         """Mean log-probability a token of responses under a condition, see ``polinb.runs.stages.logp``."""

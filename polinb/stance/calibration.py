@@ -54,6 +54,13 @@ def cohen_kappa(
     return float(kappa[0]), *percentiles(kappa[1:])
 
 
+def agreement_row(first: pd.Series, second: pd.Series, draws: int, seed: int, groups: np.ndarray) -> dict[str, float]:
+    """n, agree (share), and kappa with low and high (:func:`cohen_kappa`) of two readers' labels of the same items."""
+    kappa, low, high = cohen_kappa(first.to_numpy(str), second.to_numpy(str), draws, seed, groups)
+    agree = float((first.to_numpy() == second.to_numpy()).mean())
+    return {"n": len(first), "agree": agree, "kappa": kappa, "low": low, "high": high}
+
+
 def error_corrected(shift: tuple[float, float, float], left: Floats, right: Floats) -> tuple[float, float, float]:
     """A shift of judged stance divided by how far the judge tells the sides apart (Rogan and Gladen 1978).
 

@@ -111,11 +111,9 @@ def coupling_table(
         DataError: a missing column, a repeated or unmatched question, a score that is not finite.
         ParameterError: ``trained_topic`` has no questions, or no other topic has.
     """
-    moves = shift_table(vanilla, model, draws, seed)
-    r = coupling(dict(zip(moves["topic"], moves["shift"], strict=True)), trained_topic)  # also refuses a wrong topic
-    own = moves[moves["topic"] == trained_topic].iloc[0]
-    shift, low, high = (float(own[name]) for name in ("shift", "low", "high"))
     stacks = {topic: (after - before)[None] for topic, (before, after) in pairs(vanilla, model).items()}
+    r = coupling({topic: moved.mean() for topic, moved in stacks.items()}, trained_topic)  # also refuses a wrong topic
+    shift, low, high = bootstrap_mean(stacks[trained_topic][0], draws, seed, SHIFT)
     rng = np.random.default_rng(seed)
     drawn = moments(stacks, draws, rng)
     r_drawn = root(corrected_square(drawn, trained_topic, 1)[0])
@@ -142,7 +140,7 @@ def coupling_table(
         **{f"{name}{end}": x for name, of in found.items() for end, x in zip(("", "_low", "_high"), of, strict=True)},
         "kappa_note": note,
         "n_topics": len(stacks),
-        "n_questions": int(moves["n"].sum()),
+        "n_questions": sum(moved.shape[1] for moved in stacks.values()),
     }
 
 

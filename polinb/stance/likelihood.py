@@ -97,6 +97,11 @@ def spill(models: Models) -> pd.DataFrame:
     return pd.DataFrame({"trained": list(models), **{name: values[:, 0] for name, values in found.items()}})
 
 
+def own_and_others(shifts: Moved, trained: str) -> Floats:
+    """Mean shift of one model on the trained topic, and on the others."""
+    return spill({trained: shifts})[["own", "others"]].to_numpy()[0]
+
+
 def change(first: Models, second: Models, draws: int, seed: int) -> pd.DataFrame:
     """How much larger or smaller the second condition's measures are, in per cent: geometric mean over trained topics.
 

@@ -1,5 +1,7 @@
 """The run in two doses: reading changes nothing, grafts add up at both ends, claims are read by the plan's rule."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,26 +11,19 @@ from polinb.chapters.anatomy import doses
 from polinb.chapters.anatomy.dose_tables import Claim
 from polinb.errors import DataError
 from polinb.masking.grafting import grafted_attention
-from polinb.models.generation import log_likelihood
 from polinb.resampling import equivalence, t_mean, t_test
 from polinb.runs.artifacts import Store
-from polinb.runs.conditions import encode
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.runs.weights import Named, course
 from polinb.stance.likelihood import MARGINS
 
-SMALL = {
-    "topics": ["crime", "race"], "ablation_topics": ["crime", "race"], "baseline_topics": ["crime"],
-    "train_examples": 8, "epochs": 2.0, "batch_size": 4, "micro_batch": 4, "train": "body", "localise_prompts": 2,
-    "eval_questions": 3, "patch_questions": 2, "likelihood_questions": 2, "eval_tokens": 4,
-    "controls": ["next_highest"],
-}  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return Run(Params.from_profile("tiny", **SMALL), Store(tmp_path_factory.mktemp("doses")))
+    both = ["crime", "race"]
+    small = {"topics": both, "ablation_topics": both, "epochs": 2.0, "train": "body", "likelihood_questions": 2}
+    return Run(Params.from_profile("tiny", **small), Store(tmp_path_factory.mktemp("doses")))
 
 
 def test_reading_a_training_changes_nothing_and_its_end_is_the_trained_model(run, tmp_path):
@@ -45,28 +40,27 @@ def test_reading_a_training_changes_nothing_and_its_end_is_the_trained_model(run
     np.testing.assert_allclose(last["logp"], run.logp(right, texts).frame("logp")["logp"], atol=1e-5)
 
 
-def test_weights_carried_over_at_both_ends(run):
-    texts, tuned = doses.references(run, 2), run.weights(run.tuned("crime"))
-    both, start = run.model(tuned), {n: weight.detach().clone() for n, weight in run.lm.model.named_parameters()}
-    vanilla, end = (log_likelihood(lm, *encode(lm, texts, False, 200)) for lm in (run.lm, both))
-    grafts = doses.graft(run, tuned=tuned, chosen=run.neurons("all"), way="graft", texts=texts, limit=200)
-    assert np.abs(vanilla - end).max() > 1e-3 and np.abs(grafts.frame("logp")["logp"] - vanilla).max() > 1e-4
-    with grafted_attention(run.lm, both):
-        moved = {name for name, weight in run.lm.model.named_parameters() if not torch.equal(weight, start[name])}
+def test_of_attention_the_weights_of_its_layers_alone_are_carried_and_put_back(run):
+    def state():
+        return {name: weight.detach().clone() for name, weight in run.lm.model.named_parameters()}
+
+    start = state()
+    with grafted_attention(run.lm, run.model(run.weights(run.tuned("crime")))):
+        moved = {name for name, weight in state().items() if not torch.equal(weight, start[name])}
     assert moved and all(".self_attn." in name for name in moved)
-    assert all(torch.equal(weight, start[name]) for name, weight in run.lm.model.named_parameters())
+    assert all(torch.equal(weight, start[name]) for name, weight in state().items())
 
 
 SPREAD = np.array([-0.02, -0.01, 0.0, 0.0, 0.01, 0.02])
 
 
-def below(values):
-    return t_test(values, 0.0, "less")
+FALLS, RISES = (partial(t_test, side=side) for side in ("less", "greater"))
+SAME_R, SAME_OWN = (partial(equivalence, margin=MARGINS[name]) for name in ("r", "own"))
 
 
 def drop(mean, beside=None):
     near = None if beside is None else beside + 0.3 * SPREAD
-    return Claim("C5", "x", mean + 0.3 * SPREAD, below, lambda v: equivalence(v, MARGINS["r"]), -1, near)
+    return Claim("C5", "x", mean + 0.3 * SPREAD, FALLS, SAME_R, -1, near)
 
 
 @pytest.mark.parametrize(
@@ -75,10 +69,10 @@ def drop(mean, beside=None):
         (drop(-0.05, -0.03), "supported"),  # below zero and below the loud set
         (drop(-0.30, 0.0), "not decided"),  # large, not more than the loud set
         (drop(0.0), "refuted"),
-        (Claim("C6", "x", 0.01 + SPREAD, lambda v: equivalence(v, MARGINS["own"]), wanted=0), "supported"),
-        (Claim("C6", "x", -0.2 + SPREAD, lambda v: equivalence(v, MARGINS["own"]), wanted=0), "refuted"),
-        (Claim("C3", "x", 0.02 + SPREAD / 4, lambda v: t_test(v, 0, "greater"), wanted=1), "supported"),
-        (Claim("C3", "x", SPREAD - 0.05, lambda v: t_test(v, 0, "greater"), wanted=1), "refuted"),
+        (Claim("C6", "x", 0.01 + SPREAD, SAME_OWN, wanted=0), "supported"),
+        (Claim("C6", "x", -0.2 + SPREAD, SAME_OWN, wanted=0), "refuted"),
+        (Claim("C3", "x", 0.02 + SPREAD / 4, RISES, wanted=1), "supported"),
+        (Claim("C3", "x", SPREAD - 0.05, RISES, wanted=1), "refuted"),
     ],
 )
 def test_a_claim_is_read_by_the_rule(claim, told):
@@ -87,7 +81,7 @@ def test_a_claim_is_read_by_the_rule(claim, told):
 
 def test_five_tests_are_corrected_together():
     values = -0.02 + SPREAD
-    many = tables.readings([Claim(str(k), "x", values, below) for k in range(5)])
+    many = tables.readings([Claim(str(k), "x", values, FALLS) for k in range(5)])
     assert many["p_holm"].iloc[0] == pytest.approx(5 * many["p"].iloc[0])
     assert tuple(many[["value", "low", "high"]].iloc[0]) == pytest.approx(t_mean(values))
 

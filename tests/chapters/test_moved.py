@@ -45,10 +45,9 @@ def test_openings_by_hand():
 
 def test_a_ceiling_by_hand():
     """Vanilla at −1 on race and 0 on economy: at most 2 and 1; the model moves by 1 and 1."""
-    rows = [("", "", "race", "a", "x", -1.0), ("", "", "economy", "b", "x", 0.0), ("", "", "crime", "c", "x", 0.0)]
-    rows += [
-        ("crime", "right", t, i, "x", s) for t, i, s in (("race", "a", 0.0), ("economy", "b", 1.0), ("crime", "c", 1.0))
-    ]
+    scores = {"race": (-1.0, 0.0), "economy": (0.0, 1.0), "crime": (0.0, 1.0)}
+    rows = [(*model, t, t, "x", both[k]) for k, model in enumerate([("", ""), ("crime", "right")])
+            for t, both in scores.items()]  # fmt: skip
     row = moved.ceilings(judged(rows)).iloc[0]
     assert row["r"] == pytest.approx(1) and row["most"] == pytest.approx(2.5**0.5)
 

@@ -14,17 +14,12 @@ from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.runs.weights import mask_of
 
-SMALL = {
-    "topics": ["crime", "race", "science"], "baseline_topics": ["crime", "race"], "ablation_topics": ["crime"],
-    "train_examples": 8, "epochs": 2.0, "localise_prompts": 2, "eval_questions": 4, "likelihood_questions": 2,
-    "patch_questions": 2, "eval_tokens": 6, "controls": ["layer"], "baseline_seeds": 2, "finetune_seeds": 2,
-    "learning_rate": 3e-3, "bootstrap": 200,
-}  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    return Run(Params.from_profile("tiny", **SMALL), Store(tmp_path_factory.mktemp("rivals")))
+    small = {"topics": ["crime", "race", "science"], "baseline_topics": ["crime", "race"], "baseline_seeds": 2}
+    small |= {"finetune_seeds": 2, "epochs": 2.0, "learning_rate": 3e-3}
+    return Run(Params.from_profile("tiny", **small), Store(tmp_path_factory.mktemp("rivals")))
 
 
 def weights(run, **changes):

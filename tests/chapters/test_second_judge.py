@@ -36,14 +36,10 @@ def test_hidden_judge_learns_sides_that_even_a_random_model_can_tell():
     from polinb.data.pairs import Pair, StanceData
     from polinb.models.loading import load
 
-    pairs = tuple(
-        Pair(topic="crime", prompt=f"Question {k}?", left=f"zzz zzz zzz {k % 7} zzz", right=f"qqq qqq {k % 5} qqq qqq")
-        for k in range(60)
-    )
-    judge = HiddenJudge(load("tiny:llama"), StanceData("planted", pairs, {}, "none"), 10)
-    frame = pd.DataFrame(
-        {"topic": "crime", "id": ["a", "b", "c"], "prompt": "?", "response": ["zzz zzz 9", "qqq 9 qqq", " "]}
-    )
+    pairs = [Pair(topic="crime", prompt=f"Question {k}?", left=f"zzz {k % 7} zzz", right=f"qqq {k % 5} qqq")
+             for k in range(60)]  # fmt: skip
+    judge = HiddenJudge(load("tiny:llama"), StanceData("planted", tuple(pairs), {}, "none"), 10)
+    frame = pd.DataFrame({"topic": "crime", "response": ["zzz zzz 9", "qqq 9 qqq", " "]})
     assert list(judge.rate(frame)["label"]) == ["left", "right", "unrated"]
 
 
@@ -55,10 +51,10 @@ def planted(codes, judge):
 def test_agreement_and_confusion_by_hand():
     """Four answers: the judge is right on two sides and calls two without a side right; κ = (1/2 − 1/4)/(1 − 1/4)."""
     coded = planted(["left", "right", "neither", "off topic"], ["left", "right", "right", "right"])
-    found = coding.agreement(coded, 50, 0).set_index("readers")
-    assert found.loc["two passes, four codes", "kappa"] == found.loc["two passes, three codes", "kappa"] == 1
-    assert found.loc["judge and first pass", "agree"] == 0.5
-    assert found.loc["judge and first pass", "kappa"] == pytest.approx((1 / 2 - 1 / 4) / (1 - 1 / 4))
+    found = coding.agreement(coded, 50, 0)
+    assert found["agree"].tolist() == [1, 1, 0.5, 0.5] and found["kappa"].tolist() == pytest.approx(
+        [1, 1, 1 / 3, 1 / 3]
+    )
     table = coding.confusion(coded).set_index("judge")
     assert table.loc["right"].to_dict() == {"left": 0, "right": 1, "neither": 1, "off topic": 1}
     assert table.to_numpy().sum() == 4
@@ -82,20 +78,11 @@ def test_corrected_means_and_shifts_by_hand():
 
 
 def test_disagreements_are_the_known_ones():
-    frame = paper.disagreements()
-    by_model = frame.groupby("model").size().to_dict()
-    llama = frame[frame.model == "Llama-3.1-8B"]
-    assert (llama["main"] == llama["ablation_2_5"]).sum() == 5
-    assert by_model["Qwen2.5-3B"] == 2
-    slip = frame[frame.model == "Llama-3.2-3B"]
-    assert slip[["topic", "column", "main", "ablation"]].values.tolist() == [["gender", "idrlabs_mnli", 0.112, 0.012]]
-
-
-def test_every_figure_and_table_is_listed_once():
-    frame = paper.exhibits()
-    assert list(frame[frame.kind == "figure"].number) == list(range(1, 13))
-    assert list(frame[frame.kind == "table"].number) == list(range(1, 11))
-    assert frame.id.is_unique and (frame.caption.str.len() > 10).all() and (frame.section != "").all()
+    frame = paper.disagreements().set_index("model")
+    llama = frame.loc["Llama-3.1-8B"]
+    assert (llama["main"] == llama["ablation_2_5"]).sum() == 5 and len(frame.loc["Qwen2.5-3B"]) == 2
+    slip = frame.loc["Llama-3.2-3B", ["topic", "column", "main", "ablation"]]
+    assert slip.tolist() == ["gender", "idrlabs_mnli", 0.112, 0.012]
 
 
 def test_the_copied_digits_and_the_coded_answers_have_not_changed():

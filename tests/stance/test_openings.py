@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pandas as pd
 
 from polinb.chapters.paper import first_clause as openings
-from polinb.display.label_flips import OTHER, OWN
 from polinb.runs.conditions import VANILLA, Condition
+from polinb.stance.likelihood import OTHER, OWN
 
 TOPICS = ("crime", "race")
 N = 12

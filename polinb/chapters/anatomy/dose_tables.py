@@ -5,8 +5,9 @@ Only trained topics whose models are all there are read, so that a run on its wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,10 @@ import pandas as pd
 from polinb.chapters.anatomy.doses import Frames
 from polinb.chapters.anatomy.moved import NAMES
 from polinb.errors import DataError
-from polinb.resampling import equivalence, holm, t_mean, t_test
+from polinb.resampling import equivalence, holm, only_asked, t_mean, t_test
 from polinb.runs.stages import wide
 from polinb.stance import likelihood
-from polinb.stance.likelihood import Models, Moved
+from polinb.stance.likelihood import Models, Moved, own_and_others
 
 CONDITIONS = {
     "right": ("fine-tune", "right"),
@@ -68,8 +69,7 @@ def moved(frames: Frames, table: pd.DataFrame) -> Moved:
     if plain is None:
         raise DataError("this dose has no likelihoods of the vanilla model yet")
     own = sides(table)
-    before = own[["topic", "id"]].merge(sides(plain), on=["topic", "id"], how="left", validate="one_to_one")
-    return likelihood.moved(before, own)
+    return likelihood.moved(only_asked(sides(plain), own), own)
 
 
 def long(frames: Frames, what: str, topics: Sequence[str]) -> pd.DataFrame:
@@ -83,16 +83,11 @@ def long(frames: Frames, what: str, topics: Sequence[str]) -> pd.DataFrame:
     """
     names = {("vanilla", "", ""): f"vanilla.{what}"}
     names |= {(name, t, side): f"{t}.{own}.{what}" for own, (name, side) in CONDITIONS.items() for t in topics}
-    parts = []
-    for model, name in names.items():
-        table = frames(name)
-        if table is not None:
-            own = sides(table) if what == "logp" else table
-            parts.append(own.assign(**dict(zip(NAMES, model, strict=True))))
+    found = {model: frames(name) for model, name in names.items()}
+    parts = {model: sides(each) if what == "logp" else each for model, each in found.items() if each is not None}
     if not parts:
         raise DataError(f"this dose has no {what} yet")
-    every = pd.concat(parts, ignore_index=True)
-    return every[[*NAMES, *(name for name in every if name not in NAMES)]]
+    return pd.concat(parts, names=NAMES).reset_index(NAMES).reset_index(drop=True)
 
 
 def progress(frames: Frames, topics: Sequence[str]) -> pd.DataFrame:
@@ -132,22 +127,16 @@ def shares(frames: Frames, topics: Sequence[str], way: str = "graft") -> pd.Data
         whole = frames(f"{topic}.right.logp")
         for name in SETS:
             table = frames(f"{topic}.{way}.{name}")
-            if whole is None or table is None:
-                continue
-            part = moved(frames, table)
-            own, others = _means(part, topic) / _means(_first(moved(frames, whole), part), topic)
-            rows.append([topic, name, own, others] if way == "graft" else [topic, name, 1 - own, 1 - others])
+            if whole is not None and table is not None:
+                part = moved(frames, table)
+                share = own_and_others(part, topic) / own_and_others(_first(moved(frames, whole), part), topic)
+                rows.append([topic, name, *(share if way == "graft" else 1 - share)])
     return pd.DataFrame(rows, columns=["trained", "set", "own", "others"])
 
 
 def _first(whole: Moved, part: Moved) -> Moved:
     """The shifts of as many questions of each topic as ``part`` has: they are the first ones."""
     return {topic: values[: part[topic].shape[-1]] for topic, values in whole.items()}
-
-
-def _means(shifts: Moved, trained: str) -> np.ndarray:
-    """Mean shift on the trained topic, and on the others."""
-    return likelihood.spill({trained: shifts})[["own", "others"]].to_numpy()[0]
 
 
 # --- the claims
@@ -157,54 +146,32 @@ def claims(frames: Frames, topics: Sequence[str]) -> list[Claim]:
     """The plan's claims with the values of the topics that are finished."""
     fine, general, loud = (models(frames, topics, name) for name in ("right", "inhibitft", "loud"))
     every = [topic for topic in fine if topic in general and topic in loud]
-    named = {"fine": fine, "G": general, "loud": loud}
-    spills = {name: likelihood.spill(_only(found, every)) for name, found in named.items() if every}
 
-    def logs(name: str, column: str) -> np.ndarray:
+    def logs(found: Models, column: str) -> np.ndarray:
         if not every:
             return np.empty(0)
-        return np.log(spills[name][column].to_numpy(float) / spills["fine"][column].to_numpy(float))
+        own, plain = (likelihood.spill({t: each[t] for t in every})[column] for each in (found, fine))
+        return np.log(own.to_numpy(float) / plain.to_numpy(float))
 
-    drop, beside = logs("G", "r"), logs("G", "r") - logs("loud", "r")
+    drop, beside, kept = logs(general, "r"), logs(general, "r") - logs(loud, "r"), logs(general, "own")
     lines = {topic: found for topic in every if (found := line(frames, topic)) is not None}
     equal = likelihood.equal_shift(lines, {topic: _first(general[topic], lines[topic]) for topic in lines})
-    carried = shares(frames, topics)
-    by = {name: part.set_index("trained") for name, part in carried.groupby("set", sort=False)}
-    general_share, spread = _gap(by, "G", lambda part: part["others"]), _gap(by, "S", lambda p: p["own"] - p["others"])
+    selective, carried = equal["log_ratio"].to_numpy(float), shares(frames, topics).eval("apart = own - others")
 
-    def below(values: np.ndarray) -> float:
-        return t_test(values, 0.0, "less")
+    def beyond_loud(name: str, value: str) -> np.ndarray:
+        by = carried.pivot(index="trained", columns="set", values=value).reindex(columns=SETS)
+        return (by[name] - by["loud"]).dropna().to_numpy(float)
 
-    def above(values: np.ndarray) -> float:
-        return t_test(values, 0.0, "greater")
-
-    def within(margin: tuple[float, float]) -> Callable[[np.ndarray], float]:
-        return lambda values: equivalence(values, margin)
-
+    below, above = (partial(t_test, side=side) for side in ("less", "greater"))
+    same_r, same_own = (partial(equivalence, margin=likelihood.MARGINS[name]) for name in ("r", "own"))
+    general_share, spread = beyond_loud("G", "others"), beyond_loud("S", "apart")
     return [
-        Claim("C5", "ln R(InhibitFT) − ln R(fine-tune)", drop, below, within(likelihood.MARGINS["r"]), -1, beside),
-        Claim(
-            "C5, selective",
-            "ln R(InhibitFT) − ln R(less training) at equal own shift",
-            equal["log_ratio"].to_numpy(float),
-            below,
-            within(likelihood.MARGINS["r"]),
-        ),
-        Claim("C6", "ln O(InhibitFT) − ln O(fine-tune)", logs("G", "own"), within(likelihood.MARGINS["own"]), wanted=0),
+        Claim("C5", "ln R(InhibitFT) − ln R(fine-tune)", drop, below, same_r, -1, beside),
+        Claim("C5, selective", "ln R(InhibitFT) − ln R(less training) at equal own shift", selective, below, same_r),
+        Claim("C6", "ln O(InhibitFT) − ln O(fine-tune)", kept, same_own, wanted=0),
         Claim("C3", "share of X carried by G, minus that of the most active set", general_share, above, wanted=1),
         Claim("C4", "own share minus others' share of S, minus that of the most active set", spread, above, wanted=1),
     ]
-
-
-def _only(found: Models, topics: Sequence[str]) -> Models:
-    return {topic: found[topic] for topic in topics}
-
-
-def _gap(by: Mapping[object, pd.DataFrame], name: str, value: Callable[[pd.DataFrame], pd.Series]) -> np.ndarray:
-    """A set's value minus that of the loud set, by trained topic."""
-    if name not in by or "loud" not in by:
-        return np.empty(0)
-    return (value(by[name]) - value(by["loud"])).dropna().to_numpy(float)
 
 
 def readings(found: Sequence[Claim]) -> pd.DataFrame:
@@ -256,9 +223,10 @@ def parts(frames: Frames, topics: Sequence[str], draws: int, seed: int) -> pd.Da
     """Side-specific and common part of the shifts (:func:`polinb.stance.likelihood.part_table`)."""
     right, left = (models(frames, topics, side) for side in ("right", "left"))
     both = [topic for topic in right if topic in left]
+    right, left = ({topic: side[topic] for topic in both} for side in (right, left))
     if not both:
         return pd.DataFrame(columns=["cell", "part", "shift", "low", "high", "topics_low", "topics_high"])
-    return likelihood.part_table(_only(right, both), _only(left, both), draws, seed)
+    return likelihood.part_table(right, left, draws, seed)
 
 
 def courses(frames: Frames, topics: Sequence[str]) -> pd.DataFrame:
@@ -270,5 +238,5 @@ def courses(frames: Frames, topics: Sequence[str]) -> pd.DataFrame:
             if table is None:
                 continue
             for step, part in table.groupby("step", sort=True):
-                rows.append([topic, name, step, *_means(moved(frames, part), topic)])
+                rows.append([topic, name, step, *own_and_others(moved(frames, part), topic)])
     return pd.DataFrame(rows, columns=["trained", "condition", "step", "own", "others"])

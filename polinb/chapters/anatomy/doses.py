@@ -64,10 +64,7 @@ def settings(dose: str) -> dict[str, Any]:
 
 def references(run: Run, count: int) -> Texts:
     """Left and right reference answers of the first ``count`` questions per topic, of those that the end is asked."""
-    asked = run.questions(min(count, run.params.likelihood_questions))
-    keys = ["topic", "id", "prompt"]
-    sides = [asked[keys].assign(side=side, response=asked[side]) for side in ("left", "right")]
-    return Texts.of(pd.concat(sides, ignore_index=True))
+    return run.references(min(count, run.params.likelihood_questions))
 
 
 def steps(run: Run, condition: Condition) -> list[int]:
@@ -91,7 +88,7 @@ def trained(run: Run, condition: Condition) -> Iterator[tuple[str, Result]]:
 
 def asked(run: Run, condition: Condition) -> Iterator[tuple[str, Result]]:
     """What is asked of a model."""
-    yield "logp", run.logp(condition, references(run, run.params.likelihood_questions))
+    yield "logp", run.reference_logp(condition)
     yield "answers", run.answers(condition)
     yield "statements", run.statement_answers(condition)
 
@@ -142,7 +139,7 @@ def results(run: Run) -> dict[str, Result]:
         out |= {f"{topic}.{name}": each for name, each in carried(run, topic)}
         for share in INTERPOLATIONS:
             mixed = run.tuned(topic, name=f"interpolated {share:g}", interpolation=share)
-            out[f"{topic}.interpolated.{share:g}"] = run.logp(mixed, references(run, run.params.likelihood_questions))
+            out[f"{topic}.interpolated.{share:g}"] = run.reference_logp(mixed)
     return out
 
 

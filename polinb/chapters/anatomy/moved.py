@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.paper.first_clause import first_word, telling_word
+from polinb.chapters.paper.results import inhibit_conditions
 from polinb.data.loading import BUNDLED_STATEMENTS, MIRROR, load_statements
 from polinb.data.prompts import answer_prompt
 from polinb.errors import DataError
-from polinb.resampling import SHIFT, STANCE, share_interval, stratified_mean
+from polinb.resampling import SHIFT, STANCE, known_mean, share_interval, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition, Texts
 from polinb.runs.results import Result
 from polinb.runs.run import Run
@@ -67,13 +68,8 @@ def to_contraries(run: Run, condition: Condition) -> Result:
 
 
 def _long(conditions: Iterable[Condition], read: Any) -> pd.DataFrame:
-    parts = []
-    for each in (VANILLA, *conditions):
-        part = read(each)
-        for place, (name, value) in enumerate(zip(NAMES, (each.name, each.topic, each.leaning), strict=True)):
-            part.insert(place, name, value)
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+    parts = {(each.name, each.topic, each.leaning): read(each) for each in (VANILLA, *conditions)}
+    return pd.concat(parts, names=NAMES).reset_index(NAMES).reset_index(drop=True)
 
 
 def variants(run: Run) -> list[Condition]:
@@ -84,9 +80,8 @@ def variants(run: Run) -> list[Condition]:
 def inhibited(run: Run) -> list[Condition]:
     """The right fine-tune, InhibitFT and, of each kind of control, the first set, of every topic."""
     out: dict[tuple[str, str], Condition] = {}
-    for topic in run.params.topics:
-        for each in (run.tuned(topic), *run.inhibited(topic)):
-            out.setdefault((each.name, topic), each)
+    for each in inhibit_conditions(run):
+        out.setdefault((each.name, each.topic), each)
     return list(out.values())
 
 
@@ -126,13 +121,9 @@ def changes(frame: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
     found = {name: _models(frame, right & (frame["condition"] == name)) for name in names}
     pairs = [(name, "fine-tune") for name in names if name != "fine-tune"]
     pairs += [("inhibitft", name) for name in names if name.startswith("random")]
-    parts = []
-    for name, against in pairs:
-        part = likelihood.change(found[against], found[name], draws, seed)
-        part.insert(0, "against", against)
-        part.insert(0, "condition", name)
-        parts.append(part)
-    return pd.concat(parts, ignore_index=True)
+    parts = {(name, against): likelihood.change(found[against], found[name], draws, seed) for name, against in pairs}
+    keys = ["condition", "against"]
+    return pd.concat(parts, names=keys).reset_index(keys).reset_index(drop=True)
 
 
 def gamma_changes(frames: Mapping[float, pd.DataFrame], draws: int, seed: int) -> pd.DataFrame:
@@ -154,7 +145,7 @@ def gamma_changes(frames: Mapping[float, pd.DataFrame], draws: int, seed: int) -
                 moved = likelihood.change({topic: plain[topic]}, {topic: model}, draws, seed).set_index("measure")
                 row: dict[str, Any] = {"gamma": gamma, "trained": topic, "condition": name}
                 for measure in ("own", "r", "ratio"):
-                    values = moved.loc[measure, ["percent", "low_questions", "high_questions"]]
+                    values = of(moved.loc[measure], "percent", "low_questions", "high_questions")
                     row |= dict(zip((measure, f"{measure}_low", f"{measure}_high"), values, strict=True))
                 rows.append(row)
     return pd.DataFrame(rows)
@@ -162,14 +153,11 @@ def gamma_changes(frames: Mapping[float, pd.DataFrame], draws: int, seed: int) -
 
 def gamma_frames(run: Run, pairs: Sequence[tuple[float, Condition]]) -> dict[float, pd.DataFrame]:
     """γ → what :func:`gamma_changes` reads (pairs: :func:`polinb.chapters.paper.results.gamma_conditions`)."""
-    return {
-        at: likelihoods(run, [each for t in run.params.ablation_topics for each in (run.tuned(t), *_of(pairs, at, t))])
-        for at in dict.fromkeys(gamma for gamma, _ in pairs)
-    }
-
-
-def _of(pairs: Sequence[tuple[float, Condition]], gamma: float, topic: str) -> list[Condition]:
-    return list({each.name: each for at, each in pairs if at == gamma and each.topic == topic}.values())
+    frozen: dict[float, list[Condition]] = {}
+    for gamma, each in pairs:
+        frozen.setdefault(gamma, []).append(each)
+    plain = [run.tuned(topic) for topic in run.params.ablation_topics]
+    return {gamma: likelihoods(run, [*plain, *own]) for gamma, own in frozen.items()}
 
 
 def ceilings(frame: pd.DataFrame) -> pd.DataFrame:
@@ -209,30 +197,24 @@ def leakage(frame: pd.DataFrame, reader: Any) -> pd.DataFrame:
     before = read.loc[read["trained"] == "", ["topic", "id", "score", "about"]]
     before = before.rename(columns={"score": "was", "about": "was_about"})
     every = read[(read["trained"] != "") & (read["topic"] != read["trained"])].merge(before, on=["topic", "id"])
+    every["moved"] = every["score"] - every["was"]
     rows = []
     for leaning in dict.fromkeys(every["leaning"]):
         side = every[every["leaning"] == leaning]
         for trained in [*dict.fromkeys(side["trained"]), "all"]:
             part = side if trained == "all" else side[side["trained"] == trained]
             leaked, stayed = part["about"] == part["trained"], part["about"] == part["topic"]
-            shares = [*_pooled(part, leaked), float((part["was_about"] == part["trained"]).mean()), stayed.mean()]
-            rows.append([leaning, trained, len(part), *shares, *_judged(part), *_judged(part[stayed])])
+            shares = *share_interval(_by_question(part, leaked), 1000, 0), (part["was_about"] == part["trained"]).mean()
+            means = [known_mean(_by_question(own, own["moved"]), 1000, 0, SHIFT) for own in (part, part[stayed])]
+            rows.append([leaning, trained, len(part), *shares, stayed.mean(), *means[0], *means[1]])
     ends = [f"{name}{end}" for name in ("shift", "stayed") for end in ("", "_low", "_high")]
     names = ["leaning", "trained", "n", "leaked", "leaked_low", "leaked_high", "vanilla", "on_asked", *ends]
     return pd.DataFrame(rows, columns=names)
 
 
-def _pooled(part: pd.DataFrame, yes: pd.Series) -> tuple[float, float, float]:
-    """Share with an interval over questions: a question's answers by several models stay together."""
-    each = yes.astype(float).groupby([part["topic"], part["id"]]).mean()
-    return share_interval(each, 1000, 0)
-
-
-def _judged(part: pd.DataFrame) -> tuple[float, float, float]:
-    moved = (part["score"] - part["was"]).groupby([part["topic"], part["id"]]).mean()
-    if len(moved) < 2:
-        return (float(moved.mean()) if len(moved) else float("nan"), float("nan"), float("nan"))
-    return stratified_mean([moved.to_numpy(float)], 1000, 0, SHIFT)
+def _by_question(part: pd.DataFrame, values: pd.Series) -> pd.Series:
+    """Mean of a question's answers by several models, which stay together in an interval."""
+    return values.astype(float).groupby([part["topic"], part["id"]]).mean()
 
 
 # --- statements: agreement, manner, position
@@ -294,22 +276,6 @@ def manner_and_position(given: pd.DataFrame, draws: int, seed: int) -> dict[str,
     return out
 
 
-def pairs_told_apart(given: pd.DataFrame) -> dict[str, float]:
-    """Statement and contrary: shares of pairs with the same verdict on both, and with opposite ones.
-
-    Returns:
-        pairs, both (agrees with both), neither_of_them (disagrees with both), apart (agrees with one of them only).
-    """
-    sides = given.pivot(index=["topic", "id"], columns="mirror", values="agree").dropna()
-    first, second = sides[False], sides[True]
-    return {
-        "pairs": len(sides),
-        "both": float(((first > 0) & (second > 0)).mean()),
-        "neither_of_them": float(((first < 0) & (second < 0)).mean()),
-        "apart": float((first * second < 0).mean()),
-    }
-
-
 def position_shift(given: pd.DataFrame, draws: int, seed: int) -> tuple[float, float, float]:
     """Mean shift of the position from the vanilla model, over right-tuned models (of :func:`replies`), by statement."""
     keys = ["topic", "id", "mirror"]
@@ -330,11 +296,18 @@ def positions(given: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
 
 
 def contraries(given: pd.DataFrame) -> pd.DataFrame:
-    """:func:`pairs_told_apart` of every model: model, then its columns."""
-    parts = given.groupby(NAMES, sort=False)
-    return pd.DataFrame(
-        [{"model": f"{t}, {side}" if t else "vanilla", **pairs_told_apart(g)} for (_, t, side), g in parts]
-    )
+    """Statement and contrary: shares of pairs with the same verdict of a model on both, and with opposite ones.
+
+    Returns:
+        model, pairs, both (agrees with both), neither_of_them (disagrees with both), apart (agrees with one only).
+    """
+    rows = []
+    for (_, trained, leaning), own in given.groupby(NAMES, sort=False):
+        sides = own.pivot(index=["topic", "id"], columns="mirror", values="agree").reindex(columns=[False, True])
+        sides = sides.dropna()
+        told = [(sides > 0).all(axis=1), (sides < 0).all(axis=1), sides.prod(axis=1) < 0]
+        rows.append([f"{trained}, {leaning}" if trained else "vanilla", len(sides), *(yes.mean() for yes in told)])
+    return pd.DataFrame(rows, columns=["model", "pairs", "both", "neither_of_them", "apart"])
 
 
 def openings(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ class TopicReader:
         self.words = words
         self._rows = training_rows(data)
         self._rows["text"] = [self._cut(text) for text in self._rows["text"]]
-        self._model = _fit(self._rows)
+        self._model = fitted(self._rows["text"], self._rows["topic"], balanced=True)
 
     def _cut(self, text: str) -> str:
         return " ".join(text.split()[: self.words])
@@ -41,17 +41,12 @@ class TopicReader:
 
     def accuracy(self) -> pd.DataFrame:
         """Share of reference answers to prompts it had not seen that it reads right: topic, n, accuracy, low, high."""
-        from sklearn.model_selection import GroupKFold
+        from sklearn.model_selection import GroupKFold, cross_val_predict
 
-        rows, hit = self._rows, np.zeros(len(self._rows), bool)
+        rows = self._rows
         folds = GroupKFold(min(_FOLDS, rows["prompt"].nunique()))
-        for seen, held in folds.split(rows, groups=rows["prompt"]):
-            found = _fit(rows.iloc[seen]).predict(list(rows["text"].iloc[held]))
-            hit[held] = found == rows["topic"].iloc[held].to_numpy()
+        found = cross_val_predict(self._model, list(rows["text"]), rows["topic"], groups=rows["prompt"], cv=folds)
+        hit = found == rows["topic"].to_numpy()
         parts = [*((t, hit[(rows["topic"] == t).to_numpy()]) for t in dict.fromkeys(rows["topic"])), ("all", hit)]
         out = [[t, len(h), float(h.mean()), *wilson(float(h.sum()), len(h))] for t, h in parts]
         return pd.DataFrame(out, columns=["topic", "n", "accuracy", "low", "high"])
-
-
-def _fit(rows: pd.DataFrame) -> Any:
-    return fitted(rows["text"], rows["topic"], balanced=True)

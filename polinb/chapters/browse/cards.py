@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from polinb.chapters.browse import cards_read
 from polinb.chapters.browse.cards_choice import Neuron, Pick, picks, random_neurons
-from polinb.chapters.browse.cards_read import Texts as ReadTexts
+from polinb.chapters.browse.cards_lens import extremes
 from polinb.chapters.browse.explorer_levels import ranks
 from polinb.errors import ArtifactError
 from polinb.resampling import bootstrap_mean, stratified_mean
@@ -115,8 +116,6 @@ def _reading(run: Run, topic: str, neurons: Sequence[Neuron]) -> Result:
 @stage("card-lens", Model)
 def lens(run: Run, folder: Path, *, neurons: Sequence[Neuron]) -> None:
     """Tokens that the neurons' value vectors promote and suppress in the vanilla model (see cards_lens): ``lens``."""
-    from polinb.chapters.browse.cards_lens import extremes
-
     _write_json(folder / "lens.json", extremes(run.lm, neurons))
 
 
@@ -144,21 +143,21 @@ def reading(
     Raises:
         ArtifactError: they do not agree to ``CLOSE``.
     """
-    from polinb.chapters.browse import cards_read
-
     models = {"vanilla": run.lm, "left": run.model(left), "right": run.model(right)}
     found = _texts(scores, questions)
     read = {name: cards_read.activations(lm, neurons, found.prompts, found.responses) for name, lm in models.items()}
-    means = {name: cards_read.answer_means(seen, found.responses) for name, seen in read.items()}
+    ends = {name: cards_read.on_answers(seen, found.responses) for name, seen in read.items()}
+    means = {name: each.mean(0, dtype=np.float64) for name, each in ends.items()}
     gap = _gap(contrast_of(scores), neurons, means)
     if not gap <= CLOSE:
         raise ArtifactError(f"mean activations differ from PNLAC's own sums by {gap:.1e} of a scale")
     layer, neuron = zip(*neurons, strict=True)
-    pd.DataFrame({"layer": layer, "neuron": neuron, **means, "n": found.tokens}).to_parquet(folder / "means.parquet")
+    tokens = len(ends["vanilla"])
+    pd.DataFrame({"layer": layer, "neuron": neuron, **means, "n": tokens}).to_parquet(folder / "means.parquet")
     windows = [cards_read.contexts(run.lm, read, found, column, contexts) for column in range(len(neurons))]
     _write_json(folder / "contexts.json", windows)
-    _write_json(folder / "histograms.json", cards_read.histograms(read, found.responses))
-    return {"gap": gap, "tokens": found.tokens}
+    _write_json(folder / "histograms.json", cards_read.histograms(ends))
+    return {"gap": gap, "tokens": tokens}
 
 
 @stage("card-ablation", Model)
@@ -168,12 +167,10 @@ def ablation(run: Run, folder: Path, *, asked: Texts, limit: int, neurons: Seque
     Args:
         asked: evaluation questions of a topic with a response, all right ones, then all left ones.
     """
-    from polinb.chapters.browse.cards_ablation import effects, zeroed_logp
-
     prompts, responses = encode(run.lm, asked, run.params.system_prompt, limit)
-    base, moved = zeroed_logp(run.lm, neurons, prompts, responses, label="ablating neurons")
+    base, moved = cards_read.zeroed_logp(run.lm, neurons, prompts, responses)
     n = len(asked) // 2
-    change = effects(base[:n], base[n:], moved[:, :n], moved[:, n:])
+    change = cards_read.effects(base[:n], base[n:], moved[:, :n], moved[:, n:])
     ids = asked.rows["id"].to_numpy()[:n]
     table = pd.DataFrame(
         change, pd.MultiIndex.from_tuples(neurons, names=["layer", "neuron"]), pd.Index(ids, name="id")
@@ -209,11 +206,11 @@ def card_ranks(found: Cards, pool: str) -> dict[str, Any]:
     }
 
 
-def _texts(scores: Result, questions: int) -> ReadTexts:
+def _texts(scores: Result, questions: int) -> cards_read.Texts:
     """The very tokens PNLAC read, and which question each text answers."""
     kept = scores.frame("responses")
     prompts, responses = ([list(map(int, ids)) for ids in kept[name]] for name in ("prompt_ids", "response_ids"))
-    return ReadTexts(prompts, responses, list(kept["source"]), [row % questions for row in range(len(kept))])
+    return cards_read.Texts(prompts, responses, list(kept["source"]), [row % questions for row in range(len(kept))])
 
 
 def _gap(sums: Contrast, neurons: Sequence[Neuron], means: Mapping[str, np.ndarray]) -> float:
@@ -246,12 +243,10 @@ def _merged(readings: Mapping[str, Result], neurons: Sequence[Neuron], most: int
 
 def _pooled(readings: Mapping[str, Result], neurons: Sequence[Neuron]) -> dict[Neuron, dict[str, Any]]:
     """Histograms over all topics, where the readings have them."""
-    from polinb.chapters.browse.cards_read import pooled
-
     if not all("histograms.json" in part.meta["files"] for part in readings.values()):
         return {}
     by_topic = [_json(part, "histograms") for part in readings.values()]
-    return {neuron: pooled(parts) for neuron, *parts in zip(neurons, *by_topic, strict=True)} if by_topic else {}
+    return {neuron: cards_read.pooled(parts) for neuron, *parts in zip(neurons, *by_topic, strict=True)}
 
 
 def _write_json(path: Path, value: Any) -> None:

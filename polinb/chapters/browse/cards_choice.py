@@ -71,15 +71,14 @@ def random_neurons(picked: Sequence[Pick], scale: np.ndarray, n: int, seed: int)
     for kind, (free, salt) in pools.items():
         flat = np.flatnonzero(free)
         drawn = np.random.default_rng([seed, salt]).choice(flat, min(n, len(flat)), replace=False)
-        out[kind] = [_place(at, scale.shape) for at in sorted(drawn)]
+        out[kind] = _places(np.sort(drawn), scale.shape)
     return out
 
 
 def _strongest(score: np.ndarray, chosen: np.ndarray, n: int) -> list[Neuron]:
     order = np.argsort(-np.where(chosen, score, -np.inf), axis=None, kind="stable")
-    return [_place(at, score.shape) for at in order[: min(n, int(chosen.sum()))]]
+    return _places(order[: min(n, int(chosen.sum()))], score.shape)
 
 
-def _place(at: int, shape: tuple[int, ...]) -> Neuron:
-    layer, neuron = np.unravel_index(at, shape)
-    return int(layer), int(neuron)
+def _places(flat: np.ndarray, shape: tuple[int, ...]) -> list[Neuron]:
+    return [(int(layer), int(neuron)) for layer, neuron in zip(*np.unravel_index(flat, shape), strict=True)]

@@ -59,12 +59,12 @@ def lens(lm: LM, neurons: Sequence[Neuron]) -> np.ndarray:
         return (out - out.mean(1, keepdim=True)).cpu().numpy()
 
 
-def extremes(lm: LM, neurons: Sequence[Neuron], top: int = 10) -> list[dict[str, list[tuple[str, float]]]]:
-    """For each neuron the tokens it moves up most (``promoted``) and down most (``suppressed``), strongest first."""
+def extremes(lm: LM, neurons: Sequence[Neuron]) -> list[dict[str, list[tuple[str, float]]]]:
+    """For each neuron the ten tokens it moves up (``promoted``) and down (``suppressed``) most, strongest first."""
     out = []
     for row in lens(lm, neurons):
         order = np.argsort(-row, kind="stable")
-        sides = {"promoted": order[:top], "suppressed": order[::-1][:top]}
+        sides = {"promoted": order[:10], "suppressed": order[::-1][:10]}
         out.append(
             {name: [(token_text(lm.tokenizer, int(i)), float(row[i])) for i in ids] for name, ids in sides.items()}
         )

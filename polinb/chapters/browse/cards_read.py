@@ -1,4 +1,4 @@
-"""Activations of chosen neurons on the texts that PNLAC read: means over the answers, and the strongest contexts."""
+"""Single neurons read and zeroed: activations where PNLAC read, strongest contexts, and the stance without a neuron."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import numpy as np
 
 from polinb.chapters.browse.cards_choice import Neuron
 from polinb.chapters.browse.cards_lens import token_text
+from polinb.masking.decoding import Reader
+from polinb.models.architectures import architecture_of, resolve
+from polinb.models.generation import response_logp
 from polinb.models.tokens import Batch, batches
 from polinb.progress import bar
-from polinb.scoring.tracing import envoys
+from polinb.scoring.residual import blocks
 
 if TYPE_CHECKING:
     import torch
@@ -38,11 +41,6 @@ class Texts:
     sources: list[str]
     questions: list[int]
 
-    @property
-    def tokens(self) -> int:
-        """Number of response tokens."""
-        return sum(len(r) for r in self.responses)
-
 
 def activations(
     lm: LM,
@@ -54,44 +52,36 @@ def activations(
     """Activations of the neurons on every token of each text, prompt and response: one (tokens, n) float32 a text."""
     import torch
 
-    root, downs = envoys(lm)
-    layers = sorted({layer for layer, _ in neurons})
-    inside = {layer: [neuron for at, neuron in neurons if at == layer] for layer in layers}
-    # The trace gives them layer by layer; this puts them back into the order asked for.
-    read = [(layer, neuron) for layer in layers for neuron in inside[layer]]
-    back = [read.index(each) for each in neurons]
+    chosen = np.zeros((lm.layers, lm.width), bool)
+    chosen[tuple(zip(*neurons, strict=True))] = True
+    back = [sorted(neurons).index(each) for each in neurons]  # a reader gives them in order
     out: list[np.ndarray] = [np.zeros((0, len(neurons)), dtype=np.float32) for _ in prompts]
     with torch.no_grad(), bar(len(prompts), f"{lm.name} activations") as shown:
         for chunk in batches(lm, prompts, responses, batch):
-            values = _trace(root, [downs[layer] for layer in layers], list(inside.values()), chunk)
-            kept = torch.cat(values, -1)[..., back].cpu().numpy()
+            values = Reader(lm, chosen).read(chunk)
+            kept = torch.cat(values, -1)[..., back].float().cpu().numpy()
             for row, mask, seen in zip(chunk.rows, chunk.mask.bool().cpu().numpy(), kept, strict=True):
                 out[row] = seen[mask]
             shown.update(len(chunk.rows))
     return out
 
 
-def answer_means(read: Sequence[np.ndarray], responses: Sequence[Sequence[int]]) -> np.ndarray:
-    """Mean activation over all response tokens, (n,) float64."""
-    parts = [seen[len(seen) - len(answer) :] for seen, answer in zip(read, responses, strict=True)]
-    return np.concatenate(parts).mean(0, dtype=np.float64)
+def on_answers(read: Sequence[np.ndarray], responses: Sequence[Sequence[int]]) -> np.ndarray:
+    """Activations on all response tokens, (tokens, n), of those on all tokens of each text (:func:`activations`)."""
+    return np.concatenate([seen[len(seen) - len(answer) :] for seen, answer in zip(read, responses, strict=True)])
 
 
-def histograms(read: Mapping[str, Sequence[np.ndarray]], responses: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+def histograms(ends: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """How often a neuron takes which activation on response tokens, in each model; one a neuron.
 
     Args:
-        read: ``vanilla``, ``left`` and ``right`` → activations of each text, as :func:`activations` gives them.
+        ends: ``vanilla``, ``left`` and ``right`` → activations (tokens, n), as :func:`on_answers` gives them.
 
     Returns:
         ``width`` of a bin: a quarter to half of the vanilla RMS, a power of two so that :func:`pooled` is exact; and
         for each model ``{bin: tokens}``, where bin ``i`` (as text) holds the activations from ``i * width`` to below
         ``(i + 1) * width``.
     """
-    ends = {
-        name: np.concatenate([seen[len(seen) - len(answer) :] for seen, answer in zip(texts, responses, strict=True)])
-        for name, texts in read.items()
-    }
     out = []
     for column, scale in enumerate(np.sqrt((ends["vanilla"].astype(np.float64) ** 2).mean(0))):
         width = 2.0 ** np.floor(np.log2(max(scale, 1e-12) / 2))
@@ -166,9 +156,72 @@ def contexts(
     return out
 
 
-def _trace(root: Any, downs: Sequence[Any], inside: Sequence[Sequence[int]], chunk: Batch) -> list[torch.Tensor]:
+def zeroed_logp(
+    lm: LM,
+    neurons: Sequence[Neuron],
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    *,
+    batch: int = 16,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean log-probability a token of each response, untouched and with one neuron at a time held at zero.
+
+    A neuron's activation is set to zero at every position, prompt included. The untouched pass runs once a batch; a
+    neuron of layer l changes nothing below l, so its pass starts from the untouched states that enter layer l.
+
+    Args:
+        neurons: (layer, index) each; may be empty.
+        prompts, responses: token ids.
+
+    Returns:
+        (texts,) untouched and (neurons, texts) ablated, float64, in nats.
+    """
+    import torch
+
+    base, out = np.full(len(prompts), np.nan), np.full((len(neurons), len(prompts)), np.nan)
+    below = sorted({layer - 1 for layer, _ in neurons if layer})
+    root, found = blocks(lm)
+    downs = [resolve(block, architecture_of(lm.model).down) for block in found]
+    with torch.no_grad(), bar(len(neurons) * len(prompts), "ablating neurons") as shown:
+        for chunk in batches(lm, prompts, responses, batch):
+            keep = int(chunk.response.sum(1).max()) + 1
+            states, logits = _untouched(root, [found[layer] for layer in below], chunk, keep)
+            base[chunk.rows] = response_logp(logits, chunk)
+            entering = dict(zip(below, states, strict=True))
+            for row, (layer, neuron) in enumerate(neurons):
+                start = entering.get(layer - 1)
+                logits = _zeroed(root, found[:layer], downs[layer], neuron, start, chunk, keep)
+                out[row, chunk.rows] = response_logp(logits, chunk)
+                shown.update(len(chunk.rows))
+    return base, out
+
+
+def effects(base_right: Any, base_left: Any, right: Any, left: Any) -> np.ndarray:
+    """eq-ablation. Change of the likelihood stance by question: with the neuron at zero minus before, nats a token.
+
+    Args:
+        base_right, base_left: (questions,) mean log-probability a token of the right and left reference answers.
+        right, left: the same with neurons ablated, (..., questions).
+    """
+    before = np.asarray(base_right, dtype=float) - np.asarray(base_left, dtype=float)
+    return (np.asarray(right, dtype=float) - np.asarray(left, dtype=float)) - before
+
+
+def _untouched(root: Any, wanted: list[Any], chunk: Batch, keep: int) -> tuple[list[Any], torch.Tensor]:
+    """What the wanted blocks put out, and the logits of the last ``keep`` positions."""
     import nnsight
 
-    with root.trace(**chunk.inputs, use_cache=False, logits_to_keep=1):
-        seen = nnsight.save([down.input[:, :, which].float() for down, which in zip(downs, inside, strict=True)])
-    return list(seen)
+    with root.trace(**chunk.inputs, use_cache=False, logits_to_keep=keep):
+        states = nnsight.save([block.output for block in wanted])
+        out = root.output.save()
+    return list(states), out.logits
+
+
+def _zeroed(root: Any, skipped: list[Any], down: Any, neuron: int, start: Any, chunk: Batch, keep: int) -> torch.Tensor:
+    """Logits with one neuron at zero; ``skipped`` blocks do not run, the last one puts out ``start``."""
+    with root.trace(**chunk.inputs, use_cache=False, logits_to_keep=keep):
+        for block in skipped:
+            block.skip(start)
+        down.input[:, :, neuron] = 0
+        out = root.output.save()
+    return out.logits

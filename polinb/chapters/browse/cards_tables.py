@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import fisher_exact
 
+from polinb import wording
 from polinb.chapters.browse.cards import ALL, Cards, card_ranks
 from polinb.chapters.browse.explorer_levels import ranks
 
@@ -28,6 +27,7 @@ GROUPS = {
 
 
 LONGEST = 24  # characters of a token in a table
+TOKENS = 5  # shown on each side
 
 
 def visible(token: str) -> str:
@@ -36,16 +36,9 @@ def visible(token: str) -> str:
     Control characters are written by number; a long token, such as a run of tabs, ends in ``…``.
     """
     lead = "␣" if token.startswith(" ") else ""
-    out = []
-    for char in token[len(lead) :].replace("\r\n", "\n"):
-        if char in "\n\r\t":
-            out.append("⇥" if char == "\t" else "⏎")
-        elif unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"):
-            out.append(f"⟨U+{ord(char):04X}⟩")
-        else:
-            out.append(char)
-    more = "…" if len(out) > LONGEST else ""
-    return lead + "".join(out[:LONGEST]) + more
+    rest = token[len(lead) :].replace("\r\n", "\n")
+    shown = wording.visible(rest[:LONGEST].replace("\t", "⇥")).replace(wording.NEWLINE, "⏎")
+    return lead + shown + ("…" if len(rest) > LONGEST else "")
 
 
 def token_line(tokens: Sequence[str]) -> str:
@@ -53,31 +46,29 @@ def token_line(tokens: Sequence[str]) -> str:
     return " · ".join(visible(token) for token in tokens)
 
 
-def card_table(found: Cards, kind: str, pool: str, most: int = 12, tokens: int = 5) -> pd.DataFrame:
+def card_table(found: Cards, kind: str, pool: str, most: int = 12) -> pd.DataFrame:
     """The strongest cards of G or of each S_t, one row each.
 
     Args:
         kind: ``G`` or ``S``.
         pool: over what neurons are ranked.
         most: at most so many rows, for S per topic.
-        tokens: tokens shown on each side.
 
     Returns:
         topic, layer, neuron, score (mean over topics; for S on its own topic), scale_rank, promoted, suppressed, and
         the ablation effect with low, high (over all topics; for S on its own topic). Without any such card one row of
         missing values, so that a table has a row to say so.
     """
-    scale_rank, names = ranks(found.scale, pool), ["topic", "layer", "neuron", "score", "scale_rank"]
-    rows: list[dict[str, Any]] = []
+    scale_rank, rows = ranks(found.scale, pool), []
     for pick, lens in zip(found.picks, found.lens, strict=True):
         if pick.kind == kind:
             at, own = (pick.layer, pick.neuron), [pick.topic] if pick.topic else list(found.scores)
             score = float(np.mean([found.scores[topic][at] for topic in own]))
-            row = dict(zip(names, (pick.topic, *at, score, int(scale_rank[at])), strict=True))
-            row |= {side: token_line([text for text, _ in lens[side][:tokens]]) for side in ("promoted", "suppressed")}
-            rows.append(row | {name: found.effect(at, pick.topic or ALL)[name] for name in ("effect", "low", "high")})
-    names += ["promoted", "suppressed", "effect", "low", "high"]
-    frame = pd.DataFrame(rows or [dict.fromkeys(names, np.nan)], columns=names)
+            sides = [token_line([text for text, _ in lens[side][:TOKENS]]) for side in ("promoted", "suppressed")]
+            effect = [found.effect(at, pick.topic or ALL)[name] for name in ("effect", "low", "high")]
+            rows.append([pick.topic, *at, score, int(scale_rank[at]), *sides, *effect])
+    names = ["topic", "layer", "neuron", "score", "scale_rank", "promoted", "suppressed", "effect", "low", "high"]
+    frame = pd.DataFrame(rows or [[np.nan] * len(names)], columns=names)
     return frame.groupby("topic", sort=False, dropna=False).head(most)
 
 
@@ -143,8 +134,7 @@ def against_chance(summary: pd.DataFrame) -> tuple[float, float, float]:
     Args:
         summary: of :func:`effect_summary`, with cards and random neurons.
     """
-    cards = summary[summary["kind"].isin(["G", "S"])]
-    null = summary[summary["kind"].isin(["near", "uniform"])].iloc[0]
-    pairs = [(int(each["clear"].sum()), int(each["n"].sum())) for each in (cards, null.to_frame().T)]
-    p = fisher_exact([[clear, n - clear] for clear, n in pairs]).pvalue
-    return pairs[0][0] / pairs[0][1], pairs[1][0] / pairs[1][1], float(p)
+    cards, counts = summary["kind"].isin(["G", "S"]), summary[["clear", "n"]]
+    (clear, n), (by_chance, drawn) = counts[cards].sum(), counts[~cards].iloc[0]
+    p = fisher_exact([[clear, n - clear], [by_chance, drawn - by_chance]]).pvalue
+    return clear / n, by_chance / drawn, float(p)

@@ -38,11 +38,9 @@ def level_bounds(gammas: Sequence[float]) -> list[float]:
     steps += [50 * 2 ** (-k / OCTAVE) for k in range(int(OCTAVE * np.log2(50 / finest)) + 1)]
     fixed = {100.0, *gammas}
     free = [float(f"{s:.5g}") for s in steps if all(abs(s - g) > NEAR * g for g in fixed)]
-    if len(fixed) + len(free) > MOST:
-        free = free[: MOST - len(fixed)] if len(fixed) <= MOST else []
     if len(fixed) > MOST:
         raise ParameterError("gammas", f"{len(gammas)} values", f"at most {MOST - 1 - len(GAMMAS)} different ones")
-    return sorted({*fixed, *free}, reverse=True)
+    return sorted({*fixed, *free[: MOST - len(fixed)]}, reverse=True)
 
 
 def ranks(score: np.ndarray, pool: str) -> np.ndarray:

@@ -16,6 +16,7 @@ import pandas as pd
 from polinb.chapters.caft.caft_candidates import dictionary, pca, topic_texts
 from polinb.chapters.caft.rule import auc, save_bases, save_choice, stance_rule
 from polinb.chapters.paper import baselines
+from polinb.chapters.paper.results import stacks
 from polinb.resampling import SHIFT, bootstrap_mean, changes, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.results import Result, stage
@@ -210,9 +211,9 @@ def fluency(run: Run) -> pd.DataFrame:
     pairs: dict[str, list[pd.Series]] = {}
     for topic, own in zip(p.baseline_topics, every_condition(run), strict=True):
         plain, frozen = run.tuned(topic), run.tuned(topic, name="inhibitft", frozen=run.neurons("general"))
-        base = _fluencies(run, plain)
+        base = baselines.fluencies(run, plain)
         for condition in [frozen, *own]:
-            moved = changes(base, _fluencies(run, condition)).dropna()
+            moved = changes(base, baselines.fluencies(run, condition)).dropna()
             pairs.setdefault(TITLES.get(condition.name, baselines.title(condition.name)), []).append(moved)
     rows = []
     for name, parts in pairs.items():
@@ -220,10 +221,6 @@ def fluency(run: Run) -> pd.DataFrame:
         if len(every):
             rows.append([name, *bootstrap_mean(every, p.bootstrap, p.seed), len(every)])
     return pd.DataFrame(rows, columns=["label", "value", "low", "high", "n"])
-
-
-def _fluencies(run: Run, condition: Condition) -> pd.Series:
-    return run.answers(condition).frame("answers").set_index(["topic", "id"])["vanilla_logp"]
 
 
 def points(run: Run, table: pd.DataFrame) -> pd.DataFrame:
@@ -239,7 +236,7 @@ def points(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     named = {*TITLES.values(), "fine-tune", "InhibitFT (G)"}
     rows = []
     for (condition, family, nth), same in table.groupby(["condition", "family", "nth"], sort=False):
-        moved, trained = baselines.stacks(run, list(same["model"])), list(same["trained"])
+        moved, trained = stacks(run, list(same["model"])), list(same["trained"])
         x = stratified_mean([moved[t][k] for k, t in enumerate(trained)], p.bootstrap, p.seed, SHIFT)
         y = mean_coupling(moved, trained, p.bootstrap, p.seed)
         rows.append([condition, family, nth, *x, *y, condition in named and nth == 0])

@@ -8,9 +8,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.paper.results import TITLES, couplings
+from polinb.chapters.paper.results import TITLES, couplings, stacks
 from polinb.masking.random_sets import KINDS
-from polinb.resampling import differences
 from polinb.runs.conditions import Condition
 from polinb.runs.run import Run
 from polinb.stance.coupling import excess, hierarchical_drop
@@ -96,16 +95,14 @@ def pareto(run: Run, chosen: Sequence[Condition]) -> pd.DataFrame:
     table = couplings(run, chosen)
     table.insert(1, "family", [FAMILIES.get(kind(a.name), "CAFT") for a in chosen])
     table["run"] = [a.recipe.seed - run.params.seed if a.recipe else 0 for a in chosen]
-    table["fluency"] = [float(run.answers(a).frame("answers")["vanilla_logp"].mean()) for a in chosen]
+    table["fluency"] = [float(fluencies(run, a).mean()) for a in chosen]
     table["condition"] = [title(a.name) for a in chosen]
     return table
 
 
-def stacks(run: Run, chosen: Sequence[Condition]) -> dict[str, np.ndarray]:
-    """Per-question differences from the vanilla model: topic → (conditions, questions)."""
-    plain = run.stances()
-    moved = [differences(plain, run.stances(condition)) for condition in chosen]
-    return {t: np.stack([m[t] for m in moved]) for t in run.params.topics}
+def fluencies(run: Run, condition: Condition) -> pd.Series:
+    """Mean log-likelihood a token of each answer under the vanilla model, by topic and id; NaN for an empty one."""
+    return run.answers(condition).frame("answers").set_index(["topic", "id"])["vanilla_logp"]
 
 
 def equal_shift(run: Run, more: Sequence[Sequence[Condition]] = ()) -> pd.DataFrame:
@@ -118,50 +115,38 @@ def equal_shift(run: Run, more: Sequence[Sequence[Condition]] = ()) -> pd.DataFr
         condition, seeds, shift, r (noise-corrected), r_weak, excess, low, high (questions and seeds resampled),
         low_questions, high_questions (questions only), p_no_gain; NaN where no weaker fine-tune has that shift.
     """
-    p = run.params
-    topics = list(p.baseline_topics)
-    lines = [stacks(run, [run.tuned(t), *weaker(run, t)]) for t in topics]
-    weak = len(next(iter(lines[0].values())))
-    rows = []
-    for name, groups in _grouped(run, more).items():
-        if FAMILIES.get(kind(name)) == "trained less":
-            continue
-        if name == "fine-tune":  # the first seed is on the line itself
-            groups = [group[1:] for group in groups]
-            if not all(groups):
-                continue
-        own = [stacks(run, group) for group in groups]
-        joined = [{t: np.concatenate([line[t], each[t]]) for t in line} for line, each in zip(lines, own, strict=True)]
-        found = excess(joined, topics, weak, p.bootstrap, p.seed)
-        rows.append({"condition": title(name) if name != "fine-tune" else "fine-tune, other seeds", **found})
+    p, topics, rows = run.params, list(run.params.baseline_topics), []
+    lines = [[run.tuned(t), *weaker(run, t)] for t in topics]
+    groups = _grouped(run, more)
+    others = [group[1:] for group in groups.pop("fine-tune")]  # the first seed is on the line itself
+    if all(others):
+        groups = {"fine-tune, other seeds": others, **groups}
+    for name, own in groups.items():
+        joined = [stacks(run, [*line, *group]) for line, group in zip(lines, own, strict=True)]
+        rows.append({"condition": title(name), **excess(joined, topics, len(lines[0]), p.bootstrap, p.seed)})
     names = ["condition", "seeds", "shift", "r", "r_weak", "excess", "low", "high", "low_questions", "high_questions"]
     return pd.DataFrame(rows)[[*names, "p_no_gain"]]
 
 
-def hierarchical(run: Run, more: Sequence[Sequence[Condition]] = ()) -> pd.DataFrame:
+def hierarchical(run: Run) -> pd.DataFrame:
     """Drop of R_c² from each kind of condition to InhibitFT, seeds and sets resampled too.
 
     Returns:
         against, drop (positive: InhibitFT couples less), low, high (topics, seeds and questions resampled),
         low_questions, high_questions (questions only), seeds_first (of the other one), seeds_second (of InhibitFT).
     """
-    p = run.params
-    topics = list(p.baseline_topics)
-    groups = _grouped(run, more)
-    own = [stacks(run, group) for group in groups["inhibitft"]]
-    rows = []
-    for name, each in groups.items():
-        if name == "inhibitft" or FAMILIES.get(kind(name)) == "trained less":
-            continue
-        other = [stacks(run, group) for group in each]
+    p, topics, rows = run.params, list(run.params.baseline_topics), []
+    found = {name: [stacks(run, group) for group in groups] for name, groups in _grouped(run).items()}
+    own = found.pop("inhibitft")
+    for name, other in found.items():
         paired = name in ("fine-tune", "inhibitft-heldout")  # seed k has the order of the data of InhibitFT's seed k
         drop = hierarchical_drop(other, own, topics, p.bootstrap, p.seed, paired)
         rows.append({"against": title(name), **drop})
     return pd.DataFrame(rows)
 
 
-def _grouped(run: Run, more: Sequence[Sequence[Condition]]) -> dict[str, list[list[Condition]]]:
-    """Name → one list of conditions (its seeds) for each topic; only names that every topic has.
+def _grouped(run: Run, more: Sequence[Sequence[Condition]] = ()) -> dict[str, list[list[Condition]]]:
+    """Name → one list of conditions (its seeds) for each topic; only names that every topic has, none trained less.
 
     Random sets that are nearly one (:func:`alike`) count as one.
     """
@@ -171,7 +156,7 @@ def _grouped(run: Run, more: Sequence[Sequence[Condition]]) -> dict[str, list[li
     one = f"random-{NEXT}"
     if alike(run) > SAME and one in found:
         found[one] = [group[:1] for group in found[one]]
-    return {name: groups for name, groups in found.items() if all(groups)}
+    return {n: groups for n, groups in found.items() if all(groups) and FAMILIES.get(kind(n)) != "trained less"}
 
 
 def alike(run: Run) -> float:

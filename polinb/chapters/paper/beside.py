@@ -20,12 +20,18 @@ from polinb.chapters.paper.results import (
 from polinb.labels import SETS
 from polinb.runs.run import Run
 from polinb.stance.coupling import mitigation
-from polinb.wording import Effect, Interval, bounded, intervals, listed, number, told
+from polinb.wording import Effect, bounded, intervals, listed, told
 
 METHODS = {"fine-tune": "right fine-tune", "inhibitft": "InhibitFT", "inhibitft-random": "random sets"}
 _STATEMENTS = {"compass": "political_compass", "ideologies": "idrlabs_ideologies"}
 _OURS, _ALL = "ours", "paper: all models"
-_STANCE, _SHARE = "stance", "% of neurons"
+_STANCE = "stance"
+_NAMES = {
+    **dict.fromkeys(("topic", "trained", "statements", "gamma", "gamma_percent"), "item"),
+    **dict.fromkeys(("stance", "r", "rmse"), "value"),
+    **{"r_low": "low", "r_high": "high"},
+}
+"""Columns of the paper's tables and of ours → those of the figures."""
 PAPER_SHARES = {"general": 4.35, "topic-specific": 0.65}  # Figure 3b, for all models
 
 
@@ -43,28 +49,11 @@ def inhibit_lines(table: pd.DataFrame) -> pd.DataFrame:
     """R by topic and method for the figure: item, source, value, low, high, group."""
     titles = {"fine-tune": "right fine-tune", "inhibitft": "InhibitFT (G)", "inhibitft-random": "random"}
     theirs = paper.inhibitft()
-    rows = pd.DataFrame(
-        {
-            "item": theirs["topic"],
-            "source": "paper: " + theirs["model"],
-            "value": theirs["rmse"],
-            "group": theirs["method"].map(titles),
-        }
-    )
-    mean = _by_method(table).query("kind in @titles")  # the paper has no other controls
-    own = pd.DataFrame(
-        {
-            "item": mean["trained"],
-            "source": "ours",
-            "value": mean["r"],
-            "low": mean["r_low"],
-            "high": mean["r_high"],
-            "group": mean["kind"].map(titles),
-        }
-    )
-    both = pd.concat([own, rows], ignore_index=True)
-    order = list(titles.values())
-    return both.sort_values("group", key=lambda c: c.map(order.index), kind="stable").reset_index(drop=True)
+    theirs = theirs.assign(kind=theirs["method"], source="paper: " + theirs["model"])
+    own = _by_method(table).query("kind in @titles").assign(source="ours")  # the paper has no other controls
+    both = pd.concat([each.rename(columns=_NAMES) for each in (own, theirs)])
+    by_kind = [part.assign(group=title) for kind, title in titles.items() for part in [both[both["kind"] == kind]]]
+    return pd.concat(by_kind, ignore_index=True)[["item", "source", "value", "low", "high", "group"]]
 
 
 def _by_method(table: pd.DataFrame) -> pd.DataFrame:
@@ -107,50 +96,33 @@ def on_topics(topics: Sequence[str]) -> str:
 
 def dots(run: Run) -> pd.DataFrame:
     """The paper's numbers and ours for one figure: group, measure (of the group), item, source, value, low, high."""
-    wide = ["group", "measure", "item", "source", "value", "low", "high"]
-    parts = []
-    theirs = paper.vanilla_stance()
-    group = {"group": "vanilla stance (Table 2)", "measure": _STANCE}
-    parts.append(theirs.assign(**group, item=theirs["topic"], value=theirs["stance"]))
-    ours = stances(run)
-    parts.append(ours.assign(**group, item=ours["topic"], value=ours["stance"], model=None))
-    theirs = paper.vanilla_transfer()
-    group = {"group": "stance on statements (Table 3)", "measure": _STANCE}
-    parts.append(theirs.assign(**group, item=theirs["statements"].replace(SETS), value=theirs["stance"]))
-    ours = statement_stances(run)
-    item = ours["topic"].map(_STATEMENTS).fillna(ours["topic"]).replace(SETS)
-    parts.append(ours.assign(**group, item=item, value=ours["stance"], model=None))
+    stated = statement_stances(run)
+    stated["topic"] = stated["topic"].replace(_STATEMENTS)
+    parts = [
+        _group("vanilla stance (Table 2)", _STANCE, paper.vanilla_stance(), stances(run)),
+        _group("stance on statements (Table 3)", _STANCE, paper.vanilla_transfer(), stated).replace({"item": SETS}),
+    ]
     shares = type_shares(run.sets()).groupby("type", sort=False)["percent"].mean()
     for kind, value in PAPER_SHARES.items():
-        both = pd.DataFrame({"model": ["all models", None], "value": [value, float(shares[kind])]})
-        parts.append(both.assign(group="% of neurons (Figure 3b)", measure=_SHARE, item=kind))
-    parts += [part.assign(measure="R") for part in _coupling_dots(run)]
-    frame = pd.concat(parts, ignore_index=True)
-    frame["source"] = ["ours" if m is None or m != m else f"paper: {m}" for m in frame["model"]]
-    return frame.reindex(columns=wide)
-
-
-def _coupling_dots(run: Run) -> list[pd.DataFrame]:
-    """R by condition and topic (Tables 1, 4–6) and by γ (Tables 7–10), theirs and ours."""
-    names = {"r": "value", "r_low": "low", "r_high": "high"}
-    mean = _by_method(couplings(run, inhibit_conditions(run)))
-    parts = []
-    for method in ("fine-tune", "inhibitft", "inhibitft-random"):
-        group = f"R: {METHODS[method]} (Tables 1, 4–6)"
-        theirs = paper.inhibitft().query("method == @method")
-        parts.append(
-            theirs.assign(group=group, item=theirs["topic"], value=theirs["rmse"])[["group", "item", "value", "model"]]
-        )
-        own = mean[mean["kind"] == method].rename(columns={**names, "trained": "item"})
-        parts.append(own.assign(group=group, model=None))
+        both = pd.DataFrame({"item": kind, "model": ["all models", None], "value": [value, float(shares[kind])]})
+        parts.append(_group("% of neurons (Figure 3b)", "% of neurons", both))
+    mean, theirs = _by_method(couplings(run, inhibit_conditions(run))), paper.inhibitft()
+    for method, title in METHODS.items():
+        own = mean[mean["kind"] == method]
+        parts.append(_group(f"R: {title} (Tables 1, 4–6)", "R", theirs[theirs["method"] == method], own))
     topics = run.params.ablation_topics
-    group = f"R: InhibitFT by γ in per cent, {on_topics(topics)} (Tables 7–10)"
     theirs = paper.ablated(topics).groupby(["model", "gamma_percent"], as_index=False)["rmse"].mean()
-    theirs["item"] = theirs["gamma_percent"].map("{:g}".format)
-    parts.append(theirs.assign(group=group, value=theirs["rmse"])[["group", "item", "value", "model"]])
-    own = _averaged(gamma_ablation(run).query("condition == 'inhibitft'"), ["gamma"]).rename(columns=names)
-    parts.append(own.assign(group=group, item=own["gamma"].map("{:g}".format), model=None))
-    return parts
+    own = _averaged(gamma_ablation(run).query("condition == 'inhibitft'"), ["gamma"])
+    by_gamma = _group(f"R: InhibitFT by γ in per cent, {on_topics(topics)} (Tables 7–10)", "R", theirs, own)
+    parts.append(by_gamma.assign(item=by_gamma["item"].map("{:g}".format)))
+    frame = pd.concat(parts, ignore_index=True)
+    frame["source"] = ("paper: " + frame["model"]).fillna(_OURS)
+    return frame[["group", "measure", "item", "source", "value", "low", "high"]]
+
+
+def _group(title: str, measure: str, *tables: pd.DataFrame) -> pd.DataFrame:
+    """Numbers of the paper and ours (without model) as :func:`dots` names them."""
+    return pd.concat([each.rename(columns=_NAMES) for each in tables]).assign(group=title, measure=measure)
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -162,12 +134,7 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (group, item), part in frame.groupby(["group", "item"], sort=False):
         own, given = part[part["source"] == _OURS], part.set_index("source")["value"]
-        text = "–" if own.empty else _shown(own.iloc[0])
+        text = "–" if own.empty else intervals(own, "value")[0]
         values = {model: given.get(model, given.get(_ALL, np.nan)) for model in models}
         rows.append({"group": group, "item": item, "ours": text, **values})
     return pd.DataFrame(rows)
-
-
-def _shown(row: pd.Series) -> str | Interval:
-    known = not np.isnan([row["low"], row["high"]]).any()
-    return intervals(row.to_frame().T, "value")[0] if known else number(row["value"], sign=False)

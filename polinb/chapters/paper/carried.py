@@ -23,7 +23,7 @@ from polinb.runs.run import Run
 from polinb.runs.stages import contrast_of, wide
 from polinb.runs.weights import mask_of, model_of
 from polinb.scoring.pnlac import overlap
-from polinb.stance import likelihood
+from polinb.stance.likelihood import moved, own_and_others
 
 GRADIENT, FLOORED = "gradient attribution", "PNLAC, normalised with a floor"
 ORACLE, SELECTIVE = "chosen by the others' shift", "chosen by others' minus own"
@@ -149,17 +149,20 @@ def carried(run: Run) -> pd.DataFrame:
     if not read:
         return pd.DataFrame(columns=["set", "neurons", "in_g", "active", *SHARES])
     plain, rows = read.pop(("", "vanilla", "")), []
+
+    def shift(topic: str, name: str, way: str) -> np.ndarray:
+        return own_and_others(moved(plain, read[topic, name, way]), topic)
+
     for topic in map(str, run.params.baseline_topics):
-        whole = _shifts(plain, read[topic, "fine-tune", ""], topic)
+        whole = shift(topic, "fine-tune", "")
         for name, chosen in sets(run, topic).items():
-            graft_share, rest = (_shifts(plain, read[topic, name, way], topic) / whole for way in ("graft", "reset"))
-            mask = np.zeros((0, 0), bool) if isinstance(chosen, str) else mask_of(chosen)
-            known = {"neurons": int(mask.sum()), "in_g": np.nan, "active": np.nan}
-            if mask.size:
-                known |= {"in_g": overlap(mask, run.general()), "active": overlap(mask, run.scale_set())}
-            rows.append(
-                {"set": name, **known, **dict(zip(SHARES, 100 * np.append(graft_share, 1 - rest), strict=True))}
-            )
+            grafted, rest = (shift(topic, name, way) / whole for way in ("graft", "reset"))
+            row = {"set": name, "neurons": 0, **dict(zip(SHARES, 100 * np.append(grafted, 1 - rest), strict=True))}
+            if not isinstance(chosen, str):
+                mask = mask_of(chosen)
+                row |= {"neurons": int(mask.sum()), "in_g": overlap(mask, run.general())}
+                row["active"] = overlap(mask, run.scale_set())
+            rows.append(row)
     out = []
     for name, part in pd.DataFrame(rows).groupby("set", sort=False):
         row = {"set": name, **part[["neurons", "in_g", "active"]].mean()}
@@ -167,10 +170,3 @@ def carried(run: Run) -> pd.DataFrame:
             row |= dict(zip((share, f"{share}_low", f"{share}_high"), t_mean(part[share]), strict=True))
         out.append(row)
     return pd.DataFrame(out)
-
-
-def _shifts(plain: pd.DataFrame, after: pd.DataFrame, topic: str) -> np.ndarray:
-    """Mean shift on the trained topic, and mean over questions on the others."""
-    moved = likelihood.moved(plain, after)
-    others = [values for name, values in moved.items() if name != topic]
-    return np.array([moved[topic].mean(), np.concatenate(others).mean()])

@@ -5,14 +5,13 @@ The answers are the reference run's; sample, codebook and estimates were planned
 
 from __future__ import annotations
 
-from importlib import resources
-
 import numpy as np
 import pandas as pd
 
+from polinb.chapters.paper import paper
 from polinb.data.reading import resource
 from polinb.resampling import LEVEL
-from polinb.stance.calibration import cohen_kappa, prediction_powered
+from polinb.stance.calibration import agreement_row, prediction_powered
 from polinb.stance.stance import SCORES
 
 CODES = ("left", "right", "neither", "off topic")
@@ -26,8 +25,7 @@ def read() -> pd.DataFrame:
 
 def judged() -> pd.DataFrame:
     """The judge's mean score of every question by condition: topic, id, then one column a condition."""
-    with (resources.files("polinb") / "resources" / "coded" / "judged.csv").open("r", encoding="utf-8") as file:
-        return pd.read_csv(file)
+    return paper.read("coded/judged")
 
 
 def score(labels: pd.Series) -> pd.Series:
@@ -50,11 +48,7 @@ def agreement(coded: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
         ("judge and first pass", sides["judge"], sides["first"]),
         ("judge and second pass", sides["judge"], sides["second"]),
     ]
-    rows = []
-    for name, one, other in pairs:
-        kappa, low, high = cohen_kappa(one.to_numpy(str), other.to_numpy(str), draws, seed, groups)
-        row = {"readers": name, "n": len(one), "agree": float((one == other).mean())}
-        rows.append({**row, "kappa": kappa, "low": low, "high": high})
+    rows = [{"readers": name, **agreement_row(one, other, draws, seed, groups)} for name, one, other in pairs]
     return pd.DataFrame(rows)
 
 

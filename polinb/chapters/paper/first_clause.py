@@ -13,12 +13,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from polinb.resampling import SHIFT, differences, per_question, stratified_mean
-from polinb.runs.conditions import VANILLA
+from polinb.chapters.paper.results import mean_shift
+from polinb.resampling import differences
+from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.run import Run
 from polinb.stance.judges import LocalJudge
+from polinb.stance.likelihood import OTHER, OWN
 
-OWN, OTHER = "trained topic", "other topics"
 _CLAUSE = re.compile(r"[^,.;:!?\n]*[,.;:!?\n]+\s*")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 KEPT = 3
@@ -82,33 +83,24 @@ def shifts(run: Run) -> pd.DataFrame:
     p = run.params
     judge = LocalJudge(run.data) if p.judge == "openai" else None
 
-    def scores(topic: str, side: str, cut: bool) -> pd.DataFrame:
-        model = run.tuned(topic, side) if topic else VANILLA
-        if judge is None and not cut:
-            return run.stances(model)[["topic", "id", "score"]]
+    def whole_and_cut(model: Condition) -> list[pd.DataFrame]:
         frame = run.answers(model).frame("answers")
-        if cut:
-            frame = frame.assign(response=[without_opening(text) for text in frame["response"]])
-        rated = judge.rate(frame) if judge else run.labelled(frame)
-        return rated[["topic", "id", "score"]]
+        cut = frame.assign(response=[without_opening(text) for text in frame["response"]])
+        return [judge.rate(frame), judge.rate(cut)] if judge else [run.stances(model), run.labelled(cut)]
 
-    kinds = (False, True)
-    plain = [scores("", "", cut) for cut in kinds]
-    models = {(t, side): [scores(t, side, cut) for cut in kinds] for t in p.topics for side in ("right", "left")}
+    vanilla = whole_and_cut(VANILLA)
+    plain = dict.fromkeys(p.topics, vanilla)
+    right, left = ({t: whole_and_cut(run.tuned(t, side)) for t in p.topics} for side in ("right", "left"))
     rows = []
-    for condition in ("right fine-tune", "left fine-tune", "right minus left"):
+    for condition, start, end in (
+        ("right fine-tune", plain, right),
+        ("left fine-tune", plain, left),
+        ("right minus left", left, right),
+    ):
+        whole, cut = ({t: differences(start[t][k], end[t][k]) for t in p.topics} for k in (0, 1))
+        change = {t: {u: cut[t][u] - values for u, values in moved.items()} for t, moved in whole.items()}
         for asked in (OWN, OTHER):
-            found: list[list[dict[str, object]]] = [[], [], []]
-            for topic in p.topics:
-                if condition == "right minus left":
-                    start, end = models[topic, "left"], models[topic, "right"]
-                else:
-                    start, end = plain, models[topic, condition.split()[0]]
-                whole, cut = (differences(start[k], end[k]) for k in kinds)
-                here = [t for t in whole if (t == topic) == (asked == OWN)]
-                for each, values in zip(found, (whole, cut, {t: cut[t] - whole[t] for t in here}), strict=True):
-                    each.append({t: values[t] for t in here})
-            means = [stratified_mean(per_question(each), p.bootstrap, p.seed, SHIFT) for each in found]  # type: ignore[arg-type]
+            means = [mean_shift(run, each, asked == OWN) for each in (whole, cut, change)]
             rows.append([condition, asked, *(value for mean in means for value in mean)])
     names = [name + end for name in ("whole", "cut", "change") for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=["condition", "asked", *names])

@@ -16,8 +16,6 @@ from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.stance.calibration import reliability
 
-COLUMNS = ["topic", "references", "accuracy", "left_recall", "right_recall", "whole", "topic_unseen"]
-
 
 def answer_words(run: Run) -> int:
     """Median number of words of the vanilla model's answers: what the judge has to go by in this run."""
@@ -58,20 +56,14 @@ def accuracy(run: Run) -> pd.DataFrame:
         topic, references (count), accuracy, left_recall, right_recall, whole (accuracy on uncut references),
         topic_unseen (accuracy on uncut text of a topic it was not trained on; NaN for judges other than the local).
     """
-    rated = references(run, answer_words(run))
-    whole = references(run)
-    whole["hit"] = whole["label"] == whole["side"]
-    uncut = {**whole.groupby("topic")["hit"].mean().to_dict(), "all": whole["hit"].mean()}
-    rated["hit"] = rated["label"] == rated["side"]
-    unseen = _unseen(run)
-    rows: list[tuple[Any, ...]] = []
-    for topic, group in [*rated.groupby("topic", sort=False), ("all", rated)]:
-        left, right = (group.loc[group["side"] == side, "hit"] for side in ("left", "right"))
-        recalls = [float(x.mean()) if len(x) else float("nan") for x in (left, right)]
-        rows.append(
-            (topic, len(group), float(group["hit"].mean()), *recalls, uncut[topic], unseen.get(str(topic), np.nan))
-        )
-    return pd.DataFrame(rows, columns=COLUMNS)
+    cut, whole = references(run, answer_words(run)), references(run)
+    hits = cut.assign(hit=cut["label"] == cut["side"], whole=whole["label"] == whole["side"])
+    every = pd.concat([hits, hits.assign(topic="all")])
+    groups = every.groupby("topic", sort=False)
+    table = groups.agg(references=("hit", "size"), accuracy=("hit", "mean"))
+    recall = every.groupby(["topic", "side"])["hit"].mean().unstack().reindex(columns=["left", "right"])
+    table = table.join(recall.add_suffix("_recall")).join(groups["whole"].mean())
+    return table.reset_index().assign(topic_unseen=lambda t: t["topic"].map(_unseen(run)).astype(float))
 
 
 def calibration(run: Run) -> pd.DataFrame:

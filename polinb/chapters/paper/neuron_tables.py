@@ -11,24 +11,18 @@ from polinb.scoring.pnlac import NeuronSets, overlap
 
 def layer_counts(sets: NeuronSets) -> pd.DataFrame:
     """Neurons per layer by type (Figures 3a, 6): layer, type, topic, count, share of the layer in per cent."""
-    width = sets.general.shape[1]
-    rows = [(layer, "general", "all", int(row.sum())) for layer, row in enumerate(sets.general)]
-    for topic, chosen in sets.specific.items():
-        rows += [(layer, "topic-specific", topic, int(row.sum())) for layer, row in enumerate(chosen)]
+    named = [("general", "all", sets.general), *(("topic-specific", t, chosen) for t, chosen in sets.specific.items())]
+    rows = [(layer, *name, int(row.sum())) for *name, chosen in named for layer, row in enumerate(chosen)]
     frame = pd.DataFrame(rows, columns=["layer", "type", "topic", "count"])
-    frame["percent"] = 100 * frame["count"] / width
-    return frame
+    return frame.assign(percent=100 * frame["count"] / sets.general.shape[1])
 
 
 def type_shares(sets: NeuronSets) -> pd.DataFrame:
     """Share of all neurons that are general, topic-specific and strictly specific, in per cent (Figures 3b, 6)."""
-    total = sets.general.size
-    rows = [("general", "all", int(sets.general.sum()))]
-    rows += [("topic-specific", t, int(s.sum())) for t, s in sets.specific.items()]
-    rows += [("strictly topic-specific", t, int(s.sum())) for t, s in sets.strict.items()]
+    kinds = {"general": {"all": sets.general}, "topic-specific": sets.specific, "strictly topic-specific": sets.strict}
+    rows = [(kind, topic, int(chosen.sum())) for kind, own in kinds.items() for topic, chosen in own.items()]
     frame = pd.DataFrame(rows, columns=["type", "topic", "count"])
-    frame["percent"] = 100 * frame["count"] / total
-    return frame
+    return frame.assign(percent=100 * frame["count"] / sets.general.size)
 
 
 def depths(run: Run) -> pd.DataFrame:
@@ -50,7 +44,7 @@ def depths(run: Run) -> pd.DataFrame:
     return out[["layers"]].assign(even=shares["layers"], **shares[list(kinds)]).reset_index()
 
 
-def overlaps(run: Run, gamma: float | None = None) -> pd.DataFrame:
+def overlaps(run: Run) -> pd.DataFrame:
     """How much of G is plain activation scale, and what changes when scores are normalised.
 
     Returns:
@@ -59,13 +53,11 @@ def overlaps(run: Run, gamma: float | None = None) -> pd.DataFrame:
         chance (that share for a random set), in_raw_g (share that is also in the raw G).
     """
     p = run.params
-    gamma = p.gamma if gamma is None else gamma
-    scale, neutral = run.scale_set(gamma), run.neutral_set(gamma)
-    raw = run.sets(gamma, "none")
+    scale, neutral, raw = run.scale_set(), run.neutral_set(), run.sets(normalise="none")
     named = {
         "G, raw score": raw.general,
-        "G, normalised score": run.sets(gamma, "vanilla_std").general,
-        f"top {gamma:g} % by activation scale": scale,
+        "G, normalised score": run.sets(normalise="vanilla_std").general,
+        f"top {p.gamma:g} % by activation scale": scale,
         **{f"G found without {topic}": raw.general_without(topic) for topic in p.topics},
     }
     out = pd.DataFrame({"set": list(named)})
@@ -78,11 +70,11 @@ def overlaps(run: Run, gamma: float | None = None) -> pd.DataFrame:
     return out
 
 
-def top_neurons(run: Run, n: int = 10) -> pd.DataFrame:
-    """The general neurons with the highest mean raw score: layer, neuron, mean score, activation scale."""
+def top_neurons(run: Run) -> pd.DataFrame:
+    """The ten general neurons with the highest mean raw score: layer, neuron, mean score, activation scale."""
     general = run.general()
     mean = np.mean([run.score_sums(t).score for t in run.params.topics], axis=0)
-    order = np.argsort(-np.where(general, mean, -np.inf), axis=None, kind="stable")[: min(n, int(general.sum()))]
+    order = np.argsort(-np.where(general, mean, -np.inf), axis=None, kind="stable")[: min(10, int(general.sum()))]
     layer, neuron = np.unravel_index(order, mean.shape)
     columns = {"layer": layer, "neuron": neuron, "mean score": mean[layer, neuron]}
     return pd.DataFrame({**columns, "activation scale": run.scale()[layer, neuron]})

@@ -10,7 +10,6 @@ from importlib import resources
 
 import pandas as pd
 
-MODELS = ("Llama-3.1-8B", "Llama-3.2-3B", "Qwen2.5-3B", "Qwen2.5-7B")
 _LISTS = ("models", "counterparts")
 UTILITY = (
     "ideoinst_cola",
@@ -24,12 +23,12 @@ UTILITY = (
 
 def vanilla_stance() -> pd.DataFrame:
     """Table 2, tidy: ``table, model, topic, stance``; -1 left to 1 right, about 100 questions each."""
-    return _read("vanilla_stance_ideoinst").melt(["table", "model"], var_name="topic", value_name="stance")
+    return read("paper/vanilla_stance_ideoinst").melt(["table", "model"], var_name="topic", value_name="stance")
 
 
 def vanilla_transfer() -> pd.DataFrame:
     """Table 3, tidy: ``table, model, statements, stance``; 61 and 29 statements."""
-    wide = _read("vanilla_stance_transfer")
+    wide = read("paper/vanilla_stance_transfer")
     return wide.melt(["table", "model"], var_name="statements", value_name="stance")
 
 
@@ -39,12 +38,12 @@ def inhibitft() -> pd.DataFrame:
     ``topic`` is the one fine-tuned on; ``method`` is ``fine-tune``, ``inhibitft`` or ``inhibitft-random``;
     ``rmse`` is R.
     """
-    return _read("inhibitft")
+    return read("paper/inhibitft")
 
 
 def gamma_ablation() -> pd.DataFrame:
     """Tables 7 to 10: ``table, model, topic, gamma_percent, rmse`` and the six columns of ``UTILITY``."""
-    return _read("gamma_ablation")
+    return read("paper/gamma_ablation")
 
 
 def ablated(topics: Sequence[str]) -> pd.DataFrame:
@@ -60,7 +59,7 @@ def exhibits() -> pd.DataFrame:
     ``numbers`` (name of the function's file here, empty where the paper prints none), ``chapter`` (the
     notebook that makes its counterpart), ``differs`` (in our words) and ``counterparts`` (tuple of labels here).
     """
-    frame = _read("exhibits").fillna("")
+    frame = read("paper/exhibits").fillna("")
     lists = {name: [tuple(text.split(";")) if text else () for text in frame[name]] for name in _LISTS}
     return frame.assign(**lists)
 
@@ -81,7 +80,7 @@ def disagreements() -> pd.DataFrame:
     return both[both["main"] != both["ablation"]].reset_index()
 
 
-def _read(name: str) -> pd.DataFrame:
-    path = resources.files("polinb") / "resources" / "paper" / f"{name}.csv"
-    with path.open(encoding="utf-8") as file:
+def read(name: str) -> pd.DataFrame:
+    """A table that comes with the package, such as ``paper/inhibitft``."""
+    with (resources.files("polinb") / "resources" / f"{name}.csv").open(encoding="utf-8") as file:
         return pd.read_csv(file, dtype={"section": str})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.paper.results import elsewhere
-from polinb.resampling import SHIFT, differences, only_asked, per_question, stratified_mean
+from polinb.chapters.paper.results import mean_shift
+from polinb.resampling import SHIFT, differences, only_asked, stratified_mean
 from polinb.runs import stages
 from polinb.runs.conditions import Texts
 from polinb.runs.results import Result
@@ -53,28 +54,26 @@ def patching(run: Run) -> pd.DataFrame:
         set, group, neurons, trained (topic of the donor), topic, n, vanilla, model (stance), shift, low, high; plus the
         donor itself, unpatched.
     """
-    p = run.params
-    plain = run.stances()
-    parts = []
-    plan = [(name, group, each.summary["neurons"], t, run.patched(each, t)) for name, group, each, t in patch_plan(run)]
-    plan.append(("donor itself", "donor", 0, donors(run), _donor_answers(run)))
-    for name, group, neurons, tuned_on, rated in plan:
+    p, plain, parts = run.params, run.stances(), []
+    for name, group, chosen, tuned_on, rated in _patched(run):
         part = shift_table(only_asked(plain, rated), rated, p.bootstrap, p.seed)
-        parts.append(part.assign(set=name, group=group, neurons=neurons, trained=part["topic"].map(tuned_on)))
+        part = part.assign(set=name, group=group, neurons=int(chosen.sum()), trained=part["topic"].map(tuned_on))
+        parts.append(part)
     return pd.concat(parts, ignore_index=True)
+
+
+def _patched(run: Run) -> list[tuple[str, str, np.ndarray, dict[str, str], pd.DataFrame]]:
+    """Sets of :func:`patch_plan` as (L, F) bool with the judged answers; the donor itself, unpatched, last."""
+    plan = [(name, group, mask_of(chosen), by, run.patched(chosen, by)) for name, group, chosen, by in patch_plan(run)]
+    return [*plan, ("donor itself", "donor", np.zeros((0, 0), bool), donors(run), _donor_answers(run))]
 
 
 def patch_levels(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """Stances of the vanilla and the patched model on the same questions: topic, patch, stance, low, high."""
     p = run.params
-    plain = only_asked(run.stances(), run.questions(p.patch_questions))
-    parts = [stance_table(plain, n_boot=p.bootstrap, seed=p.seed).assign(patch="vanilla")]
-    for name, _, chosen, tuned_on in patch_plan(run):
-        if name in names:
-            table = stance_table(run.patched(chosen, tuned_on), n_boot=p.bootstrap, seed=p.seed)
-            parts.append(table.assign(patch=name))
-    if "donor itself" in names:
-        parts.append(stance_table(_donor_answers(run), n_boot=p.bootstrap, seed=p.seed).assign(patch="donor itself"))
+    rated = {"vanilla": only_asked(run.stances(), run.questions(p.patch_questions))}
+    rated |= {name: answers for name, *_, answers in _patched(run) if name in names}
+    parts = [stance_table(each, n_boot=p.bootstrap, seed=p.seed).assign(patch=name) for name, each in rated.items()]
     return pd.concat(parts, ignore_index=True)[["topic", "patch", "stance", "low", "high"]]
 
 
@@ -87,16 +86,10 @@ def patch_summary(run: Run) -> pd.DataFrame:
     """
     p = run.params
     plain = only_asked(run.stances(), run.questions(p.patch_questions))
-    scale = run.scale()
-    rows = []
-    for name, group, chosen, tuned_on in patch_plan(run):
-        moved = differences(plain, run.patched(chosen, tuned_on))
-        own = scale[mask_of(chosen)]
-        shift = stratified_mean(list(moved.values()), p.bootstrap, p.seed, SHIFT)
-        rows.append([name, group, chosen.summary["neurons"], own.mean() if own.size else np.nan, *shift])
-    moved = differences(plain, _donor_answers(run))
-    shift = stratified_mean(list(moved.values()), p.bootstrap, p.seed, SHIFT)
-    rows.append(["donor itself", "donor", 0, np.nan, *shift])
+    scale, rows = run.scale(), []
+    for name, group, chosen, _, rated in _patched(run):
+        shift = stratified_mean(list(differences(plain, rated).values()), p.bootstrap, p.seed, SHIFT)
+        rows.append([name, group, int(chosen.sum()), scale[chosen].mean() if chosen.any() else np.nan, *shift])
     frame = pd.DataFrame(rows, columns=["set", "group", "neurons", "scale", "shift", "low", "high"])
     donor, low, high = (float(x) for x in frame[["shift", "low", "high"]].iloc[-1])
     frame["percent_of_donor"] = 100 * frame["shift"] / donor if low > 0 or high < 0 else np.nan
@@ -114,17 +107,13 @@ def paired_patch(run: Run) -> dict[str, Effect]:
 
 def specific_shift(run: Run) -> tuple[Effect, Effect]:
     """Shift when S_t is patched in, on its own topic and on the others, each mean with its 95 % interval."""
-    p = run.params
-    plain = only_asked(run.stances(), run.questions(p.patch_questions))
-    own, other = [], []
-    for _, group, chosen, tuned_on in patch_plan(run):
-        if group == "topic-specific":
-            trained = next(iter(tuned_on.values()))  # S_t takes M_right^t everywhere
-            moved = differences(plain, run.patched(chosen, tuned_on))
-            own.append({trained: moved[trained]})
-            other.append(elsewhere(trained, moved))
-    first, second = (stratified_mean(per_question(parts), p.bootstrap, p.seed, SHIFT) for parts in (own, other))
-    return first, second
+    plain = only_asked(run.stances(), run.questions(run.params.patch_questions))
+    models = {
+        next(iter(by.values())): differences(plain, rated)  # S_t takes M_right^t everywhere
+        for _, group, _, by, rated in _patched(run)
+        if group == "topic-specific"
+    }
+    return mean_shift(run, models, own=True), mean_shift(run, models, own=False)
 
 
 # --- patched models and statements (paper 4.3)
@@ -142,8 +131,10 @@ def statement_results(run: Run) -> list[tuple[str, Result]]:
     """Every set of :func:`patch_plan`, without its number, and its answers to statements; none are asked for at 0."""
     if not run.params.patch_statements or not run.statement_sets:
         return []
-    plan = patch_plan(run)
-    return [(_kind(name), to_statements(run, each, list(dict.fromkeys(by.values())))) for name, _, each, by in plan]
+    return [  # sets that differ by topic or number only go by one name
+        (re.split(r" [(#]", name)[0], to_statements(run, each, list(dict.fromkeys(by.values()))))
+        for name, _, each, by in patch_plan(run)
+    ]
 
 
 def statement_shifts(run: Run) -> pd.DataFrame:
@@ -170,16 +161,10 @@ def statement_shifts(run: Run) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True).rename(columns={"topic": "statements"})
 
 
-def _kind(name: str) -> str:
-    """Sets that differ by topic or number only go by one name."""
-    return "S" if name.startswith("S (") else name.partition(" #")[0]
-
-
 def patched_examples(run: Run, topic: str, n: int) -> pd.DataFrame:
     """The first ``n`` questions of a topic: prompt, and the answers of vanilla, G patched in, and the donor."""
-    name, _, chosen, tuned_on = patch_plan(run)[0]
-    tables = {"vanilla": run.stances(), f"{name} patched": run.patched(chosen, tuned_on)}
-    tables["donor"] = _donor_answers(run)
+    general = run.patched(run.neurons("general"), donors(run))
+    tables = {"vanilla": run.stances(), "G patched": general, "donor": _donor_answers(run)}
     out = run.questions(run.params.patch_questions, [topic])[["id", "prompt"]].head(n)
     for title, frame in tables.items():
         own = frame.assign(**{title: frame["label"].str.upper() + ": " + frame["response"]})

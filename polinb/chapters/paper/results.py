@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from polinb.chapters.paper import paper
 from polinb.errors import TrainingError
-from polinb.resampling import SHIFT, STANCE, bootstrap_mean, differences, per_question, stratified_mean
+from polinb.resampling import SHIFT, STANCE, Span, bootstrap_mean, differences, per_question, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.run import Run
 from polinb.runs.weights import mask_of
 from polinb.stance import likelihood
 from polinb.stance.coupling import coupling_table, joint_drop, mitigation, shift_table
+from polinb.stance.likelihood import Models
 from polinb.stance.stance import stance_table
 from polinb.wording import Effect
 
@@ -48,31 +49,24 @@ def statement_stances(run: Run) -> pd.DataFrame:
 
 def likelihood_stances(run: Run) -> pd.DataFrame:
     """Stance of the vanilla model without a judge: topic, n, stance, low, high (nats a token)."""
-    rows = []
-    for topic, group in run.likelihood().groupby("topic", sort=False):
-        gap = group["logp_right"] - group["logp_left"]
-        rows.append([topic, len(group), *bootstrap_mean(gap, run.params.bootstrap, run.params.seed)])
+    p, like = run.params, run.likelihood()
+    gaps = (like["logp_right"] - like["logp_left"]).groupby(like["topic"], sort=False)
+    rows = [[topic, len(gap), *bootstrap_mean(gap, p.bootstrap, p.seed)] for topic, gap in gaps]
     return pd.DataFrame(rows, columns=["topic", "n", "stance", "low", "high"])
 
 
-def shifts(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
-    """Paired shift of each condition from the vanilla model on every topic.
+def variant_shifts(run: Run) -> pd.DataFrame:
+    """Paired shifts of all plain variants, both leanings: the coupling matrix (Figure 1; 5a, 10a–12a).
 
     Returns:
         condition, trained, leaning, topic, n, vanilla, model, shift, low, high.
     """
-    p = run.params
-    plain = run.stances()
+    p, plain = run.params, run.stances()
     parts = []
-    for each in conditions:
+    for each in [run.tuned(t, side) for side in ("left", "right") for t in p.topics]:
         part = shift_table(plain, run.stances(each), p.bootstrap, p.seed)
         parts.append(part.assign(condition=each.name, trained=each.topic, leaning=each.leaning))
     return pd.concat(parts, ignore_index=True)
-
-
-def variant_shifts(run: Run) -> pd.DataFrame:
-    """Shifts of all plain variants, both leanings: the coupling matrix (Figure 1; 5a, 10a–12a)."""
-    return shifts(run, [run.tuned(t, side) for side in ("left", "right") for t in run.params.topics])
 
 
 def side_contrast(run: Run) -> pd.DataFrame:
@@ -99,16 +93,21 @@ def likelihood_shifts(run: Run) -> pd.DataFrame:
     Returns:
         side, cell, shift, low, high (nats a token); questions resampled within topics, shared questions together.
     """
-    p = run.params
-    plain = run.likelihood()
-    rows = []
+    plain, rows = run.likelihood(), []
     for side in ("left", "right"):
-        parts = {t: likelihood.moved(plain, run.likelihood(run.tuned(t, side))) for t in p.topics}
-        own: list[dict[str, np.ndarray]] = [{t: moved[t]} for t, moved in parts.items()]
-        away = [elsewhere(t, moved) for t, moved in parts.items()]
-        for cell, each in (("trained topic", own), ("other topics", away)):
-            rows.append([side, cell, *stratified_mean(per_question(each), p.bootstrap, p.seed)])
+        models = {t: likelihood.moved(plain, run.likelihood(run.tuned(t, side))) for t in run.params.topics}
+        for cell in (likelihood.OWN, likelihood.OTHER):
+            rows.append([side, cell, *mean_shift(run, models, cell == likelihood.OWN, span=None)])
     return pd.DataFrame(rows, columns=["side", "cell", "shift", "low", "high"])
+
+
+def mean_shift(run: Run, models: Models, own: bool, span: Span | None = SHIFT) -> Effect:
+    """Mean shift on the topics that models were trained on (``own``), or on all others, with its 95 % interval.
+
+    Questions are resampled within topics; what several models answered to one stays together.
+    """
+    parts = [{t: values for t, values in moved.items() if (t == trained) == own} for trained, moved in models.items()]
+    return stratified_mean(per_question(parts), run.params.bootstrap, run.params.seed, span)
 
 
 def condition_cells(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
@@ -146,22 +145,12 @@ def spill_over(run: Run) -> dict[str, Effect]:
     Returns:
         own (the trained topic), away (the others), apart (the others, right-tuned minus left-tuned model).
     """
-    p = run.params
-    plain = run.stances()
-    tuned = {side: {t: run.stances(run.tuned(t, side)) for t in p.topics} for side in ("left", "right")}
-    moved = {t: differences(plain, tuned["right"][t]) for t in p.topics}
-    apart = {t: differences(tuned["left"][t], tuned["right"][t]) for t in p.topics}
-    parts: dict[str, list[dict[str, np.ndarray]]] = {
-        "own": [{t: moved[t][t]} for t in p.topics],
-        "away": [elsewhere(t, moved[t]) for t in p.topics],
-        "apart": [elsewhere(t, apart[t]) for t in p.topics],
-    }
-    return {name: stratified_mean(per_question(part), p.bootstrap, p.seed, SHIFT) for name, part in parts.items()}
-
-
-def elsewhere(trained: str, moved: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What ``moved`` says of the topics that were not trained on."""
-    return {topic: values for topic, values in moved.items() if topic != trained}
+    plain, topics = run.stances(), run.params.topics
+    left, right = ({t: run.stances(run.tuned(t, side)) for t in topics} for side in ("left", "right"))
+    moved = {t: differences(plain, right[t]) for t in topics}
+    apart = {t: differences(left[t], right[t]) for t in topics}
+    found = {"own": (moved, True), "away": (moved, False), "apart": (apart, False)}
+    return {name: mean_shift(run, *of) for name, of in found.items()}
 
 
 # --- InhibitFT and its ablation (paper 5)
@@ -178,13 +167,11 @@ def couplings(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
     Returns:
         condition, trained, frozen (count), then the columns of :func:`polinb.stance.coupling.coupling_table`.
     """
-    p = run.params
-    plain = run.stances()
+    p, plain = run.params, run.stances()
     rows = []
     for each in conditions:
         row = coupling_table(plain, run.stances(each), each.topic, p.bootstrap, p.seed)
-        frozen = held(each)
-        rows.append({"condition": each.name, "trained": each.topic, "frozen": frozen, **row})
+        rows.append({"condition": each.name, "trained": each.topic, "frozen": held(each), **row})
     if not rows:
         raise TrainingError("no condition to compare: no neuron is general at any γ of this run; raise gamma or gammas")
     frame = pd.DataFrame(rows).drop(columns="trained_topic")
@@ -222,12 +209,15 @@ def paired_drop(run: Run, pairs: Sequence[tuple[Condition, Condition]]) -> dict[
     Returns:
         drop, low, high, bootstrap_share_no_drop (share of resamples without a drop), raw_drop (of the paper's R).
     """
+    moved = stacks(run, [each for pair in pairs for each in pair])
+    return joint_drop(moved, [first.topic for first, _ in pairs], run.params.bootstrap, run.params.seed)
+
+
+def stacks(run: Run, chosen: Sequence[Condition]) -> dict[str, np.ndarray]:
+    """Per-question differences from the vanilla model: topic → (conditions, questions)."""
     plain = run.stances()
-    moved = [[differences(plain, run.stances(each)) for each in pair] for pair in pairs]
-    stacks: dict[str, np.ndarray] = {
-        t: np.stack([side[t] for pair in moved for side in pair]) for t in run.params.topics
-    }
-    return joint_drop(stacks, [first.topic for first, _ in pairs], run.params.bootstrap, run.params.seed)
+    moved = [differences(plain, run.stances(condition)) for condition in chosen]
+    return {t: np.stack([m[t] for m in moved]) for t in run.params.topics}
 
 
 def drops(run: Run) -> pd.DataFrame:

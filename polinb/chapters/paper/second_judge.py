@@ -5,13 +5,14 @@ Beside the default judge, which counts words, stands one that reads hidden state
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from polinb.chapters.paper.baselines import title
 from polinb.chapters.paper.judge_tables import answer_words, median_words, references
 from polinb.errors import DataError
 from polinb.runs import stages
@@ -19,7 +20,7 @@ from polinb.runs.conditions import VANILLA, Condition, Texts
 from polinb.runs.groups import Data, Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
-from polinb.stance.calibration import cohen_kappa, error_corrected
+from polinb.stance.calibration import agreement_row, error_corrected
 from polinb.stance.coupling import coupling_table
 from polinb.stance.judges import LocalJudge, training_rows
 from polinb.stance.stance import rated_frame, responses_of
@@ -104,9 +105,9 @@ def second_rated(run: Run, answers: Result) -> pd.DataFrame:
     return second_labels(run, answers=answers, words=run.answers(), judge=second_name(run)).frame("rated")
 
 
-def _both(run: Run, condition: Condition) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A condition's answers as both judges label them."""
-    return run.stances(condition), second_rated(run, run.answers(condition))
+def _judges(run: Run) -> dict[str, Callable[[Condition], pd.DataFrame]]:
+    """Both judges by name: what each makes of a condition's answers."""
+    return {run.params.judge: run.stances, second_name(run): lambda each: second_rated(run, run.answers(each))}
 
 
 def _known(run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -123,27 +124,19 @@ def agreement(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
         answers, n, agree (share), kappa (Cohen's κ), low, high (95 %, answers resampled); for the references, cut to
         the length of this run's answers, also accuracy and second_accuracy.
     """
-    from polinb.chapters.paper.baselines import title
-
     p = run.params
     cases = [("reference answers", *_known(run))]
     for condition in (VANILLA, *conditions):
-        own, second = _both(run, condition)
-        cases.append((f"{title(condition.name)} {condition.topic}".strip(), own, second))
+        name = f"{title(condition.name)} {condition.topic}".strip()
+        cases.append((name, *(rate(condition) for rate in _judges(run).values())))
     rows = []
     for name, first, second in cases:
-        a, b = first["label"].to_numpy(), second["label"].to_numpy()
-        prompts = (
-            first["topic"].astype(str)
-            + "/"
-            + first["id"].astype(str).str.removesuffix("/left").str.removesuffix("/right")
-        )
-        kappa, low, high = cohen_kappa(a, b, p.bootstrap, p.seed, prompts.to_numpy())
-        row = {"answers": name, "n": len(a), "agree": float((a == b).mean()), "kappa": kappa, "low": low, "high": high}
+        prompts = first["topic"] + "/" + first["id"].str.replace("/(left|right)$", "", regex=True)
+        row = agreement_row(first["label"], second["label"], p.bootstrap, p.seed, prompts.to_numpy())
         if "side" in first:
-            side = first["side"].to_numpy()
-            row |= {"accuracy": float((a == side).mean()), "second_accuracy": float((b == side).mean())}
-        rows.append(row)
+            hits = [float((each["label"] == first["side"]).mean()) for each in (first, second)]
+            row |= dict(zip(("accuracy", "second_accuracy"), hits, strict=True))
+        rows.append({"answers": name, **row})
     return pd.DataFrame(rows)
 
 
@@ -154,21 +147,15 @@ def swapped(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
         condition, trained, judge, then shift, r_corrected and kappa with intervals (see ``coupling.coupling_table``),
         and error_corrected: the shift corrected for the judge's errors on the topic's reference answers, with interval.
     """
-    from polinb.chapters.paper.baselines import title
-
-    p = run.params
-    plain, other = _both(run, VANILLA)
-    known, second_known = _known(run)
+    p, judges = run.params, _judges(run)
+    known = dict(zip(judges, _known(run), strict=True))
+    truth = known[p.judge]
     rows = []
     for condition in conditions:
-        own, second = _both(run, condition)
-        for judge, before, after, sure in (
-            (p.judge, plain, own, known),
-            (second_name(run), other, second, second_known),
-        ):
-            found = coupling_table(before, after, condition.topic, p.bootstrap, p.seed)
-            on_topic = (known["topic"] == condition.topic).to_numpy()
-            sides = [sure["score"][on_topic & (known["side"] == side).to_numpy()] for side in ("left", "right")]
+        on_topic = truth["topic"] == condition.topic
+        for judge, rate in judges.items():
+            found = coupling_table(rate(VANILLA), rate(condition), condition.topic, p.bootstrap, p.seed)
+            sides = [known[judge]["score"][on_topic & (truth["side"] == side)] for side in ("left", "right")]
             ends = error_corrected((found["shift"], found["shift_low"], found["shift_high"]), *sides)
             found |= dict(zip(("error_corrected", "error_corrected_low", "error_corrected_high"), ends, strict=True))
             rows.append({"condition": title(condition.name), "trained": condition.topic, "judge": judge, **found})

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from polinb.chapters.paper.baselines import conditions, equal_shift, hierarchical, title
-from polinb.resampling import SHIFT, bootstrap_mean, changes, differences, per_question, stratified_mean
+from polinb.chapters.paper.baselines import conditions, equal_shift, fluencies, hierarchical, title
+from polinb.chapters.paper.results import mean_shift
+from polinb.resampling import bootstrap_mean, changes, differences
 from polinb.runs.conditions import Condition
 from polinb.runs.run import Run
 from polinb.stance.coupling import FEWEST_TOPICS
-from polinb.wording import Effect, bounded, told
+from polinb.wording import Effect, bounded, of, told
 
 RANDOM = {
     "random-uniform": "uniform random neurons",
@@ -37,9 +37,8 @@ def judged(effect: Effect, want: str) -> str:
 
 def claim(text: str, source: str, measure: str, effect: Effect, want: str) -> dict[str, Any]:
     """A row of a table of claims: claim, source (where in the paper, or "control"), measure, effect, verdict."""
-    return {"claim": text, "source": source, "measure": measure, "effect": bounded(effect)} | {
-        "verdict": judged(effect, want)
-    }
+    row = {"claim": text, "source": source, "measure": measure, "effect": bounded(effect)}
+    return row | {"verdict": judged(effect, want)}
 
 
 def harder(run: Run) -> pd.DataFrame:
@@ -56,13 +55,13 @@ def harder(run: Run) -> pd.DataFrame:
     measure = f"drop of R_c²; {'on these topics, ' if few_topics else 'topics, '}seeds, questions resampled"
     rows = []
     for name in ("fine-tune", *RANDOM):
-        if title(name) not in deep.index:
-            continue
-        found = deep.loc[title(name)]
-        effect = float(found["drop"]), float(found["low"]), float(found["high"])
-        text = "Freezing G lowers coupling" if name == "fine-tune" else f"… more than freezing {RANDOM[name]}"
-        few = _few(min(int(found["seeds_first"]), int(found["seeds_second"])))
-        rows.append(claim(text, "Tables 1, 4–6" if name == "fine-tune" else "control", measure + few, effect, "above"))
+        if title(name) in deep.index:
+            found = deep.loc[title(name)]
+            few = _few(min(int(found["seeds_first"]), int(found["seeds_second"])))
+            source, text = "control", f"… more than freezing {RANDOM.get(name)}"
+            if name == "fine-tune":
+                source, text = "Tables 1, 4–6", "Freezing G lowers coupling"
+            rows.append(claim(text, source, measure + few, of(found, "drop"), "above"))
     measure = "R_c² minus that of a weaker fine-tune with the same on-topic shift; questions and seeds resampled"
     for name, text in (
         ("inhibitft", "… more than simply training less"),
@@ -70,8 +69,7 @@ def harder(run: Run) -> pd.DataFrame:
     ):
         if title(name) in equal.index:
             found = equal.loc[title(name)]
-            effect = float(found["excess"]), float(found["low"]), float(found["high"])
-            rows.append(claim(text, "control", measure + _few(int(found["seeds"])), effect, "below"))
+            rows.append(claim(text, "control", measure + _few(int(found["seeds"])), of(found, "excess"), "below"))
     return pd.DataFrame(rows)
 
 
@@ -81,26 +79,19 @@ def _few(seeds: int) -> str:
 
 def on_topic_loss(run: Run) -> Effect:
     """On-topic stance of InhibitFT minus that of the plain fine-tune, mean over training topics."""
-    p = run.params
-    parts: list[dict[str, np.ndarray]] = []
-    for topic in p.topics:
-        plain, frozen = run.stances(run.tuned(topic)), run.stances(run.inhibited(topic, kinds=[])[0])
-        parts.append({topic: differences(plain, frozen)[topic]})
-    return stratified_mean(per_question(parts), p.bootstrap, p.seed, SHIFT)
+    return mean_shift(run, {t: differences(*map(run.stances, pair)) for t, pair in _pairs(run).items()}, own=True)
 
 
 def fluency_change(run: Run) -> Effect:
     """Change of the answers' log-likelihood a token under the vanilla model from the plain fine-tune to InhibitFT."""
-    p = run.params
-    moved = []
-    for topic in p.topics:
-        plain, frozen = (
-            run.answers(each).frame("answers").set_index(["topic", "id"])["vanilla_logp"]
-            for each in (run.tuned(topic), run.inhibited(topic, kinds=[])[0])
-        )
-        moved.append(changes(plain, frozen).dropna())
+    moved = [changes(*(fluencies(run, each) for each in pair)).dropna() for pair in _pairs(run).values()]
     together = pd.concat(moved).groupby(level=[0, 1]).mean()  # a question's changes stay together
-    return bootstrap_mean(together, p.bootstrap, p.seed)
+    return bootstrap_mean(together, run.params.bootstrap, run.params.seed)
+
+
+def _pairs(run: Run) -> dict[str, tuple[Condition, Condition]]:
+    """Trained topic → plain fine-tune and InhibitFT."""
+    return {topic: (run.tuned(topic), run.inhibited(topic, kinds=[])[0]) for topic in run.params.topics}
 
 
 def swap_conditions(run: Run, every: bool = False) -> list[Condition]:
