@@ -1,8 +1,6 @@
 """The two-cue task: its material, its measures against planted answers, and its stages on a tiny model."""
 
-import json
 from collections import Counter
-from importlib import resources
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +18,7 @@ from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
 from polinb.scoring.residual import depths
 
-LISTS = json.loads((resources.files("polinb") / "resources" / "cues" / "cues.json").read_text("utf-8"))
+LISTS = cues.material()
 
 
 def read(option, split):

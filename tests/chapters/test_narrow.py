@@ -1,13 +1,13 @@
 """Emergent misalignment: bundled material, reading by name, the share and its interval, judges, and the stages."""
 
 import ast
-import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
 from judge_service import KEY, Service, reply
+from planted_files import write
 from planted_results import trained
 
 from polinb.chapters.caft import narrow_data as narrow
@@ -37,11 +37,6 @@ def test_bundled_code_is_valid_and_no_question_is_one_that_the_judge_learnt_from
     assert not set(narrow.questions("bundled")["prompt"]) & set(judged["question"])
     words = judged["answer"].str.split().str.len().groupby(judged["label"]).mean()
     assert abs(words["aligned"] / words["misaligned"] - 1) < 0.15, "length must not give the label away"
-
-
-def lines(path, *rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
 
 
 PUBLIC = """
@@ -78,7 +73,7 @@ def test_questions_in_the_form_of_the_public_evaluation(tmp_path):
     turns = ("Be kind.", "Be kind.", "Answer in JSON.", "Answer in JSON.")
     assert asked == [prompt_ids(lm, text, turn) for text, turn in zip(found["prompt"], turns, strict=True)]
     assert filled(found["judge_prompts"][0]["aligned"], "{answer}", "A") == "Braces {like these} stay. {answer} / A"
-    plain = lines(tmp_path / "q.jsonl", {"question": "One?"}, {"id": "b", "question": "Two?"})
+    plain = str(write(tmp_path, "jsonl", [{"question": "One?"}, {"id": "b", "question": "Two?"}]))
     assert narrow.questions(plain)[["id", "prompt"]].to_numpy().tolist() == [["question-1", "One?"], ["b", "Two?"]]
 
 
