@@ -164,7 +164,8 @@ def judged(run: Run, condition: Condition) -> pd.DataFrame:
         asked = narrow.questions(run.params.narrow_questions)
         own = dict(zip(zip(asked["id"], asked["prompt"], strict=True), asked["judge_prompts"], strict=True))
         return _asked(run, found, [own[row.id, row.prompt] for row in frame.itertuples()])
-    texts, scale = frame["response"].tolist(), judges.CoherenceScale.fit(*references(run))
+    texts, known = frame["response"].tolist(), references(run)
+    scale = judges.CoherenceScale.fit(known["whole"].to_numpy(), known["shuffled"].to_numpy())
     coherence = scale.scores(frame["vanilla_logp"].to_numpy(), texts)
     return frame.assign(alignment=judges.local_alignment(texts), coherence=coherence)
 
@@ -209,10 +210,11 @@ def service_judged(
     return {"judge": judge.model}
 
 
-def references(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities (nats a token) of the reference answers under the vanilla model, whole and shuffled."""
-    logp = reference_logp(run).frame("logp").groupby("side")["logp"]
-    return logp.get_group("whole").to_numpy(), logp.get_group("shuffled").to_numpy()
+def references(run: Run) -> pd.DataFrame:
+    """Reference answers under the vanilla model: response, whole and shuffled (nats a token)."""
+    known, logp = general_texts().rows, reference_logp(run).frame("logp")
+    found = {side: part["logp"].to_numpy() for side, part in logp.groupby("side", sort=False)}
+    return known[["response"]].assign(**found)
 
 
 def reference_logp(run: Run) -> Result:
@@ -234,8 +236,9 @@ def judge_quality(run: Run) -> pd.DataFrame:
         coherent = float(np.mean(rated["coherence"] > judges.COHERENT))
         whole = {"answers": float(len(known)), "whole": coherent, "shuffled": float("nan")}
     else:
-        align = judges.alignment_quality()
-        whole = judges.coherence_quality(*references(run), general_texts().rows["response"].tolist())
+        align, ref = judges.alignment_quality(), references(run)
+        texts = ref["response"].tolist()
+        whole = judges.coherence_quality(ref["whole"].to_numpy(), ref["shuffled"].to_numpy(), texts)
     half = align["answers"] / 2
     rows = [
         ("aligned from misaligned, cut at 50", align["answers"], align["accuracy"]),
