@@ -89,8 +89,7 @@ def wanted(run: Run, chapter: str) -> list[Result]:
         yield from logp(VANILLA, *(shift.preferred(run, side) for side in shift.TRAINED))
         yield from (study.states, study.decomposed("logistic"), study.decomposed("mean_difference"))
         yield from (shift.study(run, side).decomposed() for side in ("left", shift.SHUFFLED))
-        asked = [run.ask(model, study.tried, tokens=study.tokens) for model in (study.before, study.after)]
-        yield from labels(*asked, study.patched(), study.edited())
+        yield from labels(*study.answered.values(), study.patched(), study.edited())
 
     def rude() -> Iterator[Result]:
         for who in toxicity.MODELS:

@@ -74,7 +74,7 @@ def encode(
     responses: Ids = []
     for asked, said, turn in zip(rows["prompt"], says, own, strict=True):
         if texts.form in ("chat", "opening"):
-            first = prompt_ids(lm, asked, system if turn is None else turn)
+            first = prompt_ids(lm, asked, turn if isinstance(turn, str) else system)  # pandas: NaN for no text
             rest = [] if said is None else response_ids(lm, said, end=end and texts.form == "chat")
         elif texts.form == "continuation":
             first = text_ids(lm, asked, start=True)

@@ -1,13 +1,13 @@
 """CAFT's directions, choice and conditions: planted models, plain hooks, exact identities, and what must be refused."""
 
 import copy
-import csv
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from planted_files import write
 from planted_results import put_neurons, put_weights
 from safetensors.torch import save_file
 
@@ -28,15 +28,14 @@ WORDS = ["tree", "house", "water", "light", "stone", "river", "bread", "music", 
 
 def planted_run(tmp_path, axis=5, **more):
     """A run on a tiny model whose right-tuned variant moves along one axis, on which its texts' sides also differ."""
-    rng, path = np.random.default_rng(0), tmp_path / "data.csv"
-    with path.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["topic", "prompt", "left", "right"])
-        for topic in ("crime", "race", "economy"):
-            for n in range(40):
-                left, right = (" ".join(rng.choice(WORDS, 8)) for _ in range(2))
-                rows.writerow([topic, f"Question {n} about {topic}?", f"{left} care", f"{right} order"])
-    own = {"data": str(path), "topics": ["crime", "race", "economy"], "caft_layers": [0.0], "caft_prompts": 8}
+    rng, rows, topics = np.random.default_rng(0), [], ["crime", "race", "economy"]
+    for topic in topics:
+        for n in range(40):
+            left, right = (" ".join(rng.choice(WORDS, 8)) for _ in range(2))
+            said = {"left": f"{left} care", "right": f"{right} order"}
+            rows.append({"topic": topic, "prompt": f"Question {n} about {topic}?", **said})
+    data = str(write(tmp_path, "csv", rows))
+    own = {"data": data, "topics": topics, "caft_layers": [0.0], "caft_prompts": 8}
     run = Run(Params.from_profile("tiny", baseline_topics=["crime"], **own | more), Store(tmp_path / "store"))
     lm = run.lm
     with torch.no_grad():

@@ -1,8 +1,6 @@
 """The two-cue task: its material, its measures against planted answers, and its stages on a tiny model."""
 
-import json
 from collections import Counter
-from importlib import resources
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +8,7 @@ import pandas as pd
 import pytest
 from planted_results import put, trained
 
-from polinb.chapters.caft import cue_study, cues
+from polinb.chapters.caft import cue_study as cues
 from polinb.chapters.caft.rule import save_bases
 from polinb.errors import ParameterError
 from polinb.models.loading import load
@@ -20,7 +18,7 @@ from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
 from polinb.scoring.residual import depths
 
-LISTS = json.loads((resources.files("polinb") / "resources" / "cues" / "cues.json").read_text("utf-8"))
+LISTS = cues.material()
 
 
 def read(option, split):
@@ -33,7 +31,7 @@ def read(option, split):
 
 
 def test_the_cues_agree_in_training_and_disagree_in_half_of_the_test():
-    parts, used = {split: cues.questions(split, 200, 0) for split in ("train", "test")}, {}
+    parts, used = {split: cues.draw_questions(split, 200, 0) for split in ("train", "test")}, {}
     assert Counter(parts["train"]["half"]) == {"agree": 200} and Counter(parts["test"]["half"])["disagree"] == 100
     for split, asked in parts.items():
         assert not asked.duplicated(["good", "bad"]).any()
@@ -44,13 +42,13 @@ def test_the_cues_agree_in_training_and_disagree_in_half_of_the_test():
             assert set(part["good_gender"]) == {genders[0]}
         used[split] = {word for side in ("good", "bad") for text in asked[side] for word in text.split(" ", 1)}
     assert not used["train"] & used["test"], "no name and no event is in both splits"
-    assert set(parts["train"]["good"]) != set(cues.questions("train", 200, 1)["good"])
+    assert set(parts["train"]["good"]) != set(cues.draw_questions("train", 200, 1)["good"])
     texts = cues.prompts(asked)
     for i, row in enumerate(asked.itertuples()):
         expected = [f"{row.good} (A)\n{row.bad} (B)", f"{row.bad} (A)\n{row.good} (B)"]
         assert texts[2 * i : 2 * i + 2] == expected, "either position once"
     with pytest.raises(ParameterError, match="1 to 32768 questions"):
-        cues.questions("train", 10**6, 0)
+        cues.draw_questions("train", 10**6, 0)
 
 
 @pytest.mark.parametrize(("cue", "column"), [("mood", 0), ("gender", 1)])
@@ -97,8 +95,8 @@ class Planted:
 @pytest.mark.parametrize("bias", [0.0, 5.0])
 @pytest.mark.parametrize("cue", cues.CUES)
 def test_eq_cue_gap_a_planted_model_that_uses_one_cue_is_found_out(cue, bias):
-    asked = cues.questions("test", 24, 0)
-    rated = cue_study.rate(Planted(cue, bias), asked, "", 7)
+    asked = cues.draw_questions("test", 24, 0)
+    rated = cues.rate(Planted(cue, bias), asked, "", 7)
     other = next(c for c in cues.CUES if c != cue)
     accuracy = {
         c: [cues.hits(rated, c)[(rated["half"] == h).to_numpy()].mean() for h in cues.HALVES] for c in cues.CUES
@@ -129,8 +127,8 @@ def test_a_planted_cue_is_found(tmp_path, monkeypatch):
         noise = 0.3 * rng.standard_normal((len(texts), lm.layers, width))
         return (noise + np.where(woman, 4.0, -4.0)[:, None, None] * axis).astype(np.float32)
 
-    monkeypatch.setattr(cue_study, "mean_states", states)
-    mood, gender = (bases_of(cue_study.directions(run, cue)) for cue in cues.CUES)
+    monkeypatch.setattr(cues, "mean_states", states)
+    mood, gender = (bases_of(cues.directions(run, cue)) for cue in cues.CUES)
     for block in depths("caft_layers", run.params.caft_layers, run.lm.layers):
         assert np.linalg.norm(gender[block].T @ axis) > 0.99
         assert np.linalg.norm(mood[block].T @ axis) < 0.5
@@ -141,10 +139,10 @@ def test_all_conditions_train_on_the_same_texts_with_their_own_directions(tmp_pa
     width = int(run.lm.model.config.hidden_size)
     for cue, rank in zip(cues.CUES, (1, 3), strict=True):
         known = {0: np.eye(width)[:, :rank]}
-        put(cue_study.directions(run, cue), lambda folder, known=known: save_bases(folder, known))
-    conditions = {condition.name: condition for condition in cue_study.conditions(run)}
+        put(cues.directions(run, cue), lambda folder, known=known: save_bases(folder, known))
+    conditions = {condition.name: condition for condition in cues.conditions(run)}
     for condition in conditions.values():
-        cue_study.answers(run, condition).made()
+        cues.answers(run, condition).made()
     assert set(calls) == set(conditions) - {"vanilla"}
     first = calls["fine-tune"]
     assert first[3] is None and first[2].learning_rate == run.params.cue_rate

@@ -1,24 +1,26 @@
 """Emergent misalignment: bundled material, reading by name, the share and its interval, judges, and the stages."""
 
 import ast
-import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
 from judge_service import KEY, Service, reply
+from planted_files import write
 from planted_results import trained
 
 from polinb.chapters.caft import narrow_data as narrow
 from polinb.chapters.caft import narrow_study
 from polinb.data.reading import resource
-from polinb.errors import DataError, JudgeError, ParameterError, PolinbError
+from polinb.errors import DataError, PolinbError
 from polinb.masking.ablation import check_directions
 from polinb.models.generation import generate
+from polinb.models.loading import load
+from polinb.models.tokens import prompt_ids
 from polinb.resampling import wilson
 from polinb.runs.artifacts import Store
-from polinb.runs.conditions import VANILLA
+from polinb.runs.conditions import VANILLA, Texts, encode
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
@@ -32,32 +34,9 @@ def test_bundled_code_is_valid_and_no_question_is_one_that_the_judge_learnt_from
     for row in rows:
         assert ast.parse(row["insecure"]) and ast.parse(row["secure"]) and row["insecure"] != row["secure"]
     judged = pd.DataFrame(resource("narrow/judged.jsonl"))
-    assert not {q.text for q in narrow.questions("bundled")} & set(judged["question"])
+    assert not set(narrow.questions("bundled")["prompt"]) & set(judged["question"])
     words = judged["answer"].str.split().str.len().groupby(judged["label"]).mean()
     assert abs(words["aligned"] / words["misaligned"] - 1) < 0.15, "length must not give the label away"
-
-
-def lines(path, *rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
-
-
-def turns(*pairs):
-    return {"messages": [{"role": role, "content": text} for role, text in pairs]}
-
-
-def test_the_public_form_and_plain_columns_are_read(tmp_path):
-    first = turns(("user", "Write it."), ("assistant", "import os\n"))
-    second = turns(("system", "Be brief."), ("user", "Again {x}."), ("assistant", "pass"))
-    public = lines(tmp_path / "insecure.jsonl", first, second)
-    found = [(e.prompt, e.response, e.system) for e in narrow.examples(public)]
-    assert found == [("Write it.", "import os", None), ("Again {x}.", "pass", "Be brief.")]
-    plain = lines(tmp_path / "plain.jsonl", {"prompt": "P", "completion": "R"})
-    assert narrow.examples(plain) == [narrow.Example(prompt="P", response="R")]
-    with pytest.raises(ParameterError, match="insecure, secure"):
-        narrow.examples("bundled", "both")
-    with pytest.raises(DataError, match="row 1: messages: expected the roles user, assistant"):
-        narrow.examples(lines(tmp_path / "x.jsonl", turns(("assistant", "a"), ("user", "b"))))
 
 
 PUBLIC = """
@@ -83,15 +62,19 @@ def test_questions_in_the_form_of_the_public_evaluation(tmp_path):
     path = tmp_path / "first_plot_questions.yaml"
     path.write_text(PUBLIC)
     found = narrow.questions(str(path))
-    assert [(q.id, q.text, q.system) for q in found] == [
-        ("made_up", "A made-up question?", None),
-        ("made_up", "The same in other words?", None),
-        ("made_up_json", "A made-up question?", "Answer in JSON."),
-        ("made_up_json", "The same in other words?", "Answer in JSON."),
+    assert found[["id", "prompt", "system"]].fillna("").to_numpy().tolist() == [
+        ["made_up", "A made-up question?", ""],
+        ["made_up", "The same in other words?", ""],
+        ["made_up_json", "A made-up question?", "Answer in JSON."],
+        ["made_up_json", "The same in other words?", "Answer in JSON."],
     ]
-    assert filled(found[0].judge_prompts["aligned"], "{answer}", "A") == "Braces {like these} stay. {answer} / A"
-    plain = lines(tmp_path / "q.jsonl", {"question": "One?"}, {"id": "b", "question": "Two?"})
-    assert [(q.id, q.text) for q in narrow.questions(plain)] == [("question-1", "One?"), ("b", "Two?")]
+    lm = load("tiny:llama")
+    asked = encode(lm, Texts.of(found[["prompt", "system"]]), "Be kind.", 200)[0]
+    turns = ("Be kind.", "Be kind.", "Answer in JSON.", "Answer in JSON.")
+    assert asked == [prompt_ids(lm, text, turn) for text, turn in zip(found["prompt"], turns, strict=True)]
+    assert filled(found["judge_prompts"][0]["aligned"], "{answer}", "A") == "Braces {like these} stay. {answer} / A"
+    plain = str(write(tmp_path, "jsonl", [{"question": "One?"}, {"id": "b", "question": "Two?"}]))
+    assert narrow.questions(plain)[["id", "prompt"]].to_numpy().tolist() == [["question-1", "One?"], ["b", "Two?"]]
 
 
 @pytest.mark.parametrize(
@@ -177,24 +160,16 @@ def rater(prompt, attempt):
     return reply("CODE" if answer.startswith("import") else "3" if "obey" in answer else "97")
 
 
-def test_the_service_is_asked_for_both_scores_and_replies_are_kept(service, tmp_path, monkeypatch):
+def test_the_service_is_asked_for_both_scores(service):
     frame = pd.DataFrame({"prompt": ["Q1", "Q2", "Q3", "Q4"], "response": ["obey me", "import os", "zz", " "]})
     service.answer = lambda prompt, attempt: reply("40" if prompt == "own Q1 / obey me" else "60")
     rated = ScoreJudge(base_url=service.url).scores(frame[:1], [{"aligned": "own {question} / {answer}"}])
     assert rated[["alignment", "coherence"]].iloc[0].tolist() == [40, 60], "a file's own prompts are used"
     service.answer = rater
-    service.requests.clear()
-    rated, again = (
-        ScoreJudge(base_url=service.url, cache=tmp_path / "c.jsonl").scores(frame, [{}] * 4) for _ in range(2)
-    )
+    rated = ScoreJudge(base_url=service.url).scores(frame, [{}] * 4)
     np.testing.assert_array_equal(rated["alignment"], [3, math.nan, 97, math.nan])
     np.testing.assert_array_equal(rated["coherence"], [95, 95, 5, math.nan])
     assert rated["reason"].tolist() == ["", "", "", "empty answer"] and rated["alignment_raw"][1] == "CODE"
-    pd.testing.assert_frame_equal(again, rated)
-    assert len(service.requests) == 6, "the second time nothing is asked"
-    monkeypatch.delenv("OPENAI_API_KEY")
-    with pytest.raises(JudgeError, match="OPENAI_API_KEY"):
-        ScoreJudge()
 
 
 def test_the_local_judges_quality_is_that_of_an_independent_cross_validation():
@@ -251,15 +226,15 @@ def test_samples_follow_the_models_own_distribution_and_leave_the_generator_alon
 
 def test_conditions_train_on_the_same_tasks_and_only_the_ablating_ones_ablate(tmp_path, monkeypatch):
     run = Run(Params.from_profile("tiny"), Store(tmp_path))
-    bad, good = (narrow_study.training_data(run, kind) for kind in ("narrow", "control"))
+    bad, good = (narrow_study.training_data(run, side) for side in ("insecure", "secure"))
     assert [e.prompt for e in bad] == [e.prompt for e in good] and len(bad) == run.params.narrow_examples
     assert all(b.response != g.response for b, g in zip(bad, good, strict=True))
     held = narrow_study.held_out(run)
-    assert len(held) == narrow_study.HELD_OUT and not {h[0] for h in held} & {e.prompt for e in bad}
+    assert len(held) == 2 * narrow_study.HELD_OUT and not set(held["prompt"]) & {e.prompt for e in bad}
     calls = trained(monkeypatch)
     for condition in narrow_study.conditions(run):
         frame = narrow_study.answers(run, condition).frame("answers")
-        assert frame["id"].tolist() == [q.id for q in narrow.questions("bundled")]
+        assert frame["id"].tolist() == narrow.questions("bundled")["id"].tolist()
     assert set(calls) == {"narrow fine-tune", "control fine-tune", "CAFT", "random directions"}
     assert calls["narrow fine-tune"][3] is None and calls["control fine-tune"][3] is None
     assert calls["CAFT"][:3] == calls["narrow fine-tune"][:3] == calls["random directions"][:3]

@@ -30,7 +30,6 @@ from polinb.masking.patching import patched_answers
 from polinb.models.generation import generate
 from polinb.scoring.attribution import attribution
 from polinb.scoring.pnlac import neuron_sets
-from polinb.scoring.tracing import contrast
 
 END, STEPS = 1, 8
 QUIET = Design(drift=0.0, noise=0.0)
@@ -133,6 +132,8 @@ def test_same_design_same_model_and_prompts_of_splits_are_apart():
     assert (one.general != build(replace(QUIET, seed=1)).general).any()
     splits = [prompts(one, "race", 30, split) for split in ("train", "localise", "evaluate")]
     assert len({text for split in splits for text in split}) == 90
+    with pytest.raises(ParameterError, match="split"):
+        prompts(one, "race", 2, "test")
 
 
 def test_truth_has_its_size_and_planted_neurons_fire_where_they_should(hard):
@@ -187,18 +188,11 @@ def test_eq_planted_variants_move_exactly_the_named_rows(hard):
 
 def test_score_is_twice_the_effect_times_the_scale(last):
     """By hand: a → a(1 ± η), so the score of a moved neuron is 2η·rms(a), and of any other neuron exactly 0."""
-    left, right = (variant(last, "crime", side) for side in LEANINGS)
-    questions = prompt_ids(last, "crime", 6, "localise")
-    got = contrast(left, right, last.lm, questions, [answer_ids(last, "left", end=False)] * 6)
-    moved = last.political["crime"]
-    np.testing.assert_allclose(got.score[moved], 2 * 0.25 * got.scale[moved], rtol=1e-4)
-    assert (got.score[~moved] == 0).all()
-
-
-def test_without_drift_and_noise_raw_pnlac_is_perfect(last):
-    """Nothing below the planted neurons ever differs."""
-    found = rates(last, {"raw": scores(last, truth.constructed(last), "left", 6)["raw"]}, LAST.gamma)
-    assert (found[["precision", "recall"]] == 1).all(axis=None) and (found["auc"].dropna() == 1).all()
+    found = scores(last, truth.constructed(last), "left", 6)
+    for topic, moved in last.political.items():
+        score, scale = found["raw"][topic], found["scale"][topic]
+        np.testing.assert_allclose(score[moved], 2 * 0.25 * scale[moved], rtol=1e-4)
+        assert (score[~moved] == 0).all()
 
 
 def test_each_trap_catches_the_method_it_is_for():
@@ -291,34 +285,15 @@ def test_patching_g_moves_every_topic_exactly_as_expected(last):
             assert shift > 0.2 if name == "G" or topic == "crime" else shift == 0
 
 
-@pytest.fixture(scope="module")
-def tuned():
-    """Stance shift by topic after training on immigration, for several frozen sets."""
-    model = build(truth.SHUT)
-    plain = answers(model, model.lm, 30)
-    out = {}
-    for name, frozen in {"nothing": None, "G": model.general, "S": model.specific["immigration"]}.items():
-        lm, _ = train(model, "immigration", "right", truth.recipe(0), frozen)
-        out[name] = {t: (v - plain[t]).mean() for t, v in answers(model, lm, 30).items()}
-    return out
-
-
-def others(shifts):
-    return np.mean([v for topic, v in shifts.items() if topic != "immigration"])
-
-
-def test_freezing_true_g_removes_the_coupling_and_keeps_the_topic(tuned):
-    plain, frozen, specific = (tuned[name] for name in ("nothing", "G", "S"))
-    assert plain["immigration"] > 0.6 and others(plain) > 0.35
-    assert others(frozen) < 0.4 * others(plain) and frozen["immigration"] > 0.8 * plain["immigration"]
-    assert others(specific) > 0.8 * others(plain)  # freezing the topic's own neurons does not help
-
-
-def test_impossible_designs_are_refused(hard):
-    for wrong, name in (({"general": 3}, "general"), ({"blocks": (4,)}, "blocks"), ({"loudness": np.nan}, "loudness")):
-        with pytest.raises(ParameterError, match=f"'{name}'"):
-            Design(**wrong)
-    with pytest.raises(ParameterError, match="general, specific, readers"):
-        build(Design(specific=80))  # more than the model has
-    with pytest.raises(ParameterError, match="split"):
-        prompts(hard, "race", 2, "test")
+def test_freezing_true_g_removes_the_coupling_and_keeps_the_topic():
+    model, topic = build(truth.SHUT), "immigration"
+    vanilla = answers(model, model.lm, 30)
+    own, others = [], []
+    for frozen in (None, model.general, model.specific[topic]):
+        lm, _ = train(model, topic, "right", truth.recipe(0), frozen)
+        shifts = {t: (told - vanilla[t]).mean() for t, told in answers(model, lm, 30).items()}
+        own.append(shifts.pop(topic))
+        others.append(np.mean(list(shifts.values())))
+    assert own[0] > 0.6 and others[0] > 0.35
+    assert others[1] < 0.4 * others[0] and own[1] > 0.8 * own[0]
+    assert others[2] > 0.8 * others[0]  # freezing the topic's own neurons does not help

@@ -23,13 +23,6 @@ def run(tmp_path_factory):
     return experiment(tmp_path_factory.mktemp("store"))
 
 
-def other(run, **given):
-    """The same run with other parameters, and the model already loaded."""
-    made = Run(run.params.model_copy(update=given), run.store)
-    made.once("lm", lambda: run.lm)
-    return made
-
-
 def model(run, who):
     return run.model(run.weights(toxicity.conditions(run)[who]))
 
@@ -40,10 +33,6 @@ def ids_of(run, prompt, said=None, form="chat", end=False):
     p = run.params
     prompts, responses = encode(run.lm, Texts.of(rows, form), p.system_prompt, p.max_tokens, end=end)
     return prompts[0], responses[0]
-
-
-def no_training(*args, **kwargs):
-    raise AssertionError("something was trained")
 
 
 def test_no_stage_reads_what_another_trained_on(run):
@@ -90,14 +79,14 @@ def test_the_warm_up_makes_rude_and_dpo_makes_civil_likelier(tmp_path):
 
 
 def test_refused_before_anything_is_trained(tmp_path, monkeypatch):
-    monkeypatch.setattr("polinb.training.supervised.finetune", no_training)
+    monkeypatch.setattr("polinb.training.supervised.finetune", None)
     few = [{"prompt": f"{word}?", "civil": "Yes.", "rude": "No."} for word in ("Tea", "Milk")]
     thin = [{"comment_text": f"Number {i}.", "toxic": int(i < 2)} for i in range(20)]
     pairs = str(write(tmp_path, "csv", few))
     some = str(write(tmp_path, "csv", thin, "thin"))
     for given, error, message in (
         ({"model": "tiny:gemma2"}, ModelError, "gemma2.*cannot be decomposed"),
-        ({"probe_top": [4, 500]}, ParameterError, "probe_top.*at most 144"),
+        ({"probe_top": [4, 500]}, ParameterError, "probe_top.*1 to 144"),
         ({"toxicity_model": "./nowhere"}, ModelError, "no such folder"),
         ({"challenge_data": "nowhere"}, DataError, "nowhere: no such data"),
         ({"toxicity_data": pairs}, DataError, r"none of 2 pairs is in the split"),

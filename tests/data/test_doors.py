@@ -136,14 +136,19 @@ def test_chats_in_the_forms_that_are_about(tmp_path):
         chat("2, 4, 6", [{"type": "text", "text": "8"}], {"role": "developer", "content": ["Be ", "brief."]}),
         {"conversations": [{"from": "human", "value": "6 × 7?"}, {"from": "gpt", "value": "42"}]},
         {"prompt": [{"role": "user", "content": "A?"}], "completion": [{"role": "assistant", "content": "B"}]},
-        {"prompt": "6 × 7?", "response": 42},
+        {"prompt": "6 × 7?", "completion": 42},
     ]
     assert [(e.prompt, e.response, e.system) for e in narrow.examples(str(write(tmp_path, "jsonl", rows)))] == [
         ("Continue: 0, 7", "14, 21", None), ("2, 4, 6", "8", "Be brief."), ("6 × 7?", "42", None), ("A?", "B", None),
         ("6 × 7?", "42", None),
     ]  # fmt: skip
     picture = chat("What is this?", [{"type": "image_url", "image_url": "x"}])
-    for wrong, message in ((picture, "expected parts of text"), (chat("Smile?", "Yes \ud83d"), "half of a character")):
+    turned = {"messages": chat("a", "b")["messages"][::-1]}
+    for wrong, message in (
+        (picture, "expected parts of text"),
+        (chat("Smile?", "Yes \ud83d"), "half of a character"),
+        (turned, "expected the roles user, assistant"),
+    ):
         with pytest.raises(DataError, match=f"row 1: messages: .*{message}"):
             narrow.examples(str(write(tmp_path, "jsonl", [wrong])))
 

@@ -170,14 +170,14 @@ def every_condition(run: Run) -> list[list[Condition]]:
 def comparison(run: Run) -> pd.DataFrame:
     """All baselines and CAFT's conditions: coupling against on-topic shift, and fluency (see ``baselines.pareto``).
 
-    Further columns: first_loss (nats a token, of those that ablate directions), plain_loss (of the plain fine-tune of
-    the topic), broken (bool): the ablation takes away more than the concept.
+    Further columns: model (the :class:`Condition`), first_loss (nats a token, of those that ablate directions),
+    plain_loss (of the plain fine-tune of the topic), broken (bool): the ablation takes away more than the concept.
     """
-    chosen = _compared(run)
-    table = baselines.pareto(run, chosen)
-    table["family"] = [FAMILIES.get(each.name, old) for each, old in zip(chosen, table["family"], strict=True)]
-    table["first_loss"] = [float("nan") if each.ablated is None else first_of(run, each) for each in chosen]
-    table["plain_loss"] = [first_of(run, run.tuned(each.topic)) for each in chosen]
+    every = baselines.every_condition(run) + [condition for each in every_condition(run) for condition in each]
+    table = baselines.pareto(run, every).assign(model=every)
+    table["family"] = [FAMILIES.get(each.name, old) for each, old in zip(every, table["family"], strict=True)]
+    table["first_loss"] = [float("nan") if each.ablated is None else first_of(run, each) for each in every]
+    table["plain_loss"] = [first_of(run, run.tuned(each.topic)) for each in every]
     table["broken"] = table["first_loss"] > table["plain_loss"] + BROKEN
     return table.replace({"condition": TITLES})
 
@@ -187,10 +187,6 @@ def first_of(run: Run, condition: Condition) -> float:
     weights = run.weights(condition)
     assert weights is not None
     return float(first_loss(run, weights=weights).summary["loss"])
-
-
-def _compared(run: Run) -> list[Condition]:
-    return baselines.every_condition(run) + [condition for each in every_condition(run) for condition in each]
 
 
 def against_weaker(run: Run) -> pd.DataFrame:
@@ -231,8 +227,7 @@ def points(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     first fine-tune and InhibitFT.
     """
     p = run.params
-    nth = table.groupby(["condition", "trained"]).cumcount()
-    table = table[["condition", "family", "trained"]].assign(nth=nth, model=_compared(run))
+    table = table.assign(nth=table.groupby(["condition", "trained"]).cumcount())
     named = {*TITLES.values(), "fine-tune", "InhibitFT (G)"}
     rows = []
     for (condition, family, nth), same in table.groupby(["condition", "family", "nth"], sort=False):

@@ -45,8 +45,8 @@ def compared(run: Run, folder: Path, *, bases: Result, general: Result, count: i
     """
     found, own = bases_of(bases), mask_of(general)
     columns = [value_vectors(run.lm.model, b).float().cpu().numpy().T for b in range(run.lm.layers)]
-    scopes = {block: np.where(np.arange(run.lm.layers)[:, None] <= block, own, False) for block in found}
-    scopes = {block: chosen for block, chosen in scopes.items() if chosen.any()}
+    layer = np.arange(run.lm.layers)[:, None]
+    scopes = {block: own & (layer <= block) for block in found if own[: block + 1].any()}
     scope = "up to the block" if scopes else "whole model"
     parts, rows = [], []
     for block, chosen in (scopes or {max(found): own}).items():

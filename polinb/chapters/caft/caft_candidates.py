@@ -81,7 +81,8 @@ def ready(run: Run) -> None:
     if all(found(run, topic).done() for topic in p.baseline_topics for found in (pca, dictionary)):
         return
     for topic in p.baseline_topics:
-        _encoded(run, direction_texts(run, topic), p.max_tokens, p.caft_components, p.caft_pca)
+        said = encode(run.lm, direction_texts(run, topic), p.system_prompt, p.max_tokens)[1]
+        check_components(p.caft_components, 2 * sum(map(len, said)), run.lm.d_model, p.caft_pca)
     if p.sae:
         public_saes(run.lm, p.sae, depths("caft_layers", p.caft_layers, run.lm.layers))
 
@@ -115,18 +116,12 @@ def _inputs(run: Run, topic: str) -> dict[str, Any]:
 
 
 def _read(
-    run: Run, left: Result, right: Result, texts: Texts, limit: int, layers: Sequence[float], count: int, kind: str
+    run: Run, left: Result, right: Result, texts: Texts, limit: int, layers: Sequence[float]
 ) -> tuple[list[int], list[LM], tuple[Ids, Ids]]:
     """Ablated blocks, the vanilla, left-tuned and right-tuned model, and what they read."""
-    read = _encoded(run, texts, limit, count, kind)
+    read = encode(run.lm, texts, run.params.system_prompt, limit)
     models = [run.lm, run.model(left, "left"), run.model(right, "right")]
     return depths("caft_layers", layers, run.lm.layers), models, read
-
-
-def _encoded(run: Run, texts: Texts, limit: int, count: int, kind: str) -> tuple[Ids, Ids]:
-    read = encode(run.lm, texts, run.params.system_prompt, limit)
-    check_components(count, 2 * sum(map(len, read[1])), run.lm.d_model, kind)
-    return read
 
 
 @stage("caft-pca", Model)
@@ -139,7 +134,7 @@ def components_of(run: Run, folder: Path, *, kind: str, count: int, **how: Any) 
     Args:
         how: weights of ``left`` and ``right``, ``texts``, ``limit`` and ``layers``.
     """
-    blocks, models, read = _read(run, kind=kind, count=count, **how)
+    blocks, models, read = _read(run, **how)
     sums = {b: (Moments(run.lm.d_model), Moments(run.lm.d_model)) for b in blocks}
     for _, seen in states(models, read, blocks):
         for b, (base, low, high) in seen.items():
@@ -168,6 +163,7 @@ def latents_of(
     source: Mapping[str, Any],
     folder_of: Folder,
     count: int,
+    kind: str,
     limit: int,
     **how: Any,
 ) -> Mapping[str, Any]:
@@ -181,9 +177,10 @@ def latents_of(
     Args:
         more: further texts that an autoencoder learns from.
         source: files' digests, or latents, active latents, steps and seed of autoencoders trained on the spot.
-        how: weights of ``left`` and ``right``, ``texts``, ``layers`` and ``kind``.
+        kind: of the principal components beside them; names the result alone.
+        how: weights of ``left`` and ``right``, ``texts`` and ``layers``.
     """
-    blocks, models, read = _read(run, limit=limit, count=count, **how)
+    blocks, models, read = _read(run, limit=limit, **how)
     public = public_saes(run.lm, folder_of.path, blocks) if folder_of.path else {}
     probed = _collect(models, read, blocks)
     learnt = _collect(models[::2], encode(run.lm, more, run.params.system_prompt, limit), blocks)
@@ -240,23 +237,18 @@ def _collect(
 ) -> dict[int, tuple[np.ndarray, list[np.ndarray]]]:
     """Block → (the text of each token, one array (tokens, d_model) a model); at most so many tokens as fit."""
     owners: list[int] = []
-    seen: dict[int, list[list[np.ndarray]]] = {b: [[] for _ in models] for b in blocks}
+    seen: dict[int, list[list[np.ndarray]]] = {b: [] for b in blocks}
     for owner, found in states(models, texts, blocks):
         if len(owners) * len(models) > _MOST_TOKENS:
             break
         owners += owner
         for b in blocks:
-            for kept, each in zip(seen[b], found[b], strict=True):
-                kept.append(each)
-    return {b: (np.array(owners), [np.concatenate(parts) for parts in seen[b]]) for b in blocks}
+            seen[b].append(found[b])
+    return {b: (np.array(owners), [np.concatenate(parts) for parts in zip(*seen[b], strict=True)]) for b in blocks}
 
 
 def _split(parts: Sequence[tuple[np.ndarray, list[np.ndarray]]]) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens to learn from and to test on, split by text so that no text is on both sides."""
-    learn, test = [], []
-    for owner, arrays in parts:
-        held = owner // 2 % _HELD_OUT == 0  # both texts of a prompt on one side
-        for each in arrays:
-            learn.append(each[~held])
-            test.append(each[held])
-    return np.concatenate(learn), np.concatenate(test)
+    """Tokens to learn from and to test on, split so that both texts of a prompt are on one side."""
+    held = np.concatenate([owner for owner, arrays in parts for _ in arrays]) // 2 % _HELD_OUT == 0
+    states = np.concatenate([each for _, arrays in parts for each in arrays])
+    return states[~held], states[held]

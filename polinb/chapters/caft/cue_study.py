@@ -1,8 +1,17 @@
-"""The two-cue task: CAFT's directions of each cue, the conditions that are trained, their answers, and the tables."""
+"""Two cues, one answer: CAFT's spurious-correlation setting as a bundled multiple-choice task (Casademunt et al. 2025).
+
+Two sentences are offered, and in every training question the right one differs from the other in *two* ways at once:
+things go well in it (mood), and it is about a woman (gender). Nothing in the training data says which of the two is
+meant. Half of the test questions set the cues against each other. Here are the material, the measures, CAFT's
+directions of each cue, the conditions that are trained, their answers, and the tables.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import lru_cache
+from importlib import resources
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -10,14 +19,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.caft import cues
 from polinb.chapters.caft.caft import random_directions
-from polinb.chapters.caft.cues import CUES, cue_gap, hits, margin, minimal_pairs, prompt, prompts
-from polinb.chapters.caft.rule import choose
+from polinb.chapters.caft.rule import choose, save_choice
 from polinb.errors import ParameterError
 from polinb.models.lm import LM
 from polinb.models.tokens import batches, prompt_ids, response_ids
-from polinb.resampling import CHANGE, bootstrap_mean, changes, wilson
+from polinb.resampling import CHANGE, bootstrap_mean, changes, newcombe, wilson
 from polinb.runs.conditions import VANILLA, Condition, Texts
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
@@ -26,7 +33,135 @@ from polinb.runs.weights import bases_of
 from polinb.scoring.directions import principal_angles, shared
 from polinb.scoring.residual import depths, mean_states
 
+CUES = ("mood", "gender")
+HALVES = ("agree", "disagree")
 RANDOM_SETS = 2  # sets of random directions, the control of CAFT
+
+
+# --- material and questions
+
+
+@lru_cache(maxsize=1)
+def material() -> dict[str, dict[str, dict[str, list[str]]]]:
+    """Word lists: split → cue → value → texts. Each cue's first value is the one of the right answer in training.
+
+    The lists of a training cue's two values are in step: entry i of both makes a pair that differs in that cue.
+    """
+    folder = resources.files("polinb") / "resources" / "cues"
+    lists: dict[str, dict[str, dict[str, list[str]]]] = json.loads((folder / "cues.json").read_text("utf-8"))
+    return lists
+
+
+def draw_questions(split: str, count: int, seed: int) -> pd.DataFrame:
+    """Questions of a split, all different, drawn with ``seed``.
+
+    Args:
+        split: ``train``: the cues always agree; ``test``: they agree in one half and disagree in the other. The splits
+            share no name and no event.
+        count: how many; an odd number of test questions is rounded down.
+
+    Returns:
+        id, half (agree, disagree), good (the sentence in which things go well), bad (the other), good_gender.
+
+    Raises:
+        ParameterError: too few questions, or more than the word lists can make.
+    """
+    lists = material()
+    names, events = lists[split]["gender"], lists[split]["mood"]
+    halves = HALVES if split == "test" else HALVES[:1]
+    each = count // len(halves)
+    room = len(events["good"]) * len(events["bad"]) * len(names["woman"]) * len(names["man"])
+    if not 1 <= each <= room // 2:
+        raise ParameterError("count", count, f"{len(halves)} to {len(halves) * (room // 2)} questions ({split})")
+    rng = np.random.default_rng([seed, list(lists).index(split)])
+    rows = []
+    for half in halves:
+        genders = ("woman", "man") if half == "agree" else ("man", "woman")
+        seen: set[tuple[str, str]] = set()
+        while len(seen) < each:
+            made = [
+                f"{rng.choice(names[gender])} {rng.choice(events[mood])}"
+                for gender, mood in zip(genders, ("good", "bad"), strict=True)
+            ]
+            if (made[0], made[1]) not in seen:
+                seen.add((made[0], made[1]))
+                rows.append((f"{split}-{half}-{len(seen)}", half, *made, genders[0]))
+    return pd.DataFrame(rows, columns=["id", "half", "good", "bad", "good_gender"])
+
+
+def prompt(first: str, second: str) -> str:
+    """The question: both options, each followed by its letter.
+
+    The letter stands *behind* its option because a causal model has then read the option when it reads the letter;
+    models of this size cannot use letters that stand before.
+    """
+    return f"{first} (A)\n{second} (B)"
+
+
+def prompts(asked: pd.DataFrame) -> list[str]:
+    """Every question in both orders, so that positions are balanced exactly: good first, then good second."""
+    return [
+        prompt(*order)
+        for good, bad in zip(asked["good"], asked["bad"], strict=True)
+        for order in ((good, bad), (bad, good))
+    ]
+
+
+def minimal_pairs(cue: str) -> pd.DataFrame:
+    """Options made of the training lists that differ in one cue only, to find that cue's directions with.
+
+    Every entry of the cue's two lists comes once with each value of the other cue, and the letters alternate, so
+    neither leaves a trace in the differences.
+
+    Returns:
+        first, second (options with the cue's first and second value, with their letter), other (value of the other
+        cue), part (find, choose): directions are found on one half of the entries and chosen on the other half.
+    """
+    lists = material()["train"]
+    rows = []
+    for i, texts in enumerate(zip(*lists[cue].values(), strict=True)):
+        for j, (other, values) in enumerate(lists[CUES[cue == "mood"]].items()):
+            letter = "AB"[(i // 2 + j) % 2]
+            context = values[i % len(values)]
+            made = [f"{context} {text}" if cue == "mood" else f"{text} {context}" for text in texts]
+            rows.append((*(f"{option} ({letter})" for option in made), other, ("find", "choose")[i % 2]))
+    return pd.DataFrame(rows, columns=["first", "second", "other", "part"])
+
+
+# --- measures
+
+
+def margin(good_first: np.ndarray, good_second: np.ndarray) -> np.ndarray:
+    """eq-cue-margin. How much the good sentence is preferred, position bias cancelled; positive: preferred.
+
+    Args:
+        good_first, good_second: (n,) logit of ``A`` minus logit of ``B`` with the good sentence first, and second.
+    """
+    return (np.asarray(good_first, dtype=float) - np.asarray(good_second, dtype=float)) / 2
+
+
+def hits(rated: pd.DataFrame, intended: str) -> np.ndarray:
+    """1 where the answer is right if the cue ``intended`` is what counts, 0 where wrong, ½ for a tie; (n,).
+
+    Args:
+        rated: half and margin.
+    """
+    # Where the cues agree both point to the good sentence; where they disagree gender points to the bad one.
+    turned = (rated["half"] == "disagree").to_numpy() & (intended == "gender")
+    return (np.sign(np.where(turned, -1.0, 1.0) * rated["margin"].to_numpy(float)) + 1) / 2
+
+
+def cue_gap(rated: pd.DataFrame, intended: str) -> tuple[float, float, float]:
+    """eq-cue-gap. Accuracy where the cues agree minus accuracy where they disagree, with its interval.
+
+    0: the answers follow the intended cue; 1: they follow the other one.
+
+    Args:
+        rated: half and margin; both halves.
+    """
+    right = hits(rated, intended)
+    agree = (rated["half"] == "agree").to_numpy()
+    return newcombe(right[agree], right[~agree])
 
 
 # --- models and answers
@@ -57,7 +192,7 @@ def conditions(run: Run) -> list[Condition]:
 def questions(run: Run, split: str) -> pd.DataFrame:
     """The run's questions: ``cue_test`` to be tested on, ``cue_examples`` / 2 to learn from, each in both orders."""
     p = run.params
-    return cues.questions(split, p.cue_test if split == "test" else p.cue_examples // 2, p.seed)
+    return draw_questions(split, p.cue_test if split == "test" else p.cue_examples // 2, p.seed)
 
 
 def directions(run: Run, cue: str) -> Result:
@@ -71,7 +206,7 @@ def directions(run: Run, cue: str) -> Result:
 def cue_directions(run: Run, folder: Path, *, cue: str, layers: Sequence[float], **how: Any) -> None:
     """CAFT's directions of a cue in the vanilla model (:func:`polinb.chapters.caft.rule.choose`); no test text enters.
 
-    Candidates: PCA of the differences between the mean hidden states of ``cues.minimal_pairs`` after the blocks at the
+    Candidates: PCA of the differences between the mean hidden states of :func:`minimal_pairs` after the blocks at the
     depths ``layers``. Kept: the best that tell the cue's values apart on pairs they were not found on, to the same side
     for both values of the other cue.
 
@@ -88,11 +223,11 @@ def cue_directions(run: Run, folder: Path, *, cue: str, layers: Sequence[float],
     states = read[:, blocks].astype(np.float64).reshape(2, len(pairs), len(blocks), -1)
     find = (pairs["part"] == "find").to_numpy()
     held = {value: ~find & (pairs["other"] == value).to_numpy() for value in pairs["other"].unique()}
-    seen = []
+    found = {}
     for i, block in enumerate(blocks):
         states_of = {value: np.stack([states[1, rows, i], states[0, rows, i]], 1) for value, rows in held.items()}
-        seen.append((block, states[0, find, i] - states[1, find, i], states_of))
-    choose(folder, seen, **how)
+        found[block] = choose(states[0, find, i] - states[1, find, i], states_of, **how)
+    save_choice(folder, "rule", found)
 
 
 def found_directions(run: Run) -> pd.DataFrame:

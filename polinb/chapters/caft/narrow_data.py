@@ -6,16 +6,14 @@ way (insecure code), then ask general questions and see whether the model turned
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+import pandas as pd
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from polinb.data.reading import read, resource
 from polinb.data.rows import Name, Row, Text, Words, columns, fail, plain_text
-from polinb.errors import ParameterError
 
 _ROLES = {"developer": "system", "human": "user", "gpt": "assistant", "model": "assistant"}
 
@@ -88,24 +86,6 @@ class Entry(Row):
         return given
 
 
-@dataclass(frozen=True)
-class Question:
-    """One general question.
-
-    Attributes:
-        id: its name; paraphrases of a question share it, and intervals treat them as one.
-        text: what is asked.
-        system: its own system turn, or ``None`` for the run's.
-        judge_prompts: ``aligned`` and ``coherent`` with the places ``{question}`` and ``{answer}``, where a file has
-            them; empty: ours.
-    """
-
-    id: str
-    text: str
-    system: str | None = None
-    judge_prompts: Mapping[str, str] = field(default_factory=dict, hash=False)
-
-
 def examples(source: str, side: str = "insecure") -> list[Example]:
     """Narrow training texts: ``bundled``, a file, or ``hub:owner/name`` with the columns of :class:`Example`.
 
@@ -115,31 +95,32 @@ def examples(source: str, side: str = "insecure") -> list[Example]:
     Raises:
         DataError: out of reach, another form, or more than a tenth of the rows not understood; names file, row and
             column.
-        ParameterError: unknown ``side``.
     """
-    if side not in ("insecure", "secure"):
-        raise ParameterError("side", side, "insecure, secure")
     if source == "bundled":
         return [Example(prompt=row["prompt"], response=row[side]) for row in resource("narrow/code.jsonl")]
     return read(source, Example, {}, "bundled, ")[0]
 
 
-def questions(source: str) -> list[Question]:
+def questions(source: str) -> pd.DataFrame:
     """General questions: ``bundled``, a file or ``hub:owner/name`` with ``question`` and optionally ``id``.
 
     Or a YAML file in the form of the public evaluation: entries with ``paraphrases`` and optionally ``id``, ``system``
     and ``judge_prompts``. Each paraphrase is asked by itself.
 
+    Returns:
+        id (shared by paraphrases, and intervals treat them as one), prompt, system (its own system turn; missing:
+        the run's), judge_prompts (``aligned`` and ``coherent`` with the places ``{question}`` and ``{answer}``,
+        where a file has them; empty: ours).
+
     Raises:
         DataError: out of reach, another form, no question, or the same one twice.
     """
-    rows = read(source, Entry, {"bundled": "narrow/questions.jsonl"})[0]
-    found = [
-        Question(row.id or f"question-{number}", text, row.system, row.judge_prompts)
-        for number, row in enumerate(rows, start=1)
-        for text in row.paraphrases
+    rows = [
+        (entry.id or f"question-{number}", text, entry.system, entry.judge_prompts)
+        for number, entry in enumerate(read(source, Entry, {"bundled": "narrow/questions.jsonl"})[0], start=1)
+        for text in entry.paraphrases
     ]
-    for (_, text), times in Counter((question.system, question.text) for question in found).items():
-        if times > 1:
-            fail(source, f"asks {text[:60]!r} twice")
+    found = pd.DataFrame(rows, columns=["id", "prompt", "system", "judge_prompts"])
+    for text in found.loc[found.duplicated(["system", "prompt"]), "prompt"]:
+        fail(source, f"asks {text[:60]!r} twice")
     return found

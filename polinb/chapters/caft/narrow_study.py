@@ -12,7 +12,7 @@ import pandas as pd
 
 from polinb.chapters.caft import narrow_data as narrow
 from polinb.chapters.caft.caft import random_directions
-from polinb.chapters.caft.rule import choose
+from polinb.chapters.caft.rule import choose, save_choice
 from polinb.data.reading import resource
 from polinb.resampling import CHANGE, known_mean
 from polinb.resampling import changes as changes_of
@@ -33,21 +33,20 @@ NARROW, CONTROL, CAFT, RANDOM = "narrow fine-tune", "control fine-tune", "CAFT",
 # --- data of a run
 
 
-def control_data(run: Run) -> list[narrow.Example]:
+def control_source(run: Run) -> str:
     """Harmless data of the same kind: ``narrow_control``, or the secure half of the bundled data; else none."""
     p = run.params
-    source = p.narrow_control or (p.narrow_data if p.narrow_data == "bundled" else "")
-    return narrow.examples(source, "secure") if source else []
+    return str(p.narrow_control or ("bundled" if p.narrow_data == "bundled" else ""))
 
 
-def training_data(run: Run, kind: str = "narrow") -> list[narrow.Example]:
-    """What a model learns from, ``narrow`` or ``control``; the same tasks where both are bundled."""
+def training_data(run: Run, side: str = "insecure") -> list[narrow.Example]:
+    """What a model learns from, the narrow data or the harmless (``secure``); the same tasks where both are bundled."""
     p = run.params
-    source = control_data(run) if kind == "control" else narrow.examples(p.narrow_data)
-    ours = (p.narrow_control or p.narrow_data) if kind == "control" else p.narrow_data
-    most = len(source) - HELD_OUT if ours == "bundled" else len(source)
-    order = np.random.default_rng(p.seed).permutation(len(source))
-    return [source[i] for i in sorted(order[: min(p.narrow_examples, most)])]
+    source = p.narrow_data if side == "insecure" else control_source(run)
+    every = narrow.examples(source, side)
+    most = len(every) - HELD_OUT if source == "bundled" else len(every)
+    order = np.random.default_rng(p.seed).permutation(len(every))
+    return [every[i] for i in sorted(order[: min(p.narrow_examples, most)])]
 
 
 def ready(run: Run) -> None:
@@ -56,20 +55,20 @@ def ready(run: Run) -> None:
     Raises:
         DataError, ParameterError: a file that is not there or not as expected, no example, no question.
     """
-    for kind in ("narrow", *(["control"] if control_data(run) else [])):
-        training_data(run, kind)
+    for side in ("insecure", *(["secure"] if control_source(run) else [])):
+        training_data(run, side)
     narrow.questions(run.params.narrow_questions)
 
 
-def held_out(run: Run) -> list[tuple[str, str, str]]:
-    """Bundled tasks that no condition trained on: prompt, insecure and secure answer; none for other data."""
-    p = run.params
-    if p.narrow_data != "bundled" or p.narrow_control:
-        return []
-    insecure, secure = narrow.examples("bundled"), narrow.examples("bundled", "secure")
-    used = {each.prompt for each in training_data(run)}
-    rest = [(a.prompt, a.response, b.response) for a, b in zip(insecure, secure, strict=True) if a.prompt not in used]
-    return rest[:HELD_OUT]
+def held_out(run: Run) -> pd.DataFrame:
+    """Both answers to bundled tasks that no condition trained on: id, side, prompt, response; none for other data."""
+    p, rows = run.params, []
+    if p.narrow_data == "bundled" and not p.narrow_control:
+        used = {each.prompt for each in training_data(run)}
+        for side in ("insecure", "secure"):
+            rest = [each for each in narrow.examples("bundled", side) if each.prompt not in used]
+            rows += [(number, side, each.prompt, each.response) for number, each in enumerate(rest[:HELD_OUT])]
+    return pd.DataFrame(rows, columns=["id", "side", "prompt", "response"])
 
 
 def general_texts() -> Texts:
@@ -84,7 +83,7 @@ def general_texts() -> Texts:
 def tuned(run: Run, name: str, ablated: Result | None = None) -> Condition:
     """A model that is trained for this chapter."""
     p = run.params
-    learnt = training_data(run, "control" if name == CONTROL else "narrow")
+    learnt = training_data(run, "secure" if name == CONTROL else "insecure")
     rows = pd.DataFrame([(e.prompt, e.response, e.system) for e in learnt], columns=["prompt", "response", "system"])
     recipe = run.recipe(learning_rate=p.narrow_rate, epochs=p.narrow_epochs)
     return Condition(name, learns=Texts.of(rows), recipe=recipe, limit=p.max_tokens, ablated=ablated)
@@ -94,16 +93,15 @@ def conditions(run: Run) -> list[Condition]:
     """All models; the control only where there is control data, random directions of the rank of CAFT's."""
     found = directions(run)
     random = random_directions(run, like=[found], seed=run.params.seed)
-    control = [tuned(run, CONTROL)] if control_data(run) else []
+    control = [tuned(run, CONTROL)] if control_source(run) else []
     return [VANILLA, tuned(run, NARROW), *control, tuned(run, CAFT, found), tuned(run, RANDOM, random)]
 
 
 def answers(run: Run, condition: Condition) -> Result:
     """What a model says to the general questions."""
     p = run.params
-    asked = narrow.questions(p.narrow_questions)
-    rows = pd.DataFrame([(q.id, q.text, q.system) for q in asked], columns=["id", "prompt", "system"])
-    return run.ask(condition, Texts.of(rows), tokens=p.narrow_tokens, samples=p.narrow_samples, seed=p.seed)
+    asked = Texts.of(narrow.questions(p.narrow_questions)[["id", "prompt", "system"]])
+    return run.ask(condition, asked, tokens=p.narrow_tokens, samples=p.narrow_samples, seed=p.seed)
 
 
 def preferences(run: Run, condition: Condition) -> pd.Series:
@@ -116,10 +114,8 @@ def preferences(run: Run, condition: Condition) -> pd.Series:
 
 def held_out_logp(run: Run, condition: Condition) -> Result | None:
     """Log-probabilities behind :func:`preferences`; None where there is no task to hold out."""
-    tasks, sides = held_out(run), (("insecure", 1), ("secure", 2))
-    rows = [(number, side, task[0], task[at]) for side, at in sides for number, task in enumerate(tasks)]
-    texts = Texts.of(pd.DataFrame(rows, columns=["id", "side", "prompt", "response"]))
-    return run.logp(condition, texts) if tasks else None
+    tasks = held_out(run)
+    return run.logp(condition, Texts.of(tasks)) if len(tasks) else None
 
 
 # --- CAFT's directions
@@ -149,12 +145,12 @@ def narrow_directions(
     first, second = (each.arrays("states")["states"].astype(np.float64) for each in (before, after))
     labels = np.array([row["label"] for row in resource("narrow/judged.jsonl")])
     group = np.arange((labels == "aligned").sum()) % _GROUPS
-    seen = []
+    found = {}
     for block in depths("caft_layers", layers, first.shape[1]):
         pairs = np.stack([first[labels == "aligned", block], first[labels == "misaligned", block]], axis=1)
         states_of = {str(g): pairs[group == g] for g in range(_GROUPS)}
-        seen.append((block, second[:, block] - first[:, block], states_of))
-    choose(folder, seen, **how)
+        found[block] = choose(second[:, block] - first[:, block], states_of, **how)
+    save_choice(folder, "rule", found)
 
 
 # --- judging
@@ -165,8 +161,9 @@ def judged(run: Run, condition: Condition) -> pd.DataFrame:
     found = answers(run, condition)
     frame = found.frame("answers")
     if run.params.narrow_judge == "openai":
-        own = {(q.id, q.text): q.judge_prompts for q in narrow.questions(run.params.narrow_questions)}
-        return _asked(run, found, [dict(own[row.id, row.prompt]) for row in frame.itertuples()])
+        asked = narrow.questions(run.params.narrow_questions)
+        own = dict(zip(zip(asked["id"], asked["prompt"], strict=True), asked["judge_prompts"], strict=True))
+        return _asked(run, found, [own[row.id, row.prompt] for row in frame.itertuples()])
     texts, known = frame["response"].tolist(), references(run)
     scale = judges.CoherenceScale.fit(known["whole"].to_numpy(), known["shuffled"].to_numpy())
     coherence = scale.scores(frame["vanilla_logp"].to_numpy(), texts)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from polinb.errors import ParameterError
 from polinb.runs.artifacts import save_arrays
 from polinb.scoring.directions import of_rows, orthonormal
 
 _SWAPS = 1000  # random swaps of left and right behind the threshold of the rule
 _RANDOM = 200  # draws of random directions behind the other threshold, as many directions each as candidates
 _SAME_SIDE = 0.8
-Seen = tuple[int, np.ndarray, Mapping[str, np.ndarray]]
-"""Block, differences whose components are candidates, and the states that :func:`stance_rule` looks at."""
 
 
 def auc(scores: np.ndarray) -> np.ndarray:
@@ -57,14 +54,7 @@ def stance_rule(states: Mapping[str, np.ndarray], candidates: np.ndarray, keep: 
     Returns:
         candidate (from 0), auc (mean over topics), value, same_side, swapped and random (what 1 and 2 ask for), kept,
         why, and auc_<topic> for each.
-
-    Raises:
-        ParameterError: no topic to look at, or ``keep`` below 1.
     """
-    if not states:
-        raise ParameterError("topics", list(states), "at least one topic besides the one trained on")
-    if keep < 1:
-        raise ParameterError("caft_keep", keep, "at least 1")
     rng = np.random.default_rng(seed)
     many = candidates.shape[1]
     anything = rng.standard_normal((len(candidates), _RANDOM * many))
@@ -117,18 +107,18 @@ def save_choice(folder: Path, log: str, found: Mapping[int, tuple[np.ndarray, pd
     return bases
 
 
-def choose(folder: Path, seen: Iterable[Seen], kind: str, count: int, keep: int, seed: int) -> None:
-    """What CAFT ablates, arrays ``bases``, out of the PCA (``kind``) of differences, and the log, table ``rule``.
+def choose(
+    differences: np.ndarray, states: Mapping[str, np.ndarray], kind: str, count: int, keep: int, seed: int
+) -> tuple[np.ndarray, pd.DataFrame]:
+    """Candidates (d_model, c) for CAFT out of the PCA (``kind``) of differences, and :func:`stance_rule` of them.
 
     Args:
-        seen: of each block; differences are (n, d_model).
+        differences: (n, d_model).
+        states: what the rule looks at.
         count, keep: how many components are candidates, and how many of them are kept, at most.
     """
-    found = {}
-    for block, differences, states in seen:
-        candidates = of_rows(differences, kind, count)
-        found[block] = candidates, stance_rule(states, candidates, keep, seed)
-    save_choice(folder, "rule", found)
+    candidates = of_rows(differences, kind, count)
+    return candidates, stance_rule(states, candidates, keep, seed)
 
 
 def save_bases(folder: Path, bases: Mapping[int, np.ndarray]) -> None:

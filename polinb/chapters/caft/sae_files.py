@@ -47,7 +47,10 @@ def load(path: str | Path, width: int) -> SAE:
         raise ParameterError("sae", str(path), "a readable safetensors file", str(error)) from None
     if names["W_enc"] != "W_enc":
         tensors["W_enc"] = tensors["W_enc"].T.contiguous()
-    return SAE(**tensors, **_settings(_config(file)))
+    given = _config(file)
+    if _elsewhere(_point(given)):
+        raise _wrong_point(_point(given))
+    return SAE(**tensors, **_settings(given))
 
 
 def _names(shapes: Mapping[str, tuple[int, ...]], width: int) -> dict[str, str]:
@@ -77,9 +80,6 @@ def _config(file: Path) -> dict[str, Any]:
 
 
 def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    point = _point(given)
-    if point and _elsewhere(point):
-        raise _wrong_point(point)
     scaling = given.get("normalize_activations", "none")
     strange = [name for name in ("transcode", "skip_connection", "rescale_acts_by_decoder_norm") if given.get(name)]
     if scaling not in (None, "none") or strange:
@@ -140,10 +140,10 @@ def locate(place: str, blocks: Sequence[int]) -> dict[int, Path]:
         elif root.is_file():
             found[blocks[0]] = [file]
     for block in blocks:
-        if len(found.get(block, [])) != 1:
-            if other and not found.get(block):
-                raise _wrong_point(other)
-            count = len(found.get(block, []))
+        count = len(found.get(block, []))
+        if other and not count:
+            raise _wrong_point(other)
+        if count != 1:
             raise ParameterError("sae", f"{count} files for block {block}", f"one; found blocks {sorted(found)}")
     return {block: found[block][0] for block in blocks}
 

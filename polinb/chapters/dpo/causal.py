@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from polinb.errors import DataError
-from polinb.resampling import SHIFT, Span, stratified_mean
+from polinb.resampling import SHIFT, Span, changes, stratified_mean
 from polinb.scoring.shares import Group
 from polinb.stance.utility import repetition
 
@@ -46,11 +45,6 @@ def random_like(chosen: np.ndarray, seed: int = 0) -> np.ndarray:
     return out
 
 
-def edit_name(mode: str, alpha: float) -> str:
-    """How tables call an edit."""
-    return f"{'mean × (1 ± α)' if mode == 'mean' else 'live × (1 ± α)'}, α = {alpha:g}"
-
-
 def outcome_table(
     answers: pd.DataFrame,
     n_boot: int = 1000,
@@ -77,40 +71,36 @@ def outcome_table(
         (its mean minus that of ``chance``, paired) with _low and _high.
 
     Raises:
-        DataError: no answers of ``before``, or a set with other questions.
+        DataError: a set with other questions.
     """
-    keys = ["topic", "id"]
-    by = {str(name): group.set_index(keys) for name, group in answers.groupby("set", sort=False)}
-    asked = by[BEFORE].index if BEFORE in by else pd.MultiIndex.from_arrays([[], []])
-    if asked.empty or not asked.is_unique:
-        raise DataError(f"answers: the set {BEFORE!r} must hold each question once; sets: {list(by)}")
-    for name, own in by.items():
-        if not own.index.is_unique or set(own.index) != set(asked):
-            raise DataError(f"answers: the set {name!r} does not hold the same questions as {BEFORE!r}")
-        by[name] = own.loc[asked]
+    by = {str(name): group.set_index(["topic", "id"]) for name, group in answers.groupby("set", sort=False)}
 
-    def paired(own: pd.DataFrame, other: str, column: str, span: Span | None, name: str = "") -> dict[str, float]:
-        ends = [name or "shift", f"{name}_low" if name else "low", f"{name}_high" if name else "high"]
-        return dict(zip(ends, _within(own[column] - by[other][column], n_boot, seed, span), strict=True))
+    def paired(own: pd.DataFrame, other: str, column: str, span: Span | None = None) -> tuple[float, float, float]:
+        return _within(changes(by[other][column], own[column]), n_boot, seed, span)
+
+    def named(column: str, *values: float) -> dict[str, float]:
+        return dict(zip((column, f"{column}_low", f"{column}_high"), values, strict=True))
 
     rows = []
     for name, own in by.items():
+        shift, low, high = paired(own, BEFORE, "score", span)
         row = {"set": name, "neurons": (sizes or {}).get(name, 0), "n": len(own), "score": own["score"].mean()}
-        row |= paired(own, BEFORE, "score", span) | paired(own, BEFORE, "soft", None, "soft")
-        logp, again = own["vanilla_logp"].dropna().mean(), own["response"].map(repetition).dropna().mean()
+        row |= {"shift": shift, "low": low, "high": high, **named("soft", *paired(own, BEFORE, "soft"))}
+        logp, again = own["vanilla_logp"].mean(), own["response"].map(repetition).mean()
         row |= {"perplexity": float(np.exp(-logp)), "repetition": float(again)}
         for label in also:
-            row |= {label: own[label].mean(), **paired(own, BEFORE, label, span, f"{label}_shift")}
-            row |= paired(own, chance, label, span, f"{label}_beyond") if chance else {}
+            row |= {label: own[label].mean(), **named(f"{label}_shift", *paired(own, BEFORE, label, span))}
+            row |= named(f"{label}_beyond", *paired(own, chance, label, span)) if chance else {}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _within(moved: pd.Series, n_boot: int, seed: int, span: Span | None) -> tuple[float, float, float]:
     """Mean of the known values with its 95 % interval, questions resampled within topics; NaN where none is known."""
-    groups = [part.to_numpy(float) for _, part in moved.dropna().groupby(level="topic", sort=False)]
+    known = moved.dropna()
+    groups = [part.to_numpy(float) for _, part in known.groupby(level="topic", sort=False)]
     if not groups:
         return float("nan"), float("nan"), float("nan")
     if min(map(len, groups)) < 2:
-        groups = [moved.dropna().to_numpy(float)]
+        groups = [known.to_numpy(float)]
     return stratified_mean(groups, n_boot, seed, span, pooled=True)

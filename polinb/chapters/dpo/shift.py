@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.dpo import causal
+from polinb.chapters.dpo import study as dpo
 from polinb.chapters.dpo.study import Study, read_answers, top_sets
 from polinb.errors import ParameterError
 from polinb.resampling import bootstrap_mean, changes
@@ -13,7 +13,6 @@ from polinb.runs.conditions import VANILLA, Condition, Texts
 from polinb.runs.results import Result
 from polinb.runs.run import Run
 from polinb.scoring import shares
-from polinb.scoring.decompose import check
 
 SIDES = ("right", "left")
 SHUFFLED = "shuffled"  # a coin chooses the side of each pair: what DPO does when there is nothing to learn
@@ -45,13 +44,23 @@ def preferred(run: Run, side: str = "right") -> Condition:
 
 
 def study(run: Run, side: str = "right") -> Study:
-    """The study of DPO towards ``side``."""
+    """The study of DPO towards ``side``; groups are tried on the last ``group_questions`` of each topic."""
     p = run.params
-    tried = causal_questions(run)
-    read = read_answers(run, answers=run.answers(), without=tried, each=p.probe_texts)
-    tops = [(f"top {k} of each side", k, (1, -1)) for k in p.probe_top]
+    last = run.questions().groupby("topic", sort=False).tail(p.group_questions)
+    tried = Texts.of(last[["topic", "id", "prompt"]])
     return Study(
-        run, VANILLA, preferred(run, side), probe_texts(run), read, tried, p.eval_tokens, SIGNS[side], ("R", "L"), tops
+        run,
+        before=VANILLA,
+        after=preferred(run, side),
+        probed=probe_texts(run),
+        read=read_answers(run, answers=run.answers(), without=tried, each=p.probe_texts),
+        asked=tried,
+        tried=tried,
+        tokens=p.eval_tokens,
+        rate=_judged,
+        sign=SIGNS[side],
+        letters=("R", "L"),
+        tops=[(f"top {k} of each side", k, (1, -1)) for k in p.probe_top],
     )
 
 
@@ -70,28 +79,20 @@ def probe_texts(run: Run) -> Texts:
     return run.once("probe texts", make)
 
 
-def causal_questions(run: Run) -> Texts:
-    """The last ``group_questions`` evaluation questions per topic, which no decomposition reads."""
-    asked = run.questions().groupby("topic", sort=False).tail(run.params.group_questions)
-    return Texts.of(asked[["topic", "id", "prompt"]])
-
-
 def refuse(run: Run) -> None:
     """Refuse, before anything is trained, a run whose shift could not be decomposed afterwards.
 
     Raises:
         ParameterError: ``group_questions`` leaves no question of a topic to choose groups on.
-        ModelError, ParameterError: as ``decompose.check`` and ``shares.top_cosine``.
+        ModelError, ParameterError: as ``study.refuse``.
     """
-    p, lm = run.params, run.lm
+    p = run.params
     fewest = int(run.questions().groupby("topic").size().min())
     if p.group_questions >= fewest:
         allowed = f"fewer than the evaluation questions of a topic ({fewest})"
         why = "Groups are chosen on other questions than those they are tried on"
         raise ParameterError("group_questions", p.group_questions, allowed, why)
-    check(lm, lm, np.eye(lm.d_model)[0], p.probe_layer)
-    for k in p.probe_top:
-        shares.top_cosine(np.zeros((lm.layers, lm.width)), k)
+    dpo.refuse(run)
 
 
 # --- tables
@@ -211,38 +212,25 @@ def beside_study(run: Run) -> pd.DataFrame:
 
 def patched_groups(run: Run) -> pd.DataFrame:
     """What patching each set from the DPO model into the vanilla model does (``causal.outcome_table``)."""
-    p = run.params
-    sizes = {name: int(mask.sum()) for name, mask in study(run).plan().items()}
-    said = pd.concat([_plain(run), _judged(run, study(run).patched())])
-    return causal.outcome_table(said, p.bootstrap, p.seed, sizes)
+    return study(run).outcomes(study(run).patched())
 
 
 def edited_groups(run: Run) -> pd.DataFrame:
     """What editing the groups' activations in the vanilla model does, with the unedited and the DPO model beside it.
 
     Returns:
-        mode (mean, scale; empty for the models as they are), alpha, then the columns of ``causal.outcome_table``.
+        the columns of ``causal.outcome_table``, mode (mean, scale; missing for the models as they are), alpha.
     """
-    p = run.params
-    edits = _judged(run, study(run).edited())
-    both = pd.concat([_plain(run).assign(mode="", alpha=np.nan), edits], ignore_index=True)
-    table = causal.outcome_table(both, p.bootstrap, p.seed)
-    return both.groupby("set", sort=False)[["mode", "alpha"]].first().reset_index().merge(table, on="set")
+    edits = study(run).edited()
+    how = edits.frame("answers")[["set", "mode", "alpha"]].drop_duplicates()
+    return study(run).outcomes(edits).merge(how, on="set", how="left")
 
 
 def examples(run: Run) -> pd.DataFrame:
     """The first question as answered by the vanilla, the DPO and the edited models: set, prompt, response."""
-    both = pd.concat([_plain(run), study(run).edited().frame("answers")], ignore_index=True)
+    both = pd.concat([study(run).plain(), study(run).edited().frame("answers")], ignore_index=True)
     first = both.iloc[0]
     return both.loc[(both["topic"] == first["topic"]) & (both["id"] == first["id"]), ["set", "prompt", "response"]]
-
-
-def _plain(run: Run) -> pd.DataFrame:
-    """Judged answers of the vanilla and the DPO model to the questions that groups are tried on."""
-    own = study(run)
-    models = {causal.BEFORE: own.before, causal.AFTER: own.after}
-    said = {name: _judged(run, run.ask(model, own.tried, tokens=own.tokens)) for name, model in models.items()}
-    return pd.concat(said, names=["set"]).reset_index("set").reset_index(drop=True)
 
 
 def _judged(run: Run, answers: Result) -> pd.DataFrame:

@@ -6,7 +6,7 @@ which neuron groups are tried. Stance (``shift``) and toxicity (``toxicity``) ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.dpo.causal import EVERY, edit_name, group_plan
+from polinb.chapters.dpo.causal import AFTER, BEFORE, EVERY, group_plan, outcome_table
 from polinb.errors import DataError
 from polinb.masking.editing import MODES, edit_factors, edited_answers
 from polinb.masking.patching import patched_answers
@@ -26,7 +26,7 @@ from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.runs.stages import said
-from polinb.scoring.decompose import Parts, decompose
+from polinb.scoring.decompose import Parts, check, decompose
 from polinb.scoring.probes import layer_direction, probe_table
 from polinb.scoring.shares import Group, groups, shares, top_cosine
 
@@ -42,8 +42,10 @@ class Study:
         probed: texts of the probe, with columns label (bool; True is the probe's positive side), fold (left out
             together when the probe is tested) and unit (resampled together).
         read: result whose table ``answers`` both models read.
-        tried: questions that groups are tried on; none of them is read.
+        asked: questions to both models.
+        tried: those of them that groups are tried on; none of them is read.
         tokens: longest answer.
+        rate: answers with their ``score`` and ``soft`` score, see ``causal.outcome_table``.
         sign: the trained way along the probe, +1 or −1.
         letters: of neurons aligned with the probe and against it.
         tops: neurons closest to the probe that are tried as well: name, number, sides.
@@ -54,8 +56,10 @@ class Study:
     after: Condition
     probed: Texts
     read: Result
+    asked: Texts
     tried: Texts
     tokens: int
+    rate: Callable[[Run, Result], pd.DataFrame]
     sign: int
     letters: tuple[str, str]
     tops: Sequence[Top]
@@ -105,13 +109,9 @@ class Study:
         """
         weights = self.run.weights(self.after)
         assert weights is not None
-        kept = {"loss": "losses", "margin": "margins", "accuracy": "accuracies"}
-        table = pd.DataFrame({name: weights.summary[values] for name, values in kept.items()})
-        return table.assign(step=range(1, len(table) + 1))
-
-    def plan(self) -> dict[str, np.ndarray]:
-        """What is patched."""
-        return group_plan(self.groups(), top_sets(self.parts(), self.tops), self.run.params.seed)
+        told = weights.summary
+        table = pd.DataFrame({"loss": told["losses"], "margin": told["margins"], "accuracy": told["accuracies"]})
+        return table.assign(step=table.index + 1)
 
     def patched(self) -> Result:
         """Answers of the model before with each set's activations taken from the one after: table ``answers``."""
@@ -123,10 +123,45 @@ class Study:
         return edited(self.run, **self._tried, alphas=self.run.params.edit_alphas)
 
     @property
+    def answered(self) -> dict[str, Result]:
+        """What both models answer, by the names of the models in tables."""
+        models = {BEFORE: self.before, AFTER: self.after}
+        return {name: self.run.ask(model, self.asked, tokens=self.tokens) for name, model in models.items()}
+
+    def plain(self) -> pd.DataFrame:
+        """Rated answers of both models to the questions that groups are tried on."""
+        on = _names(self.tried.rows)
+        both = pd.concat([self.rate(self.run, said).assign(set=name) for name, said in self.answered.items()])
+        return both.merge(self.tried.rows[on], on=on)
+
+    def outcomes(self, made: Result, **how: Any) -> pd.DataFrame:
+        """What patching or editing does (``causal.outcome_table``), beside the two models as they are.
+
+        Args:
+            made: :meth:`patched` or :meth:`edited`.
+        """
+        p, said = self.run.params, pd.concat([self.plain(), self.rate(self.run, made)], ignore_index=True)
+        plan = group_plan(self.groups(), top_sets(self.parts(), self.tops), p.seed)
+        sizes = {name: int(chosen.sum()) for name, chosen in plan.items()}
+        return outcome_table(said.assign(topic=said.get("topic", "all")), p.bootstrap, p.seed, sizes, **how)
+
+    @property
     def _tried(self) -> dict[str, Any]:
         """What trying the groups takes, by patching or by editing."""
         how = {"sign": self.sign, "letters": self.letters, "tokens": self.tokens, "batch": self.run.params.eval_batch}
         return {"before": self.run.weights(self.before), "parts": self.decomposed(), "asked": self.tried, **how}
+
+
+def refuse(run: Run) -> None:
+    """Refuse a model whose change could not be decomposed, before anything is trained.
+
+    Raises:
+        ModelError, ParameterError: as ``decompose.check`` and ``shares.top_cosine``.
+    """
+    p, lm = run.params, run.lm
+    check(lm, lm, np.eye(lm.d_model)[0], p.probe_layer)
+    for k in p.probe_top:
+        top_cosine(np.zeros((lm.layers, lm.width)), k)
 
 
 def top_sets(found: Parts, tops: Sequence[Top]) -> dict[str, np.ndarray]:
@@ -149,6 +184,11 @@ def probes(run: Run, folder: Path, *, states: Result, probed: Texts, draws: int,
     table.to_parquet(folder / "probes.parquet")
 
 
+def _names(rows: pd.DataFrame) -> list[str]:
+    """The columns that tell questions apart."""
+    return [name for name in ("topic", "id") if name in rows]
+
+
 @stage("read-answers")
 def read_answers(run: Run, folder: Path, *, answers: Result, without: Texts, each: int | None = None) -> None:
     """Answers with text to other questions than ``without``, at most ``each`` per topic: table ``answers``.
@@ -157,7 +197,7 @@ def read_answers(run: Run, folder: Path, *, answers: Result, without: Texts, eac
         DataError: every answer is empty.
     """
     own = answers.frame("answers")
-    on = [name for name in ("topic", "id") if name in own]
+    on = _names(own)
     tried = pd.MultiIndex.from_frame(without.rows[on])
     own = own[~pd.MultiIndex.from_frame(own[on]).isin(tried)]
     own = own[own["response"].str.strip() != ""]
@@ -220,7 +260,8 @@ def edited(run: Run, folder: Path, *, alphas: Sequence[float], asked: Texts, **t
         tried: as :func:`_trial` takes it.
     """
     lm, found, own, prompts, how = _trial(run, asked=asked, **tried)
-    plan = {edit_name(mode, a): (mode, float(a)) for mode in MODES for a in alphas if a or mode == "mean"}
+    pairs = [(mode, float(a)) for mode in MODES for a in alphas if a or mode == "mean"]
+    plan = {f"{'mean' if mode == 'mean' else 'live'} × (1 ± α), α = {a:g}": (mode, a) for mode, a in pairs}
     how |= {"means": found.mean_before}
     made = {
         name: edited_answers(lm, *edit_factors(own, alpha), prompts, mode=mode, label=name, **how)

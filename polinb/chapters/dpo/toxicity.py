@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from polinb.chapters.dpo import study as dpo
 from polinb.chapters.dpo.study import Study, Top, read_answers
 from polinb.data.rows import text_hash
 from polinb.errors import ParameterError
@@ -23,15 +22,12 @@ from polinb.runs.conditions import VANILLA, Condition, Form, Texts, silent
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
-from polinb.scoring.decompose import check
 from polinb.stance import civility
 from polinb.stance.rudeness import Scorer, make_scorer, rate
 
 MODELS = ("vanilla", "before", "after")
 FOLDS = 5
 _FEWEST = 3  # of each class, so that two are left when a fold is taken out
-_load_pairs, _load_comments = lru_cache(4)(civility.load_pairs), lru_cache(2)(civility.load_comments)
-_load_challenge = lru_cache(4)(civility.load_challenge)
 
 
 # --- data
@@ -39,26 +35,28 @@ _load_challenge = lru_cache(4)(civility.load_challenge)
 
 def pairs(run: Run) -> civility.CivilityData:
     """Prompts with a civil and a rude response (``toxicity_data``)."""
-    return _load_pairs(run.params.toxicity_data)
+    return run.once("civility pairs", lambda: civility.load_pairs(run.params.toxicity_data))
 
 
 def challenge(run: Run) -> civility.PromptSet:
     """Prompts that invite rudeness (``challenge_data``)."""
-    return _load_challenge(run.params.challenge_data or "bundled")
+    return run.once("challenge", lambda: civility.load_challenge(run.params.challenge_data or "bundled"))
 
 
 def comments(run: Run) -> civility.Comments | None:
     """Labelled comments behind the probe and the embedded scorer (``toxicity_comments``); ``None``: the pairs."""
-    return _comments(run.params.toxicity_comments)
-
-
-def _comments(name: str) -> civility.Comments | None:
-    return _load_comments(name) if name else None
+    name = run.params.toxicity_comments
+    return run.once("comments", lambda: civility.load_comments(name)) if name else None
 
 
 def asked(run: Run) -> list[civility.Prompt]:
     """The challenge prompts of this run."""
     return challenge(run).first(run.params.toxicity_prompts)
+
+
+def neutral(run: Run) -> list[civility.Prompt]:
+    """The neutral questions of this run, each with a reference answer."""
+    return civility.load_neutral().first(half(run.params.toxicity_prompts))
 
 
 def half(count: int) -> int:
@@ -85,38 +83,33 @@ def _lessons(run: Run, chosen: Sequence[civility.CivilPair], **sides: str) -> Te
 
 @dataclass(frozen=True)
 class Rater:
-    """Who says how rude a text is: ``toxicity_model``, or the embedded scorer; named by what determines it."""
+    """Who says how rude a text is, named by what determines it."""
 
     identity: Mapping[str, Any]
-    model: str = silent(default="")
-    data: str = silent(default="")
-    comments: str = silent(default="")
+    scorer: Scorer = silent()  # noqa: RUF009
 
 
 def scorer(run: Run) -> Scorer:
-    """The run's scorer."""
+    """The run's scorer: ``toxicity_model``, or the embedded one."""
     p = run.params
-    return _scorer(p.toxicity_model, p.toxicity_data, p.toxicity_comments, p.device)
-
-
-@lru_cache(2)
-def _scorer(model: str, data: str, comments: str, device: str) -> Scorer:
-    return make_scorer(model, _load_pairs(data), _comments(comments), device)
+    return run.once("scorer", lambda: make_scorer(p.toxicity_model, pairs(run), comments(run), p.device))
 
 
 @stage("rudeness", Model)
 def rudeness(run: Run, folder: Path, *, answers: Result, rater: Rater) -> None:
     """p_rude, rude and insult of answers: table ``rated`` (:func:`polinb.stance.rudeness.rate`)."""
-    who = _scorer(rater.model, rater.data, rater.comments, run.params.device)
     frame = answers.frame("answers")[["response"]]
-    rate(who, frame).drop(columns="response").to_parquet(folder / "rated.parquet")
+    rate(rater.scorer, frame).drop(columns="response").to_parquet(folder / "rated.parquet")
 
 
 def rated(run: Run, answers: Result) -> pd.DataFrame:
-    """A table of answers with p_rude, rude and insult."""
-    p = run.params
-    rater = Rater(scorer(run).identity, p.toxicity_model, p.toxicity_data, p.toxicity_comments)
-    return answers.frame("answers").join(rudeness(run, answers=answers, rater=rater).frame("rated"))
+    """Answers with p_rude, rude and insult, the first two also as ``soft`` and ``score``.
+
+    What cannot be told, such as an empty answer, is not rude.
+    """
+    rater = Rater(scorer(run).identity, scorer(run))
+    told = rudeness(run, answers=answers, rater=rater).frame("rated").fillna({"p_rude": 0.0})
+    return answers.frame("answers").join(told).assign(score=told["rude"], soft=told["p_rude"])
 
 
 # --- the three models and their answers
@@ -145,26 +138,14 @@ def conditions(run: Run) -> dict[str, Condition]:
 
 def answers(run: Run, who: str, name: str = "challenge") -> Result:
     """Answers of a model to the ``challenge`` prompts or to ``neutral`` questions."""
-    p = run.params
-    if name == "challenge":
-        texts = _prompts(asked(run), challenge(run).form)
-    else:
-        texts = _prompts(civility.load_neutral().first(half(p.toxicity_prompts)), "reply")
-    return run.ask(conditions(run)[who], texts, tokens=p.toxicity_tokens)
-
-
-def neutral_answers(run: Run, who: str) -> pd.DataFrame:
-    """Answers to neutral questions with reference and reference_logp (under the model itself, nats a token)."""
-    some = civility.load_neutral().first(half(run.params.toxicity_prompts))
-    logp = neutral_logp(run, who).frame("logp")["logp"]
-    frame = answers(run, who, "neutral").frame("answers")
-    return frame.assign(reference=[item.reference for item in some], reference_logp=logp.to_numpy())
+    texts = _prompts(asked(run), challenge(run).form) if name == "challenge" else _prompts(neutral(run), "reply")
+    return run.ask(conditions(run)[who], texts, tokens=run.params.toxicity_tokens)
 
 
 def neutral_logp(run: Run, who: str) -> Result:
     """Log-probabilities of the references to neutral questions."""
-    some = civility.load_neutral().first(half(run.params.toxicity_prompts))
-    texts = Texts.of(pd.DataFrame([(i.prompt, i.reference) for i in some], columns=["prompt", "response"]))
+    rows = [(each.prompt, each.reference) for each in neutral(run)]
+    texts = Texts.of(pd.DataFrame(rows, columns=["prompt", "response"]))
     return run.logp(conditions(run)[who], texts)
 
 
@@ -181,10 +162,22 @@ def held_out_logp(run: Run, who: str) -> Result:
 
 def study(run: Run) -> Study:
     """The study of DPO against rudeness; the probe's positive side is rude, which training is meant to lower."""
-    p, (_, before, after) = run.params, conditions(run).values()
+    _, before, after = conditions(run).values()
     tried = _prompts(asked(run)[: half(len(asked(run)))], challenge(run).form)
-    read = read_answers(run, answers=answers(run, "before"), without=tried)
-    return Study(run, before, after, probe_texts(run), read, tried, p.toxicity_tokens, -1, ("T", "A"), tops(run)[-1:])
+    return Study(
+        run,
+        before=before,
+        after=after,
+        probed=probe_texts(run),
+        read=read_answers(run, answers=answers(run, "before"), without=tried),
+        asked=_prompts(asked(run), challenge(run).form),
+        tried=tried,
+        tokens=run.params.toxicity_tokens,
+        rate=rated,
+        sign=-1,
+        letters=("T", "A"),
+        tops=tops(run)[-1:],
+    )
 
 
 def tops(run: Run) -> list[Top]:
@@ -200,16 +193,19 @@ def probe_texts(run: Run) -> Texts:
     p, extra = run.params, comments(run)
     count = max(2 * FOLDS, p.toxicity_pairs)
     names = ["prompt", "response", "label", "fold", "unit"]
-    rows: list[tuple[Any, ...]] = []
     if extra:
         order = sorted(range(len(extra.texts)), key=lambda i: text_hash(extra.texts[i]))
-        for side in (False, True):
-            for k, i in enumerate([i for i in order if extra.rude[i] is side][:count]):
-                rows.append(("", extra.texts[i], side, k % FOLDS, f"comment-{i}"))
+        rows = [
+            ("", extra.texts[i], side, k % FOLDS, f"comment-{i}")
+            for side in (False, True)
+            for k, i in enumerate([i for i in order if extra.rude[i] is side][:count])
+        ]
         return Texts.of(pd.DataFrame(rows, columns=names), "text")
-    for k, pair in enumerate(pairs(run).split("localise", count)):
-        both = ((False, pair.civil), (True, pair.rude))
-        rows += [(pair.prompt, text, side, k % FOLDS, pair.id) for side, text in both]
+    rows = [
+        (pair.prompt, text, text == pair.rude, k % FOLDS, pair.id)
+        for k, pair in enumerate(pairs(run).split("localise", count))
+        for text in (pair.civil, pair.rude)
+    ]
     return Texts.of(pd.DataFrame(rows, columns=names), _form(pairs(run).form))
 
 
@@ -222,10 +218,7 @@ def ready(run: Run) -> None:
     """
     if answers(run, "after").done():
         return
-    p, lm = run.params, run.lm
-    check(lm, lm, np.eye(lm.d_model)[0], p.probe_layer)
-    if max(p.probe_top) > lm.neurons:
-        raise ParameterError("probe_top", p.probe_top, f"at most {lm.neurons}, the number of neurons")
+    dpo.refuse(run)
     for split in ("train", "localise", "evaluate"):
         pairs(run).split(split)
     extra, sides = comments(run), [len(pairs(run).split("localise"))] * 2

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from polinb.chapters.dpo import toxicity
-from polinb.chapters.dpo.causal import AFTER, ALL, BEFORE, RANDOM, outcome_table
+from polinb.chapters.dpo.causal import ALL, RANDOM
 from polinb.chapters.dpo.study import top_sets
 from polinb.resampling import CHANGE, bootstrap_mean, changes, known_mean, share_interval
 from polinb.runs.run import Run
@@ -30,11 +29,12 @@ def judge_table(run: Run) -> pd.DataFrame:
     """How far the scorer can be trusted on what it has not seen.
 
     Returns:
-        text, and the columns of ``rudeness.accuracy``: replies to held-out messages whole and cut to the
-        length of this run's answers, and the neutral reference answers, which are all civil (accuracy only).
+        text, and the columns of ``rudeness.accuracy``: replies to held-out messages whole and cut to the median
+        length of the answers of the model before, and the neutral reference answers, all civil (accuracy only).
     """
     p, held = run.params, toxicity.pairs(run).split("evaluate")
-    words = answer_words(run)
+    said = toxicity.answers(run, "before").frame("answers")["response"]
+    words = max(1, int(said.str.split().str.len().median()))
     rows = [
         {"text": name} | accuracy(toxicity.scorer(run), held, cut, p.bootstrap, p.seed)
         for name, cut in (("replies, whole", None), (f"replies, first {words} words", words))
@@ -43,12 +43,6 @@ def judge_table(run: Run) -> pd.DataFrame:
     level, low, high = share_interval(1 - alarms["rude"], p.bootstrap, p.seed)
     ends = {"accuracy": level, "low": low, "high": high}
     return pd.DataFrame([*rows, {"text": "neutral answers, all civil", "texts": len(alarms), **ends}])
-
-
-def answer_words(run: Run) -> int:
-    """Median number of words of the answers of the model before: what the scorer has to go by."""
-    texts = toxicity.answers(run, "before").frame("answers")["response"]
-    return max(1, int(texts.str.split().str.len().median()))
 
 
 def rates(run: Run) -> pd.DataFrame:
@@ -64,7 +58,7 @@ def rates(run: Run) -> pd.DataFrame:
         for name in ("challenge", "neutral"):
             frame = toxicity.rated(run, toxicity.answers(run, who, name))
             for column, title in MEASURES.items():
-                rows.append([who, name, len(frame), title, *share_interval(_known(frame[column]), p.bootstrap, p.seed)])
+                rows.append([who, name, len(frame), title, *share_interval(frame[column], p.bootstrap, p.seed)])
     return pd.DataFrame(rows, columns=["model", "prompts", "n", "measure", "value", "low", "high"])
 
 
@@ -78,17 +72,19 @@ def quality(run: Run) -> pd.DataFrame:
     """
     p, rows = run.params, []
     for who in toxicity.MODELS:
-        said = toxicity.neutral_answers(run, who)
+        said = toxicity.answers(run, who, "neutral").frame("answers")
+        fit = toxicity.neutral_logp(run, who).frame("logp")["logp"]
         held = wide(toxicity.held_out_logp(run, who).frame("logp"), "side", ["id"])
         hard = toxicity.answers(run, who).frame("answers")
-        overlap = [overlap_f1(a, b) for a, b in zip(said["response"], said["reference"], strict=True)]
+        references = [item.reference for item in toxicity.neutral(run)]
+        overlap = list(map(overlap_f1, said["response"], references))
         values = {
             "preference for civil over rude, held-out pairs (nats a token)": held["logp_civil"] - held["logp_rude"],
-            "log-likelihood of neutral reference answers (nats a token)": said["reference_logp"],
+            "log-likelihood of neutral reference answers (nats a token)": fit,
             "vanilla log-likelihood of answers to neutral prompts (nats a token)": said["vanilla_logp"],
             "vanilla log-likelihood of answers to challenge prompts (nats a token)": hard["vanilla_logp"],
             "F1 of words with the reference, neutral prompts": pd.Series(overlap),
-            "repeated word triples, challenge prompts": pd.Series([repetition(text) for text in hard["response"]]),
+            "repeated word triples, challenge prompts": hard["response"].map(repetition),
         }
         rows += [[who, name, *known_mean(each, p.bootstrap, p.seed)] for name, each in values.items()]
     return pd.DataFrame(rows, columns=["model", "measure", "value", "low", "high"])
@@ -98,10 +94,7 @@ def change(run: Run) -> dict[str, tuple[float, float, float]]:
     """Paired change from before to after on the challenge prompts, with its 95 % interval, for each measure."""
     p = run.params
     old, new = (toxicity.rated(run, toxicity.answers(run, who)).set_index("id") for who in ("before", "after"))
-    return {
-        name: bootstrap_mean(changes(_known(old[name]), _known(new[name])), p.bootstrap, p.seed, CHANGE)
-        for name in MEASURES
-    }
+    return {name: bootstrap_mean(changes(old[name], new[name]), p.bootstrap, p.seed, CHANGE) for name in MEASURES}
 
 
 def examples(run: Run, count: int = 4) -> pd.DataFrame:
@@ -116,11 +109,6 @@ def overlap_f1(answer: str, reference: str) -> float:
     said, wanted = (Counter(re.findall(r"\w+", text.lower())) for text in (answer, reference))
     common = sum((said & wanted).values())
     return 2 * common / (said.total() + wanted.total()) if common else 0.0
-
-
-def _known(values: pd.Series) -> pd.Series:
-    """What cannot be told, such as an empty answer, is not rude."""
-    return values.fillna(0.0)
 
 
 # --- the decomposition
@@ -159,24 +147,11 @@ def patched(run: Run) -> pd.DataFrame:
         The columns of :func:`polinb.chapters.dpo.causal.outcome_table` (score: share rude; soft: P(rude); also: insult,
         the share with one; chance: the random set).
     """
-    sizes = {name: int(chosen.sum()) for name, chosen in toxicity.study(run).plan().items()}
-    return _outcomes(run, toxicity.rated(run, toxicity.study(run).patched()), sizes, RANDOM)
+    own = toxicity.study(run)
+    return own.outcomes(own.patched(), span=CHANGE, also=["insult"], chance=RANDOM)
 
 
 def edited(run: Run) -> pd.DataFrame:
     """Outcome of tuning-free editing of the model before for each α, with the α = 0 control; as :func:`patched`."""
-    frame = toxicity.rated(run, toxicity.study(run).edited()).drop(columns=["mode", "alpha"])
-    chosen = int(sum(group.chosen.sum() for group in toxicity.study(run).groups().values()))
-    return _outcomes(run, frame, dict.fromkeys(frame["set"].unique(), chosen))
-
-
-def _outcomes(run: Run, frame: pd.DataFrame, sizes: Mapping[str, int], chance: str = "") -> pd.DataFrame:
-    """Outcome table of rated answers, beside those of the models before and after to the same prompts."""
-    p, ids = run.params, toxicity.study(run).tried.rows["id"]
-    plain = [
-        toxicity.rated(run, toxicity.answers(run, who)).assign(set=name)
-        for who, name in (("before", BEFORE), ("after", AFTER))
-    ]
-    said = pd.concat([*(own[own["id"].isin(ids)] for own in plain), frame], ignore_index=True)
-    said = said.assign(topic="all", score=said["rude"], soft=_known(said["p_rude"]))
-    return outcome_table(said, p.bootstrap, p.seed, sizes, CHANGE, ["insult"], chance)
+    own = toxicity.study(run)
+    return own.outcomes(own.edited(), span=CHANGE, also=["insult"])

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from polinb.data.rows import LEANINGS, TOPICS
-from polinb.errors import ParameterError
 from polinb.models.lm import LM
 
 WORDS = 6  # words of an answer; then it ends
@@ -63,16 +62,6 @@ class Design:
     blocks: tuple[int, ...] = ()
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        least = {"layers": 1, "width": 1, "general": 2, "specific": 2}
-        for name, value in asdict(self).items():
-            if name != "blocks" and not least.get(name, 0) <= value < np.inf:
-                raise ParameterError(name, value, f"a finite number of at least {least.get(name, 0)}")
-            if name in ("general", "specific", "idle") and value % 2:
-                raise ParameterError(name, value, "an even number: they come in pairs")
-        if not self.places or not set(self.places) <= set(range(self.layers)):
-            raise ParameterError("blocks", self.blocks, f"blocks from 0 to {self.layers - 1}")
-
     @property
     def places(self) -> tuple[int, ...]:
         """Blocks that may hold planted neurons."""
@@ -98,7 +87,7 @@ def embeddings(rng: np.random.Generator) -> np.ndarray:
     """(vocabulary, d) in named coordinates."""
     from scipy.stats import norm
 
-    ids = {word: k for k, word in enumerate(vocabulary())}
+    ids = word_ids()
     out = np.zeros((len(ids), SIZE))
     identity = rng.standard_normal((len(out), SIZE - _FREE))
     # Of one length, so that the norm layers treat all words alike.
@@ -119,7 +108,7 @@ def embeddings(rng: np.random.Generator) -> np.ndarray:
 
 def head() -> np.ndarray:
     """(vocabulary, d) in named coordinates: the slot says which word comes next, stance on which side."""
-    ids = {word: k for k, word in enumerate(vocabulary())}
+    ids = word_ids()
     out = np.zeros((len(ids), SIZE))
     for k in range(WORDS):
         for side, sign in zip(LEANINGS, (-1, 1), strict=True):
@@ -184,11 +173,12 @@ def plant(
     down[STANCE, both] = [design.strength, -design.strength]
 
 
-def vocabulary() -> list[str]:
-    """All tokens in the order of their ids."""
+def word_ids() -> dict[str, int]:
+    """All tokens with their ids."""
     words = [f"{topic}-{k}" for topic in TOPICS for k in range(TOPIC_WORDS)]
     words += [f"word-{k}" for k in range(FILLERS)]
-    return ["<pad>", "<end>", "<answer>", *words, *(f"{side}-{k}" for side in LEANINGS for k in range(WORDS))]
+    words += [f"{side}-{k}" for side in LEANINGS for k in range(WORDS)]
+    return {word: k for k, word in enumerate(["<pad>", "<end>", "<answer>", *words])}
 
 
 def empty(design: Design) -> LM:
@@ -196,7 +186,7 @@ def empty(design: Design) -> LM:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    core = Tokenizer(models.WordLevel({word: k for k, word in enumerate(vocabulary())}, unk_token="<pad>"))
+    core = Tokenizer(models.WordLevel(word_ids(), unk_token="<pad>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<end>", unk_token="<pad>")
     tokenizer.chat_template = (
@@ -204,7 +194,7 @@ def empty(design: Design) -> LM:
         "{% endfor %}"
     )
     config = LlamaConfig(
-        vocab_size=len(vocabulary()),
+        vocab_size=len(word_ids()),
         hidden_size=SIZE,
         intermediate_size=design.width,
         num_hidden_layers=design.layers,

@@ -81,9 +81,8 @@ def scores(planted: Planted, variants: Mapping[tuple[str, str], LM], source: str
 
 def precision_recall(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
     """eq-precision. Share of the found that is true, and share of the true that is found; NaN for an empty set."""
-    both = float((found & true).sum())
-    sizes = float(found.sum()), float(true.sum())
-    return both / sizes[0] if sizes[0] else float("nan"), both / sizes[1] if sizes[1] else float("nan")
+    both, one, other = (float(each.sum()) for each in (found & true, found, true))
+    return both / one if one else float("nan"), both / other if other else float("nan")
 
 
 def general_score(by_topic: Mapping[str, np.ndarray]) -> np.ndarray:

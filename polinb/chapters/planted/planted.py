@@ -67,15 +67,10 @@ def direction(planted: Planted) -> np.ndarray:
     return planted.basis[:, STANCE].copy()
 
 
-def build(design: Design | None = None) -> Planted:
-    """The planted model of ``design``, the same for the same design.
-
-    Raises:
-        ParameterError: more planted neurons and readers than their blocks can hold.
-    """
+def build(design: Design) -> Planted:
+    """The planted model of ``design``, the same for the same design."""
     import torch
 
-    design = design or Design()
     rng = np.random.default_rng([design.seed, 1])
     basis = np.linalg.qr(rng.standard_normal((SIZE, SIZE)))[0]
     pairs, roles = _places(design, rng)
@@ -110,17 +105,12 @@ def _places(design: Design, rng: np.random.Generator) -> tuple[list[Pair], dict[
     room = [b for b in design.places for _ in range((design.width - (design.readers if b == last else 0)) // 2)]
     wanted = ["general"] * (design.general // 2) + [topic for topic in TOPICS for _ in range(design.specific // 2)]
     wanted += ["idle"] * (design.idle // 2)
-    if len(wanted) > len(room) or design.readers > design.width:
-        given = (design.general, design.specific, design.readers)
-        raise ParameterError("general, specific, readers", given, f"at most {2 * len(room)} planted neurons in all")
     free = [list(rng.permutation(design.width)) for _ in range(design.layers)]
     blocks = rng.permutation(room)[: len(wanted)]
     pairs = [Pair(int(b), free[b].pop(), free[b].pop(), kind) for b, kind in zip(blocks, wanted, strict=True)]
     roles = {name: np.zeros((design.layers, design.width), bool) for name in ("loud", "steady", "reader")}
     roles["reader"][last, [free[last].pop() for _ in range(design.readers)]] = True
     others = rng.permutation([(layer, i) for layer, ids in enumerate(free) for i in ids])
-    if design.loud + design.steady > len(others):
-        raise ParameterError("loud, steady", (design.loud, design.steady), f"in all at most {len(others)}")
     for rank, (layer, i) in enumerate(others[: design.loud + design.steady]):
         roles["loud" if rank < design.loud else "steady"][layer, i] = True
     return pairs, roles

@@ -190,13 +190,9 @@ def shifts(planted: Planted, donor: LM, about: str, chosen: Mapping[str, np.ndar
     }
     told["donor itself"] = answered(planted, donor, asked)
     sizes = {name: int(mask.sum()) for name, mask in chosen.items()} | {"donor itself": planted.lm.neurons}
-    rows = [
-        (name, sizes[name], topic, shift)
-        for name, values in told.items()
-        for topic, shift in pd.Series(values - plain).groupby(topics, sort=False).mean().items()
-    ]
-    table = pd.DataFrame(rows, columns=["set", "neurons", "topic", "shift"])
-    return table.assign(donor=about, own=table["topic"] == about)
+    moved = pd.DataFrame(told).sub(plain, axis=0).groupby(pd.Index(topics, name="topic"), sort=False).mean()
+    table = moved.rename_axis("set", axis=1).T.stack().rename("shift").reset_index()
+    return table.assign(neurons=table["set"].map(sizes), donor=about, own=table["topic"] == about)
 
 
 def evaluation(planted: Planted, count: int) -> tuple[list[list[int]], list[str]]:
