@@ -55,6 +55,13 @@ def per_layer(lm: LM, chosen: np.ndarray, values: np.ndarray) -> list[torch.Tens
     return [torch.from_numpy(v[row]).to(lm.device, lm.model.dtype) for v, row in zip(values, chosen, strict=True)]
 
 
+def check_chosen(chosen: np.ndarray, *models: LM) -> None:
+    """Refuse a set of neurons that has another shape than (layers, FFN width) of a model."""
+    for lm in models:
+        if chosen.shape != (lm.layers, lm.width):
+            raise ParameterError("chosen", chosen.shape, f"{(lm.layers, lm.width)}, layers and FFN width of {lm.name}")
+
+
 class Reader:
     """A model that reads a growing text with its own cache; its chosen neurons are read, or changed.
 
@@ -65,9 +72,7 @@ class Reader:
     def __init__(self, lm: LM, chosen: np.ndarray) -> None:
         import torch
 
-        shape = (lm.layers, lm.width)
-        if chosen.shape != shape:
-            raise ParameterError("chosen", chosen.shape, f"{shape}, the model's layers and FFN width")
+        check_chosen(chosen, lm)
         self.where = [torch.from_numpy(np.flatnonzero(row)).to(lm.device) for row in chosen]
         self.root, self.downs = envoys(lm)
         self.cache: Any = None

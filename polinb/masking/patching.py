@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polinb.errors import ParameterError
-from polinb.masking.decoding import Reader, Source, assign, changed_answers, patch
+from polinb.masking.decoding import Reader, Source, assign, changed_answers, check_chosen, patch
 from polinb.models.generation import generate
 from polinb.models.tokens import Batch, batches, pad
 
@@ -50,9 +50,7 @@ def patched_answers(
     """
     if mode not in MODES:
         raise ParameterError("patch", mode, ", ".join(MODES))
-    shape = (recipient.layers, recipient.width)
-    if chosen.shape != shape or (donor.layers, donor.width) != shape:
-        raise ParameterError("chosen", chosen.shape, f"{shape}, the recipient's layers and FFN width, as the donor's")
+    check_chosen(chosen, recipient, donor)
     sources = {
         "lockstep": lambda rows: Reader(donor, chosen).read,
         "recorded": lambda rows: _recorded(donor, chosen, [prompts[i] for i in rows], max_new_tokens),

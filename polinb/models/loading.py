@@ -10,10 +10,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from polinb.errors import ModelError
-from polinb.models.aliases import ALIASES, EMBEDDED
+from polinb.models.aliases import ALIASES, EMBEDDED, commit_of
 from polinb.models.architectures import architecture_of
 from polinb.models.checkpoints import check_complete, check_folder, instead
-from polinb.models.hub import commit_of
 from polinb.models.lm import LM
 from polinb.models.tokenizers import NO_FAST, needs_conversion, prepare
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 _TODAY = date(2024, 7, 26)  # of every prompt, for templates that write the date
 _MARK = "\u241fanswer\u241f"
-THOUGHT = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad)"
-"""Names of the marks between which models think, ``<think>`` and its like."""
-_OPENED = re.compile(rf"(?:<({THOUGHT})>|\[THINK\]|◁think▷|<\|START_THINKING\|>)\s*\Z", re.I)
+# Marks between which models think, ``<think>`` and its like.
+_THOUGHT = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad)"
+_OPENED = re.compile(rf"(?:<({_THOUGHT})>|\[THINK\]|◁think▷|<\|START_THINKING\|>)\s*\Z", re.I)
 _CLOSING = {"[think]": "[/THINK]", "◁think▷": "◁/think▷", "<|start_thinking|>": "<|END_THINKING|>"}
 
 

@@ -23,9 +23,9 @@ from polinb.errors import PolinbError, TrainingError
 from polinb.training.parallel import Job, read_job
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Train; 0 if it worked, else 1 with the error in ``error-<rank>.json``."""
-    folder = Path((sys.argv[1:] if argv is None else argv)[0])
+    folder = Path(sys.argv[1])
     rank = int(os.environ.get("RANK", "0"))
     if rank:
         os.environ["TQDM_DISABLE"] = "1"

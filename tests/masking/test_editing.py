@@ -36,7 +36,8 @@ def test_wrong_edits_are_refused(pair):
     for change, told in (
         ({"mode": "zero"}, "'mode': got 'zero'; allowed: mean, scale"),
         ({"means": None}, "'means': got None"),
-        ({"chosen": np.ones((2, 2), bool)}, "'chosen, factors or means'"),
+        ({"chosen": np.ones((2, 2), bool)}, "'chosen'"),
+        ({"means": means * np.nan}, "finite numbers"),
     ):
         given = {"chosen": chosen, "factors": factors, "mode": "mean", "means": means} | change
         with pytest.raises(ParameterError, match=told):
