@@ -21,8 +21,7 @@ from polinb.masking.freezing import Freezer, frozen_slices
 from polinb.runs import weights
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.training import parallel, worker
-from polinb.training.environment import alone
+from polinb.training import parallel
 from polinb.training.parallel import Job, check_gpus, command, finetune_parallel
 
 TOLERANCE = 1e-5
@@ -81,12 +80,12 @@ def test_every_kind_equals_one_process(task, on_cpu, merged, change):
 
 
 def test_a_launch_without_sharing_is_refused(task, on_cpu, monkeypatch):
-    """One process starts and nothing says so; or accelerate, off GPUs, silently trains replicas."""
+    """One process starts and nothing says so; or accelerate, off GPUs, silently trains without sharing."""
     monkeypatch.setattr(parallel, "command", lambda processes, folder: command(1, folder))
     with pytest.raises(TrainingError, match=r"2 processes were asked for, but 1 trained together \(world size 1\)"):
         finetune_parallel(job(), task.prompts, task.responses)
-    with alone(), pytest.raises(TrainingError, match="did not share the weights"):
-        worker.train(job(processes=1), task.prompts, task.responses, None, None)
+    with pytest.raises(TrainingError, match="did not share the weights"):  # as many as asked, each with a whole model
+        finetune_parallel(job(processes=1), task.prompts, task.responses)
 
 
 def test_workers_stop_when_their_launcher_is_killed():
