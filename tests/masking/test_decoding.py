@@ -128,15 +128,9 @@ def test_mean_patch_writes_the_donors_mean(pair):
     means = [
         read[len(prompt) :].mean(0) for read in seen(both.right.model, prompt + answer, down_modules(both.right.model))
     ]
-    taps = [
-        m.register_forward_pre_hook(lambda _, a, k=k: (means[k].expand_as(a[0]),))
-        for k, m in enumerate(down_modules(both.left.model))
-    ]
-    expected = generate(both.left, [prompt], max_new_tokens=STEPS)
-    for tap in taps:
-        tap.remove()
-    got = patched_answers(both.left, both.right, everything(both.left), [prompt], max_new_tokens=STEPS, mode="mean")
-    assert got == expected
+    every = everything(both.left)
+    got = patched_answers(both.left, both.right, every, [prompt], max_new_tokens=STEPS, mode="mean")
+    assert got == [by_hooks(both.left, every, lambda k, own, _: means[k].expand_as(own), prompt)]
 
 
 @pytest.mark.parametrize("mode", MODES)

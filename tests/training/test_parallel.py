@@ -173,24 +173,16 @@ LEFT = {
 
 PROGRAM = """
 import hashlib, os
+from oracles import RECIPE
 from polinb.models.loading import load
 from polinb.training.preference import prefer
-from polinb.training.recipe import Recipe
 from polinb.training.supervised import finetune
 
-lm = load("tiny:llama")
-recipe = Recipe(epochs=1, batch_size=2, micro_batch=1, learning_rate=1e-2, weight_decay=0.1, warmup=0.3, train="body",
-                lora_rank=2, seed=3)
+lm, before = load("tiny:llama"), dict(os.environ)
 prompts, chosen, rejected = [[5, 6], [7, 8, 9]], [[10, 11], [12]], [[13], [14, 15]]
-
-def digest(tuned):
-    found = hashlib.sha256(repr(tuned.losses).encode())
-    for name, weight in sorted(tuned.weights.items()):
-        found.update(name.encode() + weight.numpy().tobytes())
-    return found.hexdigest()
-
-before = dict(os.environ)
-print(digest(finetune(lm, prompts, chosen, recipe)), digest(prefer(lm, prompts, chosen, rejected, recipe)))
+for each in (finetune(lm, prompts, chosen, RECIPE), prefer(lm, prompts, chosen, rejected, RECIPE)):
+    weights = b"".join(weight.numpy().tobytes() for _, weight in sorted(each.weights.items()))
+    print(hashlib.sha256(repr(each.losses).encode() + weights).hexdigest())
 assert dict(os.environ) == before
 """
 
@@ -199,7 +191,8 @@ def test_the_environment_changes_nothing(capsys):
     """From the start, in a process of its own: libraries read some of it while they are imported."""
     exec(PROGRAM, {})
     here = capsys.readouterr().out.split()[-2:]
-    given = {"env": os.environ | LEFT, "capture_output": True, "text": True, "timeout": 500}
+    tests = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    given = {"env": os.environ | LEFT | {"PYTHONPATH": tests}, "capture_output": True, "text": True, "timeout": 500}
     done = subprocess.run([sys.executable, "-c", PROGRAM], **given, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split()[-2:] == here
