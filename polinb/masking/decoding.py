@@ -15,7 +15,6 @@ import numpy as np
 from polinb.errors import ParameterError
 from polinb.models.generation import cut, stop_ids
 from polinb.models.tokens import Batch, batches
-from polinb.progress import bar
 from polinb.scoring.tracing import envoys
 
 if TYPE_CHECKING:
@@ -183,12 +182,11 @@ def changed_answers(
 
     out: list[list[int]] = [[] for _ in prompts]
     stop = stop_ids(lm)
-    with torch.no_grad(), bar(len(prompts), label) as shown:
-        for chunk in batches(lm, prompts, [[] for _ in prompts], batch, max_new_tokens):
+    with torch.no_grad():
+        for chunk in batches(lm, prompts, [[] for _ in prompts], batch, max_new_tokens, label):
             brought = source(chunk.rows) if source else None
             options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "answer_only": answer_only}
             steps = torch.stack(list(tokens(lm, chunk, chosen, change, brought, **options)), 1)
             for row, ids in zip(chunk.rows, steps.tolist(), strict=True):
                 out[row] = cut(ids, stop)
-            shown.update(len(chunk.rows))
     return out

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polinb.models.tokens import batches, end_ids
-from polinb.progress import bar
 
 if TYPE_CHECKING:
     from polinb.models.lm import LM
@@ -48,19 +47,13 @@ def generate(
         config.update(do_sample=True, temperature=temperature, top_k=0)
     out: list[list[int]] = [[] for _ in prompts]
     devices = [lm.device] if lm.device.type == "cuda" else []
-    with (
-        torch.random.fork_rng(devices=devices),
-        torch.inference_mode(),
-        _own_settings(lm.model, config),
-        bar(len(prompts), label) as shown,
-    ):
+    with torch.random.fork_rng(devices=devices), torch.inference_mode(), _own_settings(lm.model, config):
         if temperature is not None:
             torch.manual_seed(seed)
-        for chunk in batches(lm, prompts, [[] for _ in prompts], batch, max_new_tokens):
+        for chunk in batches(lm, prompts, [[] for _ in prompts], batch, max_new_tokens, label):
             made = lm.model.generate(input_ids=chunk.ids, attention_mask=chunk.mask, generation_config=config)
             for row, ids in zip(chunk.rows, made[:, chunk.ids.shape[1] :].tolist(), strict=True):
                 out[row] = cut(ids, stop)
-            shown.update(len(chunk.rows))
     return out
 
 
@@ -113,8 +106,8 @@ def log_likelihood(
     import torch
 
     out = np.full(len(prompts), np.nan)
-    with torch.inference_mode(), bar(len(prompts), "likelihood") as shown:
-        for chunk in batches(lm, prompts, responses, batch):
+    with torch.inference_mode():
+        for chunk in batches(lm, prompts, responses, batch, label="likelihood"):
             keep = int(chunk.response.sum(1).max()) + 1
             logits = lm.model(**chunk.inputs, logits_to_keep=keep, use_cache=False).logits[:, :-1]
             first = chunk.ids.shape[1] - (keep - 1)
@@ -126,5 +119,4 @@ def log_likelihood(
             count = weight.sum(1).cpu().numpy()
             for row, value, n in zip(chunk.rows, total, count, strict=True):
                 out[row] = value / n if n else np.nan
-            shown.update(len(chunk.rows))
     return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jinja2 import TemplateError
 
 from polinb.errors import DataError, ModelError, ParameterError
+from polinb.progress import bar
 
 if TYPE_CHECKING:
     import torch
@@ -201,12 +203,18 @@ def pad(lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[i
 
 
 def batches(
-    lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], size: int, more: int = 0
+    lm: LM,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    size: int,
+    more: int = 0,
+    label: str = "",
 ) -> Iterator[Batch]:
     """Batches of similar length, longest first, so that little is padding and memory peaks at the start.
 
     Args:
         more: tokens that may follow each text.
+        label: of a progress bar that counts the texts; empty: none.
 
     Raises:
         DataError: before the first batch, if a text and what follows it do not fit into the model's context; names the
@@ -222,6 +230,10 @@ def batches(
             f"text {order[0] + 1} of {len(length)} ({start!r}…) has {length[order[0]]} tokens{following}, more than "
             f"the context of model {lm.name!r}, {lm.context}; it is the longest of {over} that are too long"
         )
-    for start_row in range(0, len(order), size):
-        rows = order[start_row : start_row + size]
-        yield pad(lm, [prompts[i] for i in rows], [responses[i] for i in rows], rows)
+    shown: Any
+    with bar(len(order), label) if label else nullcontext() as shown:
+        for start_row in range(0, len(order), size):
+            rows = order[start_row : start_row + size]
+            yield pad(lm, [prompts[i] for i in rows], [responses[i] for i in rows], rows)
+            if label:
+                shown.update(len(rows))

@@ -16,7 +16,6 @@ from polinb.errors import ModelError, ParameterError
 from polinb.models.architectures import architecture_of
 from polinb.models.lm import LM
 from polinb.models.tokens import batches
-from polinb.progress import bar
 from polinb.scoring.contributions import ATTENTION, Reader
 from polinb.scoring.residual import block_index
 
@@ -148,8 +147,8 @@ def decompose(
     by_fold, other = np.zeros((count, *shape), dtype=np.float32), np.zeros((count, 5))
     attention, ends, tokens = np.zeros((2, before.layers)), np.zeros((2, 2)), 0
     rest = new.bias.sum() - old.bias.sum()
-    with torch.no_grad(), bar(texts, "decomposing") as shown:
-        for chunk in batches(before, prompts, responses, batch):
+    with torch.no_grad():
+        for chunk in batches(before, prompts, responses, batch, label="decomposing"):
             tokens += int(chunk.response.sum())
             first, second = (reader.read(chunk) for reader in readers)
             three = three_parts(first.m, second.m, old.value, new.value)  # each (texts, L, F)
@@ -165,7 +164,6 @@ def decompose(
             means += [first.m.sum(0), second.m.sum(0)]
             attention += [first.attention.sum(0), second.attention.sum(0)]
             ends += [first.ends.sum(0), second.ends.sum(0)]
-            shown.update(len(chunk.rows))
     sizes = np.bincount(np.arange(texts) % count, minlength=count)
     means, attention, ends = means / texts, attention / texts, ends / texts
     activation, value, cross = three_parts(means[0], means[1], old.value, new.value)

@@ -14,7 +14,6 @@ import numpy as np
 
 from polinb.models.architectures import architecture_of, resolve
 from polinb.models.tokens import Batch, batches
-from polinb.progress import bar
 from polinb.scoring.pnlac import pnlac_score
 from polinb.scoring.residual import blocks
 
@@ -127,9 +126,8 @@ def _moments(
         both = torch.stack([values.sum(0), values.square_().sum(0)]).to(place).double()
         sums[at] = both + sums.get(at, 0)
 
-    with torch.no_grad(), bar(len(prompts), "reading neurons") as shown:
-        for chunk in batches(models[0], prompts, responses, batch):
-            shown.update(len(chunk.rows))
+    with torch.no_grad():
+        for chunk in batches(models[0], prompts, responses, batch, label="reading neurons"):
             if not bool(chunk.response.any()):
                 continue
             if generating:  # no response stands first: nothing wraps round

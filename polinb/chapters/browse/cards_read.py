@@ -12,7 +12,6 @@ import numpy as np
 from polinb.chapters.browse.cards_choice import Neuron
 from polinb.chapters.browse.cards_lens import token_text
 from polinb.models.tokens import Batch, batches
-from polinb.progress import bar
 from polinb.scoring.tracing import envoys
 
 if TYPE_CHECKING:
@@ -61,13 +60,12 @@ def activations(
     read = [(layer, neuron) for layer in layers for neuron in inside[layer]]
     back = [read.index(each) for each in neurons]
     out: list[np.ndarray] = [np.zeros((0, len(neurons)), dtype=np.float32) for _ in prompts]
-    with torch.no_grad(), bar(len(prompts), f"{lm.name} activations") as shown:
-        for chunk in batches(lm, prompts, responses, batch):
+    with torch.no_grad():
+        for chunk in batches(lm, prompts, responses, batch, label=f"{lm.name} activations"):
             values = _trace(root, [downs[layer] for layer in layers], list(inside.values()), chunk)
             kept = torch.cat(values, -1)[..., back].cpu().numpy()
             for row, mask, seen in zip(chunk.rows, chunk.mask.bool().cpu().numpy(), kept, strict=True):
                 out[row] = seen[mask]
-            shown.update(len(chunk.rows))
     return out
 
 
