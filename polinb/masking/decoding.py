@@ -14,7 +14,7 @@ import numpy as np
 
 from polinb.errors import ParameterError
 from polinb.models.generation import cut, stop_ids
-from polinb.models.tokens import Batch, batches
+from polinb.models.tokens import Batch, Ids, batches
 from polinb.scoring.tracing import envoys
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def tokens(
 
 def changed_answers(
     lm: LM,
-    prompts: Sequence[Sequence[int]],
+    prompts: Ids,
     chosen: np.ndarray,
     change: Change,
     source: Callable[[list[int]], Source] | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from polinb.errors import ParameterError
 from polinb.masking.decoding import assign, changed_answers, check_chosen, per_layer, scale
 from polinb.models.lm import LM
+from polinb.models.tokens import Ids
 from polinb.scoring.shares import Group
 
 MODES = ("mean", "scale")
@@ -46,7 +47,7 @@ def edited_answers(
     lm: LM,
     chosen: np.ndarray,
     factors: np.ndarray,
-    prompts: Sequence[Sequence[int]],
+    prompts: Ids,
     *,
     max_new_tokens: int,
     mode: str = "mean",

@@ -8,7 +8,6 @@ extends both. ``recorded``: the donor writes its own answer first and its activa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy as np
 from polinb.errors import ParameterError
 from polinb.masking.decoding import Reader, Source, assign, changed_answers, check_chosen, patch
 from polinb.models.generation import generate
-from polinb.models.tokens import Batch, batches, pad
+from polinb.models.tokens import Batch, Ids, batches, pad
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +29,7 @@ def patched_answers(
     recipient: LM,
     donor: LM,
     chosen: np.ndarray,
-    prompts: Sequence[Sequence[int]],
+    prompts: Ids,
     *,
     max_new_tokens: int,
     mode: str = "lockstep",
@@ -61,7 +60,7 @@ def patched_answers(
     )
 
 
-def _recorded(donor: LM, chosen: np.ndarray, prompts: Sequence[Sequence[int]], steps: int) -> Source:
+def _recorded(donor: LM, chosen: np.ndarray, prompts: Ids, steps: int) -> Source:
     """The donor's activations on its own answers, replayed by position; past an answer's end the last one repeats."""
     answers = generate(donor, prompts, max_new_tokens=steps, batch=len(prompts), label="donor answers")
     # The same prompt padding as the recipient's batch, the answers padded on the right.
@@ -78,9 +77,7 @@ def _recorded(donor: LM, chosen: np.ndarray, prompts: Sequence[Sequence[int]], s
     return replay
 
 
-def _means(
-    donor: LM, chosen: np.ndarray, prompts: Sequence[Sequence[int]], steps: int, batch: int
-) -> list[torch.Tensor]:
+def _means(donor: LM, chosen: np.ndarray, prompts: Ids, steps: int, batch: int) -> list[torch.Tensor]:
     """The donor's mean activation over the tokens of its own answers to all prompts: L tensors (k_l,)."""
     answers = generate(donor, prompts, max_new_tokens=steps, batch=batch, label="donor answers")
     sums: list[Any] = [0.0] * donor.layers

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polinb.models.tokens import batches, end_ids
+from polinb.models.tokens import Ids, batches, end_ids
 
 if TYPE_CHECKING:
     from polinb.models.lm import LM
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def generate(
     lm: LM,
-    prompts: Sequence[Sequence[int]],
+    prompts: Ids,
     *,
     max_new_tokens: int,
     temperature: float | None = None,
@@ -96,9 +96,7 @@ def pieces(lm: LM, ids: Sequence[int]) -> list[str]:
     return out
 
 
-def log_likelihood(
-    lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, batch: int = 16
-) -> np.ndarray:
+def log_likelihood(lm: LM, prompts: Ids, responses: Ids, *, batch: int = 16) -> np.ndarray:
     """Mean log-probability a token of each response after its prompt, shape (n,), in nats; NaN for an empty response.
 
     Only the logits of response positions are computed.

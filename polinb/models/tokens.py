@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from polinb.models.lm import LM
 
+Ids = Sequence[Sequence[int]]
+"""Token ids, one list a text."""
+
 _TODAY = date(2024, 7, 26)  # of every prompt, for templates that write the date
 _MARK = "\u241fanswer\u241f"
 # Marks between which models think, ``<think>`` and its like.
@@ -182,7 +185,7 @@ class Batch:
         return Batch(ids, mask, self.positions[:, -1:] + 1, torch.zeros_like(ids, dtype=torch.bool), self.rows)
 
 
-def pad(lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], rows: Sequence[int]) -> Batch:
+def pad(lm: LM, prompts: Ids, responses: Ids, rows: Sequence[int]) -> Batch:
     """One left-padded batch of the given prompts and responses (which may be empty)."""
     import torch
 
@@ -202,14 +205,7 @@ def pad(lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[i
     return Batch(ids, mask, positions, response, list(rows))
 
 
-def batches(
-    lm: LM,
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
-    size: int,
-    more: int = 0,
-    label: str = "",
-) -> Iterator[Batch]:
+def batches(lm: LM, prompts: Ids, responses: Ids, size: int, more: int = 0, label: str = "") -> Iterator[Batch]:
     """Batches of similar length, longest first, so that little is padding and memory peaks at the start.
 
     Args:

@@ -6,7 +6,6 @@ layer, every neuron and the biases wrote, so the change of its projection on a d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 from polinb.errors import ModelError, ParameterError
 from polinb.models.architectures import architecture_of
 from polinb.models.lm import LM
-from polinb.models.tokens import batches
+from polinb.models.tokens import Ids, batches
 from polinb.scoring.contributions import ATTENTION, Reader
 from polinb.scoring.residual import block_index
 
@@ -112,8 +111,8 @@ def check(before: LM, after: LM, w: np.ndarray, layer: int = -1) -> int:
 def decompose(
     before: LM,
     after: LM,
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
+    prompts: Ids,
+    responses: Ids,
     w: np.ndarray,
     *,
     layer: int = -1,

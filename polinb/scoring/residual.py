@@ -9,7 +9,7 @@ import numpy as np
 
 from polinb.errors import ParameterError
 from polinb.models.architectures import architecture_of, resolve
-from polinb.models.tokens import Batch, batches
+from polinb.models.tokens import Batch, Ids, batches
 
 if TYPE_CHECKING:
     import torch
@@ -55,9 +55,7 @@ def read_blocks(root: Any, found: Sequence[Any], chunk: Batch, layers: Sequence[
     return list(seen)
 
 
-def mean_states(
-    lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], batch: int = 16
-) -> np.ndarray:
+def mean_states(lm: LM, prompts: Ids, responses: Ids, batch: int = 16) -> np.ndarray:
     """Mean residual state over the response tokens of each text, after every block: (texts, L, d_model) float32.
 
     Args:

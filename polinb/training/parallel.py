@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 from polinb import errors
 from polinb.errors import ParameterError, TrainingError
 from polinb.masking.ablation import Passes
+from polinb.models.tokens import Ids
 from polinb.training.environment import alone
 from polinb.training.supervised import Tuned
 
@@ -65,8 +66,8 @@ def check_gpus(processes: int, device: str) -> None:
 
 def finetune_parallel(
     job: Job,
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
+    prompts: Ids,
+    responses: Ids,
     *,
     frozen: np.ndarray | None = None,
     ablate: Mapping[int, np.ndarray] | None = None,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from polinb.errors import ParameterError
+from polinb.models.tokens import Ids
 from polinb.training.environment import alone
 from polinb.training.recipe import Recipe
 from polinb.training.supervised import Tuned, own_copy, trainable, trained_weights
@@ -17,8 +17,6 @@ from polinb.training.trainer import settings_of, tracked
 
 if TYPE_CHECKING:
     from polinb.models.lm import LM
-
-Ids = Sequence[Sequence[int]]
 
 
 def dpo_loss(chosen_gain: Any, rejected_gain: Any, beta: float = 0.1) -> np.ndarray:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from polinb.errors import PolinbError, TrainingError
+from polinb.models.tokens import Ids
 from polinb.training.parallel import Job, read_job
 
 
@@ -71,11 +72,7 @@ def _leave_with(launcher: int, every: float = 2.0) -> None:
 
 
 def train(
-    job: Job,
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
-    frozen: np.ndarray | None,
-    ablate: dict[int, np.ndarray] | None,
+    job: Job, prompts: Ids, responses: Ids, frozen: np.ndarray | None, ablate: dict[int, np.ndarray] | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """This process's share of a fine-tuning.
 
