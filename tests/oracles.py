@@ -44,7 +44,7 @@ def on_responses(lm, chunk):
         for m in down_modules(lm.model)
     ]
     with torch.no_grad():
-        lm.model(**chunk.inputs, use_cache=False)
+        lm.model(**chunk.inputs, use_cache=False, logits_to_keep=1)
     for tap in taps:
         tap.remove()
     return found
