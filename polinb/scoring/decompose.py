@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from polinb.errors import ModelError, ParameterError
-from polinb.models.architectures import architecture_of
 from polinb.models.lm import LM
 from polinb.models.tokens import Ids, batches
 from polinb.scoring.contributions import ATTENTION, Reader
@@ -92,7 +91,6 @@ def check(before: LM, after: LM, w: np.ndarray, layer: int = -1) -> int:
         ModelError: the FFN's output does not go straight into the residual stream, or the models differ in shape.
         ParameterError: ``w`` is not a unit direction of this model's width, or there is no such block.
     """
-    architecture_of(before.model)
     shapes = [(str(lm.model.config.model_type), lm.layers, lm.width, lm.d_model) for lm in (before, after)]
     kind, _, _, width = shapes[0]
     if kind not in ATTENTION:
