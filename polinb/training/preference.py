@@ -75,8 +75,8 @@ def prefer(
     read = sum(2 * len(p) + len(c) + len(r) for p, c, r in zip(prompts, chosen, rejected, strict=True))
     steps = len(trainer.losses)
     told = [each for each in trainer.state.log_history if "rewards/margins" in each]
-    extra = {name: [float(each[f"rewards/{name}"]) for each in told] for name in ("margins", "accuracies")}
-    extra["beta"] = beta
+    margins, accuracies = ([float(each[f"rewards/{name}"]) for each in told] for name in ("margins", "accuracies"))
+    extra = {"margins": margins, "accuracies": accuracies, "beta": beta}
     return Tuned(weights, trainer.losses, 0, 0.0, seconds, int(read * recipe.epochs), steps, extra)
 
 

@@ -81,14 +81,12 @@ def test_eq_carried_is_what_grafting_each_neuron_alone_does(pair, architecture):
     def measured(model):
         return float(weights @ log_likelihood(model, both.prompts, both.responses))
 
-    start, end = state(lm), {name: value.clone() for name, value in state(both.right).items()}
+    start, end = state(lm), state(both.right)
     with torch.no_grad():  # tuned: vanilla but for the planted neurons, a step towards another model
-        for name, value in tuned.model.named_parameters():
-            value.copy_(start[name] + 0.05 * (end[name] - start[name]))
+        tuned.model.load_state_dict({name: torch.lerp(value, end[name], 0.05) for name, value in start.items()})
         with grafted(lm, tuned, planted):
             only = state(lm)
-        for name, value in tuned.model.named_parameters():
-            value.copy_(only[name])
+        tuned.model.load_state_dict(only)
     found = weight_attribution(lm, tuned, both.prompts, both.responses, weights)
     assert (found[~planted] == 0).all() and (found[planted] != 0).all()
     before = measured(lm)
