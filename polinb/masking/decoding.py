@@ -14,8 +14,7 @@ import numpy as np
 
 from polinb.errors import ParameterError
 from polinb.models.generation import cut, stop_ids
-from polinb.models.tokens import Batch, batches
-from polinb.progress import bar
+from polinb.models.tokens import Batch, Ids, batches
 from polinb.scoring.tracing import envoys
 
 if TYPE_CHECKING:
@@ -55,6 +54,13 @@ def per_layer(lm: LM, chosen: np.ndarray, values: np.ndarray) -> list[torch.Tens
     return [torch.from_numpy(v[row]).to(lm.device, lm.model.dtype) for v, row in zip(values, chosen, strict=True)]
 
 
+def check_chosen(chosen: np.ndarray, *models: LM) -> None:
+    """Refuse a set of neurons that has another shape than (layers, FFN width) of a model."""
+    for lm in models:
+        if chosen.shape != (lm.layers, lm.width):
+            raise ParameterError("chosen", chosen.shape, f"{(lm.layers, lm.width)}, layers and FFN width of {lm.name}")
+
+
 class Reader:
     """A model that reads a growing text with its own cache; its chosen neurons are read, or changed.
 
@@ -65,9 +71,7 @@ class Reader:
     def __init__(self, lm: LM, chosen: np.ndarray) -> None:
         import torch
 
-        shape = (lm.layers, lm.width)
-        if chosen.shape != shape:
-            raise ParameterError("chosen", chosen.shape, f"{shape}, the model's layers and FFN width")
+        check_chosen(chosen, lm)
         self.where = [torch.from_numpy(np.flatnonzero(row)).to(lm.device) for row in chosen]
         self.root, self.downs = envoys(lm)
         self.cache: Any = None
@@ -154,7 +158,7 @@ def tokens(
 
 def changed_answers(
     lm: LM,
-    prompts: Sequence[Sequence[int]],
+    prompts: Ids,
     chosen: np.ndarray,
     change: Change,
     source: Callable[[list[int]], Source] | None = None,
@@ -178,12 +182,11 @@ def changed_answers(
 
     out: list[list[int]] = [[] for _ in prompts]
     stop = stop_ids(lm)
-    with torch.no_grad(), bar(len(prompts), label) as shown:
-        for chunk in batches(lm, prompts, [[] for _ in prompts], batch, max_new_tokens):
+    with torch.no_grad():
+        for chunk in batches(lm, prompts, [[] for _ in prompts], batch, max_new_tokens, label):
             brought = source(chunk.rows) if source else None
             options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "answer_only": answer_only}
             steps = torch.stack(list(tokens(lm, chunk, chosen, change, brought, **options)), 1)
             for row, ids in zip(chunk.rows, steps.tolist(), strict=True):
                 out[row] = cut(ids, stop)
-            shown.update(len(chunk.rows))
     return out

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from polinb.errors import ParameterError
-from polinb.masking.decoding import assign, changed_answers, per_layer, scale
+from polinb.masking.decoding import assign, changed_answers, check_chosen, per_layer, scale
 from polinb.models.lm import LM
+from polinb.models.tokens import Ids
 from polinb.scoring.shares import Group
 
 MODES = ("mean", "scale")
@@ -46,7 +47,7 @@ def edited_answers(
     lm: LM,
     chosen: np.ndarray,
     factors: np.ndarray,
-    prompts: Sequence[Sequence[int]],
+    prompts: Ids,
     *,
     max_new_tokens: int,
     mode: str = "mean",
@@ -72,16 +73,14 @@ def edited_answers(
     """
     if mode not in MODES:
         raise ParameterError("mode", mode, ", ".join(MODES))
-    shape = (lm.layers, lm.width)
+    check_chosen(chosen, lm)
     if mode == "mean" and means is None:
-        raise ParameterError("means", None, f"mean activations of shape {shape} for mode 'mean'")
+        raise ParameterError("means", None, f"mean activations of shape {chosen.shape} for mode 'mean'")
     values = np.asarray(factors if means is None or mode == "scale" else factors * means, dtype=float)
-    if chosen.shape != shape or values.shape != shape:
-        raise ParameterError("chosen, factors or means", (chosen.shape, values.shape), f"{shape}, layers and FFN width")
     if not chosen.any():
         raise ParameterError("chosen", "no neuron", "at least one neuron to edit")
-    if not np.isfinite(values[chosen]).all():
-        raise ParameterError("factors or means", "a value that is not finite", "finite numbers")
+    if values.shape != chosen.shape or not np.isfinite(values[chosen]).all():
+        raise ParameterError("factors or means", f"shape {values.shape}", f"finite numbers of shape {chosen.shape}")
     written = per_layer(lm, chosen, values)
     change = scale(written) if mode == "scale" else assign(written)
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch": batch, "label": label}

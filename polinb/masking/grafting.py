@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polinb.errors import ParameterError
+from polinb.masking.decoding import check_chosen
 from polinb.masking.freezing import frozen_slices
 from polinb.scoring.contributions import ATTENTION
 
@@ -27,9 +28,7 @@ def grafted(lm: LM, tuned: LM, chosen: np.ndarray) -> AbstractContextManager[Non
 
     ``chosen`` is (L, F) bool. A ParameterError tells that it or ``tuned`` has another shape than the model.
     """
-    shape = (lm.layers, lm.width)
-    if chosen.shape != shape or (tuned.layers, tuned.width) != shape:
-        raise ParameterError("chosen", chosen.shape, f"{shape}, the model's layers and FFN width, as the tuned model's")
+    check_chosen(chosen, lm, tuned)
     own, theirs = dict(lm.model.named_parameters()), dict(tuned.model.named_parameters())
     parts = []
     for part in frozen_slices(lm.model, chosen):

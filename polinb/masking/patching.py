@@ -8,15 +8,14 @@ extends both. ``recorded``: the donor writes its own answer first and its activa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from polinb.errors import ParameterError
-from polinb.masking.decoding import Reader, Source, assign, changed_answers, patch
+from polinb.masking.decoding import Reader, Source, assign, changed_answers, check_chosen, patch
 from polinb.models.generation import generate
-from polinb.models.tokens import Batch, batches, pad
+from polinb.models.tokens import Batch, Ids, batches, pad
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +29,7 @@ def patched_answers(
     recipient: LM,
     donor: LM,
     chosen: np.ndarray,
-    prompts: Sequence[Sequence[int]],
+    prompts: Ids,
     *,
     max_new_tokens: int,
     mode: str = "lockstep",
@@ -50,9 +49,7 @@ def patched_answers(
     """
     if mode not in MODES:
         raise ParameterError("patch", mode, ", ".join(MODES))
-    shape = (recipient.layers, recipient.width)
-    if chosen.shape != shape or (donor.layers, donor.width) != shape:
-        raise ParameterError("chosen", chosen.shape, f"{shape}, the recipient's layers and FFN width, as the donor's")
+    check_chosen(chosen, recipient, donor)
     sources = {
         "lockstep": lambda rows: Reader(donor, chosen).read,
         "recorded": lambda rows: _recorded(donor, chosen, [prompts[i] for i in rows], max_new_tokens),
@@ -63,7 +60,7 @@ def patched_answers(
     )
 
 
-def _recorded(donor: LM, chosen: np.ndarray, prompts: Sequence[Sequence[int]], steps: int) -> Source:
+def _recorded(donor: LM, chosen: np.ndarray, prompts: Ids, steps: int) -> Source:
     """The donor's activations on its own answers, replayed by position; past an answer's end the last one repeats."""
     answers = generate(donor, prompts, max_new_tokens=steps, batch=len(prompts), label="donor answers")
     # The same prompt padding as the recipient's batch, the answers padded on the right.
@@ -80,9 +77,7 @@ def _recorded(donor: LM, chosen: np.ndarray, prompts: Sequence[Sequence[int]], s
     return replay
 
 
-def _means(
-    donor: LM, chosen: np.ndarray, prompts: Sequence[Sequence[int]], steps: int, batch: int
-) -> list[torch.Tensor]:
+def _means(donor: LM, chosen: np.ndarray, prompts: Ids, steps: int, batch: int) -> list[torch.Tensor]:
     """The donor's mean activation over the tokens of its own answers to all prompts: L tensors (k_l,)."""
     answers = generate(donor, prompts, max_new_tokens=steps, batch=batch, label="donor answers")
     sums: list[Any] = [0.0] * donor.layers

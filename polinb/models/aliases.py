@@ -1,8 +1,15 @@
-"""Short names of models with pinned revisions; adding one changes no artifact."""
+"""Names of models and the commits they stand for: short ones with pinned revisions, and any on the Hugging Face hub.
+
+A result's key and the weights loaded for it are so the same. Adding a short name changes no result.
+"""
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from pathlib import Path
+
+from polinb.errors import ModelError, first_line
 
 EMBEDDED = "smollm2-135m-instruct"
 
@@ -25,3 +32,25 @@ def at_hand(model: str, revision: str = "") -> bool:
         return True  # no hub id
     files = ("model.safetensors", "model.safetensors.index.json")
     return any(isinstance(try_to_load_from_cache(name, file, revision=revision or pinned), str) for file in files)
+
+
+@lru_cache(maxsize=16)
+def commit_of(model: str, revision: str = "") -> str:
+    """The commit that a branch, a tag or a short hash stands for (empty: the main branch); a commit stands for itself.
+
+    Asked once in a process; without a network it is the commit that was fetched before.
+
+    Raises:
+        ModelError: the model's configuration cannot be had.
+    """
+    if re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
+    from huggingface_hub import hf_hub_download
+
+    try:  # …/snapshots/COMMIT/config.json
+        return Path(hf_hub_download(model, "config.json", revision=revision or None)).parent.name
+    except Exception as error:  # network, gated or missing: the hub's own classes differ by version
+        raise ModelError(
+            f"model {model!r} cannot be fetched ({type(error).__name__}: {first_line(error)}). "
+            "Check the name and the network, or give a local folder"
+        ) from error

@@ -38,8 +38,8 @@ class Architecture:
 
 _GATED = Architecture("model.layers", "mlp.down_proj", ("mlp.gate_proj", "mlp.up_proj"))
 
-# model_type of the configuration → where its neurons are. To add a model, add a line and a tiny configuration in
-# polinb/models/tiny.py; tests/scoring/test_neurons.py then checks it against plain PyTorch hooks.
+# model_type of the configuration → where its neurons are. To add a model, add a line;
+# tests/scoring/test_neurons.py then checks a tiny one (polinb/models/tiny.py) against plain PyTorch hooks.
 ARCHITECTURES: dict[str, Architecture] = {
     "llama": _GATED,
     "qwen2": _GATED,

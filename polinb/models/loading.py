@@ -10,10 +10,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from polinb.errors import ModelError
-from polinb.models.aliases import ALIASES, EMBEDDED
+from polinb.models.aliases import ALIASES, EMBEDDED, commit_of
 from polinb.models.architectures import architecture_of
 from polinb.models.checkpoints import check_complete, check_folder, instead
-from polinb.models.hub import commit_of
 from polinb.models.lm import LM
 from polinb.models.tokenizers import NO_FAST, needs_conversion, prepare
 
@@ -70,17 +69,13 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
 
         small: Any = tiny_model(name.removeprefix("tiny:"))
         return LM(small.to(device=target, dtype=kind), tiny_tokenizer(), name, identity)
-    source, pinned = name, identity.get("revision")
-    if name == EMBEDDED:
+    source, pinned = identity["model"], identity.get("revision")
+    if not pinned:  # a folder
         from polinb.models.embedded import embedded_folder
 
-        source = str(embedded_folder())
-    elif name in ALIASES:
-        source = ALIASES[name][0]
-    elif "sha256" in identity:  # a folder
-        source = str(Path(name).expanduser())
-    if "sha256" in identity:
-        check_folder(Path(source))
+        folder = embedded_folder() if name == EMBEDDED else Path(name).expanduser()
+        check_folder(folder)
+        source = str(folder)
     safe: dict[str, Any] = {"trust_remote_code": False, "revision": pinned or "main"}
     try:
         config = AutoConfig.from_pretrained(source, **safe)

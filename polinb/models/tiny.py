@@ -7,32 +7,20 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from polinb.errors import ParameterError
+from polinb.models.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+TINY = tuple(ARCHITECTURES)
 _SIZES: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 48,
+    "n_inner": 48,  # what GPT-2 calls it
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
     "max_position_embeddings": 1024,
-}
-# architecture → (configuration class, its own sizes)
-TINY: dict[str, tuple[str, dict[str, Any]]] = {
-    "llama": ("LlamaConfig", _SIZES),
-    "qwen2": ("Qwen2Config", {k: v for k, v in _SIZES.items() if k != "head_dim"}),
-    "qwen3": ("Qwen3Config", _SIZES),
-    "mistral": ("MistralConfig", _SIZES),
-    "gemma": ("GemmaConfig", _SIZES),
-    "gemma2": ("Gemma2Config", _SIZES),
-    "gemma3_text": ("Gemma3TextConfig", _SIZES),
-    "olmo2": ("Olmo2Config", {k: v for k, v in _SIZES.items() if k != "head_dim"}),
-    "phi3": ("Phi3Config", {k: v for k, v in _SIZES.items() if k != "head_dim"}),
-    "gpt2": ("GPT2Config", {"n_embd": 32, "n_inner": 48, "n_layer": 3, "n_head": 4, "n_positions": 1024}),
-    "gpt_neox": ("GPTNeoXConfig", {k: v for k, v in _SIZES.items() if k not in ("head_dim", "num_key_value_heads")}),
+    "head_dim": 8,
 }
 _TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
@@ -70,15 +58,15 @@ def tiny_config(architecture: str) -> Any:
     Raises:
         ParameterError: no tiny configuration of that name.
     """
-    import transformers
+    from transformers import AutoConfig
 
     if architecture not in TINY:
         raise ParameterError("model", f"tiny:{architecture}", ", ".join(f"tiny:{name}" for name in TINY))
-    class_name, sizes = TINY[architecture]
     tokenizer = tiny_tokenizer()
+    sizes = _SIZES if architecture.startswith("gpt") else _SIZES | {"num_key_value_heads": 2}
     ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
     # Untied: a random model whose output head is its embedding only repeats its last token.
-    return getattr(transformers, class_name)(vocab_size=len(tokenizer), tie_word_embeddings=False, **sizes, **ids)
+    return AutoConfig.for_model(architecture, vocab_size=len(tokenizer), tie_word_embeddings=False, **sizes, **ids)
 
 
 def tiny_model(architecture: str, seed: int = 0) -> PreTrainedModel:

@@ -32,7 +32,14 @@ def prepare(lm: LM) -> None:
     """
     tokenizer: Any = lm.tokenizer
     if isinstance(tokenizer.chat_template, dict):
-        tokenizer.chat_template = _default(lm.name, tokenizer.chat_template)
+        templates = tokenizer.chat_template
+        if "default" not in templates and len(templates) > 1:
+            raise ModelError(
+                f"model {lm.name!r} has several chat templates and none that is the default: "
+                f"{', '.join(sorted(templates))}; write the one for plain questions and answers into "
+                "chat_template.jinja in a local folder of the model"
+            )
+        tokenizer.chat_template = templates.get("default") or next(iter(templates.values()))
     rows = int(lm.model.get_input_embeddings().weight.shape[0])
     if not _within(tokenizer.eos_token_id, rows):
         named = getattr(lm.model.generation_config, "eos_token_id", None)
@@ -64,15 +71,6 @@ def set_padding(name: str, tokenizer: Any, rows: int, ends: Sequence[int] = ()) 
                 tokenizer.pad_token = tokenizer.convert_ids_to_tokens(token)
             return
     raise ModelError(f"{name} has no token to pad with among its {rows} embeddings")
-
-
-def _default(name: str, templates: dict[str, str]) -> str:
-    if "default" in templates or len(templates) == 1:
-        return templates.get("default") or next(iter(templates.values()))
-    raise ModelError(
-        f"model {name!r} has several chat templates and none that is the default: {', '.join(sorted(templates))}; "
-        "write the one for plain questions and answers into chat_template.jinja in a local folder of the model"
-    )
 
 
 def _within(token: int | None, rows: int) -> bool:

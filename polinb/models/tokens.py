@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,17 +12,21 @@ from typing import TYPE_CHECKING, Any, Literal
 from jinja2 import TemplateError
 
 from polinb.errors import DataError, ModelError, ParameterError
+from polinb.progress import bar
 
 if TYPE_CHECKING:
     import torch
 
     from polinb.models.lm import LM
 
+Ids = Sequence[Sequence[int]]
+"""Token ids, one list a text."""
+
 _TODAY = date(2024, 7, 26)  # of every prompt, for templates that write the date
 _MARK = "\u241fanswer\u241f"
-THOUGHT = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad)"
-"""Names of the marks between which models think, ``<think>`` and its like."""
-_OPENED = re.compile(rf"(?:<({THOUGHT})>|\[THINK\]|◁think▷|<\|START_THINKING\|>)\s*\Z", re.I)
+# Marks between which models think, ``<think>`` and its like.
+_THOUGHT = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reasoning|reflection|scratchpad)"
+_OPENED = re.compile(rf"(?:<({_THOUGHT})>|\[THINK\]|◁think▷|<\|START_THINKING\|>)\s*\Z", re.I)
 _CLOSING = {"[think]": "[/THINK]", "◁think▷": "◁/think▷", "<|start_thinking|>": "<|END_THINKING|>"}
 
 
@@ -180,7 +185,7 @@ class Batch:
         return Batch(ids, mask, self.positions[:, -1:] + 1, torch.zeros_like(ids, dtype=torch.bool), self.rows)
 
 
-def pad(lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], rows: Sequence[int]) -> Batch:
+def pad(lm: LM, prompts: Ids, responses: Ids, rows: Sequence[int]) -> Batch:
     """One left-padded batch of the given prompts and responses (which may be empty)."""
     import torch
 
@@ -200,13 +205,12 @@ def pad(lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[i
     return Batch(ids, mask, positions, response, list(rows))
 
 
-def batches(
-    lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], size: int, more: int = 0
-) -> Iterator[Batch]:
+def batches(lm: LM, prompts: Ids, responses: Ids, size: int, more: int = 0, label: str = "") -> Iterator[Batch]:
     """Batches of similar length, longest first, so that little is padding and memory peaks at the start.
 
     Args:
         more: tokens that may follow each text.
+        label: of a progress bar that counts the texts; empty: none.
 
     Raises:
         DataError: before the first batch, if a text and what follows it do not fit into the model's context; names the
@@ -222,6 +226,10 @@ def batches(
             f"text {order[0] + 1} of {len(length)} ({start!r}…) has {length[order[0]]} tokens{following}, more than "
             f"the context of model {lm.name!r}, {lm.context}; it is the longest of {over} that are too long"
         )
-    for start_row in range(0, len(order), size):
-        rows = order[start_row : start_row + size]
-        yield pad(lm, [prompts[i] for i in rows], [responses[i] for i in rows], rows)
+    shown: Any
+    with bar(len(order), label) if label else nullcontext() as shown:
+        for start_row in range(0, len(order), size):
+            rows = order[start_row : start_row + size]
+            yield pad(lm, [prompts[i] for i in rows], [responses[i] for i in rows], rows)
+            if label:
+                shown.update(len(rows))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polinb.models.architectures import down_modules, weight_slices
-from polinb.models.tokens import Batch, batches
+from polinb.models.tokens import Batch, Ids, batches
 
 if TYPE_CHECKING:
     import torch
@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 
 
 def attribution(
-    lm: LM,
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
-    margin: Callable[[Batch, Any], Any] | None = None,
-    *,
-    batch: int = 16,
+    lm: LM, prompts: Ids, responses: Ids, margin: Callable[[Batch, Any], Any] | None = None, *, batch: int = 16
 ) -> np.ndarray:
     """eq-attribution. Activation times gradient, |a[j] · ∂m/∂a[j]|, mean over response tokens j: (L, F) float64.
 
@@ -70,13 +65,7 @@ def _watched(lm: LM, chunk: Batch) -> tuple[list[Any], Any]:
 
 
 def weight_attribution(
-    lm: LM,
-    tuned: LM,
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
-    weights: np.ndarray,
-    *,
-    batch: int = 8,
+    lm: LM, tuned: LM, prompts: Ids, responses: Ids, weights: np.ndarray, *, batch: int = 8
 ) -> np.ndarray:
     """eq-carried. How much of a fine-tune's shift each neuron's weights carry, to first order: (L, F) float64.
 
@@ -110,12 +99,7 @@ def weight_attribution(
 
 
 def _slopes(
-    lm: LM,
-    parameters: Sequence[torch.Tensor],
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
-    weights: np.ndarray,
-    batch: int,
+    lm: LM, parameters: Sequence[torch.Tensor], prompts: Ids, responses: Ids, weights: np.ndarray, batch: int
 ) -> list[torch.Tensor]:
     """Gradient of the weighted mean log-likelihoods by each parameter."""
     import torch

@@ -6,17 +6,14 @@ layer, every neuron and the biases wrote, so the change of its projection on a d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from polinb.errors import ModelError, ParameterError
-from polinb.models.architectures import architecture_of
 from polinb.models.lm import LM
-from polinb.models.tokens import batches
-from polinb.progress import bar
+from polinb.models.tokens import Ids, batches
 from polinb.scoring.contributions import ATTENTION, Reader
 from polinb.scoring.residual import block_index
 
@@ -94,7 +91,6 @@ def check(before: LM, after: LM, w: np.ndarray, layer: int = -1) -> int:
         ModelError: the FFN's output does not go straight into the residual stream, or the models differ in shape.
         ParameterError: ``w`` is not a unit direction of this model's width, or there is no such block.
     """
-    architecture_of(before.model)
     shapes = [(str(lm.model.config.model_type), lm.layers, lm.width, lm.d_model) for lm in (before, after)]
     kind, _, _, width = shapes[0]
     if kind not in ATTENTION:
@@ -113,8 +109,8 @@ def check(before: LM, after: LM, w: np.ndarray, layer: int = -1) -> int:
 def decompose(
     before: LM,
     after: LM,
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
+    prompts: Ids,
+    responses: Ids,
     w: np.ndarray,
     *,
     layer: int = -1,
@@ -148,8 +144,8 @@ def decompose(
     by_fold, other = np.zeros((count, *shape), dtype=np.float32), np.zeros((count, 5))
     attention, ends, tokens = np.zeros((2, before.layers)), np.zeros((2, 2)), 0
     rest = new.bias.sum() - old.bias.sum()
-    with torch.no_grad(), bar(texts, "decomposing") as shown:
-        for chunk in batches(before, prompts, responses, batch):
+    with torch.no_grad():
+        for chunk in batches(before, prompts, responses, batch, label="decomposing"):
             tokens += int(chunk.response.sum())
             first, second = (reader.read(chunk) for reader in readers)
             three = three_parts(first.m, second.m, old.value, new.value)  # each (texts, L, F)
@@ -165,7 +161,6 @@ def decompose(
             means += [first.m.sum(0), second.m.sum(0)]
             attention += [first.attention.sum(0), second.attention.sum(0)]
             ends += [first.ends.sum(0), second.ends.sum(0)]
-            shown.update(len(chunk.rows))
     sizes = np.bincount(np.arange(texts) % count, minlength=count)
     means, attention, ends = means / texts, attention / texts, ends / texts
     activation, value, cross = three_parts(means[0], means[1], old.value, new.value)

@@ -9,8 +9,7 @@ import numpy as np
 
 from polinb.errors import ParameterError
 from polinb.models.architectures import architecture_of, resolve
-from polinb.models.tokens import Batch, batches
-from polinb.progress import bar
+from polinb.models.tokens import Batch, Ids, batches
 
 if TYPE_CHECKING:
     import torch
@@ -56,9 +55,7 @@ def read_blocks(root: Any, found: Sequence[Any], chunk: Batch, layers: Sequence[
     return list(seen)
 
 
-def mean_states(
-    lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], batch: int = 16
-) -> np.ndarray:
+def mean_states(lm: LM, prompts: Ids, responses: Ids, batch: int = 16) -> np.ndarray:
     """Mean residual state over the response tokens of each text, after every block: (texts, L, d_model) float32.
 
     Args:
@@ -73,15 +70,14 @@ def mean_states(
         raise ValueError("a response without tokens has no mean state")
     root, found = blocks(lm)
     out: np.ndarray = np.zeros((len(prompts), lm.layers, lm.d_model), dtype=np.float32)
-    with torch.no_grad(), bar(len(prompts), "reading hidden states") as shown:
-        for chunk in batches(lm, prompts, responses, batch):
+    with torch.no_grad():
+        for chunk in batches(lm, prompts, responses, batch, label="reading hidden states"):
             counts = chunk.response.sum(1)
             owner = torch.repeat_interleave(torch.arange(len(chunk.rows), device=counts.device), counts)
             for layer, states in enumerate(read_blocks(root, found, chunk, range(lm.layers))):
                 sums = torch.zeros(len(chunk.rows), states.shape[1], device=states.device)
                 sums.index_add_(0, owner, states)
                 out[chunk.rows, layer] = (sums / counts[:, None]).cpu().numpy()
-            shown.update(len(chunk.rows))
     return out
 
 

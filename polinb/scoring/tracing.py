@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polinb.models.architectures import architecture_of, resolve
-from polinb.models.tokens import Batch, batches
-from polinb.progress import bar
+from polinb.models.tokens import Batch, Ids, batches
 from polinb.scoring.pnlac import pnlac_score
 from polinb.scoring.residual import blocks
 
@@ -64,14 +63,7 @@ class Contrast:
 
 
 def contrast(
-    left: LM,
-    right: LM,
-    vanilla: LM,
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
-    *,
-    batch: int = 16,
-    generating: bool = False,
+    left: LM, right: LM, vanilla: LM, prompts: Ids, responses: Ids, *, batch: int = 16, generating: bool = False
 ) -> Contrast:
     """Teacher-force three models on the same texts and stream the sums PNLAC needs (paper 3.2, eq. 1).
 
@@ -97,20 +89,12 @@ def contrast(
     return Contrast(both[1], both[0], own[0], own[1], tokens)
 
 
-def activation_scale(
-    lm: LM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, batch: int = 16
-) -> np.ndarray:
+def activation_scale(lm: LM, prompts: Ids, responses: Ids, *, batch: int = 16) -> np.ndarray:
     """Root mean square of each neuron's activation over the response tokens, (L, F) float64."""
     return np.sqrt(_moments([lm], prompts, responses, batch)[1] / sum(map(len, responses)))
 
 
-def _moments(
-    models: Sequence[LM],
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
-    batch: int,
-    generating: bool = False,
-) -> np.ndarray:
+def _moments(models: Sequence[LM], prompts: Ids, responses: Ids, batch: int, generating: bool = False) -> np.ndarray:
     """Σ x and Σ x² over response tokens, (2, L, F) float64; x: a model's activation, or that of the second − the first.
 
     A batch is reduced in float32, whose rounding a few hundred tokens keep small, and added up in float64 on the device
@@ -127,9 +111,8 @@ def _moments(
         both = torch.stack([values.sum(0), values.square_().sum(0)]).to(place).double()
         sums[at] = both + sums.get(at, 0)
 
-    with torch.no_grad(), bar(len(prompts), "reading neurons") as shown:
-        for chunk in batches(models[0], prompts, responses, batch):
-            shown.update(len(chunk.rows))
+    with torch.no_grad():
+        for chunk in batches(models[0], prompts, responses, batch, label="reading neurons"):
             if not bool(chunk.response.any()):
                 continue
             if generating:  # no response stands first: nothing wraps round

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polinb.errors import ModelError, ParameterError
+from polinb.models.aliases import commit_of
 from polinb.models.checkpoints import check_complete, check_folder, instead
-from polinb.models.hub import commit_of
 from polinb.models.tokenizers import NO_FAST, needs_conversion, set_padding
 from polinb.progress import bar
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import numpy as np
 from polinb import errors
 from polinb.errors import ParameterError, TrainingError
 from polinb.masking.ablation import Passes
+from polinb.models.tokens import Ids
 from polinb.training.environment import alone
 from polinb.training.supervised import Tuned
 
@@ -65,8 +66,8 @@ def check_gpus(processes: int, device: str) -> None:
 
 def finetune_parallel(
     job: Job,
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
+    prompts: Ids,
+    responses: Ids,
     *,
     frozen: np.ndarray | None = None,
     ablate: Mapping[int, np.ndarray] | None = None,
@@ -91,10 +92,8 @@ def finetune_parallel(
             save_file({"frozen": np.ascontiguousarray(frozen)}, folder / "frozen.safetensors")
         if ablate is not None:
             save_file({str(b): np.ascontiguousarray(q) for b, q in ablate.items()}, folder / "ablate.safetensors")
-        _run(command(job.processes, folder), folder, job.label)
+        _run(job, folder)
         seconds = time.perf_counter() - start
-        if not (folder / "result.json").exists():
-            raise TrainingError(f"{job.label}: the training processes left no result")
         told = json.loads((folder / "result.json").read_text("utf-8"))
         extra, steps = {"frozen_state": told.pop("frozen_state")}, len(told["losses"])
         weights = load_file(folder / "weights.safetensors")
@@ -119,8 +118,9 @@ def command(processes: int, folder: Path) -> list[str]:
     return [*run, "-m", "polinb.training.worker", str(folder)]
 
 
-def _run(words: list[str], folder: Path, label: str) -> None:
-    threads = max(1, (os.cpu_count() or 1) // int(words[-4].rpartition("=")[2]))
+def _run(job: Job, folder: Path) -> None:
+    """Start the workers and wait for them; what went wrong in one is raised here."""
+    threads = max(1, (os.cpu_count() or 1) // job.processes)
     with alone():
         environment = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"} | os.environ
     # The same polinb as this process, wherever the kernel was started.
@@ -129,7 +129,9 @@ def _run(words: list[str], folder: Path, label: str) -> None:
     log = folder / "log.txt"
     with log.open("w", encoding="utf-8") as out:
         # A group of its own: whatever ends this process early must not leave workers on the cards.
-        process = subprocess.Popen(words, stdout=out, stderr=out, env=environment, start_new_session=True)
+        process = subprocess.Popen(
+            command(job.processes, folder), stdout=out, stderr=out, env=environment, start_new_session=True
+        )
         try:
             code = process.wait()
         except BaseException:
@@ -146,5 +148,5 @@ def _run(words: list[str], folder: Path, label: str) -> None:
     if code:
         last = "\n".join(log.read_text("utf-8", "replace").strip().splitlines()[-15:])
         raise TrainingError(
-            f"{label}: a training process ended with status {code}; nothing was saved. It said:\n{last}"
+            f"{job.label}: a training process ended with status {code}; nothing was saved. It said:\n{last}"
         )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from polinb.errors import ParameterError
+from polinb.models.tokens import Ids
 from polinb.training.environment import alone
 from polinb.training.recipe import Recipe
 from polinb.training.supervised import Tuned, own_copy, trainable, trained_weights
@@ -18,8 +17,6 @@ from polinb.training.trainer import settings_of, tracked
 
 if TYPE_CHECKING:
     from polinb.models.lm import LM
-
-Ids = Sequence[Sequence[int]]
 
 
 def dpo_loss(chosen_gain: Any, rejected_gain: Any, beta: float = 0.1) -> np.ndarray:
@@ -34,27 +31,6 @@ def dpo_loss(chosen_gain: Any, rejected_gain: Any, beta: float = 0.1) -> np.ndar
     """
     margin = beta * (np.asarray(chosen_gain, dtype=float) - np.asarray(rejected_gain, dtype=float))
     return np.asarray(np.logaddexp(0.0, -margin))
-
-
-def margins(
-    base: LM, tuned: LM, prompts: Ids, chosen: Ids, rejected: Ids, *, batch: int = 16, label: str = "margins"
-) -> pd.DataFrame:
-    """How far a tuned model moved each response's log-likelihood from the base model's.
-
-    Returns:
-        One row a pair: chosen_gain, rejected_gain (nats, summed over tokens, as in :func:`dpo_loss`), and
-        chosen_token, rejected_token (the same per token).
-    """
-    from polinb.models.generation import log_likelihood
-
-    columns: dict[str, np.ndarray] = {}
-    for side, responses in (("chosen", chosen), ("rejected", rejected)):
-        gain = log_likelihood(tuned, prompts, responses, batch=batch) - log_likelihood(
-            base, prompts, responses, batch=batch
-        )
-        columns[f"{side}_gain"] = gain * np.array([len(r) for r in responses])
-        columns[f"{side}_token"] = gain
-    return pd.DataFrame(columns)
 
 
 def prefer(
@@ -98,7 +74,9 @@ def prefer(
         weights = trained_weights(model, names, label, recipe)
     read = sum(2 * len(p) + len(c) + len(r) for p, c, r in zip(prompts, chosen, rejected, strict=True))
     steps = len(trainer.losses)
-    extra = {"margins": trainer.margins, "accuracies": trainer.accuracies, "beta": beta}
+    told = [each for each in trainer.state.log_history if "rewards/margins" in each]
+    margins, accuracies = ([float(each[f"rewards/{name}"]) for each in told] for name in ("margins", "accuracies"))
+    extra = {"margins": margins, "accuracies": accuracies, "beta": beta}
     return Tuned(weights, trainer.losses, 0, 0.0, seconds, int(read * recipe.epochs), steps, extra)
 
 
@@ -108,33 +86,17 @@ def _trainer(
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
 
-    parent, callback = tracked(DPOTrainer, label, recipe)
     own: dict[str, Any] = {"beta": beta, "loss_type": ["sigmoid"], "disable_dropout": True}
-    # Logged to nowhere: the margins of each step reach the callback below this way.
-    own |= {"logging_strategy": "steps", "logging_steps": 1}
+    own |= {"logging_strategy": "steps", "logging_steps": 1}  # to nowhere: the trainer's state keeps the margins
 
-    class Trainer(parent):  # type: ignore[misc, valid-type]
+    class Trainer(tracked(DPOTrainer, label, recipe)):  # type: ignore[misc]
         """DPOTrainer on token ids as they are."""
-
-        margins: list[float]
-        accuracies: list[float]
 
         def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
             """Nothing to do: the prompts of this book are made once, by ``models.tokens``, for every stage alike."""
             return dataset
 
-    class Steps(callback):  # type: ignore[misc, valid-type]
-        """Keeps the margin of each optimiser step."""
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-            if logs and "rewards/margins" in logs:
-                trainer.margins.append(float(logs["rewards/margins"]))
-                trainer.accuracies.append(float(logs["rewards/accuracies"]))
-
     settings = settings_of(DPOConfig, model, base, len(dataset), recipe, folder, **own)
-    trainer = Trainer(
+    return Trainer(
         model=model, ref_model=reference, args=settings, train_dataset=dataset, processing_class=base.tokenizer
     )
-    trainer.margins, trainer.accuracies = [], []
-    trainer.add_callback(Steps(trainer))
-    return trainer

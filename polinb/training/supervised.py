@@ -20,6 +20,7 @@ from polinb.errors import ParameterError, TrainingError
 from polinb.masking.ablation import Passes, ablated
 from polinb.masking.freezing import check_frozen, frozen_slices
 from polinb.models.architectures import architecture_of
+from polinb.models.tokens import Ids
 from polinb.models.variants import LEARNT, adapter_layers, adapters, shared_copy, whole
 from polinb.training.environment import alone
 from polinb.training.recipe import Recipe
@@ -58,8 +59,8 @@ class Tuned:
 
 def finetune(
     base: LM,
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
+    prompts: Ids,
+    responses: Ids,
     recipe: Recipe,
     *,
     frozen: np.ndarray | None = None,
@@ -108,7 +109,7 @@ def finetune(
     return Tuned(weights, losses, held.entries, max(change, held.max_change()), seconds, tokens, len(losses))
 
 
-def training_rows(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> list[dict[str, list[int]]]:
+def training_rows(prompts: Ids, responses: Ids) -> list[dict[str, list[int]]]:
     """Rows of the trainer's data: input_ids, and labels that count response tokens only."""
     return [
         {"input_ids": [*p, *r], "labels": [-100] * len(p) + list(r)} for p, r in zip(prompts, responses, strict=True)

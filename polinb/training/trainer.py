@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from polinb.training.recipe import Recipe
 
 
-def warmup_steps(steps: int, share: float) -> int:
-    """Steps with a rising learning rate: ``share`` of all, rounded up, so that a short run warms up too.
-
-    As in transformers the first of them has a learning rate of 0; so the last step is never one of them.
-    """
-    return min(math.ceil(steps * share), steps - 1)
-
-
 def make_trainer(
     model: Any,
     base: LM,
@@ -52,15 +44,15 @@ def make_trainer(
         watch: told the number of each optimiser step and the model after it.
         settings_of_launch: further fields of ``SFTConfig``.
     """
+    from transformers import TrainerCallback
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
     rows = examples or len(dataset)
     last = max(1, round(steps_of(rows, recipe) * stop))
     own = {"train_sampling_strategy": "group_by_length", "packing": False, "logging_strategy": "no"}
-    parent, callback = tracked(SFTTrainer, label, recipe)
 
-    class Trainer(parent):  # type: ignore[misc, valid-type]
+    class Trainer(tracked(SFTTrainer, label, recipe)):  # type: ignore[misc]
         """Holds frozen entries: without gradient when gradients are clipped, put back after each optimiser step."""
 
         freezer: Freezer
@@ -72,18 +64,16 @@ def make_trainer(
             self.freezer.zero_gradients()
             return super()._clip_grad_norm(model)
 
-    class Steps(callback):  # type: ignore[misc, valid-type]
+    class Held(TrainerCallback):  # type: ignore[misc, no-any-unimported]
         """Restores frozen entries, lets the model be watched, stops early if asked."""
 
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            super().on_train_begin(args, state, control, **kwargs)
+        def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
             trainer.freezer = Freezer(trainer.model, frozen)  # only now is the model wrapped and in its place
 
-        def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def on_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
             trainer.freezer.restore()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            super().on_step_end(args, state, control, **kwargs)
             if watch is not None:
                 # Of adapters the model that holds them, whose modules are where those of the plain model are.
                 watch(state.global_step, model.get_base_model() if recipe.train == "lora" else model)
@@ -92,7 +82,7 @@ def make_trainer(
 
     settings = settings_of(SFTConfig, model, base, rows, recipe, folder, processes, **(own | settings_of_launch))
     trainer = Trainer(model=model, args=settings, train_dataset=dataset, processing_class=base.tokenizer)
-    trainer.add_callback(Steps(trainer))
+    trainer.add_callback(Held())
     return trainer
 
 
@@ -108,6 +98,7 @@ def settings_of(
     from transformers.utils import logging as hf_logging
 
     hf_logging.set_verbosity_error()
+    steps = steps_of(rows, recipe)
     common: dict[str, Any] = dict(
         output_dir=folder,
         num_train_epochs=recipe.epochs,
@@ -116,7 +107,8 @@ def settings_of(
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         lr_scheduler_type="linear",
-        warmup_steps=warmup_steps(steps_of(rows, recipe), recipe.warmup),
+        # Rounded up, so that a short run warms up too. The first has a rate of 0, so the last step is never among them.
+        warmup_steps=min(math.ceil(steps * recipe.warmup), steps - 1),
         max_grad_norm=1.0,
         max_length=None,
         bf16=recipe.autocast == "bfloat16",
@@ -139,8 +131,8 @@ def settings_of(
     return settings
 
 
-def tracked(parent: Any, label: str, recipe: Recipe) -> tuple[Any, Any]:
-    """A trainer of TRL that keeps each optimiser step's loss and ends at one that is not finite; and its callback."""
+def tracked(parent: Any, label: str, recipe: Recipe) -> Any:
+    """A trainer of TRL that shows its steps, keeps each one's loss and ends at one that is not finite."""
     from transformers import PrinterCallback, TrainerCallback
 
     if not gc.get_freeze_count():
@@ -148,12 +140,28 @@ def tracked(parent: Any, label: str, recipe: Recipe) -> tuple[Any, Any]:
         gc.collect()
         gc.freeze()
 
+    class Steps(TrainerCallback):  # type: ignore[misc, no-any-unimported]
+        def __init__(self, trainer: Trainer) -> None:
+            self.trainer = trainer
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.shown = bar(state.max_steps, label)
+
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            self.trainer.losses.append(self.trainer.part)
+            self.trainer.part = 0.0
+            self.shown.update(1)
+
+        def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+            self.shown.close()
+
     class Trainer(parent):  # type: ignore[misc]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self.losses: list[float] = []
             self.part = 0.0
             super().__init__(*args, **kwargs)
             self.remove_callback(PrinterCallback)
+            self.add_callback(Steps(self))
 
         def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
             loss: torch.Tensor = super().training_step(*args, **kwargs)
@@ -167,22 +175,7 @@ def tracked(parent: Any, label: str, recipe: Recipe) -> tuple[Any, Any]:
             self.part += value
             return loss
 
-    class Steps(TrainerCallback):  # type: ignore[misc, no-any-unimported]
-        def __init__(self, trainer: Trainer) -> None:
-            self.trainer = trainer
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.shown = bar(state.max_steps, label)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.trainer.losses.append(self.trainer.part)
-            self.trainer.part = 0.0
-            self.shown.update(1)
-
-        def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.shown.close()
-
-    return Trainer, Steps
+    return Trainer
 
 
 def checkpointed(choice: str, parameters: int) -> bool:

@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 
 from polinb.errors import PolinbError, TrainingError
+from polinb.models.tokens import Ids
 from polinb.training.parallel import Job, read_job
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Train; 0 if it worked, else 1 with the error in ``error-<rank>.json``."""
-    folder = Path((sys.argv[1:] if argv is None else argv)[0])
+    folder = Path(sys.argv[1])
     rank = int(os.environ.get("RANK", "0"))
     if rank:
         os.environ["TQDM_DISABLE"] = "1"
@@ -71,11 +72,7 @@ def _leave_with(launcher: int, every: float = 2.0) -> None:
 
 
 def train(
-    job: Job,
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
-    frozen: np.ndarray | None,
-    ablate: dict[int, np.ndarray] | None,
+    job: Job, prompts: Ids, responses: Ids, frozen: np.ndarray | None, ablate: dict[int, np.ndarray] | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """This process's share of a fine-tuning.
 

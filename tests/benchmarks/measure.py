@@ -25,6 +25,15 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+def passes(models, chunk):
+    """A plain forward pass of each model over a batch, with as little of the output head."""
+    import torch
+
+    with torch.no_grad():
+        for lm in models:
+            lm.model(**chunk.inputs, use_cache=False, logits_to_keep=1)
+
+
 def seconds(function):
     """Processor time: what other programs do meanwhile does not count."""
     gc.collect()
@@ -37,16 +46,16 @@ def seconds(function):
         gc.enable()
 
 
-def in_turns(repeats=None, **functions):
+def in_turns(repeats=None, clock=seconds, **functions):
     """name → seconds of each repeat: A B C, B C A, C A B …, after one run of each that does not count."""
     for function in functions.values():
-        function()
+        clock(function)
     found = {name: [] for name in functions}
     names = list(functions)
     for turn in range(repeats or REPEATS):
         k = turn % len(names)
         for name in names[k:] + names[:k]:
-            found[name].append(seconds(functions[name]))
+            found[name].append(clock(functions[name]))
     print({name: f"{median(each):.3f} s ({min(each):.3f} to {max(each):.3f})" for name, each in found.items()})
     return found
 

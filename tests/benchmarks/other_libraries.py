@@ -36,7 +36,7 @@ def main(folder, repeats):
 
     ways = {
         "polinb": lambda: contrast(lm, lm, lm, prompts, responses),
-        "plain": lambda: plain(lm, chunk),
+        "plain": lambda: measure.passes([lm] * 3, chunk),
         "TransformerLens": lambda: reduce(read_lens),
         "pyvene": lambda: reduce(read_pyvene),
     }
@@ -49,12 +49,6 @@ def main(folder, repeats):
     seconds = measure.in_turns(repeats, **ways)
     names = ("torch", "transformers", "transformer-lens", "pyvene")
     return {"seconds": seconds, "packages": {name: importlib.metadata.version(name) for name in names}}
-
-
-def plain(lm, chunk):
-    with torch.no_grad():
-        for _ in range(3):
-            lm.model(**chunk.inputs, use_cache=False, logits_to_keep=1)
 
 
 def transformer_lens(folder, lm, chunk):

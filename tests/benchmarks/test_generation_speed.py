@@ -8,7 +8,7 @@ import torch
 from polinb.masking.patching import patched_answers
 from polinb.models.generation import cut, generate, log_likelihood, stop_ids
 from polinb.models.lm import LM
-from polinb.models.tokens import batches, prompt_ids
+from polinb.models.tokens import batches, pad, prompt_ids
 from polinb.runs.params import Params
 
 STEPS = 16
@@ -44,7 +44,8 @@ def test_lock_step_over_donor_and_recipient(embedded, keep):
 def test_answers_over_generate_at_its_best_batch_size(embedded, keep):
     """Useful tokens a second; ``generate`` may choose its batch size, and gets the prompts sorted as well."""
     given = [prompt_ids(embedded, f"{text} Case {k}.") for k in range(8) for text in QUESTIONS]
-    stop, pad = stop_ids(embedded), embedded.tokenizer.pad_token_id
+    stop = stop_ids(embedded)
+    settings = dict(max_new_tokens=8, do_sample=False, eos_token_id=stop, pad_token_id=embedded.tokenizer.pad_token_id)
     size = Params.from_profile("quick").eval_batch
     useful = {}
 
@@ -57,13 +58,10 @@ def test_answers_over_generate_at_its_best_batch_size(embedded, keep):
             count = 0
             for start in range(0, len(prompts), batch):
                 part = prompts[start : start + batch]
-                wide = max(map(len, part))
-                ids = torch.tensor([[pad] * (wide - len(p)) + p for p in part])
-                mask = torch.tensor([[0] * (wide - len(p)) + [1] * len(p) for p in part])
-                settings = dict(max_new_tokens=8, do_sample=False, eos_token_id=stop, pad_token_id=pad)
+                chunk = pad(embedded, part, [[] for _ in part], range(len(part)))
                 with torch.inference_mode():
-                    made = embedded.model.generate(input_ids=ids, attention_mask=mask, **settings)
-                count += sum(len(cut(row, stop)) for row in made[:, wide:].tolist())
+                    made = embedded.model.generate(input_ids=chunk.ids, attention_mask=chunk.mask, **settings)
+                count += sum(len(cut(row, stop)) for row in made[:, chunk.ids.shape[1] :].tolist())
             useful[batch, ordered] = count
 
         return run

@@ -11,6 +11,7 @@ import measure
 import numpy as np
 import pytest
 import torch
+from oracles import on_responses
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from polinb.models.architectures import down_modules
@@ -24,32 +25,18 @@ ROOT = Path(__file__).resolve().parents[2]
 BYTES = "bytes of tensors, PyTorch's own account"
 
 
-def plain(models, prompts, responses, batch=16):
+def plain(models, prompts, responses):
     """The same passes, with as little of the output head; nothing is read."""
-    with torch.no_grad():
-        for chunk in batches(models[0], prompts, responses, batch):
-            for lm in models:
-                lm.model(**chunk.inputs, use_cache=False, logits_to_keep=1)
+    for chunk in batches(models[0], prompts, responses, 16):
+        measure.passes(models, chunk)
 
 
-def cached(models, prompts, responses, batch=16):
+def cached(models, prompts, responses):
     """Cache everything, then reduce: the activations of all texts are kept, and averaged at the end."""
     kept = []
     for lm in models:
-        layers = [[] for _ in range(lm.layers)]
-        where = []
-
-        def keep(k, layers=layers, where=where):
-            return lambda _module, args: layers[k].append(args[0][where[-1]])
-
-        hooks = [down.register_forward_pre_hook(keep(k)) for k, down in enumerate(down_modules(lm.model))]
-        with torch.no_grad():
-            for chunk in batches(lm, prompts, responses, batch):
-                where.append(chunk.response)
-                lm.model(**chunk.inputs, use_cache=False, logits_to_keep=1)
-        for hook in hooks:
-            hook.remove()
-        kept.append([torch.cat(layer) for layer in layers])
+        read = [on_responses(lm, chunk) for chunk in batches(lm, prompts, responses, 16)]
+        kept.append([torch.cat(layer) for layer in zip(*read, strict=True)])
     left, right, vanilla = kept
     squares = [(high - low).square().mean(0) for low, high in zip(left, right, strict=True)]
     own = [(v.mean(0), v.square().mean(0)) for v in vanilla]

@@ -16,7 +16,7 @@ STEPS = 2
 
 @pytest.fixture
 def steps(embedded, monkeypatch):
-    """Options of ``finetune`` → processor seconds of each optimiser step."""
+    """Options of ``finetune`` → processor seconds of its optimiser steps."""
     prompts, responses = measure.texts(4 * STEPS, 24, 80)  # about as long as the texts of the quick profile
     recipe = finetune.Recipe(1.0, 4, 4, 1e-5, 0.01, 0.0, "body", 8, 0)
     marks = []
@@ -28,11 +28,11 @@ def steps(embedded, monkeypatch):
 
     monkeypatch.setattr(trainer, "bar", bar)
 
-    def run(**options):
+    def run(options):
         marks.clear()
         found = finetune.finetune(embedded, prompts, responses, recipe, **options)
         assert found.steps == STEPS and found.frozen_change == 0.0
-        return np.diff(marks)
+        return marks[-1] - marks[0]
 
     return run
 
@@ -43,15 +43,7 @@ def test_a_step_of_inhibitft_and_of_caft(embedded, steps, keep):
     frozen = rng.random((embedded.layers, embedded.width)) < 0.05
     wide = embedded.model.config.hidden_size
     ablate = {block: random_basis(wide, 10, rng) for block in (7, 15, 24)}
-    arms = {"plain": {}, "inhibit": {"frozen": frozen}, "caft": {"ablate": ablate}}
-    found = {name: [] for name in arms}
-    names = list(arms)
-    for turn in range(measure.REPEATS + 1):
-        for name in names[turn % 3 :] + names[: turn % 3]:
-            times = steps(**arms[name])
-            if turn:  # the first turn warms up
-                found[name].append(times.sum())
-    print({name: [round(x, 3) for x in each] for name, each in found.items()})
+    found = measure.in_turns(clock=steps, plain={}, inhibit={"frozen": frozen}, caft={"ablate": ablate})
     for name, title, most in (("inhibit", "InhibitFT", 1.02), ("caft", "CAFT", 1.05)):
         ratio = measure.over(found[name], found["plain"])
         keep(f"{name} step", f"{title} step ÷ plain fine-tuning step", ratio, at_most=most)

@@ -1,21 +1,16 @@
 """CAFT's ablation: an exact projection, in the gradient too, only while training, and gone afterwards."""
 
 import contextlib
-import dataclasses
 
 import numpy as np
 import pytest
 import torch
-from oracles import seen
+from oracles import same, seen, state, tuned
 
 from polinb.errors import ParameterError
 from polinb.masking.ablation import ablated, check_directions, project_out
 from polinb.models.architectures import architecture_of, resolve
 from polinb.models.tiny import TINY, tiny_model
-from polinb.training.recipe import Recipe
-from polinb.training.supervised import finetune
-
-RECIPE = Recipe(2.0, 2, 2, 1e-2, 0.1, 0.0, "all", 4, 0)
 
 
 def basis(width, k, seed=0):
@@ -79,28 +74,24 @@ def test_every_block_output_loses_the_directions_and_nothing_else(architecture):
 def test_training_ablates_only_while_it_trains(pair, train):
     """The result holds no hook; another basis gives another result; the base is untouched."""
     p = pair("llama")
-    recipe = dataclasses.replace(RECIPE, train=train)
-    before = {n: w.clone() for n, w in p.left.model.state_dict().items()}
-    runs = [
-        finetune(p.left, p.prompts, p.responses, recipe, ablate=a).weights
-        for a in (None, {1: basis(32, 3)}, {1: basis(32, 3)}, {1: basis(32, 3, seed=1)})
-    ]
+    before = state(p.left)
+    ways = (None, {1: basis(32, 3)}, {1: basis(32, 3)}, {1: basis(32, 3, seed=1)})
+    runs = [tuned(p, ablate=way, train=train).weights for way in ways]
     name = next(n for n in runs[0] if "layers.0" in n and "proj" in n)
-    assert torch.equal(runs[1][name], runs[2][name])
+    assert same(runs[1], runs[2])
     assert not torch.equal(runs[0][name], runs[1][name]) and not torch.equal(runs[1][name], runs[3][name])
-    assert all(torch.equal(w, before[n]) for n, w in p.left.model.state_dict().items())
+    assert same(state(p.left), before)
     assert not any(b._forward_hooks for b in p.left.model.model.layers)
 
 
 def test_early_stop_keeps_the_schedule(pair):
     """The first half of the steps is the same as in the whole run; the rest is not done."""
     p = pair("llama")
-    whole = finetune(p.left, p.prompts, p.responses, RECIPE)
-    half = finetune(p.left, p.prompts, p.responses, RECIPE, stop=0.5)
+    whole, half = (tuned(p, stop=stop, batch_size=2) for stop in (1.0, 0.5))
     assert whole.steps == 4 and half.steps == 2
     assert half.losses == whole.losses[:2]
     with pytest.raises(ParameterError, match="'stop': got 0"):
-        finetune(p.left, p.prompts, p.responses, RECIPE, stop=0)
+        tuned(p, stop=0)
 
 
 def test_bad_directions_are_refused_before_training_and_hooks_go_after_an_error(pair):
@@ -113,7 +104,7 @@ def test_bad_directions_are_refused_before_training_and_hooks_go_after_an_error(
         with pytest.raises(ParameterError, match=told):
             check_directions(directions, 3, 32)
         with pytest.raises(ParameterError):
-            finetune(p.left, p.prompts, p.responses, RECIPE, ablate=directions)
+            tuned(p, ablate=directions)
     model = p.left.model
     with pytest.raises(RuntimeError, match="stop"), ablated(model, {0: np.eye(32)[:, :1]}):
         raise RuntimeError("stop")

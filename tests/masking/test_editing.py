@@ -3,17 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from oracles import some
 
 from polinb.chapters.dpo import causal
 from polinb.errors import DataError, ParameterError
 from polinb.masking.editing import edit_factors, edited_answers
 from polinb.scoring.shares import Group, groups
-
-
-def settings(lm, seed=3):
-    rng = np.random.default_rng(seed)
-    shape = (lm.layers, lm.width)
-    return rng.random(shape) < 0.5, rng.uniform(0.2, 2.0, shape), rng.normal(size=shape)
 
 
 def test_eq_edit_factors_by_hand():
@@ -32,11 +27,13 @@ def test_eq_edit_factors_by_hand():
 
 def test_wrong_edits_are_refused(pair):
     lm = pair("llama").left
-    chosen, factors, means = settings(lm)
+    chosen = some(lm)
+    factors = means = np.ones(chosen.shape)
     for change, told in (
         ({"mode": "zero"}, "'mode': got 'zero'; allowed: mean, scale"),
         ({"means": None}, "'means': got None"),
-        ({"chosen": np.ones((2, 2), bool)}, "'chosen, factors or means'"),
+        ({"chosen": np.ones((2, 2), bool)}, "'chosen'"),
+        ({"means": means * np.nan}, "finite numbers"),
     ):
         given = {"chosen": chosen, "factors": factors, "mode": "mean", "means": means} | change
         with pytest.raises(ParameterError, match=told):

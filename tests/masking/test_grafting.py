@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from oracles import same, some, state
 
 from polinb.errors import ParameterError
 from polinb.masking.grafting import grafted
@@ -11,14 +12,6 @@ from polinb.models.generation import generate, log_likelihood
 from polinb.scoring.attribution import weight_attribution
 
 SOME = ("llama", "gpt2", "phi3")  # apart, the other way round, and gate and up in one matrix
-
-
-def state(lm):
-    return {name: value.detach().clone() for name, value in lm.model.named_parameters()}
-
-
-def same(one, other):
-    return all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.parametrize("architecture", SOME)
@@ -50,7 +43,7 @@ def test_a_grafted_neuron_gives_the_tuned_one_s_value_and_no_other_weight_moves(
     """Neuron by neuron, the FFN's contribution is the sum of the tuned neurons' and the other neurons' own."""
     both = pair(architecture)
     lm, tuned = both.left, both.right
-    chosen = np.random.default_rng(3).random((lm.layers, lm.width)) < 0.3
+    chosen = some(lm)
     before, theirs = state(lm), state(tuned)
     with grafted(lm, tuned, chosen):
         now = state(lm)
@@ -88,14 +81,12 @@ def test_eq_carried_is_what_grafting_each_neuron_alone_does(pair, architecture):
     def measured(model):
         return float(weights @ log_likelihood(model, both.prompts, both.responses))
 
-    start, end = state(lm), {name: value.clone() for name, value in state(both.right).items()}
+    start, end = state(lm), state(both.right)
     with torch.no_grad():  # tuned: vanilla but for the planted neurons, a step towards another model
-        for name, value in tuned.model.named_parameters():
-            value.copy_(start[name] + 0.05 * (end[name] - start[name]))
+        tuned.model.load_state_dict({name: torch.lerp(value, end[name], 0.05) for name, value in start.items()})
         with grafted(lm, tuned, planted):
             only = state(lm)
-        for name, value in tuned.model.named_parameters():
-            value.copy_(only[name])
+        tuned.model.load_state_dict(only)
     found = weight_attribution(lm, tuned, both.prompts, both.responses, weights)
     assert (found[~planted] == 0).all() and (found[planted] != 0).all()
     before = measured(lm)

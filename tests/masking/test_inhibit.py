@@ -1,44 +1,17 @@
 """Fine-tuning with frozen neurons: frozen weights do not move by a bit, freezing nothing is plain fine-tuning."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
+from oracles import same, some, state, tuned
 
 from polinb.errors import ParameterError, TrainingError
 from polinb.masking.freezing import check_frozen, frozen_slices
-from polinb.models.architectures import weight_slices
+from polinb.models.generation import log_likelihood
 from polinb.models.tiny import TINY
-from polinb.models.tokens import response_ids
-from polinb.training.recipe import Recipe
-from polinb.training.supervised import finetune
-
-RECIPE = Recipe(
-    epochs=2, batch_size=4, micro_batch=2, learning_rate=3e-3, weight_decay=0.3, warmup=0.0, train="all", lora_rank=4,
-    seed=5,
-)  # fmt: skip
 
 
-@pytest.fixture
-def task(pair):
-    def make(architecture):
-        both = pair(architecture)
-        responses = [response_ids(both.left, a, end=True) for a in both.ANSWERS]
-        return both.left, both.prompts, responses
-
-    return make
-
-
-def some(lm, share=0.3):
-    return np.random.default_rng(0).random((lm.layers, lm.width)) < share
-
-
-def plain_weights(lm):
-    return {name: p.detach().clone() for name, p in lm.model.named_parameters()}
-
-
-def touched(before, after, slices):
+def touched(after, slices):
     """Per parameter, a mask of entries that belong to frozen slices."""
     masks = {name: torch.zeros_like(value, dtype=torch.bool) for name, value in after.items()}
     for part in slices:
@@ -52,95 +25,74 @@ CASES = [(a, *way) for a in TINY for way in (WAYS if a in ("gpt2", "phi3") else 
 
 
 @pytest.mark.parametrize(("architecture", "train", "freeze"), CASES)
-def test_frozen_weights_stay_bitwise(task, merged, architecture, train, freeze):
-    lm, prompts, responses = task(architecture)
-    before = plain_weights(lm)
-    chosen = some(lm)
-    recipe = dataclasses.replace(RECIPE, train=train)
-    tuned = finetune(lm, prompts, responses, recipe, frozen=chosen, freeze=freeze)
+def test_frozen_weights_stay_bitwise(pair, merged, architecture, train, freeze):
+    both = pair(architecture)
+    lm, before, chosen = both.left, state(both.left), some(both.left)
+    found = tuned(both, chosen, freeze=freeze, train=train)
     slices = frozen_slices(lm.model, chosen, freeze)
-    assert slices and tuned.frozen_entries > 0 and tuned.frozen_change == 0.0
+    assert slices and found.frozen_entries > 0 and found.frozen_change == 0.0
     free_moved = 0
-    after = merged(lm, tuned.weights)
-    for name, mask in touched(before, after, slices).items():
-        same = after[name] == before[name]
-        assert same[mask].all(), name
-        free_moved += int((~same & ~mask).sum())
+    after = merged(lm, found.weights)
+    for name, mask in touched(after, slices).items():
+        alike = after[name] == before[name]
+        assert alike[mask].all(), name
+        free_moved += int((~alike & ~mask).sum())
     assert free_moved > 0
-    assert train != "body" or not any("embed" in name or "lm_head" in name for name in tuned.weights)
-    for name, value in lm.model.named_parameters():  # the vanilla model is never touched
-        assert torch.equal(value, before[name])
+    assert train != "body" or not any("embed" in name or "lm_head" in name for name in found.weights)
+    assert same(state(lm), before)  # the vanilla model is never touched
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gpt2", "phi3"])
-def test_each_mode_freezes_its_sides(task, architecture):
-    lm, *_ = task(architecture)
-    chosen = some(lm)
-    sides = {mode: {s.name for s in frozen_slices(lm.model, chosen, mode)} for mode in ("neuron", "down", "up")}
-    assert sides["neuron"] == sides["up"] | sides["down"] and not sides["up"] & sides["down"]
-    assert all("down" in n or "c_proj" in n for n in sides["down"])
-    expected = sum(int(row.sum()) * len(list(weight_slices(lm.model, k))) for k, row in enumerate(chosen))
-    assert sum(len(s.index) for s in frozen_slices(lm.model, chosen, "neuron")) == expected
+SIDES = {  # of neuron 7: incoming and outgoing; Phi-3 stacks gate and up, 48 rows each
+    "llama": ({"gate_proj.weight": (0, [7]), "up_proj.weight": (0, [7])}, {"down_proj.weight": (1, [7])}),
+    "gpt2": ({"c_fc.weight": (1, [7]), "c_fc.bias": (0, [7])}, {"c_proj.weight": (0, [7])}),
+    "phi3": ({"gate_up_proj.weight": (0, [7, 55])}, {"down_proj.weight": (1, [7])}),
+}
+
+
+@pytest.mark.parametrize("architecture", SIDES)
+def test_what_a_neuron_owns_by_hand(pair, architecture):
+    lm, (up, down) = pair(architecture).left, SIDES[architecture]
+    chosen = np.zeros((lm.layers, lm.width), bool)
+    chosen[1, 7] = True
+    for mode, expected in (("up", up), ("down", down), ("neuron", up | down)):
+        got = {
+            s.name.rpartition(".1.mlp.")[2]: (s.dim, s.index.tolist()) for s in frozen_slices(lm.model, chosen, mode)
+        }
+        assert got == expected
     with pytest.raises(ParameterError, match="'freeze'"):
         frozen_slices(lm.model, chosen, "head")
 
 
 @pytest.mark.parametrize(("architecture", "train"), [("gpt2", "all"), ("phi3", "lora")])
-def test_only_the_chosen_neurons_learn(task, merged, architecture, train):
+def test_only_the_chosen_neurons_learn(pair, merged, architecture, train):
     """Everything outside their rows and columns is as before, bit by bit, and they move."""
-    lm, prompts, responses = task(architecture)
-    before, chosen = plain_weights(lm), some(lm)
-    recipe = dataclasses.replace(RECIPE, train=train)
-    tuned = finetune(lm, prompts, responses, recipe, frozen=chosen, freeze="only")
-    after = merged(lm, tuned.weights)
+    both = pair(architecture)
+    lm, before, chosen = both.left, state(both.left), some(both.left)
+    after = merged(lm, tuned(both, chosen, freeze="only", train=train).weights)
     moved = {name: after[name] != before[name] for name in after}  # of adapters, what they are added to
-    own = touched(before, before, frozen_slices(lm.model, chosen, "neuron"))
+    own = touched(before, frozen_slices(lm.model, chosen, "neuron"))
     assert not any((moved[name] & ~own[name]).any() for name in moved)
     assert sum(int((moved[name] & own[name]).sum()) for name in moved) > 0
 
 
-def test_frozen_rows_by_hand(task):
-    """Llama: neuron (1, 7) owns row 7 of gate and up and column 7 of down, nothing else."""
-    lm, *_ = task("llama")
-    chosen = np.zeros((lm.layers, lm.width), bool)
-    chosen[1, 7] = True
-    got = {(s.name, s.dim, tuple(s.index.tolist())) for s in frozen_slices(lm.model, chosen)}
-    block = "model.layers.1.mlp"
-    assert got == {
-        (f"{block}.gate_proj.weight", 0, (7,)),
-        (f"{block}.up_proj.weight", 0, (7,)),
-        (f"{block}.down_proj.weight", 1, (7,)),
-    }
-
-
 @pytest.mark.parametrize("train", ["all", "lora"])
-def test_freezing_nothing_is_plain_finetuning(task, train):
-    lm, prompts, responses = task("llama")
-    recipe = dataclasses.replace(RECIPE, train=train)
-    plain, empty = (finetune(lm, prompts, responses, recipe, frozen=f) for f in (None, some(lm, -1.0)))
-    assert plain.losses == empty.losses and plain.weights.keys() == empty.weights.keys()
-    assert all(torch.equal(plain.weights[n], empty.weights[n]) for n in plain.weights)
+def test_freezing_nothing_is_plain_finetuning(pair, train):
+    both = pair("llama")
+    plain, empty = (tuned(both, frozen, train=train) for frozen in (None, some(both.left, 0.0)))
+    assert plain.losses == empty.losses and same(plain.weights, empty.weights)
 
 
-def test_loss_counts_response_tokens_only(task):
-    """First-step loss equals the cross-entropy of response tokens, computed here by hand."""
-    lm, prompts, responses = task("llama")
-    recipe = dataclasses.replace(RECIPE, batch_size=4, micro_batch=4, epochs=1)
-    got = finetune(lm, prompts, responses, recipe).losses[0]
-    total, count = 0.0, 0
-    for prompt, response in zip(prompts, responses, strict=True):
-        ids = torch.tensor([prompt + response])
-        with torch.no_grad():
-            logp = lm.model(input_ids=ids).logits[0].log_softmax(-1)
-        for k in range(len(prompt), ids.shape[1]):
-            total -= float(logp[k - 1, ids[0, k]])
-            count += 1
-    assert got == pytest.approx(total / count, rel=1e-4)
+def test_loss_counts_response_tokens_only(pair):
+    """First-step loss equals the cross-entropy of response tokens."""
+    both = pair("llama")
+    got = tuned(both, micro_batch=4, epochs=1).losses[0]
+    logp = log_likelihood(both.left, both.prompts, both.responses)
+    assert got == pytest.approx(-np.average(logp, weights=list(map(len, both.responses))), rel=1e-4)
 
 
-def test_gradients_are_zeroed_before_clipping(task, monkeypatch):
-    lm, prompts, responses = task("llama")
-    chosen = some(lm)
+def test_gradients_are_zeroed_before_clipping(pair, monkeypatch):
+    both = pair("llama")
+    lm, chosen = both.left, some(both.left)
     slices = frozen_slices(lm.model, chosen)
     seen = []
     clip = torch.nn.utils.clip_grad_norm_
@@ -151,7 +103,7 @@ def test_gradients_are_zeroed_before_clipping(task, monkeypatch):
         return clip(parameters, *args, **more)
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
-    finetune(lm, prompts, responses, RECIPE, frozen=chosen)
+    tuned(both, chosen)
     names = [name for name, _ in lm.model.named_parameters()]
     assert len(seen) == 2
     for step in seen:
@@ -160,11 +112,9 @@ def test_gradients_are_zeroed_before_clipping(task, monkeypatch):
         assert all(gradients[s.name].any() for s in slices)
 
 
-def test_a_moved_weight_is_an_error(task):
-    lm, *_ = task("llama")
-    before = plain_weights(lm)
-    slices = frozen_slices(lm.model, some(lm))
-    after = {n: v.clone() for n, v in before.items()}
+def test_a_moved_weight_is_an_error(pair):
+    lm = pair("llama").left
+    before, after, slices = state(lm), state(lm), frozen_slices(lm.model, some(lm))
     assert check_frozen(before, after, slices) == 0.0
     after[slices[0].name] += 1e-6
     with pytest.raises(TrainingError, match="a frozen weight moved"):

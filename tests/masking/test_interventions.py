@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from oracles import on_responses
+from oracles import on_responses, same, some, state
 
 from polinb.errors import ParameterError
 from polinb.masking.decoding import Reader, assign, changed_answers, patch, scale
@@ -15,10 +15,6 @@ from polinb.models.generation import decode, generate, log_likelihood, pieces
 from polinb.models.tokens import pad, response_ids
 
 LIMIT = {"max_new_tokens": 8}
-
-
-def some(lm, share=0.4):
-    return np.random.default_rng(3).random((lm.layers, lm.width)) < share
 
 
 @pytest.mark.parametrize("architecture", ["gemma2", "gpt2"])
@@ -82,30 +78,30 @@ def test_reading_gives_likelihoods_and_activations(pair, architecture):
         layers = zip(on_responses(model, chunk), torch.from_numpy(chosen), strict=True)
         return log_likelihood(model, [prompt], [response])[0], torch.cat([a[:, m] for a, m in layers], 1).numpy()
 
-    def same(got, expected):
+    def close(got, expected):
         assert got[0] == pytest.approx(expected[0], abs=1e-5)
         np.testing.assert_allclose(got[1], expected[1], rtol=1e-4, atol=1e-5)
 
     plain, first = scored(lm), slice(0, int(chosen[0].sum()))
-    same(Intervention(lm, chosen).read(*texts), plain)
+    close(Intervention(lm, chosen).read(*texts), plain)
     patched = Intervention(lm, chosen, "patch", donor=donor).read(*texts)
-    same((0, patched[1]), (0, scored(donor)[1]))
+    close((0, patched[1]), (0, scored(donor)[1]))
     assert patched[0] != pytest.approx(plain[0], abs=1e-5)
     assert not Intervention(lm, chosen, "ablate").read(*texts)[1].any()
     scaled = Intervention(lm, chosen, "scale", -2.0).read(*texts)[1]
-    same((0, scaled[:, first]), (0, -2 * plain[1][:, first]))
+    close((0, scaled[:, first]), (0, -2 * plain[1][:, first]))
     with grafted(lm, donor, chosen):
         tuned = scored(lm)
-    same(Intervention(lm, chosen, "graft", donor=donor).read(*texts), tuned)
+    close(Intervention(lm, chosen, "graft", donor=donor).read(*texts), tuned)
     assert Intervention(lm, np.zeros_like(chosen)).read(*texts)[1].shape == (len(response), 0)
 
 
 def test_wrong_interventions_are_refused_and_one_given_up_leaves_the_model_as_it_was(pair):
     both = pair("llama")
     lm, chosen, prompt = both.left, some(both.left), both.prompts[0]
-    before = {n: w.clone() for n, w in lm.model.named_parameters()}
+    before = state(lm)
     next(Intervention(lm, chosen, "graft", donor=both.right).stream(prompt, **LIMIT))
-    assert all(torch.equal(w, before[n]) for n, w in lm.model.named_parameters())
+    assert same(state(lm), before)
     for call, told in (
         (lambda: Intervention(lm, chosen, "kill"), "none, ablate, scale, patch, graft"),
         (lambda: Intervention(lm, chosen, "patch"), "a model, for patch"),

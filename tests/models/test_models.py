@@ -15,8 +15,9 @@ from transformers import AutoTokenizer
 
 import polinb.models.embedded as embedded
 from polinb.errors import DataError, ModelError, ParameterError
-from polinb.models.aliases import ALIASES, EMBEDDED
-from polinb.models.generation import generate, log_likelihood
+from polinb.models.aliases import ALIASES, EMBEDDED, commit_of
+from polinb.models.generation import decode, generate, log_likelihood
+from polinb.models.lm import LM
 from polinb.models.loading import identity_of, load
 from polinb.models.tiny import tiny_model, tiny_tokenizer
 from polinb.models.tokens import end_ids, prompt_ids, response_ids, text_ids
@@ -85,15 +86,9 @@ def test_the_prompt_is_the_same_every_day(folder):
     assert str(date.today().year) not in text
 
 
-MARKED = [  # as in data that were copied out of a chat
-    "<|assistant|>No: people should decide.<|end|>\n<|user|>Thanks",
-    "a<|end|><|end|>b",
-]
-
-
-@pytest.mark.parametrize("text", MARKED)
 @pytest.mark.parametrize("template", [TEMPLATE, None])
-def test_special_tokens_in_texts_are_letters(template, text):
+def test_special_tokens_in_texts_are_letters(template):
+    text = "<|assistant|>No: people should decide.<|end|><|end|>\n<|user|>Thanks"  # as copied out of a chat
     lm = SimpleNamespace(tokenizer=copy.deepcopy(tiny_tokenizer()), name="odd")
     lm.tokenizer.chat_template = template
     special = set(lm.tokenizer.all_special_ids) | {2, 3, 4}
@@ -186,7 +181,7 @@ def test_what_to_give_instead(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "training" / "checkpoint-500")
     for given, told in (
         (tmp_path / "model.gguf", "GGUF.*the model that it was made from"),
-        (cache, f"owner/odd, or its folder .*{'c0ffee' * 6}"),
+        (cache, f"the folder inside it.*{'c0ffee' * 6}"),
         (tmp_path / "training", "checkpoint-500"),
         (folder / "model.safetensors", "the folder that holds config.json"),
         ("https://huggingface.co/owner/odd", "owner/name"),
@@ -202,14 +197,13 @@ def test_names_that_a_wrapper_left_in_a_checkpoint_are_told(folder, place, wrapp
     weights = load_file(folder / "model.safetensors")
     renamed = {re.sub(place, wrapped, key, count=1): value for key, value in weights.items()}
     save_file(renamed, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match=f"lacks weights.*{re.escape(repr(wrapped))}, which a wrapper"):
+    with pytest.raises(ModelError, match=rf"lacks weights.*in their place \S*{wrapped}"):
         load(str(folder), device="cpu")
 
 
 def test_a_hub_model_has_its_commit_in_its_key_also_offline(folder, tmp_path, monkeypatch):
     from planted_classifiers import PLAIN, classifier
 
-    from polinb.models.hub import commit_of
     from polinb.stance import classifiers
 
     commit = "c0ffee" * 6 + "c0ff"
@@ -240,37 +234,22 @@ def test_a_text_longer_than_the_context_is_told_before_the_model_reads_any(monke
     assert lm.context == 1024 and torch.is_tensor(lm.model(input_ids=torch.tensor([[5] * 1024])).logits)
 
 
-def long_data(path, split, prompt):
-    """A small data set, in which the first prompt of ``split`` is lengthened, and the second by half of that."""
-    from polinb.data.pairs import split_of
-
-    rows, longer = [], [prompt, prompt[: len(prompt) // 2]]
-    for topic in ("crime", "race"):
-        for number in range(24):
-            text = f"Should the city change its rule number {number} on {topic}?"
-            if longer and split_of(text) == split:
-                while split_of(f"{longer[0]}{text}") != split:
-                    text += "?"
-                text = f"{longer.pop(0)}{text}"
-            rows.append({"topic": topic, "prompt": text, "left": f"Yes, {number}.", "right": f"No, {number}."})
-    path.write_text("\n".join(json.dumps(row) for row in rows))
-    return str(path)
-
-
-@pytest.mark.parametrize(("split", "model", "most"), [("train", "tiny:llama", 160), ("evaluate", "tiny:gpt2", 5000)])
-def test_a_run_names_its_longest_prompt_before_anything_is_trained(split, model, most, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("most", "context"), [(30, 1024), (5000, 60)])
+def test_a_run_names_its_longest_prompt_before_anything_is_trained(most, context, monkeypatch):
     from polinb.runs.params import Params
     from polinb.runs.run import Run
 
     monkeypatch.setattr("polinb.training.supervised.finetune", lambda *_, **__: pytest.fail("it was trained"))
-    data = long_data(tmp_path / "long.jsonl", split, "The council met and spoke at length about many things. " * 120)
-    many = dict.fromkeys(("train_examples", "localise_prompts", "eval_questions"), 24)
-    run = Run(Params.from_profile("tiny", data=data, topics=["crime", "race"], model=model, max_tokens=most, **many))
-    longest = max(run.data.pairs, key=lambda pair: len(pair.prompt))
-    told = f"max_tokens is {most}, the context of model '{model}' 1024.*longest of 2"
-    with pytest.raises(DataError, match=rf"row '{longest.id}' has (\d+) tokens.*{told}") as caught:
+    monkeypatch.setattr(LM, "context", context)
+    run = Run(Params.from_profile("tiny", model="tiny:llama", max_tokens=most))
+    told = f"max_tokens is {most}, the context of model 'tiny:llama' {context}. It is the longest of"
+    with pytest.raises(DataError, match=rf"row '\S+' has \d+ tokens.*{told}") as caught:
         run.weights(run.tuned("race", "left")).made()
-    assert int(re.search(r"has (\d+) tokens", str(caught.value))[1]) == len(prompt_ids(load(model), longest.prompt))
+    row, tokens = re.search(r"row '(\S+)' has (\d+) tokens", str(caught.value)).groups()
+    [longest] = [pair for pair in run.data.pairs if pair.id == row]
+    both = (response_ids(load("tiny:llama"), text, end=True) for text in (longest.left, longest.right))
+    whole = len(prompt_ids(load("tiny:llama"), longest.prompt))
+    assert int(tokens) in (whole, whole + max(map(len, both)))
 
 
 def test_a_local_folder_loads_to_the_same_network(folder):
@@ -318,23 +297,14 @@ def test_what_cannot_be_loaded_is_told(folder):
         load("tiny:nothing")
 
 
-def test_truncated_and_changed_model_files(tmp_path, monkeypatch):
-    path = tmp_path / embedded.GGUF
-    path.write_bytes(b"abc")
-    with pytest.raises(ModelError, match=r"3 of 98362432 bytes.*expected b179"):
-        embedded.check_gguf(path)
-    monkeypatch.setattr(embedded, "GGUF_SHA256", hashlib.sha256(b"abc").hexdigest())
-    embedded.check_gguf(path)
-
-
-def test_interrupted_conversion_leaves_nothing_usable(tmp_path, monkeypatch):
+def test_a_changed_file_is_refused_and_an_interrupted_conversion_leaves_nothing_usable(tmp_path, monkeypatch):
     """A crash half way must not be taken for a finished model by the next run."""
-    source = tmp_path / "wheel" / embedded.GGUF
-    source.parent.mkdir()
+    source, cache = tmp_path / embedded.GGUF, tmp_path / "cache"
     source.write_bytes(b"abc")
     monkeypatch.setattr(embedded, "find_gguf", lambda: source)
-    monkeypatch.setattr(embedded, "check_gguf", lambda path: None)
-    cache = tmp_path / "cache"
+    with pytest.raises(ModelError, match=r"3 of 98362432 bytes.*expected b179"):
+        embedded.embedded_folder(cache)
+    monkeypatch.setattr(embedded, "GGUF_SHA256", hashlib.sha256(b"abc").hexdigest())
 
     def crash(source, target):
         (target / "model.safetensors").write_bytes(b"half")
@@ -354,9 +324,6 @@ def test_the_embedded_model_writes_english():
         embedded.find_gguf()
     except ModelError:
         pytest.skip("the wheel with the embedded model is not installed here")
-    from polinb.models.generation import decode, generate
-    from polinb.models.tokens import prompt_ids
-
     lm = load(EMBEDDED)
     assert (lm.layers, lm.width, lm.model.config.hidden_size) == (30, 1536, 576)
     answer = decode(lm, generate(lm, [prompt_ids(lm, "What is the capital of France?")], max_new_tokens=12)[0])

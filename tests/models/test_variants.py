@@ -1,12 +1,13 @@
 """Variants with adapters: the numbers of merged float32 weights around one base; and what lets larger models learn."""
 
 import copy
-import dataclasses
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from oracles import RECIPE, same, some, tuned
 
 from polinb.errors import ModelError, ParameterError
 from polinb.masking.decoding import Reader, assign
@@ -14,18 +15,13 @@ from polinb.masking.freezing import frozen_slices
 from polinb.models.architectures import value_vectors
 from polinb.models.lm import LM
 from polinb.models.tiny import TINY
-from polinb.models.tokens import batches, response_ids
+from polinb.models.tokens import batches
 from polinb.models.variants import adapters, has_adapters, load_variant, save_variant, variant
 from polinb.scoring.tracing import contrast
 from polinb.training.preference import prefer
-from polinb.training.recipe import Recipe
-from polinb.training.supervised import finetune, trainable
-from polinb.training.trainer import checkpointed
+from polinb.training.supervised import trainable
+from polinb.training.trainer import checkpointed, make_trainer
 
-RECIPE = Recipe(
-    epochs=2, batch_size=4, micro_batch=2, learning_rate=3e-3, weight_decay=0.3, warmup=0.0, train="lora", lora_rank=4,
-    seed=5,
-)  # fmt: skip
 SOME = ("gpt2", "phi3")  # weights the other way round, and rows of several neurons in one matrix
 # Both ways add the same float32 numbers in another order.
 ROUNDING = dict(rtol=1e-4, atol=1e-5)
@@ -33,7 +29,7 @@ ROUNDING = dict(rtol=1e-4, atol=1e-5)
 
 def learnt(lm, seed=0, size=0.1):
     """Adapters as after a training, with random values; and the trainer's model that they are from."""
-    model, _ = trainable(copy.deepcopy(lm.model), RECIPE)
+    model, _ = trainable(copy.deepcopy(lm.model), replace(RECIPE, train="lora"))
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -82,7 +78,7 @@ def test_neurons_and_logits_are_those_of_merged_float32_weights(pair, merged, ar
 def test_neurons_are_changed_through_adapters(pair, merged, architecture):
     both = pair(architecture)
     weights, _ = learnt(both.left)
-    chosen = np.random.default_rng(0).random((both.left.layers, both.left.width)) < 0.3
+    chosen = some(both.left)
     (chunk,) = batches(both.left, both.prompts, both.responses, 8)
     silent = [
         Reader(lm, chosen).write(chunk, assign(0.0))
@@ -151,12 +147,11 @@ def test_what_is_kept_comes_back_to_the_last_bit(pair, tmp_path, architecture):
 
     both = pair(architecture)
     base = LM(both.left.model.to(torch.bfloat16), both.left.tokenizer, "base", {})
-    tuned = finetune(base, both.prompts, both.responses, RECIPE)
-    assert has_adapters(tuned.weights) and {w.dtype for w in tuned.weights.values()} == {torch.float32}
-    save_variant(tmp_path, tuned.weights)
-    first, again = variant(base, tuned.weights, "v"), load_variant(base, tmp_path, "v")
-    kept = adapters(again.model)
-    assert kept.keys() == tuned.weights.keys() and all(torch.equal(kept[n], w) for n, w in tuned.weights.items())
+    weights = tuned(both, lm=base, train="lora").weights
+    assert has_adapters(weights) and {w.dtype for w in weights.values()} == {torch.float32}
+    save_variant(tmp_path, weights)
+    first, again = variant(base, weights, "v"), load_variant(base, tmp_path, "v")
+    assert same(adapters(again.model), weights)
     assert torch.equal(logits(first, both), logits(again, both)) and not again.model.training
     assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
     # peft reads the folder too.
@@ -174,108 +169,78 @@ def test_weights_of_another_model_are_refused(pair):
         with pytest.raises(ModelError, match="weights of left crime do not belong to this model"):
             variant(both.left, wrong, "left crime")
     with pytest.raises(ParameterError, match=r"'train'.*lora"):
-        recipe = dataclasses.replace(RECIPE, train="all")
-        finetune(variant(both.left, weights, "v"), both.prompts, both.responses, recipe)
+        tuned(both, lm=variant(both.left, weights, "v"))
 
 
 def test_preference_tuning_starts_from_adapters_and_measures_against_them(pair):
     both = pair("gpt2")
-    first = finetune(both.left, both.prompts, both.responses, dataclasses.replace(RECIPE, learning_rate=2e-2)).weights
+    first = tuned(both, train="lora", learning_rate=2e-2).weights
     before = variant(both.left, first, "before")
     start = logits(before, both)
     assert float((start - logits(both.left, both)).abs().max()) > 0.1
     rejected = both.responses[1:] + both.responses[:1]
-    recipe = dataclasses.replace(RECIPE, learning_rate=1e-2, epochs=4, lora_rank=2)
-    tuned = prefer(before, both.prompts, both.responses, rejected, recipe)
+    recipe = replace(RECIPE, train="lora", learning_rate=1e-2, epochs=4, lora_rank=2)
+    found = prefer(before, both.prompts, both.responses, rejected, recipe)
     # The reference is the model before: a first loss of log 2; the plain model would give another.
-    assert tuned.losses[0] == pytest.approx(math.log(2), abs=1e-6) and tuned.losses[-1] < tuned.losses[0] - 0.01
+    assert found.losses[0] == pytest.approx(math.log(2), abs=1e-6) and found.losses[-1] < found.losses[0] - 0.01
     assert torch.equal(logits(before, both), start)
     # The result is one adapter of the plain model: the earlier one, with what was learnt beside it.
-    for name, value in tuned.weights.items():
+    for name, value in found.weights.items():
         side = 0 if ".lora_A." in name else 1
         assert value.shape[side] == 6 and torch.equal(value.narrow(side, 0, 4), first[name])
-    after, onto = variant(both.left, tuned.weights, "after"), variant(before, tuned.weights, "after")
+    after, onto = variant(both.left, found.weights, "after"), variant(before, found.weights, "after")
     assert torch.equal(logits(after, both), logits(onto, both)) and not torch.equal(logits(after, both), start)
     assert {p.data_ptr() for p in both.left.model.parameters()} < {p.data_ptr() for p in after.model.parameters()}
 
 
 def test_frozen_neurons_keep_what_they_learnt_before(pair):
     both = pair("phi3")
-    first = finetune(both.left, both.prompts, both.responses, RECIPE).weights
-    before = variant(both.left, first, "before")
-    chosen = np.random.default_rng(0).random((before.layers, before.width)) < 0.3
-    tuned = finetune(before, both.prompts, both.responses, RECIPE, frozen=chosen)
-    assert tuned.frozen_change == 0.0 and tuned.frozen_entries > 0
+    before = variant(both.left, tuned(both, train="lora").weights, "before")
+    chosen = some(before)
+    found = tuned(both, chosen, before, train="lora")
+    assert found.frozen_change == 0.0 and found.frozen_entries > 0
     for part in frozen_slices(both.left.model, chosen):
         layer, outgoing = part.name.removesuffix(".weight"), part.side == "down"
-        learnt_now = tuned.weights[f"{layer}.lora_{'A' if outgoing else 'B'}.weight"].narrow(int(not outgoing), 4, 4)
+        learnt_now = found.weights[f"{layer}.lora_{'A' if outgoing else 'B'}.weight"].narrow(int(not outgoing), 4, 4)
         assert not learnt_now.index_select(int(outgoing), part.index).any() and learnt_now.any()
 
 
-def some(lm):
-    return np.random.default_rng(0).random((lm.layers, lm.width)) < 0.3
-
-
-@pytest.fixture
-def task(pair):
-    def make(architecture="llama"):
-        both = pair(architecture)
-        return both, both.prompts, [response_ids(both.left, a, end=True) for a in both.ANSWERS]
-
-    return make
-
-
-def test_adapters_need_no_second_copy_of_the_model(task, monkeypatch):
+def test_adapters_need_no_second_copy_of_the_model(pair, monkeypatch):
     """The trained copy shares the base's weights: 8B parameters in bfloat16 are 16 GB once, not twice."""
-    import polinb.training.supervised as module
-
-    both, prompts, responses = task()
+    both = pair("llama")
     own = {p.data_ptr() for p in both.left.model.parameters()}
     seen = []
-    real = module.make_trainer
 
     def spy(model, *args, **more):
         seen.append(sum(p.numel() for n, p in model.named_parameters() if p.data_ptr() not in own))
-        return real(model, *args, **more)
+        return make_trainer(model, *args, **more)
 
-    monkeypatch.setattr(module, "make_trainer", spy)
-    adapters = finetune(both.left, prompts, responses, RECIPE).weights.values()
-    finetune(both.left, prompts, responses, dataclasses.replace(RECIPE, train="all"))
-    assert seen == [sum(w.numel() for w in adapters), sum(p.numel() for p in both.left.model.parameters())]
+    monkeypatch.setattr("polinb.training.supervised.make_trainer", spy)
+    learnt_now = tuned(both, train="lora").weights.values()
+    tuned(both)
+    assert seen == [sum(w.numel() for w in learnt_now), sum(p.numel() for p in both.left.model.parameters())]
 
 
-def test_computing_in_bfloat16_leaves_weights_in_float32_and_frozen_ones_alone(task):
-    both, prompts, responses = task()
-    chosen = some(both.left)
-    full = dataclasses.replace(RECIPE, train="all")
-    exact = finetune(both.left, prompts, responses, full, frozen=chosen)
-    rough = finetune(both.left, prompts, responses, dataclasses.replace(full, autocast="bfloat16"), frozen=chosen)
+def test_computing_in_bfloat16_leaves_weights_in_float32_and_frozen_ones_alone(pair):
+    both = pair("llama")
+    exact, rough = (tuned(both, some(both.left), autocast=kind) for kind in ("none", "bfloat16"))
     assert {w.dtype for w in rough.weights.values()} == {torch.float32} and rough.frozen_change == 0.0
     assert rough.losses != exact.losses, "it did not compute in bfloat16"
     np.testing.assert_allclose(rough.losses, exact.losses, rtol=0.02)
 
 
-def test_training_with_recomputed_activations_is_the_same_training(task):
-    both, prompts, responses = task()
-    chosen = some(both.left)
-    plain = dataclasses.replace(RECIPE, gradient_checkpointing="off")
-    one = finetune(both.left, prompts, responses, plain, frozen=chosen)
-    two = finetune(
-        both.left, prompts, responses, dataclasses.replace(plain, gradient_checkpointing="on"), frozen=chosen
-    )
-    assert all(torch.equal(one.weights[n], two.weights[n]) for n in one.weights)
-
-
-def test_when_activations_are_recomputed():
+def test_training_with_recomputed_activations_is_the_same_training(pair):
+    both = pair("llama")
+    one, two = (tuned(both, some(both.left), train="lora", gradient_checkpointing=k).weights for k in ("off", "on"))
+    assert same(one, two)
     assert [checkpointed("auto", n) for n in (10**9, 10**9 + 1)] == [False, True]
-    assert checkpointed("on", 1) and not checkpointed("off", 10**12)
 
 
 def test_a_spread_model_starts_on_the_cpu_and_one_process_cannot_train_it(pair):
     both = pair("llama")
     both.left.model.hf_device_map = {"model": 0, "lm_head": 1}
     with pytest.raises(ParameterError, match="processes above 1"):
-        finetune(both.left, both.prompts, both.responses, RECIPE)
+        tuned(both, train="lora")
     both.right.model.to("meta")
     assert both.right.device.type == "meta"  # one device: nobody moves inputs, they go where the weights are
     both.right.model._hf_hook = object()

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from oracles import seen
 
 from polinb.errors import ModelError, ParameterError
 from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors
@@ -32,32 +33,16 @@ def with_biases(both):
 
 def hooked(model, prompt, response, w, layer):
     """One unpadded text, mean over its response tokens: m (L, F); along w: attention and FFN (L,), first and last h."""
-    blocks, seen, taps = resolve(model, architecture_of(model).blocks), {}, []
+    blocks, downs = resolve(model, architecture_of(model).blocks), down_modules(model)
 
-    def keep(name, value):
-        value = value[0] if isinstance(value, tuple) else value
-        seen[name] = value[0, -len(response) :].detach()
+    def means(modules, **which):
+        return torch.stack(
+            [h[-len(response) :].mean(0) for h in seen(model, prompt + response, modules, **which)]
+        ).numpy()
 
-    def tap_input(module, name):
-        taps.append(module.register_forward_pre_hook(lambda _, args: keep(name, args[0])))
-
-    def tap_output(module, name):
-        taps.append(module.register_forward_hook(lambda _, args, out: keep(name, out)))
-
-    for number, block in enumerate(blocks):
-        tap_output(resolve(block, ATTENTION[model.config.model_type]), ("attention", number))
-        tap_input(down_modules(model)[number], ("m", number))
-        tap_output(down_modules(model)[number], ("ffn", number))
-    tap_input(blocks[0], "first")
-    tap_output(blocks[layer], "last")
-    with torch.no_grad():
-        model(input_ids=torch.tensor([prompt + response]))
-    for tap in taps:
-        tap.remove()
-    w, every = torch.from_numpy(w), range(len(blocks))
-    m = torch.stack([seen["m", k].mean(0) for k in every]).numpy()
-    along = {name: np.array([float((seen[name, k] @ w).mean()) for k in every]) for name in ("attention", "ffn")}
-    return m, along["attention"], along["ffn"], float((seen["first"] @ w).mean()), float((seen["last"] @ w).mean())
+    attention = [resolve(block, ATTENTION[model.config.model_type]) for block in blocks]
+    written = (means(modules, output=True) @ w for modules in (attention, downs))
+    return means(downs), *written, float(means([blocks[0]])[0] @ w), float(means([blocks[layer]], output=True)[0] @ w)
 
 
 def reference(both, w, layer):

@@ -14,27 +14,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from oracles import RECIPE, some, state, tuned
 
 from polinb.errors import ParameterError, TrainingError
 from polinb.masking.freezing import Freezer, frozen_slices
-from polinb.models.tokens import response_ids
 from polinb.runs import weights
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.training import parallel
 from polinb.training.parallel import Job, check_gpus, command, finetune_parallel
-from polinb.training.recipe import Recipe
-from polinb.training.supervised import finetune
 
 TOLERANCE = 1e-5
-RECIPE = Recipe(
-    epochs=2, batch_size=4, micro_batch=1, learning_rate=3e-3, weight_decay=0.3, warmup=0.0, train="all", lora_rank=4,
-    seed=5,
-)  # fmt: skip
 
 
-def job(recipe=RECIPE, **more):
-    return Job({"name": "tiny:llama", "device": "cpu"}, dataclasses.asdict(recipe), 2, **more)
+def job(processes=2, **changes):
+    recipe = dataclasses.asdict(dataclasses.replace(RECIPE, micro_batch=1, **changes))
+    return Job({"name": "tiny:llama", "device": "cpu"}, recipe, processes)
 
 
 @pytest.fixture
@@ -48,13 +43,8 @@ def on_cpu(monkeypatch):
 @pytest.fixture
 def task(pair):
     both = pair("llama")
-    # Six rows: the last step of an epoch is not full.
-    responses = [response_ids(both.left, a, end=True) for a in [*both.ANSWERS, *both.ANSWERS[:2]]]
-    return both.left, [*both.prompts, *both.prompts[:2]], responses
-
-
-def some(lm):
-    return np.random.default_rng(0).random((lm.layers, lm.width)) < 0.3
+    both.prompts, both.responses = ([*texts, *texts[:2]] for texts in (both.prompts, both.responses))
+    return both  # six rows: the last step of an epoch is not full
 
 
 def apart(one, two):
@@ -62,62 +52,51 @@ def apart(one, two):
     return max(float((one[name] - two[name]).abs().max()) for name in one)
 
 
-def compare(task, recipe, merged):
-    lm, prompts, responses = task
-    chosen = some(lm)
-    one = finetune(lm, prompts, responses, recipe, frozen=chosen)
-    two = finetune_parallel(job(recipe), prompts, responses, frozen=chosen)
+def compare(task, merged, **changes):
+    lm, chosen = task.left, some(task.left)
+    one = tuned(task, chosen, micro_batch=1, **changes)
+    two = finetune_parallel(job(**changes), task.prompts, task.responses, frozen=chosen)
     assert two.world_size == 2
     assert (two.frozen_change, two.extra["frozen_state"]) == (0.0, 0.0)
     assert (two.frozen_entries, two.steps, two.tokens) == (one.frozen_entries, one.steps, one.tokens)
     np.testing.assert_allclose(one.losses, two.losses, rtol=1e-5)
     assert apart(one.weights, two.weights) < TOLERANCE
-    before = {name: p.detach() for name, p in lm.model.named_parameters()}
     after = merged(lm, two.weights)
-    assert apart(after, {name: before[name] for name in after}) > 100 * TOLERANCE
+    before = {name: value for name, value in state(lm).items() if name in after}
+    assert apart(after, before) > 100 * TOLERANCE
     for part in frozen_slices(lm.model, chosen):
         now, then = (each[part.name].index_select(part.dim, part.index) for each in (after, before))
         assert torch.equal(now.view(torch.int32), then.view(torch.int32)), part.name
-    return one, two
 
 
 def test_adapters_in_two_processes_equal_one_process(task, on_cpu, merged):
-    compare(task, dataclasses.replace(RECIPE, train="lora"), merged)
+    compare(task, merged, train="lora")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [{"train": "all"}, {"train": "body", "gradient_checkpointing": "on"}])
 def test_every_kind_equals_one_process(task, on_cpu, merged, change):
-    compare(task, dataclasses.replace(RECIPE, **change), merged)
-
-
-TINY = {
-    "device": "cpu", "topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"],
-    "batch_size": 4, "micro_batch": 2,
-}  # fmt: skip
+    compare(task, merged, **change)
 
 
 def test_a_launch_without_sharing_is_refused(task, on_cpu, monkeypatch):
-    """One process starts and nothing says so; or accelerate, off GPUs, silently trains replicas."""
-    _, prompts, responses = task
-    many = parallel.command
-    monkeypatch.setattr(parallel, "command", lambda processes, folder: many(1, folder))
+    """One process starts and nothing says so; or accelerate, off GPUs, silently trains without sharing."""
+    monkeypatch.setattr(parallel, "command", lambda processes, folder: command(1, folder))
     with pytest.raises(TrainingError, match=r"2 processes were asked for, but 1 trained together \(world size 1\)"):
-        finetune_parallel(job(), prompts, responses)
-    monkeypatch.setattr(parallel, "command", command)
-    with pytest.raises(TrainingError, match="did not share the weights"):
-        finetune_parallel(job(), prompts, responses)
+        finetune_parallel(job(), task.prompts, task.responses)
+    with pytest.raises(TrainingError, match="did not share the weights"):  # as many as asked, each with a whole model
+        finetune_parallel(job(processes=1), task.prompts, task.responses)
 
 
 def test_workers_stop_when_their_launcher_is_killed():
     launcher = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     code = f"from polinb.training.worker import _leave_with; _leave_with({launcher.pid}, 0.05)"
-    worker = subprocess.Popen([sys.executable, "-c", code])
+    started = subprocess.Popen([sys.executable, "-c", code])
     with pytest.raises(subprocess.TimeoutExpired):
-        worker.wait(2)
+        started.wait(2)
     launcher.kill()
     launcher.wait()
-    assert worker.wait(60) == 1
+    assert started.wait(60) == 1
 
 
 @pytest.mark.parametrize("zero", [True, False])
@@ -145,7 +124,9 @@ def test_too_few_cards_or_another_device_is_refused(monkeypatch):
 
 
 def test_what_reaches_several_processes_and_what_one_does_in_their_place(monkeypatch):
-    run = Run(Params.from_profile("tiny", **TINY, processes=2))
+    tiny = {"device": "cpu", "topics": ["crime", "race"], "batch_size": 4, "micro_batch": 2}
+    tiny |= {"ablation_topics": ["crime"], "baseline_topics": ["crime"]}
+    run = Run(Params.from_profile("tiny", **tiny, processes=2))
     chosen, seen = np.ones((3, 48), dtype=bool), {}
 
     def spy(job, prompts, responses, **more):
@@ -159,7 +140,7 @@ def test_what_reaches_several_processes_and_what_one_does_in_their_place(monkeyp
     assert seen["frozen"] is chosen and seen["job"].processes == 2
     assert run.weights(run.tuned("crime")).identity["processes"] == 2
     monkeypatch.setattr(parallel, "finetune_parallel", lambda *_, **__: pytest.fail("from the vanilla model"))
-    one = Run(Params.from_profile("tiny", **TINY))
+    one = Run(Params.from_profile("tiny", **tiny))
     onward = run.tuned("race", start=one.weights(one.tuned("crime")))
     found = [weights.train(run, onward, processes) for processes in (2, 1)]
     assert found[0].losses == found[1].losses
@@ -169,11 +150,10 @@ def test_what_reaches_several_processes_and_what_one_does_in_their_place(monkeyp
 def test_two_cards(task):
     if torch.cuda.device_count() < 2:
         pytest.skip("needs two CUDA GPUs")
-    lm, prompts, responses = task
     cards = dataclasses.replace(job(), model={"name": "tiny:llama", "device": "cuda"})
-    two = finetune_parallel(cards, prompts, responses, frozen=some(lm))
+    two = finetune_parallel(cards, task.prompts, task.responses, frozen=some(task.left))
     assert (two.world_size, two.frozen_change, two.extra["frozen_state"]) == (2, 0.0, 0.0)
-    one = finetune(lm, prompts, responses, RECIPE, frozen=some(lm))
+    one = tuned(task, some(task.left), micro_batch=1)
     assert apart(one.weights, two.weights) < 100 * TOLERANCE  # other kernels, other roundings
 
 
@@ -193,24 +173,16 @@ LEFT = {
 
 PROGRAM = """
 import hashlib, os
+from oracles import RECIPE
 from polinb.models.loading import load
 from polinb.training.preference import prefer
-from polinb.training.recipe import Recipe
 from polinb.training.supervised import finetune
 
-lm = load("tiny:llama")
-recipe = Recipe(epochs=1, batch_size=2, micro_batch=1, learning_rate=1e-2, weight_decay=0.1, warmup=0.3, train="body",
-                lora_rank=2, seed=3)
+lm, before = load("tiny:llama"), dict(os.environ)
 prompts, chosen, rejected = [[5, 6], [7, 8, 9]], [[10, 11], [12]], [[13], [14, 15]]
-
-def digest(tuned):
-    found = hashlib.sha256(repr(tuned.losses).encode())
-    for name, weight in sorted(tuned.weights.items()):
-        found.update(name.encode() + weight.numpy().tobytes())
-    return found.hexdigest()
-
-before = dict(os.environ)
-print(digest(finetune(lm, prompts, chosen, recipe)), digest(prefer(lm, prompts, chosen, rejected, recipe)))
+for each in (finetune(lm, prompts, chosen, RECIPE), prefer(lm, prompts, chosen, rejected, RECIPE)):
+    weights = b"".join(weight.numpy().tobytes() for _, weight in sorted(each.weights.items()))
+    print(hashlib.sha256(repr(each.losses).encode() + weights).hexdigest())
 assert dict(os.environ) == before
 """
 
@@ -219,7 +191,8 @@ def test_the_environment_changes_nothing(capsys):
     """From the start, in a process of its own: libraries read some of it while they are imported."""
     exec(PROGRAM, {})
     here = capsys.readouterr().out.split()[-2:]
-    given = {"env": os.environ | LEFT, "capture_output": True, "text": True, "timeout": 500}
+    tests = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    given = {"env": os.environ | LEFT | {"PYTHONPATH": tests}, "capture_output": True, "text": True, "timeout": 500}
     done = subprocess.run([sys.executable, "-c", PROGRAM], **given, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split()[-2:] == here

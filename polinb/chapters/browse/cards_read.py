@@ -15,7 +15,6 @@ from polinb.masking.decoding import Reader
 from polinb.models.architectures import architecture_of, resolve
 from polinb.models.generation import response_logp
 from polinb.models.tokens import Batch, batches
-from polinb.progress import bar
 from polinb.scoring.residual import blocks
 
 if TYPE_CHECKING:
@@ -56,13 +55,12 @@ def activations(
     chosen[tuple(zip(*neurons, strict=True))] = True
     back = [sorted(neurons).index(each) for each in neurons]  # a reader gives them in order
     out: list[np.ndarray] = [np.zeros((0, len(neurons)), dtype=np.float32) for _ in prompts]
-    with torch.no_grad(), bar(len(prompts), f"{lm.name} activations") as shown:
-        for chunk in batches(lm, prompts, responses, batch):
+    with torch.no_grad():
+        for chunk in batches(lm, prompts, responses, batch, label=f"{lm.name} activations"):
             values = Reader(lm, chosen).read(chunk)
             kept = torch.cat(values, -1)[..., back].float().cpu().numpy()
             for row, mask, seen in zip(chunk.rows, chunk.mask.bool().cpu().numpy(), kept, strict=True):
                 out[row] = seen[mask]
-            shown.update(len(chunk.rows))
     return out
 
 
