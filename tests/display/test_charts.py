@@ -43,8 +43,8 @@ def test_a_charts_data_cannot_break_out_of_a_page() -> None:
 
 
 def test_dots_and_cells_carry_every_row_and_its_interval() -> None:
-    dots = charts.stance_dots(cf.dots().assign(paper=0.25))
-    assert len(cf.drawn(dots, "point")) == 18 and len(cf.strokes(dots, "rule")) >= 9
+    dots = charts.stance_dots(cf.dots())
+    assert len(cf.drawn(dots, "point")) == 9 and len(cf.strokes(dots, "rule")) >= 9
     # cells whose interval includes zero stand in brackets and are pale
     chart = charts.coupling_heatmap(cf.bounded())
     told = {(row["trained"], row["tested"]): (row["text"], row["interval"]) for row in cf.rows(chart)}
