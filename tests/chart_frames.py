@@ -82,7 +82,7 @@ def rates(panels: bool = False, size: int = 300) -> pd.DataFrame:
             score = rng.normal(size=size) + shift * truth
             fpr, tpr, _ = roc_curve(truth, score, drop_intermediate=False)
             area = roc_auc_score(truth, score)
-            parts.append(pd.DataFrame({"fpr": fpr, "tpr": tpr, "method": method, "panel": panel, "true": area}))
+            parts.append(pd.DataFrame({"fpr": fpr, "tpr": tpr, "method": method, "panel": panel, "auc": area}))
     frame = pd.concat(parts, ignore_index=True)
     return frame if panels else frame.drop(columns="panel")
 
