@@ -157,27 +157,27 @@ def _rounded(value: Any) -> Any:
 
 def _fallback(payload: Mapping[str, Any], levels: bytes) -> str:
     """The map as a picture and a plain table of the first cards; text of the model is escaped."""
-    head = ("layer", "neuron", "set", "mean score", "tokens it promotes", "effect of ablating it")
     rows = []
     for card in payload["cards"][:SHOWN]:
         effect = card["ablation"]["all"]
         ends = ", ".join("?" if effect[end] is None else f"{effect[end]:+.2g}" for end in ("low", "high"))
-        cells = (
-            str(card["layer"]),
-            str(card["neuron"]),
-            "G" if card["kind"] == "G" else f"S, {card['topic']}",
-            f"{np.mean(card['scores']):.3g}",
-            token_line([text for text, _ in card["promoted"][:5]]),
-            f"{effect['effect']:+.2g} [{ends}]".replace("-", "−"),
+        rows.append(
+            {
+                "layer": card["layer"],
+                "neuron": card["neuron"],
+                "set": "G" if card["kind"] == "G" else f"S, {card['topic']}",
+                "mean score": f"{np.mean(card['scores']):.3g}",
+                "tokens it promotes": token_line([text for text, _ in card["promoted"][:5]]),
+                "effect of ablating it": f"{effect['effect']:+.2g} [{ends}]".replace("-", "−"),
+            }
         )
-        rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-    heads = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = "".join(rows) or f'<tr><td colspan="{len(head)}">No neuron is in any set at this γ.</td></tr>'
+    with pd.option_context("display.max_colwidth", None):
+        table = pd.DataFrame(rows).to_html(index=False, border=0, classes="table", justify="left")
     return (
         f"<p>The interactive map of all neurons needs JavaScript. Here are a picture of it and {len(rows)} of its "
         f"{len(payload['cards'])} cards. {picture(payload, levels)}</p>"
         f"<p>Unit of the effect: {html.escape(UNITS['effect'])}.</p>"
-        f'<table class="table"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+        + (table if rows else "<p>No neuron is in any set at this γ.</p>")
     )
 
 

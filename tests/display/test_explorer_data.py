@@ -114,7 +114,7 @@ def test_text_of_a_model_stays_text(made):
     lens = [{side: [(evil, 1.0)] * 10 for side in ("promoted", "suppressed")} for _ in found.picks]
     planted = cards.Cards(**{**found.__dict__, "lens": lens})
     page = explorer(run, planted).data
-    assert page[page.index("polinb-app-fallback") :].count("<tr>") == 1 + len(found.picks), "without scripts"
+    assert page[page.index("polinb-app-fallback") :].count("<tr") == 1 + len(found.picks), "without scripts"
     assert "<img src=x" not in page and page.count("<img") == 1 and "&lt;img src=x" in page
     assert page.count("<script") == page.count("</script>") == 2
     data = re.findall(r'data-name="(\w+)">([^<]+)</script>', page)
