@@ -82,7 +82,7 @@ def rates(panels: bool = False, size: int = 300) -> pd.DataFrame:
             score = rng.normal(size=size) + shift * truth
             fpr, tpr, _ = roc_curve(truth, score, drop_intermediate=False)
             area = roc_auc_score(truth, score)
-            parts.append(pd.DataFrame({"fpr": fpr, "tpr": tpr, "method": method, "panel": panel, "true": area}))
+            parts.append(pd.DataFrame({"fpr": fpr, "tpr": tpr, "method": method, "panel": panel, "auc": area}))
     frame = pd.concat(parts, ignore_index=True)
     return frame if panels else frame.drop(columns="panel")
 
@@ -152,7 +152,6 @@ CHECKED = ("roc", "curve", "pareto", "bars", "by_layer", "angles")
 MAKERS: dict[str, Callable[[], Any]] = {
     **{name: (lambda call=call, frame=frame: call(frame())) for name, (call, frame) in CALLS.items()},
     **{f"{n}_unknown": (lambda n=n: CALLS[n][0](blank(CALLS[n][1]()))) for n in CHECKED},
-    "stance_dots_paper": lambda: charts.stance_dots(dots().assign(paper=0.25)),
     "coupling_heatmap_one": lambda: charts.coupling_heatmap(heat(named=False)),
     "coupling_heatmap_bounded": lambda: charts.coupling_heatmap(bounded()),
     "gamma_slider": lambda: charts.gamma_slider(raw_scores(), 5.0),

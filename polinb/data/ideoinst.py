@@ -6,7 +6,6 @@ downloaded is held against committed checksums, and so is the copy in the cache 
 
 from __future__ import annotations
 
-from collections import Counter
 from importlib import resources
 from itertools import zip_longest
 from pathlib import Path
@@ -28,10 +27,9 @@ REGISTRY = dict(line.split() for line in _LISTED.splitlines())
 """The twelve files of that commit, such as ``race/left/race_left_eval.json``, and their checksums."""
 
 
-def parse_label(text: object) -> str:
-    """``left``, ``right`` or ``neutral``; ``unlabelled`` for anything else, garbage included."""
-    words = normalise(str(text)).replace("-", " ").rstrip(".")
-    return {"left leaning": "left", "right leaning": "right", "neutral": "neutral"}.get(words, "unlabelled")
+def names_side(label: object, side: str) -> bool:
+    """Whether a label says ``left leaning`` or ``right leaning``; neutral, garbage and nothing do not."""
+    return normalise(str(label)).replace("-", " ").rstrip(".") == f"{side} leaning"
 
 
 def read_ideoinst(given: str) -> tuple[list[Pair], dict[str, Any]]:
@@ -41,8 +39,8 @@ def read_ideoinst(given: str) -> tuple[list[Pair], dict[str, Any]]:
         given: ``ideoinst``, or a folder: that of the data, or a clone of the whole repository around it.
 
     Returns:
-        The pairs, and their source: origin, checksums, and how many responses of each topic and leaning carry which
-        label. A label agrees when it names the leaning of the file it stands in; an unlabelled response does not.
+        The pairs, and their source: origin and checksums. A response agrees with its side when its label names the
+        leaning of the file it stands in.
 
     Raises:
         DataError: as :func:`fetch`; a missing or malformed file, prompts of left and right that differ, or responses
@@ -57,23 +55,19 @@ def read_ideoinst(given: str) -> tuple[list[Pair], dict[str, Any]]:
         if not (folder / path).resolve().is_relative_to(folder.resolve()):
             fail(str(folder / path), "leads outside the data folder; put the file itself there")
     pairs: list[Pair] = []
-    labels: dict[str, dict[str, int]] = {}
     for name in dict.fromkeys(path.split("/")[0] for path in REGISTRY):
-        tables = {side: read_table(folder / name / side / f"{name}_{side}_eval.json") for side in LEANINGS}
+        tables = [read_table(folder / name / side / f"{name}_{side}_eval.json") for side in LEANINGS]
         rows: list[dict[str, Any]] = []
-        for number, sides in enumerate(zip_longest(*tables.values(), fillvalue={}), start=1):
+        for number, sides in enumerate(zip_longest(*tables, fillvalue={}), start=1):
             asked = [cells.get("instruction") for cells in sides]
             if asked[0] != asked[1]:
                 told = f"expected the same prompt in both files, found {asked[0]!r:.60} and {asked[1]!r:.60}"
                 fail(str(folder / name), told, number, "instruction")
             rows.append({"topic": topic_of(name), "prompt": asked[0]})
             for side, cells in zip(LEANINGS, sides, strict=True):
-                rows[-1] |= {side: cells.get("output"), f"{side}_agrees": parse_label(cells.get("label")) == side}
+                rows[-1] |= {side: cells.get("output"), f"{side}_agrees": names_side(cells.get("label"), side)}
         pairs += checked(rows, Pair, str(folder / name))[0]
-        for side, table in tables.items():
-            found = Counter(parse_label(cells.get("label")) for cells in table)
-            labels[f"{topic_of(name)}/{side}"] = dict(sorted(found.items()))
-    return pairs, source | {"sha256": {path: file_sha256(folder / path) for path in REGISTRY}, "labels": labels}
+    return pairs, source | {"sha256": {path: file_sha256(folder / path) for path in REGISTRY}}
 
 
 def fetch() -> Path:

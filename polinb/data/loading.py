@@ -52,17 +52,14 @@ def load_data(name_or_path: str, *, label_filter: str = "none", revision: str | 
     else:
         found, name, source = read(given, Pair, BUNDLED, "ideoinst, an IdeoINST folder, ")
         _no_slip(found, given)
-    topics: dict[str, set[str]] = {}
-    for pair in found:
-        topics.setdefault(normalise(pair.prompt), set()).add(pair.topic)
-    own = [pair for pair in found if len(topics[normalise(pair.prompt)]) == 1]
+    topics = Counter(prompt for prompt, _ in {(normalise(pair.prompt), pair.topic) for pair in found})
+    own = [pair for pair in found if topics[normalise(pair.prompt)] == 1]
     kept = distinct(own)
-    for topic, size in sorted(Counter(pair.topic for pair in found).items()):
-        if not any(pair.topic == topic for pair in kept):
-            told = f"nothing is left of the topic {topic!r}: all its {size} prompts occur under other topics too"
-            fail(given, f"{told}. Name the topic in each prompt, or leave it out")
+    for topic in sorted({pair.topic for pair in found} - {pair.topic for pair in kept}):
+        told = f"nothing is left of the topic {topic!r}: all its prompts occur under other topics too"
+        fail(given, f"{told}. Name the topic in each prompt, or leave it out")
     dropped = {
-        "prompts_in_two_topics": sum(len(each) > 1 for each in topics.values()),
+        "prompts_in_two_topics": sum(count > 1 for count in topics.values()),
         "rows_of_prompts_in_two_topics": len(found) - len(own),
         "repeated_prompts_in_a_topic": len(own) - len(kept),
     }

@@ -111,7 +111,9 @@ class StanceData:
         """
         if leaning not in (None, *LEANINGS, "both"):
             raise ParameterError("leaning", leaning, "left, right, both, or nothing")
-        own = (pair for pair in self.pairs if pair.topic == topic and self._keeps(pair, leaning))
+        sides = LEANINGS if leaning == "both" else filter(None, [leaning])
+        agree = [f"{side}_agrees" for side in sides if self.label_filter == "agree"]
+        own = (pair for pair in self.pairs if pair.topic == topic and all(getattr(pair, each) for each in agree))
         chosen = first(own, split, limit)
         if not chosen:
             raise DataError(
@@ -126,8 +128,3 @@ class StanceData:
         for pair in self.pairs:
             table[pair.topic][split_of(pair.prompt)] += 1
         return table
-
-    def _keeps(self, pair: Pair, leaning: str | None) -> bool:
-        if self.label_filter == "none" or leaning is None:
-            return True
-        return (leaning == "right" or pair.left_agrees) and (leaning == "left" or pair.right_agrees)

@@ -24,6 +24,7 @@ from polinb.data.rows import R, checked, fail
 from polinb.errors import DataError, first_line
 
 SUFFIXES = (".csv", ".json", ".jsonl", ".parquet", ".yaml", ".yml")
+_RESOURCES = Path(str(resources.files("polinb") / "resources"))
 _GAP = re.compile(r"[ \t\r]*(?:\n[ \t\r\n]*|$)")
 _DELIMITERS = (",", ";", "\t", "|")  # of spreadsheets, by the country they are set to, and of databases
 _SAFE_BUILDERS = frozenset({"Csv", "Json", "Parquet"})
@@ -48,23 +49,20 @@ def read(given: str, kind: type[R], bundled: Mapping[str, str], also: str = "") 
         DataError: no such data, out of reach, malformed; names file, row and column.
     """
     source: dict[str, Any]
-    name = given
     if given.startswith("hub:"):
         name = given.removeprefix("hub:").partition("@")[0]
         table, commit = _read_hub(given)
         source = {"origin": f"https://huggingface.co/datasets/{name.split(':')[0]}", "revision": commit}
-    elif given in bundled:
-        with resources.as_file(resources.files("polinb") / "resources" / bundled[given]) as path:
-            table, source = read_table(path), {"origin": "bundled with polinb", "licence": "CC BY 4.0"}
-            source["sha256"] = file_sha256(path)
     else:
-        path = place(given)
+        path = _RESOURCES / bundled[given] if given in bundled else place(given)
         if not path.exists() and path.suffix.lower() not in SUFFIXES:
             others = "".join(f"{each}, " for each in bundled) + also
             shown = given if given.isprintable() else ascii(given)
             fail(shown[:200], f"no such data; expected {others}a file ({', '.join(SUFFIXES)}) or hub:owner/name")
         table = read_table(path, given, {name for field in kind.model_fields for name in kind.names(field)})
-        name, source = path.stem, {"origin": "file", "file": path.name, "sha256": file_sha256(path)}
+        ours = {"origin": "bundled with polinb", "licence": "CC BY 4.0"}
+        name, source = (given, ours) if given in bundled else (path.stem, {"origin": "file", "file": path.name})
+        source["sha256"] = file_sha256(path)
     rows, wrong = checked(table, kind, given, public=given.startswith("hub:"))
     columns = [column.strip().casefold() for column in table[0]]
     return rows, name, source | {"columns": columns, "rows": len(table), "wrong": wrong}
@@ -91,13 +89,10 @@ def _read_hub(given: str) -> tuple[list[dict[str, Any]], str]:
     except DataError:
         raise
     except Exception as error:
-        configs = re.search(r"(?:available configs|Available): \[(.*?)\]", str(error))
-        if configs:
-            names = configs[1].replace("'", "")[:500]
-            fail(given, f"choose one of its configurations, hub:{repository}:NAME; it has {names}")
         raise DataError(
-            f"{given}: cannot be loaded ({type(error).__name__}: {first_line(error)}). Check the name, "
-            "the revision and the network, or download a CSV, JSON or Parquet file of it and give its path"
+            f"{given}: cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:600]}). Check the "
+            f"name, the revision and the network, or choose one of its configurations (hub:{repository}:NAME), or "
+            "download a CSV, JSON or Parquet file of it and give its path"
         ) from error
     if len(splits) > 1 and "train" not in splits:
         listed = ", ".join(map(str, splits))
@@ -116,8 +111,7 @@ def file_sha256(path: Path) -> str:
 
 def resource(path: str) -> list[dict[str, Any]]:
     """Rows of a JSON Lines file that comes with the package; they were checked when it was written."""
-    text = (resources.files("polinb") / "resources" / path).read_text("utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+    return [json.loads(line) for line in (_RESOURCES / path).read_text("utf-8").splitlines()]
 
 
 def place(given: str) -> Path:

@@ -185,10 +185,8 @@ def checked(table: Sequence[Mapping[str, Any]], kind: type[R], name: str, public
     wrong: list[tuple[str, int, str | None]] = []
     seen: dict[Any, int] = {}
     for number, cells in enumerate(table, start=1):
-        given: dict[str, Any] = {}
-        for column, cell in cells.items():
-            if not blank(cell):
-                given.setdefault(column.strip().casefold(), cell)
+        held = [(column.strip().casefold(), cell) for column, cell in cells.items() if not blank(cell)]
+        given = dict(reversed(held))  # of columns that differ in case alone, the first
         try:
             rows.append(kind.model_validate(given, context={"row": number, "seen": seen}))
         except ValidationError as error:

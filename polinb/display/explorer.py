@@ -6,7 +6,7 @@ import base64
 import html
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
@@ -31,6 +31,8 @@ NOTES = {
     "quick": "A quick run: few examples and questions. It shows effects, it does not settle them.",
 }
 MODELS = ("vanilla", "left", "right")
+CONTEXT = ("topic", "source", "start", "tokens", "peak", "values", "left", "right")
+EFFECT = ("effect", "low", "high")
 SHOWN = 12  # cards in the table that stands in for the explorer
 BINS = 16  # of a histogram, on either side of zero
 COLUMNS, CELLS = 96, 4800  # cells of the picture a layer, and in all: Altair refuses more than 5000 rows
@@ -93,31 +95,29 @@ def _cards(run: Run, found: Cards) -> list[dict[str, Any]]:
     for pick, lens in zip(found.picks, found.lens, strict=True):
         at = (pick.layer, pick.neuron)
         means = found.means[(found.means.layer == pick.layer) & (found.means.neuron == pick.neuron)]
-        out.append(
-            {
-                "layer": pick.layer,
-                "neuron": pick.neuron,
-                "kind": pick.kind,
-                "topic": pick.topic,
-                "scores": _rounded(found.scores[t][at] for t in topics),
-                "ranks": [int(rank["score"][t][at]) for t in topics],
-                "normalised": _rounded(found.normalised[t][at] for t in topics),
-                "rank_normalised": [int(rank["normalised"][t][at]) for t in topics],
-                "scale": _round(found.scale[at]),
-                "scale_rank": int(rank["scale"][at]),
-                **{side: [[text, _round(value)] for text, value in lens[side]] for side in ("promoted", "suppressed")},
-                "activation": [
-                    {"topic": row.topic, **{m: _round(getattr(row, m)) for m in MODELS}, "n": int(row.n)}
-                    for row in means.itertuples()
+        card = {
+            "layer": pick.layer,
+            "neuron": pick.neuron,
+            "kind": pick.kind,
+            "topic": pick.topic,
+            "scores": [found.scores[t][at] for t in topics],
+            "ranks": [int(rank["score"][t][at]) for t in topics],
+            "normalised": [found.normalised[t][at] for t in topics],
+            "rank_normalised": [int(rank["normalised"][t][at]) for t in topics],
+            "scale": found.scale[at],
+            "scale_rank": int(rank["scale"][at]),
+            "promoted": lens["promoted"],
+            "suppressed": lens["suppressed"],
+            "activation": means[["topic", *MODELS, "n"]].to_dict("records"),
+            "contexts": [{name: each[name] for name in CONTEXT} for each in found.contexts[at]],
+            "ablation": {
+                "all": {name: found.effect(at)[name] for name in EFFECT},
+                "topics": [
+                    {"topic": t, **{name: found.effect(at, t)[name] for name in (*EFFECT, "n")}} for t in topics
                 ],
-                **({"histogram": _histogram(found.histograms[at])} if found.histograms else {}),
-                "contexts": [_context(each) for each in found.contexts[at]],
-                "ablation": {
-                    "all": _effect(found.effect(at)),
-                    "topics": [{"topic": t, **_effect(found.effect(at, t), n=True)} for t in topics],
-                },
-            }
-        )
+            },
+        }
+        out.append(_rounded(card) | ({"histogram": _histogram(found.histograms[at])} if found.histograms else {}))
     return out
 
 
@@ -135,63 +135,49 @@ def _histogram(found: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _context(each: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: each[name] for name in ("topic", "source", "start", "tokens", "peak")}
-    return kept | {name: _rounded(each[name]) for name in ("values", "left", "right")}
-
-
-def _effect(found: Mapping[str, Any], n: bool = False) -> dict[str, Any]:
-    out: dict[str, Any] = {name: _round(found[name]) for name in ("effect", "low", "high")}
-    return out | ({"n": int(found["n"])} if n else {})
-
-
 def _null(found: Cards, kind: str) -> dict[str, Any]:
     """Range of the effects of random neurons, by topic and over all; how many of their intervals exclude zero."""
     drawn = found.nulls[kind]
     values = {topic: [found.effect(each, topic)["effect"] for each in drawn] for topic in (ALL, *found.scores)}
-    return {
-        "n": len(drawn),
-        "effect": {topic: _range(values[topic]) for topic in found.scores},
-        "all": _range(values[ALL]),
-        "values": _rounded(values[ALL]),
-    }
+    ranges = {topic: [min(each, default=None), max(each, default=None)] for topic, each in values.items()}
+    overall = ranges.pop(ALL)
+    return _rounded({"n": len(drawn), "effect": ranges, "all": overall, "values": values[ALL]})
 
 
-def _range(values: Sequence[float]) -> list[float | None]:
-    return [_round(min(values)), _round(max(values))] if values else [None, None]
-
-
-def _rounded(values: Any) -> list[float | None]:
-    return [_round(value) for value in values]
-
-
-def _round(value: Any) -> float | None:
-    return float(f"{value:.4g}") if math.isfinite(value) else None
+def _rounded(value: Any) -> Any:
+    """Plain JSON values: numbers to four significant digits, None for one that is not finite."""
+    if isinstance(value, Mapping):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_rounded(each) for each in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.4g}") if math.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def _fallback(payload: Mapping[str, Any], levels: bytes) -> str:
     """The map as a picture and a plain table of the first cards; text of the model is escaped."""
-    head = ("layer", "neuron", "set", "mean score", "tokens it promotes", "effect of ablating it")
     rows = []
     for card in payload["cards"][:SHOWN]:
         effect = card["ablation"]["all"]
         ends = ", ".join("?" if effect[end] is None else f"{effect[end]:+.2g}" for end in ("low", "high"))
-        cells = (
-            str(card["layer"]),
-            str(card["neuron"]),
-            "G" if card["kind"] == "G" else f"S, {card['topic']}",
-            f"{np.mean(card['scores']):.3g}",
-            token_line([text for text, _ in card["promoted"][:5]]),
-            f"{effect['effect']:+.2g} [{ends}]".replace("-", "−"),
+        rows.append(
+            {
+                "layer": card["layer"],
+                "neuron": card["neuron"],
+                "set": "G" if card["kind"] == "G" else f"S, {card['topic']}",
+                "mean score": f"{np.mean(card['scores']):.3g}",
+                "tokens it promotes": token_line([text for text, _ in card["promoted"][:5]]),
+                "effect of ablating it": f"{effect['effect']:+.2g} [{ends}]".replace("-", "−"),
+            }
         )
-        rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-    heads = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = "".join(rows) or f'<tr><td colspan="{len(head)}">No neuron is in any set at this γ.</td></tr>'
+    with pd.option_context("display.max_colwidth", None):
+        table = pd.DataFrame(rows).to_html(index=False, border=0, classes="table", justify="left")
     return (
         f"<p>The interactive map of all neurons needs JavaScript. Here are a picture of it and {len(rows)} of its "
         f"{len(payload['cards'])} cards. {picture(payload, levels)}</p>"
         f"<p>Unit of the effect: {html.escape(UNITS['effect'])}.</p>"
-        f'<table class="table"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+        + (table if rows else "<p>No neuron is in any set at this γ.</p>")
     )
 
 

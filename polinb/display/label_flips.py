@@ -29,19 +29,18 @@ def flips(cols: Sequence[Column]) -> pd.DataFrame:
     """
     plain = cols[0].frame[["topic", "id", "label", "p_right"]]
     plain = plain.rename(columns={"label": "before", "p_right": "p_before"})
-    parts = []
-    for col in cols[1:]:
-        part = col.frame[["topic", "id", "label"]].rename(columns={"label": "after"})
-        part = part.merge(plain, on=["topic", "id"], how="left", validate="one_to_one")
-        if part["before"].isna().any():
-            lost = part[part["before"].isna()].iloc[0]
-            raise DataError(f"{col.title}: topic {lost['topic']!r}, id {lost['id']!r} was not put to the vanilla model")
-        own = part["topic"] == col.trained if col.trained else pd.Series(True, part.index)  # G: donor of the own topic
-        part = part.assign(
-            kind=col.kind, title=col.title, trained=col.trained, asked=own.map({True: OWN, False: OTHER})
-        )
-        parts.append(part)
-    out = pd.concat(parts, ignore_index=True)
+    parts = [
+        col.frame[["topic", "id", "label"]].assign(kind=col.kind, title=col.title, trained=col.trained)
+        for col in cols[1:]
+    ]
+    out = pd.concat(parts, ignore_index=True).rename(columns={"label": "after"})
+    out = out.merge(plain, on=["topic", "id"], how="left", validate="many_to_one")
+    if out["before"].isna().any():
+        lost = out[out["before"].isna()].iloc[0]
+        told = f"topic {lost['topic']!r}, id {lost['id']!r} was not put to the vanilla model"
+        raise DataError(f"{lost['title']}: {told}")
+    own = (out["topic"] == out["trained"]) | (out["trained"] == "")  # G: donor of the own topic
+    out["asked"] = own.map({True: OWN, False: OTHER})
     # an answer that is not rated has no label to change: a judge that was down must not look like a finding
     out["rated"] = ~out[["before", "after"]].isin(["unrated"]).any(axis=1)
     out["changed"] = out["rated"] & (out["before"] != out["after"])

@@ -49,7 +49,6 @@ KINDS = {
     "random": ("random control", "The same with as many random neurons frozen instead."),
 }
 SHOWN = ("vanilla", "right", "patch-g", "inhibit")  # columns shown at first
-ANSWER = ("text", "label", "p", "tokens")
 SHAPES = {"left": "◀ left", "right": "▶ right", "other": "● neither", "unrated": "○ not rated"}
 
 
@@ -133,23 +132,14 @@ def payload(
     kept = questions.groupby("topic", sort=False).head(a_topic).reset_index(drop=True)
     if kept.empty:
         raise DataError("responses browser: no question to show")
-    topics = list(dict.fromkeys(kept["topic"]))
-    found = [{(row.topic, row.id): row for row in col.frame.itertuples()} for col in cols]
-    texts: dict[str, int] = {}
-
-    def place(text: Any) -> int:
-        return texts.setdefault(str(text), len(texts))
-
-    rows: dict[str, list[Any]] = {name: [] for name in ("topic", "id", "prompt", "left", "right")}
-    answers: list[dict[str, list[Any]]] = [{name: [] for name in ANSWER} for _ in cols]
-    for row in kept.itertuples():  # question by question: like texts compress together
-        rows["topic"].append(topics.index(row.topic))
-        rows["id"].append(str(row.id))
-        for name in ("prompt", "left", "right"):
-            rows[name].append(place(getattr(row, name)))
-        for answer, own in zip(answers, found, strict=True):
-            for name, value in zip(ANSWER, _numbered(own.get((row.topic, row.id)), place), strict=True):
-                answer[name].append(value)
+    answered = [kept[["topic", "id"]].merge(col.frame, how="left", on=["topic", "id"]) for col in cols]
+    shown = pd.concat([kept[["prompt", "left", "right"]], *(each["response"] for each in answered)], axis=1)
+    # numbered question by question: like texts compress together; an answer that is not there is -1
+    numbers, texts = pd.factorize(shown.to_numpy(dtype=object).ravel())
+    places = numbers.reshape(shown.shape).T.tolist()
+    topic, topics = pd.factorize(kept["topic"])
+    rows = {"topic": topic.tolist(), "id": kept["id"].astype(str).tolist()}
+    rows |= dict(zip(("prompt", "left", "right"), places, strict=False))
     titles = {col.kind: col.title for col in reversed(cols)}
     return {
         "version": 1,
@@ -157,29 +147,27 @@ def payload(
         "counts": {"a_topic": a_topic, "rows": len(kept), "of": len(questions)},
         "steps": STEPS,
         "labels": list(LABELS),
-        "topics": topics,
+        "topics": topics.tolist(),
         "kinds": [
             {"id": kind, "title": titles[kind], "note": note, "shown": kind in SHOWN}
             for kind, (_, note) in KINDS.items()
             if kind in titles
         ],
         "columns": [
-            {"kind": col.kind, "trained": col.trained, "whole": whole_run(col.frame, draws, seed), **answer}
-            for col, answer in zip(cols, answers, strict=True)
+            {
+                "kind": col.kind,
+                "trained": col.trained,
+                "whole": whole_run(col.frame, draws, seed),
+                "text": text,
+                "label": own["label"].map(LABELS.index, na_action="ignore").fillna(-1).astype(int).tolist(),
+                "p": [None if math.isnan(p) else round(STEPS * p) for p in own["p_right"]],
+                "tokens": [None if math.isnan(count) else int(count) for count in own["n_tokens"]],
+            }
+            for col, own, text in zip(cols, answered, places[3:], strict=True)
         ],
         "questions": rows,
-        "texts": list(texts),
+        "texts": texts.tolist(),
     }
-
-
-def _numbered(row: Any, place: Callable[[Any], int]) -> tuple[Any, ...]:
-    """An answer as numbers (:data:`ANSWER`); a question that was not asked has text −1 and no label."""
-    if row is None:
-        return -1, -1, None, None
-    if row.label not in LABELS:
-        raise DataError(f"judged answers: label {row.label!r}; allowed: {', '.join(LABELS)}")
-    chance = None if math.isnan(row.p_right) else round(STEPS * row.p_right)
-    return place(row.response), LABELS.index(row.label), chance, None if math.isnan(row.n_tokens) else int(row.n_tokens)
 
 
 def whole_run(frame: pd.DataFrame, draws: int, seed: int) -> dict[str, list[float | None]]:

@@ -100,20 +100,20 @@ def numbered_table(
             raise ParameterError("formats, headers or markup", given, f"a column of the table: {columns}")
     if not columns or len(set(columns)) != len(columns):
         raise DataError(f"table {name}: needs columns with different names, has {columns}")
-    marked = [column in markup for column in columns]
-    chosen = {column: formats.get(column) or decimals(frame[raw]) for column, raw in zip(columns, frame, strict=True)}
-    shown = [
-        [" ".join(str(value).split()) if free else visible(_cell(value, chosen[str(raw)])) for value in frame[raw]]
-        for raw, free in zip(frame, marked, strict=True)
-    ]
     made: list[dict[str, Any]] = []
-    for raw, free, cells in zip(frame, marked, shown, strict=True):
-        name_ = str(raw)
-        header = headers.get(name_) or _literal(labels.header(name_))
-        right = pd.api.types.is_numeric_dtype(frame[raw])
-        column = {"name": name_, "header": header, "align": "right" if right else "left", "markup": free}
-        made.append({**column, "text": cells, **_values(frame[raw])})
-    if any(end is not None for column in made for end in column.get("low", [])) and "95 %" not in caption:
+    for column, (_, values) in zip(columns, frame.items(), strict=True):
+        free, form = column in markup, formats.get(column) or decimals(values)
+        made.append(
+            {
+                "name": column,
+                "header": headers.get(column) or _literal(labels.header(column)),
+                "align": "right" if pd.api.types.is_numeric_dtype(values) else "left",
+                "markup": free,
+                "text": [" ".join(str(each).split()) if free else visible(_cell(each, form)) for each in values],
+                **_values(values),
+            }
+        )
+    if any(end is not None for each in made for end in each.get("low", [])) and "95 %" not in caption:
         caption += " In brackets: 95 % intervals."
     return Table({"kind": "table", "label": name, "caption": caption, "columns": made})
 

@@ -19,7 +19,7 @@ from polinb.runs.params import Params
 
 VARIABLE = "POLINB_LAB"
 NOTEBOOK = "notebooks/lab/neuron_lab.ipynb"
-PORTS = {"lab": 8888, "app": 8866}
+SERVERS = {"lab": ("jupyterlab", "ServerApp", 8888), "app": ("voila", "Voila", 8866)}  # module, traits, usual port
 
 
 def command(kind: str, port: int | None = None, browser: bool = True, root: Path | None = None) -> list[str]:
@@ -32,15 +32,14 @@ def command(kind: str, port: int | None = None, browser: bool = True, root: Path
 
     if port is not None and not 1024 <= port <= 65535:
         raise ParameterError("port", port, "1024 to 65535")
-    root, retries = root or find_layout().root, 50 if port is None else 0
-    app, ip = ("jupyterlab", "ip") if kind == "lab" else ("voila", "Voila.ip")
-    line = [sys.executable, "-m", app, str(root / NOTEBOOK), f"--{ip}=127.0.0.1", f"--port={port or PORTS[kind]}"]
-    line += [] if browser else ["--no-browser"]
+    root, (module, server, usual) = root or find_layout().root, SERVERS[kind]
+    where = {"ip": "127.0.0.1", "port": port or usual, "port_retries": 0 if port else 50}
+    line = [sys.executable, "-m", module, str(root / NOTEBOOK)]
+    line += [f"--{server}.{name}={value}" for name, value in where.items()] + ["--no-browser"] * (not browser)
     if kind == "app":  # a token is made: other users of this machine must not reach the page
-        return [*line, f"--Voila.port_retries={retries}", "--template=polinb", "--token"]
+        return [*line, "--template=polinb", "--token"]
     return [
         *line,
-        f"--ServerApp.port_retries={retries}",
         f"--ServerApp.root_dir={root}",
         f"--LabApp.default_url=/lab/tree/{NOTEBOOK}",
         "--LabApp.news_url=None",

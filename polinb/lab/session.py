@@ -6,22 +6,22 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from polinb.errors import ParameterError
-from polinb.lab.request import DONATED, Answer, Request, Result, parse
+from polinb.lab.request import DONATED, SETS, Answer, Request, Result, parse
 from polinb.masking.interventions import Intervention, check_room
-from polinb.models.aliases import ALIASES, EMBEDDED, at_hand
+from polinb.models.aliases import at_hand
+from polinb.models.generation import decode, pieces
+from polinb.models.lm import LM
+from polinb.models.tokens import fit, prompt_ids, response_ids
 from polinb.progress import heard
 from polinb.runs.artifacts import Store
 from polinb.runs.params import Params
-
-if TYPE_CHECKING:
-    from polinb.models.lm import LM
-    from polinb.runs.run import Run
+from polinb.runs.run import Run
 
 
 class StoppedError(Exception):
@@ -37,7 +37,7 @@ class Listener:
     def progress(self, done: int, total: int, label: str) -> None:
         """How far one stage is."""
 
-    def text(self, name: str, text: str, tokens: int) -> None:
+    def written(self, name: str, answer: Answer) -> None:
         """The answer ``vanilla`` or ``intervened`` so far."""
 
 
@@ -53,20 +53,11 @@ class Session:
         self._run: Run | None = None
         self._donor: tuple[tuple[str, str], LM] | None = None
 
-    def start(self, profile: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """What inputs start with: the run's model, γ and seed, models that need no network, and topics with titles."""
-        from polinb.data.rows import title_of
-
-        p = Params.from_profile(profile, **settings)
-        models = [p.model, EMBEDDED, *filter(at_hand, ALIASES), "tiny:llama", "tiny:gpt2"]
-        topics = {topic: title_of(topic) for topic in p.topics}
-        return {"model": p.model, "gamma": p.gamma, "seed": p.seed, "models": models, "topics": topics}
-
-    def examples(self, profile: str, settings: Mapping[str, Any]) -> dict[str, list[str]]:
+    def examples(self, params: Params) -> dict[str, list[str]]:
         """Prompts to try per topic: its evaluation questions, then the statements. Loads the data."""
-        run = self._open(profile, settings)
+        run = self._open(params)
         questions, statements = run.questions(), run.statements()["prompt"]
-        return {t: [*questions["prompt"][questions["topic"] == t], *statements] for t in run.params.topics}
+        return {t: [*questions["prompt"][questions["topic"] == t], *statements] for t in params.topics}
 
     def missing(self, request: Request) -> list[str]:
         """What is not there yet, in the order in which the run will make it; nothing is made."""
@@ -88,29 +79,27 @@ class Session:
             StoppedError: it was stopped before the first token.
             PolinbError: whatever is wrong with the request or its run.
         """
-        from polinb.models.tokens import prompt_ids
-
         run, told = self._opened(request), self.listener
         told.status(f"Loading {run.params.model} …")
         prompt = prompt_ids(run.lm, request.prompt, run.params.system_prompt)
         check_room(run.lm, len(prompt), request.max_new_tokens)
         with heard(self._progress):
             chosen, donor = self._neurons(run, request), self._tuned(run, request)
-        size, total = int(chosen.sum()), run.lm.neurons
-        told.status(f"Writing: {size:,} of {total:,} neurons are changed.")
+        size = int(chosen.sum())
+        told.status(f"Writing: {size:,} of {run.lm.neurons:,} neurons are changed.")
         changed = Intervention(run.lm, chosen, request.kind, request.strength, donor)
         ways = {"vanilla": Intervention(run.lm, chosen), "intervened": changed}
         answers = self._write(ways, prompt, request)
         stopped = self.stop.is_set()
-        if not any(answer.ids for answer in answers.values()):
-            self._heed()
+        if stopped and not any(answer.ids for answer in answers.values()):
+            raise StoppedError
         told.status("Judging …")
         with heard(told.progress):
             _judge(run, request, answers)
             for name, way in ways.items():
                 _read(run, request, prompt, way, answers[name])
         date = datetime.now(UTC).isoformat(timespec="seconds")
-        return Result(request=request, answers=answers, chosen=size, total=total, stopped=stopped, date=date)
+        return Result(request=request, answers=answers, chosen=size, total=run.lm.neurons, stopped=stopped, date=date)
 
     def explorer(self, request: Request) -> tuple[dict[str, Any], Any]:
         """What :func:`polinb.display.explorer.explorer_payload` gives for the request's run; makes what is missing."""
@@ -122,44 +111,40 @@ class Session:
         with heard(self._progress):
             return explorer_payload(run, collect(run))
 
-    def _open(self, profile: str, settings: Mapping[str, Any]) -> Run:
+    def _open(self, params: Params) -> Run:
         """The run of these parameters; the last one is kept."""
-        from polinb.runs.run import Run
-
-        params = Params.from_profile(profile, **settings)
         if self._run is None or self._run.params != params:
             self._donor = self._run = None  # frees the old model before a new one is loaded
             self._run = Run(params, self._store)
         return self._run
 
     def _opened(self, request: Request) -> Run:
-        run = self._open(request.profile, {**request.settings, "model": request.model or None})
-        for name, topic in (("topic", request.topic), ("donor_topic", request.donor_topic)):
-            if topic not in run.params.topics:
-                raise ParameterError(name, topic, ", ".join(run.params.topics))
-        return run
-
-    def _heed(self) -> None:
-        if self.stop.is_set():
-            raise StoppedError
+        params = Params.from_profile(request.profile, **(request.settings | {"model": request.model or None}))
+        for name in ("topic", "donor_topic"):
+            if getattr(request, name) not in params.topics:
+                raise ParameterError(name, getattr(request, name), ", ".join(params.topics))
+        return self._open(params)
 
     def _progress(self, done: int, total: int, label: str) -> None:
-        self._heed()
+        if self.stop.is_set():
+            raise StoppedError
         self.listener.progress(done, total, label)
 
     def _neurons(self, run: Run, r: Request) -> np.ndarray:
-        """The neurons of a request, (L, F) bool, never empty."""
+        """The neurons of a request, (L, F) bool, never empty.
+
+        Raises:
+            ParameterError: a wrong list, or no neuron at this γ.
+        """
         if r.neurons == "own":
             return parse(r.own, run.lm.layers, run.lm.width)
         self.listener.status("PNLAC scores of all topics: fine-tuning two variants of each, where they are missing …")
-        if r.neurons in ("specific", "strict"):
-            chosen: np.ndarray = getattr(run.sets(r.gamma), r.neurons)[r.topic]
-            if not chosen.any():
-                what = "strictly specific" if r.neurons == "strict" else "specific"
-                raise ParameterError("gamma", r.gamma, f"another value: no neuron is {what} to {r.topic!r} at this one")
-            return chosen
-        general = run.general(r.gamma)  # refuses an empty one
-        return general if r.neurons == "general" else run.control_set(r.neurons, r.number, r.gamma)
+        sets = run.sets(r.gamma)
+        own = {"general": sets.general, "specific": sets.specific[r.topic], "strict": sets.strict[r.topic]}
+        chosen = own[r.neurons] if r.neurons in own else run.control_set(r.neurons, r.number, r.gamma)
+        if not chosen.any():
+            raise ParameterError("gamma", r.gamma, f"one at which {SETS[r.neurons]!r} is not empty (topic {r.topic})")
+        return chosen
 
     def _tuned(self, run: Run, r: Request) -> LM | None:
         """The donor, where there is one; the last one is kept."""
@@ -174,8 +159,6 @@ class Session:
 
     def _write(self, ways: Mapping[str, Intervention], prompt: Sequence[int], r: Request) -> dict[str, Answer]:
         """Take a token from each answer in turn until all have ended, or between two turns no more is wanted."""
-        from polinb.models.generation import decode
-
         options: dict[str, Any] = {"max_new_tokens": r.max_new_tokens, "temperature": r.temperature, "seed": r.seed}
         answers = {name: Answer() for name in ways}
         running = {name: way.stream(prompt, **options) for name, way in ways.items()}
@@ -189,7 +172,7 @@ class Session:
                     continue
                 answer.ids.append(token)
                 answer.text = decode(ways[name].lm, answer.ids)
-                self.listener.text(name, answer.text, len(answer.ids))
+                self.listener.written(name, answer)
             self.listener.progress(max(len(answer.ids) for answer in answers.values()), r.max_new_tokens, "tokens")
         return answers
 
@@ -203,9 +186,6 @@ def _judge(run: Run, r: Request, answers: Mapping[str, Answer]) -> None:
 
 def _read(run: Run, r: Request, prompt: list[int], way: Intervention, answer: Answer) -> None:
     """The activations on an answer; the likelihood gap, where it is wanted and the data have responses."""
-    from polinb.models.generation import pieces
-    from polinb.models.tokens import fit, response_ids
-
     if answer.ids:
         seen = way.read(prompt, answer.ids)[1]
         values = seen[:, 0] if seen.shape[1] == 1 else np.sqrt((seen**2).mean(1))

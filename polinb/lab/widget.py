@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,13 +12,11 @@ import ipywidgets as widgets
 from polinb.errors import ParameterError
 from polinb.lab import view
 from polinb.lab.fields import Inputs
-from polinb.lab.request import History, Request, Result, program
+from polinb.lab.request import Answer, History, Request, Result, program
 from polinb.lab.session import Listener, Session, StoppedError
 from polinb.runs.artifacts import Store
 from polinb.runs.chapter import quiet
-
-BUSY = "Still busy: wait until it is done, or press Stop."
-CARDS = "cards of the strongest neurons, where they are missing (a real model takes minutes)"
+from polinb.runs.params import Params
 
 
 class NeuronLab(widgets.VBox, Listener):
@@ -34,20 +31,20 @@ class NeuronLab(widgets.VBox, Listener):
     def __init__(self, store: Store | None = None, **parameters: Any) -> None:
         quiet()
         self.session, self.results = Session(store, self), list[Result]()
-        self.profile = parameters.pop("profile", None) or "quick"
-        self.settings = {name: value for name, value in parameters.items() if value is not None}
-        self._busy = threading.Lock()
-        self._agreed: Callable[[], None] | None = None  # what is done once the user says yes
+        self._work = threading.Thread()
+        self._agreed: Callable[[], None] = lambda: None  # what is done once the user says yes
         self._examples: dict[str, list[str]] = {}
         super().__init__()
         self.add_class("polinb-lab")
         self.children = (widgets.HTML(view.STYLE), *self._outputs())
+        self.settings = {name: value for name, value in parameters.items() if value is not None}
+        self.profile = self.settings.pop("profile", "quick")
         try:
-            start = self.session.start(self.profile, self.settings)
+            self.params = Params.from_profile(self.profile, **self.settings)
         except ParameterError as error:
             self.fail(error)
             return
-        self.model, self.inputs = start["model"], Inputs(start)
+        self.inputs = Inputs(self.params)
         self.children = (self.children[0], self.inputs, *self.children[1:])
         self.inputs["topic"].observe(self._handler(self._offer), "value")
         self.inputs["example"].observe(self._handler(self._take), "value")
@@ -55,14 +52,13 @@ class NeuronLab(widgets.VBox, Listener):
 
     def close(self) -> None:
         """Remove the widget; what runs ends at its next step."""
-        if "session" in self.__dict__:
-            self.session.stop.set()
+        self.session.stop.set()
         super().close()
 
     @property
     def busy(self) -> bool:
         """Whether something runs."""
-        return self._busy.locked()
+        return self._work.is_alive()
 
     def use(self, neurons: str) -> None:
         """Put neurons, written as ``layer.neuron``, into the own list and choose it."""
@@ -76,7 +72,7 @@ class NeuronLab(widgets.VBox, Listener):
         if not values["model"]:
             raise ParameterError("model", "", "the name, hub id or folder of a model")
         # a commit of the model that the lab was started with says nothing about another one
-        apart = {"model"} if values["model"] == self.model else {"model", "revision"}
+        apart = {"model"} if values["model"] == self.params.model else {"model", "revision"}
         settings = {name: value for name, value in self.settings.items() if name not in apart}
         return Request.of(profile=self.profile, settings=settings, **values)
 
@@ -92,52 +88,44 @@ class NeuronLab(widgets.VBox, Listener):
             return made
 
         self.buttons: dict[str, widgets.Button] = {}
-        self.state, self.count, self.error, self.missing = (widgets.HTML() for _ in range(4))
-        self.table, self.code, self.json = (widgets.HTML() for _ in range(3))
-        self.bar, self.explorer = widgets.IntProgress(description="Progress", max=1), widgets.VBox()
-        yes = button("Start", "Make what is missing, then go on", self._yes, "primary")
+        self.state, self.count, self.error, self.missing, self.saved = (widgets.HTML() for _ in range(5))
+        self.table, self.explorer = widgets.HTML("<p>No run yet.</p>"), widgets.VBox()
+        yes = button("Start", "Make what is missing, then go on", lambda: self._start(self._agreed), "primary")
         no = button("Not now", "Compute nothing", self._no)
-        self.question = widgets.VBox([self.missing, view.box("row", yes, no)], layout=widgets.Layout(display="none"))
-        self.answers = {name: [widgets.HTML() for _ in range(3)] for name in ("vanilla", "intervened")}
-        self.back = widgets.Dropdown(description="Bring back")
+        self.question = widgets.VBox([self.missing, widgets.HBox([yes, no])], layout=widgets.Layout(display="none"))
+        self.answers = {name: widgets.HTML() for name in ("vanilla", "intervened")}
+        for name in self.answers:
+            self.written(name, Answer())
+        self.back = widgets.Dropdown(description="Bring back", options=[("–", None)])
         self.back.observe(self._handler(self._bring_back), "value")
-        self._list()
-        for name, (title, text, _) in self.answers.items():
-            title.value, text.value = f"<h3>{name.capitalize()}</h3>", view.text_html("")
+        run = button("Run", "Ask the plain and the changed model", partial(self._ask, self._run), "primary")
+        stop = button("Stop", "Stop after the current token or training step", self._stop)
+        cards = "cards of the strongest neurons, where they are missing (a real model takes minutes)"
+        look = partial(self._ask, self._explore, [cards], neurons="general", kind="ablate")  # of the whole run
         return [
-            view.box(
-                "row",
-                button("Run", "Ask the plain and the changed model", self._ask_run, "primary"),
-                button("Stop", "Stop after the current token or training step", self._stop),
-            ),
-            *(self.question, self.state, self.bar, self.count, self.error),
-            view.box("row", *(view.box("column", *parts) for parts in self.answers.values())),
-            widgets.HTML(f"<p><em>{view.JUDGE_NOTE}</em></p><h3>History</h3>"),
-            *(self.table, self.back, self.code, self.json),
+            *(widgets.HBox([run, stop]), self.question, self.state, self.count, self.error),
+            widgets.HBox([widgets.VBox([answer]) for answer in self.answers.values()]),
+            *(widgets.HTML(view.part("note")), widgets.HTML("<h3>History</h3>"), self.table, self.back, self.saved),
             widgets.HTML("<h3>Neuron explorer</h3>"),
-            button("Load the explorer", "Map of all neurons; one opened there becomes the own list", self._ask_map),
+            button("Load the explorer", "Map of all neurons; one opened there becomes the own list", look),
             self.explorer,
         ]
 
     def status(self, text: str) -> None:
         """One line on what is being done."""
-        self.state.value = f"<p><strong>Status:</strong> {html.escape(text)}</p>"
+        self.state.value = view.part("status", text)
 
     def progress(self, done: int, total: int, label: str) -> None:
         """How far one stage is, as a bar and in numbers."""
-        self.bar.max, self.bar.value = max(total, 1), done
-        self.count.value = f"<p>{html.escape(label)}: {done} of {total}</p>"
+        self.count.value = view.part("progress", done, total, label)
 
-    def text(self, name: str, text: str, tokens: int) -> None:
-        """An answer so far; with its first token what an earlier run left is gone."""
-        title, shown, gauge = self.answers[name]
-        if tokens == 1:
-            title.value, gauge.value = f"<h3>{name.capitalize()}</h3>", ""
-        shown.value = view.text_html(text)
+    def written(self, name: str, answer: Answer) -> None:
+        """An answer so far, in the place of an earlier run's."""
+        self.answers[name].value = view.part("answer", name, answer)
 
     def fail(self, error: BaseException) -> None:
         """What went wrong; everything else stays as it is."""
-        self.error.value = view.error_html(error)
+        self.error.value = view.error(error)
         self.status("This did not work; see below. You can change something and run again.")
 
     def show(self, result: Result) -> None:
@@ -145,22 +133,15 @@ class NeuronLab(widgets.VBox, Listener):
         r = result.request
         change = f"{view.change_words(r)}; {view.chosen_words(r)}: {result.chosen:,} of {result.total:,} neurons"
         most = max((abs(a) for answer in result.answers.values() for a in answer.activation), default=0.0)
-        for (name, answer), words in zip(result.answers.items(), (r.model, change), strict=True):
-            title, shown, gauge = self.answers[name]
-            title.value = f"<h3>{name.capitalize()}</h3><p>{html.escape(words)}</p>"
-            shown.value, gauge.value = view.answer_html(answer, most), view.gauge_html(answer, result.stopped)
-        again, history = program(result), History(runs=self.results).model_dump_json(indent=1)
-        self.code.value = view.saved_html("Code that makes this again", again, "polinb_lab.py", "text/x-python")
-        self.json.value = view.saved_html("History as JSON", history, "polinb_lab.json", "application/json")
-
-    def _list(self) -> None:
-        self.table.value = view.history_html(self.results)
-        runs = [(f"run {k + 1}: {view.short(r.request.prompt, 50)}", k) for k, r in enumerate(self.results)]
-        self.back.options = [("–", -1), *runs]
+        for (name, answer), about in zip(result.answers.items(), (r.model, change), strict=True):
+            self.answers[name].value = view.part("answer", name, answer, about, most, result.stopped)
+        code, history = program(result), History(runs=self.results).model_dump_json(indent=1)
+        self.saved.value = view.part("saved", "Code that makes this again", code, "polinb_lab.py", "text/x-python")
+        self.saved.value += view.part("saved", "History as JSON", history, "polinb_lab.json", "application/json")
 
     def _clear(self) -> None:
         """Remove an old error and an open question."""
-        self._agreed, self.error.value, self.question.layout.display = None, "", "none"
+        self._agreed, self.error.value, self.question.layout.display = lambda: None, "", "none"
 
     # --- what buttons and inputs do; quick, in the kernel's own thread
 
@@ -179,36 +160,33 @@ class NeuronLab(widgets.VBox, Listener):
 
     def _start(self, job: Callable[[], None]) -> None:
         """Do a job in a thread of its own, unless another one runs."""
-        if not self._busy.acquire(blocking=False):
-            self.status(BUSY)
+        if self.busy:
+            self.status("Still busy: wait until it is done, or press Stop.")
             return
         self._clear()
         self.session.stop.clear()
+        self._work = threading.Thread(target=self._handler(job), name="polinb-lab", daemon=True)
+        self._work.start()
 
-        def work() -> None:
-            try:
-                self._handler(job)()
-            finally:
-                self._busy.release()
+    def _ask(self, job: Callable[[Request], None], more: Sequence[str] = (), **changes: str) -> None:
+        """Do the job for what the inputs ask for, after a question if something must be made first."""
+        request = self.request().model_copy(update=changes)
 
-        threading.Thread(target=work, name="polinb-lab", daemon=True).start()
+        def plan() -> None:
+            self.status("Checking what is already in the store …")
+            missing = [*self.session.missing(request), *more]
+            if not missing:
+                job(request)
+                return
+            self._agreed, self.missing.value = partial(job, request), view.part("missing", missing)
+            self.question.layout.display = ""
+            self.status("Waiting for your answer: start, or not now?")
 
-    def _ask_run(self) -> None:
-        request = self.request()
-        self._start(partial(self._plan, request, [], partial(self._run, request)))
-
-    def _ask_map(self) -> None:
-        request = self.request()
-        scored = request.model_copy(update={"neurons": "general", "kind": "ablate"})
-        self._start(partial(self._plan, scored, [CARDS], partial(self._explore, request)))
+        self._start(plan)
 
     def _stop(self) -> None:
         self.status("Stopping …" if self.busy else "Nothing is running.")
         self.session.stop.set()
-
-    def _yes(self) -> None:
-        if self._agreed is not None:
-            self._start(self._agreed)
 
     def _no(self) -> None:
         self._clear()
@@ -223,49 +201,39 @@ class NeuronLab(widgets.VBox, Listener):
 
     def _bring_back(self) -> None:
         number = self.back.value
-        if self.busy or number is None or not 0 <= number < len(self.results):
+        if self.busy or number is None:
             return
         self._clear()
         self.inputs.show(self.results[number].request.model_dump())
         self.show(self.results[number])
         self.status(f"Run {number + 1} is back.")
 
-    def _follow(self, change: Any) -> None:
-        """The neuron opened in the explorer becomes the own list."""
-        if len(change["new"]) == 2:
-            self.use("{}.{}".format(*change["new"]))
-
     # --- jobs; slow, in a thread of their own
 
     def _load(self) -> None:
         self.status("Loading the data …")
-        self._examples = self.session.examples(self.profile, self.settings)
+        self._examples = self.session.examples(self.params)
         self._offer()
         self.status("Ready.")
-
-    def _plan(self, request: Request, more: Sequence[str], job: Callable[[], None]) -> None:
-        """Do the job, after a question if something must be made first."""
-        self.status("Checking what is already in the store …")
-        missing = [*self.session.missing(request), *more]
-        if not missing:
-            job()
-            return
-        self._agreed, self.missing.value = job, view.missing_html(missing)
-        self.question.layout.display = ""
-        self.status("Waiting for your answer: start, or not now?")
 
     def _run(self, request: Request) -> None:
         result = self.session.run(request)
         self.results.append(result)
-        self._list()
+        self.table.value = view.part("history", self.results)
+        runs = [(f"run {k + 1}: {view.short(r.request.prompt, 50)}", k) for k, r in enumerate(self.results)]
+        self.back.options = [("–", None), *runs]
         self.show(result)
         self.status("Stopped." if result.stopped else "Done.")
 
     def _explore(self, request: Request) -> None:
         from polinb.display.widgets import NeuronExplorer
 
+        def follow(change: Any) -> None:  # the neuron opened there becomes the own list
+            if len(change["new"]) == 2:
+                self.use("{}.{}".format(*change["new"]))
+
         payload, blobs = self.session.explorer(request)
         explorer = NeuronExplorer(payload=payload, blobs=blobs)
-        explorer.observe(self._follow, "selected")
+        explorer.observe(follow, "selected")
         self.explorer.children = (explorer,)
         self.status("The explorer is below: a neuron opened there becomes your own list here.")

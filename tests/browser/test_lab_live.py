@@ -123,7 +123,7 @@ def test_voila_from_click_to_text(visit, voila, place):
     start.click()
     patched = answers(lab)
     assert patched == expected(place, EVIL, "patch")
-    assert lab.get_by_role("img", name=re.compile(r"P\(right\) = ")).count() >= 1
+    assert lab.get_by_role("meter", name=re.compile(r"P\(right\) = ")).count() >= 1
     assert lab.get_by_role("cell", name="<script>window.planted").is_visible(), "markup is shown as text"
     assert lab.locator(".polinb-text span[title][style*=rgba]").count() > 12, "tokens are coloured"
     assert lab.get_by_text(re.compile("strongest on “.*” \\(\\d")).count() == 2

@@ -17,6 +17,7 @@ from polinb.chapters.browse import cards
 from polinb.chapters.browse.explorer_levels import GAMMAS, MOST, level_bounds, levels, set_counts, slider
 from polinb.display.explorer import explorer, explorer_payload, picture
 from polinb.display.webdata import packed
+from polinb.display.widgets import NeuronExplorer
 from polinb.errors import ParameterError
 from polinb.runs.artifacts import Store
 from polinb.runs.params import Params
@@ -114,7 +115,7 @@ def test_text_of_a_model_stays_text(made):
     lens = [{side: [(evil, 1.0)] * 10 for side in ("promoted", "suppressed")} for _ in found.picks]
     planted = cards.Cards(**{**found.__dict__, "lens": lens})
     page = explorer(run, planted).data
-    assert page[page.index("polinb-app-fallback") :].count("<tr>") == 1 + len(found.picks), "without scripts"
+    assert page[page.index("polinb-app-fallback") :].count("<tr") == 1 + len(found.picks), "without scripts"
     assert "<img src=x" not in page and page.count("<img") == 1 and "&lt;img src=x" in page
     assert page.count("<script") == page.count("</script>") == 2
     data = re.findall(r'data-name="(\w+)">([^<]+)</script>', page)
@@ -136,3 +137,18 @@ def test_a_place_of_this_machine_is_not_carried_to_readers(made):
     other = copy.copy(run)
     other.params = run.params.model_copy(update={"model": "/home/me/mine", "data": "~/texts/mine.csv"})
     assert explorer_payload(other, found)[0]["run"] == payload["run"] | {"model": "mine", "data": "mine.csv"}
+
+
+def test_the_widget_of_a_live_kernel_follows_and_refuses(made):
+    """That it draws, with the page's own scripts, is tested in browser/test_explorer.py."""
+    _, _, payload, blobs = made
+    widget, seen = NeuronExplorer(payload=payload, blobs=blobs), []
+    state = widget.get_state(["payload", "blobs", "selected"])
+    assert (state["payload"], state["blobs"]["levels"], state["selected"]) == (payload, blobs["levels"], [])
+    widget.observe(lambda change: seen.append(change["new"]), "selected")
+    widget.set_state({"selected": [2, 47]})  # as a message from the browser does
+    assert seen == [widget.selected] == [[2, 47]]
+    for wrong in ([3, 0], [0, 48], [-1, 0], [1, 2, 3]):
+        with pytest.raises(ParameterError, match="selected"):
+            widget.selected = wrong
+    assert widget.selected == [2, 47]

@@ -40,8 +40,6 @@ SIDES = (
     *((7, 12, "left"), (7, -12, "left"), (-7, 12, "right"), (-7, -12, "right")),
     *((7, 26, "left"), (7, -26, "left"), (-7, 26, "right"), (-7, -26, "right")),
 )
-Box = tuple[float, float, float, float]
-"""Left, bottom, right, top in pixels; NaN where an edge is unknown."""
 
 
 def bars(frame: pd.DataFrame, title: str) -> Chart:
@@ -251,43 +249,41 @@ def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None 
 
 def _place_labels(data: pd.DataFrame, xs: list[float], ys: list[float]) -> pd.DataFrame:
     """Where each wanted name goes (``tx``, ``ty`` in data units, ``align``): the side with the least in its way."""
-    width, height = SIZE
-    per_x, per_y = width / (xs[1] - xs[0]), height / (ys[1] - ys[0])
-    px, px_low, px_high = (((data[name] - xs[0]) * per_x).to_numpy() for name in ("x", "x_low", "x_high"))
-    py, py_low, py_high = (((data[name] - ys[0]) * per_y).to_numpy() for name in ("y", "y_low", "y_high"))
-    zero_x, zero_y = -xs[0] * per_x, -ys[0] * per_y
-    solid: list[Box] = [(a - 6, b - 6, a + 6, b + 6) for a, b in zip(px, py, strict=True)]
-    thin: list[Box] = [(zero_x - 1, 0.0, zero_x + 1, float(height)), (0.0, zero_y - 1, float(width), zero_y + 1)]
-    thin += zip(px_low, py - 1, px_high, py + 1, strict=True)
-    thin += zip(px - 1, py_low, px + 1, py_high, strict=True)
+    size, start, end = np.array(SIZE), np.array([xs[0], ys[0]]), np.array([xs[1], ys[1]])
+    scale = size / (end - start)
+
+    def pixels(x: str, y: str) -> np.ndarray:
+        return (data[[x, y]].to_numpy(dtype=float) - start) * scale
+
+    # boxes of left, bottom, right, top; symbols count three times as much as lines
+    points, zero = pixels("x", "y"), -start * scale
+    axes = np.array([[zero[0] - 1, 0, zero[0] + 1, size[1]], [0, zero[1] - 1, size[0], zero[1] + 1]])
+    across = np.hstack([pixels("x_low", "y"), pixels("x_high", "y")]) + np.array([0, -1, 0, 1])
+    upright = np.hstack([pixels("x", "y_low"), pixels("x", "y_high")]) + np.array([-1, 0, 1, 0])
+    lines, symbols = np.vstack([axes, across, upright]), [*np.hstack([points - 6, points + 6])]
     data = data.assign(tx=np.nan, ty=np.nan, align="left", far=False)
     for i in np.flatnonzero(data["label"]).tolist():
         wide = 6.4 * len(str(data["condition"].iloc[i]))  # a character at 11 px, on average
-
-        def cost(rank: int, box: Box) -> float:
-            outside = max(0.0, -box[0]) + max(0.0, box[2] - width) + max(0.0, -box[1]) + max(0.0, box[3] - height)
-            over = 3 * sum(_overlap(box, b) for b in solid) + sum(_overlap(box, b) for b in thin)
-            return 20 * outside + 0.5 * rank + over
-
         tried = []
         for rank, (dx, dy, align) in enumerate(SIDES):
-            x, y = px[i] + dx, py[i] + dy
+            x, y = points[i] + [dx, dy]
             left = x - {"left": 0, "right": wide, "center": wide / 2}[align]
-            box = (left, y - 7, left + wide, y + 7)
-            tried.append((cost(rank, box), rank, x, y, align, box))
-        _, _, x, y, align, box = min(tried)
-        solid.append(box)
+            box = np.array([left, y - 7, left + wide, y + 7])
+            outside = np.maximum([*-box[:2], *(box[2:] - size)], 0).sum()
+            cost = 20 * outside + 0.5 * rank + 3 * _overlap(box, np.array(symbols)) + _overlap(box, lines)
+            tried.append((cost, rank, x, y, align, box))
+        _, _, x, y, align, box = min(tried, key=lambda each: each[:2])
+        symbols.append(box)
         row = data.index[i]
-        data.loc[row, ["tx", "ty"]] = [xs[0] + x / per_x, ys[0] + y / per_y]
-        data.loc[row, ["align", "far"]] = [align, abs(y - py[i]) > 20]
+        data.loc[row, ["tx", "ty"]] = start + np.array([x, y]) / scale
+        data.loc[row, ["align", "far"]] = [align, abs(y - points[i, 1]) > 20]
     return data
 
 
-def _overlap(a: Box, b: Box) -> float:
-    """Common area of two boxes; 0 where an edge is unknown."""
-    if not np.isfinite(b).all():
-        return 0.0
-    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+def _overlap(box: np.ndarray, boxes: np.ndarray) -> float:
+    """Area that a box has in common with all others; those with an unknown edge do not count."""
+    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    return float(np.nansum(np.maximum(sides, 0).prod(axis=1)))
 
 
 def _domain(data: pd.DataFrame) -> list[float]:

@@ -29,15 +29,14 @@ def checked(
     names: list[str],
     numbers: list[str],
     ends: Sequence[tuple[str, str]] = (),
-    optional: Sequence[str] = (),
     keep: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """The wanted columns: ``names`` given in every row, ``numbers`` as floats, absent ends and ``optional`` as NaN.
+    """The wanted columns: ``names`` given in every row, ``numbers`` as floats, absent ends as NaN.
 
     ``ends`` are pairs of columns; an interval of which one is missing is no interval, one upside down is an error.
     ``keep`` is taken if given.
     """
-    further = [*(end for pair in ends for end in pair), *optional]
+    further = [end for pair in ends for end in pair]
     data = take(frame, names + numbers, [*further, *keep])
     for name in names + [n for n in ("by", "panel") if n in data]:
         if data[name].isna().any():

@@ -34,20 +34,17 @@ MARKED = 7  # symbols along an error curve
 def roc(frame: pd.DataFrame) -> Chart:
     """Error curves: true against false positive rate, one line a method, and the diagonal of guessing.
 
-    Columns: ``fpr``, ``tpr`` (0 to 1, any order: both rise along a curve), ``method``; optional ``panel`` (one
-    panel each) and ``auc`` (one value a method and panel, for the text; by default the area under the line).
+    Columns: ``fpr``, ``tpr`` (0 to 1, any order: both rise along a curve), ``method``, ``auc`` (one value a method and
+    panel, for the text); optional ``panel`` (one panel each).
 
     Raises:
         DataError: a column is missing or holds no numbers.
     """
-    data = checked(frame, ["method"], ["fpr", "tpr"], optional=["auc"], keep=["panel"])
+    data = checked(frame, ["method"], ["fpr", "tpr", "auc"], keep=["panel"])
     methods, parts, told = order(data["method"]), [], []
     for keys, part in data.dropna(subset=["fpr", "tpr"]).groupby(groups(data, "method"), sort=False):
         line = part.sort_values(["fpr", "tpr"], kind="stable")
-        ends = np.array([[0, 0], *line[["fpr", "tpr"]].to_numpy(), [1, 1]], dtype=float)
-        known = line["auc"].dropna()
-        area = known.iloc[0] if len(known) else np.trapezoid(ends[:, 1], ends[:, 0])
-        told.append(f"{where(keys)} {area:.2f}")
+        told.append(f"{where(keys)} {line['auc'].iloc[0]:.2f}")
         parts.append(_corners(line, offset=methods.index(line["method"].iloc[0]) / len(methods)))
     drawn = pd.concat(parts, ignore_index=True) if parts else data.assign(step=0, marked=False)
     scale = alt.Scale(domain=[0, 1], nice=False)

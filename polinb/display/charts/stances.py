@@ -42,8 +42,7 @@ INTERVAL = tip("interval:N", "95 % interval")
 def stance_dots(frame: pd.DataFrame) -> Chart:
     """Stance with its interval per topic, conditions side by side (Tables 2 and 3; any comparison of models).
 
-    Columns: ``topic``, ``condition``, ``stance``, ``low``, ``high`` (all from -1 to 1); optional ``n`` (questions) and
-    ``paper`` (the paper's stance, drawn as a hollow diamond).
+    Columns: ``topic``, ``condition``, ``stance``, ``low``, ``high`` (all from -1 to 1); optional ``n`` (questions).
     """
     return _stances(frame, "condition", "Stance by topic")
 
@@ -58,7 +57,7 @@ def patch_chart(frame: pd.DataFrame) -> Chart:
 
 
 def _stances(frame: pd.DataFrame, by: str, title: str) -> Chart:
-    data = with_interval(take(frame, ["topic", by, "stance", "low", "high"], ["n", "paper"]))
+    data = with_interval(take(frame, ["topic", by, "stance", "low", "high"], ["n"]))
     conditions, topics = order(data[by]), order(data["topic"])
     base = alt.Chart().encode(
         y=alt.Y("topic:N", sort=topics, title=None, axis=bands()),
@@ -74,18 +73,11 @@ def _stances(frame: pd.DataFrame, by: str, title: str) -> Chart:
     tips += [tip("n:Q", "questions")] if "n" in data else []
     marks = shape(by, conditions, cycle(SHAPES, conditions))
     drawn = [once_drawn(GREY, aria=False).encode(x=alt.datum(0)), *_dots(base, "stance", by, marks, x, tips)]
-    note = ""
-    if "paper" in data:
-        theirs = base.mark_point(shape="diamond", filled=False, size=110, strokeWidth=2, color="black")
-        paper_tips = ["topic:N", tip("paper:Q", "the paper", "+.2f")]
-        drawn.append(theirs.encode(x="paper:Q", color=alt.value("black"), tooltip=paper_tips))
-        note = f" Hollow diamonds: the paper, mean {signed(data['paper'].mean())}."
     chart = alt.layer(*drawn, data=data).properties(width=420, height=alt.Step(LANE))
     what, each = ("By topic", "topic") if len(conditions) == 1 else ("Means over topics", by)
     told = [f"{name} {signed(part.mean())}" for name, part in data.groupby(each, sort=False)["stance"]]
-    about = f"{title}, from −1 (left) to +1 (right), with intervals. {what}: {listed(told)}.{note}"
-    columns = ["topic", by, "stance", "low", "high", *(n for n in ("n", "paper") if n in data)]
-    return finish(chart, about, columns, by)
+    about = f"{title}, from −1 (left) to +1 (right), with intervals. {what}: {listed(told)}."
+    return finish(chart, about, ["topic", by, "stance", "low", "high", *(["n"] if "n" in data else [])], by)
 
 
 def paper_vs_ours(frame: pd.DataFrame, title: str = "") -> Chart:

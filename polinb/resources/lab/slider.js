@@ -5,6 +5,7 @@ function render({ model, el }) {
     const name = document.createElement("span");
     const input = document.createElement("input");
     input.type = type;
+    input.step = 0.05;
     name.textContent = text;
     label.append(name, input);
     label.className = "polinb-slider";
@@ -20,7 +21,7 @@ function render({ model, el }) {
   const inputs = [make("range", model.get("description")), make("number", "Exact value")];
   const draw = () => {
     for (const input of inputs) {
-      for (const bound of ["min", "max", "step"]) input[bound] = model.get(bound);
+      for (const bound of ["min", "max"]) input[bound] = model.get(bound);
       input.value = model.get("value");
     }
   };
