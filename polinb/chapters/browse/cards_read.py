@@ -15,6 +15,7 @@ from polinb.masking.decoding import Reader
 from polinb.models.architectures import architecture_of, resolve
 from polinb.models.generation import response_logp
 from polinb.models.tokens import Batch, batches
+from polinb.progress import bar
 from polinb.scoring.residual import blocks
 
 if TYPE_CHECKING:
