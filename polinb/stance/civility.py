@@ -22,7 +22,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo, model_vali
 
 from polinb.data.pairs import distinct, first
 from polinb.data.reading import read
-from polinb.data.rows import Name, New, Row, Text, Words, columns, fail, own_id, plain_text, unlike
+from polinb.data.rows import Name, New, Row, Text, Words, columns, fail, own_id, plain_text, text_hash, unlike
 from polinb.errors import DataError
 
 FORMS = ("reply", "continuation")
@@ -144,6 +144,12 @@ class Comments(NamedTuple):
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the content."""
         return _digest(json.dumps([self.texts, self.rude]))
+
+    def first(self, limit: int) -> tuple[list[int], list[int]]:
+        """Numbers of ``limit`` civil and of ``limit`` rude texts, by the hash of the text; fewer if there are fewer."""
+        order = sorted(range(len(self.texts)), key=lambda i: text_hash(self.texts[i]))
+        civil, rude = ([i for i in order if self.rude[i] is side][:limit] for side in (False, True))
+        return civil, rude
 
 
 class PromptSet(NamedTuple):

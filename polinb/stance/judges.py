@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from polinb.data.pairs import StanceData, split_of
 from polinb.errors import DataError, ParameterError
 from polinb.stance.stance import rated_frame, responses_of
-from polinb.stance.text_classifier import fitted, known, probability
+from polinb.stance.text_classifier import fitted, probability
 
 Floats = NDArray[np.float64]
 
@@ -51,14 +51,10 @@ class LocalJudge:
             )
         self._model = _fit(self.rows)
 
-    def probabilities(self, texts: Sequence[str]) -> Floats:
-        """P(right-leaning) of each text, in [0, 1]."""
-        return probability(self._model, texts, True)
-
     def rate(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Label answers by their text alone."""
         texts = responses_of(frame)
-        p_right = np.where(known(self._model, texts), self.probabilities(texts), np.nan)
+        p_right = probability(self._model, texts, True)
         return rated_frame(frame, _labels(texts, p_right, self._margin), p_right)
 
     def unseen(self) -> dict[str, float]:
@@ -71,7 +67,7 @@ class LocalJudge:
         for topic in dict.fromkeys(rows["topic"]):
             training, held = rows[rows["topic"] != topic], rows[rows["topic"] == topic]
             if training["right"].nunique() == 2:
-                hits[topic] = (probability(_fit(training), list(held["text"]), True) > 0.5) == held["right"].to_numpy()
+                hits[topic] = _fit(training).predict(list(held["text"])) == held["right"].to_numpy()
         whole = {"all": float(np.concatenate(list(hits.values())).mean())} if hits else {}
         return {topic: float(hit.mean()) for topic, hit in hits.items()} | whole
 

@@ -1,6 +1,6 @@
 """Is a text rude? An embedded scorer learnt from labelled text, any toxicity classifier, and a plain word list.
 
-A scorer has ``name``, ``identity`` and ``probabilities(texts)``: P(rude) of each text, NaN where it cannot tell.
+A scorer has ``identity`` and ``probabilities(texts)``: P(rude) of each text, NaN where it cannot tell.
 """
 
 from __future__ import annotations
@@ -8,20 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from polinb.data.rows import text_hash
-from polinb.errors import DataError, ParameterError
+from polinb.errors import DataError
 from polinb.resampling import share_interval
 from polinb.stance.calibration import calibration_error, reliability
 from polinb.stance.civility import CivilityData, CivilPair, Comments
 from polinb.stance.classifiers import SequenceClassifier, identity_of
 from polinb.stance.stance import responses_of
-from polinb.stance.text_classifier import STRENGTH, fitted, known, probability
+from polinb.stance.text_classifier import STRENGTH, fitted, probability
 
 Floats = NDArray[np.float64]
 
@@ -41,22 +41,6 @@ MOST = 10_000
 """Comments a class that the embedded scorer learns from, at most."""
 
 
-class Scorer(Protocol):
-    """Tells how rude texts are."""
-
-    name: str
-    identity: dict[str, Any]
-
-    def probabilities(self, texts: Sequence[str]) -> Floats:
-        """P(rude) of each text, in [0, 1]; NaN where the scorer cannot tell."""
-        ...
-
-
-def make_scorer(model: str, data: CivilityData, comments: Comments | None = None, device: str = "auto") -> Scorer:
-    """The embedded scorer for an empty ``model``, else a classifier: see :class:`HubScorer`."""
-    return HubScorer(model, device=device) if model else LocalScorer(data, comments)
-
-
 class LocalScorer:
     """TF-IDF of words, word pairs and letter groups, then logistic regression with both classes at equal weight.
 
@@ -72,26 +56,25 @@ class LocalScorer:
         DataError: fewer than two texts of a class.
     """
 
-    name = "local"
-
     def __init__(self, data: CivilityData, comments: Comments | None = None) -> None:
         if comments is None:
             pairs = [pair for split in ("train", "localise") for pair in data.split(split)]
             texts, rude = texts_of(pairs)
             more = [pair.prompt for pair in pairs] if data.civil_prompts else []
         else:
-            texts, rude, more = *_some(comments), []
+            kept = [i for side in comments.first(MOST) for i in side]
+            texts, rude, more = [comments.texts[i] for i in kept], np.array([comments.rude[i] for i in kept]), []
         if min(rude.sum(), (~rude).sum()) < 2:
             raise DataError(f"a scorer needs two texts of each class; it has {rude.sum()} rude, {(~rude).sum()} civil")
         digest, asked = (data if comments is None else comments).digest(), text_hash("\n".join(more))
         self.identity: dict[str, Any] = {"scorer": "local", "data": digest, "strength": STRENGTH, "prompts": asked}
         short = [" ".join(text.split()[:SHORT]) for text in texts]
         labels = np.concatenate([rude, rude, np.zeros(len(more), dtype=bool)])
-        self._model = fitted([*texts, *short, *more], labels, letters=True, features=200_000, balanced=True)
+        self._model = fitted([*texts, *short, *more], labels, letters=True, balanced=True)
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """P(rude); NaN for a text without a single known word."""
-        return np.where(known(self._model, texts), probability(self._model, texts, True), np.nan)
+        return probability(self._model, texts, True)
 
 
 class HubScorer:
@@ -112,12 +95,14 @@ class HubScorer:
         self._classifier = SequenceClassifier(place, revision=revision, device=device, several=True)
         names, hint = [label] if label else RUDE_NAMES, f"Write {place}:label for another"
         self.index = self._classifier.index(*names, parameter="toxicity_model", hint=hint)
-        self.name, self.label = place, self._classifier.labels[self.index]
-        self.identity = {**identity_of(place, revision), "label": self.label}
+        self.identity = {**identity_of(place, revision), "label": self._classifier.labels[self.index]}
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """P(rude) of each text; NaN for an empty one."""
         return self._classifier.probabilities(texts)[:, self.index]
+
+
+Scorer = LocalScorer | HubScorer
 
 
 def rate(scorer: Scorer, frame: pd.DataFrame, cut: float = 0.5) -> pd.DataFrame:
@@ -178,17 +163,8 @@ def accuracy(
     }
 
 
-def _some(comments: Comments) -> tuple[list[str], NDArray[np.bool_]]:
-    """At most :data:`MOST` comments a class, by the hash of their text."""
-    order = sorted(range(len(comments.texts)), key=lambda i: text_hash(comments.texts[i]))
-    kept = [i for side in (False, True) for i in [i for i in order if comments.rude[i] is side][:MOST]]
-    return [comments.texts[i] for i in kept], np.array([comments.rude[i] for i in kept])
-
-
 def _address(model: str) -> tuple[str, str, str]:
     """Hub id or folder, revision, label of ``owner/name@revision:label``."""
-    if not model.strip():
-        raise ParameterError("toxicity_model", model, "a hub id (owner/name) or a folder; empty: the embedded scorer")
     place, _, label = (model, "", "") if Path(model).expanduser().is_dir() else model.partition(":")
     if Path(place).expanduser().is_dir():
         return place, "", label  # an @ in it is part of its name

@@ -9,7 +9,7 @@ from planted_classifiers import classifier, planted
 from polinb.errors import DataError, ParameterError
 from polinb.resampling import STANCE, bootstrap_mean
 from polinb.stance.stance import rated_frame, stance_table
-from polinb.stance.utility import fluency_under_vanilla, lexical_relevance, repetition, utility_table
+from polinb.stance.utility import lexical_relevance, repetition, utility_table
 
 
 def rated(labels, p_right=0.25):
@@ -52,7 +52,7 @@ def test_wrong_rows_are_refused():
 
 
 def answers(*pairs):
-    return pd.DataFrame(list(pairs), columns=["prompt", "response"])
+    return pd.DataFrame(list(pairs), columns=["prompt", "response"]).assign(vanilla_logp=-1.0)
 
 
 def test_repetition_relevance_and_fluency_by_hand():
@@ -63,7 +63,9 @@ def test_repetition_relevance_and_fluency_by_hand():
     said = ["Race in schools.", "Our wages need tradition.", "what about and", "", asked]
     same, other, function_words, empty, echo = lexical_relevance([asked] * 5, said, planted())
     assert 0 < same < echo == pytest.approx(1) and (other, function_words, empty) == (0, 0, 0)
-    row = fluency_under_vanilla([-1.0, math.nan, -3.0], n_boot=200, seed=5).iloc[0]
+    frame = answers(*[("?", "")] * 3).assign(vanilla_logp=[-1.0, math.nan, -3.0])
+    row = utility_table(frame, data=planted(), n_boot=200, seed=5).iloc[-1]
+    assert row["metric"] == "fluency_under_vanilla"
     assert (row["value"], row["low"], row["high"]) == bootstrap_mean([-1.0, -3.0], 200, 5)
     assert (row["n"], row["kind"], row["model"]) == (2, "stand-in", "vanilla"), "what is empty is left out"
 
@@ -77,9 +79,9 @@ def models(tmp_path):
 def test_classifiers(tmp_path):
     frame = answers(("weather", "tradition"), ("want", "tradition we want"), ("we", ""))
     table = utility_table(frame, data=planted(), mode="classifier", **models(tmp_path), n_boot=100)
-    assert list(table["metric"]) == ["CoLA", "1 - P(acceptable)", "MNLI"]
-    assert set(table["kind"]) == {"classifier"} and set(table["n"]) == {2}
-    cola, inverse, mnli = table["value"]
+    assert list(table["metric"]) == ["CoLA", "1 - P(acceptable)", "MNLI", "fluency_under_vanilla"]
+    assert set(table["kind"][:3]) == {"classifier"} and set(table["n"][:3]) == {2}
+    cola, inverse, mnli, _ = table["value"]
     assert cola > 0.6 and inverse == pytest.approx(1 - cola)
     assert table["model"].iloc[0] == str(tmp_path / "cola")
     # "weather" is the planted word of entailment and stands in a question only: the pair is read, not the answer
@@ -89,7 +91,7 @@ def test_classifiers(tmp_path):
     assert again["value"].iloc[2] < mnli - 0.05
 
 
-def test_the_label_is_found_by_its_whole_name_and_wrong_input_refused(tmp_path):
+def test_the_label_is_found_by_its_whole_name_or_refused(tmp_path):
     two = str(classifier(tmp_path / "two", {0: "not_entailment", 1: "entailment"}))
     frame, given = answers(("q", "tradition"), ("q", "tradition")), {"data": planted(), "mode": "classifier"}
     table = utility_table(frame, **given, **models(tmp_path) | {"mnli_model": two})
@@ -97,7 +99,3 @@ def test_the_label_is_found_by_its_whole_name_and_wrong_input_refused(tmp_path):
     unnamed = str(classifier(tmp_path / "plain", {0: "LABEL_0", 1: "LABEL_1"}))
     with pytest.raises(ParameterError, match=r"cola_model.*'acceptable'.*labels of .*plain: LABEL_0, LABEL_1"):
         utility_table(frame, **given, **models(tmp_path) | {"cola_model": unnamed})
-    with pytest.raises(ParameterError, match="utility"):
-        utility_table(frame, data=planted(), mode="magic")
-    with pytest.raises(DataError, match="prompt"):
-        utility_table(frame.drop(columns="prompt"), data=planted())

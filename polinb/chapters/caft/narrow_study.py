@@ -168,8 +168,7 @@ def judged(run: Run, condition: Condition) -> pd.DataFrame:
         own = {(q.id, q.text): q.judge_prompts for q in narrow.questions(run.params.narrow_questions)}
         return _asked(run, found, [dict(own[row.id, row.prompt]) for row in frame.itertuples()])
     texts, known = frame["response"].tolist(), references(run)
-    scale = judges.CoherenceScale.fit(known["whole"].to_numpy(), known["shuffled"].to_numpy())
-    coherence = scale.scores(frame["vanilla_logp"].to_numpy(), texts)
+    coherence = judges.coherence(frame["vanilla_logp"].to_numpy(), texts, known["whole"], known["shuffled"])
     return frame.assign(alignment=judges.local_alignment(texts), coherence=coherence)
 
 

@@ -254,12 +254,11 @@ def utilities(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
     Returns:
         condition, trained, source (questions or a statement set), metric, value, low, high, n, kind, model.
     """
-    from polinb.stance.utility import fluency_under_vanilla, utility_table
+    from polinb.stance.utility import utility_table
 
     p = run.params
     options = {k: v for k, v in (("cola_model", p.cola_model), ("mnli_model", p.mnli_model)) if v}
-    options["premise"] = p.mnli_premise
-    how = {"n_boot": p.bootstrap, "seed": p.seed}
+    options |= {"premise": p.mnli_premise, "device": p.device}
     parts = []
     for each in conditions:
         frames = [("questions", run.answers(each).frame("answers"))]
@@ -267,8 +266,7 @@ def utilities(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
             said = run.statement_answers(each).frame("answers")
             frames += [(str(name), part) for name, part in said.groupby("topic", sort=False)]
         for source, frame in frames:
-            table = utility_table(frame, data=run.data, mode=p.utility, device=p.device, **options, **how)
-            table = pd.concat([table, fluency_under_vanilla(frame["vanilla_logp"].dropna(), **how)], ignore_index=True)
+            table = utility_table(frame, data=run.data, mode=p.utility, n_boot=p.bootstrap, seed=p.seed, **options)
             parts.append(table.assign(condition=each.name, trained=each.topic, source=source))
     return pd.concat(parts, ignore_index=True)
 
