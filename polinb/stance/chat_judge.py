@@ -113,7 +113,7 @@ class OpenAIJudge:
         self.topics, self.sees_question = topics, sees_question
         self._place, self.concurrency, self._limit = address(base_url), concurrency, "max_tokens"
         self.base_url = self._place.url
-        if not key() and self._place.encrypted and not self._place.local:
+        if not key() and self._place.sends_key and not self._place.local:
             raise JudgeError(
                 f"the environment variable {KEY} is not set; the openai judge needs a key for {self.base_url} "
                 "(judge_url names another service)"

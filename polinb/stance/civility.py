@@ -6,7 +6,7 @@ Three kinds of data, each from a place that :func:`polinb.data.reading.read` kno
 * comments with a label and no prompt (Jigsaw's Wikipedia comments, Civil Comments);
 * challenge prompts (bundled; RealToxicityPrompts).
 
-Public collections have rows that nobody can use: up to a tenth of the rows may be wrong, is left out, told and counted.
+Public collections have rows that nobody can use: up to a tenth of the rows may be wrong, is left out and told.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo, model_validator
@@ -114,7 +114,6 @@ class CivilityData:
     pairs: tuple[CivilPair, ...]
     form: str = "reply"
     civil_prompts: bool = False
-    source: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the content; the order of the rows does not change it."""
@@ -136,10 +135,8 @@ class CivilityData:
 class Comments(NamedTuple):
     """Texts with a label and no prompt; ``rude[i]`` belongs to ``texts[i]``."""
 
-    name: str
     texts: tuple[str, ...]
     rude: tuple[bool, ...]
-    source: dict[str, Any]
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the content."""
@@ -169,35 +166,33 @@ class PromptSet(NamedTuple):
 def load_pairs(name_or_path: str = "bundled") -> CivilityData:
     """Load pairs: ``bundled``, a file, or ``hub:owner/name``, with the columns of :class:`CivilPair`.
 
-    Data with ``prompt_text`` are continuations of plain text. Repeated prompts are dropped after the first; ``source``
-    counts them. A response that repeats its prompt loses it.
+    Data with ``prompt_text`` are continuations of plain text. Repeated prompts are dropped after the first. A response
+    that repeats its prompt loses it.
 
     Raises:
         DataError: a missing or malformed file, other columns, more than a tenth of wrong rows.
     """
     rows, name, source = read(name_or_path, CivilPair, {"bundled": "civility/pairs.jsonl"})
-    kept, form = distinct(rows), FORMS["prompt" not in source["columns"]]
-    return CivilityData(name, kept, form, name == "bundled", source | {"kept": len(kept)})
+    return CivilityData(name, distinct(rows), FORMS["prompt" not in source["columns"]], name == "bundled")
 
 
-def load_comments(name_or_path: str, *, cut: float = 0.5) -> Comments:
+def load_comments(name_or_path: str) -> Comments:
     """Load labelled comments from a file or ``hub:owner/name``, with the columns of :class:`Comment`.
 
-    The label is a number from 0 to 1 (or true, false), rude from ``cut`` on. −1 or nothing means unlabelled: left out.
+    The label is a number from 0 to 1 (or true, false), rude from one half on. −1 or nothing means unlabelled: left out.
 
     Raises:
         DataError: a missing or malformed file, other columns, more than a tenth of wrong rows, one class only.
     """
-    rows, name, source = read(name_or_path, Comment, {})
+    rows, _, source = read(name_or_path, Comment, {})
     for wanted in (Comment.names(each) for each in ("text", "label")):
         if not set(wanted) & set(source["columns"]):
             fail(name_or_path, f"expected a column {' or '.join(wanted)}; found {', '.join(source['columns'])}")
-    kept = [(row.text, row.label >= cut) for row in rows if row.text and row.label is not None]
+    kept = [(row.text, row.label >= 0.5) for row in rows if row.text and row.label is not None]
     rude = sum(label for _, label in kept)
     if rude in (0, len(kept)):
         fail(name_or_path, f"expected rude and civil comments; found {rude} rude of {len(kept)}")
-    source |= {"kept": len(kept), "rude": rude, "cut": cut}
-    return Comments(name, tuple(text for text, _ in kept), tuple(label for _, label in kept), source)
+    return Comments(*zip(*kept, strict=True))
 
 
 def load_challenge(name_or_path: str = "bundled") -> PromptSet:

@@ -64,15 +64,11 @@ class SequenceClassifier:
         self.labels: list[str] = [str(config.id2label[i]) for i in range(config.num_labels)]
         if len(set(self.labels)) < len(self.labels):
             raise ModelError(f"classifier {model!r} gives two of its labels one name: {', '.join(self.labels)}")
-        many = config.problem_type == "multi_label_classification"
-        self._settings: dict[str, Any] = {
-            "top_k": None, "truncation": True, "max_length": min(_MOST, _room(tokenizer, config)),
-            "split_special_tokens": True,  # marks in an answer, such as </s>, are letters
-            "function_to_apply": "sigmoid" if many else "softmax",
-        }  # fmt: skip
         self._pipeline = pipeline(
-            "text-classification", model=loaded.eval(), tokenizer=tokenizer, device=pick_device(device)
-        )
+            "text-classification", model=loaded.eval(), tokenizer=tokenizer, device=pick_device(device), top_k=None,
+            batch_size=_BATCH, padding=True, truncation=True, max_length=min(_MOST, _room(tokenizer, config)),
+            split_special_tokens=True,  # marks in an answer, such as </s>, are letters
+        )  # fmt: skip
 
     def index(self, *names: str | int, parameter: str, hint: str = "") -> int:
         """Class index of the first of ``names`` that is a label, in any letter case, or the number of one.
@@ -103,13 +99,10 @@ class SequenceClassifier:
         order = sorted(full, key=lambda i: -sum(map(len, inputs[i].values())))
         out = np.full((len(texts), len(self.labels)), np.nan)
         with bar(len(order), self.name) as progress:
-            for start in range(0, len(order), _BATCH):
-                rows = order[start : start + _BATCH]
-                found = self._pipeline([inputs[i] for i in rows], batch_size=_BATCH, padding=True, **self._settings)
-                for i, scores in zip(rows, found, strict=True):
-                    score = {each["label"]: each["score"] for each in scores}
-                    out[i] = [score[label] for label in self.labels]
-                progress.update(len(rows))
+            for i, scores in zip(order, self._pipeline(inputs[i] for i in order), strict=True):
+                score = {each["label"]: each["score"] for each in scores}
+                out[i] = [score[label] for label in self.labels]
+                progress.update()
         if not np.isfinite(out[full]).all():
             raise ModelError(f"classifier {self.name!r} gave probabilities that are not finite")
         return out

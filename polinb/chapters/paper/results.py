@@ -14,7 +14,7 @@ from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.run import Run
 from polinb.runs.weights import mask_of
 from polinb.stance import likelihood
-from polinb.stance.coupling import coupling_table, joint_drop, mitigation, shift_table
+from polinb.stance.coupling import coupling_table, hierarchical_drop, mitigation, shift_table
 from polinb.stance.stance import stance_table
 from polinb.wording import Effect
 
@@ -222,12 +222,16 @@ def paired_drop(run: Run, pairs: Sequence[tuple[Condition, Condition]]) -> dict[
     Returns:
         drop, low, high, bootstrap_share_no_drop (share of resamples without a drop), raw_drop (of the paper's R).
     """
-    plain = run.stances()
-    moved = [[differences(plain, run.stances(each)) for each in pair] for pair in pairs]
-    stacks: dict[str, np.ndarray] = {
-        t: np.stack([side[t] for pair in moved for side in pair]) for t in run.params.topics
-    }
-    return joint_drop(stacks, [first.topic for first, _ in pairs], run.params.bootstrap, run.params.seed)
+    p, plain = run.params, run.stances()
+
+    def moved(condition: Condition) -> dict[str, np.ndarray]:
+        found = differences(plain, run.stances(condition))
+        return {topic: found[topic][None] for topic in p.topics}
+
+    first, second = ([moved(each) for each in side] for side in zip(*pairs, strict=True))
+    found = hierarchical_drop(first, second, [each.topic for each, _ in pairs], p.bootstrap, p.seed)
+    ends = {"low": found["low_questions"], "high": found["high_questions"]}
+    return {"drop": found["drop"], **ends, **{name: found[name] for name in ("bootstrap_share_no_drop", "raw_drop")}}
 
 
 def drops(run: Run) -> pd.DataFrame:
