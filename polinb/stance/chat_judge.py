@@ -136,7 +136,7 @@ class OpenAIJudge:
         each = zip(topics, texts, questions, strict=True)
         replies = self.replies([rating_prompt(str(t), a, self.topics, q) if a.strip() else None for t, a, q in each])
         labels = ["unrated" if r.raw is None else parse_rating(r.raw) for r in replies]
-        rated = rated_frame(frame, labels, [float("nan")] * len(labels))
+        rated = rated_frame(frame, labels, float("nan"))
         rated["raw"] = pd.array([r.raw for r in replies], dtype="string")
         rated["reason"] = pd.array([r.reason for r in replies], dtype="string")
         read = [label for label in labels if label != "unrated"]

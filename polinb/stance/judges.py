@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from polinb.data.pairs import StanceData, split_of
 from polinb.errors import DataError, ParameterError
+from polinb.resampling import Floats
 from polinb.stance.stance import rated_frame, responses_of
 from polinb.stance.text_classifier import fitted, probability
-
-Floats = NDArray[np.float64]
 
 
 class LocalJudge:
@@ -63,7 +61,7 @@ class LocalJudge:
         A topic without which only one side is left is not among them; with one topic in all, nothing is.
         """
         rows = self.rows
-        hits: dict[str, NDArray[np.bool_]] = {}
+        hits: dict[str, np.ndarray] = {}
         for topic in dict.fromkeys(rows["topic"]):
             training, held = rows[rows["topic"] != topic], rows[rows["topic"] == topic]
             if training["right"].nunique() == 2:

@@ -12,18 +12,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from polinb.data.rows import text_hash
 from polinb.errors import DataError
-from polinb.resampling import share_interval
+from polinb.resampling import Floats, share_interval
 from polinb.stance.calibration import calibration_error, reliability
 from polinb.stance.civility import CivilityData, CivilPair, Comments
-from polinb.stance.classifiers import SequenceClassifier, identity_of
+from polinb.stance.classifiers import SequenceClassifier
 from polinb.stance.stance import responses_of
 from polinb.stance.text_classifier import STRENGTH, fitted, probability
-
-Floats = NDArray[np.float64]
 
 # Names that toxicity classifiers give to the class that is meant here.
 RUDE_NAMES = ("toxic", "toxicity", "rude", "offensive", "insult")
@@ -95,7 +92,7 @@ class HubScorer:
         self._classifier = SequenceClassifier(place, revision=revision, device=device, several=True)
         names, hint = [label] if label else RUDE_NAMES, f"Write {place}:label for another"
         self.index = self._classifier.index(*names, parameter="toxicity_model", hint=hint)
-        self.identity = {**identity_of(place, revision), "label": self._classifier.labels[self.index]}
+        self.identity = {**self._classifier.identity, "label": self._classifier.labels[self.index]}
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """P(rude) of each text; NaN for an empty one."""
@@ -122,7 +119,7 @@ def insulting(text: str) -> bool:
     return not INSULTS.isdisjoint(re.findall(r"[a-z]+", text.lower()))
 
 
-def texts_of(pairs: Sequence[CivilPair], words: int | None = None) -> tuple[list[str], NDArray[np.bool_]]:
+def texts_of(pairs: Sequence[CivilPair], words: int | None = None) -> tuple[list[str], np.ndarray]:
     """Both responses of each pair, civil first, and which are rude; cut to so many ``words``."""
     texts = [text for pair in pairs for text in (pair.civil, pair.rude)]
     if words is not None:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from polinb.resampling import Floats
 
 _SPACELESS = (
     "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan, Burmese, Khmer
@@ -23,7 +22,7 @@ STRENGTH = 30.0
 
 def fitted(
     texts: Sequence[str],
-    labels: Sequence[Any] | NDArray[Any],
+    labels: Sequence[Any] | Floats,
     *,
     weights: Floats | None = None,
     letters: bool = False,

@@ -10,7 +10,7 @@ import pytest
 from planted_classifiers import classifier
 from planted_files import stand_in_hub, write
 
-from polinb.errors import DataError, ModelError, ParameterError
+from polinb.errors import DataError, ParameterError
 from polinb.stance.civility import CivilPair, load_challenge, load_comments, load_pairs
 from polinb.stance.rudeness import HubScorer, LocalScorer, accuracy, insulting, rate, texts_of
 
@@ -208,6 +208,3 @@ def test_toxicity_classifiers_that_are_refused(tmp_path, monkeypatch):
         patched.setattr("polinb.stance.classifiers._place", lambda model: str(other))
         named = HubScorer("owner/name@refs/pr/1:label_1")
     assert named.identity == {"model": "owner/name", "commit": "refs/pr/1", "label": "LABEL_1"}
-    (other / "model.safetensors").rename(other / "pytorch_model.bin")
-    with pytest.raises(ModelError, match="no safetensors weights"):
-        HubScorer(str(other))
