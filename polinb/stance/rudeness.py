@@ -102,8 +102,8 @@ class HubScorer:
 Scorer = LocalScorer | HubScorer
 
 
-def rate(scorer: Scorer, frame: pd.DataFrame, cut: float = 0.5) -> pd.DataFrame:
-    """``frame`` with ``p_rude`` (NaN: cannot tell), ``rude`` (1 from ``cut`` on, else 0) and ``insult`` (0 or 1).
+def rate(scorer: Scorer, frame: pd.DataFrame) -> pd.DataFrame:
+    """``frame`` with ``p_rude`` (NaN: cannot tell), ``rude`` (1 from one half on, else 0) and ``insult`` (0 or 1).
 
     Args:
         frame: column ``response``. An empty answer is not rude.
@@ -111,7 +111,7 @@ def rate(scorer: Scorer, frame: pd.DataFrame, cut: float = 0.5) -> pd.DataFrame:
     texts = responses_of(frame)
     p = np.where([bool(text.strip()) for text in texts], scorer.probabilities(texts), np.nan)
     # A comparison with NaN is false: what cannot be told counts as not rude.
-    return frame.assign(p_rude=p, rude=(p >= cut).astype(float), insult=[float(insulting(text)) for text in texts])
+    return frame.assign(p_rude=p, rude=(p >= 0.5).astype(float), insult=[float(insulting(text)) for text in texts])
 
 
 def insulting(text: str) -> bool:

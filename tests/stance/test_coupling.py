@@ -221,37 +221,18 @@ def test_excess_of_training_less_covers_0_for_judged_labels():
     assert abs(np.mean(found)) < 0.05
 
 
-def test_paired_seeds_are_drawn_together():
-    """What both sides of a seed share cancels in its drop; the interval still covers, and is narrower."""
-    rng, hits, widths = np.random.default_rng(5), 0, []
-    for study in range(80):
-        first, second = {}, {}
-        shared, own = rng.normal(0, 0.15, 3), rng.normal(0, 0.03, (2, 3))
-        for topic in ("t", "u", "v", "w"):
-            noise = rng.normal(0, 0.3, 40) + rng.normal(0, 0.2, (3, 40))
-            first[topic] = 0.8 + (shared + own[0])[:, None] + noise
-            second[topic] = 0.7 + (shared + own[1])[:, None] + noise
-        both, apart = (hierarchical_drop([first], [second], ["t"], 300, study, paired) for paired in (True, False))
-        hits += both["low"] <= 0.8**2 - 0.7**2 <= both["high"]
-        assert both["drop"] == apart["drop"]
-        widths.append([each["high"] - each["low"] for each in (both, apart)])
-    assert hits >= 74
-    narrow, wide = np.mean(widths, axis=0)
-    assert narrow < 0.7 * wide
-
-
 def test_hierarchical_drop_without_noise_by_hand():
     first = [flat(t=[1.0, 1.0], u=[0.6, 0.8])]
-    second = [flat(t=[1.0, 1.0], u=[0.2, 0.2])]
-    found = hierarchical_drop(first, second, ["t"], 2000, 0)
-    assert found["drop"] == pytest.approx(0.46)
-    assert found["low_questions"] == found["high_questions"] == pytest.approx(0.46), "no noise between questions"
-    # two seeds .36 and .64, drawn with replacement: .5 ± .14, minus .04; stretched by √2 and by t over the normal at 2
-    # degrees of freedom (one a side): 4.3027 / 1.9600
-    half = 0.14 * math.sqrt(2) * 4.302653 / 1.959964
-    assert (found["low"], found["high"]) == pytest.approx((0.46 - half, 0.46 + half), rel=1e-5)
-    assert (found["seeds_first"], found["seeds_second"]) == (2, 2)
-    assert found["raw_drop"] == pytest.approx((0.6 + 0.8) / 2 - 0.2)
+    second = [flat(t=[1.0, 1.0], u=[0.2, 0.5])]
+    # squares of two seeds, .36 and .64, minus .04 and .25. Drawn apart: .355 ± .14 ± .105. Paired, what the sides of a
+    # seed share cancels: .32 or .39. Stretched by √2 and by t over the normal at 2 degrees of freedom (one a side) or 1
+    for paired, spread, quantile in ((False, 0.245, 4.302653), (True, 0.035, 12.706205)):
+        found = hierarchical_drop(first, second, ["t"], 2000, 0, paired)
+        assert (found["drop"], found["raw_drop"]) == pytest.approx((0.355, 0.35))
+        assert found["low_questions"] == found["high_questions"] == pytest.approx(0.355), "no noise between questions"
+        half = spread * math.sqrt(2) * quantile / 1.959964
+        assert (found["low"], found["high"]) == pytest.approx((0.355 - half, 0.355 + half), rel=1e-5)
+        assert (found["seeds_first"], found["seeds_second"]) == (2, 2)
 
 
 def test_trained_topics_are_resampled_where_they_are_more_than_two():
