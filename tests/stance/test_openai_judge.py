@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from judge_service import KEY, Service, failure, reply
+from judge_service import KEY, failure, reply
 
 from polinb.data.rows import TOPICS
 from polinb.errors import JudgeError, ParameterError
@@ -15,19 +15,6 @@ from polinb.runs.chapter import begin
 from polinb.runs.params import Params, from_namespace
 from polinb.stance.chat_judge import OpenAIJudge, rating_prompt
 from polinb.stance.replies import parse_rating
-
-
-@pytest.fixture
-def service():
-    running = Service()
-    yield running
-    running.server.shutdown()
-    running.server.server_close()
-
-
-@pytest.fixture(autouse=True)
-def _no_key(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
 @pytest.fixture(autouse=True)
