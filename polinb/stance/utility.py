@@ -21,6 +21,7 @@ COLA, MNLI = "textattack/roberta-base-CoLA", "FacebookAI/roberta-large-mnli"  # 
 
 _LETTER = WORDS.partition("|")[0]  # a word of its own where a language writes no spaces
 _WORDS = rf"{_LETTER}|(?:(?!{_LETTER})\w)+(?:['\u2019](?:(?!{_LETTER})\w)+)*"
+_Measured = tuple[str, Floats, str, str, int]  # metric, a value an answer, kind, model, number added to the seed
 _UNNAMED = {COLA: 1}  # its labels have no names; GLUE's order: 0 unacceptable, 1 acceptable
 
 
@@ -63,17 +64,19 @@ def utility_table(
     if mode == "classifier":
         if premise == "topic":
             prompts = [title_of(t) if t in data.topics else "politics" for t in responses["topic"]]
-        rows = _classified(prompts, answers, {"cola": cola_model, "mnli": mnli_model}, device, n_boot, seed)
+        found = _classified(prompts, answers, {"cola": cola_model, "mnli": mnli_model}, device)
     else:
-        measured = {
-            "lexical_relevance": lexical_relevance(prompts, answers, data),
-            "repetition": np.array([repetition(text) for text in answers]),
-            "mean_words": np.array([float(len(_words(text))) for text in answers]),
-        }
-        each = enumerate(measured.items())
-        rows = [_row(name, values, "stand-in", "", n_boot, seed + i) for i, (name, values) in each]
-    fluency = responses["vanilla_logp"].to_numpy(float)
-    rows.append(_row("fluency_under_vanilla", fluency, "stand-in", "vanilla", n_boot, seed))
+        words = [float(len(_words(text))) for text in answers]
+        found = [
+            ("lexical_relevance", lexical_relevance(prompts, answers, data), "stand-in", "", 0),
+            ("repetition", np.array([repetition(text) for text in answers]), "stand-in", "", 1),
+            ("mean_words", np.array(words), "stand-in", "", 2),
+        ]
+    found.append(("fluency_under_vanilla", responses["vanilla_logp"].to_numpy(float), "stand-in", "vanilla", 0))
+    rows = [
+        [metric, *known_mean(values, n_boot, seed + more), int(np.isfinite(values).sum()), kind, model]
+        for metric, values, kind, model, more in found
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -116,19 +119,13 @@ def _classifier(model: str, device: str) -> Any:
         raise ModelError(f"{error}. With utility=stand_in no classifier is needed") from error
 
 
-def _classified(
-    prompts: list[str], answers: list[str], models: dict[str, str], device: str, n_boot: int, seed: int
-) -> list[list[Any]]:
-    rows: list[list[Any]] = []
+def _classified(prompts: list[str], answers: list[str], models: dict[str, str], device: str) -> list[_Measured]:
+    found: list[_Measured] = []
     for i, (kind, word, first) in enumerate((("cola", "acceptable", None), ("mnli", "entailment", prompts))):
         model = _classifier(models[kind], device)
         unnamed = [_UNNAMED[model.name]] if model.name in _UNNAMED else []
         p = model.probabilities(answers, first)[:, model.index(word, *unnamed, parameter=f"{kind}_model")]
         source = f"{model.name}@{model.commit}" if model.commit else model.name
         measures = {"CoLA": p, "1 - P(acceptable)": 1 - p} if kind == "cola" else {"MNLI": p}
-        rows += [_row(title, values, "classifier", source, n_boot, seed + i) for title, values in measures.items()]
-    return rows
-
-
-def _row(metric: str, values: Floats, kind: str, model: str, n_boot: int, seed: int) -> list[Any]:
-    return [metric, *known_mean(values, n_boot, seed), int(np.isfinite(values).sum()), kind, model]
+        found += [(title, values, "classifier", source, i) for title, values in measures.items()]
+    return found
