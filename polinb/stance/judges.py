@@ -53,7 +53,7 @@ class LocalJudge:
         """Label answers by their text alone."""
         texts = responses_of(frame)
         p_right = probability(self._model, texts, True)
-        return rated_frame(frame, _labels(texts, p_right, self._margin), p_right)
+        return rated_frame(frame, labels_of(texts, p_right, self._margin), p_right)
 
     def unseen(self) -> dict[str, float]:
         """Accuracy on the responses of topics that were left out of the training, by topic and for ``all``.
@@ -91,7 +91,7 @@ def _fit(rows: pd.DataFrame) -> Any:
     return fitted(rows["text"], rows["right"], weights=weights.to_numpy(float) / float(weights.mean()))
 
 
-def _labels(texts: Sequence[str], p_right: Floats, margin: float, likely: Any = True) -> list[str]:
+def labels_of(texts: Sequence[str], p_right: Floats, margin: float = 0.0, likely: Any = True) -> list[str]:
     """Labels of answers by P(right); *other* where it is too close to one half or no side is ``likely``."""
     blank = np.array([not text.strip() for text in texts], dtype=bool)
     clear = (np.abs(p_right - 0.5) > margin) & likely
@@ -150,7 +150,7 @@ class HFJudge:
         found, of = self._classifier.probabilities(texts), np.array(self.sides)
         left, right, other = (found[:, of == side].sum(axis=1) for side in ("left", "right", "other"))
         p_right = np.divide(right, left + right, out=np.full(len(texts), np.nan), where=left + right > 0)
-        return rated_frame(frame, _labels(texts, p_right, self._margin, np.maximum(left, right) > other), p_right)
+        return rated_frame(frame, labels_of(texts, p_right, self._margin, np.maximum(left, right) > other), p_right)
 
 
 def _telling(label: str) -> str | None:
