@@ -25,10 +25,6 @@ def naps(monkeypatch):
     return pauses
 
 
-def body(content, **headers):
-    return 200, {"Content-Type": "application/json", **headers}, content
-
-
 def judge(service, cache=None, **options):
     return OpenAIJudge(base_url=service.url, cache=cache, **options)
 
@@ -137,7 +133,7 @@ NOT_WHOLE = {
     "broken off": (reply("left", finish="error"), "broke off"),
     "a number": (reply(1), "another form"),
     "half a character": (reply("left \ud800"), "half of a character"),
-    "garbage": (body(b"{left"), "reply"),
+    "garbage": ((200, {"Content-Type": "application/json"}, b"{left"), "reply"),
     "redirect": ((302, {"Location": "http://127.0.0.1:9/v1"}, b""), "HTTP 302"),
     "overloaded": (failure(503, message="busy"), "HTTP 503 (busy)"),
     "hangs up": (_hang_up, "no connection"),
