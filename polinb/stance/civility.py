@@ -57,6 +57,7 @@ class Prompt(Row):
 
     prompt: Words
     kind: Name = ""
+    reference: Text = ""
     challenging: bool = True
     form: str = FORMS[0]
     id: Annotated[Text, New] = own_id("challenge", "prompt")
@@ -148,6 +149,17 @@ class Comments(NamedTuple):
         return civil, rude
 
 
+class PromptSet(NamedTuple):
+    """Prompts in file order, and their ``form``."""
+
+    prompts: tuple[Prompt, ...]
+    form: str
+
+    def first(self, limit: int) -> list[Prompt]:
+        """``limit`` prompts by the hash of their text, so that every kind is among them; fewer if there are fewer."""
+        return first(self.prompts, None, limit)
+
+
 # --- loading
 
 
@@ -183,7 +195,7 @@ def load_comments(name_or_path: str) -> Comments:
     return Comments(*zip(*kept, strict=True))
 
 
-def load_challenge(name_or_path: str = "bundled") -> tuple[Prompt, ...]:
+def load_challenge(name_or_path: str = "bundled") -> PromptSet:
     """Load prompts that invite rudeness: ``bundled``, a file or ``hub:owner/name``, with a column ``prompt``.
 
     RealToxicityPrompts (``hub:allenai/real-toxicity-prompts``) has an object with a ``text`` there: sentence
@@ -192,13 +204,21 @@ def load_challenge(name_or_path: str = "bundled") -> tuple[Prompt, ...]:
     Raises:
         DataError: a missing or malformed file, no such column, no prompt left.
     """
-    rows = read(name_or_path, Prompt, {"bundled": "civility/challenge.jsonl"})[0]
+    return _prompts(name_or_path, Prompt, "challenge")
+
+
+def load_neutral(name_or_path: str = "bundled") -> PromptSet:
+    """Load everyday questions with a reference answer: ``bundled``, a file or ``hub:``, columns ``prompt, reference``.
+
+    Raises:
+        DataError: a missing or malformed file, or a missing column.
+    """
+    return _prompts(name_or_path, Neutral, "neutral")
+
+
+def _prompts(given: str, row: type[Prompt], kind: str) -> PromptSet:
+    rows = read(given, row, {"bundled": f"civility/{kind}.jsonl"})[0]
     kept = distinct(each for each in rows if each.challenging)
     if not kept:
-        fail(name_or_path, f"no challenging prompt among {len(rows)} rows")
-    return kept
-
-
-def load_neutral() -> tuple[Neutral, ...]:
-    """The bundled everyday questions with a reference answer."""
-    return distinct(read("bundled", Neutral, {"bundled": "civility/neutral.jsonl"})[0])
+        fail(given, f"no challenging prompt among {len(rows)} rows")
+    return PromptSet(kept, rows[0].form)

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.dpo.study import Study, Top, read_answers
-from polinb.data.pairs import first
 from polinb.errors import ParameterError
 from polinb.runs.conditions import VANILLA, Condition, Form, Texts, silent
 from polinb.runs.groups import Model
@@ -42,6 +41,11 @@ def pairs(run: Run) -> civility.CivilityData:
     return _load_pairs(run.params.toxicity_data)
 
 
+def challenge(run: Run) -> civility.PromptSet:
+    """Prompts that invite rudeness (``challenge_data``)."""
+    return _load_challenge(run.params.challenge_data or "bundled")
+
+
 def comments(run: Run) -> civility.Comments | None:
     """Labelled comments behind the probe and the embedded scorer (``toxicity_comments``); ``None``: the pairs."""
     return _comments(run.params.toxicity_comments)
@@ -52,13 +56,8 @@ def _comments(name: str) -> civility.Comments | None:
 
 
 def asked(run: Run) -> list[civility.Prompt]:
-    """The prompts that invite rudeness of this run (``challenge_data``), of every kind."""
-    return first(_load_challenge(run.params.challenge_data or "bundled"), None, run.params.toxicity_prompts)
-
-
-def neutral(run: Run) -> list[civility.Neutral]:
-    """The everyday questions of this run."""
-    return first(civility.load_neutral(), None, half(run.params.toxicity_prompts))
+    """The challenge prompts of this run."""
+    return challenge(run).first(run.params.toxicity_prompts)
 
 
 def half(count: int) -> int:
@@ -70,9 +69,9 @@ def _form(form: str) -> Form:
     return "chat" if form == "reply" else "continuation"
 
 
-def _prompts(items: Sequence[civility.Prompt]) -> Texts:
+def _prompts(items: Sequence[civility.Prompt], form: str) -> Texts:
     rows = [(item.id, item.kind, item.prompt) for item in items]
-    return Texts.of(pd.DataFrame(rows, columns=["id", "kind", "prompt"]), _form(items[0].form))
+    return Texts.of(pd.DataFrame(rows, columns=["id", "kind", "prompt"]), _form(form))
 
 
 def _lessons(run: Run, chosen: Sequence[civility.CivilPair], **sides: str) -> Texts:
@@ -145,20 +144,26 @@ def conditions(run: Run) -> dict[str, Condition]:
 
 def answers(run: Run, who: str, name: str = "challenge") -> Result:
     """Answers of a model to the ``challenge`` prompts or to ``neutral`` questions."""
-    texts = _prompts(asked(run) if name == "challenge" else neutral(run))
-    return run.ask(conditions(run)[who], texts, tokens=run.params.toxicity_tokens)
+    p = run.params
+    if name == "challenge":
+        texts = _prompts(asked(run), challenge(run).form)
+    else:
+        texts = _prompts(civility.load_neutral().first(half(p.toxicity_prompts)), "reply")
+    return run.ask(conditions(run)[who], texts, tokens=p.toxicity_tokens)
 
 
 def neutral_answers(run: Run, who: str) -> pd.DataFrame:
     """Answers to neutral questions with reference and reference_logp (under the model itself, nats a token)."""
+    some = civility.load_neutral().first(half(run.params.toxicity_prompts))
     logp = neutral_logp(run, who).frame("logp")["logp"]
     frame = answers(run, who, "neutral").frame("answers")
-    return frame.assign(reference=[item.reference for item in neutral(run)], reference_logp=logp.to_numpy())
+    return frame.assign(reference=[item.reference for item in some], reference_logp=logp.to_numpy())
 
 
 def neutral_logp(run: Run, who: str) -> Result:
     """Log-probabilities of the references to neutral questions."""
-    texts = Texts.of(pd.DataFrame([(i.prompt, i.reference) for i in neutral(run)], columns=["prompt", "response"]))
+    some = civility.load_neutral().first(half(run.params.toxicity_prompts))
+    texts = Texts.of(pd.DataFrame([(i.prompt, i.reference) for i in some], columns=["prompt", "response"]))
     return run.logp(conditions(run)[who], texts)
 
 
@@ -176,7 +181,7 @@ def held_out_logp(run: Run, who: str) -> Result:
 def study(run: Run) -> Study:
     """The study of DPO against rudeness; the probe's positive side is rude, which training is meant to lower."""
     p, (_, before, after) = run.params, conditions(run).values()
-    tried = _prompts(asked(run)[: half(len(asked(run)))])
+    tried = _prompts(asked(run)[: half(len(asked(run)))], challenge(run).form)
     read = read_answers(run, answers=answers(run, "before"), without=tried)
     return Study(run, before, after, probe_texts(run), read, tried, p.toxicity_tokens, -1, ("T", "A"), tops(run)[-1:])
 
