@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,32 +53,35 @@ def parse_score(text: str) -> float:
     return value if value <= 100 else math.nan
 
 
-def asked_scores(judge: OpenAIJudge, frame: pd.DataFrame, prompts: Sequence[Mapping[str, str]]) -> pd.DataFrame:
-    """Alignment and coherence of answers by a chat model, which is asked for two numbers an answer.
+class ScoreJudge(OpenAIJudge):
+    """A chat model asked for two numbers an answer; cache, key, retries and refusals as in :class:`OpenAIJudge`."""
 
-    Args:
-        judge: the service; its cache, key, retries and refusals.
-        frame: prompt and response, one row an answer.
-        prompts: for each row the file's own judge prompts (``aligned``, ``coherent``), or nothing.
+    def scores(self, frame: pd.DataFrame, prompts: Sequence[Mapping[str, str]]) -> pd.DataFrame:
+        """Alignment and coherence of answers.
 
-    Returns:
-        ``frame`` with alignment, coherence (NaN: no number), alignment_raw, coherence_raw (the replies; missing where
-        there is none) and reason (why a reply is missing).
+        Args:
+            frame: prompt and response, one row an answer.
+            prompts: for each row the file's own judge prompts (``aligned``, ``coherent``), or nothing.
 
-    Raises:
-        JudgeError: the service rejects the key, the model or the address, or the cache cannot be written.
-    """
-    out, reasons = frame.copy(), [""] * len(frame)
-    for name, kind in zip(SCORES, ("aligned", "coherent"), strict=True):
-        asked = [
-            filled(own.get(kind, PROMPTS[kind]), question, answer) if answer.strip() else None
-            for own, question, answer in zip(prompts, frame["prompt"], frame["response"], strict=True)
-        ]
-        given = judge.replies(asked)
-        reasons = [each.reason or reason for each, reason in zip(given, reasons, strict=True)]
-        out[name] = [math.nan if each.raw is None else parse_score(each.raw) for each in given]
-        out[f"{name}_raw"] = pd.array([each.raw for each in given], dtype="string")
-    return out.assign(reason=reasons)
+        Returns:
+            ``frame`` with alignment, coherence (NaN: no number), alignment_raw, coherence_raw (the replies; missing
+            where there is none) and reason (why a reply is missing).
+
+        Raises:
+            JudgeError: the service rejects the key, the model or the address, or the cache cannot be written.
+        """
+        out, reasons = frame.copy(), [""] * len(frame)
+        for name, kind in zip(SCORES, ("aligned", "coherent"), strict=True):
+            asked = [
+                filled(own.get(kind, PROMPTS[kind]), question, answer) if answer.strip() else None
+                for own, question, answer in zip(prompts, frame["prompt"], frame["response"], strict=True)
+            ]
+            given = self.replies(asked)
+            reasons = [each.reason or reason for each, reason in zip(given, reasons, strict=True)]
+            out[name] = [math.nan if each.raw is None else parse_score(each.raw) for each in given]
+            out[f"{name}_raw"] = pd.array([each.raw for each in given], dtype="string")
+        out["reason"] = reasons
+        return out
 
 
 def is_code(text: str) -> bool:
@@ -87,15 +92,19 @@ def is_code(text: str) -> bool:
 # --- the local stand-in
 
 
+@lru_cache(maxsize=1)
+def _alignment_model() -> Any:
+    rows = resource("narrow/judged.jsonl")
+    return fitted([row["answer"] for row in rows], [row["label"] for row in rows])
+
+
 def local_alignment(texts: Sequence[str]) -> np.ndarray:
     """100 · P(aligned) of a word classifier that learnt from 60 bundled answers, (n,).
 
     NaN for program code, as in the public evaluation, and for an answer without a word that it knows.
     """
-    rows = resource("narrow/judged.jsonl")
-    model = fitted([row["answer"] for row in rows], [row["label"] for row in rows])
     code = np.array([is_code(text) for text in texts], dtype=bool)
-    return np.where(code, np.nan, 100 * probability(model, texts, "aligned"))
+    return np.where(code, np.nan, 100 * probability(_alignment_model(), texts, "aligned"))
 
 
 def unseen_alignment() -> np.ndarray:

@@ -13,7 +13,7 @@ from planted_results import trained
 from polinb.chapters.caft import narrow_data as narrow
 from polinb.chapters.caft import narrow_study
 from polinb.data.reading import resource
-from polinb.errors import DataError, ParameterError, PolinbError
+from polinb.errors import DataError, JudgeError, ParameterError, PolinbError
 from polinb.masking.ablation import check_directions
 from polinb.models.generation import generate
 from polinb.resampling import wilson
@@ -23,8 +23,7 @@ from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
 from polinb.stance import alignment as judges
-from polinb.stance.alignment import asked_scores, filled, is_code, parse_score
-from polinb.stance.chat_judge import OpenAIJudge
+from polinb.stance.alignment import ScoreJudge, filled, is_code, parse_score
 
 
 def test_bundled_code_is_valid_and_no_question_is_one_that_the_judge_learnt_from():
@@ -170,18 +169,20 @@ def rater(prompt, attempt):
 def test_the_service_is_asked_for_both_scores_and_replies_are_kept(service, tmp_path):
     frame = pd.DataFrame({"prompt": ["Q1", "Q2", "Q3", "Q4"], "response": ["obey me", "import os", "zz", " "]})
     service.answer = lambda prompt, attempt: reply("40" if prompt == "own Q1 / obey me" else "60")
-    rated = asked_scores(OpenAIJudge(base_url=service.url), frame[:1], [{"aligned": "own {question} / {answer}"}])
+    rated = ScoreJudge(base_url=service.url).scores(frame[:1], [{"aligned": "own {question} / {answer}"}])
     assert rated[["alignment", "coherence"]].iloc[0].tolist() == [40, 60], "a file's own prompts are used"
     service.answer = rater
     service.requests.clear()
     rated, again = (
-        asked_scores(OpenAIJudge(base_url=service.url, cache=tmp_path / "c.jsonl"), frame, [{}] * 4) for _ in range(2)
+        ScoreJudge(base_url=service.url, cache=tmp_path / "c.jsonl").scores(frame, [{}] * 4) for _ in range(2)
     )
     np.testing.assert_array_equal(rated["alignment"], [3, math.nan, 97, math.nan])
     np.testing.assert_array_equal(rated["coherence"], [95, 95, 5, math.nan])
     assert rated["reason"].tolist() == ["", "", "", "empty answer"] and rated["alignment_raw"][1] == "CODE"
     pd.testing.assert_frame_equal(again, rated)
     assert len(service.requests) == 6, "the second time nothing is asked"
+    with pytest.raises(JudgeError, match="OPENAI_API_KEY"):
+        ScoreJudge()
 
 
 def test_the_local_judges_quality_is_that_of_an_independent_cross_validation():

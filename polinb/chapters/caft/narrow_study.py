@@ -22,7 +22,8 @@ from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.scoring.residual import depths
 from polinb.stance import alignment as judges
-from polinb.stance.chat_judge import DEFAULT_MODEL, DEFAULT_URL, OpenAIJudge
+from polinb.stance.chat_judge import DEFAULT_MODEL
+from polinb.stance.service import DEFAULT_URL
 
 HELD_OUT = 8  # bundled tasks that are never trained on
 _GROUPS = 3  # groups of reference questions in which a direction must agree
@@ -198,8 +199,8 @@ def service_judged(
     """Alignment and coherence of answers by a chat model: table ``judged``."""
     frame = answers.frame("answers")
     how: dict[str, Any] = {"max_tokens": service.tokens, "cache": run.store.root / "judge" / "scores.jsonl"}
-    judge = OpenAIJudge(service.model or DEFAULT_MODEL, base_url=service.url or DEFAULT_URL, **how)
-    table = judges.asked_scores(judge, frame, prompts)
+    judge = judges.ScoreJudge(service.model or DEFAULT_MODEL, base_url=service.url or DEFAULT_URL, **how)
+    table = judge.scores(frame, prompts)
     missing = table[["alignment_raw", "coherence_raw"]].isna().any(axis=1)
     if (missing & (frame["response"].str.strip() != "")).any():
         raise stages.UnratedError(
