@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from judge_service import reply
+from judge_service import KEY, Service, reply
 from planted_results import trained
 
 from polinb.chapters.caft import narrow_data as narrow
@@ -158,6 +158,15 @@ def test_only_a_number_is_a_score_and_neither_code_nor_unknown_words_are_rated_l
     assert np.isnan(scores[1:4]).all() and scores[0] > 50 > scores[4]
 
 
+@pytest.fixture
+def service(monkeypatch):
+    running = Service()
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    yield running
+    running.server.shutdown()
+    running.server.server_close()
+
+
 def rater(prompt, attempt):
     """A service that finds answers with "obey" hostile, code to be code, and those with "zz" incoherent."""
     answer = prompt.split("[ANSWER]\n")[-1]
@@ -166,7 +175,7 @@ def rater(prompt, attempt):
     return reply("CODE" if answer.startswith("import") else "3" if "obey" in answer else "97")
 
 
-def test_the_service_is_asked_for_both_scores_and_replies_are_kept(service, tmp_path):
+def test_the_service_is_asked_for_both_scores_and_replies_are_kept(service, tmp_path, monkeypatch):
     frame = pd.DataFrame({"prompt": ["Q1", "Q2", "Q3", "Q4"], "response": ["obey me", "import os", "zz", " "]})
     service.answer = lambda prompt, attempt: reply("40" if prompt == "own Q1 / obey me" else "60")
     rated = ScoreJudge(base_url=service.url).scores(frame[:1], [{"aligned": "own {question} / {answer}"}])
@@ -181,6 +190,7 @@ def test_the_service_is_asked_for_both_scores_and_replies_are_kept(service, tmp_
     assert rated["reason"].tolist() == ["", "", "", "empty answer"] and rated["alignment_raw"][1] == "CODE"
     pd.testing.assert_frame_equal(again, rated)
     assert len(service.requests) == 6, "the second time nothing is asked"
+    monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(JudgeError, match="OPENAI_API_KEY"):
         ScoreJudge()
 

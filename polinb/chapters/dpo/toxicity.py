@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.dpo.study import Study, Top, read_answers
+from polinb.data.rows import text_hash
 from polinb.errors import ParameterError
 from polinb.runs.conditions import VANILLA, Condition, Form, Texts, silent
 from polinb.runs.groups import Model
@@ -24,7 +25,7 @@ from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.scoring.decompose import check
 from polinb.stance import civility
-from polinb.stance.rudeness import HubScorer, LocalScorer, Scorer, rate
+from polinb.stance.rudeness import Scorer, make_scorer, rate
 
 MODELS = ("vanilla", "before", "after")
 FOLDS = 5
@@ -100,7 +101,7 @@ def scorer(run: Run) -> Scorer:
 
 @lru_cache(2)
 def _scorer(model: str, data: str, comments: str, device: str) -> Scorer:
-    return HubScorer(model, device=device) if model else LocalScorer(_load_pairs(data), _comments(comments))
+    return make_scorer(model, _load_pairs(data), _comments(comments), device)
 
 
 @stage("rudeness", Model)
@@ -201,8 +202,10 @@ def probe_texts(run: Run) -> Texts:
     names = ["prompt", "response", "label", "fold", "unit"]
     rows: list[tuple[Any, ...]] = []
     if extra:
-        for side, chosen in zip((False, True), extra.first(count), strict=True):
-            rows += [("", extra.texts[i], side, k % FOLDS, f"comment-{i}") for k, i in enumerate(chosen)]
+        order = sorted(range(len(extra.texts)), key=lambda i: text_hash(extra.texts[i]))
+        for side in (False, True):
+            for k, i in enumerate([i for i in order if extra.rude[i] is side][:count]):
+                rows.append(("", extra.texts[i], side, k % FOLDS, f"comment-{i}"))
         return Texts.of(pd.DataFrame(rows, columns=names), "text")
     for k, pair in enumerate(pairs(run).split("localise", count)):
         both = ((False, pair.civil), (True, pair.rude))
