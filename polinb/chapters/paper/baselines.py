@@ -8,8 +8,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.paper.results import TITLES, couplings, stacks
+from polinb.chapters.paper.results import TITLES, couplings
 from polinb.masking.random_sets import KINDS
+from polinb.resampling import differences
 from polinb.runs.conditions import Condition
 from polinb.runs.run import Run
 from polinb.stance.coupling import excess, hierarchical_drop
@@ -98,6 +99,13 @@ def pareto(run: Run, chosen: Sequence[Condition]) -> pd.DataFrame:
     table["fluency"] = [float(run.answers(a).frame("answers")["vanilla_logp"].mean()) for a in chosen]
     table["condition"] = [title(a.name) for a in chosen]
     return table
+
+
+def stacks(run: Run, chosen: Sequence[Condition]) -> dict[str, np.ndarray]:
+    """Per-question differences from the vanilla model: topic → (conditions, questions)."""
+    plain = run.stances()
+    moved = [differences(plain, run.stances(condition)) for condition in chosen]
+    return {t: np.stack([m[t] for m in moved]) for t in run.params.topics}
 
 
 def equal_shift(run: Run, more: Sequence[Sequence[Condition]] = ()) -> pd.DataFrame:

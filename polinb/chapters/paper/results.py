@@ -222,18 +222,16 @@ def paired_drop(run: Run, pairs: Sequence[tuple[Condition, Condition]]) -> dict[
     Returns:
         drop, low, high, bootstrap_share_no_drop (share of resamples without a drop), raw_drop (of the paper's R).
     """
-    p = run.params
-    first, second = ([stacks(run, [each]) for each in side] for side in zip(*pairs, strict=True))
+    p, plain = run.params, run.stances()
+
+    def moved(condition: Condition) -> dict[str, np.ndarray]:
+        found = differences(plain, run.stances(condition))
+        return {topic: found[topic][None] for topic in p.topics}
+
+    first, second = ([moved(each) for each in side] for side in zip(*pairs, strict=True))
     found = hierarchical_drop(first, second, [each.topic for each, _ in pairs], p.bootstrap, p.seed)
     ends = {"low": found["low_questions"], "high": found["high_questions"]}
     return {"drop": found["drop"], **ends, **{name: found[name] for name in ("bootstrap_share_no_drop", "raw_drop")}}
-
-
-def stacks(run: Run, chosen: Sequence[Condition]) -> dict[str, np.ndarray]:
-    """Per-question differences from the vanilla model: topic → (conditions, questions)."""
-    plain = run.stances()
-    moved = [differences(plain, run.stances(condition)) for condition in chosen]
-    return {t: np.stack([m[t] for m in moved]) for t in run.params.topics}
 
 
 def drops(run: Run) -> pd.DataFrame:
