@@ -204,21 +204,13 @@ def load_challenge(name_or_path: str = "bundled") -> PromptSet:
     Raises:
         DataError: a missing or malformed file, no such column, no prompt left.
     """
-    return _prompts(name_or_path, Prompt, "challenge")
-
-
-def load_neutral(name_or_path: str = "bundled") -> PromptSet:
-    """Load everyday questions with a reference answer: ``bundled``, a file or ``hub:``, columns ``prompt, reference``.
-
-    Raises:
-        DataError: a missing or malformed file, or a missing column.
-    """
-    return _prompts(name_or_path, Neutral, "neutral")
-
-
-def _prompts(given: str, row: type[Prompt], kind: str) -> PromptSet:
-    rows = read(given, row, {"bundled": f"civility/{kind}.jsonl"})[0]
+    rows = read(name_or_path, Prompt, {"bundled": "civility/challenge.jsonl"})[0]
     kept = distinct(each for each in rows if each.challenging)
     if not kept:
-        fail(given, f"no challenging prompt among {len(rows)} rows")
-    return PromptSet(kept, rows[0].form)
+        fail(name_or_path, f"no challenging prompt among {len(rows)} rows")
+    return PromptSet(kept, kept[0].form)
+
+
+def load_neutral() -> PromptSet:
+    """The bundled everyday questions, each with a reference answer."""
+    return PromptSet(distinct(read("bundled", Neutral, {"bundled": "civility/neutral.jsonl"})[0]), FORMS[0])
