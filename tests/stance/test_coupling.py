@@ -118,10 +118,6 @@ def flat(**means):
     return {t: np.repeat(np.array(m, float)[:, None], 4, axis=1) for t, m in means.items()}
 
 
-def noisy(rng, size, **means):
-    return {t: np.array(m, float)[:, None] + rng.normal(0, 1, (len(m), size)) for t, m in means.items()}
-
-
 def test_a_mixture_that_trains_less_by_hand():
     shift = np.array([1.0, 0.5])
     assert less_training(shift, 0.5).tolist() == [0, 1] and less_training(shift, 0.75).tolist() == [0.5, 0.5]
@@ -164,7 +160,8 @@ def test_less_noise_is_no_drop():
 
 def test_a_real_drop_is_found_and_its_share_of_resamples_without_one_told():
     rng = np.random.default_rng(0)
-    stack = noisy(rng, 40, a=[1.0, 1.0], b=[1.0, 0.2], c=[1.0, 0.2])
+    means = {"a": (1.0, 1.0), "b": (1.0, 0.2), "c": (1.0, 0.2)}
+    stack = {t: np.array(of)[:, None] + rng.normal(0, 1, (2, 40)) for t, of in means.items()}
     found = drop(stack, 500, 0)
     assert 0 < found["low_questions"] < found["drop"] < found["high_questions"]
     assert found["drop"] == pytest.approx(0.96, abs=0.4) and found["bootstrap_share_no_drop"] == 0
