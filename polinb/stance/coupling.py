@@ -311,7 +311,7 @@ def hierarchical_drop(
         drop, low, high (all levels), low_questions, high_questions (questions only), bootstrap_share_no_drop (share of
         resamples of questions without a drop), raw_drop (of the R without correction), seeds_first, seeds_second.
     """
-    rng = np.random.default_rng(seed)
+    rng, n = np.random.default_rng(seed), len(trained)
     groups = [*first, *second]
     stacks = {topic: np.concatenate([group[topic] for group in groups]) for topic in first[0]}
     seeds = [len(next(iter(group.values()))) for group in groups]
@@ -320,26 +320,21 @@ def hierarchical_drop(
 
     def sides(values: Floats) -> list[tuple[Floats, Floats]]:  # (models, draws) → (seeds, draws) twice, a trained topic
         parts = np.split(values, np.cumsum(seeds)[:-1])
-        return list(zip(parts[: len(trained)], parts[len(trained) :], strict=True))
+        return list(zip(parts[:n], parts[n:], strict=True))
 
     def gap(values: Floats) -> Floats:
         return np.mean([x.mean(0) - y.mean(0) for x, y in sides(values)], axis=0)
 
     squared = squares(drawn, owner, 2)
     near = gap(squared)
-    counts = [min(side.shape[0] for side in each) for each in zip(*sides(squared), strict=True)]
-    if paired and counts[0] == counts[1]:
-        count = counts[0]
-        both = rng.integers(0, count, (count, draws))
-        every = [_resampled(x[:count] - y[:count], both, count - 1) for x, y in sides(squared)]
+    a, b = min(seeds[:n]), min(seeds[n:])
+    if paired and a == b:
+        both = rng.integers(0, a, (a, draws))
+        every = [_resampled(x[:a] - y[:a], both, a - 1) for x, y in sides(squared)]
     else:
-        freedom = sum(count - 1 for count in counts)
-        one, two = (rng.integers(0, count, (count, draws)) for count in counts)
-        every = [
-            _resampled(x[: counts[0]], one, freedom) - _resampled(y[: counts[1]], two, freedom)
-            for x, y in sides(squared)
-        ]
-    whole, n = np.stack(every), len(trained)
+        one, two = (rng.integers(0, count, (count, draws)) for count in (a, b))
+        every = [_resampled(x[:a], one, a + b - 2) - _resampled(y[:b], two, a + b - 2) for x, y in sides(squared)]
+    whole = np.stack(every)
     if n >= FEWEST_TOPICS:
         low, high = percentiles(_resampled(whole, rng.integers(0, n, (n, draws)), n - 1))
     else:
@@ -353,8 +348,8 @@ def hierarchical_drop(
         "high_questions": high_questions,
         "bootstrap_share_no_drop": float((near <= 0).mean()),
         "raw_drop": float(gap(root(squares(exact, owner, 0)))[0]),
-        "seeds_first": counts[0],
-        "seeds_second": counts[1],
+        "seeds_first": a,
+        "seeds_second": b,
     }
 
 
