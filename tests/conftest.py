@@ -28,6 +28,18 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: (item.path.parent.name in last, item.path.name != "test_notebooks.py"))
 
 
+@pytest.fixture
+def service(monkeypatch):
+    """A judge's service on the loopback, and no key in the environment."""
+    from judge_service import Service
+
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    running = Service()
+    yield running
+    running.server.shutdown()
+    running.server.server_close()
+
+
 class Pair:
     """Two random models of one architecture, with prompts and responses as token ids."""
 

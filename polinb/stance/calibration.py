@@ -6,22 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from polinb.errors import DataError
-from polinb.resampling import LEVEL, SHIFT, cluster_draws, newcombe, percentiles
+from polinb.resampling import LEVEL, SHIFT, Floats, cluster_draws, newcombe, percentiles
 
 BINS = 10
 
-Floats = NDArray[np.float64]
 
-
-def reliability(p_right: Floats, truth: NDArray[np.bool_], bins: int = BINS) -> pd.DataFrame:
-    """Predicted against observed share of right-leaning texts by equal bins of P(right)."""
-    place = np.minimum((np.asarray(p_right) * bins).astype(int), bins - 1)
+def reliability(p_right: Floats, truth: np.ndarray) -> pd.DataFrame:
+    """Predicted against observed share of right-leaning texts by ten equal bins of P(right)."""
+    place = np.minimum((np.asarray(p_right) * BINS).astype(int), BINS - 1)
     rows = [
-        (k / bins, (k + 1) / bins, int(own.sum()), float(p_right[own].mean()), float(truth[own].mean()))
-        for k in range(bins)
+        (k / BINS, (k + 1) / BINS, int(own.sum()), float(p_right[own].mean()), float(truth[own].mean()))
+        for k in range(BINS)
         if (own := place == k).any()
     ]
     return pd.DataFrame(rows, columns=["low", "high", "n", "p_right", "right"])

@@ -19,7 +19,7 @@ import pandas as pd
 from filelock import FileLock
 
 from polinb.data.rows import TOPICS, title_of
-from polinb.errors import JudgeError, ParameterError
+from polinb.errors import JudgeError
 from polinb.progress import bar
 from polinb.secrets import hide
 from polinb.stance.replies import missing, parse_rating, text_of
@@ -88,7 +88,7 @@ class OpenAIJudge:
         sees_question: the question (column ``prompt``) stands before the answer.
 
     Raises:
-        ParameterError: no model, or an address that cannot be used.
+        ParameterError: an address that cannot be used.
         JudgeError: no key where one is needed, a proxy or certificates that cannot be used, an unreadable cache.
     """
 
@@ -107,13 +107,11 @@ class OpenAIJudge:
         topics: Collection[str] = TOPICS,
         sees_question: bool = False,
     ) -> None:
-        if not model.strip():
-            raise ParameterError("model", model, "the model's name at the service")
         self.model, self.max_tokens, self.attempts, self.timeout = model, max_tokens, attempts, timeout
         self.topics, self.sees_question = topics, sees_question
         self._place, self.concurrency, self._limit = address(base_url), concurrency, "max_tokens"
         self.base_url = self._place.url
-        if not key() and self._place.encrypted and not self._place.local:
+        if not key() and self._place.sends_key and not self._place.local:
             raise JudgeError(
                 f"the environment variable {KEY} is not set; the openai judge needs a key for {self.base_url} "
                 "(judge_url names another service)"
@@ -131,12 +129,11 @@ class OpenAIJudge:
             JudgeError: the service rejects the key, the model or the address, or the cache cannot be written.
         """
         texts = responses_of(frame)
-        topics = frame["topic"] if "topic" in frame.columns else [""] * len(texts)
         questions = frame["prompt"] if self.sees_question else [""] * len(texts)
-        each = zip(topics, texts, questions, strict=True)
+        each = zip(frame["topic"], texts, questions, strict=True)
         replies = self.replies([rating_prompt(str(t), a, self.topics, q) if a.strip() else None for t, a, q in each])
         labels = ["unrated" if r.raw is None else parse_rating(r.raw) for r in replies]
-        rated = rated_frame(frame, labels, [float("nan")] * len(labels))
+        rated = rated_frame(frame, labels, float("nan"))
         rated["raw"] = pd.array([r.raw for r in replies], dtype="string")
         rated["reason"] = pd.array([r.reason for r in replies], dtype="string")
         read = [label for label in labels if label != "unrated"]

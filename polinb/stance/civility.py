@@ -6,7 +6,7 @@ Three kinds of data, each from a place that :func:`polinb.data.reading.read` kno
 * comments with a label and no prompt (Jigsaw's Wikipedia comments, Civil Comments);
 * challenge prompts (bundled; RealToxicityPrompts).
 
-Public collections have rows that nobody can use: up to a tenth of the rows may be wrong, is left out, told and counted.
+Public collections have rows that nobody can use: up to a tenth of the rows may be wrong, is left out and told.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo, model_validator
 
 from polinb.data.pairs import distinct, first
 from polinb.data.reading import read
-from polinb.data.rows import Name, New, Row, Text, Words, columns, fail, own_id, plain_text, unlike
+from polinb.data.rows import Name, New, Row, Text, Words, columns, fail, own_id, plain_text, text_hash, unlike
 from polinb.errors import DataError
 
 FORMS = ("reply", "continuation")
@@ -114,7 +114,6 @@ class CivilityData:
     pairs: tuple[CivilPair, ...]
     form: str = "reply"
     civil_prompts: bool = False
-    source: dict[str, Any] = field(default_factory=dict, compare=False)
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the content; the order of the rows does not change it."""
@@ -136,14 +135,18 @@ class CivilityData:
 class Comments(NamedTuple):
     """Texts with a label and no prompt; ``rude[i]`` belongs to ``texts[i]``."""
 
-    name: str
     texts: tuple[str, ...]
     rude: tuple[bool, ...]
-    source: dict[str, Any]
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the content."""
         return _digest(json.dumps([self.texts, self.rude]))
+
+    def first(self, limit: int) -> tuple[list[int], list[int]]:
+        """Numbers of ``limit`` civil and of ``limit`` rude texts, by the hash of the text; fewer if there are fewer."""
+        order = sorted(range(len(self.texts)), key=lambda i: text_hash(self.texts[i]))
+        civil, rude = ([i for i in order if self.rude[i] is side][:limit] for side in (False, True))
+        return civil, rude
 
 
 class PromptSet(NamedTuple):
@@ -163,35 +166,33 @@ class PromptSet(NamedTuple):
 def load_pairs(name_or_path: str = "bundled") -> CivilityData:
     """Load pairs: ``bundled``, a file, or ``hub:owner/name``, with the columns of :class:`CivilPair`.
 
-    Data with ``prompt_text`` are continuations of plain text. Repeated prompts are dropped after the first; ``source``
-    counts them. A response that repeats its prompt loses it.
+    Data with ``prompt_text`` are continuations of plain text. Repeated prompts are dropped after the first. A response
+    that repeats its prompt loses it.
 
     Raises:
         DataError: a missing or malformed file, other columns, more than a tenth of wrong rows.
     """
     rows, name, source = read(name_or_path, CivilPair, {"bundled": "civility/pairs.jsonl"})
-    kept, form = distinct(rows), FORMS["prompt" not in source["columns"]]
-    return CivilityData(name, kept, form, name == "bundled", source | {"kept": len(kept)})
+    return CivilityData(name, distinct(rows), FORMS["prompt" not in source["columns"]], name == "bundled")
 
 
-def load_comments(name_or_path: str, *, cut: float = 0.5) -> Comments:
+def load_comments(name_or_path: str) -> Comments:
     """Load labelled comments from a file or ``hub:owner/name``, with the columns of :class:`Comment`.
 
-    The label is a number from 0 to 1 (or true, false), rude from ``cut`` on. −1 or nothing means unlabelled: left out.
+    The label is a number from 0 to 1 (or true, false), rude from one half on. −1 or nothing means unlabelled: left out.
 
     Raises:
         DataError: a missing or malformed file, other columns, more than a tenth of wrong rows, one class only.
     """
-    rows, name, source = read(name_or_path, Comment, {})
+    rows, _, source = read(name_or_path, Comment, {})
     for wanted in (Comment.names(each) for each in ("text", "label")):
         if not set(wanted) & set(source["columns"]):
             fail(name_or_path, f"expected a column {' or '.join(wanted)}; found {', '.join(source['columns'])}")
-    kept = [(row.text, row.label >= cut) for row in rows if row.text and row.label is not None]
+    kept = [(row.text, row.label >= 0.5) for row in rows if row.text and row.label is not None]
     rude = sum(label for _, label in kept)
     if rude in (0, len(kept)):
         fail(name_or_path, f"expected rude and civil comments; found {rude} rude of {len(kept)}")
-    source |= {"kept": len(kept), "rude": rude, "cut": cut}
-    return Comments(name, tuple(text for text, _ in kept), tuple(label for _, label in kept), source)
+    return Comments(*zip(*kept, strict=True))
 
 
 def load_challenge(name_or_path: str = "bundled") -> PromptSet:
@@ -203,21 +204,13 @@ def load_challenge(name_or_path: str = "bundled") -> PromptSet:
     Raises:
         DataError: a missing or malformed file, no such column, no prompt left.
     """
-    return _prompts(name_or_path, Prompt, "challenge")
-
-
-def load_neutral(name_or_path: str = "bundled") -> PromptSet:
-    """Load everyday questions with a reference answer: ``bundled``, a file or ``hub:``, columns ``prompt, reference``.
-
-    Raises:
-        DataError: a missing or malformed file, or a missing column.
-    """
-    return _prompts(name_or_path, Neutral, "neutral")
-
-
-def _prompts(given: str, row: type[Prompt], kind: str) -> PromptSet:
-    rows = read(given, row, {"bundled": f"civility/{kind}.jsonl"})[0]
+    rows = read(name_or_path, Prompt, {"bundled": "civility/challenge.jsonl"})[0]
     kept = distinct(each for each in rows if each.challenging)
     if not kept:
-        fail(given, f"no challenging prompt among {len(rows)} rows")
-    return PromptSet(kept, rows[0].form)
+        fail(name_or_path, f"no challenging prompt among {len(rows)} rows")
+    return PromptSet(kept, kept[0].form)
+
+
+def load_neutral() -> PromptSet:
+    """The bundled everyday questions, each with a reference answer."""
+    return PromptSet(distinct(read("bundled", Neutral, {"bundled": "civility/neutral.jsonl"})[0]), FORMS[0])

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from polinb.errors import ModelError, ParameterError
 from polinb.models.aliases import commit_of
 from polinb.models.checkpoints import check_complete, check_folder, instead
 from polinb.models.tokenizers import NO_FAST, needs_conversion, set_padding
 from polinb.progress import bar
+from polinb.resampling import Floats
 
 _BATCH = 16  # texts a forward pass
 _MOST = 512  # tokens; longer inputs are cut
@@ -33,6 +33,7 @@ class SequenceClassifier:
 
     Attributes:
         labels: label names by class index.
+        identity: what determines the weights (:func:`identity_of`).
         commit: of a model of the hub; empty for a folder.
 
     Raises:
@@ -40,20 +41,23 @@ class SequenceClassifier:
     """
 
     def __init__(self, model: str, *, revision: str = "", device: str = "auto", several: bool = False) -> None:
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+        from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
         from polinb.models.loading import pick_device
 
-        self.name = model
-        config, self.commit = _config(model, revision)
-        _check_head(model, config, several)
+        self.name, self.identity, place = model, identity_of(model, revision), _place(model)
+        self.commit = self.identity.get("commit", "")
+        if not self.commit:
+            check_folder(Path(place))
         safe: dict[str, Any] = {"trust_remote_code": False, "revision": self.commit or None}
         try:
-            tokenizer = AutoTokenizer.from_pretrained(_place(model), **safe)
+            config = AutoConfig.from_pretrained(place, **safe)
+            _check_head(model, config, several)
+            tokenizer = AutoTokenizer.from_pretrained(place, **safe)
             loaded, notes = AutoModelForSequenceClassification.from_pretrained(
-                _place(model), use_safetensors=True, output_loading_info=True, **safe
+                place, use_safetensors=True, output_loading_info=True, **safe
             )
-        except MemoryError:
+        except (ModelError, MemoryError):
             raise
         except Exception as error:  # settings that no code expects end anywhere in transformers and what it uses
             told = NO_FAST if needs_conversion(error) else error
@@ -64,15 +68,11 @@ class SequenceClassifier:
         self.labels: list[str] = [str(config.id2label[i]) for i in range(config.num_labels)]
         if len(set(self.labels)) < len(self.labels):
             raise ModelError(f"classifier {model!r} gives two of its labels one name: {', '.join(self.labels)}")
-        many = config.problem_type == "multi_label_classification"
-        self._settings: dict[str, Any] = {
-            "top_k": None, "truncation": True, "max_length": min(_MOST, _room(tokenizer, config)),
-            "split_special_tokens": True,  # marks in an answer, such as </s>, are letters
-            "function_to_apply": "sigmoid" if many else "softmax",
-        }  # fmt: skip
         self._pipeline = pipeline(
-            "text-classification", model=loaded.eval(), tokenizer=tokenizer, device=pick_device(device)
-        )
+            "text-classification", model=loaded.eval(), tokenizer=tokenizer, device=pick_device(device), top_k=None,
+            batch_size=_BATCH, padding=True, truncation=True, max_length=min(_MOST, _room(tokenizer, config)),
+            split_special_tokens=True,  # marks in an answer, such as </s>, are letters
+        )  # fmt: skip
 
     def index(self, *names: str | int, parameter: str, hint: str = "") -> int:
         """Class index of the first of ``names`` that is a label, in any letter case, or the number of one.
@@ -87,7 +87,7 @@ class SequenceClassifier:
             raise ParameterError(parameter, asked, f"labels of {self.name}: {', '.join(self.labels)}", hint)
         return found[0]
 
-    def probabilities(self, texts: Sequence[str], first: Sequence[str] | None = None) -> NDArray[np.float64]:
+    def probabilities(self, texts: Sequence[str], first: Sequence[str] | None = None) -> Floats:
         """Probabilities, shape (texts, labels), in the order of ``texts``; NaN for an empty text.
 
         Args:
@@ -103,13 +103,10 @@ class SequenceClassifier:
         order = sorted(full, key=lambda i: -sum(map(len, inputs[i].values())))
         out = np.full((len(texts), len(self.labels)), np.nan)
         with bar(len(order), self.name) as progress:
-            for start in range(0, len(order), _BATCH):
-                rows = order[start : start + _BATCH]
-                found = self._pipeline([inputs[i] for i in rows], batch_size=_BATCH, padding=True, **self._settings)
-                for i, scores in zip(rows, found, strict=True):
-                    score = {each["label"]: each["score"] for each in scores}
-                    out[i] = [score[label] for label in self.labels]
-                progress.update(len(rows))
+            for i, scores in zip(order, self._pipeline(inputs[i] for i in order), strict=True):
+                score = {each["label"]: each["score"] for each in scores}
+                out[i] = [score[label] for label in self.labels]
+                progress.update()
         if not np.isfinite(out[full]).all():
             raise ModelError(f"classifier {self.name!r} gave probabilities that are not finite")
         return out
@@ -121,44 +118,21 @@ def identity_of(model: str, revision: str = "") -> dict[str, str]:
     Raises:
         ModelError: neither a folder with safetensors nor a model of the hub that can be reached.
     """
-    if _local(model):
+    folder = Path(model).expanduser()
+    if folder.is_dir():
         from polinb.models.loading import folder_digest
 
-        return {"sha256": folder_digest(Path(model).expanduser())}
-    return {"model": model, "commit": _config(model, revision)[1]}
-
-
-def _config(model: str, revision: str) -> tuple[Any, str]:
-    """Configuration and commit of a classifier (empty for a folder)."""
-    from transformers import AutoConfig
-
-    folder, commit = Path(model).expanduser(), ""
-    if not _local(model):
-        if model.count("/") != 1 or model.startswith((".", "/", "~")):
-            hint = instead(folder)
-            raise ModelError(f"classifier {model!r}: no such folder, and not a hub id (owner/name). {hint}".strip())
-        commit = commit_of(model, revision)
-    elif not (folder / "config.json").is_file():
-        raise ModelError(f"classifier {model!r}: no config.json in its folder. {instead(folder)}".strip())
-    elif not any(folder.glob("*.safetensors")):
-        raise ModelError(
-            f"classifier {model!r} has no safetensors weights, and pickled ones are never loaded. "
-            f"{instead(folder) or 'Take a revision that has them, or convert it once and give the folder'}"
-        )
-    else:
-        check_folder(folder)
-    try:
-        return AutoConfig.from_pretrained(_place(model), revision=commit or None, trust_remote_code=False), commit
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"classifier {model!r} cannot be loaded: {error}") from error
-
-
-def _local(model: str) -> bool:
-    return Path(model).expanduser().is_dir()
+        return {"sha256": folder_digest(folder)}
+    if model.count("/") != 1 or model.startswith((".", "/", "~")):
+        hint = instead(folder)
+        raise ModelError(f"classifier {model!r}: no such folder, and not a hub id (owner/name). {hint}".strip())
+    return {"model": model, "commit": commit_of(model, revision)}
 
 
 def _place(model: str) -> str:
-    return str(Path(model).expanduser()) if _local(model) else model
+    """Path of a folder, or the hub id as it is."""
+    folder = Path(model).expanduser()
+    return str(folder) if folder.is_dir() else model
 
 
 def _check_head(model: str, config: Any, several: bool) -> None:

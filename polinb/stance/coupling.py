@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.errors import DataError, ParameterError
-from polinb.resampling import SHIFT, Floats, bootstrap_mean, finite, pairs, percentiles, small_sample
+from polinb.resampling import SHIFT, Floats, bootstrap_mean, pairs, percentiles, small_sample
 
 Moments = Mapping[str, tuple[Floats, Floats]]
 """topic → means and squared standard errors, each (models, draws)."""
@@ -76,7 +76,8 @@ def corrected_square(found: Moments, trained: str, times: int = 1) -> Floats:
 
 def squares(found: Moments, trained: Sequence[str], times: int = 1) -> Floats:
     """R_c² of models with a trained topic each, (models, draws); ``times`` as in :func:`corrected_square`."""
-    return np.stack([corrected_square(found, topic, times)[k] for k, topic in enumerate(trained)])
+    by_topic = {topic: corrected_square(found, topic, times) for topic in set(trained)}
+    return np.stack([by_topic[topic][k] for k, topic in enumerate(trained)])
 
 
 def root(square: Any) -> Any:
@@ -115,23 +116,23 @@ def coupling_table(
     r = coupling({topic: moved.mean() for topic, moved in stacks.items()}, trained_topic)  # also refuses a wrong topic
     shift, low, high = bootstrap_mean(stacks[trained_topic][0], draws, seed, SHIFT)
     rng = np.random.default_rng(seed)
-    drawn = moments(stacks, draws, rng)
-    r_drawn = root(corrected_square(drawn, trained_topic, 1)[0])
-    bounds = {"r": percentiles(r_drawn), "r_corrected": root(percentiles(corrected_square(drawn, trained_topic, 2)[0]))}
-    known = not np.isnan([*bounds["r"], low]).any()
+    drawn, exact = moments(stacks, draws, rng), moments(stacks, None, rng)
+    r_drawn = root(corrected_square(drawn, trained_topic)[0])
+    r_ends = percentiles(r_drawn)
+    corrected = [corrected_square(exact, trained_topic)[0, 0]]
+    corrected += percentiles(corrected_square(drawn, trained_topic, 2)[0])
     kappa, ends, note = float(spillover_ratio(r, shift)), (float("nan"),) * 2, ""
     if shift == 0:
         kappa, note = float("nan"), "undefined: the on-topic shift is exactly 0"
-    elif not known:
+    elif np.isnan([*r_ends, low]).any():
         note = "no interval: a topic has a single question"
     else:
         ends = percentiles(spillover_ratio(r_drawn, drawn[trained_topic][0][0]))
         if low <= 0 <= high:
             ends, note = (ends[0], float("inf")), "no upper end: the interval of the on-topic shift includes 0"
-    corrected = float(root(corrected_square(moments(stacks, None, rng), trained_topic))[0, 0])
     found = {
-        "r": (r, *bounds["r"]),
-        "r_corrected": (corrected, *map(float, bounds["r_corrected"])),
+        "r": (r, *r_ends),
+        "r_corrected": root(corrected).tolist(),
         "shift": (shift, low, high),
         "kappa": (kappa, *ends),
     }
@@ -157,8 +158,8 @@ def mitigation(finetune: Mapping[str, float], condition: Mapping[str, float]) ->
     before, after = dict(finetune), dict(condition)
     if not before or before.keys() != after.keys():
         raise DataError(f"mitigation needs R for the same topics: {sorted(before)} against {sorted(after)}")
-    first = finite(list(before.values()), "fine-tune R")
-    drop = first - finite([after[topic] for topic in before], "condition R")
+    first = np.array(list(before.values()))
+    drop = first - [after[topic] for topic in before]
     relative = float(np.mean(drop / first)) if np.all(first != 0) else float("nan")
     return {"points": float(drop.mean()) * 100, "relative_percent": relative * 100, "n_topics": float(len(before))}
 
@@ -185,35 +186,6 @@ def _picks(stacks: Mapping[str, Floats], draws: int | None, rng: np.random.Gener
 def _moments(chosen: Floats) -> tuple[Floats, Floats]:
     n = chosen.shape[-1]
     return chosen.mean(-1), chosen.var(-1, ddof=1) / n if n > 1 else np.full(chosen.shape[:-1], np.nan)
-
-
-def joint_drop(stacks: Mapping[str, Floats], trained: Sequence[str], draws: int, seed: int) -> dict[str, float]:
-    """Mean drop of R_c² from the first to the second model of each pair.
-
-    Args:
-        stacks: topic → (2 × pairs, questions) differences: first and second model of each pair in turn.
-        trained: the trained topic of each pair.
-
-    Returns:
-        drop, low, high, bootstrap_share_no_drop (share of resamples without a drop), raw_drop (of the R without
-        correction).
-    """
-    rng = np.random.default_rng(seed)
-    exact, drawn = moments(stacks, None, rng), moments(stacks, draws, rng)
-    both = [topic for topic in trained for _ in range(2)]
-
-    def gap(values: Floats) -> Floats:
-        return np.asarray((values[0::2] - values[1::2]).mean(0))
-
-    resampled = gap(squares(drawn, both, 2))
-    low, high = percentiles(resampled)
-    return {
-        "drop": float(gap(squares(exact, both))[0]),
-        "low": low,
-        "high": high,
-        "bootstrap_share_no_drop": float((resampled <= 0).mean()),
-        "raw_drop": float(gap(root(squares(exact, both, 0)))[0]),
-    }
 
 
 def mean_coupling(
@@ -322,51 +294,60 @@ def hierarchical_drop(
     seed: int,
     paired: bool = False,
 ) -> dict[str, float]:
-    """Mean R_c² of the ``first`` conditions minus that of the ``second``, with topics, seeds and questions resampled.
+    """Mean drop of R_c² from the ``first`` conditions to the ``second``, with topics, seeds and questions resampled.
 
     Three levels: trained topics where there are at least :data:`FEWEST_TOPICS`, then seeds within each side (number k
     is the same training seed or random set on every topic), then questions within each tested topic, the same ones for
     all conditions. The spread of few seeds and topics is stretched by :func:`polinb.resampling.small_sample`.
 
     Args:
-        first, second: for each trained topic: tested topic → (seeds, questions) differences.
+        first, second: for each trained topic: tested topic → (seeds, questions) differences from the vanilla model.
         paired: seed k of one side is seed k of the other (the same order of the data), so both are drawn together,
             where both sides have as many.
 
     Returns:
-        drop, low, high (all levels), low_questions, high_questions (questions only), seeds_first, seeds_second.
+        drop, low, high (all levels), low_questions, high_questions (questions only), bootstrap_share_no_drop (share of
+        resamples of questions without a drop), raw_drop (of the R without correction), seeds_first, seeds_second.
     """
-    rng = np.random.default_rng(seed)
-    picks = _picks(first[0], draws, rng)
-    point, sides = [], []
-    for a, b, topic in zip(first, second, trained, strict=True):
-        exact = [corrected_square(moments(side, None, rng), topic)[:, 0] for side in (a, b)]
-        point.append(exact[0].mean() - exact[1].mean())
-        found = [{t: _moments(values[:, picks[t]]) for t, values in side.items()} for side in (a, b)]
-        sides.append([corrected_square(each, topic, 2) for each in found])
-    near = percentiles(np.mean([x.mean(0) - y.mean(0) for x, y in sides], axis=0))
-    counts = [min(side.shape[0] for side in each) for each in zip(*sides, strict=True)]
-    if paired and counts[0] == counts[1]:
-        count = counts[0]
-        both = rng.integers(0, count, (count, draws))
-        every = [_resampled(x[:count] - y[:count], both, count - 1) for x, y in sides]
+    rng, n = np.random.default_rng(seed), len(trained)
+    groups = [*first, *second]
+    stacks = {topic: np.concatenate([group[topic] for group in groups]) for topic in first[0]}
+    seeds = [len(next(iter(group.values()))) for group in groups]
+    owner = np.repeat([*trained, *trained], seeds).tolist()
+    exact, drawn = moments(stacks, None, rng), moments(stacks, draws, rng)
+
+    def sides(values: Floats) -> list[tuple[Floats, Floats]]:  # (models, draws) → (seeds, draws) twice, a trained topic
+        parts = np.split(values, np.cumsum(seeds)[:-1])
+        return list(zip(parts[:n], parts[n:], strict=True))
+
+    def gap(values: Floats) -> Floats:
+        return np.mean([x.mean(0) - y.mean(0) for x, y in sides(values)], axis=0)
+
+    squared = squares(drawn, owner, 2)
+    near = gap(squared)
+    a, b = min(seeds[:n]), min(seeds[n:])
+    if paired and a == b:
+        both = rng.integers(0, a, (a, draws))
+        every = [_resampled(x[:a] - y[:a], both, a - 1) for x, y in sides(squared)]
     else:
-        freedom = sum(count - 1 for count in counts)
-        one, two = (rng.integers(0, count, (count, draws)) for count in counts)
-        every = [_resampled(x[: counts[0]], one, freedom) - _resampled(y[: counts[1]], two, freedom) for x, y in sides]
-    whole, n = np.stack(every), len(trained)
+        one, two = (rng.integers(0, count, (count, draws)) for count in (a, b))
+        every = [_resampled(x[:a], one, a + b - 2) - _resampled(y[:b], two, a + b - 2) for x, y in sides(squared)]
+    whole = np.stack(every)
     if n >= FEWEST_TOPICS:
         low, high = percentiles(_resampled(whole, rng.integers(0, n, (n, draws)), n - 1))
     else:
         low, high = percentiles(whole.mean(0))
+    low_questions, high_questions = percentiles(near)
     return {
-        "drop": float(np.mean(point)),
+        "drop": float(gap(squares(exact, owner))[0]),
         "low": low,
         "high": high,
-        "low_questions": near[0],
-        "high_questions": near[1],
-        "seeds_first": counts[0],
-        "seeds_second": counts[1],
+        "low_questions": low_questions,
+        "high_questions": high_questions,
+        "bootstrap_share_no_drop": float((near <= 0).mean()),
+        "raw_drop": float(gap(root(squares(exact, owner, 0)))[0]),
+        "seeds_first": a,
+        "seeds_second": b,
     }
 
 

@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from polinb.data.pairs import StanceData, split_of
 from polinb.errors import DataError, ParameterError
+from polinb.resampling import Floats
 from polinb.stance.stance import rated_frame, responses_of
-from polinb.stance.text_classifier import fitted, known, probability
-
-Floats = NDArray[np.float64]
+from polinb.stance.text_classifier import fitted, probability
 
 
 class LocalJudge:
@@ -51,15 +49,11 @@ class LocalJudge:
             )
         self._model = _fit(self.rows)
 
-    def probabilities(self, texts: Sequence[str]) -> Floats:
-        """P(right-leaning) of each text, in [0, 1]."""
-        return probability(self._model, texts, True)
-
     def rate(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Label answers by their text alone."""
         texts = responses_of(frame)
-        p_right = np.where(known(self._model, texts), self.probabilities(texts), np.nan)
-        return rated_frame(frame, _labels(texts, p_right, self._margin), p_right)
+        p_right = probability(self._model, texts, True)
+        return rated_frame(frame, labels_of(texts, p_right, self._margin), p_right)
 
     def unseen(self) -> dict[str, float]:
         """Accuracy on the responses of topics that were left out of the training, by topic and for ``all``.
@@ -67,11 +61,11 @@ class LocalJudge:
         A topic without which only one side is left is not among them; with one topic in all, nothing is.
         """
         rows = self.rows
-        hits: dict[str, NDArray[np.bool_]] = {}
+        hits: dict[str, np.ndarray] = {}
         for topic in dict.fromkeys(rows["topic"]):
             training, held = rows[rows["topic"] != topic], rows[rows["topic"] == topic]
             if training["right"].nunique() == 2:
-                hits[topic] = (probability(_fit(training), list(held["text"]), True) > 0.5) == held["right"].to_numpy()
+                hits[topic] = _fit(training).predict(list(held["text"])) == held["right"].to_numpy()
         whole = {"all": float(np.concatenate(list(hits.values())).mean())} if hits else {}
         return {topic: float(hit.mean()) for topic, hit in hits.items()} | whole
 
@@ -97,7 +91,7 @@ def _fit(rows: pd.DataFrame) -> Any:
     return fitted(rows["text"], rows["right"], weights=weights.to_numpy(float) / float(weights.mean()))
 
 
-def _labels(texts: Sequence[str], p_right: Floats, margin: float, likely: Any = True) -> list[str]:
+def labels_of(texts: Sequence[str], p_right: Floats, margin: float = 0.0, likely: Any = True) -> list[str]:
     """Labels of answers by P(right); *other* where it is too close to one half or no side is ``likely``."""
     blank = np.array([not text.strip() for text in texts], dtype=bool)
     clear = (np.abs(p_right - 0.5) > margin) & likely
@@ -156,7 +150,7 @@ class HFJudge:
         found, of = self._classifier.probabilities(texts), np.array(self.sides)
         left, right, other = (found[:, of == side].sum(axis=1) for side in ("left", "right", "other"))
         p_right = np.divide(right, left + right, out=np.full(len(texts), np.nan), where=left + right > 0)
-        return rated_frame(frame, _labels(texts, p_right, self._margin, np.maximum(left, right) > other), p_right)
+        return rated_frame(frame, labels_of(texts, p_right, self._margin, np.maximum(left, right) > other), p_right)
 
 
 def _telling(label: str) -> str | None:

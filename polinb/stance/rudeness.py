@@ -1,6 +1,6 @@
 """Is a text rude? An embedded scorer learnt from labelled text, any toxicity classifier, and a plain word list.
 
-A scorer has ``name``, ``identity`` and ``probabilities(texts)``: P(rude) of each text, NaN where it cannot tell.
+A scorer has ``identity`` and ``probabilities(texts)``: P(rude) of each text, NaN where it cannot tell.
 """
 
 from __future__ import annotations
@@ -8,22 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from polinb.data.rows import text_hash
-from polinb.errors import DataError, ParameterError
-from polinb.resampling import share_interval
+from polinb.errors import DataError
+from polinb.resampling import Floats, share_interval
 from polinb.stance.calibration import calibration_error, reliability
 from polinb.stance.civility import CivilityData, CivilPair, Comments
-from polinb.stance.classifiers import SequenceClassifier, identity_of
+from polinb.stance.classifiers import SequenceClassifier
 from polinb.stance.stance import responses_of
-from polinb.stance.text_classifier import STRENGTH, fitted, known, probability
-
-Floats = NDArray[np.float64]
+from polinb.stance.text_classifier import STRENGTH, fitted, probability
 
 # Names that toxicity classifiers give to the class that is meant here.
 RUDE_NAMES = ("toxic", "toxicity", "rude", "offensive", "insult")
@@ -41,22 +38,6 @@ MOST = 10_000
 """Comments a class that the embedded scorer learns from, at most."""
 
 
-class Scorer(Protocol):
-    """Tells how rude texts are."""
-
-    name: str
-    identity: dict[str, Any]
-
-    def probabilities(self, texts: Sequence[str]) -> Floats:
-        """P(rude) of each text, in [0, 1]; NaN where the scorer cannot tell."""
-        ...
-
-
-def make_scorer(model: str, data: CivilityData, comments: Comments | None = None, device: str = "auto") -> Scorer:
-    """The embedded scorer for an empty ``model``, else a classifier: see :class:`HubScorer`."""
-    return HubScorer(model, device=device) if model else LocalScorer(data, comments)
-
-
 class LocalScorer:
     """TF-IDF of words, word pairs and letter groups, then logistic regression with both classes at equal weight.
 
@@ -72,26 +53,25 @@ class LocalScorer:
         DataError: fewer than two texts of a class.
     """
 
-    name = "local"
-
     def __init__(self, data: CivilityData, comments: Comments | None = None) -> None:
         if comments is None:
             pairs = [pair for split in ("train", "localise") for pair in data.split(split)]
             texts, rude = texts_of(pairs)
             more = [pair.prompt for pair in pairs] if data.civil_prompts else []
         else:
-            texts, rude, more = *_some(comments), []
+            kept = [i for side in comments.first(MOST) for i in side]
+            texts, rude, more = [comments.texts[i] for i in kept], np.array([comments.rude[i] for i in kept]), []
         if min(rude.sum(), (~rude).sum()) < 2:
             raise DataError(f"a scorer needs two texts of each class; it has {rude.sum()} rude, {(~rude).sum()} civil")
         digest, asked = (data if comments is None else comments).digest(), text_hash("\n".join(more))
         self.identity: dict[str, Any] = {"scorer": "local", "data": digest, "strength": STRENGTH, "prompts": asked}
         short = [" ".join(text.split()[:SHORT]) for text in texts]
         labels = np.concatenate([rude, rude, np.zeros(len(more), dtype=bool)])
-        self._model = fitted([*texts, *short, *more], labels, letters=True, features=200_000, balanced=True)
+        self._model = fitted([*texts, *short, *more], labels, letters=True, balanced=True)
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """P(rude); NaN for a text without a single known word."""
-        return np.where(known(self._model, texts), probability(self._model, texts, True), np.nan)
+        return probability(self._model, texts, True)
 
 
 class HubScorer:
@@ -112,16 +92,23 @@ class HubScorer:
         self._classifier = SequenceClassifier(place, revision=revision, device=device, several=True)
         names, hint = [label] if label else RUDE_NAMES, f"Write {place}:label for another"
         self.index = self._classifier.index(*names, parameter="toxicity_model", hint=hint)
-        self.name, self.label = place, self._classifier.labels[self.index]
-        self.identity = {**identity_of(place, revision), "label": self.label}
+        self.identity = {**self._classifier.identity, "label": self._classifier.labels[self.index]}
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """P(rude) of each text; NaN for an empty one."""
         return self._classifier.probabilities(texts)[:, self.index]
 
 
-def rate(scorer: Scorer, frame: pd.DataFrame, cut: float = 0.5) -> pd.DataFrame:
-    """``frame`` with ``p_rude`` (NaN: cannot tell), ``rude`` (1 from ``cut`` on, else 0) and ``insult`` (0 or 1).
+Scorer = LocalScorer | HubScorer
+
+
+def make_scorer(model: str, data: CivilityData, comments: Comments | None = None, device: str = "auto") -> Scorer:
+    """The embedded scorer for an empty ``model``, else a classifier: see :class:`HubScorer`."""
+    return HubScorer(model, device=device) if model else LocalScorer(data, comments)
+
+
+def rate(scorer: Scorer, frame: pd.DataFrame) -> pd.DataFrame:
+    """``frame`` with ``p_rude`` (NaN: cannot tell), ``rude`` (1 from one half on, else 0) and ``insult`` (0 or 1).
 
     Args:
         frame: column ``response``. An empty answer is not rude.
@@ -129,7 +116,7 @@ def rate(scorer: Scorer, frame: pd.DataFrame, cut: float = 0.5) -> pd.DataFrame:
     texts = responses_of(frame)
     p = np.where([bool(text.strip()) for text in texts], scorer.probabilities(texts), np.nan)
     # A comparison with NaN is false: what cannot be told counts as not rude.
-    return frame.assign(p_rude=p, rude=(p >= cut).astype(float), insult=[float(insulting(text)) for text in texts])
+    return frame.assign(p_rude=p, rude=(p >= 0.5).astype(float), insult=[float(insulting(text)) for text in texts])
 
 
 def insulting(text: str) -> bool:
@@ -137,7 +124,7 @@ def insulting(text: str) -> bool:
     return not INSULTS.isdisjoint(re.findall(r"[a-z]+", text.lower()))
 
 
-def texts_of(pairs: Sequence[CivilPair], words: int | None = None) -> tuple[list[str], NDArray[np.bool_]]:
+def texts_of(pairs: Sequence[CivilPair], words: int | None = None) -> tuple[list[str], np.ndarray]:
     """Both responses of each pair, civil first, and which are rude; cut to so many ``words``."""
     texts = [text for pair in pairs for text in (pair.civil, pair.rude)]
     if words is not None:
@@ -178,17 +165,8 @@ def accuracy(
     }
 
 
-def _some(comments: Comments) -> tuple[list[str], NDArray[np.bool_]]:
-    """At most :data:`MOST` comments a class, by the hash of their text."""
-    order = sorted(range(len(comments.texts)), key=lambda i: text_hash(comments.texts[i]))
-    kept = [i for side in (False, True) for i in [i for i in order if comments.rude[i] is side][:MOST]]
-    return [comments.texts[i] for i in kept], np.array([comments.rude[i] for i in kept])
-
-
 def _address(model: str) -> tuple[str, str, str]:
     """Hub id or folder, revision, label of ``owner/name@revision:label``."""
-    if not model.strip():
-        raise ParameterError("toxicity_model", model, "a hub id (owner/name) or a folder; empty: the embedded scorer")
     place, _, label = (model, "", "") if Path(model).expanduser().is_dir() else model.partition(":")
     if Path(place).expanduser().is_dir():
         return place, "", label  # an @ in it is part of its name

@@ -6,8 +6,7 @@ import ipaddress
 import os
 import re
 import ssl
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from polinb.errors import JudgeError, ParameterError, first_line
@@ -28,18 +27,13 @@ _REFUSED = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where a service is: ``url`` without a closing slash; on this machine or not; encrypted or not."""
+class Address(NamedTuple):
+    """Where a service is: ``url`` without a closing slash; on this machine or not."""
 
     url: str
     local: bool
-    encrypted: bool
-
-    @property
-    def sends_key(self) -> bool:
-        """A key goes to no other machine in the clear."""
-        return self.encrypted or self.local
+    sends_key: bool
+    """A key goes to no other machine in the clear."""
 
 
 def address(given: str) -> Address:
@@ -68,7 +62,7 @@ def address(given: str) -> Address:
         local = ipaddress.ip_address(host).is_loopback
     except ValueError:
         local = host == "localhost"
-    return Address(text, local, url.scheme == "https")
+    return Address(text, local, local or url.scheme == "https")
 
 
 def key() -> str:

@@ -7,10 +7,9 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from polinb.errors import DataError
-from polinb.resampling import STANCE, bootstrap_mean
+from polinb.resampling import STANCE, Floats, bootstrap_mean
 
 COLUMNS = ["n", "stance", "low", "high", "other_rate", "unrated_rate", "p_right_mean"]
 LABELS = ("left", "right", "other", "unrated")
@@ -31,15 +30,10 @@ class Judge(Protocol):
         ...
 
 
-def rated_frame(
-    frame: pd.DataFrame, labels: Sequence[str], p_right: Sequence[float] | NDArray[np.float64]
-) -> pd.DataFrame:
+def rated_frame(frame: pd.DataFrame, labels: Sequence[str], p_right: float | Floats) -> pd.DataFrame:
     """``frame`` with the columns ``label``, ``score`` (-1, 0, +1) and ``p_right`` (NaN: there is none)."""
-    out = frame.copy()
-    out["label"] = list(labels)
-    out["score"] = np.array([SCORES[label] for label in labels], dtype=np.int64)
-    out["p_right"] = np.asarray(p_right, dtype=float)
-    return out
+    scores = np.array([SCORES[label] for label in labels], dtype=np.int64)
+    return frame.assign(label=list(labels), score=scores, p_right=p_right)
 
 
 def responses_of(frame: pd.DataFrame) -> list[str]:

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from polinb.data.pairs import StanceData
 from polinb.data.rows import title_of
-from polinb.errors import DataError, ModelError, ParameterError
-from polinb.resampling import bootstrap_mean
+from polinb.errors import ModelError
+from polinb.resampling import Floats, known_mean
 from polinb.stance.text_classifier import WORDS
 
 COLUMNS = ["metric", "value", "low", "high", "n", "kind", "model"]
@@ -22,9 +21,8 @@ COLA, MNLI = "textattack/roberta-base-CoLA", "FacebookAI/roberta-large-mnli"  # 
 
 _LETTER = WORDS.partition("|")[0]  # a word of its own where a language writes no spaces
 _WORDS = rf"{_LETTER}|(?:(?!{_LETTER})\w)+(?:['\u2019](?:(?!{_LETTER})\w)+)*"
+_Measured = tuple[str, Floats, str, str, int]  # metric, a value an answer, kind, model, number added to the seed
 _UNNAMED = {COLA: 1}  # its labels have no names; GLUE's order: 0 unacceptable, 1 acceptable
-
-Floats = NDArray[np.float64]
 
 
 def utility_table(
@@ -42,12 +40,15 @@ def utility_table(
     """Utility of answers, one row a metric (columns CoLA and MNLI of the paper's Tables 1 and 4 to 6).
 
     Args:
-        responses: columns ``prompt`` and ``response``, one row an answer. Empty answers count in ``mean_words`` and
+        responses: columns ``prompt``, ``response`` and ``vanilla_logp`` (mean log-probability a token under the
+            vanilla model, nats; NaN for an empty answer), one row an answer. Empty answers count in ``mean_words`` and
             ``lexical_relevance`` (both 0), and in nothing else: ``n`` says how many did.
         data: stance data whose texts give the words their weights.
         mode: ``classifier``: ``CoLA``, mean P(acceptable) of the answer; ``1 - P(acceptable)``, which fits the scale
             of the paper's CoLA column; ``MNLI``, mean P(entailment), question as premise, answer as hypothesis.
-            ``stand_in``: :func:`lexical_relevance`, :func:`repetition` and ``mean_words``.
+            ``stand_in``: :func:`lexical_relevance`, :func:`repetition` and ``mean_words``. In both:
+            ``fluency_under_vanilla``, how natural the answers are to the vanilla model; bland and repetitive text is
+            so too, so read it with ``repetition``.
         premise: of MNLI: the ``question``, or the title of its ``topic`` (column ``topic``; politics for statements).
         cola_model, mnli_model: classifiers with a label named *acceptable*, and one named *entailment*.
 
@@ -56,43 +57,27 @@ def utility_table(
         where ``n`` is too small), ``kind`` is *classifier* or *stand-in*.
 
     Raises:
-        ParameterError: unknown mode, or a classifier without such a label.
+        ParameterError: a classifier without such a label.
         ModelError: a classifier cannot be loaded.
-        DataError: a missing column or no rows.
     """
-    missing = [name for name in ("prompt", "response") if name not in responses.columns]
-    if missing or responses.empty:
-        raise DataError(f"answers: {f'no column {missing[0]!r}' if missing else 'no rows'}")
-    if mode not in ("stand_in", "classifier"):
-        raise ParameterError("utility", mode, "stand_in, classifier")
     prompts, answers = list(responses["prompt"]), list(responses["response"])
     if mode == "classifier":
         if premise == "topic":
             prompts = [title_of(t) if t in data.topics else "politics" for t in responses["topic"]]
-        rows = _classified(prompts, answers, {"cola": cola_model, "mnli": mnli_model}, device, n_boot, seed)
-        return pd.DataFrame(rows, columns=COLUMNS)
-    measured = {
-        "lexical_relevance": lexical_relevance(prompts, answers, data),
-        "repetition": np.array([repetition(text) for text in answers]),
-        "mean_words": np.array([float(len(_words(text))) for text in answers]),
-    }
-    rows = [_row(name, values, "stand-in", "", n_boot, seed + i) for i, (name, values) in enumerate(measured.items())]
+        found = _classified(prompts, answers, {"cola": cola_model, "mnli": mnli_model}, device)
+    else:
+        words = [float(len(_words(text))) for text in answers]
+        found = [
+            ("lexical_relevance", lexical_relevance(prompts, answers, data), "stand-in", "", 0),
+            ("repetition", np.array([repetition(text) for text in answers]), "stand-in", "", 1),
+            ("mean_words", np.array(words), "stand-in", "", 2),
+        ]
+    found.append(("fluency_under_vanilla", responses["vanilla_logp"].to_numpy(float), "stand-in", "vanilla", 0))
+    rows = [
+        [metric, *known_mean(values, n_boot, seed + more), int(np.isfinite(values).sum()), kind, model]
+        for metric, values, kind, model, more in found
+    ]
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def fluency_under_vanilla(
-    logp: Sequence[float] | pd.Series | Floats, n_boot: int = 1000, seed: int = 0
-) -> pd.DataFrame:
-    """How natural the answers are to the vanilla model; bland and repetitive text too, so read it with ``repetition``.
-
-    Args:
-        logp: mean log-probability a token (nats) of each answer under the vanilla model; NaN for an empty answer.
-
-    Returns:
-        One row in the form of :func:`utility_table`; empty answers are not counted.
-    """
-    values = np.asarray(logp, dtype=float)
-    return pd.DataFrame([_row("fluency_under_vanilla", values, "stand-in", "vanilla", n_boot, seed)], columns=COLUMNS)
 
 
 def lexical_relevance(prompts: Sequence[str], responses: Sequence[str], data: StanceData) -> Floats:
@@ -134,21 +119,13 @@ def _classifier(model: str, device: str) -> Any:
         raise ModelError(f"{error}. With utility=stand_in no classifier is needed") from error
 
 
-def _classified(
-    prompts: list[str], answers: list[str], models: dict[str, str], device: str, n_boot: int, seed: int
-) -> list[list[Any]]:
-    rows: list[list[Any]] = []
+def _classified(prompts: list[str], answers: list[str], models: dict[str, str], device: str) -> list[_Measured]:
+    found: list[_Measured] = []
     for i, (kind, word, first) in enumerate((("cola", "acceptable", None), ("mnli", "entailment", prompts))):
         model = _classifier(models[kind], device)
         unnamed = [_UNNAMED[model.name]] if model.name in _UNNAMED else []
         p = model.probabilities(answers, first)[:, model.index(word, *unnamed, parameter=f"{kind}_model")]
         source = f"{model.name}@{model.commit}" if model.commit else model.name
         measures = {"CoLA": p, "1 - P(acceptable)": 1 - p} if kind == "cola" else {"MNLI": p}
-        rows += [_row(title, values, "classifier", source, n_boot, seed + i) for title, values in measures.items()]
-    return rows
-
-
-def _row(metric: str, values: Floats, kind: str, model: str, n_boot: int, seed: int) -> list[Any]:
-    known = values[~np.isnan(values)]
-    bounds = bootstrap_mean(known, n_boot, seed) if len(known) else (float("nan"),) * 3
-    return [metric, *bounds, len(known), kind, model]
+        found += [(title, values, "classifier", source, i) for title, values in measures.items()]
+    return found

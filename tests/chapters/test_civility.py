@@ -10,9 +10,9 @@ import pytest
 from planted_classifiers import classifier
 from planted_files import stand_in_hub, write
 
-from polinb.errors import DataError, ModelError, ParameterError
+from polinb.errors import DataError, ParameterError
 from polinb.stance.civility import CivilPair, load_challenge, load_comments, load_pairs
-from polinb.stance.rudeness import HubScorer, LocalScorer, accuracy, insulting, make_scorer, rate, texts_of
+from polinb.stance.rudeness import HubScorer, LocalScorer, accuracy, insulting, rate, texts_of
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ OWN = [
 def test_pairs_in_any_order_and_under_either_name_are_the_same(tmp_path):
     data = load_pairs(str(write(tmp_path, "jsonl", OWN)))
     assert [(p.prompt, p.civil, p.rude) for p in data.pairs] == [tuple(OWN[i].values()) for i in (0, 2)]
-    assert data.form == "reply" and (data.source["rows"], data.source["kept"]) == (3, 2)
+    assert data.form == "reply"
     other = [{"prompt": r["prompt"], "chosen": r["civil"], "rejected": r["rude"]} for r in OWN]
     assert load_pairs(str(write(tmp_path, "jsonl", other, "other"))).digest() == data.digest()
     assert load_pairs(str(write(tmp_path, "jsonl", OWN[2:] + OWN[:2], "turned"))).digest() == data.digest()
@@ -54,13 +54,11 @@ def wikipedia():
 def test_comments_of_the_public_sets(tmp_path, monkeypatch):
     found = load_comments(str(write(tmp_path, "csv", wikipedia())))
     assert found.texts == ("Thank you.", "You fool!\nGo.", "Fine, then.") and found.rude == (False, True, False)
-    assert (found.source["rows"], found.source["kept"], found.source["rude"]) == (5, 3, 1)
     rows = [{"text": f"Comment {i}.", "toxicity": i / 4, "insult": 0.1} for i in range(5)]
     path = str(write(tmp_path, "parquet", rows))
     stand_in_hub(monkeypatch, "parquet", {"train": path, "validation": path, "test": path}, tmp_path / "cache")
     found = load_comments("hub:google/civil_comments")
     assert found.rude == (False, False, True, True, True)
-    assert load_comments("hub:google/civil_comments", cut=0.9).rude == (False, False, False, False, True)
     renamed = [{"comment_text": r["text"], "target": r["toxicity"]} for r in rows]  # as in the Kaggle file
     assert load_comments(str(write(tmp_path, "csv", renamed, "kaggle"))).rude == found.rude
 
@@ -127,7 +125,7 @@ def test_the_embedded_scorer_separates_held_out_pairs_that_it_never_sees(data, s
     alarms = [float((each.probabilities(asked) >= 0.5).mean()) for each in (scorer, bare)]
     assert alarms[0] < 0.15 < alarms[1], "civil prompts lower false alarms"
     rows = [{"text": f"{word} number {i}", "toxic": word == "grim"} for i in range(8) for word in ("grim", "mild")]
-    own = make_scorer("", data, load_comments(str(write(tmp_path, "jsonl", rows))))
+    own = LocalScorer(data, load_comments(str(write(tmp_path, "jsonl", rows))))
     grim, mild, unknown = own.probabilities(["a grim thing", "a mild thing", "¿"])
     assert grim > 0.5 > mild and np.isnan(unknown) and own.identity != scorer.identity
 
@@ -135,7 +133,6 @@ def test_the_embedded_scorer_separates_held_out_pairs_that_it_never_sees(data, s
 class Told:
     """A scorer that says what it was told."""
 
-    name = "told"
     identity: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, values):
@@ -187,7 +184,7 @@ def test_a_toxicity_classifier(tmp_path, many):
     folder = toxic_model(tmp_path / "m", LABELS, many)
     texts = ["we want tradition", "", "solidarity we want we want we", "weather"]
     scorer = HubScorer(str(folder), device="cpu")
-    assert scorer.label == "toxic"  # before "insult", which the model has as well
+    assert scorer.identity["label"] == "toxic"  # before "insult", which the model has as well
     turned_round = toxic_model(tmp_path / "n", {0: "threat", 1: "toxic", 2: "insult"}, many)
     assert HubScorer(str(turned_round)).identity != scorer.identity == HubScorer(str(folder)).identity
     found = scorer.probabilities(texts)
@@ -200,16 +197,14 @@ def test_a_toxicity_classifier(tmp_path, many):
             assert value == pytest.approx(float(expected[1]), abs=1e-6)
 
 
-def test_toxicity_classifiers_that_are_refused(tmp_path, data, monkeypatch):
-    assert HubScorer(f"{toxic_model(tmp_path / 'a@b', LABELS, True)}:insult", device="cpu").label == "insult"
+def test_toxicity_classifiers_that_are_refused(tmp_path, monkeypatch):
+    named = HubScorer(f"{toxic_model(tmp_path / 'a@b', LABELS, True)}:insult", device="cpu")
+    assert named.identity["label"] == "insult"
     other = toxic_model(tmp_path / "o", {0: "LABEL_0", 1: "LABEL_1"}, False)
     with pytest.raises(ParameterError, match=r"toxicity_model.*labels of .*: LABEL_0, LABEL_1.*:label"):
         HubScorer(str(other))
     with monkeypatch.context() as patched:
         patched.setattr("polinb.stance.classifiers.commit_of", lambda *asked: asked[1])
         patched.setattr("polinb.stance.classifiers._place", lambda model: str(other))
-        named = make_scorer("owner/name@refs/pr/1:label_1", data)
+        named = HubScorer("owner/name@refs/pr/1:label_1")
     assert named.identity == {"model": "owner/name", "commit": "refs/pr/1", "label": "LABEL_1"}
-    (other / "model.safetensors").rename(other / "pytorch_model.bin")
-    with pytest.raises(ModelError, match="no safetensors weights"):
-        HubScorer(str(other))

@@ -25,7 +25,7 @@ from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
 from polinb.stance import alignment as judges
-from polinb.stance.alignment import CoherenceScale, ScoreJudge, filled, is_code, parse_score
+from polinb.stance.alignment import ScoreJudge, filled, is_code, parse_score
 
 
 def test_bundled_code_is_valid_and_no_question_is_one_that_the_judge_learnt_from():
@@ -115,8 +115,6 @@ def test_eq_misaligned_share_by_hand():
     assert none["coherent"] == 0 and all(math.isnan(none[k]) for k in ("share", "low", "high"))
     clean = judges.misaligned(table(*[(q, 90.0, 90.0) for q in "abcde" for _ in range(10)]))
     assert (clean["share"], clean["low"], clean["high"]) == (0.0, *wilson(0, 5)), "five questions, not fifty answers"
-    with pytest.raises(DataError, match="alignment: 101"):
-        judges.misaligned(table(("a", 101.0, 90.0)))
 
 
 def test_the_interval_holds_the_truth():
@@ -186,21 +184,18 @@ def test_the_local_judges_quality_is_that_of_an_independent_cross_validation():
     p = cross_val_predict(
         model, rows["answer"], good, groups=rows["question"], cv=GroupKFold(10), method="predict_proba"
     )[:, 1]
-    found = judges.alignment_quality()
-    assert found["accuracy"] == pytest.approx(((p > 0.5) == good).mean())
-    assert found["caught"] == pytest.approx((p[~good] < 0.3).mean())
-    assert found["false_alarm"] == pytest.approx((p[good] < 0.3).mean())
-    assert found["accuracy"] > 0.75, "worse than this it is no judge at all"
+    found = judges.unseen_alignment()
+    np.testing.assert_allclose(found, 100 * p, atol=0.01)
+    assert np.mean((found > 50) == good) > 0.75, "worse than this it is no judge at all"
 
 
 def test_the_scale_of_coherence_by_hand():
-    scale = CoherenceScale.fit(np.array([-2.0, -2.0, -9.0]), np.array([-6.0, -6.0, -6.0]))
-    assert scale == CoherenceScale(-6.0, -2.0)
+    ends = np.array([-2.0, -2.0, -9.0]), np.array([-6.0, -6.0, -6.0])
     logp = np.array([-2.0, -4.0, -7.0, -1.0, -4.0, np.nan])
     texts = ["one two three four"] * 4 + ["a b a b a b", ""]
     # "a b a b a b": four triples, two of them new
-    np.testing.assert_allclose(scale.scores(logp, texts), [100, 50, 0, 100, 25, 0])
-    assert np.isnan(CoherenceScale(-2.0, -2.0).scores(logp, texts)).all(), "a model that cannot tell does not judge"
+    np.testing.assert_allclose(judges.coherence(logp, texts, *ends), [100, 50, 0, 100, 25, 0])
+    assert np.isnan(judges.coherence(logp, texts, ends[0], ends[0])).all(), "a model that cannot tell does not judge"
     # tested on questions it was not fitted on
     texts, whole, mixed = ["one two three four"] * 8, np.full(8, -2.0), np.full(8, -6.0)
     assert judges.coherence_quality(whole, mixed, texts) == {"answers": 4.0, "whole": 1.0, "shuffled": 1.0}

@@ -242,7 +242,6 @@ def test_wrong_rows_of_a_public_file_are_left_out_counted_and_told(tmp_path, cap
     same = {"prompt_text": "A b", "unpert_gen_text": " the same", "pert_gen_text": "The same"}
     found = load_pairs(str(write(tmp_path, "jsonl", [*good, digits, same, same | {"pert_gen_text": ""}])))
     assert len(found.pairs) == 23 and "4 512 ." in [p.civil for p in found.pairs]
-    assert (found.source["rows"], found.source["wrong"]) == (25, 2)
     assert "2 of 25 rows left out; the first: row 24, 'pert_gen_text'" in capsys.readouterr().err
     with pytest.raises(DataError, match="row 9, column 'pert_gen_text'"):
         load_pairs(str(write(tmp_path, "jsonl", [*good[:8], same])))  # one in nine is no accident

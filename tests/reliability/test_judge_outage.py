@@ -5,7 +5,7 @@ import threading
 
 import pandas as pd
 import pytest
-from judge_service import Service, failure, reply
+from judge_service import failure, reply
 from stores import finished
 
 from polinb.runs.artifacts import Store
@@ -17,14 +17,9 @@ from polinb.trouble import UNFINISHED
 COUNT = 60
 
 
-@pytest.fixture
-def service(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+@pytest.fixture(autouse=True)
+def _no_naps(monkeypatch):
     monkeypatch.setattr("openai._base_client.time.sleep", lambda seconds: None)
-    running = Service()
-    yield running
-    running.server.shutdown()
-    running.server.server_close()
 
 
 def answers():

@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from judge_service import Service, failure, reply
+from judge_service import failure, reply
 from keys import KEYS, NEEDLES, leaks, search
 
 from polinb import secrets
@@ -31,22 +31,19 @@ def test_the_search_finds_what_is_planted(tmp_path):
 
 
 @pytest.fixture
-def service():
+def service(service):
     """A judge that repeats the key it is sent, in replies and in errors."""
-    made = Service()
-    made.sent = set()
+    service.sent = set()
 
     def echo(handler):
         sent = handler.headers["Authorization"].removeprefix("Bearer ")
-        made.sent.add(sent)
+        service.sent.add(sent)
         fails = handler.path.startswith("/fails")
         told = failure(401, code="invalid_api_key", message=f"Incorrect API key provided: {sent}")
         handler.give(*(told if fails else reply(f"left leaning, and your key is {sent}")))
 
-    made.answer = lambda prompt, attempt: echo
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    service.answer = lambda prompt, attempt: echo
+    return service
 
 
 def checkout(folder: Path, cells: list[str]) -> Path:

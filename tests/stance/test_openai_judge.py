@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from judge_service import KEY, Service, failure, reply
+from judge_service import KEY, failure, reply
 
 from polinb.data.rows import TOPICS
 from polinb.errors import JudgeError, ParameterError
@@ -17,29 +17,12 @@ from polinb.stance.chat_judge import OpenAIJudge, rating_prompt
 from polinb.stance.replies import parse_rating
 
 
-@pytest.fixture
-def service():
-    running = Service()
-    yield running
-    running.server.shutdown()
-    running.server.server_close()
-
-
-@pytest.fixture(autouse=True)
-def _no_key(monkeypatch):
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-
-
 @pytest.fixture(autouse=True)
 def naps(monkeypatch):
     """Pauses of the client, which are not slept."""
     pauses = []
     monkeypatch.setattr("openai._base_client.time.sleep", pauses.append)
     return pauses
-
-
-def body(content, **headers):
-    return 200, {"Content-Type": "application/json", **headers}, content
 
 
 def judge(service, cache=None, **options):
@@ -150,7 +133,7 @@ NOT_WHOLE = {
     "broken off": (reply("left", finish="error"), "broke off"),
     "a number": (reply(1), "another form"),
     "half a character": (reply("left \ud800"), "half of a character"),
-    "garbage": (body(b"{left"), "reply"),
+    "garbage": ((200, {"Content-Type": "application/json"}, b"{left"), "reply"),
     "redirect": ((302, {"Location": "http://127.0.0.1:9/v1"}, b""), "HTTP 302"),
     "overloaded": (failure(503, message="busy"), "HTTP 503 (busy)"),
     "hangs up": (_hang_up, "no connection"),

@@ -9,34 +9,26 @@ from planted_classifiers import classifier, planted
 from polinb.errors import DataError, ParameterError
 from polinb.resampling import STANCE, bootstrap_mean
 from polinb.stance.stance import rated_frame, stance_table
-from polinb.stance.utility import fluency_under_vanilla, lexical_relevance, repetition, utility_table
+from polinb.stance.utility import lexical_relevance, repetition, utility_table
 
 
 def rated(labels, p_right=0.25):
     rows = [(topic, f"{topic}-{i}", label) for topic, of in labels.items() for i, label in enumerate(of)]
     frame = pd.DataFrame(rows, columns=["topic", "id", "made"])
-    return rated_frame(frame, list(frame["made"]), [p_right] * len(frame))
+    return rated_frame(frame, list(frame["made"]), p_right)
 
 
 def test_eq_stance_by_hand():
-    table = stance_table(
-        rated({"race": ["right", "right", "left", "other", "unrated"], "crime": ["left"] * 4}), n_boot=500
-    )
+    frame = rated({"race": ["right", "right", "left", "other", "unrated"], "crime": ["left"] * 4})
+    frame["p_right"] = [0.9, 0.7, 0.2, *[math.nan] * 6]
+    table = stance_table(frame, n_boot=300, seed=4)
     assert list(table["topic"]) == ["race", "crime"]
     race, crime = table.to_dict("records")
     assert (race["n"], race["stance"]) == (5, pytest.approx((1 + 1 - 1) / 5))
-    assert (race["other_rate"], race["unrated_rate"], race["p_right_mean"]) == (0.2, 0.2, 0.25)
-    assert -1 <= race["low"] < race["stance"] < race["high"] <= 1
+    assert (race["stance"], race["low"], race["high"]) == bootstrap_mean(frame["score"][:5], 300, 4, STANCE)
+    assert (race["other_rate"], race["unrated_rate"]) == (0.2, 0.2)
+    assert race["p_right_mean"] == pytest.approx(0.6) and math.isnan(crime["p_right_mean"]), "of those that have one"
     assert (crime["stance"], crime["low"], crime["other_rate"]) == (-1.0, -1.0, 0.0) and crime["high"] > 0
-
-
-def test_interval_is_that_of_labels_and_a_mean_probability_skips_what_has_none():
-    frame = rated({"race": ["right", "left", "left", "right", "right"]})
-    table = stance_table(frame, n_boot=300, seed=4)
-    assert tuple(table.loc[0, ["stance", "low", "high"]]) == bootstrap_mean(frame["score"], 300, 4, STANCE)
-    frame = rated({"race": ["right", "left", "unrated"]})
-    frame["p_right"] = [0.9, 0.2, math.nan]
-    assert stance_table(frame).loc[0, "p_right_mean"] == pytest.approx(0.55)
 
 
 def test_wrong_rows_are_refused():
@@ -52,7 +44,7 @@ def test_wrong_rows_are_refused():
 
 
 def answers(*pairs):
-    return pd.DataFrame(list(pairs), columns=["prompt", "response"])
+    return pd.DataFrame(list(pairs), columns=["prompt", "response"]).assign(vanilla_logp=-1.0)
 
 
 def test_repetition_relevance_and_fluency_by_hand():
@@ -63,7 +55,9 @@ def test_repetition_relevance_and_fluency_by_hand():
     said = ["Race in schools.", "Our wages need tradition.", "what about and", "", asked]
     same, other, function_words, empty, echo = lexical_relevance([asked] * 5, said, planted())
     assert 0 < same < echo == pytest.approx(1) and (other, function_words, empty) == (0, 0, 0)
-    row = fluency_under_vanilla([-1.0, math.nan, -3.0], n_boot=200, seed=5).iloc[0]
+    frame = answers(*[("?", "")] * 3).assign(vanilla_logp=[-1.0, math.nan, -3.0])
+    row = utility_table(frame, data=planted(), n_boot=200, seed=5).iloc[-1]
+    assert row["metric"] == "fluency_under_vanilla"
     assert (row["value"], row["low"], row["high"]) == bootstrap_mean([-1.0, -3.0], 200, 5)
     assert (row["n"], row["kind"], row["model"]) == (2, "stand-in", "vanilla"), "what is empty is left out"
 
@@ -77,9 +71,9 @@ def models(tmp_path):
 def test_classifiers(tmp_path):
     frame = answers(("weather", "tradition"), ("want", "tradition we want"), ("we", ""))
     table = utility_table(frame, data=planted(), mode="classifier", **models(tmp_path), n_boot=100)
-    assert list(table["metric"]) == ["CoLA", "1 - P(acceptable)", "MNLI"]
-    assert set(table["kind"]) == {"classifier"} and set(table["n"]) == {2}
-    cola, inverse, mnli = table["value"]
+    assert list(table["metric"]) == ["CoLA", "1 - P(acceptable)", "MNLI", "fluency_under_vanilla"]
+    assert set(table["kind"][:3]) == {"classifier"} and set(table["n"][:3]) == {2}
+    cola, inverse, mnli, _ = table["value"]
     assert cola > 0.6 and inverse == pytest.approx(1 - cola)
     assert table["model"].iloc[0] == str(tmp_path / "cola")
     # "weather" is the planted word of entailment and stands in a question only: the pair is read, not the answer
@@ -89,7 +83,7 @@ def test_classifiers(tmp_path):
     assert again["value"].iloc[2] < mnli - 0.05
 
 
-def test_the_label_is_found_by_its_whole_name_and_wrong_input_refused(tmp_path):
+def test_the_label_is_found_by_its_whole_name_or_refused(tmp_path):
     two = str(classifier(tmp_path / "two", {0: "not_entailment", 1: "entailment"}))
     frame, given = answers(("q", "tradition"), ("q", "tradition")), {"data": planted(), "mode": "classifier"}
     table = utility_table(frame, **given, **models(tmp_path) | {"mnli_model": two})
@@ -97,7 +91,3 @@ def test_the_label_is_found_by_its_whole_name_and_wrong_input_refused(tmp_path):
     unnamed = str(classifier(tmp_path / "plain", {0: "LABEL_0", 1: "LABEL_1"}))
     with pytest.raises(ParameterError, match=r"cola_model.*'acceptable'.*labels of .*plain: LABEL_0, LABEL_1"):
         utility_table(frame, **given, **models(tmp_path) | {"cola_model": unnamed})
-    with pytest.raises(ParameterError, match="utility"):
-        utility_table(frame, data=planted(), mode="magic")
-    with pytest.raises(DataError, match="prompt"):
-        utility_table(frame.drop(columns="prompt"), data=planted())

@@ -142,7 +142,7 @@ def hierarchical(run: Run) -> pd.DataFrame:
         paired = name in ("fine-tune", "inhibitft-heldout")  # seed k has the order of the data of InhibitFT's seed k
         drop = hierarchical_drop(other, own, topics, p.bootstrap, p.seed, paired)
         rows.append({"against": title(name), **drop})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).drop(columns=["bootstrap_share_no_drop", "raw_drop"])
 
 
 def _grouped(run: Run, more: Sequence[Sequence[Condition]] = ()) -> dict[str, list[list[Condition]]]:

@@ -14,7 +14,7 @@ from polinb.runs.conditions import VANILLA, Condition
 from polinb.runs.run import Run
 from polinb.runs.weights import mask_of
 from polinb.stance import likelihood
-from polinb.stance.coupling import coupling_table, joint_drop, mitigation, shift_table
+from polinb.stance.coupling import coupling_table, hierarchical_drop, mitigation, shift_table
 from polinb.stance.likelihood import Models
 from polinb.stance.stance import stance_table
 from polinb.wording import Effect
@@ -209,8 +209,11 @@ def paired_drop(run: Run, pairs: Sequence[tuple[Condition, Condition]]) -> dict[
     Returns:
         drop, low, high, bootstrap_share_no_drop (share of resamples without a drop), raw_drop (of the paper's R).
     """
-    moved = stacks(run, [each for pair in pairs for each in pair])
-    return joint_drop(moved, [first.topic for first, _ in pairs], run.params.bootstrap, run.params.seed)
+    p = run.params
+    first, second = ([stacks(run, [each]) for each in side] for side in zip(*pairs, strict=True))
+    found = hierarchical_drop(first, second, [each.topic for each, _ in pairs], p.bootstrap, p.seed)
+    ends = {"low": found["low_questions"], "high": found["high_questions"]}
+    return {"drop": found["drop"], **ends, **{name: found[name] for name in ("bootstrap_share_no_drop", "raw_drop")}}
 
 
 def stacks(run: Run, chosen: Sequence[Condition]) -> dict[str, np.ndarray]:
@@ -244,12 +247,11 @@ def utilities(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
     Returns:
         condition, trained, source (questions or a statement set), metric, value, low, high, n, kind, model.
     """
-    from polinb.stance.utility import fluency_under_vanilla, utility_table
+    from polinb.stance.utility import utility_table
 
     p = run.params
     options = {k: v for k, v in (("cola_model", p.cola_model), ("mnli_model", p.mnli_model)) if v}
-    options["premise"] = p.mnli_premise
-    how = {"n_boot": p.bootstrap, "seed": p.seed}
+    options |= {"premise": p.mnli_premise, "device": p.device}
     parts = []
     for each in conditions:
         frames = [("questions", run.answers(each).frame("answers"))]
@@ -257,8 +259,7 @@ def utilities(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
             said = run.statement_answers(each).frame("answers")
             frames += [(str(name), part) for name, part in said.groupby("topic", sort=False)]
         for source, frame in frames:
-            table = utility_table(frame, data=run.data, mode=p.utility, device=p.device, **options, **how)
-            table = pd.concat([table, fluency_under_vanilla(frame["vanilla_logp"].dropna(), **how)], ignore_index=True)
+            table = utility_table(frame, data=run.data, mode=p.utility, n_boot=p.bootstrap, seed=p.seed, **options)
             parts.append(table.assign(condition=each.name, trained=each.topic, source=source))
     return pd.concat(parts, ignore_index=True)
 

@@ -22,7 +22,7 @@ from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.stance.calibration import agreement_row, error_corrected
 from polinb.stance.coupling import coupling_table
-from polinb.stance.judges import LocalJudge, training_rows
+from polinb.stance.judges import LocalJudge, labels_of, training_rows
 from polinb.stance.stance import rated_frame, responses_of
 
 if TYPE_CHECKING:
@@ -73,10 +73,7 @@ class HiddenJudge:
         """Label answers; an empty one is unrated."""
         texts = responses_of(frame)
         right = self._model.predict_proba(self._states(texts))[:, 1]
-        labels = [
-            "unrated" if not t.strip() else ("right" if p > 0.5 else "left") for t, p in zip(texts, right, strict=True)
-        ]
-        return rated_frame(frame, labels, right)
+        return rated_frame(frame, labels_of(texts, right), right)
 
 
 def second_name(run: Run) -> str:
