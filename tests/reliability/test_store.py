@@ -13,8 +13,7 @@ from safetensors.numpy import save_file
 from stores import contents
 
 from polinb.errors import ArtifactError
-from polinb.runs.artifact_check import DamagedError, seal
-from polinb.runs.artifacts import META, Store, canonical, key_of, provenance
+from polinb.runs.artifacts import META, DamagedError, Store, canonical, key_of, provenance, seal
 
 INPUTS = {"a": 1, "b": ["x", "ü"], "c": 0.1}
 FILES = ("arrays.safetensors", "table.parquet", "facts.json", "note.txt", META)
@@ -126,7 +125,7 @@ def test_a_record_that_was_edited(store):
     assert found
     shutil.copy(found.path / "table.parquet", found.path / "planted.parquet")
     with pytest.raises(ArtifactError, match=r"thing/\w+ has no file 'planted.parquet'"):
-        found.frame("planted")  # never checked
+        found.file("planted.parquet")  # never checked
 
 
 def test_a_damaged_result_is_not_mended_twice(store):
