@@ -153,10 +153,9 @@ def _check_together(p: Any) -> None:
     for name in ("ablation_topics", "baseline_topics"):
         if has(name, "topics") and any(t not in p.topics for t in getattr(p, name)):
             raise ParameterError(name, getattr(p, name), f"topics of this run: {p.topics}")
-    if has("patch_questions", "eval_questions") and p.patch_questions > p.eval_questions:
-        raise ParameterError("patch_questions", p.patch_questions, f"at most eval_questions ({p.eval_questions})")
-    if has("graft_questions", "eval_questions") and p.graft_questions > p.eval_questions:
-        raise ParameterError("graft_questions", p.graft_questions, f"at most eval_questions ({p.eval_questions})")
+    for name in ("patch_questions", "graft_questions"):
+        if has(name, "eval_questions") and getattr(p, name) > p.eval_questions:
+            raise ParameterError(name, getattr(p, name), f"at most eval_questions ({p.eval_questions})")
     if has("dtype", "train") and p.dtype in ("bfloat16", "float16") and p.train != "lora":
         why = "AdamW steps of this size vanish in half-precision weights"
         raise ParameterError("dtype", p.dtype, "float32 (or auto) unless train=lora", why)

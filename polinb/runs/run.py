@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from polinb.data.pairs import Pair
     from polinb.scoring.tracing import Contrast
 
-_RECIPE = tuple(name for name in Recipe.__dataclass_fields__ if name != "seed")
-
 
 class Run(Base):
     """Parameters, a store, and everything that can be asked of both."""
@@ -42,7 +40,7 @@ class Run(Base):
     def recipe(self, **changes: Any) -> Recipe:
         """Hyperparameters of the run's fine-tuning, with ``changes``."""
         p = self.params
-        return Recipe(**{**{name: getattr(p, name) for name in _RECIPE}, "seed": p.seed, **changes})
+        return Recipe(**{name: getattr(p, name) for name in Recipe.__dataclass_fields__} | changes)
 
     def tuned(
         self,

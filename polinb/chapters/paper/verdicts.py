@@ -12,7 +12,7 @@ from polinb.resampling import SHIFT, bootstrap_mean, changes, differences, per_q
 from polinb.runs.conditions import Condition
 from polinb.runs.run import Run
 from polinb.stance.coupling import FEWEST_TOPICS
-from polinb.wording import Effect, bounded, told
+from polinb.wording import Effect, Interval, told
 
 RANDOM = {
     "random-uniform": "uniform random neurons",
@@ -37,7 +37,7 @@ def judged(effect: Effect, want: str) -> str:
 
 def claim(text: str, source: str, measure: str, effect: Effect, want: str) -> dict[str, Any]:
     """A row of a table of claims: claim, source (where in the paper, or "control"), measure, effect, verdict."""
-    return {"claim": text, "source": source, "measure": measure, "effect": bounded(effect)} | {
+    return {"claim": text, "source": source, "measure": measure, "effect": Interval(*effect, signed=True)} | {
         "verdict": judged(effect, want)
     }
 
