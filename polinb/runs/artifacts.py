@@ -140,7 +140,7 @@ class Store:
             if found := self.look(kind, inputs):
                 return found
         path = self.path(kind, key_of(inputs))
-        with locked(path, self.root):
+        with locked(path):
             try:  # once more: another process may have made or mended it
                 if found := self.look(kind, inputs):
                     return found
@@ -277,11 +277,11 @@ def store_root() -> Path:
 
 
 @contextmanager
-def locked(path: Path, root: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Only one process at a time makes the artifact ``path``; the lock ends with its process, however that ends.
 
     Raises:
-        ArtifactError: the lock cannot be written under the store's ``root``.
+        ArtifactError: the lock cannot be written.
     """
     from filelock import FileLock, Timeout
 
@@ -295,7 +295,7 @@ def locked(path: Path, root: Path) -> Iterator[None]:
             notice(f"waiting for another process, which is making {what}")
             lock.acquire()
     except OSError as error:
-        explain(error, what, root)
+        explain(error, what, path.parents[1])
         raise
     try:
         yield

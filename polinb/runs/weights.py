@@ -135,7 +135,7 @@ def model_of(run: Base, weights: Result | None, name: str = "") -> LM:
         weights, share = weights.inputs["trained"], weights.inputs["share"]
     while True:
         weights.made()
-        with locked(weights.path, run.store.root):  # not dropped by make_room meanwhile
+        with locked(weights.path):  # not dropped by make_room meanwhile
             if weights.done():
                 os.utime(weights.path)
                 return load_variant(run.lm, weights.path, name, blend=share)
@@ -159,7 +159,7 @@ def make_room(run: Base) -> None:
             return
         if read in newest:
             continue
-        with locked(folder, run.store.root):
+        with locked(folder):
             shutil.rmtree(folder, ignore_errors=True)
         size -= taken
 
