@@ -47,7 +47,7 @@ def test_a_while_without_the_judge(service, tmp_path, monkeypatch):
 
     def answer(prompt, attempt):
         asked.append(prompt)
-        on_disk.append(len(cache.read_text().splitlines()) if cache.exists() else 0)
+        on_disk.append(cache.read_text().count("\n") if cache.exists() else 0)
         if len(set(asked)) > 20 and not back.is_set():  # dies after twenty answers
             return failure(503, message="overloaded")
         return reply("right leaning" if "text 7" in prompt else "left leaning")
