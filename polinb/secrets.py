@@ -55,13 +55,13 @@ def refuse(settings: Mapping[str, object], known: Mapping[str, object] | None = 
     for name, value in settings.items():
         # text only: the book's own tables and numbers may stand in a notebook's names
         if value and name not in (known or ()) and _NAME.search(name) and isinstance(value, str | bytes):
-            raise ParameterError(hide(name), _Unseen(), "no secret", _HINT)
+            raise ParameterError(hide(name), "…", "no secret", _HINT)
         try:
             secret = hide(name) != name or any(hide(text) != text for text in _texts(value))
         except RecursionError:
-            raise ParameterError(name, _Unseen(), "a value that does not contain itself") from None
+            raise ParameterError(name, "…", "a value that does not contain itself") from None
         if secret:
-            raise ParameterError(hide(name), _Unseen(), "no secret", _HINT)
+            raise ParameterError(hide(name), "…", "no secret", _HINT)
 
 
 def hide(text: str, forms: bool = True) -> str:
@@ -79,13 +79,6 @@ def hide(text: str, forms: bool = True) -> str:
     text = _FORMS.sub(HIDDEN, text)
     text = _USERINFO.sub(f"{HIDDEN}@", text)
     return _QUERY.sub(lambda found: found[1] + HIDDEN, text)
-
-
-class _Unseen:
-    """Stands for a value that must not be shown."""
-
-    def __repr__(self) -> str:
-        return "…"
 
 
 def _values() -> list[str]:

@@ -110,11 +110,6 @@ def raised(text: str) -> str:
     return _EXPONENT.sub(lambda found: f"{found[1]} × 10{str(int(found[2])).translate(_RAISED)}", text)
 
 
-def bounded(effect: Effect, digits: int = 2) -> Interval:
-    """An effect with its interval for a cell of a table: ``+0.60 [+0.46, +0.74]``."""
-    return Interval(*effect, digits, signed=True)
-
-
 def interval(effect: Effect, digits: int = 2, sign: bool = True, unit: str = "") -> str:
     """``+0.60 [+0.46, +0.74]``, with the unit after the estimate; says so where there is no interval."""
     mean, low, high = effect
@@ -174,15 +169,11 @@ class Interval:
 
     def __str__(self) -> str:
         """The three numbers as text."""
-        if self.signed and not math.isnan(self.value):
-            mean, *ends = (number(x, self.digits) for x in (self.value, self.low, self.high))
-            return f"{mean} [{ends[0]}, {ends[1]}]"
-        if math.isnan(self.value):
-            return "–"
-        if math.isnan(self.low) and math.isnan(self.high):
-            return number(self.value, self.digits, sign=False)
-        ends = ["?" if math.isnan(x) else number(x, self.digits, sign=False) for x in (self.low, self.high)]
-        return f"{number(self.value, self.digits, sign=False)} [{ends[0]}, {ends[1]}]"
+        mean = number(self.value, self.digits, self.signed)
+        if math.isnan(self.value) or (math.isnan(self.low) and math.isnan(self.high)):
+            return mean
+        low, high = ("?" if math.isnan(x) else number(x, self.digits, self.signed) for x in (self.low, self.high))
+        return f"{mean} [{low}, {high}]"
 
 
 def intervals(frame: pd.DataFrame, value: str, digits: int = 2) -> list[Interval]:

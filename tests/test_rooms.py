@@ -28,7 +28,7 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
             yield name, ast.parse(path.read_text("utf-8"))
 
 
-def imports(tree: ast.AST, typing: bool = True) -> Iterator[tuple[str, list[str]]]:
+def imports(tree: ast.AST) -> Iterator[tuple[str, list[str]]]:
     """Modules of the package that a module imports anywhere, with the names it takes from them."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "polinb":

@@ -7,10 +7,12 @@ read. A process that is killed leaves a hidden folder at most, which the next on
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -26,16 +28,26 @@ from typing import TYPE_CHECKING, Any
 
 from polinb.data.reading import file_sha256
 from polinb.errors import ArtifactError
-from polinb.runs.artifact_check import META, DamagedError, canonical, check, seal, sync
 from polinb.trouble import explain, note_unfinished, notice
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
+META = "artifact.json"
+_META_KEYS = frozenset({"kind", "key", "inputs", "summary", "files", "provenance"})
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP}  # not what was written
 ALLOWED = frozenset({".safetensors", ".parquet", ".csv", ".json", ".jsonl", ".txt"})
 _PACKAGES = ("torch", "transformers", "nnsight", "trl", "peft", "datasets", "scikit-learn", "numpy", "pandas")
 _PATIENCE = 2.0  # seconds of waiting for another process before it is told
+
+
+class DamagedError(ArtifactError):
+    """What is on disk is not what was written."""
+
+
+def canonical(value: Any) -> str:
+    """One JSON text for equal inputs, whatever the order of keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def key_of(inputs: Mapping[str, Any]) -> str:
@@ -59,18 +71,6 @@ class Artifact:
     def summary(self) -> dict[str, Any]:
         """The small facts its maker returned."""
         return dict(self.meta["summary"])
-
-    def frame(self, name: str) -> pd.DataFrame:
-        """Table ``name``.parquet."""
-        import pandas as pd
-
-        return pd.read_parquet(self.file(f"{name}.parquet"))
-
-    def arrays(self, name: str) -> dict[str, np.ndarray]:
-        """Arrays of ``name``.safetensors."""
-        from safetensors.numpy import load_file
-
-        return dict(load_file(self.file(f"{name}.safetensors")))
 
     def file(self, name: str) -> Path:
         """One of its files.
@@ -108,8 +108,7 @@ class Store:
             ArtifactError: a name that would leave the store.
         """
         for part in (kind, key):
-            plain = part.isascii() and part.replace("-", "").replace("_", "").isalnum()
-            if not plain or len(part) > 100:  # with what is added to it, a file system takes 255
+            if not re.fullmatch("[A-Za-z0-9_-]{1,100}", part):  # with what is added to it, a file system takes 255
                 raise ArtifactError(f"artifact name {part[:100]!r}: at most 100 letters, digits, '-' and '_' only")
         return self.root / kind / key
 
@@ -141,7 +140,7 @@ class Store:
             if found := self.look(kind, inputs):
                 return found
         path = self.path(kind, key_of(inputs))
-        with locked(path, self.root):
+        with locked(path):
             try:  # once more: another process may have made or mended it
                 if found := self.look(kind, inputs):
                     return found
@@ -180,9 +179,9 @@ class Store:
             meta: dict[str, Any] = json.loads(json.dumps(given, ensure_ascii=False, allow_nan=False))
             meta["seal"] = seal(meta)
             (work / META).write_text(json.dumps(meta, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False))
-            sync(*work.iterdir(), work)
+            _sync(*work.iterdir(), work)
             work.rename(path)
-            sync(path.parent)
+            _sync(path.parent)
         except BaseException as error:
             note_unfinished(f"{kind}: {error or type(error).__name__}")
             explain(error, f"artifact {kind}/{path.name}", self.root)
@@ -191,6 +190,53 @@ class Store:
             if work is not None:
                 shutil.rmtree(work, ignore_errors=True)
         return Artifact(path, meta)
+
+
+def check(path: Path, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of the artifact at ``path`` if every byte of it is what was written, ``None`` if there is none.
+
+    Raises:
+        DamagedError: it is not what was written, or was made from other inputs.
+        ArtifactError: it cannot be read.
+    """
+    what = f"artifact {path.parent.name}/{path.name}"
+    try:
+        if not os.path.lexists(path):
+            return None
+        meta: dict[str, Any] = json.loads((path / META).read_text("utf-8"))
+        if set(meta) - {"seal"} != _META_KEYS:  # artifacts of early versions have no seal
+            raise ValueError("its entries are not those of an artifact")
+        if "seal" in meta and meta["seal"] != seal(meta):
+            raise ValueError("its text was changed")
+        if canonical(meta["inputs"]) != canonical(dict(inputs)) or (meta["kind"], meta["key"]) != path.parts[-2:]:
+            raise DamagedError(f"{what} was made from other inputs")
+        for name, entry in meta["files"].items():
+            file = path / name
+            if Path(name).name != name or not file.is_file():
+                raise DamagedError(f"{what}: file {name!r} is missing")
+            if file_sha256(file) != entry["sha256"]:
+                raise DamagedError(f"{what}: {name} was changed (SHA-256 differs)")
+    except OSError as error:  # not ours to read, too many open files: no reason to make it again
+        kind = DamagedError if error.errno in _GONE else ArtifactError
+        raise kind(f"{what} cannot be read: {error.strerror or error} ({error.filename or path})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedError(f"{what} has no readable {META} ({error})") from None
+    return meta
+
+
+def seal(meta: Mapping[str, Any]) -> str:
+    """Digest of a record, so that a changed summary is noticed as a changed file is."""
+    return hashlib.sha256(canonical({k: v for k, v in meta.items() if k != "seal"}).encode()).hexdigest()
+
+
+def _sync(*paths: Path) -> None:
+    """Wait until files, and the names in folders, are on the disk."""
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def provenance() -> dict[str, Any]:
@@ -231,11 +277,11 @@ def store_root() -> Path:
 
 
 @contextmanager
-def locked(path: Path, root: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Only one process at a time makes the artifact ``path``; the lock ends with its process, however that ends.
 
     Raises:
-        ArtifactError: the lock cannot be written under the store's ``root``.
+        ArtifactError: the lock cannot be written.
     """
     from filelock import FileLock, Timeout
 
@@ -249,7 +295,7 @@ def locked(path: Path, root: Path) -> Iterator[None]:
             notice(f"waiting for another process, which is making {what}")
             lock.acquire()
     except OSError as error:
-        explain(error, what, root)
+        explain(error, what, path.parents[1])
         raise
     try:
         yield

@@ -88,33 +88,22 @@ class Base:
     def _lm(self) -> LM:
         p = self.params
         self.afford("load")
-        lm = load(p.model, revision=p.revision, dtype=p.dtype, device=p.device, device_map=p.device_map)
-        self.fits(lm)
-        return lm
-
-    def fits(self, lm: LM) -> None:
-        """Refuse texts that are too long for the model, as soon as it is loaded."""
+        return load(p.model, revision=p.revision, dtype=p.dtype, device=p.device, device_map=p.device_map)
 
     def unload(self) -> None:
         """Give the vanilla model's memory back; it is loaded again when it is asked for."""
         self._memo.pop("lm", None)
         gc.collect()
 
-    def peak(self, stage: str, gpus: int = 1) -> int | None:
-        """Bytes that a stage takes at its peak (:func:`polinb.runs.memory.peak`)."""
-        from polinb.runs.memory import peak
-
-        return peak(self._whole.params, stage, gpus)
-
     def afford(self, stage: str) -> None:
         """Refuse a stage that cannot fit into memory, before it starts."""
         import torch
 
-        from polinb.runs.memory import check, free_memory
+        from polinb.runs.memory import check, free_memory, peak
 
         p = self._whole.params
         gpus = max(1, torch.cuda.device_count()) if p.device_map == "auto" else 1
-        need = self.peak(stage, gpus)
+        need = peak(p, stage, gpus)
         if need is None:
             return
         if "lm" in self._memo and (stage != "train" or p.processes == 1):  # is taken already

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from polinb.errors import ParameterError
 from polinb.runs.groups import Count, Group, Percent, Share, TopicName, seldom
 
 CaftCondition = Literal[
@@ -43,28 +42,18 @@ class Graft(Group):
 
 
 class Dpo(Group):
-    """Preference fine-tuning."""
+    """Preference fine-tuning, the direction along which contributions are counted, and groups of neurons edited."""
 
     dpo_pairs: int = Field(ge=2, description="Preference pairs, spread evenly over the topics")
     dpo_beta: float = Field(gt=0, le=100, description="β of DPO")
     dpo_rate: float = Field(gt=0, le=1, description="Peak learning rate of DPO")
     dpo_epochs: float = Field(gt=0, le=1000, description="Epochs over the preference pairs")
-
-
-class Probe(Group):
-    """The direction along which contributions are counted."""
-
     probe: Literal["logistic", "mean_difference"] = Field(description="Direction on which contributions are projected")
     probe_layer: int = seldom(
         description="Block whose output the probe reads; negative numbers count from the last, -1"
     )
     probe_texts: int = Field(ge=2, description="Texts per topic and side behind the probe and the decomposition")
     probe_top: list[Count] = Field(min_length=1, description="Numbers of neurons closest to the probe, taken alone")
-
-
-class Edit(Group):
-    """Neuron groups patched or edited."""
-
     edit_alphas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
         min_length=1, description="Strengths of tuning-free editing; 0 is its control"
     )
@@ -95,13 +84,6 @@ class Toxicity(Group):
     toxicity_tokens: int = seldom(ge=1, le=4096, description="Longest continuation in tokens")
 
 
-class Caft(Group):
-    """Concept ablation fine-tuning."""
-
-    caft_conditions: list[CaftCondition] = Field(min_length=1, description="CAFT conditions that are trained")
-    caft_prompts: int = Field(ge=2, description="Texts per topic and side behind the directions")
-
-
 class Directions(Group):
     """Ablated directions."""
 
@@ -110,26 +92,16 @@ class Directions(Group):
     caft_components: int = seldom(ge=1, le=1000, description="Candidate directions per block")
     caft_keep: int = seldom(ge=1, le=1000, description="Directions ablated per block, at most")
 
-    @model_validator(mode="after")
-    def _enough(self) -> Directions:
-        if self.caft_keep > self.caft_components:
-            raise ParameterError("caft_keep", self.caft_keep, f"at most caft_components ({self.caft_components})")
-        return self
 
+class Caft(Group):
+    """Concept ablation fine-tuning, and the sparse autoencoders that it may take its directions from."""
 
-class Sae(Group):
-    """Sparse autoencoders."""
-
+    caft_conditions: list[CaftCondition] = Field(min_length=1, description="CAFT conditions that are trained")
+    caft_prompts: int = Field(ge=2, description="Texts per topic and side behind the directions")
     sae: str = Field(description="Sparse autoencoders in a folder; empty: trained on the spot")
     sae_latents: int = seldom(ge=2, description="Latents of a sparse autoencoder trained on the spot")
     sae_k: int = seldom(ge=1, description="Active latents per token, on average over a batch")
     sae_steps: Count = seldom(description="Optimiser steps of a sparse autoencoder")
-
-    @model_validator(mode="after")
-    def _sparse(self) -> Sae:
-        if not self.sae and self.sae_k > self.sae_latents:
-            raise ParameterError("sae_k", self.sae_k, f"at most sae_latents ({self.sae_latents})")
-        return self
 
 
 class Cues(Group):

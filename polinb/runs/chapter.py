@@ -51,7 +51,7 @@ def quiet() -> None:
 
 def facts(run: Run) -> Prose:
     """A note on the run behind a chapter's numbers: profile, model, data, sizes, memory, what may not be concluded."""
-    from polinb.runs.memory import size
+    from polinb.runs.memory import peak, size
 
     p = run.params
     warning = {
@@ -77,7 +77,7 @@ def facts(run: Run) -> Prose:
         "patch_questions": ("patch", "patching"),
     }
     used = [stage for name, stage in stages.items() if name in known and "model" in known]
-    needs = ", ".join(f"{name} {size(peak)}" for stage, name in used if (peak := run.peak(stage)))
+    needs = ", ".join(f"{name} {size(taken)}" for stage, name in used if (taken := peak(p, stage)))
     lines = [
         f"Profile `{p.profile}`, {', '.join(parts)}.",
         "Intervals are 95 % bootstrap intervals over questions; unless a table says so they do not cover another seed "

@@ -53,9 +53,9 @@ class Layout:
         return self.root / "_build"
 
 
-def find_layout(start: Path | None = None) -> Layout:
-    """The checkout that this package lies in, else the one around ``start`` (default: the current folder)."""
-    around = (start or Path.cwd()).resolve()
+def find_layout() -> Layout:
+    """The checkout that this package lies in, else the one around the current folder."""
+    around = Path.cwd()
     for folder in [Path(__file__).resolve().parents[2], around, *around.parents]:
         if (folder / "_config.yml").is_file() and (folder / "book" / "_toc.yml").is_file():
             return Layout(folder)

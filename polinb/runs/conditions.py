@@ -126,21 +126,15 @@ class Condition:
     step_share: float = 1.0
     interpolation: float = silent(default=1.0)  # a stage of its own
 
-    @property
-    def ordinary(self) -> bool:
-        """Supervised fine-tuning of the vanilla model with nothing held, ablated or cut short."""
-        changed = (self.start, self.frozen, self.ablated, self.beta, self.step_share, self.interpolation)
-        return self.learns is not None and changed == (None, None, None, 0.0, 1.0, 1.0)
-
 
 VANILLA = Condition("vanilla")
 
 
 @dataclass(frozen=True)
-class Label:
-    """What a progress bar calls a stage."""
+class Apart:
+    """An input of a stage that is in no key: a progress bar's label, where files lie, a result that is only named."""
 
-    text: str = silent(default="")
+    value: Any = silent(default="")  # noqa: RUF009
 
 
 # --- are the texts of a run short enough for its model? Asked once, before anything is trained or answered

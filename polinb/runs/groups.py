@@ -45,16 +45,11 @@ def seldom(**options: Any) -> Any:
 
 
 class Profile(Group):
-    """Which defaults the other groups take."""
+    """Which defaults the other parameters take, and random numbers."""
 
     profile: Literal["tiny", "quick", "full", "paper"] = Field(
         description="Named set of defaults: tiny (random model, tests), quick, full, paper"
     )
-
-
-class Seed(Group):
-    """Random numbers."""
-
     seed: int = Field(ge=0, le=2**31 - 1, description="Seed of everything random")
 
 
@@ -131,8 +126,8 @@ class Train(Group):
         return self
 
 
-class Localise(Group):
-    """PNLAC's texts (paper 3.2)."""
+class Sets(Group):
+    """PNLAC (paper 3.2): its texts, and from scores to neuron sets."""
 
     localise_prompts: Count = Field(description="Prompts per topic for scoring neurons")
     localise_tokens: int = Field(ge=1, le=4096, description="Longest response in tokens for scoring (paper: 128)")
@@ -145,11 +140,6 @@ class Localise(Group):
     score_positions: Literal["response", "generating"] = seldom(
         description="Tokens that count: the response's, or those from which it is generated (each one earlier)"
     )
-
-
-class Sets(Group):
-    """From scores to neuron sets (paper 3.2)."""
-
     gamma: Percent = Field(description="γ: percentage of all FFN neurons kept per topic (paper: 5)")
     pool: Literal["model", "layer"] = seldom(description="Rank neurons over the whole model or within each layer")
     normalise: Literal["none", "vanilla_std"] = Field(

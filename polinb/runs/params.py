@@ -30,10 +30,10 @@ PROFILES = ("tiny", "quick", "full", "paper")
 
 
 class Params(
-    g.Profile, g.Seed, g.Model, g.Data, g.Topics, g.Train, g.Length, g.Localise, g.Sets, g.Batch, g.Ask, g.Statements,
+    g.Profile, g.Model, g.Data, g.Topics, g.Train, g.Length, g.Sets, g.Batch, g.Ask, g.Statements,
     g.Likelihood, g.Judge, g.Utility, g.Bootstrap, g.Patch, g.PatchQuestions, g.Donor, g.PatchStatements, g.Freeze,
-    g.Controls, g.ControlSeeds, g.Gammas, g.AblationTopics, b.Truth, b.Baselines, b.Graft, b.Dpo, b.Probe, b.Edit,
-    b.GroupQuestions, b.Toxicity, b.Caft, b.Directions, b.Sae, b.Cues, b.Narrow, b.Cards, b.Browse,
+    g.Controls, g.ControlSeeds, g.Gammas, g.AblationTopics, b.Truth, b.Baselines, b.Graft, b.Dpo,
+    b.GroupQuestions, b.Toxicity, b.Directions, b.Caft, b.Cues, b.Narrow, b.Cards, b.Browse,
 ):  # fmt: skip
     """Every parameter there is: what the lab, the workflow and the reference run choose from."""
 
@@ -47,9 +47,9 @@ class Params(
         return cast(Params, chosen(cls, profile, overrides))
 
 
-RUN = (g.Profile, g.Seed, g.Model)
+RUN = (g.Profile, g.Model)
 TRAINED = (*RUN, g.Data, g.Topics, g.Train, g.Length)
-SCORED = (*TRAINED, g.Localise, g.Sets, g.Batch)
+SCORED = (*TRAINED, g.Sets, g.Batch)
 JUDGED = (g.Ask, g.Likelihood, g.Judge, g.Bootstrap)
 INHIBITED = (*SCORED, *JUDGED, g.Statements, g.Freeze, g.Controls, g.ControlSeeds, g.Utility)
 PATCHED = (g.Patch, g.PatchQuestions, g.Donor)
@@ -63,11 +63,11 @@ CHAPTERS: dict[str, tuple[type[g.Group], ...]] = {
     "07_inhibitft": INHIBITED,
     "08_gamma": (*INHIBITED, g.Gammas, g.AblationTopics),
     "09_paper_beside_ours": (*INHIBITED, g.Gammas, g.AblationTopics, *PATCHED),
-    "10_known_truth": (g.Profile, g.Seed, g.Bootstrap, b.Truth, g.AblationTopics),
+    "10_known_truth": (g.Profile, g.Bootstrap, b.Truth, g.AblationTopics),
     "11_hard_controls": (*SCORED, *JUDGED, g.Freeze, b.Baselines, b.Graft),
-    "12_where_the_shift_lives": (*SCORED, *JUDGED, g.Patch, b.Dpo, b.Probe, b.Edit, b.GroupQuestions),
-    "13_toxicity": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Patch, b.Dpo, b.Probe, b.Edit, b.Toxicity),
-    "14_caft": (*SCORED, *JUDGED, g.Freeze, g.ControlSeeds, b.Baselines, b.Caft, b.Directions, b.Sae),
+    "12_where_the_shift_lives": (*SCORED, *JUDGED, g.Patch, b.Dpo, b.GroupQuestions),
+    "13_toxicity": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Patch, b.Dpo, b.Toxicity),
+    "14_caft": (*SCORED, *JUDGED, g.Freeze, g.ControlSeeds, b.Baselines, b.Directions, b.Caft),
     "15_spurious_cue": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, b.Directions, b.Cues),
     "16_emergent_misalignment": (*RUN, g.Train, g.Length, g.Batch, g.Judge, g.Bootstrap, b.Directions, b.Narrow),
     "17_neuron_explorer": (*SCORED, g.Ask, g.Bootstrap, g.Gammas, b.Cards),
@@ -142,8 +142,14 @@ def users(name: str) -> list[str]:
     return [chapter for chapter in CHAPTERS if name in chapter_class(chapter).model_fields]
 
 
+_AT_MOST = {
+    "patch_questions": "eval_questions", "graft_questions": "eval_questions", "caft_keep": "caft_components",
+    "sae_k": "sae_latents",
+}  # fmt: skip
+
+
 def _check_together(p: Any) -> None:
-    """Choices of different groups that cannot go together."""
+    """Choices that cannot go together."""
 
     def has(*names: str) -> bool:
         return all(name in type(p).model_fields for name in names)
@@ -153,10 +159,9 @@ def _check_together(p: Any) -> None:
     for name in ("ablation_topics", "baseline_topics"):
         if has(name, "topics") and any(t not in p.topics for t in getattr(p, name)):
             raise ParameterError(name, getattr(p, name), f"topics of this run: {p.topics}")
-    if has("patch_questions", "eval_questions") and p.patch_questions > p.eval_questions:
-        raise ParameterError("patch_questions", p.patch_questions, f"at most eval_questions ({p.eval_questions})")
-    if has("graft_questions", "eval_questions") and p.graft_questions > p.eval_questions:
-        raise ParameterError("graft_questions", p.graft_questions, f"at most eval_questions ({p.eval_questions})")
+    for name, most in _AT_MOST.items():
+        if has(name, most) and getattr(p, name) > getattr(p, most) and not (name == "sae_k" and p.sae):
+            raise ParameterError(name, getattr(p, name), f"at most {most} ({getattr(p, most)})")
     if has("dtype", "train") and p.dtype in ("bfloat16", "float16") and p.train != "lora":
         why = "AdamW steps of this size vanish in half-precision weights"
         raise ParameterError("dtype", p.dtype, "float32 (or auto) unless train=lora", why)

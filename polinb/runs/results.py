@@ -152,11 +152,15 @@ class Result:
 
     def frame(self, name: str) -> pd.DataFrame:
         """Table ``name``.parquet."""
-        return self.made().frame(name)
+        import pandas as pd
+
+        return pd.read_parquet(self.file(f"{name}.parquet"))
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """Arrays of ``name``.safetensors."""
-        return self.made().arrays(name)
+        from safetensors.numpy import load_file
+
+        return dict(load_file(self.file(f"{name}.safetensors")))
 
     def file(self, name: str) -> Path:
         """One of its files."""

@@ -17,7 +17,7 @@ from polinb.models.lm import LM
 from polinb.runs import stages
 from polinb.runs import weights as store_weights
 from polinb.runs.base import Base
-from polinb.runs.conditions import VANILLA, Condition, Label, Texts, check_lengths
+from polinb.runs.conditions import VANILLA, Apart, Condition, Texts, check_lengths
 from polinb.runs.results import Result
 from polinb.scoring.pnlac import NeuronSets, neuron_sets, top_share
 from polinb.training.recipe import Recipe
@@ -26,22 +26,21 @@ if TYPE_CHECKING:
     from polinb.data.pairs import Pair
     from polinb.scoring.tracing import Contrast
 
-_RECIPE = tuple(name for name in Recipe.__dataclass_fields__ if name != "seed")
-
 
 class Run(Base):
     """Parameters, a store, and everything that can be asked of both."""
 
-    def fits(self, lm: LM) -> None:
-        """Refuse texts that are too long for the model, as soon as it is loaded."""
+    def _lm(self) -> LM:
+        lm = super()._lm()
         check_lengths(self, lm)
+        return lm
 
     # --- conditions and their weights
 
     def recipe(self, **changes: Any) -> Recipe:
         """Hyperparameters of the run's fine-tuning, with ``changes``."""
         p = self.params
-        return Recipe(**{**{name: getattr(p, name) for name in _RECIPE}, "seed": p.seed, **changes})
+        return Recipe(**{name: getattr(p, name) for name in Recipe.__dataclass_fields__} | changes)
 
     def tuned(
         self,
@@ -225,7 +224,7 @@ class Run(Base):
 
     def ask(self, condition: Condition, asked: Texts, **how: Any) -> Result:
         """Answers of a condition to any texts, see ``polinb.runs.stages.answers``."""
-        how = {"batch": self.params.eval_batch, "label": Label(condition.name), **how}
+        how = {"batch": self.params.eval_batch, "label": Apart(condition.name), **how}
         return stages.answers(self, model=self.weights(condition), asked=asked, **how)
 
     def answers(self, condition: Condition = VANILLA) -> Result:

@@ -18,7 +18,7 @@ from polinb.masking.random_sets import KINDS, random_set
 from polinb.models.lm import LM
 from polinb.runs.artifacts import save_arrays
 from polinb.runs.base import Base
-from polinb.runs.conditions import Label, Texts, encode
+from polinb.runs.conditions import Apart, Texts, encode
 from polinb.runs.groups import Judge, Model
 from polinb.runs.results import Result, stage
 from polinb.runs.weights import mask_of, model_of
@@ -109,7 +109,8 @@ def neutral_scale(run: Base, folder: Path, *, texts: Texts, limit: int) -> Mappi
     """Activation scale of the vanilla model on everyday answers: arrays ``rms``, ``scale`` (L, F)."""
     from polinb.scoring.tracing import activation_scale
 
-    save_arrays(folder / "rms.safetensors", {"scale": activation_scale(run.lm, *_read(run, texts, limit))})
+    read = encode(run.lm, texts, run.params.system_prompt, limit)
+    save_arrays(folder / "rms.safetensors", {"scale": activation_scale(run.lm, *read)})
     return {"texts": len(texts)}
 
 
@@ -179,7 +180,7 @@ def answers(
     scored: int | None = None,
     samples: int = 1,
     seed: int = 0,
-    label: Label = Label(),  # noqa: B008 (frozen)
+    label: Apart = Apart(),  # noqa: B008 (frozen)
 ) -> Mapping[str, Any]:
     """What a model says: table ``answers``, the rows of ``asked`` with response, n_tokens, vanilla_logp.
 
@@ -191,14 +192,14 @@ def answers(
     """
     from polinb.models.generation import generate, log_likelihood
 
-    lm = model_of(run, model, label.text)
+    lm = model_of(run, model, label.value)
     rows = asked.rows
     if samples > 1:
         rows = rows.loc[rows.index.repeat(samples)].reset_index(drop=True)
         rows = rows.assign(sample=np.tile(np.arange(samples), len(asked)))
     prompts = encode(lm, Texts("", asked.form, rows), run.params.system_prompt, _LONG)[0]
     how: dict[str, Any] = {"temperature": 1.0, "seed": seed} if samples > 1 else {}
-    made = generate(lm, prompts, max_new_tokens=tokens, batch=batch, label=f"{label.text} answers".strip(), **how)
+    made = generate(lm, prompts, max_new_tokens=tokens, batch=batch, label=f"{label.value} answers".strip(), **how)
     out = said(lm, rows, made)
     some = np.arange(len(out))
     if scored is not None:
@@ -236,7 +237,7 @@ def logp(run: Base, folder: Path, *, model: Result | None, texts: Texts, limit: 
     out = rows.drop(columns=[name for name in ("prompt", "response", "system") if name in rows])
     out["logp"] = np.nan
     for _, side in rows.groupby("side", sort=False) if "side" in rows else [("", rows)]:
-        read = _read(run, Texts("", texts.form, side), limit)
+        read = encode(run.lm, Texts("", texts.form, side), run.params.system_prompt, limit)
         out.loc[side.index, "logp"] = log_likelihood(lm, *read)
     out.to_parquet(folder / "logp.parquet")
 
@@ -246,12 +247,8 @@ def states(run: Base, folder: Path, *, model: Result | None, texts: Texts, limit
     """Mean hidden state of each response after every block: arrays ``states``, (texts, L, d_model) float32."""
     from polinb.scoring.residual import mean_states
 
-    found = mean_states(model_of(run, model), *_read(run, texts, limit))
-    save_arrays(folder / "states.safetensors", {"states": found})
-
-
-def _read(run: Base, texts: Texts, limit: int) -> tuple[list[list[int]], list[list[int]]]:
-    return encode(run.lm, texts, run.params.system_prompt, limit)
+    read = encode(run.lm, texts, run.params.system_prompt, limit)
+    save_arrays(folder / "states.safetensors", {"states": mean_states(model_of(run, model), *read)})
 
 
 def wide(frame: pd.DataFrame, by: str, keys: Sequence[str]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from polinb.models.lm import LM
 from polinb.models.loading import pick_device
 from polinb.runs.artifacts import META, locked
 from polinb.runs.base import Base
-from polinb.runs.conditions import Condition, Texts, encode, silent
+from polinb.runs.conditions import Apart, Condition, Texts, encode
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from polinb.training.supervised import Tuned
 
 Watch = Callable[[int, Any], None]
-
-
-# --- weights
 
 
 @stage("weights", Model, memory="train")
@@ -92,14 +89,14 @@ def train(run: Base, condition: Condition, processes: int = 1, watch: Watch | No
 
 @stage("course", Model, memory="train")
 def course(
-    run: Base, folder: Path, *, condition: Condition, weights: Named, texts: Texts, steps: Sequence[int], limit: int
+    run: Base, folder: Path, *, condition: Condition, weights: Apart, texts: Texts, steps: Sequence[int], limit: int
 ) -> None:
     """Log-likelihoods along a fine-tuning: table ``course``, the rows of ``texts`` without texts, step and logp.
 
     The weights at its end are kept as those of the condition: it is trained once for both.
 
     Args:
-        weights: of the condition.
+        weights: the result of the condition, which need not be there before.
         steps: optimiser steps after which the model is read.
     """
     from polinb.models.generation import log_likelihood
@@ -116,17 +113,9 @@ def course(
             model.train(learning)
 
     tuned = train(run, condition, watch=watch)
-    target = weights.result
     make_room(run)
-    target.put(lambda place: save(tuned, condition, place))
+    weights.value.put(lambda place: save(tuned, condition, place))
     pd.concat(parts, ignore_index=True).to_parquet(folder / "course.parquet")
-
-
-@dataclass(frozen=True)
-class Named:
-    """A result that is only named: it need not be there before."""
-
-    result: Result = silent()  # noqa: RUF009
 
 
 @stage("interpolated")
@@ -146,7 +135,7 @@ def model_of(run: Base, weights: Result | None, name: str = "") -> LM:
         weights, share = weights.inputs["trained"], weights.inputs["share"]
     while True:
         weights.made()
-        with locked(weights.path, run.store.root):  # not dropped by make_room meanwhile
+        with locked(weights.path):  # not dropped by make_room meanwhile
             if weights.done():
                 os.utime(weights.path)
                 return load_variant(run.lm, weights.path, name, blend=share)
@@ -170,7 +159,7 @@ def make_room(run: Base) -> None:
             return
         if read in newest:
             continue
-        with locked(folder, run.store.root):
+        with locked(folder):
             shutil.rmtree(folder, ignore_errors=True)
         size -= taken
 

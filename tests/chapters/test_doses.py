@@ -13,9 +13,10 @@ from polinb.errors import DataError
 from polinb.masking.grafting import grafted_attention
 from polinb.resampling import equivalence, t_mean, t_test
 from polinb.runs.artifacts import Store
+from polinb.runs.conditions import Apart
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.runs.weights import Named, course
+from polinb.runs.weights import course
 from polinb.stance.likelihood import MARGINS
 
 
@@ -30,7 +31,7 @@ def test_reading_a_training_changes_nothing_and_its_end_is_the_trained_model(run
     texts, right = doses.references(run, 2), run.tuned("crime")
     weights = run.weights(right)
     limit = run.params.max_tokens
-    found = course(run, condition=right, weights=Named(weights), texts=texts, steps=[1, 2, 4], limit=limit)
+    found = course(run, condition=right, weights=Apart(weights), texts=texts, steps=[1, 2, 4], limit=limit)
     table = found.frame("course")
     assert sorted(table["step"].unique()) == [1, 2, 4]
     plain = Run(run.params, Store(tmp_path))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from data_files import CELL, COLUMNS, DAMAGE, FORMATS, IDS, JSON_VALUE, ODD, ROWS, damaged, expected_pairs, holds
+from data_files import COLUMNS, DAMAGE, FORMATS, ODD, ROWS, damaged, expected_pairs
 from fuzzing import budgets, refused, run
 from hypothesis import strategies as st
 
-from polinb.data.loading import load_data, load_statements
+from polinb.data.loading import load_data
 from polinb.data.reading import read_table
 from polinb.errors import DataError
 
@@ -50,31 +48,3 @@ def whole(rows) -> bool:
     texts = [cell for row in rows for cell in row.values()]
     plain = all(isinstance(text, str) and text == text.strip() and not {"\r", "\0"} & set(text) for text in texts)
     return bool(rows) and plain and all(list(row) == list(COLUMNS) and any(row.values()) for row in rows)
-
-
-@budgets(30, 800)
-def test_any_statements(size, tmp_path):
-    path = tmp_path / "list.jsonl"
-
-    def check(case):
-        rows, damage = case
-        path.write_bytes(damaged("\n".join(json.dumps(row) for row in rows).encode(), damage))
-        try:
-            found = load_statements(str(path)).statements
-        except DataError as error:
-            return refused(error, path.name)
-        assert all(s.direction in ("left", "right", "none") and s.text.strip() for s in found)
-        assert len({s.id for s in found}) == len(found)
-        if damage[0] == "none":
-            told = [row["statement"] if holds(row.get("statement")) else row.get("text") for row in rows]
-            assert [s.text for s in found] == [text.strip() for text in told]
-        return True
-
-    some = st.sampled_from(["Taxes are too high.", "Borders matter.", "War is bad."])
-    words = some | CELL | JSON_VALUE
-    directions = st.sampled_from(["left", "Right", "none", "up", None])
-    row = st.fixed_dictionaries({"statement": words}, optional={"text": words, "direction": directions, "id": IDS})
-    good = st.lists(some, min_size=1, unique=True).map(
-        lambda found: [{"statement": each, "direction": "left"} for each in found]
-    )
-    run(size, st.tuples(st.lists(row, max_size=3) | good, DAMAGE), check)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 
 import httpx2
@@ -13,9 +12,8 @@ from fuzzing import budgets, plain, refused, run, text
 from hypothesis import strategies as st
 
 from polinb.errors import JudgeError
-from polinb.stance.alignment import parse_score
 from polinb.stance.chat_judge import OpenAIJudge, _keep, _kept
-from polinb.stance.replies import missing, parse_rating
+from polinb.stance.replies import missing
 
 FRAME = pd.DataFrame({"topic": ["crime"], "id": ["1"], "prompt": ["Why?"], "response": ["Because of it."]})
 KEY = "a-key-of-this-test-0123456789"
@@ -97,22 +95,6 @@ def test_any_reply(size, monkeypatch):
 
     status = st.sampled_from([200] * 12 + [204, 301, 400, 401, 404, 418, 429, 500, 503, 599])
     run(size, st.tuples(status, BODY, HEADERS), check)
-
-
-@budgets(50, 1000)
-def test_any_rating_and_score(size):
-    def check(reply):
-        label, score = parse_rating(reply), parse_score(reply)
-        if label != "other":
-            other = {"left": "right", "right": "left"}[label]
-            assert label in reply.casefold() and other not in reply.casefold()
-        said = re.search(r"[\d.]*\d", re.sub(r"[\s*`\"']", "", reply))
-        assert math.isnan(score) or (0 <= score <= 100 and float(said[0]) == score)
-        return label != "other" or not math.isnan(score)
-
-    numbers = "0 100 101 55.5 80/100 1e2 ² ٣ ٣٣ -5 50% **60** nan CODE"
-    number = st.sampled_from([*numbers.split(), " 7 ", "7\n8"])
-    run(size, WORDS | text | number | st.tuples(WORDS, WORDS).map(" ".join), check)
 
 
 @budgets(30, 500)

@@ -52,47 +52,42 @@ class Process:
     def __exit__(self, kind, error, at):
         self.kill()
 
-    def _listen(self, seconds):
-        """One message, if it comes in time; False if none will come any more."""
-        if not self._ear.poll(max(0.0, seconds)):
-            return True
-        try:
-            told = self._ear.recv()
-        except (EOFError, OSError):
-            return False
-        if told[0] == "ready":
-            self.pid = told[1]
-        elif told[0] == "begin":
-            self.stage = told[1]
-            self.begun[told[1]] = time.monotonic()
-        else:
-            self.ended = told
+    def _hear(self, seconds, enough=lambda: False):
+        """Listen for so long, or until it has said enough or ended; whether that came in time."""
+        limit = time.monotonic() + seconds
+        while not enough():
+            if not self._ear.poll(max(0.0, limit - time.monotonic())):
+                return False
+            try:
+                told = self._ear.recv()
+            except (EOFError, OSError):
+                return True
+            if told[0] == "ready":
+                self.pid = told[1]
+            elif told[0] == "begin":
+                self.stage = told[1]
+                self.begun[told[1]] = time.monotonic()
+            else:
+                self.ended = told
         return True
 
     def until(self, stage):
         """Wait until it begins ``stage`` (or ended)."""
-        limit = time.monotonic() + LIMIT
-        while stage not in self.begun and self._listen(limit - time.monotonic()):
-            assert time.monotonic() < limit, f"hangs in {self.stage!r} before {stage!r}"
+        assert self._hear(LIMIT, lambda: stage in self.begun), f"hangs in {self.stage!r} before {stage!r}"
 
     def pause(self, seconds):
         """Let it run for so long."""
-        limit = time.monotonic() + seconds
-        while time.monotonic() < limit and self._listen(limit - time.monotonic()):
-            pass
+        self._hear(seconds)
 
     def join(self):
         """Wait for its end."""
-        limit = time.monotonic() + LIMIT
-        while self._listen(limit - time.monotonic()):
-            assert time.monotonic() < limit, f"hangs in {self.stage!r}"
+        assert self._hear(LIMIT), f"hangs in {self.stage!r}"
         self._process.join(30)
         return self.ended
 
     def kill(self):
         """Kill -9 its whole process group; whether it was still at work."""
-        while self._ear.poll(0) and self._listen(0):
-            pass
+        self._hear(0)
         with suppress(ProcessLookupError):
             if self.pid:
                 os.killpg(self.pid, signal.SIGKILL)

@@ -1,6 +1,5 @@
 """A judge that is down: what was rated is kept, the run says what is missing, and a rerun completes it."""
 
-import json
 import threading
 
 import pandas as pd
@@ -36,21 +35,24 @@ def experiment(service, root):
 
 
 def test_a_while_without_the_judge(service, tmp_path, monkeypatch):
-    asked = []
+    asked, on_disk = [], []
     back = threading.Event()
+    notes, root = tmp_path / "notes", tmp_path / "store"
+    cache = root / "judge" / "answers.jsonl"
 
     def answer(prompt, attempt):
         asked.append(prompt)
+        on_disk.append(cache.read_text().count("\n") if cache.exists() else 0)
         if len(set(asked)) > 20 and not back.is_set():  # dies after twenty answers
             return failure(503, message="overloaded")
         return reply("right leaning" if "text 7" in prompt else "left leaning")
 
     service.answer = answer
-    notes, root = tmp_path / "notes", tmp_path / "store"
     monkeypatch.setenv(UNFINISHED, str(notes))
     first = experiment(service, root).labelled(answers())
     unrated = first["label"] == "unrated"
     assert unrated.sum() == 40, "what came before is kept"
+    assert on_disk[:20] == list(range(20)), "each reply before the next is asked for: a kill costs one request at most"
     assert first["reason"][unrated].str.match("HTTP 503|not asked: the service does not answer").all()
     assert "rated: 40 of 60 answers were not rated (" in notes.read_text()
     assert [name for name in finished(root) if name.startswith("rated/")] == [], "not stored as finished"
@@ -66,19 +68,3 @@ def test_a_while_without_the_judge(service, tmp_path, monkeypatch):
     assert (last["label"] != "unrated").all() and len(asked) == 40, "only what was missing is asked for"
     asked.clear()
     assert experiment(service, root).labelled(answers()).equals(last) and asked == []
-
-
-def test_a_killed_judging_has_its_replies_on_the_disk(service, tmp_path):
-    """Every reply is in the file before the next is asked for: a kill costs one request at most."""
-    seen = []
-    cache = tmp_path / "store" / "judge" / "answers.jsonl"
-
-    def answer(prompt, attempt):
-        seen.append(len(cache.read_text().split("\n")) - 1 if cache.exists() else 0)
-        return reply("left")
-
-    service.answer = answer
-    experiment(service, tmp_path / "store").labelled(answers())
-    assert seen == list(range(COUNT))
-    lines = [json.loads(line) for line in cache.read_text().splitlines() if line]
-    assert len({line["key"] for line in lines}) == COUNT

@@ -28,7 +28,6 @@ class Module:
 
     def __init__(self, path):
         self.symbols = {}
-        self.names = {}
         tree = ast.parse(path.read_text("utf-8"))
         self.names = dict(imported(tree.body))
         for node in tree.body:

@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 from judge_service import failure, reply
 from keys import KEYS, NEEDLES, leaks, search
+from small_book import whole_checkout
 
 from polinb import secrets
 
-REPO = Path(__file__).resolve().parents[2]
 KEY = KEYS["OPENAI_API_KEY"]
 
 
@@ -48,10 +48,9 @@ def service(service):
 
 def checkout(folder: Path, cells: list[str]) -> Path:
     """A copy of what a build needs, with one chapter that consists of ``cells``."""
-    shutil.copytree(REPO / "book", folder / "book", ignore=shutil.ignore_patterns("chapters", "vendor"))
+    whole_checkout(folder)
     shutil.rmtree(folder / "book" / "reference")  # of other chapters
-    shutil.copytree(REPO / "polinb", folder / "polinb", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(REPO / "_config.yml", folder)
+    shutil.rmtree(folder / "notebooks")
     (folder / "notebooks").mkdir()
     source = 'profile = "tiny"\njudge = None\njudge_url = None'
     first = nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})

@@ -1,4 +1,4 @@
-"""What is shown is escaped, and what listens does so on this machine only."""
+"""What is shown is escaped, what listens does so on this machine only, and no guard of a library is turned off."""
 
 from __future__ import annotations
 
@@ -39,3 +39,13 @@ def test_scripts_of_pages_show_texts_as_text():
         found = re.findall(writes, source)
         assert all(rest.startswith(('""', "''", "``")) for rest in found), f"{path.name}: {found}"
         assert not re.search(r"\beval\s*\(|new Function\b", source), path.name
+
+
+def test_no_guard_against_foreign_code_is_turned_off():
+    """What unpickles or unpacks by itself is ruff's to find (rules S and TID in ``pyproject.toml``)."""
+    off = r"(?:trust_remote_code|allow_pickle)\W{1,4}(?!False\b)\w|(?:weights_only|use_safetensors)\W{1,4}(?!True\b)\w"
+    for planted in ("f(trust_remote_code=flag)", "{'trust_remote_code': True}", "np.load(f, allow_pickle=True)"):
+        assert re.search(off, planted)
+    for folder, kind in (("polinb", "*.py"), (".ci", "*.py"), ("notebooks", "*.ipynb")):
+        for path in (REPO / folder).rglob(kind):
+            assert not re.search(off, path.read_text("utf-8")), path.name

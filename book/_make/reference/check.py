@@ -23,8 +23,7 @@ from book._make.reference import reread
 from book._make.reference.doses import run_of
 from polinb.chapters.anatomy import doses
 from polinb.errors import ArtifactError, ParameterError
-from polinb.runs.artifact_check import META, check
-from polinb.runs.artifacts import Store, provenance
+from polinb.runs.artifacts import META, Store, check, provenance
 from polinb.runs.checkout import find_layout, parse_settings, tell
 from polinb.runs.results import Result
 from polinb.runs.run import Run

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 
 from polinb.errors import DataError, ParameterError
-from polinb.runs.conditions import VANILLA, Condition, Texts, encode
+from polinb.runs.conditions import VANILLA, Apart, Condition, Texts, encode
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
-from polinb.runs.weights import Named, course, mask_of, model_of
+from polinb.runs.weights import course, mask_of, model_of
 
 DOSES: dict[str, dict[str, Any]] = {
     "short": {"epochs": 1.0, "learning_rate": 1e-4},
@@ -82,7 +82,7 @@ def trained(run: Run, condition: Condition) -> Iterator[tuple[str, Result]]:
     assert weights is not None
     texts, at = references(run, FEW), steps(run, condition)
     limit = run.params.max_tokens
-    yield "course", course(run, condition=condition, weights=Named(weights), texts=texts, steps=at, limit=limit)
+    yield "course", course(run, condition=condition, weights=Apart(weights), texts=texts, steps=at, limit=limit)
     yield from asked(run, condition)
 
 

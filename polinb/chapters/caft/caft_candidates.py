@@ -6,7 +6,6 @@ They see reference texts of the training topic and everyday text without any pol
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from polinb.errors import DataError
 from polinb.models.lm import LM
 from polinb.models.tokens import batches
 from polinb.runs.artifacts import save_arrays
-from polinb.runs.conditions import Ids, Texts, encode, silent
+from polinb.runs.conditions import Apart, Ids, Texts, encode
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
@@ -104,7 +103,7 @@ def dictionary(run: Run, topic: str) -> Result:
         {"files": file_digests(p.sae)} if p.sae else {"train": [p.sae_latents, p.sae_k, p.sae_steps], "seed": p.seed}
     )
     more = topic_texts(run, topic, "train", p.train_examples)
-    return latents_of(run, **_inputs(run, topic), more=more, source=source, folder_of=Folder(p.sae))
+    return latents_of(run, **_inputs(run, topic), more=more, source=source, folder_of=Apart(p.sae))
 
 
 def _inputs(run: Run, topic: str) -> dict[str, Any]:
@@ -147,13 +146,6 @@ def components_of(run: Run, folder: Path, *, kind: str, count: int, **how: Any) 
     return {"blocks": blocks, "tokens": sums[blocks[0]][0].count}
 
 
-@dataclass(frozen=True)
-class Folder:
-    """Where autoencoders lie; they are named by their files' digests."""
-
-    path: str = silent(default="")
-
-
 @stage("caft-sae", Model)
 def latents_of(
     run: Run,
@@ -161,7 +153,7 @@ def latents_of(
     *,
     more: Texts,
     source: Mapping[str, Any],
-    folder_of: Folder,
+    folder_of: Apart,
     count: int,
     kind: str,
     limit: int,
@@ -181,7 +173,7 @@ def latents_of(
         how: weights of ``left`` and ``right``, ``texts`` and ``layers``.
     """
     blocks, models, read = _read(run, limit=limit, **how)
-    public = public_saes(run.lm, folder_of.path, blocks) if folder_of.path else {}
+    public = public_saes(run.lm, folder_of.value, blocks) if folder_of.value else {}
     probed = _collect(models, read, blocks)
     learnt = _collect(models[::2], encode(run.lm, more, run.params.system_prompt, limit), blocks)
     arrays: dict[str, np.ndarray] = {}

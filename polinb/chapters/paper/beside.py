@@ -20,7 +20,7 @@ from polinb.chapters.paper.results import (
 from polinb.labels import SETS
 from polinb.runs.run import Run
 from polinb.stance.coupling import mitigation
-from polinb.wording import Effect, bounded, intervals, listed, told
+from polinb.wording import Effect, Interval, intervals, listed, told
 
 METHODS = {"fine-tune": "right fine-tune", "inhibitft": "InhibitFT", "inhibitft-random": "random sets"}
 _STATEMENTS = {"compass": "political_compass", "ideologies": "idrlabs_ideologies"}
@@ -86,7 +86,7 @@ def claim(text: str, measure: str, effect: Effect, sign: int = 1) -> dict[str, A
     else:
         out = "not so: the interval excludes 0"
         verdict = told(effect, out, out, "compatible", "not decided: no interval")
-    return {"claim": text, "measure": measure, "effect": bounded(effect), "verdict": verdict}
+    return {"claim": text, "measure": measure, "effect": Interval(*effect, signed=True), "verdict": verdict}
 
 
 def on_topics(topics: Sequence[str]) -> str:

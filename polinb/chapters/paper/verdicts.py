@@ -12,7 +12,7 @@ from polinb.resampling import bootstrap_mean, changes, differences
 from polinb.runs.conditions import Condition
 from polinb.runs.run import Run
 from polinb.stance.coupling import FEWEST_TOPICS
-from polinb.wording import Effect, bounded, of, told
+from polinb.wording import Effect, Interval, of, told
 
 RANDOM = {
     "random-uniform": "uniform random neurons",
@@ -37,7 +37,7 @@ def judged(effect: Effect, want: str) -> str:
 
 def claim(text: str, source: str, measure: str, effect: Effect, want: str) -> dict[str, Any]:
     """A row of a table of claims: claim, source (where in the paper, or "control"), measure, effect, verdict."""
-    row = {"claim": text, "source": source, "measure": measure, "effect": bounded(effect)}
+    row = {"claim": text, "source": source, "measure": measure, "effect": Interval(*effect, signed=True)}
     return row | {"verdict": judged(effect, want)}
 
 
