@@ -17,7 +17,7 @@ from explorer_payload import make
 
 
 def test_what_travels_and_what_is_refused():
-    made = make(layers=3, width=50)
+    made = make(3, 50)
     widget = NeuronExplorer(payload=made.payload, blobs=made.blobs)
     state = widget.get_state(["payload", "blobs", "selected"])
     assert (state["payload"], state["blobs"]["levels"], state["selected"]) == (made.payload, made.blobs["levels"], [])
