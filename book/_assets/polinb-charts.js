@@ -11,7 +11,7 @@
   const LEAST_STEP = 36; // nor a column of cells: "(+0.50)" has to fit
   const drawn = new WeakMap(); // element → promise of its drawing
   const { el, button, save } = polinb.dom;
-  let charts = [];
+  const charts = [...document.querySelectorAll("div.polinb-vega")]; // this script is deferred: the page is there
 
   // --- drawing
 
@@ -22,7 +22,6 @@
 
   async function begin(element) {
     const source = element.querySelector("script.polinb-spec"), picture = element.querySelector("img.polinb-fallback");
-    if (!source) return;
     const host = el("div", { class: "polinb-chart" });
     const scroller = el("div", { class: "polinb-scroll" }, host); // a chart that is too wide moves in here
     const inputs = el("div", { class: "polinb-inputs" });
@@ -33,16 +32,16 @@
       element.append(scroller, inputs);
       host.style.visibility = "hidden"; // laid out, but the picture is still what is seen
       const view = (element.polinbView = await fitted(host, inputs, spec, room(element)));
-      if (picture) picture.hidden = true;
+      picture.hidden = true;
       host.style.visibility = "";
-      readable(host, view, picture ? picture.alt : "chart", element);
+      readable(host, view, picture.alt, element);
       bindings(inputs, view, meta);
       element.append(toolbar(element, spec, meta, view));
       element.dataset.state = "ready";
     } catch (error) {
       scroller.remove();
       inputs.remove();
-      if (picture) picture.hidden = false;
+      picture.hidden = false;
       element.dataset.state = "error";
       element.dataset.error = String(error);
       console.error("polinb chart:", error);
@@ -156,11 +155,10 @@
   // --- the toolbar
 
   function toolbar(element, spec, meta, view) {
-    const name = element.dataset.name || "figure-" + (charts.indexOf(element) + 1);
+    const { name } = element.dataset;
     // what a reader calls it: "figure 3.1", out of the caption; the reference run's figure has no number of its own
     const caption = element.closest("figure") && element.closest("figure").querySelector(".caption-number");
-    const digits = caption && caption.textContent.match(/[\d.]*\d/);
-    const called = digits ? "figure " + digits[0] : name;
+    const called = caption ? "figure " + caption.textContent.match(/[\d.]*\d/)[0] : name;
     const kinds = {
       svg: async () => new Blob([await view.toSVG()], { type: "image/svg+xml" }),
       png: async () => new Promise((done) => view.toCanvas(2).then((canvas) => canvas.toBlob(done, "image/png"))),
@@ -199,24 +197,14 @@
 
   const all = () => Promise.all(charts.filter((element) => element.offsetParent).map(draw));
 
-  function start() {
-    charts = [...document.querySelectorAll("div.polinb-vega")];
-    if (!charts.length) return;
-    draw(charts[0]);
-    const watcher = new IntersectionObserver((entries) => {
-      for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
-        watcher.unobserve(target);
-        draw(target);
-      }
-    }, { rootMargin: MARGIN });
-    charts.slice(1).forEach((element) => watcher.observe(element));
-    window.addEventListener("beforeprint", all);
-  }
-
-  window.polinbDrawAll = () => {
-    if (!charts.length) start();
-    return all();
-  };
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
-  else start();
+  draw(charts[0]);
+  const watcher = new IntersectionObserver((entries) => {
+    for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
+      watcher.unobserve(target);
+      draw(target);
+    }
+  }, { rootMargin: MARGIN });
+  charts.slice(1).forEach((element) => watcher.observe(element));
+  window.addEventListener("beforeprint", all);
+  window.polinbDrawAll = all;
 })();

@@ -56,8 +56,7 @@
       }
     };
     box.addEventListener("scroll", tell, { passive: true });
-    new ResizeObserver(tell).observe(box);
-    tell();
+    new ResizeObserver(tell).observe(box); // tells at once, too
   }
 
   function widen(edge, box) {
@@ -72,12 +71,14 @@
     for (const beside of document.querySelectorAll(".bd-article [data-values]")) // below each table that is made of data
       sortable(beside.previousElementSibling.querySelector("table"), JSON.parse(beside.dataset.values));
     const aside = document.querySelector("div.bd-sidebar-secondary"); // some pages have none, and the theme would fail
-    const made = [...document.querySelectorAll(".bd-article .pst-scrollable-table-container")].map((box) => {
-      const edge = el("div"), over = box.scrollWidth > box.clientWidth + 1;
+    const boxes = [...document.querySelectorAll(".bd-article .pst-scrollable-table-container")];
+    const overs = boxes.map((box) => box.scrollWidth > box.clientWidth + 1); // read before any is moved: one layout
+    const made = boxes.map((box, i) => {
+      const edge = el("div");
       box.replaceWith(edge);
       edge.append(box);
       // the theme hides the page's contents, which stand in the margin, beside an element of the class full-width
-      if (over) edge.className = aside ? "full-width polinb-wide" : "polinb-wide";
+      if (overs[i]) edge.className = aside ? "full-width polinb-wide" : "polinb-wide";
       return [edge, box];
     });
     const all = () => made.forEach(([edge, box]) => edge.matches(".polinb-wide") && widen(edge, box));

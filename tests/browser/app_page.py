@@ -1,12 +1,14 @@
-"""A page with one interactive part and the scripts beside it, as a built book has them."""
+"""A page with scripts and styles beside it, as a built book has them."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from polinb.display.webdata import APPS, web_folder
 
+ASSETS = Path(__file__).parents[2] / "book" / "_assets"
 PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>part</title>
 <link rel="icon" href="data:,"><meta name="viewport" content="width=device-width, initial-scale=1">{head}
 <style>body {{ background: #fff; color: #222832; font-family: sans-serif; max-width: 50rem; margin: 1rem auto;
@@ -14,13 +16,20 @@ padding: 0 1rem; box-sizing: border-box }}</style></head>
 <body><main><h1>Part</h1>{body}</main></body></html>"""
 
 
-def write(folder: Path, app: str, body: str) -> str:
-    """The page's address."""
+def write(folder: Path, body: str, scripts: Sequence[str], styles: Sequence[str] = (), name: str = "index.html") -> str:
+    """The page's address; ``dom.js`` comes before its scripts."""
     folder.mkdir(parents=True, exist_ok=True)
-    scripts, styles = ("dom.js", *APPS[app][0]), APPS[app][1]
-    for name in (*scripts, *styles):
-        shutil.copy(web_folder() / name, folder)
-    head = "".join(f'<link rel="stylesheet" href="{name}">' for name in styles)
-    head += "".join(f'<script defer src="{name}"></script>' for name in scripts)
-    (folder / "index.html").write_text(PAGE.format(head=head, body=body), "utf-8")
-    return (folder / "index.html").as_uri()
+    scripts = ("dom.js", *scripts)
+    for place in (web_folder(), ASSETS):
+        for path in place.iterdir():
+            if path.name in (*scripts, *styles):
+                shutil.copy(path, folder)
+    head = "".join(f'<link rel="stylesheet" href="{style}">' for style in styles)
+    head += "".join(f'<script defer src="{script}"></script>' for script in scripts)
+    (folder / name).write_text(PAGE.format(head=head, body=body), "utf-8")
+    return (folder / name).as_uri()
+
+
+def write_app(folder: Path, app: str, body: str) -> str:
+    """A page with an interactive part of the book."""
+    return write(folder, body, *APPS[app])

@@ -24,16 +24,12 @@ NAMES = (
 NONE = "NO BROWSER: install chromium, or name one in POLINB_BROWSER; the book's pages are NOT tested"
 
 
-class WrongBrowserError(Exception):
-    """POLINB_BROWSER names something that does not run."""
-
-
 def find() -> str | None:
-    """Path of a browser that runs, or None."""
+    """Path of a browser that runs, or None; ends the program where POLINB_BROWSER names something that does not."""
     named = os.environ.get("POLINB_BROWSER", "")
     if named:
         if not runs(named):
-            raise WrongBrowserError(f"POLINB_BROWSER={named}: this does not run as a browser")
+            sys.exit(f"polinb: POLINB_BROWSER={named}: this does not run as a browser")
         return named
     for name in NAMES:
         path = shutil.which(name)
@@ -61,8 +57,4 @@ def fetched() -> str | None:
 
 
 if __name__ == "__main__":
-    try:
-        browser = find()
-    except WrongBrowserError as error:
-        sys.exit(f"polinb: {error}")
-    print(browser or "")
+    print(find() or "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import http.server
 import os
+import tempfile
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,17 +31,12 @@ ARGUMENTS = [
 ]
 
 
-def chromium_path() -> str | None:
-    """The browser to drive."""
-    return browsers.find()
-
-
 @pytest.fixture(scope="package")  # not longer: its event loop would stand in the way of other tests
 def chromium():
     """Playwright's handle of a running headless Chromium."""
     from playwright.sync_api import sync_playwright
 
-    path = chromium_path()
+    path = browsers.find()
     if not path:
         if os.environ.get("CI"):
             pytest.fail(browsers.NONE)
@@ -73,8 +69,8 @@ class Visit:
             self.abroad.append(request.url[:200])
 
     def _failed(self, request):
-        left = request.failure == "net::ERR_ABORTED" and request.url.endswith("/favicon.svg")
-        if not left:  # by a reader who opened the next page meanwhile
+        # a reader may have opened the next page meanwhile
+        if request.failure != "net::ERR_ABORTED" or not request.url.endswith("/favicon.svg"):
             self.failed.append(f"{request.url[:200]} {request.failure}")
 
     def assert_clean(self):
@@ -112,8 +108,6 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 @contextmanager
 def served(folder: Path, below: str = "some/folder"):
     """``folder`` over HTTP at http://127.0.0.1:PORT/``below``/, as a project page is served."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as root:
         target = Path(root) / below
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A neuron explorer's payload from made-up scores, written by the format alone: nothing of the explorer is used."""
+"""A neuron explorer's payload from made-up scores and cards; its levels are those of the explorer itself."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import app_page
 import numpy as np
 
+from polinb.chapters.browse.explorer_levels import GAMMAS, bound_scores, level_bounds, levels, ranks, set_counts
 from polinb.display.webdata import embed
 from polinb.scoring.pnlac import neuron_sets
 
 TOPICS = ("race", "gun control", "immigration", "abortion", "taxation", "climate")
-GAMMAS = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 25.0, 50.0]
 HOSTILE = ("<img src=x onerror=\"document.title='broken in'\">", "<script>document.title='broken in'</script>")
 VARIANTS = ("values", "left", "right")
 SIDES = ("vanilla", "left", "right")
@@ -30,79 +30,52 @@ class Made:
         return embed("explorer", self.payload, "Neuron explorer", fallback, self.blobs).data
 
 
-def make(layers: int = 6, width: int = 400, planted=(), cards: int = 8, seed: int = 0, gamma: float = 5.0) -> Made:
+def make(rows: int = 6, width: int = 400, planted=(), cards: int = 8) -> Made:
     """Scores with a common part, so that G is not empty; ``planted`` (layer, neuron) are strongest for each topic."""
-    random = np.random.default_rng(seed)
-    common = random.standard_normal((layers, width))
-    depth = np.exp(-(((np.arange(layers) / max(1, layers - 1) - 0.6) / 0.25) ** 2))[:, None]
-    scores = {}
+    random = np.random.default_rng(0)
+    common = random.standard_normal((rows, width))
+    scores = {topic: np.exp(0.8 * common + 0.6 * random.standard_normal((rows, width))) for topic in TOPICS}
+    for score in scores.values():
+        for place, at in enumerate(planted):
+            score[at] = 100.0 - place
+    bounds, sets = level_bounds(GAMMAS), neuron_sets(scores, 5.0)
+    rank = {topic: ranks(score, "model") for topic, score in scores.items()}
+    mean = np.mean(list(scores.values()), axis=0)
+    shown = [(at, "G", "") for at in _strongest(sets.general, mean)[:cards]]
     for topic in TOPICS:
-        own = random.standard_normal((layers, width))
-        scores[topic] = np.exp(0.8 * common + 0.6 * own) * (0.3 + depth)
-        for place, (layer, neuron) in enumerate(planted):
-            scores[topic][layer, neuron] = 100.0 - place
-    bounds = sorted({100.0, *(float(f"{100 * 0.93**k:.4g}") for k in range(130)), *GAMMAS}, reverse=True)
-    shown = _carded(scores, gamma, cards)
-    ranks = {topic: _ranks(score) for topic, score in scores.items()}
-    kept = np.array([round(bound / 100 * layers * width) for bound in bounds])
-    blob = np.stack([(ranks[t][..., None] <= kept).sum(-1) - 1 for t in TOPICS]).astype(np.uint8)
-    falling = {t: np.sort(s.ravel())[::-1] for t, s in scores.items()}
+        shown += [(at, "S", topic) for at in _strongest(sets.strict[topic], scores[topic])[: max(1, cards // 4)]]
+    chance = {"n": 12, "effect": {topic: [-0.01, 0.012] for topic in TOPICS}, "all": [-0.006, 0.007]}
     payload = {
         "version": 1,
-        "run": {"profile": "quick", "model": "made up", "data": "none", "seed": seed, "note": "A quick run: made up."},
-        "layers": layers,
+        "run": {"profile": "quick", "model": "made up", "data": "none", "seed": 0, "score": "raw", "note": "Made up."},
+        "layers": rows,
         "width": width,
         "topics": list(TOPICS),
         "pool": "model",
-        "gamma": gamma,
-        "gammas": GAMMAS,
+        "gamma": 5.0,
+        "gammas": list(GAMMAS),
         "shares": bounds,
         "cuts": [bounds.index(g) for g in GAMMAS],
-        "scores_at": {t: [float(falling[t][max(0, n - 1)]) for n in kept] for t in TOPICS},
-        "counts": {str(i): expected(scores, g) for i, g in enumerate(GAMMAS)},
-        "cards": [_card(random, scores, ranks, at, kind, topic) for at, kind, topic in shown],
-        "null": {"n": 12, "effect": {t: [-0.01, 0.012] for t in TOPICS}, "all": [-0.006, 0.007], "values": [0.0] * 12},
-        "units": {"effect": "nats a token, likelihood stance after zeroing the neuron minus before"},
+        "scores_at": {topic: bound_scores(score, bounds, "model") for topic, score in scores.items()},
+        "counts": set_counts(scores, GAMMAS, "model"),
+        "cards": [_card(random, scores, rank, *each) for each in shown],
+        "null": {**chance, "loud": chance},
+        "units": {"effect": "nats a token", "lens": "logits", "activation": "activation"},
     }
+    blob = np.stack([levels(score, bounds, "model") for score in scores.values()])
     return Made(payload, {"levels": blob.tobytes()}, scores)
-
-
-def expected(scores, gamma: float) -> dict:
-    """Sizes of G, S_t and the strict sets by :func:`polinb.scoring.pnlac.neuron_sets`."""
-    sets = neuron_sets(scores, gamma)
-    return {
-        "G": int(sets.general.sum()),
-        "S": {t: int(s.sum()) for t, s in sets.specific.items()},
-        "strict": {t: int(s.sum()) for t, s in sets.strict.items()},
-    }
 
 
 def write(folder: Path, made: Made) -> str:
     """A page with the explorer; its address."""
-    return app_page.write(folder, "explorer", made.html())
+    return app_page.write_app(folder, "explorer", made.html())
 
 
-def _ranks(score: np.ndarray) -> np.ndarray:
-    out = np.empty(score.size, dtype=np.int64)
-    out[np.argsort(-score.ravel(), kind="stable")] = np.arange(1, score.size + 1)
-    return out.reshape(score.shape)
+def _strongest(chosen, score) -> list:
+    return sorted((tuple(map(int, at)) for at in np.argwhere(chosen)), key=lambda at: -score[at])
 
 
-def _carded(scores, gamma: float, cards: int) -> list:
-    sets = neuron_sets(scores, gamma)
-    mean = np.mean(list(scores.values()), axis=0)
-    best = [tuple(map(int, at)) for at in np.argwhere(sets.general)]
-    best.sort(key=lambda at: -mean[at])
-    out = [(at, "G", "") for at in best[:cards]]
-    for topic in TOPICS:
-        mine = sorted(
-            (tuple(map(int, at)) for at in np.argwhere(sets.strict[topic])), key=lambda at: -scores[topic][at]
-        )
-        out += [(at, "S", topic) for at in mine[: max(1, cards // 4)]]
-    return out
-
-
-def _card(random, scores, ranks, at, kind: str, topic: str) -> dict:
+def _card(random, scores, rank, at, kind: str, topic: str) -> dict:
     words = [" gun", " border", "tax", "\n", " climate", " the", "wing", " right", " left", " women", "۞", "\t"]
     tokens = [" I", " think", " the", " tax", " on", " guns", "\n", HOSTILE[0], " is", " too", " high", HOSTILE[1], "."]
     values = {name: [float(v) for v in np.round(random.standard_normal(len(tokens)), 3)] for name in VARIANTS}
@@ -120,9 +93,9 @@ def _card(random, scores, ranks, at, kind: str, topic: str) -> dict:
         "kind": kind,
         "topic": topic,
         "scores": [float(f"{scores[t][at]:.4g}") for t in TOPICS],
-        "ranks": [int(ranks[t][at]) for t in TOPICS],
+        "ranks": [int(rank[t][at]) for t in TOPICS],
         "normalised": [float(f"{scores[t][at] / 2:.4g}") for t in TOPICS],
-        "rank_normalised": [int(ranks[t][at]) + 7 for t in TOPICS],
+        "rank_normalised": [int(rank[t][at]) + 7 for t in TOPICS],
         "scale": 0.8312,
         "scale_rank": 77,
         "promoted": [[HOSTILE[0] if i == 2 else w, round(3 - i / 4, 3)] for i, w in enumerate(words[:10])],

@@ -37,21 +37,24 @@
     }
     return layers.reverse().reduce((below, top) => over(top, below), [255, 255, 255, 1]);
   }
-  // What a mark drawn before the text puts under it, in an SVG.
-  function painted(text, svg) {
-    const box = text.getBoundingClientRect();
-    const middle = new DOMPoint(box.x + box.width / 2, box.y + box.height / 2);
-    let result = ground(svg);
-    for (const shape of svg.querySelectorAll("rect, path, circle")) {
-      if (!(shape.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING)) break;
-      const style = getComputedStyle(shape);
-      if (style.fill === "none" || style.fill.startsWith("url") || !shape.getScreenCTM()) continue;
-      if (!shape.isPointInFill(middle.matrixTransform(shape.getScreenCTM().inverse()))) continue;
-      const fill = colour(style.fill);
+  // The filled shapes of an SVG, in the order in which they are drawn.
+  function marks(svg) {
+    return [...svg.querySelectorAll("rect, path, circle")].flatMap((shape) => {
+      const style = getComputedStyle(shape), fill = colour(style.fill);
+      if (style.fill === "none" || style.fill.startsWith("url") || !shape.getScreenCTM()) return [];
       fill[3] *= Number(style.fillOpacity) * opacity(shape, svg);
-      result = over(fill, result);
-    }
-    return result;
+      return [{ shape, fill, box: shape.getBoundingClientRect() }];
+    });
+  }
+  // What the marks drawn before a text put under it.
+  function painted(text, svg, drawn) {
+    const { x, y, width, height } = text.getBoundingClientRect();
+    const middle = new DOMPoint(x + width / 2, y + height / 2);
+    const under = drawn.filter(({ shape, box }) =>
+      box.left <= middle.x && box.right >= middle.x && box.top <= middle.y && box.bottom >= middle.y &&
+      shape.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING &&
+      shape.isPointInFill(middle.matrixTransform(shape.getScreenCTM().inverse())));
+    return under.reduce((below, { fill }) => over(fill, below), ground(svg));
   }
   function texts() {
     const found = new Set();
@@ -66,13 +69,14 @@
   }
   // Texts whose contrast with what is behind them is below `least`, each once per pair of colours.
   function contrast(least) {
-    const poor = new Map();
+    const poor = new Map(), drawn = new Map();
     let count = 0;
     for (const element of texts()) {
       count += 1;
       const style = getComputedStyle(element);
       const svg = element.closest("svg");
-      const below = svg ? painted(element, svg) : ground(element);
+      if (svg && !drawn.has(svg)) drawn.set(svg, marks(svg));
+      const below = svg ? painted(element, svg, drawn.get(svg)) : ground(element);
       const ink = colour(svg ? style.fill : style.color);
       ink[3] *= (svg ? Number(style.fillOpacity) : 1) * opacity(element, null);
       const seen = ratio(over(ink, below), below);
@@ -189,5 +193,57 @@
       `${e.className} | ${getComputedStyle(e.closest(".output, .sd-tab-content, .cell_output")).backgroundColor}`);
   }
 
-  window.polinbChecks = { contrast, charts, parts, pictures, maths, structure, overflow, cut, frames };
+  // --- what a visit looks at; test_pages.py judges it
+
+  // Until charts (also those far down) and parts are drawn or failed, and the maths is set.
+  async function settle() {
+    // what stands in a tab that is not shown is drawn once it is seen
+    const waiting = () => [...document.querySelectorAll("div.polinb-vega, div.polinb-app")].some((e) =>
+      !["ready", "error"].includes(e.dataset.state) && (!e.closest(".sd-tab-content") || e.getClientRects().length));
+    const frame = () => new Promise(requestAnimationFrame);
+    const until = Date.now() + 30000;
+    if (window.polinbDrawAll) window.polinbDrawAll();
+    do await frame();
+    while (waiting() && Date.now() < until);
+    if (window.MathJax && MathJax.startup) await MathJax.startup.promise;
+    await frame();
+    await frame(); // what watches sizes hears of them after a frame's callbacks
+  }
+  // All tabs are shown, what stands in them is judged as well; and no colour is on its way to another.
+  function unfold() {
+    const still = "*, *::before, *::after { transition: none !important; animation: none !important }";
+    document.head.append(Object.assign(document.createElement("style"),
+      { textContent: ".sd-tab-content { display: block !important }" + still }));
+  }
+  function coloured(theme) { // as the theme's button does
+    document.documentElement.dataset.theme = document.documentElement.dataset.mode = theme;
+    return contrast(4.5);
+  }
+
+  async function wide() {
+    await settle();
+    const first = cut();
+    unfold();
+    await settle();
+    return { wide: first, charts: charts(), parts: parts(), maths: maths(), structure: structure(),
+      light: coloured("light"), dark: coloured("dark"), frames: frames() };
+  }
+  async function phone() {
+    await settle();
+    const first = cut();
+    unfold();
+    await settle();
+    return { phone: first, narrow: overflow() };
+  }
+  async function drawn() {
+    unfold();
+    await settle();
+    return { charts: charts(), parts: parts(), maths: maths() };
+  }
+  function bare() { // where no script of the page runs
+    unfold();
+    return { parts: parts(), pictures: pictures() };
+  }
+
+  window.polinbChecks = { settle, wide, phone, drawn, bare };
 })();

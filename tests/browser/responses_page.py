@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import app_page
 import numpy as np
 import pandas as pd
 
@@ -55,10 +52,6 @@ def data_of(asked: pd.DataFrame, cols: list[Column], a_topic: int = 1000) -> dic
     """What the page gets."""
     about = {"model": "tiny", "judge": "local", "longest": 28, "wanted": 1000, "whole": "quick run"}
     return responses.payload(asked, cols, a_topic, about, 100, 0)
-
-
-def write(folder: Path, body: str) -> str:
-    return app_page.write(folder, "responses", body)
 
 
 def shown_by(data: dict) -> str:

@@ -11,6 +11,7 @@ import struct
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import app_page
 import chart_frames as cf
 import pandas as pd
 import pytest
@@ -18,29 +19,19 @@ import pytest
 from book._make import vendor
 from polinb.display import charts, tables
 from polinb.display.charts.neurons import GAMMAS
-from polinb.display.webdata import web_folder
 from polinb.scoring.pnlac import neuron_sets
 from polinb.wording import LIVE, PAYLOAD
 from polinb_book import export
 from polinb_book.outputs import chart_html
 
-ASSETS = Path(__file__).parents[2] / "book" / "_assets"
 TOPICS = ["crime", "race", "economy"]
+EVIL = '<img src=x onerror="window.hurt=1">'
 NASTY = r"=1+1 50 % & 3 $ # {x}_y ^ ~ \cmd <b>|\"q\" −2 γ [a] --"
 READY = "!document.querySelector('.polinb-vega:not([data-state=ready])')"
 
 
-def cells() -> pd.DataFrame:
-    found = [(a, b, 0.3 * i - 0.25 * j, 8 + i) for i, a in enumerate(TOPICS) for j, b in enumerate(TOPICS)]
-    frame = pd.DataFrame(found, columns=["trained", "tested", "delta", "n"])
-    frame.insert(3, "low", frame.delta - 0.3)
-    frame.insert(4, "high", frame.delta + 0.3)
-    return frame
-
-
-def stances() -> pd.DataFrame:
-    found = [(t, a, 0.2 * i - 0.1 * j) for i, t in enumerate(TOPICS) for j, a in enumerate(["vanilla", NASTY])]
-    return pd.DataFrame(found, columns=["topic", "condition", "stance"]).assign(low=-0.5, high=0.5)
+def stances(name: str = NASTY) -> pd.DataFrame:
+    return cf.dots().replace("InhibitFT", name)
 
 
 def figure(name: str, chart, caption: str = "A caption.") -> str:
@@ -49,42 +40,35 @@ def figure(name: str, chart, caption: str = "A caption.") -> str:
     return f'<figure id="{name}">{body}<figcaption><span class="caption-text">{caption}</span></figcaption></figure>'
 
 
-def page(*parts: str, bundle: str = "vega-bundle.js") -> str:
-    head = "".join(f'<script defer src="{name}"></script>' for name in ("dom.js", bundle, "polinb-charts.js"))
-    style = '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="polinb-charts.css">'
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>t</title>{style}{head}<body>{''.join(parts)}</body>"
-    )
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Pages of charts with the scripts beside them, as in the book."""
+def addresses(tmp_path_factory):
+    """Pages of charts with the scripts beside them, as in the book: name → address."""
     root = tmp_path_factory.mktemp("charts")
     (root / "vega-bundle.js").write_text(vendor.vega_bundle(), "utf-8")
-    for path in (ASSETS / "polinb-charts.js", ASSETS / "polinb-charts.css", web_folder() / "dom.js"):
-        (root / path.name).write_bytes(path.read_bytes())
-    heat = figure("fig-heat", charts.coupling_heatmap(cells()), r"Shift of \(N_t\) in %.")
+    heat = figure("fig-heat", charts.coupling_heatmap(cf.bounded()), r"Shift of \(N_t\) in %.")
     dots = figure("fig-dots", charts.stance_dots(stances()))
     slider = figure("fig-scores", charts.gamma_slider(cf.raw_scores(), 5.0))
     pareto = figure("fig-pareto", charts.pareto(cf.trade(), "shift", "coupling"))
-    (root / "all.html").write_text(page(heat, dots, slider, pareto), "utf-8")
-    (root / "heat.html").write_text(page(heat), "utf-8")
-    broken = dots.replace('"mark":{', '"mark":{"type":"nonsense"},"was":{', 1)
-    (root / "broken.html").write_text(page(broken.replace("fig-dots", "fig-x"), heat), "utf-8")
-    (root / "nobundle.html").write_text(page(heat, bundle="missing.js"), "utf-8")
-    return root
+    broken = dots.replace('"mark":{', '"mark":{"type":"nonsense"},"was":{', 1).replace("fig-dots", "fig-x")
+    evil = figure("x", charts.stance_dots(stances(EVIL)), html.escape(EVIL))
+    pages = {"all": heat + dots + slider + pareto, "heat": heat, "broken": broken + heat, "evil": evil, "no": heat}
+
+    def write(name: str, body: str) -> str:
+        scripts = ["missing.js" if name == "no" else "vega-bundle.js", "polinb-charts.js"]
+        return app_page.write(root, body, scripts, ["polinb-charts.css"], f"{name}.html")
+
+    return {name: write(name, body) for name, body in pages.items()}
 
 
-def address(folder: Path, name: str) -> str:
-    return (folder / name).as_uri()
+@pytest.fixture
+def opened(visit, addresses):
+    def open_page(name):
+        seen = visit(addresses[name])
+        seen.page.evaluate("window.polinbDrawAll()")
+        seen.page.wait_for_function(READY)
+        return seen
 
-
-def opened(visit, folder, name, **options):
-    seen = visit(address(folder, name), allowed=folder.as_uri(), **options)
-    seen.page.evaluate("window.polinbDrawAll()")
-    seen.page.wait_for_function(READY)
-    return seen.page
+    return open_page
 
 
 def saved(page, name: str, kind: str) -> tuple[str, bytes]:
@@ -93,12 +77,10 @@ def saved(page, name: str, kind: str) -> tuple[str, bytes]:
     return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
 
 
-def test_charts_are_saved_as_they_are_drawn(visit, folder):
-    seen = visit(address(folder, "all.html"), allowed=folder.as_uri())
+def test_charts_are_saved_as_they_are_drawn(opened):
+    seen = opened("all")
     page = seen.page
-    page.evaluate("window.polinbDrawAll()")
-    page.wait_for_function(READY)
-    for name, role, count in (("fig-heat", "rect mark", 9), ("fig-dots", "point", 6), ("fig-pareto", "point", 9)):
+    for name, role, count in (("fig-heat", "rect mark", 9), ("fig-dots", "point", 9), ("fig-pareto", "point", 9)):
         assert page.locator(f'#{name} svg [aria-roledescription="{role}"]').count() == count, name
     name, content = saved(page, "fig-heat", "svg")
     root = ET.fromstring(content)
@@ -112,40 +94,39 @@ def test_charts_are_saved_as_they_are_drawn(visit, folder):
     seen.assert_clean()
 
 
-def test_where_drawing_fails_the_picture_stays(visit, folder):
-    for name in ("broken.html", "nobundle.html"):
-        page = visit(address(folder, name), allowed=folder.as_uri()).page
+def test_where_drawing_fails_the_picture_stays(visit, addresses):
+    for name in ("broken", "no"):
+        page = visit(addresses[name]).page
         bad = page.locator(".polinb-vega").first
         page.wait_for_function("document.querySelector('.polinb-vega').dataset.state === 'error'")
         assert bad.locator("img.polinb-fallback").is_visible() and bad.locator("svg, button").count() == 0
         assert bad.get_attribute("data-error")
-        if name == "broken.html":  # the next chart is not hurt
+        if name == "broken":  # the next chart is not hurt
             page.wait_for_function("document.querySelectorAll('.polinb-vega')[1].dataset.state === 'ready'")
 
 
-def test_values_can_be_read_with_the_keyboard(visit, folder):
-    page = opened(visit, folder, "heat.html")
+def test_values_can_be_read_with_the_keyboard(opened):
+    page = opened("heat").page
     chart = page.locator(".polinb-chart")
     assert "Heat map" in chart.get_attribute("aria-label")
     assert page.locator("svg").get_attribute("aria-hidden") == "true"  # the label already says it
     said = page.locator(".polinb-said")
     page.keyboard.press("Tab")
     assert chart.evaluate("node => node === document.activeElement")
-    first = cells().iloc[0]
     page.keyboard.press("ArrowRight")
-    assert f"topic fine-tuned on: {first.trained}" in said.inner_text() and "questions: 8" in said.inner_text()
-    assert "95 % interval: −0.3 to 0.3" in said.inner_text()
+    assert "topic fine-tuned on: crime" in said.inner_text() and "questions: 8" in said.inner_text()
+    assert "95 % interval: 0.5 to 1.1" in said.inner_text()
     page.keyboard.press("ArrowRight")
     assert "topic asked about: race" in said.inner_text()
     assert page.locator(".polinb-current").count() == 1
     page.keyboard.press("End")
-    assert "topic asked about: economy" in said.inner_text() and "questions: 10" in said.inner_text()
+    assert "topic fine-tuned on: economy" in said.inner_text() and "asked about: economy" in said.inner_text()
     page.keyboard.press("Escape")
     assert said.inner_text() == "" and page.locator(".polinb-current").count() == 0
 
 
-def test_the_slider_and_the_menu_show_the_exact_sets(visit, folder):
-    page = opened(visit, folder, "all.html")
+def test_the_slider_and_the_menu_show_the_exact_sets(opened):
+    page = opened("all").page
     steps = sorted({*map(float, GAMMAS), 5.0})
     slider, menu = page.locator("#fig-scores input[type=range]"), page.locator("#fig-scores .polinb-inputs select")
     assert slider.get_attribute("aria-valuetext") == "5 %"
@@ -168,45 +149,38 @@ def test_the_slider_and_the_menu_show_the_exact_sets(visit, folder):
 
 
 def test_saved_files_hold_the_numbers_and_are_inert():
-    spec = charts.coupling_heatmap(cells()).to_dict()
+    spec = charts.coupling_heatmap(cf.bounded()).to_dict()
     got = pd.read_csv(io.StringIO(export.chart_csv(spec)))
-    pd.testing.assert_frame_equal(got, cells().set_axis(list(got), axis=1), check_exact=False, rtol=1e-12)
+    pd.testing.assert_frame_equal(got, cf.bounded().set_axis(list(got), axis=1), check_exact=False, rtol=1e-12)
     text = export.chart_latex(spec, "fig-heat", "Shift of $N_t$ in %.")
     assert r"\caption{Shift of \(N_t\) in \%.}" in text and r"\label{fig:heat}" in text
-    assert r"crime & race & \(-\)0.25 & \(-\)0.55 & 0.05 & 8 \\" in text and text.count(r"\\") == 1 + 9
+    assert r"crime & economy & \(-\)0.1 & \(-\)0.4 & 0.2 & 8 \\" in text and text.count(r"\\") == 1 + 9
     rows = list(csv.DictReader(io.StringIO(export.chart_csv(charts.stance_dots(stances()).to_dict()))))
-    assert {row["condition"] for row in rows} == {"vanilla", "'" + NASTY}, "no formula"
+    assert {row["condition"] for row in rows} == {*cf.CONDITIONS[:2], "'" + NASTY}, "no formula"
     assert any(row["stance"].startswith("-") for row in rows), "a negative number stays a number"
 
 
 def test_tables_links_work_without_a_script(visit, tmp_path):
     frame = pd.DataFrame({"name": [NASTY, "-x"], "value": [-1.5, math.inf]})
     shown = tables.numbered_table(frame, "tbl-x", "A caption.").payload
-    files = {
-        "CSV": ("csv", "text/csv", export.table_csv(shown)),
-        "LaTeX": ("tex", "text/x-tex", export.table_latex(shown)),
-    }
-    links = re.findall(r"<a .*?</a>", export.links("tbl-x", files))
+    files = {"csv": export.table_csv(shown), "tex": export.table_latex(shown)}
+    links = re.findall(r"<a .*?</a>", export.links("tbl-x", *files.values()))
     (tmp_path / "t.html").write_text(f"<!doctype html><meta charset=utf-8><title>t</title>{''.join(links)}", "utf-8")
     page = visit((tmp_path / "t.html").as_uri(), java_script_enabled=False).page
-    for link, (end, _, text) in zip(page.locator("a").all(), files.values(), strict=True):
+    for link, (end, text) in zip(page.locator("a").all(), files.items(), strict=True):
         with page.expect_download() as waiting:
             link.click()
         assert waiting.value.suggested_filename == f"tbl-x.{end}"
         assert Path(waiting.value.path()).read_bytes().decode("utf-8") == text
 
 
-def test_text_of_data_stays_text(visit, tmp_path, folder):
+def test_text_of_data_stays_text(opened):
     """Names with markup in every place where the page shows data: status line, menu, tooltip, saved files."""
-    evil = '<img src=x onerror="window.hurt=1">'
-    frame = stances().replace(NASTY, evil)
-    for name in ("dom.js", "vega-bundle.js", "polinb-charts.js", "polinb-charts.css"):
-        (tmp_path / name).symlink_to(folder / name)
-    (tmp_path / "evil.html").write_text(page(figure("x", charts.stance_dots(frame), html.escape(evil))), "utf-8")
-    shown = opened(visit, tmp_path, "evil.html")
-    shown.locator('svg [aria-roledescription="point"]').nth(1).hover()
-    shown.locator("#vg-tooltip-element").wait_for(state="visible")
-    shown.locator(".polinb-chart").focus()
-    shown.keyboard.press("End")
-    assert evil in shown.locator(".polinb-said").inner_text()
-    assert shown.locator("img:not(.polinb-fallback)").count() == 0 and shown.evaluate("window.hurt") is None
+    page = opened("evil").page
+    point = page.locator('svg [aria-roledescription="point"]').nth(2)
+    point.hover()
+    page.locator("#vg-tooltip-element").wait_for(state="visible")
+    page.locator(".polinb-chart").focus()
+    page.keyboard.press("End")
+    assert EVIL in page.locator(".polinb-said").inner_text()
+    assert page.locator("img:not(.polinb-fallback)").count() == 0 and page.evaluate("window.hurt") is None

@@ -12,6 +12,8 @@ import pytest
 import tour
 from conftest import Visit, served
 
+PHONE = {"width": 390, "height": 844}
+
 
 def none(found) -> None:
     """Fails with a line for each (page, thing) that was found."""
@@ -27,11 +29,22 @@ def names(built_book):
 
 
 @pytest.fixture(scope="module")
-def http(chromium, built_book, names):
+def whole(names):
     """All but the API's pages, which are made alike: two of them."""
     api = [name for name in names if name.startswith("api/")]
+    return [name for name in names if name not in api[2:]]
+
+
+@pytest.fixture(scope="module")
+def http(chromium, built_book, whole):
     with served(built_book.html) as base:
-        yield tour.tour(chromium, Visit, base, [name for name in names if name not in api[2:]], tour.full)
+        return tour.tour(chromium, Visit, base, whole, "wide")
+
+
+@pytest.fixture(scope="module")
+def phone(chromium, built_book, whole):
+    with served(built_book.html) as base:
+        return tour.tour(chromium, Visit, base, whole, "phone", viewport=PHONE)
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +58,12 @@ def file(chromium, built_book, names):
     """Some of each kind, and the rest of the API's pages."""
     some = ("index", "chapters/01", "chapters/03", "chapters/17", "chapters/18", "try", "api/")
     names = [name for name in names if name.startswith(some)]
-    return tour.tour(chromium, Visit, f"file://{built_book.html}", names, tour.brief)
+    return tour.tour(chromium, Visit, f"file://{built_book.html}", names, "drawn")
 
 
 @pytest.fixture(scope="module")
 def bare(chromium, built_book, drawn):
-    return tour.tour(chromium, Visit, f"file://{built_book.html}", drawn, tour.bare, java_script_enabled=False)
+    return tour.tour(chromium, Visit, f"file://{built_book.html}", drawn, "bare", java_script_enabled=False)
 
 
 def each(tour_seen, *keys: str):
@@ -102,13 +115,14 @@ def test_structure_of_pages(http) -> None:
     none((name, seen.found["wide"]["stops"]) for name, seen in http.items() if seen.found["wide"]["stops"])
 
 
-def test_nothing_is_cut(http) -> None:
+def test_nothing_is_cut(http, phone) -> None:
     """Neither on a wide page nor on a phone, where what scrolls shows it and can be reached."""
+    none((name, wrong) for name, s in phone.items() for wrong in (*s.abroad, *s.failed, *s.errors))
     none(each(http, "wide", "equations"))
     none(each(http, "wide", "tables"))
-    none(each(http, "narrow"))
-    none(each(http, "phone", "heat"))
-    scrolling = [*each(http, "phone", "equations"), *each(http, "phone", "tables")]
+    none(each(phone, "narrow"))
+    none(each(phone, "phone", "heat"))
+    scrolling = [*each(phone, "phone", "equations"), *each(phone, "phone", "tables")]
     assert len(scrolling) > 5
     none((n, t) for n, t in scrolling if "right" not in t["shadow"] or not (t["reached"] and t["named"]))
 
@@ -120,8 +134,11 @@ FAULTS = {
     "structure": "<h5>Too deep</h5><h1>Second</h1><button></button>"
     '<img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">',
     "maths": "<p>left raw: $x^2$</p>",
-    "charts": '<div class="polinb-vega" aria-label="planted"><script type="application/json" class="polinb-spec">'
-    '{"$schema":"https://vega.github.io/schema/vega-lite/v6.json","mark":"nonsense"}</script></div>',
+    "charts": '<script defer src="_static/vendor/vega-bundle.js"></script>'
+    '<script defer src="_static/polinb-charts.js"></script>'
+    '<div class="polinb-vega" aria-label="planted"><script type="application/json" class="polinb-spec">'
+    '{"$schema":"https://vega.github.io/schema/vega-lite/v6.json","mark":"nonsense"}</script>'
+    '<img class="polinb-fallback" alt="planted"></div>',
     "parts": '<script defer src="_static/vendor/responses.js"></script>'
     '<div class="polinb-app" data-app="no-such-part"></div>',
     "abroad": '<img alt="abroad" src="https://example.org/x.png">',
@@ -138,10 +155,11 @@ def test_the_checks_find_planted_faults(chromium, built_book, tmp_path: Path) ->
     for name, fault in FAULTS.items():
         (tmp_path / f"{name}.html").write_text(sound.replace("</article>", f"{fault}</article>"), "utf-8")
     with served(tmp_path) as base:
-        seen = tour.tour(chromium, Visit, base, [f"{name}.html" for name in FAULTS], tour.full)
+        seen = tour.tour(chromium, Visit, base, [f"{name}.html" for name in FAULTS], "wide")
+        small = tour.tour(chromium, Visit, base, ["narrow.html", "light.html"], "phone", viewport=PHONE)
+    assert [bool(each.found["narrow"]) for each in small.values()] == [True, False]
     assert [name for name in ("abroad", "failed", "errors") if not getattr(seen[f"{name}.html"], name)] == []
     found = {name: seen[f"{name}.html"].found for name in FAULTS}
-    assert found["narrow"]["narrow"] and not found["light"]["narrow"]
     assert "pale" in str(found["light"]["light"]["poor"]) and "dark on dark" in str(found["dark"]["dark"]["poor"])
     for part in ("2 h1", "h5 after h", "img without alt", "no name: <button"):
         assert part in str(found["structure"]["structure"]), part

@@ -37,7 +37,7 @@ def test_what_a_model_wrote_does_nothing(tmp_path, visit) -> None:
     planted = book.build_pages(layout).parent
     seen = visit(f"file://{planted}/chapters/01_planted.html", allowed=f"file://{planted}")
     page = seen.page
-    tour.settle(page)
+    tour.look(page, "settle")
     assert page.evaluate("window.pwned") is None
     assert seen.abroad == []
     assert " ".join(page.locator("#tbl-said td").nth(2).inner_text().split()) == " ".join(NASTY.split())

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
+from app_page import write
 
 from polinb.display.tables import Interval, numbered_table
-from polinb.display.webdata import web_folder
 from polinb_book.export import links, sorting
 
-SCRIPT = Path(__file__).parents[2] / "book" / "_assets" / "polinb-tables.js"
 FRAME = pd.DataFrame(
     {
         "set": ["G", "S, race", "random 10", "random 9", "none"],
@@ -35,17 +32,12 @@ def row(values: list[str], tag: str) -> str:
 def test_a_head_sorts_up_down_and_back(visit, tmp_path) -> None:
     columns = numbered_table(FRAME, "tbl-x", "A caption.", {"neurons": ","}).payload["columns"]
     body = "".join(row(list(values), "td") for values in zip(*(c["text"] for c in columns), strict=True))
-    for path in (SCRIPT, web_folder() / "dom.js"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "page.html").write_text(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>t</title><link rel="icon" href="data:,">'
+    made = (
         '<article class="bd-article"><div class="pst-scrollable-table-container"><table class="table mathjax_ignore">'
         f"<thead>{row([c['header'] for c in columns], 'th')}</thead><tbody>{body}</tbody></table></div>"
-        f"{links('tbl-x', {}, sorting(columns))}</article>"
-        '<script defer src="dom.js"></script><script defer src="polinb-tables.js"></script>',
-        "utf-8",
+        f"{links('tbl-x', '', '', sorting(columns))}</article>"
     )
-    seen = visit((tmp_path / "page.html").as_uri())
+    seen = visit(write(tmp_path, made, ["polinb-tables.js"]))
     page = seen.page
 
     def shown(column: str) -> tuple[list[str], str | None, int]:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from app_page import write
 from conftest import served
 
 from book._make import page_graph, page_model
@@ -44,18 +45,10 @@ def made(tmp_path_factory):
     page_model.write(
         folder / "model", lm, judge, sets, difference, {"crime": PROMPT, "race": "Is growth good?"}, engine
     )
-    scripts = folder / "_static" / "vendor"
-    scripts.mkdir(parents=True)
-    loaded, styles = ("dom.js", *APPS["try"][0]), APPS["try"][1]
-    for name in (*loaded, *styles, "try_engine.js"):
-        shutil.copy(web_folder() / name, scripts)
+    shutil.copy(web_folder() / "try_engine.js", folder)
     shutil.copy(embedded_folder() / "tokenizer.json", folder / "embedded.json")
     text = (ROOT / "book" / "try.md").read_text("utf-8")
-    part = text.split("```{raw} html\n")[1].split("```")[0]
-    head = '<!DOCTYPE html><html lang="en"><title>try</title><link rel="icon" href="data:,"><h1>Try</h1>'
-    head += "".join(f'<link rel="stylesheet" href="_static/vendor/{name}">' for name in styles)
-    head += "".join(f'<script defer src="_static/vendor/{name}"></script>' for name in loaded)
-    (folder / "try.html").write_text(head + part, "utf-8")
+    write(folder, text.split("```{raw} html\n")[1].split("```")[0], *APPS["try"], name="try.html")
     return folder, lm, judge, sets, difference
 
 
@@ -128,12 +121,18 @@ def test_a_link_restores_the_state_and_a_wrong_one_changes_nothing(made, opened)
     assert "own=0.3%2C2.7" in page.url and page.locator(".polinb-try img").count() == 0
     linked = opened("?set=random&kind=add&strength=3").page  # as chapters link
     assert [linked.input_value(f"[name={name}]") for name in ("set", "kind", "strength")] == ["random", "add", "3"]
-    wrong = opened("#try:set=nothing&strength=1e9&kind=__proto__&count=-4").page
-    assert [wrong.input_value(f"[name={name}]") for name in ("set", "strength", "tokens")] == ["G", "1", "40"]
-    wrong.select_option("select[name=set]", "own")
-    wrong.fill("input[name=own]", "9.1")
-    wrong.click("button.go")
-    assert "9.1" in wrong.inner_text(".said") and "no neuron" in wrong.inner_text(".said")
+    linked.evaluate(
+        """() => new Promise((heard) => {
+          addEventListener("hashchange", heard);
+          location.hash = "#try:set=nothing&strength=1e9&kind=__proto__&count=-4";
+        })"""
+    )
+    kept = [linked.input_value(f"[name={name}]") for name in ("set", "kind", "strength", "tokens")]
+    assert kept == ["random", "add", "3", "40"]
+    linked.select_option("select[name=set]", "own")
+    linked.fill("input[name=own]", "9.1")
+    linked.click("button.go")
+    assert "9.1" in linked.inner_text(".said") and "no neuron" in linked.inner_text(".said")
 
 
 def test_what_was_asked_comes_back_and_goes_into_the_lab(made, opened, tmp_path):
@@ -217,12 +216,12 @@ def test_blocks_in_the_page_are_the_dense_matrix(made, visit, tmp_path):
     graph = page_graph.Graph(tmp_path)
     names = [graph.turned(each) for each in blocks]
     graph.write_index()
-    (tmp_path / "_static").symlink_to(made[0] / "_static")
-    (tmp_path / "try.html").write_text("<!DOCTYPE html><title>blocks</title>")
+    write(tmp_path, "", [])
+    shutil.copy(web_folder() / "try_engine.js", tmp_path)
     with served(tmp_path) as base:
-        found = visit(f"{base}/try.html", allowed=base).page.evaluate(
+        found = visit(f"{base}/index.html", allowed=base).page.evaluate(
             """async (base) => {
-              const { spread } = await import(base + "/_static/vendor/try_engine.js");
+              const { spread } = await import(base + "/try_engine.js");
               const bytes = new Uint8Array(await (await fetch(base + "/weights.0.bin")).arrayBuffer());
               const made = {};
               for (const [name, entry] of Object.entries(await (await fetch(base + "/weights.json")).json()))
@@ -251,7 +250,7 @@ def test_tokenizers_and_judge_are_pythons_on_1000_texts(made, visit):
         page = visit(f"{base}/try.html", allowed=base).page
         ids, own, rated = page.evaluate(
             """async ([base, texts]) => {
-              const { makeJudge } = await import(base + "/_static/vendor/try_engine.js");
+              const { makeJudge } = await import(base + "/try_engine.js");
               const { Tokenizer } = await import(base + "/model/tokenizers.min.mjs");
               const read = async (name) => (await fetch(base + name)).json();
               const core = await read("/embedded.json");

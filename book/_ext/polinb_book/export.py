@@ -74,14 +74,15 @@ def sorting(columns: Sequence[Mapping[str, Any]]) -> str:
     return json.dumps(kept, separators=(",", ":")).replace("Infinity", "1e999")  # which JSON has no word for
 
 
-def links(label: str, files: Mapping[str, tuple[str, str, str]], values: str = "") -> str:
-    """Links that save files without a script or a request: text → ending, type, content.
+def links(label: str, csv_text: str, latex_text: str, values: str = "") -> str:
+    """Links that save a table's or chart's data without a script or a request.
 
     Args:
         values: of a table, by which the page's script sorts it.
     """
     made = []
-    for text, (ending, kind, content) in files.items():
+    files = [("CSV", "csv", "text/csv", csv_text), ("LaTeX", "tex", "text/x-tex", latex_text)]
+    for text, ending, kind, content in files:
         data = base64.b64encode(content.encode()).decode()
         name = html.escape(f"{label}.{ending}", quote=True)
         made.append(f'<a class="polinb-csv" download="{name}" href="data:{kind};base64,{data}">{text}</a>')

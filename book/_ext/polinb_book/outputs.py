@@ -150,12 +150,9 @@ class Table(SphinxDirective):
         shown = [[_inline(self, x) if c["markup"] else [nodes.Text(x)] for x in c["text"]] for c in columns]
         group += nodes.tbody("", *(_row(columns, list(cells)) for cells in zip(*shown, strict=True)))
         table += group
-        files = {
-            "CSV": ("csv", "text/csv", table_csv(payload)),
-            "LaTeX": ("tex", "text/x-tex", table_latex(payload)),
-        }
+        below = _links(payload, table_csv(payload), table_latex(payload), sorting(columns))
         above = [] if payload["label"] else [nodes.paragraph("", "", *caption)]
-        return [*above, _named(self, table, payload["label"]), _links(payload, files, sorting(columns))]
+        return [*above, _named(self, table, payload["label"]), below]
 
 
 class Chart(SphinxDirective):
@@ -167,11 +164,7 @@ class Chart(SphinxDirective):
         """The figure's nodes; a chart without a label has no number."""
         what = json.loads("".join(self.content))
         drawn = nodes.raw("", chart_html(what), format="html")
-        files = {
-            "CSV": ("csv", "text/csv", chart_csv(what["spec"])),
-            "LaTeX": ("tex", "text/x-tex", chart_latex(what["spec"], what["label"], what["caption"])),
-        }
-        below = _links(what, files)
+        below = _links(what, chart_csv(what["spec"]), chart_latex(what["spec"], what["label"], what["caption"]))
         caption = _inline(self, what["caption"])
         if not what["label"]:
             return [nodes.paragraph("", "", *caption), drawn, below] if caption else [drawn, below]
@@ -215,5 +208,5 @@ def _named(directive: SphinxDirective, node: Any, label: str) -> Any:
     return node
 
 
-def _links(what: Found, files: Mapping[str, tuple[str, str, str]], values: str = "") -> nodes.raw:
-    return nodes.raw("", links(what.get("file") or what["label"] or "chart", files, values), format="html")
+def _links(what: Found, *texts: str) -> nodes.raw:
+    return nodes.raw("", links(what.get("file") or what["label"] or "chart", *texts), format="html")

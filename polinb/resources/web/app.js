@@ -8,13 +8,11 @@
 
   async function unpack(script) {
     const bytes = Uint8Array.from(atob(script.textContent.trim()), (char) => char.charCodeAt(0));
-    if (!window.DecompressionStream) throw new Error("this browser is too old to unpack the data (DecompressionStream)");
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     return new Uint8Array(await new Response(stream).arrayBuffer());
   }
 
   async function start(element) {
-    if (element.dataset.state) return;
     element.dataset.state = "drawing";
     const root = document.createElement("div");
     root.className = "polinb-app-root";
@@ -36,9 +34,7 @@
     }
   }
 
-  const all = () => document.querySelectorAll("div.polinb-app").forEach(start);
   globalThis.polinb = { ...globalThis.polinb, register: (name, render) => { apps[name] = render; } };
   // deferred scripts run before this event, so every part has registered by then
-  if (document.readyState === "complete") all();
-  else document.addEventListener("DOMContentLoaded", all);
+  document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("div.polinb-app").forEach(start));
 })();

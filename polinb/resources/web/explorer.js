@@ -83,7 +83,7 @@
   // What greys and ticks mean; drawn anew when their scale changes.
   function legend(map, levels, state) {
     const { shares, scores_at: at } = levels.payload, { first } = map, last = levels.highest, name = levels.topics[state.topic];
-    const scores = name && (at || {})[name];
+    const scores = name && at[name];
     const log = (k) => Math.log10(shares[k]), whole = log(first) - log(last) || 1;
     const marks = [first];
     for (const goal of [50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01]) {
@@ -113,7 +113,7 @@
   function columns(levels, view, rows) {
     const topic = (row) => (view.topic < 0 ? row.top : view.topic);
     const number = column(rows.flatMap(({ effect }) => (effect ? [effect.effect, effect.low, effect.high] : [])));
-    const rank = (name) => (row) => (row.card[name] || [])[topic(row)];
+    const rank = (name) => (row) => row.card[name][topic(row)];
     const score = (row) => row.card.scores[topic(row)];
     const set = (row) => X.badge(row.kind, row.kind === "S" ? "S " + row.inside.join(", ") : row.kind || "–");
     const strongest = (row) => short(score(row)) + (view.topic < 0 ? ` (${levels.topics[row.top]})` : "");
@@ -126,7 +126,7 @@
       norm: ["rank, norm.", rank("rank_normalised"), (row) => count(rank("rank_normalised")(row))],
       effect: ["ablation effect", (row) => row.effect && row.effect.effect, effect, true],
       tokens: ["promotes", (row) => row.words, (row) =>
-        (row.card.promoted || []).slice(0, 3).map(([token]) => X.tokenChip(token))],
+        row.card.promoted.slice(0, 3).map(([token]) => X.tokenChip(token))],
     };
   }
 
@@ -152,13 +152,13 @@
     }
 
     row(card) {
-      const { levels, view } = this, index = levels.index(card.layer, card.neuron), ablation = card.ablation || {};
-      const own = (ablation.topics || []).find(({ topic }) => topic === levels.topics[view.topic]);
+      const { levels, view } = this, index = levels.index(card.layer, card.neuron), { ablation } = card;
+      const own = ablation.topics.find(({ topic }) => topic === levels.topics[view.topic]);
       return {
         card,
         index,
         top: card.scores.indexOf(Math.max(...card.scores)),
-        words: (card.promoted || []).map(([token]) => String(token).trim().toLowerCase()).join(" "),
+        words: card.promoted.map(([token]) => String(token).trim().toLowerCase()).join(" "),
         inside: levels.topicsOf(index, view.gamma),
         kind: levels.kind(index, view.gamma),
         effect: view.topic < 0 ? ablation.all : own,
@@ -243,9 +243,8 @@
       this.key = el("div", {});
       this.cell = el("div", { class: "nx-cell", hidden: true });
       this.cards = el("div", { class: "nx-open-cards" });
-      const note = payload.run && payload.run.note;
       this.root = el("div", { class: "px nx", "data-lm-suppress-shortcuts": "true" },
-        note ? el("p", { class: "nx-note" }, note) : null,
+        payload.run.note && el("p", { class: "nx-note" }, payload.run.note),
         el("div", { class: "nx-top" }, this.controls.element, el("div", { class: "nx-counts" }, this.told, this.table)),
         el("p", { class: "nx-line" }, this.title, this.back),
         this.map.element, this.key, this.cell, this.cards, this.list.element);

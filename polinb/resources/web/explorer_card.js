@@ -20,9 +20,7 @@
   };
   let ids = 0;
 
-  const known = (list) => (Array.isArray(list) ? list : []);
   const muted = (...text) => el("p", { class: "nx-muted" }, text);
-  const missing = () => muted("Not measured in this run.");
 
   // A token standing alone: spaces at its ends become thin gaps that can be seen.
   function tokenChip(token) {
@@ -136,17 +134,16 @@
 
   function scores(levels, card, all, view) {
     const { payload } = levels, cut = payload.cuts[view.gamma];
-    const needed = levels.topics.map((topic) => known((payload.scores_at || {})[topic])[cut]);
+    const needed = levels.topics.map((topic) => payload.scores_at[topic][cut]);
     const span = range([...all.flatMap((each) => each.scores), ...needed]);
     const rows = levels.topics.map((topic, t) => [
       topic,
       plotRow(span, [["bar", "nx-bar", card.scores[t]], ["tick", "nx-cut", needed[t]]]),
       short(card.scores[t]),
-      count(known(card.ranks)[t]),
-      count(known(card.rank_normalised)[t]),
+      count(card.ranks[t]),
+      count(card.rank_normalised[t]),
     ]);
-    const kind = payload.run && payload.run.score ? ` (${payload.run.score})` : "";
-    const caption = `PNLAC score${kind} by topic and its rank in the ${payload.pool} (1: strongest). The line marks the ` +
+    const caption = `PNLAC score (${payload.run.score}) by topic and its rank in the ${payload.pool} (1: strongest). The line marks the ` +
       `score needed at γ = ${levels.gamma(view.gamma)}. Last column: rank of the score over the vanilla standard deviation.`;
     return table(caption, ["topic", "", "score", "rank", "rank, norm."], rows);
   }
@@ -158,16 +155,13 @@
       "ranks scores high because its activations are large.");
   }
 
-  const unit = (levels, name) => {
-    const text = (levels.payload.units || {})[name];
-    return text ? ` Unit: ${text}.` : "";
-  };
+  const unit = (levels, name) => ` Unit: ${levels.payload.units[name]}.`;
 
   function tokens(levels, card) {
-    const number = column([...known(card.promoted), ...known(card.suppressed)].map(([, value]) => value));
+    const number = column([...card.promoted, ...card.suppressed].map(([, value]) => value));
     const line = ([token, value]) => el("li", {}, tokenChip(token), el("span", { class: "nx-number" }, number(value)));
     const list = (side) =>
-      el("div", {}, el("h5", {}, side), el("ol", { class: "nx-tokens" }, known(card[side]).map(line)));
+      el("div", {}, el("h5", {}, side), el("ol", { class: "nx-tokens" }, card[side].map(line)));
     return [
       muted("What its value vector, read through the unembedding, raises and lowers most at a positive activation; a " +
         "negative one turns it round." + unit(levels, "lens")),
@@ -181,11 +175,9 @@
     el("p", { class: "nx-legend" }, items.map(([name, mark]) => el("span", {}, mark, name)));
 
   function activation(levels, card, all) {
-    const found = known(card.activation);
-    if (!found.length) return missing();
-    const values = (each) => known(each.activation).flatMap((row) => X.MODELS.map((model) => row[model]));
+    const values = (each) => each.activation.flatMap((row) => X.MODELS.map((model) => row[model]));
     const span = range(all.flatMap(values)), number = column(values(card));
-    const rows = found.map((row) => [
+    const rows = card.activation.map((row) => [
       row.topic,
       plotRow(span, X.MODELS.map((model) => ["dot", "nx-dot-" + model, row[model], MARKS[model]])),
       ...X.MODELS.map((model) => number(row[model])),
@@ -229,11 +221,10 @@
   // --- contexts: tokens tinted by activation; sign by hue and by the line below, numbers with pointer or arrow keys
 
   const WRITER = Object.fromEntries(X.MODELS.map((model) => [model, `answer of the ${TITLES[model]} model`]));
-  const valuesOf = (context, variant) => (variant === "vanilla" ? context.values : context[variant]) || [];
+  const valuesOf = (context, variant) => context[variant === "vanilla" ? "values" : variant];
 
   function contexts(levels, card, view, on) {
-    const all = known(card.contexts).slice();
-    if (!all.length) return missing();
+    const all = card.contexts.slice();
     const chosen = levels.topics[view.topic];
     all.sort((a, b) => (b.topic === chosen) - (a.topic === chosen)); // the chosen topic's first; sorting is stable
     const every = all.flatMap((c) => X.MODELS.flatMap((model) => valuesOf(c, model).filter(finite).map(Math.abs)));
@@ -295,7 +286,7 @@
     const from = [context.topic, WRITER[context.source] || context.source].filter(Boolean).join(", ");
     const text = el("p", { class: "nx-context", tabindex: "0", role: "group", onkeydown: step,
       onpointerleave: () => read(context.peak), "aria-label": "Context; arrow keys read each token's activation" }, spans);
-    return el("li", {}, muted(from, finite(context.start) ? ", from token " + context.start : ""), text, readout);
+    return el("li", {}, muted(from, ", from token " + context.start), text, readout);
   }
 
   // --- ablation
@@ -309,18 +300,12 @@
   }
 
   function ablation(levels, card, all) {
-    // the fair null first: random neurons of a scale like the cards'; any random ones only where there are none
-    const any = levels.payload.null || {};
-    const usable = (one) => one && known(one.all).length > 0 && one.all.every(finite);
-    const matched = usable(any.loud), chance = matched ? any.loud : any;
-    const rowsOf = ({ ablation: found }) => found
-      ? [
-          { topic: "all topics", ...found.all, band: known(chance.all) },
-          ...known(found.topics).map((row) => ({ ...row, band: known((chance.effect || {})[row.topic]) })),
-        ]
-      : [];
+    const any = levels.payload.null, chance = any.loud; // the fair ones are random neurons of a scale like the cards'
+    const rowsOf = ({ ablation: { all: whole, topics } }) => [
+      { topic: "all topics", ...whole, band: chance.all },
+      ...topics.map((row) => ({ ...row, band: chance.effect[row.topic] })),
+    ];
     const values = (each) => rowsOf(each).flatMap((row) => [row.effect, row.low, row.high, ...row.band]);
-    if (!card.ablation) return missing();
     const span = range(all.flatMap(values)), number = column(values(card));
     const rows = rowsOf(card).map(({ topic, effect, low, high, band }) => [
       topic,
@@ -329,14 +314,11 @@
       ]),
       number(effect),
       `[${number(low)}, ${number(high)}]`,
-      band.length ? number(band[0]) + " to " + number(band[1]) : "–",
+      band.map(number).join(" to "),
     ]);
-    const others = matched && usable(any)
-      ? ` Of ${any.n} drawn from all, over all topics: ${any.all.map(number).join(" to ")}.`
-      : "";
     const caption = "Effect of setting the neuron to zero. Line: interval. Grey and last column: lowest to highest effect " +
-      "of " + many(chance.n || 0, "random neuron") + (matched ? ", of as large a scale as possible." : ".") + others +
-      unit(levels, "effect");
+      `of ${many(chance.n, "random neuron")}, of as large a scale as possible. Of ${any.n} drawn from all, over all topics: ` +
+      any.all.map(number).join(" to ") + "." + unit(levels, "effect");
     return table(caption, ["topic", "← left · right →", "effect", "interval", "random"], rows, { class: "nx-wide" });
   }
 

@@ -8,7 +8,6 @@
   const PAGE = 20; // questions drawn at once
   const SHAPES = { left: "◀ left", right: "▶ right", other: "● neither", unrated: "○ not rated", none: "not asked" };
   const SCORES = { left: -1, right: 1 };
-  const TOO_LONG = 250000; // cells of the word comparison; beyond it everything between first and last change is marked
   const ORDERS = {
     asked: "as asked",
     change: "largest change of P(right)",
@@ -32,7 +31,7 @@
       Object.assign(this, payload);
       this.rows = this.questions.id.map((_, row) => row);
       this.trained = [...new Set(this.columns.map((c) => c.trained))].filter(Boolean);
-      this.lower = new Array(this.texts.length);
+      this.lower = this.texts.map((text) => text.toLowerCase());
       const lists = this.columns.flatMap((c) => [c.text, c.label, c.p, c.tokens]);
       if (lists.some((list) => list.length !== this.rows.length)) throw new Error("responses: a column of another length");
       this.probable = this.columns.some((c) => c.p.some((p) => p !== null));
@@ -46,11 +45,7 @@
     question(row) { return this.texts[this.questions.prompt[row]]; }
     topic(row) { return this.topics[this.questions.topic[row]]; }
     name(row) { return this.topic(row) + "/" + this.questions.id[row]; }
-    holds(text, find) {
-      if (text < 0) return false;
-      if (this.lower[text] === undefined) this.lower[text] = this.texts[text].toLowerCase();
-      return this.lower[text].includes(find);
-    }
+    holds(text, find) { return text >= 0 && this.lower[text].includes(find); }
   }
 
   // --- state, and its way into the address
@@ -114,23 +109,17 @@
 
   // --- which words differ: longest common subsequence
 
-  function unlike(a, b) {
-    const keepA = new Uint8Array(a.length), keepB = new Uint8Array(b.length);
-    let start = 0, endA = a.length, endB = b.length;
-    while (start < endA && start < endB && a[start] === b[start]) keepA[start] = keepB[start++] = 1;
-    while (endA > start && endB > start && a[endA - 1] === b[endB - 1]) keepA[--endA] = keepB[--endB] = 1;
-    const n = endA - start, m = endB - start, width = m + 1;
-    if (!n || !m || n * m > TOO_LONG) return [keepA, keepB];
-    const length = new Uint16Array((n + 1) * width);
-    for (let i = n - 1; i >= 0; i--) {
-      for (let j = m - 1; j >= 0; j--) {
-        length[i * width + j] = a[start + i] === b[start + j]
+  // which words of each the other has too
+  function shared(a, b) {
+    const width = b.length + 1, length = new Uint16Array((a.length + 1) * width);
+    for (let i = a.length - 1; i >= 0; i--)
+      for (let j = b.length - 1; j >= 0; j--)
+        length[i * width + j] = a[i] === b[j]
           ? length[(i + 1) * width + j + 1] + 1
           : Math.max(length[(i + 1) * width + j], length[i * width + j + 1]);
-      }
-    }
-    for (let i = 0, j = 0; i < n && j < m;) {
-      if (a[start + i] === b[start + j]) keepA[start + i++] = keepB[start + j++] = 1;
+    const keepA = new Uint8Array(a.length), keepB = new Uint8Array(b.length);
+    for (let i = 0, j = 0; i < a.length && j < b.length;) {
+      if (a[i] === b[j]) keepA[i++] = keepB[j++] = 1;
       else if (length[(i + 1) * width + j] >= length[i * width + j + 1]) i++;
       else j++;
     }
@@ -139,31 +128,10 @@
 
   const words = (text) => text.split(/\s+/).filter(Boolean);
 
-  // words that the other answer has not, as <mark>; runs of them together
+  // a text whose words that are not kept stand in <mark>
   function marked(text, keep) {
-    const out = [];
-    let at = 0, run = "", space = "";
-    const close = () => {
-      if (run) out.push(el("mark", {}, run));
-      run = "";
-    };
-    for (const piece of text.split(/(\s+)/).filter(Boolean)) {
-      if (!piece.trim()) {
-        space = piece;
-        continue;
-      }
-      if (keep[at++]) {
-        close();
-        out.push(space + piece);
-      } else if (run) run += space + piece;
-      else {
-        out.push(space);
-        run = piece;
-      }
-      space = "";
-    }
-    close();
-    return [...out, space];
+    let at = 0;
+    return text.split(/(\s+)/).map((piece) => (!piece.trim() || keep[at++] ? piece : el("mark", {}, piece)));
   }
 
   // --- one question
@@ -195,7 +163,7 @@
     const shown = data.shown(state), keeps = {};
     if (state.words && state.first !== state.second) {
       const pair = [state.first, state.second], both = pair.map((id) => data.column(id, state.trained));
-      const kept = unlike(...both.map((column) => words(visible(data.text(column, row)))));
+      const kept = shared(...both.map((column) => words(visible(data.text(column, row)))));
       if (both.every((column) => column.text[row] >= 0)) pair.forEach((id, i) => { keeps[id] = kept[i]; });
     }
     const reference = (side) => el("div", {}, el("p", { class: "arm" }, SHAPES[side] + ", reference"),
