@@ -197,7 +197,7 @@
 
   const all = () => Promise.all(charts.filter((element) => element.offsetParent).map(draw));
 
-  draw(charts[0]);
+  charts.slice(0, 1).forEach(draw);
   const watcher = new IntersectionObserver((entries) => {
     for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
       watcher.unobserve(target);

@@ -56,7 +56,8 @@
       }
     };
     box.addEventListener("scroll", tell, { passive: true });
-    new ResizeObserver(tell).observe(box); // tells at once, too
+    const sizes = new ResizeObserver(tell); // tells at once, too
+    for (const each of [box, box.firstElementChild]) sizes.observe(each); // a formula in a table may make it wider later
   }
 
   function widen(edge, box) {

@@ -12,7 +12,8 @@ import nbformat
 # What the book writes on the two folded cells of parameters.
 _PROMPTS = {"parameters": "All parameters and their meaning", "injected-parameters": "Parameters this run changed"}
 _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,16}")
-_OVERWRITTEN = re.compile(r"[^\n]*\r([ \t]*(\n|\Z))?")  # up to a line's last carriage return, and blanks left of it
+# Up to a line's last carriage return, and blanks left of it.
+_OVERWRITTEN = re.compile(r"^[^\n]*\r([ \t]*(\n|\Z))?", re.MULTILINE)
 _CELL_FILE = re.compile(r"\S*ipykernel_\d+/\d+\.py")
 
 

@@ -38,10 +38,11 @@ def vendor(folder: Path) -> bool:
     if read_json(stamp) != versions | {bundle.name: sha256(bundle)}:  # making it takes seconds
         files[bundle] = vega_bundle()
         files[stamp] = as_json(versions | {bundle.name: hashlib.sha256(files[bundle].encode()).hexdigest()})
-    changed = {file: text for file, text in files.items() if not file.is_file() or file.read_text("utf-8") != text}
-    for file, text in changed.items():
+    wanted = {file: text.encode() for file, text in files.items()}
+    changed = {file: data for file, data in wanted.items() if not file.is_file() or file.read_bytes() != data}
+    for file, data in changed.items():
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, "utf-8")
+        file.write_bytes(data)
     return bool(changed)
 
 

@@ -96,7 +96,7 @@ class NeuronLab(widgets.VBox, Listener):
         self.answers = {name: widgets.HTML() for name in ("vanilla", "intervened")}
         for name in self.answers:
             self.written(name, Answer())
-        self.back = widgets.Dropdown(description="Bring back", options=[("–", None)])
+        self.back = widgets.Dropdown(description="Bring back", options=[("–", -1)])
         self.back.observe(self._handler(self._bring_back), "value")
         run = button("Run", "Ask the plain and the changed model", partial(self._ask, self._run), "primary")
         stop = button("Stop", "Stop after the current token or training step", self._stop)
@@ -201,7 +201,7 @@ class NeuronLab(widgets.VBox, Listener):
 
     def _bring_back(self) -> None:
         number = self.back.value
-        if self.busy or number is None:
+        if self.busy or number < 0:
             return
         self._clear()
         self.inputs.show(self.results[number].request.model_dump())
@@ -221,7 +221,7 @@ class NeuronLab(widgets.VBox, Listener):
         self.results.append(result)
         self.table.value = view.part("history", self.results)
         runs = [(f"run {k + 1}: {view.short(r.request.prompt, 50)}", k) for k, r in enumerate(self.results)]
-        self.back.options = [("–", None), *runs]
+        self.back.options = [("–", -1), *runs]
         self.show(result)
         self.status("Stopped." if result.stopped else "Done.")
 

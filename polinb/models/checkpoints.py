@@ -27,6 +27,8 @@ def check_folder(folder: Path) -> None:
             f"{folder} holds an adapter (adapter_config.json), which loads another model beneath it; merge the two "
             "with peft's merge_and_unload, save them as safetensors, and give that folder"
         )
+    if not (folder / "config.json").exists():
+        raise ModelError(f"{folder} holds no config.json. {instead(folder)}".strip())
     config = _settings(folder / "config.json")
     if not isinstance(config.get("model_type"), str):
         raise ModelError(f"{folder / 'config.json'}: has no model_type, so the architecture is unknown")

@@ -94,6 +94,8 @@ def finetune_parallel(
             save_file({str(b): np.ascontiguousarray(q) for b, q in ablate.items()}, folder / "ablate.safetensors")
         _run(job, folder)
         seconds = time.perf_counter() - start
+        if not (folder / "result.json").exists():
+            raise TrainingError(f"{job.label}: the training processes left no result")
         told = json.loads((folder / "result.json").read_text("utf-8"))
         extra, steps = {"frozen_state": told.pop("frozen_state")}, len(told["losses"])
         weights = load_file(folder / "weights.safetensors")

@@ -6,6 +6,7 @@ While it learns, neurons can be held in place (InhibitFT, paper 5) or directions
 from __future__ import annotations
 
 import copy
+import gc
 import tempfile
 import time
 import warnings
@@ -116,6 +117,18 @@ def training_rows(prompts: Ids, responses: Ids) -> list[dict[str, list[int]]]:
     ]
 
 
+def _libraries_apart() -> None:
+    """Each training collects garbage twice, which need not walk through what libraries hold (0.3 s each time).
+
+    Called before there is anything to train: what is set apart is freed only where nothing refers to it.
+    """
+    import trl.trainer.sft_trainer  # noqa: F401 (and what it imports)
+
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
+
+
 @contextmanager
 def own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
     """A copy of the model to train. For LoRA its weights are the base's own: adapters leave them alone.
@@ -124,6 +137,7 @@ def own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
         ParameterError: all weights of a model that has adapters are to be trained, or it is spread over several GPUs.
     """
     lora = recipe.train == "lora"
+    _libraries_apart()
     if not lora and any(adapter_layers(base.model)):
         raise ParameterError("train", recipe.train, "lora for a model that has adapters")
     shared = list(base.model.parameters()) if lora else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -134,11 +133,6 @@ def settings_of(
 def tracked(parent: Any, label: str, recipe: Recipe) -> Any:
     """A trainer of TRL that shows its steps, keeps each one's loss and ends at one that is not finite."""
     from transformers import PrinterCallback, TrainerCallback
-
-    if not gc.get_freeze_count():
-        # Each training collects garbage twice, which need not walk through what libraries hold (0.3 s each time).
-        gc.collect()
-        gc.freeze()
 
     class Steps(TrainerCallback):  # type: ignore[misc, no-any-unimported]
         def __init__(self, trainer: Trainer) -> None:

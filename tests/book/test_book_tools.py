@@ -178,7 +178,7 @@ def test_vendor_writes_once_and_mends(tmp_path: Path) -> None:
     assert vendor.vendor(folder) is False
     assert "MathJax" in (folder / "mathjax" / "tex-svg.js").read_text("utf-8")
     assert (folder / "vega-bundle.js").read_text("utf-8").startswith("(function(){")
-    (folder / "vega-bundle.js").write_text("cut")
+    (folder / "vega-bundle.js").write_bytes(b"cut \xff")
     assert vendor.vendor(folder) is True
     assert (folder / "vega-bundle.js").stat().st_size > 500_000
     assert list(tmp_path.iterdir()) == [folder]

@@ -174,7 +174,7 @@
 
   // What is wider than its box: equations, tables, heat maps; with whether a shadow and a tab stop say so.
   function cut() {
-    const over = (e) => e.scrollWidth > e.clientWidth + 1;
+    const over = (e) => e.checkVisibility() && e.scrollWidth > e.clientWidth + 1; // not in a closed <details>
     const about = (e, edge) => ({ what: short(e.textContent), shadow: edge.dataset.more || "",
       reached: e.tabIndex === 0, named: !!e.getAttribute("aria-label") });
     const pick = (selector, edge) => [...document.querySelectorAll(selector)].filter(over).map((e) => about(e, e.closest(edge)));

@@ -1,14 +1,18 @@
 """Fine-tuning with frozen neurons: frozen weights do not move by a bit, freezing nothing is plain fine-tuning."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
-from oracles import same, some, state, tuned
+from oracles import RECIPE, same, some, state, tuned
 
 from polinb.errors import ParameterError, TrainingError
 from polinb.masking.freezing import check_frozen, frozen_slices
 from polinb.models.generation import log_likelihood
 from polinb.models.tiny import TINY
+from polinb.training.supervised import finetune
 
 
 def touched(after, slices):
@@ -119,3 +123,12 @@ def test_a_moved_weight_is_an_error(pair):
     after[slices[0].name] += 1e-6
     with pytest.raises(TrainingError, match="a frozen weight moved"):
         check_frozen(before, after, slices)
+
+
+def test_what_was_trained_is_freed(pair):
+    """The first fine-tuning of a process, too, which sets the libraries apart from what is collected."""
+    both, seen = pair("llama"), []
+    gc.unfreeze()
+    finetune(both.left, both.prompts, both.responses, RECIPE, watch=lambda _, model: seen.append(weakref.ref(model)))
+    gc.collect()
+    assert seen and all(each() is None for each in seen) and gc.get_freeze_count()

@@ -26,9 +26,13 @@ def use_templates(app: Any, config: Any) -> None:
 
 
 def load_apps(app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
-    """Handler of ``html-page-context``: scripts and styles of an interactive part, on the page that holds it alone."""
+    """Handler of ``html-page-context``: what draws charts and interactive parts, on the pages that hold them alone."""
+    body = context.get("body", "")
+    if 'class="polinb-vega"' in body:
+        app.add_js_file("vendor/vega-bundle.js", defer="defer")
+        app.add_js_file("polinb-charts.js", defer="defer")
     for name in APPS:
-        if f'data-app="{name}"' in context.get("body", ""):
+        if f'data-app="{name}"' in body:
             app.add_js_file(f"vendor/{name}.js", defer="defer")
             app.add_css_file(f"vendor/{name}.css")
 
