@@ -9,7 +9,6 @@ import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import altair as alt
 import numpy as np
 import pandas as pd
 
@@ -209,6 +208,8 @@ def picture(payload: Mapping[str, Any], levels: bytes) -> str:
     Args:
         payload, levels: of :func:`explorer_payload`.
     """
+    import altair as alt
+
     layers, width, gamma = payload["layers"], payload["width"], payload["gamma"]
     place = payload["gammas"].index(gamma)
     level = np.frombuffer(levels, dtype=np.uint8).reshape(len(payload["topics"]), layers, width)

@@ -79,8 +79,10 @@ def edited_answers(
     values = np.asarray(factors if means is None or mode == "scale" else factors * means, dtype=float)
     if not chosen.any():
         raise ParameterError("chosen", "no neuron", "at least one neuron to edit")
-    if values.shape != chosen.shape or not np.isfinite(values[chosen]).all():
-        raise ParameterError("factors or means", f"shape {values.shape}", f"finite numbers of shape {chosen.shape}")
+    if values.shape != chosen.shape:
+        raise ParameterError("factors or means", values.shape, f"{chosen.shape}, layers and FFN width")
+    if not np.isfinite(values[chosen]).all():
+        raise ParameterError("factors or means", "a value that is not finite", "finite numbers")
     written = per_layer(lm, chosen, values)
     change = scale(written) if mode == "scale" else assign(written)
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch": batch, "label": label}

@@ -41,11 +41,17 @@ def check_folder(folder: Path) -> None:
 
 def instead(place: Path) -> str:
     """What to give instead of a place that is no folder of a model; empty if nothing is known."""
-    if "huggingface.co" in str(place):
+    name = str(place)
+    if "huggingface.co" in name:
         return "Give the model's id alone, owner/name"
-    inner = sorted(place.glob("snapshots/*/config.json")) + sorted(place.glob("*/config.json"))  # the hub's cache first
+    inner = [
+        path.parent for path in sorted(place.glob("snapshots/*/config.json")) + sorted(place.glob("*/config.json"))
+    ]
+    if place.name.startswith("models--") and place.name.count("--") >= 2:  # the hub's cache
+        snapshot = f", or its folder {inner[0]}" if inner else ""
+        return f"Give the id {place.name.removeprefix('models--').replace('--', '/')}{snapshot}"
     if inner:
-        return f"Give the folder inside it that holds the model, such as {inner[0].parent}"
+        return f"Give the folder inside it that holds the model, such as {inner[0]}"
     if place.suffix == ".gguf" or any(place.glob("*.gguf")):
         return (
             "A GGUF file holds rounded weights, which cannot be fine-tuned: give the id or the folder of the model "
@@ -66,20 +72,33 @@ def check_complete(name: str, notes: dict[str, Any]) -> None:
     Raises:
         ModelError: names the first missing, mismatched or unknown tensors.
     """
-
-    def names(kind: str) -> list[str]:
-        return sorted(str(key[0] if isinstance(key, tuple) else key) for key in notes.get(kind) or ())
-
-    missing = names("missing_keys")
-    unused = [key for key in names("unexpected_keys") if key.endswith(".weight")]  # older ones stored constants too
-    renamed = f"; in their place {unused[0]}: take a wrapper's part out of the names" if unused else ""
-    for found, told, hint in (
-        (missing, "lacks weights", renamed),
-        (names("mismatched_keys"), "has weights of another shape", ""),
-        (unused, "has weights that its architecture does not use", ""),
+    for kind, told in (
+        ("missing_keys", "lacks weights"),
+        ("mismatched_keys", "has weights of another shape"),
+        ("unexpected_keys", "has weights that its architecture does not use"),
     ):
+        found = [str(key[0] if isinstance(key, tuple) else key) for key in notes.get(kind) or ()]
+        if kind == "unexpected_keys":  # constants that older checkpoints stored are no loss
+            found = [key for key in found if key.endswith(".weight")]
         if found:
-            raise ModelError(f"model {name!r} {told} ({len(found)}): {', '.join(found[:3])}{hint}")
+            first = ", ".join(sorted(found)[:3])
+            raise ModelError(f"model {name!r} {told} ({len(found)}): {first}{_wrapped(notes)}")
+
+
+def _wrapped(notes: dict[str, Any]) -> str:
+    """What to do about names that a wrapper around the model left in its checkpoint; empty if there is none."""
+    missing = {str(key) for key in notes.get("missing_keys") or ()}
+    for key in sorted(map(str, notes.get("unexpected_keys") or ())):
+        for at in (at for at, letter in enumerate(key) if letter == "."):
+            # module.model.norm, model._orig_mod.norm: without one part it is a name that the model has
+            start = key.rfind(".", 0, at) + 1
+            for part in (key[start : at + 1], key[: at + 1]):
+                if key.replace(part, "") in missing:
+                    return (
+                        f". Its weights' names hold {part!r}, which a wrapper of the training left in them ({key}): "
+                        f"save the model inside that wrapper, or take {part!r} out of the names"
+                    )
+    return ""
 
 
 def _home(folder: Path) -> Path:

@@ -60,8 +60,9 @@ def groups(
         Name → group; first the two that must shrink, then the two that must grow.
 
     Raises:
-        ParameterError: no neuron moved the trained way.
+        ParameterError: ``direction`` is not +1 or −1, or no neuron moved the trained way.
     """
+    _direction(direction)
     moved = direction * delta > 0
     if not moved.any():
         allowed = "a change to attribute; are the models the same?"
@@ -77,6 +78,7 @@ def groups(
 
 def top_cosine(cosine: np.ndarray, k: int, side: int = 1) -> np.ndarray:
     """The ``k`` neurons whose value vectors align best with w (``side`` −1: with −w), by cosine alone: (L, F) bool."""
+    _direction(side)
     if not 1 <= k <= cosine.size:
         raise ParameterError("probe_top", k, f"1 to {cosine.size}, the number of neurons")
     chosen = np.zeros(cosine.size, dtype=bool)
@@ -103,6 +105,7 @@ def shares(
         set, neurons, percent (of all neurons), net (Σ oriented Δ), share (net / gross of the model), low, high,
         gross_share (its positive Δ alone / gross), net_over_gross (within the set).
     """
+    _direction(direction)
     own = direction * parts.neurons
     positive = own > 0
     gross = float(own[positive].sum())
@@ -191,6 +194,7 @@ def totals(parts: Parts, direction: int = 1, n_boot: int = 1000, seed: int = 0) 
     Returns:
         part, change (in units of h·w), low, high (bootstrap 95 % over texts), percent (of the measured change).
     """
+    _direction(direction)
     weights, stretch = _resample(parts.fold_sizes, n_boot, seed)
     five = parts.fold_parts
     neurons, rest = five[:, :3].sum(1), float(parts.bias.sum()) + parts.embedding
@@ -214,6 +218,7 @@ def totals(parts: Parts, direction: int = 1, n_boot: int = 1000, seed: int = 0) 
 
 def by_layer(parts: Parts, direction: int = 1) -> pd.DataFrame:
     """Oriented change written in each layer: layer, part (neurons, attention, biases), value."""
+    _direction(direction)
     kinds = {"neurons": parts.neurons.sum(1), "attention": parts.attention, "biases": parts.bias}
     rows = [
         (layer, name, direction * float(values[layer]))
@@ -230,3 +235,8 @@ def _resample(sizes: np.ndarray, n_boot: int, seed: int) -> tuple[np.ndarray, fl
     drawn = cluster_draws(np.arange(count), n_boot, np.random.default_rng(seed)) * sizes
     stretch = small_sample(count - 1, count) if count > 1 else float("nan")
     return drawn / drawn.sum(1, keepdims=True), stretch
+
+
+def _direction(direction: int) -> None:
+    if direction not in (1, -1):
+        raise ParameterError("direction", direction, "1 (training raises the projection) or -1 (it lowers it)")

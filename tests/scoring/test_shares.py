@@ -119,8 +119,9 @@ def test_top_cosine_takes_the_closest_and_only_looks_at_the_cosine():
     # upwards 6, 4, 3, 2, 1: half of 16 needs 6 + 4 (10), five eighths as well, all of it needs five neurons
     assert [carriers(DELTA, 1, part) for part in (0.1, 0.5, 0.625, 0.63, 1.0)] == [1, 2, 2, 3, 5]
     assert carriers(DELTA, -1) == 1 and carriers(np.zeros((2, 2))) == 0
-    with pytest.raises(ParameterError, match="no neuron moved the trained"):
-        groups(COSINE, MEAN, 0 * DELTA)
+    for delta, direction, told in ((DELTA, 2, "'direction': got 2"), (0 * DELTA, 1, "no neuron moved the trained")):
+        with pytest.raises(ParameterError, match=told):
+            groups(COSINE, MEAN, delta, direction)
     for k in (0, 9):
         with pytest.raises(ParameterError, match=f"'probe_top': got {k}; allowed: 1 to 8"):
             top_cosine(COSINE, k)

@@ -14,7 +14,7 @@ from polinb.chapters.browse.cards_lens import token_text
 from polinb.masking.decoding import Reader
 from polinb.models.architectures import architecture_of, resolve
 from polinb.models.generation import response_logp
-from polinb.models.tokens import Batch, batches
+from polinb.models.tokens import Batch, Ids, batches
 from polinb.progress import bar
 from polinb.scoring.residual import blocks
 
@@ -42,13 +42,7 @@ class Texts:
     questions: list[int]
 
 
-def activations(
-    lm: LM,
-    neurons: Sequence[Neuron],
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
-    batch: int = 16,
-) -> list[np.ndarray]:
+def activations(lm: LM, neurons: Sequence[Neuron], prompts: Ids, responses: Ids, batch: int = 16) -> list[np.ndarray]:
     """Activations of the neurons on every token of each text, prompt and response: one (tokens, n) float32 a text."""
     import torch
 
@@ -65,7 +59,7 @@ def activations(
     return out
 
 
-def on_answers(read: Sequence[np.ndarray], responses: Sequence[Sequence[int]]) -> np.ndarray:
+def on_answers(read: Sequence[np.ndarray], responses: Ids) -> np.ndarray:
     """Activations on all response tokens, (tokens, n), of those on all tokens of each text (:func:`activations`)."""
     return np.concatenate([seen[len(seen) - len(answer) :] for seen, answer in zip(read, responses, strict=True)])
 
@@ -156,12 +150,7 @@ def contexts(
 
 
 def zeroed_logp(
-    lm: LM,
-    neurons: Sequence[Neuron],
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
-    *,
-    batch: int = 16,
+    lm: LM, neurons: Sequence[Neuron], prompts: Ids, responses: Ids, *, batch: int = 16
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean log-probability a token of each response, untouched and with one neuron at a time held at zero.
 

@@ -5,6 +5,15 @@ number is not drawn, and an interval is drawn only where both of its ends are kn
 conditions, differ by position, shape or a printed number as well as by colour.
 """
 
+import sys
+
+# Altair imports jsonschema, which compiles a grammar of addresses for two seconds, which nobody asks for.
+if "jsonschema" not in sys.modules:
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    import altair as _  # noqa: F401
+
+    del sys.modules["rfc3987_syntax"]
+
 from polinb.display.charts.effects import bars, by_layer, card_effects, pareto
 from polinb.display.charts.heat import coupling_heatmap, overlap_heatmap
 from polinb.display.charts.lines import angles, curve, roc
