@@ -184,10 +184,8 @@ def label_interval(values: Floats, span: Span, freedom: int) -> tuple[float, flo
     shares, where values are −1, 0, 1; after Agresti and Coull 1998), and Student's t quantile at ``freedom`` degrees of
     freedom. Coverage is simulated in ``tests/stance/test_resampling.py``.
     """
-    from scipy.stats import t
-
     more = np.append(values, span)
-    half = t.ppf((1 + LEVEL) / 2, freedom) * more.std() / np.sqrt(len(more))
+    half = t_quantile(freedom) * more.std() / np.sqrt(len(more))
     return max(span[0], float(more.mean() - half)), min(span[1], float(more.mean() + half))
 
 
@@ -222,26 +220,35 @@ def newcombe(first: Floats, second: Floats) -> tuple[float, float, float]:
 # --- a few runs: Student's t, equivalence, several tests at once
 
 
+def t_quantile(freedom: int) -> float:
+    """Half width, in standard errors, of a 95 % interval by Student's t."""
+    from scipy.special import stdtrit  # scipy.stats takes seconds to load
+
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))
+
+
 def t_mean(values: Sequence[float] | pd.Series | Floats) -> tuple[float, float, float]:
     """Mean of few independent values, such as one a trained topic, with Student's t interval; NaN where one is.
 
     One value has no interval.
     """
-    from scipy.stats import sem, t
-
     found = np.asarray(values, dtype=float)
     mean = float(found.mean())
     if len(found) < 2 or np.isnan(found).any():
         return mean, float("nan"), float("nan")
-    half = float(t.ppf((1 + LEVEL) / 2, len(found) - 1) * sem(found))
+    half = t_quantile(len(found) - 1) * float(found.std(ddof=1) / np.sqrt(len(found)))
     return mean, mean - half, mean + half
 
 
 def t_test(values: Sequence[float] | Floats, at: float = 0.0, side: str = "two-sided") -> float:
     """p of "the mean is ``at``"; ``side`` names the alternative: two-sided, less or greater."""
-    from scipy.stats import ttest_1samp
+    from scipy.special import stdtr
 
-    return float(ttest_1samp(np.asarray(values, dtype=float), at, alternative=side).pvalue)
+    found = np.asarray(values, dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):  # values that are all the same
+        t = (found.mean() - at) / np.sqrt(found.var(ddof=1) / len(found))
+    signed = {"two-sided": -abs(t), "less": t, "greater": -t}[side]
+    return float(stdtr(len(found) - 1, signed)) * (2 if side == "two-sided" else 1)
 
 
 def equivalence(values: Sequence[float] | Floats, margin: Span) -> float:
@@ -274,9 +281,7 @@ def small_sample(freedom: int, n: int) -> float:
     Student's t quantile at ``freedom`` degrees of freedom over the normal one, times sqrt(n/(n−1)) because resampling
     n values underestimates their spread (Hesterberg 2015, The American Statistician 69, section 4.3).
     """
-    from scipy.stats import t
-
-    return float(t.ppf((1 + LEVEL) / 2, freedom) / Z * np.sqrt(n / (n - 1)))
+    return float(t_quantile(freedom) / Z * np.sqrt(n / (n - 1)))
 
 
 def percentiles(drawn: Floats) -> tuple[float, float]:

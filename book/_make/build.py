@@ -215,7 +215,7 @@ def run_chapter(layout: Layout, name: str, parameters: Mapping[str, Any]) -> Cha
     mark = fingerprint(layout.notebooks / f"{name}.ipynb", parameters)  # what changes during the run is not in it
     target = layout.chapters / f"{name}.ipynb"
     started = time.monotonic()
-    text, unfinished = _execute(layout, name, parameters)
+    text, unfinished = execute(layout, name, parameters)
     seconds = round(time.monotonic() - started, 1)
     # A kill between the two writes must not leave the new notebook with the old record.
     target.with_suffix(".json").unlink(missing_ok=True)
@@ -277,15 +277,24 @@ def build_pages(layout: Layout, builder: str = "html") -> Path:
 # --- Running one notebook ---
 
 
-def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+def execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """Text of the executed, normalised notebook, and what it left undone; on failure ``layout.failed`` has what ran."""
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
+    from papermill.engines import NBClientEngine, papermill_engines
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
     from book._make.normalise import normalise
+
+    class SavedOnce(NBClientEngine):  # papermill's writes the notebook twice a cell, which takes up to a fifth of it
+        @classmethod
+        def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> Any:
+            with mock.patch.object(nb_man, "save"):
+                return super().execute_managed_notebook(nb_man, kernel_name, **options)
+
+    papermill_engines.register("saved once", SavedOnce)
 
     source, partial = layout.notebooks / f"{name}.ipynb", layout.failed / f"{name}.ipynb"
     partial.parent.mkdir(parents=True, exist_ok=True)
@@ -293,11 +302,13 @@ def _execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[
     with tempfile.TemporaryDirectory(prefix="pb-", dir=base) as folder, _environment(folder):
         # sockets in a folder of this run only: TCP ports can be taken between the choice and the start
         config = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}})
+        config.NotebookClient.shutdown_kernel = "immediate"  # nothing is left to do but unloading libraries
         try:
             papermill.execute_notebook(
                 str(source),
                 str(partial),
                 parameters=dict(parameters),
+                engine_name="saved once",
                 kernel_name="python3",
                 cwd=str(layout.root),
                 progress_bar=False,

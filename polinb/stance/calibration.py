@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.errors import DataError
-from polinb.resampling import LEVEL, SHIFT, Floats, cluster_draws, newcombe, percentiles
+from polinb.resampling import SHIFT, Floats, cluster_draws, newcombe, percentiles, t_quantile
 
 BINS = 10
 
@@ -107,8 +107,6 @@ def prediction_powered(strata: Sequence[tuple[Floats, Floats, Floats]]) -> tuple
     Raises:
         DataError: a stratum in which fewer than two answers were coded.
     """
-    from scipy.stats import t
-
     if min((len(codes) for _, _, codes in strata), default=0) < 2:
         raise DataError("prediction-powered mean: at least two coded answers in every stratum")
     wrong = [np.asarray(codes, float) - some for _, some, codes in strata]
@@ -120,5 +118,5 @@ def prediction_powered(strata: Sequence[tuple[Floats, Floats, Floats]]) -> tuple
     for (every, some, _), off in zip(strata, wrong, strict=True):
         shared = 2 * np.cov(some, off)[0, 1] / len(every)
         variance += spread / len(off) + max(0.0, every.var(ddof=1) / len(every) + shared)
-    half = float(t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(variance) / len(strata))
+    half = float(t_quantile(freedom) * np.sqrt(variance) / len(strata))
     return mean, mean - half, mean + half

@@ -1,5 +1,6 @@
 """Every chapter: its form, its refusals, what its run on the tiny profile shows, and runs through papermill."""
 
+import json
 import os
 import re
 import shutil
@@ -10,8 +11,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from book._make import build
 from polinb.chapters.paper import paper
 from polinb.runs.chapter import parameters_source
+from polinb.runs.checkout import Layout
 from polinb.wording import ANSWER
 from polinb_book import results
 from polinb_book.outputs import found
@@ -89,6 +92,16 @@ def test_outputs_on_tiny(built_book):
         answer = results.answer(book, name)
         assert answer and answer["profile"] == "tiny", "it stands on the opening page"
         assert not re.search(r"\bnan\b", answer["first"]), answer["first"]
+
+
+def test_a_fork_and_a_kernel_make_the_same_notebook(built_book, monkeypatch):
+    monkeypatch.setenv("POLINB_STORE", str(built_book.store))
+    name, layout = "04_distribution", Layout(built_book.root)
+    by_kernel, unfinished = build.execute(layout, name, {"profile": "tiny"})
+    kernels, forks = json.loads(by_kernel), json.loads((layout.chapters / f"{name}.ipynb").read_text())
+    for made in (forks, kernels):
+        del made["metadata"]["language_info"]  # that of the kernel, or of the notebook
+    assert not unfinished and forks == kernels
 
 
 def test_the_book_builds_and_holds_every_figure_and_table(built_book):

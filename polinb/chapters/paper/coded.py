@@ -10,7 +10,7 @@ import pandas as pd
 
 from polinb.chapters.paper import paper
 from polinb.data.reading import resource
-from polinb.resampling import LEVEL
+from polinb.resampling import t_quantile
 from polinb.stance.calibration import agreement_row, prediction_powered
 from polinb.stance.stance import SCORES
 
@@ -105,11 +105,9 @@ def corrected(judge: pd.Series, codes: pd.Series, whole: pd.Series, largest: int
 
 def _paired(wrong: pd.Series) -> tuple[float, float, float]:
     """Mean over topics of a difference, and its interval by Student's t, spread pooled within topics."""
-    from scipy.stats import t
-
     groups = wrong.groupby(level="topic")
     free = len(wrong) - groups.ngroups
     spread = float(np.square(wrong - groups.transform("mean")).sum() / free)
-    half = float(t.ppf((1 + LEVEL) / 2, free)) * np.sqrt(spread / len(wrong))
+    half = t_quantile(free) * np.sqrt(spread / len(wrong))
     mean = float(groups.mean().mean())
     return mean, mean - half, mean + half

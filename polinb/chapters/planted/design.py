@@ -85,7 +85,7 @@ class Pair:
 
 def embeddings(rng: np.random.Generator) -> np.ndarray:
     """(vocabulary, d) in named coordinates."""
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     ids = word_ids()
     out = np.zeros((len(ids), SIZE))
@@ -97,7 +97,7 @@ def embeddings(rng: np.random.Generator) -> np.ndarray:
         for k in range(TOPIC_WORDS):
             out[ids[f"{topic}-{k}"], [_IS_TOPIC, _TOPIC + number]] = 3.0
     # Normal quantiles, so no lean on average and the same spread in every model.
-    for k, value in enumerate(rng.permutation(norm.ppf((np.arange(FILLERS) + 0.5) / FILLERS))):
+    for k, value in enumerate(rng.permutation(ndtri((np.arange(FILLERS) + 0.5) / FILLERS))):
         out[ids[f"word-{k}"], [_IS_FILLER, _LEAN]] = [3.0, value]
     out[ids["<answer>"], _SLOT] = 4.0
     for side in LEANINGS:
