@@ -25,6 +25,7 @@ from polinb.runs.weights import mask_of, model_of
 from polinb.scoring.pnlac import neuron_sets, normalised
 
 if TYPE_CHECKING:
+    from polinb.models.tokens import Ids
     from polinb.scoring.tracing import Contrast
 
 # --- PNLAC
@@ -213,7 +214,7 @@ def answers(
 _LONG = 2**31  # a question is never cut: generation says where it does not fit
 
 
-def said(lm: LM, rows: pd.DataFrame, made: Sequence[Sequence[int]]) -> pd.DataFrame:
+def said(lm: LM, rows: pd.DataFrame, made: Ids) -> pd.DataFrame:
     """Answers as text beside what was asked: the rows with response, n_tokens, and vanilla_logp still unknown."""
     from polinb.models.generation import decode
 

@@ -16,7 +16,6 @@ import pandas as pd
 
 from polinb.chapters.dpo import study as dpo
 from polinb.chapters.dpo.study import Study, Top, read_answers
-from polinb.data.rows import text_hash
 from polinb.errors import ParameterError
 from polinb.runs.conditions import VANILLA, Condition, Form, Texts, silent
 from polinb.runs.groups import Model
@@ -194,11 +193,10 @@ def probe_texts(run: Run) -> Texts:
     count = max(2 * FOLDS, p.toxicity_pairs)
     names = ["prompt", "response", "label", "fold", "unit"]
     if extra:
-        order = sorted(range(len(extra.texts)), key=lambda i: text_hash(extra.texts[i]))
         rows = [
-            ("", extra.texts[i], side, k % FOLDS, f"comment-{i}")
-            for side in (False, True)
-            for k, i in enumerate([i for i in order if extra.rude[i] is side][:count])
+            ("", extra.texts[i], rude, k % FOLDS, f"comment-{i}")
+            for rude, chosen in zip((False, True), extra.first(count), strict=True)
+            for k, i in enumerate(chosen)
         ]
         return Texts.of(pd.DataFrame(rows, columns=names), "text")
     rows = [

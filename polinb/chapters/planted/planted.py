@@ -14,7 +14,6 @@ general pairs, on one through specific pairs. All other neurons read and write w
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -152,7 +151,7 @@ def answer_ids(planted: Planted, leaning: str, *, end: bool) -> list[int]:
     return tokens.response_ids(planted.lm, answer(leaning), end=end)
 
 
-def stance(planted: Planted, answers: Sequence[Sequence[int]]) -> np.ndarray:
+def stance(planted: Planted, answers: tokens.Ids) -> np.ndarray:
     """Stance of each answer by counting words: (right − left)/(right + left), 0 if there is neither; (n,)."""
     words = [set(answer_ids(planted, side, end=False)) for side in LEANINGS]
     left, right = (np.array([sum(i in own for i in ids) for ids in answers]) for own in words)

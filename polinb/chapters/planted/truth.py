@@ -24,6 +24,7 @@ from polinb.masking.patching import patched_answers
 from polinb.masking.random_sets import random_set
 from polinb.models.generation import generate
 from polinb.models.lm import LM
+from polinb.models.tokens import Ids
 from polinb.models.variants import variant as with_weights
 from polinb.resampling import known_mean
 from polinb.runs.results import Result, stage
@@ -201,7 +202,7 @@ def evaluation(planted: Planted, count: int) -> tuple[list[list[int]], list[str]
     return asked, [topic for topic in TOPICS for _ in range(count)]
 
 
-def answered(planted: Planted, lm: LM, asked: Sequence[Sequence[int]]) -> np.ndarray:
+def answered(planted: Planted, lm: LM, asked: Ids) -> np.ndarray:
     """Stance of a model's answers, (n,)."""
     return stance(planted, generate(lm, asked, max_new_tokens=TOKENS, batch=len(asked)))
 
