@@ -35,7 +35,7 @@ help:
 	@echo 'make dry-run     list what make book JOBS=… would run; make dag: draw it (OUT=_build/dag.dot)'
 	@echo 'make test        ruff, mypy, pytest (with a browser); TESTS="-k pnlac" or TESTS="-m slow" is passed to pytest'
 	@echo 'make lab         the live lab in JupyterLab; make app: the lab alone, in Voilà; PORT=… changes the port'
-	@echo 'make reference-check  a random tenth of the committed reference run, made again and compared; DATA=… as in the run'
+	@echo 'make reference-check  the committed results read again, a random tenth of the second run made again; DATA=… as in the run'
 	@echo 'make bench       speed and memory against the plain model (minutes); make bench-env first: other libraries as well'
 	@echo 'make setup       only make or refresh $(VENV); PYTHON=python3.12 names the Python to use'
 	@echo 'make lint        ruff (lint, format)'
@@ -88,7 +88,7 @@ dag: setup-workflow
 	@mkdir -p _build
 	@$(workflow) -- --forceall --dag dot >$(if $(call given,OUT),$(call quote,$(OUT)),_build/dag.dot)
 
-# A random tenth of the committed reference run, made again and compared; SHARE=0.2, RANDOM_SEED=7, FILES_ONLY=1.
+# The committed results read again and compared, a random tenth of the second run's made again; SHARE=0.2, RANDOM_SEED=7, FILES_ONLY=1.
 .PHONY: reference-check
 reference-check: setup
 	@$(BIN)/python -m book._make reference-check $(strip $(settings)) $(if $(call given,SHARE),--share $(call quote,$(SHARE))) \

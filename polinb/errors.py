@@ -13,7 +13,7 @@ class ParameterError(PolinbError, ValueError):
     """A parameter has an unknown name or a value that is not allowed."""
 
     def __init__(self, name: str, given: object, allowed: str, hint: str = "") -> None:
-        self.name, self.given, self.allowed = name, given, allowed
+        self.name, self.given = name, given
         text = f"parameter {name!r}: got {_shown(given)}; allowed: {allowed}"
         super().__init__(f"{text}. {hint}" if hint else text)
 

@@ -240,15 +240,14 @@ def t_mean(values: Sequence[float] | pd.Series | Floats) -> tuple[float, float, 
     return mean, mean - half, mean + half
 
 
-def t_test(values: Sequence[float] | Floats, at: float = 0.0, side: str = "two-sided") -> float:
-    """p of "the mean is ``at``"; ``side`` names the alternative: two-sided, less or greater."""
+def t_test(values: Sequence[float] | Floats, at: float = 0.0, *, side: str) -> float:
+    """p of "the mean is ``at``"; ``side`` names the alternative: less or greater."""
     from scipy.special import stdtr
 
     found = np.asarray(values, dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):  # values that are all the same
         t = (found.mean() - at) / np.sqrt(found.var(ddof=1) / len(found))
-    signed = {"two-sided": -abs(t), "less": t, "greater": -t}[side]
-    return float(stdtr(len(found) - 1, signed)) * (2 if side == "two-sided" else 1)
+    return float(stdtr(len(found) - 1, t if side == "less" else -t))
 
 
 def equivalence(values: Sequence[float] | Floats, margin: Span) -> float:
@@ -261,7 +260,7 @@ def equivalence(values: Sequence[float] | Floats, margin: Span) -> float:
     """
     if not margin[0] < margin[1]:
         raise ParameterError("margin", margin, "a lower and a higher end")
-    return max(t_test(values, margin[0], "greater"), t_test(values, margin[1], "less"))
+    return max(t_test(values, margin[0], side="greater"), t_test(values, margin[1], side="less"))
 
 
 def holm(p: Sequence[float]) -> list[float]:

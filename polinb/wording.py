@@ -38,11 +38,6 @@ class Answer(NamedTuple):
     first: str
     rest: str
 
-    @property
-    def text(self) -> str:
-        """The whole answer."""
-        return f"{self.first} {self.rest}".strip()
-
 
 def label(profile: str) -> str:
     """What to say before the numbers of a run that cannot settle anything; empty for the larger profiles."""

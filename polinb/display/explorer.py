@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.browse.cards import ALL, Cards, card_ranks, collect
+from polinb.chapters.browse.cards import ALL, Cards, card_ranks
 from polinb.chapters.browse.cards_tables import UNITS, token_line
 from polinb.chapters.browse.explorer_levels import bound_scores, level_bounds, levels, set_counts, slider
 from polinb.display.charts.style import GREY, LEFT, RIGHT, png
@@ -38,13 +38,12 @@ COLUMNS, CELLS = 96, 4800  # cells of the picture a layer, and in all: Altair re
 KINDS = {"general (G)": LEFT, "topic-specific": RIGHT, "neither": "#E4E7EA"}
 
 
-def explorer(run: Run, found: Cards | None = None) -> HTML:
+def explorer(run: Run, found: Cards) -> HTML:
     """The explorer as one element of a page; without JavaScript a picture and a table of the first cards.
 
     Args:
-        found: what :func:`polinb.chapters.browse.cards.collect` gave; made here if left out.
+        found: what :func:`polinb.chapters.browse.cards.collect` gave.
     """
-    found = found or collect(run)
     payload, blobs = explorer_payload(run, found)
     return embed("explorer", payload, "Neuron explorer", _fallback(payload, blobs["levels"]), blobs)
 

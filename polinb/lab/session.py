@@ -154,7 +154,7 @@ class Session:
         if self._donor is None or self._donor[0] != wanted:
             self._donor = None  # frees the old donor before a new one is loaded
             self.listener.status(f"Donor: the {r.donor}-leaning variant of {r.donor_topic} …")
-            self._donor = (wanted, run.load_variant(*wanted))
+            self._donor = (wanted, run.model(run.weights(run.tuned(*wanted)), f"{r.donor} {r.donor_topic}"))
         return self._donor[1]
 
     def _write(self, ways: Mapping[str, Intervention], prompt: Sequence[int], r: Request) -> dict[str, Answer]:

@@ -80,8 +80,7 @@ def facts(run: Run) -> Prose:
     needs = ", ".join(f"{name} {size(taken)}" for stage, name in used if (taken := peak(p, stage)))
     lines = [
         f"Profile `{p.profile}`, {', '.join(parts)}.",
-        "Intervals are 95 % bootstrap intervals over questions; unless a table says so they do not cover another seed "
-        "of the training."
+        "Intervals are 95 % and over questions; unless a table says so they do not cover another seed of the training."
         if "eval_questions" in known
         else "",
         needs and f"Memory, estimated from the model's configuration: {needs}.",

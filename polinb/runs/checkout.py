@@ -13,7 +13,7 @@ from polinb.errors import BookError, ParameterError
 from polinb.runs.params import Params, from_text
 from polinb.secrets import hide, refuse
 
-BEYOND = "Beyond the paper"  # caption of the part whose chapters run only when asked for
+BEYOND = ("Beyond the paper", "What the shift is")  # parts whose chapters run only when asked for
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,9 @@ def chapter_names(layout: Layout) -> list[str]:
 
 
 def core_names(layout: Layout) -> list[str]:
-    """The chapters of the table of contents, without those of the part that goes beyond the paper."""
+    """The chapters of the table of contents, without those of the parts that go beyond the paper."""
     toc = _toc(layout)
-    return _listed([part for part in toc.get("parts", [toc]) if part.get("caption") != BEYOND])
+    return _listed([part for part in toc.get("parts", [toc]) if part.get("caption") not in BEYOND])
 
 
 def _toc(layout: Layout) -> Any:

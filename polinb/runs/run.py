@@ -23,6 +23,7 @@ from polinb.scoring.pnlac import NeuronSets, neuron_sets, top_share
 from polinb.training.recipe import Recipe
 
 if TYPE_CHECKING:
+    from polinb.data.loading import StatementSet
     from polinb.data.pairs import Pair
     from polinb.scoring.tracing import Contrast
 
@@ -97,10 +98,6 @@ class Run(Base):
         """The vanilla model, or a copy of it with these weights, ready to run."""
         return store_weights.model_of(self, weights, name)
 
-    def load_variant(self, topic: str, leaning: str) -> LM:
-        """M_leaning^topic, ready to run."""
-        return self.model(self.weights(self.tuned(topic, leaning)), f"{leaning} {topic}")
-
     # --- PNLAC
 
     def scores(self, topic: str) -> Result:
@@ -153,19 +150,18 @@ class Run(Base):
         """Plain activation scale (L, F): root mean square of vanilla activations on the texts that PNLAC read."""
         return stages.scale_of([self.score_sums(topic) for topic in self.params.topics])
 
-    def scale_set(self, gamma: float | None = None) -> np.ndarray:
+    def scale_set(self) -> np.ndarray:
         """The top γ % neurons by plain activation scale alone."""
-        return top_share(self.scale(), self.params.gamma if gamma is None else gamma, self.params.pool)
+        return top_share(self.scale(), self.params.gamma, self.params.pool)
 
     def neutral(self) -> Result:
         """Arrays of ``rms``: ``scale`` (L, F), root mean square of vanilla activations on everyday answers."""
         texts = Texts.of(pd.DataFrame(neutral(), columns=["prompt", "response"]))
         return stages.neutral_scale(self, texts=texts, limit=self.params.max_tokens)
 
-    def neutral_set(self, gamma: float | None = None) -> np.ndarray:
+    def neutral_set(self) -> np.ndarray:
         """The top γ % neurons by activation scale on neutral texts."""
-        scale = self.neutral().arrays("rms")["scale"]
-        return top_share(scale, self.params.gamma if gamma is None else gamma, self.params.pool)
+        return top_share(self.neutral().arrays("rms")["scale"], self.params.gamma, self.params.pool)
 
     def neurons(self, kind: str, gamma: float | None = None, *, topic: str = "", number: int = 0) -> Result:
         """Neurons by a rule over the scores of all topics, see ``polinb.runs.stages.neurons``."""
@@ -182,15 +178,15 @@ class Run(Base):
             **random,
         )
 
-    def general(self, gamma: float | None = None) -> np.ndarray:
+    def general(self) -> np.ndarray:
         """G, which must not be empty.
 
         Raises:
             TrainingError: no neuron is among the top γ % of every topic.
         """
-        general = self.sets(gamma).general
+        general = self.sets().general
         if not general.any():
-            raise TrainingError(stages.empty(self.params.gamma if gamma is None else gamma))
+            raise TrainingError(stages.empty(self.params.gamma))
         return general
 
     def control_set(self, kind: str, number: int, gamma: float | None = None) -> np.ndarray:
@@ -204,12 +200,12 @@ class Run(Base):
         p = self.params
         return asked_of(self.data, topics or p.topics, limit or p.eval_questions, p.answer_template)
 
-    def statements(self) -> pd.DataFrame:
-        """Statements as prompts: topic (the set's name), id, prompt."""
+    def statements(self, sets: Sequence[StatementSet] | None = None) -> pd.DataFrame:
+        """Statements of the run's, or of other sets, as prompts: topic (the set's name), id, prompt."""
         p = self.params
         rows = [
             (each.name, item.id, answer_prompt(self.wrapped(item.text), p.answer_template))
-            for each in self.statement_sets
+            for each in (self.statement_sets if sets is None else sets)
             for item in each.statements[: p.statement_limit]
         ]
         return pd.DataFrame(rows, columns=["topic", "id", "prompt"])

@@ -104,9 +104,9 @@ def coupling_table(
         vanilla, model: columns ``topic``, ``id``, ``score``; one row a question, the same ones in both.
 
     Returns:
-        ``trained_topic``; ``r``, ``r_corrected``, ``shift`` (as in :func:`shift_table`) and ``kappa`` (the spillover
-        ratio), each with ``…_low`` and ``…_high``; ``kappa_note`` where the shift or its interval includes 0; the
-        numbers ``n_topics`` and ``n_questions``. With a single question on a topic its noise is unknown: NaN.
+        ``r``, ``r_corrected``, ``shift`` (as in :func:`shift_table`) and ``kappa`` (the spillover ratio; NaN where the
+        shift is 0), each with ``…_low`` and ``…_high``; ``kappa`` has no upper end (inf) where the shift's interval
+        includes 0. With a single question on a topic its noise is unknown: NaN.
 
     Raises:
         DataError: a missing column, a repeated or unmatched question, a score that is not finite.
@@ -121,28 +121,18 @@ def coupling_table(
     r_ends = percentiles(r_drawn)
     corrected = [corrected_square(exact, trained_topic)[0, 0]]
     corrected += percentiles(corrected_square(drawn, trained_topic, 2)[0])
-    kappa, ends, note = float(spillover_ratio(r, shift)), (float("nan"),) * 2, ""
-    if shift == 0:
-        kappa, note = float("nan"), "undefined: the on-topic shift is exactly 0"
-    elif np.isnan([*r_ends, low]).any():
-        note = "no interval: a topic has a single question"
-    else:
+    kappa, ends = float(spillover_ratio(r, shift)) if shift else float("nan"), (float("nan"),) * 2
+    if shift and not np.isnan([*r_ends, low]).any():
         ends = percentiles(spillover_ratio(r_drawn, drawn[trained_topic][0][0]))
         if low <= 0 <= high:
-            ends, note = (ends[0], float("inf")), "no upper end: the interval of the on-topic shift includes 0"
+            ends = (ends[0], float("inf"))
     found = {
         "r": (r, *r_ends),
         "r_corrected": root(corrected).tolist(),
         "shift": (shift, low, high),
         "kappa": (kappa, *ends),
     }
-    return {
-        "trained_topic": trained_topic,
-        **{f"{name}{end}": x for name, of in found.items() for end, x in zip(("", "_low", "_high"), of, strict=True)},
-        "kappa_note": note,
-        "n_topics": len(stacks),
-        "n_questions": sum(moved.shape[1] for moved in stacks.values()),
-    }
+    return {f"{name}{end}": x for name, of in found.items() for end, x in zip(("", "_low", "_high"), of, strict=True)}
 
 
 def mitigation(finetune: Mapping[str, float], condition: Mapping[str, float]) -> dict[str, float]:

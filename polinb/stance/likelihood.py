@@ -66,12 +66,16 @@ def parts(right: Moved, left: Moved) -> tuple[dict[str, Floats], dict[str, Float
     return {t: (r - left) / 2 for t, r, left in both}, {t: (r + left) / 2 for t, r, left in both}
 
 
+PARTS = ["cell", "part", "shift", "low", "high", "topics", "topics_low", "topics_high"]
+
+
 def part_table(right: Models, left: Models, draws: int, seed: int) -> pd.DataFrame:
     """Mean of both parts over trained topics, on the trained topic and on the others.
 
     Returns:
-        cell, part (side, common), shift, low, high (95 % over questions, which all models share), topics_low,
-        topics_high (Student's t over trained topics, each of which is one training run).
+        cell, part (side, common), shift, low, high (mean and 95 % over questions, which all models share), topics,
+        topics_low, topics_high (mean and Student's t over trained topics, each of which is one training run; the two
+        means are the same where every topic is trained on).
     """
     split = {t: dict(zip(("side", "common"), parts(right[t], left[t]), strict=True)) for t in right}
     rows = []
@@ -80,8 +84,8 @@ def part_table(right: Models, left: Models, draws: int, seed: int) -> pd.DataFra
             each = [{u: v for u, v in split[t][part].items() if (u == t) == (cell == OWN)} for t in split]
             over_questions = stratified_mean(per_question(each), draws, seed)
             over_topics = t_mean([np.mean([v.mean() for v in values.values()]) for values in each])
-            rows.append([cell, part, *over_questions, *over_topics[1:]])
-    return pd.DataFrame(rows, columns=["cell", "part", "shift", "low", "high", "topics_low", "topics_high"])
+            rows.append([cell, part, *over_questions, *over_topics])
+    return pd.DataFrame(rows, columns=PARTS)
 
 
 # --- coupling, and how a condition changes it

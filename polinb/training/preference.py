@@ -6,8 +6,6 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from polinb.errors import ParameterError
 from polinb.models.tokens import Ids
 from polinb.training.environment import alone
@@ -19,24 +17,10 @@ if TYPE_CHECKING:
     from polinb.models.lm import LM
 
 
-def dpo_loss(chosen_gain: Any, rejected_gain: Any, beta: float = 0.1) -> np.ndarray:
-    """eq-dpo. The DPO loss of each pair: −log σ(β (gain_chosen − gain_rejected)).
-
-    Args:
-        chosen_gain, rejected_gain: log π(y|x) − log π_ref(y|x) of each response, summed over its tokens, (n,), nats.
-        beta: strength with which the reference holds the model.
-
-    Returns:
-        (n,) float64; log 2 where the model is the reference.
-    """
-    margin = beta * (np.asarray(chosen_gain, dtype=float) - np.asarray(rejected_gain, dtype=float))
-    return np.asarray(np.logaddexp(0.0, -margin))
-
-
 def prefer(
     base: LM, prompts: Ids, chosen: Ids, rejected: Ids, recipe: Recipe, *, beta: float = 0.1, label: str = "DPO"
 ) -> Tuned:
-    """DPO on a copy of ``base``, which is also the reference and is not touched.
+    """eq-dpo. DPO on a copy of ``base``, which is also the reference and is not touched.
 
     Args:
         prompts: token ids, one list a pair.

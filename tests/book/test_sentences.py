@@ -102,7 +102,8 @@ def test_patching(answered):
 def test_inhibitft(answered):
     def told(fall, random=AROUND, lost=BELOW):
         drop = {"fine-tune": fall} | ({"random-layer": random} if random else {})
-        return answered("07_inhibitft", drop=drop, lost=lost, plain=table("drop", ABOVE), results=results)
+        likely = {"r": BELOW, "own": BELOW}
+        return answered("07_inhibitft", drop=drop, lost=lost, plain=table("drop", ABOVE), results=results, **likely)
 
     each(("It couples less", "It couples more", "Not shown", "Not decided"), told)
     said = ["the wanted shift falls too" in told(effect).first for effect in EFFECTS]
@@ -116,11 +117,14 @@ def test_gamma(answered):
         steps = {("fine-tune", 2.5): AROUND, ("fine-tune", 5.0): fall, ("from", 2.5): AROUND, ("from", 25.0): rise}
         steps |= {("random", 5.0): BELOW, ("random", 25.0): AROUND}
         names = [{"step": step, "gamma": gamma} for step, gamma in steps]
-        return answered("08_gamma", steps=pd.concat([pd.DataFrame(names), table("change", *steps.values())], axis=1))
+        ends = {f"{name}{end}": -1.0 for name in ("own", "r") for end in ("", "_low", "_high")}
+        likely = pd.DataFrame([{"condition": "inhibitft", "gamma": 25.0, "trained": "race", **ends}])
+        frame = pd.concat([pd.DataFrame(names), table("change", *steps.values())], axis=1)
+        return answered("08_gamma", steps=frame, likely=likely)
 
     found = told(BELOW, ABOVE)
     assert found.first.startswith("It falls, and rises after it: freezing G at γ = 5 % changes")
-    assert f"R by {interval(BELOW)}" in found.first and f"25 % by {interval(ABOVE)}" in found.first
+    assert f"stance by {interval(BELOW)}" in found.first and f"25 % by {interval(ABOVE)}" in found.first
     assert told(AROUND, AROUND).first.startswith("No fall is shown, and no rise after it is shown")
     assert told(ABOVE, BELOW).first.startswith("It rises, and goes on falling after it")
     assert told(MISSING, MISSING).first.startswith("A fall is not decided, and nor is a rise")

@@ -94,7 +94,7 @@ def test_an_unfinished_dose_is_read_as_far_as_it_is_and_shares_by_hand(run, monk
         doses.results(run)[name].made()
     frames, topics = doses.live(run), run.params.topics
     table = tables.readings(tables.claims(frames, topics))
-    assert (table["topics"] == 0).all() and (table["reading"] == "not decided").all()
+    assert (table["topics"] == 0).all() and (table["reading"] == "not yet run").all()
     with pytest.raises(DataError, match="answers"):
         tables.long(frames, "answers", topics)
     plain = tables.sides(frames("vanilla.logp")).set_index(["topic", "id"])

@@ -133,7 +133,7 @@ def test_a_run_is_the_intervention_on_the_set_of_the_run(session, run, kind, neu
     asked = {"topic": "race", "donor_topic": "race", "donor": "left", "number": 2, "own": "0.3-9, 2.1"}
     result = session.run(ask(kind=kind, neurons=neurons, strength=strength, **asked))
     prompt = prompt_ids(run.lm, "Should taxes be raised?", run.params.system_prompt)
-    change = Intervention(run.lm, chosen, kind, strength, run.load_variant("race", "left"))
+    change = Intervention(run.lm, chosen, kind, strength, run.model(run.weights(run.tuned("race", "left"))))
     plain, changed = result.answers["vanilla"], result.answers["intervened"]
     assert plain.ids == generate(run.lm, [prompt], max_new_tokens=STEPS)[0]
     assert changed.ids == list(change.stream(prompt, max_new_tokens=STEPS))

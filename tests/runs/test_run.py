@@ -45,8 +45,8 @@ def test_stages_do_what_they_are_called(run):
     """Scores: right minus left on the stored texts; scale: of all tokens; heldout: without the topic; logp: vanilla."""
     read, sums = run.scores("crime").frame("responses"), run.score_sums("crime")
     texts = [[list(ids) for ids in read[name]] for name in ("prompt_ids", "response_ids")]
-    tuned = run.load_variant("crime", "right")
-    expected = contrast(run.load_variant("crime", "left"), tuned, run.lm, *texts)
+    left, tuned = (run.model(run.weights(run.tuned("crime", side))) for side in ("left", "right"))
+    expected = contrast(left, tuned, run.lm, *texts)
     np.testing.assert_allclose(sums.difference, expected.difference, rtol=1e-5, atol=1e-6)
     two = [Contrast(*[np.full((1, 1), x)] * 4, tokens) for x, tokens in ((2.0, 1), (10.0, 5))]
     two[0].vanilla_squared = np.full((1, 1), 9.0)

@@ -30,7 +30,7 @@ CONDITIONS = {
 SETS = ("G", "S", "loud", "layer 1", "layer 2", "all FFN", "attention")
 LEVEL = 0.05
 FEWEST = 3  # trained topics for an interval
-SUPPORTED, REFUTED, OPEN = "supported", "refuted", "not decided"
+SUPPORTED, REFUTED, OPEN, NOT_RUN = "supported", "refuted", "not decided", "not yet run"
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,9 @@ def readings(found: Sequence[Claim]) -> pd.DataFrame:
 
 
 def reading(claim: Claim, row: pd.Series) -> str:
-    """One claim's reading: supported, refuted or not decided."""
+    """One claim's reading: supported, refuted, not decided or, with no trained topic, not yet run."""
+    if not row["topics"]:
+        return NOT_RUN
     if np.isnan(row["p_holm"]):
         return OPEN
     if row["p_holm"] <= LEVEL and (claim.beside is None or _clear(claim.beside, claim.wanted)):
@@ -225,7 +227,7 @@ def parts(frames: Frames, topics: Sequence[str], draws: int, seed: int) -> pd.Da
     both = [topic for topic in right if topic in left]
     right, left = ({topic: side[topic] for topic in both} for side in (right, left))
     if not both:
-        return pd.DataFrame(columns=["cell", "part", "shift", "low", "high", "topics_low", "topics_high"])
+        return pd.DataFrame(columns=likelihood.PARTS)
     return likelihood.part_table(right, left, draws, seed)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from polinb.errors import DataError, ParameterError
@@ -20,6 +19,7 @@ from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.runs.weights import course, mask_of, model_of
+from polinb.training.trainer import steps_of
 
 DOSES: dict[str, dict[str, Any]] = {
     "short": {"epochs": 1.0, "learning_rate": 1e-4},
@@ -67,12 +67,11 @@ def references(run: Run, count: int) -> Texts:
     return run.references(min(count, run.params.likelihood_questions))
 
 
-def steps(run: Run, condition: Condition) -> list[int]:
+def steps(condition: Condition) -> list[int]:
     """Optimiser steps of :data:`CHECKPOINTS`."""
     assert condition.learns is not None
     assert condition.recipe is not None
-    recipe = condition.recipe
-    every = int(np.ceil(np.ceil(len(condition.learns) / recipe.batch_size) * recipe.epochs))
+    every = steps_of(len(condition.learns), condition.recipe)
     return sorted({max(1, round(share * every)) for share in CHECKPOINTS})
 
 
@@ -80,7 +79,7 @@ def trained(run: Run, condition: Condition) -> Iterator[tuple[str, Result]]:
     """What is read of one condition: along its training, at its end, its answers and its answers to statements."""
     weights = run.weights(condition)
     assert weights is not None
-    texts, at = references(run, FEW), steps(run, condition)
+    texts, at = references(run, FEW), steps(condition)
     limit = run.params.max_tokens
     yield "course", course(run, condition=condition, weights=Apart(weights), texts=texts, steps=at, limit=limit)
     yield from asked(run, condition)

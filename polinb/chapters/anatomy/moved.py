@@ -15,7 +15,6 @@ import pandas as pd
 from polinb.chapters.paper.first_clause import first_word, telling_word
 from polinb.chapters.paper.results import inhibit_conditions
 from polinb.data.loading import BUNDLED_STATEMENTS, MIRROR, load_statements
-from polinb.data.prompts import answer_prompt
 from polinb.errors import DataError
 from polinb.resampling import SHIFT, STANCE, known_mean, share_interval, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition, Texts
@@ -57,14 +56,8 @@ def mirrored(run: Run, conditions: Iterable[Condition]) -> pd.DataFrame:
 def to_contraries(run: Run, condition: Condition) -> Result:
     """The answers behind :func:`mirrored`."""
     p = run.params
-    rows = [
-        (name + MIRROR, each.id, answer_prompt(run.wrapped(each.text), p.answer_template))
-        for name in p.statements
-        if name + MIRROR in BUNDLED_STATEMENTS
-        for each in load_statements(name + MIRROR).statements[: p.statement_limit]
-    ]
-    asked = Texts.of(pd.DataFrame(rows, columns=["topic", "id", "prompt"]))
-    return run.ask(condition, asked, tokens=p.eval_tokens, scored=0)
+    sets = [load_statements(name + MIRROR) for name in p.statements if name + MIRROR in BUNDLED_STATEMENTS]
+    return run.ask(condition, Texts.of(run.statements(sets)), tokens=p.eval_tokens, scored=0)
 
 
 def _long(conditions: Iterable[Condition], read: Any) -> pd.DataFrame:

@@ -44,14 +44,12 @@ def lens(lm: LM, neurons: Sequence[Neuron]) -> np.ndarray:
     The mean over the vocabulary is 0. See the module for what is and is not applied.
 
     Args:
-        neurons: (layer, index) each; may be empty.
+        neurons: (layer, index) each.
     """
     import torch
 
     model: Any = lm.model
     matrix = model.get_output_embeddings().weight.detach()[: len(lm.tokenizer)]
-    if not neurons:
-        return np.zeros((0, len(matrix)), dtype=np.float32)
     with torch.no_grad():
         written = _through(_final_norm(lm), torch.stack([_written(lm, *each) for each in neurons]))
         parts = [written @ part.float().T for part in matrix.split(ROWS)]

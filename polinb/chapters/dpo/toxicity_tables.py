@@ -11,6 +11,7 @@ import pandas as pd
 from polinb.chapters.dpo import toxicity
 from polinb.chapters.dpo.causal import ALL, RANDOM
 from polinb.chapters.dpo.study import top_sets
+from polinb.chapters.paper.judge_tables import median_words
 from polinb.resampling import CHANGE, bootstrap_mean, changes, known_mean, share_interval
 from polinb.runs.run import Run
 from polinb.runs.stages import wide
@@ -33,8 +34,7 @@ def judge_table(run: Run) -> pd.DataFrame:
         length of the answers of the model before, and the neutral reference answers, all civil (accuracy only).
     """
     p, held = run.params, toxicity.pairs(run).split("evaluate")
-    said = toxicity.answers(run, "before").frame("answers")["response"]
-    words = max(1, int(said.str.split().str.len().median()))
+    words = median_words(toxicity.answers(run, "before"))
     rows = [
         {"text": name} | accuracy(toxicity.scorer(run), held, cut, p.bootstrap, p.seed)
         for name, cut in (("replies, whole", None), (f"replies, first {words} words", words))

@@ -174,7 +174,7 @@ def couplings(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
         rows.append({"condition": each.name, "trained": each.topic, "frozen": held(each), **row})
     if not rows:
         raise TrainingError("no condition to compare: no neuron is general at any γ of this run; raise gamma or gammas")
-    frame = pd.DataFrame(rows).drop(columns="trained_topic")
+    frame = pd.DataFrame(rows)
     shift = frame["shift"].abs()
     frame["kappa_corrected"] = (frame["r_corrected"] / shift).where(shift > 0)
     return frame

@@ -45,8 +45,6 @@ class HiddenJudge:
         DataError: responses of one side only.
     """
 
-    name = "hidden states"
-
     def __init__(self, lm: LM, data: StanceData, words: int) -> None:
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline

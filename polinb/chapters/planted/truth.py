@@ -280,7 +280,7 @@ def inhibited(planted: Planted, topic: str, how: Recipe, frozen: Mapping[str, np
         other = (answers["score"] - plain["score"])[frame["topic"] != topic].mean()
         held = {"frozen": int(mask.sum()), "change": float(tuned.frozen_change)}
         rows.append({"trained": topic, "condition": name, **held, "other": float(other), **facts})
-    return pd.DataFrame(rows).drop(columns=["trained_topic", "kappa_note"])
+    return pd.DataFrame(rows)
 
 
 def train(

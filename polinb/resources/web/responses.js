@@ -7,7 +7,6 @@
   const { el, button, select, table, visible, fixed, save, csv, address } = polinb.dom;
   const PAGE = 20; // questions drawn at once
   const SHAPES = { left: "◀ left", right: "▶ right", other: "● neither", unrated: "○ not rated", none: "not asked" };
-  const SCORES = { left: -1, right: 1 };
   const ORDERS = {
     asked: "as asked",
     change: "largest change of P(right)",
