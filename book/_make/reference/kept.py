@@ -12,7 +12,7 @@ import pandas as pd
 from safetensors.numpy import load_file
 
 from polinb.chapters.caft import caft
-from polinb.chapters.paper import patch_tables
+from polinb.chapters.paper import judge_tables, patch_tables
 from polinb.errors import ArtifactError
 from polinb.runs import stages
 from polinb.runs.artifacts import Store, save_arrays
@@ -48,6 +48,9 @@ def kept_run(folder: Path, data: str, place: Path) -> Run:
     _sets(run, folder, arms["scores"])
     _answers(run, folder, arms["arms"])
     _patched(run, folder)
+    run.read_only = False  # the judge learns from the data alone, so how it reads known answers needs nothing that is kept
+    judge_tables.accuracy(run)
+    run.read_only = True
     return run
 
 
