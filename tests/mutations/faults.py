@@ -19,6 +19,12 @@ FREEZE, DECOMPOSE, SHARES = "test_inhibit.py", "test_decompose.py", "test_shares
 DIRECTIONS, PROBES, SAE, PLANTED = "test_directions.py", "test_probes.py", "test_sae.py", "test_planted.py"
 ABLATE, COUPLING, RESAMPLING = "test_ablate.py", "test_coupling.py", "test_resampling.py"
 JUDGES, LIKELIHOOD, STORE, RUN = "test_judges.py", "test_likelihood.py", "reliability/test_store.py", "test_run.py"
+WIRED = "runs/test_wiring.py::test_"
+KEY, JUDGE = WIRED + "a_choice_changes_the_key", WIRED + "the_judge_is_that_of_the_run"
+TRAINER, HELD = WIRED + "a_condition_reaches_the_trainer", WIRED + "what_is_frozen_is_what_the_run_says"
+LESSONS = WIRED + "both_sides_learn_from_the_same_prompts_and_part_within_the_cut"
+TABLES, TEMPLATE = WIRED + "neurons_are_those_of_the_tables", WIRED + "what_is_asked_stands_in_the_template"
+SAMPLED = WIRED + "sampled_answers_are_several_and_those_of_their_seed"
 
 FAULTS = [
     # --- scoring
@@ -146,4 +152,34 @@ FAULTS = [
     Fault("runs/stages.py", '"heldout": lambda: sets.general_without(topic)', '"heldout": lambda: sets.general', RUN),
     Fault("runs/stages.py", "log_likelihood(run.lm, [prompts[k] for k in some], [made[k]",
           "log_likelihood(lm, [prompts[k] for k in some], [made[k]", RUN),
+    # --- wiring: what a run is told and could lose on the way
+    Fault("masking/freezing.py", "adapted = has_adapters(after)", "adapted = False",
+          WIRED + "a_moved_adapter_is_an_error"),
+    Fault("runs/run.py", 'self.params.train_examples, leaning="both")', "self.params.train_examples, leaning=leaning)",
+          LESSONS),
+    Fault("runs/base.py", "label_filter=p.label_filter, ", "", LESSONS),
+    Fault("runs/stages.py", "scores_of(sums, normalise), gamma, pool)", 'scores_of(sums, "none"), gamma, pool)',
+          TABLES),
+    Fault("runs/base.py", '"url": p.judge_url, ', "", KEY),
+    Fault("runs/base.py", '"margin": p.judge_margin, ', "", JUDGE),
+    Fault("runs/base.py", 'sees_question=p.judge_sees == "question"', "sees_question=False", JUDGE),
+    Fault("runs/base.py", 'dict(each.rsplit(":", 1) for each in p.judge_labels) or None', "None", JUDGE),
+    Fault("stance/judges.py", "np.abs(p_right - 0.5) > margin", "np.abs(p_right - 0.5) > 0", JUDGE),
+    Fault("training/worker.py", "ablated(lm.model, ablate, job.passes) if ablate is not None else nullcontext()",
+          "nullcontext()", TRAINER),
+    Fault("training/worker.py", "frozen, job.freeze)", "frozen)", TRAINER),
+    Fault("training/worker.py", "job.stop,\n            examples", "1.0,\n            examples", TRAINER),
+    Fault("runs/weights.py", "label, passes=passes)", "label)", TRAINER),
+    Fault("runs/weights.py", '"freeze": condition.freeze', '"freeze": "neuron"', HELD),
+    Fault("models/loading.py", 'torch.float32 if dtype == "auto" else getattr(torch, dtype)', "torch.float32", TRAINER),
+    Fault("runs/base.py", "dtype=p.dtype, ", "", TRAINER),
+    Fault("runs/run.py", "mode=p.patch", 'mode="lockstep"', KEY),
+    Fault("chapters/paper/patch_tables.py", "mode=p.patch", 'mode="lockstep"', KEY),
+    Fault("runs/stages.py", '"temperature": 1.0, "seed": seed}', '"temperature": 1.0}', SAMPLED),
+    Fault("runs/conditions.py", "elif left == right:", "elif False:", LESSONS),
+    Fault("runs/run.py", "limit or p.eval_questions, p.answer_template)", "limit or p.eval_questions)", TEMPLATE),
+    Fault("chapters/caft/caft_candidates.py", '"kind": p.caft_pca', '"kind": "uncentred"', KEY),
+    Fault("runs/base.py", '"device": kind, ', "", KEY),
+    Fault("runs/weights.py", "return bool(condition.items() >= plain.items())", "return True",
+          WIRED + "special_weights_make_room_before_ordinary_ones"),
 ]  # fmt: skip

@@ -1,0 +1,205 @@
+"""What a run is told reaches what it does: no choice is lost on the way, and none that counts is missing from a key."""
+
+import dataclasses
+import os
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from planted_classifiers import PLAIN, classifier
+from planted_files import write
+
+from polinb.chapters.caft import caft_candidates, cue_study, narrow_study
+from polinb.chapters.paper.patch_tables import to_statements
+from polinb.data.pairs import split_of
+from polinb.data.prompts import answer_prompt
+from polinb.errors import DataError, TrainingError
+from polinb.masking import ablation
+from polinb.masking.freezing import check_frozen, frozen_slices
+from polinb.runs import stages, weights
+from polinb.runs.artifacts import Store
+from polinb.runs.conditions import VANILLA, Texts
+from polinb.runs.params import Params
+from polinb.runs.run import Run
+from polinb.stance.chat_judge import rating_prompt
+from polinb.stance.judges import labels_of
+from polinb.training import parallel, supervised, trainer, worker
+
+SMALL = {
+    "topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"], "train_examples": 4,
+    "localise_prompts": 2, "eval_questions": 2, "likelihood_questions": 2, "device": "cpu",
+}  # fmt: skip
+
+
+def experiment(root, **changes):
+    return Run(Params.from_profile("tiny", **{**SMALL, **changes}), Store(root))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("experiment")
+
+
+def rated(run):
+    return stages.rate(run, answers=run.answers(), table="answers")
+
+
+PCA, PATCH = [{"caft_pca": "centred"}, {"caft_pca": "mean_difference"}], [{"patch": "recorded"}, {"patch": "mean"}]
+KEYS = [
+    (rated, "openai", [{"judge_url": "http://localhost:1/v1"}, {"judge_model": "other"}, {"judge_sees": "question"}]),
+    (Run.answers, "local", [{"device": "cuda"}, {"dtype": "float16", "train": "lora"}]),
+    (lambda run: run.patch(run.neurons("general"), {"crime": "race"}), "local", PATCH),
+    (lambda run: to_statements(run, run.neurons("general"), ["crime"]), "local", PATCH),
+    (lambda run: caft_candidates.pca(run, "crime"), "local", PCA),
+    (lambda run: cue_study.directions(run, cue_study.CUES[0]), "local", PCA),
+    (narrow_study.directions, "local", PCA),
+]
+
+
+@pytest.mark.parametrize(("result", "judge", "changes"), KEYS)
+def test_a_choice_changes_the_key(root, result, judge, changes):
+    keys = {result(experiment(root, judge=judge, **each)).key for each in ({}, *changes)}
+    assert len(keys) == 1 + len(changes)
+
+
+def test_what_is_asked_stands_in_the_template(root):
+    run = experiment(root, answer_template="appendix_a4")
+    pair, said = run.data.topic("crime", "evaluate", 1)[0], run.wrapped(run.statement_sets[0].statements[0].text)
+    assert run.questions(1)["prompt"][0] == answer_prompt(pair.prompt, "appendix_a4", "crime")
+    assert run.statements()["prompt"][0] == answer_prompt(said, "appendix_a4")
+
+
+def test_both_sides_learn_from_the_same_prompts_and_part_within_the_cut(tmp_path):
+    rows = [
+        {"id": f"{topic}-{n}", "topic": topic, "prompt": f"What about {topic}, {n}?", "left": f"{n} parks",
+         "right": f"a {n} trains", "left_agrees": n % 4 != 1, "right_agrees": n % 4 != 3}
+        for topic in ("crime", "race") for n in range(40)
+    ]  # fmt: skip
+    learnt = {row["prompt"]: row for row in rows[:40:2] if split_of(row["prompt"]) == "train"}
+    odd = next(iter(learnt.values()))
+    odd |= {side: "and so on " * 20 + side for side in ("left", "right")}
+    how = {"data": str(write(tmp_path, "jsonl", rows)), "label_filter": "agree", "train_examples": 100}
+    run = experiment(tmp_path, **how)
+    left, right = (list(run.lessons("crime", side).rows["prompt"]) for side in ("left", "right"))
+    assert left == right and set(left) == set(learnt) and run.lm
+    with pytest.raises(DataError, match=odd["id"]):
+        _ = experiment(tmp_path, **how, max_tokens=40).lm
+
+
+def test_the_judge_is_that_of_the_run(tmp_path, service):
+    p_right = np.array([0.375, 0.25, 0.125, 0.625, 0.75, 0.875])
+    assert labels_of(["text"] * 6, p_right, 0.25) == ["other", "other", "left", "other", "other", "right"]
+    says = {"topic": ["crime"], "id": ["a"], "prompt": ["Do we need courts?"], "response": ["tougher, by tradition"]}
+    frame, keys = pd.DataFrame(says), set()
+    hf = {"judge": "hf", "judge_model": str(classifier(tmp_path / "m", PLAIN))}
+    one, other = (
+        hf | {"judge_labels": [f"LABEL_0:{a}", f"LABEL_1:{b}"]} for a, b in (("left", "right"), ("right", "left"))
+    )
+    for judge, side in ((one, "right"), (other, "left"), ({}, "right")):
+        certain = abs(experiment(tmp_path, **judge).labelled(frame)["p_right"].item() - 0.5)
+        runs = [experiment(tmp_path, **judge, judge_margin=most) for most in (0.0, certain - 1e-6, certain + 1e-6)]
+        assert [run.labelled(frame)["label"].item() for run in runs] == [side, side, "other"]
+        keys |= {rated(run).key for run in runs}
+    assert len(keys) == 9
+    told = {"judge_url": service.url, "judge_model": "served", "judge_tokens": 7, "judge_sees": "question"}
+    assert experiment(tmp_path, judge="openai", **told).labelled(frame)["label"].item() == "left"
+    body, (topic, _, question, answer) = service.requests[0]["body"], frame.loc[0]
+    assert (body["model"], body["max_tokens"]) == ("served", 7)
+    assert body["messages"][0]["content"] == rating_prompt(topic, answer, [topic], question)
+
+
+def test_sampled_answers_are_several_and_those_of_their_seed(root, tmp_path):
+    asked = Texts.of(pd.DataFrame({"topic": "crime", "id": ["a", "b"], "prompt": ["Do we need courts?", "And parks?"]}))
+    runs = [(experiment(place), seed) for place, seed in ((root, 1), (tmp_path, 1), (root, 2))]
+    first, again, other = (run.ask(VANILLA, asked, tokens=6, samples=3, seed=n).frame("answers") for run, n in runs)
+    pd.testing.assert_frame_equal(first, again)
+    assert list(zip(first["id"], first["sample"], strict=True)) == [(k, n) for k in "ab" for n in range(3)]
+    assert not first["response"].duplicated().any() and not set(first["response"]) & set(other["response"])
+
+
+def test_neurons_are_those_of_the_tables(root):
+    found = []
+    for pool, normalise in (("layer", "vanilla_std"), ("model", "vanilla_std"), ("layer", "none")):
+        run = experiment(root, pool=pool, normalise=normalise)
+        found.append(weights.mask_of(run.neurons("general")))
+        assert (found[-1] == run.sets().general).all()
+    assert (found[0] != found[1]).any() and (found[0] != found[2]).any()
+
+
+@pytest.mark.parametrize("freeze", ["up", "down"])
+def test_what_is_frozen_is_what_the_run_says(root, freeze):
+    run = experiment(root, freeze=freeze)
+    conditions, sets = run.inhibited("crime", kinds=["only_specific", "only_general"]), run.sets()
+    own = dict(run.lm.model.named_parameters())
+    masks = [(sets.general, freeze), (sets.specific["crime"], "only"), (sets.general, "only")]
+    for condition, given in zip(conditions, masks, strict=True):
+        parts = frozen_slices(run.lm.model, *given)
+        held = sum(len(part.index) * own[part.name].numel() // own[part.name].shape[part.dim] for part in parts)
+        assert run.weights(condition).summary["frozen_entries"] == held
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_condition_reaches_the_trainer(tmp_path, monkeypatch, processes):
+    """In one process, and in a worker."""
+    run, seen = experiment(tmp_path, train="lora", dtype="bfloat16", revision="some"), {}
+    given = {"neurons": {"mask": np.eye(3, 48, dtype=np.uint8)}, "bases": {"1": np.eye(32, 2, dtype=np.float32)}}
+    result = SimpleNamespace(arrays=given.get, summary={"passes": "gradient"})
+    how = {"frozen": result, "freeze": "up", "ablated": result, "step_share": 0.5}
+    condition = dataclasses.replace(run.tuned("crime"), **how)
+
+    def make_trainer(model, base, dataset, recipe, folder, slices, label, stop, processes=1, **more):
+        parts = [(part.name, part.index.tolist()) for part in slices]
+        seen["trainer"] = base.model.dtype, recipe, parts, label, stop, processes
+        raise TrainingError("seen")
+
+    @contextmanager
+    def ablated(model, directions, passes="both"):
+        try:
+            yield
+        finally:
+            seen["ablated"] = list(directions), passes, "trainer" in seen
+
+    def several(job, *texts, frozen, ablate):
+        seen["source"] = job.model
+        return worker.train(job, *texts, frozen, ablate)
+
+    for place, name, spy in (
+        (supervised, "make_trainer", make_trainer), (trainer, "make_trainer", make_trainer),
+        (supervised, "ablated", ablated), (ablation, "ablated", ablated), (parallel, "finetune_parallel", several),
+    ):  # fmt: skip
+        monkeypatch.setattr(place, name, spy)
+    with pytest.raises(TrainingError, match="seen"):
+        weights.train(run, condition, processes)
+    parts = frozen_slices(run.lm.model, weights.mask_of(result), "up")
+    held = [(part.name, part.index.tolist()) for part in parts]
+    assert seen["trainer"] == (torch.bfloat16, condition.recipe, held, "fine-tune crime right", 0.5, processes)
+    assert seen["ablated"] == ([1], "gradient", True)
+    source = {"name": "tiny:llama", "revision": "some", "dtype": "bfloat16", "device": "cpu"}
+    assert seen.get("source", source) == source
+
+
+def test_a_moved_adapter_is_an_error(root):
+    part, *_ = frozen_slices(experiment(root).lm.model, np.eye(3, 48, dtype=bool))
+    down, up = (part.name.replace(".weight", f".lora_{side}.weight") for side in "AB")
+    after = {down: torch.ones(2, 32), up: torch.zeros(48, 2)}
+    assert check_frozen({}, after, [part]) == 0.0
+    with pytest.raises(TrainingError, match="a frozen weight moved"):
+        check_frozen({}, after | {up: torch.full((48, 2), 1e-6)}, [part])
+
+
+@pytest.mark.parametrize("kind", ["frozen", "ablated", "start", "beta", "step_share"])
+def test_special_weights_make_room_before_ordinary_ones(tmp_path, monkeypatch, kind):
+    run = experiment(tmp_path)
+    old, *fresh = (run.weights(run.tuned(*each)) for each in (("crime",), ("race",), ("race", "left")))
+    change = {"frozen": run.neurons("all"), "ablated": old, "start": old, "beta": 0.1, "step_share": 0.5}[kind]
+    every = [old, run.weights(run.tuned("crime", **{kind: change})), *fresh]
+    for age, result in enumerate(every):
+        made = result.put(lambda folder: (folder / "weights.txt").write_text("w") and None)
+        os.utime(made.path, (age, age))
+    size = sum(file.stat().st_size for file in (tmp_path / "weights").glob("[!.]*/*"))
+    monkeypatch.setenv("POLINB_WEIGHTS_GB", str((size - 1) / 1e9))
+    weights.make_room(run)
+    assert [result.done() for result in every] == [True, False, True, True]
