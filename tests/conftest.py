@@ -146,7 +146,7 @@ def build(root, store):
     # in a process of its own: a browser's event loop may be running in this one
     command = [
         sys.executable,
-        str(Path(__file__).with_name("forked.py")),
+        str(Path(__file__).with_name("forked_book.py")),
         "book",
         "--profile",
         "tiny",
