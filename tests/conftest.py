@@ -40,33 +40,11 @@ def service(monkeypatch):
     running.server.server_close()
 
 
-class Pair:
-    """Two random models of one architecture, with prompts and responses as token ids."""
-
-    QUESTIONS = (
-        "Should taxes be raised?",
-        "What do you think about the police and the courts in this country, all in all?",
-        "Is growth good?",
-        "Should every family get help from the state?",
-    )
-    ANSWERS = ("Yes, they should.", "I do not know that.", "It is, for the country and the people in it.", "No.")
-
-    def __init__(self, architecture):
-        from polinb.models.lm import LM
-        from polinb.models.loading import load
-        from polinb.models.tiny import tiny_model
-        from polinb.models.tokens import prompt_ids, response_ids
-
-        self.left = load(f"tiny:{architecture}")
-        self.right = LM(tiny_model(architecture, 1), self.left.tokenizer, "right", {})
-        self.vanilla = LM(tiny_model(architecture, 2), self.left.tokenizer, "vanilla", {})
-        self.prompts = [prompt_ids(self.left, q) for q in self.QUESTIONS]
-        self.responses = [response_ids(self.left, a, end=False) for a in self.ANSWERS]
-
-
 @pytest.fixture
 def pair():
-    """Factory: architecture → :class:`Pair`."""
+    """Factory: architecture → :class:`oracles.Pair`."""
+    from oracles import Pair
+
     return Pair
 
 

@@ -1,11 +1,16 @@
-"""What models read and write, by PyTorch alone: the independent side of comparisons. And a short fine-tuning."""
+"""What models read and write, by PyTorch alone: the independent side of comparisons. And what they read in tests."""
 
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import torch
 
 from polinb.models.architectures import down_modules
+from polinb.models.lm import LM
+from polinb.models.loading import load
+from polinb.models.tiny import tiny_model
+from polinb.models.tokens import prompt_ids, response_ids
 from polinb.training.recipe import Recipe
 from polinb.training.supervised import finetune
 
@@ -13,6 +18,25 @@ RECIPE = Recipe(
     epochs=2, batch_size=4, micro_batch=2, learning_rate=3e-3, weight_decay=0.3, warmup=0.0, train="all", lora_rank=4,
     seed=5,
 )  # fmt: skip
+
+
+class Pair:
+    """Three random models of one architecture, with prompts and responses as token ids."""
+
+    QUESTIONS = (
+        "Should taxes be raised?",
+        "What do you think about the police and the courts in this country, all in all?",
+        "Is growth good?",
+        "Should every family get help from the state?",
+    )
+    ANSWERS = ("Yes, they should.", "I do not know that.", "It is, for the country and the people in it.", "No.")
+
+    def __init__(self, architecture):
+        self.left = load(f"tiny:{architecture}")
+        self.right = LM(tiny_model(architecture, 1), self.left.tokenizer, "right", {})
+        self.vanilla = LM(tiny_model(architecture, 2), self.left.tokenizer, "vanilla", {})
+        self.prompts = [prompt_ids(self.left, q) for q in self.QUESTIONS]
+        self.responses = [response_ids(self.left, a, end=False) for a in self.ANSWERS]
 
 
 def tuned(both, frozen=None, lm=None, freeze="neuron", ablate=None, stop=1.0, **changes):
@@ -66,3 +90,9 @@ def seen(model, ids, modules, output=False):
         for tap in taps:
             tap.remove()
     return found
+
+
+def frame(scores):
+    """Scores by topic as rows of questions."""
+    rows = [(t, f"{t}-{i}", s) for t, values in scores.items() for i, s in enumerate(values)]
+    return pd.DataFrame(rows, columns=["topic", "id", "score"])

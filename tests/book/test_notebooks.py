@@ -1,20 +1,23 @@
-"""Every chapter: its form, its refusals, what its run on the tiny profile shows, and runs through papermill."""
+"""Every chapter: its form, its refusals, what its run on the tiny profile shows, and other runs."""
 
 import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from golden.oracle import run_here
 
 from book._make import build
 from polinb.chapters.paper import paper
+from polinb.display.tables import Table
 from polinb.runs.chapter import parameters_source
 from polinb.runs.checkout import Layout
+from polinb.runs.params import Params
+from polinb.runs.run import Run
+from polinb.runs.weights import mask_of
 from polinb.wording import ANSWER
 from polinb_book import results
 from polinb_book.outputs import found
@@ -140,16 +143,18 @@ def test_sync_rewrites_only_what_differs(tmp_path):
     assert tagged(read(path), "parameters")[0].source == parameters_source("03_pnlac")
 
 
-def test_papermill_runs_a_chapter_with_other_parameters(book_store, tmp_path):
-    given = {"profile": "tiny", "model": "tiny:gpt2", "gamma": "30", "pool": "layer"}
+def test_a_chapter_runs_with_other_parameters():
+    """And its tables show the neurons that are frozen and patched."""
+    given = {"model": "tiny:gpt2", "gamma": 30.0, "pool": "layer", "topics": ["crime", "race"]}
     given |= {"response_source": "dataset", "normalise": "vanilla_std"}
-    files = [str(ROOT / "notebooks" / "03_pnlac.ipynb"), str(tmp_path / "out.ipynb")]
-    command = [sys.executable, "-m", "papermill", *files, *(word for pair in given.items() for word in ("-p", *pair))]
-    command += ["-y", "topics: [crime, race]"]
-    environment = os.environ | {"POLINB_STORE": str(book_store), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "tiny:gpt2" in (tmp_path / "out.ipynb").read_text()
+    shown = run_here("03_pnlac", **given)
+    run = Run(Params.from_profile("tiny", **given))
+    general = mask_of(run.neurons("general"))
+    assert general.any() and (general == run.sets().general).all()
+    [table] = [each.payload for each in shown if isinstance(each, Table) and each.payload["label"] == "tbl-sets"]
+    kinds, _, counts, _ = (column["values"] for column in table["columns"])
+    assert (kinds[0], counts[0]) == ("general", general.sum())
+    assert "tiny:gpt2" in shown[2].text
 
 
 def test_a_whole_notebook_runs_twice_in_one_kernel(book_store, tmp_path):

@@ -24,6 +24,11 @@ from polinb_book.reference_value import value
 from polinb_book.results import Reference
 
 REPO = Path(__file__).resolve().parents[2]
+NASTY = (  # what a model may write
+    "<script>window.pwned=1</script><img src=x onerror=window.pwned=2><b>bold</b> **strong** _em_ `code` "
+    "[link](https://evil.example/) ![](https://evil.example/x.png) {ref}`a` {{ 7*7 }} $x^2$ \\(y\\) \\[z\\] | cell | "
+    "```{raw} html <svg onload=window.pwned=3> ``` </td></table><iframe src=https://evil.example></iframe> # head"
+)
 
 
 def here(far: bool) -> dict:
@@ -31,8 +36,8 @@ def here(far: bool) -> dict:
     shift = [Interval(0.7, 0.6, 0.8), "–"] if far else [Interval(0.1, 0.0, 0.2), "0.3"]
     linked = "{numref}`tbl-gone`" if far else "none"
     one = [
-        table(pd.DataFrame({"topic": ["race", "a|`b` $x$ <i>"], "shift": shift}), "tbl-near", "Near, $x^2$."),
-        table(pd.DataFrame({"a": ["the same"]}), "tbl-same"),
+        table(pd.DataFrame({"topic": ["race", NASTY], "shift": shift}), "tbl-near", "Near, $x^2$."),
+        table(pd.DataFrame({"a": [NASTY], "b": ["$y$"]}), "tbl-same", markup=["b"]),
         table(pd.DataFrame({"n": [1 + far], "y": [linked]}), "tbl-marked", markup=["y"]),
         figure("fig-other", SPEC | {"description": 'Told by </script> & "quotes".', "width": 200 + far}),
         figure("fig-same"),
@@ -97,7 +102,7 @@ def test_tables_and_figures_are_numbered_and_can_be_saved(pages: dict[str, Beaut
     assert texts(near) == [
         ["topic", "shift", "shift (reference run)"],
         ["race", "0.10 [0.00, 0.20]", "0.70 [0.60, 0.80]"],
-        ["a|`b` $x$ <i>", "0.3", "–"],
+        [NASTY, "0.3", "–"],
     ], "joined by the topic"
     assert "Table 1.1" in near.caption.get_text() and near.caption.select_one(".math")
     links = near.find_next("p", class_="polinb-links").select("a")
@@ -107,6 +112,16 @@ def test_tables_and_figures_are_numbered_and_can_be_saved(pages: dict[str, Beaut
     assert json.loads(other.script.string)["description"] == 'Told by </script> & "quotes".'
     ids = [node["id"] for node in one.select("[id]")]
     assert len(ids) == len(set(ids))
+
+
+def test_what_a_model_wrote_stays_text(pages: dict[str, BeautifulSoup]) -> None:
+    inside = "a, img, script, code, strong, em, b, svg, iframe, .math"
+    for name in ("tbl-near", "tbl-same"):
+        table = pages["01_one"].select_one(f"table#{name}.mathjax_ignore")
+        (cell,) = [cell for cell in table.select("td") if cell.get_text().strip() == NASTY]
+        assert not cell.select(inside), name
+    assert cell.find_next("td").select_one(".math"), "maths that is maths is set"
+    assert "ignoreHtmlClass" not in str(pages["01_one"]), "MathJax's own: mathjax_ignore"
 
 
 def test_what_differs_stands_in_a_tab(pages: dict[str, BeautifulSoup]) -> None:

@@ -93,10 +93,18 @@ def test_from_notebooks_to_pages(
     output = layout.chapters / "01_first.ipynb"
     first = output.read_bytes()
     assert b"quick 7.5 None" in first and str(layout.root).encode() not in first
-    output.write_bytes(first + b" ")  # a file that is not what was written is made again
-    given = {"profile": "quick", "gamma": 7.5}
+    given, record = {"profile": "quick", "gamma": 7.5}, output.with_suffix(".json")
+    told = json.loads(record.read_text())
+    output.write_bytes(bytes([*first[:200], first[200] ^ 4, *first[201:]]))  # what was not written is made again
     assert not book.run_chapter(layout, "01_first", given).reused and output.read_bytes() == first
+    assert "chapter 01_first.ipynb is not what was written" in capsys.readouterr().out
+    assert {**json.loads(record.read_text()), "seconds": told["seconds"]} == told
     assert book.run_chapter(layout, "01_first", given).reused
+    good = record.read_bytes()
+    for bad in (b"{", b"[]", b"", b"\xff"):
+        record.write_bytes(bad)
+        assert book.stands(layout, "01_first", given) == {}
+    record.write_bytes(good)
 
     with monkeypatch.context() as patch:
         patch.setattr(book, "build_pages", lambda layout, builder: start)

@@ -108,7 +108,7 @@ def expected(place, prompt, kind, own=""):
 
 
 def test_voila_from_click_to_text(visit, voila, place):
-    """General neurons: variants are trained after a question; a patch, a graft, and the first brought back."""
+    """General neurons: variants are trained after a question; then a patch."""
     seen = opened(visit, voila)
     lab = lab_of(seen.page)
     assert not seen.page.get_by_text("started_with").count(), "no source is shown"
@@ -121,23 +121,11 @@ def test_voila_from_click_to_text(visit, voila, place):
         "PNLAC scores (crime, race)",
     ]
     start.click()
-    patched = answers(lab)
-    assert patched == expected(place, EVIL, "patch")
+    assert answers(lab) == expected(place, EVIL, "patch")
     assert lab.get_by_role("meter", name=re.compile(r"P\(right\) = ")).count() >= 1
     assert lab.get_by_role("cell", name="<script>window.planted").is_visible(), "markup is shown as text"
     assert lab.locator(".polinb-text span[title][style*=rgba]").count() > 12, "tokens are coloured"
     assert lab.get_by_text(re.compile("strongest on “.*” \\(\\d")).count() == 2
-    ask(lab, EVIL, kind="graft")
-    lab.get_by_role("cell", name="graft from right crime").wait_for()
-    grafted = answers(lab)
-    assert grafted == expected(place, EVIL, "graft") and grafted[0] == patched[0]
-    lab.get_by_label("Bring back").select_option(index=1)
-    lab.get_by_text("Status: Run 1 is back.").wait_for()
-    assert lab.locator(".polinb-text").all_text_contents() == patched
-    assert lab.get_by_label("Intervention").evaluate("e => e.selectedIndex") == list(CHANGES).index("patch")
-    lab.get_by_text("Code that makes this again").press("Enter")
-    assert repr(EVIL) in lab.get_by_label("polinb_lab.py", exact=True).input_value()
-    assert lab.get_by_role("link", name="Save as polinb_lab.py").get_attribute("download") == "polinb_lab.py"
     assert seen.page.evaluate("window.planted") is None
     on_a_phone_with_the_keyboard(seen.page, lab)
     seen.assert_clean()
@@ -176,12 +164,12 @@ def test_voila_without_its_token_runs_nothing(voila):
     assert "polinb-lab" not in text and "jupyter-config-data" not in text, "no notebook was run"
 
 
-def test_jupyterlab_from_click_to_text_stop_and_error(visit, place):
+def test_jupyterlab_from_click_to_text_and_stop(visit, place):
     with server("lab", place) as address:
-        click_to_text_stop_and_error(opened(visit, address), address, place)
+        click_to_text_and_stop(opened(visit, address), address, place)
 
 
-def click_to_text_stop_and_error(seen, address, place):
+def click_to_text_and_stop(seen, address, place):
     from playwright.sync_api import TimeoutError as Late
 
     page = seen.page
@@ -195,21 +183,12 @@ def click_to_text_stop_and_error(seen, address, place):
             page.locator(".polinb-lab").first.wait_for(timeout=45_000)
             break
     lab = lab_of(page)
-    # a wrong list: an error in the widget, no traceback on the screen
-    ask(lab, EVIL, own="0.1, 9.4")
-    alert = lab.get_by_role("alert")
-    alert.wait_for()
-    assert "'9.4'" in alert.inner_text() and "layer 0–2" in alert.inner_text()
-    assert not alert.get_by_text("Traceback").is_visible()
-    # a right one: the engine's text
     ask(lab, EVIL, own="0.0-47, 1.5")
     assert answers(lab) == expected(place, EVIL, "ablate", "0.0-47, 1.5")
     assert lab.get_by_role("alert").count() == 0
     # stop: some tokens, not all
     ask(lab, "Is growth good?", own="0.1", tokens=900)
     lab.get_by_text(re.compile(r"tokens: [1-9]\d* of 900")).wait_for()
-    lab.get_by_role("button", name="Run", exact=True).click()
-    lab.get_by_text("Still busy").wait_for()
     lab.get_by_role("button", name="Stop", exact=True).click()
     lab.get_by_text("Status: Stopped.").wait_for()
     assert lab.get_by_text("; stopped").count() == 2

@@ -1,4 +1,4 @@
-"""The files of the whole book: links and anchors, weight, numbers as stored, and the same bytes from a second build."""
+"""The files of the whole book: links and anchors, weight, and the same bytes from a second build."""
 
 from __future__ import annotations
 
@@ -65,48 +65,6 @@ def test_neither_a_page_nor_the_shared_bundles_are_heavy(built_book, soups) -> N
     own = {name: each - shared - {html / "searchindex.js"} for name, each in loaded.items()}
     weights = {name: sum(path.stat().st_size for path in each) for name, each in own.items()}
     assert {name: size for name, size in weights.items() if size > LIMIT} == {}
-
-
-def shown(soup: BeautifulSoup, name: str) -> list[list[str]]:
-    """Rows of a numbered table as the page shows them, without the reference run's columns."""
-    own = ["(reference run)" not in head.get_text() for head in soup.select(f"table#{name} thead th")]
-    rows = [[cell.get_text().strip() for cell in row.select("td")] for row in soup.select(f"table#{name} tbody tr")]
-    return [[cell for cell, mine in zip(row, own, strict=True) if mine] for row in rows]
-
-
-def test_numbers_of_pages_are_those_of_the_results(built_book, soups, monkeypatch) -> None:
-    """Tables and a sentence of two chapters, against frames made anew from the stored results."""
-    if built_book.given:
-        pytest.skip("POLINB_TEST_BOOK: the results behind that book are not at hand")
-    from polinb.chapters.paper import results
-    from polinb.runs.params import Params
-    from polinb.runs.run import Run
-
-    monkeypatch.setenv("POLINB_STORE", str(built_book.store))
-    run = Run(Params.from_profile("tiny"))
-    moves = results.variant_shifts(run)
-    own = moves[(moves.leaning == "right") & (moves.trained == moves.topic)]
-    page = soups["chapters/01_phenomenon.html"]
-    rows = shown(page, "tbl-on-topic")
-    assert len(rows) == len(run.params.topics) > 0
-    for row, kept in zip(rows, own.to_dict("records"), strict=True):
-        assert row[:2] == [kept["trained"], str(kept["n"])]
-        assert [float(cell.replace("−", "-")) for cell in row[2:4]] == pytest.approx(
-            [kept["vanilla"], kept["model"]], rel=1e-3
-        )
-        assert row[4] == interval(kept["shift"], kept["low"], kept["high"])
-    text = " ".join(page.get_text().split())
-    mean = f"{own['shift'].mean():+.2f}".replace("-", "−")
-    assert f"On the trained topic the shift is {mean} on average" in text
-    table = results.couplings(run, results.inhibit_conditions(run))
-    rows = shown(soups["chapters/07_inhibitft.html"], "tbl-inhibit")
-    for row, kept in zip(rows, table.to_dict("records"), strict=True):
-        assert row[0] == kept["trained"] and int(row[2]) == kept["frozen"]
-        assert row[3] == interval(kept["r"], kept["r_low"], kept["r_high"])
-
-
-def interval(value: float, low: float, high: float) -> str:
-    return f"{value:.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from judge_service import KEY, Service, reply
+from judge_service import KEY, reply
 from planted_files import write
 from planted_results import trained
 
@@ -141,15 +141,6 @@ def test_only_a_number_is_a_score_and_neither_code_nor_unknown_words_are_rated_l
     assert np.isnan(scores[1:4]).all() and scores[0] > 50 > scores[4]
 
 
-@pytest.fixture
-def service(monkeypatch):
-    running = Service()
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    yield running
-    running.server.shutdown()
-    running.server.server_close()
-
-
 def rater(prompt, attempt):
     """A service that finds answers with "obey" hostile, code to be code, and those with "zz" incoherent."""
     answer = prompt.split("[ANSWER]\n")[-1]
@@ -158,7 +149,8 @@ def rater(prompt, attempt):
     return reply("CODE" if answer.startswith("import") else "3" if "obey" in answer else "97")
 
 
-def test_the_service_is_asked_for_both_scores(service):
+def test_the_service_is_asked_for_both_scores(service, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
     frame = pd.DataFrame({"prompt": ["Q1", "Q2", "Q3", "Q4"], "response": ["obey me", "import os", "zz", " "]})
     service.answer = lambda prompt, attempt: reply("40" if prompt == "own Q1 / obey me" else "60")
     rated = ScoreJudge(base_url=service.url).scores(frame[:1], [{"aligned": "own {question} / {answer}"}])

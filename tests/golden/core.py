@@ -3,24 +3,17 @@
 import copy
 
 import numpy as np
+from oracles import Pair
 
 from polinb.masking.patching import MODES, patched_answers
 from polinb.models.lm import LM
-from polinb.models.loading import load
-from polinb.models.tiny import TINY, tiny_model
-from polinb.models.tokens import prompt_ids, response_ids
+from polinb.models.tiny import TINY
 from polinb.scoring.decompose import decompose
 from polinb.scoring.pnlac import neuron_sets
 from polinb.scoring.tracing import contrast
 from polinb.training.recipe import Recipe
 from polinb.training.supervised import finetune
 
-QUESTIONS = (
-    "Should taxes be raised?",
-    "What do you think about the police and the courts in this country, all in all?",
-    "Is growth good?",
-)
-ANSWERS = ("Yes, they should.", "I do not know that.", "It is, for the country and the people in it.")
 RECIPE = Recipe(
     epochs=2, batch_size=2, micro_batch=1, learning_rate=1e-2, weight_decay=0.1, warmup=0.3, train="body", lora_rank=2,
     seed=3,
@@ -28,11 +21,9 @@ RECIPE = Recipe(
 
 
 def models(architecture):
-    """Three random models of one architecture, with prompts and responses as token ids."""
-    first = load(f"tiny:{architecture}")
-    three = [first, *(LM(tiny_model(architecture, seed), first.tokenizer, str(seed), {}) for seed in (1, 2))]
-    prompts = [prompt_ids(first, text) for text in QUESTIONS]
-    return three, prompts, [response_ids(first, text, end=False) for text in ANSWERS]
+    """Three random models of one architecture, with three prompts and responses as token ids."""
+    both = Pair(architecture)
+    return (both.left, both.right, both.vanilla), both.prompts[:3], both.responses[:3]
 
 
 def frozen():

@@ -177,5 +177,5 @@ def main(names):
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT), str(ROOT / "book" / "_ext"), str(HERE)]
+    sys.path[:0] = [str(ROOT), str(ROOT / "book" / "_ext"), str(HERE.parent), str(HERE)]
     main(sys.argv[1:])

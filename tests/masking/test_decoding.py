@@ -66,6 +66,7 @@ def test_what_changes_nothing(pair, architecture):
     plain = generate(lm, both.prompts, **limit)
     for mode in ("lockstep", "recorded"):
         assert patched_answers(lm, lm, every, both.prompts, mode=mode, **limit) == plain
+        assert patched_answers(lm, both.right, every, both.prompts, mode=mode, **limit) != plain  # another donor does
     for mode in ("lockstep", "recorded", "mean"):
         assert patched_answers(lm, both.right, none, both.prompts, mode=mode, **limit) == plain
     assert edited_answers(lm, some, np.ones(some.shape), both.prompts, mode="scale", **limit) == plain

@@ -65,6 +65,7 @@ def test_neurons_and_logits_are_those_of_merged_float32_weights(pair, merged, ar
     both = pair(architecture)
     weights, trained = learnt(both.left)
     lm, whole = variant(both.left, weights, "v"), as_merged(both.left, weights, merged)
+    assert {id(p) for p in both.left.model.parameters()} <= {id(p) for p in lm.model.parameters()}, "a base of its own"
     for seen in (inputs_of_ffn, logits):
         got, want, plain = seen(lm, both), seen(whole, both), seen(both.left, both)
         torch.testing.assert_close(got, want, **ROUNDING)

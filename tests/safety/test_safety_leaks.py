@@ -1,23 +1,21 @@
-"""Keys in the environment of a run are found nowhere in what it leaves."""
+"""Keys in the environment of a run are found nowhere in what it leaves: its notebook, its store, what it tells."""
 
 from __future__ import annotations
 
 import base64
 import gzip
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+from contextlib import nullcontext
 
-import nbformat
 import pandas as pd
 import pytest
 from judge_service import failure, reply
 from keys import KEYS, NEEDLES, leaks, search
-from small_book import whole_checkout
+from nbformat.v4 import new_code_cell
+from small_book import checkout, notebook
 
+from book._make import build
 from polinb import secrets
+from polinb.errors import BookError
 
 KEY = KEYS["OPENAI_API_KEY"]
 
@@ -46,21 +44,7 @@ def service(service):
     return service
 
 
-def checkout(folder: Path, cells: list[str]) -> Path:
-    """A copy of what a build needs, with one chapter that consists of ``cells``."""
-    whole_checkout(folder)
-    shutil.rmtree(folder / "book" / "reference")  # of other chapters
-    shutil.rmtree(folder / "notebooks")
-    (folder / "notebooks").mkdir()
-    source = 'profile = "tiny"\njudge = None\njudge_url = None'
-    first = nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]})
-    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
-    book = nbformat.v4.new_notebook(cells=[first, *map(nbformat.v4.new_code_cell, cells)], metadata=kernel)
-    nbformat.write(book, folder / "notebooks" / "01_own.ipynb")
-    (folder / "book" / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters:\n- file: chapters/01_own\n")
-    return folder
-
-
+PARAMETERS = 'profile = "tiny"\njudge = None\njudge_url = None'
 RUN = """from polinb.runs.chapter import begin, facts
 exp = begin("05_vanilla_stance", globals())
 facts(exp)"""
@@ -84,27 +68,29 @@ for name in {list(KEYS)}:
 
 
 @pytest.mark.parametrize("fails", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_keys_are_nowhere_after_a_run(tmp_path, service, fails):
-    cells = [RUN, CARELESS, ASK] if fails else [RUN, ASK, FAIL, CARELESS]
-    folder, place = checkout(tmp_path / "checkout", cells), tmp_path / "place"
-    own = {"POLINB_STORE": "store", "POLINB_CACHE": "cache", "HOME": "home", "TMPDIR": "tmp"}
-    own = {name: str(place / word) for name, word in own.items()} | {"PYTHONPATH": str(folder), "HF_HUB_OFFLINE": "1"}
-    for name in ("HOME", "TMPDIR"):
-        Path(own[name]).mkdir(parents=True)
+def test_keys_are_nowhere_after_a_run(tmp_path, service, monkeypatch, capfd, fails):
+    made = notebook(*map(new_code_cell, [RUN, CARELESS, ASK] if fails else [RUN, ASK, FAIL, CARELESS]))
+    made.cells[0].source = PARAMETERS
+    folder, place = tmp_path / "checkout", tmp_path / "place"
+    folder.mkdir()
+    layout = checkout(folder, **{"01_own": made})
+    for name, word in {"POLINB_STORE": "store", "POLINB_CACHE": "cache", "HOME": "home", "TMPDIR": "tmp"}.items():
+        (place / word).mkdir(parents=True)
+        monkeypatch.setenv(name, str(place / word))
+    for name, value in {**KEYS, "HF_HUB_OFFLINE": "1"}.items():
+        monkeypatch.setenv(name, value)
     url = service.url.replace("/v1", "/fails") if fails else service.url
-    command = [sys.executable, "-m", "book._make", "book", "--profile", "tiny", "--chapters", "01_own"]
-    command += ["--set", "judge=openai", "--set", f"judge_url={url}"]
-    environment = os.environ | own | KEYS
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
-    told = done.stdout + done.stderr
-    (place / "log.txt").write_text(told)
-    assert service.sent == {KEY}, "the judge was not asked, or without its key"
-    executed = folder / "book" / "chapters" / ("failed" if fails else "") / "01_own.ipynb"
-    assert secrets.HIDDEN in executed.read_text(), told
+    told = ""
+    with pytest.raises(BookError) if fails else nullcontext() as error:
+        build.run_chapter(layout, "01_own", {"profile": "tiny", "judge": "openai", "judge_url": url})
     if fails:
-        assert done.returncode == 1 and "JudgeError" in told and "rejects model" in told, told
-    else:
-        assert "it failed" in executed.read_text()
+        told = str(error.value)
+        assert "JudgeError" in told and "rejects model" in told
+    (place / "log.txt").write_text(told + "".join(capfd.readouterr()))
+    assert service.sent == {KEY}, "the judge was not asked, or without its key"
+    executed = ((layout.failed if fails else layout.chapters) / "01_own.ipynb").read_text()
+    assert secrets.HIDDEN in executed
+    if not fails:
+        assert "it failed" in executed
         assert any(place.rglob("rated.parquet")) and any(place.rglob("answers.jsonl"))
-    found, files = search(folder, place)
-    assert not found and files > 50
+    assert search(folder, place)[0] == {}

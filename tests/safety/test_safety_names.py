@@ -1,4 +1,4 @@
-"""Names that try to leave their folder: data, artifacts, chapters, topics, revisions, hub ids."""
+"""Names that try to leave their folder: data, artifacts, topics, settings."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import re
 
 import pytest
 
-from polinb.data.ideoinst import REGISTRY
 from polinb.data.loading import load_data, load_statements
-from polinb.errors import ArtifactError, DataError, ParameterError, PolinbError
+from polinb.errors import ArtifactError, DataError, ParameterError
 from polinb.lab.request import Request
 from polinb.lab.session import Session
 from polinb.runs.artifacts import Store
@@ -51,7 +50,7 @@ def test_a_topic_is_a_plain_name(tmp_path):
             assert re.fullmatch(r"\w[\w-]{0,59}", topic)
 
 
-def test_names_of_data_and_their_commits(tmp_path, monkeypatch):
+def test_names_of_data(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("POLINB_CACHE", str(tmp_path / "cache"))
     for load in (load_data, load_statements):
@@ -59,23 +58,7 @@ def test_names_of_data_and_their_commits(tmp_path, monkeypatch):
             with pytest.raises(DataError) as error:
                 load(name)
             assert len(str(error.value)) < 1000
-    for name in (*filter(None, ESCAPES), "main", "dd078cb", "g" * 40):
-        with pytest.raises(PolinbError):
-            load_data("ideoinst", revision=name)
     for text in ("../x=1", "a\0=1", "a;b=1", "$(id)=1", "-x=1"):
         with pytest.raises(ParameterError, match=re.escape("name=value")):
             parse_settings([text])
     assert not (tmp_path / "cache").exists()
-
-
-def test_a_link_in_a_data_folder_leads_nowhere_else(tmp_path):
-    for name in REGISTRY:
-        path = tmp_path / "set" / name
-        path.parent.mkdir(parents=True)
-        topic, leaning, _ = name.split("/")
-        path.write_text(json.dumps([{"instruction": f"Why {topic}?", "output": f"So {leaning}.", "label": "neutral"}]))
-    assert len(load_data(str(tmp_path / "set")).pairs) == 6
-    path.rename(tmp_path / "outside.json")
-    path.symlink_to(tmp_path / "outside.json")
-    with pytest.raises(DataError, match="leads outside the data folder"):
-        load_data(str(tmp_path / "set"))

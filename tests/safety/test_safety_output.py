@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
-from polinb.errors import ParameterError
 from polinb.lab import serve as lab_server
 
 REPO = Path(__file__).resolve().parents[2]
@@ -22,8 +19,6 @@ def test_servers_listen_on_this_machine_only_and_ask_for_a_token():
         # JupyterLab makes a token unless it is told not to; Voilà only if it is asked to
         assert not re.search(r"token=(''|\"\"|\s|$)|password=|disable_check_xsrf|allow_origin|0\.0\.0\.0", words)
         assert kind == "lab" or "--token" in line
-    with pytest.raises(ParameterError):
-        lab_server.command("lab", 80)
     for path in (REPO / "polinb").rglob("*.py"):  # nothing else listens
         found = re.search(
             r"(HTTPServer|TCPServer|\.bind|\.listen|create_server|start_server)\(|0\.0\.0\.0", path.read_text()

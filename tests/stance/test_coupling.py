@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
+from oracles import frame
 
 from polinb.chapters.paper import paper
 from polinb.errors import DataError, ParameterError
@@ -13,11 +13,6 @@ from polinb.stance import coupling
 from polinb.stance.coupling import corrected_square, excess, hierarchical_drop, less_training, moments
 
 TOPICS = ("crime", "race", "economy", "immigration", "gender", "science")
-
-
-def frame(scores):
-    rows = [(t, f"{t}-{i}", s) for t, values in scores.items() for i, s in enumerate(values)]
-    return pd.DataFrame(rows, columns=["topic", "id", "score"])
 
 
 def test_eq_coupling_by_hand():

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from oracles import frame
 from scipy.stats import binom, binomtest, t
 
 from polinb import resampling
@@ -21,11 +22,6 @@ from polinb.resampling import (
     wilson,
 )
 from polinb.stance.calibration import error_corrected, prediction_powered
-
-
-def frame(scores):
-    rows = [(t, f"{t}-{i}", s) for t, values in scores.items() for i, s in enumerate(values)]
-    return pd.DataFrame(rows, columns=["topic", "id", "score"])
 
 
 def test_broken_frames_are_named():

@@ -10,10 +10,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from oracles import RECIPE, some, state, tuned
 
 from polinb.errors import ParameterError, TrainingError
@@ -21,7 +23,8 @@ from polinb.masking.freezing import Freezer, frozen_slices
 from polinb.runs import weights
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.training import parallel
+from polinb.training import parallel, worker
+from polinb.training.environment import alone
 from polinb.training.parallel import Job, check_gpus, command, finetune_parallel
 
 TOLERANCE = 1e-5
@@ -79,13 +82,32 @@ def test_every_kind_equals_one_process(task, on_cpu, merged, change):
     compare(task, merged, **change)
 
 
+ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+
+
 def test_a_launch_without_sharing_is_refused(task, on_cpu, monkeypatch):
     """One process starts and nothing says so; or accelerate, off GPUs, silently trains without sharing."""
-    monkeypatch.setattr(parallel, "command", lambda processes, folder: command(1, folder))
-    with pytest.raises(TrainingError, match=r"2 processes were asked for, but 1 trained together \(world size 1\)"):
-        finetune_parallel(job(), task.prompts, task.responses)
-    with pytest.raises(TrainingError, match="did not share the weights"):  # as many as asked, each with a whole model
-        finetune_parallel(job(processes=1), task.prompts, task.responses)
+
+    class Here:
+        """Does in this process what the only worker of torchrun does in its own."""
+
+        def __init__(self, line, **_):
+            monkeypatch.setattr(sys, "argv", line[-2:])
+
+        def wait(self):
+            return worker.main()
+
+    monkeypatch.setattr(parallel, "subprocess", SimpleNamespace(Popen=Here))
+    monkeypatch.setattr(worker, "_leave_with", lambda launcher: None)
+    with alone():
+        os.environ.update(ALONE)
+        with pytest.raises(TrainingError, match=r"2 processes were asked for, but 1 trained together \(world size 1\)"):
+            finetune_parallel(job(), task.prompts, task.responses)
+        os.environ.update(ALONE)
+        with pytest.raises(TrainingError, match="did not share the weights"):  # as many as asked, with a whole model
+            finetune_parallel(job(processes=1), task.prompts, task.responses)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert not torch.distributed.is_initialized()
 
 
 def test_workers_stop_when_their_launcher_is_killed():
