@@ -48,9 +48,8 @@ def kept_run(folder: Path, data: str, place: Path) -> Run:
     _sets(run, folder, arms["scores"])
     _answers(run, folder, arms["arms"])
     _patched(run, folder)
-    run.read_only = (
-        False  # the judge learns from the data alone, so how it reads known answers needs nothing that is kept
-    )
+    # the judge learns from the data alone: how it reads known answers needs nothing that is kept
+    run.read_only = False
     judge_tables.accuracy(run)
     run.read_only = True
     return run
