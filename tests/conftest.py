@@ -132,5 +132,6 @@ def build(root, store):
         "all",
     ]
     environment = os.environ | {"POLINB_STORE": str(store), "PYTHONPATH": str(root)}
+    environment |= {"PYTHONHASHSEED": "0", "IPYTHONDIR": str(root / "ipython")}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"make book PROFILE=tiny CHAPTERS=all: {(done.stdout + done.stderr)[-5000:]}"

@@ -100,12 +100,14 @@ def test_patching(answered):
 
 
 def test_inhibitft(answered):
-    def told(fall, random=AROUND, lost=BELOW):
+    def told(fall, random=AROUND, lost=BELOW, likely=BELOW):
         drop = {"fine-tune": fall} | ({"random-layer": random} if random else {})
-        likely = {"r": BELOW, "own": BELOW}
+        likely = {"r": BELOW, "own": likely}
         return answered("07_inhibitft", drop=drop, lost=lost, plain=table("drop", ABOVE), results=results, **likely)
 
     each(("It couples less", "It couples more", "Not shown", "Not decided"), told)
+    assert f"the wanted shift by {interval(MISSING, 1, unit=' %')}." in told(ABOVE, likely=MISSING).rest
+    assert "and the wanted shift" not in told(ABOVE, likely=(NAN, NAN, NAN)).rest
     said = ["the wanted shift falls too" in told(effect).first for effect in EFFECTS]
     assert said == [True, False, False, False]
     assert "not shown to be more than chance" in told(ABOVE).rest and ": more than chance" in told(ABOVE, ABOVE).rest
@@ -117,14 +119,15 @@ def test_gamma(answered):
         steps = {("fine-tune", 2.5): AROUND, ("fine-tune", 5.0): fall, ("from", 2.5): AROUND, ("from", 25.0): rise}
         steps |= {("random", 5.0): BELOW, ("random", 25.0): AROUND}
         names = [{"step": step, "gamma": gamma} for step, gamma in steps]
-        ends = {f"{name}{end}": -1.0 for name in ("own", "r") for end in ("", "_low", "_high")}
-        likely = pd.DataFrame([{"condition": "inhibitft", "gamma": 25.0, "trained": "race", **ends}])
+        likely = pd.DataFrame({"gamma": [5.0, 25.0]})
         frame = pd.concat([pd.DataFrame(names), table("change", *steps.values())], axis=1)
-        return answered("08_gamma", steps=frame, likely=likely)
+        return answered("08_gamma", steps=frame, likely=likely, frozen="less" if fall is BELOW else "")
 
     found = told(BELOW, ABOVE)
     assert found.first.startswith("It falls, and rises after it: freezing G at γ = 5 % changes")
     assert f"stance by {interval(BELOW)}" in found.first and f"25 % by {interval(ABOVE)}" in found.first
+    assert found.rest.endswith("freezing at γ = 25 % changes R by less.")
+    assert told(AROUND, AROUND).rest.endswith("topic: race.")
     assert told(AROUND, AROUND).first.startswith("No fall is shown, and no rise after it is shown")
     assert told(ABOVE, BELOW).first.startswith("It rises, and goes on falling after it")
     assert told(MISSING, MISSING).first.startswith("A fall is not decided, and nor is a rise")

@@ -136,9 +136,9 @@ def test_counts_at_every_gamma_are_those_of_neuron_sets(at, made):
     seen = set()
     for place, gamma in enumerate(made_up.GAMMAS):
         choose_gamma(page, place)
-        seen.add(page.locator(".nx-told").text_content())
+        seen.add(page.locator(".nx-told").text_content().partition(":")[2])
         assert not page.locator(".nx-counts .nx-error").is_visible(), gamma
-    assert len(seen) == len(made_up.GAMMAS)
+    assert len(seen) > 5, "gammas too alike to tell anything"
     sets = neuron_sets(made.scores, gamma)
     general = int(sets.general.sum())
     assert page.locator(".nx-told").text_content().startswith(f"γ = {gamma:g} %: general {general} (")

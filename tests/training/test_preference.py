@@ -41,7 +41,7 @@ def plain_loss(model, reference, prompts, chosen, rejected):
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-def test_the_whole_training_equals_plain_adamw(pair, architecture):
+def test_eq_dpo_the_whole_training_equals_plain_adamw(pair, architecture):
     """Full batches, so the order of the pairs does not matter: losses and margins of every step."""
     both = pair(architecture)
     prompts, chosen, rejected = triple(both)
@@ -74,7 +74,7 @@ def test_the_whole_training_equals_plain_adamw(pair, architecture):
     assert got.extra["margins"][0] == 0 and got.extra["margins"][-1] > 0.1 and got.extra["beta"] == BETA
 
 
-def test_eq_dpo_loss_by_hand(pair):
+def test_likelihoods_give_the_loss_of_plain_pytorch(pair):
     both = pair("llama")
     prompts, chosen, rejected = triple(both)
     gains = [

@@ -48,8 +48,8 @@ def kept_run(folder: Path, data: str, place: Path) -> Run:
     _sets(run, folder, arms["scores"])
     _answers(run, folder, arms["arms"])
     _patched(run, folder)
-    # the judge learns from the data alone: how it reads known answers needs nothing that is kept
-    run.read_only = False
+    run.answers().made()  # only read: their length is what known answers are cut to
+    run.read_only = False  # the judge learns from the data alone
     judge_tables.accuracy(run)
     run.read_only = True
     return run

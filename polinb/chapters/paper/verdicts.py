@@ -29,8 +29,8 @@ def judged(effect: Effect, want: str) -> str:
         want: what the claim needs: ``above`` 0, ``below`` 0, or ``none`` (no effect).
     """
     if want == "none":
-        rises, falls = (f"does not hold: it {how}, the interval excludes 0" for how in ("rises", "falls"))
-        return told(effect, rises, falls, "not refuted: the interval includes 0", "not decided: no interval")
+        above, below = (f"does not hold: the interval lies {where} 0" for where in ("above", "below"))
+        return told(effect, above, below, "not refuted: the interval includes 0", "not decided: no interval")
     above, below = ("holds here", "does not hold: the opposite is seen")[:: 1 if want == "above" else -1]
     return told(effect, above, below, "not decided: the interval includes 0", "not decided: no interval")
 
