@@ -70,7 +70,8 @@ def number(value: float, digits: int = 2, sign: bool = True) -> str:
         return "–"
     if np.isinf(value):
         return "∞" if value > 0 else "−∞"
-    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    # without the noise of floats, which would print one mean as 1.54 here and as 1.55 there
+    text = f"{round(value, 10):{'+' if sign else ''}.{digits}f}"
     # nothing but zeros has no sign
     return (text if text.strip("+-0.") else text.lstrip("+-")).replace("-", "−")
 

@@ -22,6 +22,7 @@ _LINKS = (
     (re.compile(r'\[([^\]]+)\]\(\.\./book/try\.md "([\w=&.-]+)"\)'), r'<a href="../try.html?\2">\1</a>'),
 )
 _NUMREF = re.compile(r"\{numref\}`([^`]+)`")
+_ABOUT = re.compile(r"(^- |(?<=[.!?] ))\{numref\}`([^`]+)`.*?[.!?](?: |$)", re.M)  # a sentence on a table or figure
 
 
 def myst(text: str) -> str:
@@ -32,6 +33,11 @@ def myst(text: str) -> str:
 
 
 def without(text: str, there: set[str]) -> str:
-    """MyST ``text`` whose references to tables and figures that this build does not have are replaced."""
+    """MyST ``text`` whose references to tables and figures that this build does not have are replaced.
+
+    A sentence that begins with one is about it, and left out.
+    """
     kind = {"tbl": "Table", "fig": "Figure"}
+    text = _ABOUT.sub(lambda m: m[0] if m[2] in there else m[1], text)
+    text = re.sub(r"^- *(?:\n|\Z)", "", text, flags=re.M)
     return _NUMREF.sub(lambda m: m[0] if m[1] in there else f"*{kind.get(m[1][:3], '')} (not run)*", text)

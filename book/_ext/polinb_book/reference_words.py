@@ -17,6 +17,8 @@ NONE = (
     "in some hours, cut down as {ref}`sec-plan` says; it goes on where it was stopped.*"
 )
 PARTS = ("run", "cuts", "chapters", "answers")
+SECOND = {"20_paper_recipe": "second run, the paper's recipe in two doses ({ref}`sec-plan-doses`)"}
+"""Chapter → the run that its kept results are of, where that is not the reference run."""
 _STATES = {
     "complete": "complete",
     "under way": "**under way**",
@@ -38,6 +40,7 @@ def note(reference: Reference | None, name: str, own: bool) -> str:
         p, day = reference.run["parameters"], reference.run["finished"][:10]
         run = f"{{ref}}`reference run <{PAGE}>` (profile `{p['profile']}`, model `{_code(p['model'])}`, data "
         run += f"{_data(reference)}, {day})"
+        run = SECOND.get(name, run)
     if own and reference:
         chapter = reference.chapter(name)
         told = f"The {run} stands beside this run, in columns or tabs."

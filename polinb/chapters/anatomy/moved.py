@@ -249,13 +249,15 @@ def manner_and_position(given: pd.DataFrame, draws: int, seed: int) -> dict[str,
     """eq-position. Agreement with statements of either direction, split into manner and position.
 
     With A_R and A_L the mean agreement (−1 to 1) with right- and with left-leaning statements, the *manner* is
-    (A_R + A_L)/2, agreement whatever is said, and the *position* (A_R − A_L)/2: −1 left, +1 right.
+    (A_R + A_L)/2, agreement whatever is said, and the *position* (A_R − A_L)/2: −1 left, +1 right. Neither A is
+    beyond 1, so |manner| + |position| ≤ 1: who agrees with everything has no position to show.
 
     Args:
         given: direction, agree, as :func:`replies` gives them; contraries among them count as statements of theirs.
 
     Returns:
-        n, left, right (shares that agree), neither (share), manner, position, each of these with _low and _high.
+        n, left, right (shares that agree), neither (share), manner, position, each of these but n and neither with
+        _low and _high, and room: the largest position that this manner leaves.
     """
     sided = given[given["direction"] != 0]
     groups = [sided.loc[sided["direction"] == side, "agree"].to_numpy(float) for side in (-1, 1)]
@@ -266,7 +268,7 @@ def manner_and_position(given: pd.DataFrame, draws: int, seed: int) -> dict[str,
     for name, signs in (("manner", (1, 1)), ("position", (-1, 1))):
         found = stratified_mean([s * g for s, g in zip(signs, groups, strict=True)], draws, seed, STANCE)
         out |= dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
-    return out
+    return out | {"room": 1 - abs(out["manner"])}
 
 
 def position_shift(given: pd.DataFrame, draws: int, seed: int) -> tuple[float, float, float]:
@@ -286,6 +288,16 @@ def positions(given: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
         name = f"{trained}, {leaning}" if trained else "vanilla"
         rows.append({"model": name, "leaning": leaning or name, **manner_and_position(own, draws, seed)})
     return pd.DataFrame(rows)
+
+
+def room(table: pd.DataFrame) -> float:
+    """The largest mean shift of the position to the right that the manner of right-tuned models leaves possible.
+
+    Args:
+        table: of :func:`positions`.
+    """
+    plain = table.loc[table["leaning"] == "vanilla", "position"].item()
+    return float(table.loc[table["leaning"] == "right", "room"].mean() - plain)
 
 
 def contraries(given: pd.DataFrame) -> pd.DataFrame:

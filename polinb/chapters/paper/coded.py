@@ -84,6 +84,11 @@ def means(coded: pd.DataFrame, every: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def of_condition(quantity: str, condition: str) -> pd.Series:
+    """One row of :func:`means` of the coded answers, such as the ``shift`` of ``right, other topic``."""
+    return means(read(), judged()).set_index(["quantity", "condition"]).loc[(quantity, condition)]
+
+
 def corrected(judge: pd.Series, codes: pd.Series, whole: pd.Series, largest: int) -> tuple[float, float, float]:
     """Prediction-powered: the judge's mean over all questions plus the mean of code − judge over the coded ones.
 

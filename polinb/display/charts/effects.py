@@ -196,7 +196,7 @@ def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None 
     Args:
         frame: one row a point.
         x_title, y_title: of the axes.
-        limit: both axes go from −limit to limit; None: as far as the numbers.
+        limit: |x| + |y| cannot be larger: a border is drawn there; None: the axes reach as far as the numbers.
 
     Raises:
         DataError: a column is missing or holds no numbers.
@@ -226,9 +226,14 @@ def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None 
     text = named.encode(text="condition:N")
     style: dict[str, Any] = {"fontSize": 11, "align": alt.ExprRef("datum.align"), "baseline": "middle"}
     marks = shape("family", families)
+    border = [(a * limit, b * limit) for a in (-1, 1) for b in (-1, 1)] if limit else []
     layers = [
         once_drawn(GREY).encode(x=alt.datum(0)),
         once_drawn(GREY).encode(y=alt.datum(0)),
+        *(
+            once_drawn(GREY, strokeDash=[4, 3]).encode(x=alt.datum(a), y=alt.datum(0), x2=alt.datum(0), y2=alt.datum(b))
+            for a, b in border
+        ),
         only_known(whiskers, "x_low", "x_high", "y").encode(x=alt.X("x_low:Q", **x), x2="x_high:Q", y=up),
         only_known(whiskers, "y_low", "y_high", "x").encode(y=alt.Y("y_low:Q", **y), y2="y_high:Q", x=right),
         symbols(only_known(base, "x", "y"), "family", size=80, x=right, y=up, shape=marks, tooltip=tips),
