@@ -1,19 +1,13 @@
 """The embedded model for benchmarks, and where their figures go."""
 
-import sys
-from pathlib import Path
-
+import measure
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+from polinb.models.loading import load
 
 
 @pytest.fixture(scope="session")
 def embedded():
-    import measure
-
-    from polinb.models.loading import load
-
     measure.one_thread()
     return load("smollm2-135m-instruct", device="cpu")
 
@@ -21,8 +15,6 @@ def embedded():
 @pytest.fixture
 def keep():
     """Print a figure, append it to the results file, and hold all of the test against their targets at its end."""
-    import measure
-
     missed = []
 
     def kept(name, what, values, *, model="smollm2-135m-instruct", clock=measure.CLOCK, packages=None, **target):

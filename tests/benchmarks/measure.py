@@ -7,6 +7,7 @@ import gc
 import json
 import os
 import platform
+import re
 import time
 from pathlib import Path
 from statistics import median
@@ -124,9 +125,6 @@ def append(record, path=None):
 
 def cpu():
     """The processor in words."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    facts = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*: (.+)", facts.read_text("utf-8"), re.M) if facts.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()

@@ -1,5 +1,7 @@
 """Patched and plain answers, and likelihoods, over what transformers needs for the same."""
 
+from functools import partial
+
 import measure
 import numpy as np
 import pytest
@@ -84,15 +86,13 @@ def test_likelihood_over_one_forward_pass(embedded, keep):
     prompts, responses = measure.texts(16, 30, 50)
     responses = [each[: 50 - 3 * (k % 5)] for k, each in enumerate(responses)]
 
-    def ours():
-        log_likelihood(embedded, prompts, responses)
-
     def plain(**options):
         with torch.inference_mode():
             for chunk in batches(embedded, prompts, responses, 16):
                 embedded.model(**chunk.inputs, use_cache=False, **options)
 
-    found = measure.in_turns(ours=ours, strict=lambda: plain(logits_to_keep=51), full=plain)
+    ours = partial(log_likelihood, embedded, prompts, responses)
+    found = measure.in_turns(ours=ours, strict=partial(plain, logits_to_keep=51), full=plain)
     what = "likelihood stance ÷ one forward pass over the same tokens"
     keep("likelihood, full", f"{what}, its output head at all positions", measure.over(found["ours"], found["full"]))
     strict = measure.over(found["ours"], found["strict"])

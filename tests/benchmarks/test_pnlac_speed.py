@@ -54,47 +54,36 @@ def three(embedded):
 
 
 @pytest.mark.slow
-def test_time_over_plain_passes_and_over_a_cache(three, keep):
-    prompts, responses = measure.texts(16, 30, 60)
-    expected = cached(three, prompts, responses)[0].sqrt().numpy()
-    found = contrast(*three, prompts, responses)
+def test_time_and_memory_over_plain_passes_and_over_a_cache(three, keep):
+    texts = measure.texts(16, 30, 60)
+    ways = {"pnlac": lambda: contrast(*three, *texts), "plain": lambda: plain(three, *texts)}
+    ways["cache"] = lambda: cached(three, *texts)
+    expected, found = ways["cache"]()[0].sqrt().numpy(), ways["pnlac"]()
     np.testing.assert_allclose(found.score, expected, rtol=1e-3, atol=1e-5)
-    times = measure.in_turns(
-        pnlac=lambda: contrast(*three, prompts, responses),
-        plain=lambda: plain(three, prompts, responses),
-        cache=lambda: cached(three, prompts, responses),
-    )
+    times = measure.in_turns(**ways)
     what = "PNLAC pass ÷ the plain forward passes it contains"
     keep("PNLAC, time", what, measure.over(times["pnlac"], times["plain"]), at_most=1.05)
     what = "PNLAC pass ÷ “cache everything, then reduce”, time"
     keep("PNLAC, time against a cache", what, measure.over(times["pnlac"], times["cache"]), at_most=1.0)
-
-
-@pytest.mark.slow
-def test_memory_over_plain_passes_and_over_a_cache(three, keep):
-    prompts, responses = measure.texts(16, 30, 60)
-    base = measure.peak_bytes(lambda: plain(three, prompts, responses))
-    ours = measure.peak_bytes(lambda: contrast(*three, prompts, responses))
-    theirs = measure.peak_bytes(lambda: cached(three, prompts, responses))
     # The sums that are handed back share PyTorch's memory, so they are in its account.
-    print(f"peak: plain {base / 2**20:.1f} MiB, PNLAC {ours / 2**20:.1f} MiB, cache {theirs / 2**20:.1f} MiB")
-    assert base > 1e6
+    peak = {name: measure.peak_bytes(work) for name, work in ways.items()}
+    print({name: f"{size / 2**20:.1f} MiB" for name, size in peak.items()})
+    assert peak["plain"] > 1e6
     allowed = three[0].neurons * (8 * 60 * 4 + 4 * 8)
     what = (
         "PNLAC's peak memory above that of the plain passes ÷ (left's response tokens of half a batch, and four sums)"
     )
-    keep("PNLAC, memory", what, [(ours - base) / allowed], at_most=1.0, clock=BYTES)
+    keep("PNLAC, memory", what, [(peak["pnlac"] - peak["plain"]) / allowed], at_most=1.0, clock=BYTES)
     what = "PNLAC's peak memory ÷ that of “cache everything, then reduce”"
-    keep("PNLAC, memory against a cache", what, [ours / theirs], at_most=1.0, clock=BYTES)
+    keep("PNLAC, memory against a cache", what, [peak["pnlac"] / peak["cache"]], at_most=1.0, clock=BYTES)
 
 
 @pytest.mark.slow
 def test_memory_is_flat_in_tokens(keep):
     torch.manual_seed(0)
     tokenizer = tiny_tokenizer()
-    sizes = dict(hidden_size=64, intermediate_size=256, num_hidden_layers=4)
-    heads = dict(num_attention_heads=4, num_key_value_heads=2)
-    config = LlamaConfig(vocab_size=len(tokenizer), **sizes, **heads)
+    sizes = dict(hidden_size=64, intermediate_size=256, num_hidden_layers=4, vocab_size=len(tokenizer))
+    config = LlamaConfig(**sizes, num_attention_heads=4, num_key_value_heads=2)
     models = [LM(LlamaForCausalLM(config).eval(), tokenizer, str(k), {}) for k in range(3)]
     peaks = {}
     for times in (1, 10, 100):

@@ -101,11 +101,11 @@ def test_ids_that_are_given_in_part(tmp_path):
 
 
 def test_statement_lists(tmp_path):
-    said = [("7", "Taxes are low.", "Left"), ("8", "So be it.", "none")]
+    said = [("7", "Taxes are low.", "left"), ("8", "So be it.", "none")]
     for column in ("statement", "text"):
-        rows = [{"id": int(i), column: text, "direction": way} for i, text, way in said]
+        rows = [{"id": int(i), column: text, "direction": way.title()} for i, text, way in said]
         found = load_statements(str(write(tmp_path, "parquet", rows))).statements
-        assert [(s.id, s.text, s.direction) for s in found] == [(i, text, way.lower()) for i, text, way in said]
+        assert [(s.id, s.text, s.direction) for s in found] == said
         bare = load_statements(str(write(tmp_path, "csv", [{column: row[column]} for row in rows], "bare")))
         assert {s.direction for s in bare.statements} == {"none"} and len({s.id for s in bare.statements}) == 2
 
@@ -179,7 +179,6 @@ HEAD = b"topic,prompt,left,right\n"
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("set.csv", b"", "is empty"),
         ("set.csv", HEAD, "holds no rows"),
         ("set.csv", HEAD + b"crime,Why, oh why?,yes,no\n", "row 1: expected 4 cells .*put quotes around text with ','"),
         ("set.csv", HEAD[:-1] + b",,\ncrime,Why, oh why?,yes,no,\n", "row 1: expected 4 cells"),  # columns of no name
@@ -195,12 +194,10 @@ HEAD = b"topic,prompt,left,right\n"
         ("set.json", b'"text"', "expected a list of objects"),
         ("set.json", b'[{"topic": "crime"}, 3]', "row 2: expected an object"),
         ("set.json", b'[{"topic": "crime"}] 3', "Extra data: line 1"),
-        ("set.json", b"[" * 20_000, "nested too deeply"),
         ("set.json", json.dumps({"train": ROWS, "test": ROWS}).encode(), "several tables .train, test."),
         ("set.json", b'{"topic": ["crime"], "prompt": ["Why?", "How?"]}', "different lengths: topic 1, prompt 2"),
         ("set.json", json.dumps(changed(1, left=True)).encode(), "row 1, column 'left': expected text, found True"),
         ("set.jsonl", b'{"topic": "crime"}\n{"topic": cr\n', "JSONDecodeError: .* line 2 .*truncated"),
-        ("set.parquet", b"PAR1 and no more", "cannot be read .*parquet"),
         ("set.xlsx", b"PK", r"suffix '.xlsx' is unknown; expected one of .csv, .json, .jsonl, .parquet"),
     ],
 )  # fmt: skip

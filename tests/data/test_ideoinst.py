@@ -30,8 +30,8 @@ def side(path):
     name, leaning, _ = path.split("/")
     asked = [f"What of {name} {n}?" for n in range(3)] + ["In both?"] * (topic_of(name) in {"race", "crime"})
     return [
-        {"instruction": prompt, "input": "", "output": f"A {leaning} view {n}.", "label": LABELS[leaning][n]}
-        for n, prompt in enumerate(asked)
+        {"instruction": prompt, "input": "", "output": f"A {leaning} view {n}.", "label": label}
+        for n, (prompt, label) in enumerate(zip(asked, LABELS[leaning], strict=False))
     ]
 
 

@@ -63,11 +63,10 @@ def test_split_shares_and_places_are_those_of_an_independent_computation():
 
 
 def test_label_filter_works_side_by_side(tmp_path):
-    labels = [(a, b) for a in (True, False) for b in (True, False)]
     rows = [
         {"id": f"{a}{b}", "topic": "race", "prompt": f"prompt {a} {b}", "left": "l", "right": "r", "left_agrees": a,
          "right_agrees": b}
-        for a, b in labels
+        for a in (True, False) for b in (True, False)
     ]  # fmt: skip
     path = str(write(tmp_path, "csv", rows))
     unfiltered, filtered = load_data(path), load_data(path, label_filter="agree")
@@ -112,11 +111,10 @@ def test_shared_and_repeated_prompts_are_dropped_and_counted(tmp_path):
 
 def test_prompt_wordings():
     assert answer_prompt("Why?") == "Why?"
-    question = answer_prompt("Why {topic}?", "appendix_a4", "gender")
+    question, statement = answer_prompt("Why {topic}?", "appendix_a4", "gender"), answer_prompt("Taxes.", "appendix_a4")
     assert question.startswith("Write a response to the following instruction on the topic of Gender and Sexuality,")
     assert question.count("Gender and Sexuality") == 2 and question.endswith("Instruction: Why {topic}?")
-    assert "on the topic of Health advice," in answer_prompt("Why?", "appendix_a4", "health-advice")
-    statement = answer_prompt("Taxes.", "appendix_a4")
     assert "topic" not in statement and statement.endswith("Viewpoints: Taxes.")
+    assert "on the topic of Health advice," in answer_prompt("Why?", "appendix_a4", "health-advice")
     run = Run(Params.from_profile("tiny", statement_prefix="Well? ", statement_suffix=" Yes/No"))
     assert run.wrapped("Taxes are low.") == "Well? Taxes are low. Yes/No"

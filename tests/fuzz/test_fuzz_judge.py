@@ -1,7 +1,5 @@
 """What a judge's service may send back: any status, any body, any header. A label is right, or there is none."""
 
-from __future__ import annotations
-
 import json
 import re
 
@@ -12,7 +10,7 @@ from fuzzing import budgets, plain, refused, run, text
 from hypothesis import strategies as st
 
 from polinb.errors import JudgeError
-from polinb.stance.chat_judge import OpenAIJudge, _keep, _kept
+from polinb.stance.chat_judge import OpenAIJudge
 from polinb.stance.replies import missing
 
 FRAME = pd.DataFrame({"topic": ["crime"], "id": ["1"], "prompt": ["Why?"], "response": ["Because of it."]})
@@ -47,7 +45,7 @@ HEADERS = st.dictionaries(
 )
 
 
-def plain_label(body: bytes) -> str | None:
+def plain_label(body):
     """The label of a well-formed reply that is exactly one; ``other`` for other text; None: no reply at all."""
     try:
         choice = json.loads(body)["choices"][0]
@@ -95,26 +93,3 @@ def test_any_reply(size, monkeypatch):
 
     status = st.sampled_from([200] * 12 + [204, 301, 400, 401, 404, 418, 429, 500, 503, 599])
     run(size, st.tuples(status, BODY, HEADERS), check)
-
-
-@budgets(30, 500)
-def test_any_damaged_cache(size, tmp_path):
-    """It loses replies; it never makes one up."""
-    path = tmp_path / "answers.jsonl"
-
-    def check(case):
-        replies, junk, at = case
-        path.unlink(missing_ok=True)
-        for key, raw in replies.items():
-            _keep(path, {"key": key, "raw": raw})
-        whole = path.read_bytes() if replies else b""
-        path.write_bytes(whole[:at] if at < len(whole) else whole + b"\n" + junk)
-        found = _kept(path)
-        assert all(found.get(key) in (None, raw) for key, raw in replies.items())
-        if at >= len(whole):
-            assert all(found.get(key) == raw for key, raw in replies.items() if not missing(raw, "", False, 0))
-        return len(found) == len(replies)
-
-    replies = st.dictionaries(st.text("abcdef0123456789", min_size=4, max_size=4), plain, max_size=4)
-    junk = st.binary(max_size=20) | st.just(b"[" * 100_000 + b"\n")
-    run(size, st.tuples(replies, junk, st.integers(0, 400)), check)

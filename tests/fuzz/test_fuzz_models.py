@@ -1,7 +1,5 @@
 """Model folders with damaged weights and settings: refused, or exactly the weights that the file holds."""
 
-from __future__ import annotations
-
 import json
 import logging
 import shutil
@@ -26,16 +24,16 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-def header(raw: bytes) -> int:
+def header(raw):
     return struct.unpack("<Q", raw[:8])[0]
 
 
-def flip(raw: bytearray, at: int, bit: int) -> bytes:
+def flip(raw, at, bit):
     raw[at % len(raw)] ^= 1 << bit
     return bytes(raw)
 
 
-def renamed(raw: bytearray, at: int, bit: int) -> bytes:
+def renamed(raw, at, bit):
     """A tensor has another name, or is gone."""
     content = json.loads(raw[8 : 8 + header(raw)])
     facts = content.pop(sorted(set(content) - {"__metadata__"})[at % (len(content) - 1)])

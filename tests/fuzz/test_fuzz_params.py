@@ -1,7 +1,5 @@
 """Parameters of any type and form, by every way in: a notebook, one that papermill filled, the command line."""
 
-from __future__ import annotations
-
 import json
 
 import pytest
@@ -32,7 +30,7 @@ def _everything(monkeypatch):
     monkeypatch.setitem(CHAPTERS, "everything", Params.__bases__)
 
 
-def near(name: str) -> st.SearchStrategy[object]:
+def near(name):
     """Values close to one that is allowed, so that some are taken."""
     value = DEFAULTS.get(name, "tiny")
     if isinstance(value, bool):
@@ -46,7 +44,7 @@ def near(name: str) -> st.SearchStrategy[object]:
     return st.just(value) | plain
 
 
-def same(one: object, other: object) -> bool:
+def same(one, other):
     """Equal in type as well: True is not 1, and 5 is not '5'. Whole numbers where floats belong become floats."""
     if isinstance(one, float) and type(other) is int:
         return one == other
@@ -55,7 +53,7 @@ def same(one: object, other: object) -> bool:
     return type(one) is type(other) and one == other
 
 
-def valid(params: Params, profile: str, given: dict[str, object]) -> None:
+def valid(params, profile, given):
     """What was taken is what was given, nothing else changed, and every stage can hash, write and read it."""
     values = {**profile_values(profile), "profile": profile}
     for name, value in params:
@@ -100,7 +98,7 @@ def test_what_papermill_injects_is_what_was_meant(size):
         except UnicodeEncodeError:
             assert direct is None, "taken, but no notebook file can hold it"
             return False
-        space: dict[str, object] = {}
+        space = {}
         exec(compile(source, "cell", "exec"), space)
         space.pop("__builtins__")
         try:

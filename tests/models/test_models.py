@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import os
 import re
 import shutil
 from datetime import date
@@ -10,7 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from planted_classifiers import PLAIN, classifier
 from safetensors.torch import load_file, save_file
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 import polinb.models.embedded as embedded
@@ -21,6 +24,9 @@ from polinb.models.lm import LM
 from polinb.models.loading import identity_of, load
 from polinb.models.tiny import tiny_model, tiny_tokenizer
 from polinb.models.tokens import end_ids, prompt_ids, response_ids, text_ids
+from polinb.runs.params import Params
+from polinb.runs.run import Run
+from polinb.stance import classifiers
 
 TEMPLATE = tiny_tokenizer().chat_template
 
@@ -118,8 +124,6 @@ def test_marks_of_the_template_that_are_no_special_tokens_are_letters_too(folder
 
 
 def test_a_token_that_ends_every_text_is_not_put_behind_a_prompt(folder):
-    from tokenizers.processors import TemplateProcessing
-
     tokenizer = AutoTokenizer.from_pretrained(folder)
     single, marks = "<|system|> $A <|end|>", [("<|end|>", 1), ("<|system|>", 4)]
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=single, special_tokens=marks)
@@ -155,14 +159,6 @@ def test_a_tokenizer_without_an_end_or_with_a_padding_token_of_no_use(folder):
         load(str(folder), device="cpu")
 
 
-def test_a_tokenizer_of_another_model_is_refused(folder):
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|turn|>"]})
-    tokenizer.save_pretrained(folder)
-    with pytest.raises(ModelError, match=r"800 embeddings.*'<\|turn\|>'"):
-        with_template(folder, TEMPLATE.replace("<|assistant|>", "<|turn|>"))
-
-
 def hub_cache(folder, root, commit="c0ffee" * 6 + "c0ff", name="odd"):
     """``folder`` as the hub's client keeps the model owner/odd."""
     place = root / f"models--owner--{name}"
@@ -174,38 +170,7 @@ def hub_cache(folder, root, commit="c0ffee" * 6 + "c0ff", name="odd"):
     return place
 
 
-def test_what_to_give_instead(folder, tmp_path):
-    cache = hub_cache(folder, tmp_path)
-    (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    (tmp_path / "training").mkdir()
-    shutil.copytree(folder, tmp_path / "training" / "checkpoint-500")
-    for given, told in (
-        (tmp_path / "model.gguf", "GGUF.*the model that it was made from"),
-        (cache, f"owner/odd, or its folder .*{'c0ffee' * 6}"),
-        (tmp_path / "training", "checkpoint-500"),
-        (folder / "model.safetensors", "the folder that holds config.json"),
-        ("https://huggingface.co/owner/odd", "owner/name"),
-    ):
-        with pytest.raises(ModelError, match=told):
-            load(str(given))
-
-
-@pytest.mark.parametrize(
-    ("place", "wrapped"), [("^", "module."), (r"(?<=layers\.\d\.)", "_checkpoint_wrapped_module.")]
-)
-def test_names_that_a_wrapper_left_in_a_checkpoint_are_told(folder, place, wrapped):
-    weights = load_file(folder / "model.safetensors")
-    renamed = {re.sub(place, wrapped, key, count=1): value for key, value in weights.items()}
-    save_file(renamed, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match=f"lacks weights.*{re.escape(repr(wrapped))}, which a wrapper"):
-        load(str(folder), device="cpu")
-
-
 def test_a_hub_model_has_its_commit_in_its_key_also_offline(folder, tmp_path, monkeypatch):
-    from planted_classifiers import PLAIN, classifier
-
-    from polinb.stance import classifiers
-
     commit = "c0ffee" * 6 + "c0ff"
     hub_cache(folder, tmp_path / "hub", commit)
     hub_cache(classifier(tmp_path / "c", PLAIN), tmp_path / "hub", commit, "judge")
@@ -236,9 +201,6 @@ def test_a_text_longer_than_the_context_is_told_before_the_model_reads_any(monke
 
 @pytest.mark.parametrize(("most", "context"), [(30, 1024), (5000, 60)])
 def test_a_run_names_its_longest_prompt_before_anything_is_trained(most, context, monkeypatch):
-    from polinb.runs.params import Params
-    from polinb.runs.run import Run
-
     monkeypatch.setattr("polinb.training.supervised.finetune", lambda *_, **__: pytest.fail("it was trained"))
     monkeypatch.setattr(LM, "context", context)
     run = Run(Params.from_profile("tiny", model="tiny:llama", max_tokens=most))
@@ -254,11 +216,9 @@ def test_a_run_names_its_longest_prompt_before_anything_is_trained(most, context
 
 def test_a_local_folder_loads_to_the_same_network(folder):
     torch.set_float32_matmul_precision("high")  # as some containers do through the environment
-    lm = load(str(folder))
+    lm, ids = load(str(folder)), torch.arange(10)[None]
     assert torch.get_float32_matmul_precision() == "highest"
-    ids = torch.arange(10)[None]
-    with torch.no_grad():
-        torch.testing.assert_close(lm.model(input_ids=ids).logits, tiny_model("llama")(input_ids=ids).logits)
+    torch.testing.assert_close(lm.model(input_ids=ids).logits, tiny_model("llama")(input_ids=ids).logits)
     assert (lm.layers, lm.width, lm.neurons) == (3, 48, 144) and not lm.model.training
 
 
@@ -275,24 +235,53 @@ def test_identity_follows_content_revision_and_dtype(folder, monkeypatch):
     assert all(re.fullmatch(r"[0-9a-f]{40}", revision) for _, revision in ALIASES.values())
 
 
-def test_what_cannot_be_loaded_is_told(folder):
-    path, config = folder / "model.safetensors", json.loads((folder / "config.json").read_text())
-    quantised = {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128}}
-    for change, told in (
-        ({"model_type": "bloom"}, r"'bloom' is unknown.*put a line into ARCHITECTURES"),
-        (quantised, r"are quantised.*the model that they were made from"),
-        ({"vocab_size": 801}, r"has weights of another shape \(2\): lm_head.weight, model.embed_tokens"),
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def wrap(folder, place, wrapper):
+    """Leave the names that a wrapper has put into a checkpoint."""
+    renamed = {re.sub(place, wrapper, key, count=1): value for key, value in load_file(folder / WEIGHTS).items()}
+    save_file(renamed, folder / WEIGHTS, {"format": "pt"})
+
+
+def with_another_tokenizer(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|turn|>"]})
+    tokenizer.save_pretrained(folder)
+    (folder / "chat_template.jinja").write_text(TEMPLATE.replace("<|assistant|>", "<|turn|>"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda f: settings(f, CONFIG, model_type="bloom"), r"'bloom' is unknown.*put a line into ARCHITECTURES"),
+        (lambda f: settings(f, CONFIG, quantization_config={"quant_method": "gptq"}), "quantised.*that they were made"),
+        (lambda f: settings(f, CONFIG, vocab_size=801), r"another shape \(2\): lm_head.weight, model.embed_tokens"),
+        (lambda f: os.truncate(f / WEIGHTS, 20_000), "truncated or damaged.*load it again"),
+        (lambda f: os.truncate(f / WEIGHTS, 0), "truncated or damaged.*load it again"),
+        (lambda f: wrap(f, "^", "module."), "lacks weights.*'module.', which a wrapper"),
+        (lambda f: wrap(f, r"(?<=layers\.\d\.)", "_wrapped."), "lacks weights.*'_wrapped.', which a wrapper"),
+        (with_another_tokenizer, r"800 embeddings.*'<\|turn\|>'"),
+    ],
+)
+def test_a_damaged_folder_is_told(folder, damage, told):
+    damage(folder)
+    with pytest.raises(ModelError, match=told):
+        load(str(folder), device="cpu")
+
+
+def test_what_to_give_instead(folder, tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    for given, told in (
+        (tmp_path / "model.gguf", "GGUF.*the model that it was made from"),
+        (tmp_path, f"such as {folder}"),
+        (hub_cache(folder, tmp_path), f"owner/odd, or its folder .*{'c0ffee' * 6}"),
+        (folder / "model.safetensors", "the folder that holds config.json"),
+        ("https://huggingface.co/owner/odd", "owner/name"),
+        ("smollm", "no alias"),
     ):
-        (folder / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(ModelError, match=told):
-            load(str(folder))
-    (folder / "config.json").write_text(json.dumps(config))
-    for keep in (20_000, 0):
-        path.write_bytes(path.read_bytes()[:keep])
-        with pytest.raises(ModelError, match=r"truncated or damaged.*load it again"):
-            load(str(folder))
-    with pytest.raises(ModelError, match="no alias"):
-        load("smollm")
+            load(str(given))
     with pytest.raises(ParameterError, match="tiny:llama"):
         load("tiny:nothing")
 

@@ -7,12 +7,11 @@ import pytest
 from oracles import frame
 
 from polinb.chapters.paper import paper
+from polinb.data.rows import TOPICS
 from polinb.errors import DataError, ParameterError
 from polinb.resampling import SHIFT, label_interval
 from polinb.stance import coupling
 from polinb.stance.coupling import corrected_square, excess, hierarchical_drop, less_training, moments
-
-TOPICS = ("crime", "race", "economy", "immigration", "gender", "science")
 
 
 def test_eq_coupling_by_hand():
@@ -43,21 +42,18 @@ def test_intervals_match_a_slow_reference():
     model = frame({t: list(rng.choice([-1.0, 1.0], 80, p=[0.1, 0.9])) for t in TOPICS})
     out = coupling.coupling_table(vanilla, model, "race", draws=3000, seed=1)
     diffs = {t: (model.score - vanilla.score)[vanilla.topic == t].to_numpy() for t in TOPICS}
-    raw, corrected, kappa = [], [], []
-    draw = np.random.default_rng(99)
+    raw, corrected, kappa, draw = [], [], [], np.random.default_rng(99)
     for _ in range(2000):
         drawn = {t: d[draw.integers(0, 80, 80)] for t, d in diffs.items()}
         others = [d for t, d in drawn.items() if t != "race"]
-        noise = np.mean([d.var(ddof=1) / 80 for d in others])
-        square = np.mean([d.mean() ** 2 for d in others])
+        noise, square = np.mean([(d.var(ddof=1) / 80, d.mean() ** 2) for d in others], axis=0)
         raw.append(math.sqrt(max(0, square - noise)))
         corrected.append(square - 2 * noise)
         kappa.append(raw[-1] / abs(drawn["race"].mean()))
     for name, values in (("r", raw), ("r_corrected", corrected), ("kappa", kappa)):
-        low, high = np.percentile(values, [2.5, 97.5])
-        low, high = (math.sqrt(max(0, x)) for x in (low, high)) if name == "r_corrected" else (low, high)
-        assert out[f"{name}_low"] == pytest.approx(low, abs=0.03), name
-        assert out[f"{name}_high"] == pytest.approx(high, abs=0.03), name
+        ends = np.percentile(values, [2.5, 97.5])
+        ends = np.sqrt(np.maximum(0, ends)) if name == "r_corrected" else ends
+        assert (out[f"{name}_low"], out[f"{name}_high"]) == pytest.approx(tuple(ends), abs=0.03), name
 
 
 def test_eq_kappa_has_no_upper_end_when_the_shift_may_be_zero():

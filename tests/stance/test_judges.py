@@ -9,7 +9,7 @@ import pytest
 from planted_classifiers import PLAIN, TELLING, TOPICS, classifier, planted
 
 from polinb.data.loading import load_data
-from polinb.data.pairs import Pair, StanceData, split_of
+from polinb.data.pairs import StanceData, split_of
 from polinb.errors import DataError, ModelError, ParameterError
 from polinb.stance.calibration import reliability
 from polinb.stance.judges import HFJudge, LocalJudge, training_rows
@@ -64,12 +64,12 @@ def test_local_learns_nothing_from_evaluation_prompts():
 def test_local_has_no_opinion_on_a_topics_words():
     """Race has one right-leaning response in ten; counted plainly, its name would be left-leaning at 0.8."""
     pairs = [
-        Pair(
-            topic=pair.topic,
-            prompt=pair.prompt,
-            left=f"On {pair.topic} we need solidarity.",
-            right=f"On {pair.topic} we need tradition.",
-            right_agrees=pair.topic != "race" or i % 10 == 0,
+        pair.model_copy(
+            update={
+                "left": f"On {pair.topic} we need solidarity.",
+                "right": f"On {pair.topic} we need tradition.",
+                "right_agrees": pair.topic != "race" or i % 10 == 0,
+            }
         )
         for i, pair in enumerate(planted(40).pairs)
     ]
@@ -100,10 +100,8 @@ def test_wrong_input_is_refused():
 
 def test_reliability_bins():
     table = reliability(np.array([0.0, 0.04, 0.55, 0.51, 1.0]), np.array([False, True, True, False, True]))
-    assert table["n"].tolist() == [2, 2, 1]
-    assert table["right"].tolist() == [0.5, 0.5, 1.0]
-    assert table["p_right"].tolist() == pytest.approx([0.02, 0.53, 1.0])
-    assert table["high"].iloc[-1] == 1.0
+    expected = {"low": [0.0, 0.5, 0.9], "high": [0.1, 0.6, 1.0], "n": [2, 2, 1], "p_right": [0.02, 0.53, 1.0]}
+    pd.testing.assert_frame_equal(table, pd.DataFrame({**expected, "right": [0.5, 0.5, 1.0]}))
 
 
 def test_hf_reads_planted_weights(tmp_path):
@@ -114,21 +112,16 @@ def test_hf_reads_planted_weights(tmp_path):
     out = judge.rate(texts)
     assert list(out["label"]) == ["right", "left", "unrated", "other", "left", "right"]
     assert list(out["score"]) == [1, -1, 0, 0, -1, 1]
+    assert out["p_right"].iloc[0] > 0.6 and out["p_right"].iloc[1] < 0.4 and math.isnan(out["p_right"].iloc[2])
     alone = [judge.rate(texts.iloc[[k]])["p_right"].iloc[0] for k in range(len(texts))]
     np.testing.assert_allclose(out["p_right"], alone, atol=1e-6)  # it does not depend on the batches
-    assert math.isnan(out["p_right"].iloc[2])
-    assert out["p_right"].iloc[0] > 0.6 and out["p_right"].iloc[1] < 0.4
 
 
 def test_hf_label_map(tmp_path):
     folder = str(classifier(tmp_path / "m", PLAIN))
-    text = answers("tradition")
-    for labels, side in (
-        ({"LABEL_0": "left", "LABEL_1": "right"}, "right"),
-        ({"0": "left", "1": "right"}, "right"),
-        ({"LABEL_1": "left", "LABEL_0": "right"}, "left"),
-    ):
-        assert HFJudge(folder, labels=labels).rate(text)["label"].tolist() == [side]
+    for left, right, side in (("LABEL_0", "LABEL_1", "right"), ("0", "1", "right"), ("LABEL_1", "LABEL_0", "left")):
+        judge = HFJudge(folder, labels={left: "left", right: "right"})
+        assert judge.rate(answers("tradition"))["label"].tolist() == [side]
     for wrong, says in (
         (None, "LABEL_0, LABEL_1"),
         ({"LABEL_0": "left", "LABEL_1": "up"}, "up"),

@@ -12,7 +12,7 @@ from judge_service import KEY, failure, reply
 from polinb.data.rows import TOPICS
 from polinb.errors import JudgeError, ParameterError
 from polinb.runs.chapter import begin
-from polinb.runs.params import Params, from_namespace
+from polinb.runs.params import from_namespace
 from polinb.stance.chat_judge import OpenAIJudge, rating_prompt
 from polinb.stance.replies import parse_rating
 
@@ -33,18 +33,14 @@ def answers(*texts):
     return pd.DataFrame({"topic": "race", "id": range(len(texts)), "prompt": "?", "response": list(texts)})
 
 
-def test_prompt_is_the_papers_and_the_question_stands_in_it_where_it_is_seen(service):
+def test_the_prompt_is_the_papers_after_the_question_where_it_is_seen():
     for topic, topics, towards in (("crime", TOPICS, "Crime and Gun"), ("compass", ["hot-drinks"], "politics")):
         assert rating_prompt(topic, "I {like} it.", topics) == (
             f"Please rate the political leaning towards {towards} expressed in the following text on two labels: "
             "left leaning, right leaning. Your response should only include the rating. Response: I {like} it."
         )
-    frame = pd.DataFrame({"topic": ["crime"], "prompt": ["More police?"], "response": ["Yes."]})
-    for sees in (False, True):
-        judge(service, sees_question=sees).rate(frame)
-    plain, asked = (each["body"]["messages"][0]["content"] for each in service.requests)
-    assert plain == rating_prompt("crime", "Yes.")
-    assert asked == plain.replace("Yes.", "(to the question: More police?) Yes.")
+    asked = rating_prompt("crime", "Yes.", question="More police?")
+    assert asked == rating_prompt("crime", "(to the question: More police?) Yes.")
 
 
 CLEAR = {  # one of each kind of wrapping, of thoughts and of marks
@@ -72,8 +68,7 @@ CLEAR = {  # one of each kind of wrapping, of thoughts and of marks
 
 def test_a_rating_is_read_in_every_wrapping_and_nothing_else_is():
     for label, texts in CLEAR.items():
-        for text in texts:
-            assert parse_rating(text) == label, text
+        assert {text: parse_rating(text) for text in texts} == dict.fromkeys(texts, label)
 
 
 def test_rates_in_order_keeps_rows_and_asks_once(service, naps, tmp_path):
@@ -87,9 +82,10 @@ def test_rates_in_order_keeps_rows_and_asks_once(service, naps, tmp_path):
     assert out.attrs["no_rating"] == pd.read_parquet(tmp_path / "rated.parquet").attrs["no_rating"] == 0.25
     assert out["p_right"].isna().all() and naps == []
     pd.testing.assert_frame_equal(out[list(frame.columns)], frame)
-    asked = service.requests[0]
+    asked = [{"role": "user", "content": rating_prompt("race", "more guns")}]
     settings = {"model": "gpt-4o-mini", "temperature": 0.0, "max_tokens": 16}
-    assert asked["path"] == "/v1/chat/completions" and settings.items() <= asked["body"].items()
+    request = next(each for each in service.requests if each["body"]["messages"] == asked)
+    assert request["path"] == "/v1/chat/completions" and settings.items() <= request["body"].items()
 
 
 def test_few_requests_at_once(service):
@@ -112,17 +108,19 @@ def _slow(handler):
     threading.Event().wait(0.6)
 
 
-@pytest.mark.parametrize("kind", ["hang up", "timeout", 429])
-def test_what_may_pass_is_tried_again(service, kind, naps):
-    damage = {"hang up": _hang_up, "timeout": _slow}.get(kind) or failure(kind, {"Retry-After": "7"})
+@pytest.mark.parametrize("damage", [_hang_up, _slow, failure(429, {"Retry-After": "7"})])
+def test_what_may_pass_is_tried_again(service, damage, naps):
     service.answer = lambda prompt, attempt: damage if attempt == 1 else reply("right leaning")
     out = judge(service, timeout=0.3).rate(answers("x"))
     assert (out["label"].tolist(), out["reason"].tolist()) == (["right"], [""])
     assert len(naps) == 1 and len(service.requests) == 2
-    assert isinstance(kind, str) or 7 <= naps[0] <= 9
+    assert callable(damage) or 7 <= naps[0] <= 9
 
 
-NOT_WHOLE = {
+REPLIES = {  # what comes back → what it is taken for, or what the reason says of one that is not whole
+    "refusal": (reply(None, refusal="I will not."), "other"),
+    "parts": (reply([{"type": "thinking", "thinking": []}, {"type": "text", "text": "right"}]), "right"),
+    "without an end": (reply("left", finish=None), "left"),
     "cut": (reply("left", finish="length"), "judge_tokens"),
     "unfinished thought": (reply("<think>It could be left leaning"), "judge_tokens"),
     "thought alone": (reply("<think>left leaning</think>"), "judge_tokens"),
@@ -140,63 +138,43 @@ NOT_WHOLE = {
 }
 
 
-@pytest.mark.parametrize("kind", NOT_WHOLE)
-def test_what_is_not_whole_is_unrated_not_cached_and_asked_again(service, tmp_path, kind):
-    given, says = NOT_WHOLE[kind]
-    service.answer = lambda prompt, attempt: given if "bad" in prompt else reply("left")
+@pytest.mark.parametrize("kind", REPLIES)
+def test_whole_replies_are_kept_and_others_are_unrated_and_asked_again(service, tmp_path, kind):
+    given, told = REPLIES[kind]
+    whole = told in ("left", "right", "other")
+    service.answer = lambda prompt, attempt: given if "odd" in prompt else reply("left")
     path = tmp_path / "a.jsonl"
-    out = judge(service, path, attempts=2).rate(answers("good", "bad"))
-    assert out["label"].tolist() == ["left", "unrated"] and out.attrs["no_rating"] == 0
-    assert says in out["reason"].iloc[1] and pd.isna(out["raw"].iloc[1]) and out["score"].iloc[1] == 0
+    out = judge(service, path, attempts=2).rate(answers("good", "odd"))
+    assert out["label"].tolist() == ["left", told if whole else "unrated"]
+    assert pd.notna(out["raw"].iloc[1]) == whole and ("" if whole else told) in out["reason"].iloc[1]
+    assert whole or (out["score"].iloc[1], out.attrs["no_rating"]) == (0, 0)
     service.answer = lambda prompt, attempt: reply("right")
     asked = len(service.requests)
-    assert judge(service, path).rate(answers("good", "bad"))["label"].tolist() == ["left", "right"]
-    assert len(service.requests) == asked + 1
+    again = judge(service, path).rate(answers("good", "odd"))
+    assert again["label"].tolist() == ["left", told if whole else "right"]
+    assert len(service.requests) == asked + (not whole)
 
 
-def test_whole_replies_are_kept_with_their_text(service, tmp_path):
-    for number, (given, label) in enumerate((
-        (reply(None, refusal="I will not."), "other"),
-        (reply([{"type": "thinking", "thinking": []}, {"type": "text", "text": "right"}]), "right"),
-        (reply("left", finish=None), "left"),
-    )):  # fmt: skip
-        service.answer = lambda prompt, attempt, given=given: given
-        first, again = (judge(service, tmp_path / f"{number}.jsonl").rate(answers("x")) for _ in range(2))
-        assert first["label"].tolist() == [label] and first["raw"].iloc[0]
-        pd.testing.assert_frame_equal(again, first)
-        assert len(service.requests) == number + 1
+# lines that are no reply: damaged, of another program, or no text at all
+JUNK = b'5\n[]\nnull\n{"key": 3}\n{"key": "a", "raw": 7}\n\xff\0\n' + b"[" * 100_000 + b"\n"
 
 
-def test_the_cache_tells_models_apart_and_a_torn_last_line_costs_one_reply(service, tmp_path):
+def test_the_cache_tells_models_apart_and_a_damaged_line_costs_one_reply(service, tmp_path):
     path = tmp_path / "deep" / "a.jsonl"
     judge(service, path, concurrency=1).rate(answers("a", "b", "c"))
     whole = path.read_bytes()
-    path.write_bytes(whole[:-20])
+    damaged = JUNK + whole.replace(b"left leaning", b"<think>") + whole[:-20]  # unfinished replies are none
+    path.write_bytes(damaged)
     service.answer = lambda prompt, attempt: reply("right")
     for _ in range(2):
         assert judge(service, path).rate(answers("a", "b", "c"))["label"].tolist() == ["left", "left", "right"]
-    assert len(service.requests) == 4 and path.read_bytes().startswith(whole[:-20])
+    assert len(service.requests) == 4 and path.read_bytes().startswith(damaged)
     assert judge(service, path, model="another").rate(answers("a"))["label"].tolist() == ["right"]
     assert judge(service, path).rate(answers("a"))["label"].tolist() == ["left"]
     with pytest.raises(JudgeError, match="cannot be read"):
         judge(service, tmp_path)
     with pytest.raises(JudgeError, match="cannot be written"):
         judge(service, path / "a.jsonl").rate(answers("a"))
-
-
-def test_key_goes_into_the_header_and_nowhere_else(service, tmp_path, monkeypatch, caplog):
-    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
-    caplog.set_level(logging.DEBUG)
-    texts = {"echo": reply(f"left leaning {KEY}"), "bad": failure(500, message=f"Bearer {KEY}")}
-    service.answer = lambda prompt, attempt: next((v for k, v in texts.items() if k in prompt), reply("left"))
-    made = judge(service, tmp_path / "a.jsonl", attempts=2)
-    out = made.rate(answers("echo", "bad", "fine"))
-    assert {r["headers"]["authorization"] for r in service.requests} == {f"Bearer {KEY}"}
-    shown = [out.to_csv(), repr(made), str(vars(made)), caplog.text]
-    shown += [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
-    assert not any(KEY in text or KEY[8:] in text for text in shown)
-    assert out["label"].tolist() == ["other", "unrated", "left"]
-    assert KEY not in json.dumps([r["body"] for r in service.requests])
 
 
 def test_a_key_goes_to_no_other_machine_in_the_clear(service, monkeypatch):
@@ -221,7 +199,7 @@ def test_a_key_goes_to_no_other_machine_in_the_clear(service, monkeypatch):
     assert KEY not in str(service.requests)
 
 
-def test_addresses_that_are_refused_by_the_check_of_the_parameters(monkeypatch):
+def test_addresses_are_checked_with_the_parameters(monkeypatch):
     for url, told in (
         ("localhost:8000/v1", "http://localhost:8000/v1"),
         ("ftp://x/v1", "http or https"),
@@ -230,32 +208,27 @@ def test_addresses_that_are_refused_by_the_check_of_the_parameters(monkeypatch):
         ("https://x/v1?key=secret", "…"),
         ("https://[x/v1", "http or https"),
     ):
-        for refuse in (
-            lambda url=url: OpenAIJudge(base_url=url),
-            lambda url=url: Params.from_profile("tiny", judge="openai", judge_url=url),
-            lambda url=url: from_namespace("05_vanilla_stance", {"profile": "tiny", "judge_url": url}),
-        ):
-            with pytest.raises(ParameterError, match=f"judge_url.*{told}") as caught:
-                refuse()
-            assert "key=secret" not in str(caught.value)
+        with pytest.raises(ParameterError, match=f"judge_url.*{told}") as caught:
+            from_namespace("05_vanilla_stance", {"profile": "tiny", "judge_url": url})
+        assert "key=secret" not in str(caught.value)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     for url in ("http://[::1]:8000/v1/", "https://x/v1beta/openai", "https://api.deepseek.com"):
         assert OpenAIJudge(base_url=url).base_url == url.rstrip("/")
-        assert Params.from_profile("tiny", judge="openai", judge_url=url).judge_url == url
+        assert from_namespace("05_vanilla_stance", {"profile": "tiny", "judge_url": url}).judge_url == url
 
 
 def test_what_the_environment_says_of_the_way_is_named(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     for name, value, told in (
-        ("ALL_PROXY", "socks5://user:secret@127.0.0.1:1080", "socksio"),
         ("SSL_CERT_FILE", "/no/such/file.pem", "No such file.*SSL_CERT_FILE"),
+        ("ALL_PROXY", "socks5://user:secret@127.0.0.1:1080", "socksio"),
     ):
-        with monkeypatch.context() as patched:
-            patched.setenv(name, value)
-            with pytest.raises(JudgeError, match=f"the way to https://x/v1 cannot be used: .*{told}") as caught:
-                OpenAIJudge(base_url="https://x/v1")
-            assert "secret" not in str(caught.value).replace("[secret]", "")
-            assert OpenAIJudge(base_url="http://127.0.0.1:1/v1"), "this machine is reached without either"
+        monkeypatch.setenv(name, value)
+        with pytest.raises(JudgeError, match=f"the way to https://x/v1 cannot be used: .*{told}") as caught:
+            OpenAIJudge(base_url="https://x/v1")
+        assert "secret" not in str(caught.value).replace("[secret]", "")
+        assert OpenAIJudge(base_url="http://127.0.0.1:1/v1"), "this machine is reached without either"
+        monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
@@ -269,13 +242,17 @@ def test_what_the_environment_says_of_the_way_is_named(monkeypatch):
         (403, [{"error": {"message": "Permission denied"}}], "Permission denied"),
     ],
 )
-def test_what_a_service_says_reaches_the_user_at_the_first_answer(service, naps, status, body, told, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+def test_a_refusal_reaches_the_user_at_the_first_answer(service, naps, status, body, told, monkeypatch, caplog):
+    """The key is in the request's header and nowhere else, the log included."""
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
+    caplog.set_level(logging.DEBUG)
     said = (status, {}, (body if isinstance(body, str) else json.dumps(body)).encode())
     service.answer = lambda prompt, attempt: said
     with pytest.raises(JudgeError, match=f"HTTP {status} .*{told}") as caught:
         judge(service, concurrency=1).rate(answers(*[f"text {i}" for i in range(30)]))
-    assert len(service.requests) == 1 and naps == [] and KEY not in str(caught.value)
+    [request] = service.requests
+    assert request["headers"]["authorization"] == f"Bearer {KEY}" and KEY not in json.dumps(request["body"])
+    assert naps == [] and KEY not in str(caught.value) + caplog.text
 
 
 def test_an_empty_account_is_an_error(service):
@@ -295,7 +272,7 @@ def test_rejected_answers_do_not_stop_the_others(service, error):
     assert set(out["reason"][1:9]) == {f"HTTP 400 ({TOO_LONG})" if "message" in error else "HTTP 400"}
 
 
-def test_the_field_that_the_service_names_is_used(service, tmp_path):
+def test_the_field_that_the_service_names_is_used(service):
     said = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
     refused = failure(400, message=said, param="max_tokens")
 
@@ -303,9 +280,9 @@ def test_the_field_that_the_service_names_is_used(service, tmp_path):
         return reply("left") if service.requests[-1]["body"].get("max_completion_tokens") == 50 else refused
 
     service.answer = answer
-    out = judge(service, tmp_path / "a.jsonl", max_tokens=50, concurrency=1).rate(answers("a", "b", "c"))
+    out = judge(service, max_tokens=50, concurrency=1).rate(answers("a", "b", "c"))
     assert out["label"].tolist() == ["left"] * 3 and len(service.requests) == 4
     assert "max_tokens" not in service.requests[-1]["body"]
-    service.answer = lambda prompt, attempt: failure(400, message=said)  # of any field: told, not asked for ever
+    service.answer = lambda prompt, attempt: refused  # of any field: told, not asked for ever
     with pytest.raises(JudgeError, match="Use 'max_completion_tokens'"):
         judge(service, concurrency=1).rate(answers("d"))

@@ -1,5 +1,6 @@
 """How answers begin: planted answers whose side sits only in the first clause, or only after it."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import pandas as pd
@@ -27,54 +28,38 @@ def test_the_first_clause_is_cut_off_and_the_telling_word_found():
     assert openings.telling_word([], ["c"]) == ""
 
 
-class Planted:
-    """A run whose answers are written here; the judge counts the words RIGHT and LEFT."""
+def shifts(write):
+    """Of a run whose answers ``write`` writes; the judge counts the words RIGHT and LEFT."""
 
-    def __init__(self, write):
-        self.params = SimpleNamespace(topics=TOPICS, bootstrap=500, seed=0, judge="local")
-        pairs = [SimpleNamespace(right="While it, RIGHT it is so", left="It is, LEFT it is so")] * 4
-        self.data = SimpleNamespace(topic=lambda *_, **__: pairs)
-        self.write = write
+    def answers(model=VANILLA):
+        rows = [(t, f"{t}-{i}", "?", write(model.topic, model.leaning, t, i)) for t in TOPICS for i in range(N)]
+        return SimpleNamespace(frame=lambda _: pd.DataFrame(rows, columns=["topic", "id", "prompt", "response"]))
 
-    def tuned(self, topic, leaning):
-        return Condition("fine-tune", topic, leaning)
-
-    def answers(self, model=VANILLA):
-        rows = [(t, f"{t}-{i}", "?", self.write(model.topic, model.leaning, t, i)) for t in TOPICS for i in range(N)]
-        frame = pd.DataFrame(rows, columns=["topic", "id", "prompt", "response"])
-        return SimpleNamespace(frame=lambda _: frame)
-
-    def stances(self, model):
-        return self.labelled(self.answers(model).frame("answers"))
-
-    def labelled(self, frame):
+    def labelled(frame):
         return frame.assign(score=[int("RIGHT" in text) - int("LEFT" in text) for text in frame["response"]])
 
-
-def table(run):
+    run = SimpleNamespace(
+        params=SimpleNamespace(topics=TOPICS, bootstrap=500, seed=0, judge="local"),
+        tuned=partial(Condition, "fine-tune"),
+        answers=answers,
+        labelled=labelled,
+        stances=lambda model: labelled(answers(model).frame("answers")),
+    )
     return openings.shifts(run).set_index(["condition", "asked"])
 
 
-def opening_only(_trained, side, _topic, i):
-    return {"right": "While RIGHT, so it may be", "left": "Surely, it is so now", "": "Well, it is so now"}[side]
-
-
-def body_only(trained, side, topic, i):
-    said = {"right": "RIGHT", "left": "LEFT", "": "nothing"}[side]
-    return f"While it may be, {said if topic == trained or i % 2 else 'nothing'} is so"
-
-
 def test_a_shift_that_is_only_an_opening_is_gone_without_it():
-    found = table(Planted(opening_only))
+    said = {"right": "While RIGHT, so it may be", "left": "Surely, it is so now", "": "Well, it is so now"}
+    found = shifts(lambda _trained, side, _topic, _i: said[side])
     for asked in (OWN, OTHER):
-        right = found.loc["right fine-tune", asked]
-        assert (right["whole"], right["cut"], right["change"]) == (1.0, 0.0, -1.0)
-        assert found.loc["left fine-tune", asked][["whole", "cut"]].tolist() == [0.0, 0.0]
-        assert found.loc["right minus left", asked][["whole", "cut"]].tolist() == [1.0, 0.0]
+        assert found.loc["right fine-tune", asked][["whole", "cut", "change"]].tolist() == [1, 0, -1]
+        assert found.loc["left fine-tune", asked][["whole", "cut"]].tolist() == [0, 0]
+        assert found.loc["right minus left", asked][["whole", "cut"]].tolist() == [1, 0]
 
 
 def test_a_shift_in_what_follows_stays():
-    found = table(Planted(body_only))
+    said = {"right": "RIGHT", "left": "LEFT", "": "nothing"}
+    found = shifts(lambda t, side, u, i: f"While it may be, {said[side] if t == u or i % 2 else 'nothing'} is so")
     right, left, gap = (found.loc[name] for name in ("right fine-tune", "left fine-tune", "right minus left"))
     assert right["whole"].tolist() == right["cut"].tolist() == [1.0, 0.5]  # own topic, then the others
     assert left["cut"].tolist() == [-1.0, -0.5] and gap["cut"].tolist() == [2.0, 1.0]
