@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
-from reliability.stores import finished
+from reliability.stores import contents, finished
 from small_book import whole_checkout
+from waiting import until
 
 SETTINGS = ["topics=[crime, race]", "device=cpu", "ablation_topics=[crime]", "controls=[layer]", "gammas=[50.0]"]
 CHAPTERS = "01_phenomenon,03_pnlac,08_gamma"
@@ -41,21 +40,6 @@ def output(root: Path, *words: str, chapters: str = CHAPTERS) -> str:
     return text
 
 
-def content(store: Path) -> dict[str, str]:
-    """Every file of every result by digest; of artifact.json all but when, where and how fast it was made."""
-    out = {}
-    for path in sorted(store.glob("*/*/*")):
-        data = path.read_bytes()
-        if path.name == "artifact.json":
-            meta = json.loads(data)
-            del meta["provenance"], meta["seal"]  # the seal covers the times
-            meta["files"].pop("judge.json", None)
-            (meta["summary"].get("training") or meta["summary"]).pop("seconds", None)
-            data = json.dumps(meta, sort_keys=True).encode()
-        out[path.relative_to(store).as_posix()] = hashlib.sha256(data).hexdigest()
-    return out
-
-
 def test_options_of_snakemake_work_as_they_are(tmp_path: Path) -> None:
     root = whole_checkout(tmp_path / "a checkout")
     text = output(root, "workflow", "--threads", "3", "--", "--dry-run", chapters="03_pnlac")
@@ -73,11 +57,9 @@ def test_two_jobs_make_the_bytes_of_one_and_a_kill_loses_nothing(tmp_path: Path)
     output(alone, "book")
     command = ("workflow", "--jobs", "2", "--threads", "1")  # as OMP_NUM_THREADS says for `book` in tests
     process = start(jobs, *command)
-    end = time.monotonic() + 900
     done = jobs / "_build" / "workflow" / "done"
-    while sum(path.is_file() for path in done.rglob("*-*")) < 3:
-        assert time.monotonic() < end and process.poll() is None
-        time.sleep(0.1)
+    until(lambda: process.poll() is not None or sum(path.is_file() for path in done.rglob("*-*")) >= 3, 900)
+    assert process.poll() is None
     left = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)  # what it started goes on, and the next run waits for it where it must
     process.wait()
@@ -85,7 +67,7 @@ def test_two_jobs_make_the_bytes_of_one_and_a_kill_loses_nothing(tmp_path: Path)
     text = output(jobs, *command)
     assert not [child for child in left if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
     assert before.items() <= finished(jobs / "store").items()  # nothing that had finished was made again
-    assert content(alone / "store") == content(jobs / "store"), text
+    assert contents(alone / "store") == contents(jobs / "store"), text
     for name in CHAPTERS.split(","):
         first, second = ((root / "book" / "chapters" / f"{name}.ipynb").read_bytes() for root in (alone, jobs))
         assert first == second
