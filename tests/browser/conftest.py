@@ -18,17 +18,8 @@ import browsers
 import pytest
 from tour import new_visit
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    # no name resolves: a page that asks another host fails, and the request is recorded
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
-]
+# No name resolves: a page that asks another host fails, and the request is recorded.
+ARGUMENTS = ["--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost"]
 
 
 @pytest.fixture(scope="package")  # not longer: its event loop would stand in the way of other tests

@@ -81,7 +81,7 @@ def test_lists_of_neurons_are_read_or_their_wrong_item_is_named():
             parse(f"0.1, {item}" if item else "", 3, 48)
 
 
-def test_what_is_missing_is_told_first_and_made_by_the_run(tmp_path):
+def test_what_is_missing_is_told_first_and_made_by_the_run_and_after_a_stop_by_the_next(tmp_path):
     fresh = Session(Store(tmp_path / "fresh"))
     both, scores = "fine-tuned variants (crime left, crime right, race left, race right)", "PNLAC scores (crime, race)"
     own = {"neurons": "own", "own": "0.1"}
@@ -93,9 +93,14 @@ def test_what_is_missing_is_told_first_and_made_by_the_run(tmp_path):
     with pytest.MonkeyPatch.context() as patch:  # its identity would be asked of the hub
         patch.setattr("polinb.runs.base.identity_of", lambda *_: {})
         assert fresh.missing(ask(model="some/model", **own)) == [hub]
+    told = Heard(fresh, ("fine-tune race left", 1, 2))
+    with pytest.raises(StoppedError):
+        fresh.run(ask(kind="patch"))
+    assert ("fine-tune crime left", 2, 2) in told.bars and told.bars[-1] == told.last and not told.texts
+    assert fresh.missing(ask(kind="patch")) == ["fine-tuned variants (race left, race right)", scores]
     told = Heard(fresh)
     fresh.run(ask(kind="patch"))
-    assert ("fine-tune crime left", 2, 2) in told.bars and ("tokens", STEPS, STEPS) in told.bars
+    assert ("fine-tune race left", 2, 2) in told.bars and ("tokens", STEPS, STEPS) in told.bars
     assert [name for name, _ in told.texts[:4]] == ["vanilla", "intervened"] * 2, "both are written side by side"
     assert fresh.missing(ask(kind="patch")) == [], "all is kept"
 
@@ -158,16 +163,6 @@ def test_grafting_leaves_the_model_as_it_was(store):
         Heard(made, last)
         made.run(ask(kind="graft"))
         assert all(torch.equal(w, before[n]) for n, w in made._opened(ask()).lm.model.named_parameters())
-
-
-def test_stopping_ends_a_training_and_keeps_nothing_half_done(tmp_path):
-    fresh = Session(Store(tmp_path / "s"))
-    told = Heard(fresh, ("fine-tune race left", 1, 2))
-    with pytest.raises(StoppedError):
-        fresh.run(ask())
-    assert told.bars[-1] == ("fine-tune race left", 1, 2) and not told.texts
-    kept = [path.name for path in (tmp_path / "s" / "weights").iterdir() if not path.name.startswith(".")]
-    assert len(kept) == 2, "the two variants of crime, finished before"
 
 
 WRONG = [
