@@ -48,7 +48,9 @@ def make(planted: list[tuple[int, int]]) -> Made:
     for score in scores.values():
         for place, at in enumerate(planted):
             score[at] = 100.0 - place
-    chosen = picks(scores, neuron_sets(scores, 5.0), general=8, specific=2)
+    sets = neuron_sets(scores, 5.0)
+    both = SimpleNamespace(general=sets.general, specific=sets.specific | {"race": sets.strict["race"]})
+    chosen = picks(scores, both, general=8, specific=2)  # type: ignore[arg-type]
     own = [(pick.layer, pick.neuron) for pick in chosen]
     rows = pd.DataFrame([(*at, topic) for at in own for topic in (ALL, *TOPICS)], columns=["layer", "neuron", "topic"])
     effect = np.where(rows["topic"] == ALL, 0.0123, random.normal(0, 0.02, len(rows)))
