@@ -97,7 +97,7 @@ def test_what_is_missing_is_told_first_and_made_by_the_run_and_after_a_stop_by_t
     with pytest.raises(StoppedError):
         fresh.run(ask(kind="patch"))
     assert ("fine-tune crime left", 2, 2) in told.bars and told.bars[-1] == told.last and not told.texts
-    assert fresh.missing(ask(kind="patch")) == ["fine-tuned variants (race left, race right)", scores]
+    assert fresh.missing(ask(kind="patch")) == ["fine-tuned variants (race left, race right)", "PNLAC scores (race)"]
     told = Heard(fresh)
     fresh.run(ask(kind="patch"))
     assert ("fine-tune race left", 2, 2) in told.bars and ("tokens", STEPS, STEPS) in told.bars
