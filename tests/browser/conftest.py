@@ -12,23 +12,14 @@ import os
 import tempfile
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import browsers
 import pytest
+from tour import new_visit
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    # no name resolves: a page that asks another host fails, and the request is recorded
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost",
-]
+# No name resolves: a page that asks another host fails, and the request is recorded.
+ARGUMENTS = ["--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE localhost"]
 
 
 @pytest.fixture(scope="package")  # not longer: its event loop would stand in the way of other tests
@@ -47,57 +38,26 @@ def chromium():
         browser.close()
 
 
-@dataclass
-class Visit:
-    """A page and everything that went wrong on it."""
-
-    page: object
-    allowed: str
-    abroad: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    def __post_init__(self):
-        self.page.on("request", self._request)
-        self.page.on("requestfailed", self._failed)
-        self.page.on("response", lambda r: self.failed.append(f"{r.status} {r.url[:200]}") if r.status >= 400 else None)
-        self.page.on("pageerror", lambda e: self.errors.append(str(e)[:300]))
-        self.page.on("console", lambda m: self.errors.append(m.text[:300]) if m.type == "error" else None)
-
-    def _request(self, request):
-        if not request.url.startswith(("data:", "blob:", self.allowed)):
-            self.abroad.append(request.url[:200])
-
-    def _failed(self, request):
-        # a reader may have opened the next page meanwhile
-        if request.failure != "net::ERR_ABORTED" or not request.url.endswith("/favicon.svg"):
-            self.failed.append(f"{request.url[:200]} {request.failure}")
-
-    def assert_clean(self):
-        """No request to another host, nothing missing, no error of a script."""
-        assert not self.abroad, f"requests that leave the book: {self.abroad}"
-        assert not self.failed, f"requests that failed: {self.failed}"
-        assert not self.errors, f"errors of scripts: {self.errors}"
-
-
 @pytest.fixture
 def visit(chromium):
-    """Factory: opens an address and returns its :class:`Visit`; keywords go to the browser's context.
+    """Factory: opens an address and returns its page, on which nothing may go wrong until the end of the test.
 
-    ``visit(url, allowed=prefix, viewport={...}, java_script_enabled=False, color_scheme="dark")``
+    ``visit(url, allowed=prefix, viewport={...}, java_script_enabled=False, color_scheme="dark")``; ``clean=False``: a
+    page that is broken on purpose.
     """
-    contexts = []
+    made = []
 
-    def open_page(url: str, allowed: str = "", wait: str = "load", **options) -> Visit:
-        context = chromium.new_context(**({"viewport": {"width": 1280, "height": 1000}} | options))
-        contexts.append(context)
-        seen = Visit(context.new_page(), allowed or url.rsplit("/", 1)[0])
+    def open_page(url: str, allowed: str = "", wait: str = "load", clean: bool = True, **options):
+        seen = new_visit(chromium, allowed or url.rsplit("/", 1)[0], **options)
+        made.append((seen, clean))
         seen.page.goto(url, wait_until=wait)
-        return seen
+        return seen.page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    wrong = [each for seen, clean in made if clean for each in seen.wrong()]
+    for seen, _ in made:
+        seen.page.context.close()
+    assert not wrong
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -121,3 +81,10 @@ def served(folder: Path, below: str = "some/folder"):
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+@pytest.fixture(scope="package")
+def book_address(built_book):
+    """The built book over HTTP."""
+    with served(built_book.html) as base:
+        yield base

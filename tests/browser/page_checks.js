@@ -95,7 +95,6 @@
       state: chart.dataset.state || "none",
       error: chart.dataset.error || "",
       marks: chart.querySelectorAll('svg g[class*="role-mark"] :is(path, text, rect, circle, line)').length,
-      picture: [...chart.querySelectorAll("img")].some(shown),
       label: (chart.querySelector(".polinb-chart[aria-label]") || chart).getAttribute("aria-label") || "",
     }));
   }
@@ -187,11 +186,6 @@
       stops: [...document.querySelectorAll("mjx-container:not([display])")].filter((e) => e.tabIndex >= 0).length,
     };
   }
-  // The ground of what stands around each chart and part.
-  function frames() {
-    return [...document.querySelectorAll(".cell_output :is(div.polinb-app, div.polinb-vega)")].map((e) =>
-      `${e.className} | ${getComputedStyle(e.closest(".output, .sd-tab-content, .cell_output")).backgroundColor}`);
-  }
 
   // --- what a visit looks at; test_pages.py judges it
 
@@ -226,7 +220,7 @@
     unfold();
     await settle();
     return { wide: first, charts: charts(), parts: parts(), maths: maths(), structure: structure(),
-      light: coloured("light"), dark: coloured("dark"), frames: frames() };
+      light: coloured("light"), dark: coloured("dark") };
   }
   async function phone() {
     await settle();

@@ -1,8 +1,10 @@
 """The static neuron explorer in a real browser: counts against PNLAC's, filters, map, keys, cards, links, looks."""
 
+import copy
 import json
 from pathlib import Path
 
+import app_page
 import explorer_payload as made_up
 import numpy as np
 import pytest
@@ -11,48 +13,32 @@ from conftest import served
 from polinb.scoring.pnlac import neuron_sets
 
 PLANTED = [(4, 123), (1, 7)]
+BARE = (0, 6)  # has no card, and is among the neurons of some topics
 READY = ".polinb-app[data-state=ready]"
 
 
 @pytest.fixture(scope="module")
 def made():
-    made = made_up.make(planted=PLANTED)
-    card_of(made, *PLANTED[0])["promoted"][0][0] = "a\u202eb\u0007\n"
+    made = made_up.make(PLANTED)
+    made.payload["cards"][0]["promoted"][0][0] = "a\u202eb\u0007\n"
     return made
 
 
 @pytest.fixture(scope="module")
 def address(made, tmp_path_factory):
-    return made_up.write(tmp_path_factory.mktemp("explorer"), made)
+    return made.write(tmp_path_factory.mktemp("explorer"))
 
 
 @pytest.fixture
 def at(visit, address):
     """Opens the page over file://; the argument is the address's fragment."""
 
-    def go(fragment="", **options):
-        seen = visit(address + fragment, **options)
-        seen.page.wait_for_selector(READY, state="attached")
-        return seen
+    def go(fragment=""):
+        page = visit(address + fragment)
+        page.wait_for_selector(READY, state="attached")
+        return page
 
     return go
-
-
-def card_of(made, layer, neuron):
-    return next(c for c in made.payload["cards"] if (c["layer"], c["neuron"]) == (layer, neuron))
-
-
-def without_card(made):
-    """A neuron of layer 0 that has no card."""
-    carded = {(c["layer"], c["neuron"]) for c in made.payload["cards"]}
-    return next((0, n) for n in range(400) if (0, n) not in carded)
-
-
-def changed(made, change):
-    """A copy of what was made, with one change to its payload or blobs."""
-    payload, blobs = json.loads(json.dumps(made.payload)), dict(made.blobs)
-    change(payload, blobs)
-    return made_up.Made(payload, blobs, made.scores)
 
 
 def number(text):
@@ -61,12 +47,6 @@ def number(text):
 
 def numbers(texts):
     return [float(text.replace("−", "-")) for text in texts]
-
-
-def choose_gamma(page, place):
-    page.locator("input[name=gamma]").evaluate(
-        "(node, v) => { node.value = v; node.dispatchEvent(new Event('input', {bubbles: true})); }", str(place)
-    )
 
 
 def cells(rows):
@@ -85,27 +65,23 @@ def picture(page):
     return page.evaluate("document.querySelector('.nx-map canvas').toDataURL()")
 
 
-def focused(page):
-    return page.evaluate("document.activeElement.textContent")
-
-
 def jump(page, name):
-    page.locator("input[name=jump]").fill(name)
+    page.fill("input[name=jump]", name)
     page.keyboard.press("Enter")
 
 
-def place_of(page, layer, layers=6):
+def place_of(page, layer):
     """Where the strongest neuron of a layer lies on the map: in the darkest cell of the layer's row."""
     return page.evaluate(
-        """([layer, layers]) => {
-          const canvas = document.querySelector(".nx-map canvas"), high = (canvas.height - 26) / layers;
+        """(layer) => {
+          const canvas = document.querySelector(".nx-map canvas"), high = (canvas.height - 26) / 6;
           const y = Math.round(4 + layer * high + 3);
           const row = canvas.getContext("2d").getImageData(36, y, canvas.width - 170, 1).data;
           const light = Array.from({ length: row.length / 4 },
             (_, x) => row[4 * x + 3] ? row[4 * x] + row[4 * x + 1] + row[4 * x + 2] : 999);
           return { x: 37 + light.indexOf(Math.min(...light)), y };
         }""",
-        [layer, layers],
+        layer,
     )
 
 
@@ -118,24 +94,27 @@ BREAKS = {
 
 def test_broken_data_is_an_error_and_the_fallback_stays(visit, made, tmp_path):
     for what, change in BREAKS.items():
-        page = visit(made_up.write(tmp_path, changed(made, change))).page
+        broken = copy.deepcopy(made)
+        change(broken.payload, broken.blobs)
+        page = visit(broken.write(tmp_path), clean=False)
         page.wait_for_selector(".polinb-app[data-state=error]", state="attached")
         assert page.get_by_text("Without scripts: a table.").is_visible(), what
         assert page.locator(".polinb-app").get_attribute("data-error") and page.locator(".nx").count() == 0, what
-    wrong = changed(made, lambda payload, blobs: payload["counts"]["8"]["strict"].update(race=-1))
-    page = visit(made_up.write(tmp_path, wrong)).page
+    wrong = copy.deepcopy(made)
+    wrong.payload["counts"]["8"]["strict"]["race"] = -1
+    page = visit(wrong.write(tmp_path))
     page.wait_for_selector(READY, state="attached")
     warning = page.locator(".nx-counts .nx-error")
     assert not warning.is_visible()
-    choose_gamma(page, 8)
+    page.fill("input[name=gamma]", "8")
     assert warning.is_visible(), "counts that contradict the run"
 
 
 def test_counts_at_every_gamma_are_those_of_neuron_sets(at, made):
-    page = at().page
+    page = at()
     seen = set()
-    for place, gamma in enumerate(made_up.GAMMAS):
-        choose_gamma(page, place)
+    for place, gamma in enumerate(made.payload["gammas"]):
+        page.fill("input[name=gamma]", str(place))
         seen.add(page.locator(".nx-told").text_content().partition(":")[2])
         assert not page.locator(".nx-counts .nx-error").is_visible(), gamma
     assert len(seen) > 5, "gammas too alike to tell anything"
@@ -149,26 +128,31 @@ def test_counts_at_every_gamma_are_those_of_neuron_sets(at, made):
 
 
 def test_filters_and_sorting_change_list_and_map(at, made):
-    def names(chosen):
-        return [f"{c['layer']}.{c['neuron']}" for c in made.payload["cards"] if chosen(c)]
+    cards = {f"{c['layer']}.{c['neuron']}": c for c in made.payload["cards"]}
+    sets = neuron_sets(made.scores, 5.0)
 
-    page = at().page
+    def inside(chosen):
+        return [name for name, card in cards.items() if chosen[card["layer"], card["neuron"]]]
+
+    page = at()
     everything, before = listed(page), picture(page)
-    assert everything == names(lambda c: True)
+    assert everything == list(cards)
     page.select_option("select[name=type]", "G")
-    assert listed(page) == names(lambda c: c["kind"] == "G") and picture(page) != before
-    page.select_option("select[name=type]", "strict")
+    assert listed(page) == inside(sets.general) and picture(page) != before
     page.select_option("select[name=topic]", label="race")
-    assert listed(page) == names(lambda c: c["topic"] == "race")
+    specific, strict = inside(sets.specific["race"]), inside(sets.strict["race"])
+    assert len(specific) > len(strict) > 0
+    for kind, names in (("S", specific), ("strict", strict)):
+        page.select_option("select[name=type]", kind)
+        assert listed(page) == names
     page.select_option("select[name=layer]", "4")
     assert set(listed(page)) <= {n for n in everything if n.startswith("4.")}
     page.get_by_role("button", name="Reset").click()
     assert listed(page) == everything and picture(page) == before
     page.select_option("select[name=topic]", label="climate")
-    cards = {f"{c['layer']}.{c['neuron']}": c["scores"][5] for c in made.payload["cards"]}
     for falling in (True, False):
         page.locator("[data-column=score]").click()
-        assert listed(page) == sorted(cards, key=cards.get, reverse=falling)
+        assert listed(page) == sorted(cards, key=lambda name: cards[name]["scores"][5], reverse=falling)
     page.get_by_label("Search the cards").fill("4.123")
     assert listed(page) == ["4.123"]
     before = picture(page)
@@ -177,7 +161,7 @@ def test_filters_and_sorting_change_list_and_map(at, made):
 
 
 def test_the_map_tells_and_opens_the_neurons_of_a_cell(at):
-    page = at("#explorer?topic=race").page
+    page = at("#explorer?topic=race")
     page.locator(".nx-over").hover(position=place_of(page, PLANTED[1][0]))
     where, best, members = page.locator(".nx-tip > div").all_text_contents()
     assert where.startswith("layer 1, neurons 4–7") and best.startswith("strongest: 1.7, top ") and "G" in members
@@ -193,14 +177,16 @@ def test_the_map_tells_and_opens_the_neurons_of_a_cell(at):
 
 
 def test_a_card_tells_and_saves_what_the_run_measured(at, made):
-    page = at("#explorer?neuron=4.123", permissions=["clipboard-read", "clipboard-write"]).page
-    card = card_of(made, *PLANTED[0])
+    """Text of a model stays text, and what is hidden in it is shown."""
+    page, card = at("#explorer?neuron=4.123"), made.payload["cards"][0]
     rows = cells(page.locator(".nx-card .nx-part").first.locator("tbody tr"))
     for t, (topic, _, score, rank, normal) in enumerate(rows):
         assert (topic, score, number(rank)) == (made_up.TOPICS[t], "100", 1)
         assert number(normal) == card["rank_normalised"][t]
     text = page.locator(".nx-card").text_content()
-    assert "0.831, rank 77 of 2\u202f400" in text and "+0.0123[+0.0040, +0.0206]" in text
+    scale, rank = card["scale"], card["scale_rank"]
+    assert f"{scale:.3g}, rank {rank:_} of 2_400".replace("_", "\u202f") in text
+    assert "+0.0123[+0.0040, +0.0206]" in text
     mean = card["activation"][2]
     shown = cells(page.locator(".nx-card .nx-part").nth(2).locator("tbody tr"))[2]
     assert numbers(shown[2:]) == pytest.approx([mean["vanilla"], mean["left"], mean["right"], 40], abs=6e-3)
@@ -209,11 +195,17 @@ def test_a_card_tells_and_saves_what_the_run_measured(at, made):
     page.get_by_role("button", name="Copy JSON").click()
     page.wait_for_selector("button:has-text('Copied')")
     assert json.loads(page.evaluate("navigator.clipboard.readText()")) == found
+    page.get_by_label("Search the cards").fill("<img")
+    assert len(listed(page)) > 10
+    for hostile in made_up.HOSTILE:
+        assert hostile in text.replace("\u00a0", " ")
+    assert page.locator(".nx :is(img, script, iframe)").count() == 0 and page.title() == "part"
+    assert page.locator(".nx-tokens li").first.text_content().startswith("a⟨U+202E⟩b⟨U+0007⟩⏎")
 
 
 def test_a_neuron_without_a_card_shows_its_levels_and_saves_them(at, made):
-    page, (layer, neuron) = at().page, without_card(made)
-    jump(page, f"{layer}.{neuron}")
+    layer, neuron = BARE
+    page = at(f"#explorer?neuron={layer}.{neuron}")
     for t, (topic, place, inside) in enumerate(cells(page.locator(".nx-card tbody tr"))):
         score = made.scores[topic]
         rank = int((score > score[layer, neuron]).sum()) + 1
@@ -232,17 +224,18 @@ def saved(page):
 
 
 def test_keyboard_alone(at):
-    page = at().page
+    page = at()
     field, alert = page.locator("input[name=jump]"), page.locator(".nx-jump [role=alert]")
     for text, said in (("6.0", "no layer 6"), ("0.400", "no neuron 400"), ("", "point"), ("<img src=x>", "point")):
         jump(page, text)
         assert said in alert.text_content() and field.get_attribute("aria-invalid") == "true", text
     jump(page, "1.7")
-    assert not alert.is_visible() and focused(page) == "Neuron 1.7"
+    focused = page.locator(":focus")
+    assert not alert.is_visible() and focused.text_content() == "Neuron 1.7"
     page.get_by_role("button", name="Close").press("Enter")
     for _ in range(40):
         page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.matches('.nx-over')"):
+        if page.locator(".nx-over:focus").count():
             break
     live = page.locator(".nx-map [aria-live]")
     assert live.text_content().startswith("layer 0, neuron")
@@ -252,15 +245,15 @@ def test_keyboard_alone(at):
     assert first.startswith("layer 1, neurons ")
     low, high = first.split("neurons ")[1].split(",")[0].split(";")[0].split("–")
     page.keyboard.press("Enter")
-    layer, neuron = map(int, focused(page).removeprefix("Neuron ").split("."))
+    layer, neuron = map(int, focused.text_content().removeprefix("Neuron ").split("."))
     assert layer == 1 and int(low) <= neuron <= int(high)
     page.get_by_role("button", name="Close").press("Enter")
-    assert page.evaluate("document.activeElement.matches('.nx-over')") and not titles(page)
+    assert page.locator(".nx-over:focus").count() == 1 and not titles(page)
 
 
 def test_pictures_and_contexts_of_a_card_are_the_runs(at, made):
     """Heights of the histogram are square roots of shares; contexts are coloured and read token by token."""
-    page, card = at("#explorer?neuron=4.123").page, card_of(made, *PLANTED[0])
+    page, card = at("#explorer?neuron=4.123"), made.payload["cards"][0]
     counts = {model: np.array(card["histogram"][model]) for model in made_up.SIDES}
     top = max((values / values.sum()).max() for values in counts.values())
     for model, values in counts.items():
@@ -286,22 +279,9 @@ def test_pictures_and_contexts_of_a_card_are_the_runs(at, made):
             assert ("nx-pos" in classes, "nx-neg" in classes) == (value / top > 0.04, value / top < -0.04)
 
 
-def test_text_of_a_model_stays_text_and_shows_what_is_hidden(at):
-    seen = at("#explorer?neuron=4.123")
-    page = seen.page
-    page.get_by_label("Search the cards").fill("<img")
-    assert len(listed(page)) > 10
-    for hostile in made_up.HOSTILE:
-        assert hostile in page.locator(".nx-card").text_content().replace("\u00a0", " ")
-    assert page.locator(".nx :is(img, script, iframe)").count() == 0 and page.title() == "part"
-    assert page.locator(".nx-tokens li").first.text_content().startswith("a⟨U+202E⟩b⟨U+0007⟩⏎")
-    seen.assert_clean()
-
-
 def test_a_link_restores_the_view_and_garbage_in_it_is_ignored(at):
     view = "topic=gun+control&type=S&gamma=10&layer=4&cards=1&order=rank&neuron=4.123"
-    seen = at(f"#explorer?{view}&beside=4.1&variant=left&sort=-rank&find=4.")
-    page = seen.page
+    page = at(f"#explorer?{view}&beside=4.1&variant=left&sort=-rank&find=4.")
     names = ("topic", "type", "layer", "order")
     chosen = {name: page.locator(f"select[name={name}]").input_value() for name in names}
     assert chosen == {"topic": "1", "type": "S", "layer": "4", "order": "rank"}
@@ -316,21 +296,18 @@ def test_a_link_restores_the_view_and_garbage_in_it_is_ignored(at):
     page.select_option("select[name=type]", "S")
     page.wait_for_timeout(300)
     assert page.url == before, "and the view gives the link"
-    seen.assert_clean()
     bad = "topic=nobody&type=constructor&gamma=5.5&layer=99&neuron=%3Cimg%20src%3Dx%3E&order=up&cards=yes"
     for fragment in (bad, "%E0%A4%A"):
-        seen = at(f"#explorer?{fragment}")
-        chosen = [seen.page.locator(f"select[name={name}]").input_value() for name in names[:3]]
-        assert chosen == ["-1", "all", "-1"] and not titles(seen.page)
-        assert seen.page.locator(".nx-told").text_content().startswith("γ = 5 %")
-        seen.assert_clean()
+        page = at(f"#explorer?{fragment}")
+        chosen = [page.locator(f"select[name={name}]").input_value() for name in names[:3]]
+        assert chosen == ["-1", "all", "-1"] and not titles(page)
+        assert page.locator(".nx-told").text_content().startswith("γ = 5 %")
 
 
 def test_the_address_follows_and_the_link_is_copied(at):
-    seen = at(permissions=["clipboard-read", "clipboard-write"])
-    page = seen.page
+    page = at()
     page.select_option("select[name=topic]", label="race")
-    choose_gamma(page, 2)
+    page.fill("input[name=gamma]", "2")
     jump(page, "1.7")
     page.wait_for_function("location.hash === '#explorer?topic=race&gamma=0.5&neuron=1.7'")
     page.get_by_role("button", name="Copy link").click()
@@ -344,17 +321,12 @@ def test_the_address_follows_and_the_link_is_copied(at):
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     page.get_by_role("button", name="Copy link").click()
     page.get_by_text("The link is in the address bar now.").wait_for()
-    seen.assert_clean()
 
 
 def test_the_widget_module_draws_the_same_and_syncs(visit, made, tmp_path):
     from polinb.display.widgets import NeuronExplorer
 
-    (tmp_path / "levels.bin").write_bytes(made.blobs["levels"])
-    page = (
-        '<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">'
-        '<link rel="stylesheet" href="widget.css"><div id="here"></div>'
-        """<script type="module">
+    body = """<link rel="stylesheet" href="widget.css"><div id="here"></div><script type="module">
         import widget from "./widget.js";
         const buffer = await (await fetch("levels.bin")).arrayBuffer();
         const payload = await (await fetch("payload.json")).json();
@@ -365,13 +337,13 @@ def test_the_widget_module_draws_the_same_and_syncs(visit, made, tmp_path):
           fromPython: (n, v) => { state[n] = v; heard["change:" + n](); }, heard };
         window.stop = widget.render({ model: window.model, el: document.getElementById("here") });
         </script>"""
-    )
-    files = {"widget.js": NeuronExplorer._esm, "widget.css": NeuronExplorer._css, "page.html": page}
+    app_page.write(tmp_path, body, [])
+    (tmp_path / "levels.bin").write_bytes(made.blobs["levels"])
+    files = {"widget.js": NeuronExplorer._esm, "widget.css": NeuronExplorer._css}
     for name, text in (files | {"payload.json": json.dumps(made.payload)}).items():
         (tmp_path / name).write_text(text, "utf-8")
     with served(tmp_path) as address:
-        seen = visit(f"{address}/page.html")
-        page = seen.page
+        page = visit(f"{address}/index.html")
         page.wait_for_selector(".nx-card h3")
         assert titles(page) == ["Neuron 1.7"]
         assert page.get_by_role("button", name="Copy link").count() == 0
@@ -384,4 +356,3 @@ def test_the_widget_module_draws_the_same_and_syncs(visit, made, tmp_path):
         assert "version 9" in page.locator("#here [role=alert]").text_content()
         page.evaluate("window.stop()")
         assert page.evaluate("Object.keys(model.heard)") == []
-        seen.assert_clean()

@@ -8,13 +8,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from polinb.lab.request import CHANGES, Request
 from polinb.lab.serve import NOTEBOOK, command, environment
@@ -43,19 +43,17 @@ def server(kind, root):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environ = environment("tiny", SETTINGS) | {"POLINB_STORE": str(root / "store"), "PYTHONPATH": str(ROOT)}
-    for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR", "HOME"):
-        environ[name] = str(root / name.lower())
-    environ |= {f"JUPYTERLAB_{name}_DIR": str(root / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
+    names = ("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR", "HOME")
+    environ |= {name: str(root / name.lower()) for name in names}
     log, line = root / f"{kind}.log", command(kind, port, browser=False, root=root)
     with log.open("w") as file:
         # A session of its own: its kernels end with it.
         process = subprocess.Popen(line, env=environ, stdout=file, stderr=file, start_new_session=True)
+    address = re.compile(rf"http://127\.0\.0\.1:{port}/\S*")
     try:
-        end = time.monotonic() + 60
-        while not (found := re.search(rf"http://127\.0\.0\.1:{port}/\S*", log.read_text())):
-            assert process.poll() is None and time.monotonic() < end, log.read_text()[-3000:]
-            time.sleep(0.05)
-        yield found[0]
+        until(lambda: process.poll() is not None or address.search(log.read_text()), told=log.read_text)
+        assert process.poll() is None, log.read_text()[-3000:]
+        yield address.search(log.read_text())[0]
     finally:
         for way in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError, subprocess.TimeoutExpired):
@@ -69,11 +67,11 @@ def voila(chromium, place):
         yield address
 
 
-def opened(visit, address, **options):
+def opened(visit, address):
     """The page, which may load nothing from elsewhere."""
-    seen = visit(address, allowed=re.match(r"http://[^/?]+", address)[0], wait="commit", **options)
-    seen.page.set_default_timeout(WAIT)
-    return seen
+    page = visit(address, allowed=re.match(r"http://[^/?]+", address)[0], wait="commit")
+    page.set_default_timeout(WAIT)
+    return page
 
 
 def lab_of(page):
@@ -109,9 +107,9 @@ def expected(place, prompt, kind, own=""):
 
 def test_voila_from_click_to_text(visit, voila, place):
     """General neurons: variants are trained after a question; then a patch."""
-    seen = opened(visit, voila)
-    lab = lab_of(seen.page)
-    assert not seen.page.get_by_text("started_with").count(), "no source is shown"
+    page = opened(visit, voila)
+    lab = lab_of(page)
+    assert not page.get_by_text("started_with").count(), "no source is shown"
     ask(lab, EVIL, kind="patch")
     start = lab.get_by_role("button", name="Start", exact=True)
     start.wait_for()
@@ -126,9 +124,8 @@ def test_voila_from_click_to_text(visit, voila, place):
     assert lab.get_by_role("cell", name="<script>window.planted").is_visible(), "markup is shown as text"
     assert lab.locator(".polinb-text span[title][style*=rgba]").count() > 12, "tokens are coloured"
     assert lab.get_by_text(re.compile("strongest on “.*” \\(\\d")).count() == 2
-    assert seen.page.evaluate("window.planted") is None
-    on_a_phone_with_the_keyboard(seen.page, lab)
-    seen.assert_clean()
+    assert page.evaluate("window.planted") is None
+    on_a_phone_with_the_keyboard(page, lab)
 
 
 def on_a_phone_with_the_keyboard(page, lab):
@@ -164,16 +161,17 @@ def test_voila_without_its_token_runs_nothing(voila):
     assert "polinb-lab" not in text and "jupyter-config-data" not in text, "no notebook was run"
 
 
-def test_jupyterlab_from_click_to_text_and_stop(visit, place):
+@pytest.fixture
+def jupyterlab(place):
     with server("lab", place) as address:
-        click_to_text_and_stop(opened(visit, address), address, place)
+        yield address
 
 
-def click_to_text_and_stop(seen, address, place):
+def test_jupyterlab_from_click_to_text_and_stop(visit, jupyterlab, place):
     from playwright.sync_api import TimeoutError as Late
 
-    page = seen.page
-    assert "token=" in address, "the server asks for its token"
+    assert "token=" in jupyterlab, "the server asks for its token"
+    page = opened(visit, jupyterlab)
     page.locator(".jp-MarkdownOutput h1", has_text="The live lab").wait_for()
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()  # the kernel is there
     for _ in range(3):  # JupyterLab may drop what a kernel is asked while it connects
@@ -194,4 +192,3 @@ def click_to_text_and_stop(seen, address, place):
     assert lab.get_by_text("; stopped").count() == 2
     assert page.get_by_text("Jupyter news").count() == 0, "no announcements"
     assert page.evaluate("window.planted") is None
-    seen.assert_clean()

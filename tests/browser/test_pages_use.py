@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import tour
-from conftest import served
 
 # What has the focus, and whether that can be seen: an outline, or a change of ring, ground, edge or colour, on it or
 # what is in it.
@@ -36,22 +35,25 @@ def found(page, base: str, word: str, said: str = "found") -> list[str]:
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
-def test_search_finds_words_and_lists_chapters_before_functions(visit, built_book, scheme: str) -> None:
-    with served(built_book.html) as base:
-        base = base if scheme == "http" else f"file://{built_book.html}"
-        seen = visit(f"{base}/search.html", allowed=base)
-        for word, name, most in (("patching", "06_patching", 2), ("coupling", "07_inhibitft", 9)):
-            links = found(seen.page, base, word)
-            function = next((at for at, href in enumerate(links) if href.startswith("api/")), len(links))
-            assert next(at for at, href in enumerate(links) if name in href) < min(function, most), links[:12]
-        assert found(seen.page, base, "zzxqj", "did not match") == []
-        seen.assert_clean()
+def test_search_finds_words_and_lists_chapters_before_functions(visit, built_book, book_address, scheme: str) -> None:
+    base = book_address if scheme == "http" else f"file://{built_book.html}"
+    page = visit(f"{base}/search.html", allowed=base)
+    for word, name, most in (("patching", "06_patching", 2), ("coupling", "07_inhibitft", 9)):
+        links = found(page, base, word)
+        function = next((at for at, href in enumerate(links) if href.startswith("api/")), len(links))
+        assert next(at for at, href in enumerate(links) if name in href) < min(function, most), links[:12]
+    assert found(page, base, "zzxqj", "did not match") == []
 
 
-def test_search_starts_from_the_field_of_any_page(visit, built_book) -> None:
+@pytest.fixture
+def opened(visit, built_book):
+    """Factory: a page of the book over file://."""
     base = f"file://{built_book.html}"
-    seen = visit(f"{base}/chapters/07_inhibitft.html", allowed=base)
-    page = seen.page
+    return lambda name, **options: visit(f"{base}/{name}.html", allowed=base, **options)
+
+
+def test_search_starts_from_the_field_of_any_page(opened) -> None:
+    page = opened("chapters/07_inhibitft")
     page.locator("button.search-button-field, button.search-button__button").first.click()
     field = page.locator("dialog input[type=search], .search-button__search-container input[type=search]").first
     field.fill("coupling")
@@ -60,12 +62,10 @@ def test_search_starts_from_the_field_of_any_page(visit, built_book) -> None:
     page.locator("#search-results li a").first.click()
     page.wait_for_selector("article h1")
     assert "search.html" not in page.url
-    seen.assert_clean()
 
 
-def test_the_keyboard_reaches_everything(visit, built_book) -> None:
-    base = f"file://{built_book.html}"
-    page = visit(f"{base}/chapters/01_phenomenon.html", allowed=base, reduced_motion="reduce").page
+def test_the_keyboard_reaches_everything(opened) -> None:
+    page = opened("chapters/01_phenomenon", reduced_motion="reduce")
     tour.look(page, "settle")
     reached = []
     for _ in range(400):
@@ -86,31 +86,23 @@ def test_the_keyboard_reaches_everything(visit, built_book) -> None:
     assert page.evaluate("!!document.activeElement.closest('main')"), "and the next Tab goes on in the text"
 
 
-def test_the_themes_button_lasts_and_a_reader_who_prefers_dark_gets_dark(visit, built_book) -> None:
+def test_the_themes_button_lasts_and_a_reader_who_prefers_dark_gets_dark(visit, book_address, opened) -> None:
     theme = "document.documentElement.dataset.theme"
-    base = f"file://{built_book.html}"
-    assert visit(f"{base}/index.html", allowed=base, color_scheme="dark").page.evaluate(theme) == "dark"
-    with served(built_book.html) as base:
-        seen = visit(f"{base}/index.html", allowed=base, color_scheme="light")
-        page = seen.page
-        assert page.evaluate(theme) == "light"
-        for _ in range(3):
-            if page.evaluate(theme) != "dark":
-                page.locator("button.theme-switch-button").locator("visible=true").first.click()
-        page.goto(f"{base}/notation.html")
-        assert page.evaluate(theme) == "dark"
-        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
-        seen.assert_clean()
+    assert opened("index", color_scheme="dark").evaluate(theme) == "dark"
+    page = visit(f"{book_address}/index.html", color_scheme="light")
+    assert page.evaluate(theme) == "light"
+    for _ in range(3):
+        if page.evaluate(theme) != "dark":
+            page.locator("button.theme-switch-button").locator("visible=true").first.click()
+    page.goto(f"{book_address}/notation.html")
+    assert page.evaluate(theme) == "dark"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
 
 
-def test_the_sidebar_opens_on_a_phone(visit, built_book) -> None:
-    base = f"file://{built_book.html}"
-    page = visit(f"{base}/index.html", allowed=base, viewport={"width": 390, "height": 844}).page
-    link = page.locator(
-        "#pst-primary-sidebar a[href='chapters/03_pnlac.html'], dialog a[href='chapters/03_pnlac.html']"
-    ).first
+def test_the_sidebar_opens_on_a_phone(opened) -> None:
+    page = opened("index", viewport={"width": 390, "height": 844})
+    link = page.locator(":is(#pst-primary-sidebar, dialog) a[href='chapters/03_pnlac.html']").first
     assert not link.is_visible()
-    page.locator("button.primary-toggle, label.primary-toggle").locator("visible=true").first.click()
-    link.wait_for(state="visible")
+    page.locator(":is(button, label).primary-toggle").locator("visible=true").first.click()
     link.click()
     page.wait_for_url("**/03_pnlac.html")

@@ -27,16 +27,18 @@ def address(rows, tmp_path_factory):
 
 
 @pytest.fixture
-def page(visit, address):
-    seen = opened(visit, address)
-    yield seen.page
-    seen.assert_clean()
+def opened(visit):
+    def open_page(address, **options):
+        page = visit(address, **options)
+        page.wait_for_selector(".polinb-app[data-state=ready]")
+        return page
+
+    return open_page
 
 
-def opened(visit, address, **options):
-    seen = visit(address, **options)
-    seen.page.wait_for_selector(".polinb-app[data-state=ready]")
-    return seen
+@pytest.fixture
+def page(opened, address):
+    return opened(address)
 
 
 def pick(page, **values):
@@ -172,16 +174,16 @@ def test_search_looks_into_questions_and_shown_answers(page, rows):
         agrees(page, frame[found])
 
 
-def test_a_view_is_kept_in_its_address(visit, address, rows):
-    page = opened(visit, address).page
+def test_a_view_is_kept_in_its_address(opened, address, rows):
+    page = opened(address)
     assert "#" not in page.url
     pick(page, trained="race", asked="science", differ="two", order="change", second="inhibit")
     page.fill("input[type=search]", "river")
     page.uncheck("input[name=columns][value=patch-g]")
     page.wait_for_function("location.hash.includes('find=river')")
-    again = opened(visit, page.url)
-    assert saved(again.page).equals(saved(page)) and count(again.page) > 2
-    page = again.page
+    again = opened(page.url)
+    assert saved(again).equals(saved(page)) and count(again) > 2
+    page = again
     page.click("text=Reset")
     assert "#" not in page.url and count(page) == 90
     bad = "#responses:trained=%3Cimg%3E&asked=nowhere&columns=vanilla,evil&order=__proto__&constructor=1&only=x"
@@ -192,24 +194,22 @@ def test_a_view_is_kept_in_its_address(visit, address, rows):
     page.evaluate("location.hash = '#elsewhere'")
     pick(page, label="any")
     assert page.url.endswith("#elsewhere"), "another anchor of the page stays"
-    again.assert_clean()
 
 
-def test_a_link_leads_to_one_question(visit, address):
+def test_a_link_leads_to_one_question(opened, address):
     with served(Path(address.removeprefix("file://")).parent) as base:
-        page = opened(visit, f"{base}/index.html", permissions=["clipboard-read", "clipboard-write"]).page
+        page = opened(f"{base}/index.html")
         pick(page, trained="race", asked="crime")
         page.locator("li[data-question='crime/crime-012'] .foot button").click()
         page.wait_for_function("document.querySelector('.said').textContent === 'Link copied.'")
-        there = opened(visit, page.evaluate("navigator.clipboard.readText()")).page
+        there = opened(page.evaluate("navigator.clipboard.readText()"))
         assert there.locator("li").count() == 1 and there.locator("li[data-question='crime/crime-012']").count() == 1
         there.click("text=Show all questions")
         assert count(there) == 90 and there.input_value("select[name=trained]") == "race"
 
 
-def test_phone_keyboard_and_screen_reader(visit, address):
-    seen = opened(visit, address, viewport={"width": 390, "height": 800})
-    page = seen.page
+def test_phone_keyboard_and_screen_reader(opened, address):
+    page = opened(address, viewport={"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.click("text=Choose and filter")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -217,14 +217,11 @@ def test_phone_keyboard_and_screen_reader(visit, address):
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowDown")
     assert count(page) == 30 and page.locator(".count").get_attribute("aria-live") == "polite"
-    for field in page.locator(".polinb-responses :is(select, input)").all():
-        assert field.evaluate("x => x.labels.length === 1 && x.labels[0].textContent.trim() !== ''")
     assert page.get_by_role("table").count() == 1 and page.get_by_role("rowheader").count() == len(SHOWN)
     for kind in SHOWN[1:]:
         page.uncheck(f"input[name=columns][value={kind}]")
     page.click("input[name=columns][value=vanilla]")  # the last column stays
     assert list(means(page)) == ["vanilla"] and page.locator("li").first.locator(".reply").count() == 1
-    seen.assert_clean()
 
 
 def test_broken_data_leave_the_fallback(visit, rows, tmp_path):
@@ -233,7 +230,7 @@ def test_broken_data_leave_the_fallback(visit, rows, tmp_path):
     length["columns"][1]["label"].pop()
     not_gzip = re.sub(r'(data-name="payload">)[^<]+', r"\1AAAA", shown_by(data_of(*rows)))
     for body in (not_gzip, shown_by(version), shown_by(length)):
-        seen = visit(write_app(tmp_path, "responses", body))
-        seen.page.wait_for_selector(".polinb-app[data-state=error]")
-        assert seen.page.is_visible("#fallback") and seen.page.locator(".polinb-app-root").count() == 0
-        assert seen.errors, "the console says why"
+        page = visit(write_app(tmp_path, "responses", body), clean=False)
+        page.wait_for_selector(".polinb-app[data-state=error]")
+        assert page.is_visible("#fallback") and page.locator(".polinb-app-root").count() == 0
+        assert any(told.type == "error" for told in page.console_messages()), "the console says why"

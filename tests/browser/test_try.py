@@ -49,26 +49,36 @@ def made(tmp_path_factory):
     shutil.copy(embedded_folder() / "tokenizer.json", folder / "embedded.json")
     text = (ROOT / "book" / "try.md").read_text("utf-8")
     write(folder, text.split("```{raw} html\n")[1].split("```")[0], *APPS["try"], name="try.html")
-    return folder, lm, judge, sets, difference
+    return SimpleNamespace(folder=folder, lm=lm, judge=judge, sets=sets, difference=difference)
+
+
+@pytest.fixture(scope="module")
+def base(made):
+    with served(made.folder) as address:
+        yield address
 
 
 @pytest.fixture
-def opened(made, visit):
+def opened(base, visit):
     """Factory: the page with its model loaded, at a fragment."""
-    with served(made[0]) as base:
 
-        def open_page(fragment=""):
-            seen = visit(f"{base}/try.html{fragment}", allowed=base)
-            seen.page.click("button.load")
-            seen.page.wait_for_selector("form", timeout=60_000)
-            return seen
+    def open_page(fragment=""):
+        page = visit(f"{base}/try.html{fragment}")
+        page.click("button.load")
+        page.wait_for_selector("form", timeout=60_000)
+        return page
 
-        yield open_page
+    return open_page
 
 
 def answered(page):
     page.wait_for_function("document.querySelector('.said').textContent.includes('Done.')", timeout=60_000)
     return [box.evaluate("x => x.textContent") for box in page.locator(".answer").all()]
+
+
+def text_of(made, ids):
+    """As the page shows it: without special tokens and what has begun of a letter."""
+    return made.lm.tokenizer.decode(ids, skip_special_tokens=True).rstrip("\ufffd")
 
 
 def engine_texts(made, chosen, kind, strength, count):
@@ -78,23 +88,20 @@ def engine_texts(made, chosen, kind, strength, count):
     from polinb.masking.decoding import assign, changed_answers, scale
     from polinb.models.tokens import prompt_ids
 
-    _, lm, _, _, difference = made
     where = [torch.from_numpy(np.flatnonzero(row)) for row in chosen]
     change = {
         "ablate": assign(0.0),
         "scale": scale(strength),
-        "add": lambda layer, own, _: own + strength * torch.from_numpy(difference[layer])[where[layer]],
+        "add": lambda layer, own, _: own + strength * torch.from_numpy(made.difference[layer])[where[layer]],
     }
     options = {"max_new_tokens": count, "batch": 1}
-    ids = [prompt_ids(lm, PROMPT, page_model.SYSTEM)]
-    both = [changed_answers(lm, ids, chosen, each, **options)[0] for each in (scale(1.0), change[kind])]
-    special = set(lm.tokenizer.all_special_ids)
-    return [lm.tokenizer.decode([i for i in row if i not in special]) for row in both]
+    ids = [prompt_ids(made.lm, PROMPT, page_model.SYSTEM)]
+    both = [changed_answers(made.lm, ids, chosen, each, **options)[0] for each in (scale(1.0), change[kind])]
+    return [text_of(made, row) for row in both]
 
 
 def test_from_click_to_the_engines_text(made, opened):
-    seen = opened()
-    page = seen.page
+    page = opened()
     page.fill("input[name=tokens]", "12")
     for kind, strength in (("ablate", 1), ("scale", -2), ("add", 9)):
         page.select_option("select[name=kind]", kind)
@@ -102,24 +109,23 @@ def test_from_click_to_the_engines_text(made, opened):
             page.fill("input[name=strength]", str(strength))
         page.click("button.go")
         texts = answered(page)
-        wanted = engine_texts(made, made[3]["G"], kind, strength, 12)
-        assert texts == [each.rstrip("\ufffd") for each in wanted] and texts[0] != texts[1]
+        wanted = engine_texts(made, made.sets["G"], kind, strength, 12)
+        assert texts == wanted and texts[0] != texts[1]
         shares = page.locator(".answer span").evaluate_all("all => all.map(x => x.style.getPropertyValue('--share'))")
         assert "100%" in shares and "" not in shares
         labels = page.locator(".label").all_text_contents()
-        rated = made[2].rate(pd.DataFrame({"topic": "x", "prompt": "x", "response": texts}))
+        rated = made.judge.rate(pd.DataFrame({"topic": "x", "prompt": "x", "response": texts}))
         assert all(one.startswith(f"Local judge: {want}") for one, want in zip(labels, rated["label"], strict=True))
-    seen.assert_clean()
 
 
 def test_a_link_restores_the_state_and_a_wrong_one_changes_nothing(made, opened):
-    page = opened("#try:set=own&own=0.3%2C2.7&kind=scale&strength=3&count=5&prompt=Hello%20%3Cimg%3E&x=1").page
+    page = opened("#try:set=own&own=0.3%2C2.7&kind=scale&strength=3&count=5&prompt=Hello%20%3Cimg%3E&x=1")
     values = [page.input_value(f"[name={name}]") for name in ("set", "own", "kind", "strength", "tokens", "prompt")]
     assert values == ["own", "0.3,2.7", "scale", "3", "5", "Hello <img>"]
     page.click("button.go")
     answered(page)
     assert "own=0.3%2C2.7" in page.url and page.locator(".polinb-try img").count() == 0
-    linked = opened("?set=random&kind=add&strength=3").page  # as chapters link
+    linked = opened("?set=random&kind=add&strength=3")  # as chapters link
     assert [linked.input_value(f"[name={name}]") for name in ("set", "kind", "strength")] == ["random", "add", "3"]
     linked.evaluate(
         """() => new Promise((heard) => {
@@ -140,7 +146,7 @@ def test_what_was_asked_comes_back_and_goes_into_the_lab(made, opened, tmp_path)
     from polinb.lab.session import Session
     from polinb.runs.artifacts import Store
 
-    page = opened("#try:kind=scale&strength=-2&tokens=9").page
+    page = opened("#try:kind=scale&strength=-2&tokens=9")
     page.click("button.go")
     first, address = answered(page), page.url
     with page.expect_download() as got:
@@ -151,10 +157,8 @@ def test_what_was_asked_comes_back_and_goes_into_the_lab(made, opened, tmp_path)
     asked = names["request"]
     assert asked.prompt == PROMPT and asked.strength == -2
     result = Session(Store(tmp_path)).run(asked)
-    assert result.chosen == made[3]["G"].sum()
-    special = set(made[1].tokenizer.all_special_ids)
-    texts = [made[1].tokenizer.decode([i for i in a.ids if i not in special]) for a in result.answers.values()]
-    assert first == [each.rstrip("\ufffd") for each in texts]
+    assert result.chosen == made.sets["G"].sum()
+    assert first == [text_of(made, answer.ids) for answer in result.answers.values()]
     page.fill("textarea[name=prompt]", "Is growth good?")
     page.select_option("select[name=kind]", "add")
     page.click("button.go")
@@ -168,8 +172,8 @@ def test_the_strongest_neurons_on_a_readers_text_are_the_engines(made, opened):
     from polinb.masking.decoding import Reader
     from polinb.models.tokens import pad, text_ids
 
-    folder, lm, *_ = made
-    page = opened().page
+    lm = made.lm
+    page = opened()
     written = "Taxes <b>rise</b> 日本"
     page.fill("textarea[name=text]", written)
     page.click("button.look")
@@ -181,7 +185,7 @@ def test_the_strongest_neurons_on_a_readers_text_are_the_engines(made, opened):
     every = np.ones((lm.layers, lm.width), bool)
     read = Reader(lm, every).read(pad(lm, [ids], [[]], [0]))
     acts = np.stack([layer[0, -len(ids) :].numpy() for layer in read])[:, 1:]
-    share = np.abs(acts).max(1) / np.fromfile(folder / "model" / "scale.bin", "<f4").reshape(lm.layers, lm.width)
+    share = np.abs(acts).max(1) / np.fromfile(made.folder / "model" / "scale.bin", "<f4").reshape(lm.layers, lm.width)
     order = [divmod(int(i), lm.width) for i in np.argsort(-share, axis=None)[:20]]
     assert [name for name, _ in rows] == [f"{layer}.{neuron}" for layer, neuron in order]
     assert rows[0][1] == f"chapters/17_neuron_explorer.html#explorer?neuron={rows[0][0]}"
@@ -193,7 +197,7 @@ def test_the_strongest_neurons_on_a_readers_text_are_the_engines(made, opened):
 
 
 def test_keyboard_alone_is_enough_and_an_answer_can_be_stopped(opened):
-    page = opened().page
+    page = opened()
     assert page.evaluate("document.activeElement.name") == "prompt", "the prompt is ready to be written"
     page.fill("input[name=tokens]", "200")
     page.locator("input[name=tokens]").press("Enter")
@@ -219,7 +223,7 @@ def test_blocks_in_the_page_are_the_dense_matrix(made, visit, tmp_path):
     write(tmp_path, "", [])
     shutil.copy(web_folder() / "try_engine.js", tmp_path)
     with served(tmp_path) as base:
-        found = visit(f"{base}/index.html", allowed=base).page.evaluate(
+        found = visit(f"{base}/index.html").evaluate(
             """async (base) => {
               const { spread } = await import(base + "/try_engine.js");
               const bytes = new Uint8Array(await (await fetch(base + "/weights.0.bin")).arrayBuffer());
@@ -237,34 +241,32 @@ def test_blocks_in_the_page_are_the_dense_matrix(made, visit, tmp_path):
         assert np.array_equal(np.array(found[name], np.float32).reshape(64, 5), value.dense().T)
 
 
-def test_tokenizers_and_judge_are_pythons_on_1000_texts(made, visit):
+def test_tokenizers_and_judge_are_pythons_on_1000_texts(made, base, visit):
     from transformers import AutoTokenizer
 
     from polinb.models.tokens import text_ids
 
-    folder, lm, judge, *_ = made
     kept = pd.read_parquet(ROOT / "book" / "reference" / "results" / "responses.parquet")["response"]
     texts = [*ODD, *kept.drop_duplicates().iloc[: 1000 - len(ODD)]]
     assert len(texts) == 1000
-    with served(folder) as base:
-        page = visit(f"{base}/try.html", allowed=base).page
-        ids, own, rated = page.evaluate(
-            """async ([base, texts]) => {
-              const { makeJudge } = await import(base + "/try_engine.js");
-              const { Tokenizer } = await import(base + "/model/tokenizers.min.mjs");
-              const read = async (name) => (await fetch(base + name)).json();
-              const core = await read("/embedded.json");
-              const encode = (tokenizer) => texts.map((text) => text ? tokenizer.encode(text, { add_special_tokens: false }).ids : []);
-              const judge = makeJudge((await read("/model/page.json")).judge);
-              return [encode(new Tokenizer({ ...core, added_tokens: [] }, {})),
-                encode(new Tokenizer(await read("/model/tokenizer.json"), {})), texts.map(judge)];
-            }""",  # noqa: E501
-            [base, texts],
-        )
+    page = visit(f"{base}/try.html")
+    ids, own, rated = page.evaluate(
+        """async ([base, texts]) => {
+          const { makeJudge } = await import(base + "/try_engine.js");
+          const { Tokenizer } = await import(base + "/model/tokenizers.min.mjs");
+          const read = async (name) => (await fetch(base + name)).json();
+          const core = await read("/embedded.json");
+          const encode = (tokenizer) => texts.map((text) => text ? tokenizer.encode(text, { add_special_tokens: false }).ids : []);
+          const judge = makeJudge((await read("/model/page.json")).judge);
+          return [encode(new Tokenizer({ ...core, added_tokens: [] }, {})),
+            encode(new Tokenizer(await read("/model/tokenizer.json"), {})), texts.map(judge)];
+        }""",  # noqa: E501
+        [base, texts],
+    )
     embedded = SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(embedded_folder()))
     assert ids == [text_ids(embedded, text) for text in texts]
-    assert own == [text_ids(lm, text) for text in texts]
-    wanted = judge.rate(pd.DataFrame({"topic": "x", "prompt": "x", "response": texts}))
+    assert own == [text_ids(made.lm, text) for text in texts]
+    wanted = made.judge.rate(pd.DataFrame({"topic": "x", "prompt": "x", "response": texts}))
     assert [each["label"] for each in rated] == wanted["label"].tolist()
     found = np.array([each["p"] for each in rated], float)
     np.testing.assert_allclose(found, wanted["p_right"].to_numpy(float), atol=1e-6)

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,6 @@ def pretend(results: list[Result]) -> None:
         (result.path / META).touch()
 
 
-# --- which jobs there are
-
-
 def test_jobs_are_the_conditions_of_the_chapters() -> None:
     """Counted by hand from the parameters, not by the code that lists them."""
     found = titles(jobs_of("07_inhibitft", "08_gamma", "06_patching", controls=["uniform", "layer"], control_seeds=3))
@@ -85,29 +82,27 @@ def test_a_job_needs_what_its_results_are_made_from() -> None:
     assert all(need in jobs for job in jobs.values() for need in job.needs)
 
 
-def in_order(jobs: dict[str, Job]) -> Iterator[Job]:
+def in_order(jobs: dict[str, Job]) -> list[Job]:
     """The jobs, each after those that it needs."""
-    done: set[str] = set()
-    while len(done) < len(jobs):
-        ready = {name for name, job in jobs.items() if name not in done and job.needs <= done}
-        assert ready, "jobs wait for each other"
-        done |= ready
-        yield from (jobs[name] for name in ready)
+    return [jobs[name] for name in TopologicalSorter({n: job.needs for n, job in jobs.items()}).static_order()]
 
 
 def test_a_changed_parameter_changes_its_own_jobs() -> None:
-    def changed(**changes: Any) -> set[str]:
-        """First words of what is new."""
-        after = set(jobs_of(*chapters, **changes)) - set(jobs_of(*chapters))
-        return {re.split(r"[-/]", name)[0] + "/" + re.split(r"[-/.]", name)[1] for name in after}
+    def changed(**changes: Any) -> list[str]:
+        return titles(set(jobs_of(*chapters, **changes)) - set(jobs_of(*chapters)))
+
+    def rules(names: list[str]) -> set[str]:
+        return {name.split("/")[0] for name in names}
 
     chapters = ["15_spurious_cue", "06_patching", "08_gamma", "10_known_truth"]
-    assert changed() == set()
-    assert changed(gamma=40.0) == {"patched/patched"}
-    assert changed(gammas=[50.0, 60.0, 70.0]) == {"weights/inhibitft", "weights/random"}
-    assert {name.split("/")[0] for name in changed(learning_rate=5e-4)} == {"weights", "scores", "patched"}
-    assert changed(truth_prompts=[3]) >= {"truth_detection/truth", "truth_patching/truth"}
-    assert not [name for name in changed(truth_prompts=[3]) if not name.startswith("truth")]
+    assert changed() == []
+    assert rules(changed(gamma=40.0)) == {"patched"}
+    assert changed(gammas=[50.0, 60.0, 70.0]) == [
+        f"weights/{name}-crime-right-g70" for name in ("inhibitft", "random-layer")
+    ]
+    assert rules(changed(learning_rate=5e-4)) == {"weights", "scores", "patched"}
+    truth = rules(changed(truth_prompts=[3]))
+    assert truth >= {"truth_detection", "truth_patching"} and all(rule.startswith("truth") for rule in truth)
 
 
 def test_names_are_the_same_in_every_process_and_load_no_model() -> None:
@@ -121,10 +116,7 @@ def test_names_are_the_same_in_every_process_and_load_no_model() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     jobs = Request("tiny", SMALL, ["all"]).jobs()
     assert json.loads(done.stdout) == list(jobs) and not Run(Params.from_profile("tiny")).store.root.exists()
-    assert list(in_order(jobs))[-1].rule == "pages", "each can be done after those it needs, the pages last"
-
-
-# --- what is to do
+    assert in_order(jobs)[-1].rule == "pages", "each can be done after those it needs, the pages last"
 
 
 @pytest.fixture
@@ -166,9 +158,6 @@ def test_a_condition_without_a_neuron_to_freeze_is_left_out(checkout: Layout, mo
     monkeypatch.setattr(Result, "summary", property(lambda result: {"neurons": int(result.inputs["gamma"] > 55)}))
     jobs = jobs_of("08_gamma")
     assert titles(opened(jobs)) == ["weights/inhibitft-crime-right-g60", "weights/random-layer-crime-right-g60"]
-
-
-# --- a job
 
 
 def test_a_job_makes_its_results_and_a_chapter_holds_a_gpu_only_if_something_is_missing(
@@ -218,29 +207,20 @@ def test_each_job_takes_a_gpu_of_its_own_and_nobody_elses_lock(tmp_path: Path, m
     assert gpu.take_gpu() is None
 
 
-# --- snakemake's command line
-
-
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch, checkout: Layout) -> Any:
     """Runs a command that would become snakemake: its words and environment."""
     pytest.importorskip("snakemake")
 
-    class StartedError(Exception):
-        pass
-
-    def become(path: str, words: list[str], environment: dict[str, str]) -> None:
-        raise StartedError(words, environment)
-
-    monkeypatch.setattr(os, "execve", become)
+    monkeypatch.setattr(os, "execve", lambda _, *given: sys.exit(given))  # type: ignore[arg-type]
     monkeypatch.setattr(command, "_lock", lambda _: None)
     monkeypatch.setattr(command, "_cores", lambda: 8)
     monkeypatch.setenv("POLINB_GPUS", "")
 
     def start(*words: str) -> tuple[list[str], dict[str, str]]:
-        with pytest.raises(StartedError) as found:
+        with pytest.raises(SystemExit) as found:
             main(list(words))
-        return found.value.args  # type: ignore[return-value]
+        return found.value.code  # type: ignore[return-value]
 
     return start
 
@@ -300,9 +280,6 @@ def test_what_cannot_work_is_refused(capsys: pytest.CaptureFixture[str]) -> None
         ("job weights/nothing-12345678 --profile tiny", "one of "),
     ):
         assert main(line.split()) == 2 and told in capsys.readouterr().err, line
-
-
-# --- the listing against the notebooks
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,12 @@ import html
 import json
 import os
 import re
-import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from waiting import until
 
 from polinb.__main__ import main
 from polinb.errors import ParameterError
@@ -25,7 +24,6 @@ from polinb.runs.artifacts import Store
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = 8
 TWO = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
 BAD = "<script>alert(1)</script>&"
@@ -55,10 +53,10 @@ def session(store):
 
 
 class Heard(Listener):
-    """Keeps what is told, and asks to stop once ``until`` is."""
+    """Keeps what is told, and asks to stop once ``last`` is."""
 
-    def __init__(self, session, until=None):
-        self.texts, self.bars, self.until, self.session = [], [], until, session
+    def __init__(self, session, last=None):
+        self.texts, self.bars, self.last, self.session = [], [], last, session
         session.listener = self
         session.stop.clear()
 
@@ -70,11 +68,8 @@ class Heard(Listener):
 
     def told(self, where, what):
         where.append(what)
-        if what == self.until:
+        if what == self.last:
             self.session.stop.set()
-
-
-# --- choosing neurons
 
 
 def test_lists_of_neurons_are_read_or_their_wrong_item_is_named():
@@ -86,10 +81,7 @@ def test_lists_of_neurons_are_read_or_their_wrong_item_is_named():
             parse(f"0.1, {item}" if item else "", 3, 48)
 
 
-# --- runs
-
-
-def test_what_is_missing_is_told_first_and_made_by_the_run(tmp_path):
+def test_what_is_missing_is_told_first_and_made_by_the_run_and_after_a_stop_by_the_next(tmp_path):
     fresh = Session(Store(tmp_path / "fresh"))
     both, scores = "fine-tuned variants (crime left, crime right, race left, race right)", "PNLAC scores (crime, race)"
     own = {"neurons": "own", "own": "0.1"}
@@ -101,9 +93,14 @@ def test_what_is_missing_is_told_first_and_made_by_the_run(tmp_path):
     with pytest.MonkeyPatch.context() as patch:  # its identity would be asked of the hub
         patch.setattr("polinb.runs.base.identity_of", lambda *_: {})
         assert fresh.missing(ask(model="some/model", **own)) == [hub]
+    told = Heard(fresh, ("fine-tune race left", 1, 2))
+    with pytest.raises(StoppedError):
+        fresh.run(ask(kind="patch"))
+    assert ("fine-tune crime left", 2, 2) in told.bars and told.bars[-1] == told.last and not told.texts
+    assert fresh.missing(ask(kind="patch")) == ["fine-tuned variants (race left, race right)", "PNLAC scores (race)"]
     told = Heard(fresh)
     fresh.run(ask(kind="patch"))
-    assert ("fine-tune crime left", 2, 2) in told.bars and ("tokens", STEPS, STEPS) in told.bars
+    assert ("fine-tune race left", 2, 2) in told.bars and ("tokens", STEPS, STEPS) in told.bars
     assert [name for name, _ in told.texts[:4]] == ["vanilla", "intervened"] * 2, "both are written side by side"
     assert fresh.missing(ask(kind="patch")) == [], "all is kept"
 
@@ -162,27 +159,17 @@ def test_grafting_leaves_the_model_as_it_was(store):
     """Also where the run is stopped between two tokens."""
     made = Session(store)
     before = {n: w.clone() for n, w in made._opened(ask()).lm.model.named_parameters()}
-    for until in (None, ("vanilla", 3)):
-        Heard(made, until)
+    for last in (None, ("vanilla", 3)):
+        Heard(made, last)
         made.run(ask(kind="graft"))
         assert all(torch.equal(w, before[n]) for n, w in made._opened(ask()).lm.model.named_parameters())
 
 
-def test_stopping_ends_a_training_and_keeps_nothing_half_done(tmp_path):
-    fresh = Session(Store(tmp_path / "s"))
-    told = Heard(fresh, ("fine-tune race left", 1, 2))
-    with pytest.raises(StoppedError):
-        fresh.run(ask())
-    assert told.bars[-1] == ("fine-tune race left", 1, 2) and not told.texts
-    kept = [path.name for path in (tmp_path / "s" / "weights").iterdir() if not path.name.startswith(".")]
-    assert len(kept) == 2, "the two variants of crime, finished before"
-
-
 WRONG = [
-    ({"prompt": "  "}, "'prompt': got '  '; allowed: at least one word"),
-    ({"neurons": "all"}, "'neurons': got 'all'; allowed: 'general', 'specific'"),
-    ({"gamma": 0.0}, "'gamma': got 0.0; allowed: greater than 0"),
-    ({"kind": "patch", "strength": 2.0}, "'strength': got 2.0; allowed: 0 "),
+    ({"prompt": "  "}, "'prompt'"),
+    ({"neurons": "all"}, "'neurons'"),
+    ({"gamma": 0.0}, "'gamma'"),
+    ({"kind": "patch", "strength": 2.0}, "'strength'"),
     ({"strength": float("nan")}, "'strength'"),
     ({"colour": 1}, "'colour'"),
     ({"topic": "sports"}, "'topic': got 'sports'; allowed: crime, race"),
@@ -195,18 +182,14 @@ def test_wrong_requests_are_refused_before_anything_runs(session, tmp_path):
     fresh = Session(Store(tmp_path / "s"))
     for changes, told in WRONG:
         for check in (fresh.missing, fresh.run):
-            with pytest.raises(ParameterError) as error:
+            with pytest.raises(ParameterError, match=told):
                 check(ask(**changes))
-            assert told in str(error.value)
     with pytest.raises(ParameterError, match="the model's context"):
         fresh.run(ask(max_new_tokens=5000))
     assert not (tmp_path / "s").exists()
     for neurons, gamma in (("general", 0.01), ("strict", 99.99)):
         with pytest.raises(ParameterError, match=f"'gamma': got {gamma}; .*{SETS[neurons]}' is not empty"):
             session.run(ask(neurons=neurons, gamma=gamma))
-
-
-# --- export
 
 
 EXPORTED = [
@@ -234,16 +217,6 @@ def test_exported_programs_make_the_same_answers(session, monkeypatch):
     assert made[1][0] != made[1][1]
     kept = History.model_validate_json(History(runs=results).model_dump_json())
     assert list(kept.runs) == results
-
-
-# --- widget
-
-
-def until(true, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -308,7 +281,7 @@ def test_widget_shows_errors_as_text_and_stays_usable(lab, monkeypatch):
     assert error.index("<details>") < error.index("Traceback"), "the traceback is folded away"
     assert 'role="alert"' in error
     lab.inputs["model"].value = ""
-    for name in ("", "no-such-model"):
+    for name in ("", "tiny:nothing"):
         lab.inputs["other"].value = name
         pressed(lab)
         assert f"{name}" in lab.error.value and "did not work" in lab.state.value
@@ -343,9 +316,6 @@ def test_a_neuron_opened_in_the_explorer_becomes_the_own_list(lab):
     assert (lab.inputs["neurons"].value, lab.inputs["own"].value) == ("own", "2.17")
 
 
-# --- what is shown
-
-
 def test_text_of_models_and_users_is_escaped_everywhere():
     answer = Answer(ids=[1], text=BAD, pieces=[BAD], activation=[1.0], label=BAD, p_right=0.5, gap=0.1)
     answers = {"vanilla": answer, "intervened": answer}
@@ -355,9 +325,6 @@ def test_text_of_models_and_users_is_escaped_everywhere():
     shown += [view.part("status", BAD), view.part("progress", 1, 2, BAD), view.part("missing", [BAD])]
     shown += [view.part("history", [result]), view.error(ValueError(BAD)), view.part("saved", BAD, BAD, BAD, BAD)]
     assert all("&lt;script" in text and "<script" not in text for text in shown)
-
-
-# --- starting it
 
 
 def test_wrong_parameters_stop_before_a_server_starts(capsys, monkeypatch):

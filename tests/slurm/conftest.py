@@ -8,11 +8,11 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 CONF = """\
 ClusterName=polinb
@@ -23,8 +23,6 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge/socket
-CryptoType=crypto/munge
-CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/ctld.pid
@@ -32,21 +30,14 @@ SlurmdPidFile={folder}/slurmd.pid
 SlurmctldLogFile={folder}/ctld.log
 SlurmdLogFile={folder}/slurmd.log
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
-SwitchType=switch/none
-MpiDefault=none
 ReturnToService=2
 MinJobAge=300
 KillWait=5
-GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:2 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} State=UNKNOWN
 PartitionName=all Nodes={host} Default=YES MaxTime=120 State=UP
 """
-GRES = "NodeName={host} Name=gpu File=/dev/null\nNodeName={host} Name=gpu File=/dev/zero\n"
 SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
 
@@ -78,7 +69,6 @@ class Cluster:
         for name in ("state", "spool", "munge"):
             (self.folder / name).mkdir(parents=True, mode=0o755)
         (self.folder / "slurm.conf").write_text(CONF.format(**facts))
-        (self.folder / "gres.conf").write_text(GRES.format(**facts))
         # In a job snakemake calls srun without the job's SLURM_CONF; elsewhere /etc/slurm/slurm.conf stands in for it.
         conf, real = self.folder / "slurm.conf", shutil.which("srun")
         (self.folder / "bin").mkdir()
@@ -90,10 +80,10 @@ class Cluster:
         munge = self.folder / "munge"
         paths = {"socket": "socket", "key-file": "key", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         self._daemon("munged", "--foreground", "--force", *(f"--{k}={munge / v}" for k, v in paths.items()))
-        until(lambda: (munge / "socket").exists(), 20, self._told)
+        until(lambda: (munge / "socket").exists(), 20, self.told)
         self._daemon("slurmctld", "-D", "-i", "-f", str(self.folder / "slurm.conf"))
         self._daemon("slurmd", "-D", "-N", host, "-f", str(self.folder / "slurm.conf"))
-        until(lambda: "idle" in self.run("sinfo", "--noheader", "--format=%T", works=False), 60, self._told)
+        until(lambda: "idle" in self.run("sinfo", "--noheader", "--format=%T", works=False), 60, self.told)
 
     def stop(self) -> None:
         """End every job and daemon, whatever state they are in."""
@@ -114,7 +104,8 @@ class Cluster:
             streams = {"stdout": out, "stderr": subprocess.STDOUT}
             self._running.append(subprocess.Popen(command, env=self.environment, start_new_session=True, **streams))
 
-    def _told(self) -> str:
+    def told(self) -> str:
+        """Ends of the daemons' logs."""
         logs = [*self.folder.glob("*.out"), *self.folder.glob("*.log")]
         return "\n".join(f"{log.name}: {log.read_text(errors='replace')[-1500:]}" for log in logs)
 
@@ -150,10 +141,3 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
-
-
-def until(done, seconds: float, told=lambda: "") -> None:
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end, f"waited {seconds} s in vain\n{told()}"
-        time.sleep(0.2)
