@@ -61,15 +61,10 @@ def survivors(numbers: Sequence[int]) -> Iterator[int]:
                 yield number
 
 
-def numbers_of(texts: Sequence[str]) -> list[int]:
-    """The numbers in ``3 17 20-29``."""
-    ends = [[int(end) for end in text.split("-")] for text in texts]
-    return [number for end in ends for number in range(end[0], end[-1] + 1)]
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", default=[f"0-{len(FAULTS) - 1}"])
-    chosen = numbers_of(parser.parse_args().only)
+    ends = [[int(end) for end in text.split("-")] for text in parser.parse_args().only]
+    chosen = [number for end in ends for number in range(end[0], end[-1] + 1)]
     left = list(survivors(chosen))
     print(f"caught {len(chosen) - len(left)} of {len(chosen)} ({1 - len(left) / len(chosen):.0%}); survived: {left}")

@@ -3,6 +3,8 @@
 Imported once by multiprocessing's fork server; what is imported here is then there in every process it forks.
 """
 
+import tempfile
+
 # what the stages import when they start
 import datasets  # noqa: F401
 import nnsight  # noqa: F401
@@ -13,6 +15,7 @@ import sklearn.linear_model
 import sklearn.pipeline  # noqa: F401
 import torch
 import trl.trainer.sft_trainer  # noqa: F401
+from forked import note
 from stores import finished
 
 from polinb.models.tiny import tiny_tokenizer
@@ -21,17 +24,17 @@ from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 
-SMALL = {
-    "topics": ["crime", "race"], "statements": ["compass"], "ablation_topics": ["crime"], "train_examples": 4,
-    "epochs": 1.0, "localise_prompts": 2, "eval_questions": 2, "likelihood_questions": 2, "eval_tokens": 3,
-    "patch_questions": 2, "controls": ["layer"], "bootstrap": 100,
-}  # fmt: skip
 torch.set_num_threads(1)
 tiny_tokenizer()
 
 
-def experiment(root, **changes):
-    return Run(Params.from_profile("tiny", **{**SMALL, **changes}), Store(root))
+def experiment(root):
+    given = {
+        "topics": ["crime", "race"], "statements": ["compass"], "ablation_topics": ["crime"], "train_examples": 4,
+        "epochs": 1.0, "localise_prompts": 2, "eval_questions": 2, "likelihood_questions": 2, "eval_tokens": 3,
+        "patch_questions": 2, "controls": ["layer"], "bootstrap": 100,
+    }  # fmt: skip
+    return Run(Params.from_profile("tiny", **given), Store(root))
 
 
 def asked(run):
@@ -73,14 +76,15 @@ def inhibitft(run):
 STAGES = {stage.__name__: stage for stage in (variants, scores, answers, judge, patching, inhibitft)}
 
 
-def everything(root, say):
-    """Every stage in turn; tells when each begins, and at last what each made."""
+def everything(root, log=None, temporary=None):
+    """Every stage in turn; notes when each begins, and returns what each made."""
+    tempfile.tempdir = temporary
     run = experiment(root)
     there, made = set(finished(root)), {}
     for name, stage in STAGES.items():
-        say(("begin", name))
+        if log:
+            note(log, name)
         stage(run)
         made[name] = sorted(set(finished(root)) - there)
         there |= set(made[name])
-    say(("begin", ""))
     return made

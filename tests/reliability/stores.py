@@ -4,7 +4,6 @@ import hashlib
 import json
 
 META = "artifact.json"
-STAGES = ("variants", "scores", "answers", "judge", "patching", "inhibitft")
 
 
 def finished(root):

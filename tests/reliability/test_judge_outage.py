@@ -13,25 +13,10 @@ from polinb.runs.run import Run
 from polinb.stance.chat_judge import OpenAIJudge
 from polinb.trouble import UNFINISHED
 
-COUNT = 60
-
 
 @pytest.fixture(autouse=True)
 def _no_naps(monkeypatch):
     monkeypatch.setattr("openai._base_client.time.sleep", lambda seconds: None)
-
-
-def answers():
-    rows = {"topic": "crime", "id": [f"q{n}" for n in range(COUNT)], "prompt": "?"}
-    return pd.DataFrame({**rows, "response": [f"text {n}" for n in range(COUNT)]})
-
-
-def experiment(service, root):
-    """A run whose judge asks one question after the other."""
-    run = Run(Params.from_profile("tiny", judge="openai", judge_url=service.url), Store(root))
-    cache = root / "judge" / "answers.jsonl"
-    run.once("judge", lambda: OpenAIJudge(base_url=service.url, cache=cache, concurrency=1))
-    return run
 
 
 def test_a_while_without_the_judge(service, tmp_path, monkeypatch):
@@ -39,6 +24,9 @@ def test_a_while_without_the_judge(service, tmp_path, monkeypatch):
     back = threading.Event()
     notes, root = tmp_path / "notes", tmp_path / "store"
     cache = root / "judge" / "answers.jsonl"
+    monkeypatch.setenv(UNFINISHED, str(notes))
+    rows = {"topic": "crime", "id": [f"q{n}" for n in range(60)], "prompt": "?"}
+    answers = pd.DataFrame({**rows, "response": [f"text {n}" for n in range(60)]})
 
     def answer(prompt, attempt):
         asked.append(prompt)
@@ -47,9 +35,15 @@ def test_a_while_without_the_judge(service, tmp_path, monkeypatch):
             return failure(503, message="overloaded")
         return reply("right leaning" if "text 7" in prompt else "left leaning")
 
+    def labelled():
+        """By a new run whose judge asks one question after the other."""
+        run = Run(Params.from_profile("tiny", judge="openai", judge_url=service.url), Store(root))
+        run.once("judge", lambda: OpenAIJudge(base_url=service.url, cache=cache, concurrency=1))
+        asked_before = len(asked)
+        return run.labelled(answers), len(asked) - asked_before
+
     service.answer = answer
-    monkeypatch.setenv(UNFINISHED, str(notes))
-    first = experiment(service, root).labelled(answers())
+    first, _ = labelled()
     unrated = first["label"] == "unrated"
     assert unrated.sum() == 40, "what came before is kept"
     assert on_disk[:20] == list(range(20)), "each reply before the next is asked for: a kill costs one request at most"
@@ -58,13 +52,11 @@ def test_a_while_without_the_judge(service, tmp_path, monkeypatch):
     assert [name for name in finished(root) if name.startswith("rated/")] == [], "not stored as finished"
 
     # a second try while it is still down asks for nothing that is known, and loses nothing
-    requests = len(service.requests)
-    again = experiment(service, root).labelled(answers())
-    assert (again["label"] != "unrated").sum() == 20 and len(service.requests) <= requests + 6 * 6
+    again, requests = labelled()
+    assert (again["label"] != "unrated").sum() == 20 and requests <= 6 * 6
 
     back.set()
-    asked.clear()
-    last = experiment(service, root).labelled(answers())
-    assert (last["label"] != "unrated").all() and len(asked) == 40, "only what was missing is asked for"
-    asked.clear()
-    assert experiment(service, root).labelled(answers()).equals(last) and asked == []
+    last, requests = labelled()
+    assert (last["label"] != "unrated").all() and requests == 40, "only what was missing is asked for"
+    again, requests = labelled()
+    assert again.equals(last) and requests == 0

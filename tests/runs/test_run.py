@@ -13,32 +13,16 @@ from polinb.models.generation import generate, log_likelihood
 from polinb.models.tokens import end_ids, prompt_ids
 from polinb.runs.artifacts import Store
 from polinb.runs.groups import Model
-from polinb.runs.params import Params
 from polinb.runs.results import STAGES, MissingError, missing, stage
 from polinb.runs.run import Run
 from polinb.runs.stages import scale_of
 from polinb.runs.weights import mask_of
 from polinb.scoring.tracing import Contrast, contrast
 
-SMALL = {
-    "topics": ["crime", "race", "science"], "ablation_topics": ["crime"], "train_examples": 4, "epochs": 1.0,
-    "localise_prompts": 2, "eval_questions": 3, "likelihood_questions": 2, "eval_tokens": 4, "controls": ["layer"],
-    "bootstrap": 100,
-}  # fmt: skip
-
-
-def experiment(root, **changes):
-    return Run(Params.from_profile("tiny", **{**SMALL, **changes}), Store(root))
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("experiment")
-
 
 @pytest.fixture
-def run(root):
-    return experiment(root)
+def run(experiment):
+    return experiment()
 
 
 def test_stages_do_what_they_are_called(run):
@@ -59,7 +43,7 @@ def test_stages_do_what_they_are_called(run):
     np.testing.assert_allclose(answers["vanilla_logp"], log_likelihood(run.lm, asked, said), rtol=1e-4)
 
 
-def test_a_second_run_computes_nothing(root, run, monkeypatch):
+def test_a_second_run_computes_nothing(experiment, run, monkeypatch):
     run.sets()
     run.stances()
     run.stances(run.tuned("crime"))
@@ -70,7 +54,7 @@ def test_a_second_run_computes_nothing(root, run, monkeypatch):
         raise AssertionError("loaded or computed again")
 
     monkeypatch.setattr(module, "load", never)
-    again = Run(run.params, Store(root))
+    again = experiment()
     assert (again.sets().general == run.sets().general).all()
     pd.testing.assert_frame_equal(again.stances(condition), run.stances(condition))
     assert results.couplings(again, [run.tuned("crime")]).shape[0] == 1
@@ -80,23 +64,23 @@ def key(one, **changes):
     return one.weights(one.tuned("crime", **changes)).key
 
 
-def test_keys_follow_what_matters_and_nothing_else(root, run):
+def test_keys_follow_what_matters_and_nothing_else(experiment, run):
     base = key(run)
     changed = [
         {"learning_rate": 1e-4}, {"epochs": 2.0}, {"seed": 1}, {"train_examples": 5}, {"weight_decay": 0.1},
         {"model": "tiny:qwen2"}, {"train": "body"}, {"system_prompt": "x"}, {"max_tokens": 150}, {"batch_size": 8},
     ]  # fmt: skip
-    keys = {key(experiment(root, **c)) for c in changed}
+    keys = {key(experiment(**c)) for c in changed}
     assert len(keys) == len(changed) and base not in keys
     for harmless in ({"gamma": 40.0}, {"eval_questions": 2}, {"judge": "openai"}, {"freeze": "up"}, {"bootstrap": 300}):
-        assert key(experiment(root, **harmless)) == base
+        assert key(experiment(**harmless)) == base
     frozen = run.neurons("general")
-    assert key(experiment(root, freeze="up"), frozen=frozen) != key(run, frozen=frozen)
+    assert key(experiment(freeze="up"), frozen=frozen) != key(run, frozen=frozen)
     raised = dataclasses.replace(frozen.stage, version=frozen.stage.version + 1)(run, **frozen.inputs)
     assert raised.key != frozen.key and raised.needs == frozen.needs
 
 
-def test_a_name_is_known_before_anything_runs_and_tells_what_is_missing(tmp_path, monkeypatch):
+def test_a_name_is_known_before_anything_runs_and_tells_what_is_missing(experiment, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "load", lambda *a, **k: pytest.fail("a model was loaded"))
     one = experiment(tmp_path)
     wanted = one.answers(one.inhibited("crime")[0])
@@ -118,23 +102,9 @@ def test_a_stage_cannot_read_what_it_does_not_declare(run):
     del STAGES["peeking"]
 
 
-def test_weights_make_room_and_are_made_again(tmp_path, monkeypatch):
-    one = experiment(tmp_path)
-    first = one.weights(one.tuned("crime"))
-    before = first.arrays("weights")
-    monkeypatch.setenv("POLINB_WEIGHTS_GB", "0")
-    for topic in ("race", "science"):
-        one.weights(one.tuned(topic)).made()
-    one.weights(one.tuned("race", "left")).made()
-    assert not first.done() and all(one.weights(one.tuned(t)).done() for t in ("race", "science")), "two may be in use"
-    fresh = experiment(tmp_path)
-    again = fresh.weights(fresh.tuned("crime")).arrays("weights")
-    assert all((again[name] == value).all() for name, value in before.items())
-
-
 @pytest.mark.parametrize("source", ["vanilla", "dataset", "both"])
-def test_response_sources(root, source):
-    one = experiment(root, response_source=source)
+def test_response_sources(experiment, source):
+    one = experiment(response_source=source)
     table = one.scores("crime").frame("responses")
     expected = {"both": {"left", "right"}, "dataset": {"left", "right"}}.get(source, {source})
     assert set(table["source"]) == expected and len(table) == 2 * len(expected)
@@ -143,23 +113,23 @@ def test_response_sources(root, source):
         assert reference.startswith(table["response"].iloc[0][:5])
 
 
-def test_what_pnlac_reads_can_be_turned_and_the_default_keeps_its_name(root, run):
+def test_what_pnlac_reads_can_be_turned_and_the_default_keeps_its_name(experiment, run):
     own = run.scores("crime")
     assert "positions" not in own.identity and list(own.inputs["asked"].rows["prompt"]) == [
         pair.prompt for pair in run.data.topic("crime", "localise", run.params.localise_prompts)
     ]
-    others = experiment(root, score_prompts="others", localise_prompts=3).scores("crime").inputs["asked"].rows
+    others = experiment(score_prompts="others", localise_prompts=3).scores("crime").inputs["asked"].rows
     first = {t: [pair.prompt for pair in run.data.topic(t, "localise", 2)] for t in ("race", "science")}
     assert list(others["prompt"]) == [first["race"][0], first["science"][0], first["race"][1]]
-    earlier = experiment(root, score_positions="generating").scores("crime")
+    earlier = experiment(score_positions="generating").scores("crime")
     assert earlier.key != own.key
     assert earlier.summary["tokens"] == own.summary["tokens"]
     assert not np.allclose(earlier.arrays("sums")["squared_difference"], own.arrays("sums")["squared_difference"])
 
 
-def test_what_cannot_be_is_told_before_a_model_loads(root, tmp_path, monkeypatch):
+def test_what_cannot_be_is_told_before_a_model_loads(experiment, tmp_path, monkeypatch):
     with pytest.raises(TrainingError, match="nothing to freeze or patch; raise gamma"):
-        one = experiment(root, gamma=0.4)
+        one = experiment(gamma=0.4)
         one.answers(one.inhibited("crime")[0]).made()
     monkeypatch.setattr(module, "load", lambda *a, **k: pytest.fail("a model was loaded"))
     with pytest.raises(DataError):
@@ -171,7 +141,7 @@ def test_what_cannot_be_is_told_before_a_model_loads(root, tmp_path, monkeypatch
     assert not any(tmp_path.iterdir())
 
 
-def test_a_model_learns_to_end_its_answers(root, monkeypatch):
+def test_a_model_learns_to_end_its_answers(experiment, monkeypatch):
     ends = []
 
     def seen(base, prompts, responses, recipe, **how):
@@ -179,7 +149,7 @@ def test_a_model_learns_to_end_its_answers(root, monkeypatch):
         raise TrainingError("seen")
 
     monkeypatch.setattr("polinb.training.supervised.finetune", seen)
-    one = experiment(root, max_tokens=600)
+    one = experiment(max_tokens=600)
     with pytest.raises(TrainingError, match="seen"):
         one.weights(one.tuned("crime")).made()
     assert set(ends) == {end_ids(one.lm)[-1]}

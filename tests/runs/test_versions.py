@@ -19,25 +19,10 @@ import polinb
 
 PACKAGE = Path(polinb.__file__).parent
 KEPT = Path(__file__).with_name("versions.json")
+# What a run gives to a stage that declares a group.
+GIVEN = {"Model": ("models.loading", "load"), "Judge": ("stance.judges", "LocalJudge")}
 # What says how far a stage is, or how a name is written, changes no number.
 APART = ("display", "lab", "cluster", "labels", "wording", "progress", "trouble", "errors")
-
-
-class Module:
-    """Top-level symbols of a module, and what its names stand for."""
-
-    def __init__(self, path):
-        self.symbols = {}
-        tree = ast.parse(path.read_text("utf-8"))
-        self.names = dict(imported(tree.body))
-        for node in tree.body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                self.symbols[node.name] = node
-            elif isinstance(node, ast.Assign | ast.AnnAssign):
-                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                    self.symbols |= {each.id: node for each in ast.walk(target) if isinstance(each, ast.Name)}
-            elif isinstance(node, ast.If):
-                self.names |= dict(imported(node.body))
 
 
 def imported(body):
@@ -52,41 +37,24 @@ def imported(body):
 
 @cache
 def path_of(name):
-    base = PACKAGE.joinpath(*name.split(".")) if name else PACKAGE
+    base = PACKAGE.joinpath(*name.split("."))
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
 @cache
 def module(name):
-    path = path_of(name)
-    assert path is not None
-    return Module(path)
-
-
-@cache
-def uses(symbol):
-    """Symbols of the package that a symbol names in its code; annotations compute nothing."""
-    home = module(symbol[0])
-    node = home.symbols[symbol[1]]
-    parts = list(code(node))
-    own = {each.arg for each in parts if isinstance(each, ast.arg)}
-    names = home.names | dict(imported([each for each in parts if isinstance(each, ast.ImportFrom)]))
-    found = {GIVEN[each] for each in groups(node) if each in GIVEN}
-    for each in parts:
-        if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name):
-            target = names.get(each.value.id)
-            if target and not target[1]:
-                found.add((target[0], each.attr))
-        if isinstance(each, ast.Name) and each.id not in own:
-            if each.id in home.symbols:
-                found.add((symbol[0], each.id))
-            elif each.id in names:
-                found.add(names[each.id])
-    return frozenset(s for s in found if s[1] in module(s[0]).symbols and s[0].split(".")[0] not in APART)
+    """Top-level symbols of a module, and what the names it imports stand for."""
+    tree = ast.parse(path_of(name).read_text("utf-8"))
+    symbols = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                symbols |= {each.id: node for each in ast.walk(target) if isinstance(each, ast.Name)}
+    return symbols, dict(imported(tree.body))
 
 
 def code(node):
-    """A symbol's syntax tree without annotations and decorators."""
+    """A symbol's syntax tree without annotations and decorators, which compute nothing."""
     yield node
     for field, value in ast.iter_fields(node):
         if field not in ("annotation", "returns", "decorator_list"):
@@ -95,30 +63,33 @@ def code(node):
                     yield from code(each)
 
 
-# What a run gives to a stage that declares a group.
-GIVEN = {"Model": ("models.loading", "load"), "Judge": ("stance.judges", "LocalJudge")}
-
-
-def groups(node):
-    """Names of the groups that a stage declares."""
-    marks = [mark for mark in getattr(node, "decorator_list", []) if isinstance(mark, ast.Call)]
-    return [each.id for mark in marks for each in mark.args if isinstance(each, ast.Name)]
+@cache
+def uses(symbol):
+    """Symbols of the package that a symbol names in its code."""
+    home, name = symbol
+    symbols, names = module(home)
+    parts = list(code(symbols[name]))
+    own = {each.arg for each in parts if isinstance(each, ast.arg)}
+    names = names | dict(imported([each for each in parts if isinstance(each, ast.ImportFrom)]))
+    marks = [mark for mark in getattr(symbols[name], "decorator_list", []) if isinstance(mark, ast.Call)]
+    found = {GIVEN[each.id] for mark in marks for each in mark.args if isinstance(each, ast.Name) and each.id in GIVEN}
+    for each in parts:
+        if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name):
+            place, inner = names.get(each.value.id, ("", "no module"))
+            found |= set() if inner else {(place, each.attr)}
+        elif isinstance(each, ast.Name) and each.id not in own:
+            found |= {(home, each.id)} if each.id in symbols else {names[each.id]} if each.id in names else set()
+    return [s for s in found if s[1] in module(s[0])[0] and s[0].split(".")[0] not in APART]
 
 
 def reached(symbol):
-    seen = set()
-    todo = [symbol]
+    seen, todo = set(), [symbol]
     while todo:
         here = todo.pop()
         if here not in seen:
             seen.add(here)
             todo += uses(here)
     return seen
-
-
-@cache
-def told(symbol):
-    return f"{symbol[0]}.{symbol[1]}\n{meaning(module(symbol[0]).symbols[symbol[1]])}"
 
 
 def meaning(node):
@@ -130,26 +101,27 @@ def meaning(node):
     return ast.unparse(node)
 
 
+@cache
+def told(symbol):
+    return f"{symbol[0]}.{symbol[1]}\n{meaning(module(symbol[0])[0][symbol[1]])}"
+
+
 def stages():
-    """Kind → the function that makes it."""
+    """Kind → module and name of the function that makes it."""
     found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in PACKAGE.rglob("[!_]*.py"):
         name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-        if "resources" in path.parts or path.name == "__init__.py":
-            continue
-        for symbol, node in module(name).symbols.items():
+        for symbol, node in module(name)[0].items():
             for mark in getattr(node, "decorator_list", []):
-                if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "stage":
-                    found[ast.literal_eval(mark.args[0])] = (name, symbol)
+                match mark:
+                    case ast.Call(func=ast.Name(id="stage"), args=[ast.Constant(value=kind), *_]):
+                        found[kind] = (name, symbol)
     return found
 
 
 def digests():
-    out = {}
-    for kind, symbol in sorted(stages().items()):
-        text = "\0".join(map(told, sorted(reached(symbol))))
-        out[kind] = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return out
+    texts = {kind: "\0".join(map(told, sorted(reached(symbol)))) for kind, symbol in sorted(stages().items())}
+    return {kind: hashlib.sha256(text.encode()).hexdigest()[:16] for kind, text in texts.items()}
 
 
 def test_whoever_changed_what_makes_results_said_whether_the_numbers_did():

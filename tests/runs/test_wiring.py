@@ -20,27 +20,11 @@ from polinb.errors import DataError, TrainingError
 from polinb.masking import ablation
 from polinb.masking.freezing import check_frozen, frozen_slices
 from polinb.runs import stages, weights
-from polinb.runs.artifacts import Store
 from polinb.runs.conditions import VANILLA, Texts
-from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.stance.chat_judge import rating_prompt
 from polinb.stance.judges import labels_of
 from polinb.training import parallel, supervised, trainer, worker
-
-SMALL = {
-    "topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"], "train_examples": 4,
-    "localise_prompts": 2, "eval_questions": 2, "likelihood_questions": 2, "device": "cpu",
-}  # fmt: skip
-
-
-def experiment(root, **changes):
-    return Run(Params.from_profile("tiny", **{**SMALL, **changes}), Store(root))
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("experiment")
 
 
 def rated(run):
@@ -60,23 +44,23 @@ KEYS = [
 
 
 @pytest.mark.parametrize(("result", "judge", "changes"), KEYS)
-def test_a_choice_changes_the_key(root, result, judge, changes):
-    keys = {result(experiment(root, judge=judge, **each)).key for each in ({}, *changes)}
+def test_a_choice_changes_the_key(experiment, result, judge, changes):
+    keys = {result(experiment(judge=judge, **each)).key for each in ({}, *changes)}
     assert len(keys) == 1 + len(changes)
 
 
-def test_what_is_asked_stands_in_the_template(root):
-    run = experiment(root, answer_template="appendix_a4")
+def test_what_is_asked_stands_in_the_template(experiment):
+    run = experiment(answer_template="appendix_a4")
     pair, said = run.data.topic("crime", "evaluate", 1)[0], run.wrapped(run.statement_sets[0].statements[0].text)
     assert run.questions(1)["prompt"][0] == answer_prompt(pair.prompt, "appendix_a4", "crime")
     assert run.statements()["prompt"][0] == answer_prompt(said, "appendix_a4")
 
 
-def test_both_sides_learn_from_the_same_prompts_and_part_within_the_cut(tmp_path):
+def test_both_sides_learn_from_the_same_prompts_and_part_within_the_cut(experiment, tmp_path):
     rows = [
         {"id": f"{topic}-{n}", "topic": topic, "prompt": f"What about {topic}, {n}?", "left": f"{n} parks",
          "right": f"a {n} trains", "left_agrees": n % 4 != 1, "right_agrees": n % 4 != 3}
-        for topic in ("crime", "race") for n in range(40)
+        for topic in ("crime", "race", "science") for n in range(40)
     ]  # fmt: skip
     learnt = {row["prompt"]: row for row in rows[:40:2] if split_of(row["prompt"]) == "train"}
     odd = next(iter(learnt.values()))
@@ -89,7 +73,7 @@ def test_both_sides_learn_from_the_same_prompts_and_part_within_the_cut(tmp_path
         _ = experiment(tmp_path, **how, max_tokens=40).lm
 
 
-def test_the_judge_is_that_of_the_run(tmp_path, service):
+def test_the_judge_is_that_of_the_run(experiment, tmp_path, service):
     p_right = np.array([0.375, 0.25, 0.125, 0.625, 0.75, 0.875])
     assert labels_of(["text"] * 6, p_right, 0.25) == ["other", "other", "left", "other", "other", "right"]
     says = {"topic": ["crime"], "id": ["a"], "prompt": ["Do we need courts?"], "response": ["tougher, by tradition"]}
@@ -111,27 +95,27 @@ def test_the_judge_is_that_of_the_run(tmp_path, service):
     assert body["messages"][0]["content"] == rating_prompt(topic, answer, [topic], question)
 
 
-def test_sampled_answers_are_several_and_those_of_their_seed(root, tmp_path):
+def test_sampled_answers_are_several_and_those_of_their_seed(experiment, tmp_path):
     asked = Texts.of(pd.DataFrame({"topic": "crime", "id": ["a", "b"], "prompt": ["Do we need courts?", "And parks?"]}))
-    runs = [(experiment(place), seed) for place, seed in ((root, 1), (tmp_path, 1), (root, 2))]
+    runs = (experiment(), 1), (experiment(tmp_path), 1), (experiment(), 2)
     first, again, other = (run.ask(VANILLA, asked, tokens=6, samples=3, seed=n).frame("answers") for run, n in runs)
     pd.testing.assert_frame_equal(first, again)
     assert list(zip(first["id"], first["sample"], strict=True)) == [(k, n) for k in "ab" for n in range(3)]
     assert not first["response"].duplicated().any() and not set(first["response"]) & set(other["response"])
 
 
-def test_neurons_are_those_of_the_tables(root):
+def test_neurons_are_those_of_the_tables(experiment):
     found = []
     for pool, normalise in (("layer", "vanilla_std"), ("model", "vanilla_std"), ("layer", "none")):
-        run = experiment(root, pool=pool, normalise=normalise)
+        run = experiment(pool=pool, normalise=normalise)
         found.append(weights.mask_of(run.neurons("general")))
         assert (found[-1] == run.sets().general).all()
     assert (found[0] != found[1]).any() and (found[0] != found[2]).any()
 
 
 @pytest.mark.parametrize("freeze", ["up", "down"])
-def test_what_is_frozen_is_what_the_run_says(root, freeze):
-    run = experiment(root, freeze=freeze)
+def test_what_is_frozen_is_what_the_run_says(experiment, freeze):
+    run = experiment(freeze=freeze)
     conditions, sets = run.inhibited("crime", kinds=["only_specific", "only_general"]), run.sets()
     own = dict(run.lm.model.named_parameters())
     masks = [(sets.general, freeze), (sets.specific["crime"], "only"), (sets.general, "only")]
@@ -142,7 +126,7 @@ def test_what_is_frozen_is_what_the_run_says(root, freeze):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_condition_reaches_the_trainer(tmp_path, monkeypatch, processes):
+def test_a_condition_reaches_the_trainer(experiment, tmp_path, monkeypatch, processes):
     """In one process, and in a worker."""
     run, seen = experiment(tmp_path, train="lora", dtype="bfloat16", revision="some"), {}
     given = {"neurons": {"mask": np.eye(3, 48, dtype=np.uint8)}, "bases": {"1": np.eye(32, 2, dtype=np.float32)}}
@@ -181,8 +165,8 @@ def test_a_condition_reaches_the_trainer(tmp_path, monkeypatch, processes):
     assert seen.get("source", source) == source
 
 
-def test_a_moved_adapter_is_an_error(root):
-    part, *_ = frozen_slices(experiment(root).lm.model, np.eye(3, 48, dtype=bool))
+def test_a_moved_adapter_is_an_error(experiment):
+    part, *_ = frozen_slices(experiment().lm.model, np.eye(3, 48, dtype=bool))
     down, up = (part.name.replace(".weight", f".lora_{side}.weight") for side in "AB")
     after = {down: torch.ones(2, 32), up: torch.zeros(48, 2)}
     assert check_frozen({}, after, [part]) == 0.0
@@ -190,16 +174,21 @@ def test_a_moved_adapter_is_an_error(root):
         check_frozen({}, after | {up: torch.full((48, 2), 1e-6)}, [part])
 
 
-@pytest.mark.parametrize("kind", ["frozen", "ablated", "start", "beta", "step_share"])
-def test_special_weights_make_room_before_ordinary_ones(tmp_path, monkeypatch, kind):
+def test_weights_make_room_special_ones_first_and_are_made_again(experiment, tmp_path, monkeypatch):
     run = experiment(tmp_path)
     old, *fresh = (run.weights(run.tuned(*each)) for each in (("crime",), ("race",), ("race", "left")))
-    change = {"frozen": run.neurons("all"), "ablated": old, "start": old, "beta": 0.1, "step_share": 0.5}[kind]
-    every = [old, run.weights(run.tuned("crime", **{kind: change})), *fresh]
-    for age, result in enumerate(every):
+    before = old.arrays("weights")
+    changes = {"frozen": run.neurons("all"), "ablated": old, "start": old, "beta": 0.1, "step_share": 0.5}
+    special = [run.weights(run.tuned("crime", **{name: value})) for name, value in changes.items()]
+    for age, result in enumerate([old, *special, *fresh]):
         made = result.put(lambda folder: (folder / "weights.txt").write_text("w") and None)
         os.utime(made.path, (age, age))
-    size = sum(file.stat().st_size for file in (tmp_path / "weights").glob("[!.]*/*"))
-    monkeypatch.setenv("POLINB_WEIGHTS_GB", str((size - 1) / 1e9))
+    kept = sum(file.stat().st_size for result in (old, *fresh) for file in result.path.iterdir())
+    monkeypatch.setenv("POLINB_WEIGHTS_GB", str(kept / 1e9))
     weights.make_room(run)
-    assert [result.done() for result in every] == [True, False, True, True]
+    assert old.done() and all(each.done() for each in fresh) and not any(each.done() for each in special)
+    monkeypatch.setenv("POLINB_WEIGHTS_GB", "0")
+    run.weights(run.tuned("science")).made()
+    assert not old.done() and all(each.done() for each in fresh), "two may be in use"
+    again = experiment(tmp_path)
+    np.testing.assert_equal(again.weights(again.tuned("crime")).arrays("weights"), before)

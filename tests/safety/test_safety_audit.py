@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import sys
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,32 +14,12 @@ REPO = Path(__file__).resolve().parents[2]
 FINE = {"name": "a", "version": "1", "vulns": []}
 BAD = {"name": "b", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}]}
 SKIPPED = {"name": "c", "skip_reason": "Dependency not found on PyPI and could not be audited: c (1)"}
-
-
-@pytest.fixture(scope="module")
-def ci():
-    spec = importlib.util.spec_from_file_location("ci_audit", REPO / ".ci" / "audit.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def played(tmp_path, **answers) -> list[str]:
-    """A pip-audit that answers by service: (standard output, standard error, status)."""
-    script = tmp_path / "tool.py"
-    script.write_text(
-        f"import sys\nanswers = {answers!r}\n"
-        "out, err, code = answers[sys.argv[sys.argv.index('--vulnerability-service') + 1]]\n"
-        "print(out)\nprint(err, file=sys.stderr)\nsys.exit(code)\n"
-    )
-    return [sys.executable, str(script)]
-
-
-def told(*packages) -> tuple[str, str, int]:
-    return json.dumps({"dependencies": packages, "fixes": []}), "", int(any(p.get("vulns") for p in packages))
-
-
 DOWN = ("", "requests.exceptions.ConnectionError: Max retries exceeded", 1)
+
+
+def told(*packages):
+    """Output, errors and status of pip-audit."""
+    return json.dumps({"dependencies": packages, "fixes": []}), "", int(any(p.get("vulns") for p in packages))
 
 
 @pytest.mark.parametrize(
@@ -54,8 +34,17 @@ DOWN = ("", "requests.exceptions.ConnectionError: Max retries exceeded", 1)
         (("", "Traceback: a bug", 1), told(FINE), 1, "pip-audit failed"),
     ],
 )
-def test_what_the_audit_says(ci, tmp_path, capsys, pypi, osv, code, words):
-    assert ci.audit(played(tmp_path, pypi=pypi, osv=osv), tmp_path / "needs.txt") == code
+def test_what_the_audit_says(tmp_path, monkeypatch, capsys, pypi, osv, code, words):
+    spec = importlib.util.spec_from_file_location("ci_audit", REPO / ".ci" / "audit.py")
+    ci = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(ci)
+
+    def played(line, **how):
+        out, err, status = {"pypi": pypi, "osv": osv}[line[line.index("--vulnerability-service") + 1]]
+        return subprocess.CompletedProcess(line, status, out, err)
+
+    monkeypatch.setattr(subprocess, "run", played)
+    assert ci.audit(["pip-audit"], tmp_path / "needs.txt") == code
     out, err = capsys.readouterr()
     assert re.search(words, out + err), out + err
     assert ("no known vulnerability" in out + err) == (code == 0)
