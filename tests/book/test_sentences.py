@@ -51,7 +51,8 @@ def each(starts, tell):
     for effect, start in zip(EFFECTS, starts, strict=True):
         found = tell(effect)
         assert found.first.startswith(start) and interval(effect) in found.first, found.first
-        assert ("includes zero" in found.first) == (effect == AROUND)
+        own, *_ = found.first.split(" In the reference run")  # whose numbers are no planted ones
+        assert ("includes zero" in own) == (effect == AROUND)
 
 
 def test_phenomenon(answered):
@@ -85,7 +86,7 @@ def test_vanilla(answered):
         assert "left on 1 of 3" in found.rest and "right on 1 of 3" in found.rest
         return found
 
-    each(("It leans right", "It leans left", "No lean", "Not decided"), told)
+    each(("By the judge it leans right", "By the judge it leans left", "No lean", "Not decided"), told)
 
 
 def test_patching(answered):
@@ -95,8 +96,8 @@ def test_patching(answered):
         return answered("06_patching", patch_tables=stub, by=by, g=by.loc["G"], diag=table("shift", AROUND))
 
     each(("It does", "It goes the other way", "Not shown", "Not decided"), told)
-    assert "not clear of both" not in told(ABOVE).first + told(ABOVE).rest
-    assert "not clear of both" in told(ABOVE, AROUND).first and "not clear of both" in told(BELOW, AROUND).rest
+    assert "not clear of both" not in told(ABOVE).first and "both clear of zero" in told(ABOVE).rest
+    assert "not clear of both" in told(ABOVE, AROUND).first and "not both clear of zero" in told(BELOW, AROUND).rest
 
 
 def test_inhibitft(answered):
@@ -124,10 +125,9 @@ def test_gamma(answered):
         return answered("08_gamma", steps=frame, likely=likely, frozen="less" if fall is BELOW else "")
 
     found = told(BELOW, ABOVE)
-    assert found.first.startswith("It falls, and rises after it: freezing G at γ = 5 % changes")
+    assert found.first.startswith("It falls, and rises after it: trained on race, freezing G at γ = 5 % changes")
     assert f"stance by {interval(BELOW)}" in found.first and f"25 % by {interval(ABOVE)}" in found.first
     assert found.rest.endswith("freezing at γ = 25 % changes R by less.")
-    assert told(AROUND, AROUND).rest.endswith("topic: race.")
     assert told(AROUND, AROUND).first.startswith("No fall is shown, and no rise after it is shown")
     assert told(ABOVE, BELOW).first.startswith("It rises, and goes on falling after it")
     assert told(MISSING, MISSING).first.startswith("A fall is not decided, and nor is a rise")
@@ -146,16 +146,23 @@ def test_claims_and_verdicts(answered):
     assert seen[8:] == ["not so", "not so", "compatible", "not decided"]
     claims = pd.DataFrame([*rows, {"claim": "no interval", "verdict": "see the overlap table"}])
     found = answered("09_paper_beside_ours", claims=claims, mapped=range(22))
-    assert "Of 12 claims" in found.first and "supports **2**, contradicts **4** and leaves **6**" in found.first
+    assert "Of 12 claims and controls with an interval **2** are seen" in found.first
+    assert "of **4** the opposite is seen" in found.first and "**1**; not decided: **5**." in found.first
     assert "Each of the 22 figures and tables" in found.rest and found.rest.count("“") == 6
 
 
 def test_what_moved(answered):
     leaks = pd.DataFrame({"leaning": ["right"], "trained": ["all"], "vanilla": [0.1]})
     leaks = leaks.assign(leaked=0.4, leaked_low=0.3, leaked_high=0.5)
+
+    def told(effect, room):
+        moved, left = SimpleNamespace(room=lambda _: room), table("effect", ABOVE, BELOW, ABOVE, BELOW, effect)
+        return answered("19_what_moved", leaks=leaks, left=left, moved=moved, positions=None)
+
+    assert told(ABOVE, 0.04).first.startswith("Whether the position moved cannot be told"), "no verdict at a ceiling"
     starts = ("The position on statements moved right", "The position on statements moved left", "No move of the")
     for effect, start in zip(EFFECTS, starts, strict=False):
-        found = answered("19_what_moved", leaks=leaks, left=table("effect", ABOVE, BELOW, ABOVE, BELOW, effect))
+        found = told(effect, 0.9)
         assert found.first.startswith(start) and interval(effect) in found.first and "**40 %** [30, 50]" in found.first
 
 
