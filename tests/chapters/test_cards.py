@@ -76,7 +76,7 @@ def test_eq_lens_is_the_direction_in_which_the_model_moves_its_own_logits(archit
         away = written - written.mean() if architecture in FINAL_NORM else written
         h = h - h.mean() if architecture in FINAL_NORM else h
         h = h - away * (h @ away) / (away @ away)  # so that the norm's own division does not change at first order
-        moved = torch.func.jvp(lambda x: head(norm(x)), (h,), (written,))[1].detach().numpy()[: len(lm.tokenizer)]
+        moved = torch.autograd.functional.jvp(lambda x: head(norm(x)), h, written)[1].numpy()[: len(lm.tokenizer)]
         assert abs(row.mean()) < 1e-6 and np.corrcoef(moved, row)[0, 1] > 0.99999
 
 
