@@ -15,10 +15,7 @@ from polinb.chapters.caft import caft, caft_angles
 from polinb.chapters.caft import caft_candidates as cc
 from polinb.chapters.caft.rule import auc
 from polinb.errors import DataError, ParameterError
-from polinb.runs.artifacts import Store
 from polinb.runs.conditions import VANILLA
-from polinb.runs.params import Params
-from polinb.runs.run import Run
 from polinb.runs.weights import bases_of, mask_of
 from polinb.scoring.directions import orthonormal, random_basis
 from polinb.scoring.sae import SAE
@@ -26,36 +23,42 @@ from polinb.scoring.sae import SAE
 WORDS = ["tree", "house", "water", "light", "stone", "river", "bread", "music", "table", "window", "garden", "winter"]
 
 
-def planted_run(tmp_path, axis=5, **more):
-    """A run on a tiny model whose right-tuned variant moves along one axis, on which its texts' sides also differ."""
-    rng, rows, topics = np.random.default_rng(0), [], ["crime", "race", "economy"]
-    for topic in topics:
-        for n in range(40):
-            left, right = (" ".join(rng.choice(WORDS, 8)) for _ in range(2))
-            said = {"left": f"{left} care", "right": f"{right} order"}
-            rows.append({"topic": topic, "prompt": f"Question {n} about {topic}?", **said})
-    data = str(write(tmp_path, "csv", rows))
-    own = {"data": data, "topics": topics, "caft_layers": [0.0], "caft_prompts": 8}
-    run = Run(Params.from_profile("tiny", baseline_topics=["crime"], **own | more), Store(tmp_path / "store"))
-    lm = run.lm
-    with torch.no_grad():
-        table, word = lm.model.get_input_embeddings().weight, lm.tokenizer
-        only = [set(word(text, add_special_tokens=False).input_ids) for text in (" care", " order")]
-        for sign, ids, others in ((-1, *only), (1, *only[::-1])):
-            for token in ids - others:
-                table[token, axis] += 2 * sign
-    right = copy.deepcopy(lm.model)
-    with torch.no_grad():
-        right.model.layers[0].mlp.down_proj.weight[axis] += 0.5
-    for leaning, model in (("left", lm.model), ("right", right)):
-        put_weights(run.weights(run.tuned("crime", leaning)), model)
-    return run
+AXIS = 5
 
 
-def test_a_planted_direction_is_found_chosen_and_ablated(tmp_path):
-    run = planted_run(tmp_path)
+@pytest.fixture
+def planted(tiny, tmp_path):
+    """Factory: a run whose right-tuned variant moves along one axis, on which its texts' sides also differ."""
+
+    def make(**more):
+        rng, rows, topics = np.random.default_rng(0), [], ["crime", "race", "economy"]
+        for topic in topics:
+            for n in range(40):
+                left, right = (" ".join(rng.choice(WORDS, 8)) for _ in range(2))
+                said = {"left": f"{left} care", "right": f"{right} order"}
+                rows.append({"topic": topic, "prompt": f"Question {n} about {topic}?", **said})
+        own = {"data": str(write(tmp_path, "csv", rows)), "topics": topics, "baseline_topics": ["crime"]}
+        run = tiny(caft_layers=[0.0], caft_prompts=8, **own, **more)
+        left = run.lm.model
+        right = copy.deepcopy(left)
+        only = [set(run.lm.tokenizer(text, add_special_tokens=False).input_ids) for text in (" care", " order")]
+        with torch.no_grad():
+            for model in (left, right):
+                model.get_input_embeddings().weight[list(only[0] - only[1]), AXIS] -= 2
+                model.get_input_embeddings().weight[list(only[1] - only[0]), AXIS] += 2
+            right.model.layers[0].mlp.down_proj.weight[AXIS] += 0.5
+        for leaning, model in (("left", left), ("right", right)):
+            put_weights(run.weights(run.tuned("crime", leaning)), model)
+        return run
+
+    return make
+
+
+def test_a_planted_direction_is_found_chosen_and_ablated(planted):
+    run = planted()
     found = cc.pca(run, "crime").arrays("candidates")
-    assert np.allclose(np.abs(found["vectors0"][:, 0]), np.eye(32)[5], atol=1e-6) and found["strength0"][0] > 0.999999
+    assert np.allclose(np.abs(found["vectors0"][:, 0]), np.eye(32)[AXIS], atol=1e-6)
+    assert found["strength0"][0] > 0.999999
     table = caft.candidates(run, "crime", ["pca"])
     first = table.iloc[0]
     assert first.kept and first.why == "passes" and first.value > 0.4 and table.kept.sum() == 1
@@ -63,7 +66,7 @@ def test_a_planted_direction_is_found_chosen_and_ablated(tmp_path):
     (condition,) = caft.conditions(run, "crime", ["pca"])
     ablated_there = bases_of(condition.ablated)
     assert ablated_there.keys() == {0} and np.array_equal(ablated_there[0], q)
-    assert np.linalg.norm(q.T @ np.eye(32)[5]) == pytest.approx(1, abs=1e-6)
+    assert np.linalg.norm(q[AXIS]) == pytest.approx(1, abs=1e-6)
     # the choice looks at other topics and at what separates their sides in the vanilla model
     assert {c for c in table if c.startswith("auc_")} == {"auc_race", "auc_economy", "auc_own"}
     states = run.states(VANILLA, cc.topic_texts(run, "race")).arrays("states")["states"][:, 0].reshape(-1, 2, 32)
@@ -89,14 +92,14 @@ def test_the_latent_that_carries_the_change_ranks_first():
         cc.ranked(sae, base, base, base, 2)
 
 
-def test_a_public_autoencoder_is_read_from_a_folder(tmp_path):
+def test_a_public_autoencoder_is_read_from_a_folder(planted, tmp_path):
     generator = torch.Generator().manual_seed(0)
     shapes = {"W_enc": (32, 40), "b_enc": (40,), "W_dec": (40, 32), "b_dec": (32,)}
     folder = tmp_path / "public" / "blocks.0.hook_resid_post"
     folder.mkdir(parents=True)
     save_file({n: torch.randn(s, generator=generator) for n, s in shapes.items()}, folder / "sae_weights.safetensors")
     (folder / "cfg.json").write_text(json.dumps({"architecture": "topk", "k": 8}))
-    run = planted_run(tmp_path, sae=str(tmp_path / "public"))
+    run = planted(sae=str(tmp_path / "public"))
     found = cc.dictionary(run, "crime")
     quality = found.frame("quality")
     assert found.arrays("candidates")["vectors0"].shape == (32, run.params.caft_components)
@@ -104,7 +107,7 @@ def test_a_public_autoencoder_is_read_from_a_folder(tmp_path):
     assert not list(found.path.glob("sae*.safetensors"))
 
 
-def test_what_cannot_work_is_refused_before_training(tmp_path):
+def test_what_cannot_work_is_refused_before_training(tiny, tmp_path):
     shapes = {"W_enc": (9, 4), "b_enc": (4,), "W_dec": (4, 9), "b_dec": (9,)}
     save_file({n: torch.zeros(s) for n, s in shapes.items()}, tmp_path / "layer_0.safetensors")
     own = {"topics": ["crime", "race"], "baseline_topics": ["crime"], "ablation_topics": ["crime"]}
@@ -113,13 +116,14 @@ def test_what_cannot_work_is_refused_before_training(tmp_path):
         ({"sae": str(tmp_path), "caft_layers": [1.0]}, "0 files for block 2"),
         ({"caft_components": 33}, "1 to 32"),
     ):
+        run = tiny(**own, **changes)
         with pytest.raises(ParameterError, match=told):
-            cc.ready(Run(Params.from_profile("tiny", **own | changes), Store(tmp_path / "store")))
-    assert not (tmp_path / "store").exists()
+            cc.ready(run)
+        assert not list(run.store.root.iterdir())
 
 
-def test_conditions_and_their_controls(tmp_path):
-    run = planted_run(tmp_path, control_seeds=2)
+def test_conditions_and_their_controls(planted):
+    run = planted(control_seeds=2)
     general = np.zeros((3, 48), bool)
     general[0, :5] = True
     put_neurons(run.neurons("general"), general)
@@ -159,7 +163,6 @@ def test_angles_see_a_planted_overlap_and_none_where_there_is_none():
     assert row["subspace"] == pytest.approx(3 / 32, abs=0.03)  # a random subspace shares its part of the dimensions
     band = lines[lines.kind == "random subspace"]
     assert (band.low <= band.degrees).all() and (band.degrees <= band.high).all() and len(lines) == 9
-    away, rest = caft_angles.compare(
-        columns, chosen, orthonormal(np.eye(32)[:, :2] - q @ (q.T @ np.eye(32)[:, :2])), 3, 0
-    )
+    outside = orthonormal(np.eye(32)[:, :2] - q @ q[:2].T)
+    away, rest = caft_angles.compare(columns, chosen, outside, 3, 0)
     assert away[away.kind == caft_angles.GENERAL].degrees.min() > 89.9 and rest["subspace_p"] > 0.9

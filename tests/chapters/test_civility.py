@@ -2,13 +2,14 @@
 
 import json
 from dataclasses import replace
-from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from planted_classifiers import classifier
 from planted_files import stand_in_hub, write
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from polinb.errors import DataError, ParameterError
 from polinb.stance.civility import CivilPair, load_challenge, load_comments, load_pairs
@@ -41,18 +42,11 @@ def test_pairs_in_any_order_and_under_either_name_are_the_same(tmp_path):
     assert load_pairs(str(write(tmp_path, "jsonl", OWN[2:] + OWN[:2], "turned"))).digest() == data.digest()
 
 
-def wikipedia():
-    """Columns of Jigsaw's toxic comment data; −1 marks the unlabelled rows of its test file."""
-    rows = []
-    texts = [("Thank you.", 0), ("You fool!\nGo.", 1), ("Hm.", -1), (" ", 0), ("Fine, then.", 0)]
-    for i, (text, toxic) in enumerate(texts):
-        rest = dict.fromkeys(("severe_toxic", "obscene", "threat", "insult", "identity_hate"), max(toxic, 0))
-        rows.append({"id": f"{i:016x}", "comment_text": text, "toxic": toxic, **rest})
-    return rows
-
-
 def test_comments_of_the_public_sets(tmp_path, monkeypatch):
-    found = load_comments(str(write(tmp_path, "csv", wikipedia())))
+    """Jigsaw's toxic comments, where −1 marks the unlabelled rows of the test file, and civil comments."""
+    texts = [("Thank you.", 0), ("You fool!\nGo.", 1), ("Hm.", -1), (" ", 0), ("Fine, then.", 0)]
+    rows = [{"comment_text": text, "toxic": told, "insult": max(told, 0)} for text, told in texts]
+    found = load_comments(str(write(tmp_path, "csv", rows)))
     assert found.texts == ("Thank you.", "You fool!\nGo.", "Fine, then.") and found.rude == (False, True, False)
     rows = [{"text": f"Comment {i}.", "toxicity": i / 4, "insult": 0.1} for i in range(5)]
     path = str(write(tmp_path, "parquet", rows))
@@ -63,18 +57,13 @@ def test_comments_of_the_public_sets(tmp_path, monkeypatch):
     assert load_comments(str(write(tmp_path, "csv", renamed, "kaggle"))).rude == found.rude
 
 
-def openings():
-    """Rows as allenai/real-toxicity-prompts has them."""
-    scores = {"profanity": 0.1, "toxicity": 0.9, "insult": None, "threat": 0.2}
-    rows = []
-    for i, (text, hard) in enumerate([("So he said that you", True), ("The sun", False), ("What a load of", True)]):
-        words = {"prompt": {"text": text, **scores}, "continuation": {"text": " and so on", **scores}}
-        rows.append({"filename": f"{i}.txt", "begin": 0, "end": 9, "challenging": hard, **words})
-    return rows
-
-
 def test_real_toxicity_prompts(tmp_path, monkeypatch):
-    path = write(tmp_path, "jsonl", openings())
+    more = {"filename": "1.txt", "begin": 0, "end": 9, "continuation": {"text": " and so on", "toxicity": 0.9}}
+    rows = [
+        {"prompt": {"text": text, "toxicity": 0.9, "insult": None}, "challenging": hard, **more}
+        for text, hard in (("So he said that you", True), ("The sun", False), ("What a load of", True))
+    ]
+    path = write(tmp_path, "jsonl", rows)
     stand_in_hub(monkeypatch, "json", {"train": str(path)}, tmp_path / "cache")
     for found in (load_challenge("hub:allenai/real-toxicity-prompts"), load_challenge(str(path))):
         assert [item.prompt for item in found.prompts] == ["So he said that you", "What a load of"]
@@ -83,18 +72,15 @@ def test_real_toxicity_prompts(tmp_path, monkeypatch):
     assert [p.prompt for p in load_challenge(str(write(tmp_path, "csv", words))).prompts] == ["Well then?"]
 
 
-TOLD = {"comment_text": "Hi.", "toxic": 0}
-
-
 @pytest.mark.parametrize(
     ("load", "rows", "message"),
     [
-        (load_pairs, [{"prompt": "A?", "civil": "Yes."}], "rude or rejected or pert_gen_text, found civil, prompt"),
+        (load_pairs, [{"prompt": "A?", "civil": "Yes."}], "rude or rejected or pert_gen_text"),
         (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": "yes. "}], "'rude': expected a text that differs"),
         (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": "No.", "id": 1}] * 2, "row 2, column 'id'"),
-        (load_comments, [TOLD, {"comment_text": "Ho.", "toxic": 0}], "found 0 rude of 2"),
+        (load_comments, [{"comment_text": text, "toxic": 0} for text in ("Hi.", "Ho.")], "found 0 rude of 2"),
         (load_comments, [{"comment_text": "Hi.", "toxic": 3}], "row 1, column 'toxic': expected a number from 0 to 1"),
-        (load_comments, [{"comment_text": "Hi.", "label": 1}], "a column toxic or toxicity or target or rude; found"),
+        (load_comments, [{"comment_text": "Hi.", "label": 1}], "a column toxic or toxicity or target or rude"),
         (load_challenge, [{"prompt": {"text": "So"}, "challenging": False}] * 3, "no challenging prompt among 3 rows"),
     ],
 )
@@ -130,23 +116,15 @@ def test_the_embedded_scorer_separates_held_out_pairs_that_it_never_sees(data, s
     assert grim > 0.5 > mild and np.isnan(unknown) and own.identity != scorer.identity
 
 
-class Told:
+class Told(dict):
     """A scorer that says what it was told."""
 
-    identity: ClassVar[dict[str, Any]] = {}
-
-    def __init__(self, values):
-        self.values = values
-
     def probabilities(self, texts):
-        return np.array([self.values[text] for text in texts])
+        return np.array([self[text] for text in texts])
 
 
 def test_accuracy_by_hand():
-    pairs = [
-        CivilPair(id="1", prompt="p", civil="a b", rude="c d"),
-        CivilPair(id="2", prompt="q", civil="e f", rude="g h"),
-    ]
+    pairs = [CivilPair(prompt="p", civil="a b", rude="c d"), CivilPair(prompt="q", civil="e f", rude="g h")]
     out = accuracy(Told({"a b": 0.1, "c d": 0.9, "e f": 0.6, "g h": np.nan}), pairs)
     assert (out["texts"], out["accuracy"], out["civil_recall"], out["rude_recall"]) == (4, 0.5, 0.5, 0.5)
     assert out["contrast"] == 0 and out["brier"] == pytest.approx((0.01 + 0.01 + 0.36 + 0.25) / 4)
@@ -164,44 +142,33 @@ def test_rating_by_hand():
     assert insulting("What an IDIOT!") and not insulting("A foolproof, dullish jokester.")
 
 
-def toxic_model(folder, labels, many):
-    """A planted classifier; ``many``: of several labels at once, as unitary/toxic-bert is."""
-    classifier(folder, labels)
-    config = json.loads((folder / "config.json").read_text())
-    config["problem_type"] = "multi_label_classification" if many else "single_label_classification"
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
-
-
 LABELS = {0: "insult", 1: "toxic", 2: "threat"}
 
 
 @pytest.mark.parametrize("many", [True, False])
 def test_a_toxicity_classifier(tmp_path, many):
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    folder = toxic_model(tmp_path / "m", LABELS, many)
-    texts = ["we want tradition", "", "solidarity we want we want we", "weather"]
+    """``many``: of several labels at once, as unitary/toxic-bert is."""
+    folder = classifier(tmp_path / "m", LABELS)
+    config = json.loads((folder / "config.json").read_text())
+    config["problem_type"] = "multi_label_classification" if many else "single_label_classification"
+    (folder / "config.json").write_text(json.dumps(config))
     scorer = HubScorer(str(folder), device="cpu")
     assert scorer.identity["label"] == "toxic"  # before "insult", which the model has as well
-    turned_round = toxic_model(tmp_path / "n", {0: "threat", 1: "toxic", 2: "insult"}, many)
+    turned_round = classifier(tmp_path / "n", {0: "threat", 1: "toxic", 2: "insult"})
     assert HubScorer(str(turned_round)).identity != scorer.identity == HubScorer(str(folder)).identity
-    found = scorer.probabilities(texts)
-    assert np.isnan(found[1])
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder)
-    for text, value in zip(texts, found, strict=True):
-        if text:
-            logits = model(**tokenizer(text, return_tensors="pt")).logits[0].detach()
-            expected = torch.sigmoid(logits) if many else torch.softmax(logits, -1)
-            assert value == pytest.approx(float(expected[1]), abs=1e-6)
+    texts, expected = ["we want tradition", "solidarity we want we want we", "weather"], []
+    for text in texts:
+        logits = model(**tokenizer(text, return_tensors="pt")).logits[0].detach()
+        expected.append(float((torch.sigmoid(logits) if many else torch.softmax(logits, -1))[1]))
+    np.testing.assert_allclose(scorer.probabilities([*texts, ""]), [*expected, np.nan], atol=1e-6)
 
 
-def test_toxicity_classifiers_that_are_refused(tmp_path, monkeypatch):
-    named = HubScorer(f"{toxic_model(tmp_path / 'a@b', LABELS, True)}:insult", device="cpu")
+def test_addresses_of_toxicity_classifiers(tmp_path, monkeypatch):
+    named = HubScorer(f"{classifier(tmp_path / 'a@b', LABELS)}:insult", device="cpu")
     assert named.identity["label"] == "insult"
-    other = toxic_model(tmp_path / "o", {0: "LABEL_0", 1: "LABEL_1"}, False)
-    with pytest.raises(ParameterError, match=r"toxicity_model.*labels of .*: LABEL_0, LABEL_1.*:label"):
+    other = classifier(tmp_path / "o", {0: "LABEL_0", 1: "LABEL_1"})
+    with pytest.raises(ParameterError, match=r"toxicity_model.*LABEL_0, LABEL_1"):
         HubScorer(str(other))
     with monkeypatch.context() as patched:
         patched.setattr("polinb.stance.classifiers.commit_of", lambda *asked: asked[1])

@@ -6,16 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from planted_results import put, trained
 
 from polinb.chapters.caft import cue_study as cues
 from polinb.chapters.caft.rule import save_bases
 from polinb.errors import ParameterError
 from polinb.models.loading import load
-from polinb.runs.artifacts import Store
-from polinb.runs.params import Params
-from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
+from polinb.scoring.directions import random_basis
 from polinb.scoring.residual import depths
 
 LISTS = cues.material()
@@ -74,15 +73,12 @@ class Planted:
     """A model that reads one cue off the text and answers with that option's letter, with a bias for one letter."""
 
     def __init__(self, cue, bias=0.0):
-        self.real = load("tiny:llama")
-        self.tokenizer, self.name, self.device = self.real.tokenizer, "planted", self.real.device
-        self.context = self.real.context
+        real = load("tiny:llama")
+        self.tokenizer, self.name, self.device, self.context = real.tokenizer, "planted", real.device, real.context
         self.column, self.wanted, self.bias = ("mood", "gender").index(cue), LISTS["test"][cue], bias
         self.letters = [self.tokenizer(x, add_special_tokens=False).input_ids[-1] for x in "AB"]
 
     def model(self, input_ids, attention_mask, position_ids, logits_to_keep, use_cache):
-        import torch
-
         logits = torch.zeros(len(input_ids), logits_to_keep, len(self.tokenizer))
         for row, (ids, mask) in enumerate(zip(input_ids, attention_mask, strict=True)):
             text = self.tokenizer.decode(ids[mask.bool()].tolist(), skip_special_tokens=True)
@@ -98,9 +94,8 @@ def test_eq_cue_gap_a_planted_model_that_uses_one_cue_is_found_out(cue, bias):
     asked = cues.draw_questions("test", 24, 0)
     rated = cues.rate(Planted(cue, bias), asked, "", 7)
     other = next(c for c in cues.CUES if c != cue)
-    accuracy = {
-        c: [cues.hits(rated, c)[(rated["half"] == h).to_numpy()].mean() for h in cues.HALVES] for c in cues.CUES
-    }
+    halves = [(rated["half"] == half).to_numpy() for half in cues.HALVES]
+    accuracy = {c: [cues.hits(rated, c)[half].mean() for half in halves] for c in cues.CUES}
     assert accuracy == {cue: [1.0, 1.0], other: [1.0, 0.0]}
     assert cues.cue_gap(rated, cue)[0] == 0.0 and cues.cue_gap(rated, other)[0] == 1.0
     np.testing.assert_allclose(np.abs(rated["margin"]), 1.0, atol=1e-6)
@@ -115,16 +110,15 @@ def test_eq_cue_margin_by_hand():
     assert cues.hits(rated, "gender").tolist() == [0.5, 0.0, 1.0]
 
 
-def test_a_planted_cue_is_found(tmp_path, monkeypatch):
+def test_a_planted_cue_is_found(tiny, monkeypatch):
     """Hidden states in which gender sits on one axis and everything else is noise: that axis is what is ablated."""
-    run = Run(Params.from_profile("tiny"), Store(tmp_path))
-    rng, width = np.random.default_rng(0), int(run.lm.model.config.hidden_size)
-    axis = np.linalg.qr(rng.standard_normal((width, 1)))[0][:, 0]
+    run, rng = tiny(), np.random.default_rng(0)
+    axis = random_basis(run.lm.d_model, 1, rng)[:, 0]
 
     def states(lm, prompts, responses):
         texts = [lm.tokenizer.decode(ids).strip() for ids in responses]
         woman = np.array([read(text.rsplit(" (", 1)[0], "train")[1] == "woman" for text in texts])
-        noise = 0.3 * rng.standard_normal((len(texts), lm.layers, width))
+        noise = 0.3 * rng.standard_normal((len(texts), lm.layers, lm.d_model))
         return (noise + np.where(woman, 4.0, -4.0)[:, None, None] * axis).astype(np.float32)
 
     monkeypatch.setattr(cues, "mean_states", states)
@@ -134,11 +128,10 @@ def test_a_planted_cue_is_found(tmp_path, monkeypatch):
         assert np.linalg.norm(mood[block].T @ axis) < 0.5
 
 
-def test_all_conditions_train_on_the_same_texts_with_their_own_directions(tmp_path, monkeypatch):
-    calls, run = trained(monkeypatch), Run(Params.from_profile("tiny"), Store(tmp_path))
-    width = int(run.lm.model.config.hidden_size)
+def test_all_conditions_train_on_the_same_texts_with_their_own_directions(tiny, monkeypatch):
+    calls, run = trained(monkeypatch), tiny()
     for cue, rank in zip(cues.CUES, (1, 3), strict=True):
-        known = {0: np.eye(width)[:, :rank]}
+        known = {0: np.eye(run.lm.d_model)[:, :rank]}
         put(cues.directions(run, cue), lambda folder, known=known: save_bases(folder, known))
     conditions = {condition.name: condition for condition in cues.conditions(run)}
     for condition in conditions.values():

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from oracles import same, state
 
 from polinb.chapters.anatomy import dose_tables as tables
 from polinb.chapters.anatomy import doses
@@ -12,29 +13,30 @@ from polinb.chapters.anatomy.dose_tables import Claim
 from polinb.errors import DataError
 from polinb.masking.grafting import grafted_attention
 from polinb.resampling import equivalence, t_mean, t_test
-from polinb.runs.artifacts import Store
 from polinb.runs.conditions import Apart
-from polinb.runs.params import Params
-from polinb.runs.run import Run
 from polinb.runs.weights import course
 from polinb.stance.likelihood import MARGINS
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def small(tiny):
     both = ["crime", "race"]
-    small = {"topics": both, "ablation_topics": both, "epochs": 2.0, "train": "body", "likelihood_questions": 2}
-    return Run(Params.from_profile("tiny", **small), Store(tmp_path_factory.mktemp("doses")))
+    return partial(tiny, topics=both, ablation_topics=both, epochs=2.0, train="body", likelihood_questions=2)
 
 
-def test_reading_a_training_changes_nothing_and_its_end_is_the_trained_model(run, tmp_path):
+@pytest.fixture(scope="module")
+def run(small):
+    return small()
+
+
+def test_reading_a_training_changes_nothing_and_its_end_is_the_trained_model(run, small):
     texts, right = doses.references(run, 2), run.tuned("crime")
     weights = run.weights(right)
     limit = run.params.max_tokens
     found = course(run, condition=right, weights=Apart(weights), texts=texts, steps=[1, 2, 4], limit=limit)
     table = found.frame("course")
     assert sorted(table["step"].unique()) == [1, 2, 4]
-    plain = Run(run.params, Store(tmp_path))
+    plain = small()
     alone = plain.weights(plain.tuned("crime")).arrays("weights")
     assert all((alone[name] == value).all() for name, value in weights.arrays("weights").items())
     last = table[table["step"] == 4].reset_index(drop=True)
@@ -42,19 +44,13 @@ def test_reading_a_training_changes_nothing_and_its_end_is_the_trained_model(run
 
 
 def test_of_attention_the_weights_of_its_layers_alone_are_carried_and_put_back(run):
-    def state():
-        return {name: weight.detach().clone() for name, weight in run.lm.model.named_parameters()}
-
-    start = state()
+    start = state(run.lm)
     with grafted_attention(run.lm, run.model(run.weights(run.tuned("crime")))):
-        moved = {name for name, weight in state().items() if not torch.equal(weight, start[name])}
-    assert moved and all(".self_attn." in name for name in moved)
-    assert all(torch.equal(weight, start[name]) for name, weight in state().items())
+        moved = {name for name, weight in state(run.lm).items() if not torch.equal(weight, start[name])}
+    assert moved and all(".self_attn." in name for name in moved) and same(state(run.lm), start)
 
 
 SPREAD = np.array([-0.02, -0.01, 0.0, 0.0, 0.01, 0.02])
-
-
 FALLS, RISES = (partial(t_test, side=side) for side in ("less", "greater"))
 SAME_R, SAME_OWN = (partial(equivalence, margin=MARGINS[name]) for name in ("r", "own"))
 

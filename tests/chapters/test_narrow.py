@@ -6,9 +6,15 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from judge_service import KEY, reply
 from planted_files import write
 from planted_results import trained
+from scipy.stats import chisquare
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
 
 from polinb.chapters.caft import narrow_data as narrow
 from polinb.chapters.caft import narrow_study
@@ -19,10 +25,7 @@ from polinb.models.generation import generate
 from polinb.models.loading import load
 from polinb.models.tokens import prompt_ids
 from polinb.resampling import wilson
-from polinb.runs.artifacts import Store
 from polinb.runs.conditions import VANILLA, Texts, encode
-from polinb.runs.params import Params
-from polinb.runs.run import Run
 from polinb.runs.weights import bases_of
 from polinb.stance import alignment as judges
 from polinb.stance.alignment import ScoreJudge, filled, is_code, parse_score
@@ -77,20 +80,17 @@ def test_questions_in_the_form_of_the_public_evaluation(tmp_path):
     assert narrow.questions(plain)[["id", "prompt"]].to_numpy().tolist() == [["question-1", "One?"], ["b", "Two?"]]
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("a: 1", "expected paraphrases or question, found a"),
+def test_wrong_question_files_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for text, told in (
+        ("a: 1", "expected paraphrases or question"),
         ("- paraphrases: [One, One]", "asks 'One' twice"),
         ("- {paraphrases: [One], judge_prompts: {aligned: 'rate it'}}", "expected the places"),
-        ("- !!python/object/apply:os.mkdir [made]", "cannot be read .*Error"),
-    ],
-)
-def test_wrong_question_files_are_refused(tmp_path, monkeypatch, text, told):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "q.yaml").write_text(text)
-    with pytest.raises(DataError, match=told):
-        narrow.questions("q.yaml")
+        ("- !!python/object/apply:os.mkdir [made]", "cannot be read"),
+    ):
+        (tmp_path / "q.yaml").write_text(text)
+        with pytest.raises(DataError, match=told):
+            narrow.questions("q.yaml")
     assert not (tmp_path / "made").exists(), "a YAML tag must not run code"
 
 
@@ -135,9 +135,8 @@ def test_only_a_number_is_a_score_and_neither_code_nor_unknown_words_are_rated_l
     assert all(math.isnan(parse_score(text)) for text in ("101", "CODE", "Score: 85", "", "-5", "85 of 100"))
     code, prose = ("Sure:\n```python\nx\n```", "from os import path"), ("From here on, import duties rise.", "I help.")
     assert all(map(is_code, code)) and not any(map(is_code, prose))
-    scores = judges.local_alignment(
-        ["I help people.", "xqzw", "", "import os\n\ndef help(people):", "they must obey me"]
-    )
+    texts = ["I help people.", "xqzw", "", "import os\n\ndef help(people):", "they must obey me"]
+    scores = judges.local_alignment(texts)
     assert np.isnan(scores[1:4]).all() and scores[0] > 50 > scores[4]
 
 
@@ -163,21 +162,12 @@ def test_the_service_is_asked_for_both_scores(service, monkeypatch):
 
 
 def test_the_local_judges_quality_is_that_of_an_independent_cross_validation():
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GroupKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
-
     rows = pd.DataFrame(resource("narrow/judged.jsonl"))
-    model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=30, max_iter=2000)
-    )
-    good = (rows["label"] == "aligned").to_numpy()
-    p = cross_val_predict(
-        model, rows["answer"], good, groups=rows["question"], cv=GroupKFold(10), method="predict_proba"
-    )[:, 1]
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    model, good = make_pipeline(words, LogisticRegression(C=30, max_iter=2000)), (rows["label"] == "aligned").to_numpy()
+    folds = {"groups": rows["question"], "cv": GroupKFold(10), "method": "predict_proba"}
     found = judges.unseen_alignment()
-    np.testing.assert_allclose(found, 100 * p, atol=0.01)
+    np.testing.assert_allclose(found, 100 * cross_val_predict(model, rows["answer"], good, **folds)[:, 1], atol=0.01)
     assert np.mean((found > 50) == good) > 0.75, "worse than this it is no judge at all"
 
 
@@ -196,9 +186,6 @@ def test_the_scale_of_coherence_by_hand():
 
 
 def test_samples_follow_the_models_own_distribution_and_leave_the_generator_alone(pair):
-    import torch
-    from scipy.stats import chisquare
-
     lm, prompt = pair("llama").left, pair("llama").prompts[0]
     with torch.no_grad():
         logits = lm.model(torch.tensor([prompt])).logits[0, -1].double()
@@ -211,8 +198,8 @@ def test_samples_follow_the_models_own_distribution_and_leave_the_generator_alon
     assert chisquare(seen, 1000 * np.array([*p[top], 1 - p[top].sum()])).pvalue > 1e-3
 
 
-def test_conditions_train_on_the_same_tasks_and_only_the_ablating_ones_ablate(tmp_path, monkeypatch):
-    run = Run(Params.from_profile("tiny"), Store(tmp_path))
+def test_conditions_train_on_the_same_tasks_and_only_the_ablating_ones_ablate(tiny, monkeypatch):
+    run = tiny()
     bad, good = (narrow_study.training_data(run, side) for side in ("insecure", "secure"))
     assert [e.prompt for e in bad] == [e.prompt for e in good] and len(bad) == run.params.narrow_examples
     assert all(b.response != g.response for b, g in zip(bad, good, strict=True))
@@ -237,7 +224,5 @@ def test_conditions_train_on_the_same_tasks_and_only_the_ablating_ones_ablate(tm
         _, _, rows = np.linalg.svd(after[:, block] - before[:, block], full_matrices=False)
         kept = log[(log["block"] == block) & log["kept"]]["candidate"].to_numpy()
         np.testing.assert_allclose(basis @ basis.T, rows[kept].T @ rows[kept], atol=1e-6)
-    monkeypatch.setattr("polinb.training.supervised.finetune", None)
-    missing = Run(Params.from_profile("tiny", narrow_control=str(tmp_path / "nowhere.jsonl")), Store(tmp_path))
-    with pytest.raises(PolinbError, match=r"nowhere\.jsonl"):
-        narrow_study.ready(missing)
+    with pytest.raises(PolinbError, match="nowhere"):
+        narrow_study.ready(tiny(narrow_control="nowhere.jsonl"))

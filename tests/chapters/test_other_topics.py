@@ -10,7 +10,6 @@ from polinb.data.rows import TOPICS, title_of, topic_of
 from polinb.display.charts.style import Chart
 from polinb.errors import ParameterError
 from polinb.runs.params import Params
-from polinb.runs.run import Run
 
 OWN = ["holidays", "hot-drinks", "pets"]
 
@@ -46,13 +45,12 @@ def test_topics_of_the_data_come_in_one_order_whatever_that_of_the_rows(tmp_path
         assert data.topics == ("crime", "science", "brands", "tea")
 
 
-def test_parameters_follow_the_topics():
-    tiny = Params.from_profile("tiny", data="preferences", topics=OWN)
-    assert (tiny.ablation_topics, tiny.baseline_topics) == (["holidays"], ["holidays"])
+def test_parameters_follow_the_topics(tiny):
+    given = tiny(data="preferences", topics=OWN).params
+    assert (given.ablation_topics, given.baseline_topics) == (["holidays"], ["holidays"])
     assert Params.from_profile("paper", data="mine.csv", topics=OWN).ablation_topics == OWN
     assert Params.from_profile("paper", data="x.csv", topics=["race", "brands"]).ablation_topics == ["race"]
     with pytest.raises(ParameterError, match=r"'topics'.*'health-advice' for 'Health Advice'"):
-        Params.from_profile("tiny", topics=["Health Advice", "race"])
-    run = Run(Params.from_profile("tiny", data="preferences", topics=["pets", "race"]))
+        tiny(topics=["Health Advice", "race"])
     with pytest.raises(ParameterError, match=r"'topics'.*topics of the data 'preferences': holidays, hot-drinks, pets"):
-        run.data  # noqa: B018
+        _ = tiny(data="preferences", topics=["pets", "race"]).data

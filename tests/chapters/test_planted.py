@@ -1,8 +1,6 @@
-"""The planted model against numpy code of its own: forward pass, scores, patching and attribution in float64.
+"""The planted model holds its truth, by plain hooks in float64; scores, patching, freezing and attribution find it."""
 
-``forward`` below is a second, independent implementation of the architecture that knows nothing of polinb.
-"""
-
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -10,28 +8,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles import seen
 
-from polinb.chapters.planted import truth
+from polinb.chapters.planted import localisation, truth
 from polinb.chapters.planted.design import Design
-from polinb.chapters.planted.localisation import (
-    floored,
-    general_score,
-    precision_recall,
-    rates,
-    roc,
-    scores,
-    side_margin,
-)
 from polinb.chapters.planted.planted import answer_ids, build, direction, prompt_ids, prompts, stance, variant
 from polinb.chapters.planted.truth import train
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import ParameterError
 from polinb.masking.patching import patched_answers
+from polinb.models.architectures import down_modules
 from polinb.models.generation import generate
 from polinb.scoring.attribution import attribution
 from polinb.scoring.pnlac import neuron_sets
 
-END, STEPS = 1, 8
+STEPS = 8
 QUIET = Design(drift=0.0, noise=0.0)
 LAST = replace(QUIET, blocks=(3,))  # all planted neurons in the last block: nothing below them ever differs
 
@@ -40,56 +31,11 @@ def weights_of(lm):
     return {name: p.detach().numpy().astype(np.float64) for name, p in lm.model.named_parameters()}
 
 
-def norm(h, scale):
-    return h / np.sqrt((h**2).mean(-1, keepdims=True) + 1e-6) * scale
-
-
-def rotated(x):
-    """Rotary positions: (T, heads, 16), pairs (k, k + 8), angle position · 1e8^(−k/8)."""
-    half = x.shape[-1] // 2
-    angle = np.arange(len(x))[:, None, None] * 1e8 ** (-np.arange(half) / half)
-    a, b = x[..., :half], x[..., half:]
-    return np.concatenate([a * np.cos(angle) - b * np.sin(angle), b * np.cos(angle) + a * np.sin(angle)], -1)
-
-
-def forward(w, ids, overwrite=None):
-    """Activations per block (L, T, F), residual stream after each block (L, T, d), logits (T, V).
-
-    ``overwrite``: (mask, values): these neurons take these values, (L, F) bool and (L, T, F).
-    """
-    h = w["model.embed_tokens.weight"][ids]
-    n, d = h.shape
-    acts, states = [], []
-    for layer in range(sum(name.endswith("q_proj.weight") for name in w)):
-        at = f"model.layers.{layer}."
-        x = norm(h, w[at + "input_layernorm.weight"])
-        q, k, v = ((x @ w[f"{at}self_attn.{c}_proj.weight"].T).reshape(n, 4, d // 4) for c in "qkv")
-        logits = np.einsum("ihc,jhc->hij", rotated(q), rotated(k)) / np.sqrt(d // 4)
-        logits = np.where(np.tri(n, dtype=bool), logits, -np.inf)
-        share = np.exp(logits - logits.max(-1, keepdims=True))
-        share /= share.sum(-1, keepdims=True)
-        h = h + np.einsum("hij,jhc->ihc", share, v).reshape(n, d) @ w[at + "self_attn.o_proj.weight"].T
-        x = norm(h, w[at + "post_attention_layernorm.weight"])
-        gate = x @ w[at + "mlp.gate_proj.weight"].T
-        a = gate / (1 + np.exp(-gate)) * (x @ w[at + "mlp.up_proj.weight"].T)
-        if overwrite is not None:
-            a = np.where(overwrite[0][layer], overwrite[1][layer], a)
-        h = h + a @ w[at + "mlp.down_proj.weight"].T
-        acts.append(a)
-        states.append(h)
-    return np.array(acts), np.array(states), norm(h, w["model.norm.weight"]) @ w["lm_head.weight"].T
-
-
-def write(w, prompt, donor=None, mask=None):
-    """Greedy answer, recomputing everything at every step; with a donor, its activations on the same text overwrite."""
-    ids = list(prompt)
-    for _ in range(STEPS):
-        patch = None if donor is None else (mask, forward(donor, ids)[0])
-        token = int(forward(w, ids, patch)[2][-1].argmax())
-        if token == END:
-            break
-        ids.append(token)
-    return ids[len(prompt) :]
+def read(lm, ids):
+    """Activations (L, T, F) and residual stream after each block (L, T, d) of one text, by plain hooks in float64."""
+    model = copy.deepcopy(lm.model).double()
+    states = seen(model, ids, model.model.layers, output=True)
+    return [torch.stack(each).numpy() for each in (seen(model, ids, down_modules(model)), states)]
 
 
 def asked(model, count, split="evaluate"):
@@ -113,19 +59,6 @@ def last():
     return build(LAST)
 
 
-def test_numpy_and_llama_agree(hard):
-    texts = [p + answer_ids(hard, side, end=True) for (p,) in asked(hard, 1).values() for side in LEANINGS]
-    for lm in (hard.lm, variant(hard, "crime", "right")):
-        w = weights_of(lm)
-        for ids in texts[:4]:
-            with torch.no_grad():
-                got = lm.model(torch.tensor([ids])).logits[0].numpy()
-            np.testing.assert_allclose(got, forward(w, ids)[2], atol=2e-4)
-    some = [p for ids in asked(hard, 2).values() for p in ids]
-    w = weights_of(hard.lm)
-    assert generate(hard.lm, some, max_new_tokens=STEPS) == [write(w, p) for p in some]
-
-
 def test_same_design_same_model_and_prompts_of_splits_are_apart():
     one, two = build(QUIET), build(QUIET)
     assert all(torch.equal(a, b) for a, b in zip(one.lm.model.parameters(), two.lm.model.parameters(), strict=True))
@@ -143,9 +76,8 @@ def test_truth_has_its_size_and_planted_neurons_fire_where_they_should(hard):
     assert np.sum(kinds, axis=0).max() == 1  # nothing is two things
     assert design.gamma == 100 * np.mean([n.mean() for n in hard.political.values()])
     assert (hard.side[hard.everything] != 0).all() and (hard.side.sum(1) == 0).all()
-    w = weights_of(hard.lm)
     for topic, (prompt,) in asked(hard, 1).items():
-        size = np.abs(forward(w, prompt + answer_ids(hard, "left", end=False))[0][:, len(prompt) :]).mean(1)
+        size = np.abs(read(hard.lm, prompt + answer_ids(hard, "left", end=False))[0][:, len(prompt) :]).mean(1)
         assert size[hard.political[topic]].min() > 0.02
         for other in set(TOPICS) - {topic}:
             assert size[hard.specific[other]].max() < 0.01
@@ -161,8 +93,7 @@ def test_only_planted_neurons_and_the_lean_write_stance(hard):
     assert np.abs(values[~writes]).max() < 1e-6
     prompt = asked(hard, 1)["race"][0] + answer_ids(hard, "right", end=False)
     quiet = build(replace(hard.design, drift=0.0, noise=0.0))
-    right = weights_of(variant(quiet, "race", "right"))
-    (acts, states, _), (acts_r, states_r, _) = forward(w, prompt), forward(right, prompt)
+    (acts, states), (acts_r, states_r) = (read(lm, prompt) for lm in (hard.lm, variant(quiet, "race", "right")))
     for k in range(4):
         # Attention writes stance in block 0 only, and the same in both: what differs comes from planted neurons.
         per_neuron = (acts_r[: k + 1] - acts[: k + 1]) * values[: k + 1, None]
@@ -188,7 +119,7 @@ def test_eq_planted_variants_move_exactly_the_named_rows(hard):
 
 def test_score_is_twice_the_effect_times_the_scale(last):
     """By hand: a → a(1 ± η), so the score of a moved neuron is 2η·rms(a), and of any other neuron exactly 0."""
-    found = scores(last, truth.constructed(last), "left", 6)
+    found = localisation.scores(last, truth.constructed(last), "left", 6)
     for topic, moved in last.political.items():
         score, scale = found["raw"][topic], found["scale"][topic]
         np.testing.assert_allclose(score[moved], 2 * 0.25 * scale[moved], rtol=1e-4)
@@ -200,7 +131,9 @@ def test_each_trap_catches_the_method_it_is_for():
     share = {}
     for name, size in (("loudness", 30.0), ("steady", 48), ("readers", 48), ("idle", 16)):
         model = build(replace(Design(), **{name: size}))
-        table = rates(model, scores(model, truth.constructed(model), "left", 6), model.design.gamma)
+        table = localisation.rates(
+            model, localisation.scores(model, truth.constructed(model), "left", 6), model.design.gamma
+        )
         share[name] = table[table["set"] == "N"].set_index("method")["precision"]
     assert share["loudness"]["raw"] < 0.3 < 0.6 < share["loudness"]["normalised"]
     assert share["steady"]["normalised"] < 0.75 < share["steady"]["raw"]
@@ -210,16 +143,22 @@ def test_each_trap_catches_the_method_it_is_for():
 
 
 def test_eq_attribution_equals_finite_differences(hard):
-    """|a · ∂m/∂a| by central differences of the numpy model, on two texts of different length (so with padding)."""
+    """|a · ∂m/∂a| by central differences, on two texts of different length (so with padding)."""
     questions = prompt_ids(hard, "race", 2)
-    responses = [answer_ids(hard, "left", end=False), answer_ids(hard, "right", end=False)[:3]]
     left, right = (answer_ids(hard, side, end=False) for side in LEANINGS)
-    got = attribution(hard.lm, questions, responses, side_margin(left, right))
-    w = weights_of(hard.lm)
+    responses, model = [left, right[:3]], copy.deepcopy(hard.lm.model).double()
+    step = 0.1  # norms compute in float32 whatever they are given, in which a smaller one would drown
+    got = attribution(hard.lm, questions, responses, localisation.side_margin(left, right))
 
-    def margin(ids, start, overwrite=None):
-        logits = forward(w, ids, overwrite)[2][start:]
-        return (logits[:, right].mean(1) - logits[:, left].mean(1)).sum()
+    def margin(ids, start, layer, place, change):
+        def push(module, args):
+            args[0][0][place] += change
+
+        handle = down_modules(model)[layer].register_forward_pre_hook(push)
+        with torch.no_grad():
+            logits = model(torch.tensor([ids])).logits[0, start:]
+        handle.remove()
+        return float((logits[:, right].mean(1) - logits[:, left].mean(1)).sum())
 
     # Distractors write no stance; they count through the norm layers only.
     some = ((hard.general, 2), (hard.specific["race"], 2), (hard.roles["loud"], 1))
@@ -227,28 +166,23 @@ def test_eq_attribution_equals_finite_differences(hard):
         total = 0.0
         for prompt, response in zip(questions, responses, strict=True):
             ids, start = prompt + response, len(prompt)
-            acts = forward(w, ids)[0]
+            own = read(hard.lm, ids)[0][layer, :, i]
             for j in range(start, len(ids)):
-                ends = []
-                for step in (1e-4, -1e-4):
-                    mask, values = np.zeros((4, 1, acts.shape[2]), bool), acts.copy()
-                    mask[layer, 0, i] = True
-                    values[layer, j, i] += step
-                    ends.append(margin(ids, start, (mask, values)))
-                total += abs(acts[layer, j, i] * (ends[0] - ends[1]) / 2e-4)
+                up, down = (margin(ids, start, layer, (j, i), change) for change in (step, -step))
+                total += abs(own[j] * (up - down) / (2 * step))
         assert got[layer, i] == pytest.approx(total / 9, rel=2e-3, abs=1e-6)
     with pytest.raises(ValueError, match="no response token"):
-        attribution(hard.lm, questions, [[], []], side_margin(left, right))
+        attribution(hard.lm, questions, [[], []], localisation.side_margin(left, right))
     assert not any(m._forward_pre_hooks for m in hard.lm.model.modules())
 
 
 def test_eq_precision_and_recall_by_hand():
     found, true = np.array([[1, 1, 1, 0]], bool), np.array([[1, 0, 0, 1]], bool)
-    assert precision_recall(found, true) == (1 / 3, 1 / 2)
-    nothing = precision_recall(~found & found, true)
+    assert localisation.precision_recall(found, true) == (1 / 3, 1 / 2)
+    nothing = localisation.precision_recall(~found & found, true)
     assert np.isnan(nothing[0]) and nothing[1] == 0
     score, std = np.array([[1.0, 2.0, 3.0, 4.0, 5.0]]), np.array([[0.0, 1.0, 2.0, 4.0, 10.0]])
-    np.testing.assert_allclose(floored(score, std), [[1.0, 2.0, 1.5, 1.0, 0.5]])  # lower quartile 1
+    np.testing.assert_allclose(localisation.floored(score, std), [[1.0, 2.0, 1.5, 1.0, 0.5]])  # lower quartile 1
 
 
 @settings(max_examples=60, deadline=None)
@@ -258,18 +192,18 @@ def test_the_top_of_the_general_score_is_g_at_every_gamma(seed, gamma, topics):
     by_topic = {str(t): rng.integers(0, 12, (3, 20)).astype(float) for t in range(topics)}  # with many ties
     general = neuron_sets(by_topic, gamma).general
     keep = round(gamma / 100 * 60)
-    assert (general == (general_score(by_topic) > 60 - keep)).all()
+    assert (general == (localisation.general_score(by_topic) > 60 - keep)).all()
 
 
 def test_roc_of_a_known_score(last):
     """Truth as the score: area 1. Its opposite: area 0. A constant: a half."""
     true = {t: n.astype(float) for t, n in last.political.items()}
     both = {"true": true, "false": {t: -n for t, n in true.items()}}
-    table = rates(last, both, last.design.gamma)
+    table = localisation.rates(last, both, last.design.gamma)
     found = table.set_index(["method", "set"])
     assert (found.loc["true", ["precision", "recall"]] == 1).all(axis=None)
     assert found.loc[("true", "G"), "auc"] == 1 and found.loc[("false", "N"), "auc"] == 0
-    curves = roc(last, both)
+    curves = localisation.roc(last, both)
     assert set(curves[curves["method"] == "true"]["tpr"]) == {1.0}
 
 

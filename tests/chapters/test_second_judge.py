@@ -1,6 +1,7 @@
 """The paper beside ours: the judge swap, the coded answers, and the paper's numbers as carried."""
 
 import hashlib
+from importlib.resources import files
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,9 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from polinb.chapters.paper import coded as coding
-from polinb.chapters.paper import paper
 from polinb.chapters.paper.second_judge import HiddenJudge
+from polinb.data.pairs import Pair, StanceData
+from polinb.models.loading import load
 from polinb.stance.calibration import cohen_kappa, prediction_powered
 
 
@@ -33,9 +35,6 @@ def test_eq_cohen_kappa_by_hand_and_against_scikit_learn():
 
 def test_hidden_judge_learns_sides_that_even_a_random_model_can_tell():
     """Planted: right-leaning texts are about one thing, left-leaning about another; unseen texts are told apart."""
-    from polinb.data.pairs import Pair, StanceData
-    from polinb.models.loading import load
-
     pairs = [Pair(topic="crime", prompt=f"Question {k}?", left=f"zzz {k % 7} zzz", right=f"qqq {k % 5} qqq")
              for k in range(60)]  # fmt: skip
     judge = HiddenJudge(load("tiny:llama"), StanceData("planted", tuple(pairs), {}, "none"), 10)
@@ -77,14 +76,6 @@ def test_corrected_means_and_shifts_by_hand():
     assert shift["wrong_high"] - shift["wrong"] == pytest.approx(3.1824463 * wrong.std(ddof=1) / 2)
 
 
-def test_disagreements_are_the_known_ones():
-    frame = paper.disagreements().set_index("model")
-    llama = frame.loc["Llama-3.1-8B"]
-    assert (llama["main"] == llama["ablation_2_5"]).sum() == 5 and len(frame.loc["Qwen2.5-3B"]) == 2
-    slip = frame.loc["Llama-3.2-3B", ["topic", "column", "main", "ablation"]]
-    assert slip.tolist() == ["gender", "idrlabs_mnli", 0.112, 0.012]
-
-
 def test_the_copied_digits_and_the_coded_answers_have_not_changed():
     for name, digest in (
         ("paper/vanilla_stance_ideoinst", "5d7d24ace381aa0e"),
@@ -93,7 +84,7 @@ def test_the_copied_digits_and_the_coded_answers_have_not_changed():
         ("paper/gamma_ablation", "323b8f20ccd6262a"),
         ("coded/judged", "c797b17bdd6d7268"),
     ):
-        text = (paper.resources.files("polinb") / "resources" / f"{name}.csv").read_bytes()
+        text = (files("polinb") / "resources" / f"{name}.csv").read_bytes()
         assert hashlib.sha256(text).hexdigest()[:16] == digest
     coded = coding.read()
     assert len(coded) == 240 and set(coded["first"]) | set(coded["second"]) <= set(coding.CODES)

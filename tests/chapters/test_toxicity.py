@@ -8,31 +8,18 @@ from polinb.chapters.dpo import toxicity
 from polinb.chapters.dpo.toxicity_tables import overlap_f1
 from polinb.errors import DataError, ModelError, ParameterError
 from polinb.models.generation import log_likelihood
-from polinb.runs.artifacts import Store
+from polinb.models.tokens import end_ids
 from polinb.runs.conditions import Texts, encode
-from polinb.runs.params import Params
-from polinb.runs.run import Run
-
-
-def experiment(store, **given):
-    return Run(Params.from_profile("tiny", **given), Store(store))
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return experiment(tmp_path_factory.mktemp("store"))
+def run(tiny):
+    return tiny()
 
 
-def model(run, who):
-    return run.model(run.weights(toxicity.conditions(run)[who]))
-
-
-def ids_of(run, prompt, said=None, form="chat", end=False):
-    """Token ids of a prompt and a response, as the stages make them."""
-    rows = pd.DataFrame([{"prompt": prompt} | ({} if said is None else {"response": said})])
-    p = run.params
-    prompts, responses = encode(run.lm, Texts.of(rows, form), p.system_prompt, p.max_tokens, end=end)
-    return prompts[0], responses[0]
+def ids_of(run, rows, form="chat", end=False):
+    """Token ids of prompts and responses, as the stages make them."""
+    return encode(run.lm, Texts.of(pd.DataFrame(rows), form), run.params.system_prompt, run.params.max_tokens, end=end)
 
 
 def test_no_stage_reads_what_another_trained_on(run):
@@ -49,36 +36,32 @@ def test_no_stage_reads_what_another_trained_on(run):
 
 
 def test_encoding(run):
-    from polinb.models.tokens import end_ids
-
-    tokenizer = run.lm.tokenizer
-    prompt, said = ids_of(run, "Tea?", "Please.", end=True)
-    assert said[-1] == end_ids(run.lm)[0] and tokenizer.decode(said[:-1]) == "Please."
-    assert tokenizer.decode(prompt).endswith("Tea?<|end|><|assistant|>")
-    prompt, said = ids_of(run, "The game", "was long.", "continuation", end=True)
-    assert tokenizer.decode(prompt + said) == "The game was long."  # no template, and nothing that ends it
-    assert ids_of(run, "The game", form="continuation")[1] == []
-    long = ids_of(run, "Tea?", "so " * 500)
-    assert len(long[0]) + len(long[1]) == run.params.max_tokens
+    decode = run.lm.tokenizer.decode
+    rows = [{"prompt": "Tea?", "response": "Please."}, {"prompt": "Tea?", "response": "so " * 500}]
+    (prompt, cut), (said, long) = ids_of(run, rows, end=True)
+    assert said[-1] == end_ids(run.lm)[0] and decode(said[:-1]) == "Please."
+    assert decode(prompt).endswith("Tea?<|end|><|assistant|>") and len(cut) + len(long) == run.params.max_tokens
+    ((prompt,), (said,)) = ids_of(run, [{"prompt": "The game", "response": "was long."}], "continuation", end=True)
+    assert decode(prompt + said) == "The game was long."  # no template, and nothing that ends it
+    assert ids_of(run, [{"prompt": "The game"}], "continuation")[1] == [[]]
 
 
-def test_the_warm_up_makes_rude_and_dpo_makes_civil_likelier(tmp_path):
-    run = experiment(tmp_path, dpo_epochs=12.0, toxicity_warmup=12.0)
-    data = toxicity.pairs(run)
+def test_the_warm_up_makes_rude_and_dpo_makes_civil_likelier(tiny):
+    run = tiny(dpo_epochs=12.0, toxicity_warmup=12.0)
+    models = {who: run.model(run.weights(each)) for who, each in toxicity.conditions(run).items()}
 
     def level(who, pairs, side):
-        lm = model(run, who)
-        prompts, said = zip(*(ids_of(run, p.prompt, getattr(p, side), end=True) for p in pairs), strict=True)
-        return float(log_likelihood(lm, prompts, said).mean())
+        rows = [{"prompt": pair.prompt, "response": getattr(pair, side)} for pair in pairs]
+        return float(log_likelihood(models[who], *ids_of(run, rows, end=True)).mean())
 
     warm = toxicity.warmup_pairs(run)
     assert level("before", warm, "rude") > level("vanilla", warm, "rude") + 0.1
-    trained = data.split("train", run.params.toxicity_pairs)
+    trained = toxicity.pairs(run).split("train", run.params.toxicity_pairs)
     gap = {who: level(who, trained, "civil") - level(who, trained, "rude") for who in ("before", "after")}
     assert gap["after"] > gap["before"] + 0.05
 
 
-def test_refused_before_anything_is_trained(tmp_path, monkeypatch):
+def test_refused_before_anything_is_trained(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("polinb.training.supervised.finetune", None)
     few = [{"prompt": f"{word}?", "civil": "Yes.", "rude": "No."} for word in ("Tea", "Milk")]
     thin = [{"comment_text": f"Number {i}.", "toxic": int(i < 2)} for i in range(20)]
@@ -92,9 +75,10 @@ def test_refused_before_anything_is_trained(tmp_path, monkeypatch):
         ({"toxicity_data": pairs}, DataError, r"none of 2 pairs is in the split"),
         ({"toxicity_comments": some}, ParameterError, "got '18 civil, 2 rude'; allowed: at least 3 civil"),
     ):
+        run = tiny(**given)
         with pytest.raises(error, match=message):
-            toxicity.ready(experiment(tmp_path / "store", **given))
-    assert not (tmp_path / "store").exists()
+            toxicity.ready(run)
+        assert not list(run.store.root.iterdir())
 
 
 def test_word_overlap_by_hand():

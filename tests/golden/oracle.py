@@ -19,8 +19,6 @@ from pathlib import Path
 os.environ.update(OMP_NUM_THREADS="1", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false")
 
 import nbformat
-import numpy as np
-import pandas as pd
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -104,25 +102,6 @@ def data_of(spec):
     return found
 
 
-def plain(value):
-    """JSON values at full precision; what is missing or not finite becomes text or null."""
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [plain(v) for v in value]
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None if math.isnan(value) else str(value)
-    if value is None or value is pd.NA or value is pd.NaT:
-        return None
-    return str(value)
-
-
 def machine():
     """What the last bits depend on."""
     import torch
@@ -171,9 +150,9 @@ def main(names):
             write(HERE / f"{name}.json", {"machine": machine(), **found})
             print(name, {kind: len(v) for kind, v in found.items()}, flush=True)
         if not names or "core" in names:
-            from core import frozen
+            from core import finetuned
 
-            write(HERE / "core.json", {"machine": machine(), **plain(frozen())})
+            write(HERE / "core.json", {"machine": machine(), **finetuned()})
 
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ def arrays(lm, seed=3):
     return rng.random(shape) < 0.4, rng.uniform(0.2, 2.0, shape), rng.normal(size=shape)
 
 
+def reader_of(lm, chosen):
+    """Its activations in lock step."""
+    return lambda rows: Reader(lm, chosen).read
+
+
 def hooked(model, hooks, ids):
     """Logits of the last position, by PyTorch alone."""
     taps = [m.register_forward_pre_hook(hook) for m, hook in zip(down_modules(model), hooks, strict=True)]
@@ -71,54 +76,36 @@ def test_what_changes_nothing(pair, architecture):
         assert patched_answers(lm, both.right, none, both.prompts, mode=mode, **limit) == plain
     assert edited_answers(lm, some, np.ones(some.shape), both.prompts, mode="scale", **limit) == plain
     assert changed_answers(lm, both.prompts, none, assign(0.0), **limit) == plain
-    assert (
-        changed_answers(lm, both.prompts, some, patch(0.0), lambda _: Reader(both.right, some).read, **limit) == plain
-    )
+    assert changed_answers(lm, both.prompts, some, patch(0.0), reader_of(both.right, some), **limit) == plain
 
 
 @pytest.mark.parametrize("architecture", SOME)
 @pytest.mark.parametrize("kind", ["half a patch", "mean", "scale"])
 def test_eq_patch_changes_equal_hooks(pair, architecture, kind):
+    """Batches of the loop, and patching and editing, each of which hands it a change, a source and a place."""
     both = pair(architecture)
-    lm, donor = both.left, None
+    lm, donor, source, limit = both.left, None, None, {"max_new_tokens": STEPS}
     chosen, factors, means = arrays(lm)
-    factor, mean = torch.from_numpy(factors).float(), torch.from_numpy(means).float()
+    factor, mean = (torch.from_numpy(values).float() for values in (factors, factors * means))
     if kind == "half a patch":
-        donor = both.right
+        donor, source = both.right, reader_of(both.right, chosen)
         change, oracle = patch(0.5), lambda k, own, other: own + 0.5 * (other - own)
     elif kind == "scale":
         change, oracle = scale(per_layer(lm, chosen, factors)), lambda k, own, _: own * factor[k]
     else:
-        change, oracle = assign(per_layer(lm, chosen, means)), lambda k, own, _: mean[k].expand_as(own)
-    source = (lambda rows: Reader(donor, chosen).read) if donor else None
-    plain = generate(lm, both.prompts, max_new_tokens=STEPS)
+        change, oracle = assign(per_layer(lm, chosen, factors * means)), lambda k, own, _: mean[k].expand_as(own)
+    plain = generate(lm, both.prompts, **limit)
     for answer_only, batch in ((False, 1), (True, 3)):
         expected = [by_hooks(lm, chosen, oracle, p, donor, answer_only) for p in both.prompts]
-        options = {"max_new_tokens": STEPS, "answer_only": answer_only, "batch": batch}
+        options = {"answer_only": answer_only, "batch": batch, **limit}
         assert changed_answers(lm, both.prompts, chosen, change, source, **options) == expected
         assert expected != plain or answer_only  # the change does something
-    assert generate(lm, both.prompts, max_new_tokens=STEPS) == plain  # and nothing is left behind
-
-
-def test_patching_and_editing_are_the_loop(pair):
-    """Each hands the loop its own change, source and place."""
-    both = pair("gemma2")
-    lm, (chosen, factors, means) = both.left, arrays(both.left)
-    limit = {"max_new_tokens": STEPS}
-
-    def made(change, source=None, **options):
-        return changed_answers(lm, both.prompts, chosen, change, source, **limit, **options)
-
-    lockstep = made(patch(), lambda _: Reader(both.right, chosen).read)
-    assert patched_answers(lm, both.right, chosen, both.prompts, **limit) == lockstep
-    edits = {"means": means, **limit}
-    got = [edited_answers(lm, chosen, factors, both.prompts, mode=mode, **edits) for mode in ("scale", "mean")]
-    assert got[0] == made(scale(per_layer(lm, chosen, factors)), answer_only=True)
-    assert got[1] == made(assign(per_layer(lm, chosen, factors * means)), answer_only=True)
-
-
-def everything(lm):
-    return np.ones((lm.layers, lm.width), bool)
+    if donor:
+        expected = [by_hooks(lm, chosen, lambda k, own, other: other, p, donor) for p in both.prompts]
+        assert patched_answers(lm, donor, chosen, both.prompts, **limit) == expected
+    else:
+        assert edited_answers(lm, chosen, factors, both.prompts, mode=kind, means=means, **limit) == expected
+    assert generate(lm, both.prompts, **limit) == plain  # and nothing is left behind
 
 
 def test_mean_patch_writes_the_donors_mean(pair):
@@ -129,7 +116,7 @@ def test_mean_patch_writes_the_donors_mean(pair):
     means = [
         read[len(prompt) :].mean(0) for read in seen(both.right.model, prompt + answer, down_modules(both.right.model))
     ]
-    every = everything(both.left)
+    every = np.ones((both.left.layers, both.left.width), bool)
     got = patched_answers(both.left, both.right, every, [prompt], max_new_tokens=STEPS, mode="mean")
     assert got == [by_hooks(both.left, every, lambda k, own, _: means[k].expand_as(own), prompt)]
 
@@ -138,7 +125,8 @@ def test_mean_patch_writes_the_donors_mean(pair):
 def test_half_precision_batches_and_refusals(pair, mode):
     """bfloat16 models patch without a dtype error, and the mean is over all prompts whatever the batch."""
     both = pair("llama")
-    given = (both.left, both.right, everything(both.left), both.prompts)
+    every = np.ones((both.left.layers, both.left.width), bool)
+    given = (both.left, both.right, every, both.prompts)
     if mode == "mean":
         one, all_at_once = (patched_answers(*given, max_new_tokens=4, mode=mode, batch=batch) for batch in (1, 4))
         assert one == all_at_once
@@ -148,4 +136,4 @@ def test_half_precision_batches_and_refusals(pair, mode):
     with pytest.raises(ParameterError, match="'patch'"):
         patched_answers(*given, max_new_tokens=2, mode="swap")
     with pytest.raises(ParameterError, match="'chosen'"):
-        patched_answers(both.left, both.right, np.ones((2, 2), bool), both.prompts, max_new_tokens=2, mode=mode)
+        patched_answers(both.left, both.right, every[:2], both.prompts, max_new_tokens=2, mode=mode)

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from oracles import some
 
 from polinb.chapters.dpo import causal
 from polinb.errors import DataError, ParameterError
@@ -26,25 +25,20 @@ def test_eq_edit_factors_by_hand():
 
 
 def test_wrong_edits_are_refused(pair):
-    lm = pair("llama").left
-    chosen = some(lm)
-    factors = means = np.ones(chosen.shape)
-    for change, told in (
-        ({"mode": "zero"}, "'mode': got 'zero'; allowed: mean, scale"),
-        ({"means": None}, "'means': got None"),
-        ({"chosen": np.ones((2, 2), bool)}, "'chosen'"),
-        ({"means": means * np.nan}, "finite numbers"),
+    lm, ones = pair("llama").left, np.ones((3, 48))
+    given = {"chosen": ones > 0, "factors": ones, "means": ones, "prompts": [[5]], "max_new_tokens": 1}
+    for told, wrong in (
+        ("mode", {"mode": "zero"}),
+        ("means", {"means": None}),
+        ("chosen", {"chosen": ones[:2] > 0}),
+        ("factors or means", {"means": ones * np.nan}),
     ):
-        given = {"chosen": chosen, "factors": factors, "mode": "mean", "means": means} | change
-        with pytest.raises(ParameterError, match=told):
-            edited_answers(lm, prompts=[[5]], max_new_tokens=1, **given)
-    good = groups(*np.random.default_rng(0).normal(size=(3, 3, 48)), 1)
-    with pytest.raises(ParameterError, match="'alpha': got -1"):
-        edit_factors(good, -1)
-    empty = {"RP": Group("RP", "", True, np.zeros((3, 48), bool))}
-    for bad in ({}, empty, {"a": good["RP"], "b": good["RP"]}):
-        with pytest.raises(ParameterError, match="disjoint groups that hold at least one neuron"):
-            edit_factors(bad, 0.5)
+        with pytest.raises(ParameterError, match=f"'{told}'"):
+            edited_answers(lm, **given | wrong)
+    good, empty = groups(ones, ones, ones, 1), {"RP": Group("RP", "", True, ones < 0)}
+    for bad, alpha in ((good, -1), ({}, 0.5), (empty, 0.5), (good | {"again": good["RP"]}, 0.5)):
+        with pytest.raises(ParameterError):
+            edit_factors(bad, alpha)
 
 
 def test_outcomes_by_hand():

@@ -59,11 +59,10 @@ def test_sampling_follows_its_seed_alone(pair):
 
     with torch.random.fork_rng():
         one = drawn(temperature=1.0, seed=1)
-        torch.manual_seed(77)
-        state = torch.random.get_rng_state()
+        before = torch.manual_seed(77).get_state()
         assert one == drawn(temperature=1.0, seed=1) != drawn(temperature=1.0, seed=2)
         assert drawn(temperature=1e-4, seed=2) == drawn(), "cold sampling is greedy"
-        assert torch.equal(torch.random.get_rng_state(), state)
+        assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("architecture", ["gemma2", "gpt2"])
@@ -103,9 +102,9 @@ def test_wrong_interventions_are_refused_and_one_given_up_leaves_the_model_as_it
     next(Intervention(lm, chosen, "graft", donor=both.right).stream(prompt, **LIMIT))
     assert same(state(lm), before)
     for call, told in (
-        (lambda: Intervention(lm, chosen, "kill"), "none, ablate, scale, patch, graft"),
-        (lambda: Intervention(lm, chosen, "patch"), "a model, for patch"),
-        (lambda: Intervention(lm, chosen, "graft"), "a model, for graft"),
+        (lambda: Intervention(lm, chosen, "kill"), "kind"),
+        (lambda: Intervention(lm, chosen, "patch"), "donor"),
+        (lambda: Intervention(lm, chosen, "graft"), "donor"),
         (lambda: next(Intervention(lm, chosen[:1]).stream(prompt, **LIMIT)), "chosen"),
         (lambda: next(Intervention(lm, chosen).stream(prompt, max_new_tokens=5000)), "the model's context"),
     ):

@@ -12,7 +12,7 @@ from polinb.models.architectures import architecture_of, down_modules, resolve, 
 from polinb.models.lm import LM
 from polinb.models.tiny import tiny_model
 from polinb.scoring.contributions import ATTENTION
-from polinb.scoring.decompose import check, decompose, three_parts
+from polinb.scoring.decompose import decompose, three_parts
 from polinb.scoring.shares import by_layer, totals
 
 
@@ -32,7 +32,7 @@ def with_biases(both):
 
 
 def hooked(model, prompt, response, w, layer):
-    """One unpadded text, mean over its response tokens: m (L, F); along w: attention and FFN (L,), first and last h."""
+    """Mean over the response of one unpadded text: m (L, F); along w: attention and FFN (L,), first and last h."""
     blocks, downs = resolve(model, architecture_of(model).blocks), down_modules(model)
 
     def means(modules, **which):
@@ -42,7 +42,9 @@ def hooked(model, prompt, response, w, layer):
 
     attention = [resolve(block, ATTENTION[model.config.model_type]) for block in blocks]
     written = (means(modules, output=True) @ w for modules in (attention, downs))
-    return means(downs), *written, float(means([blocks[0]])[0] @ w), float(means([blocks[layer]], output=True)[0] @ w)
+    counted = np.arange(len(blocks)) <= layer % len(blocks)  # what later blocks write is in no part
+    ends = means([blocks[0]])[0] @ w, means([blocks[layer]], output=True)[0] @ w
+    return means(downs) * counted[:, None], *(each * counted for each in written), *ends
 
 
 def reference(both, w, layer):
@@ -53,11 +55,11 @@ def reference(both, w, layer):
     return [[np.mean([text[k] for text in own], axis=0) for k in range(5)] for own in read], values, read
 
 
-@pytest.mark.parametrize("architecture", ATTENTION)
-def test_every_part_equals_float64_hooks(pair, architecture):
-    both, w, layer = with_biases(pair(architecture)), unit(), 2
+@pytest.mark.parametrize(("architecture", "layer"), [*((a, -1) for a in ATTENTION), ("llama", 0), ("gpt2", -2)])
+def test_every_part_equals_float64_hooks(pair, architecture, layer):
+    both, w = with_biases(pair(architecture)), unit()
     (old, new), (v_old, v_new), texts = reference(both, w, layer)
-    got = decompose(both.left, both.right, both.prompts, both.responses, w, batch=3)
+    got = decompose(both.left, both.right, both.prompts, both.responses, w, layer=layer, batch=3)
     close = {"rtol": 1e-3, "atol": 2e-5}
     np.testing.assert_allclose(got.activation, (new[0] - old[0]) * v_old, **close)
     np.testing.assert_allclose(got.value, old[0] * (v_new - v_old), **close)
@@ -72,23 +74,13 @@ def test_every_part_equals_float64_hooks(pair, architecture):
     assert got.measured == pytest.approx(new[4] - old[4], abs=2e-5) and abs(got.measured) > 0.01
     assert got.total == pytest.approx(got.measured, abs=1e-5)
     assert (got.before, got.after) == pytest.approx((old[4], new[4]), abs=2e-5)
-    assert (got.texts, got.tokens, got.layer) == (4, sum(map(len, both.responses)), 2)
+    assert (got.texts, got.tokens, got.layer) == (4, sum(map(len, both.responses)), layer % 3)
     assert (np.abs(got.bias) > 0.01).any() == architecture.startswith("gpt")
+    assert set(by_layer(got)["layer"]) == set(range(got.layer + 1))
     # Each fold is one text here.
     for number, (first, second) in enumerate(zip(*texts, strict=True)):
         np.testing.assert_allclose(got.folds[number], second[0] * v_new - first[0] * v_old, **close)
     np.testing.assert_allclose(got.fold_parts.sum(1), [b[4] - a[4] for a, b in zip(*texts, strict=True)], atol=2e-5)
-
-
-@pytest.mark.parametrize("layer", [0, -2])
-def test_an_earlier_block(pair, layer):
-    both, w = pair("llama"), unit()
-    (old, new), *_ = reference(both, w, layer)
-    got = decompose(both.left, both.right, both.prompts, both.responses, w, layer=layer)
-    assert got.layer == layer % 3 and got.measured == pytest.approx(new[4] - old[4], abs=2e-5)
-    assert got.total == pytest.approx(got.measured, abs=1e-5)
-    assert not got.neurons[got.layer + 1 :].any() and not got.attention[got.layer + 1 :].any()
-    assert set(by_layer(got)["layer"]) == set(range(got.layer + 1))
 
 
 def test_batches_and_folds_change_nothing(pair):
@@ -151,7 +143,7 @@ def test_something_unaccounted_for_is_an_error(pair):
     both, w = pair("llama"), unit()
     push = 0.001 * torch.from_numpy(w).float()
     tap = both.right.model.model.layers[1].register_forward_hook(lambda m, a, out: out + push)
-    with pytest.raises(ModelError, match=r"parts of a text sum to -?[\d.]+, but its projection changed by -?[\d.]+"):
+    with pytest.raises(ModelError, match="parts of a text sum to"):
         decompose(both.left, both.right, both.prompts, both.responses, w)
     tap.remove()
     decompose(both.left, both.right, both.prompts, both.responses, w)
@@ -162,12 +154,11 @@ def test_what_cannot_be_decomposed_is_refused(pair):
     given = {"after": both.right, "prompts": both.prompts, "responses": both.responses, "w": unit()}
     qwen = LM(tiny_model("qwen2"), both.left.tokenizer, "other", {})
     for change, error, told in (
-        ({"w": 2 * unit()}, ParameterError, r"'direction': got 'shape \(32,\), length 2'"),
-        ({"layer": 3}, ParameterError, "'probe_layer': got 3; allowed: a block from 0 to 2"),
-        ({"responses": [[5], [], [5], [5]]}, ParameterError, "'responses'.*one response with tokens"),
+        ({"w": 2 * unit()}, ParameterError, "'direction'"),
+        ({"layer": 3}, ParameterError, "'probe_layer'"),
+        ({"responses": [[5], [], [5], [5]]}, ParameterError, "'responses'"),
         ({"after": qwen}, ModelError, "models before and after differ"),
+        ({"before": other.left, "after": other.right}, ModelError, "'gemma2' cannot be decomposed"),
     ):
         with pytest.raises(error, match=told):
-            decompose(before=both.left, **given | change)
-    with pytest.raises(ModelError, match="'gemma2' cannot be decomposed: it norms the output of its FFN"):
-        check(other.left, other.right, unit())
+            decompose(**{"before": both.left, **given, **change})

@@ -16,51 +16,29 @@ from polinb.scoring.residual import block_index, depths, mean_states
 from polinb.scoring.tracing import contrast
 
 
-def hooked(model, ids):
-    """Inputs of all output projections for one unpadded text: (L, T, F) float64."""
-    return torch.stack(seen(model, ids, down_modules(model))).numpy()
-
-
-def reference(both):
-    models = [copy.deepcopy(lm.model).double() for lm in (both.left, both.right, both.vanilla)]
-    parts = []
-    for prompt, response in zip(both.prompts, both.responses, strict=True):
-        left, right, plain = (hooked(m, prompt + response)[:, len(prompt) :] for m in models)
-        parts.append(((right - left) ** 2, right - left, plain, plain**2))
-    sums = [np.concatenate([p[k] for p in parts], axis=1).sum(1) for k in range(4)]
-    return sums, sum(map(len, both.responses))
-
-
 @pytest.mark.parametrize("architecture", TINY)
 def test_eq_score_equals_float64_hooks(pair, architecture):
+    """On response tokens, and on the positions one earlier that generate them."""
     both = pair(architecture)
-    (squared, difference, plain, plain_squared), tokens = reference(both)
-    assert squared.max() > 0
-    for batch in (1, 3):
-        got = contrast(both.left, both.right, both.vanilla, both.prompts, both.responses, batch=batch)
-        assert got.tokens == tokens
-        assert (got.score == pnlac_score(got.squared_difference, got.tokens)).all()
-        np.testing.assert_allclose(got.score, np.sqrt(squared / tokens), rtol=2e-4, atol=1e-6)
-        np.testing.assert_allclose(got.difference, difference, rtol=1e-3, atol=1e-4)
-        np.testing.assert_allclose(got.scale, np.sqrt(plain_squared / tokens), rtol=2e-4, atol=1e-6)
-        std = np.sqrt(plain_squared / tokens - (plain / tokens) ** 2)
-        np.testing.assert_allclose(got.vanilla_std, std, rtol=1e-3, atol=1e-5)
-
-
-def test_generating_positions_are_one_earlier(pair):
-    """From the prompt's last token to the response's last but one, against hooks."""
-    both = pair("llama")
-    expected = 0.0
-    for prompt, response in zip(both.prompts, both.responses, strict=True):
-        left, right = (hooked(lm.model, prompt + response).astype(float) for lm in (both.left, both.right))
-        expected = expected + ((right - left) ** 2)[:, len(prompt) - 1 : -1].sum(1)
-    texts = (both.left, both.right, both.vanilla, both.prompts, both.responses)
-    for batch in (1, 16):
-        got = contrast(*texts, batch=batch, generating=True)
-        np.testing.assert_allclose(got.squared_difference, expected, rtol=5e-4, atol=1e-9)
-        assert got.tokens == sum(map(len, both.responses))
+    lms, texts, read = (both.left, both.right, both.vanilla), (both.prompts, both.responses), []
+    for model in (copy.deepcopy(lm.model).double() for lm in lms):
+        downs, pairs = down_modules(model), zip(*texts, strict=True)
+        read.append([torch.stack(seen(model, p + r, downs))[:, len(p) - 1 :].numpy() for p, r in pairs])
+    tokens = sum(map(len, both.responses))
+    for place, generating in ((np.s_[:, 1:], False), (np.s_[:, :-1], True)):
+        left, right, plain = (np.concatenate([text[place] for text in own], axis=1) for own in read)
+        square = ((right - left) ** 2).mean(1)
+        assert square.max() > 0
+        for batch in (1, 3):
+            got = contrast(*lms, *texts, batch=batch, generating=generating)
+            assert got.tokens == tokens
+            assert (got.score == pnlac_score(got.squared_difference, got.tokens)).all()
+            np.testing.assert_allclose(got.score, np.sqrt(square), rtol=2e-4, atol=1e-6)
+            np.testing.assert_allclose(got.difference, (right - left).sum(1), rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(got.scale, np.sqrt((plain**2).mean(1)), rtol=2e-4, atol=1e-6)
+            np.testing.assert_allclose(got.vanilla_std, plain.std(1), rtol=1e-3, atol=1e-5)
     with pytest.raises(ValueError, match="every response is empty"):
-        contrast(*texts[:4], [[] for _ in both.prompts])
+        contrast(*lms, both.prompts, [[] for _ in both.prompts])
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])

@@ -57,26 +57,17 @@ def test_eq_probe_mean_difference_by_hand():
     np.testing.assert_allclose(scores, np.tile([1.5, 7.5, -4.5, -4.5], 2))  # slope 3, from the middle at 1.5
 
 
-def test_logistic_is_the_gradient_of_the_log_odds():
-    states, labels, *_ = planted()
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(states[:, 1], labels)
-    here = states[:5, 1]
-    gradient = np.stack(
-        [(model.decision_function(here + e) - model.decision_function(here - e)) / 2 for e in np.eye(WIDTH)], axis=1
-    )
-    got = unit_direction(states[:, 1], labels)
-    np.testing.assert_allclose(
-        gradient / np.linalg.norm(gradient, axis=1, keepdims=True), np.tile(got, (5, 1)), rtol=1e-6
-    )
-
-
-def test_held_out_scores_equal_a_model_fitted_without_the_topic():
+def test_logistic_probes_are_scikit_learns():
+    """The direction is the gradient of the log-odds; a topic's scores are those of a model fitted without it."""
     states, labels, topics, *_ = planted(strength=1.0)
-    got = held_out_scores(states[:, 1], labels, topics)
+    states, model = states[:, 1], make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    gradient = model.fit(states, labels).decision_function(np.eye(WIDTH)) - model.decision_function([np.zeros(WIDTH)])
+    np.testing.assert_allclose(unit_direction(states, labels), gradient / np.linalg.norm(gradient), rtol=1e-6)
+    got = held_out_scores(states, labels, topics)
     for topic in range(TOPICS):
         out = topics == topic
-        model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(states[~out, 1], labels[~out])
-        np.testing.assert_allclose(got[out], model.decision_function(states[out, 1]), rtol=1e-6, atol=1e-8)
+        model.fit(states[~out], labels[~out])
+        np.testing.assert_allclose(got[out], model.decision_function(states[out]), rtol=1e-6, atol=1e-8)
 
 
 def test_responses_to_one_prompt_are_resampled_together():
@@ -120,11 +111,11 @@ def test_intervals_hold_the_truth():
 @pytest.mark.parametrize(
     ("call", "told"),
     [
-        (lambda s, y, t: layer_direction(s, y, 3), r"'probe_layer': got 3; allowed: a block from 0 to 2"),
-        (lambda s, y, t: layer_direction(s, np.ones_like(y), 1), "'labels': got '0 negative and 96 positive texts'"),
-        (lambda s, y, t: unit_direction(s[:, 1], y[:5]), r"'labels': got \(5,\); allowed: one a text: \(96,\)"),
-        (lambda s, y, t: unit_direction(s[:, 1], y, "svm"), "'probe': got 'svm'; allowed: logistic, mean_difference"),
-        (lambda s, y, t: held_out_scores(s[:, 1], t == 0, t), "without group 0: 72 negative and 0 positive texts"),
+        (lambda s, y, t: layer_direction(s, y, 3), "'probe_layer'"),
+        (lambda s, y, t: layer_direction(s, np.ones_like(y), 1), "'labels': got '0 negative"),
+        (lambda s, y, t: unit_direction(s[:, 1], y[:5]), "'labels'.*one a text"),
+        (lambda s, y, t: unit_direction(s[:, 1], y, "svm"), "'probe'"),
+        (lambda s, y, t: held_out_scores(s[:, 1], t == 0, t), "without group 0: 72 negative and 0 positive"),
     ],
 )
 def test_what_cannot_be_probed_is_refused(call, told):

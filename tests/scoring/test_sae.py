@@ -12,26 +12,24 @@ from polinb.errors import ParameterError
 from polinb.scoring import sae as S
 
 
-def planted(n, d=32, latents=48, active=3, seed=0, noise=0.01):
-    """Tokens that are sums of a few of ``latents`` unit directions with positive weights; the directions."""
+def planted(n, seed=0):
+    """Tokens that are sums of three of 48 unit directions with positive weights, and an offset; the directions."""
     rng = np.random.default_rng(seed)
-    truth = np.random.default_rng(99).standard_normal((latents, d))
+    truth = np.random.default_rng(99).standard_normal((48, 32))
     truth /= np.linalg.norm(truth, axis=1, keepdims=True)
-    weights = np.zeros((n, latents))
+    weights = np.zeros((n, 48))
     for row in weights:
-        row[rng.choice(latents, active, replace=False)] = rng.uniform(1, 2, active)
-    offset = np.linspace(-5, 5, d)
-    return (weights @ truth + offset + noise * rng.standard_normal((n, d))).astype(np.float32), truth
+        row[rng.choice(48, 3, replace=False)] = rng.uniform(1, 2, 3)
+    states = weights @ truth + np.linspace(-5, 5, 32) + 0.01 * rng.standard_normal((n, 32))
+    return states.astype(np.float32), truth
 
 
 def test_a_planted_dictionary_is_recovered():
     states, truth = planted(4000)
     found = S.train(states, 96, 3, 500, batch=256)
-    rows = found.W_dec.numpy()
-    best = np.abs(truth @ rows.T).max(1)
-    start = S.train(states, 96, 3, 1, batch=256).W_dec.numpy()  # one step: as good as untrained
-    assert best.mean() > 0.95 and np.abs(truth @ start.T).max(1).mean() < 0.6
-    assert (best > 0.9).mean() > 0.85
+    start = S.train(states, 96, 3, 1, batch=256)  # one step: as good as untrained
+    best, first = (np.abs(truth @ sae.W_dec.numpy().T).max(1) for sae in (found, start))
+    assert best.mean() > 0.95 and (best > 0.9).mean() > 0.85 and first.mean() < 0.6
     test = S.quality(found, planted(1000, seed=1)[0])
     assert test["fvu"] < 0.1 and 2.5 < test["l0"] < 4 and test["explained"] == 1 - test["fvu"]
 
@@ -51,7 +49,7 @@ def simple(**more):
 
 
 def test_eq_sae_the_loss_by_hand():
-    """eq-sae. Batch of two tokens, one latent kept each on average; then the dead latent's attempt at the rest."""
+    """Batch of two tokens, one latent kept each on average; then the dead latent's attempt at the rest."""
     x = torch.tensor([[4.0, 1.0], [1.0, 2.0]])  # less the offset: (3, 1) and (0, 2); kept: 3 and 2
     variance = 4.5 + 0.5
     total, used = S.loss(simple(), x, 1, torch.tensor([False, False]))
@@ -91,31 +89,33 @@ def test_selecting_latents_and_quality_by_hand():
         S.train(planted(10)[0], 8, 9, 5)
 
 
-def weights(d=6, latents=10):
-    generator = torch.Generator().manual_seed(0)
-    shapes = {"W_enc": (d, latents), "b_enc": (latents,), "W_dec": (latents, d), "b_dec": (d,)}
-    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+WEIGHTS = {name: torch.randn(shape, generator=torch.Generator().manual_seed(0))
+           for name, shape in (("W_enc", (6, 10)), ("b_enc", (10,)), ("W_dec", (10, 6)), ("b_dec", (6,)))}  # fmt: skip
+
+
+def keep(path, tensors=WEIGHTS, config=None):
+    """An autoencoder's file, with a ``cfg.json`` beside it if ``config`` says so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
+    if config is not None:
+        path.with_name("cfg.json").write_text(json.dumps(config))
+    return path
 
 
 def test_files_of_others_are_read_and_their_settings_followed_or_refused(tmp_path):
-    own, path = weights(), tmp_path / "sae.safetensors"
-    save_file(own | {"threshold": torch.ones(10)}, path)
-    (tmp_path / "b").mkdir()
-    other = {"encoder.weight": own["W_enc"].T.contiguous(), "encoder.bias": own["b_enc"]}  # as sparsify does
-    save_file(other | {n: own[n] for n in ("W_dec", "b_dec")}, tmp_path / "b" / "sae.safetensors")
-    (tmp_path / "b" / "cfg.json").write_text(json.dumps({"activation": "topk", "k": 3, "d_in": 6}))
-    (tmp_path / "cfg.json").write_text(json.dumps({"architecture": "jumprelu", "apply_b_dec_to_input": False}))
-    first, second = load(path, 6), load(tmp_path / "b" / "sae.safetensors", 6)
+    config = {"architecture": "jumprelu", "apply_b_dec_to_input": False}
+    path = keep(tmp_path / "sae.safetensors", WEIGHTS | {"threshold": torch.ones(10)}, config)
+    sparsify = {"encoder.weight": WEIGHTS["W_enc"].T.contiguous(), "encoder.bias": WEIGHTS["b_enc"]}
+    sparsify |= {name: WEIGHTS[name] for name in ("W_dec", "b_dec")}
+    other = keep(tmp_path / "b" / "sae.safetensors", sparsify, {"activation": "topk", "k": 3, "d_in": 6})
+    first, second = load(path, 6), load(other, 6)
     assert not first.centre and first.threshold.shape == (10,)
     assert torch.equal(first.W_enc, second.W_enc) and (first.k, second.k) == (None, 3)
-    kept = second.encode(torch.randn(5, 6))
-    assert (kept > 0).sum(1).max() <= 3
+    assert (second.encode(torch.randn(5, 6)) > 0).sum(1).max() <= 3
     for bad in ({"architecture": "gated"}, {"normalize_activations": "layer_norm"}):
-        (tmp_path / "cfg.json").write_text(json.dumps(bad))
         with pytest.raises(ParameterError, match="parameter 'sae'"):
-            load(path, 6)
-    (tmp_path / "cfg.json").unlink()
-    with pytest.raises(ParameterError, match=r"W_enc of shape \(6, 10\).*\(32, 10\).*has 32 dimensions"):
+            load(keep(path, config=bad), 6)
+    with pytest.raises(ParameterError, match="has 32 dimensions"):
         load(path, 32)
     path.write_bytes(b"not safetensors")
     with pytest.raises(ParameterError, match="readable safetensors"):
@@ -123,17 +123,14 @@ def test_files_of_others_are_read_and_their_settings_followed_or_refused(tmp_pat
 
 
 def test_blocks_are_found_in_the_paths_of_a_folder(tmp_path):
-    for name in ("blocks.12.hook_resid_post/sae_weights", "layers.3/sae", "layer_7"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        save_file(weights(), tmp_path / f"{name}.safetensors")
-    found = locate(str(tmp_path), [3, 7, 12])
-    assert [found[b].name for b in (3, 7, 12)] == ["sae.safetensors", "layer_7.safetensors", "sae_weights.safetensors"]
-    one = tmp_path / "layer_7.safetensors"
-    assert locate(str(one), [7]) == {7: one}
+    named = {12: "blocks.12.hook_resid_post/sae_weights", 3: "layers.3/sae", 7: "layer_7"}
+    files = {block: keep(tmp_path / f"{name}.safetensors") for block, name in named.items()}
+    assert locate(str(tmp_path), [3, 7, 12]) == files
+    assert locate(str(files[7]), [7]) == {7: files[7]}
     for place, blocks, told in (
         (tmp_path, [3, 5], r"0 files for block 5.*found blocks \[3, 7, 12\]"),
-        (one, [20], r"0 files for block 20.*found blocks \[7\]"),
-        (one, [1, 2], r"a \.safetensors file for each block"),
+        (files[7], [20], "0 files for block 20"),
+        (files[7], [1, 2], r"a \.safetensors file for each block"),
     ):
         with pytest.raises(ParameterError, match=told):
             locate(str(place), blocks)
@@ -142,15 +139,10 @@ def test_blocks_are_found_in_the_paths_of_a_folder(tmp_path):
 @pytest.mark.parametrize("point", ["blocks.3.hook_resid_pre", "layers.3.mlp", "transcoder/layer_3"])
 def test_other_points_of_a_block_are_refused_by_name(tmp_path, point):
     """Their states have the residual stream's width, so that nothing else would tell."""
-    for folder in (tmp_path / "named" / point, tmp_path / "told"):
-        folder.mkdir(parents=True)
-        save_file(weights(), folder / "sae.safetensors")
-    with pytest.raises(ParameterError, match=f"{point}.*hook_resid_post"):
-        locate(str(tmp_path / "named"), [3])
-    (tmp_path / "told" / "cfg.json").write_text(json.dumps({"metadata": {"hook_name": point}}))
-    with pytest.raises(ParameterError, match=point):
-        load(tmp_path / "told" / "sae.safetensors", 6)
-    good = tmp_path / "named" / "blocks.3.hook_resid_post" / "sae.safetensors"
-    good.parent.mkdir()
-    save_file(weights(), good)
+    keep(tmp_path / "named" / point / "sae.safetensors")
+    told = keep(tmp_path / "told" / "sae.safetensors", config={"metadata": {"hook_name": point}})
+    for read in (lambda: locate(str(tmp_path / "named"), [3]), lambda: load(told, 6)):
+        with pytest.raises(ParameterError, match=point):
+            read()
+    good = keep(tmp_path / "named" / "blocks.3.hook_resid_post" / "sae.safetensors")
     assert locate(str(tmp_path / "named"), [3]) == {3: good}

@@ -12,40 +12,32 @@ MEAN = np.array([[1.0, -1.0, 2.0, -2.0], [3.0, 1.0, -1.0, -1.0]])
 DELTA = np.array([[1.0, 2.0, 3.0, 4.0], [-5.0, -1.0, 6.0, -2.0]])
 
 
-def made(folds, cosine=None, mean=None, sizes=None):
+def made(folds, cosine=COSINE, mean=MEAN):
     """Parts whose neurons change as ``folds`` (B, L, F) say, and nothing else."""
     folds = np.asarray(folds, dtype=np.float32)
-    sizes = np.ones(len(folds), int) if sizes is None else np.asarray(sizes)
-    delta = np.average(folds, axis=0, weights=sizes).astype(float)
-    zero, flat = np.zeros_like(delta), np.zeros(len(delta))
-    fold_parts = np.concatenate([folds.sum((1, 2))[:, None], np.zeros((len(folds), 4))], axis=1)
+    delta = folds.mean(0).astype(float)
+    zero, flat, sizes, change = np.zeros_like(delta), np.zeros(len(delta)), np.ones(len(folds), int), float(delta.sum())
+    fold_parts = np.pad(folds.sum((1, 2))[:, None], ((0, 0), (0, 4)))
     return Parts(
-        delta, zero, zero, flat, flat, zero if cosine is None else cosine, zero if mean is None else mean, zero,
-        folds, fold_parts, sizes, 0.0, float(delta.sum()), 0.0, float(delta.sum()), len(delta) - 1, int(sizes.sum()), 1,
+        delta, zero, zero, flat, flat, cosine, mean, zero, folds, fold_parts, sizes, 0.0, change, 0.0, change,
+        len(delta) - 1, len(folds), 1,
     )  # fmt: skip
 
 
-def indices(group):
-    return set(map(tuple, np.argwhere(group.chosen).tolist()))
+def indices(chosen):
+    return set(map(tuple, np.argwhere(chosen).tolist()))
 
 
-def test_groups_by_hand_for_a_stance_trained_upwards():
-    got = groups(COSINE, MEAN, DELTA, 1)
-    assert list(got) == ["RN", "LP", "RP", "LN"]
-    assert indices(got["RP"]) == {(0, 0)}  # (1, 0) moved the other way
-    assert indices(got["RN"]) == {(0, 1), (1, 2)}
-    assert indices(got["LP"]) == {(0, 2)} and indices(got["LN"]) == {(0, 3)}
-    assert [got[n].rises for n in ("RP", "LN", "LP", "RN")] == [True, True, False, False]
-    assert got["LN"].title == "left-aligned, negative"
-
-
-def test_groups_by_hand_for_toxicity_trained_downwards():
-    """As in the seed: TP and AN are dampened, AP and TN promoted; kept where the projection fell."""
-    got = groups(COSINE, MEAN, DELTA, -1, ("T", "A"))
-    assert list(got) == ["TP", "AN", "TN", "AP"]
-    assert indices(got["TP"]) == {(1, 0)} and indices(got["AP"]) == {(1, 1)} and indices(got["AN"]) == {(1, 3)}
-    assert not indices(got["TN"])
-    assert {n: g.rises for n, g in got.items()} == {"TP": False, "AN": False, "TN": True, "AP": True}
+def test_groups_by_hand():
+    """A stance trained upwards; toxicity trained downwards: TP and AN are dampened, AP and TN promoted."""
+    stance = groups(COSINE, MEAN, DELTA, 1)  # without (1, 0), which moved the other way
+    expected = {"RN": {(0, 1), (1, 2)}, "LP": {(0, 2)}, "RP": {(0, 0)}, "LN": {(0, 3)}}
+    assert {name: indices(group.chosen) for name, group in stance.items()} == expected
+    toxicity = groups(COSINE, MEAN, DELTA, -1, ("T", "A"))
+    expected = {"TP": {(1, 0)}, "AN": {(1, 3)}, "TN": set(), "AP": {(1, 1)}}
+    assert {name: indices(group.chosen) for name, group in toxicity.items()} == expected
+    for found in (stance, toxicity):
+        assert [group.rises for group in found.values()] == [False, False, True, True]
 
 
 def test_eq_share_by_hand():
@@ -114,8 +106,8 @@ def test_null_share_equals_simulation(loud):
 
 
 def test_top_cosine_takes_the_closest_and_only_looks_at_the_cosine():
-    assert set(map(tuple, np.argwhere(top_cosine(COSINE, 2)).tolist())) == {(1, 2), (0, 0)}
-    assert set(map(tuple, np.argwhere(top_cosine(COSINE, 2, -1)).tolist())) == {(1, 1), (1, 3)}
+    assert indices(top_cosine(COSINE, 2)) == {(1, 2), (0, 0)}
+    assert indices(top_cosine(COSINE, 2, -1)) == {(1, 1), (1, 3)}
     # upwards 6, 4, 3, 2, 1: half of 16 needs 6 + 4 (10), five eighths as well, all of it needs five neurons
     assert [carriers(DELTA, 1, part) for part in (0.1, 0.5, 0.625, 0.63, 1.0)] == [1, 2, 2, 3, 5]
     assert carriers(DELTA, -1) == 1 and carriers(np.zeros((2, 2))) == 0

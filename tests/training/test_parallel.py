@@ -55,7 +55,11 @@ def apart(one, two):
     return max(float((one[name] - two[name]).abs().max()) for name in one)
 
 
-def compare(task, merged, **changes):
+SLOW = [{"train": "all"}, {"train": "body", "gradient_checkpointing": "on"}]
+
+
+@pytest.mark.parametrize("changes", [{"train": "lora"}, *(pytest.param(each, marks=pytest.mark.slow) for each in SLOW)])
+def test_two_processes_equal_one(task, on_cpu, merged, changes):
     lm, chosen = task.left, some(task.left)
     one = tuned(task, chosen, micro_batch=1, **changes)
     two = finetune_parallel(job(**changes), task.prompts, task.responses, frozen=chosen)
@@ -70,16 +74,6 @@ def compare(task, merged, **changes):
     for part in frozen_slices(lm.model, chosen):
         now, then = (each[part.name].index_select(part.dim, part.index) for each in (after, before))
         assert torch.equal(now.view(torch.int32), then.view(torch.int32)), part.name
-
-
-def test_adapters_in_two_processes_equal_one_process(task, on_cpu, merged):
-    compare(task, merged, train="lora")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("change", [{"train": "all"}, {"train": "body", "gradient_checkpointing": "on"}])
-def test_every_kind_equals_one_process(task, on_cpu, merged, change):
-    compare(task, merged, **change)
 
 
 ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}

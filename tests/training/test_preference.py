@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from polinb.errors import ParameterError
-from polinb.models.generation import log_likelihood
 from polinb.training.preference import prefer
 from polinb.training.recipe import Recipe
 
@@ -17,11 +16,6 @@ RECIPE = Recipe(
     epochs=4, batch_size=4, micro_batch=2, learning_rate=1e-3, weight_decay=0.01, warmup=0.0, train="all",
     lora_rank=4, seed=0,
 )  # fmt: skip
-
-
-def triple(both):
-    """Prompts, chosen and rejected responses of different lengths."""
-    return both.prompts, both.responses, both.responses[1:] + both.responses[:1]
 
 
 def log_probability(model, prompt, response):
@@ -44,17 +38,18 @@ def plain_loss(model, reference, prompts, chosen, rejected):
 def test_eq_dpo_the_whole_training_equals_plain_adamw(pair, architecture):
     """Full batches, so the order of the pairs does not matter: losses and margins of every step."""
     both = pair(architecture)
-    prompts, chosen, rejected = triple(both)
+    prompts, chosen, rejected = both.prompts, both.responses, both.responses[1:] + both.responses[:1]
     start = {name: value.clone() for name, value in both.left.model.state_dict().items()}
     got = prefer(both.left, prompts, chosen, rejected, RECIPE, beta=BETA)
     assert all(torch.equal(start[name], value) for name, value in both.left.model.state_dict().items())
     model, reference = (copy.deepcopy(both.left.model).double() for _ in range(2))
     names = [n for n, _ in model.named_parameters()]
     plain = ("norm", "ln_", "bias")  # no decay on these
-    decayed = [p for n, p in model.named_parameters() if not any(word in n for word in plain)]
-    rest = [p for n, p in model.named_parameters() if any(word in n for word in plain)]
-    optimiser = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}])
-    losses = []
+    groups = [
+        {"params": [parameter], "weight_decay": 0.0 if any(word in name for word in plain) else 0.01}
+        for name, parameter in model.named_parameters()
+    ]
+    optimiser, losses = torch.optim.AdamW(groups), []
     for step in range(4):
         for group in optimiser.param_groups:
             group["lr"] = 1e-3 * (1 - step / 4)
@@ -74,15 +69,7 @@ def test_eq_dpo_the_whole_training_equals_plain_adamw(pair, architecture):
     assert got.extra["margins"][0] == 0 and got.extra["margins"][-1] > 0.1 and got.extra["beta"] == BETA
 
 
-def test_likelihoods_give_the_loss_of_plain_pytorch(pair):
+def test_a_pair_whose_responses_are_the_same_is_refused(pair):
     both = pair("llama")
-    prompts, chosen, rejected = triple(both)
-    gains = [
-        (log_likelihood(both.right, prompts, side) - log_likelihood(both.left, prompts, side)) * list(map(len, side))
-        for side in (chosen, rejected)
-    ]
-    loss = np.logaddexp(0, -BETA * (gains[0] - gains[1])).mean()
-    exact = [copy.deepcopy(lm.model).double() for lm in (both.right, both.left)]
-    assert loss == pytest.approx(float(plain_loss(*exact, prompts, chosen, rejected).detach()), abs=1e-4)
-    with pytest.raises(ParameterError, match="'rejected': got 'the chosen response itself in pair 0'"):
-        prefer(both.left, prompts, chosen, chosen, RECIPE)
+    with pytest.raises(ParameterError, match="'rejected'"):
+        prefer(both.left, both.prompts, both.responses, both.responses, RECIPE)
