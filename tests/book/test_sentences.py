@@ -1,5 +1,4 @@
-"""The answers of the chapters of the paper: their cells, run on planted effects, say what the intervals allow, and no
-place of a machine."""
+"""Answers of chapters: their cells, run on planted effects, say what the intervals allow, and no place of a machine."""
 
 import math
 from pathlib import Path
@@ -25,8 +24,7 @@ EFFECTS = (ABOVE, BELOW, AROUND, MISSING)
 
 def table(name, *effects, **more):
     """Rows of effects with their ends as ``low`` and ``high``."""
-    rows = pd.DataFrame(effects, columns=[name, "low", "high"])
-    return rows.assign(**more)
+    return pd.DataFrame(effects, columns=[name, "low", "high"]).assign(**more)
 
 
 @pytest.fixture
@@ -135,42 +133,43 @@ def test_gamma(answered):
 
 def test_claims_and_verdicts(answered):
     wants = {"above": 1, "below": -1, "none": 0}
-    shown = {want: [verdicts.judged(effect, want).split(":")[0] for effect in EFFECTS] for want in wants}
-    assert shown["above"] == ["holds here", "does not hold", "not decided", "not decided"]
-    assert shown["below"] == ["does not hold", "holds here", "not decided", "not decided"]
-    assert shown["none"] == ["does not hold", "does not hold", "not refuted", "not decided"]
-    rows = [claim(want, "", effect, sign) for want, sign in wants.items() for effect in EFFECTS]
-    seen = [row["verdict"].split(":")[0] for row in rows]
-    assert seen[:4] == ["seen here", "the opposite is seen", "not decided", "not decided"]
-    assert seen[4:8] == ["the opposite is seen", "seen here", "not decided", "not decided"]
-    assert seen[8:] == ["not so", "not so", "compatible", "not decided"]
-    claims = pd.DataFrame([*rows, {"claim": "no interval", "verdict": "see the overlap table"}])
+    assert {want: [verdicts.judged(effect, want).split(":")[0] for effect in EFFECTS] for want in wants} == {
+        "above": ["holds here", "does not hold", "not decided", "not decided"],
+        "below": ["does not hold", "holds here", "not decided", "not decided"],
+        "none": ["does not hold", "does not hold", "not refuted", "not decided"],
+    }
+    rows = {want: [claim(want, "", effect, sign) for effect in EFFECTS] for want, sign in wants.items()}
+    assert {want: [row["verdict"].split(":")[0] for row in own] for want, own in rows.items()} == {
+        "above": ["seen here", "the opposite is seen", "not decided", "not decided"],
+        "below": ["the opposite is seen", "seen here", "not decided", "not decided"],
+        "none": ["not so", "not so", "compatible", "not decided"],
+    }
+    every = [row for own in rows.values() for row in own]
+    claims = pd.DataFrame([*every, {"claim": "no interval", "verdict": "see the overlap table"}])
     found = answered("09_paper_beside_ours", claims=claims, mapped=range(22))
     assert "Of 12 claims" in found.first and "supports **2**, contradicts **4** and leaves **6**" in found.first
     assert "Each of the 22 figures and tables" in found.rest and found.rest.count("“") == 6
 
 
 def test_what_moved(answered):
-    leaks = pd.DataFrame({"leaning": ["right"], "trained": ["all"], "vanilla": [0.1]})
-    leaks = leaks.assign(leaked=0.4, leaked_low=0.3, leaked_high=0.5)
+    shares = {"vanilla": 0.1, "leaked": 0.4, "leaked_low": 0.3, "leaked_high": 0.5}
+    leaks = pd.DataFrame([{"leaning": "right", "trained": "all", **shares}])
     starts = ("The position on statements moved right", "The position on statements moved left", "No move of the")
-    for effect, start in zip(EFFECTS, starts, strict=False):
+    for effect, start in zip(EFFECTS[:3], starts, strict=True):
         found = answered("19_what_moved", leaks=leaks, left=table("effect", ABOVE, BELOW, ABOVE, BELOW, effect))
         assert found.first.startswith(start) and interval(effect) in found.first and "**40 %** [30, 50]" in found.first
 
 
 def test_words_and_numbers_follow_from_the_interval():
-    for effect, word, shown in (
-        (ABOVE, "a", "+0.50** [+0.30, +0.70]"),
-        (BELOW, "b", "−0.50** [−0.70, −0.30]"),
-        (AROUND, "n", "+0.10** [−0.20, +0.40]"),
-        (MISSING, "u", "+0.50** (no interval)"),
-    ):
-        assert wording.told(effect, "a", "b", "n", "u") == word and interval(effect) == f"**{shown}"
-    assert wording.number(-0.004) == "0.00" and wording.number(0.0) == "0.00" and wording.number(-0.5) == "−0.50"
-    assert wording.number(math.inf) == "∞" and wording.number(NAN) == "–" and wording.number(0.25, sign=False) == "0.25"
-    assert wording.percent((0.5, 0.25, 0.75)) == "**50 %** [25, 75]" and wording.thousands(46080) == "46\u202f080"
-    assert wording.listed(["a", "b", "c"]) == "a, b and c" and wording.listed(["a"]) == "a" and not wording.listed([])
+    words = [wording.told(effect, "above", "below", "around", "unknown") for effect in EFFECTS]
+    assert words == ["above", "below", "around", "unknown"]
+    assert interval(ABOVE) == "**+0.50** [+0.30, +0.70]" and interval(BELOW) == "**−0.50** [−0.70, −0.30]"
+    assert interval(AROUND) == "**+0.10** [−0.20, +0.40]" and interval(MISSING) == "**+0.50** (no interval)"
+    numbers = [-0.004, 0.0, -0.5, math.inf, NAN]
+    assert [wording.number(each) for each in numbers] == ["0.00", "0.00", "−0.50", "∞", "–"]
+    assert wording.number(0.25, sign=False) == "0.25" and wording.thousands(46080) == "46\u202f080"
+    assert wording.percent((0.5, 0.25, 0.75)) == "**50 %** [25, 75]"
+    assert [wording.listed(each) for each in ([], ["a"], ["a", "b", "c"])] == ["", "a", "a, b and c"]
 
 
 def test_no_place_of_a_machine_is_told(monkeypatch):
