@@ -1,12 +1,10 @@
 """Small frames for every figure, the figures made from them, and what a drawn figure holds."""
 
-from __future__ import annotations
-
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -129,8 +127,7 @@ def blank(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**dict.fromkeys(frame.select_dtypes("float"), np.nan))
 
 
-Frame = pd.DataFrame
-CALLS: dict[str, tuple[Callable[[Frame], Any], Callable[[], Frame]]] = {
+CALLS: dict[str, tuple[Callable[[pd.DataFrame], Any], Callable[[], pd.DataFrame]]] = {
     "layer_distribution": (charts.layer_distribution, layers),
     "type_share": (charts.type_share, share),
     "stance_dots": (charts.stance_dots, dots),
@@ -169,24 +166,8 @@ def made(name: str) -> str:
     return json.dumps(MAKERS[name]().to_dict(), allow_nan=False)
 
 
-# --- what a figure holds
-
-
-def marks(spec: Any) -> Iterator[dict[str, Any]]:
-    """Every unit of a specification: the innermost parts with a mark."""
-    if isinstance(spec, dict):
-        if "mark" in spec:
-            yield spec
-        for value in spec.values():
-            yield from marks(value)
-    elif isinstance(spec, list):
-        for value in spec:
-            yield from marks(value)
-
-
 def rows(chart: Any) -> list[dict[str, Any]]:
-    spec = chart if isinstance(chart, dict) else chart.to_dict()
-    return [row for data in spec["datasets"].values() for row in data]
+    return [row for data in chart.to_dict()["datasets"].values() for row in data]
 
 
 @cache
@@ -201,17 +182,13 @@ def picture(chart: Any) -> str:
 
 def drawn(chart: Any, role: str) -> list[dict[str, str]]:
     """What the renderer drew: the attributes of every SVG element of this role, its label split into fields."""
-    found = []
-    for tag in re.findall(rf'<\w+ [^>]*aria-roledescription="{role}"[^>]*>', picture(chart)):
-        one = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
-        fields = [field.split(": ", 1) for field in one["aria-label"].split("; ")]
-        found.append(one | {pair[0]: pair[1] for pair in fields if len(pair) == 2})
-    return found
+    nodes = [n.attrib for n in ElementTree.fromstring(picture(chart)).iter() if n.get("aria-roledescription") == role]
+    fields = [[field.split(": ", 1) for field in each["aria-label"].split("; ")] for each in nodes]
+    return [each | dict(pair for pair in told if len(pair) == 2) for each, told in zip(nodes, fields, strict=True)]
 
 
 def strokes(chart: Any, of: str) -> list[dict[str, str]]:
     """The drawn ``line``, ``area`` or ``rule`` marks, those without a label for the reader too."""
-    groups = re.findall(rf'class="mark-{of} role-mark[^>]*(?<!/)>(.*?)</g>', picture(chart), re.S)
-    tags = [tag for group in groups for tag in re.findall(r"<(?:path|line) [^>]*>", group)]
-    found = [dict(re.findall(r'([\w-]+)="([^"]*)"', tag)) for tag in tags]
-    return [one for one in found if one.get("d") or "x2" in one or "y2" in one]
+    every = ElementTree.fromstring(picture(chart)).iter()
+    groups = [node for node in every if node.get("class", "").startswith(f"mark-{of} role-mark")]
+    return [node.attrib for group in groups for node in group if {"d", "x2", "y2"} & set(node.keys())]

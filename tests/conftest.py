@@ -73,6 +73,17 @@ def merged():
     return make
 
 
+@pytest.fixture(scope="session")
+def two_topics(tmp_path_factory):
+    """A tiny run on two topics, in a store of its own; nothing is made yet."""
+    from polinb.runs.artifacts import Store
+    from polinb.runs.params import Params
+    from polinb.runs.run import Run
+
+    given = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
+    return Run(Params.from_profile("tiny", controls=["layer"], **given), Store(tmp_path_factory.mktemp("two-topics")))
+
+
 @dataclass(frozen=True)
 class BuiltBook:
     """A built book: its pages, the checkout they were built in, and the store of results they show."""
@@ -122,16 +133,10 @@ def build(root, store):
     (root / "_build" / "html").mkdir(parents=True)
     (root / "_build" / "html" / "index.html").touch()  # else the reference run's pages are built first
     # in a process of its own: a browser's event loop may be running in this one
-    command = [
-        sys.executable,
-        str(Path(__file__).with_name("forked_book.py")),
-        "book",
-        "--profile",
-        "tiny",
-        "--chapters",
-        "all",
-    ]
-    environment = os.environ | {"POLINB_STORE": str(store), "PYTHONPATH": str(root)}
-    environment |= {"PYTHONHASHSEED": "0", "IPYTHONDIR": str(root / "ipython")}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, str(Path(__file__).with_name("forked_book.py")), "book", "--profile", "tiny"]
+    environment = os.environ | {"POLINB_STORE": str(store), "PYTHONPATH": str(root), "PYTHONHASHSEED": "0"}
+    environment |= {"IPYTHONDIR": str(root / "ipython")}
+    done = subprocess.run(
+        [*command, "--chapters", "all"], cwd=root, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"make book PROFILE=tiny CHAPTERS=all: {(done.stdout + done.stderr)[-5000:]}"

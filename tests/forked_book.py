@@ -4,8 +4,6 @@ The same notebooks come out (``tests/book/test_notebooks.py`` compares one with 
 the libraries twenty times, half of the time of a book on tiny models.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

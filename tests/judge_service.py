@@ -1,7 +1,5 @@
 """A judge's service on the loopback that answers, fails and misbehaves as it is told."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Callable

@@ -1,14 +1,10 @@
 """Text classifiers with planted weights."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from polinb.data.pairs import Pair, StanceData
 
 TOPICS = ("crime", "race", "economy")
-
-
 NOUNS = ("courts", "schools", "wages", "borders", "families", "cities", "farms", "banks", "parks", "trains")
 
 
@@ -28,13 +24,14 @@ def planted(per_topic: int = 20) -> StanceData:
     return StanceData("planted", tuple(pairs))
 
 
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "solidarity", "tradition", "weather", "we", "want"]
+TELLING = {0: "Left", 1: "RIGHT", 2: "center"}
+PLAIN = {0: "LABEL_0", 1: "LABEL_1"}
+WORDS = ("solidarity", "tradition", "weather")
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS, "we", "want"]
 
 
-def classifier(
-    folder: Path, labels: dict[int, str], *, words: tuple[str, ...] = ("solidarity", "tradition", "weather")
-):
-    """A BERT without attention layers whose class k is the one with most of word k in the text."""
+def classifier(folder: Path, labels: dict[int, str]):
+    """A BERT without attention layers whose class k is the one with most of word k of ``WORDS`` in the text."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
@@ -42,28 +39,16 @@ def classifier(
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
     BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=32).save_pretrained(folder)
     size = 16
-    config = BertConfig(
-        vocab_size=len(VOCABULARY),
-        hidden_size=size,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        intermediate_size=4,
-        max_position_embeddings=32,
-        num_labels=len(labels),
-        id2label=labels,
-        label2id={name: i for i, name in labels.items()},
-        hidden_dropout_prob=0.0,
-    )
-    torch.manual_seed(0)
+    shape = {"hidden_size": size, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 4}
+    shape |= {"vocab_size": len(VOCABULARY), "max_position_embeddings": 32, "num_labels": len(labels)}
+    named = {"id2label": labels, "label2id": {name: i for i, name in labels.items()}}
+    config = BertConfig(**shape, **named, hidden_dropout_prob=0.0)
     model = BertForSequenceClassification(config).eval()
     with torch.no_grad():
-        for weights in model.parameters():
-            weights.zero_()
         for name, weights in model.named_parameters():
-            if "LayerNorm.weight" in name:
-                weights.fill_(1.0)
+            weights.fill_("LayerNorm.weight" in name)
         table = model.bert.embeddings.word_embeddings.weight
-        for k, word in enumerate(words[: len(labels)]):
+        for k, word in enumerate(WORDS[: len(labels)]):
             table[VOCABULARY.index(word), k] = 8.0
         attention = model.bert.encoder.layer[0].attention
         for part in (attention.self.value, attention.output.dense, model.bert.pooler.dense):
@@ -71,9 +56,3 @@ def classifier(
         model.classifier.weight[:, : len(labels)] = 6 * torch.eye(len(labels))
     model.save_pretrained(folder, safe_serialization=True)
     return folder
-
-
-TELLING = {0: "Left", 1: "RIGHT", 2: "center"}
-
-
-PLAIN = {0: "LABEL_0", 1: "LABEL_1"}

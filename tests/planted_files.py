@@ -1,7 +1,5 @@
 """Data files as people write them, and a hub that is not there."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

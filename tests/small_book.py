@@ -1,7 +1,5 @@
 """A small checkout with a book of a few notebooks."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any
@@ -28,8 +26,11 @@ def notebook(*cells: Any) -> nbformat.NotebookNode:
     return made
 
 
-def checkout(root: Path, **notebooks: nbformat.NotebookNode) -> Layout:
-    """A folder laid out like the repository, with its real configuration and assets and these notebooks."""
+def checkout(root: Path, parts: dict[str, list[str]] | None = None, **notebooks: nbformat.NotebookNode) -> Layout:
+    """A folder laid out like the repository, with its real configuration and assets and these notebooks.
+
+    ``parts`` of the table of contents: caption → files.
+    """
     shutil.copy(REPO / "_config.yml", root)
     shutil.copytree(REPO / "book" / "_assets", root / "book" / "_assets", ignore=shutil.ignore_patterns("vendor"))
     shutil.copy(REPO / "book" / "references.bib", root / "book")
@@ -38,8 +39,9 @@ def checkout(root: Path, **notebooks: nbformat.NotebookNode) -> Layout:
     (root / "notebooks").mkdir()
     for name, made in notebooks.items():
         nbformat.write(made, root / "notebooks" / f"{name}.ipynb")
-    chapters = [{"file": f"chapters/{name}"} for name in sorted(notebooks)] + [{"file": "bibliography"}]
-    toc = {"format": "jb-book", "root": "index", "defaults": {"numbered": True}, "chapters": chapters}
+    parts = parts or {"All": [*(f"chapters/{name}" for name in sorted(notebooks)), "bibliography"]}
+    listed = [{"caption": caption, "chapters": [{"file": file} for file in files]} for caption, files in parts.items()]
+    toc = {"format": "jb-book", "root": "index", "defaults": {"numbered": True}, "parts": listed}
     (root / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
     return Layout(root)
 

@@ -1,7 +1,5 @@
 """The house: a room imports only rooms above it, no module another's private name, and nothing goes in a circle."""
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess
@@ -28,35 +26,33 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
             yield name, ast.parse(path.read_text("utf-8"))
 
 
-def imports(tree: ast.AST) -> Iterator[tuple[str, list[str]]]:
-    """Modules of the package that a module imports anywhere, with the names it takes from them."""
+def imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """What a module takes from the package anywhere: module and name, which is empty where the module itself is."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "polinb":
-            yield (node.module or "").removeprefix("polinb").removeprefix("."), [each.name for each in node.names]
+            module = (node.module or "").removeprefix("polinb").removeprefix(".")
+            yield from ((module, each.name) for each in node.names)
         elif isinstance(node, ast.Import):
-            yield from ((a.name.removeprefix("polinb."), []) for a in node.names if a.name.startswith("polinb."))
-
-
-def reached(module: str, names: list[str], known: set[str]) -> Iterator[str]:
-    for name in names or [""]:
-        whole = f"{module}.{name}".strip(".")
-        yield whole if whole in known else module
+            yield from ((a.name.removeprefix("polinb."), "") for a in node.names if a.name.startswith("polinb."))
 
 
 def arrows() -> dict[str, set[str]]:
-    trees = dict(modules())
-    return {
-        name: {to for module, names in imports(tree) for to in reached(module, names, set(trees))} - {"", name}
-        for name, tree in trees.items()
-    }
+    """Module → the modules that it imports."""
+    trees, made = dict(modules()), {}
+    for name, tree in trees.items():
+        wholes = {f"{module}.{each}".strip("."): module for module, each in imports(tree)}
+        made[name] = {whole if whole in trees else module for whole, module in wholes.items()} - {"", name}
+    return made
 
 
-def test_nothing_of_the_package_needs_the_book():
+def test_nothing_of_the_package_needs_the_book_and_no_page_loads_data():
     for path in PACKAGE.rglob("*.py"):
         assert not re.search(r"^\s*(?:from|import) (?:book|polinb_book)\b", path.read_text("utf-8"), re.M), path.name
+    for path in (PACKAGE.parent / "book" / "_ext").rglob("*.py"):
+        assert "polinb.data" not in path.read_text("utf-8"), f"{path.name}: a build of pages must fetch nothing"
 
 
-def test_a_room_imports_only_rooms_above_it():
+def test_a_room_imports_only_rooms_above_it_and_nothing_goes_in_a_circle():
     wrong = []
     for name, targets in arrows().items():
         room = name.split(".")[0]
@@ -67,21 +63,12 @@ def test_a_room_imports_only_rooms_above_it():
             if room in EVERYBODY or ROOMS.index(there) > ROOMS.index(room):
                 wrong.append(f"{name} imports {target}")
     assert not wrong
-
-
-def test_no_circle():
     list(TopologicalSorter(arrows()).static_order())  # a CycleError names the circle
 
 
 def test_no_private_name_of_another_module():
-    taken = [
-        f"{name} takes {module}.{each}"
-        for name, tree in modules()
-        for module, names in imports(tree)
-        for each in names
-        if each.startswith("_") and not each.startswith("__")
-    ]
-    assert not taken
+    taken = [(name, module, each) for name, tree in modules() for module, each in imports(tree)]
+    assert not [each for each in taken if each[2].startswith("_") and not each[2].startswith("__")]
 
 
 def test_no_room_is_overfull_and_no_module_too_long():

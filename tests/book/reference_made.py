@@ -1,7 +1,5 @@
 """Executed chapters made by hand, with the real tables and charts, for the tests of the reference run's results."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -11,7 +9,7 @@ from typing import Any
 import nbformat
 import pandas as pd
 import small_book
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 
 from book._make.reference.run import ReferenceLayout
 from polinb.display.tables import numbered_table
@@ -40,7 +38,7 @@ def table(frame: pd.DataFrame, label: str, caption: str = "A table.", **options:
 
 def figure(label: str, spec: dict[str, Any] | None = None, caption: str = "A figure.") -> Any:
     """A cell that shows a chart."""
-    payload = {"kind": "chart", "alt": "Two dots.", "width": 300, "height": 200}
+    payload = {"kind": "chart", "alt": 'Two "dots".', "width": 300, "height": 200}
     shown = new_output("display_data", data={LIVE: spec or SPEC, PAYLOAD: payload, "image/png": PICTURE})
     metadata = {"mystnb": {"figure": {"name": label, "caption": caption}}, "tags": ["remove-input"]}
     return new_code_cell("2", outputs=[shown], metadata=metadata)
@@ -53,23 +51,16 @@ def chapter(name: str, *cells: Any, first: str = "It is so.", **more: Any) -> An
     facts = new_output("display_data", data=Prose("Profile and so on.", "This run")._repr_mimebundle_())
     given = {"profile": "tiny", **more}
     settings = "\n".join(f"{parameter} = {value!r}" for parameter, value in given.items())
-    made = new_notebook(
-        cells=[
-            new_markdown_cell(f'<a id="sec-{name}"></a>\n# Chapter {name}\n\n**Answer.** {ANSWER}'),
-            new_code_cell('profile = "quick"\nseed = None', metadata={"tags": ["parameters"]}),
-            new_code_cell(settings, metadata={"tags": ["injected-parameters", "hide-input"]}),
-            new_code_cell("facts", outputs=[facts], metadata={"tags": ["remove-input"]}),
-            *cells,
-            new_code_cell("answer", outputs=[answer], metadata={"tags": ["remove-cell"]}),
-            new_markdown_cell("## Summary\n\nThat was it."),
-        ],
-        metadata={
-            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
-            "papermill": {"parameters": given},
-        },
+    made = small_book.notebook(
+        new_code_cell(settings, metadata={"tags": ["injected-parameters", "hide-input"]}),
+        new_code_cell("facts", outputs=[facts], metadata={"tags": ["remove-input"]}),
+        *cells,
+        new_code_cell("answer", outputs=[answer], metadata={"tags": ["remove-cell"]}),
+        new_markdown_cell("## Summary\n\nThat was it."),
     )
-    for number, cell in enumerate(made.cells):
-        cell["id"] = f"c{number}"
+    title = f'<a id="sec-{name}"></a>\n# Chapter {name}\n\n**Answer.** {ANSWER}'
+    made.cells.insert(0, new_markdown_cell(title, id="title"))
+    made.metadata["papermill"] = {"parameters": given}
     return made
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from golden.oracle import run_here
+from nbformat.v4 import new_code_cell
 
 from book._make import build
 from polinb.chapters.paper import paper
@@ -39,29 +41,20 @@ def test_form():
         book = read(path)
         code = [cell for cell in book.cells if cell.cell_type == "code"]
         assert all(not cell.outputs and cell.execution_count is None for cell in code), f"{path.stem}: make fmt"
-        parameters = tagged(book, "parameters")
-        assert len(parameters) == 1 and parameters[0].source == parameters_source(path.stem), (
-            f"{path.stem}: python -m book._make sync rewrites it"
-        )
+        [parameters] = tagged(book, "parameters")
+        assert parameters.source == parameters_source(path.stem), f"{path.stem}: python -m book._make sync rewrites it"
         assert f'begin("{path.stem}", globals())' in code[1].source, "validation follows the parameters at once"
         first = book.cells[0].source
         assert re.match(r'<a id="sec-[a-z]+"></a>\n# ', first), path.stem
-        order = [first.index(part) for part in ("**Question.**", f"**Answer.** {ANSWER}", "**What you will see.**")]
-        assert order == sorted(order)
+        assert re.search(rf"(?s)Question\.\*\*.*{re.escape(ANSWER)}.*What you will see", first), path.stem
         [made] = [cell for cell in book.cells if "answers.show(" in cell.source]
         assert "remove-cell" in made.metadata["tags"], "the page shows it on top"
         for cell in code:
-            assert len(cell.source.splitlines()) <= 18 or cell is parameters[0], cell.source
+            assert len(cell.source.splitlines()) <= 18 or cell is parameters, cell.source
             assert "def " not in cell.source, "logic belongs in the package"
         for text in (cell.source for cell in book.cells if cell.cell_type == "markdown"):  # as JupyterLab shows it
             assert not re.search(r"\{[a-z:]+\}`|^[`:]{3,}\{|^\([\w-]+\)=$", text, re.M), f"{path.name}: MyST: {text}"
             assert all((path.parent / target).is_file() for target in re.findall(r"\]\(([^)# \"]+)", text)), text
-
-
-def test_labels_are_unique_and_every_counterpart_exists():
-    labels = all_labels()
-    assert len(labels) == len(set(labels)) > 40
-    assert {label for each in paper.exhibits()["counterparts"] for label in each} <= set(labels)
 
 
 def all_labels(notebooks=NOTEBOOKS):
@@ -73,6 +66,18 @@ def all_labels(notebooks=NOTEBOOKS):
                 figure = cell.metadata.get("mystnb", {}).get("figure")
                 made += [figure["name"]] if figure else []
     return made
+
+
+def test_labels_are_unique_and_every_reference_leads_somewhere():
+    """Also in a book without the chapters beyond the paper: what its chapters and pages name, they make."""
+    labels = all_labels()
+    assert len(labels) == len(set(labels)) > 40
+    assert {label for each in paper.exhibits()["counterparts"] for label in each} <= set(labels)
+    paper_only = [path for path in NOTEBOOKS if path.stem < "10"]
+    pages = "\n".join(path.read_text("utf-8") for path in [*(ROOT / "book").glob("*.md"), *paper_only])
+    made = {*all_labels(paper_only), *re.findall(r"^:name: (tbl-\S+)", pages, re.M)}
+    named = set(re.findall(r"(?:\{numref\}`|\]\(#)((?:tbl|fig)-[\w-]+)", pages))
+    assert len(named) > 10 and named <= made, named - made
 
 
 def test_outputs_on_tiny(built_book):
@@ -123,13 +128,20 @@ def test_the_book_builds_and_holds_every_figure_and_table(built_book):
     assert [one for one in exhibits if one not in html["09_paper_beside_ours.html"]] == [], "of the paper"
 
 
-def test_chapters_of_the_paper_refer_only_to_what_they_make():
-    """A book built without the chapters beyond the paper must have no reference that leads nowhere."""
-    paper_only = [path for path in NOTEBOOKS if path.stem < "10"]
-    pages = [path.read_text("utf-8") for path in [*(ROOT / "book").glob("*.md"), *paper_only]]
-    made = {*all_labels(paper_only), *re.findall(r"^:name: (tbl-\S+)", "\n".join(pages), re.M)}
-    named = set(re.findall(r"(?:\{numref\}`|\]\(#)((?:tbl|fig)-[\w-]+)", "\n".join(pages)))
-    assert len(named) > 10 and named <= made, named - made
+def test_api_pages_show_docstrings_as_they_are_meant(built_book):
+    def entry(page, name):
+        soup = BeautifulSoup((built_book.html / "api" / f"{page}.html").read_text("utf-8"), "html.parser")
+        found = soup.find(id=f"polinb.{name}")
+        return found.get_text(" ", strip=True), found.find_parent("dl")
+
+    signature, share = entry("scoring", "scoring.pnlac.top_share")
+    assert signature.startswith("top_share ( score : ndarray , gamma : float")
+    assert "Parameters" in share.get_text() and share.select_one('a[href="runs.html#polinb.errors.ParameterError"]')
+    _, generate = entry("models", "models.generation.generate")
+    assert generate.select_one('a[href="#polinb.models.lm.LM"]'), "imported for type checkers only"
+    _, params = entry("runs", "runs.params.Params")
+    assert "ercentage of all FFN neurons kept per topic" in params.select_one("dl.field-list").get_text()
+    assert not params.find(id="polinb.runs.params.Params.model_config")
 
 
 def test_sync_rewrites_only_what_differs(tmp_path):
@@ -165,23 +177,15 @@ def test_a_whole_notebook_runs_twice_in_one_kernel(book_store, tmp_path):
     from nbclient.exceptions import CellExecutionError
 
     book = read(ROOT / "notebooks" / "04_distribution.ipynb")
-    parameters = tagged(book, "parameters")[0]
-    at = book.cells.index(parameters)
-    parameters.source = parameters.source.replace('profile = "quick"', 'profile = "tiny"')
-    changed = nbformat.from_dict({**parameters, "source": parameters.source.replace("gamma = None", "gamma = 20")})
-    wrong = nbformat.from_dict({**parameters, "source": f"{parameters.source}\ngama = 20"})
-    code = [cell for cell in book.cells if cell.cell_type == "code"]
-    check = book.cells[at + 1 :][0]
-    assert "begin(" in check.source
-    again = [changed if cell is parameters else cell for cell in code]
-    book.cells = [nbformat.from_dict(dict(cell)) for cell in [*code, check, *again, wrong, check]]
-    for number, cell in enumerate(book.cells):
-        cell.id = f"cell-{number}"
+    parameters, check, *rest = [cell.source for cell in book.cells if cell.cell_type == "code"]
+    assert "begin(" in check
+    first = parameters.replace('profile = "quick"', 'profile = "tiny"')
+    again = [first.replace("gamma = None", "gamma = 20"), check, *rest]
+    cells = [first, check, *rest, check, *again, f"{first}\ngama = 20", check]
+    book.cells = [new_code_cell(source) for source in cells]
     client = NotebookClient(book, kernel_name="python3", timeout=600, resources={"metadata": {"path": str(tmp_path)}})
     environment = os.environ | {"POLINB_STORE": str(book_store), "PYTHONPATH": str(ROOT)}
     with pytest.raises(CellExecutionError, match=r"'gama'.*Did you mean 'gamma'"):
         client.execute(env=environment)
-    ran = [cell for cell in book.cells if cell.execution_count is not None]
-    assert len(ran) == len(book.cells), "only the last one failed"
-    shown = "".join(str(cell.outputs) for cell in ran[-len(again) - 2 :])
-    assert "γ = 20 %" in shown
+    assert all(cell.execution_count is not None for cell in book.cells), "only the last one failed"
+    assert "γ = 20 %" in "".join(str(cell.outputs) for cell in book.cells[-len(again) - 2 :])

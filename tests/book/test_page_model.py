@@ -1,7 +1,5 @@
 """The model in the page is the book's model: logits, activations and answers of its graph are those of the engine."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
@@ -9,9 +7,17 @@ from pathlib import Path
 import numpy as np
 import pooch
 import pytest
+import torch
 
 from book._make import page_graph, page_model
+from polinb.data.loading import load_data
 from polinb.errors import ArtifactError
+from polinb.masking.decoding import Reader, assign, changed_answers, scale
+from polinb.models.embedded import find_gguf
+from polinb.models.generation import generate, stop_ids
+from polinb.models.loading import load
+from polinb.models.tokens import pad, prompt_ids, text_ids
+from polinb.stance.judges import LocalJudge
 
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: make setup")
 pytest.importorskip("onnx", reason="onnx is not installed: make setup")
@@ -66,11 +72,6 @@ class Graph:
 
 def agree(lm, graph, chosen, difference, prompts, count):
     """Greedy answers of both, plain and with each intervention, on all prompts."""
-    import torch
-
-    from polinb.masking.decoding import assign, changed_answers, scale
-    from polinb.models.generation import generate, stop_ids
-
     where, how = [torch.from_numpy(np.flatnonzero(row)) for row in chosen], {"max_new_tokens": count, "batch": 1}
 
     def add(layer, own, _):
@@ -84,70 +85,44 @@ def agree(lm, graph, chosen, difference, prompts, count):
     assert len(set(map(json.dumps, answers))) == len(answers), "each intervention changes answers"
 
 
-def read(lm, ids):
-    """Logits of all positions (T, V) and activations of the last one (L, F), by the engine."""
-    import torch
-
-    from polinb.masking.decoding import Reader
-    from polinb.models.tokens import pad
-
-    every = np.ones((lm.layers, lm.width), bool)
-    acts = Reader(lm, every).read(pad(lm, [ids], [[]], [0]))
-    with torch.no_grad():
-        return lm.model(torch.tensor([ids])).logits[0].numpy(), np.stack([layer[0, -1].numpy() for layer in acts])
-
-
 def close(lm, graph, ids, tolerance):
-    logits, acts = read(lm, ids)
-    whole = graph(ids)
-    assert np.abs(whole[2] - acts).max() < tolerance * max(1, np.abs(acts).max())
+    """Logits and activations, read at once and token by token, are those of the engine."""
+    reader = Reader(lm, np.ones((lm.layers, lm.width), bool))
+    acts = np.stack([layer[0, -1].numpy() for layer in reader.read(pad(lm, [ids], [[]], [0]))])
+    with torch.no_grad():
+        logits = lm.model(torch.tensor([ids])).logits[0].numpy()
+    last, whole_past, read = graph(ids)
     past, steps = None, []
     for token in ids:
         step, past, _ = graph([token], past)
         steps.append(step[0])
-    assert np.abs(np.array(steps) - logits).max() < tolerance
-    assert np.abs(whole[0][0] - logits[-1]).max() < tolerance and np.abs(whole[1] - past).max() < tolerance * 10
+    np.testing.assert_allclose(read, acts, rtol=0, atol=tolerance * max(1, np.abs(acts).max()))
+    np.testing.assert_allclose(steps, logits, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(last[0], logits[-1], rtol=0, atol=tolerance)
+    np.testing.assert_allclose(whole_past, past, rtol=0, atol=tolerance * 10)
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    from polinb.data.loading import load_data
-    from polinb.models.loading import load
-    from polinb.stance.judges import LocalJudge
-
+def test_graph_answers_prompt_and_files_are_the_engines(tmp_path, pair):
     lm, data = load("tiny:llama"), load_data("bundled")
-    rng = np.random.default_rng(0)
-    sets = {"G": rng.random((lm.layers, lm.width)) < 0.2}
+    chosen = np.random.default_rng(0).random((lm.layers, lm.width)) < 0.2
     difference = page_model.mean_difference(lm, {"crime": data.topic("crime", limit=3)})
-    folder, engine = tmp_path_factory.mktemp("page"), tmp_path_factory.mktemp("engine") / "ort.mjs"
+    folder, engine = tmp_path / "page", tmp_path / "ort.mjs"
+    folder.mkdir()
     engine.write_text("// runtime")
-    page_model.write(folder, lm, LocalJudge(data), sets, difference, {"crime": "Should taxes rise?"}, [engine])
-    return lm, folder, sets["G"], difference
-
-
-def test_graph_and_answers_are_the_engines(tiny, pair):
-    lm, folder, chosen, difference = tiny
+    page_model.write(folder, lm, LocalJudge(data), {"G": chosen}, difference, {"crime": "Should taxes rise?"}, [engine])
     graph, prompts = Graph(folder, lm), pair("llama").prompts
     for ids in prompts:
         close(lm, graph, ids, 1e-5)
     agree(lm, graph, chosen, 8 * difference, prompts, 12)
-
-
-def test_the_page_has_the_engines_prompt_and_the_size_of_every_file(tiny):
-    from polinb.models.tokens import prompt_ids, text_ids
-
-    lm, folder, *_ = tiny
     parts = json.loads((folder / "page.json").read_text("utf-8"))["template"]
     for prompt in ("Should taxes rise?", "\n a", "<|end|> x <|user|>"):
         made = [*parts["before"], *text_ids(lm, parts["lead"] + prompt), *parts["after"]]
         assert made == prompt_ids(lm, prompt, page_model.SYSTEM)
-    found = {path.name: path.stat().st_size for path in folder.iterdir() if path.name != "manifest.json"}
-    assert json.loads((folder / "manifest.json").read_text("utf-8"))["files"] == found
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.name != "manifest.json"}
+    assert json.loads((folder / "manifest.json").read_text("utf-8"))["files"] == sizes
 
 
-def test_a_wrong_package_is_refused_and_a_book_without_a_network_is_built_without_the_model(
-    tmp_path, monkeypatch, capsys
-):
+def test_a_wrong_package_is_refused_and_without_a_network_there_is_no_model(tmp_path, monkeypatch, capsys):
     def answer(_self, _url, file, _pooch):
         Path(file).write_text("something else")
 
@@ -174,11 +149,6 @@ def test_a_wrong_package_is_refused_and_a_book_without_a_network_is_built_withou
 @pytest.mark.slow
 def test_the_embedded_model_in_the_page_is_the_books(tmp_path):
     """Its 4-bit blocks are the loaded weights bit for bit; 40 prompts, each intervention, token for token."""
-    from polinb.data.loading import load_data
-    from polinb.models.embedded import find_gguf
-    from polinb.models.loading import load
-    from polinb.models.tokens import prompt_ids
-
     lm, data = load("smollm2-135m-instruct"), load_data("bundled")
     config = lm.model.config
     blocks, own = page_graph.gguf_weights(find_gguf(), config), page_graph.model_weights(lm.model)

@@ -1,16 +1,14 @@
 """The reference run's results on the pages: in tabs beside this run's, in place of what was not run, in a sentence."""
 
-from __future__ import annotations
-
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 from bs4 import BeautifulSoup
 from reference_made import FRAME, SPEC, chapter, figure, put, table, written
-from small_book import checkout
+from small_book import REPO, checkout
 
 from book._make import build as book
 from book._make.reference.keep import keep
@@ -19,11 +17,10 @@ from polinb.display.tables import numbered_table
 from polinb.errors import ArtifactError
 from polinb.runs.checkout import Layout
 from polinb.wording import Interval
-from polinb_book.outputs import beside
+from polinb_book.outputs import Found, beside
 from polinb_book.reference_value import value
 from polinb_book.results import Reference
 
-REPO = Path(__file__).resolve().parents[2]
 NASTY = (  # what a model may write
     "<script>window.pwned=1</script><img src=x onerror=window.pwned=2><b>bold</b> **strong** _em_ `code` "
     "[link](https://evil.example/) ![](https://evil.example/x.png) {ref}`a` {{ 7*7 }} $x^2$ \\(y\\) \\[z\\] | cell | "
@@ -54,7 +51,8 @@ def here(far: bool) -> dict:
 def make(root: Path) -> None:
     """A checkout in which chapter 3 did not run, with results of a reference run that never came to chapter 2."""
     ours, theirs = here(False), here(True)
-    checkout(root, **{name: written(made) for name, made in ours.items()})
+    files = [*(f"chapters/{name}" for name in ours), "reference_plan", "reference", "bibliography"]
+    checkout(root, {"All": files}, **{name: written(made) for name, made in ours.items()})
     layout = ReferenceLayout(root)
     for name in ("01_one", "03_three"):
         put(layout.chapters, name, theirs[name])
@@ -66,29 +64,20 @@ def make(root: Path) -> None:
     (said / "01_one.md").write_text("Race moved by {reference}`tbl-near | race | shift`; see {numref}`tbl-gone`.\n")
     (said / "03_three.md").write_text("*Three*: {reference}`tbl-gone | only there | n` rows.\n")
     (root / "book" / "reference_plan.md").write_text("(sec-plan)=\n# The plan\n")
-    files = ["chapters/01_one", "chapters/02_two", "chapters/03_three", "reference_plan", "reference", "bibliography"]
-    toc = {"format": "jb-book", "root": "index", "defaults": {"numbered": True}}
-    toc["parts"] = [{"caption": "All", "chapters": [{"file": name} for name in files]}]
-    (root / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
     keep(layout)
     for name in ("01_one", "02_two"):
         put(root / "book" / "chapters", name, ours[name])
 
 
 @pytest.fixture(scope="module")
-def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, BeautifulSoup]:
     root = tmp_path_factory.mktemp("reference-book")
     make(root)
     before = (root / "book" / "chapters" / "01_one.ipynb").read_bytes()
     page, absent = book.finish(Layout(root))  # every warning is an error
     assert absent == ["03_three"]
     assert (root / "book" / "chapters" / "01_one.ipynb").read_bytes() == before, "what was executed stays as it is"
-    return page.parent
-
-
-@pytest.fixture(scope="module")
-def pages(html: Path) -> dict[str, BeautifulSoup]:
-    paths = [*(html / "chapters").glob("*.html"), html / "reference.html"]
+    paths = [*(page.parent / "chapters").glob("*.html"), page.parent / "reference.html"]
     return {path.stem: BeautifulSoup(path.read_text("utf-8"), "html.parser") for path in paths}
 
 
@@ -96,7 +85,7 @@ def texts(rows: object) -> list[list[str]]:
     return [[cell.get_text().strip() for cell in row.select("th, td")] for row in rows.select("tr")]
 
 
-def test_tables_and_figures_are_numbered_and_can_be_saved(pages: dict[str, BeautifulSoup]) -> None:
+def test_a_table_has_the_reference_runs_columns_and_can_be_saved(pages: dict[str, BeautifulSoup]) -> None:
     one = pages["01_one"].select_one("article.bd-article")
     near = one.select_one("table#tbl-near")
     assert texts(near) == [
@@ -107,94 +96,85 @@ def test_tables_and_figures_are_numbered_and_can_be_saved(pages: dict[str, Beaut
     assert "Table 1.1" in near.caption.get_text() and near.caption.select_one(".math")
     links = near.find_next("p", class_="polinb-links").select("a")
     assert [link["download"] for link in links] == ["tbl-near.csv", "tbl-near.tex"]
-    other = one.select_one("figure#fig-other")
-    assert "Fig. 1.1" in other.figcaption.get_text() and other.img["alt"] == "Two dots."
-    assert json.loads(other.script.string)["description"] == 'Told by </script> & "quotes".'
     ids = [node["id"] for node in one.select("[id]")]
     assert len(ids) == len(set(ids))
 
 
 def test_what_a_model_wrote_stays_text(pages: dict[str, BeautifulSoup]) -> None:
-    inside = "a, img, script, code, strong, em, b, svg, iframe, .math"
+    one = pages["01_one"]
     for name in ("tbl-near", "tbl-same"):
-        table = pages["01_one"].select_one(f"table#{name}.mathjax_ignore")
+        table = one.select_one(f"table#{name}.mathjax_ignore")
         (cell,) = [cell for cell in table.select("td") if cell.get_text().strip() == NASTY]
-        assert not cell.select(inside), name
+        assert not cell.select("a, img, script, code, strong, em, b, svg, iframe, .math"), name
     assert cell.find_next("td").select_one(".math"), "maths that is maths is set"
-    assert "ignoreHtmlClass" not in str(pages["01_one"]), "MathJax's own: mathjax_ignore"
+    assert "ignoreHtmlClass" not in str(one), "MathJax's own: mathjax_ignore"
+    figure = one.select_one("figure#fig-other")
+    assert "Fig. 1.1" in figure.figcaption.get_text() and figure.img["alt"] == 'Two "dots".'
+    assert json.loads(figure.script.string)["description"] == 'Told by </script> & "quotes".'
 
 
 def test_what_differs_stands_in_a_tab(pages: dict[str, BeautifulSoup]) -> None:
-    one = pages["01_one"].select_one("article.bd-article")
-    tabs = [
-        [label.get_text(strip=True) for label in each.select(".sd-tab-label")] for each in one.select(".sd-tab-set")
-    ]
-    assert tabs == [["This run", "Reference run"]] * 2, "marked, other; what is the same is shown once"
-    theirs = one.select_one(".sd-tab-set").select(".sd-tab-content")[1]
+    tabs = pages["01_one"].select("article.bd-article .sd-tab-set")
+    names = [[label.get_text(strip=True) for label in each.select(".sd-tab-label")] for each in tabs]
+    assert names == [["This run", "Reference run"]] * 2, "marked, other; what is the same is shown once"
+    theirs = tabs[0].select(".sd-tab-content")[1]
     assert texts(theirs.table)[1] == ["2", "Table 3.1"] and not theirs.table.get("id")
     assert theirs.select_one("a.polinb-csv")["download"] == "tbl-marked-reference.csv"
     assert not pages["02_two"].select(".sd-tab-set")
 
 
 def test_columns_are_joined_by_the_texts_that_name_a_row() -> None:
-    mine = numbered_table(pd.DataFrame({"topic": ["a", "b"], "x": [1.0, 2.0]}), "tbl-a", "A.").payload
+    def shown(**columns: list) -> Found:
+        return numbered_table(pd.DataFrame(columns), "tbl-a", "A.").payload
+
+    mine = shown(topic=["a", "b"], x=[1.0, 2.0])
     for theirs, joined in (
-        ({"topic": ["b", "a"], "x": [3.0, 4.0]}, ["4", "3"]),
-        ({"topic": ["b"], "x": [3.0]}, ["–", "3"]),
-        ({"topic": ["a", "c"], "x": [3.0, 4.0]}, None),  # a row that this run does not have
-        ({"topic": ["a", "a"], "x": [3.0, 4.0]}, None),  # rows that nothing tells apart
-        ({"topic": ["a", "b"], "y": [3.0, 4.0]}, None),
-        ({"topic": [1, 2], "x": [3.0, 4.0]}, None),  # numbers name no row
+        (shown(topic=["b", "a"], x=[3.0, 4.0]), ["4", "3"]),
+        (shown(topic=["b"], x=[3.0]), ["–", "3"]),
+        (shown(topic=["a", "c"], x=[3.0, 4.0]), None),  # a row that this run does not have
+        (shown(topic=["a", "a"], x=[3.0, 4.0]), None),  # rows that nothing tells apart
+        (shown(topic=["a", "b"], y=[3.0, 4.0]), None),
+        (shown(topic=[1, 2], x=[3.0, 4.0]), None),  # numbers name no row
     ):
-        both = beside(mine, numbered_table(pd.DataFrame(theirs), "tbl-a", "A.").payload)
+        both = beside(mine, theirs)
         assert (both and both["columns"][2]["text"]) == joined
-    wide = pd.DataFrame({"topic": ["a", "b"], **{f"x{n}": [1.0, 2.0] for n in range(5)}})
-    assert beside(*[numbered_table(wide, "tbl-a", "A.").payload] * 2) is None, "too wide for the page"
+    wide = shown(topic=["a", "b"], **{f"x{n}": [1.0, 2.0] for n in range(5)})
+    assert beside(wide, wide) is None, "too wide for the page"
 
 
-def test_notes_and_the_page_tell_both_runs_answers(pages: dict[str, BeautifulSoup]) -> None:
-    told = pages["01_one"].select("div.admonition")[0].get_text(" ", strip=True)
+def test_notes_tell_both_runs_answers(pages: dict[str, BeautifulSoup]) -> None:
+    told = pages["01_one"].select_one("div.admonition").get_text(" ", strip=True)
     assert "Theirs | is 0.7" in told and "tiny:llama" in told and "2025-06-15" in told
     assert "Ours is 0.1" in pages["01_one"].select_one("article p").parent.get_text(" ", strip=True)
     for name, words in (("01_one", "Race moved by 0.70 [0.60, 0.80]; see Table 3.1."), ("03_three", "Three: 3 rows.")):
         assert words in " ".join(pages[name].get_text().split())
-    # a chapter that was not run shows the reference's results
+
+
+def test_a_chapter_that_was_not_run_shows_the_references_results(pages: dict[str, BeautifulSoup]) -> None:
     three = pages["03_three"].select_one("article.bd-article")
-    (box,) = three.select("div.admonition")
-    note = box.get_text(" ", strip=True)
-    assert "did not run the chapter" in note and "make book CHAPTERS=03_three" in note
-    assert "Three in the reference." in three.get_text()
+    (note,) = three.select("div.admonition")
+    assert "make book CHAPTERS=03_three" in note.get_text() and "Three in the reference." in three.get_text()
     assert "Table 3.1" in three.select_one("table#tbl-gone caption").get_text()
     assert three.select_one("figure#fig-three img")["src"].startswith("data:image/png;base64,")
-    links = [link.get_text() for link in pages["01_one"].select('a[href="03_three.html#tbl-gone"]')]
-    assert links and set(links) == {"Table 3.1"}, "its labels resolve from other chapters"
-    # the page of the reference run
-    run, chapters, answers = pages["reference"].select("article.bd-article table")
-    facts = dict(texts(run)[1:])
+    links = {link.get_text() for link in pages["01_one"].select('a[href="03_three.html#tbl-gone"]')}
+    assert links == {"Table 3.1"}, "its labels resolve from other chapters"
+
+
+def test_the_page_of_the_reference_run(pages: dict[str, BeautifulSoup]) -> None:
+    run, chapters, answers = map(texts, pages["reference"].select("article.bd-article table"))
+    facts = dict(run[1:])
     assert facts["Data"] == "bundled (540 prompts)" and "seed = 7" in facts["Set apart from that"]
-    assert [row[1] for row in texts(chapters)[1:]] == ["complete", "missing", "complete"]
-    assert texts(answers)[1:] == [
+    assert [row[1] for row in chapters[1:]] == ["complete", "missing", "complete"]
+    assert answers[1:] == [
         ["Chapter one", "Theirs | is 0.7.", "Ours is 0.1."],
         ["Chapter two", "no answer", "It is so."],
         ["Chapter three", "Three in the reference.", "not run in this build"],
     ]
 
 
-# --- the role that puts a number into a sentence ---
-
-
-@pytest.fixture(scope="module")
-def found() -> Reference:
-    rows = [("G", "all", "x", 1), ("G, held out", "all", "x", 2)]
-    rows += [("of", "mood", "gender", 3), ("on", "gender", "mood", 4)]
-    pairs = pd.DataFrame(rows, columns=["arm", "at", "by", "n"])
-    tables = {"tbl-a": FRAME, "tbl-b": pairs}
-    made = {label: numbered_table(frame, label, "A.").payload for label, frame in tables.items()}
-    return Reference(Path(), {}, {}, made)
-
-
-def test_values_are_found_by_row_and_column(found: Reference) -> None:
-    for text, shown in (
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
         ("tbl-a | crime | shift", "0.10 [0.00, 0.20]"),
         ("tbl-a | crime | shift .1f", "0.1 [0.0, 0.2]"),
         ("tbl-a | cri | n", "3"),
@@ -205,18 +185,22 @@ def test_values_are_found_by_row_and_column(found: Reference) -> None:
         ("tbl-b | G, h & all | n", "2"),
         ("tbl-b | mood & gender | n", "3"),
         ("tbl-b | gender & mood | n", "4"),
-    ):
-        assert value(found, text) == shown, text
-
-
-def test_what_is_not_there_is_an_error(found: Reference) -> None:
-    for text, told in (
-        ("tbl-a | crime", "label | row | column"),
-        ("tbl-z | crime | n", "no table tbl-z"),
-        ("tbl-a | crime | nothing", "columns"),
-        ("tbl-a | gender | n", "0 rows"),
-        ("tbl-b | all & G | n", "0 rows"),
-        ("tbl-b | G & a | n", "2 rows"),
-    ):
-        with pytest.raises(ArtifactError, match=told):
+        # what is not there is an error
+        ("tbl-a | crime", ArtifactError("label | row | column")),
+        ("tbl-z | crime | n", ArtifactError("no table tbl-z")),
+        ("tbl-a | crime | nothing", ArtifactError("columns")),
+        ("tbl-a | gender | n", ArtifactError("0 rows")),
+        ("tbl-b | all & G | n", ArtifactError("0 rows")),
+        ("tbl-b | G & a | n", ArtifactError("2 rows")),
+    ],
+)
+def test_a_sentence_takes_its_number_from_one_row_and_column(text: str, shown: str | ArtifactError) -> None:
+    rows = [("G", "all", "x", 1), ("G, held out", "all", "x", 2)]
+    rows += [("of", "mood", "gender", 3), ("on", "gender", "mood", 4)]
+    tables = {"tbl-a": FRAME, "tbl-b": pd.DataFrame(rows, columns=["arm", "at", "by", "n"])}
+    found = Reference(Path(), {}, {}, {k: numbered_table(frame, k, "A.").payload for k, frame in tables.items()})
+    if isinstance(shown, str):
+        assert value(found, text) == shown
+    else:
+        with pytest.raises(ArtifactError, match=re.escape(str(shown))):
             value(found, text)

@@ -1,5 +1,4 @@
-"""The answers of the chapters of the paper: their cells, run on planted effects, say what the intervals allow, and no
-place of a machine."""
+"""Answers of chapters: their cells, run on planted effects, say what the intervals allow, and no place of a machine."""
 
 import math
 from pathlib import Path
@@ -10,12 +9,13 @@ import pandas as pd
 import pytest
 
 from polinb import wording
-from polinb.chapters.paper import answers, paper, results, verdicts
+from polinb.chapters.paper import answers, coded, paper, results, verdicts
 from polinb.chapters.paper.beside import claim
 from polinb.runs.chapter import facts
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.wording import Answer, interval
+from polinb_book.prose import without
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 NAN = float("nan")
@@ -25,8 +25,7 @@ EFFECTS = (ABOVE, BELOW, AROUND, MISSING)
 
 def table(name, *effects, **more):
     """Rows of effects with their ends as ``low`` and ``high``."""
-    rows = pd.DataFrame(effects, columns=[name, "low", "high"])
-    return rows.assign(**more)
+    return pd.DataFrame(effects, columns=[name, "low", "high"]).assign(**more)
 
 
 @pytest.fixture
@@ -135,16 +134,19 @@ def test_gamma(answered):
 
 def test_claims_and_verdicts(answered):
     wants = {"above": 1, "below": -1, "none": 0}
-    shown = {want: [verdicts.judged(effect, want).split(":")[0] for effect in EFFECTS] for want in wants}
-    assert shown["above"] == ["holds here", "does not hold", "not decided", "not decided"]
-    assert shown["below"] == ["does not hold", "holds here", "not decided", "not decided"]
-    assert shown["none"] == ["does not hold", "does not hold", "not refuted", "not decided"]
-    rows = [claim(want, "", effect, sign) for want, sign in wants.items() for effect in EFFECTS]
-    seen = [row["verdict"].split(":")[0] for row in rows]
-    assert seen[:4] == ["seen here", "the opposite is seen", "not decided", "not decided"]
-    assert seen[4:8] == ["the opposite is seen", "seen here", "not decided", "not decided"]
-    assert seen[8:] == ["not so", "not so", "compatible", "not decided"]
-    claims = pd.DataFrame([*rows, {"claim": "no interval", "verdict": "see the overlap table"}])
+    assert {want: [verdicts.judged(effect, want).split(":")[0] for effect in EFFECTS] for want in wants} == {
+        "above": ["holds here", "does not hold", "not decided", "not decided"],
+        "below": ["does not hold", "holds here", "not decided", "not decided"],
+        "none": ["does not hold", "does not hold", "not refuted", "not decided"],
+    }
+    rows = {want: [claim(want, "", effect, sign) for effect in EFFECTS] for want, sign in wants.items()}
+    assert {want: [row["verdict"].split(":")[0] for row in own] for want, own in rows.items()} == {
+        "above": ["seen here", "the opposite is seen", "not decided", "not decided"],
+        "below": ["the opposite is seen", "seen here", "not decided", "not decided"],
+        "none": ["not so", "not so", "compatible", "not decided"],
+    }
+    every = [row for own in rows.values() for row in own]
+    claims = pd.DataFrame([*every, {"claim": "no interval", "verdict": "see the overlap table"}])
     found = answered("09_paper_beside_ours", claims=claims, mapped=range(22))
     assert "Of 12 claims and controls with an interval **2** are seen" in found.first
     assert "of **4** the opposite is seen" in found.first and "**1**; not decided: **5**." in found.first
@@ -152,8 +154,8 @@ def test_claims_and_verdicts(answered):
 
 
 def test_what_moved(answered):
-    leaks = pd.DataFrame({"leaning": ["right"], "trained": ["all"], "vanilla": [0.1]})
-    leaks = leaks.assign(leaked=0.4, leaked_low=0.3, leaked_high=0.5)
+    shares = {"vanilla": 0.1, "leaked": 0.4, "leaked_low": 0.3, "leaked_high": 0.5}
+    leaks = pd.DataFrame([{"leaning": "right", "trained": "all", **shares}])
 
     def told(effect, room):
         moved, left = SimpleNamespace(room=lambda _: room), table("effect", ABOVE, BELOW, ABOVE, BELOW, effect)
@@ -161,23 +163,22 @@ def test_what_moved(answered):
 
     assert told(ABOVE, 0.04).first.startswith("Whether the position moved cannot be told"), "no verdict at a ceiling"
     starts = ("The position on statements moved right", "The position on statements moved left", "No move of the")
-    for effect, start in zip(EFFECTS, starts, strict=False):
+    for effect, start in zip(EFFECTS[:3], starts, strict=True):
         found = told(effect, 0.9)
         assert found.first.startswith(start) and interval(effect) in found.first and "**40 %** [30, 50]" in found.first
 
 
 def test_words_and_numbers_follow_from_the_interval():
-    for effect, word, shown in (
-        (ABOVE, "a", "+0.50** [+0.30, +0.70]"),
-        (BELOW, "b", "−0.50** [−0.70, −0.30]"),
-        (AROUND, "n", "+0.10** [−0.20, +0.40]"),
-        (MISSING, "u", "+0.50** (no interval)"),
-    ):
-        assert wording.told(effect, "a", "b", "n", "u") == word and interval(effect) == f"**{shown}"
-    assert wording.number(-0.004) == "0.00" and wording.number(0.0) == "0.00" and wording.number(-0.5) == "−0.50"
-    assert wording.number(math.inf) == "∞" and wording.number(NAN) == "–" and wording.number(0.25, sign=False) == "0.25"
-    assert wording.percent((0.5, 0.25, 0.75)) == "**50 %** [25, 75]" and wording.thousands(46080) == "46\u202f080"
-    assert wording.listed(["a", "b", "c"]) == "a, b and c" and wording.listed(["a"]) == "a" and not wording.listed([])
+    words = [wording.told(effect, "above", "below", "around", "unknown") for effect in EFFECTS]
+    assert words == ["above", "below", "around", "unknown"]
+    assert interval(ABOVE) == "**+0.50** [+0.30, +0.70]" and interval(BELOW) == "**−0.50** [−0.70, −0.30]"
+    assert interval(AROUND) == "**+0.10** [−0.20, +0.40]" and interval(MISSING) == "**+0.50** (no interval)"
+    numbers = [-0.004, 0.0, -0.5, math.inf, NAN]
+    assert [wording.number(each) for each in numbers] == ["0.00", "0.00", "−0.50", "∞", "–"]
+    assert {wording.number(1.545 + noise) for noise in (-1e-14, 0, 1e-14)} == {"+1.54"}, "one mean, one text"
+    assert wording.number(0.25, sign=False) == "0.25" and wording.thousands(46080) == "46\u202f080"
+    assert wording.percent((0.5, 0.25, 0.75)) == "**50 %** [25, 75]"
+    assert [wording.listed(each) for each in ([], ["a"], ["a", "b", "c"])] == ["", "a", "a, b and c"]
 
 
 def test_no_place_of_a_machine_is_told(monkeypatch):
@@ -193,3 +194,17 @@ def test_no_place_of_a_machine_is_told(monkeypatch):
     answers.show(run, Answer("First.", ""))
     said = [kept[0], facts(run)]
     assert "planted" not in str([each._repr_mimebundle_() for each in said]) and "`rows.csv`" in said[1].text
+
+
+def test_a_sentence_about_a_table_that_is_not_there_is_left_out():
+    text = "- {numref}`fig-a` counts. {numref}`tbl-b` turns all round. More.\n- {numref}`tbl-b` ends R_c²."
+    assert without(text, {"fig-a"}) == "- {numref}`fig-a` counts. More.\n"
+    assert without(text, {"fig-a", "tbl-b"}) == text
+    assert without("It stands in {numref}`tbl-b`.", set()) == "It stands in *Table (not run)*."
+
+
+def test_corrected_numbers_are_those_of_the_table():
+    heard = coded.of_condition("shift", "right, other topic")
+    every = coded.judged().groupby("topic").mean(numeric_only=True)
+    assert heard["judge_all"] == pytest.approx((every["right, other topic"] - every[coded.VANILLA]).mean())
+    assert heard["codes"] == pytest.approx(heard["judge_coded"] + heard["wrong"])

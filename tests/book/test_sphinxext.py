@@ -1,6 +1,4 @@
-"""The box on each chapter's page: commands that can be repeated, links to other hosts; what the theme brings."""
-
-from __future__ import annotations
+"""The box on each chapter's page: commands that can be repeated, links to other hosts, nothing of this machine."""
 
 import json
 import os
@@ -25,24 +23,18 @@ HUB = "https://github.com/owner/name"
 SECRET = "ghp_" + "a1B2" * 9
 
 
-def executed(folder: Path, given: dict[str, Any], seconds: float | None = 83.4) -> Path:
+def executed(folder: Path, given: dict[str, Any]) -> Path:
     """A chapter as papermill and the builder leave it: its parameters in the metadata, its record beside it."""
     path = folder / "01_first.ipynb"
     path.write_text(json.dumps({"metadata": {"papermill": {"parameters": given}}, "cells": []}))
-    path.with_suffix(".json").write_text(json.dumps({"seconds": seconds}))
+    path.with_suffix(".json").write_text(json.dumps({"seconds": 83.4}))
     return path
 
 
 def test_addresses(caplog: pytest.LogCaptureFixture) -> None:
-    good = (HUB, f"{HUB}.git", "https://gitlab.com/group/sub/name")
-    bad = (
-        f"https://user:{SECRET}@github.com/owner/name",
-        "https://github.com.evil.example/owner/name",
-        "https://github.com/owner/..",
-        'https://github.com/owner/name"onclick="x',
-        "javascript:alert(1)//github.com/owner/name",
-        "git@github.com:owner/name",
-    )
+    good = [HUB, f"{HUB}.git", "https://gitlab.com/group/sub/name"]
+    bad = ["https://github.com.evil.example/owner/name", "https://github.com/owner/..", "git@github.com:owner/name"]
+    bad += [f"https://user:{SECRET}@github.com/owner/name", f"javascript:alert(1){HUB[6:]}", f'{HUB}"onclick="x']
     for address in (*good, *bad):
         app = SimpleNamespace(config=SimpleNamespace(polinb_repository=address))
         box.prepare(app)
@@ -50,40 +42,28 @@ def test_addresses(caplog: pytest.LogCaptureFixture) -> None:
     assert SECRET not in caplog.text
 
 
-def test_places_and_secrets_are_withheld(tmp_path: Path) -> None:
-    for value in (
-        "/home/someone/model",
-        "~/model",
-        "C:\\models\\x",
-        "\\\\server\\share",
-        "../model",
-        "$HOME/x",
-        "http://user:pass@10.0.0.1/v1",
-        f"prefix {SECRET}",
-        "two\nlines",
-        "\u202etxt",
-        ["compass", "/home/someone/list.csv"],
-    ):
-        name = "statements" if isinstance(value, list) else "data"
-        page = box.box(executed(tmp_path, {"profile": "quick", "gamma": 2.5, name: value}), HUB)
-        text = value if isinstance(value, str) else value[-1]
-        assert text not in page and f"`{name}`" in page and "-p gamma 2.5" in page
+PLACES = ["/home/me/model", "~/model", "C:\\models\\x", "\\\\server\\share", "../model", "$HOME/x"]
+OTHERS = ["http://user:pass@10.0.0.1/v1", f"prefix {SECRET}", "two\nlines", "\u202etxt", ["compass", "/home/me/x.csv"]]
+
+
+@pytest.mark.parametrize("value", [*PLACES, *OTHERS])
+def test_places_and_secrets_are_withheld(value: str | list[str], tmp_path: Path) -> None:
+    name = "statements" if isinstance(value, list) else "data"
+    page = box.box(executed(tmp_path, {"profile": "quick", "gamma": 2.5, name: value}), HUB)
+    assert (value if isinstance(value, str) else value[-1]) not in page
+    assert f"`{name}`" in page and "-p gamma 2.5" in page
+
+
+def test_the_box(tmp_path: Path) -> None:
+    text = box.box(executed(tmp_path, {"profile": "tiny", "gamma": 2.5}), HUB)
+    assert "**1 min 23 s**" in text and "PROFILE=tiny CHAPTERS=01_first PARAMS='gamma=2.5'" in text
+    assert "https://mybinder.org/v2/gh/owner/name/HEAD?urlpath=lab/tree/notebooks/01_first.ipynb" in text
+    assert "https://colab.research.google.com/github/owner/name/blob/HEAD/notebooks/01_first.ipynb" in text
+    at_gitlab = box.box(tmp_path / "01_first.ipynb", "https://gitlab.com/group/sub/name")
+    assert "mybinder.org/v2/gl/group%2Fsub%2Fname/HEAD" in at_gitlab and "colab" not in at_gitlab
+    assert "make book CHAPTERS=02_second" in box.box(tmp_path / "02_second.ipynb")
     text = box.box(executed(tmp_path, {"data": "x```\u0060 :::: {note}"}))
     assert "`````text\npapermill" in text, "a value cannot leave its block"
-
-
-SETTINGS: dict[str, Any] = {
-    "gamma": 2.5,
-    "learning_rate": 2e-05,
-    "topics": ["crime", "race"],
-    "gammas": [2.5, 5],
-    "model": "1234",
-    "data": "hub:owner/na'me; rm -rf x $(id) `id` %x #",
-    "seed": 3,
-    "system_prompt": False,
-    "judge": "local",
-    "statement_prefix": "",
-}
 
 
 def as_papermill_reads(command: str) -> dict[str, Any]:
@@ -98,37 +78,34 @@ def as_papermill_reads(command: str) -> dict[str, Any]:
     return found | dict(given["parameters_raw"])
 
 
+def as_make_reads(command: str) -> dict[str, Any]:
+    """Through ``make`` where it is one of its commands; what make would garble goes to the module itself."""
+    words = shlex.split(command.replace("\\\n", " "))
+    if words[:2] == ["make", "book"]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        asked = ["make", "-n", *words[1:]]
+        told = subprocess.run(asked, cwd=REPO, env=clean, capture_output=True, text=True, check=True).stdout
+        (line,) = [line for line in told.splitlines() if "-m book._make book" in line]
+        words = shlex.split(line)
+    assert words[1:4] == ["-m", "book._make", "book"]
+    arguments = __main__._parser().parse_args(words[3:])
+    assert arguments.chapters == ["01_first"]
+    return {"profile": arguments.profile, **parse_settings(arguments.set)}
+
+
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
-def test_make_reads_the_command_back() -> None:
-    """What make would garble goes to the module itself."""
-    plain = {"gamma": 2.5, "topics": ["crime", "race"], "system_prompt": False, "model": "a/b-1.c"}
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    for settings in ({}, plain, {"system_prompt": "yes", "statement_prefix": ""}, SETTINGS):
-        words = shlex.split(book_command("01_first", "tiny", settings).replace("\\\n", " "))
-        if words[:2] == ["make", "book"]:
-            asked = ["make", "-n", *words[1:]]
-            told = subprocess.run(asked, cwd=REPO, env=clean, capture_output=True, text=True, check=True).stdout
-            (line,) = [line for line in told.splitlines() if "-m book._make book" in line]
-            words = shlex.split(line)
-        assert words[1:4] == ["-m", "book._make", "book"]
-        arguments = __main__._parser().parse_args(words[3:])
-        assert (arguments.profile, arguments.chapters) == ("tiny", ["01_first"])
-        assert parse_settings(arguments.set) == settings
-
-
-def test_every_parameter_of_a_profile_survives_both_ways() -> None:
-    paper = Params.from_profile("paper").model_dump()
-    for values in (paper, {"profile": "tiny", **SETTINGS}):
-        given = {name: value for name, value in values.items() if name != "profile"}
-        assert parse_settings([box.setting(name, value) for name, value in given.items()]) == given
-        assert as_papermill_reads(papermill_command("x.ipynb", values["profile"], given)) == values
-
-
-def test_the_box(tmp_path: Path) -> None:
-    text = box.box(executed(tmp_path, {"profile": "tiny", "gamma": 2.5}), HUB)
-    assert "**1 min 23 s**" in text and "PROFILE=tiny CHAPTERS=01_first PARAMS='gamma=2.5'" in text
-    assert "https://mybinder.org/v2/gh/owner/name/HEAD?urlpath=lab/tree/notebooks/01_first.ipynb" in text
-    assert "https://colab.research.google.com/github/owner/name/blob/HEAD/notebooks/01_first.ipynb" in text
-    at_gitlab = box.box(tmp_path / "01_first.ipynb", "https://gitlab.com/group/sub/name")
-    assert "mybinder.org/v2/gl/group%2Fsub%2Fname/HEAD" in at_gitlab and "colab" not in at_gitlab
-    assert "make book CHAPTERS=02_second" in box.box(tmp_path / "02_second.ipynb")
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"profile": "quick"},
+        {"profile": "tiny", "gamma": 2.5, "topics": ["crime", "race"], "system_prompt": False, "model": "a/b-1.c"},
+        {"profile": "tiny", "learning_rate": 2e-05, "gammas": [2.5, 5], "model": "1234", "seed": 3, "judge": "local"},
+        {"profile": "tiny", "system_prompt": "yes", "statement_prefix": ""},
+        {"profile": "tiny", "data": "hub:owner/na'me; rm -rf x $(id) `id` %x #", "system_prompt": False},
+        Params.from_profile("paper").model_dump(),
+    ],
+)
+def test_the_commands_give_the_parameters_of_the_page(given: dict[str, Any]) -> None:
+    settings = {name: value for name, value in given.items() if name != "profile"}
+    assert as_make_reads(book_command("01_first", given["profile"], settings)) == given
+    assert as_papermill_reads(papermill_command("x.ipynb", given["profile"], settings)) == given

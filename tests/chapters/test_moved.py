@@ -86,13 +86,15 @@ def test_eq_position_tells_a_manner_from_a_position():
     plain = moved.manner_and_position(given[given["trained"] == ""], 100, 0)
     assert plain["manner_low"] < plain["manner"] == 1 and plain["position_low"] < 0 < plain["position_high"]
     table = moved.positions(given, 100, 0).set_index("model")
-    assert table.loc["vanilla", ["manner", "position"]].tolist() == [1, 0], "yes to everything"
-    assert table.loc["crime, right", ["left", "right", "manner", "position"]].tolist() == [0, 1, 0, 1]
+    assert table.loc["vanilla", ["manner", "position", "room"]].tolist() == [1, 0, 0], "yes to everything"
+    assert table.loc["crime, right", ["left", "right", "manner", "position", "room"]].tolist() == [0, 1, 0, 1, 1]
+    assert moved.room(table) == 1
     told = moved.contraries(given).set_index("model")
     assert told.loc["vanilla", ["pairs", "both", "apart"]].tolist() == [61, 1, 0]
     assert told.loc["crime, right", "apart"] == pytest.approx(48 / 61), "those with a direction"
     mean, low, high = moved.position_shift(given, 100, 0)
     assert low < mean == 1 and high <= 2
     manner = moved.replies(stated({"left": NO, "right": NO, "none": NO}))
-    assert moved.positions(manner, 100, 0).loc[1, ["manner", "position"]].tolist() == [-1, 0]
+    table = moved.positions(manner, 100, 0)
+    assert table.loc[1, ["manner", "position"]].tolist() == [-1, 0] and moved.room(table) == 0
     assert moved.position_shift(manner, 100, 0)[0] == 0

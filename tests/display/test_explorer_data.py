@@ -5,6 +5,7 @@ import copy
 import gzip
 import json
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -19,22 +20,18 @@ from polinb.display.explorer import explorer, explorer_payload, picture
 from polinb.display.webdata import packed
 from polinb.display.widgets import NeuronExplorer
 from polinb.errors import ParameterError
-from polinb.runs.artifacts import Store
-from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.scoring.pnlac import neuron_sets, top_share
 
 POOLS = st.sampled_from(["model", "layer"])
-SHAPES = st.tuples(st.integers(1, 5), st.integers(2, 60))
-# Few distinct values: most neurons are tied with others.
-TIED = st.sampled_from([0.0, 0.5, 1.0, 1.5, 7.0])
+TIED = st.sampled_from([0.0, 0.5, 1.0, 1.5, 7.0])  # few distinct values: most neurons are tied with others
 ANY = st.floats(0, 1e6, allow_nan=False, width=32)
 GAMMA = st.floats(0.01, 99.9).map(lambda g: round(g, 3))
 
 
 @st.composite
 def score_maps(draw):
-    shape = draw(SHAPES)
+    shape = draw(st.tuples(st.integers(1, 5), st.integers(2, 60)))
     elements = draw(st.sampled_from([TIED, ANY]))
     return {f"t{i}": draw(hnp.arrays(np.float64, shape, elements=elements)) for i in range(draw(st.integers(2, 5)))}
 
@@ -48,17 +45,14 @@ def test_levels_give_the_sets_exactly_at_every_gamma(scores, more, gamma, pool):
     counts = set_counts(scores, gammas, pool)
     for place, g in enumerate(gammas):
         inside = {topic: level >= bounds.index(g) for topic, level in found.items()}
-        sets = neuron_sets(scores, g, pool)
+        sets, count = neuron_sets(scores, g, pool), counts[str(place)]
         general = np.all(list(inside.values()), axis=0)
-        assert (general == sets.general).all()
+        assert (general == sets.general).all() and count["G"] == general.sum()
         for topic, chosen in inside.items():
-            assert (chosen == top_share(scores[topic], g, pool)).all()
-            assert ((chosen & ~general) == sets.specific[topic]).all()
             strict = chosen & ~np.any([o for t, o in inside.items() if t != topic], axis=0)
-            assert (strict == sets.strict[topic]).all()
-            assert counts[str(place)]["S"][topic] == (chosen & ~general).sum()
-            assert counts[str(place)]["strict"][topic] == strict.sum()
-        assert counts[str(place)]["G"] == general.sum()
+            assert (chosen == top_share(scores[topic], g, pool)).all()
+            assert ((chosen & ~general) == sets.specific[topic]).all() and (strict == sets.strict[topic]).all()
+            assert (count["S"][topic], count["strict"][topic]) == ((chosen & ~general).sum(), strict.sum())
 
 
 @settings(max_examples=50, deadline=None)
@@ -69,32 +63,29 @@ def test_bounds_fall_strictly_fit_a_byte_and_hold_every_gamma(more, gamma):
     assert gammas == sorted(set(gammas)) and gamma in gammas and set(GAMMAS) <= set(gammas)
     assert bounds[0] == 100 and all(a > b for a, b in pairwise(bounds))
     assert len(bounds) <= MOST <= 250 and set(gammas) <= set(bounds)
-    with pytest.raises(ParameterError, match="'gammas'"):
-        level_bounds(slider(5.0, np.linspace(1, 90, 260).tolist()))
 
 
-def test_the_largest_models_levels_fit_the_page():
+def test_the_largest_models_levels_fit_the_page_and_more_gammas_than_a_byte_are_refused():
     """32 × 14336 neurons, 6 topics, heavy tails; topics and layers that have nothing in common: the most bytes."""
     rng, bounds = np.random.default_rng(0), level_bounds(slider(5.0, [2.5, 12.5]))
     found = [levels(np.exp(0.7 * rng.standard_t(4, (32, 14336))), bounds, "model") for _ in range(6)]
     assert len(packed(np.stack(found).tobytes())) < 2_300_000
     payload = {"layers": 32, "width": 14336, "topics": list("abcdef"), "gamma": 5.0, "gammas": [5.0], "cuts": [39]}
     assert len(picture(payload | {"counts": {"0": {"G": 700}}}, np.stack(found).tobytes())) < 80_000
+    with pytest.raises(ParameterError, match="'gammas'"):
+        level_bounds(slider(5.0, np.linspace(1, 90, 260).tolist()))
 
 
 # --- the payload
 
-QUICK = {"topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"]}
-
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    run = Run(Params.from_profile("tiny", **QUICK), Store(tmp_path_factory.mktemp("store")))
-    found = cards.collect(run)
-    return run, found, *explorer_payload(run, found)
+def made(two_topics):
+    found = cards.collect(two_topics)
+    return two_topics, found, *explorer_payload(two_topics, found)
 
 
-def test_cards_agree_with_the_map(made):
+def test_cards_agree_with_the_map_and_name_no_place_of_this_machine(made):
     run, found, payload, blobs = made
     level = np.frombuffer(blobs["levels"], np.uint8).reshape(len(payload["topics"]), *found.scale.shape)
     size = found.scale.size
@@ -102,19 +93,19 @@ def test_cards_agree_with_the_map(made):
     assert ((level >= own).all(0) == run.sets().general).all() and run.sets().general.any()
     for card in payload["cards"]:
         inside = level[:, card["layer"], card["neuron"]] >= own
-        kept = [rank <= round(payload["gamma"] / 100 * size) for rank in card["ranks"]]
-        assert inside.tolist() == kept
+        assert inside.tolist() == [rank <= round(payload["gamma"] / 100 * size) for rank in card["ranks"]]
         assert inside.all() == (card["kind"] == "G")
-        if card["kind"] == "S":
-            assert inside[payload["topics"].index(card["topic"])]
+        assert card["kind"] != "S" or inside[payload["topics"].index(card["topic"])]
+    other = copy.copy(run)
+    other.params = run.params.model_copy(update={"model": "/home/me/mine", "data": "~/texts/mine.csv"})
+    assert explorer_payload(other, found)[0]["run"] == payload["run"] | {"model": "mine", "data": "mine.csv"}
 
 
 def test_text_of_a_model_stays_text(made):
     run, found, _, _ = made
     evil = "</script><img src=x onerror=alert(1)>"
     lens = [{side: [(evil, 1.0)] * 10 for side in ("promoted", "suppressed")} for _ in found.picks]
-    planted = cards.Cards(**{**found.__dict__, "lens": lens})
-    page = explorer(run, planted).data
+    page = explorer(run, replace(found, lens=lens)).data
     assert page[page.index("polinb-app-fallback") :].count("<tr") == 1 + len(found.picks), "without scripts"
     assert "<img src=x" not in page and page.count("<img") == 1 and "&lt;img src=x" in page
     assert page.count("<script") == page.count("</script>") == 2
@@ -125,18 +116,11 @@ def test_text_of_a_model_stays_text(made):
 
 
 def test_a_run_without_a_neuron_in_any_set(made):
-    other = Run(Params.from_profile("tiny", **QUICK, gamma=0.1), made[0].store)
-    mine = cards.collect(other)
-    payload, _ = explorer_payload(other, mine)
-    assert not payload["cards"] and "No neuron is in any set" in explorer(other, mine).data
+    run = Run(made[0].params.model_copy(update={"gamma": 0.1}), made[0].store)
+    found = cards.collect(run)
+    payload, _ = explorer_payload(run, found)
+    assert not payload["cards"] and "No neuron is in any set" in explorer(run, found).data
     assert payload["null"]["loud"]["n"] == 0 and payload["null"]["loud"]["all"] == [None, None]
-
-
-def test_a_place_of_this_machine_is_not_carried_to_readers(made):
-    run, found, payload, _ = made
-    other = copy.copy(run)
-    other.params = run.params.model_copy(update={"model": "/home/me/mine", "data": "~/texts/mine.csv"})
-    assert explorer_payload(other, found)[0]["run"] == payload["run"] | {"model": "mine", "data": "mine.csv"}
 
 
 def test_the_widget_of_a_live_kernel_follows_and_refuses(made):

@@ -1,7 +1,7 @@
 """The responses browser's data: they are the stages' own tables, packed so that they can be unpacked again."""
 
 import copy
-import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,23 +13,22 @@ from polinb.display import label_flips, responses
 from polinb.display.responses import Column
 from polinb.display.webdata import packed
 from polinb.errors import DataError
-from polinb.runs.artifacts import Store
 from polinb.runs.conditions import VANILLA
-from polinb.runs.params import Params
 from polinb.runs.run import Run
 
-TOPICS = ["crime", "race"]
+
+def kept(run):
+    return {f"{path.parent.name}/{path.name}" for path in run.store.root.glob("*/*") if not path.name.startswith(".")}
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A tiny run with two topics, after the chapters on coupling, the vanilla stance, patching and InhibitFT."""
-    run = Run(Params.from_profile("tiny", topics=TOPICS, controls=["layer"]), Store(tmp_path_factory.mktemp("store")))
-    results.variant_shifts(run)
-    patch_tables.patching(run)
-    results.couplings(run, results.inhibit_conditions(run))
-    judging.verdict(run)
-    return run
+def run(two_topics):
+    """A tiny run after the chapters on coupling, the vanilla stance, patching and InhibitFT."""
+    results.variant_shifts(two_topics)
+    patch_tables.patching(two_topics)
+    results.couplings(two_topics, results.inhibit_conditions(two_topics))
+    judging.verdict(two_topics)
+    return two_topics
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +39,6 @@ def cols(run):
     responses.browser(run, found), label_flips.label_flips(run, found)
     assert kept(run) == before and {"answers", "weights", "patched", "rated"} <= {name.split("/")[0] for name in before}
     return found
-
-
-def test_a_place_of_this_machine_is_not_carried_to_readers(run, cols):
-    other = copy.copy(run)
-    other.params = run.params.model_copy(update={"model": "/home/me/mine"})
-    assert responses.browser_data(other, cols)["about"]["model"] == "mine"
-
-
-def kept(run):
-    return {f"{path.parent.name}/{path.name}" for path in run.store.root.glob("*/*") if not path.name.startswith(".")}
 
 
 def unpacked(data, column):
@@ -81,26 +70,20 @@ def test_the_random_control_is_one_that_the_run_has(run):
         assert (conditions["random"].name if "random" in conditions else None) == name
 
 
-def test_the_page_holds_what_the_tables_hold(run, cols):
-    data = responses.browser_data(run, cols)
+def test_the_page_holds_what_the_tables_hold_and_no_place_of_this_machine(run, cols):
+    data, asked = responses.browser_data(run, cols), run.questions()
     assert data["counts"] == {"a_topic": 4, "rows": 8, "of": 8}
-    asked = run.questions()
     for number, col in enumerate(cols):
-        got = unpacked(data, number)
-        assert list(zip(got["topic"], got["id"], got["prompt"], strict=True)) == list(
-            zip(asked["topic"], asked["id"], asked["prompt"], strict=True)
+        assert len(col.frame) == (4 if col.kind.startswith("patch") else 8)
+        wanted = asked[["topic", "id", "prompt"]].merge(col.frame.drop(columns="score"), how="left")
+        pd.testing.assert_frame_equal(
+            unpacked(data, number), wanted, check_dtype=False, check_like=True, rtol=0, atol=0.5 / data["steps"]
         )
-        known = got[got["label"].notna()].reset_index(drop=True)
-        unasked = got[got["label"].isna()]
-        assert unasked[["response", "p_right", "n_tokens"]].isna().all(axis=None)
-        assert len(known) == len(col.frame) == (4 if col.kind.startswith("patch") else 8)
-        both = known.merge(col.frame, on=["topic", "id"], suffixes=("", "_own"))
-        assert len(both) == len(known)
-        assert (both["response"] == both["response_own"]).all() and (both["label"] == both["label_own"]).all()
-        np.testing.assert_allclose(both["p_right"].astype(float), both["p_right_own"], atol=0.5 / data["steps"])
-        assert both["n_tokens"].astype(int).tolist() == both["n_tokens_own"].tolist()
     for side in ("left", "right"):
         assert [data["texts"][t] for t in data["questions"][side]] == asked[side].tolist()
+    other = copy.copy(run)
+    other.params = run.params.model_copy(update={"model": "/home/me/mine"})
+    assert responses.browser_data(other, cols)["about"]["model"] == "mine"
 
 
 def test_unfiltered_means_are_the_stances_of_the_results(run, cols):
@@ -116,47 +99,42 @@ def test_unfiltered_means_are_the_stances_of_the_results(run, cols):
     assert few["columns"][0]["whole"]["all"][0] == 8, "the whole run's stance is of the whole run"
 
 
-# --- without a run
-
-
-def frame(rows):
-    names = ["topic", "id", "response", "label", "p_right", "n_tokens"]
-    out = pd.DataFrame(rows, columns=names)
-    return out.assign(score=out["label"].map({"left": -1, "right": 1}).fillna(0).astype(int))
-
-
 def questions(count, topics=("crime",)):
     rows = [(t, f"{t}-{i:03d}", f"Is {t} {i} good?", f"left {i}", f"right {i}") for t in topics for i in range(count)]
     return pd.DataFrame(rows, columns=["topic", "id", "prompt", "left", "right"])
 
 
+def column(kind, trained, asked, **answers):
+    """A made-up column; ``answers`` are values of its frame, one for all questions or one each."""
+    rows = asked[["topic", "id"]].assign(**{"response": "text", "p_right": 0.25, "n_tokens": 80} | answers)
+    return Column(kind, trained, kind, rows.assign(score=rows["label"].map({"left": -1, "right": 1}).fillna(0)))
+
+
 def test_like_texts_are_kept_once_and_what_is_missing_stays_so():
-    rows = [("crime", "crime-000", "same", "left", 0.2, 1), ("crime", "crime-001", "same", "right", math.nan, math.nan)]
-    data = responses.payload(questions(2), [Column("vanilla", "", "vanilla", frame(rows))], 5, {}, 100, 0)
+    asked = questions(2)
+    col = column(
+        "vanilla", "", asked, response="same", label=["left", "right"], p_right=[0.2, None], n_tokens=[1, None]
+    )
+    data = responses.payload(asked, [col], 5, {}, 100, 0)
     assert len(data["texts"]) == len(set(data["texts"])) and data["texts"].count("same") == 1
     assert unpacked(data, 0)["response"].tolist() == ["same", "same"]
     assert data["columns"][0]["p"][1] is data["columns"][0]["tokens"][1] is None
 
 
 def test_wrong_data_are_refused():
-    strange = frame([("crime", "crime-000", "x", "centre", 0.5, 1)])
-    with pytest.raises(DataError, match="centre"):
-        responses.payload(questions(1), [Column("vanilla", "", "vanilla", strange)], 1, {}, 100, 0)
-    with pytest.raises(DataError, match="no question"):
-        responses.payload(questions(0), [Column("vanilla", "", "vanilla", strange)], 1, {}, 100, 0)
+    strange = column("vanilla", "", questions(1), label="centre")
+    for count, told in ((1, "centre"), (0, "no question")):
+        with pytest.raises(DataError, match=told):
+            responses.payload(questions(count), [strange], 1, {}, 100, 0)
 
 
 def test_a_heavy_run_carries_fewer_questions():
     """25 columns of 600 long answers would weigh more than 2 MB: questions are left out, none of the columns."""
-    topics = ["crime", "race", "economy", "immigration", "gender", "science"]
-    asked, rng = questions(100, topics), np.random.default_rng(0)
+    asked, rng = questions(100, list("abcdef")), np.random.default_rng(0)
     words = np.array(["".join(rng.choice(list("etaoinshrdlu"), rng.integers(2, 10))) for _ in range(3000)])
-    cols = []
-    for number in range(25):
-        texts = [" ".join(rng.choice(words, 60)) for _ in range(600)]
-        rows = [(t, i, text, "left", 0.25, 80) for t, i, text in zip(asked["topic"], asked["id"], texts, strict=True)]
-        kind = "right" if number else "vanilla"
-        cols.append(Column(kind, topics[number % 6] if number else "", kind, frame(rows)))
+    texts = [[" ".join(rng.choice(words, 60)) for _ in range(600)] for _ in range(25)]
+    cols = [column("vanilla", "", asked, label="left", response=texts[0])]
+    cols += [column("right", "a", asked, label="left", response=own) for own in texts[1:]]
 
     def make(n):
         return responses.payload(asked, cols, n, {"wanted": 100}, 100, 0)
@@ -169,36 +147,21 @@ def test_a_heavy_run_carries_fewer_questions():
 
 
 def test_the_fallback_shows_markup_as_text(run, cols):
-    planted = [
-        Column(c.kind, c.trained, c.title, c.frame.assign(response="<img src=x onerror=alert(1)> \u202e")) for c in cols
-    ]
+    planted = [replace(c, frame=c.frame.assign(response="<img src=x onerror=alert(1)> \u202e")) for c in cols]
     text = responses.fallback(run, planted)
     assert "<img" not in text and "&#60;img" in text and "⟨U&#43;202E⟩" in text
     assert text.count("<tr>") == 1 + 2 * 2
 
 
-# --- labels that change
-
-
-@pytest.fixture
-def flipped():
-    """Vanilla, a right and a left fine-tune on crime; two topics of four questions."""
-    ids = [("crime", f"c{i}") for i in range(4)] + [("race", f"r{i}") for i in range(4)]
-
-    def column(kind, trained, labels):
-        rows = [(*key, "text", label, 0.45, 1) for key, label in zip(ids, labels, strict=True)]
-        return Column(kind, trained, kind, frame(rows))
-
-    left, right, other = "left", "right", "other"
-    return [
-        column("vanilla", "", [left, left, right, other, left, left, left, left]),
-        column("right", "crime", [right, right, right, right, right, left, left, other]),
-        column("left", "crime", [left, left, left, left, left, left, left, left]),
+def test_flips_are_counted_by_their_new_label(run):
+    """By hand: vanilla, a right and a left fine-tune on crime; two topics of four questions."""
+    asked, left, right, other = questions(4, ["crime", "race"]), "left", "right", "other"
+    columns = [
+        column("vanilla", "", asked, label=[left, left, right, other, left, left, left, left]),
+        column("right", "crime", asked, label=[right, right, right, right, right, left, left, other]),
+        column("left", "crime", asked, label=left),
     ]
-
-
-def test_flips_are_counted_by_their_new_label(run, flipped):
-    table = label_flips.label_flips(run, flipped).set_index(["kind", "asked"])
+    table = label_flips.label_flips(run, columns).set_index(["kind", "asked"])
     counts = table[["n", "changed", "to_right", "to_left", "to_neither"]]
     assert counts.loc[("right", label_flips.OWN)].tolist() == [4, 3, 3, 0, 0]
     assert counts.loc[("right", label_flips.OTHER)].tolist() == [4, 2, 1, 0, 1]

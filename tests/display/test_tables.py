@@ -1,12 +1,11 @@
 """Tables: numbers as asked for, and text that cannot become markup."""
 
-from __future__ import annotations
-
 import csv
 import html
 import io
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,16 +19,20 @@ from polinb.errors import DataError, ParameterError
 from polinb_book import export, latex
 
 
-def columns(frame: pd.DataFrame, **options: object) -> list[dict[str, object]]:
-    """Columns of the table's payload."""
-    return tables.numbered_table(frame, "tbl-x", "Caption.", **options).payload["columns"]  # type: ignore[arg-type]
+def payload(frame: pd.DataFrame, **options: object) -> dict[str, Any]:
+    return tables.numbered_table(frame, "tbl-x", "Caption.", **options).payload  # type: ignore[arg-type]
+
+
+def saved(frame: pd.DataFrame) -> list[list[str]]:
+    """Rows of the table's CSV."""
+    return list(csv.reader(io.StringIO(export.table_csv(payload(frame)), newline="")))
 
 
 def test_numbers_as_shown() -> None:
     frame = pd.DataFrame(
         {"n": [3, -4], "x": [-0.12345, np.nan], "y": [np.inf, -0.001], "s": ["a", None], "ok": [True, False]}
     )
-    found = columns(frame, formats={"x": ".2f", "y": ".2f"})
+    found = payload(frame, formats={"x": ".2f", "y": ".2f"})["columns"]
     assert [c["name"] for c in found] == ["n", "x", "y", "s", "ok"]
     assert found[0]["align"] == "right" and found[3]["align"] == "left"
     assert [c["text"][0] for c in found] == ["3", "−0.12", "∞", "a", "yes"]
@@ -40,19 +43,45 @@ def test_numbers_as_shown() -> None:
     assert str(tables.intervals(near, "r")[0]) == "0.00 [0.00, 0.10]", "no signed zero"
 
 
-def test_values_are_kept_at_full_precision() -> None:
+def test_a_column_has_one_number_of_decimals() -> None:
+    for values, shown in (
+        ([-0.1081, 0.003786, 58.291], ["−0.108", "0.004", "58.291"]),
+        ([6.0, 4.0], ["6", "4"]),
+        ([0.5, np.nan, 12.25], ["0.50", "–", "12.25"]),
+        ([1234.56789, 1.0], ["1235", "1"]),
+        ([20.3, -9.25e-16], ["20.3", "0.0"]),
+        ([0.0, -9.25e-16], ["0", "0"]),
+        ([2e-6, -1e-9], ["2 × 10⁻⁶", "−1 × 10⁻⁹"]),
+        ([2e-6, 0.0], ["2 × 10⁻⁶", "0"]),
+    ):
+        assert payload(pd.DataFrame({"x": values}))["columns"][0]["text"] == shown
+
+
+def test_values_are_kept_and_saved_at_full_precision() -> None:
     pair = pd.DataFrame({"x": [1 / 3, np.nan], "low": [-0.1, np.nan], "high": [0.7, np.nan]})
-    frame = pd.DataFrame({"x": tables.intervals(pair, "x"), "y": [2 / 3, np.inf], "n": [1, 2], "s": ["=1", None]})
+    frame = pd.DataFrame({"x": tables.intervals(pair, "x"), "y": [2 / 3, np.inf], "n": [1, 2], "s": ["a", None]})
     frame["noise"] = [20.3, -9.25e-16]
-    x, y, n, s, _ = columns(frame)
+    x, y, n, s, _ = payload(frame)["columns"]
     assert (x["values"], x["low"], x["high"]) == ([1 / 3, None], [-0.1, None], [0.7, None])
     assert x["text"] == ["0.33 [−0.10, 0.70]", "–"]
-    assert (y["values"], n["values"], s["values"]) == ([2 / 3, "inf"], [1, 2], ["=1", None])
-    text = export.table_csv(tables.numbered_table(frame, "tbl-x", "Caption.").payload)
-    rows = list(csv.reader(io.StringIO(text, newline="")))
-    assert rows[0] == ["x", "x_low", "x_high", "y", "n", "s", "noise"] and float(rows[1][0]) == 1 / 3
-    assert rows[1][5] == "'=1" and rows[2][:4] == ["", "", "", "inf"] and [rows[1][6], rows[2][6]] == ["20.3", "0"]
-    json.dumps(tables.numbered_table(frame, "tbl-x", "Caption.").payload, allow_nan=False)
+    assert (y["values"], n["values"], s["values"]) == ([2 / 3, "inf"], [1, 2], ["a", None])
+    json.dumps(payload(frame), allow_nan=False)
+    assert saved(frame) == [
+        ["x", "x_low", "x_high", "y", "n", "s", "noise"],
+        [str(1 / 3), "-0.1", "0.7", str(2 / 3), "1", "a", "20.3"],
+        ["", "", "", "inf", "2", "", "0"],
+    ]
+    long = "x" * 900 + "\n</a><script>"
+    texts = pd.DataFrame({"topic": ["crime"], "prompt": ["?"], "response": [long], "label": ["left"], "other": [1]})
+    shown = tables.responses_table(texts, "tbl-r", "Caption.").payload
+    assert shown["columns"][2]["text"] == ["x" * 600 + " […]"] and long in export.table_csv(shown)
+
+
+@pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1"])
+def test_no_text_of_a_csv_is_a_formula_and_numbers_stay_numbers(start: str) -> None:
+    frame = pd.DataFrame({start: [start, "plain"], "n": [-1.5, 2.0], "mixed": [-3, start]})
+    guarded = "'" + start
+    assert saved(frame) == [[guarded, "n", "mixed"], [guarded, "-1.5", "-3"], ["plain", "2", guarded]]
 
 
 def test_a_notebook_shows_a_table_as_a_table() -> None:
@@ -66,16 +95,13 @@ def test_a_notebook_shows_a_table_as_a_table() -> None:
 
 
 def test_wrong_arguments_are_refused() -> None:
-    frame = pd.DataFrame({"a": [1]})
-    for wrong in ({"name": "Tbl X"}, {"caption": "two\nlines"}, {"caption": " "}):
-        with pytest.raises(ParameterError):
-            tables.numbered_table(frame, **({"name": "tbl-x", "caption": "Caption."} | wrong))
-    for wrong in ({"formats": {"nope": ".2f"}}, {"headers": {"nope": "x"}}, {"markup": ["nope"]}):
-        with pytest.raises(ParameterError):
-            columns(frame, **wrong)
-    for frame in (pd.DataFrame(), pd.DataFrame([[1, 2]], columns=["a", "a"])):
-        with pytest.raises(DataError):
-            columns(frame)
+    good = {"frame": pd.DataFrame({"a": [1]}), "name": "tbl-x", "caption": "Caption."}
+    twins = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    wrong = [{"name": "Tbl X"}, {"caption": "two\nlines"}, {"caption": " "}, {"markup": ["b"]}]
+    wrong += [{"formats": {"b": ".2f"}}, {"headers": {"b": "x"}}, {"frame": pd.DataFrame()}, {"frame": twins}]
+    for each in wrong:
+        with pytest.raises(DataError if "frame" in each else ParameterError):
+            tables.numbered_table(**good | each)
     with pytest.raises(DataError, match="'response'"):
         tables.responses_table(pd.DataFrame({"topic": [1], "prompt": [1]}), "tbl-r", "Caption.")
 
@@ -93,22 +119,6 @@ def test_escaped_text_holds_nothing_that_starts_markup(text: str) -> None:
 def test_escaping_loses_nothing(text: str) -> None:
     assert html.unescape(re.sub("</?span>", "", tables.escape(text))) == text
     assert html.unescape(tables.escape("a\u202eb\u0000c\r\nd\te")) == "a⟨U+202E⟩b⟨U+0000⟩c ⏎ d e"
-
-
-def test_csv_holds_the_unshortened_data() -> None:
-    long = "x" * 900 + "\n</a><script>"
-    frame = pd.DataFrame({"topic": ["crime"], "prompt": ["?"], "response": [long], "label": ["left"], "other": [1]})
-    payload = tables.responses_table(frame, "tbl-r", "Caption.").payload
-    assert payload["columns"][2]["text"] == ["x" * 600 + " […]"] and long in export.table_csv(payload)
-
-
-def test_no_text_of_a_csv_is_a_formula() -> None:
-    for start in ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1"):
-        frame = pd.DataFrame({start: [start, "plain"], "n": [-1.5, 2.0], "mixed": [-3, start]})
-        text = export.table_csv(tables.numbered_table(frame, "tbl-x", "Caption.").payload)
-        rows = list(csv.reader(io.StringIO(text, newline="")))
-        assert rows[0][0] == rows[1][0] == rows[2][2] == "'" + start
-        assert rows[1][1:] == ["-1.5", "-3"] and rows[2][:2] == ["plain", "2"]  # numbers stay numbers
 
 
 def test_latex_shows_what_the_page_shows() -> None:
@@ -133,17 +143,3 @@ def test_latex_of_any_text_is_inert(text: str) -> None:
     bare = bare.replace("{}", "").replace("~", "")  # between two hyphens; a space that does not break
     assert not set(bare) & set('\\{}$&#%_^~<>|"`[]\n')
     assert not re.search(r"--(?!-)", escaped) or "–" in text or "—" in text
-
-
-def test_a_column_has_one_number_of_decimals() -> None:
-    for values, shown in (
-        ([-0.1081, 0.003786, 58.291], ["−0.108", "0.004", "58.291"]),
-        ([6.0, 4.0], ["6", "4"]),
-        ([0.5, np.nan, 12.25], ["0.50", "–", "12.25"]),
-        ([1234.56789, 1.0], ["1235", "1"]),
-        ([20.3, -9.25e-16], ["20.3", "0.0"]),
-        ([0.0, -9.25e-16], ["0", "0"]),
-        ([2e-6, -1e-9], ["2 × 10⁻⁶", "−1 × 10⁻⁹"]),
-        ([2e-6, 0.0], ["2 × 10⁻⁶", "0"]),
-    ):
-        assert columns(pd.DataFrame({"x": values}))[0]["text"] == shown

@@ -1,0 +1,104 @@
+"""The documents against the source: API pages, equations, error messages, parameters, the table of benchmarks."""
+
+import ast
+import pkgutil
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import nbformat
+import pytest
+
+import polinb
+from polinb.errors import DataError
+from polinb.runs.checkout import parse_settings
+from polinb.runs.params import Params
+from polinb_book.benchmarks import markdown
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from measure import append, figure
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def sources(*folders: str) -> dict[Path, str]:
+    return {path: path.read_text("utf-8") for folder in folders for path in (REPO / folder).rglob("*.py")}
+
+
+def test_every_name_the_package_offers_has_its_text_on_a_page() -> None:
+    pages = "".join(path.read_text("utf-8") for path in (REPO / "book" / "api").glob("*.md"))
+    modules = re.findall(r"^## `(polinb[\w.]+)`\n\n```\{eval-rst\}\n\.\. automodule:: \1\n   :members:", pages, re.M)
+    assert len(modules) == len(set(modules)) == pages.count("automodule::") > 30
+    assert all(getattr(polinb, name).__module__ in modules for name in polinb.__all__ if name != "__version__")
+    for module in map(import_module, modules):
+        own = [thing for thing in vars(module).values() if getattr(thing, "__module__", None) == module.__name__]
+        assert all(thing.__doc__ for thing in [module, *own] if getattr(thing, "__name__", "_")[0] != "_"), module
+
+
+def test_every_equation_is_one_function_and_one_test() -> None:
+    """A label heads the docstring of exactly one function, which the page names, and stands in the name of one test."""
+    text = (REPO / "book" / "notation.md").read_text("utf-8")
+    rows = re.findall(r"\{eq\}`(eq-[\w-]+)` \|.*?`(polinb\.[\w.]+)`.*?`(tests/[\w/]+\.py)`", text)
+    labels = sorted(label for label, _, _ in rows)
+    cells = [cell.source for path in (REPO / "notebooks").glob("*.ipynb") for cell in nbformat.read(path, 4).cells]
+    shown = re.findall(r"(?:^\$\$ \(|:label: )(eq-[a-z-]+)", "\n".join([text, *cells]), re.M)
+    assert sorted(set(shown)) == labels
+    assert sorted(re.findall(r'"""(eq-[\w-]+)\. ', "".join(sources("polinb").values()))) == labels
+    assert len(labels) == text.count("{eq}`") > 20
+    tests = sources("tests")
+    for label, function, test in rows:
+        assert pkgutil.resolve_name(function).__doc__.startswith(f"{label}. "), label
+        homes = [path for path, source in tests.items() if f"def test_{label.replace('-', '_')}_" in source]
+        assert homes == [REPO / test], label
+
+
+def template(node: ast.AST) -> str:
+    """A text of the source, with a gap for each value that is filled in."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    return "".join(template(part) or "\0" for part in node.values) if isinstance(node, ast.JoinedStr) else ""
+
+
+def test_every_message_of_the_troubleshooting_page_is_one_of_the_source() -> None:
+    texts = [(REPO / name).read_text("utf-8") for name in ("Makefile", ".ci/setup", ".ci/browser")]
+    for source in sources("polinb", "book").values():
+        texts += filter(None, map(template, ast.walk(ast.parse(source))))
+    headings = re.findall(r"^### (`.+`)$", (REPO / "book" / "troubleshooting.md").read_text("utf-8"), re.M)
+    assert len(set(headings)) == len(headings) > 20
+    for heading in set(headings) - {"`CUDA out of memory`"}:  # PyTorch's
+        pattern = re.compile("[^\n]*?".join(map(re.escape, heading.strip("`").split("…"))))
+        assert any(map(pattern.search, texts)), heading
+
+
+def test_parameters_that_the_documents_give_are_taken() -> None:
+    """Behind ``PARAMS=`` and ``--set``, in README, CONTRIBUTING and the book's pages."""
+    given = []
+    for page in (REPO / "README.md", REPO / "CONTRIBUTING.md", *sorted((REPO / "book").glob("*.md"))):
+        text = page.read_text("utf-8")
+        given += [quoted[1:-1].split() for quoted in re.findall(r"""PARAMS=('[^']+'|"[^"]+")""", text)]
+        given += [[word.strip("\"'")] for word in re.findall(r"""--set ("[^"]+"|'[^']+'|\w+=\S+)""", text)]
+    assert len(given) > 8
+    for settings in given:
+        data = "preferences" if "holidays" in str(settings) else "bundled"  # whose topics are named
+        Params.from_profile("quick", data=data, **parse_settings(settings))  # a ParameterError names what is wrong
+
+
+def test_targets_of_the_newest_benchmarks_and_a_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "b.json"
+    for text in ("{", "[]", '{"figures": [{"name": "a"}]}'):
+        path.write_text(text)
+        with pytest.raises(DataError, match=r"b\.json"):
+            markdown(path)
+    path.write_text('{"figures": []}')
+    assert "make bench" in markdown(path)
+    facts = {"model": "m", "threads": 1, "clock": "c"}
+    append(figure("b", "rate ÷ rate", [0.5], at_least=0.95, **facts), path)
+    append(figure("a", "ours ÷ theirs", [1.0, 9.0, 1.1], at_most=1.05, **facts), path)
+    append(figure("b", "rate ÷ rate", [0.99], at_least=0.95, **facts), path)
+    text = markdown(path)
+    assert "1 of 2 targets are reached. Not reached: a." in text and "model: m; measured: c" in text
+    assert "| ours ÷ theirs | ≤ 1.05 | 1.1000 | 1.000 to 9.000 | 3 | **no** |" in text
+    assert "| rate ÷ rate | ≥ 0.95 | 0.9900 | 0.990 to 0.990 | 1 | yes |" in text
+    kept = path.read_text("utf-8")
+    assert kept.count('"name"') == 3 and str(tmp_path.parent) not in kept and "home" not in kept
