@@ -19,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CUDA = re.compile(r"nvidia-|cuda-|triton$|pytorch-triton")
+CAPS = ("soupsieve<3",)  # later ones refuse the first releases of Python 3.11, such as Debian 12's
 SOURCES = ("connection-pool",)  # no wheels are published: pure Python, built at installation (snakemake needs it)
 WORKFLOW = '# Made by `make lock` out of pyproject.toml (extra "workflow"): what it needs beside requirements.lock.\n'
 HEADER = """\
@@ -43,9 +44,9 @@ def resolve(needs: list[str], pins: dict[str, str] | None = None) -> dict[str, s
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
         command += ["--only-binary=:all:", f"--no-binary={','.join(SOURCES)}"]
-        if pins:
-            (Path(folder) / "pins.txt").write_text("".join(f"{name}=={pin}\n" for name, pin in pins.items()), "utf-8")
-            command += ["--constraint", str(Path(folder) / "pins.txt")]
+        limits = [*CAPS, *(f"{name}=={pin}" for name, pin in (pins or {}).items())]
+        (Path(folder) / "limits.txt").write_text("\n".join(limits), "utf-8")
+        command += ["--constraint", str(Path(folder) / "limits.txt")]
         subprocess.run([*command, "--report", str(report), *needs], check=True)
         found = [item["metadata"] for item in json.loads(report.read_text("utf-8"))["install"]]
     return {re.sub(r"[-_.]+", "-", item["name"]).lower(): item["version"].split("+")[0] for item in found}

@@ -84,6 +84,9 @@ def test_supported_pythons_and_locks_are_the_same_everywhere() -> None:
     minors = [minor for minor in range(40) if f"3.{minor}.0" in allowed]
     setup = (ROOT / ".ci/setup").read_text("utf-8")
     assert f"OLDEST={minors[0]} " in setup and f"NEWEST={minors[-1]}\n" in setup
+    oldest = f"3.{minors[0]}.0"  # its first release, too: Debian's is an early one
+    asked = {name: metadata.metadata(name).get("Requires-Python") or "" for name in pins("requirements.lock")}
+    assert {name: asks for name, asks in asked.items() if oldest not in SpecifierSet(asks)} == {}
     assert PROJECT["tool"]["mypy"]["python_version"] == f"3.{minors[0]}"
     assert PROJECT["tool"]["ruff"]["target-version"] == f"py3{minors[0]}"
     conda = (ROOT / "environment.yml").read_text("utf-8")
