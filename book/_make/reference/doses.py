@@ -101,11 +101,16 @@ def own_shift(tuned: pd.DataFrame, plain: pd.DataFrame, topic: str) -> float:
 def keep(result: Result, folder: Path) -> None:
     """Copy a small result, and what small it is made from, into the repository."""
     for each in _closure(result):
-        target = folder / each.stage.kind / each.key
-        if each.stage.kind in ("weights", "interpolated") or target.exists() or not each.done():
-            continue
-        if sum(file.stat().st_size for file in each.path.iterdir()) <= LARGEST:
-            shutil.copytree(each.path, target)
+        if each.done():
+            keep_small(each.path, folder)
+
+
+def keep_small(path: Path, folder: Path) -> None:
+    """Copy a stored result into ``folder/<kind>/<key>`` unless it is there, holds weights or is large."""
+    target = folder / path.parent.name / path.name
+    small = sum(file.stat().st_size for file in path.iterdir()) <= LARGEST
+    if small and not target.exists() and path.parent.name not in ("weights", "interpolated"):
+        shutil.copytree(path, target)
 
 
 def _closure(result: Result) -> Iterator[Result]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
+from book._make.reference.doses import restore
 from polinb.chapters.caft import caft
 from polinb.chapters.paper import judge_tables, patch_tables
 from polinb.errors import ArtifactError
@@ -23,6 +24,8 @@ from polinb.runs.run import Run
 from polinb.scoring.pnlac import NeuronSets
 from polinb.scoring.tracing import Contrast
 
+MADE = "made"
+"""Of the folder of results: those of chapters whose raw results the run did not keep, made again since."""
 _KINDS = {"G": "general", "S": "specific"}
 
 
@@ -48,6 +51,7 @@ def kept_run(folder: Path, data: str, place: Path) -> Run:
     _sets(run, folder, arms["scores"])
     _answers(run, folder, arms["arms"])
     _patched(run, folder)
+    restore(folder / MADE, run.store)
     run.answers().made()  # only read: their length is what known answers are cut to
     run.read_only = False  # the judge learns from the data alone
     judge_tables.accuracy(run)

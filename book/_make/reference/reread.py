@@ -2,6 +2,7 @@
 
 Each chapter's cells run on a run that can only be read (``kept``); what they show takes the place of what the stored
 notebook shows. A cell that needs a result that is not kept, a model or its activations, stays as the run left it.
+``--make CHAPTER`` first makes what a chapter needs and the run did not keep, and keeps what of it is small.
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ import ast
 import json
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
-from book._make.reference.doses import run_of
+from book._make.reference.doses import keep_small, run_of
 from book._make.reference.keep import clean
-from book._make.reference.kept import kept_run
+from book._make.reference.kept import MADE, kept_run
+from book._make.reference.run import layout_of, store_of
 from polinb.chapters.anatomy import dose_tables, doses
 from polinb.errors import ArtifactError
 from polinb.runs import chapter as opening
 from polinb.runs.artifacts import Store
 from polinb.runs.checkout import find_layout, parse_settings
+from polinb.runs.run import Run
 from polinb.wording import LIVE, PAYLOAD
 from polinb_book import results
 
@@ -39,8 +42,13 @@ CHAPTERS = (
     "07_inhibitft",
     "08_gamma",
     "09_paper_beside_ours",
+    "10_known_truth",
     "11_hard_controls",
+    "12_where_the_shift_lives",
+    "13_toxicity",
     "14_caft",
+    "15_spurious_cue",
+    "16_emergent_misalignment",
     "18_responses",
     "19_what_moved",
     DOSES,
@@ -48,13 +56,14 @@ CHAPTERS = (
 """Chapters of which anything can be read from what is kept."""
 START = """from pathlib import Path
 from book._make.reference.reread import names
-globals().update(names(Path({folder!r}), {data!r}, {chapter!r}, Path({place!r})))"""
+globals().update(names(Path({folder!r}), {data!r}, {chapter!r}, Path({place!r}), {make!r}))"""
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser's."""
     own = commands.add_parser("reread", help="the reference run's tables again, from its kept results")
     own.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="data=…, those of the run")
+    own.add_argument("--make", nargs="*", default=[], metavar="CHAPTER", help="chapters whose results are made")
     own.set_defaults(run=_run)
 
 
@@ -64,6 +73,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if found is None:
         raise ArtifactError("this checkout holds no results of a reference run")
     run = {**found.run, "chapters": dict(found.run["chapters"])}
+    if arguments.make:
+        make(layout.root, layout.reference, arguments.make, data)
     books: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="polinb-kept-") as place:
         for chapter in CHAPTERS:
@@ -79,6 +90,18 @@ def _run(arguments: argparse.Namespace) -> int:
     (layout.reference / results.RUN).write_text(results.as_json(run), "utf-8")
     results.write_sums(layout.reference)
     return 0
+
+
+def make(root: Path, folder: Path, chapters: Sequence[str], data: str) -> None:
+    """Make what chapters need and the run did not keep, in its store; what is small is kept beside its results."""
+    place = store_of(layout_of({}, root))
+    with tempfile.TemporaryDirectory(prefix="polinb-kept-") as known:
+        kept_run(folder / "results", data, Path(known))
+        for chapter in chapters:
+            made(root, folder, chapter, data, place, make=True)
+            for path in sorted(place.glob("*/*")):
+                if not (Path(known) / path.relative_to(place)).exists():
+                    keep_small(path, folder / "results" / MADE)
 
 
 def _state(folder: Path, chapter: str, topics: list[str]) -> str:
@@ -127,8 +150,8 @@ def joined(root: Path, found: results.Reference, chapter: str, cells: list[dict[
     return {**results.filled(written, {"cells": [*stored, *cells]}), "metadata": written["metadata"]}
 
 
-def made(root: Path, folder: Path, chapter: str, data: str, place: Path) -> list[dict[str, Any]]:
-    """The cells of a chapter that can be run on the kept results, with their outputs.
+def made(root: Path, folder: Path, chapter: str, data: str, place: Path, make: bool = False) -> list[dict[str, Any]]:
+    """The cells of a chapter that can be run on the kept results, with their outputs; ``make``: all of its cells.
 
     Raises:
         ArtifactError: a cell failed, and not for want of a result.
@@ -136,10 +159,12 @@ def made(root: Path, folder: Path, chapter: str, data: str, place: Path) -> list
     from nbclient import NotebookClient
 
     book = nbformat.read(root / "notebooks" / f"{chapter}.ipynb", 4)
-    start = START.format(folder=str(folder / "results"), data=data, chapter=chapter, place=str(place))
+    start = START.format(folder=str(folder / "results"), data=data, chapter=chapter, place=str(place), make=make)
     code = [c for c in book.cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
     book.cells = [nbformat.v4.new_code_cell(start), *code]
-    NotebookClient(book, timeout=1800, allow_errors=True, resources={"metadata": {"path": str(root)}}).execute()
+    NotebookClient(
+        book, timeout=None if make else 1800, allow_errors=True, resources={"metadata": {"path": str(root)}}
+    ).execute()
     ran, wanting = [], set[str]()
     for cell in book.cells:
         failed = [output for output in cell.outputs if output.output_type == "error"]
@@ -156,10 +181,16 @@ def made(root: Path, folder: Path, chapter: str, data: str, place: Path) -> list
     return list(told["cells"])
 
 
-def names(folder: Path, data: str, chapter: str, place: Path) -> dict[str, Any]:
-    """What a chapter starts from; where it begins its run, it gets the kept one."""
+def names(folder: Path, data: str, chapter: str, place: Path, make: bool) -> dict[str, Any]:
+    """What a chapter starts from; where it begins its run, it gets the kept one, which may ``make`` what is missing."""
     if chapter != DOSES:
-        opening.begin = lambda *_: kept_run(folder, data, place)
+
+        def begin(chapter: str, namespace: Mapping[str, Any]) -> Run:
+            run = kept_run(folder, data, place)
+            run.read_only = not make
+            return run
+
+        opening.begin = begin
         return {}
     kept = folder.parent / "doses" / "short"
     run = run_of("short", {"data": data}, Store(kept))
