@@ -18,15 +18,16 @@ from polinb.chapters.paper import baselines, results
 from polinb.data.loading import load_data
 from polinb.data.pairs import SPLITS, split_of
 from polinb.errors import ArtifactError
-from polinb.runs.results import MissingError
+from polinb.runs import chapter as opening
+from polinb.runs.results import MissingError, stage
 from polinb.scoring.pnlac import neuron_sets
 
 KEPT = Path(__file__).resolve().parents[2] / "book" / "reference" / "results"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """The kept run on data with its questions and made-up texts: nothing that is read here was learnt from them."""
+def known(tmp_path_factory):
+    """The kept results, and data with their questions and made-up texts: nothing that is read here was learnt there."""
     place = tmp_path_factory.mktemp("kept")
     folder = Path(shutil.copytree(KEPT, place / "results"))
     asked = pd.read_parquet(KEPT / "questions.parquet")
@@ -41,7 +42,12 @@ def run(tmp_path_factory):
     index = json.loads((folder / "index.json").read_text())
     index["data"]["digest"] = load_data(str(data)).digest()
     (folder / "index.json").write_text(json.dumps(index))
-    return kept_run(folder, str(data), place / "store")
+    return folder, str(data)
+
+
+@pytest.fixture(scope="module")
+def run(known, tmp_path_factory):
+    return kept_run(*known, tmp_path_factory.mktemp("store"))
 
 
 def shifts(condition):
@@ -95,6 +101,27 @@ def test_scores_and_scale_are_the_kept_ones_and_what_is_not_kept_is_never_made(r
     for make in (run.weights(run.tuned("crime")).made, run.neutral_set):
         with pytest.raises(MissingError):
             make()
+
+
+@stage("counted")
+def counted(run, folder, *, number):
+    return {"number": number}
+
+
+def test_what_a_chapter_lacks_is_made_kept_and_read_again(known, tmp_path, monkeypatch):
+    def made(root, reference, chapter, data, place, make):
+        reread.names(reference / "results", data, chapter, place, make)
+        run = opening.begin(chapter, {})
+        counted(run, number=7).made()
+
+    monkeypatch.setattr(reread, "made", made)
+    monkeypatch.setattr(opening, "begin", None)
+    monkeypatch.setenv("POLINB_REFERENCE_STORE", str(tmp_path / "store"))
+    folder, data = known
+    reread.make(tmp_path, folder.parent, ["x"], data)
+    [path] = folder.glob("made/*/*")
+    assert path.parent.name == "counted", "and nothing that is kept already"
+    assert kept_run(folder, data, tmp_path / "elsewhere").store.path("counted", path.name).exists()
 
 
 def test_cells_without_their_result_stay_as_they_were(tmp_path, monkeypatch):

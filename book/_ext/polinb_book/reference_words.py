@@ -37,7 +37,7 @@ def note(reference: Reference | None, name: str, own: bool) -> str:
         return ""
     run = ""
     if reference:
-        p, day = reference.run["parameters"], reference.run["finished"][:10]
+        p, day = reference.run["parameters"], reference.chapter(name).get("finished", reference.run["finished"])[:10]
         run = f"{{ref}}`reference run <{PAGE}>` (profile `{p['profile']}`, model `{_code(p['model'])}`, data "
         run += f"{_data(reference)}, {day})"
         run = SECOND.get(name, run)

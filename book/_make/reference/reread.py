@@ -13,6 +13,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from book._make.reference.run import layout_of, store_of
 from polinb.chapters.anatomy import dose_tables, doses
 from polinb.errors import ArtifactError
 from polinb.runs import chapter as opening
-from polinb.runs.artifacts import Store
+from polinb.runs.artifacts import META, Store
 from polinb.runs.checkout import find_layout, parse_settings
 from polinb.runs.run import Run
 from polinb.wording import LIVE, PAYLOAD
@@ -54,7 +55,8 @@ CHAPTERS = (
     DOSES,
 )
 """Chapters of which anything can be read from what is kept."""
-START = """from pathlib import Path
+START = """from datetime import UTC, datetime
+from pathlib import Path
 from book._make.reference.reread import names
 globals().update(names(Path({folder!r}), {data!r}, {chapter!r}, Path({place!r}), {make!r}))"""
 
@@ -84,6 +86,8 @@ def _run(arguments: argparse.Namespace) -> int:
             if told := results.answer(book, chapter):
                 known["answer"] = {part: told[part] for part in ("first", "text")}
             state = _state(layout.reference, chapter, run["parameters"]["topics"])
+            if chapter in arguments.make:
+                known["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
             run["chapters"][chapter] = {**known, "state": state, "reread": [cell["id"] for cell in cells]}
     for chapter, book in books.items():
         (layout.reference / "notebooks" / f"{chapter}.ipynb").write_text(results.as_json(book), "utf-8")
@@ -99,9 +103,9 @@ def make(root: Path, folder: Path, chapters: Sequence[str], data: str) -> None:
         kept_run(folder / "results", data, Path(known))
         for chapter in chapters:
             made(root, folder, chapter, data, place, make=True)
-            for path in sorted(place.glob("*/*")):
-                if not (Path(known) / path.relative_to(place)).exists():
-                    keep_small(path, folder / "results" / MADE)
+            for record in sorted(place.glob(f"*/*/{META}")):
+                if not (Path(known) / record.relative_to(place)).exists():
+                    keep_small(record.parent, folder / "results" / MADE)
 
 
 def _state(folder: Path, chapter: str, topics: list[str]) -> str:
