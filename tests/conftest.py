@@ -23,9 +23,12 @@ def _own_store(tmp_path, monkeypatch):
 
 
 def pytest_collection_modifyitems(items):
-    """The built book takes minutes: one process begins with it, and no other asks for it before the rest is done."""
-    last = ("browser", "golden")
-    items.sort(key=lambda item: (item.path.parent.name in last, item.path.name != "test_notebooks.py"))
+    """The built book takes minutes: one process begins with it, and no other asks for it before the rest is done.
+
+    Among those that do, the longest file comes first.
+    """
+    last, first = ("browser", "golden"), ("test_notebooks.py", "test_pages.py")
+    items.sort(key=lambda item: (item.path.parent.name in last, item.path.name not in first))
 
 
 @pytest.fixture

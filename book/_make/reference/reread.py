@@ -75,18 +75,17 @@ def _run(arguments: argparse.Namespace) -> int:
     if found is None:
         raise ArtifactError("this checkout holds no results of a reference run")
     run = {**found.run, "chapters": dict(found.run["chapters"])}
-    if arguments.make:
-        make(layout.root, layout.reference, arguments.make, data)
+    fresh = make(layout.root, layout.reference, arguments.make, data) if arguments.make else {}
     books: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="polinb-kept-") as place:
         for chapter in CHAPTERS:
             cells = made(layout.root, layout.reference, chapter, data, Path(place))
-            book = books[chapter] = joined(layout.root, found, chapter, cells)
+            book = books[chapter] = joined(layout.root, found, chapter, [*fresh.get(chapter, []), *cells])
             known = run["chapters"][chapter]
             if told := results.answer(book, chapter):
                 known["answer"] = {part: told[part] for part in ("first", "text")}
             state = _state(layout.reference, chapter, run["parameters"]["topics"])
-            if chapter in arguments.make:
+            if chapter in fresh:
                 known["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
             run["chapters"][chapter] = {**known, "state": state, "reread": [cell["id"] for cell in cells]}
     for chapter, book in books.items():
@@ -96,16 +95,22 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def make(root: Path, folder: Path, chapters: Sequence[str], data: str) -> None:
-    """Make what chapters need and the run did not keep, in its store; what is small is kept beside its results."""
+def make(root: Path, folder: Path, chapters: Sequence[str], data: str) -> dict[str, list[dict[str, Any]]]:
+    """Make what chapters need and the run did not keep, in its store; what is small is kept beside its results.
+
+    Returns:
+        Chapter → all of its cells, those too that cannot be read again from what is kept.
+    """
+    fresh = {}
     place = store_of(layout_of({}, root))
     with tempfile.TemporaryDirectory(prefix="polinb-kept-") as known:
         kept_run(folder / "results", data, Path(known))
         for chapter in chapters:
-            made(root, folder, chapter, data, place, make=True)
+            fresh[chapter] = made(root, folder, chapter, data, place, make=True)
             for record in sorted(place.glob(f"*/*/{META}")):
                 if not (Path(known) / record.relative_to(place)).exists():
                     keep_small(record.parent, folder / "results" / MADE)
+    return fresh
 
 
 def _state(folder: Path, chapter: str, topics: list[str]) -> str:

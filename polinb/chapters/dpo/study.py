@@ -107,9 +107,7 @@ class Study:
 
         With one epoch every pair is new when it is read, so margin and accuracy are on pairs not yet trained on.
         """
-        weights = self.run.weights(self.after)
-        assert weights is not None
-        told = weights.summary
+        told = trained(self.run, self.after).summary
         table = pd.DataFrame({"loss": told["losses"], "margin": told["margins"], "accuracy": told["accuracies"]})
         return table.assign(step=table.index + 1)
 
@@ -150,6 +148,19 @@ class Study:
         """What trying the groups takes, by patching or by editing."""
         how = {"sign": self.sign, "letters": self.letters, "tokens": self.tokens, "batch": self.run.params.eval_batch}
         return {"before": self.run.weights(self.before), "parts": self.decomposed(), "asked": self.tried, **how}
+
+
+def trained(run: Run, condition: Condition) -> Result:
+    """The course of a DPO training; kept, for weights may be dropped."""
+    weights = run.weights(condition)
+    assert weights is not None
+    return training_course(run, weights=weights)
+
+
+@stage("training-course")
+def training_course(run: Run, folder: Path, *, weights: Result) -> Mapping[str, Any]:
+    """Loss, margin and accuracy of every step."""
+    return {name: weights.summary[name] for name in ("losses", "margins", "accuracies")}
 
 
 def refuse(run: Run) -> None:
