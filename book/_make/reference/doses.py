@@ -108,8 +108,9 @@ def keep(result: Result, folder: Path) -> None:
 def keep_small(path: Path, folder: Path) -> None:
     """Copy a stored result into ``folder/<kind>/<key>`` unless it is there, holds weights or is large."""
     target = folder / path.parent.name / path.name
-    small = sum(file.stat().st_size for file in path.iterdir()) <= LARGEST
-    if small and not target.exists() and path.parent.name not in ("weights", "interpolated"):
+    if path.parent.name in ("weights", "interpolated") or target.exists():
+        return
+    if sum(file.stat().st_size for file in path.iterdir()) <= LARGEST:
         shutil.copytree(path, target)
 
 

@@ -55,8 +55,7 @@ CHAPTERS = (
     DOSES,
 )
 """Chapters of which anything can be read from what is kept."""
-START = """from datetime import UTC, datetime
-from pathlib import Path
+START = """from pathlib import Path
 from book._make.reference.reread import names
 globals().update(names(Path({folder!r}), {data!r}, {chapter!r}, Path({place!r}), {make!r}))"""
 
@@ -65,7 +64,10 @@ def add(commands: Any) -> None:
     """Add the command to the parser's."""
     own = commands.add_parser("reread", help="the reference run's tables again, from its kept results")
     own.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="data=…, those of the run")
-    own.add_argument("--make", nargs="*", default=[], metavar="CHAPTER", help="chapters whose results are made")
+    able = [each for each in CHAPTERS if each != DOSES]  # that one has a command of its own
+    own.add_argument(
+        "--make", nargs="+", default=[], choices=able, metavar="CHAPTER", help="results that are made first"
+    )
     own.set_defaults(run=_run)
 
 

@@ -100,7 +100,7 @@ def refuse(run: Run) -> None:
 
 def training(run: Run) -> pd.DataFrame:
     """Course of the trainings: side, and the columns of ``Study.course``."""
-    if not all(dpo.trained(run, preferred(run, side)).done() for side in TRAINED):
+    if not all(dpo.course_of(run, preferred(run, side)).done() for side in TRAINED):
         refuse(run)
     return pd.concat([study(run, side).course().assign(side=side) for side in TRAINED], ignore_index=True)
 

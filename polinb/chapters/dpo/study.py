@@ -107,7 +107,7 @@ class Study:
 
         With one epoch every pair is new when it is read, so margin and accuracy are on pairs not yet trained on.
         """
-        told = trained(self.run, self.after).summary
+        told = course_of(self.run, self.after).summary
         table = pd.DataFrame({"loss": told["losses"], "margin": told["margins"], "accuracy": told["accuracies"]})
         return table.assign(step=table.index + 1)
 
@@ -150,7 +150,7 @@ class Study:
         return {"before": self.run.weights(self.before), "parts": self.decomposed(), "asked": self.tried, **how}
 
 
-def trained(run: Run, condition: Condition) -> Result:
+def course_of(run: Run, condition: Condition) -> Result:
     """The course of a DPO training; kept, for weights may be dropped."""
     weights = run.weights(condition)
     assert weights is not None

@@ -102,19 +102,20 @@ def verdict(run: Run) -> str:
     table = accuracy(run)
     last = table.iloc[-1]
     contrast = last["left_recall"] + last["right_recall"] - 1
-    heard = coded.of_condition("shift", "right, other topic")
-    on_models = (
-        f"On what models write it errs otherwise: in 240 coded answers of the reference run it hears a shift of "
-        f"**{number(heard['judge_coded'])}** on other topics where two readings by a language model find "
-        f"**{number(heard['codes'])}** ([chapter 2](02_data.ipynb))."
-    )
     text = (
         f"The judge `{run.params.judge}` labels **{100 * last['accuracy']:.0f} %** of {int(last['references'])} "
         f"reference answers to unseen questions correctly when they are cut to {answer_words(run)} words, the length "
         f"of this model's answers ({100 * last['whole']:.0f} % when whole). On such answers a true difference in "
         f"stance would appear at **{max(contrast, 0):.2f}** of its size."
     )
-    return f"{text} {on_models}" if run.params.judge == "local" else text
+    if run.params.judge != "local":
+        return text
+    heard = coded.of_condition("shift", "right, other topic")
+    return (
+        f"{text} On what models write it errs otherwise: in 240 coded answers of the reference run it hears a shift of "
+        f"**{number(heard['judge_coded'])}** on other topics where two readings by a language model find "
+        f"**{number(heard['codes'])}** ([chapter 2](02_data.ipynb))."
+    )
 
 
 def _unseen(run: Run) -> dict[str, float]:
