@@ -18,15 +18,15 @@ MARKUP = {"G": "$G$", "N": "$N_t$", "S": "$S_t$"}  # for tables
 SCORED = ("raw", "normalised", "floored", "gradient")
 _KNOBS = {  # in a table, and in a sentence
     "loudness": (
-        "activation of the strong distractors (times an ordinary one)",
+        "activation of the strong distractors, times an ordinary one",
         "distractors of {:g} times the activation",
     ),
-    "drift": ("drift of every activation (standard deviation)", "a drift of {:g}"),
-    "noise": ("noise in every weight (share of its matrix's size)", "a noise of {:g}"),
+    "drift": ("drift of every activation, standard deviation", "a drift of {:g}"),
+    "noise": ("noise in every weight, share of its matrix's size", "a noise of {:g}"),
     "effect": ("effect η on the planted neurons", "an effect of {:g}"),
-    "steady": ("steady distractors (number)", "{:g} steady distractors"),
-    "readers": ("neurons that only read stance (number)", "{:g} neurons that only read stance"),
-    "idle": ("stance neurons that do not move (number)", "{:g} idle stance neurons"),
+    "steady": ("steady distractors", "{:g} steady distractors"),
+    "readers": ("neurons that only read stance", "{:g} neurons that only read stance"),
+    "idle": ("stance neurons that do not move", "{:g} idle stance neurons"),
     "shut": ("how deeply gates are shut off-topic", "gates shut to −{:g}"),
 }
 
@@ -102,17 +102,17 @@ def breaks(run: Run, table: pd.DataFrame, limit: float = 0.5) -> pd.DataFrame:
 
 
 def breaks_table(found: pd.DataFrame) -> pd.DataFrame:
-    """Share of N_t found at the hardest value of each knob: a row per knob, a column per method; first the base row."""
+    """Share of N_t found at the hardest value of each knob: a row per knob, a column per method; first the base row.
+
+    The values tried stand in the knob's own text: a column more would not leave room for the reference run's beside.
+    """
     shown = found.assign(text=intervals(found, "last"), method=found["method"].map(METHODS))
     columns = [METHODS[m] for m in SCORED]
     wide = shown.pivot(index="knob", columns="method", values="text").loc[list(KNOBS), columns].reset_index()
-    tried = {knob: ", ".join(f"{v:g}" for v in values) for knob, values in KNOBS.items()}
-    wide.insert(1, "tried", wide["knob"].map(tried))
+    tried = {knob: f"{_KNOBS[knob][0]}: {', '.join(f'{v:g}' for v in values)}" for knob, values in KNOBS.items()}
     first = found[found["knob"] == next(iter(KNOBS))].set_index("method")["base"]
-    base = {"knob": "base condition", "tried": "", **{METHODS[m]: f"{first[m]:.2f}" for m in SCORED}}
-    return pd.concat(
-        [pd.DataFrame([base]), wide.assign(knob=[_KNOBS[knob][0] for knob in wide["knob"]])], ignore_index=True
-    )
+    base = {"knob": "base condition", **{METHODS[m]: f"{first[m]:.2f}" for m in SCORED}}
+    return pd.concat([pd.DataFrame([base]), wide.assign(knob=wide["knob"].map(tried))], ignore_index=True)
 
 
 def breaking(found: pd.DataFrame, method: str) -> list[str]:
