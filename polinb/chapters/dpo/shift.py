@@ -210,7 +210,7 @@ def beside_study(run: Run) -> pd.DataFrame:
 
 
 def patched_groups(run: Run) -> pd.DataFrame:
-    """What patching each set from the DPO model into the vanilla model does (``causal.outcome_table``)."""
+    """What patching each set from the DPO model into the vanilla model does (``study.outcome_table``)."""
     return study(run).outcomes(study(run).patched())
 
 
@@ -218,7 +218,7 @@ def edited_groups(run: Run) -> pd.DataFrame:
     """What editing the groups' activations in the vanilla model does, with the unedited and the DPO model beside it.
 
     Returns:
-        the columns of ``causal.outcome_table``, mode (mean, scale; missing for the models as they are), alpha.
+        the columns of ``study.outcome_table``, mode (mean, scale; missing for the models as they are), alpha.
     """
     edits = study(run).edited()
     how = edits.frame("answers")[["set", "mode", "alpha"]].drop_duplicates()
