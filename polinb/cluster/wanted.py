@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from polinb.chapters.anatomy import doses, moved
-from polinb.chapters.caft import caft, caft_angles, caft_candidates, cue_study, narrow_study
+from polinb.chapters.caft import caft, caft_candidates, cue_study, narrow_study
 from polinb.chapters.dpo import shift, toxicity
 from polinb.chapters.paper import baselines, carried, results, second_judge, verdicts
 from polinb.chapters.paper.patch_tables import patch_plan, statement_results
@@ -104,7 +104,7 @@ def wanted(run: Run, chapter: str) -> list[Result]:
             yield caft.first_loss(run, weights=run.weights(each))
         for topic in hard_topics:
             yield from (caft_candidates.pca(run, topic), caft_candidates.dictionary(run, topic))
-        yield from (caft_angles.angles(run, hard_topics[0], method) for method in caft.METHODS)
+        yield from (caft.angles(run, hard_topics[0], method) for method in caft.METHODS)
 
     def narrow() -> Iterator[Result]:
         yield narrow_study.reference_logp(run)
