@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.planted.design import Design
 from polinb.chapters.planted.localisation import TOKENS, Scores, rates, roc, scores
-from polinb.chapters.planted.planted import Planted, answer_ids, build, prompt_ids, stance, variant
+from polinb.chapters.planted.planted import Design, Planted, answer_ids, build, prompt_ids, stance, variant
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.masking.patching import patched_answers
 from polinb.masking.random_sets import random_set
@@ -49,7 +49,6 @@ KNOBS: dict[str, tuple[float, ...]] = {
 BASE = Design()
 DRAWN = (("base", 0), ("loudness", 30), ("steady", 48), ("readers", 48))  # conditions with ROC curves
 SHARES = ("precision", "recall", "auc")
-Variants = dict[tuple[str, str], LM]
 # Gates so deeply shut that the gradient of a specific neuron vanishes on other topics. At BASE it does not: SiLU is
 # slightly negative there, AdamW makes any gradient a full step, and other topics' neurons learn the opposite.
 SHUT = replace(BASE, shut=30.0)
@@ -84,24 +83,32 @@ def detected(run: Run, folder: Path, *, seed: int, prompts: Sequence[int], gamma
     Tables ``rates``: knob (base, prompts, source, gamma, topics or a key of KNOBS), value, label, and the columns of
     :func:`polinb.chapters.planted.localisation.rates`; ``roc``: knob, value, and those of ``localisation.roc``.
     """
-    parts: list[pd.DataFrame] = []
-    curves: list[pd.DataFrame] = []
-    known: dict[Any, pd.DataFrame] = {}
-    planted: Planted | None = None
+    parts, curves = [], []
+
+    @lru_cache(maxsize=1)  # the base condition comes first, and what was searched is kept
+    def built(design: Design) -> tuple[Planted, dict[tuple[str, str], LM]]:
+        planted = build(design)
+        return planted, constructed(planted)
+
+    @cache
+    def searched(design: Design, source: str, count: int) -> tuple[Planted, Scores, pd.DataFrame]:
+        planted, variants = built(design)
+        found = scores(planted, variants, source, count)
+        return planted, found, rates(planted, found, design.gamma)
+
     with one_thread():
         for knob, value, design, source, count in conditions(prompts, seed):
-            key = (design, source, count)
-            if key not in known:
-                if planted is None or planted.design != design:
-                    planted = build(design)
-                    variants = constructed(planted)
-                found = scores(planted, variants, source, count)
-                known[key] = rates(planted, found, design.gamma)
-                if (knob, value) in DRAWN:
-                    curves.append(roc(planted, found).assign(knob=knob, value=float(value)))
-                if knob == "base":
-                    parts += _regrouped(planted, found, gammas)
-            parts.append(known[key].assign(knob=knob, value=float(value), label=source))
+            planted, found, table = searched(design, source, count)
+            if (knob, value) in DRAWN:
+                curves.append(roc(planted, found).assign(knob=knob, value=float(value)))
+            if knob == "base":  # its scores are read with other γ and with fewer topics too
+                true = design.gamma
+                for gamma in sorted({*gammas, true / 2, true}):
+                    parts.append(rates(planted, found, gamma).assign(knob="gamma", value=float(gamma), label="left"))
+                for number in range(2, len(TOPICS) + 1):
+                    fewer = rates(planted, found, true, TOPICS[:number])
+                    parts.append(fewer.assign(knob="topics", value=float(number), label="left"))
+            parts.append(table.assign(knob=knob, value=float(value), label=source))
     pd.concat(parts, ignore_index=True).to_parquet(folder / "rates.parquet")
     pd.concat(curves, ignore_index=True).to_parquet(folder / "roc.parquet")
 
@@ -125,19 +132,9 @@ def base_prompts(counts: Sequence[int]) -> int:
     return sorted(counts)[len(counts) // 2]
 
 
-def constructed(planted: Planted) -> Variants:
+def constructed(planted: Planted) -> dict[tuple[str, str], LM]:
     """All variants of a planted model, constructed."""
     return {(topic, side): variant(planted, topic, side) for topic in TOPICS for side in LEANINGS}
-
-
-def _regrouped(planted: Planted, found: Scores, gammas: Sequence[float]) -> Iterator[pd.DataFrame]:
-    """The base condition's scores read with other γ and with fewer topics."""
-    true = planted.design.gamma
-    for gamma in sorted({*gammas, true / 2, true}):
-        yield rates(planted, found, gamma).assign(knob="gamma", value=float(gamma), label="left")
-    for number in range(2, len(TOPICS) + 1):
-        table = rates(planted, found, true, TOPICS[:number])
-        yield table.assign(knob="topics", value=float(number), label="left")
 
 
 # --- patching
@@ -237,8 +234,8 @@ def tuned(run: Run, folder: Path, *, seed: int, prompts: Sequence[int], topics: 
         trained = {(t, side): train(planted, t, side, how) for t in TOPICS for side in LEANINGS}
         variants = {key: lm for key, (lm, _) in trained.items()}
         found = scores(planted, variants, "left", few)
-        rates(planted, found, planted.design.gamma).to_parquet(folder / "rates.parquet")
         gamma, every = planted.design.gamma, np.ones_like(planted.general)
+        rates(planted, found, gamma).to_parquet(folder / "rates.parquet")
         frozen = {
             "nothing": ~every,
             "true G": planted.general,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.planted.design import Design
 from polinb.chapters.planted.localisation import METHODS
-from polinb.chapters.planted.planted import build, direction
+from polinb.chapters.planted.planted import Design, build, direction
 from polinb.chapters.planted.truth import KNOBS, over_models
 from polinb.data.rows import TOPICS
 from polinb.runs.run import Run
