@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from polinb.chapters.dpo.causal import AFTER, BEFORE, EVERY, group_plan, outcome_table
 from polinb.errors import DataError
 from polinb.masking.editing import MODES, edit_factors, edited_answers
 from polinb.masking.patching import patched_answers
 from polinb.models.generation import log_likelihood
 from polinb.models.lm import LM
-from polinb.resampling import SHIFT, Span, changes, stratified_mean
+from polinb.resampling import SHIFT, Span
 from polinb.runs.artifacts import save_arrays
-from polinb.runs.conditions import Condition, Texts, encode
+from polinb.runs.conditions import Condition, Ids, Texts, encode
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
@@ -29,9 +30,7 @@ from polinb.runs.stages import said
 from polinb.scoring.decompose import Parts, check, decompose
 from polinb.scoring.probes import layer_direction, probe_table
 from polinb.scoring.shares import Group, groups, shares, top_cosine
-from polinb.stance.utility import repetition
 
-BEFORE, AFTER, EVERY, ALL, RANDOM = "before", "after", "every neuron", "all four", "random, as many as all four"
 Top = tuple[str, int, Sequence[int]]
 
 
@@ -47,10 +46,11 @@ class Study:
         asked: questions to both models.
         tried: those of them that groups are tried on; none of them is read.
         tokens: longest answer.
-        rate: answers with their ``score`` and ``soft`` score, see :func:`outcome_table`.
+        rate: answers with their ``score`` and ``soft`` score, see ``causal.outcome_table``.
         sign: the trained way along the probe, +1 or −1.
         letters: of neurons aligned with the probe and against it.
         tops: neurons closest to the probe that are tried as well: name, number, sides.
+        span: of a change of ``score``; also: further columns of labels with the same span.
     """
 
     run: Run
@@ -65,6 +65,8 @@ class Study:
     sign: int
     letters: tuple[str, str]
     tops: Sequence[Top]
+    span: Span = SHIFT
+    also: Sequence[str] = ()
 
     @property
     def states(self) -> Result:
@@ -104,12 +106,19 @@ class Study:
         p = self.run.params
         return shares(self.parts(), own | {**sets} | whole, self.sign, p.bootstrap, p.seed)
 
+    @property
+    def trained(self) -> Result:
+        """What is kept of the course of DPO, for weights may be dropped."""
+        weights = self.run.weights(self.after)
+        assert weights is not None
+        return training_course(self.run, weights=weights)
+
     def course(self) -> pd.DataFrame:
         """Course of DPO: step, loss, margin (β × gain of chosen over rejected, before the step), accuracy.
 
         With one epoch every pair is new when it is read, so margin and accuracy are on pairs not yet trained on.
         """
-        told = course_of(self.run, self.after).summary
+        told = self.trained.summary
         table = pd.DataFrame({"loss": told["losses"], "margin": told["margins"], "accuracy": told["accuracies"]})
         return table.assign(step=table.index + 1)
 
@@ -134,29 +143,30 @@ class Study:
         both = pd.concat([self.rate(self.run, said).assign(set=name) for name, said in self.answered.items()])
         return both.merge(self.tried.rows[on], on=on)
 
-    def outcomes(self, made: Result, **how: Any) -> pd.DataFrame:
-        """What patching or editing does (:func:`outcome_table`), beside the two models as they are.
+    def outcomes(self, made: Result) -> pd.DataFrame:
+        """What patching or editing does, beside the two models as they are.
 
         Args:
             made: :meth:`patched` or :meth:`edited`.
+
+        Returns:
+            the columns of ``causal.outcome_table``; of edits also mode (mean, scale; missing for the models) and alpha.
         """
-        p, said = self.run.params, pd.concat([self.plain(), self.rate(self.run, made)], ignore_index=True)
+        p, rated = self.run.params, self.rate(self.run, made)
         plan = group_plan(self.groups(), top_sets(self.parts(), self.tops), p.seed)
         sizes = {name: int(chosen.sum()) for name, chosen in plan.items()}
-        return outcome_table(said.assign(topic=said.get("topic", "all")), p.bootstrap, p.seed, sizes, **how)
+        both = pd.concat([self.plain(), rated], ignore_index=True)
+        table = outcome_table(
+            both.assign(topic=both.get("topic", "all")), p.bootstrap, p.seed, sizes, self.span, self.also
+        )
+        how = rated.filter(["set", "mode", "alpha"]).drop_duplicates()
+        return table.merge(how, on="set", how="left")
 
     @property
     def _tried(self) -> dict[str, Any]:
         """What trying the groups takes, by patching or by editing."""
         how = {"sign": self.sign, "letters": self.letters, "tokens": self.tokens, "batch": self.run.params.eval_batch}
         return {"before": self.run.weights(self.before), "parts": self.decomposed(), "asked": self.tried, **how}
-
-
-def course_of(run: Run, condition: Condition) -> Result:
-    """The course of a DPO training; kept, for weights may be dropped."""
-    weights = run.weights(condition)
-    assert weights is not None
-    return training_course(run, weights=weights)
 
 
 @stage("training-course")
@@ -254,33 +264,32 @@ def patched(
     Args:
         tried: as :func:`_trial` takes it.
     """
-    lm, found, own, prompts, how = _trial(run, asked=asked, **tried)
+    lm, found, own, how = _trial(run, asked=asked, **tried)
     second, plan = run.model(after, "after"), group_plan(own, top_sets(found, tops), seed)
     made = {
-        name: patched_answers(lm, second, chosen, prompts, mode=mode, label=f"patching {name}", **how)
+        name: patched_answers(lm, second, chosen, mode=mode, label=f"patching {name}", **how)
         for name, chosen in plan.items()
     }
-    _table(run, asked, prompts, made).to_parquet(folder / "answers.parquet")
+    _table(run, asked, how["prompts"], made).to_parquet(folder / "answers.parquet")
 
 
 @stage("group-edited", Model)
 def edited(run: Run, folder: Path, *, alphas: Sequence[float], asked: Texts, **tried: Any) -> None:
-    """Answers of ``before`` while its four groups are edited (tuning-free editing): table ``answers``.
+    """Answers of ``before`` while its four groups are edited (tuning-free editing): table ``answers``, mode and alpha.
 
     Scaling by α = 0 changes nothing by definition and is left out.
 
     Args:
         tried: as :func:`_trial` takes it.
     """
-    lm, found, own, prompts, how = _trial(run, asked=asked, **tried)
+    lm, found, own, how = _trial(run, asked=asked, **tried)
     pairs = [(mode, float(a)) for mode in MODES for a in alphas if a or mode == "mean"]
     plan = {f"{'mean' if mode == 'mean' else 'live'} × (1 ± α), α = {a:g}": (mode, a) for mode, a in pairs}
-    how |= {"means": found.mean_before}
     made = {
-        name: edited_answers(lm, *edit_factors(own, alpha), prompts, mode=mode, label=name, **how)
-        for name, (mode, alpha) in plan.items()
+        name: edited_answers(lm, *edit_factors(own, a), mode=mode, means=found.mean_before, label=name, **how)
+        for name, (mode, a) in plan.items()
     }
-    table = _table(run, asked, prompts, made)
+    table = _table(run, asked, how["prompts"], made)
     table["mode"] = [plan[name][0] for name in table["set"]]
     table["alpha"] = [plan[name][1] for name in table["set"]]
     table.to_parquet(folder / "answers.parquet")
@@ -295,97 +304,18 @@ def _trial(
     asked: Texts,
     tokens: int,
     batch: int,
-) -> tuple[LM, Parts, dict[str, Group], list[list[int]], dict[str, Any]]:
-    """The model that groups are tried in, the parts and the groups, the prompts, and how it answers."""
+) -> tuple[LM, Parts, dict[str, Group], dict[str, Any]]:
+    """The model that groups are tried in, the parts and the groups, and what it answers, and how."""
     found, prompts = parts_of(parts), encode(run.lm, asked, run.params.system_prompt, 2**31)[0]
-    how: dict[str, Any] = {"max_new_tokens": tokens, "batch": batch}
+    how: dict[str, Any] = {"prompts": prompts, "max_new_tokens": tokens, "batch": batch}
     own = groups(found.cosine, found.mean_before, found.neurons, sign, letters)
-    return run.model(before, "before"), found, own, prompts, how
+    return run.model(before, "before"), found, own, how
 
 
-def _table(run: Run, asked: Texts, prompts: list[list[int]], made: Mapping[str, list[list[int]]]) -> pd.DataFrame:
+def _table(run: Run, asked: Texts, prompts: Ids, made: Mapping[str, Ids]) -> pd.DataFrame:
     """Answers as text for each set: set, the columns asked, response, n_tokens, vanilla_logp."""
     frames = {
         name: said(run.lm, asked.rows, ids).assign(vanilla_logp=log_likelihood(run.lm, prompts, ids))
         for name, ids in made.items()
     }
     return pd.concat(frames, names=["set"]).reset_index("set").reset_index(drop=True)
-
-
-# --- do the groups do what their shares say? What is patched, and what patching or editing changes
-
-
-def group_plan(groups: Mapping[str, Group], tops: Mapping[str, np.ndarray], seed: int = 0) -> dict[str, np.ndarray]:
-    """What is patched: each group, groups added up one by one, top neurons, a random set, every neuron.
-
-    The random set has as many neurons in each layer as all groups together, drawn from all neurons of the layer. Not
-    drawn outside the groups as the controls of G are: they hold about half of all neurons, and the other half are those
-    that moved the other way, which is the opposite of a random set.
-
-    Args:
-        groups: in the order in which they are added up.
-        tops: further sets by name, such as the neurons closest to the probe.
-
-    Returns:
-        Name → (L, F) bool; sets without a neuron are left out.
-    """
-    plan = {name: group.chosen for name, group in groups.items()}
-    names, together, rng = list(plan), np.any(list(plan.values()), axis=0), np.random.default_rng(seed)
-    for count in range(2, len(names)):
-        plan[" + ".join(names[:count])] = np.any([plan[name] for name in names[:count]], axis=0)
-    # the place of each neuron of a layer in a random order
-    drawn = np.stack([rng.permutation(row.size).argsort() < row.sum() for row in together])
-    plan |= {ALL: together, **tops, RANDOM: drawn, EVERY: np.ones_like(together)}
-    return {name: mask for name, mask in plan.items() if mask.any()}
-
-
-def outcome_table(
-    answers: pd.DataFrame,
-    n_boot: int = 1000,
-    seed: int = 0,
-    sizes: Mapping[str, int] | None = None,
-    span: Span = SHIFT,
-    also: Sequence[str] = (),
-    chance: str = "",
-) -> pd.DataFrame:
-    """What each set does to the answers, against the unpatched model on the same questions.
-
-    Args:
-        answers: set, topic, id, response, vanilla_logp, ``score`` (a judge's label as a number, …) and ``soft``
-            (such as its probability). One set must be called ``before``.
-        sizes: neurons of each set.
-        span: of a change of ``score``.
-        also: further columns of labels with the same span.
-        chance: a set of random neurons, to compare the others with in these columns.
-
-    Returns:
-        set, neurons, n, score, shift, low, high (paired with ``before``), soft, soft_low, soft_high (paired shift of
-        the soft score), perplexity (of minus the mean ``vanilla_logp``), repetition (mean share of repeated word
-        triples); for each of ``also`` its mean, <name>_shift with _low and _high, and with ``chance`` <name>_beyond
-        (its mean minus that of ``chance``, paired) with _low and _high.
-
-    Raises:
-        DataError: a set with other questions.
-    """
-    by = {str(name): group.set_index(["topic", "id"]) for name, group in answers.groupby("set", sort=False)}
-
-    def paired(own: str, other: str, column: str, told: str, span: Span | None = None) -> dict[str, float]:
-        """Mean of the known changes, questions resampled within topics; NaN where none is known."""
-        known = changes(by[other][column], by[own][column]).dropna()
-        groups = [part.to_numpy(float) for _, part in known.groupby(level="topic", sort=False)]
-        if groups and min(map(len, groups)) < 2:
-            groups = [known.to_numpy(float)]
-        ends = stratified_mean(groups, n_boot, seed, span, pooled=True) if groups else 3 * (float("nan"),)
-        return dict(zip((told, f"{told}_low", f"{told}_high"), ends, strict=True))
-
-    rows = []
-    for name, own in by.items():
-        row = {"set": name, "neurons": (sizes or {}).get(name, 0), "n": len(own), "score": own["score"].mean()}
-        row |= paired(name, BEFORE, "score", "shift", span) | paired(name, BEFORE, "soft", "soft")
-        row["perplexity"] = float(np.exp(-own["vanilla_logp"].mean()))
-        row["repetition"] = float(own["response"].map(repetition).mean())
-        for label in also:
-            row |= {label: own[label].mean(), **paired(name, BEFORE, label, f"{label}_shift", span)}
-            row |= paired(name, chance, label, f"{label}_beyond", span) if chance else {}
-        rows.append(row)
-    return pd.DataFrame(rows).rename(columns={"shift_low": "low", "shift_high": "high"})

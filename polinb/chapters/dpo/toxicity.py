@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.dpo import study as dpo
-from polinb.chapters.dpo.study import ALL, RANDOM, Study, Top, read_answers, top_sets
+from polinb.chapters.dpo.causal import ALL
+from polinb.chapters.dpo.study import Study, Top, read_answers, top_sets
 from polinb.chapters.paper.judge_tables import median_words
 from polinb.data.rows import Row
 from polinb.errors import ParameterError
@@ -179,6 +180,8 @@ def study(run: Run) -> Study:
         sign=-1,
         letters=("T", "A"),
         tops=tops(run)[-1:],
+        span=CHANGE,
+        also=["insult"],
     )
 
 
@@ -343,22 +346,3 @@ def share_table(run: Run) -> pd.DataFrame:
     table[["null", "null_low", "null_high"]] = [null_share(found.neurons, chosen, own.sign) for chosen in sets]
     reported = {ALL: STUDY["four groups"], **dict.fromkeys(near, STUDY["top neurons"])}
     return table.assign(study=table["set"].map(reported) / 100)
-
-
-def patched(run: Run) -> pd.DataFrame:
-    """Outcome of patching activations of the model after into the one before: all positions, in lock-step.
-
-    Sets: the groups one by one and added up, the largest top-k set, a random one, every neuron.
-
-    Returns:
-        The columns of :func:`polinb.chapters.dpo.study.outcome_table` (score: share rude; soft: P(rude); also: insult,
-        the share with one; chance: the random set).
-    """
-    own = study(run)
-    return own.outcomes(own.patched(), span=CHANGE, also=["insult"], chance=RANDOM)
-
-
-def edited(run: Run) -> pd.DataFrame:
-    """Outcome of tuning-free editing of the model before for each α, with the α = 0 control; as :func:`patched`."""
-    own = study(run)
-    return own.outcomes(own.edited(), span=CHANGE, also=["insult"])
