@@ -7,6 +7,7 @@ results: labels of shortened texts, and the cards of neurons that the scores cho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 from polinb.chapters.anatomy import doses, moved
 from polinb.chapters.caft import caft, caft_candidates, cue_study, narrow_study
@@ -134,7 +135,7 @@ def wanted(run: Run, chapter: str) -> list[Result]:
             *(*labels(*variants, *to_statements([VANILLA])), *scores(), *patched()),
             *(*labels(*results.inhibit_conditions(run)), *gammas()),
         ],
-        "10_known_truth": lambda: [*truth.detections(run), *truth.patchings(run), *truth.tunings(run)],
+        "10_known_truth": lambda: list(chain(*truth.results(run).values())),
         "11_hard_controls": lambda: [*hard(), *second_labels(), *carried.readings(run).values()],
         "12_where_the_shift_lives": lambda: [*labels(VANILLA), *scores(), *preferred()],
         "13_toxicity": rude,

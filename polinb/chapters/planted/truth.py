@@ -58,21 +58,6 @@ EXAMPLES = 32
 # --- finding
 
 
-def detections(run: Run) -> list[Result]:
-    """The searches of this run, one per planted model."""
-    p = run.params
-    return [detected(run, seed=s, prompts=p.truth_prompts, gammas=p.truth_gammas) for s in seeds(run)]
-
-
-def roc_curves(run: Run) -> pd.DataFrame:
-    """ROC curves of G at the base condition and in three traps, means over models.
-
-    Columns: knob, value, method, fpr, tpr, auc.
-    """
-    table = joined(detections(run), "roc")
-    return table.groupby(["knob", "value", "method", "fpr"], sort=False, as_index=False)[["tpr", "auc"]].mean()
-
-
 @stage("truth-detection")
 def detected(run: Run, folder: Path, *, seed: int, prompts: Sequence[int], gammas: Sequence[float]) -> None:
     """How well each method finds the planted neurons of constructed variants, under all conditions.
@@ -138,11 +123,6 @@ def constructed(planted: Planted) -> dict[tuple[str, str], LM]:
 
 
 # --- patching
-
-
-def patchings(run: Run) -> list[Result]:
-    """The patching of this run, one per planted model."""
-    return [patched(run, seed=s, prompts=base_prompts(run.params.truth_prompts)) for s in seeds(run)]
 
 
 @stage("truth-patching")
@@ -211,12 +191,6 @@ def recipe(seed: int) -> Recipe:
     """Fine-tuning of the planted model: eight steps of four examples, all weights but embeddings and output head."""
     sizes: dict[str, Any] = {"epochs": 1.0, "batch_size": 4, "micro_batch": 4, "lora_rank": 4}
     return Recipe(learning_rate=1e-4, weight_decay=0.01, warmup=0.0, train="body", seed=seed, **sizes)
-
-
-def tunings(run: Run) -> list[Result]:
-    """The fine-tunes of this run, one result a planted model."""
-    p = run.params
-    return [tuned(run, seed=s, prompts=p.truth_prompts, topics=p.ablation_topics) for s in seeds(run)]
 
 
 @stage("truth-tuned", version=2)
@@ -311,13 +285,20 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def seeds(run: Run) -> list[int]:
-    """Seeds of the planted models."""
-    return [run.params.seed + k for k in range(run.params.truth_seeds)]
+def results(run: Run) -> dict[str, list[Result]]:
+    """What this run makes, one result a planted model: ``detected``, ``patched`` and ``tuned``."""
+    p, prompts = run.params, run.params.truth_prompts
+    seeds = [p.seed + k for k in range(p.truth_seeds)]
+    return {
+        "detected": [detected(run, seed=seed, prompts=prompts, gammas=p.truth_gammas) for seed in seeds],
+        "patched": [patched(run, seed=seed, prompts=base_prompts(prompts)) for seed in seeds],
+        "tuned": [tuned(run, seed=seed, prompts=prompts, topics=p.ablation_topics) for seed in seeds],
+    }
 
 
-def joined(found: Sequence[Result], name: str) -> pd.DataFrame:
-    """A table of all planted models, with the column seed."""
+def joined(run: Run, made: str, name: str) -> pd.DataFrame:
+    """A table of all planted models, with the column seed; ``made``: a name of :func:`results`."""
+    found = results(run)[made]
     return pd.concat([each.frame(name).assign(seed=each.inputs["seed"]) for each in found], ignore_index=True)
 
 
