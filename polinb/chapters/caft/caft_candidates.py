@@ -187,7 +187,8 @@ def latents_of(
             sae.save(folder / f"sae{b}.safetensors")
         origin = "public" if public else "trained here"
         rows.append({"block": b, "origin": origin, "latents": len(sae.b_enc), **quality(sae, every[held])})
-        latent, change, vectors = ranked(sae, *probed[b], k=count)
+        base, low, high = probed[b]
+        latent, change, vectors = ranked(sae, base, low, high, count)
         arrays |= {f"latent{b}": latent, f"strength{b}": change, f"vectors{b}": vectors}
     pd.DataFrame(rows).to_parquet(folder / "quality.parquet")
     save_arrays(folder / "candidates.safetensors", arrays)
