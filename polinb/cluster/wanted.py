@@ -7,9 +7,10 @@ results: labels of shortened texts, and the cards of neurons that the scores cho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 from polinb.chapters.anatomy import doses, moved
-from polinb.chapters.caft import caft, caft_angles, caft_candidates, cue_study, narrow_study
+from polinb.chapters.caft import caft, caft_candidates, cue_study, narrow_study
 from polinb.chapters.dpo import shift, toxicity
 from polinb.chapters.paper import baselines, carried, results, second_judge, verdicts
 from polinb.chapters.paper.patch_tables import patch_plan, statement_results
@@ -104,7 +105,7 @@ def wanted(run: Run, chapter: str) -> list[Result]:
             yield caft.first_loss(run, weights=run.weights(each))
         for topic in hard_topics:
             yield from (caft_candidates.pca(run, topic), caft_candidates.dictionary(run, topic))
-        yield from (caft_angles.angles(run, hard_topics[0], method) for method in caft.METHODS)
+        yield from (caft.angles(run, hard_topics[0], method) for method in caft.METHODS)
 
     def narrow() -> Iterator[Result]:
         yield narrow_study.reference_logp(run)
@@ -134,7 +135,7 @@ def wanted(run: Run, chapter: str) -> list[Result]:
             *(*labels(*variants, *to_statements([VANILLA])), *scores(), *patched()),
             *(*labels(*results.inhibit_conditions(run)), *gammas()),
         ],
-        "10_known_truth": lambda: [*truth.detections(run), *truth.patchings(run), *truth.tunings(run)],
+        "10_known_truth": lambda: list(chain(*truth.results(run).values())),
         "11_hard_controls": lambda: [*hard(), *second_labels(), *carried.readings(run).values()],
         "12_where_the_shift_lives": lambda: [*labels(VANILLA), *scores(), *preferred()],
         "13_toxicity": rude,

@@ -11,7 +11,7 @@ from planted_files import write
 from planted_results import put_neurons, put_weights
 from safetensors.torch import save_file
 
-from polinb.chapters.caft import caft, caft_angles
+from polinb.chapters.caft import caft
 from polinb.chapters.caft import caft_candidates as cc
 from polinb.chapters.caft.rule import auc
 from polinb.errors import DataError, ParameterError
@@ -156,13 +156,13 @@ def test_angles_see_a_planted_overlap_and_none_where_there_is_none():
     chosen[0, :4] = chosen[1, :6] = True
     for layer in (0, 1):  # value vectors of the chosen neurons lie inside Q, and are long
         columns[layer][:, chosen[layer]] = 20 * q @ rng.standard_normal((3, int(chosen[layer].sum())))
-    lines, row = caft_angles.compare(columns, chosen, q, 3, 0)
-    own = lines[lines.kind == caft_angles.GENERAL]
+    lines, row = caft.compare(columns, chosen, q, 3, 0)
+    own = lines[lines.kind == caft.GENERAL]
     assert own.degrees.max() < 1e-5 and row["shared"] == pytest.approx(1) and row["size"] == 10
     assert row["neurons_p"] == row["subspace_p"] == pytest.approx(1 / 101)
     assert row["subspace"] == pytest.approx(3 / 32, abs=0.03)  # a random subspace shares its part of the dimensions
     band = lines[lines.kind == "random subspace"]
     assert (band.low <= band.degrees).all() and (band.degrees <= band.high).all() and len(lines) == 9
     outside = orthonormal(np.eye(32)[:, :2] - q @ q[:2].T)
-    away, rest = caft_angles.compare(columns, chosen, outside, 3, 0)
-    assert away[away.kind == caft_angles.GENERAL].degrees.min() > 89.9 and rest["subspace_p"] > 0.9
+    away, rest = caft.compare(columns, chosen, outside, 3, 0)
+    assert away[away.kind == caft.GENERAL].degrees.min() > 89.9 and rest["subspace_p"] > 0.9

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from oracles import seen
 
 from polinb.chapters.planted import localisation, truth
-from polinb.chapters.planted.design import Design
-from polinb.chapters.planted.planted import answer_ids, build, direction, prompt_ids, prompts, stance, variant
+from polinb.chapters.planted.planted import Design, answer_ids, build, direction, prompt_ids, prompts, stance, variant
 from polinb.chapters.planted.truth import train
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import ParameterError
@@ -89,7 +88,7 @@ def test_only_planted_neurons_and_the_lean_write_stance(hard):
     assert np.isclose(np.linalg.norm(u), 1)
     values = np.array([w[f"model.layers.{k}.mlp.down_proj.weight"].T @ u for k in range(4)])
     writes = hard.everything | hard.roles["idle"]
-    np.testing.assert_allclose(values[writes], hard.design.strength * hard.side[writes], atol=1e-6)
+    np.testing.assert_allclose(values[writes], hard.side[writes], atol=1e-6)
     assert np.abs(values[~writes]).max() < 1e-6
     prompt = asked(hard, 1)["race"][0] + answer_ids(hard, "right", end=False)
     quiet = build(replace(hard.design, drift=0.0, noise=0.0))

@@ -5,7 +5,7 @@ import pytest
 from planted_files import write
 
 from polinb.chapters.dpo import toxicity
-from polinb.chapters.dpo.toxicity_tables import overlap_f1
+from polinb.chapters.dpo.toxicity import overlap_f1
 from polinb.errors import DataError, ModelError, ParameterError
 from polinb.models.generation import log_likelihood
 from polinb.models.tokens import end_ids

@@ -174,23 +174,25 @@ def latents_of(
     """
     blocks, models, read = _read(run, limit=limit, **how)
     public = public_saes(run.lm, folder_of.value, blocks) if folder_of.value else {}
-    probed = _collect(models, read, blocks)
-    learnt = _collect(models[::2], encode(run.lm, more, run.params.system_prompt, limit), blocks)
+    owner, probed = _collect(models, read, blocks)
+    other, learnt = _collect(models[::2], encode(run.lm, more, run.params.system_prompt, limit), blocks)
+    # both texts of a prompt are held out, or neither
+    held = np.concatenate([*([owner] * len(models)), *([other] * len(models[::2]))]) // 2 % _HELD_OUT == 0
     arrays: dict[str, np.ndarray] = {}
     rows = []
     for b in blocks:
-        learn, test = _split([probed[b], learnt[b]])
-        sae = public.get(b) or train(learn, *source["train"], seed=source["seed"])
+        every = np.concatenate([*probed[b], *learnt[b]])
+        sae = public.get(b) or train(every[~held], *source["train"], seed=source["seed"])
         if not public:
             sae.save(folder / f"sae{b}.safetensors")
         origin = "public" if public else "trained here"
-        rows.append({"block": b, "origin": origin, "latents": len(sae.b_enc), **quality(sae, test)})
-        base, low, high = probed[b][1]
+        rows.append({"block": b, "origin": origin, "latents": len(sae.b_enc), **quality(sae, every[held])})
+        base, low, high = probed[b]
         latent, change, vectors = ranked(sae, base, low, high, count)
         arrays |= {f"latent{b}": latent, f"strength{b}": change, f"vectors{b}": vectors}
     pd.DataFrame(rows).to_parquet(folder / "quality.parquet")
     save_arrays(folder / "candidates.safetensors", arrays)
-    return {"blocks": blocks, "texts": len(read[0]), "tokens": len(probed[blocks[0]][0])}
+    return {"blocks": blocks, "texts": len(read[0]), "tokens": len(owner)}
 
 
 def ranked(
@@ -226,8 +228,8 @@ def ranked(
 
 def _collect(
     models: Sequence[LM], texts: tuple[Ids, Ids], blocks: Sequence[int]
-) -> dict[int, tuple[np.ndarray, list[np.ndarray]]]:
-    """Block → (the text of each token, one array (tokens, d_model) a model); at most so many tokens as fit."""
+) -> tuple[np.ndarray, dict[int, list[np.ndarray]]]:
+    """The text of each token, and block → one array (tokens, d_model) a model; at most so many tokens as fit."""
     owners: list[int] = []
     seen: dict[int, list[list[np.ndarray]]] = {b: [] for b in blocks}
     for owner, found in states(models, texts, blocks):
@@ -236,11 +238,4 @@ def _collect(
         owners += owner
         for b in blocks:
             seen[b].append(found[b])
-    return {b: (np.array(owners), [np.concatenate(parts) for parts in zip(*seen[b], strict=True)]) for b in blocks}
-
-
-def _split(parts: Sequence[tuple[np.ndarray, list[np.ndarray]]]) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens to learn from and to test on, split so that both texts of a prompt are on one side."""
-    held = np.concatenate([owner for owner, arrays in parts for _ in arrays]) // 2 % _HELD_OUT == 0
-    states = np.concatenate([each for _, arrays in parts for each in arrays])
-    return states[~held], states[held]
+    return np.array(owners), {b: [np.concatenate(parts) for parts in zip(*seen[b], strict=True)] for b in blocks}

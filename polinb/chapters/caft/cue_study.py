@@ -310,9 +310,8 @@ def accuracies(run: Run) -> pd.DataFrame:
     """
     by = scored(run).groupby(["condition", "intended", "half"], sort=False)
     table = by.agg(n=("right", "size"), accuracy=("right", "mean"), right=("right", "sum")).reset_index()
-    ends = [wilson(right, n) for right, n in zip(table.pop("right"), table["n"], strict=True)]
-    alone = by[["first", "second"]].mean().mean(axis=1).to_numpy()
-    return table.assign(low=[low for low, _ in ends], high=[high for _, high in ends], fixed_order=alone)
+    table[["low", "high"]] = [wilson(right, n) for right, n in zip(table.pop("right"), table["n"], strict=True)]
+    return table.assign(fixed_order=by[["first", "second"]].mean().mean(axis=1).to_numpy())
 
 
 def gaps(run: Run) -> pd.DataFrame:

@@ -162,8 +162,8 @@ def judged(run: Run, condition: Condition) -> pd.DataFrame:
     frame = found.frame("answers")
     if run.params.narrow_judge == "openai":
         asked = narrow.questions(run.params.narrow_questions)
-        own = dict(zip(zip(asked["id"], asked["prompt"], strict=True), asked["judge_prompts"], strict=True))
-        return _asked(run, found, [own[row.id, row.prompt] for row in frame.itertuples()])
+        own = asked.set_index(["id", "prompt"])["judge_prompts"].to_dict()
+        return _asked(run, found, [own[key] for key in zip(frame["id"], frame["prompt"], strict=True)])
     texts, known = frame["response"].tolist(), references(run)
     coherence = judges.coherence(frame["vanilla_logp"].to_numpy(), texts, known["whole"], known["shuffled"])
     return frame.assign(alignment=judges.local_alignment(texts), coherence=coherence)

@@ -100,9 +100,10 @@ def refuse(run: Run) -> None:
 
 def training(run: Run) -> pd.DataFrame:
     """Course of the trainings: side, and the columns of ``Study.course``."""
-    if not all(dpo.course_of(run, preferred(run, side)).done() for side in TRAINED):
+    studies = {side: study(run, side) for side in TRAINED}
+    if not all(each.trained.done() for each in studies.values()):
         refuse(run)
-    return pd.concat([study(run, side).course().assign(side=side) for side in TRAINED], ignore_index=True)
+    return pd.concat([each.course().assign(side=side) for side, each in studies.items()], ignore_index=True)
 
 
 def held_out_margins(run: Run) -> pd.DataFrame:
@@ -137,11 +138,6 @@ def group_shares(run: Run) -> pd.DataFrame:
     titles = {name: group.title for name, group in own.groups().items()}
     frame.insert(1, "title", frame["set"].replace(titles))
     return frame
-
-
-def held_out(run: Run) -> pd.DataFrame:
-    """Shares of the groups on the texts they were chosen on and on others (``shares.held_out_shares``)."""
-    return shares.held_out_shares(study(run).parts(), 1)
 
 
 def crossing(run: Run) -> pd.DataFrame:
@@ -194,7 +190,8 @@ def beside_study(run: Run) -> pd.DataFrame:
     The study's numbers sum to 100, so its groups are taken to be what is left without its top neurons. Which number of
     top neurons they belong to is not known; they stand beside each of ours.
     """
-    table, held = group_shares(run).set_index("set"), held_out(run).set_index("group")
+    table = group_shares(run).set_index("set")
+    held = shares.held_out_shares(study(run).parts(), 1).set_index("group")
     rows: list[tuple[str, float, float]] = []
     for k in run.params.probe_top:
         top = 100 * float(table.loc[f"top {k} left-aligned", "gross_share"])
@@ -204,25 +201,6 @@ def beside_study(run: Run) -> pd.DataFrame:
     other = 100 * float(held.loc["all four", "other_texts"])
     rows += [("the four groups, chosen on one half of the texts and measured on the other", np.nan, other)]
     return pd.DataFrame(rows, columns=["quantity", "study", "ours"])
-
-
-# --- causal checks
-
-
-def patched_groups(run: Run) -> pd.DataFrame:
-    """What patching each set from the DPO model into the vanilla model does (``causal.outcome_table``)."""
-    return study(run).outcomes(study(run).patched())
-
-
-def edited_groups(run: Run) -> pd.DataFrame:
-    """What editing the groups' activations in the vanilla model does, with the unedited and the DPO model beside it.
-
-    Returns:
-        the columns of ``causal.outcome_table``, mode (mean, scale; missing for the models as they are), alpha.
-    """
-    edits = study(run).edited()
-    how = edits.frame("answers")[["set", "mode", "alpha"]].drop_duplicates()
-    return study(run).outcomes(edits).merge(how, on="set", how="left")
 
 
 def examples(run: Run) -> pd.DataFrame:

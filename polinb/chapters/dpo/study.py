@@ -20,8 +20,9 @@ from polinb.masking.editing import MODES, edit_factors, edited_answers
 from polinb.masking.patching import patched_answers
 from polinb.models.generation import log_likelihood
 from polinb.models.lm import LM
+from polinb.resampling import SHIFT, Span
 from polinb.runs.artifacts import save_arrays
-from polinb.runs.conditions import Condition, Texts, encode
+from polinb.runs.conditions import Condition, Ids, Texts, encode
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
@@ -49,6 +50,7 @@ class Study:
         sign: the trained way along the probe, +1 or −1.
         letters: of neurons aligned with the probe and against it.
         tops: neurons closest to the probe that are tried as well: name, number, sides.
+        span: of a change of ``score``; also: further columns of labels with the same span.
     """
 
     run: Run
@@ -63,6 +65,8 @@ class Study:
     sign: int
     letters: tuple[str, str]
     tops: Sequence[Top]
+    span: Span = SHIFT
+    also: Sequence[str] = ()
 
     @property
     def states(self) -> Result:
@@ -102,12 +106,19 @@ class Study:
         p = self.run.params
         return shares(self.parts(), own | {**sets} | whole, self.sign, p.bootstrap, p.seed)
 
+    @property
+    def trained(self) -> Result:
+        """What is kept of the course of DPO, for weights may be dropped."""
+        weights = self.run.weights(self.after)
+        assert weights is not None
+        return training_course(self.run, weights=weights)
+
     def course(self) -> pd.DataFrame:
         """Course of DPO: step, loss, margin (β × gain of chosen over rejected, before the step), accuracy.
 
         With one epoch every pair is new when it is read, so margin and accuracy are on pairs not yet trained on.
         """
-        told = course_of(self.run, self.after).summary
+        told = self.trained.summary
         table = pd.DataFrame({"loss": told["losses"], "margin": told["margins"], "accuracy": told["accuracies"]})
         return table.assign(step=table.index + 1)
 
@@ -132,29 +143,30 @@ class Study:
         both = pd.concat([self.rate(self.run, said).assign(set=name) for name, said in self.answered.items()])
         return both.merge(self.tried.rows[on], on=on)
 
-    def outcomes(self, made: Result, **how: Any) -> pd.DataFrame:
-        """What patching or editing does (``causal.outcome_table``), beside the two models as they are.
+    def outcomes(self, made: Result) -> pd.DataFrame:
+        """What patching or editing does, beside the two models as they are.
 
         Args:
             made: :meth:`patched` or :meth:`edited`.
+
+        Returns:
+            the columns of ``causal.outcome_table``; of edits also mode (mean, scale; missing for the models) and alpha.
         """
-        p, said = self.run.params, pd.concat([self.plain(), self.rate(self.run, made)], ignore_index=True)
+        p, rated = self.run.params, self.rate(self.run, made)
         plan = group_plan(self.groups(), top_sets(self.parts(), self.tops), p.seed)
         sizes = {name: int(chosen.sum()) for name, chosen in plan.items()}
-        return outcome_table(said.assign(topic=said.get("topic", "all")), p.bootstrap, p.seed, sizes, **how)
+        both = pd.concat([self.plain(), rated], ignore_index=True)
+        table = outcome_table(
+            both.assign(topic=both.get("topic", "all")), p.bootstrap, p.seed, sizes, self.span, self.also
+        )
+        how = rated.filter(["set", "mode", "alpha"]).drop_duplicates()
+        return table.merge(how, on="set", how="left")
 
     @property
     def _tried(self) -> dict[str, Any]:
         """What trying the groups takes, by patching or by editing."""
         how = {"sign": self.sign, "letters": self.letters, "tokens": self.tokens, "batch": self.run.params.eval_batch}
         return {"before": self.run.weights(self.before), "parts": self.decomposed(), "asked": self.tried, **how}
-
-
-def course_of(run: Run, condition: Condition) -> Result:
-    """The course of a DPO training; kept, for weights may be dropped."""
-    weights = run.weights(condition)
-    assert weights is not None
-    return training_course(run, weights=weights)
 
 
 @stage("training-course")
@@ -252,33 +264,32 @@ def patched(
     Args:
         tried: as :func:`_trial` takes it.
     """
-    lm, found, own, prompts, how = _trial(run, asked=asked, **tried)
+    lm, found, own, how = _trial(run, asked=asked, **tried)
     second, plan = run.model(after, "after"), group_plan(own, top_sets(found, tops), seed)
     made = {
-        name: patched_answers(lm, second, chosen, prompts, mode=mode, label=f"patching {name}", **how)
+        name: patched_answers(lm, second, chosen, mode=mode, label=f"patching {name}", **how)
         for name, chosen in plan.items()
     }
-    _table(run, asked, prompts, made).to_parquet(folder / "answers.parquet")
+    _table(run, asked, how["prompts"], made).to_parquet(folder / "answers.parquet")
 
 
 @stage("group-edited", Model)
 def edited(run: Run, folder: Path, *, alphas: Sequence[float], asked: Texts, **tried: Any) -> None:
-    """Answers of ``before`` while its four groups are edited (tuning-free editing): table ``answers``.
+    """Answers of ``before`` while its four groups are edited (tuning-free editing): table ``answers``, mode and alpha.
 
     Scaling by α = 0 changes nothing by definition and is left out.
 
     Args:
         tried: as :func:`_trial` takes it.
     """
-    lm, found, own, prompts, how = _trial(run, asked=asked, **tried)
+    lm, found, own, how = _trial(run, asked=asked, **tried)
     pairs = [(mode, float(a)) for mode in MODES for a in alphas if a or mode == "mean"]
     plan = {f"{'mean' if mode == 'mean' else 'live'} × (1 ± α), α = {a:g}": (mode, a) for mode, a in pairs}
-    how |= {"means": found.mean_before}
     made = {
-        name: edited_answers(lm, *edit_factors(own, alpha), prompts, mode=mode, label=name, **how)
-        for name, (mode, alpha) in plan.items()
+        name: edited_answers(lm, *edit_factors(own, a), mode=mode, means=found.mean_before, label=name, **how)
+        for name, (mode, a) in plan.items()
     }
-    table = _table(run, asked, prompts, made)
+    table = _table(run, asked, how["prompts"], made)
     table["mode"] = [plan[name][0] for name in table["set"]]
     table["alpha"] = [plan[name][1] for name in table["set"]]
     table.to_parquet(folder / "answers.parquet")
@@ -293,15 +304,15 @@ def _trial(
     asked: Texts,
     tokens: int,
     batch: int,
-) -> tuple[LM, Parts, dict[str, Group], list[list[int]], dict[str, Any]]:
-    """The model that groups are tried in, the parts and the groups, the prompts, and how it answers."""
+) -> tuple[LM, Parts, dict[str, Group], dict[str, Any]]:
+    """The model that groups are tried in, the parts and the groups, and what it answers, and how."""
     found, prompts = parts_of(parts), encode(run.lm, asked, run.params.system_prompt, 2**31)[0]
-    how: dict[str, Any] = {"max_new_tokens": tokens, "batch": batch}
+    how: dict[str, Any] = {"prompts": prompts, "max_new_tokens": tokens, "batch": batch}
     own = groups(found.cosine, found.mean_before, found.neurons, sign, letters)
-    return run.model(before, "before"), found, own, prompts, how
+    return run.model(before, "before"), found, own, how
 
 
-def _table(run: Run, asked: Texts, prompts: list[list[int]], made: Mapping[str, list[list[int]]]) -> pd.DataFrame:
+def _table(run: Run, asked: Texts, prompts: Ids, made: Mapping[str, Ids]) -> pd.DataFrame:
     """Answers as text for each set: set, the columns asked, response, n_tokens, vanilla_logp."""
     frames = {
         name: said(run.lm, asked.rows, ids).assign(vanilla_logp=log_likelihood(run.lm, prompts, ids))

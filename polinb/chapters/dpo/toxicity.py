@@ -1,4 +1,4 @@
-"""The subject of Yang et al. 2025 itself, toxicity: data, models, answers and the study of that chapter.
+"""The subject of Yang et al. 2025 itself, toxicity: data, models, answers, the study and the tables of that chapter.
 
 A model that can be rude is tuned to prefer civil responses; then the tools of the stance chapter say where the change
 sits. The model *before* is the vanilla one, or, where that has nothing to lose, one made rude by a short warm-up on the
@@ -7,24 +7,35 @@ rude responses of other prompts.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from polinb.chapters.dpo import study as dpo
-from polinb.chapters.dpo.study import Study, Top, read_answers
+from polinb.chapters.dpo.causal import ALL
+from polinb.chapters.dpo.study import Study, Top, read_answers, top_sets
+from polinb.chapters.paper.judge_tables import median_words
+from polinb.data.rows import Row
 from polinb.errors import ParameterError
+from polinb.resampling import CHANGE, bootstrap_mean, changes, known_mean, share_interval
 from polinb.runs.conditions import VANILLA, Condition, Form, Texts, silent
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
+from polinb.runs.stages import wide
+from polinb.scoring.shares import STUDY, held_out_shares, null_share
 from polinb.stance import civility
-from polinb.stance.rudeness import Scorer, make_scorer, rate
+from polinb.stance.rudeness import Scorer, accuracy, make_scorer, rate
+from polinb.stance.utility import repetition
 
 MODELS = ("vanilla", "before", "after")
+MEASURES = {"rude": "share rude", "insult": "share with an insult", "p_rude": "mean P(rude)"}
 FOLDS = 5
 _FEWEST = 3  # of each class, so that two are left when a fold is taken out
 
@@ -37,20 +48,17 @@ def pairs(run: Run) -> civility.CivilityData:
     return run.once("civility pairs", lambda: civility.load_pairs(run.params.toxicity_data))
 
 
-def challenge(run: Run) -> civility.PromptSet:
-    """Prompts that invite rudeness (``challenge_data``)."""
-    return run.once("challenge", lambda: civility.load_challenge(run.params.challenge_data or "bundled"))
-
-
 def comments(run: Run) -> civility.Comments | None:
     """Labelled comments behind the probe and the embedded scorer (``toxicity_comments``); ``None``: the pairs."""
     name = run.params.toxicity_comments
     return run.once("comments", lambda: civility.load_comments(name)) if name else None
 
 
-def asked(run: Run) -> list[civility.Prompt]:
-    """The challenge prompts of this run."""
-    return challenge(run).first(run.params.toxicity_prompts)
+def asked(run: Run, most: int | None = None) -> Texts:
+    """The challenge prompts of this run, which invite rudeness (``challenge_data``), or the first ``most`` of them."""
+    p = run.params
+    found = run.once("challenge", lambda: civility.load_challenge(p.challenge_data or "bundled"))
+    return _texts(found.form, found.first(p.toxicity_prompts)[:most], "id", "kind", "prompt")
 
 
 def neutral(run: Run) -> list[civility.Prompt]:
@@ -63,18 +71,14 @@ def half(count: int) -> int:
     return max(2, count // 2)
 
 
+def _texts(form: str, rows: Sequence[Row], *fields: str, **renamed: str) -> Texts:
+    """Fields of the data's rows as texts; ``renamed``: column → the field that it holds."""
+    found = pd.DataFrame(map(dict, rows))[[*fields, *renamed.values()]].set_axis([*fields, *renamed], axis=1)
+    return Texts.of(found, _form(form))
+
+
 def _form(form: str) -> Form:
     return "chat" if form == "reply" else "continuation"
-
-
-def _prompts(items: Sequence[civility.Prompt], form: str) -> Texts:
-    rows = [(item.id, item.kind, item.prompt) for item in items]
-    return Texts.of(pd.DataFrame(rows, columns=["id", "kind", "prompt"]), _form(form))
-
-
-def _lessons(run: Run, chosen: Sequence[civility.CivilPair], **sides: str) -> Texts:
-    rows = {name: [getattr(pair, side) for pair in chosen] for name, side in {"prompt": "prompt", **sides}.items()}
-    return Texts.of(pd.DataFrame(rows), _form(pairs(run).form))
 
 
 # --- who rates
@@ -123,11 +127,13 @@ def conditions(run: Run) -> dict[str, Condition]:
     """The vanilla model, the one ``before`` preference tuning, and the one ``after`` it."""
 
     def make() -> dict[str, Condition]:
-        p, before = run.params, VANILLA
+        p, before, form = run.params, VANILLA, pairs(run).form
         if p.toxicity_warmup:
-            texts, recipe = _lessons(run, warmup_pairs(run), response="rude"), run.recipe(epochs=p.toxicity_warmup)
-            before = Condition("warm-up on rude responses", learns=texts, recipe=recipe, limit=p.max_tokens)
-        texts = _lessons(run, pairs(run).split("train", p.toxicity_pairs), response="civil", rejected="rude")
+            texts = _texts(form, warmup_pairs(run), "prompt", response="rude")
+            how: dict[str, Any] = {"recipe": run.recipe(epochs=p.toxicity_warmup), "limit": p.max_tokens}
+            before = Condition("warm-up on rude responses", learns=texts, **how)
+        first = pairs(run).split("train", p.toxicity_pairs)
+        texts = _texts(form, first, "prompt", response="civil", rejected="rude")
         recipe = run.recipe(learning_rate=p.dpo_rate, epochs=p.dpo_epochs)
         how = {"limit": p.max_tokens, "start": run.weights(before), "beta": p.dpo_beta}
         return {"vanilla": VANILLA, "before": before, "after": Condition("DPO", learns=texts, recipe=recipe, **how)}
@@ -137,15 +143,13 @@ def conditions(run: Run) -> dict[str, Condition]:
 
 def answers(run: Run, who: str, name: str = "challenge") -> Result:
     """Answers of a model to the ``challenge`` prompts or to ``neutral`` questions."""
-    texts = _prompts(asked(run), challenge(run).form) if name == "challenge" else _prompts(neutral(run), "reply")
+    texts = asked(run) if name == "challenge" else _texts("reply", neutral(run), "id", "kind", "prompt")
     return run.ask(conditions(run)[who], texts, tokens=run.params.toxicity_tokens)
 
 
 def neutral_logp(run: Run, who: str) -> Result:
     """Log-probabilities of the references to neutral questions."""
-    rows = [(each.prompt, each.reference) for each in neutral(run)]
-    texts = Texts.of(pd.DataFrame(rows, columns=["prompt", "response"]))
-    return run.logp(conditions(run)[who], texts)
+    return run.logp(conditions(run)[who], _texts("reply", neutral(run), "prompt", response="reference"))
 
 
 def held_out_logp(run: Run, who: str) -> Result:
@@ -162,20 +166,22 @@ def held_out_logp(run: Run, who: str) -> Result:
 def study(run: Run) -> Study:
     """The study of DPO against rudeness; the probe's positive side is rude, which training is meant to lower."""
     _, before, after = conditions(run).values()
-    tried = _prompts(asked(run)[: half(len(asked(run)))], challenge(run).form)
+    tried = asked(run, half(len(asked(run))))
     return Study(
         run,
         before=before,
         after=after,
         probed=probe_texts(run),
         read=read_answers(run, answers=answers(run, "before"), without=tried),
-        asked=_prompts(asked(run), challenge(run).form),
+        asked=asked(run),
         tried=tried,
         tokens=run.params.toxicity_tokens,
         rate=rated,
         sign=-1,
         letters=("T", "A"),
         tops=tops(run)[-1:],
+        span=CHANGE,
+        also=["insult"],
     )
 
 
@@ -230,3 +236,113 @@ def ready(run: Run) -> None:
         why = "Neuron groups are chosen on one half and tried on the other"
         raise ParameterError("challenge_data", f"{len(asked(run))} prompts", "at least 4 prompts", why)
     scorer(run)
+
+
+# --- the three models
+
+
+def judge_table(run: Run) -> pd.DataFrame:
+    """How far the scorer can be trusted on what it has not seen.
+
+    Returns:
+        text, and the columns of ``rudeness.accuracy``: replies to held-out messages whole and cut to the median
+        length of the answers of the model before, and the neutral reference answers, all civil (accuracy only).
+    """
+    p, held = run.params, pairs(run).split("evaluate")
+    words = median_words(answers(run, "before"))
+    rows = [
+        {"text": name} | accuracy(scorer(run), held, cut, p.bootstrap, p.seed)
+        for name, cut in (("replies, whole", None), (f"replies, first {words} words", words))
+    ]
+    alarms = rate(scorer(run), pd.DataFrame({"response": [item.reference for item in civility.load_neutral().prompts]}))
+    ends = dict(zip(("accuracy", "low", "high"), share_interval(1 - alarms["rude"], p.bootstrap, p.seed), strict=True))
+    return pd.DataFrame([*rows, {"text": "neutral answers, all civil", "texts": len(alarms), **ends}])
+
+
+def rates(run: Run) -> pd.DataFrame:
+    """Rudeness of the three models on challenge and neutral prompts, each measure with its 95 % interval.
+
+    The interval of a share is Wilson's, which does not shrink to a point at 0 or 1; that of P(rude) is a bootstrap.
+
+    Returns:
+        model, prompts, n, measure, value, low, high.
+    """
+    p, rows = run.params, []
+    for who in MODELS:
+        for name in ("challenge", "neutral"):
+            frame = rated(run, answers(run, who, name))
+            for column, title in MEASURES.items():
+                rows.append([who, name, len(frame), title, *share_interval(frame[column], p.bootstrap, p.seed)])
+    return pd.DataFrame(rows, columns=["model", "prompts", "n", "measure", "value", "low", "high"])
+
+
+def quality(run: Run) -> pd.DataFrame:
+    """What else changed, by model, each with its 95 % interval over prompts.
+
+    Returns:
+        model, measure, value, low, high: preference for civil (log-likelihood of the civil minus the rude response of
+        held-out pairs, nats a token), log-likelihood of reference answers to neutral questions under the model itself,
+        log-likelihood of its answers under the vanilla model, word overlap F1 with the references, repetition.
+    """
+    p, rows, references = run.params, [], [item.reference for item in neutral(run)]
+    for who in MODELS:
+        said = answers(run, who, "neutral").frame("answers")
+        fit = neutral_logp(run, who).frame("logp")["logp"]
+        held = wide(held_out_logp(run, who).frame("logp"), "side", ["id"])
+        hard = answers(run, who).frame("answers")
+        overlap = [overlap_f1(*both) for both in zip(said["response"], references, strict=True)]
+        values = {
+            "preference for civil over rude, held-out pairs (nats a token)": held["logp_civil"] - held["logp_rude"],
+            "log-likelihood of neutral reference answers (nats a token)": fit,
+            "vanilla log-likelihood of answers to neutral prompts (nats a token)": said["vanilla_logp"],
+            "vanilla log-likelihood of answers to challenge prompts (nats a token)": hard["vanilla_logp"],
+            "F1 of words with the reference, neutral prompts": pd.Series(overlap),
+            "repeated word triples, challenge prompts": hard["response"].map(repetition),
+        }
+        rows += [[who, name, *known_mean(each, p.bootstrap, p.seed)] for name, each in values.items()]
+    return pd.DataFrame(rows, columns=["model", "measure", "value", "low", "high"])
+
+
+def change(run: Run) -> dict[str, tuple[float, float, float]]:
+    """Paired change from before to after on the challenge prompts, with its 95 % interval, for each measure."""
+    p = run.params
+    old, new = (rated(run, answers(run, who)).set_index("id") for who in ("before", "after"))
+    return {name: bootstrap_mean(changes(old[name], new[name]), p.bootstrap, p.seed, CHANGE) for name in MEASURES}
+
+
+def examples(run: Run, count: int = 4) -> pd.DataFrame:
+    """The first challenge prompts and what the three models answer: prompt, vanilla, before, after."""
+    frames = {who: answers(run, who).frame("answers") for who in MODELS}
+    said = {who: frame["response"] for who, frame in frames.items()}
+    return pd.DataFrame({"prompt": frames["vanilla"]["prompt"], **said}).head(count)
+
+
+def overlap_f1(answer: str, reference: str) -> float:
+    """Harmonic mean of precision and recall of the answer's words against the reference's, in [0, 1]."""
+    said, wanted = (Counter(re.findall(r"\w+", text.lower())) for text in (answer, reference))
+    common = sum((said & wanted).values())
+    return 2 * common / (said.total() + wanted.total()) if common else 0.0
+
+
+# --- where the change sits, and whether groups do what their shares say
+
+
+def share_table(run: Run) -> pd.DataFrame:
+    """Shares of the fall: each group, all four, top-k neurons alone, every neuron (net over gross).
+
+    Returns:
+        set, neurons, percent, share, low, high, gross_share, other_texts (groups chosen on other texts than measured),
+        null (mean share of random sets with as many neurons in each layer), null_low, null_high, and study: what the
+        study reports for its own model and data, as a share.
+    """
+    own = study(run)
+    found, groups = own.parts(), [group.chosen for group in own.groups().values()]
+    near = top_sets(found, tops(run))
+    more = {ALL: np.any(groups, axis=0), **near}
+    table = own.shares(more)
+    other = held_out_shares(found, own.sign, own.letters).set_index("group")["other_texts"]
+    table["other_texts"] = table["set"].map(other)
+    sets = [*groups, *more.values(), np.ones_like(groups[0])]
+    table[["null", "null_low", "null_high"]] = [null_share(found.neurons, chosen, own.sign) for chosen in sets]
+    reported = {ALL: STUDY["four groups"], **dict.fromkeys(near, STUDY["top neurons"])}
+    return table.assign(study=table["set"].map(reported) / 100)

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.planted.design import Design
 from polinb.chapters.planted.localisation import TOKENS, Scores, rates, roc, scores
-from polinb.chapters.planted.planted import Planted, answer_ids, build, prompt_ids, stance, variant
+from polinb.chapters.planted.planted import Design, Planted, answer_ids, build, prompt_ids, stance, variant
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.masking.patching import patched_answers
 from polinb.masking.random_sets import random_set
@@ -49,7 +49,6 @@ KNOBS: dict[str, tuple[float, ...]] = {
 BASE = Design()
 DRAWN = (("base", 0), ("loudness", 30), ("steady", 48), ("readers", 48))  # conditions with ROC curves
 SHARES = ("precision", "recall", "auc")
-Variants = dict[tuple[str, str], LM]
 # Gates so deeply shut that the gradient of a specific neuron vanishes on other topics. At BASE it does not: SiLU is
 # slightly negative there, AdamW makes any gradient a full step, and other topics' neurons learn the opposite.
 SHUT = replace(BASE, shut=30.0)
@@ -57,21 +56,6 @@ EXAMPLES = 32
 
 
 # --- finding
-
-
-def detections(run: Run) -> list[Result]:
-    """The searches of this run, one per planted model."""
-    p = run.params
-    return [detected(run, seed=s, prompts=p.truth_prompts, gammas=p.truth_gammas) for s in seeds(run)]
-
-
-def roc_curves(run: Run) -> pd.DataFrame:
-    """ROC curves of G at the base condition and in three traps, means over models.
-
-    Columns: knob, value, method, fpr, tpr, auc.
-    """
-    table = joined(detections(run), "roc")
-    return table.groupby(["knob", "value", "method", "fpr"], sort=False, as_index=False)[["tpr", "auc"]].mean()
 
 
 @stage("truth-detection")
@@ -84,24 +68,32 @@ def detected(run: Run, folder: Path, *, seed: int, prompts: Sequence[int], gamma
     Tables ``rates``: knob (base, prompts, source, gamma, topics or a key of KNOBS), value, label, and the columns of
     :func:`polinb.chapters.planted.localisation.rates`; ``roc``: knob, value, and those of ``localisation.roc``.
     """
-    parts: list[pd.DataFrame] = []
-    curves: list[pd.DataFrame] = []
-    known: dict[Any, pd.DataFrame] = {}
-    planted: Planted | None = None
+    parts, curves = [], []
+
+    @lru_cache(maxsize=1)  # the base condition comes first, and what was searched is kept
+    def built(design: Design) -> tuple[Planted, dict[tuple[str, str], LM]]:
+        planted = build(design)
+        return planted, constructed(planted)
+
+    @cache
+    def searched(design: Design, source: str, count: int) -> tuple[Planted, Scores, pd.DataFrame]:
+        planted, variants = built(design)
+        found = scores(planted, variants, source, count)
+        return planted, found, rates(planted, found, design.gamma)
+
     with one_thread():
         for knob, value, design, source, count in conditions(prompts, seed):
-            key = (design, source, count)
-            if key not in known:
-                if planted is None or planted.design != design:
-                    planted = build(design)
-                    variants = constructed(planted)
-                found = scores(planted, variants, source, count)
-                known[key] = rates(planted, found, design.gamma)
-                if (knob, value) in DRAWN:
-                    curves.append(roc(planted, found).assign(knob=knob, value=float(value)))
-                if knob == "base":
-                    parts += _regrouped(planted, found, gammas)
-            parts.append(known[key].assign(knob=knob, value=float(value), label=source))
+            planted, found, table = searched(design, source, count)
+            if (knob, value) in DRAWN:
+                curves.append(roc(planted, found).assign(knob=knob, value=float(value)))
+            if knob == "base":  # its scores are read with other γ and with fewer topics too
+                true = design.gamma
+                for gamma in sorted({*gammas, true / 2, true}):
+                    parts.append(rates(planted, found, gamma).assign(knob="gamma", value=float(gamma), label="left"))
+                for number in range(2, len(TOPICS) + 1):
+                    fewer = rates(planted, found, true, TOPICS[:number])
+                    parts.append(fewer.assign(knob="topics", value=float(number), label="left"))
+            parts.append(table.assign(knob=knob, value=float(value), label=source))
     pd.concat(parts, ignore_index=True).to_parquet(folder / "rates.parquet")
     pd.concat(curves, ignore_index=True).to_parquet(folder / "roc.parquet")
 
@@ -125,27 +117,12 @@ def base_prompts(counts: Sequence[int]) -> int:
     return sorted(counts)[len(counts) // 2]
 
 
-def constructed(planted: Planted) -> Variants:
+def constructed(planted: Planted) -> dict[tuple[str, str], LM]:
     """All variants of a planted model, constructed."""
     return {(topic, side): variant(planted, topic, side) for topic in TOPICS for side in LEANINGS}
 
 
-def _regrouped(planted: Planted, found: Scores, gammas: Sequence[float]) -> Iterator[pd.DataFrame]:
-    """The base condition's scores read with other γ and with fewer topics."""
-    true = planted.design.gamma
-    for gamma in sorted({*gammas, true / 2, true}):
-        yield rates(planted, found, gamma).assign(knob="gamma", value=float(gamma), label="left")
-    for number in range(2, len(TOPICS) + 1):
-        table = rates(planted, found, true, TOPICS[:number])
-        yield table.assign(knob="topics", value=float(number), label="left")
-
-
 # --- patching
-
-
-def patchings(run: Run) -> list[Result]:
-    """The patching of this run, one per planted model."""
-    return [patched(run, seed=s, prompts=base_prompts(run.params.truth_prompts)) for s in seeds(run)]
 
 
 @stage("truth-patching")
@@ -216,12 +193,6 @@ def recipe(seed: int) -> Recipe:
     return Recipe(learning_rate=1e-4, weight_decay=0.01, warmup=0.0, train="body", seed=seed, **sizes)
 
 
-def tunings(run: Run) -> list[Result]:
-    """The fine-tunes of this run, one result a planted model."""
-    p = run.params
-    return [tuned(run, seed=s, prompts=p.truth_prompts, topics=p.ablation_topics) for s in seeds(run)]
-
-
 @stage("truth-tuned", version=2)
 def tuned(run: Run, folder: Path, *, seed: int, prompts: Sequence[int], topics: Sequence[str]) -> None:
     """Find, patch and freeze the planted neurons of one model whose variants are really fine-tuned.
@@ -237,8 +208,8 @@ def tuned(run: Run, folder: Path, *, seed: int, prompts: Sequence[int], topics: 
         trained = {(t, side): train(planted, t, side, how) for t in TOPICS for side in LEANINGS}
         variants = {key: lm for key, (lm, _) in trained.items()}
         found = scores(planted, variants, "left", few)
-        rates(planted, found, planted.design.gamma).to_parquet(folder / "rates.parquet")
         gamma, every = planted.design.gamma, np.ones_like(planted.general)
+        rates(planted, found, gamma).to_parquet(folder / "rates.parquet")
         frozen = {
             "nothing": ~every,
             "true G": planted.general,
@@ -314,13 +285,20 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def seeds(run: Run) -> list[int]:
-    """Seeds of the planted models."""
-    return [run.params.seed + k for k in range(run.params.truth_seeds)]
+def results(run: Run) -> dict[str, list[Result]]:
+    """What this run makes, one result a planted model: ``detected``, ``patched`` and ``tuned``."""
+    p, prompts = run.params, run.params.truth_prompts
+    seeds = [p.seed + k for k in range(p.truth_seeds)]
+    return {
+        "detected": [detected(run, seed=seed, prompts=prompts, gammas=p.truth_gammas) for seed in seeds],
+        "patched": [patched(run, seed=seed, prompts=base_prompts(prompts)) for seed in seeds],
+        "tuned": [tuned(run, seed=seed, prompts=prompts, topics=p.ablation_topics) for seed in seeds],
+    }
 
 
-def joined(found: Sequence[Result], name: str) -> pd.DataFrame:
-    """A table of all planted models, with the column seed."""
+def joined(run: Run, made: str, name: str) -> pd.DataFrame:
+    """A table of all planted models, with the column seed; ``made``: a name of :func:`results`."""
+    found = results(run)[made]
     return pd.concat([each.frame(name).assign(seed=each.inputs["seed"]) for each in found], ignore_index=True)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.planted.design import Design
 from polinb.chapters.planted.localisation import METHODS
-from polinb.chapters.planted.planted import build, direction
-from polinb.chapters.planted.truth import KNOBS, over_models
+from polinb.chapters.planted.planted import Design, build, direction
+from polinb.chapters.planted.truth import KNOBS, joined, over_models
 from polinb.data.rows import TOPICS
 from polinb.runs.run import Run
 from polinb.wording import intervals
@@ -69,8 +68,13 @@ def lines(run: Run, table: pd.DataFrame, knob: str, group: str = "G") -> pd.Data
     return joint.drop(columns="panel") if len(measures) == 1 else joint
 
 
-def roc_panels(curves: pd.DataFrame) -> pd.DataFrame:
-    """ROC curves for ``charts.roc``: method, fpr, tpr, auc, panel."""
+def roc_panels(run: Run) -> pd.DataFrame:
+    """ROC curves of G at the base condition and in three traps, means over models, for ``charts.roc``.
+
+    Columns: knob, value, method, fpr, tpr, auc, panel.
+    """
+    keys = ["knob", "value", "method", "fpr"]
+    curves = joined(run, "detected", "roc").groupby(keys, sort=False, as_index=False)[["tpr", "auc"]].mean()
     panels = list(map(told, curves["knob"], curves["value"]))
     return curves.assign(method=curves["method"].map(METHODS), panel=panels)
 
