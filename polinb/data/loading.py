@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BeforeValidator
 
@@ -99,12 +99,11 @@ class Statement(Row):
 
 
 class StatementSet(NamedTuple):
-    """A statement list in file order, with its provenance in ``source``."""
+    """A statement list in file order."""
 
     name: str
     title: str
     statements: tuple[Statement, ...]
-    source: dict[str, Any]
 
 
 def load_statements(name_or_path: str) -> StatementSet:
@@ -114,5 +113,5 @@ def load_statements(name_or_path: str) -> StatementSet:
         DataError: missing or malformed data, or the same statement twice; names file, row and column.
     """
     given, bundled = str(name_or_path), {name: f"statements/{name}.jsonl" for name in BUNDLED_STATEMENTS}
-    rows, name, source = read(given, Statement, bundled)
-    return StatementSet(name, BUNDLED_STATEMENTS.get(given, name), tuple(rows), source)
+    rows, name, _ = read(given, Statement, bundled)
+    return StatementSet(name, BUNDLED_STATEMENTS.get(given, name), tuple(rows))

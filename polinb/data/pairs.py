@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
@@ -124,7 +125,5 @@ class StanceData:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Number of prompts by topic and split."""
-        table = {topic: dict.fromkeys(SPLITS, 0) for topic in self.topics}
-        for pair in self.pairs:
-            table[pair.topic][split_of(pair.prompt)] += 1
-        return table
+        found = Counter((pair.topic, split_of(pair.prompt)) for pair in self.pairs)
+        return {topic: {split: found[topic, split] for split in SPLITS} for topic in self.topics}

@@ -5,16 +5,8 @@ A question as it stands, a question inside the paper's template, or a statement 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import pandas as pd
-
 from polinb.data.reading import resource
 from polinb.data.rows import title_of
-
-if TYPE_CHECKING:
-    from polinb.data.pairs import StanceData
 
 # Appendix A.4 as printed: the slot before "leaning" is empty there, and so it is here.
 _A4 = (
@@ -39,16 +31,6 @@ def answer_prompt(prompt: str, template: str = "question", topic: str | None = N
         return _A4.format(about="", on="", what="Viewpoints", prompt=prompt)
     title = title_of(topic)
     return _A4.format(about=f" on the topic of {title}", on=f" on {title}", what="Instruction", prompt=prompt)
-
-
-def asked_of(data: StanceData, topics: Sequence[str], limit: int, template: str = "question") -> pd.DataFrame:
-    """Evaluation questions, at most ``limit`` a topic: topic, id, prompt (:func:`answer_prompt`), left, right."""
-    rows = [
-        (topic, pair.id, answer_prompt(pair.prompt, template, topic), pair.left, pair.right)
-        for topic in topics
-        for pair in data.topic(topic, "evaluate", limit, leaning="both")
-    ]
-    return pd.DataFrame(rows, columns=["topic", "id", "prompt", "left", "right"])
 
 
 def neutral() -> list[tuple[str, str]]:

@@ -57,8 +57,7 @@ def read(given: str, kind: type[R], bundled: Mapping[str, str], also: str = "") 
         path = _RESOURCES / bundled[given] if given in bundled else place(given)
         if not path.exists() and path.suffix.lower() not in SUFFIXES:
             others = "".join(f"{each}, " for each in bundled) + also
-            shown = given if given.isprintable() else ascii(given)
-            fail(shown[:200], f"no such data; expected {others}a file ({', '.join(SUFFIXES)}) or hub:owner/name")
+            fail(given[:200], f"no such data; expected {others}a file ({', '.join(SUFFIXES)}) or hub:owner/name")
         table = read_table(path, given, {name for field in kind.model_fields for name in kind.names(field)})
         ours = {"origin": "bundled with polinb", "licence": "CC BY 4.0"}
         name, source = (given, ours) if given in bundled else (path.stem, {"origin": "file", "file": path.name})
@@ -72,8 +71,7 @@ def _read_hub(given: str) -> tuple[list[dict[str, Any]], str]:
     """Rows of a hub data set (its ``train`` split, or its only one) and the commit they came from."""
     found = _HUB_ID.fullmatch(given.removeprefix("hub:"))
     if not found or ".." in given or len(given) > 200:
-        shown = ascii(given)[1:-1][:200]
-        fail(shown, "expected hub:owner/name, :config and @revision where wanted, as on the data set's page")
+        fail(given[:200], "expected hub:owner/name, :config and @revision where wanted, as on the data set's page")
     repository, config, revision = found.groups()
     if Path(repository).exists():
         # datasets would take a local folder of that name for the hub's data set.
@@ -124,7 +122,7 @@ def place(given: str) -> Path:
         path = Path(given).expanduser()
         path.exists()
     except (OSError, ValueError, RuntimeError) as error:
-        fail(ascii(given)[1:-1][:200], f"no such data ({first_line(error)[:200]})")
+        fail(given[:200], f"no such data ({first_line(error)[:200]})")
     return path
 
 

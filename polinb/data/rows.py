@@ -46,7 +46,8 @@ def text_hash(text: str) -> str:
 
 def fail(file: str, problem: str, row: int | None = None, column: str | None = None) -> NoReturn:
     """Raise the DataError that names ``file`` and, where the problem has one, ``row`` and ``column``."""
-    place = file if row is None else f"{file}, row {row}"
+    place = file if file.isprintable() else ascii(file)[1:-1]
+    place += "" if row is None else f", row {row}"
     place += "" if column is None else f", column {column[:60]!r}"
     raise DataError(f"{place}: {problem}".encode("utf-8", "backslashreplace").decode())
 
@@ -170,7 +171,7 @@ class Row(BaseModel):
 R = TypeVar("R", bound=Row)
 
 
-def checked(table: Sequence[Mapping[str, Any]], kind: type[R], name: str, public: bool = False) -> tuple[list[R], int]:
+def checked(table: Sequence[dict[str, Any]], kind: type[R], name: str, public: bool = False) -> tuple[list[R], int]:
     """The rows of a table as ``kind`` wants them, and how many wrong ones were left out.
 
     Args:
@@ -185,8 +186,8 @@ def checked(table: Sequence[Mapping[str, Any]], kind: type[R], name: str, public
     wrong: list[tuple[str, int, str | None]] = []
     seen: dict[Any, int] = {}
     for number, cells in enumerate(table, start=1):
-        held = [(column.strip().casefold(), cell) for column, cell in cells.items() if not blank(cell)]
-        given = dict(reversed(held))  # of columns that differ in case alone, the first
+        # of columns that differ in case alone, the first
+        given = {column.strip().casefold(): cell for column, cell in reversed(cells.items()) if not blank(cell)}
         try:
             rows.append(kind.model_validate(given, context={"row": number, "seen": seen}))
         except ValidationError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from polinb.data.prompts import answer_prompt, asked_of, neutral
+from polinb.data.prompts import answer_prompt, neutral
 from polinb.errors import TrainingError
 from polinb.models.lm import LM
 from polinb.runs import stages
@@ -196,9 +196,14 @@ class Run(Base):
     # --- questions, answers and stances
 
     def questions(self, limit: int | None = None, topics: Sequence[str] | None = None) -> pd.DataFrame:
-        """Evaluation questions: topic, id, prompt (as asked), left, right."""
+        """Evaluation questions, at most ``limit`` a topic: topic, id, prompt (as asked), left, right."""
         p = self.params
-        return asked_of(self.data, topics or p.topics, limit or p.eval_questions, p.answer_template)
+        rows = [
+            (topic, pair.id, answer_prompt(pair.prompt, p.answer_template, topic), pair.left, pair.right)
+            for topic in topics or p.topics
+            for pair in self.data.topic(topic, "evaluate", limit or p.eval_questions, leaning="both")
+        ]
+        return pd.DataFrame(rows, columns=["topic", "id", "prompt", "left", "right"])
 
     def statements(self, sets: Sequence[StatementSet] | None = None) -> pd.DataFrame:
         """Statements of the run's, or of other sets, as prompts: topic (the set's name), id, prompt."""

@@ -1,9 +1,9 @@
 """Cards: who gets one, tokens through the lens, activations and contexts, and the ablation against plain PyTorch."""
 
 import copy
-from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from oracles import seen
@@ -103,13 +103,15 @@ def test_activations_and_zeroing_equal_plain_hooks(architecture, pair):
 def test_contexts_are_strong_distinct_and_about_the_answer():
     lm = load("tiny:llama")
     long = list(range(100, 140))
-    texts = cards_read.Texts(
-        prompts=[[10, 11, 12], long, [10, 11, 12], [10, 11, 12], [20]],
-        responses=[[30, 31], [40, 41, 42], [30, 31], [50], []],
-        sources=["left", "left", "right", "left", "left"],
-        questions=[0, 1, 2, 3, 4],
+    texts = pd.DataFrame(
+        {
+            "prompt_ids": [[10, 11, 12], long, [10, 11, 12], [10, 11, 12], [20]],
+            "response_ids": [[30, 31], [40, 41, 42], [30, 31], [50], []],
+            "source": ["left", "left", "right", "left", "left"],
+            "question": [0, 1, 2, 3, 4],
+        }
     )
-    vanilla = [np.zeros((len(p) + len(r), 2), np.float32) for p, r in zip(texts.prompts, texts.responses, strict=True)]
+    vanilla = [np.zeros((len(ids), 2), np.float32) for ids in texts["prompt_ids"] + texts["response_ids"]]
     vanilla[0][:, 1] = [99, 0, 0, -5, 1]  # the loudest position is in the prompt and does not count
     vanilla[1][:, 1] = [0.0] * 41 + [7, 1]
     vanilla[2][:, 1] = [0, 0, 0, 4, 1]  # the same window as the first text's
@@ -127,8 +129,9 @@ def test_contexts_are_strong_distinct_and_about_the_answer():
     assert first["right"][first["peak"]] == 8 and first["tokens"][-1] == token_text(lm.tokenizer, 42)
     assert got[1]["values"] == [99, 0, 0, -5, 1] and got[1]["peak"] == 3 and got[1]["start"] == 0
     assert [each["strength"] for each in cards_read.contexts(lm, read, texts, 1, 1)] == [7]
-    same = cards_read.Texts(texts.prompts, texts.responses, texts.sources, [0, 0, 0, 0, 0])
-    assert [each["strength"] for each in cards_read.contexts(lm, read, same, 1, 5)] == [7]  # one a question
+    assert [each["strength"] for each in cards_read.contexts(lm, read, texts.assign(question=0), 1, 5)] == [
+        7
+    ]  # one each
 
 
 def test_histograms_count_every_answer_token_and_pool_exactly():
@@ -157,11 +160,11 @@ def test_eq_ablation_effects_by_hand():
 
 
 def test_other_texts_than_pnlacs_are_refused(tiny, monkeypatch):
-    run, kept = tiny(topics=["crime", "race"], ablation_topics=["crime"]), cards._texts
+    run, read = tiny(topics=["crime", "race"], ablation_topics=["crime"]), cards_read.activations
 
-    def garbled(*given):
-        return replace(kept(*given), responses=[answer[::-1] for answer in kept(*given).responses])
+    def garbled(lm, neurons, prompts, responses):
+        return read(lm, neurons, prompts, [answer[::-1] for answer in responses])
 
-    monkeypatch.setattr(cards, "_texts", garbled)
+    monkeypatch.setattr(cards_read, "activations", garbled)
     with pytest.raises(ArtifactError, match="differ from PNLAC's own sums"):
         cards._reading(run, "crime", [(0, 1), (2, 3)]).made()

@@ -80,6 +80,7 @@ def collect(run: Run) -> Cards:
     tested = sorted({*own, *(each for drawn in nulls.values() for each in drawn)})
     readings: dict[str, Result] = {topic: _reading(run, topic, own) for topic in p.topics} if own else {}
     gaps = [(topic, part.summary["gap"]) for topic, part in readings.items()]
+    means = [part.frame("means").assign(topic=topic) for topic, part in readings.items()]
     moved: dict[str, pd.DataFrame] = {}
     for topic in p.topics:
         asked = run.questions(p.card_questions, [topic])
@@ -92,7 +93,7 @@ def collect(run: Run) -> Cards:
         normalised=run.topic_scores("vanilla_std"),
         scale=run.scale(),
         lens=_json(lens(run, neurons=own), "lens") if own else [],
-        means=_stacked(readings),
+        means=pd.concat(means, ignore_index=True) if means else pd.DataFrame(),
         contexts=_merged(readings, own, p.card_contexts),
         histograms=_pooled(readings, own),
         effects=effect_table(moved, p.bootstrap, p.seed),
@@ -144,9 +145,11 @@ def reading(
         ArtifactError: they do not agree to ``CLOSE``.
     """
     models = {"vanilla": run.lm, "left": run.model(left), "right": run.model(right)}
-    found = _texts(scores, questions)
-    read = {name: cards_read.activations(lm, neurons, found.prompts, found.responses) for name, lm in models.items()}
-    ends = {name: cards_read.on_answers(seen, found.responses) for name, seen in read.items()}
+    texts = scores.frame("responses")  # the very tokens PNLAC read; two responses to one prompt share a number
+    prompts, responses = ([ids.tolist() for ids in texts[name]] for name in ("prompt_ids", "response_ids"))
+    texts = texts.assign(prompt_ids=prompts, response_ids=responses, question=np.arange(len(texts)) % questions)
+    read = {name: cards_read.activations(lm, neurons, prompts, responses) for name, lm in models.items()}
+    ends = {name: cards_read.on_answers(seen, responses) for name, seen in read.items()}
     means = {name: each.mean(0, dtype=np.float64) for name, each in ends.items()}
     gap = _gap(contrast_of(scores), neurons, means)
     if not gap <= CLOSE:
@@ -154,7 +157,7 @@ def reading(
     layer, neuron = zip(*neurons, strict=True)
     tokens = len(ends["vanilla"])
     pd.DataFrame({"layer": layer, "neuron": neuron, **means, "n": tokens}).to_parquet(folder / "means.parquet")
-    windows = [cards_read.contexts(run.lm, read, found, column, contexts) for column in range(len(neurons))]
+    windows = [cards_read.contexts(run.lm, read, texts, column, contexts) for column in range(len(neurons))]
     _write_json(folder / "contexts.json", windows)
     _write_json(folder / "histograms.json", cards_read.histograms(ends))
     return {"gap": gap, "tokens": tokens}
@@ -206,13 +209,6 @@ def card_ranks(found: Cards, pool: str) -> dict[str, Any]:
     }
 
 
-def _texts(scores: Result, questions: int) -> cards_read.Texts:
-    """The very tokens PNLAC read, and which question each text answers."""
-    kept = scores.frame("responses")
-    prompts, responses = ([list(map(int, ids)) for ids in kept[name]] for name in ("prompt_ids", "response_ids"))
-    return cards_read.Texts(prompts, responses, list(kept["source"]), [row % questions for row in range(len(kept))])
-
-
 def _gap(sums: Contrast, neurons: Sequence[Neuron], means: Mapping[str, np.ndarray]) -> float:
     """Largest difference from the means in PNLAC's sums, in units of the neuron's activation scale there."""
     at = tuple(np.array(neurons).T)
@@ -220,12 +216,6 @@ def _gap(sums: Contrast, neurons: Sequence[Neuron], means: Mapping[str, np.ndarr
     plain = np.abs(means["vanilla"] - sums.vanilla[at] / sums.tokens)
     between = np.abs(means["right"] - means["left"] - sums.difference[at] / sums.tokens)
     return float((np.maximum(plain, between) / scale).max())
-
-
-def _stacked(readings: Mapping[str, Result]) -> pd.DataFrame:
-    parts = [part.frame("means").assign(topic=topic) for topic, part in readings.items()]
-    names = ["layer", "neuron", "topic", "vanilla", "left", "right", "n"]
-    return pd.concat(parts, ignore_index=True)[names] if parts else pd.DataFrame(columns=names)
 
 
 def _merged(readings: Mapping[str, Result], neurons: Sequence[Neuron], most: int) -> dict[Neuron, list[dict[str, Any]]]:

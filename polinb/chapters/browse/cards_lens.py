@@ -51,7 +51,8 @@ def lens(lm: LM, neurons: Sequence[Neuron]) -> np.ndarray:
     model: Any = lm.model
     matrix = model.get_output_embeddings().weight.detach()[: len(lm.tokenizer)]
     with torch.no_grad():
-        written = _through(_final_norm(lm), torch.stack([_written(lm, *each) for each in neurons]))
+        norm = resolve(model, FINAL_NORM.get(str(model.config.model_type), "model.norm"))
+        written = _through(norm, torch.stack([_written(lm, *each) for each in neurons]))
         parts = [written @ part.float().T for part in matrix.split(ROWS)]
         out = torch.cat(parts, 1)
         return (out - out.mean(1, keepdim=True)).cpu().numpy()
@@ -87,10 +88,6 @@ def _written(lm: LM, layer: int, neuron: int) -> torch.Tensor:
         return vector
     block = resolve(lm.model, architecture_of(lm.model).blocks)[layer]
     return _through(resolve(block, path), vector)
-
-
-def _final_norm(lm: LM) -> Any:
-    return resolve(lm.model, FINAL_NORM.get(str(lm.model.config.model_type), "model.norm"))
 
 
 def _through(norm: Any, vectors: torch.Tensor) -> torch.Tensor:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from polinb.chapters.browse.cards_choice import Neuron
 from polinb.chapters.browse.cards_lens import token_text
@@ -26,34 +26,18 @@ if TYPE_CHECKING:
 AROUND = 12  # tokens of a context on either side of its peak
 
 
-@dataclass(frozen=True)
-class Texts:
-    """What PNLAC read for one topic.
-
-    Attributes:
-        prompts, responses: token ids.
-        sources: whose response each is.
-        questions: which prompt each belongs to; two responses to one prompt share a number.
-    """
-
-    prompts: list[list[int]]
-    responses: list[list[int]]
-    sources: list[str]
-    questions: list[int]
-
-
 def activations(lm: LM, neurons: Sequence[Neuron], prompts: Ids, responses: Ids, batch: int = 16) -> list[np.ndarray]:
     """Activations of the neurons on every token of each text, prompt and response: one (tokens, n) float32 a text."""
     import torch
 
     chosen = np.zeros((lm.layers, lm.width), bool)
     chosen[tuple(zip(*neurons, strict=True))] = True
-    back = [sorted(neurons).index(each) for each in neurons]  # a reader gives them in order
+    place = {each: k for k, each in enumerate(sorted(neurons))}  # a reader gives them in order
     out: list[np.ndarray] = [np.zeros((0, len(neurons)), dtype=np.float32) for _ in prompts]
     with torch.no_grad():
         for chunk in batches(lm, prompts, responses, batch, label=f"{lm.name} activations"):
             values = Reader(lm, chosen).read(chunk)
-            kept = torch.cat(values, -1)[..., back].float().cpu().numpy()
+            kept = torch.cat(values, -1)[..., [place[each] for each in neurons]].float().cpu().numpy()
             for row, mask, seen in zip(chunk.rows, chunk.mask.bool().cpu().numpy(), kept, strict=True):
                 out[row] = seen[mask]
     return out
@@ -98,7 +82,7 @@ def pooled(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def contexts(
-    lm: LM, read: Mapping[str, Sequence[np.ndarray]], texts: Texts, column: int, most: int
+    lm: LM, read: Mapping[str, Sequence[np.ndarray]], texts: pd.DataFrame, column: int, most: int
 ) -> list[dict[str, Any]]:
     """The windows of text on which one neuron is furthest from zero in the vanilla model, strongest first.
 
@@ -107,6 +91,7 @@ def contexts(
 
     Args:
         read: ``vanilla``, ``left`` and ``right`` → activations of each text, as :func:`activations` gives them.
+        texts: prompt_ids, response_ids (lists), source (whose response it is), question (its prompt's number).
         column: the neuron's place in them.
         most: at most this many.
 
@@ -115,28 +100,26 @@ def contexts(
         right (activations), peak (place in the window), strength (absolute activation at the peak).
     """
     found: list[tuple[float, int, int]] = []
-    for row, (seen, answer) in enumerate(zip(read["vanilla"], texts.responses, strict=True)):
+    for row, (seen, answer) in enumerate(zip(read["vanilla"], texts["response_ids"], strict=True)):
         if len(answer):
             first = len(seen) - len(answer)
             peak = first + int(np.abs(seen[first:, column]).argmax())
             found.append((float(abs(seen[peak, column])), row, peak))
     out: list[dict[str, Any]] = []
-    asked: set[int] = set()
-    windows: set[tuple[int, ...]] = set()
+    taken: set[Any] = set()  # questions and windows
     for strength, row, peak in sorted(found, key=lambda each: (-each[0], each[1])):
         if len(out) == most:
             break
-        ids = [*texts.prompts[row], *texts.responses[row]]
-        start, end = max(0, peak - AROUND), min(len(ids), peak + AROUND + 1)
-        window = tuple(ids[start:end])
-        if texts.questions[row] in asked or window in windows:
+        text = texts.iloc[row]
+        start, end = max(0, peak - AROUND), peak + AROUND + 1
+        window = (*text.prompt_ids, *text.response_ids)[start:end]
+        if {text.question, window} & taken:
             continue
-        asked.add(texts.questions[row])
-        windows.add(window)
+        taken |= {text.question, window}
         values = {name: read[name][row][start:end, column].astype(float).tolist() for name in read}
         out.append(
             {
-                "source": texts.sources[row],
+                "source": text.source,
                 "start": start,
                 "tokens": [token_text(lm.tokenizer, token) for token in window],
                 "values": values["vanilla"],
