@@ -15,11 +15,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from book._make.code import sha256, texts
+from book._make.notebook import sha256
 from book._make.reference.run import PROFILE, ReferenceLayout, cuts, store_of
 from polinb.errors import ArtifactError
 from polinb.runs.checkout import chapter_names
 from polinb.runs.params import Params
+from polinb.secrets import texts
 from polinb.wording import LIVE, PAYLOAD
 from polinb_book import results
 from polinb_book.results import as_json, read_json, showable

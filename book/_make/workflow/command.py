@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import yaml
 
 from book._make import build
+from book._make.notebook import python_path
 from polinb.cluster.gpu import local_gpus, take_gpu
 from polinb.errors import BookError, ParameterError
 from polinb.runs.chapter import quiet
@@ -96,7 +97,7 @@ def start(arguments: argparse.Namespace) -> NoReturn:
     _lock(layout)
     sys.stdout.flush()
     # Jobs run in the checkout; threads of several do not spin while they wait.
-    own = {"POLINB_STORE": str(store_root().resolve()), "TQDM_DISABLE": "1", "PYTHONPATH": build.python_path()}
+    own = {"POLINB_STORE": str(store_root().resolve()), "TQDM_DISABLE": "1", "PYTHONPATH": python_path()}
     os.execve(words[0], [*words, *arguments.options], {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ) | own)
 
 
