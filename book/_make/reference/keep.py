@@ -17,7 +17,9 @@ from typing import Any
 
 from book._make.notebook import sha256
 from book._make.reference.run import PROFILE, ReferenceLayout, cuts, store_of
+from polinb.data.loading import load_data
 from polinb.errors import ArtifactError
+from polinb.runs.artifacts import META, provenance
 from polinb.runs.checkout import chapter_names
 from polinb.runs.params import Params
 from polinb.secrets import texts
@@ -46,29 +48,41 @@ def keep(layout: ReferenceLayout) -> dict[str, Any]:
             machine stands in one, or the whole is too large. Nothing is written then.
         DataError: the data the run used are not there any more.
     """
-    names = chapter_names(layout)
-    ran = {name: path for name in names if (path := layout.chapters / f"{name}.ipynb").is_file()}
+    chapters: dict[str, Any] = {name: {"state": "missing"} for name in chapter_names(layout)}
+    ran = {name: path for name in chapters if (path := layout.chapters / f"{name}.ipynb").is_file()}
     if not ran:
         raise ArtifactError(f"the reference run has no executed chapter in {layout.chapters}; {_REMEDY}")
-    records = {name: _record(path) for name, path in ran.items()}
-    params, data, places = _described(_parameters(ran), layout)
-    books = {name: clean(results.parsed(path.read_bytes(), path.name), name, places) for name, path in ran.items()}
-    chapters: dict[str, Any] = {name: {"state": "missing"} for name in names}
-    for name, book in books.items():
-        told = results.answer(book, name) or {}
+    records = {name: read_json(path.with_suffix(".json")) for name, path in ran.items()}
+    for name, path in ran.items():
+        if records[name].get("sha256") != sha256(path):
+            raise ArtifactError(f"reference run: {path.name} is not what was written (SHA-256 differs); {_REMEDY}")
+    books = {name: results.parsed(path.read_bytes(), path.name) for name, path in ran.items()}
+    params, data, places = _described(_parameters(books), layout)
+    ends = {name: datetime.fromtimestamp(path.stat().st_mtime, UTC) for name, path in ran.items()}
+    for name, record in records.items():
+        books[name] = clean(books[name], name, places)
+        told = results.answer(books[name], name) or {}
         chapters[name] = {
-            "state": "complete" if records[name]["fingerprint"] else "unfinished",
-            "seconds": records[name]["seconds"],
-            "finished": _moment(ran[name]).isoformat(timespec="seconds"),
+            "state": "complete" if record["fingerprint"] else "unfinished",
+            "seconds": record["seconds"],
+            "finished": ends[name].isoformat(timespec="seconds"),
             "answer": {part: told[part] for part in ("first", "text") if part in told},
         }
+    kept = (read_json(path).get("provenance") for path in store_of(layout).glob(f"*/*/{META}"))
+    artifacts = sorted(filter(None, kept), key=lambda each: each["date"])
+    starts = [end - timedelta(seconds=records[name]["seconds"]) for name, end in ends.items()]
+    starts += [datetime.fromisoformat(each["date"]) - timedelta(seconds=each["seconds"]) for each in artifacts]
+    ran_on = artifacts[-1] if artifacts else provenance()
     run = {
         "profile": params["profile"],
         "parameters": params,
         "cuts": [cut for cut in cuts() if params["profile"] == PROFILE and params[cut["name"]] == cut["taken"]],
         "data": data,
         "plan": _plan(layout.root),
-        **_when(ran, records, store_of(layout)),
+        "started": min(starts).replace(microsecond=0).isoformat(),
+        "finished": max(ends.values()).isoformat(timespec="seconds"),
+        "seconds": round(sum(record["seconds"] for record in records.values()), 1),
+        "provenance": {name: value for name, value in ran_on.items() if name not in ("date", "seconds")},
         "chapters": chapters,
     }
     made = {f"notebooks/{name}.ipynb": book for name, book in books.items()} | {results.RUN: run}
@@ -76,7 +90,7 @@ def keep(layout: ReferenceLayout) -> dict[str, Any]:
         for line in texts(value):
             if shown := named_place(html.unescape(re.sub(r"</?span>", "", line)), places):
                 raise ArtifactError(f"reference run, {file}: a place of this machine stands in it: {shown!r}")
-    _write(layout.reference, {file: as_json(value) for file, value in made.items()})
+    write(layout.reference, made)
     return run
 
 
@@ -99,23 +113,11 @@ def named_place(text: str, known: Iterable[str]) -> str:
     return text[hit.start() :][:60].partition("\n")[0] if hit else ""
 
 
-def _record(path: Path) -> dict[str, Any]:
-    """What the run noted of a chapter.
-
-    Raises:
-        ArtifactError: it is not what was written.
-    """
-    known = read_json(path.with_suffix(".json"))
-    if known.get("sha256") != sha256(path):
-        raise ArtifactError(f"reference run: {path.name} is not what was written (SHA-256 differs); {_REMEDY}")
-    return known
-
-
-def _parameters(ran: Mapping[str, Path]) -> dict[str, Any]:
+def _parameters(books: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of the run: each chapter has its own, and those that two share are the same."""
     found: dict[str, tuple[Any, str]] = {}
-    for chapter, path in ran.items():
-        for name, value in read_json(path)["metadata"]["papermill"]["parameters"].items():
+    for chapter, book in books.items():
+        for name, value in book["metadata"]["papermill"]["parameters"].items():
             known, home = found.setdefault(name, (value, chapter))
             if known != value:
                 raise ArtifactError(
@@ -125,52 +127,30 @@ def _parameters(ran: Mapping[str, Path]) -> dict[str, Any]:
 
 
 def _described(given: dict[str, Any], layout: ReferenceLayout) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
-    """All parameters, with the data by their own name; the data; and what keeps places of this machine out."""
-    from polinb.data.loading import load_data
-
+    """All parameters, with the data by their own name; the data; and what is told instead of places of this machine."""
     params = Params.from_profile(**{"profile": "quick", **given}).model_dump(mode="json")
     path = params["data"]
     place = layout.root / path  # as the chapters saw it: they run in the checkout's folder
     local = path not in ("bundled", "ideoinst") and place.exists()
     revision = params["data_revision"] or None
     loaded = load_data(str(place) if local else path, label_filter=params["label_filter"], revision=revision)
-    data = {
-        "name": loaded.name,
-        "digest": loaded.digest(),
-        "rows": loaded.source["rows"],
-        "prompts": loaded.source["kept"],
-    }
-    places = {str(layout.root): "", str(layout.root.parent): "", str(Path.home()): "", str(store_of(layout)): ""}
+    places = {str(folder): "" for folder in (layout.root, layout.root.parent, Path.home(), store_of(layout))}
     if local:
         places |= {path: loaded.name, str(place.resolve()): loaded.name}
-    for name, value in params.items():
-        if name != "data" and not showable(value):
-            texts = value if isinstance(value, list) else [value]
-            places |= {text: Path(text).name for text in texts if not showable(text) and "://" not in text}
-            params[name] = [text if showable(text) else WITHHELD for text in texts] if texts is value else WITHHELD
-    return (
-        params | {"data": loaded.name},
-        data,
-        {p.rstrip("/"): n for p, n in places.items() if p.count("/") > p.startswith("/")},
-    )
 
+    def told(value: Any) -> Any:
+        if showable(value):
+            return value
+        if isinstance(value, list):
+            return [told(each) for each in value]
+        if "://" not in value:
+            places[value] = Path(value).name
+        return WITHHELD
 
-def _when(ran: Mapping[str, Path], records: Mapping[str, Any], store: Path) -> dict[str, Any]:
-    """Start and end by the times of files and artifacts, seconds of all chapters, and what the last artifact ran on."""
-    from polinb.runs.artifacts import provenance
-
-    ends = {name: _moment(path) for name, path in ran.items()}
-    starts = [end - timedelta(seconds=records[name]["seconds"]) for name, end in ends.items()]
-    kept = (read_json(path).get("provenance") for path in store.glob("*/*/artifact.json"))
-    told = sorted(filter(None, kept), key=lambda each: each["date"])
-    starts += [datetime.fromisoformat(each["date"]) - timedelta(seconds=each["seconds"]) for each in told]
-    ran_on = told[-1] if told else provenance()
-    return {
-        "started": min(starts).replace(microsecond=0).isoformat(),
-        "finished": max(ends.values()).isoformat(timespec="seconds"),
-        "seconds": round(sum(record["seconds"] for record in records.values()), 1),
-        "provenance": {name: value for name, value in ran_on.items() if name not in ("date", "seconds")},
-    }
+    params = {name: loaded.name if name == "data" else told(value) for name, value in params.items()}
+    rows = {"rows": loaded.source["rows"], "prompts": loaded.source["kept"]}
+    named = {p.rstrip("/"): n for p, n in places.items() if p.count("/") > p.startswith("/")}
+    return params, {"name": loaded.name, "digest": loaded.digest(), **rows}, named
 
 
 def _plan(root: Path) -> str:
@@ -182,19 +162,20 @@ def _plan(root: Path) -> str:
         return ""
 
 
-def _write(folder: Path, texts: Mapping[str, str]) -> None:
-    notebooks = folder / "notebooks"
-    size = sum(len(text.encode()) for text in texts.values())
+def write(folder: Path, made: Mapping[str, Any]) -> None:
+    """Write the notebooks and ``run.json`` of a reference run, by file, in the place of those that are there.
+
+    Raises:
+        ArtifactError: with the results that are there they are too large to be committed.
+    """
+    told = {folder / file: as_json(value) for file, value in made.items()}
+    size = sum(len(text.encode()) for text in told.values())
     size += sum(path.stat().st_size for path in (folder / "results").rglob("*") if path.is_file())
     if size > LIMIT:
         raise ArtifactError(f"reference run: {size / 2**20:.1f} MiB; at most {LIMIT // 2**20} are committed")
     (folder / results.SUMS).unlink(missing_ok=True)  # without it there are no results, rather than mixed ones
-    shutil.rmtree(notebooks, ignore_errors=True)
-    notebooks.mkdir(parents=True)
-    for file, text in texts.items():
-        (folder / file).write_text(text, "utf-8")
+    shutil.rmtree(folder / "notebooks", ignore_errors=True)
+    (folder / "notebooks").mkdir(parents=True)
+    for path, text in told.items():
+        path.write_text(text, "utf-8")
     results.write_sums(folder)
-
-
-def _moment(path: Path) -> datetime:
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
