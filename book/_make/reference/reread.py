@@ -29,6 +29,7 @@ from polinb.runs import chapter as opening
 from polinb.runs.artifacts import META, Store
 from polinb.runs.checkout import find_layout, parse_settings
 from polinb.runs.params import CHAPTERS
+from polinb.runs.run import Run
 from polinb.wording import LIVE, PAYLOAD
 from polinb_book import results
 
@@ -158,12 +159,18 @@ def made(root: Path, folder: Path, chapter: str, data: str, place: Path, make: b
 
 def names(folder: str, data: str, chapter: str, place: str, make: bool) -> dict[str, Any]:
     """What a chapter starts from; where it begins its run, it gets the kept one, which may ``make`` what is missing."""
-    kept = Path(folder).parent / "doses" / "short"
-    own = chapter != DOSES
-    run = kept_run(Path(folder), data, Path(place)) if own else run_of("short", {"data": data}, Store(kept))
-    run.read_only = not (own and make)
-    opening.begin = lambda *_: run
-    if own:
+
+    def begin(*_: Any) -> Run:
+        kept = kept_run(Path(folder), data, Path(place))
+        kept.read_only = not make
+        return kept
+
+    if chapter != DOSES:
+        opening.begin = begin
         return {}
+    kept = Path(folder).parent / "doses" / "short"
+    run = run_of("short", {"data": data}, Store(kept))
+    run.read_only = True
+    opening.begin = lambda *_: run
     how = (run.params.bootstrap, run.params.seed)
     return {"frames": doses.kept(kept), "judge": run.judge, "data": run.data, "topics": run.params.topics, "how": how}
