@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from book._make import build
 from book._make.reference import check, doses, reread
-from book._make.reference.keep import keep
-from book._make.reference.run import layout_of, run_reference
+from book._make.reference.run import keep, layout_of, run_reference
 from book._make.workflow import command as workflow_command
 from book._make.workflow.command import add_settings, names
 from polinb.__main__ import told

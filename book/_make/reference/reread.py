@@ -20,9 +20,8 @@ from typing import Any
 import nbformat
 
 from book._make.reference.doses import keep_small, run_of
-from book._make.reference.keep import clean, write
 from book._make.reference.kept import MADE, kept_run
-from book._make.reference.run import layout_of, store_of
+from book._make.reference.run import clean, layout_of, store_of, write
 from polinb.chapters.anatomy import dose_tables, doses
 from polinb.errors import ArtifactError
 from polinb.runs import chapter as opening
@@ -160,7 +159,7 @@ def made(root: Path, folder: Path, chapter: str, data: str, place: Path, make: b
 def names(folder: str, data: str, chapter: str, place: str, make: bool) -> dict[str, Any]:
     """What a chapter starts from; where it begins its run, it gets the kept one, which may ``make`` what is missing."""
 
-    def begin(*_: Any) -> Run:
+    def begin(chapter: str, namespace: object) -> Run:
         kept = kept_run(Path(folder), data, Path(place))
         kept.read_only = not make
         return kept
