@@ -57,7 +57,7 @@ def refuse(settings: Mapping[str, object], known: Mapping[str, object] | None = 
         if value and name not in (known or ()) and _NAME.search(name) and isinstance(value, str | bytes):
             raise ParameterError(hide(name), "…", "no secret", _HINT)
         try:
-            secret = hide(name) != name or any(hide(text) != text for text in _texts(value))
+            secret = hide(name) != name or any(hide(text) != text for text in texts(value))
         except RecursionError:
             raise ParameterError(name, "…", "a value that does not contain itself") from None
         if secret:
@@ -92,15 +92,16 @@ def _values() -> list[str]:
     return sorted(found, key=lambda value: (-len(value), value))
 
 
-def _texts(value: object) -> Iterator[str]:
+def texts(value: object) -> Iterator[str]:
+    """The texts in a JSON value, or in what a parameter may hold; keys too."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, bytes):
         yield value.decode("utf-8", "replace")
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _texts(name)
-            yield from _texts(item)
+            yield from texts(name)
+            yield from texts(item)
     elif isinstance(value, list | tuple | set):
         for item in value:
-            yield from _texts(item)
+            yield from texts(item)

@@ -33,10 +33,13 @@ def explain(error: BaseException, what: str, root: Path) -> None:
         OutOfMemoryError: ``error`` was a want of memory, in whatever words.
         ArtifactError: it was a folder that cannot be written.
     """
-    if isinstance(error, PolinbError):
+    if isinstance(error, PolinbError) or not isinstance(error, Exception):
         return
-    number = error.errno if isinstance(error, OSError) else _number(error)
-    if number == errno.ENOMEM or _is_memory(error):
+    told = _OS_ERROR.search(str(error))
+    number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+    # PyTorch's own class is a RuntimeError too, as is its error for want of main memory
+    memory = isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))
+    if number == errno.ENOMEM or memory or isinstance(error, MemoryError):
         trains = what.startswith(("artifact weights/", "artifact course/"))
         less = "micro_batch or max_tokens, or train=lora" if trains else "eval_batch"
         raise OutOfMemoryError(
@@ -51,16 +54,6 @@ def explain(error: BaseException, what: str, root: Path) -> None:
             f"cannot write {what} under {root}: {reason}{elsewhere}. Free space or point POLINB_STORE at a folder that "
             "can be written; what was finished before is kept."
         ) from error
-
-
-def _number(error: BaseException) -> int | None:
-    found = _OS_ERROR.search(str(error)) if isinstance(error, Exception) else None
-    return int(found[1]) if found else None
-
-
-def _is_memory(error: BaseException) -> bool:
-    # PyTorch's own class is a RuntimeError too, as is its error for want of main memory
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error))))
 
 
 def note_unfinished(text: str) -> None:

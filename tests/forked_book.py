@@ -19,7 +19,7 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from book._make import __main__, build
-from book._make.normalise import normalise
+from book._make.notebook import normalise
 from polinb.trouble import UNFINISHED
 
 OUTPUTS = []

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 
 from book._make import build
 from book._make.reference import check, doses, reread
+from book._make.reference.run import keep, layout_of, run_reference
 from book._make.workflow import command as workflow_command
 from book._make.workflow.command import add_settings, names
 from polinb.__main__ import told
+from polinb.runs.chapter import sync
 from polinb.runs.checkout import find_layout, parse_settings
 
 
@@ -74,9 +76,6 @@ def _page(_: argparse.Namespace) -> int:
 
 
 def _reference(arguments: argparse.Namespace) -> int:
-    from book._make.reference.keep import keep
-    from book._make.reference.run import layout_of, run_reference
-
     settings = parse_settings(arguments.set)
     layout = layout_of(settings)
     if not arguments.keep_only:
@@ -89,8 +88,6 @@ def _reference(arguments: argparse.Namespace) -> int:
 
 
 def _sync(_: argparse.Namespace) -> int:
-    from polinb.runs.chapter import sync
-
     changed = sync(find_layout().notebooks)
     print(f"rewritten: {', '.join(changed)}" if changed else "every notebook was up to date")
     return 0

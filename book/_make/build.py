@@ -1,4 +1,4 @@
-"""From notebooks to the book: run every chapter with papermill, then build the pages with Jupyter Book.
+"""From notebooks to the book: run every chapter, then build the pages with Jupyter Book.
 
 A chapter whose notebook, parameters, modules it reaches and data files have not changed since its last run is
 not run again. What is built lies in ``book/chapters`` (executed notebooks) and ``_build`` (pages).
@@ -9,30 +9,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import polinb
-from book._make.code import declared, fingerprint, own_parameters, sha256
+from book._make.notebook import ANSI, declared, execute, fingerprint, own_parameters, python_path, sha256, write
 from polinb.errors import BookError, ParameterError
 from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, tell
 from polinb.runs.params import Params, users
-from polinb.secrets import hide
-from polinb.trouble import UNFINISHED
 from polinb_book import results
 from polinb_book.results import as_json, filled, is_filled, read_json
 
-ROOT = Path(__file__).resolve().parents[2]
 _BUILD = """
 import os, sys, threading, time
 def watch(parent):  # when the process that started this one is killed, it must not go on writing pages
@@ -54,7 +48,6 @@ _EPUB = {
     **{name: [] for name in ("html_static_path", "html_css_files", "html_js_files")},
     "suppress_warnings": ["epub.unknown_project_files"],
 }
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -168,8 +161,8 @@ def finish(layout: Layout, make_model: bool = False, builder: str = "html") -> t
         absent.append(name)
         stored = reference.notebooks.get(name) if reference else None
         written = read_json(layout.notebooks / f"{name}.ipynb")
-        _write(target, json.dumps(filled(written, stored or {"cells": []}), ensure_ascii=False))
-    _write(layout.chapters / IN_THIS_RUN, in_this_run(layout.chapters, every))
+        write(target, json.dumps(filled(written, stored or {"cells": []}), ensure_ascii=False))
+    write(layout.chapters / IN_THIS_RUN, in_this_run(layout.chapters, every))
     page = build_pages(layout, builder)
     if builder == "html":
         publish(page.parent, layout.reference, make_model)
@@ -219,10 +212,10 @@ def run_chapter(layout: Layout, name: str, parameters: Mapping[str, Any]) -> Cha
     seconds = round(time.monotonic() - started, 1)
     # A kill between the two writes must not leave the new notebook with the old record.
     target.with_suffix(".json").unlink(missing_ok=True)
-    _write(target, text)
+    write(target, text)
     # What could not be finished, as while a judge is down, is shown now and run again next time.
     record = {"fingerprint": "" if unfinished else mark, "sha256": sha256(target), "seconds": seconds}
-    _write(target.with_suffix(".json"), as_json(record))
+    write(target.with_suffix(".json"), as_json(record))
     return Chapter(name, seconds, False, unfinished)
 
 
@@ -265,106 +258,13 @@ def build_pages(layout: Layout, builder: str = "html") -> Path:
     log = layout.build / "sphinx.log"
     log.write_text(ended.stdout + ended.stderr, "utf-8")
     if ended.returncode or not (made / first).is_file():
-        lines = _ANSI.sub("", ended.stdout + ended.stderr).splitlines()
+        lines = ANSI.sub("", ended.stdout + ended.stderr).splitlines()
         told = [line for line in lines if "WARNING" in line or "ERROR" in line] or lines
         raise BookError("the pages have errors (all in _build/sphinx.log):\n  " + "\n  ".join(told[-20:]))
     shutil.rmtree(stands_now, ignore_errors=True)
     made.replace(stands_now)
     shutil.rmtree(fresh, ignore_errors=True)
     return stands_now / first
-
-
-# --- Running one notebook ---
-
-
-def execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """Text of the executed, normalised notebook, and what it left undone; on failure ``layout.failed`` has what ran."""
-    import nbformat
-    import papermill
-    from nbclient.exceptions import DeadKernelError
-    from papermill.engines import NBClientEngine, papermill_engines
-    from papermill.exceptions import PapermillExecutionError
-    from traitlets.config import Config
-
-    from book._make.normalise import normalise
-
-    class SavedOnce(NBClientEngine):  # papermill's writes the notebook twice a cell, which takes up to a fifth of it
-        @classmethod
-        def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> Any:
-            with mock.patch.object(nb_man, "save"):
-                return super().execute_managed_notebook(nb_man, kernel_name, **options)
-
-    papermill_engines.register("saved once", SavedOnce)
-
-    source, partial = layout.notebooks / f"{name}.ipynb", layout.failed / f"{name}.ipynb"
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    base = None if len(tempfile.gettempdir()) < 80 else "/tmp"  # a socket's path may have about 104 characters
-    with tempfile.TemporaryDirectory(prefix="pb-", dir=base) as folder, _environment(folder):
-        # sockets in a folder of this run only: TCP ports can be taken between the choice and the start
-        config = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}})
-        config.NotebookClient.shutdown_kernel = "immediate"  # nothing is left to do but unloading libraries
-        try:
-            papermill.execute_notebook(
-                str(source),
-                str(partial),
-                parameters=dict(parameters),
-                engine_name="saved once",
-                kernel_name="python3",
-                cwd=str(layout.root),
-                progress_bar=False,
-                start_timeout=300,  # a busy machine
-                stderr_file=sys.stderr,  # progress bars, while they move
-                extra_arguments=["--log-level=CRITICAL"],  # its end is not an error to tell of
-                config=config,
-            )
-        except (PapermillExecutionError, DeadKernelError) as error:
-            if partial.is_file():  # keys of the environment do not stay in what it left
-                _write(partial, hide(partial.read_text("utf-8"), forms=False))
-            raise BookError(hide(_failure(name, error, partial.relative_to(layout.root)))) from None
-        noted = Path(folder) / "unfinished"
-        undone = tuple(dict.fromkeys(noted.read_text("utf-8").splitlines())) if noted.is_file() else ()
-    text = hide(normalise(nbformat.read(partial, as_version=4), layout.root), forms=False)
-    partial.unlink()
-    with contextlib.suppress(OSError):
-        layout.failed.rmdir()  # stays while another chapter's remains are in it
-    return text, undone
-
-
-def _failure(name: str, error: Any, left: Path) -> str:
-    if not hasattr(error, "traceback"):  # a dead kernel's
-        return f"chapter {name}: its process died, most likely for want of memory. What ran is in {left}"
-    told = f"chapter {name} failed in cell {error.cell_index} (In [{error.exec_count}]): {error.ename}: {error.evalue}"
-    trace = [f"  | {line}" for part in error.traceback for line in part.splitlines()]
-    return _ANSI.sub("", "\n".join([told, *trace[-12:], f"  what ran is in {left}"]))
-
-
-def _environment(folder: str) -> Any:
-    """What a kernel inherits: this checkout first, nothing of the user's own IPython, a fixed hash seed."""
-    extra = {
-        "PYTHONPATH": python_path(),
-        "PYTHONHASHSEED": "0",
-        "IPYTHONDIR": f"{folder}/ipython",
-        "JUPYTER_PREFER_ENV_PATH": "1",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        UNFINISHED: f"{folder}/unfinished",
-    }
-    return mock.patch.dict(os.environ, extra)  # for as long as a chapter runs
-
-
-def python_path() -> str:
-    """PYTHONPATH of notebooks, pages and jobs: this checkout first."""
-    paths = [str(ROOT), str(ROOT / "book" / "_ext"), os.environ.get("PYTHONPATH", "")]
-    return os.pathsep.join(dict.fromkeys(path for path in paths if path))
-
-
-# --- Small things ---
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(text, "utf-8")
-    fresh.replace(path)
 
 
 def _report(
@@ -380,5 +280,5 @@ def _report(
         "build_seconds": round(build, 1),
         "peak_memory_gib": round(peak, 2),
     }
-    _write(layout.build / "timings.json", as_json(times))
+    write(layout.build / "timings.json", as_json(times))
     tell(f"notebooks {run:.0f} s, pages {build:.0f} s, largest process {peak:.1f} GiB")

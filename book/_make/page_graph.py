@@ -93,7 +93,10 @@ def _joined(parts: list[Any]) -> np.ndarray | Blocks:
 
 
 class Graph:
-    """Nodes and constants; large constants go to files ``weights.N.bin`` of ``folder``."""
+    """Nodes and constants; large constants go to files ``weights.N.bin`` of ``folder``.
+
+    ``index`` (``weights.json``) is what the page must know to make these.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.nodes, self.constants = folder, list[Any](), list[Any]()
@@ -112,18 +115,15 @@ class Graph:
 
         array = value if isinstance(value, np.ndarray) else np.array(value, kind)
         if array.nbytes >= _SMALL:
-            return self.large(array)
+            return self._external("f32", array.shape, array)
         name = f"c{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def large(self, array: np.ndarray) -> str:
-        return self._external("f32", array.shape, array)
-
     def turned(self, value: np.ndarray | Blocks) -> str:
         """A matrix (N, K) as a constant (K, N): from the right, the runtime multiplies by it as it lies."""
         if not isinstance(value, Blocks):
-            return self.large(value.T)
+            return self._external("f32", value.T.shape, value.T)
         kind, parts = "q8" if value.offset is None else "q4", [value.scale.T, value.codes.transpose(1, 2, 0)]
         parts[1:1] = [] if value.offset is None else [value.offset.T]
         return self._external(kind, (value.scale.shape[1] * 32, len(value.scale)), *parts)
@@ -146,10 +146,6 @@ class Graph:
         self.constants.append(tensor)
         return name
 
-    def write_index(self) -> None:
-        """``weights.json``: what the page must know to make the large constants."""
-        (self.folder / "weights.json").write_text(json.dumps(self.index), "utf-8")
-
     def ints(self, *values: int) -> str:
         return self.const(np.array(values, np.int64))
 
@@ -158,7 +154,7 @@ class Graph:
 
 
 def export(config: Any, weights: Weights, folder: Path) -> None:
-    """Write ``model.onnx`` and ``weights.N.bin`` into an empty folder.
+    """Write ``model.onnx``, ``weights.N.bin`` and ``weights.json`` into an empty folder.
 
     Args:
         config: transformers' configuration of a Llama-type model without biases or scaled positions.
@@ -231,26 +227,17 @@ def export(config: Any, weights: Weights, folder: Path) -> None:
     x = norm(g("Slice", x, last, g.ints(2**31), g.ints(0)), "model.norm")
     tied = config.tie_word_embeddings
     logits = g("MatMul", x, table) if tied else g.linear(x, weights("lm_head.weight"))
-    for name, value in (
-        ("logits", logits),
-        ("present", g("Concat", *presents, axis=0)),
-        ("act", g("Concat", *acts, axis=0)),
-    ):
-        g.nodes.append(helper.make_node("Identity", [value], [name]))
-    info, real = helper.make_tensor_value_info, TensorProto.FLOAT
+    made = {"logits": logits, "present": g("Concat", *presents, axis=0), "act": g("Concat", *acts, axis=0)}
+    g.nodes += [helper.make_node("Identity", [value], [name]) for name, value in made.items()]
+
+    def described(**shapes: list[Any]) -> list[Any]:
+        kinds = {"ids": TensorProto.INT64}
+        return [helper.make_tensor_value_info(n, kinds.get(n, TensorProto.FLOAT), s) for n, s in shapes.items()]
+
     neurons = [layers, width]
-    inputs = [
-        info("ids", TensorProto.INT64, ["T"]),
-        info("past", real, [layers, 2, kv, "P", size]),
-        info("factor", real, neurons),
-        info("addend", real, neurons),
-    ]
-    outputs = [
-        info("logits", real, [1, vocabulary]),
-        info("present", real, [layers, 2, kv, "S", size]),
-        info("act", real, neurons),
-    ]
+    inputs = described(ids=["T"], past=[layers, 2, kv, "P", size], factor=neurons, addend=neurons)
+    outputs = described(logits=[1, vocabulary], present=[layers, 2, kv, "S", size], act=neurons)
     graph = helper.make_graph(g.nodes, "polinb", inputs, outputs, g.constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.save(model, folder / "model.onnx")
-    g.write_index()
+    (folder / "weights.json").write_text(json.dumps(g.index), "utf-8")

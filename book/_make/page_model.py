@@ -184,11 +184,9 @@ def write(
         "judge": judge_table(judge),
     }
     (folder / "page.json").write_text(json.dumps(page, ensure_ascii=False, allow_nan=False), "utf-8")
-    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-    content = hashlib.sha256()
-    for name in files:
-        content.update((folder / name).read_bytes())
-    manifest = {"digest": content.hexdigest()[:16], "files": files}
+    content = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    digest = hashlib.sha256(b"".join(content.values())).hexdigest()[:16]
+    manifest = {"digest": digest, "files": {name: len(data) for name, data in content.items()}}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
 
 
@@ -201,10 +199,8 @@ def embedded(cache: Path, reference: Path, make: bool) -> Path | None:
     from polinb.stance.judges import LocalJudge
 
     sets = reference / "results" / "sets.safetensors"
-    sources = [Path(__file__), Path(__file__).with_name("page_graph.py"), sets]
-    key = hashlib.sha256(GGUF_SHA256.encode())
-    for path in sources:
-        key.update(path.read_bytes())
+    sources = (Path(__file__), Path(__file__).with_name("page_graph.py"), sets)
+    key = hashlib.sha256(GGUF_SHA256.encode() + b"".join(path.read_bytes() for path in sources))
     target = cache / f"page-model-{key.hexdigest()[:12]}"
     if target.is_dir():
         return target

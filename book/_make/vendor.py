@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from book._make.code import sha256
+from book._make.notebook import sha256
 from polinb.display.charts import VEGA_LITE
 from polinb.display.webdata import ALONE, APPS, joined
 from polinb.errors import ArtifactError

@@ -9,7 +9,7 @@ from small_book import checkout, notebook
 
 import polinb
 from book._make import vendor
-from book._make.code import fingerprint
+from book._make.notebook import fingerprint
 from polinb.errors import ParameterError
 from polinb.runs.checkout import parse_settings
 from polinb.runs.params import Params

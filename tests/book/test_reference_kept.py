@@ -10,10 +10,8 @@ from planted_files import write
 from reference_made import FRAME, MOMENT, SPEC, chapter, checkout, everything, figure, put, table, two
 
 from book._make.build import finish, make_book
-from book._make.reference import keep as keeping
 from book._make.reference import run as reference_run
-from book._make.reference.keep import keep, named_place
-from book._make.reference.run import ReferenceLayout
+from book._make.reference.run import ReferenceLayout, keep, named_place
 from polinb.data.loading import load_data
 from polinb.errors import ArtifactError, DataError
 from polinb.runs.checkout import Layout
@@ -84,7 +82,7 @@ def test_what_does_not_fit_together_is_refused(layout: ReferenceLayout, monkeypa
     with pytest.raises(ArtifactError, match="02_two ran with other parameters than 01_one: profile"):
         keep(layout)
     put(layout.chapters, "02_two", two()["02_two"])
-    monkeypatch.setattr(keeping, "LIMIT", 1000)
+    monkeypatch.setattr(reference_run, "LIMIT", 1000)
     with pytest.raises(ArtifactError, match="at most 0 are committed"):
         keep(layout)
     assert everything(layout.reference) == before, "the earlier results stay"

@@ -11,8 +11,7 @@ from reference_made import FRAME, SPEC, chapter, figure, put, table, written
 from small_book import REPO, checkout
 
 from book._make import build as book
-from book._make.reference.keep import keep
-from book._make.reference.run import ReferenceLayout
+from book._make.reference.run import ReferenceLayout, keep
 from polinb.display.tables import numbered_table
 from polinb.errors import ArtifactError
 from polinb.runs.checkout import Layout

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from book._make.build import python_path
+from book._make.notebook import python_path
 from book._make.reference import reread
 from book._make.reference.kept import kept_run
 from polinb.chapters.anatomy import moved

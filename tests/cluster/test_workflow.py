@@ -18,8 +18,8 @@ from small_book import whole_checkout
 
 from book._make import build
 from book._make.__main__ import main
-from book._make.workflow import command, pages
-from book._make.workflow.pages import opened
+from book._make.workflow import command
+from book._make.workflow.command import opened
 from polinb.cluster import gpu
 from polinb.cluster import jobs as cluster_jobs
 from polinb.cluster.jobs import Job, Request, grouped, lost, words
@@ -123,7 +123,7 @@ def test_names_are_the_same_in_every_process_and_load_no_model() -> None:
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     """A checkout in which nothing ran."""
     layout = Layout(whole_checkout(tmp_path / "check out"))
-    for module in (cluster_jobs, command, pages):
+    for module in (cluster_jobs, command):
         monkeypatch.setattr(module, "find_layout", lambda: layout)
     return layout
 

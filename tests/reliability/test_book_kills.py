@@ -25,7 +25,7 @@ from polinb.runs.artifacts import Store, store_root
 def piece(n):
     def make(folder):
         (folder / "piece.txt").write_text(str(n) * 2000)
-        time.sleep(0.1)
+        time.sleep(0.4)  # longer together than the second in which a kernel notices that its parent is gone
         return {{"n": n}}
     return make
 

@@ -17,8 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from book._make.reference import reread
 from book._make.reference.doses import run_of
 from polinb.chapters.anatomy import doses
@@ -100,29 +98,25 @@ def files(folder: Path) -> Iterator[str]:
 
 def again(kept: Path, dose: str, given: Mapping[str, Any], share: float, seed: int, place: Path) -> Iterator[str]:
     """Kept results made again that do not come out as they were."""
+    import torch
+
     if not kept.is_dir():
         return
-    there = [each for each in doses.results(run_of(dose, given, Store(kept))).values() if each.done()]
-    able = [each for each in there if each.stage.kind in ("course", "logp", "answers", "graft")]
+    every = doses.results(run_of(dose, given, Store(kept))).values()
+    able = [each for each in every if each.stage.kind in ("course", "logp", "answers", "graft") and each.done()]
     count = min(len(able), max(1, round(share * len(able))))
     fresh = run_of(dose, given, Store(place))
+    here = provenance() | {"threads": torch.get_num_threads()}
     for old in random.Random(seed).sample(able, count):
-        tell(f"  {dose}: {old} ({old.meta['provenance']['seconds']:.0f} s when it was made)")
-        yield from compare(old, _anew(old, fresh), alike(old.meta["provenance"]))
+        there = old.meta["provenance"]
+        tell(f"  {dose}: {old} ({there['seconds']:.0f} s when it was made)")
+        yield from compare(old, _anew(old, fresh), all(there.get(name) == here.get(name) for name in _SAME))
 
 
 def _anew(result: Result, run: Run) -> Result:
     """It as a result of another run, and so are those among its inputs: they are made there."""
     moved = {name: _anew(value, run) for name, value in result.inputs.items() if isinstance(value, Result)}
     return Result(result.stage, run, {**result.inputs, **moved})
-
-
-def alike(provenance_of: Mapping[str, Any]) -> bool:
-    """Whether this machine should give the same bits as the one that made a result."""
-    import torch
-
-    own = provenance() | {"threads": torch.get_num_threads()}
-    return all(provenance_of.get(name) == own.get(name) for name in _SAME)
 
 
 def compare(old: Result, new: Result, same: bool) -> Iterator[str]:
@@ -138,6 +132,6 @@ def compare(old: Result, new: Result, same: bool) -> Iterator[str]:
         if equal < TEXTS[same]:
             yield f"{old}: {equal:.2f} of the answers are the same text, at least {TEXTS[same]:g} allowed"
         return
-    gap = float(np.abs(first["logp"].to_numpy() - second["logp"].to_numpy()).max())
+    gap = (first["logp"] - second["logp"]).abs().max(skipna=False)
     if not gap <= LOGP[same]:
         yield f"{old}: log-likelihoods differ by up to {gap:.4f} nats a token, at most {LOGP[same]:g} allowed"

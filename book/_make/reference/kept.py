@@ -59,18 +59,15 @@ def kept_run(folder: Path, data: str, place: Path) -> Run:
     return run
 
 
-def _put(result: Result, table: str, rows: pd.DataFrame, **summary: Any) -> None:
-    """A table as the result that it is the table of."""
+def _put(result: Result, table: str = "", rows: pd.DataFrame | None = None, **summary: Any) -> None:
+    """What was kept as the result that it is: a table, facts."""
 
     def make(place: Path) -> dict[str, Any]:
-        rows.to_parquet(place / f"{table}.parquet")
+        if rows is not None:
+            rows.to_parquet(place / f"{table}.parquet")
         return summary
 
     result.put(make)
-
-
-def _same(value: Any, *_: Any) -> Any:
-    return value
 
 
 def _rated(run: Run, answers: Result, rows: pd.DataFrame) -> None:
@@ -95,14 +92,12 @@ def _sets(run: Run, folder: Path, scored: dict[str, Any]) -> None:
         for rule, normalise in (("raw", "none"), ("std", "vanilla_std")):
             found = {str(t): kept[f"N/{rule}/{gamma:g}/{t}"] for t in p.topics if f"N/{rule}/{gamma:g}/{t}" in kept}
             if found:
-                sets = NeuronSets(found, np.all(list(found.values()), axis=0))
-                run.once(("sets", gamma, normalise), partial(_same, sets))
+                run.once(("sets", gamma, normalise), partial(NeuronSets, found, np.all(list(found.values()), axis=0)))
     for topic, facts in scored.items():  # the sums behind the scores, and behind the scale over all topics
         tokens = int(facts["tokens"])
         unknown = np.full(shape, np.nan)
         squared, scale = (scores[name].astype(float) ** 2 * tokens for name in (f"score/{topic}", "scale"))
-        sums = Contrast(squared, unknown, unknown, scale, tokens)
-        run.once(("sums", topic), partial(_same, sums))
+        run.once(("sums", topic), partial(Contrast, squared, unknown, unknown, scale, tokens))
     more = {f"S/{p.gamma:g}/{topic}": chosen for topic, chosen in run.sets().specific.items()}
     for name, mask in (kept | more | {"all": np.ones(shape, dtype=bool)}).items():
         if not name.startswith(("N/", "loudest")):
@@ -157,7 +152,7 @@ def _answers(run: Run, folder: Path, arms: dict[str, Any]) -> None:
             sides = [rows[keys[:2]].assign(side=side, logp=rows[f"logp_{side}"]) for side in ("left", "right")]
             _put(run.reference_logp(condition), "logp", pd.concat(sides, ignore_index=True))
         if weights is not None and training:
-            caft.first_loss(run, weights=weights).put(partial(_same, {"loss": training["losses"][0]}))
+            _put(caft.first_loss(run, weights=weights), loss=training["losses"][0])
 
 
 def _patched(run: Run, folder: Path) -> None:

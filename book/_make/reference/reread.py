@@ -12,7 +12,7 @@ import ast
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,51 +20,28 @@ from typing import Any
 import nbformat
 
 from book._make.reference.doses import keep_small, run_of
-from book._make.reference.keep import clean
 from book._make.reference.kept import MADE, kept_run
-from book._make.reference.run import layout_of, store_of
+from book._make.reference.run import clean, layout_of, store_of, write
 from polinb.chapters.anatomy import dose_tables, doses
 from polinb.errors import ArtifactError
 from polinb.runs import chapter as opening
 from polinb.runs.artifacts import META, Store
 from polinb.runs.checkout import find_layout, parse_settings
+from polinb.runs.params import CHAPTERS
 from polinb.runs.run import Run
 from polinb.wording import LIVE, PAYLOAD
 from polinb_book import results
 
 DOSES = "20_paper_recipe"
-CHAPTERS = (
-    "01_phenomenon",
-    "02_data",
-    "03_pnlac",
-    "04_distribution",
-    "05_vanilla_stance",
-    "06_patching",
-    "07_inhibitft",
-    "08_gamma",
-    "09_paper_beside_ours",
-    "10_known_truth",
-    "11_hard_controls",
-    "12_where_the_shift_lives",
-    "13_toxicity",
-    "14_caft",
-    "15_spurious_cue",
-    "16_emergent_misalignment",
-    "18_responses",
-    "19_what_moved",
-    DOSES,
-)
+READABLE = tuple(name for name in CHAPTERS if name != "17_neuron_explorer")
 """Chapters of which anything can be read from what is kept."""
-START = """from pathlib import Path
-from book._make.reference.reread import names
-globals().update(names(Path({folder!r}), {data!r}, {chapter!r}, Path({place!r}), {make!r}))"""
 
 
 def add(commands: Any) -> None:
     """Add the command to the parser's."""
     own = commands.add_parser("reread", help="the reference run's tables again, from its kept results")
     own.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="data=…, those of the run")
-    able = [each for each in CHAPTERS if each != DOSES]  # that one has a command of its own
+    able = [each for each in READABLE if each != DOSES]  # that one has a command of its own
     own.add_argument(
         "--make", nargs="+", default=[], choices=able, metavar="CHAPTER", help="results that are made first"
     )
@@ -80,9 +57,12 @@ def _run(arguments: argparse.Namespace) -> int:
     fresh = make(layout.root, layout.reference, arguments.make, data) if arguments.make else {}
     books: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="polinb-kept-") as place:
-        for chapter in CHAPTERS:
+        for chapter in READABLE:
             cells = made(layout.root, layout.reference, chapter, data, Path(place))
-            book = books[chapter] = joined(layout.root, found, chapter, [*fresh.get(chapter, []), *cells])
+            written = results.read_json(layout.notebooks / f"{chapter}.ipynb")
+            stored = found.notebooks.get(chapter, {"cells": []})["cells"]
+            shows = results.filled(written, {"cells": [*stored, *fresh.get(chapter, []), *cells]})
+            book = books[chapter] = shows | {"metadata": written["metadata"]}
             known = run["chapters"][chapter]
             if told := results.answer(book, chapter):
                 known["answer"] = {part: told[part] for part in ("first", "text")}
@@ -90,10 +70,8 @@ def _run(arguments: argparse.Namespace) -> int:
             if chapter in fresh:
                 known["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
             run["chapters"][chapter] = {**known, "state": state, "reread": [cell["id"] for cell in cells]}
-    for chapter, book in books.items():
-        (layout.reference / "notebooks" / f"{chapter}.ipynb").write_text(results.as_json(book), "utf-8")
-    (layout.reference / results.RUN).write_text(results.as_json(run), "utf-8")
-    results.write_sums(layout.reference)
+    every = {f"notebooks/{chapter}.ipynb": book for chapter, book in (found.notebooks | books).items()}
+    write(layout.reference, every | {results.RUN: run})
     return 0
 
 
@@ -129,7 +107,7 @@ def differences(folder: Path, data: str) -> Iterator[str]:
     if found is None:
         return
     with tempfile.TemporaryDirectory(prefix="polinb-kept-") as place:
-        for chapter in CHAPTERS:
+        for chapter in READABLE:
             stored = {cell["id"]: cell for cell in found.notebooks[chapter]["cells"]}
             cells = {cell["id"]: cell for cell in made(root, folder, chapter, data, Path(place))}
             for name in found.run["chapters"][chapter].get("reread", ()):
@@ -143,22 +121,8 @@ def differences(folder: Path, data: str) -> Iterator[str]:
 def shown(cell: dict[str, Any]) -> list[Any]:
     """The data of a cell's outputs; of a number the digits that any processor gives."""
     outputs = (output.get("data", {}) for output in cell.get("outputs", []))
-    return [_rounded([data[kind] for kind in (PAYLOAD, LIVE) if kind in data]) for data in outputs if PAYLOAD in data]
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _rounded(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_rounded(each) for each in value]
-    return float(f"{value:.9g}") if isinstance(value, float) else value
-
-
-def joined(root: Path, found: results.Reference, chapter: str, cells: list[dict[str, Any]]) -> dict[str, Any]:
-    """The chapter as it is written now, with what ``cells`` show of the kept results, else with what the run showed."""
-    written = json.loads((root / "notebooks" / f"{chapter}.ipynb").read_text("utf-8"))
-    stored = found.notebooks.get(chapter, {"cells": []})["cells"]
-    return {**results.filled(written, {"cells": [*stored, *cells]}), "metadata": written["metadata"]}
+    told = [[data[kind] for kind in (PAYLOAD, LIVE) if kind in data] for data in outputs if PAYLOAD in data]
+    return list(json.loads(json.dumps(told), parse_float=lambda digits: float(f"{float(digits):.9g}")))
 
 
 def made(root: Path, folder: Path, chapter: str, data: str, place: Path, make: bool = False) -> list[dict[str, Any]]:
@@ -170,40 +134,40 @@ def made(root: Path, folder: Path, chapter: str, data: str, place: Path, make: b
     from nbclient import NotebookClient
 
     book = nbformat.read(root / "notebooks" / f"{chapter}.ipynb", 4)
-    start = START.format(folder=str(folder / "results"), data=data, chapter=chapter, place=str(place), make=make)
+    given = (str(folder / "results"), data, chapter, str(place), make)
+    start = f"from book._make.reference import reread\nglobals().update(reread.names(*{given!r}))"
     code = [c for c in book.cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
     book.cells = [nbformat.v4.new_code_cell(start), *code]
-    NotebookClient(
-        book, timeout=None if make else 1800, allow_errors=True, resources={"metadata": {"path": str(root)}}
-    ).execute()
+    limit, where = None if make else 1800, {"metadata": {"path": str(root)}}
+    NotebookClient(book, timeout=limit, allow_errors=True, resources=where).execute()
     ran, wanting = [], set[str]()
     for cell in book.cells:
-        failed = [output for output in cell.outputs if output.output_type == "error"]
-        if not failed:
+        error = next((output for output in cell.outputs if output.output_type == "error"), None)
+        if error is None:
             ran.append(cell)
             continue
-        name, why = failed[0].ename, failed[0].evalue
-        if name != "MissingError" and not (name == "NameError" and wanting & set(re.findall(r"\w+", why))):
-            raise ArtifactError(f"{chapter}, cell {cell.id}: {name}: {why}")
-        names_in = (n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.Name))
-        wanting |= {n.id for n in names_in if isinstance(n.ctx, ast.Store)}  # what it would have given
+        follows = error.ename == "NameError" and wanting & set(re.findall(r"\w+", error.evalue))
+        if error.ename != "MissingError" and not follows:
+            raise ArtifactError(f"{chapter}, cell {cell.id}: {error.ename}: {error.evalue}")
+        named = (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Name))
+        wanting |= {node.id for node in named if isinstance(node.ctx, ast.Store)}  # what it would have given
     book.cells = [cell for cell in ran[1:] if cell.outputs]
     told = clean(json.loads(nbformat.writes(book)), chapter, {str(root): "", data: "ideoinst"})
     return list(told["cells"])
 
 
-def names(folder: Path, data: str, chapter: str, place: Path, make: bool) -> dict[str, Any]:
+def names(folder: str, data: str, chapter: str, place: str, make: bool) -> dict[str, Any]:
     """What a chapter starts from; where it begins its run, it gets the kept one, which may ``make`` what is missing."""
+
+    def begin(chapter: str, namespace: object) -> Run:
+        kept = kept_run(Path(folder), data, Path(place))
+        kept.read_only = not make
+        return kept
+
     if chapter != DOSES:
-
-        def begin(chapter: str, namespace: Mapping[str, Any]) -> Run:
-            run = kept_run(folder, data, place)
-            run.read_only = not make
-            return run
-
         opening.begin = begin
         return {}
-    kept = folder.parent / "doses" / "short"
+    kept = Path(folder).parent / "doses" / "short"
     run = run_of("short", {"data": data}, Store(kept))
     run.read_only = True
     opening.begin = lambda *_: run

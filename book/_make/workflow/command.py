@@ -6,19 +6,26 @@ import argparse
 import fcntl
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import util
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
+from filelock import FileLock
 
+import polinb
 from book._make import build
+from book._make.notebook import python_path
 from polinb.cluster.gpu import local_gpus, take_gpu
-from polinb.errors import BookError, ParameterError
+from polinb.cluster.jobs import Job, Request, lost
+from polinb.errors import BookError, ParameterError, PolinbError
+from polinb.runs.artifacts import store_root
 from polinb.runs.chapter import quiet
 from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, parse_settings
 from polinb.runs.params import Params
+from polinb.runs.results import missing
 from polinb_book import results
 
 PROFILES = ("default", "slurm", "kubernetes")
@@ -66,9 +73,6 @@ def start(arguments: argparse.Namespace) -> NoReturn:
         ParameterError: before anything runs.
         BookError: snakemake is not installed, or another build of this book is running.
     """
-    from polinb.cluster.jobs import Request
-    from polinb.runs.artifacts import store_root
-
     layout, jobs, gpus = find_layout(), _number("jobs", arguments.jobs, 1), _number("gpus", arguments.gpus, 0)
     folder, local = _profile(arguments.on)
     threads = max(1, _cores() // jobs) if local else 4
@@ -96,7 +100,7 @@ def start(arguments: argparse.Namespace) -> NoReturn:
     _lock(layout)
     sys.stdout.flush()
     # Jobs run in the checkout; threads of several do not spin while they wait.
-    own = {"POLINB_STORE": str(store_root().resolve()), "TQDM_DISABLE": "1", "PYTHONPATH": build.python_path()}
+    own = {"POLINB_STORE": str(store_root().resolve()), "TQDM_DISABLE": "1", "PYTHONPATH": python_path()}
     os.execve(words[0], [*words, *arguments.options], {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ) | own)
 
 
@@ -130,14 +134,12 @@ def make(arguments: argparse.Namespace) -> int:
 
     Raises:
         ParameterError: there is no such job.
+        PolinbError: it failed, or left something undone that a later run tries again.
     """
     settings = parse_settings(arguments.set)
     hold = arguments.one_gpu and Params.from_profile(arguments.profile, **settings).device != "cpu"
     if hold and not arguments.name.startswith(("chapter/", "pages/")):
         take_gpu()  # before anything asks torch for devices
-    from book._make.workflow import pages
-    from polinb.cluster.jobs import Request, lost, missing
-
     jobs = Request(arguments.profile, settings, arguments.chapters).jobs()
     job = jobs.get(arguments.name)
     if job is None:
@@ -148,8 +150,37 @@ def make(arguments: argparse.Namespace) -> int:
         return 0
     if hold and job.rule == "chapter" and (job.gpu or missing(job.reads)):
         take_gpu()  # for the notebook's own process
-    pages.make(find_layout(), job)
+    layout = find_layout()
+    if job.rule == "pages":
+        print(f"open {build.finish(layout)[0]}")
+        return 0
+    with FileLock(layout.build / "workflow" / f"{job.title}.lock"):  # what a killed run left executing it ends first
+        undone = build.run_chapter(layout, job.title, job.given).unfinished
+    if undone:
+        raise PolinbError(f"{job.title} is there, but not finished; run again to finish it: {'; '.join(undone)}")
     return 0
+
+
+def opened(jobs: Mapping[str, Job]) -> set[str]:
+    """Names of the jobs that have something to do, by what is in the store and in the book."""
+    layout, gone, out = find_layout(), lost(jobs), set[str]()
+    for name, job in jobs.items():
+        if job.rule == "chapter":
+            todo = not build.stands(layout, job.title, job.given)
+        elif job.rule == "pages":
+            todo = bool(job.needs & out) or not built(layout)
+        else:
+            todo = any(result.path in gone for result in job.results) and not job.left_out
+        out |= {name} if todo else set()
+    return out
+
+
+def built(layout: Layout) -> bool:
+    """Are the pages newer than all that they are made of?"""
+    page, package = layout.build / "html" / "index.html", Path(polinb.__file__).parent
+    sources = [layout.root / "_config.yml", *(layout.root / "book").rglob("*"), *package.rglob("*")]
+    dates = [path.stat().st_mtime for path in sources if path.is_file() and path.suffix != ".pyc"]
+    return page.is_file() and max(dates) <= page.stat().st_mtime
 
 
 def _cores() -> int:
