@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polinb.runs.params import CHAPTERS, from_namespace, profile_values
+from polinb.runs.params import chapter_class, from_namespace, profile_values
 from polinb.wording import Prose, flowing, placeless, typeset
 
 if TYPE_CHECKING:
@@ -98,8 +98,7 @@ def parameters_source(chapter: str) -> str:
     """Source of a chapter's parameters cell; written by ``python -m book._make sync``."""
     lines = ["# Parameters. None takes the value of the profile; every name is checked in the next cell."]
     values, seldom = profile_values("quick") | {"profile": "quick"}, []
-    fields = {name: f for group in CHAPTERS[chapter] for name, f in group.model_fields.items()}
-    for name, field in fields.items():
+    for name, field in chapter_class(chapter).model_fields.items():
         if field.json_schema_extra:
             seldom.append(name)
             continue

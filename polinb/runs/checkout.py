@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
 def chapter_names(layout: Layout) -> list[str]:
     """Names of the notebooks in order, checked against the table of contents."""
     names = sorted(path.stem for path in layout.notebooks.glob("*.ipynb"))
-    stray = sorted(set(names) ^ set(_listed(_toc(layout))))
+    stray = sorted(set(names) ^ set(_listed(_parts(layout))))
     if stray:
         where = "book/_toc.yml does not list it" if stray[0] in names else "book/_toc.yml lists it"
         raise BookError(f"notebooks/{stray[0]}.ipynb: {where}; notebooks and table of contents must agree")
@@ -95,39 +95,35 @@ def chapter_names(layout: Layout) -> list[str]:
 
 def core_names(layout: Layout) -> list[str]:
     """The chapters of the table of contents, without those of the parts that go beyond the paper."""
-    toc = _toc(layout)
-    return _listed([part for part in toc.get("parts", [toc]) if part.get("caption") not in BEYOND])
+    return _listed([part for part in _parts(layout) if part.get("caption") not in BEYOND])
 
 
-def _toc(layout: Layout) -> Any:
-    return yaml.safe_load((layout.root / "book" / "_toc.yml").read_text("utf-8"))
+def chosen_chapters(layout: Layout, chapters: Sequence[str] | None) -> list[str]:
+    """Names of the chapters that are asked for: core (as None is), all or names.
 
-
-def _listed(node: Any) -> list[str]:
-    """Names of the chapters in a part of a table of contents."""
-    return sorted(file.removeprefix("chapters/") for file in toc_files(node) if file.startswith("chapters/"))
-
-
-def chosen_chapters(every: list[str], core: list[str], chapters: Sequence[str] | None) -> list[str]:
-    """Names of the chapters that are asked for: core, all or names."""
-    groups = {"core": core, "all": every}
+    Raises:
+        ParameterError: an unknown name.
+        BookError: notebooks and table of contents do not agree.
+    """
+    every = chapter_names(layout)
+    groups = {"core": core_names(layout), "all": every}
     chapters = ["core"] if chapters is None else chapters
     if len(chapters) == 1 and chapters[0] in groups:
         return groups[chapters[0]]
-    unknown = sorted(set(chapters) - set(every))
-    if unknown or not chapters:
+    if not chapters or set(chapters) - set(every):
         raise ParameterError("--chapters", ",".join(chapters), f"core, all, or some of {', '.join(every)}")
     return [name for name in every if name in chapters]
 
 
-def toc_files(node: Any) -> Iterator[str]:
-    """The files that a table of contents names, in order."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield from [str(value)] if key in ("file", "root") else toc_files(value)
-    elif isinstance(node, list):
-        for item in node:
-            yield from toc_files(item)
+def _parts(layout: Layout) -> list[dict[str, Any]]:
+    """The parts of the table of contents."""
+    return list(yaml.safe_load((layout.root / "book" / "_toc.yml").read_text("utf-8"))["parts"])
+
+
+def _listed(parts: list[dict[str, Any]]) -> list[str]:
+    """Names of the chapters in parts of the table of contents, in order."""
+    files = [str(entry["file"]) for part in parts for entry in part["chapters"]]
+    return sorted(file.removeprefix("chapters/") for file in files if file.startswith("chapters/"))
 
 
 def tell(text: str) -> None:

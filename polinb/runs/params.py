@@ -22,18 +22,16 @@ from pydantic import ValidationError, create_model
 
 from polinb.data.rows import TOPICS
 from polinb.errors import ParameterError
-from polinb.runs import beyond as b
 from polinb.runs import groups as g
 from polinb.secrets import refuse
+from polinb.stance.service import address
 
 PROFILES = ("tiny", "quick", "full", "paper")
 
 
 class Params(
-    g.Profile, g.Model, g.Data, g.Topics, g.Train, g.Length, g.Sets, g.Batch, g.Ask, g.Statements,
-    g.Likelihood, g.Judge, g.Utility, g.Bootstrap, g.Patch, g.PatchQuestions, g.Donor, g.PatchStatements, g.Freeze,
-    g.Controls, g.ControlSeeds, g.Gammas, g.AblationTopics, b.Truth, b.Baselines, b.Graft, b.Dpo,
-    b.GroupQuestions, b.Toxicity, b.Directions, b.Caft, b.Cues, b.Narrow, b.Cards, b.Browse,
+    g.Profile, g.Model, g.Data, g.Train, g.Sets, g.Ask, g.Statements, g.Judge, g.Utility, g.Truth, g.Baselines, g.Dpo,
+    g.Toxicity, g.Directions, g.Caft, g.Cues, g.Narrow, g.Cards, g.Single,
 ):  # fmt: skip
     """Every parameter there is: what the lab, the workflow and the reference run choose from."""
 
@@ -48,34 +46,37 @@ class Params(
 
 
 RUN = (g.Profile, g.Model)
-TRAINED = (*RUN, g.Data, g.Topics, g.Train, g.Length)
-SCORED = (*TRAINED, g.Sets, g.Batch)
-JUDGED = (g.Ask, g.Likelihood, g.Judge, g.Bootstrap)
-INHIBITED = (*SCORED, *JUDGED, g.Statements, g.Freeze, g.Controls, g.ControlSeeds, g.Utility)
-PATCHED = (g.Patch, g.PatchQuestions, g.Donor)
-CHAPTERS: dict[str, tuple[type[g.Group], ...]] = {
-    "01_phenomenon": (*TRAINED, g.Batch, *JUDGED),
-    "02_data": (*RUN, g.Data, g.Topics, g.Length, g.Batch, *JUDGED, g.Statements),
+ASKED = (*RUN, g.Data, "topics", "max_tokens", "eval_batch")
+TUNED = (*RUN, g.Train, "max_tokens", "eval_batch")
+TRAINED = (*RUN, g.Data, "topics", g.Train, "max_tokens")
+SCORED = (*TRAINED, g.Sets, "eval_batch")
+JUDGED = (g.Ask, "likelihood_questions", g.Judge, "bootstrap")
+FROZEN = ("freeze", "controls", "control_seeds")
+INHIBITED = (*SCORED, *JUDGED, g.Statements, *FROZEN, g.Utility)
+PATCHED = ("patch", "patch_questions", "donor")
+CHAPTERS: dict[str, tuple[type[g.Group] | str, ...]] = {
+    "01_phenomenon": (*TRAINED, "eval_batch", *JUDGED),
+    "02_data": (*ASKED, *JUDGED, g.Statements),
     "03_pnlac": SCORED,
     "04_distribution": SCORED,
-    "05_vanilla_stance": (*RUN, g.Data, g.Topics, g.Length, g.Batch, *JUDGED, g.Statements),
-    "06_patching": (*SCORED, *JUDGED, g.Statements, *PATCHED, g.PatchStatements, g.ControlSeeds),
+    "05_vanilla_stance": (*ASKED, *JUDGED, g.Statements),
+    "06_patching": (*SCORED, *JUDGED, g.Statements, *PATCHED, "patch_statements", "control_seeds"),
     "07_inhibitft": INHIBITED,
-    "08_gamma": (*INHIBITED, g.Gammas, g.AblationTopics),
-    "09_paper_beside_ours": (*INHIBITED, g.Gammas, g.AblationTopics, *PATCHED),
-    "10_known_truth": (g.Profile, g.Bootstrap, b.Truth, g.AblationTopics),
-    "11_hard_controls": (*SCORED, *JUDGED, g.Freeze, b.Baselines, b.Graft),
-    "12_where_the_shift_lives": (*SCORED, *JUDGED, g.Patch, b.Dpo, b.GroupQuestions),
-    "13_toxicity": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Patch, b.Dpo, b.Toxicity),
-    "14_caft": (*SCORED, *JUDGED, g.Freeze, g.ControlSeeds, b.Baselines, b.Directions, b.Caft),
-    "15_spurious_cue": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, b.Directions, b.Cues),
-    "16_emergent_misalignment": (*RUN, g.Train, g.Length, g.Batch, g.Judge, g.Bootstrap, b.Directions, b.Narrow),
-    "17_neuron_explorer": (*SCORED, g.Ask, g.Bootstrap, g.Gammas, b.Cards),
-    "18_responses": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.ControlSeeds, g.Patch, g.PatchQuestions, b.Browse),
-    "19_what_moved": (*TRAINED, g.Batch, *JUDGED, g.Statements),
-    "20_paper_recipe": (*SCORED, *JUDGED, g.Statements, g.Freeze, g.AblationTopics),
+    "08_gamma": (*INHIBITED, "gammas", "ablation_topics"),
+    "09_paper_beside_ours": (*INHIBITED, "gammas", "ablation_topics", *PATCHED),
+    "10_known_truth": (g.Profile, "bootstrap", g.Truth, "ablation_topics"),
+    "11_hard_controls": (*SCORED, *JUDGED, "freeze", g.Baselines, "graft_questions"),
+    "12_where_the_shift_lives": (*SCORED, *JUDGED, "patch", g.Dpo, "group_questions"),
+    "13_toxicity": (*TUNED, "bootstrap", "patch", g.Dpo, g.Toxicity),
+    "14_caft": (*SCORED, *JUDGED, "freeze", "control_seeds", g.Baselines, g.Directions, g.Caft),
+    "15_spurious_cue": (*TUNED, "bootstrap", g.Directions, g.Cues),
+    "16_emergent_misalignment": (*TUNED, g.Judge, "bootstrap", g.Directions, g.Narrow),
+    "17_neuron_explorer": (*SCORED, g.Ask, "bootstrap", "gammas", g.Cards),
+    "18_responses": (*SCORED, *JUDGED, *FROZEN, "patch", "patch_questions", "browse_questions"),
+    "19_what_moved": (*TRAINED, "eval_batch", *JUDGED, g.Statements),
+    "20_paper_recipe": (*SCORED, *JUDGED, g.Statements, "freeze", "ablation_topics"),
 }
-"""The groups of each chapter, in the order of its parameters cell."""
+"""What each chapter may turn, groups and single parameters, in the order of its parameters cell."""
 
 
 @cache
@@ -87,7 +88,10 @@ def chapter_class(chapter: str) -> type[g.Group]:
     """
     if chapter not in CHAPTERS:
         raise ParameterError("chapter", chapter, ", ".join(CHAPTERS))
-    return cast(type[g.Group], create_model(f"Params of {chapter}", __base__=tuple(dict.fromkeys(CHAPTERS[chapter]))))
+    names = [n for part in CHAPTERS[chapter] for n in ([part] if isinstance(part, str) else part.model_fields)]
+    known = {name: Params.model_fields[name] for name in names}
+    parameters: Any = {name: (field.annotation, field) for name, field in known.items()}
+    return create_model(f"Params of {chapter}", __base__=g.Group, **parameters)
 
 
 def chosen(kind: type[g.Group], profile: Any, overrides: Mapping[str, Any]) -> g.Group:
@@ -118,9 +122,6 @@ def chosen(kind: type[g.Group], profile: Any, overrides: Mapping[str, Any]) -> g
         params = kind.model_validate(values)
     except ValidationError as error:
         first = min(error.errors(), key=lambda each: bool(following & {*each["loc"][:1]}))
-        cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, ParameterError):
-            raise cause from None
         name = str(first["loc"][0])
         said = first["msg"].replace("Input should be ", "").removeprefix("Value error, ")
         allowed = "a value (it is missing)" if first["type"] == "missing" else said
@@ -154,6 +155,13 @@ def _check_together(p: Any) -> None:
     def has(*names: str) -> bool:
         return all(name in type(p).model_fields for name in names)
 
+    if has("topics") and len(set(p.topics)) != len(p.topics):
+        raise ParameterError("topics", p.topics, "each topic once")
+    if has("train") and p.batch_size % (p.micro_batch * p.processes):
+        allowed = f"a divisor of batch_size / processes ({p.batch_size} / {p.processes})"
+        raise ParameterError("micro_batch", p.micro_batch, allowed)
+    if has("judge"):
+        _check_judge(p)
     if has("data", "topics") and p.data in ("bundled", "ideoinst") and set(p.topics) - set(TOPICS):
         raise ParameterError("topics", p.topics, f"topics of the data {p.data!r}: {', '.join(TOPICS)}")
     for name in ("ablation_topics", "baseline_topics"):
@@ -170,6 +178,20 @@ def _check_together(p: Any) -> None:
             raise ParameterError("device", p.device, "cuda, cpu or auto when device_map=auto spreads the model")
         if has("patch") and p.patch == "mean":
             raise ParameterError("patch", p.patch, "lockstep or recorded when device_map=auto spreads the model")
+
+
+def _check_judge(p: g.Judge) -> None:
+    if any(each.rpartition(":")[2] not in ("left", "right", "other") for each in p.judge_labels):
+        allowed = "texts like LABEL_0:left, LABEL_1:right and LABEL_2:other"
+        raise ParameterError("judge_labels", p.judge_labels, allowed)
+    if p.judge_url:
+        address(p.judge_url)
+    if p.judge == "hf" and not p.judge_model:
+        raise ParameterError("judge_model", "", "a sequence-classification model: a hub id or a folder")
+    if p.judge == "openai" and p.judge_margin:
+        raise ParameterError("judge_margin", p.judge_margin, "0 for the openai judge, which gives labels only")
+    if p.judge != "openai" and p.judge_sees != "answer":
+        raise ParameterError("judge_sees", p.judge_sees, "answer, but for the openai judge: others read text alone")
 
 
 def profile_values(profile: str) -> dict[str, Any]:

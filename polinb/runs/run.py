@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class Run(Base):
     """Parameters, a store, and everything that can be asked of both."""
 
-    def _lm(self) -> LM:
-        lm = super()._lm()
+    def _load(self) -> LM:
+        lm = super()._load()
         check_lengths(self, lm)
         return lm
 

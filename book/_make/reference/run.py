@@ -18,7 +18,7 @@ from unittest import mock
 
 from book._make.build import Chapter, alone, run_chapters
 from polinb.models.loading import pick_device
-from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, tell
+from polinb.runs.checkout import Layout, chosen_chapters, find_layout, tell
 from polinb.runs.params import Params, profile_values
 
 PROFILE = "full"
@@ -91,7 +91,7 @@ def run_reference(
     applied = [each for each in cuts() if cut == "cpu" and each["name"] not in given]
     settings = {each["name"]: each["taken"] for each in applied} | dict(given)
     Params.from_profile(PROFILE, **settings)
-    wanted = chosen_chapters(chapter_names(layout), core_names(layout), chapters or ["all"])
+    wanted = chosen_chapters(layout, chapters or ["all"])
     for each in applied:
         tell("cut: {name} = {taken} (full: {full}): {why}".format(**each))
     own = {"POLINB_STORE": str(store_of(layout))}
