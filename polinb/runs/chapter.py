@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from polinb.runs.run import Run
 
 SELDOM_TURNED = "Seldom turned, and accepted too:"
-_TYPES = {"bool": "str"}  # text, or False for none
 
 
 def begin(chapter: str, namespace: Mapping[str, Any]) -> Run:
@@ -102,8 +101,8 @@ def parameters_source(chapter: str) -> str:
         if field.json_schema_extra:
             seldom.append(name)
             continue
-        kind, given = type(values[name]).__name__, '"quick"' if name == "profile" else "None"
-        lines.append(f"{name} = {given}  # type: {_TYPES.get(kind, kind)}  {field.description}")
+        given = '"quick"' if name == "profile" else "None"
+        lines.append(f"{name} = {given}  # type: {type(values[name]).__name__}  {field.description}")
     if seldom:
         lines += textwrap.wrap(f"{SELDOM_TURNED} {', '.join(seldom)}", 118, initial_indent="# ", subsequent_indent="# ")
     return "\n".join(lines)

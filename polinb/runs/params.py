@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any, Literal, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError, create_model
@@ -27,6 +27,7 @@ from polinb.secrets import refuse
 from polinb.stance.service import address
 
 PROFILES = ("tiny", "quick", "full", "paper")
+Kind = TypeVar("Kind", bound=g.Group)
 
 
 class Params(
@@ -42,7 +43,7 @@ class Params(
         Raises:
             ParameterError: unknown profile, unknown name or a value that is not allowed.
         """
-        return cast(Params, chosen(cls, profile, overrides))
+        return chosen(cls, profile, overrides)
 
 
 RUN = (g.Profile, g.Model)
@@ -94,7 +95,7 @@ def chapter_class(chapter: str) -> type[g.Group]:
     return create_model(f"Params of {chapter}", __base__=g.Group, **parameters)
 
 
-def chosen(kind: type[g.Group], profile: Any, overrides: Mapping[str, Any]) -> g.Group:
+def chosen(kind: type[Kind], profile: Any, overrides: Mapping[str, Any]) -> Kind:
     """Values of ``kind``'s parameters: those of the profile, with ``overrides`` on top.
 
     Raises:
@@ -201,7 +202,7 @@ def profile_values(profile: str) -> dict[str, Any]:
     return common | tomllib.loads((folder / f"{profile}.toml").read_text("utf-8"))
 
 
-def from_namespace(chapter: str, namespace: Mapping[str, Any]) -> Params:
+def from_namespace(chapter: str, namespace: Mapping[str, Any]) -> Any:
     """Parameters of a chapter out of its notebook's global names, after the parameters cell.
 
     Papermill accepts unknown names silently: here every public name that is no parameter is refused. When the cell is
@@ -220,7 +221,7 @@ def from_namespace(chapter: str, namespace: Mapping[str, Any]) -> Params:
     params = chosen(chapter_class(chapter), "quick" if profile is None else profile, given)
     if first is None and isinstance(namespace, dict):
         namespace[_FIRST] = frozenset(names)
-    return cast(Params, params)
+    return params
 
 
 def from_text(name: str, text: str) -> Any:

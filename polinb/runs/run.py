@@ -6,6 +6,7 @@ A notebook, the command line and a workflow engine all call these, so they can n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,7 +129,7 @@ class Run(Base):
         count, own = p.localise_prompts, p.score_prompts == "own"
         others = [topic] if own else [str(other) for other in p.topics if other != topic]
         each = [self.data.topic(t, "localise", -(-count // len(others)), leaning="both") for t in others]
-        return [pairs[k] for k in range(max(map(len, each))) for pairs in each if k < len(pairs)][:count]
+        return [pair for turn in zip_longest(*each) for pair in turn if pair is not None][:count]
 
     def score_sums(self, topic: str) -> Contrast:
         """Streamed sums of one topic's left and right variants (eq. 1)."""
