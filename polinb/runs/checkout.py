@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +15,28 @@ from polinb.secrets import hide, refuse
 BEYOND = ("Beyond the paper", "What the shift is")  # parts whose chapters run only when asked for
 
 
-@dataclass(frozen=True)
 class Layout:
-    """Where things are in a checkout."""
+    """Where things are in a checkout.
 
-    root: Path
+    Attributes:
+        root: its folder.
+        notebooks: chapters as written, without outputs.
+        chapters: chapters as executed.
+        reference: committed results of the reference run.
+        vendor: browser files out of installed packages.
+        build: pages and times.
+    """
 
-    @property
-    def notebooks(self) -> Path:
-        """Chapters as written, without outputs."""
-        return self.root / "notebooks"
-
-    @property
-    def chapters(self) -> Path:
-        """Chapters as executed."""
-        return self.root / "book" / "chapters"
+    def __init__(self, root: Path) -> None:
+        self.root, self.notebooks, self.build = root, root / "notebooks", root / "_build"
+        self.chapters = root / "book" / "chapters"
+        self.reference = root / "book" / "reference"
+        self.vendor = root / "book" / "_assets" / "vendor"
 
     @property
     def failed(self) -> Path:
         """A notebook while it runs, and what is left of it if it fails."""
         return self.chapters / "failed"
-
-    @property
-    def reference(self) -> Path:
-        """Committed results of the reference run."""
-        return self.root / "book" / "reference"
-
-    @property
-    def vendor(self) -> Path:
-        """Browser files out of installed packages."""
-        return self.root / "book" / "_assets" / "vendor"
-
-    @property
-    def build(self) -> Path:
-        """Pages and times."""
-        return self.root / "_build"
 
 
 def find_layout() -> Layout:

@@ -10,7 +10,6 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,30 +23,25 @@ from polinb.runs.params import Params, profile_values
 PROFILE = "full"
 
 
-@dataclass(frozen=True)
 class ReferenceLayout(Layout):
     """A checkout whose reference run is kept apart from ``make book``.
 
     Attributes:
-        model: empty for the profile's own model, whose results are committed; else a folder name of another one.
+        place: where the run works.
+        chapters: chapters as executed by it.
+        reference: its small results, in the book for the profile's own model.
+
+    Args:
+        model: empty for the profile's own model, whose results are committed; else a folder name of another one, whose
+            results stay beside its chapters.
     """
 
-    model: str = ""
-
-    @property
-    def place(self) -> Path:
-        """Where the run works."""
-        return self.build / "reference" / self.model
-
-    @property
-    def chapters(self) -> Path:
-        """Chapters as executed by the reference run."""
-        return self.place / "chapters"
-
-    @property
-    def reference(self) -> Path:
-        """Its small results: in the book for the profile's own model, beside its chapters for another."""
-        return self.place / "results" if self.model else super().reference
+    def __init__(self, root: Path, model: str = "") -> None:
+        super().__init__(root)
+        self.place = self.build / "reference" / model
+        self.chapters = self.place / "chapters"
+        if model:
+            self.reference = self.place / "results"
 
 
 def layout_of(settings: Mapping[str, Any], root: Path | None = None) -> ReferenceLayout:
