@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import textwrap
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 SELDOM_TURNED = "Seldom turned, and accepted too:"
 
 
-def begin(chapter: str, namespace: Mapping[str, Any]) -> Run:
+def begin(chapter: str, namespace: dict[str, Any]) -> Run:
     """Check a notebook's parameters and prepare its run; nothing heavy happens here.
 
     Args:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 
 from polinb.errors import BookError, ParameterError
-from polinb.runs.params import Params, from_text
+from polinb.runs.params import Params
 from polinb.secrets import hide, refuse
 
 BEYOND = ("Beyond the paper", "What the shift is")  # parts whose chapters run only when asked for
@@ -49,7 +52,7 @@ def find_layout() -> Layout:
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` texts as parameters of their declared types; text stays as it is, empty text as well.
+    """``name=value`` texts as parameters of their declared types; what does not fit stays text, which is refused.
 
     Raises:
         ParameterError: no equals sign, a name given twice, no list where one is expected.
@@ -63,8 +66,38 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
         refuse({name: value}, Params.model_fields)
         if name in settings:
             raise ParameterError(name, value, "one value; it is given twice")
-        settings[name] = from_text(name, value)
+        field = Params.model_fields.get(name)
+        kind: Any = field.annotation if field else str
+        if get_origin(kind) is list:
+            settings[name] = [_one(get_args(kind)[0], item) for item in _items(name, value)]
+        else:
+            settings[name] = _one(kind, value)
     return settings
+
+
+def _one(kind: Any, text: str) -> Any:
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if kind in (int, float):
+        with suppress(ValueError):  # also: a number of 5000 digits
+            return int(text) if kind is int or re.fullmatch(r"\s*[+-]?\d+\s*", text) else float(text)
+    elif Literal[False] in get_args(kind):  # text, or no text at all; the text "false" in quotes
+        if text.strip().lower() == "false":
+            return False
+        with suppress(ValueError):
+            return quoted if isinstance(quoted := json.loads(text), str) else text
+    return text
+
+
+def _items(name: str, text: str) -> list[str]:
+    """Items of a list such as ``[crime, "race"]``: YAML in which nothing is guessed to be a number or nothing."""
+    try:
+        found = yaml.BaseLoader(text).get_single_data()
+    except (yaml.YAMLError, ValueError, RecursionError):
+        found = None
+    plain = isinstance(found, list) and all(isinstance(item, str) for item in found)
+    if not plain or text.count("#") > sum(item.count("#") for item in found):  # what YAML takes for a comment
+        raise ParameterError(name, text, 'a list such as [a, b] or ["a", "b"]; [] is the empty one')
+    return list(found)
 
 
 def chapter_names(layout: Layout) -> list[str]:

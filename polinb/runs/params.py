@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import ast
 import difflib
-import json
 import re
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, get_origin
 
-import yaml
 from pydantic import ValidationError, create_model
 
 from polinb.data.rows import TOPICS
@@ -122,18 +120,17 @@ def chosen(kind: type[Kind], profile: Any, overrides: Mapping[str, Any]) -> Kind
     try:
         params = kind.model_validate(values)
     except ValidationError as error:
-        first = min(error.errors(), key=lambda each: bool(following & {*each["loc"][:1]}))
+        first = min(error.errors(), key=lambda each: each["loc"][0] in following)
         name = str(first["loc"][0])
-        said = first["msg"].replace("Input should be ", "").removeprefix("Value error, ")
-        allowed = "a value (it is missing)" if first["type"] == "missing" else said
-        raise ParameterError(name, values.get(name), allowed, _other_way(name, values.get(name), known)) from None
+        allowed = first["msg"].replace("Input should be ", "").removeprefix("Value error, ")
+        raise ParameterError(name, values[name], allowed, _other_way(name, values[name])) from None
     _check_together(params)
     return params
 
 
-def _other_way(name: str, value: Any, known: Mapping[str, Any]) -> str:
+def _other_way(name: str, value: Any) -> str:
     """How to give what came as text or as a number: papermill's -p guesses."""
-    kind = known[name].annotation if name in known else str
+    kind = Params.model_fields[name].annotation
     if get_origin(kind) is list and isinstance(value, str):
         return f"With papermill: -y '{name}: [a, b]'"
     return f"With papermill: -r {name} {value}" if isinstance(value, int | float) and kind is str else ""
@@ -202,7 +199,7 @@ def profile_values(profile: str) -> dict[str, Any]:
     return common | tomllib.loads((folder / f"{profile}.toml").read_text("utf-8"))
 
 
-def from_namespace(chapter: str, namespace: Mapping[str, Any]) -> Any:
+def from_namespace(chapter: str, namespace: dict[str, Any]) -> Any:
     """Parameters of a chapter out of its notebook's global names, after the parameters cell.
 
     Papermill accepts unknown names silently: here every public name that is no parameter is refused. When the cell is
@@ -219,47 +216,8 @@ def from_namespace(chapter: str, namespace: Mapping[str, Any]) -> Any:
     given = {name: namespace[name] for name in sorted(names)}
     profile = given.pop("profile", None)
     params = chosen(chapter_class(chapter), "quick" if profile is None else profile, given)
-    if first is None and isinstance(namespace, dict):
-        namespace[_FIRST] = frozenset(names)
+    namespace.setdefault(_FIRST, frozenset(names))
     return params
-
-
-def from_text(name: str, text: str) -> Any:
-    """What a parameter is given by ``text``, read as its declared type; what does not fit stays text, which is refused.
-
-    Raises:
-        ParameterError: no list where one is expected.
-    """
-    field = Params.model_fields.get(name)
-    kind: Any = field.annotation if field else str
-    if get_origin(kind) is list:
-        return [_one(get_args(kind)[0], item) for item in _items(name, text)]
-    return _one(kind, text)
-
-
-def _one(kind: Any, text: str) -> Any:
-    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-    if kind in (int, float):
-        with suppress(ValueError):  # also: a number of 5000 digits
-            return int(text) if kind is int or re.fullmatch(r"\s*[+-]?\d+\s*", text) else float(text)
-    elif Literal[False] in get_args(kind):  # text, or no text at all; the text "false" in quotes
-        if text.strip().lower() == "false":
-            return False
-        with suppress(ValueError):
-            return quoted if isinstance(quoted := json.loads(text), str) else text
-    return text
-
-
-def _items(name: str, text: str) -> list[str]:
-    """Items of a list such as ``[crime, "race"]``: YAML in which nothing is guessed to be a number or nothing."""
-    try:
-        found = yaml.BaseLoader(text).get_single_data()
-    except (yaml.YAMLError, ValueError, RecursionError):
-        found = None
-    plain = isinstance(found, list) and all(isinstance(item, str) for item in found)
-    if not plain or text.count("#") > sum(item.count("#") for item in found):  # what YAML takes for a comment
-        raise ParameterError(name, text, 'a list such as [a, b] or ["a", "b"]; [] is the empty one')
-    return list(found)
 
 
 _FIRST = "_polinb_parameters"
