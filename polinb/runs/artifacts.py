@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -302,10 +302,7 @@ def lock_of(path: Path) -> Path:
 def sweep(path: Path) -> None:
     """Remove what killed makers left beside ``path``, whose lock the caller holds; what is being made has its lock."""
     for left in path.parent.glob(".*-*"):
-        key = left.name[1:].split("-")[0]
-        lock = FileLock(lock_of(path.with_name(key)))
-        if key == path.name:
-            shutil.rmtree(left, ignore_errors=True)
-            continue
-        with suppress(Timeout, OSError), lock.acquire(timeout=0):
+        owner = path.with_name(left.name[1:].partition("-")[0])
+        free: AbstractContextManager[Any] = nullcontext() if owner == path else FileLock(lock_of(owner), timeout=0)
+        with suppress(Timeout, OSError), free:
             shutil.rmtree(left, ignore_errors=True)
