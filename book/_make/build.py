@@ -22,7 +22,7 @@ from typing import Any
 import polinb
 from book._make.notebook import ANSI, declared, execute, fingerprint, own_parameters, python_path, sha256, write
 from polinb.errors import BookError, ParameterError
-from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, tell
+from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, find_layout, tell
 from polinb.runs.params import Params, users
 from polinb_book import results
 from polinb_book.results import as_json, filled, is_filled, read_json
@@ -86,8 +86,7 @@ def make_book(
     Params.from_profile(profile, **settings)
     layout = layout or find_layout()
     results.read(layout.reference)
-    every = chapter_names(layout)
-    wanted = chosen_chapters(every, core_names(layout), chapters)
+    wanted = chosen_chapters(layout, chapters)
     refuse_unused(layout, wanted, settings)
     given = {"profile": profile, **settings}
     with alone(layout.build / "book.lock", "build of this book"):
@@ -98,7 +97,7 @@ def make_book(
         built = time.monotonic()
         page, absent = finish(layout, make_model=profile != "tiny")
         _report(layout, profile, settings, done, built - started, time.monotonic() - built)
-    old = [name for name in every if name not in wanted + absent and not stands(layout, name, given)]
+    old = [name for name in chapter_names(layout) if name not in wanted + absent and not stands(layout, name, given)]
     if old:
         tell(f"note: these chapters show an earlier run with other settings or code: {', '.join(old)}")
     for chapter in done:

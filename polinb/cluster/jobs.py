@@ -19,7 +19,7 @@ from polinb.cluster.wanted import runs_models, wanted
 from polinb.errors import JudgeError, TrainingError
 from polinb.runs import stages, weights
 from polinb.runs.artifacts import key_of
-from polinb.runs.checkout import chapter_names, chosen_chapters, core_names, find_layout
+from polinb.runs.checkout import chosen_chapters, core_names, find_layout
 from polinb.runs.groups import Model
 from polinb.runs.params import Params
 from polinb.runs.results import Result, missing
@@ -176,8 +176,7 @@ class Request:
             DataError, ModelError: data or model that cannot be identified.
         """
         layout = find_layout()
-        core = core_names(layout)
-        chapters = chosen_chapters(chapter_names(layout), core, self.chapters)
+        chapters = chosen_chapters(layout, self.chapters)
         out: dict[str, Job] = {}
         last: list[Job] = []
         for given in self.runs():
@@ -189,7 +188,7 @@ class Request:
                 needs = {of[result.path].name for result in read}
                 last.append(Job("chapter", name, given, [], read, needs, runs_models(run, name)))
         there = {path.stem for path in layout.chapters.glob("*.ipynb")}
-        if set(core) <= {*chapters, *there}:
+        if set(core_names(layout)) <= {*chapters, *there}:
             last.append(Job("pages", "pages", last[0].given, needs={job.name for job in last}))
         return out | {job.name: job for job in last}
 

@@ -18,13 +18,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from polinb.data.reading import file_sha256
 from polinb.errors import ArtifactError
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 META = "artifact.json"
-_META_KEYS = frozenset({"kind", "key", "inputs", "summary", "files", "provenance"})
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP}  # not what was written
 ALLOWED = frozenset({".safetensors", ".parquet", ".csv", ".json", ".jsonl", ".txt"})
 _PACKAGES = ("torch", "transformers", "nnsight", "trl", "peft", "datasets", "scikit-learn", "numpy", "pandas")
@@ -61,7 +61,7 @@ class Artifact:
 
     Attributes:
         path: its folder.
-        meta: ``kind, key, inputs, summary, files, provenance``.
+        meta: ``kind, key, inputs, summary, files, provenance, seal``.
     """
 
     path: Path
@@ -204,9 +204,7 @@ def check(path: Path, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
         if not os.path.lexists(path):
             return None
         meta: dict[str, Any] = json.loads((path / META).read_text("utf-8"))
-        if set(meta) - {"seal"} != _META_KEYS:  # artifacts of early versions have no seal
-            raise ValueError("its entries are not those of an artifact")
-        if "seal" in meta and meta["seal"] != seal(meta):
+        if meta["seal"] != seal(meta):
             raise ValueError("its text was changed")
         if canonical(meta["inputs"]) != canonical(dict(inputs)) or (meta["kind"], meta["key"]) != path.parts[-2:]:
             raise DamagedError(f"{what} was made from other inputs")
@@ -248,7 +246,7 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
-        "packages": _versions(),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     torch = sys.modules.get("torch")
@@ -257,11 +255,6 @@ def provenance() -> dict[str, Any]:
         if torch.cuda.is_available():
             facts["gpu"] = torch.cuda.get_device_name(0)
     return facts
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in _PACKAGES}
 
 
 def store_root() -> Path:
@@ -283,8 +276,6 @@ def locked(path: Path) -> Iterator[None]:
     Raises:
         ArtifactError: the lock cannot be written.
     """
-    from filelock import FileLock, Timeout
-
     what = f"artifact {path.parent.name}/{path.name}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -310,13 +301,8 @@ def lock_of(path: Path) -> Path:
 
 def sweep(path: Path) -> None:
     """Remove what killed makers left beside ``path``, whose lock the caller holds; what is being made has its lock."""
-    from filelock import FileLock, Timeout
-
     for left in path.parent.glob(".*-*"):
-        key = left.name[1:].split("-")[0]
-        lock = FileLock(lock_of(path.with_name(key)))
-        if key == path.name:
-            shutil.rmtree(left, ignore_errors=True)
-            continue
-        with suppress(Timeout, OSError), lock.acquire(timeout=0):
+        owner = path.with_name(left.name[1:].partition("-")[0])
+        free: AbstractContextManager[Any] = nullcontext() if owner == path else FileLock(lock_of(owner), timeout=0)
+        with suppress(Timeout, OSError), free:
             shutil.rmtree(left, ignore_errors=True)

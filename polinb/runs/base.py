@@ -5,9 +5,9 @@ Models and data are loaded on first use only: a run whose results are all there 
 
 from __future__ import annotations
 
-import copy
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,23 +23,25 @@ if TYPE_CHECKING:
     from polinb.stance.stance import Judge as Labels
 
 T = TypeVar("T")
+GIVEN = {"lm": Model, "model": Model, "data": Data, "judge": Judge, "store": None, "once": None, "unload": None}
+"""What a stage may use of a run beside parameters, and the group that it declares for that."""
 
 
 class Declared:
-    """The parameters of some groups: reading any other is an error, for it is in no key."""
+    """What a stage may read of a run, or of its parameters: all else is an error, for it is in no key."""
 
-    def __init__(self, params: Any, groups: Iterable[type[Group]]) -> None:
-        self._params = params
-        self._names = frozenset(name for group in groups for name in group.model_fields)
+    def __init__(self, of: Any, names: Iterable[str], **own: Any) -> None:
+        self._of, self._names = of, frozenset(names)
+        vars(self).update(own)
 
     def __getattr__(self, name: str) -> Any:
         if name not in self._names:
-            raise AttributeError(f"the parameter {name!r} is not declared by this stage")
-        return getattr(self._params, name)
+            raise AttributeError(f"{name!r} is not declared by this stage")
+        return getattr(self._of, name)
 
 
 class Base:
-    """Parameters, a store, and what both name.
+    """Parameters, a store, and what both name; what is made once lasts as long as the run.
 
     Args:
         params: the parameters of a chapter, or all of them.
@@ -53,13 +55,6 @@ class Base:
         self.read_only = read_only
         self.kept: dict[Path, Artifact] = {}
         self._memo: dict[Any, Any] = {}
-        self._whole = self
-
-    def view(self, groups: Iterable[type[Group]]) -> Base:
-        """The same run for a stage that declares these groups and no other."""
-        other = copy.copy(self)
-        other.params = Declared(self._whole.params, groups)
-        return other
 
     def once(self, key: Any, make: Callable[[], T]) -> T:
         """What ``make`` gives, made once in this run: results on disk do not change while it lasts."""
@@ -77,22 +72,26 @@ class Base:
             return self.data_digest
         return {name: getattr(self.params, name) for name in group.model_fields}
 
-    # --- what a run is made of
+    def view(self, groups: Sequence[type[Group]]) -> Any:
+        """This run for a stage that declares these groups and no other."""
+        params = Declared(self.params, (name for group in groups for name in group.model_fields))
+        return Declared(self, (name for name, group in GIVEN.items() if group in (None, *groups)), params=params)
 
-    @property
+    # --- the vanilla model
+
+    @cached_property
     def lm(self) -> LM:
         """The vanilla model."""
-        self.params.model  # noqa: B018 (a stage that does not declare it is refused)
-        return self.once("lm", self._whole._lm)
+        return self._load()
 
-    def _lm(self) -> LM:
+    def _load(self) -> LM:
         p = self.params
         self.afford("load")
         return load(p.model, revision=p.revision, dtype=p.dtype, device=p.device, device_map=p.device_map)
 
     def unload(self) -> None:
         """Give the vanilla model's memory back; it is loaded again when it is asked for."""
-        self._memo.pop("lm", None)
+        vars(self).pop("lm", None)
         gc.collect()
 
     def afford(self, stage: str) -> None:
@@ -101,27 +100,30 @@ class Base:
 
         from polinb.runs.memory import check, free_memory, peak
 
-        p = self._whole.params
+        p = self.params
         gpus = max(1, torch.cuda.device_count()) if p.device_map == "auto" else 1
         need = peak(p, stage, gpus)
         if need is None:
             return
-        if "lm" in self._memo and (stage != "train" or p.processes == 1):  # is taken already
-            need -= sum(w.numel() * w.element_size() for w in self._memo["lm"].model.parameters()) // gpus
+        if "lm" in vars(self) and (stage != "train" or p.processes == 1):  # is taken already
+            need -= sum(w.numel() * w.element_size() for w in self.lm.model.parameters()) // gpus
         check(stage, need, free_memory(pick_device(p.device).type))
 
-    @property
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What determines the vanilla model."""
+        p = self.params
+        # other hardware, other roundings; a device that is named need not be on the machine that plans
+        kind = pick_device(p.device).type if p.device == "auto" else p.device.partition(":")[0]
+        spread = {"device_map": p.device_map} if p.device_map != "none" else {}
+        identity = identity_of(p.model, p.revision, p.dtype)
+        return {**identity, "system_prompt": p.system_prompt, "device": kind, **spread}
+
+    # --- the data
+
+    @cached_property
     def data(self) -> StanceData:
         """Prompts with left and right responses."""
-        self.params.data  # noqa: B018
-        return self.once("data", self._whole._data)
-
-    @property
-    def data_digest(self) -> str:
-        """Hash of the data."""
-        return self.once("data digest", lambda: self._whole.data.digest())
-
-    def _data(self) -> StanceData:
         p = self.params
         data = load_data(p.data, label_filter=p.label_filter, revision=p.data_revision or None)
         if set(p.topics) - set(data.topics):
@@ -131,18 +133,21 @@ class Base:
                 data.topic(topic, split, leaning="both")  # raises now, not after an hour, if a split is empty
         return data
 
-    @property
+    @cached_property
+    def data_digest(self) -> str:
+        """Hash of the data."""
+        return self.data.digest()
+
+    @cached_property
     def statement_sets(self) -> list[StatementSet]:
         """The statement lists."""
-        return self.once("statements", lambda: [load_statements(name) for name in self.params.statements])
+        return [load_statements(name) for name in self.params.statements]
 
-    @property
+    # --- the judge
+
+    @cached_property
     def judge(self) -> Labels:
         """Who labels answers as left or right."""
-        self.params.judge  # noqa: B018
-        return self.once("judge", self._whole._judge)
-
-    def _judge(self) -> Labels:
         p = self.params
         if p.judge == "openai":
             from polinb.stance.chat_judge import DEFAULT_MODEL, DEFAULT_URL, OpenAIJudge
@@ -163,12 +168,9 @@ class Base:
             return HFJudge(p.judge_model, labels=labels, margin=p.judge_margin, commit=commit, device=p.device)
         return LocalJudge(self.data, p.judge_margin)
 
-    @property
+    @cached_property
     def judge_identity(self) -> dict[str, Any]:
         """What determines the judge's labels."""
-        return self.once("judge identity", self._whole._judge_identity)
-
-    def _judge_identity(self) -> dict[str, Any]:
         p = self.params
         model: Any = p.judge_model
         if p.judge == "hf":
@@ -179,16 +181,3 @@ class Base:
         known = {"judge": p.judge, "model": model, "url": p.judge_url, "labels": p.judge_labels, "data": data}
         more = {"margin": p.judge_margin, "sees": p.judge_sees}  # of the key where they are not the default
         return known | {name: value for name, value in more.items() if value not in (0.0, "answer")}
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What determines the vanilla model."""
-        return self.once("identity", self._whole._identity)
-
-    def _identity(self) -> dict[str, Any]:
-        p = self.params
-        # other hardware, other roundings; a device that is named need not be on the machine that plans
-        kind = pick_device(p.device).type if p.device == "auto" else p.device.partition(":")[0]
-        spread = {"device_map": p.device_map} if p.device_map != "none" else {}
-        identity = identity_of(p.model, p.revision, p.dtype)
-        return {**identity, "system_prompt": p.system_prompt, "device": kind, **spread}

@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import textwrap
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polinb.runs.params import CHAPTERS, from_namespace, profile_values
+from polinb.runs.params import chapter_class, from_namespace, profile_values
 from polinb.wording import Prose, flowing, placeless, typeset
 
 if TYPE_CHECKING:
     from polinb.runs.run import Run
 
 SELDOM_TURNED = "Seldom turned, and accepted too:"
-_TYPES = {"bool": "str"}  # text, or False for none
 
 
-def begin(chapter: str, namespace: Mapping[str, Any]) -> Run:
+def begin(chapter: str, namespace: dict[str, Any]) -> Run:
     """Check a notebook's parameters and prepare its run; nothing heavy happens here.
 
     Args:
@@ -98,13 +96,12 @@ def parameters_source(chapter: str) -> str:
     """Source of a chapter's parameters cell; written by ``python -m book._make sync``."""
     lines = ["# Parameters. None takes the value of the profile; every name is checked in the next cell."]
     values, seldom = profile_values("quick") | {"profile": "quick"}, []
-    fields = {name: f for group in CHAPTERS[chapter] for name, f in group.model_fields.items()}
-    for name, field in fields.items():
+    for name, field in chapter_class(chapter).model_fields.items():
         if field.json_schema_extra:
             seldom.append(name)
             continue
-        kind, given = type(values[name]).__name__, '"quick"' if name == "profile" else "None"
-        lines.append(f"{name} = {given}  # type: {_TYPES.get(kind, kind)}  {field.description}")
+        given = '"quick"' if name == "profile" else "None"
+        lines.append(f"{name} = {given}  # type: {type(values[name]).__name__}  {field.description}")
     if seldom:
         lines += textwrap.wrap(f"{SELDOM_TURNED} {', '.join(seldom)}", 118, initial_indent="# ", subsequent_indent="# ")
     return "\n".join(lines)

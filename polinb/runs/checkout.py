@@ -2,55 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 
 from polinb.errors import BookError, ParameterError
-from polinb.runs.params import Params, from_text
+from polinb.runs.params import Params
 from polinb.secrets import hide, refuse
 
 BEYOND = ("Beyond the paper", "What the shift is")  # parts whose chapters run only when asked for
 
 
-@dataclass(frozen=True)
 class Layout:
-    """Where things are in a checkout."""
+    """Where things are in a checkout.
 
-    root: Path
+    Attributes:
+        root: its folder.
+        notebooks: chapters as written, without outputs.
+        chapters: chapters as executed.
+        reference: committed results of the reference run.
+        vendor: browser files out of installed packages.
+        build: pages and times.
+    """
 
-    @property
-    def notebooks(self) -> Path:
-        """Chapters as written, without outputs."""
-        return self.root / "notebooks"
-
-    @property
-    def chapters(self) -> Path:
-        """Chapters as executed."""
-        return self.root / "book" / "chapters"
+    def __init__(self, root: Path) -> None:
+        self.root, self.notebooks, self.build = root, root / "notebooks", root / "_build"
+        self.chapters = root / "book" / "chapters"
+        self.reference = root / "book" / "reference"
+        self.vendor = root / "book" / "_assets" / "vendor"
 
     @property
     def failed(self) -> Path:
         """A notebook while it runs, and what is left of it if it fails."""
         return self.chapters / "failed"
-
-    @property
-    def reference(self) -> Path:
-        """Committed results of the reference run."""
-        return self.root / "book" / "reference"
-
-    @property
-    def vendor(self) -> Path:
-        """Browser files out of installed packages."""
-        return self.root / "book" / "_assets" / "vendor"
-
-    @property
-    def build(self) -> Path:
-        """Pages and times."""
-        return self.root / "_build"
 
 
 def find_layout() -> Layout:
@@ -63,7 +52,7 @@ def find_layout() -> Layout:
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` texts as parameters of their declared types; text stays as it is, empty text as well.
+    """``name=value`` texts as parameters of their declared types; what does not fit stays text, which is refused.
 
     Raises:
         ParameterError: no equals sign, a name given twice, no list where one is expected.
@@ -77,14 +66,44 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
         refuse({name: value}, Params.model_fields)
         if name in settings:
             raise ParameterError(name, value, "one value; it is given twice")
-        settings[name] = from_text(name, value)
+        field = Params.model_fields.get(name)
+        kind: Any = field.annotation if field else str
+        if get_origin(kind) is list:
+            settings[name] = [_one(get_args(kind)[0], item) for item in _items(name, value)]
+        else:
+            settings[name] = _one(kind, value)
     return settings
+
+
+def _one(kind: Any, text: str) -> Any:
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if kind in (int, float):
+        with suppress(ValueError):  # also: a number of 5000 digits
+            return int(text) if kind is int or re.fullmatch(r"\s*[+-]?\d+\s*", text) else float(text)
+    elif Literal[False] in get_args(kind):  # text, or no text at all; the text "false" in quotes
+        if text.strip().lower() == "false":
+            return False
+        with suppress(ValueError):
+            return quoted if isinstance(quoted := json.loads(text), str) else text
+    return text
+
+
+def _items(name: str, text: str) -> list[str]:
+    """Items of a list such as ``[crime, "race"]``: YAML in which nothing is guessed to be a number or nothing."""
+    try:
+        found = yaml.BaseLoader(text).get_single_data()
+    except (yaml.YAMLError, ValueError, RecursionError):
+        found = None
+    plain = isinstance(found, list) and all(isinstance(item, str) for item in found)
+    if not plain or text.count("#") > sum(item.count("#") for item in found):  # what YAML takes for a comment
+        raise ParameterError(name, text, 'a list such as [a, b] or ["a", "b"]; [] is the empty one')
+    return list(found)
 
 
 def chapter_names(layout: Layout) -> list[str]:
     """Names of the notebooks in order, checked against the table of contents."""
     names = sorted(path.stem for path in layout.notebooks.glob("*.ipynb"))
-    stray = sorted(set(names) ^ set(_listed(_toc(layout))))
+    stray = sorted(set(names) ^ set(_listed(_parts(layout))))
     if stray:
         where = "book/_toc.yml does not list it" if stray[0] in names else "book/_toc.yml lists it"
         raise BookError(f"notebooks/{stray[0]}.ipynb: {where}; notebooks and table of contents must agree")
@@ -95,39 +114,35 @@ def chapter_names(layout: Layout) -> list[str]:
 
 def core_names(layout: Layout) -> list[str]:
     """The chapters of the table of contents, without those of the parts that go beyond the paper."""
-    toc = _toc(layout)
-    return _listed([part for part in toc.get("parts", [toc]) if part.get("caption") not in BEYOND])
+    return _listed([part for part in _parts(layout) if part.get("caption") not in BEYOND])
 
 
-def _toc(layout: Layout) -> Any:
-    return yaml.safe_load((layout.root / "book" / "_toc.yml").read_text("utf-8"))
+def chosen_chapters(layout: Layout, chapters: Sequence[str] | None) -> list[str]:
+    """Names of the chapters that are asked for: core (as None is), all or names.
 
-
-def _listed(node: Any) -> list[str]:
-    """Names of the chapters in a part of a table of contents."""
-    return sorted(file.removeprefix("chapters/") for file in toc_files(node) if file.startswith("chapters/"))
-
-
-def chosen_chapters(every: list[str], core: list[str], chapters: Sequence[str] | None) -> list[str]:
-    """Names of the chapters that are asked for: core, all or names."""
-    groups = {"core": core, "all": every}
+    Raises:
+        ParameterError: an unknown name.
+        BookError: notebooks and table of contents do not agree.
+    """
+    every = chapter_names(layout)
+    groups = {"core": core_names(layout), "all": every}
     chapters = ["core"] if chapters is None else chapters
     if len(chapters) == 1 and chapters[0] in groups:
         return groups[chapters[0]]
-    unknown = sorted(set(chapters) - set(every))
-    if unknown or not chapters:
+    if not chapters or set(chapters) - set(every):
         raise ParameterError("--chapters", ",".join(chapters), f"core, all, or some of {', '.join(every)}")
     return [name for name in every if name in chapters]
 
 
-def toc_files(node: Any) -> Iterator[str]:
-    """The files that a table of contents names, in order."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield from [str(value)] if key in ("file", "root") else toc_files(value)
-    elif isinstance(node, list):
-        for item in node:
-            yield from toc_files(item)
+def _parts(layout: Layout) -> list[dict[str, Any]]:
+    """The parts of the table of contents."""
+    return list(yaml.safe_load((layout.root / "book" / "_toc.yml").read_text("utf-8"))["parts"])
+
+
+def _listed(parts: list[dict[str, Any]]) -> list[str]:
+    """Names of the chapters in parts of the table of contents, in order."""
+    files = [str(entry["file"]) for part in parts for entry in part["chapters"]]
+    return sorted(file.removeprefix("chapters/") for file in files if file.startswith("chapters/"))
 
 
 def tell(text: str) -> None:

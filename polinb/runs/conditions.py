@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,11 +68,10 @@ def encode(
     from polinb.models.tokens import fit, prompt_ids, response_ids, text_ids
 
     rows = texts.rows
-    says: Sequence[str | None] = list(rows[column]) if column in rows else [None] * len(rows)
-    own = list(rows["system"]) if "system" in rows else [None] * len(rows)
+    nothing: list[Any] = [None] * len(rows)
     prompts: Ids = []
     responses: Ids = []
-    for asked, said, turn in zip(rows["prompt"], says, own, strict=True):
+    for asked, said, turn in zip(rows["prompt"], rows.get(column, nothing), rows.get("system", nothing), strict=True):
         if texts.form in ("chat", "opening"):
             first = prompt_ids(lm, asked, turn if isinstance(turn, str) else system)  # pandas: NaN for no text
             rest = [] if said is None else response_ids(lm, said, end=end and texts.form == "chat")

@@ -207,10 +207,9 @@ def group_room(mounts: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/se
         if number != "0" and "memory" not in controllers.split(","):
             continue
         folder, limit, used, cache = _GROUPS[2 if number == "0" else 1]
-        top = mounts / folder
         # Inside a container the path may be that of the host, and its own group is mounted at the top.
-        inner = top / path.lstrip("/")
-        for group in [inner, *(each for each in inner.parents if each == top or top in each.parents)]:
+        inner = mounts / folder / path.lstrip("/")
+        for group in (inner, *inner.parents):  # above the top no folder is a group
             try:
                 stat = dict(line.split()[:2] for line in (group / "memory.stat").read_text("utf-8").splitlines())
                 most, taken = (int((group / name).read_text("utf-8")) for name in (limit, used))

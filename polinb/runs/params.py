@@ -8,32 +8,29 @@ from __future__ import annotations
 
 import ast
 import difflib
-import json
 import re
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any, Literal, cast, get_args, get_origin
+from typing import Any, TypeVar, get_origin
 
-import yaml
 from pydantic import ValidationError, create_model
 
 from polinb.data.rows import TOPICS
 from polinb.errors import ParameterError
-from polinb.runs import beyond as b
 from polinb.runs import groups as g
 from polinb.secrets import refuse
+from polinb.stance.service import address
 
 PROFILES = ("tiny", "quick", "full", "paper")
+Kind = TypeVar("Kind", bound=g.Group)
 
 
 class Params(
-    g.Profile, g.Model, g.Data, g.Topics, g.Train, g.Length, g.Sets, g.Batch, g.Ask, g.Statements,
-    g.Likelihood, g.Judge, g.Utility, g.Bootstrap, g.Patch, g.PatchQuestions, g.Donor, g.PatchStatements, g.Freeze,
-    g.Controls, g.ControlSeeds, g.Gammas, g.AblationTopics, b.Truth, b.Baselines, b.Graft, b.Dpo,
-    b.GroupQuestions, b.Toxicity, b.Directions, b.Caft, b.Cues, b.Narrow, b.Cards, b.Browse,
+    g.Profile, g.Model, g.Data, g.Train, g.Sets, g.Ask, g.Statements, g.Judge, g.Utility, g.Truth, g.Baselines, g.Dpo,
+    g.Toxicity, g.Directions, g.Caft, g.Cues, g.Narrow, g.Cards, g.Single,
 ):  # fmt: skip
     """Every parameter there is: what the lab, the workflow and the reference run choose from."""
 
@@ -44,38 +41,41 @@ class Params(
         Raises:
             ParameterError: unknown profile, unknown name or a value that is not allowed.
         """
-        return cast(Params, chosen(cls, profile, overrides))
+        return chosen(cls, profile, overrides)
 
 
 RUN = (g.Profile, g.Model)
-TRAINED = (*RUN, g.Data, g.Topics, g.Train, g.Length)
-SCORED = (*TRAINED, g.Sets, g.Batch)
-JUDGED = (g.Ask, g.Likelihood, g.Judge, g.Bootstrap)
-INHIBITED = (*SCORED, *JUDGED, g.Statements, g.Freeze, g.Controls, g.ControlSeeds, g.Utility)
-PATCHED = (g.Patch, g.PatchQuestions, g.Donor)
-CHAPTERS: dict[str, tuple[type[g.Group], ...]] = {
-    "01_phenomenon": (*TRAINED, g.Batch, *JUDGED),
-    "02_data": (*RUN, g.Data, g.Topics, g.Length, g.Batch, *JUDGED, g.Statements),
+ASKED = (*RUN, g.Data, "topics", "max_tokens", "eval_batch")
+TUNED = (*RUN, g.Train, "max_tokens", "eval_batch")
+TRAINED = (*RUN, g.Data, "topics", g.Train, "max_tokens")
+SCORED = (*TRAINED, g.Sets, "eval_batch")
+JUDGED = (g.Ask, "likelihood_questions", g.Judge, "bootstrap")
+FROZEN = ("freeze", "controls", "control_seeds")
+INHIBITED = (*SCORED, *JUDGED, g.Statements, *FROZEN, g.Utility)
+PATCHED = ("patch", "patch_questions", "donor")
+CHAPTERS: dict[str, tuple[type[g.Group] | str, ...]] = {
+    "01_phenomenon": (*TRAINED, "eval_batch", *JUDGED),
+    "02_data": (*ASKED, *JUDGED, g.Statements),
     "03_pnlac": SCORED,
     "04_distribution": SCORED,
-    "05_vanilla_stance": (*RUN, g.Data, g.Topics, g.Length, g.Batch, *JUDGED, g.Statements),
-    "06_patching": (*SCORED, *JUDGED, g.Statements, *PATCHED, g.PatchStatements, g.ControlSeeds),
+    "05_vanilla_stance": (*ASKED, *JUDGED, g.Statements),
+    "06_patching": (*SCORED, *JUDGED, g.Statements, *PATCHED, "patch_statements", "control_seeds"),
     "07_inhibitft": INHIBITED,
-    "08_gamma": (*INHIBITED, g.Gammas, g.AblationTopics),
-    "09_paper_beside_ours": (*INHIBITED, g.Gammas, g.AblationTopics, *PATCHED),
-    "10_known_truth": (g.Profile, g.Bootstrap, b.Truth, g.AblationTopics),
-    "11_hard_controls": (*SCORED, *JUDGED, g.Freeze, b.Baselines, b.Graft),
-    "12_where_the_shift_lives": (*SCORED, *JUDGED, g.Patch, b.Dpo, b.GroupQuestions),
-    "13_toxicity": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, g.Patch, b.Dpo, b.Toxicity),
-    "14_caft": (*SCORED, *JUDGED, g.Freeze, g.ControlSeeds, b.Baselines, b.Directions, b.Caft),
-    "15_spurious_cue": (*RUN, g.Train, g.Length, g.Batch, g.Bootstrap, b.Directions, b.Cues),
-    "16_emergent_misalignment": (*RUN, g.Train, g.Length, g.Batch, g.Judge, g.Bootstrap, b.Directions, b.Narrow),
-    "17_neuron_explorer": (*SCORED, g.Ask, g.Bootstrap, g.Gammas, b.Cards),
-    "18_responses": (*SCORED, *JUDGED, g.Freeze, g.Controls, g.ControlSeeds, g.Patch, g.PatchQuestions, b.Browse),
-    "19_what_moved": (*TRAINED, g.Batch, *JUDGED, g.Statements),
-    "20_paper_recipe": (*SCORED, *JUDGED, g.Statements, g.Freeze, g.AblationTopics),
+    "08_gamma": (*INHIBITED, "gammas", "ablation_topics"),
+    "09_paper_beside_ours": (*INHIBITED, "gammas", "ablation_topics", *PATCHED),
+    "10_known_truth": (g.Profile, "bootstrap", g.Truth, "ablation_topics"),
+    "11_hard_controls": (*SCORED, *JUDGED, "freeze", g.Baselines, "graft_questions"),
+    "12_where_the_shift_lives": (*SCORED, *JUDGED, "patch", g.Dpo, "group_questions"),
+    "13_toxicity": (*TUNED, "bootstrap", "patch", g.Dpo, g.Toxicity),
+    "14_caft": (*SCORED, *JUDGED, "freeze", "control_seeds", g.Baselines, g.Directions, g.Caft),
+    "15_spurious_cue": (*TUNED, "bootstrap", g.Directions, g.Cues),
+    "16_emergent_misalignment": (*TUNED, g.Judge, "bootstrap", g.Directions, g.Narrow),
+    "17_neuron_explorer": (*SCORED, g.Ask, "bootstrap", "gammas", g.Cards),
+    "18_responses": (*SCORED, *JUDGED, *FROZEN, "patch", "patch_questions", "browse_questions"),
+    "19_what_moved": (*TRAINED, "eval_batch", *JUDGED, g.Statements),
+    "20_paper_recipe": (*SCORED, *JUDGED, g.Statements, "freeze", "ablation_topics"),
 }
-"""The groups of each chapter, in the order of its parameters cell."""
+"""What each chapter may turn, groups and single parameters, in the order of its parameters cell."""
 
 
 @cache
@@ -87,10 +87,13 @@ def chapter_class(chapter: str) -> type[g.Group]:
     """
     if chapter not in CHAPTERS:
         raise ParameterError("chapter", chapter, ", ".join(CHAPTERS))
-    return cast(type[g.Group], create_model(f"Params of {chapter}", __base__=tuple(dict.fromkeys(CHAPTERS[chapter]))))
+    names = [n for part in CHAPTERS[chapter] for n in ([part] if isinstance(part, str) else part.model_fields)]
+    known = {name: Params.model_fields[name] for name in names}
+    parameters: Any = {name: (field.annotation, field) for name, field in known.items()}
+    return create_model(f"Params of {chapter}", __base__=g.Group, **parameters)
 
 
-def chosen(kind: type[g.Group], profile: Any, overrides: Mapping[str, Any]) -> g.Group:
+def chosen(kind: type[Kind], profile: Any, overrides: Mapping[str, Any]) -> Kind:
     """Values of ``kind``'s parameters: those of the profile, with ``overrides`` on top.
 
     Raises:
@@ -117,21 +120,17 @@ def chosen(kind: type[g.Group], profile: Any, overrides: Mapping[str, Any]) -> g
     try:
         params = kind.model_validate(values)
     except ValidationError as error:
-        first = min(error.errors(), key=lambda each: bool(following & {*each["loc"][:1]}))
-        cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, ParameterError):
-            raise cause from None
+        first = min(error.errors(), key=lambda each: each["loc"][0] in following)
         name = str(first["loc"][0])
-        said = first["msg"].replace("Input should be ", "").removeprefix("Value error, ")
-        allowed = "a value (it is missing)" if first["type"] == "missing" else said
-        raise ParameterError(name, values.get(name), allowed, _other_way(name, values.get(name), known)) from None
+        allowed = first["msg"].replace("Input should be ", "").removeprefix("Value error, ")
+        raise ParameterError(name, values[name], allowed, _other_way(name, values[name])) from None
     _check_together(params)
     return params
 
 
-def _other_way(name: str, value: Any, known: Mapping[str, Any]) -> str:
+def _other_way(name: str, value: Any) -> str:
     """How to give what came as text or as a number: papermill's -p guesses."""
-    kind = known[name].annotation if name in known else str
+    kind = Params.model_fields[name].annotation
     if get_origin(kind) is list and isinstance(value, str):
         return f"With papermill: -y '{name}: [a, b]'"
     return f"With papermill: -r {name} {value}" if isinstance(value, int | float) and kind is str else ""
@@ -154,6 +153,13 @@ def _check_together(p: Any) -> None:
     def has(*names: str) -> bool:
         return all(name in type(p).model_fields for name in names)
 
+    if has("topics") and len(set(p.topics)) != len(p.topics):
+        raise ParameterError("topics", p.topics, "each topic once")
+    if has("train") and p.batch_size % (p.micro_batch * p.processes):
+        allowed = f"a divisor of batch_size / processes ({p.batch_size} / {p.processes})"
+        raise ParameterError("micro_batch", p.micro_batch, allowed)
+    if has("judge"):
+        _check_judge(p)
     if has("data", "topics") and p.data in ("bundled", "ideoinst") and set(p.topics) - set(TOPICS):
         raise ParameterError("topics", p.topics, f"topics of the data {p.data!r}: {', '.join(TOPICS)}")
     for name in ("ablation_topics", "baseline_topics"):
@@ -172,6 +178,20 @@ def _check_together(p: Any) -> None:
             raise ParameterError("patch", p.patch, "lockstep or recorded when device_map=auto spreads the model")
 
 
+def _check_judge(p: g.Judge) -> None:
+    if any(each.rpartition(":")[2] not in ("left", "right", "other") for each in p.judge_labels):
+        allowed = "texts like LABEL_0:left, LABEL_1:right and LABEL_2:other"
+        raise ParameterError("judge_labels", p.judge_labels, allowed)
+    if p.judge_url:
+        address(p.judge_url)
+    if p.judge == "hf" and not p.judge_model:
+        raise ParameterError("judge_model", "", "a sequence-classification model: a hub id or a folder")
+    if p.judge == "openai" and p.judge_margin:
+        raise ParameterError("judge_margin", p.judge_margin, "0 for the openai judge, which gives labels only")
+    if p.judge != "openai" and p.judge_sees != "answer":
+        raise ParameterError("judge_sees", p.judge_sees, "answer, but for the openai judge: others read text alone")
+
+
 def profile_values(profile: str) -> dict[str, Any]:
     """The defaults of ``profile``: the common ones, then its own on top."""
     folder = resources.files("polinb") / "resources" / "profiles"
@@ -179,7 +199,7 @@ def profile_values(profile: str) -> dict[str, Any]:
     return common | tomllib.loads((folder / f"{profile}.toml").read_text("utf-8"))
 
 
-def from_namespace(chapter: str, namespace: Mapping[str, Any]) -> Params:
+def from_namespace(chapter: str, namespace: dict[str, Any]) -> Any:
     """Parameters of a chapter out of its notebook's global names, after the parameters cell.
 
     Papermill accepts unknown names silently: here every public name that is no parameter is refused. When the cell is
@@ -196,47 +216,8 @@ def from_namespace(chapter: str, namespace: Mapping[str, Any]) -> Params:
     given = {name: namespace[name] for name in sorted(names)}
     profile = given.pop("profile", None)
     params = chosen(chapter_class(chapter), "quick" if profile is None else profile, given)
-    if first is None and isinstance(namespace, dict):
-        namespace[_FIRST] = frozenset(names)
-    return cast(Params, params)
-
-
-def from_text(name: str, text: str) -> Any:
-    """What a parameter is given by ``text``, read as its declared type; what does not fit stays text, which is refused.
-
-    Raises:
-        ParameterError: no list where one is expected.
-    """
-    field = Params.model_fields.get(name)
-    kind: Any = field.annotation if field else str
-    if get_origin(kind) is list:
-        return [_one(get_args(kind)[0], item) for item in _items(name, text)]
-    return _one(kind, text)
-
-
-def _one(kind: Any, text: str) -> Any:
-    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-    if kind in (int, float):
-        with suppress(ValueError):  # also: a number of 5000 digits
-            return int(text) if kind is int or re.fullmatch(r"\s*[+-]?\d+\s*", text) else float(text)
-    elif Literal[False] in get_args(kind):  # text, or no text at all; the text "false" in quotes
-        if text.strip().lower() == "false":
-            return False
-        with suppress(ValueError):
-            return quoted if isinstance(quoted := json.loads(text), str) else text
-    return text
-
-
-def _items(name: str, text: str) -> list[str]:
-    """Items of a list such as ``[crime, "race"]``: YAML in which nothing is guessed to be a number or nothing."""
-    try:
-        found = yaml.BaseLoader(text).get_single_data()
-    except (yaml.YAMLError, ValueError, RecursionError):
-        found = None
-    plain = isinstance(found, list) and all(isinstance(item, str) for item in found)
-    if not plain or text.count("#") > sum(item.count("#") for item in found):  # what YAML takes for a comment
-        raise ParameterError(name, text, 'a list such as [a, b] or ["a", "b"]; [] is the empty one')
-    return list(found)
+    namespace.setdefault(_FIRST, frozenset(names))
+    return params
 
 
 _FIRST = "_polinb_parameters"

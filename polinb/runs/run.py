@@ -6,6 +6,7 @@ A notebook, the command line and a workflow engine all call these, so they can n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 class Run(Base):
     """Parameters, a store, and everything that can be asked of both."""
 
-    def _lm(self) -> LM:
-        lm = super()._lm()
+    def _load(self) -> LM:
+        lm = super()._load()
         check_lengths(self, lm)
         return lm
 
@@ -126,9 +127,9 @@ class Run(Base):
         """Pairs whose prompts a topic's variants are read on: its own, or as many of the others, each in turn."""
         p = self.params
         count, own = p.localise_prompts, p.score_prompts == "own"
-        others = [topic] if own else [str(other) for other in p.topics if other != topic]
+        others = [topic] if own else [other for other in p.topics if other != topic]
         each = [self.data.topic(t, "localise", -(-count // len(others)), leaning="both") for t in others]
-        return [pairs[k] for k in range(max(map(len, each))) for pairs in each if k < len(pairs)][:count]
+        return [pair for turn in zip_longest(*each) for pair in turn if pair is not None][:count]
 
     def score_sums(self, topic: str) -> Contrast:
         """Streamed sums of one topic's left and right variants (eq. 1)."""
@@ -136,7 +137,7 @@ class Run(Base):
 
     def topic_scores(self, normalise: str | None = None) -> dict[str, np.ndarray]:
         """Topic → PNLAC score (L, F), raw or normalised."""
-        sums = {str(topic): self.score_sums(topic) for topic in self.params.topics}
+        sums = {topic: self.score_sums(topic) for topic in self.params.topics}
         return stages.scores_of(sums, normalise or self.params.normalise)
 
     def sets(self, gamma: float | None = None, normalise: str | None = None) -> NeuronSets:
@@ -173,7 +174,7 @@ class Run(Base):
             gamma=float(p.gamma if gamma is None else gamma),
             pool=p.pool,
             normalise=p.normalise,
-            scores={str(t): self.scores(t) for t in p.topics},
+            scores={t: self.scores(t) for t in p.topics},
             **({"topic": topic} if topic else {}),
             **random,
         )
@@ -263,11 +264,11 @@ class Run(Base):
         """Mean hidden states of responses under a condition, see ``polinb.runs.stages.states``."""
         return stages.states(self, model=self.weights(condition), texts=texts, limit=self.params.max_tokens)
 
-    def rated(self, answers: Result, table: str = "answers") -> pd.DataFrame:
+    def rated(self, answers: Result) -> pd.DataFrame:
         """Judge labels of a table of answers: adds label, score (−1, 0, +1) and p_right."""
         try:
-            rated = stages.rate(self, answers=answers, table=table)
-            return self.once(("rated", str(answers), table), lambda: rated.frame("rated")).copy()
+            rated = stages.rate(self, answers=answers, table="answers")
+            return self.once(("rated", str(answers)), lambda: rated.frame("rated")).copy()
         except stages.UnratedError as error:  # an outage: report what there is, ask again next time
             return error.table
 

@@ -218,7 +218,7 @@ def said(lm: LM, rows: pd.DataFrame, made: Ids) -> pd.DataFrame:
     """Answers as text beside what was asked: the rows with response, n_tokens, and vanilla_logp still unknown."""
     from polinb.models.generation import decode
 
-    out = rows.drop(columns=[name for name in ("response", "system") if name in rows])
+    out = rows.drop(columns=["response", "system"], errors="ignore")
     out["response"] = [decode(lm, ids) for ids in made]
     out["n_tokens"] = [len(ids) for ids in made]
     out["vanilla_logp"] = np.nan
@@ -235,7 +235,7 @@ def logp(run: Base, folder: Path, *, model: Result | None, texts: Texts, limit: 
 
     lm = model_of(run, model)
     rows = texts.rows
-    out = rows.drop(columns=[name for name in ("prompt", "response", "system") if name in rows])
+    out = rows.drop(columns=["prompt", "response", "system"], errors="ignore")
     out["logp"] = np.nan
     for _, side in rows.groupby("side", sort=False) if "side" in rows else [("", rows)]:
         read = encode(run.lm, Texts("", texts.form, side), run.params.system_prompt, limit)

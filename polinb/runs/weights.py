@@ -102,7 +102,7 @@ def course(
     from polinb.models.generation import log_likelihood
 
     read = encode(run.lm, texts, run.params.system_prompt, limit)
-    rows = texts.rows.drop(columns=[name for name in ("prompt", "response") if name in texts.rows])
+    rows = texts.rows.drop(columns=["prompt", "response"], errors="ignore")
     parts = []
 
     def watch(step: int, model: Any) -> None:

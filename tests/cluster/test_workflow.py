@@ -296,7 +296,7 @@ def test_a_notebook_finds_all_that_a_model_makes(chapter: str, shared: Path, mon
         job.make(lost(jobs))
     assert not [name for name, job in jobs.items() if {r.path for r in job.results} & lost(jobs) and not job.left_out]
     heavy: list[str] = []
-    make, load = Result._make, Run.lm.fget
+    make, load = Result._make, Run._load
 
     def noted(result: Result, folder: Path) -> Any:
         if Model in result.stage.groups and result.stage.kind != "rudeness":  # of texts, by a small classifier
@@ -304,7 +304,7 @@ def test_a_notebook_finds_all_that_a_model_makes(chapter: str, shared: Path, mon
         return make(result, folder)
 
     monkeypatch.setattr(Result, "_make", noted)
-    monkeypatch.setattr(Run, "lm", property(lambda run: (heavy.append("model"), load(run))[1]))
+    monkeypatch.setattr(Run, "_load", lambda run: (heavy.append("model"), load(run))[1])
     oracle.run_here(chapter)
     own = {"model", "second-rated", "card-lens", "card-reading", "card-ablation"} if runs_models(run, chapter) else {}
     assert set(heavy) <= set(own)

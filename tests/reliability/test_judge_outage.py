@@ -38,7 +38,7 @@ def test_a_while_without_the_judge(service, tmp_path, monkeypatch):
     def labelled():
         """By a new run whose judge asks one question after the other."""
         run = Run(Params.from_profile("tiny", judge="openai", judge_url=service.url), Store(root))
-        run.once("judge", lambda: OpenAIJudge(base_url=service.url, cache=cache, concurrency=1))
+        run.judge = OpenAIJudge(base_url=service.url, cache=cache, concurrency=1)
         asked_before = len(asked)
         return run.labelled(answers), len(asked) - asked_before
 

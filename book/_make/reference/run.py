@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
@@ -28,7 +27,7 @@ from polinb.data.loading import load_data
 from polinb.errors import ArtifactError
 from polinb.models.loading import pick_device
 from polinb.runs.artifacts import META, provenance
-from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, tell
+from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, find_layout, tell
 from polinb.runs.params import Params, profile_values
 from polinb.secrets import texts
 from polinb.wording import LIVE, PAYLOAD
@@ -46,30 +45,25 @@ PLACE = rf"(?<![\w.])(?:/(?:{_ROOTS})/[\w.@~-]+|[A-Za-z]:[\\/](?:Users|Windows|P
 _REMEDY = "run make reference again"
 
 
-@dataclass(frozen=True)
 class ReferenceLayout(Layout):
     """A checkout whose reference run is kept apart from ``make book``.
 
     Attributes:
-        model: empty for the profile's own model, whose results are committed; else a folder name of another one.
+        place: where the run works.
+        chapters: chapters as executed by it.
+        reference: its small results, in the book for the profile's own model.
+
+    Args:
+        model: empty for the profile's own model, whose results are committed; else a folder name of another one, whose
+            results stay beside its chapters.
     """
 
-    model: str = ""
-
-    @property
-    def place(self) -> Path:
-        """Where the run works."""
-        return self.build / "reference" / self.model
-
-    @property
-    def chapters(self) -> Path:
-        """Chapters as executed by the reference run."""
-        return self.place / "chapters"
-
-    @property
-    def reference(self) -> Path:
-        """Its small results: in the book for the profile's own model, beside its chapters for another."""
-        return self.place / "results" if self.model else super().reference
+    def __init__(self, root: Path, model: str = "") -> None:
+        super().__init__(root)
+        self.place = self.build / "reference" / model
+        self.chapters = self.place / "chapters"
+        if model:
+            self.reference = self.place / "results"
 
 
 def layout_of(settings: Mapping[str, Any], root: Path | None = None) -> ReferenceLayout:
@@ -111,7 +105,7 @@ def run_reference(given: Mapping[str, Any], cut: str, chapters: Sequence[str] | 
     applied = [each for each in cuts() if cut == "cpu" and each["name"] not in given]
     settings = {each["name"]: each["taken"] for each in applied} | dict(given)
     Params.from_profile(PROFILE, **settings)
-    wanted = chosen_chapters(chapter_names(layout), core_names(layout), chapters or ["all"])
+    wanted = chosen_chapters(layout, chapters or ["all"])
     for each in applied:
         tell("cut: {name} = {taken} (full: {full}): {why}".format(**each))
     own = {"POLINB_STORE": str(store_of(layout))}

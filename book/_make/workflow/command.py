@@ -23,7 +23,7 @@ from polinb.cluster.jobs import Job, Request, lost
 from polinb.errors import BookError, ParameterError, PolinbError
 from polinb.runs.artifacts import store_root
 from polinb.runs.chapter import quiet
-from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, core_names, find_layout, parse_settings
+from polinb.runs.checkout import Layout, chosen_chapters, find_layout, parse_settings
 from polinb.runs.params import Params
 from polinb.runs.results import missing
 from polinb_book import results
@@ -86,7 +86,7 @@ def start(arguments: argparse.Namespace) -> NoReturn:
         threads if arguments.threads is None else _number("threads", arguments.threads, 1),
     )
     devices = {Params.from_profile(**given).device for given in request.runs()}
-    chapters = chosen_chapters(chapter_names(layout), core_names(layout), request.chapters)
+    chapters = chosen_chapters(layout, request.chapters)
     build.refuse_unused(layout, chapters, request.settings)
     results.read(layout.reference)  # refuses what was changed
     if not local and "auto" in devices:
