@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from polinb import errors
 from polinb.errors import ParameterError, TrainingError
 from polinb.masking.ablation import Passes
 from polinb.models.tokens import Ids
-from polinb.training.environment import alone
 from polinb.training.supervised import Tuned
+from polinb.training.trainer import alone
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,6 @@ class Job:
         model: keyword arguments of ``polinb.models.loading.load``; ``device`` is cpu or cuda.
         processes: how many must train together.
         passes: what loses the ablated directions.
-        launcher: process id of who waits for the result; without it the workers stop. 0: nobody.
     """
 
     model: dict[str, Any]
@@ -46,7 +45,6 @@ class Job:
     freeze: str = "neuron"
     stop: float = 1.0
     label: str = "fine-tuning"
-    launcher: int = 0
     passes: Passes = "both"
 
 
@@ -84,34 +82,19 @@ def finetune_parallel(
     check_gpus(job.processes, job.model["device"])
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="polinb-parallel-") as name:
-        folder = Path(name)  # JSON and safetensors only; read by read_job
-        (folder / "job.json").write_text(json.dumps(asdict(replace(job, launcher=os.getpid()))), "utf-8")
+        folder = Path(name)  # JSON and safetensors only; read by the workers
         texts = {"prompts": [list(p) for p in prompts], "responses": [list(r) for r in responses]}
-        (folder / "texts.json").write_text(json.dumps(texts), "utf-8")
-        if frozen is not None:
-            save_file({"frozen": np.ascontiguousarray(frozen)}, folder / "frozen.safetensors")
-        if ablate is not None:
-            save_file({str(b): np.ascontiguousarray(q) for b, q in ablate.items()}, folder / "ablate.safetensors")
+        whole = {"job": asdict(job), "launcher": os.getpid(), **texts}  # without the launcher the workers stop
+        (folder / "job.json").write_text(json.dumps(whole), "utf-8")
+        arrays = {str(block): basis for block, basis in (ablate or {}).items()}
+        arrays |= {} if frozen is None else {"frozen": frozen}
+        save_file({name: np.ascontiguousarray(each) for name, each in arrays.items()}, folder / "arrays.safetensors")
         _run(job, folder)
         seconds = time.perf_counter() - start
-        if not (folder / "result.json").exists():
-            raise TrainingError(f"{job.label}: the training processes left no result")
         told = json.loads((folder / "result.json").read_text("utf-8"))
         extra, steps = {"frozen_state": told.pop("frozen_state")}, len(told["losses"])
         weights = load_file(folder / "weights.safetensors")
         return Tuned(weights, seconds=seconds, steps=steps, extra=extra, **told)
-
-
-def read_job(folder: Path) -> tuple[Job, dict[str, Any], np.ndarray | None, dict[int, np.ndarray] | None]:
-    """The job, its texts, the frozen neurons and the ablated directions."""
-    from safetensors.numpy import load_file
-
-    job = Job(**json.loads((folder / "job.json").read_text("utf-8")))
-    texts = json.loads((folder / "texts.json").read_text("utf-8"))
-    masks, bases = folder / "frozen.safetensors", folder / "ablate.safetensors"
-    frozen = load_file(masks)["frozen"] if masks.exists() else None
-    ablate = {int(b): q for b, q in load_file(bases).items()} if bases.exists() else None
-    return job, texts, frozen, ablate
 
 
 def command(processes: int, folder: Path) -> list[str]:

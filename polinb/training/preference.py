@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from polinb.errors import ParameterError
 from polinb.models.tokens import Ids
-from polinb.training.environment import alone
-from polinb.training.recipe import Recipe
 from polinb.training.supervised import Tuned, own_copy, trainable, trained_weights
-from polinb.training.trainer import settings_of, tracked
+from polinb.training.trainer import Recipe, alone, settings_of, tracked
 
 if TYPE_CHECKING:
     from polinb.models.lm import LM

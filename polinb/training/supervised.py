@@ -23,9 +23,7 @@ from polinb.masking.freezing import check_frozen, frozen_slices
 from polinb.models.architectures import architecture_of
 from polinb.models.tokens import Ids
 from polinb.models.variants import LEARNT, adapter_layers, adapters, shared_copy, whole
-from polinb.training.environment import alone
-from polinb.training.recipe import Recipe
-from polinb.training.trainer import make_trainer
+from polinb.training.trainer import Recipe, alone, make_trainer
 
 if TYPE_CHECKING:
     import torch

@@ -21,7 +21,7 @@ import numpy as np
 
 from polinb.errors import PolinbError, TrainingError
 from polinb.models.tokens import Ids
-from polinb.training.parallel import Job, read_job
+from polinb.training.parallel import Job
 
 
 def main() -> int:
@@ -44,14 +44,16 @@ def main() -> int:
 
 
 def _work(folder: Path, rank: int) -> None:
-    job, texts, frozen, ablate = read_job(folder)
-    if job.launcher:
-        threading.Thread(target=_leave_with, args=(job.launcher,), daemon=True).start()
     import torch.distributed as dist
+    from safetensors.numpy import load_file
     from safetensors.torch import save_file
 
+    told, arrays = json.loads((folder / "job.json").read_text("utf-8")), load_file(folder / "arrays.safetensors")
+    job, frozen = Job(**told["job"]), arrays.pop("frozen", None)
+    ablate = {int(block): basis for block, basis in arrays.items()} or None
+    threading.Thread(target=_leave_with, args=(told["launcher"],), daemon=True).start()
     try:
-        weights, result = train(job, texts["prompts"], texts["responses"], frozen, ablate)
+        weights, result = train(job, told["prompts"], told["responses"], frozen, ablate)
         if rank == 0:
             save_file(weights, folder / "weights.safetensors")
             (folder / "result.json").write_text(json.dumps(result), "utf-8")
@@ -88,9 +90,8 @@ def train(
     from polinb.masking.ablation import ablated
     from polinb.masking.freezing import check_frozen, frozen_slices
     from polinb.models.loading import load
-    from polinb.training.recipe import Recipe
     from polinb.training.supervised import trainable, trained_weights, training_rows
-    from polinb.training.trainer import make_trainer
+    from polinb.training.trainer import Recipe, make_trainer
 
     recipe = Recipe(**job.recipe)
     lm = load(**{**job.model, "device": "cpu"})  # each GPU then receives its shard only

@@ -24,8 +24,8 @@ from polinb.runs import weights
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 from polinb.training import parallel, worker
-from polinb.training.environment import alone
 from polinb.training.parallel import Job, check_gpus, command, finetune_parallel
+from polinb.training.trainer import alone
 
 TOLERANCE = 1e-5
 
