@@ -11,7 +11,7 @@ import numpy as np
 from polinb.errors import ParameterError
 from polinb.masking.decoding import check_chosen
 from polinb.masking.freezing import frozen_slices
-from polinb.scoring.contributions import ATTENTION
+from polinb.models.architectures import ATTENTION
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ import numpy as np
 from polinb.errors import ParameterError
 from polinb.masking.decoding import Change, Reader, Source, assign, patch, scale, tokens
 from polinb.masking.grafting import grafted
-from polinb.models.generation import stop_ids
+from polinb.models.generation import response_logp, stop_ids
 from polinb.models.tokens import pad
 
 if TYPE_CHECKING:
@@ -106,9 +106,8 @@ class Intervention:
 
         with self._weights():
             given = source(chunk) if source else None
-            logits = Reader(self.lm, self.chosen).write(chunk, watched, given, keep=count + 1)[0, :-1].float()
-        logp = logits.gather(-1, chunk.ids[0, -count:, None])[:, 0] - logits.logsumexp(-1)
-        return float(logp.mean()), torch.cat(seen, 1).numpy()
+            logits = Reader(self.lm, self.chosen).write(chunk, watched, given, keep=count + 1)
+        return float(response_logp(logits, chunk)[0]), torch.cat(seen, 1).numpy()
 
     def _change(self) -> Change:
         changes = {"ablate": assign(0.0), "scale": scale(self.strength), "patch": patch(self.strength)}

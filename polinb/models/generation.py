@@ -118,13 +118,20 @@ def response_logp(logits: torch.Tensor, chunk: Batch) -> np.ndarray:
     """Mean log-probability a response token of a batch, (rows,) float64; NaN for an empty response.
 
     Args:
-        logits: of the longest response's positions and the one before, (rows, positions, vocabulary).
+        logits: as for :func:`likelihood`.
     """
-    first = chunk.ids.shape[1] - (logits.shape[1] - 1)
-    targets, weight = chunk.ids[:, first:], chunk.response[:, first:]
-    logits = logits[:, :-1].float()
-    token = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(-1)
-    # Not token * weight: a NaN at a padded position would spread.
-    total, count = token.where(weight, 0).sum(1).cpu().double(), weight.sum(1).cpu()
+    total, count = likelihood(logits.float(), chunk).cpu().double(), chunk.response.sum(1).cpu()
     mean: np.ndarray = (total / count).numpy()  # 0 / 0 is NaN
     return mean
+
+
+def likelihood(logits: torch.Tensor, chunk: Batch) -> torch.Tensor:
+    """Log-likelihood of each response of a batch, (rows,), nats; 0 for an empty response.
+
+    Args:
+        logits: of the longest response's positions and the one before, or more, (rows, positions, vocabulary).
+    """
+    first = chunk.ids.shape[1] - (logits.shape[1] - 1)
+    targets, logits = chunk.ids[:, first:], logits[:, :-1]
+    token = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(-1)
+    return token.where(chunk.response[:, first:], 0).sum(1)  # not a product: a NaN at a padded position would spread

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polinb.models.architectures import down_modules, weight_slices
+from polinb.models.generation import likelihood
 from polinb.models.tokens import Batch, Ids, batches
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def attribution(
     tokens = 0
     for chunk in batches(lm, prompts, responses, batch):
         seen, logits = _watched(lm, chunk)
-        value = likelihood(chunk, logits).sum() if margin is None else margin(chunk, logits)
+        value = likelihood(logits, chunk).sum() if margin is None else margin(chunk, logits)
         slopes = torch.autograd.grad(value, seen)
         tokens += int(chunk.response.sum())
         for layer, (activation, slope) in enumerate(zip(seen, slopes, strict=True)):
@@ -41,12 +42,6 @@ def attribution(
     if not tokens:
         raise ValueError("no response token to attribute: every response is empty")
     return (total / tokens).numpy()
-
-
-def likelihood(chunk: Batch, logits: Any) -> Any:
-    """Log-likelihood of each response of a batch, nats: (n,)."""
-    picked = logits[:, :-1].gather(-1, chunk.ids[:, 1:, None])[..., 0] - logits[:, :-1].logsumexp(-1)
-    return (picked * chunk.response[:, 1:]).sum(1)
 
 
 def _watched(lm: LM, chunk: Batch) -> tuple[list[Any], Any]:
@@ -111,7 +106,7 @@ def _slopes(
             p.requires_grad_(True)
         for chunk in batches(lm, prompts, responses, batch):
             logits = lm.model(**chunk.inputs, use_cache=False).logits.float()
-            each = likelihood(chunk, logits) / chunk.response.sum(1).clamp(min=1)
+            each = likelihood(logits, chunk) / chunk.response.sum(1).clamp(min=1)
             value = (each * torch.as_tensor(weights[list(chunk.rows)], dtype=each.dtype, device=each.device)).sum()
             for sum_, slope in zip(total, torch.autograd.grad(value, list(parameters)), strict=True):
                 sum_ += slope

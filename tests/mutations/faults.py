@@ -44,7 +44,7 @@ FAULTS = [
     Fault("scoring/tracing.py", ".to(place).double()", ".to(place).half()", NEURONS),
     Fault("scoring/tracing.py", "/ self.tokens - mean**2", "/ self.tokens", NEURONS),
     Fault("scoring/residual.py", "(sums / counts[:, None])", "(sums / counts.max())", NEURONS),
-    Fault("scoring/contributions.py", "self.attention_bias[layer] + _along(", "_along(", DECOMPOSE),
+    Fault("scoring/decompose.py", "self.attention_bias[layer] + _along(", "_along(", DECOMPOSE),
     Fault("scoring/decompose.py", "moved * value_before, ", "moved * value_after, ", DECOMPOSE),
     Fault("scoring/decompose.py", "rest = new.bias.sum() - old.bias.sum()", "rest = 0.0", DECOMPOSE),
     Fault("scoring/shares.py", "own[own > 0].sum())\n    return", "abs(own).sum())\n    return", SHARES),
