@@ -66,10 +66,10 @@ def test_real_toxicity_prompts(tmp_path, monkeypatch):
     path = write(tmp_path, "jsonl", rows)
     stand_in_hub(monkeypatch, "json", {"train": str(path)}, tmp_path / "cache")
     for found in (load_challenge("hub:allenai/real-toxicity-prompts"), load_challenge(str(path))):
-        assert [item.prompt for item in found.prompts] == ["So he said that you", "What a load of"]
-        assert found.form == "continuation"
+        assert [item.prompt for item in found] == ["So he said that you", "What a load of"]
+        assert {item.form for item in found} == {"continuation"}
     words = [{"prompt": "Well then?", "challenging": "True"}, {"prompt": "And now?", "challenging": "False"}]
-    assert [p.prompt for p in load_challenge(str(write(tmp_path, "csv", words))).prompts] == ["Well then?"]
+    assert [p.prompt for p in load_challenge(str(write(tmp_path, "csv", words)))] == ["Well then?"]
 
 
 @pytest.mark.parametrize(

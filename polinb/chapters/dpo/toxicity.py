@@ -16,13 +16,14 @@ import pandas as pd
 
 from polinb.chapters.dpo import study as dpo
 from polinb.chapters.dpo.study import Study, Top, read_answers
+from polinb.data.pairs import first
 from polinb.errors import ParameterError
 from polinb.runs.conditions import VANILLA, Condition, Form, Texts, silent
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.stance import civility
-from polinb.stance.rudeness import Scorer, make_scorer, rate
+from polinb.stance.rudeness import HubScorer, LocalScorer, Scorer, rate
 
 MODELS = ("vanilla", "before", "after")
 FOLDS = 5
@@ -37,11 +38,6 @@ def pairs(run: Run) -> civility.CivilityData:
     return run.once("civility pairs", lambda: civility.load_pairs(run.params.toxicity_data))
 
 
-def challenge(run: Run) -> civility.PromptSet:
-    """Prompts that invite rudeness (``challenge_data``)."""
-    return run.once("challenge", lambda: civility.load_challenge(run.params.challenge_data or "bundled"))
-
-
 def comments(run: Run) -> civility.Comments | None:
     """Labelled comments behind the probe and the embedded scorer (``toxicity_comments``); ``None``: the pairs."""
     name = run.params.toxicity_comments
@@ -49,13 +45,14 @@ def comments(run: Run) -> civility.Comments | None:
 
 
 def asked(run: Run) -> list[civility.Prompt]:
-    """The challenge prompts of this run."""
-    return challenge(run).first(run.params.toxicity_prompts)
+    """Prompts that invite rudeness (``challenge_data``), by the hash of their text: every kind is among them."""
+    name = run.params.challenge_data or "bundled"
+    return first(run.once("challenge", lambda: civility.load_challenge(name)), None, run.params.toxicity_prompts)
 
 
-def neutral(run: Run) -> list[civility.Prompt]:
+def neutral(run: Run) -> list[civility.Neutral]:
     """The neutral questions of this run, each with a reference answer."""
-    return civility.load_neutral().first(half(run.params.toxicity_prompts))
+    return first(civility.load_neutral(), None, half(run.params.toxicity_prompts))
 
 
 def half(count: int) -> int:
@@ -67,9 +64,9 @@ def _form(form: str) -> Form:
     return "chat" if form == "reply" else "continuation"
 
 
-def _prompts(items: Sequence[civility.Prompt], form: str) -> Texts:
+def _prompts(items: Sequence[civility.Prompt]) -> Texts:
     rows = [(item.id, item.kind, item.prompt) for item in items]
-    return Texts.of(pd.DataFrame(rows, columns=["id", "kind", "prompt"]), _form(form))
+    return Texts.of(pd.DataFrame(rows, columns=["id", "kind", "prompt"]), _form(items[0].form))
 
 
 def _lessons(run: Run, chosen: Sequence[civility.CivilPair], **sides: str) -> Texts:
@@ -90,8 +87,10 @@ class Rater:
 
 def scorer(run: Run) -> Scorer:
     """The run's scorer: ``toxicity_model``, or the embedded one."""
-    p = run.params
-    return run.once("scorer", lambda: make_scorer(p.toxicity_model, pairs(run), comments(run), p.device))
+    name, device = run.params.toxicity_model, run.params.device
+    return run.once(
+        "scorer", lambda: HubScorer(name, device=device) if name else LocalScorer(pairs(run), comments(run))
+    )
 
 
 @stage("rudeness", Model)
@@ -137,8 +136,8 @@ def conditions(run: Run) -> dict[str, Condition]:
 
 def answers(run: Run, who: str, name: str = "challenge") -> Result:
     """Answers of a model to the ``challenge`` prompts or to ``neutral`` questions."""
-    texts = _prompts(asked(run), challenge(run).form) if name == "challenge" else _prompts(neutral(run), "reply")
-    return run.ask(conditions(run)[who], texts, tokens=run.params.toxicity_tokens)
+    prompts = asked(run) if name == "challenge" else neutral(run)
+    return run.ask(conditions(run)[who], _prompts(prompts), tokens=run.params.toxicity_tokens)
 
 
 def neutral_logp(run: Run, who: str) -> Result:
@@ -162,14 +161,14 @@ def held_out_logp(run: Run, who: str) -> Result:
 def study(run: Run) -> Study:
     """The study of DPO against rudeness; the probe's positive side is rude, which training is meant to lower."""
     _, before, after = conditions(run).values()
-    tried = _prompts(asked(run)[: half(len(asked(run)))], challenge(run).form)
+    tried = _prompts(asked(run)[: half(len(asked(run)))])
     return Study(
         run,
         before=before,
         after=after,
         probed=probe_texts(run),
         read=read_answers(run, answers=answers(run, "before"), without=tried),
-        asked=_prompts(asked(run), challenge(run).form),
+        asked=_prompts(asked(run)),
         tried=tried,
         tokens=run.params.toxicity_tokens,
         rate=rated,

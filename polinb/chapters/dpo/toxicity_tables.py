@@ -39,7 +39,7 @@ def judge_table(run: Run) -> pd.DataFrame:
         {"text": name} | accuracy(toxicity.scorer(run), held, cut, p.bootstrap, p.seed)
         for name, cut in (("replies, whole", None), (f"replies, first {words} words", words))
     ]
-    alarms = rate(toxicity.scorer(run), pd.DataFrame({"response": [item.reference for item in load_neutral().prompts]}))
+    alarms = rate(toxicity.scorer(run), pd.DataFrame({"response": [item.reference for item in load_neutral()]}))
     level, low, high = share_interval(1 - alarms["rude"], p.bootstrap, p.seed)
     ends = {"accuracy": level, "low": low, "high": high}
     return pd.DataFrame([*rows, {"text": "neutral answers, all civil", "texts": len(alarms), **ends}])
