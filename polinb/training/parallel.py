@@ -92,9 +92,8 @@ def finetune_parallel(
         _run(job, folder)
         seconds = time.perf_counter() - start
         told = json.loads((folder / "result.json").read_text("utf-8"))
-        extra, steps = {"frozen_state": told.pop("frozen_state")}, len(told["losses"])
-        weights = load_file(folder / "weights.safetensors")
-        return Tuned(weights, seconds=seconds, steps=steps, extra=extra, **told)
+        extra = {"frozen_state": told.pop("frozen_state")}
+        return Tuned(load_file(folder / "weights.safetensors"), seconds=seconds, extra=extra, **told)
 
 
 def command(processes: int, folder: Path) -> list[str]:

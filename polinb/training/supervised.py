@@ -51,9 +51,13 @@ class Tuned:
     frozen_change: float = 0.0
     seconds: float = 0.0
     tokens: int = 0
-    steps: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
     world_size: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps done."""
+        return len(self.losses)
 
 
 def finetune(
@@ -75,7 +79,7 @@ def finetune(
     Args:
         prompts, responses: token ids; the loss counts response tokens only.
         frozen: (L, F) bool, neurons that must not move; ``None`` is plain fine-tuning.
-        freeze: which weights of a frozen neuron are held: neuron, down or up.
+        freeze: which weights of a frozen neuron are held (:func:`polinb.masking.freezing.frozen_slices`).
         ablate: block → (d_model, k) orthonormal directions projected out of its output during training only.
         passes: out of activations and gradients, or of one of them (:func:`polinb.masking.ablation.ablated`).
         stop: share of the optimiser steps done; the schedule of the learning rate stays that of the whole run.
@@ -103,9 +107,9 @@ def finetune(
         weights = trained_weights(model, names, label, recipe)
         moved = adapters(model, LEARNT) if recipe.train == "lora" else weights
         change = check_frozen(dict(base.model.named_parameters()), moved, slices)
-    held, losses = trainer.freezer, trainer.losses
+    held = trainer.freezer
     tokens = int(sum(len(row["input_ids"]) for row in rows) * recipe.epochs * stop)
-    return Tuned(weights, losses, held.entries, max(change, held.max_change()), seconds, tokens, len(losses))
+    return Tuned(weights, trainer.losses, held.entries, max(change, held.max_change()), seconds, tokens)
 
 
 def training_rows(prompts: Ids, responses: Ids) -> list[dict[str, list[int]]]:
