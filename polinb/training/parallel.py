@@ -215,7 +215,7 @@ def train(
     blank = {"input_ids": list(ids), "labels": [-100] * len(ids)}
     before = {part.name: lm.model.get_parameter(part.name).detach().cpu().clone() for part in kept}
     ablation = ablated(lm.model, ablate, job.passes) if ablate is not None else nullcontext()
-    model, names = trainable(lm.model, recipe)
+    model = trainable(lm.model, recipe)
     with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
         trainer = make_trainer(
             model,
@@ -249,7 +249,7 @@ def train(
             f"{job.label}: a frozen weight moved by {change:g} or has a moment of {state:g} in the optimiser; the "
             "freeze guarantee is broken, nothing was saved"
         )
-    weights = trained_weights(trainer.model, names, job.label, recipe)
+    weights = trained_weights(trainer.model, job.label, recipe)
     change = check_frozen(before, weights, slices)
     result = {
         "world_size": world,

@@ -58,7 +58,7 @@ def prefer(
     # A reference of its own, which with LoRA shares the base's weights. Never base itself: the trainer changes the
     # forward method of its reference. Nor the model without adapters: the base may have some.
     with alone(), own_copy(base, recipe) as own, own_copy(base, recipe) as reference:
-        model, names = trainable(own, recipe)
+        model = trainable(own, recipe)
         start = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="polinb-dpo-") as folder:
             trainer = Trainer(
@@ -70,7 +70,7 @@ def prefer(
             )
             trainer.train()
         seconds = time.perf_counter() - start
-        weights = trained_weights(model, names, label, recipe)
+        weights = trained_weights(model, label, recipe)
     read = sum(2 * len(p) + len(c) + len(r) for p, c, r in zip(prompts, chosen, rejected, strict=True))
     told = [each for each in trainer.state.log_history if "rewards/margins" in each]
     margins, accuracies = ([float(each[f"rewards/{name}"]) for each in told] for name in ("margins", "accuracies"))

@@ -10,7 +10,7 @@ import gc
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -97,14 +97,14 @@ def finetune(
     with alone(), own_copy(base, recipe) as own:
         ablation = ablated(own, ablate, passes) if ablate is not None else nullcontext()
         slices = frozen_slices(own, frozen, freeze) if frozen is not None else []
-        model, names = trainable(own, recipe)
+        model = trainable(own, recipe)
         start = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
             dataset = Dataset.from_list(rows)
             trainer = make_trainer(model, base, dataset, recipe, folder, slices, label, stop, watch=watch)
             trainer.train()
         seconds = time.perf_counter() - start
-        weights = trained_weights(model, names, label, recipe)
+        weights = trained_weights(model, label, recipe)
         moved = adapters(model, LEARNT) if recipe.train == "lora" else weights
         change = check_frozen(dict(base.model.named_parameters()), moved, slices)
     held = trainer.freezer
@@ -161,8 +161,23 @@ def own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
             parameter.requires_grad_(flag)
 
 
-def trained_weights(model: Any, names: Sequence[str], label: str, recipe: Recipe) -> dict[str, torch.Tensor]:
-    """Trained weights on the CPU: those of ``names`` in the number format of the model, or the adapters in float32.
+def trainable(model: Any, recipe: Recipe) -> Any:
+    """Mark what learns; returns the model that the trainer takes.
+
+    LoRA on a model that has adapters trains further ones beside them: nothing is merged, so nothing is rounded, and
+    the weights stay the base's.
+    """
+    model.config.use_cache = False
+    if recipe.train == "lora":
+        return _with_lora(model, recipe)
+    ends = {id(p) for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(recipe.train == "all" or id(parameter) not in ends)
+    return model
+
+
+def trained_weights(model: Any, label: str, recipe: Recipe) -> dict[str, torch.Tensor]:
+    """What learnt, on the CPU: weights by their names in the number format of the model, or the adapters in float32.
 
     Under FSDP every process must call it.
 
@@ -174,31 +189,13 @@ def trained_weights(model: Any, names: Sequence[str], label: str, recipe: Recipe
     if recipe.train == "lora":
         weights = adapters(model)
     else:
-        found = dict(model.named_parameters())
-        weights = {name: whole(found[name].detach()).cpu().contiguous() for name in names}
+        learnt = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+        weights = {name: whole(value).cpu().contiguous() for name, value in learnt.items()}
     if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
         raise TrainingError(
             f"{label}: a trained weight is not finite; lower learning_rate (now {recipe.learning_rate})"
         )
     return weights
-
-
-def trainable(model: Any, recipe: Recipe) -> tuple[Any, list[str]]:
-    """Mark what learns; returns the model and the names of the plain weights that will have changed.
-
-    LoRA on a model that has adapters trains further ones beside them: nothing is merged, so nothing is rounded, and
-    the weights stay the base's.
-    """
-    model.config.use_cache = False
-    if recipe.train == "lora":
-        return _with_lora(model, recipe), []
-    ends = {id(p) for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
-    names = []
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(recipe.train == "all" or id(parameter) not in ends)
-        if parameter.requires_grad:
-            names.append(name)
-    return model, names
 
 
 def _with_lora(model: Any, recipe: Recipe) -> Any:
