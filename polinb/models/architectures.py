@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from polinb.errors import ModelError
-
-if TYPE_CHECKING:
-    import torch
+from polinb.lazy import torch
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from polinb.lazy import torch
+from polinb.models.lm import LM
 from polinb.models.tokens import Batch, Ids, batches, end_ids
-
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
 
 
 def generate(
@@ -40,7 +37,6 @@ def generate(
     Returns:
         One list of new token ids a prompt, in the order given; at most ``max_new_tokens`` each.
     """
-    import torch
     from transformers import GenerationConfig
 
     stop, pad = stop_ids(lm), lm.tokenizer.pad_token_id
@@ -103,8 +99,6 @@ def log_likelihood(lm: LM, prompts: Ids, responses: Ids, *, batch: int = 16) -> 
 
     Only the logits of response positions are computed.
     """
-    import torch
-
     out = np.full(len(prompts), np.nan)
     with torch.inference_mode():
         for chunk in batches(lm, prompts, responses, batch, label="likelihood"):

@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from polinb.errors import ModelError
+from polinb.lazy import torch
 from polinb.models.aliases import ALIASES, EMBEDDED, commit_of
 from polinb.models.architectures import architecture_of
 from polinb.models.checkpoints import check_complete, check_folder, instead
 from polinb.models.lm import LM
 from polinb.models.tokens import end_ids, prompt_ids, response_ids
-
-if TYPE_CHECKING:
-    import torch
 
 
 def identity_of(name: str, revision: str = "", dtype: str = "auto") -> dict[str, Any]:
@@ -55,7 +53,6 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
     Raises:
         ModelError: unknown name or architecture, unreachable hub, or weights that are not safetensors.
     """
-    import torch
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -128,8 +125,6 @@ def _keep_freed() -> None:
 
 def pick_device(device: str = "auto") -> torch.device:
     """``auto`` → the CUDA GPU, else Apple's GPU, else the CPU."""
-    import torch
-
     if device != "auto":
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise ModelError(f"device {device!r} was asked for, but PyTorch sees no CUDA GPU; use device=auto or cpu")

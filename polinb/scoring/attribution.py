@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from polinb.lazy import torch
 from polinb.models.architectures import down_modules, weight_slices
 from polinb.models.generation import likelihood
+from polinb.models.lm import LM
 from polinb.models.tokens import Batch, Ids, batches
-
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
 
 
 def attribution(
@@ -28,8 +25,6 @@ def attribution(
     Raises:
         ValueError: there is no response token.
     """
-    import torch
-
     total = torch.zeros(lm.layers, lm.width, dtype=torch.float64)
     tokens = 0
     for chunk in batches(lm, prompts, responses, batch):
@@ -72,8 +67,6 @@ def weight_attribution(
         lm, tuned: two models of one shape, without adapters.
         weights: (n,) of the responses.
     """
-    import torch
-
     parts = [(layer, part) for layer in range(lm.layers) for part in weight_slices(lm.model, layer)]
     names = dict.fromkeys(part.name for _, part in parts)
     before, after = ({name: each.model.get_parameter(name) for name in names} for each in (lm, tuned))
@@ -97,8 +90,6 @@ def _slopes(
     lm: LM, parameters: Sequence[torch.Tensor], prompts: Ids, responses: Ids, weights: np.ndarray, batch: int
 ) -> list[torch.Tensor]:
     """Gradient of the weighted mean log-likelihoods by each parameter."""
-    import torch
-
     learnt = [p.requires_grad for p in parameters]
     total = [torch.zeros_like(p, dtype=torch.float32) for p in parameters]
     try:

@@ -7,19 +7,16 @@ layer, every neuron and the biases wrote, so the change of its projection on a d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from polinb.errors import ModelError, ParameterError
+from polinb.lazy import torch
 from polinb.models.architectures import ATTENTION, architecture_of, resolve, value_vectors
+from polinb.models.lm import LM
 from polinb.models.tokens import Batch, Ids, batches
 from polinb.scoring.residual import block_index, blocks, hidden_after
-
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
 
 # Largest allowed gap between the sum of the parts and the measured change, relative to all that was added up (not to
 # the change, which can be much smaller). Ten to a hundred times the gaps that rounding makes in small models.
@@ -134,8 +131,6 @@ def decompose(
         ParameterError, ModelError: as :func:`check`; an empty response; the parts of a text do not sum to the
             measured change (both numbers are told).
     """
-    import torch
-
     at = check(before, after, w, layer)
     if not len(prompts) or len(prompts) != len(responses) or not all(len(r) for r in responses):
         raise ParameterError("responses", f"{len(prompts)} prompts, {len(responses)} responses", "one response with "
@@ -231,8 +226,6 @@ class Reader:
     """
 
     def __init__(self, lm: LM, w: np.ndarray, at: int) -> None:
-        import torch
-
         self.lm, self.at = lm, at
         self.root, self.blocks = blocks(lm)
         arch = architecture_of(lm.model)
@@ -252,8 +245,6 @@ class Reader:
 
     def read(self, chunk: Batch) -> Seen:
         """Run the model on a batch whose every row has response tokens."""
-        import torch
-
         counts = chunk.response.sum(1)
         rows = torch.arange(len(counts), device=counts.device)
         # (texts, tokens): row i averages the response tokens of text i, which come text by text

@@ -26,6 +26,7 @@ import numpy as np
 
 from polinb import errors
 from polinb.errors import ParameterError, PolinbError, TrainingError
+from polinb.lazy import torch
 from polinb.masking.ablation import Passes, ablated
 from polinb.masking.freezing import check_frozen, frozen_slices
 from polinb.models.loading import load
@@ -59,8 +60,6 @@ def check_gpus(processes: int, device: str) -> None:
     Raises:
         ParameterError: too few CUDA GPUs, or another device.
     """
-    import torch
-
     if device != "cuda":
         raise ParameterError("processes", processes, f"1 on {device}; several processes need a CUDA GPU each")
     if torch.cuda.device_count() < processes:

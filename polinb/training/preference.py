@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from polinb.errors import ParameterError
+from polinb.models.lm import LM
 from polinb.models.tokens import Ids
 from polinb.training.supervised import Tuned, own_copy, trainable, trained_weights
 from polinb.training.trainer import Recipe, alone, settings_of, tracked
-
-if TYPE_CHECKING:
-    from polinb.models.lm import LM
 
 
 def prefer(

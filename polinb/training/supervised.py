@@ -13,22 +13,19 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from polinb.errors import ParameterError, TrainingError
+from polinb.lazy import torch
 from polinb.masking.ablation import Passes, ablated
 from polinb.masking.freezing import check_frozen, frozen_slices
 from polinb.models.architectures import architecture_of
+from polinb.models.lm import LM
 from polinb.models.tokens import Ids
 from polinb.models.variants import LEARNT, adapter_layers, adapters, shared_copy, whole
 from polinb.training.trainer import Recipe, alone, make_trainer
-
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
 
 
 @dataclass
@@ -184,8 +181,6 @@ def trained_weights(model: Any, label: str, recipe: Recipe) -> dict[str, torch.T
     Raises:
         TrainingError: a weight that is not finite.
     """
-    import torch
-
     if recipe.train == "lora":
         weights = adapters(model)
     else:
@@ -199,7 +194,6 @@ def trained_weights(model: Any, label: str, recipe: Recipe) -> dict[str, torch.T
 
 
 def _with_lora(model: Any, recipe: Recipe) -> Any:
-    import torch
     from peft import LoraConfig, get_peft_model
 
     earlier = list(getattr(model, "peft_config", {}))

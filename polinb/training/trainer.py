@@ -7,16 +7,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from polinb.errors import TrainingError
+from polinb.lazy import torch
 from polinb.masking.freezing import Freezer, FrozenSlice
+from polinb.models.lm import LM
 from polinb.progress import bar
-
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
 
 # Read by accelerate, transformers and torch: their switches, and what torchrun, MPI and SLURM tell each process.
 _PREFIXES = (
