@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -39,31 +38,26 @@ def generate(
     """
     from transformers import GenerationConfig
 
+    model: Any = lm.model
     stop, pad = stop_ids(lm), lm.tokenizer.pad_token_id
     config = GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=stop, pad_token_id=pad, do_sample=False)
     if temperature is not None:  # top_k: left out, it would be 50
         config.update(do_sample=True, temperature=temperature, top_k=0)
     out: list[list[int]] = [[] for _ in prompts]
     devices = [lm.device] if lm.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.inference_mode(), _own_settings(lm.model, config):
-        if temperature is not None:
-            torch.manual_seed(seed)
-        for chunk in batches(lm, prompts, [[] for _ in prompts], batch, max_new_tokens, label):
-            made = lm.model.generate(input_ids=chunk.ids, attention_mask=chunk.mask, generation_config=config)
-            for row, ids in zip(chunk.rows, made[:, chunk.ids.shape[1] :].tolist(), strict=True):
-                out[row] = cut(ids, stop)
-    return out
-
-
-@contextmanager
-def _own_settings(model: Any, config: Any) -> Iterator[None]:
-    """``config`` in place of the model's settings, from which transformers would fill what it leaves out."""
-    before = model.generation_config
-    model.generation_config = config
+    # In place of the model's own settings, from which transformers would fill what it leaves out.
+    before, model.generation_config = model.generation_config, config
     try:
-        yield
+        with torch.random.fork_rng(devices=devices), torch.inference_mode():
+            if temperature is not None:
+                torch.manual_seed(seed)
+            for chunk in batches(lm, prompts, [[] for _ in prompts], batch, max_new_tokens, label):
+                made = model.generate(input_ids=chunk.ids, attention_mask=chunk.mask, generation_config=config)
+                for row, ids in zip(chunk.rows, made[:, chunk.ids.shape[1] :].tolist(), strict=True):
+                    out[row] = cut(ids, stop)
     finally:
         model.generation_config = before
+    return out
 
 
 def stop_ids(lm: LM) -> list[int]:
