@@ -17,7 +17,6 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,12 @@ import numpy as np
 from polinb import errors
 from polinb.errors import ParameterError, PolinbError, TrainingError
 from polinb.lazy import torch
-from polinb.masking.ablation import Passes, ablated
+from polinb.masking.ablation import Passes
 from polinb.masking.freezing import check_frozen, frozen_slices
 from polinb.models.loading import load
 from polinb.models.tokens import Ids
-from polinb.training.supervised import Tuned, trainable, trained_weights, training_rows
-from polinb.training.trainer import Recipe, alone, make_trainer
+from polinb.training.supervised import Tuned, learn, trained_weights, training_rows
+from polinb.training.trainer import Recipe, alone
 
 
 @dataclass(frozen=True)
@@ -202,43 +201,19 @@ def train(
     Raises:
         TrainingError: another world size, weights that are not sharded, or a frozen entry that moved.
     """
-    from datasets import Dataset
-
     recipe = Recipe(**job.recipe)
     lm = load(**{**job.model, "device": "cpu"})  # each GPU then receives its shard only
     rows = training_rows(prompts, responses)
     slices = frozen_slices(lm.model, frozen, job.freeze) if frozen is not None else []
     kept = [] if recipe.train == "lora" else slices  # adapters start at a change of 0
+    before = {part.name: lm.model.get_parameter(part.name).detach().cpu().clone() for part in kept}
     # A row without a counted token fills the last step up where the rows do not divide.
     ids = min((row["input_ids"] for row in rows), key=len)
     blank = {"input_ids": list(ids), "labels": [-100] * len(ids)}
-    before = {part.name: lm.model.get_parameter(part.name).detach().cpu().clone() for part in kept}
-    ablation = ablated(lm.model, ablate, job.passes) if ablate is not None else nullcontext()
-    model = trainable(lm.model, recipe)
-    with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
-        trainer = make_trainer(
-            model,
-            lm,
-            Dataset.from_list([*rows, blank]),
-            recipe,
-            folder,
-            slices,
-            job.label,
-            job.stop,
-            examples=len(rows),
-            processes=job.processes,
-            sampler=_order(rows, recipe, job.processes),
-            use_cpu=job.model["device"] == "cpu",
-            fsdp=True,
-            fsdp_config={"version": 2},
-        )
-        world = trainer.accelerator.num_processes
-        if world != job.processes:
-            raise TrainingError(
-                f"{job.label}: {job.processes} processes were asked for, but {world} trained together (world size "
-                f"{world}); nothing was saved. Start it through polinb (torchrun), not by another launcher"
-            )
-        trainer.train()
+    how: dict[str, Any] = {"ablate": ablate, "passes": job.passes, "stop": job.stop, "label": job.label}
+    how |= {"examples": len(rows), "processes": job.processes, "sampler": _order(rows, recipe, job.processes)}
+    how |= {"use_cpu": job.model["device"] == "cpu", "fsdp": True, "fsdp_config": {"version": 2}}
+    trainer = learn(lm.model, lm, [*rows, blank], recipe, slices, **how)
     held = trainer.freezer
     if not any(hasattr(p, "to_local") for p in trainer.model.parameters()):
         raise TrainingError(f"{job.label}: the processes did not share the weights (no FSDP); nothing was saved")
@@ -251,7 +226,7 @@ def train(
     weights = trained_weights(trainer.model, job.label, recipe)
     change = check_frozen(before, weights, slices)
     result = {
-        "world_size": world,
+        "world_size": job.processes,
         "losses": [float(x) for x in _of_all(trainer.losses).mean(axis=0)],
         "tokens": int(sum(len(row["input_ids"]) for row in rows) * recipe.epochs * job.stop),
         "frozen_entries": held.entries,

@@ -10,7 +10,7 @@ import gc
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 from polinb.errors import ParameterError, TrainingError
 from polinb.lazy import torch
 from polinb.masking.ablation import Passes, ablated
-from polinb.masking.freezing import check_frozen, frozen_slices
+from polinb.masking.freezing import FrozenSlice, check_frozen, frozen_slices
 from polinb.models.architectures import architecture_of
 from polinb.models.lm import LM
 from polinb.models.tokens import Ids
@@ -86,27 +86,48 @@ def finetune(
         ParameterError: ``ablate`` does not fit the model, or ``stop`` is not above 0 and at most 1.
         TrainingError: a loss that is not finite, or a frozen weight that moved.
     """
-    from datasets import Dataset
-
     if not 0 < stop <= 1:
         raise ParameterError("stop", stop, "a share of the steps, above 0 and at most 1")
     rows = training_rows(prompts, responses)
+    how: dict[str, Any] = {"ablate": ablate, "passes": passes, "stop": stop, "label": label, "watch": watch}
     with alone(), own_copy(base, recipe) as own:
-        ablation = ablated(own, ablate, passes) if ablate is not None else nullcontext()
         slices = frozen_slices(own, frozen, freeze) if frozen is not None else []
-        model = trainable(own, recipe)
         start = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
-            dataset = Dataset.from_list(rows)
-            trainer = make_trainer(model, base, dataset, recipe, folder, slices, label, stop, watch=watch)
-            trainer.train()
+        trainer = learn(own, base, rows, recipe, slices, **how)
         seconds = time.perf_counter() - start
-        weights = trained_weights(model, label, recipe)
-        moved = adapters(model, LEARNT) if recipe.train == "lora" else weights
+        weights = trained_weights(trainer.model, label, recipe)
+        moved = adapters(trainer.model, LEARNT) if recipe.train == "lora" else weights
         change = check_frozen(dict(base.model.named_parameters()), moved, slices)
     held = trainer.freezer
     tokens = int(sum(len(row["input_ids"]) for row in rows) * recipe.epochs * stop)
     return Tuned(weights, trainer.losses, held.entries, max(change, held.max_change()), seconds, tokens)
+
+
+def learn(
+    model: Any,
+    base: LM,
+    rows: Sequence[Any],
+    recipe: Recipe,
+    slices: Sequence[FrozenSlice],
+    *,
+    ablate: Mapping[int, np.ndarray] | None,
+    passes: Passes,
+    **how: Any,
+) -> Any:
+    """Train ``model`` itself; returns the trainer, which has what learnt, the losses and the frozen entries.
+
+    Args:
+        rows: as :func:`training_rows` makes them.
+        how: as for :func:`polinb.training.trainer.make_trainer`.
+    """
+    from datasets import Dataset
+
+    ablation = ablated(model, ablate, passes) if ablate is not None else nullcontext()
+    model = trainable(model, recipe)
+    with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
+        trainer = make_trainer(model, base, Dataset.from_list(rows), recipe, folder, slices, **how)
+        trainer.train()
+    return trainer
 
 
 def training_rows(prompts: Ids, responses: Ids) -> list[dict[str, list[int]]]:

@@ -86,6 +86,9 @@ def make_trainer(
         sampler: the order of the rows; None: the trainer's own.
         watch: told the number of each optimiser step and the model after it.
         settings_of_launch: further fields of ``SFTConfig``.
+
+    Raises:
+        TrainingError: another number of processes than ``processes`` would train together.
     """
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
@@ -98,6 +101,12 @@ def make_trainer(
     trainer = kind(model=model, args=settings, train_dataset=dataset, processing_class=base.tokenizer)
     if sampler is not None:
         trainer._get_train_sampler = lambda *_: sampler
+    world = trainer.accelerator.num_processes
+    if world != processes:
+        raise TrainingError(
+            f"{label}: {processes} processes were asked for, but {world} trained together (world size {world}); "
+            "nothing was saved. Start it through polinb (torchrun), not by another launcher"
+        )
     return trainer
 
 
