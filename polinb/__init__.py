@@ -30,7 +30,7 @@ _ROOMS = {
     "masking.editing": "edited_answers",
     # what it does to the model
     "training.supervised": "finetune",
-    "training.recipe": "Recipe",
+    "training.trainer": "Recipe",
     "stance.stance": "stance_table",
     "stance.coupling": "coupling",
 }
@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from polinb.scoring.tracing import contrast as contrast
     from polinb.stance.coupling import coupling as coupling
     from polinb.stance.stance import stance_table as stance_table
-    from polinb.training.recipe import Recipe as Recipe
     from polinb.training.supervised import finetune as finetune
+    from polinb.training.trainer import Recipe as Recipe
 
 
 def __getattr__(name: str) -> Any:

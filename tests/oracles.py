@@ -11,8 +11,8 @@ from polinb.models.lm import LM
 from polinb.models.loading import load
 from polinb.models.tiny import tiny_model
 from polinb.models.tokens import prompt_ids, response_ids
-from polinb.training.recipe import Recipe
 from polinb.training.supervised import finetune
+from polinb.training.trainer import Recipe
 
 RECIPE = Recipe(
     epochs=2, batch_size=4, micro_batch=2, learning_rate=3e-3, weight_decay=0.3, warmup=0.0, train="all", lora_rank=4,

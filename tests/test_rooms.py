@@ -15,7 +15,7 @@ PACKAGE = Path(polinb.__file__).parent
 ROOMS = (
     "models", "data", "scoring", "masking", "training", "stance", "runs", "chapters", "display", "lab", "cluster",
 )  # fmt: skip
-EVERYBODY = {"errors", "progress", "trouble", "secrets", "wording", "labels", "resampling"}
+EVERYBODY = {"errors", "lazy", "progress", "trouble", "secrets", "wording", "labels", "resampling"}
 """Modules beside the rooms, which import each other at most."""
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from polinb.errors import ParameterError
+from polinb.lazy import torch
 from polinb.models.architectures import architecture_of, resolve
 from polinb.scoring.residual import hidden_after
-
-if TYPE_CHECKING:
-    import torch
 
 Passes = Literal["both", "activation", "gradient"]
 # Columns further from orthonormal than this would not make a projection in float32.
@@ -68,8 +66,6 @@ def ablated(model: Any, directions: Mapping[int, Any], passes: Passes = "both") 
 
 
 def _hook(basis: Any, passes: Passes) -> Any:
-    import torch
-
     own = torch.as_tensor(np.asarray(basis, dtype=np.float32))
     moved = cache(own.to)
 

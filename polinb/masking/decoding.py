@@ -8,19 +8,16 @@ such as its own activations on the same text, comes from a :data:`Source`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from polinb.errors import ParameterError
+from polinb.lazy import torch
 from polinb.models.generation import cut, stop_ids
+from polinb.models.lm import LM
 from polinb.models.tokens import Batch, Ids, batches
 from polinb.scoring.tracing import envoys
-
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
 
 # (layer, own activations (B, T, k_l), the source's or None) → what is written, broadcastable to (B, T, k_l).
 Change = Callable[[int, Any, Any], Any]
@@ -49,8 +46,6 @@ def assign(values: float | Sequence[Any]) -> Change:
 
 def per_layer(lm: LM, chosen: np.ndarray, values: np.ndarray) -> list[torch.Tensor]:
     """``values`` (L, F) of the chosen neurons in the model's precision: L tensors (k_l,), for scale and assign."""
-    import torch
-
     return [torch.from_numpy(v[row]).to(lm.device, lm.model.dtype) for v, row in zip(values, chosen, strict=True)]
 
 
@@ -69,8 +64,6 @@ class Reader:
     """
 
     def __init__(self, lm: LM, chosen: np.ndarray) -> None:
-        import torch
-
         check_chosen(chosen, lm)
         self.where = [torch.from_numpy(np.flatnonzero(row)).to(lm.device) for row in chosen]
         self.root, self.downs = envoys(lm)
@@ -79,7 +72,6 @@ class Reader:
     def read(self, chunk: Batch) -> list[torch.Tensor]:
         """Activations on the new positions, L tensors (B, T, k_l). Reads with the reader's own cache: a Source."""
         import nnsight
-        import torch
 
         root, downs, where = self.root, self.downs, self.where
         inputs = {**chunk.inputs, "past_key_values": self.cache}
@@ -99,8 +91,6 @@ class Reader:
         keep: int = 1,
     ) -> torch.Tensor:
         """Change the activations from position ``start`` on; logits of the last ``keep`` positions, (B, keep, V)."""
-        import torch
-
         root = self.root
         brought: list[Any] = [value[:, start:] for value in given] if given else [None] * len(self.downs)
         rows = enumerate(zip(self.downs, self.where, brought, strict=True))
@@ -140,8 +130,6 @@ def tokens(
     Raises:
         ParameterError: ``chosen`` of another shape than the model, when the first token is asked for.
     """
-    import torch
-
     own, ends = Reader(lm, chosen), torch.tensor(stop_ids(lm), device=chunk.ids.device)
     done = torch.zeros(len(chunk.ids), dtype=torch.bool, device=chunk.ids.device)
     for step in range(max_new_tokens):
@@ -178,8 +166,6 @@ def changed_answers(
     Returns:
         New token ids a prompt, without the end-of-turn token, in the order given.
     """
-    import torch
-
     out: list[list[int]] = [[] for _ in prompts]
     stop = stop_ids(lm)
     with torch.no_grad():

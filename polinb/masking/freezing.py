@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from polinb.errors import ParameterError, TrainingError
+from polinb.lazy import torch
 from polinb.models.architectures import architecture_of, n_layers, weight_slices
 from polinb.models.variants import has_adapters
-
-if TYPE_CHECKING:
-    import torch
 
 MODES = ("neuron", "down", "up", "only")
 
@@ -41,8 +39,6 @@ def frozen_slices(model: Any, chosen: np.ndarray, freeze: str = "neuron") -> lis
     Raises:
         ParameterError: unknown ``freeze``.
     """
-    import torch
-
     if freeze not in MODES:
         raise ParameterError("freeze", freeze, ", ".join(MODES))
     if freeze == "only":

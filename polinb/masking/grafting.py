@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from polinb.errors import ParameterError
+from polinb.lazy import torch
 from polinb.masking.decoding import check_chosen
 from polinb.masking.freezing import frozen_slices
-from polinb.scoring.contributions import ATTENTION
-
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
+from polinb.models.architectures import ATTENTION
+from polinb.models.lm import LM
 
 
 def grafted(lm: LM, tuned: LM, chosen: np.ndarray) -> AbstractContextManager[None]:
@@ -46,8 +43,6 @@ def grafted_attention(lm: LM, tuned: LM) -> AbstractContextManager[None]:
     Raises:
         ParameterError: an architecture whose attention layers are not known by name.
     """
-    import torch
-
     kind = str(lm.model.config.model_type)
     if kind not in ATTENTION:
         raise ParameterError("model", kind, f"an architecture among {', '.join(sorted(ATTENTION))}")
@@ -60,8 +55,6 @@ def grafted_attention(lm: LM, tuned: LM) -> AbstractContextManager[None]:
 @contextmanager
 def _copied(parts: Sequence[tuple[Any, Any, int, torch.Tensor]]) -> Iterator[None]:
     """Within this block weights have, at ``index`` along ``dim``, what others have there: weight, other, dim, index."""
-    import torch
-
     with torch.no_grad():
         kept = [weight.index_select(dim, index.to(weight.device)) for weight, _, dim, index in parts]
         try:

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from polinb.errors import ParameterError
+from polinb.lazy import torch
 from polinb.masking.decoding import Change, Reader, Source, assign, patch, scale, tokens
 from polinb.masking.grafting import grafted
-from polinb.models.generation import stop_ids
+from polinb.models.generation import response_logp, stop_ids
+from polinb.models.lm import LM
 from polinb.models.tokens import pad
-
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
 
 KINDS = ("none", "ablate", "scale", "patch", "graft")
 
@@ -68,8 +65,6 @@ class Intervention:
             temperature: 0: the likeliest token each time; above: sampled from the softmax of logits / temperature.
             seed: of the sampling; PyTorch's own generators are left alone.
         """
-        import torch
-
         check_room(self.lm, len(prompt), max_new_tokens)
         draw, ends = torch.Generator().manual_seed(seed), stop_ids(self.lm)
 
@@ -94,8 +89,6 @@ class Intervention:
             Its mean log-probability a token, in nats; what the chosen neurons had on its tokens after the change,
             (T, k) float32, layer by layer.
         """
-        import torch
-
         change, source, count = self._change(), self._source(), len(response)
         chunk, seen = pad(self.lm, [prompt], [response], [0]), [torch.zeros(count, 0)]
 
@@ -106,9 +99,8 @@ class Intervention:
 
         with self._weights():
             given = source(chunk) if source else None
-            logits = Reader(self.lm, self.chosen).write(chunk, watched, given, keep=count + 1)[0, :-1].float()
-        logp = logits.gather(-1, chunk.ids[0, -count:, None])[:, 0] - logits.logsumexp(-1)
-        return float(logp.mean()), torch.cat(seen, 1).numpy()
+            logits = Reader(self.lm, self.chosen).write(chunk, watched, given, keep=count + 1)
+        return float(response_logp(logits, chunk)[0]), torch.cat(seen, 1).numpy()
 
     def _change(self) -> Change:
         changes = {"ablate": assign(0.0), "scale": scale(self.strength), "patch": patch(self.strength)}

@@ -8,19 +8,16 @@ extends both. ``recorded``: the donor writes its own answer first and its activa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from polinb.errors import ParameterError
+from polinb.lazy import torch
 from polinb.masking.decoding import Reader, Source, assign, changed_answers, check_chosen, patch
 from polinb.models.generation import generate
+from polinb.models.lm import LM
 from polinb.models.tokens import Batch, Ids, batches, pad
-
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
 
 MODES = ("lockstep", "recorded", "mean")
 

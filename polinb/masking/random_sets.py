@@ -9,6 +9,7 @@ import numpy as np
 from polinb.errors import ParameterError
 
 KINDS = ("uniform", "layer", "next_highest")
+_NEAR = 10  # how many of the nearest in activation scale one is drawn from
 
 
 def random_set(kind: str, chosen: np.ndarray, scale: np.ndarray, seed: int) -> np.ndarray:
@@ -47,7 +48,7 @@ def _draw(chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-def _match(chosen: np.ndarray, scale: np.ndarray, rng: np.random.Generator, near: int = 10) -> np.ndarray:
+def _match(chosen: np.ndarray, scale: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     flat, size = chosen.ravel(), scale.ravel()
     free = np.flatnonzero(~flat)
     free = free[np.argsort(size[free], kind="stable")]
@@ -56,8 +57,8 @@ def _match(chosen: np.ndarray, scale: np.ndarray, rng: np.random.Generator, near
     left, sizes = list(free), list(size[free])
     for target in targets[: len(left)]:
         at = bisect_left(sizes, size[target])
-        low = max(0, min(at - near // 2, len(left) - near))
-        pick = int(rng.integers(low, min(len(left), low + near)))
+        low = max(0, min(at - _NEAR // 2, len(left) - _NEAR))
+        pick = int(rng.integers(low, min(len(left), low + _NEAR)))
         out[left.pop(pick)] = True
         sizes.pop(pick)
     short = int(flat.sum() - out.sum())

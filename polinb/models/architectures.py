@@ -1,4 +1,4 @@
-"""Where FFN neurons are, per architecture: the only file that knows architectures.
+"""Where FFN neurons and attention are, per architecture: the only file that knows architectures.
 
 A neuron is one coordinate of the input of the FFN's output projection ("down"). Its incoming weights are one row
 of each "up" projection (gate and up in gated FFNs), its outgoing weights one column of "down".
@@ -7,14 +7,12 @@ of each "up" projection (gate and up in gated FFNs), its outgoing weights one co
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from polinb.errors import ModelError
-
-if TYPE_CHECKING:
-    import torch
+from polinb.lazy import torch
 
 
 @dataclass(frozen=True)
@@ -25,6 +23,8 @@ class Architecture:
         blocks: path of the list of transformer blocks.
         down: path, inside a block, of the projection whose input is the neurons' activation.
         up: paths, inside a block, of the projections that feed the neurons.
+        attention: path, inside a block, of attention's output projection; empty where the FFN's output is normed before
+            it is added to the residual stream, so that a neuron's contribution is not m·(v·w).
         fused: number of equal parts stacked in one ``up`` projection (Phi-3 stacks gate and up: 2).
         transposed: weights are stored as (in, out), as in GPT-2's Conv1D.
     """
@@ -32,11 +32,13 @@ class Architecture:
     blocks: str
     down: str
     up: tuple[str, ...]
+    attention: str = ""
     fused: int = 1
     transposed: bool = False
 
 
-_GATED = Architecture("model.layers", "mlp.down_proj", ("mlp.gate_proj", "mlp.up_proj"))
+_NORMED = Architecture("model.layers", "mlp.down_proj", ("mlp.gate_proj", "mlp.up_proj"))
+_GATED = replace(_NORMED, attention="self_attn.o_proj")
 
 # model_type of the configuration → where its neurons are. To add a model, add a line;
 # tests/scoring/test_neurons.py then checks a tiny one (polinb/models/tiny.py) against plain PyTorch hooks.
@@ -46,13 +48,15 @@ ARCHITECTURES: dict[str, Architecture] = {
     "qwen3": _GATED,
     "mistral": _GATED,
     "gemma": _GATED,
-    "gemma2": _GATED,
-    "gemma3_text": _GATED,
-    "olmo2": _GATED,
-    "phi3": Architecture("model.layers", "mlp.down_proj", ("mlp.gate_up_proj",), fused=2),
-    "gpt2": Architecture("transformer.h", "mlp.c_proj", ("mlp.c_fc",), transposed=True),
-    "gpt_neox": Architecture("gpt_neox.layers", "mlp.dense_4h_to_h", ("mlp.dense_h_to_4h",)),
+    "gemma2": _NORMED,
+    "gemma3_text": _NORMED,
+    "olmo2": _NORMED,
+    "phi3": replace(_GATED, up=("mlp.gate_up_proj",), fused=2),
+    "gpt2": Architecture("transformer.h", "mlp.c_proj", ("mlp.c_fc",), "attn.c_proj", transposed=True),
+    "gpt_neox": Architecture("gpt_neox.layers", "mlp.dense_4h_to_h", ("mlp.dense_h_to_4h",), "attention.dense"),
 }
+ATTENTION = {name: each.attention for name, each in ARCHITECTURES.items() if each.attention}
+"""Architectures whose change can be decomposed → path of attention's output projection inside a block."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +126,7 @@ def weight_slices(model: Any, layer: int) -> Iterator[WeightSlice]:
     block = f"{arch.blocks}.{layer}"
     width = ffn_width(model)
     for path in arch.up:
-        module = resolve(model, f"{arch.blocks}")[layer]
-        has_bias = getattr(resolve(module, path), "bias", None) is not None
+        has_bias = getattr(resolve(model, f"{block}.{path}"), "bias", None) is not None
         for part in range(arch.fused):
             yield WeightSlice(f"{block}.{path}.weight", 1 if arch.transposed else 0, part * width, "up")
             if has_bias:

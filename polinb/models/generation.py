@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from polinb.lazy import torch
+from polinb.models.lm import LM
 from polinb.models.tokens import Batch, Ids, batches, end_ids
-
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
 
 
 def generate(
@@ -40,34 +36,28 @@ def generate(
     Returns:
         One list of new token ids a prompt, in the order given; at most ``max_new_tokens`` each.
     """
-    import torch
     from transformers import GenerationConfig
 
+    model: Any = lm.model
     stop, pad = stop_ids(lm), lm.tokenizer.pad_token_id
     config = GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=stop, pad_token_id=pad, do_sample=False)
     if temperature is not None:  # top_k: left out, it would be 50
         config.update(do_sample=True, temperature=temperature, top_k=0)
     out: list[list[int]] = [[] for _ in prompts]
     devices = [lm.device] if lm.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.inference_mode(), _own_settings(lm.model, config):
-        if temperature is not None:
-            torch.manual_seed(seed)
-        for chunk in batches(lm, prompts, [[] for _ in prompts], batch, max_new_tokens, label):
-            made = lm.model.generate(input_ids=chunk.ids, attention_mask=chunk.mask, generation_config=config)
-            for row, ids in zip(chunk.rows, made[:, chunk.ids.shape[1] :].tolist(), strict=True):
-                out[row] = cut(ids, stop)
-    return out
-
-
-@contextmanager
-def _own_settings(model: Any, config: Any) -> Iterator[None]:
-    """``config`` in place of the model's settings, from which transformers would fill what it leaves out."""
-    before = model.generation_config
-    model.generation_config = config
+    # In place of the model's own settings, from which transformers would fill what it leaves out.
+    before, model.generation_config = model.generation_config, config
     try:
-        yield
+        with torch.random.fork_rng(devices=devices), torch.inference_mode():
+            if temperature is not None:
+                torch.manual_seed(seed)
+            for chunk in batches(lm, prompts, [[] for _ in prompts], batch, max_new_tokens, label):
+                made = model.generate(input_ids=chunk.ids, attention_mask=chunk.mask, generation_config=config)
+                for row, ids in zip(chunk.rows, made[:, chunk.ids.shape[1] :].tolist(), strict=True):
+                    out[row] = cut(ids, stop)
     finally:
         model.generation_config = before
+    return out
 
 
 def stop_ids(lm: LM) -> list[int]:
@@ -103,8 +93,6 @@ def log_likelihood(lm: LM, prompts: Ids, responses: Ids, *, batch: int = 16) -> 
 
     Only the logits of response positions are computed.
     """
-    import torch
-
     out = np.full(len(prompts), np.nan)
     with torch.inference_mode():
         for chunk in batches(lm, prompts, responses, batch, label="likelihood"):
@@ -118,13 +106,20 @@ def response_logp(logits: torch.Tensor, chunk: Batch) -> np.ndarray:
     """Mean log-probability a response token of a batch, (rows,) float64; NaN for an empty response.
 
     Args:
-        logits: of the longest response's positions and the one before, (rows, positions, vocabulary).
+        logits: as for :func:`likelihood`.
     """
-    first = chunk.ids.shape[1] - (logits.shape[1] - 1)
-    targets, weight = chunk.ids[:, first:], chunk.response[:, first:]
-    logits = logits[:, :-1].float()
-    token = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(-1)
-    # Not token * weight: a NaN at a padded position would spread.
-    total, count = token.where(weight, 0).sum(1).cpu().double(), weight.sum(1).cpu()
+    total, count = likelihood(logits.float(), chunk).cpu().double(), chunk.response.sum(1).cpu()
     mean: np.ndarray = (total / count).numpy()  # 0 / 0 is NaN
     return mean
+
+
+def likelihood(logits: torch.Tensor, chunk: Batch) -> torch.Tensor:
+    """Log-likelihood of each response of a batch, (rows,), nats; 0 for an empty response.
+
+    Args:
+        logits: of the longest response's positions and the one before, or more, (rows, positions, vocabulary).
+    """
+    first = chunk.ids.shape[1] - (logits.shape[1] - 1)
+    targets, logits = chunk.ids[:, first:], logits[:, :-1]
+    token = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(-1)
+    return token.where(chunk.response[:, first:], 0).sum(1)  # not a product: a NaN at a padded position would spread

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from polinb.lazy import torch
 from polinb.models.architectures import ffn_width, n_layers
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -41,8 +41,6 @@ class LM:
 
         From there each layer takes its inputs to its own device, and activations of every layer can be indexed.
         """
-        import torch
-
         if hasattr(self.model, "_hf_hook"):  # there is none where a device map put everything on one card
             return torch.device("cpu")
         return next(self.model.parameters()).device

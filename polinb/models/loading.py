@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from polinb.errors import ModelError
+from polinb.lazy import torch
 from polinb.models.aliases import ALIASES, EMBEDDED, commit_of
 from polinb.models.architectures import architecture_of
 from polinb.models.checkpoints import check_complete, check_folder, instead
+from polinb.models.embedded import GGUF_SHA256, embedded_folder
 from polinb.models.lm import LM
-from polinb.models.tokenizers import NO_FAST, needs_conversion, prepare
-
-if TYPE_CHECKING:
-    import torch
+from polinb.models.tiny import tiny_model, tiny_tokenizer
+from polinb.models.tokens import end_ids, prompt_ids, response_ids
 
 
 def identity_of(name: str, revision: str = "", dtype: str = "auto") -> dict[str, Any]:
@@ -27,8 +28,6 @@ def identity_of(name: str, revision: str = "", dtype: str = "auto") -> dict[str,
         ModelError: unknown name, unreachable hub, or a folder without safetensors.
     """
     if name == EMBEDDED:
-        from polinb.models.embedded import GGUF_SHA256
-
         return {"model": name, "sha256": GGUF_SHA256, "dtype": dtype}
     if name.startswith("tiny:"):
         return {"model": name, "dtype": dtype}
@@ -54,7 +53,6 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
     Raises:
         ModelError: unknown name or architecture, unreachable hub, or weights that are not safetensors.
     """
-    import torch
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -65,14 +63,10 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
         _keep_freed()
     torch.set_float32_matmul_precision("highest")  # containers of NVIDIA switch TF32 on in the environment
     if name.startswith("tiny:"):
-        from polinb.models.tiny import tiny_model, tiny_tokenizer
-
         small: Any = tiny_model(name.removeprefix("tiny:"))
         return LM(small.to(device=target, dtype=kind), tiny_tokenizer(), name, identity)
     source, pinned = identity["model"], identity.get("revision")
     if not pinned:  # a folder
-        from polinb.models.embedded import embedded_folder
-
         folder = embedded_folder() if name == EMBEDDED else Path(name).expanduser()
         check_folder(folder)
         source = str(folder)
@@ -104,8 +98,7 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
     except (ModelError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # settings that no code expects end anywhere in transformers and what it uses
-        told = NO_FAST if needs_conversion(error) else f"{type(error).__name__}: {str(error)[:1000]}"
-        raise ModelError(f"cannot load model {name!r}: {told}") from error
+        raise ModelError(f"cannot load model {name!r}: {why_not(error)}") from error
     check_complete(name, notes)
     if placed and any(p.is_meta for p in model.parameters()):
         spilt = sorted(k for k, v in model.hf_device_map.items() if v in ("cpu", "disk"))
@@ -114,7 +107,7 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
             "the computer's memory at every step; use more cards, dtype=bfloat16 or a smaller model"
         )
     lm = LM((model if placed else model.to(target)).eval(), tokenizer, name, identity)
-    prepare(lm)
+    _prepare(lm)
     return lm
 
 
@@ -128,8 +121,6 @@ def _keep_freed() -> None:
 
 def pick_device(device: str = "auto") -> torch.device:
     """``auto`` → the CUDA GPU, else Apple's GPU, else the CPU."""
-    import torch
-
     if device != "auto":
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise ModelError(f"device {device!r} was asked for, but PyTorch sees no CUDA GPU; use device=auto or cpu")
@@ -150,3 +141,69 @@ def folder_digest(folder: Path) -> str:
         with path.open("rb") as file:
             total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
+
+
+def why_not(error: BaseException) -> str:
+    """What to tell where transformers cannot load a model or its tokenizer."""
+    words = str(error).lower()
+    if any(each in words for each in ("sentencepiece", "tiktoken", "backend tokenizer")):
+        return (
+            "it has no tokenizer.json, and other files (tokenizer.model) are read only where sentencepiece or tiktoken "
+            "is installed; there, AutoTokenizer.from_pretrained(…).save_pretrained(…) writes one: put it beside the "
+            "weights"
+        )
+    return f"{type(error).__name__}: {str(error)[:1000]}"
+
+
+def _prepare(lm: LM) -> None:
+    """Settle what a tokenizer's files leave open, in place: one template, an end, a padding token with an embedding.
+
+    Raises:
+        ModelError: several named templates and none that is the default, nothing that ends an answer, or a template
+            that writes tokens without an embedding.
+    """
+    tokenizer: Any = lm.tokenizer
+    if isinstance(tokenizer.chat_template, dict):
+        templates = tokenizer.chat_template
+        if "default" not in templates and len(templates) > 1:
+            raise ModelError(
+                f"model {lm.name!r} has several chat templates and none that is the default: "
+                f"{', '.join(sorted(templates))}; write the one for plain questions and answers into "
+                "chat_template.jinja in a local folder of the model"
+            )
+        tokenizer.chat_template = templates.get("default") or next(iter(templates.values()))
+    rows = int(lm.model.get_input_embeddings().weight.shape[0])
+    if not _within(tokenizer.eos_token_id, rows):
+        named = getattr(lm.model.generation_config, "eos_token_id", None)
+        every = named if isinstance(named, list) else [named]
+        known = [token for token in every if _within(token, rows) and tokenizer.convert_ids_to_tokens(token)]
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(known[0]) if known else None
+    read = [*prompt_ids(lm, "?"), *response_ids(lm, "?", end=True)]
+    if max(read) >= rows:
+        raise ModelError(
+            f"model {lm.name!r} has {rows} embeddings, but its tokenizer writes token {max(read)} "
+            f"({tokenizer.convert_ids_to_tokens(max(read))!r}); take the tokenizer that belongs to these weights"
+        )
+    set_padding(f"model {lm.name!r}", tokenizer, rows, end_ids(lm))
+
+
+def set_padding(name: str, tokenizer: Any, rows: int, ends: Sequence[int] = ()) -> None:
+    """A padding token that has an embedding: the tokenizer's own, else its end of text, else one of ``ends``.
+
+    Args:
+        name: how a message calls the model.
+        rows: number of embeddings.
+
+    Raises:
+        ModelError: there is none.
+    """
+    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id, *ends):
+        if _within(token, rows):
+            if token != tokenizer.pad_token_id:
+                tokenizer.pad_token = tokenizer.convert_ids_to_tokens(token)
+            return
+    raise ModelError(f"{name} has no token to pad with among its {rows} embeddings")
+
+
+def _within(token: int | None, rows: int) -> bool:
+    return token is not None and token < rows

@@ -7,6 +7,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from polinb.errors import ParameterError
+from polinb.lazy import torch
 from polinb.models.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
@@ -75,7 +76,6 @@ def tiny_model(architecture: str, seed: int = 0) -> PreTrainedModel:
     Raises:
         ParameterError: no tiny configuration of that name.
     """
-    import torch
     import transformers
 
     config, tokenizer = tiny_config(architecture), tiny_tokenizer()

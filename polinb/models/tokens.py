@@ -7,17 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from jinja2 import TemplateError
 
 from polinb.errors import DataError, ModelError, ParameterError
+from polinb.lazy import torch
+from polinb.models.lm import LM
 from polinb.progress import bar
-
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
 
 Ids = Sequence[Sequence[int]]
 """Token ids, one list a text."""
@@ -178,8 +175,6 @@ class Batch:
 
     def longer(self, token: torch.Tensor) -> Batch:
         """What a model with a cache reads next: one token a row, (B,), with the mask of the whole text."""
-        import torch
-
         ids = token[:, None]
         mask = torch.cat([self.mask, torch.ones_like(ids)], 1)
         return Batch(ids, mask, self.positions[:, -1:] + 1, torch.zeros_like(ids, dtype=torch.bool), self.rows)
@@ -187,8 +182,6 @@ class Batch:
 
 def pad(lm: LM, prompts: Ids, responses: Ids, rows: Sequence[int]) -> Batch:
     """One left-padded batch of the given prompts and responses (which may be empty)."""
-    import torch
-
     texts = [[*p, *r] for p, r in zip(prompts, responses, strict=True)]
     longest = max(len(t) for t in texts)
     fill = lm.tokenizer.pad_token_id

@@ -12,14 +12,12 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from polinb.errors import ModelError
+from polinb.lazy import torch
 from polinb.models.architectures import architecture_of
 from polinb.models.lm import LM
-
-if TYPE_CHECKING:
-    import torch
 
 KEPT = "default"
 """Name of a variant's adapter inside its model."""
@@ -55,8 +53,6 @@ def adapters(model: Any, only: str | None = None) -> dict[str, torch.Tensor]:
     Args:
         only: the adapter of this name alone.
     """
-    import torch
-
     out = {}
     with torch.no_grad():
         for name, module in adapter_layers(model):
@@ -85,8 +81,6 @@ def variant(base: LM, weights: Mapping[str, Any], name: str, *, blend: float = 1
     Raises:
         ModelError: weights of another model.
     """
-    import torch
-
     if has_adapters(weights):
         model = _adapted(base.model, weights, name, blend)
         return LM(model.eval(), base.tokenizer, name, base.identity)
@@ -103,7 +97,6 @@ def variant(base: LM, weights: Mapping[str, Any], name: str, *, blend: float = 1
 
 
 def _adapted(base: Any, weights: Mapping[str, Any], name: str, blend: float) -> Any:
-    import torch
     from peft import LoraConfig, inject_adapter_in_model
 
     rank = next(len(value) for key, value in weights.items() if ".lora_A." in key)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from polinb.errors import DataError
 from polinb.runs.results import Result
-from polinb.training.recipe import Recipe
+from polinb.training.trainer import Recipe
 
 if TYPE_CHECKING:
     from polinb.models.lm import LM

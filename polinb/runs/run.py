@@ -21,7 +21,7 @@ from polinb.runs.base import Base
 from polinb.runs.conditions import VANILLA, Apart, Condition, Texts, check_lengths
 from polinb.runs.results import Result
 from polinb.scoring.pnlac import NeuronSets, neuron_sets, top_share
-from polinb.training.recipe import Recipe
+from polinb.training.trainer import Recipe
 
 if TYPE_CHECKING:
     from polinb.data.loading import StatementSet

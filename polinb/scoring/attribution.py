@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from polinb.lazy import torch
 from polinb.models.architectures import down_modules, weight_slices
+from polinb.models.generation import likelihood
+from polinb.models.lm import LM
 from polinb.models.tokens import Batch, Ids, batches
-
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
 
 
 def attribution(
@@ -27,13 +25,11 @@ def attribution(
     Raises:
         ValueError: there is no response token.
     """
-    import torch
-
     total = torch.zeros(lm.layers, lm.width, dtype=torch.float64)
     tokens = 0
     for chunk in batches(lm, prompts, responses, batch):
         seen, logits = _watched(lm, chunk)
-        value = likelihood(chunk, logits).sum() if margin is None else margin(chunk, logits)
+        value = likelihood(logits, chunk).sum() if margin is None else margin(chunk, logits)
         slopes = torch.autograd.grad(value, seen)
         tokens += int(chunk.response.sum())
         for layer, (activation, slope) in enumerate(zip(seen, slopes, strict=True)):
@@ -41,12 +37,6 @@ def attribution(
     if not tokens:
         raise ValueError("no response token to attribute: every response is empty")
     return (total / tokens).numpy()
-
-
-def likelihood(chunk: Batch, logits: Any) -> Any:
-    """Log-likelihood of each response of a batch, nats: (n,)."""
-    picked = logits[:, :-1].gather(-1, chunk.ids[:, 1:, None])[..., 0] - logits[:, :-1].logsumexp(-1)
-    return (picked * chunk.response[:, 1:]).sum(1)
 
 
 def _watched(lm: LM, chunk: Batch) -> tuple[list[Any], Any]:
@@ -77,8 +67,6 @@ def weight_attribution(
         lm, tuned: two models of one shape, without adapters.
         weights: (n,) of the responses.
     """
-    import torch
-
     parts = [(layer, part) for layer in range(lm.layers) for part in weight_slices(lm.model, layer)]
     names = dict.fromkeys(part.name for _, part in parts)
     before, after = ({name: each.model.get_parameter(name) for name in names} for each in (lm, tuned))
@@ -102,8 +90,6 @@ def _slopes(
     lm: LM, parameters: Sequence[torch.Tensor], prompts: Ids, responses: Ids, weights: np.ndarray, batch: int
 ) -> list[torch.Tensor]:
     """Gradient of the weighted mean log-likelihoods by each parameter."""
-    import torch
-
     learnt = [p.requires_grad for p in parameters]
     total = [torch.zeros_like(p, dtype=torch.float32) for p in parameters]
     try:
@@ -111,7 +97,7 @@ def _slopes(
             p.requires_grad_(True)
         for chunk in batches(lm, prompts, responses, batch):
             logits = lm.model(**chunk.inputs, use_cache=False).logits.float()
-            each = likelihood(chunk, logits) / chunk.response.sum(1).clamp(min=1)
+            each = likelihood(logits, chunk) / chunk.response.sum(1).clamp(min=1)
             value = (each * torch.as_tensor(weights[list(chunk.rows)], dtype=each.dtype, device=each.device)).sum()
             for sum_, slope in zip(total, torch.autograd.grad(value, list(parameters)), strict=True):
                 sum_ += slope

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from polinb.errors import ParameterError
+from polinb.lazy import torch
 from polinb.models.architectures import architecture_of, resolve
+from polinb.models.lm import LM
 from polinb.models.tokens import Batch, Ids, batches
-
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
 
 
 def blocks(lm: LM) -> tuple[Any, list[Any]]:
@@ -64,8 +61,6 @@ def mean_states(lm: LM, prompts: Ids, responses: Ids, batch: int = 16) -> np.nda
     Raises:
         ValueError: an empty response.
     """
-    import torch
-
     if not all(len(r) for r in responses):
         raise ValueError("a response without tokens has no mean state")
     root, found = blocks(lm)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from polinb.errors import ModelError, ParameterError
+from polinb.lazy import torch
 from polinb.progress import bar
-
-if TYPE_CHECKING:
-    import torch
 
 AUX_WEIGHT = 1 / 32  # α of the auxiliary loss (Gao et al. 2024)
 DEAD_AFTER = 20  # steps without firing after which a latent counts as dead while training
@@ -69,8 +67,6 @@ class SAE:
 
 def keep_top(values: torch.Tensor, k: int) -> torch.Tensor:
     """TopK: of (…, latents) values the k largest of each row, the others 0."""
-    import torch
-
     top, index = values.topk(min(k, values.shape[-1]), dim=-1)
     return torch.zeros_like(values).scatter(-1, index, top)
 
@@ -110,8 +106,6 @@ def train(states: np.ndarray, latents: int, k: int, steps: int, *, batch: int = 
     Raises:
         ModelError: the loss is not finite.
     """
-    import torch
-
     if not 1 <= k <= latents:
         raise ParameterError("sae_k", k, f"1 to sae_latents ({latents})")
     if len(states) < 2:
@@ -151,8 +145,6 @@ def train(states: np.ndarray, latents: int, k: int, steps: int, *, batch: int = 
 
 
 def _initial(x: torch.Tensor, latents: int, generator: torch.Generator) -> SAE:
-    import torch
-
     rows = torch.randn(latents, x.shape[1], generator=generator)
     rows = rows / rows.norm(dim=1, keepdim=True)
     # Tied at the start: encoder and decoder agree on what a latent means before any step.
@@ -161,8 +153,6 @@ def _initial(x: torch.Tensor, latents: int, generator: torch.Generator) -> SAE:
 
 def _threshold(sae: SAE, x: torch.Tensor, k: int, batch: int) -> torch.Tensor:
     """Inference threshold: mean over batches of the smallest activation that BatchTopK keeps; (1,)."""
-    import torch
-
     lowest = []
     with torch.no_grad():
         for rows in x.split(batch):
@@ -179,8 +169,6 @@ def quality(sae: SAE, states: np.ndarray, batch: int = 1024) -> dict[str, float]
         tokens; fvu, the share of the variance it misses, ‖x − x̂‖² / ‖x − mean‖²; explained = 1 − fvu; l0, active
         latents a token; dead, the share of latents that fire on none of these tokens.
     """
-    import torch
-
     x = torch.from_numpy(np.ascontiguousarray(states, dtype=np.float32))
     variance = float((x.double() - x.double().mean(0)).square().sum())
     if len(x) < 2 or variance == 0:

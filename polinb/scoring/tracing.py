@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from polinb.lazy import torch
 from polinb.models.architectures import architecture_of, resolve
+from polinb.models.lm import LM
 from polinb.models.tokens import Batch, Ids, batches
 from polinb.scoring.pnlac import pnlac_score
 from polinb.scoring.residual import blocks
-
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
 
 
 def envoys(lm: LM) -> tuple[Any, list[Any]]:
@@ -100,8 +97,6 @@ def _moments(models: Sequence[LM], prompts: Ids, responses: Ids, batch: int, gen
     A batch is reduced in float32, whose rounding a few hundred tokens keep small, and added up in float64 on the device
     of each layer.
     """
-    import torch
-
     *first, last = map(envoys, models)
     sums, kept = dict[int, torch.Tensor](), list[torch.Tensor]()
 

@@ -29,33 +29,27 @@ def calibration_error(table: pd.DataFrame) -> float:
     return float(np.average(np.abs(table["right"] - table["p_right"]), weights=table["n"]))
 
 
-def cohen_kappa(
-    first: np.ndarray, second: np.ndarray, draws: int, seed: int, groups: np.ndarray | None = None
-) -> tuple[float, float, float]:
-    """eq-cohen. Cohen's κ = (p_o − p_e)/(1 − p_e) of two lists of labels, with a 95 % interval from resampled items.
+def cohen_kappa(first: pd.Series, second: pd.Series, draws: int, seed: int, groups: np.ndarray) -> dict[str, float]:
+    """eq-cohen. Agreement of two readers' labels of the same items, and Cohen's κ = (p_o − p_e)/(1 − p_e).
 
-    Items of one of ``groups`` (two answers to one prompt) are drawn together.
+    Args:
+        groups: items of one group (two answers to one prompt) are drawn together.
 
-    NaN where both judges give one and the same label throughout: agreement by chance is then certain.
+    Returns:
+        n, agree (share), and kappa with low and high (95 %, groups resampled); NaN where both readers give one and the
+        same label throughout: agreement by chance is then certain.
     """
-    rng = np.random.default_rng(seed)
-    names, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
+    names, codes = np.unique(np.concatenate([first, second]).astype(str), return_inverse=True)
     a, b = codes[: len(first)], codes[len(first) :]
-    drawn = cluster_draws(groups if groups is not None else np.arange(len(a)), draws, rng)
+    drawn = cluster_draws(groups, draws, np.random.default_rng(seed))
     weights = np.concatenate([np.ones((1, len(a))), drawn])
     weights = weights / weights.sum(1, keepdims=True)
     observed = weights @ (a == b)
     chance = np.sum([(weights @ (a == k)) * (weights @ (b == k)) for k in range(len(names))], axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         kappa = np.where(chance < 1, (observed - chance) / (1 - chance), np.nan)
-    return float(kappa[0]), *percentiles(kappa[1:])
-
-
-def agreement_row(first: pd.Series, second: pd.Series, draws: int, seed: int, groups: np.ndarray) -> dict[str, float]:
-    """n, agree (share), and kappa with low and high (:func:`cohen_kappa`) of two readers' labels of the same items."""
-    kappa, low, high = cohen_kappa(first.to_numpy(str), second.to_numpy(str), draws, seed, groups)
-    agree = float((first.to_numpy() == second.to_numpy()).mean())
-    return {"n": len(first), "agree": agree, "kappa": kappa, "low": low, "high": high}
+    ends = dict(zip(("low", "high"), percentiles(kappa[1:]), strict=True))
+    return {"n": len(a), "agree": float((a == b).mean()), "kappa": float(kappa[0]), **ends}
 
 
 def error_corrected(shift: tuple[float, float, float], left: Floats, right: Floats) -> tuple[float, float, float]:

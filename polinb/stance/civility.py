@@ -149,17 +149,6 @@ class Comments(NamedTuple):
         return civil, rude
 
 
-class PromptSet(NamedTuple):
-    """Prompts in file order, and their ``form``."""
-
-    prompts: tuple[Prompt, ...]
-    form: str
-
-    def first(self, limit: int) -> list[Prompt]:
-        """``limit`` prompts by the hash of their text, so that every kind is among them; fewer if there are fewer."""
-        return first(self.prompts, None, limit)
-
-
 # --- loading
 
 
@@ -195,7 +184,7 @@ def load_comments(name_or_path: str) -> Comments:
     return Comments(*zip(*kept, strict=True))
 
 
-def load_challenge(name_or_path: str = "bundled") -> PromptSet:
+def load_challenge(name_or_path: str = "bundled") -> tuple[Prompt, ...]:
     """Load prompts that invite rudeness: ``bundled``, a file or ``hub:owner/name``, with a column ``prompt``.
 
     RealToxicityPrompts (``hub:allenai/real-toxicity-prompts``) has an object with a ``text`` there: sentence
@@ -208,9 +197,9 @@ def load_challenge(name_or_path: str = "bundled") -> PromptSet:
     kept = distinct(each for each in rows if each.challenging)
     if not kept:
         fail(name_or_path, f"no challenging prompt among {len(rows)} rows")
-    return PromptSet(kept, kept[0].form)
+    return kept
 
 
-def load_neutral() -> PromptSet:
+def load_neutral() -> tuple[Neutral, ...]:
     """The bundled everyday questions, each with a reference answer."""
-    return PromptSet(distinct(read("bundled", Neutral, {"bundled": "civility/neutral.jsonl"})[0]), FORMS[0])
+    return distinct(read("bundled", Neutral, {"bundled": "civility/neutral.jsonl"})[0])

@@ -14,7 +14,7 @@ import numpy as np
 from polinb.errors import ModelError, ParameterError
 from polinb.models.aliases import commit_of
 from polinb.models.checkpoints import check_complete, check_folder, instead
-from polinb.models.tokenizers import NO_FAST, needs_conversion, set_padding
+from polinb.models.loading import folder_digest, pick_device, set_padding, why_not
 from polinb.progress import bar
 from polinb.resampling import Floats
 
@@ -43,10 +43,9 @@ class SequenceClassifier:
     def __init__(self, model: str, *, revision: str = "", device: str = "auto", several: bool = False) -> None:
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-        from polinb.models.loading import pick_device
-
-        self.name, self.identity, place = model, identity_of(model, revision), _place(model)
+        self.name, self.identity = model, identity_of(model, revision)
         self.commit = self.identity.get("commit", "")
+        place = model if self.commit else str(Path(model).expanduser())
         if not self.commit:
             check_folder(Path(place))
         safe: dict[str, Any] = {"trust_remote_code": False, "revision": self.commit or None}
@@ -60,8 +59,7 @@ class SequenceClassifier:
         except (ModelError, MemoryError):
             raise
         except Exception as error:  # settings that no code expects end anywhere in transformers and what it uses
-            told = NO_FAST if needs_conversion(error) else error
-            raise ModelError(f"classifier {model!r} cannot be loaded: {told}") from error
+            raise ModelError(f"classifier {model!r} cannot be loaded: {why_not(error)}") from error
         check_complete(model, {**notes, "unexpected_keys": ()})  # other heads in the file are no loss
         set_padding(f"classifier {model!r}", tokenizer, loaded.get_input_embeddings().num_embeddings)
         loaded.config.pad_token_id = tokenizer.pad_token_id
@@ -120,19 +118,11 @@ def identity_of(model: str, revision: str = "") -> dict[str, str]:
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
-        from polinb.models.loading import folder_digest
-
         return {"sha256": folder_digest(folder)}
     if model.count("/") != 1 or model.startswith((".", "/", "~")):
         hint = instead(folder)
         raise ModelError(f"classifier {model!r}: no such folder, and not a hub id (owner/name). {hint}".strip())
     return {"model": model, "commit": commit_of(model, revision)}
-
-
-def _place(model: str) -> str:
-    """Path of a folder, or the hub id as it is."""
-    folder = Path(model).expanduser()
-    return str(folder) if folder.is_dir() else model
 
 
 def _check_head(model: str, config: Any, several: bool) -> None:

@@ -139,8 +139,8 @@ def mitigation(finetune: Mapping[str, float], condition: Mapping[str, float]) ->
     """How much lower R is in ``condition`` than after plain fine-tuning; both map a fine-tuning topic to R.
 
     Returns:
-        means over topics: ``points``, (R_finetune - R_arm) x 100, the paper's "20 %", which is a difference and not a
-        share; ``relative_percent``, the same over R_finetune, NaN if one is 0; ``n_topics``.
+        means over topics: ``points``, (R_finetune - R_condition) x 100, the paper's "20 %", which is a difference and
+        not a share; ``relative_percent``, the same over R_finetune, NaN if one is 0; ``n_topics``.
 
     Raises:
         DataError: the two do not cover the same topics, or there is none.

@@ -15,6 +15,7 @@ import pandas as pd
 from polinb.data.pairs import StanceData, split_of
 from polinb.errors import DataError, ParameterError
 from polinb.resampling import Floats
+from polinb.stance.classifiers import SequenceClassifier
 from polinb.stance.stance import rated_frame, responses_of
 from polinb.stance.text_classifier import fitted, probability
 
@@ -126,8 +127,6 @@ class HFJudge:
         commit: str = "",
         device: str = "auto",
     ) -> None:
-        from polinb.stance.classifiers import SequenceClassifier
-
         self._classifier = SequenceClassifier(model, revision=commit, device=device)
         self.sides, self._margin = self._sides(labels), margin
 

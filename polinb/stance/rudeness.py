@@ -102,11 +102,6 @@ class HubScorer:
 Scorer = LocalScorer | HubScorer
 
 
-def make_scorer(model: str, data: CivilityData, comments: Comments | None = None, device: str = "auto") -> Scorer:
-    """The embedded scorer for an empty ``model``, else a classifier: see :class:`HubScorer`."""
-    return HubScorer(model, device=device) if model else LocalScorer(data, comments)
-
-
 def rate(scorer: Scorer, frame: pd.DataFrame) -> pd.DataFrame:
     """``frame`` with ``p_rude`` (NaN: cannot tell), ``rude`` (1 from one half on, else 0) and ``insult`` (0 or 1).
 

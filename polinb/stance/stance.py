@@ -11,9 +11,8 @@ import pandas as pd
 from polinb.errors import DataError
 from polinb.resampling import STANCE, Floats, bootstrap_mean
 
-COLUMNS = ["n", "stance", "low", "high", "other_rate", "unrated_rate", "p_right_mean"]
-LABELS = ("left", "right", "other", "unrated")
 SCORES = {"left": -1, "right": 1, "other": 0, "unrated": 0}
+LABELS = tuple(SCORES)
 
 
 class Judge(Protocol):
@@ -51,8 +50,8 @@ def responses_of(frame: pd.DataFrame) -> list[str]:
     return texts
 
 
-def stance_table(rated: pd.DataFrame, by: str = "topic", n_boot: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """eq-stance. Stance of each group of judged answers (paper 4.1, Tables 2 and 3).
+def stance_table(rated: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """eq-stance. Stance of the judged answers on each topic (paper 4.1, Tables 2 and 3).
 
     ``S = mean over questions of s(q)``, with s = -1 for *left*, +1 for *right* and 0 for anything else. So
     *other* and *unrated* answers both pull S towards 0, as they do in every number made of scores; their
@@ -60,19 +59,18 @@ def stance_table(rated: pd.DataFrame, by: str = "topic", n_boot: int = 1000, see
 
     Args:
         rated: what a judge's ``rate`` returned; one row a question.
-        by: column to group by.
         n_boot: bootstrap resamples of questions.
         seed: seed of the bootstrap.
 
     Returns:
-        ``by, n, stance, low, high, other_rate, unrated_rate, p_right_mean``, groups in order of appearance:
-        number of questions, S in [-1, 1] with its 95 % interval, shares in [0, 1], and the mean of
-        the judge's P(right) over the answers that have one (NaN: none has).
+        ``topic, n, stance, low, high, other_rate, unrated_rate, p_right_mean``, topics in order of
+        appearance: number of questions, S in [-1, 1] with its 95 % interval, shares in [0, 1], and the mean of the
+        judge's P(right) over the answers that have one (NaN: none has).
 
     Raises:
         DataError: no rows, a missing column, an unknown label, or a score that is not its label's.
     """
-    missing = [name for name in (by, "label", "score", "p_right") if name not in rated.columns]
+    missing = [name for name in ("topic", "label", "score", "p_right") if name not in rated.columns]
     if missing or rated.empty:
         raise DataError(f"judged answers: {f'no column {missing[0]!r}' if missing else 'no rows'}")
     strange = sorted(set(map(str, rated["label"])) - set(LABELS))
@@ -82,9 +80,10 @@ def stance_table(rated: pd.DataFrame, by: str = "topic", n_boot: int = 1000, see
     if not (rated["score"] == scores).all():
         raise DataError("judged answers: a score that is not its label's (left -1, right 1, others 0)")
     rows = []
-    for name, group in rated.groupby(by, sort=False):
+    for name, group in rated.groupby("topic", sort=False):
         bounds = bootstrap_mean(group["score"], n_boot, seed, STANCE)
         shares = [float((group["label"] == "other").mean()), float((group["label"] == "unrated").mean())]
         known = group["p_right"].dropna().to_numpy(float)
         rows.append([name, len(group), *bounds, *shares, float(known.mean()) if len(known) else float("nan")])
-    return pd.DataFrame(rows, columns=[by, *COLUMNS])
+    names = ["topic", "n", "stance", "low", "high", "other_rate", "unrated_rate", "p_right_mean"]
+    return pd.DataFrame(rows, columns=names)

@@ -14,6 +14,7 @@ from polinb.data.pairs import StanceData
 from polinb.data.rows import title_of
 from polinb.errors import ModelError
 from polinb.resampling import Floats, known_mean
+from polinb.stance.classifiers import SequenceClassifier
 from polinb.stance.text_classifier import WORDS
 
 COLUMNS = ["metric", "value", "low", "high", "n", "kind", "model"]
@@ -111,8 +112,6 @@ def _vectoriser(data: StanceData) -> Any:
 
 @lru_cache(maxsize=2)
 def _classifier(model: str, device: str) -> Any:
-    from polinb.stance.classifiers import SequenceClassifier
-
     try:
         return SequenceClassifier(model, device=device)
     except ModelError as error:

@@ -1,8 +1,8 @@
 """Fine-tuning by several processes, one a GPU: FSDP through accelerate, started by torchrun.
 
 Weights, gradients and optimiser state are split among them. The notebook's process stays light: it writes a job into a
-folder, starts ``torchrun … -m polinb.training.worker`` and reads the trained weights back. The workers refuse to train
-if they are not as many as was asked for: some launchers silently start one.
+folder, starts ``torchrun … -m polinb.training.parallel FOLDER`` and reads the trained weights back. The workers refuse
+to train if they are not as many as was asked for: some launchers silently start one.
 """
 
 from __future__ import annotations
@@ -13,20 +13,25 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from polinb import errors
-from polinb.errors import ParameterError, TrainingError
+from polinb.errors import ParameterError, PolinbError, TrainingError
+from polinb.lazy import torch
 from polinb.masking.ablation import Passes
+from polinb.masking.freezing import check_frozen, frozen_slices
+from polinb.models.loading import load
 from polinb.models.tokens import Ids
-from polinb.training.environment import alone
-from polinb.training.supervised import Tuned
+from polinb.training.supervised import Tuned, learn, trained_weights, training_rows
+from polinb.training.trainer import Recipe, alone
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,6 @@ class Job:
         model: keyword arguments of ``polinb.models.loading.load``; ``device`` is cpu or cuda.
         processes: how many must train together.
         passes: what loses the ablated directions.
-        launcher: process id of who waits for the result; without it the workers stop. 0: nobody.
     """
 
     model: dict[str, Any]
@@ -46,7 +50,6 @@ class Job:
     freeze: str = "neuron"
     stop: float = 1.0
     label: str = "fine-tuning"
-    launcher: int = 0
     passes: Passes = "both"
 
 
@@ -56,8 +59,6 @@ def check_gpus(processes: int, device: str) -> None:
     Raises:
         ParameterError: too few CUDA GPUs, or another device.
     """
-    import torch
-
     if device != "cuda":
         raise ParameterError("processes", processes, f"1 on {device}; several processes need a CUDA GPU each")
     if torch.cuda.device_count() < processes:
@@ -84,40 +85,24 @@ def finetune_parallel(
     check_gpus(job.processes, job.model["device"])
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="polinb-parallel-") as name:
-        folder = Path(name)  # JSON and safetensors only; read by read_job
-        (folder / "job.json").write_text(json.dumps(asdict(replace(job, launcher=os.getpid()))), "utf-8")
+        folder = Path(name)  # JSON and safetensors only; read by the workers
         texts = {"prompts": [list(p) for p in prompts], "responses": [list(r) for r in responses]}
-        (folder / "texts.json").write_text(json.dumps(texts), "utf-8")
-        if frozen is not None:
-            save_file({"frozen": np.ascontiguousarray(frozen)}, folder / "frozen.safetensors")
-        if ablate is not None:
-            save_file({str(b): np.ascontiguousarray(q) for b, q in ablate.items()}, folder / "ablate.safetensors")
+        whole = {"job": asdict(job), "launcher": os.getpid(), **texts}  # without the launcher the workers stop
+        (folder / "job.json").write_text(json.dumps(whole), "utf-8")
+        arrays = {str(block): basis for block, basis in (ablate or {}).items()}
+        arrays |= {} if frozen is None else {"frozen": frozen}
+        save_file({name: np.ascontiguousarray(each) for name, each in arrays.items()}, folder / "arrays.safetensors")
         _run(job, folder)
         seconds = time.perf_counter() - start
-        if not (folder / "result.json").exists():
-            raise TrainingError(f"{job.label}: the training processes left no result")
         told = json.loads((folder / "result.json").read_text("utf-8"))
-        extra, steps = {"frozen_state": told.pop("frozen_state")}, len(told["losses"])
-        weights = load_file(folder / "weights.safetensors")
-        return Tuned(weights, seconds=seconds, steps=steps, extra=extra, **told)
-
-
-def read_job(folder: Path) -> tuple[Job, dict[str, Any], np.ndarray | None, dict[int, np.ndarray] | None]:
-    """The job, its texts, the frozen neurons and the ablated directions."""
-    from safetensors.numpy import load_file
-
-    job = Job(**json.loads((folder / "job.json").read_text("utf-8")))
-    texts = json.loads((folder / "texts.json").read_text("utf-8"))
-    masks, bases = folder / "frozen.safetensors", folder / "ablate.safetensors"
-    frozen = load_file(masks)["frozen"] if masks.exists() else None
-    ablate = {int(b): q for b, q in load_file(bases).items()} if bases.exists() else None
-    return job, texts, frozen, ablate
+        extra = {"frozen_state": told.pop("frozen_state")}
+        return Tuned(load_file(folder / "weights.safetensors"), seconds=seconds, extra=extra, **told)
 
 
 def command(processes: int, folder: Path) -> list[str]:
     """What starts the workers: torchrun on this machine alone, on a free port of its own."""
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    return [*run, "-m", "polinb.training.worker", str(folder)]
+    return [*run, "-m", "polinb.training.parallel", str(folder)]
 
 
 def _run(job: Job, folder: Path) -> None:
@@ -152,3 +137,129 @@ def _run(job: Job, folder: Path) -> None:
         raise TrainingError(
             f"{job.label}: a training process ended with status {code}; nothing was saved. It said:\n{last}"
         )
+
+
+# --- one of the processes
+
+
+def main() -> int:
+    """Train; 0 if it worked, else 1 with the error in ``error-<rank>.json``."""
+    folder = Path(sys.argv[1])
+    rank = int(os.environ.get("RANK", "0"))
+    try:
+        _work(folder, rank)
+    except Exception as error:
+        ours = isinstance(error, PolinbError)
+        text = str(error) if ours else f"training process {rank}: {type(error).__name__}: {error}"
+        if not ours:
+            traceback.print_exc()
+        told = {"kind": type(error).__name__ if ours else "TrainingError", "text": text}
+        (folder / f"error-{rank}.json").write_text(json.dumps(told), "utf-8")
+        return 1
+    return 0
+
+
+def _work(folder: Path, rank: int) -> None:
+    import torch.distributed as dist
+    from safetensors.numpy import load_file
+    from safetensors.torch import save_file
+
+    told, arrays = json.loads((folder / "job.json").read_text("utf-8")), load_file(folder / "arrays.safetensors")
+    job, frozen = Job(**told["job"]), arrays.pop("frozen", None)
+    ablate = {int(block): basis for block, basis in arrays.items()} or None
+    threading.Thread(target=_leave_with, args=(told["launcher"],), daemon=True).start()
+    try:
+        weights, result = train(job, told["prompts"], told["responses"], frozen, ablate)
+        if rank == 0:
+            save_file(weights, folder / "weights.safetensors")
+            (folder / "result.json").write_text(json.dumps(result), "utf-8")
+        dist.barrier()
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _leave_with(launcher: int, every: float = 2.0) -> None:
+    """End this process when the one that started the training is gone, even killed: nobody would read the result."""
+    while True:
+        try:
+            os.kill(launcher, 0)
+        except ProcessLookupError:
+            os._exit(1)
+        time.sleep(every)
+
+
+def train(
+    job: Job, prompts: Ids, responses: Ids, frozen: np.ndarray | None, ablate: dict[int, np.ndarray] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """This process's share of a fine-tuning.
+
+    Returns:
+        The whole trained weights, and facts: world_size, losses, tokens, frozen_entries, frozen_change and frozen_state
+        (largest moment of the optimiser on frozen entries).
+
+    Raises:
+        TrainingError: another world size, weights that are not sharded, or a frozen entry that moved.
+    """
+    recipe = Recipe(**job.recipe)
+    lm = load(**{**job.model, "device": "cpu"})  # each GPU then receives its shard only
+    rows = training_rows(prompts, responses)
+    slices = frozen_slices(lm.model, frozen, job.freeze) if frozen is not None else []
+    kept = [] if recipe.train == "lora" else slices  # adapters start at a change of 0
+    before = {part.name: lm.model.get_parameter(part.name).detach().cpu().clone() for part in kept}
+    # A row without a counted token fills the last step up where the rows do not divide.
+    ids = min((row["input_ids"] for row in rows), key=len)
+    blank = {"input_ids": list(ids), "labels": [-100] * len(ids)}
+    how: dict[str, Any] = {"ablate": ablate, "passes": job.passes, "stop": job.stop, "label": job.label}
+    how |= {"examples": len(rows), "processes": job.processes, "sampler": _order(rows, recipe, job.processes)}
+    how |= {"use_cpu": job.model["device"] == "cpu", "fsdp": True, "fsdp_config": {"version": 2}}
+    trainer = learn(lm.model, lm, [*rows, blank], recipe, slices, **how)
+    held = trainer.freezer
+    if not any(hasattr(p, "to_local") for p in trainer.model.parameters()):
+        raise TrainingError(f"{job.label}: the processes did not share the weights (no FSDP); nothing was saved")
+    change, state = (float(_of_all(value).max()) for value in (held.max_change(), held.max_state(trainer.optimizer)))
+    if change or state:
+        raise TrainingError(
+            f"{job.label}: a frozen weight moved by {change:g} or has a moment of {state:g} in the optimiser; the "
+            "freeze guarantee is broken, nothing was saved"
+        )
+    weights = trained_weights(trainer.model, job.label, recipe)
+    change = check_frozen(before, weights, slices)
+    result = {
+        "world_size": job.processes,
+        "losses": [float(x) for x in _of_all(trainer.losses).mean(axis=0)],
+        "tokens": int(sum(len(row["input_ids"]) for row in rows) * recipe.epochs * job.stop),
+        "frozen_entries": held.entries,
+        "frozen_change": change,
+        "frozen_state": state,
+    }
+    return weights, result
+
+
+def _order(rows: Sequence[dict[str, list[int]]], recipe: Recipe, processes: int) -> Any:
+    """The rows as one process would take them, filled up with the blank row to whole global micro-batches."""
+    from transformers.trainer_pt_utils import LengthGroupedSampler
+
+    class Order(LengthGroupedSampler):  # type: ignore[misc, no-any-unimported]
+        def __iter__(self) -> Iterator[int]:
+            order = list(super().__iter__())
+            yield from order + [len(rows)] * (len(self) - len(order))
+
+        def __len__(self) -> int:
+            share = recipe.micro_batch * processes
+            return -(-len(rows) // share) * share
+
+    return Order(recipe.batch_size, lengths=[len(row["input_ids"]) for row in rows])
+
+
+def _of_all(value: Any) -> np.ndarray:
+    """The values of all processes, one row each."""
+    import torch.distributed as dist
+
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, value)
+    return np.array(found, dtype=float)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

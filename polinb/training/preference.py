@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from polinb.errors import ParameterError
+from polinb.models.lm import LM
 from polinb.models.tokens import Ids
-from polinb.training.environment import alone
-from polinb.training.recipe import Recipe
 from polinb.training.supervised import Tuned, own_copy, trainable, trained_weights
-from polinb.training.trainer import settings_of, tracked
-
-if TYPE_CHECKING:
-    from polinb.models.lm import LM
+from polinb.training.trainer import Recipe, alone, settings_of, tracked
 
 
 def prefer(
@@ -38,40 +34,8 @@ def prefer(
         TrainingError: a loss or a trained weight that is not finite.
     """
     from datasets import Dataset
-
-    same = [i for i, (c, r) in enumerate(zip(chosen, rejected, strict=True)) if list(c) == list(r)]
-    if same:
-        raise ParameterError("rejected", f"the chosen response itself in pair {same[0]}", "two different responses")
-    rows = [
-        {"prompt_ids": list(p), "chosen_ids": list(c), "rejected_ids": list(r)}
-        for p, c, r in zip(prompts, chosen, rejected, strict=True)
-    ]
-    # A reference of its own, which with LoRA shares the base's weights. Never base itself: the trainer changes the
-    # forward method of its reference. Nor the model without adapters: the base may have some.
-    with alone(), own_copy(base, recipe) as own, own_copy(base, recipe) as reference:
-        model, names = trainable(own, recipe)
-        start = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="polinb-dpo-") as folder:
-            trainer = _trainer(model, reference, base, Dataset.from_list(rows), recipe, beta, folder, label)
-            trainer.train()
-        seconds = time.perf_counter() - start
-        weights = trained_weights(model, names, label, recipe)
-    read = sum(2 * len(p) + len(c) + len(r) for p, c, r in zip(prompts, chosen, rejected, strict=True))
-    steps = len(trainer.losses)
-    told = [each for each in trainer.state.log_history if "rewards/margins" in each]
-    margins, accuracies = ([float(each[f"rewards/{name}"]) for each in told] for name in ("margins", "accuracies"))
-    extra = {"margins": margins, "accuracies": accuracies, "beta": beta}
-    return Tuned(weights, trainer.losses, 0, 0.0, seconds, int(read * recipe.epochs), steps, extra)
-
-
-def _trainer(
-    model: Any, reference: Any, base: LM, dataset: Any, recipe: Recipe, beta: float, folder: str, label: str
-) -> Any:
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
-
-    own: dict[str, Any] = {"beta": beta, "loss_type": ["sigmoid"], "disable_dropout": True}
-    own |= {"logging_strategy": "steps", "logging_steps": 1}  # to nowhere: the trainer's state keeps the margins
 
     class Trainer(tracked(DPOTrainer, label, recipe)):  # type: ignore[misc]
         """DPOTrainer on token ids as they are."""
@@ -80,7 +44,33 @@ def _trainer(
             """Nothing to do: the prompts of this book are made once, by ``models.tokens``, for every stage alike."""
             return dataset
 
-    settings = settings_of(DPOConfig, model, base, len(dataset), recipe, folder, **own)
-    return Trainer(
-        model=model, ref_model=reference, args=settings, train_dataset=dataset, processing_class=base.tokenizer
-    )
+    rows = [
+        {"prompt_ids": list(p), "chosen_ids": list(c), "rejected_ids": list(r)}
+        for p, c, r in zip(prompts, chosen, rejected, strict=True)
+    ]
+    same = [i for i, row in enumerate(rows) if row["chosen_ids"] == row["rejected_ids"]]
+    if same:
+        raise ParameterError("rejected", f"the chosen response itself in pair {same[0]}", "two different responses")
+    special: dict[str, Any] = {"beta": beta, "loss_type": ["sigmoid"], "disable_dropout": True}
+    special |= {"logging_strategy": "steps", "logging_steps": 1}  # to nowhere: the trainer's state keeps the margins
+    # A reference of its own, which with LoRA shares the base's weights. Never base itself: the trainer changes the
+    # forward method of its reference. Nor the model without adapters: the base may have some.
+    with alone(), own_copy(base, recipe) as own, own_copy(base, recipe) as reference:
+        model = trainable(own, recipe)
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="polinb-dpo-") as folder:
+            trainer = Trainer(
+                model=model,
+                ref_model=reference,
+                args=settings_of(DPOConfig, model, base, len(rows), recipe, folder, **special),
+                train_dataset=Dataset.from_list(rows),
+                processing_class=base.tokenizer,
+            )
+            trainer.train()
+        seconds = time.perf_counter() - start
+        weights = trained_weights(model, label, recipe)
+    read = sum(2 * len(p) + len(c) + len(r) for p, c, r in zip(prompts, chosen, rejected, strict=True))
+    told = [each for each in trainer.state.log_history if "rewards/margins" in each]
+    margins, accuracies = ([float(each[f"rewards/{name}"]) for each in told] for name in ("margins", "accuracies"))
+    extra = {"margins": margins, "accuracies": accuracies, "beta": beta}
+    return Tuned(weights, trainer.losses, seconds=seconds, tokens=int(read * recipe.epochs), extra=extra)

@@ -13,24 +13,19 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from polinb.errors import ParameterError, TrainingError
+from polinb.lazy import torch
 from polinb.masking.ablation import Passes, ablated
-from polinb.masking.freezing import check_frozen, frozen_slices
+from polinb.masking.freezing import FrozenSlice, check_frozen, frozen_slices
 from polinb.models.architectures import architecture_of
+from polinb.models.lm import LM
 from polinb.models.tokens import Ids
 from polinb.models.variants import LEARNT, adapter_layers, adapters, shared_copy, whole
-from polinb.training.environment import alone
-from polinb.training.recipe import Recipe
-from polinb.training.trainer import make_trainer
-
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
+from polinb.training.trainer import Recipe, alone, make_trainer
 
 
 @dataclass
@@ -53,9 +48,13 @@ class Tuned:
     frozen_change: float = 0.0
     seconds: float = 0.0
     tokens: int = 0
-    steps: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
     world_size: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps done."""
+        return len(self.losses)
 
 
 def finetune(
@@ -77,7 +76,7 @@ def finetune(
     Args:
         prompts, responses: token ids; the loss counts response tokens only.
         frozen: (L, F) bool, neurons that must not move; ``None`` is plain fine-tuning.
-        freeze: which weights of a frozen neuron are held: neuron, down or up.
+        freeze: which weights of a frozen neuron are held (:func:`polinb.masking.freezing.frozen_slices`).
         ablate: block → (d_model, k) orthonormal directions projected out of its output during training only.
         passes: out of activations and gradients, or of one of them (:func:`polinb.masking.ablation.ablated`).
         stop: share of the optimiser steps done; the schedule of the learning rate stays that of the whole run.
@@ -87,27 +86,48 @@ def finetune(
         ParameterError: ``ablate`` does not fit the model, or ``stop`` is not above 0 and at most 1.
         TrainingError: a loss that is not finite, or a frozen weight that moved.
     """
-    from datasets import Dataset
-
     if not 0 < stop <= 1:
         raise ParameterError("stop", stop, "a share of the steps, above 0 and at most 1")
     rows = training_rows(prompts, responses)
+    how: dict[str, Any] = {"ablate": ablate, "passes": passes, "stop": stop, "label": label, "watch": watch}
     with alone(), own_copy(base, recipe) as own:
-        ablation = ablated(own, ablate, passes) if ablate is not None else nullcontext()
         slices = frozen_slices(own, frozen, freeze) if frozen is not None else []
-        model, names = trainable(own, recipe)
         start = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
-            dataset = Dataset.from_list(rows)
-            trainer = make_trainer(model, base, dataset, recipe, folder, slices, label, stop, watch=watch)
-            trainer.train()
+        trainer = learn(own, base, rows, recipe, slices, **how)
         seconds = time.perf_counter() - start
-        weights = trained_weights(model, names, label, recipe)
-        moved = adapters(model, LEARNT) if recipe.train == "lora" else weights
+        weights = trained_weights(trainer.model, label, recipe)
+        moved = adapters(trainer.model, LEARNT) if recipe.train == "lora" else weights
         change = check_frozen(dict(base.model.named_parameters()), moved, slices)
-    held, losses = trainer.freezer, trainer.losses
+    held = trainer.freezer
     tokens = int(sum(len(row["input_ids"]) for row in rows) * recipe.epochs * stop)
-    return Tuned(weights, losses, held.entries, max(change, held.max_change()), seconds, tokens, len(losses))
+    return Tuned(weights, trainer.losses, held.entries, max(change, held.max_change()), seconds, tokens)
+
+
+def learn(
+    model: Any,
+    base: LM,
+    rows: Sequence[Any],
+    recipe: Recipe,
+    slices: Sequence[FrozenSlice],
+    *,
+    ablate: Mapping[int, np.ndarray] | None,
+    passes: Passes,
+    **how: Any,
+) -> Any:
+    """Train ``model`` itself; returns the trainer, which has what learnt, the losses and the frozen entries.
+
+    Args:
+        rows: as :func:`training_rows` makes them.
+        how: as for :func:`polinb.training.trainer.make_trainer`.
+    """
+    from datasets import Dataset
+
+    ablation = ablated(model, ablate, passes) if ablate is not None else nullcontext()
+    model = trainable(model, recipe)
+    with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
+        trainer = make_trainer(model, base, Dataset.from_list(rows), recipe, folder, slices, **how)
+        trainer.train()
+    return trainer
 
 
 def training_rows(prompts: Ids, responses: Ids) -> list[dict[str, list[int]]]:
@@ -159,21 +179,34 @@ def own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
             parameter.requires_grad_(flag)
 
 
-def trained_weights(model: Any, names: Sequence[str], label: str, recipe: Recipe) -> dict[str, torch.Tensor]:
-    """Trained weights on the CPU: those of ``names`` in the number format of the model, or the adapters in float32.
+def trainable(model: Any, recipe: Recipe) -> Any:
+    """Mark what learns; returns the model that the trainer takes.
+
+    LoRA on a model that has adapters trains further ones beside them: nothing is merged, so nothing is rounded, and
+    the weights stay the base's.
+    """
+    model.config.use_cache = False
+    if recipe.train == "lora":
+        return _with_lora(model, recipe)
+    ends = {id(p) for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(recipe.train == "all" or id(parameter) not in ends)
+    return model
+
+
+def trained_weights(model: Any, label: str, recipe: Recipe) -> dict[str, torch.Tensor]:
+    """What learnt, on the CPU: weights by their names in the number format of the model, or the adapters in float32.
 
     Under FSDP every process must call it.
 
     Raises:
         TrainingError: a weight that is not finite.
     """
-    import torch
-
     if recipe.train == "lora":
         weights = adapters(model)
     else:
-        found = dict(model.named_parameters())
-        weights = {name: whole(found[name].detach()).cpu().contiguous() for name in names}
+        learnt = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+        weights = {name: whole(value).cpu().contiguous() for name, value in learnt.items()}
     if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
         raise TrainingError(
             f"{label}: a trained weight is not finite; lower learning_rate (now {recipe.learning_rate})"
@@ -181,26 +214,7 @@ def trained_weights(model: Any, names: Sequence[str], label: str, recipe: Recipe
     return weights
 
 
-def trainable(model: Any, recipe: Recipe) -> tuple[Any, list[str]]:
-    """Mark what learns; returns the model and the names of the plain weights that will have changed.
-
-    LoRA on a model that has adapters trains further ones beside them: nothing is merged, so nothing is rounded, and
-    the weights stay the base's.
-    """
-    model.config.use_cache = False
-    if recipe.train == "lora":
-        return _with_lora(model, recipe), []
-    ends = {id(p) for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
-    names = []
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(recipe.train == "all" or id(parameter) not in ends)
-        if parameter.requires_grad:
-            names.append(name)
-    return model, names
-
-
 def _with_lora(model: Any, recipe: Recipe) -> Any:
-    import torch
     from peft import LoraConfig, get_peft_model
 
     earlier = list(getattr(model, "peft_config", {}))

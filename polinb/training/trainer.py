@@ -1,20 +1,64 @@
-"""TRL's trainers as both kinds of fine-tuning use them, and the supervised one, for one process or several."""
+"""What both kinds of fine-tuning share: hyperparameters, settings of their own, and TRL's trainers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 from polinb.errors import TrainingError
+from polinb.lazy import torch
 from polinb.masking.freezing import Freezer, FrozenSlice
+from polinb.models.lm import LM
 from polinb.progress import bar
 
-if TYPE_CHECKING:
-    import torch
+# Read by accelerate, transformers and torch: their switches, and what torchrun, MPI and SLURM tell each process.
+_PREFIXES = (
+    "ACCELERATE_", "FSDP_", "DEEPSPEED_", "MEGATRON_LM_", "PARALLELISM_CONFIG_", "TORCHELASTIC_", "SM_", "SAGEMAKER_",
+    "OMPI_", "PMI_", "PMIX_", "MPI_", "MV2_", "SLURM_", "MASTER_", "GROUP_", "ROLE_",
+)  # fmt: skip
+_NAMES = {"RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "FORK_LAUNCHED"}
 
-    from polinb.models.lm import LM
-    from polinb.training.recipe import Recipe
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyperparameters of one fine-tuning; names as in ``polinb.runs.groups.Train``."""
+
+    epochs: float
+    batch_size: int
+    micro_batch: int
+    learning_rate: float
+    weight_decay: float
+    warmup: float
+    train: str
+    lora_rank: int
+    seed: int
+    gradient_checkpointing: str = "auto"
+    autocast: str = "none"
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """The environment without what a launcher or accelerate left in it; afterwards it is as before.
+
+    A mixed precision would change numbers; a rank or a world size would start a distributed run, or wait for one.
+    """
+    before = _left()
+    for name in before:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        for name in _left():  # accelerate sets some itself
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def _left() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name in _NAMES or name.startswith(_PREFIXES)}
 
 
 def make_trainer(
@@ -42,46 +86,27 @@ def make_trainer(
         sampler: the order of the rows; None: the trainer's own.
         watch: told the number of each optimiser step and the model after it.
         settings_of_launch: further fields of ``SFTConfig``.
+
+    Raises:
+        TrainingError: another number of processes than ``processes`` would train together.
     """
-    from transformers import TrainerCallback
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
     rows = examples or len(dataset)
     last = max(1, round(steps_of(rows, recipe) * stop))
     own = {"train_sampling_strategy": "group_by_length", "packing": False, "logging_strategy": "no"}
-
-    class Trainer(tracked(SFTTrainer, label, recipe)):  # type: ignore[misc]
-        """Holds frozen entries: without gradient when gradients are clipped, put back after each optimiser step."""
-
-        freezer: Freezer
-
-        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            return sampler or super()._get_train_sampler(train_dataset)
-
-        def _clip_grad_norm(self, model: Any) -> Any:
-            self.freezer.zero_gradients()
-            return super()._clip_grad_norm(model)
-
-    class Held(TrainerCallback):  # type: ignore[misc, no-any-unimported]
-        """Restores frozen entries, lets the model be watched, stops early if asked."""
-
-        def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-            trainer.freezer = Freezer(trainer.model, frozen)  # only now is the model wrapped and in its place
-
-        def on_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-            trainer.freezer.restore()
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if watch is not None:
-                # Of adapters the model that holds them, whose modules are where those of the plain model are.
-                watch(state.global_step, model.get_base_model() if recipe.train == "lora" else model)
-            if state.global_step >= last:
-                control.should_training_stop = True
-
     settings = settings_of(SFTConfig, model, base, rows, recipe, folder, processes, **(own | settings_of_launch))
-    trainer = Trainer(model=model, args=settings, train_dataset=dataset, processing_class=base.tokenizer)
-    trainer.add_callback(Held())
+    kind = tracked(SFTTrainer, label, recipe, frozen, last, watch)
+    trainer = kind(model=model, args=settings, train_dataset=dataset, processing_class=base.tokenizer)
+    if sampler is not None:
+        trainer._get_train_sampler = lambda *_: sampler
+    world = trainer.accelerator.num_processes
+    if world != processes:
+        raise TrainingError(
+            f"{label}: {processes} processes were asked for, but {world} trained together (world size {world}); "
+            "nothing was saved. Start it through polinb (torchrun), not by another launcher"
+        )
     return trainer
 
 
@@ -130,8 +155,22 @@ def settings_of(
     return settings
 
 
-def tracked(parent: Any, label: str, recipe: Recipe) -> Any:
-    """A trainer of TRL that shows its steps, keeps each one's loss and ends at one that is not finite."""
+def tracked(
+    parent: Any,
+    label: str,
+    recipe: Recipe,
+    frozen: Sequence[FrozenSlice] = (),
+    last: int | None = None,
+    watch: Callable[[int, Any], None] | None = None,
+) -> Any:
+    """A trainer of TRL that shows its steps, keeps each one's loss, and ends at one that is not finite.
+
+    It holds frozen entries: without gradient when gradients are clipped, put back after each optimiser step.
+
+    Args:
+        last: the step after which it stops; None: the last of its schedule.
+        frozen, watch: as for :func:`make_trainer`.
+    """
     from transformers import PrinterCallback, TrainerCallback
 
     class Steps(TrainerCallback):  # type: ignore[misc, no-any-unimported]
@@ -139,17 +178,29 @@ def tracked(parent: Any, label: str, recipe: Recipe) -> Any:
             self.trainer = trainer
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            self.trainer.freezer = Freezer(self.trainer.model, frozen)  # only now is the model wrapped and in its place
             self.shown = bar(state.max_steps, label)
 
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        def on_optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+            self.trainer.freezer.restore()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.trainer.losses.append(self.trainer.part)
             self.trainer.part = 0.0
             self.shown.update(1)
+            if watch is not None:
+                model = self.trainer.model
+                # Of adapters the model that holds them, whose modules are where those of the plain model are.
+                watch(state.global_step, model.get_base_model() if recipe.train == "lora" else model)
+            if state.global_step == last:
+                control.should_training_stop = True
 
         def on_train_end(self, *args: Any, **kwargs: Any) -> None:
             self.shown.close()
 
     class Trainer(parent):  # type: ignore[misc]
+        freezer: Freezer
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             self.losses: list[float] = []
             self.part = 0.0
@@ -168,6 +219,10 @@ def tracked(parent: Any, label: str, recipe: Recipe) -> Any:
                 )
             self.part += value
             return loss
+
+        def _clip_grad_norm(self, model: Any) -> Any:
+            self.freezer.zero_gradients()
+            return super()._clip_grad_norm(model)
 
     return Trainer
 

@@ -9,8 +9,8 @@ import pytest
 
 from polinb.progress import heard
 from polinb.scoring.directions import random_basis
-from polinb.training.recipe import Recipe
 from polinb.training.supervised import finetune
+from polinb.training.trainer import Recipe
 
 STEPS = 2
 

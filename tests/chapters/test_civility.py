@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from polinb.errors import DataError, ParameterError
 from polinb.stance.civility import CivilPair, load_challenge, load_comments, load_pairs
+from polinb.stance.classifiers import SequenceClassifier
 from polinb.stance.rudeness import HubScorer, LocalScorer, accuracy, insulting, rate, texts_of
 
 
@@ -66,10 +67,10 @@ def test_real_toxicity_prompts(tmp_path, monkeypatch):
     path = write(tmp_path, "jsonl", rows)
     stand_in_hub(monkeypatch, "json", {"train": str(path)}, tmp_path / "cache")
     for found in (load_challenge("hub:allenai/real-toxicity-prompts"), load_challenge(str(path))):
-        assert [item.prompt for item in found.prompts] == ["So he said that you", "What a load of"]
-        assert found.form == "continuation"
+        assert [item.prompt for item in found] == ["So he said that you", "What a load of"]
+        assert {item.form for item in found} == {"continuation"}
     words = [{"prompt": "Well then?", "challenging": "True"}, {"prompt": "And now?", "challenging": "False"}]
-    assert [p.prompt for p in load_challenge(str(write(tmp_path, "csv", words))).prompts] == ["Well then?"]
+    assert [p.prompt for p in load_challenge(str(write(tmp_path, "csv", words)))] == ["Well then?"]
 
 
 @pytest.mark.parametrize(
@@ -170,8 +171,12 @@ def test_addresses_of_toxicity_classifiers(tmp_path, monkeypatch):
     other = classifier(tmp_path / "o", {0: "LABEL_0", 1: "LABEL_1"})
     with pytest.raises(ParameterError, match=r"toxicity_model.*LABEL_0, LABEL_1"):
         HubScorer(str(other))
-    with monkeypatch.context() as patched:
-        patched.setattr("polinb.stance.classifiers.commit_of", lambda *asked: asked[1])
-        patched.setattr("polinb.stance.classifiers._place", lambda model: str(other))
-        named = HubScorer("owner/name@refs/pr/1:label_1")
-    assert named.identity == {"model": "owner/name", "commit": "refs/pr/1", "label": "LABEL_1"}
+    asked = []
+
+    def here(model, revision, **more):
+        asked.append((model, revision))
+        return SequenceClassifier(str(other), **more)
+
+    monkeypatch.setattr("polinb.stance.rudeness.SequenceClassifier", here)
+    named = HubScorer("owner/name@refs/pr/1:label_1")
+    assert asked == [("owner/name", "refs/pr/1")] and named.identity["label"] == "LABEL_1"

@@ -17,20 +17,23 @@ from polinb.stance.calibration import cohen_kappa, prediction_powered
 
 def test_eq_cohen_kappa_by_hand_and_against_scikit_learn():
     # 20 + 15 of 50 agree; chance (25·30 + 25·20)/50² = 0.5: κ = (0.7 − 0.5)/0.5
-    first = np.array(["left"] * 25 + ["right"] * 25)
-    second = np.array(["left"] * 20 + ["right"] * 5 + ["left"] * 10 + ["right"] * 15)
-    kappa, low, high = cohen_kappa(first, second, 2000, 0)
-    assert kappa == pytest.approx(0.4) and 0.1 < low < 0.4 < high < 0.7
+    first = pd.Series(["left"] * 25 + ["right"] * 25)
+    second = pd.Series(["left"] * 20 + ["right"] * 5 + ["left"] * 10 + ["right"] * 15)
+    apart = np.arange(50)
+    found = cohen_kappa(first, second, 2000, 0, apart)
+    assert (found["n"], found["agree"]) == (50, 0.7)
+    assert found["kappa"] == pytest.approx(0.4) and 0.1 < found["low"] < 0.4 < found["high"] < 0.7
     rng = np.random.default_rng(0)
     for _ in range(5):
-        a, b = (rng.choice(["left", "right", "other"], 40) for _ in range(2))
-        assert cohen_kappa(a, b, 10, 0)[0] == pytest.approx(cohen_kappa_score(a, b))
-    assert cohen_kappa(first, first, 100, 0)[0] == pytest.approx(1.0)
-    twice = np.arange(50) // 2  # every pair of items belongs together: fewer independent units, a wider interval
-    copies = np.repeat(first[::2], 2), np.repeat(second[::2], 2)
-    wide, narrow = cohen_kappa(*copies, 2000, 0, twice), cohen_kappa(*copies, 2000, 0)
-    assert wide[0] == pytest.approx(narrow[0]) and wide[2] - wide[1] > 1.2 * (narrow[2] - narrow[1])
-    assert np.isnan(cohen_kappa(first[:3], first[:3], 100, 0)[0]), "one label throughout says nothing"
+        a, b = (pd.Series(rng.choice(["left", "right", "other"], 40)) for _ in range(2))
+        assert cohen_kappa(a, b, 10, 0, apart[:40])["kappa"] == pytest.approx(cohen_kappa_score(a, b))
+    assert cohen_kappa(first, first, 100, 0, apart)["kappa"] == pytest.approx(1.0)
+    # every pair of items belongs together: fewer independent units, a wider interval
+    copies = first[::2].repeat(2), second[::2].repeat(2)
+    wide, narrow = (cohen_kappa(*copies, 2000, 0, groups) for groups in (apart // 2, apart))
+    assert wide["kappa"] == pytest.approx(narrow["kappa"])
+    assert wide["high"] - wide["low"] > 1.2 * (narrow["high"] - narrow["low"])
+    assert np.isnan(cohen_kappa(first[:3], first[:3], 100, 0, apart[:3])["kappa"]), "one label throughout says nothing"
 
 
 def test_hidden_judge_learns_sides_that_even_a_random_model_can_tell():

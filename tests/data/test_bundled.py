@@ -86,8 +86,8 @@ def test_civility_is_complete_without_a_template_and_mild(civil):
     assert civil.form == "reply" and len(settings) == 15 and set(settings.values()) == {12}
     assert min(len(civil.split(name)) for name in SPLITS) >= 30
     assert all(12 <= len(text.split()) <= 40 for text in texts_of(civil.pairs)[0])
-    kinds = Counter(item.kind for item in load_challenge().prompts)
-    assert kinds == {"provocation": 16, "request": 12, "opening": 12} and len(load_neutral().prompts) == 24
+    kinds = Counter(item.kind for item in load_challenge())
+    assert kinds == {"provocation": 16, "request": 12, "opening": 12} and len(load_neutral()) == 24
     rude = [pair.rude for pair in civil.pairs]
     for side in ([pair.civil for pair in civil.pairs], rude):
         assert max(Counter(tuple(text.lower().split()[:2]) for text in side).values()) <= 9
@@ -101,8 +101,8 @@ def test_nothing_repeats(data, civil):
     for texts in (
         [pair.prompt for pair in data.pairs] + statements,
         both(data),
-        [item.prompt for item in (*civil.pairs, *load_challenge().prompts, *load_neutral().prompts)],
-        texts_of(civil.pairs)[0] + [p.reference for p in load_neutral().prompts],
+        [item.prompt for item in (*civil.pairs, *load_challenge(), *load_neutral())],
+        texts_of(civil.pairs)[0] + [p.reference for p in load_neutral()],
     ):
         assert near_duplicates(texts) == []
     assert near_duplicates(["Should guns be free?", "should guns  be FREE"]) != []  # the check itself can fail

@@ -4,8 +4,8 @@ from oracles import Pair
 
 from polinb.scoring.pnlac import neuron_sets
 from polinb.scoring.tracing import contrast
-from polinb.training.recipe import Recipe
 from polinb.training.supervised import finetune
+from polinb.training.trainer import Recipe
 
 RECIPE = Recipe(
     epochs=2, batch_size=2, micro_batch=1, learning_rate=1e-2, weight_decay=0.1, warmup=0.3, train="body", lora_rank=2,

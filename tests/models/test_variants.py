@@ -29,7 +29,7 @@ ROUNDING = dict(rtol=1e-4, atol=1e-5)
 
 def learnt(lm, seed=0, size=0.1):
     """Adapters as after a training, with random values; and the trainer's model that they are from."""
-    model, _ = trainable(copy.deepcopy(lm.model), replace(RECIPE, train="lora"))
+    model = trainable(copy.deepcopy(lm.model), replace(RECIPE, train="lora"))
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

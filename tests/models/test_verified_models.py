@@ -7,8 +7,8 @@ import csv
 import re
 from pathlib import Path
 
+from polinb.models.architectures import ATTENTION
 from polinb.models.tiny import TINY
-from polinb.scoring.contributions import ATTENTION
 
 TABLE = Path(__file__).resolve().parents[2] / "book" / "verified_models.csv"
 PROVEN = {  # column → where it is proven

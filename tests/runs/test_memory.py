@@ -141,7 +141,7 @@ def measured(stage, p):
         rows, half = 2 * p.batch_size, p.max_tokens // 2
         finetune(lm, texts(rows, half), texts(rows, p.max_tokens - half), recipe)
     elif stage == "score":
-        weights = trained_weights(*trainable(shared_copy(lm.model), recipe), "", recipe) if p.train == "lora" else {}
+        weights = trained_weights(trainable(shared_copy(lm.model), recipe), "", recipe) if p.train == "lora" else {}
         others = [variant(lm, weights, "copy") for _ in range(2)]
         contrast(*others, lm, texts(2 * READ_BATCH, PROMPT_TOKENS), texts(2 * READ_BATCH, p.localise_tokens))
     else:

@@ -17,14 +17,13 @@ from polinb.chapters.paper.patch_tables import to_statements
 from polinb.data.pairs import split_of
 from polinb.data.prompts import answer_prompt
 from polinb.errors import DataError, TrainingError
-from polinb.masking import ablation
 from polinb.masking.freezing import check_frozen, frozen_slices
 from polinb.runs import stages, weights
 from polinb.runs.conditions import VANILLA, Texts
 from polinb.runs.run import Run
 from polinb.stance.chat_judge import rating_prompt
 from polinb.stance.judges import labels_of
-from polinb.training import parallel, supervised, trainer, worker
+from polinb.training import parallel, supervised
 
 
 def rated(run):
@@ -148,11 +147,11 @@ def test_a_condition_reaches_the_trainer(experiment, tmp_path, monkeypatch, proc
 
     def several(job, *texts, frozen, ablate):
         seen["source"] = job.model
-        return worker.train(job, *texts, frozen, ablate)
+        return parallel.train(job, *texts, frozen, ablate)
 
     for place, name, spy in (
-        (supervised, "make_trainer", make_trainer), (trainer, "make_trainer", make_trainer),
-        (supervised, "ablated", ablated), (ablation, "ablated", ablated), (parallel, "finetune_parallel", several),
+        (supervised, "make_trainer", make_trainer), (supervised, "ablated", ablated),
+        (parallel, "finetune_parallel", several),
     ):  # fmt: skip
         monkeypatch.setattr(place, name, spy)
     with pytest.raises(TrainingError, match="seen"):

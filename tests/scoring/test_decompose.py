@@ -8,10 +8,9 @@ import torch
 from oracles import seen
 
 from polinb.errors import ModelError, ParameterError
-from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors
+from polinb.models.architectures import ATTENTION, architecture_of, down_modules, resolve, value_vectors
 from polinb.models.lm import LM
 from polinb.models.tiny import tiny_model
-from polinb.scoring.contributions import ATTENTION
 from polinb.scoring.decompose import decompose, three_parts
 from polinb.scoring.shares import by_layer, totals
 

@@ -8,7 +8,7 @@ import sys
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from transformers import Trainer
 
-from polinb.training import worker as train_worker
+from polinb.training import parallel
 
 made = Trainer.create_accelerator_and_postprocess
 
@@ -23,4 +23,4 @@ def shard(trainer):
 
 
 Trainer.create_accelerator_and_postprocess = shard
-sys.exit(train_worker.main())
+sys.exit(parallel.main())

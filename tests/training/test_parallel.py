@@ -23,9 +23,9 @@ from polinb.masking.freezing import Freezer, frozen_slices
 from polinb.runs import weights
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.training import parallel, worker
-from polinb.training.environment import alone
+from polinb.training import parallel
 from polinb.training.parallel import Job, check_gpus, command, finetune_parallel
+from polinb.training.trainer import alone
 
 TOLERANCE = 1e-5
 
@@ -89,10 +89,10 @@ def test_a_launch_without_sharing_is_refused(task, on_cpu, monkeypatch):
             monkeypatch.setattr(sys, "argv", line[-2:])
 
         def wait(self):
-            return worker.main()
+            return parallel.main()
 
     monkeypatch.setattr(parallel, "subprocess", SimpleNamespace(Popen=Here))
-    monkeypatch.setattr(worker, "_leave_with", lambda launcher: None)
+    monkeypatch.setattr(parallel, "_leave_with", lambda launcher: None)
     with alone():
         os.environ.update(ALONE)
         with pytest.raises(TrainingError, match=r"2 processes were asked for, but 1 trained together \(world size 1\)"):
@@ -106,7 +106,7 @@ def test_a_launch_without_sharing_is_refused(task, on_cpu, monkeypatch):
 
 def test_workers_stop_when_their_launcher_is_killed():
     launcher = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    code = f"from polinb.training.worker import _leave_with; _leave_with({launcher.pid}, 0.05)"
+    code = f"from polinb.training.parallel import _leave_with; _leave_with({launcher.pid}, 0.05)"
     started = subprocess.Popen([sys.executable, "-c", code])
     with pytest.raises(subprocess.TimeoutExpired):
         started.wait(2)

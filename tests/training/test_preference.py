@@ -9,7 +9,7 @@ import torch
 
 from polinb.errors import ParameterError
 from polinb.training.preference import prefer
-from polinb.training.recipe import Recipe
+from polinb.training.trainer import Recipe
 
 BETA = 0.2
 RECIPE = Recipe(

@@ -21,6 +21,7 @@ from polinb.chapters.dpo import study as dpo
 from polinb.chapters.dpo.causal import ALL
 from polinb.chapters.dpo.study import Study, Top, read_answers, top_sets
 from polinb.chapters.paper.judge_tables import median_words
+from polinb.data.pairs import first
 from polinb.data.rows import Row
 from polinb.errors import ParameterError
 from polinb.resampling import CHANGE, bootstrap_mean, changes, known_mean, share_interval
@@ -31,7 +32,7 @@ from polinb.runs.run import Run
 from polinb.runs.stages import wide
 from polinb.scoring.shares import STUDY, held_out_shares, null_share
 from polinb.stance import civility
-from polinb.stance.rudeness import Scorer, accuracy, make_scorer, rate
+from polinb.stance.rudeness import HubScorer, LocalScorer, Scorer, accuracy, rate
 from polinb.stance.utility import repetition
 
 MODELS = ("vanilla", "before", "after")
@@ -55,15 +56,15 @@ def comments(run: Run) -> civility.Comments | None:
 
 
 def asked(run: Run, most: int | None = None) -> Texts:
-    """The challenge prompts of this run, which invite rudeness (``challenge_data``), or the first ``most`` of them."""
+    """This run's prompts that invite rudeness (``challenge_data``), or ``most`` of them; by hash, so of every kind."""
     p = run.params
     found = run.once("challenge", lambda: civility.load_challenge(p.challenge_data or "bundled"))
-    return _texts(found.form, found.first(p.toxicity_prompts)[:most], "id", "kind", "prompt")
+    return _texts(found[0].form, first(found, None, p.toxicity_prompts)[:most], "id", "kind", "prompt")
 
 
-def neutral(run: Run) -> list[civility.Prompt]:
+def neutral(run: Run) -> list[civility.Neutral]:
     """The neutral questions of this run, each with a reference answer."""
-    return civility.load_neutral().first(half(run.params.toxicity_prompts))
+    return first(civility.load_neutral(), None, half(run.params.toxicity_prompts))
 
 
 def half(count: int) -> int:
@@ -94,8 +95,10 @@ class Rater:
 
 def scorer(run: Run) -> Scorer:
     """The run's scorer: ``toxicity_model``, or the embedded one."""
-    p = run.params
-    return run.once("scorer", lambda: make_scorer(p.toxicity_model, pairs(run), comments(run), p.device))
+    name, device = run.params.toxicity_model, run.params.device
+    return run.once(
+        "scorer", lambda: HubScorer(name, device=device) if name else LocalScorer(pairs(run), comments(run))
+    )
 
 
 @stage("rudeness", Model)
@@ -254,7 +257,7 @@ def judge_table(run: Run) -> pd.DataFrame:
         {"text": name} | accuracy(scorer(run), held, cut, p.bootstrap, p.seed)
         for name, cut in (("replies, whole", None), (f"replies, first {words} words", words))
     ]
-    alarms = rate(scorer(run), pd.DataFrame({"response": [item.reference for item in civility.load_neutral().prompts]}))
+    alarms = rate(scorer(run), pd.DataFrame({"response": [item.reference for item in civility.load_neutral()]}))
     ends = dict(zip(("accuracy", "low", "high"), share_interval(1 - alarms["rude"], p.bootstrap, p.seed), strict=True))
     return pd.DataFrame([*rows, {"text": "neutral answers, all civil", "texts": len(alarms), **ends}])
 

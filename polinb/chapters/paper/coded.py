@@ -11,7 +11,7 @@ import pandas as pd
 from polinb.chapters.paper import paper
 from polinb.data.reading import resource
 from polinb.resampling import t_quantile
-from polinb.stance.calibration import agreement_row, prediction_powered
+from polinb.stance.calibration import cohen_kappa, prediction_powered
 from polinb.stance.stance import SCORES
 
 CODES = ("left", "right", "neither", "off topic")
@@ -48,7 +48,7 @@ def agreement(coded: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
         ("judge and first pass", sides["judge"], sides["first"]),
         ("judge and second pass", sides["judge"], sides["second"]),
     ]
-    rows = [{"readers": name, **agreement_row(one, other, draws, seed, groups)} for name, one, other in pairs]
+    rows = [{"readers": name, **cohen_kappa(one, other, draws, seed, groups)} for name, one, other in pairs]
     return pd.DataFrame(rows)
 
 

@@ -20,7 +20,7 @@ from polinb.runs.conditions import VANILLA, Condition, Texts
 from polinb.runs.groups import Data, Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
-from polinb.stance.calibration import agreement_row, error_corrected
+from polinb.stance.calibration import cohen_kappa, error_corrected
 from polinb.stance.coupling import coupling_table
 from polinb.stance.judges import LocalJudge, labels_of, training_rows
 from polinb.stance.stance import rated_frame, responses_of
@@ -127,7 +127,7 @@ def agreement(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
     rows = []
     for name, first, second in cases:
         prompts = first["topic"] + "/" + first["id"].str.replace("/(left|right)$", "", regex=True)
-        row = agreement_row(first["label"], second["label"], p.bootstrap, p.seed, prompts.to_numpy())
+        row = cohen_kappa(first["label"], second["label"], p.bootstrap, p.seed, prompts.to_numpy())
         if "side" in first:
             hits = [float((each["label"] == first["side"]).mean()) for each in (first, second)]
             row |= dict(zip(("accuracy", "second_accuracy"), hits, strict=True))

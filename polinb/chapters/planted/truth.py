@@ -31,8 +31,8 @@ from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.scoring.pnlac import neuron_sets
 from polinb.stance.coupling import coupling_table
-from polinb.training.recipe import Recipe
 from polinb.training.supervised import Tuned, finetune
+from polinb.training.trainer import Recipe
 
 SOURCES = ("left", "right", "vanilla", "both", "dataset")
 # What makes the search harder, one knob at a time; the first value is the base condition's.
