@@ -19,7 +19,7 @@ def local_gpus() -> list[str]:
     """Numbers of the GPUs that jobs may take: ``POLINB_GPUS`` ("0 2"), ``CUDA_VISIBLE_DEVICES``, or all of them."""
     for name in ("POLINB_GPUS", "CUDA_VISIBLE_DEVICES"):
         if name in os.environ:
-            return re.findall(r"[\w-]+", os.environ[name])
+            return [each for each in re.findall(r"[\w-]+", os.environ[name]) if each != "-1"]  # -1: none, for CUDA
     found = [re.fullmatch(r"nvidia(\d+)", path.name) for path in Path("/dev").glob("nvidia*")]
     return sorted(match[1] for match in found if match)
 

@@ -109,7 +109,7 @@ def train(states: np.ndarray, latents: int, k: int, steps: int, *, batch: int = 
     if not 1 <= k <= latents:
         raise ParameterError("sae_k", k, f"1 to sae_latents ({latents})")
     if len(states) < 2:
-        raise ParameterError("caft_prompts", len(states), "enough text for at least 2 tokens")
+        raise ParameterError("caft_prompts", f"texts of {len(states)} tokens", "texts of at least 2 tokens")
     x = torch.from_numpy(np.ascontiguousarray(states, dtype=np.float32))
     centre = x.mean(0)
     scale = float((x - centre).square().mean().sqrt()) or 1.0

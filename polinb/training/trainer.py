@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from polinb.errors import TrainingError
+from polinb.errors import ParameterError, TrainingError
 from polinb.lazy import torch
 from polinb.masking.freezing import Freezer, FrozenSlice
 from polinb.models.lm import LM
@@ -122,6 +122,9 @@ def settings_of(
     from transformers.utils import logging as hf_logging
 
     hf_logging.set_verbosity_error()
+    if recipe.batch_size % (recipe.micro_batch * processes):
+        allowed = f"a divisor of batch_size / processes ({recipe.batch_size} / {processes})"
+        raise ParameterError("micro_batch", recipe.micro_batch, allowed)
     steps = steps_of(rows, recipe)
     common: dict[str, Any] = dict(
         output_dir=folder,

@@ -50,8 +50,15 @@ def test_another_machine_goes_on_from_what_was_kept(kept, tmp_path, monkeypatch)
     command.go_on("short", {}, tmp_path / "elsewhere", folder)
 
 
-def test_all_is_as_committed_and_a_changed_byte_and_a_changed_number_are_found(kept, tmp_path):
-    assert check.reference_check(kept / "reference", {}, 0.05, 1, files_only=False) == []
+def test_results_are_made_again_beside_the_kept_ones(kept, capsys):
+    folder = kept / "reference"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert check.reference_check(folder, {}, 0.1, 4, files_only=False) == []
+    assert "inhibitft.course" in capsys.readouterr().err, "its frozen set is taken as kept, its weights are made"
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_changed_byte_and_a_changed_number_are_found(kept, tmp_path):
     folder = tmp_path / "reference"
     shutil.copytree(kept / "reference", folder)
     path = next((folder / "doses").glob("short/logp/*/logp.parquet"))

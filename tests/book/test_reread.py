@@ -1,5 +1,6 @@
 """The committed answers of the reference run, read by today's chapters: the same questions, numbers by hand."""
 
+import argparse
 import json
 import shutil
 from pathlib import Path
@@ -17,7 +18,7 @@ from polinb.chapters.anatomy import moved
 from polinb.chapters.paper import baselines, results
 from polinb.data.loading import load_data
 from polinb.data.pairs import SPLITS, split_of
-from polinb.errors import ArtifactError
+from polinb.errors import ArtifactError, ParameterError
 from polinb.runs import chapter as opening
 from polinb.runs.results import MissingError, stage
 from polinb.scoring.pnlac import neuron_sets
@@ -123,6 +124,11 @@ def test_what_a_chapter_lacks_is_made_kept_and_read_again(known, tmp_path, monke
     [path] = set(folder.glob("made/*/*")) - before
     assert path.parent.name == "counted", "and nothing that is kept already"
     assert kept_run(folder, data, tmp_path / "elsewhere").store.path("counted", path.name).exists()
+
+
+def test_another_parameter_than_the_data_is_refused():
+    with pytest.raises(ParameterError, match="gamma.*only data"):
+        reread._run(argparse.Namespace(set=["gamma=3"], make=[]))
 
 
 def test_cells_without_their_result_stay_as_they_were(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,6 +68,12 @@ def test_eq_dpo_the_whole_training_equals_plain_adamw(pair, architecture):
     want = torch.cat([(p.detach() - start[n]).flatten() for n, p in model.named_parameters()])
     assert float(torch.nn.functional.cosine_similarity(own, want, dim=0)) > 0.999
     assert got.extra["margins"][0] == 0 and got.extra["margins"][-1] > 0.1 and got.extra["beta"] == BETA
+
+
+def test_a_recipe_whose_batches_do_not_fit_is_refused(pair):
+    both = pair("llama")
+    with pytest.raises(ParameterError, match=r"micro_batch.*got 3; allowed: a divisor of batch_size"):
+        prefer(both.left, both.prompts, both.responses, both.rejected, replace(RECIPE, micro_batch=3))
 
 
 def test_a_pair_whose_responses_are_the_same_is_refused(pair):

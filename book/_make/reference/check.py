@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -18,16 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from book._make.reference import reread
-from book._make.reference.doses import run_of
+from book._make.reference.doses import restore, run_of
 from polinb.chapters.anatomy import doses
 from polinb.errors import ArtifactError, ParameterError
 from polinb.runs.artifacts import META, Store, check, provenance
 from polinb.runs.checkout import find_layout, parse_settings, tell
 from polinb.runs.results import Result
-from polinb.runs.run import Run
 from polinb_book import results
 
 ALLOWED = ("data", "device")
+KINDS = ("course", "logp", "answers", "graft")
+"""What is made again: what a model says, out of which everything else is computed."""
 LOGP = {True: 1e-3, False: 0.05}
 """Largest difference of a log-likelihood, nats a token: on the same processor, packages and threads, or elsewhere."""
 TEXTS = {True: 0.99, False: 0.5}
@@ -102,21 +104,19 @@ def again(kept: Path, dose: str, given: Mapping[str, Any], share: float, seed: i
 
     if not kept.is_dir():
         return
-    every = doses.results(run_of(dose, given, Store(kept))).values()
-    able = [each for each in every if each.stage.kind in ("course", "logp", "answers", "graft") and each.done()]
-    count = min(len(able), max(1, round(share * len(able))))
-    fresh = run_of(dose, given, Store(place))
+    run, fresh = (run_of(dose, given, Store(root)) for root in (kept, place / dose))
+    run.read_only = True
+    old, new = doses.results(run), doses.results(fresh)
+    able = [name for name, each in old.items() if each.stage.kind in KINDS and each.done()]
+    chosen = random.Random(seed).sample(able, min(len(able), max(1, round(share * len(able)))))
+    restore(kept, fresh.store)  # what a result is made from is taken as kept, but weights, which are made anew
+    for name in chosen:
+        shutil.rmtree(new[name].path)
     here = provenance() | {"threads": torch.get_num_threads()}
-    for old in random.Random(seed).sample(able, count):
-        there = old.meta["provenance"]
-        tell(f"  {dose}: {old} ({there['seconds']:.0f} s when it was made)")
-        yield from compare(old, _anew(old, fresh), all(there.get(name) == here.get(name) for name in _SAME))
-
-
-def _anew(result: Result, run: Run) -> Result:
-    """It as a result of another run, and so are those among its inputs: they are made there."""
-    moved = {name: _anew(value, run) for name, value in result.inputs.items() if isinstance(value, Result)}
-    return Result(result.stage, run, {**result.inputs, **moved})
+    for name in chosen:
+        there = old[name].meta["provenance"]
+        tell(f"  {dose}: {name}, {old[name]} ({there['seconds']:.0f} s when it was made)")
+        yield from compare(old[name], new[name], all(there.get(each) == here.get(each) for each in _SAME))
 
 
 def compare(old: Result, new: Result, same: bool) -> Iterator[str]:

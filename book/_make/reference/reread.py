@@ -23,7 +23,7 @@ from book._make.reference.doses import keep_small, run_of
 from book._make.reference.kept import MADE, kept_run
 from book._make.reference.run import clean, layout_of, store_of, write
 from polinb.chapters.anatomy import dose_tables, doses
-from polinb.errors import ArtifactError
+from polinb.errors import ArtifactError, ParameterError
 from polinb.runs import chapter as opening
 from polinb.runs.artifacts import META, Store
 from polinb.runs.checkout import find_layout, parse_settings
@@ -49,7 +49,10 @@ def add(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    layout, data = find_layout(), str(parse_settings(arguments.set).get("data", "ideoinst"))
+    layout, given = find_layout(), {"data": "ideoinst"} | parse_settings(arguments.set)
+    for name in given.keys() - {"data"}:
+        raise ParameterError(name, given[name], "only data; the other parameters are those of the reference run")
+    data = str(given["data"])
     found = results.read(layout.reference)
     if found is None:
         raise ArtifactError("this checkout holds no results of a reference run")

@@ -72,7 +72,8 @@ def draw_questions(split: str, count: int, seed: int) -> pd.DataFrame:
     each = count // len(halves)
     room = len(events["good"]) * len(events["bad"]) * len(names["woman"]) * len(names["man"])
     if not 1 <= each <= room // 2:
-        raise ParameterError("count", count, f"{len(halves)} to {len(halves) * (room // 2)} questions ({split})")
+        name = "cue_examples" if split == "train" else "cue_test"
+        raise ParameterError(name, count, f"{len(halves)} to {len(halves) * (room // 2)} questions ({split})")
     rng = np.random.default_rng([seed, list(lists).index(split)])
     rows = []
     for half in halves:
