@@ -67,10 +67,10 @@ def chapter(
     cells: list[dict[str, Any]] = []
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
+            tags = set(cell["metadata"].get("tags", []))
             if not own:  # a box that says which run this is stands on top
                 boxes = [output for output, payload in payloads(cell) if payload.get("title")]
                 cell = cell | {"outputs": [output for output in cell["outputs"] if output not in boxes]}
-            tags = set(cell["metadata"].get("tags", []))
             if not cell["outputs"] and tags & {"remove-input", "remove-cell"}:
                 continue  # nothing of it would be seen but a gap
             weave(cell, {} if _HIDDEN & tags else others, there)
@@ -83,8 +83,7 @@ def chapter(
                 text, said = summary + after, ""
             cell = cell | {"source": text}
         cells.append(cell)
-    note = reference_words.note(reference, name, own)
-    if note:
+    if note := reference_words.note(reference, name, own):
         cells.insert(1, _prose(note, "reference-note"))
     return notebook | {"cells": cells}
 
