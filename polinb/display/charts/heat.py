@@ -73,7 +73,10 @@ def coupling_heatmap(
         [each for name, each in tips.items() if name in given and (name != "low" or bounded)],
         note,
     )
-    said = _told(data) + (f" {_clear(data[known])}" if bounded else "")
+    said = _told(data)
+    if bounded:
+        right, left = (known & (data["low"] > 0)).sum(), (known & (data["high"] < 0)).sum()
+        said += f" Intervals clear of zero: {right} to the right and {left} to the left, of {known.sum()} cells."
     titles = {"trained": rows, "tested": columns, "delta": measure}
     about = f"Heat map, {rows} by {columns}: {measure} of the stance, positive is right. {said}"
     kept = [name for name in given if bounded or name not in ("low", "high")]
@@ -141,8 +144,3 @@ def _told(data: pd.DataFrame) -> str:
         means = [f"mean {where} {signed(m)}" for where, m in (("on the diagonal", own), ("elsewhere", other)) if m == m]
         parts.append((f"{name}: " if name else "") + ", ".join(means or ["no known value"]))
     return "; ".join(parts) + "."
-
-
-def _clear(known: pd.DataFrame) -> str:
-    right, left = int((known["low"] > 0).sum()), int((known["high"] < 0).sum())
-    return f"Intervals clear of zero: {right} to the right and {left} to the left, of {len(known)} cells."
