@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import pandas as pd
 
@@ -60,18 +61,17 @@ def label_flips(run: Run, cols: Sequence[Column]) -> pd.DataFrame:
     """
     rows = []
     every = flips(cols)
-    for kind in [k for k in ORDER if k in set(every["kind"])]:
-        for asked in (OWN, OTHER):
-            both = every[(every["kind"] == kind) & (every["asked"] == asked)]
-            part = both[both["rated"]]
-            if part.empty:
-                continue
-            counts = [int(((part["side"] == side) & part["changed"]).sum()) for side in (1, -1, 0)]
-            means = [*_mean(run, part, "changed", SHARE), *_mean(run, part, "side", STANCE)]
-            means += _apart(run, part, every) if kind == "right" else [float("nan")] * 3
-            rows.append(
-                [kind, part["title"].iloc[0], asked, len(part), len(both) - len(part), sum(counts), *counts, *means]
-            )
+    for kind, asked in product(ORDER, (OWN, OTHER)):
+        both = every[(every["kind"] == kind) & (every["asked"] == asked)]
+        part = both[both["rated"]]
+        if part.empty:
+            continue
+        counts = [int(((part["side"] == side) & part["changed"]).sum()) for side in (1, -1, 0)]
+        means = [*_mean(run, part, "changed", SHARE), *_mean(run, part, "side", STANCE)]
+        means += _apart(run, part, every) if kind == "right" else [float("nan")] * 3
+        rows.append(
+            [kind, part["title"].iloc[0], asked, len(part), len(both) - len(part), sum(counts), *counts, *means]
+        )
     names = ["kind", "condition", "asked", "n", "unrated", "changed", "to_right", "to_left", "to_neither"]
     names += [name + end for name in ("share", "net", "apart") for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=names)

@@ -23,14 +23,13 @@ _LISTS = ("text", "values", "low", "high")
 WIDEST = 4
 """Columns of numbers of a table that has room for as many of the reference run."""
 Found = dict[str, Any]
-"""What a table or figure is made from: ``kind``, ``label`` and its payload; a figure's ``spec`` and ``caption``."""
+"""What is shown: a payload with ``kind`` and ``label``; a figure's has ``spec``, ``caption`` and ``picture`` too."""
 
 
 def payloads(cell: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """The outputs of a cell that carry data, each with its payload."""
-    for output in cell.get("outputs", []) if cell.get("cell_type") == "code" else []:
-        payload = output.get("data", {}).get(PAYLOAD)
-        if isinstance(payload, dict) and "kind" in payload:
+    for output in cell.get("outputs", []):
+        if payload := output.get("data", {}).get(PAYLOAD):
             yield output, payload
 
 
@@ -41,8 +40,9 @@ def found(cell: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Found]]:
         if payload["kind"] == "table":
             yield output, payload
         elif payload["kind"] == "chart":
-            spec, caption = output["data"][LIVE], about.get("caption", "")
-            yield output, {**payload, "label": about.get("name", ""), "caption": caption, "spec": spec}
+            made = {"label": about.get("name", ""), "caption": about.get("caption", ""), "spec": output["data"][LIVE]}
+            picture = {"picture": output["data"]["image/png"]} if "image/png" in output["data"] else {}
+            yield output, {**payload, **made, **picture}
 
 
 def weave(cell: dict[str, Any], others: Mapping[str, Found], there: set[str]) -> None:
@@ -56,10 +56,8 @@ def weave(cell: dict[str, Any], others: Mapping[str, Found], there: set[str]) ->
         if payload["kind"] == "text":
             output["data"] = {"text/markdown": without(said(payload), there)}
     for output, mine in list(found(cell)):
-        picture = output["data"].get("image/png")
-        own = mine | ({"picture": picture} if picture else {})
         other = others.get(mine["label"])
-        text = directive(_known(own, there), _known(other, there) if other else None)
+        text = directive(_known(mine, there), _known(other, there) if other else None)
         output["data"] = {"text/markdown": text}
     if any("text/markdown" in output.get("data", {}) for output in cell.get("outputs", [])):
         cell["metadata"]["mystnb"] = {"markdown_format": "myst"}  # a figure is numbered here, not by MyST-NB

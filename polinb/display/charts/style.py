@@ -79,14 +79,13 @@ def _packed(picture: bytes) -> bytes:
 
 def tip(field: str, title: str = "", form: str = "") -> alt.Tooltip:
     """A line of the tooltip."""
-    options: dict[str, Any] = {name: text for name, text in (("title", title), ("format", form)) if text}
-    return alt.Tooltip(field, **options)
+    return alt.Tooltip(field, title=title or alt.Undefined, format=form or alt.Undefined)
 
 
 def colour(name: str, values: list[Any], colours: list[str] | None = None, **options: Any) -> alt.Color:
     """Colour by a category, in the order of ``values``."""
     scale = alt.Scale(domain=values, range=colours or cycle(PALETTE, values))
-    return alt.Color(f"{name}:N", scale=scale, sort=values, **({"title": None} | options))
+    return alt.Color(f"{name}:N", scale=scale, sort=values, title=None, **options)
 
 
 def shape(name: str, values: list[Any], shapes: list[str] | None = None) -> alt.Shape:
