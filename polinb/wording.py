@@ -182,7 +182,7 @@ def intervals(frame: pd.DataFrame, value: str, digits: int = 2) -> list[Interval
     """
     names = [value, *_ends(frame.columns, value)]
     rows = frame[names].apply(pd.to_numeric).to_numpy(dtype=float, na_value=np.nan).tolist()
-    return [Interval(*row, digits) for row in rows]
+    return [Interval(mean, low, high, digits) for mean, low, high in rows]
 
 
 PAYLOAD = "application/vnd.polinb+json"

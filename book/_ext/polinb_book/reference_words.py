@@ -33,7 +33,7 @@ def note(reference: Reference | None, name: str, own: bool) -> str:
     Args:
         own: whether the chapter ran in this build: then the note says what stands beside its numbers.
     """
-    chapter = reference.chapter(name) if reference else {"state": "missing"}
+    chapter: Mapping[str, Any] = reference.chapter(name) if reference else {"state": "missing"}
     if own and chapter["state"] == "missing":
         return ""
     what = "its tables, figures and numbers are made when it runs"

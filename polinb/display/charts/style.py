@@ -180,7 +180,7 @@ def facetted(chart: Any, data: pd.DataFrame, name: str) -> Any:
 def finish(
     chart: Any,
     description: str,
-    columns: Sequence[str | tuple[str, str]],
+    columns: Sequence[Any],
     highlighted: str | None = None,
     labels: dict[str, list[str]] | None = None,
 ) -> Chart:
