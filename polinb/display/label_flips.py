@@ -9,7 +9,7 @@ import pandas as pd
 
 from polinb.display.responses import Column
 from polinb.errors import DataError
-from polinb.resampling import SHARE, SHIFT, STANCE, Span, per_question, stratified_mean
+from polinb.resampling import SHARE, SHIFT, STANCE, Span, stratified_mean
 from polinb.runs.run import Run
 from polinb.stance.likelihood import OTHER, OWN
 
@@ -87,12 +87,9 @@ def _apart(run: Run, right: pd.DataFrame, every: pd.DataFrame) -> list[float]:
 
 
 def _mean(run: Run, part: pd.DataFrame, value: str, span: Span) -> tuple[float, float, float]:
-    """Mean over all answers and its interval, questions resampled within topics."""
-    each = [
-        {str(t): g.sort_values("id")[value].to_numpy(float) for t, g in one.groupby("topic", sort=False)}
-        for _, one in part.groupby("trained", sort=False)
-    ]
-    return stratified_mean(per_question(each), run.params.bootstrap, run.params.seed, span)
+    """Mean over topics and its interval: questions, each the mean of its answers, are resampled within topics."""
+    groups = [g.groupby("id")[value].mean().to_numpy(float) for _, g in part.groupby("topic", sort=False)]
+    return stratified_mean(groups, run.params.bootstrap, run.params.seed, span)
 
 
 def borderline(every: pd.DataFrame) -> tuple[float, float]:
