@@ -40,11 +40,11 @@ def coupling_heatmap(
     Raises:
         DataError: a column is missing, or a cell is given twice.
     """
-    optional = ["condition", "low", "high", "n", "vanilla", "model"]
-    data = take(frame, ["trained", "tested", "delta"], optional)
+    data = take(frame, ["trained", "tested", "delta"], ["condition", "low", "high", "n", "vanilla", "model"])
     once(data, ["condition", "trained", "tested"])
     bounded = "low" in data and "high" in data
-    given = [name for name in ("condition", "trained", "tested", "delta", *optional[1:]) if name in data]
+    names = ("condition", "trained", "tested", "delta", *(("low", "high") if bounded else ()), "n", "vanilla", "model")
+    given = [name for name in names if name in data]
     data = with_interval(data)
     reach = float(limit or data["delta"].abs().max() or 1.0)
     data["own"] = data["trained"].astype(str) == data["tested"].astype(str)
@@ -70,7 +70,7 @@ def coupling_heatmap(
         alt.Color("delta:Q", scale=scale, title=f"{measure} (− left, + right)", legend=bar),
         alt.condition("datum.open", alt.value(0.35), alt.value(1)),
         (rows, columns),
-        [each for name, each in tips.items() if name in given and (name != "low" or bounded)],
+        [each for name, each in tips.items() if name in given],
         note,
     )
     said = _told(data)
@@ -79,8 +79,7 @@ def coupling_heatmap(
         said += f" Intervals clear of zero: {right} to the right and {left} to the left, of {known.sum()} cells."
     titles = {"trained": rows, "tested": columns, "delta": measure}
     about = f"Heat map, {rows} by {columns}: {measure} of the stance, positive is right. {said}"
-    kept = [name for name in given if bounded or name not in ("low", "high")]
-    return finish(chart, about, [(name, titles.get(name, name)) for name in kept])
+    return finish(chart, about, [(name, titles.get(name, name)) for name in given])
 
 
 def overlap_heatmap(frame: pd.DataFrame, measure: str = "overlap") -> Chart:
