@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -123,12 +123,9 @@ def percent(effect: Effect, digits: int = 0, sign: bool = False) -> str:
 
 def of(row: pd.Series | Mapping[str, Any], value: str, low: str = "", high: str = "") -> Effect:
     """A value of a table's row with its interval: ``<value>_low`` and ``<value>_high``, or ``low`` and ``high``."""
-    lowest, highest = (low, high) if low else _ends(row, value)
-    return float(row[value]), float(row[lowest]), float(row[highest])
-
-
-def _ends(names: Container[str], value: str) -> tuple[str, str]:
-    return (f"{value}_low", f"{value}_high") if f"{value}_low" in names else ("low", "high")
+    own = f"{value}_low" in row
+    ends = (low or (f"{value}_low" if own else "low"), high or (f"{value}_high" if own else "high"))
+    return float(row[value]), float(row[ends[0]]), float(row[ends[1]])
 
 
 def counted(frame: pd.DataFrame, side: int = 1) -> str:
@@ -180,9 +177,10 @@ def intervals(frame: pd.DataFrame, value: str, digits: int = 2) -> list[Interval
 
     The ends are ``<value>_low`` and ``<value>_high``, or ``low`` and ``high`` where the frame has no such columns.
     """
-    names = [value, *_ends(frame.columns, value)]
-    rows = frame[names].apply(pd.to_numeric).to_numpy(dtype=float, na_value=np.nan).tolist()
-    return [Interval(mean, low, high, digits) for mean, low, high in rows]
+    own = f"{value}_low" in frame.columns
+    names = (value, f"{value}_low", f"{value}_high") if own else (value, "low", "high")
+    columns = [pd.to_numeric(frame[name]).to_numpy(dtype=float, na_value=np.nan) for name in names]
+    return [Interval(float(x), float(low), float(high), digits) for x, low, high in zip(*columns, strict=True)]
 
 
 PAYLOAD = "application/vnd.polinb+json"
