@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import math
-import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +13,7 @@ import pandas as pd
 from polinb.chapters.browse.cards import ALL, Cards, card_ranks
 from polinb.chapters.browse.cards_tables import UNITS, token_line
 from polinb.chapters.browse.explorer_levels import bound_scores, level_bounds, levels, set_counts, slider
-from polinb.display.charts.style import GREY, LEFT, RIGHT, png
+from polinb.display.charts.style import GREY, LEFT, RIGHT, bundle
 from polinb.display.webdata import embed
 from polinb.wording import placeless
 
@@ -121,16 +119,11 @@ def _cards(run: Run, found: Cards) -> list[dict[str, Any]]:
 
 def _histogram(found: Mapping[str, Any]) -> dict[str, Any]:
     """Counts by model from bin ``first`` on; the outermost of :data:`BINS` on either side hold all beyond."""
-    bins = {model: {i: max(-BINS, min(BINS - 1, i)) for i in found[model]} for model in MODELS}
-    shown = [i for each in bins.values() for i in each.values()]
-    first, size = min(shown), max(shown) - min(shown) + 1
-    out: dict[str, Any] = {"width": found["width"], "first": first}
-    for model in MODELS:
-        counts = [0] * size
-        for i, place in bins[model].items():
-            counts[place - first] += found[model][i]
-        out[model] = counts
-    return out
+    counts = pd.DataFrame({model: pd.Series(found[model]) for model in MODELS})
+    counts = counts.groupby(np.clip(counts.index.to_numpy(), -BINS, BINS - 1)).sum()
+    first, last = int(counts.index.min()), int(counts.index.max())
+    counts = counts.reindex(range(first, last + 1), fill_value=0).astype(int)
+    return {"width": found["width"], "first": first, **counts.to_dict("list")}
 
 
 def _null(found: Cards, kind: str) -> dict[str, Any]:
@@ -179,30 +172,11 @@ def _fallback(payload: Mapping[str, Any], levels: bytes) -> str:
     )
 
 
-def map_cells(levels: np.ndarray, cut: int, columns: int = COLUMNS) -> pd.DataFrame:
-    """What each cell of the picture holds.
-
-    Args:
-        levels: (T, L, F) levels of the neurons for each topic, as in the payload.
-        cut: the level from which on a neuron is in N_t.
-        columns: cells a layer; fewer where a layer has fewer neurons.
-
-    Returns:
-        ``layer``, ``first`` (neuron of the cell), ``kind``: general if one of its neurons is on every topic's list,
-        topic-specific if one is on some list.
-    """
-    inside = levels >= cut
-    _, layers, width = levels.shape
-    starts = [int(part[0]) for part in np.array_split(np.arange(width), min(columns, width))]
-    every, some = (np.logical_or.reduceat(which(inside, axis=0), starts, axis=1) for which in (np.all, np.any))
-    general, specific, _ = KINDS
-    kind = np.where(every, general, np.where(some, specific, "neither"))
-    layer = np.repeat(np.arange(layers), len(starts))
-    return pd.DataFrame({"layer": layer, "first": starts * layers, "kind": kind.ravel()})
-
-
 def picture(payload: Mapping[str, Any], levels: bytes) -> str:
     """The map at the run's γ as an ``img`` with its data and an alternative text, for who runs no scripts.
+
+    A cell stands for some neurons of a layer: it is general if one of them is on every topic's list, topic-specific if
+    one is on some list.
 
     Args:
         payload, levels: of :func:`explorer_payload`.
@@ -212,12 +186,23 @@ def picture(payload: Mapping[str, Any], levels: bytes) -> str:
     layers, width, gamma = payload["layers"], payload["width"], payload["gamma"]
     place = payload["gammas"].index(gamma)
     level = np.frombuffer(levels, dtype=np.uint8).reshape(len(payload["topics"]), layers, width)
-    cut = payload["cuts"][place]
-    cells = map_cells(level, cut, min(COLUMNS, max(1, CELLS // layers)))
+    inside = level >= payload["cuts"][place]
+    columns = min(COLUMNS, max(1, CELLS // layers), width)
+    starts = [int(part[0]) for part in np.array_split(np.arange(width), columns)]
+    every, some = (np.logical_or.reduceat(each, starts, axis=1) for each in (inside.all(axis=0), inside.any(axis=0)))
+    general, specific, neither = KINDS
+    kind = np.where(every, general, np.where(some, specific, neither)).ravel()
+    cells = pd.DataFrame({"layer": np.repeat(np.arange(layers), columns), "first": starts * layers, "kind": kind})
     legend = alt.Legend(title=f"a cell holds, at γ = {gamma:g} %, a neuron that is", orient="bottom", titleLimit=400)
     colours = alt.Scale(domain=list(KINDS), range=list(KINDS.values()))
     axis = alt.Axis(values=list(range(0, layers, 1 if layers <= 12 else 5)))
-    chart: Any = alt.Chart(cells, width=620, height=alt.Step(max(4, min(16, 420 // layers))))
+    count = payload["counts"][str(place)]["G"]
+    most = f", most of them in layer {inside.all(axis=0).sum(axis=1).argmax()}" if count else ""
+    said = (
+        f"Map of all neurons, a row for each of the {layers} layers with {width:,} neurons from left to right, at γ = "
+        f"{gamma:g} %: {count:,} general neurons{most}."
+    )
+    chart: Any = alt.Chart(cells, width=620, height=alt.Step(max(4, min(16, 420 // layers))), description=said)
     chart = chart.mark_rect(stroke="white", strokeWidth=0.5).encode(
         x=alt.X("first:O", title="neurons, first to last", axis=alt.Axis(labels=False, ticks=False)),
         y=alt.Y("layer:O", title="layer", axis=axis),
@@ -225,15 +210,9 @@ def picture(payload: Mapping[str, Any], levels: bytes) -> str:
     )
     chart = chart.configure_view(stroke=None).configure(background="white")
     chart = chart.configure_axis(titleColor=GREY, titleFontWeight="normal", domain=False)
-    drawn = png(chart, scale=1)  # larger would cost the page more than it shows
-    wide, tall = struct.unpack(">II", drawn[16:24])
-    count = payload["counts"][str(place)]["G"]
-    most = f", most of them in layer {(level >= cut).all(axis=0).sum(axis=1).argmax()}" if count else ""
-    said = (
-        f"Map of all neurons, a row for each of the {layers} layers with {width:,} neurons from left to right, at γ = "
-        f"{gamma:g} %: {count:,} general neurons{most}."
-    )
+    data, about = bundle(chart.to_dict(), scale=1)  # larger would cost the page more than it shows
+    drawn = about["image/png"]
     return (
-        f'<img class="polinb-still" alt="{html.escape(said, quote=True)}" width="{wide}" height="{tall}" '
-        f'src="data:image/png;base64,{base64.b64encode(drawn).decode()}">'
+        f'<img class="polinb-still" alt="{html.escape(said, quote=True)}" width="{drawn["width"]}" '
+        f'height="{drawn["height"]}" src="data:image/png;base64,{data["image/png"]}">'
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import pandas as pd
 
 from polinb.display.responses import Column
 from polinb.errors import DataError
-from polinb.resampling import SHARE, SHIFT, STANCE, Span, per_question, stratified_mean
+from polinb.resampling import SHARE, SHIFT, STANCE, Span, stratified_mean
 from polinb.runs.run import Run
 from polinb.stance.likelihood import OTHER, OWN
 
@@ -60,18 +61,17 @@ def label_flips(run: Run, cols: Sequence[Column]) -> pd.DataFrame:
     """
     rows = []
     every = flips(cols)
-    for kind in [k for k in ORDER if k in set(every["kind"])]:
-        for asked in (OWN, OTHER):
-            both = every[(every["kind"] == kind) & (every["asked"] == asked)]
-            part = both[both["rated"]]
-            if part.empty:
-                continue
-            counts = [int(((part["side"] == side) & part["changed"]).sum()) for side in (1, -1, 0)]
-            means = [*_mean(run, part, "changed", SHARE), *_mean(run, part, "side", STANCE)]
-            means += _apart(run, part, every) if kind == "right" else [float("nan")] * 3
-            rows.append(
-                [kind, part["title"].iloc[0], asked, len(part), len(both) - len(part), sum(counts), *counts, *means]
-            )
+    for kind, asked in product(ORDER, (OWN, OTHER)):
+        both = every[(every["kind"] == kind) & (every["asked"] == asked)]
+        part = both[both["rated"]]
+        if part.empty:
+            continue
+        counts = [int(((part["side"] == side) & part["changed"]).sum()) for side in (1, -1, 0)]
+        means = [*_mean(run, part, "changed", SHARE), *_mean(run, part, "side", STANCE)]
+        means += _apart(run, part, every) if kind == "right" else [float("nan")] * 3
+        rows.append(
+            [kind, part["title"].iloc[0], asked, len(part), len(both) - len(part), sum(counts), *counts, *means]
+        )
     names = ["kind", "condition", "asked", "n", "unrated", "changed", "to_right", "to_left", "to_neither"]
     names += [name + end for name in ("share", "net", "apart") for end in ("", "_low", "_high")]
     return pd.DataFrame(rows, columns=names)
@@ -87,12 +87,9 @@ def _apart(run: Run, right: pd.DataFrame, every: pd.DataFrame) -> list[float]:
 
 
 def _mean(run: Run, part: pd.DataFrame, value: str, span: Span) -> tuple[float, float, float]:
-    """Mean over all answers and its interval, questions resampled within topics."""
-    each = [
-        {str(t): g.sort_values("id")[value].to_numpy(float) for t, g in one.groupby("topic", sort=False)}
-        for _, one in part.groupby("trained", sort=False)
-    ]
-    return stratified_mean(per_question(each), run.params.bootstrap, run.params.seed, span)
+    """Mean over topics and its interval: questions, each the mean of its answers, are resampled within topics."""
+    groups = [g.groupby("id")[value].mean().to_numpy(float) for _, g in part.groupby("topic", sort=False)]
+    return stratified_mean(groups, run.params.bootstrap, run.params.seed, span)
 
 
 def borderline(every: pd.DataFrame) -> tuple[float, float]:

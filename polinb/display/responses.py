@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from polinb.chapters.paper.results import TITLES
-from polinb.data.rows import LEANINGS
 from polinb.display.webdata import embed, packed
 from polinb.errors import DataError
 from polinb.resampling import STANCE, stratified_mean
 from polinb.runs.conditions import VANILLA, Condition
+from polinb.runs.results import Result
 from polinb.runs.run import Run
 from polinb.stance.stance import LABELS, stance_table
 from polinb.wording import escape, placeless
@@ -75,43 +75,30 @@ def columns(run: Run) -> list[Column]:
     Raises:
         TrainingError: no neuron is general at the run's γ.
     """
-    titles, own = {kind: title for kind, (title, _) in KINDS.items()}, ["right", "left", "inhibit"]
-    for control in shown_control(run.params.controls):
-        titles["random"] = TITLES[f"random-{control}"]
-        own.append("random")
-    named = [
-        ("vanilla", ""),
-        ("patch-g", ""),
-        *((kind, topic) for topic in run.params.topics for kind in [*own, "patch-s"]),
-    ]
-    return [Column(kind, topic, titles[kind], _frame(run, kind, topic)) for kind, topic in named]
 
+    def column(kind: str, trained: str, answers: Result, title: str = "") -> Column:
+        lengths = answers.frame("answers")[["topic", "id", "n_tokens"]]
+        frame = run.rated(answers).merge(lengths, on=["topic", "id"], how="left", validate="one_to_one")
+        frame = frame[["topic", "id", "response", "label", "score", "p_right", "n_tokens"]]
+        return Column(kind, trained, title or KINDS[kind][0], frame)
 
-def shown_control(controls: Sequence[str]) -> list[str]:
-    """The first of :data:`CONTROLS` that a run has; nothing if it has none."""
-    return [kind for kind in CONTROLS if kind in controls][:1]
+    topics = run.params.topics
+    own = run.patch(run.neurons("general"), {topic: topic for topic in topics})
+    found = [column("vanilla", "", run.answers(VANILLA)), column("patch-g", "", own)]
+    for topic in topics:
+        tuned = {side: run.tuned(topic, side) for side in ("right", "left")} | frozen_conditions(run, topic)
+        for kind, condition in tuned.items():
+            title = TITLES[condition.name] if kind == "random" else ""
+            found.append(column(kind, topic, run.answers(condition), title))
+        specific = run.patch(run.neurons("specific", topic=topic), dict.fromkeys(topics, topic))
+        found.append(column("patch-s", topic, specific))
+    return found
 
 
 def frozen_conditions(run: Run, topic: str) -> dict[str, Condition]:
-    """InhibitFT and one random control of a training topic, the conditions that the InhibitFT chapter trains."""
-    conditions = run.inhibited(topic, kinds=shown_control(run.params.controls))
-    return dict(zip(("inhibit", "random"), conditions, strict=False))
-
-
-def _frame(run: Run, kind: str, trained: str) -> pd.DataFrame:
-    if kind in ("patch-g", "patch-s"):
-        chosen = run.neurons("specific", topic=trained) if trained else run.neurons("general")
-        donors = {topic: trained or topic for topic in run.params.topics}
-        rated, answers = run.patched(chosen, donors), run.patch(chosen, donors)
-    else:
-        if kind == "vanilla":
-            condition = VANILLA
-        else:
-            condition = run.tuned(trained, kind) if kind in LEANINGS else frozen_conditions(run, trained)[kind]
-        rated, answers = run.stances(condition), run.answers(condition)
-    lengths = answers.frame("answers")[["topic", "id", "n_tokens"]]
-    frame = rated.merge(lengths, on=["topic", "id"], how="left", validate="one_to_one")
-    return frame[["topic", "id", "response", "label", "score", "p_right", "n_tokens"]]
+    """InhibitFT and the first of :data:`CONTROLS` that a run has, as the InhibitFT chapter trains them on a topic."""
+    control = [kind for kind in CONTROLS if kind in run.params.controls][:1]
+    return dict(zip(("inhibit", "random"), run.inhibited(topic, kinds=control), strict=False))
 
 
 def payload(
@@ -214,22 +201,21 @@ def browser(run: Run, cols: Sequence[Column]) -> HTML:
     return embed("responses", browser_data(run, cols), "Responses browser", fallback(run, cols))
 
 
-def fallback(run: Run, cols: Sequence[Column], a_topic: int = 2) -> str:
-    """HTML table of the first questions of each topic and what vanilla, a right fine-tune and InhibitFT answered."""
+def fallback(run: Run, cols: Sequence[Column]) -> str:
+    """HTML table of two questions of each topic and what vanilla, a right fine-tune and InhibitFT answered."""
     first = run.params.topics[0]
     wanted = [c for c in cols if c.kind == "vanilla" or (c.kind in ("right", "inhibit") and c.trained == first)]
-    heads = ["question", *(c.title for c in wanted)]
     lines = []
-    for row in run.questions(a_topic).itertuples():
+    for row in run.questions(2).itertuples():
         cells = [f'<th scope="row">{escape(row.topic)}: {escape(row.prompt)}</th>']
         for col in wanted:
-            own = col.frame[(col.frame["topic"] == row.topic) & (col.frame["id"] == row.id)].iloc[0]
+            own = col.frame.set_index(["topic", "id"]).loc[(row.topic, row.id)]
             chance = "" if math.isnan(own["p_right"]) else f" (P(right) {own['p_right']:.2f})"
             cells.append(f"<td><b>{SHAPES[own['label']]}</b>{chance}<br>{escape(own['response'])}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
-    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in heads)
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in ("question", *(col.title for col in wanted)))
     caption = (
-        f"The first {a_topic} questions of each topic; the fine-tunes were trained on {escape(first)}. "
+        f"The first 2 questions of each topic; the fine-tunes were trained on {escape(first)}. "
         "The whole browser needs a script, and this page's did not run."
     )
     return (

@@ -23,7 +23,6 @@ from polinb.wording import intervals as intervals  # what a chapter's tables nee
 
 Format = str | Callable[[Any], str]
 NOISE = 1e-12  # smaller than this share of a column's largest value: what floating point leaves of a zero
-_STYLE = "text-align: {}; white-space: normal"
 
 
 class Table:
@@ -50,8 +49,9 @@ def page(payload: Mapping[str, Any]) -> str:
     columns = payload["columns"]
 
     def row(tag: str, cells: list[str]) -> str:
-        each = (f'<{tag} style="{_STYLE.format(c["align"])}">{x}</{tag}>' for c, x in zip(columns, cells, strict=True))
-        return f"<tr>{''.join(each)}</tr>"
+        styles = [f"text-align: {column['align']}; white-space: normal" for column in columns]
+        made = (f'<{tag} style="{style}">{cell}</{tag}>' for style, cell in zip(styles, cells, strict=True))
+        return f"<tr>{''.join(made)}</tr>"
 
     cells = [[(author if c["markup"] else escape)(text) for text in c["text"]] for c in columns]
     body = "".join(row("td", list(line)) for line in zip(*cells, strict=True))
@@ -154,7 +154,7 @@ def _literal(text: str) -> str:
 def _values(column: pd.Series) -> dict[str, list[Any]]:
     """Plain JSON values of a column at full precision; intervals as three lists."""
     if pd.api.types.is_float_dtype(column):
-        return {"values": [_plain(x) for x in _without_noise(column.to_numpy(dtype=float, na_value=np.nan))]}
+        column = pd.Series(_without_noise(column.to_numpy(dtype=float, na_value=np.nan)))
     if not any(isinstance(value, Interval) for value in column):
         return {"values": [_plain(value) for value in column]}
     parts = [(v.value, v.low, v.high) if isinstance(v, Interval) else (v, None, None) for v in column]

@@ -172,3 +172,16 @@ def test_flips_are_counted_by_their_new_label(run):
     assert table.loc[("right", label_flips.OTHER)]["net"] == 0.25
     left = table.loc[("left", label_flips.OWN)]
     assert own["apart"] == own["net"] - left["net"] and np.isnan(left["apart"])
+
+
+def test_an_answer_that_only_one_fine_tune_has_no_label_for_is_left_out_alone(run):
+    """By hand: two right fine-tunes on the other topic, three questions; one of the six answers is not rated."""
+    asked, left, right = questions(3, ["crime", "race", "tax"]), "left", "right"
+    first = [right, left, left, right, right, left, right, left, left]
+    second = [right, left, left, left, left, left, right, "unrated", right]
+    columns = [column("vanilla", "", asked, label=left), column("right", "crime", asked, label=first)]
+    columns.append(column("right", "race", asked, label=second))
+    row = label_flips.label_flips(run, columns).set_index("asked").loc[label_flips.OTHER]
+    assert row[["n", "unrated", "changed"]].tolist() == [11, 1, 6]
+    tax = np.mean([1, 0, 0.5])  # each question the mean of its answers
+    assert row["share"] == pytest.approx(np.mean([2 / 3, 1 / 3, tax])) and row["share_low"] < row["share"]

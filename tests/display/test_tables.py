@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from polinb.display import tables
 from polinb.errors import DataError, ParameterError
-from polinb_book import export, latex
+from polinb_book import export
 
 
 def payload(frame: pd.DataFrame, **options: object) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def test_latex_shows_what_the_page_shows() -> None:
     assert r"\caption{Mean \(R_c\) in \%.}" in text and r"\label{tab:x}" in text
     assert r"\begin{tabular}{rll}" in text
     assert r"\(\gamma\) & who am i & see \\" in text
-    assert latex.label("fig-a-b") == "fig:a-b" and latex.from_myst("{numref}`sec-x`") == r"\ref{sec:x}"
+    assert export.latex_label("fig-a-b") == "fig:a-b" and export.from_myst("{numref}`sec-x`") == r"\ref{sec:x}"
     assert r"5.0 & 50 \% \& \{x\} & \ref{tab:a} \\" in text and r"\(-\)2.5 & -- & \(R\) \\" in text
     assert [line for line in text.splitlines() if line.endswith("rule")] == [r"\toprule", r"\midrule", r"\bottomrule"]
 
@@ -138,7 +138,7 @@ def test_latex_shows_what_the_page_shows() -> None:
 @given(st.text())
 @example("--")
 def test_latex_of_any_text_is_inert(text: str) -> None:
-    escaped = latex.escape(text)
+    escaped = export.escape(text)
     bare = re.sub(r"\\\([^)]*\\\)|\\[a-z]+\{\}|\\[{}$&#%_]|\{\[\}|\{\]\}", "", escaped)
     bare = bare.replace("{}", "").replace("~", "")  # between two hyphens; a space that does not break
     assert not set(bare) & set('\\{}$&#%_^~<>|"`[]\n')

@@ -1,8 +1,4 @@
-"""What the book asks of Sphinx beyond its configuration: boxes, the reference run, API links, less weight.
-
-Jupyter Book 1.x always loads sphinx-thebe, whose script throws on every page and would fetch code from
-another host. It is taken out of each page here.
-"""
+"""What the book asks of Sphinx beyond its configuration: boxes, the reference run, API links, less weight."""
 
 from __future__ import annotations
 
@@ -11,11 +7,9 @@ from typing import Any
 
 from sphinx.domains.std import StandardDomain
 
-from polinb_book import api as sphinx_api
-from polinb_book import box, epub
-from polinb_book import reference as sphinx_reference
-from polinb_book import theme as sphinx_theme
+from polinb_book import api, box, reference, theme
 from polinb_book.benchmarks import Benchmarks
+from polinb_book.outputs import Shown
 from polinb_book.reference_value import Value
 
 
@@ -34,12 +28,6 @@ class Numbered(StandardDomain):
             del env.get_doctree  # what others load they also change
 
 
-def drop_thebe(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
-    """Handler of ``html-page-context``: no script or style of sphinx-thebe."""
-    context["script_files"] = [file for file in context.get("script_files", []) if not _is_thebe(file)]
-    context["css_files"] = [file for file in context.get("css_files", []) if not _is_thebe(file)]
-
-
 def allow_parallel(app: Any) -> None:
     """Handler of ``builder-inited``: two extensions do not say that chapters may be read side by side.
 
@@ -49,27 +37,21 @@ def allow_parallel(app: Any) -> None:
         app.extensions[name].parallel_read_safe = True
 
 
-def _is_thebe(file: Any) -> bool:
-    body = (getattr(file, "attributes", None) or {}).get("body") or ""
-    return "thebe" in f"{getattr(file, 'filename', file) or ''} {body}".lower()
-
-
 def setup(app: Any) -> dict[str, Any]:
-    """Register with Sphinx; the handler of pages runs after sphinx-thebe's own."""
+    """Register with Sphinx; the handler of pages runs after sphinx-thebe's and the theme's own."""
     app.add_config_value("polinb_repository", "", "html", [str])
-    app.add_directive("polinb-benchmarks", Benchmarks)
-    app.connect("config-inited", sphinx_theme.use_templates)
+    app.add_domain(Numbered, override=True)
+    app.add_role("reference", Value())
+    parts = {"benchmarks": Benchmarks, "reference": reference.Page, "table": Shown, "chart": Shown}
+    for name, directive in parts.items():
+        app.add_directive(f"polinb-{name}", directive)
+    app.connect("config-inited", theme.use_templates)
     app.connect("builder-inited", allow_parallel)
     app.connect("builder-inited", box.prepare)
+    app.connect("builder-inited", reference.prepare)
+    app.connect("source-read", reference.show)
+    app.connect("html-page-context", theme.finish_page, priority=900)
     app.connect("build-finished", box.pack_notebooks)
-    app.connect("html-page-context", sphinx_theme.describe)
-    app.connect("html-page-context", sphinx_theme.load_apps)
-    app.connect("build-finished", sphinx_theme.drop_files)
-    app.connect("html-page-context", drop_thebe, priority=900)
-    app.connect("html-page-context", epub.simplify, priority=900)
-    app.connect("html-page-context", sphinx_theme.name_summaries, priority=900)
-    sphinx_api.connect(app)
-    sphinx_reference.connect(app)
-    app.add_role("reference", Value())
-    app.add_domain(Numbered, override=True)
+    app.connect("build-finished", theme.drop_files)
+    api.connect(app)
     return {"version": "2", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from sphinx.util import logging
+
 from polinb.runs.checkout import parse_settings
 from polinb.runs.params import PROFILES, Params, profile_values
 from polinb_book.reference_words import took
@@ -24,8 +26,6 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.,:/@+\[\]\"=-]*", re.ASCII)  # passes make and
 
 def prepare(app: Any) -> None:
     """Handler of ``builder-inited``: where the project can be had from; an address that cannot be used is a warning."""
-    from sphinx.util import logging
-
     given = (app.config.polinb_repository or os.environ.get("POLINB_REPOSITORY", "")).strip()
     app.polinb_address = given if _ADDRESS.fullmatch(given) else ""
     if given not in ("", "none", app.polinb_address):  # the text itself is not repeated: it may hold a password

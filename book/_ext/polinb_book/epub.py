@@ -14,11 +14,9 @@ _LEFT_OUT = "script, .polinb-links, .headerlink"
 _NOWHERE = 'a[href*="_downloads/"], a[href*="try.html"]'  # links to what the file does not hold
 
 
-def simplify(app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
-    """Handler of ``html-page-context``: in an EPUB, a page's text as well-formed XML that every reader shows."""
-    if app.builder.name != "epub" or "body" not in context:
-        return
-    soup = BeautifulSoup(context["body"], "html.parser")
+def simplify(context: dict[str, Any]) -> None:
+    """A page's text as well-formed XML that every reader shows."""
+    soup = BeautifulSoup(context.get("body", ""), "html.parser")
     for node in soup.select(_LEFT_OUT):
         node.decompose()
     for link in soup.select(_NOWHERE):
@@ -29,5 +27,4 @@ def simplify(app: Any, _page: str, _template: str, context: dict[str, Any], _doc
             tex = _UNKNOWN.sub("", inline or display).replace("gathered", "aligned").strip()
             text.replace_with(BeautifulSoup(tex2mathml(tex, as_block=bool(display)), "html.parser"))
     context["body"] = str(soup)
-    held = [file for file in context["css_files"] if not re.search("mystnb|vendor", str(file.filename))]
-    context["css_files"] = held
+    context["css_files"] = [f for f in context["css_files"] if not re.search("mystnb|vendor", str(f.filename))]

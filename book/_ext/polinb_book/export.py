@@ -1,4 +1,8 @@
-"""CSV and LaTeX of what a table or a chart carries: the only place that writes them."""
+r"""CSV and LaTeX of what a table or a chart carries: the only place that writes them.
+
+In LaTeX text is escaped, so it prints as it stands and cannot run a command. Mathematical signs get the names that
+docutils has for them.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,40 @@ import html
 import io
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+from docutils.utils.math.unichar2tex import uni2tex_table
+
 from polinb.wording import visible
-from polinb_book import latex
 
 FORMULA = re.compile(r"^[=+\-@\t\r\uFF1D\uFF0B\uFF0D\uFF20]")  # the last four: the same in full width
+MATH = {"·": r"\cdot", "²": "^{2}", "∖": r"\setminus"}  # what docutils' table of signs has not, or by a rarer name
+# A bracket after a line's end would be its option, so brackets stand in braces.
+TEXT = {
+    "\\": r"\textbackslash{}",
+    **{char: "\\" + char for char in "{}$&#%_"},
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "`": r"\textasciigrave{}",
+    "–": "--",
+    "—": "---",
+    "…": r"\ldots{}",
+    "⏎": r"\(\hookleftarrow\)",
+    **{char: "{" + char + "}" for char in "[]"},
+    "\u00a0": "~",
+}
+MYST = re.compile(
+    r"\$([^$]+)\$|\{(numref|ref|eq|cite(?::\w)?)\}`(?:[^`<]*<)?([^`>]+)>?`"
+    r"|\[([^\]]+)\]\([^)]*\)|\*\*([^*]+)\*\*|`([^`]+)`"
+)
+LONG = 40  # a column with a longer text gets a width, so that it breaks into lines
 
 
 def table_csv(payload: Mapping[str, Any]) -> str:
@@ -32,21 +63,16 @@ def table_csv(payload: Mapping[str, Any]) -> str:
 def table_latex(payload: Mapping[str, Any]) -> str:
     """A table as shown."""
     columns = payload["columns"]
-    cells = [[(latex.from_myst if c["markup"] else latex.escape)(text) for text in c["text"]] for c in columns]
-    return latex.tabular(
-        [latex.from_myst(c["header"]) for c in columns],
-        list(zip(*cells, strict=True)),
-        [c["align"] == "right" for c in columns],
-        latex.from_myst(payload["caption"]),
-        payload["label"],
-    )
+    cells = [[(from_myst if c["markup"] else escape)(text) for text in c["text"]] for c in columns]
+    heads, right = [from_myst(c["header"]) for c in columns], [c["align"] == "right" for c in columns]
+    return _tabular(heads, list(zip(*cells, strict=True)), right, payload["caption"], payload["label"])
 
 
 def behind(spec: Mapping[str, Any]) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Headers and rows of the data that a chart draws, each row once; which columns, its maker says (``usermeta``)."""
     columns = spec.get("usermeta", {}).get("polinb", {}).get("columns", [])
     sets = [rows for rows in spec.get("datasets", {}).values() if rows]
-    if not columns:
+    if not columns:  # a chart that is none of ours
         first: dict[str, Any] = max(sets, key=len, default=[{}])[0]
         columns = [[name, name] for name, value in first.items() if not isinstance(value, (list, dict))]
     fields = [field for field, _ in columns]
@@ -59,12 +85,12 @@ def chart_csv(spec: Mapping[str, Any]) -> str:
     return _csv(*behind(spec))
 
 
-def chart_latex(spec: Mapping[str, Any], label: str, caption: str) -> str:
+def chart_latex(spec: Mapping[str, Any], name: str, caption: str) -> str:
     """The data behind a chart as a table."""
     headers, rows = behind(spec)
     right = [all(isinstance(row[i], (int, float, type(None))) for row in rows) for i in range(len(headers))]
-    cells = [[latex.escape(_number(value)) for value in row] for row in rows]
-    return latex.tabular([latex.escape(h) for h in headers], cells, right, latex.from_myst(caption), label)
+    cells = [[escape(_number(value)) for value in row] for row in rows]
+    return _tabular([escape(header) for header in headers], cells, right, caption, name)
 
 
 def sorting(columns: Sequence[Mapping[str, Any]]) -> str:
@@ -90,6 +116,63 @@ def links(label: str, csv_text: str, latex_text: str, values: str = "") -> str:
     return f'<p class="polinb-links"{data}>{" ".join(made)}</p>'
 
 
+def escape(text: str) -> str:
+    """``text`` so that LaTeX prints it; control and formatting characters, which it cannot print, are left out."""
+    parts: list[str] = []
+    last = ""
+    for char in re.sub(r"[^\S\u00a0]+", " ", text):
+        if char == last and char in "-'":  # two would join to a dash or a quotation mark
+            parts.append("{}")
+        last = char
+        if char in TEXT:
+            parts.append(TEXT[char])
+        elif sign := MATH.get(char) or uni2tex_table.get(ord(char), "").strip():
+            parts.append(rf"\({sign}\)")
+        elif unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn"):
+            parts.append(char)
+    return "".join(parts)
+
+
+def from_myst(text: str) -> str:
+    r"""One line of the author's MyST: formulas stay, references become ``\ref`` and ``\cite``, the rest is escaped."""
+    parts, at = [], 0
+    for found in MYST.finditer(text):
+        parts.append(escape(text[at : found.start()]))
+        formula, role, target, link, bold, code = found.groups()
+        if formula:
+            parts.append(rf"\({formula}\)")
+        elif role:
+            key = re.sub(r"[^\w:,.-]", "", target)
+            parts.append(rf"\cite{{{key}}}" if role.startswith("cite") else rf"\ref{{{latex_label(key)}}}")
+        elif bold:
+            parts.append(rf"\textbf{{{escape(bold)}}}")
+        else:
+            parts.append(rf"\texttt{{{escape(code)}}}" if code else escape(link))
+        at = found.end()
+    return "".join(parts) + escape(text[at:])
+
+
+def latex_label(name: str) -> str:
+    """A label of the book as users of LaTeX write it: ``tab:drops`` for ``tbl-drops``, ``fig:types`` for its figure."""
+    prefixes = {"tbl": "tab", "fig": "fig", "sec": "sec", "eq": "eq"}
+    kind, _, rest = name.partition("-")
+    return f"{prefixes[kind]}:{rest}" if rest and kind in prefixes else name
+
+
+def _tabular(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool], caption: str, name: str
+) -> str:
+    r"""A ``table`` with a booktabs ``tabular``: headers and cells are LaTeX already, the caption is MyST."""
+    longest = [max((len(row[i]) for row in rows), default=0) for i in range(len(headers))]
+    long = sum(size > LONG for size in longest)
+    wide = rf"p{{{0.8 / long:.2f}\linewidth}}" if long else ""
+    columns = ["r" if r else wide if size > LONG else "l" for r, size in zip(right, longest, strict=True)]
+    look: dict[str, Any] = {"column_format": "".join(columns), "position_float": "centering", "hrules": True}
+    table = pd.DataFrame(rows, columns=headers).style.hide(axis="index")
+    made = table.to_latex(caption=from_myst(caption), label=latex_label(name), **look)
+    return "% needs \\usepackage{booktabs}\n" + made
+
+
 def _csv(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\r\n")  # RFC 4180
@@ -99,8 +182,6 @@ def _csv(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def _harmless(value: Any) -> Any:
     """A text that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay numbers."""
-    if isinstance(value, (list, dict)):
-        value = json.dumps(value)
     return "'" + value if isinstance(value, str) and FORMULA.match(value) and not _infinite(value) else value
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from docutils import nodes
@@ -23,14 +23,13 @@ _LISTS = ("text", "values", "low", "high")
 WIDEST = 4
 """Columns of numbers of a table that has room for as many of the reference run."""
 Found = dict[str, Any]
-"""What a table or figure is made from: ``kind``, ``label`` and its payload; a figure's ``spec`` and ``caption``."""
+"""What is shown: a payload with ``kind`` and ``label``; a figure's has ``spec``, ``caption`` and ``picture`` too."""
 
 
 def payloads(cell: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """The outputs of a cell that carry data, each with its payload."""
-    for output in cell.get("outputs", []) if cell.get("cell_type") == "code" else []:
-        payload = output.get("data", {}).get(PAYLOAD)
-        if isinstance(payload, dict) and "kind" in payload:
+    for output in cell.get("outputs", []):
+        if payload := output.get("data", {}).get(PAYLOAD):
             yield output, payload
 
 
@@ -41,8 +40,9 @@ def found(cell: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], Found]]:
         if payload["kind"] == "table":
             yield output, payload
         elif payload["kind"] == "chart":
-            spec, caption = output["data"][LIVE], about.get("caption", "")
-            yield output, {**payload, "label": about.get("name", ""), "caption": caption, "spec": spec}
+            made = {"label": about.get("name", ""), "caption": about.get("caption", ""), "spec": output["data"][LIVE]}
+            picture = {"picture": output["data"]["image/png"]} if "image/png" in output["data"] else {}
+            yield output, {**payload, **made, **picture}
 
 
 def weave(cell: dict[str, Any], others: Mapping[str, Found], there: set[str]) -> None:
@@ -56,10 +56,8 @@ def weave(cell: dict[str, Any], others: Mapping[str, Found], there: set[str]) ->
         if payload["kind"] == "text":
             output["data"] = {"text/markdown": without(said(payload), there)}
     for output, mine in list(found(cell)):
-        picture = output["data"].get("image/png")
-        own = mine | ({"picture": picture} if picture else {})
         other = others.get(mine["label"])
-        text = directive(_known(own, there), _known(other, there) if other else None)
+        text = directive(_known(mine, there), _known(other, there) if other else None)
         output["data"] = {"text/markdown": text}
     if any("text/markdown" in output.get("data", {}) for output in cell.get("outputs", [])):
         cell["metadata"]["mystnb"] = {"markdown_format": "myst"}  # a figure is numbered here, not by MyST-NB
@@ -131,53 +129,59 @@ def _fenced(what: Found) -> str:
     return f"```{{polinb-{what['kind']}}}\n{text}\n```"
 
 
-class Table(SphinxDirective):
-    """``{polinb-table}``: a numbered table with its caption and downloads, from a payload."""
+class Shown(SphinxDirective):
+    """``{polinb-table}`` and ``{polinb-chart}``: a table or figure with its caption and downloads, from a payload.
+
+    It has a number where it has a label.
+    """
 
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """The table's nodes."""
-        payload = json.loads("".join(self.content))
-        table = nodes.table(classes=["colwidths-auto", "mathjax_ignore"])  # no text of a model is a formula
-        caption = _inline(self, payload["caption"])
-        if payload["label"]:
-            table += nodes.title("", "", *caption)
-        columns = payload["columns"]
-        group = nodes.tgroup(cols=len(columns))
-        group += [nodes.colspec(colwidth=1) for _ in columns]
-        group += nodes.thead("", _row(columns, [_inline(self, c["header"]) for c in columns]))
-        shown = [[_inline(self, x) if c["markup"] else [nodes.Text(x)] for x in c["text"]] for c in columns]
-        group += nodes.tbody("", *(_row(columns, list(cells)) for cells in zip(*shown, strict=True)))
-        table += group
-        below = _links(payload, table_csv(payload), table_latex(payload), sorting(columns))
-        above = [] if payload["label"] else [nodes.paragraph("", "", *caption)]
-        return [*above, _named(self, table, payload["label"]), below]
-
-
-class Chart(SphinxDirective):
-    """``{polinb-chart}``: a numbered figure with its caption and downloads, from a payload."""
-
-    has_content = True
-
-    def run(self) -> list[nodes.Node]:
-        """The figure's nodes; a chart without a label has no number."""
+        """The nodes: the table or figure, links below, and the caption above where there is no number."""
         what = json.loads("".join(self.content))
-        drawn = nodes.raw("", chart_html(what), format="html")
-        below = _links(what, chart_csv(what["spec"]), chart_latex(what["spec"], what["label"], what["caption"]))
-        caption = _inline(self, what["caption"])
-        if not what["label"]:
-            return [nodes.paragraph("", "", *caption), drawn, below] if caption else [drawn, below]
-        figure = nodes.figure("", drawn, align="default")
-        figure += nodes.caption("", "", *caption)
-        return [_named(self, figure, what["label"]), below]
+        label, caption = what["label"], self._inline(what["caption"])
+        node: Any
+        if what["kind"] == "table":
+            columns = what["columns"]
+            node, titled = self._table(columns), nodes.title
+            saved = [table_csv(what), table_latex(what), sorting(columns)]
+        else:
+            drawn = nodes.raw("", chart_html(what), format="html")
+            node, titled = nodes.figure("", drawn, align="default") if label else drawn, nodes.caption
+            saved = [chart_csv(what["spec"]), chart_latex(what["spec"], label, what["caption"])]
+        below = nodes.raw("", links(what.get("file") or label or "chart", *saved), format="html")
+        if not label:
+            return [*([nodes.paragraph("", "", *caption)] if caption else []), node, below]
+        node.insert(0 if what["kind"] == "table" else 1, titled("", "", *caption))
+        self.options["name"] = label
+        self.add_name(node)
+        return [node, below]
+
+    def _table(self, columns: list[dict[str, Any]]) -> nodes.table:
+        def row(cells: Sequence[list[nodes.Node]]) -> nodes.row:
+            made = [nodes.entry("", nodes.paragraph("", "", *cell)) for cell in cells]
+            for entry, column in zip(made, columns, strict=True):
+                entry["classes"].append(f"text-{column['align']}")
+            return nodes.row("", *made)
+
+        heads = row([self._inline(column["header"]) for column in columns])
+        cells = [[self._inline(x) if c["markup"] else [nodes.Text(x)] for x in c["text"]] for c in columns]
+        group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in columns), cols=len(columns))
+        group += [nodes.thead("", heads), nodes.tbody("", *map(row, zip(*cells, strict=True)))]
+        return nodes.table("", group, classes=["colwidths-auto", "mathjax_ignore"])  # no text of a model is a formula
+
+    def _inline(self, text: str) -> list[nodes.Node]:
+        """The author's MyST on one line."""
+        made, messages = self.state.inline_text(text, self.lineno)
+        return [*made, *messages]
 
 
 def chart_html(what: Found) -> str:
     """A chart for the page's script; ``<`` is escaped, so data cannot end its element. The picture stands for it."""
-    text = json.dumps(what["spec"], separators=(",", ":"), sort_keys=True, allow_nan=False).replace("<", "\\u003c")
     from polinb.display.charts import png
 
+    text = json.dumps(what["spec"], separators=(",", ":"), sort_keys=True, allow_nan=False).replace("<", "\\u003c")
     picture = what.get("picture") or base64.b64encode(png(what["spec"])).decode()
     name = html.escape(what.get("file") or what.get("label") or "chart", quote=True)
     return (
@@ -186,27 +190,3 @@ def chart_html(what: Found) -> str:
         f'<img class="polinb-fallback" alt="{html.escape(what["alt"], quote=True)}" width="{what["width"]}" '
         f'height="{what["height"]}" src="data:image/png;base64,{"".join(picture.split())}"></div>'
     )
-
-
-def _row(columns: list[dict[str, Any]], cells: list[list[nodes.Node]]) -> nodes.row:
-    made = [nodes.entry("", nodes.paragraph("", "", *cell)) for cell in cells]
-    for entry, column in zip(made, columns, strict=True):
-        entry["classes"].append(f"text-{column['align']}")
-    return nodes.row("", *made)
-
-
-def _inline(directive: SphinxDirective, text: str) -> list[nodes.Node]:
-    """The author's MyST on one line."""
-    made, messages = directive.state.inline_text(text, directive.lineno)
-    return [*made, *messages]
-
-
-def _named(directive: SphinxDirective, node: Any, label: str) -> Any:
-    if label:
-        directive.options["name"] = label
-        directive.add_name(node)
-    return node
-
-
-def _links(what: Found, *texts: str) -> nodes.raw:
-    return nodes.raw("", links(what.get("file") or what["label"] or "chart", *texts), format="html")

@@ -15,7 +15,7 @@ from sphinx.util.docutils import SphinxDirective
 from polinb.wording import ANSWER, escape, label
 from polinb_book import reference_words, results
 from polinb_book.box import box
-from polinb_book.outputs import Chart, Table, payloads, weave
+from polinb_book.outputs import payloads, weave
 from polinb_book.prose import LABEL, myst, without
 from polinb_book.results import Reference, is_filled
 
@@ -24,15 +24,6 @@ NOTES = "reference_notes"  # folder of what is said about its results, a file a 
 SUMMARY, DISCUSSED = "## Summary", "## What the reference run says"
 IN_THIS_RUN = "in_this_run.md"  # beside the executed chapters; book/index.md includes it
 _HIDDEN = {"remove-cell", "remove-output", "remove_cell", "remove_output"}
-
-
-def connect(app: Any) -> None:
-    """Register handlers, directives and style."""
-    app.add_directive("polinb-reference", Page)
-    app.add_directive("polinb-table", Table)
-    app.add_directive("polinb-chart", Chart)
-    app.connect("builder-inited", prepare)
-    app.connect("source-read", show)
 
 
 def prepare(app: Any) -> None:
@@ -76,10 +67,10 @@ def chapter(
     cells: list[dict[str, Any]] = []
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
+            tags = set(cell["metadata"].get("tags", []))
             if not own:  # a box that says which run this is stands on top
                 boxes = [output for output, payload in payloads(cell) if payload.get("title")]
                 cell = cell | {"outputs": [output for output in cell["outputs"] if output not in boxes]}
-            tags = set(cell["metadata"].get("tags", []))
             if not cell["outputs"] and tags & {"remove-input", "remove-cell"}:
                 continue  # nothing of it would be seen but a gap
             weave(cell, {} if _HIDDEN & tags else others, there)
@@ -92,8 +83,7 @@ def chapter(
                 text, said = summary + after, ""
             cell = cell | {"source": text}
         cells.append(cell)
-    note = reference_words.note(reference, name, own)
-    if note:
+    if note := reference_words.note(reference, name, own):
         cells.insert(1, _prose(note, "reference-note"))
     return notebook | {"cells": cells}
 

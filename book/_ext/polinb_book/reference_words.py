@@ -33,26 +33,21 @@ def note(reference: Reference | None, name: str, own: bool) -> str:
     Args:
         own: whether the chapter ran in this build: then the note says what stands beside its numbers.
     """
-    if own and (reference is None or reference.chapter(name)["state"] == "missing"):
+    chapter: Mapping[str, Any] = reference.chapter(name) if reference else {"state": "missing"}
+    if own and chapter["state"] == "missing":
         return ""
-    run = ""
+    what = "its tables, figures and numbers are made when it runs"
     if reference:
-        p, day = reference.run["parameters"], reference.chapter(name).get("finished", reference.run["finished"])[:10]
+        p, day = reference.run["parameters"], chapter.get("finished", reference.run["finished"])[:10]
         run = f"{{ref}}`reference run <{PAGE}>` (profile `{p['profile']}`, model `{_code(p['model'])}`, data "
-        run += f"{_data(reference)}, {day})"
-        run = SECOND.get(name, run)
-    if own and reference:
-        chapter = reference.chapter(name)
+        run = SECOND.get(name, f"{run}{_data(reference)}, {day})")
+        what = f"it shows the tables, figures and answer of the {run}"
+    if own:
         told = f"The {run} stands beside this run, in columns or tabs."
         told += "" if chapter["state"] == "complete" else " This chapter is **not finished** in it."
         first = chapter.get("answer", {}).get("first", "")
         told += f" Its answer: “{first}”" if first else ""
     else:
-        what = (
-            f"it shows the tables, figures and answer of the {run}"
-            if run
-            else ("its tables, figures and numbers are made when it runs")
-        )
         told = f"This build did not run the chapter: {what}. `make book CHAPTERS={name}` runs it."
     return f"```{{admonition}} Reference run\n:class: note\n{told}\n```"
 
@@ -67,8 +62,9 @@ def part(reference: Reference | None, which: str, ours: Mapping[str, str]) -> st
     """
     if reference is None:
         return NONE if which == PARTS[0] else "*Nothing yet.*"
-    made = {"run": _run, "cuts": _cuts, "chapters": _chapters}
-    return made[which](reference) if which in made else _answers(reference, ours)
+    if which == "answers":
+        return _answers(reference, ours)
+    return {"run": _run, "cuts": _cuts, "chapters": _chapters}[which](reference)
 
 
 def _run(reference: Reference) -> str:

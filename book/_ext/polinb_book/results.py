@@ -43,7 +43,8 @@ class Reference:
 
     def chapter(self, name: str) -> dict[str, Any]:
         """What is known of a chapter: ``state`` is complete, unfinished or missing."""
-        return dict(self.run["chapters"].get(name, {"state": "missing"}))
+        known: dict[str, Any] = self.run["chapters"].get(name, {"state": "missing"})
+        return known
 
 
 def read(folder: Path) -> Reference | None:
@@ -54,28 +55,33 @@ def read(folder: Path) -> Reference | None:
     """
     if not (folder / SUMS).is_file():
         return None
-    try:
-        pairs = [line.split("  ", 1) for line in (folder / SUMS).read_text("utf-8").splitlines()]
-        listed = {name: digest for digest, name in pairs}
-    except ValueError:
-        raise _damaged(SUMS, "a line is no digest with a name") from None
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {SUMS}
-    for name in sorted(there - set(listed)):
+    lines = (folder / SUMS).read_text("utf-8").splitlines()
+    listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    if "" in listed:
+        raise _damaged(SUMS, "a line is no digest with a name")
+    there = _digests(folder)
+    for name in sorted(there.keys() - listed):
         raise _damaged(name, f"{SUMS} does not list it")
-    content = {name: _content(folder, name, digest) for name, digest in listed.items()}
-    if RUN not in content:
+    for name, digest in listed.items():
+        if there.get(name) != digest:
+            raise _damaged(name, "its SHA-256 differs" if name in there else "it is missing")
+    if RUN not in listed:
         raise _damaged(RUN, f"{SUMS} does not list it")
-    names = sorted(name for name in content if name.startswith("notebooks/"))
-    notebooks = {Path(name).stem: json.loads(content[name]) for name in names}
+    notebooks = {path.stem: json.loads(path.read_bytes()) for path in sorted((folder / "notebooks").glob("*.ipynb"))}
     made = {each["label"]: each for book in notebooks.values() for each in shown(book) if each["label"]}
-    return Reference(folder, json.loads(content[RUN]), notebooks, made)
+    return Reference(folder, json.loads((folder / RUN).read_bytes()), notebooks, made)
 
 
 def write_sums(folder: Path) -> None:
     """List every file of the folder with its SHA-256."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
-    lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}\n" for p in files]
+    lines = [f"{digest}  {name}\n" for name, digest in _digests(folder).items()]
     (folder / SUMS).write_text("".join(lines), "utf-8")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """File → SHA-256 of every file of the folder but the list itself."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def filled(written: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,16 +160,6 @@ def parsed(text: str | bytes, name: str) -> dict[str, Any]:
         why = " ".join(str(error).split())[:200]
         raise ArtifactError(f"executed chapter {name} is damaged ({why}); remove it and run make book again") from None
     return book
-
-
-def _content(folder: Path, name: str, digest: str) -> bytes:
-    try:
-        content = (folder / name).read_bytes()
-    except OSError as error:
-        raise _damaged(name, error.strerror or str(error)) from None
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise _damaged(name, "its SHA-256 differs")
-    return content
 
 
 def _damaged(name: str, why: str) -> ArtifactError:

@@ -1,5 +1,6 @@
-"""What the theme brings that the book does without, and a name that it forgets.
+"""What the theme brings that the book does without, and what its pages lack: descriptions, our scripts, names.
 
+Jupyter Book 1.x always loads sphinx-thebe, whose script throws on every page and would fetch code from another host.
 The theme draws its icons twice, by a script of 1.5 MB and by a font; the font stays. Maps for debugging go too.
 """
 
@@ -7,12 +8,14 @@ from __future__ import annotations
 
 import html
 import os
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 
 from polinb.display.webdata import APPS, web_folder
+from polinb_book.epub import simplify
 
 SHORTEST, LONGEST = 50, 200  # characters of a page's description
 ICONS = "fontawesome.js"  # the font has the same icons, in a tenth of the bytes
@@ -25,18 +28,6 @@ def use_templates(app: Any, config: Any) -> None:
     config.templates_path = [*config.templates_path, folder]
 
 
-def load_apps(app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
-    """Handler of ``html-page-context``: what draws charts and interactive parts, on the pages that hold them alone."""
-    body = context.get("body", "")
-    if 'class="polinb-vega"' in body:
-        app.add_js_file("vendor/vega-bundle.js", defer="defer")
-        app.add_js_file("polinb-charts.js", defer="defer")
-    for name in APPS:
-        if f'data-app="{name}"' in body:
-            app.add_js_file(f"vendor/{name}.js", defer="defer")
-            app.add_css_file(f"vendor/{name}.css")
-
-
 def drop_files(app: Any, failure: Exception | None) -> None:
     """Handler of ``build-finished``: no file that no page asks for."""
     if failure or app.builder.format != "html":
@@ -46,15 +37,35 @@ def drop_files(app: Any, failure: Exception | None) -> None:
         path.unlink()
 
 
-def name_summaries(_app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
-    """Handler of ``html-page-context``: the sidebar's arrows that open a list say whose list it is."""
-    made = context.get("generate_toctree_html")
-    if made:
+def finish_page(app: Any, _page: str, _template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Handler of ``html-page-context``, after all others: what stands on a page beside its text; an EPUB's as XML."""
+    tags = context.get("metatags") or ""
+    text = description(doctree) if doctree is not None else ""
+    if text and 'name="description"' not in tags:
+        context["metatags"] = f'{tags}\n<meta name="description" content="{html.escape(text)}" />'
+    body = context.get("body", "")
+    if 'class="polinb-vega"' in body:  # what draws charts and interactive parts, on the pages that hold them alone
+        app.add_js_file("vendor/vega-bundle.js", defer="defer")
+        app.add_js_file("polinb-charts.js", defer="defer")
+    for name in APPS:
+        if f'data-app="{name}"' in body:
+            app.add_js_file(f"vendor/{name}.js", defer="defer")
+            app.add_css_file(f"vendor/{name}.css")
+    for files in ("script_files", "css_files"):
+        context[files] = [file for file in context.get(files, []) if not _of_thebe(file)]
+    if made := context.get("generate_toctree_html"):
         context["generate_toctree_html"] = lambda *given, **options: named(made(*given, **options))
+    if app.builder.name == "epub":
+        simplify(context)
+
+
+def _of_thebe(file: Any) -> bool:
+    body = (getattr(file, "attributes", None) or {}).get("body") or ""
+    return "thebe" in f"{getattr(file, 'filename', file) or ''} {body}".lower()
 
 
 def named(toctree: Any) -> Any:
-    """The sidebar's list, parsed or not at all, with a name for every ``summary`` in it."""
+    """The sidebar's list, parsed or not at all: an arrow that opens a list says whose list it is."""
     for summary in toctree.select("summary") if hasattr(toctree, "select") else []:
         entry = summary.find_parent("li")
         link = entry.find("a") if entry else None
@@ -63,22 +74,12 @@ def named(toctree: Any) -> Any:
     return toctree
 
 
-def describe(_app: Any, _page: str, _template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Handler of ``html-page-context``: a ``description`` tag, unless the page has one."""
-    tags = context.get("metatags") or ""
-    text = description(doctree) if doctree is not None else ""
-    if text and 'name="description"' not in tags:
-        context["metatags"] = f'{tags}\n<meta name="description" content="{html.escape(text)}" />'
-
-
 def description(doctree: Any) -> str:
     """The first paragraph of some length on one line, cut at a word; empty for a page without prose."""
     texts = [
-        " ".join(paragraph.astext().split()).removeprefix("Question. ")
+        paragraph.astext().removeprefix("Question. ")
         for paragraph in doctree.findall(nodes.paragraph)
         if isinstance(paragraph.parent, nodes.section)
     ]
     text = next((text for text in texts if len(text) >= SHORTEST), texts[0] if texts else "")
-    if len(text) <= LONGEST:
-        return text
-    return text[:LONGEST].rsplit(" ", 1)[0].rstrip(" ,;:.") + "…"
+    return textwrap.shorten(text, LONGEST, placeholder=" …")

@@ -40,11 +40,11 @@ def coupling_heatmap(
     Raises:
         DataError: a column is missing, or a cell is given twice.
     """
-    optional = ["condition", "low", "high", "n", "vanilla", "model"]
-    data = take(frame, ["trained", "tested", "delta"], optional)
+    data = take(frame, ["trained", "tested", "delta"], ["condition", "low", "high", "n", "vanilla", "model"])
     once(data, ["condition", "trained", "tested"])
     bounded = "low" in data and "high" in data
-    given = [name for name in ("condition", "trained", "tested", "delta", *optional[1:]) if name in data]
+    names = ("condition", "trained", "tested", "delta", *(("low", "high") if bounded else ()), "n", "vanilla", "model")
+    given = [name for name in names if name in data]
     data = with_interval(data)
     reach = float(limit or data["delta"].abs().max() or 1.0)
     data["own"] = data["trained"].astype(str) == data["tested"].astype(str)
@@ -70,14 +70,16 @@ def coupling_heatmap(
         alt.Color("delta:Q", scale=scale, title=f"{measure} (− left, + right)", legend=bar),
         alt.condition("datum.open", alt.value(0.35), alt.value(1)),
         (rows, columns),
-        [each for name, each in tips.items() if name in given and (name != "low" or bounded)],
+        [each for name, each in tips.items() if name in given],
         note,
     )
-    said = _told(data) + (f" {_clear(data[known])}" if bounded else "")
+    said = _told(data)
+    if bounded:
+        right, left = (known & (data["low"] > 0)).sum(), (known & (data["high"] < 0)).sum()
+        said += f" Intervals clear of zero: {right} to the right and {left} to the left, of {known.sum()} cells."
     titles = {"trained": rows, "tested": columns, "delta": measure}
     about = f"Heat map, {rows} by {columns}: {measure} of the stance, positive is right. {said}"
-    kept = [name for name in given if bounded or name not in ("low", "high")]
-    return finish(chart, about, [(name, titles.get(name, name)) for name in kept])
+    return finish(chart, about, [(name, titles.get(name, name)) for name in given])
 
 
 def overlap_heatmap(frame: pd.DataFrame, measure: str = "overlap") -> Chart:
@@ -141,8 +143,3 @@ def _told(data: pd.DataFrame) -> str:
         means = [f"mean {where} {signed(m)}" for where, m in (("on the diagonal", own), ("elsewhere", other)) if m == m]
         parts.append((f"{name}: " if name else "") + ", ".join(means or ["no known value"]))
     return "; ".join(parts) + "."
-
-
-def _clear(known: pd.DataFrame) -> str:
-    right, left = int((known["low"] > 0).sum()), int((known["high"] < 0).sum())
-    return f"Intervals clear of zero: {right} to the right and {left} to the left, of {len(known)} cells."

@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from polinb.display.charts.frames import checked, groups, listed, number, once, order, spelt, take, where
+from polinb.display.charts.frames import checked, groups, listed, number, once, order, spelt, where
 from polinb.display.charts.style import (
     GREY,
     OPACITY,
@@ -67,9 +67,7 @@ def roc(frame: pd.DataFrame) -> Chart:
     return finish(chart, about, [*groups(data, "method"), "fpr", "tpr"], "method")
 
 
-def curve(
-    frame: pd.DataFrame, x_title: str, y_title: str, log_x: bool = False, facet: str | None = None, zero: bool = False
-) -> Chart:
+def curve(frame: pd.DataFrame, x_title: str, y_title: str, log_x: bool = False, zero: bool = False) -> Chart:
     """Lines with points and interval bands.
 
     Columns: ``x``, ``y``, ``by`` (one line each); optional ``low``, ``high`` (interval of ``y``; NaN where
@@ -80,14 +78,11 @@ def curve(
         x_title: title of the x axis, with the unit.
         y_title: title of the y axis, with the unit.
         log_x: logarithmic x axis.
-        facet: column to use as ``panel``.
         zero: whether the y axis must reach 0.
 
     Raises:
         DataError: a column is missing or holds no numbers, or an x has no place on a logarithmic axis.
     """
-    if facet is not None:
-        frame = take(frame, ["x", "y", "by", facet], ["low", "high"]).rename(columns={facet: "panel"})
     data = checked(frame, ["by"], ["x", "y"], [("low", "high")], keep=["panel"])
     if log_x and (data["x"] <= 0).any():
         raise DataError(f"curve: x = {data['x'].min():g} has no place on a logarithmic axis; x must be above 0")

@@ -10,17 +10,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.display.charts.frames import listed, number, order, take
-from polinb.display.charts.style import (
-    PALETTE,
-    Chart,
-    colour,
-    dash,
-    finish,
-    header,
-    layer_axis,
-    legend,
-    tip,
-)
+from polinb.display.charts.style import PALETTE, Chart, colour, dash, finish, header, layer_axis, legend, tip
 from polinb.errors import DataError
 from polinb.scoring.pnlac import neuron_sets
 
@@ -39,7 +29,7 @@ def layer_distribution(frame: pd.DataFrame) -> Chart:
     Columns: ``layer`` (from 0), ``type`` (``G``, ``S`` or any other name), ``count`` (neurons); optional ``low``
     and ``high`` (the lowest and highest topic, where ``count`` is a mean over topics).
     """
-    data = _typed(take(frame, ["layer", "type", "count"], ["low", "high"]))
+    data = take(frame, ["layer", "type", "count"], ["low", "high"]).replace({"type": TYPES})
     kinds, layers = order(data["type"]), order(sorted(data["layer"]))
     sums = data.groupby("type")["count"].transform("sum")
     data["even"] = sums / len(layers)
@@ -57,21 +47,14 @@ def layer_distribution(frame: pd.DataFrame) -> Chart:
     even = even.mark_rule(strokeDash=[4, 3], color="black", aria=False).encode(y=alt.Y("even:Q", title="neurons"))
     chart = alt.layer(*drawn, even, data=data).properties(width=420, height=110)
     rows = alt.Row("type:N", title=None, sort=kinds, header=header())
-    told = "; ".join(_peak(kind, data[data["type"] == kind]) for kind in kinds)
+    told = []
+    for kind, part in data.groupby("type", sort=False):
+        top = part.loc[part["count"].idxmax()]
+        most = f"most in layer {top['layer']} ({number(top['count'])}, {number(top['percent'])} %)"
+        told.append(f"{kind}: {number(part['count'].sum())} in all, {most}")
     columns: list[Any] = ["layer", "type", ("count", "neurons"), ("percent", "percent of type"), *ranged]
-    about = f"Political neurons per layer; dashed line: an even spread. {told}."
+    about = f"Political neurons per layer; dashed line: an even spread. {'; '.join(told)}."
     return finish(chart.facet(row=rows).resolve_scale(y="independent"), about, columns)
-
-
-def _typed(data: pd.DataFrame) -> pd.DataFrame:
-    """``type`` spelt out."""
-    return data.assign(type=[TYPES.get(str(kind), str(kind)) for kind in data["type"]])
-
-
-def _peak(kind: str, data: pd.DataFrame) -> str:
-    top = data.loc[data["count"].idxmax()]
-    most = f"most in layer {top['layer']} ({number(top['count'])}, {number(top['percent'])} %)"
-    return f"{kind}: {number(data['count'].sum())} in all, {most}"
 
 
 def type_share(frame: pd.DataFrame) -> Chart:
@@ -80,7 +63,7 @@ def type_share(frame: pd.DataFrame) -> Chart:
     Columns: ``type``, ``percent`` (of all neurons of the model); optional ``topic`` (one bar each) and
     ``paper`` (the paper's percentage, drawn as a black tick).
     """
-    data = _typed(take(frame, ["type", "percent"], ["topic", "paper"]))
+    data = take(frame, ["type", "percent"], ["topic", "paper"]).replace({"type": TYPES})
     topic = ["topic"] if "topic" in data else []
     data["name"] = data["type"] + (": " + data["topic"].astype(str) if topic else "")
     data["text"] = [f"{p:.2f} %" for p in data["percent"]]
@@ -123,7 +106,9 @@ def gamma_slider(scores: Mapping[str, np.ndarray], gamma: float, pool: str = "mo
     if (flat < 0).any() or not (flat > 0).any():
         raise DataError("gamma_slider: scores must be zero or positive, and not all zero")
     steps = sorted({float(g) for g in (*GAMMAS, gamma)})
-    edges = _edges(float(np.quantile(flat[flat > 0], 0.001)), float(flat.max()))
+    low, high = float(np.quantile(flat[flat > 0], 0.001)), float(flat.max())
+    edges = np.geomspace(low, high if high > low else low * 10, BINS + 1)  # equally wide in the logarithm
+    edges[-1] = max(edges[-1], high)  # rounding must not drop the largest
     rows = [row for i, g in enumerate(steps) for row in _sizes(scores, i, g, pool, edges)]
     whole = [{"topic": topic, "count": _binned(score.ravel(), edges)} for topic, score in scores.items()]
     topics, start = list(scores), steps.index(float(gamma))
@@ -142,13 +127,6 @@ def gamma_slider(scores: Mapping[str, np.ndarray], gamma: float, pool: str = "mo
     columns: list[Any] = ["topic", ("gamma", "gamma (%)"), ("N", "N_t"), "G", ("S", "S_t"), "strict"]
     columns.append(("cut", "lowest score in Nₜ"))
     return finish(chart, about, columns, labels={"step": [f"{g:g} %" for g in steps]})
-
-
-def _edges(low: float, high: float) -> np.ndarray:
-    """Of bins that are equally wide in the logarithm."""
-    edges = np.geomspace(low, high if high > low else low * 10, BINS + 1)
-    edges[-1] = max(edges[-1], high)  # rounding must not drop the largest
-    return edges
 
 
 def _binned(score: np.ndarray, edges: np.ndarray) -> list[int]:

@@ -71,8 +71,8 @@ def _stances(frame: pd.DataFrame, by: str, title: str) -> Chart:
     }
     tips: list[Any] = ["topic:N", f"{by}:N", tip("stance:Q", form="+.3f"), INTERVAL]
     tips += [tip("n:Q", "questions")] if "n" in data else []
-    marks = shape(by, conditions, cycle(SHAPES, conditions))
-    drawn = [once_drawn(GREY, aria=False).encode(x=alt.datum(0)), *_dots(base, "stance", by, marks, x, tips)]
+    zero = once_drawn(GREY, aria=False).encode(x=alt.datum(0))
+    drawn = [zero, *_dots(base, "stance", by, shape(by, conditions), x, tips)]
     chart = alt.layer(*drawn, data=data).properties(width=420, height=alt.Step(LANE))
     what, each = ("By topic", "topic") if len(conditions) == 1 else ("Means over topics", by)
     told = [f"{name} {signed(part.mean())}" for name, part in data.groupby(each, sort=False)["stance"]]
@@ -164,7 +164,7 @@ def gamma_curve(frame: pd.DataFrame, null: pd.DataFrame, paper: pd.DataFrame) ->
         band.encode(**ends),
         whiskers.encode(**ends, opacity=OPACITY),
         line.encode(y=y, strokeDash=dash("line", lines), opacity=OPACITY),
-        symbols(base, "line", y=y, shape=shape("line", lines, cycle(SHAPES, lines)), tooltip=tips),
+        symbols(base, "line", y=y, shape=shape("line", lines), tooltip=tips),
     ]
     chart: Any = alt.layer(*drawn, data=data).properties(width=420, height=240)
     if ours["topic"].nunique() > 1:

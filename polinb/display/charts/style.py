@@ -1,6 +1,6 @@
 """What all figures share: colours and shapes, layers and legends, the common look, and what a notebook's output holds.
 
-A chart's output is its specification, a picture and what the book needs to know (``enable``): JupyterLab and the
+A chart's output is its specification, a picture and what the book needs to know (``bundle``): JupyterLab and the
 book's pages draw the specification, and where no script runs the picture stays.
 """
 
@@ -34,19 +34,14 @@ PALE = 0.12  # opacity of what is not highlighted
 OPACITY = alt.condition(alt.selection_point(name="highlight"), alt.value(1), alt.value(PALE))
 
 Chart = alt.TopLevelMixin
-Columns = Sequence[Any]  # fields of the data, or pairs of a field and its header
 
 
-def enable() -> None:
-    """Show charts as data: live in JupyterLab, as a picture elsewhere, drawn by the page's own script in the book."""
-    alt.renderers.register("polinb", bundle)
-    alt.renderers.enable("polinb")
-
-
-def bundle(spec: dict[str, Any], **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def bundle(
+    spec: dict[str, Any], scale: float = PICTURE_SCALE, **_: Any
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """MIME bundle of one Vega-Lite ``spec``, and its metadata; sizes are those of the picture in CSS pixels."""
-    picture = png(spec)
-    width, height = (round(side / PICTURE_SCALE) for side in struct.unpack(">II", picture[16:24]))
+    picture = png(spec, scale)
+    width, height = (round(side / scale) for side in struct.unpack(">II", picture[16:24]))
     told = str(spec.get("description") or "chart")
     size = {"width": width, "height": height}
     data = {
@@ -84,14 +79,13 @@ def _packed(picture: bytes) -> bytes:
 
 def tip(field: str, title: str = "", form: str = "") -> alt.Tooltip:
     """A line of the tooltip."""
-    options: dict[str, Any] = {name: text for name, text in (("title", title), ("format", form)) if text}
-    return alt.Tooltip(field, **options)
+    return alt.Tooltip(field, title=title or alt.Undefined, format=form or alt.Undefined)
 
 
 def colour(name: str, values: list[Any], colours: list[str] | None = None, **options: Any) -> alt.Color:
     """Colour by a category, in the order of ``values``."""
     scale = alt.Scale(domain=values, range=colours or cycle(PALETTE, values))
-    return alt.Color(f"{name}:N", scale=scale, sort=values, **({"title": None} | options))
+    return alt.Color(f"{name}:N", scale=scale, sort=values, title=None, **options)
 
 
 def shape(name: str, values: list[Any], shapes: list[str] | None = None) -> alt.Shape:
@@ -186,7 +180,7 @@ def facetted(chart: Any, data: pd.DataFrame, name: str) -> Any:
 def finish(
     chart: Any,
     description: str,
-    columns: Columns = (),
+    columns: Sequence[Any],
     highlighted: str | None = None,
     labels: dict[str, list[str]] | None = None,
 ) -> Chart:
@@ -195,12 +189,13 @@ def finish(
     Args:
         chart: any Altair chart.
         description: the alternative text: what the chart shows, and its main numbers.
-        columns: what its CSV and LaTeX hold: fields, or pairs of a field and the header it gets; by default all.
+        columns: what its CSV and LaTeX hold: fields, or pairs of a field and the header it gets.
         highlighted: the field of ``symbols``, if the chart has them.
         labels: what the page shows beside a slider in place of its number 0, 1, ...: parameter → text a step.
     """
     if alt.renderers.active != "polinb":
-        enable()
+        alt.renderers.register("polinb", bundle)
+        alt.renderers.enable("polinb")
     pairs = [(name, name) if isinstance(name, str) else name for name in columns]
     meta: dict[str, Any] = {"columns": [list(pair) for pair in pairs], "highlight": highlighted}
     meta |= {"labels": labels} if labels else {}
