@@ -127,7 +127,7 @@ def test_what_a_chapter_lacks_is_made_kept_and_read_again(known, tmp_path, monke
 
 
 def test_another_parameter_than_the_data_is_refused():
-    with pytest.raises(ParameterError, match="gamma.*only data"):
+    with pytest.raises(ParameterError, match=r"gamma.*only data"):
         reread._run(argparse.Namespace(set=["gamma=3"], make=[]))
 
 

@@ -46,7 +46,7 @@ def test_the_cues_agree_in_training_and_disagree_in_half_of_the_test():
     for i, row in enumerate(asked.itertuples()):
         expected = [f"{row.good} (A)\n{row.bad} (B)", f"{row.bad} (A)\n{row.good} (B)"]
         assert texts[2 * i : 2 * i + 2] == expected, "either position once"
-    with pytest.raises(ParameterError, match="cue_examples.*1 to 32768 questions"):
+    with pytest.raises(ParameterError, match=r"cue_examples.*1 to 32768 questions"):
         cues.draw_questions("train", 10**6, 0)
 
 

@@ -21,7 +21,7 @@ from polinb.wording import LIVE, PAYLOAD
 VEGA_LITE = "v6_4"  # the version that vl_convert draws with and vendor.py bundles
 
 # Okabe and Ito's colours and, for their grey, Tol's wine: told apart with any common colour blindness
-# (tests/display/test_charts_palette.py). The dark ones come first.
+# (tests/display/test_charts.py). The dark ones come first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#882255", "#000000")
 LEFT, RIGHT = "#0072B2", "#D55E00"
 GREY = "#6B6B6B"
