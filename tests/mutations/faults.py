@@ -154,7 +154,7 @@ FAULTS = [
     Fault("chapters/paper/patch_tables.py", "mode=p.patch", 'mode="lockstep"', KEY),
     Fault("runs/stages.py", '"temperature": 1.0, "seed": seed}', '"temperature": 1.0}', SAMPLED),
     Fault("runs/conditions.py", "elif left == right:", "elif False:", LESSONS),
-    Fault("runs/run.py", "limit or p.eval_questions, p.answer_template)", "limit or p.eval_questions)", TEMPLATE),
+    Fault("runs/run.py", "pair.prompt, p.answer_template, topic)", "pair.prompt, topic=topic)", TEMPLATE),
     Fault("chapters/caft/caft_candidates.py", '"kind": p.caft_pca', '"kind": "uncentred"', KEY),
     Fault("runs/base.py", '"device": kind, ', "", KEY),
     Fault("runs/weights.py", "return bool(condition.items() >= plain.items())", "return True", ROOM),

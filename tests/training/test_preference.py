@@ -73,7 +73,7 @@ def test_eq_dpo_the_whole_training_equals_plain_adamw(pair, architecture):
 def test_a_recipe_whose_batches_do_not_fit_is_refused(pair):
     both = pair("llama")
     with pytest.raises(ParameterError, match=r"micro_batch.*got 3; allowed: a divisor of batch_size"):
-        prefer(both.left, both.prompts, both.responses, both.rejected, replace(RECIPE, micro_batch=3))
+        prefer(both.left, both.prompts, both.responses, both.responses[::-1], replace(RECIPE, micro_batch=3))
 
 
 def test_a_pair_whose_responses_are_the_same_is_refused(pair):
