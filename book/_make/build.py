@@ -1,4 +1,4 @@
-"""From notebooks to the book: run every chapter, then build the pages with Jupyter Book.
+"""From notebooks to the book: run every chapter with papermill, then build the pages with Jupyter Book.
 
 A chapter whose notebook, parameters, modules it reaches and data files have not changed since its last run is
 not run again. What is built lies in ``book/chapters`` (executed notebooks) and ``_build`` (pages).

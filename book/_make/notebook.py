@@ -1,4 +1,4 @@
-"""One notebook: what decides its outputs, and its execution, which leaves out what changes from run to run."""
+"""One notebook: what decides its outputs, and its execution by papermill, without what changes from run to run."""
 
 from __future__ import annotations
 
@@ -108,62 +108,59 @@ def execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[s
     Raises:
         BookError: a cell failed, or the notebook's process died; ``layout.failed`` has what ran.
     """
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, DeadKernelError
-    from papermill.iorw import load_notebook_node
-    from papermill.parameterize import parameterize_notebook
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.engines import NBClientEngine, papermill_engines
+    from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
-    class Client(NotebookClient):
-        def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
-            output = super().process_message(msg, cell, cell_index)
-            if output and output.get("name") == "stderr":  # progress bars, while they move
-                print(output.text, end="", file=sys.stderr, flush=True)
-            return output
+    class SavedOnce(NBClientEngine):  # papermill's writes the notebook twice a cell, which takes up to a fifth of it
+        @classmethod
+        def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> Any:
+            with mock.patch.object(nb_man, "save"):
+                return super().execute_managed_notebook(nb_man, kernel_name, **options)
 
-    def note(cell_index: int, execute_reply: Any, **_: Any) -> None:
-        failed.update(execute_reply["content"], cell=cell_index)
+    papermill_engines.register("saved once", SavedOnce)
 
-    failed: dict[str, Any] = {}
-    left = layout.failed / f"{name}.ipynb"
-    # Papermill's own engine writes the notebook twice a cell, which takes up to a fifth of the time.
-    book = load_notebook_node(str(layout.notebooks / f"{name}.ipynb"))
-    book = parameterize_notebook(book, dict(parameters), kernel_name="python3", language="python")
+    source, left = layout.notebooks / f"{name}.ipynb", layout.failed / f"{name}.ipynb"
+    left.parent.mkdir(parents=True, exist_ok=True)
     base = None if len(tempfile.gettempdir()) < 80 else "/tmp"  # a socket's path may have about 104 characters
     with tempfile.TemporaryDirectory(prefix="pb-", dir=base) as folder, _environment(folder):
         # sockets in a folder of this run only: TCP ports can be taken between the choice and the start
         config = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}})
-        client = Client(
-            book,
-            config=config,
-            kernel_name="python3",
-            startup_timeout=300,  # a busy machine
-            raise_on_iopub_timeout=True,
-            extra_arguments=["--log-level=CRITICAL"],  # its end is not an error to tell of
-            shutdown_kernel="immediate",  # nothing is left to do but unloading libraries
-            record_timing=False,
-            store_widget_state=False,
-            resources={"metadata": {"path": str(layout.root)}},
-            on_cell_error=note,
-        )
+        config.NotebookClient.shutdown_kernel = "immediate"  # nothing is left to do but unloading libraries
         try:
-            client.execute()
-        except (CellExecutionError, DeadKernelError):  # keys of the environment do not stay in what it left
-            write(left, hide(nbformat.writes(book), forms=False))
-            raise BookError(hide(_failure(name, failed, left.relative_to(layout.root)))) from None
+            papermill.execute_notebook(
+                str(source),
+                str(left),
+                parameters=dict(parameters),
+                engine_name="saved once",
+                kernel_name="python3",
+                cwd=str(layout.root),
+                progress_bar=False,
+                start_timeout=300,  # a busy machine
+                stderr_file=sys.stderr,  # progress bars, while they move
+                extra_arguments=["--log-level=CRITICAL"],  # its end is not an error to tell of
+                config=config,
+            )
+        except (PapermillExecutionError, DeadKernelError) as error:
+            if left.is_file():  # keys of the environment do not stay in what it left
+                write(left, hide(left.read_text("utf-8"), forms=False))
+            raise BookError(hide(_failure(name, error, left.relative_to(layout.root)))) from None
         noted = Path(folder) / "unfinished"
         undone = tuple(dict.fromkeys(noted.read_text("utf-8").splitlines())) if noted.is_file() else ()
-    left.unlink(missing_ok=True)  # of an earlier run
+    text = hide(normalise(nbformat.read(left, as_version=4), layout.root), forms=False)
+    left.unlink()
     with contextlib.suppress(OSError):
         layout.failed.rmdir()  # stays while another chapter's remains are in it
-    return hide(normalise(book, layout.root), forms=False), undone
+    return text, undone
 
 
-def _failure(name: str, failed: Mapping[str, Any], left: Path) -> str:
-    if not failed:
+def _failure(name: str, error: Any, left: Path) -> str:
+    if not hasattr(error, "traceback"):  # a dead kernel's
         return f"chapter {name}: its process died, most likely for want of memory. What ran is in {left}"
-    told = "chapter {0} failed in cell {cell} (In [{execution_count}]): {ename}: {evalue}".format(name, **failed)
-    trace = [f"  | {line}" for part in failed["traceback"] for line in part.splitlines()]
+    told = f"chapter {name} failed in cell {error.cell_index} (In [{error.exec_count}]): {error.ename}: {error.evalue}"
+    trace = [f"  | {line}" for part in error.traceback for line in part.splitlines()]
     return ANSI.sub("", "\n".join([told, *trace[-12:], f"  what ran is in {left}"]))
 
 
@@ -195,9 +192,11 @@ def write(path: Path, text: str) -> None:
 
 
 def normalise(notebook: nbformat.NotebookNode, root: Path) -> str:
-    """The notebook as JSON: no random ids, addresses, progress bars or paths below ``root``."""
+    """The notebook as JSON: no times, random ids, widgets, addresses, progress bars or paths below ``root``."""
+    notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
-        cell.metadata.pop("papermill", None)
+        for noted in ("papermill", "execution"):
+            cell.metadata.pop(noted, None)
         tags = cell.metadata.get("tags", [])
         if "injected-parameters" in tags:
             cell["id"] = "injected-parameters"

@@ -18,9 +18,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -246,7 +247,7 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
-        "packages": {name: metadata.version(name) for name in _PACKAGES},
+        "packages": _versions(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     torch = sys.modules.get("torch")
@@ -255,6 +256,12 @@ def provenance() -> dict[str, Any]:
         if torch.cuda.is_available():
             facts["gpu"] = torch.cuda.get_device_name(0)
     return facts
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Of what this process loaded: an upgrade beside a long run does not change it."""
+    return {name: metadata.version(name) for name in _PACKAGES}
 
 
 def store_root() -> Path:
@@ -303,6 +310,8 @@ def sweep(path: Path) -> None:
     """Remove what killed makers left beside ``path``, whose lock the caller holds; what is being made has its lock."""
     for left in path.parent.glob(".*-*"):
         owner = path.with_name(left.name[1:].partition("-")[0])
-        free: AbstractContextManager[Any] = nullcontext() if owner == path else FileLock(lock_of(owner), timeout=0)
-        with suppress(Timeout, OSError), free:
+        if owner == path:
+            shutil.rmtree(left, ignore_errors=True)
+            continue
+        with suppress(Timeout, OSError), FileLock(lock_of(owner), timeout=0):
             shutil.rmtree(left, ignore_errors=True)

@@ -94,6 +94,8 @@ def finetune_parallel(
         save_file({name: np.ascontiguousarray(each) for name, each in arrays.items()}, folder / "arrays.safetensors")
         _run(job, folder)
         seconds = time.perf_counter() - start
+        if not (folder / "result.json").is_file():
+            raise TrainingError(f"{job.label}: the training processes ended without a result")
         told = json.loads((folder / "result.json").read_text("utf-8"))
         extra = {"frozen_state": told.pop("frozen_state")}
         return Tuned(load_file(folder / "weights.safetensors"), seconds=seconds, extra=extra, **told)

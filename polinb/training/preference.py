@@ -33,17 +33,6 @@ def prefer(
         ParameterError: two equal responses.
         TrainingError: a loss or a trained weight that is not finite.
     """
-    from datasets import Dataset
-    from trl.trainer.dpo_config import DPOConfig
-    from trl.trainer.dpo_trainer import DPOTrainer
-
-    class Trainer(tracked(DPOTrainer, label, recipe)):  # type: ignore[misc]
-        """DPOTrainer on token ids as they are."""
-
-        def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-            """Nothing to do: the prompts of this book are made once, by ``models.tokens``, for every stage alike."""
-            return dataset
-
     rows = [
         {"prompt_ids": list(p), "chosen_ids": list(c), "rejected_ids": list(r)}
         for p, c, r in zip(prompts, chosen, rejected, strict=True)
@@ -56,6 +45,17 @@ def prefer(
     # A reference of its own, which with LoRA shares the base's weights. Never base itself: the trainer changes the
     # forward method of its reference. Nor the model without adapters: the base may have some.
     with alone(), own_copy(base, recipe) as own, own_copy(base, recipe) as reference:
+        from datasets import Dataset
+        from trl.trainer.dpo_config import DPOConfig
+        from trl.trainer.dpo_trainer import DPOTrainer
+
+        class Trainer(tracked(DPOTrainer, label, recipe)):  # type: ignore[misc]
+            """DPOTrainer on token ids as they are."""
+
+            def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+                """Nothing to do: this book makes its prompts once, in ``models.tokens``, for every stage alike."""
+                return dataset
+
         model = trainable(own, recipe)
         start = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="polinb-dpo-") as folder:

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -13,6 +15,7 @@ from golden.oracle import run_here
 from nbformat.v4 import new_code_cell
 
 from book._make import build
+from book._make.notebook import normalise, python_path
 from polinb.chapters.paper import paper
 from polinb.display.tables import Table
 from polinb.runs.chapter import parameters_source
@@ -102,16 +105,22 @@ def test_outputs_on_tiny(built_book):
         assert not re.search(r"\bnan\b", answer["first"]), answer["first"]
 
 
-def test_a_fork_and_a_kernel_make_the_same_notebook(built_book, monkeypatch):
+def test_a_fork_a_kernel_and_papermills_command_make_the_same_notebook(built_book, tmp_path, monkeypatch):
     if built_book.given:
         pytest.skip("another book is looked at")
     monkeypatch.setenv("POLINB_STORE", str(built_book.store))
-    name, layout = "04_distribution", Layout(built_book.root)
+    name, layout, out = "04_distribution", Layout(built_book.root), tmp_path / "out.ipynb"
     by_kernel, unfinished = build.execute(layout, name, {"profile": "tiny"})
-    kernels, forks = json.loads(by_kernel), json.loads((layout.chapters / f"{name}.ipynb").read_text())
-    for made in (forks, kernels):
+    command = [sys.executable, "-m", "papermill", layout.notebooks / f"{name}.ipynb", out, "--cwd", layout.root]
+    environment = os.environ | {"PYTHONPATH": python_path(), "PYTHONHASHSEED": "0"}
+    subprocess.run([*command, "-p", "profile", "tiny"], check=True, capture_output=True, env=environment)
+    by_fork = (layout.chapters / f"{name}.ipynb").read_text("utf-8")
+    forks, kernels, papermills = map(json.loads, (by_fork, by_kernel, normalise(read(out), layout.root)))
+    for made in (forks, kernels, papermills):
         del made["metadata"]["language_info"]  # that of the kernel, or of the notebook
-    assert not unfinished and forks == kernels
+    assert not unfinished and forks == kernels == papermills
+    ended = subprocess.run([*command, "-p", "gama", "3"], capture_output=True, text=True, env=environment)
+    assert ended.returncode and "'gama'" in ended.stderr and "Did you mean 'gamma'" in ended.stderr
 
 
 def test_the_book_builds_and_holds_every_figure_and_table(built_book):

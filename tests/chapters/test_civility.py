@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from polinb.errors import DataError, ParameterError
 from polinb.stance.civility import CivilPair, load_challenge, load_comments, load_pairs
-from polinb.stance.classifiers import SequenceClassifier
+from polinb.stance.classifiers import SequenceClassifier, identity_of
 from polinb.stance.rudeness import HubScorer, LocalScorer, accuracy, insulting, rate, texts_of
 
 
@@ -180,3 +180,5 @@ def test_addresses_of_toxicity_classifiers(tmp_path, monkeypatch):
     monkeypatch.setattr("polinb.stance.rudeness.SequenceClassifier", here)
     named = HubScorer("owner/name@refs/pr/1:label_1")
     assert asked == [("owner/name", "refs/pr/1")] and named.identity["label"] == "LABEL_1"
+    monkeypatch.setattr("polinb.stance.classifiers.commit_of", lambda *place: place[1])
+    assert identity_of("owner/name", "refs/pr/1") == {"model": "owner/name", "commit": "refs/pr/1"}

@@ -26,7 +26,7 @@ import nbformat
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-_NUMBER = re.compile(r"[−-]?\d[\d.e−+-]*")
+_NUMBER = re.compile(r"[−-]?\d+(?:\.\d+)?(?:e[−+-]?\d+)?")
 _EMBEDDED = re.compile(r'data-app="(\w+)".*?data-name="payload">([^<]*)<', re.S)
 
 
@@ -131,8 +131,8 @@ def _lines(value, depth):
 def differences(golden, now, exact, where=""):
     """Places where two results differ by more than the last bits, which numpy leaves to the processor.
 
-    Without ``exact``, numbers may differ by what other instructions round, which a ratio of small shifts enlarges, and
-    those within a text are not compared.
+    Without ``exact``, numbers may differ by what other instructions round, which a ratio of small shifts enlarges; so
+    may those within a text.
     """
     if isinstance(golden, dict) and isinstance(now, dict):
         found = [f"{where}/{k}: {'gone' if k in golden else 'new'}" for k in sorted(golden.keys() ^ now.keys())]
@@ -149,7 +149,8 @@ def differences(golden, now, exact, where=""):
         return []
     texts = isinstance(golden, str) and isinstance(now, str) and not exact
     if texts and _NUMBER.sub("", golden) == _NUMBER.sub("", now):
-        return []
+        inside = ([float(n.replace("−", "-")) for n in _NUMBER.findall(text)] for text in (golden, now))
+        return differences(*inside, exact, where)
     return [f"{where}: {golden!r}, now {now!r}"]
 
 

@@ -33,7 +33,8 @@ def test_a_changed_number_is_found():
     for changed in ([2, 0.5, None, "x"], [1, 0.52, None, "x"], [1, 0.5, 0.0, "x"], [1, 0.5, None, "y"], [1, 0.5]):
         assert oracle.differences(golden, {"tables": {"t": {"a": changed}}}, exact=False), changed
     assert oracle.differences(golden, {"tables": {}}, exact=True) == ["/tables/t: gone"]
-    assert not oracle.differences(["0.1 to 6.79e−06"], ["0.1 to 6.75e−06"], exact=False)
+    assert not oracle.differences(["−0.1 to 6.79e−06"], ["−0.1 to 6.75e−06"], exact=False)
+    assert oracle.differences(["−0.1 to 0.2"], ["0.1 to 0.2"], exact=False)
     assert oracle.differences(["0.1 to 0.2"], ["0.1 to 0.3"], exact=True)
     assert oracle.differences([0.1], [0.1 + 1e-9], exact=True)
     assert not oracle.differences([0.1], [0.1 + 1e-16], exact=True), "the last bits"

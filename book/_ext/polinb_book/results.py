@@ -59,7 +59,10 @@ def read(folder: Path) -> Reference | None:
     listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     if "" in listed:
         raise _damaged(SUMS, "a line is no digest with a name")
-    there = _digests(folder)
+    try:
+        there = _digests(folder)
+    except OSError as error:
+        raise _damaged(Path(error.filename or folder).name, error.strerror or "it cannot be read") from None
     for name in sorted(there.keys() - listed):
         raise _damaged(name, f"{SUMS} does not list it")
     for name, digest in listed.items():

@@ -82,4 +82,4 @@ def description(doctree: Any) -> str:
         if isinstance(paragraph.parent, nodes.section)
     ]
     text = next((text for text in texts if len(text) >= SHORTEST), texts[0] if texts else "")
-    return textwrap.shorten(text, LONGEST, placeholder=" …")
+    return textwrap.shorten(text, LONGEST, placeholder=" …", break_on_hyphens=False)

@@ -108,6 +108,9 @@ def again(kept: Path, dose: str, given: Mapping[str, Any], share: float, seed: i
     run.read_only = True
     old, new = doses.results(run), doses.results(fresh)
     able = [name for name, each in old.items() if each.stage.kind in KINDS and each.done()]
+    if not able:  # a device is in every key
+        yield f"{dose}: no kept result was made on this kind of device ({run.identity['device']}); try device=cpu"
+        return
     chosen = random.Random(seed).sample(able, min(len(able), max(1, round(share * len(able)))))
     restore(kept, fresh.store)  # what a result is made from is taken as kept, but weights, which are made anew
     for name in chosen:

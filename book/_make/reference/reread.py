@@ -125,6 +125,7 @@ def shown(cell: dict[str, Any]) -> list[Any]:
     """The data of a cell's outputs; of a number the digits that any processor gives."""
     outputs = (output.get("data", {}) for output in cell.get("outputs", []))
     told = [[data[kind] for kind in (PAYLOAD, LIVE) if kind in data] for data in outputs if PAYLOAD in data]
+    # by way of its text, in which every number is met once, however deep it lies
     return list(json.loads(json.dumps(told), parse_float=lambda digits: float(f"{float(digits):.9g}")))
 
 

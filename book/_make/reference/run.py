@@ -11,7 +11,6 @@ import html
 import json
 import os
 import re
-import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from unittest import mock
 
 from book._make.build import alone, run_chapters
 from book._make.notebook import sha256
+from book._make.notebook import write as write_file
 from polinb.data.loading import load_data
 from polinb.errors import ArtifactError
 from polinb.models.loading import pick_device
@@ -253,8 +253,8 @@ def write(folder: Path, made: Mapping[str, Any]) -> None:
     if size > LIMIT:
         raise ArtifactError(f"reference run: {size / 2**20:.1f} MiB; at most {LIMIT // 2**20} are committed")
     (folder / results.SUMS).unlink(missing_ok=True)  # without it there are no results, rather than mixed ones
-    shutil.rmtree(folder / "notebooks", ignore_errors=True)
-    (folder / "notebooks").mkdir(parents=True)
     for path, text in told.items():
-        path.write_text(text, "utf-8")
+        write_file(path, text)
+    for path in {*(folder / "notebooks").iterdir()} - {*told}:  # only now: a kill loses none
+        path.unlink()
     results.write_sums(folder)

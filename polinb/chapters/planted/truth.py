@@ -70,7 +70,7 @@ def detected(run: Run, folder: Path, *, seed: int, prompts: Sequence[int], gamma
     """
     parts, curves = [], []
 
-    @lru_cache(maxsize=1)  # the base condition comes first, and what was searched is kept
+    @lru_cache(maxsize=1)  # conditions of one design follow each other, and a search that comes back is kept
     def built(design: Design) -> tuple[Planted, dict[tuple[str, str], LM]]:
         planted = build(design)
         return planted, constructed(planted)
