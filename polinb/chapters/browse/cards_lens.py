@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from polinb.chapters.browse.cards_choice import Neuron
 from polinb.lazy import torch
 from polinb.models.architectures import architecture_of, resolve, value_vectors
 from polinb.models.lm import LM
 
+Neuron = tuple[int, int]  # layer and index within it, both from 0
 FINAL_NORM = {"gpt2": "transformer.ln_f", "gpt_neox": "gpt_neox.final_layer_norm"}  # all others: model.norm
 OUTPUT_NORM = {  # norm of the FFN's output inside a block, before it is added to the residual stream
     "gemma2": "post_feedforward_layernorm",

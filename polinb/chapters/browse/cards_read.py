@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.browse.cards_choice import Neuron
-from polinb.chapters.browse.cards_lens import token_text
+from polinb.chapters.browse.cards_lens import Neuron, token_text
 from polinb.lazy import torch
 from polinb.masking.decoding import Reader
 from polinb.models.architectures import architecture_of, resolve
