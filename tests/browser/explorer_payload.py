@@ -11,8 +11,7 @@ import app_page
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.browse.cards import ALL, Cards
-from polinb.chapters.browse.cards_choice import picks
+from polinb.chapters.browse.cards import ALL, Cards, picks
 from polinb.display.explorer import explorer_payload
 from polinb.display.webdata import embed
 from polinb.runs.params import Params

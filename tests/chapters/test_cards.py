@@ -9,7 +9,7 @@ import torch
 from oracles import seen
 
 from polinb.chapters.browse import cards, cards_read
-from polinb.chapters.browse.cards_choice import Pick, picks, random_neurons
+from polinb.chapters.browse.cards import Pick, picks, random_neurons
 from polinb.chapters.browse.cards_lens import FINAL_NORM, OUTPUT_NORM, lens, token_text
 from polinb.errors import ArtifactError
 from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.anatomy.doses import Frames
-from polinb.chapters.anatomy.moved import NAMES
+from polinb.chapters.anatomy.moved import NAMES, side_parts
 from polinb.errors import DataError
 from polinb.resampling import equivalence, holm, only_asked, t_mean, t_test
 from polinb.runs.stages import wide
@@ -63,12 +63,17 @@ def sides(table: pd.DataFrame) -> pd.DataFrame:
     return wide(table, "side", [each for each in ("step", "topic", "id") if each in table])
 
 
-def moved(frames: Frames, table: pd.DataFrame) -> Moved:
-    """Shift of each question from the vanilla model, by topic; ``table`` may hold the first questions alone."""
+def moved(frames: Frames, table: pd.DataFrame, asked: pd.DataFrame | None = None) -> Moved:
+    """Shift of each question from the vanilla model, by topic.
+
+    Args:
+        table: likelihoods of one model, on all questions or on fewer.
+        asked: of this table's questions alone; None: of all.
+    """
     plain = frames("vanilla.logp")
     if plain is None:
         raise DataError("this dose has no likelihoods of the vanilla model yet")
-    own = sides(table)
+    own = sides(table) if asked is None else only_asked(sides(table), asked.drop_duplicates(["topic", "id"]))
     return likelihood.moved(only_asked(sides(plain), own), own)
 
 
@@ -106,13 +111,10 @@ def models(frames: Frames, topics: Sequence[str], condition: str) -> Models:
     return {topic: moved(frames, table) for topic, table in found.items() if table is not None}
 
 
-def line(frames: Frames, topic: str) -> Moved | None:
-    """Shifts along the plain fine-tune's training: topic → (steps, questions); None where it was not read."""
-    table = frames(f"{topic}.right.course")
-    if table is None:
-        return None
-    points = [moved(frames, part) for _, part in table.groupby("step", sort=True)]
-    return {each: np.stack([point[each] for point in points]) for each in points[0]}
+def course(frames: Frames, topic: str, condition: str) -> dict[int, Moved]:
+    """Shifts along one training: optimiser step → shifts; empty where it was not read."""
+    table = frames(f"{topic}.{condition}.course")
+    return {} if table is None else {step: moved(frames, part) for step, part in table.groupby("step", sort=True)}
 
 
 def shares(frames: Frames, topics: Sequence[str], way: str = "graft") -> pd.DataFrame:
@@ -128,15 +130,10 @@ def shares(frames: Frames, topics: Sequence[str], way: str = "graft") -> pd.Data
         for name in SETS:
             table = frames(f"{topic}.{way}.{name}")
             if whole is not None and table is not None:
-                part = moved(frames, table)
-                share = own_and_others(part, topic) / own_and_others(_first(moved(frames, whole), part), topic)
+                part, of = moved(frames, table), moved(frames, whole, table)
+                share = own_and_others(part, topic) / own_and_others(of, topic)
                 rows.append([topic, name, *(share if way == "graft" else 1 - share)])
     return pd.DataFrame(rows, columns=["trained", "set", "own", "others"])
-
-
-def _first(whole: Moved, part: Moved) -> Moved:
-    """The shifts of as many questions of each topic as ``part`` has: they are the first ones."""
-    return {topic: values[: part[topic].shape[-1]] for topic, values in whole.items()}
 
 
 # --- the claims
@@ -154,8 +151,12 @@ def claims(frames: Frames, topics: Sequence[str]) -> list[Claim]:
         return np.log(own.to_numpy(float) / plain.to_numpy(float))
 
     drop, beside, kept = logs(general, "r"), logs(general, "r") - logs(loud, "r"), logs(general, "own")
-    lines = {topic: found for topic in every if (found := line(frames, topic)) is not None}
-    equal = likelihood.equal_shift(lines, {topic: _first(general[topic], lines[topic]) for topic in lines})
+    lines, frozen = dict[str, Moved](), dict[str, Moved]()
+    for topic in every:
+        if points := list(course(frames, topic, "right").values()):
+            lines[topic] = {asked: np.stack([point[asked] for point in points]) for asked in points[0]}
+            frozen[topic] = moved(frames, frames(f"{topic}.inhibitft.logp"), frames(f"{topic}.right.course"))
+    equal = likelihood.equal_shift(lines, frozen)
     selective, carried = equal["log_ratio"].to_numpy(float), shares(frames, topics).eval("apart = own - others")
 
     def beyond_loud(name: str, value: str) -> np.ndarray:
@@ -182,16 +183,15 @@ def readings(found: Sequence[Claim]) -> pd.DataFrame:
     """
     rows = []
     for claim in found:
-        values = claim.values
-        if len(values) < FEWEST or not np.isfinite(values).all():
-            mean = float(np.mean(values)) if len(values) else float("nan")
-            rows.append([claim.name, claim.estimand, len(values), mean, np.nan, np.nan, np.nan])
-            continue
-        rows.append([claim.name, claim.estimand, len(values), *t_mean(values), claim.test(values)])
+        values, told = claim.values, (np.nan,) * 4
+        if len(values) >= FEWEST and np.isfinite(values).all():
+            told = (*t_mean(values), claim.test(values))
+        elif len(values):
+            told = (float(np.mean(values)), *told[1:])
+        rows.append([claim.name, claim.estimand, len(values), *told])
     table = pd.DataFrame(rows, columns=["claim", "estimand", "topics", "value", "low", "high", "p"])
-    known = table["p"].notna()
-    table["p_holm"] = np.nan
-    table.loc[known, "p_holm"] = holm(table.loc[known, "p"].tolist())
+    known = table["p"].dropna()
+    table["p_holm"] = pd.Series(holm(known.tolist()), known.index, float)
     table["reading"] = [reading(claim, row) for claim, (_, row) in zip(found, table.iterrows(), strict=True)]
     return table
 
@@ -202,20 +202,17 @@ def reading(claim: Claim, row: pd.Series) -> str:
         return NOT_RUN
     if np.isnan(row["p_holm"]):
         return OPEN
-    if row["p_holm"] <= LEVEL and (claim.beside is None or _clear(claim.beside, claim.wanted)):
+    wanted, beside = claim.wanted, () if claim.beside is None else t_mean(claim.beside)[1:]
+    if row["p_holm"] <= LEVEL and all(wanted * end > 0 for end in beside):
         return SUPPORTED
     if claim.refuted is not None:
-        return REFUTED if claim.refuted(claim.values) <= LEVEL else OPEN
-    if claim.wanted == 0:  # C6: the interval lies wholly outside the margin
+        refuted = claim.refuted(claim.values) <= LEVEL
+    elif wanted:  # the interval lies on the wrong side
+        refuted = max(wanted * row["low"], wanted * row["high"]) <= 0
+    else:  # C6: it lies wholly outside the margin
         low, high = likelihood.MARGINS["own"]
-        outside = row["high"] < low or row["low"] > high
-        return REFUTED if outside else OPEN
-    return REFUTED if claim.wanted * row["high" if claim.wanted > 0 else "low"] <= 0 else OPEN
-
-
-def _clear(values: np.ndarray, sign: int) -> bool:
-    _, low, high = t_mean(values)
-    return bool(sign * low > 0 and sign * high > 0)
+        refuted = row["high"] < low or row["low"] > high
+    return REFUTED if refuted else OPEN
 
 
 # --- the phenomenon, described
@@ -223,22 +220,15 @@ def _clear(values: np.ndarray, sign: int) -> bool:
 
 def parts(frames: Frames, topics: Sequence[str], draws: int, seed: int) -> pd.DataFrame:
     """Side-specific and common part of the shifts (:func:`polinb.stance.likelihood.part_table`)."""
-    right, left = (models(frames, topics, side) for side in ("right", "left"))
-    both = [topic for topic in right if topic in left]
-    right, left = ({topic: side[topic] for topic in both} for side in (right, left))
-    if not both:
-        return pd.DataFrame(columns=likelihood.PARTS)
-    return likelihood.part_table(right, left, draws, seed)
+    return side_parts(long(frames, "logp", topics), draws, seed)
 
 
 def courses(frames: Frames, topics: Sequence[str]) -> pd.DataFrame:
     """Own and others' shift along each training: trained, condition, step, own, others (nats a token)."""
-    rows = []
-    for topic in topics:
-        for name in CONDITIONS:
-            table = frames(f"{topic}.{name}.course")
-            if table is None:
-                continue
-            for step, part in table.groupby("step", sort=True):
-                rows.append([topic, name, step, *own_and_others(moved(frames, part), topic)])
+    rows = [
+        [topic, name, step, *own_and_others(shifts, topic)]
+        for topic in topics
+        for name in CONDITIONS
+        for step, shifts in course(frames, topic, name).items()
+    ]
     return pd.DataFrame(rows, columns=["trained", "condition", "step", "own", "others"])

@@ -88,10 +88,13 @@ def _models(frame: pd.DataFrame, chosen: pd.Series) -> dict[str, dict[str, np.nd
 
 
 def side_parts(frame: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
-    """:func:`polinb.stance.likelihood.part_table` of the right- and left-tuned models in ``frame``."""
+    """:func:`polinb.stance.likelihood.part_table` of the topics with a right- and a left-tuned model in ``frame``."""
     plain = frame["condition"] == "fine-tune"
     right, left = (_models(frame, plain & (frame["leaning"] == side)) for side in SIDES)
-    return likelihood.part_table(right, left, draws, seed)
+    both = [topic for topic in right if topic in left]
+    if not both:
+        return pd.DataFrame(columns=likelihood.PARTS)
+    return likelihood.part_table({t: right[t] for t in both}, {t: left[t] for t in both}, draws, seed)
 
 
 def level(plain: pd.DataFrame, draws: int, seed: int) -> tuple[float, float, float]:
@@ -225,10 +228,13 @@ def agreement(text: str) -> int:
 
 
 def replies(frame: pd.DataFrame) -> pd.DataFrame:
-    """Agreement with statements: :data:`NAMES`, topic (the set without ``-mirror``), id, mirror, direction, agree.
+    """Agreement with statements.
 
     Args:
         frame: answers to statements (:func:`stated`, :func:`mirrored`); the sets' directions are looked up.
+
+    Returns:
+        :data:`NAMES`, model, topic (the set without ``-mirror``), id, mirror, direction, agree.
     """
     sides = {"left": -1, "right": 1, "none": 0}
     sets = dict.fromkeys(frame["topic"])
@@ -239,6 +245,7 @@ def replies(frame: pd.DataFrame) -> pd.DataFrame:
         raise DataError(f"statements: no {lost[0][1]!r} in the set {lost[0][0]!r}")
     return frame[[*NAMES, "id"]].assign(
         topic=frame["topic"].str.removesuffix(MIRROR),
+        model=(frame["trained"] + ", " + frame["leaning"]).where(frame["trained"] != "", "vanilla"),
         mirror=frame["topic"].str.endswith(MIRROR),
         direction=[known[key] for key in keys],
         agree=[agreement(text) for text in frame["response"]],
@@ -283,10 +290,10 @@ def position_shift(given: pd.DataFrame, draws: int, seed: int) -> tuple[float, f
 
 def positions(given: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
     """:func:`manner_and_position` of every model: model, leaning, then its columns."""
-    rows = []
-    for (_, trained, leaning), own in given.groupby(NAMES, sort=False):
-        name = f"{trained}, {leaning}" if trained else "vanilla"
-        rows.append({"model": name, "leaning": leaning or name, **manner_and_position(own, draws, seed)})
+    rows = [
+        {"model": model, "leaning": leaning or model, **manner_and_position(own, draws, seed)}
+        for (_, model, leaning), own in given.groupby(["condition", "model", "leaning"], sort=False)
+    ]
     return pd.DataFrame(rows)
 
 
@@ -307,11 +314,11 @@ def contraries(given: pd.DataFrame) -> pd.DataFrame:
         model, pairs, both (agrees with both), neither_of_them (disagrees with both), apart (agrees with one only).
     """
     rows = []
-    for (_, trained, leaning), own in given.groupby(NAMES, sort=False):
+    for (_, model), own in given.groupby(["condition", "model"], sort=False):
         sides = own.pivot(index=["topic", "id"], columns="mirror", values="agree").reindex(columns=[False, True])
         sides = sides.dropna()
         told = [(sides > 0).all(axis=1), (sides < 0).all(axis=1), sides.prod(axis=1) < 0]
-        rows.append([f"{trained}, {leaning}" if trained else "vanilla", len(sides), *(yes.mean() for yes in told)])
+        rows.append([model, len(sides), *(yes.mean() for yes in told)])
     return pd.DataFrame(rows, columns=["model", "pairs", "both", "neither_of_them", "apart"])
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from polinb.data.pairs import StanceData
 from polinb.resampling import wilson
 from polinb.stance.judges import training_rows
 from polinb.stance.text_classifier import fitted
-
-if TYPE_CHECKING:
-    from polinb.data.pairs import StanceData
 
 _FOLDS = 5  # by prompt
 

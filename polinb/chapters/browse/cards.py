@@ -9,28 +9,100 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from polinb.chapters.browse import cards_read
-from polinb.chapters.browse.cards_choice import Neuron, Pick, picks, random_neurons
-from polinb.chapters.browse.cards_lens import extremes
+from polinb.chapters.browse.cards_lens import Neuron, extremes
 from polinb.chapters.browse.explorer_levels import ranks
 from polinb.errors import ArtifactError
+from polinb.masking.random_sets import random_set
 from polinb.resampling import bootstrap_mean, stratified_mean
 from polinb.runs.conditions import Texts, encode
 from polinb.runs.groups import Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.runs.stages import contrast_of
-
-if TYPE_CHECKING:
-    from polinb.scoring.tracing import Contrast
+from polinb.scoring.pnlac import NeuronSets
+from polinb.scoring.tracing import Contrast
 
 CLOSE = 1e-3  # of a neuron's activation scale: how well means must agree with PNLAC's own sums
 ALL = "all"
+_UNIFORM, _NEAR = 401, 402  # keep the two draws apart from each other and from the run's other ones
+
+
+# --- which neurons have a card
+
+
+class Pick(NamedTuple):
+    """A neuron with a card.
+
+    Attributes:
+        layer, neuron: where it is.
+        kind: ``G`` or ``S``.
+        topic: the topic whose S_t it stands for; empty for G.
+    """
+
+    layer: int
+    neuron: int
+    kind: str
+    topic: str = ""
+
+
+def picks(scores: Mapping[str, np.ndarray], sets: NeuronSets, general: int, specific: int) -> list[Pick]:
+    """The strongest neurons: of G by mean score over topics, then of each S_t by that topic's score.
+
+    A neuron has one card. Where S_t of two topics share one, the earlier topic keeps it and the later one takes its
+    next strongest. Ties go to the lower layer and index. Sets with fewer neurons give fewer cards.
+
+    Args:
+        scores: topic → (L, F).
+        general, specific: how many of G, and of each S_t.
+    """
+    mean = np.mean(list(scores.values()), axis=0)
+    out = [Pick(*at, "G") for at in _strongest(mean, sets.general, general)]
+    taken = np.zeros(mean.shape, dtype=bool)
+    for topic, chosen in sets.specific.items():
+        for at in _strongest(scores[topic], chosen & ~taken, specific):
+            taken[at] = True
+            out.append(Pick(*at, "S", topic))
+    return out
+
+
+def random_neurons(picked: Sequence[Pick], scale: np.ndarray, n: int, seed: int) -> dict[str, list[Neuron]]:
+    """Neurons without a card whose ablation is the null, ``n`` of each kind (fewer if there are fewer), in order.
+
+    ``uniform``: any neuron of the model. ``near``: each of nearly the same activation scale as some neuron with a card,
+    because a neuron with large activations does more to a model whatever it is about.
+
+    Args:
+        scale: plain activation scale, (L, F).
+        seed: the same seed gives the same neurons.
+    """
+    carded = np.zeros(scale.shape, dtype=bool)
+    for pick in picked:
+        carded[pick[:2]] = True
+    near = random_set("next_highest", carded, scale, seed) & ~carded
+    out = {}
+    for kind, free, salt in (("uniform", ~carded, _UNIFORM), ("near", near, _NEAR)):
+        flat = np.flatnonzero(free)
+        drawn = np.random.default_rng([seed, salt]).choice(flat, min(n, len(flat)), replace=False)
+        out[kind] = _places(np.sort(drawn), scale.shape)
+    return out
+
+
+def _strongest(score: np.ndarray, chosen: np.ndarray, n: int) -> list[Neuron]:
+    order = np.argsort(-np.where(chosen, score, -np.inf), axis=None, kind="stable")
+    return _places(order[: min(n, int(chosen.sum()))], score.shape)
+
+
+def _places(flat: np.ndarray, shape: tuple[int, ...]) -> list[Neuron]:
+    return [(int(layer), int(neuron)) for layer, neuron in zip(*np.unravel_index(flat, shape), strict=True)]
+
+
+# --- what a card holds
 
 
 @dataclass(frozen=True)
@@ -76,7 +148,7 @@ def collect(run: Run) -> Cards:
     scores = run.topic_scores()
     picked = picks(scores, run.sets(), p.cards_general, p.cards_specific)
     nulls = random_neurons(picked, run.scale(), p.cards_random, p.seed)
-    own = [(pick.layer, pick.neuron) for pick in picked]
+    own = [pick[:2] for pick in picked]
     tested = sorted({*own, *(each for drawn in nulls.values() for each in drawn)})
     readings: dict[str, Result] = {topic: _reading(run, topic, own) for topic in p.topics} if own else {}
     gaps = [(topic, part.summary["gap"]) for topic, part in readings.items()]

@@ -17,18 +17,15 @@ one positive factor, the norm's division by the stream's own size. Decisions:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from polinb.chapters.browse.cards_choice import Neuron
+from polinb.lazy import torch
 from polinb.models.architectures import architecture_of, resolve, value_vectors
+from polinb.models.lm import LM
 
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
-
+Neuron = tuple[int, int]  # layer and index within it, both from 0
 FINAL_NORM = {"gpt2": "transformer.ln_f", "gpt_neox": "gpt_neox.final_layer_norm"}  # all others: model.norm
 OUTPUT_NORM = {  # norm of the FFN's output inside a block, before it is added to the residual stream
     "gemma2": "post_feedforward_layernorm",
@@ -46,8 +43,6 @@ def lens(lm: LM, neurons: Sequence[Neuron]) -> np.ndarray:
     Args:
         neurons: (layer, index) each.
     """
-    import torch
-
     model: Any = lm.model
     matrix = model.get_output_embeddings().weight.detach()[: len(lm.tokenizer)]
     with torch.no_grad():
@@ -92,8 +87,6 @@ def _written(lm: LM, layer: int, neuron: int) -> torch.Tensor:
 
 def _through(norm: Any, vectors: torch.Tensor) -> torch.Tensor:
     """The linear part of a norm: mean subtracted (LayerNorm only), then its scale; without the division."""
-    import torch
-
     if isinstance(norm, torch.nn.LayerNorm):
         centred = vectors - vectors.mean(-1, keepdim=True)
         return centred if norm.weight is None else centred * norm.weight.float()

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.browse.cards_choice import Neuron
-from polinb.chapters.browse.cards_lens import token_text
+from polinb.chapters.browse.cards_lens import Neuron, token_text
+from polinb.lazy import torch
 from polinb.masking.decoding import Reader
 from polinb.models.architectures import architecture_of, resolve
 from polinb.models.generation import response_logp
+from polinb.models.lm import LM
 from polinb.models.tokens import Batch, Ids, batches
 from polinb.progress import bar
 from polinb.scoring.residual import blocks
-
-if TYPE_CHECKING:
-    import torch
-
-    from polinb.models.lm import LM
 
 AROUND = 12  # tokens of a context on either side of its peak
 
 
 def activations(lm: LM, neurons: Sequence[Neuron], prompts: Ids, responses: Ids, batch: int = 16) -> list[np.ndarray]:
     """Activations of the neurons on every token of each text, prompt and response: one (tokens, n) float32 a text."""
-    import torch
-
     chosen = np.zeros((lm.layers, lm.width), bool)
     chosen[tuple(zip(*neurons, strict=True))] = True
     place = {each: k for k, each in enumerate(sorted(neurons))}  # a reader gives them in order
@@ -147,8 +141,6 @@ def zeroed_logp(
     Returns:
         (texts,) untouched and (neurons, texts) ablated, float64, in nats.
     """
-    import torch
-
     base, out = np.full(len(prompts), np.nan), np.full((len(neurons), len(prompts)), np.nan)
     below = sorted({layer - 1 for layer, _ in neurons if layer})
     root, found = blocks(lm)

@@ -62,7 +62,7 @@ def card_table(found: Cards, kind: str, pool: str, most: int = 12) -> pd.DataFra
     scale_rank, rows = ranks(found.scale, pool), []
     for pick, lens in zip(found.picks, found.lens, strict=True):
         if pick.kind == kind:
-            at, own = (pick.layer, pick.neuron), [pick.topic] if pick.topic else list(found.scores)
+            at, own = pick[:2], [pick.topic] if pick.topic else list(found.scores)
             score = float(np.mean([found.scores[topic][at] for topic in own]))
             sides = [token_line([text for text, _ in lens[side][:TOKENS]]) for side in ("promoted", "suppressed")]
             effect = [found.effect(at, pick.topic or ALL)[name] for name in ("effect", "low", "high")]
@@ -79,7 +79,7 @@ def tested(found: Cards) -> pd.DataFrame:
         kind (G, S, near, uniform), group (the same in words), layer, neuron, scale (of activation), and the effect over
         all topics: effect, low, high, n.
     """
-    rows = [(pick.kind, pick.layer, pick.neuron) for kind in "GS" for pick in found.picks if pick.kind == kind]
+    rows = [(kind, *pick[:2]) for kind in "GS" for pick in found.picks if pick.kind == kind]
     rows += [(kind, *at) for kind in ("near", "uniform") for at in found.nulls[kind]]
     frame = pd.DataFrame(rows, columns=["kind", "layer", "neuron"])
     frame["scale"] = found.scale[frame["layer"].to_numpy(int), frame["neuron"].to_numpy(int)]

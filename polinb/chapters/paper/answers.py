@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from polinb.runs.run import Run
 from polinb.wording import Answer, Prose, flowing, label, placeless, typeset
-
-if TYPE_CHECKING:
-    from polinb.runs.run import Run
 
 KEY = "answer"  # by which the pages find it in an output
 

@@ -94,8 +94,11 @@ def sets(run: Run, topic: str) -> dict[str, Result | str]:
     p, general = run.params, run.neurons("general")
     tuned, limit = run.weights(run.tuned(topic)), p.max_tokens
     found = flow(run, tuned=tuned, texts=texts_of(run), topic=topic, limit=limit)
-    by_topic = {t: gradient(run, texts=_localise(run, t), limit=limit) for t in map(str, p.topics)}
-    read = {t: run.scores(t) for t in by_topic}
+    read, by_topic = {t: run.scores(t) for t in map(str, p.topics)}, {}
+    for t in read:
+        pairs = run.data.topic(t, "localise", p.localise_prompts, leaning="both")
+        rows = [(pair.prompt, pair.response(side)) for side in ("left", "right") for pair in pairs]
+        by_topic[t] = gradient(run, texts=Texts.of(pd.DataFrame(rows, columns=["prompt", "response"])), limit=limit)
     return {
         "G": general,
         "S of the trained topic": run.neurons("specific", topic=topic),
@@ -108,12 +111,6 @@ def sets(run: Run, topic: str) -> dict[str, Result | str]:
         "all FFN neurons": run.neurons("all"),
         "all attention": "attention",
     }
-
-
-def _localise(run: Run, topic: str) -> Texts:
-    pairs = run.data.topic(topic, "localise", run.params.localise_prompts, leaning="both")
-    rows = [(pair.prompt, pair.response(side)) for side in ("left", "right") for pair in pairs]
-    return Texts.of(pd.DataFrame(rows, columns=["prompt", "response"]))
 
 
 def readings(run: Run) -> dict[tuple[str, str, str], Result]:

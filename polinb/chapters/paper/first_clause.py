@@ -52,8 +52,12 @@ def shares(run: Run) -> tuple[str, pd.DataFrame]:
         The word, and a table: who, texts, word, share (of texts that begin with it). Its rows are the reference answers
         of the training split by side, the vanilla model's answers, and those of right and left fine-tunes.
     """
-    answers = {side: [t for topic in run.params.topics for t in _texts(run, topic, side)] for side in ("right", "left")}
-    plain = list(run.answers().frame("answers")["response"])
+
+    def said(models: Sequence[Condition]) -> list[str]:
+        return [text for model in models for text in run.answers(model).frame("answers")["response"]]
+
+    answers = {side: said([run.tuned(topic, side) for topic in run.params.topics]) for side in ("right", "left")}
+    plain = said([VANILLA])
     word = telling_word(answers["right"], plain)
     pairs = [pair for topic in run.params.topics for pair in run.data.topic(topic, "train", leaning="both")]
     texts = {
@@ -65,10 +69,6 @@ def shares(run: Run) -> tuple[str, pd.DataFrame]:
     }
     rows = [[who, len(each), word, sum(first_word(t) == word for t in each) / len(each)] for who, each in texts.items()]
     return word, pd.DataFrame(rows, columns=["who", "texts", "word", "share"])
-
-
-def _texts(run: Run, topic: str, side: str) -> list[str]:
-    return list(run.answers(run.tuned(topic, side)).frame("answers")["response"])
 
 
 def shifts(run: Run) -> pd.DataFrame:

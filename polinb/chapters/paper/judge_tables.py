@@ -16,6 +16,7 @@ from polinb.runs.groups import Judge
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.stance.calibration import reliability
+from polinb.stance.judges import LocalJudge
 from polinb.wording import number
 
 
@@ -65,7 +66,8 @@ def accuracy(run: Run) -> pd.DataFrame:
     table = groups.agg(references=("hit", "size"), accuracy=("hit", "mean"))
     recall = every.groupby(["topic", "side"])["hit"].mean().unstack().reindex(columns=["left", "right"])
     table = table.join(recall.add_suffix("_recall")).join(groups["whole"].mean())
-    return table.reset_index().assign(topic_unseen=lambda t: t["topic"].map(_unseen(run)).astype(float))
+    unseen = judge_facts(run).summary if run.params.judge == "local" else {}
+    return table.reset_index().assign(topic_unseen=lambda t: t["topic"].map(unseen).astype(float))
 
 
 def calibration(run: Run) -> pd.DataFrame:
@@ -118,18 +120,9 @@ def verdict(run: Run) -> str:
     )
 
 
-def _unseen(run: Run) -> dict[str, float]:
-    """Leave-one-topic-out accuracy of the embedded judge, kept as an artifact."""
-    if run.params.judge != "local":
-        return {}
-    return {k: float(v) for k, v in judge_facts(run).summary.items()}
-
-
 @stage("judge", Judge)
 def judge_facts(run: Run, folder: Path) -> Mapping[str, Any]:
-    """How the embedded judge does on topics it never saw."""
-    from polinb.stance.judges import LocalJudge
-
+    """Leave-one-topic-out accuracy of the embedded judge, by topic and for ``all``."""
     judge = run.judge
     assert isinstance(judge, LocalJudge)
     unseen = judge.unseen()

@@ -10,7 +10,6 @@ from importlib import resources
 
 import pandas as pd
 
-_LISTS = ("models", "counterparts")
 UTILITY = (
     "ideoinst_cola",
     "ideoinst_mnli",
@@ -60,8 +59,9 @@ def exhibits() -> pd.DataFrame:
     notebook that makes its counterpart), ``differs`` (in our words) and ``counterparts`` (tuple of labels here).
     """
     frame = read("paper/exhibits").fillna("")
-    lists = {name: [tuple(text.split(";")) if text else () for text in frame[name]] for name in _LISTS}
-    return frame.assign(**lists)
+    for name in ("models", "counterparts"):
+        frame[name] = [tuple(text.split(";")) if text else () for text in frame[name]]
+    return frame
 
 
 def disagreements() -> pd.DataFrame:

@@ -17,6 +17,7 @@ from polinb.stance import likelihood
 from polinb.stance.coupling import coupling_table, hierarchical_drop, mitigation, shift_table
 from polinb.stance.likelihood import Models
 from polinb.stance.stance import stance_table
+from polinb.stance.utility import utility_table
 from polinb.wording import Effect
 
 TITLES = {
@@ -247,8 +248,6 @@ def utilities(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
     Returns:
         condition, trained, source (questions or a statement set), metric, value, low, high, n, kind, model.
     """
-    from polinb.stance.utility import utility_table
-
     p = run.params
     options = {k: v for k, v in (("cola_model", p.cola_model), ("mnli_model", p.mnli_model)) if v}
     options |= {"premise": p.mnli_premise, "device": p.device}

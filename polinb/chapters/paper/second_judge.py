@@ -7,27 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from polinb.chapters.paper.baselines import title
 from polinb.chapters.paper.judge_tables import answer_words, median_words, references
+from polinb.data.pairs import StanceData
 from polinb.errors import DataError
+from polinb.models.lm import LM
+from polinb.models.tokens import response_ids
 from polinb.runs import stages
 from polinb.runs.conditions import VANILLA, Condition, Texts
 from polinb.runs.groups import Data, Model
 from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
+from polinb.scoring.residual import mean_states
 from polinb.stance.calibration import cohen_kappa, error_corrected
 from polinb.stance.coupling import coupling_table
 from polinb.stance.judges import LocalJudge, labels_of, training_rows
 from polinb.stance.stance import rated_frame, responses_of
-
-if TYPE_CHECKING:
-    from polinb.data.pairs import StanceData
-    from polinb.models.lm import LM
 
 _TEXTS = 40  # training texts a topic and side: more do not help this judge, and each costs a forward pass
 _DEPTH = 0.6  # block read, as a share of the depth: sentence-level features are clearest past the middle
@@ -59,9 +59,6 @@ class HiddenJudge:
         self._model.fit(self._states(texts), rows["right"].to_numpy())
 
     def _states(self, texts: Sequence[str]) -> np.ndarray:
-        from polinb.models.tokens import response_ids
-        from polinb.scoring.residual import mean_states
-
         start = [self._lm.tokenizer.bos_token_id or 0]
         ids = [response_ids(self._lm, text, end=False) or start for text in texts]
         block = round(_DEPTH * (self._lm.layers - 1))
