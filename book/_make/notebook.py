@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import sys
@@ -121,6 +122,7 @@ def execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[s
                 return super().execute_managed_notebook(nb_man, kernel_name, **options)
 
     papermill_engines.register("saved once", SavedOnce)
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it does not know parameters that a comment names
 
     source, left = layout.notebooks / f"{name}.ipynb", layout.failed / f"{name}.ipynb"
     left.parent.mkdir(parents=True, exist_ok=True)
@@ -131,8 +133,7 @@ def execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[s
         config.NotebookClient.shutdown_kernel = "immediate"  # nothing is left to do but unloading libraries
         try:
             papermill.execute_notebook(
-                str(source),
-                str(left),
+                *(str(path).replace("{", "{{").replace("}", "}}") for path in (source, left)),  # it formats paths
                 parameters=dict(parameters),
                 engine_name="saved once",
                 kernel_name="python3",
@@ -143,9 +144,11 @@ def execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[s
                 extra_arguments=["--log-level=CRITICAL"],  # its end is not an error to tell of
                 config=config,
             )
-        except (PapermillExecutionError, DeadKernelError) as error:
+        except BaseException as error:  # Ctrl-C too
             if left.is_file():  # keys of the environment do not stay in what it left
                 write(left, hide(left.read_text("utf-8"), forms=False))
+            if not isinstance(error, PapermillExecutionError | DeadKernelError):
+                raise
             raise BookError(hide(_failure(name, error, left.relative_to(layout.root)))) from None
         noted = Path(folder) / "unfinished"
         undone = tuple(dict.fromkeys(noted.read_text("utf-8").splitlines())) if noted.is_file() else ()

@@ -167,6 +167,7 @@ class Store:
         try:
             sweep(path)
             work = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+            _versions()  # before work of hours, beside which a package may be upgraded
             start = time.perf_counter()
             summary = dict(make(work) or {})
             made = {**provenance(), "seconds": round(time.perf_counter() - start, 3)}
@@ -260,7 +261,7 @@ def provenance() -> dict[str, Any]:
 
 @cache
 def _versions() -> dict[str, str]:
-    """Of what this process loaded: an upgrade beside a long run does not change it."""
+    """Of what this process loads: an upgrade beside a long run does not change it."""
     return {name: metadata.version(name) for name in _PACKAGES}
 
 

@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from oracles import same, state
@@ -74,6 +75,32 @@ def drop(mean, beside=None):
 )
 def test_a_claim_is_read_by_the_rule(claim, told):
     assert tables.readings([claim])["reading"].item() == told
+
+
+def test_training_less_is_read_on_the_questions_of_the_course():
+    """As if the end had been asked no others, in whatever order the ids sort."""
+    topics, ids, rng = ["crime", "race", "science"], ["q3", "q1", "q2"], np.random.default_rng(0)
+    keys = {"topic": topics, "id": ids, "side": ["left", "right"]}
+    asked = pd.MultiIndex.from_product(keys.values(), names=keys).to_frame(index=False)
+
+    def likelihoods(right=0.0):
+        noise = rng.normal(0, 0.1, len(asked))
+        return asked.assign(logp=noise + right * (asked["side"] == "right"))
+
+    whole = {"vanilla.logp": likelihoods()}
+    for topic in topics:
+        for name, shift in (("right", 3), ("inhibitft", 2), ("loud", 2)):
+            whole[f"{topic}.{name}.logp"] = likelihoods(shift)
+        course = [likelihoods(step).assign(step=step) for step in (1, 2, 3)]
+        whole[f"{topic}.right.course"] = pd.concat(course, ignore_index=True).query("id != 'q2'")
+    fewer = {name: table[table["id"] != "q2"] for name, table in whole.items()}
+    found, same_questions = (tables.claims(each.get, topics)[1] for each in (whole, fewer))
+    assert np.isfinite(found.values).all() and len(found.values) == 3
+    np.testing.assert_allclose(found.values, same_questions.values, rtol=1e-12)
+
+
+def test_a_dose_that_has_nothing_yet_shows_nothing():
+    assert tables.parts(lambda name: None, ["crime"], 10, 0).empty
 
 
 def test_five_tests_are_corrected_together():

@@ -78,7 +78,9 @@ def read(folder: Path) -> Reference | None:
 def write_sums(folder: Path) -> None:
     """List every file of the folder with its SHA-256."""
     lines = [f"{digest}  {name}\n" for name, digest in _digests(folder).items()]
-    (folder / SUMS).write_text("".join(lines), "utf-8")
+    fresh = folder.with_name(f".{folder.name}.{SUMS}.new")  # beside the folder, which lists all that is in it
+    fresh.write_text("".join(lines), "utf-8")
+    fresh.replace(folder / SUMS)  # in one step: a cut list would be damage
 
 
 def _digests(folder: Path) -> dict[str, str]:

@@ -108,9 +108,10 @@ def again(kept: Path, dose: str, given: Mapping[str, Any], share: float, seed: i
     run.read_only = True
     old, new = doses.results(run), doses.results(fresh)
     able = [name for name, each in old.items() if each.stage.kind in KINDS and each.done()]
-    if not able:  # a device is in every key
-        yield f"{dose}: no kept result was made on this kind of device ({run.identity['device']}); try device=cpu"
-        return
+    index: dict[str, str] = json.loads((kept / doses.INDEX).read_text("utf-8"))
+    if lost := [name for name, place in index.items() if name in old and str(old[name]) != place]:
+        kind = run.identity["device"]
+        yield f"{dose}: {len(lost)} kept results are of another kind of device than {kind}, or rate: {lost[0]}"
     chosen = random.Random(seed).sample(able, min(len(able), max(1, round(share * len(able)))))
     restore(kept, fresh.store)  # what a result is made from is taken as kept, but weights, which are made anew
     for name in chosen:

@@ -255,6 +255,6 @@ def write(folder: Path, made: Mapping[str, Any]) -> None:
     (folder / results.SUMS).unlink(missing_ok=True)  # without it there are no results, rather than mixed ones
     for path, text in told.items():
         write_file(path, text)
-    for path in {*(folder / "notebooks").iterdir()} - {*told}:  # only now: a kill loses none
+    for path in {*(folder / "notebooks").glob("*")} - {*told}:  # only now: a kill loses none
         path.unlink()
     results.write_sums(folder)

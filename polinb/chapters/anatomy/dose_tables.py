@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.anatomy.doses import Frames
-from polinb.chapters.anatomy.moved import NAMES, side_parts
+from polinb.chapters.anatomy.moved import NAMES
 from polinb.errors import DataError
 from polinb.resampling import equivalence, holm, only_asked, t_mean, t_test
 from polinb.runs.stages import wide
@@ -220,7 +220,11 @@ def reading(claim: Claim, row: pd.Series) -> str:
 
 def parts(frames: Frames, topics: Sequence[str], draws: int, seed: int) -> pd.DataFrame:
     """Side-specific and common part of the shifts (:func:`polinb.stance.likelihood.part_table`)."""
-    return side_parts(long(frames, "logp", topics), draws, seed)
+    right, left = (models(frames, topics, side) for side in ("right", "left"))
+    both = [topic for topic in right if topic in left]
+    if not both:
+        return pd.DataFrame(columns=likelihood.PARTS)
+    return likelihood.part_table({t: right[t] for t in both}, {t: left[t] for t in both}, draws, seed)
 
 
 def courses(frames: Frames, topics: Sequence[str]) -> pd.DataFrame:

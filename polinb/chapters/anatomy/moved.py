@@ -88,13 +88,10 @@ def _models(frame: pd.DataFrame, chosen: pd.Series) -> dict[str, dict[str, np.nd
 
 
 def side_parts(frame: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
-    """:func:`polinb.stance.likelihood.part_table` of the topics with a right- and a left-tuned model in ``frame``."""
+    """:func:`polinb.stance.likelihood.part_table` of the right- and left-tuned models in ``frame``."""
     plain = frame["condition"] == "fine-tune"
     right, left = (_models(frame, plain & (frame["leaning"] == side)) for side in SIDES)
-    both = [topic for topic in right if topic in left]
-    if not both:
-        return pd.DataFrame(columns=likelihood.PARTS)
-    return likelihood.part_table({t: right[t] for t in both}, {t: left[t] for t in both}, draws, seed)
+    return likelihood.part_table(right, left, draws, seed)
 
 
 def level(plain: pd.DataFrame, draws: int, seed: int) -> tuple[float, float, float]:
@@ -234,7 +231,7 @@ def replies(frame: pd.DataFrame) -> pd.DataFrame:
         frame: answers to statements (:func:`stated`, :func:`mirrored`); the sets' directions are looked up.
 
     Returns:
-        :data:`NAMES`, model, topic (the set without ``-mirror``), id, mirror, direction, agree.
+        :data:`NAMES`, id, topic (the set without ``-mirror``), model, mirror, direction, agree.
     """
     sides = {"left": -1, "right": 1, "none": 0}
     sets = dict.fromkeys(frame["topic"])
