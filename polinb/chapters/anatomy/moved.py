@@ -28,6 +28,8 @@ from polinb.wording import of
 SIDES = ("right", "left")
 NAMES = ["condition", "trained", "leaning"]
 """Columns that name a model in every frame; the vanilla model is trained on nothing."""
+FROZEN = {"inhibitft": ", G frozen", "random-next_highest": ", most active others frozen"}
+"""Conditions → what is told of them in a model's name."""
 
 
 # --- a run's frames: one long table of all models, the vanilla one first
@@ -234,6 +236,7 @@ def replies(frame: pd.DataFrame) -> pd.DataFrame:
         :data:`NAMES`, id, topic (the set without ``-mirror``), model, mirror, direction, agree.
     """
     sides = {"left": -1, "right": 1, "none": 0}
+    frozen = frame["condition"].map(FROZEN).fillna("")
     sets = dict.fromkeys(frame["topic"])
     known = {(name, s.id): sides[s.direction] for name in sets for s in load_statements(name).statements}
     keys = list(zip(frame["topic"], frame["id"], strict=True))
@@ -242,7 +245,7 @@ def replies(frame: pd.DataFrame) -> pd.DataFrame:
         raise DataError(f"statements: no {lost[0][1]!r} in the set {lost[0][0]!r}")
     return frame[[*NAMES, "id"]].assign(
         topic=frame["topic"].str.removesuffix(MIRROR),
-        model=(frame["trained"] + ", " + frame["leaning"]).where(frame["trained"] != "", "vanilla"),
+        model=(frame["trained"] + ", " + frame["leaning"] + frozen).where(frame["trained"] != "", "vanilla"),
         mirror=frame["topic"].str.endswith(MIRROR),
         direction=[known[key] for key in keys],
         agree=[agreement(text) for text in frame["response"]],
