@@ -103,6 +103,12 @@ def test_a_dose_that_has_nothing_yet_shows_nothing():
     assert tables.parts(lambda name: None, ["crime"], 10, 0).empty
 
 
+def test_a_claim_is_not_tested_before_its_topics_are_there():
+    early = tables.readings([drop(-0.30, 0.0), Claim("C3", "x", np.empty(0), RISES, wanted=1)], len(SPREAD) + 1)
+    assert list(early["reading"]) == ["not yet complete", "not yet run"] and early["p"].isna().all()
+    assert early["high"][0] < 0, "described, not tested"
+
+
 def test_five_tests_are_corrected_together():
     values = -0.02 + SPREAD
     many = tables.readings([Claim(str(k), "x", values, FALLS) for k in range(5)])

@@ -30,7 +30,8 @@ CONDITIONS = {
 SETS = ("G", "S", "loud", "layer 1", "layer 2", "all FFN", "attention")
 LEVEL = 0.05
 FEWEST = 3  # trained topics for an interval
-SUPPORTED, REFUTED, OPEN, NOT_RUN = "supported", "refuted", "not decided", "not yet run"
+SUPPORTED, REFUTED, OPEN = "supported", "refuted", "not decided"
+NOT_RUN, PARTLY = "not yet run", "not yet complete"
 
 
 @dataclass(frozen=True)
@@ -175,8 +176,11 @@ def claims(frames: Frames, topics: Sequence[str]) -> list[Claim]:
     ]
 
 
-def readings(found: Sequence[Claim]) -> pd.DataFrame:
+def readings(found: Sequence[Claim], planned: int = 1) -> pd.DataFrame:
     """Claims read by the rule of the plan.
+
+    Args:
+        planned: trained topics that the plan asks for; with fewer nothing is tested, for the test is of all of them.
 
     Returns:
         claim, estimand, topics (trained ones), value, low, high (Student's t, 95 %), p, p_holm, reading.
@@ -185,7 +189,7 @@ def readings(found: Sequence[Claim]) -> pd.DataFrame:
     for claim in found:
         values, told = claim.values, (np.nan,) * 4
         if len(values) >= FEWEST and np.isfinite(values).all():
-            told = (*t_mean(values), claim.test(values))
+            told = (*t_mean(values), claim.test(values) if len(values) >= planned else np.nan)
         elif len(values):
             told = (float(np.mean(values)), *told[1:])
         rows.append([claim.name, claim.estimand, len(values), *told])
@@ -193,6 +197,7 @@ def readings(found: Sequence[Claim]) -> pd.DataFrame:
     known = table["p"].dropna()
     table["p_holm"] = pd.Series(holm(known.tolist()), known.index, float)
     table["reading"] = [reading(claim, row) for claim, (_, row) in zip(found, table.iterrows(), strict=True)]
+    table.loc[table["topics"].between(1, planned - 1), "reading"] = PARTLY
     return table
 
 
