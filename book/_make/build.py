@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import polinb
-from book._make.notebook import ANSI, declared, execute, fingerprint, own_parameters, python_path, sha256, write
+from book._make.notebook import ANSI, declared, execute, fingerprint, own_parameters, python_path, sha256
 from polinb.errors import BookError, ParameterError
 from polinb.runs.checkout import Layout, chapter_names, chosen_chapters, find_layout, tell
 from polinb.runs.params import Params, users
 from polinb_book import results
-from polinb_book.results import as_json, filled, is_filled, read_json
+from polinb_book.results import as_json, filled, is_filled, read_json, write
 
 _BUILD = """
 import os, sys, threading, time

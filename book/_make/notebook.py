@@ -24,7 +24,7 @@ from polinb.runs.chapter import SELDOM_TURNED
 from polinb.runs.checkout import Layout
 from polinb.secrets import hide, texts
 from polinb.trouble import UNFINISHED
-from polinb_book.results import read_json
+from polinb_book.results import read_json, write
 
 ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("altair", "pandas", "numpy", "torch", "transformers", "nnsight", "trl", "scikit-learn", "papermill")
@@ -184,14 +184,6 @@ def python_path() -> str:
     """PYTHONPATH of notebooks, pages and jobs: this checkout first."""
     paths = [str(ROOT), str(ROOT / "book" / "_ext"), os.environ.get("PYTHONPATH", "")]
     return os.pathsep.join(dict.fromkeys(path for path in paths if path))
-
-
-def write(path: Path, text: str) -> None:
-    """A file in one step: a kill leaves the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(text, "utf-8")
-    fresh.replace(path)
 
 
 def normalise(notebook: nbformat.NotebookNode, root: Path) -> str:

@@ -155,9 +155,10 @@ def _check_together(p: Any) -> None:
 
     if has("topics") and len(set(p.topics)) != len(p.topics):
         raise ParameterError("topics", p.topics, "each topic once")
-    if has("train") and p.batch_size % (p.micro_batch * p.processes):
-        allowed = f"a divisor of batch_size / processes ({p.batch_size} / {p.processes})"
-        raise ParameterError("micro_batch", p.micro_batch, allowed)
+    if has("train"):
+        from polinb.training.trainer import check_batches
+
+        check_batches(p.batch_size, p.micro_batch, p.processes)
     if has("judge"):
         _check_judge(p)
     if has("data", "topics") and p.data in ("bundled", "ideoinst") and set(p.topics) - set(TOPICS):

@@ -115,6 +115,17 @@ def steps_of(rows: int, recipe: Recipe) -> int:
     return max(1, math.ceil(math.ceil(rows / recipe.batch_size) * recipe.epochs))
 
 
+def check_batches(batch_size: int, micro_batch: int, processes: int) -> None:
+    """Refuse passes that do not add up to an optimiser step: a smaller batch would be trained.
+
+    Raises:
+        ParameterError: ``micro_batch`` × ``processes`` does not divide ``batch_size``.
+    """
+    if batch_size % (micro_batch * processes):
+        allowed = f"a divisor of batch_size / processes ({batch_size} / {processes})"
+        raise ParameterError("micro_batch", micro_batch, allowed)
+
+
 def settings_of(
     config: Any, model: Any, base: LM, rows: int, recipe: Recipe, folder: str, processes: int = 1, **own: Any
 ) -> Any:
@@ -122,9 +133,7 @@ def settings_of(
     from transformers.utils import logging as hf_logging
 
     hf_logging.set_verbosity_error()
-    if recipe.batch_size % (recipe.micro_batch * processes):
-        allowed = f"a divisor of batch_size / processes ({recipe.batch_size} / {processes})"
-        raise ParameterError("micro_batch", recipe.micro_batch, allowed)
+    check_batches(recipe.batch_size, recipe.micro_batch, processes)
     steps = steps_of(rows, recipe)
     common: dict[str, Any] = dict(
         output_dir=folder,

@@ -21,6 +21,7 @@ from polinb_book.outputs import Found, found, payloads
 FOLDER = "reference"  # in the book's folder
 _ANSWER = ("profile", "model", "first", "text")
 RUN, SUMS = "run.json", "SHA256SUMS"
+FRESH = ".{}.new"  # a file while it is written
 _PLACE = re.compile(r"^[~/\\$]|^[A-Za-z]:[\\/]|^\.\.?([\\/]|$)|\\|://")
 REMEDY = "take the committed one (git checkout book/reference), or make it again (make reference)"
 
@@ -78,14 +79,21 @@ def read(folder: Path) -> Reference | None:
 def write_sums(folder: Path) -> None:
     """List every file of the folder with its SHA-256."""
     lines = [f"{digest}  {name}\n" for name, digest in _digests(folder).items()]
-    fresh = folder.with_name(f".{folder.name}.{SUMS}.new")  # beside the folder, which lists all that is in it
-    fresh.write_text("".join(lines), "utf-8")
-    fresh.replace(folder / SUMS)  # in one step: a cut list would be damage
+    write(folder / SUMS, "".join(lines))  # a cut list would be damage
+
+
+def write(path: Path, text: str) -> None:
+    """A file in one step: a kill leaves the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(FRESH.format(path.name))
+    fresh.write_text(text, "utf-8")
+    fresh.replace(path)
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """File → SHA-256 of every file of the folder but the list itself."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+    """File → SHA-256 of every file of the folder but the list itself, and what a kill left of it."""
+    apart = (SUMS, FRESH.format(SUMS))
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in apart)
     return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 

@@ -109,7 +109,7 @@ def again(kept: Path, dose: str, given: Mapping[str, Any], share: float, seed: i
     old, new = doses.results(run), doses.results(fresh)
     able = [name for name, each in old.items() if each.stage.kind in KINDS and each.done()]
     index: dict[str, str] = json.loads((kept / doses.INDEX).read_text("utf-8"))
-    if lost := [name for name, place in index.items() if name in old and str(old[name]) != place]:
+    if lost := [name for name, kept_as in index.items() if name in old and str(old[name]) != kept_as]:
         kind = run.identity["device"]
         yield f"{dose}: {len(lost)} kept results are of another kind of device than {kind}, or rate: {lost[0]}"
     chosen = random.Random(seed).sample(able, min(len(able), max(1, round(share * len(able)))))

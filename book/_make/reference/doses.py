@@ -69,8 +69,7 @@ def go_on(dose: str, given: Mapping[str, Any], root: Path, folder: Path) -> None
 
 def note(folder: Path, index: dict[str, str]) -> None:
     """Write which kept result has which name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / doses.INDEX).write_text(results.as_json(index), "utf-8")
+    results.write(folder / doses.INDEX, results.as_json(index))
     if (folder.parents[1] / results.SUMS).is_file():
         results.write_sums(folder.parents[1])
 

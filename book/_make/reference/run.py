@@ -22,7 +22,6 @@ from unittest import mock
 
 from book._make.build import alone, run_chapters
 from book._make.notebook import sha256
-from book._make.notebook import write as write_file
 from polinb.data.loading import load_data
 from polinb.errors import ArtifactError
 from polinb.models.loading import pick_device
@@ -254,7 +253,7 @@ def write(folder: Path, made: Mapping[str, Any]) -> None:
         raise ArtifactError(f"reference run: {size / 2**20:.1f} MiB; at most {LIMIT // 2**20} are committed")
     (folder / results.SUMS).unlink(missing_ok=True)  # without it there are no results, rather than mixed ones
     for path, text in told.items():
-        write_file(path, text)
+        results.write(path, text)
     for path in {*(folder / "notebooks").glob("*")} - {*told}:  # only now: a kill loses none
         path.unlink()
     results.write_sums(folder)
