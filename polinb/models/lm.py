@@ -41,7 +41,7 @@ class LM:
 
         From there each layer takes its inputs to its own device, and activations of every layer can be indexed.
         """
-        if hasattr(self.model, "_hf_hook"):  # there is none where a device map put everything on one card
+        if hasattr(self.model, "_hf_hook"):  # there is none where a device map put everything on one GPU
             return torch.device("cpu")
         return next(self.model.parameters()).device
 

@@ -47,7 +47,7 @@ def identity_of(name: str, revision: str = "", dtype: str = "auto") -> dict[str,
 def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "auto", device_map: str = "none") -> LM:
     """Load ``name``: an alias, a hub id, a local folder, the embedded model or ``tiny:<architecture>``.
 
-    Only safetensors are read and no remote code is run. ``device_map="auto"`` spreads the layers over all cards (and
+    Only safetensors are read and no remote code is run. ``device_map="auto"`` spreads the layers over all GPUs (and
     the CPU's memory, where they are too small).
 
     Raises:
@@ -103,8 +103,8 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
     if placed and any(p.is_meta for p in model.parameters()):
         spilt = sorted(k for k, v in model.hf_device_map.items() if v in ("cpu", "disk"))
         raise ModelError(
-            f"the cards are too small for model {name!r}: {len(spilt)} of its parts ({spilt[0]}, …) would be read from "
-            "the computer's memory at every step; use more cards, dtype=bfloat16 or a smaller model"
+            f"the GPUs are too small for model {name!r}: {len(spilt)} of its parts ({spilt[0]}, …) would be read from "
+            "the computer's memory at every step; use more GPUs, dtype=bfloat16 or a smaller model"
         )
     lm = LM((model if placed else model.to(target)).eval(), tokenizer, name, identity)
     _prepare(lm)

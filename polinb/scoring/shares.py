@@ -156,8 +156,8 @@ def null_share(
 
     Args:
         delta, chosen: (L, F); a random set has as many neurons in each layer as ``chosen``.
-        scale: how loud each neuron is, (L, F); if given, also as many among the loudest 1 % of its layer, the next 1 %,
-            the next 2 %, 4 % and so on.
+        scale: activation scale of each neuron, (L, F); if given, also as many among the most active 1 % of its layer,
+            the next 1 %, the next 2 %, 4 % and so on.
 
     Random sets may hold neurons of ``chosen``; where it has most of such a class they must, and come close to it.
     """

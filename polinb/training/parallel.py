@@ -117,7 +117,7 @@ def _run(job: Job, folder: Path) -> None:
     environment["PYTHONPATH"] = os.pathsep.join(paths)
     log = folder / "log.txt"
     with log.open("w", encoding="utf-8") as out:
-        # A group of its own: whatever ends this process early must not leave workers on the cards.
+        # A group of its own: whatever ends this process early must not leave workers on the GPUs.
         process = subprocess.Popen(
             command(job.processes, folder), stdout=out, stderr=out, env=environment, start_new_session=True
         )

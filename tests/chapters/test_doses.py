@@ -97,6 +97,8 @@ def test_training_less_is_read_on_the_questions_of_the_course():
     found, same_questions = (tables.claims(each.get, topics)[1] for each in (whole, fewer))
     assert np.isfinite(found.values).all() and len(found.values) == 3
     np.testing.assert_allclose(found.values, same_questions.values, rtol=1e-12)
+    whole |= {f"{topic}.interpolated.0.9": whole[f"{topic}.inhibitft.logp"] for topic in topics}
+    assert not tables.claims(whole.get, topics)[1].values.any(), "an interpolation is training less, too"
 
 
 def test_a_dose_that_has_nothing_yet_shows_nothing():

@@ -73,7 +73,7 @@ def _run(reference: Reference) -> str:
     full = profile_values(m["profile"])
     apart = {each["name"] for each in m["cuts"]} | {"profile", "data"}
     more = {name: value for name, value in p.items() if name in full and name not in apart and value != full[name]}
-    card = f", {escape(where['gpu'])}" if where.get("gpu") else ", no GPU"
+    gpu = f", {escape(where['gpu'])}" if where.get("gpu") else ", no GPU"
     many = where.get("threads", 0)
     threads = f", {many} thread{'' if many == 1 else 's'}" if many else ""
     done = sum(chapter["state"] == "complete" for chapter in m["chapters"].values())
@@ -87,7 +87,7 @@ def _run(reference: Reference) -> str:
         "When": f"{_time(m['started'])} to {_time(m['finished'])} (UTC)",
         "Time to train and ask": _models(reference),
         "Time in the notebooks": f"{took(m['seconds'])} when last executed; what stood ready was not made again",
-        "Machine": f"{escape(where['platform'])}, {where['cpus']} processors{threads}{card}",
+        "Machine": f"{escape(where['platform'])}, {where['cpus']} processors{threads}{gpu}",
         "Software": ", ".join(
             f"{escape(name)} {escape(version)}"
             for name, version in [("polinb", where["polinb"]), ("Python", where["python"]), *where["packages"].items()]

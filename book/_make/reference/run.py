@@ -1,6 +1,6 @@
 """The reference run: every chapter with profile ``full``, in a store and a folder of its own, one resumable command.
 
-Without a card the profile is cut to what a computer of two cores does in some hours; what is cut, and why, stands in
+Without a GPU the profile is cut to what a computer of two cores does in some hours; what is cut, and why, stands in
 ``resources/reference/cpu.toml``. What it left is kept in ``book/reference``: its executed notebooks, ``run.json`` and
 ``SHA256SUMS``. The same chapters give the same bytes; pictures are left out, the pages draw them from the charts' data.
 """
@@ -74,7 +74,7 @@ def layout_of(settings: Mapping[str, Any], root: Path | None = None) -> Referenc
 
 
 def cuts() -> list[dict[str, Any]]:
-    """What a computer without a card leaves out, in the order of the file: each ``name, full, taken, why``."""
+    """What a computer without a GPU leaves out, in the order of the file: each ``name, full, taken, why``."""
     text = (resources.files("polinb") / "resources" / "reference" / "cpu.toml").read_text("utf-8")
     full = profile_values(PROFILE)
     named = tomllib.loads(text).items()
@@ -92,7 +92,7 @@ def run_reference(given: Mapping[str, Any], cut: str, chapters: Sequence[str] | 
 
     Args:
         given: parameters that differ from the profile, such as ``data``; one that is cut and given here is not cut.
-        cut: ``none``; ``cpu``; ``auto``: cpu where no card is.
+        cut: ``none``; ``cpu``; ``auto``: cpu where there is no GPU.
         chapters: names of notebooks; ``["core"]``: those of the paper; None or ``["all"]``: all.
 
     Raises:

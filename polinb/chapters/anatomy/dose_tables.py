@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.anatomy.doses import Frames
+from polinb.chapters.anatomy.doses import INTERPOLATIONS, Frames
 from polinb.chapters.anatomy.moved import NAMES
 from polinb.errors import DataError
 from polinb.resampling import equivalence, holm, only_asked, t_mean, t_test
@@ -155,8 +155,11 @@ def claims(frames: Frames, topics: Sequence[str]) -> list[Claim]:
     lines, frozen = dict[str, Moved](), dict[str, Moved]()
     for topic in every:
         if points := list(course(frames, topic, "right").values()):
-            lines[topic] = {asked: np.stack([point[asked] for point in points]) for asked in points[0]}
-            frozen[topic] = moved(frames, frames(f"{topic}.inhibitft.logp"), frames(f"{topic}.right.course"))
+            asked = frames(f"{topic}.right.course")
+            mixed = [frames(f"{topic}.interpolated.{share:g}") for share in INTERPOLATIONS]
+            points += [moved(frames, table, asked) for table in mixed if table is not None]
+            lines[topic] = {each: np.stack([point[each] for point in points]) for each in points[0]}
+            frozen[topic] = moved(frames, frames(f"{topic}.inhibitft.logp"), asked)
     equal = likelihood.equal_shift(lines, frozen)
     selective, carried = equal["log_ratio"].to_numpy(float), shares(frames, topics).eval("apart = own - others")
 

@@ -93,7 +93,7 @@ def asked(run: Run, condition: Condition) -> Iterator[tuple[str, Result]]:
 
 
 def conditions(run: Run, topic: str) -> dict[str, Condition]:
-    """Conditions of a topic; the last two freeze G, and as many of the loudest neurons outside G."""
+    """Conditions of a topic; the last two freeze G, and as many of the most active neurons outside G."""
     return {
         "right": run.tuned(topic),
         "left": run.tuned(topic, "left"),
