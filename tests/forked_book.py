@@ -7,6 +7,7 @@ the libraries twenty times, half of the time of a book on tiny models.
 import contextlib
 import io
 import os
+import pkgutil
 import sys
 import traceback
 
@@ -33,9 +34,6 @@ class Hook(DisplayHook):
 
     def write_format_data(self, format_dict, md_dict=None):
         OUTPUTS.append(new_output("execute_result", format_dict, metadata=md_dict or {}))
-
-    def finish_displayhook(self):
-        pass
 
 
 class Publisher(DisplayPublisher):
@@ -89,17 +87,9 @@ def execute(layout, name, parameters):
 
 def load():
     """What chapters load, before the forks."""
-    import altair
-    import nnsight
-    import scipy.stats
-    import sklearn.linear_model
-    import torch
-    import transformers
-
-    import polinb.runs.chapter
-
-    modules = (altair, nnsight, scipy.stats, sklearn.linear_model, torch, polinb.runs.chapter)
-    return *modules, transformers.AutoModelForCausalLM, transformers.AutoTokenizer, transformers.LlamaForCausalLM
+    lazy = [f"transformers.{name}" for name in ("AutoModelForCausalLM", "AutoTokenizer", "LlamaForCausalLM")]
+    for name in ("altair", "nnsight", "scipy.stats", "sklearn.linear_model", "polinb.runs.chapter", *lazy):
+        pkgutil.resolve_name(name)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,8 @@ from typing import Any
 KEY = "sk-test-0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-def reply(text: Any, **message: Any) -> tuple[int, dict[str, str], bytes]:
+def reply(text: Any, finish: str | None = "stop", **message: Any) -> tuple[int, dict[str, str], bytes]:
     """A well-formed reply of the service."""
-    finish = message.pop("finish", "stop")
     choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text, **message}}
     return 200, {}, json.dumps({"model": "served-1", "choices": [choice]}).encode()
 

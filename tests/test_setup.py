@@ -65,7 +65,8 @@ class Clone:
         return f"PYTHON={self.program(name, text)}"
 
     def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
-        clean = {k: v for k, v in os.environ.items() if k not in DROP} | env
+        path = f"{self.bin}{os.pathsep}{os.environ['PATH']}"
+        clean = {k: v for k, v in os.environ.items() if k not in DROP} | {"PATH": path, **env}
         options = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "timeout": 60}
         return subprocess.run(command, cwd=self.tree, env=clean, **options)
 
@@ -154,7 +155,7 @@ def test_a_newer_python_beside_an_old_python3_is_found(clone: Clone) -> None:
     versions = {"python3": "3.9", "python3.12": "3.12", "python3.11": "", "python3.13": "", "python3.14": ""}
     for name, version in versions.items():
         clone.python(version, name=name)
-    done = clone.make("setup", PATH=f"{clone.bin}{os.pathsep}{os.environ['PATH']}")
+    done = clone.make("setup")
     assert done.returncode == 0, done.stderr
     assert "making .venv with python3.12 (Python 3.12)" in done.stdout
 
@@ -192,10 +193,9 @@ def test_root_installs_a_browser_once_others_fetch_one_and_none_is_said_aloud(cl
     clone.make("setup", clone.python())
     clone.program("apt-get", APT.format(home=clone.home))
     clone.program("id", '#!/bin/sh\necho "$ID"\n')
-    path = f"{clone.bin}{os.pathsep}{os.environ['PATH']}"
 
     def browser(user: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
-        return clone.run("sh", ".ci/browser", PATH=path, ID=str(user), **env)
+        return clone.run("sh", ".ci/browser", ID=str(user), **env)
 
     done = browser(APT="works")
     assert done.returncode == 0 and "installing chromium with apt-get" in done.stdout, done.stderr

@@ -18,12 +18,10 @@ from book._make import build
 from book._make.notebook import normalise, python_path
 from polinb.chapters.paper import paper
 from polinb.display.tables import Table
-from polinb.runs.chapter import parameters_source
-from polinb.runs.checkout import Layout
+from polinb.runs.chapter import parameters_source, sync
+from polinb.runs.checkout import Layout, core_names
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.runs.weights import mask_of
-from polinb.wording import ANSWER
 from polinb_book import results
 from polinb_book.outputs import found
 
@@ -45,11 +43,8 @@ def test_form():
         code = [cell for cell in book.cells if cell.cell_type == "code"]
         assert all(not cell.outputs and cell.execution_count is None for cell in code), f"{path.stem}: make fmt"
         [parameters] = tagged(book, "parameters")
-        assert parameters.source == parameters_source(path.stem), f"{path.stem}: python -m book._make sync rewrites it"
         assert f'begin("{path.stem}", globals())' in code[1].source, "validation follows the parameters at once"
-        first = book.cells[0].source
-        assert re.match(r'<a id="sec-[a-z]+"></a>\n# ', first), path.stem
-        assert re.search(rf"(?s)Question\.\*\*.*{re.escape(ANSWER)}.*What you will see", first), path.stem
+        assert re.match(r'<a id="sec-[a-z]+"></a>\n# ', book.cells[0].source), path.stem
         [made] = [cell for cell in book.cells if "answers.show(" in cell.source]
         assert "remove-cell" in made.metadata["tags"], "the page shows it on top"
         for cell in code:
@@ -76,7 +71,7 @@ def test_labels_are_unique_and_every_reference_leads_somewhere():
     labels = all_labels()
     assert len(labels) == len(set(labels)) > 40
     assert {label for each in paper.exhibits()["counterparts"] for label in each} <= set(labels)
-    paper_only = [path for path in NOTEBOOKS if path.stem < "10"]
+    paper_only = [ROOT / "notebooks" / f"{name}.ipynb" for name in core_names(Layout(ROOT))]
     pages = "\n".join(path.read_text("utf-8") for path in [*(ROOT / "book").glob("*.md"), *paper_only])
     made = {*all_labels(paper_only), *re.findall(r"^:name: (tbl-\S+)", pages, re.M)}
     named = set(re.findall(r"(?:\{numref\}`|\]\(#)((?:tbl|fig)-[\w-]+)", pages))
@@ -88,12 +83,7 @@ def test_outputs_on_tiny(built_book):
         name = path.stem
         book = read(built_book.root / "book" / "chapters" / f"{name}.ipynb")
         for cell in book.cells:
-            made = [each for _, each in found(cell)]
-            if cell.metadata.get("mystnb", {}).get("figure"):
-                assert [each["kind"] for each in made] == ["chart"], cell.source
-            if "numbered_table(" in cell.source:
-                assert any(each["kind"] == "table" for each in made), cell.source
-            for column in [column for table in made for column in table.get("columns", [])]:
+            for column in [column for _, table in found(cell) for column in table.get("columns", [])]:
                 assert "_" not in re.sub(r"\$[^$]*\$", "", column["header"].replace("\\_", "")), column["header"]
             for output in cell.get("outputs", []):
                 shown = output.get("data", {}).get("text/markdown", "")
@@ -119,8 +109,6 @@ def test_a_fork_a_kernel_and_papermills_command_make_the_same_notebook(built_boo
     for made in (forks, kernels, papermills):
         del made["metadata"]["language_info"]  # that of the kernel, or of the notebook
     assert not unfinished and forks == kernels == papermills
-    ended = subprocess.run([*command, "-p", "gama", "3"], capture_output=True, text=True, env=environment)
-    assert ended.returncode and "'gama'" in ended.stderr and "Did you mean 'gamma'" in ended.stderr
 
 
 def test_the_book_builds_and_holds_every_figure_and_table(built_book):
@@ -154,10 +142,8 @@ def test_api_pages_show_docstrings_as_they_are_meant(built_book):
 
 
 def test_sync_rewrites_only_what_differs(tmp_path):
-    from polinb.runs.chapter import sync
-
     shutil.copytree(ROOT / "notebooks", tmp_path / "n")
-    assert sync(tmp_path / "n") == []
+    assert sync(tmp_path / "n") == [], "python -m book._make sync rewrites it"
     path = tmp_path / "n" / "03_pnlac.ipynb"
     book = read(path)
     tagged(book, "parameters")[0].source = "gamma = 5"
@@ -167,16 +153,13 @@ def test_sync_rewrites_only_what_differs(tmp_path):
 
 
 def test_a_chapter_runs_with_other_parameters():
-    """And its tables show the neurons that are frozen and patched."""
     given = {"model": "tiny:gpt2", "gamma": 30.0, "pool": "layer", "topics": ["crime", "race"]}
     given |= {"response_source": "dataset", "normalise": "vanilla_std"}
     shown = run_here("03_pnlac", **given)
-    run = Run(Params.from_profile("tiny", **given))
-    general = mask_of(run.neurons("general"))
-    assert general.any() and (general == run.sets().general).all()
+    general = Run(Params.from_profile("tiny", **given)).sets().general
     [table] = [each.payload for each in shown if isinstance(each, Table) and each.payload["label"] == "tbl-sets"]
     kinds, _, counts, _ = (column["values"] for column in table["columns"])
-    assert (kinds[0], counts[0]) == ("general", general.sum())
+    assert (kinds[0], counts[0]) == ("general", general.sum()) and general.any()
     assert "tiny:gpt2" in shown[2].text
 
 

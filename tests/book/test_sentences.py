@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from polinb import wording
-from polinb.chapters.paper import answers, coded, paper, results, verdicts
+from polinb.chapters.paper import answers, paper, results, verdicts
 from polinb.chapters.paper.beside import claim
 from polinb.runs.chapter import facts
 from polinb.runs.params import Params
@@ -201,10 +201,3 @@ def test_a_sentence_about_a_table_that_is_not_there_is_left_out():
     assert without(text, {"fig-a"}) == "- {numref}`fig-a` counts. More.\n"
     assert without(text, {"fig-a", "tbl-b"}) == text
     assert without("It stands in {numref}`tbl-b`.", set()) == "It stands in *Table (not run)*."
-
-
-def test_corrected_numbers_are_those_of_the_table():
-    heard = coded.of_condition("shift", "right, other topic")
-    every = coded.judged().groupby("topic").mean(numeric_only=True)
-    assert heard["judge_all"] == pytest.approx((every["right, other topic"] - every[coded.VANILLA]).mean())
-    assert heard["codes"] == pytest.approx(heard["judge_coded"] + heard["wrong"])

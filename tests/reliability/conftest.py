@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from forked import note, noted
+from stores import contents
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,6 @@ class Reference:
 @pytest.fixture(scope="session")
 def reference(shared):
     import small_run
-    from forked import note, noted
-    from stores import contents
 
     root, log, told = (shared / "reference" / name for name in ("store", "log", "made.json"))
     with FileLock(shared / "reference.lock"):  # made once for all processes of the test run

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import tempfile
-import time
 
 import nbformat
 import psutil
@@ -11,6 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from small_book import checkout, notebook
 from stores import finished, leftovers
+from waiting import until
 
 from book._make import build as book
 from polinb.errors import BookError
@@ -81,8 +81,7 @@ def test_a_chapter_killed_and_then_one_whose_kernel_dies(tmp_path):
     code = "from pathlib import Path; from book._make import build as book; from polinb.runs.checkout import Layout"
     code += f"; book.run_chapter(Layout(Path({str(layout.root)!r})), '01_fill', {PARAMETERS!r})"
     with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as process:
-        while process.poll() is None and not finished(store):
-            time.sleep(0.02)
+        until(lambda: process.poll() is not None or finished(store), 600)
         kernel = psutil.Process(process.pid).children(recursive=True)
         process.kill()
     gone_in_time(kernel)

@@ -32,13 +32,6 @@ def store(tmp_path):
     return Store(tmp_path / "store")
 
 
-def says(text):
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
-
-
 def test_a_flipped_bit_anywhere(store):
     for name in FILES:
         file = store.get("thing", INPUTS, make).path / name
@@ -48,8 +41,6 @@ def test_a_flipped_bit_anywhere(store):
         for place in sorted(places):
             bad = bytearray(body)
             bad[place] ^= 1 << draw.randrange(8)
-            if name == META and says(bad) == says(body):
-                continue  # as where a blank became another one
             file.write_bytes(bad)
             with pytest.raises(DamagedError, match=name.split(".")[0]):
                 pytest.fail(f"{name}: byte {place} is {bad[place]}: {store.look('thing', INPUTS)}")
@@ -60,8 +51,6 @@ def test_a_flipped_bit_anywhere(store):
 DAMAGE = {
     "empty": lambda path: path.write_bytes(b""),
     "last byte missing": lambda path: path.write_bytes(path.read_bytes()[:-1]),
-    "a byte more": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
-    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
     "missing": lambda path: path.unlink(),
     "a folder": lambda path: (path.unlink(), path.mkdir()),
     "a dead link": lambda path: (path.unlink(), path.symlink_to("nowhere")),
@@ -90,22 +79,14 @@ def test_a_record_that_was_edited(store):
     """A number in a summary is a result as much as one in a table is."""
     path = store.get("thing", INPUTS, make).path / META
     whole = path.read_text()
-    changes = [
-        lambda meta: meta["summary"].update(tokens=13),
-        lambda meta: meta["provenance"].update(seconds=1),
-        lambda meta: meta["files"].pop("table.parquet"),
-        lambda meta: meta.update(kind="other"),
-        lambda meta: meta.update(seal="0" * 64),
-        lambda meta: meta.pop("seal"),
-        lambda meta: meta.pop("provenance"),
-    ]
-    for change in changes:
-        meta = json.loads(whole)
-        change(meta)
-        path.write_text(json.dumps(meta))
-        with pytest.raises(DamagedError):
-            store.look("thing", INPUTS)
-    meta = json.loads(whole) | {"inputs": {"k": 2}}
+    meta = json.loads(whole)
+    for part in meta:
+        without = {name: value for name, value in meta.items() if name != part}
+        for edited in (without, meta | {part: {"tokens": 13}}):
+            path.write_text(json.dumps(edited))
+            with pytest.raises(DamagedError):
+                store.look("thing", INPUTS)
+    meta["inputs"] = {"k": 2}
     path.write_text(json.dumps(meta | {"seal": seal(meta)}))
     with pytest.raises(DamagedError, match="made from other inputs"):  # though it is sealed
         store.look("thing", INPUTS)
