@@ -13,7 +13,6 @@ from polinb.display import label_flips, responses
 from polinb.display.responses import Column
 from polinb.display.webdata import packed
 from polinb.errors import DataError
-from polinb.runs.conditions import VANILLA
 from polinb.runs.run import Run
 
 
@@ -72,7 +71,9 @@ def test_the_random_control_is_one_that_the_run_has(run):
 
 def test_the_page_holds_what_the_tables_hold_and_no_place_of_this_machine(run, cols):
     data, asked = responses.browser_data(run, cols), run.questions()
+    one = run.params.model_copy(update={"browse_questions": 1})
     assert data["counts"] == {"a_topic": 4, "rows": 8, "of": 8}
+    assert responses.browser_data(Run(one, run.store), cols)["counts"] == {"a_topic": 1, "rows": 2, "of": 8}
     for number, col in enumerate(cols):
         assert len(col.frame) == (4 if col.kind.startswith("patch") else 8)
         wanted = asked[["topic", "id", "prompt"]].merge(col.frame.drop(columns="score"), how="left")
@@ -84,19 +85,6 @@ def test_the_page_holds_what_the_tables_hold_and_no_place_of_this_machine(run, c
     other = copy.copy(run)
     other.params = run.params.model_copy(update={"model": "/home/me/mine"})
     assert responses.browser_data(other, cols)["about"]["model"] == "mine"
-
-
-def test_unfiltered_means_are_the_stances_of_the_results(run, cols):
-    data = responses.browser_data(run, cols)
-    conditions = {"vanilla": VANILLA, "right": run.tuned("race"), "left": run.tuned("race", "left")}
-    conditions |= dict(zip(("inhibit", "random"), run.inhibited("race"), strict=True))
-    for col, own in zip(cols, data["columns"], strict=True):
-        if col.kind in conditions and col.trained in ("", "race"):
-            for row in results.stances(run, conditions[col.kind]).itertuples():
-                assert own["whole"][row.topic] == pytest.approx([row.n, row.stance, row.low, row.high], abs=1e-6)
-    few = responses.browser_data(Run(run.params.model_copy(update={"browse_questions": 1}), run.store), cols)
-    assert few["counts"] == {"a_topic": 1, "rows": 2, "of": 8}
-    assert few["columns"][0]["whole"]["all"][0] == 8, "the whole run's stance is of the whole run"
 
 
 def questions(count, topics=("crime",)):
@@ -143,7 +131,8 @@ def test_a_heavy_run_carries_fewer_questions():
     assert 0.7 * responses.LIMIT < len(packed(data)) <= responses.LIMIT, "no more is left out than needed"
     assert data["counts"]["rows"] == 6 * data["counts"]["a_topic"] and data["counts"]["of"] == 600
     assert responses.fitted(make, 100, limit=10)["counts"]["a_topic"] == 1, "one question a topic is always carried"
-    assert len(data["columns"]) == 25 and data["columns"][0]["whole"]["all"][0] == 600
+    assert len(data["columns"]) == 25
+    assert data["columns"][0]["whole"]["all"][0] == 600, "the whole run's stance is of the whole run"
 
 
 def test_the_fallback_shows_markup_as_text(run, cols):
