@@ -147,10 +147,9 @@ def test_a_toxicity_classifier(tmp_path, many):
     turned_round = classifier(tmp_path / "n", {0: "threat", 1: "toxic", 2: "insult"})
     assert HubScorer(str(turned_round)).identity != scorer.identity == HubScorer(str(folder)).identity
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder)
-    texts, expected = ["we want tradition", "solidarity we want we want we", "weather"], []
-    for text in texts:
-        logits = model(**tokenizer(text, return_tensors="pt")).logits[0].detach()
-        expected.append(float((torch.sigmoid(logits) if many else torch.softmax(logits, -1))[1]))
+    texts = ["we want tradition", "solidarity we want we want we", "weather"]
+    logits = torch.cat([model(**tokenizer(text, return_tensors="pt")).logits.detach() for text in texts])
+    expected = (torch.sigmoid(logits) if many else torch.softmax(logits, -1))[:, 1]
     np.testing.assert_allclose(scorer.probabilities([*texts, ""]), [*expected, np.nan], atol=1e-6)
 
 
