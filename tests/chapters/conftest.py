@@ -5,7 +5,6 @@ import pytest
 from polinb.runs.artifacts import Store
 from polinb.runs.params import Params
 from polinb.runs.run import Run
-from polinb.training import supervised
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +16,8 @@ def tiny(tmp_path_factory):
 @pytest.fixture
 def trained(monkeypatch):
     """What every supervised fine-tuning is given: label → prompts, responses, recipe, directions."""
+    from polinb.training import supervised
+
     calls, real = {}, supervised.finetune
 
     def spy(base, prompts, responses, recipe, **how):

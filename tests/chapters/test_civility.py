@@ -149,7 +149,7 @@ def test_a_toxicity_classifier(tmp_path, many):
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder)
     texts = ["we want tradition", "solidarity we want we want we", "weather"]
     logits = torch.cat([model(**tokenizer(text, return_tensors="pt")).logits.detach() for text in texts])
-    expected = (torch.sigmoid(logits) if many else torch.softmax(logits, -1))[:, 1]
+    expected = (torch.sigmoid(logits) if many else torch.softmax(logits, -1))[:, 1].tolist()
     np.testing.assert_allclose(scorer.probabilities([*texts, ""]), [*expected, np.nan], atol=1e-6)
 
 
