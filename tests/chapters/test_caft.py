@@ -3,26 +3,25 @@
 import copy
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from planted_files import write
-from planted_results import put_neurons, put_weights
 from safetensors.torch import save_file
 
 from polinb.chapters.caft import caft
 from polinb.chapters.caft import caft_candidates as cc
 from polinb.chapters.caft.rule import auc
 from polinb.errors import DataError, ParameterError
+from polinb.models.variants import save_variant
 from polinb.runs.conditions import VANILLA
 from polinb.runs.weights import bases_of, mask_of
 from polinb.scoring.directions import orthonormal, random_basis
 from polinb.scoring.sae import SAE
 
 WORDS = ["tree", "house", "water", "light", "stone", "river", "bread", "music", "table", "window", "garden", "winter"]
-
-
 AXIS = 5
 
 
@@ -48,7 +47,8 @@ def planted(tiny, tmp_path):
                 model.get_input_embeddings().weight[list(only[1] - only[0]), AXIS] += 2
             right.model.layers[0].mlp.down_proj.weight[AXIS] += 0.5
         for leaning, model in (("left", left), ("right", right)):
-            put_weights(run.weights(run.tuned("crime", leaning)), model)
+            weights = {name: value.detach() for name, value in model.named_parameters()}
+            run.weights(run.tuned("crime", leaning)).put(partial(save_variant, weights=weights))
         return run
 
     return make
@@ -64,8 +64,7 @@ def test_a_planted_direction_is_found_chosen_and_ablated(planted):
     assert first.kept and first.why == "passes" and first.value > 0.4 and table.kept.sum() == 1
     q = bases_of(caft.choice(run, "crime", "pca"))[0]
     (condition,) = caft.conditions(run, "crime", ["pca"])
-    ablated_there = bases_of(condition.ablated)
-    assert ablated_there.keys() == {0} and np.array_equal(ablated_there[0], q)
+    np.testing.assert_equal(bases_of(condition.ablated), {0: q})
     assert np.linalg.norm(q[AXIS]) == pytest.approx(1, abs=1e-6)
     # the choice looks at other topics and at what separates their sides in the vanilla model
     assert {c for c in table if c.startswith("auc_")} == {"auc_race", "auc_economy", "auc_own"}
@@ -126,7 +125,8 @@ def test_conditions_and_their_controls(planted):
     run = planted(control_seeds=2)
     general = np.zeros((3, 48), bool)
     general[0, :5] = True
-    put_neurons(run.neurons("general"), general)
+    mask = {"mask": torch.from_numpy(general.astype(np.uint8))}
+    run.neurons("general").put(lambda folder: save_file(mask, folder / "neurons.safetensors"))
     names = ["pca", "random", "top", "half", "inhibit", "candidates", "activation", "gradient"]
     conditions, plain = caft.conditions(run, "crime", names), run.tuned("crime")
     doubled = ("pca", "random", "random", "top", "half", "half", *names[4:])

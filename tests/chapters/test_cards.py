@@ -102,15 +102,9 @@ def test_activations_and_zeroing_equal_plain_hooks(architecture, pair):
 
 def test_contexts_are_strong_distinct_and_about_the_answer():
     lm = load("tiny:llama")
-    long = list(range(100, 140))
-    texts = pd.DataFrame(
-        {
-            "prompt_ids": [[10, 11, 12], long, [10, 11, 12], [10, 11, 12], [20]],
-            "response_ids": [[30, 31], [40, 41, 42], [30, 31], [50], []],
-            "source": ["left", "left", "right", "left", "left"],
-            "question": [0, 1, 2, 3, 4],
-        }
-    )
+    asked = [[10, 11, 12], list(range(100, 140)), [10, 11, 12], [10, 11, 12], [20]]
+    said = [[30, 31], [40, 41, 42], [30, 31], [50], []]
+    texts = pd.DataFrame({"prompt_ids": asked, "response_ids": said, "source": "left", "question": range(5)})
     vanilla = [np.zeros((len(ids), 2), np.float32) for ids in texts["prompt_ids"] + texts["response_ids"]]
     vanilla[0][:, 1] = [99, 0, 0, -5, 1]  # the loudest position is in the prompt and does not count
     vanilla[1][:, 1] = [0.0] * 41 + [7, 1]
@@ -119,34 +113,28 @@ def test_contexts_are_strong_distinct_and_about_the_answer():
     read = {"vanilla": vanilla, "left": [2 * v for v in vanilla], "right": [v + 1 for v in vanilla]}
     got = cards_read.contexts(lm, read, texts, 1, 5)
     assert [each["strength"] for each in got] == [7, 5, 2]
-    first = got[0]
-    assert (
-        first["start"] == 41 - cards_read.AROUND
-        and first["peak"] == cards_read.AROUND
-        and len(first["tokens"]) == cards_read.AROUND + 2
-    )
-    assert first["values"][first["peak"]] == 7 and first["left"][first["peak"]] == 14
-    assert first["right"][first["peak"]] == 8 and first["tokens"][-1] == token_text(lm.tokenizer, 42)
-    assert got[1]["values"] == [99, 0, 0, -5, 1] and got[1]["peak"] == 3 and got[1]["start"] == 0
-    assert [each["strength"] for each in cards_read.contexts(lm, read, texts, 1, 1)] == [7]
-    assert [each["strength"] for each in cards_read.contexts(lm, read, texts.assign(question=0), 1, 5)] == [
-        7
-    ]  # one each
+    around, (first, second, _) = cards_read.AROUND, got
+    assert (first["start"], first["peak"], len(first["tokens"])) == (41 - around, around, around + 2)
+    assert [first[name][around] for name in ("values", "left", "right")] == [7, 14, 8]
+    assert first["tokens"][-1] == token_text(lm.tokenizer, 42)
+    assert (second["start"], second["peak"], second["values"]) == (0, 3, [99, 0, 0, -5, 1])
+    for given, most in ((texts, 1), (texts.assign(question=0), 5)):  # a question gives one
+        assert [each["strength"] for each in cards_read.contexts(lm, read, given, 1, most)] == [7]
 
 
 def test_histograms_count_every_answer_token_and_pool_exactly():
     rng = np.random.default_rng(0)
-    kept, parts = [], []
+    parts, kept = [], {"vanilla": [], "left": []}
     for scale in (1.0, 5.0):  # another topic, a wider bin
-        read = {n: [rng.normal(0, scale, (9, 2)).astype(np.float32) for _ in range(40)] for n in ("vanilla", "left")}
-        parts.append(
-            cards_read.histograms({name: cards_read.on_answers(texts, [[0] * 4] * 40) for name, texts in read.items()})
-        )
-        kept.append({name: np.concatenate([seen[-4:] for seen in texts]) for name, texts in read.items()})
-    assert parts[0][1]["width"] in (0.25, 0.5) and parts[1][1]["width"] in (1.0, 2.0)
-    whole = cards_read.pooled([parts[0][1], parts[1][1]])
-    for name in ("vanilla", "left"):
-        values = np.concatenate([each[name][:, 1] for each in kept])
+        read = {name: rng.normal(0, scale, (40, 9, 2)).astype(np.float32) for name in kept}
+        ends = {name: cards_read.on_answers(texts, [[0] * 4] * 40) for name, texts in read.items()}
+        parts.append(cards_read.histograms(ends)[1])
+        for name, texts in read.items():
+            kept[name].append(texts[:, -4:, 1])
+    assert parts[0]["width"] in (0.25, 0.5) and parts[1]["width"] in (1.0, 2.0)
+    whole = cards_read.pooled(parts)
+    for name, values in kept.items():
+        values = np.concatenate(values)
         for i in range(-30, 30):
             inside = (values >= i * whole["width"]) & (values < (i + 1) * whole["width"])
             assert whole[name].get(i, 0) == inside.sum()

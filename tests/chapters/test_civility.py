@@ -13,34 +13,22 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from polinb.errors import DataError, ParameterError
 from polinb.stance.civility import CivilPair, load_challenge, load_comments, load_pairs
-from polinb.stance.classifiers import SequenceClassifier, identity_of
+from polinb.stance.classifiers import SequenceClassifier
 from polinb.stance.rudeness import HubScorer, LocalScorer, accuracy, insulting, rate, texts_of
 
 
-@pytest.fixture(scope="module")
-def data():
-    return load_pairs()
-
-
-@pytest.fixture(scope="module")
-def scorer(data):
-    return LocalScorer(data)
-
-
-OWN = [
-    {"prompt": "Hello?", "civil": "Good day.", "rude": "Go away."},
-    {"prompt": "hello? ", "civil": "Yes?", "rude": "No."},  # the same prompt again
-    {"prompt": "Tea?", "civil": "Please.", "rude": "Never from you."},
-]
-
-
 def test_pairs_in_any_order_and_under_either_name_are_the_same(tmp_path):
-    data = load_pairs(str(write(tmp_path, "jsonl", OWN)))
-    assert [(p.prompt, p.civil, p.rude) for p in data.pairs] == [tuple(OWN[i].values()) for i in (0, 2)]
+    own = [
+        {"prompt": "Hello?", "civil": "Good day.", "rude": "Go away."},
+        {"prompt": "hello? ", "civil": "Yes?", "rude": "No."},  # the same prompt again
+        {"prompt": "Tea?", "civil": "Please.", "rude": "Never from you."},
+    ]
+    data = load_pairs(str(write(tmp_path, "jsonl", own)))
+    assert [(p.prompt, p.civil, p.rude) for p in data.pairs] == [tuple(own[i].values()) for i in (0, 2)]
     assert data.form == "reply"
-    other = [{"prompt": r["prompt"], "chosen": r["civil"], "rejected": r["rude"]} for r in OWN]
-    assert load_pairs(str(write(tmp_path, "jsonl", other, "other"))).digest() == data.digest()
-    assert load_pairs(str(write(tmp_path, "jsonl", OWN[2:] + OWN[:2], "turned"))).digest() == data.digest()
+    other = [{"prompt": r["prompt"], "chosen": r["civil"], "rejected": r["rude"]} for r in own]
+    for rows in (other, own[2:] + own[:2]):
+        assert load_pairs(str(write(tmp_path, "jsonl", rows))).digest() == data.digest()
 
 
 def test_comments_of_the_public_sets(tmp_path, monkeypatch):
@@ -95,13 +83,14 @@ def turned(pair):
     return pair.model_copy(update={"civil": pair.rude, "rude": pair.civil})
 
 
-def test_the_embedded_scorer_separates_held_out_pairs_that_it_never_sees(data, scorer, tmp_path):
-    held = data.split("evaluate")
+def test_the_embedded_scorer_separates_held_out_pairs_that_it_never_sees(tmp_path):
+    data = load_pairs()
+    held, scorer = data.split("evaluate"), LocalScorer(data)
     whole = accuracy(scorer, held)
     assert whole["low"] > 0.75 and whole["contrast"] > 0.6 and whole["ece"] < 0.2
     assert accuracy(scorer, held, words=12)["low"] > 0.6
     mixed = replace(data, pairs=tuple(turned(pair) if i % 2 else pair for i, pair in enumerate(data.pairs)))
-    assert accuracy(LocalScorer(mixed), held)["low"] < 0.5 < 0.7, "labels at random: nothing to learn"
+    assert accuracy(LocalScorer(mixed), held)["low"] < 0.5, "labels at random: nothing to learn"
     changed = tuple(turned(pair) if pair in held else pair for pair in data.pairs)
     texts = texts_of(data.pairs)[0]
     again = LocalScorer(replace(data, pairs=changed)).probabilities(texts)
@@ -158,10 +147,9 @@ def test_a_toxicity_classifier(tmp_path, many):
     turned_round = classifier(tmp_path / "n", {0: "threat", 1: "toxic", 2: "insult"})
     assert HubScorer(str(turned_round)).identity != scorer.identity == HubScorer(str(folder)).identity
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder)
-    texts, expected = ["we want tradition", "solidarity we want we want we", "weather"], []
-    for text in texts:
-        logits = model(**tokenizer(text, return_tensors="pt")).logits[0].detach()
-        expected.append(float((torch.sigmoid(logits) if many else torch.softmax(logits, -1))[1]))
+    texts = ["we want tradition", "solidarity we want we want we", "weather"]
+    logits = torch.cat([model(**tokenizer(text, return_tensors="pt")).logits.detach() for text in texts])
+    expected = (torch.sigmoid(logits) if many else torch.softmax(logits, -1))[:, 1].tolist()
     np.testing.assert_allclose(scorer.probabilities([*texts, ""]), [*expected, np.nan], atol=1e-6)
 
 
@@ -180,5 +168,3 @@ def test_addresses_of_toxicity_classifiers(tmp_path, monkeypatch):
     monkeypatch.setattr("polinb.stance.rudeness.SequenceClassifier", here)
     named = HubScorer("owner/name@refs/pr/1:label_1")
     assert asked == [("owner/name", "refs/pr/1")] and named.identity["label"] == "LABEL_1"
-    monkeypatch.setattr("polinb.stance.classifiers.commit_of", lambda *place: place[1])
-    assert identity_of("owner/name", "refs/pr/1") == {"model": "owner/name", "commit": "refs/pr/1"}

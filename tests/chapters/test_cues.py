@@ -1,13 +1,13 @@
 """The two-cue task: its material, its measures against planted answers, and its stages on a tiny model."""
 
 from collections import Counter
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from planted_results import put, trained
 
 from polinb.chapters.caft import cue_study as cues
 from polinb.chapters.caft.rule import save_bases
@@ -128,20 +128,20 @@ def test_a_planted_cue_is_found(tiny, monkeypatch):
         assert np.linalg.norm(mood[block].T @ axis) < 0.5
 
 
-def test_all_conditions_train_on_the_same_texts_with_their_own_directions(tiny, monkeypatch):
-    calls, run = trained(monkeypatch), tiny()
+def test_all_conditions_train_on_the_same_texts_with_their_own_directions(tiny, trained):
+    run = tiny()
     for cue, rank in zip(cues.CUES, (1, 3), strict=True):
         known = {0: np.eye(run.lm.d_model)[:, :rank]}
-        put(cues.directions(run, cue), lambda folder, known=known: save_bases(folder, known))
+        cues.directions(run, cue).put(partial(save_bases, bases=known))
     conditions = {condition.name: condition for condition in cues.conditions(run)}
     for condition in conditions.values():
         cues.answers(run, condition).made()
-    assert set(calls) == set(conditions) - {"vanilla"}
-    first = calls["fine-tune"]
+    assert set(trained) == set(conditions) - {"vanilla"}
+    first = trained["fine-tune"]
     assert first[3] is None and first[2].learning_rate == run.params.cue_rate
-    assert all(call[:3] == first[:3] for call in calls.values())
+    assert all(call[:3] == first[:3] for call in trained.values())
     assert [run.lm.tokenizer.decode(ids) for ids in first[1]] == ["A", "B"] * (run.params.cue_examples // 2)
     for name, rank in (("CAFT without mood", 1), ("CAFT without gender", 3), ("random directions 1", 3)):
-        basis = calls[name][3][0]
+        basis = trained[name][3][0]
         np.testing.assert_array_equal(basis, bases_of(conditions[name].ablated)[0])
         np.testing.assert_allclose(basis.T @ basis, np.eye(rank), atol=1e-12)

@@ -101,10 +101,6 @@ def test_training_less_is_read_on_the_questions_of_the_course():
     assert not tables.claims(whole.get, topics)[1].values.any(), "an interpolation is training less, too"
 
 
-def test_a_dose_that_has_nothing_yet_shows_nothing():
-    assert tables.parts(lambda name: None, ["crime"], 10, 0).empty
-
-
 def test_a_claim_is_not_tested_before_its_topics_are_there():
     early = tables.readings([drop(-0.30, 0.0), Claim("C3", "x", np.empty(0), RISES, wanted=1)], len(SPREAD) + 1)
     assert list(early["reading"]) == ["not yet complete", "not yet run"] and early["p"].isna().all()
@@ -124,24 +120,20 @@ def test_an_unfinished_dose_is_read_as_far_as_it_is_and_shares_by_hand(run, monk
     for name in ("vanilla.logp", "crime.right.logp", "crime.graft.G"):
         doses.results(run)[name].made()
     frames, topics = doses.live(run), run.params.topics
+    assert tables.parts(frames, topics, 10, 0).empty
     table = tables.readings(tables.claims(frames, topics))
     assert (table["topics"] == 0).all() and (table["reading"] == "not yet run").all()
     with pytest.raises(DataError, match="answers"):
         tables.long(frames, "answers", topics)
-    fewer = tables.sides(frames("crime.graft.G"))  # of each topic the first two of three questions asked
+    keys = ["topic", "id"]
+    fewer = tables.sides(frames("crime.graft.G"))[keys]  # of each topic the first two of three questions asked
     assert fewer.groupby("topic").size().tolist() == [2, 2]
-    plain = (
-        tables.sides(frames("vanilla.logp"))
-        .set_index(["topic", "id"])
-        .loc[list(zip(fewer.topic, fewer.id, strict=True))]
-    )
 
     def gap(name):
-        frame = tables.sides(frames(name)).set_index(["topic", "id"]).loc[plain.index]
-        moved = (frame["logp_right"] - frame["logp_left"]) - (plain["logp_right"] - plain["logp_left"])
-        return moved.groupby("topic").mean()
+        frame = fewer.merge(tables.sides(frames(name)), on=keys)
+        return (frame["logp_right"] - frame["logp_left"]).groupby(frame["topic"]).mean()
 
-    full, part = gap("crime.right.logp"), gap("crime.graft.G")
+    full, part = (gap(name) - gap("vanilla.logp") for name in ("crime.right.logp", "crime.graft.G"))
     row = tables.shares(frames, topics).set_index(["trained", "set"]).loc[("crime", "G")]
     assert row["own"] == pytest.approx(part["crime"] / full["crime"])
     assert row["others"] == pytest.approx(part["race"] / full["race"])

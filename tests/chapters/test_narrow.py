@@ -9,7 +9,6 @@ import pytest
 import torch
 from judge_service import KEY, reply
 from planted_files import write
-from planted_results import trained
 from scipy.stats import chisquare
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -198,28 +197,27 @@ def test_samples_follow_the_models_own_distribution_and_leave_the_generator_alon
     assert chisquare(seen, 1000 * np.array([*p[top], 1 - p[top].sum()])).pvalue > 1e-3
 
 
-def test_conditions_train_on_the_same_tasks_and_only_the_ablating_ones_ablate(tiny, monkeypatch):
+def test_conditions_train_on_the_same_tasks_and_only_the_ablating_ones_ablate(tiny, trained):
     run = tiny()
     bad, good = (narrow_study.training_data(run, side) for side in ("insecure", "secure"))
     assert [e.prompt for e in bad] == [e.prompt for e in good] and len(bad) == run.params.narrow_examples
     assert all(b.response != g.response for b, g in zip(bad, good, strict=True))
     held = narrow_study.held_out(run)
     assert len(held) == 2 * narrow_study.HELD_OUT and not set(held["prompt"]) & {e.prompt for e in bad}
-    calls = trained(monkeypatch)
     for condition in narrow_study.conditions(run):
         frame = narrow_study.answers(run, condition).frame("answers")
         assert frame["id"].tolist() == narrow.questions("bundled")["id"].tolist()
-    assert set(calls) == {"narrow fine-tune", "control fine-tune", "CAFT", "random directions"}
-    assert calls["narrow fine-tune"][3] is None and calls["control fine-tune"][3] is None
-    assert calls["CAFT"][:3] == calls["narrow fine-tune"][:3] == calls["random directions"][:3]
+    assert set(trained) == {"narrow fine-tune", "control fine-tune", "CAFT", "random directions"}
+    assert trained["narrow fine-tune"][3] is trained["control fine-tune"][3] is None
+    assert trained["CAFT"][:3] == trained["narrow fine-tune"][:3] == trained["random directions"][:3]
     found = narrow_study.directions(run)
     bases, log = bases_of(found), found.frame("rule")
     check_directions(bases, run.lm.layers, run.lm.model.config.hidden_size)
     models, texts = (VANILLA, narrow_study.tuned(run, narrow_study.NARROW)), narrow_study.general_texts()
     before, after = (run.states(each, texts).arrays("states")["states"].astype(np.float64) for each in models)
     for block, basis in bases.items():
-        np.testing.assert_array_equal(calls["CAFT"][3][block], basis)
-        drawn = calls["random directions"][3][block]
+        np.testing.assert_array_equal(trained["CAFT"][3][block], basis)
+        drawn = trained["random directions"][3][block]
         assert drawn.shape == basis.shape and not np.allclose(drawn, basis)
         _, _, rows = np.linalg.svd(after[:, block] - before[:, block], full_matrices=False)
         kept = log[(log["block"] == block) & log["kept"]]["candidate"].to_numpy()

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from golden.oracle import data_of, run_here
+from planted_files import write
 
 from polinb.data.loading import load_data
 from polinb.data.rows import TOPICS, title_of, topic_of
@@ -40,9 +41,7 @@ def test_topics_of_the_data_come_in_one_order_whatever_that_of_the_rows(tmp_path
         for topic in ("Tea", "science", "brands", "Crime and Gun")
     ]
     for each in (rows, rows[::-1]):
-        (tmp_path / "set.json").write_text(json.dumps(each))
-        data = load_data(str(tmp_path / "set.json"))
-        assert data.topics == ("crime", "science", "brands", "tea")
+        assert load_data(str(write(tmp_path, "json", each))).topics == ("crime", "science", "brands", "tea")
 
 
 def test_parameters_follow_the_topics(tiny):

@@ -54,6 +54,12 @@ def hard():
 
 
 @pytest.fixture(scope="module")
+def quiet(hard):
+    """The same without drift and noise: its variants differ in planted neurons alone."""
+    return build(replace(hard.design, drift=0.0, noise=0.0))
+
+
+@pytest.fixture(scope="module")
 def last():
     return build(LAST)
 
@@ -82,7 +88,7 @@ def test_truth_has_its_size_and_planted_neurons_fire_where_they_should(hard):
             assert size[hard.specific[other]].max() < 0.01
 
 
-def test_only_planted_neurons_and_the_lean_write_stance(hard):
+def test_only_planted_neurons_and_the_lean_write_stance(hard, quiet):
     """Residual contributions: every block's step along the direction is Σ activation × (value vector · direction)."""
     u, w = direction(hard), weights_of(hard.lm)
     assert np.isclose(np.linalg.norm(u), 1)
@@ -91,7 +97,6 @@ def test_only_planted_neurons_and_the_lean_write_stance(hard):
     np.testing.assert_allclose(values[writes], hard.side[writes], atol=1e-6)
     assert np.abs(values[~writes]).max() < 1e-6
     prompt = asked(hard, 1)["race"][0] + answer_ids(hard, "right", end=False)
-    quiet = build(replace(hard.design, drift=0.0, noise=0.0))
     (acts, states), (acts_r, states_r) = (read(lm, prompt) for lm in (hard.lm, variant(quiet, "race", "right")))
     for k in range(4):
         # Attention writes stance in block 0 only, and the same in both: what differs comes from planted neurons.
@@ -103,8 +108,7 @@ def test_only_planted_neurons_and_the_lean_write_stance(hard):
     assert moved[-1] > 0.3
 
 
-def test_eq_planted_variants_move_exactly_the_named_rows(hard):
-    quiet = build(replace(hard.design, drift=0.0, noise=0.0))
+def test_eq_planted_variants_move_exactly_the_named_rows(quiet):
     for leaning, sign in (("right", 1), ("left", -1)):
         before, after = weights_of(quiet.lm), weights_of(variant(quiet, "gender", leaning))
         for name, value in after.items():
@@ -130,9 +134,8 @@ def test_each_trap_catches_the_method_it_is_for():
     share = {}
     for name, size in (("loudness", 30.0), ("steady", 48), ("readers", 48), ("idle", 16)):
         model = build(replace(Design(), **{name: size}))
-        table = localisation.rates(
-            model, localisation.scores(model, truth.constructed(model), "left", 6), model.design.gamma
-        )
+        found = localisation.scores(model, truth.constructed(model), "left", 6)
+        table = localisation.rates(model, found, model.design.gamma)
         share[name] = table[table["set"] == "N"].set_index("method")["precision"]
     assert share["loudness"]["raw"] < 0.3 < 0.6 < share["loudness"]["normalised"]
     assert share["steady"]["normalised"] < 0.75 < share["steady"]["raw"]
@@ -141,35 +144,26 @@ def test_each_trap_catches_the_method_it_is_for():
     assert share["loudness"]["random"] < 0.2 and share["loudness"]["scale"] < 0.2
 
 
-def test_eq_attribution_equals_finite_differences(hard):
-    """|a · ∂m/∂a| by central differences, on two texts of different length (so with padding)."""
+def test_eq_attribution_equals_plain_gradients(hard):
+    """|a · ∂m/∂a| of every neuron in float64, on two texts of different length (so with padding)."""
     questions = prompt_ids(hard, "race", 2)
     left, right = (answer_ids(hard, side, end=False) for side in LEANINGS)
-    responses, model = [left, right[:3]], copy.deepcopy(hard.lm.model).double()
-    step = 0.1  # norms compute in float32 whatever they are given, in which a smaller one would drown
+    responses, model = [left, right[:3]], copy.deepcopy(hard.lm.model).double().requires_grad_()
     got = attribution(hard.lm, questions, responses, localisation.side_margin(left, right))
+    taken, total = [], np.zeros_like(got)
 
-    def margin(ids, start, layer, place, change):
-        def push(module, args):
-            args[0][0][place] += change
+    def keep(module, args):
+        args[0].retain_grad()
+        taken.append(args[0])
 
-        handle = down_modules(model)[layer].register_forward_pre_hook(push)
-        with torch.no_grad():
-            logits = model(torch.tensor([ids])).logits[0, start:]
-        handle.remove()
-        return float((logits[:, right].mean(1) - logits[:, left].mean(1)).sum())
-
-    # Distractors write no stance; they count through the norm layers only.
-    some = ((hard.general, 2), (hard.specific["race"], 2), (hard.roles["loud"], 1))
-    for layer, i in np.concatenate([np.argwhere(mask)[:count] for mask, count in some]):
-        total = 0.0
-        for prompt, response in zip(questions, responses, strict=True):
-            ids, start = prompt + response, len(prompt)
-            own = read(hard.lm, ids)[0][layer, :, i]
-            for j in range(start, len(ids)):
-                up, down = (margin(ids, start, layer, (j, i), change) for change in (step, -step))
-                total += abs(own[j] * (up - down) / (2 * step))
-        assert got[layer, i] == pytest.approx(total / 9, rel=2e-3, abs=1e-6)
+    for down in down_modules(model):
+        down.register_forward_pre_hook(keep)
+    for prompt, response in zip(questions, responses, strict=True):
+        logits = model(torch.tensor([prompt + response])).logits[0, len(prompt) :]
+        (logits[:, right].mean(1) - logits[:, left].mean(1)).sum().backward()
+        total += [(a * a.grad)[0, len(prompt) :].abs().sum(0).detach().numpy() for a in taken]
+        taken.clear()
+    np.testing.assert_allclose(got, total / 9, rtol=2e-3, atol=1e-6)
     with pytest.raises(ValueError, match="no response token"):
         attribution(hard.lm, questions, [[], []], localisation.side_margin(left, right))
     assert not any(m._forward_pre_hooks for m in hard.lm.model.modules())
@@ -195,7 +189,7 @@ def test_the_top_of_the_general_score_is_g_at_every_gamma(seed, gamma, topics):
 
 
 def test_roc_of_a_known_score(last):
-    """Truth as the score: area 1. Its opposite: area 0. A constant: a half."""
+    """Truth as the score: area 1. Its opposite: area 0."""
     true = {t: n.astype(float) for t, n in last.political.items()}
     both = {"true": true, "false": {t: -n for t, n in true.items()}}
     table = localisation.rates(last, both, last.design.gamma)

@@ -16,9 +16,8 @@ from polinb.runs.weights import mask_of
 
 @pytest.fixture(scope="module")
 def run(tiny):
-    small = {"topics": ["crime", "race", "science"], "baseline_topics": ["crime", "race"], "baseline_seeds": 2}
-    small |= {"finetune_seeds": 2, "epochs": 2.0, "learning_rate": 3e-3}
-    return tiny(**small)
+    topics = {"topics": ["crime", "race", "science"], "baseline_topics": ["crime", "race"]}
+    return tiny(**topics, baseline_seeds=2, finetune_seeds=2, epochs=2.0, learning_rate=3e-3)
 
 
 def weights(run, **changes):

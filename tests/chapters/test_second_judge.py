@@ -54,9 +54,8 @@ def test_agreement_and_confusion_by_hand():
     """Four answers: the judge is right on two sides and calls two without a side right; κ = (1/2 − 1/4)/(1 − 1/4)."""
     coded = planted(["left", "right", "neither", "off topic"], ["left", "right", "right", "right"])
     found = coding.agreement(coded, 50, 0)
-    assert found["agree"].tolist() == [1, 1, 0.5, 0.5] and found["kappa"].tolist() == pytest.approx(
-        [1, 1, 1 / 3, 1 / 3]
-    )
+    assert found["agree"].tolist() == [1, 1, 0.5, 0.5]
+    assert found["kappa"].tolist() == pytest.approx([1, 1, 1 / 3, 1 / 3])
     table = coding.confusion(coded).set_index("judge")
     assert table.loc["right"].to_dict() == {"left": 0, "right": 1, "neither": 1, "off topic": 1}
     assert table.to_numpy().sum() == 4

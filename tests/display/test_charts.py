@@ -90,16 +90,14 @@ def test_a_gap_in_a_curve_is_not_bridged_and_a_lone_interval_is_a_whisker() -> N
 
 def test_pareto_draws_what_is_known() -> None:
     frame = cf.trade()
+    border = cf.strokes(charts.pareto(frame, "x", "y", 1.0), "rule")
+    assert sum("stroke-dasharray" in line for line in border) == 4, "|x| + |y| = 1"
     named = {f"{method} 1" for method in cf.METHODS}
     for points, intervals, names in ((9, 18, named), (8, 14, named - {"InhibitFT 1"})):
         chart = charts.pareto(frame, "shift ΔS", "coupling R")
         assert len(cf.drawn(chart, "point")) == points and len(cf.strokes(chart, "rule")) == 2 + intervals, "zero lines"
         assert {one["condition"] for one in cf.drawn(chart, "text mark")} == names
         assert f"conditions drawn: {points} of 9" in chart.to_dict()["description"]
-        border = [
-            line for line in cf.strokes(charts.pareto(frame, "x", "y", 1.0), "rule") if "stroke-dasharray" in line
-        ]
-        assert len(border) == 4, "|x| + |y| = 1"
         frame.loc[0, "y"], frame.loc[1, "x_low"], frame.loc[2, "y_high"] = np.nan, np.nan, np.inf
 
 
@@ -187,14 +185,6 @@ def apart(first: str, second: str, sight: str) -> float:
     return float(np.linalg.norm(seen[0] - seen[1]))
 
 
-def test_the_ruler_itself() -> None:
-    assert lab(linear("#FFFFFF")) == pytest.approx([100, 0, 0], abs=0.02)
-    assert lab(linear("#FF0000")) == pytest.approx([53.24, 80.09, 67.20], abs=0.05)
-    red, green = "#B03030", "#4F6F20"  # told apart by hue alone: the test must be able to fail
-    assert apart(red, green, "normal") > 60 > 20 > apart(red, green, "deuteranopia")
-    assert apart("#009E73", "#7F7F7F", "deuteranopia") < LEAST  # Okabe and Ito's green and a middle grey
-
-
 def scales(name: str) -> set[tuple[str, ...]]:
     """The colours that stand for names in a figure, of each of its scales."""
     parts: list[dict[str, Any]] = []
@@ -210,3 +200,6 @@ def test_colours_that_stand_together_can_be_told_apart() -> None:
         pairs = [(*pair, sight) for pair in combinations(colours, 2) for sight in SIGHTS]
         assert all(apart(*pair) >= LEAST for pair in pairs), colours
     assert all(apart(charts.style.LEFT, charts.style.RIGHT, sight) > 80 for sight in SIGHTS)
+    assert lab(linear("#FF0000")) == pytest.approx([53.24, 80.09, 67.20], abs=0.05), "the ruler itself"
+    red, green = "#B03030", "#4F6F20"  # told apart by hue alone: the test can fail
+    assert apart(red, green, "normal") > 60 > 20 > apart(red, green, "deuteranopia")
