@@ -7,11 +7,11 @@ import struct
 
 from fuzzing import budgets, plain, refused, run
 from hypothesis import strategies as st
+from planted_files import model_folder
 from safetensors.numpy import load_file
 
 from polinb.errors import ModelError
 from polinb.models.loading import load
-from polinb.models.tiny import tiny_model, tiny_tokenizer
 
 VALUE = (
     st.none() | st.booleans() | st.integers(-2, 100) | st.sampled_from([10**30, 2**31, 0.0, -1.0, 1e308]) | plain
@@ -54,9 +54,7 @@ DAMAGES = {
 @budgets(20, 600)
 def test_any_model_folder(size, tmp_path, caplog):
     caplog.set_level(logging.CRITICAL)
-    whole, folder = tmp_path / "whole", tmp_path / "model"
-    tiny_model("qwen2").save_pretrained(whole)
-    tiny_tokenizer().save_pretrained(whole)
+    whole, folder = model_folder(tmp_path / "whole", "qwen2"), tmp_path / "model"
 
     def check(case):
         name, kind, at, bit, (setting, value) = case
