@@ -1,7 +1,5 @@
 """Dangers planted in model folders: pickles, code, adapters, indexes and links that lead elsewhere."""
 
-from __future__ import annotations
-
 import os
 import pickle
 import shutil

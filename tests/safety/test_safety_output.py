@@ -1,6 +1,4 @@
-"""What is shown is escaped, what listens does so on this machine only, and no guard of a library is turned off."""
-
-from __future__ import annotations
+"""What listens does so on this machine only, and no guard of a library is turned off."""
 
 import re
 from pathlib import Path
