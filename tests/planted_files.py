@@ -1,4 +1,4 @@
-"""Data files as people write them, and a hub that is not there."""
+"""Data files as people write them, a model's folder, and a hub that is not there."""
 
 import json
 from pathlib import Path
@@ -17,6 +17,21 @@ def write(folder: Path, suffix: str, rows: list[dict], name: str = "set") -> Pat
         lines = [json.dumps(row) for row in rows]
         path.write_text("\n".join(lines) if suffix == "jsonl" else f"[{', '.join(lines)}]", encoding="utf-8")
     return path
+
+
+def model_folder(folder: Path, architecture: str = "llama") -> Path:
+    """A random model and its tokenizer, as users keep them."""
+    from polinb.models.tiny import tiny_model, tiny_tokenizer
+
+    tiny_model(architecture).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def change(path: Path, drop: tuple[str, ...] = (), **more: object) -> None:
+    """Change settings in a JSON file."""
+    known = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in known.items() if name not in drop} | more))
 
 
 def stand_in_hub(

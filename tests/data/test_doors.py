@@ -93,8 +93,7 @@ def test_ids_that_are_given_in_part(tmp_path):
     table.to_parquet(tmp_path / "set.parquet")
     table.to_csv(tmp_path / "set.csv")
     table.to_json(tmp_path / "set.json", orient="records")
-    with_nan = [r | {"id": i} for r, i in zip(ROWS, (1.0, float("nan"), 3), strict=True)]
-    (tmp_path / "nan.json").write_text(json.dumps(with_nan))
+    (tmp_path / "nan.json").write_text(json.dumps(table.to_dict("records")))
     for name in ("set.parquet", "set.csv", "set.json", "nan.json"):
         ids = [pair.id for pair in load_data(str(tmp_path / name)).pairs]
         assert [ids[0][0], ids[1][:5], ids[2][0]] == ["1", "race-", "3"]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import threading
 import time
 from functools import partial
@@ -18,7 +17,6 @@ from polinb.data.pairs import SPLITS
 from polinb.data.rows import TOPICS, topic_of
 from polinb.errors import DataError, ParameterError
 
-REAL = Path(os.environ.get("POLINB_IDEOINST", "no such folder"))
 LABELS = {
     "left": ["left leaning", "Left leaning", "Neutral", "left leaning"],
     "right": ["Right leaning", "neutral", "rubbish\nhere", "Right leaning"],
@@ -83,9 +81,9 @@ def test_a_damaged_folder_is_named(folder, tmp_path):
             load_data(str(folder))
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="POLINB_IDEOINST names no folder with the real rows")
+@pytest.mark.network
 def test_the_real_rows():
-    data = load_data(str(REAL), label_filter="agree")
+    data = load_data("ideoinst", label_filter="agree")
     assert data.source["dropped"]["prompts_in_two_topics"] == 12
     for topic in TOPICS:
         sizes = {split: len(data.topic(topic, split)) for split in SPLITS}

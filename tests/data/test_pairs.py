@@ -16,16 +16,12 @@ from polinb.runs.params import Params
 from polinb.runs.run import Run
 
 
-def make(prompts, **changes):
-    rows = [
-        {"id": f"id-{p}", "topic": "crime", "prompt": p, "left": f"left {p}", "right": f"right {p}"} for p in prompts
-    ]
-    return StanceData("made", tuple(Pair(**row | changes) for row in rows))
+def make(prompts):
+    pairs = (Pair(id=f"id-{p}", topic="crime", prompt=p, left=f"left {p}", right=f"right {p}") for p in prompts)
+    return StanceData("made", tuple(pairs))
 
 
-prompt_lists = st.lists(st.text(alphabet="abcdefgh ", min_size=3), min_size=1, max_size=60).map(
-    lambda prompts: sorted({" ".join(p.split()) for p in prompts} - {""}) or ["abc"]
-)
+prompt_lists = st.lists(st.text("abcdefgh", min_size=3), min_size=1, max_size=60, unique=True)
 
 
 def split_or_nothing(data, split, limit=None):

@@ -7,21 +7,16 @@ import struct
 
 from fuzzing import budgets, plain, refused, run
 from hypothesis import strategies as st
+from planted_files import model_folder
 from safetensors.numpy import load_file
 
 from polinb.errors import ModelError
 from polinb.models.loading import load
-from polinb.models.tiny import tiny_model, tiny_tokenizer
 
 VALUE = (
     st.none() | st.booleans() | st.integers(-2, 100) | st.sampled_from([10**30, 2**31, 0.0, -1.0, 1e308]) | plain
     | st.lists(st.integers(0, 3), max_size=2) | st.just({}) | st.sampled_from(["llama", "gpt2", "evil", "silu"])
 )  # fmt: skip
-SETTINGS = [
-    "model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
-    "vocab_size", "hidden_act", "architectures", "auto_map", "tie_word_embeddings", "dtype", "rope_parameters",
-    "max_position_embeddings", "quantization_config", "pad_token_id", "rms_norm_eps", "layer_types", "head_dim",
-]  # fmt: skip
 
 
 def header(raw):
@@ -54,9 +49,7 @@ DAMAGES = {
 @budgets(20, 600)
 def test_any_model_folder(size, tmp_path, caplog):
     caplog.set_level(logging.CRITICAL)
-    whole, folder = tmp_path / "whole", tmp_path / "model"
-    tiny_model("qwen2").save_pretrained(whole)
-    tiny_tokenizer().save_pretrained(whole)
+    whole, folder = model_folder(tmp_path / "whole", "qwen2"), tmp_path / "model"
 
     def check(case):
         name, kind, at, bit, (setting, value) = case
@@ -80,5 +73,6 @@ def test_any_model_folder(size, tmp_path, caplog):
         return True
 
     file = st.sampled_from(["config.json", "model.safetensors"])
-    setting = st.tuples(st.sampled_from(SETTINGS), VALUE)
+    settings = [*json.loads((whole / "config.json").read_text()), "auto_map", "quantization_config", "head_dim"]
+    setting = st.tuples(st.sampled_from(settings), VALUE)
     run(size, st.tuples(file, st.sampled_from([*DAMAGES]), st.integers(0, 10**6), st.integers(0, 7), setting), check)

@@ -6,12 +6,12 @@ import json
 import os
 import re
 import shutil
-from datetime import date
 from types import SimpleNamespace
 
 import pytest
 import torch
 from planted_classifiers import PLAIN, classifier
+from planted_files import change, model_folder
 from safetensors.torch import load_file, save_file
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
@@ -33,15 +33,7 @@ TEMPLATE = tiny_tokenizer().chat_template
 
 @pytest.fixture
 def folder(tmp_path):
-    target = tmp_path / "model"
-    tiny_model("llama").save_pretrained(target)
-    tiny_tokenizer().save_pretrained(target)
-    return target
-
-
-def settings(folder, name="tokenizer_config.json", drop=(), **more):
-    known = json.loads((folder / name).read_text())
-    (folder / name).write_text(json.dumps({k: v for k, v in known.items() if k not in drop} | more))
+    return model_folder(tmp_path / "model")
 
 
 def with_template(folder, template):
@@ -59,7 +51,7 @@ def test_odd_settings_change_no_answer(folder, odd):
         return answers, list(log_likelihood(lm, prompts, [[5, 6], [7]]))
 
     expected = said()
-    settings(folder, "config.json", **odd)
+    change(folder / "config.json", **odd)
     assert said() == expected
 
 
@@ -89,7 +81,6 @@ def test_the_prompt_is_the_same_every_day(folder):
     lm = with_template(folder, "\n " + ways + TEMPLATE)
     text = lm.tokenizer.decode(prompt_ids(lm, "Q"))
     assert text == "\n26 Jul 2024 2024-07-26 26 July Friday 00:00<|user|>Q<|end|><|assistant|>"
-    assert str(date.today().year) not in text
 
 
 @pytest.mark.parametrize("template", [TEMPLATE, None])
@@ -149,40 +140,41 @@ def test_a_tokenizer_without_an_end_or_with_a_padding_token_of_no_use(folder):
     tokenizer.save_pretrained(folder)
     assert answered().tokenizer.pad_token_id < len(tiny_tokenizer())
     tiny_tokenizer().save_pretrained(folder)
-    settings(folder, drop=("eos_token", "pad_token"))
+    change(folder / "tokenizer_config.json", drop=("eos_token", "pad_token"))
     lm = answered()
     assert response_ids(lm, "Yes", end=True)[-1] == end_ids(lm)[0] == lm.tokenizer.pad_token_id == 1
     (folder / "chat_template.jinja").unlink()
     for name in ("generation_config.json", "config.json"):
-        settings(folder, name, drop=("eos_token_id",))
+        change(folder / name, drop=("eos_token_id",))
     with pytest.raises(ModelError, match=r"no token that ends an answer.*eos_token"):
         load(str(folder), device="cpu")
 
 
-def hub_cache(folder, root, commit="c0ffee" * 6 + "c0ff", name="odd"):
+COMMIT = "c0ffee" * 6 + "c0ff"
+
+
+def hub_cache(folder, root, name="odd"):
     """``folder`` as the hub's client keeps the model owner/odd."""
     place = root / f"models--owner--{name}"
-    snapshot = place / "snapshots" / commit
-    shutil.copytree(folder, snapshot)
+    shutil.copytree(folder, place / "snapshots" / COMMIT)
     (place / "refs").mkdir()
-    (place / "refs" / "main").write_text(commit)
+    (place / "refs" / "main").write_text(COMMIT)
     (place / "blobs").mkdir()
     return place
 
 
 def test_a_hub_model_has_its_commit_in_its_key_also_offline(folder, tmp_path, monkeypatch):
-    commit = "c0ffee" * 6 + "c0ff"
-    hub_cache(folder, tmp_path / "hub", commit)
-    hub_cache(classifier(tmp_path / "c", PLAIN), tmp_path / "hub", commit, "judge")
+    hub_cache(folder, tmp_path / "hub")
+    hub_cache(classifier(tmp_path / "c", PLAIN), tmp_path / "hub", "judge")
     for constant, value in (("HF_HUB_OFFLINE", True), ("HF_HUB_CACHE", str(tmp_path / "hub"))):
         monkeypatch.setattr(f"huggingface_hub.constants.{constant}", value)
     commit_of.cache_clear()
-    assert identity_of("owner/odd")["revision"] == commit
-    assert identity_of("owner/odd", "main") == identity_of("owner/odd", commit)
+    assert identity_of("owner/odd")["revision"] == COMMIT
+    assert identity_of("owner/odd", "main") == identity_of("owner/odd", COMMIT)
     assert load("owner/odd", device="cpu").identity == identity_of("owner/odd")
-    assert classifiers.identity_of("owner/judge") == {"model": "owner/judge", "commit": commit}
+    assert classifiers.identity_of("owner/judge") == {"model": "owner/judge", "commit": COMMIT}
     judge = classifiers.SequenceClassifier("owner/judge", device="cpu")
-    assert judge.commit == commit and judge.probabilities(["tradition"]).shape == (1, 2)
+    assert judge.commit == COMMIT and judge.probabilities(["tradition"]).shape == (1, 2)
     with pytest.raises(ModelError, match=r"'owner/none' cannot be fetched.*local folder"):
         identity_of("owner/none")
     commit_of.cache_clear()
@@ -254,9 +246,9 @@ def with_another_tokenizer(folder):
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (lambda f: settings(f, CONFIG, model_type="bloom"), r"'bloom' is unknown.*put a line into ARCHITECTURES"),
-        (lambda f: settings(f, CONFIG, quantization_config={"quant_method": "gptq"}), "quantised.*that they were made"),
-        (lambda f: settings(f, CONFIG, vocab_size=801), r"another shape \(2\): lm_head.weight, model.embed_tokens"),
+        (lambda f: change(f / CONFIG, model_type="bloom"), r"'bloom' is unknown.*put a line into ARCHITECTURES"),
+        (lambda f: change(f / CONFIG, quantization_config={"quant_method": "gptq"}), "quantised.*that they were made"),
+        (lambda f: change(f / CONFIG, vocab_size=801), r"another shape \(2\): lm_head.weight, model.embed_tokens"),
         (lambda f: os.truncate(f / WEIGHTS, 20_000), "truncated or damaged.*load it again"),
         (lambda f: os.truncate(f / WEIGHTS, 0), "truncated or damaged.*load it again"),
         (lambda f: wrap(f, "^", "module."), "lacks weights.*'module.', which a wrapper"),
@@ -275,7 +267,7 @@ def test_what_to_give_instead(folder, tmp_path):
     for given, told in (
         (tmp_path / "model.gguf", "GGUF.*the model that it was made from"),
         (tmp_path, f"such as {folder}"),
-        (hub_cache(folder, tmp_path), f"owner/odd, or its folder .*{'c0ffee' * 6}"),
+        (hub_cache(folder, tmp_path), f"owner/odd, or its folder .*{COMMIT}"),
         (folder / "model.safetensors", "the folder that holds config.json"),
         ("https://huggingface.co/owner/odd", "owner/name"),
         ("smollm", "no alias"),

@@ -1,7 +1,5 @@
 """The audit of dependencies against a pip-audit that is played: a silence is never taken for good news."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import re

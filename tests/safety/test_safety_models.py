@@ -1,8 +1,5 @@
 """Dangers planted in model folders: pickles, code, adapters, indexes and links that lead elsewhere."""
 
-from __future__ import annotations
-
-import json
 import os
 import pickle
 import shutil
@@ -10,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from planted_files import change, model_folder
 from safetensors.torch import load_file
 
 from polinb.chapters.caft.sae_files import load as load_sae
 from polinb.data.loading import load_data, load_statements
 from polinb.errors import DataError, ModelError, ParameterError
 from polinb.models.loading import identity_of, load
-from polinb.models.tiny import tiny_model, tiny_tokenizer
 from polinb.stance.classifiers import SequenceClassifier
 
 PICKLES = ("pytorch_model.bin", "model.pt", "model.pkl", "adapter_model.bin", "model.ckpt", "model.pth")
@@ -41,21 +38,9 @@ def trap(tmp_path):
     assert not path.exists(), "foreign code ran"
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    target = tmp_path_factory.mktemp("whole") / "model"
-    tiny_model("qwen2").save_pretrained(target)
-    tiny_tokenizer().save_pretrained(target)
-    return target
-
-
 @pytest.fixture
-def folder(whole, tmp_path):
-    return shutil.copytree(whole, tmp_path / "model")
-
-
-def change(path: Path, **more: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | more))
+def folder(tmp_path):
+    return model_folder(tmp_path / "model", "qwen2")
 
 
 def refuses(folder: Path, told: str, attempt=load) -> None:

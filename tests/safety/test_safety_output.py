@@ -1,6 +1,4 @@
-"""What is shown is escaped, what listens does so on this machine only, and no guard of a library is turned off."""
-
-from __future__ import annotations
+"""What listens does so on this machine only, and no guard of a library is turned off."""
 
 import re
 from pathlib import Path
@@ -24,16 +22,6 @@ def test_servers_listen_on_this_machine_only_and_ask_for_a_token():
             r"(HTTPServer|TCPServer|\.bind|\.listen|create_server|start_server)\(|0\.0\.0\.0", path.read_text()
         )
         assert not found, path.name
-
-
-def test_scripts_of_pages_show_texts_as_text():
-    """Texts of models go into pages as text: no script of ours writes HTML out of data."""
-    writes = r"(?:\.(?:innerHTML|outerHTML|insertAdjacentHTML)|\bdocument\.write(?:ln)?)\s*(?:=|\()\s*(.{0,20})"
-    for path in (REPO / "polinb" / "resources").rglob("*.js"):
-        source = path.read_text("utf-8")
-        found = re.findall(writes, source)
-        assert all(rest.startswith(('""', "''", "``")) for rest in found), f"{path.name}: {found}"
-        assert not re.search(r"\beval\s*\(|new Function\b", source), path.name
 
 
 def test_no_guard_against_foreign_code_is_turned_off():

@@ -1,7 +1,5 @@
 """Keys are refused as parameters, hidden where text is shown, and found nowhere in what a run leaves."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import json

@@ -1,12 +1,12 @@
 """The local judge on planted texts and the bundled data; the hf judge on classifiers with planted weights."""
 
-import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
 from planted_classifiers import PLAIN, TELLING, TOPICS, classifier, planted
+from planted_files import change
 
 from polinb.data.loading import load_data
 from polinb.data.pairs import StanceData, split_of
@@ -51,7 +51,6 @@ def test_local_learns_nothing_from_evaluation_prompts():
     texts = answers("solidarity", "tradition", "our wages need tradition now")
     first, second = (LocalJudge(d).rate(texts)["p_right"].tolist() for d in (data, StanceData("swapped", swapped)))
     assert first == second
-    assert not set(training_rows(data)["prompt"]) & {pair.prompt for pair in held_out}
     shuffled = StanceData("planted", data.pairs[::-1])
     assert LocalJudge(shuffled).rate(texts)["p_right"].tolist() == first, "in any order of the data"
     said = {"right": "More solidarity!", "right_agrees": False}
@@ -140,7 +139,6 @@ def test_hf_refuses_what_it_cannot_trust(tmp_path):
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match="lacks weights"):  # of a head that would be filled at random
         HFJudge(str(folder))
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["BertForMaskedLM"]}))
+    change(folder / "config.json", architectures=["BertForMaskedLM"])
     with pytest.raises(ModelError, match="BertForMaskedLM"):
         HFJudge(str(folder))
