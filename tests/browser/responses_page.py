@@ -26,18 +26,18 @@ PLANTED = {
 FALLBACK = "<p id='fallback'>no script ran</p>"
 
 
-def made_up(each: int = 30, length: int = 12, seed: int = 0) -> tuple[pd.DataFrame, list[Column]]:
+def made_up() -> tuple[pd.DataFrame, list[Column]]:
     """Questions and columns; the patched ones were asked the first half of each topic only."""
-    rng = np.random.default_rng(seed)
-    rows = [(t, f"{t}-{i:03d}", f"Question {i} on {t}?") for t in TOPICS for i in range(each)]
+    rng = np.random.default_rng(0)
+    rows = [(t, f"{t}-{i:03d}", f"Question {i} on {t}?") for t in TOPICS for i in range(30)]
     asked = pd.DataFrame(rows, columns=["topic", "id", "prompt"])
     asked["left"], asked["right"] = "left reference " + asked["id"], "right reference " + asked["id"]
     cols = []
     for kind in KINDS:
         for trained in ("",) if kind in SHARED else TRAINED:
-            own = asked[asked.groupby("topic").cumcount() < (each // 2 if kind.startswith("patch") else each)]
+            own = asked[asked.groupby("topic").cumcount() < (15 if kind.startswith("patch") else 30)]
             frame = own[["topic", "id"]].copy()
-            frame["response"] = [" ".join(rng.choice(WORDS, length)) for _ in range(len(own))]
+            frame["response"] = [" ".join(rng.choice(WORDS, 12)) for _ in range(len(own))]
             frame["label"] = rng.choice(["left", "right", "other"], len(own), p=[0.45, 0.45, 0.1])
             frame["score"] = frame["label"].map({"left": -1, "right": 1, "other": 0})
             frame["p_right"] = np.where(frame["label"] == "other", np.nan, rng.integers(1, 9999, len(own)) / 10_000)
@@ -48,10 +48,10 @@ def made_up(each: int = 30, length: int = 12, seed: int = 0) -> tuple[pd.DataFra
     return asked, cols
 
 
-def data_of(asked: pd.DataFrame, cols: list[Column], a_topic: int = 1000) -> dict:
+def data_of(asked: pd.DataFrame, cols: list[Column]) -> dict:
     """What the page gets."""
     about = {"model": "tiny", "judge": "local", "longest": 28, "wanted": 1000, "whole": "quick run"}
-    return responses.payload(asked, cols, a_topic, about, 100, 0)
+    return responses.payload(asked, cols, 1000, about, 100, 0)
 
 
 def shown_by(data: dict) -> str:

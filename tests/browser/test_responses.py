@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from app_page import write_app
+from app_page import saved, write_app
 from conftest import served
 from responses_page import PLANTED, data_of, made_up, shown_by, wide
 
@@ -27,18 +27,8 @@ def address(rows, tmp_path_factory):
 
 
 @pytest.fixture
-def opened(visit):
-    def open_page(address, **options):
-        page = visit(address, **options)
-        page.wait_for_selector(".polinb-app[data-state=ready]")
-        return page
-
-    return open_page
-
-
-@pytest.fixture
-def page(opened, address):
-    return opened(address)
+def page(part, address):
+    return part(address)
 
 
 def pick(page, **values):
@@ -50,12 +40,10 @@ def count(page):
     return int(re.match(r"(\d+) of", page.inner_text(".count"))[1])
 
 
-def saved(page):
-    with page.expect_download() as download:
-        page.click("text=Save shown rows as CSV")
-    assert download.value.suggested_filename == "responses.csv"
-    text = Path(download.value.path()).read_text("utf-8")
-    return pd.read_csv(io.StringIO(text), keep_default_na=False)
+def saved_rows(page):
+    name, content = saved(page, "text=Save shown rows as CSV")
+    assert name == "responses.csv"
+    return pd.read_csv(io.BytesIO(content), keep_default_na=False)
 
 
 def means(page):
@@ -67,7 +55,7 @@ def means(page):
 def agrees(page, wanted, kinds=SHOWN):
     """The page shows the rows of ``wanted``, in its order, and the means over them."""
     assert count(page) == len(wanted)
-    assert saved(page)["id"].tolist() == wanted["id"].tolist()
+    assert saved_rows(page)["id"].tolist() == wanted["id"].tolist()
     table = means(page)
     assert list(table) == list(kinds)
     for kind in kinds:
@@ -151,7 +139,7 @@ def test_markup_in_an_answer_stays_text(page):
 
 
 def test_a_saved_table_holds_the_rows_and_no_formula(page, rows):
-    frame, table = wide(*rows, "crime").set_index("id"), saved(page).set_index("id")
+    frame, table = wide(*rows, "crime").set_index("id"), saved_rows(page).set_index("id")
     for key, text in PLANTED.items():
         assert table.loc[key, "vanilla answer"] == ("'" + text if text[:1] in ("=", "+", "-", "@") and text else text)
     for kind in SHOWN:
@@ -174,16 +162,15 @@ def test_search_looks_into_questions_and_shown_answers(page, rows):
         agrees(page, frame[found])
 
 
-def test_a_view_is_kept_in_its_address(opened, address, rows):
-    page = opened(address)
+def test_a_view_is_kept_in_its_address(part, page, rows):
     assert "#" not in page.url
     pick(page, trained="race", asked="science", differ="two", order="change", second="inhibit")
     page.fill("input[type=search]", "river")
     page.uncheck("input[name=columns][value=patch-g]")
     page.wait_for_function("location.hash.includes('find=river')")
-    again = opened(page.url)
-    assert saved(again).equals(saved(page)) and count(again) > 2
-    page = again
+    before = saved_rows(page)
+    page = part(page.url)
+    assert saved_rows(page).equals(before) and count(page) > 2
     page.click("text=Reset")
     assert "#" not in page.url and count(page) == 90
     bad = "#responses:trained=%3Cimg%3E&asked=nowhere&columns=vanilla,evil&order=__proto__&constructor=1&only=x"
@@ -196,21 +183,20 @@ def test_a_view_is_kept_in_its_address(opened, address, rows):
     assert page.url.endswith("#elsewhere"), "another anchor of the page stays"
 
 
-def test_a_link_leads_to_one_question(opened, address):
+def test_a_link_leads_to_one_question(part, address):
     with served(Path(address.removeprefix("file://")).parent) as base:
-        page = opened(f"{base}/index.html")
+        page = part(f"{base}/index.html")
         pick(page, trained="race", asked="crime")
         page.locator("li[data-question='crime/crime-012'] .foot button").click()
         page.wait_for_function("document.querySelector('.said').textContent === 'Link copied.'")
-        there = opened(page.evaluate("navigator.clipboard.readText()"))
+        there = part(page.evaluate("navigator.clipboard.readText()"))
         assert there.locator("li").count() == 1 and there.locator("li[data-question='crime/crime-012']").count() == 1
         there.click("text=Show all questions")
         assert count(there) == 90 and there.input_value("select[name=trained]") == "race"
 
 
-def test_phone_keyboard_and_screen_reader(opened, address):
-    page = opened(address, viewport={"width": 390, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+def test_phone_keyboard_and_screen_reader(part, address):
+    page = part(address, viewport={"width": 390, "height": 800})
     page.click("text=Choose and filter")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator("select[name=trained]").focus()
