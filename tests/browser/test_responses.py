@@ -52,13 +52,13 @@ def means(page):
     )
 
 
-def agrees(page, wanted, kinds=SHOWN):
+def agrees(page, wanted):
     """The page shows the rows of ``wanted``, in its order, and the means over them."""
     assert count(page) == len(wanted)
     assert saved_rows(page)["id"].tolist() == wanted["id"].tolist()
     table = means(page)
-    assert list(table) == list(kinds)
-    for kind in kinds:
+    assert list(table) == SHOWN
+    for kind in SHOWN:
         known = wanted[wanted[f"{kind} label"].notna()]
         n, left, neither, right, mean, _ = table[kind]
         assert int(n) == len(known)
