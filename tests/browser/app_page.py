@@ -30,6 +30,13 @@ def write(folder: Path, body: str, scripts: Sequence[str], styles: Sequence[str]
     return (folder / name).as_uri()
 
 
+def saved(page, button: str) -> tuple[str, bytes]:
+    """Name and content of the file that a click on ``button`` saves."""
+    with page.expect_download() as waiting:
+        page.click(button)
+    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+
 def write_app(folder: Path, app: str, body: str) -> str:
     """A page with an interactive part of the book."""
     return write(folder, body, *APPS[app])

@@ -60,6 +60,18 @@ def visit(chromium):
     assert not wrong
 
 
+@pytest.fixture
+def part(visit):
+    """Factory: opens the address of an interactive part and returns its page once the part is drawn."""
+
+    def open_page(url: str, **options):
+        page = visit(url, **options)
+        page.wait_for_selector(".polinb-app[data-state=ready]", state="attached")
+        return page
+
+    return open_page
+
+
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
         pass

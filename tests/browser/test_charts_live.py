@@ -6,32 +6,30 @@ import base64
 import csv
 import html
 import io
-import math
 import struct
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import app_page
 import chart_frames as cf
 import pandas as pd
 import pytest
+from app_page import saved
 from bs4 import BeautifulSoup
 
 from book._make import vendor
-from polinb.display import charts, tables
+from polinb.display import charts
 from polinb.display.charts.neurons import GAMMAS
 from polinb.scoring.pnlac import neuron_sets
 from polinb.wording import LIVE, PAYLOAD
 from polinb_book import export
 from polinb_book.outputs import chart_html
 
-TOPICS = ["crime", "race", "economy"]
 EVIL = '<img src=x onerror="window.hurt=1">'
 NASTY = r"=1+1 50 % & 3 $ # {x}_y ^ ~ \cmd <b>|\"q\" −2 γ [a] --"
 READY = "!document.querySelector('.polinb-vega:not([data-state=ready])')"
 
 
-def stances(name: str = NASTY) -> pd.DataFrame:
+def stances(name: str) -> pd.DataFrame:
     return cf.dots().replace("InhibitFT", name)
 
 
@@ -47,12 +45,11 @@ def addresses(tmp_path_factory):
     root = tmp_path_factory.mktemp("charts")
     (root / "vega-bundle.js").write_text(vendor.vega_bundle(), "utf-8")
     heat = figure("fig-heat", charts.coupling_heatmap(cf.bounded()), r"Shift of \(N_t\) in %.")
-    dots = figure("fig-dots", charts.stance_dots(stances()))
+    dots = figure("fig-dots", charts.stance_dots(stances(NASTY)))
+    evil = figure("fig-evil", charts.stance_dots(stances(EVIL)), html.escape(EVIL))
     slider = figure("fig-scores", charts.gamma_slider(cf.raw_scores(), 5.0))
-    pareto = figure("fig-pareto", charts.pareto(cf.trade(), "shift", "coupling"))
     broken = dots.replace('"mark":{', '"mark":{"type":"nonsense"},"was":{', 1).replace("fig-dots", "fig-x")
-    evil = figure("x", charts.stance_dots(stances(EVIL)), html.escape(EVIL))
-    pages = {"all": heat + dots + slider + pareto, "heat": heat, "broken": broken + heat, "evil": evil, "no": heat}
+    pages = {"all": heat + dots + slider, "heat": heat, "broken": broken + heat, "evil": evil, "no": heat}
 
     def write(name: str, body: str) -> str:
         scripts = ["missing.js" if name == "no" else "vega-bundle.js", "polinb-charts.js"]
@@ -72,21 +69,13 @@ def opened(visit, addresses):
     return open_page
 
 
-def saved(page, name: str, kind: str) -> tuple[str, bytes]:
-    with page.expect_download() as waiting:
-        page.click(f"#{name} button[data-kind={kind}]")
-    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
-
-
 def test_charts_are_saved_as_they_are_drawn(opened):
     page = opened("all")
-    for name, role, count in (("fig-heat", "rect mark", 9), ("fig-dots", "point", 9), ("fig-pareto", "point", 9)):
-        assert page.locator(f'#{name} svg [aria-roledescription="{role}"]').count() == count, name
-    name, content = saved(page, "fig-heat", "svg")
+    name, content = saved(page, "#fig-heat button[data-kind=svg]")
     root = ET.fromstring(content)
     assert name == "fig-heat.svg" and root.tag.endswith("svg")
     assert len([n for n in root.iter() if n.get("aria-roledescription") == "rect mark"]) == 9
-    name, content = saved(page, "fig-heat", "png")
+    name, content = saved(page, "#fig-heat button[data-kind=png]")
     assert name == "fig-heat.png" and content.startswith(b"\x89PNG\r\n\x1a\n")
     width, height = struct.unpack(">II", content[16:24])
     box = page.locator("#fig-heat svg").bounding_box()
@@ -107,7 +96,6 @@ def test_where_drawing_fails_the_picture_stays(visit, addresses):
 def test_values_can_be_read_with_the_keyboard(opened):
     page = opened("heat")
     chart = page.locator(".polinb-chart")
-    assert "Heat map" in chart.get_attribute("aria-label")
     assert page.locator("svg").get_attribute("aria-hidden") == "true"  # the label already says it
     said = page.locator(".polinb-said")
     page.keyboard.press("Tab")
@@ -139,7 +127,7 @@ def test_the_slider_and_the_menu_show_the_exact_sets(opened):
         page.wait_for_function(
             "line => [...document.querySelectorAll('#fig-scores svg text')].some(n => n.textContent === line)", arg=line
         )
-        for one in TOPICS:
+        for one in cf.TOPICS:
             told = f"G {general:,} · Sₜ {int(sets.specific[one].sum()):,} · strict {int(sets.strict[one].sum()):,}"
             assert told in page.locator("#fig-scores svg text").all_text_contents(), (gamma, one)
         assert slider.get_attribute("aria-valuetext") == f"{gamma:g} %"
@@ -147,24 +135,20 @@ def test_the_slider_and_the_menu_show_the_exact_sets(opened):
     page.wait_for_function("document.querySelector('.polinb-step').textContent === '20 %'")
 
 
-def test_saved_files_hold_the_numbers_and_are_inert():
+def test_files_of_a_chart_hold_its_numbers_and_are_inert():
     spec = charts.coupling_heatmap(cf.bounded()).to_dict()
     got = pd.read_csv(io.StringIO(export.chart_csv(spec)))
     pd.testing.assert_frame_equal(got, cf.bounded().set_axis(list(got), axis=1), check_exact=False, rtol=1e-12)
     text = export.chart_latex(spec, "fig-heat", "Shift of $N_t$ in %.")
     assert r"\caption{Shift of \(N_t\) in \%.}" in text and r"\label{fig:heat}" in text
     assert r"crime & economy & \(-\)0.1 & \(-\)0.4 & 0.2 & 8 \\" in text and text.count(r"\\") == 1 + 9
-    rows = list(csv.DictReader(io.StringIO(export.chart_csv(charts.stance_dots(stances()).to_dict()))))
+    saved_csv = export.chart_csv(charts.stance_dots(stances(NASTY)).to_dict())
+    rows = list(csv.DictReader(io.StringIO(saved_csv)))
     assert {row["condition"] for row in rows} == {*cf.CONDITIONS[:2], "'" + NASTY}, "no formula"
     assert any(row["stance"].startswith("-") for row in rows), "a negative number stays a number"
-
-
-def test_links_of_a_table_save_its_files_without_a_script():
-    frame = pd.DataFrame({"name": [NASTY, "-x"], "value": [-1.5, math.inf]})
-    shown = tables.numbered_table(frame, "tbl-x", "A caption.").payload
-    files = {"tbl-x.csv": export.table_csv(shown), "tbl-x.tex": export.table_latex(shown)}
-    links = BeautifulSoup(export.links("tbl-x", *files.values()), "html.parser").find_all("a")
-    assert {a["download"]: base64.b64decode(a["href"].partition(";base64,")[2]).decode() for a in links} == files
+    links = BeautifulSoup(export.links("fig-heat", saved_csv, text), "html.parser").find_all("a")
+    files = {a["download"]: base64.b64decode(a["href"].partition(";base64,")[2]).decode() for a in links}
+    assert files == {"fig-heat.csv": saved_csv, "fig-heat.tex": text}, "saved without a script"
 
 
 def test_text_of_data_stays_text(opened):

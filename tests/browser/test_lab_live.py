@@ -111,14 +111,8 @@ def test_voila_from_click_to_text(visit, voila, place):
     lab = lab_of(page)
     assert not page.get_by_text("started_with").count(), "no source is shown"
     ask(lab, EVIL, kind="patch")
-    start = lab.get_by_role("button", name="Start", exact=True)
-    start.wait_for()
-    missing = lab.get_by_role("listitem").all_text_contents()
-    assert missing == [
-        "fine-tuned variants (crime left, crime right, race left, race right)",
-        "PNLAC scores (crime, race)",
-    ]
-    start.click()
+    lab.get_by_role("listitem").filter(has_text="PNLAC scores (crime, race)").wait_for()
+    lab.get_by_role("button", name="Start", exact=True).click()
     assert answers(lab) == expected(place, EVIL, "patch")
     assert lab.get_by_role("meter", name=re.compile(r"P\(right\) = ")).count() >= 1
     assert lab.get_by_role("cell", name="<script>window.planted").is_visible(), "markup is shown as text"

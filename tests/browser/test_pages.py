@@ -1,7 +1,7 @@
-"""Every page of the whole book in a browser: offline, drawn, readable; over HTTP in a subfolder and over file://.
+"""Every page of the whole book in a browser: offline, drawn, readable.
 
-Each page is opened once a mode (``tour.py``); the tests judge what was seen. ``POLINB_TEST_BOOK=_build/html`` looks at
-a book that is built already.
+On a wide window over HTTP in a subfolder, on a phone over file://, and without scripts: each page is opened once a mode
+(``tour.py``); the tests judge what was seen. ``POLINB_TEST_BOOK=_build/html`` looks at a book that is built already.
 """
 
 from __future__ import annotations
@@ -29,39 +29,22 @@ def names(built_book):
 
 
 @pytest.fixture(scope="module")
-def whole(names):
+def wide(chromium, book_address, names):
     """All but the API's pages, which are made alike: two of them."""
     api = [name for name in names if name.startswith("api/")]
-    return [name for name in names if name not in api[2:]]
+    return tour.tour(chromium, book_address, [name for name in names if name not in api[2:]], "wide")
 
 
 @pytest.fixture(scope="module")
-def http(chromium, book_address, whole):
-    return tour.tour(chromium, book_address, whole, "wide")
+def phone(chromium, built_book, names):
+    return tour.tour(chromium, f"file://{built_book.html}", names, "phone", viewport=PHONE)
 
 
 @pytest.fixture(scope="module")
-def phone(chromium, book_address, whole):
-    return tour.tour(chromium, book_address, whole, "phone", viewport=PHONE)
-
-
-@pytest.fixture(scope="module")
-def drawn(built_book, names):
+def bare(chromium, built_book, names):
     """Pages with a chart or an interactive part; what the others show does not depend on scripts."""
-    return ["index.html", *(name for name in names if b'class="polinb-' in (built_book.html / name).read_bytes())]
-
-
-@pytest.fixture(scope="module")
-def file(chromium, built_book, names):
-    """Some of each kind, and the rest of the API's pages."""
-    some = ("index", "chapters/01", "chapters/03", "chapters/17", "chapters/18", "try", "api/")
-    names = [name for name in names if name.startswith(some)]
-    return tour.tour(chromium, f"file://{built_book.html}", names, "drawn")
-
-
-@pytest.fixture(scope="module")
-def bare(chromium, built_book, drawn):
-    return tour.tour(chromium, f"file://{built_book.html}", drawn, "bare", java_script_enabled=False)
+    drawn = [name for name in names if b'class="polinb-' in (built_book.html / name).read_bytes()]
+    return tour.tour(chromium, f"file://{built_book.html}", ["index.html", *drawn], "bare", java_script_enabled=False)
 
 
 def each(tour_seen, *keys: str):
@@ -73,12 +56,12 @@ def each(tour_seen, *keys: str):
         yield from ((name, thing) for thing in here)
 
 
-@pytest.mark.parametrize("mode", ["http", "file"])
+@pytest.mark.parametrize("mode", ["wide", "phone"])
 def test_everything_is_drawn_and_nothing_leaves_the_book(built_book, mode: str, request) -> None:
     seen = request.getfixturevalue(mode)
     none((name, wrong) for name, s in seen.items() for wrong in s.wrong())
     charts, parts = list(each(seen, "charts")), list(each(seen, "parts"))
-    assert len(charts) > (20 if mode == "http" else 5)
+    assert len(charts) > 20
     none((name, chart) for name, chart in charts if chart["state"] != "ready" or not chart["marks"])
     none((name, f"says nothing to a screen reader: {c}") for name, c in charts if len(c["label"]) < 10)
     none((name, part) for name, part in parts if part["state"] != "ready" or not part["text"])
@@ -98,26 +81,25 @@ def test_without_scripts_pictures_and_fallbacks_show(bare) -> None:
     none((name, part) for name, part in each(bare, "parts") if not part["fallback"])
 
 
-def test_text_stands_out_from_its_ground(http) -> None:
+def test_text_stands_out_from_its_ground(wide) -> None:
     for theme in ("light", "dark"):
-        none((name, "hardly any text") for name, seen in http.items() if seen.found[theme]["count"] < 10)
-        none(each(http, theme, "poor"))
+        none((name, "hardly any text") for name, seen in wide.items() if seen.found[theme]["count"] < 10)
+        none(each(wide, theme, "poor"))
 
 
-def test_structure_of_pages(http) -> None:
-    """One h1, no level left out, a language, alternative texts, a name for all that can be operated, unique ids."""
-    none(each(http, "structure"))
-    none((name, seen.found["wide"]["stops"]) for name, seen in http.items() if seen.found["wide"]["stops"])
+def test_structure_of_pages(wide) -> None:
+    """One h1, no level left out, alternative texts, a name for all that can be operated, unique ids."""
+    none(each(wide, "structure"))
+    none(each(wide, "cut", "stops"))
 
 
-def test_nothing_is_cut(http, phone) -> None:
+def test_nothing_is_cut(wide, phone) -> None:
     """Neither on a wide page nor on a phone, where what scrolls shows it and can be reached."""
-    none((name, wrong) for name, s in phone.items() for wrong in s.wrong())
-    none(each(http, "wide", "equations"))
-    none(each(http, "wide", "tables"))
+    none(each(wide, "cut", "equations"))
+    none(each(wide, "cut", "tables"))
     none(each(phone, "narrow"))
-    none(each(phone, "phone", "heat"))
-    scrolling = [*each(phone, "phone", "equations"), *each(phone, "phone", "tables")]
+    none(each(phone, "cut", "heat"))
+    scrolling = [*each(phone, "cut", "equations"), *each(phone, "cut", "tables")]
     assert len(scrolling) > 5
     none((n, t) for n, t in scrolling if "right" not in t["shadow"] or not (t["reached"] and t["named"]))
 

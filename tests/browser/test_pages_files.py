@@ -20,12 +20,9 @@ def soups(built_book) -> dict[str, BeautifulSoup]:
     return {n: BeautifulSoup((built_book.html / n).read_bytes(), "html.parser") for n in tour.pages(built_book.html)}
 
 
-def ids(soup: BeautifulSoup) -> set[str]:
-    return {str(tag.get("id") or tag.get("name")) for tag in soup.select("[id], a[name]")}
-
-
 def test_internal_links_and_anchors_lead_somewhere(built_book, soups) -> None:
-    anchors = {name: ids(soup) for name, soup in soups.items()}
+    named = {name: soup.select("[id], a[name]") for name, soup in soups.items()}
+    anchors = {name: {tag.get("id") or tag.get("name") for tag in tags} for name, tags in named.items()}
     wrong, count = [], 0
     for name, soup in soups.items():
         for tag in soup.select("a[href], link[href], script[src], img[src], source[src], iframe[src], form[action]"):

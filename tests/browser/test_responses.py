@@ -7,18 +7,77 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from app_page import write_app
+from app_page import saved, write_app
 from conftest import served
-from responses_page import PLANTED, data_of, made_up, shown_by, wide
+
+from polinb.display import responses
+from polinb.display.responses import KINDS, Column
+from polinb.display.webdata import embed
 
 SHOWN = ["vanilla", "right", "patch-g", "inhibit"]
+TOPICS = ("crime", "race", "science")
+TRAINED = ("crime", "race")
+SHARED = ("vanilla", "patch-g")  # the same whatever the trained topic
+WORDS = np.array("the a law tax river people should not help fair state strong open tree work vote day".split())  # noqa: SIM905
+PLANTED = {
+    "crime-000": "<script>window.hacked = 1</script> and <b>bold</b>",
+    "crime-001": "<img src=x onerror='window.hacked = 1'> **stars** `code` {ref}`sec-x` $x^2$ {{ x }}",
+    "crime-002": "over\u202eride \u200bzero\x07bell\nsecond line\tend",
+    "crime-003": '=HYPERLINK("http://x","y"), quoted',
+    "crime-004": "+1 plus",
+    "crime-005": "-1 minus",
+    "crime-006": "@at",
+    "crime-007": "",
+}
 
 
 @pytest.fixture(scope="module")
-def rows():
-    return made_up()
+def rows() -> tuple[pd.DataFrame, list[Column]]:
+    """Questions and columns; the patched ones were asked the first half of each topic only."""
+    rng = np.random.default_rng(0)
+    made = [(t, f"{t}-{i:03d}", f"Question {i} on {t}?") for t in TOPICS for i in range(30)]
+    asked = pd.DataFrame(made, columns=["topic", "id", "prompt"])
+    asked["left"], asked["right"] = "left reference " + asked["id"], "right reference " + asked["id"]
+    cols = []
+    for kind in KINDS:
+        for trained in ("",) if kind in SHARED else TRAINED:
+            own = asked[asked.groupby("topic").cumcount() < (15 if kind.startswith("patch") else 30)]
+            frame = own[["topic", "id"]].copy()
+            frame["response"] = [" ".join(rng.choice(WORDS, 12)) for _ in range(len(own))]
+            frame["label"] = rng.choice(["left", "right", "other"], len(own), p=[0.45, 0.45, 0.1])
+            frame["score"] = frame["label"].map({"left": -1, "right": 1, "other": 0})
+            frame["p_right"] = np.where(frame["label"] == "other", np.nan, rng.integers(1, 9999, len(own)) / 10_000)
+            frame["n_tokens"] = rng.integers(5, 29, len(own))
+            if kind == "vanilla":
+                frame["response"] = frame["id"].map(PLANTED).fillna(frame["response"])
+            cols.append(Column(kind, trained, KINDS[kind][0], frame.reset_index(drop=True)))
+    return asked, cols
+
+
+def data_of(asked: pd.DataFrame, cols: list[Column]) -> dict:
+    """What the page gets."""
+    about = {"model": "tiny", "judge": "local", "longest": 28, "wanted": 1000, "whole": "quick run"}
+    return responses.payload(asked, cols, 1000, about, 100, 0)
+
+
+def shown_by(data: dict) -> str:
+    """The browser's element."""
+    return embed("responses", data, "Responses browser", "<p id='fallback'>no script ran</p>").data
+
+
+def wide(asked: pd.DataFrame, cols: list[Column], trained: str) -> pd.DataFrame:
+    """Pandas' view of one trained topic: a row a question, columns ``<kind> answer, label, p, score``."""
+    out = asked.copy()
+    for col in cols:
+        if col.trained in ("", trained):
+            own = col.frame.rename(columns={"response": "answer", "p_right": "p"})
+            own = own[["topic", "id", "answer", "label", "p", "score", "n_tokens"]]
+            own.columns = ["topic", "id", *(f"{col.kind} {name}" for name in own.columns[2:])]
+            out = out.merge(own, on=["topic", "id"], how="left")
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +86,8 @@ def address(rows, tmp_path_factory):
 
 
 @pytest.fixture
-def opened(visit):
-    def open_page(address, **options):
-        page = visit(address, **options)
-        page.wait_for_selector(".polinb-app[data-state=ready]")
-        return page
-
-    return open_page
-
-
-@pytest.fixture
-def page(opened, address):
-    return opened(address)
+def page(part, address):
+    return part(address)
 
 
 def pick(page, **values):
@@ -50,12 +99,10 @@ def count(page):
     return int(re.match(r"(\d+) of", page.inner_text(".count"))[1])
 
 
-def saved(page):
-    with page.expect_download() as download:
-        page.click("text=Save shown rows as CSV")
-    assert download.value.suggested_filename == "responses.csv"
-    text = Path(download.value.path()).read_text("utf-8")
-    return pd.read_csv(io.StringIO(text), keep_default_na=False)
+def saved_rows(page):
+    name, content = saved(page, "text=Save shown rows as CSV")
+    assert name == "responses.csv"
+    return pd.read_csv(io.BytesIO(content), keep_default_na=False)
 
 
 def means(page):
@@ -64,13 +111,13 @@ def means(page):
     )
 
 
-def agrees(page, wanted, kinds=SHOWN):
+def agrees(page, wanted):
     """The page shows the rows of ``wanted``, in its order, and the means over them."""
     assert count(page) == len(wanted)
-    assert saved(page)["id"].tolist() == wanted["id"].tolist()
+    assert saved_rows(page)["id"].tolist() == wanted["id"].tolist()
     table = means(page)
-    assert list(table) == list(kinds)
-    for kind in kinds:
+    assert list(table) == SHOWN
+    for kind in SHOWN:
         known = wanted[wanted[f"{kind} label"].notna()]
         n, left, neither, right, mean, _ = table[kind]
         assert int(n) == len(known)
@@ -151,7 +198,7 @@ def test_markup_in_an_answer_stays_text(page):
 
 
 def test_a_saved_table_holds_the_rows_and_no_formula(page, rows):
-    frame, table = wide(*rows, "crime").set_index("id"), saved(page).set_index("id")
+    frame, table = wide(*rows, "crime").set_index("id"), saved_rows(page).set_index("id")
     for key, text in PLANTED.items():
         assert table.loc[key, "vanilla answer"] == ("'" + text if text[:1] in ("=", "+", "-", "@") and text else text)
     for kind in SHOWN:
@@ -174,16 +221,15 @@ def test_search_looks_into_questions_and_shown_answers(page, rows):
         agrees(page, frame[found])
 
 
-def test_a_view_is_kept_in_its_address(opened, address, rows):
-    page = opened(address)
+def test_a_view_is_kept_in_its_address(part, page, rows):
     assert "#" not in page.url
     pick(page, trained="race", asked="science", differ="two", order="change", second="inhibit")
     page.fill("input[type=search]", "river")
     page.uncheck("input[name=columns][value=patch-g]")
     page.wait_for_function("location.hash.includes('find=river')")
-    again = opened(page.url)
-    assert saved(again).equals(saved(page)) and count(again) > 2
-    page = again
+    before = saved_rows(page)
+    page = part(page.url)
+    assert saved_rows(page).equals(before) and count(page) > 2
     page.click("text=Reset")
     assert "#" not in page.url and count(page) == 90
     bad = "#responses:trained=%3Cimg%3E&asked=nowhere&columns=vanilla,evil&order=__proto__&constructor=1&only=x"
@@ -196,21 +242,20 @@ def test_a_view_is_kept_in_its_address(opened, address, rows):
     assert page.url.endswith("#elsewhere"), "another anchor of the page stays"
 
 
-def test_a_link_leads_to_one_question(opened, address):
+def test_a_link_leads_to_one_question(part, address):
     with served(Path(address.removeprefix("file://")).parent) as base:
-        page = opened(f"{base}/index.html")
+        page = part(f"{base}/index.html")
         pick(page, trained="race", asked="crime")
         page.locator("li[data-question='crime/crime-012'] .foot button").click()
         page.wait_for_function("document.querySelector('.said').textContent === 'Link copied.'")
-        there = opened(page.evaluate("navigator.clipboard.readText()"))
+        there = part(page.evaluate("navigator.clipboard.readText()"))
         assert there.locator("li").count() == 1 and there.locator("li[data-question='crime/crime-012']").count() == 1
         there.click("text=Show all questions")
         assert count(there) == 90 and there.input_value("select[name=trained]") == "race"
 
 
-def test_phone_keyboard_and_screen_reader(opened, address):
-    page = opened(address, viewport={"width": 390, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+def test_phone_keyboard_and_screen_reader(part, address):
+    page = part(address, viewport={"width": 390, "height": 800})
     page.click("text=Choose and filter")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator("select[name=trained]").focus()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from app_page import write
+from app_page import saved, write
 from conftest import served
 
 from book._make import page_graph, page_model
@@ -150,11 +149,8 @@ def test_what_was_asked_comes_back_and_goes_into_the_lab(made, opened, tmp_path)
     page = opened("#try:kind=scale&strength=-2&tokens=9")
     page.click("button.go")
     first, address = answered(page), page.url
-    with page.expect_download() as got:
-        page.click("button.lab")
-    names = {}
-    text = Path(got.value.path()).read_text("utf-8").split("for name, answer")[0]
-    exec(text, names)  # ours; the prompt in it is a literal
+    program, names = saved(page, "button.lab")[1].decode(), {}
+    exec(program.split("for name, answer")[0], names)  # ours; the prompt in it is a literal
     asked = names["request"]
     assert asked.prompt == PROMPT and asked.strength == -2
     result = Session(Store(tmp_path)).run(asked)
@@ -209,7 +205,7 @@ def test_keyboard_alone_is_enough_and_an_answer_can_be_stopped(opened):
         assert field.evaluate("x => x.labels.length === 1 && x.labels[0].textContent.trim() !== ''")
 
 
-def test_blocks_in_the_page_are_the_dense_matrix(made, visit, tmp_path):
+def test_blocks_in_the_page_are_the_dense_matrix(base, visit, tmp_path):
     """The very floats, also of the smallest scales of a float16."""
     rng = np.random.default_rng(1)
     scale, offset = (rng.normal(size=(5, 2)).astype(np.float16) for _ in range(2))
@@ -220,26 +216,18 @@ def test_blocks_in_the_page_are_the_dense_matrix(made, visit, tmp_path):
     ]
     graph = page_graph.Graph(tmp_path)
     names = [graph.turned(each) for each in blocks]
-    (tmp_path / "weights.json").write_text(json.dumps(graph.index), "utf-8")
-    write(tmp_path, "", [])
-    shutil.copy(web_folder() / "try_engine.js", tmp_path)
-    with served(tmp_path) as base:
-        found = visit(f"{base}/index.html").evaluate(
-            """async (base) => {
-              const { spread } = await import(base + "/try_engine.js");
-              const bytes = new Uint8Array(await (await fetch(base + "/weights.0.bin")).arrayBuffer());
-              const made = {};
-              for (const [name, entry] of Object.entries(await (await fetch(base + "/weights.json")).json()))
-                made[name] = [...new Float32Array(spread(entry, bytes).buffer)];
-              return made;
-            }""",
-            base,
-        )
+    found = visit(f"{base}/try.html").evaluate(
+        """async ([base, entries, bytes]) => {
+          const { spread } = await import(base + "/try_engine.js");
+          return entries.map((entry) => [...new Float32Array(spread(entry, Uint8Array.from(bytes)).buffer)]);
+        }""",
+        [base, [graph.index[name] for name in names], list((tmp_path / "weights.0.bin").read_bytes())],
+    )
     four, row, column = blocks[0], 2, 35
     code = four.codes[row, 1, 3] & 15
     assert four.dense()[row, column] == np.float32(four.scale[row, 1]) * code + np.float32(four.offset[row, 1])
-    for name, value in zip(names, blocks, strict=True):
-        assert np.array_equal(np.array(found[name], np.float32).reshape(64, 5), value.dense().T)
+    for values, each in zip(found, blocks, strict=True):
+        assert np.array_equal(np.array(values, np.float32).reshape(64, 5), each.dense().T)
 
 
 def test_tokenizers_and_judge_are_pythons_on_1000_texts(made, base, visit):
