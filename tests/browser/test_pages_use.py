@@ -52,6 +52,18 @@ def opened(visit, built_book):
     return lambda name, **options: visit(f"{base}/{name}.html", allowed=base, **options)
 
 
+def test_search_starts_from_the_field_of_any_page(opened) -> None:
+    page = opened("chapters/07_inhibitft")
+    page.locator("button.search-button-field, button.search-button__button").first.click()
+    field = page.locator("dialog input[type=search], .search-button__search-container input[type=search]").first
+    field.fill("coupling")
+    field.press("Enter")
+    page.wait_for_url("**/search.html?q=coupling*")
+    page.locator("#search-results li a").first.click()
+    page.wait_for_selector("article h1")
+    assert "search.html" not in page.url
+
+
 def test_the_keyboard_reaches_everything(opened) -> None:
     page = opened("chapters/01_phenomenon", reduced_motion="reduce")
     tour.look(page, "settle")
@@ -85,3 +97,12 @@ def test_the_themes_button_lasts_and_a_reader_who_prefers_dark_gets_dark(visit, 
     page.goto(f"{book_address}/notation.html")
     assert page.evaluate(theme) == "dark"
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+
+
+def test_the_sidebar_opens_on_a_phone(opened) -> None:
+    page = opened("index", viewport={"width": 390, "height": 844})
+    link = page.locator(":is(#pst-primary-sidebar, dialog) a[href='chapters/03_pnlac.html']").first
+    assert not link.is_visible()
+    page.locator(":is(button, label).primary-toggle").locator("visible=true").first.click()
+    link.click()
+    page.wait_for_url("**/03_pnlac.html")
