@@ -24,6 +24,16 @@ def test_servers_listen_on_this_machine_only_and_ask_for_a_token():
         assert not found, path.name
 
 
+def test_scripts_of_pages_show_texts_as_text():
+    """Texts of models go into pages as text: no script of ours writes HTML out of data."""
+    writes = r"(?:\.(?:innerHTML|outerHTML|insertAdjacentHTML)|\bdocument\.write(?:ln)?)\s*(?:=|\()\s*(.{0,20})"
+    for path in (REPO / "polinb" / "resources").rglob("*.js"):
+        source = path.read_text("utf-8")
+        found = re.findall(writes, source)
+        assert all(rest.startswith(('""', "''", "``")) for rest in found), f"{path.name}: {found}"
+        assert not re.search(r"\beval\s*\(|new Function\b", source), path.name
+
+
 def test_no_guard_against_foreign_code_is_turned_off():
     """What unpickles or unpacks by itself is ruff's to find (rules S and TID in ``pyproject.toml``)."""
     off = r"(?:trust_remote_code|allow_pickle)\W{1,4}(?!False\b)\w|(?:weights_only|use_safetensors)\W{1,4}(?!True\b)\w"
