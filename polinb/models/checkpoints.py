@@ -21,7 +21,7 @@ def check_folder(folder: Path) -> None:
     home = _home(folder)
     for path in sorted(folder.iterdir()):
         if path.suffix in _READ and not _inside(path, home):
-            raise ModelError(f"{path}: leads outside the model's folder; put the file itself there")
+            raise ModelError(f"{path}: leads outside the model's folder, or to nothing; put the file itself there")
     if (folder / "adapter_config.json").exists():
         raise ModelError(
             f"{folder} holds an adapter (adapter_config.json), which loads another model beneath it; merge the two "

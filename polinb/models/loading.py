@@ -67,9 +67,7 @@ def load(name: str, *, revision: str = "", dtype: str = "auto", device: str = "a
         return LM(small.to(device=target, dtype=kind), tiny_tokenizer(), name, identity)
     source, pinned = identity["model"], identity.get("revision")
     if not pinned:  # a folder
-        folder = embedded_folder() if name == EMBEDDED else Path(name).expanduser()
-        check_folder(folder)
-        source = str(folder)
+        source = str(embedded_folder() if name == EMBEDDED else Path(name).expanduser())
     safe: dict[str, Any] = {"trust_remote_code": False, "revision": pinned or "main"}
     try:
         config = AutoConfig.from_pretrained(source, **safe)
@@ -131,11 +129,16 @@ def pick_device(device: str = "auto") -> torch.device:
 
 
 def folder_digest(folder: Path) -> str:
-    """Hash of the files of a model's folder."""
+    """Hash of the files of a model's folder.
+
+    Raises:
+        ModelError: a folder without safetensors, or that :func:`polinb.models.checkpoints.check_folder` refuses.
+    """
     files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".jinja", ".model"})
     if not any(p.suffix == ".safetensors" for p in files):
         told = f"{folder} holds no .safetensors file; other weight formats are refused (they can run code)"
         raise ModelError(f"{told}. {instead(folder)}".strip())
+    check_folder(folder)
     total = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:

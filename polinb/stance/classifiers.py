@@ -13,7 +13,7 @@ import numpy as np
 
 from polinb.errors import ModelError, ParameterError
 from polinb.models.aliases import commit_of
-from polinb.models.checkpoints import check_complete, check_folder, instead
+from polinb.models.checkpoints import check_complete, instead
 from polinb.models.loading import folder_digest, pick_device, set_padding, why_not
 from polinb.progress import bar
 from polinb.resampling import Floats
@@ -46,8 +46,6 @@ class SequenceClassifier:
         self.name, self.identity = model, identity_of(model, revision)
         self.commit = self.identity.get("commit", "")
         place = model if self.commit else str(Path(model).expanduser())
-        if not self.commit:
-            check_folder(Path(place))
         safe: dict[str, Any] = {"trust_remote_code": False, "revision": self.commit or None}
         try:
             config = AutoConfig.from_pretrained(place, **safe)

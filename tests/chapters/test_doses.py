@@ -64,7 +64,8 @@ def drop(mean, beside=None):
 @pytest.mark.parametrize(
     ("claim", "told"),
     [
-        (drop(-0.05, -0.03), "supported"),  # below zero and below the loud set
+        (drop(-0.30, -0.28), "supported"),  # below zero and below the loud set
+        (drop(-0.05, -0.03), tables.BOTH),  # and smaller than what counts
         (drop(-0.30, 0.0), "not decided"),  # large, not more than the loud set
         (drop(0.0), "refuted"),
         (Claim("C6", "x", 0.01 + SPREAD, SAME_OWN, wanted=0), "supported"),

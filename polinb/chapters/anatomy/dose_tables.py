@@ -31,6 +31,7 @@ SETS = ("G", "S", "loud", "layer 1", "layer 2", "all FFN", "attention")
 LEVEL = 0.05
 FEWEST = 3  # trained topics for an interval
 SUPPORTED, REFUTED, OPEN = "supported", "refuted", "not decided"
+BOTH = "supported and refuted: there, but inside the margin"
 NOT_RUN, PARTLY = "not yet run", "not yet complete"
 
 
@@ -205,14 +206,13 @@ def readings(found: Sequence[Claim], planned: int = 1) -> pd.DataFrame:
 
 
 def reading(claim: Claim, row: pd.Series) -> str:
-    """One claim's reading: supported, refuted, not decided or, with no trained topic, not yet run."""
+    """One claim's reading: supported, refuted, both, not decided or, with no trained topic, not yet run."""
     if not row["topics"]:
         return NOT_RUN
     if np.isnan(row["p_holm"]):
         return OPEN
     wanted, beside = claim.wanted, () if claim.beside is None else t_mean(claim.beside)[1:]
-    if row["p_holm"] <= LEVEL and all(wanted * end > 0 for end in beside):
-        return SUPPORTED
+    supported = row["p_holm"] <= LEVEL and all(wanted * end > 0 for end in beside)
     if claim.refuted is not None:
         refuted = claim.refuted(claim.values) <= LEVEL
     elif wanted:  # the interval lies on the wrong side
@@ -220,7 +220,7 @@ def reading(claim: Claim, row: pd.Series) -> str:
     else:  # C6: it lies wholly outside the margin
         low, high = likelihood.MARGINS["own"]
         refuted = row["high"] < low or row["low"] > high
-    return REFUTED if refuted else OPEN
+    return {(True, True): BOTH, (True, False): SUPPORTED, (False, True): REFUTED}.get((supported, refuted), OPEN)
 
 
 # --- the phenomenon, described
