@@ -1,5 +1,6 @@
 """What models read and write, by PyTorch alone: the independent side of comparisons. And what they read in tests."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -63,14 +64,11 @@ def same(one, other):
 def on_responses(lm, chunk):
     """Activations of all neurons on the response tokens of a batch, by PyTorch alone: L tensors (N, F), float32."""
     found = []
-    taps = [
-        m.register_forward_pre_hook(lambda _, args: found.append(args[0][chunk.response].float()))
-        for m in down_modules(lm.model)
-    ]
-    with torch.no_grad():
+    with ExitStack() as taps, torch.no_grad():
+        for module in down_modules(lm.model):
+            keep = module.register_forward_pre_hook(lambda _, args: found.append(args[0][chunk.response].float()))
+            taps.enter_context(keep)
         lm.model(**chunk.inputs, use_cache=False, logits_to_keep=1)
-    for tap in taps:
-        tap.remove()
     return found
 
 
@@ -82,13 +80,10 @@ def seen(model, ids, modules, output=False):
         value = args if out is None else out
         found.append((value[0] if isinstance(value, tuple) else value)[0].detach())
 
-    taps = [m.register_forward_hook(keep) if output else m.register_forward_pre_hook(keep) for m in modules]
-    try:
-        with torch.no_grad():
-            model(input_ids=torch.tensor([ids]))
-    finally:
-        for tap in taps:
-            tap.remove()
+    with ExitStack() as taps, torch.no_grad():
+        for m in modules:
+            taps.enter_context(m.register_forward_hook(keep) if output else m.register_forward_pre_hook(keep))
+        model(input_ids=torch.tensor([ids]))
     return found
 
 

@@ -1,7 +1,5 @@
 """The workflow's jobs: which there are, what each needs, and what is left to do; snakemake itself is not run here."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -11,7 +9,6 @@ import subprocess
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
 
 import pytest
 from small_book import whole_checkout
@@ -22,7 +19,7 @@ from book._make.workflow import command
 from book._make.workflow.command import opened
 from polinb.cluster import gpu
 from polinb.cluster import jobs as cluster_jobs
-from polinb.cluster.jobs import Job, Request, grouped, lost, words
+from polinb.cluster.jobs import Request, grouped, lost, words
 from polinb.cluster.wanted import runs_models, wanted
 from polinb.runs import stages, weights
 from polinb.runs.artifacts import META
@@ -32,36 +29,32 @@ from polinb.runs.params import CHAPTERS, Params
 from polinb.runs.results import Result
 from polinb.runs.run import Run
 
-SMALL: dict[str, Any] = {
-    "topics": ["crime", "race"],
-    "ablation_topics": ["crime"],
-    "baseline_topics": ["crime"],
-    "controls": ["layer"],
-    "gammas": [50.0, 60.0],
-    "device": "cpu",
-}
+SMALL = {
+    "topics": ["crime", "race"], "ablation_topics": ["crime"], "baseline_topics": ["crime"],
+    "controls": ["layer"], "gammas": [50.0, 60.0], "device": "cpu",
+}  # fmt: skip
 
 
-def jobs_of(*chapters: str, **changes: Any) -> dict[str, Job]:
+def jobs_of(*chapters, **changes):
     """Jobs of results by name."""
     run = Run(Params.from_profile("tiny", **SMALL | changes))
     found = grouped(run, [result for name in chapters for result in wanted(run, name)], {"profile": "tiny", **SMALL})
     return {job.name: job for job in found.values()}
 
 
-def titles(jobs: Any) -> list[str]:
+def titles(jobs):
     """Names without their hashes."""
     return sorted(re.sub(r"-[0-9a-f]{8}$", "", name) for name in jobs)
 
 
-def pretend(results: list[Result]) -> None:
+def pretend(results):
     """As if these were in the store."""
     for result in results:
         result.path.mkdir(parents=True, exist_ok=True)
         (result.path / META).touch()
 
 
-def test_jobs_are_the_conditions_of_the_chapters() -> None:
+def test_jobs_are_the_conditions_of_the_chapters():
     """Counted by hand from the parameters, not by the code that lists them."""
     found = titles(jobs_of("07_inhibitft", "08_gamma", "06_patching", controls=["uniform", "layer"], control_seeds=3))
     count = {rule: sum(name.startswith(f"{rule}/") for name in found) for rule in ("weights", "scores", "patched")}
@@ -72,7 +65,7 @@ def test_jobs_are_the_conditions_of_the_chapters() -> None:
     assert "weights/inhibitft-crime-right-g60" in found and "scores/scores-race" in found
 
 
-def test_a_job_needs_what_its_results_are_made_from() -> None:
+def test_a_job_needs_what_its_results_are_made_from():
     jobs = jobs_of("08_gamma", "06_patching")
     by = {titles([name])[0]: job for name, job in jobs.items()}
     assert titles(by["scores/scores-race"].needs) == ["weights/fine-tune-race-left", "weights/fine-tune-race-right"]
@@ -82,16 +75,16 @@ def test_a_job_needs_what_its_results_are_made_from() -> None:
     assert all(need in jobs for job in jobs.values() for need in job.needs)
 
 
-def in_order(jobs: dict[str, Job]) -> list[Job]:
+def in_order(jobs):
     """The jobs, each after those that it needs."""
     return [jobs[name] for name in TopologicalSorter({n: job.needs for n, job in jobs.items()}).static_order()]
 
 
-def test_a_changed_parameter_changes_its_own_jobs() -> None:
-    def changed(**changes: Any) -> list[str]:
+def test_a_changed_parameter_changes_its_own_jobs():
+    def changed(**changes):
         return titles(set(jobs_of(*chapters, **changes)) - set(jobs_of(*chapters)))
 
-    def rules(names: list[str]) -> set[str]:
+    def rules(names):
         return {name.split("/")[0] for name in names}
 
     chapters = ["15_spurious_cue", "06_patching", "08_gamma", "10_known_truth"]
@@ -105,7 +98,7 @@ def test_a_changed_parameter_changes_its_own_jobs() -> None:
     assert truth >= {"truth_detection", "truth_patching"} and all(rule.startswith("truth") for rule in truth)
 
 
-def test_names_are_the_same_in_every_process_and_load_no_model() -> None:
+def test_names_are_the_same_in_every_process_and_load_no_model():
     code = (
         "import sys, json; from polinb.cluster.jobs import Request;"
         f"jobs = Request('tiny', json.loads({json.dumps(SMALL)!r}), ['all']).jobs();"
@@ -120,7 +113,7 @@ def test_names_are_the_same_in_every_process_and_load_no_model() -> None:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+def checkout(tmp_path, monkeypatch):
     """A checkout in which nothing ran."""
     layout = Layout(whole_checkout(tmp_path / "check out"))
     for module in (cluster_jobs, command):
@@ -128,7 +121,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
     return layout
 
 
-def test_done_is_what_the_store_holds(checkout: Layout) -> None:
+def test_done_is_what_the_store_holds(checkout):
     jobs = Request("tiny", SMALL, ["03_pnlac", "06_patching"]).jobs()
     every = [result for job in jobs.values() for result in job.results]
     chapters = ["chapter/03_pnlac", "chapter/06_patching"]
@@ -150,7 +143,7 @@ def test_done_is_what_the_store_holds(checkout: Layout) -> None:
     assert titles(opened(jobs)) == [*chapters, *again]
 
 
-def test_a_condition_without_a_neuron_to_freeze_is_left_out(checkout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_condition_without_a_neuron_to_freeze_is_left_out(checkout, monkeypatch):
     jobs = jobs_of("08_gamma")
     frozen = [job for job in jobs.values() if job.title.startswith(("inhibitft", "random"))]
     assert len(frozen) == 4 and not any(job.left_out for job in frozen), "unknown until the scores are there"
@@ -160,18 +153,16 @@ def test_a_condition_without_a_neuron_to_freeze_is_left_out(checkout: Layout, mo
     assert titles(opened(jobs)) == ["weights/inhibitft-crime-right-g60", "weights/random-layer-crime-right-g60"]
 
 
-def test_a_job_makes_its_results_and_a_chapter_holds_a_gpu_only_if_something_is_missing(
-    checkout: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_makes_its_results_and_a_chapter_holds_a_gpu_only_if_something_is_missing(checkout, monkeypatch):
     odd = {"data": "no", "gamma": 1e-5, "system_prompt": "yes: 'it' \"is\" = ü\n", "seed": 3}
     told = words({"profile": "tiny", **SMALL, **odd})
     assert told[:2] == ["--profile", "tiny"] and parse_settings(told[3::2]) == SMALL | odd
-    held: list[str] = []
+    held = []
     monkeypatch.setattr(command, "take_gpu", lambda: held.append("a GPU"))
     monkeypatch.setattr(build, "run_chapter", lambda *_: held.append("a run") or build.Chapter("03_pnlac", 0.0, False))
     jobs = {job.title: job for job in Request("tiny", SMALL, ["03_pnlac"]).jobs().values()}
 
-    def start(job: Job, **settings: Any) -> None:
+    def start(job, **settings):
         given = words({"profile": "tiny", **SMALL, **settings})
         assert main(["job", job.name, *given, "--chapters", "03_pnlac", "--one-gpu"]) == 0
 
@@ -186,7 +177,7 @@ def test_a_job_makes_its_results_and_a_chapter_holds_a_gpu_only_if_something_is_
     assert held == ["a GPU", "a run", "a run"]
 
 
-def test_each_job_takes_a_gpu_of_its_own_and_nobody_elses_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_job_takes_a_gpu_of_its_own_and_nobody_elses_lock(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "mine"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("POLINB_GPUS", "2 5")
@@ -209,24 +200,24 @@ def test_each_job_takes_a_gpu_of_its_own_and_nobody_elses_lock(tmp_path: Path, m
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch, checkout: Layout) -> Any:
+def started(monkeypatch, checkout):
     """Runs a command that would become snakemake: its words and environment."""
     pytest.importorskip("snakemake")
 
-    monkeypatch.setattr(os, "execve", lambda _, *given: sys.exit(given))  # type: ignore[arg-type]
+    monkeypatch.setattr(os, "execve", lambda _, *given: sys.exit(given))
     monkeypatch.setattr(command, "_lock", lambda _: None)
     monkeypatch.setattr(command, "_cores", lambda: 8)
     monkeypatch.setenv("POLINB_GPUS", "")
 
-    def start(*words: str) -> tuple[list[str], dict[str, str]]:
+    def start(*words):
         with pytest.raises(SystemExit) as found:
             main(list(words))
-        return found.value.code  # type: ignore[return-value]
+        return found.value.code
 
     return start
 
 
-def request_in(words: list[str]) -> Request:
+def request_in(words):
     """As snakemake reads it, here and in a job on a cluster, for which it quotes its options anew."""
     from snakemake.cli import parse_config
     from snakemake_interface_executor_plugins.utils import format_cli_arg
@@ -237,7 +228,7 @@ def request_in(words: list[str]) -> Request:
     return Request.read(parse_config([again])["request"])
 
 
-def test_jobs_share_the_cores_and_gpus_of_this_machine(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_share_the_cores_and_gpus_of_this_machine(started, monkeypatch):
     settings = ["--set", "gamma=2", "--set", "topics=[crime, race]"]
     words, environment = started("book", "--profile", "tiny", *settings, "--jobs", "3")
     assert words[words.index("--cores") + 1] == "6" and request_in(words).threads == 2
@@ -257,7 +248,7 @@ def test_jobs_share_the_cores_and_gpus_of_this_machine(started: Any, monkeypatch
     assert [given["seed"] for given in request.runs()] == [0, 1, 0, 1]
 
 
-def test_a_second_build_is_refused_while_one_runs(checkout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_build_is_refused_while_one_runs(checkout, capsys):
     pytest.importorskip("snakemake")
     from filelock import FileLock
 
@@ -267,7 +258,7 @@ def test_a_second_build_is_refused_while_one_runs(checkout: Layout, capsys: pyte
     assert "another build" in capsys.readouterr().err
 
 
-def test_what_cannot_work_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_work_is_refused(capsys):
     pytest.importorskip("snakemake")
     for line, told in (
         ("book --set gama=5", "Did you mean 'gamma'"),
@@ -286,7 +277,7 @@ def test_what_cannot_work_is_refused(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     "chapter", [pytest.param(name, marks=[pytest.mark.slow] * (name != "15_spurious_cue")) for name in sorted(CHAPTERS)]
 )
-def test_a_notebook_finds_all_that_a_model_makes(chapter: str, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_finds_all_that_a_model_makes(chapter, shared, monkeypatch):
     """A chapter at ``tiny``, after its jobs: nothing is missing, and it makes nothing more that needs a model."""
     from golden import oracle
 
@@ -296,10 +287,10 @@ def test_a_notebook_finds_all_that_a_model_makes(chapter: str, shared: Path, mon
     for job in in_order(jobs):
         job.make(lost(jobs))
     assert not [name for name, job in jobs.items() if {r.path for r in job.results} & lost(jobs) and not job.left_out]
-    heavy: list[str] = []
+    heavy = []
     make, load = Result._make, Run._load
 
-    def noted(result: Result, folder: Path) -> Any:
+    def noted(result, folder):
         if Model in result.stage.groups and result.stage.kind != "rudeness":  # of texts, by a small classifier
             heavy.append(result.stage.kind)
         return make(result, folder)

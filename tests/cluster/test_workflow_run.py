@@ -1,14 +1,11 @@
 """The workflow for real, here, in a folder with a space: the bytes of `make book`, and nothing made twice."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
@@ -22,7 +19,7 @@ CHAPTERS = "01_phenomenon,03_pnlac,08_gamma"
 pytest.importorskip("snakemake")
 
 
-def start(root: Path, *words: str, chapters: str = CHAPTERS) -> subprocess.Popen[str]:
+def start(root, *words, chapters=CHAPTERS):
     """``words``: the command, its options, and after ``--`` snakemake's."""
     more = words.index("--") if "--" in words else len(words)
     settings = SETTINGS if chapters == CHAPTERS else SETTINGS[:2]
@@ -33,22 +30,22 @@ def start(root: Path, *words: str, chapters: str = CHAPTERS) -> subprocess.Popen
     return subprocess.Popen([sys.executable, "-m", "book._make", *own], cwd=root, env=os.environ | paths, **streams)
 
 
-def output(root: Path, *words: str, chapters: str = CHAPTERS) -> str:
+def output(root, *words, chapters=CHAPTERS):
     process = start(root, *words, chapters=chapters)
     text, _ = process.communicate(timeout=1500)
     assert process.returncode == 0, text
     return text
 
 
-def content(store: Path) -> dict[str, object]:
+def content(store):
     """Every file of every result; of its record all but where it was made, for only some processes have PyTorch."""
-    found: dict[str, object] = dict(contents(store))
+    found = dict(contents(store))
     for path in store.glob(f"*/*/{META}"):
         found[path.relative_to(store).as_posix()] = json.loads(record(path)) | {"provenance": {}}
     return found
 
 
-def test_options_of_snakemake_work_as_they_are(tmp_path: Path) -> None:
+def test_options_of_snakemake_work_as_they_are(tmp_path):
     root = whole_checkout(tmp_path / "a checkout")
     text = output(root, "workflow", "--threads", "3", "--", "--dry-run", chapters="03_pnlac")
     assert "This was a dry-run" in text and text.count("threads: 3") >= 6
@@ -60,7 +57,7 @@ def test_options_of_snakemake_work_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_jobs_make_the_bytes_of_one_and_a_kill_loses_nothing(tmp_path: Path) -> None:
+def test_two_jobs_make_the_bytes_of_one_and_a_kill_loses_nothing(tmp_path):
     alone, jobs = whole_checkout(tmp_path / "alone"), whole_checkout(tmp_path / "two jobs")
     output(alone, "book")
     command = ("workflow", "--jobs", "2", "--threads", "1")  # as OMP_NUM_THREADS says for `book` in tests

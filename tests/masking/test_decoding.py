@@ -1,5 +1,8 @@
 """The decoding loop: what changes nothing, and what changes something against plain PyTorch hooks; half precision."""
 
+from contextlib import ExitStack
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -29,36 +32,25 @@ def reader_of(lm, chosen):
     return lambda rows: Reader(lm, chosen).read
 
 
-def hooked(model, hooks, ids):
-    """Logits of the last position, by PyTorch alone."""
-    taps = [m.register_forward_pre_hook(hook) for m, hook in zip(down_modules(model), hooks, strict=True)]
-    try:
-        with torch.no_grad():
-            return model(input_ids=torch.tensor([ids])).logits[0, -1]
-    finally:
-        for tap in taps:
-            tap.remove()
-
-
 def by_hooks(lm, chosen, change, prompt, donor=None, answer_only=False):
     """One answer: no cache, no batch, no nnsight; donor and recipient read the whole text at every step.
 
-    ``change``: (layer, own, donor's activation) → what is written, all (1, T, F).
+    ``change``: (layer, own, donor's activation) → what is written, all (T, F) or with one more dimension in front.
     """
     ids, start = list(prompt), len(prompt) - 1 if answer_only else 0
     masks = torch.from_numpy(chosen)
     for _ in range(STEPS):
-        seen = {}
-        if donor is not None:
-            hooked(donor.model, [lambda _, a, k=k, s=seen: s.update({k: a[0]}) for k in range(lm.layers)], ids)
+        given = seen(donor.model, ids, down_modules(donor.model)) if donor else [None] * lm.layers
 
-        def overwrite(_, args, k, seen=seen):
+        def overwrite(_, args, k, given=given):
             own = args[0].clone()
-            own[:, start:] = torch.where(masks[k], change(k, args[0], seen.get(k)), args[0])[:, start:]
+            own[:, start:] = torch.where(masks[k], change(k, args[0], given[k]), args[0])[:, start:]
             return (own,)
 
-        hooks = [lambda m, a, k=k, write=overwrite: write(m, a, k) for k in range(lm.layers)]
-        ids.append(int(hooked(lm.model, hooks, ids).argmax()))
+        with ExitStack() as taps, torch.no_grad():
+            for k, module in enumerate(down_modules(lm.model)):
+                taps.enter_context(module.register_forward_pre_hook(partial(overwrite, k=k)))
+            ids.append(int(lm.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
     return cut(ids[len(prompt) :], stop_ids(lm))
 
 

@@ -7,15 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from polinb.chapters.caft.rule import auc, stance_rule
 from polinb.errors import ParameterError
-from polinb.scoring.directions import (
-    Moments,
-    check_components,
-    components,
-    of_rows,
-    orthonormal,
-    principal_angles,
-    shared,
-)
+from polinb.scoring.directions import Moments, components, of_rows, orthonormal, principal_angles, shared
 
 
 def streamed(rows, chunk=7):
@@ -79,7 +71,7 @@ def test_what_cannot_be_is_refused(rng):
     for call, told in (
         (lambda: components([sums], "uncentred", 7), "caft_components.*got 7;.*1 to 6"),
         (lambda: components([sums], "centred", 6), "caft_components.*got 6;.*1 to 5"),
-        (lambda: check_components(1, 10, 10, "whitened"), "uncentred, centred, mean_difference"),
+        (lambda: components([sums], "whitened", 1), "uncentred, centred, mean_difference"),
         (lambda: orthonormal(np.zeros((4, 1))), "directions"),
         (lambda: orthonormal(np.full((4, 1), np.nan)), "directions"),
     ):

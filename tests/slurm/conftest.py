@@ -1,14 +1,11 @@
 """A SLURM of one node, on loopback, with its own keys, ports and folders: started and stopped by the tests."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,23 +41,23 @@ SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 class Cluster:
     """A running SLURM; ``environment`` makes sbatch, squeue and scancel talk to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder):
         self.folder = folder
         path = os.pathsep.join([str(folder / "bin"), SBIN])
         self.environment = os.environ | {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._running = []
 
-    def run(self, *command: str, works: bool = True) -> str:
+    def run(self, *command, works=True):
         """Output of one of SLURM's commands; ``works``: it may not fail."""
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         assert not works or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def jobs(self) -> dict[str, str]:
+    def jobs(self):
         """Number → state of every job in the queue that has not ended."""
         return dict(map(str.split, self.run("squeue", "--noheader", "--format=%i %T").splitlines()))
 
-    def start(self) -> None:
+    def start(self):
         host = socket.gethostname().split(".")[0]
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20 * 3 // 4
         ports = free_ports(2)
@@ -85,7 +82,7 @@ class Cluster:
         self._daemon("slurmd", "-D", "-N", host, "-f", str(self.folder / "slurm.conf"))
         until(lambda: "idle" in self.run("sinfo", "--noheader", "--format=%T", works=False), 60, self.told)
 
-    def stop(self) -> None:
+    def stop(self):
         """End every job and daemon, whatever state they are in."""
         with contextlib.suppress(AssertionError, OSError):
             self.run("scancel", "--me")
@@ -99,19 +96,19 @@ class Cluster:
                 process.kill()
                 process.wait(10)
 
-    def _daemon(self, *command: str) -> None:
+    def _daemon(self, *command):
         with (self.folder / f"{command[0]}.out").open("wb") as out:
             streams = {"stdout": out, "stderr": subprocess.STDOUT}
             self._running.append(subprocess.Popen(command, env=self.environment, start_new_session=True, **streams))
 
-    def told(self) -> str:
+    def told(self):
         """Ends of the daemons' logs."""
         logs = [*self.folder.glob("*.out"), *self.folder.glob("*.log")]
         return "\n".join(f"{log.name}: {log.read_text(errors='replace')[-1500:]}" for log in logs)
 
 
 @pytest.fixture(scope="session")
-def slurm() -> Iterator[Cluster]:
+def slurm():
     """A running SLURM of one node; skipped with the reason where there can be none, a failure in CI."""
     if why := missing():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(why)
@@ -124,7 +121,7 @@ def slurm() -> Iterator[Cluster]:
             running.stop()
 
 
-def missing() -> str:
+def missing():
     """Why there can be no SLURM here; empty if there can."""
     if os.geteuid() != 0:
         return "SLURM's daemons are started as root"
@@ -135,7 +132,7 @@ def missing() -> str:
     return "" if shutil.which("slurmctld", path=SBIN) else "slurmctld is not there"
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count):
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

@@ -1,18 +1,13 @@
 """The tiny pipeline on a real SLURM of one node: it runs, survives a cancelled job and a killed controller."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from reliability.stores import finished
-from slurm.conftest import Cluster
 from small_book import whole_checkout
 from waiting import until
 
@@ -25,13 +20,13 @@ CHAPTERS = "01_phenomenon,03_pnlac"
 class Work:
     """A checkout and a store of their own, and the command that runs the pipeline there."""
 
-    def __init__(self, root: Path, slurm: Cluster) -> None:
+    def __init__(self, root, slurm):
         self.slurm, self.layout = slurm, Layout(whole_checkout(root / "checkout"))
         self.store, self.log = root / "store", root / "log.txt"
         own = {"POLINB_STORE": str(self.store), "PYTHONPATH": str(self.layout.root), "OMP_NUM_THREADS": "1"}
         self.environment = slurm.environment | own
 
-    def start(self) -> None:
+    def start(self):
         command = [sys.executable, "-m", "book._make", "workflow", "--on", "slurm", "--jobs", "2", "--threads", "1"]
         command += ["--profile", "tiny", "--chapters", CHAPTERS, "--set", "topics=[crime, race]", "--set", "device=cpu"]
         command += ["--", "--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "2"]
@@ -39,21 +34,21 @@ class Work:
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(command, **where, stdout=out, stderr=subprocess.STDOUT)
 
-    def finish(self) -> None:
+    def finish(self):
         """A run that ends well."""
         self.start()
         assert self.process.wait(1200) == 0, self.log.read_text()[-8000:]
 
-    def until(self, done: Callable[[], object]) -> None:
+    def until(self, done):
         until(lambda: self.process.poll() is not None or done(), 600, self.log.read_text)
         assert self.process.poll() is None, self.log.read_text()[-8000:]
 
-    def running(self) -> list[str]:
+    def running(self):
         return [number for number, state in self.slurm.jobs().items() if state == "RUNNING"]
 
 
 @pytest.fixture
-def work(slurm: Cluster, tmp_path: Path) -> Iterator[Work]:
+def work(slurm, tmp_path):
     """Nothing of it is left behind, also when a test failed."""
     made = Work(tmp_path, slurm)
     yield made
@@ -62,9 +57,9 @@ def work(slurm: Cluster, tmp_path: Path) -> Iterator[Work]:
     slurm.run("scancel", "--me")
 
 
-def test_a_cancelled_job_is_run_again_and_a_killed_controller_loses_nothing(slurm: Cluster, work: Work) -> None:
+def test_a_cancelled_job_is_run_again_and_a_killed_controller_loses_nothing(slurm, work):
     work.start()
-    found: list[str] = []
+    found = []
     work.until(lambda: found.extend(work.running()) or found)
     slurm.run("scancel", found[0])
     work.until(lambda: "restart" in work.log.read_text().lower())

@@ -5,18 +5,15 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import oracles
 import pytest
 import torch
 
 from polinb.errors import ParameterError
 from polinb.training.preference import prefer
-from polinb.training.trainer import Recipe
 
 BETA = 0.2
-RECIPE = Recipe(
-    epochs=4, batch_size=4, micro_batch=2, learning_rate=1e-3, weight_decay=0.01, warmup=0.0, train="all",
-    lora_rank=4, seed=0,
-)  # fmt: skip
+RECIPE = replace(oracles.RECIPE, epochs=4, learning_rate=1e-3, weight_decay=0.01)
 
 
 def log_probability(model, prompt, response):
@@ -40,11 +37,10 @@ def test_eq_dpo_the_whole_training_equals_plain_adamw(pair, architecture):
     """Full batches, so the order of the pairs does not matter: losses and margins of every step."""
     both = pair(architecture)
     prompts, chosen, rejected = both.prompts, both.responses, both.responses[1:] + both.responses[:1]
-    start = {name: value.clone() for name, value in both.left.model.state_dict().items()}
+    start = oracles.state(both.left)
     got = prefer(both.left, prompts, chosen, rejected, RECIPE, beta=BETA)
-    assert all(torch.equal(start[name], value) for name, value in both.left.model.state_dict().items())
+    assert oracles.same(start, oracles.state(both.left))
     model, reference = (copy.deepcopy(both.left.model).double() for _ in range(2))
-    names = [n for n, _ in model.named_parameters()]
     plain = ("norm", "ln_", "bias")  # no decay on these
     groups = [
         {"params": [parameter], "weight_decay": 0.0 if any(word in name for word in plain) else 0.01}
@@ -63,20 +59,16 @@ def test_eq_dpo_the_whole_training_equals_plain_adamw(pair, architecture):
     np.testing.assert_allclose(got.losses, losses, rtol=2e-3)
     assert got.losses[0] == pytest.approx(math.log(2), abs=1e-6)
     assert losses[-1] < 0.9 * losses[0], "four steps must matter, else this proves nothing"
-    assert set(got.weights) == set(names)
-    own = torch.cat([(got.weights[n].double() - start[n]).flatten() for n in names])
+    assert set(got.weights) == set(start)
+    own = torch.cat([(got.weights[n].double() - start[n]).flatten() for n in start])
     want = torch.cat([(p.detach() - start[n]).flatten() for n, p in model.named_parameters()])
     assert float(torch.nn.functional.cosine_similarity(own, want, dim=0)) > 0.999
     assert got.extra["margins"][0] == 0 and got.extra["margins"][-1] > 0.1 and got.extra["beta"] == BETA
 
 
-def test_a_recipe_whose_batches_do_not_fit_is_refused(pair):
+def test_batches_that_do_not_fit_and_pairs_of_the_same_responses_are_refused(pair):
     both = pair("llama")
     with pytest.raises(ParameterError, match=r"micro_batch.*got 3; allowed: a divisor of batch_size"):
         prefer(both.left, both.prompts, both.responses, both.responses[::-1], replace(RECIPE, micro_batch=3))
-
-
-def test_a_pair_whose_responses_are_the_same_is_refused(pair):
-    both = pair("llama")
     with pytest.raises(ParameterError, match="'rejected'"):
         prefer(both.left, both.prompts, both.responses, both.responses, RECIPE)
