@@ -70,22 +70,24 @@ _KNOWN = {
 }
 
 
-@lru_cache(maxsize=8)
 def shape_of(model: str, revision: str = "") -> Shape | None:
     """Sizes of a model by alias, id, folder or ``tiny:<architecture>``; None if its configuration cannot be had."""
-    if model in _KNOWN:
-        return _KNOWN[model]
+    try:
+        return _KNOWN.get(model) or _shape(model, revision)
+    except Exception:
+        return None  # loading it says why
+
+
+@lru_cache(maxsize=8)  # of what was found: a hub that was out of reach is asked again
+def _shape(model: str, revision: str) -> Shape:
     from transformers import AutoConfig
 
     from polinb.models.tiny import tiny_config
 
-    try:
-        if model.startswith("tiny:"):
-            return _from_config(tiny_config(model.removeprefix("tiny:")))
-        name = ALIASES[model][0] if model in ALIASES else str(Path(model).expanduser())
-        return _from_config(AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False))
-    except Exception:
-        return None  # loading it says why
+    if model.startswith("tiny:"):
+        return _from_config(tiny_config(model.removeprefix("tiny:")))
+    name = ALIASES[model][0] if model in ALIASES else str(Path(model).expanduser())
+    return _from_config(AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False))
 
 
 def _from_config(config: Any) -> Shape:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from polinb.errors import JudgeError, TrainingError
+from polinb.errors import ArtifactError, JudgeError, TrainingError
 from polinb.masking.random_sets import KINDS, random_set
 from polinb.models.lm import LM
 from polinb.runs.artifacts import save_arrays
@@ -253,10 +253,16 @@ def states(run: Base, folder: Path, *, model: Result | None, texts: Texts, limit
 
 
 def wide(frame: pd.DataFrame, by: str, keys: Sequence[str]) -> pd.DataFrame:
-    """A long table of ``logp`` with one column a side: the keys, then logp_<side>; sides hold the same rows."""
+    """A long table of ``logp`` with one column a side: the keys, then logp_<side>.
+
+    Raises:
+        ArtifactError: the sides do not hold the same rows in the same order.
+    """
     parts = {side: part.reset_index(drop=True) for side, part in frame.groupby(by, sort=False)}
     out = next(iter(parts.values()))[list(keys)].copy()
     for side, part in parts.items():
+        if not part[list(keys)].equals(out[list(keys)]):
+            raise ArtifactError(f"likelihoods of {side!r} are of other rows than those beside them")
         out[f"logp_{side}"] = part["logp"]
     return out
 

@@ -66,7 +66,7 @@ def drop(mean, beside=None):
     [
         (drop(-0.30, -0.28), "supported"),  # below zero and below the loud set
         (drop(-0.05, -0.03), tables.BOTH),  # and smaller than what counts
-        (drop(-0.30, 0.0), "not decided"),  # large, not more than the loud set
+        (drop(-0.30, 0.0), "not decided"),  # large, not more than the most active set
         (drop(0.0), "refuted"),
         (Claim("C6", "x", 0.01 + SPREAD, SAME_OWN, wanted=0), "supported"),
         (Claim("C6", "x", -0.2 + SPREAD, SAME_OWN, wanted=0), "refuted"),
@@ -92,6 +92,7 @@ def test_training_less_is_read_on_the_questions_of_the_course():
     for topic in topics:
         for name, shift in (("right", 3), ("inhibitft", 2), ("loud", 2)):
             whole[f"{topic}.{name}.logp"] = likelihoods(shift)
+        whole |= {f"{topic}.interpolated.{share:g}": likelihoods(3 * share) for share in doses.INTERPOLATIONS}
         course = [likelihoods(step).assign(step=step) for step in (1, 2, 3)]
         whole[f"{topic}.right.course"] = pd.concat(course, ignore_index=True).query("id != 'q2'")
     fewer = {name: table[table["id"] != "q2"] for name, table in whole.items()}
@@ -100,6 +101,8 @@ def test_training_less_is_read_on_the_questions_of_the_course():
     np.testing.assert_allclose(found.values, same_questions.values, rtol=1e-12)
     whole |= {f"{topic}.interpolated.0.9": whole[f"{topic}.inhibitft.logp"] for topic in topics}
     assert not tables.claims(whole.get, topics)[1].values.any(), "an interpolation is training less, too"
+    del whole["crime.interpolated.0.9"]
+    assert len(tables.claims(whole.get, topics)[1].values) == 2, "and not read before it is there"
 
 
 def test_a_claim_is_not_tested_before_its_topics_are_there():
@@ -113,6 +116,9 @@ def test_five_tests_are_corrected_together():
     many = tables.readings([Claim(str(k), "x", values, FALLS) for k in range(5)])
     assert many["p_holm"].iloc[0] == pytest.approx(5 * many["p"].iloc[0])
     assert tuple(many[["value", "low", "high"]].iloc[0]) == pytest.approx(t_mean(values))
+    both = tables.readings([drop(-0.30, -0.02), Claim("C3", "x", np.empty(0), RISES, wanted=1)])
+    assert both["p_holm"][0] == pytest.approx(2 * FALLS(-0.02 + 0.3 * SPREAD)), "one that is not there yet counts, too"
+    assert np.isnan(both["p_holm"][1])
 
 
 def test_an_unfinished_dose_is_read_as_far_as_it_is_and_shares_by_hand(run, monkeypatch):

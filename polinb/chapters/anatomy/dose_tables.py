@@ -45,7 +45,7 @@ class Claim:
         test: p of the hypothesis that the claim denies.
         refuted: p of the hypothesis that its refutation denies; None: refuted where the interval is on the wrong side.
         wanted: sign of the values if the claim holds; 0: near zero.
-        beside: the same values minus those of the loud set, which must have the wanted sign as well; None: no such.
+        beside: the same values minus those of the most active set, which must pass the same test; None: no such.
     """
 
     name: str
@@ -158,6 +158,8 @@ def claims(frames: Frames, topics: Sequence[str]) -> list[Claim]:
         if points := list(course(frames, topic, "right").values()):
             asked = frames(f"{topic}.right.course")
             mixed = [frames(f"{topic}.interpolated.{share:g}") for share in INTERPOLATIONS]
+            if any(table is None for table in mixed):
+                continue
             points += [moved(frames, table, asked) for table in mixed if table is not None]
             lines[topic] = {each: np.stack([point[each] for point in points]) for each in points[0]}
             frozen[topic] = moved(frames, frames(f"{topic}.inhibitft.logp"), asked)
@@ -187,19 +189,23 @@ def readings(found: Sequence[Claim], planned: int = 1) -> pd.DataFrame:
         planned: trained topics that the plan asks for; with fewer nothing is tested, for the test is of all of them.
 
     Returns:
-        claim, estimand, topics (trained ones), value, low, high (Student's t, 95 %), p, p_holm, reading.
+        claim, estimand, topics (trained ones), value, low, high (Student's t, 95 %), beside with _low and _high (the
+        same minus that of the most active set, where asked for), p, p_holm (of all claims, made or not), reading.
     """
     rows = []
     for claim in found:
-        values, told = claim.values, (np.nan,) * 4
-        if len(values) >= FEWEST and np.isfinite(values).all():
-            told = (*t_mean(values), claim.test(values) if len(values) >= planned else np.nan)
-        elif len(values):
-            told = (float(np.mean(values)), *told[1:])
-        rows.append([claim.name, claim.estimand, len(values), *told])
-    table = pd.DataFrame(rows, columns=["claim", "estimand", "topics", "value", "low", "high", "p"])
-    known = table["p"].dropna()
-    table["p_holm"] = pd.Series(holm(known.tolist()), known.index, float)
+        both = [values for values in (claim.values, claim.beside) if values is not None]
+        told, p = [(np.nan,) * 3] * 2, np.nan
+        if len(claim.values) >= FEWEST and np.isfinite(claim.values).all():
+            told[: len(both)] = map(t_mean, both)
+            p = max(map(claim.test, both)) if len(claim.values) >= planned else np.nan
+        elif len(claim.values):
+            told[: len(both)] = [(float(np.mean(values)), np.nan, np.nan) for values in both]
+        rows.append([claim.name, claim.estimand, len(claim.values), *told[0], *told[1], p])
+    ends = [f"{name}{end}" for name in ("value", "beside") for end in ("", "_low", "_high")]
+    table = pd.DataFrame(rows, columns=["claim", "estimand", "topics", *ends, "p"])
+    table = table.rename(columns={"value_low": "low", "value_high": "high"})
+    table["p_holm"] = pd.Series(holm(table["p"].fillna(1).tolist()), table.index, float).where(table["p"].notna())
     table["reading"] = [reading(claim, row) for claim, (_, row) in zip(found, table.iterrows(), strict=True)]
     table.loc[table["topics"].between(1, planned - 1), "reading"] = PARTLY
     return table
@@ -211,8 +217,9 @@ def reading(claim: Claim, row: pd.Series) -> str:
         return NOT_RUN
     if np.isnan(row["p_holm"]):
         return OPEN
-    wanted, beside = claim.wanted, () if claim.beside is None else t_mean(claim.beside)[1:]
-    supported = row["p_holm"] <= LEVEL and all(wanted * end > 0 for end in beside)
+    wanted = claim.wanted
+    ends = [row["low"], row["high"], *([] if claim.beside is None else [row["beside_low"], row["beside_high"]])]
+    supported = row["p_holm"] <= LEVEL and (not wanted or all(wanted * end > 0 for end in ends))
     if claim.refuted is not None:
         refuted = claim.refuted(claim.values) <= LEVEL
     elif wanted:  # the interval lies on the wrong side
@@ -224,6 +231,33 @@ def reading(claim: Claim, row: pd.Series) -> str:
 
 
 # --- the phenomenon, described
+
+
+def described(plain: pd.DataFrame, answers: pd.DataFrame, most_active: float) -> pd.DataFrame:
+    """The plan's claims C1, C7 and C8, which are described with no test.
+
+    Args:
+        plain: likelihoods of the vanilla model.
+        answers: judged answers (:func:`long`).
+        most_active: share of G among the neurons of highest activation.
+
+    Returns:
+        claim, what, value, low, high (Student's t, 95 %: of C1 over topics, of C7 over trained topics). The quality of
+        an answer is its log-likelihood by the vanilla model, nats a token.
+    """
+    own, vanilla = sides(plain), answers[answers["trained"] == ""]
+    leaning = (own["logp_right"] - own["logp_left"]).groupby(own["topic"]).mean()
+    judged = vanilla.groupby("topic")["score"].mean()
+    quality = answers.groupby(["condition", "leaning", "trained"])["vanilla_logp"].mean()
+    fine, frozen = (quality.get((name, "right"), pd.Series(dtype=float)) for name in ("fine-tune", "inhibitft"))
+    rows = [
+        ["C1", "log p(right) − log p(left), vanilla model", *t_mean(leaning)],
+        ["C1", "judged stance, vanilla model", *t_mean(judged)],
+        ["C7", "quality of answers, right fine-tune − vanilla", *t_mean(fine - vanilla["vanilla_logp"].mean())],
+        ["C7", "quality of answers, InhibitFT − right fine-tune", *t_mean(frozen - fine)],
+        ["C8", "share of G among the neurons of highest activation", most_active, np.nan, np.nan],
+    ]
+    return pd.DataFrame(rows, columns=["claim", "what", "value", "low", "high"])
 
 
 def parts(frames: Frames, topics: Sequence[str], draws: int, seed: int) -> pd.DataFrame:

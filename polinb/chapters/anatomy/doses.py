@@ -161,7 +161,7 @@ def kept(folder: Path) -> Frames:
     """Tables of the results that a folder keeps (:data:`INDEX`).
 
     Raises:
-        DataError: the folder keeps none.
+        DataError: the folder keeps none, or not what it lists.
     """
     path = folder / INDEX
     if not path.is_file():
@@ -169,8 +169,12 @@ def kept(folder: Path) -> Frames:
     index: dict[str, str] = json.loads(path.read_text("utf-8"))
 
     def table(name: str) -> pd.DataFrame | None:
-        file = folder / index[name] / f"{table_of(name)}.parquet" if name in index else None
-        return pd.read_parquet(file) if file is not None and file.is_file() else None
+        if name not in index:
+            return None
+        file = folder / index[name] / f"{table_of(name)}.parquet"
+        if not file.is_file():
+            raise DataError(f"{folder.name}: {name} is listed in {INDEX}, but {index[name]} is not there")
+        return pd.read_parquet(file)
 
     return table
 

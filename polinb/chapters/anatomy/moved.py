@@ -155,11 +155,12 @@ def gamma_frames(run: Run, pairs: Sequence[tuple[float, Condition]]) -> dict[flo
     return {gamma: likelihoods(run, [*plain, *own]) for gamma, own in frozen.items()}
 
 
-def ceilings(frame: pd.DataFrame) -> pd.DataFrame:
-    """R of the right fine-tune beside the largest R there can be, if every answer to another topic were right-leaning.
+def ceilings(frame: pd.DataFrame, end: int = 1) -> pd.DataFrame:
+    """R of fine-tunes beside the largest R there can be, if every answer to another topic leaned their way.
 
     Args:
-        frame: judged answers of the vanilla model and of right fine-tunes (:func:`judged`).
+        frame: judged answers of the vanilla model and of the fine-tunes of one side (:func:`judged`).
+        end: 1: right fine-tunes; −1: left ones.
 
     Returns:
         trained, r, most, percent (of it), by percent.
@@ -167,7 +168,7 @@ def ceilings(frame: pd.DataFrame) -> pd.DataFrame:
     means = frame.groupby(["trained", "topic"], sort=False)["score"].mean()
     plain, rows = means[""], []
     for trained in [t for t in dict.fromkeys(frame["trained"]) if t]:
-        r, most = (coupling((after - plain).to_dict(), trained) for after in (means[trained], plain * 0 + 1))
+        r, most = (coupling((after - plain).to_dict(), trained) for after in (means[trained], plain * 0 + end))
         rows.append([trained, r, most, 100 * r / most])
     return pd.DataFrame(rows, columns=["trained", "r", "most", "percent"]).sort_values("percent", ignore_index=True)
 
