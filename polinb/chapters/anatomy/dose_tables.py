@@ -155,12 +155,10 @@ def claims(frames: Frames, topics: Sequence[str]) -> list[Claim]:
     drop, beside, kept = logs(general, "r"), logs(general, "r") - logs(loud, "r"), logs(general, "own")
     lines, frozen = dict[str, Moved](), dict[str, Moved]()
     for topic in every:
-        if points := list(course(frames, topic, "right").values()):
-            asked = frames(f"{topic}.right.course")
-            mixed = [frames(f"{topic}.interpolated.{share:g}") for share in INTERPOLATIONS]
-            if any(table is None for table in mixed):
-                continue
-            points += [moved(frames, table, asked) for table in mixed if table is not None]
+        asked, names = frames(f"{topic}.right.course"), [f"{topic}.interpolated.{share:g}" for share in INTERPOLATIONS]
+        mixed = [table for name in names if (table := frames(name)) is not None]
+        if asked is not None and len(mixed) == len(names):
+            points = [*course(frames, topic, "right").values(), *(moved(frames, table, asked) for table in mixed)]
             lines[topic] = {each: np.stack([point[each] for point in points]) for each in points[0]}
             frozen[topic] = moved(frames, frames(f"{topic}.inhibitft.logp"), asked)
     equal = likelihood.equal_shift(lines, frozen)
@@ -194,17 +192,13 @@ def readings(found: Sequence[Claim], planned: int = 1) -> pd.DataFrame:
     """
     rows = []
     for claim in found:
-        both = [values for values in (claim.values, claim.beside) if values is not None]
-        told, p = [(np.nan,) * 3] * 2, np.nan
-        if len(claim.values) >= FEWEST and np.isfinite(claim.values).all():
-            told[: len(both)] = map(t_mean, both)
-            p = max(map(claim.test, both)) if len(claim.values) >= planned else np.nan
-        elif len(claim.values):
-            told[: len(both)] = [(float(np.mean(values)), np.nan, np.nan) for values in both]
-        rows.append([claim.name, claim.estimand, len(claim.values), *told[0], *told[1], p])
-    ends = [f"{name}{end}" for name in ("value", "beside") for end in ("", "_low", "_high")]
-    table = pd.DataFrame(rows, columns=["claim", "estimand", "topics", *ends, "p"])
-    table = table.rename(columns={"value_low": "low", "value_high": "high"})
+        count, both = len(claim.values), [values for values in (claim.values, claim.beside) if values is not None]
+        whole = count >= FEWEST and np.isfinite(claim.values).all()
+        told = [t_mean(values) if whole else (values.mean() if count else np.nan, np.nan, np.nan) for values in both]
+        p = max(map(claim.test, both)) if whole and count >= planned else np.nan
+        rows.append([claim.name, claim.estimand, count, *told[0], *(told[1] if both[1:] else [np.nan] * 3), p])
+    names = ["claim", "estimand", "topics", "value", "low", "high", "beside", "beside_low", "beside_high", "p"]
+    table = pd.DataFrame(rows, columns=names)
     table["p_holm"] = pd.Series(holm(table["p"].fillna(1).tolist()), table.index, float).where(table["p"].notna())
     table["reading"] = [reading(claim, row) for claim, (_, row) in zip(found, table.iterrows(), strict=True)]
     table.loc[table["topics"].between(1, planned - 1), "reading"] = PARTLY
@@ -227,7 +221,9 @@ def reading(claim: Claim, row: pd.Series) -> str:
     else:  # C6: it lies wholly outside the margin
         low, high = likelihood.MARGINS["own"]
         refuted = row["high"] < low or row["low"] > high
-    return {(True, True): BOTH, (True, False): SUPPORTED, (False, True): REFUTED}.get((supported, refuted), OPEN)
+    if supported and refuted:
+        return BOTH
+    return SUPPORTED if supported else REFUTED if refuted else OPEN
 
 
 # --- the phenomenon, described
