@@ -150,11 +150,11 @@ class Base:
         """Who labels answers as left or right."""
         p = self.params
         if p.judge == "openai":
-            from polinb.stance.chat_judge import DEFAULT_MODEL, DEFAULT_URL, OpenAIJudge
+            from polinb.stance.chat_judge import OpenAIJudge
 
             return OpenAIJudge(
-                p.judge_model or DEFAULT_MODEL,
-                base_url=p.judge_url or DEFAULT_URL,
+                p.judge_model,
+                base_url=p.judge_url,
                 cache=self.store.root / "judge" / "answers.jsonl",
                 max_tokens=p.judge_tokens,
                 topics=getattr(p, "topics", ()),

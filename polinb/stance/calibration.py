@@ -43,13 +43,13 @@ def cohen_kappa(first: pd.Series, second: pd.Series, draws: int, seed: int, grou
     a, b = codes[: len(first)], codes[len(first) :]
     drawn = cluster_draws(groups, draws, np.random.default_rng(seed))
     weights = np.concatenate([np.ones((1, len(a))), drawn])
-    weights = weights / weights.sum(1, keepdims=True)
+    weights /= weights.sum(1, keepdims=True)
     observed = weights @ (a == b)
     chance = np.sum([(weights @ (a == k)) * (weights @ (b == k)) for k in range(len(names))], axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         kappa = np.where(chance < 1, (observed - chance) / (1 - chance), np.nan)
-    ends = dict(zip(("low", "high"), percentiles(kappa[1:]), strict=True))
-    return {"n": len(a), "agree": float((a == b).mean()), "kappa": float(kappa[0]), **ends}
+    low, high = percentiles(kappa[1:])
+    return {"n": len(a), "agree": float((a == b).mean()), "kappa": float(kappa[0]), "low": low, "high": high}
 
 
 def error_corrected(shift: tuple[float, float, float], left: Floats, right: Floats) -> tuple[float, float, float]:
@@ -69,7 +69,7 @@ def error_corrected(shift: tuple[float, float, float], left: Floats, right: Floa
     contrast, least, most = newcombe((np.asarray(right, float) + 1) / 2, (np.asarray(left, float) + 1) / 2)
     value, low, high = shift
     if not least > 0:
-        return float("nan"), float("nan"), float("nan")
+        return np.nan, np.nan, np.nan
 
     def end(of_shift: float, of_contrast: float, sign: int) -> float:
         product, square = value * contrast, of_contrast * (2 * contrast - of_contrast)

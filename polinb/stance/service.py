@@ -48,12 +48,11 @@ def address(given: str) -> Address:
         host, _ = url.hostname or "", url.port
     except ValueError:
         url, host = urlsplit(""), ""
-    shown = "…" if set(text) & set("@?#") else given  # a user name or query may hold a secret
-    if url.scheme not in ("http", "https") or not host or shown == "…":
-        hint = (
-            "" if "://" in text or not text or shown == "…" else f"Write http:// or https:// before it: http://{text}"
-        )
-        raise ParameterError("judge_url", shown, _ALLOWED, hint)
+    if set(text) & set("@?#"):
+        raise ParameterError("judge_url", "…", _ALLOWED)  # a user name or query may hold a secret
+    if url.scheme not in ("http", "https") or not host:
+        hint = f"Write http:// or https:// before it: http://{text}" if text and "://" not in text else ""
+        raise ParameterError("judge_url", given, _ALLOWED, hint)
     if _ENDPOINTS.search(url.path):
         raise ParameterError("judge_url", given, _ALLOWED, f"Leave out its end: {_ENDPOINTS.sub('', text)}")
     if not url.path and host not in _BARE:
@@ -111,24 +110,22 @@ def unreachable(error: BaseException) -> tuple[str, bool]:
 
 def words(error: openai.APIStatusError) -> str:
     """The service's own words for a refusal, in whatever form they came; at most 300 characters."""
+
+    def said(node: Any) -> str:
+        if isinstance(node, list):
+            return "; ".join(filter(None, map(said, node)))
+        if isinstance(node, dict):
+            for name in ("message", "msg", "detail", "error", "error_description", "title"):
+                if text := said(node.get(name)):
+                    place = node.get("loc")  # of a field that is not allowed
+                    return f"{'.'.join(map(str, place))}: {text}" if isinstance(place, list) else text
+        return node if isinstance(node, str) else ""
+
     try:
-        said = _said(error.body)
+        text = said(error.body)
     except RecursionError:
-        said = ""
-    return hide(" ".join(re.sub(r"<[^>]*>", " ", said).split()))[:300]
-
-
-def _said(node: Any) -> str:
-    if isinstance(node, str):
-        return node
-    if isinstance(node, list):
-        return "; ".join(filter(None, map(_said, node)))
-    if isinstance(node, dict):
-        for name in ("message", "msg", "detail", "error", "error_description", "title"):
-            if said := _said(node.get(name)):
-                place = node.get("loc")  # of a field that is not allowed
-                return f"{'.'.join(map(str, place))}: {said}" if isinstance(place, list) else said
-    return ""
+        text = ""
+    return hide(" ".join(re.sub(r"<[^>]*>", " ", text).split()))[:300]
 
 
 def field_instead(said: str) -> str:

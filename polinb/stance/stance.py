@@ -60,12 +60,10 @@ def stance_table(rated: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.D
     Args:
         rated: what a judge's ``rate`` returned; one row a question.
         n_boot: bootstrap resamples of questions.
-        seed: seed of the bootstrap.
 
     Returns:
-        ``topic, n, stance, low, high, other_rate, unrated_rate, p_right_mean``, topics in order of
-        appearance: number of questions, S in [-1, 1] with its 95 % interval, shares in [0, 1], and the mean of the
-        judge's P(right) over the answers that have one (NaN: none has).
+        topic, n, stance, low, high (S in [-1, 1] with its 95 % interval), other_rate, unrated_rate (shares in [0, 1])
+        and p_right_mean (over the answers that have one; NaN: none has), topics in order of appearance.
 
     Raises:
         DataError: no rows, a missing column, an unknown label, or a score that is not its label's.
@@ -82,8 +80,8 @@ def stance_table(rated: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.D
     rows = []
     for name, group in rated.groupby("topic", sort=False):
         bounds = bootstrap_mean(group["score"], n_boot, seed, STANCE)
-        shares = [float((group["label"] == "other").mean()), float((group["label"] == "unrated").mean())]
+        shares = (group["label"] == "other").mean(), (group["label"] == "unrated").mean()
         known = group["p_right"].dropna().to_numpy(float)
-        rows.append([name, len(group), *bounds, *shares, float(known.mean()) if len(known) else float("nan")])
+        rows.append([name, len(group), *bounds, *shares, known.mean() if len(known) else np.nan])
     names = ["topic", "n", "stance", "low", "high", "other_rate", "unrated_rate", "p_right_mean"]
     return pd.DataFrame(rows, columns=names)

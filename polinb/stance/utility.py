@@ -14,8 +14,7 @@ from polinb.data.pairs import StanceData
 from polinb.data.rows import title_of
 from polinb.errors import ModelError
 from polinb.resampling import Floats, known_mean
-from polinb.stance.classifiers import SequenceClassifier
-from polinb.stance.text_classifier import WORDS
+from polinb.stance.classifiers import WORDS, SequenceClassifier
 
 COLUMNS = ["metric", "value", "low", "high", "n", "kind", "model"]
 COLA, MNLI = "textattack/roberta-base-CoLA", "FacebookAI/roberta-large-mnli"  # the paper's
@@ -44,7 +43,6 @@ def utility_table(
         responses: columns ``prompt``, ``response`` and ``vanilla_logp`` (mean log-probability a token under the
             vanilla model, nats; NaN for an empty answer), one row an answer. Empty answers count in ``mean_words`` and
             ``lexical_relevance`` (both 0), and in nothing else: ``n`` says how many did.
-        data: stance data whose texts give the words their weights.
         mode: ``classifier``: ``CoLA``, mean P(acceptable) of the answer; ``1 - P(acceptable)``, which fits the scale
             of the paper's CoLA column; ``MNLI``, mean P(entailment), question as premise, answer as hypothesis.
             ``stand_in``: :func:`lexical_relevance`, :func:`repetition` and ``mean_words``. In both:
@@ -67,11 +65,11 @@ def utility_table(
             prompts = [title_of(t) if t in data.topics else "politics" for t in responses["topic"]]
         found = _classified(prompts, answers, {"cola": cola_model, "mnli": mnli_model}, device)
     else:
-        words = [float(len(_words(text))) for text in answers]
+        words = np.array([len(_words(text)) for text in answers], dtype=float)
         found = [
             ("lexical_relevance", lexical_relevance(prompts, answers, data), "stand-in", "", 0),
             ("repetition", np.array([repetition(text) for text in answers]), "stand-in", "", 1),
-            ("mean_words", np.array(words), "stand-in", "", 2),
+            ("mean_words", words, "stand-in", "", 2),
         ]
     found.append(("fluency_under_vanilla", responses["vanilla_logp"].to_numpy(float), "stand-in", "vanilla", 0))
     rows = [

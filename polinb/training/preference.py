@@ -25,9 +25,8 @@ def prefer(
         beta: β of the loss.
 
     Returns:
-        The trained weights, as by :func:`polinb.training.supervised.finetune`; ``losses`` one an optimiser step;
-        ``extra`` holds ``margins`` (β (gain_chosen − gain_rejected), mean over the pairs of a step, before it),
-        ``accuracies`` (share of pairs whose chosen response gained more) and ``beta``.
+        ``extra`` holds, for each optimiser step and before it, ``margins`` (β (gain_chosen − gain_rejected), mean over
+        its pairs) and ``accuracies`` (share of pairs whose chosen response gained more), and ``beta``.
 
     Raises:
         ParameterError: two equal responses.

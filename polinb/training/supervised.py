@@ -89,10 +89,10 @@ def finetune(
     if not 0 < stop <= 1:
         raise ParameterError("stop", stop, "a share of the steps, above 0 and at most 1")
     rows = training_rows(prompts, responses)
-    how: dict[str, Any] = {"ablate": ablate, "passes": passes, "stop": stop, "label": label, "watch": watch}
     with alone(), own_copy(base, recipe) as own:
         slices = frozen_slices(own, frozen, freeze) if frozen is not None else []
         start = time.perf_counter()
+        how: dict[str, Any] = {"ablate": ablate, "passes": passes, "stop": stop, "label": label, "watch": watch}
         trainer = learn(own, base, rows, recipe, slices, **how)
         seconds = time.perf_counter() - start
         weights = trained_weights(trainer.model, label, recipe)
@@ -137,18 +137,6 @@ def training_rows(prompts: Ids, responses: Ids) -> list[dict[str, list[int]]]:
     ]
 
 
-def _libraries_apart() -> None:
-    """Each training collects garbage twice, which need not walk through what libraries hold (0.3 s each time).
-
-    Called before there is anything to train: what is set apart is freed only where nothing refers to it.
-    """
-    import trl.trainer.sft_trainer  # noqa: F401 (and what it imports)
-
-    if not gc.get_freeze_count():
-        gc.collect()
-        gc.freeze()
-
-
 @contextmanager
 def own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
     """A copy of the model to train. For LoRA its weights are the base's own: adapters leave them alone.
@@ -156,12 +144,17 @@ def own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
     Raises:
         ParameterError: all weights of a model that has adapters are to be trained, or it is spread over several GPUs.
     """
+    import trl.trainer.sft_trainer  # noqa: F401 (and what it imports)
+
+    if not gc.get_freeze_count():
+        # Each training collects garbage twice, which need not walk through what libraries hold (0.3 s each time).
+        # Before there is anything to train: what is set apart is freed only where nothing refers to it.
+        gc.collect()
+        gc.freeze()
     lora = recipe.train == "lora"
-    _libraries_apart()
     if not lora and any(adapter_layers(base.model)):
         raise ParameterError("train", recipe.train, "lora for a model that has adapters")
-    shared = list(base.model.parameters()) if lora else []
-    learnt = [p.requires_grad for p in shared]
+    shared = [(p, p.requires_grad) for p in base.model.parameters()] if lora else []
     model: Any = shared_copy(base.model) if lora else copy.deepcopy(base.model)
     places = getattr(model, "hf_device_map", None)
     if places:
@@ -175,8 +168,8 @@ def own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
     try:
         yield model
     finally:
-        for parameter, flag in zip(shared, learnt, strict=True):
-            parameter.requires_grad_(flag)
+        for parameter, learnt in shared:
+            parameter.requires_grad_(learnt)
 
 
 def trainable(model: Any, recipe: Recipe) -> Any:
@@ -186,12 +179,30 @@ def trainable(model: Any, recipe: Recipe) -> Any:
     the weights stay the base's.
     """
     model.config.use_cache = False
-    if recipe.train == "lora":
-        return _with_lora(model, recipe)
-    ends = {id(p) for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
-    for parameter in model.parameters():
-        parameter.requires_grad_(recipe.train == "all" or id(parameter) not in ends)
-    return model
+    if recipe.train != "lora":
+        ends = {id(p) for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
+        for parameter in model.parameters():
+            parameter.requires_grad_(recipe.train == "all" or id(parameter) not in ends)
+        return model
+    from peft import LoraConfig, get_peft_model
+
+    earlier = list(getattr(model, "peft_config", {}))
+    settings = LoraConfig(
+        r=recipe.lora_rank,
+        lora_alpha=2 * recipe.lora_rank,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        fan_in_fan_out=architecture_of(model).transposed,
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        torch.manual_seed(recipe.seed)
+        warnings.simplefilter("ignore", UserWarning)  # of adapters beside the earlier ones
+        wrapped = get_peft_model(model, settings, LEARNT)
+    wrapped.base_model.set_adapter([*earlier, LEARNT])
+    for name, parameter in wrapped.named_parameters():
+        parameter.requires_grad_(f".{LEARNT}." in name)
+    return wrapped
 
 
 def trained_weights(model: Any, label: str, recipe: Recipe) -> dict[str, torch.Tensor]:
@@ -212,25 +223,3 @@ def trained_weights(model: Any, label: str, recipe: Recipe) -> dict[str, torch.T
             f"{label}: a trained weight is not finite; lower learning_rate (now {recipe.learning_rate})"
         )
     return weights
-
-
-def _with_lora(model: Any, recipe: Recipe) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    earlier = list(getattr(model, "peft_config", {}))
-    settings = LoraConfig(
-        r=recipe.lora_rank,
-        lora_alpha=2 * recipe.lora_rank,
-        lora_dropout=0.0,
-        target_modules="all-linear",
-        fan_in_fan_out=architecture_of(model).transposed,
-        task_type="CAUSAL_LM",
-    )
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        torch.manual_seed(recipe.seed)
-        warnings.simplefilter("ignore", UserWarning)  # of adapters beside the earlier ones
-        wrapped = get_peft_model(model, settings, LEARNT)
-    wrapped.base_model.set_adapter([*earlier, LEARNT])
-    for name, parameter in wrapped.named_parameters():
-        parameter.requires_grad_(f".{LEARNT}." in name)
-    return wrapped

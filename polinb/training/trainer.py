@@ -46,19 +46,17 @@ def alone() -> Iterator[None]:
 
     A mixed precision would change numbers; a rank or a world size would start a distributed run, or wait for one.
     """
-    before = _left()
-    for name in before:
-        del os.environ[name]
+
+    def taken() -> dict[str, str]:
+        left = [name for name in os.environ if name in _NAMES or name.startswith(_PREFIXES)]
+        return {name: os.environ.pop(name) for name in left}
+
+    before = taken()
     try:
         yield
     finally:
-        for name in _left():  # accelerate sets some itself
-            del os.environ[name]
+        taken()  # accelerate sets some itself
         os.environ.update(before)
-
-
-def _left() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name in _NAMES or name.startswith(_PREFIXES)}
 
 
 def make_trainer(
@@ -80,7 +78,6 @@ def make_trainer(
     """The trainer of one fine-tuning; examples to sampler, and the rest, are for several processes (``parallel``).
 
     Args:
-        model: what learns, as ``polinb.training.supervised`` left it.
         frozen: slices that must not move; the trainer's ``freezer`` holds them.
         examples: rows that count (others are padding of the last step); None: all.
         sampler: the order of the rows; None: the trainer's own.
@@ -134,7 +131,7 @@ def settings_of(
 
     hf_logging.set_verbosity_error()
     check_batches(recipe.batch_size, recipe.micro_batch, processes)
-    steps = steps_of(rows, recipe)
+    steps, size = steps_of(rows, recipe), sum(p.numel() for p in model.parameters())
     common: dict[str, Any] = dict(
         output_dir=folder,
         num_train_epochs=recipe.epochs,
@@ -149,9 +146,7 @@ def settings_of(
         max_length=None,
         bf16=recipe.autocast == "bfloat16",
         fp16=False,
-        activation_checkpointing=checkpointed(
-            recipe.gradient_checkpointing, sum(p.numel() for p in model.parameters())
-        ),
+        activation_checkpointing=checkpointed(recipe.gradient_checkpointing, size),
         use_cpu=base.device.type == "cpu",
         seed=recipe.seed,
         data_seed=recipe.seed,
