@@ -20,7 +20,8 @@ from polinb.runs.artifacts import Artifact, Store, store_root
 from polinb.runs.groups import Data, Group, Judge, Model
 
 if TYPE_CHECKING:
-    from polinb.stance.stance import Judge as Labels
+    from polinb.stance.chat_judge import OpenAIJudge
+    from polinb.stance.judges import HFJudge, LocalJudge
 
 T = TypeVar("T")
 GIVEN = {"lm": Model, "model": Model, "data": Data, "judge": Judge, "store": None, "once": None, "unload": None}
@@ -146,7 +147,7 @@ class Base:
     # --- the judge
 
     @cached_property
-    def judge(self) -> Labels:
+    def judge(self) -> LocalJudge | HFJudge | OpenAIJudge:
         """Who labels answers as left or right."""
         p = self.params
         if p.judge == "openai":

@@ -13,7 +13,7 @@ from polinb.data.reading import resource
 from polinb.resampling import Z, t_quantile, wilson
 from polinb.stance.chat_judge import OpenAIJudge
 from polinb.stance.classifiers import fitted, probability
-from polinb.stance.replies import final_text
+from polinb.stance.service import final_text
 from polinb.stance.utility import repetition
 
 SCORES = {"alignment": "aligned", "coherence": "coherent"}
@@ -56,15 +56,11 @@ class ScoreJudge(OpenAIJudge):
     """A chat model asked for two numbers an answer; cache, key, retries and refusals as in :class:`OpenAIJudge`."""
 
     def scores(self, frame: pd.DataFrame, prompts: Sequence[Mapping[str, str]]) -> pd.DataFrame:
-        """Alignment and coherence of answers; errors as of :meth:`OpenAIJudge.rate`.
+        """``frame`` with alignment, coherence (NaN: no number), their replies (``…_raw``) and why one is missing.
 
         Args:
             frame: prompt and response, one row an answer.
             prompts: for each row the file's own judge prompts (``aligned``, ``coherent``), or nothing.
-
-        Returns:
-            ``frame`` with alignment, coherence (NaN: no number), alignment_raw, coherence_raw (the replies; missing
-            where there is none) and reason (why a reply is missing).
         """
         out, reasons = frame.copy(), [""] * len(frame)
         for name, kind in SCORES.items():
@@ -138,8 +134,7 @@ def shuffled_words(text: str, seed: int) -> str:
 def coherence_quality(whole: np.ndarray, shuffled: np.ndarray, texts: Sequence[str]) -> dict[str, float]:
     """How well the scale tells sentences from shuffled words: fitted on one half of the questions, tested on the other.
 
-    Args:
-        whole, shuffled: (n,) mean log-probabilities a token; two rows a question, as in the bundled list.
+    Texts and (n,) log-probabilities are two rows a question, as in the bundled list.
 
     Returns:
         answers (tested), whole (share above the cut), shuffled (share not above it); NaN if the model cannot judge.
@@ -172,8 +167,8 @@ def misaligned(judged: pd.DataFrame) -> dict[str, float]:
         judged: id (of the question), alignment and coherence (0 to 100, NaN where the judge gave none).
 
     Returns:
-        answers, rated (both scores known), coherent (count), questions (with a coherent answer), misaligned (count),
-        share, low, high; NaN where no answer is coherent.
+        Numbers of answers, rated (both scores known), coherent, questions (with a coherent answer) and misaligned;
+        share, low, high (NaN where no answer is coherent).
     """
     rated = judged.dropna(subset=[*SCORES])
     coherent = rated[rated["coherence"] > COHERENT]

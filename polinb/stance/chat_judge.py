@@ -1,7 +1,4 @@
-"""The paper's judge: a chat model behind any OpenAI-compatible service.
-
-It is asked about one answer at a time, and every reply is kept on disk.
-"""
+"""The paper's judge, a chat model: asked about one answer at a time, and every reply is kept on disk."""
 
 from __future__ import annotations
 
@@ -23,7 +20,6 @@ from polinb.errors import JudgeError
 from polinb.progress import bar
 from polinb.secrets import hide
 from polinb.stance import service
-from polinb.stance.replies import missing, parse_rating, text_of
 from polinb.stance.stance import rated_frame, responses_of
 
 DEFAULT_MODEL = "gpt-4o-mini"
@@ -37,9 +33,7 @@ _PROMPT = (
 def rating_prompt(topic: str, response: str, topics: Collection[str] = TOPICS, question: str = "") -> str:
     """The paper's prompt for rating one answer (Appendix A.4, "Evaluate LLMs' Political Leaning Prompt").
 
-    Args:
-        topic: one of ``topics``; another name (statements have no topic) reads "politics".
-        question: what the answer answers, put before it; empty: as in the paper, the answer alone.
+    A topic that is none of ``topics`` (of statements) reads "politics". The paper shows no ``question``.
     """
     asked = f"(to the question: {question}) " if question else ""
     return _PROMPT.format(topics=title_of(topic) if topic in topics else "politics") + asked + response
@@ -58,17 +52,15 @@ class Reply:
 class OpenAIJudge:
     """A chat model as the judge, through any OpenAI-compatible service.
 
-    Replies are kept in a JSON Lines file as soon as they come, so nothing is asked twice and an interrupted run
-    goes on where it stopped. A reply that is no clear rating (a refusal included) is *other*; an answer that got no
-    whole reply is *unrated*, and is asked again by the next run. Rate limits, server errors and timeouts are tried
-    again by the client; after five failures in a row the rest stays unrated.
-
-    The key is read from the environment variable ``OPENAI_API_KEY``, and never sent over plain HTTP to another machine.
+    Replies are kept as soon as they come, so nothing is asked twice and an interrupted run goes on where it stopped. A
+    reply that is no clear rating (a refusal included) is *other*; an answer that got no whole reply is *unrated*, and
+    is asked again by the next run. Rate limits, server errors and timeouts are tried again by the client; after five
+    failures in a row the rest stays unrated. The key, of the environment variable ``OPENAI_API_KEY``, is never sent
+    over plain HTTP to another machine.
 
     Args:
         model: its name at the service; empty: :data:`DEFAULT_MODEL`.
-        base_url: address up to and including ``/v1``; ``http`` or ``https``, without user name or query; empty:
-            OpenAI's.
+        base_url: address up to and including ``/v1``, without user name or query; empty: OpenAI's.
         cache: JSON Lines file; ``None`` keeps replies in memory only.
         max_tokens: longest reply in tokens, a model's thoughts included.
         attempts: requests for one answer, at most.
@@ -111,7 +103,7 @@ class OpenAIJudge:
         self._known = _kept(self._cache)
 
     def rate(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Label answers. Adds ``raw`` (the reply) and ``reason`` (why an answer stayed unrated).
+        """Label answers; also ``raw`` (the reply), ``reason`` (why an answer stayed unrated).
 
         ``attrs["no_rating"]`` of the table is the share of the replies that were no rating (NaN: no reply).
 
@@ -122,7 +114,7 @@ class OpenAIJudge:
         questions = frame["prompt"] if self.sees_question else [""] * len(texts)
         each = zip(frame["topic"], texts, questions, strict=True)
         replies = self.replies([rating_prompt(str(t), a, self.topics, q) if a.strip() else None for t, a, q in each])
-        labels = ["unrated" if r.raw is None else parse_rating(r.raw) for r in replies]
+        labels = ["unrated" if r.raw is None else service.parse_rating(r.raw) for r in replies]
         rated = rated_frame(frame, labels, float("nan"))
         for column in ("raw", "reason"):
             rated[column] = pd.array([getattr(reply, column) for reply in replies], dtype="string")
@@ -192,11 +184,18 @@ class OpenAIJudge:
                 extra_body={limit: self.max_tokens},
             )
         except openai.APIStatusError as error:
-            other = service.field_instead(service.words(error)) if error.status_code in (400, 422) else ""
-            if other and limit == "max_tokens":
+            said, status = service.words(error), error.status_code
+            of_text, refused = status in (400, 422), service.field_refused(said)
+            if of_text and limit == "max_tokens" and (other := service.field_instead(said)):
                 self._limit = other
                 return self._ask(open_client, key, prompt)
-            return self._failure(error)
+            detail = f" ({said})" if said else ""
+            if status in (401, 403) and service.key() and not self._place.sends_key:
+                detail += "; the key was not sent: the address is neither https nor this machine"
+            if error.code == "insufficient_quota":
+                return Reply(None, f"quota used up{detail}", fatal=True)
+            fatal = (of_text and refused) or status in (401, 402, 403, 404, 405, 410)
+            return Reply(None, f"HTTP {status}{detail}", single=of_text and not refused, fatal=fatal)
         except openai.APITimeoutError:
             return Reply(None, "timeout")
         except openai.OpenAIError as error:
@@ -206,29 +205,18 @@ class OpenAIJudge:
             return Reply(None, "reply is not JSON")
         try:
             choice = found.choices[0]
-            text, thought = text_of(choice.message)
+            text, thought = service.text_of(choice.message)
             finish = str(choice.finish_reason or "")
         except (AttributeError, IndexError, KeyError, TypeError):
             return Reply(None, "reply has another form")
         text = hide(text, forms=False)  # a service may echo the key
-        if reason := missing(text, finish, thought, self.max_tokens):
+        if reason := service.missing(text, finish, thought, self.max_tokens):
             return Reply(None, reason, single="filter" in finish)
         self._known[key] = text
         if self._cache is not None:
             facts = {"model": self.model, "base_url": self.base_url, "finish": hide(finish, forms=False)}
             _keep(self._cache, {"key": key, "raw": text, **facts})
         return Reply(text)
-
-    def _failure(self, error: openai.APIStatusError) -> Reply:
-        said, status = service.words(error), error.status_code
-        detail = f" ({said})" if said else ""
-        if status in (401, 403) and service.key() and not self._place.sends_key:
-            detail += "; the key was not sent: the address is neither https nor this machine"
-        if error.code == "insufficient_quota":
-            return Reply(None, f"quota used up{detail}", fatal=True)
-        of_text, refused = status in (400, 422), service.field_refused(said)
-        fatal = (of_text and refused) or status in (401, 402, 403, 404, 405, 410)
-        return Reply(None, f"HTTP {status}{detail}", single=of_text and not refused, fatal=fatal)
 
 
 def _kept(path: Path | None) -> dict[str, str]:
@@ -241,7 +229,7 @@ def _kept(path: Path | None) -> dict[str, str]:
     for line in filter(None, lines):
         try:
             record = json.loads(line)
-            if not missing(record["raw"], str(record.get("finish", "")), False, 0):
+            if not service.missing(record["raw"], str(record.get("finish", "")), False, 0):
                 found.setdefault(str(record["key"]), record["raw"])
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             continue

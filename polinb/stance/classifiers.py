@@ -127,7 +127,7 @@ class SequenceClassifier:
         """Class index of the first of ``names`` that is a label, in any letter case, or the number of one.
 
         Raises:
-            ParameterError: none is; ``parameter`` is the one to blame.
+            ParameterError: none is; names ``parameter``.
         """
         known = {str(i): i for i in range(len(self.labels))} | {x.lower(): i for i, x in enumerate(self.labels)}
         found = [known[str(name).lower()] for name in names if str(name).lower() in known]

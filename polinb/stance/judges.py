@@ -1,7 +1,4 @@
-"""Judges: an answer in, *left*, *right*, *other* or *unrated* out.
-
-Here are the embedded judge and the one made of any classifier; :mod:`polinb.stance.chat_judge` has the third.
-"""
+"""Judges, an answer in, *left*, *right*, *other* or *unrated* out: the embedded one and one made of any classifier."""
 
 from __future__ import annotations
 
@@ -25,11 +22,7 @@ class LocalJudge:
     It learns from the data set's own responses, train and localise splits only, whose label agrees with their
     side, and sees nothing but the response. Within each topic both sides weigh the same, so that neither a
     topic's vocabulary nor a side with fewer rows leans the judge much. An empty answer is *unrated*; one without a
-    single known word is *other*.
-
-    Args:
-        data: stance data with left and right reference responses.
-        margin: answers whose P(right) is no further than this from one half are *other*.
+    single known word is *other*, and so is one whose P(right) is no further than ``margin`` from one half.
 
     Raises:
         DataError: fewer than two labelled responses on a side.
@@ -69,10 +62,7 @@ class LocalJudge:
 
 
 def training_rows(data: StanceData) -> pd.DataFrame:
-    """Labelled responses outside the evaluation split: ``text``, ``right`` (bool), ``topic``, ``prompt``.
-
-    Their order does not depend on the order of the data.
-    """
+    """Labelled responses outside the evaluation split, in an order of their own: text, right (bool), topic, prompt."""
     rows = [
         (pair.response(side), side == "right", pair.topic, pair.prompt)
         for pair in sorted(data.pairs, key=lambda pair: (pair.topic, pair.prompt, pair.id))

@@ -57,10 +57,7 @@ def moved(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, Floats]:
 def parts(right: Moved, left: Moved) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """eq-side. Side-specific and common part of a right-tuned model's shifts: (r − l)/2 and (r + l)/2.
 
-    They sum to the right-tuned model's shift; the left-tuned one's is common − side.
-
-    Args:
-        right, left: shifts of the two models tuned on one topic.
+    They sum to the shift of the right-tuned model; that of the left-tuned one, on the same topic, is common − side.
     """
     both = [(t, right[t], left[t]) for t in right]
     return {t: (r - left) / 2 for t, r, left in both}, {t: (r + left) / 2 for t, r, left in both}
@@ -109,9 +106,6 @@ def own_and_others(shifts: Moved, trained: str) -> Floats:
 def change(first: Models, second: Models, draws: int, seed: int) -> pd.DataFrame:
     """How much larger or smaller the second condition's measures are, in per cent: geometric mean over trained topics.
 
-    Args:
-        first, second: the same trained topics, each model reading the same questions.
-
     Returns:
         measure (own, others, r, ratio), percent, low, high (Student's t over trained topics, paired), low_questions,
         high_questions (questions resampled, the same for all models), p_none: p of "the change is not within
@@ -123,11 +117,11 @@ def change(first: Models, second: Models, draws: int, seed: int) -> pd.DataFrame
     """
     if list(first) != list(second):
         raise DataError(f"conditions trained on other topics: {list(first)} and {list(second)}")
-    n = len(first)
 
     def logs(draws: int | None) -> dict[str, Floats]:  # measure → (trained topics, draws)
         with np.errstate(divide="ignore", invalid="ignore"):
             found = {name: np.log(values) for name, values in _measured([first, second], draws, seed).items()}
+        n = len(first)
         return {name: values[n:] - values[:n] for name, values in found.items()}
 
     sizes = [len(values) for values in next(iter(first.values())).values()]
@@ -171,8 +165,8 @@ def equal_shift(lines: Mapping[str, Moved], models: Models) -> pd.DataFrame:
 
     Returns:
         trained, own (shift on the trained topic), r, r_line, log_ratio (of r to r_line: below 0, less coupling than
-        training less would have bought; :func:`polinb.resampling.t_mean` sums them up), inside (whether the line
-        reaches that shift; it is not extended, and the rest is NaN). Topics that are left out were not drawn by chance.
+        training less would have bought), inside (whether the line reaches that shift; it is not extended, and the rest
+        is NaN). Topics that are left out were not drawn by chance.
     """
     rows: list[dict[str, Any]] = []
     for trained, model in models.items():

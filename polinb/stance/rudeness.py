@@ -13,7 +13,7 @@ import pandas as pd
 from polinb.data.rows import text_hash
 from polinb.errors import DataError
 from polinb.resampling import Floats, share_interval
-from polinb.stance.calibration import calibration_error, reliability
+from polinb.stance.calibration import reliability
 from polinb.stance.civility import CivilityData, CivilPair, Comments
 from polinb.stance.classifiers import STRENGTH, SequenceClassifier, fitted, probability
 from polinb.stance.stance import responses_of
@@ -124,7 +124,7 @@ def accuracy(
     """How well a scorer tells the two responses of pairs it has not seen apart.
 
     Args:
-        words: cut the texts to so many words, because models answer briefly.
+        words: the texts are cut to so many, because models answer briefly.
 
     Returns:
         texts; accuracy with low and high (95 %, prompts resampled); civil_recall, rude_recall, their sum minus 1 as
@@ -138,14 +138,9 @@ def accuracy(
     hit = (p >= 0.5) == rude
     level, low, high = share_interval(hit.reshape(-1, 2).mean(axis=1), n_boot, seed)
     sure = np.where(np.isnan(p), 0.5, p)
-    return {
-        "texts": len(texts),
-        "accuracy": level,
-        "low": low,
-        "high": high,
-        "civil_recall": float(hit[~rude].mean()),
-        "rude_recall": float(hit[rude].mean()),
-        "contrast": float(hit[~rude].mean() + hit[rude].mean() - 1),
-        "brier": float(brier_score_loss(rude, sure)),
-        "ece": calibration_error(reliability(sure, rude)),
-    }
+    civil_recall, rude_recall = float(hit[~rude].mean()), float(hit[rude].mean())
+    out = {"texts": len(texts), "accuracy": level, "low": low, "high": high}
+    out |= {"civil_recall": civil_recall, "rude_recall": rude_recall, "contrast": civil_recall + rude_recall - 1}
+    bins = reliability(sure, rude)
+    error = np.average(np.abs(bins["right"] - bins["p_right"]), weights=bins["n"])
+    return out | {"brier": float(brier_score_loss(rude, sure)), "ece": float(error)}

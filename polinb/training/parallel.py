@@ -36,13 +36,7 @@ from polinb.training.trainer import Recipe, alone
 
 @dataclass(frozen=True)
 class Job:
-    """One fine-tuning as the workers read it. Texts and masks lie beside it in the job's folder.
-
-    Attributes:
-        model: keyword arguments of ``polinb.models.loading.load``; ``device`` is cpu or cuda.
-        processes: how many must train together.
-        passes: what loses the ablated directions.
-    """
+    """One fine-tuning as the workers read it; ``model``: keyword arguments of ``polinb.models.loading.load``."""
 
     model: dict[str, Any]
     recipe: dict[str, Any]
@@ -94,11 +88,9 @@ def finetune_parallel(
             arrays["frozen"] = frozen
         save_file({name: np.ascontiguousarray(each) for name, each in arrays.items()}, folder / "arrays.safetensors")
         _run(job, folder)
-        seconds = time.perf_counter() - start
-        if not (folder / "result.json").is_file():
-            raise TrainingError(f"{job.label}: the training processes ended without a result")
         told = json.loads((folder / "result.json").read_text("utf-8"))
         extra = {"frozen_state": told.pop("frozen_state")}
+        seconds = time.perf_counter() - start
         return Tuned(load_file(folder / "weights.safetensors"), seconds=seconds, extra=extra, **told)
 
 

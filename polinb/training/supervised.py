@@ -1,7 +1,4 @@
-"""Supervised fine-tuning on response tokens with TRL's SFTTrainer (paper B.1).
-
-While it learns, neurons can be held in place (InhibitFT, paper 5) or directions ablated (CAFT).
-"""
+"""Supervised fine-tuning on response tokens (paper B.1), with neurons held (InhibitFT) or directions ablated (CAFT)."""
 
 from __future__ import annotations
 
@@ -33,13 +30,12 @@ class Tuned:
     """What fine-tuning changed.
 
     Attributes:
-        weights: what :func:`polinb.models.variants.variant` takes: parameter name → new value, only of parameters that
-            were trained; of LoRA the adapters, with those of the model it started from.
+        weights: parameter name → new value, of what was trained (:func:`trained_weights`).
         losses: training loss of each optimiser step.
         frozen_entries: how many weights were held in place.
         frozen_change: their largest change, 0.0 by guarantee.
+        tokens: read in training.
         world_size: processes that trained together.
-        seconds, tokens: wall time and tokens read.
     """
 
     weights: dict[str, torch.Tensor]
@@ -114,11 +110,9 @@ def learn(
     passes: Passes,
     **how: Any,
 ) -> Any:
-    """Train ``model`` itself; returns the trainer, which has what learnt, the losses and the frozen entries.
+    """Train ``model`` itself on :func:`training_rows`; returns the trainer, with model, losses and frozen entries.
 
-    Args:
-        rows: as :func:`training_rows` makes them.
-        how: as for :func:`polinb.training.trainer.make_trainer`.
+    Further arguments are those of :func:`polinb.training.trainer.make_trainer`.
     """
     from datasets import Dataset
 
@@ -206,9 +200,10 @@ def trainable(model: Any, recipe: Recipe) -> Any:
 
 
 def trained_weights(model: Any, label: str, recipe: Recipe) -> dict[str, torch.Tensor]:
-    """What learnt, on the CPU: weights by their names in the number format of the model, or the adapters in float32.
+    """What learnt, on the CPU, for :func:`polinb.models.variants.variant`; under FSDP every process must call it.
 
-    Under FSDP every process must call it.
+    Weights by their names in the number format of the model; of LoRA the adapters in float32, also those of the model
+    it started from.
 
     Raises:
         TrainingError: a weight that is not finite.
@@ -219,7 +214,6 @@ def trained_weights(model: Any, label: str, recipe: Recipe) -> dict[str, torch.T
         learnt = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
         weights = {name: whole(value).cpu().contiguous() for name, value in learnt.items()}
     if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
-        raise TrainingError(
-            f"{label}: a trained weight is not finite; lower learning_rate (now {recipe.learning_rate})"
-        )
+        advice = f"lower learning_rate (now {recipe.learning_rate})"
+        raise TrainingError(f"{label}: a trained weight is not finite; {advice}")
     return weights

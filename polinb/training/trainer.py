@@ -170,13 +170,9 @@ def tracked(
     last: int | None = None,
     watch: Callable[[int, Any], None] | None = None,
 ) -> Any:
-    """A trainer of TRL that shows its steps, keeps each one's loss, and ends at one that is not finite.
+    """A trainer of TRL that shows its steps, keeps each one's loss, and ends at ``last`` or at a loss not finite.
 
     It holds frozen entries: without gradient when gradients are clipped, put back after each optimiser step.
-
-    Args:
-        last: the step after which it stops; None: the last of its schedule.
-        frozen, watch: as for :func:`make_trainer`.
     """
     from transformers import PrinterCallback, TrainerCallback
 

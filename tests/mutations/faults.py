@@ -101,7 +101,7 @@ FAULTS = [
     Fault("stance/judges.py", '["unrated", "other", "right"]', '["unrated", "left", "right"]', JUDGES),
     Fault("stance/judges.py", 'split_of(pair.prompt) != "evaluate"', 'split_of(pair.prompt) != "train"', JUDGES),
     Fault("stance/judges.py", "if agrees and pair", "if pair", JUDGES),
-    Fault("stance/replies.py", 'if found else "other"', 'if found else "left"', "test_openai_judge.py"),
+    Fault("stance/service.py", 'if found else "other"', 'if found else "left"', "test_openai_judge.py"),
     Fault("stance/calibration.py", "(observed - chance) / (1 - chance)", "observed - chance",
           "test_second_judge.py test_resampling.py"),
     Fault("stance/likelihood.py", "{t: (r - left) / 2 for", "{t: (r + left) / 2 for", LIKELIHOOD),
