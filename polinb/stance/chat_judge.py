@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
 import pandas as pd
 from filelock import FileLock
 
 from polinb.data.rows import TOPICS, title_of
-from polinb.errors import JudgeError
+from polinb.errors import JudgeError, first_line
 from polinb.progress import bar
 from polinb.secrets import hide
 from polinb.stance import service
@@ -135,7 +136,19 @@ class OpenAIJudge:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _client(self) -> openai.OpenAI:
-        return service.client(self._place, self.attempts, self.timeout)
+        """A client of the service; it connects to nothing yet."""
+        try:
+            # a proxy has no business between a program and its own machine
+            http = openai.DefaultHttpxClient(trust_env=not self._place.local, follow_redirects=False)
+        except (ImportError, ValueError, OSError) as error:
+            raise JudgeError(
+                f"the way to {self.base_url} cannot be used: {hide(first_line(error))}. See what the environment names:"
+                f" proxies (ALL_PROXY, HTTPS_PROXY; NO_PROXY={urlsplit(self.base_url).hostname} exempts the judge; "
+                "SOCKS needs the package socksio), certificates (SSL_CERT_FILE)"
+            ) from None
+        how: dict[str, Any] = {"max_retries": self.attempts - 1, "timeout": self.timeout, "http_client": http}
+        sent = (service.key() if self._place.sends_key else "") or "none"
+        return openai.OpenAI(api_key=sent, base_url=self.base_url, **how)
 
     def _ask_all(self, new: dict[str, str]) -> dict[str, Reply]:
         """A reply for each key. What came before an error or an interrupt is in the cache."""

@@ -292,20 +292,14 @@ def hierarchical_drop(
         one, two = (rng.integers(0, count, (count, draws)) for count in (a, b))
         every = [_resampled(x[:a], one, a + b - 2) - _resampled(y[:b], two, a + b - 2) for x, y in sides(squared)]
     whole, near = np.stack(every), gap(squared)
+    found = {"drop": float(gap(squares(exact, owner))[0])}
     many = n >= FEWEST_TOPICS
-    low, high = percentiles(_resampled(whole, rng.integers(0, n, (n, draws)), n - 1) if many else whole.mean(0))
-    low_questions, high_questions = percentiles(near)
-    return {
-        "drop": float(gap(squares(exact, owner))[0]),
-        "low": low,
-        "high": high,
-        "low_questions": low_questions,
-        "high_questions": high_questions,
-        "bootstrap_share_no_drop": float((near <= 0).mean()),
-        "raw_drop": float(gap(root(squares(exact, owner, 0)))[0]),
-        "seeds_first": a,
-        "seeds_second": b,
-    }
+    sampled = _resampled(whole, rng.integers(0, n, (n, draws)), n - 1) if many else whole.mean(0)
+    found["low"], found["high"] = percentiles(sampled)
+    found["low_questions"], found["high_questions"] = percentiles(near)
+    found["bootstrap_share_no_drop"] = float((near <= 0).mean())
+    found["raw_drop"] = float(gap(root(squares(exact, owner, 0)))[0])
+    return {**found, "seeds_first": a, "seeds_second": b}
 
 
 def _resampled(values: Floats, picked: Floats, freedom: int) -> Floats:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from polinb.data.rows import HALF
-from polinb.errors import JudgeError, ParameterError, first_line
+from polinb.errors import JudgeError, ParameterError
 from polinb.secrets import hide
 
 if TYPE_CHECKING:
@@ -78,27 +78,6 @@ def key() -> str:
     if not re.fullmatch(r"[!-~]*", found):
         raise JudgeError(f"the environment variable {KEY} holds no valid key")
     return found
-
-
-def client(place: Address, attempts: int, timeout: float) -> openai.OpenAI:
-    """A client of the service; it connects to nothing yet.
-
-    Raises:
-        JudgeError: a proxy or certificates that the environment names cannot be used.
-    """
-    import openai
-
-    try:
-        # a proxy has no business between a program and its own machine
-        http = openai.DefaultHttpxClient(trust_env=not place.local, follow_redirects=False)
-    except (ImportError, ValueError, OSError) as error:
-        raise JudgeError(
-            f"the way to {place.url} cannot be used: {hide(first_line(error))}. See what the environment names: proxies"
-            f" (ALL_PROXY, HTTPS_PROXY; NO_PROXY={urlsplit(place.url).hostname} exempts the judge; SOCKS needs the "
-            "package socksio), certificates (SSL_CERT_FILE)"
-        ) from None
-    sent = (key() if place.sends_key else "") or "none"
-    return openai.OpenAI(api_key=sent, base_url=place.url, max_retries=attempts - 1, timeout=timeout, http_client=http)
 
 
 def unreachable(error: BaseException) -> tuple[str, bool]:

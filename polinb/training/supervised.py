@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -118,8 +117,8 @@ def learn(
 
     ablation = ablated(model, ablate, passes) if ablate is not None else nullcontext()
     model = trainable(model, recipe)
-    with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
-        trainer = make_trainer(model, base, Dataset.from_list(rows), recipe, folder, slices, **how)
+    with ablation:
+        trainer = make_trainer(model, base, Dataset.from_list(rows), recipe, slices, **how)
         trainer.train()
     return trainer
 

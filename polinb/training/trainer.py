@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,7 +65,6 @@ def make_trainer(
     base: LM,
     dataset: Any,
     recipe: Recipe,
-    folder: str,
     frozen: Sequence[FrozenSlice],
     label: str,
     stop: float,
@@ -93,7 +93,7 @@ def make_trainer(
     rows = examples or len(dataset)
     last = max(1, round(steps_of(rows, recipe) * stop))
     own = {"train_sampling_strategy": "group_by_length", "packing": False, "logging_strategy": "no"}
-    settings = settings_of(SFTConfig, model, base, rows, recipe, folder, processes, **(own | settings_of_launch))
+    settings = settings_of(SFTConfig, model, base, rows, recipe, processes, **(own | settings_of_launch))
     kind = tracked(SFTTrainer, label, recipe, frozen, last, watch)
     trainer = kind(model=model, args=settings, train_dataset=dataset, processing_class=base.tokenizer)
     if sampler is not None:
@@ -123,9 +123,7 @@ def check_batches(batch_size: int, micro_batch: int, processes: int) -> None:
         raise ParameterError("micro_batch", micro_batch, allowed)
 
 
-def settings_of(
-    config: Any, model: Any, base: LM, rows: int, recipe: Recipe, folder: str, processes: int = 1, **own: Any
-) -> Any:
+def settings_of(config: Any, model: Any, base: LM, rows: int, recipe: Recipe, processes: int = 1, **own: Any) -> Any:
     """A configuration of TRL for ``recipe``, with further fields of its ``own``."""
     from transformers.utils import logging as hf_logging
 
@@ -133,7 +131,7 @@ def settings_of(
     check_batches(recipe.batch_size, recipe.micro_batch, processes)
     steps, size = steps_of(rows, recipe), sum(p.numel() for p in model.parameters())
     common: dict[str, Any] = dict(
-        output_dir=folder,
+        output_dir=tempfile.gettempdir(),  # where nothing is saved
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=recipe.micro_batch,
         gradient_accumulation_steps=recipe.batch_size // (recipe.micro_batch * processes),
