@@ -27,10 +27,10 @@ from polinb import errors
 from polinb.errors import ParameterError, PolinbError, TrainingError
 from polinb.lazy import torch
 from polinb.masking.ablation import Passes
-from polinb.masking.freezing import check_frozen, frozen_slices
+from polinb.masking.freezing import frozen_slices
 from polinb.models.loading import load
 from polinb.models.tokens import Ids
-from polinb.training.supervised import Tuned, learn, trained_weights, training_rows
+from polinb.training.supervised import Tuned, learn, training_rows
 from polinb.training.trainer import Recipe, alone
 
 
@@ -200,26 +200,19 @@ def train(
     how: dict[str, Any] = {"ablate": ablate, "passes": job.passes, "stop": job.stop, "label": job.label}
     how |= {"examples": len(rows), "processes": job.processes, "sampler": _order(rows, recipe, job.processes)}
     how |= {"use_cpu": job.model["device"] == "cpu", "fsdp": True, "fsdp_config": {"version": 2}}
-    trainer = learn(lm.model, lm, [*rows, blank], recipe, slices, **how)
+    tuned, trainer = learn(lm.model, lm, [*rows, blank], recipe, slices, before, **how)
     if not any(hasattr(p, "to_local") for p in trainer.model.parameters()):
         raise TrainingError(f"{job.label}: the processes did not share the weights (no FSDP); nothing was saved")
-    held = trainer.freezer
-    change, state = (float(_of_all(value).max()) for value in (held.max_change(), held.max_state(trainer.optimizer)))
+    moments = trainer.freezer.max_state(trainer.optimizer)
+    change, state = (float(_of_all(value).max()) for value in (tuned.frozen_change, moments))
     if change or state:
         raise TrainingError(
             f"{job.label}: a frozen weight moved by {change:g} or has a moment of {state:g} in the optimiser; the "
             "freeze guarantee is broken, nothing was saved"
         )
-    weights = trained_weights(trainer.model, job.label, recipe)
-    result = {
-        "world_size": job.processes,
-        "losses": _of_all(trainer.losses).mean(axis=0).tolist(),
-        "tokens": int(sum(len(row["input_ids"]) for row in rows) * recipe.epochs * job.stop),
-        "frozen_entries": held.entries,
-        "frozen_change": check_frozen(before, weights, slices),
-        "frozen_state": state,
-    }
-    return weights, result
+    facts = {"world_size": job.processes, "tokens": tuned.tokens, "frozen_entries": tuned.frozen_entries}
+    losses = _of_all(tuned.losses).mean(axis=0).tolist()
+    return tuned.weights, {**facts, "losses": losses, "frozen_change": change, "frozen_state": state}
 
 
 def _order(rows: Sequence[dict[str, list[int]]], recipe: Recipe, processes: int) -> Any:

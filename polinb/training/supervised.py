@@ -83,19 +83,11 @@ def finetune(
     """
     if not 0 < stop <= 1:
         raise ParameterError("stop", stop, "a share of the steps, above 0 and at most 1")
-    rows = training_rows(prompts, responses)
+    how: dict[str, Any] = {"ablate": ablate, "passes": passes, "stop": stop, "label": label, "watch": watch}
     with alone(), own_copy(base, recipe) as own:
         slices = frozen_slices(own, frozen, freeze) if frozen is not None else []
-        start = time.perf_counter()
-        how: dict[str, Any] = {"ablate": ablate, "passes": passes, "stop": stop, "label": label, "watch": watch}
-        trainer = learn(own, base, rows, recipe, slices, **how)
-        seconds = time.perf_counter() - start
-        weights = trained_weights(trainer.model, label, recipe)
-        moved = adapters(trainer.model, LEARNT) if recipe.train == "lora" else weights
-        change = check_frozen(dict(base.model.named_parameters()), moved, slices)
-    held = trainer.freezer
-    tokens = int(sum(len(row["input_ids"]) for row in rows) * recipe.epochs * stop)
-    return Tuned(weights, trainer.losses, held.entries, max(change, held.max_change()), seconds, tokens)
+        before = dict(base.model.named_parameters())
+        return learn(own, base, training_rows(prompts, responses), recipe, slices, before, **how)[0]
 
 
 def learn(
@@ -103,24 +95,37 @@ def learn(
     base: LM,
     rows: Sequence[Any],
     recipe: Recipe,
-    slices: Sequence[FrozenSlice],
+    slices: list[FrozenSlice],
+    before: dict[str, torch.Tensor],
     *,
     ablate: Mapping[int, np.ndarray] | None,
     passes: Passes,
+    stop: float,
+    label: str,
+    examples: int | None = None,
     **how: Any,
-) -> Any:
-    """Train ``model`` itself on :func:`training_rows`; returns the trainer, with model, losses and frozen entries.
+) -> tuple[Tuned, Any]:
+    """Train ``model`` itself; what changed (of several processes: of this one), and the trainer.
 
-    Further arguments are those of :func:`polinb.training.trainer.make_trainer`.
+    Args:
+        rows: :func:`training_rows`, the first ``examples`` of which count.
+        before: name → value of what must not move, whole or in ``slices``.
+        how: further arguments of :func:`polinb.training.trainer.make_trainer`.
     """
     from datasets import Dataset
 
     ablation = ablated(model, ablate, passes) if ablate is not None else nullcontext()
-    model = trainable(model, recipe)
+    start = time.perf_counter()
+    model, data = trainable(model, recipe), Dataset.from_list(rows)
     with ablation:
-        trainer = make_trainer(model, base, Dataset.from_list(rows), recipe, slices, **how)
+        trainer = make_trainer(model, base, data, recipe, slices, label, stop, examples=examples, **how)
         trainer.train()
-    return trainer
+    seconds = time.perf_counter() - start
+    weights, held = trained_weights(trainer.model, label, recipe), trainer.freezer
+    moved = adapters(trainer.model, LEARNT) if recipe.train == "lora" else weights
+    change = max(check_frozen(before, moved, slices), held.max_change())
+    tokens = int(sum(len(row["input_ids"]) for row in rows[:examples]) * recipe.epochs * stop)
+    return Tuned(weights, trainer.losses, held.entries, change, seconds, tokens), trainer
 
 
 def training_rows(prompts: Ids, responses: Ids) -> list[dict[str, list[int]]]:
