@@ -79,7 +79,7 @@ def template(lm: LM) -> dict[str, Any]:
 
 def judge_table(judge: LocalJudge) -> dict[str, Any]:
     """The local judge as numbers: terms, inverse document frequencies, weights, intercept, pattern of a word."""
-    from polinb.stance.text_classifier import WORDS
+    from polinb.stance.classifiers import WORDS
 
     words, regression = judge._model[0], judge._model[-1]
     sign = 1.0 if list(regression.classes_) == [False, True] else -1.0

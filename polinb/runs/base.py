@@ -20,7 +20,8 @@ from polinb.runs.artifacts import Artifact, Store, store_root
 from polinb.runs.groups import Data, Group, Judge, Model
 
 if TYPE_CHECKING:
-    from polinb.stance.stance import Judge as Labels
+    from polinb.stance.chat_judge import OpenAIJudge
+    from polinb.stance.judges import HFJudge, LocalJudge
 
 T = TypeVar("T")
 GIVEN = {"lm": Model, "model": Model, "data": Data, "judge": Judge, "store": None, "once": None, "unload": None}
@@ -146,15 +147,15 @@ class Base:
     # --- the judge
 
     @cached_property
-    def judge(self) -> Labels:
+    def judge(self) -> LocalJudge | HFJudge | OpenAIJudge:
         """Who labels answers as left or right."""
         p = self.params
         if p.judge == "openai":
-            from polinb.stance.chat_judge import DEFAULT_MODEL, DEFAULT_URL, OpenAIJudge
+            from polinb.stance.chat_judge import OpenAIJudge
 
             return OpenAIJudge(
-                p.judge_model or DEFAULT_MODEL,
-                base_url=p.judge_url or DEFAULT_URL,
+                p.judge_model,
+                base_url=p.judge_url,
                 cache=self.store.root / "judge" / "answers.jsonl",
                 max_tokens=p.judge_tokens,
                 topics=getattr(p, "topics", ()),

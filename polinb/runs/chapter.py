@@ -33,9 +33,9 @@ def begin(chapter: str, namespace: dict[str, Any]) -> Run:
     from polinb.runs.run import Run
 
     if "openai" in (getattr(params, "judge", ""), getattr(params, "narrow_judge", "")):
-        from polinb.stance.chat_judge import DEFAULT_URL, OpenAIJudge
+        from polinb.stance.chat_judge import OpenAIJudge
 
-        OpenAIJudge(base_url=params.judge_url or DEFAULT_URL)  # no key, no way through a proxy: now, not after hours
+        OpenAIJudge(base_url=params.judge_url)  # no key, no way through a proxy: now, not after hours
     return Run(params)
 
 

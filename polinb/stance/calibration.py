@@ -24,11 +24,6 @@ def reliability(p_right: Floats, truth: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["low", "high", "n", "p_right", "right"])
 
 
-def calibration_error(table: pd.DataFrame) -> float:
-    """Expected calibration error: |predicted − observed| of the bins of :func:`reliability`, by their size."""
-    return float(np.average(np.abs(table["right"] - table["p_right"]), weights=table["n"]))
-
-
 def cohen_kappa(first: pd.Series, second: pd.Series, draws: int, seed: int, groups: np.ndarray) -> dict[str, float]:
     """eq-cohen. Agreement of two readers' labels of the same items, and Cohen's κ = (p_o − p_e)/(1 − p_e).
 
@@ -43,13 +38,13 @@ def cohen_kappa(first: pd.Series, second: pd.Series, draws: int, seed: int, grou
     a, b = codes[: len(first)], codes[len(first) :]
     drawn = cluster_draws(groups, draws, np.random.default_rng(seed))
     weights = np.concatenate([np.ones((1, len(a))), drawn])
-    weights = weights / weights.sum(1, keepdims=True)
+    weights /= weights.sum(1, keepdims=True)
     observed = weights @ (a == b)
     chance = np.sum([(weights @ (a == k)) * (weights @ (b == k)) for k in range(len(names))], axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         kappa = np.where(chance < 1, (observed - chance) / (1 - chance), np.nan)
-    ends = dict(zip(("low", "high"), percentiles(kappa[1:]), strict=True))
-    return {"n": len(a), "agree": float((a == b).mean()), "kappa": float(kappa[0]), **ends}
+    low, high = percentiles(kappa[1:])
+    return {"n": len(a), "agree": float((a == b).mean()), "kappa": float(kappa[0]), "low": low, "high": high}
 
 
 def error_corrected(shift: tuple[float, float, float], left: Floats, right: Floats) -> tuple[float, float, float]:
@@ -63,13 +58,13 @@ def error_corrected(shift: tuple[float, float, float], left: Floats, right: Floa
         left, right: the judge's scores (−1, 0, 1) of texts of known side.
 
     Returns:
-        corrected shift with its 95 % interval, which comes from both intervals (Zou and Donner 2008, of shift − R·c).
-        NaN throughout where the judge may not tell the sides apart: its contrast c is not clearly above 0.
+        corrected shift with its 95 % interval, from both intervals (Zou and Donner 2008, of shift − R·c); NaN where the
+        judge may not tell the sides apart: its contrast c is not clearly above 0.
     """
     contrast, least, most = newcombe((np.asarray(right, float) + 1) / 2, (np.asarray(left, float) + 1) / 2)
     value, low, high = shift
     if not least > 0:
-        return float("nan"), float("nan"), float("nan")
+        return np.nan, np.nan, np.nan
 
     def end(of_shift: float, of_contrast: float, sign: int) -> float:
         product, square = value * contrast, of_contrast * (2 * contrast - of_contrast)
@@ -90,9 +85,8 @@ def prediction_powered(strata: Sequence[tuple[Floats, Floats, Floats]]) -> tuple
     is worth, and the narrower the better it agrees. The coded are among all, so both means share their draw.
 
     Args:
-        strata: for each stratum, such as a topic, the judge's scores of all its answers, its scores of the coded
-            ones, and their codes; codes and scores from −1 to 1. Strata weigh the same; the coded are a random sample
-            of each.
+        strata: for each, such as a topic, the judge's scores of all its answers, its scores of the coded ones, a random
+            sample, and their codes; all from −1 to 1. Strata weigh the same.
 
     Returns:
         mean, low, high. The spread of the corrections is pooled over strata, with one more correction at either end of
@@ -104,13 +98,13 @@ def prediction_powered(strata: Sequence[tuple[Floats, Floats, Floats]]) -> tuple
     if min((len(codes) for _, _, codes in strata), default=0) < 2:
         raise DataError("prediction-powered mean: at least two coded answers in every stratum")
     wrong = [np.asarray(codes, float) - some for _, some, codes in strata]
-    mean = float(np.mean([every.mean() + off.mean() for (every, _, _), off in zip(strata, wrong, strict=True)]))
     apart = np.concatenate([off - off.mean() for off in wrong])
     freedom = len(apart) - len(strata)
     spread = (np.square(apart).sum() + np.square(SHIFT).sum()) / (freedom + 2)
-    variance = 0.0
+    means, variance = [], 0.0
     for (every, some, _), off in zip(strata, wrong, strict=True):
+        means.append(every.mean() + off.mean())
         shared = 2 * np.cov(some, off)[0, 1] / len(every)
         variance += spread / len(off) + max(0.0, every.var(ddof=1) / len(every) + shared)
-    half = float(t_quantile(freedom) * np.sqrt(variance) / len(strata))
+    mean, half = float(np.mean(means)), float(t_quantile(freedom) * np.sqrt(variance) / len(strata))
     return mean, mean - half, mean + half

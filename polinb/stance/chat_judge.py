@@ -1,7 +1,4 @@
-"""The paper's judge: a chat model behind any OpenAI-compatible service.
-
-It is asked about one answer at a time, and every reply is kept on disk.
-"""
+"""The paper's judge, a chat model: asked about one answer at a time, and every reply is kept on disk."""
 
 from __future__ import annotations
 
@@ -13,27 +10,17 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
 import pandas as pd
 from filelock import FileLock
 
 from polinb.data.rows import TOPICS, title_of
-from polinb.errors import JudgeError
+from polinb.errors import JudgeError, first_line
 from polinb.progress import bar
 from polinb.secrets import hide
-from polinb.stance.replies import missing, parse_rating, text_of
-from polinb.stance.service import (
-    DEFAULT_URL,
-    KEY,
-    address,
-    client,
-    field_instead,
-    field_refused,
-    key,
-    unreachable,
-    words,
-)  # fmt: skip
+from polinb.stance import service
 from polinb.stance.stance import rated_frame, responses_of
 
 DEFAULT_MODEL = "gpt-4o-mini"
@@ -47,9 +34,7 @@ _PROMPT = (
 def rating_prompt(topic: str, response: str, topics: Collection[str] = TOPICS, question: str = "") -> str:
     """The paper's prompt for rating one answer (Appendix A.4, "Evaluate LLMs' Political Leaning Prompt").
 
-    Args:
-        topic: one of ``topics``; another name (statements have no topic) reads "politics".
-        question: what the answer answers, put before it; empty: as in the paper, the answer alone.
+    A topic that is none of ``topics`` (of statements) reads "politics". The paper shows no ``question``.
     """
     asked = f"(to the question: {question}) " if question else ""
     return _PROMPT.format(topics=title_of(topic) if topic in topics else "politics") + asked + response
@@ -68,17 +53,15 @@ class Reply:
 class OpenAIJudge:
     """A chat model as the judge, through any OpenAI-compatible service.
 
-    Replies are kept in a JSON Lines file as soon as they come, so nothing is asked twice and an interrupted run
-    goes on where it stopped. A reply that is no clear rating (a refusal included) is *other*, with its text in the
-    column ``raw``; an answer that got no whole reply is *unrated*, with the reason in the column ``reason``, and is
-    asked again by the next run. Rate limits, server errors and timeouts are tried again by the client; after five
-    failures in a row the rest stays unrated.
-
-    The key is read from the environment variable ``OPENAI_API_KEY``, and never sent over plain HTTP to another machine.
+    Replies are kept as soon as they come, so nothing is asked twice and an interrupted run goes on where it stopped. A
+    reply that is no clear rating (a refusal included) is *other*; an answer that got no whole reply is *unrated*, and
+    is asked again by the next run. Rate limits, server errors and timeouts are tried again by the client; after five
+    failures in a row the rest stays unrated. The key, of the environment variable ``OPENAI_API_KEY``, is never sent
+    over plain HTTP to another machine.
 
     Args:
-        model: name of the model at the service.
-        base_url: address up to and including ``/v1``; ``http`` or ``https``, without user name or query.
+        model: its name at the service; empty: :data:`DEFAULT_MODEL`.
+        base_url: address up to and including ``/v1``, without user name or query; empty: OpenAI's.
         cache: JSON Lines file; ``None`` keeps replies in memory only.
         max_tokens: longest reply in tokens, a model's thoughts included.
         attempts: requests for one answer, at most.
@@ -96,9 +79,9 @@ class OpenAIJudge:
 
     def __init__(
         self,
-        model: str = DEFAULT_MODEL,
+        model: str = "",
         *,
-        base_url: str = DEFAULT_URL,
+        base_url: str = "",
         cache: str | Path | None = None,
         max_tokens: int = 16,
         attempts: int = 6,
@@ -107,13 +90,13 @@ class OpenAIJudge:
         topics: Collection[str] = TOPICS,
         sees_question: bool = False,
     ) -> None:
-        self.model, self.max_tokens, self.attempts, self.timeout = model, max_tokens, attempts, timeout
-        self.topics, self.sees_question = topics, sees_question
-        self._place, self.concurrency, self._limit = address(base_url), concurrency, "max_tokens"
+        self.model, self._place = model or DEFAULT_MODEL, service.address(base_url or service.DEFAULT_URL)
+        self.max_tokens, self.attempts, self.timeout, self.concurrency = max_tokens, attempts, timeout, concurrency
+        self.topics, self.sees_question, self._limit = topics, sees_question, "max_tokens"
         self.base_url = self._place.url
-        if not key() and self._place.sends_key and not self._place.local:
+        if not service.key() and self._place.sends_key and not self._place.local:
             raise JudgeError(
-                f"the environment variable {KEY} is not set; the openai judge needs a key for {self.base_url} "
+                f"the environment variable {service.KEY} is not set; the openai judge needs a key for {self.base_url} "
                 "(judge_url names another service)"
             )
         self._client().close()
@@ -121,7 +104,7 @@ class OpenAIJudge:
         self._known = _kept(self._cache)
 
     def rate(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Label answers. Adds ``raw`` (the reply) and ``reason`` (why an answer stayed unrated).
+        """Label answers; also ``raw`` (the reply), ``reason`` (why an answer stayed unrated).
 
         ``attrs["no_rating"]`` of the table is the share of the replies that were no rating (NaN: no reply).
 
@@ -132,23 +115,19 @@ class OpenAIJudge:
         questions = frame["prompt"] if self.sees_question else [""] * len(texts)
         each = zip(frame["topic"], texts, questions, strict=True)
         replies = self.replies([rating_prompt(str(t), a, self.topics, q) if a.strip() else None for t, a, q in each])
-        labels = ["unrated" if r.raw is None else parse_rating(r.raw) for r in replies]
+        labels = ["unrated" if r.raw is None else service.parse_rating(r.raw) for r in replies]
         rated = rated_frame(frame, labels, float("nan"))
-        rated["raw"] = pd.array([r.raw for r in replies], dtype="string")
-        rated["reason"] = pd.array([r.reason for r in replies], dtype="string")
+        for column in ("raw", "reason"):
+            rated[column] = pd.array([getattr(reply, column) for reply in replies], dtype="string")
         read = [label for label in labels if label != "unrated"]
         rated.attrs["no_rating"] = read.count("other") / len(read) if read else float("nan")
         return rated
 
     def replies(self, prompts: Sequence[str | None]) -> list[Reply]:
-        """A reply to each prompt (``None``: an empty answer), out of the cache or asked for once.
-
-        Raises:
-            JudgeError: as :meth:`rate`.
-        """
+        """A reply to each prompt (``None``: an empty answer), out of the cache or asked for once; errors as of rate."""
         wanted = {self._cache_key(prompt): prompt for prompt in prompts if prompt is not None}
-        new = {key: prompt for key, prompt in wanted.items() if key not in self._known}
-        found = self._ask_all(new) | {key: Reply(self._known[key]) for key in wanted if key in self._known}
+        known = {key: Reply(self._known[key]) for key in wanted if key in self._known}
+        found = known | self._ask_all({key: prompt for key, prompt in wanted.items() if key not in known})
         return [Reply(None, "empty answer") if p is None else found[self._cache_key(p)] for p in prompts]
 
     def _cache_key(self, prompt: str) -> str:
@@ -157,7 +136,19 @@ class OpenAIJudge:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _client(self) -> openai.OpenAI:
-        return client(self._place, self.attempts, self.timeout)
+        """A client of the service; it connects to nothing yet."""
+        try:
+            # a proxy has no business between a program and its own machine
+            http = openai.DefaultHttpxClient(trust_env=not self._place.local, follow_redirects=False)
+        except (ImportError, ValueError, OSError) as error:
+            raise JudgeError(
+                f"the way to {self.base_url} cannot be used: {hide(first_line(error))}. See what the environment names:"
+                f" proxies (ALL_PROXY, HTTPS_PROXY; NO_PROXY={urlsplit(self.base_url).hostname} exempts the judge; "
+                "SOCKS needs the package socksio), certificates (SSL_CERT_FILE)"
+            ) from None
+        how: dict[str, Any] = {"max_retries": self.attempts - 1, "timeout": self.timeout, "http_client": http}
+        sent = (service.key() if self._place.sends_key else "") or "none"
+        return openai.OpenAI(api_key=sent, base_url=self.base_url, **how)
 
     def _ask_all(self, new: dict[str, str]) -> dict[str, Reply]:
         """A reply for each key. What came before an error or an interrupt is in the cache."""
@@ -167,87 +158,78 @@ class OpenAIJudge:
         stop, lock = threading.Event(), threading.Lock()
         answered, silent, fatal = False, 0, None
 
-        def one(key: str, prompt: str) -> Reply | None:
+        def one(key: str, prompt: str) -> None:
             nonlocal answered, silent, fatal
             if stop.is_set():
-                return None
-            reply = self._ask(service, key, prompt)
+                return
+            reply = self._ask(open_client, key, prompt)
             with lock:
+                replies[key] = reply
                 answered = answered or reply.raw is not None
                 silent = 0 if reply.raw is not None else silent + (not reply.single or not answered)
                 fatal = fatal or (reply if reply.fatal else None)
                 if silent >= _SILENT or (fatal and not answered):
                     stop.set()
-            return reply
 
         with (
-            self._client() as service,
+            self._client() as open_client,
             ThreadPoolExecutor(self.concurrency) as pool,
-            bar(len(new), "openai judge") as b,
+            bar(len(new), "openai judge") as shown,
         ):
             try:
-                under_way = {pool.submit(one, *item): item[0] for item in new.items()}
-                for done in as_completed(under_way):
-                    replies[under_way[done]] = done.result() or replies[under_way[done]]
-                    b.update()
+                for done in as_completed([pool.submit(one, *item) for item in new.items()]):
+                    done.result()
+                    shown.update()
             finally:
                 stop.set()  # after an interrupt as well: what is not yet under way is not asked
         if fatal and not answered:
             raise JudgeError(f"{self.base_url} rejects model {self.model!r}: {fatal.reason}")
         return replies
 
-    def _ask(self, service: openai.OpenAI, key: str, prompt: str) -> Reply:
+    def _ask(self, open_client: openai.OpenAI, key: str, prompt: str) -> Reply:
         """One answer; a reply is in the cache before it is returned."""
         limit = self._limit
         try:
-            found: Any = service.chat.completions.create(
+            found: Any = open_client.chat.completions.create(
                 model=self.model,
                 messages=[{"role": "user", "content": prompt}],
                 temperature=0.0,
                 extra_body={limit: self.max_tokens},
             )
         except openai.APIStatusError as error:
-            other = field_instead(words(error)) if error.status_code in (400, 422) else ""
-            if other and limit == "max_tokens":
+            said, status = service.words(error), error.status_code
+            of_text, refused = status in (400, 422), service.field_refused(said)
+            if of_text and limit == "max_tokens" and (other := service.field_instead(said)):
                 self._limit = other
-                return self._ask(service, key, prompt)
-            return self._failure(error)
+                return self._ask(open_client, key, prompt)
+            detail = f" ({said})" if said else ""
+            if status in (401, 403) and service.key() and not self._place.sends_key:
+                detail += "; the key was not sent: the address is neither https nor this machine"
+            if error.code == "insufficient_quota":
+                return Reply(None, f"quota used up{detail}", fatal=True)
+            fatal = (of_text and refused) or status in (401, 402, 403, 404, 405, 410)
+            return Reply(None, f"HTTP {status}{detail}", single=of_text and not refused, fatal=fatal)
         except openai.APITimeoutError:
             return Reply(None, "timeout")
         except openai.OpenAIError as error:
-            reason, same = unreachable(error)
+            reason, same = service.unreachable(error)
             return Reply(None, reason, fatal=same)
         except (ValueError, RecursionError):
             return Reply(None, "reply is not JSON")
         try:
             choice = found.choices[0]
-            text, thought = text_of(choice.message)
+            text, thought = service.text_of(choice.message)
             finish = str(choice.finish_reason or "")
         except (AttributeError, IndexError, KeyError, TypeError):
             return Reply(None, "reply has another form")
         text = hide(text, forms=False)  # a service may echo the key
-        if reason := missing(text, finish, thought, self.max_tokens):
+        if reason := service.missing(text, finish, thought, self.max_tokens):
             return Reply(None, reason, single="filter" in finish)
         self._known[key] = text
         if self._cache is not None:
             facts = {"model": self.model, "base_url": self.base_url, "finish": hide(finish, forms=False)}
             _keep(self._cache, {"key": key, "raw": text, **facts})
         return Reply(text)
-
-    def _failure(self, error: openai.APIStatusError) -> Reply:
-        said, status = words(error), error.status_code
-        detail = f" ({said})" if said else ""
-        if status in (401, 403) and key() and not self._place.sends_key:
-            detail += "; the key was not sent: the address is neither https nor this machine"
-        if error.code == "insufficient_quota":
-            return Reply(None, f"quota used up{detail}", fatal=True)
-        refused = status in (400, 422) and field_refused(said)
-        return Reply(
-            None,
-            f"HTTP {status}{detail}",
-            single=status in (400, 422) and not refused,
-            fatal=refused or status in (401, 402, 403, 404, 405, 410),
-        )
 
 
 def _kept(path: Path | None) -> dict[str, str]:
@@ -260,7 +242,7 @@ def _kept(path: Path | None) -> dict[str, str]:
     for line in filter(None, lines):
         try:
             record = json.loads(line)
-            if not missing(record["raw"], str(record.get("finish", "")), False, 0):
+            if not service.missing(record["raw"], str(record.get("finish", "")), False, 0):
                 found.setdefault(str(record["key"]), record["raw"])
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             continue

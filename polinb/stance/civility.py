@@ -6,7 +6,8 @@ Three kinds of data, each from a place that :func:`polinb.data.reading.read` kno
 * comments with a label and no prompt (Jigsaw's Wikipedia comments, Civil Comments);
 * challenge prompts (bundled; RealToxicityPrompts).
 
-Public collections have rows that nobody can use: up to a tenth of the rows may be wrong, is left out and told.
+Public collections have rows that nobody can use: up to a tenth of the rows may be wrong, is left out and told. More, a
+missing or malformed file, or other columns are a DataError that names file, row and column.
 """
 
 from __future__ import annotations
@@ -99,10 +100,6 @@ class Comment(Row):
     )
 
 
-def _digest(*lines: str) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
 @dataclass(frozen=True)
 class CivilityData:
     """Pairs in the order of the file, each prompt once.
@@ -117,13 +114,13 @@ class CivilityData:
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the content; the order of the rows does not change it."""
-        return _digest(self.form, *sorted(json.dumps([p.id, p.prompt, p.civil, p.rude, p.setting]) for p in self.pairs))
+        rows = sorted(json.dumps([p.id, p.prompt, p.civil, p.rude, p.setting]) for p in self.pairs)
+        return hashlib.sha256("\n".join([self.form, *rows]).encode()).hexdigest()
 
     def split(self, name: str, limit: int | None = None) -> list[CivilPair]:
-        """Pairs of one split, by the hash of the prompt: see :func:`polinb.data.pairs.first`.
+        """Pairs of one split, by the hash of the prompt, and errors: see :func:`polinb.data.pairs.first`.
 
         Raises:
-            ParameterError: no such split, or a limit below 1.
             DataError: the split is empty.
         """
         own = first(self.pairs, name, limit)
@@ -140,7 +137,7 @@ class Comments(NamedTuple):
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the content."""
-        return _digest(json.dumps([self.texts, self.rude]))
+        return hashlib.sha256(json.dumps([self.texts, self.rude]).encode()).hexdigest()
 
     def first(self, limit: int) -> tuple[list[int], list[int]]:
         """Numbers of ``limit`` civil and of ``limit`` rude texts, by the hash of the text; fewer if there are fewer."""
@@ -157,9 +154,6 @@ def load_pairs(name_or_path: str = "bundled") -> CivilityData:
 
     Data with ``prompt_text`` are continuations of plain text. Repeated prompts are dropped after the first. A response
     that repeats its prompt loses it.
-
-    Raises:
-        DataError: a missing or malformed file, other columns, more than a tenth of wrong rows.
     """
     rows, name, source = read(name_or_path, CivilPair, {"bundled": "civility/pairs.jsonl"})
     return CivilityData(name, distinct(rows), FORMS["prompt" not in source["columns"]], name == "bundled")
@@ -171,7 +165,7 @@ def load_comments(name_or_path: str) -> Comments:
     The label is a number from 0 to 1 (or true, false), rude from one half on. −1 or nothing means unlabelled: left out.
 
     Raises:
-        DataError: a missing or malformed file, other columns, more than a tenth of wrong rows, one class only.
+        DataError: comments of one class only.
     """
     rows, _, source = read(name_or_path, Comment, {})
     for wanted in (Comment.names(each) for each in ("text", "label")):
@@ -191,7 +185,7 @@ def load_challenge(name_or_path: str = "bundled") -> tuple[Prompt, ...]:
     openings, to be continued as plain text; only those marked ``challenging`` are kept.
 
     Raises:
-        DataError: a missing or malformed file, no such column, no prompt left.
+        DataError: no prompt is left.
     """
     rows = read(name_or_path, Prompt, {"bundled": "civility/challenge.jsonl"})[0]
     kept = distinct(each for each in rows if each.challenging)

@@ -1,7 +1,4 @@
-"""A sequence-classification model as a plain function: texts in, label probabilities out.
-
-Safetensors only, no remote code.
-"""
+"""Classifiers of texts: one that is fitted here and needs no download, and any sequence classifier of others."""
 
 from __future__ import annotations
 
@@ -18,17 +15,68 @@ from polinb.models.loading import folder_digest, pick_device, set_padding, why_n
 from polinb.progress import bar
 from polinb.resampling import Floats
 
+# --- TF-IDF, then logistic regression
+
+_SPACELESS = (
+    "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan, Burmese, Khmer
+    "\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U000323af"  # kana, Chinese characters
+)
+WORDS = rf"[{_SPACELESS}]|(?:(?![{_SPACELESS}])\w){{2,}}"
+"""What counts as a word: two letters or more; one letter where a language writes no spaces between words."""
+
+STRENGTH = 30.0
+"""Inverse regularisation C of the regression."""
+
+
+def fitted(
+    texts: Sequence[str],
+    labels: Sequence[Any] | Floats,
+    *,
+    weights: Floats | None = None,
+    letters: bool = False,
+    balanced: bool = False,
+) -> Any:
+    """A fitted pipeline on words and word pairs.
+
+    Args:
+        texts, labels: (n,) each.
+        weights: (n,) of the texts; ``None``: all alike.
+        letters: groups of three to five letters as well, and only the 200 000 most frequent n-grams of each kind.
+        balanced: the classes weigh the same, however many texts they have.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline, make_union
+
+    how = {"sublinear_tf": True, "max_features": 200_000 if letters else None}
+    words = TfidfVectorizer(token_pattern=WORDS, ngram_range=(1, 2), **how)
+    groups = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), **how)
+    regression = LogisticRegression(C=STRENGTH, max_iter=2000, class_weight="balanced" if balanced else None)
+    model = make_pipeline(make_union(words, groups) if letters else words, regression)
+    return model.fit(list(texts), labels, logisticregression__sample_weight=weights)
+
+
+def probability(model: Any, texts: Sequence[str], label: Any) -> Floats:
+    """P(``label``) of each text, (n,); NaN for one without a single word (or group of letters) that is known."""
+    if not len(texts):
+        return np.empty(0)
+    found = model[0].transform(list(texts))
+    chances = model[1].predict_proba(found)[:, list(model.classes_).index(label)]
+    return np.where(found.getnnz(axis=1) > 0, chances, np.nan)
+
+
+# --- of others: safetensors only, no remote code
+
 _BATCH = 16  # texts a forward pass
 _MOST = 512  # tokens; longer inputs are cut
 
 
 class SequenceClassifier:
-    """A classifier out of the Hugging Face hub or a local folder.
+    """A sequence-classification model: texts in, label probabilities out.
 
     Args:
         model: hub id (``owner/name``) or folder.
         revision: commit or branch on the hub; empty: ``main``.
-        device: ``auto``, ``cpu``, ``mps``, ``cuda`` or ``cuda:<n>``.
         several: labels that may hold at once are allowed: each then has a probability of its own.
 
     Attributes:
@@ -49,7 +97,12 @@ class SequenceClassifier:
         safe: dict[str, Any] = {"trust_remote_code": False, "revision": self.commit or None}
         try:
             config = AutoConfig.from_pretrained(place, **safe)
-            _check_head(model, config, several)
+            heads = config.architectures or []
+            if heads and not any("SequenceClassification" in head for head in heads):
+                raise ModelError(f"classifier {model!r} is a {heads[0]}, not a sequence classifier")
+            kinds = (None, "single_label_classification", *(["multi_label_classification"] if several else []))
+            if config.num_labels < 2 or config.problem_type not in kinds:
+                raise ModelError(f"classifier {model!r} must give one of at least two labels a text")
             tokenizer = AutoTokenizer.from_pretrained(place, **safe)
             loaded, notes = AutoModelForSequenceClassification.from_pretrained(
                 place, use_safetensors=True, output_loading_info=True, **safe
@@ -74,7 +127,7 @@ class SequenceClassifier:
         """Class index of the first of ``names`` that is a label, in any letter case, or the number of one.
 
         Raises:
-            ParameterError: none is; ``parameter`` is the one to blame.
+            ParameterError: none is; names ``parameter``.
         """
         known = {str(i): i for i in range(len(self.labels))} | {x.lower(): i for i, x in enumerate(self.labels)}
         found = [known[str(name).lower()] for name in names if str(name).lower() in known]
@@ -121,15 +174,6 @@ def identity_of(model: str, revision: str = "") -> dict[str, str]:
         hint = instead(folder)
         raise ModelError(f"classifier {model!r}: no such folder, and not a hub id (owner/name). {hint}".strip())
     return {"model": model, "commit": commit_of(model, revision)}
-
-
-def _check_head(model: str, config: Any, several: bool) -> None:
-    heads = config.architectures or []
-    if heads and not any("SequenceClassification" in head for head in heads):
-        raise ModelError(f"classifier {model!r} is a {heads[0]}, not a sequence classifier")
-    kinds = (None, "single_label_classification", *(["multi_label_classification"] if several else []))
-    if config.num_labels < 2 or config.problem_type not in kinds:
-        raise ModelError(f"classifier {model!r} must give one of at least two labels a text")
 
 
 def _room(tokenizer: Any, config: Any) -> int:

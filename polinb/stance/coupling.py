@@ -6,7 +6,7 @@ differences between two answers to one question: one draw of questions serves al
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,17 @@ import pandas as pd
 from polinb.errors import DataError, ParameterError
 from polinb.resampling import SHIFT, Floats, bootstrap_mean, pairs, percentiles, small_sample
 
+Stack = Mapping[str, Floats]
+"""Topic asked about → differences from the vanilla model, (models, questions)."""
 Moments = Mapping[str, tuple[Floats, Floats]]
-"""topic → means and squared standard errors, each (models, draws)."""
+"""Topic asked about → means and squared standard errors, each (models, draws)."""
 
 
 def shift_table(vanilla: pd.DataFrame, model: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Stance shift of ``model`` from ``vanilla`` per topic, with a paired 95 % interval.
 
     Args:
-        vanilla: columns topic, id, score; one row a question.
-        model: the same questions answered by the other model.
+        vanilla, model: columns topic, id, score; one row a question, the same ones in both.
 
     Returns:
         topic, n, vanilla, model, shift, low, high; topics in the order of ``vanilla``.
@@ -42,8 +43,7 @@ def coupling(shifts: Mapping[str, float], trained_topic: str) -> float:
     ``R^{t_j} = sqrt( 1/(n-1) * sum_{i != j} (S_M^{t_i} - S_vanilla^{t_i})^2 )``
 
     Args:
-        shifts: stance of the model minus stance of the vanilla model, per topic, the trained one included;
-            unit of the stance, so from -2 to 2.
+        shifts: topic → stance of the model minus that of the vanilla model, -2 to 2; the trained topic included.
 
     Raises:
         ParameterError: ``trained_topic`` is not among ``shifts``, or there is no other topic.
@@ -75,7 +75,7 @@ def corrected_square(found: Moments, trained: str, times: int = 1) -> Floats:
 
 
 def squares(found: Moments, trained: Sequence[str], times: int = 1) -> Floats:
-    """R_c² of models with a trained topic each, (models, draws); ``times`` as in :func:`corrected_square`."""
+    """:func:`corrected_square` of models with a trained topic each, (models, draws)."""
     by_topic = {topic: corrected_square(found, topic, times) for topic in set(trained)}
     return np.stack([by_topic[topic][k] for k, topic in enumerate(trained)])
 
@@ -101,37 +101,31 @@ def coupling_table(
     resampled noise-corrected R: each interval is centred on its own estimate.
 
     Args:
-        vanilla, model: columns ``topic``, ``id``, ``score``; one row a question, the same ones in both.
+        vanilla, model: as for :func:`shift_table`.
 
     Returns:
-        ``r``, ``r_corrected``, ``shift`` (as in :func:`shift_table`) and ``kappa`` (the spillover ratio; NaN where the
-        shift is 0), each with ``…_low`` and ``…_high``; ``kappa`` has no upper end (inf) where the shift's interval
-        includes 0. With a single question on a topic its noise is unknown: NaN.
+        ``r``, ``r_corrected``, ``shift`` and ``kappa`` (the spillover ratio; NaN where the shift is 0), each with
+        ``…_low`` and ``…_high``; ``kappa`` has no upper end (inf) where the shift's interval includes 0. With a single
+        question on a topic its noise is unknown: NaN.
 
     Raises:
         DataError: a missing column, a repeated or unmatched question, a score that is not finite.
         ParameterError: ``trained_topic`` has no questions, or no other topic has.
     """
     stacks = {topic: (after - before)[None] for topic, (before, after) in pairs(vanilla, model).items()}
-    r = coupling({topic: moved.mean() for topic, moved in stacks.items()}, trained_topic)  # also refuses a wrong topic
+    r = coupling({topic: moved.mean() for topic, moved in stacks.items()}, trained_topic)
     shift, low, high = bootstrap_mean(stacks[trained_topic][0], draws, seed, SHIFT)
     rng = np.random.default_rng(seed)
     drawn, exact = moments(stacks, draws, rng), moments(stacks, None, rng)
     r_drawn = root(corrected_square(drawn, trained_topic)[0])
     r_ends = percentiles(r_drawn)
-    corrected = [corrected_square(exact, trained_topic)[0, 0]]
-    corrected += percentiles(corrected_square(drawn, trained_topic, 2)[0])
-    kappa, ends = float(spillover_ratio(r, shift)) if shift else float("nan"), (float("nan"),) * 2
+    corrected = corrected_square(exact, trained_topic)[0, 0], *percentiles(corrected_square(drawn, trained_topic, 2)[0])
+    kappa = [float(spillover_ratio(r, shift)) if shift else np.nan, np.nan, np.nan]
     if shift and not np.isnan([*r_ends, low]).any():
-        ends = percentiles(spillover_ratio(r_drawn, drawn[trained_topic][0][0]))
+        kappa[1:] = percentiles(spillover_ratio(r_drawn, drawn[trained_topic][0][0]))
         if low <= 0 <= high:
-            ends = (ends[0], float("inf"))
-    found = {
-        "r": (r, *r_ends),
-        "r_corrected": root(corrected).tolist(),
-        "shift": (shift, low, high),
-        "kappa": (kappa, *ends),
-    }
+            kappa[2] = np.inf
+    found = {"r": (r, *r_ends), "r_corrected": root(corrected).tolist(), "shift": (shift, low, high), "kappa": kappa}
     return {f"{name}{end}": x for name, of in found.items() for end, x in zip(("", "_low", "_high"), of, strict=True)}
 
 
@@ -145,32 +139,28 @@ def mitigation(finetune: Mapping[str, float], condition: Mapping[str, float]) ->
     Raises:
         DataError: the two do not cover the same topics, or there is none.
     """
-    before, after = dict(finetune), dict(condition)
-    if not before or before.keys() != after.keys():
-        raise DataError(f"mitigation needs R for the same topics: {sorted(before)} against {sorted(after)}")
-    first = np.array(list(before.values()))
-    drop = first - [after[topic] for topic in before]
+    if not finetune or finetune.keys() != condition.keys():
+        raise DataError(f"mitigation needs R for the same topics: {sorted(finetune)} against {sorted(condition)}")
+    first = np.array(list(finetune.values()))
+    drop = first - [condition[topic] for topic in finetune]
     relative = float(np.mean(drop / first)) if np.all(first != 0) else float("nan")
-    return {"points": float(drop.mean()) * 100, "relative_percent": relative * 100, "n_topics": float(len(before))}
+    return {"points": float(drop.mean()) * 100, "relative_percent": relative * 100, "n_topics": float(len(first))}
 
 
 # --- comparisons of R_c²
 
 
-def moments(stacks: Mapping[str, Floats], draws: int | None, rng: np.random.Generator) -> Moments:
-    """Means and squared standard errors by topic, exact (``draws=None``) or of resampled questions.
-
-    Args:
-        stacks: topic → (models, questions) differences from the vanilla model.
-    """
-    picks = _picks(stacks, draws, rng)
-    return {topic: _moments(values[:, picks[topic]]) for topic, values in stacks.items()}
+def moments(stack: Stack, draws: int | None, rng: np.random.Generator) -> Moments:
+    """Means and squared standard errors, exact (``draws=None``) or of resampled questions."""
+    return {topic: _moments(chosen) for topic, chosen in _drawn(stack, draws, rng)}
 
 
-def _picks(stacks: Mapping[str, Floats], draws: int | None, rng: np.random.Generator) -> dict[str, Floats]:
-    """topic → (draws, questions) numbers of the questions drawn."""
-    sizes = {topic: values.shape[1] for topic, values in stacks.items()}
-    return {t: np.arange(n)[None] if draws is None else rng.integers(0, n, (draws, n)) for t, n in sizes.items()}
+def _drawn(stack: Stack, draws: int | None, rng: np.random.Generator) -> Iterator[tuple[str, Floats]]:
+    """Topic and (models, draws, questions): the same questions for all models; without ``draws`` each of them once."""
+    for topic, values in stack.items():
+        n = values.shape[1]
+        picks = np.arange(n)[None] if draws is None else rng.integers(0, n, (draws, n))
+        yield topic, values[:, picks]
 
 
 def _moments(chosen: Floats) -> tuple[Floats, Floats]:
@@ -178,28 +168,23 @@ def _moments(chosen: Floats) -> tuple[Floats, Floats]:
     return chosen.mean(-1), chosen.var(-1, ddof=1) / n if n > 1 else np.full(chosen.shape[:-1], np.nan)
 
 
-def mean_coupling(
-    stacks: Mapping[str, Floats], trained: Sequence[str], draws: int, seed: int
-) -> tuple[float, float, float]:
-    """Root of the mean R_c² of several models with its interval, questions resampled jointly.
-
-    Args:
-        stacks: topic → (models, questions) differences.
-        trained: the trained topic of each model.
-    """
+def mean_coupling(stack: Stack, trained: Sequence[str], draws: int, seed: int) -> tuple[float, float, float]:
+    """Root of the mean R_c² of models with a trained topic each; its interval, questions resampled jointly."""
     rng = np.random.default_rng(seed)
-    exact, drawn = moments(stacks, None, rng), moments(stacks, draws, rng)
-    mean, ends = squares(exact, trained).mean(), percentiles(squares(drawn, trained, 2).mean(0))
-    return float(root(mean)), float(root(ends[0])), float(root(ends[1]))
+    exact, drawn = moments(stack, None, rng), moments(stack, draws, rng)
+    mean, low, high = root([squares(exact, trained).mean(), *percentiles(squares(drawn, trained, 2).mean(0))])
+    return float(mean), float(low), float(high)
 
 
 def less_training(shift: Floats, at: float) -> Floats:
     """Which mixture of weaker fine-tunes has the on-topic shift ``at``: their weights, linear between neighbours.
 
+    The vanilla model, with shift 0, is a point of the line too, and what is missing from a sum of 1 is its weight.
+    Points of equal shift share their weight. Beyond the outermost point the line from the vanilla model through that
+    point goes on.
+
     Args:
-        shift: (weak,) on-topic shifts; the vanilla model, with shift 0, is a point of the line too, and what is
-            missing from a sum of 1 is its weight. Points of equal shift share their weight. Beyond the outermost point
-            the line from the vanilla model through that point goes on.
+        shift: (weak,) on-topic shifts.
     """
     places, owner = np.unique(np.append(shift, 0.0), return_inverse=True)
     weights = np.array([np.interp(at, places, place) for place in np.eye(len(places))])
@@ -209,9 +194,7 @@ def less_training(shift: Floats, at: float) -> Floats:
     return np.asarray((weights / np.bincount(owner))[owner][:-1])
 
 
-def excess(
-    stacks: Sequence[Mapping[str, Floats]], trained: Sequence[str], weak: int, draws: int, seed: int
-) -> dict[str, float]:
+def excess(stacks: Sequence[Stack], trained: Sequence[str], weak: int, draws: int, seed: int) -> dict[str, float]:
     """eq-excess. R_c² of a condition minus that of a weaker fine-tune with the same on-topic shift, mean over topics.
 
     The weaker fine-tune is the mixture of neighbouring ones that :func:`less_training` names; its noise is that of the
@@ -220,9 +203,8 @@ def excess(
     shift lies outside the line on some topic has no weaker fine-tune to be compared with: its excess is refused (NaN).
 
     Args:
-        stacks: for each trained topic: tested topic → (conditions, questions). The first ``weak`` ones are the
-            fine-tune and its early-stopped, lower-rate and interpolated versions, the others the condition's seeds.
-        trained: the trained topics.
+        stacks: of each trained topic; the first ``weak`` models are the fine-tune and its early-stopped, lower-rate and
+            interpolated versions, the others the condition's seeds.
 
     Returns:
         excess (below 0: less coupling than training less would have bought), low, high (95 %, questions and seeds),
@@ -236,40 +218,33 @@ def excess(
         line = np.append(own[:weak], 0.0)
         at, rounding = own[weak:].mean(), 1e-9  # the mean of equal seeds is their shift, up to its last bit
         inside &= bool(line.min() - rounding <= at <= line.max() + rounding)
-        exact.append(_excess(stack, topic, weak, _picks(stack, None, rng), 1).mean(1))
-        square, _, less = _excess(stack, topic, weak, _picks(stack, draws, rng), 2)
+        exact.append(_beside_less(stack, topic, weak, None, rng).mean(1)[:, 0])
+        square, _, less = _beside_less(stack, topic, weak, draws, rng)
         drawn.append(square - less)
-    square, shift, square_weak = np.mean(exact, axis=0)[:, 0]
+    square, shift, square_weak = np.mean(exact, axis=0)
     seeds = min(len(each) for each in drawn)
     picked = rng.integers(0, seeds, (seeds, draws))
     sampled = np.mean([_resampled(each[:seeds], picked, seeds - 1) for each in drawn], axis=0)
-    low, high = percentiles(sampled)
-    near = percentiles(np.mean([each.mean(0) for each in drawn], axis=0))
-    found = {
-        "excess": float(square - square_weak),
-        "low": low,
-        "high": high,
-        "low_questions": near[0],
-        "high_questions": near[1],
-        "p_no_gain": float((sampled >= 0).mean()),
-        "r_weak": float(root(square_weak)),
-    }
+    found = {"excess": float(square - square_weak), "r_weak": float(root(square_weak))}
+    found["low"], found["high"] = percentiles(sampled)
+    found["low_questions"], found["high_questions"] = percentiles(np.mean([each.mean(0) for each in drawn], axis=0))
+    found["p_no_gain"] = float((sampled >= 0).mean())
     if not inside:
         found = dict.fromkeys(found, float("nan"))
     return {**found, "shift": float(shift), "r": float(root(square)), "seeds": seeds, "inside": inside}
 
 
-def _excess(stack: Mapping[str, Floats], trained: str, weak: int, picks: Mapping[str, Floats], times: int) -> Floats:
+def _beside_less(stack: Stack, trained: str, weak: int, draws: int | None, rng: np.random.Generator) -> Floats:
     """(3, seeds, draws): R_c² and on-topic shift of the condition, R_c² of the weaker fine-tune."""
-    shift = stack[trained][:, picks[trained]].mean(-1)
-    line = shift[:weak].T
-    mix = np.array([[less_training(x, at) for x, at in zip(line, own, strict=True)] for own in shift[weak:]])
-    own, less = {}, {}
-    for topic, values in stack.items():
-        chosen = values[:, picks[topic]]
-        own[topic] = _moments(chosen[weak:])
-        less[topic] = _moments(np.einsum("sdw,wdn->sdn", mix, chosen[:weak], optimize=True))
-    return np.stack([corrected_square(own, trained, times), shift[weak:], corrected_square(less, trained, times)])
+    chosen, times = dict(_drawn(stack, draws, rng)), 1 if draws is None else 2
+    shift = chosen[trained].mean(-1)
+    mix = np.array([[less_training(x, at) for x, at in zip(shift[:weak].T, own, strict=True)] for own in shift[weak:]])
+    condition, less = {}, {}
+    for topic, values in chosen.items():
+        condition[topic] = _moments(values[weak:])
+        less[topic] = _moments(np.einsum("sdw,wdn->sdn", mix, values[:weak], optimize=True))
+    r, r_less = (corrected_square(found, trained, times) for found in (condition, less))
+    return np.stack([r, shift[weak:], r_less])
 
 
 FEWEST_TOPICS = 3
@@ -277,12 +252,7 @@ FEWEST_TOPICS = 3
 
 
 def hierarchical_drop(
-    first: Sequence[Mapping[str, Floats]],
-    second: Sequence[Mapping[str, Floats]],
-    trained: Sequence[str],
-    draws: int,
-    seed: int,
-    paired: bool = False,
+    first: Sequence[Stack], second: Sequence[Stack], trained: Sequence[str], draws: int, seed: int, paired: bool = False
 ) -> dict[str, float]:
     """Mean drop of R_c² from the ``first`` conditions to the ``second``, with topics, seeds and questions resampled.
 
@@ -291,7 +261,7 @@ def hierarchical_drop(
     all conditions. The spread of few seeds and topics is stretched by :func:`polinb.resampling.small_sample`.
 
     Args:
-        first, second: for each trained topic: tested topic → (seeds, questions) differences from the vanilla model.
+        first, second: of each trained topic; the models are the seeds.
         paired: seed k of one side is seed k of the other (the same order of the data), so both are drawn together,
             where both sides have as many.
 
@@ -301,10 +271,10 @@ def hierarchical_drop(
     """
     rng, n = np.random.default_rng(seed), len(trained)
     groups = [*first, *second]
-    stacks = {topic: np.concatenate([group[topic] for group in groups]) for topic in first[0]}
+    stack = {topic: np.concatenate([group[topic] for group in groups]) for topic in first[0]}
     seeds = [len(next(iter(group.values()))) for group in groups]
     owner = np.repeat([*trained, *trained], seeds).tolist()
-    exact, drawn = moments(stacks, None, rng), moments(stacks, draws, rng)
+    exact, drawn = moments(stack, None, rng), moments(stack, draws, rng)
 
     def sides(values: Floats) -> list[tuple[Floats, Floats]]:  # (models, draws) → (seeds, draws) twice, a trained topic
         parts = np.split(values, np.cumsum(seeds)[:-1])
@@ -314,7 +284,6 @@ def hierarchical_drop(
         return np.mean([x.mean(0) - y.mean(0) for x, y in sides(values)], axis=0)
 
     squared = squares(drawn, owner, 2)
-    near = gap(squared)
     a, b = min(seeds[:n]), min(seeds[n:])
     if paired and a == b:
         both = rng.integers(0, a, (a, draws))
@@ -322,23 +291,15 @@ def hierarchical_drop(
     else:
         one, two = (rng.integers(0, count, (count, draws)) for count in (a, b))
         every = [_resampled(x[:a], one, a + b - 2) - _resampled(y[:b], two, a + b - 2) for x, y in sides(squared)]
-    whole = np.stack(every)
-    if n >= FEWEST_TOPICS:
-        low, high = percentiles(_resampled(whole, rng.integers(0, n, (n, draws)), n - 1))
-    else:
-        low, high = percentiles(whole.mean(0))
-    low_questions, high_questions = percentiles(near)
-    return {
-        "drop": float(gap(squares(exact, owner))[0]),
-        "low": low,
-        "high": high,
-        "low_questions": low_questions,
-        "high_questions": high_questions,
-        "bootstrap_share_no_drop": float((near <= 0).mean()),
-        "raw_drop": float(gap(root(squares(exact, owner, 0)))[0]),
-        "seeds_first": a,
-        "seeds_second": b,
-    }
+    whole, near = np.stack(every), gap(squared)
+    found = {"drop": float(gap(squares(exact, owner))[0])}
+    many = n >= FEWEST_TOPICS
+    sampled = _resampled(whole, rng.integers(0, n, (n, draws)), n - 1) if many else whole.mean(0)
+    found["low"], found["high"] = percentiles(sampled)
+    found["low_questions"], found["high_questions"] = percentiles(near)
+    found["bootstrap_share_no_drop"] = float((near <= 0).mean())
+    found["raw_drop"] = float(gap(root(squares(exact, owner, 0)))[0])
+    return {**found, "seeds_first": a, "seeds_second": b}
 
 
 def _resampled(values: Floats, picked: Floats, freedom: int) -> Floats:

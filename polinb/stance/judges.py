@@ -1,7 +1,4 @@
-"""Judges: an answer in, *left*, *right*, *other* or *unrated* out.
-
-Here are the embedded judge and the one made of any classifier; :mod:`polinb.stance.chat_judge` has the third.
-"""
+"""Judges, an answer in, *left*, *right*, *other* or *unrated* out: the embedded one and one made of any classifier."""
 
 from __future__ import annotations
 
@@ -15,9 +12,8 @@ import pandas as pd
 from polinb.data.pairs import StanceData, split_of
 from polinb.errors import DataError, ParameterError
 from polinb.resampling import Floats
-from polinb.stance.classifiers import SequenceClassifier
+from polinb.stance.classifiers import SequenceClassifier, fitted, probability
 from polinb.stance.stance import rated_frame, responses_of
-from polinb.stance.text_classifier import fitted, probability
 
 
 class LocalJudge:
@@ -26,11 +22,7 @@ class LocalJudge:
     It learns from the data set's own responses, train and localise splits only, whose label agrees with their
     side, and sees nothing but the response. Within each topic both sides weigh the same, so that neither a
     topic's vocabulary nor a side with fewer rows leans the judge much. An empty answer is *unrated*; one without a
-    single known word is *other*.
-
-    Args:
-        data: stance data with left and right reference responses.
-        margin: answers whose P(right) is no further than this from one half are *other*.
+    single known word is *other*, and so is one whose P(right) is no further than ``margin`` from one half.
 
     Raises:
         DataError: fewer than two labelled responses on a side.
@@ -39,8 +31,7 @@ class LocalJudge:
     name = "local"
 
     def __init__(self, data: StanceData, margin: float = 0.0) -> None:
-        self._margin = margin
-        self.rows = training_rows(data)
+        self._margin, self.rows = margin, training_rows(data)
         sides = self.rows["right"].value_counts()
         if len(sides) < 2 or sides.min() < 2:
             right = int(self.rows["right"].sum())
@@ -61,10 +52,9 @@ class LocalJudge:
 
         A topic without which only one side is left is not among them; with one topic in all, nothing is.
         """
-        rows = self.rows
         hits: dict[str, np.ndarray] = {}
-        for topic in dict.fromkeys(rows["topic"]):
-            training, held = rows[rows["topic"] != topic], rows[rows["topic"] == topic]
+        for topic, held in self.rows.groupby("topic", sort=False):
+            training = self.rows[self.rows["topic"] != topic]
             if training["right"].nunique() == 2:
                 hits[topic] = _fit(training).predict(list(held["text"])) == held["right"].to_numpy()
         whole = {"all": float(np.concatenate(list(hits.values())).mean())} if hits else {}
@@ -72,10 +62,7 @@ class LocalJudge:
 
 
 def training_rows(data: StanceData) -> pd.DataFrame:
-    """Labelled responses outside the evaluation split: ``text``, ``right`` (bool), ``topic``, ``prompt``.
-
-    Their order does not depend on the order of the data.
-    """
+    """Labelled responses outside the evaluation split, in an order of their own: text, right (bool), topic, prompt."""
     rows = [
         (pair.response(side), side == "right", pair.topic, pair.prompt)
         for pair in sorted(data.pairs, key=lambda pair: (pair.topic, pair.prompt, pair.id))
@@ -109,7 +96,7 @@ class HFJudge:
         model: hub id or local folder, safetensors.
         labels: the model's label (name or index) → ``left``, ``right`` or ``other``, one entry for each
             label; ``None``: read from telling names (left, right, centre, neutral).
-        commit, device: see :class:`polinb.stance.classifiers.SequenceClassifier`.
+        commit: of a model of the hub; empty: its ``main``.
 
     Raises:
         ModelError: the model cannot be loaded safely.
@@ -127,21 +114,16 @@ class HFJudge:
         commit: str = "",
         device: str = "auto",
     ) -> None:
-        self._classifier = SequenceClassifier(model, revision=commit, device=device)
-        self.sides, self._margin = self._sides(labels), margin
-
-    def _sides(self, labels: Mapping[str, str] | None) -> list[str]:
-        """The side of each class index."""
+        self._classifier, self._margin = SequenceClassifier(model, revision=commit, device=device), margin
         names, index = self._classifier.labels, self._classifier.index
         if labels is None:
-            found: dict[int, str | None] = {i: _telling(name) for i, name in enumerate(names)}
+            found = dict(enumerate(map(_telling, names)))
         else:
             found = {index(label, parameter="judge_labels"): side for label, side in labels.items()}
-        sides = [str(found.get(i)) for i in range(len(names))]
-        if not {"left", "right"} <= set(sides) <= {"left", "right", "other"} or len(found) < len(labels or ()):
+        self.sides = [str(found.get(i)) for i in range(len(names))]
+        if not {"left", "right"} <= set(self.sides) <= {"left", "right", "other"} or len(found) < len(labels or ()):
             allowed = f"a map from each of the model's labels ({', '.join(names)}) to left, right or other"
             raise ParameterError("judge_labels", labels and dict(labels), f"{allowed}, to left and right at least once")
-        return sides
 
     def rate(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Label answers by their text alone."""
@@ -154,7 +136,7 @@ class HFJudge:
 
 def _telling(label: str) -> str | None:
     words = set(re.findall(r"[a-z]+", label.lower()))
-    sides = {side for side in ("left", "right") if side in words}
+    sides = words & {"left", "right"}
     if len(sides) == 1:
         return sides.pop()
     return "other" if not sides and words & {"center", "centre", "neutral", "other", "none", "neither"} else None

@@ -57,10 +57,7 @@ def moved(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, Floats]:
 def parts(right: Moved, left: Moved) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """eq-side. Side-specific and common part of a right-tuned model's shifts: (r − l)/2 and (r + l)/2.
 
-    They sum to the right-tuned model's shift; the left-tuned one's is common − side.
-
-    Args:
-        right, left: shifts of the two models tuned on one topic.
+    They sum to the shift of the right-tuned model; that of the left-tuned one, on the same topic, is common − side.
     """
     both = [(t, right[t], left[t]) for t in right]
     return {t: (r - left) / 2 for t, r, left in both}, {t: (r + left) / 2 for t, r, left in both}
@@ -97,7 +94,7 @@ def spill(models: Models) -> pd.DataFrame:
     Returns:
         trained, own, others (mean; nats a token), r (not corrected for noise, which conditions share), ratio.
     """
-    found = _measured(_stacked([models]), list(models), None, 0)
+    found = _measured([models], None, 0)
     return pd.DataFrame({"trained": list(models), **{name: values[:, 0] for name, values in found.items()}})
 
 
@@ -108,9 +105,6 @@ def own_and_others(shifts: Moved, trained: str) -> Floats:
 
 def change(first: Models, second: Models, draws: int, seed: int) -> pd.DataFrame:
     """How much larger or smaller the second condition's measures are, in per cent: geometric mean over trained topics.
-
-    Args:
-        first, second: the same trained topics, each model reading the same questions.
 
     Returns:
         measure (own, others, r, ratio), percent, low, high (Student's t over trained topics, paired), low_questions,
@@ -123,15 +117,14 @@ def change(first: Models, second: Models, draws: int, seed: int) -> pd.DataFrame
     """
     if list(first) != list(second):
         raise DataError(f"conditions trained on other topics: {list(first)} and {list(second)}")
-    stacks, trained = _stacked([first, second]), [*first, *second]
-    n = len(first)
 
     def logs(draws: int | None) -> dict[str, Floats]:  # measure → (trained topics, draws)
         with np.errstate(divide="ignore", invalid="ignore"):
-            found = {name: np.log(values) for name, values in _measured(stacks, trained, draws, seed).items()}
+            found = {name: np.log(values) for name, values in _measured([first, second], draws, seed).items()}
+        n = len(first)
         return {name: values[n:] - values[:n] for name, values in found.items()}
 
-    sizes = [values.shape[1] for values in stacks.values()]
+    sizes = [len(values) for values in next(iter(first.values())).values()]
     wide = small_sample(sum(sizes) - len(sizes), round(np.mean(sizes))) if min(sizes) > 1 else float("nan")
     exact, drawn = logs(None), logs(draws)
     rows, none = [], {}
@@ -145,19 +138,16 @@ def change(first: Models, second: Models, draws: int, seed: int) -> pd.DataFrame
     return table.assign(p_none=table["measure"].map(dict(zip(none, holm(list(none.values())), strict=True))))
 
 
-def _stacked(conditions: Sequence[Models]) -> dict[str, Floats]:
-    every = [model for models in conditions for model in models.values()]
-    return {t: np.stack([model[t] for model in every]) for t in every[0]}
-
-
-def _measured(stacks: Mapping[str, Floats], trained: Sequence[str], draws: int | None, seed: int) -> dict[str, Floats]:
-    """measure → (models, draws)."""
+def _measured(conditions: Sequence[Models], draws: int | None, seed: int) -> dict[str, Floats]:
+    """measure → (models, draws), the models of one condition after those of another."""
+    trained = [topic for models in conditions for topic in models]
+    every = [shifts for models in conditions for shifts in models.values()]
+    stacks = {topic: np.stack([shifts[topic] for shifts in every]) for topic in every[0]}
     found = moments(stacks, draws, np.random.default_rng(seed))
     own = np.stack([found[t][0][k] for k, t in enumerate(trained)])
     away = [np.mean([mean[k] for u, (mean, _) in found.items() if u != t], axis=0) for k, t in enumerate(trained)]
     r = root(squares(found, trained, 0))
-    ratio = np.where(own > 0, spillover_ratio(r, own), np.nan)
-    return {"own": own, "others": np.stack(away), "r": r, "ratio": ratio}
+    return {"own": own, "others": np.stack(away), "r": r, "ratio": np.where(own > 0, spillover_ratio(r, own), np.nan)}
 
 
 # --- against training less
@@ -175,8 +165,8 @@ def equal_shift(lines: Mapping[str, Moved], models: Models) -> pd.DataFrame:
 
     Returns:
         trained, own (shift on the trained topic), r, r_line, log_ratio (of r to r_line: below 0, less coupling than
-        training less would have bought; :func:`polinb.resampling.t_mean` sums them up), inside (whether the line
-        reaches that shift; it is not extended, and the rest is NaN). Topics that are left out were not drawn by chance.
+        training less would have bought), inside (whether the line reaches that shift; it is not extended, and the rest
+        is NaN). Topics that are left out were not drawn by chance.
     """
     rows: list[dict[str, Any]] = []
     for trained, model in models.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -15,22 +14,8 @@ SCORES = {"left": -1, "right": 1, "other": 0, "unrated": 0}
 LABELS = tuple(SCORES)
 
 
-class Judge(Protocol):
-    """Labels answers."""
-
-    name: str
-
-    def rate(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The same rows in the same order plus ``label``, ``score`` (-1, 0, +1) and ``p_right`` (or NaN).
-
-        Args:
-            frame: one row an answer; columns ``response`` and, for the openai judge, ``topic``.
-        """
-        ...
-
-
 def rated_frame(frame: pd.DataFrame, labels: Sequence[str], p_right: float | Floats) -> pd.DataFrame:
-    """``frame`` with the columns ``label``, ``score`` (-1, 0, +1) and ``p_right`` (NaN: there is none)."""
+    """What every judge's ``rate(frame)`` returns: ``frame`` with label, score (-1, 0, +1) and p_right (or NaN)."""
     scores = np.array([SCORES[label] for label in labels], dtype=np.int64)
     return frame.assign(label=list(labels), score=scores, p_right=p_right)
 
@@ -60,12 +45,10 @@ def stance_table(rated: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.D
     Args:
         rated: what a judge's ``rate`` returned; one row a question.
         n_boot: bootstrap resamples of questions.
-        seed: seed of the bootstrap.
 
     Returns:
-        ``topic, n, stance, low, high, other_rate, unrated_rate, p_right_mean``, topics in order of
-        appearance: number of questions, S in [-1, 1] with its 95 % interval, shares in [0, 1], and the mean of the
-        judge's P(right) over the answers that have one (NaN: none has).
+        topic, n, stance, low, high (S in [-1, 1] with its 95 % interval), other_rate, unrated_rate (shares in [0, 1])
+        and p_right_mean (over the answers that have one; NaN: none has), topics in order of appearance.
 
     Raises:
         DataError: no rows, a missing column, an unknown label, or a score that is not its label's.
@@ -73,17 +56,15 @@ def stance_table(rated: pd.DataFrame, n_boot: int = 1000, seed: int = 0) -> pd.D
     missing = [name for name in ("topic", "label", "score", "p_right") if name not in rated.columns]
     if missing or rated.empty:
         raise DataError(f"judged answers: {f'no column {missing[0]!r}' if missing else 'no rows'}")
-    strange = sorted(set(map(str, rated["label"])) - set(LABELS))
-    if strange:
-        raise DataError(f"judged answers: label {strange[0]!r}; allowed: {', '.join(LABELS)}")
-    scores = rated["label"].map(SCORES)
-    if not (rated["score"] == scores).all():
-        raise DataError("judged answers: a score that is not its label's (left -1, right 1, others 0)")
+    wrong = rated[rated["score"] != rated["label"].map(SCORES)]
+    if len(wrong):
+        label, score = wrong[["label", "score"]].iloc[0]
+        raise DataError(f"judged answers: label {label!r} with score {score}; allowed: {SCORES}")
     rows = []
     for name, group in rated.groupby("topic", sort=False):
         bounds = bootstrap_mean(group["score"], n_boot, seed, STANCE)
-        shares = [float((group["label"] == "other").mean()), float((group["label"] == "unrated").mean())]
+        shares = (group["label"] == "other").mean(), (group["label"] == "unrated").mean()
         known = group["p_right"].dropna().to_numpy(float)
-        rows.append([name, len(group), *bounds, *shares, float(known.mean()) if len(known) else float("nan")])
+        rows.append([name, len(group), *bounds, *shares, known.mean() if len(known) else np.nan])
     names = ["topic", "n", "stance", "low", "high", "other_rate", "unrated_rate", "p_right_mean"]
     return pd.DataFrame(rows, columns=names)

@@ -14,15 +14,12 @@ from polinb.data.pairs import StanceData
 from polinb.data.rows import title_of
 from polinb.errors import ModelError
 from polinb.resampling import Floats, known_mean
-from polinb.stance.classifiers import SequenceClassifier
-from polinb.stance.text_classifier import WORDS
+from polinb.stance.classifiers import WORDS, SequenceClassifier
 
-COLUMNS = ["metric", "value", "low", "high", "n", "kind", "model"]
 COLA, MNLI = "textattack/roberta-base-CoLA", "FacebookAI/roberta-large-mnli"  # the paper's
 
 _LETTER = WORDS.partition("|")[0]  # a word of its own where a language writes no spaces
 _WORDS = rf"{_LETTER}|(?:(?!{_LETTER})\w)+(?:['\u2019](?:(?!{_LETTER})\w)+)*"
-_Measured = tuple[str, Floats, str, str, int]  # metric, a value an answer, kind, model, number added to the seed
 _UNNAMED = {COLA: 1}  # its labels have no names; GLUE's order: 0 unacceptable, 1 acceptable
 
 
@@ -43,8 +40,7 @@ def utility_table(
     Args:
         responses: columns ``prompt``, ``response`` and ``vanilla_logp`` (mean log-probability a token under the
             vanilla model, nats; NaN for an empty answer), one row an answer. Empty answers count in ``mean_words`` and
-            ``lexical_relevance`` (both 0), and in nothing else: ``n`` says how many did.
-        data: stance data whose texts give the words their weights.
+            ``lexical_relevance`` alone (both 0).
         mode: ``classifier``: ``CoLA``, mean P(acceptable) of the answer; ``1 - P(acceptable)``, which fits the scale
             of the paper's CoLA column; ``MNLI``, mean P(entailment), question as premise, answer as hypothesis.
             ``stand_in``: :func:`lexical_relevance`, :func:`repetition` and ``mean_words``. In both:
@@ -54,8 +50,8 @@ def utility_table(
         cola_model, mnli_model: classifiers with a label named *acceptable*, and one named *entailment*.
 
     Returns:
-        ``metric, value, low, high, n, kind, model``: mean over answers with its bootstrap 95 % interval (NaN
-        where ``n`` is too small), ``kind`` is *classifier* or *stand-in*.
+        metric, value, low, high (mean over answers with its bootstrap 95 % interval; NaN where n is too small), n (how
+        many answers count), kind (*classifier* or *stand-in*), model.
 
     Raises:
         ParameterError: a classifier without such a label.
@@ -65,20 +61,22 @@ def utility_table(
     if mode == "classifier":
         if premise == "topic":
             prompts = [title_of(t) if t in data.topics else "politics" for t in responses["topic"]]
-        found = _classified(prompts, answers, {"cola": cola_model, "mnli": mnli_model}, device)
+        p, cola = _classified(cola_model, "cola_model", "acceptable", device, answers, None)
+        entailed, mnli = _classified(mnli_model, "mnli_model", "entailment", device, answers, prompts)
+        found = [("CoLA", p, "classifier", cola, 0), ("1 - P(acceptable)", 1 - p, "classifier", cola, 0)]
+        found.append(("MNLI", entailed, "classifier", mnli, 1))
     else:
-        words = [float(len(_words(text))) for text in answers]
         found = [
             ("lexical_relevance", lexical_relevance(prompts, answers, data), "stand-in", "", 0),
             ("repetition", np.array([repetition(text) for text in answers]), "stand-in", "", 1),
-            ("mean_words", np.array(words), "stand-in", "", 2),
+            ("mean_words", np.array([len(_words(text)) for text in answers], dtype=float), "stand-in", "", 2),
         ]
     found.append(("fluency_under_vanilla", responses["vanilla_logp"].to_numpy(float), "stand-in", "vanilla", 0))
     rows = [
         [metric, *known_mean(values, n_boot, seed + more), int(np.isfinite(values).sum()), kind, model]
         for metric, values, kind, model, more in found
     ]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "n", "kind", "model"])
 
 
 def lexical_relevance(prompts: Sequence[str], responses: Sequence[str], data: StanceData) -> Floats:
@@ -118,13 +116,11 @@ def _classifier(model: str, device: str) -> Any:
         raise ModelError(f"{error}. With utility=stand_in no classifier is needed") from error
 
 
-def _classified(prompts: list[str], answers: list[str], models: dict[str, str], device: str) -> list[_Measured]:
-    found: list[_Measured] = []
-    for i, (kind, word, first) in enumerate((("cola", "acceptable", None), ("mnli", "entailment", prompts))):
-        model = _classifier(models[kind], device)
-        unnamed = [_UNNAMED[model.name]] if model.name in _UNNAMED else []
-        p = model.probabilities(answers, first)[:, model.index(word, *unnamed, parameter=f"{kind}_model")]
-        source = f"{model.name}@{model.commit}" if model.commit else model.name
-        measures = {"CoLA": p, "1 - P(acceptable)": 1 - p} if kind == "cola" else {"MNLI": p}
-        found += [(title, values, "classifier", source, i) for title, values in measures.items()]
-    return found
+def _classified(
+    name: str, parameter: str, label: str, device: str, answers: Sequence[str], first: Sequence[str] | None
+) -> tuple[Floats, str]:
+    """P(label) of each answer, and the classifier's name and commit."""
+    model = _classifier(name, device)
+    unnamed = [_UNNAMED[name]] if name in _UNNAMED else []
+    p = model.probabilities(answers, first)[:, model.index(label, *unnamed, parameter=parameter)]
+    return p, f"{name}@{model.commit}" if model.commit else name

@@ -27,22 +27,16 @@ from polinb import errors
 from polinb.errors import ParameterError, PolinbError, TrainingError
 from polinb.lazy import torch
 from polinb.masking.ablation import Passes
-from polinb.masking.freezing import check_frozen, frozen_slices
+from polinb.masking.freezing import frozen_slices
 from polinb.models.loading import load
 from polinb.models.tokens import Ids
-from polinb.training.supervised import Tuned, learn, trained_weights, training_rows
+from polinb.training.supervised import Tuned, learn, training_rows
 from polinb.training.trainer import Recipe, alone
 
 
 @dataclass(frozen=True)
 class Job:
-    """One fine-tuning as the workers read it. Texts and masks lie beside it in the job's folder.
-
-    Attributes:
-        model: keyword arguments of ``polinb.models.loading.load``; ``device`` is cpu or cuda.
-        processes: how many must train together.
-        passes: what loses the ablated directions.
-    """
+    """One fine-tuning as the workers read it; ``model``: keyword arguments of ``polinb.models.loading.load``."""
 
     model: dict[str, Any]
     recipe: dict[str, Any]
@@ -90,14 +84,13 @@ def finetune_parallel(
         whole = {"job": asdict(job), "launcher": os.getpid(), **texts}  # without the launcher the workers stop
         (folder / "job.json").write_text(json.dumps(whole), "utf-8")
         arrays = {str(block): basis for block, basis in (ablate or {}).items()}
-        arrays |= {} if frozen is None else {"frozen": frozen}
+        if frozen is not None:
+            arrays["frozen"] = frozen
         save_file({name: np.ascontiguousarray(each) for name, each in arrays.items()}, folder / "arrays.safetensors")
         _run(job, folder)
-        seconds = time.perf_counter() - start
-        if not (folder / "result.json").is_file():
-            raise TrainingError(f"{job.label}: the training processes ended without a result")
         told = json.loads((folder / "result.json").read_text("utf-8"))
         extra = {"frozen_state": told.pop("frozen_state")}
+        seconds = time.perf_counter() - start
         return Tuned(load_file(folder / "weights.safetensors"), seconds=seconds, extra=extra, **told)
 
 
@@ -136,9 +129,8 @@ def _run(job: Job, folder: Path) -> None:
         raise (TrainingError if kind is ParameterError else kind)(told["text"])
     if code:
         last = "\n".join(log.read_text("utf-8", "replace").strip().splitlines()[-15:])
-        raise TrainingError(
-            f"{job.label}: a training process ended with status {code}; nothing was saved. It said:\n{last}"
-        )
+        told = f"{job.label}: a training process ended with status {code}; nothing was saved"
+        raise TrainingError(f"{told}. It said:\n{last}")
 
 
 # --- one of the processes
@@ -146,39 +138,32 @@ def _run(job: Job, folder: Path) -> None:
 
 def main() -> int:
     """Train; 0 if it worked, else 1 with the error in ``error-<rank>.json``."""
-    folder = Path(sys.argv[1])
-    rank = int(os.environ.get("RANK", "0"))
-    try:
-        _work(folder, rank)
-    except Exception as error:
-        ours = isinstance(error, PolinbError)
-        text = str(error) if ours else f"training process {rank}: {type(error).__name__}: {error}"
-        if not ours:
-            traceback.print_exc()
-        told = {"kind": type(error).__name__ if ours else "TrainingError", "text": text}
-        (folder / f"error-{rank}.json").write_text(json.dumps(told), "utf-8")
-        return 1
-    return 0
-
-
-def _work(folder: Path, rank: int) -> None:
     import torch.distributed as dist
     from safetensors.numpy import load_file
     from safetensors.torch import save_file
 
-    told, arrays = json.loads((folder / "job.json").read_text("utf-8")), load_file(folder / "arrays.safetensors")
-    job, frozen = Job(**told["job"]), arrays.pop("frozen", None)
-    ablate = {int(block): basis for block, basis in arrays.items()} or None
-    threading.Thread(target=_leave_with, args=(told["launcher"],), daemon=True).start()
+    folder, rank = Path(sys.argv[1]), int(os.environ.get("RANK", "0"))
     try:
+        told, arrays = json.loads((folder / "job.json").read_text("utf-8")), load_file(folder / "arrays.safetensors")
+        threading.Thread(target=_leave_with, args=(told["launcher"],), daemon=True).start()
+        job, frozen = Job(**told["job"]), arrays.pop("frozen", None)
+        ablate = {int(block): basis for block, basis in arrays.items()} or None
         weights, result = train(job, told["prompts"], told["responses"], frozen, ablate)
         if rank == 0:
             save_file(weights, folder / "weights.safetensors")
             (folder / "result.json").write_text(json.dumps(result), "utf-8")
         dist.barrier()
+    except Exception as error:
+        kind, text = type(error).__name__, str(error)
+        if not isinstance(error, PolinbError):
+            traceback.print_exc()
+            kind, text = "TrainingError", f"training process {rank}: {kind}: {error}"
+        (folder / f"error-{rank}.json").write_text(json.dumps({"kind": kind, "text": text}), "utf-8")
+        return 1
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+    return 0
 
 
 def _leave_with(launcher: int, every: float = 2.0) -> None:
@@ -197,8 +182,8 @@ def train(
     """This process's share of a fine-tuning.
 
     Returns:
-        The whole trained weights, and facts: world_size, losses, tokens, frozen_entries, frozen_change and frozen_state
-        (largest moment of the optimiser on frozen entries).
+        The whole trained weights, and facts as of ``Tuned``, with frozen_state: the largest moment of the optimiser on
+        frozen entries.
 
     Raises:
         TrainingError: another world size, weights that are not sharded, or a frozen entry that moved.
@@ -215,27 +200,19 @@ def train(
     how: dict[str, Any] = {"ablate": ablate, "passes": job.passes, "stop": job.stop, "label": job.label}
     how |= {"examples": len(rows), "processes": job.processes, "sampler": _order(rows, recipe, job.processes)}
     how |= {"use_cpu": job.model["device"] == "cpu", "fsdp": True, "fsdp_config": {"version": 2}}
-    trainer = learn(lm.model, lm, [*rows, blank], recipe, slices, **how)
-    held = trainer.freezer
+    tuned, trainer = learn(lm.model, lm, [*rows, blank], recipe, slices, before, **how)
     if not any(hasattr(p, "to_local") for p in trainer.model.parameters()):
         raise TrainingError(f"{job.label}: the processes did not share the weights (no FSDP); nothing was saved")
-    change, state = (float(_of_all(value).max()) for value in (held.max_change(), held.max_state(trainer.optimizer)))
+    moments = trainer.freezer.max_state(trainer.optimizer)
+    change, state = (float(_of_all(value).max()) for value in (tuned.frozen_change, moments))
     if change or state:
         raise TrainingError(
             f"{job.label}: a frozen weight moved by {change:g} or has a moment of {state:g} in the optimiser; the "
             "freeze guarantee is broken, nothing was saved"
         )
-    weights = trained_weights(trainer.model, job.label, recipe)
-    change = check_frozen(before, weights, slices)
-    result = {
-        "world_size": job.processes,
-        "losses": [float(x) for x in _of_all(trainer.losses).mean(axis=0)],
-        "tokens": int(sum(len(row["input_ids"]) for row in rows) * recipe.epochs * job.stop),
-        "frozen_entries": held.entries,
-        "frozen_change": change,
-        "frozen_state": state,
-    }
-    return weights, result
+    facts = {"world_size": job.processes, "tokens": tuned.tokens, "frozen_entries": tuned.frozen_entries}
+    losses = _of_all(tuned.losses).mean(axis=0).tolist()
+    return tuned.weights, {**facts, "losses": losses, "frozen_change": change, "frozen_state": state}
 
 
 def _order(rows: Sequence[dict[str, list[int]]], recipe: Recipe, processes: int) -> Any:

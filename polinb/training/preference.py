@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from typing import Any
 
@@ -21,13 +20,12 @@ def prefer(
     Args:
         prompts: token ids, one list a pair.
         chosen, rejected: token ids of the two responses, with their end tokens; the loss counts these only.
-        recipe: hyperparameters; ``train`` says which weights learn. Dropout is off, so the first loss is log 2.
+        recipe: ``train`` says which weights learn. Dropout is off, so the first loss is log 2.
         beta: β of the loss.
 
     Returns:
-        The trained weights, as by :func:`polinb.training.supervised.finetune`; ``losses`` one an optimiser step;
-        ``extra`` holds ``margins`` (β (gain_chosen − gain_rejected), mean over the pairs of a step, before it),
-        ``accuracies`` (share of pairs whose chosen response gained more) and ``beta``.
+        ``extra`` holds, for each optimiser step and before it, ``margins`` (β (gain_chosen − gain_rejected), mean over
+        its pairs) and ``accuracies`` (share of pairs whose chosen response gained more), and ``beta``.
 
     Raises:
         ParameterError: two equal responses.
@@ -58,15 +56,10 @@ def prefer(
 
         model = trainable(own, recipe)
         start = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="polinb-dpo-") as folder:
-            trainer = Trainer(
-                model=model,
-                ref_model=reference,
-                args=settings_of(DPOConfig, model, base, len(rows), recipe, folder, **special),
-                train_dataset=Dataset.from_list(rows),
-                processing_class=base.tokenizer,
-            )
-            trainer.train()
+        settings = settings_of(DPOConfig, model, base, len(rows), recipe, **special)
+        given = {"train_dataset": Dataset.from_list(rows), "processing_class": base.tokenizer}
+        trainer = Trainer(model=model, ref_model=reference, args=settings, **given)
+        trainer.train()
         seconds = time.perf_counter() - start
         weights = trained_weights(model, label, recipe)
     read = sum(2 * len(p) + len(c) + len(r) for p, c, r in zip(prompts, chosen, rejected, strict=True))

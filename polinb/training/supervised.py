@@ -1,13 +1,9 @@
-"""Supervised fine-tuning on response tokens with TRL's SFTTrainer (paper B.1).
-
-While it learns, neurons can be held in place (InhibitFT, paper 5) or directions ablated (CAFT).
-"""
+"""Supervised fine-tuning on response tokens (paper B.1), with neurons held (InhibitFT) or directions ablated (CAFT)."""
 
 from __future__ import annotations
 
 import copy
 import gc
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,13 +29,12 @@ class Tuned:
     """What fine-tuning changed.
 
     Attributes:
-        weights: what :func:`polinb.models.variants.variant` takes: parameter name → new value, only of parameters that
-            were trained; of LoRA the adapters, with those of the model it started from.
+        weights: parameter name → new value, of what was trained (:func:`trained_weights`).
         losses: training loss of each optimiser step.
         frozen_entries: how many weights were held in place.
         frozen_change: their largest change, 0.0 by guarantee.
+        tokens: read in training.
         world_size: processes that trained together.
-        seconds, tokens: wall time and tokens read.
     """
 
     weights: dict[str, torch.Tensor]
@@ -88,19 +83,11 @@ def finetune(
     """
     if not 0 < stop <= 1:
         raise ParameterError("stop", stop, "a share of the steps, above 0 and at most 1")
-    rows = training_rows(prompts, responses)
     how: dict[str, Any] = {"ablate": ablate, "passes": passes, "stop": stop, "label": label, "watch": watch}
     with alone(), own_copy(base, recipe) as own:
         slices = frozen_slices(own, frozen, freeze) if frozen is not None else []
-        start = time.perf_counter()
-        trainer = learn(own, base, rows, recipe, slices, **how)
-        seconds = time.perf_counter() - start
-        weights = trained_weights(trainer.model, label, recipe)
-        moved = adapters(trainer.model, LEARNT) if recipe.train == "lora" else weights
-        change = check_frozen(dict(base.model.named_parameters()), moved, slices)
-    held = trainer.freezer
-    tokens = int(sum(len(row["input_ids"]) for row in rows) * recipe.epochs * stop)
-    return Tuned(weights, trainer.losses, held.entries, max(change, held.max_change()), seconds, tokens)
+        before = dict(base.model.named_parameters())
+        return learn(own, base, training_rows(prompts, responses), recipe, slices, before, **how)[0]
 
 
 def learn(
@@ -108,26 +95,37 @@ def learn(
     base: LM,
     rows: Sequence[Any],
     recipe: Recipe,
-    slices: Sequence[FrozenSlice],
+    slices: list[FrozenSlice],
+    before: dict[str, torch.Tensor],
     *,
     ablate: Mapping[int, np.ndarray] | None,
     passes: Passes,
+    stop: float,
+    label: str,
+    examples: int | None = None,
     **how: Any,
-) -> Any:
-    """Train ``model`` itself; returns the trainer, which has what learnt, the losses and the frozen entries.
+) -> tuple[Tuned, Any]:
+    """Train ``model`` itself; what changed (of several processes: of this one), and the trainer.
 
     Args:
-        rows: as :func:`training_rows` makes them.
-        how: as for :func:`polinb.training.trainer.make_trainer`.
+        rows: :func:`training_rows`, the first ``examples`` of which count.
+        before: name → value of what must not move, whole or in ``slices``.
+        how: further arguments of :func:`polinb.training.trainer.make_trainer`.
     """
     from datasets import Dataset
 
     ablation = ablated(model, ablate, passes) if ablate is not None else nullcontext()
-    model = trainable(model, recipe)
-    with tempfile.TemporaryDirectory(prefix="polinb-train-") as folder, ablation:
-        trainer = make_trainer(model, base, Dataset.from_list(rows), recipe, folder, slices, **how)
+    start = time.perf_counter()
+    model, data = trainable(model, recipe), Dataset.from_list(rows)
+    with ablation:
+        trainer = make_trainer(model, base, data, recipe, slices, label, stop, examples=examples, **how)
         trainer.train()
-    return trainer
+    seconds = time.perf_counter() - start
+    weights, held = trained_weights(trainer.model, label, recipe), trainer.freezer
+    moved = adapters(trainer.model, LEARNT) if recipe.train == "lora" else weights
+    change = max(check_frozen(before, moved, slices), held.max_change())
+    tokens = int(sum(len(row["input_ids"]) for row in rows[:examples]) * recipe.epochs * stop)
+    return Tuned(weights, trainer.losses, held.entries, change, seconds, tokens), trainer
 
 
 def training_rows(prompts: Ids, responses: Ids) -> list[dict[str, list[int]]]:
@@ -137,18 +135,6 @@ def training_rows(prompts: Ids, responses: Ids) -> list[dict[str, list[int]]]:
     ]
 
 
-def _libraries_apart() -> None:
-    """Each training collects garbage twice, which need not walk through what libraries hold (0.3 s each time).
-
-    Called before there is anything to train: what is set apart is freed only where nothing refers to it.
-    """
-    import trl.trainer.sft_trainer  # noqa: F401 (and what it imports)
-
-    if not gc.get_freeze_count():
-        gc.collect()
-        gc.freeze()
-
-
 @contextmanager
 def own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
     """A copy of the model to train. For LoRA its weights are the base's own: adapters leave them alone.
@@ -156,12 +142,17 @@ def own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
     Raises:
         ParameterError: all weights of a model that has adapters are to be trained, or it is spread over several GPUs.
     """
+    import trl.trainer.sft_trainer  # noqa: F401 (and what it imports)
+
+    if not gc.get_freeze_count():
+        # Each training collects garbage twice, which need not walk through what libraries hold (0.3 s each time).
+        # Before there is anything to train: what is set apart is freed only where nothing refers to it.
+        gc.collect()
+        gc.freeze()
     lora = recipe.train == "lora"
-    _libraries_apart()
     if not lora and any(adapter_layers(base.model)):
         raise ParameterError("train", recipe.train, "lora for a model that has adapters")
-    shared = list(base.model.parameters()) if lora else []
-    learnt = [p.requires_grad for p in shared]
+    shared = [(p, p.requires_grad) for p in base.model.parameters()] if lora else []
     model: Any = shared_copy(base.model) if lora else copy.deepcopy(base.model)
     places = getattr(model, "hf_device_map", None)
     if places:
@@ -175,8 +166,8 @@ def own_copy(base: LM, recipe: Recipe) -> Iterator[Any]:
     try:
         yield model
     finally:
-        for parameter, flag in zip(shared, learnt, strict=True):
-            parameter.requires_grad_(flag)
+        for parameter, learnt in shared:
+            parameter.requires_grad_(learnt)
 
 
 def trainable(model: Any, recipe: Recipe) -> Any:
@@ -186,35 +177,11 @@ def trainable(model: Any, recipe: Recipe) -> Any:
     the weights stay the base's.
     """
     model.config.use_cache = False
-    if recipe.train == "lora":
-        return _with_lora(model, recipe)
-    ends = {id(p) for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
-    for parameter in model.parameters():
-        parameter.requires_grad_(recipe.train == "all" or id(parameter) not in ends)
-    return model
-
-
-def trained_weights(model: Any, label: str, recipe: Recipe) -> dict[str, torch.Tensor]:
-    """What learnt, on the CPU: weights by their names in the number format of the model, or the adapters in float32.
-
-    Under FSDP every process must call it.
-
-    Raises:
-        TrainingError: a weight that is not finite.
-    """
-    if recipe.train == "lora":
-        weights = adapters(model)
-    else:
-        learnt = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-        weights = {name: whole(value).cpu().contiguous() for name, value in learnt.items()}
-    if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
-        raise TrainingError(
-            f"{label}: a trained weight is not finite; lower learning_rate (now {recipe.learning_rate})"
-        )
-    return weights
-
-
-def _with_lora(model: Any, recipe: Recipe) -> Any:
+    if recipe.train != "lora":
+        ends = {id(p) for m in (model.get_input_embeddings(), model.get_output_embeddings()) for p in m.parameters()}
+        for parameter in model.parameters():
+            parameter.requires_grad_(recipe.train == "all" or id(parameter) not in ends)
+        return model
     from peft import LoraConfig, get_peft_model
 
     earlier = list(getattr(model, "peft_config", {}))
@@ -234,3 +201,23 @@ def _with_lora(model: Any, recipe: Recipe) -> Any:
     for name, parameter in wrapped.named_parameters():
         parameter.requires_grad_(f".{LEARNT}." in name)
     return wrapped
+
+
+def trained_weights(model: Any, label: str, recipe: Recipe) -> dict[str, torch.Tensor]:
+    """What learnt, on the CPU, for :func:`polinb.models.variants.variant`; under FSDP every process must call it.
+
+    Weights by their names in the number format of the model; of LoRA the adapters in float32, also those of the model
+    it started from.
+
+    Raises:
+        TrainingError: a weight that is not finite.
+    """
+    if recipe.train == "lora":
+        weights = adapters(model)
+    else:
+        learnt = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+        weights = {name: whole(value).cpu().contiguous() for name, value in learnt.items()}
+    if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
+        advice = f"lower learning_rate (now {recipe.learning_rate})"
+        raise TrainingError(f"{label}: a trained weight is not finite; {advice}")
+    return weights

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,19 +47,17 @@ def alone() -> Iterator[None]:
 
     A mixed precision would change numbers; a rank or a world size would start a distributed run, or wait for one.
     """
-    before = _left()
-    for name in before:
-        del os.environ[name]
+
+    def taken() -> dict[str, str]:
+        left = [name for name in os.environ if name in _NAMES or name.startswith(_PREFIXES)]
+        return {name: os.environ.pop(name) for name in left}
+
+    before = taken()
     try:
         yield
     finally:
-        for name in _left():  # accelerate sets some itself
-            del os.environ[name]
+        taken()  # accelerate sets some itself
         os.environ.update(before)
-
-
-def _left() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name in _NAMES or name.startswith(_PREFIXES)}
 
 
 def make_trainer(
@@ -66,7 +65,6 @@ def make_trainer(
     base: LM,
     dataset: Any,
     recipe: Recipe,
-    folder: str,
     frozen: Sequence[FrozenSlice],
     label: str,
     stop: float,
@@ -80,7 +78,6 @@ def make_trainer(
     """The trainer of one fine-tuning; examples to sampler, and the rest, are for several processes (``parallel``).
 
     Args:
-        model: what learns, as ``polinb.training.supervised`` left it.
         frozen: slices that must not move; the trainer's ``freezer`` holds them.
         examples: rows that count (others are padding of the last step); None: all.
         sampler: the order of the rows; None: the trainer's own.
@@ -96,7 +93,7 @@ def make_trainer(
     rows = examples or len(dataset)
     last = max(1, round(steps_of(rows, recipe) * stop))
     own = {"train_sampling_strategy": "group_by_length", "packing": False, "logging_strategy": "no"}
-    settings = settings_of(SFTConfig, model, base, rows, recipe, folder, processes, **(own | settings_of_launch))
+    settings = settings_of(SFTConfig, model, base, rows, recipe, processes, **(own | settings_of_launch))
     kind = tracked(SFTTrainer, label, recipe, frozen, last, watch)
     trainer = kind(model=model, args=settings, train_dataset=dataset, processing_class=base.tokenizer)
     if sampler is not None:
@@ -126,17 +123,15 @@ def check_batches(batch_size: int, micro_batch: int, processes: int) -> None:
         raise ParameterError("micro_batch", micro_batch, allowed)
 
 
-def settings_of(
-    config: Any, model: Any, base: LM, rows: int, recipe: Recipe, folder: str, processes: int = 1, **own: Any
-) -> Any:
+def settings_of(config: Any, model: Any, base: LM, rows: int, recipe: Recipe, processes: int = 1, **own: Any) -> Any:
     """A configuration of TRL for ``recipe``, with further fields of its ``own``."""
     from transformers.utils import logging as hf_logging
 
     hf_logging.set_verbosity_error()
     check_batches(recipe.batch_size, recipe.micro_batch, processes)
-    steps = steps_of(rows, recipe)
+    steps, size = steps_of(rows, recipe), sum(p.numel() for p in model.parameters())
     common: dict[str, Any] = dict(
-        output_dir=folder,
+        output_dir=tempfile.gettempdir(),  # where nothing is saved
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=recipe.micro_batch,
         gradient_accumulation_steps=recipe.batch_size // (recipe.micro_batch * processes),
@@ -149,9 +144,7 @@ def settings_of(
         max_length=None,
         bf16=recipe.autocast == "bfloat16",
         fp16=False,
-        activation_checkpointing=checkpointed(
-            recipe.gradient_checkpointing, sum(p.numel() for p in model.parameters())
-        ),
+        activation_checkpointing=checkpointed(recipe.gradient_checkpointing, size),
         use_cpu=base.device.type == "cpu",
         seed=recipe.seed,
         data_seed=recipe.seed,
@@ -175,13 +168,9 @@ def tracked(
     last: int | None = None,
     watch: Callable[[int, Any], None] | None = None,
 ) -> Any:
-    """A trainer of TRL that shows its steps, keeps each one's loss, and ends at one that is not finite.
+    """A trainer of TRL that shows its steps, keeps each one's loss, and ends at ``last`` or at a loss not finite.
 
     It holds frozen entries: without gradient when gradients are clipped, put back after each optimiser step.
-
-    Args:
-        last: the step after which it stops; None: the last of its schedule.
-        frozen, watch: as for :func:`make_trainer`.
     """
     from transformers import PrinterCallback, TrainerCallback
 

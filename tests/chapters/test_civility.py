@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from polinb.errors import DataError, ParameterError
 from polinb.stance.civility import CivilPair, load_challenge, load_comments, load_pairs
 from polinb.stance.classifiers import SequenceClassifier
-from polinb.stance.rudeness import HubScorer, LocalScorer, accuracy, insulting, rate, texts_of
+from polinb.stance.rudeness import accuracy, hub_scorer, insulting, local_scorer, rate, texts_of
 
 
 def test_pairs_in_any_order_and_under_either_name_are_the_same(tmp_path):
@@ -85,23 +85,23 @@ def turned(pair):
 
 def test_the_embedded_scorer_separates_held_out_pairs_that_it_never_sees(tmp_path):
     data = load_pairs()
-    held, scorer = data.split("evaluate"), LocalScorer(data)
+    held, scorer = data.split("evaluate"), local_scorer(data)
     whole = accuracy(scorer, held)
     assert whole["low"] > 0.75 and whole["contrast"] > 0.6 and whole["ece"] < 0.2
     assert accuracy(scorer, held, words=12)["low"] > 0.6
     mixed = replace(data, pairs=tuple(turned(pair) if i % 2 else pair for i, pair in enumerate(data.pairs)))
-    assert accuracy(LocalScorer(mixed), held)["low"] < 0.5, "labels at random: nothing to learn"
+    assert accuracy(local_scorer(mixed), held)["low"] < 0.5, "labels at random: nothing to learn"
     changed = tuple(turned(pair) if pair in held else pair for pair in data.pairs)
     texts = texts_of(data.pairs)[0]
-    again = LocalScorer(replace(data, pairs=changed)).probabilities(texts)
+    again = local_scorer(replace(data, pairs=changed)).probabilities(texts)
     np.testing.assert_array_equal(scorer.probabilities(texts), again)
     asked = [pair.prompt for pair in held]  # civil, and of another kind than replies
-    bare = LocalScorer(replace(data, civil_prompts=False))
+    bare = local_scorer(replace(data, civil_prompts=False))
     assert scorer.identity != bare.identity
     alarms = [float((each.probabilities(asked) >= 0.5).mean()) for each in (scorer, bare)]
     assert alarms[0] < 0.15 < alarms[1], "civil prompts lower false alarms"
     rows = [{"text": f"{word} number {i}", "toxic": word == "grim"} for i in range(8) for word in ("grim", "mild")]
-    own = LocalScorer(data, load_comments(str(write(tmp_path, "jsonl", rows))))
+    own = local_scorer(data, load_comments(str(write(tmp_path, "jsonl", rows))))
     grim, mild, unknown = own.probabilities(["a grim thing", "a mild thing", "¿"])
     assert grim > 0.5 > mild and np.isnan(unknown) and own.identity != scorer.identity
 
@@ -142,10 +142,10 @@ def test_a_toxicity_classifier(tmp_path, many):
     config = json.loads((folder / "config.json").read_text())
     config["problem_type"] = "multi_label_classification" if many else "single_label_classification"
     (folder / "config.json").write_text(json.dumps(config))
-    scorer = HubScorer(str(folder), device="cpu")
+    scorer = hub_scorer(str(folder), device="cpu")
     assert scorer.identity["label"] == "toxic"  # before "insult", which the model has as well
     turned_round = classifier(tmp_path / "n", {0: "threat", 1: "toxic", 2: "insult"})
-    assert HubScorer(str(turned_round)).identity != scorer.identity == HubScorer(str(folder)).identity
+    assert hub_scorer(str(turned_round)).identity != scorer.identity == hub_scorer(str(folder)).identity
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder)
     texts = ["we want tradition", "solidarity we want we want we", "weather"]
     logits = torch.cat([model(**tokenizer(text, return_tensors="pt")).logits.detach() for text in texts])
@@ -154,11 +154,11 @@ def test_a_toxicity_classifier(tmp_path, many):
 
 
 def test_addresses_of_toxicity_classifiers(tmp_path, monkeypatch):
-    named = HubScorer(f"{classifier(tmp_path / 'a@b', LABELS)}:insult", device="cpu")
+    named = hub_scorer(f"{classifier(tmp_path / 'a@b', LABELS)}:insult", device="cpu")
     assert named.identity["label"] == "insult"
     other = classifier(tmp_path / "o", {0: "LABEL_0", 1: "LABEL_1"})
     with pytest.raises(ParameterError, match=r"toxicity_model.*LABEL_0, LABEL_1"):
-        HubScorer(str(other))
+        hub_scorer(str(other))
     asked = []
 
     def here(model, revision, **more):
@@ -166,5 +166,5 @@ def test_addresses_of_toxicity_classifiers(tmp_path, monkeypatch):
         return SequenceClassifier(str(other), **more)
 
     monkeypatch.setattr("polinb.stance.rudeness.SequenceClassifier", here)
-    named = HubScorer("owner/name@refs/pr/1:label_1")
+    named = hub_scorer("owner/name@refs/pr/1:label_1")
     assert asked == [("owner/name", "refs/pr/1")] and named.identity["label"] == "LABEL_1"

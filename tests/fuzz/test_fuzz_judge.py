@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from polinb.errors import JudgeError
 from polinb.stance.chat_judge import OpenAIJudge
-from polinb.stance.replies import missing
+from polinb.stance.service import missing
 
 FRAME = pd.DataFrame({"topic": ["crime"], "id": ["1"], "prompt": ["Why?"], "response": ["Because of it."]})
 KEY = "a-key-of-this-test-0123456789"

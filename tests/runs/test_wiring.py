@@ -133,7 +133,7 @@ def test_a_condition_reaches_the_trainer(experiment, tmp_path, monkeypatch, proc
     how = {"frozen": result, "freeze": "up", "ablated": result, "step_share": 0.5}
     condition = dataclasses.replace(run.tuned("crime"), **how)
 
-    def make_trainer(model, base, dataset, recipe, folder, slices, label, stop, processes=1, **more):
+    def make_trainer(model, base, dataset, recipe, slices, label, stop, processes=1, **more):
         parts = [(part.name, part.index.tolist()) for part in slices]
         seen["trainer"] = base.model.dtype, recipe, parts, label, stop, processes
         raise TrainingError("seen")

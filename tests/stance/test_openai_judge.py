@@ -14,7 +14,7 @@ from polinb.errors import JudgeError, ParameterError
 from polinb.runs.chapter import begin
 from polinb.runs.params import from_namespace
 from polinb.stance.chat_judge import OpenAIJudge, rating_prompt
-from polinb.stance.replies import parse_rating
+from polinb.stance.service import parse_rating
 
 
 @pytest.fixture(autouse=True)

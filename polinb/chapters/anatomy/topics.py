@@ -9,8 +9,8 @@ import pandas as pd
 
 from polinb.data.pairs import StanceData
 from polinb.resampling import wilson
+from polinb.stance.classifiers import fitted
 from polinb.stance.judges import training_rows
-from polinb.stance.text_classifier import fitted
 
 _FOLDS = 5  # by prompt
 

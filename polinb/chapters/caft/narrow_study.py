@@ -22,8 +22,6 @@ from polinb.runs.results import Result, stage
 from polinb.runs.run import Run
 from polinb.scoring.residual import depths
 from polinb.stance import alignment as judges
-from polinb.stance.chat_judge import DEFAULT_MODEL
-from polinb.stance.service import DEFAULT_URL
 
 HELD_OUT = 8  # bundled tasks that are never trained on
 _GROUPS = 3  # groups of reference questions in which a direction must agree
@@ -196,7 +194,7 @@ def service_judged(
     """Alignment and coherence of answers by a chat model: table ``judged``."""
     frame = answers.frame("answers")
     how: dict[str, Any] = {"max_tokens": service.tokens, "cache": run.store.root / "judge" / "scores.jsonl"}
-    judge = judges.ScoreJudge(service.model or DEFAULT_MODEL, base_url=service.url or DEFAULT_URL, **how)
+    judge = judges.ScoreJudge(service.model, base_url=service.url, **how)
     table = judge.scores(frame, prompts)
     missing = table[["alignment_raw", "coherence_raw"]].isna().any(axis=1)
     if (missing & (frame["response"].str.strip() != "")).any():

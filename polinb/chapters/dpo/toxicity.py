@@ -32,7 +32,7 @@ from polinb.runs.run import Run
 from polinb.runs.stages import wide
 from polinb.scoring.shares import STUDY, held_out_shares, null_share
 from polinb.stance import civility
-from polinb.stance.rudeness import HubScorer, LocalScorer, Scorer, accuracy, rate
+from polinb.stance.rudeness import Scorer, accuracy, hub_scorer, local_scorer, rate
 from polinb.stance.utility import repetition
 
 MODELS = ("vanilla", "before", "after")
@@ -97,7 +97,7 @@ def scorer(run: Run) -> Scorer:
     """The run's scorer: ``toxicity_model``, or the embedded one."""
     name, device = run.params.toxicity_model, run.params.device
     return run.once(
-        "scorer", lambda: HubScorer(name, device=device) if name else LocalScorer(pairs(run), comments(run))
+        "scorer", lambda: hub_scorer(name, device=device) if name else local_scorer(pairs(run), comments(run))
     )
 
 
