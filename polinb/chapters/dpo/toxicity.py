@@ -211,11 +211,7 @@ def probe_texts(run: Run) -> Texts:
 
 
 def ready(run: Run) -> None:
-    """Refuse, before anything is trained, a model, data or a scorer that cannot work.
-
-    Raises:
-        ParameterError, ModelError, DataError
-    """
+    """Refuse, before anything is trained, a model (``study.refuse``), data or a scorer that cannot work."""
     if answers(run, "after").done():
         return
     dpo.refuse(run)
@@ -294,9 +290,8 @@ def change(run: Run) -> dict[str, tuple[float, float, float]]:
 
 def examples(run: Run, count: int = 4) -> pd.DataFrame:
     """The first challenge prompts and what the three models answer: prompt, vanilla, before, after."""
-    frames = {who: answers(run, who).frame("answers") for who in MODELS}
-    said = {who: frame["response"] for who, frame in frames.items()}
-    return pd.DataFrame({"prompt": frames["vanilla"]["prompt"], **said}).head(count)
+    said = {who: answers(run, who).frame("answers")["response"] for who in MODELS}
+    return asked(run).rows[["prompt"]].assign(**said).head(count)
 
 
 def overlap_f1(answer: str, reference: str) -> float:
@@ -321,10 +316,9 @@ def share_table(run: Run) -> pd.DataFrame:
     found, groups = own.parts(), [group.chosen for group in own.groups().values()]
     near = top_sets(found, tops(run))
     more = {ALL: np.any(groups, axis=0), **near}
-    table = own.shares(more)
+    table, sets = own.shares(more), [*groups, *more.values(), np.ones_like(groups[0])]
     other = held_out_shares(found, own.sign, own.letters).set_index("group")["other_texts"]
     table["other_texts"] = table["set"].map(other)
-    sets = [*groups, *more.values(), np.ones_like(groups[0])]
     table[["null", "null_low", "null_high"]] = [null_share(found.neurons, chosen, own.sign) for chosen in sets]
     reported = {ALL: STUDY["four groups"], **dict.fromkeys(near, STUDY["top neurons"])}
     return table.assign(study=table["set"].map(reported) / 100)
