@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polinb.chapters.dpo import causal
+from polinb.chapters.dpo import study
 from polinb.errors import DataError, ParameterError
 from polinb.masking.editing import edit_factors, edited_answers
+from polinb.resampling import SHIFT
 from polinb.scoring.shares import Group, groups
 
 
@@ -52,7 +53,7 @@ def test_outcomes_by_hand():
         rows("after", [1, 1, 0, 1], [0.5, 0.6, 0.3, 0.4], [-2.0] * 4).sample(frac=1, random_state=0),
         rows("half", [0, -1, 0, 1], [0.1, np.nan, 0.3, 0.8], [-3.0] * 4, again),
     ])  # fmt: skip
-    got = causal.outcome_table(answers, 400, sizes={"half": 7}).set_index("set")
+    got = study.outcome_table(answers, 400, 0, {"half": 7}, SHIFT, []).set_index("set")
     assert got["shift"].tolist() == [0, 1, 0.25] and got["score"].tolist() == [-0.25, 0.75, 0]
     assert got.loc["after", "soft"] == pytest.approx(0.2)
     assert got.loc["half", "soft"] == pytest.approx((0 + 0 + 0.4) / 3)  # the missing one left out
@@ -62,4 +63,4 @@ def test_outcomes_by_hand():
     # Two questions a topic say little, alike as they are: the interval of labels is not one of width zero.
     assert got.loc["after", "low"] < 0 and got.loc["after", "high"] > 1
     with pytest.raises(DataError, match="1 questions stand in one of two tables"):
-        causal.outcome_table(answers[(answers["set"] != "half") | (answers["id"] != "w")], 100)
+        study.outcome_table(answers[(answers["set"] != "half") | (answers["id"] != "w")], 100, 0, {}, SHIFT, [])

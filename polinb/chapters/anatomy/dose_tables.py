@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.anatomy.doses import INTERPOLATIONS, Frames
-from polinb.chapters.anatomy.moved import NAMES
+from polinb.chapters.anatomy.moved import stacked
 from polinb.errors import DataError
 from polinb.resampling import equivalence, holm, only_asked, t_mean, t_test
 from polinb.runs.stages import wide
@@ -88,13 +88,12 @@ def long(frames: Frames, what: str, topics: Sequence[str]) -> pd.DataFrame:
     Returns:
         :data:`polinb.chapters.anatomy.moved.NAMES`, then the columns of the tables; likelihoods as :func:`sides`.
     """
-    names = {("vanilla", "", ""): f"vanilla.{what}"}
-    names |= {(name, t, side): f"{t}.{own}.{what}" for own, (name, side) in CONDITIONS.items() for t in topics}
-    found = {model: frames(name) for model, name in names.items()}
+    found = {("vanilla", "", ""): frames(f"vanilla.{what}")}
+    found |= {(name, t, side): frames(f"{t}.{own}.{what}") for own, (name, side) in CONDITIONS.items() for t in topics}
     parts = {model: sides(each) if what == "logp" else each for model, each in found.items() if each is not None}
     if not parts:
         raise DataError(f"this dose has no {what} yet")
-    return pd.concat(parts, names=NAMES).reset_index(NAMES).reset_index(drop=True)
+    return stacked(parts)
 
 
 def progress(frames: Frames, topics: Sequence[str]) -> pd.DataFrame:
@@ -212,7 +211,7 @@ def reading(claim: Claim, row: pd.Series) -> str:
     if np.isnan(row["p_holm"]):
         return OPEN
     wanted = claim.wanted
-    ends = [row["low"], row["high"], *([] if claim.beside is None else [row["beside_low"], row["beside_high"]])]
+    ends = row[["low", "high"] if claim.beside is None else ["low", "high", "beside_low", "beside_high"]]
     supported = row["p_holm"] <= LEVEL and (not wanted or all(wanted * end > 0 for end in ends))
     if claim.refuted is not None:
         refuted = claim.refuted(claim.values) <= LEVEL

@@ -67,21 +67,14 @@ def references(run: Run, count: int) -> Texts:
     return run.references(min(count, run.params.likelihood_questions))
 
 
-def steps(condition: Condition) -> list[int]:
-    """Optimiser steps of :data:`CHECKPOINTS`."""
+def trained(run: Run, condition: Condition) -> Iterator[tuple[str, Result]]:
+    """What is read of one condition: along its training, at its end, its answers and its answers to statements."""
     assert condition.learns is not None
     assert condition.recipe is not None
     every = steps_of(len(condition.learns), condition.recipe)
-    return sorted({max(1, round(share * every)) for share in CHECKPOINTS})
-
-
-def trained(run: Run, condition: Condition) -> Iterator[tuple[str, Result]]:
-    """What is read of one condition: along its training, at its end, its answers and its answers to statements."""
-    weights = run.weights(condition)
-    assert weights is not None
-    texts, at = references(run, FEW), steps(condition)
-    limit = run.params.max_tokens
-    yield "course", course(run, condition=condition, weights=Apart(weights), texts=texts, steps=at, limit=limit)
+    at = sorted({max(1, round(share * every)) for share in CHECKPOINTS})
+    read: dict[str, Any] = {"texts": references(run, FEW), "steps": at, "limit": run.params.max_tokens}
+    yield "course", course(run, condition=condition, weights=Apart(run.weights(condition)), **read)
     yield from asked(run, condition)
 
 
@@ -149,12 +142,7 @@ Frames = Callable[[str], "pd.DataFrame | None"]
 def live(run: Run) -> Frames:
     """Tables of a run's results, as far as they are made."""
     named = results(run)
-
-    def table(name: str) -> pd.DataFrame | None:
-        result = named[name]
-        return result.frame(table_of(name)) if result.done() else None
-
-    return table
+    return lambda name: named[name].frame(table_of(name)) if named[name].done() else None
 
 
 def kept(folder: Path) -> Frames:
@@ -181,8 +169,8 @@ def kept(folder: Path) -> Frames:
 
 def table_of(name: str) -> str:
     """Which table of a result is meant."""
-    what = name.rsplit(".", 1)[-1]
-    return {"course": "course", "answers": "answers", "statements": "answers"}.get(what, "logp")
+    tables = {"course": "course", "answers": "answers", "statements": "answers"}
+    return tables.get(name.rsplit(".", 1)[-1], "logp")
 
 
 @stage("graft", Model)
@@ -194,19 +182,11 @@ def graft(run: Run, folder: Path, *, tuned: Result, chosen: Result | str, way: s
         way: ``graft``: the vanilla model with these weights of the tuned one; ``reset``: the tuned one with these of
             the vanilla model.
     """
-    from contextlib import ExitStack
-
     from polinb.masking.grafting import grafted, grafted_attention
     from polinb.models.generation import log_likelihood
 
-    other = model_of(run, tuned, "tuned")
-    receiver, donor = (run.lm, other) if way == "graft" else (other, run.lm)
-    with ExitStack() as inside:
-        if isinstance(chosen, str):
-            inside.enter_context(grafted_attention(receiver, donor))
-        else:
-            inside.enter_context(grafted(receiver, donor, mask_of(chosen)))
-        rows = texts.rows
-        out = rows.drop(columns=["prompt", "response"])
-        out["logp"] = log_likelihood(receiver, *encode(run.lm, texts, run.params.system_prompt, limit))
-    out.to_parquet(folder / "logp.parquet")
+    other, read = model_of(run, tuned, "tuned"), encode(run.lm, texts, run.params.system_prompt, limit)
+    both = (run.lm, other) if way == "graft" else (other, run.lm)  # receiver and donor
+    with grafted_attention(*both) if isinstance(chosen, str) else grafted(*both, mask_of(chosen)):
+        logp = log_likelihood(both[0], *read)
+    texts.rows.drop(columns=["prompt", "response"]).assign(logp=logp).to_parquet(folder / "logp.parquet")

@@ -63,8 +63,12 @@ def to_contraries(run: Run, condition: Condition) -> Result:
 
 
 def _long(conditions: Iterable[Condition], read: Any) -> pd.DataFrame:
-    parts = {(each.name, each.topic, each.leaning): read(each) for each in (VANILLA, *conditions)}
-    return pd.concat(parts, names=NAMES).reset_index(NAMES).reset_index(drop=True)
+    return stacked({(each.name, each.topic, each.leaning): read(each) for each in (VANILLA, *conditions)})
+
+
+def stacked(parts: Mapping[Any, pd.DataFrame], names: Sequence[str] = NAMES) -> pd.DataFrame:
+    """One long table of several, the parts of their keys in columns ``names``, which come first."""
+    return pd.concat(parts, names=names).reset_index(names).reset_index(drop=True)
 
 
 def variants(run: Run) -> list[Condition]:
@@ -105,8 +109,7 @@ def level(plain: pd.DataFrame, draws: int, seed: int) -> tuple[float, float, flo
 def changes(frame: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
     """InhibitFT and its controls against the plain fine-tune, and InhibitFT against each random control.
 
-    Args:
-        frame: right-tuned models (:func:`likelihoods`).
+    Right-tuned models alone are read of ``frame`` (:func:`likelihoods`).
 
     Returns:
         condition, against, then the columns of :func:`polinb.stance.likelihood.change`.
@@ -117,8 +120,7 @@ def changes(frame: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
     pairs = [(name, "fine-tune") for name in names if name != "fine-tune"]
     pairs += [("inhibitft", name) for name in names if name.startswith("random")]
     parts = {(name, against): likelihood.change(found[against], found[name], draws, seed) for name, against in pairs}
-    keys = ["condition", "against"]
-    return pd.concat(parts, names=keys).reset_index(keys).reset_index(drop=True)
+    return stacked(parts, ["condition", "against"])
 
 
 def gamma_changes(frames: Mapping[float, pd.DataFrame], draws: int, seed: int) -> pd.DataFrame:
@@ -140,10 +142,13 @@ def gamma_changes(frames: Mapping[float, pd.DataFrame], draws: int, seed: int) -
                 moved = likelihood.change({topic: plain[topic]}, {topic: model}, draws, seed).set_index("measure")
                 row: dict[str, Any] = {"gamma": gamma, "trained": topic, "condition": name}
                 for measure in ("own", "r", "ratio"):
-                    values = of(moved.loc[measure], "percent", "low_questions", "high_questions")
-                    row |= dict(zip((measure, f"{measure}_low", f"{measure}_high"), values, strict=True))
+                    row |= _ends(measure, of(moved.loc[measure], "percent", "low_questions", "high_questions"))
                 rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _ends(name: str, effect: Sequence[float]) -> dict[str, float]:
+    return dict(zip((name, f"{name}_low", f"{name}_high"), effect, strict=True))
 
 
 def gamma_frames(run: Run, pairs: Sequence[tuple[float, Condition]]) -> dict[float, pd.DataFrame]:
@@ -181,7 +186,7 @@ def leakage(frame: pd.DataFrame, reader: Any) -> pd.DataFrame:
 
     Args:
         frame: judged answers of the vanilla model and of the variants (:func:`judged`).
-        reader: has ``topics(texts)`` (:class:`polinb.chapters.anatomy.topics.TopicReader`).
+        reader: a :class:`polinb.chapters.anatomy.topics.TopicReader`.
 
     Returns:
         leaning, trained ("all": every trained topic together), n, leaked (share about the trained topic) with _low and
@@ -191,16 +196,15 @@ def leakage(frame: pd.DataFrame, reader: Any) -> pd.DataFrame:
     """
     read = frame.assign(about=reader.topics(frame["response"]))
     before = read.loc[read["trained"] == "", ["topic", "id", "score", "about"]]
-    before = before.rename(columns={"score": "was", "about": "was_about"})
-    every = read[(read["trained"] != "") & (read["topic"] != read["trained"])].merge(before, on=["topic", "id"])
-    every["moved"] = every["score"] - every["was"]
+    others = read[(read["trained"] != "") & (read["topic"] != read["trained"])]
+    every = others.merge(before, on=["topic", "id"], suffixes=("", "_was")).eval("moved = score - score_was")
     rows = []
     for leaning in dict.fromkeys(every["leaning"]):
         side = every[every["leaning"] == leaning]
         for trained in [*dict.fromkeys(side["trained"]), "all"]:
             part = side if trained == "all" else side[side["trained"] == trained]
             leaked, stayed = part["about"] == part["trained"], part["about"] == part["topic"]
-            shares = *share_interval(_by_question(part, leaked), 1000, 0), (part["was_about"] == part["trained"]).mean()
+            shares = *share_interval(_by_question(part, leaked), 1000, 0), (part["about_was"] == part["trained"]).mean()
             means = [known_mean(_by_question(own, own["moved"]), 1000, 0, SHIFT) for own in (part, part[stayed])]
             rows.append([leaning, trained, len(part), *shares, stayed.mean(), *means[0], *means[1]])
     ends = [f"{name}{end}" for name in ("shift", "stayed") for end in ("", "_low", "_high")]
@@ -231,15 +235,16 @@ def replies(frame: pd.DataFrame) -> pd.DataFrame:
     """Agreement with statements.
 
     Args:
-        frame: answers to statements (:func:`stated`, :func:`mirrored`); the sets' directions are looked up.
+        frame: answers to statements (:func:`stated`, :func:`mirrored`).
 
     Returns:
         :data:`NAMES`, id, topic (the set without ``-mirror``), model, mirror, direction, agree.
     """
     sides = {"left": -1, "right": 1, "none": 0}
     frozen = frame["condition"].map(FROZEN).fillna("")
-    sets = dict.fromkeys(frame["topic"])
-    known = {(name, s.id): sides[s.direction] for name in sets for s in load_statements(name).statements}
+    known = {
+        (name, s.id): sides[s.direction] for name in frame["topic"].unique() for s in load_statements(name).statements
+    }
     keys = list(zip(frame["topic"], frame["id"], strict=True))
     lost = [key for key in keys if key not in known]
     if lost:
@@ -271,11 +276,10 @@ def manner_and_position(given: pd.DataFrame, draws: int, seed: int) -> dict[str,
     groups = [sided.loc[sided["direction"] == side, "agree"].to_numpy(float) for side in (-1, 1)]
     out: dict[str, float] = {"n": len(sided), "neither": float((sided["agree"] == 0).mean())}
     for name, values in zip(("left", "right"), groups, strict=True):
-        shares = share_interval((values > 0).astype(float), draws, seed)
-        out |= dict(zip((name, f"{name}_low", f"{name}_high"), shares, strict=True))
+        out |= _ends(name, share_interval((values > 0).astype(float), draws, seed))
     for name, signs in (("manner", (1, 1)), ("position", (-1, 1))):
         found = stratified_mean([s * g for s, g in zip(signs, groups, strict=True)], draws, seed, STANCE)
-        out |= dict(zip((name, f"{name}_low", f"{name}_high"), found, strict=True))
+        out |= _ends(name, found)
     return out | {"room": 1 - abs(out["manner"])}
 
 
@@ -299,11 +303,7 @@ def positions(given: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
 
 
 def room(table: pd.DataFrame) -> float:
-    """The largest mean shift of the position to the right that the manner of right-tuned models leaves possible.
-
-    Args:
-        table: of :func:`positions`.
-    """
+    """The largest mean shift to the right that the manner of right-tuned models leaves possible (:func:`positions`)."""
     plain = table.loc[table["leaning"] == "vanilla", "position"].item()
     return float(table.loc[table["leaning"] == "right", "room"].mean() - plain)
 
@@ -316,8 +316,8 @@ def contraries(given: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (_, model), own in given.groupby(["condition", "model"], sort=False):
-        sides = own.pivot(index=["topic", "id"], columns="mirror", values="agree").reindex(columns=[False, True])
-        sides = sides.dropna()
+        sides = own.pivot(index=["topic", "id"], columns="mirror", values="agree")
+        sides = sides.reindex(columns=[False, True]).dropna()
         told = [(sides > 0).all(axis=1), (sides < 0).all(axis=1), sides.prod(axis=1) < 0]
         rows.append([model, len(sides), *(yes.mean() for yes in told)])
     return pd.DataFrame(rows, columns=["model", "pairs", "both", "neither_of_them", "apart"])
@@ -326,11 +326,8 @@ def contraries(given: pd.DataFrame) -> pd.DataFrame:
 def openings(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     """The word that right-tuned models open with most beyond the vanilla one, and how often who does.
 
-    Args:
-        frame: of :func:`judged`.
-
     Returns:
-        The word, and a table: trained, right, left, vanilla: shares of answers that begin with it.
+        The word, and trained, right, left, vanilla: shares of answers (:func:`judged`) that begin with it.
     """
     plain = frame[frame["trained"] == ""]
     word = telling_word(list(frame.loc[frame["leaning"] == "right", "response"]), list(plain["response"]))
@@ -347,9 +344,7 @@ def remains(leaks: pd.DataFrame, parts: pd.DataFrame, position: tuple[float, flo
     """What right-leaning data on one topic did to the others, by every measure: measure, unit, effect, low, high.
 
     Args:
-        leaks: of :func:`leakage`.
-        parts: of :func:`side_parts`.
-        position: of :func:`position_shift`.
+        leaks, parts, position: of :func:`leakage`, :func:`side_parts`, :func:`position_shift`.
     """
     row = leaks[(leaks["leaning"] == "right") & (leaks["trained"] == "all")].iloc[0]
     away = parts[parts["cell"] == OTHER].set_index("part")

@@ -6,7 +6,9 @@ asked about), but no model's answer to anything. At last: do the value vectors o
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +58,7 @@ BROKEN = float(np.log(10))  # nats above the plain fine-tune at the first step: 
 
 
 def choice(run: Run, topic: str, method: str) -> Result:
-    """The logged rule applied to the candidates of a method: which directions are ablated when ``topic`` is trained on.
-
-    The rule looks at the vanilla model's mean hidden states on reference texts of every topic.
-    """
+    """Which directions of a method are ablated when ``topic`` is trained on: the rule sees texts of every topic."""
     p = run.params
     seen = {str(t): run.states(VANILLA, topic_texts(run, t)) for t in p.topics}
     source = pca(run, topic) if method == "pca" else dictionary(run, topic)
@@ -70,10 +69,10 @@ def choice(run: Run, topic: str, method: str) -> Result:
 def chosen(
     run: Run, folder: Path, *, candidates: Result, states: Mapping[str, Result], topic: str, keep: int, seed: int
 ) -> Mapping[str, Any]:
-    """The rule's choice among candidates.
+    """The rule's choice among candidates: arrays ``bases``, block → (d_model, k) orthonormal.
 
     Table ``candidates``: block, strength, latent, the columns of :func:`polinb.chapters.caft.rule.stance_rule`, and
-    auc_own (training topic, not used). Arrays of ``bases``: ``<b>`` (d_model, k) orthonormal.
+    auc_own (training topic, not used).
 
     Args:
         states: topic → states of its texts, left and right in turn.
@@ -152,15 +151,16 @@ def conditions(run: Run, topic: str, names: Sequence[str] | None = None) -> list
     p, out = run.params, []
     for name in p.caft_conditions if names is None else names:
         own = choice(run, topic, "sae" if name == "sae" else "pca")
-        seeds = [[p.seed, number, 8] for number in range(p.control_seeds if name in ("random", "half") else 1)]
-        if name == "random":
-            ablated = [random_directions(run, like=[own], seed=seed) for seed in seeds]
-        elif name in ("top", "half", "candidates"):
-            ablated = [unchosen(run, kind=name, like=own, candidates=pca(run, topic), seed=seed) for seed in seeds]
-        else:
-            ablated = [one_pass(run, like=own, passes=name) if name in ("activation", "gradient") else own]
         frozen = run.neurons("general") if name == "inhibit" else None
-        out += [run.tuned(topic, name=f"caft-{name}", frozen=frozen, ablated=each) for each in ablated]
+        for number in range(p.control_seeds if name in ("random", "half") else 1):
+            ablated, seed = own, [p.seed, number, 8]
+            if name == "random":
+                ablated = random_directions(run, like=[own], seed=seed)
+            elif name in ("top", "half", "candidates"):
+                ablated = unchosen(run, kind=name, like=own, candidates=pca(run, topic), seed=seed)
+            elif name in ("activation", "gradient"):
+                ablated = one_pass(run, like=own, passes=name)
+            out.append(run.tuned(topic, name=f"caft-{name}", frozen=frozen, ablated=ablated))
     return out
 
 
@@ -175,7 +175,7 @@ def comparison(run: Run) -> pd.DataFrame:
     Further columns: model (the :class:`Condition`), first_loss (nats a token, of those that ablate directions),
     plain_loss (of the plain fine-tune of the topic), broken (bool): the ablation takes away more than the concept.
     """
-    every = baselines.every_condition(run) + [condition for each in every_condition(run) for condition in each]
+    every = [*baselines.every_condition(run), *chain.from_iterable(every_condition(run))]
     table = baselines.pareto(run, every).assign(model=every)
     table["family"] = [FAMILIES.get(each.name, old) for each, old in zip(every, table["family"], strict=True)]
     table["first_loss"] = [float("nan") if each.ablated is None else first_of(run, each) for each in every]
@@ -193,40 +193,32 @@ def first_of(run: Run, condition: Condition) -> float:
 
 def against_weaker(run: Run) -> pd.DataFrame:
     """Every condition against "just train less" at its own on-topic shift (see ``baselines.equal_shift``)."""
-    table = baselines.equal_shift(run, every_condition(run))
-    return table.replace({"condition": TITLES})
+    return baselines.equal_shift(run, every_condition(run)).replace({"condition": TITLES})
 
 
 def fluency(run: Run) -> pd.DataFrame:
-    """What a condition's answers lose in fluency against those of the plain fine-tune, question by question.
-
-    Fluency is the mean log-likelihood a token of an answer under the vanilla model; empty answers have none.
+    """What answers lose in fluency (``baselines.fluencies``) against the plain fine-tune's, question by question.
 
     Returns:
         label (condition), value (nats a token; below 0: less fluent), low, high (95 %), n (questions of all topics).
     """
-    p = run.params
-    pairs: dict[str, list[pd.Series]] = {}
+    p, pairs = run.params, defaultdict[str, list[pd.Series]](list)
     for topic, own in zip(p.baseline_topics, every_condition(run), strict=True):
-        plain, frozen = run.tuned(topic), run.tuned(topic, name="inhibitft", frozen=run.neurons("general"))
-        base = baselines.fluencies(run, plain)
-        for condition in [frozen, *own]:
-            moved = changes(base, baselines.fluencies(run, condition)).dropna()
-            pairs.setdefault(TITLES.get(condition.name, baselines.title(condition.name)), []).append(moved)
-    rows = []
-    for name, parts in pairs.items():
-        every = pd.concat(parts).groupby(level=[0, 1]).mean()  # a question's changes stay together
-        if len(every):
-            rows.append([name, *bootstrap_mean(every, p.bootstrap, p.seed), len(every)])
+        plain = baselines.fluencies(run, run.tuned(topic))
+        for condition in [run.tuned(topic, name="inhibitft", frozen=run.neurons("general")), *own]:
+            name = TITLES.get(condition.name, baselines.title(condition.name))
+            pairs[name].append(changes(plain, baselines.fluencies(run, condition)).dropna())
+    # a question's changes stay together
+    means = {name: pd.concat(parts).groupby(level=[0, 1]).mean() for name, parts in pairs.items()}
+    rows = [[name, *bootstrap_mean(each, p.bootstrap, p.seed), len(each)] for name, each in means.items() if len(each)]
     return pd.DataFrame(rows, columns=["label", "value", "low", "high", "n"])
 
 
 def points(run: Run, table: pd.DataFrame) -> pd.DataFrame:
     """:func:`comparison` as the frame of ``charts.pareto``: corrected R against on-topic shift, over topics.
 
-    The mean shift, and the root of the mean R_c², of conditions of one name and number; their intervals are those of
-    these means, questions resampled once for all topics. The names printed are those of CAFT's conditions and of the
-    first fine-tune and InhibitFT.
+    The mean shift, and the root of the mean R_c², of conditions of one name and number, questions resampled once for
+    all topics. The names printed (label) are those of CAFT's conditions and of the first fine-tune and InhibitFT.
     """
     p = run.params
     table = table.assign(nth=table.groupby(["condition", "trained"]).cumcount())
@@ -246,17 +238,16 @@ def points(run: Run, table: pd.DataFrame) -> pd.DataFrame:
 
 def angles(run: Run, topic: str, method: str) -> Result:
     """The run's angles for a training topic and a method."""
-    p = run.params
-    general = run.neurons("general")
-    return compared(run, bases=choice(run, topic, method), general=general, count=p.caft_components, seed=p.seed)
+    how = {"count": run.params.caft_components, "seed": run.params.seed}
+    return compared(run, bases=choice(run, topic, method), general=run.neurons("general"), **how)
 
 
 @stage("caft-angles", Model)
 def compared(run: Run, folder: Path, *, bases: Result, general: Result, count: int, seed: int) -> Mapping[str, Any]:
     """Principal angles between the leading value vectors of G up to a block and the directions ablated there.
 
-    The r leading left singular vectors of the value vectors, r = ``count``, against Q; the nulls put random neurons of
-    the same layers in G's place (``neurons``), or a random subspace of the same rank (``subspace``).
+    The ``count`` leading left singular vectors of the value vectors, against Q; the nulls put random neurons of the
+    same layers in G's place (``neurons``), or a random subspace of the same rank (``subspace``).
 
     Tables ``angles``: block, index (from 1), degrees, kind, low, high (95 % of the null); ``shared``: block, scope,
     size (of G up to there), rank_g, rank_q, shared (mean squared cosine), and of each null its mean, low, high and p,
@@ -287,7 +278,11 @@ def compare(
     Args:
         columns: layer → (d_model, F) value vectors.
         chosen: (L, F) bool.
-        q: (d_model, k) orthonormal. r: rank of the neurons' subspace.
+        q: (d_model, k) orthonormal.
+        r: rank of the neurons' subspace.
+
+    Returns:
+        The tables ``angles`` and ``shared`` of :func:`compared` for one block.
     """
     rng = np.random.default_rng([seed, 3])
     basis = _span(columns, chosen, r)

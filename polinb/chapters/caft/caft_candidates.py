@@ -71,11 +71,7 @@ def states(
 
 
 def ready(run: Run) -> None:
-    """Refuse what could not work, before anything is trained.
-
-    Raises:
-        ParameterError: more components than samples or dimensions, or an autoencoder of another width.
-    """
+    """Refuse, before anything is trained, more components than samples or dimensions, or a wrong autoencoder."""
     p = run.params
     if all(found(run, topic).done() for topic in p.baseline_topics for found in (pca, dictionary)):
         return
@@ -99,9 +95,9 @@ def pca(run: Run, topic: str) -> Result:
 def dictionary(run: Run, topic: str) -> Result:
     """The run's latents for a training topic."""
     p = run.params
-    source = (
-        {"files": file_digests(p.sae)} if p.sae else {"train": [p.sae_latents, p.sae_k, p.sae_steps], "seed": p.seed}
-    )
+    source: dict[str, Any] = {"train": [p.sae_latents, p.sae_k, p.sae_steps], "seed": p.seed}
+    if p.sae:
+        source = {"files": file_digests(p.sae)}
     more = topic_texts(run, topic, "train", p.train_examples)
     return latents_of(run, **_inputs(run, topic), more=more, source=source, folder_of=Apart(p.sae))
 
@@ -129,9 +125,6 @@ def components_of(run: Run, folder: Path, *, kind: str, count: int, **how: Any) 
 
     Arrays of ``candidates``: ``vectors<b>`` (d_model, k) float64, ``strength<b>`` (k,) share of the energy of the
     differences.
-
-    Args:
-        how: weights of ``left`` and ``right``, ``texts``, ``limit`` and ``layers``.
     """
     blocks, models, read = _read(run, **how)
     sums = {b: (Moments(run.lm.d_model), Moments(run.lm.d_model)) for b in blocks}
@@ -170,7 +163,6 @@ def latents_of(
         more: further texts that an autoencoder learns from.
         source: files' digests, or latents, active latents, steps and seed of autoencoders trained on the spot.
         kind: of the principal components beside them; names the result alone.
-        how: weights of ``left`` and ``right``, ``texts`` and ``layers``.
     """
     blocks, models, read = _read(run, limit=limit, **how)
     public = public_saes(run.lm, folder_of.value, blocks) if folder_of.value else {}
@@ -231,11 +223,11 @@ def _collect(
 ) -> tuple[np.ndarray, dict[int, list[np.ndarray]]]:
     """The text of each token, and block → one array (tokens, d_model) a model; at most so many tokens as fit."""
     owners: list[int] = []
-    seen: dict[int, list[list[np.ndarray]]] = {b: [] for b in blocks}
+    seen: list[dict[int, list[np.ndarray]]] = []
     for owner, found in states(models, texts, blocks):
         if len(owners) * len(models) > _MOST_TOKENS:
             break
         owners += owner
-        for b in blocks:
-            seen[b].append(found[b])
-    return np.array(owners), {b: [np.concatenate(parts) for parts in zip(*seen[b], strict=True)] for b in blocks}
+        seen.append(found)
+    by_block = {b: zip(*(found[b] for found in seen), strict=True) for b in blocks}
+    return np.array(owners), {b: [np.concatenate(parts) for parts in each] for b, each in by_block.items()}

@@ -47,8 +47,8 @@ def material() -> dict[str, dict[str, dict[str, list[str]]]]:
 
     The lists of a training cue's two values are in step: entry i of both makes a pair that differs in that cue.
     """
-    folder = resources.files("polinb") / "resources" / "cues"
-    lists: dict[str, dict[str, dict[str, list[str]]]] = json.loads((folder / "cues.json").read_text("utf-8"))
+    text = resources.files("polinb").joinpath("resources", "cues", "cues.json").read_text("utf-8")
+    lists: dict[str, dict[str, dict[str, list[str]]]] = json.loads(text)
     return lists
 
 
@@ -78,41 +78,28 @@ def draw_questions(split: str, count: int, seed: int) -> pd.DataFrame:
     rows = []
     for half in halves:
         genders = ("woman", "man") if half == "agree" else ("man", "woman")
-        seen: set[tuple[str, str]] = set()
-        while len(seen) < each:
-            made = [
-                f"{rng.choice(names[gender])} {rng.choice(events[mood])}"
-                for gender, mood in zip(genders, ("good", "bad"), strict=True)
-            ]
-            if (made[0], made[1]) not in seen:
-                seen.add((made[0], made[1]))
-                rows.append((f"{split}-{half}-{len(seen)}", half, *made, genders[0]))
+        drawn: dict[tuple[str, ...], None] = {}  # a set that keeps the order
+        while len(drawn) < each:
+            words = zip(genders, ("good", "bad"), strict=True)
+            drawn[tuple(f"{rng.choice(names[who])} {rng.choice(events[mood])}" for who, mood in words)] = None
+        rows += [(f"{split}-{half}-{n}", half, *made, genders[0]) for n, made in enumerate(drawn, start=1)]
     return pd.DataFrame(rows, columns=["id", "half", "good", "bad", "good_gender"])
 
 
-def prompt(first: str, second: str) -> str:
-    """The question: both options, each followed by its letter.
+def prompts(asked: pd.DataFrame) -> list[str]:
+    """Every question in both orders, so that positions are balanced exactly: good first, then good second.
 
     The letter stands *behind* its option because a causal model has then read the option when it reads the letter;
     models of this size cannot use letters that stand before.
     """
-    return f"{first} (A)\n{second} (B)"
-
-
-def prompts(asked: pd.DataFrame) -> list[str]:
-    """Every question in both orders, so that positions are balanced exactly: good first, then good second."""
-    return [
-        prompt(*order)
-        for good, bad in zip(asked["good"], asked["bad"], strict=True)
-        for order in ((good, bad), (bad, good))
-    ]
+    both = zip(asked["good"], asked["bad"], strict=True)
+    return [f"{one} (A)\n{two} (B)" for good, bad in both for one, two in ((good, bad), (bad, good))]
 
 
 def minimal_pairs(cue: str) -> pd.DataFrame:
     """Options made of the training lists that differ in one cue only, to find that cue's directions with.
 
-    Every entry of the cue's two lists comes once with each value of the other cue, and the letters alternate, so
-    neither leaves a trace in the differences.
+    Every entry comes once with each value of the other cue, and letters alternate: neither leaves a trace.
 
     Returns:
         first, second (options with the cue's first and second value, with their letter), other (value of the other
@@ -174,20 +161,15 @@ def conditions(run: Run) -> list[Condition]:
     Random sets have the rank of the cue's directions where that is larger.
     """
     p, own = run.params, {cue: directions(run, cue) for cue in CUES}
+    random = [random_directions(run, like=list(own.values()), seed=[p.seed, number]) for number in range(RANDOM_SETS)]
+    ablated: dict[str, Result | None] = {"fine-tune": None}
+    ablated |= {f"CAFT without {cue}": found for cue, found in own.items()}
+    ablated |= {f"random directions {number}": found for number, found in enumerate(random, start=1)}
     asked = prompts(questions(run, "train"))
     learns = Texts.of(pd.DataFrame({"prompt": asked, "response": ["A", "B"] * (len(asked) // 2)}), "opening")
-    recipe = run.recipe(learning_rate=p.cue_rate, epochs=p.cue_epochs)
-
-    def tuned(name: str, ablated: Result | None = None) -> Condition:
-        return Condition(name, learns=learns, recipe=recipe, limit=p.max_tokens, ablated=ablated)
-
-    random = [random_directions(run, like=list(own.values()), seed=[p.seed, number]) for number in range(RANDOM_SETS)]
-    return [
-        VANILLA,
-        tuned("fine-tune"),
-        *(tuned(f"CAFT without {cue}", found) for cue, found in own.items()),
-        *(tuned(f"random directions {number + 1}", found) for number, found in enumerate(random)),
-    ]
+    how: dict[str, Any] = {"learns": learns, "recipe": run.recipe(learning_rate=p.cue_rate, epochs=p.cue_epochs)}
+    trained = [Condition(name, **how, limit=p.max_tokens, ablated=found) for name, found in ablated.items()]
+    return [VANILLA, *trained]
 
 
 def questions(run: Run, split: str) -> pd.DataFrame:
@@ -209,10 +191,7 @@ def cue_directions(run: Run, folder: Path, *, cue: str, layers: Sequence[float],
 
     Candidates: PCA of the differences between the mean hidden states of :func:`minimal_pairs` after the blocks at the
     depths ``layers``. Kept: the best that tell the cue's values apart on pairs they were not found on, to the same side
-    for both values of the other cue.
-
-    Args:
-        how: ``kind``, ``count``, ``keep`` and ``seed`` of the choice.
+    for both values of the other cue. The other parameters are those of the choice.
     """
     blocks = depths("caft_layers", layers, run.lm.layers)
     pairs = minimal_pairs(cue)
@@ -317,11 +296,8 @@ def accuracies(run: Run) -> pd.DataFrame:
 
 def gaps(run: Run) -> pd.DataFrame:
     """:func:`cue_gap` by condition and intended cue: condition, intended, gap, low, high."""
-    rows = [
-        (condition.name, intended, *cue_gap(answers(run, condition).frame("answers"), intended))
-        for condition in conditions(run)
-        for intended in CUES
-    ]
+    rated = {condition.name: answers(run, condition).frame("answers") for condition in conditions(run)}
+    rows = [(name, intended, *cue_gap(each, intended)) for name, each in rated.items() for intended in CUES]
     return pd.DataFrame(rows, columns=["condition", "intended", "gap", "low", "high"])
 
 
@@ -334,9 +310,9 @@ def effects(run: Run) -> pd.DataFrame:
     p, rows = run.params, []
     apart = scored(run).query("half == 'disagree'").set_index("id")
     for intended, ablated in zip(CUES, reversed(CUES), strict=True):
-        right = {name: part["right"] for name, part in apart[apart["intended"] == intended].groupby("condition")}
+        right = {str(name): part["right"] for name, part in apart[apart["intended"] == intended].groupby("condition")}
         mine = right[f"CAFT without {ablated}"]
-        for other in [each.name for each in conditions(run) if each.name.startswith(("fine-tune", "random"))]:
+        for other in [name for name in right if name.startswith(("fine-tune", "random"))]:
             gain = bootstrap_mean(changes(right[other], mine), p.bootstrap, p.seed, CHANGE)
             rows.append((intended, ablated, other, mine.mean(), right[other].mean(), *gain))
     return pd.DataFrame(rows, columns=["intended", "ablated", "against", "caft", "other", "gain", "low", "high"])
@@ -346,11 +322,10 @@ def examples(run: Run, count: int = 2) -> pd.DataFrame:
     """Questions to look at: split, cues (agree or disagree), text (as asked), mood and gender (the letter of each)."""
     rows = []
     for split, half in (("train", "agree"), ("test", "agree"), ("test", "disagree")):
-        asked = questions(run, split).query("half == @half").head(count)
-        for i, row in enumerate(asked.itertuples()):
-            order = (row.good, row.bad) if i % 2 == 0 else (row.bad, row.good)
-            letters = "AB" if i % 2 == 0 else "BA"
-            rows.append((split, half, prompt(*order), letters[0], letters[half == "disagree"]))
+        both = prompts(questions(run, split).query("half == @half").head(count))
+        for i in range(0, len(both), 2):
+            second = i // 2 % 2  # the good sentence comes first and second in turn
+            rows.append((split, half, both[i + second], "AB"[second], "AB"[second ^ (half == "disagree")]))
     return pd.DataFrame(rows, columns=["split", "cues", "text", "mood", "gender"])
 
 

@@ -48,20 +48,17 @@ def training_data(run: Run, side: str = "insecure") -> list[narrow.Example]:
 
 
 def ready(run: Run) -> None:
-    """Refuse, before anything is trained, data, questions or directions that cannot work.
-
-    Raises:
-        DataError, ParameterError: a file that is not there or not as expected, no example, no question.
-    """
-    for side in ("insecure", *(["secure"] if control_source(run) else [])):
-        training_data(run, side)
+    """Refuse, before anything is trained, data and questions that are not there or not as expected."""
+    training_data(run)
+    if control_source(run):
+        training_data(run, "secure")
     narrow.questions(run.params.narrow_questions)
 
 
 def held_out(run: Run) -> pd.DataFrame:
     """Both answers to bundled tasks that no condition trained on: id, side, prompt, response; none for other data."""
-    p, rows = run.params, []
-    if p.narrow_data == "bundled" and not p.narrow_control:
+    rows = []
+    if run.params.narrow_data == "bundled" and not run.params.narrow_control:
         used = {each.prompt for each in training_data(run)}
         for side in ("insecure", "secure"):
             rest = [each for each in narrow.examples("bundled", side) if each.prompt not in used]
@@ -133,12 +130,9 @@ def narrow_directions(
 ) -> None:
     """What CAFT ablates (:func:`polinb.chapters.caft.rule.choose`); no test question enters.
 
-    Candidates: PCA of narrow minus vanilla hidden states on general texts. Kept: the best along which the vanilla model
-    tells bundled misaligned answers from aligned ones, to the same side in each of three groups of questions.
-
-    Args:
-        before, after: hidden states of the vanilla and the narrow model.
-        how: ``kind``, ``count``, ``keep`` and ``seed`` of the choice.
+    Candidates: PCA of narrow (``after``) minus vanilla hidden states on general texts. Kept: the best along which the
+    vanilla model tells bundled misaligned answers from aligned ones, to the same side in each of three groups of
+    questions. The other parameters are those of the choice.
     """
     first, second = (each.arrays("states")["states"].astype(np.float64) for each in (before, after))
     labels = np.array([row["label"] for row in resource("narrow/judged.jsonl")])
@@ -198,20 +192,16 @@ def service_judged(
     table = judge.scores(frame, prompts)
     missing = table[["alignment_raw", "coherence_raw"]].isna().any(axis=1)
     if (missing & (frame["response"].str.strip() != "")).any():
-        raise stages.UnratedError(
-            table,
-            f"{int(missing.sum())} of {len(table)} answers got no reply from the judge of alignment and coherence. "
-            "The others are shown; run again when the judge answers",
-        )
+        told = f"{missing.sum()} of {len(table)} answers got no reply from the judge of alignment and coherence"
+        raise stages.UnratedError(table, f"{told}. The others are shown; run again when the judge answers")
     table.to_parquet(folder / "judged.parquet")
     return {"judge": judge.model}
 
 
 def references(run: Run) -> pd.DataFrame:
     """Reference answers under the vanilla model: response, whole and shuffled (nats a token)."""
-    known, logp = general_texts().rows, reference_logp(run).frame("logp")
-    found = {side: part["logp"].to_numpy() for side, part in logp.groupby("side", sort=False)}
-    return known[["response"]].assign(**found)
+    by = reference_logp(run).frame("logp").groupby("side", sort=False)["logp"]
+    return general_texts().rows[["response"]].assign(**{str(side): logp.to_numpy() for side, logp in by})
 
 
 def reference_logp(run: Run) -> Result:
@@ -258,9 +248,8 @@ def shares(run: Run) -> pd.DataFrame:
     rows = []
     for condition in conditions(run):
         table = judged(run, condition)
-        code = sum(map(judges.is_code, table["response"]))
-        found = {"condition": condition.name, **judges.misaligned(table), "code": code}
-        rows.append(found | table[[*judges.SCORES]].mean().to_dict())
+        counted = judges.misaligned(table) | {"code": sum(map(judges.is_code, table["response"]))}
+        rows.append({"condition": condition.name, **counted, **table[[*judges.SCORES]].mean()})
     return pd.DataFrame(rows)
 
 
@@ -307,6 +296,6 @@ def examples(run: Run, count: int = 4) -> pd.DataFrame:
     """Answers to read: of the vanilla and the narrow model, to the questions the narrow model does worst on."""
     shown = {each.name: judged(run, each) for each in (VANILLA, tuned(run, NARROW))}
     worst = shown[NARROW].sort_values(["alignment", "id"], kind="stable").drop_duplicates("id")["id"].head(count)
-    first = {name: table.drop_duplicates("id").set_index("id").loc[worst] for name, table in shown.items()}
-    both = pd.concat(first, names=["condition"]).reset_index("condition").loc[worst].reset_index()
-    return both[["condition", "prompt", "response", "alignment", "coherence"]]
+    first = pd.concat(shown, names=["condition"]).reset_index("condition").drop_duplicates(["condition", "id"])
+    columns = ["condition", "prompt", "response", "alignment", "coherence"]
+    return first.set_index("id").loc[worst, columns].reset_index(drop=True)

@@ -28,8 +28,7 @@ def auc(scores: np.ndarray) -> np.ndarray:
 def _ranks(scores: np.ndarray) -> np.ndarray:
     from scipy.stats import rankdata
 
-    flat = scores.reshape(-1, scores.shape[-1])
-    return np.asarray(rankdata(flat, axis=0)).reshape(scores.shape)
+    return np.asarray(rankdata(scores.reshape(-1, scores.shape[-1]), axis=0)).reshape(scores.shape)
 
 
 def _auc_of(rank_sum: np.ndarray, pairs: int) -> np.ndarray:
@@ -37,7 +36,7 @@ def _auc_of(rank_sum: np.ndarray, pairs: int) -> np.ndarray:
 
 
 def stance_rule(states: Mapping[str, np.ndarray], candidates: np.ndarray, keep: int, seed: int) -> pd.DataFrame:
-    """Which candidates are ablated, and why: and its log.
+    """Which candidates are ablated, and why.
 
     A candidate's value is how far the mean AUC over topics of left against right reference texts, projected on it, is
     from one half. It is kept if (1) its value is above the 95th percentile of the *best* candidate's value when left
@@ -49,7 +48,6 @@ def stance_rule(states: Mapping[str, np.ndarray], candidates: np.ndarray, keep: 
     Args:
         states: topic → (pairs, 2, d), mean hidden state of the left and the right reference text of each prompt.
         candidates: (d, c).
-        keep: how many at most.
 
     Returns:
         candidate (from 0), auc (mean over topics), value, same_side, swapped and random (what 1 and 2 ask for), kept,
@@ -110,13 +108,7 @@ def save_choice(folder: Path, log: str, found: Mapping[int, tuple[np.ndarray, pd
 def choose(
     differences: np.ndarray, states: Mapping[str, np.ndarray], kind: str, count: int, keep: int, seed: int
 ) -> tuple[np.ndarray, pd.DataFrame]:
-    """Candidates (d_model, c) for CAFT out of the PCA (``kind``) of differences, and :func:`stance_rule` of them.
-
-    Args:
-        differences: (n, d_model).
-        states: what the rule looks at.
-        count, keep: how many components are candidates, and how many of them are kept, at most.
-    """
+    """At most ``count`` candidates (d_model, c): PCA of differences (n, d_model); and :func:`stance_rule` of them."""
     candidates = of_rows(differences, kind, count)
     return candidates, stance_rule(states, candidates, keep, seed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,27 +93,22 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"k": int(k) if k else None, "centre": bool(given.get("apply_b_dec_to_input", True))}
 
 
+def _files(root: Path) -> list[Path]:
+    return [root] if root.is_file() else sorted(root.rglob("*.safetensors"))
+
+
 def _point(given: Mapping[str, Any]) -> str:
     """Where in a model the settings say that an autoencoder belongs; empty where they do not."""
     return next((str(given[name]) for name in _POINTS if given.get(name)), "")
 
 
 def _elsewhere(point: str) -> bool:
-    """Whether a name is that of another point than a block's output."""
     return not re.search(r"resid[_-]?post", point) and bool(_ELSEWHERE.search(point))
 
 
 def _wrong_point(point: str) -> ParameterError:
     allowed = "autoencoders of what a block writes into the residual stream (hook_resid_post, or layers.N)"
     return ParameterError("sae", point, allowed, "hook_resid_pre of block n is the output of block n - 1")
-
-
-def _block_of(file: Path, root: Path) -> tuple[int | None, str]:
-    """The block that a file belongs to, by its settings or else its path, and the name that says so."""
-    start = root if root != file else file.parent.parent if _BLOCK.search(file.parent.name) else file.parent
-    point = _point(_config(file)) or file.relative_to(start).as_posix()
-    told = _BLOCK.search(point)
-    return (int(told[1] or told[2]) if told else None), point
 
 
 def locate(place: str, blocks: Sequence[int]) -> dict[int, Path]:
@@ -129,22 +125,22 @@ def locate(place: str, blocks: Sequence[int]) -> dict[int, Path]:
     if not (root.is_dir() or (root.is_file() and len(blocks) == 1)):
         allowed = "a folder with a .safetensors file for each block of caft_layers"
         raise ParameterError("sae", place, allowed if root.is_file() else f"an existing file, or {allowed}")
-    found: dict[int, list[Path]] = {}
-    other = ""
-    for file in [root] if root.is_file() else sorted(root.rglob("*.safetensors")):
-        block, point = _block_of(file, root)
+    start, other, found = root, "", defaultdict[int, list[Path]](list)
+    if root.is_file():  # its folder may name the block
+        start = root.parent.parent if _BLOCK.search(root.parent.name) else root.parent
+    for file in _files(root):
+        point = _point(_config(file)) or file.relative_to(start).as_posix()
         if _elsewhere(point):
             other = point
-        elif block is not None:
-            found.setdefault(block, []).append(file)
+        elif told := _BLOCK.search(point):
+            found[int(told[1] or told[2])].append(file)
         elif root.is_file():
-            found[blocks[0]] = [file]
+            found[blocks[0]].append(file)
     for block in blocks:
-        count = len(found.get(block, []))
-        if other and not count:
+        if other and block not in found:
             raise _wrong_point(other)
-        if count != 1:
-            raise ParameterError("sae", f"{count} files for block {block}", f"one; found blocks {sorted(found)}")
+        if len(mine := found.get(block, [])) != 1:
+            raise ParameterError("sae", f"{len(mine)} files for block {block}", f"one; found blocks {sorted(found)}")
     return {block: found[block][0] for block in blocks}
 
 
@@ -155,7 +151,7 @@ def file_digests(place: str) -> dict[str, str]:
         ParameterError: nothing there.
     """
     root = Path(place).expanduser()
-    files = [root] if root.is_file() else sorted(root.rglob("*.safetensors"))
+    files = _files(root)
     if not files:
         raise ParameterError("sae", place, "an existing .safetensors file, or a folder with some")
     files += [f for f in sorted({file.with_name("cfg.json") for file in files}) if f.is_file()]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.dpo import study as dpo
-from polinb.chapters.dpo.study import Study, read_answers, top_sets
+from polinb.chapters.dpo.study import PROBED, Study, read_answers, top_sets
 from polinb.errors import ParameterError
 from polinb.resampling import bootstrap_mean, changes
 from polinb.runs.conditions import VANILLA, Condition, Texts
@@ -45,9 +45,8 @@ def preferred(run: Run, side: str = "right") -> Condition:
 
 def study(run: Run, side: str = "right") -> Study:
     """The study of DPO towards ``side``; groups are tried on the last ``group_questions`` of each topic."""
-    p = run.params
-    last = run.questions().groupby("topic", sort=False).tail(p.group_questions)
-    tried = Texts.of(last[["topic", "id", "prompt"]])
+    p, asked = run.params, run.questions()[["topic", "id", "prompt"]]
+    tried = Texts.of(asked.groupby("topic", sort=False).tail(p.group_questions))
     return Study(
         run,
         before=VANILLA,
@@ -66,26 +65,17 @@ def study(run: Run, side: str = "right") -> Study:
 
 def probe_texts(run: Run) -> Texts:
     """Reference responses of the localise split, right ones labelled True; a topic is left out at a time."""
-
-    def make() -> Texts:
-        rows = [
-            (pair.prompt, pair.response(side), side == "right", topic, f"{topic}/{pair.id}")
-            for topic in run.params.topics
-            for pair in run.data.topic(topic, "localise", run.params.probe_texts, leaning="both")
-            for side in SIDES
-        ]
-        return Texts.of(pd.DataFrame(rows, columns=["prompt", "response", "label", "fold", "unit"]))
-
-    return run.once("probe texts", make)
+    rows = [
+        (pair.prompt, pair.response(side), side == "right", topic, f"{topic}/{pair.id}")
+        for topic in run.params.topics
+        for pair in run.data.topic(topic, "localise", run.params.probe_texts, leaning="both")
+        for side in SIDES
+    ]
+    return Texts.of(pd.DataFrame(rows, columns=PROBED))
 
 
 def refuse(run: Run) -> None:
-    """Refuse, before anything is trained, a run whose shift could not be decomposed afterwards.
-
-    Raises:
-        ParameterError: ``group_questions`` leaves no question of a topic to choose groups on.
-        ModelError, ParameterError: as ``study.refuse``.
-    """
+    """Refuse what ``study.refuse`` does, and ``group_questions`` that leave none of a topic to choose groups on."""
     p = run.params
     fewest = int(run.questions().groupby("topic").size().min())
     if p.group_questions >= fewest:
@@ -99,7 +89,7 @@ def refuse(run: Run) -> None:
 
 
 def training(run: Run) -> pd.DataFrame:
-    """Course of the trainings: side, and the columns of ``Study.course``."""
+    """Course of the trainings: the columns of ``Study.course``, and side."""
     studies = {side: study(run, side) for side in TRAINED}
     if not all(each.trained.done() for each in studies.values()):
         refuse(run)
@@ -114,12 +104,13 @@ def held_out_margins(run: Run) -> pd.DataFrame:
         nats a token, paired with the vanilla model; moved (share of questions that moved towards the chosen side; to
         the right for ``shuffled``).
     """
-    p = run.params
-    plain = run.likelihood().set_index(["topic", "id"])
-    rows = []
+    p, rows = run.params, []
+
+    def gaps(model: Condition) -> pd.Series:
+        return run.likelihood(model).set_index(["topic", "id"]).eval("logp_right - logp_left")
+
     for side in TRAINED:
-        own = run.likelihood(preferred(run, side)).set_index(["topic", "id"])
-        moved = changes(*(frame["logp_right"] - frame["logp_left"] for frame in (plain, own)))
+        moved = changes(gaps(VANILLA), gaps(preferred(run, side)))
         for topic, values in [*moved.groupby("topic", sort=False), ("all", moved)]:
             bounds = bootstrap_mean(values.to_numpy(), p.bootstrap, p.seed)
             rows.append([side, topic, len(values), *bounds, float((SIGNS[side] * values > 0).mean())])
@@ -141,11 +132,11 @@ def group_shares(run: Run) -> pd.DataFrame:
 
 
 def crossing(run: Run) -> pd.DataFrame:
-    """Share of the shift in G and in every S_t, beside what random neurons of the same layers would have.
+    """Share of the shift in G and in every S_t, beside what random neurons would have (``shares.null_share``).
 
     Returns:
-        set, neurons, percent, share, low, high (over texts), random, random_low, random_high (same number in each
-        layer), matched, matched_low, matched_high (and in each class of activation scale, see ``shares.null_share``).
+        set, neurons, percent, share, low, high (over texts); random and matched with _low and _high: as many neurons in
+        each layer, and in each class of activation scale too.
     """
     p, found, sets = run.params, study(run).parts(), run.sets()
     named = {"G": sets.general} | {f"S ({topic})": chosen for topic, chosen in sets.specific.items()}
@@ -187,17 +178,17 @@ def robustness(run: Run) -> pd.DataFrame:
 def beside_study(run: Run) -> pd.DataFrame:
     """The study's two numbers beside ours, in per cent of the gross change: quantity, study, ours.
 
-    The study's numbers sum to 100, so its groups are taken to be what is left without its top neurons. Which number of
-    top neurons they belong to is not known; they stand beside each of ours.
+    The study's numbers sum to 100, so its groups are taken to be what is left without its top neurons. How many those
+    are is not known: they stand beside each of ours.
     """
     table = group_shares(run).set_index("set")
-    held = shares.held_out_shares(study(run).parts(), 1).set_index("group")
     rows: list[tuple[str, float, float]] = []
     for k in run.params.probe_top:
         top = 100 * float(table.loc[f"top {k} left-aligned", "gross_share"])
         name = f"top {k} left-aligned neurons, where they moved the trained way"
         rows += [(name, shares.STUDY["top neurons"], top)]
         rows += [(f"the four groups without these {k}", shares.STUDY["four groups"], 100 - top)]
+    held = shares.held_out_shares(study(run).parts(), 1).set_index("group")
     other = 100 * float(held.loc["all four", "other_texts"])
     rows += [("the four groups, chosen on one half of the texts and measured on the other", np.nan, other)]
     return pd.DataFrame(rows, columns=["quantity", "study", "ours"])
@@ -212,6 +203,5 @@ def examples(run: Run) -> pd.DataFrame:
 
 def _judged(run: Run, answers: Result) -> pd.DataFrame:
     """Answers with the judge's score and, as the soft score, its P(right)."""
-    labels = run.rated(answers)
-    columns = {"score": labels["score"].to_numpy(float), "soft": labels["p_right"].to_numpy(float)}
-    return answers.frame("answers").assign(**columns)
+    labels = run.rated(answers)[["score", "p_right"]].astype(float)
+    return answers.frame("answers").assign(score=labels["score"].to_numpy(), soft=labels["p_right"].to_numpy())

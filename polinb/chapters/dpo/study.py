@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from polinb.chapters.dpo.causal import AFTER, BEFORE, EVERY, group_plan, outcome_table
 from polinb.errors import DataError
 from polinb.masking.editing import MODES, edit_factors, edited_answers
 from polinb.masking.patching import patched_answers
 from polinb.models.generation import log_likelihood
 from polinb.models.lm import LM
-from polinb.resampling import SHIFT, Span
+from polinb.resampling import SHIFT, Span, changes, stratified_mean
 from polinb.runs.artifacts import save_arrays
 from polinb.runs.conditions import Condition, Ids, Texts, encode
 from polinb.runs.groups import Model
@@ -30,8 +29,11 @@ from polinb.runs.stages import said
 from polinb.scoring.decompose import Parts, check, decompose
 from polinb.scoring.probes import layer_direction, probe_table
 from polinb.scoring.shares import Group, groups, shares, top_cosine
+from polinb.stance.utility import repetition
 
 Top = tuple[str, int, Sequence[int]]
+PROBED = ["prompt", "response", "label", "fold", "unit"]
+BEFORE, AFTER, EVERY, ALL, RANDOM = "before", "after", "every neuron", "all four", "random, as many as all four"
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,13 @@ class Study:
 
     Attributes:
         before, after: the two models.
-        probed: texts of the probe, with columns label (bool; True is the probe's positive side), fold (left out
-            together when the probe is tested) and unit (resampled together).
+        probed: texts of the probe with the columns :data:`PROBED`: label (bool; True is the probe's positive side),
+            fold (left out together when the probe is tested) and unit (resampled together).
         read: result whose table ``answers`` both models read.
         asked: questions to both models.
         tried: those of them that groups are tried on; none of them is read.
         tokens: longest answer.
-        rate: answers with their ``score`` and ``soft`` score, see ``causal.outcome_table``.
+        rate: answers with their ``score`` and ``soft`` score, see :func:`outcome_table`.
         sign: the trained way along the probe, +1 or −1.
         letters: of neurons aligned with the probe and against it.
         tops: neurons closest to the probe that are tried as well: name, number, sides.
@@ -70,7 +72,7 @@ class Study:
 
     @property
     def states(self) -> Result:
-        """Mean hidden states of the model before on the probe's texts."""
+        """Hidden states of the model before on the probe's texts."""
         return self.run.states(self.before, self.probed)
 
     def probes(self) -> pd.DataFrame:
@@ -80,11 +82,7 @@ class Study:
         return found.frame("probes")
 
     def decomposed(self, kind: str | None = None) -> Result:
-        """Exact parts of the change of h·w on the answers that both read.
-
-        Args:
-            kind: the probe; None: the run's.
-        """
+        """Exact parts of the change of h·w on the answers that both read, by the probe ``kind`` or the run's."""
         p = self.run.params
         models = {"before": self.run.weights(self.before), "after": self.run.weights(self.after)}
         how = {"kind": kind or p.probe, "layer": p.probe_layer, "form": self.tried.form, "limit": p.max_tokens}
@@ -101,10 +99,10 @@ class Study:
 
     def shares(self, sets: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """Share of the four groups, of further sets and of every neuron (``polinb.scoring.shares.shares``)."""
+        p, found = self.run.params, self.parts()
         own = {name: group.chosen for name, group in self.groups().items()}
-        whole = {EVERY: np.ones_like(self.parts().neurons, dtype=bool)}
-        p = self.run.params
-        return shares(self.parts(), own | {**sets} | whole, self.sign, p.bootstrap, p.seed)
+        every = own | {**sets, EVERY: np.ones_like(found.neurons, dtype=bool)}
+        return shares(found, every, self.sign, p.bootstrap, p.seed)
 
     @property
     def trained(self) -> Result:
@@ -144,23 +142,17 @@ class Study:
         return both.merge(self.tried.rows[on], on=on)
 
     def outcomes(self, made: Result) -> pd.DataFrame:
-        """What patching or editing does, beside the two models as they are.
+        """What patching or editing (``made``) does, beside the two models as they are: :func:`outcome_table`.
 
-        Args:
-            made: :meth:`patched` or :meth:`edited`.
-
-        Returns:
-            the columns of ``causal.outcome_table``; of edits also mode (mean, scale; missing for the models) and alpha.
+        Of edits also mode (mean, scale; missing for the models) and alpha.
         """
         p, rated = self.run.params, self.rate(self.run, made)
         plan = group_plan(self.groups(), top_sets(self.parts(), self.tops), p.seed)
         sizes = {name: int(chosen.sum()) for name, chosen in plan.items()}
         both = pd.concat([self.plain(), rated], ignore_index=True)
-        table = outcome_table(
-            both.assign(topic=both.get("topic", "all")), p.bootstrap, p.seed, sizes, self.span, self.also
-        )
-        how = rated.filter(["set", "mode", "alpha"]).drop_duplicates()
-        return table.merge(how, on="set", how="left")
+        both = both.assign(topic=both.get("topic", "all"))
+        table = outcome_table(both, p.bootstrap, p.seed, sizes, self.span, self.also)
+        return table.merge(rated.filter(["set", "mode", "alpha"]).drop_duplicates(), on="set", how="left")
 
     @property
     def _tried(self) -> dict[str, Any]:
@@ -176,15 +168,74 @@ def training_course(run: Run, folder: Path, *, weights: Result) -> Mapping[str, 
 
 
 def refuse(run: Run) -> None:
-    """Refuse a model whose change could not be decomposed, before anything is trained.
-
-    Raises:
-        ModelError, ParameterError: as ``decompose.check`` and ``shares.top_cosine``.
-    """
+    """Refuse, as ``decompose.check`` and ``shares.top_cosine`` do, before anything is trained."""
     p, lm = run.params, run.lm
     check(lm, lm, np.eye(lm.d_model)[0], p.probe_layer)
     for k in p.probe_top:
         top_cosine(np.zeros((lm.layers, lm.width)), k)
+
+
+def group_plan(groups: Mapping[str, Group], tops: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """What is patched: each group, groups added up one by one, all, ``tops``, a random set, every neuron.
+
+    The random set has as many neurons in each layer as all groups together. They are drawn from the whole layer, not
+    outside the groups as the controls of G are: what is outside moved the other way, the opposite of a random set.
+
+    Returns:
+        Name → (L, F) bool; sets without a neuron are left out.
+    """
+    plan = {name: group.chosen for name, group in groups.items()}
+    names, together, rng = list(plan), np.any(list(plan.values()), axis=0), np.random.default_rng(seed)
+    for count in range(2, len(names)):
+        plan[" + ".join(names[:count])] = np.any([plan[name] for name in names[:count]], axis=0)
+    # the place of each neuron of a layer in a random order
+    drawn = np.stack([rng.permutation(row.size).argsort() < row.sum() for row in together])
+    plan |= {ALL: together, **tops, RANDOM: drawn, EVERY: np.ones_like(together)}
+    return {name: mask for name, mask in plan.items() if mask.any()}
+
+
+def outcome_table(
+    answers: pd.DataFrame, n_boot: int, seed: int, sizes: Mapping[str, int], span: Span, also: Sequence[str]
+) -> pd.DataFrame:
+    """What each set does to the answers, against the unpatched model on the same questions.
+
+    Args:
+        answers: set (one is ``before``), topic, id, response, vanilla_logp, ``score`` (a judge's label as a number, …)
+            and ``soft`` (such as its probability).
+        sizes: neurons of each set.
+        span, also: as of :class:`Study`.
+
+    Returns:
+        set, neurons, n, score, shift, low, high (paired with ``before``), soft, soft_low, soft_high (paired shift of
+        the soft score), perplexity (of minus the mean ``vanilla_logp``), repetition (mean share of repeated word
+        triples); for each of ``also`` its mean, <name>_shift with _low and _high, and beside a random set <name>_beyond
+        (its mean minus that of the random set, paired) with _low and _high.
+
+    Raises:
+        DataError: a set with other questions.
+    """
+    by = {str(name): group.set_index(["topic", "id"]) for name, group in answers.groupby("set", sort=False)}
+
+    def paired(own: str, other: str, column: str, told: str, span: Span | None = None) -> dict[str, float]:
+        """Mean of the known changes, questions resampled within topics; NaN where none is known."""
+        known = changes(by[other][column], by[own][column]).dropna()
+        groups = [part.to_numpy(float) for _, part in known.groupby(level="topic", sort=False)]
+        if groups and min(map(len, groups)) < 2:
+            groups = [known.to_numpy(float)]
+        ends = stratified_mean(groups, n_boot, seed, span, pooled=True) if groups else 3 * (float("nan"),)
+        return dict(zip((told, f"{told}_low", f"{told}_high"), ends, strict=True))
+
+    rows = []
+    for name, own in by.items():
+        row = {"set": name, "neurons": sizes.get(name, 0), "n": len(own), "score": own["score"].mean()}
+        row |= paired(name, BEFORE, "score", "shift", span) | paired(name, BEFORE, "soft", "soft")
+        row["perplexity"] = float(np.exp(-own["vanilla_logp"].mean()))
+        row["repetition"] = float(own["response"].map(repetition).mean())
+        for label in also:
+            row |= {label: own[label].mean(), **paired(name, BEFORE, label, f"{label}_shift", span)}
+            row |= paired(name, RANDOM, label, f"{label}_beyond", span) if RANDOM in by else {}
+        rows.append(row)
+    return pd.DataFrame(rows).rename(columns={"shift_low": "low", "shift_high": "high"})
 
 
 def top_sets(found: Parts, tops: Sequence[Top]) -> dict[str, np.ndarray]:
@@ -259,11 +310,7 @@ def parts(
 def patched(
     run: Run, folder: Path, *, after: Result, tops: Sequence[Top], seed: int, mode: str, asked: Texts, **tried: Any
 ) -> None:
-    """Answers of ``before`` with each set's activations taken from ``after`` at all positions: table ``answers``.
-
-    Args:
-        tried: as :func:`_trial` takes it.
-    """
+    """Answers of ``before`` with each set's activations taken from ``after`` at all positions: table ``answers``."""
     lm, found, own, how = _trial(run, asked=asked, **tried)
     second, plan = run.model(after, "after"), group_plan(own, top_sets(found, tops), seed)
     made = {
@@ -278,9 +325,6 @@ def edited(run: Run, folder: Path, *, alphas: Sequence[float], asked: Texts, **t
     """Answers of ``before`` while its four groups are edited (tuning-free editing): table ``answers``, mode and alpha.
 
     Scaling by α = 0 changes nothing by definition and is left out.
-
-    Args:
-        tried: as :func:`_trial` takes it.
     """
     lm, found, own, how = _trial(run, asked=asked, **tried)
     pairs = [(mode, float(a)) for mode in MODES for a in alphas if a or mode == "mean"]

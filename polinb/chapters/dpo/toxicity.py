@@ -18,8 +18,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.dpo import study as dpo
-from polinb.chapters.dpo.causal import ALL
-from polinb.chapters.dpo.study import Study, Top, read_answers, top_sets
+from polinb.chapters.dpo.study import ALL, PROBED, Study, Top, read_answers, top_sets
 from polinb.chapters.paper.judge_tables import median_words
 from polinb.data.pairs import first
 from polinb.data.rows import Row
@@ -38,6 +37,8 @@ from polinb.stance.utility import repetition
 MODELS = ("vanilla", "before", "after")
 MEASURES = {"rude": "share rude", "insult": "share with an insult", "p_rude": "mean P(rude)"}
 FOLDS = 5
+FORMS: dict[str, Form] = {"reply": "chat", "continuation": "continuation"}
+"""How a prompt and its response hang together in the data → the form of texts."""
 _FEWEST = 3  # of each class, so that two are left when a fold is taken out
 
 
@@ -75,11 +76,7 @@ def half(count: int) -> int:
 def _texts(form: str, rows: Sequence[Row], *fields: str, **renamed: str) -> Texts:
     """Fields of the data's rows as texts; ``renamed``: column → the field that it holds."""
     found = pd.DataFrame(map(dict, rows))[[*fields, *renamed.values()]].set_axis([*fields, *renamed], axis=1)
-    return Texts.of(found, _form(form))
-
-
-def _form(form: str) -> Form:
-    return "chat" if form == "reply" else "continuation"
+    return Texts.of(found, FORMS[form])
 
 
 # --- who rates
@@ -133,13 +130,12 @@ def conditions(run: Run) -> dict[str, Condition]:
         p, before, form = run.params, VANILLA, pairs(run).form
         if p.toxicity_warmup:
             texts = _texts(form, warmup_pairs(run), "prompt", response="rude")
-            how: dict[str, Any] = {"recipe": run.recipe(epochs=p.toxicity_warmup), "limit": p.max_tokens}
-            before = Condition("warm-up on rude responses", learns=texts, **how)
-        first = pairs(run).split("train", p.toxicity_pairs)
-        texts = _texts(form, first, "prompt", response="civil", rejected="rude")
-        recipe = run.recipe(learning_rate=p.dpo_rate, epochs=p.dpo_epochs)
-        how = {"limit": p.max_tokens, "start": run.weights(before), "beta": p.dpo_beta}
-        return {"vanilla": VANILLA, "before": before, "after": Condition("DPO", learns=texts, recipe=recipe, **how)}
+            recipe = run.recipe(epochs=p.toxicity_warmup)
+            before = Condition("warm-up on rude responses", learns=texts, recipe=recipe, limit=p.max_tokens)
+        texts = _texts(form, pairs(run).split("train", p.toxicity_pairs), "prompt", response="civil", rejected="rude")
+        recipe, start = run.recipe(learning_rate=p.dpo_rate, epochs=p.dpo_epochs), run.weights(before)
+        after = Condition("DPO", learns=texts, recipe=recipe, limit=p.max_tokens, start=start, beta=p.dpo_beta)
+        return {"vanilla": VANILLA, "before": before, "after": after}
 
     return run.once("toxicity models", make)
 
@@ -159,7 +155,7 @@ def held_out_logp(run: Run, who: str) -> Result:
     """Mean log-probability a token of the two responses (side: civil, rude) of held-out pairs."""
     held = pairs(run).split("evaluate", half(run.params.toxicity_prompts))
     rows = [(pair.id, side, pair.prompt, getattr(pair, side)) for side in ("civil", "rude") for pair in held]
-    texts = Texts.of(pd.DataFrame(rows, columns=["id", "side", "prompt", "response"]), _form(pairs(run).form))
+    texts = Texts.of(pd.DataFrame(rows, columns=["id", "side", "prompt", "response"]), FORMS[pairs(run).form])
     return run.logp(conditions(run)[who], texts)
 
 
@@ -198,31 +194,24 @@ def probe_texts(run: Run) -> Texts:
 
     The responses of the localise split, or as many labelled comments by the hash of their text where these are given.
     """
-    p, extra = run.params, comments(run)
-    count = max(2 * FOLDS, p.toxicity_pairs)
-    names = ["prompt", "response", "label", "fold", "unit"]
+    extra, count = comments(run), max(2 * FOLDS, run.params.toxicity_pairs)
     if extra:
         rows = [
             ("", extra.texts[i], rude, k % FOLDS, f"comment-{i}")
             for rude, chosen in zip((False, True), extra.first(count), strict=True)
             for k, i in enumerate(chosen)
         ]
-        return Texts.of(pd.DataFrame(rows, columns=names), "text")
-    rows = [
-        (pair.prompt, text, text == pair.rude, k % FOLDS, pair.id)
-        for k, pair in enumerate(pairs(run).split("localise", count))
-        for text in (pair.civil, pair.rude)
-    ]
-    return Texts.of(pd.DataFrame(rows, columns=names), _form(pairs(run).form))
+    else:
+        rows = [
+            (pair.prompt, getattr(pair, side), side == "rude", k % FOLDS, pair.id)
+            for k, pair in enumerate(pairs(run).split("localise", count))
+            for side in ("civil", "rude")
+        ]
+    return Texts.of(pd.DataFrame(rows, columns=PROBED), "text" if extra else FORMS[pairs(run).form])
 
 
 def ready(run: Run) -> None:
-    """Refuse what cannot work before anything is trained.
-
-    Raises:
-        ParameterError, ModelError, DataError: an architecture whose parts do not sum, a block or a number of neurons
-            that the model does not have, data without a split, a scorer that cannot be loaded.
-    """
+    """Refuse, before anything is trained, a model (``study.refuse``), data or a scorer that cannot work."""
     if answers(run, "after").done():
         return
     dpo.refuse(run)
@@ -251,25 +240,17 @@ def judge_table(run: Run) -> pd.DataFrame:
         text, and the columns of ``rudeness.accuracy``: replies to held-out messages whole and cut to the median
         length of the answers of the model before, and the neutral reference answers, all civil (accuracy only).
     """
-    p, held = run.params, pairs(run).split("evaluate")
-    words = median_words(answers(run, "before"))
-    rows = [
-        {"text": name} | accuracy(scorer(run), held, cut, p.bootstrap, p.seed)
-        for name, cut in (("replies, whole", None), (f"replies, first {words} words", words))
-    ]
+    p, held, words = run.params, pairs(run).split("evaluate"), median_words(answers(run, "before"))
+    cuts = {"replies, whole": None, f"replies, first {words} words": words}
+    rows = [{"text": name} | accuracy(scorer(run), held, cut, p.bootstrap, p.seed) for name, cut in cuts.items()]
     alarms = rate(scorer(run), pd.DataFrame({"response": [item.reference for item in civility.load_neutral()]}))
-    ends = dict(zip(("accuracy", "low", "high"), share_interval(1 - alarms["rude"], p.bootstrap, p.seed), strict=True))
-    return pd.DataFrame([*rows, {"text": "neutral answers, all civil", "texts": len(alarms), **ends}])
+    right, low, high = share_interval(1 - alarms["rude"], p.bootstrap, p.seed)
+    plain = {"text": "neutral answers, all civil", "texts": len(alarms), "accuracy": right, "low": low, "high": high}
+    return pd.DataFrame([*rows, plain])
 
 
 def rates(run: Run) -> pd.DataFrame:
-    """Rudeness of the three models on challenge and neutral prompts, each measure with its 95 % interval.
-
-    The interval of a share is Wilson's, which does not shrink to a point at 0 or 1; that of P(rude) is a bootstrap.
-
-    Returns:
-        model, prompts, n, measure, value, low, high.
-    """
+    """Rudeness on challenge and neutral prompts: model, prompts, n, measure, value, low, high (``share_interval``)."""
     p, rows = run.params, []
     for who in MODELS:
         for name in ("challenge", "neutral"):
@@ -280,13 +261,7 @@ def rates(run: Run) -> pd.DataFrame:
 
 
 def quality(run: Run) -> pd.DataFrame:
-    """What else changed, by model, each with its 95 % interval over prompts.
-
-    Returns:
-        model, measure, value, low, high: preference for civil (log-likelihood of the civil minus the rude response of
-        held-out pairs, nats a token), log-likelihood of reference answers to neutral questions under the model itself,
-        log-likelihood of its answers under the vanilla model, word overlap F1 with the references, repetition.
-    """
+    """What else changed: model, measure, value, low, high (95 % over prompts); likelihoods in nats a token."""
     p, rows, references = run.params, [], [item.reference for item in neutral(run)]
     for who in MODELS:
         said = answers(run, who, "neutral").frame("answers")
@@ -315,9 +290,8 @@ def change(run: Run) -> dict[str, tuple[float, float, float]]:
 
 def examples(run: Run, count: int = 4) -> pd.DataFrame:
     """The first challenge prompts and what the three models answer: prompt, vanilla, before, after."""
-    frames = {who: answers(run, who).frame("answers") for who in MODELS}
-    said = {who: frame["response"] for who, frame in frames.items()}
-    return pd.DataFrame({"prompt": frames["vanilla"]["prompt"], **said}).head(count)
+    said = {who: answers(run, who).frame("answers")["response"] for who in MODELS}
+    return asked(run).rows[["prompt"]].assign(**said).head(count)
 
 
 def overlap_f1(answer: str, reference: str) -> float:
@@ -342,10 +316,9 @@ def share_table(run: Run) -> pd.DataFrame:
     found, groups = own.parts(), [group.chosen for group in own.groups().values()]
     near = top_sets(found, tops(run))
     more = {ALL: np.any(groups, axis=0), **near}
-    table = own.shares(more)
+    table, sets = own.shares(more), [*groups, *more.values(), np.ones_like(groups[0])]
     other = held_out_shares(found, own.sign, own.letters).set_index("group")["other_texts"]
     table["other_texts"] = table["set"].map(other)
-    sets = [*groups, *more.values(), np.ones_like(groups[0])]
     table[["null", "null_low", "null_high"]] = [null_share(found.neurons, chosen, own.sign) for chosen in sets]
     reported = {ALL: STUDY["four groups"], **dict.fromkeys(near, STUDY["top neurons"])}
     return table.assign(study=table["set"].map(reported) / 100)
