@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,12 @@ def check_folder(folder: Path) -> None:
         _check_code(folder / "tokenizer_config.json", _settings(folder / "tokenizer_config.json"))
     for index in sorted(folder.glob("*.safetensors.index.json")):
         _check_index(index, home)
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of the bytes of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def instead(place: Path) -> str:

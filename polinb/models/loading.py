@@ -14,7 +14,7 @@ from polinb.errors import ModelError
 from polinb.lazy import torch
 from polinb.models.aliases import ALIASES, EMBEDDED, commit_of
 from polinb.models.architectures import architecture_of
-from polinb.models.checkpoints import check_complete, check_folder, instead
+from polinb.models.checkpoints import check_complete, check_folder, file_sha256, instead
 from polinb.models.embedded import GGUF_SHA256, embedded_folder
 from polinb.models.lm import LM
 from polinb.models.tiny import tiny_model, tiny_tokenizer
@@ -141,8 +141,7 @@ def folder_digest(folder: Path) -> str:
     check_folder(folder)
     total = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+        total.update(path.name.encode() + bytes.fromhex(file_sha256(path)))
     return total.hexdigest()
 
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo, model_validator
 
-from polinb.data.pairs import distinct, first
+from polinb.data.loading import distinct, first
 from polinb.data.reading import read
 from polinb.data.rows import Name, New, Row, Text, Words, columns, fail, own_id, plain_text, text_hash, unlike
 from polinb.errors import DataError
@@ -120,7 +120,7 @@ class CivilityData:
         return _digest(self.form, *sorted(json.dumps([p.id, p.prompt, p.civil, p.rude, p.setting]) for p in self.pairs))
 
     def split(self, name: str, limit: int | None = None) -> list[CivilPair]:
-        """Pairs of one split, by the hash of the prompt: see :func:`polinb.data.pairs.first`.
+        """Pairs of one split, by the hash of the prompt: see :func:`polinb.data.loading.first`.
 
         Raises:
             ParameterError: no such split, or a limit below 1.
