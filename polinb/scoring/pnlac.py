@@ -53,12 +53,8 @@ def normalised(score: np.ndarray, vanilla_std: np.ndarray) -> np.ndarray:
 def pnlac_score(squared_difference: np.ndarray, tokens: int) -> np.ndarray:
     """eq-score. sqrt(Σ (a_right − a_left)² / Σ |w_1|), root mean square over response tokens (paper 3.2, eq. 1).
 
-    Args:
-        squared_difference: (L, F), summed over ``tokens`` response tokens, as in
-            :class:`polinb.scoring.tracing.Contrast`.
-
-    Returns:
-        (L, F), in units of activation.
+    ``squared_difference`` (L, F) is summed over ``tokens`` response tokens, as in
+    :class:`polinb.scoring.tracing.Contrast`; the score (L, F) is in units of activation.
     """
     return np.sqrt(squared_difference / tokens)
 

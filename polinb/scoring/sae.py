@@ -115,7 +115,10 @@ def train(states: np.ndarray, latents: int, k: int, steps: int, *, batch: int = 
     scale = float((x - centre).square().mean().sqrt()) or 1.0
     x = (x - centre) / scale
     generator = torch.Generator().manual_seed(seed)
-    sae = _initial(x, latents, generator)
+    rows = torch.randn(latents, x.shape[1], generator=generator)
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    # Tied at the start: encoder and decoder agree on what a latent means before any step.
+    sae = SAE(rows.T.clone(), torch.zeros(latents), rows, torch.zeros(x.shape[1]))
     parameters = [getattr(sae, name).requires_grad_() for name in NAMES]
     optimizer = torch.optim.Adam(parameters, lr=RATE)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 2 * (1 - step / steps)))
@@ -142,13 +145,6 @@ def train(states: np.ndarray, latents: int, k: int, steps: int, *, batch: int = 
     return replace(
         own, b_enc=own.b_enc * scale, b_dec=centre + scale * own.b_dec, threshold=_threshold(own, x, k, batch) * scale
     )
-
-
-def _initial(x: torch.Tensor, latents: int, generator: torch.Generator) -> SAE:
-    rows = torch.randn(latents, x.shape[1], generator=generator)
-    rows = rows / rows.norm(dim=1, keepdim=True)
-    # Tied at the start: encoder and decoder agree on what a latent means before any step.
-    return SAE(rows.T.clone(), torch.zeros(latents), rows.clone(), torch.zeros(x.shape[1]))
 
 
 def _threshold(sae: SAE, x: torch.Tensor, k: int, batch: int) -> torch.Tensor:
