@@ -18,8 +18,7 @@ from polinb.models.checkpoints import file_sha256
 from polinb.models.embedded import cache_root
 
 REPOSITORY = "kaichen23/llm_ideo_manipulate"
-REVISION = "dd078cb259cac74b475edfcc3201d69dbf34000d"
-"""The commit of the public repository that holds the data files."""
+REVISION = "dd078cb259cac74b475edfcc3201d69dbf34000d"  # the commit that holds the data files
 DATA_FOLDER = "data/IdeoINST"
 BASE_URL = f"https://raw.githubusercontent.com/{REPOSITORY}/{REVISION}/{DATA_FOLDER}/"
 _LISTED = (resources.files("polinb") / "resources/ideoinst/registry.txt").read_text("utf-8")

@@ -77,9 +77,11 @@ def _read_hub(given: str) -> tuple[list[dict[str, Any]], str]:
         builder.download_and_prepare()
         splits = builder.as_dataset()
     except Exception as error:
-        told = f"cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:600]}). Check the name, the"
-        also = f"choose one of its configurations (hub:{repository}:NAME), or download a CSV, JSON or Parquet file"
-        fail(given, f"{told} revision and the network, or {also} of it and give its path")
+        raise DataError(
+            f"{given}: cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:600]}). Check the "
+            f"name, the revision and the network, or choose one of its configurations (hub:{repository}:NAME), or "
+            "download a CSV, JSON or Parquet file of it and give its path"
+        ) from error
     names = list(map(str, splits))
     if len(names) > 1 and "train" not in names:
         fail(given, f"expected a split named train; it has {', '.join(names)}: download the file of one, and give that")

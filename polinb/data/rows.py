@@ -51,8 +51,7 @@ def blank(value: object) -> bool:
     return value is None or value != value or (isinstance(value, str) and value.strip() in _NOTHING)
 
 
-HALF = re.compile("[\ud800-\udfff]")
-"""Half of a character: a lone surrogate, which no file or hash can hold."""
+HALF = re.compile("[\ud800-\udfff]")  # of a character: a lone surrogate, which no file or hash can hold
 
 
 def plain_text(value: object) -> str:

@@ -157,11 +157,9 @@ def _own_index(tensor: Any, dim: int, index: torch.Tensor) -> torch.Tensor:
 
 
 def check_frozen(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], slices: list[FrozenSlice]) -> float:
-    """Largest change of the frozen entries between two sets of weights; must be exactly 0.
+    """Largest change of the frozen entries between two sets of weights, name → tensor; must be exactly 0.
 
-    Args:
-        before, after: parameter name → tensor; a name missing from ``after`` was not trained. Of adapters, which
-            start at a change of 0, only ``after`` is needed.
+    A name missing from ``after`` was not trained. Of adapters, which start at a change of 0, only ``after`` is needed.
 
     Raises:
         TrainingError: a frozen weight moved.

@@ -23,12 +23,12 @@ class Architecture:
     contribution is not m·(v·w) there.
     """
 
-    blocks: str  # the list of transformer blocks
-    down: str  # the projection whose input is the neurons' activation
-    up: tuple[str, ...]  # the projections that feed the neurons
-    attention: str = ""  # attention's output projection
-    fused: int = 1  # number of equal parts stacked in one ``up`` projection (Phi-3 stacks gate and up: 2)
-    transposed: bool = False  # weights are stored as (in, out), as in GPT-2's Conv1D
+    blocks: str  #: the list of transformer blocks
+    down: str  #: the projection whose input is the neurons' activation
+    up: tuple[str, ...]  #: the projections that feed the neurons
+    attention: str = ""  #: attention's output projection
+    fused: int = 1  #: number of equal parts stacked in one ``up`` projection (Phi-3 stacks gate and up: 2)
+    transposed: bool = False  #: weights are stored as (in, out), as in GPT-2's Conv1D
 
 
 _NORMED = Architecture("model.layers", "mlp.down_proj", ("mlp.gate_proj", "mlp.up_proj"))

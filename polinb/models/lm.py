@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 class LM:
     """A causal language model with everything the chapters need to know of it."""
 
-    model: PreTrainedModel  # in eval mode
+    model: PreTrainedModel  #: in eval mode
     tokenizer: PreTrainedTokenizerBase
-    name: str  # alias, id or folder it was asked for by
-    identity: dict[str, Any]  # what determines its weights (id, revision, dtype, or a digest), for artifact keys
-    layers: int = field(init=False)  # L, number of blocks
-    width: int = field(init=False)  # F, FFN neurons a block
+    name: str  #: alias, id or folder it was asked for by
+    identity: dict[str, Any]  #: what determines its weights (id, revision, dtype, or a digest), for artifact keys
+    layers: int = field(init=False)  #: L, number of blocks
+    width: int = field(init=False)  #: F, FFN neurons a block
 
     def __post_init__(self) -> None:
         self.layers, self.width = n_layers(self.model), ffn_width(self.model)

@@ -129,11 +129,7 @@ def pick_device(device: str = "auto") -> torch.device:
 
 
 def folder_digest(folder: Path) -> str:
-    """Hash of the files of a model's folder.
-
-    Raises:
-        ModelError: a folder without safetensors, or that :func:`polinb.models.checkpoints.check_folder` refuses.
-    """
+    """Hash of the files of a model's folder; a ModelError if it holds no safetensors, or :func:`check_folder`'s."""
     files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".jinja", ".model"})
     if not any(p.suffix == ".safetensors" for p in files):
         told = f"{folder} holds no .safetensors file; other weight formats are refused (they can run code)"
@@ -158,12 +154,7 @@ def why_not(error: BaseException) -> str:
 
 
 def _prepare(lm: LM) -> None:
-    """Settle what a tokenizer's files leave open, in place: one template, an end, a padding token with an embedding.
-
-    Raises:
-        ModelError: several named templates and none that is the default, nothing that ends an answer, or a template
-            that writes tokens without an embedding.
-    """
+    """Settle what a tokenizer's files leave open, in place: one template, an end, a padding token with an embedding."""
     tokenizer: Any = lm.tokenizer
     if isinstance(tokenizer.chat_template, dict):
         templates = tokenizer.chat_template

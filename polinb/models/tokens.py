@@ -141,11 +141,11 @@ def fit(prompt: Sequence[int], response: Sequence[int], max_tokens: int) -> tupl
 class Batch:
     """Left-padded token ids; the responses end at the right edge."""
 
-    ids: torch.Tensor  # (B, T)
-    mask: torch.Tensor  # (B, T), 1 for real tokens
-    positions: torch.Tensor  # (B, T), of each token in its text
-    response: torch.Tensor  # (B, T) bool, True on response tokens
-    rows: list[int]  # the original index of each row
+    ids: torch.Tensor  #: (B, T)
+    mask: torch.Tensor  #: (B, T), 1 for real tokens
+    positions: torch.Tensor  #: (B, T), of each token in its text
+    response: torch.Tensor  #: (B, T) bool, True on response tokens
+    rows: list[int]  #: the original index of each row
 
     @property
     def inputs(self) -> dict[str, Any]:

@@ -25,39 +25,24 @@ TOLERANCE = {"float64": 1e-14, "float32": 1e-6, "float16": 1e-3, "bfloat16": 5e-
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a change of h·w. Each is a mean over the response tokens of a text, then over texts.
+    """The parts of a change of h·w, each a mean over the response tokens of a text, then over texts."""
 
-    Attributes:
-        activation, value, cross: δm·(v·w), m·(δv·w) and δm·(δv·w) of every neuron, (L, F); 0 above ``layer``.
-        attention, bias: change of what attention (without its bias) and the two biases of a block write, (L,).
-        embedding: change at the input of the first block.
-        measured: change of h·w after block ``layer``, read from the residual stream itself.
-        before, after: h·w of the two models; ``after`` − ``before`` is ``measured``.
-        cosine: cos(v, w) of the model before, (L, F).
-        mean_before, mean_after: mean activation m of the two models, (L, F).
-        folds: change of every neuron by text, (B, L, F) float32; texts share folds where there are more than B.
-        fold_parts: change by text of h·w in five parts, (B, 5): the three of all neurons, attention, and the rest
-            (biases and embedding).
-        fold_sizes: texts in each fold, (B,).
-        layer, texts, tokens: the block read, and how much text.
-    """
-
-    activation: np.ndarray
-    value: np.ndarray
-    cross: np.ndarray
-    attention: np.ndarray
-    bias: np.ndarray
-    cosine: np.ndarray
-    mean_before: np.ndarray
-    mean_after: np.ndarray
-    folds: np.ndarray
-    fold_parts: np.ndarray
-    fold_sizes: np.ndarray
-    embedding: float
-    measured: float
-    before: float
-    after: float
-    layer: int
+    activation: np.ndarray  #: δm·(v·w) of every neuron, (L, F); 0 above ``layer``
+    value: np.ndarray  #: m·(δv·w), (L, F)
+    cross: np.ndarray  #: δm·(δv·w), (L, F)
+    attention: np.ndarray  #: change of what attention (without its bias) writes in each block, (L,)
+    bias: np.ndarray  #: change of what the two biases of a block write, (L,)
+    cosine: np.ndarray  #: cos(v, w) of the model before, (L, F)
+    mean_before: np.ndarray  #: mean activation m of the model before, (L, F)
+    mean_after: np.ndarray  #: that of the model after
+    folds: np.ndarray  #: change of every neuron by text, (B, L, F) float32; texts share folds where there are more
+    fold_parts: np.ndarray  #: change of h·w by text, (B, 5): neurons' three, attention, the rest (biases, embedding)
+    fold_sizes: np.ndarray  #: texts in each fold, (B,)
+    embedding: float  #: change at the input of the first block
+    measured: float  #: ``after`` − ``before``, read from the residual stream itself
+    before: float  #: h·w after block ``layer`` of the model before
+    after: float  #: that of the model after
+    layer: int  #: the block read
     texts: int
     tokens: int
 

@@ -61,15 +61,10 @@ def pnlac_score(squared_difference: np.ndarray, tokens: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class NeuronSets:
-    """Political neurons at one γ (paper 3.2).
+    """Political neurons at one γ (paper 3.2)."""
 
-    Attributes:
-        political: topic → N_t, the top γ % by score.
-        general: G, the intersection of all N_t.
-    """
-
-    political: dict[str, np.ndarray]
-    general: np.ndarray
+    political: dict[str, np.ndarray]  #: topic → N_t, the top γ % by score
+    general: np.ndarray  #: G, the intersection of all N_t
 
     @property
     def specific(self) -> dict[str, np.ndarray]:

@@ -24,21 +24,15 @@ class SAE:
 
     σ is ReLU followed by what the autoencoder was trained with: values up to ``threshold`` become 0 (BatchTopK at
     inference, JumpReLU), or all but the ``k`` largest of a token do (TopK), or nothing more (plain ReLU).
-
-    Attributes:
-        W_enc: (d_model, latents). W_dec: (latents, d_model); unit rows if trained here.
-        b_enc: (latents,). b_dec: (d_model,).
-        threshold: (1,) or (latents,), or None. k: latents a token, or None.
-        centre: b_dec is taken off before encoding.
     """
 
-    W_enc: torch.Tensor
-    b_enc: torch.Tensor
-    W_dec: torch.Tensor
-    b_dec: torch.Tensor
-    threshold: torch.Tensor | None = None
-    k: int | None = None
-    centre: bool = True
+    W_enc: torch.Tensor  #: (d_model, latents)
+    b_enc: torch.Tensor  #: (latents,)
+    W_dec: torch.Tensor  #: (latents, d_model); unit rows if trained here
+    b_dec: torch.Tensor  #: (d_model,)
+    threshold: torch.Tensor | None = None  #: (1,) or (latents,)
+    k: int | None = None  #: latents a token
+    centre: bool = True  #: b_dec is taken off before encoding
 
     def before(self, x: torch.Tensor) -> torch.Tensor:
         """Latents before σ's selection, ReLU done: x (n, d_model) → (n, latents)."""

@@ -25,10 +25,10 @@ STUDY = {"four groups": 95.1, "top neurons": 4.9}
 class Group:
     """Neurons alike in what they wrote before training."""
 
-    name: str  # two letters: value vector aligned with w or against it, activation positive or negative on average
-    title: str  # the same in words
-    rises: bool  # whether its activations must grow in magnitude for the trained change (else they must shrink)
-    chosen: np.ndarray  # (L, F) bool
+    name: str  #: two letters: value vector aligned with w or against it, activation positive or negative on average
+    title: str  #: the same in words
+    rises: bool  #: whether its activations must grow in magnitude for the trained change (else they must shrink)
+    chosen: np.ndarray  #: (L, F) bool
 
 
 def groups(
@@ -58,8 +58,7 @@ def groups(
     _direction(direction)
     moved = direction * delta > 0
     if not moved.any():
-        allowed = "a change to attribute; are the models the same?"
-        raise ParameterError("delta", "no neuron moved the trained way", allowed)
+        raise ParameterError("delta", "no neuron moved the trained way", "a change; are the models the same?")
     found = []
     for letter, along in ((names[0], cosine >= 0), (names[1], cosine < 0)):
         for sign, active in (("P", mean_before >= 0), ("N", mean_before < 0)):
