@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from polinb.data.pairs import Pair, StanceData
+from polinb.data.loading import Pair, StanceData
 
 TOPICS = ("crime", "race", "economy")
 NOUNS = ("courts", "schools", "wages", "borders", "families", "cities", "farms", "banks", "parks", "trains")

@@ -73,11 +73,6 @@ class Job:
 # --- which results are one job
 
 
-def in_passing(result: Result) -> bool:
-    """Is it made in seconds, without a model, by whatever needs it?"""
-    return bool(result.needs) and Model not in result.stage.groups and "answers" not in result.inputs
-
-
 def home(result: Result) -> Result | None:
     """What the job of a result is about: all that uses the same weights is one job. None: the vanilla model."""
     if result.stage in (weights.weights, weights.interpolated):
@@ -89,9 +84,10 @@ def home(result: Result) -> Result | None:
 
 
 def before(result: Result) -> Iterator[Result]:
-    """What a result is made from, through what is made in passing."""
+    """What a result is made from, through what is made in seconds, without a model, by whatever needs it."""
     for need in result.needs:
-        yield from before(need) if in_passing(need) else [need]
+        in_passing = need.needs and Model not in need.stage.groups and "answers" not in need.inputs
+        yield from before(need) if in_passing else [need]
 
 
 def grouped(run: Run, results: Iterable[Result], given: Mapping[str, Any]) -> dict[Path, Job]:

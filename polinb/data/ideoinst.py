@@ -1,7 +1,7 @@
 """IdeoINST (Chen and others 2024), from a local folder or from its public repository at a pinned commit.
 
-Six topics of opinion questions, each with a left- and a right-leaning response; one reader serves both places. What is
-downloaded is held against committed checksums, and so is the copy in the cache at every read.
+Six topics of opinion questions, each with a left- and a right-leaning response. What is downloaded is held against
+committed checksums, and so is the copy in the cache at every read.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from polinb.data.pairs import Pair
-from polinb.data.reading import file_sha256, place, read_table
-from polinb.data.rows import LEANINGS, checked, fail, normalise, topic_of
+from polinb.data.reading import place, read_table
+from polinb.data.rows import LEANINGS, R, checked, fail, normalise
 from polinb.errors import DataError, first_line
+from polinb.models.checkpoints import file_sha256
 from polinb.models.embedded import cache_root
 
 REPOSITORY = "kaichen23/llm_ideo_manipulate"
-REVISION = "dd078cb259cac74b475edfcc3201d69dbf34000d"
-"""The commit of the public repository that holds the data files."""
+REVISION = "dd078cb259cac74b475edfcc3201d69dbf34000d"  # the commit that holds the data files
 DATA_FOLDER = "data/IdeoINST"
 BASE_URL = f"https://raw.githubusercontent.com/{REPOSITORY}/{REVISION}/{DATA_FOLDER}/"
 _LISTED = (resources.files("polinb") / "resources/ideoinst/registry.txt").read_text("utf-8")
@@ -32,50 +31,46 @@ def names_side(label: object, side: str) -> bool:
     return normalise(str(label)).replace("-", " ").rstrip(".") == f"{side} leaning"
 
 
-def read_ideoinst(given: str) -> tuple[list[Pair], dict[str, Any]]:
-    """The pairs of IdeoINST, and where they came from.
+def read_ideoinst(given: str, kind: type[R]) -> tuple[list[R], dict[str, Any]]:
+    """Checked rows of ``ideoinst``, or of a folder of the data or around it, and their source: origin and checksums.
 
-    Args:
-        given: ``ideoinst``, or a folder: that of the data, or a clone of the whole repository around it.
-
-    Returns:
-        The pairs, and their source: origin and checksums. A response agrees with its side when its label names the
-        leaning of the file it stands in.
+    A response agrees with its side when its label names the leaning of the file it stands in.
 
     Raises:
         DataError: as :func:`fetch`; a missing or malformed file, prompts of left and right that differ, or responses
             that do not; names file or folder, row and column.
     """
+    topics = list(dict.fromkeys(path.split("/")[0] for path in REGISTRY))
     if given == "ideoinst":
         folder = fetch()
         source: dict[str, Any] = {"origin": f"https://github.com/{REPOSITORY}", "revision": REVISION, "licence": "MIT"}
     else:
-        folder, source = _folder(place(given)), {"origin": "local IdeoINST folder"}
+        around = [place(given) / inner for inner in ("", DATA_FOLDER, "IdeoINST")]
+        folders = [each for each in around if any((each / topic).is_dir() for topic in topics)]
+        if not folders:
+            fail(given, f"not an IdeoINST folder; expected the folders {', '.join(topics)} in it")
+        folder, source = folders[0], {"origin": "local IdeoINST folder"}
     for path in REGISTRY:
         if not (folder / path).resolve().is_relative_to(folder.resolve()):
             fail(str(folder / path), "leads outside the data folder; put the file itself there")
-    pairs: list[Pair] = []
-    for name in dict.fromkeys(path.split("/")[0] for path in REGISTRY):
-        tables = [read_table(folder / name / side / f"{name}_{side}_eval.json") for side in LEANINGS]
+    pairs: list[R] = []
+    for topic in topics:
+        tables = [read_table(folder / topic / side / f"{topic}_{side}_eval.json") for side in LEANINGS]
         rows: list[dict[str, Any]] = []
-        for number, sides in enumerate(zip_longest(*tables, fillvalue={}), start=1):
-            asked = [cells.get("instruction") for cells in sides]
-            if asked[0] != asked[1]:
-                told = f"expected the same prompt in both files, found {asked[0]!r:.60} and {asked[1]!r:.60}"
-                fail(str(folder / name), told, number, "instruction")
-            rows.append({"topic": topic_of(name), "prompt": asked[0]})
-            for side, cells in zip(LEANINGS, sides, strict=True):
+        for number, (left, right) in enumerate(zip_longest(*tables, fillvalue={}), start=1):
+            prompt, other = left.get("instruction"), right.get("instruction")
+            if prompt != other:
+                told = f"expected the same prompt in both files, found {prompt!r:.60} and {other!r:.60}"
+                fail(str(folder / topic), told, number, "instruction")
+            rows.append({"topic": topic, "prompt": prompt})
+            for side, cells in (("left", left), ("right", right)):
                 rows[-1] |= {side: cells.get("output"), f"{side}_agrees": names_side(cells.get("label"), side)}
-        pairs += checked(rows, Pair, str(folder / name))[0]
+        pairs += checked(rows, kind, str(folder / topic))
     return pairs, source | {"sha256": {path: file_sha256(folder / path) for path in REGISTRY}}
 
 
 def fetch() -> Path:
-    """The folder of IdeoINST, downloaded or out of the cache; a file that has changed there is downloaded again.
-
-    Raises:
-        DataError: no network, a truncated or changed file, a full disk; says what to do.
-    """
+    """The folder of IdeoINST, downloaded or out of the cache; a DataError says what to do where that cannot be."""
     import pooch
 
     pooch.get_logger().setLevel("WARNING")
@@ -91,11 +86,3 @@ def fetch() -> Path:
                 "data = 'bundled' needs no download"
             ) from error
     return folder
-
-
-def _folder(given: Path) -> Path:
-    names = sorted({path.split("/")[0] for path in REGISTRY})
-    for candidate in (given, given / DATA_FOLDER, given / "IdeoINST"):
-        if any((candidate / name).is_dir() for name in names):
-            return candidate
-    raise DataError(f"{given}: not an IdeoINST folder; expected the folders {', '.join(names)} in it")

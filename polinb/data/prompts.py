@@ -1,7 +1,4 @@
-"""The prompts a model is asked.
-
-A question as it stands, a question inside the paper's template, or a statement wrapped like a question.
-"""
+"""The prompts a model is asked: a question as it stands or in the paper's template, or a statement wrapped like one."""
 
 from __future__ import annotations
 
@@ -18,12 +15,9 @@ _A4 = (
 
 
 def answer_prompt(prompt: str, template: str = "question", topic: str | None = None) -> str:
-    """The user turn that asks a model for its answer.
+    """The user turn that asks a model for its answer: ``prompt`` itself, or in the wording of the paper's Appendix A.4.
 
-    Args:
-        prompt: the question, or a wrapped statement.
-        template: ``question`` gives ``prompt`` itself; ``appendix_a4`` the wording of the paper's Appendix A.4.
-        topic: topic of the question; ``None`` for statements, which use the second wording of A.4.
+    ``template`` is ``question`` or ``appendix_a4``; without a topic A.4 has another wording, that of statements.
     """
     if template == "question":
         return prompt

@@ -1,14 +1,12 @@
 """One door for all data: bundled, a file of the user's, or the Hugging Face hub; every row checked.
 
-Files are read by Python's own csv and json modules, by pyarrow and by PyYAML: they neither guess types (a text that
-looks like a date or a number stays text) nor fill lines. Nothing here runs code that comes with the data: no pickle, no
-loading script. A local file is read without a single network request.
+No type is guessed (a text that looks like a date or a number stays text) and no line filled. Nothing here runs code
+that comes with the data: no pickle, no loading script. A local file is read without a single network request.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import re
@@ -22,49 +20,44 @@ import yaml
 
 from polinb.data.rows import R, checked, fail
 from polinb.errors import DataError, first_line
+from polinb.models.checkpoints import file_sha256
 
 SUFFIXES = (".csv", ".json", ".jsonl", ".parquet", ".yaml", ".yml")
 _RESOURCES = Path(str(resources.files("polinb") / "resources"))
 _GAP = re.compile(r"[ \t\r]*(?:\n[ \t\r\n]*|$)")
 _DELIMITERS = (",", ";", "\t", "|")  # of spreadsheets, by the country they are set to, and of databases
-_SAFE_BUILDERS = frozenset({"Csv", "Json", "Parquet"})
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?::(\w[\w .+-]*))?(?:@(\w[\w./-]*))?", re.ASCII)
 
 
 def read(given: str, kind: type[R], bundled: Mapping[str, str], also: str = "") -> tuple[list[R], str, dict[str, Any]]:
-    """Checked rows, their name, and where they came from.
+    """Checked rows of ``kind``, their name, and their source: origin, checksum or revision, columns, rows, wrong ones.
 
     Args:
         given: a bundled name, a CSV, JSON, JSONL, Parquet or YAML file, or ``hub:owner/name``, after which ``:config``
             and ``@revision`` may follow.
-        kind: what a row must be.
         bundled: names, and their files in the package's resources.
         also: what else the caller takes, for messages.
-
-    Returns:
-        The rows, a name without folders, and their source: origin, checksum or revision, how many rows there were and
-        how many wrong ones were left out.
 
     Raises:
         DataError: no such data, out of reach, malformed; names file, row and column.
     """
-    source: dict[str, Any]
     if given.startswith("hub:"):
         name = given.removeprefix("hub:").partition("@")[0]
         table, commit = _read_hub(given)
-        source = {"origin": f"https://huggingface.co/datasets/{name.split(':')[0]}", "revision": commit}
+        source: dict[str, Any] = {"origin": f"https://huggingface.co/datasets/{name.split(':')[0]}", "revision": commit}
     else:
         path = _RESOURCES / bundled[given] if given in bundled else place(given)
         if not path.exists() and path.suffix.lower() not in SUFFIXES:
             others = "".join(f"{each}, " for each in bundled) + also
             fail(given[:200], f"no such data; expected {others}a file ({', '.join(SUFFIXES)}) or hub:owner/name")
         table = read_table(path, given, {name for field in kind.model_fields for name in kind.names(field)})
-        ours = {"origin": "bundled with polinb", "licence": "CC BY 4.0"}
-        name, source = (given, ours) if given in bundled else (path.stem, {"origin": "file", "file": path.name})
+        name, source = path.stem, {"origin": "file", "file": path.name}
+        if given in bundled:
+            name, source = given, {"origin": "bundled with polinb", "licence": "CC BY 4.0"}
         source["sha256"] = file_sha256(path)
-    rows, wrong = checked(table, kind, given, public=given.startswith("hub:"))
+    rows = checked(table, kind, given)
     columns = [column.strip().casefold() for column in table[0]]
-    return rows, name, source | {"columns": columns, "rows": len(table), "wrong": wrong}
+    return rows, name, source | {"columns": columns, "rows": len(table), "wrong": len(table) - len(rows)}
 
 
 def _read_hub(given: str) -> tuple[list[dict[str, Any]], str]:
@@ -74,37 +67,25 @@ def _read_hub(given: str) -> tuple[list[dict[str, Any]], str]:
         fail(given[:200], "expected hub:owner/name, :config and @revision where wanted, as on the data set's page")
     repository, config, revision = found.groups()
     if Path(repository).exists():
-        # datasets would take a local folder of that name for the hub's data set.
         fail(given, "a local folder of this name hides the hub's data set; run from another folder")
     import datasets
 
     try:
         builder = datasets.load_dataset_builder(repository, config, revision=revision)
-        if not {kind.__name__ for kind in type(builder).__mro__} & _SAFE_BUILDERS:
-            fail(given, f"only CSV, JSON and Parquet files are read; it is {builder.name!r}")
+        if not {kind.__name__ for kind in type(builder).__mro__} & {"Csv", "Json", "Parquet"}:
+            raise ValueError(f"only CSV, JSON and Parquet files are read; it is {builder.name!r}")
         builder.download_and_prepare()
         splits = builder.as_dataset()
-    except DataError:
-        raise
     except Exception as error:
         raise DataError(
             f"{given}: cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:600]}). Check the "
             f"name, the revision and the network, or choose one of its configurations (hub:{repository}:NAME), or "
             "download a CSV, JSON or Parquet file of it and give its path"
         ) from error
-    if len(splits) > 1 and "train" not in splits:
-        listed = ", ".join(map(str, splits))
-        fail(given, f"expected a split named train; it has {listed}: download the file of one, and give that")
-    return splits["train" if "train" in splits else next(iter(splits))].to_list(), str(builder.hash or "unknown")
-
-
-# --- local files
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of the bytes of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    names = list(map(str, splits))
+    if len(names) > 1 and "train" not in names:
+        fail(given, f"expected a split named train; it has {', '.join(names)}: download the file of one, and give that")
+    return splits["train" if "train" in names else names[0]].to_list(), str(builder.hash or "unknown")
 
 
 def resource(path: str) -> list[dict[str, Any]]:
@@ -113,11 +94,7 @@ def resource(path: str) -> list[dict[str, Any]]:
 
 
 def place(given: str) -> Path:
-    """The path that a user wrote, with ``~`` for the home folder.
-
-    Raises:
-        DataError: what no file system takes as a path, such as a part of more than 255 bytes, or the home of nobody.
-    """
+    """The path that a user wrote, with ``~`` for the home folder; a DataError for what no file system takes as one."""
     try:
         path = Path(given).expanduser()
         path.exists()
@@ -127,37 +104,38 @@ def place(given: str) -> Path:
 
 
 def read_table(path: Path, name: str | None = None, columns: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Rows of a local file, in file order, with the same columns in each.
+    """Rows of a local file, in file order, with the same columns in each; a DataError tells why it cannot be read.
 
     Args:
-        path: the file; its suffix says its format.
         name: what error messages call it (default: the path).
         columns: names that columns may have; tell JSON written by column from JSON written by row label.
-
-    Raises:
-        DataError: no such file, a format that is not read, or content that is not of that format.
     """
     name, suffix = name or str(path), path.suffix.lower()
     if suffix not in SUFFIXES:
-        allowed = ", ".join(SUFFIXES)
-        fail(name, f"the suffix {path.suffix!r} is unknown; expected one of {allowed}; pickles are never opened")
+        allowed = f"expected one of {', '.join(SUFFIXES)}; pickles are never opened"
+        fail(name, f"the suffix {path.suffix!r} is unknown; {allowed}")
     if not path.is_file():
         fail(name, "is not a regular file" if path.exists() else "no such file")
     if path.name.startswith("._"):
         fail(name, f"is what macOS leaves beside a file and holds no data; give {path.name[2:]!r}")
     try:
-        raw = path.read_bytes()
         if suffix == ".parquet":
-            value: Any = _parquet(raw, name)
+            import pyarrow.parquet
+
+            raw = pyarrow.BufferReader(path.read_bytes())
+            table = pyarrow.parquet.read_table(raw, use_threads=False, page_checksum_verification=True)
+            table.validate(full=True)  # offsets and UTF-8: a damaged file may pass for a whole one until it is used
+            _once(table.column_names, name)
+            rows = table.to_pylist()
         elif suffix == ".csv":
-            value = _csv(_decode(raw, name), name)
+            rows = _csv(_text(path, name), name)
         else:
-            value = (_json if suffix.startswith(".js") else yaml.safe_load)(_decode(raw, name))
+            parse = _json if suffix.startswith(".js") else yaml.safe_load
+            rows = _records(parse(_text(path, name)), name, columns)
     except DataError:
         raise
     except Exception as error:  # of the file system, or of one of the parsers, which have errors of their own
         fail(name, f"cannot be read ({type(error).__name__}: {first_line(error)}); is the file truncated?")
-    rows = _records(value, name, columns)
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             fail(name, f"expected an object with named columns, found {type(row).__name__}", number)
@@ -167,7 +145,8 @@ def read_table(path: Path, name: str | None = None, columns: Collection[str] = (
     return [{str(column): row.get(column) for column in every} for row in rows]
 
 
-def _decode(raw: bytes, name: str) -> str:
+def _text(path: Path, name: str) -> str:
+    raw = path.read_bytes()
     # Spreadsheets put a byte-order mark first, and their "Unicode text" is UTF-16.
     encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
@@ -177,8 +156,6 @@ def _decode(raw: bytes, name: str) -> str:
         fail(name, f"line {line} is not UTF-8 text (byte {raw[error.start]:#04x}); save the file as UTF-8")
     if "\0" in text:
         fail(name, "holds NUL characters, as UTF-16 text without a byte-order mark does; save the file as UTF-8")
-    if not text.strip():
-        fail(name, "is empty")
     return text
 
 
@@ -198,14 +175,11 @@ def _csv(text: str, name: str) -> list[dict[str, str]]:
     _once(header, name)
     rows, width = lines[1:], len(header)
     for number, cells in enumerate(rows, start=1):
-        if any(cell.strip() for cell in cells[width:]):
-            advice = f"put quotes around text with {mark!r}"
-            advice = "remove what stands above the names of the columns" if number == width == 1 else advice
-        elif number == len(rows) and len(cells) < width and not text.endswith(("\n", "\r")):
-            advice = "is the file truncated?"
-        else:  # a row may end before its last columns: spreadsheets leave out what is empty there
-            continue
-        fail(name, f"expected {width} cells ({', '.join(header)[:300]}), found {len(cells)}; {advice}", number)
+        cut = number == len(rows) and len(cells) < width and not text.endswith(("\n", "\r"))
+        if cut or any(cell.strip() for cell in cells[width:]):  # spreadsheets leave out empty cells at a row's end
+            advice = f"put quotes around text with {mark!r}, or remove what stands above the names of the columns"
+            found = f"found {len(cells)}; {'is the file truncated?' if cut else advice}"
+            fail(name, f"expected {width} cells ({', '.join(header)[:300]}), {found}", number)
     return [{c: cell for c, cell in zip_longest(header, cells[:width], fillvalue="") if c} for cells in rows]
 
 
@@ -241,7 +215,8 @@ def _records(value: Any, name: str, known: Collection[str]) -> list[Any]:
         return value
     if not isinstance(value, dict):
         fail(name, f"expected a list of objects or one object a line, found {type(value).__name__}")
-    tables = {key: each for key, each in value.items() if isinstance(each, list) and each and _is_row(each[0])}
+    lists = {key: each for key, each in value.items() if isinstance(each, list) and each and isinstance(each[0], dict)}
+    tables = {key: each for key, each in lists.items() if not {"role", "from"} & set(each[0])}  # no turns of a chat
     if len(tables) > 1:
         fail(name, f"holds several tables ({', '.join(tables)}); put the one that is meant into a file of its own")
     if tables:
@@ -249,7 +224,7 @@ def _records(value: Any, name: str, known: Collection[str]) -> list[Any]:
     inner, columns, data = list(value.values()), value.get("columns"), value.get("data")
     if isinstance(columns, list) and isinstance(data, list):  # pandas, orient="split"
         return [dict(zip(columns, cells, strict=False)) if isinstance(cells, list) else cells for cells in data]
-    if inner and all(isinstance(each, list) and not (each and isinstance(each[0], dict)) for each in inner):
+    if inner and not lists and all(isinstance(each, list) for each in inner):
         if len({len(each) for each in inner}) > 1:
             fail(name, f"its columns have different lengths: {', '.join(f'{k} {len(v)}' for k, v in value.items())}")
         return [dict(zip(value, cells, strict=True)) for cells in zip(*inner, strict=True)]
@@ -259,18 +234,3 @@ def _records(value: Any, name: str, known: Collection[str]) -> list[Any]:
         return inner
     labels = dict.fromkeys(label for column in inner for label in column)
     return [{key: column.get(label) for key, column in value.items()} for label in labels]
-
-
-def _is_row(value: Any) -> bool:
-    return isinstance(value, dict) and not {"role", "from"} & set(value)  # a turn of a chat is no row
-
-
-def _parquet(raw: bytes, name: str) -> list[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    table = pyarrow.parquet.read_table(pa.BufferReader(raw), use_threads=False, page_checksum_verification=True)
-    table.validate(full=True)  # offsets and UTF-8: a damaged file may pass for a whole one until it is used
-    _once(table.column_names, name)
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows

@@ -1,7 +1,4 @@
-"""Rows of data, checked once: which columns they have, what a cell may hold, and errors that name file, row and column.
-
-The first row of data is row 1; a CSV header and blank lines are not counted.
-"""
+"""Rows of data, checked once. Errors name file, row (of data, from 1; blank lines are not counted) and column."""
 
 from __future__ import annotations
 
@@ -32,10 +29,7 @@ _NOTHING = {"", "NA", "N/A", "NaN", "nan", "NULL", "#N/A", "#NAME?", "#REF!", "#
 
 
 def normalise(text: str) -> str:
-    """``text`` with compatible characters, letter case and white space made alike.
-
-    Two prompts with the same normal form are the same prompt.
-    """
+    """``text`` with compatible characters, letter case and white space made alike: prompts alike so are one prompt."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
@@ -52,32 +46,22 @@ def fail(file: str, problem: str, row: int | None = None, column: str | None = N
     raise DataError(f"{place}: {problem}".encode("utf-8", "backslashreplace").decode())
 
 
-# --- what a cell may hold
-
-
 def blank(value: object) -> bool:
     """Whether a cell holds nothing: None, NaN, white space, or what R, pandas and spreadsheets write instead."""
     return value is None or value != value or (isinstance(value, str) and value.strip() in _NOTHING)
 
 
-HALF = re.compile("[\ud800-\udfff]")
-"""Half of a character: a lone surrogate, which no file or hash can hold."""
+HALF = re.compile("[\ud800-\udfff]")  # of a character: a lone surrogate, which no file or hash can hold
 
 
 def plain_text(value: object) -> str:
-    """The text of a cell without surrounding white space; a whole number is taken as its digits.
-
-    Raises:
-        ValueError: something else, nothing, or half of a character (of an emoji cut in two, for one).
-    """
+    """The text of a cell without surrounding white space, the digits of a whole number; a ValueError for all else."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # pandas makes floats of whole numbers with a gap
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value.strip():
         raise ValueError(f"expected text, found {value!r:.60}")
-    if not value.strip():
-        raise ValueError("expected text, found an empty cell")
     if HALF.search(value):
         raise ValueError(f"half of a character (a lone surrogate) in {value!r:.60}; cut texts between characters")
     return value.strip()
@@ -92,15 +76,14 @@ def _words(text: str) -> str:
 def topic_of(title: object) -> str:
     """A topic's name, such as ``health-advice``: its words in small letters, joined by hyphens.
 
-    The six topics of the paper have short names; ``Crime and Gun`` and ``crime_and_gun`` are ``crime``.
-
-    Raises:
-        ValueError: no letter in it, or more than 60 characters.
+    The six of the paper have short names: ``Crime and Gun`` and ``crime_and_gun`` are ``crime``. A ValueError tells
+    that there is no letter in it, or that it has more than 60 characters.
     """
     name = "-".join(re.findall(r"[^\W_]+", normalise(_words(plain_text(title)))))
     if len(name) > 60:
         raise ValueError(f"expected a topic of at most 60 characters, found {title!r:.60}")
-    return {"-".join(normalise(title).split()): topic for topic, title in TOPIC_TITLES.items()}.get(name, name)
+    short = {title.lower().replace(" ", "-"): topic for topic, title in TOPIC_TITLES.items()}
+    return short.get(name, name)
 
 
 def title_of(topic: str) -> str:
@@ -131,9 +114,9 @@ def unlike(other: str) -> AfterValidator:
 Name = Annotated[str, BeforeValidator(str)]
 Text = Annotated[str, BeforeValidator(plain_text)]
 """Any text, digits included."""
+Topic = Annotated[str, BeforeValidator(topic_of)]
 Words = Annotated[Text, AfterValidator(_words)]
 """Text with at least one letter: where a column of numbers would be the wrong column."""
-Topic = Annotated[str, BeforeValidator(topic_of)]
 New = AfterValidator(_new)
 """A value that no other row has: another id, or a text that differs in more than letter case and white space."""
 
@@ -148,18 +131,11 @@ def columns(*names: str, **given: Any) -> Any:
     return Field(validation_alias=AliasChoices(*names), **given)
 
 
-# --- rows
-
-
 class Row(BaseModel):
-    """One row; cells that hold nothing count as not given, and columns that are not asked for are passed over.
-
-    Attributes:
-        public: from collections that their readers cannot mend: up to a tenth of wrong rows is left out and counted.
-    """
+    """One row; cells that hold nothing count as not given, and columns that are not asked for are passed over."""
 
     model_config = ConfigDict(frozen=True)
-    public: ClassVar[bool] = False
+    public: ClassVar[bool] = False  # its readers cannot mend it: up to a tenth of wrong rows is left out and told
 
     @classmethod
     def names(cls, field: str) -> list[str]:
@@ -171,19 +147,16 @@ class Row(BaseModel):
 R = TypeVar("R", bound=Row)
 
 
-def checked(table: Sequence[dict[str, Any]], kind: type[R], name: str, public: bool = False) -> tuple[list[R], int]:
-    """The rows of a table as ``kind`` wants them, and how many wrong ones were left out.
+def checked(table: Sequence[dict[str, Any]], kind: type[R], name: str) -> list[R]:
+    """The rows of a table as ``kind`` wants them; error messages call it ``name``.
 
-    Args:
-        table: at least one row, with the same columns in each.
-        name: what error messages call the table.
-        public: leave out up to a tenth of wrong rows, as for kinds that are ``public``.
+    Of the hub's, as of ``public`` kinds, up to a tenth of wrong rows is left out and told.
 
     Raises:
         DataError: a column is missing, or (too many) rows are wrong; names the first row and its column.
     """
     rows: list[R] = []
-    wrong: list[tuple[str, int, str | None]] = []
+    wrong: list[tuple[str, str | None, int]] = []
     seen: dict[Any, int] = {}
     for number, cells in enumerate(table, start=1):
         # of columns that differ in case alone, the first
@@ -191,13 +164,13 @@ def checked(table: Sequence[dict[str, Any]], kind: type[R], name: str, public: b
         try:
             rows.append(kind.model_validate(given, context={"row": number, "seen": seen}))
         except ValidationError as error:
-            told, place = _told(error, kind, cells)
-            wrong.append((told, number, place))
-            if not (public or kind.public) or 10 * len(wrong) > len(table):
-                fail(name, *wrong[0])
-    for told, number, place in wrong[:1]:
-        notice(f"{name}: {len(wrong)} of {len(table)} rows left out; the first: row {number}, {place!r}: {told}")
-    return rows, len(wrong)
+            wrong.append((*_told(error, kind, cells), number))
+            told, place, row = wrong[0]
+            if not (kind.public or name.startswith("hub:")) or 10 * len(wrong) > len(table):
+                fail(name, told, row, place)
+    if wrong:
+        notice(f"{name}: {len(wrong)} of {len(table)} rows left out; the first: row {row}, {place!r}: {told}")
+    return rows
 
 
 def _told(error: ValidationError, kind: type[Row], cells: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -205,13 +178,14 @@ def _told(error: ValidationError, kind: type[Row], cells: Mapping[str, Any]) -> 
     problem = error.errors(include_url=False)[0]
     told = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
     place = str(problem["loc"][0]) if problem["loc"] else None
-    if problem["type"] == "missing":
-        needed = [kind.names(field) for field, info in kind.model_fields.items() if info.is_required()]
-        own = next(names for names in needed if place in names)
-        held = [cell for column, cell in cells.items() if column.strip().casefold() in own]
-        found = ", ".join(sorted(cells))[:300] or "none"
-        told = f"this column is missing; expected {', '.join(map(' or '.join, needed))}, found {found}"
-        told = f"expected text, found {held[0]!r}, which counts as empty" if held else told
-    elif problem["type"] != "value_error":
-        told = f"{told}; found {problem['input']!r:.60}"
-    return told, place
+    if problem["type"] == "value_error":
+        return told, place
+    if problem["type"] != "missing":
+        return f"{told}; found {problem['input']!r:.60}", place
+    needed = [kind.names(field) for field, info in kind.model_fields.items() if info.is_required()]
+    own = next(names for names in needed if place in names)
+    for column, cell in cells.items():
+        if column.strip().casefold() in own:
+            return f"expected text, found {cell!r}, which counts as empty", place
+    expected, found = ", ".join(map(" or ".join, needed)), ", ".join(sorted(cells))[:300] or "none"
+    return f"this column is missing; expected {expected}, found {found}", place

@@ -48,7 +48,6 @@ def ablated(model: Any, directions: Mapping[int, Any], passes: Passes = "both") 
     """h ← h − QQᵀh at the output of the given blocks, at all positions, forward and (so) backward; gone on exit.
 
     Args:
-        model: a causal LM of a known architecture.
         directions: block → Q (d_model, k), orthonormal columns.
         passes: what loses the directions: both, the activation alone (forward) or the gradient alone (backward).
 

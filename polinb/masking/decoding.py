@@ -57,11 +57,7 @@ def check_chosen(chosen: np.ndarray, *models: LM) -> None:
 
 
 class Reader:
-    """A model that reads a growing text with its own cache; its chosen neurons are read, or changed.
-
-    Raises:
-        ParameterError: ``chosen`` has another shape than (layers, FFN width).
-    """
+    """A model that reads a growing text with its own cache; its chosen neurons (L, F) are read, or changed."""
 
     def __init__(self, lm: LM, chosen: np.ndarray) -> None:
         check_chosen(chosen, lm)
@@ -156,12 +152,10 @@ def changed_answers(
     batch: int = 48,
     label: str = "answers",
 ) -> list[list[int]]:
-    """Greedy answers while the chosen neurons are changed.
+    """Greedy answers while the chosen neurons are changed; arguments as for :func:`tokens`.
 
     Args:
-        prompts: token ids.
         source: the source of a batch, from the indices of its prompts.
-        chosen, change, answer_only: as for :func:`tokens`.
 
     Returns:
         New token ids a prompt, without the end-of-turn token, in the order given.

@@ -83,7 +83,6 @@ def edited_answers(
         raise ParameterError("factors or means", values.shape, f"{chosen.shape}, layers and FFN width")
     if not np.isfinite(values[chosen]).all():
         raise ParameterError("factors or means", "a value that is not finite", "finite numbers")
-    written = per_layer(lm, chosen, values)
-    change = scale(written) if mode == "scale" else assign(written)
+    change = (scale if mode == "scale" else assign)(per_layer(lm, chosen, values))
     how: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch": batch, "label": label}
     return changed_answers(lm, prompts, chosen, change, answer_only=True, **how)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,13 +72,20 @@ class Freezer:
     def __init__(self, model: Any, slices: Sequence[FrozenSlice]) -> None:
         self._held: list[tuple[Any, int, torch.Tensor, torch.Tensor]] = []
         self.entries = 0
-        for parameter, dim, index, zero in _targets(model, slices):
-            own = _local(parameter.data)
-            where = _own_index(parameter.data, dim, index).to(own.device)
-            if zero:
-                own.index_fill_(dim, where, 0.0)
-            self.entries += len(index) * (parameter.numel() // parameter.shape[dim])
-            self._held.append((parameter, dim, where, own.index_select(dim, where).clone()))
+        parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        lora = any(".lora_A." in name for name in parameters)
+        if lora:
+            plain = {name: name.removeprefix("base_model.model.") for name in parameters}
+            parameters = {re.sub(r"(\.lora_[AB])\.\w+\.", r"\1.", plain[name]): p for name, p in parameters.items()}
+        for part in adapter_slices(slices) if lora else slices:
+            if part.name in parameters:
+                parameter, dim = parameters[part.name], part.dim
+                own = _local(parameter.data)
+                where = _own_index(parameter.data, dim, part.index).to(own.device)
+                if lora:
+                    own.index_fill_(dim, where, 0.0)
+                self.entries += len(part.index) * (parameter.numel() // parameter.shape[dim])
+                self._held.append((parameter, dim, where, own.index_select(dim, where).clone()))
 
     def zero_gradients(self) -> None:
         """Frozen entries have no gradient; call after the gradients were averaged, before they are clipped."""
@@ -110,20 +117,6 @@ class Freezer:
                     own = _local(moment)
                     worst = max(worst, _largest(own.index_select(dim, where.to(own.device))))
         return worst
-
-
-def _targets(model: Any, slices: Sequence[FrozenSlice]) -> Iterator[tuple[Any, int, torch.Tensor, bool]]:
-    """Trained parameters that hold a frozen slice: parameter, dim, index, and whether it starts at zero (LoRA)."""
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    lora = any(".lora_A." in name for name in parameters)
-    if lora:
-        parameters = {
-            re.sub(r"(\.lora_[AB])\.\w+\.", r"\1.", name.removeprefix("base_model.model.")): p
-            for name, p in parameters.items()
-        }
-    for part in adapter_slices(slices) if lora else slices:
-        if part.name in parameters:
-            yield parameters[part.name], part.dim, part.index, lora
 
 
 def adapter_slices(slices: Sequence[FrozenSlice]) -> list[FrozenSlice]:
@@ -164,11 +157,9 @@ def _own_index(tensor: Any, dim: int, index: torch.Tensor) -> torch.Tensor:
 
 
 def check_frozen(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], slices: list[FrozenSlice]) -> float:
-    """Largest change of the frozen entries between two sets of weights; must be exactly 0.
+    """Largest change of the frozen entries between two sets of weights, name → tensor; must be exactly 0.
 
-    Args:
-        before, after: parameter name → tensor; a name missing from ``after`` was not trained. Of adapters, which
-            start at a change of 0, only ``after`` is needed.
+    A name missing from ``after`` was not trained. Of adapters, which start at a change of 0, only ``after`` is needed.
 
     Raises:
         TrainingError: a frozen weight moved.

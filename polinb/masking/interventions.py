@@ -31,24 +31,19 @@ def check_room(lm: LM, prompt: int, new: int) -> None:
 class Intervention:
     """What is done to the activation a of the chosen neurons at every token, those of the prompt included.
 
-    Attributes:
-        lm: the model that answers.
-        chosen: (L, F) bool.
-        kind: ``none``; ``ablate``: 0 instead of a; ``scale``: strength · a; ``patch``: a + strength · (a_donor − a),
-            where the donor reads the same text in lock step; ``graft``: the neurons have the donor's weights
-            (:func:`polinb.masking.grafting.grafted`).
-        strength: of ``scale`` and ``patch``.
-        donor: a fine-tuned copy of the model, for ``patch`` and ``graft``.
+    The kind is ``none``; ``ablate``: 0 instead of a; ``scale``: strength · a; ``patch``: a + strength · (a_donor − a),
+    where the donor reads the same text in lock step; ``graft``: the neurons have the donor's weights
+    (:func:`polinb.masking.grafting.grafted`).
 
     Raises:
         ParameterError: an unknown kind, a patch or graft without a donor.
     """
 
-    lm: LM
-    chosen: np.ndarray
+    lm: LM  #: the model that answers
+    chosen: np.ndarray  #: (L, F) bool
     kind: str = "none"
-    strength: float = 1.0
-    donor: LM | None = None
+    strength: float = 1.0  #: of ``scale`` and ``patch``
+    donor: LM | None = None  #: a fine-tuned copy of the model, for ``patch`` and ``graft``
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -17,24 +17,18 @@ from polinb.lazy import torch
 
 @dataclass(frozen=True)
 class Architecture:
-    """Paths of the FFN parts inside a Hugging Face causal LM.
+    """Paths of the FFN parts inside a Hugging Face causal LM; all but ``blocks`` are paths inside a block.
 
-    Attributes:
-        blocks: path of the list of transformer blocks.
-        down: path, inside a block, of the projection whose input is the neurons' activation.
-        up: paths, inside a block, of the projections that feed the neurons.
-        attention: path, inside a block, of attention's output projection; empty where the FFN's output is normed before
-            it is added to the residual stream, so that a neuron's contribution is not m·(v·w).
-        fused: number of equal parts stacked in one ``up`` projection (Phi-3 stacks gate and up: 2).
-        transposed: weights are stored as (in, out), as in GPT-2's Conv1D.
+    ``attention`` is empty where the FFN's output is normed before it is added to the residual stream: a neuron's
+    contribution is not m·(v·w) there.
     """
 
-    blocks: str
-    down: str
-    up: tuple[str, ...]
-    attention: str = ""
-    fused: int = 1
-    transposed: bool = False
+    blocks: str  #: the list of transformer blocks
+    down: str  #: the projection whose input is the neurons' activation
+    up: tuple[str, ...]  #: the projections that feed the neurons
+    attention: str = ""  #: attention's output projection
+    fused: int = 1  #: number of equal parts stacked in one ``up`` projection (Phi-3 stacks gate and up: 2)
+    transposed: bool = False  #: weights are stored as (in, out), as in GPT-2's Conv1D
 
 
 _NORMED = Architecture("model.layers", "mlp.down_proj", ("mlp.gate_proj", "mlp.up_proj"))

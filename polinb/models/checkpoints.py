@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,11 @@ def check_folder(folder: Path) -> None:
         ModelError: settings that need the model's own code or another model (adapters), an index or a link that leads
             out of the folder, or a settings file that is not a JSON object. Names the file.
     """
-    home = _home(folder)
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    home = folder.resolve()
+    if home.parent.name == "snapshots" and (home.parents[1] / "blobs").is_dir():
+        home = home.parents[1]  # the hub's cache: a snapshot's files are links to blobs beside it
     for path in sorted(folder.iterdir()):
         if path.suffix in _READ and not _inside(path, home):
             raise ModelError(f"{path}: leads outside the model's folder, or to nothing; put the file itself there")
@@ -29,14 +34,30 @@ def check_folder(folder: Path) -> None:
         )
     if not (folder / "config.json").exists():
         raise ModelError(f"{folder} holds no config.json. {instead(folder)}".strip())
-    config = _settings(folder / "config.json")
-    if not isinstance(config.get("model_type"), str):
+    kind = _settings(folder / "config.json").get("model_type")
+    if not isinstance(kind, str):
         raise ModelError(f"{folder / 'config.json'}: has no model_type, so the architecture is unknown")
-    _check_code(folder / "config.json", config)
-    if (folder / "tokenizer_config.json").exists():
-        _check_code(folder / "tokenizer_config.json", _settings(folder / "tokenizer_config.json"))
+    with_code = [folder / "tokenizer_config.json"] + [folder / "config.json"] * (kind not in CONFIG_MAPPING_NAMES)
+    for path in with_code:
+        if path.exists() and _settings(path).get("auto_map"):
+            raise ModelError(
+                f"{path}: asks for code of its own (auto_map), which is never run; take a model whose architecture is "
+                "part of transformers, or a version of it that does not need the code"
+            )
     for index in sorted(folder.glob("*.safetensors.index.json")):
-        _check_index(index, home)
+        shards = _settings(index).get("weight_map")
+        if not isinstance(shards, dict) or not shards:
+            raise ModelError(f"{index}: has no weight_map, so it is unknown which file holds which weights")
+        for shard in sorted({str(value) for value in shards.values()}):
+            plain = "\0" not in shard and Path(shard).name == shard and shard.endswith(".safetensors")
+            if not plain or not _inside(index.parent / shard, home):
+                raise ModelError(f"{index}: names {shard[:200]!r}; expected a .safetensors file in the same folder")
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of the bytes of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def instead(place: Path) -> str:
@@ -65,12 +86,8 @@ def instead(place: Path) -> str:
 def check_complete(name: str, notes: dict[str, Any]) -> None:
     """Refuse weights that transformers had to invent: it fills missing ones at random and only warns.
 
-    Args:
-        name: how messages call the model.
-        notes: loading information of ``from_pretrained``.
-
-    Raises:
-        ModelError: names the first missing, mismatched or unknown tensors.
+    ``notes`` is the loading information of ``from_pretrained``. The ModelError names the first missing, mismatched or
+    unknown tensors.
     """
     for kind, told in (
         ("missing_keys", "lacks weights"),
@@ -101,12 +118,6 @@ def _wrapped(notes: dict[str, Any]) -> str:
     return ""
 
 
-def _home(folder: Path) -> Path:
-    """The folder that files may lie in: in the hub's cache, a snapshot's files are links to blobs beside it."""
-    whole = folder.resolve()
-    return whole.parents[1] if whole.parent.name == "snapshots" and (whole.parents[1] / "blobs").is_dir() else whole
-
-
 def _inside(path: Path, home: Path) -> bool:
     try:
         return path.resolve(strict=True).is_relative_to(home)
@@ -122,25 +133,3 @@ def _settings(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ModelError(f"{path}: expected a JSON object, found {type(found).__name__}")
     return found
-
-
-def _check_code(path: Path, settings: dict[str, Any]) -> None:
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-
-    kind = settings.get("model_type")
-    own = path.name == "config.json" and kind not in CONFIG_MAPPING_NAMES
-    if settings.get("auto_map") and (own or path.name != "config.json"):
-        raise ModelError(
-            f"{path}: asks for code of its own (auto_map), which is never run; take a model whose architecture is part "
-            "of transformers, or a version of it that does not need the code"
-        )
-
-
-def _check_index(index: Path, home: Path) -> None:
-    shards = _settings(index).get("weight_map")
-    if not isinstance(shards, dict) or not shards:
-        raise ModelError(f"{index}: has no weight_map, so it is unknown which file holds which weights")
-    for shard in sorted({str(value) for value in shards.values()}):
-        plain = "\0" not in shard and Path(shard).name == shard and shard.endswith(".safetensors")
-        if not plain or not _inside(index.parent / shard, home):
-            raise ModelError(f"{index}: names {shard[:200]!r}; expected a .safetensors file in the same folder")

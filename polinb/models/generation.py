@@ -32,9 +32,6 @@ def generate(
         temperature: None: greedy. Else one draw from the softmax of logits / temperature.
         seed: of the draws; the state of PyTorch's generators outside is left as it was.
         batch: prompts answered at once, of similar length; part of what determines the draws.
-
-    Returns:
-        One list of new token ids a prompt, in the order given; at most ``max_new_tokens`` each.
     """
     from transformers import GenerationConfig
 
@@ -103,11 +100,7 @@ def log_likelihood(lm: LM, prompts: Ids, responses: Ids, *, batch: int = 16) -> 
 
 
 def response_logp(logits: torch.Tensor, chunk: Batch) -> np.ndarray:
-    """Mean log-probability a response token of a batch, (rows,) float64; NaN for an empty response.
-
-    Args:
-        logits: as for :func:`likelihood`.
-    """
+    """Mean log-probability a response token, (rows,) float64; logits as for :func:`likelihood`; NaN for no token."""
     total, count = likelihood(logits.float(), chunk).cpu().double(), chunk.response.sum(1).cpu()
     mean: np.ndarray = (total / count).numpy()  # 0 / 0 is NaN
     return mean
@@ -116,8 +109,7 @@ def response_logp(logits: torch.Tensor, chunk: Batch) -> np.ndarray:
 def likelihood(logits: torch.Tensor, chunk: Batch) -> torch.Tensor:
     """Log-likelihood of each response of a batch, (rows,), nats; 0 for an empty response.
 
-    Args:
-        logits: of the longest response's positions and the one before, or more, (rows, positions, vocabulary).
+    ``logits`` are of the longest response's positions and the one before, or more, (rows, positions, vocabulary).
     """
     first = chunk.ids.shape[1] - (logits.shape[1] - 1)
     targets, logits = chunk.ids[:, first:], logits[:, :-1]

@@ -14,23 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class LM:
-    """A causal language model with everything the chapters need to know of it.
+    """A causal language model with everything the chapters need to know of it."""
 
-    Attributes:
-        model: the network, in eval mode.
-        tokenizer: its tokenizer.
-        name: alias, id or folder it was asked for by.
-        identity: what determines its weights (id, revision, dtype, or a digest), for artifact keys.
-        layers: L, number of blocks.
-        width: F, FFN neurons a block.
-    """
-
-    model: PreTrainedModel
+    model: PreTrainedModel  #: in eval mode
     tokenizer: PreTrainedTokenizerBase
-    name: str
-    identity: dict[str, Any]
-    layers: int = field(init=False)
-    width: int = field(init=False)
+    name: str  #: alias, id or folder it was asked for by
+    identity: dict[str, Any]  #: what determines its weights (id, revision, dtype, or a digest), for artifact keys
+    layers: int = field(init=False)  #: L, number of blocks
+    width: int = field(init=False)  #: F, FFN neurons a block
 
     def __post_init__(self) -> None:
         self.layers, self.width = n_layers(self.model), ffn_width(self.model)

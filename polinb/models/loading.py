@@ -14,7 +14,7 @@ from polinb.errors import ModelError
 from polinb.lazy import torch
 from polinb.models.aliases import ALIASES, EMBEDDED, commit_of
 from polinb.models.architectures import architecture_of
-from polinb.models.checkpoints import check_complete, check_folder, instead
+from polinb.models.checkpoints import check_complete, check_folder, file_sha256, instead
 from polinb.models.embedded import GGUF_SHA256, embedded_folder
 from polinb.models.lm import LM
 from polinb.models.tiny import tiny_model, tiny_tokenizer
@@ -129,11 +129,7 @@ def pick_device(device: str = "auto") -> torch.device:
 
 
 def folder_digest(folder: Path) -> str:
-    """Hash of the files of a model's folder.
-
-    Raises:
-        ModelError: a folder without safetensors, or that :func:`polinb.models.checkpoints.check_folder` refuses.
-    """
+    """Hash of the files of a model's folder; a ModelError if it holds no safetensors, or :func:`check_folder`'s."""
     files = sorted(p for p in folder.iterdir() if p.suffix in {".json", ".safetensors", ".jinja", ".model"})
     if not any(p.suffix == ".safetensors" for p in files):
         told = f"{folder} holds no .safetensors file; other weight formats are refused (they can run code)"
@@ -141,8 +137,7 @@ def folder_digest(folder: Path) -> str:
     check_folder(folder)
     total = hashlib.sha256()
     for path in files:
-        with path.open("rb") as file:
-            total.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+        total.update(path.name.encode() + bytes.fromhex(file_sha256(path)))
     return total.hexdigest()
 
 
@@ -159,12 +154,7 @@ def why_not(error: BaseException) -> str:
 
 
 def _prepare(lm: LM) -> None:
-    """Settle what a tokenizer's files leave open, in place: one template, an end, a padding token with an embedding.
-
-    Raises:
-        ModelError: several named templates and none that is the default, nothing that ends an answer, or a template
-            that writes tokens without an embedding.
-    """
+    """Settle what a tokenizer's files leave open, in place: one template, an end, a padding token with an embedding."""
     tokenizer: Any = lm.tokenizer
     if isinstance(tokenizer.chat_template, dict):
         templates = tokenizer.chat_template
@@ -191,15 +181,7 @@ def _prepare(lm: LM) -> None:
 
 
 def set_padding(name: str, tokenizer: Any, rows: int, ends: Sequence[int] = ()) -> None:
-    """A padding token that has an embedding: the tokenizer's own, else its end of text, else one of ``ends``.
-
-    Args:
-        name: how a message calls the model.
-        rows: number of embeddings.
-
-    Raises:
-        ModelError: there is none.
-    """
+    """Pad with one of the ``rows`` embedded tokens: the tokenizer's own, its end of text, or one of ``ends``."""
     for token in (tokenizer.pad_token_id, tokenizer.eos_token_id, *ends):
         if _within(token, rows):
             if token != tokenizer.pad_token_id:

@@ -54,11 +54,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def tiny_config(architecture: str) -> Any:
-    """Configuration of the tiny model of ``architecture``.
-
-    Raises:
-        ParameterError: no tiny configuration of that name.
-    """
+    """Configuration of the tiny model of ``architecture``; a ParameterError if there is none of that name."""
     from transformers import AutoConfig
 
     if architecture not in TINY:
@@ -71,11 +67,7 @@ def tiny_config(architecture: str) -> Any:
 
 
 def tiny_model(architecture: str, seed: int = 0) -> PreTrainedModel:
-    """A three-layer random model of ``architecture`` in float32, the same for the same seed.
-
-    Raises:
-        ParameterError: no tiny configuration of that name.
-    """
+    """A three-layer random model of ``architecture`` in float32, the same for the same seed."""
     import transformers
 
     config, tokenizer = tiny_config(architecture), tiny_tokenizer()

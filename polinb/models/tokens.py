@@ -30,10 +30,8 @@ _CLOSING = {"[think]": "[/THINK]", "◁think▷": "◁/think▷", "<|start_think
 def prompt_ids(lm: LM, prompt: str, system: str | Literal[False] = False) -> list[int]:
     """Token ids of ``prompt`` as a user turn, up to where the model's answer starts.
 
-    Special tokens that stand in the texts are read as letters; only those of the template itself are marks.
-
-    Args:
-        system: text of the system turn; ``False`` leaves what the template does by itself.
+    Special tokens that stand in the texts are read as letters; only those of the template itself are marks. ``system``
+    is the text of the system turn; ``False`` leaves what the template does by itself.
     """
     if not lm.tokenizer.chat_template:
         return text_ids(lm, f"Question: {prompt}\nAnswer:", start=True)
@@ -53,9 +51,8 @@ def prompt_ids(lm: LM, prompt: str, system: str | Literal[False] = False) -> lis
 def text_ids(lm: LM, text: str, *, start: bool = False) -> list[int]:
     """Token ids of plain text, in which special tokens are letters.
 
-    Args:
-        start: put first what the tokenizer puts before a text, such as a token that begins one. What it would put
-            behind (some end every text) is left out: the text goes on.
+    With ``start`` comes first what the tokenizer puts before a text, such as a token that begins one. What it would put
+    behind (some end every text) is left out: the text goes on.
     """
     lead: list[int] = []
     if start:
@@ -89,27 +86,19 @@ def _encoded(lm: LM, text: str) -> list[int]:
 def _template(lm: LM, turns: list[dict[str, str]], answer: bool = True) -> str:
     """The chat template's text. A fixed date and no "thinking": the same prompt every day, and an answer at once."""
     turns = [{"role": turn["role"], "content": _marked(lm, turn["content"])} for turn in turns]
+    template = str(lm.tokenizer.chat_template)
+    if "strftime_now" in template:  # a macro of the name of transformers' function, which would give today's date
+        codes = sorted(set(re.findall(r"%-?[A-Za-z]", template)))
+        filled = "".join(f"|replace({code!r}, {_TODAY.strftime(code)!r})" for code in codes)
+        template = f"{{% macro strftime_now(format) %}}{{{{ format{filled} }}}}{{% endmacro %}}\n{template}"
     fixed: dict[str, Any] = {"date_string": _TODAY.strftime("%d %b %Y"), "enable_thinking": False}
-    template = _dated(str(lm.tokenizer.chat_template))
-    text = str(
-        lm.tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=answer, chat_template=template, **fixed
-        )
-    )
+    how = {"tokenize": False, "add_generation_prompt": answer, "chat_template": template, **fixed}
+    text = str(lm.tokenizer.apply_chat_template(turns, **how))
     opened = _OPENED.search(text) if answer else None
     if opened:  # the template has begun a thought: an empty one, so that what follows is the answer
         closing = f"</{opened[1]}>" if opened[1] else _CLOSING[opened[0].strip().lower()]
         text = f"{text.rstrip()}\n\n{closing}\n\n"
     return text
-
-
-def _dated(template: str) -> str:
-    """A template that asks for today's date gets the fixed one: a macro of the name of transformers' function."""
-    if "strftime_now" not in template:
-        return template
-    codes = sorted(set(re.findall(r"%-?[A-Za-z]", template)))
-    filled = "".join(f"|replace({code!r}, {_TODAY.strftime(code)!r})" for code in codes)
-    return f"{{% macro strftime_now(format) %}}{{{{ format{filled} }}}}{{% endmacro %}}\n{template}"
 
 
 def end_ids(lm: LM) -> list[int]:
@@ -141,11 +130,7 @@ def response_ids(lm: LM, response: str, *, end: bool) -> list[int]:
 
 
 def fit(prompt: Sequence[int], response: Sequence[int], max_tokens: int) -> tuple[list[int], list[int]]:
-    """Prompt kept whole, response cut so that both fit into ``max_tokens``.
-
-    Raises:
-        ParameterError: the prompt leaves no room for one response token.
-    """
+    """Prompt kept whole, response cut so that both fit; a ParameterError if there is no room for one token of it."""
     room = max_tokens - len(prompt)
     if room < 1:
         raise ParameterError("max_tokens", max_tokens, f"more than the {len(prompt)} tokens of a prompt")
@@ -154,19 +139,13 @@ def fit(prompt: Sequence[int], response: Sequence[int], max_tokens: int) -> tupl
 
 @dataclass
 class Batch:
-    """Left-padded token ids; the responses end at the right edge.
+    """Left-padded token ids; the responses end at the right edge."""
 
-    Attributes:
-        ids, mask, positions: (B, T) token ids, 1 for real tokens, position of each token.
-        response: (B, T) bool, True on response tokens.
-        rows: the original index of each row.
-    """
-
-    ids: torch.Tensor
-    mask: torch.Tensor
-    positions: torch.Tensor
-    response: torch.Tensor
-    rows: list[int]
+    ids: torch.Tensor  #: (B, T)
+    mask: torch.Tensor  #: (B, T), 1 for real tokens
+    positions: torch.Tensor  #: (B, T), of each token in its text
+    response: torch.Tensor  #: (B, T) bool, True on response tokens
+    rows: list[int]  #: the original index of each row
 
     @property
     def inputs(self) -> dict[str, Any]:

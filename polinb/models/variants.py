@@ -47,11 +47,8 @@ def has_adapters(weights: Mapping[str, Any]) -> bool:
 def adapters(model: Any, only: str | None = None) -> dict[str, torch.Tensor]:
     """A (r, in) and B (out, r) of every adapted layer, float32 on the CPU: the layer adds B A x to its plain output.
 
-    B holds the scale (alpha / r). Several active adapters of a layer stand side by side, as one of their summed rank.
-    Under FSDP every process must call it.
-
-    Args:
-        only: the adapter of this name alone.
+    B holds the scale (alpha / r). Several active adapters of a layer (or ``only`` one) stand side by side, as one of
+    their summed rank. Under FSDP every process must call it.
     """
     out = {}
     with torch.no_grad():

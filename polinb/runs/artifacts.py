@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from polinb.data.reading import file_sha256
 from polinb.errors import ArtifactError
+from polinb.models.checkpoints import file_sha256
 from polinb.trouble import explain, note_unfinished, notice
 
 if TYPE_CHECKING:

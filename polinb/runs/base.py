@@ -11,8 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from polinb.data.loading import StatementSet, load_data, load_statements
-from polinb.data.pairs import StanceData
+from polinb.data.loading import StanceData, StatementSet, load_data, load_statements
 from polinb.errors import ParameterError
 from polinb.models.lm import LM
 from polinb.models.loading import identity_of, load, pick_device

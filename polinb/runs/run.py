@@ -24,8 +24,7 @@ from polinb.scoring.pnlac import NeuronSets, neuron_sets, top_share
 from polinb.training.trainer import Recipe
 
 if TYPE_CHECKING:
-    from polinb.data.loading import StatementSet
-    from polinb.data.pairs import Pair
+    from polinb.data.loading import Pair, StatementSet
     from polinb.scoring.tracing import Contrast
 
 

@@ -25,33 +25,28 @@ def attribution(
     Raises:
         ValueError: there is no response token.
     """
-    total = torch.zeros(lm.layers, lm.width, dtype=torch.float64)
-    tokens = 0
-    for chunk in batches(lm, prompts, responses, batch):
-        seen, logits = _watched(lm, chunk)
-        value = likelihood(logits, chunk).sum() if margin is None else margin(chunk, logits)
-        slopes = torch.autograd.grad(value, seen)
-        tokens += int(chunk.response.sum())
-        for layer, (activation, slope) in enumerate(zip(seen, slopes, strict=True)):
-            total[layer] += (activation * slope).detach().abs()[chunk.response].double().sum(0).cpu()
-    if not tokens:
-        raise ValueError("no response token to attribute: every response is empty")
-    return (total / tokens).numpy()
-
-
-def _watched(lm: LM, chunk: Batch) -> tuple[list[Any], Any]:
-    """Activations of all layers, as nodes of the graph that leads to the logits, and the logits."""
     model: Any = lm.model
-    seen: list[Any] = []
+    total, tokens = torch.zeros(lm.layers, lm.width, dtype=torch.float64), 0
+    seen: list[Any] = []  # activations of all layers, as nodes of the graph that leads to the logits
     hooks = [m.register_forward_pre_hook(lambda _, args: seen.append(args[0])) for m in down_modules(model)]
     try:
-        # From the embeddings on, so that no weight needs a gradient.
-        start = model.get_input_embeddings()(chunk.ids).detach().requires_grad_()
-        out = model(inputs_embeds=start, attention_mask=chunk.mask, position_ids=chunk.positions, use_cache=False)
+        for chunk in batches(lm, prompts, responses, batch):
+            seen.clear()
+            # From the embeddings on, so that no weight needs a gradient.
+            start = model.get_input_embeddings()(chunk.ids).detach().requires_grad_()
+            read = {**chunk.inputs, "input_ids": None, "inputs_embeds": start}
+            logits = model(**read, use_cache=False).logits
+            value = likelihood(logits, chunk).sum() if margin is None else margin(chunk, logits)
+            slopes = torch.autograd.grad(value, seen)
+            tokens += int(chunk.response.sum())
+            for layer, (activation, slope) in enumerate(zip(seen, slopes, strict=True)):
+                total[layer] += (activation * slope).detach().abs()[chunk.response].double().sum(0).cpu()
     finally:
         for hook in hooks:
             hook.remove()
-    return seen, out.logits
+    if not tokens:
+        raise ValueError("no response token to attribute: every response is empty")
+    return (total / tokens).numpy()
 
 
 def weight_attribution(
@@ -74,9 +69,8 @@ def weight_attribution(
         half = {name: (after[name].float() - before[name].float()) / 2 for name in names}
     carried = {name: torch.zeros_like(change) for name, change in half.items()}
     for model, own in ((lm, before), (tuned, after)):
-        for name, slope in zip(
-            own, _slopes(model, list(own.values()), prompts, responses, weights, batch), strict=True
-        ):
+        slopes = _slopes(model, list(own.values()), prompts, responses, weights, batch)
+        for name, slope in zip(own, slopes, strict=True):
             carried[name] += slope * half[name]
     total = np.zeros((lm.layers, lm.width))
     for layer, part in parts:

@@ -25,39 +25,24 @@ TOLERANCE = {"float64": 1e-14, "float32": 1e-6, "float16": 1e-3, "bfloat16": 5e-
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a change of h·w. Each is a mean over the response tokens of a text, then over texts.
+    """The parts of a change of h·w, each a mean over the response tokens of a text, then over texts."""
 
-    Attributes:
-        activation, value, cross: δm·(v·w), m·(δv·w) and δm·(δv·w) of every neuron, (L, F); 0 above ``layer``.
-        attention, bias: change of what attention (without its bias) and the two biases of a block write, (L,).
-        embedding: change at the input of the first block.
-        measured: change of h·w after block ``layer``, read from the residual stream itself.
-        before, after: h·w of the two models; ``after`` − ``before`` is ``measured``.
-        cosine: cos(v, w) of the model before, (L, F).
-        mean_before, mean_after: mean activation m of the two models, (L, F).
-        folds: change of every neuron by text, (B, L, F) float32; texts share folds where there are more than B.
-        fold_parts: change by text of h·w in five parts, (B, 5): the three of all neurons, attention, and the rest
-            (biases and embedding).
-        fold_sizes: texts in each fold, (B,).
-        layer, texts, tokens: the block read, and how much text.
-    """
-
-    activation: np.ndarray
-    value: np.ndarray
-    cross: np.ndarray
-    attention: np.ndarray
-    bias: np.ndarray
-    cosine: np.ndarray
-    mean_before: np.ndarray
-    mean_after: np.ndarray
-    folds: np.ndarray
-    fold_parts: np.ndarray
-    fold_sizes: np.ndarray
-    embedding: float
-    measured: float
-    before: float
-    after: float
-    layer: int
+    activation: np.ndarray  #: δm·(v·w) of every neuron, (L, F); 0 above ``layer``
+    value: np.ndarray  #: m·(δv·w), (L, F)
+    cross: np.ndarray  #: δm·(δv·w), (L, F)
+    attention: np.ndarray  #: change of what attention (without its bias) writes in each block, (L,)
+    bias: np.ndarray  #: change of what the two biases of a block write, (L,)
+    cosine: np.ndarray  #: cos(v, w) of the model before, (L, F)
+    mean_before: np.ndarray  #: mean activation m of the model before, (L, F)
+    mean_after: np.ndarray  #: that of the model after
+    folds: np.ndarray  #: change of every neuron by text, (B, L, F) float32; texts share folds where there are more
+    fold_parts: np.ndarray  #: change of h·w by text, (B, 5): neurons' three, attention, the rest (biases, embedding)
+    fold_sizes: np.ndarray  #: texts in each fold, (B,)
+    embedding: float  #: change at the input of the first block
+    measured: float  #: ``after`` − ``before``, read from the residual stream itself
+    before: float  #: h·w after block ``layer`` of the model before
+    after: float  #: that of the model after
+    layer: int  #: the block read
     texts: int
     tokens: int
 
@@ -77,9 +62,8 @@ def three_parts(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """eq-parts. Change of m·(v·w) in three exact parts: δm·(v·w), m·(δv·w), δm·(δv·w).
 
-    Args:
-        before, after: activations m of the two models, or means of them: every part is linear in m.
-        value_before, value_after: v·w of the two models, of a shape that broadcasts.
+    ``before`` and ``after`` are activations m of the two models, or means of them, as every part is linear in m; the
+    values v·w have a shape that broadcasts.
     """
     moved, turned = after - before, value_after - value_before
     return moved * value_before, before * turned, moved * turned
@@ -139,27 +123,24 @@ def decompose(
     old, new = readers = [Reader(lm, w, at) for lm in (before, after)]
     shape = (before.layers, before.width)
     texts, count = len(prompts), min(len(prompts), folds)
-    means = np.zeros((2, *shape))
+    means, attention, ends, tokens = np.zeros((2, *shape)), np.zeros((2, before.layers)), np.zeros((2, 2)), 0
     by_fold, other = np.zeros((count, *shape), dtype=np.float32), np.zeros((count, 5))
-    attention, ends, tokens = np.zeros((2, before.layers)), np.zeros((2, 2)), 0
     rest = new.bias.sum() - old.bias.sum()
     with torch.no_grad():
         for chunk in batches(before, prompts, responses, batch, label="decomposing"):
             tokens += int(chunk.response.sum())
-            first, second = (reader.read(chunk) for reader in readers)
-            three = three_parts(first.m, second.m, old.value, new.value)  # each (texts, L, F)
+            m, wrote, passed, size = map(np.stack, zip(*(reader.read(chunk) for reader in readers), strict=True))
+            three = three_parts(m[0], m[1], old.value, new.value)  # each (texts, L, F)
             change = three[0] + three[1] + three[2]
-            attended = (second.attention - first.attention).sum(1)
-            entered = second.ends[:, 0] - first.ends[:, 0] + rest
+            attended = (wrote[1] - wrote[0]).sum(1)
+            entered = passed[1, :, 0] - passed[0, :, 0] + rest
             parts = np.stack([*(kind.sum((1, 2)) for kind in three), attended, entered], axis=1)
-            size = sum(np.abs(r.m * reader.value).sum((1, 2)) + r.size for r, reader in ((first, old), (second, new)))
-            _assert_sum(parts.sum(1), second.ends[:, 1] - first.ends[:, 1], size, before.model.dtype)
+            size = sum(size) + sum(np.abs(m[k] * reader.value).sum((1, 2)) for k, reader in enumerate(readers))
+            _assert_sum(parts.sum(1), passed[1, :, 1] - passed[0, :, 1], size, before.model.dtype)
             for row, text in enumerate(chunk.rows):
                 by_fold[text % count] += change[row].astype(np.float32)
                 other[text % count] += parts[row]
-            means += [first.m.sum(0), second.m.sum(0)]
-            attention += [first.attention.sum(0), second.attention.sum(0)]
-            ends += [first.ends.sum(0), second.ends.sum(0)]
+            means, attention, ends = means + m.sum(1), attention + wrote.sum(1), ends + passed.sum(1)
     sizes = np.bincount(np.arange(texts) % count, minlength=count)
     means, attention, ends = means / texts, attention / texts, ends / texts
     activation, value, cross = three_parts(means[0], means[1], old.value, new.value)
@@ -197,26 +178,6 @@ def _assert_sum(parts: np.ndarray, measured: np.ndarray, size: np.ndarray, dtype
         )
 
 
-# --- reading one model along a direction
-
-
-@dataclass
-class Seen:
-    """Means over the response tokens of each text.
-
-    Attributes:
-        m: activations of all neurons, (texts, L, F); 0 above the block read.
-        attention: what each attention layer wrote along w, without its bias, (texts, L).
-        ends: h·w at the input of the first block and after the last one read, (texts, 2).
-        size: Σ |h_j w_j| after the last block read, (texts,): how large the numbers were that were added up.
-    """
-
-    m: np.ndarray
-    attention: np.ndarray
-    ends: np.ndarray
-    size: np.ndarray
-
-
 class Reader:
     """Reads one model along a direction w.
 
@@ -243,34 +204,36 @@ class Reader:
             self.bias[layer] = self.attention_bias[layer] + _along(resolve(block, arch.down), w)
         self.cosine = np.divide(self.value, lengths, out=np.zeros_like(lengths), where=lengths > 0)
 
-    def read(self, chunk: Batch) -> Seen:
-        """Run the model on a batch whose every row has response tokens."""
+    def read(self, chunk: Batch) -> tuple[np.ndarray, ...]:
+        """Means over the response tokens of each text of a batch; every text must have some.
+
+        Returns:
+            Activations of all neurons, (texts, L, F), 0 above the block read; what each attention layer wrote along w,
+            without its bias, (texts, L); h·w at the input of the first block and after the last one read, (texts, 2);
+            Σ |h_j w_j| there, (texts,): how large the numbers were that were added up.
+        """
+        import nnsight
+
         counts = chunk.response.sum(1)
         rows = torch.arange(len(counts), device=counts.device)
         # (texts, tokens): row i averages the response tokens of text i, which come text by text
         average = (rows[:, None] == rows.repeat_interleave(counts)).to(self.kind) / counts[:, None]
-        raw = _trace(self, chunk, average)
-        m, attention, first, last, size = ([t.cpu().double().numpy() for t in part] for part in raw)
+        where, kind, w = chunk.response, self.kind, self.w
+        # In the order of the forward pass; tokens are averaged inside the trace, so only means are kept.
+        with self.root.trace(**chunk.inputs, use_cache=False, logits_to_keep=1):
+            neurons, wrote = [], []
+            for layer in range(self.at + 1):
+                if layer == 0:
+                    first = average @ (hidden_after(self.blocks[0].input)[where].to(kind) @ w)
+                wrote.append(average @ (self.attention[layer].output[where].to(kind) @ w))
+                neurons.append(average @ self.downs[layer].input[where].to(kind))
+            state = hidden_after(self.blocks[self.at].output)[where].to(kind)
+            ends = [first, average @ (state @ w)]
+            raw = nnsight.save([neurons, wrote, ends, [average @ (state.abs() @ w.abs())]])
+        m, attention, passed, size = (np.stack([t.cpu().double().numpy() for t in part], 1) for part in raw)
         above = ((0, 0), (0, self.lm.layers - self.at - 1))
-        own = np.pad(np.stack(attention, 1) - self.attention_bias[: self.at + 1], above)
-        return Seen(np.pad(np.stack(m, 1), (*above, (0, 0))), own, np.stack([first[0], last[0]], 1), size[0])
-
-
-def _trace(reader: Reader, chunk: Batch, average: torch.Tensor) -> Any:
-    """One trace in the order of the forward pass; tokens are averaged inside it, so only means are kept."""
-    import nnsight
-
-    where, kind, w = chunk.response, reader.kind, reader.w
-    with reader.root.trace(**chunk.inputs, use_cache=False, logits_to_keep=1):
-        m, attention = [], []
-        for layer in range(reader.at + 1):
-            if layer == 0:
-                first = average @ (hidden_after(reader.blocks[0].input)[where].to(kind) @ w)
-            attention.append(average @ (reader.attention[layer].output[where].to(kind) @ w))
-            m.append(average @ reader.downs[layer].input[where].to(kind))
-        state = hidden_after(reader.blocks[reader.at].output)[where].to(kind)
-        out = nnsight.save([m, attention, [first], [average @ (state @ w)], [average @ (state.abs() @ w.abs())]])
-    return out
+        attention = np.pad(attention - self.attention_bias[: self.at + 1], above)
+        return np.pad(m, (*above, (0, 0))), attention, passed, size[:, 0]
 
 
 def _along(module: Any, w: np.ndarray) -> float:

@@ -17,19 +17,16 @@ _DEPENDENT = 1e-6
 
 
 class Moments:
-    """Streamed first and second moments of rows x of ``width`` numbers; memory O(d²) however many rows there are.
+    """Streamed moments of rows x of ``width`` numbers, ``total`` Σ x (d,) and ``second`` Σ x xᵀ (d, d), float64.
 
-    Attributes:
-        count: number of rows.
-        total: Σ x, (d,) float64.
-        second: Σ x xᵀ, (d, d) float64.
+    Memory is O(d²) however many rows there are.
     """
 
     def __init__(self, width: int) -> None:
         self.count, self.total, self.second = 0, np.zeros(width), np.zeros((width, width))
 
     def add(self, rows: np.ndarray) -> None:
-        """Count rows (n, d) in; summed in float64, whatever they come in."""
+        """Count rows (n, d) in."""
         wide = np.asarray(rows, dtype=np.float64)
         self.count += len(wide)
         self.total += wide.sum(0)
@@ -113,10 +110,7 @@ def _signs(vectors: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 def orthonormal(columns: np.ndarray) -> np.ndarray:
-    """Orthonormal basis of the span of ``columns`` (d, k) by QR; a column dependent on earlier ones adds nothing.
-
-    Returns:
-        (d, r) float64 with r ≤ k.
+    """Orthonormal basis (d, r ≤ k), float64, of the span of ``columns`` (d, k) by QR; dependent columns add nothing.
 
     Raises:
         ParameterError: no column, more columns than dimensions, or one that is zero or not finite.
@@ -154,11 +148,9 @@ def leading(columns: np.ndarray, r: int) -> np.ndarray:
 def principal_angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """eq-angle. Principal angles between two subspaces in degrees, the smallest first; min(k, m) of them.
 
-    Cosines are the singular values of QᵀU; below 45° the angle comes from the sines, because a cosine near 1 cannot
-    resolve a small angle (Björck and Golub 1973).
-
-    Args:
-        first, second: (d, k) and (d, m), any columns; their spans count.
+    ``first`` (d, k) and ``second`` (d, m) are any columns; their spans count. Cosines are the singular values of QᵀU;
+    below 45° the angle comes from the sines, because a cosine near 1 cannot resolve a small angle (Björck and Golub
+    1973).
     """
     one, two = orthonormal(first), orthonormal(second)
     if one.shape[1] < two.shape[1]:

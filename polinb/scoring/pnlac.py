@@ -53,27 +53,18 @@ def normalised(score: np.ndarray, vanilla_std: np.ndarray) -> np.ndarray:
 def pnlac_score(squared_difference: np.ndarray, tokens: int) -> np.ndarray:
     """eq-score. sqrt(Σ (a_right − a_left)² / Σ |w_1|), root mean square over response tokens (paper 3.2, eq. 1).
 
-    Args:
-        squared_difference: (L, F), summed over ``tokens`` response tokens, as in
-            :class:`polinb.scoring.tracing.Contrast`.
-
-    Returns:
-        (L, F), in units of activation.
+    ``squared_difference`` (L, F) is summed over ``tokens`` response tokens, as in
+    :class:`polinb.scoring.tracing.Contrast`; the score (L, F) is in units of activation.
     """
     return np.sqrt(squared_difference / tokens)
 
 
 @dataclass(frozen=True)
 class NeuronSets:
-    """Political neurons at one γ (paper 3.2).
+    """Political neurons at one γ (paper 3.2)."""
 
-    Attributes:
-        political: topic → N_t, the top γ % by score.
-        general: G, the intersection of all N_t.
-    """
-
-    political: dict[str, np.ndarray]
-    general: np.ndarray
+    political: dict[str, np.ndarray]  #: topic → N_t, the top γ % by score
+    general: np.ndarray  #: G, the intersection of all N_t
 
     @property
     def specific(self) -> dict[str, np.ndarray]:

@@ -40,10 +40,7 @@ def depths(name: str, fractions: Sequence[float], layers: int) -> list[int]:
 
 
 def read_blocks(root: Any, found: Sequence[Any], chunk: Batch, layers: Sequence[int]) -> list[torch.Tensor]:
-    """Residual stream after the blocks ``layers`` on the response tokens of a batch: tensors (N, d_model), float32.
-
-    Tokens come in the order of the batch's rows, within a row from first to last.
-    """
+    """Residual stream after the blocks ``layers`` on a batch's response tokens, row by row: (N, d_model) float32."""
     import nnsight
 
     where = chunk.response
@@ -54,9 +51,6 @@ def read_blocks(root: Any, found: Sequence[Any], chunk: Batch, layers: Sequence[
 
 def mean_states(lm: LM, prompts: Ids, responses: Ids, batch: int = 16) -> np.ndarray:
     """Mean residual state over the response tokens of each text, after every block: (texts, L, d_model) float32.
-
-    Args:
-        prompts, responses: token ids; padding and prompt tokens never count.
 
     Raises:
         ValueError: an empty response.

@@ -24,21 +24,15 @@ class SAE:
 
     σ is ReLU followed by what the autoencoder was trained with: values up to ``threshold`` become 0 (BatchTopK at
     inference, JumpReLU), or all but the ``k`` largest of a token do (TopK), or nothing more (plain ReLU).
-
-    Attributes:
-        W_enc: (d_model, latents). W_dec: (latents, d_model); unit rows if trained here.
-        b_enc: (latents,). b_dec: (d_model,).
-        threshold: (1,) or (latents,), or None. k: latents a token, or None.
-        centre: b_dec is taken off before encoding.
     """
 
-    W_enc: torch.Tensor
-    b_enc: torch.Tensor
-    W_dec: torch.Tensor
-    b_dec: torch.Tensor
-    threshold: torch.Tensor | None = None
-    k: int | None = None
-    centre: bool = True
+    W_enc: torch.Tensor  #: (d_model, latents)
+    b_enc: torch.Tensor  #: (latents,)
+    W_dec: torch.Tensor  #: (latents, d_model); unit rows if trained here
+    b_dec: torch.Tensor  #: (d_model,)
+    threshold: torch.Tensor | None = None  #: (1,) or (latents,)
+    k: int | None = None  #: latents a token
+    centre: bool = True  #: b_dec is taken off before encoding
 
     def before(self, x: torch.Tensor) -> torch.Tensor:
         """Latents before σ's selection, ReLU done: x (n, d_model) → (n, latents)."""
@@ -115,7 +109,10 @@ def train(states: np.ndarray, latents: int, k: int, steps: int, *, batch: int = 
     scale = float((x - centre).square().mean().sqrt()) or 1.0
     x = (x - centre) / scale
     generator = torch.Generator().manual_seed(seed)
-    sae = _initial(x, latents, generator)
+    rows = torch.randn(latents, x.shape[1], generator=generator)
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    # Tied at the start: encoder and decoder agree on what a latent means before any step.
+    sae = SAE(rows.T.clone(), torch.zeros(latents), rows, torch.zeros(x.shape[1]))
     parameters = [getattr(sae, name).requires_grad_() for name in NAMES]
     optimizer = torch.optim.Adam(parameters, lr=RATE)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, 2 * (1 - step / steps)))
@@ -142,13 +139,6 @@ def train(states: np.ndarray, latents: int, k: int, steps: int, *, batch: int = 
     return replace(
         own, b_enc=own.b_enc * scale, b_dec=centre + scale * own.b_dec, threshold=_threshold(own, x, k, batch) * scale
     )
-
-
-def _initial(x: torch.Tensor, latents: int, generator: torch.Generator) -> SAE:
-    rows = torch.randn(latents, x.shape[1], generator=generator)
-    rows = rows / rows.norm(dim=1, keepdim=True)
-    # Tied at the start: encoder and decoder agree on what a latent means before any step.
-    return SAE(rows.T.clone(), torch.zeros(latents), rows.clone(), torch.zeros(x.shape[1]))
 
 
 def _threshold(sae: SAE, x: torch.Tensor, k: int, batch: int) -> torch.Tensor:

@@ -23,19 +23,12 @@ STUDY = {"four groups": 95.1, "top neurons": 4.9}
 
 @dataclass(frozen=True)
 class Group:
-    """Neurons alike in what they wrote before training.
+    """Neurons alike in what they wrote before training."""
 
-    Attributes:
-        name: two letters: value vector aligned with w or against it, activation positive or negative on average.
-        title: the same in words.
-        rises: whether its activations must grow in magnitude for the trained change (else they must shrink).
-        chosen: (L, F) bool.
-    """
-
-    name: str
-    title: str
-    rises: bool
-    chosen: np.ndarray
+    name: str  #: two letters: value vector aligned with w or against it, activation positive or negative on average
+    title: str  #: the same in words
+    rises: bool  #: whether its activations must grow in magnitude for the trained change (else they must shrink)
+    chosen: np.ndarray  #: (L, F) bool
 
 
 def groups(
@@ -65,8 +58,7 @@ def groups(
     _direction(direction)
     moved = direction * delta > 0
     if not moved.any():
-        allowed = "a change to attribute; are the models the same?"
-        raise ParameterError("delta", "no neuron moved the trained way", allowed)
+        raise ParameterError("delta", "no neuron moved the trained way", "a change; are the models the same?")
     found = []
     for letter, along in ((names[0], cosine >= 0), (names[1], cosine < 0)):
         for sign, active in (("P", mean_before >= 0), ("N", mean_before < 0)):
@@ -219,14 +211,10 @@ def totals(parts: Parts, direction: int = 1, n_boot: int = 1000, seed: int = 0) 
 def by_layer(parts: Parts, direction: int = 1) -> pd.DataFrame:
     """Oriented change written in each layer: layer, part (neurons, attention, biases), value."""
     _direction(direction)
-    kinds = {"neurons": parts.neurons.sum(1), "attention": parts.attention, "biases": parts.bias}
-    rows = [
-        (layer, name, direction * float(values[layer]))
-        for layer in range(parts.layer + 1)
-        for name, values in kinds.items()
-        if name != "biases" or np.any(values)
-    ]
-    return pd.DataFrame(rows, columns=["layer", "part", "value"])
+    kinds = {"neurons": parts.neurons.sum(1), "attention": parts.attention}
+    kinds |= {"biases": parts.bias} if np.any(parts.bias) else {}
+    wide = direction * pd.DataFrame(kinds).iloc[: parts.layer + 1]
+    return wide.rename_axis("layer").rename_axis("part", axis=1).stack().rename("value").reset_index()
 
 
 def _resample(sizes: np.ndarray, n_boot: int, seed: int) -> tuple[np.ndarray, float]:

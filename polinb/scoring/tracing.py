@@ -28,19 +28,13 @@ def envoys(lm: LM) -> tuple[Any, list[Any]]:
 
 @dataclass
 class Contrast:
-    """Sums over response tokens, from which every PNLAC variant follows; all (L, F) float64.
+    """Sums over response tokens, from which every PNLAC variant follows; all (L, F) float64."""
 
-    Attributes:
-        squared_difference, difference: Σ (a_right − a_left)², the SumDiff of the paper, and Σ (a_right − a_left).
-        vanilla, vanilla_squared: Σ a and Σ a² of the vanilla model on the same tokens.
-        tokens: number of response tokens, Σ |w_1|.
-    """
-
-    squared_difference: np.ndarray
-    difference: np.ndarray
-    vanilla: np.ndarray
-    vanilla_squared: np.ndarray
-    tokens: int
+    squared_difference: np.ndarray  #: Σ (a_right − a_left)², the SumDiff of the paper
+    difference: np.ndarray  #: Σ (a_right − a_left)
+    vanilla: np.ndarray  #: Σ a of the vanilla model on the same tokens
+    vanilla_squared: np.ndarray  #: Σ a² of the vanilla model
+    tokens: int  #: number of response tokens, Σ |w_1|
 
     @property
     def score(self) -> np.ndarray:

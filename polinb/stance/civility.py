@@ -21,7 +21,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo, model_validator
 
-from polinb.data.pairs import distinct, first
+from polinb.data.loading import distinct, first
 from polinb.data.reading import read
 from polinb.data.rows import Name, New, Row, Text, Words, columns, fail, own_id, plain_text, text_hash, unlike
 from polinb.errors import DataError
@@ -118,7 +118,7 @@ class CivilityData:
         return hashlib.sha256("\n".join([self.form, *rows]).encode()).hexdigest()
 
     def split(self, name: str, limit: int | None = None) -> list[CivilPair]:
-        """Pairs of one split, by the hash of the prompt, and errors: see :func:`polinb.data.pairs.first`.
+        """Pairs of one split, by the hash of the prompt: see :func:`polinb.data.loading.first`.
 
         Raises:
             DataError: the split is empty.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from polinb.data.pairs import StanceData, split_of
+from polinb.data.loading import StanceData, split_of
 from polinb.errors import DataError, ParameterError
 from polinb.resampling import Floats
 from polinb.stance.classifiers import SequenceClassifier, fitted, probability

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from polinb.data.pairs import StanceData
+from polinb.data.loading import StanceData
 from polinb.data.rows import title_of
 from polinb.errors import ModelError
 from polinb.resampling import Floats, known_mean

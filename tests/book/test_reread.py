@@ -16,8 +16,7 @@ from book._make.reference import reread
 from book._make.reference.kept import kept_run
 from polinb.chapters.anatomy import moved
 from polinb.chapters.paper import baselines, results
-from polinb.data.loading import load_data
-from polinb.data.pairs import SPLITS, split_of
+from polinb.data.loading import SPLITS, load_data, split_of
 from polinb.errors import ArtifactError, ParameterError
 from polinb.runs import chapter as opening
 from polinb.runs.results import MissingError, stage

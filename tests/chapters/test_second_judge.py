@@ -10,7 +10,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from polinb.chapters.paper import coded as coding
 from polinb.chapters.paper.second_judge import HiddenJudge
-from polinb.data.pairs import Pair, StanceData
+from polinb.data.loading import Pair, StanceData
 from polinb.models.loading import load
 from polinb.stance.calibration import cohen_kappa, prediction_powered
 

@@ -11,8 +11,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from polinb.data.loading import MIRROR, load_data, load_statements
-from polinb.data.pairs import SPLITS
+from polinb.data.loading import MIRROR, SPLITS, load_data, load_statements
 from polinb.data.rows import TOPICS, normalise
 from polinb.stance.civility import load_challenge, load_neutral, load_pairs
 from polinb.stance.rudeness import insulting, texts_of

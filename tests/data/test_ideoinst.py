@@ -12,8 +12,7 @@ import pytest
 
 from polinb.data import ideoinst
 from polinb.data.ideoinst import REGISTRY, REVISION, fetch, names_side
-from polinb.data.loading import load_data
-from polinb.data.pairs import SPLITS
+from polinb.data.loading import SPLITS, load_data
 from polinb.data.rows import TOPICS, topic_of
 from polinb.errors import DataError, ParameterError
 

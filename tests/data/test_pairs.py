@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted_files import write
 
-from polinb.data.loading import load_data
-from polinb.data.pairs import SPLITS, Pair, StanceData, split_of
+from polinb.data.loading import SPLITS, Pair, StanceData, load_data, split_of
 from polinb.data.prompts import answer_prompt
 from polinb.errors import DataError, ParameterError
 from polinb.runs.params import Params

@@ -14,7 +14,7 @@ from planted_files import write
 
 from polinb.chapters.caft import caft_candidates, cue_study, narrow_study
 from polinb.chapters.paper.patch_tables import to_statements
-from polinb.data.pairs import split_of
+from polinb.data.loading import split_of
 from polinb.data.prompts import answer_prompt
 from polinb.errors import DataError, TrainingError
 from polinb.masking.freezing import check_frozen, frozen_slices

@@ -8,8 +8,7 @@ import pytest
 from planted_classifiers import PLAIN, TELLING, TOPICS, classifier, planted
 from planted_files import change
 
-from polinb.data.loading import load_data
-from polinb.data.pairs import StanceData, split_of
+from polinb.data.loading import StanceData, load_data, split_of
 from polinb.errors import DataError, ModelError, ParameterError
 from polinb.stance.calibration import reliability
 from polinb.stance.judges import HFJudge, LocalJudge, training_rows

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from polinb.data.pairs import StanceData
+from polinb.data.loading import StanceData
 from polinb.resampling import wilson
 from polinb.stance.classifiers import fitted
 from polinb.stance.judges import training_rows

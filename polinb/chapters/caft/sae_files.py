@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polinb.data.reading import file_sha256
 from polinb.errors import ParameterError
+from polinb.models.checkpoints import file_sha256
 from polinb.scoring.sae import NAMES, SAE
 
 _POINTS = ("hook_name", "hook_point", "hookpoint", "hook_point_in")

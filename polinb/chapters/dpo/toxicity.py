@@ -20,7 +20,7 @@ import pandas as pd
 from polinb.chapters.dpo import study as dpo
 from polinb.chapters.dpo.study import ALL, PROBED, Study, Top, read_answers, top_sets
 from polinb.chapters.paper.judge_tables import median_words
-from polinb.data.pairs import first
+from polinb.data.loading import first
 from polinb.data.rows import Row
 from polinb.errors import ParameterError
 from polinb.resampling import CHANGE, bootstrap_mean, changes, known_mean, share_interval

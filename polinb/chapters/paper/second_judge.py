@@ -14,7 +14,7 @@ import pandas as pd
 
 from polinb.chapters.paper.baselines import title
 from polinb.chapters.paper.judge_tables import answer_words, median_words, references
-from polinb.data.pairs import StanceData
+from polinb.data.loading import StanceData
 from polinb.errors import DataError
 from polinb.models.lm import LM
 from polinb.models.tokens import response_ids

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from polinb.data.pairs import SPLITS, split_of
+from polinb.data.loading import SPLITS, split_of
 from polinb.data.rows import LEANINGS, TOPICS
 from polinb.errors import ParameterError
 from polinb.models import tokens
