@@ -146,7 +146,6 @@ def finish(layout: Layout, make_model: bool = False, builder: str = "html") -> t
     """
     from book._make.page_model import publish
     from book._make.vendor import vendor
-    from polinb_book.reference import IN_THIS_RUN, in_this_run
 
     reference = results.read(layout.reference)
     vendor(layout.vendor)
@@ -161,7 +160,6 @@ def finish(layout: Layout, make_model: bool = False, builder: str = "html") -> t
         stored = reference.notebooks.get(name) if reference else None
         written = read_json(layout.notebooks / f"{name}.ipynb")
         write(target, json.dumps(filled(written, stored or {"cells": []}), ensure_ascii=False))
-    write(layout.chapters / IN_THIS_RUN, in_this_run(layout.chapters, every))
     page = build_pages(layout, builder)
     if builder == "html":
         publish(page.parent, layout.reference, make_model)

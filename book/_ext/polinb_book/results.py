@@ -42,11 +42,6 @@ class Reference:
     notebooks: dict[str, dict[str, Any]] = field(repr=False)
     made: dict[str, Found] = field(repr=False)
 
-    def chapter(self, name: str) -> dict[str, Any]:
-        """What is known of a chapter: ``state`` is complete, unfinished or missing."""
-        known: dict[str, Any] = self.run["chapters"].get(name, {"state": "missing"})
-        return known
-
 
 def read(folder: Path) -> Reference | None:
     """The reference results in ``folder``, every file compared with its digest; None if there are none.
@@ -58,19 +53,12 @@ def read(folder: Path) -> Reference | None:
         return None
     lines = (folder / SUMS).read_text("utf-8").splitlines()
     listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    if "" in listed:
-        raise _damaged(SUMS, "a line is no digest with a name")
-    try:
-        there = _digests(folder)
-    except OSError as error:
-        raise _damaged(Path(error.filename or folder).name, error.strerror or "it cannot be read") from None
-    for name in sorted(there.keys() - listed):
-        raise _damaged(name, f"{SUMS} does not list it")
-    for name, digest in listed.items():
-        if there.get(name) != digest:
-            raise _damaged(name, "its SHA-256 differs" if name in there else "it is missing")
-    if RUN not in listed:
-        raise _damaged(RUN, f"{SUMS} does not list it")
+    there = _digests(folder)
+    for name in sorted({RUN, *there, *listed}):
+        if there.get(name) != listed.get(name, ""):
+            why = "its SHA-256 differs" if name in there else "it is missing" if name else "a line names no file"
+            why = why if name in listed else f"{SUMS} does not list it"
+            raise ArtifactError(f"book/reference/{name or SUMS} is damaged ({why}); {REMEDY}")
     notebooks = {path.stem: json.loads(path.read_bytes()) for path in sorted((folder / "notebooks").glob("*.ipynb"))}
     made = {each["label"]: each for book in notebooks.values() for each in shown(book) if each["label"]}
     return Reference(folder, json.loads((folder / RUN).read_bytes()), notebooks, made)
@@ -131,7 +119,7 @@ def shown(notebook: Mapping[str, Any]) -> list[Found]:
 
 
 def labels(notebook: Mapping[str, Any]) -> set[str]:
-    """Their labels."""
+    """The labels of these."""
     return {each["label"] for each in shown(notebook)}
 
 
@@ -173,7 +161,3 @@ def parsed(text: str | bytes, name: str) -> dict[str, Any]:
         why = " ".join(str(error).split())[:200]
         raise ArtifactError(f"executed chapter {name} is damaged ({why}); remove it and run make book again") from None
     return book
-
-
-def _damaged(name: str, why: str) -> ArtifactError:
-    return ArtifactError(f"book/reference/{name} is damaged ({why}); {REMEDY}")
