@@ -6,12 +6,15 @@ The executed notebooks on disk stay as they are, so no chapter has to run again 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sphinx.util.docutils import SphinxDirective
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from polinb.wording import ANSWER
+from polinb.errors import ArtifactError
+from polinb.wording import ANSWER, typeset
 from polinb_book import reference_words, results
 from polinb_book.box import box
 from polinb_book.outputs import payloads, weave
@@ -90,7 +93,7 @@ class Page(SphinxDirective):
 
     required_arguments = 1
 
-    def run(self) -> list[Any]:
+    def run(self) -> list[nodes.Node]:
         """The part's nodes."""
         part = self.arguments[0]
         app: Any = self.env.app
@@ -102,3 +105,65 @@ class Page(SphinxDirective):
 
 def _prose(text: str, identity: str) -> dict[str, Any]:
     return {"cell_type": "markdown", "id": identity, "metadata": {}, "source": text}
+
+
+class Value(SphinxRole):
+    """Role ``reference``: one number of the reference run in a sentence, read from its table, never typed by hand.
+
+    ``{reference}`tbl-claims | Patching G moves | effect``` gives the effect with its interval, from the row in which a
+    text begins like that. ``text & text`` names texts of several columns, from left to right.
+    """
+
+    def run(self) -> tuple[list[nodes.Node], list[Any]]:
+        """The number as text."""
+        app: Any = self.env.app
+        found: Reference | None = app.polinb_reference
+        if found is None:
+            return [nodes.Text("(no reference run)")], []
+        self.env.note_dependency(str(found.folder / results.SUMS))
+        try:
+            return [nodes.Text(value(found, self.text))], []
+        except ArtifactError as error:
+            told = self.inliner.reporter.error(str(error), line=self.lineno)
+            return [self.inliner.problematic(self.rawtext, self.rawtext, told)], [told]
+
+
+def value(found: Reference, text: str) -> str:
+    """What ``label | row | column`` names, with its interval where the table has one.
+
+    Args:
+        text: the label of a table; texts of the row from left to right, joined by ``&`` (their beginnings will do where
+            no row has them whole); the name of a column. Digits after it (``effect .1f``) set the format of a number.
+
+    Raises:
+        ArtifactError: not of this form, no such table or column, or not exactly one such row.
+    """
+    parts = [part.strip() for part in text.split("|")]
+    if len(parts) != 3 or not all(parts):
+        raise ArtifactError(f"reference value {text!r}: write label | row | column")
+    label, row, column = parts
+    column, _, form = column.rpartition(" ") if column.rpartition(" ")[2].startswith(".") else (column, "", "")
+    table = found.made.get(label)
+    if table is None or table["kind"] != "table":
+        raise ArtifactError(f"reference value {text!r}: the reference run has no table {label}")
+    columns = {each["name"]: each for each in table["columns"]}
+    if column not in columns:
+        raise ArtifactError(f"reference value {text!r}: {label} has the columns {list(columns)}")
+    shown = [[f"{v}".replace("$", "") for v in each[part]] for each in columns.values() for part in ("text", "values")]
+    rows = list(zip(*shown, strict=True))
+    wanted = [part.strip() for part in row.split("&")]
+
+    def holds(row: Sequence[str], like: Callable[[str, str], bool]) -> bool:
+        cells = iter(row)  # each text is looked for to the right of the one before
+        return all(any(like(cell, text) for cell in cells) for text in wanted)
+
+    chosen = [at for at, each in enumerate(rows) if holds(each, str.__eq__)]
+    chosen = chosen or [at for at, each in enumerate(rows) if holds(each, str.startswith)]
+    if len(chosen) != 1:
+        raise ArtifactError(f"reference value {text!r}: {len(chosen)} rows of {label} begin like that; one must")
+    chosen_column, at = columns[column], chosen[0]
+    numbers = [chosen_column[name][at] for name in ("values", "low", "high") if name in chosen_column]
+    if not form or not all(isinstance(part, (int, float)) for part in numbers):
+        return str(chosen_column["text"][at])
+    own, *ends = (typeset(format(part, form)) for part in numbers)
+    return f"{own} [{', '.join(ends)}]" if ends else own

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +28,12 @@ REMEDY = "take the committed one (git checkout book/reference), or make it again
 
 @dataclass(frozen=True)
 class Reference:
-    """What the reference run left.
-
-    Attributes:
-        folder: where it lies.
-        run: ``profile, parameters, cuts, data, provenance, chapters`` and more, see ``book/_make/reference``.
-        notebooks: name of a chapter → notebook as executed.
-        made: label → table or figure.
-    """
+    """What the reference run left in a folder."""
 
     folder: Path
-    run: dict[str, Any]
-    notebooks: dict[str, dict[str, Any]] = field(repr=False)
-    made: dict[str, Found] = field(repr=False)
+    run: dict[str, Any]  # profile, parameters, cuts, data, provenance, chapters and more: see book/_make/reference
+    notebooks: dict[str, dict[str, Any]]  # as executed, by chapter
+    made: dict[str, Found]  # label → table or figure
 
 
 def read(folder: Path) -> Reference | None:
@@ -88,10 +81,8 @@ def _digests(folder: Path) -> dict[str, str]:
 def filled(written: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
     """A notebook as written, with the outputs that the cells of the same id have in a stored one."""
     outputs = {cell["id"]: cell["outputs"] for cell in stored["cells"] if cell["cell_type"] == "code"}
-    cells = [
-        cell | {"outputs": outputs.get(cell["id"], [])} if cell["cell_type"] == "code" else cell
-        for cell in written["cells"]
-    ]
+    coded = ((cell, cell["cell_type"] == "code") for cell in written["cells"])
+    cells = [cell | {"outputs": outputs.get(cell["id"], [])} if code else cell for cell, code in coded]
     return {**written, "cells": cells, "metadata": {**written["metadata"], "polinb": {"reference": True}}}
 
 
@@ -106,9 +97,8 @@ def answer(notebook: Mapping[str, Any], name: str) -> dict[str, str] | None:
         for _, payload in payloads(cell):
             if payload.get("answer"):
                 if not all(isinstance(payload.get(part), str) for part in _ANSWER):
-                    raise ArtifactError(
-                        f"executed chapter {name}.ipynb: its answer lacks one of {_ANSWER}; run it again"
-                    )
+                    told = f"its answer lacks one of {_ANSWER}; run it again"
+                    raise ArtifactError(f"executed chapter {name}.ipynb: {told}")
                 return {part: payload[part] for part in _ANSWER}
     return None
 
@@ -147,11 +137,7 @@ def showable(value: Any) -> bool:
 
 
 def parsed(text: str | bytes, name: str) -> dict[str, Any]:
-    """A notebook's JSON.
-
-    Raises:
-        ArtifactError: it is none.
-    """
+    """A notebook's JSON; what is none is an ArtifactError."""
     import nbformat
 
     try:
