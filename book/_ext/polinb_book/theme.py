@@ -57,16 +57,11 @@ def finish_page(app: Any, _page: str, _template: str, context: dict[str, Any], d
             app.add_js_file(f"vendor/{name}.js", defer="defer")
             app.add_css_file(f"vendor/{name}.css")
     for files in ("script_files", "css_files"):
-        context[files] = [file for file in context.get(files, []) if not _of_thebe(file)]
+        context[files] = [file for file in context.get(files, []) if "thebe" not in str(file).lower()]
     if made := context.get("generate_toctree_html"):
         context["generate_toctree_html"] = lambda *given, **options: _named(made(*given, **options))
     if app.builder.name == "epub":
         _simplify(context)
-
-
-def _of_thebe(file: Any) -> bool:
-    body = (getattr(file, "attributes", None) or {}).get("body") or ""
-    return "thebe" in f"{getattr(file, 'filename', file) or ''} {body}".lower()
 
 
 def _named(toctree: Any) -> Any:
