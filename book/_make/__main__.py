@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 from book._make import build
-from book._make.reference import check, doses, reread
-from book._make.reference.run import keep, layout_of, run_reference
+from book._make.reference import check, reread
+from book._make.reference.doses import go_on
+from book._make.reference.run import keep, layout_of, run_reference, store_of
 from book._make.workflow import command as workflow_command
 from book._make.workflow.command import add_settings, names
 from polinb.__main__ import told
+from polinb.chapters.anatomy.doses import DOSES
 from polinb.runs.chapter import sync
 from polinb.runs.checkout import find_layout, parse_settings
 
@@ -25,33 +29,44 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m book._make", description=sys.modules["book._make"].__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    book = commands.add_parser("book", help="execute the notebooks and build the book")
+    def add(name: str, run: Callable[[argparse.Namespace], int], told: str, settings: str = "") -> Any:
+        own = commands.add_parser(name, help=told)
+        own.set_defaults(run=run)
+        if settings:
+            own.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=f"{settings}; repeat it")
+        return own
+
+    book = add("book", _book, "execute the notebooks and build the book")
     add_settings(book)
     book.add_argument("--jobs", metavar="N", help="as jobs of a workflow, N at once")
     # with --jobs it is the workflow, here
-    book.set_defaults(run=_book, on="default", models=[], seeds=[], gpus="0", threads=None, options=[])
+    book.set_defaults(on="default", models=[], seeds=[], gpus="0", threads=None, options=[])
 
-    read = commands.add_parser("read", help="build the book from the reference run's results, no model loaded")
+    read = add("read", _read, "build the book from the reference run's results, no model loaded")
     read.add_argument("--epub", action="store_true", help="as an EPUB")
-    read.set_defaults(run=_read)
 
-    page = commands.add_parser("page", help="add the model to the page Try the neurons of the built book")
-    page.set_defaults(run=_page)
-
+    add("page", _page, "add the model to the page Try the neurons of the built book")
     workflow_command.add(commands)
 
-    reference = commands.add_parser("reference", help="run every chapter for the committed reference results")
-    reference.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter; repeat it")
+    reference = add("reference", _reference, "run every chapter for the committed reference results", "one parameter")
     reference.add_argument("--cut", choices=("auto", "none", "cpu"), default="auto", help="auto: cpu where no GPU is")
     reference.add_argument("--chapters", metavar="A,B", type=names, help="names without .ipynb; default: all")
     reference.add_argument("--keep-only", action="store_true", help="only keep what ran already")
-    reference.set_defaults(run=_reference)
 
-    for part in (check, doses, reread):
-        part.add(commands)
+    told = "make a random part of the reference run again and compare"
+    again = add("reference-check", _check, told, "data=… or device=…")
+    again.add_argument("--share", type=float, default=0.1, help="of the kept results that are made again (default 0.1)")
+    again.add_argument("--seed", type=int, default=f"{datetime.now(UTC):%Y%m%d}", help="which ones; default: the date")
+    again.add_argument("--files-only", action="store_true", help="only compare digests: no model")
 
-    sync = commands.add_parser("sync", help="rewrite the parameters cell of every notebook from polinb/runs/params.py")
-    sync.set_defaults(run=_sync)
+    doses = add("doses", _doses, "the run with the paper's recipe: short or paper", "one parameter")
+    doses.add_argument("dose", help=", ".join(DOSES))
+
+    told, able = "the reference run's tables again, from its kept results", reread.MAKEABLE
+    tables = add("reread", _reread, told, "data=…, those of the run")
+    tables.add_argument("--make", nargs="+", choices=able, metavar="CHAPTER", help="results that are made first")
+
+    add("sync", _sync, "rewrite the parameters cell of every notebook from polinb/runs/params.py")
     return parser
 
 
@@ -63,7 +78,9 @@ def _book(arguments: argparse.Namespace) -> int:
 
 
 def _read(arguments: argparse.Namespace) -> int:
-    print(f"open {build.read_book(builder='epub' if arguments.epub else 'html')}")
+    layout = find_layout()
+    with build.alone(layout.build / "book.lock", "build of this book"):
+        print(f"open {build.finish(layout, builder='epub' if arguments.epub else 'html')[0]}")
     return 0
 
 
@@ -84,6 +101,23 @@ def _reference(arguments: argparse.Namespace) -> int:
     done = [name for name, chapter in run["chapters"].items() if chapter["state"] == "complete"]
     where = layout.reference.relative_to(layout.root)
     print(f"{where}: {len(done)} of {len(run['chapters'])} chapters complete")
+    return 0
+
+
+def _check(a: argparse.Namespace) -> int:
+    folder = find_layout().reference
+    return int(bool(check.reference_check(folder, parse_settings(a.set), a.share, a.seed, a.files_only)))
+
+
+def _doses(arguments: argparse.Namespace) -> int:
+    settings = parse_settings(arguments.set)
+    layout = layout_of(settings)  # another model's results do not mix with the committed ones
+    go_on(arguments.dose, settings, store_of(layout), layout.reference / "doses")
+    return 0
+
+
+def _reread(arguments: argparse.Namespace) -> int:
+    reread.reread(parse_settings(arguments.set), arguments.make or ())
     return 0
 
 

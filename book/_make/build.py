@@ -68,14 +68,12 @@ def make_book(
 ) -> Path:
     """Run the chapters, build the pages; path of the first page.
 
-    Where there are no pages yet, they are built first, from the reference run's results.
+    Where there are no pages yet, they are built first, from the reference run's results, which a chapter that never ran
+    goes on to show.
 
     Args:
-        profile: named set of defaults (``params``).
         settings: parameters that differ from the profile.
-        chapters: names of the notebooks to run, without ``.ipynb``; ``["core"]`` (default): those of the paper;
-            ``["all"]``: also those beyond it. A chapter that never ran shows the reference run's results.
-        layout: the checkout.
+        chapters: names of notebooks, without ``.ipynb``; ``["core"]`` (default): those of the paper; ``["all"]``.
 
     Raises:
         ParameterError: before anything runs, for a wrong parameter or chapter.
@@ -96,7 +94,19 @@ def make_book(
         done = run_chapters(layout, wanted, given)
         built = time.monotonic()
         page, absent = finish(layout, make_model=profile != "tiny")
-        _report(layout, profile, settings, done, built - started, time.monotonic() - built)
+        unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, kilobytes elsewhere
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
+        times: dict[str, Any] = {
+            "profile": profile,
+            "settings": settings,
+            "chapters": [asdict(chapter) for chapter in done],
+            "run_seconds": round(built - started, 1),
+            "build_seconds": round(time.monotonic() - built, 1),
+            "peak_memory_gib": round(peak, 2),
+        }
+        write(layout.build / "timings.json", as_json(times))
+    run, pages = times["run_seconds"], times["build_seconds"]
+    tell(f"notebooks {run:.0f} s, pages {pages:.0f} s, largest process {peak:.1f} GiB")
     old = [name for name in chapter_names(layout) if name not in wanted + absent and not stands(layout, name, given)]
     if old:
         tell(f"note: these chapters show an earlier run with other settings or code: {', '.join(old)}")
@@ -106,22 +116,6 @@ def make_book(
     if absent:
         tell(f"not run, the reference run's results are shown: {', '.join(absent)} (CHAPTERS=all runs them)")
     return page
-
-
-def read_book(layout: Layout | None = None, builder: str = "html") -> Path:
-    """Build the pages from what ran so far and from the reference run's results; path of the first page.
-
-    Args:
-        layout: the checkout.
-        builder: as in :func:`finish`.
-
-    Raises:
-        BookError: the pages have a warning or an error, or another build is going on.
-        ArtifactError: the committed results of the reference run are damaged.
-    """
-    layout = layout or find_layout()
-    with alone(layout.build / "book.lock", "build of this book"):
-        return finish(layout, builder=builder)[0]
 
 
 @contextlib.contextmanager
@@ -141,12 +135,15 @@ def finish(layout: Layout, make_model: bool = False, builder: str = "html") -> t
     """Build the pages: path of the first one, and the chapters that never ran and show the reference run's results.
 
     Args:
-        builder: ``html``, or ``epub`` for one file of all pages.
         make_model: whether to make the model of the page "Try the neurons" where there is none yet.
+        builder: ``html``, or ``epub`` for one file of all pages.
+
+    Raises:
+        BookError: the pages have a warning or an error.
+        ArtifactError: the committed results of the reference run are damaged.
     """
     from book._make.page_model import publish
     from book._make.vendor import vendor
-    from polinb_book.reference import IN_THIS_RUN, in_this_run
 
     reference = results.read(layout.reference)
     vendor(layout.vendor)
@@ -161,7 +158,6 @@ def finish(layout: Layout, make_model: bool = False, builder: str = "html") -> t
         stored = reference.notebooks.get(name) if reference else None
         written = read_json(layout.notebooks / f"{name}.ipynb")
         write(target, json.dumps(filled(written, stored or {"cells": []}), ensure_ascii=False))
-    write(layout.chapters / IN_THIS_RUN, in_this_run(layout.chapters, every))
     page = build_pages(layout, builder)
     if builder == "html":
         publish(page.parent, layout.reference, make_model)
@@ -169,16 +165,12 @@ def finish(layout: Layout, make_model: bool = False, builder: str = "html") -> t
 
 
 def refuse_unused(layout: Layout, chapters: Sequence[str], settings: Mapping[str, Any]) -> None:
-    """Refuse a parameter that no chapter of this build would take.
-
-    Raises:
-        ParameterError: names the chapters that take it.
-    """
+    """A ParameterError for a parameter that no chapter of this build takes names those that do."""
     used = [declared(layout.notebooks / f"{name}.ipynb") for name in chapters]
     for name, value in settings.items():
         if not any(name in names for names in used):
-            raise ParameterError(name, value, f"parameters of {', '.join(chapters)}", f"Chapters that use it: "
-                                 f"{', '.join(users(name)) or 'none'}")  # fmt: skip
+            hint = f"Chapters that use it: {', '.join(users(name)) or 'none'}"
+            raise ParameterError(name, value, f"parameters of {', '.join(chapters)}", hint)
 
 
 def run_chapters(layout: Layout, names: Sequence[str], parameters: Mapping[str, Any]) -> list[Chapter]:
@@ -186,26 +178,20 @@ def run_chapters(layout: Layout, names: Sequence[str], parameters: Mapping[str, 
     done = []
     for number, name in enumerate(names, 1):
         tell(f"[{number}/{len(names)}] {name}")
-        chapter = run_chapter(layout, name, parameters)
-        done.append(chapter)
+        done.append(chapter := run_chapter(layout, name, parameters))
         took = f"{chapter.seconds:.0f} s"
         tell(f"[{number}/{len(names)}] {name}: {f'unchanged (took {took})' if chapter.reused else took}")
     return done
 
 
 def run_chapter(layout: Layout, name: str, parameters: Mapping[str, Any]) -> Chapter:
-    """Execute notebook ``name`` into ``book/chapters``, or find that its last execution still stands.
-
-    Args:
-        parameters: of the run; the chapter is given those that it declares.
-    """
-    parameters = own_parameters(layout.notebooks / f"{name}.ipynb", parameters)
-    known = stands(layout, name, parameters)
-    if known:
+    """Execute a notebook with those of a run's parameters that it declares, or find that its last execution stands."""
+    notebook, target = layout.notebooks / f"{name}.ipynb", layout.chapters / f"{name}.ipynb"
+    parameters = own_parameters(notebook, parameters)
+    if known := stands(layout, name, parameters):
         return Chapter(name, float(known["seconds"]), True)
     _drop_damaged(layout, name)
-    mark = fingerprint(layout.notebooks / f"{name}.ipynb", parameters)  # what changes during the run is not in it
-    target = layout.chapters / f"{name}.ipynb"
+    mark = fingerprint(notebook, parameters)  # what changes during the run is not in it
     started = time.monotonic()
     text, unfinished = execute(layout, name, parameters)
     seconds = round(time.monotonic() - started, 1)
@@ -219,7 +205,7 @@ def run_chapter(layout: Layout, name: str, parameters: Mapping[str, Any]) -> Cha
 
 
 def _drop_damaged(layout: Layout, name: str) -> None:
-    """Remove an executed notebook that is not what was written, so that it is not shown or read as a result."""
+    """Remove an executed notebook that is not what was written: it is no result."""
     target = layout.chapters / f"{name}.ipynb"
     promised = read_json(target.with_suffix(".json")).get("sha256")
     if promised and target.is_file() and sha256(target) != promised:
@@ -244,13 +230,8 @@ def build_pages(layout: Layout, builder: str = "html") -> Path:
     fresh = layout.build / "pages"
     shutil.rmtree(fresh, ignore_errors=True)
     made, stands_now = fresh / builder, layout.build / builder
-    given = [
-        builder,
-        _EPUB if builder == "epub" else {},
-        os.getpid(),
-        min(2, os.cpu_count() or 1),
-        *map(str, (layout.root / "book", made, layout.root / "_config.yml")),
-    ]
+    given = [builder, _EPUB if builder == "epub" else {}, os.getpid(), min(2, os.cpu_count() or 1)]
+    given += map(str, (layout.root / "book", made, layout.root / "_config.yml"))
     command = [sys.executable, "-c", f"builder, extra, parent, jobs, book, out, config = {given!r}\n{_BUILD}"]
     environment = os.environ | {"PYTHONPATH": python_path(), "PYTHONHASHSEED": "0"}
     ended = subprocess.run(command, cwd=layout.root, env=environment, capture_output=True, text=True, check=False)
@@ -264,20 +245,3 @@ def build_pages(layout: Layout, builder: str = "html") -> Path:
     made.replace(stands_now)
     shutil.rmtree(fresh, ignore_errors=True)
     return stands_now / first
-
-
-def _report(
-    layout: Layout, profile: str, settings: Mapping[str, Any], done: list[Chapter], run: float, build: float
-) -> None:
-    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes there, kilobytes elsewhere
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
-    times = {
-        "profile": profile,
-        "settings": dict(settings),
-        "chapters": [asdict(chapter) for chapter in done],
-        "run_seconds": round(run, 1),
-        "build_seconds": round(build, 1),
-        "peak_memory_gib": round(peak, 2),
-    }
-    write(layout.build / "timings.json", as_json(times))
-    tell(f"notebooks {run:.0f} s, pages {build:.0f} s, largest process {peak:.1f} GiB")

@@ -46,9 +46,8 @@ def fingerprint(notebook: Path, parameters: Mapping[str, Any]) -> str:
     apart = {package / "resources" / name for name in _APART}
     files = [p for p in package.rglob("*") if p.is_file() and not apart & set(p.parents)]
     read = [p for p in files if p.suffix not in (".md", ".pyc") and not p.name.startswith("LICENSE")]  # not by people
-    for path in [notebook, *sorted(read)]:
-        relative = path.name if path == notebook else path.relative_to(package).as_posix()
-        digest.update(f"{relative}\0{sha256(path)}\n".encode())
+    for path, home in [(notebook, notebook.parent), *((path, package) for path in sorted(read))]:
+        digest.update(f"{path.relative_to(home).as_posix()}\0{sha256(path)}\n".encode())
     parameters = own_parameters(notebook, parameters)
     root = notebook.resolve().parents[1]  # where notebooks run
     named = {text: _stand(text, root) for text in texts([*parameters.values()])}
@@ -64,11 +63,7 @@ def own_parameters(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def declared(notebook: Path) -> set[str]:
-    """Names that a notebook's parameters cell assigns, or tells to be accepted too.
-
-    Raises:
-        BookError: it has no such cell.
-    """
+    """Names that a notebook's parameters cell assigns, or tells to be accepted too; a BookError if there is none."""
     for cell in read_json(notebook).get("cells", []):
         if "parameters" in cell.get("metadata", {}).get("tags", []):
             listed, _, seldom = "".join(cell["source"]).partition(SELDOM_TURNED)
@@ -77,10 +72,7 @@ def declared(notebook: Path) -> set[str]:
 
 
 def _stand(text: str, root: Path) -> str:
-    """State of the file (hash) or folder (names, sizes, times: it may hold gigabytes) that a text names; empty if none.
-
-    Read as the package reads it: ``~`` is the home folder, and a label may follow, ``folder:label``.
-    """
+    """State of the file (hash) or folder (names, sizes, times) that a text names, ``path:label`` too; empty if none."""
     for named in filter(None, (text, text.rpartition(":")[0])):
         try:
             path = root / Path(named).expanduser()
@@ -126,8 +118,12 @@ def execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[s
 
     source, left = layout.notebooks / f"{name}.ipynb", layout.failed / f"{name}.ipynb"
     left.parent.mkdir(parents=True, exist_ok=True)
+    extra = {"PYTHONPATH": python_path(), "PYTHONHASHSEED": "0", "JUPYTER_PREFER_ENV_PATH": "1"}
+    extra["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     base = None if len(tempfile.gettempdir()) < 80 else "/tmp"  # a socket's path may have about 104 characters
-    with tempfile.TemporaryDirectory(prefix="pb-", dir=base) as folder, _environment(folder):
+    with tempfile.TemporaryDirectory(prefix="pb-", dir=base) as folder, mock.patch.dict(os.environ, extra):
+        # nothing of the user's own IPython
+        os.environ |= {"IPYTHONDIR": f"{folder}/ipython", UNFINISHED: f"{folder}/unfinished"}
         # sockets in a folder of this run only: TCP ports can be taken between the choice and the start
         config = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}})
         config.NotebookClient.shutdown_kernel = "immediate"  # nothing is left to do but unloading libraries
@@ -167,23 +163,10 @@ def _failure(name: str, error: Any, left: Path) -> str:
     return ANSI.sub("", "\n".join([told, *trace[-12:], f"  what ran is in {left}"]))
 
 
-def _environment(folder: str) -> Any:
-    """What a kernel inherits: this checkout first, nothing of the user's own IPython, a fixed hash seed."""
-    extra = {
-        "PYTHONPATH": python_path(),
-        "PYTHONHASHSEED": "0",
-        "IPYTHONDIR": f"{folder}/ipython",
-        "JUPYTER_PREFER_ENV_PATH": "1",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        UNFINISHED: f"{folder}/unfinished",
-    }
-    return mock.patch.dict(os.environ, extra)  # for as long as a chapter runs
-
-
 def python_path() -> str:
     """PYTHONPATH of notebooks, pages and jobs: this checkout first."""
     paths = [str(ROOT), str(ROOT / "book" / "_ext"), os.environ.get("PYTHONPATH", "")]
-    return os.pathsep.join(dict.fromkeys(path for path in paths if path))
+    return os.pathsep.join(filter(None, paths))
 
 
 def normalise(notebook: nbformat.NotebookNode, root: Path) -> str:
@@ -206,11 +189,7 @@ def normalise(notebook: nbformat.NotebookNode, root: Path) -> str:
 
 
 def _outputs(outputs: list[Any], root: Path) -> list[Any]:
-    """Outputs with neighbouring pieces of one stream joined: where they break is a matter of timing.
-
-    Of a stream's text remains what a terminal would show once carriage returns overwrote it, without lines left blank
-    by that.
-    """
+    """Outputs with the pieces of a stream joined, since timing parts them; its text as a terminal would show it."""
     joined: list[Any] = []
     for output in outputs:
         if joined and output.output_type == "stream" and joined[-1].get("name") == output.name:

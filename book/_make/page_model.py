@@ -93,11 +93,7 @@ def judge_table(judge: LocalJudge) -> dict[str, Any]:
 
 
 def mean_difference(lm: LM, pairs: Mapping[str, Sequence[Any]]) -> np.ndarray:
-    """Mean activation on right-leaning minus left-leaning responses, (layers, FFN width) float32.
-
-    Args:
-        pairs: topic → pairs; each response token counts alike.
-    """
+    """Mean activation over tokens of right- minus left-leaning responses to pairs by topic, (L, F) float32."""
     from polinb.masking.decoding import Reader
     from polinb.models.tokens import batches, prompt_ids, response_ids
 
@@ -135,12 +131,8 @@ def reference_sets(folder: Path, shape: tuple[int, int]) -> dict[str, np.ndarray
         raise ArtifactError("the reference run's neuron sets are those of another model")
     general, start = sets[f"G/{GAMMA}"], f"N/raw/{GAMMA}/"
     topics = {name.removeprefix(start): mask & ~general for name, mask in sets.items() if name.startswith(start)}
-    return {
-        "G": general,
-        **topics,
-        "random": sets[f"random-layer/{GAMMA}/0"],
-        "next": sets[f"loudest/{GAMMA}"] & ~general,
-    }
+    controls = {"random": sets[f"random-layer/{GAMMA}/0"], "next": sets[f"loudest/{GAMMA}"] & ~general}
+    return {"G": general, **topics, **controls}
 
 
 def write(
@@ -158,7 +150,7 @@ def write(
     Args:
         examples: topic → a question.
         engine: of :func:`runtime`.
-        gguf: file with the model's weights in blocks; ``None``: float32 weights of the loaded model.
+        gguf: the model's weights in blocks; ``None``: those of the loaded model, as float32.
     """
     from polinb.models.generation import stop_ids
 
@@ -202,10 +194,8 @@ def embedded(cache: Path, reference: Path, make: bool) -> Path | None:
     sources = (Path(__file__), Path(__file__).with_name("page_graph.py"), sets)
     key = hashlib.sha256(GGUF_SHA256.encode() + b"".join(path.read_bytes() for path in sources))
     target = cache / f"page-model-{key.hexdigest()[:12]}"
-    if target.is_dir():
-        return target
-    if not make:
-        return None
+    if target.is_dir() or not make:
+        return target if target.is_dir() else None
     engine = runtime(cache)
     lm, data = load(EMBEDDED), load_data("bundled")
     chosen = {topic: data.topic(topic, "localise", _PAIRS) for topic in data.topics}
@@ -220,11 +210,7 @@ def embedded(cache: Path, reference: Path, make: bool) -> Path | None:
 
 
 def publish(html: Path, reference: Path, make: bool) -> None:
-    """Put the model beside the pages in ``html``, where they have the page for it, or tell why there is none.
-
-    Args:
-        make: whether to make it (up to a minute) where that was not done before.
-    """
+    """Put the model beside the pages that use it, made (up to a minute) if ``make``, or tell why there is none."""
     from polinb.models.embedded import cache_root
 
     if not (html / "try.html").is_file() or not reference.is_dir():

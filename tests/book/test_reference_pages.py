@@ -17,7 +17,7 @@ from polinb.errors import ArtifactError
 from polinb.runs.checkout import Layout
 from polinb.wording import Interval
 from polinb_book.outputs import Found, beside
-from polinb_book.reference_value import value
+from polinb_book.reference import value
 from polinb_book.results import Reference
 
 NASTY = (  # what a model may write

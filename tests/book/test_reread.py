@@ -1,6 +1,5 @@
 """The committed answers of the reference run, read by today's chapters: the same questions, numbers by hand."""
 
-import argparse
 import json
 import shutil
 from pathlib import Path
@@ -127,7 +126,7 @@ def test_what_a_chapter_lacks_is_made_kept_and_read_again(known, tmp_path, monke
 
 def test_another_parameter_than_the_data_is_refused():
     with pytest.raises(ParameterError, match=r"gamma.*only data"):
-        reread._run(argparse.Namespace(set=["gamma=3"], make=[]))
+        reread.reread({"gamma": 3})
 
 
 def test_cells_without_their_result_stay_as_they_were(tmp_path, monkeypatch):

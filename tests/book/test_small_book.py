@@ -125,7 +125,7 @@ def test_from_notebooks_to_pages(layout: Layout, monkeypatch, capsys) -> None:
     assert "did not run" not in more.get_text() and more.select_one("figure#fig-more .polinb-vega")
     assert more.select_one('a.reference[href="#fig-more"]').text == "Fig. 2.1"
 
-    with zipfile.ZipFile(book.read_book(layout, "epub")) as epub:
+    with zipfile.ZipFile(book.finish(layout, builder="epub")[0]) as epub:
         assert epub.namelist()[0] == "mimetype" and epub.read("mimetype") == b"application/epub+zip"
         pages = {name: epub.read(name) for name in epub.namelist() if name.endswith(".xhtml")}
     roots = {name: ElementTree.fromstring(each) for name, each in pages.items()}

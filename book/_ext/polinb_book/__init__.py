@@ -10,7 +10,6 @@ from sphinx.domains.std import StandardDomain
 from polinb_book import api, box, reference, theme
 from polinb_book.benchmarks import Benchmarks
 from polinb_book.outputs import Shown
-from polinb_book.reference_value import Value
 
 
 class Numbered(StandardDomain):
@@ -41,7 +40,7 @@ def setup(app: Any) -> dict[str, Any]:
     """Register with Sphinx; the handler of pages runs after sphinx-thebe's and the theme's own."""
     app.add_config_value("polinb_repository", "", "html", [str])
     app.add_domain(Numbered, override=True)
-    app.add_role("reference", Value())
+    app.add_role("reference", reference.Value())
     parts = {"benchmarks": Benchmarks, "reference": reference.Page, "table": Shown, "chart": Shown}
     for name, directive in parts.items():
         app.add_directive(f"polinb-{name}", directive)

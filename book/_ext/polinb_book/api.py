@@ -55,32 +55,28 @@ def connect(app: Any) -> None:
         app.connect("autodoc-process-docstring", _docstring)
         app.connect("autodoc-process-signature", _signature)
         app.connect("autodoc-skip-member", _skip)
-        app.connect("missing-reference", resolved)
-
-
-def restructured(lines: list[str]) -> list[str]:
-    """Lines of a docstring, already dedented, as reStructuredText; a bar is an absolute value, not a substitution."""
-    parts = [_LITERAL.split(line) for line in lines]
-    plain = ["".join(p if i % 2 else p.replace("|", r"\|") for i, p in enumerate(line)) for line in parts]
-    return [line.replace("** -- ", "** – ") for line in Docstring(plain, _CONFIG).lines()]
+        app.connect("missing-reference", _resolved)
 
 
 def _docstring(_app: Any, what: str, _name: str, thing: Any, _options: Any, lines: list[str]) -> None:
-    known = fields(thing) if what == "class" else {}
-    listed = [f"    {name}: {text}" for name, text in known.items()]
-    lines[:] = restructured([*lines, "", *(["Attributes:", *listed, ""] if listed else [])])
+    known = _fields(thing) if what == "class" else {}
+    listed = [f"    {name}: {field.description or ''}" for name, field in known.items()]
+    parts = [_LITERAL.split(line) for line in [*lines, "", *(["Attributes:", *listed, ""] if listed else [])]]
+    # a bar is an absolute value, not a substitution
+    plain = ["".join(p if i % 2 else p.replace("|", r"\|") for i, p in enumerate(line)) for line in parts]
+    lines[:] = [line.replace("** -- ", "** – ") for line in Docstring(plain, _CONFIG).lines()]
 
 
-def fields(thing: Any) -> dict[str, str]:
-    """The parameters of a pydantic model with their descriptions."""
+def _fields(thing: Any) -> dict[str, Any]:
+    """The parameters of a pydantic model."""
     known = getattr(thing, "model_fields", None)
-    return {name: field.description or "" for name, field in known.items()} if isinstance(known, dict) else {}
+    return known if isinstance(known, dict) else {}
 
 
 def _signature(_app: Any, what: str, _name: str, thing: Any, _options: Any, given: Any, returns: Any) -> Any:
     """Signatures without what tells nothing: a model's fields (listed below), a protocol's or a library's maker."""
     made = str(getattr(getattr(thing, "__new__", None), "__module__", "polinb."))
-    if what == "class" and (fields(thing) or getattr(thing, "_is_protocol", False) or made == "traitlets.traitlets"):
+    if what == "class" and (_fields(thing) or getattr(thing, "_is_protocol", False) or made == "traitlets.traitlets"):
         return "", returns
     return tuple(_ARRAY.sub("~numpy.ndarray", text) if text else text for text in (given, returns))
 
@@ -89,12 +85,8 @@ def _skip(_app: Any, _what: str, name: str, thing: Any, _skip: bool, _options: A
     return True if name == "model_config" else False if isinstance(thing, Stage) else None
 
 
-def resolved(app: Any, env: Any, node: Any, content: Any) -> Any:
-    """Handler of ``missing-reference``: a bare name with one entry leads to it.
-
-    Docstrings name libraries and modules without an entry too: on the pages made of them that is no link. On every
-    other page a name that nobody knows stays an error.
-    """
+def _resolved(app: Any, env: Any, node: Any, content: Any) -> Any:
+    """A bare name with one entry leads to it; one without is no link on the pages of docstrings, and else an error."""
     if node.get("refdomain") != "py":
         return None
     domain, (module, _, last) = env.get_domain("py"), str(node.get("reftarget", "")).rpartition(".")

@@ -15,7 +15,10 @@ from sphinx.util.docutils import SphinxDirective
 
 from polinb.errors import DataError
 
-COLUMNS = ("What is compared", "Target", "Measured", "Lowest to highest", "Repeats", "Reached", "Date")
+HEAD = """
+| What is compared | Target | Measured | Lowest to highest | Repeats | Reached | Date |
+| --- | --- | --- | --- | --- | --- | --- |
+"""
 
 
 class Benchmarks(SphinxDirective):
@@ -37,11 +40,14 @@ def markdown(path: Path) -> str:
         DataError: no results file, or a damaged one.
     """
     try:
-        figures = json.loads(path.read_text("utf-8"))["figures"]
-        found = list({each["name"]: each for each in figures}.values())
-        rows = [_row(each) for each in found]
-        sources = dict.fromkeys(_source(each["provenance"]) for each in found)  # one a machine or set-up
-        aimed = {each["name"]: each["reached"] for each in found if each["target"] != "none"}
+        found = {each["name"]: each for each in json.loads(path.read_text("utf-8"))["figures"]}
+        aimed = {name: each["reached"] for name, each in found.items() if each["target"] != "none"}
+        rows = [
+            f"| {f['what']} | {f['target']} | {f['value']:.4f} | {f['low']:.3f} to {f['high']:.3f} | {f['repeats']} "
+            f"| {('yes' if aimed[name] else '**no**') if name in aimed else '–'} | {f['provenance']['date'][:10]} |"
+            for name, f in found.items()
+        ]
+        sources = dict.fromkeys(_source(each["provenance"]) for each in found.values())  # one a machine or set-up
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(f"{path.name} is no readable results file of make bench ({error!r}); make it anew") from None
     if not found:
@@ -49,20 +55,7 @@ def markdown(path: Path) -> str:
     missed = [name for name, reached in aimed.items() if not reached]
     verdict = f"{len(aimed) - len(missed)} of {len(aimed)} targets are reached."
     verdict += f" Not reached: {', '.join(missed)}." if missed else ""
-    table = [f"| {' | '.join(row)} |" for row in (COLUMNS, ["---"] * len(COLUMNS), *rows)]
-    return "\n".join([verdict, "", *table, "", *sources, ""])
-
-
-def _row(figure: Mapping[str, Any]) -> list[str]:
-    return [
-        figure["what"],
-        figure["target"],
-        f"{figure['value']:.4f}",
-        f"{figure['low']:.3f} to {figure['high']:.3f}",
-        str(figure["repeats"]),
-        "–" if figure["target"] == "none" else "yes" if figure["reached"] else "**no**",
-        figure["provenance"]["date"][:10],
-    ]
+    return "\n".join([verdict, HEAD + "\n".join(rows), "", *sources])
 
 
 def _source(p: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
@@ -45,6 +46,7 @@ MYST = re.compile(
     r"\$([^$]+)\$|\{(numref|ref|eq|cite(?::\w)?)\}`(?:[^`<]*<)?([^`>]+)>?`"
     r"|\[([^\]]+)\]\([^)]*\)|\*\*([^*]+)\*\*|`([^`]+)`"
 )
+INFINITE = ("-inf", "inf")  # how a payload writes these numbers
 LONG = 40  # a column with a longer text gets a width, so that it breaks into lines
 
 
@@ -95,17 +97,13 @@ def chart_latex(spec: Mapping[str, Any], name: str, caption: str) -> str:
 
 def sorting(columns: Sequence[Mapping[str, Any]]) -> str:
     """For each column of numbers its values, None where one is missing; None for the others; as JSON."""
-    known = [[float(v) if _infinite(v) else v for v in column["values"]] for column in columns]
+    known = [[float(v) if v in INFINITE else v for v in column["values"]] for column in columns]
     kept = [None if any(isinstance(v, str) for v in values) else values for values in known]
     return json.dumps(kept, separators=(",", ":")).replace("Infinity", "1e999")  # which JSON has no word for
 
 
 def links(label: str, csv_text: str, latex_text: str, values: str = "") -> str:
-    """Links that save a table's or chart's data without a script or a request.
-
-    Args:
-        values: of a table, by which the page's script sorts it.
-    """
+    """Links that save a table's or chart's data without a script or a request; ``values``: what a script sorts by."""
     made = []
     files = [("CSV", "csv", "text/csv", csv_text), ("LaTeX", "tex", "text/x-tex", latex_text)]
     for text, ending, kind, content in files:
@@ -118,12 +116,11 @@ def links(label: str, csv_text: str, latex_text: str, values: str = "") -> str:
 
 def escape(text: str) -> str:
     """``text`` so that LaTeX prints it; control and formatting characters, which it cannot print, are left out."""
+    text = re.sub(r"[^\S\u00a0]+", " ", text)
     parts: list[str] = []
-    last = ""
-    for char in re.sub(r"[^\S\u00a0]+", " ", text):
+    for last, char in pairwise(f" {text}"):
         if char == last and char in "-'":  # two would join to a dash or a quotation mark
             parts.append("{}")
-        last = char
         if char in TEXT:
             parts.append(TEXT[char])
         elif sign := MATH.get(char) or uni2tex_table.get(ord(char), "").strip():
@@ -154,9 +151,7 @@ def from_myst(text: str) -> str:
 
 def latex_label(name: str) -> str:
     """A label of the book as users of LaTeX write it: ``tab:drops`` for ``tbl-drops``, ``fig:types`` for its figure."""
-    prefixes = {"tbl": "tab", "fig": "fig", "sec": "sec", "eq": "eq"}
-    kind, _, rest = name.partition("-")
-    return f"{prefixes[kind]}:{rest}" if rest and kind in prefixes else name
+    return re.sub("^(tbl|fig|sec|eq)-(?=.)", lambda m: f"{m[1]}:".replace("tbl", "tab"), name)
 
 
 def _tabular(
@@ -176,22 +171,15 @@ def _tabular(
 def _csv(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\r\n")  # RFC 4180
-    writer.writerows([_harmless(value) for value in row] for row in [headers, *rows])
+    for row in [headers, *rows]:  # a text that a spreadsheet would run as a formula gets an apostrophe in front
+        formulas = [isinstance(v, str) and FORMULA.match(v) and v not in INFINITE for v in row]
+        writer.writerow([f"'{v}" if formula else v for v, formula in zip(row, formulas, strict=True)])
     return out.getvalue()
-
-
-def _harmless(value: Any) -> Any:
-    """A text that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay numbers."""
-    return "'" + value if isinstance(value, str) and FORMULA.match(value) and not _infinite(value) else value
-
-
-def _infinite(value: Any) -> bool:
-    return value in ("-inf", "inf")
 
 
 def _number(value: Any) -> str:
     if value is None:
         return "–"
-    if isinstance(value, float):
-        return f"{value:.4g}".replace("-", "−")
-    return visible(str(value)).replace("-", "−") if isinstance(value, int) else visible(str(value))
+    if isinstance(value, (int, float)):
+        return (f"{value:.4g}" if isinstance(value, float) else str(value)).replace("-", "−")
+    return visible(str(value))

@@ -54,24 +54,20 @@ def weave(cell: dict[str, Any], others: Mapping[str, Found], there: set[str]) ->
     """
     for output, payload in payloads(cell):
         if payload["kind"] == "text":
-            output["data"] = {"text/markdown": without(said(payload), there)}
+            text, title = payload["text"], payload["title"]
+            text = f"```{{admonition}} {title}\n:class: note\n{text}\n```" if title else text
+            output["data"] = {"text/markdown": without(text, there)}
     for output, mine in list(found(cell)):
         other = others.get(mine["label"])
-        text = directive(_known(mine, there), _known(other, there) if other else None)
+        text = _directive(_known(mine, there), _known(other, there) if other else None)
         output["data"] = {"text/markdown": text}
     if any("text/markdown" in output.get("data", {}) for output in cell.get("outputs", [])):
         cell["metadata"]["mystnb"] = {"markdown_format": "myst"}  # a figure is numbered here, not by MyST-NB
 
 
-def said(payload: Mapping[str, Any]) -> str:
-    """A sentence or a note as MyST."""
-    text, title = payload["text"], payload["title"]
-    return f"```{{admonition}} {title}\n:class: note\n{text}\n```" if title else text
-
-
-def directive(mine: Found, other: Found | None = None) -> str:
+def _directive(mine: Found, other: Found | None = None) -> str:
     """MyST of a table or figure; its counterpart, where that shows something else, in columns of it or in a tab."""
-    if other is None or _same(mine, other):
+    if other is None or _content(mine) == _content(other):
         return _fenced(mine)
     if mine["kind"] == "table" and (both := beside(mine, other)):
         return _fenced(both)
@@ -118,10 +114,8 @@ def _known(what: Found, there: set[str]) -> Found:
     return {**what, "caption": without(what["caption"], there), **({"columns": columns} if columns else {})}
 
 
-def _same(mine: Found, other: Found) -> bool:
-    if mine["kind"] == "table":
-        return bool(mine["columns"] == other.get("columns"))
-    return bool({**mine["spec"], "usermeta": None} == {**other["spec"], "usermeta": None})
+def _content(what: Found) -> Any:
+    return what["columns"] if what["kind"] == "table" else {**what["spec"], "usermeta": None}
 
 
 def _fenced(what: Found) -> str:

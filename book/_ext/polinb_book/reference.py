@@ -6,31 +6,33 @@ The executed notebooks on disk stay as they are, so no chapter has to run again 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sphinx.util.docutils import SphinxDirective
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
-from polinb.wording import ANSWER, escape, label
+from polinb.errors import ArtifactError
+from polinb.wording import ANSWER, typeset
 from polinb_book import reference_words, results
 from polinb_book.box import box
 from polinb_book.outputs import payloads, weave
-from polinb_book.prose import LABEL, myst, without
+from polinb_book.prose import myst, without
 from polinb_book.results import Reference, is_filled
 
 FOLDER = "chapters"  # of the executed notebooks, in the book's
 NOTES = "reference_notes"  # folder of what is said about its results, a file a chapter
 SUMMARY, DISCUSSED = "## Summary", "## What the reference run says"
-IN_THIS_RUN = "in_this_run.md"  # beside the executed chapters; book/index.md includes it
 _HIDDEN = {"remove-cell", "remove-output", "remove_cell", "remove_output"}
 
 
 def prepare(app: Any) -> None:
-    """Handler of ``builder-inited``: read the reference run, and find out which labels this build has."""
+    """Handler of ``builder-inited``: read the reference run and the chapters; which labels this build has."""
     app.polinb_reference = results.read(Path(app.srcdir) / results.FOLDER)
-    chapters = sorted((Path(app.srcdir) / FOLDER).glob("*.ipynb"))
-    app.polinb_labels = {each for path in chapters for each in results.labels(_read(path))}
+    paths = sorted((Path(app.srcdir) / FOLDER).glob("*.ipynb"))
+    app.polinb_chapters = {path.stem: results.parsed(path.read_bytes(), path.name) for path in paths}
+    app.polinb_labels = {each for book in app.polinb_chapters.values() for each in results.labels(book)}
 
 
 def show(app: Any, page: str, source: list[str]) -> None:
@@ -44,20 +46,18 @@ def show(app: Any, page: str, source: list[str]) -> None:
     if reference:
         app.env.note_dependency(str(reference.folder / results.SUMS))
     said = told.read_text("utf-8") if reference and told.is_file() else ""
-    shown = chapter(json.loads(source[0]), name, reference, app.polinb_labels, said)
+    shown = _chapter(json.loads(source[0]), name, reference, app.polinb_labels, said)
     shown["cells"].insert(1, _prose(box(Path(app.srcdir) / FOLDER / f"{name}.ipynb", app.polinb_address), "run-it"))
     source[0] = json.dumps(shown)
 
 
-def chapter(
-    notebook: dict[str, Any], name: str, reference: Reference | None, there: set[str], said: str = ""
+def _chapter(
+    notebook: dict[str, Any], name: str, reference: Reference | None, there: set[str], said: str
 ) -> dict[str, Any]:
     """A notebook as the book shows it.
 
     Args:
         notebook: as executed, or as filled from the reference run.
-        name: of the chapter.
-        reference: the committed results.
         there: labels of the tables and figures of this build.
         said: what people say about the reference run's results, MyST, put before the summary.
     """
@@ -88,66 +88,82 @@ def chapter(
     return notebook | {"cells": cells}
 
 
-def in_this_run(chapters: Path, names: Sequence[str]) -> str:
-    """Markdown of the opening page's box: the run, then one line a chapter.
-
-    Args:
-        chapters: folder of the notebooks that the pages show.
-        names: chapters in order; those that answer nothing are left out.
-    """
-    books = {name: _read(chapters / f"{name}.ipynb") for name in names if (chapters / f"{name}.ipynb").is_file()}
-    found = {name: (results.answer(book, name), is_filled(book)) for name, book in books.items()}
-    runs = list(dict.fromkeys((a["profile"], a["model"]) for a, filled in found.values() if a and not filled))
-    lines = []
-    for name, (own, filled) in found.items():
-        if own is None:
-            continue
-        told = own["first"]
-        if filled and runs:
-            told += " *(Reference run.)*"
-        elif len(runs) > 1:
-            told += f" ({escape(own['profile'])}, {escape(own['model'])})"
-        section = LABEL.search("".join(books[name]["cells"][0]["source"]))
-        title = f"{{ref}}`{section[1]}`" if section else f"{{doc}}`{name}`"
-        lines.append(f"- {title}: {told}")
-    return "\n\n".join([*(_runs(runs) if lines else []), "\n".join(lines)]) + "\n"
-
-
-def _runs(runs: Sequence[tuple[str, str]]) -> list[str]:
-    """Which run the lines come from; several where chapters were run with different settings."""
-    if not runs:
-        return ["Nothing was run here: these are the {ref}`reference run's <sec-reference>` answers."]
-    if len(runs) == 1:
-        profile, model = runs[0]
-        start = f"Profile {escape(profile)}, model {escape(model)}."
-    else:
-        start = "The chapters come from **different runs**; each line names its own."
-    notes = [f"*{note}*" for note in dict.fromkeys(label(profile) for profile, _ in runs) if note]
-    return [" ".join([start, *notes])]
-
-
 class Page(SphinxDirective):
-    """``{polinb-reference} PART``: a part of the page on the reference run."""
+    """``{polinb-reference} PART``: a part of the page on the reference run, or what the chapters answer here."""
 
     required_arguments = 1
 
-    def run(self) -> list[Any]:
+    def run(self) -> list[nodes.Node]:
         """The part's nodes."""
         part = self.arguments[0]
+        app: Any = self.env.app
         if part not in reference_words.PARTS:
             raise self.error(f"polinb-reference: got {part!r}; allowed: {', '.join(reference_words.PARTS)}")
-        app: Any = self.env.app
-        found: Reference | None = app.polinb_reference
-        ours: dict[str, str] = {}
-        for path in sorted((Path(app.srcdir) / FOLDER).glob("*.ipynb")) if found else []:
-            told = None if is_filled(book := _read(path)) else results.answer(book, path.stem)
-            ours |= {path.stem: told["first"]} if told else {}
-        return self.parse_text_to_nodes(reference_words.part(found, part, ours))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return results.parsed(path.read_bytes(), path.name)
+        pages = {name: book for name, book in app.polinb_chapters.items() if f"{FOLDER}/{name}" in self.env.found_docs}
+        return self.parse_text_to_nodes(reference_words.part(app.polinb_reference, part, pages))
 
 
 def _prose(text: str, identity: str) -> dict[str, Any]:
     return {"cell_type": "markdown", "id": identity, "metadata": {}, "source": text}
+
+
+class Value(SphinxRole):
+    """Role ``reference``: one number of the reference run in a sentence, read from its table, never typed by hand.
+
+    ``{reference}`tbl-claims | Patching G moves | effect``` gives the effect with its interval, from the row in which a
+    text begins like that. ``text & text`` names texts of several columns, from left to right.
+    """
+
+    def run(self) -> tuple[list[nodes.Node], list[Any]]:
+        """The number as text."""
+        app: Any = self.env.app
+        found: Reference | None = app.polinb_reference
+        if found is None:
+            return [nodes.Text("(no reference run)")], []
+        self.env.note_dependency(str(found.folder / results.SUMS))
+        try:
+            return [nodes.Text(value(found, self.text))], []
+        except ArtifactError as error:
+            told = self.inliner.reporter.error(str(error), line=self.lineno)
+            return [self.inliner.problematic(self.rawtext, self.rawtext, told)], [told]
+
+
+def value(found: Reference, text: str) -> str:
+    """What ``label | row | column`` names, with its interval where the table has one.
+
+    Args:
+        text: the label of a table; texts of the row from left to right, joined by ``&`` (their beginnings will do where
+            no row has them whole); the name of a column. Digits after it (``effect .1f``) set the format of a number.
+
+    Raises:
+        ArtifactError: not of this form, no such table or column, or not exactly one such row.
+    """
+    parts = [part.strip() for part in text.split("|")]
+    if len(parts) != 3 or not all(parts):
+        raise ArtifactError(f"reference value {text!r}: write label | row | column")
+    label, row, column = parts
+    column, _, form = column.rpartition(" ") if column.rpartition(" ")[2].startswith(".") else (column, "", "")
+    table = found.made.get(label)
+    if table is None or table["kind"] != "table":
+        raise ArtifactError(f"reference value {text!r}: the reference run has no table {label}")
+    columns = {each["name"]: each for each in table["columns"]}
+    if column not in columns:
+        raise ArtifactError(f"reference value {text!r}: {label} has the columns {list(columns)}")
+    shown = [[f"{v}".replace("$", "") for v in each[part]] for each in columns.values() for part in ("text", "values")]
+    rows = list(zip(*shown, strict=True))
+    wanted = [part.strip() for part in row.split("&")]
+
+    def holds(row: Sequence[str], like: Callable[[str, str], bool]) -> bool:
+        cells = iter(row)  # each text is looked for to the right of the one before
+        return all(any(like(cell, text) for cell in cells) for text in wanted)
+
+    chosen = [at for at, each in enumerate(rows) if holds(each, str.__eq__)]
+    chosen = chosen or [at for at, each in enumerate(rows) if holds(each, str.startswith)]
+    if len(chosen) != 1:
+        raise ArtifactError(f"reference value {text!r}: {len(chosen)} rows of {label} begin like that; one must")
+    chosen_column, at = columns[column], chosen[0]
+    numbers = [chosen_column[name][at] for name in ("values", "low", "high") if name in chosen_column]
+    if not form or not all(isinstance(part, (int, float)) for part in numbers):
+        return str(chosen_column["text"][at])
+    own, *ends = (typeset(format(part, form)) for part in numbers)
+    return f"{own} [{', '.join(ends)}]" if ends else own

@@ -1,22 +1,23 @@
-"""What the book says about the reference run: the note on each chapter, and the parts of its own page, as MyST."""
+"""What the book says about runs: the note on each chapter, the parts of the reference run's page, the answers; MyST."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from polinb.runs.params import profile_values
-from polinb.wording import escape, thousands, typeset
-from polinb_book.results import Reference, shown
+from polinb.wording import escape, label, thousands, typeset
+from polinb_book.prose import LABEL
+from polinb_book.results import Reference, answer, is_filled, shown
 
 PAGE = "sec-reference"  # label of the page
 NONE = (
     "*This checkout holds no results of a reference run. `make reference` makes them: on a computer without a GPU "
     "in some hours, cut down as {ref}`sec-plan` says; it goes on where it was stopped.*"
 )
-PARTS = ("run", "cuts", "chapters", "answers")
+PARTS = ("run", "cuts", "chapters", "answers", "here")
 SECOND = {"20_paper_recipe": "second run, the paper's recipe in two doses ({ref}`sec-plan-doses`)"}
 """Chapter → the run that its kept results are of, where that is not the reference run."""
 _STATES = {
@@ -33,7 +34,8 @@ def note(reference: Reference | None, name: str, own: bool) -> str:
     Args:
         own: whether the chapter ran in this build: then the note says what stands beside its numbers.
     """
-    chapter: Mapping[str, Any] = reference.chapter(name) if reference else {"state": "missing"}
+    missing = {"state": "missing"}
+    chapter: Mapping[str, Any] = reference.run["chapters"].get(name, missing) if reference else missing
     if own and chapter["state"] == "missing":
         return ""
     what = "its tables, figures and numbers are made when it runs"
@@ -52,19 +54,39 @@ def note(reference: Reference | None, name: str, own: bool) -> str:
     return f"```{{admonition}} Reference run\n:class: note\n{told}\n```"
 
 
-def part(reference: Reference | None, which: str, ours: Mapping[str, str]) -> str:
-    """One part of the page on the reference run.
+def part(reference: Reference | None, which: str, books: Mapping[str, dict[str, Any]]) -> str:
+    """One of :data:`PARTS`.
 
     Args:
-        reference: None: there is none, which the first part says and the others leave out.
-        which: one of :data:`PARTS`.
-        ours: the first sentence of this run's answer by chapter, for the last part.
+        reference: None: there is none, which the first part says.
+        books: chapters of this build, those too that show the reference run's results.
     """
+    said = {name: (told, is_filled(book)) for name, book in books.items() if (told := answer(book, name))}
+    if which == "here":
+        return _here(said, books)
     if reference is None:
         return NONE if which == PARTS[0] else "*Nothing yet.*"
     if which == "answers":
-        return _answers(reference, ours)
+        return _answers(reference, {name: told["first"] for name, (told, filled) in said.items() if not filled})
     return {"run": _run, "cuts": _cuts, "chapters": _chapters}[which](reference)
+
+
+def _here(said: Mapping[str, tuple[dict[str, str], bool]], books: Mapping[str, dict[str, Any]]) -> str:
+    """The opening page's box: which run the lines come from, then one line a chapter that answers something."""
+    runs = list(dict.fromkeys((told["profile"], told["model"]) for told, filled in said.values() if not filled))
+    start = "The chapters come from **different runs**; each line names its own."
+    if not runs:
+        start = "Nothing was run here: these are the {ref}`reference run's <sec-reference>` answers."
+    elif len(runs) == 1:
+        start = "Profile {}, model {}.".format(*map(escape, runs[0]))
+    notes = [f"*{text}*" for text in dict.fromkeys(label(profile) for profile, _ in runs) if text]
+    lines = []
+    for name, (told, filled) in said.items():
+        more = f" ({escape(told['profile'])}, {escape(told['model'])})" if len(runs) > 1 else ""
+        section = LABEL.search("".join(books[name]["cells"][0]["source"]))
+        title = f"{{ref}}`{section[1]}`" if section else _link(name)
+        lines.append(f"- {title}: {told['first']}{' *(Reference run.)*' if filled and runs else more}")
+    return "\n\n".join([" ".join([start, *notes]), "\n".join(lines)]) if lines else ""
 
 
 def _run(reference: Reference) -> str:
@@ -77,25 +99,22 @@ def _run(reference: Reference) -> str:
     many = where.get("threads", 0)
     threads = f", {many} thread{'' if many == 1 else 's'}" if many else ""
     done = sum(chapter["state"] == "complete" for chapter in m["chapters"].values())
+    began, ended = (m[moment][:16].replace("T", " ") for moment in ("started", "finished"))
+    versions = {"polinb": where["polinb"], "Python": where["python"], **where["packages"]}
     facts = {
-        "Profile": f"`{m['profile']}`"
-        + (f", {len(m['cuts'])} parameters cut (below)" if m["cuts"] else ", nothing cut"),
+        "Profile": f"`{m['profile']}`, " + (f"{len(m['cuts'])} parameters cut (below)" if m["cuts"] else "nothing cut"),
         "Model": f"`{_code(p['model'])}`",
         "Data": _data(reference),
         "Set apart from that": ", ".join(f"`{name}` = {_value(value)}" for name, value in more.items()),
         "Chapters": f"{done} of {len(m['chapters'])} complete",
-        "When": f"{_time(m['started'])} to {_time(m['finished'])} (UTC)",
+        "When": f"{began} to {ended} (UTC)",
         "Time to train and ask": _models(reference),
         "Time in the notebooks": f"{took(m['seconds'])} when last executed; what stood ready was not made again",
         "Machine": f"{escape(where['platform'])}, {where['cpus']} processors{threads}{gpu}",
-        "Software": ", ".join(
-            f"{escape(name)} {escape(version)}"
-            for name, version in [("polinb", where["polinb"]), ("Python", where["python"]), *where["packages"].items()]
-        ),
-        "Plan": f"{{ref}}`sec-plan`, last changed in commit `{m['plan'][:12]}`" if m["plan"] else "{ref}`sec-plan`",
+        "Software": ", ".join(f"{escape(name)} {escape(version)}" for name, version in versions.items()),
+        "Plan": "{ref}`sec-plan`" + (f", last changed in commit `{m['plan'][:12]}`" if m["plan"] else ""),
     }
-    lines = [f"| {name} | {text} |" for name, text in facts.items() if text]
-    return "\n".join(["| item | reference run |", "| :--- | :--- |", *lines])
+    return _table({"item": ":---", "reference run": ":---"}, [each for each in facts.items() if each[1]])
 
 
 def _models(reference: Reference) -> str:
@@ -109,41 +128,41 @@ def _models(reference: Reference) -> str:
 
 
 def _cuts(reference: Reference) -> str:
-    rows = reference.run["cuts"]
-    if not rows:
-        return "Nothing was cut: every parameter has its value of the profile."
-    lines = [f"| `{r['name']}` | {_value(r['full'])} | {_value(r['taken'])} | {escape(r['why'])} |" for r in rows]
-    return "\n".join(["| parameter | full | taken | why |", "| :--- | :--- | :--- | :--- |", *lines])
+    cuts = reference.run["cuts"]
+    rows = [(f"`{r['name']}`", _value(r["full"]), _value(r["taken"]), escape(r["why"])) for r in cuts]
+    head = dict.fromkeys(("parameter", "full", "taken", "why"), ":---")
+    return _table(head, rows) if rows else "Nothing was cut: every parameter has its value of the profile."
 
 
 def _chapters(reference: Reference) -> str:
-    lines = []
+    rows = []
     for name, chapter in reference.run["chapters"].items():
         kinds = [each["kind"] for each in shown(reference.notebooks.get(name, {"cells": []})) if each["label"]]
-        tables, figures = kinds.count("table"), kinds.count("chart")
         ran = took(chapter["seconds"]) if chapter.get("seconds") else "–"
-        lines.append(f"| {_link(name)} | {_STATES[chapter['state']]} | {ran} | {tables} | {figures} |")
-    head = ["| chapter | state | last executed in | tables | figures |", "| :--- | :--- | ---: | ---: | ---: |"]
-    return "\n".join([*head, *lines])
+        counts = [str(kinds.count(kind)) for kind in ("table", "chart")]
+        rows.append([_link(name), _STATES[chapter["state"]], ran, *counts])
+    numbers = dict.fromkeys(("last executed in", "tables", "figures"), "---:")
+    return _table({"chapter": ":---", "state": ":---", **numbers}, rows)
 
 
 def _answers(reference: Reference, ours: Mapping[str, str]) -> str:
-    lines = []
+    rows = []
     for name, chapter in reference.run["chapters"].items():
         first = chapter.get("answer", {}).get("first", "")
         if first or name in ours:
-            here = ours.get(name, "*not run in this build*")
-            lines.append(f"| {_link(name)} | {_cell(first or '*no answer*')} | {_cell(here)} |")
-    return "\n".join(["| chapter | reference run | this run |", "| :--- | :--- | :--- |", *lines])
+            texts = (first or "*no answer*", ours.get(name, "*not run in this build*"))
+            rows.append([_link(name), *(text.replace("|", "\\|").replace("\n", " ") for text in texts)])
+    return _table(dict.fromkeys(("chapter", "reference run", "this run"), ":---"), rows)
+
+
+def _table(head: Mapping[str, str], rows: Sequence[Sequence[str]]) -> str:
+    """Heads with their alignment, and cells, as a Markdown table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, head.values(), *rows))
 
 
 def _data(reference: Reference) -> str:
     data = reference.run["data"]
     return f"`{_code(data['name'])}` ({thousands(data['prompts'])} prompts)"
-
-
-def _time(moment: str) -> str:
-    return moment[:16].replace("T", " ")
 
 
 def took(seconds: float) -> str:
@@ -168,7 +187,3 @@ def _link(name: str) -> str:
 def _code(text: str) -> str:
     """Text between backticks, in a table or not."""
     return re.sub(r"[`|\\\s]", " ", str(text))
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

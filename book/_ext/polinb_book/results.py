@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +28,12 @@ REMEDY = "take the committed one (git checkout book/reference), or make it again
 
 @dataclass(frozen=True)
 class Reference:
-    """What the reference run left.
-
-    Attributes:
-        folder: where it lies.
-        run: ``profile, parameters, cuts, data, provenance, chapters`` and more, see ``book/_make/reference``.
-        notebooks: name of a chapter → notebook as executed.
-        made: label → table or figure.
-    """
+    """What the reference run left in a folder."""
 
     folder: Path
-    run: dict[str, Any]
-    notebooks: dict[str, dict[str, Any]] = field(repr=False)
-    made: dict[str, Found] = field(repr=False)
-
-    def chapter(self, name: str) -> dict[str, Any]:
-        """What is known of a chapter: ``state`` is complete, unfinished or missing."""
-        known: dict[str, Any] = self.run["chapters"].get(name, {"state": "missing"})
-        return known
+    run: dict[str, Any]  # profile, parameters, cuts, data, provenance, chapters and more: see book/_make/reference
+    notebooks: dict[str, dict[str, Any]]  # as executed, by chapter
+    made: dict[str, Found]  # label → table or figure
 
 
 def read(folder: Path) -> Reference | None:
@@ -58,19 +46,12 @@ def read(folder: Path) -> Reference | None:
         return None
     lines = (folder / SUMS).read_text("utf-8").splitlines()
     listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    if "" in listed:
-        raise _damaged(SUMS, "a line is no digest with a name")
-    try:
-        there = _digests(folder)
-    except OSError as error:
-        raise _damaged(Path(error.filename or folder).name, error.strerror or "it cannot be read") from None
-    for name in sorted(there.keys() - listed):
-        raise _damaged(name, f"{SUMS} does not list it")
-    for name, digest in listed.items():
-        if there.get(name) != digest:
-            raise _damaged(name, "its SHA-256 differs" if name in there else "it is missing")
-    if RUN not in listed:
-        raise _damaged(RUN, f"{SUMS} does not list it")
+    there = _digests(folder)
+    for name in sorted({RUN, *there, *listed}):
+        if there.get(name) != listed.get(name, ""):
+            why = "its SHA-256 differs" if name in there else "it is missing" if name else "a line names no file"
+            why = why if name in listed else f"{SUMS} does not list it"
+            raise ArtifactError(f"book/reference/{name or SUMS} is damaged ({why}); {REMEDY}")
     notebooks = {path.stem: json.loads(path.read_bytes()) for path in sorted((folder / "notebooks").glob("*.ipynb"))}
     made = {each["label"]: each for book in notebooks.values() for each in shown(book) if each["label"]}
     return Reference(folder, json.loads((folder / RUN).read_bytes()), notebooks, made)
@@ -100,10 +81,8 @@ def _digests(folder: Path) -> dict[str, str]:
 def filled(written: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
     """A notebook as written, with the outputs that the cells of the same id have in a stored one."""
     outputs = {cell["id"]: cell["outputs"] for cell in stored["cells"] if cell["cell_type"] == "code"}
-    cells = [
-        cell | {"outputs": outputs.get(cell["id"], [])} if cell["cell_type"] == "code" else cell
-        for cell in written["cells"]
-    ]
+    coded = ((cell, cell["cell_type"] == "code") for cell in written["cells"])
+    cells = [cell | {"outputs": outputs.get(cell["id"], [])} if code else cell for cell, code in coded]
     return {**written, "cells": cells, "metadata": {**written["metadata"], "polinb": {"reference": True}}}
 
 
@@ -118,9 +97,8 @@ def answer(notebook: Mapping[str, Any], name: str) -> dict[str, str] | None:
         for _, payload in payloads(cell):
             if payload.get("answer"):
                 if not all(isinstance(payload.get(part), str) for part in _ANSWER):
-                    raise ArtifactError(
-                        f"executed chapter {name}.ipynb: its answer lacks one of {_ANSWER}; run it again"
-                    )
+                    told = f"its answer lacks one of {_ANSWER}; run it again"
+                    raise ArtifactError(f"executed chapter {name}.ipynb: {told}")
                 return {part: payload[part] for part in _ANSWER}
     return None
 
@@ -131,7 +109,7 @@ def shown(notebook: Mapping[str, Any]) -> list[Found]:
 
 
 def labels(notebook: Mapping[str, Any]) -> set[str]:
-    """Their labels."""
+    """The labels of these."""
     return {each["label"] for each in shown(notebook)}
 
 
@@ -159,11 +137,7 @@ def showable(value: Any) -> bool:
 
 
 def parsed(text: str | bytes, name: str) -> dict[str, Any]:
-    """A notebook's JSON.
-
-    Raises:
-        ArtifactError: it is none.
-    """
+    """A notebook's JSON; what is none is an ArtifactError."""
     import nbformat
 
     try:
@@ -173,7 +147,3 @@ def parsed(text: str | bytes, name: str) -> dict[str, Any]:
         why = " ".join(str(error).split())[:200]
         raise ArtifactError(f"executed chapter {name} is damaged ({why}); remove it and run make book again") from None
     return book
-
-
-def _damaged(name: str, why: str) -> ArtifactError:
-    return ArtifactError(f"book/reference/{name} is damaged ({why}); {REMEDY}")

@@ -2,23 +2,28 @@
 
 Jupyter Book 1.x always loads sphinx-thebe, whose script throws on every page and would fetch code from another host.
 The theme draws its icons twice, by a script of 1.5 MB and by a font; the font stays. Maps for debugging go too.
+An EPUB has text, tables, formulas as MathML and pictures of the charts; nothing that needs a script.
 """
 
 from __future__ import annotations
 
 import html
 import os
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
 
+from bs4 import BeautifulSoup
 from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 
 from polinb.display.webdata import APPS, web_folder
-from polinb_book.epub import simplify
 
 SHORTEST, LONGEST = 50, 200  # characters of a page's description
 ICONS = "fontawesome.js"  # the font has the same icons, in a tenth of the bytes
+_TEX = re.compile(r"\\\((.*)\\\)|\\\[(.*)\\\]", re.S)
+_UNKNOWN = re.compile(r"\\[bB]ig[lr]?(?![a-z])|\\(?:begin|end)\{split\}")  # to docutils; brackets grow by themselves
 
 
 def use_templates(app: Any, config: Any) -> None:
@@ -40,7 +45,7 @@ def drop_files(app: Any, failure: Exception | None) -> None:
 def finish_page(app: Any, _page: str, _template: str, context: dict[str, Any], doctree: Any) -> None:
     """Handler of ``html-page-context``, after all others: what stands on a page beside its text; an EPUB's as XML."""
     tags = context.get("metatags") or ""
-    text = description(doctree) if doctree is not None else ""
+    text = _description(doctree) if doctree is not None else ""
     if text and 'name="description"' not in tags:
         context["metatags"] = f'{tags}\n<meta name="description" content="{html.escape(text)}" />'
     body = context.get("body", "")
@@ -52,34 +57,41 @@ def finish_page(app: Any, _page: str, _template: str, context: dict[str, Any], d
             app.add_js_file(f"vendor/{name}.js", defer="defer")
             app.add_css_file(f"vendor/{name}.css")
     for files in ("script_files", "css_files"):
-        context[files] = [file for file in context.get(files, []) if not _of_thebe(file)]
+        context[files] = [file for file in context.get(files, []) if "thebe" not in str(file).lower()]
     if made := context.get("generate_toctree_html"):
-        context["generate_toctree_html"] = lambda *given, **options: named(made(*given, **options))
+        context["generate_toctree_html"] = lambda *given, **options: _named(made(*given, **options))
     if app.builder.name == "epub":
-        simplify(context)
+        _simplify(context)
 
 
-def _of_thebe(file: Any) -> bool:
-    body = (getattr(file, "attributes", None) or {}).get("body") or ""
-    return "thebe" in f"{getattr(file, 'filename', file) or ''} {body}".lower()
-
-
-def named(toctree: Any) -> Any:
+def _named(toctree: Any) -> Any:
     """The sidebar's list, parsed or not at all: an arrow that opens a list says whose list it is."""
     for summary in toctree.select("summary") if hasattr(toctree, "select") else []:
         entry = summary.find_parent("li")
-        link = entry.find("a") if entry else None
-        if link:
+        if link := entry and entry.find("a"):
             summary["aria-label"] = f"Pages below: {link.get_text().strip()}"
     return toctree
 
 
-def description(doctree: Any) -> str:
+def _description(doctree: Any) -> str:
     """The first paragraph of some length on one line, cut at a word; empty for a page without prose."""
-    texts = [
-        paragraph.astext().removeprefix("Question. ")
-        for paragraph in doctree.findall(nodes.paragraph)
-        if isinstance(paragraph.parent, nodes.section)
-    ]
+    paragraphs = [each for each in doctree.findall(nodes.paragraph) if isinstance(each.parent, nodes.section)]
+    texts = [paragraph.astext().removeprefix("Question. ") for paragraph in paragraphs]
     text = next((text for text in texts if len(text) >= SHORTEST), texts[0] if texts else "")
     return textwrap.shorten(text, LONGEST, placeholder=" …", break_on_hyphens=False)
+
+
+def _simplify(context: dict[str, Any]) -> None:
+    """A page's text as well-formed XML that every reader of EPUBs shows."""
+    soup = BeautifulSoup(context.get("body", ""), "html.parser")
+    for node in soup.select("script, .polinb-links, .headerlink"):
+        node.decompose()
+    for link in soup.select('a[href*="_downloads/"], a[href*="try.html"]'):  # to what the file does not hold
+        link.unwrap()
+    for text in (text for node in soup.select(".math") for text in node.find_all(string=_TEX)):
+        if found := _TEX.search(text):
+            inline, display = found.groups()
+            tex = _UNKNOWN.sub("", inline or display).replace("gathered", "aligned").strip()
+            text.replace_with(BeautifulSoup(tex2mathml(tex, as_block=bool(display)), "html.parser"))
+    context["body"] = str(soup)
+    context["css_files"] = [f for f in context["css_files"] if not re.search("mystnb|vendor", str(f.filename))]

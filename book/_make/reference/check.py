@@ -8,13 +8,11 @@ roundings differ, and a few answers with them.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from book._make.reference.doses import restore, run_of
 from polinb.chapters.anatomy import doses
 from polinb.errors import ArtifactError, ParameterError
 from polinb.runs.artifacts import META, Store, check, provenance
-from polinb.runs.checkout import find_layout, parse_settings, tell
+from polinb.runs.checkout import tell
 from polinb.runs.results import Result
 from polinb_book import results
 
@@ -37,35 +35,12 @@ TEXTS = {True: 0.99, False: 0.5}
 _SAME = ("packages", "threads", "gpu")  # of a provenance: what decides roundings
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser's."""
-    own = commands.add_parser("reference-check", help="make a random part of the reference run again and compare")
-    own.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="data=… or device=…; repeat it")
-    own.add_argument("--share", type=float, default=0.1, help="of the kept results that are made again (default 0.1)")
-    own.add_argument("--seed", type=int, default=f"{datetime.now(UTC):%Y%m%d}", help="which ones; default: the date")
-    own.add_argument("--files-only", action="store_true", help="only compare digests: no model")
-    own.set_defaults(run=_run)
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    given, folder = parse_settings(arguments.set), find_layout().reference
-    return 1 if reference_check(folder, given, arguments.share, arguments.seed, arguments.files_only) else 0
-
-
 def reference_check(folder: Path, given: Mapping[str, Any], share: float, seed: int, files_only: bool) -> list[str]:
-    """Check the committed reference run in ``folder`` (``book/reference``), and print what was compared.
+    """Check the committed reference run in ``folder`` (``book/reference``); what is wrong, one line each.
 
     Args:
         given: ``data`` (where the data are; default: those of the profile), ``device``.
-        share: of the kept results that are made again; at least one of each dose.
-        seed: which ones.
-        files_only: without making anything again.
-
-    Returns:
-        What is wrong, one line each; empty: nothing.
-
-    Raises:
-        ParameterError: a parameter that is not allowed.
+        share: of the kept results that are made again, chosen by ``seed``; at least one of each dose.
     """
     for name, value in given.items():
         if name not in ALLOWED:

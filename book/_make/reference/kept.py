@@ -30,15 +30,11 @@ _KINDS = {"G": "general", "S": "specific"}
 
 
 def kept_run(folder: Path, data: str, place: Path) -> Run:
-    """A run that is only read, with everything that ``folder`` keeps.
+    """A run that is only read, with everything that ``folder`` (``book/reference/results``) keeps.
 
     Args:
-        folder: ``book/reference/results``.
-        data: where IdeoINST is.
+        data: where IdeoINST is; other data than the reference run's are an ArtifactError.
         place: folder of the store; what an earlier call put there is used again.
-
-    Raises:
-        ArtifactError: not the data of the reference run.
     """
     index = json.loads((folder / "index.json").read_text("utf-8"))
     given = {name: value for name, value in index["params"].items() if name in Params.model_fields}
@@ -57,25 +53,6 @@ def kept_run(folder: Path, data: str, place: Path) -> Run:
     judge_tables.accuracy(run)
     run.read_only = True
     return run
-
-
-def _put(result: Result, table: str = "", rows: pd.DataFrame | None = None, **summary: Any) -> None:
-    """What was kept as the result that it is: a table, facts."""
-
-    def make(place: Path) -> dict[str, Any]:
-        if rows is not None:
-            rows.to_parquet(place / f"{table}.parquet")
-        return summary
-
-    result.put(make)
-
-
-def _rated(run: Run, answers: Result, rows: pd.DataFrame) -> None:
-    columns = ["topic", "id", "prompt", "response", "label", "score", "p_right"]
-    _put(stages.rate(run, answers=answers, table="answers"), "rated", rows[columns])
-
-
-# --- neurons
 
 
 def masks(folder: Path, width: int) -> dict[str, np.ndarray]:
@@ -99,14 +76,14 @@ def _sets(run: Run, folder: Path, scored: dict[str, Any]) -> None:
         squared, scale = (scores[name].astype(float) ** 2 * tokens for name in (f"score/{topic}", "scale"))
         run.once(("sums", topic), partial(Contrast, squared, unknown, unknown, scale, tokens))
     more = {f"S/{p.gamma:g}/{topic}": chosen for topic, chosen in run.sets().specific.items()}
+
+    def write(mask: np.ndarray, place: Path) -> dict[str, Any]:
+        save_arrays(place / "neurons.safetensors", {"mask": mask.astype(np.uint8)})
+        return {"neurons": int(mask.sum())}
+
     for name, mask in (kept | more | {"all": np.ones(shape, dtype=bool)}).items():
         if not name.startswith(("N/", "loudest")):
-            _neurons(run, name).put(partial(_mask, mask))
-
-
-def _mask(mask: np.ndarray, place: Path) -> dict[str, Any]:
-    save_arrays(place / "neurons.safetensors", {"mask": mask.astype(np.uint8)})
-    return {"neurons": int(mask.sum())}
+            _neurons(run, name).put(partial(write, mask))
 
 
 def _neurons(run: Run, name: str) -> Result:
@@ -115,9 +92,6 @@ def _neurons(run: Run, name: str) -> Result:
     kind = _KINDS.get(rule, rule.removeprefix("random-"))
     of = {"number": int(which)} if which.isdigit() else {"topic": which}
     return run.neurons(kind, float(gamma) if gamma else None, **of)
-
-
-# --- answers and likelihoods
 
 
 def _condition(run: Run, kept: dict[str, Any]) -> Condition:
@@ -153,6 +127,22 @@ def _answers(run: Run, folder: Path, arms: dict[str, Any]) -> None:
             _put(run.reference_logp(condition), "logp", pd.concat(sides, ignore_index=True))
         if weights is not None and training:
             _put(caft.first_loss(run, weights=weights), loss=training["losses"][0])
+
+
+def _rated(run: Run, answers: Result, rows: pd.DataFrame) -> None:
+    columns = ["topic", "id", "prompt", "response", "label", "score", "p_right"]
+    _put(stages.rate(run, answers=answers, table="answers"), "rated", rows[columns])
+
+
+def _put(result: Result, table: str = "", rows: pd.DataFrame | None = None, **summary: Any) -> None:
+    """A kept table, and facts, as the result that it is."""
+
+    def make(place: Path) -> dict[str, Any]:
+        if rows is not None:
+            rows.to_parquet(place / f"{table}.parquet")
+        return summary
+
+    result.put(make)
 
 
 def _patched(run: Run, folder: Path) -> None:

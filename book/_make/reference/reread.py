@@ -7,12 +7,11 @@ notebook shows. A cell that needs a result that is not kept, a model or its acti
 
 from __future__ import annotations
 
-import argparse
 import ast
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from polinb.chapters.anatomy import dose_tables, doses
 from polinb.errors import ArtifactError, ParameterError
 from polinb.runs import chapter as opening
 from polinb.runs.artifacts import META, Store
-from polinb.runs.checkout import find_layout, parse_settings
+from polinb.runs.checkout import find_layout
 from polinb.runs.params import CHAPTERS
 from polinb.runs.run import Run
 from polinb.wording import LIVE, PAYLOAD
@@ -35,29 +34,25 @@ from polinb_book import results
 DOSES = "20_paper_recipe"
 READABLE = tuple(name for name in CHAPTERS if name != "17_neuron_explorer")
 """Chapters of which anything can be read from what is kept."""
+MAKEABLE = [name for name in READABLE if name != DOSES]  # that one has a command of its own
 
 
-def add(commands: Any) -> None:
-    """Add the command to the parser's."""
-    own = commands.add_parser("reread", help="the reference run's tables again, from its kept results")
-    own.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="data=…, those of the run")
-    able = [each for each in READABLE if each != DOSES]  # that one has a command of its own
-    own.add_argument(
-        "--make", nargs="+", default=[], choices=able, metavar="CHAPTER", help="results that are made first"
-    )
-    own.set_defaults(run=_run)
+def reread(settings: Mapping[str, Any], first: Sequence[str] = ()) -> None:
+    """Put what chapters say now of the kept results in the place of what the stored notebooks show.
 
-
-def _run(arguments: argparse.Namespace) -> int:
-    layout, given = find_layout(), {"data": "ideoinst"} | parse_settings(arguments.set)
+    Args:
+        settings: ``data``, that of the run; no other parameter.
+        first: chapters whose missing results are made before.
+    """
+    layout, given = find_layout(), {"data": "ideoinst"} | dict(settings)
     for name in given.keys() - {"data"}:
         raise ParameterError(name, given[name], "only data; the other parameters are those of the reference run")
     data = str(given["data"])
     found = results.read(layout.reference)
     if found is None:
         raise ArtifactError("this checkout holds no results of a reference run")
-    run = {**found.run, "chapters": dict(found.run["chapters"])}
-    fresh = make(layout.root, layout.reference, arguments.make, data) if arguments.make else {}
+    run = found.run
+    fresh = make(layout.root, layout.reference, first, data) if first else {}
     books: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="polinb-kept-") as place:
         for chapter in READABLE:
@@ -69,23 +64,19 @@ def _run(arguments: argparse.Namespace) -> int:
             known = run["chapters"][chapter]
             if told := results.answer(book, chapter):
                 known["answer"] = {part: told[part] for part in ("first", "text")}
-            state = _state(layout.reference, chapter, run["parameters"]["topics"])
             if chapter in fresh:
                 known["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-            run["chapters"][chapter] = {**known, "state": state, "reread": [cell["id"] for cell in cells]}
+            known |= {"state": "complete", "reread": [cell["id"] for cell in cells]}
+    progress = dose_tables.progress(doses.kept(layout.reference / "doses" / "short"), run["parameters"]["topics"])
+    if (progress.drop(columns="trained") != "done").any(axis=None):  # not every model of the plan is there
+        run["chapters"][DOSES]["state"] = "under way"
     every = {f"notebooks/{chapter}.ipynb": book for chapter, book in (found.notebooks | books).items()}
     write(layout.reference, every | {results.RUN: run})
-    return 0
 
 
 def make(root: Path, folder: Path, chapters: Sequence[str], data: str) -> dict[str, list[dict[str, Any]]]:
-    """Make what chapters need and the run did not keep, in its store; what is small is kept beside its results.
-
-    Returns:
-        Chapter → all of its cells, those too that cannot be read again from what is kept.
-    """
-    fresh = {}
-    place = store_of(layout_of({}, root))
+    """Make what chapters need and the run did not keep, in its store, and keep what is small; all of their cells."""
+    fresh, place = {}, store_of(layout_of({}, root))
     with tempfile.TemporaryDirectory(prefix="polinb-kept-") as known:
         kept_run(folder / "results", data, Path(known))
         for chapter in chapters:
@@ -94,14 +85,6 @@ def make(root: Path, folder: Path, chapters: Sequence[str], data: str) -> dict[s
                 if not (Path(known) / record.relative_to(place)).exists():
                     keep_small(record.parent, folder / "results" / MADE)
     return fresh
-
-
-def _state(folder: Path, chapter: str, topics: list[str]) -> str:
-    """The doses are under way until every model of the plan is there."""
-    if chapter != DOSES:
-        return "complete"
-    made = dose_tables.progress(doses.kept(folder / "doses" / "short"), topics).set_index("trained")
-    return "complete" if (made == "done").all(axis=None) else "under way"
 
 
 def differences(folder: Path, data: str) -> Iterator[str]:

@@ -45,17 +45,7 @@ _REMEDY = "run make reference again"
 
 
 class ReferenceLayout(Layout):
-    """A checkout whose reference run is kept apart from ``make book``.
-
-    Attributes:
-        place: where the run works.
-        chapters: chapters as executed by it.
-        reference: its small results, in the book for the profile's own model.
-
-    Args:
-        model: empty for the profile's own model, whose results are committed; else a folder name of another one, whose
-            results stay beside its chapters.
-    """
+    """A checkout whose reference run works in ``place``; those of another, named ``model`` stay there."""
 
     def __init__(self, root: Path, model: str = "") -> None:
         super().__init__(root)
@@ -75,16 +65,14 @@ def layout_of(settings: Mapping[str, Any], root: Path | None = None) -> Referenc
 
 def cuts() -> list[dict[str, Any]]:
     """What a computer without a GPU leaves out, in the order of the file: each ``name, full, taken, why``."""
-    text = (resources.files("polinb") / "resources" / "reference" / "cpu.toml").read_text("utf-8")
+    named = tomllib.loads((resources.files("polinb") / "resources/reference/cpu.toml").read_text("utf-8"))
     full = profile_values(PROFILE)
-    named = tomllib.loads(text).items()
-    return [{"name": name, "full": full[name], "taken": each["value"], "why": each["why"]} for name, each in named]
+    return [{"name": n, "full": full[n], "taken": each["value"], "why": each["why"]} for n, each in named.items()]
 
 
 def store_of(layout: Layout) -> Path:
     """Where the artifacts of the reference run are kept."""
-    chosen = os.environ.get("POLINB_REFERENCE_STORE")
-    return Path(chosen) if chosen else layout.root / ".polinb" / "reference"
+    return Path(os.environ.get("POLINB_REFERENCE_STORE") or layout.root / ".polinb" / "reference")
 
 
 def run_reference(given: Mapping[str, Any], cut: str, chapters: Sequence[str] | None, layout: ReferenceLayout) -> None:
@@ -93,11 +81,7 @@ def run_reference(given: Mapping[str, Any], cut: str, chapters: Sequence[str] | 
     Args:
         given: parameters that differ from the profile, such as ``data``; one that is cut and given here is not cut.
         cut: ``none``; ``cpu``; ``auto``: cpu where there is no GPU.
-        chapters: names of notebooks; ``["core"]``: those of the paper; None or ``["all"]``: all.
-
-    Raises:
-        ParameterError: before anything runs.
-        BookError: a chapter failed; those done stay done.
+        chapters: names of notebooks, or as for ``make book``; None: all.
     """
     if cut == "auto":
         cut = "none" if pick_device(str(given.get("device", "auto"))).type == "cuda" else "cpu"
@@ -116,10 +100,7 @@ def run_reference(given: Mapping[str, Any], cut: str, chapters: Sequence[str] | 
 
 
 def keep(layout: ReferenceLayout) -> dict[str, Any]:
-    """Write ``layout.reference`` from the chapters in ``layout.chapters``; what is in its ``results`` stays.
-
-    Returns:
-        What ``run.json`` says; chapters that did not run are missing in it.
+    """Write ``layout.reference`` from the executed chapters, but not its ``results``; what ``run.json`` says.
 
     Raises:
         ArtifactError: no chapter ran, one is not what was written or ran with other parameters, a place of this
@@ -139,12 +120,12 @@ def keep(layout: ReferenceLayout) -> dict[str, Any]:
     ends = {name: datetime.fromtimestamp(path.stat().st_mtime, UTC) for name, path in ran.items()}
     for name, record in records.items():
         books[name] = clean(books[name], name, places)
-        told = results.answer(books[name], name) or {}
+        answer = results.answer(books[name], name) or {}
         chapters[name] = {
             "state": "complete" if record["fingerprint"] else "unfinished",
             "seconds": record["seconds"],
             "finished": ends[name].isoformat(timespec="seconds"),
-            "answer": {part: told[part] for part in ("first", "text") if part in told},
+            "answer": {part: answer[part] for part in ("first", "text") if part in answer},
         }
     kept = (read_json(path).get("provenance") for path in store_of(layout).glob(f"*/*/{META}"))
     artifacts = sorted(filter(None, kept), key=lambda each: each["date"])
@@ -198,9 +179,8 @@ def _parameters(books: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in book["metadata"]["papermill"]["parameters"].items():
             known, home = found.setdefault(name, (value, chapter))
             if known != value:
-                raise ArtifactError(
-                    f"reference run: {chapter} ran with other parameters than {home}: {name}; {_REMEDY}"
-                )
+                told = f"{chapter} ran with other parameters than {home}: {name}"
+                raise ArtifactError(f"reference run: {told}; {_REMEDY}")
     return {name: value for name, (value, _) in found.items()}
 
 

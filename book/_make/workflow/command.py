@@ -70,7 +70,6 @@ def start(arguments: argparse.Namespace) -> NoReturn:
     """Become snakemake; when the same is started again, an interrupted run goes on where it was.
 
     Raises:
-        ParameterError: before anything runs.
         BookError: snakemake is not installed, or another build of this book is running.
     """
     layout, jobs, gpus = find_layout(), _number("jobs", arguments.jobs, 1), _number("gpus", arguments.gpus, 0)
@@ -110,8 +109,7 @@ def _profile(on: str) -> tuple[Path, bool]:
     if not (folder / "config.yaml").is_file():
         raise ParameterError("on", on, f"{', '.join(PROFILES)}, or a folder that holds a config.yaml of snakemake")
     executor = str((yaml.safe_load((folder / "config.yaml").read_text("utf-8")) or {}).get("executor", "local"))
-    plugin = [] if executor == "local" else [f"snakemake-executor-plugin-{executor}"]
-    for package in ("snakemake", *plugin):
+    for package in ["snakemake"] + [f"snakemake-executor-plugin-{executor}"] * (executor != "local"):
         if util.find_spec(package.replace("-", "_")) is None:
             extra = "kubernetes" if executor == "kubernetes" else "workflow"
             raise BookError(f"{package} is not installed: python -m pip install '.[{extra}]' in the checkout")
@@ -133,7 +131,7 @@ def make(arguments: argparse.Namespace) -> int:
     """Make what is missing of one job: results, a chapter, or the pages.
 
     Raises:
-        ParameterError: there is no such job.
+        ParameterError: no such job.
         PolinbError: it failed, or left something undone that a later run tries again.
     """
     settings = parse_settings(arguments.set)
@@ -141,8 +139,7 @@ def make(arguments: argparse.Namespace) -> int:
     if hold and not arguments.name.startswith(("chapter/", "pages/")):
         take_gpu()  # before anything asks torch for devices
     jobs = Request(arguments.profile, settings, arguments.chapters).jobs()
-    job = jobs.get(arguments.name)
-    if job is None:
+    if (job := jobs.get(arguments.name)) is None:
         raise ParameterError("job", arguments.name, f"one of {', '.join(list(jobs)[:8])}, …")
     if job.results:
         quiet()
@@ -164,23 +161,18 @@ def make(arguments: argparse.Namespace) -> int:
 def opened(jobs: Mapping[str, Job]) -> set[str]:
     """Names of the jobs that have something to do, by what is in the store and in the book."""
     layout, gone, out = find_layout(), lost(jobs), set[str]()
+    page, package = layout.build / "html" / "index.html", Path(polinb.__file__).parent
     for name, job in jobs.items():
         if job.rule == "chapter":
             todo = not build.stands(layout, job.title, job.given)
-        elif job.rule == "pages":
-            todo = bool(job.needs & out) or not built(layout)
+        elif job.rule == "pages":  # they are newer than all that they are made of
+            sources = [layout.root / "_config.yml", *(layout.root / "book").rglob("*"), *package.rglob("*")]
+            dates = [path.stat().st_mtime for path in sources if path.is_file() and path.suffix != ".pyc"]
+            todo = bool(job.needs & out) or not page.is_file() or max(dates) > page.stat().st_mtime
         else:
             todo = any(result.path in gone for result in job.results) and not job.left_out
         out |= {name} if todo else set()
     return out
-
-
-def built(layout: Layout) -> bool:
-    """Are the pages newer than all that they are made of?"""
-    page, package = layout.build / "html" / "index.html", Path(polinb.__file__).parent
-    sources = [layout.root / "_config.yml", *(layout.root / "book").rglob("*"), *package.rglob("*")]
-    dates = [path.stat().st_mtime for path in sources if path.is_file() and path.suffix != ".pyc"]
-    return page.is_file() and max(dates) <= page.stat().st_mtime
 
 
 def _cores() -> int:
