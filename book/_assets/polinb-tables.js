@@ -1,7 +1,6 @@
 // Tables: a click on a head sorts a table of numbers by the values that lie beside it, exactly; and one that is wider
-// than the page takes the free margin beside it.
-// What still scrolls sideways, equations too, shows at which side there is more and can be reached with the Tab key. The
-// look is in polinb.css; without scripts there is the scroll bar alone.
+// than the page takes the free margin beside it. What still scrolls sideways, equations too, shows at which side there
+// is more and can be reached with the Tab key. The look is in polinb.css; without scripts there is the scroll bar alone.
 (function () {
   "use strict";
 
@@ -24,7 +23,7 @@
       const missing = (i) => values[i] === null;
       const compare = (a, b) => (keys[column] ? a - b || 0 : a.localeCompare(b, "en", { numeric: true }));
       const sign = order === "descending" ? -1 : 1; // what is missing stands last either way
-      const places = rows.map((_, i) => i);
+      const places = [...rows.keys()];
       if (order) places.sort((i, j) => missing(i) - missing(j) || sign * compare(values[i], values[j]) || i - j);
       body.append(...places.map((i) => rows[i]));
     };
@@ -46,14 +45,12 @@
     edge.classList.add("polinb-edge");
     const named = { tabindex: "0", role: "region", "aria-label": name + ", scrolls sideways" };
     const tell = () => {
-      const hidden = box.scrollWidth - box.clientWidth;
+      const hidden = box.scrollWidth - box.clientWidth, mine = box.getAttribute("role") === "region";
       const more = [box.scrollLeft > 1 && "left", hidden - box.scrollLeft > 1 && "right"];
       edge.dataset.more = more.filter(Boolean).join(" ");
-      const mine = box.getAttribute("role") === "region";
-      for (const [attribute, value] of Object.entries(named)) {
+      for (const [attribute, value] of Object.entries(named))
         if (hidden > 1) box.setAttribute(attribute, value);
         else if (mine) box.removeAttribute(attribute);
-      }
     };
     box.addEventListener("scroll", tell, { passive: true });
     const sizes = new ResizeObserver(tell); // tells at once, too
@@ -71,21 +68,21 @@
   function tables() {
     for (const beside of document.querySelectorAll(".bd-article [data-values]")) // below each table that is made of data
       sortable(beside.previousElementSibling.querySelector("table"), JSON.parse(beside.dataset.values));
-    const aside = document.querySelector("div.bd-sidebar-secondary"); // some pages have none, and the theme would fail
+    // the theme hides the page's contents, which stand in the margin, beside an element of the class full-width; some
+    // pages have none, and the theme would fail
+    const wide = (document.querySelector("div.bd-sidebar-secondary") ? "full-width " : "") + "polinb-wide";
     const boxes = [...document.querySelectorAll(".bd-article .pst-scrollable-table-container")];
     const overs = boxes.map((box) => box.scrollWidth > box.clientWidth + 1); // read before any is moved: one layout
-    const made = boxes.map((box, i) => {
-      const edge = el("div");
+    const edges = boxes.map((box, i) => {
+      const edge = el("div", { class: overs[i] && wide });
       box.replaceWith(edge);
       edge.append(box);
-      // the theme hides the page's contents, which stand in the margin, beside an element of the class full-width
-      if (overs[i]) edge.className = aside ? "full-width polinb-wide" : "polinb-wide";
-      return [edge, box];
+      return edge;
     });
-    const all = () => made.forEach(([edge, box]) => edge.matches(".polinb-wide") && widen(edge, box));
+    const all = () => boxes.forEach((box, i) => overs[i] && widen(edges[i], box));
     all();
     addEventListener("resize", all);
-    for (const [edge, box] of made) watch(box, edge, text(box.querySelector(".caption-number")) || "Table");
+    boxes.forEach((box, i) => watch(box, edges[i], text(box.querySelector(".caption-number")) || "Table"));
     return all;
   }
 
@@ -98,7 +95,6 @@
 
   const again = tables(); // this script is deferred: the page is there, and the theme has not looked at it yet
   document.addEventListener("DOMContentLoaded", () => { // and now MathJax too
-    const maths = window.MathJax && window.MathJax.startup;
-    if (maths && maths.promise) maths.promise.then(equations).then(again); // a formula is not as wide as its source
+    window.MathJax?.startup?.promise?.then(equations).then(again); // a formula is not as wide as its source
   });
 })();
