@@ -1,18 +1,14 @@
 // Draws the charts of a page from the specification beside each, as they come near the screen, and puts a toolbar
-// under them: saving as SVG and PNG, and pointing out one series. Where drawing fails the picture stays.
-// window.polinbDrawAll() draws every chart; element.dataset.state is drawing, ready or error.
-// What stands in a tab that is not shown has no width yet: it is drawn when it comes into sight.
+// under them: saving as SVG and PNG, and pointing out one series. Where drawing fails the picture stays. What stands in
+// a tab that is not shown has no width yet: it is drawn when it comes into sight.
 (function () {
   "use strict";
-
   const MARGIN = "900px"; // a chart this near the screen is drawn
   const NARROW = 560; // pixels of room below which legends take one column
   const LEAST = 170; // a chart is not made narrower than this
   const LEAST_STEP = 36; // nor a column of cells: "(+0.50)" has to fit
   const { el, button, save } = polinb.dom;
   const charts = [...document.querySelectorAll("div.polinb-vega")]; // this script is deferred: the page is there
-
-  // --- drawing
 
   async function draw(element) {
     if (element.dataset.state) return;
@@ -79,8 +75,6 @@
     }
   }
 
-  // --- reading with the keyboard
-
   const told = (item) => (typeof item?.tooltip === "object"
     ? Object.entries(item.tooltip || {}).map(([name, value]) => name + ": " + value).join("; ") : "");
 
@@ -95,9 +89,7 @@
     const said = el("p.polinb-said", { role: "status" });
     element.append(said);
     let at = -1;
-
     const leave = () => host.querySelector(".polinb-current")?.classList.remove("polinb-current");
-
     function show(index) {
       const found = new Map(); // a number printed on a mark says the same as the mark: once is enough
       for (const node of host.querySelectorAll("svg path, svg rect, svg text, svg line")) {
@@ -111,18 +103,17 @@
       node.classList.add("polinb-current");
       said.textContent = text;
     }
-
     host.addEventListener("keydown", (event) => {
       if (event.target !== host || event.ctrlKey || event.altKey || event.metaKey) return;
       const arrows = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1 };
       const steps = { ...arrows, Home: 0, End: Infinity };
-      if (event.key === "Escape") {
+      if (event.key in steps) {
+        event.preventDefault();
+        show(steps[event.key]);
+      } else if (event.key === "Escape") {
         leave();
         said.textContent = "";
         at = -1;
-      } else if (event.key in steps) {
-        event.preventDefault();
-        show(steps[event.key]);
       }
     });
     host.addEventListener("blur", leave);
@@ -144,8 +135,6 @@
     }
   }
 
-  // --- the toolbar
-
   function toolbar(element, spec, meta, view) {
     const { name } = element.dataset;
     // what a reader calls it: "figure 3.1", out of the caption; the reference run's figure has no number of its own
@@ -153,12 +142,10 @@
     const called = caption ? "figure " + caption.textContent.match(/[\d.]*\d/)[0] : name;
     const saver = (kind, type, content) => {
       const text = kind.toUpperCase(), press = async () => save(`${name}.${kind}`, type, await content());
-      return button(text, press, { class: "polinb-save", "data-kind": kind, "aria-label": `Save ${called} as ${text}` });
+      const named = { "data-kind": kind, "aria-label": `Save ${called} as ${text}` };
+      return button(text, press, { class: "polinb-save", ...named });
     };
-    const png = async () => {
-      const canvas = await view.toCanvas(2);
-      return new Promise((done) => canvas.toBlob(done));
-    };
+    const png = () => view.toCanvas(2).then((canvas) => new Promise((done) => canvas.toBlob(done)));
     return el("div.polinb-tools", { role: "group", "aria-label": "Save this figure" },
       el("span", "Save as"), saver("svg", "image/svg+xml", () => view.toSVG()), saver("png", "image/png", png),
       highlighter(spec, meta.highlight, view));
@@ -182,14 +169,12 @@
     return el("label.polinb-highlight", "Highlight ", chooser);
   }
 
-  // --- start
-
   const all = () => charts.filter((element) => element.offsetParent).forEach(draw);
   const watcher = new IntersectionObserver((entries) => {
     for (const { target } of entries.filter((entry) => entry.isIntersecting)) draw(target);
   }, { rootMargin: MARGIN });
   charts.slice(0, 1).forEach(draw);
-  charts.slice(1).forEach((element) => watcher.observe(element));
+  charts.forEach((element) => watcher.observe(element));
   window.addEventListener("beforeprint", all);
   window.polinbDrawAll = all;
 })();

@@ -1,19 +1,13 @@
-// Tables: a click on a head sorts a table of numbers by the values that lie beside it, exactly; and one that is wider
-// than the page takes the free margin beside it. What still scrolls sideways, equations too, shows at which side there
-// is more and can be reached with the Tab key. The look is in polinb.css; without scripts there is the scroll bar alone.
+// Tables: a click on a head sorts a table of numbers by the values that lie beside it, exactly; a wide one takes free
+// margin. What still scrolls sideways, equations too, shows where there is more and can be reached with the Tab key.
 (function () {
   "use strict";
-
   const GAP = 24; // pixels kept free at the window's edge
   const WIDE = 992; // the theme's widest layout without a margin ends here
   const FEWEST = 4; // rows that are worth sorting
   const NEXT = { null: "ascending", ascending: "descending", descending: null }; // null: as the chapter has them
   const { el, button } = polinb.dom;
-
   const text = (node) => (node ? node.textContent.replace(/\s+/g, " ").trim() : "");
-
-  // --- sorting
-
   // keys: for each column its values, null where one is missing; a column of texts has null, and is sorted as shown
   function sortable(table, keys) {
     const body = table.tBodies[0], rows = [...body.rows], heads = [...table.tHead.rows[0].cells];
@@ -38,8 +32,6 @@
     });
   }
 
-  // --- width
-
   // box: what scrolls; edge: the element around it that shows the shadow; name: what a screen reader calls it
   function watch(box, edge, name) {
     edge.classList.add("polinb-edge");
@@ -54,7 +46,7 @@
     };
     box.addEventListener("scroll", tell, { passive: true });
     const sizes = new ResizeObserver(tell); // tells at once, too
-    for (const each of [box, box.firstElementChild]) sizes.observe(each); // a formula in a table may make it wider later
+    for (const each of [box, box.firstElementChild]) sizes.observe(each); // a formula may make a table wider later
   }
 
   function widen(edge, box) {
@@ -66,7 +58,7 @@
   }
 
   function tables() {
-    for (const beside of document.querySelectorAll(".bd-article [data-values]")) // below each table that is made of data
+    for (const beside of document.querySelectorAll(".bd-article [data-values]")) // below a table that is made of data
       sortable(beside.previousElementSibling.querySelector("table"), JSON.parse(beside.dataset.values));
     // the theme hides the page's contents, which stand in the margin, beside an element of the class full-width; some
     // pages have none, and the theme would fail

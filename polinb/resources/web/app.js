@@ -11,7 +11,7 @@ async function start(element) {
   element.dataset.state = "drawing";
   const root = polinb.dom.el("div.polinb-app-root"), parts = {};
   try {
-    for (const script of element.querySelectorAll("script.polinb-data")) parts[script.dataset.name] = await unpack(script);
+    for (const data of element.querySelectorAll("script.polinb-data")) parts[data.dataset.name] = await unpack(data);
     const { payload, ...blobs } = parts;
     element.append(root);
     render(root, JSON.parse(new TextDecoder().decode(payload)), blobs);

@@ -1,8 +1,7 @@
-// What the interactive parts share: elements, numbers as text, text of models with all of its characters visible, files,
-// the clipboard, and a part's state in the page's address. Text enters a page as text nodes only.
+// What the interactive parts share: elements, numbers as text, text of models with all of its characters visible,
+// files, the clipboard, and a part's state in the page's address. Text enters a page as text nodes only.
 (function () {
   "use strict";
-
   const absent = (value) => value === undefined || value === null || value === false;
 
   // el("button.quiet.wide", { onclick: f, "aria-label": "…" }, child, "text"): the options may be left out, strings
@@ -35,8 +34,6 @@
       el("thead", el("tr", head.map((text) => el("th", { scope: "col" }, text)))), el("tbody", rows.map(line)));
   }
 
-  // --- text
-
   const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}\ufe00-\ufe0f]/gu;
   const spelt = (char) => "⟨U+" + char.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") + "⟩";
 
@@ -44,9 +41,7 @@
   const visible = (text) =>
     String(text).replace(/\r\n?/g, "\n").replace(/\t/g, " ").replace(HIDDEN, (c) => (c === "\n" ? c : spelt(c)));
   const oneLine = (text) => visible(String(text).replace(/\t/g, "⇥")).replace(/\n/g, "⏎");
-
-  const finite = Number.isFinite;
-  const minus = (text) => text.replace("-", "−");
+  const finite = Number.isFinite, minus = (text) => text.replace("-", "−");
 
   // three significant digits at most, no exponent for ordinary sizes
   function short(value) {
@@ -56,7 +51,7 @@
     return minus(String(size >= 100 ? Math.round(value) : Number(value.toPrecision(3))));
   }
 
-  const signed = (value, text = short(value)) => (finite(value) && value > 0 ? "+" : "") + text;
+  const signed = (value) => (finite(value) && value > 0 ? "+" : "") + short(value);
   const fixed = (value, digits) => (finite(value) ? minus(value.toFixed(digits)) : "–");
 
   // Printer for numbers of one column: as many decimals for all as give the largest three digits.
@@ -72,8 +67,6 @@
   // 458752 → 458 752, with thin spaces that do not break
   const count = (value) => (finite(value) ? String(value).replace(/\B(?=(\d{3})+$)/g, "\u202f") : "–");
   const many = (n, one) => count(n) + " " + (n === 1 ? one : one + "s");
-
-  // --- files and clipboard
 
   function save(name, type, content) {
     const link = el("a", { href: URL.createObjectURL(new Blob([content], { type })), download: name });
@@ -92,11 +85,11 @@
   }
 
   // false: no right to the clipboard, or none there
-  const copy = (text) => Promise.resolve().then(() => navigator.clipboard.writeText(text)).then(() => true, () => false);
+  const copy = (text) =>
+    Promise.resolve().then(() => navigator.clipboard.writeText(text)).then(() => true, () => false);
 
-  // --- state in the address: mark + "topic=race&gamma=5"; what does not fit is ignored
-
-  // first: the state without a fragment; codecs: name → [text → value or undefined, value → text], in this order
+  // State in the address: mark + "topic=race&gamma=5"; what does not fit is ignored. first: the state without a
+  // fragment; codecs: name → [text → value or undefined, value → text], in this order
   function address(mark, first, codecs) {
     const write = (state) => {
       const changed = Object.entries(codecs).filter(([name]) => state[name] !== first[name]);
@@ -123,9 +116,7 @@
         if (hash === mark && !location.hash.startsWith(mark)) return; // another anchor of the page stays
         try {
           history.replaceState(history.state, "", hash === mark ? location.pathname + location.search : hash);
-        } catch {
-          // some local viewers forbid it, and browsers limit how often: the view works without it
-        }
+        } catch {} // some local viewers forbid it, and browsers limit how often: the view works without it
       },
     };
   }

@@ -1,10 +1,10 @@
-// The card of one neuron: its scores, activation scale, tokens, activation in the tuned models, contexts and effect when
-// ablated; for a neuron without a card, what the levels alone say. Two cards side by side share the ranges of their plots.
+// The card of one neuron: its scores, activation scale, tokens, activation in the tuned models, contexts and effect
+// when ablated; for a neuron without a card, what the levels alone say. Cards side by side share their plots' ranges.
 
 const LIMITS =
-  "What this does not show: a high score says that the activation differs between the left- and the right-tuned model, " +
-  "not that the neuron holds an opinion. Tokens are read off the value vector alone, without the layers after it; the " +
-  "contexts come from this run's prompts only; other neurons may take over when this one is ablated.";
+  "What this does not show: a high score says that the activation differs between the left- and the right-tuned " +
+  "model, not that the neuron holds an opinion. Tokens are read off the value vector alone, without the layers after " +
+  "it; the contexts come from this run's prompts only; other neurons may take over when this one is ablated.";
 const TITLES = { vanilla: "vanilla", left: "left-tuned", right: "right-tuned" };
 const SETS = { G: "general (G)", S: "topic-specific (S)" };
 const SHAPES = {
@@ -19,6 +19,8 @@ const muted = (...text) => el("p.nx-muted", text);
 const unit = (levels, name) => ` Unit: ${levels.payload.units[name]}.`;
 const keyOf = (kind) => el("span.nx-key.nx-key-" + kind, { "aria-hidden": "true" });
 const badge = (kind, text) => el("span.nx-badge", kind && keyOf(kind), text);
+const valuesOf = (context, model) => context[model === "vanilla" ? "values" : model];
+const shape = (name, className) => el("path", { d: SHAPES[name], class: className });
 
 // A token standing alone: spaces at its ends become thin gaps that can be seen.
 function tokenChip(token) {
@@ -26,10 +28,6 @@ function tokenChip(token) {
   const gap = (n) => Array.from({ length: n }, () => el("span.nx-gap", "\u00a0"));
   return el("bdi.nx-token", gap(lead), inner, gap(Math.max(0, text.length - lead - inner.length)));
 }
-
-// --- plots
-
-const shape = (name, className) => el("path", { d: SHAPES[name], class: className });
 
 // Range of the finite numbers and 0, never empty.
 function range(values) {
@@ -58,8 +56,6 @@ function plotRow([low, high], items) {
     known.map(([kind, ...rest]) => draw[kind](...rest)));
 }
 
-// --- the card
-
 // shown: indices of the neurons side by side, this one among them; on: {variant(name), close(index), keep(index)}
 function cardOf(levels, index, shown, view, on) {
   const card = levels.cards.get(index), all = shown.map((each) => levels.cards.get(each)).filter(Boolean);
@@ -82,9 +78,8 @@ function heading(levels, index, id, shown, view, on) {
   const set = kind === "S" && inside.length === 1 ? "strictly specific (S)" : SETS[kind] || "in no set";
   const text = () => JSON.stringify(levels.data(index), null, 1) + "\n";
   const quiet = (title, name, press) => button(title, press, { class: "nx-quiet", name });
-  const copied = async ({ target }) => {
-    target.textContent = (await copy(text())) ? "Copied" : "No clipboard here";
-  };
+  const told = (done) => (done ? "Copied" : "No clipboard here");
+  const copied = async ({ target }) => { target.textContent = told(await copy(text())); };
   return el("header",
     el("h3", { id, tabindex: "-1" }, "Neuron " + levels.name(index)), badge(kind, set), el("span.nx-muted", said),
     el("span.nx-actions",
@@ -101,16 +96,14 @@ function plain(levels, index, view) {
     return [topic, levels.share(level), level >= payload.cuts[view.gamma] ? "inside" : "outside"];
   });
   // what gives a neuron of its kind (at the γ of the run, whatever the slider says) a card
-  const kind = levels.kind(index, levels.own), parameter = { G: "cards_general", S: "cards_specific" }[kind];
+  const kind = levels.kind(index, levels.own), name = { G: "cards_general", S: "cards_specific" }[kind];
   const more = kind
-    ? `It is ${SETS[kind]} at the run's γ of ${own}: a higher papermill parameter ${parameter} gives more of these a card.`
-    : `Only neurons of a set get a card, and at the run's γ of ${own} it is in none.`;
-  const place = "Its place by score among all neurons of the " + payload.pool;
-  return [table(place, ["topic", "place", "the top " + gamma], rows), el("p.nx-note",
-    `This book has cards for ${many(payload.cards.length, "neuron")}, and this is not one of them. ${more}`)];
+    ? `It is ${SETS[kind]} at the run's γ of ${own}: a higher papermill parameter ${name} gives more of these a card`
+    : `Only neurons of a set get a card, and at the run's γ of ${own} it is in none`;
+  const caption = "Its place by score among all neurons of the " + payload.pool;
+  return [table(caption, ["topic", "place", "the top " + gamma], rows), el("p.nx-note",
+    `This book has cards for ${many(payload.cards.length, "neuron")}, and this is not one of them. ${more}.`)];
 }
-
-// --- scores, scale, tokens
 
 function scores(levels, card, all, view) {
   const { run, pool, cuts, scores_at: at } = levels.payload;
@@ -121,30 +114,27 @@ function scores(levels, card, all, view) {
     plotRow(span, [["bar", "nx-bar", card.scores[t]], ["tick", "nx-cut", needed[t]]]),
     ...[short(card.scores[t]), count(card.ranks[t]), count(card.rank_normalised[t])],
   ]);
-  const caption = `PNLAC score (${run.score}) by topic and its rank in the ${pool} (1: strongest). The line marks the ` +
-    `score needed at γ = ${levels.gamma(view.gamma)}. Last column: rank of the score over the vanilla standard deviation.`;
+  const gamma = levels.gamma(view.gamma), last = "rank of the score over the vanilla standard deviation";
+  const caption = `PNLAC score (${run.score}) by topic and its rank in the ${pool} (1: strongest). The line marks ` +
+    `the score needed at γ = ${gamma}. Last column: ${last}.`;
   return table(caption, ["topic", "", "score", "rank", "rank, norm."], rows);
 }
 
 function activationScale({ payload, width, total }, card) {
   const pool = payload.pool === "layer" ? width : total;
-  return el("p", `Activation scale: its vanilla RMS activation is ${short(card.scale)}, rank ${count(card.scale_rank)} ` +
-    `of ${count(pool)}. A neuron near the top in scale but far down in the normalised ranks scores high because its ` +
-    "activations are large.");
+  const rank = `rank ${count(card.scale_rank)} of ${count(pool)}`;
+  return el("p", `Activation scale: its vanilla RMS activation is ${short(card.scale)}, ${rank}. A neuron near the ` +
+    "top in scale but far down in the normalised ranks scores high because its activations are large.");
 }
 
 function tokens(levels, card) {
   const number = column([...card.promoted, ...card.suppressed].map(([, value]) => value));
   const line = ([token, value]) => el("li", tokenChip(token), el("span.nx-number", number(value)));
   const list = (side) => el("div", el("h5", side), el("ol.nx-tokens", card[side].map(line)));
-  return [
-    muted("What its value vector, read through the unembedding, raises and lowers most at a positive activation; a " +
-      "negative one turns it round." + unit(levels, "lens")),
-    el("div.nx-two", list("promoted"), list("suppressed")),
-  ];
+  const about = "What its value vector, read through the unembedding, raises and lowers most at a positive " +
+    "activation; a negative one turns it round.";
+  return [muted(about + unit(levels, "lens")), el("div.nx-two", list("promoted"), list("suppressed"))];
 }
-
-// --- activation
 
 function activation(levels, card, all) {
   const values = (each) => each.activation.flatMap((row) => MODELS.map((model) => row[model]));
@@ -167,7 +157,8 @@ function activation(levels, card, all) {
 // How often each activation occurs: vanilla filled, the tuned models as outlines, on a square-root scale.
 function histogram(found) {
   if (!found) return muted("The distribution of its activations was not kept by this run.");
-  const { first, width } = found, bins = found.vanilla.length, tall = 80, still = { "vector-effect": "non-scaling-stroke" };
+  const { first, width, vanilla } = found, bins = vanilla.length, tall = 80;
+  const still = { "vector-effect": "non-scaling-stroke" };
   const shares = MODELS.map((model) => found[model].map((n) => n / (sum(found[model]) || 1)));
   const top = Math.max(...shares.flat());
   const outlines = MODELS.map((model, m) => {
@@ -178,38 +169,32 @@ function histogram(found) {
   const above = "Above 0: " + MODELS.map((model, m) =>
     `${TITLES[model]} ${Math.round(100 * sum(shares[m].slice(Math.max(0, -first))))} %`).join(", ");
   return el("div.nx-hist",
-    muted(`Activations on answer tokens of all topics, a bin ${short(width)} wide; heights on a square-root scale, the ` +
-      `outermost bins hold all beyond. ${above}.`),
+    muted(`Activations on answer tokens of all topics, a bin ${short(width)} wide; heights on a square-root scale, ` +
+      `the outermost bins hold all beyond. ${above}.`),
     el("svg", { viewBox: `0 0 ${10 * bins} ${tall}`, preserveAspectRatio: "none", role: "img",
       "aria-label": "Histogram of its activations. " + above }, outlines,
     el("line", { x1: -10 * first, x2: -10 * first, y1: 0, y2: tall, class: "nx-zero", ...still })),
     el("p.nx-axis.nx-muted", [first, first + bins].map((bin) => el("span", short(bin * width)))));
 }
 
-// --- contexts: tokens tinted by activation; sign by hue and by the line below, numbers with pointer or arrow keys
-
-const valuesOf = (context, model) => context[model === "vanilla" ? "values" : model];
-
+// Tokens tinted by activation: sign by hue and by the line below, numbers with pointer or arrow keys.
 function contexts(levels, card, view, on) {
-  const chosen = levels.topics[view.topic];
-  // the chosen topic's first; sorting is stable
+  const chosen = levels.topics[view.topic]; // its contexts come first; sorting is stable
   const all = card.contexts.slice().sort((a, b) => (b.topic === chosen) - (a.topic === chosen));
   const every = all.flatMap((context) => MODELS.flatMap((model) => valuesOf(context, model))).filter(finite);
   const top = Math.max(1e-12, ...every.map(Math.abs));
   const list = el("ol.nx-contexts"), name = "nx-variant-" + ++ids;
   const draw = (model) => list.replaceChildren(...all.map((each) => oneContext(each, model, top)));
-  const choice = (model) => {
-    const onchange = () => {
-      on.variant(model);
-      draw(model);
-    };
-    const given = { type: "radio", name, value: model, checked: model === view.variant, onchange };
-    return el("label", el("input", given), TITLES[model]);
+  const choice = (value) =>
+    el("label", el("input", { type: "radio", name, value, checked: value === view.variant }), TITLES[value]);
+  const onchange = ({ target }) => {
+    on.variant(target.value);
+    draw(target.value);
   };
   const sample = (text, value) => tint(el("span.nx-tok", text), value, 1);
   draw(view.variant);
   return [
-    el("fieldset.nx-choice", el("legend", "Activation in the model"), MODELS.map(choice)),
+    el("fieldset.nx-choice", { onchange }, el("legend", "Activation in the model"), MODELS.map(choice)),
     el("p.nx-legend", sample("positive", 0.8), sample("negative", -0.8),
       el("span", `strongest tint: activation of size ${short(top)}, the same for the three models`)),
     list,
@@ -252,13 +237,12 @@ function oneContext(context, variant, top) {
   return el("li", muted([topic, writer].filter(Boolean).join(", "), ", from token " + start), text, readout);
 }
 
-// --- ablation
-
 // Into the page where the model answers, if this is a page of the book and shows the model that is there.
 function live(levels, index) {
   const top = document.documentElement.dataset.content_root;
-  if (top === undefined || levels.payload.run.model !== "smollm2-135m-instruct") return null;
-  return el("p", el("a", { href: `${top}try.html#try:set=own&kind=ablate&own=${levels.name(index)}` }, "Ablate it live"));
+  const href = `${top}try.html#try:set=own&kind=ablate&own=${levels.name(index)}`;
+  const there = top !== undefined && levels.payload.run.model === "smollm2-135m-instruct";
+  return there && el("p", el("a", { href }, "Ablate it live"));
 }
 
 function ablation(levels, card, all) {
@@ -276,8 +260,8 @@ function ablation(levels, card, all) {
     ]),
     ...[number(effect), `[${number(low)}, ${number(high)}]`, band.map(number).join(" to ")],
   ]);
-  const caption = "Effect of setting the neuron to zero. Line: interval. Grey and last column: lowest to highest effect " +
-    `of ${many(chance.n, "random neuron")}, of as large a scale as possible. Of ${any.n} drawn from all, over all topics: ` +
-    any.all.map(number).join(" to ") + "." + unit(levels, "effect");
+  const caption = "Effect of setting the neuron to zero. Line: interval. Grey and last column: lowest to highest " +
+    `effect of ${many(chance.n, "random neuron")}, of as large a scale as possible. Of ${any.n} drawn from all, over ` +
+    `all topics: ${any.all.map(number).join(" to ")}.` + unit(levels, "effect");
   return table(caption, ["topic", "← left · right →", "effect", "interval", "random"], rows, { class: "nx-wide" });
 }

@@ -1,16 +1,11 @@
-// The map of all neurons: layers as rows and neurons as columns, or one layer with a square a neuron. Two canvases: the
-// lower is drawn when what it shows changes, the upper carries cursor and selection only. Positions are in device pixels,
-// rounded, so that edges are sharp on every screen.
+// The map of all neurons: layers as rows and neurons as columns, or one layer with a square a neuron. The upper of two
+// canvases carries cursor and selection only. Positions are in whole device pixels: edges are sharp on every screen.
 
 const CELL = 5; // narrowest cell of the overview in CSS pixels: it can still be hit
-const TALLEST = 480;
-const NARROW = 480;
+const TALLEST = 480, NARROW = 480;
 const FONT = "px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif";
-const density = () => globalThis.devicePixelRatio || 1;
 
-// --- where things lie on a map of `room` CSS pixels
-
-// one layer, a square a neuron; a margin for the selection's frame
+// Where things lie on a map of `room` CSS pixels: one layer, a square a neuron; a margin for the selection's frame.
 function squareGrid({ width }, room) {
   const side = clamp(Math.floor(Math.sqrt((room * (room < NARROW ? 420 : TALLEST)) / width)), 3, 14);
   const columns = clamp(Math.floor((room - 10) / side), 1, width), rows = Math.ceil(width / columns);
@@ -18,7 +13,7 @@ function squareGrid({ width }, room) {
   return { x: 5, y: 5, columns, rows, cells: width, per: 1, ...size };
 }
 
-// all layers, several neurons a cell, and at the right a strip for the layers' bars
+// The same for all layers, several neurons a cell, and at the right a strip for the layers' bars.
 function rowGrid({ layers, width }, room) {
   const [stripWidth, label] = room < NARROW ? [52, 0] : [120, 40], x = 34;
   const plot = Math.max(CELL, room - x - stripWidth - 10), per = Math.ceil(width / Math.floor(plot / CELL));
@@ -37,17 +32,14 @@ function boxOf({ x, y, cellWidth, cellHeight, columns }, cell, scale) {
   return [left, top, edge(x, cellWidth, column + 1) - left, edge(y, cellHeight, row + 1) - top];
 }
 
-// --- colours
-
-// Those of the page's theme, read anew at every drawing.
+// Colours of the page's theme, read anew at every drawing.
 function inks(element) {
   const style = getComputedStyle(element);
   const ink = (name) => style.getPropertyValue("--px-" + name).trim();
-  const hex = (name) => [1, 3, 5].map((i) => parseInt(ink(name).slice(i, i + 2), 16));
-  return {
-    ...{ low: hex("level-low"), high: hex("level-high"), general: ink("left"), specific: ink("right") },
-    ...{ text: style.color, muted: ink("soft"), ground: ink("ground"), mark: ink("mark") },
-  };
+  const parts = (colour) => colour.match(/\w\w/g).map((hex) => parseInt(hex, 16));
+  const [low, high] = ["level-low", "level-high"].map((name) => parts(ink(name)));
+  const [general, specific, muted, ground, mark] = ["left", "right", "soft", "ground", "mark"].map(ink);
+  return { low, high, general, specific, muted, ground, mark, text: style.color };
 }
 
 // Colour of each level: equal steps of grey for equal steps of the share's logarithm, from level `first` to `last`.
@@ -56,13 +48,6 @@ function shades(shares, ink, first, last) {
   const grey = (at) => ink.low.map((low, i) => Math.round(low + at * (ink.high[i] - low)));
   return log.map((value) => `rgb(${grey(clamp((log[first] - value) / span, 0, 1))})`);
 }
-
-// Lowest level that gets a colour of its own: below it lie one in twenty cells.
-function firstShade(levels) {
-  return levels.slice().sort()[Math.floor(levels.length / 20)];
-}
-
-// --- drawing
 
 function fill(context, colour, x, y, width, height) {
   context.fillStyle = colour;
@@ -116,8 +101,7 @@ function drawRows(context, grid, { general, specific }, scale, ink) {
   const inRow = (list, row) => sum(list.slice(row * columns, (row + 1) * columns));
   const sums = Array.from({ length: rows }, (_, row) => [inRow(general, row), inRow(specific, row)]);
   const most = Math.max(1, ...sums.map(sum));
-  context.font = Math.round(clamp(cellHeight - 2, 9, 11) * scale) + FONT;
-  context.textBaseline = "middle";
+  Object.assign(context, { font: Math.round(clamp(cellHeight - 2, 9, 11) * scale) + FONT, textBaseline: "middle" });
   sums.forEach(([G, S], row) => {
     const [, y, , height] = boxOf(grid, row * columns, scale), thick = Math.max(1, Math.round(height * 0.6));
     const top = y + Math.round((height - thick) / 2);
@@ -125,9 +109,8 @@ function drawRows(context, grid, { general, specific }, scale, ink) {
     if (G) fill(context, ink.general, left, top, Math.max(1, a), thick);
     if (S) frame(context, ink.specific, Math.max(1, Math.round(scale)), left + a, top, Math.max(1, b), thick);
     if (row % step) return;
-    context.fillStyle = ink.muted;
-    context.textAlign = "right";
-    context.fillText(String(row), (grid.x - 6) * scale, y + height / 2);
+    Object.assign(context, { fillStyle: ink.muted, textAlign: "right" });
+    context.fillText(row, (grid.x - 6) * scale, y + height / 2);
     context.textAlign = "left";
     if (strip.label) context.fillText(count(G + S), left + a + b + 4 * scale, y + height / 2);
   });
@@ -138,17 +121,14 @@ function drawColumns(context, grid, width, scale, ink) {
   const goal = width / Math.max(2, (grid.columns * grid.cellWidth) / 90), power = 10 ** Math.floor(Math.log10(goal));
   const step = Math.max(1, [1, 2, 5, 10].map((n) => n * power).find((n) => n >= goal));
   const y = (grid.y + grid.rows * grid.cellHeight) * scale;
-  context.font = Math.round(11 * scale) + FONT;
-  context.textBaseline = "top";
+  Object.assign(context, { font: Math.round(11 * scale) + FONT, textBaseline: "top" });
   for (let n = 0; n < width; n += step) {
     const x = Math.round((grid.x + (n * grid.cellWidth) / grid.per) * scale);
     fill(context, ink.muted, x, y, Math.max(1, Math.round(scale)), 4 * scale);
-    context.textAlign = n === 0 ? "left" : "center";
-    context.fillText(String(n), x, y + 6 * scale);
+    context.textAlign = n ? "center" : "left";
+    context.fillText(n, x, y + 6 * scale);
   }
 }
-
-// --- the map
 
 class NeuronMap {
   // on: {open(neurons, byKey), layer(number)}
@@ -157,15 +137,12 @@ class NeuronMap {
     this.base = el("canvas", { "aria-hidden": "true" });
     this.over = el("canvas.nx-over", {
       ...{ tabindex: "0", role: "application", "aria-roledescription": "map" },
-      onpointermove: (event) => this.hover(this.cellAt(event)),
+      onpointermove: (event) => this.hover(this.under(event).cell),
       onpointerleave: () => this.hover(-1),
       onclick: (event) => this.click(event),
       onkeydown: (event) => this.key(event),
       onblur: () => this.overlay(),
-      onfocus: () => {
-        if (this.over.matches(":focus-visible")) this.say();
-        this.overlay();
-      },
+      onfocus: () => (this.over.matches(":focus-visible") ? this.say() : this.overlay()),
     });
     this.tip = el("div.nx-tip", { hidden: true, "aria-hidden": "true" });
     this.live = el("div.nx-sr", { "aria-live": "polite" });
@@ -175,21 +152,11 @@ class NeuronMap {
   }
 
   close() { this.watch.disconnect(); }
-  measure() { return this.element.clientWidth + "@" + density(); }
+  measure() { return this.element.clientWidth + "@" + devicePixelRatio; }
 
-  show(view) {
-    this.view = { ...view };
-    this.draw();
-  }
-
-  // only the selection changed
-  select(index) {
-    this.view.neuron = index;
-    this.overlay();
-  }
-
-  draw() {
-    const { levels, view } = this, one = view.layer >= 0, scale = density(), ink = inks(this.element);
+  draw(view = this.view) {
+    this.view = view;
+    const { levels } = this, one = view.layer >= 0, scale = devicePixelRatio, ink = inks(this.element);
     const grid = (this.grid = (one ? squareGrid : rowGrid)(levels, this.element.clientWidth || 600));
     this.size = this.measure();
     for (const canvas of [this.base, this.over]) {
@@ -199,7 +166,8 @@ class NeuronMap {
     }
     this.order = one ? levels.sorted(view) : null;
     this.cells = levels.cells(view, grid.per, this.order);
-    this.first = Math.min(levels.highest, firstShade(one ? levels.of(view.topic) : this.cells.level));
+    const shown = (one ? levels.of(view.topic) : this.cells.level).slice().sort();
+    this.first = Math.min(levels.highest, shown[Math.floor(shown.length / 20)]); // below it no grey of its own
     const shade = shades(levels.payload.shares, ink, this.first, levels.highest), context = this.base.getContext("2d");
     (one ? drawSquares : drawCells)(context, grid, this.cells, scale, ink, shade);
     if (!one) {
@@ -209,24 +177,19 @@ class NeuronMap {
     const all = `Map of all neurons: ${levels.layers} layers from the top down, neuron number from left to right.`;
     const title = one ? `Neurons of layer ${view.layer}.` : all;
     this.over.setAttribute("aria-label", title + " Arrow keys move, Enter opens.");
-    if (this.cursor >= grid.cells) this.cursor = -1;
+    if (this.cursor >= grid.cells || this.layer !== view.layer) this.cursor = -1;
+    this.layer = view.layer;
     this.overlay();
   }
 
-  // --- cells and neurons
-
-  cellAt({ offsetX, offsetY }) {
-    const { x, cellWidth, columns, cells } = this.grid, column = Math.floor((offsetX - x) / cellWidth);
-    const row = this.rowAt(offsetY), cell = row * columns + column;
-    return row >= 0 && column >= 0 && column < columns && cell < cells ? cell : -1;
+  // row and cell under the pointer, or -1
+  under({ offsetX, offsetY }) {
+    const { x, y, cellWidth, cellHeight, columns, rows, cells } = this.grid;
+    const column = Math.floor((offsetX - x) / cellWidth), row = Math.floor((offsetY - y) / cellHeight);
+    const cell = row * columns + column, inside = row >= 0 && row < rows;
+    return { row: inside ? row : -1, cell: inside && column >= 0 && column < columns && cell < cells ? cell : -1 };
   }
 
-  rowAt(y) {
-    const row = Math.floor((y - this.grid.y) / this.grid.cellHeight);
-    return row >= 0 && row < this.grid.rows ? row : -1;
-  }
-
-  // neurons of a cell
   neurons(cell) {
     if (this.order) return [this.order[cell]];
     const { columns, per } = this.grid, { width } = this.levels, from = (cell % columns) * per;
@@ -263,8 +226,6 @@ class NeuronMap {
     ];
   }
 
-  // --- pointer, keys, overlay
-
   hover(cell) {
     this.over.style.cursor = cell >= 0 ? "pointer" : "default";
     if (cell === this.hovered) return;
@@ -282,9 +243,9 @@ class NeuronMap {
 
   // a cell is opened; beside the cells, a row's layer
   click(event) {
-    const cell = this.cellAt(event), row = this.order ? -1 : this.rowAt(event.offsetY);
+    const { row, cell } = this.under(event);
     if (cell >= 0) this.open(cell, false);
-    else if (row >= 0) this.on.layer(row);
+    else if (row >= 0 && !this.order) this.on.layer(row);
   }
 
   open(cell, byKey) {
@@ -308,33 +269,30 @@ class NeuronMap {
     const next = this.cursor < 0 && !["Home", "End"].includes(event.key) ? at : moves[event.key];
     if (next >= 0 && next < cells) this.cursor = next;
     this.say();
-    this.overlay();
   }
 
   say() {
     this.cursor = this.start();
     this.live.textContent = this.describe(this.cursor).join("; ");
+    this.overlay();
   }
 
   overlay() {
     if (!this.grid) return;
-    const scale = density(), { cellWidth, cellHeight, cells } = this.grid, ink = inks(this.element);
+    const scale = devicePixelRatio, { cellWidth, cellHeight, cells } = this.grid, ink = inks(this.element);
     const context = this.over.getContext("2d");
     context.clearRect(0, 0, this.over.width, this.over.height);
     const box = (cell, out, line, colour) => {
+      if (cell < 0) return;
       const corner = this.corner(cell).map((at) => Math.round((at - out) * scale));
       const size = [cellWidth, cellHeight].map((length) => Math.round((length + 2 * out) * scale));
       frame(context, colour, Math.round(line * scale), ...corner, ...size);
     };
-    if (this.hovered >= 0 && this.hovered < cells) box(this.hovered, 1, 1, ink.text);
-    const chosen = this.cellOf(this.view.neuron);
-    if (chosen >= 0) {
-      box(chosen, 4, 2, ink.ground);
-      box(chosen, 3, 2, ink.mark);
-    }
-    if (this.cursor >= 0 && document.activeElement === this.over) {
-      box(this.cursor, 3, 1, ink.ground);
-      box(this.cursor, 2, 2, ink.text);
-    }
+    const chosen = this.cellOf(this.view.neuron), cursor = document.activeElement === this.over ? this.cursor : -1;
+    box(this.hovered < cells ? this.hovered : -1, 1, 1, ink.text);
+    box(chosen, 4, 2, ink.ground);
+    box(chosen, 3, 2, ink.mark);
+    box(cursor, 3, 1, ink.ground);
+    box(cursor, 2, 2, ink.text);
   }
 }

@@ -1,7 +1,6 @@
-// The neuron explorer's numbers: the level of every neuron and topic, the sets at each gamma, the cells of a map, and
-// the state in the address. Levels come as one byte a neuron and topic (browse/explorer_levels.py); a neuron is in N_t
-// at a gamma when its level reaches that gamma's cut. Nothing here draws. First of the explorer's scripts, which are one
-// function: what is named here is known to all of them.
+// The neuron explorer's numbers: levels of every neuron and topic, sets at each gamma, cells of a map, and the state in
+// the address. Levels come as one byte a neuron and topic (browse/explorer_levels.py); a neuron is in N_t at a gamma
+// when its level reaches that gamma's cut. First of the explorer's scripts, which know each other's names.
 
 const { el, button, select, field, table, save, copy, address } = polinb.dom;
 const { oneLine, finite, short, signed, fixed, column, count, many } = polinb.dom;
@@ -13,11 +12,9 @@ const OTHER = 0, GENERAL = 1, SPECIFIC = 2; // what the map marks
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);
+const alone = (mask) => mask > 0 && (mask & (mask - 1)) === 0; // of one topic only
 const largest = (numbers) => numbers.reduce((a, b) => Math.max(a, b), 0);
-
-function need(condition, message) {
-  if (!condition) throw new Error("neuron explorer: " + message);
-}
+const need = (condition, message) => { if (!condition) throw new Error("neuron explorer: " + message); };
 
 class Levels {
   constructor(payload, bytes) {
@@ -55,27 +52,23 @@ class Levels {
     return this.masks.get(g);
   }
 
-  // which masks are topic-specific, and strictly: of one topic alone
-  shared(mask) { return mask > 0 && mask !== this.full; }
-  alone(mask) { return mask > 0 && (mask & (mask - 1)) === 0; }
-
   // numbers of neurons at gamma number g: {G, any, alone, N: [..], S: [..], strict: [..]}; any: S of any topic
   tally(g) {
     const histogram = new Uint32Array(this.full + 1);
-    for (const mask of this.mask(g)) histogram[mask]++;
+    this.mask(g).forEach((mask) => histogram[mask]++);
     const all = (kept) => sum(histogram.map((n, mask) => (kept(mask) ? n : 0)));
     const each = (kept) => this.topics.map((_, t) => all((mask) => (mask >> t) & 1 && kept(mask)));
-    const shared = (mask) => this.shared(mask), alone = (mask) => this.alone(mask);
+    const shared = (mask) => mask > 0 && mask !== this.full;
     const sets = { N: each(() => true), S: each(shared), strict: each(alone) };
     return { G: histogram[this.full], any: all(shared), alone: all(alone), ...sets };
   }
 
   // Sentence if the page's own count differs from the one that Python wrote, else "".
-  disagreement(g) {
-    const told = this.payload.counts[g], found = this.tally(g);
+  disagreement(g, found = this.tally(g)) {
+    const told = this.payload.counts[g];
     const same = (kind) => this.topics.every((topic, t) => told[kind][topic] === found[kind][t]);
     if (told.G === found.G && same("S") && same("strict")) return "";
-    return "the sets counted from the levels differ from the run's own counts at gamma " + this.payload.gammas[g] + " %";
+    return `the sets counted from the levels differ from the run's own counts at gamma ${this.payload.gammas[g]} %`;
   }
 
   // What the map marks under a view's filters, as a function of a neuron's index.
@@ -83,7 +76,7 @@ class Levels {
     const mask = this.mask(gamma), marks = new Uint8Array(this.full + 1);
     for (let m = 1; m < this.full; m++) {
       const inside = topic < 0 || (m >> topic) & 1;
-      if (inside && type !== "G" && (type !== "strict" || this.alone(m))) marks[m] = SPECIFIC;
+      if (inside && type !== "G" && (type !== "strict" || alone(m))) marks[m] = SPECIFIC;
     }
     if (type === "all" || type === "G") marks[this.full] = GENERAL;
     return (index) => (cards && !this.cards.has(index) ? OTHER : marks[mask[index]]);
@@ -158,21 +151,12 @@ function stateLink(levels) {
   const gammas = levels.payload.gammas.map(String), layers = Array.from({ length: levels.layers }, (_, layer) => layer);
   const among = (list) => [(text) => list.find((each) => String(each) === text)];
   const place = (list) => [(text) => (list.includes(text) ? list.indexOf(text) : undefined), (at) => list[at]];
-  const neuron = [
-    (text) => [levels.parse(text)].find(Number.isInteger),
-    (index) => (index === null ? "" : levels.name(index)),
-  ];
+  const name = (index) => (index === null ? "" : levels.name(index));
+  const neuron = [(text) => [levels.parse(text)].find(Number.isInteger), name];
   return address("#explorer?", initial(levels), {
-    topic: place(levels.topics),
-    type: among(Object.keys(TYPES)),
-    gamma: place(gammas),
-    layer: among(layers),
-    cards: [(text) => text === "1" || undefined, () => "1"],
-    order: among(["rank"]),
-    neuron,
-    beside: neuron,
-    variant: among(MODELS),
-    sort: among(COLUMNS.flatMap((name) => [name, "-" + name])),
-    find: [(text) => text.slice(0, 200)],
+    ...{ topic: place(levels.topics), type: among(Object.keys(TYPES)), gamma: place(gammas), layer: among(layers) },
+    ...{ cards: [(text) => text === "1" || undefined, () => "1"], order: among(["rank"]) },
+    ...{ neuron, beside: neuron, variant: among(MODELS) },
+    ...{ sort: among(COLUMNS.flatMap((name) => [name, "-" + name])), find: [(text) => text.slice(0, 200)] },
   });
 }

@@ -1,7 +1,4 @@
-// The end of one module out of the page's scripts, for a live kernel. The page's address is left alone: it belongs to
-// JupyterLab. Bytes arrive as DataView.
-const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-
+// The end of one module out of the page's scripts, for a live kernel; the page's address belongs to JupyterLab.
 function inKernel({ model, el: root }) {
   let drawn = null;
   const told = (index, layer, neuron) => {
@@ -17,9 +14,10 @@ function inKernel({ model, el: root }) {
   const draw = () => {
     drawn?.close();
     drawn = null;
-    const blobs = Object.fromEntries(Object.entries(model.get("blobs")).map(([name, view]) => [name, bytes(view)]));
+    const { buffer, byteOffset, byteLength } = model.get("blobs").levels || new Uint8Array(); // arrives as DataView
+    const levels = new Uint8Array(buffer, byteOffset, byteLength);
     try {
-      drawn = render(root, model.get("payload"), blobs, { link: false, selected: told });
+      drawn = render(root, model.get("payload"), { levels }, { link: false, selected: told });
       choose();
     } catch (error) {
       root.replaceChildren(el("p", { role: "alert" }, String(error.message || error)));
@@ -33,5 +31,4 @@ function inKernel({ model, el: root }) {
     for (const [name, hear] of Object.entries(heard)) model.off(name, hear);
   };
 }
-
 export default { render: inKernel };

@@ -1,55 +1,48 @@
 // The responses browser: every model's answer to each question beside the others, with the judge's label and P(right).
-// Data come from display/responses.py (questions, columns, and texts kept once each). What a model wrote is only ever
-// set as text. The view is kept in the address after "#responses:", so a link leads back to it.
+// Data come from display/responses.py. What a model wrote is only ever set as text. The address keeps the view.
 
 const { el, button, select, table, visible, fixed, save, csv, address } = polinb.dom;
 const PAGE = 20; // questions drawn at once
 const SHAPES = { left: "◀ left", right: "▶ right", other: "● neither", unrated: "○ not rated", none: "not asked" };
 const ORDERS = {
-  asked: "as asked",
-  change: "largest change of P(right)",
-  right: "largest change to the right",
-  left: "largest change to the left",
-  unsure: "judge least sure (second column)",
+  ...{ asked: "as asked", change: "largest change of P(right)", right: "largest change to the right" },
+  ...{ left: "largest change to the left", unsure: "judge least sure (second column)" },
 };
 const DIFFERENCES = { all: "all questions", two: "the two labels differ", any: "any shown labels differ" };
-
+const NOT_ASKED = { text: "", label: "none", p: null, tokens: null };
 const stance = (value) => (value > 0 ? "+" : "") + fixed(value, 2);
 
-// --- data
-
-class Data {
-  constructor(payload) {
-    if (payload.version !== 1) throw new Error("responses: data of another version");
-    Object.assign(this, payload);
-    this.rows = [...this.questions.id.keys()];
-    this.ids = this.kinds.map((kind) => kind.id);
-    this.trained = [...new Set(this.columns.map((c) => c.trained))].filter(Boolean);
-    this.lower = this.texts.map((text) => text.toLowerCase());
-    const lists = this.columns.flatMap((c) => [c.text, c.label, c.p, c.tokens]);
-    if (lists.some(({ length }) => length !== this.rows.length)) throw new Error("responses: a column of another length");
-  }
-  kind(id) { return this.kinds.find((kind) => kind.id === id); }
-  column(id, trained) { return this.columns.find((c) => c.kind === id && ["", trained].includes(c.trained)); }
-  shown(state) { return state.columns.split(",").map((id) => [id, this.column(id, state.trained)]); }
-  label(column, row) { return column.label[row] < 0 ? "none" : this.labels[column.label[row]]; }
-  p(column, row) { return column.p[row] === null ? null : column.p[row] / this.steps; }
-  text(column, row) { return column.text[row] < 0 ? "" : this.texts[column.text[row]]; }
-  question(row) { return this.texts[this.questions.prompt[row]]; }
-  topic(row) { return this.topics[this.questions.topic[row]]; }
-  name(row) { return this.topic(row) + "/" + this.questions.id[row]; }
-  holds(text, find) { return text >= 0 && this.lower[text].includes(find); }
+// The payload with its questions as `rows`, and for each column the cells: what its model answered to them.
+function unpacked(payload) {
+  const { version, kinds, questions, texts, topics, labels, steps } = payload;
+  if (version !== 1) throw new Error("responses: data of another version");
+  const rows = questions.id.map((id, i) => {
+    const [prompt, left, right] = ["prompt", "left", "right"].map((name) => texts[questions[name][i]]);
+    const topic = topics[questions.topic[i]];
+    return { i, id, topic, name: topic + "/" + id, prompt, left, right };
+  });
+  const columns = payload.columns.map(({ text, label, p, tokens, ...column }) => {
+    const uneven = [text, label, p, tokens].some((list) => list.length !== rows.length);
+    if (uneven) throw new Error("responses: a column of another length");
+    const answered = (at, i) =>
+      ({ text: texts[at], label: labels[label[i]], p: p[i] === null ? null : p[i] / steps, tokens: tokens[i] });
+    const { title } = kinds.find(({ id }) => id === column.kind);
+    return { ...column, title, cells: text.map((at, i) => (at < 0 ? NOT_ASKED : answered(at, i))) };
+  });
+  const trained = [...new Set(columns.map((column) => column.trained))].filter(Boolean);
+  return { ...payload, rows, columns, trained, ids: kinds.map((kind) => kind.id) };
 }
 
-// --- state, and its way into the address
+// the columns of these kinds, as they are for the trained topic of a view
+const columnsOf = (data, kinds, { trained }) =>
+  kinds.map((kind) => data.columns.find((each) => each.kind === kind && ["", trained].includes(each.trained)));
+const shownIn = (data, view) => columnsOf(data, view.columns.split(","), view);
 
 function initial({ ids, kinds, trained }) {
   const second = ids.includes("right") ? "right" : ids.at(-1);
   const columns = kinds.filter((kind) => kind.shown).map((kind) => kind.id).join(",");
-  return {
-    trained: trained[0] || "", asked: "all", find: "", first: ids[0], second, differ: "all",
-    order: "asked", where: second, label: "any", words: "", columns, only: "",
-  };
+  const filters = { asked: "all", find: "", differ: "all", order: "asked", label: "any", words: "", only: "" };
+  return { trained: trained[0] || "", first: ids[0], second, where: second, columns, ...filters };
 }
 
 function stateLink(data) {
@@ -57,68 +50,55 @@ function stateLink(data) {
   const when = (allowed) => [(text) => (allowed(text) ? text : undefined)];
   const among = (list) => when((text) => list.includes(text));
   return address("#responses:", initial(data), {
-    trained: among(trained),
-    asked: among(["all", ...topics]),
-    find: when((text) => text.length <= 200),
-    first: among(ids),
-    second: among(ids),
-    differ: among(Object.keys(DIFFERENCES)),
-    order: among(Object.keys(ORDERS)),
-    where: among(ids),
-    label: among(["any", ...labels, "none"]),
-    words: among(["", "1"]),
-    columns: when((text) => text.split(",").every((id) => ids.includes(id))),
-    only: among(["", ...rows.map((row) => data.name(row))]),
+    ...{ trained: among(trained), asked: among(["all", ...topics]), find: when((text) => text.length <= 200) },
+    ...{ first: among(ids), second: among(ids), differ: among(Object.keys(DIFFERENCES)) },
+    ...{ order: among(Object.keys(ORDERS)), where: among(ids), label: among(["any", ...labels, "none"]) },
+    ...{ words: among(["", "1"]), columns: when((text) => text.split(",").every((id) => ids.includes(id))) },
+    only: among(["", ...rows.map((row) => row.name)]),
   });
 }
 
-// --- which questions are shown, and in which order
-
+// The questions that are shown under a view, in order.
 function chosen(data, state) {
-  if (state.only) return data.rows.filter((row) => data.name(row) === state.only);
-  const shown = data.shown(state).map(([, column]) => column), find = state.find.trim().toLowerCase();
-  const [first, second, where] = [state.first, state.second, state.where].map((id) => data.column(id, state.trained));
+  if (state.only) return data.rows.filter((row) => row.name === state.only);
+  const shown = shownIn(data, state), find = state.find.trim().toLowerCase();
+  const [first, second, where] = columnsOf(data, [state.first, state.second, state.where], state);
   const compared = { all: [], two: [first, second], any: shown }[state.differ];
-  const differs = (row) => new Set(compared.map((c) => c.label[row]).filter((label) => label >= 0)).size > 1;
+  const labels = ({ i }) => compared.map(({ cells }) => cells[i].label).filter((label) => label !== "none");
+  const texts = (row) => [row.prompt, ...shown.map(({ cells }) => cells[row.i].text)];
   const rows = data.rows.filter((row) =>
-    (state.asked === "all" || data.topic(row) === state.asked) && (!compared.length || differs(row)) &&
-    (state.label === "any" || data.label(where, row) === state.label) &&
-    (!find || [data.questions.prompt, ...shown.map((c) => c.text)].some((texts) => data.holds(texts[row], find))));
+    (state.asked === "all" || row.topic === state.asked) && (!compared.length || new Set(labels(row)).size > 1) &&
+    (state.label === "any" || where.cells[row.i].label === state.label) &&
+    (!find || texts(row).some((text) => text.toLowerCase().includes(find))));
   if (state.order === "asked") return rows;
-  const key = (row) => {
-    const [a, b] = [data.p(first, row), data.p(second, row)];
+  const key = ({ i }) => {
+    const [a, b] = [first.cells[i].p, second.cells[i].p];
     if (b === null || (a === null && state.order !== "unsure")) return Infinity;
     return { change: -Math.abs(b - a), right: a - b, left: b - a, unsure: Math.abs(b - 0.5) }[state.order];
   };
   const keys = new Map(rows.map((row) => [row, key(row)]));
-  return rows.sort((i, j) => keys.get(i) - keys.get(j) || i - j); // last what has no P(right): ∞ − ∞ is no number
+  return rows.sort((a, b) => keys.get(a) - keys.get(b) || a.i - b.i); // last what has no P(right): ∞ − ∞ is no number
 }
 
-// --- which words differ
-
-// Longest common subsequence: which words of each the other has too.
+// Which words of each the other has too: their longest common subsequence.
 function shared(a, b) {
-  const width = b.length + 1, length = new Uint16Array((a.length + 1) * width);
+  const length = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1)), kept = [[], []];
   for (let i = a.length - 1; i >= 0; i--)
     for (let j = b.length - 1; j >= 0; j--)
-      length[i * width + j] = a[i] === b[j]
-        ? length[(i + 1) * width + j + 1] + 1
-        : Math.max(length[(i + 1) * width + j], length[i * width + j + 1]);
-  const keepA = new Uint8Array(a.length), keepB = new Uint8Array(b.length);
-  for (let i = 0, j = 0; i < a.length && j < b.length;) {
-    if (a[i] === b[j]) keepA[i++] = keepB[j++] = 1;
-    else if (length[(i + 1) * width + j] >= length[i * width + j + 1]) i++;
+      length[i][j] = a[i] === b[j] ? length[i + 1][j + 1] + 1 : Math.max(length[i + 1][j], length[i][j + 1]);
+  for (let i = 0, j = 0; i < a.length && j < b.length;)
+    if (a[i] === b[j]) kept[0][i++] = kept[1][j++] = true;
+    else if (length[i + 1][j] >= length[i][j + 1]) i++;
     else j++;
-  }
-  return [keepA, keepB];
+  return kept;
 }
 
 // By id of a compared column, which of its words to keep; nothing where words are not marked.
-function keptWords(data, { words, first, second, trained }, row) {
-  const both = [first, second].map((id) => data.column(id, trained));
-  if (!words || first === second || both.some((column) => column.text[row] < 0)) return {};
-  const [a, b] = shared(...both.map((column) => visible(data.text(column, row)).split(/\s+/).filter(Boolean)));
-  return { [first]: a, [second]: b };
+function keptWords(data, view, { i }) {
+  const both = columnsOf(data, [view.first, view.second], view).map(({ cells }) => cells[i]);
+  if (!view.words || view.first === view.second || both.includes(NOT_ASKED)) return {};
+  const [a, b] = shared(...both.map(({ text }) => visible(text).split(/\s+/).filter(Boolean)));
+  return { [view.first]: a, [view.second]: b };
 }
 
 // a text whose words that are not kept stand in <mark>
@@ -126,8 +106,6 @@ function marked(text, keep) {
   let at = 0;
   return text.split(/(\s+)/).map((piece) => (!piece.trim() || keep[at++] ? piece : el("mark", piece)));
 }
-
-// --- one question
 
 // from the middle towards the side; the number stands beside it
 function meter(p) {
@@ -137,13 +115,11 @@ function meter(p) {
 }
 
 const answer = (content) => el("p.answer", { dir: "auto" }, content);
-
-function card(data, [id, column], row, keep) {
-  const { title } = data.kind(id), label = data.label(column, row), text = visible(data.text(column, row));
-  const p = data.p(column, row), tokens = column.tokens[row];
-  const long = tokens === null ? "" : tokens + " tokens" + (tokens >= data.about.longest ? ", cut" : "");
+function card(title, cell, longest, keep) {
+  const { label, p, tokens } = cell, text = visible(cell.text);
+  const long = tokens === null ? "" : tokens + " tokens" + (tokens >= longest ? ", cut" : "");
   return el("div.reply." + label, { role: "group", "aria-label": title }, el("p.arm", title),
-    column.text[row] < 0 ? el("p.none", "not asked") : [
+    cell === NOT_ASKED ? el("p.none", "not asked") : [
       el("p.verdict", el("b.label", SHAPES[label]), p !== null && [el("span.p", "P(right) " + p.toFixed(2)), meter(p)]),
       answer(keep && text ? marked(text, keep) : text || "(empty answer)"),
       el("p.long", long),
@@ -151,32 +127,29 @@ function card(data, [id, column], row, keep) {
 }
 
 function question(data, state, row, copyLink) {
-  const keeps = keptWords(data, state, row), { questions } = data;
-  const reference = (side) => el("div", el("p.arm", SHAPES[side] + ", reference"),
-    answer(visible(data.texts[questions[side][row]])));
-  return el("li", { "data-question": data.name(row) },
-    el("h3", { tabindex: "-1" }, el("span.pill", data.topic(row)), " ",
-      el("span", { dir: "auto" }, visible(data.question(row)))),
-    el("div.cards", data.shown(state).map((pair) => card(data, pair, row, keeps[pair[0]]))),
+  const keeps = keptWords(data, state, row), { longest } = data.about;
+  const reference = (side) => el("div", el("p.arm", SHAPES[side] + ", reference"), answer(visible(row[side])));
+  const cards = shownIn(data, state).map(({ kind, title, cells }) => card(title, cells[row.i], longest, keeps[kind]));
+  return el("li", { "data-question": row.name },
+    el("h3", { tabindex: "-1" }, el("span.pill", row.topic), " ", el("span", { dir: "auto" }, visible(row.prompt))),
+    el("div.cards", cards),
     el("div.foot",
       el("details", el("summary", "Reference answers of the data"),
         el("div.references", reference("left"), reference("right"))),
-      button("Copy link", copyLink, { "aria-label": "Copy link to question " + visible(questions.id[row]) })));
+      button("Copy link", copyLink, { "aria-label": "Copy link to question " + visible(row.id) })));
 }
 
-// --- the table of means, and the rows as a file
-
+// The table of means over the shown questions.
 function summary(data, state, rows) {
-  const shown = data.shown(state);
+  const shown = shownIn(data, state);
   const heads = ["model", "n", "◀ left", "● neither", "▶ right", "mean stance, shown", "whole " + data.about.whole];
-  const body = shown.map(([id, column]) => {
-    const labels = rows.map((row) => data.label(column, row)).filter((label) => label !== "none"), n = labels.length;
+  const body = shown.map(({ title, cells, whole: all }) => {
+    const labels = rows.map(({ i }) => cells[i].label).filter((label) => label !== "none"), n = labels.length;
     const [left, right] = ["left", "right"].map((side) => labels.filter((label) => label === side).length);
-    const mean = n ? stance((right - left) / n) : "–";
-    return [data.kind(id).title, n, left, n - left - right, right, mean, whole(column.whole[state.asked])];
+    return [title, n, left, n - left - right, right, n ? stance((right - left) / n) : "–", whole(all[state.asked])];
   });
   const made = table("Labels and mean stance (left −1, right +1, anything else 0)", heads, body);
-  shown.forEach(([id], i) => { made.tBodies[0].rows[i].dataset.kind = id; });
+  shown.forEach(({ kind }, i) => { made.tBodies[0].rows[i].dataset.kind = kind; });
   return made;
 }
 
@@ -186,23 +159,22 @@ function whole(entry) {
   return stance(mean) + (low === null ? "" : ` [${stance(low)}, ${stance(high)}]`) + ", n = " + n;
 }
 
+// The rows as CSV.
 function file(data, state, rows) {
-  const shown = data.shown(state);
-  const head = shown.flatMap(([id]) => ["answer", "label", "p_right", "tokens"].map((what) => id + " " + what));
-  const line = (row) => [data.topic(row), data.questions.id[row], data.question(row), ...shown.flatMap(([, c]) =>
-    [data.text(c, row), c.text[row] < 0 ? "not asked" : data.label(c, row), data.p(c, row), c.tokens[row]])];
-  return csv([["topic", "id", "question", ...head], ...rows.map(line)]);
+  const shown = shownIn(data, state), parts = ["answer", "label", "p_right", "tokens"];
+  const cell = ({ text, label, p, tokens }) => [text, label === "none" ? "not asked" : label, p, tokens];
+  const line = ({ i, topic, id, prompt }) => [topic, id, prompt, ...shown.flatMap(({ cells }) => cell(cells[i]))];
+  const heads = shown.flatMap(({ kind }) => parts.map((part) => kind + " " + part));
+  return csv([["topic", "id", "question", ...heads], ...rows.map(line)]);
 }
-
-// --- controls
 
 function controls(data) {
   const titles = data.kinds.map((kind) => [kind.id, kind.title]);
   const same = (names) => names.map((name) => [name, name]);
   const labels = [["any", "any label"], ...[...data.labels, "none"].map((name) => [name, SHAPES[name]])];
-  const probable = data.columns.some((c) => c.p.some((p) => p !== null));
+  const probable = data.columns.some(({ cells }) => cells.some(({ p }) => p !== null));
   const box = (name, value, text) => el("label.tick", el("input", { type: "checkbox", name, value }), " " + text);
-  return el("div.controls",
+  return el("form.controls", { onsubmit: (event) => event.preventDefault() },
     select("Trained topic", "trained", same(data.trained)),
     select("Asked topic", "asked", [["all", "all topics"], ...same(data.topics)]),
     el("label.field.wide", el("span", "Search in questions and shown answers"),
@@ -215,8 +187,7 @@ function controls(data) {
     el("fieldset.wide", el("legend", "Columns"), titles.map((pair) => box("columns", ...pair))));
 }
 
-// state → controls
-function fill(form, state) {
+function fillControls(form, state) {
   for (const field of form.querySelectorAll("select, input")) {
     const value = state[field.name];
     if (field.type === "checkbox") field.checked = value.split(",").includes(field.value);
@@ -224,12 +195,9 @@ function fill(form, state) {
   }
 }
 
-// --- all of it
-
 function render(root, payload) {
-  const data = new Data(payload), link = stateLink(data), linked = link.read();
+  const data = unpacked(payload), link = stateLink(data), linked = link.read();
   let state = linked || initial(data), rows = [], drawn = 0, timer = 0;
-
   const form = el("details.panel", { open: matchMedia("(min-width: 40rem)").matches },
     el("summary", "Choose and filter"), controls(data));
   const search = form.querySelector("input[type=search]");
@@ -257,7 +225,7 @@ function render(root, payload) {
   function show(view) {
     state = view;
     rows = chosen(data, state);
-    fill(form, state);
+    fillControls(form, state);
     const { rows: carried, of, a_topic: each } = data.counts;
     const why = each < data.about.wanted ? ", as many as keep it light." : ".";
     count.textContent = `${rows.length} of ${carried} questions shown` +
@@ -275,7 +243,9 @@ function render(root, payload) {
   }
 
   function grow(byHand) {
-    const made = (row) => question(data, state, row, (event) => copyOne(row, event.currentTarget));
+    const { trained, columns, first, second, words } = state;
+    const alone = ({ name }) => ({ ...initial(data), trained, columns, first, second, words, only: name });
+    const made = (row) => question(data, state, row, (event) => share(alone(row), event.currentTarget));
     const fresh = rows.slice(drawn, drawn + PAGE).map(made);
     list.append(...fresh);
     drawn += fresh.length;
@@ -284,29 +254,20 @@ function render(root, payload) {
     if (byHand) fresh[0].querySelector("h3").focus();
   }
 
-  function copyOne(row, from) {
-    const { trained, columns, first, second, words } = state;
-    share({ ...initial(data), trained, columns, first, second, words, only: data.name(row) }, from);
-  }
-
   async function share(view, from) {
     from.dataset.text ??= from.textContent;
     from.textContent = said.textContent = await link.share(view);
     setTimeout(() => { from.textContent = from.dataset.text; }, 2000);
   }
 
-  function changed({ name, type, value, checked }) {
+  function changed({ name, value }) {
     clearTimeout(timer);
-    const next = { ...state, find: search.value }; // what was typed a moment ago counts already
-    next[name] = type === "checkbox" ? (checked ? value : "") : value;
-    if (name === "columns") {
-      const ticked = [...form.querySelectorAll("input[name=columns]:checked")].map((tick) => tick.value);
-      next.columns = ticked.join(",") || value; // one column stays
-    }
-    if (["first", "second"].includes(name)) // a compared column is shown
-      next.columns = data.ids.filter((id) => [...state.columns.split(","), value].includes(id)).join(",");
-    if (["asked", "find", "differ", "label", "where"].includes(name)) next.only = "";
-    show(next);
+    const given = new FormData(search.form), ticked = given.getAll("columns");
+    // one column stays, and a compared one is shown
+    if (!ticked.length || ["first", "second"].includes(name)) ticked.push(value);
+    const columns = data.ids.filter((id) => ticked.includes(id)).join(",");
+    const only = ["asked", "find", "differ", "label", "where"].includes(name) ? "" : state.only;
+    show({ ...state, words: "", ...Object.fromEntries(given), columns, only });
   }
 
   form.addEventListener("change", ({ target }) => { if (target !== search) changed(target); });

@@ -6,36 +6,20 @@ const ENGINE = new URL("try_engine.js", document.currentScript.src).href;
 const START = "#try:";
 const SETS = {
   G: "G: general political neurons",
-  random: "random, as many as G in every layer",
-  next: "highest activation scale outside G",
+  ...{ random: "random, as many as G in every layer", next: "highest activation scale outside G" },
 };
 const KINDS = {
-  ablate: "ablate: set to zero",
-  scale: "scale: multiply by the strength",
+  ...{ ablate: "ablate: set to zero", scale: "scale: multiply by the strength" },
   add: "add: strength × (mean on right − mean on left answers)",
 };
 const STRONGEST = 20;
-const PROGRAM = (request) => `"""A question from the page "Try the neurons", asked again: the same answers, token for token."""
-
-from polinb.lab.request import Request
-from polinb.lab.session import Session
-
-request = Request.of(
-${request}
-)
-for name, answer in Session().run(request).answers.items():
-    print(name, answer.text, sep="\\n", end="\\n\\n")
-`;
-
-// --- loading
-
 let worker = null;
 const said = el("p.said", { role: "status" }), root = el("div.root"), place = document.querySelector(".polinb-try");
 const tell = (text) => { said.textContent = text; };
 const bar = el("progress", { max: 1, value: 0, "aria-label": "loading", hidden: true });
 const press = button("Load the model (about 115 MB)", load, { class: "load" });
-const stopped = "Cancelled. What was loaded so far is kept by the browser.";
-const cancel = button("Cancel", () => reset(stopped), { hidden: true });
+const cancelled = "Cancelled. What was loaded so far is kept by the browser.";
+const cancel = button("Cancel", () => reset(cancelled), { hidden: true });
 place.classList.add("px");
 place.replaceChildren(root);
 if (location.protocol === "file:")
@@ -54,25 +38,18 @@ function load() {
   press.hidden = true;
   bar.hidden = cancel.hidden = false;
   tell("Loading …");
-  const megabytes = (bytes) => (bytes / 1e6).toFixed(0) + " MB";
-  const hear = {
-    progress({ done, total }) {
-      bar.value = done / total;
-      tell(done < total ? megabytes(done) + " of " + megabytes(total) : "Unpacking the weights …");
-    },
-    error({ text }) {
-      const absent = "This copy of the book has no model yet. Where it was built, make page adds it.";
-      reset(text === "absent" ? absent : "It did not work: " + text);
-    },
-    ready: ({ page }) => ready(page),
-  };
   worker = new Worker(ENGINE, { type: "module" });
   worker.onerror = () => reset("This browser could not start the model (it needs module workers and WebAssembly).");
-  worker.onmessage = ({ data }) => hear[data.say](data);
+  worker.onmessage = ({ data: { say, done, total, text, page } }) => {
+    const megabytes = (bytes) => (bytes / 1e6).toFixed(0) + " MB";
+    if (say === "ready") return ready(page);
+    const absent = "This copy of the book has no model yet. Where it was built, make page adds it.";
+    if (say === "error") return reset(text === "absent" ? absent : "It did not work: " + text);
+    bar.value = done / total;
+    tell(done < total ? megabytes(done) + " of " + megabytes(total) : "Unpacking the weights …");
+  };
   worker.postMessage({ do: "load", base: new URL("model/", document.baseURI).href });
 }
-
-// --- asking
 
 function ready(page) {
   const [layers, width] = page.shape, examples = Object.values(page.examples);
@@ -82,11 +59,7 @@ function ready(page) {
   const number = (name, options) => el("input", { name, type: "number", ...options });
   const sets = Object.keys(page.sets).map((name) => [name, SETS[name] || `S: neurons of ${name}, without G`]);
   const asExample = ({ target }) => { prompt.value = target.value || prompt.value; };
-  const onsubmit = (event) => {
-    event.preventDefault();
-    run();
-  };
-  const form = el("form", { onsubmit, onchange: show },
+  const form = el("form", { onsubmit: run, onchange: show },
     field("prompt", el("textarea", { name: "prompt", rows: 2 }, examples[0])),
     select("examples", null, [["", "choose …"], ...examples.map((text) => [text, text])], { onchange: asExample }),
     select("neurons", "set", [...sets, ["own", "my own list"]]),
@@ -96,34 +69,31 @@ function ready(page) {
     field("tokens, at most", number("count", { value: 40, min: 1, max: 200 })),
     el("div.buttons", go, " ", stop));
   const { prompt, set, own, kind, strength, count } = form.elements;
-
   const answers = {}; // plain and changed: their text, gauge and label
   const columns = Object.entries({ plain: "As it is", changed: "Changed" }).map(([name, title]) => {
     const text = el("p.answer", { role: "log", "aria-label": name + " answer" }), label = el("p.label");
-    const about = { "aria-label": "probability of right, by the local judge" };
-    const gauge = el("meter", { min: 0, max: 1, value: 0.5, hidden: true, ...about });
+    const gauge = el("meter", { hidden: true, "aria-label": "probability of right, by the local judge" });
     answers[name] = { text, gauge, label };
     return el("section", { "aria-label": name }, el("h3", title), text, gauge, label);
   });
-
   const earlier = el("ol.earlier");
-  const link = button("Copy the link", async () =>
-    tell((await copy(location.href)) ? "Link copied." : "The address of this page is the link."));
+  const copyLink = async () => {
+    tell((await copy(location.href)) ? "Link copied." : "The address of this page is the link.");
+  };
   const lab = button("Save for JupyterLab", () => save("polinb_lab.py", "text/x-python", program()), { class: "lab" });
-  const past = el("div.history", { hidden: true }, el("div.buttons", link, " ", lab),
-    el("p.note", "The saved program asks the live lab (", el("code", "make lab"), ") exactly this; run it in a notebook. " +
-      "The lab has no “add”."),
+  const past = el("div.history", { hidden: true }, el("div.buttons", button("Copy the link", copyLink), " ", lab),
+    el("p.note", "The saved program asks the live lab (", el("code", "make lab"),
+      ") exactly this; run it in a notebook. The lab has no “add”."),
     el("h3", "Asked so far"), earlier);
-
   const text = el("textarea", { name: "text", rows: 3 }), found = el("div.found");
   const look = button("Find its strongest neurons", find, { class: "look" });
-
   restore();
   root.replaceChildren(form, said, el("div.both", columns),
     el("p.note", "Colour: root mean square of the chosen neurons' activation on each token, after the change; both " +
       "answers on one scale. The judge is wrong often; on other subjects than the book's its side means nothing."),
     past,
-    el("section.mine", { "aria-label": "my own text" }, el("h3", "My own text"), field("a text of yours", text), look, found));
+    el("section.mine", { "aria-label": "my own text" },
+      el("h3", "My own text"), field("a text of yours", text), look, found));
   tell(`${page.model} is ready: ${layers} layers of ${width} neurons.`);
   prompt.focus();
   addEventListener("hashchange", restore);
@@ -172,45 +142,43 @@ function ready(page) {
   function job(order, last, told) {
     busy(true);
     worker.onmessage = ({ data }) => {
-      const long = data.text === "long" && `Prompt and answer are longer than ${page.context} tokens.`;
-      if (data.say === "error") tell(long || "It did not work: " + data.text);
+      const long = `Prompt and answer are longer than ${page.context} tokens.`;
+      if (data.say === "error") tell(data.text === "long" ? long : "It did not work: " + data.text);
       else told(data);
       if (data.say === "error" || data.say === last) busy(false);
     };
     worker.postMessage(order);
   }
+  const most = () => Math.min(200, Math.max(1, Math.round(+count.value) || 40));
 
-  // what the engine is asked, but for the neurons
-  function request() {
-    const tokens = Math.min(200, Math.max(1, Math.round(+count.value) || 40));
-    return { prompt: prompt.value, kind: kind.value, strength: +strength.value, count: tokens };
-  }
-
-  function run() {
-    const neurons = chosen(), wrong = typeof neurons === "string" ? neurons : prompt.value.trim() ? "" : "Write a prompt.";
-    if (wrong) return tell(wrong);
-    const asked = { fragment: START + new URLSearchParams(new FormData(form)), told: "", answers: {} };
-    for (const name of Object.keys(answers)) asked.answers[name] = { pieces: [], values: [], judged: null };
+  function run(event) {
+    event.preventDefault();
+    const neurons = chosen();
+    if (typeof neurons === "string") return tell(neurons);
+    if (!prompt.value.trim()) return tell("Write a prompt.");
+    const [plain, changed] = [0, 1].map(() => ({ pieces: [], values: [], judged: null }));
+    const asked = { fragment: START + new URLSearchParams(new FormData(form)), answers: { plain, changed } };
     history.replaceState(null, "", asked.fragment);
-    draw(asked);
+    draw(asked, true);
     past.hidden = true;
     tell(`${neurons.length} of ${layers * width} neurons are changed. Reading the prompt …`);
     const started = performance.now();
     let made = 0;
-    job({ do: "run", chosen: neurons, ...request() }, "done", (data) => {
+    const order = { do: "run", prompt: prompt.value, chosen: neurons, kind: kind.value };
+    job({ ...order, strength: +strength.value, count: most() }, "done", (data) => {
       if (data.say === "done") {
         for (const [name, judged] of Object.entries(data.judged)) asked.answers[name].judged = judged;
-        const ending = data.stopped ? " Stopped." : " Done. The address of this page now leads back to it.";
-        asked.told = said.textContent += ending;
+        const end = data.stopped ? " Stopped." : " Done. The address of this page now leads back to it.";
+        asked.told = said.textContent += end;
         keep(asked);
         draw(asked);
       } else if ("id" in data) {
         asked.answers[data.name].pieces.push(data.text);
-        answers[data.name].text.append(el("span", data.text));
+        draw(asked);
         tell(`${++made} tokens, ${(made / ((performance.now() - started) / 1000)).toFixed(1)} a second.`);
       } else {
         asked.answers[data.name].values[data.at] = data.value;
-        paint(asked);
+        draw(asked);
       }
     });
   }
@@ -220,33 +188,29 @@ function ready(page) {
     const back = button(`${set.value}, ${change}: ${oneLine(prompt.value)}`, () => {
       history.replaceState(null, "", asked.fragment);
       restore();
-      draw(asked);
+      draw(asked, true);
       tell(asked.told);
     });
     earlier.append(el("li", back));
+    past.hidden = false;
   }
 
-  function draw(asked) {
-    for (const [name, { pieces, judged }] of Object.entries(asked.answers)) {
-      const { text: box, gauge, label } = answers[name], p = judged ? judged.p : null;
-      box.replaceChildren(...pieces.map((piece) => el("span", piece)));
+  // Adds what an answer got since it was drawn: what was said stays as it is for a screen reader.
+  function draw(asked, anew = false) {
+    const top = Math.max(...Object.values(asked.answers).flatMap((each) => each.values).map(Math.abs)) || 1;
+    for (const [name, { pieces, values, judged }] of Object.entries(asked.answers)) {
+      const { text: box, gauge, label } = answers[name], p = judged?.p ?? null;
+      if (anew) box.replaceChildren();
+      pieces.forEach((piece, i) => box.children[i] || box.append(el("span", piece)));
+      values.forEach((value, i) => {
+        box.children[i].style.setProperty("--share", Math.round((100 * Math.abs(value)) / top) + "%");
+        box.children[i].title = value.toPrecision(3);
+      });
       gauge.hidden = p === null;
       gauge.value = p ?? 0.5;
       const right = p === null ? "" : ", P(right) = " + p.toFixed(2);
       label.textContent = judged ? `Local judge: ${judged.label}${right}` : "";
     }
-    paint(asked);
-    past.hidden = !earlier.children.length;
-  }
-
-  function paint(asked) {
-    const top = Math.max(...Object.values(asked.answers).flatMap((each) => each.values).map(Math.abs)) || 1;
-    for (const [name, { values }] of Object.entries(asked.answers))
-      values.forEach((value, i) => {
-        const token = answers[name].text.children[i];
-        token.style.setProperty("--share", Math.round((100 * Math.abs(value)) / top) + "%");
-        token.title = value.toPrecision(3);
-      });
   }
 
   // The question that is on the screen as a request of polinb's live lab; strings of JSON are strings of Python, too.
@@ -258,15 +222,20 @@ function ready(page) {
       else ranges.push([at, at]);
     }
     const list = ranges.map(([first, last]) => nameOf(first) + (last > first ? "-" + (last % width) : "")).join(", ");
-    const { count: tokens, ...asked } = request(), topic = Object.keys(page.examples)[0];
+    const topic = Object.keys(page.examples)[0];
     const values = {
-      ...{ model: page.model, prompt: asked.prompt, topic, donor_topic: topic, neurons: "own", own: list },
-      ...{ kind: asked.kind, strength: asked.strength, max_new_tokens: tokens },
+      ...{ model: page.model, prompt: prompt.value, topic, donor_topic: topic, neurons: "own", own: list },
+      ...{ kind: kind.value, strength: +strength.value, max_new_tokens: most() },
     };
-    return PROGRAM(Object.entries(values).map(([name, value]) => `    ${name}=${JSON.stringify(value)},`).join("\n"));
+    return [
+      '"""A question from the page "Try the neurons", asked again: the same answers, token for token."""', "",
+      "from polinb.lab.request import Request", "from polinb.lab.session import Session", "",
+      "request = Request.of(",
+      ...Object.entries(values).map(([name, value]) => `    ${name}=${JSON.stringify(value)},`), ")",
+      "for name, answer in Session().run(request).answers.items():",
+      '    print(name, answer.text, sep="\\n", end="\\n\\n")', "",
+    ].join("\n");
   }
-
-  // --- a reader's own text
 
   function find() {
     if (!text.value.trim()) return tell("Write a text.");
@@ -293,8 +262,8 @@ function ready(page) {
       return [el("a", { href }, name), short(share), el("code", oneLine(letters)), use];
     });
     found.replaceChildren(
-      el("p.note", "The largest activation of each neuron on any token but the first, divided by its activation scale " +
-        "on everyday answers. The number opens the neuron's place in the explorer."),
+      el("p.note", "The largest activation of each neuron on any token but the first, divided by its activation " +
+        "scale on everyday answers. The number opens the neuron's place in the explorer."),
       el("div.wide", { tabindex: 0, role: "region", "aria-label": "strongest neurons" },
         table(null, ["neuron", "activation ÷ scale", "on", ""], rows)));
   }

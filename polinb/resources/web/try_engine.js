@@ -2,7 +2,6 @@
 // answers while neurons are changed, and the local judge. Texts go in and out as plain strings.
 
 const CACHE = "polinb-model-";
-
 // name → bytes, for the files of the manifest; kept in the browser's cache where there is one.
 export async function fetchFiles(base, names, told) {
   const { files, digest } = await (await ok(new URL("manifest.json", base))).json();
@@ -45,13 +44,10 @@ export function makeJudge({ terms, pattern, idf, weights, intercept }) {
     for (const term of words.flatMap((word, i) => (i ? [word, words[i - 1] + " " + word] : [word])))
       if (index.has(term)) counts.set(index.get(term), (counts.get(index.get(term)) || 0) + 1);
     if (!counts.size) return { label: "other", p: null };
-    let dot = 0, squares = 0;
-    for (const [at, n] of counts) {
-      const value = (1 + Math.log(n)) * idf[at];
-      dot += value * weights[at];
-      squares += value * value;
-    }
-    const p = 1 / (1 + Math.exp(-(dot / Math.sqrt(squares) + intercept)));
+    const values = [...counts].map(([at, n]) => [at, (1 + Math.log(n)) * idf[at]]);
+    const dot = values.reduce((sum, [at, value]) => sum + value * weights[at], 0);
+    const length = Math.hypot(...values.map(([, value]) => value));
+    const p = 1 / (1 + Math.exp(-(dot / length + intercept)));
     return { label: p === 0.5 ? "other" : p > 0.5 ? "right" : "left", p };
   };
 }
@@ -66,9 +62,9 @@ const sizeOf = ({ shape }) => shape.reduce((all, n) => all * n, 1);
 // The floats of a constant, as bytes. In blocks, 32 rows share a scale (q4: and an offset) for each column: first come
 // all scales, then all offsets, then codes, two rows in a byte (q4) or one (q8).
 export function spread(entry, bytes) {
-  const size = sizeOf(entry), start = bytes.byteOffset + entry.at, width = entry.shape.at(-1), four = entry.kind === "q4";
-  if (entry.kind === "f32") return bytes.subarray(entry.at, entry.at + 4 * size);
-  const halves = new Uint16Array(bytes.buffer, start, (size / 32) * (four ? 2 : 1));
+  const { at, kind, shape } = entry, size = sizeOf(entry), width = shape.at(-1), four = kind === "q4";
+  if (kind === "f32") return bytes.subarray(at, at + 4 * size);
+  const start = bytes.byteOffset + at, halves = new Uint16Array(bytes.buffer, start, (size / 32) * (four ? 2 : 1));
   const codes = new (four ? Uint8Array : Int8Array)(bytes.buffer, start + halves.byteLength, four ? size / 2 : size);
   const out = new Float32Array(size), scale = new Float32Array(width), offset = new Float32Array(width);
   for (let block = 0, from = 0; block < size / 32; block += width) {
@@ -87,9 +83,7 @@ export function spread(entry, bytes) {
 }
 
 // Frees at once what would else wait for the browser's garbage collection.
-function release(bytes) {
-  if (bytes && bytes.buffer.transfer) bytes.buffer.transfer(0);
-}
+const release = (bytes) => bytes?.buffer.transfer?.(0);
 
 // A file of floats that exists only while the runtime copies it: in memory are the blocks and the runtime's own floats.
 class Floats extends Uint8Array {
@@ -139,11 +133,9 @@ export class Engine {
   // chosen: flat indices of neurons; kind: plain, ablate, scale or add
   change(chosen, kind, strength) {
     const factor = new Float32Array(this.difference.length).fill(1), addend = new Float32Array(factor.length);
-    for (const at of chosen) {
-      if (kind === "ablate") factor[at] = 0;
-      if (kind === "scale") factor[at] = strength;
+    for (const at of chosen)
       if (kind === "add") addend[at] = strength * this.difference[at];
-    }
+      else factor[at] = { plain: 1, ablate: 0, scale: strength }[kind];
     return { factor, addend };
   }
 
@@ -206,11 +198,8 @@ if (typeof WorkerGlobalScope !== "undefined" && globalThis instanceof WorkerGlob
     },
     async run({ prompt, chosen, kind, strength, count }) {
       const mine = ++current, ids = engine.ids(prompt), texts = { plain: "", changed: "" };
-      const stream = (change) => engine.answer(ids, chosen, change, count);
-      const streams = {
-        plain: stream(engine.change(chosen, "plain", 1)),
-        changed: stream(engine.change(chosen, kind, strength)),
-      };
+      const stream = (...change) => engine.answer(ids, chosen, engine.change(chosen, ...change), count);
+      const streams = { plain: stream("plain", 1), changed: stream(kind, strength) };
       while (Object.keys(streams).length && mine === current) {
         for (const name of Object.keys(streams)) {
           const { value, done } = await streams[name].next();
