@@ -1,37 +1,29 @@
 // Draws the charts of a page from the specification beside each, as they come near the screen, and puts a toolbar
-// under them: saving as SVG and PNG, and pointing out one series. Where drawing fails the picture stays.
-// window.polinbDrawAll() draws every chart and gives a promise; element.dataset.state is drawing, ready or error.
-// What stands in a tab that is not shown has no width yet: it is drawn when it comes into sight.
+// under them: saving as SVG and PNG, and pointing out one series. Where drawing fails the picture stays. What stands in
+// a tab that is not shown has no width yet: it is drawn when it comes into sight.
 (function () {
   "use strict";
-
   const MARGIN = "900px"; // a chart this near the screen is drawn
   const NARROW = 560; // pixels of room below which legends take one column
   const LEAST = 170; // a chart is not made narrower than this
   const LEAST_STEP = 36; // nor a column of cells: "(+0.50)" has to fit
-  const drawn = new WeakMap(); // element → promise of its drawing
   const { el, button, save } = polinb.dom;
   const charts = [...document.querySelectorAll("div.polinb-vega")]; // this script is deferred: the page is there
 
-  // --- drawing
-
-  function draw(element) {
-    if (!drawn.has(element)) drawn.set(element, begin(element));
-    return drawn.get(element);
-  }
-
-  async function begin(element) {
-    const source = element.querySelector("script.polinb-spec"), picture = element.querySelector("img.polinb-fallback");
-    const host = el("div", { class: "polinb-chart" });
-    const scroller = el("div", { class: "polinb-scroll" }, host); // a chart that is too wide moves in here
-    const inputs = el("div", { class: "polinb-inputs" });
+  async function draw(element) {
+    if (element.dataset.state) return;
     element.dataset.state = "drawing";
+    const source = element.querySelector("script.polinb-spec"), picture = element.querySelector("img.polinb-fallback");
+    const host = el("div.polinb-chart", { style: "visibility:hidden" }); // laid out, but the picture is what is seen
+    const scroller = el("div.polinb-scroll", host); // a chart that is too wide moves in here
+    const inputs = el("div.polinb-inputs");
     try {
       if (!window.vegaEmbed) throw new Error("the Vega bundle is not loaded");
-      const spec = JSON.parse(source.textContent), meta = (spec.usermeta || {}).polinb || {};
+      const spec = JSON.parse(source.textContent), meta = spec.usermeta?.polinb || {};
+      const { paddingLeft, paddingRight } = getComputedStyle(element);
       element.append(scroller, inputs);
-      host.style.visibility = "hidden"; // laid out, but the picture is still what is seen
-      const view = (element.polinbView = await fitted(host, inputs, spec, room(element)));
+      const room = element.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight);
+      const view = await fitted(host, inputs, spec, room);
       picture.hidden = true;
       host.style.visibility = "";
       readable(host, view, picture.alt, element);
@@ -48,17 +40,13 @@
     }
   }
 
-  function room(element) {
-    const style = getComputedStyle(element);
-    return element.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
-  }
-
   // Draws, and where that is wider than the page, again with less: panels below each other, then narrower ones.
   // What still does not fit scrolls in its own box.
   async function fitted(host, inputs, spec, width) {
     if (width < NARROW) legends(spec);
     for (let turn = 0; ; turn++) {
-      const { view } = await window.vegaEmbed(host, spec, { renderer: "svg", actions: false, logLevel: 1, bind: inputs });
+      const options = { renderer: "svg", actions: false, logLevel: 1, bind: inputs };
+      const { view } = await window.vegaEmbed(host, spec, options);
       const over = Math.ceil(host.querySelector("svg").getBoundingClientRect().width - width);
       if (turn === 2 || over <= 0 || !width || !narrower(spec, over, view)) return view;
       view.finalize();
@@ -69,7 +57,7 @@
   function narrower(spec, over, view) {
     if (spec.facet && spec.columns > 1) return (spec.columns = 1);
     const parts = [spec, spec.spec, ...(spec.vconcat || [])].filter(Boolean);
-    const stepped = parts.find(({ width }) => width && width.step > LEAST_STEP);
+    const stepped = parts.find(({ width }) => width?.step > LEAST_STEP);
     if (stepped) { // the cells of a heat map; the number in a cell must keep its room
       stepped.width.step = Math.max(LEAST_STEP, stepped.width.step - Math.ceil(over / view.scale("x").domain().length));
       return true;
@@ -87,25 +75,21 @@
     }
   }
 
-  // --- reading with the keyboard
-
-  const spoken = (tooltip) => Object.entries(tooltip).map(([name, value]) => name + ": " + value).join("; ");
-  const told = (item) => (item && item.tooltip && typeof item.tooltip === "object" ? spoken(item.tooltip) : "");
+  const told = (item) => (typeof item?.tooltip === "object"
+    ? Object.entries(item.tooltip || {}).map(([name, value]) => name + ": " + value).join("; ") : "");
 
   // Arrow keys step through what a pointer would find: the values of one mark after the other, said below the chart.
   function readable(host, view, alt, element) {
-    const named = { role: "application", "aria-roledescription": "chart", "aria-label": alt + " Arrow keys read the values." };
+    const label = alt + " Arrow keys read the values.";
+    const named = { role: "application", "aria-roledescription": "chart", "aria-label": label, tabindex: 0 };
     for (const [name, value] of Object.entries(named)) host.setAttribute(name, value);
-    host.tabIndex = 0;
     const svg = host.querySelector("svg");
     svg.setAttribute("aria-hidden", "true"); // its text is that of the label
     svg.removeAttribute("role");
-    const said = el("p", { class: "polinb-said", role: "status" });
+    const said = el("p.polinb-said", { role: "status" });
     element.append(said);
     let at = -1;
-
-    const leave = () => host.querySelectorAll(".polinb-current").forEach((node) => node.classList.remove("polinb-current"));
-
+    const leave = () => host.querySelector(".polinb-current")?.classList.remove("polinb-current");
     function show(index) {
       const found = new Map(); // a number printed on a mark says the same as the mark: once is enough
       for (const node of host.querySelectorAll("svg path, svg rect, svg text, svg line")) {
@@ -119,17 +103,17 @@
       node.classList.add("polinb-current");
       said.textContent = text;
     }
-
     host.addEventListener("keydown", (event) => {
       if (event.target !== host || event.ctrlKey || event.altKey || event.metaKey) return;
-      const steps = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: Infinity };
-      if (event.key === "Escape") {
+      const arrows = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1 };
+      const steps = { ...arrows, Home: 0, End: Infinity };
+      if (event.key in steps) {
+        event.preventDefault();
+        show(steps[event.key]);
+      } else if (event.key === "Escape") {
         leave();
         said.textContent = "";
         at = -1;
-      } else if (event.key in steps) {
-        event.preventDefault();
-        show(steps[event.key]);
       }
     });
     host.addEventListener("blur", leave);
@@ -138,41 +122,33 @@
   }
 
   // Sliders show what a step means, not its number.
-  function bindings(inputs, view, meta) {
-    for (const [name, texts] of Object.entries(meta.labels || {})) {
-      const input = inputs.querySelector(`.vega-bind input[name="${name}"]`);
-      const shown = el("output", { class: "polinb-step" });
-      const tell = (step) => {
+  function bindings(inputs, view, { labels = {} }) {
+    for (const [name, texts] of Object.entries(labels)) {
+      const input = inputs.querySelector(`.vega-bind input[name="${name}"]`), shown = el("output.polinb-step");
+      const tell = (_, step) => {
         shown.textContent = texts[step];
         input.setAttribute("aria-valuetext", texts[step]);
       };
       input.after(shown);
-      tell(view.signal(name));
-      view.addSignalListener(name, (_, step) => tell(step));
+      tell(name, view.signal(name));
+      view.addSignalListener(name, tell);
     }
   }
-
-  // --- the toolbar
 
   function toolbar(element, spec, meta, view) {
     const { name } = element.dataset;
     // what a reader calls it: "figure 3.1", out of the caption; the reference run's figure has no number of its own
-    const caption = element.closest("figure") && element.closest("figure").querySelector(".caption-number");
+    const caption = element.closest("figure")?.querySelector(".caption-number");
     const called = caption ? "figure " + caption.textContent.match(/[\d.]*\d/)[0] : name;
-    const kinds = {
-      svg: async () => new Blob([await view.toSVG()], { type: "image/svg+xml" }),
-      png: async () => new Promise((done) => view.toCanvas(2).then((canvas) => canvas.toBlob(done, "image/png"))),
+    const saver = (kind, type, content) => {
+      const text = kind.toUpperCase(), press = async () => save(`${name}.${kind}`, type, await content());
+      const named = { "data-kind": kind, "aria-label": `Save ${called} as ${text}` };
+      return button(text, press, { class: "polinb-save", ...named });
     };
-    const buttons = Object.entries(kinds).map(([kind, content]) => {
-      const text = kind.toUpperCase();
-      const press = async () => {
-        const made = await content();
-        save(`${name}.${kind}`, made.type, made);
-      };
-      return button(text, press, { class: "polinb-save", "data-kind": kind, "aria-label": `Save ${called} as ${text}` });
-    });
-    return el("div", { class: "polinb-tools", role: "group", "aria-label": "Save this figure" },
-      el("span", {}, "Save as"), buttons, highlighter(spec, meta.highlight, view));
+    const png = () => view.toCanvas(2).then((canvas) => new Promise((done) => canvas.toBlob(done)));
+    return el("div.polinb-tools", { role: "group", "aria-label": "Save this figure" },
+      el("span", "Save as"), saver("svg", "image/svg+xml", () => view.toSVG()), saver("png", "image/png", png),
+      highlighter(spec, meta.highlight, view));
   }
 
   // The same as a click on the legend, for those who cannot click there.
@@ -180,31 +156,25 @@
     const rows = Object.values(spec.datasets || {}).find((set) => set.length && field in set[0]) || [];
     const names = [...new Set(rows.map((row) => row[field]))];
     if (!field || names.length < 2) return null;
-    const choose = () => {
+    const onchange = () => {
       const chosen = { unit: "", fields: [{ type: "E", field }], values: [names[chooser.value]] };
       view.data("highlight_store", chooser.value === "" ? [] : [chosen]).runAsync();
     };
-    const chooser = el("select", { onchange: choose }, el("option", { value: "" }, "all"),
+    const chooser = el("select", { onchange }, el("option", { value: "" }, "all"),
       names.map((name, value) => el("option", { value }, String(name))));
     view.addDataListener("highlight_store", (_, store) => {
-      const index = store && store.length ? names.indexOf(store[0].values[0]) : -1;
+      const index = store?.length ? names.indexOf(store[0].values[0]) : -1;
       chooser.value = index < 0 ? "" : String(index);
     });
-    return el("label", { class: "polinb-highlight" }, "Highlight ", chooser);
+    return el("label.polinb-highlight", "Highlight ", chooser);
   }
 
-  // --- start
-
-  const all = () => Promise.all(charts.filter((element) => element.offsetParent).map(draw));
-
-  charts.slice(0, 1).forEach(draw);
+  const all = () => charts.filter((element) => element.offsetParent).forEach(draw);
   const watcher = new IntersectionObserver((entries) => {
-    for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
-      watcher.unobserve(target);
-      draw(target);
-    }
+    for (const { target } of entries.filter((entry) => entry.isIntersecting)) draw(target);
   }, { rootMargin: MARGIN });
-  charts.slice(1).forEach((element) => watcher.observe(element));
+  charts.slice(0, 1).forEach(draw);
+  charts.forEach((element) => watcher.observe(element));
   window.addEventListener("beforeprint", all);
   window.polinbDrawAll = all;
 })();

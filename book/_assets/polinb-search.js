@@ -1,9 +1,7 @@
 // Over file:// a page may not read another one, so the search shows titles without excerpts there, and no errors.
-/* global DOCUMENTATION_OPTIONS */
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
-// Chapters before functions, and first those that have the words in their title: who looks for "patching" wants to read
-// about it. Otherwise Sphinx's own numbers.
+// Chapters before functions, and first those that have the words in their title. Otherwise Sphinx's own numbers.
 const polinbAsked = (new URLSearchParams(location.search).get("q") || "").trim().toLowerCase();
 window.Scorer = {
   score: ([page, title, , , score]) => {

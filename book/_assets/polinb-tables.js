@@ -1,20 +1,13 @@
-// Tables: a click on a head sorts a table of numbers by the values that lie beside it, exactly; and one that is wider
-// than the page takes the free margin beside it.
-// What still scrolls sideways, equations too, shows at which side there is more and can be reached with the Tab key. The
-// look is in polinb.css; without scripts there is the scroll bar alone.
+// Tables: a click on a head sorts a table of numbers by the values that lie beside it, exactly; a wide one takes free
+// margin. What still scrolls sideways, equations too, shows where there is more and can be reached with the Tab key.
 (function () {
   "use strict";
-
   const GAP = 24; // pixels kept free at the window's edge
   const WIDE = 992; // the theme's widest layout without a margin ends here
   const FEWEST = 4; // rows that are worth sorting
   const NEXT = { null: "ascending", ascending: "descending", descending: null }; // null: as the chapter has them
   const { el, button } = polinb.dom;
-
   const text = (node) => (node ? node.textContent.replace(/\s+/g, " ").trim() : "");
-
-  // --- sorting
-
   // keys: for each column its values, null where one is missing; a column of texts has null, and is sorted as shown
   function sortable(table, keys) {
     const body = table.tBodies[0], rows = [...body.rows], heads = [...table.tHead.rows[0].cells];
@@ -24,7 +17,7 @@
       const missing = (i) => values[i] === null;
       const compare = (a, b) => (keys[column] ? a - b || 0 : a.localeCompare(b, "en", { numeric: true }));
       const sign = order === "descending" ? -1 : 1; // what is missing stands last either way
-      const places = rows.map((_, i) => i);
+      const places = [...rows.keys()];
       if (order) places.sort((i, j) => missing(i) - missing(j) || sign * compare(values[i], values[j]) || i - j);
       body.append(...places.map((i) => rows[i]));
     };
@@ -39,25 +32,21 @@
     });
   }
 
-  // --- width
-
   // box: what scrolls; edge: the element around it that shows the shadow; name: what a screen reader calls it
   function watch(box, edge, name) {
     edge.classList.add("polinb-edge");
     const named = { tabindex: "0", role: "region", "aria-label": name + ", scrolls sideways" };
     const tell = () => {
-      const hidden = box.scrollWidth - box.clientWidth;
+      const hidden = box.scrollWidth - box.clientWidth, mine = box.getAttribute("role") === "region";
       const more = [box.scrollLeft > 1 && "left", hidden - box.scrollLeft > 1 && "right"];
       edge.dataset.more = more.filter(Boolean).join(" ");
-      const mine = box.getAttribute("role") === "region";
-      for (const [attribute, value] of Object.entries(named)) {
+      for (const [attribute, value] of Object.entries(named))
         if (hidden > 1) box.setAttribute(attribute, value);
         else if (mine) box.removeAttribute(attribute);
-      }
     };
     box.addEventListener("scroll", tell, { passive: true });
     const sizes = new ResizeObserver(tell); // tells at once, too
-    for (const each of [box, box.firstElementChild]) sizes.observe(each); // a formula in a table may make it wider later
+    for (const each of [box, box.firstElementChild]) sizes.observe(each); // a formula may make a table wider later
   }
 
   function widen(edge, box) {
@@ -69,23 +58,23 @@
   }
 
   function tables() {
-    for (const beside of document.querySelectorAll(".bd-article [data-values]")) // below each table that is made of data
+    for (const beside of document.querySelectorAll(".bd-article [data-values]")) // below a table that is made of data
       sortable(beside.previousElementSibling.querySelector("table"), JSON.parse(beside.dataset.values));
-    const aside = document.querySelector("div.bd-sidebar-secondary"); // some pages have none, and the theme would fail
+    // the theme hides the page's contents, which stand in the margin, beside an element of the class full-width; some
+    // pages have none, and the theme would fail
+    const wide = (document.querySelector("div.bd-sidebar-secondary") ? "full-width " : "") + "polinb-wide";
     const boxes = [...document.querySelectorAll(".bd-article .pst-scrollable-table-container")];
     const overs = boxes.map((box) => box.scrollWidth > box.clientWidth + 1); // read before any is moved: one layout
-    const made = boxes.map((box, i) => {
-      const edge = el("div");
+    const edges = boxes.map((box, i) => {
+      const edge = el("div", { class: overs[i] && wide });
       box.replaceWith(edge);
       edge.append(box);
-      // the theme hides the page's contents, which stand in the margin, beside an element of the class full-width
-      if (overs[i]) edge.className = aside ? "full-width polinb-wide" : "polinb-wide";
-      return [edge, box];
+      return edge;
     });
-    const all = () => made.forEach(([edge, box]) => edge.matches(".polinb-wide") && widen(edge, box));
+    const all = () => boxes.forEach((box, i) => overs[i] && widen(edges[i], box));
     all();
     addEventListener("resize", all);
-    for (const [edge, box] of made) watch(box, edge, text(box.querySelector(".caption-number")) || "Table");
+    boxes.forEach((box, i) => watch(box, edges[i], text(box.querySelector(".caption-number")) || "Table"));
     return all;
   }
 
@@ -98,7 +87,6 @@
 
   const again = tables(); // this script is deferred: the page is there, and the theme has not looked at it yet
   document.addEventListener("DOMContentLoaded", () => { // and now MathJax too
-    const maths = window.MathJax && window.MathJax.startup;
-    if (maths && maths.promise) maths.promise.then(equations).then(again); // a formula is not as wide as its source
+    window.MathJax?.startup?.promise?.then(equations).then(again); // a formula is not as wide as its source
   });
 })();

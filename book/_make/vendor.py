@@ -14,7 +14,7 @@ from typing import Any
 
 from book._make.notebook import sha256
 from polinb.display.charts import VEGA_LITE
-from polinb.display.webdata import ALONE, APPS, joined
+from polinb.display.webdata import ALONE, APPS, joined, part_script
 from polinb.errors import ArtifactError
 from polinb_book.results import as_json, read_json
 
@@ -48,8 +48,8 @@ def vendor(folder: Path) -> bool:
 
 def _texts() -> Iterator[tuple[str, str]]:
     """The package's own scripts and styles, and MathJax."""
-    for app, (scripts, styles) in APPS.items():
-        yield from ((f"{app}.js", joined(scripts)), (f"{app}.css", joined(styles)))
+    for app, (_, styles) in APPS.items():
+        yield from ((f"{app}.js", part_script(app)), (f"{app}.css", joined(styles)))
     yield from ((name, joined([name])) for name in ALONE)
     try:
         package = importlib.metadata.distribution(MATHJAX_PACKAGE)  # importing it would ask for Django

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from polinb.display.webdata import APPS, web_folder
+from polinb.display.webdata import APPS, part_script, web_folder
 
 ASSETS = Path(__file__).parents[2] / "book" / "_assets"
 PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>part</title>
@@ -37,6 +37,8 @@ def saved(page, button: str) -> tuple[str, bytes]:
     return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
 
 
-def write_app(folder: Path, app: str, body: str) -> str:
+def write_app(folder: Path, app: str, body: str, name: str = "index.html") -> str:
     """A page with an interactive part of the book."""
-    return write(folder, body, *APPS[app])
+    address = write(folder, body, [f"{app}.js"], APPS[app][1], name)
+    (folder / f"{app}.js").write_text(part_script(app), "utf-8")
+    return address

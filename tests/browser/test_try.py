@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from app_page import saved, write
+from app_page import saved, write_app
 from conftest import served
 
 from book._make import page_graph, page_model
-from polinb.display.webdata import APPS, web_folder
+from polinb.display.webdata import web_folder
 from polinb.errors import ArtifactError
 from polinb.models.embedded import cache_root, embedded_folder
 
@@ -48,7 +48,7 @@ def made(tmp_path_factory):
     shutil.copy(web_folder() / "try_engine.js", folder)
     shutil.copy(embedded_folder() / "tokenizer.json", folder / "embedded.json")
     text = (ROOT / "book" / "try.md").read_text("utf-8")
-    write(folder, text.split("```{raw} html\n")[1].split("```")[0], *APPS["try"], name="try.html")
+    write_app(folder, "try", text.split("```{raw} html\n")[1].split("```")[0], "try.html")
     return SimpleNamespace(folder=folder, lm=lm, judge=judge, sets=sets, difference=difference)
 
 
@@ -102,7 +102,7 @@ def engine_texts(made, chosen, kind, strength, count):
 
 def test_from_click_to_the_engines_text(made, opened):
     page = opened()
-    page.fill("input[name=tokens]", "12")
+    page.fill("input[name=count]", "12")
     for kind, strength in (("ablate", 1), ("scale", -2), ("add", 9)):
         page.select_option("select[name=kind]", kind)
         if kind != "ablate":
@@ -120,7 +120,7 @@ def test_from_click_to_the_engines_text(made, opened):
 
 def test_a_link_restores_the_state_and_a_wrong_one_changes_nothing(made, opened):
     page = opened("#try:set=own&own=0.3%2C2.7&kind=scale&strength=3&count=5&prompt=Hello%20%3Cimg%3E&x=1")
-    values = [page.input_value(f"[name={name}]") for name in ("set", "own", "kind", "strength", "tokens", "prompt")]
+    values = [page.input_value(f"[name={name}]") for name in ("set", "own", "kind", "strength", "count", "prompt")]
     assert values == ["own", "0.3,2.7", "scale", "3", "5", "Hello <img>"]
     page.click("button.go")
     answered(page)
@@ -133,7 +133,7 @@ def test_a_link_restores_the_state_and_a_wrong_one_changes_nothing(made, opened)
           location.hash = "#try:set=nothing&strength=1e9&kind=__proto__&count=-4";
         })"""
     )
-    kept = [linked.input_value(f"[name={name}]") for name in ("set", "kind", "strength", "tokens")]
+    kept = [linked.input_value(f"[name={name}]") for name in ("set", "kind", "strength", "count")]
     assert kept == ["random", "add", "3", "40"]
     linked.select_option("select[name=set]", "own")
     linked.fill("input[name=own]", "9.1")
@@ -196,8 +196,8 @@ def test_the_strongest_neurons_on_a_readers_text_are_the_engines(made, opened):
 def test_keyboard_alone_is_enough_and_an_answer_can_be_stopped(opened):
     page = opened()
     assert page.evaluate("document.activeElement.name") == "prompt", "the prompt is ready to be written"
-    page.fill("input[name=tokens]", "200")
-    page.locator("input[name=tokens]").press("Enter")
+    page.fill("input[name=count]", "200")
+    page.locator("input[name=count]").press("Enter")
     page.wait_for_selector(".answer span")
     page.locator("button.stop").press("Enter")
     page.wait_for_function("document.querySelector('.said').textContent.includes('Stopped.')")

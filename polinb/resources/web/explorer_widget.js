@@ -1,8 +1,5 @@
-// The end of one module out of the page's scripts, which hang what they export on globalThis.polinbExplorer, for a live
-// kernel. The page's address is left alone: it belongs to JupyterLab. Bytes arrive as DataView.
-const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-
-function render({ model, el }) {
+// The end of one module out of the page's scripts, for a live kernel; the page's address belongs to JupyterLab.
+function inKernel({ model, el: root }) {
   let drawn = null;
   const told = (index, layer, neuron) => {
     const now = index === null ? [] : [layer, neuron];
@@ -12,32 +9,26 @@ function render({ model, el }) {
   };
   const choose = () => {
     const [layer, neuron] = model.get("selected") || [];
-    if (drawn && neuron !== undefined) drawn.open(layer, neuron);
+    if (neuron !== undefined) drawn?.open(layer, neuron);
   };
   const draw = () => {
-    if (drawn) drawn.close();
+    drawn?.close();
     drawn = null;
-    const blobs = Object.fromEntries(Object.entries(model.get("blobs")).map(([name, view]) => [name, bytes(view)]));
+    const { buffer, byteOffset, byteLength } = model.get("blobs").levels || new Uint8Array(); // arrives as DataView
+    const levels = new Uint8Array(buffer, byteOffset, byteLength);
     try {
-      drawn = globalThis.polinbExplorer.render(el, model.get("payload"), blobs, { link: false, selected: told });
+      drawn = render(root, model.get("payload"), { levels }, { link: false, selected: told });
       choose();
     } catch (error) {
-      const said = document.createElement("p");
-      said.setAttribute("role", "alert");
-      said.textContent = String(error.message || error);
-      el.replaceChildren(said);
+      root.replaceChildren(el("p", { role: "alert" }, String(error.message || error)));
     }
   };
-  model.on("change:payload", draw);
-  model.on("change:blobs", draw);
-  model.on("change:selected", choose);
+  const heard = { "change:payload": draw, "change:blobs": draw, "change:selected": choose };
+  for (const [name, hear] of Object.entries(heard)) model.on(name, hear);
   draw();
   return () => {
-    if (drawn) drawn.close();
-    model.off("change:payload", draw);
-    model.off("change:blobs", draw);
-    model.off("change:selected", choose);
+    drawn?.close();
+    for (const [name, hear] of Object.entries(heard)) model.off(name, hear);
   };
 }
-
-export default { render };
+export default { render: inKernel };
