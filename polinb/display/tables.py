@@ -89,7 +89,7 @@ def numbered_table(
         ParameterError: a wrong name, a caption of several lines, a format or header for a column that is
         not there.
     """
-    formats, headers = dict(formats or {}), dict(headers or {})
+    formats, headers = formats or {}, headers or {}
     columns = [str(column) for column in frame.columns]
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise ParameterError("name", name, "lower-case letters and digits, joined by hyphens")
@@ -103,10 +103,11 @@ def numbered_table(
     made: list[dict[str, Any]] = []
     for column, (_, values) in zip(columns, frame.items(), strict=True):
         free, form = column in markup, formats.get(column) or decimals(values)
+        literal = re.sub(r"([\\`*_$<>{}\[\]|])", r"\\\1", labels.header(column))  # MyST shows it as it stands
         made.append(
             {
                 "name": column,
-                "header": headers.get(column) or _literal(labels.header(column)),
+                "header": headers.get(column) or literal,
                 "align": "right" if pd.api.types.is_numeric_dtype(values) else "left",
                 "markup": free,
                 "text": [" ".join(str(each).split()) if free else visible(_cell(each, form)) for each in values],
@@ -128,10 +129,7 @@ def responses_table(
     """What models wrote, shown as text whatever markup it holds; line breaks show as ``⏎``.
 
     Args:
-        frame: has ``columns``; others are left out.
-        name: label for ``{numref}``.
-        caption: one line of MyST.
-        columns: which columns, in which order.
+        name, caption: as of :func:`numbered_table`.
         limit: characters shown of each text; a longer one ends in `` […]``. The CSV holds the whole text.
     """
     missing = [column for column in columns if column not in frame.columns]
@@ -144,11 +142,6 @@ def responses_table(
         return whole if len(whole) <= limit else whole[:limit].rstrip() + " […]"
 
     return numbered_table(shown, name, caption, {c: cut for c in columns if shown[c].dtype.kind in "OTU"})
-
-
-def _literal(text: str) -> str:
-    """A header that is a column's name, so that MyST shows it as it stands."""
-    return re.sub(r"([\\`*_$<>{}\[\]|])", r"\\\1", text)
 
 
 def _values(column: pd.Series) -> dict[str, list[Any]]:

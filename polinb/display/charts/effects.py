@@ -11,6 +11,7 @@ import pandas as pd
 from polinb.display.charts.frames import checked, listed, number, once, order, spelt, take, where, with_interval
 from polinb.display.charts.style import (
     GREY,
+    INTERVAL,
     PALE,
     PALETTE,
     SHAPES,
@@ -47,13 +48,6 @@ def bars(frame: pd.DataFrame, title: str) -> Chart:
 
     Columns: ``label`` (one bar each, or one group of bars), ``value``; optional ``by`` (the bars of a group),
     ``low``, ``high`` (NaN where unknown).
-
-    Args:
-        frame: one row a bar.
-        title: title of the value axis, with the unit.
-
-    Raises:
-        DataError: a column is missing or holds no numbers, or two rows are the same bar.
     """
     data = checked(frame, ["label"], ["value"], [("low", "high")], keep=["by"])
     data[["low", "high"]] = data[["low", "high"]].where(data["value"].notna())
@@ -66,8 +60,7 @@ def bars(frame: pd.DataFrame, title: str) -> Chart:
     value = alt.X("value:Q", **x)
     base, step = alt.Chart().encode(y=y), alt.Step(22)
     fill: Any = alt.value(PALETTE[0])
-    tips = ["label:N", *(f"{name}:N" for name in by), tip("value:Q", title, "+.3~g")]
-    tips.append(tip("interval:N", "95 % interval"))
+    tips = ["label:N", *(f"{name}:N" for name in by), tip("value:Q", title, "+.3~g"), INTERVAL]
     ends = []
     if by:  # the symbol at its end tells a bar without its colour, and so does the legend
         kinds = order(data["by"])
@@ -97,13 +90,6 @@ def by_layer(frame: pd.DataFrame, title: str) -> Chart:
 
     Columns: ``layer``, ``part``, ``value``. A symbol in the larger segments tells the part without its colour.
     Where a value is NaN, the sum of that layer is unknown and not drawn.
-
-    Args:
-        frame: one row a layer and part.
-        title: title of the value axis, with the unit.
-
-    Raises:
-        DataError: a column is missing or holds no numbers, or a layer has a part twice.
     """
     data = checked(frame, ["layer", "part"], ["value"])
     once(data, ["layer", "part"])
@@ -150,13 +136,8 @@ def card_effects(frame: pd.DataFrame, null: str, title: str) -> Chart:
     Columns: ``group`` (rows of a group stand together), ``label`` (one neuron), ``value``; optional ``low``, ``high``
     (NaN where unknown). The grey band is the range of the values of the group ``null``; none without such a group.
 
-    Args:
-        frame: one row a neuron, in the order in which they are drawn.
-        null: which group's range is the band.
-        title: title of the value axis, with the unit.
-
     Raises:
-        DataError: no rows, a column is missing, or an effect is not known.
+        DataError: an effect is not known.
     """
     data = with_interval(take(frame, ["group", "label", "value"], ["low", "high"]))
     if data["value"].isna().any():
@@ -194,12 +175,7 @@ def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None 
     ``y_high`` (NaN where unknown) and ``label`` (bool: print the condition's name; by default all if at most six).
 
     Args:
-        frame: one row a point.
-        x_title, y_title: of the axes.
         limit: |x| + |y| cannot be larger: a border is drawn there; None: the axes reach as far as the numbers.
-
-    Raises:
-        DataError: a column is missing or holds no numbers.
     """
     pairs = [("x_low", "x_high"), ("y_low", "y_high")]
     data = checked(frame, ["condition", "family"], ["x", "y"], pairs, keep=["label"])
@@ -208,7 +184,7 @@ def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None 
         data[[low, high]] = data[[low, high]].where(known)  # no interval without its point
     data["label"] = known & (data["label"].eq(True).fillna(False) if "label" in data else len(data) <= 6)
     xs, ys = (
-        _domain(data[[axis, *ends]]) if limit is None else [-1.07 * limit, 1.07 * limit]
+        [-1.07 * limit, 1.07 * limit] if limit else _domain(data[[axis, *ends]])
         for axis, ends in zip("xy", pairs, strict=True)
     )
     data = _place_labels(data, xs, ys)
@@ -225,7 +201,6 @@ def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None 
     named = alt.Chart().transform_filter("datum.label").encode(x=alt.X("tx:Q", **x), y=alt.Y("ty:Q", **y))
     text = named.encode(text="condition:N")
     style: dict[str, Any] = {"fontSize": 11, "align": alt.ExprRef("datum.align"), "baseline": "middle"}
-    marks = shape("family", families)
     border = [(a * limit, b * limit) for a in (-1, 1) for b in (-1, 1)] if limit else []
     layers = [
         once_drawn(GREY).encode(x=alt.datum(0)),
@@ -236,7 +211,9 @@ def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None 
         ),
         only_known(whiskers, "x_low", "x_high", "y").encode(x=alt.X("x_low:Q", **x), x2="x_high:Q", y=up),
         only_known(whiskers, "y_low", "y_high", "x").encode(y=alt.Y("y_low:Q", **y), y2="y_high:Q", x=right),
-        symbols(only_known(base, "x", "y"), "family", size=80, x=right, y=up, shape=marks, tooltip=tips),
+        symbols(
+            only_known(base, "x", "y"), "family", size=80, x=right, y=up, shape=shape("family", families), tooltip=tips
+        ),
         named.transform_filter("datum.far").mark_rule(color=GREY, strokeWidth=0.8, aria=False).encode(x2="x", y2="y"),
         text.mark_text(stroke="white", strokeWidth=3, strokeJoin="round", aria=False, **style),  # off the lines
         text.mark_text(color="black", **style),

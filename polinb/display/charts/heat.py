@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.display.charts.frames import number, once, order, take, with_interval
-from polinb.display.charts.style import LEFT, RIGHT, Chart, facetted, finish, tip
+from polinb.display.charts.style import INTERVAL, LEFT, RIGHT, Chart, facetted, finish, tip
 from polinb.wording import number as signed
 
 STEPS = {"width": 40, "height": 28}  # pixels of a cell
@@ -30,15 +30,11 @@ def coupling_heatmap(
     interval), ``n`` (questions), ``vanilla``, ``model`` (the two stances) and ``condition`` (one panel each).
 
     Args:
-        frame: one row a cell.
         limit: the shift with the strongest colour; by default the largest in the frame, so pass one value for
             several charts that should be compared.
         rows: title of the trained axis; patched sets use this chart too.
         columns: title of the tested axis.
         measure: what ``delta`` is called.
-
-    Raises:
-        DataError: a column is missing, or a cell is given twice.
     """
     data = take(frame, ["trained", "tested", "delta"], ["condition", "low", "high", "n", "vanilla", "model"])
     once(data, ["condition", "trained", "tested"])
@@ -59,7 +55,7 @@ def coupling_heatmap(
         "trained": tip("trained:N", rows),
         "tested": tip("tested:N", columns),
         "delta": tip("delta:Q", measure, "+.3f"),
-        "low": tip("interval:N", "95 % interval"),
+        "low": INTERVAL,
         **{side: tip(f"{side}:Q", f"stance, {side}", "+.2f") for side in ("vanilla", "model")},
         "n": tip("n:Q", "questions"),
     }
@@ -86,9 +82,6 @@ def overlap_heatmap(frame: pd.DataFrame, measure: str = "overlap") -> Chart:
     """Overlap of two topics' neurons, from 0 (none in common) to 1 (the same); the diagonal is 1 by definition.
 
     Columns: ``first``, ``second``, ``value`` (0 to 1).
-
-    Raises:
-        DataError: a column is missing, or a pair is given twice.
     """
     data = take(frame, ["first", "second", "value"])
     once(data, ["first", "second"])

@@ -11,6 +11,7 @@ import pandas as pd
 from polinb.display.charts.frames import checked, groups, listed, number, once, order, spelt, where
 from polinb.display.charts.style import (
     GREY,
+    INTERVAL,
     OPACITY,
     Chart,
     colour,
@@ -36,9 +37,6 @@ def roc(frame: pd.DataFrame) -> Chart:
 
     Columns: ``fpr``, ``tpr`` (0 to 1, any order: both rise along a curve), ``method``, ``auc`` (one value a method and
     panel, for the text); optional ``panel`` (one panel each).
-
-    Raises:
-        DataError: a column is missing or holds no numbers.
     """
     data = checked(frame, ["method"], ["fpr", "tpr", "auc"], keep=["panel"])
     methods, parts, told = order(data["method"]), [], []
@@ -74,14 +72,10 @@ def curve(frame: pd.DataFrame, x_title: str, y_title: str, log_x: bool = False, 
     unknown) and ``panel`` (one panel each). An interval with no neighbour is drawn as a whisker.
 
     Args:
-        frame: one row a point.
-        x_title: title of the x axis, with the unit.
-        y_title: title of the y axis, with the unit.
-        log_x: logarithmic x axis.
         zero: whether the y axis must reach 0.
 
     Raises:
-        DataError: a column is missing or holds no numbers, or an x has no place on a logarithmic axis.
+        DataError: an x has no place on a logarithmic axis.
     """
     data = checked(frame, ["by"], ["x", "y"], [("low", "high")], keep=["panel"])
     if log_x and (data["x"] <= 0).any():
@@ -108,9 +102,6 @@ def angles(frame: pd.DataFrame) -> Chart:
 
     Columns: ``index`` (whole numbers), ``degrees`` (0 to 90), ``kind`` (observed, random, ... one line each);
     optional ``low``, ``high`` (degrees; drawn as a band, NaN where there is none) and ``panel``.
-
-    Raises:
-        DataError: a column is missing or holds no numbers, or a kind has an index twice.
     """
     data = checked(frame, ["kind"], ["index", "degrees"], [("low", "high")], keep=["panel"])
     once(data, [*groups(data, "kind"), "index"])
@@ -139,7 +130,7 @@ def _series(data: pd.DataFrame, x: dict[str, Any], y: dict[str, Any]) -> tuple[l
     height = alt.Y("y:Q", **y)
     ends: dict[str, Any] = {"y": alt.Y("low:Q", **y), "y2": "high:Q", "detail": "by:N"}
     tips: list[Any] = ["panel:N"] if "panel" in data else []
-    tips += ["by:N", tip("x:Q", x["title"], ".4~g"), tip("y:Q", y["title"], ".3~g"), tip("interval:N", "95 % interval")]
+    tips += ["by:N", tip("x:Q", x["title"], ".4~g"), tip("y:Q", y["title"], ".3~g"), INTERVAL]
     points, line = only_known(base, "x", "y"), base.mark_line(strokeWidth=2, aria=False)
     layers = [  # a screen reader reads the points; of a line it would read the first row only
         base.mark_area(opacity=0.18, aria=False).encode(**ends),

@@ -129,33 +129,22 @@ def gamma_slider(scores: Mapping[str, np.ndarray], gamma: float, pool: str = "mo
     return finish(chart, about, columns, labels={"step": [f"{g:g} %" for g in steps]})
 
 
-def _binned(score: np.ndarray, edges: np.ndarray) -> list[int]:
+def _binned(score: np.ndarray, edges: np.ndarray) -> Any:
     """Neurons a bin; what lies below the first edge is in the first bin."""
-    counts: list[int] = np.histogram(np.maximum(score, edges[0]), edges)[0].tolist()
-    return counts
+    return np.histogram(np.maximum(score, edges[0]), edges)[0].tolist()
 
 
 def _sizes(scores: Mapping[str, np.ndarray], step: int, gamma: float, pool: str, edges: np.ndarray) -> list[Any]:
     """One row a topic: exact sizes at this γ, and G and S_t by bin."""
     sets = neuron_sets(scores, gamma, pool)
-    specific, strict = sets.specific, sets.strict
+    specific, strict, n_general = sets.specific, sets.strict, int(sets.general.sum())
     rows = []
     for topic, score in scores.items():
-        mine = score[sets.political[topic]]
-        rows.append(
-            {
-                "topic": topic,
-                "step": step,
-                "gamma": gamma,
-                "cut": float(f"{mine.min():.4g}") if mine.size else None,
-                "N": int(mine.size),
-                "G": int(sets.general.sum()),
-                "S": int(specific[topic].sum()),
-                "strict": int(strict[topic].sum()),
-                "general": _binned(score[sets.general], edges),
-                "specific": _binned(score[specific[topic]], edges),
-            }
-        )
+        mine, own = score[sets.political[topic]], score[specific[topic]]
+        cut = float(f"{mine.min():.4g}") if mine.size else None
+        row = {"topic": topic, "step": step, "gamma": gamma, "cut": cut, "N": mine.size, "G": n_general}
+        row |= {"S": own.size, "strict": int(strict[topic].sum())}
+        rows.append(row | {"general": _binned(score[sets.general], edges), "specific": _binned(own, edges)})
     return rows
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from polinb.display.charts.frames import listed, number, order, take, with_interval
 from polinb.display.charts.style import (
     GREY,
+    INTERVAL,
     OPACITY,
     PALETTE,
     SHAPES,
@@ -36,7 +37,6 @@ TITLE_WIDTH = 32  # characters of a line of a panel's title: what a small screen
 OURS = "ours"
 OUR_LINE = "InhibitFT (ours)"
 RANDOM = {True: "one random set (ours)", False: "random sets (ours)"}
-INTERVAL = tip("interval:N", "95 % interval")
 
 
 def stance_dots(frame: pd.DataFrame) -> Chart:
@@ -88,7 +88,6 @@ def paper_vs_ours(frame: pd.DataFrame, title: str = "") -> Chart:
     one measure have the same range, so that they can be compared; without it all panels have one).
 
     Args:
-        frame: one row a value.
         title: what all values are, for the axis; empty where the panels differ and say it themselves.
     """
     data = with_interval(take(frame, ["item", "source", "value"], ["low", "high", "group", "measure"]))

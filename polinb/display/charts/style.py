@@ -82,6 +82,9 @@ def tip(field: str, title: str = "", form: str = "") -> alt.Tooltip:
     return alt.Tooltip(field, title=title or alt.Undefined, format=form or alt.Undefined)
 
 
+INTERVAL = tip("interval:N", "95 % interval")
+
+
 def colour(name: str, values: list[Any], colours: list[str] | None = None, **options: Any) -> alt.Color:
     """Colour by a category, in the order of ``values``."""
     scale = alt.Scale(domain=values, range=colours or cycle(PALETTE, values))
