@@ -54,10 +54,9 @@ def refuse(settings: Mapping[str, object], known: Mapping[str, object] | None = 
     """
     for name, value in settings.items():
         # text only: the book's own tables and numbers may stand in a notebook's names
-        if value and name not in (known or ()) and _NAME.search(name) and isinstance(value, str | bytes):
-            raise ParameterError(hide(name), "…", "no secret", _HINT)
+        named = value and name not in (known or ()) and _NAME.search(name) and isinstance(value, str | bytes)
         try:
-            secret = hide(name) != name or any(hide(text) != text for text in texts(value))
+            secret = named or hide(name) != name or any(hide(text) != text for text in texts(value))
         except RecursionError:
             raise ParameterError(name, "…", "a value that does not contain itself") from None
         if secret:

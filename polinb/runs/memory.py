@@ -85,18 +85,14 @@ def _shape(model: str, revision: str) -> Shape:
     from polinb.models.tiny import tiny_config
 
     if model.startswith("tiny:"):
-        return _from_config(tiny_config(model.removeprefix("tiny:")))
-    name = ALIASES[model][0] if model in ALIASES else str(Path(model).expanduser())
-    return _from_config(AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False))
-
-
-def _from_config(config: Any) -> Shape:
-    def told(*names: str, other: int) -> int:
-        return int(next((found for name in names if (found := getattr(config, name, None))), other))
-
+        config: Any = tiny_config(model.removeprefix("tiny:"))
+    else:
+        name = ALIASES[model][0] if model in ALIASES else str(Path(model).expanduser())
+        config = AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
     hidden, heads, layers = config.hidden_size, config.num_attention_heads, config.num_hidden_layers
-    ffn = told("intermediate_size", "n_inner", other=4 * hidden)
-    kv, dim = told("num_key_value_heads", other=heads), told("head_dim", other=hidden // heads)
+    ffn = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None) or 4 * hidden
+    kv = getattr(config, "num_key_value_heads", None) or heads
+    dim = getattr(config, "head_dim", None) or hidden // heads
     tied, gated = bool(getattr(config, "tie_word_embeddings", True)), config.model_type not in ("gpt2", "gpt_neox")
     return Shape(hidden, ffn, layers, heads, kv, dim, config.vocab_size, tied, gated)
 
@@ -146,9 +142,8 @@ def reading(shape: Shape, stage: str, p: Any, gpus: int = 1) -> int:
     Variants that were trained with LoRA are float32 adapters around the vanilla weights.
     """
     # A chapter that trains, asks or scores nothing has no such parameter.
-    rank, batch, answer, scored = (
-        getattr(p, name, 0) for name in ("lora_rank", "eval_batch", "eval_tokens", "localise_tokens")
-    )
+    names = ("lora_rank", "eval_batch", "eval_tokens", "localise_tokens")
+    rank, batch, answer, scored = (getattr(p, name, 0) for name in names)
     width, variants, lora = _width(p.dtype), MODELS[stage] - 1, getattr(p, "train", "") == "lora"
     held = shape.parameters * width + variants * (shape.adapter(rank) * 4 if lora else shape.parameters * width)
     if stage == "score":  # left's response tokens of half a batch in all layers, and four sums

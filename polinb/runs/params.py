@@ -208,7 +208,8 @@ def from_namespace(chapter: str, namespace: dict[str, Any]) -> Any:
     time or that a parameters cell (one that begins with ``# Parameters``) assigns are looked at; a slip that is no
     longer in its text is forgiven.
     """
-    names = {name for name, value in namespace.items() if _is_choice(name, value)}
+    public = {name: value for name, value in namespace.items() if not name.startswith("_") and name not in _IPYTHON}
+    names = {n for n, v in public.items() if n in Params.model_fields or type(v).__name__ not in _MACHINERY}
     first, cells = namespace.get(_FIRST), _assigned(namespace.get("In", []))
     now = set().union(*dict(cells).values())
     names -= {name for _, assigned in cells for name in assigned} - now - Params.model_fields.keys()
@@ -224,12 +225,6 @@ def from_namespace(chapter: str, namespace: dict[str, Any]) -> Any:
 _FIRST = "_polinb_parameters"
 _IPYTHON = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open"})
 _MACHINERY = frozenset({"module", "function", "type", "builtin_function_or_method"})
-
-
-def _is_choice(name: str, value: Any) -> bool:
-    if name.startswith("_") or name in _IPYTHON:
-        return False
-    return name in Params.model_fields or type(value).__name__ not in _MACHINERY
 
 
 def _assigned(cells: list[str]) -> list[tuple[str, set[str]]]:
