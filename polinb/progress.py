@@ -69,22 +69,14 @@ def heard(told: Told) -> Iterator[None]:
         _listening.told = before
 
 
-class _Heard:
-    """The part of tqdm that polinb uses."""
+class _Heard(tqdm):  # type: ignore[type-arg]
+    """A bar that calls ``told`` where another is drawn."""
 
     def __init__(self, total: int, label: str, told: Told) -> None:
-        self.done, self.total, self.label, self.told = 0, total, label, told
+        super().__init__(total=total, disable=True)
+        self.label, self.told = label, told
         told(0, total, label)
 
-    def update(self, count: int = 1) -> None:
-        self.done += count
-        self.told(self.done, self.total, self.label)
-
-    def close(self) -> None:
-        pass
-
-    def __enter__(self) -> _Heard:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
+    def update(self, n: float | None = 1) -> None:
+        self.n += n or 0
+        self.told(self.n, self.total, self.label)

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from polinb.errors import ArtifactError, OutOfMemoryError, PolinbError, first_line
@@ -60,11 +61,8 @@ def note_unfinished(text: str) -> None:
     """Remember that something was not finished, for whoever set the environment variable ``POLINB_UNFINISHED``."""
     path = os.environ.get(UNFINISHED)
     if path:
-        try:
-            with Path(path).open("a", encoding="utf-8") as file:
-                file.write(f"{' '.join(text.split())[:300]}\n")
-        except OSError:
-            return  # the error itself is on its way up; this was a note beside it
+        with suppress(OSError), Path(path).open("a", encoding="utf-8") as file:  # the error itself is on its way up
+            file.write(f"{' '.join(text.split())[:300]}\n")
 
 
 def notice(text: str) -> None:

@@ -150,20 +150,14 @@ def _fallback(payload: Mapping[str, Any], levels: bytes) -> str:
     """The map as a picture and a plain table of the first cards; text of the model is escaped."""
     rows = []
     for card in payload["cards"][:SHOWN]:
-        effect = card["ablation"]["all"]
-        ends = ", ".join("?" if effect[end] is None else f"{effect[end]:+.2g}" for end in ("low", "high"))
-        rows.append(
-            {
-                "layer": card["layer"],
-                "neuron": card["neuron"],
-                "set": "G" if card["kind"] == "G" else f"S, {card['topic']}",
-                "mean score": f"{np.mean(card['scores']):.3g}",
-                "tokens it promotes": token_line([text for text, _ in card["promoted"][:5]]),
-                "effect of ablating it": f"{effect['effect']:+.2g} [{ends}]".replace("-", "−"),
-            }
-        )
+        chosen = "G" if card["kind"] == "G" else f"S, {card['topic']}"
+        effect, low, high = ("?" if v is None else f"{v:+.2g}" for v in card["ablation"]["all"].values())
+        interval = f"{effect} [{low}, {high}]".replace("-", "−")
+        tokens = token_line([text for text, _ in card["promoted"][:5]])
+        rows.append([card["layer"], card["neuron"], chosen, f"{np.mean(card['scores']):.3g}", tokens, interval])
+    names = ["layer", "neuron", "set", "mean score", "tokens it promotes", "effect of ablating it"]
     with pd.option_context("display.max_colwidth", None):
-        table = pd.DataFrame(rows).to_html(index=False, border=0, classes="table", justify="left")
+        table = pd.DataFrame(rows, columns=names).to_html(index=False, border=0, classes="table", justify="left")
     return (
         f"<p>The interactive map of all neurons needs JavaScript. Here are a picture of it and {len(rows)} of its "
         f"{len(payload['cards'])} cards. {picture(payload, levels)}</p>"

@@ -66,7 +66,7 @@ def label_flips(run: Run, cols: Sequence[Column]) -> pd.DataFrame:
         part = both[both["rated"]]
         if part.empty:
             continue
-        counts = [int(((part["side"] == side) & part["changed"]).sum()) for side in (1, -1, 0)]
+        counts = [int((part.loc[part["changed"], "side"] == side).sum()) for side in (1, -1, 0)]
         means = [*_mean(run, part, "changed", SHARE), *_mean(run, part, "side", STANCE)]
         means += _apart(run, part, every) if kind == "right" else [float("nan")] * 3
         rows.append(
@@ -100,5 +100,4 @@ def borderline(every: pd.DataFrame) -> tuple[float, float]:
     """
     known = every[(every["kind"] == "right") & every["rated"] & every["p_before"].notna()]
     near = (known["p_before"] - 0.5).abs() <= NEAR
-    changed, kept = (float(near[known["changed"] == flag].mean()) for flag in (True, False))
-    return changed, kept
+    return float(near[known["changed"]].mean()), float(near[~known["changed"]].mean())

@@ -144,7 +144,7 @@ def payload(
             {
                 "kind": col.kind,
                 "trained": col.trained,
-                "whole": whole_run(col.frame, draws, seed),
+                "whole": _whole_run(col.frame, draws, seed),
                 "text": text,
                 "label": own["label"].map(LABELS.index, na_action="ignore").fillna(-1).astype(int).tolist(),
                 "p": [None if math.isnan(p) else round(STEPS * p) for p in own["p_right"]],
@@ -157,20 +157,15 @@ def payload(
     }
 
 
-def whole_run(frame: pd.DataFrame, draws: int, seed: int) -> dict[str, list[float | None]]:
-    """Stance of one model over all questions it was asked: topic (or "all") → n, stance, low, high.
-
-    By topic these are the numbers of :func:`polinb.chapters.paper.results.stances`; "all" is the mean over topics.
-    """
+def _whole_run(frame: pd.DataFrame, draws: int, seed: int) -> dict[str, list[float | None]]:
+    """Stance of one model over all questions it was asked: topic (or "all", the mean over topics) → n, stance, ends."""
     table = stance_table(frame, n_boot=draws, seed=seed)
-    out = {str(r.topic): _numbers(r.n, r.stance, r.low, r.high) for r in table.itertuples()}
+    rows = [(str(r.topic), r.n, r.stance, r.low, r.high) for r in table.itertuples()]
     groups = [g["score"].to_numpy(float) for _, g in frame.groupby("topic", sort=False)]
-    out["all"] = _numbers(len(frame), *stratified_mean(groups, draws, seed, STANCE))
-    return out
-
-
-def _numbers(n: int, *values: float) -> list[float | None]:
-    return [int(n), *(None if math.isnan(x) else round(float(x), 6) for x in values)]
+    rows.append(("all", len(frame), *stratified_mean(groups, draws, seed, STANCE)))
+    return {
+        topic: [int(n), *(None if math.isnan(x) else round(float(x), 6) for x in values)] for topic, n, *values in rows
+    }
 
 
 def fitted(make: Callable[[int], dict[str, Any]], wanted: int, limit: int = LIMIT) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _items(name: str, text: str) -> list[str]:
 def chapter_names(layout: Layout) -> list[str]:
     """Names of the notebooks in order, checked against the table of contents."""
     names = sorted(path.stem for path in layout.notebooks.glob("*.ipynb"))
-    stray = sorted(set(names) ^ set(_listed(_parts(layout))))
+    stray = sorted(set(names) ^ set(_listed(layout)))
     if stray:
         where = "book/_toc.yml does not list it" if stray[0] in names else "book/_toc.yml lists it"
         raise BookError(f"notebooks/{stray[0]}.ipynb: {where}; notebooks and table of contents must agree")
@@ -114,7 +114,7 @@ def chapter_names(layout: Layout) -> list[str]:
 
 def core_names(layout: Layout) -> list[str]:
     """The chapters of the table of contents, without those of the parts that go beyond the paper."""
-    return _listed([part for part in _parts(layout) if part.get("caption") not in BEYOND])
+    return _listed(layout, without=BEYOND)
 
 
 def chosen_chapters(layout: Layout, chapters: Sequence[str] | None) -> list[str]:
@@ -134,14 +134,10 @@ def chosen_chapters(layout: Layout, chapters: Sequence[str] | None) -> list[str]
     return [name for name in every if name in chapters]
 
 
-def _parts(layout: Layout) -> list[dict[str, Any]]:
-    """The parts of the table of contents."""
-    return list(yaml.safe_load((layout.root / "book" / "_toc.yml").read_text("utf-8"))["parts"])
-
-
-def _listed(parts: list[dict[str, Any]]) -> list[str]:
-    """Names of the chapters in parts of the table of contents, in order."""
-    files = [str(entry["file"]) for part in parts for entry in part["chapters"]]
+def _listed(layout: Layout, without: Sequence[str] = ()) -> list[str]:
+    """Names of the chapters in the table of contents, in order, but for some of its parts."""
+    parts = yaml.safe_load((layout.root / "book" / "_toc.yml").read_text("utf-8"))["parts"]
+    files = [str(each["file"]) for part in parts if part.get("caption") not in without for each in part["chapters"]]
     return sorted(file.removeprefix("chapters/") for file in files if file.startswith("chapters/"))
 
 

@@ -129,16 +129,14 @@ class Result:
                     self.run.afford("load" if self.inputs.get("model", self) is None else self.stage.memory)
                 for need in self.needs:
                     need.made()
-            kept = self.put(self._make)
+            own = self.run.view(self.stage.groups)
+            kept = self.put(lambda folder: self.stage.make(own, folder, **self.inputs))
         self.run.kept[self.path] = kept
         return kept
 
     def put(self, make: Callable[[Path], Mapping[str, Any] | None]) -> Artifact:
         """It on disk, filled by ``make`` if it is not there: also with what was made elsewhere, or beside another."""
         return self.run.store.get(self.stage.kind, self.identity, make)
-
-    def _make(self, folder: Path) -> Mapping[str, Any]:
-        return self.stage.make(self.run.view(self.stage.groups), folder, **self.inputs) or {}
 
     @property
     def summary(self) -> dict[str, Any]:

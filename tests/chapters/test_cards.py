@@ -155,4 +155,4 @@ def test_other_texts_than_pnlacs_are_refused(tiny, monkeypatch):
 
     monkeypatch.setattr(cards_read, "activations", garbled)
     with pytest.raises(ArtifactError, match="differ from PNLAC's own sums"):
-        cards._reading(run, "crime", [(0, 1), (2, 3)]).made()
+        cards.collect(run)

@@ -150,7 +150,17 @@ def collect(run: Run) -> Cards:
     nulls = random_neurons(picked, run.scale(), p.cards_random, p.seed)
     own = [pick[:2] for pick in picked]
     tested = sorted({*own, *(each for drawn in nulls.values() for each in drawn)})
-    readings: dict[str, Result] = {topic: _reading(run, topic, own) for topic in p.topics} if own else {}
+    readings: dict[str, Result] = {}
+    for topic in p.topics if own else ():
+        readings[topic] = reading(
+            run,
+            scores=run.scores(topic),
+            left=run.weights(run.tuned(topic, "left")),
+            right=run.weights(run.tuned(topic, "right")),
+            questions=len(run.data.topic(topic, "localise", p.localise_prompts, leaning="both")),
+            neurons=own,
+            contexts=p.card_contexts,
+        )
     gaps = [(topic, part.summary["gap"]) for topic, part in readings.items()]
     means = [part.frame("means").assign(topic=topic) for topic, part in readings.items()]
     moved: dict[str, pd.DataFrame] = {}
@@ -170,19 +180,6 @@ def collect(run: Run) -> Cards:
         histograms=_pooled(readings, own),
         effects=effect_table(moved, p.bootstrap, p.seed),
         readings=pd.DataFrame(gaps, columns=["topic", "gap"]),
-    )
-
-
-def _reading(run: Run, topic: str, neurons: Sequence[Neuron]) -> Result:
-    p = run.params
-    return reading(
-        run,
-        scores=run.scores(topic),
-        left=run.weights(run.tuned(topic, "left")),
-        right=run.weights(run.tuned(topic, "right")),
-        questions=len(run.data.topic(topic, "localise", p.localise_prompts, leaning="both")),
-        neurons=neurons,
-        contexts=p.card_contexts,
     )
 
 
@@ -274,11 +271,9 @@ def effect_table(moved: Mapping[str, pd.DataFrame], n_boot: int, seed: int) -> p
 
 def card_ranks(found: Cards, pool: str) -> dict[str, Any]:
     """Ranks in the pool, 1 the strongest: ``score`` and ``normalised`` by topic, ``scale``; each (L, F)."""
-    return {
-        "score": {topic: ranks(values, pool) for topic, values in found.scores.items()},
-        "normalised": {topic: ranks(values, pool) for topic, values in found.normalised.items()},
-        "scale": ranks(found.scale, pool),
-    }
+    by_topic = {"score": found.scores, "normalised": found.normalised}
+    out = {name: {topic: ranks(values, pool) for topic, values in each.items()} for name, each in by_topic.items()}
+    return {**out, "scale": ranks(found.scale, pool)}
 
 
 def _gap(sums: Contrast, neurons: Sequence[Neuron], means: Mapping[str, np.ndarray]) -> float:

@@ -87,7 +87,6 @@ def contexts(
         read: ``vanilla``, ``left`` and ``right`` → activations of each text, as :func:`activations` gives them.
         texts: prompt_ids, response_ids (lists), source (whose response it is), question (its prompt's number).
         column: the neuron's place in them.
-        most: at most this many.
 
     Returns:
         source, start (place of the window's first token in the text, prompt included), tokens (text), values, left,
@@ -110,19 +109,11 @@ def contexts(
         if {text.question, window} & taken:
             continue
         taken |= {text.question, window}
-        values = {name: read[name][row][start:end, column].astype(float).tolist() for name in read}
-        out.append(
-            {
-                "source": text.source,
-                "start": start,
-                "tokens": [token_text(lm.tokenizer, token) for token in window],
-                "values": values["vanilla"],
-                "left": values["left"],
-                "right": values["right"],
-                "peak": peak - start,
-                "strength": strength,
-            }
-        )
+        context = {"source": text.source, "start": start}
+        context["tokens"] = [token_text(lm.tokenizer, token) for token in window]
+        for name, model in (("values", "vanilla"), ("left", "left"), ("right", "right")):
+            context[name] = read[model][row][start:end, column].astype(float).tolist()
+        out.append(context | {"peak": peak - start, "strength": strength})
     return out
 
 

@@ -24,8 +24,6 @@ GROUPS = {
     "near": "random, nearest in activation scale",
     "uniform": "random",
 }
-
-
 LONGEST = 24  # characters of a token in a table
 TOKENS = 5  # shown on each side
 
@@ -90,9 +88,9 @@ def tested(found: Cards) -> pd.DataFrame:
 
 def effect_rows(found: Cards) -> pd.DataFrame:
     """Ablation effect over all topics of every neuron that was ablated: group, label, value, low, high."""
-    rows = tested(found)
-    label = [f"layer {layer}, neuron {neuron}" for layer, neuron in zip(rows["layer"], rows["neuron"], strict=True)]
-    return rows.assign(label=label, value=rows["effect"])[["group", "label", "value", "low", "high"]]
+    rows = tested(found).rename(columns={"effect": "value"})
+    rows["label"] = "layer " + rows["layer"].astype(str) + ", neuron " + rows["neuron"].astype(str)
+    return rows[["group", "label", "value", "low", "high"]]
 
 
 def effect_summary(found: Cards) -> pd.DataFrame:

@@ -75,11 +75,9 @@ def set_counts(scores: Mapping[str, np.ndarray], gammas: Sequence[float], pool: 
     out = {}
     for place, gamma in enumerate(gammas):
         sets = neuron_sets(scores, gamma, pool)
-        out[str(place)] = {
-            "G": int(sets.general.sum()),
-            "S": {t: int(chosen.sum()) for t, chosen in sets.specific.items()},
-            "strict": {t: int(chosen.sum()) for t, chosen in sets.strict.items()},
-        }
+        by_topic = {"S": sets.specific, "strict": sets.strict}
+        sizes = {name: {t: int(chosen.sum()) for t, chosen in each.items()} for name, each in by_topic.items()}
+        out[str(place)] = {"G": int(sets.general.sum()), **sizes}
     return out
 
 
