@@ -158,7 +158,7 @@ def main(names):
     """Write the golden files of these chapters, or of all and of the core."""
     with tempfile.TemporaryDirectory() as store:
         os.environ["POLINB_STORE"] = store
-        for name in names or CHAPTERS:
+        for name in [each for each in names or CHAPTERS if each != "core"]:
             found = shown_data(execute(name))
             write(HERE / f"{name}.json", {"machine": machine(), **found})
             print(name, {kind: len(v) for kind, v in found.items()}, flush=True)
