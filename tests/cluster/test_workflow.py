@@ -288,14 +288,17 @@ def test_a_notebook_finds_all_that_a_model_makes(chapter, shared, monkeypatch):
         job.make(lost(jobs))
     assert not [name for name, job in jobs.items() if {r.path for r in job.results} & lost(jobs) and not job.left_out]
     heavy = []
-    make, load = Result._make, Run._load
+    put, load = Result.put, Run._load
 
-    def noted(result, folder):
-        if Model in result.stage.groups and result.stage.kind != "rudeness":  # of texts, by a small classifier
-            heavy.append(result.stage.kind)
-        return make(result, folder)
+    def noted(result, make):
+        def made(folder):
+            if Model in result.stage.groups and result.stage.kind != "rudeness":  # of texts, by a small classifier
+                heavy.append(result.stage.kind)
+            return make(folder)
 
-    monkeypatch.setattr(Result, "_make", noted)
+        return put(result, made)
+
+    monkeypatch.setattr(Result, "put", noted)
     monkeypatch.setattr(Run, "_load", lambda run: (heavy.append("model"), load(run))[1])
     oracle.run_here(chapter)
     own = {"model", "second-rated", "card-lens", "card-reading", "card-ablation"} if runs_models(run, chapter) else {}
