@@ -14,10 +14,10 @@ from stores import contents, finished, leftovers
 from polinb.errors import ArtifactError, OutOfMemoryError, TrainingError
 
 SLOW = pytest.mark.slow
-# what each stage writes
+# what each stage writes first
 KIND = {
     "variants": "weights", "scores": "scores", "answers": "answers", "judge": "rated", "patching": "patched",
-    "inhibitft": "answers",
+    "inhibitft": "weights",
 }  # fmt: skip
 
 
