@@ -97,11 +97,11 @@ def parameters_source(chapter: str) -> str:
     lines = ["# Parameters. None takes the value of the profile; every name is checked in the next cell."]
     values, seldom = profile_values("quick") | {"profile": "quick"}, []
     for name, field in chapter_class(chapter).model_fields.items():
+        given = '"quick"' if name == "profile" else "None"
         if field.json_schema_extra:
             seldom.append(name)
-            continue
-        given = '"quick"' if name == "profile" else "None"
-        lines.append(f"{name} = {given}  # type: {type(values[name]).__name__}  {field.description}")
+        else:
+            lines.append(f"{name} = {given}  # type: {type(values[name]).__name__}  {field.description}")
     if seldom:
         lines += textwrap.wrap(f"{SELDOM_TURNED} {', '.join(seldom)}", 118, initial_indent="# ", subsequent_indent="# ")
     return "\n".join(lines)
