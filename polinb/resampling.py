@@ -31,13 +31,10 @@ _STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)  # where labels and their differences lie i
 
 
 def pairs(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, tuple[Floats, Floats]]:
-    """The two scores of every question, by topic in the order of ``before``; questions ordered by id.
+    """Topic, in the order of ``before`` → its scores before and its scores after, of questions ordered by id.
 
     Args:
         before, after: columns topic, id, score; one row a question, the same questions in both.
-
-    Returns:
-        topic → the scores before, the scores after.
 
     Raises:
         DataError: a missing column, a repeated question, one that only one side has, a score that is not finite.
@@ -63,10 +60,7 @@ def differences(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, Floats]:
 
 
 def changes(before: pd.Series, after: pd.Series) -> pd.Series:
-    """After minus before of every question, where some may have no value (NaN stays NaN).
-
-    Args:
-        before, after: indexed by question.
+    """After minus before, both indexed by question, where some may have no value (NaN stays NaN).
 
     Raises:
         DataError: a question that only one of them has.
@@ -302,10 +296,6 @@ def stretched(value: float, drawn: Floats, factor: float) -> tuple[float, float]
 
 
 def cluster_draws(owner: Floats, draws: int, rng: np.random.Generator) -> Floats:
-    """How often each item is drawn when whole clusters are: (draws, items).
-
-    Args:
-        owner: (items,) cluster of each item, any labels.
-    """
+    """How often each item is drawn when whole clusters are, (draws, items); ``owner``: (items,) their clusters."""
     names, code = np.unique(owner, return_inverse=True)
     return np.asarray(rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)[:, code])

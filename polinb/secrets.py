@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from polinb.errors import ParameterError
@@ -42,7 +42,7 @@ _QUERY = re.compile(
 _HINT = "Put keys and passwords into environment variables, never into a parameter"
 
 
-def refuse(settings: Mapping[str, object], known: Mapping[str, object] | None = None) -> None:
+def refuse(settings: Mapping[str, object], known: Collection[str]) -> None:
     """Refuse parameters that are a secret by name or by value; the message never shows the value.
 
     Args:
@@ -54,7 +54,7 @@ def refuse(settings: Mapping[str, object], known: Mapping[str, object] | None = 
     """
     for name, value in settings.items():
         # text only: the book's own tables and numbers may stand in a notebook's names
-        named = value and name not in (known or ()) and _NAME.search(name) and isinstance(value, str | bytes)
+        named = value and name not in known and _NAME.search(name) and isinstance(value, str | bytes)
         try:
             secret = named or hide(name) != name or any(hide(text) != text for text in texts(value))
         except RecursionError:

@@ -123,9 +123,9 @@ def percent(effect: Effect, digits: int = 0, sign: bool = False) -> str:
 
 def of(row: pd.Series | Mapping[str, Any], value: str, low: str = "", high: str = "") -> Effect:
     """A value of a table's row with its interval: ``<value>_low`` and ``<value>_high``, or ``low`` and ``high``."""
-    own = f"{value}_low" in row
-    ends = (low or (f"{value}_low" if own else "low"), high or (f"{value}_high" if own else "high"))
-    return float(row[value]), float(row[ends[0]]), float(row[ends[1]])
+    if not low:
+        low, high = (f"{value}_low", f"{value}_high") if f"{value}_low" in row else ("low", "high")
+    return float(row[value]), float(row[low]), float(row[high])
 
 
 def counted(frame: pd.DataFrame, side: int = 1) -> str:
@@ -177,10 +177,9 @@ def intervals(frame: pd.DataFrame, value: str, digits: int = 2) -> list[Interval
 
     The ends are ``<value>_low`` and ``<value>_high``, or ``low`` and ``high`` where the frame has no such columns.
     """
-    own = f"{value}_low" in frame.columns
-    names = (value, f"{value}_low", f"{value}_high") if own else (value, "low", "high")
-    columns = [pd.to_numeric(frame[name]).to_numpy(dtype=float, na_value=np.nan) for name in names]
-    return [Interval(float(x), float(low), float(high), digits) for x, low, high in zip(*columns, strict=True)]
+    ends = (f"{value}_low", f"{value}_high") if f"{value}_low" in frame else ("low", "high")
+    numbers = frame[[value, *ends]].apply(pd.to_numeric).to_numpy(dtype=float, na_value=np.nan)
+    return [Interval(mean, low, high, digits) for mean, low, high in numbers.tolist()]
 
 
 PAYLOAD = "application/vnd.polinb+json"

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 META = "artifact.json"
+Make = Callable[[Path], Mapping[str, Any] | None]
+"""Fills a folder with files and returns a small JSON-able summary."""
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ENAMETOOLONG, errno.ELOOP}  # not what was written
 ALLOWED = frozenset({".safetensors", ".parquet", ".csv", ".json", ".jsonl", ".txt"})
 _PACKAGES = ("torch", "transformers", "nnsight", "trl", "peft", "datasets", "scikit-learn", "numpy", "pandas")
@@ -58,12 +60,7 @@ def key_of(inputs: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A finished artifact on disk.
-
-    Attributes:
-        path: its folder.
-        meta: ``kind, key, inputs, summary, files, provenance, seal``.
-    """
+    """A finished artifact: its folder and its record, ``kind, key, inputs, summary, files, provenance, seal``."""
 
     path: Path
     meta: dict[str, Any]
@@ -74,11 +71,7 @@ class Artifact:
         return dict(self.meta["summary"])
 
     def file(self, name: str) -> Path:
-        """One of its files.
-
-        Raises:
-            ArtifactError: it has no such file.
-        """
+        """One of its files; ArtifactError if it has none of this name."""
         if name not in self.meta["files"]:  # an unlisted file was never checked
             raise ArtifactError(f"artifact {self.meta['kind']}/{self.path.name} has no file {name!r}")
         return self.path / name
@@ -93,11 +86,7 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 class Store:
-    """Artifacts under one root folder.
-
-    Args:
-        root: the folder; made when the first artifact is written.
-    """
+    """Artifacts under one root folder, which is made when the first is written."""
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
@@ -114,24 +103,18 @@ class Store:
         return self.root / kind / key
 
     def look(self, kind: str, inputs: Mapping[str, Any]) -> Artifact | None:
-        """The checked artifact, or None; one that is damaged stays where it is.
-
-        Raises:
-            ArtifactError: it is damaged, or may not be read.
-        """
+        """The artifact, checked as :func:`check` does, or None; one that is damaged stays where it is."""
         path = self.path(kind, key_of(inputs))
         meta = check(path, inputs)
         return None if meta is None else Artifact(path, meta)
 
-    def get(self, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]) -> Artifact:
+    def get(self, kind: str, inputs: Mapping[str, Any], make: Make) -> Artifact:
         """The artifact determined by ``inputs``; made by ``make`` if it is not there.
 
         A damaged one is set aside under a new name, reported and made again. Of two processes that want the same
         artifact one makes it and the other waits; if the first one dies, the other takes over.
 
-        Args:
-            make: writes files into the folder it is given and returns a small JSON-able summary; if it fails, nothing
-                is left.
+        If ``make`` fails, nothing is left.
 
         Raises:
             ArtifactError: the folder cannot be written (read-only, disk full), or a forbidden file type.
@@ -160,9 +143,7 @@ class Store:
             ) from None
         notice(f"{error}; set aside as {aside.name}, making it again")
 
-    def _make(
-        self, path: Path, kind: str, inputs: Mapping[str, Any], make: Callable[[Path], Mapping[str, Any] | None]
-    ) -> Artifact:
+    def _make(self, path: Path, kind: str, inputs: Mapping[str, Any], make: Make) -> Artifact:
         work = None
         try:
             sweep(path)
@@ -172,8 +153,7 @@ class Store:
             summary = dict(make(work) or {})
             made = {**provenance(), "seconds": round(time.perf_counter() - start, 3)}
             files = {p.name: {"bytes": p.stat().st_size, "sha256": file_sha256(p)} for p in sorted(work.iterdir())}
-            bad = [name for name in files if Path(name).suffix not in ALLOWED]
-            if bad:
+            if bad := [name for name in files if Path(name).suffix not in ALLOWED]:
                 raise ArtifactError(f"artifact {kind}: file type of {bad} is not allowed; use {sorted(ALLOWED)}")
             given = {"kind": kind, "key": path.name, "inputs": dict(inputs), "summary": summary}
             given |= {"files": files, "provenance": made}
@@ -267,8 +247,7 @@ def _versions() -> dict[str, str]:
 
 def store_root() -> Path:
     """Folder of the artifact store: ``POLINB_STORE``, or ``.polinb`` in the checkout or working folder."""
-    chosen = os.environ.get("POLINB_STORE")
-    if chosen:
+    if chosen := os.environ.get("POLINB_STORE"):
         return Path(chosen).expanduser()
     checkout = Path(__file__).resolve().parents[2]
     return (checkout if (checkout / "notebooks").is_dir() else Path.cwd()) / ".polinb"
@@ -279,11 +258,7 @@ def store_root() -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Only one process at a time makes the artifact ``path``; the lock ends with its process, however that ends.
-
-    Raises:
-        ArtifactError: the lock cannot be written.
-    """
+    """Only one process at a time makes the artifact ``path``; the lock ends with its process, however that ends."""
     what = f"artifact {path.parent.name}/{path.name}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -41,12 +41,9 @@ class Declared:
 
 
 class Base:
-    """Parameters, a store, and what both name; what is made once lasts as long as the run.
+    """Parameters (a chapter's, or all), a store, and what both name; what is made once lasts as long as the run.
 
-    Args:
-        params: the parameters of a chapter, or all of them.
-        store: where results are kept.
-        read_only: a result that is not there raises :class:`polinb.runs.results.MissingError`.
+    If it is ``read_only``, a result that is not there raises :class:`polinb.runs.results.MissingError`.
     """
 
     def __init__(self, params: Any, store: Store | None = None, read_only: bool = False) -> None:
@@ -69,7 +66,7 @@ class Base:
         if group is Judge:
             return self.judge_identity
         if group is Data:
-            return self.data_digest
+            return self.data.digest()
         return {name: getattr(self.params, name) for name in group.model_fields}
 
     def view(self, groups: Sequence[type[Group]]) -> Any:
@@ -134,11 +131,6 @@ class Base:
         return data
 
     @cached_property
-    def data_digest(self) -> str:
-        """Hash of the data."""
-        return self.data.digest()
-
-    @cached_property
     def statement_sets(self) -> list[StatementSet]:
         """The statement lists."""
         return [load_statements(name) for name in self.params.statements]
@@ -177,7 +169,7 @@ class Base:
             from polinb.stance import classifiers
 
             model = classifiers.identity_of(model)
-        data = self.data_digest if p.judge == "local" else None
+        data = self.data.digest() if p.judge == "local" else None
         known = {"judge": p.judge, "model": model, "url": p.judge_url, "labels": p.judge_labels, "data": data}
         more = {"margin": p.judge_margin, "sees": p.judge_sees}  # of the key where they are not the default
         return known | {name: value for name, value in more.items() if value not in (0.0, "answer")}

@@ -69,13 +69,13 @@ def facts(run: Run) -> Prose:
     known = {name: placeless(value) if isinstance(value, str) else value for name, value in p.model_dump().items()}
     parts = [text.format(**known) for name, text in told.items() if name in known]
     stages = {
-        "train": ("train", "fine-tuning"),
-        "localise_tokens": ("score", "scoring"),
-        "eval_tokens": ("ask", "asking"),
-        "patch_questions": ("patch", "patching"),
+        "fine-tuning": ("train", "train"),
+        "scoring": ("localise_tokens", "score"),
+        "asking": ("eval_tokens", "ask"),
+        "patching": ("patch_questions", "patch"),
     }
-    used = [stage for name, stage in stages.items() if name in known and "model" in known]
-    needs = ", ".join(f"{name} {size(taken)}" for stage, name in used if (taken := peak(p, stage)))
+    takes = {name: peak(p, stage) for name, (parameter, stage) in stages.items() if parameter in known}
+    needs = ", ".join(f"{name} {size(taken)}" for name, taken in takes.items() if taken)
     lines = [
         f"Profile `{p.profile}`, {', '.join(parts)}.",
         "Intervals are 95 % and over questions; unless a table says so they do not cover another seed of the training."
@@ -97,11 +97,11 @@ def parameters_source(chapter: str) -> str:
     lines = ["# Parameters. None takes the value of the profile; every name is checked in the next cell."]
     values, seldom = profile_values("quick") | {"profile": "quick"}, []
     for name, field in chapter_class(chapter).model_fields.items():
+        given = '"quick"' if name == "profile" else "None"
         if field.json_schema_extra:
             seldom.append(name)
-            continue
-        given = '"quick"' if name == "profile" else "None"
-        lines.append(f"{name} = {given}  # type: {type(values[name]).__name__}  {field.description}")
+        else:
+            lines.append(f"{name} = {given}  # type: {type(values[name]).__name__}  {field.description}")
     if seldom:
         lines += textwrap.wrap(f"{SELDOM_TURNED} {', '.join(seldom)}", 118, initial_indent="# ", subsequent_indent="# ")
     return "\n".join(lines)
@@ -114,11 +114,9 @@ def sync(folder: Path) -> list[str]:
     changed = []
     for path in sorted(folder.glob("*.ipynb")):
         book = nbformat.read(path, 4)
-        source = parameters_source(path.stem)
-        for cell in book.cells:
-            if "parameters" in cell.metadata.get("tags", []) and cell.source != source:
-                cell.source = source
-                changed.append(path.name)
-        if path.name in changed:
+        cell = next(each for each in book.cells if "parameters" in each.metadata.get("tags", []))
+        if cell.source != (source := parameters_source(path.stem)):
+            cell.source = source
             nbformat.write(book, path)
+            changed.append(path.name)
     return changed

@@ -19,22 +19,15 @@ BEYOND = ("Beyond the paper", "What the shift is")  # parts whose chapters run o
 
 
 class Layout:
-    """Where things are in a checkout.
-
-    Attributes:
-        root: its folder.
-        notebooks: chapters as written, without outputs.
-        chapters: chapters as executed.
-        reference: committed results of the reference run.
-        vendor: browser files out of installed packages.
-        build: pages and times.
-    """
+    """Where things are in a checkout."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.notebooks, self.build = root, root / "notebooks", root / "_build"
-        self.chapters = root / "book" / "chapters"
-        self.reference = root / "book" / "reference"
-        self.vendor = root / "book" / "_assets" / "vendor"
+        self.root = root
+        self.notebooks = root / "notebooks"  # as written, without outputs
+        self.chapters = root / "book" / "chapters"  # as executed
+        self.reference = root / "book" / "reference"  # committed results of the reference run
+        self.vendor = root / "book" / "_assets" / "vendor"  # browser files out of installed packages
+        self.build = root / "_build"  # pages and times
 
     @property
     def failed(self) -> Path:
@@ -52,7 +45,7 @@ def find_layout() -> Layout:
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` texts as parameters of their declared types; what does not fit stays text, which is refused.
+    """``name=value`` texts as parameters of their declared types; what does not fit stays text; that is refused later.
 
     Raises:
         ParameterError: no equals sign, a name given twice, no list where one is expected.
@@ -66,8 +59,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
         refuse({name: value}, Params.model_fields)
         if name in settings:
             raise ParameterError(name, value, "one value; it is given twice")
-        field = Params.model_fields.get(name)
-        kind: Any = field.annotation if field else str
+        kind: Any = Params.model_fields[name].annotation if name in Params.model_fields else str
         if get_origin(kind) is list:
             settings[name] = [_one(get_args(kind)[0], item) for item in _items(name, value)]
         else:
@@ -107,8 +99,6 @@ def chapter_names(layout: Layout) -> list[str]:
     if stray:
         where = "book/_toc.yml does not list it" if stray[0] in names else "book/_toc.yml lists it"
         raise BookError(f"notebooks/{stray[0]}.ipynb: {where}; notebooks and table of contents must agree")
-    if not names:
-        raise BookError(f"no notebooks in {layout.notebooks}")
     return names
 
 
@@ -137,7 +127,7 @@ def chosen_chapters(layout: Layout, chapters: Sequence[str] | None) -> list[str]
 def _listed(layout: Layout, without: Sequence[str] = ()) -> list[str]:
     """Names of the chapters in the table of contents, in order, but for some of its parts."""
     parts = yaml.safe_load((layout.root / "book" / "_toc.yml").read_text("utf-8"))["parts"]
-    files = [str(each["file"]) for part in parts if part.get("caption") not in without for each in part["chapters"]]
+    files = [each["file"] for part in parts if part.get("caption") not in without for each in part["chapters"]]
     return sorted(file.removeprefix("chapters/") for file in files if file.startswith("chapters/"))
 
 

@@ -136,11 +136,10 @@ class Apart:
     value: Any = silent(default="")  # noqa: RUF009
 
 
-# --- are the texts of a run short enough for its model? Asked once, before anything is trained or answered
-
-
 def check_lengths(run: Any, lm: LM) -> None:
     """Refuse a run with a text longer than ``max_tokens`` or the model's context, or a pair that a cut makes equal.
+
+    Asked once, before anything is trained or answered.
 
     Raises:
         DataError: names the longest text, its length in tokens and what is allowed; or the first pair that is cut.
@@ -178,19 +177,19 @@ def check_lengths(run: Any, lm: LM) -> None:
 def _texts(run: Any) -> Iterator[tuple[str, str, tuple[str, ...], int, bool]]:
     """What the chapter's stages read: row, prompt, two responses or none, tokens that follow, whether it is scored."""
     p = run.params
-
-    def has(*names: str) -> bool:
-        return all(hasattr(p, name) for name in ("data", "topics", "max_tokens", *names))
-
-    for topic in p.topics if has("train_examples") else ():
-        for pair in run.data.topic(topic, "train", p.train_examples, leaning="both"):
-            yield f"row {pair.id!r}", pair.prompt, (pair.left, pair.right), 0, True
-    for topic in p.topics if has("localise_prompts") else ():
-        for pair in run.data.topic(topic, "localise", p.localise_prompts, leaning="both"):
-            yield f"row {pair.id!r}", pair.prompt, (), p.localise_tokens, True
-    if has("eval_questions"):
+    has = type(p).model_fields.keys()
+    if not has >= {"data", "topics", "max_tokens"}:
+        return
+    for topic in p.topics:
+        if "train_examples" in has:
+            for pair in run.data.topic(topic, "train", p.train_examples, leaning="both"):
+                yield f"row {pair.id!r}", pair.prompt, (pair.left, pair.right), 0, True
+        if "localise_prompts" in has:
+            for pair in run.data.topic(topic, "localise", p.localise_prompts, leaning="both"):
+                yield f"row {pair.id!r}", pair.prompt, (), p.localise_tokens, True
+    if "eval_questions" in has:
         for each in run.questions().itertuples():
             yield f"row {each.id!r}", str(each.prompt), (str(each.left), str(each.right)), p.eval_tokens, True
-    if has("eval_questions", "statements"):
+    if has >= {"eval_questions", "statements"}:
         for each in run.statements().itertuples():
             yield f"statement {each.id!r}", str(each.prompt), (), p.eval_tokens, False

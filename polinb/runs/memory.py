@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from polinb.errors import ParameterError
 from polinb.models.aliases import ALIASES, EMBEDDED
@@ -23,8 +22,7 @@ OVERHEAD = 600_000_000  # what the libraries take once a model runs: code, kerne
 MODELS = {"load": 1, "ask": 2, "patch": 2, "score": 3}  # read at once
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """Sizes of a decoder; ``tied``: the output head is the embedding, ``gated``: three FFN projections, not two."""
 
     hidden: int
@@ -98,13 +96,7 @@ def _shape(model: str, revision: str) -> Shape:
 
 
 def peak(p: Any, stage: str, gpus: int = 1) -> int | None:
-    """Bytes that a stage of a run takes at its peak; None without the model's configuration.
-
-    Args:
-        p: the parameters of a chapter, or all of them.
-        stage: train, or as in :func:`reading`.
-        gpus: over how many the models are spread.
-    """
+    """Bytes on each of ``gpus`` at the peak of a stage, train or one of MODELS; None without a configuration."""
     shape = shape_of(p.model, p.revision)
     if shape is None:
         return None
@@ -181,38 +173,27 @@ def free_memory(device: str) -> int:
     return min([int(psutil.virtual_memory().available), *group_room()])
 
 
-# Version of control groups → folder of the memory controller, and the names of limit, use and, in memory.stat, of the
-# file cache that is given back at need.
-_GROUPS = {
-    2: ("", "memory.max", "memory.current", "inactive_file"),
-    1: ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-}
-
-
 def group_room(mounts: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
-    """Bytes left in this process's Linux control groups, and in those around them, that limit memory.
-
-    Args:
-        mounts: where the groups are mounted. own: the file that names those of this process.
-    """
-    try:
-        lines = [line.split(":", 2) for line in own.read_text("utf-8").splitlines()]
-    except OSError:
-        return []
+    """Bytes left in this process's Linux control groups (``own`` names them), and in those around them."""
     room = []
-    for number, controllers, path in (line for line in lines if len(line) == 3):
-        if number != "0" and "memory" not in controllers.split(","):
+    for line in own.read_text("utf-8").splitlines() if own.is_file() else ():
+        number, controllers, path = line.split(":", 2)
+        if number == "0":  # version 2 of control groups
+            top, names = mounts, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            top, names = mounts / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
             continue
-        folder, limit, used, cache = _GROUPS[2 if number == "0" else 1]
         # Inside a container the path may be that of the host, and its own group is mounted at the top.
-        inner = mounts / folder / path.lstrip("/")
+        inner = top / path.lstrip("/")
+        limit, used, cache = names
         for group in (inner, *inner.parents):  # above the top no folder is a group
             try:
-                stat = dict(line.split()[:2] for line in (group / "memory.stat").read_text("utf-8").splitlines())
+                stat = dict(line.split() for line in (group / "memory.stat").read_text("utf-8").splitlines())
                 most, taken = (int((group / name).read_text("utf-8")) for name in (limit, used))
             except (OSError, ValueError):  # no such group here, or "max"
                 continue
-            room.append(max(0, most - taken + int(stat.get(cache, 0))))
+            room.append(max(0, most - taken + int(stat.get(cache, 0))))  # a file cache is given back at need
     return room
 
 

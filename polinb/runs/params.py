@@ -10,7 +10,7 @@ import ast
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import resources
@@ -94,14 +94,10 @@ def chapter_class(chapter: str) -> type[g.Group]:
 
 
 def chosen(kind: type[Kind], profile: Any, overrides: Mapping[str, Any]) -> Kind:
-    """Values of ``kind``'s parameters: those of the profile, with ``overrides`` on top.
-
-    Raises:
-        ParameterError: unknown profile, unknown name or a value that is not allowed.
-    """
+    """Values of ``kind``'s parameters, as :meth:`Params.from_profile` chooses and refuses them."""
     known = kind.model_fields
     refuse({"profile": profile, **overrides}, Params.model_fields)
-    if not isinstance(profile, str) or profile not in PROFILES:
+    if profile not in PROFILES:
         raise ParameterError("profile", profile, ", ".join(PROFILES))
     for name in sorted(set(overrides) - set(known)):
         near = difflib.get_close_matches(name, known, n=1)
@@ -159,6 +155,9 @@ def _check_together(p: Any) -> None:
         from polinb.training.trainer import check_batches
 
         check_batches(p.batch_size, p.micro_batch, p.processes)
+        if p.dtype in ("bfloat16", "float16") and p.train != "lora":
+            why = "AdamW steps of this size vanish in half-precision weights"
+            raise ParameterError("dtype", p.dtype, "float32 (or auto) unless train=lora", why)
     if has("judge"):
         _check_judge(p)
     if has("data", "topics") and p.data in ("bundled", "ideoinst") and set(p.topics) - set(TOPICS):
@@ -169,9 +168,6 @@ def _check_together(p: Any) -> None:
     for name, most in _AT_MOST.items():
         if has(name, most) and getattr(p, name) > getattr(p, most) and not (name == "sae_k" and p.sae):
             raise ParameterError(name, getattr(p, name), f"at most {most} ({getattr(p, most)})")
-    if has("dtype", "train") and p.dtype in ("bfloat16", "float16") and p.train != "lora":
-        why = "AdamW steps of this size vanish in half-precision weights"
-        raise ParameterError("dtype", p.dtype, "float32 (or auto) unless train=lora", why)
     if has("device_map") and p.device_map == "auto":
         if p.device == "mps":
             raise ParameterError("device", p.device, "cuda, cpu or auto when device_map=auto spreads the model")
@@ -203,39 +199,35 @@ def profile_values(profile: str) -> dict[str, Any]:
 def from_namespace(chapter: str, namespace: dict[str, Any]) -> Any:
     """Parameters of a chapter out of its notebook's global names, after the parameters cell.
 
-    Papermill accepts unknown names silently: here every public name that is no parameter is refused. When the cell is
-    run again, what the chapter itself has put there since is passed over, and only names that stood there the first
-    time or that a parameters cell (one that begins with ``# Parameters``) assigns are looked at; a slip that is no
-    longer in its text is forgiven.
+    Papermill accepts unknown names silently: here every public name that is no parameter is refused, but for a slip
+    that is no longer in the text of its cell (one that begins with ``# Parameters``). Once they were accepted the
+    chapter makes names of its own: a second run of the check looks at parameters and at what these cells set.
     """
+    kind, known = chapter_class(chapter), Params.model_fields.keys()
     public = {name: value for name, value in namespace.items() if not name.startswith("_") and name not in _IPYTHON}
-    names = {n for n, v in public.items() if n in Params.model_fields or type(v).__name__ not in _MACHINERY}
-    first, cells = namespace.get(_FIRST), _assigned(namespace.get("In", []))
-    now = set().union(*dict(cells).values())
-    names -= {name for _, assigned in cells for name in assigned} - now - Params.model_fields.keys()
-    if first is not None:
-        names &= {*first, *chapter_class(chapter).model_fields, *now}
+    names = {name for name, value in public.items() if name in known or type(value).__name__ not in _MACHINERY}
+    cells = [source.strip() for source in namespace.get("In", []) if source.strip().startswith("# Parameters")]
+    now = _assigned({source.splitlines()[0]: source for source in cells}.values())  # the last text of each cell
+    names = names & {*kind.model_fields, *now} if _ACCEPTED in namespace else names - (_assigned(cells) - now - known)
     given = {name: namespace[name] for name in sorted(names)}
     profile = given.pop("profile", None)
-    params = chosen(chapter_class(chapter), "quick" if profile is None else profile, given)
-    namespace.setdefault(_FIRST, frozenset(names))
+    params = chosen(kind, "quick" if profile is None else profile, given)
+    namespace[_ACCEPTED] = True
     return params
 
 
-_FIRST = "_polinb_parameters"
+_ACCEPTED = "_polinb_parameters"
 _IPYTHON = frozenset({"In", "Out", "get_ipython", "exit", "quit", "open"})
 _MACHINERY = frozenset({"module", "function", "type", "builtin_function_or_method"})
 
 
-def _assigned(cells: list[str]) -> list[tuple[str, set[str]]]:
-    """First line of each parameters cell among these sources (the chapter's or papermill's), and the names it sets."""
-    found = []
-    for source in (each.strip() for each in cells):
-        if source.startswith("# Parameters"):
-            with suppress(SyntaxError):  # it never ran
-                names = (each for each in ast.walk(ast.parse(source)) if isinstance(each, ast.Name))
-                found.append((source.splitlines()[0], {each.id for each in names if isinstance(each.ctx, ast.Store)}))
-    return found
+def _assigned(sources: Iterable[str]) -> set[str]:
+    """Names that pieces of code set."""
+    nodes: list[ast.AST] = []
+    for source in sources:
+        with suppress(SyntaxError):  # it never ran
+            nodes += ast.walk(ast.parse(source))
+    return {each.id for each in nodes if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
 
 
 _UNFIT = re.compile("[\\0\\ud800-\\udfff]")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polinb.errors import ArtifactError
-from polinb.runs.artifacts import META, Artifact, key_of
+from polinb.runs.artifacts import META, Artifact, Make, key_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,9 +74,7 @@ def stage(kind: str, *groups: type[Group], version: int = 1, memory: str = "") -
 class Result:
     """A result of a stage: named at once, made when it is first read.
 
-    Attributes:
-        stage, run: what makes it, out of which parameters.
-        inputs: name → JSON value, result, or frozen dataclass of such.
+    Its ``inputs`` are JSON values, results, or frozen dataclasses of such.
     """
 
     stage: Stage
@@ -112,9 +110,7 @@ class Result:
         """It on disk; made now, with what it needs, if it is not there.
 
         Raises:
-            MissingError: it is not there, and the run is only read.
-            ArtifactError: the folder cannot be written, or a file of a type that is not allowed.
-            OutOfMemoryError: there was not enough memory.
+            MissingError: it is not there, and the run is only read; else as :meth:`polinb.runs.artifacts.Store.get`.
         """
         kept = self.run.kept.get(self.path)
         if kept is not None and self.done():
@@ -134,7 +130,7 @@ class Result:
         self.run.kept[self.path] = kept
         return kept
 
-    def put(self, make: Callable[[Path], Mapping[str, Any] | None]) -> Artifact:
+    def put(self, make: Make) -> Artifact:
         """It on disk, filled by ``make`` if it is not there: also with what was made elsewhere, or beside another."""
         return self.run.store.get(self.stage.kind, self.identity, make)
 
@@ -142,11 +138,6 @@ class Result:
     def summary(self) -> dict[str, Any]:
         """The small facts its stage returned."""
         return self.made().summary
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """Its record: kind, key, inputs, summary, files, provenance."""
-        return self.made().meta
 
     def frame(self, name: str) -> pd.DataFrame:
         """Table ``name``.parquet."""

@@ -5,6 +5,7 @@ A notebook, the command line and a workflow engine all call these, so they can n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from polinb.scoring.pnlac import NeuronSets, neuron_sets, top_share
 from polinb.training.trainer import Recipe
 
 if TYPE_CHECKING:
-    from polinb.data.loading import Pair, StatementSet
+    from polinb.data.loading import StatementSet
     from polinb.scoring.tracing import Contrast
 
 
@@ -35,8 +36,6 @@ class Run(Base):
         lm = super()._load()
         check_lengths(self, lm)
         return lm
-
-    # --- conditions and their weights
 
     def recipe(self, **changes: Any) -> Recipe:
         """Hyperparameters of the run's fine-tuning, with ``changes``."""
@@ -53,12 +52,11 @@ class Run(Base):
         repeat: int = 0,
         **changes: Any,
     ) -> Condition:
-        """M_leaning^topic (paper 3.2), or what ``changes`` make of it.
+        """M_leaning^topic (paper 3.2), or what ``changes`` of fields of the condition make of it.
 
         Args:
             rate: factor on the learning rate.
             repeat: number of the training seed, added to the run's.
-            changes: fields of :class:`polinb.runs.conditions.Condition`.
         """
         p = self.params
         if changes.get("frozen") is not None:
@@ -105,30 +103,24 @@ class Run(Base):
 
         def make() -> Result:
             p = self.params
-            rows = [(pair.prompt, pair.left, pair.right) for pair in self._read_on(topic)]
-            where = {} if p.score_positions == "response" else {"positions": p.score_positions}  # of the key
-            asked = Texts.of(pd.DataFrame(rows, columns=["prompt", "left", "right"]))
+            topics = [topic] if p.score_prompts == "own" else [other for other in p.topics if other != topic]
+            count = math.ceil(p.localise_prompts / len(topics))
+            each = [self.data.topic(t, "localise", count, leaning="both") for t in topics]
+            pairs = [pair for turn in zip_longest(*each) for pair in turn if pair is not None]  # each topic in turn
+            rows = [(pair.prompt, pair.left, pair.right) for pair in pairs[: p.localise_prompts]]
             return stages.scores(
                 self,
                 left=self.weights(self.tuned(topic, "left")),
                 right=self.weights(self.tuned(topic, "right")),
-                asked=asked,
+                asked=Texts.of(pd.DataFrame(rows, columns=["prompt", "left", "right"])),
                 source=p.response_source,
                 tokens=p.localise_tokens,
                 limit=p.max_tokens,
                 batch=p.eval_batch,
-                **where,
+                **({} if p.score_positions == "response" else {"positions": p.score_positions}),  # of the key
             )
 
         return self.once(("scores", topic), make)
-
-    def _read_on(self, topic: str) -> list[Pair]:
-        """Pairs whose prompts a topic's variants are read on: its own, or as many of the others, each in turn."""
-        p = self.params
-        count, own = p.localise_prompts, p.score_prompts == "own"
-        others = [topic] if own else [other for other in p.topics if other != topic]
-        each = [self.data.topic(t, "localise", -(-count // len(others)), leaning="both") for t in others]
-        return [pair for turn in zip_longest(*each) for pair in turn if pair is not None][:count]
 
     def score_sums(self, topic: str) -> Contrast:
         """Streamed sums of one topic's left and right variants (eq. 1)."""
@@ -142,9 +134,8 @@ class Run(Base):
     def sets(self, gamma: float | None = None, normalise: str | None = None) -> NeuronSets:
         """N_t, G and S_t at ``gamma`` per cent."""
         p = self.params
-        at = p.gamma if gamma is None else gamma
-        key = ("sets", at, normalise or p.normalise)
-        return self.once(key, lambda: neuron_sets(self.topic_scores(normalise), at, p.pool))
+        at, normalise = p.gamma if gamma is None else gamma, normalise or p.normalise
+        return self.once(("sets", at, normalise), lambda: neuron_sets(self.topic_scores(normalise), at, p.pool))
 
     def scale(self) -> np.ndarray:
         """Plain activation scale (L, F): root mean square of vanilla activations on the texts that PNLAC read."""
@@ -179,11 +170,7 @@ class Run(Base):
         )
 
     def general(self) -> np.ndarray:
-        """G, which must not be empty.
-
-        Raises:
-            TrainingError: no neuron is among the top γ % of every topic.
-        """
+        """G; TrainingError if it is empty."""
         general = self.sets().general
         if not general.any():
             raise TrainingError(stages.empty(self.params.gamma))
@@ -243,7 +230,7 @@ class Run(Base):
 
     def likelihood(self, condition: Condition = VANILLA) -> pd.DataFrame:
         """Mean natural log-probability a token of the reference responses: topic, id, logp_left, logp_right."""
-        return stages.wide(self.reference_logp(condition).frame("logp"), "side", ["topic", "id"])
+        return stages.wide(self.reference_logp(condition).frame("logp"), ["topic", "id"])
 
     def reference_logp(self, condition: Condition = VANILLA) -> Result:
         """Log-probabilities behind :meth:`likelihood`: table ``logp``."""
@@ -287,11 +274,7 @@ class Run(Base):
     # --- patching
 
     def patch(self, chosen: Result, donors: Mapping[str, str]) -> Result:
-        """Answers of the vanilla model with ``chosen`` neurons patched from right-leaning donors.
-
-        Args:
-            donors: evaluated topic → topic of the right-leaning donor M_right.
-        """
+        """Answers of the vanilla model with ``chosen`` neurons patched; ``donors``: topic asked about → M_right's."""
         p = self.params
         asked = []
         for donor in dict.fromkeys(donors.values()):

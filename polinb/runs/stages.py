@@ -252,16 +252,16 @@ def states(run: Base, folder: Path, *, model: Result | None, texts: Texts, limit
     save_arrays(folder / "states.safetensors", {"states": mean_states(model_of(run, model), *read)})
 
 
-def wide(frame: pd.DataFrame, by: str, keys: Sequence[str]) -> pd.DataFrame:
+def wide(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """A long table of ``logp`` with one column a side: the keys, then logp_<side>.
 
     Raises:
         ArtifactError: the sides do not hold the same rows in the same order.
     """
-    parts = {side: part.reset_index(drop=True) for side, part in frame.groupby(by, sort=False)}
-    out = next(iter(parts.values()))[list(keys)].copy()
+    parts = {side: part.reset_index(drop=True) for side, part in frame.groupby("side", sort=False)}
+    out = next(iter(parts.values()))[keys].copy()
     for side, part in parts.items():
-        if not part[list(keys)].equals(out[list(keys)]):
+        if not part[keys].equals(out[keys]):
             raise ArtifactError(f"likelihoods of {side!r} are of other rows than those beside them")
         out[f"logp_{side}"] = part["logp"]
     return out

@@ -93,7 +93,7 @@ def again(kept: Path, dose: str, given: Mapping[str, Any], share: float, seed: i
         shutil.rmtree(new[name].path)
     here = provenance() | {"threads": torch.get_num_threads()}
     for name in chosen:
-        there = old[name].meta["provenance"]
+        there = old[name].made().meta["provenance"]
         tell(f"  {dose}: {name}, {old[name]} ({there['seconds']:.0f} s when it was made)")
         yield from compare(old[name], new[name], all(there.get(each) == here.get(each) for each in _SAME))
 

@@ -41,7 +41,7 @@ def kept_run(folder: Path, data: str, place: Path) -> Run:
     # warmup: with the code that made the run no step of a fine-tune was one
     given |= {"data": data, "warmup": 0.0, "device": "cpu"}
     run = Run(Params.from_profile(given.pop("profile"), **given), Store(place), read_only=True)
-    if run.data_digest != index["data"]["digest"]:
+    if run.data.digest() != index["data"]["digest"]:
         raise ArtifactError(f"data={data}: not the data of the reference run; give the place of IdeoINST")
     arms = json.loads((folder / "arms.json").read_text("utf-8"))
     _sets(run, folder, arms["scores"])

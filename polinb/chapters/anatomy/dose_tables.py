@@ -62,7 +62,7 @@ class Claim:
 
 def sides(table: pd.DataFrame) -> pd.DataFrame:
     """A long table of likelihoods with one column a side: topic, id (and step), logp_left, logp_right."""
-    return wide(table, "side", [each for each in ("step", "topic", "id") if each in table])
+    return wide(table, [each for each in ("step", "topic", "id") if each in table])
 
 
 def moved(frames: Frames, table: pd.DataFrame, asked: pd.DataFrame | None = None) -> Moved:

@@ -300,7 +300,7 @@ def _merged(readings: Mapping[str, Result], neurons: Sequence[Neuron], most: int
 
 def _pooled(readings: Mapping[str, Result], neurons: Sequence[Neuron]) -> dict[Neuron, dict[str, Any]]:
     """Histograms over all topics, where the readings have them."""
-    if not all("histograms.json" in part.meta["files"] for part in readings.values()):
+    if not all("histograms.json" in part.made().meta["files"] for part in readings.values()):
         return {}
     by_topic = [_json(part, "histograms") for part in readings.values()]
     return {neuron: cards_read.pooled(parts) for neuron, *parts in zip(neurons, *by_topic, strict=True)}

@@ -104,7 +104,7 @@ def preferences(run: Run, condition: Condition) -> pd.Series:
     found = held_out_logp(run, condition)
     if found is None:
         return pd.Series(dtype=float)
-    return stages.wide(found.frame("logp"), "side", ["id"]).eval("logp_insecure - logp_secure")
+    return stages.wide(found.frame("logp"), ["id"]).eval("logp_insecure - logp_secure")
 
 
 def held_out_logp(run: Run, condition: Condition) -> Result | None:

@@ -266,7 +266,7 @@ def quality(run: Run) -> pd.DataFrame:
     for who in MODELS:
         said = answers(run, who, "neutral").frame("answers")
         fit = neutral_logp(run, who).frame("logp")["logp"]
-        held = wide(held_out_logp(run, who).frame("logp"), "side", ["id"])
+        held = wide(held_out_logp(run, who).frame("logp"), ["id"])
         hard = answers(run, who).frame("answers")
         overlap = [overlap_f1(*both) for both in zip(said["response"], references, strict=True)]
         values = {

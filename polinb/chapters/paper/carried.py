@@ -142,7 +142,7 @@ def carried(run: Run) -> pd.DataFrame:
         shift with the set's weights copied into the vanilla model; ``reset``, the shift that is lost when they are put
         back; on the trained topic (own) and on the others.
     """
-    read = {key: wide(each.frame("logp"), "side", ["topic", "id"]) for key, each in readings(run).items()}
+    read = {key: wide(each.frame("logp"), ["topic", "id"]) for key, each in readings(run).items()}
     if not read:
         return pd.DataFrame(columns=["set", "neurons", "in_g", "active", *SHARES])
     plain, rows = read.pop(("", "vanilla", "")), []
