@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -126,6 +126,11 @@ def of(row: pd.Series | Mapping[str, Any], value: str, low: str = "", high: str 
     if not low:
         low, high = (f"{value}_low", f"{value}_high") if f"{value}_low" in row else ("low", "high")
     return float(row[value]), float(row[low]), float(row[high])
+
+
+def with_ends(value: str, effect: Iterable[float]) -> dict[str, float]:
+    """An effect in a table's row, as :func:`of` reads it: ``<value>``, ``<value>_low`` and ``<value>_high``."""
+    return dict(zip((value, f"{value}_low", f"{value}_high"), effect, strict=True))
 
 
 def counted(frame: pd.DataFrame, side: int = 1) -> str:

@@ -134,7 +134,10 @@ def test_gamma(answered):
 
 def test_claims_and_verdicts(answered):
     wants = {"above": 1, "below": -1, "none": 0}
-    assert {want: [verdicts.judged(effect, want).split(":")[0] for effect in EFFECTS] for want in wants} == {
+    assert {
+        want: [verdicts.claim("", "", "", effect, want)["verdict"].split(":")[0] for effect in EFFECTS]
+        for want in wants
+    } == {
         "above": ["holds here", "does not hold", "not decided", "not decided"],
         "below": ["does not hold", "holds here", "not decided", "not decided"],
         "none": ["does not hold", "does not hold", "not refuted", "not decided"],

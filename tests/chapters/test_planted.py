@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from oracles import seen
 
 from polinb.chapters.planted import localisation, truth
-from polinb.chapters.planted.planted import Design, answer_ids, build, direction, prompt_ids, prompts, stance, variant
+from polinb.chapters.planted.planted import STANCE, Design, answer_ids, build, prompt_ids, prompts, stance, variant
 from polinb.chapters.planted.truth import train
 from polinb.data.rows import LEANINGS, TOPICS
-from polinb.errors import ParameterError
 from polinb.masking.patching import patched_answers
 from polinb.models.architectures import down_modules
 from polinb.models.generation import generate
@@ -70,8 +69,6 @@ def test_same_design_same_model_and_prompts_of_splits_are_apart():
     assert (one.general != build(replace(QUIET, seed=1)).general).any()
     splits = [prompts(one, "race", 30, split) for split in ("train", "localise", "evaluate")]
     assert len({text for split in splits for text in split}) == 90
-    with pytest.raises(ParameterError, match="split"):
-        prompts(one, "race", 2, "test")
 
 
 def test_truth_has_its_size_and_planted_neurons_fire_where_they_should(hard):
@@ -90,7 +87,7 @@ def test_truth_has_its_size_and_planted_neurons_fire_where_they_should(hard):
 
 def test_only_planted_neurons_and_the_lean_write_stance(hard, quiet):
     """Residual contributions: every block's step along the direction is Σ activation × (value vector · direction)."""
-    u, w = direction(hard), weights_of(hard.lm)
+    u, w = hard.basis[:, STANCE], weights_of(hard.lm)
     assert np.isclose(np.linalg.norm(u), 1)
     values = np.array([w[f"model.layers.{k}.mlp.down_proj.weight"].T @ u for k in range(4)])
     writes = hard.everything | hard.roles["idle"]

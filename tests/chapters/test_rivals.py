@@ -5,6 +5,7 @@ import pytest
 import torch
 from oracles import same, state
 
+from polinb.chapters.anatomy.doses import references
 from polinb.chapters.paper import baselines as rivals
 from polinb.chapters.paper import carried
 from polinb.masking.grafting import grafted
@@ -55,7 +56,7 @@ def test_carried_weights(run):
         mask = mask_of(chosen[name])
         assert score[mask].min() >= score[~mask].max()
 
-    texts, tuned = carried.texts_of(run), run.model(run.weights(run.tuned(topic)))
+    texts, tuned = references(run, run.params.graft_questions), run.model(run.weights(run.tuned(topic)))
     read = encode(run.lm, texts, run.params.system_prompt, run.params.max_tokens)
     sign = texts.rows["side"].map({"right": 1, "left": -1}).to_numpy()
 

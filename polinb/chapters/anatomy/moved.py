@@ -23,7 +23,7 @@ from polinb.runs.run import Run
 from polinb.stance import likelihood
 from polinb.stance.coupling import coupling
 from polinb.stance.likelihood import OTHER
-from polinb.wording import of
+from polinb.wording import of, with_ends
 
 SIDES = ("right", "left")
 NAMES = ["condition", "trained", "leaning"]
@@ -142,13 +142,9 @@ def gamma_changes(frames: Mapping[float, pd.DataFrame], draws: int, seed: int) -
                 moved = likelihood.change({topic: plain[topic]}, {topic: model}, draws, seed).set_index("measure")
                 row: dict[str, Any] = {"gamma": gamma, "trained": topic, "condition": name}
                 for measure in ("own", "r", "ratio"):
-                    row |= _ends(measure, of(moved.loc[measure], "percent", "low_questions", "high_questions"))
+                    row |= with_ends(measure, of(moved.loc[measure], "percent", "low_questions", "high_questions"))
                 rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _ends(name: str, effect: Sequence[float]) -> dict[str, float]:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), effect, strict=True))
 
 
 def gamma_frames(run: Run, pairs: Sequence[tuple[float, Condition]]) -> dict[float, pd.DataFrame]:
@@ -276,10 +272,10 @@ def manner_and_position(given: pd.DataFrame, draws: int, seed: int) -> dict[str,
     groups = [sided.loc[sided["direction"] == side, "agree"].to_numpy(float) for side in (-1, 1)]
     out: dict[str, float] = {"n": len(sided), "neither": float((sided["agree"] == 0).mean())}
     for name, values in zip(("left", "right"), groups, strict=True):
-        out |= _ends(name, share_interval((values > 0).astype(float), draws, seed))
+        out |= with_ends(name, share_interval((values > 0).astype(float), draws, seed))
     for name, signs in (("manner", (1, 1)), ("position", (-1, 1))):
         found = stratified_mean([s * g for s, g in zip(signs, groups, strict=True)], draws, seed, STANCE)
-        out |= _ends(name, found)
+        out |= with_ends(name, found)
     return out | {"room": 1 - abs(out["manner"])}
 
 

@@ -30,6 +30,7 @@ from polinb.scoring.decompose import Parts, check, decompose
 from polinb.scoring.probes import layer_direction, probe_table
 from polinb.scoring.shares import Group, groups, shares, top_cosine
 from polinb.stance.utility import repetition
+from polinb.wording import with_ends
 
 Top = tuple[str, int, Sequence[int]]
 PROBED = ["prompt", "response", "label", "fold", "unit"]
@@ -223,7 +224,7 @@ def outcome_table(
         if groups and min(map(len, groups)) < 2:
             groups = [known.to_numpy(float)]
         ends = stratified_mean(groups, n_boot, seed, span, pooled=True) if groups else 3 * (float("nan"),)
-        return dict(zip((told, f"{told}_low", f"{told}_high"), ends, strict=True))
+        return with_ends(told, ends)
 
     rows = []
     for name, own in by.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -47,22 +47,19 @@ def weaker(run: Run, topic: str) -> list[Condition]:
 def conditions(run: Run, topic: str, every: bool = False) -> list[Condition]:
     """Every condition of one training topic: fine-tune and InhibitFT with several seeds, controls, weaker fine-tunes.
 
+    Of a run that is only read: those that were asked.
+
     Args:
         every: also InhibitFT with an empty held-out G, which is known once the scores are.
-
-    Of a run that is only read: those that were asked.
     """
     p = run.params
-    general, seeds = run.neurons("general"), range(p.finetune_seeds)
-    out = [run.tuned(topic, repeat=seed) for seed in seeds]
-    out += [run.tuned(topic, name="inhibitft", frozen=general, repeat=seed) for seed in seeds]
+    frozen = {"fine-tune": None, "inhibitft": run.neurons("general")}
     if every or run.sets().general_without(topic).any():
-        held = run.neurons("heldout", topic=topic)
-        out += [run.tuned(topic, name="inhibitft-heldout", frozen=held, repeat=seed) for seed in seeds]
-    for kind in KINDS:
-        for number in range(p.baseline_seeds):
-            chosen = run.neurons(kind, number=number)
-            out.append(run.tuned(topic, name=f"random-{kind}", frozen=chosen))
+        frozen["inhibitft-heldout"] = run.neurons("heldout", topic=topic)
+    seeds = range(p.finetune_seeds)
+    out = [run.tuned(topic, name=n, frozen=held, repeat=seed) for n, held in frozen.items() for seed in seeds]
+    for kind, number in product(KINDS, range(p.baseline_seeds)):
+        out.append(run.tuned(topic, name=f"random-{kind}", frozen=run.neurons(kind, number=number)))
     out += weaker(run, topic)
     # the reference run had fewer seeds of some
     return [each for each in out if not run.read_only or run.answers(each).done()]
@@ -80,8 +77,8 @@ def kind(name: str) -> str:
 
 def title(name: str) -> str:
     """How a figure calls a condition."""
-    known = _TITLES.get(kind(name))
-    return name if known is None else known + name[len(kind(name)) :]
+    own = kind(name)
+    return _TITLES.get(own, own) + name.removeprefix(own)
 
 
 def pareto(run: Run, chosen: Sequence[Condition]) -> pd.DataFrame:

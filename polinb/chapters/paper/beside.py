@@ -16,22 +16,21 @@ from polinb.chapters.paper.results import (
     couplings,
     gamma_ablation,
     inhibit_conditions,
+    mitigations,
     spill_over,
-    stances,
-    statement_stances,
 )
 from polinb.labels import SETS
 from polinb.runs.run import Run
-from polinb.stance.coupling import mitigation
+from polinb.stance.stance import stance_table
 from polinb.wording import Effect, Interval, intervals, listed, told, typeset
 
 METHODS = {"fine-tune": "right fine-tune", "inhibitft": "InhibitFT", "inhibitft-random": "random sets"}
 _STATEMENTS = {"compass": "political_compass", "ideologies": "idrlabs_ideologies"}
 _OURS, _ALL = "ours", "paper: all models"
-_STANCE = "stance"
 _NAMES = {
     **dict.fromkeys(("topic", "trained", "statements", "gamma", "gamma_percent"), "item"),
     **dict.fromkeys(("stance", "r", "rmse"), "value"),
+    "method": "kind",
     **{"r_low": "low", "r_high": "high"},
 }
 """Columns of the paper's tables and of ours → those of the figures."""
@@ -40,37 +39,34 @@ PAPER_SHARES = {"general": 4.35, "topic-specific": 0.65}  # Figure 3b, for all m
 
 def paper_mitigation() -> pd.DataFrame:
     """The paper's mitigation by model and method, counted both ways: condition, points, relative."""
-    rows = []
-    for model, own in paper.inhibitft().groupby("model", sort=False):
-        by = {m: g.set_index("topic")["rmse"].to_dict() for m, g in own.groupby("method")}
-        for method, title in (("inhibitft", "InhibitFT"), ("inhibitft-random", "random")):
-            rows.append({"condition": f"paper: {model}, {title}", **mitigation(by["fine-tune"], by[method])})
-    return pd.DataFrame(rows)
+    named = paper.inhibitft().rename(columns={"method": "condition", "topic": "trained", "rmse": "r"})
+    named["condition"] = named["condition"].replace({"inhibitft": "InhibitFT", "inhibitft-random": "random"})
+    found = named.groupby("model", sort=False)[["condition", "trained", "r"]].apply(mitigations).reset_index("model")
+    found["condition"] = "paper: " + found.pop("model") + ", " + found["condition"]
+    return found
 
 
 def inhibit_lines(table: pd.DataFrame) -> pd.DataFrame:
     """R by topic and method for the figure: item, source, value, low, high, group."""
     titles = {"fine-tune": "right fine-tune", "inhibitft": "InhibitFT (G)", "inhibitft-random": "random"}
-    theirs = paper.inhibitft()
-    theirs = theirs.assign(kind=theirs["method"], source="paper: " + theirs["model"])
-    own = _by_method(table).query("kind in @titles").assign(source="ours")  # the paper has no other controls
-    both = pd.concat([each.rename(columns=_NAMES) for each in (own, theirs)])
-    by_kind = [part.assign(group=title) for kind, title in titles.items() for part in [both[both["kind"] == kind]]]
-    return pd.concat(by_kind, ignore_index=True)[["item", "source", "value", "low", "high", "group"]]
+    own, theirs = _by_method(table).assign(source=_OURS), paper.inhibitft()
+    theirs["source"] = "paper: " + theirs["model"]
+    both = pd.concat([each.rename(columns=_NAMES) for each in (own, theirs)]).set_index("kind").loc[list(titles)]
+    both["group"] = both.index.map(titles)
+    return both[["item", "source", "value", "low", "high", "group"]].reset_index(drop=True)
 
 
 def _by_method(table: pd.DataFrame) -> pd.DataFrame:
-    """R by the paper's methods and trained topic, random sets averaged: kind, trained, r, r_low, r_high."""
+    """R by method and trained topic, random sets averaged as in the paper: kind, trained, r, r_low, r_high."""
     kind = table["condition"].where(~table["condition"].str.startswith("random"), "inhibitft-random")
     return _averaged(table.assign(kind=kind), ["kind", "trained"])
 
 
 def _averaged(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Means of R; a mean of several rows has no interval, one row keeps its own: r, r_low, r_high."""
-    ends = ["r_low", "r_high"]
-    groups = table.groupby(by, sort=False)
-    mean = groups[["r", *ends]].mean()
-    mean.loc[groups.size() > 1, ends] = np.nan
+    groups = table.groupby(by, sort=False)[["r", "r_low", "r_high"]]
+    mean = groups.mean()
+    mean.loc[groups.size() > 1, ["r_low", "r_high"]] = np.nan
     return mean.reset_index()
 
 
@@ -99,11 +95,12 @@ def on_topics(topics: Sequence[str]) -> str:
 
 def dots(run: Run) -> pd.DataFrame:
     """The paper's numbers and ours for one figure: group, measure (of the group), item, source, value, low, high."""
-    stated = statement_stances(run)
+    p, topics = run.params, run.params.ablation_topics
+    asked, stated = (stance_table(each, p.bootstrap, p.seed) for each in (run.stances(), run.statement_stances()))
     stated["topic"] = stated["topic"].replace(_STATEMENTS)
     parts = [
-        _group("vanilla stance (Table 2)", _STANCE, paper.vanilla_stance(), stances(run)),
-        _group("stance on statements (Table 3)", _STANCE, paper.vanilla_transfer(), stated).replace({"item": SETS}),
+        _group("vanilla stance (Table 2)", "stance", paper.vanilla_stance(), asked),
+        _group("stance on statements (Table 3)", "stance", paper.vanilla_transfer(), stated).replace({"item": SETS}),
     ]
     shares = type_shares(run.sets()).groupby("type", sort=False)["percent"].mean()
     for kind, value in PAPER_SHARES.items():
@@ -113,7 +110,6 @@ def dots(run: Run) -> pd.DataFrame:
     for method, title in METHODS.items():
         own = mean[mean["kind"] == method]
         parts.append(_group(f"R: {title} (Tables 1, 4–6)", "R", theirs[theirs["method"] == method], own))
-    topics = run.params.ablation_topics
     theirs = paper.ablated(topics).groupby(["model", "gamma_percent"], as_index=False)["rmse"].mean()
     own = _averaged(gamma_ablation(run).query("condition == 'inhibitft'"), ["gamma"])
     by_gamma = _group(f"R: InhibitFT by γ in per cent, {on_topics(topics)} (Tables 7–10)", "R", theirs, own)
@@ -190,13 +186,13 @@ def _figures(run: Run, frozen: str) -> dict[str, tuple[str, str]]:
 def _tables(run: Run, frozen: str) -> dict[str, tuple[str, str]]:
     """Table → the paper's numbers in short, ours."""
     out = {}
-    for name, theirs, ours, over in (
-        ("table-2", paper.vanilla_stance(), stances(run), " (mean over topics)"),
-        ("table-3", paper.vanilla_transfer(), statement_stances(run), ""),
+    for name, theirs, rated, over in (
+        ("table-2", paper.vanilla_stance(), run.stances(), " (mean over topics)"),
+        ("table-3", paper.vanilla_transfer(), run.statement_stances(), ""),
     ):
         by = theirs.groupby("model", sort=False)["stance"].mean()
         said = ", ".join(f"{model} {value:+.2f}" for model, value in by.items())
-        out[name] = (said, f"{ours['stance'].mean():+.2f}{over}")
+        out[name] = (said, f"{rated.groupby('topic', sort=False)['score'].mean().mean():+.2f}{over}")
     for number, part in paper.inhibitft().rename(columns={"method": "condition", "rmse": "r"}).groupby("table"):
         out[f"table-{number}"] = (_by_condition(part), frozen)
     topics, table = run.params.ablation_topics, gamma_ablation(run)

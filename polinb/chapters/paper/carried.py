@@ -24,6 +24,7 @@ from polinb.runs.stages import contrast_of, wide
 from polinb.runs.weights import mask_of, model_of
 from polinb.scoring.pnlac import overlap
 from polinb.stance.likelihood import moved, own_and_others
+from polinb.wording import with_ends
 
 GRADIENT, FLOORED = "gradient attribution", "PNLAC, normalised with a floor"
 ORACLE, SELECTIVE = "chosen by the others' shift", "chosen by others' minus own"
@@ -84,16 +85,11 @@ def ranked(run: Run, folder: Path, *, kind: str, size: Result, scores: Mapping[s
     return {"neurons": int(mask.sum())}
 
 
-def texts_of(run: Run) -> Texts:
-    """References that the shift is read on."""
-    return references(run, run.params.graft_questions)
-
-
 def sets(run: Run, topic: str) -> dict[str, Result | str]:
     """Neuron sets, and the attention weights, that are carried over for a fine-tune on ``topic``."""
     p, general = run.params, run.neurons("general")
     tuned, limit = run.weights(run.tuned(topic)), p.max_tokens
-    found = flow(run, tuned=tuned, texts=texts_of(run), topic=topic, limit=limit)
+    found = flow(run, tuned=tuned, texts=references(run, p.graft_questions), topic=topic, limit=limit)
     read, by_topic = {t: run.scores(t) for t in map(str, p.topics)}, {}
     for t in read:
         pairs = run.data.topic(t, "localise", p.localise_prompts, leaning="both")
@@ -121,7 +117,7 @@ def readings(run: Run) -> dict[tuple[str, str, str], Result]:
     p = run.params
     if not p.graft_questions or p.train == "lora":
         return {}
-    texts, limit = texts_of(run), p.max_tokens
+    texts, limit = references(run, p.graft_questions), p.max_tokens
     out = {("", "vanilla", ""): run.logp(VANILLA, texts)}
     for topic in map(str, p.baseline_topics):
         condition = run.tuned(topic)
@@ -164,6 +160,6 @@ def carried(run: Run) -> pd.DataFrame:
     for name, part in pd.DataFrame(rows).groupby("set", sort=False):
         row = {"set": name, **part[["neurons", "in_g", "active"]].mean()}
         for share in SHARES:
-            row |= dict(zip((share, f"{share}_low", f"{share}_high"), t_mean(part[share]), strict=True))
+            row |= with_ends(share, t_mean(part[share]))
         out.append(row)
     return pd.DataFrame(out)

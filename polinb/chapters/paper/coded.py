@@ -13,6 +13,7 @@ from polinb.data.reading import resource
 from polinb.resampling import t_quantile
 from polinb.stance.calibration import cohen_kappa, prediction_powered
 from polinb.stance.stance import SCORES
+from polinb.wording import Effect, with_ends
 
 CODES = ("left", "right", "neither", "off topic")
 VANILLA = "vanilla"
@@ -28,17 +29,11 @@ def judged() -> pd.DataFrame:
     return paper.read("coded/judged")
 
 
-def score(labels: pd.Series) -> pd.Series:
-    """−1 of left, +1 of right, 0 of all else."""
-    return labels.map(SCORES).fillna(0.0)
-
-
 def agreement(coded: pd.DataFrame, draws: int, seed: int) -> pd.DataFrame:
     """How often two readers agree: the two passes with each other, and the judge with each of them.
 
     Returns:
-        readers, n, agree (share), kappa (Cohen's κ, eq-cohen), low, high (questions
-        resampled, 95 %).
+        readers, n, agree (share), kappa (Cohen's κ, eq-cohen), low, high (95 %, questions resampled).
     """
     groups = (coded["topic"] + "/" + coded["id"]).to_numpy()
     sides = coded[["judge", "first", "second"]].where(lambda t: t.isin(CODES[:2]), "other")
@@ -66,21 +61,20 @@ def means(coded: pd.DataFrame, every: pd.DataFrame) -> pd.DataFrame:
         wrong_high (codes minus judge, paired; 95 %), judge_all (over all questions), corrected, corrected_low,
         corrected_high.
     """
-    scores = (score(coded["judge"]), (score(coded["first"]) + score(coded["second"])) / 2)
+    judge, first, second = (coded[name].map(SCORES).fillna(0.0) for name in ("judge", "first", "second"))
     index = ["topic", "id"]
-    stance = [coded.assign(value=each).pivot(index=index, columns="condition", values="value") for each in scores]
+    scores = [coded.assign(value=each) for each in (judge, (first + second) / 2)]
+    stance = [each.pivot(index=index, columns="condition", values="value") for each in scores]
     stance.append(every.set_index(index))
     shift = [table.drop(columns=VANILLA).sub(table[VANILLA], axis=0) for table in stance]
     rows = []
     for quantity, tables, largest in (("stance", stance, 1), ("shift", shift, 2)):
         for condition in tables[-1]:
             judge, codes, whole = (table[condition] for table in tables)
-            row = {"condition": condition, "quantity": quantity}
-            row |= {"judge_coded": judge.mean(), "codes": codes.mean()}
-            row |= dict(zip(("wrong", "wrong_low", "wrong_high"), _paired(codes - judge), strict=True))
-            row |= {"judge_all": whole.groupby(level="topic").mean().mean()}
-            fixed = corrected(judge, codes, whole, largest)
-            rows.append(row | dict(zip(("corrected", "corrected_low", "corrected_high"), fixed, strict=True)))
+            row = {"condition": condition, "quantity": quantity, "judge_coded": judge.mean(), "codes": codes.mean()}
+            row |= with_ends("wrong", _paired(codes - judge))
+            row["judge_all"] = whole.groupby(level="topic").mean().mean()
+            rows.append(row | with_ends("corrected", corrected(judge, codes, whole, largest)))
     return pd.DataFrame(rows)
 
 
@@ -89,16 +83,13 @@ def of_condition(quantity: str, condition: str) -> pd.Series:
     return means(read(), judged()).set_index(["quantity", "condition"]).loc[(quantity, condition)]
 
 
-def corrected(judge: pd.Series, codes: pd.Series, whole: pd.Series, largest: int) -> tuple[float, float, float]:
+def corrected(judge: pd.Series, codes: pd.Series, whole: pd.Series, largest: int) -> Effect:
     """Prediction-powered: the judge's mean over all questions plus the mean of code − judge over the coded ones.
 
     Args:
         judge, codes: of the coded answers, by topic and id.
         whole: the judge's, of all questions, by topic and id; topics weigh the same.
         largest: what a value may be at most, either way; 1 for a stance, 2 for a shift.
-
-    Returns:
-        Estimate, low, high (95 %).
     """
     strata = [
         tuple((each / largest).to_numpy() for each in (own, judge.loc[topic], codes.loc[topic]))
@@ -108,7 +99,7 @@ def corrected(judge: pd.Series, codes: pd.Series, whole: pd.Series, largest: int
     return mean, low, high
 
 
-def _paired(wrong: pd.Series) -> tuple[float, float, float]:
+def _paired(wrong: pd.Series) -> Effect:
     """Mean over topics of a difference, and its interval by Student's t, spread pooled within topics."""
     groups = wrong.groupby(level="topic")
     free = len(wrong) - groups.ngroups

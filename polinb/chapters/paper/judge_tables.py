@@ -48,8 +48,7 @@ def references(run: Run, words: int | None = None) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["topic", "id", "prompt", "response", "side"])
     if words is not None:
         frame["response"] = [" ".join(text.split()[:words]) for text in frame["response"]]
-    rated = run.labelled(frame)
-    return rated.assign(side=frame["side"].to_numpy())
+    return run.labelled(frame).assign(side=frame["side"].to_numpy())
 
 
 def accuracy(run: Run) -> pd.DataFrame:
@@ -72,14 +71,10 @@ def accuracy(run: Run) -> pd.DataFrame:
 
 def calibration(run: Run) -> pd.DataFrame:
     """Predicted against observed share of right among the cut references: low, high, n, p_right, right."""
-    rated = references(run, answer_words(run))
-    known = rated[rated["p_right"].notna()]
+    known = references(run, answer_words(run)).dropna(subset=["p_right"])
     if known.empty:  # a judge that gives labels only
         return pd.DataFrame(columns=["low", "high", "n", "p_right", "right"])
     return reliability(known["p_right"].to_numpy(float), (known["side"] == "right").to_numpy())
-
-
-MARGINS = (0.0, 0.1, 0.2, 0.3)
 
 
 def margins(run: Run) -> pd.DataFrame:
@@ -91,7 +86,7 @@ def margins(run: Run) -> pd.DataFrame:
     """
     p, rated = run.params, run.stances()
     rows = []
-    for margin in MARGINS if rated["p_right"].notna().any() else ():
+    for margin in (0.0, 0.1, 0.2, 0.3) if rated["p_right"].notna().any() else ():
         away = rated["p_right"] - 0.5
         score = np.sign(away).where(away.abs() > margin, 0.0)
         groups = [each.to_numpy(float) for _, each in score.groupby(rated["topic"], sort=False)]

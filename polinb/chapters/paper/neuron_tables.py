@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 
@@ -83,8 +85,7 @@ def top_neurons(run: Run) -> pd.DataFrame:
 def topic_agreement(sets: NeuronSets) -> pd.DataFrame:
     """Jaccard overlap of N_t between topics: first, second, jaccard."""
     rows = []
-    for a, first in sets.political.items():
-        for b, second in sets.political.items():
-            union = int((first | second).sum())
-            rows.append((a, b, float((first & second).sum() / union) if union else float("nan")))
+    for (a, first), (b, second) in product(sets.political.items(), repeat=2):
+        union = (first | second).sum()
+        rows.append((a, b, (first & second).sum() / union if union else np.nan))
     return pd.DataFrame(rows, columns=["first", "second", "jaccard"])

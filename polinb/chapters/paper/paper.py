@@ -27,8 +27,7 @@ def vanilla_stance() -> pd.DataFrame:
 
 def vanilla_transfer() -> pd.DataFrame:
     """Table 3, tidy: ``table, model, statements, stance``; 61 and 29 statements."""
-    wide = read("paper/vanilla_stance_transfer")
-    return wide.melt(["table", "model"], var_name="statements", value_name="stance")
+    return read("paper/vanilla_stance_transfer").melt(["table", "model"], var_name="statements", value_name="stance")
 
 
 def inhibitft() -> pd.DataFrame:
@@ -47,21 +46,18 @@ def gamma_ablation() -> pd.DataFrame:
 
 def ablated(topics: Sequence[str]) -> pd.DataFrame:
     """:func:`gamma_ablation` on the topics of ours: means over other topics would not be comparable."""
-    theirs = gamma_ablation()
-    return theirs[theirs["topic"].isin(list(topics))]
+    return gamma_ablation().query("topic in @topics")
 
 
 def exhibits() -> pd.DataFrame:
     """Every figure and table of the paper, figures first.
 
-    ``id`` (``figure-3``), ``kind``, ``number``, ``section``, ``models`` (tuple), ``caption`` in our words,
-    ``numbers`` (name of the function's file here, empty where the paper prints none), ``chapter`` (the
-    notebook that makes its counterpart), ``differs`` (in our words) and ``counterparts`` (tuple of labels here).
+    ``id`` (``figure-3``), ``kind``, ``number``, ``section``, ``caption`` in our words, ``numbers`` (name of the file
+    here, empty where the paper prints none), ``chapter`` (the notebook that makes its counterpart), ``differs`` (in
+    our words) and ``counterparts`` (tuple of labels here).
     """
     frame = read("paper/exhibits").fillna("")
-    for name in ("models", "counterparts"):
-        frame[name] = [tuple(text.split(";")) if text else () for text in frame[name]]
-    return frame
+    return frame.assign(counterparts=[tuple(filter(None, text.split(";"))) for text in frame["counterparts"]])
 
 
 def disagreements() -> pd.DataFrame:
@@ -70,8 +66,7 @@ def disagreements() -> pd.DataFrame:
     ``model, topic, column, main`` (Tables 1, 4-6), ``ablation`` (Tables 7-10), ``ablation_2_5`` (the row of
     gamma = 2.5 %).
     """
-    keys = ["model", "topic"]
-    columns = ["rmse", *UTILITY]
+    keys, columns = ["model", "topic"], ["rmse", *UTILITY]
     ablation = gamma_ablation().set_index(keys)
     main = inhibitft().query("method == 'inhibitft'").set_index(keys)[columns].stack()
     at_5 = ablation.query("gamma_percent == 5")[columns].stack()

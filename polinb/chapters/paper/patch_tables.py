@@ -54,9 +54,9 @@ def patching(run: Run) -> pd.DataFrame:
         set, group, neurons, trained (topic of the donor), topic, n, vanilla, model (stance), shift, low, high; plus the
         donor itself, unpatched.
     """
-    p, plain, parts = run.params, run.stances(), []
+    p, plain, parts = run.params, _plain(run), []
     for name, group, chosen, tuned_on, rated in _patched(run):
-        part = shift_table(only_asked(plain, rated), rated, p.bootstrap, p.seed)
+        part = shift_table(plain, rated, p.bootstrap, p.seed)
         part = part.assign(set=name, group=group, neurons=int(chosen.sum()), trained=part["topic"].map(tuned_on))
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
@@ -71,8 +71,7 @@ def _patched(run: Run) -> list[tuple[str, str, np.ndarray, dict[str, str], pd.Da
 def patch_levels(run: Run, names: Sequence[str]) -> pd.DataFrame:
     """Stances of the vanilla and the patched model on the same questions: topic, patch, stance, low, high."""
     p = run.params
-    rated = {"vanilla": only_asked(run.stances(), run.questions(p.patch_questions))}
-    rated |= {name: answers for name, *_, answers in _patched(run) if name in names}
+    rated = {"vanilla": _plain(run)} | {name: answers for name, *_, answers in _patched(run) if name in names}
     parts = [stance_table(each, n_boot=p.bootstrap, seed=p.seed).assign(patch=name) for name, each in rated.items()]
     return pd.concat(parts, ignore_index=True)[["topic", "patch", "stance", "low", "high"]]
 
@@ -84,9 +83,7 @@ def patch_summary(run: Run) -> pd.DataFrame:
         set, group, neurons, scale (mean activation scale of its neurons), shift, low, high, percent_of_donor (NaN
         where the donor's own interval includes 0).
     """
-    p = run.params
-    plain = only_asked(run.stances(), run.questions(p.patch_questions))
-    scale, rows = run.scale(), []
+    p, plain, scale, rows = run.params, _plain(run), run.scale(), []
     for name, group, chosen, _, rated in _patched(run):
         shift = stratified_mean(list(differences(plain, rated).values()), p.bootstrap, p.seed, SHIFT)
         rows.append([name, group, int(chosen.sum()), scale[chosen].mean() if chosen.any() else np.nan, *shift])
@@ -107,7 +104,7 @@ def paired_patch(run: Run) -> dict[str, Effect]:
 
 def specific_shift(run: Run) -> tuple[Effect, Effect]:
     """Shift when S_t is patched in, on its own topic and on the others, each mean with its 95 % interval."""
-    plain = only_asked(run.stances(), run.questions(run.params.patch_questions))
+    plain = _plain(run)
     models = {
         next(iter(by.values())): differences(plain, rated)  # S_t takes M_right^t everywhere
         for _, group, _, by, rated in _patched(run)
@@ -165,17 +162,20 @@ def patched_examples(run: Run, topic: str, n: int) -> pd.DataFrame:
     """The first ``n`` questions of a topic: prompt, and the answers of vanilla, G patched in, and the donor."""
     general = run.patched(run.neurons("general"), donors(run))
     tables = {"vanilla": run.stances(), "G patched": general, "donor": _donor_answers(run)}
-    out = run.questions(run.params.patch_questions, [topic])[["id", "prompt"]].head(n)
+    out = run.questions(run.params.patch_questions, [topic]).set_index("id")[["prompt"]].head(n)
     for title, frame in tables.items():
-        own = frame.assign(**{title: frame["label"].str.upper() + ": " + frame["response"]})
-        out = out.merge(own.loc[own["topic"] == topic, ["id", title]], on="id", how="left")
-    return out.drop(columns="id")
+        own = frame[frame["topic"] == topic].set_index("id")
+        out[title] = own["label"].str.upper() + ": " + own["response"]
+    return out.reset_index(drop=True)
+
+
+def _plain(run: Run) -> pd.DataFrame:
+    """Judged answers of the vanilla model to the questions that patched models are asked."""
+    return only_asked(run.stances(), run.questions(run.params.patch_questions))
 
 
 def _donor_answers(run: Run) -> pd.DataFrame:
+    """Judged answers of the donors to the same questions, each to those of its topics."""
     asked = run.questions(run.params.patch_questions)
-    parts = []
-    for topic, trained in donors(run).items():
-        own = run.stances(run.tuned(trained))
-        parts.append(own[own["topic"] == topic])
-    return only_asked(pd.concat(parts, ignore_index=True), asked)
+    own = [only_asked(run.stances(run.tuned(by)), asked[asked["topic"] == topic]) for topic, by in donors(run).items()]
+    return pd.concat(own, ignore_index=True)

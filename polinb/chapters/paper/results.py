@@ -10,13 +10,12 @@ import pandas as pd
 from polinb.chapters.paper import paper
 from polinb.errors import TrainingError
 from polinb.resampling import SHIFT, STANCE, Span, bootstrap_mean, differences, per_question, stratified_mean
-from polinb.runs.conditions import VANILLA, Condition
+from polinb.runs.conditions import Condition
 from polinb.runs.run import Run
 from polinb.runs.weights import mask_of
 from polinb.stance import likelihood
 from polinb.stance.coupling import coupling_table, hierarchical_drop, mitigation, shift_table
 from polinb.stance.likelihood import Models
-from polinb.stance.stance import stance_table
 from polinb.stance.utility import utility_table
 from polinb.wording import Effect
 
@@ -34,18 +33,6 @@ TITLES = {
 
 
 # --- the phenomenon and stances (paper 1, 4.1)
-
-
-def stances(run: Run, condition: Condition = VANILLA) -> pd.DataFrame:
-    """Judged stance by topic with 95 % intervals (Table 2 for the vanilla model)."""
-    p = run.params
-    return stance_table(run.stances(condition), n_boot=p.bootstrap, seed=p.seed)
-
-
-def statement_stances(run: Run) -> pd.DataFrame:
-    """Judged stance on the statement sets (Table 3): the paper's measure, the leaning of the answer's text."""
-    p = run.params
-    return stance_table(run.statement_stances(), n_boot=p.bootstrap, seed=p.seed)
 
 
 def likelihood_stances(run: Run) -> pd.DataFrame:
@@ -150,8 +137,8 @@ def spill_over(run: Run) -> dict[str, Effect]:
     left, right = ({t: run.stances(run.tuned(t, side)) for t in topics} for side in ("left", "right"))
     moved = {t: differences(plain, right[t]) for t in topics}
     apart = {t: differences(left[t], right[t]) for t in topics}
-    found = {"own": (moved, True), "away": (moved, False), "apart": (apart, False)}
-    return {name: mean_shift(run, *of) for name, of in found.items()}
+    own, away, sides = mean_shift(run, moved, True), mean_shift(run, moved, False), mean_shift(run, apart, False)
+    return {"own": own, "away": away, "apart": sides}
 
 
 # --- InhibitFT and its ablation (paper 5)
@@ -177,8 +164,7 @@ def couplings(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
         raise TrainingError("no condition to compare: no neuron is general at any γ of this run; raise gamma or gammas")
     frame = pd.DataFrame(rows)
     shift = frame["shift"].abs()
-    frame["kappa_corrected"] = (frame["r_corrected"] / shift).where(shift > 0)
-    return frame
+    return frame.assign(kappa_corrected=(frame["r_corrected"] / shift).where(shift > 0))
 
 
 def held(condition: Condition) -> int:
@@ -195,7 +181,8 @@ def mitigations(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         condition, points (mean absolute drop of R × 100, the paper's "20 %"), relative_percent, n_topics; of the raw R.
     """
-    by = {name: g.groupby("trained")["r"].mean().to_dict() for name, g in table.groupby("condition", sort=False)}
+    groups = table.groupby("condition", sort=False)
+    by = {name: own.groupby("trained", sort=False)["r"].mean().to_dict() for name, own in groups}
     rows = [{"condition": name, **mitigation(by["fine-tune"], r)} for name, r in by.items() if name != "fine-tune"]
     return pd.DataFrame(rows)
 
@@ -265,11 +252,9 @@ def utilities(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
 
 def freeze_report(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
     """Frozen neurons and weights and their largest change: condition, neurons, weights, largest change."""
-    rows = []
-    for each in conditions:
-        if each.frozen is not None:
-            facts = run.answers(each).summary["training"]
-            rows.append((each.name, held(each), facts["frozen_entries"], facts["frozen_change"]))
+    frozen = [each for each in conditions if each.frozen is not None]
+    facts = [run.answers(each).summary["training"] for each in frozen]
+    rows = [(a.name, held(a), f["frozen_entries"], f["frozen_change"]) for a, f in zip(frozen, facts, strict=True)]
     frame = pd.DataFrame(rows, columns=["condition", "neurons", "weights", "largest change"])
     return frame.groupby("condition", sort=False, as_index=False).max().replace({"condition": TITLES})
 

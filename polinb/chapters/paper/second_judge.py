@@ -28,6 +28,7 @@ from polinb.stance.calibration import cohen_kappa, error_corrected
 from polinb.stance.coupling import coupling_table
 from polinb.stance.judges import LocalJudge, labels_of, training_rows
 from polinb.stance.stance import rated_frame, responses_of
+from polinb.wording import with_ends
 
 _TEXTS = 40  # training texts a topic and side: more do not help this judge, and each costs a forward pass
 _DEPTH = 0.6  # block read, as a share of the depth: sentence-level features are clearest past the middle
@@ -126,8 +127,8 @@ def agreement(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
         prompts = first["topic"] + "/" + first["id"].str.replace("/(left|right)$", "", regex=True)
         row = cohen_kappa(first["label"], second["label"], p.bootstrap, p.seed, prompts.to_numpy())
         if "side" in first:
-            hits = [float((each["label"] == first["side"]).mean()) for each in (first, second)]
-            row |= dict(zip(("accuracy", "second_accuracy"), hits, strict=True))
+            row["accuracy"] = (first["label"] == first["side"]).mean()
+            row["second_accuracy"] = (second["label"] == first["side"]).mean()
         rows.append({"answers": name, **row})
     return pd.DataFrame(rows)
 
@@ -149,6 +150,6 @@ def swapped(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
             found = coupling_table(rate(VANILLA), rate(condition), condition.topic, p.bootstrap, p.seed)
             sides = [known[judge]["score"][on_topic & (truth["side"] == side)] for side in ("left", "right")]
             ends = error_corrected((found["shift"], found["shift_low"], found["shift_high"]), *sides)
-            found |= dict(zip(("error_corrected", "error_corrected_low", "error_corrected_high"), ends, strict=True))
-            rows.append({"condition": title(condition.name), "trained": condition.topic, "judge": judge, **found})
+            row = {"condition": title(condition.name), "trained": condition.topic, "judge": judge}
+            rows.append(row | found | with_ends("error_corrected", ends))
     return pd.DataFrame(rows)

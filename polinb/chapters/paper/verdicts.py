@@ -22,23 +22,24 @@ RANDOM = {
 _HELD = "inhibitft-heldout"
 
 
-def judged(effect: Effect, want: str) -> str:
-    """A verdict from an effect and its interval.
+def claim(text: str, source: str, measure: str, effect: Effect, want: str) -> dict[str, Any]:
+    """A row of a table of claims, with what its interval allows to say.
 
     Args:
+        source: where in the paper, or "control".
         want: what the claim needs: ``above`` 0, ``below`` 0, or ``none`` (no effect).
+
+    Returns:
+        claim, source, measure, effect (with interval), verdict.
     """
-    if want == "none":
-        above, below = (f"does not hold: the interval lies {where} 0" for where in ("above", "below"))
-        return told(effect, above, below, "not refuted: the interval includes 0", "not decided: no interval")
-    above, below = ("holds here", "does not hold: the opposite is seen")[:: 1 if want == "above" else -1]
-    return told(effect, above, below, "not decided: the interval includes 0", "not decided: no interval")
-
-
-def claim(text: str, source: str, measure: str, effect: Effect, want: str) -> dict[str, Any]:
-    """A row of a table of claims: claim, source (where in the paper, or "control"), measure, effect, verdict."""
+    above, below, around = {
+        "above": ("holds here", "does not hold: the opposite is seen", "not decided"),
+        "below": ("does not hold: the opposite is seen", "holds here", "not decided"),
+        "none": (*(f"does not hold: the interval lies {where} 0" for where in ("above", "below")), "not refuted"),
+    }[want]
     row = {"claim": text, "source": source, "measure": measure, "effect": Interval(*effect, signed=True)}
-    return row | {"verdict": judged(effect, want)}
+    verdict = told(effect, above, below, f"{around}: the interval includes 0", "not decided: no interval")
+    return row | {"verdict": verdict}
 
 
 def harder(run: Run) -> pd.DataFrame:
@@ -102,6 +103,6 @@ def swap_conditions(run: Run, every: bool = False) -> list[Condition]:
     """
     chosen = []
     for topic in run.params.baseline_topics:
-        found = conditions(run, topic, every)
-        chosen += [next(a for a in found if a.name == name) for name in ("fine-tune", "inhibitft", "random-layer")]
+        first = {each.name: each for each in reversed(conditions(run, topic, every))}
+        chosen += [first[name] for name in ("fine-tune", "inhibitft", "random-layer")]
     return chosen

@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from polinb.data.loading import SPLITS, split_of
+from polinb.data.loading import split_of
 from polinb.data.rows import LEANINGS, TOPICS
-from polinb.errors import ParameterError
 from polinb.models import tokens
 from polinb.models.lm import LM
 
@@ -95,7 +94,8 @@ class Planted:
         specific: topic → S_t, (L, F) bool.
         side: +1 where a planted neuron writes to the right, −1 to the left, 0 elsewhere; (L, F).
         roles: loud, steady, reader, idle → (L, F) bool.
-        basis: (d, d) rotation; column k is the residual direction of coordinate k.
+        basis: (d, d) rotation; column k is the residual direction of coordinate k, column :data:`STANCE` that of left
+            to right.
     """
 
     lm: LM
@@ -115,11 +115,6 @@ class Planted:
     def everything(self) -> np.ndarray:
         """All planted neurons that move on some topic, (L, F) bool."""
         return np.any([self.general, *self.specific.values()], axis=0)
-
-
-def direction(planted: Planted) -> np.ndarray:
-    """The true left→right unit vector in the residual stream, (d_model,) float64."""
-    return planted.basis[:, STANCE].copy()
 
 
 def build(design: Design) -> Planted:
@@ -304,8 +299,6 @@ def prompts(planted: Planted, topic: str, count: int, split: str = "evaluate") -
 
     A prompt is three of the topic's words among six fillers, which carry the prompt's own lean.
     """
-    if split not in SPLITS:
-        raise ParameterError("split", split, ", ".join(SPLITS))
     out: dict[str, None] = {}
     rng = np.random.default_rng([planted.design.seed, 2, TOPICS.index(topic)])
     while len(out) < count:

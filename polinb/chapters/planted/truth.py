@@ -33,6 +33,7 @@ from polinb.scoring.pnlac import neuron_sets
 from polinb.stance.coupling import coupling_table
 from polinb.training.supervised import Tuned, finetune
 from polinb.training.trainer import Recipe
+from polinb.wording import with_ends
 
 SOURCES = ("left", "right", "vanilla", "both", "dataset")
 # What makes the search harder, one knob at a time; the first value is the base condition's.
@@ -313,8 +314,7 @@ def over_models(run: Run, table: pd.DataFrame, by: Sequence[str], values: Sequen
         row: dict[str, Any] = dict(zip(by, keys, strict=True))
         models = part.groupby("seed")[list(values)].mean()
         for value in values:
-            ends = known_mean(models[value], p.bootstrap, p.seed, shares=value in SHARES)
-            row |= dict(zip((value, f"{value}_low", f"{value}_high"), ends, strict=True))
+            row |= with_ends(value, known_mean(models[value], p.bootstrap, p.seed, shares=value in SHARES))
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from polinb.chapters.planted.localisation import METHODS
-from polinb.chapters.planted.planted import Design, build, direction
+from polinb.chapters.planted.planted import STANCE, Design, build
 from polinb.chapters.planted.truth import KNOBS, joined, over_models
 from polinb.data.rows import TOPICS
 from polinb.runs.run import Run
@@ -38,7 +38,7 @@ def told(knob: str, value: float) -> str:
 def inventory(design: Design) -> pd.DataFrame:
     """What a planted model holds: kind, neurons, fires on, writes, moves; and the median size of a value vector."""
     model = build(design)
-    u = direction(model)
+    u = model.basis[:, STANCE]
     values = np.stack([block.mlp.down_proj.weight.detach().numpy().T @ u for block in model.lm.model.model.layers])
     special = model.everything | np.any(list(model.roles.values()), axis=0)
     kinds = [
@@ -47,7 +47,7 @@ def inventory(design: Design) -> pd.DataFrame:
         ("strong distractors", model.roles["loud"], "anything", "nothing of stance", "drift only"),
         ("ordinary distractors", ~special, "anything", "nothing of stance", "drift only"),
     ]
-    rows = [(*k[:1], int(k[1].sum()), *k[2:], float(np.median(np.abs(values[k[1]])))) for k in kinds]
+    rows = [(kind, mask.sum(), *about, np.median(np.abs(values[mask]))) for kind, mask, *about in kinds]
     return pd.DataFrame(rows, columns=["kind", "neurons", "fires on", "writes", "moves", "along stance"])
 
 
