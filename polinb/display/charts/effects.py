@@ -66,7 +66,7 @@ def bars(frame: pd.DataFrame, title: str) -> Chart:
 def by_layer(frame: pd.DataFrame, title: str) -> Chart:
     """Signed contributions by layer: parts stacked up and down from zero, and their sum as a black line.
 
-    Columns: ``layer``, ``part``, ``value``. A symbol in the larger segments tells the part without its colour.
+    Columns: ``layer`` (from 0), ``part``, ``value``. A symbol in the larger segments tells the part without its colour.
     Where a value is NaN, the sum of that layer is unknown and not drawn.
     """
     data = checked(frame, ["layer", "part"], ["value"])

@@ -53,11 +53,10 @@ def bundle(
     return data, {"image/png": {**size, "alt": told}}
 
 
-def png(chart: Chart | dict[str, Any], scale: float = PICTURE_SCALE) -> bytes:
-    """The chart as a PNG file, drawn here with no browser and no network."""
+def png(spec: dict[str, Any], scale: float = PICTURE_SCALE) -> bytes:
+    """A chart's specification as a PNG file, drawn here with no browser and no network."""
     import vl_convert
 
-    spec = chart if isinstance(chart, dict) else chart.to_dict()
     return _packed(vl_convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=scale))
 
 
