@@ -23,22 +23,7 @@ from polinb.display.charts.stances import gamma_curve, paper_vs_ours, patch_char
 from polinb.display.charts.style import VEGA_LITE, png
 
 __all__ = [
-    "VEGA_LITE",
-    "angles",
-    "bars",
-    "by_layer",
-    "card_effects",
-    "coupling_heatmap",
-    "curve",
-    "gamma_curve",
-    "gamma_slider",
-    "layer_distribution",
-    "overlap_heatmap",
-    "paper_vs_ours",
-    "pareto",
-    "patch_chart",
-    "png",
-    "roc",
-    "stance_dots",
-    "type_share",
-]
+    "VEGA_LITE", "angles", "bars", "by_layer", "card_effects", "coupling_heatmap", "curve", "gamma_curve",
+    "gamma_slider", "layer_distribution", "overlap_heatmap", "paper_vs_ours", "pareto", "patch_chart", "png", "roc",
+    "stance_dots", "type_share",
+]  # fmt: skip

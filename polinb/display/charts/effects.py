@@ -8,28 +8,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from polinb.display.charts.frames import checked, listed, number, once, order, spelt, take, where, with_interval
-from polinb.display.charts.style import (
-    GREY,
-    INTERVAL,
-    PALE,
-    PALETTE,
-    SHAPES,
-    Chart,
-    bands,
-    colour,
-    cycle,
-    empty,
-    finish,
-    layer_axis,
-    legend,
-    once_drawn,
-    only_known,
-    shape,
-    symbols,
-    tip,
-    turned,
-)
+from polinb.display.charts import style
+from polinb.display.charts.frames import ENDS, checked, listed, number, once, order, take, with_interval
+from polinb.display.charts.style import GREY, INTERVAL, PALETTE, Chart, tip
 from polinb.errors import DataError
 
 BAR = "M-1,-0.2L1,-0.2L1,0.2L-1,0.2Z"  # a line, as a symbol of the legend
@@ -49,85 +30,80 @@ def bars(frame: pd.DataFrame, title: str) -> Chart:
     Columns: ``label`` (one bar each, or one group of bars), ``value``; optional ``by`` (the bars of a group),
     ``low``, ``high`` (NaN where unknown).
     """
-    data = checked(frame, ["label"], ["value"], [("low", "high")], keep=["by"])
-    data[["low", "high"]] = data[["low", "high"]].where(data["value"].notna())
+    data = checked(frame, ["label"], ["value"], [ENDS], keep=["by"])
     by = ["by"] if "by" in data else []
     once(data, ["label", *by])
-    data["interval"] = spelt(data, "low", "high")
     labels = order(data["label"])
-    y = alt.Y("label:N", sort=labels, title=None, axis=bands(), scale=alt.Scale(domain=labels))
+    y = alt.Y("label:N", sort=labels, title=None, axis=style.bands(), scale=alt.Scale(domain=labels))
     x: dict[str, Any] = {"title": title, "axis": alt.Axis(tickCount=6), "scale": alt.Scale(nice=False, padding=8)}
     value = alt.X("value:Q", **x)
     base, step = alt.Chart().encode(y=y), alt.Step(22)
     fill: Any = alt.value(PALETTE[0])
-    tips = ["label:N", *(f"{name}:N" for name in by), tip("value:Q", title, "+.3~g"), INTERVAL]
-    ends = []
-    if by:  # the symbol at its end tells a bar without its colour, and so does the legend
+    if by:
         kinds = order(data["by"])
         base = base.encode(yOffset=alt.YOffset("by:N", sort=kinds, scale=alt.Scale(domain=kinds, paddingInner=0.1)))
-        fill, step = colour("by", kinds, legend=legend()), alt.Step(16, **{"for": "offset"})
-        point = only_known(base, "value").mark_point(filled=True, size=45, opacity=1, stroke="white", strokeWidth=0.8)
-        ends = [point.encode(x=value, color=fill, shape=shape("by", kinds), tooltip=tips)]
-    bounded = only_known(base, "low", "high")
+        fill, step = style.colour("by", kinds), alt.Step(16, **{"for": "offset"})
+    known, bounded = style.only_known(base, "value"), style.only_known(base, "low", "high")
+    tips = ["label:N", *(f"{name}:N" for name in by), tip("value:Q", title, "+.3~g"), INTERVAL]
     unknown = base.transform_filter("!isValid(datum.value)").mark_text(text="not known", align="left", dx=5, color=GREY)
     cap = bounded.mark_tick(thickness=1.5, size=7, color="black")
     layers = [
-        only_known(base, "value").mark_bar(opacity=0.75).encode(x=value, color=fill, tooltip=tips),
+        known.mark_bar(opacity=0.75).encode(x=value, color=fill, tooltip=tips),
         bounded.mark_rule(strokeWidth=1.5, color="black").encode(x=alt.X("low:Q", **x), x2="high:Q"),
         *(cap.encode(x=alt.X(f"{end}:Q", **x)) for end in ("low", "high")),
-        *ends,
         unknown.encode(x=alt.datum(0)),
-        once_drawn("black").encode(x=alt.datum(0)),
+        style.once_drawn("black").encode(x=alt.datum(0)),
     ]
+    if by:  # the symbol at its end tells a bar without its colour, and so does the legend
+        point = known.mark_point(filled=True, size=45, opacity=1, stroke="white", strokeWidth=0.8)
+        layers.insert(4, point.encode(x=value, color=fill, shape=style.shape("by", kinds), tooltip=tips))
     chart = alt.layer(*layers, data=data).properties(width=400, height=step)
     rows = data[["label", *by, "value"]].itertuples(index=False)
-    told = [f"{where(names)} {number(value)}" for *names, value in rows]
-    return finish(chart, f"Bars of {title}: {listed(told)}.", ["label", *by, ("value", title), "low", "high"])
+    told = [f"{', '.join(map(str, names))} {number(value)}" for *names, value in rows]
+    return style.finish(chart, f"Bars of {title}: {listed(told)}.", ["label", *by, ("value", title), "low", "high"])
 
 
 def by_layer(frame: pd.DataFrame, title: str) -> Chart:
     """Signed contributions by layer: parts stacked up and down from zero, and their sum as a black line.
 
-    Columns: ``layer``, ``part``, ``value``. A symbol in the larger segments tells the part without its colour.
+    Columns: ``layer`` (from 0), ``part``, ``value``. A symbol in the larger segments tells the part without its colour.
     Where a value is NaN, the sum of that layer is unknown and not drawn.
     """
     data = checked(frame, ["layer", "part"], ["value"])
     once(data, ["layer", "part"])
-    numbered = pd.api.types.is_numeric_dtype(data["layer"])  # layers with names stay in the order given
-    layers, parts = order(data["layer"].sort_values() if numbered else data["layer"]), order(data["part"])
+    layers, parts = order(data["layer"].sort_values()), order(data["part"])
     data = data.sort_values("part", key=lambda part: part.map(parts.index), kind="stable", ignore_index=True)
-    data["from"], data["to"] = 0.0, 0.0
-    for sign in (1, -1):  # the parts above zero and those below are two stacks
-        mine = data["value"].where(np.sign(data["value"]) == sign, 0.0)
-        data["to"] += mine.groupby(data["layer"]).cumsum().where(mine != 0, 0.0)
+    signs = [data["layer"], np.sign(data["value"])]  # the parts above zero and those below are two stacks
+    data["to"] = data["value"].groupby(signs).cumsum().fillna(0)
     data["from"] = data["to"] - data["value"].fillna(0)
-    net = data.groupby("layer", sort=False)["value"].agg(lambda v: v.sum(skipna=False))
     reach = np.nanmax(np.abs(data[["from", "to"]].to_numpy()))
     data["middle"], data["large"] = (data["from"] + data["to"]) / 2, data["value"].abs() > 0.07 * reach
-    data["net"], data["first"] = data["layer"].map(net), ~data["layer"].duplicated()
+    data["net"] = data.groupby("layer")["value"].transform(lambda v: v.sum(skipna=False))
+    data["first"] = ~data["layer"].duplicated()
     y: dict[str, Any] = {"title": title}
-    base = alt.Chart().encode(x=layer_axis(layers, 16))
+    base = alt.Chart().encode(x=style.layer_axis(layers, 16))
     total = base.transform_filter("datum.first").encode(y=alt.Y("net:Q", **y))
     named = [*parts, SUM]  # the line has its place in the legend too
-    fill = colour("part", named, [*cycle(PALETTE, parts), "#000000"], legend=legend())
-    bar = only_known(base, "value").mark_bar(stroke="white", strokeWidth=0.5)
+    fill = style.colour("part", named, [*style.cycle(PALETTE, parts), "#000000"])
+    shapes = style.shape("part", named, [*style.turned(style.SHAPES, parts), BAR])
+    bar = style.only_known(base, "value").mark_bar(stroke="white", strokeWidth=0.5)
     symbol = base.transform_filter("datum.large").mark_point(filled=True, size=22, opacity=1, color="white")
     sums = total.mark_point(filled=True, color="black", stroke="white", strokeWidth=1, size=40, opacity=1)
     tips = ["layer:O", "part:N", tip("value:Q", form="+.3~g")]
     drawn = [
         bar.encode(y=alt.Y("from:Q", **y), y2="to:Q", color=fill, tooltip=tips),
-        symbol.encode(y=alt.Y("middle:Q", **y), shape=shape("part", named, [*turned(SHAPES, parts), BAR])),
-        once_drawn("black").encode(y=alt.datum(0)),
+        symbol.encode(y=alt.Y("middle:Q", **y), shape=shapes),
+        style.once_drawn("black").encode(y=alt.datum(0)),
         total.mark_line(color="black", strokeWidth=1.5, aria=False),
         sums.encode(tooltip=["layer:O", tip("net:Q", "sum", "+.3~g")]),
-        *empty(data["value"].notna()),
+        *style.empty(data["value"].notna()),
     ]
     width = max(160, min(460, 40 * len(layers)))
     chart = alt.layer(*drawn, data=data).properties(width=width, height=230)
     every = data.groupby("part", sort=False)["value"].agg(lambda v: v.sum(skipna=False))
     told = [f"{name} {number(value)}" for name, value in every.items()]
     about = f"{title} by layer; black line: sum of the parts. Over all layers: {listed(told)}."
-    return finish(chart, about, ["layer", "part", ("value", title)])
+    return style.finish(chart, about, ["layer", "part", ("value", title)])
 
 
 def card_effects(frame: pd.DataFrame, null: str, title: str) -> Chart:
@@ -149,13 +125,13 @@ def card_effects(frame: pd.DataFrame, null: str, title: str) -> Chart:
     bare = alt.Axis(labels=False, ticks=False, grid=False)
     place = alt.Scale(nice=False, zero=False, padding=10)
     along = alt.X("place:Q", title="neurons, group by group", scale=place, axis=bare)
-    base = alt.Chart().encode(x=along, color=colour("group", names, legend=legend()))
+    base = alt.Chart().encode(x=along, color=style.colour("group", names))
     tips = ["label:N", "group:N", tip("value:Q", form="+.2~g"), "interval:N"]
     points = base.mark_point(filled=True, size=45, opacity=1)
     layers = [
         alt.Chart(pd.DataFrame({"zero": [0]})).mark_rule(color=PALETTE[-1]).encode(y="zero:Q"),
-        only_known(base, "low", "high").mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", **y), y2="high:Q"),
-        points.encode(y=alt.Y("value:Q", **y), shape=shape("group", names), tooltip=tips),
+        style.only_known(base, "low", "high").mark_rule(strokeWidth=1.5).encode(y=alt.Y("low:Q", **y), y2="high:Q"),
+        points.encode(y=alt.Y("value:Q", **y), shape=style.shape("group", names), tooltip=tips),
     ]
     band = data.loc[data["group"] == null, "value"]
     if len(band):
@@ -165,7 +141,7 @@ def card_effects(frame: pd.DataFrame, null: str, title: str) -> Chart:
     parts = data.groupby("group", sort=False)["value"]
     told = "; ".join(f"{name} {number(part.min())} to {number(part.max())}" for name, part in parts)
     held = ["group", ("label", "neuron"), ("value", title), "low", "high"]
-    return finish(chart, f"{title}, neuron by neuron. Smallest and largest: {told}.", held)
+    return style.finish(chart, f"{title}, neuron by neuron. Smallest and largest: {told}.", held)
 
 
 def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None = None) -> Chart:
@@ -177,47 +153,41 @@ def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None 
     Args:
         limit: |x| + |y| cannot be larger: a border is drawn there; None: the axes reach as far as the numbers.
     """
-    pairs = [("x_low", "x_high"), ("y_low", "y_high")]
-    data = checked(frame, ["condition", "family"], ["x", "y"], pairs, keep=["label"])
+    ends = [("x_low", "x_high", "x interval"), ("y_low", "y_high", "y interval")]
+    data = checked(frame, ["condition", "family"], ["x", "y"], ends, keep=["label"])
     known = data[["x", "y"]].notna().all(axis=1)
-    for low, high in pairs:
-        data[[low, high]] = data[[low, high]].where(known)  # no interval without its point
     data["label"] = known & (data["label"].eq(True).fillna(False) if "label" in data else len(data) <= 6)
     xs, ys = (
-        [-1.07 * limit, 1.07 * limit] if limit else _domain(data[[axis, *ends]])
-        for axis, ends in zip("xy", pairs, strict=True)
+        [-1.07 * limit, 1.07 * limit] if limit else _domain(data[[axis, f"{axis}_low", f"{axis}_high"]])
+        for axis in "xy"
     )
     data = _place_labels(data, xs, ys)
-    data["x interval"], data["y interval"] = (spelt(data, *ends) for ends in pairs)
     families = order(data["family"])
     x: dict[str, Any] = {"title": x_title, "scale": alt.Scale(domain=xs, nice=False), "axis": alt.Axis(tickCount=6)}
     y: dict[str, Any] = {"title": y_title, "scale": alt.Scale(domain=ys, nice=False), "axis": alt.Axis(tickCount=6)}
     right, up = alt.X("x:Q", **x), alt.Y("y:Q", **y)
-    base = alt.Chart().encode(color=colour("family", families, legend=legend()))
-    fainter = alt.condition(alt.selection_point(name="highlight"), alt.value(0.6), alt.value(PALE))
+    base = alt.Chart().encode(color=style.colour("family", families))
+    fainter = alt.condition(alt.selection_point(name="highlight"), alt.value(0.6), alt.value(style.PALE))
     whiskers = base.mark_rule(strokeWidth=1.2, aria=False).encode(opacity=fainter)
     tips = ["condition:N", "family:N", tip("x:Q", x_title, "+.3~g"), tip("x interval:N", "its 95 % interval")]
     tips += [tip("y:Q", y_title, "+.3~g"), tip("y interval:N", "its 95 % interval ")]
     named = alt.Chart().transform_filter("datum.label").encode(x=alt.X("tx:Q", **x), y=alt.Y("ty:Q", **y))
     text = named.encode(text="condition:N")
-    style: dict[str, Any] = {"fontSize": 11, "align": alt.ExprRef("datum.align"), "baseline": "middle"}
-    border = [(a * limit, b * limit) for a in (-1, 1) for b in (-1, 1)] if limit else []
+    small: dict[str, Any] = {"fontSize": 11, "align": alt.ExprRef("datum.align"), "baseline": "middle"}
+    border = style.once_drawn(GREY, strokeDash=[4, 3]).encode(y=alt.datum(0), x2=alt.datum(0))
+    corners = [(a * limit, b * limit) for a in (-1, 1) for b in (-1, 1)] if limit else []
+    points, shape = style.only_known(base, "x", "y"), style.shape("family", families)
     layers = [
-        once_drawn(GREY).encode(x=alt.datum(0)),
-        once_drawn(GREY).encode(y=alt.datum(0)),
-        *(
-            once_drawn(GREY, strokeDash=[4, 3]).encode(x=alt.datum(a), y=alt.datum(0), x2=alt.datum(0), y2=alt.datum(b))
-            for a, b in border
-        ),
-        only_known(whiskers, "x_low", "x_high", "y").encode(x=alt.X("x_low:Q", **x), x2="x_high:Q", y=up),
-        only_known(whiskers, "y_low", "y_high", "x").encode(y=alt.Y("y_low:Q", **y), y2="y_high:Q", x=right),
-        symbols(
-            only_known(base, "x", "y"), "family", size=80, x=right, y=up, shape=shape("family", families), tooltip=tips
-        ),
+        style.once_drawn(GREY).encode(x=alt.datum(0)),
+        style.once_drawn(GREY).encode(y=alt.datum(0)),
+        *(border.encode(x=alt.datum(a), y2=alt.datum(b)) for a, b in corners),
+        style.only_known(whiskers, "x_low", "x_high", "y").encode(x=alt.X("x_low:Q", **x), x2="x_high:Q", y=up),
+        style.only_known(whiskers, "y_low", "y_high", "x").encode(y=alt.Y("y_low:Q", **y), y2="y_high:Q", x=right),
+        style.symbols(points, "family", size=80, x=right, y=up, shape=shape, tooltip=tips),
         named.transform_filter("datum.far").mark_rule(color=GREY, strokeWidth=0.8, aria=False).encode(x2="x", y2="y"),
-        text.mark_text(stroke="white", strokeWidth=3, strokeJoin="round", aria=False, **style),  # off the lines
-        text.mark_text(color="black", **style),
-        *empty(known),
+        text.mark_text(stroke="white", strokeWidth=3, strokeJoin="round", aria=False, **small),  # off the lines
+        text.mark_text(color="black", **small),
+        *style.empty(known),
     ]
     chart = alt.layer(*layers, data=data).properties(width=SIZE[0], height=SIZE[1])
     shown = data[data["label"]] if data["label"].any() else data
@@ -226,7 +196,7 @@ def pareto(frame: pd.DataFrame, x_title: str, y_title: str, limit: float | None 
     columns: list[Any] = ["condition", "family"]
     for axis, title in (("x", x_title), ("y", y_title)):
         columns += [(axis, title), *((f"{axis}_{end}", f"{title}, {end}") for end in ("low", "high"))]
-    return finish(chart, about, columns, "family")
+    return style.finish(chart, about, columns, "family")
 
 
 def _place_labels(data: pd.DataFrame, xs: list[float], ys: list[float]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from polinb.errors import DataError
 
+ENDS = ("low", "high", "interval")
 NUMBERS = ("floating", "integer", "mixed-integer-float", "boolean", "decimal", "empty")
 
 
@@ -28,15 +29,15 @@ def checked(
     frame: pd.DataFrame,
     names: list[str],
     numbers: list[str],
-    ends: Sequence[tuple[str, str]] = (),
+    ends: Sequence[tuple[str, str, str]] = (),
     keep: Sequence[str] = (),
 ) -> pd.DataFrame:
     """The wanted columns: ``names`` given in every row, ``numbers`` as floats, absent ends as NaN.
 
-    ``ends`` are pairs of columns; an interval of which one is missing is no interval, one upside down is an error.
-    ``keep`` is taken if given.
+    ``ends`` are the columns of an interval, and the one that will hold it as text. An interval that lacks an end or one
+    of ``numbers`` is no interval, one upside down is an error. ``keep`` is taken if given.
     """
-    further = [end for pair in ends for end in pair]
+    further = [end for low, high, _ in ends for end in (low, high)]
     data = take(frame, names + numbers, [*further, *keep])
     for name in names + [n for n in ("by", "panel") if n in data]:
         if data[name].isna().any():
@@ -47,10 +48,11 @@ def checked(
         if (kind := pd.api.types.infer_dtype(data[name], skipna=True)) not in NUMBERS:
             raise DataError(f"chart: column {name!r} must hold numbers, given {kind}")
         data[name] = pd.to_numeric(data[name]).astype(float)
-    for low, high in ends:
+    for low, high, text in ends:
         if (data[low] > data[high]).any():
             raise DataError(f"chart: {low!r} is above {high!r} in row {int((data[low] > data[high]).idxmax())}")
-        data[[low, high]] = data[[low, high]].where(data[[low, high]].notna().all(axis=1))
+        data[[low, high]] = data[[low, high]].where(data[[*numbers, low, high]].notna().all(axis=1))
+        data[text] = spelt(data[low], data[high])
     return data
 
 
@@ -58,12 +60,12 @@ def with_interval(data: pd.DataFrame) -> pd.DataFrame:
     """``low`` and ``high`` (missing where not given) and ``interval``, the same as text for the tooltip."""
     for end in ("low", "high"):
         data[end] = pd.to_numeric(data[end]) if end in data else np.nan
-    return data.assign(interval=spelt(data, "low", "high"))
+    return data.assign(interval=spelt(data["low"], data["high"]))
 
 
-def spelt(data: pd.DataFrame, low: str, high: str) -> list[str]:
+def spelt(lows: pd.Series, highs: pd.Series) -> list[str]:
     """The intervals as text: a tooltip would show a missing end as "null"."""
-    pairs = zip(data[low], data[high], strict=True)
+    pairs = zip(lows, highs, strict=True)
     return ["not known" if np.isnan(a) or np.isnan(b) else f"{number(a)} to {number(b)}" for a, b in pairs]
 
 
@@ -97,8 +99,3 @@ def listed(told: Iterable[str], most: int = 10) -> str:
     told = list(told)
     more = f"; and {len(told) - most} more" if len(told) > most else ""
     return "; ".join(told[:most]) + more if told else "no known value"
-
-
-def where(keys: Any) -> str:
-    """A series by name."""
-    return ", ".join(str(key) for key in keys)

@@ -8,11 +8,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from polinb.display.charts import style
 from polinb.display.charts.frames import number, once, order, take, with_interval
-from polinb.display.charts.style import INTERVAL, LEFT, RIGHT, Chart, facetted, finish, tip
+from polinb.display.charts.style import INTERVAL, LEFT, RIGHT, Chart, tip
 from polinb.wording import number as signed
-
-STEPS = {"width": 40, "height": 28}  # pixels of a cell
 
 
 def coupling_heatmap(
@@ -38,14 +37,15 @@ def coupling_heatmap(
     """
     data = take(frame, ["trained", "tested", "delta"], ["condition", "low", "high", "n", "vanilla", "model"])
     once(data, ["condition", "trained", "tested"])
-    bounded = "low" in data and "high" in data
-    names = ("condition", "trained", "tested", "delta", *(("low", "high") if bounded else ()), "n", "vanilla", "model")
-    given = [name for name in names if name in data]
+    ends = ["low", "high"] if {"low", "high"} <= set(data) else []
+    wanted = ["condition", "trained", "tested", "delta", *ends, "n", "vanilla", "model"]
+    given = [name for name in wanted if name in data]
     data = with_interval(data)
     reach = float(limit or data["delta"].abs().max() or 1.0)
+    right, left = (data["low"] > 0) & data["high"].notna(), (data["high"] < 0) & data["low"].notna()
+    known = data[["low", "high"]].notna().all(axis=1)
     data["own"] = data["trained"].astype(str) == data["tested"].astype(str)
-    known = data["low"].notna() & data["high"].notna()
-    data["open"] = known & (data["low"] <= 0) & (data["high"] >= 0)
+    data["open"] = known & ~right & ~left
     data["text"] = [f"({signed(v)})" if o else signed(v) for v, o in zip(data["delta"], data["open"], strict=True)]
     data["dark"] = (data["delta"] < -0.8 * reach) & ~data["open"]  # black reads well on every other shade
     scale = alt.Scale(domain=[-reach, 0, reach], range=[LEFT, "#F7F7F7", RIGHT], clamp=True)
@@ -59,23 +59,29 @@ def coupling_heatmap(
         **{side: tip(f"{side}:Q", f"stance, {side}", "+.2f") for side in ("vanilla", "model")},
         "n": tip("n:Q", "questions"),
     }
-    note = ["In brackets and pale: the 95 % interval includes 0."] if data["open"].any() else []
-    note += [f"Framed: {rows} = {columns}."] if data["own"].any() else []
     chart = _cells(
         data,
         alt.Color("delta:Q", scale=scale, title=f"{measure} (− left, + right)", legend=bar),
         alt.condition("datum.open", alt.value(0.35), alt.value(1)),
         (rows, columns),
         [each for name, each in tips.items() if name in given],
-        note,
     )
-    said = _told(data)
-    if bounded:
-        right, left = (known & (data["low"] > 0)).sum(), (known & (data["high"] < 0)).sum()
-        said += f" Intervals clear of zero: {right} to the right and {left} to the left, of {known.sum()} cells."
+    note = ["In brackets and pale: the 95 % interval includes 0."] if data["open"].any() else []
+    note += [f"Framed: {rows} = {columns}."] if data["own"].any() else []
+    if note:
+        title = alt.Title(note, orient="bottom", anchor="start", fontSize=11, fontWeight="normal", offset=10)
+        chart = chart.properties(title=title)
+    told = []
+    for name, part in data.groupby("condition", sort=False) if "condition" in data else [("", data)]:
+        own, other = part.loc[part["own"], "delta"].mean(), part.loc[~part["own"], "delta"].mean()
+        means = [f"mean {where} {signed(m)}" for where, m in (("on the diagonal", own), ("elsewhere", other)) if m == m]
+        told.append((f"{name}: " if name else "") + ", ".join(means or ["no known value"]))
+    about = f"Heat map, {rows} by {columns}: {measure} of the stance, positive is right. {'; '.join(told)}."
+    if ends:
+        clear = f"{right.sum()} to the right and {left.sum()} to the left"
+        about += f" Intervals clear of zero: {clear}, of {known.sum()} cells."
     titles = {"trained": rows, "tested": columns, "delta": measure}
-    about = f"Heat map, {rows} by {columns}: {measure} of the stance, positive is right. {said}"
-    return finish(chart, about, [(name, titles.get(name, name)) for name in given])
+    return style.finish(chart, about, [(name, titles.get(name, name)) for name in given])
 
 
 def overlap_heatmap(frame: pd.DataFrame, measure: str = "overlap") -> Chart:
@@ -93,7 +99,7 @@ def overlap_heatmap(frame: pd.DataFrame, measure: str = "overlap") -> Chart:
     bar = alt.Legend(orient="bottom", format=".1f", gradientLength=200)
     tips = [tip("trained:N", "first topic"), tip("tested:N", "second topic"), tip("value:Q", measure, ".3f")]
     shade = alt.Color("value:Q", scale=scale, title=measure, legend=bar)
-    chart = _cells(data, shade, alt.value(1), ("first topic", "second topic"), tips, [])
+    chart = _cells(data, shade, alt.value(1), ("first topic", "second topic"), tips)
     apart = data.loc[~data["own"]].dropna(subset="value")
     told = "no pair of topics"
     if len(apart):
@@ -103,12 +109,10 @@ def overlap_heatmap(frame: pd.DataFrame, measure: str = "overlap") -> Chart:
             f"{low['tested']}), highest {number(high['value'])} ({high['trained']} and {high['tested']})"
         )
     columns = [("trained", "first"), ("tested", "second"), ("value", measure)]
-    return finish(chart, f"Heat map of the {measure} of two topics, 0 to 1: {told}.", columns)
+    return style.finish(chart, f"Heat map of the {measure} of two topics, 0 to 1: {told}.", columns)
 
 
-def _cells(
-    data: pd.DataFrame, colour: alt.Color, opacity: Any, titles: tuple[str, str], tips: list[Any], note: list[str]
-) -> Any:
+def _cells(data: pd.DataFrame, colour: alt.Color, opacity: Any, titles: tuple[str, str], tips: list[Any]) -> Any:
     """Coloured cells with their number, the own topic framed; one panel a ``condition``."""
     base = alt.Chart().encode(
         x=alt.X("tested:N", sort=order(data["tested"]), title=titles[1], axis=alt.Axis(labelAngle=-35)),
@@ -120,19 +124,7 @@ def _cells(
         base.mark_rect(filled=False, stroke="black", strokeWidth=2, aria=False).transform_filter("datum.own"),
         base.mark_text(fontSize=10, aria=False).encode(text="text:N", color=ink, tooltip=tips),
         data=data,
-    ).properties(width=alt.Step(STEPS["width"]), height=alt.Step(STEPS["height"]))
-    if "condition" in data:
-        chart = facetted(chart, data, "condition").resolve_axis(x="independent")
-    if note:
-        title = alt.Title(note, orient="bottom", anchor="start", fontSize=11, fontWeight="normal", offset=10)
-        chart = chart.properties(title=title)
-    return chart
-
-
-def _told(data: pd.DataFrame) -> str:
-    parts = []
-    for name, part in data.groupby("condition", sort=False) if "condition" in data else [("", data)]:
-        own, other = part.loc[part["own"], "delta"].mean(), part.loc[~part["own"], "delta"].mean()
-        means = [f"mean {where} {signed(m)}" for where, m in (("on the diagonal", own), ("elsewhere", other)) if m == m]
-        parts.append((f"{name}: " if name else "") + ", ".join(means or ["no known value"]))
-    return "; ".join(parts) + "."
+    ).properties(width=alt.Step(40), height=alt.Step(28))
+    if "condition" not in data:
+        return chart
+    return style.facetted(chart, data, "condition").resolve_axis(x="independent")

@@ -9,8 +9,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from polinb.display.charts import style
 from polinb.display.charts.frames import listed, number, order, take
-from polinb.display.charts.style import PALETTE, Chart, colour, dash, finish, header, layer_axis, legend, tip
+from polinb.display.charts.style import PALETTE, Chart, tip
 from polinb.errors import DataError
 from polinb.scoring.pnlac import neuron_sets
 
@@ -37,8 +38,8 @@ def layer_distribution(frame: pd.DataFrame) -> Chart:
     ranged = ["low", "high"] if {"low", "high"} <= set(data) else []
     tips = ["layer:O", "type:N", tip("count:Q", "neurons", ",.4~g"), tip("percent:Q", "% of this type", ".1f")]
     tips += [tip(f"{end}:Q", f"{end}est topic", ",.4~g") for end in ranged]
-    base = alt.Chart().encode(x=layer_axis(layers, 12))
-    fill = colour("type", kinds, legend=None)
+    base = alt.Chart().encode(x=style.layer_axis(layers, 12))
+    fill = style.colour("type", kinds, legend=None)
     drawn = [base.mark_bar().encode(y=alt.Y("count:Q", title="neurons"), color=fill, tooltip=tips)]
     if ranged:
         ends = base.transform_filter("datum.high > datum.low").mark_rule(color="black", aria=False)
@@ -46,7 +47,7 @@ def layer_distribution(frame: pd.DataFrame) -> Chart:
     even = alt.Chart().transform_aggregate(even="mean(even)", groupby=["type"])
     even = even.mark_rule(strokeDash=[4, 3], color="black", aria=False).encode(y=alt.Y("even:Q", title="neurons"))
     chart = alt.layer(*drawn, even, data=data).properties(width=420, height=110)
-    rows = alt.Row("type:N", title=None, sort=kinds, header=header())
+    rows = alt.Row("type:N", title=None, sort=kinds, header=style.header())
     told = []
     for kind, part in data.groupby("type", sort=False):
         top = part.loc[part["count"].idxmax()]
@@ -54,36 +55,37 @@ def layer_distribution(frame: pd.DataFrame) -> Chart:
         told.append(f"{kind}: {number(part['count'].sum())} in all, {most}")
     columns: list[Any] = ["layer", "type", ("count", "neurons"), ("percent", "percent of type"), *ranged]
     about = f"Political neurons per layer; dashed line: an even spread. {'; '.join(told)}."
-    return finish(chart.facet(row=rows).resolve_scale(y="independent"), about, columns)
+    return style.finish(chart.facet(row=rows).resolve_scale(y="independent"), about, columns)
 
 
 def type_share(frame: pd.DataFrame) -> Chart:
     """Figure 3b: share of all neurons by type.
 
-    Columns: ``type``, ``percent`` (of all neurons of the model); optional ``topic`` (one bar each) and
-    ``paper`` (the paper's percentage, drawn as a black tick).
+    Columns: ``type``, ``percent`` (of all neurons of the model), ``paper`` (the paper's percentage, drawn as a black
+    tick; NaN where it has none); optional ``topic`` (one bar each).
     """
-    data = take(frame, ["type", "percent"], ["topic", "paper"]).replace({"type": TYPES})
+    data = take(frame, ["type", "percent", "paper"], ["topic"]).replace({"type": TYPES})
     topic = ["topic"] if "topic" in data else []
     data["name"] = data["type"] + (": " + data["topic"].astype(str) if topic else "")
     data["text"] = [f"{p:.2f} %" for p in data["percent"]]
     y = alt.Y("name:N", sort=order(data["name"]), title=None, axis=alt.Axis(labelLimit=260))
     base = alt.Chart(data, width=360, height=alt.Step(26)).encode(y=y)
     x = alt.X("percent:Q", title="% of all neurons")
-    tips = [tip("name:N", "type"), tip("text:N", "share of all neurons")]
-    fill = colour("type", order(data["type"]), legend=None)
-    layers = [base.mark_bar(opacity=0.85).encode(x=x, color=fill, tooltip=tips)]
-    told = [f"{n} {t}" for n, t in zip(data["name"], data["text"], strict=True)]
-    columns: list[Any] = ["type", *topic, "percent"]
-    if "paper" in data:
-        ticks = base.mark_tick(color="black", thickness=3, size=22)
-        layers.append(ticks.encode(x=alt.X("paper:Q"), tooltip=[tips[0], tip("paper:Q", "the paper (%)", ".2f")]))
-        pairs = data.dropna(subset="paper").drop_duplicates("type")[["type", "paper"]].itertuples(index=False)
-        told.append("black ticks, the paper: " + ", ".join(f"{kind} {number(value)} %" for kind, value in pairs))
-        columns.append(("paper", "paper percent"))
+    kind = tip("name:N", "type")
+    fill = style.colour("type", order(data["type"]), legend=None)
+    ticks = base.mark_tick(color="black", thickness=3, size=22)
     halo = base.mark_text(align="left", dx=5, stroke="white", strokeWidth=3, strokeJoin="round", aria=False)
-    layers += [text.encode(x=x, text="text:N") for text in (halo, base.mark_text(align="left", dx=5))]
-    return finish(alt.layer(*layers), f"Share of all neurons by type. {listed(told)}.", columns)
+    chart = alt.layer(
+        base.mark_bar(opacity=0.85).encode(x=x, color=fill, tooltip=[kind, tip("text:N", "share of all neurons")]),
+        ticks.encode(x=alt.X("paper:Q"), tooltip=[kind, tip("paper:Q", "the paper (%)", ".2f")]),
+        halo.encode(x=x, text="text:N"),
+        base.mark_text(align="left", dx=5).encode(x=x, text="text:N"),
+    )
+    told = [f"{name} {text}" for name, text in data[["name", "text"]].itertuples(index=False)]
+    papers = data.dropna(subset="paper").drop_duplicates("type")[["type", "paper"]].itertuples(index=False)
+    told.append("black ticks, the paper: " + ", ".join(f"{name} {number(value)} %" for name, value in papers))
+    columns: list[Any] = ["type", *topic, "percent", ("paper", "paper percent")]
+    return style.finish(chart, f"Share of all neurons by type. {listed(told)}.", columns)
 
 
 def gamma_slider(scores: Mapping[str, np.ndarray], gamma: float, pool: str = "model") -> Chart:
@@ -109,13 +111,20 @@ def gamma_slider(scores: Mapping[str, np.ndarray], gamma: float, pool: str = "mo
     low, high = float(np.quantile(flat[flat > 0], 0.001)), float(flat.max())
     edges = np.geomspace(low, high if high > low else low * 10, BINS + 1)  # equally wide in the logarithm
     edges[-1] = max(edges[-1], high)  # rounding must not drop the largest
-    rows = [row for i, g in enumerate(steps) for row in _sizes(scores, i, g, pool, edges)]
-    whole = [{"topic": topic, "count": _binned(score.ravel(), edges)} for topic, score in scores.items()]
+    whole, rows = [{"topic": topic, "count": _binned(score, edges)} for topic, score in scores.items()], []
+    for i, g in enumerate(steps):
+        sets = neuron_sets(scores, g, pool)
+        specific, strict, general = sets.specific, sets.strict, int(sets.general.sum())
+        for topic, score in scores.items():
+            mine, own = score[sets.political[topic]], score[specific[topic]]
+            row = {"topic": topic, "step": i, "gamma": g, "cut": float(f"{mine.min():.4g}") if mine.size else None}
+            row |= {"N": mine.size, "G": general, "S": own.size, "strict": int(strict[topic].sum())}
+            rows.append(row | {"general": _binned(score[sets.general], edges), "specific": _binned(own, edges)})
     topics, start = list(scores), steps.index(float(gamma))
     step = alt.param(name="step", value=start, bind=alt.binding_range(min=0, max=len(steps) - 1, step=1, name="γ"))
-    topic = alt.param(name="topic", value=topics[0], bind=alt.binding_select(options=topics, name="topic"))
+    menu = alt.param(name="topic", value=topics[0], bind=alt.binding_select(options=topics, name="topic"))
     parts = alt.vconcat(_histogram(whole, edges), _stacks(rows, topics), spacing=24, center=False)
-    chart: Any = parts.resolve_scale(color="independent", strokeDash="independent").add_params(step, topic)
+    chart: Any = parts.resolve_scale(color="independent", strokeDash="independent").add_params(step, menu)
     chart.datasets = {"sets": rows, "scores": whole}  # not inline: Altair would copy them many times
     own = [row for row in rows if row["step"] == start]
     told = [f"{r['topic']} {r['N']:,} chosen, {r['S']:,} topic-specific, {r['strict']:,} of it alone" for r in own]
@@ -126,26 +135,12 @@ def gamma_slider(scores: Mapping[str, np.ndarray], gamma: float, pool: str = "mo
     )
     columns: list[Any] = ["topic", ("gamma", "gamma (%)"), ("N", "N_t"), "G", ("S", "S_t"), "strict"]
     columns.append(("cut", "lowest score in Nₜ"))
-    return finish(chart, about, columns, labels={"step": [f"{g:g} %" for g in steps]})
+    return style.finish(chart, about, columns, labels={"step": [f"{g:g} %" for g in steps]})
 
 
 def _binned(score: np.ndarray, edges: np.ndarray) -> Any:
     """Neurons a bin; what lies below the first edge is in the first bin."""
     return np.histogram(np.maximum(score, edges[0]), edges)[0].tolist()
-
-
-def _sizes(scores: Mapping[str, np.ndarray], step: int, gamma: float, pool: str, edges: np.ndarray) -> list[Any]:
-    """One row a topic: exact sizes at this γ, and G and S_t by bin."""
-    sets = neuron_sets(scores, gamma, pool)
-    specific, strict, n_general = sets.specific, sets.strict, int(sets.general.sum())
-    rows = []
-    for topic, score in scores.items():
-        mine, own = score[sets.political[topic]], score[specific[topic]]
-        cut = float(f"{mine.min():.4g}") if mine.size else None
-        row = {"topic": topic, "step": step, "gamma": gamma, "cut": cut, "N": mine.size, "G": n_general}
-        row |= {"S": own.size, "strict": int(strict[topic].sum())}
-        rows.append(row | {"general": _binned(score[sets.general], edges), "specific": _binned(own, edges)})
-    return rows
 
 
 def _histogram(whole: list[Any], edges: np.ndarray) -> Any:
@@ -161,10 +156,10 @@ def _histogram(whole: list[Any], edges: np.ndarray) -> Any:
         "x": alt.X("score:Q", title=SCORE_AXIS, scale=scale, axis=alt.Axis(**TICKS)),
         "y": alt.Y("count:Q", title="neurons (log scale)", scale=height, axis=ticks),
     }
-    below = legend(columns=3, symbolStrokeWidth=2)
+    below = style.legend(columns=3, symbolStrokeWidth=2)
     look: dict[str, Any] = {
-        "color": colour("set", names, [PALETTE[0], PALETTE[1], "#000000"], legend=below),
-        "strokeDash": dash("set", names, legend=below),
+        "color": style.colour("set", names, [PALETTE[0], PALETTE[1], "#000000"], legend=below),
+        "strokeDash": style.dash("set", names, legend=below),
         "tooltip": [tip("set:N"), tip("score:Q", form=".3g"), tip("count:Q", "neurons")],
     }
     every = alt.Chart(alt.NamedData("scores")).transform_filter("datum.topic == topic").transform_flatten(["count"])
@@ -200,9 +195,10 @@ def _stacks(rows: list[Any], topics: list[str]) -> Any:
         rank="datum.kind == 'G' ? 0 : datum.kind == 'shared' ? 1 : 2",
     )
     wide = alt.Scale(domain=[0, max(row["N"] for row in rows)], nice=False)
+    colours, below = [PALETTE[0], PALETTE[5], PALETTE[6]], style.legend(columns=1)
     bars = split.mark_bar(stroke="white", strokeWidth=1).encode(
         x=alt.X("count:Q", title="neurons in Nₜ", scale=wide),
-        color=colour("part", list(PARTS), [PALETTE[0], PALETTE[5], PALETTE[6]], legend=legend(columns=1)),
+        color=style.colour("part", list(PARTS), colours, legend=below),
         order="rank:Q",
         tooltip=["topic:N", tip("part:N", "set"), tip("count:Q", "neurons")],
     )

@@ -53,11 +53,10 @@ def bundle(
     return data, {"image/png": {**size, "alt": told}}
 
 
-def png(chart: Chart | dict[str, Any], scale: float = PICTURE_SCALE) -> bytes:
-    """The chart as a PNG file, drawn here with no browser and no network."""
+def png(spec: dict[str, Any], scale: float = PICTURE_SCALE) -> bytes:
+    """A chart's specification as a PNG file, drawn here with no browser and no network."""
     import vl_convert
 
-    spec = chart if isinstance(chart, dict) else chart.to_dict()
     return _packed(vl_convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=scale))
 
 
@@ -86,9 +85,9 @@ INTERVAL = tip("interval:N", "95 % interval")
 
 
 def colour(name: str, values: list[Any], colours: list[str] | None = None, **options: Any) -> alt.Color:
-    """Colour by a category, in the order of ``values``."""
+    """Colour by a category, in the order of ``values``, with the names below the chart."""
     scale = alt.Scale(domain=values, range=colours or cycle(PALETTE, values))
-    return alt.Color(f"{name}:N", scale=scale, sort=values, title=None, **options)
+    return alt.Color(f"{name}:N", scale=scale, sort=values, title=None, **{"legend": legend()} | options)
 
 
 def shape(name: str, values: list[Any], shapes: list[str] | None = None) -> alt.Shape:
@@ -115,8 +114,8 @@ def turned(choices: Sequence[Any], values: Sequence[Any]) -> list[Any]:
 
 def legend(orient: Any = "bottom", columns: int = 2, **options: Any) -> alt.Legend:
     """Names above or below the chart: beside it, long ones would make it wider than the page."""
-    given = {"symbolStrokeWidth": 0} | options
-    return alt.Legend(title=None, orient=orient, columns=columns, labelLimit=300, **given)
+    options = {"symbolStrokeWidth": 0} | options
+    return alt.Legend(title=None, orient=orient, columns=columns, labelLimit=300, **options)
 
 
 def bands() -> alt.Axis:
@@ -144,10 +143,10 @@ def header(width: int = 0) -> alt.Header:
 # --- layers ---
 
 
-def symbols(base: alt.Chart, by: str, size: int = 60, name: str = "points", **encoding: Any) -> alt.Chart:
+def symbols(base: alt.Chart, by: str, size: int = 60, **encoding: Any) -> alt.Chart:
     """A symbol a row, which a click on the legend pales; it tells the series ``by`` without its colour."""
     drawn = base.mark_point(filled=True, size=size).encode(opacity=OPACITY, **encoding)
-    return drawn.properties(name=name).add_params(alt.selection_point(name="highlight", fields=[by], bind="legend"))
+    return drawn.properties(name="points").add_params(alt.selection_point(name="highlight", fields=[by], bind="legend"))
 
 
 def once_drawn(colour: str, **style: Any) -> alt.Chart:
