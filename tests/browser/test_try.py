@@ -146,7 +146,7 @@ def test_what_was_asked_comes_back_and_goes_into_the_lab(made, opened, tmp_path)
     from polinb.lab.session import Session
     from polinb.runs.artifacts import Store
 
-    page = opened("#try:kind=scale&strength=-2&tokens=9")
+    page = opened("#try:kind=scale&strength=-2&count=9")
     page.click("button.go")
     first, address = answered(page), page.url
     program, names = saved(page, "button.lab")[1].decode(), {}
