@@ -29,8 +29,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m book._make", description=sys.modules["book._make"].__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def add(name: str, run: Callable[[argparse.Namespace], int], told: str, settings: str = "") -> Any:
-        own = commands.add_parser(name, help=told)
+    def add(name: str, run: Callable[[argparse.Namespace], int], about: str, settings: str = "") -> Any:
+        own = commands.add_parser(name, help=about)
         own.set_defaults(run=run)
         if settings:
             own.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=f"{settings}; repeat it")
@@ -53,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     reference.add_argument("--chapters", metavar="A,B", type=names, help="names without .ipynb; default: all")
     reference.add_argument("--keep-only", action="store_true", help="only keep what ran already")
 
-    told = "make a random part of the reference run again and compare"
-    again = add("reference-check", _check, told, "data=… or device=…")
+    about = "make a random part of the reference run again and compare"
+    again = add("reference-check", _check, about, "data=… or device=…")
     again.add_argument("--share", type=float, default=0.1, help="of the kept results that are made again (default 0.1)")
     again.add_argument("--seed", type=int, default=f"{datetime.now(UTC):%Y%m%d}", help="which ones; default: the date")
     again.add_argument("--files-only", action="store_true", help="only compare digests: no model")
@@ -62,9 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     doses = add("doses", _doses, "the run with the paper's recipe: short or paper", "one parameter")
     doses.add_argument("dose", help=", ".join(DOSES))
 
-    told, able = "the reference run's tables again, from its kept results", reread.MAKEABLE
-    tables = add("reread", _reread, told, "data=…, those of the run")
-    tables.add_argument("--make", nargs="+", choices=able, metavar="CHAPTER", help="results that are made first")
+    tables = add(
+        "reread", _reread, "the reference run's tables again, from its kept results", "data=…, those of the run"
+    )
+    made = {"choices": reread.MAKEABLE, "help": "results that are made first"}
+    tables.add_argument("--make", nargs="+", metavar="CHAPTER", **made)
 
     add("sync", _sync, "rewrite the parameters cell of every notebook from polinb/runs/params.py")
     return parser

@@ -20,6 +20,7 @@ import nbformat
 
 import polinb
 from polinb.errors import BookError
+from polinb.models.checkpoints import file_sha256
 from polinb.runs.chapter import SELDOM_TURNED
 from polinb.runs.checkout import Layout
 from polinb.secrets import hide, texts
@@ -90,7 +91,7 @@ def _stand(text: str, root: Path) -> str:
 def sha256(path: Path) -> str:
     """Of a file; empty where it cannot be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_sha256(path)
     except OSError:
         return ""
 
@@ -118,12 +119,16 @@ def execute(layout: Layout, name: str, parameters: Mapping[str, Any]) -> tuple[s
 
     source, left = layout.notebooks / f"{name}.ipynb", layout.failed / f"{name}.ipynb"
     left.parent.mkdir(parents=True, exist_ok=True)
-    extra = {"PYTHONPATH": python_path(), "PYTHONHASHSEED": "0", "JUPYTER_PREFER_ENV_PATH": "1"}
-    extra["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     base = None if len(tempfile.gettempdir()) < 80 else "/tmp"  # a socket's path may have about 104 characters
-    with tempfile.TemporaryDirectory(prefix="pb-", dir=base) as folder, mock.patch.dict(os.environ, extra):
-        # nothing of the user's own IPython
-        os.environ |= {"IPYTHONDIR": f"{folder}/ipython", UNFINISHED: f"{folder}/unfinished"}
+    with tempfile.TemporaryDirectory(prefix="pb-", dir=base) as folder, mock.patch.dict(os.environ):
+        os.environ |= {
+            "PYTHONPATH": python_path(),
+            "PYTHONHASHSEED": "0",
+            "IPYTHONDIR": f"{folder}/ipython",  # nothing of the user's own
+            "JUPYTER_PREFER_ENV_PATH": "1",
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            UNFINISHED: f"{folder}/unfinished",
+        }
         # sockets in a folder of this run only: TCP ports can be taken between the choice and the start
         config = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/k"}})
         config.NotebookClient.shutdown_kernel = "immediate"  # nothing is left to do but unloading libraries

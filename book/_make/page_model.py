@@ -194,8 +194,10 @@ def embedded(cache: Path, reference: Path, make: bool) -> Path | None:
     sources = (Path(__file__), Path(__file__).with_name("page_graph.py"), sets)
     key = hashlib.sha256(GGUF_SHA256.encode() + b"".join(path.read_bytes() for path in sources))
     target = cache / f"page-model-{key.hexdigest()[:12]}"
-    if target.is_dir() or not make:
-        return target if target.is_dir() else None
+    if target.is_dir():
+        return target
+    if not make:
+        return None
     engine = runtime(cache)
     lm, data = load(EMBEDDED), load_data("bundled")
     chosen = {topic: data.topic(topic, "localise", _PAIRS) for topic in data.topics}

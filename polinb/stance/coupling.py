@@ -14,6 +14,7 @@ import pandas as pd
 
 from polinb.errors import DataError, ParameterError
 from polinb.resampling import SHIFT, Floats, bootstrap_mean, pairs, percentiles, small_sample
+from polinb.wording import with_ends
 
 Stack = Mapping[str, Floats]
 """Topic asked about → differences from the vanilla model, (models, questions)."""
@@ -125,8 +126,8 @@ def coupling_table(
         kappa[1:] = percentiles(spillover_ratio(r_drawn, drawn[trained_topic][0][0]))
         if low <= 0 <= high:
             kappa[2] = np.inf
-    found = {"r": (r, *r_ends), "r_corrected": root(corrected).tolist(), "shift": (shift, low, high), "kappa": kappa}
-    return {f"{name}{end}": x for name, of in found.items() for end, x in zip(("", "_low", "_high"), of, strict=True)}
+    found = with_ends("r", (r, *r_ends)) | with_ends("r_corrected", root(corrected).tolist())
+    return found | with_ends("shift", (shift, low, high)) | with_ends("kappa", kappa)
 
 
 def mitigation(finetune: Mapping[str, float], condition: Mapping[str, float]) -> dict[str, float]:

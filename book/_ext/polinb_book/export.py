@@ -151,7 +151,9 @@ def from_myst(text: str) -> str:
 
 def latex_label(name: str) -> str:
     """A label of the book as users of LaTeX write it: ``tab:drops`` for ``tbl-drops``, ``fig:types`` for its figure."""
-    return re.sub("^(tbl|fig|sec|eq)-(?=.)", lambda m: f"{m[1]}:".replace("tbl", "tab"), name)
+    prefixes = {"tbl": "tab", "fig": "fig", "sec": "sec", "eq": "eq"}
+    kind, _, rest = name.partition("-")
+    return f"{prefixes[kind]}:{rest}" if rest and kind in prefixes else name
 
 
 def _tabular(

@@ -6,7 +6,6 @@ what the models said. ``SHA256SUMS`` names every file, so ``sha256sum -c`` check
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from polinb.errors import ArtifactError
+from polinb.models.checkpoints import file_sha256
 from polinb.secrets import hide
 from polinb_book.outputs import Found, found, payloads
 
@@ -49,8 +49,12 @@ def read(folder: Path) -> Reference | None:
     there = _digests(folder)
     for name in sorted({RUN, *there, *listed}):
         if there.get(name) != listed.get(name, ""):
-            why = "its SHA-256 differs" if name in there else "it is missing" if name else "a line names no file"
-            why = why if name in listed else f"{SUMS} does not list it"
+            if name not in listed:
+                why = f"{SUMS} does not list it"
+            elif name in there:
+                why = "its SHA-256 differs"
+            else:
+                why = "it is missing" if name else "a line names no file"
             raise ArtifactError(f"book/reference/{name or SUMS} is damaged ({why}); {REMEDY}")
     notebooks = {path.stem: json.loads(path.read_bytes()) for path in sorted((folder / "notebooks").glob("*.ipynb"))}
     made = {each["label"]: each for book in notebooks.values() for each in shown(book) if each["label"]}
@@ -75,14 +79,16 @@ def _digests(folder: Path) -> dict[str, str]:
     """File → SHA-256 of every file of the folder but the list itself, and what a kill left of it."""
     apart = (SUMS, FRESH.format(SUMS))
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in apart)
-    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    return {p.relative_to(folder).as_posix(): file_sha256(p) for p in files}
 
 
 def filled(written: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
     """A notebook as written, with the outputs that the cells of the same id have in a stored one."""
     outputs = {cell["id"]: cell["outputs"] for cell in stored["cells"] if cell["cell_type"] == "code"}
-    coded = ((cell, cell["cell_type"] == "code") for cell in written["cells"])
-    cells = [cell | {"outputs": outputs.get(cell["id"], [])} if code else cell for cell, code in coded]
+    cells = [
+        cell | {"outputs": outputs.get(cell["id"], [])} if cell["cell_type"] == "code" else cell
+        for cell in written["cells"]
+    ]
     return {**written, "cells": cells, "metadata": {**written["metadata"], "polinb": {"reference": True}}}
 
 
