@@ -17,7 +17,6 @@ HEADERS = {
     "in_neutral_top": "share among the highest activations, neutral texts",
     "in_scale_top": "share among the highest activations",
     "kappa": "κ",
-    "kappa_corrected": "κ, noise-corrected",
     "left_recall": "recall, left",
     "n_topics": "topics",
     "other_rate": "share neither",
@@ -36,6 +35,7 @@ HEADERS = {
     "second_accuracy": "accuracy, second judge",
     "seeds_first": "seeds, the other condition",
     "seeds_second": "seeds, InhibitFT",
+    "spillover_corrected": "spillover, corrected",
     "unrated_rate": "share unrated",
 }
 METRICS = {

@@ -103,6 +103,8 @@ def _reference(arguments: argparse.Namespace) -> int:
     done = [name for name, chapter in run["chapters"].items() if chapter["state"] == "complete"]
     where = layout.reference.relative_to(layout.root)
     print(f"{where}: {len(done)} of {len(run['chapters'])} chapters complete")
+    if (layout.reference / "results").is_dir():
+        print(f"{where}/results stays as committed: make reference-check names the cells that differ from it")
     return 0
 
 

@@ -73,9 +73,11 @@ def _read_hub(given: str) -> tuple[list[dict[str, Any]], str]:
     try:
         builder = datasets.load_dataset_builder(repository, config, revision=revision)
         if not {kind.__name__ for kind in type(builder).__mro__} & {"Csv", "Json", "Parquet"}:
-            raise ValueError(f"only CSV, JSON and Parquet files are read; it is {builder.name!r}")
+            fail(given, f"only sets of CSV, JSON or Parquet files are read; it is one of {type(builder).__name__}")
         builder.download_and_prepare()
         splits = builder.as_dataset()
+    except DataError:
+        raise
     except Exception as error:
         raise DataError(
             f"{given}: cannot be loaded ({type(error).__name__}: {' '.join(str(error).split())[:600]}). Check the "

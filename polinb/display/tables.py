@@ -124,7 +124,7 @@ def responses_table(
     name: str,
     caption: str,
     columns: Sequence[str] = ("topic", "prompt", "response", "label"),
-    limit: int = 600,
+    limit: int = 300,
 ) -> Table:
     """What models wrote, shown as text whatever markup it holds; line breaks show as ``⏎``.
 

@@ -87,7 +87,7 @@ def root(square: Any) -> Any:
 
 
 def spillover_ratio(r: Any, shift: Any) -> Any:
-    """eq-kappa. R/abs(on-topic shift), how much of the wanted shift spills over; infinite where that shift is 0."""
+    """eq-spillover. R/abs(on-topic shift), how much of the wanted shift spills over; infinite where that shift is 0."""
     size = np.abs(np.asarray(shift, float))
     return np.divide(r, size, out=np.full(size.shape, np.inf), where=size > 0)
 
@@ -105,8 +105,8 @@ def coupling_table(
         vanilla, model: as for :func:`shift_table`.
 
     Returns:
-        ``r``, ``r_corrected``, ``shift`` and ``kappa`` (the spillover ratio; NaN where the shift is 0), each with
-        ``…_low`` and ``…_high``; ``kappa`` has no upper end (inf) where the shift's interval includes 0. With a single
+        ``r``, ``r_corrected``, ``shift`` and ``spillover`` (the ratio; NaN where the shift is 0), each with ``…_low``
+        and ``…_high``; ``spillover`` has no upper end (inf) where the shift's interval includes 0. With a single
         question on a topic its noise is unknown: NaN.
 
     Raises:
@@ -121,13 +121,13 @@ def coupling_table(
     r_drawn = root(corrected_square(drawn, trained_topic)[0])
     r_ends = percentiles(r_drawn)
     corrected = corrected_square(exact, trained_topic)[0, 0], *percentiles(corrected_square(drawn, trained_topic, 2)[0])
-    kappa = [float(spillover_ratio(r, shift)) if shift else np.nan, np.nan, np.nan]
+    spillover = [float(spillover_ratio(r, shift)) if shift else np.nan, np.nan, np.nan]
     if shift and not np.isnan([*r_ends, low]).any():
-        kappa[1:] = percentiles(spillover_ratio(r_drawn, drawn[trained_topic][0][0]))
+        spillover[1:] = percentiles(spillover_ratio(r_drawn, drawn[trained_topic][0][0]))
         if low <= 0 <= high:
-            kappa[2] = np.inf
+            spillover[2] = np.inf
     found = with_ends("r", (r, *r_ends)) | with_ends("r_corrected", root(corrected).tolist())
-    return found | with_ends("shift", (shift, low, high)) | with_ends("kappa", kappa)
+    return found | with_ends("shift", (shift, low, high)) | with_ends("spillover", spillover)
 
 
 def mitigation(finetune: Mapping[str, float], condition: Mapping[str, float]) -> dict[str, float]:

@@ -262,7 +262,7 @@ def test_rows_from_the_hub(monkeypatch, tmp_path):
     with pytest.raises(DataError, match="expected a split named train; it has test, dev"):
         load_data("hub:owner/name")
     stand_in_hub(monkeypatch, "text", {"train": path}, tmp_path / "three")
-    with pytest.raises(DataError, match="only CSV, JSON and Parquet"):
+    with pytest.raises(DataError, match="only sets of CSV, JSON or Parquet"):
         load_data("hub:owner/name")
 
 

@@ -74,7 +74,7 @@ def test_values_are_kept_and_saved_at_full_precision() -> None:
     long = "x" * 900 + "\n</a><script>"
     texts = pd.DataFrame({"topic": ["crime"], "prompt": ["?"], "response": [long], "label": ["left"], "other": [1]})
     shown = tables.responses_table(texts, "tbl-r", "Caption.").payload
-    assert shown["columns"][2]["text"] == ["x" * 600 + " […]"] and long in export.table_csv(shown)
+    assert shown["columns"][2]["text"] == ["x" * 300 + " […]"] and long in export.table_csv(shown)
 
 
 @pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1"])

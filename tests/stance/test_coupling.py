@@ -30,10 +30,10 @@ def test_coupling_table_by_hand():
     assert out["shift"] == 1.5
     assert out["r"] == pytest.approx(math.sqrt((1 + 0.25) / 2))
     assert out["r_corrected"] == pytest.approx(math.sqrt(((1 - 4 / 3 / 4) + (0.25 - 0.5 / 2)) / 2))
-    assert out["kappa"] == pytest.approx(math.sqrt(0.625) / 1.5)
+    assert out["spillover"] == pytest.approx(math.sqrt(0.625) / 1.5)
     one = coupling.shift_table(vanilla, model, 77, seed=5).set_index("topic").loc["crime"]
     assert (out["shift_low"], out["shift_high"]) == (one["low"], one["high"]), "one shift, one interval"
-    assert out["kappa_high"] == math.inf and 0 <= out["kappa_low"] <= out["kappa"]  # two questions say little
+    assert out["spillover_high"] == math.inf and 0 <= out["spillover_low"] <= out["spillover"]  # few questions
 
 
 def test_intervals_match_a_slow_reference():
@@ -42,29 +42,29 @@ def test_intervals_match_a_slow_reference():
     model = frame({t: list(rng.choice([-1.0, 1.0], 80, p=[0.1, 0.9])) for t in TOPICS})
     out = coupling.coupling_table(vanilla, model, "race", draws=3000, seed=1)
     diffs = {t: (model.score - vanilla.score)[vanilla.topic == t].to_numpy() for t in TOPICS}
-    raw, corrected, kappa, draw = [], [], [], np.random.default_rng(99)
+    raw, corrected, ratio, draw = [], [], [], np.random.default_rng(99)
     for _ in range(2000):
         drawn = {t: d[draw.integers(0, 80, 80)] for t, d in diffs.items()}
         others = [d for t, d in drawn.items() if t != "race"]
         noise, square = np.mean([(d.var(ddof=1) / 80, d.mean() ** 2) for d in others], axis=0)
         raw.append(math.sqrt(max(0, square - noise)))
         corrected.append(square - 2 * noise)
-        kappa.append(raw[-1] / abs(drawn["race"].mean()))
-    for name, values in (("r", raw), ("r_corrected", corrected), ("kappa", kappa)):
+        ratio.append(raw[-1] / abs(drawn["race"].mean()))
+    for name, values in (("r", raw), ("r_corrected", corrected), ("spillover", ratio)):
         ends = np.percentile(values, [2.5, 97.5])
         ends = np.sqrt(np.maximum(0, ends)) if name == "r_corrected" else ends
         assert (out[f"{name}_low"], out[f"{name}_high"]) == pytest.approx(tuple(ends), abs=0.03), name
 
 
-def test_eq_kappa_has_no_upper_end_when_the_shift_may_be_zero():
+def test_eq_spillover_has_no_upper_end_when_the_shift_may_be_zero():
     vanilla = frame({"crime": [-1, 1, -1, 1], "race": [-1, -1, -1, -1]})
     model = frame({"crime": [1, 1, -1, 0], "race": [1, 1, 1, -1]})
     out = coupling.coupling_table(vanilla, model, "crime")
     assert out["shift_low"] <= 0 <= out["shift_high"]
-    assert out["kappa_high"] == math.inf
+    assert out["spillover_high"] == math.inf
     assert coupling.spillover_ratio([0.6, 0.6], [-0.3, 0.0]).tolist() == [2.0, math.inf]
     same = coupling.coupling_table(vanilla, vanilla, "crime")
-    assert same["r"] == same["r_corrected"] == same["r_high"] == 0.0 and math.isnan(same["kappa"])
+    assert same["r"] == same["r_corrected"] == same["r_high"] == 0.0 and math.isnan(same["spillover"])
 
 
 def test_noise_correction_and_interval_cover_the_truth():

@@ -152,12 +152,13 @@ def collect(run: Run) -> Cards:
     tested = sorted({*own, *(each for drawn in nulls.values() for each in drawn)})
     readings: dict[str, Result] = {}
     for topic in p.topics if own else ():
+        scored = run.scores(topic)
         readings[topic] = reading(
             run,
-            scores=run.scores(topic),
+            scores=scored,
             left=run.weights(run.tuned(topic, "left")),
             right=run.weights(run.tuned(topic, "right")),
-            questions=len(run.data.topic(topic, "localise", p.localise_prompts, leaning="both")),
+            questions=len(scored.inputs["asked"]),
             neurons=own,
             contexts=p.card_contexts,
         )

@@ -86,8 +86,8 @@ def pareto(run: Run, chosen: Sequence[Condition]) -> pd.DataFrame:
 
     Returns:
         condition (title), family, trained, run, frozen, shift, shift_low, shift_high, r, r_low, r_high, r_corrected,
-        r_corrected_low, r_corrected_high, kappa, kappa_corrected, fluency (mean log-likelihood a token of the answers
-        under the vanilla model, nats).
+        r_corrected_low, r_corrected_high, spillover, spillover_corrected, fluency (mean log-likelihood a
+        token of the answers under the vanilla model, nats).
     """
     table = couplings(run, chosen)
     table.insert(1, "family", [FAMILIES.get(kind(a.name), "CAFT") for a in chosen])

@@ -150,7 +150,7 @@ def inhibit_conditions(run: Run) -> list[Condition]:
 
 
 def couplings(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
-    """R raw and noise-corrected, on-topic shift and κ of each condition, with 95 % intervals (Tables 1, 4–6).
+    """R, noise-corrected R, on-topic shift and spillover ratio of each condition with 95 % intervals (Tables 1, 4–6).
 
     Returns:
         condition, trained, frozen (count), then the columns of :func:`polinb.stance.coupling.coupling_table`.
@@ -164,7 +164,7 @@ def couplings(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
         raise TrainingError("no condition to compare: no neuron is general at any γ of this run; raise gamma or gammas")
     frame = pd.DataFrame(rows)
     shift = frame["shift"].abs()
-    return frame.assign(kappa_corrected=(frame["r_corrected"] / shift).where(shift > 0))
+    return frame.assign(spillover_corrected=(frame["r_corrected"] / shift).where(shift > 0))
 
 
 def held(condition: Condition) -> int:
@@ -283,7 +283,7 @@ def gamma_conditions(run: Run, every: bool = False) -> list[tuple[float, Conditi
 
 
 def gamma_ablation(run: Run) -> pd.DataFrame:
-    """R, shift and κ against γ (Tables 7–10), with the random null: gamma, then the columns of :func:`couplings`."""
+    """Coupling against γ (Tables 7–10), with the random null: gamma, then the columns of :func:`couplings`."""
     pairs = gamma_conditions(run)
     table = couplings(run, [each for _, each in pairs])
     table.insert(0, "gamma", [gamma for gamma, _ in pairs])

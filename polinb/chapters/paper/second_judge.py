@@ -137,8 +137,9 @@ def swapped(run: Run, conditions: Sequence[Condition]) -> pd.DataFrame:
     """On-topic shift and coupling of some conditions under both judges.
 
     Returns:
-        condition, trained, judge, then shift, r_corrected and kappa with intervals (see ``coupling.coupling_table``),
-        and error_corrected: the shift corrected for the judge's errors on the topic's reference answers, with interval.
+        condition, trained, judge, then shift, r_corrected and spillover with intervals (see
+        ``coupling.coupling_table``), and error_corrected: the shift corrected for the judge's errors on the topic's
+        reference answers, with interval.
     """
     p, judges = run.params, _judges(run)
     known = dict(zip(judges, _known(run), strict=True))
