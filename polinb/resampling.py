@@ -151,6 +151,9 @@ def stratified_mean(
 
     Returns:
         mean, low, high in the unit of the values; a group of one value has no interval (NaN).
+
+    Raises:
+        ParameterError: no resample.
     """
     if draws < 1:
         raise ParameterError("bootstrap", draws, "at least 1 resample")

@@ -27,6 +27,9 @@ def command(kind: str, port: int | None = None, browser: bool = True, root: Path
 
     Args:
         root: folder that holds ``notebooks``; None: the checkout.
+
+    Raises:
+        ParameterError: a port below 1024 or above 65535.
     """
     from polinb.runs.checkout import find_layout
 

@@ -118,7 +118,7 @@ def _keep_freed() -> None:
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """``auto`` → the CUDA GPU, else Apple's GPU, else the CPU."""
+    """``auto`` → the CUDA GPU, else Apple's GPU, else the CPU; a ModelError for a CUDA GPU that is not there."""
     if device != "auto":
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise ModelError(f"device {device!r} was asked for, but PyTorch sees no CUDA GPU; use device=auto or cpu")

@@ -32,6 +32,9 @@ def prompt_ids(lm: LM, prompt: str, system: str | Literal[False] = False) -> lis
 
     Special tokens that stand in the texts are read as letters; only those of the template itself are marks. ``system``
     is the text of the system turn; ``False`` leaves what the template does by itself.
+
+    Raises:
+        ParameterError: the template takes no system turn.
     """
     if not lm.tokenizer.chat_template:
         return text_ids(lm, f"Question: {prompt}\nAnswer:", start=True)

@@ -36,7 +36,7 @@ class Layout:
 
 
 def find_layout() -> Layout:
-    """The checkout that this package lies in, else the one around the current folder."""
+    """The checkout that this package lies in, else the one around the current folder, else a BookError."""
     around = Path.cwd()
     for folder in [Path(__file__).resolve().parents[2], around, *around.parents]:
         if (folder / "_config.yml").is_file() and (folder / "book" / "_toc.yml").is_file():

@@ -24,7 +24,7 @@ def blocks(lm: LM) -> tuple[Any, list[Any]]:
 
 
 def block_index(name: str, layer: int, layers: int) -> int:
-    """A block number from 0; negative numbers count from the last block (−1)."""
+    """A block number from 0; negative numbers count from the last block (−1); else a ParameterError."""
     if not -layers <= layer < layers:
         allowed = f"a block from 0 to {layers - 1}, or from −{layers} to −1 counted from the end"
         raise ParameterError(name, layer, allowed)

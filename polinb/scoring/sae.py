@@ -99,6 +99,7 @@ def train(states: np.ndarray, latents: int, k: int, steps: int, *, batch: int = 
 
     Raises:
         ModelError: the loss is not finite.
+        ParameterError: more active latents than there are, or fewer than two tokens.
     """
     if not 1 <= k <= latents:
         raise ParameterError("sae_k", k, f"1 to sae_latents ({latents})")

@@ -41,6 +41,9 @@ def reference_check(folder: Path, given: Mapping[str, Any], share: float, seed: 
     Args:
         given: ``data`` (where the data are; default: those of the profile), ``device``.
         share: of the kept results that are made again, chosen by ``seed``; at least one of each dose.
+
+    Raises:
+        ParameterError: a parameter other than these two, or a share that is none.
     """
     for name, value in given.items():
         if name not in ALLOWED:

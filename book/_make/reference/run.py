@@ -82,6 +82,10 @@ def run_reference(given: Mapping[str, Any], cut: str, chapters: Sequence[str] | 
         given: parameters that differ from the profile, such as ``data``; one that is cut and given here is not cut.
         cut: ``none``; ``cpu``; ``auto``: cpu where there is no GPU.
         chapters: names of notebooks, or as for ``make book``; None: all.
+
+    Raises:
+        ParameterError: before anything runs, for a wrong parameter or chapter.
+        BookError: a chapter failed, or another reference run of this checkout is under way.
     """
     if cut == "auto":
         cut = "none" if pick_device(str(given.get("device", "auto"))).type == "cuda" else "cpu"
