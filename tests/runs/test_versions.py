@@ -10,8 +10,10 @@ writes each stage's version and the digest of the code that it reaches into ``ve
 """
 
 import ast
+import copy
 import hashlib
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -94,11 +96,13 @@ def reached(symbol):
 
 def meaning(node):
     """A symbol's code without comments and docstrings; the same on every Python."""
-    node = ast.parse(ast.unparse(node)).body[0]
+    node = copy.deepcopy(node)
     for each in ast.walk(node):
         if isinstance(each, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(each) is not None:
             each.body = each.body[1:] or [ast.Pass()]
-    return ast.unparse(node)
+        elif isinstance(each, ast.Constant) and isinstance(each.value, str):
+            each.value = each.value.encode("unicode-escape")  # else each Python shows the letters that it knows
+    return re.sub(r"(, )?\w+=\[\]", "", ast.dump(node)).replace("(, ", "(")  # since 3.13 without empty lists
 
 
 @cache

@@ -91,8 +91,9 @@ def refuse(run: Run) -> None:
 def training(run: Run) -> pd.DataFrame:
     """Course of the trainings: the columns of ``Study.course``, and side."""
     studies = {side: study(run, side) for side in TRAINED}
-    if not all(each.trained.done() for each in studies.values()):
-        refuse(run)
+    courses = [each.trained for each in studies.values()]
+    if not all(course.done() or all(need.done() for need in course.needs) for course in courses):
+        refuse(run)  # loads the model
     return pd.concat([each.course().assign(side=side) for side, each in studies.items()], ignore_index=True)
 
 
