@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from planted_classifiers import PLAIN, TELLING, TOPICS, classifier, planted
 from planted_files import change
+from safetensors.torch import load_file, save_file
 
 from polinb.data.loading import StanceData, load_data, split_of
 from polinb.errors import DataError, ModelError, ParameterError
@@ -16,10 +17,8 @@ from polinb.stance.stance import responses_of
 
 
 def answers(*texts):
-    return pd.DataFrame(
-        {"topic": "race", "id": range(len(texts)), "prompt": "?", "response": list(texts)},
-        index=range(10, 10 + len(texts)),
-    )
+    frame = pd.DataFrame({"topic": "race", "id": range(len(texts)), "prompt": "?", "response": list(texts)})
+    return frame.set_index(frame.index + 10)
 
 
 @pytest.fixture(scope="module")
@@ -38,39 +37,31 @@ def test_local_reads_planted_texts(local):
 
 
 def turned(pair):
-    """The pair with its sides exchanged."""
     return pair.model_copy(update={"left": pair.right, "right": pair.left})
 
 
 def test_local_learns_nothing_from_evaluation_prompts():
-    data = planted()
-    held_out = [pair for pair in data.pairs if split_of(pair.prompt) == "evaluate"]
-    assert held_out
-    swapped = tuple(turned(pair) if pair in held_out else pair for pair in data.pairs)
+    pairs = planted().pairs
+    held_out = [pair for pair in pairs if split_of(pair.prompt) == "evaluate"]
+    swapped = [turned(pair) if pair in held_out else pair for pair in pairs]
     texts = answers("solidarity", "tradition", "our wages need tradition now")
-    first, second = (LocalJudge(d).rate(texts)["p_right"].tolist() for d in (data, StanceData("swapped", swapped)))
-    assert first == second
-    shuffled = StanceData("planted", data.pairs[::-1])
-    assert LocalJudge(shuffled).rate(texts)["p_right"].tolist() == first, "in any order of the data"
+    first, *others = (
+        LocalJudge(StanceData("planted", tuple(each))).rate(texts)["p_right"].tolist()
+        for each in (pairs, swapped, pairs[::-1])
+    )
+    assert held_out and others == [first, first], "in any order of the data, too"
     said = {"right": "More solidarity!", "right_agrees": False}
-    wrong = [pair.model_copy(update=said) for pair in data.pairs[::2]]
-    mixed = StanceData("mixed", (*wrong, *data.pairs[1::2]))
+    mixed = StanceData("mixed", (*[p.model_copy(update=said) for p in pairs[::2]], *pairs[1::2]))
     assert not training_rows(mixed)["text"].isin(["More solidarity!"]).any(), "labels that agree only"
     assert LocalJudge(mixed).rate(answers("solidarity"))["label"].tolist() == ["left"]
 
 
 def test_local_has_no_opinion_on_a_topics_words():
     """Race has one right-leaning response in ten; counted plainly, its name would be left-leaning at 0.8."""
-    pairs = [
-        pair.model_copy(
-            update={
-                "left": f"On {pair.topic} we need solidarity.",
-                "right": f"On {pair.topic} we need tradition.",
-                "right_agrees": pair.topic != "race" or i % 10 == 0,
-            }
-        )
-        for i, pair in enumerate(planted(40).pairs)
-    ]
+    pairs = []
+    for i, pair in enumerate(planted(40).pairs):
+        said = {side: f"On {pair.topic} we need {of}." for side, of in (("left", "solidarity"), ("right", "tradition"))}
+        pairs.append(pair.model_copy(update=said | {"right_agrees": pair.topic != "race" or i % 10 == 0}))
     judge = LocalJudge(StanceData("uneven", tuple(pairs)))
     assert judge.rate(answers("on race"))["p_right"].iloc[0] == pytest.approx(0.5, abs=0.15)
 
@@ -86,11 +77,9 @@ def test_local_on_topics_it_never_saw(local):
 
 def test_wrong_input_is_refused():
     one_sided = tuple(pair.model_copy(update={"right_agrees": False}) for pair in planted().pairs)
-    with pytest.raises(DataError, match="right"):
-        LocalJudge(StanceData("one-sided", one_sided))
-    with pytest.raises(DataError):
-        LocalJudge(StanceData("empty", ()))
-    assert responses_of(answers("a", None, float("nan"))) == ["a", "", ""]
+    for pairs in (one_sided, ()):
+        with pytest.raises(DataError):
+            LocalJudge(StanceData("one-sided", pairs))
     for frame, says in (({"text": ["a"]}, "response"), ({"response": [3]}, "int")):
         with pytest.raises(DataError, match=says):
             responses_of(pd.DataFrame(frame))
@@ -104,7 +93,6 @@ def test_reliability_bins():
 
 def test_hf_reads_planted_weights(tmp_path):
     judge = HFJudge(str(classifier(tmp_path / "m", TELLING)), device="cpu")
-    assert judge.sides == ["left", "right", "other"]
     long = "tradition " + "we " * 100  # is cut
     texts = answers("we want tradition", "solidarity", "", "weather", "we want solidarity we want", long)
     out = judge.rate(texts)
@@ -117,24 +105,17 @@ def test_hf_reads_planted_weights(tmp_path):
 
 def test_hf_label_map(tmp_path):
     folder = str(classifier(tmp_path / "m", PLAIN))
-    for left, right, side in (("LABEL_0", "LABEL_1", "right"), ("0", "1", "right"), ("LABEL_1", "LABEL_0", "left")):
+    for left, right, side in (("0", "1", "right"), ("LABEL_1", "LABEL_0", "left")):
         judge = HFJudge(folder, labels={left: "left", right: "right"})
         assert judge.rate(answers("tradition"))["label"].tolist() == [side]
-    for wrong, says in (
-        (None, "LABEL_0, LABEL_1"),
-        ({"LABEL_0": "left", "LABEL_1": "up"}, "up"),
-        ({"LABEL_0": "left", "LABEL_1": "left"}, "left and right at least once"),
-    ):
+    for wrong, says in ((None, "LABEL_0, LABEL_1"), (dict.fromkeys(PLAIN.values(), "left"), "left and right at least")):
         with pytest.raises(ParameterError, match=says):
             HFJudge(folder, labels=wrong)
 
 
 def test_hf_refuses_what_it_cannot_trust(tmp_path):
-    from safetensors.torch import load_file, save_file
-
     folder = classifier(tmp_path / "m", TELLING)
-    weights = load_file(folder / "model.safetensors")
-    kept = {name: value for name, value in weights.items() if not name.startswith("classifier")}
+    kept = {n: value for n, value in load_file(folder / "model.safetensors").items() if not n.startswith("classifier")}
     save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match="lacks weights"):  # of a head that would be filled at random
         HFJudge(str(folder))
