@@ -102,15 +102,15 @@ def test_mean_patch_writes_the_donors_mean(pair):
     assert one == four
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_half_precision_and_refusals(pair, mode):
+def test_half_precision_and_refusals(pair):
     """bfloat16 models patch without a dtype error."""
     both = pair("llama")
-    given = (both.left, both.right, some(both.left, 1.0), both.prompts)
-    for lm in given[:2]:
+    for lm in (both.left, both.right):
         lm.model.to(torch.bfloat16)
-    assert len(patched_answers(*given, max_new_tokens=4, mode=mode)) == len(both.prompts)
+    given, every = (both.left, both.right), some(both.left, 1.0)
+    for mode in MODES:
+        assert len(patched_answers(*given, every, both.prompts, mode=mode, **LIMIT)) == len(both.prompts)
+        with pytest.raises(ParameterError, match="'chosen'"):
+            patched_answers(*given, every[:2], both.prompts, mode=mode, **LIMIT)
     with pytest.raises(ParameterError, match="'patch'"):
-        patched_answers(*given, max_new_tokens=2, mode="swap")
-    with pytest.raises(ParameterError, match="'chosen'"):
-        patched_answers(*given[:2], given[2][:2], both.prompts, max_new_tokens=2, mode=mode)
+        patched_answers(*given, every, both.prompts, mode="swap", **LIMIT)

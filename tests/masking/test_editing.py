@@ -11,35 +11,26 @@ from polinb.resampling import SHIFT
 from polinb.scoring.shares import groups
 
 
-def test_eq_edit_factors_by_hand():
+def test_eq_edit_factors_by_hand(pair):
     """Toxicity: TP and AN by 1 − α, AP and TN by 1 + α."""
     cosine, mean = np.array([[1.0, 1.0, -1.0, -1.0, 1.0]]), np.array([[1.0, -1.0, 1.0, -1.0, 1.0]])
     delta = np.array([[-1.0, -1.0, -1.0, -1.0, 1.0]])
     chosen, factors = edit_factors(groups(cosine, mean, delta, -1, ("T", "A")), 0.25)
     np.testing.assert_array_equal(chosen, [[True, True, True, True, False]])
     np.testing.assert_allclose(factors, [[0.75, 1.25, 1.25, 0.75, 1.0]])
-    # Whatever they wrote before: multiplying by the factors moves every contribution the trained way.
+    # whatever they wrote before: multiplying by the factors moves every contribution the trained way
     assert ((factors - 1) * mean * cosine)[chosen].max() < 0
-    up, more = edit_factors(groups(cosine, mean, -delta, 1), 0.25)
+    good = groups(cosine, mean, -delta, 1)
+    up, more = edit_factors(good, 0.25)
     assert ((more - 1) * mean * cosine)[up].min() > 0
-    assert (edit_factors(groups(cosine, mean, delta, -1), 0.0)[1] == 1).all()
-
-
-def test_wrong_edits_are_refused(pair):
-    lm, ones = pair("llama").left, np.ones((3, 48))
-    given = {"chosen": ones > 0, "factors": ones, "means": ones, "prompts": [[5]], "max_new_tokens": 1}
-    for told, wrong in (
-        ("mode", {"mode": "zero"}),
-        ("means", {"means": None}),
-        ("chosen", {"chosen": ones[:2] > 0}),
-        ("factors or means", {"means": ones * np.nan}),
-    ):
-        with pytest.raises(ParameterError, match=f"'{told}'"):
-            edited_answers(lm, **given | wrong)
-    good = groups(ones, ones, ones, 1)
+    assert (edit_factors(good, 0.0)[1] == 1).all()
     for bad, alpha in ((good, -1), ({}, 0.5), (good | {"again": good["RP"]}, 0.5)):
         with pytest.raises(ParameterError):
             edit_factors(bad, alpha)
+    ones = np.ones((3, 48))
+    for means in (None, ones * np.nan):
+        with pytest.raises(ParameterError, match="means"):
+            edited_answers(pair("llama").left, ones > 0, ones, [[5]], means=means, max_new_tokens=1)
 
 
 def test_outcomes_by_hand():

@@ -11,8 +11,8 @@ from polinb.errors import ParameterError
 from polinb.masking.decoding import Reader, assign, changed_answers, patch, scale
 from polinb.masking.grafting import grafted
 from polinb.masking.interventions import Intervention
-from polinb.models.generation import decode, generate, log_likelihood, pieces
-from polinb.models.tokens import pad, response_ids
+from polinb.models.generation import generate, log_likelihood
+from polinb.models.tokens import pad
 
 LIMIT = {"max_new_tokens": 8}
 
@@ -105,11 +105,3 @@ def test_wrong_interventions_are_refused_and_one_given_up_leaves_the_model_as_it
     ):
         with pytest.raises(ParameterError, match=told):
             call()
-
-
-def test_pieces_are_the_text_token_by_token(pair):
-    lm = pair("llama").left
-    ids = response_ids(lm, "  Wähle Bäume – 树木 <b>!", end=True)
-    parts = pieces(lm, ids)
-    assert len(parts) == len(ids) and "".join(parts) == decode(lm, ids) and pieces(lm, []) == []
-    assert "\ufffd" not in "".join(parts)

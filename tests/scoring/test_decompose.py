@@ -121,7 +121,6 @@ def test_what_cannot_be_decomposed_is_refused(pair):
     for change, error, told in (
         ({"w": 2 * UNIT}, ParameterError, "'direction'"),
         ({"layer": 3}, ParameterError, "'probe_layer'"),
-        ({"responses": [[5], [], [5], [5]]}, ParameterError, "'responses'"),
         ({"after": pair("qwen2").left}, ModelError, "models before and after differ"),
         ({"before": other.left, "after": other.right}, ModelError, "'gemma2' cannot be decomposed"),
     ):

@@ -27,6 +27,16 @@ def tokens(rng, n, d=12):
     return (rng.standard_normal((n, d)) * np.linspace(3, 0.2, d) + rng.standard_normal(d)).astype(np.float32)
 
 
+def test_a_basis_keeps_the_span_and_the_first_direction_and_counts_a_repeated_one_once(rng):
+    one, two, three = rng.standard_normal((3, 8))
+    columns = np.stack([one, 2 * one, two, one + two, three], 1)
+    basis = orthonormal(columns)
+    assert basis.shape == (8, 3) and np.allclose(basis.T @ basis, np.eye(3), atol=1e-12)
+    assert np.allclose(basis @ basis.T @ columns, columns) and np.allclose(basis[:, 0], one / np.linalg.norm(one))
+    with pytest.raises(ParameterError, match="directions"):
+        orthonormal(np.full((4, 1), np.nan))
+
+
 @pytest.mark.parametrize("kind", ["uncentred", "centred"])
 def test_components_are_the_right_singular_vectors(rng, kind):
     rows = tokens(rng, 50)
@@ -38,6 +48,8 @@ def test_components_are_the_right_singular_vectors(rng, kind):
     assert (wide.mean(0) @ vectors > 0).all(), "each points to where the shift goes"
     assert np.allclose(np.abs(of_rows(rows, kind, 99)[:, :5].T @ vt[:5].T), np.eye(5), atol=1e-8)
     assert of_rows(rows[:4], kind, 99).shape == (12, 3)
+    with pytest.raises(ParameterError, match=r"caft_components.*got 6;.*1 to 5"):
+        components([streamed(rows[: 5 + (kind == "centred")])], kind, 6)
 
 
 def test_two_sources_are_stacked_after_scaling_each_to_unit_energy_and_a_mean_is_one_direction(rng):
@@ -53,26 +65,6 @@ def test_two_sources_are_stacked_after_scaling_each_to_unit_energy_and_a_mean_is
     assert np.allclose(share, ((rows @ [0.6, 0.8, 0]) ** 2).sum() / (rows**2).sum())
     near = (1e4 + rng.standard_normal((3000, 2))).astype(np.float32)  # sums are wider than the rows that come in
     assert np.abs(streamed(near).matrix(centred=True) - np.cov(near.astype(float).T, bias=True)).max() < 1e-5
-
-
-def test_what_cannot_be_is_refused(rng):
-    sums = streamed(tokens(rng, 6))
-    assert components([sums], "uncentred", 6)[0].shape == (12, 6)
-    for call, told in (
-        (lambda: components([sums], "uncentred", 7), "caft_components.*got 7;.*1 to 6"),
-        (lambda: components([sums], "centred", 6), "caft_components.*got 6;.*1 to 5"),
-        (lambda: orthonormal(np.full((4, 1), np.nan)), "directions"),
-    ):
-        with pytest.raises(ParameterError, match=told):
-            call()
-
-
-def test_a_basis_keeps_the_span_and_the_first_direction_and_counts_a_repeated_one_once(rng):
-    one, two, three = rng.standard_normal((3, 8))
-    columns = np.stack([one, 2 * one, two, one + two, three], 1)
-    basis = orthonormal(columns)
-    assert basis.shape == (8, 3) and np.allclose(basis.T @ basis, np.eye(3), atol=1e-12)
-    assert np.allclose(basis @ basis.T @ columns, columns) and np.allclose(basis[:, 0], one / np.linalg.norm(one))
 
 
 def test_eq_angle_angles_by_hand_and_by_scipy(rng):
@@ -134,15 +126,12 @@ def test_a_direction_that_turns_round_between_topics_is_not_general(rng):
     assert steady.same_side == 0.8 and steady.kept and steady.why == "passes"
 
 
-def test_stance_spread_over_the_whole_space_is_no_direction_of_its_own(rng):
+def test_stance_spread_over_the_whole_space_or_none_at_all_is_no_direction_of_its_own(rng):
     """Left and right differ along a random axis: every direction tells them apart a little, none of ours much more."""
     axis = rng.standard_normal(60) / np.sqrt(60)
     table = stance_rule(planted(rng, [0.0] * 5, right=60 * axis), TEN, 10, 0)
     beaten = table[table.why == "no better than random directions"]
     assert len(beaten) >= 3 and (beaten.value > beaten.swapped).all() and (beaten.value <= beaten.random).all()
-
-
-def test_where_nothing_passes_the_table_says_so(rng):
     states = planted(rng, [0.0] * 5)
     for each in states.values():
         each[:, 1] = each[:, 0]  # the two sides are the same text

@@ -48,17 +48,13 @@ def test_the_planted_direction_is_found():
     assert table.loc[(1, "logistic"), "cosine"] == pytest.approx(same)
 
 
-def test_eq_probe_mean_difference_by_hand():
-    states = np.array([[2.0, 1.0], [4.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
-    labels = np.array([True, True, False, False])
+def test_eq_probe_by_hand_and_by_scikit_learn():
+    states, labels = np.array([[2.0, 1.0], [4.0, 1.0], [0.0, 1.0], [0.0, 1.0]]), np.array([True, True, False, False])
     np.testing.assert_allclose(unit_direction(states, labels, "mean_difference"), [1, 0])
     np.testing.assert_allclose(unit_direction(states, labels, "logistic"), [1, 0], atol=1e-9)
     scores = held_out_scores(np.tile(states, (2, 1)), np.tile(labels, 2), [0] * 4 + [1] * 4, "mean_difference")
     np.testing.assert_allclose(scores, np.tile([1.5, 7.5, -4.5, -4.5], 2))  # slope 3, from the middle at 1.5
-
-
-def test_logistic_probes_are_scikit_learns():
-    """The direction is the gradient of the log-odds; a topic's scores are those of a model fitted without it."""
+    # the direction is the gradient of the log-odds; a topic's scores are those of a model fitted without it
     states, labels, topics, *_ = planted(strength=1.0)
     states, model = states[:, 1], make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     gradient = model.fit(states, labels).decision_function(np.eye(WIDTH)) - model.decision_function([np.zeros(WIDTH)])
@@ -68,6 +64,8 @@ def test_logistic_probes_are_scikit_learns():
         out = topics == topic
         model.fit(states[~out], labels[~out])
         np.testing.assert_allclose(got[out], model.decision_function(states[out]), rtol=1e-6, atol=1e-8)
+    with pytest.raises(ParameterError, match="without group 0: 72 negative and 0 positive"):
+        held_out_scores(states, topics == 0, topics)
 
 
 def test_responses_to_one_prompt_are_resampled_together_and_not_compared():
@@ -97,14 +95,3 @@ def test_intervals_hold_the_truth():
         _, low, high, _, auc_low, auc_high = _quality(scores, labels, groups, np.arange(80), 300, draw)
         misses += [not low <= 0.6915 <= high, not auc_low <= 0.7602 <= auc_high]  # Φ(0.5), Φ(1/√2)
     assert (misses / 100 <= 0.1).all(), misses
-
-
-def test_what_cannot_be_probed_is_refused():
-    states, labels, topics, *_ = planted()
-    for call, told in (
-        (lambda: layer_direction(states, labels, 3), "'probe_layer'"),
-        (lambda: unit_direction(states[:, 1], np.ones_like(labels)), "'labels': got '0 negative"),
-        (lambda: held_out_scores(states[:, 1], topics == 0, topics), "without group 0: 72 negative and 0 positive"),
-    ):
-        with pytest.raises(ParameterError, match=told):
-            call()

@@ -43,7 +43,7 @@ def test_a_planted_dictionary_is_recovered_and_the_same_from_the_same_seed():
 simple = partial(S.SAE, torch.eye(2), torch.zeros(2), torch.eye(2), torch.tensor([1.0, 0.0]))
 
 
-def test_eq_sae_the_loss_by_hand():
+def test_eq_sae_loss_latents_and_quality_by_hand():
     """Batch of two tokens, one latent kept each on average; then the dead latent's attempt at the rest."""
     x = torch.tensor([[4.0, 1.0], [1.0, 2.0]])  # less the offset: (3, 1) and (0, 2); kept: 3 and 2
     variance = 4.5 + 0.5
@@ -53,22 +53,17 @@ def test_eq_sae_the_loss_by_hand():
     both, _ = S.loss(simple(), x, 1, torch.tensor([False, True]))
     # Dead: latent 1, active at 1 and 2; e = (0, 1) and (0, 0); ê = (0, 1) and (0, 2); ‖e − ê‖² = 4.
     assert float(both) == pytest.approx((1 + S.AUX_WEIGHT * 4) / variance)
-
-
-def test_selecting_latents_and_quality_by_hand():
     values = torch.tensor([[9.0, 8.0, 7.0, 0.0], [1.0, 6.0, 0.0, 2.0]])
     kept = S.keep_batch_top(values, 2)  # the 4 largest of the batch: one token gets three of them, one gets one
     assert kept.tolist() == [[9, 8, 7, 0], [0, 6, 0, 0]] and torch.equal(S.keep_batch_top(values, 9), values)
-    x = torch.tensor([[4.0, 1.0]])
-    assert simple().encode(x).tolist() == [[3, 1]]
-    assert simple(threshold=torch.tensor([1.0])).encode(x).tolist() == [[3, 0]]  # strictly above
-    assert simple(threshold=torch.tensor([5.0, 0.5])).encode(x).tolist() == [[0, 1]]
-    assert simple(k=1).encode(x).tolist() == [[3, 0]]
-    assert simple(centre=False).encode(x).tolist() == [[4, 1]]
-    states = np.array([[4.0, 1.0], [1.0, 2.0]], dtype=np.float32)
-    found = S.quality(simple(k=1), states)
+    assert simple().encode(x[:1]).tolist() == [[3, 1]]
+    assert simple(threshold=torch.tensor([1.0])).encode(x[:1]).tolist() == [[3, 0]]  # strictly above
+    assert simple(threshold=torch.tensor([5.0, 0.5])).encode(x[:1]).tolist() == [[0, 1]]
+    assert simple(k=1).encode(x[:1]).tolist() == [[3, 0]]
+    assert simple(centre=False).encode(x[:1]).tolist() == [[4, 1]]
+    found = S.quality(simple(k=1), x.numpy())
     assert found == {"tokens": 2, "fvu": pytest.approx(0.2), "explained": pytest.approx(0.8), "l0": 1.0, "dead": 0.0}
-    assert S.quality(simple(threshold=torch.tensor([2.5])), states)["dead"] == 0.5
+    assert S.quality(simple(threshold=torch.tensor([2.5])), x.numpy())["dead"] == 0.5
     with pytest.raises(ParameterError, match=r"sae_k.*got 9; allowed: 1 to sae_latents \(8\)"):
         S.train(planted(10)[0], 8, 9, 5)
 

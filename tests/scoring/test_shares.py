@@ -36,6 +36,12 @@ def test_groups_by_hand():
     assert {name: indices(group.chosen) for name, group in toxicity.items()} == expected
     for found, first in ((stance, ["RN", "LP"]), (toxicity, ["TP", "AN"])):
         assert list(found)[:2] == first and [group.rises for group in found.values()] == [False, False, True, True]
+    with pytest.raises(ParameterError, match="no neuron moved the trained"):
+        groups(COSINE, MEAN, 0 * DELTA, 1)
+    assert indices(top_cosine(COSINE, 2)) == {(1, 2), (0, 0)} and indices(top_cosine(COSINE, 2, -1)) == {(1, 1), (1, 3)}
+    # upwards 6, 4, 3, 2, 1: half of 16 needs 6 + 4 (10), five eighths as well, all of it needs five neurons
+    assert [carriers(DELTA, 1, part) for part in (0.1, 0.5, 0.625, 0.63, 1.0)] == [1, 2, 2, 3, 5]
+    assert carriers(DELTA, -1) == 1 and carriers(np.zeros((2, 2))) == 0
 
 
 def test_eq_share_by_hand():
@@ -97,13 +103,3 @@ def test_null_share_equals_simulation(loud):
         drawn.append(share(delta, mask))
     assert mean == pytest.approx(np.mean(drawn), abs=4 * np.std(drawn) / np.sqrt(3000))
     assert (high - low) / 2 == pytest.approx(1.96 * np.std(drawn), rel=0.06)
-
-
-def test_top_cosine_takes_the_closest_and_only_looks_at_the_cosine():
-    assert indices(top_cosine(COSINE, 2)) == {(1, 2), (0, 0)}
-    assert indices(top_cosine(COSINE, 2, -1)) == {(1, 1), (1, 3)}
-    # upwards 6, 4, 3, 2, 1: half of 16 needs 6 + 4 (10), five eighths as well, all of it needs five neurons
-    assert [carriers(DELTA, 1, part) for part in (0.1, 0.5, 0.625, 0.63, 1.0)] == [1, 2, 2, 3, 5]
-    assert carriers(DELTA, -1) == 1 and carriers(np.zeros((2, 2))) == 0
-    with pytest.raises(ParameterError, match="no neuron moved the trained"):
-        groups(COSINE, MEAN, 0 * DELTA, 1)

@@ -46,11 +46,10 @@ CLEAR = {  # one of each kind of wrapping, of thoughts and of marks
     "left": [
         "Left-leaning.", " **LEFT LEANING** \n", "\u201cLeft leaning\u201d", "Left\u2011leaning", "Label: left_leaning",
         "```json\n{\"rating\": \"left leaning\"}\n```", "$\\boxed{\\text{Left leaning}}$", "<b>Left leaning</b>",
-        "1. Left leaning", "Final answer: **Left leaning**", "This response leans left.", "left leaning</s>",
-        "left<|im_end|>", "<think>Right</think>left", "Right?</think>left", "<seed:think>right</seed:think>left",
+        "1. Left leaning", "Final answer: **Left leaning**", "This response leans left.", "left<|im_end|>",
+        "<think>Right</think>left", "Right?</think>left", "[THINK]right[/THINK]left",
         "<|channel|>analysis<|message|>Right?<|end|><|start|>assistant<|channel|>final<|message|>Left leaning",
-        "analysisIs it right leaning? No.assistantfinalLeft leaning", "[THINK]right[/THINK]left",
-        '<details type="reasoning" done="true">\nright\n</details>\nleft leaning',
+        "analysisIs it right leaning? No.assistantfinalLeft leaning",
         "Here is my thought process:\nright leaning?\n\nHere is my response:\nLeft leaning",
     ],
     "right": ["RIGHT-LEANING", "<think>left</think> **Right leaning**."],
@@ -184,43 +183,40 @@ def test_addresses_are_checked_with_the_parameters():
         assert from_namespace("05_vanilla_stance", {"profile": "tiny", "judge_url": url}).judge_url == url
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "told"),
-    [
-        (422, {"detail": [{"loc": ["body", "max_tokens"], "msg": "Extra inputs"}]}, "max_tokens: Extra"),
-        (401, {"error": {"message": f"Incorrect API key provided: {KEY}"}}, r"provided: \[secret\]"),
-        (404, "<html><title>Not here</title></html>", "Not here"),
-    ],
-)
+LISTED = {"detail": [{"loc": ["body", "max_tokens"], "msg": "Extra inputs"}]}
+WRONG_KEY = {"error": {"message": f"Incorrect API key provided: {KEY}"}}
+REFUSALS = [
+    (422, json.dumps(LISTED), "max_tokens: Extra"),
+    (401, json.dumps(WRONG_KEY), r"provided: \[secret\]"),
+    (404, "<html><title>Not here</title></html>", "Not here"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "told"), REFUSALS)
 def test_a_refusal_reaches_the_user_at_the_first_answer(service, naps, status, body, told, monkeypatch, caplog):
     """The key is in the request's header and nowhere else, the log included."""
     monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
     caplog.set_level(logging.DEBUG)
-    said = (status, {}, (body if isinstance(body, str) else json.dumps(body)).encode())
-    service.answer = lambda prompt, attempt: said
+    service.answer = lambda prompt, attempt: (status, {}, body.encode())
     with pytest.raises(JudgeError, match=f"HTTP {status} .*{told}") as caught:
-        judge(service, concurrency=1).rate(answers(*[f"text {i}" for i in range(30)]))
+        judge(service, concurrency=1).rate(answers(*"abcdefghij"))
     [request] = service.requests
     assert request["headers"]["authorization"] == f"Bearer {KEY}" and KEY not in json.dumps(request["body"])
     assert naps == [] and KEY not in str(caught.value) + caplog.text
 
 
-def test_rejected_answers_do_not_stop_the_others(service):
+def test_the_field_that_the_service_names_is_used_and_a_rejected_text_stops_no_other(service):
     said = "This model's maximum context length is 2048 tokens: 'max_tokens' or the text is too large. Unsupported."
     service.answer = lambda prompt, attempt: failure(400, message=said) if "bad" in prompt else reply("left")
     out = judge(service, concurrency=1).rate(answers("good", *[f"bad {i}" for i in range(8)], "fine"))
     assert out["label"].tolist() == ["left", *["unrated"] * 8, "left"]
     assert set(out["reason"][1:9]) == {f"HTTP 400 ({said})"}
-
-
-def test_the_field_that_the_service_names_is_used(service):
     said = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
     refused = failure(400, message=said, param="max_tokens")
     service.answer = lambda *_: reply("left") if "max_completion_tokens" in service.requests[-1]["body"] else refused
-    out = judge(service, max_tokens=50, concurrency=1).rate(answers("a", "b", "c"))
-    assert out["label"].tolist() == ["left"] * 3 and len(service.requests) == 4
-    assert service.requests[-1]["body"].get("max_completion_tokens") == 50
-    assert "max_tokens" not in service.requests[-1]["body"]
+    out, asked = judge(service, max_tokens=50, concurrency=1).rate(answers("a", "b", "c")), service.requests[-4:]
+    assert out["label"].tolist() == ["left"] * 3 and [r["body"].get("max_tokens") for r in asked] == [50, *[None] * 3]
+    assert asked[-1]["body"]["max_completion_tokens"] == 50
     service.answer = lambda prompt, attempt: refused  # of any field: told, not asked for ever
     with pytest.raises(JudgeError, match="Use 'max_completion_tokens'"):
         judge(service, concurrency=1).rate(answers("d"))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from oracles import frame
-from scipy.stats import binom, binomtest, t
+from scipy.stats import binomtest, t
 
 from polinb import resampling
 from polinb.errors import DataError
@@ -55,28 +55,20 @@ def test_bootstrap_mean_matches_theory_and_holds_the_truth_of_few_values_too():
     assert 0.92 <= np.mean((ends[:, 1] <= 0) & (ends[:, 2] >= 0)) <= 0.98
 
 
-@pytest.mark.parametrize(("n", "at_centre"), [(16, 0.1), (100, 0.01)])
-@pytest.mark.parametrize("stance", [-0.98, 0.94, 0.3])
-def test_intervals_of_stances_hold_the_truth_at_the_edge_too(n, at_centre, stance):
-    """Exact coverage at n = 16 and 100; the bootstrap had 38 % at 16 and a stance of 0.94, and no width there."""
-    ends = [label_interval(np.repeat([1.0, -1.0], [k, n - k]), STANCE, n - 1) for k in range(n + 1)]
-    chance = binom.pmf(np.arange(n + 1), n, (1 + stance) / 2)
-    assert sum(p for p, (low, high) in zip(chance, ends, strict=True) if low <= stance <= high) >= 0.93
-    assert all(high - low > 0 for low, high in ends) and all(-1 <= low <= high <= 1 for low, high in ends)
-    middle = np.repeat([1.0, -1.0], n // 2)
-    old = np.array(bootstrap_mean(middle, 20_000)[1:])
-    assert np.allclose(label_interval(middle, STANCE, n - 1), old, atol=at_centre)  # hardly moves away from the edge
+EDGES = [([1, -1], [(1 + stance) / 2, (1 - stance) / 2]) for stance in (-0.98, 0.94, 0.3)]
+EDGES += [([2, -2, 0], [right, left, 1 - right - left]) for right, left in ((0.05, 0.0), (0.03, 0.02), (0.7, 0.0))]
 
 
-@pytest.mark.parametrize("n", [20, 100])
-@pytest.mark.parametrize(("right", "left"), [(0.05, 0.0), (0.03, 0.02), (0.7, 0.0)])
-def test_intervals_of_shifts_hold_the_truth_at_the_edge_too(n, right, left):
-    """Few answers flip: the bootstrap had 60 % at 20 questions, of which 5 % flip."""
-    studies = np.random.default_rng(0).multinomial(n, [right, left, 1 - right - left], size=4000)
-    held = 0
+@pytest.mark.parametrize("n", [16, 100])
+@pytest.mark.parametrize(("values", "chances"), EDGES)
+def test_intervals_of_stances_and_shifts_hold_the_truth_at_the_edge_too(n, values, chances):
+    """The bootstrap had 38 % at 16 answers and a stance of 0.94, and 60 % at 20 questions of which 5 % flip."""
+    truth, span, held = np.dot(values, chances), (values[1], values[0]), 0
+    studies = np.random.default_rng(0).multinomial(n, chances, size=4000)
     for counts, often in zip(*np.unique(studies, axis=0, return_counts=True), strict=True):
-        low, high = label_interval(np.repeat([2.0, -2.0, 0.0], counts), SHIFT, n - 1)
-        held += often * (low <= 2 * (right - left) <= high)
+        low, high = label_interval(np.repeat(values, counts), span, n - 1)
+        assert span[0] <= low < high <= span[1]
+        held += often * (low <= truth <= high)
     assert held / 4000 >= 0.93
 
 
@@ -96,6 +88,9 @@ def test_means_over_topics_of_labels_hold_the_truth(n):
 def test_intervals_of_labels_shares_and_means_by_hand():
     half = 3.182446 * math.sqrt((2 - 1 / 9) / 6)  # 2, 0, 0, 0 and one more at either end: mean 1/3, variance 12/6 − 1/9
     assert label_interval(np.array([2.0, 0, 0, 0]), SHIFT, 3) == pytest.approx((1 / 3 - half, min(2, 1 / 3 + half)))
+    for n, near in ((16, 0.1), (100, 0.01)):  # away from the edge it hardly differs from the bootstrap
+        middle = np.repeat([1.0, -1.0], n // 2)
+        assert np.allclose(label_interval(middle, STANCE, n - 1), bootstrap_mean(middle, 20_000)[1:], atol=near)
     assert 0 < label_interval(np.ones(16), SHARE, 15)[0] < label_interval(np.ones(16), CHANGE, 15)[1] == 1.0
     for right, n in ((0, 7), (40, 100)):
         theirs = binomtest(right, n).proportion_ci(method="wilson")
@@ -108,7 +103,7 @@ def test_intervals_of_labels_shares_and_means_by_hand():
     assert resampling.newcombe(first, second) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
     half = 4.302653 / math.sqrt(3)  # 1, 2, 3: mean 2, standard error 1/√3, t quantile at two degrees of freedom
     assert resampling.t_mean([1.0, 2.0, 3.0]) == pytest.approx((2.0, 2 - half, 2 + half))
-    assert np.isnan(resampling.t_mean([1.0])[1:]).all() and np.isnan(resampling.t_mean([1.0, math.nan])[1:]).all()
+    assert np.isnan([resampling.t_mean(few)[1:] for few in ([1.0], [1.0, math.nan])]).all()
     # Holm: 0.01·3, then 0.03·2, and the last no smaller than that
     assert resampling.holm([0.03, 0.01, 0.04]) == pytest.approx([0.06, 0.03, 0.06])
     assert resampling.holm([0.9, 0.8]) == [1.0, 1.0] and resampling.holm([]) == []
