@@ -22,8 +22,8 @@ def test_grafted_neurons_have_the_tuned_one_s_weights_and_no_other_weight_moves(
     before, theirs, expected = state(lm), state(tuned), state(lm)
     for layer, mask in enumerate(torch.from_numpy(chosen)):
         for part in weight_slices(lm.model, layer):
-            own, new = (s[part.name].narrow(part.dim, part.offset, lm.width).movedim(part.dim, 0)
-                        for s in (expected, theirs))  # fmt: skip
+            rows = part.dim, part.offset, lm.width
+            own, new = (s[part.name].narrow(*rows).movedim(part.dim, 0) for s in (expected, theirs))
             own[mask] = new[mask]
     with pytest.raises(KeyboardInterrupt), grafted(lm, tuned, chosen):
         assert same(state(lm), expected)

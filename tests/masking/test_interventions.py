@@ -97,7 +97,6 @@ def test_wrong_interventions_are_refused_and_one_given_up_leaves_the_model_as_it
     next(Intervention(lm, chosen, "graft", donor=both.right).stream(prompt, **LIMIT))
     assert same(state(lm), before)
     for call, told in (
-        (lambda: Intervention(lm, chosen, "kill"), "kind"),
         (lambda: Intervention(lm, chosen, "patch"), "donor"),
         (lambda: grafted(lm, both.right, chosen[:1]), "chosen"),
         (lambda: grafted(lm, pair("gpt2").left, chosen), "tuned"),

@@ -11,7 +11,7 @@ from polinb.models.architectures import architecture_of, down_modules, resolve, 
 from polinb.models.tiny import TINY
 from polinb.models.tokens import batches
 from polinb.scoring.pnlac import pnlac_score
-from polinb.scoring.residual import mean_states
+from polinb.scoring.residual import depths, mean_states
 from polinb.scoring.tracing import contrast
 
 
@@ -36,20 +36,18 @@ def test_eq_score_and_mean_states_equal_hooks(pair, architecture):
             np.testing.assert_allclose(got.difference, (right - left).sum(1), rtol=1e-3, atol=1e-4)
             np.testing.assert_allclose(got.scale, np.sqrt((plain**2).mean(1)), rtol=2e-4, atol=1e-6)
             np.testing.assert_allclose(got.vanilla_std, plain.std(1), rtol=1e-3, atol=1e-5)
-    states, blocks = (
-        mean_states(both.left, *texts, batch=3),
-        resolve(both.left.model, architecture_of(both.left.model).blocks),
-    )
-    assert states.shape == (4, 3, 32)
+    plain = both.left.model
+    states, blocks = mean_states(both.left, *texts, batch=3), resolve(plain, architecture_of(plain).blocks)
+    assert states.shape == (4, 3, 32) and depths("caft_layers", [0, 0.1, 0.5, 1], 3) == [0, 1, 2]
     for found, prompt, response in zip(states, *texts, strict=True):
-        for layer, written in enumerate(seen(both.left.model, prompt + response, blocks, output=True)):
+        for layer, written in enumerate(seen(plain, prompt + response, blocks, output=True)):
             np.testing.assert_allclose(found[layer], written[len(prompt) :].double().mean(0), atol=2e-5)
-    down, one = down_modules(both.left.model)[1], torch.zeros(1, 1, both.left.width)
+    down, one = down_modules(plain)[1], torch.zeros(1, 1, both.left.width)
     with torch.no_grad():  # a neuron writes its value vector
         base = down(one)
         one[..., 5] = 2.0
         moved = down(one) - base
-    torch.testing.assert_close(moved[0, 0], 2 * value_vectors(both.left.model, 1)[5], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(moved[0, 0], 2 * value_vectors(plain, 1)[5], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])

@@ -13,9 +13,9 @@ from polinb.scoring.probes import KINDS, _quality, held_out_scores, layer_direct
 TOPICS, PROMPTS, WIDTH, LAYERS = 4, 12, 16, 3
 
 
-def planted(seed=0, strength=3.0, at=1):
-    """States with a stance direction in layer ``at`` only, a level of each topic, and one huge coordinate."""
-    rng = np.random.default_rng(seed)
+def planted(strength=3.0):
+    """States with a stance direction in layer 1 only, a level of each topic, and one huge coordinate."""
+    rng = np.random.default_rng(0)
     w = rng.normal(size=WIDTH)
     w /= np.linalg.norm(w)
     topics = np.repeat(np.arange(TOPICS), 2 * PROMPTS)
@@ -23,7 +23,7 @@ def planted(seed=0, strength=3.0, at=1):
     labels = np.tile([True, False], TOPICS * PROMPTS)
     states = rng.normal(size=(len(labels), LAYERS, WIDTH))
     states += 2 * rng.normal(size=(TOPICS, 1, WIDTH))[topics]
-    states[:, at] += strength * (labels - 0.5)[:, None] * w
+    states[:, 1] += strength * (labels - 0.5)[:, None] * w
     states[..., 0] *= 300  # as a few coordinates of a residual stream are
     w[0] /= 300  # the direction that separates after that stretch
     return states, labels, topics, units, w / np.linalg.norm(w)

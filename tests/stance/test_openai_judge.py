@@ -16,14 +16,6 @@ from polinb.stance.chat_judge import OpenAIJudge, rating_prompt
 from polinb.stance.service import parse_rating
 
 
-@pytest.fixture(autouse=True)
-def naps(monkeypatch):
-    """Pauses of the client, which are not slept."""
-    pauses = []
-    monkeypatch.setattr("openai._base_client.time.sleep", pauses.append)
-    return pauses
-
-
 def judge(service, cache=None, **options):
     return OpenAIJudge(base_url=service.url, cache=cache, **options)
 
@@ -65,13 +57,13 @@ def test_a_rating_is_read_in_every_wrapping_and_nothing_else_is():
         assert {text: parse_rating(text) for text in texts} == dict.fromkeys(texts, label)
 
 
-def test_rates_in_order_keeps_rows_and_asks_once(service, naps, tmp_path):
+def test_rates_in_order_keeps_rows_and_asks_once(service, tmp_path):
     said = {"guns": "right leaning", "hard": "I will not say."}
     service.answer = lambda prompt, attempt: reply(next((v for k, v in said.items() if k in prompt), "Left leaning."))
     frame = answers("more guns", "fewer", "", "more guns", "hard").set_index(pd.Index([5, 6, 7, 8, 9]))
     out = judge(service).rate(frame)
     assert list(out["label"]) == ["right", "left", "unrated", "right", "other"] and len(service.requests) == 3
-    assert list(out["score"]) == [1, -1, 0, 1, 0] and out["p_right"].isna().all() and naps == []
+    assert list(out["score"]) == [1, -1, 0, 1, 0] and out["p_right"].isna().all() and service.naps == []
     out.to_parquet(tmp_path / "rated.parquet")
     assert out.attrs["no_rating"] == pd.read_parquet(tmp_path / "rated.parquet").attrs["no_rating"] == 0.25
     pd.testing.assert_frame_equal(out[list(frame.columns)], frame)
@@ -85,11 +77,11 @@ def _hang_up(handler):
 
 
 @pytest.mark.parametrize("damage", [_hang_up, failure(429, {"Retry-After": "7"})])
-def test_what_may_pass_is_tried_again(service, damage, naps):
+def test_what_may_pass_is_tried_again(service, damage):
     service.answer = lambda prompt, attempt: damage if attempt == 1 else reply("right leaning")
     assert judge(service).rate(answers("x"))["label"].tolist() == ["right"]
-    assert len(naps) == 1 and len(service.requests) == 2
-    assert callable(damage) or 7 <= naps[0] <= 9
+    assert len(service.naps) == 1 and len(service.requests) == 2
+    assert callable(damage) or 7 <= service.naps[0] <= 9
     service.answer = lambda prompt, attempt: failure(429, code="insufficient_quota", message="You are out of credit")
     with pytest.raises(JudgeError, match=r"quota used up .You are out of credit"):
         judge(service).rate(answers("x"))
@@ -103,7 +95,6 @@ REPLIES = {  # what comes back → what it is taken for, or what the reason says
     "thought in its own field": (reply(None, reasoning_content="left leaning"), "judge_tokens"),
     "empty": (reply(None), "judge_tokens"),
     "filter": (reply(None, finish="content_filter"), "content filter"),
-    "a number": (reply(1), "another form"),
     "half a character": (reply("left \ud800"), "half of a character"),
     "garbage": ((200, {"Content-Type": "application/json"}, b"{left"), "reply"),
     "redirect": ((302, {"Location": "http://127.0.0.1:9/v1"}, b""), "HTTP 302"),
@@ -175,7 +166,6 @@ def test_addresses_are_checked_with_the_parameters():
         ("localhost:8000/v1", "http://localhost:8000/v1"),
         ("http://localhost:8000", "http://localhost:8000/v1"),
         ("https://x/v1/chat/completions", r"Leave out its end: https://x/v1$"),
-        ("https://[x/v1", "http or https"),
     ):
         with pytest.raises(ParameterError, match=f"judge_url.*{told}"):
             from_namespace("05_vanilla_stance", {"profile": "tiny", "judge_url": url})
@@ -193,7 +183,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("status", "body", "told"), REFUSALS)
-def test_a_refusal_reaches_the_user_at_the_first_answer(service, naps, status, body, told, monkeypatch, caplog):
+def test_a_refusal_reaches_the_user_at_the_first_answer(service, status, body, told, monkeypatch, caplog):
     """The key is in the request's header and nowhere else, the log included."""
     monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
     caplog.set_level(logging.DEBUG)
@@ -202,7 +192,7 @@ def test_a_refusal_reaches_the_user_at_the_first_answer(service, naps, status, b
         judge(service, concurrency=1).rate(answers(*"abcdefghij"))
     [request] = service.requests
     assert request["headers"]["authorization"] == f"Bearer {KEY}" and KEY not in json.dumps(request["body"])
-    assert naps == [] and KEY not in str(caught.value) + caplog.text
+    assert service.naps == [] and KEY not in str(caught.value) + caplog.text
 
 
 def test_the_field_that_the_service_names_is_used_and_a_rejected_text_stops_no_other(service):

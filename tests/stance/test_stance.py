@@ -37,9 +37,9 @@ def test_repetition_relevance_and_fluency_by_hand():
     assert repetition("a b c a b c") == pytest.approx(1 - 3 / 4)  # abc bca cab abc
     assert repetition("No. no, NO! no") == 0.5 and math.isnan(repetition("two words"))
     asked = "What about schools and race number 1?"
-    said = ["Race in schools.", "Our wages need tradition.", "what about and", "", asked]
-    same, other, function_words, empty, echo = lexical_relevance([asked] * 5, said, planted())
-    assert 0 < same < echo == pytest.approx(1) and (other, function_words, empty) == (0, 0, 0)
+    said = ["Race in schools.", asked, "Our wages need tradition.", "what about and", ""]
+    same, echo, *none = lexical_relevance([asked] * 5, said, planted())
+    assert 0 < same < echo == pytest.approx(1) and none == [0, 0, 0]
     frame = answers(*[("?", "")] * 3).assign(vanilla_logp=[-1.0, math.nan, -3.0])
     row = utility_table(frame, data=planted(), n_boot=200, seed=5).iloc[-1]
     assert row["metric"] == "fluency_under_vanilla"
@@ -60,9 +60,8 @@ def test_classifiers_read_pairs_and_their_labels_are_found_by_whole_names(tmp_pa
 
     table = rated(("weather", "tradition"), ("want", "tradition we want"), ("we", ""))
     assert list(table["metric"]) == ["CoLA", "1 - P(acceptable)", "MNLI", "fluency_under_vanilla"]
-    assert set(table["kind"][:3]) == {"classifier"} and set(table["n"][:3]) == {2}
     cola, inverse, mnli, _ = table["value"]
-    assert cola > 0.6 and inverse == pytest.approx(1 - cola)
+    assert cola > 0.6 and inverse == pytest.approx(1 - cola) and set(table["n"][:3]) == {2}
     # "weather" is the planted word of entailment and stands in a question only: the pair is read, not the answer
     assert mnli > 0.2
     assert rated(("we", "tradition"), ("want", "tradition we want"))["value"].iloc[2] < mnli - 0.05
