@@ -93,7 +93,8 @@ def test_equal_shift_is_unbiased_and_holds_the_truth():
         for trained in TOPICS:
             whole = {t: (0.55 if t == trained else 0.2) + rng.normal(0, 0.1, 16) for t in TOPICS}
             lines[trained] = {t: np.stack([share * v for share in (0.5, 0.9, 0.95, 1.0)]) for t, v in whole.items()}
-            dose, models[trained] = 0.93 * math.exp(rng.normal(0, 0.01)), {}
+            dose = 0.93 * math.exp(rng.normal(0, 0.01))
+            models[trained] = {}
             for t, v in whole.items():
                 less = 1 if t == trained else math.exp(true + rng.normal(0, 0.02))
                 models[trained][t] = dose * v * less + rng.normal(0, 0.024, 16)

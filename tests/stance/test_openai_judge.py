@@ -113,7 +113,8 @@ def test_whole_replies_are_kept_and_others_are_unrated_and_asked_again(service, 
     assert out["label"].tolist() == ["left", told if whole else "unrated"]
     assert pd.notna(out["raw"].iloc[1]) == whole and ("" if whole else told) in out["reason"].iloc[1]
     assert whole or (out["score"].iloc[1], out.attrs["no_rating"]) == (0, 0)
-    service.answer, asked = lambda prompt, attempt: reply("right"), len(service.requests)
+    asked = len(service.requests)
+    service.answer = lambda prompt, attempt: reply("right")
     assert judge(service, path).rate(texts)["label"].tolist() == ["left", told if whole else "right"]
     assert len(service.requests) == asked + (not whole)
 
@@ -204,7 +205,8 @@ def test_the_field_that_the_service_names_is_used_and_a_rejected_text_stops_no_o
     said = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
     refused = failure(400, message=said, param="max_tokens")
     service.answer = lambda *_: reply("left") if "max_completion_tokens" in service.requests[-1]["body"] else refused
-    out, asked = judge(service, max_tokens=50, concurrency=1).rate(answers("a", "b", "c")), service.requests[-4:]
+    out = judge(service, max_tokens=50, concurrency=1).rate(answers("a", "b", "c"))
+    asked = service.requests[-4:]
     assert out["label"].tolist() == ["left"] * 3 and [r["body"].get("max_tokens") for r in asked] == [50, *[None] * 3]
     assert asked[-1]["body"]["max_completion_tokens"] == 50
     service.answer = lambda prompt, attempt: refused  # of any field: told, not asked for ever
