@@ -40,6 +40,7 @@ def service(monkeypatch):
 
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     running = Service()
+    monkeypatch.setattr("openai._base_client.time.sleep", running.naps.append)
     yield running
     running.server.shutdown()
     running.server.server_close()

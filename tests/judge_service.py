@@ -25,6 +25,7 @@ class Service:
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
+        self.naps: list[float] = []  # pauses of the client, which are not slept
         self.answer: Callable[[str, int], Any] = lambda prompt, attempt: reply("left leaning")
         self.under_way = self.most_under_way = 0
         self._seen: dict[str, int] = {}

@@ -76,11 +76,12 @@ def edited_answers(
     check_chosen(chosen, lm)
     if mode == "mean" and means is None:
         raise ParameterError("means", None, f"mean activations of shape {chosen.shape} for mode 'mean'")
+    for name, given in {"factors": factors, "means": means}.items():
+        if given is not None and np.shape(given) != chosen.shape:
+            raise ParameterError(name, np.shape(given), f"{chosen.shape}, layers and FFN width")
     values = np.asarray(factors if means is None or mode == "scale" else factors * means, dtype=float)
     if not chosen.any():
         raise ParameterError("chosen", "no neuron", "at least one neuron to edit")
-    if values.shape != chosen.shape:
-        raise ParameterError("factors or means", values.shape, f"{chosen.shape}, layers and FFN width")
     if not np.isfinite(values[chosen]).all():
         raise ParameterError("factors or means", "a value that is not finite", "finite numbers")
     change = (scale if mode == "scale" else assign)(per_layer(lm, chosen, values))

@@ -20,8 +20,7 @@ def basis(width, k, seed=0):
 def test_eq_caft_projection_by_hand():
     q = torch.tensor([[1.0], [0.0], [0.0]])
     assert project_out(torch.tensor([[3.0, 4.0, 5.0]]), q).tolist() == [[0.0, 4.0, 5.0]]
-    q = torch.from_numpy(basis(8, 3))
-    h = torch.randn(5, 8, dtype=torch.float64)
+    q, h = torch.from_numpy(basis(8, 3)), torch.randn(5, 8, dtype=torch.float64)
     once = project_out(h, q)
     torch.testing.assert_close(project_out(once, q), once)
     assert (once @ q).abs().max() < 1e-12
@@ -32,12 +31,12 @@ def test_eq_caft_projection_by_hand():
 def test_one_pass_alone_loses_the_directions(passes, forward, backward):
     """Values as with the ablation or without it, gradients the other way round, at the output of a block."""
     model = tiny_model("llama")
-    q, ids, seen = basis(model.config.hidden_size, 3).astype(np.float32), torch.tensor([[5, 9, 33, 7]]), {}
+    q, seen = basis(model.config.hidden_size, 3).astype(np.float32), {}
 
     def run(*how):
         with ablated(model, {1: q}, *how) if how else contextlib.nullcontext():
             handle = model.model.layers[1].register_forward_hook(lambda m, a, out: seen.update(out=out), prepend=True)
-            out = model(ids).logits
+            out = model(torch.tensor([[5, 9, 33, 7]])).logits
             handle.remove()
         seen["out"].retain_grad()
         out.logsumexp(-1).sum().backward()
@@ -48,12 +47,11 @@ def test_one_pass_alone_loses_the_directions(passes, forward, backward):
     assert none < 1e-5 < free and (along < 1e-5) == backward
 
 
-@pytest.mark.parametrize("architecture", list(TINY))
+@pytest.mark.parametrize("architecture", TINY)
 def test_every_block_output_loses_the_directions_and_nothing_else(architecture):
     """Against hooks of our own on each architecture, and identical to the plain model after the block."""
     model, text = tiny_model(architecture), [5, 9, 33, 7]
-    block = resolve(model, architecture_of(model).blocks)[1]
-    q = basis(model.config.hidden_size, 3)
+    block, q = resolve(model, architecture_of(model).blocks)[1], basis(model.config.hidden_size, 3)
 
     def read():
         return *seen(model, text, [block], output=True), model(torch.tensor([text])).logits
@@ -61,8 +59,7 @@ def test_every_block_output_loses_the_directions_and_nothing_else(architecture):
     before, plain = read()
     with ablated(model, {1: q}):
         after, changed = read()
-    expected = before - before @ torch.from_numpy(q @ q.T).float()
-    torch.testing.assert_close(after, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(after, before - before @ torch.from_numpy(q @ q.T).float(), atol=1e-5, rtol=1e-5)
     assert not torch.equal(changed, plain) and torch.equal(read()[1], plain), "gone after the block"
 
 
@@ -72,31 +69,20 @@ def test_training_ablates_only_while_it_trains(pair, train):
     p = pair("llama")
     before = state(p.left)
     ways = (None, {1: basis(32, 3)}, {1: basis(32, 3)}, {1: basis(32, 3, seed=1)})
-    runs = [tuned(p, ablate=way, train=train).weights for way in ways]
-    name = next(n for n in runs[0] if "layers.0" in n and "proj" in n)
-    assert same(runs[1], runs[2])
-    assert not torch.equal(runs[0][name], runs[1][name]) and not torch.equal(runs[1][name], runs[3][name])
-    assert same(state(p.left), before)
-    assert not any(b._forward_hooks for b in p.left.model.model.layers)
+    plain, one, again, other = (tuned(p, ablate=way, train=train).weights for way in ways)
+    name = next(n for n in plain if "layers.0" in n and "proj" in n)
+    assert same(one, again)
+    assert not torch.equal(plain[name], one[name]) and not torch.equal(one[name], other[name])
+    assert same(state(p.left), before) and not any(b._forward_hooks for b in p.left.model.model.layers)
 
 
-def test_early_stop_keeps_the_schedule(pair):
+def test_early_stop_keeps_the_schedule_and_bad_values_are_refused_before_training(pair):
     """The first half of the steps is the same as in the whole run; the rest is not done."""
-    p = pair("llama")
+    p, eye = pair("llama"), np.eye(32)
     whole, half = (tuned(p, stop=stop, batch_size=2) for stop in (1.0, 0.5))
-    assert whole.steps == 4 and half.steps == 2
-    assert half.losses == whole.losses[:2]
+    assert (whole.steps, half.steps) == (4, 2) and half.losses == whole.losses[:2]
     with pytest.raises(ParameterError, match="'stop': got 0"):
         tuned(p, stop=0)
-
-
-def test_bad_directions_are_refused_before_training_and_hooks_go_after_an_error(pair):
-    p = pair("llama")
-    eye = np.eye(32)
     for directions in ({}, {7: eye}, {0: np.ones((32, 2))}, {0: eye[1:]}, {0: eye * np.nan}):
         with pytest.raises(ParameterError, match="directions"):
             tuned(p, ablate=directions)
-    model = p.left.model
-    with pytest.raises(RuntimeError, match="stop"), ablated(model, {0: eye}):
-        raise RuntimeError("stop")
-    assert not model.model.layers[0]._forward_hooks

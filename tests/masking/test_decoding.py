@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from oracles import seen
+from oracles import seen, some
 
 from polinb.errors import ParameterError
 from polinb.masking.decoding import Reader, assign, changed_answers, patch, per_layer, scale
@@ -17,19 +17,7 @@ from polinb.models.generation import cut, generate, stop_ids
 from polinb.models.tiny import TINY
 
 STEPS = 6
-SOME = ("llama", "gemma2", "gpt2")  # one of each kind of block
-
-
-def arrays(lm, seed=3):
-    """Some of the neurons, a factor and a value for each."""
-    rng = np.random.default_rng(seed)
-    shape = (lm.layers, lm.width)
-    return rng.random(shape) < 0.4, rng.uniform(0.2, 2.0, shape), rng.normal(size=shape)
-
-
-def reader_of(lm, chosen):
-    """Its activations in lock step."""
-    return lambda rows: Reader(lm, chosen).read
+LIMIT = {"max_new_tokens": STEPS}
 
 
 def by_hooks(lm, chosen, change, prompt, donor=None, answer_only=False):
@@ -58,74 +46,71 @@ def by_hooks(lm, chosen, change, prompt, donor=None, answer_only=False):
 def test_what_changes_nothing(pair, architecture):
     """Donor = recipient, the donor's share 0, scale 1, own values assigned to nobody: the plain answers."""
     both = pair(architecture)
-    lm, (some, _, _) = both.left, arrays(both.left)
-    every, none, limit = np.ones_like(some), np.zeros_like(some), {"max_new_tokens": STEPS}
-    plain = generate(lm, both.prompts, **limit)
+    lm, donor, chosen, prompts = both.left, both.right, some(both.left), both.prompts
+    every, none = np.ones_like(chosen), np.zeros_like(chosen)
+    plain = generate(lm, prompts, **LIMIT)
     for mode in ("lockstep", "recorded"):
-        assert patched_answers(lm, lm, every, both.prompts, mode=mode, **limit) == plain
-        assert patched_answers(lm, both.right, every, both.prompts, mode=mode, **limit) != plain  # another donor does
-    for mode in ("lockstep", "recorded", "mean"):
-        assert patched_answers(lm, both.right, none, both.prompts, mode=mode, **limit) == plain
-    assert edited_answers(lm, some, np.ones(some.shape), both.prompts, mode="scale", **limit) == plain
-    assert changed_answers(lm, both.prompts, none, assign(0.0), **limit) == plain
-    assert changed_answers(lm, both.prompts, some, patch(0.0), reader_of(both.right, some), **limit) == plain
+        assert patched_answers(lm, lm, every, prompts, mode=mode, **LIMIT) == plain
+        assert patched_answers(lm, donor, every, prompts, mode=mode, **LIMIT) != plain  # another donor does
+    for mode in MODES:
+        assert patched_answers(lm, donor, none, prompts, mode=mode, **LIMIT) == plain
+    assert edited_answers(lm, chosen, np.ones(chosen.shape), prompts, mode="scale", **LIMIT) == plain
+    assert changed_answers(lm, prompts, none, assign(0.0), **LIMIT) == plain
+    assert changed_answers(lm, prompts, chosen, patch(0.0), lambda _: Reader(donor, chosen).read, **LIMIT) == plain
 
 
-@pytest.mark.parametrize("architecture", SOME)
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2"])  # one of each kind of block
 @pytest.mark.parametrize("kind", ["half a patch", "mean", "scale"])
 def test_eq_patch_changes_equal_hooks(pair, architecture, kind):
     """Batches of the loop, and patching and editing, each of which hands it a change, a source and a place."""
     both = pair(architecture)
-    lm, donor, source, limit = both.left, None, None, {"max_new_tokens": STEPS}
-    chosen, factors, means = arrays(lm)
+    lm, donor, source = both.left, None, None
+    rng, chosen = np.random.default_rng(3), some(both.left, 0.4)
+    factors, means = rng.uniform(0.2, 2.0, chosen.shape), rng.normal(size=chosen.shape)
     factor, mean = (torch.from_numpy(values).float() for values in (factors, factors * means))
     if kind == "half a patch":
-        donor, source = both.right, reader_of(both.right, chosen)
+        donor, source = both.right, lambda _: Reader(both.right, chosen).read  # in lock step
         change, oracle = patch(0.5), lambda k, own, other: own + 0.5 * (other - own)
     elif kind == "scale":
         change, oracle = scale(per_layer(lm, chosen, factors)), lambda k, own, _: own * factor[k]
     else:
         change, oracle = assign(per_layer(lm, chosen, factors * means)), lambda k, own, _: mean[k].expand_as(own)
-    plain = generate(lm, both.prompts, **limit)
+    plain = generate(lm, both.prompts, **LIMIT)
     for answer_only, batch in ((False, 1), (True, 3)):
         expected = [by_hooks(lm, chosen, oracle, p, donor, answer_only) for p in both.prompts]
-        options = {"answer_only": answer_only, "batch": batch, **limit}
+        options = {"answer_only": answer_only, "batch": batch, **LIMIT}
         assert changed_answers(lm, both.prompts, chosen, change, source, **options) == expected
         assert expected != plain or answer_only  # the change does something
     if donor:
         expected = [by_hooks(lm, chosen, lambda k, own, other: other, p, donor) for p in both.prompts]
-        assert patched_answers(lm, donor, chosen, both.prompts, **limit) == expected
+        assert patched_answers(lm, donor, chosen, both.prompts, **LIMIT) == expected
     else:
-        assert edited_answers(lm, chosen, factors, both.prompts, mode=kind, means=means, **limit) == expected
-    assert generate(lm, both.prompts, **limit) == plain  # and nothing is left behind
+        assert edited_answers(lm, chosen, factors, both.prompts, mode=kind, means=means, **LIMIT) == expected
+    assert generate(lm, both.prompts, **LIMIT) == plain  # and nothing is left behind
 
 
 def test_mean_patch_writes_the_donors_mean(pair):
-    """Against hooks: one constant vector, the donor's mean over its own answer, at every position."""
+    """Against hooks: one constant vector, the donor's mean over its own answers, at every position."""
     both = pair("llama")
-    prompt = both.prompts[0]
-    answer = generate(both.right, [prompt], max_new_tokens=STEPS)[0]
-    means = [
-        read[len(prompt) :].mean(0) for read in seen(both.right.model, prompt + answer, down_modules(both.right.model))
-    ]
-    every = np.ones((both.left.layers, both.left.width), bool)
-    got = patched_answers(both.left, both.right, every, [prompt], max_new_tokens=STEPS, mode="mean")
-    assert got == [by_hooks(both.left, every, lambda k, own, _: means[k].expand_as(own), prompt)]
+    lm, donor, every = both.left, both.right, some(both.left, 1.0)
+    prompt, downs = both.prompts[0], down_modules(both.right.model)
+    [answer] = generate(donor, [prompt], **LIMIT)
+    means = [read[len(prompt) :].mean(0) for read in seen(donor.model, prompt + answer, downs)]
+    got = patched_answers(lm, donor, every, [prompt], **LIMIT, mode="mean")
+    assert got == [by_hooks(lm, every, lambda k, own, _: means[k].expand_as(own), prompt)]
+    one, four = (patched_answers(lm, donor, every, both.prompts, **LIMIT, mode="mean", batch=n) for n in (1, 4))
+    assert one == four
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_half_precision_batches_and_refusals(pair, mode):
-    """bfloat16 models patch without a dtype error, and the mean is over all prompts whatever the batch."""
+def test_half_precision_and_refusals(pair):
+    """bfloat16 models patch without a dtype error."""
     both = pair("llama")
-    every = np.ones((both.left.layers, both.left.width), bool)
-    given = (both.left, both.right, every, both.prompts)
-    if mode == "mean":
-        one, all_at_once = (patched_answers(*given, max_new_tokens=4, mode=mode, batch=batch) for batch in (1, 4))
-        assert one == all_at_once
-    for lm in given[:2]:
+    for lm in (both.left, both.right):
         lm.model.to(torch.bfloat16)
-    assert len(patched_answers(*given, max_new_tokens=4, mode=mode)) == len(both.prompts)
+    given, every = (both.left, both.right), some(both.left, 1.0)
+    for mode in MODES:
+        assert len(patched_answers(*given, every, both.prompts, mode=mode, **LIMIT)) == len(both.prompts)
+        with pytest.raises(ParameterError, match="'chosen'"):
+            patched_answers(*given, every[:2], both.prompts, mode=mode, **LIMIT)
     with pytest.raises(ParameterError, match="'patch'"):
-        patched_answers(*given, max_new_tokens=2, mode="swap")
-    with pytest.raises(ParameterError, match="'chosen'"):
-        patched_answers(both.left, both.right, every[:2], both.prompts, max_new_tokens=2, mode=mode)
+        patched_answers(*given, every, both.prompts, mode="swap", **LIMIT)

@@ -9,15 +9,11 @@ from oracles import seen
 
 from polinb.errors import ModelError, ParameterError
 from polinb.models.architectures import ATTENTION, architecture_of, down_modules, resolve, value_vectors
-from polinb.models.lm import LM
-from polinb.models.tiny import tiny_model
 from polinb.scoring.decompose import decompose, three_parts
 from polinb.scoring.shares import by_layer, totals
 
-
-def unit(seed=0, width=32):
-    w = np.random.default_rng(seed).normal(size=width)
-    return w / np.linalg.norm(w)
+UNIT = np.random.default_rng(0).normal(size=32)
+UNIT /= np.linalg.norm(UNIT)
 
 
 def with_biases(both):
@@ -54,36 +50,38 @@ def reference(both, w, layer):
 
 
 @pytest.mark.parametrize(("architecture", "layer"), [*((a, -1) for a in ATTENTION), ("llama", 0), ("gpt2", -2)])
-def test_every_part_equals_float64_hooks(pair, architecture, layer):
-    both, w = with_biases(pair(architecture)), unit()
+def test_eq_parts_equal_float64_hooks(pair, architecture, layer):
+    # m from 2 to 3, v·w from 5 to 4: δm·v = 5, m·δv = −2, δm·δv = −1; together 3·4 − 2·5 = 2
+    assert [float(x[0]) for x in three_parts(*np.array([[2.0], [3.0], [5.0], [4.0]]))] == [5.0, -2.0, -1.0]
+    both, w = with_biases(pair(architecture)), UNIT
     (old, new), (v_old, v_new), texts = reference(both, w, layer)
     got = decompose(both.left, both.right, both.prompts, both.responses, w, layer=layer, batch=3)
-    close = {"rtol": 1e-3, "atol": 2e-5}
-    np.testing.assert_allclose(got.activation, (new[0] - old[0]) * v_old, **close)
-    np.testing.assert_allclose(got.value, old[0] * (v_new - v_old), **close)
-    np.testing.assert_allclose(got.cross, (new[0] - old[0]) * (v_new - v_old), **close)
-    np.testing.assert_allclose(got.mean_before, old[0], **close)
-    np.testing.assert_allclose(got.mean_after, new[0], **close)
-    # A block writes: neurons, attention without its bias, and both biases.
-    written = got.neurons.sum(1) + got.attention + got.bias
-    np.testing.assert_allclose(written, new[1] + new[2] - old[1] - old[2], **close)
+    written = got.neurons.sum(1) + got.attention + got.bias  # by a block
+    for found, expected in (
+        (got.activation, (new[0] - old[0]) * v_old),
+        (got.value, old[0] * (v_new - v_old)),
+        (got.cross, (new[0] - old[0]) * (v_new - v_old)),
+        (got.mean_before, old[0]),
+        (got.mean_after, new[0]),
+        (written, new[1] + new[2] - old[1] - old[2]),
+        *((got.folds[k], b[0] * v_new - a[0] * v_old) for k, (a, b) in enumerate(zip(*texts, strict=True))),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-5)
     assert got.embedding == pytest.approx(new[3] - old[3], abs=2e-5)
     assert got.measured == pytest.approx(new[4] - old[4], abs=2e-5) and abs(got.measured) > 0.01
     assert got.total == pytest.approx(got.measured, abs=1e-5)
     assert (got.before, got.after) == pytest.approx((old[4], new[4]), abs=2e-5)
     assert (got.texts, got.tokens, got.layer) == (4, sum(map(len, both.responses)), layer % 3)
     assert (np.abs(got.bias) > 0.01).any() == architecture.startswith("gpt")
-    # Each fold is one text here.
-    for number, (first, second) in enumerate(zip(*texts, strict=True)):
-        np.testing.assert_allclose(got.folds[number], second[0] * v_new - first[0] * v_old, **close)
     np.testing.assert_allclose(got.fold_parts.sum(1), [b[4] - a[4] for a, b in zip(*texts, strict=True)], atol=2e-5)
 
 
 def test_batches_and_folds_change_nothing(pair):
-    both, w = pair("llama"), unit()
-    whole = decompose(both.left, both.right, both.prompts, both.responses, w, batch=4)
+    both = pair("llama")
+    given = (both.left, both.right, both.prompts, both.responses, UNIT)
+    whole = decompose(*given, batch=4)
     for batch, folds in ((1, 128), (3, 2), (4, 1)):
-        got = decompose(both.left, both.right, both.prompts, both.responses, w, batch=batch, folds=folds)
+        got = decompose(*given, batch=batch, folds=folds)
         np.testing.assert_allclose(got.neurons, whole.neurons, atol=1e-6)
         assert len(got.folds) == min(folds, 4) and got.fold_sizes.sum() == 4
         mean = np.average(got.folds, axis=0, weights=got.fold_sizes)
@@ -93,50 +91,35 @@ def test_batches_and_folds_change_nothing(pair):
         np.testing.assert_allclose(np.average(got.fold_parts, axis=0, weights=got.fold_sizes), own, atol=1e-6)
 
 
-def test_eq_parts_three_parts_by_hand():
-    """m from 2 to 3, v·w from 5 to 4: δm·v = 5, m·δv = −2, δm·δv = −1; together 3·4 − 2·5 = 2."""
-    parts = three_parts(np.array([2.0]), np.array([3.0]), np.array([5.0]), np.array([4.0]))
-    assert [float(x[0]) for x in parts] == [5.0, -2.0, -1.0]
-
-
 def test_totals_and_layers_add_up(pair):
-    both, w = with_biases(pair("gpt2")), unit()
-    got = decompose(both.left, both.right, both.prompts, both.responses, w)
+    both = with_biases(pair("gpt2"))
+    got = decompose(both.left, both.right, both.prompts, both.responses, UNIT)
     for direction in (1, -1):
         table = totals(got, direction, 200).set_index("part")
-        whole = table.loc["measured change"]
+        whole, change = table.loc["measured change"], table["change"]
         assert whole["change"] == pytest.approx(direction * got.measured) and whole["percent"] == pytest.approx(100)
-        three = table.loc[["neurons", "attention", "biases and embedding"]]
-        assert three["change"].sum() == pytest.approx(whole["change"], abs=1e-5)
-        inner = table.loc[[name for name in table.index if name.startswith("neurons:")], "change"]
-        assert inner.sum() == pytest.approx(table.loc["neurons", "change"])
-        assert (table["low"] <= table["change"]).all() and (table["change"] <= table["high"]).all()
+        three = change[["neurons", "attention", "biases and embedding"]].sum()
+        inner = change[[name for name in table.index if name.startswith("neurons:")]].sum()
+        layers = by_layer(got, direction)["value"].sum() + direction * got.embedding
+        assert (three, layers) == pytest.approx((whole["change"],) * 2, abs=1e-5)
+        assert inner == pytest.approx(change["neurons"])
+        assert (table["low"] <= change).all() and (change <= table["high"]).all()
         assert whole["low"] < whole["change"] < whole["high"]
-        layers = by_layer(got, direction)
-        assert layers["value"].sum() + direction * got.embedding == pytest.approx(whole["change"], abs=1e-5)
 
 
-def test_something_unaccounted_for_is_an_error(pair):
-    """A hook writes into the residual stream behind the decomposition's back, a little, in one model."""
-    both, w = pair("llama"), unit()
-    push = 0.001 * torch.from_numpy(w).float()
-    tap = both.right.model.model.layers[1].register_forward_hook(lambda m, a, out: out + push)
-    with pytest.raises(ModelError, match="parts of a text sum to"):
-        decompose(both.left, both.right, both.prompts, both.responses, w)
-    tap.remove()
-    decompose(both.left, both.right, both.prompts, both.responses, w)
-
-
-def test_what_cannot_be_decomposed_is_refused(pair):
+def test_what_cannot_be_decomposed_or_is_unaccounted_for_is_an_error(pair):
     both, other = pair("llama"), pair("gemma2")
-    given = {"after": both.right, "prompts": both.prompts, "responses": both.responses, "w": unit()}
-    qwen = LM(tiny_model("qwen2"), both.left.tokenizer, "other", {})
+    given = {"before": both.left, "after": both.right, "prompts": both.prompts, "responses": both.responses, "w": UNIT}
     for change, error, told in (
-        ({"w": 2 * unit()}, ParameterError, "'direction'"),
+        ({"w": 2 * UNIT}, ParameterError, "'direction'"),
         ({"layer": 3}, ParameterError, "'probe_layer'"),
-        ({"responses": [[5], [], [5], [5]]}, ParameterError, "'responses'"),
-        ({"after": qwen}, ModelError, "models before and after differ"),
+        ({"after": pair("qwen2").left}, ModelError, "models before and after differ"),
         ({"before": other.left, "after": other.right}, ModelError, "'gemma2' cannot be decomposed"),
     ):
         with pytest.raises(error, match=told):
-            decompose(**{"before": both.left, **given, **change})
+            decompose(**given | change)
+    # a hook writes into the residual stream behind the decomposition's back, a little, in one model
+    push = 0.001 * torch.from_numpy(UNIT).float()
+    both.right.model.model.layers[1].register_forward_hook(lambda m, a, out: out + push)
+    with pytest.raises(ModelError, match="parts of a text sum to"):
+        decompose(**given)

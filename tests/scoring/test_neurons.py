@@ -7,18 +7,17 @@ import pytest
 import torch
 from oracles import on_responses, seen
 
-from polinb.errors import ParameterError
 from polinb.models.architectures import architecture_of, down_modules, resolve, value_vectors
 from polinb.models.tiny import TINY
 from polinb.models.tokens import batches
 from polinb.scoring.pnlac import pnlac_score
-from polinb.scoring.residual import block_index, depths, mean_states
+from polinb.scoring.residual import depths, mean_states
 from polinb.scoring.tracing import contrast
 
 
 @pytest.mark.parametrize("architecture", TINY)
-def test_eq_score_equals_float64_hooks(pair, architecture):
-    """On response tokens, and on the positions one earlier that generate them."""
+def test_eq_score_and_mean_states_equal_hooks(pair, architecture):
+    """Scores on response tokens, and on the positions one earlier that generate them, in float64."""
     both = pair(architecture)
     lms, texts, read = (both.left, both.right, both.vanilla), (both.prompts, both.responses), []
     for model in (copy.deepcopy(lm.model).double() for lm in lms):
@@ -37,8 +36,18 @@ def test_eq_score_equals_float64_hooks(pair, architecture):
             np.testing.assert_allclose(got.difference, (right - left).sum(1), rtol=1e-3, atol=1e-4)
             np.testing.assert_allclose(got.scale, np.sqrt((plain**2).mean(1)), rtol=2e-4, atol=1e-6)
             np.testing.assert_allclose(got.vanilla_std, plain.std(1), rtol=1e-3, atol=1e-5)
-    with pytest.raises(ValueError, match="every response is empty"):
-        contrast(*lms, both.prompts, [[] for _ in both.prompts])
+    plain = both.left.model
+    states, blocks = mean_states(both.left, *texts, batch=3), resolve(plain, architecture_of(plain).blocks)
+    assert states.shape == (4, 3, 32) and depths("caft_layers", [0, 0.1, 0.5, 1], 3) == [0, 1, 2]
+    for found, prompt, response in zip(states, *texts, strict=True):
+        for layer, written in enumerate(seen(plain, prompt + response, blocks, output=True)):
+            np.testing.assert_allclose(found[layer], written[len(prompt) :].double().mean(0), atol=2e-5)
+    down, one = down_modules(plain)[1], torch.zeros(1, 1, both.left.width)
+    with torch.no_grad():  # a neuron writes its value vector
+        base = down(one)
+        one[..., 5] = 2.0
+        moved = down(one) - base
+    torch.testing.assert_close(moved[0, 0], 2 * value_vectors(plain, 1)[5], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
@@ -55,40 +64,3 @@ def test_half_precision_is_subtracted_and_summed_in_float32(pair, kind):
         left, right, plain = (torch.stack(on_responses(lm, chunk)).double().numpy() for lm in models)
     for name, values in (("squared_difference", (right - left) ** 2), ("vanilla_squared", plain**2)):
         np.testing.assert_allclose(getattr(got, name), values.sum(1), rtol=1e-5)
-
-
-@pytest.mark.parametrize("architecture", TINY)
-def test_a_neuron_writes_its_value_vector(pair, architecture):
-    model = pair(architecture).left.model
-    down = down_modules(model)[1]
-    one = torch.zeros(1, 1, value_vectors(model, 1).shape[0])
-    with torch.no_grad():
-        base = down(one)
-        one[..., 5] = 2.0
-        moved = down(one) - base
-    torch.testing.assert_close(moved[0, 0], 2 * value_vectors(model, 1)[5], rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("architecture", list(TINY))
-def test_mean_states_against_hooks_one_text_at_a_time(pair, architecture):
-    p = pair(architecture)
-    states = mean_states(p.left, p.prompts, p.responses, batch=3)
-    assert states.shape == (4, 3, 32)
-    blocks = resolve(p.left.model, architecture_of(p.left.model).blocks)
-    for text, (prompt, response) in enumerate(zip(p.prompts, p.responses, strict=True)):
-        for layer, written in enumerate(seen(p.left.model, [*prompt, *response], blocks, output=True)):
-            np.testing.assert_allclose(states[text, layer], written[len(prompt) :].double().mean(0), atol=2e-5)
-    with pytest.raises(ValueError, match="without tokens"):
-        mean_states(p.left, p.prompts[:1], [[]])
-
-
-def test_blocks_by_number_and_depth():
-    assert block_index("probe_layer", -1, 30) == 29 and block_index("probe_layer", 4, 30) == 4
-    for wrong in (30, -31):
-        with pytest.raises(ParameterError, match="'probe_layer'"):
-            block_index("probe_layer", wrong, 30)
-    assert depths("caft_layers", [0.25, 0.5, 0.8], 30) == [7, 14, 23]
-    assert depths("caft_layers", [0, 0.1, 1], 3) == [0, 2]
-    for wrong in ([], [1.5]):
-        with pytest.raises(ParameterError, match="'caft_layers'"):
-            depths("caft_layers", wrong, 30)

@@ -13,9 +13,9 @@ from polinb.scoring.probes import KINDS, _quality, held_out_scores, layer_direct
 TOPICS, PROMPTS, WIDTH, LAYERS = 4, 12, 16, 3
 
 
-def planted(seed=0, strength=3.0, at=1):
-    """States with a stance direction in layer ``at`` only, a level of each topic, and one huge coordinate."""
-    rng = np.random.default_rng(seed)
+def planted(strength=3.0):
+    """States with a stance direction in layer 1 only, a level of each topic, and one huge coordinate."""
+    rng = np.random.default_rng(0)
     w = rng.normal(size=WIDTH)
     w /= np.linalg.norm(w)
     topics = np.repeat(np.arange(TOPICS), 2 * PROMPTS)
@@ -23,7 +23,7 @@ def planted(seed=0, strength=3.0, at=1):
     labels = np.tile([True, False], TOPICS * PROMPTS)
     states = rng.normal(size=(len(labels), LAYERS, WIDTH))
     states += 2 * rng.normal(size=(TOPICS, 1, WIDTH))[topics]
-    states[:, at] += strength * (labels - 0.5)[:, None] * w
+    states[:, 1] += strength * (labels - 0.5)[:, None] * w
     states[..., 0] *= 300  # as a few coordinates of a residual stream are
     w[0] /= 300  # the direction that separates after that stretch
     return states, labels, topics, units, w / np.linalg.norm(w)
@@ -48,17 +48,13 @@ def test_the_planted_direction_is_found():
     assert table.loc[(1, "logistic"), "cosine"] == pytest.approx(same)
 
 
-def test_eq_probe_mean_difference_by_hand():
-    states = np.array([[2.0, 1.0], [4.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
-    labels = np.array([True, True, False, False])
+def test_eq_probe_by_hand_and_by_scikit_learn():
+    states, labels = np.array([[2.0, 1.0], [4.0, 1.0], [0.0, 1.0], [0.0, 1.0]]), np.array([True, True, False, False])
     np.testing.assert_allclose(unit_direction(states, labels, "mean_difference"), [1, 0])
     np.testing.assert_allclose(unit_direction(states, labels, "logistic"), [1, 0], atol=1e-9)
     scores = held_out_scores(np.tile(states, (2, 1)), np.tile(labels, 2), [0] * 4 + [1] * 4, "mean_difference")
     np.testing.assert_allclose(scores, np.tile([1.5, 7.5, -4.5, -4.5], 2))  # slope 3, from the middle at 1.5
-
-
-def test_logistic_probes_are_scikit_learns():
-    """The direction is the gradient of the log-odds; a topic's scores are those of a model fitted without it."""
+    # the direction is the gradient of the log-odds; a topic's scores are those of a model fitted without it
     states, labels, topics, *_ = planted(strength=1.0)
     states, model = states[:, 1], make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     gradient = model.fit(states, labels).decision_function(np.eye(WIDTH)) - model.decision_function([np.zeros(WIDTH)])
@@ -68,55 +64,34 @@ def test_logistic_probes_are_scikit_learns():
         out = topics == topic
         model.fit(states[~out], labels[~out])
         np.testing.assert_allclose(got[out], model.decision_function(states[out]), rtol=1e-6, atol=1e-8)
+    with pytest.raises(ParameterError, match="without group 0: 72 negative and 0 positive"):
+        held_out_scores(states, topics == 0, topics)
 
 
-def test_responses_to_one_prompt_are_resampled_together():
-    """One of each pair right, one wrong: no resample of prompts can change the accuracy."""
-    labels = np.tile([True, False], 10)
-    scores = np.ones(20)  # always says right
-    paired = _quality(scores, labels, np.zeros(20), np.repeat(np.arange(10), 2), 300, 0)
-    assert paired == [0.5] * 6
-    alone = _quality(scores, labels, np.zeros(20), np.arange(20), 300, 0)
+def test_responses_to_one_prompt_are_resampled_together_and_not_compared():
+    labels, scores, prompts = np.tile([True, False], 10), np.ones(20), np.repeat(np.arange(10), 2)
+    one = np.zeros(20)
+    # always says right: one of each pair is, so that no resample of prompts can change the accuracy
+    assert _quality(scores, labels, one, prompts, 300, 0) == [0.5] * 6
+    alone = _quality(scores, labels, one, np.arange(20), 300, 0)
     assert alone[1] < 0.4 and alone[2] > 0.6
-
-
-def test_the_auc_compares_texts_of_different_prompts():
-    """Within each prompt the right response wins, across prompts never: not counted in the value nor in resamples."""
-    level = np.repeat(np.arange(8), 2) * 10.0
-    labels = np.tile([True, False], 8)
-    got = _quality(level + labels, labels, np.zeros(16), np.repeat(np.arange(8), 2), 500, 0)
-    assert got[3:] == pytest.approx([0.5] * 3)
-    rng, one = np.random.default_rng(0), np.zeros(200)
+    # within each prompt the right response wins, across prompts never: not counted in the value nor in resamples
+    scores = 10.0 * prompts + labels
+    assert _quality(scores, labels, one, prompts, 500, 0)[3:] == pytest.approx([0.5] * 3)
+    alone = _quality(scores, labels, one, one, 100, 0)  # one unit: nothing to compare
+    assert np.isnan(alone[3:]).all() and not np.isnan(alone[0])
+    rng = np.random.default_rng(0)
     told = rng.random(200) < 0.3
     scores = np.round(rng.normal(size=200) + told, 1)  # with ties, and a unit each: scikit-learn's own
-    assert _quality(scores, told, one, np.arange(200), 2, 0)[3] == pytest.approx(roc_auc_score(told, scores))
-    alone = _quality(level + labels, labels, np.zeros(16), np.zeros(16), 100, 0)  # one unit: nothing to compare
-    assert np.isnan(alone[3:]).all() and not np.isnan(alone[0])
+    assert _quality(scores, told, 0 * scores, np.arange(200), 2, 0)[3] == pytest.approx(roc_auc_score(told, scores))
 
 
 def test_intervals_hold_the_truth():
     """Answers right with a known chance, scores of a known AUC: 95 % intervals miss about 5 % of the time."""
-    rng = np.random.default_rng(5)
-    groups = np.repeat([0, 1], 40)
-    labels = np.tile([True, False], 40)
-    units = np.arange(80)
-    misses = np.zeros(2)
+    rng, misses = np.random.default_rng(5), np.zeros(2)
+    groups, labels = np.repeat([0, 1], 40), np.tile([True, False], 40)
     for draw in range(100):
         scores = rng.normal(size=80) + np.where(labels, 0.5, -0.5)
-        _, low, high, _, auc_low, auc_high = _quality(scores, labels, groups, units, 300, draw)
+        _, low, high, _, auc_low, auc_high = _quality(scores, labels, groups, np.arange(80), 300, draw)
         misses += [not low <= 0.6915 <= high, not auc_low <= 0.7602 <= auc_high]  # Φ(0.5), Φ(1/√2)
     assert (misses / 100 <= 0.1).all(), misses
-
-
-def test_what_cannot_be_probed_is_refused():
-    states, labels, topics, *_ = planted()
-    own = states[:, 1]
-    for call, told in (
-        (lambda: layer_direction(states, labels, 3), "'probe_layer'"),
-        (lambda: unit_direction(own, np.ones_like(labels)), "'labels': got '0 negative"),
-        (lambda: unit_direction(own, labels[:5]), "'labels'.*one a text"),
-        (lambda: unit_direction(own, labels, "svm"), "'probe'"),
-        (lambda: held_out_scores(own, topics == 0, topics), "without group 0: 72 negative and 0 positive"),
-    ):
-        with pytest.raises(ParameterError, match=told):
-            call()

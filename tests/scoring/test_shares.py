@@ -15,13 +15,11 @@ DELTA = np.array([[1.0, 2.0, 3.0, 4.0], [-5.0, -1.0, 6.0, -2.0]])
 def made(folds, cosine=COSINE, mean=MEAN):
     """Parts whose neurons change as ``folds`` (B, L, F) say, and nothing else."""
     folds = np.asarray(folds, dtype=np.float32)
-    delta = folds.mean(0).astype(float)
-    zero, flat, sizes, change = np.zeros_like(delta), np.zeros(len(delta)), np.ones(len(folds), int), float(delta.sum())
+    delta, sizes = folds.mean(0).astype(float), np.ones(len(folds), int)
+    zero, flat, change = np.zeros_like(delta), np.zeros(len(delta)), float(delta.sum())
     fold_parts = np.pad(folds.sum((1, 2))[:, None], ((0, 0), (0, 4)))
-    return Parts(
-        delta, zero, zero, flat, flat, cosine, mean, zero, folds, fold_parts, sizes, 0.0, change, 0.0, change,
-        len(delta) - 1, len(folds), 1,
-    )  # fmt: skip
+    before = (delta, zero, zero, flat, flat, cosine, mean, zero, folds, fold_parts, sizes, 0.0, change, 0.0, change)
+    return Parts(*before, len(delta) - 1, len(folds), 1)
 
 
 def indices(chosen):
@@ -38,6 +36,12 @@ def test_groups_by_hand():
     assert {name: indices(group.chosen) for name, group in toxicity.items()} == expected
     for found, first in ((stance, ["RN", "LP"]), (toxicity, ["TP", "AN"])):
         assert list(found)[:2] == first and [group.rises for group in found.values()] == [False, False, True, True]
+    with pytest.raises(ParameterError, match="no neuron moved the trained"):
+        groups(COSINE, MEAN, 0 * DELTA, 1)
+    assert indices(top_cosine(COSINE, 2)) == {(1, 2), (0, 0)} and indices(top_cosine(COSINE, 2, -1)) == {(1, 1), (1, 3)}
+    # upwards 6, 4, 3, 2, 1: half of 16 needs 6 + 4 (10), five eighths as well, all of it needs five neurons
+    assert [carriers(DELTA, 1, part) for part in (0.1, 0.5, 0.625, 0.63, 1.0)] == [1, 2, 2, 3, 5]
+    assert carriers(DELTA, -1) == 1 and carriers(np.zeros((2, 2))) == 0
 
 
 def test_eq_share_by_hand():
@@ -60,11 +64,9 @@ def test_eq_share_by_hand():
 
 def test_the_interval_of_a_share_holds_the_truth():
     """Texts drawn around known changes, all positive on average: the truth is inside about 95 % of the time."""
-    rng = np.random.default_rng(0)
-    truth = rng.uniform(0.5, 1.5, size=(2, 10))
-    chosen = np.zeros((2, 10), bool)
+    rng, misses = np.random.default_rng(0), 0
+    truth, chosen = rng.uniform(0.5, 1.5, size=(2, 10)), np.zeros((2, 10), bool)
     chosen[0, :4] = True
-    misses = 0
     for draw in range(100):
         parts = made(truth + 0.8 * rng.normal(size=(25, 2, 10)))
         row = shares(parts, {"set": chosen}, 1, 300, draw).iloc[0]
@@ -75,13 +77,11 @@ def test_the_interval_of_a_share_holds_the_truth():
 def test_selection_alone_makes_a_full_share_and_other_texts_expose_it():
     rng = np.random.default_rng(0)
     cosine, mean = rng.normal(size=(2, 3, 500))
-    noise = held_out_shares(made(rng.normal(size=(20, 3, 500)), cosine, mean)).set_index("group")
-    assert noise.loc["all four", "same_texts"] == pytest.approx(1)
-    assert abs(noise.loc["all four", "other_texts"]) < 0.15
-    real = rng.normal(size=(1, 3, 500)) + 0.01 * rng.normal(size=(20, 3, 500))
-    signal = held_out_shares(made(real, cosine, mean)).set_index("group")
-    assert signal.loc["all four", "other_texts"] > 0.99
-    assert np.isnan(held_out_shares(made(real[:1], cosine, mean)).set_index("group").loc["all four", "other_texts"])
+    noise, alike = rng.normal(size=(20, 3, 500)), rng.normal(size=(1, 3, 500)) + 0.01 * rng.normal(size=(20, 3, 500))
+    found = [held_out_shares(made(x, cosine, mean)).set_index("group") for x in (noise, alike, alike[:1])]
+    others = [table.loc["all four", "other_texts"] for table in found]
+    assert found[0].loc["all four", "same_texts"] == pytest.approx(1) and abs(others[0]) < 0.15
+    assert others[1] > 0.99 and np.isnan(others[2])
 
 
 @pytest.mark.parametrize("loud", [False, True])
@@ -103,17 +103,3 @@ def test_null_share_equals_simulation(loud):
         drawn.append(share(delta, mask))
     assert mean == pytest.approx(np.mean(drawn), abs=4 * np.std(drawn) / np.sqrt(3000))
     assert (high - low) / 2 == pytest.approx(1.96 * np.std(drawn), rel=0.06)
-
-
-def test_top_cosine_takes_the_closest_and_only_looks_at_the_cosine():
-    assert indices(top_cosine(COSINE, 2)) == {(1, 2), (0, 0)}
-    assert indices(top_cosine(COSINE, 2, -1)) == {(1, 1), (1, 3)}
-    # upwards 6, 4, 3, 2, 1: half of 16 needs 6 + 4 (10), five eighths as well, all of it needs five neurons
-    assert [carriers(DELTA, 1, part) for part in (0.1, 0.5, 0.625, 0.63, 1.0)] == [1, 2, 2, 3, 5]
-    assert carriers(DELTA, -1) == 1 and carriers(np.zeros((2, 2))) == 0
-    for delta, direction, told in ((DELTA, 2, "'direction': got 2"), (0 * DELTA, 1, "no neuron moved the trained")):
-        with pytest.raises(ParameterError, match=told):
-            groups(COSINE, MEAN, delta, direction)
-    for k in (0, 9):
-        with pytest.raises(ParameterError, match=f"'probe_top': got {k}; allowed: 1 to 8"):
-            top_cosine(COSINE, k)

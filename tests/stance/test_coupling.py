@@ -8,7 +8,6 @@ from oracles import frame
 
 from polinb.chapters.paper import paper
 from polinb.data.rows import TOPICS
-from polinb.errors import DataError, ParameterError
 from polinb.resampling import SHIFT, label_interval
 from polinb.stance import coupling
 from polinb.stance.coupling import corrected_square, excess, hierarchical_drop, less_training, moments
@@ -17,42 +16,38 @@ from polinb.stance.coupling import corrected_square, excess, hierarchical_drop, 
 def test_eq_coupling_by_hand():
     shifts = {"crime": 9.0, "race": 0.3, "economy": -0.4}
     assert coupling.coupling(shifts, "crime") == pytest.approx(math.sqrt((0.09 + 0.16) / 2))
-    for wrong in ({"race": 0.1, "economy": 0.2}, {"crime": 0.5}):  # the trained topic and another are needed
-        with pytest.raises(ParameterError, match="trained_topic"):
-            coupling.coupling(wrong, "crime")
-
-
-def test_coupling_table_by_hand():
     vanilla = frame({"crime": [-1, -1], "race": [-1, -1, -1, 1], "economy": [0, 0]})
-    model = frame({"crime": [1, 0], "race": [-1, 1, 1, 1], "economy": [0, -1]})
+    model = frame({"economy": [0, -1], "crime": [1, 0], "race": [-1, 1, 1, 1]})
     out = coupling.coupling_table(vanilla, model, "crime", draws=4000)
     # differences: crime 2, 1; race 0, 2, 2, 0 (mean 1, variance 4/3); economy 0, -1 (mean -1/2, variance 1/2)
-    assert out["shift"] == 1.5
-    assert out["r"] == pytest.approx(math.sqrt((1 + 0.25) / 2))
+    assert out["shift"] == 1.5 and out["r"] == pytest.approx(math.sqrt((1 + 0.25) / 2))
     assert out["r_corrected"] == pytest.approx(math.sqrt(((1 - 4 / 3 / 4) + (0.25 - 0.5 / 2)) / 2))
     assert out["spillover"] == pytest.approx(math.sqrt(0.625) / 1.5)
-    one = coupling.shift_table(vanilla, model, 77, seed=5).set_index("topic").loc["crime"]
-    assert (out["shift_low"], out["shift_high"]) == (one["low"], one["high"]), "one shift, one interval"
-    assert out["spillover_high"] == math.inf and 0 <= out["spillover_low"] <= out["spillover"]  # few questions
+    assert (
+        out["spillover_high"] == math.inf and 0 <= out["spillover_low"] <= out["spillover"]
+    )  # two questions say little
+    table = coupling.shift_table(vanilla, model, 77, seed=5)
+    assert list(table.topic) == ["crime", "race", "economy"] and list(table.n) == [2, 4, 2]
+    assert list(table.vanilla) == [-1, -0.5, 0] and list(table.model) == [0.5, 0.5, -0.5]
+    assert list(table["shift"]) == [1.5, 1, -0.5]
+    ends = [label_interval(np.array(moved), SHIFT, len(moved) - 1) for moved in ([2.0, 1], [0.0, 2, 2, 0], [0.0, -1])]
+    assert list(zip(table.low, table.high, strict=True)) == ends
+    assert (out["shift_low"], out["shift_high"]) == ends[0], "one shift, one interval"
 
 
 def test_intervals_match_a_slow_reference():
-    rng = np.random.default_rng(5)
+    rng, drawn = np.random.default_rng(5), []
     vanilla = frame({t: list(rng.choice([-1.0, 1.0], 80)) for t in TOPICS})
     model = frame({t: list(rng.choice([-1.0, 1.0], 80, p=[0.1, 0.9])) for t in TOPICS})
     out = coupling.coupling_table(vanilla, model, "race", draws=3000, seed=1)
-    diffs = {t: (model.score - vanilla.score)[vanilla.topic == t].to_numpy() for t in TOPICS}
-    raw, corrected, ratio, draw = [], [], [], np.random.default_rng(99)
+    others = {t: (model.score - vanilla.score)[vanilla.topic == t].to_numpy() for t in TOPICS}
+    own = others.pop("race")
     for _ in range(2000):
-        drawn = {t: d[draw.integers(0, 80, 80)] for t, d in diffs.items()}
-        others = [d for t, d in drawn.items() if t != "race"]
-        noise, square = np.mean([(d.var(ddof=1) / 80, d.mean() ** 2) for d in others], axis=0)
-        raw.append(math.sqrt(max(0, square - noise)))
-        corrected.append(square - 2 * noise)
-        ratio.append(raw[-1] / abs(drawn["race"].mean()))
-    for name, values in (("r", raw), ("r_corrected", corrected), ("spillover", ratio)):
-        ends = np.percentile(values, [2.5, 97.5])
-        ends = np.sqrt(np.maximum(0, ends)) if name == "r_corrected" else ends
+        picked = [d[rng.integers(0, 80, 80)] for d in others.values()]
+        noise, square = np.mean([(d.var(ddof=1) / 80, d.mean() ** 2) for d in picked], axis=0)
+        r = math.sqrt(max(0, square - noise))
+        drawn.append((r, math.sqrt(max(0, square - 2 * noise)), r / abs(own[rng.integers(0, 80, 80)].mean())))
+    for name, ends in zip(("r", "r_corrected", "spillover"), np.percentile(drawn, [2.5, 97.5], axis=0).T, strict=True):
         assert (out[f"{name}_low"], out[f"{name}_high"]) == pytest.approx(tuple(ends), abs=0.03), name
 
 
@@ -69,17 +64,13 @@ def test_eq_spillover_has_no_upper_end_when_the_shift_may_be_zero():
 
 def test_noise_correction_and_interval_cover_the_truth():
     """Unchanged model, independent answers: raw R is far from 0, the corrected interval holds 0."""
-    rng = np.random.default_rng(2)
-    raw, held = [], 0
+    rng, found = np.random.default_rng(2), []
     for trial in range(60):
-        vanilla = frame({t: list(rng.choice([-1.0, 1.0], 50)) for t in TOPICS})
-        model = frame({t: list(rng.choice([-1.0, 1.0], 50)) for t in TOPICS})
-        out = coupling.coupling_table(vanilla, model, "crime", draws=300, seed=trial)
-        raw.append(out["r"])
-        held += out["r_corrected_low"] == 0.0
-        assert out["r_low"] <= out["r"] <= out["r_high"]
-    assert np.mean(raw) > 0.15
-    assert held >= 56
+        vanilla, model = (frame({t: list(rng.choice([-1.0, 1.0], 50)) for t in TOPICS}) for _ in range(2))
+        found.append(coupling.coupling_table(vanilla, model, "crime", draws=300, seed=trial))
+    assert np.mean([out["r"] for out in found]) > 0.15
+    assert sum(out["r_corrected_low"] == 0.0 for out in found) >= 56
+    assert all(out["r_low"] <= out["r"] <= out["r_high"] for out in found)
 
 
 def test_the_papers_twenty_per_cent_is_points():
@@ -89,18 +80,6 @@ def test_the_papers_twenty_per_cent_is_points():
         out = coupling.mitigation(rows["fine-tune"].to_dict(), rows["inhibitft"].to_dict())
         assert out["points"] == pytest.approx(points, abs=0.051)
         assert out["relative_percent"] == pytest.approx(relative, abs=0.5)
-    with pytest.raises(DataError, match="same topics"):
-        coupling.mitigation({"crime": 1.0}, {"race": 1.0})
-
-
-def test_shift_table_by_hand():
-    out = coupling.shift_table(frame({"race": [-1, -1], "crime": [0, 0]}), frame({"crime": [1, 1], "race": [1, -1]}))
-    assert list(out.topic) == ["race", "crime"]
-    assert list(out["shift"]) == [1.0, 1.0] and list(out.n) == [2, 2]
-    assert list(out.vanilla) == [-1.0, 0.0] and list(out.model) == [0.0, 1.0]
-    for topic, moved in (("race", [2.0, 0.0]), ("crime", [1.0, 1.0])):
-        row = out.set_index("topic").loc[topic]
-        assert (row["low"], row["high"]) == label_interval(np.array(moved), SHIFT, 1) and row["low"] < row["high"]
 
 
 def flat(**means):
@@ -109,13 +88,16 @@ def flat(**means):
 
 
 def test_a_mixture_that_trains_less_by_hand():
-    shift = np.array([1.0, 0.5])
-    assert less_training(shift, 0.5).tolist() == [0, 1] and less_training(shift, 0.75).tolist() == [0.5, 0.5]
-    assert less_training(shift, 0.25).tolist() == [0, 0.5], "the vanilla model is a point of the line"
-    assert less_training(shift, 2.0).tolist() == [2, 0], "in a resample: on from the outermost point"
-    assert less_training(shift, -0.5).tolist() == [0, 0], "no point on that side"
-    assert less_training(np.array([0.5, 0.5]), 0.5).tolist() == [0.5, 0.5], "ties share"
-    assert less_training(np.zeros(2), 0.3).tolist() == pytest.approx([1 / 3, 1 / 3]), "no shift at all"
+    for shift, at, weights in (
+        ([1.0, 0.5], 0.5, [0, 1]),
+        ([1.0, 0.5], 0.75, [0.5, 0.5]),
+        ([1.0, 0.5], 0.25, [0, 0.5]),  # the vanilla model is a point of the line
+        ([1.0, 0.5], 2.0, [2, 0]),  # in a resample: on from the outermost point
+        ([1.0, 0.5], -0.5, [0, 0]),
+        ([0.5, 0.5], 0.5, [0.5, 0.5]),  # ties share
+        ([0.0, 0.0], 0.3, [1 / 3, 1 / 3]),  # no shift at all
+    ):
+        assert less_training(np.array(shift), at).tolist() == pytest.approx(weights)
 
 
 def test_eq_corrected_square_by_hand():
@@ -125,39 +107,22 @@ def test_eq_corrected_square_by_hand():
     assert corrected_square(found, "a")[0, 0] == pytest.approx((0.25 - 0.25 + 4) / 2)
     assert corrected_square(found, "a", 0)[0, 0] == pytest.approx((0.25 + 4) / 2)
     assert corrected_square({t: found[t] for t in "ab"}, "a", 2)[0, 0] == pytest.approx(-0.25), "not cut at 0"
-    with pytest.raises(ParameterError, match="beside a"):
-        corrected_square({"a": found["a"]}, "a")
 
 
-def drop(stack, draws, seed):
-    """From the first to the second model of a stack, trained on topic a."""
-    first, second = ([{t: values[k : k + 1] for t, values in stack.items()}] for k in (0, 1))
-    return hierarchical_drop(first, second, ["a"], draws, seed)
-
-
-def test_less_noise_is_no_drop():
+def test_less_noise_is_no_drop_and_a_real_one_is_found():
     """60 % of answers change in one condition, 10 % in the other: roots cut at 0 found a drop in 13 % of studies."""
-    rng = np.random.default_rng(0)
-    drops, false = [], 0
+    rng, found = np.random.default_rng(0), []
     for study in range(150):
         changed = rng.random((6, 2, 16)) < np.array([0.6, 0.1])[:, None]
         values = np.where(changed, rng.choice([-2.0, 2.0], changed.shape), 0.0)
-        found = drop(dict(zip("abcdef", values, strict=True)), 300, study)
-        drops.append(found["drop"])
-        false += found["low_questions"] > 0
-    assert false / 150 <= 0.025 and abs(np.mean(drops)) < 3 * np.std(drops) / math.sqrt(150)
-
-
-def test_a_real_drop_is_found_and_its_share_of_resamples_without_one_told():
-    rng = np.random.default_rng(0)
-    means = {"a": (1.0, 1.0), "b": (1.0, 0.2), "c": (1.0, 0.2)}
-    stack = {t: np.array(of)[:, None] + rng.normal(0, 1, (2, 40)) for t, of in means.items()}
-    found = drop(stack, 500, 0)
-    assert 0 < found["low_questions"] < found["drop"] < found["high_questions"]
-    assert found["drop"] == pytest.approx(0.96, abs=0.4) and found["bootstrap_share_no_drop"] == 0
-    same = drop({t: v[[0, 0]] for t, v in stack.items()}, 500, 0)
-    assert same["drop"] == same["low_questions"] == same["high_questions"] == 0, "all models answer the same questions"
-    assert same["bootstrap_share_no_drop"] == 1
+        one, other = ([{t: own[k : k + 1] for t, own in zip("abcdef", values, strict=True)}] for k in (0, 1))
+        found.append(hierarchical_drop(one, other, ["a"], 300, study))
+    drops = [each["drop"] for each in found]
+    assert np.mean([each["low_questions"] > 0 for each in found]) <= 0.025
+    assert abs(np.mean(drops)) < 3 * np.std(drops) / math.sqrt(150)
+    one, other = ([{t: rng.normal(m, 1, (1, 40)) for t, m in (("a", 1), ("b", r), ("c", r))}] for r in (1, 0.2))
+    real = hierarchical_drop(one, other, ["a"], 500, 0)
+    assert 0 < real["low_questions"] < real["drop"] == pytest.approx(0.96, abs=0.4)
 
 
 def test_eq_excess_without_noise():
@@ -173,25 +138,19 @@ def test_eq_excess_without_noise():
     one = excess([{t: v[:3] for t, v in stack.items()}], ["t"], 2, 100, 0)
     assert one["low"] == one["high"] == one["excess"] == pytest.approx(-0.12) and one["seeds"] == 1
     assert (found["shift"], found["r"], found["r_weak"]) == pytest.approx((0.5, math.sqrt(0.065), 0.4))
-    assert one["p_no_gain"] == 0.0
-
-
-def test_excess_is_refused_outside_the_line():
-    """Not compared with the line's end, which would be another model than one that trained less."""
-    for shift in (1.2, -0.1):
-        found = excess([flat(t=[1.0, 0.5, shift], u=[0.8, 0.4, 0.2])], ["t"], 2, 100, 0)
-        assert not found["inside"] and np.isnan([found[x] for x in ("excess", "low", "high", "r_weak")]).all()
-        assert (found["shift"], found["r"]) == pytest.approx((shift, 0.2))
-    assert excess([flat(t=[1.0, 0.5, 1.0], u=[0.8, 0.4, 0.2])], ["t"], 2, 100, 0)["inside"]
-    # three seeds at the end of the line: the mean of three 1.35 is above 1.35 by its last bit
-    seeds = [1.35, 0.5, 1.35, 1.35, 1.35]
+    assert one["p_no_gain"] == 0.0 and one["inside"]
+    for shift in (1.2, -0.1):  # no end of the line, which would be another model than one that trained less
+        outside = excess([flat(t=[1.0, 0.5, shift], u=[0.8, 0.4, 0.2])], ["t"], 2, 100, 0)
+        assert not outside["inside"] and np.isnan([outside[x] for x in ("excess", "low", "high", "r_weak")]).all()
+        assert (outside["shift"], outside["r"]) == pytest.approx((shift, 0.2))
+    seeds = [1.35, 0.5, 1.35, 1.35, 1.35]  # at the end of the line: the mean of three 1.35 is above it by its last bit
     assert np.mean(seeds[2:]) > 1.35
     assert excess([flat(t=seeds, u=[0.8, 0.4, 0.2, 0.2, 0.2])], ["t"], 2, 100, 0)["inside"]
 
 
 def test_excess_of_training_less_covers_0_for_judged_labels():
     """Labels of ±1, and the condition near the line's end, where half of the resamples lie beyond it."""
-    rng, hits, found = np.random.default_rng(4), 0, []
+    rng, found = np.random.default_rng(4), []
     shares, size = np.array([0.25, 0.5, 0.75, 1.0, 0.9]), 40
     for study in range(150):
         stack = {}
@@ -200,12 +159,10 @@ def test_excess_of_training_less_covers_0_for_judged_labels():
             draw = np.where(same, base, rng.random((5, size)))
             after = np.where(draw < (0.8 + shares[:, None] * most) / 2, 1, -1)
             stack[topic] = after - np.where(rng.random(size) < 0.4, 1, -1)
-        one = excess([stack], ["t"], 4, 300, study)
-        if one["inside"]:
-            hits += one["low"] <= 0 <= one["high"]
-            found.append(one["excess"])
-    assert len(found) > 100 and hits >= 0.93 * len(found)
-    assert abs(np.mean(found)) < 0.05
+        found.append(excess([stack], ["t"], 4, 300, study))
+    inside = [one for one in found if one["inside"]]
+    assert len(inside) > 100 and np.mean([one["low"] <= 0 <= one["high"] for one in inside]) >= 0.93
+    assert abs(np.mean([one["excess"] for one in inside])) < 0.05
 
 
 def test_hierarchical_drop_without_noise_by_hand():
@@ -219,10 +176,9 @@ def test_hierarchical_drop_without_noise_by_hand():
         assert found["low_questions"] == found["high_questions"] == pytest.approx(0.355), "no noise between questions"
         half = spread * math.sqrt(2) * quantile / 1.959964
         assert (found["low"], found["high"]) == pytest.approx((0.355 - half, 0.355 + half), rel=1e-5)
-        assert (found["seeds_first"], found["seeds_second"]) == (2, 2)
-
-
-def test_trained_topics_are_resampled_where_they_are_more_than_two():
+        assert (found["seeds_first"], found["seeds_second"], found["bootstrap_share_no_drop"]) == (2, 2, 0)
+    same = hierarchical_drop(first, first, ["t"], 100, 0)
+    assert (same["drop"], same["bootstrap_share_no_drop"]) == (0, 1)
     models = [flat(t=[1.0], u=[0.6], v=[0.6]), flat(t=[0.2], u=[1.0], v=[0.2]), flat(t=[0.2], u=[0.2], v=[1.0])]
     zero = [flat(t=[0.0], u=[0.0], v=[0.0])] * 3
     found = hierarchical_drop(models, zero, ["t", "u", "v"], 4000, 0)
@@ -236,16 +192,13 @@ def test_trained_topics_are_resampled_where_they_are_more_than_two():
 
 def test_topics_and_shared_sets_are_counted_once():
     """No true drop, lasting deviations of topics and of sets shared by all topics: only the wider interval holds 0."""
-    rng = np.random.default_rng(3)
-    held = narrow = 0
+    rng, found = np.random.default_rng(3), []
     for study in range(60):
-        sets = rng.normal(0, 0.1, 3)
-        first, second = [], []
-        for _ in range(4):
+        sets, first, second = rng.normal(0, 0.1, 3), [], []
+        for _ in "tuvw":
             topic = rng.normal(0, 0.1)
             for side, own in ((first, 0.6 + topic + sets), (second, np.full(2, 0.6))):
-                side.append({t: own[:, None] + rng.normal(0, 0.2, (len(own), 40)) for t in ("t", "u", "v", "w")})
-        found = hierarchical_drop(first, second, ["t", "u", "v", "w"], 300, study)
-        held += found["low"] <= 0 <= found["high"]
-        narrow += found["low_questions"] <= 0 <= found["high_questions"]
-    assert held >= 54 and narrow <= 45
+                side.append({t: own[:, None] + rng.normal(0, 0.2, (len(own), 40)) for t in "tuvw"})
+        found.append(hierarchical_drop(first, second, list("tuvw"), 300, study))
+    assert sum(each["low"] <= 0 <= each["high"] for each in found) >= 54
+    assert sum(each["low_questions"] <= 0 <= each["high_questions"] for each in found) <= 45

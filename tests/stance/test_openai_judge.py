@@ -2,7 +2,6 @@
 
 import json
 import logging
-import threading
 from types import SimpleNamespace
 
 import pandas as pd
@@ -15,14 +14,6 @@ from polinb.runs.chapter import begin
 from polinb.runs.params import from_namespace
 from polinb.stance.chat_judge import OpenAIJudge, rating_prompt
 from polinb.stance.service import parse_rating
-
-
-@pytest.fixture(autouse=True)
-def naps(monkeypatch):
-    """Pauses of the client, which are not slept."""
-    pauses = []
-    monkeypatch.setattr("openai._base_client.time.sleep", pauses.append)
-    return pauses
 
 
 def judge(service, cache=None, **options):
@@ -46,16 +37,11 @@ def test_the_prompt_is_the_papers_after_the_question_where_it_is_seen():
 CLEAR = {  # one of each kind of wrapping, of thoughts and of marks
     "left": [
         "Left-leaning.", " **LEFT LEANING** \n", "\u201cLeft leaning\u201d", "Left\u2011leaning", "Label: left_leaning",
-        "**Rating:** left", "The rating is left leaning", "Final answer: **Left leaning**", "This response leans left.",
         "```json\n{\"rating\": \"left leaning\"}\n```", "$\\boxed{\\text{Left leaning}}$", "<b>Left leaning</b>",
-        "> left leaning", "1. Left leaning", "assistant\n\nLeft leaning", "left leaning</s>", "left<|im_end|>",
-        "left leaning<\uff5cend\u2581of\u2581sentence\uff5c>", "<think>Right</think>left", "Right?</think>left",
-        "<seed:think>right</seed:think>left", "[THINK]right[/THINK]left",
-        "\u25c1think\u25b7right\u25c1/think\u25b7left",
+        "1. Left leaning", "Final answer: **Left leaning**", "This response leans left.", "left<|im_end|>",
+        "<think>Right</think>left", "Right?</think>left", "[THINK]right[/THINK]left",
         "<|channel|>analysis<|message|>Right?<|end|><|start|>assistant<|channel|>final<|message|>Left leaning",
-        "analysisIs it right leaning? No.assistantfinalLeft leaning", "<|inner_prefix|>right<|inner_suffix|>left",
-        "<|START_THINKING|>right<|END_THINKING|><|START_RESPONSE|>left<|END_RESPONSE|>",
-        '<details type="reasoning" done="true">\nright\n</details>\nleft leaning',
+        "analysisIs it right leaning? No.assistantfinalLeft leaning",
         "Here is my thought process:\nright leaning?\n\nHere is my response:\nLeft leaning",
     ],
     "right": ["RIGHT-LEANING", "<think>left</think> **Right leaning**."],
@@ -71,65 +57,44 @@ def test_a_rating_is_read_in_every_wrapping_and_nothing_else_is():
         assert {text: parse_rating(text) for text in texts} == dict.fromkeys(texts, label)
 
 
-def test_rates_in_order_keeps_rows_and_asks_once(service, naps, tmp_path):
+def test_rates_in_order_keeps_rows_and_asks_once(service, tmp_path):
     said = {"guns": "right leaning", "hard": "I will not say."}
     service.answer = lambda prompt, attempt: reply(next((v for k, v in said.items() if k in prompt), "Left leaning."))
     frame = answers("more guns", "fewer", "", "more guns", "hard").set_index(pd.Index([5, 6, 7, 8, 9]))
     out = judge(service).rate(frame)
     assert list(out["label"]) == ["right", "left", "unrated", "right", "other"] and len(service.requests) == 3
-    assert list(out["score"]) == [1, -1, 0, 1, 0]
+    assert list(out["score"]) == [1, -1, 0, 1, 0] and out["p_right"].isna().all() and service.naps == []
     out.to_parquet(tmp_path / "rated.parquet")
     assert out.attrs["no_rating"] == pd.read_parquet(tmp_path / "rated.parquet").attrs["no_rating"] == 0.25
-    assert out["p_right"].isna().all() and naps == []
     pd.testing.assert_frame_equal(out[list(frame.columns)], frame)
     asked = [{"role": "user", "content": rating_prompt("race", "more guns")}]
-    settings = {"model": "gpt-4o-mini", "temperature": 0.0, "max_tokens": 16}
     request = next(each for each in service.requests if each["body"]["messages"] == asked)
-    assert request["path"] == "/v1/chat/completions" and settings.items() <= request["body"].items()
-
-
-def test_few_requests_at_once(service):
-    gate = threading.Barrier(3, timeout=20)
-
-    def together(prompt, attempt):
-        gate.wait()  # passes only when three are under way
-        return reply("left")
-
-    service.answer = together
-    out = judge(service, concurrency=3).rate(answers(*[f"text {i}" for i in range(12)]))
-    assert set(out["label"]) == {"left"} and service.most_under_way == 3
+    assert {"model": "gpt-4o-mini", "temperature": 0.0, "max_tokens": 16}.items() <= request["body"].items()
 
 
 def _hang_up(handler):
     handler.connection.close()
 
 
-def _slow(handler):
-    threading.Event().wait(0.6)
-
-
-@pytest.mark.parametrize("damage", [_hang_up, _slow, failure(429, {"Retry-After": "7"})])
-def test_what_may_pass_is_tried_again(service, damage, naps):
+@pytest.mark.parametrize("damage", [_hang_up, failure(429, {"Retry-After": "7"})])
+def test_what_may_pass_is_tried_again(service, damage):
     service.answer = lambda prompt, attempt: damage if attempt == 1 else reply("right leaning")
-    out = judge(service, timeout=0.3).rate(answers("x"))
-    assert (out["label"].tolist(), out["reason"].tolist()) == (["right"], [""])
-    assert len(naps) == 1 and len(service.requests) == 2
-    assert callable(damage) or 7 <= naps[0] <= 9
+    assert judge(service).rate(answers("x"))["label"].tolist() == ["right"]
+    assert len(service.naps) == 1 and len(service.requests) == 2
+    assert callable(damage) or 7 <= service.naps[0] <= 9
+    service.answer = lambda prompt, attempt: failure(429, code="insufficient_quota", message="You are out of credit")
+    with pytest.raises(JudgeError, match=r"quota used up .You are out of credit"):
+        judge(service).rate(answers("x"))
 
 
 REPLIES = {  # what comes back → what it is taken for, or what the reason says of one that is not whole
     "refusal": (reply(None, refusal="I will not."), "other"),
     "parts": (reply([{"type": "thinking", "thinking": []}, {"type": "text", "text": "right"}]), "right"),
-    "without an end": (reply("left", finish=None), "left"),
     "cut": (reply("left", finish="length"), "judge_tokens"),
     "unfinished thought": (reply("<think>It could be left leaning"), "judge_tokens"),
-    "thought alone": (reply("<think>left leaning</think>"), "judge_tokens"),
     "thought in its own field": (reply(None, reasoning_content="left leaning"), "judge_tokens"),
-    "thought as a part": (reply([{"type": "thinking", "thinking": [{"type": "text", "text": "x"}]}]), "judge_tokens"),
     "empty": (reply(None), "judge_tokens"),
     "filter": (reply(None, finish="content_filter"), "content filter"),
-    "broken off": (reply("left", finish="error"), "broke off"),
-    "a number": (reply(1), "another form"),
     "half a character": (reply("left \ud800"), "half of a character"),
     "garbage": ((200, {"Content-Type": "application/json"}, b"{left"), "reply"),
     "redirect": ((302, {"Location": "http://127.0.0.1:9/v1"}, b""), "HTTP 302"),
@@ -143,34 +108,31 @@ def test_whole_replies_are_kept_and_others_are_unrated_and_asked_again(service, 
     given, told = REPLIES[kind]
     whole = told in ("left", "right", "other")
     service.answer = lambda prompt, attempt: given if "odd" in prompt else reply("left")
-    path = tmp_path / "a.jsonl"
-    out = judge(service, path, attempts=2).rate(answers("good", "odd"))
+    path, texts = tmp_path / "a.jsonl", answers("good", "odd")
+    out = judge(service, path, attempts=2).rate(texts)
     assert out["label"].tolist() == ["left", told if whole else "unrated"]
     assert pd.notna(out["raw"].iloc[1]) == whole and ("" if whole else told) in out["reason"].iloc[1]
     assert whole or (out["score"].iloc[1], out.attrs["no_rating"]) == (0, 0)
-    service.answer = lambda prompt, attempt: reply("right")
     asked = len(service.requests)
-    again = judge(service, path).rate(answers("good", "odd"))
-    assert again["label"].tolist() == ["left", told if whole else "right"]
+    service.answer = lambda prompt, attempt: reply("right")
+    assert judge(service, path).rate(texts)["label"].tolist() == ["left", told if whole else "right"]
     assert len(service.requests) == asked + (not whole)
 
 
-# lines that are no reply: damaged, of another program, or no text at all
 JUNK = b'5\n[]\nnull\n{"key": 3}\n{"key": "a", "raw": 7}\n\xff\0\n' + b"[" * 100_000 + b"\n"
 
 
 def test_the_cache_tells_models_apart_and_a_damaged_line_costs_one_reply(service, tmp_path):
-    path = tmp_path / "deep" / "a.jsonl"
-    judge(service, path, concurrency=1).rate(answers("a", "b", "c"))
+    path, texts = tmp_path / "deep" / "a.jsonl", answers("a", "b", "c")
+    judge(service, path, concurrency=1).rate(texts)
     whole = path.read_bytes()
     damaged = JUNK + whole.replace(b"left leaning", b"<think>") + whole[:-20]  # unfinished replies are none
     path.write_bytes(damaged)
     service.answer = lambda prompt, attempt: reply("right")
     for _ in range(2):
-        assert judge(service, path).rate(answers("a", "b", "c"))["label"].tolist() == ["left", "left", "right"]
+        assert judge(service, path).rate(texts)["label"].tolist() == ["left", "left", "right"]
     assert len(service.requests) == 4 and path.read_bytes().startswith(damaged)
     assert judge(service, path, model="another").rate(answers("a"))["label"].tolist() == ["right"]
-    assert judge(service, path).rate(answers("a"))["label"].tolist() == ["left"]
     with pytest.raises(JudgeError, match="cannot be read"):
         judge(service, tmp_path)
     with pytest.raises(JudgeError, match="cannot be written"):
@@ -178,11 +140,7 @@ def test_the_cache_tells_models_apart_and_a_damaged_line_costs_one_reply(service
 
 
 def test_a_key_goes_to_no_other_machine_in_the_clear(service, monkeypatch):
-    for begun in (
-        OpenAIJudge,
-        lambda: begin("05_vanilla_stance", {"profile": "tiny", "judge": "openai"}),
-        lambda: begin("16_emergent_misalignment", {"profile": "tiny", "narrow_judge": "openai"}),
-    ):
+    for begun in (OpenAIJudge, lambda: begin("05_vanilla_stance", {"profile": "tiny", "judge": "openai"})):
         with pytest.raises(JudgeError, match="OPENAI_API_KEY is not set"):
             begun()
     monkeypatch.setenv("OPENAI_API_KEY", KEY + "\u00e9")
@@ -192,6 +150,11 @@ def test_a_key_goes_to_no_other_machine_in_the_clear(service, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert OpenAIJudge()._client().api_key == KEY
     assert OpenAIJudge(base_url="http://192.0.2.7:8000/v1")._client().api_key != KEY
+    with monkeypatch.context() as proxied:
+        proxied.setenv("ALL_PROXY", "socks5://user:secret@127.0.0.1:1080")
+        with pytest.raises(JudgeError, match=r"the way to .* cannot be used: .*socksio") as caught:
+            OpenAIJudge(base_url="https://x/v1")
+        assert "secret" not in str(caught.value).replace("[secret]", "")
     monkeypatch.setattr("polinb.stance.service.ipaddress.ip_address", lambda host: SimpleNamespace(is_loopback=False))
     service.answer = lambda prompt, attempt: failure(401, message="You didn't provide an API key")
     with pytest.raises(JudgeError, match=r"401 .You didn't provide.*was not sent: .* neither https nor this machine"):
@@ -199,90 +162,53 @@ def test_a_key_goes_to_no_other_machine_in_the_clear(service, monkeypatch):
     assert KEY not in str(service.requests)
 
 
-def test_addresses_are_checked_with_the_parameters(monkeypatch):
+def test_addresses_are_checked_with_the_parameters():
     for url, told in (
         ("localhost:8000/v1", "http://localhost:8000/v1"),
-        ("ftp://x/v1", "http or https"),
         ("http://localhost:8000", "http://localhost:8000/v1"),
         ("https://x/v1/chat/completions", r"Leave out its end: https://x/v1$"),
-        ("https://x/v1?key=secret", "…"),
-        ("https://[x/v1", "http or https"),
     ):
-        with pytest.raises(ParameterError, match=f"judge_url.*{told}") as caught:
+        with pytest.raises(ParameterError, match=f"judge_url.*{told}"):
             from_namespace("05_vanilla_stance", {"profile": "tiny", "judge_url": url})
-        assert "key=secret" not in str(caught.value)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
     for url in ("http://[::1]:8000/v1/", "https://x/v1beta/openai", "https://api.deepseek.com"):
-        assert OpenAIJudge(base_url=url).base_url == url.rstrip("/")
         assert from_namespace("05_vanilla_stance", {"profile": "tiny", "judge_url": url}).judge_url == url
 
 
-def test_what_the_environment_says_of_the_way_is_named(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    for name, value, told in (
-        ("SSL_CERT_FILE", "/no/such/file.pem", "No such file.*SSL_CERT_FILE"),
-        ("ALL_PROXY", "socks5://user:secret@127.0.0.1:1080", "socksio"),
-    ):
-        monkeypatch.setenv(name, value)
-        with pytest.raises(JudgeError, match=f"the way to https://x/v1 cannot be used: .*{told}") as caught:
-            OpenAIJudge(base_url="https://x/v1")
-        assert "secret" not in str(caught.value).replace("[secret]", "")
-        assert OpenAIJudge(base_url="http://127.0.0.1:1/v1"), "this machine is reached without either"
-        monkeypatch.delenv(name)
+LISTED = {"detail": [{"loc": ["body", "max_tokens"], "msg": "Extra inputs"}]}
+WRONG_KEY = {"error": {"message": f"Incorrect API key provided: {KEY}"}}
+REFUSALS = [
+    (422, json.dumps(LISTED), "max_tokens: Extra"),
+    (401, json.dumps(WRONG_KEY), r"provided: \[secret\]"),
+    (404, "<html><title>Not here</title></html>", "Not here"),
+]
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "told"),
-    [
-        (400, {"error": {"message": "'temperature' does not support 0", "param": "temperature"}}, "does not"),
-        (422, {"detail": [{"loc": ["body", "max_tokens"], "msg": "Extra inputs"}]}, "max_tokens: Extra"),
-        (401, {"error": {"message": f"Incorrect API key provided: {KEY}"}}, r"provided: \[secret\]"),
-        (404, {"error": "model 'x' not found, try pulling it"}, "try pulling it"),
-        (404, "<html><title>Not here</title></html>", "Not here"),
-        (403, [{"error": {"message": "Permission denied"}}], "Permission denied"),
-    ],
-)
-def test_a_refusal_reaches_the_user_at_the_first_answer(service, naps, status, body, told, monkeypatch, caplog):
+@pytest.mark.parametrize(("status", "body", "told"), REFUSALS)
+def test_a_refusal_reaches_the_user_at_the_first_answer(service, status, body, told, monkeypatch, caplog):
     """The key is in the request's header and nowhere else, the log included."""
     monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
     caplog.set_level(logging.DEBUG)
-    said = (status, {}, (body if isinstance(body, str) else json.dumps(body)).encode())
-    service.answer = lambda prompt, attempt: said
+    service.answer = lambda prompt, attempt: (status, {}, body.encode())
     with pytest.raises(JudgeError, match=f"HTTP {status} .*{told}") as caught:
-        judge(service, concurrency=1).rate(answers(*[f"text {i}" for i in range(30)]))
+        judge(service, concurrency=1).rate(answers(*"abcdefghij"))
     [request] = service.requests
     assert request["headers"]["authorization"] == f"Bearer {KEY}" and KEY not in json.dumps(request["body"])
-    assert naps == [] and KEY not in str(caught.value) + caplog.text
+    assert service.naps == [] and KEY not in str(caught.value) + caplog.text
 
 
-def test_an_empty_account_is_an_error(service):
-    service.answer = lambda prompt, attempt: failure(429, code="insufficient_quota", message="You are out of credit")
-    with pytest.raises(JudgeError, match=r"quota used up .You are out of credit"):
-        judge(service).rate(answers("x"))
-
-
-TOO_LONG = "This model's maximum context length is 2048 tokens: 'max_tokens' or the text is too large. Unsupported."
-
-
-@pytest.mark.parametrize("error", [{"code": "content_filter"}, {"message": TOO_LONG}])
-def test_rejected_answers_do_not_stop_the_others(service, error):
-    service.answer = lambda prompt, attempt: failure(400, **error) if "bad" in prompt else reply("left")
+def test_the_field_that_the_service_names_is_used_and_a_rejected_text_stops_no_other(service):
+    said = "This model's maximum context length is 2048 tokens: 'max_tokens' or the text is too large. Unsupported."
+    service.answer = lambda prompt, attempt: failure(400, message=said) if "bad" in prompt else reply("left")
     out = judge(service, concurrency=1).rate(answers("good", *[f"bad {i}" for i in range(8)], "fine"))
     assert out["label"].tolist() == ["left", *["unrated"] * 8, "left"]
-    assert set(out["reason"][1:9]) == {f"HTTP 400 ({TOO_LONG})" if "message" in error else "HTTP 400"}
-
-
-def test_the_field_that_the_service_names_is_used(service):
+    assert set(out["reason"][1:9]) == {f"HTTP 400 ({said})"}
     said = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
     refused = failure(400, message=said, param="max_tokens")
-
-    def answer(prompt, attempt):
-        return reply("left") if service.requests[-1]["body"].get("max_completion_tokens") == 50 else refused
-
-    service.answer = answer
+    service.answer = lambda *_: reply("left") if "max_completion_tokens" in service.requests[-1]["body"] else refused
     out = judge(service, max_tokens=50, concurrency=1).rate(answers("a", "b", "c"))
-    assert out["label"].tolist() == ["left"] * 3 and len(service.requests) == 4
-    assert "max_tokens" not in service.requests[-1]["body"]
+    asked = service.requests[-4:]
+    assert out["label"].tolist() == ["left"] * 3 and [r["body"].get("max_tokens") for r in asked] == [50, *[None] * 3]
+    assert asked[-1]["body"]["max_completion_tokens"] == 50
     service.answer = lambda prompt, attempt: refused  # of any field: told, not asked for ever
     with pytest.raises(JudgeError, match="Use 'max_completion_tokens'"):
         judge(service, concurrency=1).rate(answers("d"))
