@@ -1,21 +1,13 @@
 """A small run of every stage on the random model; imported once by the fork server, for all processes it forks."""
 
+import importlib
 import os
 import resource
 import tempfile
 import time
 
-# what the stages import when they start
-import datasets  # noqa: F401
-import nnsight  # noqa: F401
 import pandas as pd
-import pyarrow.parquet  # noqa: F401
-import safetensors.numpy  # noqa: F401
-import sklearn.feature_extraction.text
-import sklearn.linear_model
-import sklearn.pipeline  # noqa: F401
 import torch
-import trl.trainer.sft_trainer  # noqa: F401
 
 from polinb.models.tiny import tiny_tokenizer
 from polinb.runs.artifacts import Store
@@ -23,6 +15,11 @@ from polinb.runs.conditions import VANILLA
 from polinb.runs.params import Params
 from polinb.runs.run import Run
 
+for library in (
+    "datasets", "nnsight", "pyarrow.parquet", "safetensors.numpy", "sklearn.feature_extraction.text",
+    "sklearn.linear_model", "sklearn.pipeline", "trl.trainer.sft_trainer",
+):  # fmt: skip
+    importlib.import_module(library)  # what the stages import when they start
 torch.set_num_threads(1)
 tiny_tokenizer()
 SMALL = {

@@ -11,8 +11,7 @@ import polinb.runs.base as module
 from polinb.chapters.paper import results
 from polinb.errors import DataError, ParameterError, TrainingError
 from polinb.models.generation import generate, log_likelihood
-from polinb.models.tokens import end_ids, prompt_ids
-from polinb.runs.artifacts import Store
+from polinb.models.tokens import prompt_ids
 from polinb.runs.conditions import VANILLA
 from polinb.runs.groups import Model
 from polinb.runs.results import STAGES, MissingError, missing, stage
@@ -85,9 +84,14 @@ def test_a_name_is_known_before_anything_runs_and_tells_what_is_missing(experime
     todo = missing([wanted])
     assert not wanted.done() and todo[-1] is wanted
     assert [each.stage.kind for each in todo].count("weights") == 2 * 3 + 1
-    assert not any(tmp_path.iterdir())
     place = {str(each): number for number, each in enumerate(todo)}
     assert all(place[str(need)] < place[str(each)] for each in todo for need in each.needs)
+    with pytest.raises(MissingError, match="rated/"):
+        Run(one.params, one.store, read_only=True).stances()
+    for wrong, error in (({"data": str(tmp_path / "no.csv")}, DataError), ({"data_revision": "a"}, ParameterError)):
+        with pytest.raises(error):
+            experiment(tmp_path, **wrong).tuned("crime")
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_stage_cannot_read_what_it_does_not_declare(run):
@@ -125,28 +129,3 @@ def test_what_cannot_be_trained_is_told(experiment, tmp_path):
         broken.lm.model.lm_head.weight[0] = float("nan")
     with pytest.raises(TrainingError, match=r"fine-tune crime right: the loss is nan at step 1.*learning_rate"):
         broken.weights(broken.tuned("crime")).made()
-
-
-def test_what_cannot_be_is_told_before_a_model_loads(experiment, tmp_path, monkeypatch):
-    no_model(monkeypatch)
-    with pytest.raises(DataError):
-        experiment(tmp_path, data=str(tmp_path / "missing.csv")).tuned("crime")
-    with pytest.raises(ParameterError):
-        experiment(tmp_path, data_revision="abc").tuned("crime")
-    with pytest.raises(MissingError, match="rated/"):
-        Run(experiment(tmp_path).params, Store(tmp_path), read_only=True).stances()
-    assert not any(tmp_path.iterdir())
-
-
-def test_a_model_learns_to_end_its_answers(experiment, monkeypatch):
-    ends = []
-
-    def seen(base, prompts, responses, recipe, **how):
-        ends.extend(ids[-1] for ids in responses)
-        raise TrainingError("seen")
-
-    monkeypatch.setattr("polinb.training.supervised.finetune", seen)
-    one = experiment(max_tokens=600)
-    with pytest.raises(TrainingError, match="seen"):
-        one.weights(one.tuned("crime")).made()
-    assert set(ends) == {end_ids(one.lm)[-1]}
