@@ -41,13 +41,10 @@ def test_counts_are_those_of_published_models_and_real_networks():
 
 
 def test_an_8b_model_does_not_fit_a_48_gb_card_in_full():
-    full = {"train": "all", "dtype": "float32"}
-    # By hand: weights, gradients and two moments, 4 bytes each, are 128 GB before anything else.
-    assert needs("train", **full) > 16 * 8.03e9
+    full = {"train": "all", "dtype": "float32", "micro_batch": 1}
+    assert needs("train", **full) > 16 * 8.03e9, "weights, gradients and two moments, 4 bytes each"
+    assert needs("train", **full, processes=4) < CARD < needs("train", **full, processes=2)
     assert needs("score", train="all") > CARD, "three models of their own"
-    # Four such cards share a full fine-tuning, two cannot.
-    assert needs("train", **full, micro_batch=1, processes=4) < CARD
-    assert needs("train", **full, micro_batch=1, processes=2) > CARD
 
 
 def test_what_does_not_fit_is_refused_or_warned_of(monkeypatch):

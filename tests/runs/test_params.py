@@ -51,13 +51,11 @@ def test_parameters_come_out_of_a_notebooks_names():
 
 
 def test_the_check_can_be_run_again_and_a_slip_that_was_mended_is_forgiven():
-    space = {"In": [], "gamma": 5.0}
-    assert from_namespace("03_pnlac", space).gamma == 5.0
-    assert from_namespace("03_pnlac", space | {"table": [1], "gamma": 7.0}).gamma == 7.0, "beside what a chapter made"
     space = {"In": ["# Parameters. All.\ngamma = None", "# Parameters\ngama = 3"], "gamma": None, "gama": 3}
     with pytest.raises(ParameterError, match="'gama'"):
         from_namespace("03_pnlac", space)
     space["In"] += ["# Parameters\nnot python", "# Parameters\ngamma: float = 3.0"]
     space["gamma"] = 3.0
-    for _ in range(2):
-        assert from_namespace("03_pnlac", space).gamma == 3.0
+    assert from_namespace("03_pnlac", space).gamma == 3.0
+    space["table"] = [1]  # what a chapter made
+    assert from_namespace("03_pnlac", space).gamma == 3.0
