@@ -1,8 +1,6 @@
 """Kill -9 at random moments, several at once, a full disk: every run ends with the bytes of an undisturbed one.
 
-That one is made by the tests' own process, all others elsewhere and with another hash seed (``forked.server``).
-Compared is every file of every artifact, byte for byte, but for times (``stores.record``). An artifact that was
-finished is never made again: its folder stays the same one (inode and time of change), through every kill to the end.
+An artifact that was finished is never made again: its folder stays the same one (inode and time of change).
 """
 
 import random

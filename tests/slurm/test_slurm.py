@@ -1,7 +1,4 @@
-"""The tiny pipeline on a real SLURM of one node: it runs, survives a cancelled job and a killed controller.
-
-That SLURM is on loopback, with its own keys, ports and folders, started and stopped here.
-"""
+"""The tiny pipeline on a real SLURM of one node: it runs, survives a cancelled job and a killed controller."""
 
 import contextlib
 import os
@@ -51,7 +48,7 @@ SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
 
 class Cluster:
-    """A running SLURM; ``environment`` makes sbatch, squeue and scancel talk to it."""
+    """A running SLURM on loopback, with its own keys, ports and folders; ``environment`` makes its commands find it."""
 
     def __init__(self, folder):
         self.folder, self.running = folder, []
