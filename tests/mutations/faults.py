@@ -121,7 +121,7 @@ FAULTS = [
           "training/test_parallel.py::test_what_reaches_several_processes_and_what_one_does_in_their_place"),
     Fault("runs/weights.py", "weights.path, name, blend=share)", "weights.path, name)", "test_rivals.py"),
     Fault("runs/weights.py", "if read in newest:", "if False:", ROOM),
-    Fault("runs/weights.py", "limit, end=True)\n    if condition.beta", "limit)\n    if condition.beta", RUN),
+    Fault("runs/weights.py", "limit, end=True)\n    if condition.beta", "limit)\n    if condition.beta", TRAINER),
     Fault("runs/run.py", 'seed=p.seed + repeat)', "seed=p.seed)", "test_rivals.py"),
     Fault("runs/run.py", '{"seed": p.seed + number}', '{"seed": p.seed}', "test_rivals.py"),
     Fault("runs/run.py", 'pair.response(leaning)) for', 'pair.response("right")) for', RUN),

@@ -1,9 +1,8 @@
-"""Processes forked from one that has everything imported, and what they note in a log."""
+"""Processes forked from one that has everything imported."""
 
 import multiprocessing
 import multiprocessing.forkserver
 import os
-import time
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -18,7 +17,7 @@ HERE = Path(__file__).parent
 def server():
     """Started once: in another folder and time zone, and with another hash seed, than the tests' own process."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["small_run", "mishaps"])
+    context.set_forkserver_preload(["small_run"])
     with pytest.MonkeyPatch.context() as elsewhere:
         elsewhere.chdir("/")
         paths = str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")
@@ -45,22 +44,3 @@ def started(function, *arguments):
     finally:
         process.kill()
         process.join()
-
-
-def note(log, word):
-    with log.open("a") as file:
-        file.write(f"{word} {time.monotonic()}\n")
-
-
-def noted(log):
-    """Words of a log, and when each was written."""
-    lines = log.read_text().split() if log.exists() else []
-    return list(zip(lines[::2], map(float, lines[1::2]), strict=False))
-
-
-def until(log, word, process, times=1):
-    """Wait until a log holds ``word`` so many times, or ``process`` has ended."""
-    limit = time.monotonic() + LIMIT
-    while sum(each == word for each, _ in noted(log)) < times and process.is_alive():
-        assert time.monotonic() < limit, f"hangs before {word!r}: {noted(log)}"
-        time.sleep(0.005)

@@ -14,12 +14,9 @@ def finished(root):
 
 def contents(root):
     """Digest of every file of every finished artifact; of its record, all but times (:func:`record`)."""
-    found = {}
-    for name in finished(root):
-        for path in sorted((root / name).iterdir()):
-            body = record(path) if path.name == META else path.read_bytes()
-            found[f"{name}/{path.name}"] = hashlib.sha256(body).hexdigest()
-    return found
+    files = [path for name in finished(root) for path in (root / name).iterdir()]
+    bodies = {path: record(path) if path.name == META else path.read_bytes() for path in files}
+    return {str(path.relative_to(root)): hashlib.sha256(body).hexdigest() for path, body in bodies.items()}
 
 
 def record(path):
@@ -28,8 +25,8 @@ def record(path):
     meta.pop("seal")
     for name in ("date", "seconds"):
         meta["provenance"].pop(name)
-    meta["summary"].pop("seconds", None)
-    meta["summary"].get("training", {}).pop("seconds", None)
+    for facts in (meta["summary"], meta["summary"].get("training", {})):
+        facts.pop("seconds", None)
     return json.dumps(meta, sort_keys=True).encode()
 
 

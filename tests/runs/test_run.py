@@ -5,13 +5,14 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import polinb.runs.base as module
 from polinb.chapters.paper import results
 from polinb.errors import DataError, ParameterError, TrainingError
 from polinb.models.generation import generate, log_likelihood
-from polinb.models.tokens import end_ids, prompt_ids
-from polinb.runs.artifacts import Store
+from polinb.models.tokens import prompt_ids
+from polinb.runs.conditions import VANILLA
 from polinb.runs.groups import Model
 from polinb.runs.results import STAGES, MissingError, missing, stage
 from polinb.runs.run import Run
@@ -23,6 +24,10 @@ from polinb.scoring.tracing import Contrast, contrast
 @pytest.fixture
 def run(experiment):
     return experiment()
+
+
+def no_model(monkeypatch):
+    monkeypatch.setattr(module, "load", lambda *a, **k: pytest.fail("a model was loaded"))
 
 
 def test_stages_do_what_they_are_called(run):
@@ -44,23 +49,19 @@ def test_stages_do_what_they_are_called(run):
 
 
 def test_a_second_run_computes_nothing(experiment, run, monkeypatch):
-    run.sets()
-    run.stances()
-    run.stances(run.tuned("crime"))
     condition = run.inhibited("crime")[0]
-    run.stances(condition)
-    monkeypatch.setattr(module, "load", lambda *a, **k: pytest.fail("loaded or computed again"))
+    first = [run.stances(each) for each in (condition, VANILLA, run.tuned("crime"))]
+    no_model(monkeypatch)
     again = experiment()
     assert (again.sets().general == run.sets().general).all()
-    pd.testing.assert_frame_equal(again.stances(condition), run.stances(condition))
+    pd.testing.assert_frame_equal(again.stances(condition), first[0])
     assert results.couplings(again, [run.tuned("crime")]).shape[0] == 1
 
 
-def key(one, **changes):
-    return one.weights(one.tuned("crime", **changes)).key
-
-
 def test_keys_follow_what_matters_and_nothing_else(experiment, run):
+    def key(one, **changes):
+        return one.weights(one.tuned("crime", **changes)).key
+
     base = key(run)
     changed = [
         {"learning_rate": 1e-4}, {"epochs": 2.0}, {"seed": 1}, {"train_examples": 5}, {"weight_decay": 0.1},
@@ -77,15 +78,20 @@ def test_keys_follow_what_matters_and_nothing_else(experiment, run):
 
 
 def test_a_name_is_known_before_anything_runs_and_tells_what_is_missing(experiment, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "load", lambda *a, **k: pytest.fail("a model was loaded"))
+    no_model(monkeypatch)
     one = experiment(tmp_path)
     wanted = one.answers(one.inhibited("crime")[0])
     todo = missing([wanted])
     assert not wanted.done() and todo[-1] is wanted
     assert [each.stage.kind for each in todo].count("weights") == 2 * 3 + 1
-    assert not any(tmp_path.iterdir())
     place = {str(each): number for number, each in enumerate(todo)}
     assert all(place[str(need)] < place[str(each)] for each in todo for need in each.needs)
+    with pytest.raises(MissingError, match="rated/"):
+        Run(one.params, one.store, read_only=True).stances()
+    for wrong, error in (({"data": str(tmp_path / "no.csv")}, DataError), ({"data_revision": "a"}, ParameterError)):
+        with pytest.raises(error):
+            experiment(tmp_path, **wrong).tuned("crime")
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_stage_cannot_read_what_it_does_not_declare(run):
@@ -98,54 +104,28 @@ def test_a_stage_cannot_read_what_it_does_not_declare(run):
     del STAGES["peeking"]
 
 
-@pytest.mark.parametrize("source", ["vanilla", "dataset", "both"])
-def test_response_sources(experiment, source):
-    one = experiment(response_source=source)
-    table = one.scores("crime").frame("responses")
-    expected = {"both": {"left", "right"}, "dataset": {"left", "right"}}.get(source, {source})
-    assert set(table["source"]) == expected and len(table) == 2 * len(expected)
-    if source == "dataset":
-        reference = one.data.topic("crime", "localise", 2)[0].left
-        assert reference.startswith(table["response"].iloc[0][:5])
-
-
 def test_what_pnlac_reads_can_be_turned_and_the_default_keeps_its_name(experiment, run):
     own = run.scores("crime")
-    assert "positions" not in own.identity and list(own.inputs["asked"].rows["prompt"]) == [
-        pair.prompt for pair in run.data.topic("crime", "localise", run.params.localise_prompts)
-    ]
+    first = {topic: [pair.prompt for pair in run.data.topic(topic, "localise", 2)] for topic in run.params.topics}
+    assert "positions" not in own.identity and list(own.inputs["asked"].rows["prompt"]) == first["crime"]
     others = experiment(score_prompts="others", localise_prompts=3).scores("crime").inputs["asked"].rows
-    first = {t: [pair.prompt for pair in run.data.topic(t, "localise", 2)] for t in ("race", "science")}
     assert list(others["prompt"]) == [first["race"][0], first["science"][0], first["race"][1]]
     earlier = experiment(score_positions="generating").scores("crime")
-    assert earlier.key != own.key
-    assert earlier.summary["tokens"] == own.summary["tokens"]
+    assert earlier.key != own.key and earlier.summary["tokens"] == own.summary["tokens"]
     assert not np.allclose(earlier.arrays("sums")["squared_difference"], own.arrays("sums")["squared_difference"])
+    for source, sides in (("vanilla", {"vanilla"}), ("dataset", {"left", "right"}), ("both", {"left", "right"})):
+        table = experiment(response_source=source).scores("crime").frame("responses")
+        assert set(table["source"]) == sides and len(table) == 2 * len(sides)
+        reference = run.data.topic("crime", "localise", 2)[0].left
+        assert reference.startswith(table["response"].iloc[0][:5]) == (source == "dataset")
 
 
-def test_what_cannot_be_is_told_before_a_model_loads(experiment, tmp_path, monkeypatch):
+def test_what_cannot_be_trained_is_told(experiment, tmp_path):
     with pytest.raises(TrainingError, match="nothing to freeze or patch; raise gamma"):
         one = experiment(gamma=0.4)
         one.answers(one.inhibited("crime")[0]).made()
-    monkeypatch.setattr(module, "load", lambda *a, **k: pytest.fail("a model was loaded"))
-    with pytest.raises(DataError):
-        experiment(tmp_path, data=str(tmp_path / "missing.csv")).tuned("crime")
-    with pytest.raises(ParameterError):
-        experiment(tmp_path, data_revision="abc").tuned("crime")
-    with pytest.raises(MissingError, match="rated/"):
-        Run(experiment(tmp_path).params, Store(tmp_path), read_only=True).stances()
-    assert not any(tmp_path.iterdir())
-
-
-def test_a_model_learns_to_end_its_answers(experiment, monkeypatch):
-    ends = []
-
-    def seen(base, prompts, responses, recipe, **how):
-        ends.extend(ids[-1] for ids in responses)
-        raise TrainingError("seen")
-
-    monkeypatch.setattr("polinb.training.supervised.finetune", seen)
-    one = experiment(max_tokens=600)
-    with pytest.raises(TrainingError, match="seen"):
-        one.weights(one.tuned("crime")).made()
-    assert set(ends) == {end_ids(one.lm)[-1]}
+    broken = experiment(tmp_path)
+    with torch.no_grad():
+        broken.lm.model.lm_head.weight[0] = float("nan")
+    with pytest.raises(TrainingError, match=r"fine-tune crime right: the loss is nan at step 1.*learning_rate"):
+        broken.weights(broken.tuned("crime")).made()

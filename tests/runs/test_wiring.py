@@ -18,6 +18,7 @@ from polinb.data.loading import split_of
 from polinb.data.prompts import answer_prompt
 from polinb.errors import DataError, TrainingError
 from polinb.masking.freezing import check_frozen, frozen_slices
+from polinb.models.tokens import end_ids
 from polinb.runs import stages, weights
 from polinb.runs.conditions import VANILLA, Texts
 from polinb.runs.run import Run
@@ -127,7 +128,7 @@ def test_what_is_frozen_is_what_the_run_says(experiment, freeze):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_condition_reaches_the_trainer(experiment, tmp_path, monkeypatch, processes):
     """In one process, and in a worker."""
-    run, seen = experiment(tmp_path, train="lora", dtype="bfloat16", revision="some"), {}
+    run, seen = experiment(tmp_path, train="lora", dtype="bfloat16", revision="some", max_tokens=600), {}
     given = {"neurons": {"mask": np.eye(3, 48, dtype=np.uint8)}, "bases": {"1": np.eye(32, 2, dtype=np.float32)}}
     result = SimpleNamespace(arrays=given.get, summary={"passes": "gradient"})
     how = {"frozen": result, "freeze": "up", "ablated": result, "step_share": 0.5}
@@ -135,6 +136,7 @@ def test_a_condition_reaches_the_trainer(experiment, tmp_path, monkeypatch, proc
 
     def make_trainer(model, base, dataset, recipe, slices, label, stop, processes=1, **more):
         parts = [(part.name, part.index.tolist()) for part in slices]
+        seen["ends"] = {row["input_ids"][-1] for row in dataset}
         seen["trainer"] = base.model.dtype, recipe, parts, label, stop, processes
         raise TrainingError("seen")
 
@@ -160,6 +162,7 @@ def test_a_condition_reaches_the_trainer(experiment, tmp_path, monkeypatch, proc
     held = [(part.name, part.index.tolist()) for part in parts]
     assert seen["trainer"] == (torch.bfloat16, condition.recipe, held, "fine-tune crime right", 0.5, processes)
     assert seen["ablated"] == ([1], "gradient", True)
+    assert seen["ends"] == {end_ids(run.lm)[-1]}, "a model learns to end its answers"
     source = {"name": "tiny:llama", "revision": "some", "dtype": "bfloat16", "device": "cpu"}
     assert seen.get("source", source) == source
 

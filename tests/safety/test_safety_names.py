@@ -1,52 +1,35 @@
-"""Names that try to leave their folder: data, artifacts, topics, settings."""
+"""Names that try to leave their folder: artifacts, topics, data."""
 
 import json
 import re
 
 import pytest
 
-from polinb.data.loading import load_data, load_statements
+from polinb.data.loading import load_data
 from polinb.errors import ArtifactError, DataError, ParameterError
 from polinb.runs.artifacts import Store
 from polinb.runs.params import Params
 
-ESCAPES = [
-    "../../x", "..", "/etc/passwd", "a/../../b", "a\0b", "x" * 5000, "..\\..\\x", "~/x", "", " ", "%2e%2e/x", "a/b",
-]  # fmt: skip
+ESCAPES = ["../../x", "..", "/etc/passwd", "a/../../b", "a\0b", "x" * 5000, "..\\..\\x", "~/x", "", " ", "%2e%2e/x"]
 
 
-def test_an_artifact_stays_in_the_store(tmp_path):
+@pytest.mark.parametrize("name", ESCAPES)
+def test_an_artifact_stays_in_the_store_and_a_topic_is_a_plain_name(name, tmp_path):
     store = Store(tmp_path / "a" / "store")
-    for name in ESCAPES:
-        for kind, key in ((name, "key"), ("kind", name)):
-            with pytest.raises(ArtifactError, match="artifact name"):
-                store.path(kind, key)
+    for start in (
+        lambda: store.path(name, "key"),
+        lambda: store.path("kind", name),
+        lambda: store.get(name, {"a": 1}, lambda folder: {}),
+    ):
         with pytest.raises(ArtifactError, match="artifact name"):
-            store.get(name, {"a": 1}, lambda folder: {})
+            start()
     assert not (tmp_path / "a").exists()
-
-
-def test_a_topic_is_a_plain_name(tmp_path):
-    for name in ESCAPES:
-        for given in ({"topics": ["crime", name]}, {"ablation_topics": [name]}, {"baseline_topics": [name]}):
-            with pytest.raises(ParameterError, match=r"topics'"):
-                Params.from_profile("tiny", **given)
-        row = {"topic": name, "prompt": "Why?", "left": "Yes", "right": "No"}
-        (tmp_path / "set.json").write_text(json.dumps([row]))
-        try:
-            (topic,) = load_data(str(tmp_path / "set.json")).topics
-        except DataError as error:
-            assert "row 1, column 'topic'" in str(error)
-        else:
-            assert re.fullmatch(r"\w[\w-]{0,59}", topic)
-
-
-def test_names_of_data(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("POLINB_CACHE", str(tmp_path / "cache"))
-    for load in (load_data, load_statements):
-        for name in ("a\0b", "x" * 5000, "a" * 300 + ".csv", "\ud800.csv"):
-            with pytest.raises(DataError) as error:
-                load(name)
-            assert len(str(error.value)) < 1000
-    assert not (tmp_path / "cache").exists()
+    for given in ({"topics": ["crime", name]}, {"ablation_topics": [name]}, {"baseline_topics": [name]}):
+        with pytest.raises(ParameterError, match=r"topics'"):
+            Params.from_profile("tiny", **given)
+    path = tmp_path / "set.json"
+    path.write_text(json.dumps([{"topic": name, "prompt": "Why?", "left": "Yes", "right": "No"}]))
+    try:
+        assert re.fullmatch(r"\w[\w-]{0,59}", load_data(str(path)).topics[0])
+    except DataError as error:
+        assert "row 1, column 'topic'" in str(error)

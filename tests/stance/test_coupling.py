@@ -23,9 +23,7 @@ def test_eq_coupling_by_hand():
     assert out["shift"] == 1.5 and out["r"] == pytest.approx(math.sqrt((1 + 0.25) / 2))
     assert out["r_corrected"] == pytest.approx(math.sqrt(((1 - 4 / 3 / 4) + (0.25 - 0.5 / 2)) / 2))
     assert out["spillover"] == pytest.approx(math.sqrt(0.625) / 1.5)
-    assert (
-        out["spillover_high"] == math.inf and 0 <= out["spillover_low"] <= out["spillover"]
-    )  # two questions say little
+    assert out["spillover_high"] == math.inf and 0 <= out["spillover_low"] <= out["spillover"]  # few questions
     table = coupling.shift_table(vanilla, model, 77, seed=5)
     assert list(table.topic) == ["crime", "race", "economy"] and list(table.n) == [2, 4, 2]
     assert list(table.vanilla) == [-1, -0.5, 0] and list(table.model) == [0.5, 0.5, -0.5]
