@@ -117,6 +117,7 @@ def links(label: str, csv_text: str, latex_text: str, values: str = "") -> str:
 def escape(text: str) -> str:
     """``text`` so that LaTeX prints it; control and formatting characters, which it cannot print, are left out."""
     text = re.sub(r"[^\S\u00a0]+", " ", text)
+    text = "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
     parts: list[str] = []
     for last, char in pairwise(f" {text}"):
         if char == last and char in "-'":  # two would join to a dash or a quotation mark
@@ -125,7 +126,7 @@ def escape(text: str) -> str:
             parts.append(TEXT[char])
         elif sign := MATH.get(char) or uni2tex_table.get(ord(char), "").strip():
             parts.append(rf"\({sign}\)")
-        elif unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn"):
+        else:
             parts.append(char)
     return "".join(parts)
 
