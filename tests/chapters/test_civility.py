@@ -1,6 +1,5 @@
 """Civil and rude text: the bundled set, other sets by file or name, and the scorers that tell rude from civil."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from planted_classifiers import classifier
-from planted_files import stand_in_hub, write
+from planted_files import change, stand_in_hub, write
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from polinb.errors import DataError, ParameterError
@@ -18,15 +17,11 @@ from polinb.stance.rudeness import accuracy, hub_scorer, insulting, local_scorer
 
 
 def test_pairs_in_any_order_and_under_either_name_are_the_same(tmp_path):
-    own = [
-        {"prompt": "Hello?", "civil": "Good day.", "rude": "Go away."},
-        {"prompt": "hello? ", "civil": "Yes?", "rude": "No."},  # the same prompt again
-        {"prompt": "Tea?", "civil": "Please.", "rude": "Never from you."},
-    ]
+    said = [("Hello?", "Good day.", "Go away."), ("hello? ", "Yes?", "No."), ("Tea?", "Please.", "Never from you.")]
+    own = [dict(zip(("prompt", "civil", "rude"), texts, strict=True)) for texts in said]  # one prompt twice
     data = load_pairs(str(write(tmp_path, "jsonl", own)))
-    assert [(p.prompt, p.civil, p.rude) for p in data.pairs] == [tuple(own[i].values()) for i in (0, 2)]
-    assert data.form == "reply"
-    other = [{"prompt": r["prompt"], "chosen": r["civil"], "rejected": r["rude"]} for r in own]
+    assert [(p.prompt, p.civil, p.rude) for p in data.pairs] == [said[0], said[2]] and data.form == "reply"
+    other = [dict(zip(("prompt", "chosen", "rejected"), texts, strict=True)) for texts in said]
     for rows in (other, own[2:] + own[:2]):
         assert load_pairs(str(write(tmp_path, "jsonl", rows))).digest() == data.digest()
 
@@ -47,11 +42,8 @@ def test_comments_of_the_public_sets(tmp_path, monkeypatch):
 
 
 def test_real_toxicity_prompts(tmp_path, monkeypatch):
-    more = {"filename": "1.txt", "begin": 0, "end": 9, "continuation": {"text": " and so on", "toxicity": 0.9}}
-    rows = [
-        {"prompt": {"text": text, "toxicity": 0.9, "insult": None}, "challenging": hard, **more}
-        for text, hard in (("So he said that you", True), ("The sun", False), ("What a load of", True))
-    ]
+    texts = ("So he said that you", True), ("The sun", False), ("What a load of", True)
+    rows = [{"prompt": {"text": text, "toxicity": 0.9, "insult": None}, "challenging": hard} for text, hard in texts]
     path = write(tmp_path, "jsonl", rows)
     stand_in_hub(monkeypatch, "json", {"train": str(path)}, tmp_path / "cache")
     for found in (load_challenge("hub:allenai/real-toxicity-prompts"), load_challenge(str(path))):
@@ -69,7 +61,6 @@ def test_real_toxicity_prompts(tmp_path, monkeypatch):
         (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": "No.", "id": 1}] * 2, "row 2, column 'id'"),
         (load_comments, [{"comment_text": text, "toxic": 0} for text in ("Hi.", "Ho.")], "found 0 rude of 2"),
         (load_comments, [{"comment_text": "Hi.", "toxic": 3}], "row 1, column 'toxic': expected a number from 0 to 1"),
-        (load_comments, [{"comment_text": "Hi.", "label": 1}], "a column toxic or toxicity or target or rude"),
         (load_challenge, [{"prompt": {"text": "So"}, "challenging": False}] * 3, "no challenging prompt among 3 rows"),
     ],
 )
@@ -91,15 +82,13 @@ def test_the_embedded_scorer_separates_held_out_pairs_that_it_never_sees(tmp_pat
     assert accuracy(scorer, held, words=12)["low"] > 0.6
     mixed = replace(data, pairs=tuple(turned(pair) if i % 2 else pair for i, pair in enumerate(data.pairs)))
     assert accuracy(local_scorer(mixed), held)["low"] < 0.5, "labels at random: nothing to learn"
-    changed = tuple(turned(pair) if pair in held else pair for pair in data.pairs)
+    changed = replace(data, pairs=tuple(turned(pair) if pair in held else pair for pair in data.pairs))
     texts = texts_of(data.pairs)[0]
-    again = local_scorer(replace(data, pairs=changed)).probabilities(texts)
-    np.testing.assert_array_equal(scorer.probabilities(texts), again)
-    asked = [pair.prompt for pair in held]  # civil, and of another kind than replies
-    bare = local_scorer(replace(data, civil_prompts=False))
+    np.testing.assert_array_equal(scorer.probabilities(texts), local_scorer(changed).probabilities(texts))
+    asked, bare = [pair.prompt for pair in held], local_scorer(replace(data, civil_prompts=False))
     assert scorer.identity != bare.identity
     alarms = [float((each.probabilities(asked) >= 0.5).mean()) for each in (scorer, bare)]
-    assert alarms[0] < 0.15 < alarms[1], "civil prompts lower false alarms"
+    assert alarms[0] < 0.15 < alarms[1], "civil prompts, another kind than replies, lower false alarms"
     rows = [{"text": f"{word} number {i}", "toxic": word == "grim"} for i in range(8) for word in ("grim", "mild")]
     own = local_scorer(data, load_comments(str(write(tmp_path, "jsonl", rows))))
     grim, mild, unknown = own.probabilities(["a grim thing", "a mild thing", "¿"])
@@ -125,9 +114,8 @@ def test_accuracy_by_hand():
 def test_rating_by_hand():
     frame = pd.DataFrame({"response": ["You fool.", "", "Good day.", "¿", None]}, index=[3, 1, 4, 0, 9])
     out = rate(Told({"You fool.": 0.8, "": 0.9, "Good day.": 0.5, "¿": np.nan}), frame)
-    assert out["rude"].tolist() == [1, 0, 1, 0, 0]  # 0.5 counts as rude; empty and untold do not
-    assert out["insult"].tolist() == [1, 0, 0, 0, 0]
-    np.testing.assert_array_equal(out["p_rude"], [0.8, np.nan, 0.5, np.nan, np.nan])
+    told = {"rude": [1, 0, 1, 0, 0], "insult": [1, 0, 0, 0, 0], "p_rude": [0.8, np.nan, 0.5, np.nan, np.nan]}
+    np.testing.assert_array_equal(out[list(told)], np.transpose(list(told.values())))  # 0.5 is rude; untold is not
     assert list(out.index) == [3, 1, 4, 0, 9]
     assert insulting("What an IDIOT!") and not insulting("A foolproof, dullish jokester.")
 
@@ -138,12 +126,11 @@ LABELS = {0: "insult", 1: "toxic", 2: "threat"}
 @pytest.mark.parametrize("many", [True, False])
 def test_a_toxicity_classifier(tmp_path, many):
     """``many``: of several labels at once, as unitary/toxic-bert is."""
-    folder = classifier(tmp_path / "m", LABELS)
-    config = json.loads((folder / "config.json").read_text())
-    config["problem_type"] = "multi_label_classification" if many else "single_label_classification"
-    (folder / "config.json").write_text(json.dumps(config))
+    folder = classifier(tmp_path / "a@b", LABELS)
+    change(folder / "config.json", problem_type=f"{'multi' if many else 'single'}_label_classification")
     scorer = hub_scorer(str(folder), device="cpu")
     assert scorer.identity["label"] == "toxic"  # before "insult", which the model has as well
+    assert hub_scorer(f"{folder}:insult").identity["label"] == "insult"
     turned_round = classifier(tmp_path / "n", {0: "threat", 1: "toxic", 2: "insult"})
     assert hub_scorer(str(turned_round)).identity != scorer.identity == hub_scorer(str(folder)).identity
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder)
@@ -154,17 +141,14 @@ def test_a_toxicity_classifier(tmp_path, many):
 
 
 def test_addresses_of_toxicity_classifiers(tmp_path, monkeypatch):
-    named = hub_scorer(f"{classifier(tmp_path / 'a@b', LABELS)}:insult", device="cpu")
-    assert named.identity["label"] == "insult"
-    other = classifier(tmp_path / "o", {0: "LABEL_0", 1: "LABEL_1"})
+    other, asked = str(classifier(tmp_path, {0: "LABEL_0", 1: "LABEL_1"})), []
     with pytest.raises(ParameterError, match=r"toxicity_model.*LABEL_0, LABEL_1"):
-        hub_scorer(str(other))
-    asked = []
+        hub_scorer(other)
 
     def here(model, revision, **more):
         asked.append((model, revision))
-        return SequenceClassifier(str(other), **more)
+        return SequenceClassifier(other, **more)
 
     monkeypatch.setattr("polinb.stance.rudeness.SequenceClassifier", here)
-    named = hub_scorer("owner/name@refs/pr/1:label_1")
-    assert asked == [("owner/name", "refs/pr/1")] and named.identity["label"] == "LABEL_1"
+    assert hub_scorer("owner/name@refs/pr/1:label_1").identity["label"] == "LABEL_1"
+    assert asked == [("owner/name", "refs/pr/1")]

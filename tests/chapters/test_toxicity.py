@@ -24,15 +24,12 @@ def ids_of(run, rows, form="chat", end=False):
 
 def test_no_stage_reads_what_another_trained_on(run):
     data, count = toxicity.pairs(run), run.params.toxicity_pairs
-    preferred = {pair.id for pair in data.split("train", count)}
-    rude = {pair.id for pair in toxicity.warmup_pairs(run)}
-    probed = set(toxicity.probe_texts(run).rows["unit"])
-    asked = set(toxicity.held_out_logp(run, "after").frame("logp")["id"])
+    preferred, rude = ({pair.id for pair in each} for each in (data.split("train", count), toxicity.warmup_pairs(run)))
+    probed, judged = set(toxicity.probe_texts(run).rows["unit"]), {pair.id for pair in data.split("evaluate")}
     assert len(preferred) == len(rude) == count
-    every = [preferred, rude, probed, asked]
+    every = [preferred, rude, probed, judged]
     assert sum(map(len, every)) == len(set.union(*every))  # no two have a pair in common
-    judged = {pair.id for pair in data.split("evaluate")}
-    assert asked <= judged and not judged & (preferred | rude | probed)
+    assert set(toxicity.held_out_logp(run, "after").frame("logp")["id"]) <= judged
 
 
 def test_encoding(run):
@@ -43,7 +40,6 @@ def test_encoding(run):
     assert decode(prompt).endswith("Tea?<|end|><|assistant|>") and len(cut) + len(long) == run.params.max_tokens
     ((prompt,), (said,)) = ids_of(run, [{"prompt": "The game", "response": "was long."}], "continuation", end=True)
     assert decode(prompt + said) == "The game was long."  # no template, and nothing that ends it
-    assert ids_of(run, [{"prompt": "The game"}], "continuation")[1] == [[]]
 
 
 def test_the_warm_up_makes_rude_and_dpo_makes_civil_likelier(tiny):
