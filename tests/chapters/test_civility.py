@@ -12,7 +12,6 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from polinb.errors import DataError, ParameterError
 from polinb.stance.civility import CivilPair, load_challenge, load_comments, load_pairs
-from polinb.stance.classifiers import SequenceClassifier
 from polinb.stance.rudeness import accuracy, hub_scorer, insulting, local_scorer, rate, texts_of
 
 
@@ -49,19 +48,15 @@ def test_real_toxicity_prompts(tmp_path, monkeypatch):
     for found in (load_challenge("hub:allenai/real-toxicity-prompts"), load_challenge(str(path))):
         assert [item.prompt for item in found] == ["So he said that you", "What a load of"]
         assert {item.form for item in found} == {"continuation"}
-    words = [{"prompt": "Well then?", "challenging": "True"}, {"prompt": "And now?", "challenging": "False"}]
-    assert [p.prompt for p in load_challenge(str(write(tmp_path, "csv", words)))] == ["Well then?"]
 
 
 @pytest.mark.parametrize(
     ("load", "rows", "message"),
     [
-        (load_pairs, [{"prompt": "A?", "civil": "Yes."}], "rude or rejected or pert_gen_text"),
         (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": "yes. "}], "'rude': expected a text that differs"),
         (load_pairs, [{"prompt": "A?", "civil": "Yes.", "rude": "No.", "id": 1}] * 2, "row 2, column 'id'"),
         (load_comments, [{"comment_text": text, "toxic": 0} for text in ("Hi.", "Ho.")], "found 0 rude of 2"),
         (load_comments, [{"comment_text": "Hi.", "toxic": 3}], "row 1, column 'toxic': expected a number from 0 to 1"),
-        (load_challenge, [{"prompt": {"text": "So"}, "challenging": False}] * 3, "no challenging prompt among 3 rows"),
     ],
 )
 def test_wrong_rows(tmp_path, load, rows, message):
@@ -79,7 +74,6 @@ def test_the_embedded_scorer_separates_held_out_pairs_that_it_never_sees(tmp_pat
     held, scorer = data.split("evaluate"), local_scorer(data)
     whole = accuracy(scorer, held)
     assert whole["low"] > 0.75 and whole["contrast"] > 0.6 and whole["ece"] < 0.2
-    assert accuracy(scorer, held, words=12)["low"] > 0.6
     mixed = replace(data, pairs=tuple(turned(pair) if i % 2 else pair for i, pair in enumerate(data.pairs)))
     assert accuracy(local_scorer(mixed), held)["low"] < 0.5, "labels at random: nothing to learn"
     changed = replace(data, pairs=tuple(turned(pair) if pair in held else pair for pair in data.pairs))
@@ -108,7 +102,6 @@ def test_accuracy_by_hand():
     assert (out["texts"], out["accuracy"], out["civil_recall"], out["rude_recall"]) == (4, 0.5, 0.5, 0.5)
     assert out["contrast"] == 0 and out["brier"] == pytest.approx((0.01 + 0.01 + 0.36 + 0.25) / 4)
     assert out["ece"] == pytest.approx((0.1 + 0.1 + 0.6 + 0.5) / 4)
-    assert accuracy(Told({"a": 0.1, "c": 0.9, "e": 0.2, "g": 0.8}), pairs, words=1)["accuracy"] == 1
 
 
 def test_rating_by_hand():
@@ -131,24 +124,11 @@ def test_a_toxicity_classifier(tmp_path, many):
     scorer = hub_scorer(str(folder), device="cpu")
     assert scorer.identity["label"] == "toxic"  # before "insult", which the model has as well
     assert hub_scorer(f"{folder}:insult").identity["label"] == "insult"
-    turned_round = classifier(tmp_path / "n", {0: "threat", 1: "toxic", 2: "insult"})
-    assert hub_scorer(str(turned_round)).identity != scorer.identity == hub_scorer(str(folder)).identity
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSequenceClassification.from_pretrained(folder)
     texts = ["we want tradition", "solidarity we want we want we", "weather"]
     logits = torch.cat([model(**tokenizer(text, return_tensors="pt")).logits.detach() for text in texts])
     expected = (torch.sigmoid(logits) if many else torch.softmax(logits, -1))[:, 1].tolist()
     np.testing.assert_allclose(scorer.probabilities([*texts, ""]), [*expected, np.nan], atol=1e-6)
-
-
-def test_addresses_of_toxicity_classifiers(tmp_path, monkeypatch):
-    other, asked = str(classifier(tmp_path, {0: "LABEL_0", 1: "LABEL_1"})), []
+    other = classifier(tmp_path / "o", {0: "LABEL_0", 1: "LABEL_1"})
     with pytest.raises(ParameterError, match=r"toxicity_model.*LABEL_0, LABEL_1"):
-        hub_scorer(other)
-
-    def here(model, revision, **more):
-        asked.append((model, revision))
-        return SequenceClassifier(other, **more)
-
-    monkeypatch.setattr("polinb.stance.rudeness.SequenceClassifier", here)
-    assert hub_scorer("owner/name@refs/pr/1:label_1").identity["label"] == "LABEL_1"
-    assert asked == [("owner/name", "refs/pr/1")]
+        hub_scorer(str(other))

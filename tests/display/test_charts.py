@@ -27,18 +27,6 @@ def test_every_figure_says_what_it_shows_and_where_it_shows_nothing() -> None:
             assert bool(re.search("no known value|not known</text>", shown)) == (name != "curve"), name
 
 
-def test_dots_and_cells_carry_every_row_and_its_interval() -> None:
-    dots = charts.stance_dots(cf.dots())
-    assert len(cf.drawn(dots, "point")) == 9 and len(cf.strokes(dots, "rule")) >= 9
-    # cells whose interval includes zero stand in brackets and are pale
-    chart = charts.coupling_heatmap(cf.bounded())
-    told = {(row["trained"], row["tested"]): (row["text"], row["interval"]) for row in cf.rows(chart)}
-    assert [told[t, t][0] for t in cf.TOPICS] == ["+0.80"] * 3
-    assert told["race", "crime"] == ("(−0.10)", "−0.4 to 0.2") and told["crime", "race"] == ("−0.10", "not known")
-    assert sorted({one["fill-opacity"] for one in cf.drawn(chart, "rect mark")}) == ["0.35", "1"]
-    assert "3 to the right and 0 to the left, of 8 cells" in chart.to_dict()["description"]
-
-
 def test_roc_keeps_the_curve_and_its_area() -> None:
     frame = cf.rates()
     chart = charts.roc(frame.sample(frac=1, random_state=1))  # the order of the rows does not matter
@@ -74,19 +62,6 @@ def test_a_gap_in_a_curve_is_not_bridged_and_a_lone_interval_is_a_whisker() -> N
     assert "x: 4" in whisker["aria-label"]
     told = [one["95 % interval"] for one in cf.drawn(chart, "point")]
     assert told == ["0.5 to 1.5", "1.5 to 2.5", "2.5 to 3.5", "not known"]
-
-
-def test_pareto_draws_what_is_known() -> None:
-    frame = cf.trade()
-    border = cf.strokes(charts.pareto(frame, "x", "y", 1.0), "rule")
-    assert sum("stroke-dasharray" in line for line in border) == 4, "|x| + |y| = 1"
-    named = {f"{method} 1" for method in cf.METHODS}
-    for points, intervals, names in ((9, 18, named), (8, 14, named - {"InhibitFT 1"})):
-        chart = charts.pareto(frame, "shift ΔS", "coupling R")
-        assert len(cf.drawn(chart, "point")) == points and len(cf.strokes(chart, "rule")) == 2 + intervals, "zero lines"
-        assert {one["condition"] for one in cf.drawn(chart, "text mark")} == names
-        assert f"conditions drawn: {points} of 9" in chart.to_dict()["description"]
-        frame.loc[0, "y"], frame.loc[1, "x_low"], frame.loc[2, "y_high"] = np.nan, np.nan, np.inf
 
 
 def test_bars_have_the_length_of_their_value_and_say_what_is_unknown() -> None:

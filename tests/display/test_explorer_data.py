@@ -39,11 +39,8 @@ def test_levels_fit_a_byte_and_give_a_topics_neurons_exactly_at_every_gamma(scor
     level = levels(score, bounds, pool)
     for each in gammas:
         assert ((level >= bounds.index(each)) == top_share(score, each, pool)).all()
-
-
-def test_more_gammas_than_a_byte_are_refused():
     with pytest.raises(ParameterError, match="'gammas'"):
-        level_bounds(slider(5.0, np.linspace(1, 90, 260).tolist()))
+        level_bounds(slider(gamma, np.linspace(1, 90, 260).tolist()))
 
 
 @pytest.fixture(scope="module")

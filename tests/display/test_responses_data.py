@@ -16,7 +16,7 @@ from polinb.runs.run import Run
 
 
 def kept(run):
-    return {f"{path.parent.name}/{path.name}" for path in run.store.root.glob("*/*") if not path.name.startswith(".")}
+    return {path for path in run.store.root.glob("*/*") if not path.name.startswith(".")}
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +35,8 @@ def cols(run):
     before = kept(run)
     found = responses.columns(run)
     responses.browser(run, found), label_flips.label_flips(run, found)
-    assert kept(run) == before and {"answers", "weights", "patched", "rated"} <= {name.split("/")[0] for name in before}
+    assert kept(run) == before and before
     return found
-
-
-def test_the_random_control_is_one_that_the_run_has(run):
-    for controls, name in ((["uniform", "next_highest"], "random-next_highest"), (["heldout"], None)):
-        other = Run(run.params.model_copy(update={"controls": controls}), run.store)
-        conditions = responses.frozen_conditions(other, "crime")
-        assert getattr(conditions.get("random"), "name", None) == name
 
 
 def test_the_page_holds_the_questions_asked_for_and_no_place_of_this_machine(run, cols):
@@ -120,8 +113,7 @@ def test_flips_are_counted_by_their_new_label(run):
     first = [right, left, left, right, right, left, right, left, left]
     second = [right, left, left, left, left, left, right, "unrated", right]
     columns = [column("vanilla", "", asked, label=left), column("right", "crime", asked, label=first)]
-    columns.append(column("right", "race", asked, label=second))
-    row = label_flips.label_flips(run, columns).set_index("asked").loc[label_flips.OTHER]
+    table = label_flips.label_flips(run, [*columns, column("right", "race", asked, label=second)])
+    row = table.set_index("asked").loc[label_flips.OTHER]
     assert row[["n", "unrated", "changed"]].tolist() == [11, 1, 6]
-    tax = np.mean([1, 0, 0.5])  # each question the mean of its answers
-    assert row["share"] == pytest.approx(np.mean([2 / 3, 1 / 3, tax])) and row["share_low"] < row["share"]
+    assert row["share"] == pytest.approx(np.mean([2 / 3, 1 / 3, np.mean([1, 0, 0.5])])), "questions' means"
